@@ -1,0 +1,54 @@
+# TokensChain. `make run` starts the platform, `make test` tests it; both set up what they need.
+# Debian's own Python is preferred: it is a quarter faster than one built without its options.
+PYTHON ?= $(shell command -v /usr/bin/python3.11 || command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+MODEL_CACHE := $(HOME)/.cache/tokenschain
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench bench-peers fuzz clean
+
+help:  ## Show what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/run: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { apt-get update -q && apt-get install -y -q python3-venv; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/dev: requirements-dev.lock $(VENV)/run
+	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+run: $(VENV)/run  ## Start the whole platform with a small real model
+	@exec $(BIN)/tokenschain up
+
+$(MODEL_CACHE)/models/smollm2-135m-instruct.gguf: $(VENV)/run
+	TOKENSCHAIN_DATA_DIR=$(MODEL_CACHE) $(BIN)/tokenschain model pull
+
+test: $(VENV)/dev $(MODEL_CACHE)/models/smollm2-135m-instruct.gguf  ## Run every test, real servers included
+	TEST_MODEL_CACHE=$(MODEL_CACHE) $(BIN)/python -m pytest
+
+check: $(VENV)/dev  ## Lint, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench/build/%: bench/%.c
+	@command -v gcc >/dev/null || { apt-get update -q && apt-get install -y -q gcc libc6-dev; }
+	@mkdir -p bench/build
+	gcc -O2 -Wall -o $@ $<
+
+bench: $(VENV)/dev bench/build/mock bench/build/load  ## Measure the relay on one core, beside going direct
+	$(BIN)/python bench/run.py
+
+bench-peers: $(VENV)/dev bench/build/mock bench/build/load  ## The same with LiteLLM and Portkey
+	$(BIN)/python bench/run.py --peers
+
+fuzz: $(VENV)/dev  ## Ten minutes of the request parser against h11
+	$(BIN)/python -m tests.fuzz.fuzz_requests 600
+
+clean:  ## Remove what was built
+	rm -rf $(VENV) bench/build .mypy_cache .ruff_cache .pytest_cache

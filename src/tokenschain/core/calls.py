@@ -1,0 +1,118 @@
+"""One call while it is being served."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from tokenschain.core.catalog import Usage
+from tokenschain.core.chat import UNREAD, Door
+from tokenschain.core.errors import ApiError
+from tokenschain.core.snapshot import Candidate
+from tokenschain.core.tenancy import KeyGrant
+
+
+class Outlet(Protocol):
+    """The way back to the caller. What is written after the caller left is dropped."""
+
+    on_pause: Callable[[], None] | None
+    """Called when the caller reads too slowly: stop producing."""
+    on_resume: Callable[[], None] | None
+
+    @property
+    def bytes_out(self) -> int: ...
+
+    def begin_stream(self, call: Call) -> None:
+        """Commit to a streamed answer; nothing happens the second time."""
+
+    def write(self, data: bytes) -> None: ...
+
+    def close(self, call: Call, last: bytes) -> None:
+        """Send the last bytes, or `call.error` in the form the answer has by now."""
+
+
+class Attempt:
+    """One upstream tried for a call. Times are monotonic seconds."""
+
+    __slots__ = (
+        "candidate",
+        "ended_at",
+        "finish_reason",
+        "first_byte_at",
+        "first_token_at",
+        "outcome",
+        "started_at",
+        "usage",
+    )
+
+    def __init__(self, candidate: Candidate, started_at: float) -> None:
+        self.candidate = candidate
+        self.started_at = started_at
+        self.first_byte_at: float | None = None
+        self.first_token_at: float | None = None
+        self.ended_at: float | None = None
+        self.outcome = "open"
+        self.usage: Usage | None = None
+        """What the upstream is owed for; None when it produced nothing."""
+        self.finish_reason = ""
+
+
+class Call:
+    """A request on its way through the house."""
+
+    __slots__ = (
+        "ask",
+        "attempts",
+        "body",
+        "bytes_in",
+        "caller",
+        "cost_pico",
+        "credential",
+        "door",
+        "error",
+        "headers",
+        "id",
+        "outlet",
+        "partial",
+        "received_at",
+        "snapshot_version",
+        "started_ms",
+    )
+
+    def __init__(
+        self,
+        id: str,
+        door: Door,
+        body: bytes,
+        credential: bytes,
+        headers: dict[bytes, bytes],
+        outlet: Outlet,
+        received_at: float,
+        started_ms: int,
+    ) -> None:
+        self.id = id
+        self.door = door
+        self.body = body
+        self.bytes_in = len(body)
+        self.credential = credential
+        self.headers = headers
+        self.outlet = outlet
+        self.received_at = received_at
+        """Monotonic seconds."""
+        self.started_ms = started_ms
+        """Unix milliseconds."""
+        self.caller: KeyGrant | None = None
+        self.ask = UNREAD
+        """The checked body; read once the caller is known."""
+        self.attempts: list[Attempt] = []
+        self.error: ApiError | None = None
+        self.partial = False
+        """Broken off after the caller had a part of the answer."""
+        self.cost_pico: int | None = None
+        """Set when the call is settled; None when the price is unknown."""
+        self.snapshot_version = ""
+
+    def forget_prompt(self) -> None:
+        """Free the request's memory: a stream may outlast it by far."""
+        self.body = b""
+        self.ask.fields = {}

@@ -1,0 +1,258 @@
+"""Every refusal and failure a caller can see, in one table.
+
+Each row answers three separate questions: what the caller sees (status, type,
+code), whether another upstream is worth trying (`retry`), and who is to blame
+(`fault`). Field names of the body are OpenAI's.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+import msgspec
+
+
+class Fault(StrEnum):
+    """Who has to change something so that the call succeeds."""
+
+    CALLER = "caller"
+    PLATFORM = "platform"
+    UPSTREAM = "upstream"
+
+
+class ErrorKind(NamedTuple):
+    """One row of the table."""
+
+    code: str
+    status: int
+    type: str
+    retry: bool
+    fault: Fault
+    meaning: str
+
+
+_BAD = "invalid_request_error"
+_KEY = "authentication_error"
+_SERVER = "server_error"
+_UP = "upstream_error"
+
+_ROWS = (
+    # code, HTTP status, OpenAI type, another upstream?, whose fault, meaning
+    ("malformed_http", 400, _BAD, False, Fault.CALLER, "The bytes are not strict HTTP/1.1."),
+    ("invalid_json", 400, _BAD, False, Fault.CALLER, "The body is not a JSON object."),
+    ("invalid_value", 400, _BAD, False, Fault.CALLER, "A field has a wrong type or value."),
+    ("missing_required_parameter", 400, _BAD, False, Fault.CALLER, "A required field is absent."),
+    (
+        "unsupported_parameter",
+        400,
+        _BAD,
+        False,
+        Fault.CALLER,
+        "The model does not offer this field.",
+    ),
+    (
+        "context_length_exceeded",
+        400,
+        _BAD,
+        False,
+        Fault.CALLER,
+        "The prompt is longer than the model's context.",
+    ),
+    ("invalid_request", 400, _BAD, False, Fault.CALLER, "The upstream refused the request itself."),
+    ("missing_api_key", 401, _KEY, False, Fault.CALLER, "No API key came with the call."),
+    ("invalid_api_key", 401, _KEY, False, Fault.CALLER, "No such API key."),
+    ("api_key_revoked", 401, _KEY, False, Fault.CALLER, "The API key has been revoked."),
+    ("api_key_expired", 401, _KEY, False, Fault.CALLER, "The API key is past its expiry."),
+    (
+        "model_not_allowed",
+        403,
+        "permission_error",
+        False,
+        Fault.CALLER,
+        "The key may not use this model.",
+    ),
+    ("model_not_found", 404, _BAD, False, Fault.CALLER, "No such model is served here."),
+    ("not_found", 404, _BAD, False, Fault.CALLER, "No such path."),
+    ("method_not_allowed", 405, _BAD, False, Fault.CALLER, "The path exists with other methods."),
+    (
+        "request_timeout",
+        408,
+        _BAD,
+        False,
+        Fault.CALLER,
+        "The request arrived more slowly than the limit allows.",
+    ),
+    (
+        "payload_too_large",
+        413,
+        _BAD,
+        False,
+        Fault.CALLER,
+        "The body is larger than the limit allows.",
+    ),
+    (
+        "headers_too_large",
+        431,
+        _BAD,
+        False,
+        Fault.CALLER,
+        "The request head is larger than the limit allows.",
+    ),
+    (
+        "unsupported_media_type",
+        415,
+        _BAD,
+        False,
+        Fault.CALLER,
+        "The body's encoding is not supported.",
+    ),
+    (
+        "upstream_rate_limited",
+        429,
+        "rate_limit_error",
+        True,
+        Fault.UPSTREAM,
+        "The upstream limits the rate.",
+    ),
+    (
+        "caller_gone",
+        499,
+        _BAD,
+        False,
+        Fault.CALLER,
+        "The caller left before the answer was complete.",
+    ),
+    (
+        "caller_stalled",
+        499,
+        _BAD,
+        False,
+        Fault.CALLER,
+        "The caller stopped reading for longer than the limit.",
+    ),
+    ("internal_error", 500, _SERVER, False, Fault.PLATFORM, "A fault of the platform."),
+    ("not_implemented", 501, _BAD, False, Fault.PLATFORM, "Known to the API, not built here yet."),
+    ("upstream_unreachable", 502, _UP, True, Fault.UPSTREAM, "No connection to the upstream."),
+    ("upstream_failed", 502, _UP, True, Fault.UPSTREAM, "The upstream answered with an error."),
+    (
+        "upstream_rejected_credentials",
+        502,
+        _UP,
+        True,
+        Fault.UPSTREAM,
+        "The upstream refused the platform's own credentials.",
+    ),
+    (
+        "upstream_invalid_reply",
+        502,
+        _UP,
+        True,
+        Fault.UPSTREAM,
+        "The upstream's answer could not be understood.",
+    ),
+    (
+        "upstream_interrupted",
+        502,
+        _UP,
+        True,
+        Fault.UPSTREAM,
+        "The upstream broke off in the middle of its answer.",
+    ),
+    (
+        "no_upstream",
+        503,
+        _SERVER,
+        False,
+        Fault.PLATFORM,
+        "No upstream for this model is configured and usable.",
+    ),
+    (
+        "database_unavailable",
+        503,
+        _SERVER,
+        False,
+        Fault.PLATFORM,
+        "The control plane's database does not answer.",
+    ),
+    (
+        "no_snapshot",
+        503,
+        _SERVER,
+        False,
+        Fault.PLATFORM,
+        "The gateway has not received its configuration yet.",
+    ),
+    (
+        "journal_full",
+        503,
+        _SERVER,
+        False,
+        Fault.PLATFORM,
+        "The call could not be recorded, so it is not served.",
+    ),
+    (
+        "upstream_busy",
+        503,
+        _UP,
+        True,
+        Fault.UPSTREAM,
+        "All connections to the upstream are taken.",
+    ),
+    ("draining", 503, _SERVER, False, Fault.PLATFORM, "The gateway is shutting down."),
+    (
+        "upstream_timeout",
+        504,
+        _UP,
+        True,
+        Fault.UPSTREAM,
+        "The upstream did not answer within the limit.",
+    ),
+)
+
+ERRORS: dict[str, ErrorKind] = {row[0]: ErrorKind(*row) for row in _ROWS}
+
+
+class ApiError(Exception):
+    """A refusal or failure on its way to the caller.
+
+    Args:
+        code: a row of `ERRORS`.
+        message: one or two sentences a caller can act on; never a secret.
+        param: the request field that is to blame, as `messages[0].role`.
+        retry_after_s: sent as `Retry-After` when known.
+        status: overrides the row's status (an upstream's own 4xx is kept).
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after_s: float | None = None,
+        status: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.kind = ERRORS[code]
+        self.message = message
+        self.param = param
+        self.retry_after_s = retry_after_s
+        self.status = status or self.kind.status
+
+    @property
+    def code(self) -> str:
+        return self.kind.code
+
+    def body(self) -> bytes:
+        """The error as OpenAI's JSON body."""
+        return msgspec.json.encode(
+            {
+                "error": {
+                    "message": self.message,
+                    "type": self.kind.type,
+                    "param": self.param,
+                    "code": self.kind.code,
+                }
+            }
+        )

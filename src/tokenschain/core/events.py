@@ -1,0 +1,82 @@
+"""The journal record: everything the other planes learn about one call.
+
+Records are encoded as MessagePack arrays. Fields are only ever appended, each
+with a default, so that old records stay readable.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class AttemptRecord(msgspec.Struct, array_like=True):
+    """One upstream tried for a call; times are milliseconds since the call began."""
+
+    upstream: str
+    started_ms: float
+    first_byte_ms: float | None = None
+    ended_ms: float | None = None
+    outcome: str = "open"
+    """`ok` or a code of `core.errors`."""
+
+
+class CallRecord(msgspec.Struct, array_like=True):
+    """One call. Content is never here, only counts and references.
+
+    Times are milliseconds: `started_ms` since the Unix epoch, all others since
+    the call began. `cost_pico` is None when the price is unknown, never zero.
+    """
+
+    event_id: str
+    started_ms: int
+    door: str
+    tenant: str = ""
+    project: str = ""
+    environment: str = ""
+    key_id: str = ""
+    model_asked: str = ""
+    model_served: str = ""
+    upstream: str = ""
+    attempts: list[AttemptRecord] = []
+    status: int = 0
+    outcome: str = ""
+    """`ok`, `partial` (broken off after the first token) or an error code."""
+    fault: str = ""
+    error: str = ""
+    streamed: bool = False
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    reasoning_tokens: int = 0
+    usage_source: str = "none"
+    price_version: str = ""
+    currency: str = ""
+    cost_pico: int | None = 0
+    cache: str = "bypass"
+    moderation: str = "not_scanned"
+    first_token_ms: float | None = None
+    total_ms: float = 0.0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    finish_reason: str = ""
+    trace_id: str = ""
+    tags: str = ""
+    snapshot_version: str = ""
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(CallRecord).decode
+
+
+def encode(record: CallRecord) -> bytes:
+    """The record as bytes for the journal."""
+    return _encode(record)
+
+
+def decode(data: bytes | memoryview) -> CallRecord:
+    """Read a record back.
+
+    Raises:
+        msgspec.DecodeError: the bytes are no record (`ValidationError` included).
+    """
+    return _decode(data)

@@ -1,0 +1,115 @@
+"""What the pipeline needs of its neighbours, and the steps that are not built yet.
+
+A null step says what it does not do: the journal then reads `bypass` and
+`not_scanned`, never `miss` or `passed`.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
+
+from tokenschain.core.calls import Call
+from tokenschain.core.snapshot import Candidate, Plan
+from tokenschain.core.tenancy import KeyGrant
+
+
+class Answer(Protocol):
+    """An upstream that has begun to answer."""
+
+    async def deliver(self, call: Call) -> bytes:
+        """Give the caller all but the last bytes; return those.
+
+        They are held back until the call's record is written.
+
+        Raises:
+            ApiError: the upstream failed or broke off.
+        """
+
+
+class Auth(Protocol):
+    def authenticate(self, call: Call) -> KeyGrant:
+        """Who calls.
+
+        Raises:
+            ApiError: 401.
+        """
+
+
+class Routing(Protocol):
+    def plan(self, call: Call, caller: KeyGrant) -> Plan:
+        """What may serve the call, best first.
+
+        Raises:
+            ApiError: 403, 404 or 503.
+        """
+
+
+class Quota(Protocol):
+    def reserve(self, call: Call, caller: KeyGrant, plan: Plan) -> AbstractContextManager[object]:
+        """Hold the call's estimated use until it is settled.
+
+        Raises:
+            ApiError: 429 or 402.
+        """
+
+
+class Moderation(Protocol):
+    async def screen_input(self, call: Call, caller: KeyGrant, plan: Plan) -> None:
+        """Refuse what may not be asked.
+
+        Raises:
+            ApiError: 400 `content_filter`.
+        """
+
+
+class Cache(Protocol):
+    async def look_up(self, call: Call, plan: Plan) -> Answer | None:
+        """An answer given before to the same question by the same tenant."""
+
+
+class Upstreams(Protocol):
+    async def open(self, call: Call, candidate: Candidate) -> Answer:
+        """Send the call upstream and wait until it begins to answer.
+
+        Adds an `Attempt` to the call, and keeps its usage right on every way out.
+
+        Raises:
+            ApiError: its kind says whether another upstream is worth trying.
+        """
+
+
+class Metering(Protocol):
+    def admit(self, call: Call) -> None:
+        """Make sure that the call can be recorded.
+
+        Raises:
+            ApiError: 503 `journal_full`.
+        """
+
+    def settle(self, call: Call) -> None:
+        """Write the call's one record. Never raises for the caller's fault."""
+
+
+_NOTHING_RESERVED = nullcontext()
+
+
+class NoQuota:
+    """Every key may use as much as it likes."""
+
+    def reserve(self, call: Call, caller: KeyGrant, plan: Plan) -> AbstractContextManager[object]:
+        return _NOTHING_RESERVED
+
+
+class NoModeration:
+    """Nothing is screened."""
+
+    async def screen_input(self, call: Call, caller: KeyGrant, plan: Plan) -> None:
+        return None
+
+
+class NoCache:
+    """Nothing is remembered."""
+
+    async def look_up(self, call: Call, plan: Plan) -> Answer | None:
+        return None

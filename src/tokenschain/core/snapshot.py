@@ -1,0 +1,153 @@
+"""What control publishes and the gateway serves by: immutable and versioned."""
+
+from __future__ import annotations
+
+import msgspec
+
+from tokenschain.core.catalog import Price
+from tokenschain.core.errors import ApiError
+from tokenschain.core.tenancy import KeyGrant, may_use
+
+
+class UpstreamLimits(msgspec.Struct, frozen=True):
+    """How long and how much one upstream may take; seconds and counts."""
+
+    connect_max_s: float = 5.0
+    first_byte_max_s: float = 300.0
+    """Until the first byte of the answer; a whole generation when not streaming."""
+    idle_max_s: float = 120.0
+    """Between two events of a stream. Comments and heartbeats do not count as events."""
+    total_max_s: float = 1_800.0
+    connections_max: int = 1_000
+    queue_wait_max_s: float = 5.0
+
+
+class Upstream(msgspec.Struct, frozen=True):
+    """One endpoint that answers calls."""
+
+    id: str
+    provider: str
+    base_url: str
+    """Up to and including the version, as `https://host/v1`."""
+    credential: str | None = None
+    """Where the gateway finds the key: `env:NAME` or `file:PATH`; never the key."""
+    limits: UpstreamLimits = UpstreamLimits()
+
+
+class Offer(msgspec.Struct, frozen=True):
+    """One model as one upstream sells it."""
+
+    upstream: str
+    model: str
+    """The model's name at the upstream."""
+    price: Price | None = None
+    output_tokens_max: int | None = None
+
+
+class ModelRoute(msgspec.Struct, frozen=True):
+    """A name callers use and the offers behind it, in order of preference."""
+
+    name: str
+    kind: str
+    """`chat` (serves chat and completions) or `embedding`."""
+    offers: tuple[Offer, ...]
+    owned_by: str = ""
+    created_s: int = 0
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """Everything the data plane needs to decide; published as a whole.
+
+    `keys` maps the hex SHA-256 of an API key to what it may do.
+    """
+
+    version: str
+    keys: dict[str, KeyGrant]
+    upstreams: dict[str, Upstream]
+    models: dict[str, ModelRoute]
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """One upstream that could answer this call."""
+
+    upstream: Upstream
+    offer: Offer
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """How this call may be served: candidates in order of preference."""
+
+    route: ModelRoute
+    candidates: tuple[Candidate, ...]
+
+
+class Served:
+    """The snapshot in force: the one cell the data plane reads and its feed replaces."""
+
+    __slots__ = ("_plans", "_snapshot")
+
+    def __init__(self, snapshot: Snapshot | None = None) -> None:
+        self._snapshot: Snapshot | None = None
+        self._plans: dict[str, Plan] = {}
+        if snapshot is not None:
+            self.replace(snapshot)
+
+    @property
+    def version(self) -> str:
+        """The version in force; empty before the first."""
+        return self._snapshot.version if self._snapshot is not None else ""
+
+    def replace(self, snapshot: Snapshot) -> None:
+        """Serve by this snapshot from now on."""
+        self._plans = {
+            name: Plan(
+                route,
+                tuple(
+                    Candidate(snapshot.upstreams[offer.upstream], offer)
+                    for offer in route.offers
+                    if offer.upstream in snapshot.upstreams
+                ),
+            )
+            for name, route in snapshot.models.items()
+        }
+        self._snapshot = snapshot
+
+    def get(self) -> Snapshot:
+        """The snapshot in force.
+
+        Raises:
+            ApiError: `no_snapshot`: this gateway has never reached control.
+        """
+        if self._snapshot is None:
+            raise ApiError("no_snapshot", "The gateway is starting; try again in a moment.")
+        return self._snapshot
+
+    def plan(self, caller: KeyGrant, model: str, kind: str) -> Plan:
+        """Choose what may serve a call, in the order the snapshot lists.
+
+        Raises:
+            ApiError: `model_not_found`, `model_not_allowed`, `invalid_value` when
+                the model is of another kind, `no_upstream` when nothing is behind it.
+        """
+        plan = self._plans.get(model)
+        if plan is None:
+            raise ApiError(
+                "model_not_found",
+                f"The model `{model[:200]}` does not exist. GET /v1/models lists what there is.",
+                param="model",
+            )
+        if not may_use(caller, model):
+            raise ApiError(
+                "model_not_allowed", f"This API key may not use `{model}`.", param="model"
+            )
+        if plan.route.kind != kind:
+            raise ApiError(
+                "invalid_value",
+                f"The model `{model}` is for {plan.route.kind}, this endpoint for {kind}.",
+                param="model",
+            )
+        if not plan.candidates:
+            raise ApiError(
+                "no_upstream", f"No upstream for `{model}` is configured.", param="model"
+            )
+        return plan

@@ -1,0 +1,44 @@
+"""The embedded chat engine: llama.cpp's own server, with continuous batching."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+
+def start(
+    model: Path,
+    name: str,
+    *,
+    host: str,
+    port: int,
+    key: str,
+    slots: int,
+    context_tokens: int,
+    threads: int,
+) -> Any:
+    """Serve a GGUF model over OpenAI's API for as long as the returned object lives.
+
+    Args:
+        name: what callers call the model.
+        slots: calls decoded at once; each has `context_tokens` of context.
+        threads: 0 for all cores.
+    """
+    import xllamacpp  # noqa: PLC0415 - 100 MB that no other process should load
+
+    params = xllamacpp.CommonParams()
+    params.model.path = str(model)
+    params.model_alias = {name}
+    params.hostnames = [host]
+    params.port = port
+    params.api_keys = [key]
+    params.n_parallel = slots
+    params.n_ctx = context_tokens * slots
+    params.cont_batching = True
+    params.endpoint_metrics = True
+    params.use_jinja = True
+    params.ui = False
+    params.verbosity = 1
+    params.cpuparams.n_threads = threads or os.cpu_count() or 1
+    return xllamacpp.Server(params)

@@ -1,0 +1,1 @@
+"""The data plane: every call comes in here."""

@@ -1,0 +1,361 @@
+"""The door of the data plane: requests in, answers out, in the API's own shape."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import msgspec
+
+from tokenschain.core.calls import Call
+from tokenschain.core.catalog import format_pico
+from tokenschain.core.chat import Door
+from tokenschain.core.errors import ERRORS, ApiError
+from tokenschain.core.snapshot import ModelRoute, Served
+from tokenschain.core.tenancy import Disconnect, may_use
+from tokenschain.gateway.auth import KeyAuth, credential_of
+from tokenschain.gateway.pipeline import Steps, serve
+from tokenschain.wire import sse
+from tokenschain.wire.server import Exchange
+
+_JSON = b"content-type: application/json\r\n"
+_SSE = (
+    b"content-type: text/event-stream; charset=utf-8\r\n"
+    b"cache-control: no-cache\r\nx-accel-buffering: no\r\n"
+)
+_DOORS = {f"/v1/{door.value}".encode(): door for door in Door}
+_KNOWN_ELSEWHERE = (
+    b"/v1/assistants",
+    b"/v1/threads",
+    b"/v1/realtime",
+    b"/v1/videos",
+    b"/v1/containers",
+)
+
+
+class DoorSettings(NamedTuple):
+    """What the door itself needs to know."""
+
+    heartbeat_s: float = 15.0
+    """A stream that is silent for this long gets an SSE comment."""
+    cors_origins: tuple[str, ...] = ()
+    """Origins that may call from a browser; `*` allows all."""
+
+
+class Gateway:
+    """Hands each request to its route; owns the tasks of running calls."""
+
+    def __init__(
+        self,
+        steps: Steps,
+        auth: KeyAuth,
+        served: Served,
+        metrics_text: Callable[[], bytes],
+        report: Callable[[str, BaseException], None],
+        settings: DoorSettings,
+    ) -> None:
+        """
+        Args:
+            report: told of faults of our own, with the call's id.
+        """
+        self._steps = steps
+        self._auth = auth
+        self._served = served
+        self._metrics_text = metrics_text
+        self._report = report
+        self._settings = settings
+        self._calls: set[_CallOutlet] = set()
+        self._id_prefix = f"req_{os.urandom(8).hex()}"
+        self._count = 0
+        self.draining = False
+        self.journal_ok: Callable[[], bool] = lambda: True
+        self._cors = _cors_lines(settings.cors_origins)
+        self._create_task = asyncio.get_running_loop().create_task
+
+    @property
+    def running(self) -> int:
+        """Calls being served."""
+        return len(self._calls)
+
+    def __call__(self, exchange: Exchange) -> None:
+        """Answer one request; see `wire.server.Handler`."""
+        request = exchange.request
+        door = _DOORS.get(request.path)
+        try:
+            if door is not None and request.method == "POST":
+                _check_encoding(request.headers)
+                self._start(exchange, door)
+                return
+            self._answer_small(exchange, request.method, request.path)
+        except ApiError as error:
+            _send_error(exchange, error, self._headers(exchange))
+
+    # --- calls -------------------------------------------------------------------
+
+    def _start(self, exchange: Exchange, door: Door) -> None:
+        request = exchange.request
+        self._count = count = self._count + 1
+        outlet = _CallOutlet(exchange, self._headers(exchange))
+        call = Call(
+            f"{self._id_prefix}{count:08x}",
+            door,
+            request.body,
+            credential_of(request.headers),
+            request.headers,
+            outlet,
+            request.received_at,
+            time.time_ns() // 1_000_000,
+        )
+        request.body = b""
+        outlet.call = call
+        outlet.task = self._create_task(self._run(call, outlet))
+        self._calls.add(outlet)
+        exchange.on_gone = outlet.caller_left
+
+    async def _run(self, call: Call, outlet: _CallOutlet) -> None:
+        try:
+            await serve(call, self._steps)
+        except Exception as error:  # noqa: BLE001
+            # The one border where a fault of our own becomes an answer. Settled
+            # already, by the pipeline; the text of the fault stays in our log.
+            self._report(call.id, error)
+            call.error = ApiError(
+                "internal_error", f"A fault of the platform; quote {call.id} when you report it."
+            )
+            call.outlet.close(call, b"")
+        finally:
+            self._calls.discard(outlet)
+            call.forget_prompt()
+
+    async def keep_streams_alive(self) -> None:
+        """Send a comment on each stream that was silent; runs until cancelled."""
+        seen: dict[_CallOutlet, int] = {}
+        comment = sse.comment(b"keep-alive")
+        while True:
+            await asyncio.sleep(self._settings.heartbeat_s / 2)
+            now: dict[_CallOutlet, int] = {}
+            for outlet in list(self._calls):
+                if outlet.streams:
+                    if seen.get(outlet) == outlet.bytes_out and not outlet.paused:
+                        outlet.begin_stream(outlet.call)
+                        outlet.write(comment)
+                    now[outlet] = outlet.bytes_out
+            seen = now
+
+    def _headers(self, exchange: Exchange) -> bytes:
+        """CORS lines, when the caller is a browser that is allowed to call."""
+        if not self._cors:
+            return b""
+        origin = exchange.request.headers.get(b"origin", b"")
+        return self._cors.get(origin) or self._cors.get(b"*") or b""
+
+    # --- the small routes --------------------------------------------------------
+
+    def _answer_small(self, exchange: Exchange, method: str, path: bytes) -> None:
+        if method == "OPTIONS":
+            exchange.reply(204, self._headers(exchange) + b"allow: GET, POST, OPTIONS\r\n", b"")
+            return
+        readable = method in ("GET", "HEAD")
+        if path == b"/livez":
+            _only(readable)
+            exchange.reply(200, b"content-type: text/plain\r\n", b"ok\n")
+        elif path == b"/readyz":
+            _only(readable)
+            self._readyz(exchange)
+        elif path == b"/metrics":
+            _only(readable)
+            text = b"content-type: text/plain; version=0.0.4; charset=utf-8\r\n"
+            exchange.reply(200, text, self._metrics_text())
+        elif path == b"/v1/models" or path.startswith(b"/v1/models/"):
+            _only(readable)
+            self._models(exchange, path[len(b"/v1/models/") :])
+        elif path in _DOORS:
+            _only(False)
+        elif path.startswith(_KNOWN_ELSEWHERE):
+            raise ApiError("not_implemented", "This part of OpenAI's API is not offered here.")
+        else:
+            shown = path[:200].decode("latin-1")
+            raise ApiError("not_found", f"There is no {method} {shown} here.")
+
+    def _readyz(self, exchange: Exchange) -> None:
+        problems = []
+        if not self._served.version:
+            problems.append("no configuration received from control yet")
+        if self.draining:
+            problems.append("shutting down")
+        if not self.journal_ok():
+            problems.append("the journal has no room")
+        body = msgspec.json.encode({"ready": not problems, "problems": problems})
+        exchange.reply(503 if problems else 200, _JSON, body)
+
+    def _models(self, exchange: Exchange, name: bytes) -> None:
+        grant = self._auth.grant_of(credential_of(exchange.request.headers))
+        routes = self._served.get().models
+        if not name:
+            data = [_model(route) for route in routes.values() if may_use(grant, route.name)]
+            answer: object = {"object": "list", "data": data}
+        else:
+            route = routes.get(name.decode("utf-8", "replace"))
+            if route is None or not may_use(grant, route.name):
+                raise ApiError("model_not_found", "No such model is served here.", param="model")
+            answer = _model(route)
+        headers = _JSON + self._headers(exchange)
+        exchange.reply(200, headers, msgspec.json.encode(answer))
+
+
+class _CallOutlet:
+    """The way back to one caller: knows which form the answer has taken so far."""
+
+    __slots__ = ("_cors", "_exchange", "call", "on_pause", "on_resume", "paused", "task")
+
+    def __init__(self, exchange: Exchange, cors: bytes) -> None:
+        self._exchange = exchange
+        self._cors = cors
+        self.call: Call
+        self.task: asyncio.Task[None]
+        self.on_pause: Callable[[], None] | None = None
+        self.on_resume: Callable[[], None] | None = None
+        self.paused = False
+        exchange.on_pause = self._pause
+        exchange.on_resume = self._resume
+
+    @property
+    def gone(self) -> bool:
+        return self._exchange.gone
+
+    @property
+    def bytes_out(self) -> int:
+        return self._exchange.bytes_out
+
+    @property
+    def streams(self) -> bool:
+        """Whether the caller asked for a stream and is still there."""
+        return self.call.ask.stream and not self._exchange.gone
+
+    def begin_stream(self, call: Call) -> None:
+        exchange = self._exchange
+        if not exchange.started:
+            exchange.begin(200, b"".join((_SSE, self._lines(call), self._cors)))
+
+    def write(self, data: bytes) -> None:
+        self._exchange.write(data)
+
+    def close(self, call: Call, last: bytes) -> None:
+        exchange = self._exchange
+        if exchange.ended:
+            return
+        error = call.error
+        if error is None:
+            if exchange.started:
+                exchange.finish(last)
+            else:
+                headers = b"".join((_JSON, self._lines(call), self._cost(call), self._cors))
+                exchange.reply(200, headers, last)
+        elif exchange.started:
+            # The status is long gone: the error is an event, and no end marker follows.
+            exchange.finish(sse.encode(sse.Event(error.body(), b"error")))
+        else:
+            _send_error(exchange, error, self._lines(call) + self._cors)
+
+    def caller_left(self, reason: str) -> None:
+        """The connection is gone before the answer was complete."""
+        call = self.call
+        messages = {
+            "caller_gone": "The caller closed the connection.",
+            "caller_stalled": "The caller stopped reading.",
+        }
+        call.error = ApiError(reason, messages[reason])
+        caller = call.caller
+        if caller is not None and caller.disconnect is Disconnect.DRAIN:
+            # The upstream goes on to its end, so that what it bills is known.
+            if self.on_resume is not None:
+                self.on_resume()
+            return
+        self.task.cancel()
+
+    def _pause(self) -> None:
+        self.paused = True
+        if self.on_pause is not None:
+            self.on_pause()
+
+    def _resume(self) -> None:
+        self.paused = False
+        if self.on_resume is not None:
+            self.on_resume()
+
+    @staticmethod
+    def _lines(call: Call) -> bytes:
+        """The headers every answer to a call has."""
+        if not call.attempts:
+            return b"x-request-id: %b\r\n" % call.id.encode()
+        attempt = call.attempts[-1]
+        now = time.monotonic()
+        spent_upstream = (attempt.ended_at or attempt.first_token_at or now) - attempt.started_at
+        overhead_ms = (now - call.received_at - spent_upstream) * 1e3
+        return (
+            b"x-request-id: %b\r\nx-tc-endpoint: %b\r\n"
+            b"x-tc-cache: bypass\r\nx-tc-overhead-ms: %.2f\r\n"
+            % (
+                call.id.encode(),
+                attempt.candidate.upstream.id.encode(),
+                overhead_ms,
+            )
+        )
+
+    @staticmethod
+    def _cost(call: Call) -> bytes:
+        price = call.attempts[-1].candidate.offer.price
+        if price is None or call.cost_pico is None:
+            return b""
+        return b"x-tc-cost: %b\r\n" % format_pico(call.cost_pico, price.currency).encode()
+
+
+def wire_refusal(status: int, code: str, message: str) -> bytes:
+    """The body for what the wire itself refuses; see `wire.server.RefusalWriter`."""
+    return ApiError(code if code in ERRORS else "malformed_http", message).body()
+
+
+def _send_error(exchange: Exchange, error: ApiError, headers: bytes) -> None:
+    if error.retry_after_s is not None:
+        headers += b"retry-after: %d\r\n" % max(1, round(error.retry_after_s))
+    if error.status == 401:
+        headers += b'www-authenticate: Bearer realm="tokenschain"\r\n'
+    exchange.reply(error.status, _JSON + headers, error.body())
+
+
+def _check_encoding(headers: dict[bytes, bytes]) -> None:
+    encoding = headers.get(b"content-encoding")
+    if encoding is not None and encoding != b"identity":
+        shown = encoding[:40].decode("latin-1")
+        raise ApiError("unsupported_media_type", f"Bodies in `{shown}` are not read here.")
+
+
+def _only(allowed: bool) -> None:
+    if not allowed:
+        raise ApiError("method_not_allowed", "This path has other methods; see the reference.")
+
+
+def _model(route: ModelRoute) -> dict[str, object]:
+    return {
+        "id": route.name,
+        "object": "model",
+        "created": route.created_s,
+        "owned_by": route.owned_by or "tokenschain",
+    }
+
+
+def _cors_lines(origins: tuple[str, ...]) -> dict[bytes, bytes]:
+    return {
+        origin.encode(): (
+            b"access-control-allow-origin: %b\r\nvary: origin\r\n"
+            b"access-control-allow-methods: GET, POST, OPTIONS\r\n"
+            b"access-control-allow-headers: authorization, content-type, x-api-key, x-tc-tags\r\n"
+            b"access-control-expose-headers: x-request-id, x-tc-endpoint, x-tc-cost\r\n"
+            b"access-control-max-age: 600\r\n"
+        )
+        % origin.encode()
+        for origin in origins
+    }

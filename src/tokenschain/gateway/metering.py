@@ -1,0 +1,144 @@
+"""One journal record per authenticated call, whatever becomes of it.
+
+Calls refused before the key was known belong to nobody: they are counted in
+the metrics and not in the journal, so a flood of guesses cannot fill a disk.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from tokenschain.core import events
+from tokenschain.core.calls import Attempt, Call
+from tokenschain.core.catalog import Usage, cost_of
+from tokenschain.core.errors import ApiError
+from tokenschain.core.events import AttemptRecord, CallRecord
+
+TAGS_BYTES_MAX = 1_024
+_NO_USAGE = Usage()
+
+
+class Book(Protocol):
+    """Where records are appended; `infra.journal.Journal` is one."""
+
+    def check_room(self) -> None: ...
+    def append(self, payload: bytes) -> None: ...
+
+
+class JournalMetering:
+    """Turns a finished call into its record and appends it."""
+
+    def __init__(
+        self,
+        journal: Book,
+        full: type[Exception],
+        observe: Callable[[CallRecord], None],
+    ) -> None:
+        """
+        Args:
+            full: what `journal` raises when it has no room.
+            observe: sees every record, for the metrics; must not block.
+        """
+        self._journal = journal
+        self._full = full
+        self._observe = observe
+
+    def admit(self, call: Call) -> None:
+        """See `core.ports.Metering.admit`."""
+        try:
+            self._journal.check_room()
+        except self._full as error:
+            raise ApiError("journal_full", f"Calls cannot be recorded: {error}.") from error
+
+    def settle(self, call: Call) -> None:
+        """See `core.ports.Metering.settle`."""
+        record = record_of(call, time.monotonic())
+        if call.caller is not None:
+            call.cost_pico = record.cost_pico
+            try:
+                self._journal.append(events.encode(record))
+            except self._full as error:
+                # The answer is complete but for its last byte, which now never leaves.
+                call.error = ApiError("journal_full", f"The call was not recorded: {error}.")
+        self._observe(record)
+
+
+def record_of(call: Call, now: float) -> CallRecord:
+    """The record of a call that ends now; see `CallRecord` for units."""
+    began = call.received_at
+    record = CallRecord(call.id, call.started_ms, call.door)
+    record.total_ms = (now - began) * 1e3
+    record.trace_id = _trace_id(call)
+    record.snapshot_version = call.snapshot_version
+    record.bytes_in = call.bytes_in
+    record.bytes_out = call.outlet.bytes_out
+    caller = call.caller
+    if caller is not None:
+        record.tenant = caller.tenant
+        record.project = caller.project
+        record.environment = caller.environment
+        record.key_id = caller.key_id
+    record.model_asked = call.ask.model
+    record.streamed = call.ask.stream
+    tags = call.headers.get(b"x-tc-tags")
+    if tags is not None:
+        record.tags = tags[:TAGS_BYTES_MAX].decode("utf-8", "replace")
+    error = call.error
+    if error is None:
+        record.status = 200
+        record.outcome = "ok"
+    else:
+        record.status = 200 if call.partial else error.status
+        record.outcome = "partial" if call.partial else error.code
+        record.fault = error.kind.fault
+        record.error = error.code
+    if call.attempts:
+        record.attempts = [_attempt_record(attempt, began) for attempt in call.attempts]
+        _charge(record, call.attempts[-1], began)
+    return record
+
+
+def _charge(record: CallRecord, attempt: Attempt, began: float) -> None:
+    offer = attempt.candidate.offer
+    record.upstream = offer.upstream
+    record.model_served = offer.model
+    record.finish_reason = attempt.finish_reason
+    if attempt.first_token_at is not None:
+        record.first_token_ms = (attempt.first_token_at - began) * 1e3
+    usage = attempt.usage or _NO_USAGE
+    record.prompt_tokens = usage.prompt_tokens
+    record.cached_tokens = usage.cached_tokens
+    record.completion_tokens = usage.completion_tokens
+    record.reasoning_tokens = usage.reasoning_tokens
+    record.usage_source = usage.source
+    price = offer.price
+    if price is None:
+        record.cost_pico = None
+    else:
+        record.price_version = price.version
+        record.currency = price.currency
+        record.cost_pico = cost_of(usage, price)
+
+
+def _attempt_record(attempt: Attempt, began: float) -> AttemptRecord:
+    first = attempt.first_byte_at
+    ended = attempt.ended_at
+    return AttemptRecord(
+        attempt.candidate.upstream.id,
+        (attempt.started_at - began) * 1e3,
+        None if first is None else (first - began) * 1e3,
+        None if ended is None else (ended - began) * 1e3,
+        attempt.outcome,
+    )
+
+
+def _trace_id(call: Call) -> str:
+    """The caller's W3C trace id, or the call's own id."""
+    parent = call.headers.get(b"traceparent")
+    if parent is None:
+        return call.id
+    parts = parent.split(b"-")
+    valid = len(parts) >= 4 and len(parts[1]) == 32 and parts[1].isalnum()
+    return parts[1].decode() if valid else call.id

@@ -1,0 +1,86 @@
+"""The life of a call, from the door to the journal.
+
+    admit -> authenticate -> understand -> plan -> reserve -> screen input
+        -> look up cache -> (open an upstream, the next one on failure)
+        -> deliver -> settle -> the last byte
+
+Each step is one verb of one neighbour and knows none of the others. This file
+does no I/O of its own, so a test can run a whole call on fakes.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tokenschain.core.calls import Call
+from tokenschain.core.chat import parse
+from tokenschain.core.errors import ApiError
+from tokenschain.core.ports import (
+    Answer,
+    Auth,
+    Cache,
+    Metering,
+    Moderation,
+    Quota,
+    Routing,
+    Upstreams,
+)
+from tokenschain.core.snapshot import Plan
+
+
+class Steps(NamedTuple):
+    """The neighbours, each behind its port."""
+
+    metering: Metering
+    auth: Auth
+    routing: Routing
+    quota: Quota
+    moderation: Moderation
+    cache: Cache
+    upstreams: Upstreams
+
+
+async def serve(call: Call, steps: Steps) -> None:
+    """Answer one call.
+
+    The record is written on every way out (answered, refused, failed, caller
+    gone) and before the last byte leaves, so a caller never holds a complete
+    answer that the journal does not know.
+    """
+    last = b""
+    try:
+        steps.metering.admit(call)
+        caller = steps.auth.authenticate(call)
+        call.ask = parse(call.door, call.body)
+        plan = steps.routing.plan(call, caller)
+
+        with steps.quota.reserve(call, caller, plan):
+            await steps.moderation.screen_input(call, caller, plan)
+            answer = await steps.cache.look_up(call, plan)
+            if answer is None:
+                answer = await open_upstream(call, plan, steps)
+            last = await answer.deliver(call)
+
+    except ApiError as error:
+        call.error = call.error or error
+    finally:
+        steps.metering.settle(call)
+    call.outlet.close(call, last)
+
+
+async def open_upstream(call: Call, plan: Plan, steps: Steps) -> Answer:
+    """Open the first upstream that begins to answer, trying each at most once.
+
+    Raises:
+        ApiError: the upstream blamed the call itself, or the last one failed.
+    """
+    failure: ApiError | None = None
+    for candidate in plan.candidates:
+        try:
+            return await steps.upstreams.open(call, candidate)
+        except ApiError as error:
+            failure = error
+            if not error.kind.retry:
+                break
+    assert failure is not None, "a plan has at least one candidate"
+    raise failure

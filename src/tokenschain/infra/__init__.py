@@ -1,0 +1,1 @@
+"""One owner per library or medium: settings, database, journal, secrets, telemetry."""

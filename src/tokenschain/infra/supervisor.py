@@ -1,0 +1,133 @@
+"""Runs child processes, restarts crashed ones with back-off, ends all of them cleanly."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
+
+BACKOFF_MIN_S = 0.2
+BACKOFF_MAX_S = 10.0
+STEADY_S = 30.0
+"""A child that lived this long counts as healthy: its back-off starts anew."""
+STOP_GRACE_S = 5.0
+"""On top of the drain limit, before a child that ignores SIGTERM is killed."""
+PROBE_INTERVAL_S = 5.0
+PROBE_FAILURES_MAX = 6
+_PR_SET_PDEATHSIG = 1
+
+
+class Child(NamedTuple):
+    """One process to keep running."""
+
+    name: str
+    arguments: Sequence[str]
+    """What follows `python -m tokenschain`."""
+    probe: Callable[[], Awaitable[bool]] | None = None
+    """Whether it is healthy; a child that fails it for long is restarted."""
+
+
+class Supervisor:
+    """Keeps children running until told to stop."""
+
+    def __init__(
+        self, children: Sequence[Child], report: Callable[..., None], stop_max_s: float
+    ) -> None:
+        """
+        Args:
+            report: told `(event, **details)` when a child starts, crashes or is killed.
+            stop_max_s: how long children may take to end after SIGTERM.
+        """
+        self._children = children
+        self._report = report
+        self._stop_max_s = stop_max_s
+        self._stopping = asyncio.Event()
+        self.processes: dict[str, asyncio.subprocess.Process] = {}
+
+    def stop(self) -> None:
+        """Ask everything to end; `run` then returns."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Run until `stop`, or SIGINT or SIGTERM arrives."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.stop)
+        async with asyncio.TaskGroup() as group:
+            for child in self._children:
+                group.create_task(self._keep(child))
+
+    async def _keep(self, child: Child) -> None:
+        backoff_s = BACKOFF_MIN_S
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "tokenschain",
+                *child.arguments,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
+            )
+            self.processes[child.name] = process
+            status = await self._watch(child, process)
+            if self._stopping.is_set():
+                return
+            if time.monotonic() - began > STEADY_S:
+                backoff_s = BACKOFF_MIN_S
+            self._report(
+                "child_ended", name=child.name, status=status, restart_in_s=round(backoff_s, 1)
+            )
+            try:
+                async with asyncio.timeout(backoff_s):
+                    await self._stopping.wait()
+            except TimeoutError:
+                pass
+            backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
+
+    async def _watch(self, child: Child, process: asyncio.subprocess.Process) -> int:
+        """Wait for the end of a child, of its health, or of everything."""
+        ended = asyncio.ensure_future(process.wait())
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        probing = asyncio.ensure_future(self._probe(child))
+        try:
+            await asyncio.wait({ended, stopping, probing}, return_when=asyncio.FIRST_COMPLETED)
+            if not ended.done():
+                if probing.done():
+                    self._report("child_unhealthy", name=child.name)
+                    process.kill()
+                else:
+                    process.terminate()
+                try:
+                    async with asyncio.timeout(self._stop_max_s + STOP_GRACE_S):
+                        await asyncio.shield(ended)
+                except TimeoutError:
+                    self._report("child_killed", name=child.name)
+                    process.kill()
+            return await ended
+        finally:
+            stopping.cancel()
+            probing.cancel()
+
+    async def _probe(self, child: Child) -> None:
+        """Returns when the child has been unhealthy for too long."""
+        failures = 0
+        while child.probe is not None and failures < PROBE_FAILURES_MAX:
+            await asyncio.sleep(PROBE_INTERVAL_S)
+            failures = 0 if await child.probe() else failures + 1
+        if child.probe is None:
+            await asyncio.Event().wait()
+
+
+def _die_with_parent() -> None:
+    """Linux: be told to end when the supervisor is gone, however it went."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() == 1:
+        os._exit(0)

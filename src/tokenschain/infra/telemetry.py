@@ -1,0 +1,200 @@
+"""Metrics of a gateway worker, counted from the journal's records.
+
+Counting is a few additions to plain integers; Prometheus' own types are only
+built when somebody scrapes. Workers share a port, so whichever is scraped
+answers for all: each leaves its counts in a file that the others read.
+"""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from tokenschain.core.events import CallRecord
+
+SECONDS_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+_MS_BOUNDS = tuple(b * 1e3 for b in SECONDS_BOUNDS)
+_SERIES_MAX = 5_000
+"""Distinct label sets kept; what comes beyond is counted under `other`."""
+
+
+class _Series(msgspec.Struct):
+    """What is counted for one (door, model, upstream)."""
+
+    outcomes: dict[str, int] = {}
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    estimated: int = 0
+    cost_pico: dict[str, int] = {}
+    total_s: float = 0.0
+    total_buckets: list[int] = msgspec.field(
+        default_factory=lambda: [0] * (len(SECONDS_BOUNDS) + 1)
+    )
+    first_token_s: float = 0.0
+    first_token_buckets: list[int] = msgspec.field(
+        default_factory=lambda: [0] * (len(SECONDS_BOUNDS) + 1)
+    )
+
+
+class _Counts(msgspec.Struct):
+    """One worker's counts, as left for its siblings."""
+
+    worker: str
+    series: dict[str, _Series] = {}
+    gauges: dict[str, float] = {}
+
+
+class GatewayMetrics(Collector):
+    """Counts calls; renders its own and its siblings' counts."""
+
+    def __init__(self, worker: str, folder: Path, gauges: Callable[[], dict[str, float]]) -> None:
+        """
+        Args:
+            folder: where the workers of one gateway leave their counts.
+            gauges: read at each scrape: connections, running calls, journal size.
+        """
+        self._counts = _Counts(worker)
+        self._folder = folder
+        self._gauges = gauges
+        self._by_call: dict[tuple[str, str, str], _Series] = {}
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def observe(self, record: CallRecord) -> None:
+        """Count one finished call."""
+        key = (record.door, record.model_served and record.model_asked, record.upstream)
+        series = self._by_call.get(key)
+        if series is None:
+            series = self._new_series(key)
+        outcomes = series.outcomes
+        outcome = record.outcome
+        outcomes[outcome] = outcomes.get(outcome, 0) + 1
+        series.prompt_tokens += record.prompt_tokens
+        series.cached_tokens += record.cached_tokens
+        series.completion_tokens += record.completion_tokens
+        if record.usage_source == "estimated":
+            series.estimated += 1
+        if record.cost_pico:
+            cost = series.cost_pico
+            cost[record.currency] = cost.get(record.currency, 0) + record.cost_pico
+        series.total_s += record.total_ms / 1e3
+        series.total_buckets[bisect_left(_MS_BOUNDS, record.total_ms)] += 1
+        first = record.first_token_ms
+        if first is not None:
+            series.first_token_s += first / 1e3
+            series.first_token_buckets[bisect_left(_MS_BOUNDS, first)] += 1
+
+    def _new_series(self, key: tuple[str, str, str]) -> _Series:
+        if len(self._by_call) >= _SERIES_MAX:
+            key = ("other", "other", "other")
+        series = self._by_call.setdefault(key, _Series(outcomes={}, cost_pico={}))
+        self._counts.series["\t".join(key)] = series
+        return series
+
+    def leave(self) -> None:
+        """Write this worker's counts where its siblings read them."""
+        self._counts.gauges = self._gauges()
+        path = self._folder / f"{self._counts.worker}.metrics"
+        partial = path.with_suffix(".part")
+        partial.write_bytes(msgspec.msgpack.encode(self._counts))
+        os.replace(partial, path)
+
+    def text(self) -> bytes:
+        """All workers' metrics in Prometheus' text format."""
+        self.leave()
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """See `prometheus_client.registry.Collector`."""
+        labels = ["worker", "door", "model", "upstream"]
+        calls = CounterMetricFamily(
+            "tokenschain_calls", "Calls finished, by outcome.", labels=[*labels, "outcome"]
+        )
+        tokens = CounterMetricFamily(
+            "tokenschain_tokens", "Tokens metered, by class.", labels=[*labels, "class"]
+        )
+        estimated = CounterMetricFamily(
+            "tokenschain_usage_estimated_calls",
+            "Calls whose usage the upstream did not give.",
+            labels=labels,
+        )
+        cost = CounterMetricFamily(
+            "tokenschain_cost", "Cost metered, in currency units.", labels=[*labels, "currency"]
+        )
+        total = HistogramMetricFamily(
+            "tokenschain_call_seconds", "Whole time of a call.", labels=labels
+        )
+        first = HistogramMetricFamily(
+            "tokenschain_first_token_seconds", "Time to the first token.", labels=labels
+        )
+        gauges: dict[str, GaugeMetricFamily] = {}
+        for counts in self._all_counts():
+            for name, value in counts.gauges.items():
+                if name not in gauges:
+                    gauges[name] = GaugeMetricFamily(
+                        f"tokenschain_{name}", GAUGE_MEANINGS[name], labels=["worker"]
+                    )
+                gauges[name].add_metric([counts.worker], value)
+            for joined, series in counts.series.items():
+                at = [counts.worker, *joined.split("\t")]
+                for outcome, count in series.outcomes.items():
+                    calls.add_metric([*at, outcome], count)
+                fresh = series.prompt_tokens - series.cached_tokens
+                tokens.add_metric([*at, "input"], fresh)
+                tokens.add_metric([*at, "cached_input"], series.cached_tokens)
+                tokens.add_metric([*at, "output"], series.completion_tokens)
+                estimated.add_metric(at, series.estimated)
+                for currency, pico in series.cost_pico.items():
+                    cost.add_metric([*at, currency], pico / 1e12)
+                _add(total, at, series.total_buckets, series.total_s)
+                _add(first, at, series.first_token_buckets, series.first_token_s)
+        yield from (calls, tokens, estimated, cost, total, first, *gauges.values())
+
+    def _all_counts(self) -> Iterator[_Counts]:
+        yield self._counts
+        for path in sorted(self._folder.glob("*.metrics")):
+            if path.stem != self._counts.worker:
+                try:
+                    yield msgspec.msgpack.decode(path.read_bytes(), type=_Counts)
+                except (OSError, msgspec.DecodeError):
+                    continue
+
+
+GAUGE_MEANINGS = {
+    "connections": "Open connections of callers.",
+    "running_calls": "Calls being served.",
+    "journal_unshipped_bytes": "Journal on disk that control has not acknowledged.",
+    "snapshot_age_seconds": "Time since control was last heard from.",
+    "resident_bytes": "Memory of the process.",
+}
+
+
+def _add(
+    family: HistogramMetricFamily, labels: list[str], buckets: list[int], total_s: float
+) -> None:
+    seen = 0
+    cumulative = []
+    for bound, count in zip((*map(str, SECONDS_BOUNDS), "+Inf"), buckets, strict=True):
+        seen += count
+        cumulative.append((bound, float(seen)))
+    family.add_metric(labels, cumulative, total_s)
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process."""
+    with open("/proc/self/statm", encoding="ascii") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,159 @@
+"""The gateway's side of the one internal channel to control.
+
+Down: the snapshot, by long poll with an ETag, verified, and kept on disk so
+that a gateway starts and serves without control. Up: the journal, in batches,
+at least once; control drops what it has already by event id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from tokenschain.core.snapshot import Served, Snapshot
+from tokenschain.infra import secrets
+from tokenschain.infra.journal import Journal
+from tokenschain.wire.client import ClientError, HttpClient, Origin, Waits
+
+SNAPSHOT_PATH = "/internal/v1/snapshot"
+JOURNAL_PATH = "/internal/v1/journal"
+SIGNATURE_HEADER = "x-tc-signature"
+POLL_WAIT_S = 20.0
+RETRY_MIN_S = 0.1
+RETRY_MAX_S = 2.0
+BATCH_BYTES_MAX = 1_048_576
+BATCH_RECORDS_MAX = 2_000
+_SNAPSHOT_BYTES_MAX = 268_435_456
+_POLL_WAITS = Waits(connect_max_s=2.0, first_byte_max_s=POLL_WAIT_S + 5, total_max_s=60.0)
+_SHIP_WAITS = Waits(connect_max_s=2.0, first_byte_max_s=30.0, total_max_s=60.0)
+
+
+class Uplink:
+    """Follows the snapshot and ships the journal until cancelled."""
+
+    def __init__(
+        self,
+        control_url: str,
+        secret: str,
+        client: HttpClient,
+        served: Served,
+        journal: Journal,
+        snapshot_file: Path,
+        report: Callable[[str, str], None],
+        ship_interval_s: float,
+    ) -> None:
+        """
+        Args:
+            report: told once when control is lost and once when it is back.
+        """
+        self._origin = Origin.of(control_url)
+        self._secret = secret
+        self._client = client
+        self._served = served
+        self._journal = journal
+        self._file = snapshot_file
+        self._report = report
+        self._ship_interval_s = ship_interval_s
+        self._lost: set[str] = set()
+        self.heard_at = time.monotonic()
+
+    def start_from_disk(self) -> None:
+        """Serve by the last snapshot this machine saw, if it is whole and signed."""
+        try:
+            kept = self._file.read_bytes()
+        except FileNotFoundError:
+            return
+        signature, _, body = kept.partition(b"\n")
+        if not secrets.signed_by(self._secret, body, signature.decode("latin-1")):
+            self._report("snapshot_ignored", "the snapshot on disk is not signed by this secret")
+            return
+        self._served.replace(msgspec.json.decode(body, type=Snapshot))
+
+    async def follow_snapshot(self) -> None:
+        """Keep the snapshot current; returns only by cancellation."""
+        pause_s = RETRY_MIN_S
+        while True:
+            try:
+                await self._poll()
+                pause_s = RETRY_MIN_S
+                self._back("control")
+            except (ClientError, msgspec.DecodeError, _Refused) as error:
+                self._away("control", str(error))
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, RETRY_MAX_S)
+
+    async def _poll(self) -> None:
+        have = self._served.version
+        path = f"{SNAPSHOT_PATH}?wait_s={POLL_WAIT_S:g}"
+        request = self._request("GET", path, b"", f'if-none-match: "{have}"\r\n')
+        reply = await self._client.open(self._origin, request, _POLL_WAITS)
+        body = await reply.read(_SNAPSHOT_BYTES_MAX)
+        self.heard_at = time.monotonic()
+        if reply.status == 304:
+            return
+        if reply.status != 200:
+            raise _Refused(f"control answered HTTP {reply.status}")
+        signature = reply.headers.get(SIGNATURE_HEADER.encode(), b"").decode("latin-1")
+        if not secrets.signed_by(self._secret, body, signature):
+            raise _Refused("the snapshot's signature is wrong")
+        self._served.replace(msgspec.json.decode(body, type=Snapshot))
+        partial = self._file.with_suffix(f".{os.getpid()}.part")
+        partial.write_bytes(signature.encode() + b"\n" + body)
+        os.replace(partial, self._file)
+
+    async def ship_journal(self) -> None:
+        """Ship records as they come; returns only by cancellation."""
+        pause_s = self._ship_interval_s
+        while True:
+            try:
+                await self.ship_all()
+                pause_s = self._ship_interval_s
+                self._back("journal")
+            except (ClientError, _Refused) as error:
+                self._away("journal", str(error))
+                pause_s = min(max(pause_s, RETRY_MIN_S) * 2, RETRY_MAX_S)
+            self._journal.make_room()
+            await asyncio.sleep(pause_s)
+
+    async def ship_all(self) -> None:
+        """Ship everything there is now.
+
+        Raises:
+            ClientError: control cannot be reached.
+        """
+        while (batch := self._journal.next_batch(BATCH_BYTES_MAX, BATCH_RECORDS_MAX)) is not None:
+            request = self._request("POST", JOURNAL_PATH, batch.frames)
+            reply = await self._client.open(self._origin, request, _SHIP_WAITS)
+            await reply.read(65_536)
+            if reply.status != 200:
+                raise _Refused(f"control answered HTTP {reply.status}")
+            self._journal.acknowledge(batch)
+
+    def _request(self, method: str, path: str, body: bytes, more: str = "") -> bytes:
+        # The signature covers path and body: a recorded request proves nothing new,
+        # since replaying either is harmless by design (idempotent).
+        signature = secrets.sign(self._secret, f"{method} {path}\n".encode() + body)
+        head = (
+            f"{method} {path} HTTP/1.1\r\nhost: {self._origin.authority}\r\n"
+            f"{SIGNATURE_HEADER}: {signature}\r\ncontent-length: {len(body)}\r\n{more}\r\n"
+        )
+        return head.encode("latin-1") + body
+
+    def _away(self, what: str, why: str) -> None:
+        if what not in self._lost:
+            self._lost.add(what)
+            self._report(f"{what}_lost", why)
+
+    def _back(self, what: str) -> None:
+        if what in self._lost:
+            self._lost.discard(what)
+            self._report(f"{what}_back", "")
+
+
+class _Refused(Exception):
+    """Control answered, but not with what was asked for."""

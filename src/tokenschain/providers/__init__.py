@@ -1,0 +1,1 @@
+"""Upstreams, one vendor a file."""

@@ -1,0 +1,695 @@
+"""Pooled HTTP/1.1 client on asyncio transports, for upstreams.
+
+The caller's own task opens a reply and waits for its head; the body is then
+either read whole or pushed to a sink straight from the transport's callbacks,
+so that relaying a stream costs no task switch per event.
+
+Each wait has its own limit and its own error. Limits are enforced by one sweep
+per client and are kept to within `SWEEP_S`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import time
+from collections import deque
+from typing import NamedTuple, Protocol, cast
+from urllib.parse import urlsplit
+
+import httptools
+
+SWEEP_S = 0.1
+IDLE_KEEP_S = 30.0
+"""An idle connection is closed after this long; most servers keep theirs longer."""
+DNS_TTL_S = 30.0
+_HEAD_BYTES_MAX = 65_536
+_PROXY_HEAD_BYTES_MAX = 8_192
+
+
+class Origin(NamedTuple):
+    """Where a connection goes."""
+
+    tls: bool
+    host: str
+    port: int
+
+    @classmethod
+    def of(cls, url: str) -> Origin:
+        """The origin of a URL.
+
+        Raises:
+            ValueError: not an http or https URL with a host.
+        """
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"not an http(s) URL: {url!r}")
+        tls = parts.scheme == "https"
+        return cls(tls, parts.hostname, parts.port or (443 if tls else 80))
+
+    @property
+    def authority(self) -> str:
+        """The value of `host`."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
+
+
+class Waits(NamedTuple):
+    """The limits of one exchange, seconds; see the error of the same name."""
+
+    connect_max_s: float = 5.0
+    pool_max_s: float = 5.0
+    first_byte_max_s: float = 300.0
+    idle_max_s: float = 120.0
+    total_max_s: float = 1_800.0
+
+
+class ClientError(Exception):
+    """Something between us and the upstream failed; the message is safe to log."""
+
+
+class ConnectFailed(ClientError):
+    """No connection: refused, unreachable, unknown name, TLS or proxy failure."""
+
+
+class PoolExhausted(ClientError):
+    """Every connection to the origin was taken for longer than the limit."""
+
+
+class TimedOut(ClientError):
+    """A limit ran out; `phase` says which: connection, first byte, next event or end."""
+
+    def __init__(self, phase: str, waited_s: float) -> None:
+        super().__init__(f"no {phase} within {waited_s:g} s")
+        self.phase = phase
+
+
+class BadReply(ClientError):
+    """The upstream's bytes are not HTTP/1.1 or exceed a limit."""
+
+
+class Interrupted(ClientError):
+    """The connection broke before the reply was complete."""
+
+
+class Sink(Protocol):
+    """Receives a pushed body."""
+
+    def on_data(self, data: bytes) -> None: ...
+
+    def on_end(self, error: ClientError | None) -> None:
+        """The body is complete, or broke off with `error`."""
+
+
+class Reply:
+    """The answer to one request. Use `read` or `push`, not both."""
+
+    __slots__ = (
+        "_chunks",
+        "_connection",
+        "_done",
+        "_error",
+        "_sink",
+        "_waiter",
+        "headers",
+        "progress",
+        "status",
+    )
+
+    def __init__(self, connection: _Connection) -> None:
+        self._connection: _Connection | None = connection
+        self._chunks: list[bytes] = []
+        self._done = False
+        self._error: ClientError | None = None
+        self._sink: Sink | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self.status = 0
+        self.headers: dict[bytes, bytes] = {}
+        self.progress = 0
+        """Counts what the reader takes for progress; a sink counts for itself, so
+        that heartbeats of an upstream do not keep a dead stream alive."""
+
+    async def read(self, bytes_max: int) -> bytes:
+        """The whole body.
+
+        Raises:
+            BadReply: longer than `bytes_max`.
+            ClientError: as it broke off.
+        """
+        size = sum(map(len, self._chunks))
+        while not self._done:
+            if size > bytes_max:
+                self.abort()
+                raise BadReply(f"the reply is longer than {bytes_max} bytes")
+            self._waiter = asyncio.get_running_loop().create_future()
+            seen = len(self._chunks)
+            try:
+                await self._waiter
+            except asyncio.CancelledError:
+                self.abort()
+                raise
+            size += sum(map(len, self._chunks[seen:]))
+        if self._error is not None:
+            raise self._error
+        if size > bytes_max:
+            raise BadReply(f"the reply is longer than {bytes_max} bytes")
+        return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+
+    def push(self, sink: Sink) -> None:
+        """Give the body to `sink` as it arrives, starting with what is here already."""
+        self._sink = sink
+        chunks, self._chunks = self._chunks, []
+        for chunk in chunks:
+            sink.on_data(chunk)
+        if self._done:
+            sink.on_end(self._error)
+
+    def pause(self) -> None:
+        """Stop reading from the upstream: the one we feed is slow."""
+        if self._connection is not None:
+            self._connection.pause()
+
+    def resume(self) -> None:
+        """Read on."""
+        if self._connection is not None:
+            self._connection.resume()
+
+    def abort(self) -> None:
+        """Close the upstream connection at once."""
+        connection, self._connection = self._connection, None
+        self._sink = None
+        if connection is not None and not self._done:
+            self._done = True
+            self._error = Interrupted("aborted here")
+            connection.abort()
+
+    def _data(self, data: bytes) -> None:
+        if self._sink is not None:
+            self._sink.on_data(data)
+            return
+        self.progress += 1
+        self._chunks.append(data)
+        self._wake()
+
+    def _end(self, error: ClientError | None) -> None:
+        if self._done:
+            return
+        self._done = True
+        self._error = error
+        self._connection = None
+        if self._sink is not None:
+            self._sink.on_end(error)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class _Connection(asyncio.Protocol):
+    """One connection to an origin; carries one exchange at a time."""
+
+    __slots__ = (
+        "_client",
+        "_fields",
+        "_head_bytes",
+        "_keep",
+        "_parser",
+        "_paused",
+        "_pool",
+        "_progress_seen",
+        "_reply",
+        "_transport",
+        "_waits",
+        "closed",
+        "deadline",
+        "forgotten",
+        "head",
+        "idle_since",
+        "started",
+        "untouched",
+    )
+
+    def __init__(self, client: HttpClient, pool: _Pool) -> None:
+        self._client = client
+        self._pool = pool
+        self._transport: asyncio.Transport = None  # type: ignore[assignment]
+        self._parser: httptools.HttpResponseParser | None = None
+        self._reply: Reply | None = None
+        self._fields: dict[bytes, bytes] = {}
+        self._head_bytes = 0
+        self._keep = False
+        self._paused = False
+        self._progress_seen = -1
+        self._waits = Waits()
+        self.head: asyncio.Future[Reply] | None = None
+        self.closed = False
+        self.forgotten = False
+        self.deadline = 0.0
+        self.started = 0.0
+        self.idle_since = 0.0
+        self.untouched = True
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport = cast(asyncio.Transport, transport)
+        self._transport = transport
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def send(self, data: bytes, waits: Waits) -> asyncio.Future[Reply]:
+        """Send one request; the future holds the reply once its head is here."""
+        now = time.monotonic()
+        self._waits = waits
+        self._fields = {}
+        self._head_bytes = 0
+        self.untouched = True
+        self.started = now
+        self.deadline = now + waits.first_byte_max_s
+        self._reply = Reply(self)
+        self._parser = httptools.HttpResponseParser(self)
+        self.head = self._client.loop.create_future()
+        self._client.active.add(self)
+        self._transport.write(data)
+        return self.head
+
+    # --- incoming ----------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        if self._reply is None:
+            # Bytes nobody asked for: this connection can no longer be trusted.
+            self.abort()
+            return
+        self.untouched = False
+        assert self._parser is not None
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            if self._reply is not None:
+                self._fail(BadReply(f"not HTTP/1.1: {type(error).__name__}"))
+            else:
+                self.abort()
+            return
+        if self._reply is not None and self._reply.status == 0:
+            self._head_bytes += len(data)
+            if self._head_bytes > _HEAD_BYTES_MAX:
+                self._fail(BadReply("the reply's head is too large"))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._fields[name.lower()] = value
+
+    def on_headers_complete(self) -> None:
+        parser = self._parser
+        assert parser is not None
+        status = parser.get_status_code()
+        if status < 200:
+            self._fields = {}
+            return
+        reply = self._reply
+        assert reply is not None
+        reply.status = status
+        reply.headers = self._fields
+        self._keep = parser.should_keep_alive()
+        self._progress_seen = -1
+
+    def on_body(self, data: bytes) -> None:
+        self._announce()
+        reply = self._reply
+        if reply is not None:
+            reply._data(data)
+
+    def on_message_complete(self) -> None:
+        if self._reply is None or self._reply.status == 0:
+            return  # an interim 1xx
+        self._announce()
+        reply, self._reply = self._reply, None
+        if reply is None:
+            return
+        self._client.active.discard(self)
+        if self._keep and not self._paused:
+            self._pool.give_back(self)
+        else:
+            self.abort()
+        reply._end(None)
+
+    def _announce(self) -> None:
+        """Hand the reply to whoever waits for its head."""
+        head, self.head = self.head, None
+        if head is not None and not head.done() and self._reply is not None:
+            head.set_result(self._reply)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed = True
+        self._pool.forget(self)
+        if self._reply is None:
+            return
+        if self._reply.status and not self._keep and exc is None:
+            # A reply without a length ends where the connection does (RFC 9112, 6.3).
+            length_known = b"content-length" in self._fields or (
+                b"chunked" in self._fields.get(b"transfer-encoding", b"").lower()
+            )
+            if not length_known:
+                self._announce()
+                reply, self._reply = self._reply, None
+                self._client.active.discard(self)
+                reply._end(None)
+                return
+        self._fail(Interrupted("the upstream closed the connection"))
+
+    def _fail(self, error: ClientError) -> None:
+        reply, self._reply = self._reply, None
+        head, self.head = self.head, None
+        self._client.active.discard(self)
+        self.abort()
+        if head is not None and not head.done():
+            head.set_exception(error)
+        elif reply is not None:
+            reply._end(error)
+
+    # --- control -----------------------------------------------------------------
+
+    def pause(self) -> None:
+        if not self._paused and not self.closed:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        if self._paused and not self.closed:
+            self._paused = False
+            self._transport.resume_reading()
+            self._progress_seen = -1
+
+    def abort(self) -> None:
+        self._reply = None
+        self._client.active.discard(self)
+        if not self.closed:
+            self.closed = True
+            self._pool.forget(self)
+            if self._transport is not None:
+                self._transport.abort()
+
+    def sweep(self, now: float) -> None:
+        """Enforce the limits; called every `SWEEP_S` while an exchange runs."""
+        waits = self._waits
+        reply = self._reply
+        if now >= self.started + waits.total_max_s:
+            self._fail(TimedOut("end", waits.total_max_s))
+        elif reply is None or reply.status == 0:
+            if now >= self.deadline:
+                self._fail(TimedOut("first byte", waits.first_byte_max_s))
+        elif reply.progress != self._progress_seen or self._paused:
+            # While paused, it is our reader that is slow and not the upstream.
+            self._progress_seen = reply.progress
+            self.deadline = now + waits.idle_max_s
+        elif now >= self.deadline:
+            self._fail(TimedOut("next event", waits.idle_max_s))
+
+
+class _Pool:
+    """The connections of one origin: a stack of idle ones and a bounded count."""
+
+    __slots__ = ("count", "idle", "waiters")
+
+    def __init__(self) -> None:
+        self.idle: list[_Connection] = []
+        self.count = 0
+        self.waiters: deque[asyncio.Future[None]] = deque()
+
+    def give_back(self, connection: _Connection) -> None:
+        connection.idle_since = time.monotonic()
+        self.idle.append(connection)
+        self.wake_one()
+
+    def forget(self, connection: _Connection) -> None:
+        """Give the place of a closed connection to the next who waits."""
+        if connection.forgotten:
+            return
+        connection.forgotten = True
+        self.count -= 1
+        if connection in self.idle:
+            self.idle.remove(connection)
+        self.wake_one()
+
+    def wake_one(self) -> None:
+        while self.waiters:
+            waiter = self.waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+
+
+class Resolver:
+    """Names to addresses, off the loop, cached; an old answer beats none."""
+
+    def __init__(self, ttl_s: float = DNS_TTL_S) -> None:
+        self._ttl_s = ttl_s
+        self._cache: dict[tuple[str, int], tuple[float, list[str]]] = {}
+
+    async def resolve(self, host: str, port: int) -> list[str]:
+        """Addresses of a host, in the system's order of preference.
+
+        Raises:
+            OSError: the name is unknown and was never known.
+        """
+        now = time.monotonic()
+        cached = self._cache.get((host, port))
+        if cached is not None and now < cached[0]:
+            return cached[1]
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except OSError:
+            if cached is not None:
+                return cached[1]
+            raise
+        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+        self._cache[host, port] = (now + self._ttl_s, addresses)
+        return addresses
+
+
+class HttpClient:
+    """All outgoing connections of one event loop."""
+
+    def __init__(
+        self,
+        *,
+        tls: ssl.SSLContext | None = None,
+        proxy: str | None = None,
+        connections_max: int = 1_000,
+        resolver: Resolver | None = None,
+    ) -> None:
+        """
+        Args:
+            tls: the context for https origins; the system's trust store by default.
+            proxy: an `http://host:port` that understands CONNECT, for all origins
+                but loopback ones.
+            connections_max: per origin.
+        """
+        self.loop: asyncio.AbstractEventLoop = None  # type: ignore[assignment]
+        self.active: set[_Connection] = set()
+        self._tls = tls
+        self._proxy = Origin.of(proxy) if proxy else None
+        self._connections_max = connections_max
+        self._resolver = resolver or Resolver()
+        self._pools: dict[Origin, _Pool] = {}
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    async def open(
+        self,
+        origin: Origin,
+        request: bytes,
+        waits: Waits,
+        connections_max: int | None = None,
+    ) -> Reply:
+        """Send a request and wait for the head of its reply.
+
+        A reused connection that the peer closes before any byte of a reply is
+        tried once more on a new one (RFC 9110, 9.2.2: it was idle-closed).
+
+        Raises:
+            ClientError: one of its kinds.
+        """
+        if self._sweeper is None:
+            self.loop = asyncio.get_running_loop()
+            self._sweep()
+        pool = self._pools.get(origin)
+        if pool is None:
+            pool = self._pools[origin] = _Pool()
+        connection = self._take_idle(pool)
+        reused = connection is not None
+        while True:
+            if connection is None:
+                connection = await self._new_connection(
+                    origin, pool, waits, connections_max or self._connections_max
+                )
+            try:
+                return await connection.send(request, waits)
+            except asyncio.CancelledError:
+                connection.abort()
+                raise
+            except Interrupted:
+                if not reused or not connection.untouched:
+                    raise
+                connection, reused = None, False
+
+    @staticmethod
+    def _take_idle(pool: _Pool) -> _Connection | None:
+        while pool.idle:
+            connection = pool.idle.pop()
+            if not connection.closed:
+                return connection
+        return None
+
+    async def _new_connection(
+        self, origin: Origin, pool: _Pool, waits: Waits, connections_max: int
+    ) -> _Connection:
+        deadline = self.loop.time() + waits.pool_max_s
+        while pool.count >= connections_max:
+            waiter: asyncio.Future[None] = self.loop.create_future()
+            pool.waiters.append(waiter)
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await waiter
+            except TimeoutError:
+                raise PoolExhausted(
+                    f"all {connections_max} connections to {origin.authority} were taken "
+                    f"for {waits.pool_max_s:g} s"
+                ) from None
+            except asyncio.CancelledError:
+                if waiter.done():
+                    pool.wake_one()
+                raise
+            idle = self._take_idle(pool)
+            if idle is not None:
+                return idle
+        pool.count += 1
+        connection = _Connection(self, pool)
+        try:
+            async with asyncio.timeout(waits.connect_max_s):
+                await self._connect(origin, connection)
+        except TimeoutError:
+            connection.abort()
+            raise TimedOut("connection", waits.connect_max_s) from None
+        except OSError as error:  # ssl.SSLError is one
+            connection.abort()
+            raise ConnectFailed(f"{origin.authority}: {_plain(error)}") from error
+        except BaseException:
+            connection.abort()
+            raise
+        return connection
+
+    async def _connect(self, origin: Origin, connection: _Connection) -> None:
+        context = None
+        if origin.tls:
+            context = self._tls = self._tls or ssl.create_default_context()
+        if self._proxy is not None and not _is_loopback(origin.host):
+            await self._connect_through_proxy(self._proxy, origin, connection, context)
+            return
+        addresses = await self._resolver.resolve(origin.host, origin.port)
+        failure: OSError | None = None
+        for address in addresses:
+            try:
+                await self.loop.create_connection(
+                    lambda: connection,
+                    address,
+                    origin.port,
+                    ssl=context,
+                    server_hostname=origin.host if context else None,
+                )
+                return
+            except OSError as error:
+                failure = error
+        raise failure or OSError("the name has no address")
+
+    async def _connect_through_proxy(
+        self,
+        proxy: Origin,
+        origin: Origin,
+        connection: _Connection,
+        context: ssl.SSLContext | None,
+    ) -> None:
+        addresses = await self._resolver.resolve(proxy.host, proxy.port)
+        tunnel = _Tunnel(f"{_bracketed(origin.host)}:{origin.port}".encode())
+        transport, _ = await self.loop.create_connection(lambda: tunnel, addresses[0], proxy.port)
+        try:
+            await tunnel.opened
+            if context is None:
+                transport.set_protocol(connection)
+                connection.connection_made(transport)
+                return
+            secured = await self.loop.start_tls(
+                transport, connection, context, server_hostname=origin.host
+            )
+            assert secured is not None
+            connection.connection_made(secured)
+        except BaseException:
+            transport.abort()
+            raise
+
+    def close(self) -> None:
+        """Close every connection, running ones too."""
+        for connection in list(self.active):
+            connection._fail(Interrupted("shutting down"))
+        for pool in self._pools.values():
+            for connection in list(pool.idle):
+                connection.abort()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
+
+    def _sweep(self) -> None:
+        now = time.monotonic()
+        for connection in list(self.active):
+            connection.sweep(now)
+        for pool in self._pools.values():
+            # The stack's bottom is the longest idle.
+            while pool.idle and now - pool.idle[0].idle_since > IDLE_KEEP_S:
+                pool.idle[0].abort()
+        self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
+
+
+class _Tunnel(asyncio.Protocol):
+    """Asks a proxy for a tunnel (RFC 9110, 9.3.6)."""
+
+    def __init__(self, authority: bytes) -> None:
+        self._authority = authority
+        self._received = b""
+        self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport = cast(asyncio.Transport, transport)
+        transport.write(
+            b"CONNECT %b HTTP/1.1\r\nhost: %b\r\n\r\n" % (self._authority, self._authority)
+        )
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        if self.opened.done():
+            return
+        if b"\r\n\r\n" in self._received:
+            status = self._received.split(b"\r\n", 1)[0].split(b" ")
+            if len(status) >= 2 and status[1] == b"200":
+                self.opened.set_result(None)
+            else:
+                self.opened.set_exception(OSError("the proxy refused the tunnel"))
+        elif len(self._received) > _PROXY_HEAD_BYTES_MAX:
+            self.opened.set_exception(OSError("the proxy's answer is too large"))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.opened.done():
+            self.opened.set_exception(OSError("the proxy closed the connection"))
+
+
+def _is_loopback(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _plain(error: OSError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"certificate not trusted ({error.verify_message})"
+    return error.strerror or str(error) or type(error).__name__

@@ -1,0 +1,673 @@
+"""HTTP/1.1 server on asyncio transports; heads are parsed by llhttp.
+
+One connection carries one exchange at a time; pipelined requests wait their
+turn in the connection's buffer and are answered in order. Body framing is done
+here, strictly, because what two servers read differently is a smuggling hole:
+any doubt about where a message ends closes the connection (RFC 9112, 6.3).
+
+Time limits are enforced by one sweep per server, not by a timer per request;
+they are therefore kept to within `Limits.sweep_s`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+import ssl
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from email.utils import formatdate
+from http import HTTPStatus
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import NamedTuple, Protocol, cast
+
+import httptools
+
+from tokenschain.wire.chunked import ChunkedBody, ChunkError, end_of_head
+
+_STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
+_NO_BODY = (204, 304)
+# Names whose repetition changes who is asking or where the message ends.
+_SINGLE = frozenset({b"host", b"content-length", b"authorization", b"x-api-key", b"content-type"})
+# After a refusal the rest of the request is read and dropped for this long, so that
+# closing with unread data does not reset the connection under the answer.
+_LINGER_S = 2.0
+_METHODS = {
+    name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+}
+_TARGET = re.compile(rb"[\x21-\x7e]+")
+_JUDGE = object()
+
+
+class Limits(NamedTuple):
+    """What one caller may use of the server. Bytes and seconds."""
+
+    head_bytes_max: int = 32_768
+    headers_max: int = 100
+    body_bytes_max: int = 33_554_432
+    head_wait_max_s: float = 10.0
+    """From the first byte of a head to its last."""
+    body_grace_s: float = 10.0
+    """A body may take this long, plus one second per `body_rate_min` bytes received."""
+    body_rate_min: int = 4_096
+    idle_max_s: float = 75.0
+    """Between two requests on a connection."""
+    write_stall_max_s: float = 60.0
+    """A caller that reads nothing for this long is cut off."""
+    write_buffer_bytes: int = 65_536
+    """Above this much unsent data the producer is paused."""
+    pipeline_bytes_max: int = 65_536
+    """Above this much data beyond the current request, reading is paused."""
+    connections_max: int = 16_384
+    sweep_s: float = 0.5
+
+
+class Request:
+    """One request, complete with its body. Header names are lower case."""
+
+    __slots__ = ("body", "headers", "method", "path", "peer", "query", "received_at", "target")
+
+    def __init__(
+        self,
+        method: str,
+        target: bytes,
+        headers: dict[bytes, bytes],
+        peer: str,
+        received_at: float,
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.path, _, self.query = target.partition(b"?")
+        self.headers = headers
+        self.body: bytes = b""
+        self.peer = peer
+        self.received_at = received_at
+
+
+class Handler(Protocol):
+    """What answers: called once per request; must end the exchange sooner or later."""
+
+    def __call__(self, exchange: Exchange) -> None: ...
+
+
+class RefusalWriter(Protocol):
+    """Gives the body for a request that the wire itself refuses."""
+
+    def __call__(self, status: int, code: str, message: str) -> bytes: ...
+
+
+class Exchange:
+    """One request and the way to answer it.
+
+    After `gone` is true, everything written is dropped; `on_gone` is called
+    once, with the reason, when the caller leaves before the answer is complete.
+    """
+
+    __slots__ = (
+        "_chunked",
+        "_connection",
+        "_head_only",
+        "_keep_alive",
+        "bytes_out",
+        "ended",
+        "gone",
+        "on_gone",
+        "on_pause",
+        "on_resume",
+        "request",
+        "started",
+    )
+
+    def __init__(self, connection: _Connection, request: Request, keep_alive: bool) -> None:
+        self._connection = connection
+        self.request = request
+        self._keep_alive = keep_alive
+        self._chunked = False
+        self._head_only = request.method == "HEAD"
+        self.started = False
+        self.ended = False
+        self.gone = False
+        self.bytes_out = 0
+        self.on_gone: Callable[[str], None] | None = None
+        self.on_pause: Callable[[], None] | None = None
+        self.on_resume: Callable[[], None] | None = None
+
+    @property
+    def client_address(self) -> str:
+        """The caller's address, looked up behind trusted proxies only."""
+        return self._connection.client_address(self.request)
+
+    def reply(self, status: int, headers: bytes, body: bytes) -> None:
+        """Answer at once. `headers` are complete lines, each ended by CRLF."""
+        connection = self._connection
+        self.started = self.ended = True
+        if self.gone:
+            return
+        if status in _NO_BODY:
+            length = b""
+            body = b""
+        else:
+            length = b"content-length: %d\r\n" % len(body)
+        if self._head_only:
+            body = b""
+        keep = self._keep_alive and not connection.draining
+        data = b"".join(
+            (
+                _STATUS_LINES[status],
+                headers,
+                length,
+                connection.date_line()
+                if keep
+                else connection.date_line() + b"connection: close\r\n",
+                b"\r\n",
+                body,
+            )
+        )
+        self.bytes_out += len(body)
+        connection.send(data)
+        connection.exchange_ended(keep)
+
+    def begin(self, status: int, headers: bytes) -> None:
+        """Start an answer whose length is not known yet."""
+        connection = self._connection
+        self.started = True
+        if self.gone:
+            return
+        keep = self._keep_alive and not connection.draining
+        self._keep_alive = keep
+        self._chunked = connection.peer_speaks_1_1
+        framing = b"transfer-encoding: chunked\r\n" if self._chunked else b""
+        closing = b"" if keep else b"connection: close\r\n"
+        connection.send(
+            b"".join(
+                (_STATUS_LINES[status], headers, framing, connection.date_line(), closing, b"\r\n")
+            )
+        )
+
+    def write(self, data: bytes) -> None:
+        """Send a piece of the body."""
+        if self.gone or self._head_only or not data:
+            return
+        self.bytes_out += len(data)
+        if self._chunked:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        self._connection.send(data)
+
+    def finish(self, data: bytes = b"") -> None:
+        """Send the last piece and end the exchange."""
+        self.ended = True
+        if self.gone:
+            return
+        if self._chunked and not self._head_only:
+            self.bytes_out += len(data)
+            data = b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data) if data else b"0\r\n\r\n"
+            self._connection.send(data)
+        else:
+            self.write(data)
+        self._connection.exchange_ended(self._keep_alive)
+
+    def abort(self) -> None:
+        """Cut the connection: the caller must not take the answer for complete."""
+        self.ended = True
+        self._connection.abort()
+
+
+class _Connection(asyncio.Protocol):
+    """One caller's connection: reads requests, runs one exchange at a time."""
+
+    __slots__ = (
+        "_body",
+        "_body_left",
+        "_buffer",
+        "_chunks",
+        "_deadline",
+        "_keep_alive",
+        "_lingering",
+        "_reading_paused",
+        "_request",
+        "_server",
+        "_stalled_since",
+        "_transport",
+        "draining",
+        "exchange",
+        "peer",
+        "peer_speaks_1_1",
+    )
+
+    def __init__(self, server: HttpServer) -> None:
+        self._server = server
+        self._transport: asyncio.Transport = None  # type: ignore[assignment]
+        self._buffer = bytearray()
+        self._request: Request | None = None
+        self._body: bytearray | None = None
+        self._body_left = 0
+        self._chunks: ChunkedBody | None = None
+        self._keep_alive = True
+        self._lingering = False
+        self._reading_paused = False
+        self._stalled_since: float | None = None
+        self._deadline: float | None = None
+        self.exchange: Exchange | None = None
+        self.peer = ""
+        self.peer_speaks_1_1 = True
+        self.draining = server.draining
+
+    # --- transport ---------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport = cast(asyncio.Transport, transport)
+        self._transport = transport
+        limits = self._server.limits
+        transport.set_write_buffer_limits(high=limits.write_buffer_bytes)
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        peer = transport.get_extra_info("peername")
+        self.peer = peer[0] if isinstance(peer, tuple) else ""
+        if len(self._server.connections) >= limits.connections_max:
+            transport.abort()
+            return
+        self._server.connections.add(self)
+        self._deadline = time.monotonic() + limits.head_wait_max_s
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._server.connections.discard(self)
+        self._buffer.clear()
+        self._leave("caller_gone")
+
+    def _leave(self, reason: str) -> None:
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None and not exchange.ended:
+            exchange.gone = True
+            if exchange.on_gone is not None:
+                exchange.on_gone(reason)
+
+    def pause_writing(self) -> None:
+        self._stalled_since = time.monotonic()
+        if self.exchange is not None and self.exchange.on_pause is not None:
+            self.exchange.on_pause()
+
+    def resume_writing(self) -> None:
+        self._stalled_since = None
+        if self.exchange is not None and self.exchange.on_resume is not None:
+            self.exchange.on_resume()
+
+    def send(self, data: bytes) -> None:
+        self._transport.write(data)
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    def date_line(self) -> bytes:
+        return self._server.date_line
+
+    # --- reading -----------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        if self._lingering:
+            return
+        if self._request is not None:
+            self._take_body(data)
+            return
+        if self._buffer or self.exchange is not None:
+            self._buffer += data
+            if self.exchange is not None:
+                # Answered in order: what comes early waits, within a limit.
+                if len(self._buffer) > self._server.limits.pipeline_bytes_max:
+                    self._reading_paused = True
+                    self._transport.pause_reading()
+                return
+            data = bytes(self._buffer)
+            self._buffer.clear()
+        self._take_head(data)
+
+    def _take_head(self, data: bytes) -> None:
+        """`data` begins where a message begins and no exchange is running."""
+        limits = self._server.limits
+        if data.startswith((b"\r\n", b"\n")):
+            # One empty line before a request line is to be ignored (RFC 9112, 2.2).
+            if data.startswith(b"\n"):
+                self._refuse(400, "malformed_http", "A line ends in LF without CR.")
+                return
+            data = data[2:]
+            if not data:
+                return
+        end = end_of_head(data)
+        if end < 0:
+            if len(data) > limits.head_bytes_max:
+                self._refuse(431, "headers_too_large", "The request head is too large.")
+                return
+            if not _strict_lines(data.removesuffix(b"\r")):
+                self._refuse(400, "malformed_http", "The request head is not strict HTTP/1.1.")
+                return
+            if not self._buffer and self._deadline is not None:
+                self._deadline = min(self._deadline, time.monotonic() + limits.head_wait_max_s)
+            self._buffer += data
+            return
+        if end > limits.head_bytes_max:
+            self._refuse(431, "headers_too_large", "The request head is too large.")
+            return
+        head = data[:end]
+        if not _strict_lines(head):
+            self._refuse(400, "malformed_http", "The request head is not strict HTTP/1.1.")
+            return
+        try:
+            # llhttp judges the grammar; it is given no callbacks and no body, so all
+            # of this is C. What it has passed can be split by the simplest means.
+            httptools.HttpRequestParser(_JUDGE).feed_data(head)
+        except httptools.HttpParserUpgrade:
+            pass
+        except httptools.HttpParserError:
+            self._refuse(400, "malformed_http", "The request head is not strict HTTP/1.1.")
+            return
+        lines = head[:-4].split(b"\r\n")
+        fields: dict[bytes, bytes] = {}
+        if len(lines) - 1 > limits.headers_max:
+            self._refuse(431, "headers_too_large", "Too many headers.")
+            return
+        for line in lines[1:]:
+            name, _, value = line.partition(b":")
+            name = name.lower()
+            if name in fields:
+                if name in _SINGLE:
+                    self._refuse(400, "malformed_http", f"The header {name!r} is repeated.")
+                    return
+                fields[name] += b", " + value.strip()
+            else:
+                fields[name] = value.strip()
+        self._begin_request(lines[0], fields, data, end)
+
+    def _begin_request(
+        self, request_line: bytes, fields: dict[bytes, bytes], data: bytes, end: int
+    ) -> None:
+        """The head is whole; decide how the body is framed (RFC 9112, 6.3)."""
+        limits = self._server.limits
+        method_name, _, rest = request_line.partition(b" ")
+        target, _, version = rest.rpartition(b" ")
+        method = _METHODS.get(method_name)
+        if version == b"HTTP/1.1":
+            if b"host" not in fields:
+                self._refuse(400, "malformed_http", "The header host is missing.")
+                return
+            self.peer_speaks_1_1 = True
+        elif version == b"HTTP/1.0":
+            self.peer_speaks_1_1 = False
+        else:
+            self._refuse(505, "malformed_http", "Only version 1.1 is spoken here.")
+            return
+        if method is None:
+            self._refuse(501, "malformed_http", "This method is not known here.")
+            return
+        connection = fields.get(b"connection")
+        if connection is None:
+            self._keep_alive = self.peer_speaks_1_1
+        else:
+            tokens = {t.strip() for t in connection.lower().split(b",")}
+            self._keep_alive = (
+                b"close" not in tokens if self.peer_speaks_1_1 else b"keep-alive" in tokens
+            )
+        if (target[:1] != b"/" and target != b"*") or not _TARGET.fullmatch(target):
+            self._refuse(400, "malformed_http", "The request target must be a path.")
+            return
+        request = Request(method, target, fields, self.peer, time.monotonic())
+        length = fields.get(b"content-length")
+        encoding = fields.get(b"transfer-encoding")
+        if encoding is not None:
+            if length is not None or encoding.lower() != b"chunked" or not self.peer_speaks_1_1:
+                # Both, or an encoding we cannot delimit: the classic smuggling set-up.
+                self._refuse(400, "malformed_http", "The length of the body is ambiguous.")
+                return
+            self._chunks = ChunkedBody(limits.body_bytes_max)
+        elif length is not None:
+            if not length.isdigit() or len(length) > 18:
+                self._refuse(400, "malformed_http", "content-length is not a number.")
+                return
+            size = int(length)
+            if size > limits.body_bytes_max:
+                self._refuse(413, "payload_too_large", self._body_limit_text())
+                return
+            left_over = len(data) - end - size
+            if left_over >= 0:
+                # The usual case: head and body came together.
+                request.body = data[end : end + size]
+                if left_over:
+                    self._buffer += data[end + size :]
+                self._dispatch(request)
+                return
+            self._body_left = size
+            self._body = bytearray()
+        else:
+            if len(data) > end:
+                self._buffer += data[end:]
+            self._dispatch(request)
+            return
+        self._request = request
+        self._deadline = request.received_at + limits.body_grace_s
+        if b"expect" in fields:
+            if fields[b"expect"].lower() != b"100-continue":
+                self._refuse(417, "malformed_http", "Only 100-continue may be expected.")
+                return
+            if len(data) == end and self.peer_speaks_1_1:
+                self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if len(data) > end:
+            self._take_body(data[end:])
+
+    def _take_body(self, data: bytes) -> None:
+        request = self._request
+        assert request is not None
+        if self._chunks is not None:
+            try:
+                done = self._chunks.feed(data)
+            except ChunkError as error:
+                if error.too_large:
+                    self._refuse(413, "payload_too_large", self._body_limit_text())
+                else:
+                    self._refuse(400, "malformed_http", str(error))
+                return
+            if not done:
+                return
+            request.body = bytes(self._chunks.body)
+            self._buffer += self._chunks.rest
+            self._chunks = None
+        else:
+            assert self._body is not None
+            if len(data) < self._body_left:
+                self._body += data
+                self._body_left -= len(data)
+                return
+            self._body += data[: self._body_left]
+            self._buffer += data[self._body_left :]
+            request.body = bytes(self._body)
+            self._body = None
+        self._request = None
+        self._dispatch(request)
+
+    def _dispatch(self, request: Request) -> None:
+        self._deadline = None
+        exchange = Exchange(self, request, self._keep_alive)
+        self.exchange = exchange
+        self._server.handler(exchange)
+
+    def exchange_ended(self, keep_alive: bool) -> None:
+        """The answer has been handed to the transport."""
+        self.exchange = None
+        if not keep_alive or self._transport.is_closing():
+            self._transport.close()
+            return
+        if self._reading_paused:
+            self._reading_paused = False
+            self._transport.resume_reading()
+        if self._buffer:
+            # Not from here: a run of short answers would recurse.
+            self._server.loop.call_soon(self._next_pipelined)
+        self._deadline = time.monotonic() + self._server.limits.idle_max_s
+
+    def _next_pipelined(self) -> None:
+        if self.exchange is None and self._buffer and not self._transport.is_closing():
+            data = bytes(self._buffer)
+            self._buffer.clear()
+            self._take_head(data)
+
+    def _refuse(self, status: int, code: str, message: str) -> None:
+        """Answer from the wire itself and close: nothing after this can be trusted."""
+        body = self._server.refusal(status, code, message)
+        self._request = self._body = self._chunks = None
+        self._buffer.clear()
+        self._lingering = True
+        self._deadline = time.monotonic() + _LINGER_S
+        self._transport.write(
+            b"%bcontent-type: application/json\r\ncontent-length: %d\r\n"
+            b"%bconnection: close\r\n\r\n%b"
+            % (_STATUS_LINES[status], len(body), self.date_line(), body)
+        )
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        else:
+            self._transport.close()
+
+    def _body_limit_text(self) -> str:
+        return f"The body is larger than {self._server.limits.body_bytes_max} bytes."
+
+    # --- limits ------------------------------------------------------------------
+
+    def sweep(self, now: float) -> None:
+        """Enforce the time limits of this connection."""
+        limits = self._server.limits
+        if self._stalled_since is not None and now - self._stalled_since > limits.write_stall_max_s:
+            self._leave("caller_stalled")
+            self._transport.abort()
+            return
+        if self._deadline is None or now < self._deadline:
+            return
+        if self._request is not None:
+            received = len(self._chunks.body if self._chunks is not None else self._body or b"")
+            if now < self._deadline + received / limits.body_rate_min:
+                return
+            self._refuse(408, "request_timeout", "The body arrived too slowly.")
+        elif self._buffer:
+            self._refuse(408, "request_timeout", "The request head arrived too slowly.")
+        else:
+            self._transport.close()
+
+    def drain(self) -> None:
+        """Close when idle; after the running exchange otherwise."""
+        self.draining = True
+        if self.exchange is None and self._request is None and not self._buffer:
+            self._transport.close()
+
+    def client_address(self, request: Request) -> str:
+        trusted = self._server.trusted_proxies
+        address = self.peer
+        if not trusted:
+            return address
+        hops = request.headers.get(b"x-forwarded-for", b"").decode("latin-1").split(",")
+        for hop in reversed([h.strip() for h in hops if h.strip()]):
+            if not _within(address, trusted):
+                break
+            address = hop
+        return address
+
+
+def _strict_lines(head: bytes) -> bool:
+    """Whether every line ends in CRLF and none is folded over two.
+
+    llhttp checks the rest of the grammar (field names are tokens, no space before
+    the colon) but lets these pass, and peers disagree about them.
+    """
+    ends = head.count(b"\r\n")
+    return (
+        head.count(b"\n") == ends
+        and head.count(b"\r") == ends
+        and b"\n " not in head
+        and b"\n\t" not in head
+    )
+
+
+def _within(address: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return False
+    return any(parsed in network for network in networks)
+
+
+class HttpServer:
+    """Listens, hands each complete request to `handler`, and drains on demand."""
+
+    def __init__(
+        self,
+        handler: Handler,
+        refusal: RefusalWriter,
+        limits: Limits | None = None,
+        trusted_proxies: Sequence[IPv4Network | IPv6Network] = (),
+    ) -> None:
+        self.handler = handler
+        self.refusal = refusal
+        self.limits = limits or Limits()
+        self.trusted_proxies = trusted_proxies
+        self.connections: set[_Connection] = set()
+        self.draining = False
+        self.date_line = b""
+        self.loop: asyncio.AbstractEventLoop = None  # type: ignore[assignment]
+        self._servers: deque[asyncio.Server] = deque()
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    async def listen(
+        self,
+        host: str,
+        port: int,
+        *,
+        reuse_port: bool = False,
+        tls: ssl.SSLContext | None = None,
+        backlog: int = 1_024,
+    ) -> int:
+        """Start to accept; returns the port (useful with port 0).
+
+        Raises:
+            OSError: the address is taken or not ours.
+        """
+        self.loop = asyncio.get_running_loop()
+        server = await self.loop.create_server(
+            lambda: _Connection(self),
+            host,
+            port,
+            reuse_port=reuse_port or None,
+            ssl=tls,
+            backlog=backlog,
+        )
+        self._servers.append(server)
+        if self._sweeper is None:
+            self._sweep()
+        return int(server.sockets[0].getsockname()[1])
+
+    def _sweep(self) -> None:
+        now = time.monotonic()
+        self.date_line = b"date: %b\r\n" % formatdate(usegmt=True).encode()
+        for connection in list(self.connections):
+            connection.sweep(now)
+        self._sweeper = self.loop.call_later(self.limits.sweep_s, self._sweep)
+
+    async def drain(self, limit_s: float) -> int:
+        """Stop accepting, let running exchanges finish; returns how many were cut.
+
+        New requests on open connections are still answered, with
+        `connection: close`, until the limit.
+        """
+        self.draining = True
+        for server in self._servers:
+            server.close()
+        for connection in list(self.connections):
+            connection.drain()
+        deadline = time.monotonic() + limit_s
+        while self.connections and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        cut = len(self.connections)
+        for connection in list(self.connections):
+            connection.abort()
+        await asyncio.sleep(0)
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
+        return cut

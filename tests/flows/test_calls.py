@@ -1,0 +1,275 @@
+"""Whole calls through real processes, as callers make them."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import httpx
+import pytest
+
+from tests.stack import Stack
+from tests.upstreams import UpstreamSimulator
+
+
+def events_of(text: str) -> list[dict]:
+    found = [line[6:] for line in text.split("\n") if line.startswith("data: ")]
+    return [json.loads(data) for data in found if data != "[DONE]"]
+
+
+def text_of(events: list[dict]) -> str:
+    return "".join(c["delta"].get("content") or "" for e in events for c in e["choices"])
+
+
+def test_a_call_is_answered_metered_and_priced(stack: Stack) -> None:
+    reply = stack.chat()
+    assert reply.status_code == 200
+    assert reply.json()["choices"][0]["message"]["content"] == "word0 word1 word2 word3 "
+    assert reply.headers["x-tc-endpoint"] == "sim"
+    assert reply.headers["x-request-id"].startswith("req_")
+    row = stack.row_of(reply)
+    assert (row["prompt_tokens"], row["completion_tokens"]) == (10, 4)
+    # 10 tokens at 1 CNY/1M and 4 at 2 CNY/1M, in pico-yuan.
+    assert row["cost_pico"] == 10 * 1_000_000 + 4 * 2_000_000
+    assert reply.headers["x-tc-cost"] == "0.000018 CNY"
+    assert (row["outcome"], row["usage_source"], row["tenant"]) == ("ok", "provider", "default")
+    assert row["event_id"] == reply.headers["x-request-id"]
+
+
+def test_unknown_fields_travel_untouched(stack: Stack, upstream: UpstreamSimulator) -> None:
+    odd = {"deep": [1, 2.50, None, {"中文": "✓"}], "big": 12345678901234567890}
+    stack.chat(enable_thinking=True, vendor_option=odd)
+    sent = upstream.requests[-1]
+    assert sent["vendor_option"] == odd and sent["enable_thinking"] is True
+
+
+def test_usage_is_recorded_but_stripped_when_not_asked_for(stack: Stack) -> None:
+    plain = stack.chat(stream=True)
+    assert all("usage" not in event for event in events_of(plain.text))
+    asked = stack.chat(stream=True, stream_options={"include_usage": True})
+    assert events_of(asked.text)[-1]["usage"]["completion_tokens"] == 4
+    rows = [stack.row_of(plain), stack.row_of(asked)]
+    assert [row["completion_tokens"] for row in rows] == [4, 4]
+    assert all(row["usage_source"] == "provider" and row["streamed"] for row in rows)
+
+
+@pytest.mark.parametrize("mode", ["cumulative", "twice", "final"])
+def test_usage_counts_once_however_it_comes(stack: Stack, mode: str) -> None:
+    reply = stack.chat(stream=True, x_sim={"usage": mode, "tokens": 6})
+    assert text_of(events_of(reply.text)) == "".join(f"word{i} " for i in range(6))
+    row = stack.row_of(reply)
+    assert (row["completion_tokens"], row["usage_source"]) == (6, "provider")
+
+
+def test_a_missing_end_marker_is_supplied(stack: Stack) -> None:
+    reply = stack.chat(stream=True, x_sim={"done": False})
+    assert reply.text.endswith("data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "param"),
+    [
+        (b"{", "invalid_json", None),
+        (b"[]", "invalid_json", None),
+        (b'{"model":"sim-chat"}', "missing_required_parameter", "messages"),
+        (b'{"model":"sim-chat","messages":[]}', "invalid_value", "messages"),
+        (b'{"model":"sim-chat","messages":[{"role":"x"}]}', "invalid_value", "messages[0].role"),
+        (b'{"model":7,"messages":[{"role":"user"}]}', "invalid_value", "model"),
+        (
+            b'{"model":"sim-chat","messages":[{"role":"user"}],"temperature":9}',
+            "invalid_value",
+            "temperature",
+        ),
+        (b'{"model":"sim-chat","messages":' + b"[" * 50_000, "invalid_json", None),
+    ],
+)
+def test_bad_bodies_are_refused_with_the_field_to_blame(
+    stack: Stack, upstream: UpstreamSimulator, body: bytes, code: str, param: str | None
+) -> None:
+    seen = len(upstream.requests)
+    reply = httpx.post(f"{stack.url}/v1/chat/completions", content=body, headers=stack.headers)
+    assert reply.status_code == 400
+    error = reply.json()["error"]
+    assert (error["code"], error["param"]) == (code, param)
+    assert error["type"] == "invalid_request_error"
+    assert len(upstream.requests) == seen
+
+
+def test_model_errors_say_what_to_do(stack: Stack) -> None:
+    missing = stack.chat(model="nope")
+    assert (missing.status_code, missing.json()["error"]["code"]) == (404, "model_not_found")
+    wrong = stack.chat(model="sim-embed")
+    assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "model")
+
+
+def test_embeddings_and_models(stack: Stack) -> None:
+    reply = httpx.post(
+        f"{stack.url}/v1/embeddings",
+        json={"model": "sim-embed", "input": ["a", "b"]},
+        headers={"x-api-key": stack.key},
+    )
+    assert [d["index"] for d in reply.json()["data"]] == [0, 1]
+    empty = httpx.post(
+        f"{stack.url}/v1/embeddings",
+        json={"model": "sim-embed", "input": ["a", ""]},
+        headers=stack.headers,
+    )
+    assert empty.json()["error"]["param"] == "input[1]"
+    listed = httpx.get(f"{stack.url}/v1/models", headers=stack.headers).json()["data"]
+    assert {m["id"] for m in listed} == {"sim-chat", "sim-embed", "other-chat"}
+    one = httpx.get(f"{stack.url}/v1/models/sim-chat", headers=stack.headers).json()
+    assert one["id"] == "sim-chat"
+
+
+@pytest.mark.parametrize(
+    ("status", "seen", "code"),
+    [
+        (400, 400, "invalid_request"),
+        (422, 422, "invalid_request"),
+        (401, 502, "upstream_rejected_credentials"),
+        (403, 502, "upstream_rejected_credentials"),
+        (429, 429, "upstream_rate_limited"),
+        (500, 502, "upstream_failed"),
+        (503, 502, "upstream_failed"),
+    ],
+)
+def test_upstream_errors_are_told_apart(stack: Stack, status: int, seen: int, code: str) -> None:
+    sim = {"status": status, "error": {"message": "CANARY-detail"}, "headers": {"retry-after": 7}}
+    reply = stack.chat(x_sim=sim)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (seen, code)
+    # The upstream's words are passed on only when they are about the caller's request.
+    assert ("CANARY" in reply.text) == (code == "invalid_request")
+    if status == 429:
+        assert reply.headers["retry-after"] == "7"
+    row = stack.row_of(reply)
+    assert (row["outcome"], row["cost_pico"], row["usage_source"]) == (code, 0, "none")
+
+
+@pytest.mark.parametrize("wrong", ["json", "http"])
+def test_nonsense_from_an_upstream_is_not_passed_on(stack: Stack, wrong: str) -> None:
+    reply = stack.chat(x_sim={"wrong": wrong})
+    assert reply.json()["error"]["code"] == "upstream_invalid_reply"
+
+
+def test_a_context_overflow_has_its_own_code(stack: Stack) -> None:
+    text = "This model's maximum context length is 4096 tokens."
+    reply = stack.chat(x_sim={"status": 400, "error": {"message": text}})
+    assert reply.json()["error"]["code"] == "context_length_exceeded"
+
+
+def test_limits_name_the_phase_that_ran_out(stack: Stack) -> None:
+    late = stack.chat(x_sim={"hang": True})
+    assert late.status_code == 504 and "first byte within 2 s" in late.text
+    silent = stack.chat(stream=True, x_sim={"silence_s": 3})
+    assert events_of(silent.text)[-1]["error"]["code"] == "upstream_timeout"
+    assert "next event within 1.5 s" in silent.text and "[DONE]" not in silent.text
+    endless = stack.chat(stream=True, x_sim={"tokens": 100, "pause_s": 0.2})
+    assert "end within 6 s" in endless.text
+
+
+def test_an_unreachable_upstream_is_said_so(own_stack) -> None:
+    stack = own_stack(limits={"base_url": "http://127.0.0.1:1/v1"}).start()
+    reply = stack.chat()
+    assert (reply.status_code, reply.json()["error"]["code"]) == (502, "upstream_unreachable")
+
+
+def test_a_revoked_key_is_refused_within_a_second(stack: Stack) -> None:
+    made = stack.admin("POST", "/api/v1/keys", json={"name": "x"}).json()
+    headers = {"authorization": f"Bearer {made['key']}"}
+    until = time.monotonic() + 1
+    while httpx.get(f"{stack.url}/v1/models", headers=headers).status_code != 200:
+        assert time.monotonic() < until, "a new key was not accepted within a second"
+    stack.admin("DELETE", f"/api/v1/keys/{made['id']}")
+    until = time.monotonic() + 1
+    while (found := httpx.get(f"{stack.url}/v1/models", headers=headers)).status_code == 200:
+        assert time.monotonic() < until, "a revoked key was still accepted after a second"
+    assert found.json()["error"]["code"] == "api_key_revoked"
+
+
+def test_a_key_sees_only_its_models(stack: Stack) -> None:
+    made = stack.admin("POST", "/api/v1/keys", json={"models": ["other-chat"]}).json()
+    headers = {"authorization": f"Bearer {made['key']}"}
+    time.sleep(1)
+    listed = httpx.get(f"{stack.url}/v1/models", headers=headers).json()["data"]
+    assert [m["id"] for m in listed] == ["other-chat"]
+    body = {"model": "sim-chat", "messages": [{"role": "user", "content": "x"}]}
+    reply = httpx.post(f"{stack.url}/v1/chat/completions", json=body, headers=headers)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (403, "model_not_allowed")
+
+
+ROUTES = [
+    ("POST", "/v1/chat/completions"),
+    ("POST", "/v1/completions"),
+    ("POST", "/v1/embeddings"),
+    ("GET", "/v1/models"),
+    ("GET", "/v1/models/sim-chat"),
+]
+
+
+def test_every_registered_route_is_in_the_isolation_table() -> None:
+    from tokenschain.core.chat import Door
+
+    assert {path for method, path in ROUTES if method == "POST"} == {
+        f"/v1/{door.value}" for door in Door
+    }
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({}, "missing_api_key"),
+        ({"authorization": "Bearer tc-guess"}, "invalid_api_key"),
+        ({"authorization": "Basic dGM6eA=="}, "missing_api_key"),
+        ({"x-api-key": "tc-guess"}, "invalid_api_key"),
+    ],
+)
+def test_no_route_answers_without_a_key(
+    stack: Stack, upstream: UpstreamSimulator, method: str, path: str, headers: dict, code: str
+) -> None:
+    seen = len(upstream.requests)
+    body = {"model": "sim-chat", "messages": [{"role": "user", "content": "x"}], "input": "x"}
+    content = json.dumps(body) if method == "POST" else None
+    reply = httpx.request(method, stack.url + path, headers=headers, content=content)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (401, code)
+    assert len(upstream.requests) == seen
+
+
+def test_small_routes(stack: Stack) -> None:
+    assert httpx.get(f"{stack.url}/livez").text == "ok\n"
+    assert httpx.get(f"{stack.url}/readyz").json()["ready"] is True
+    assert (
+        'tokenschain_calls_total{door="chat/completions"' in httpx.get(f"{stack.url}/metrics").text
+    )
+    assert httpx.head(f"{stack.url}/livez").status_code == 200
+    assert httpx.get(f"{stack.url}/nope").json()["error"]["code"] == "not_found"
+    wrong = httpx.get(f"{stack.url}/v1/chat/completions")
+    assert (wrong.status_code, wrong.json()["error"]["code"]) == (405, "method_not_allowed")
+    later = httpx.post(f"{stack.url}/v1/threads")
+    assert later.status_code == 501
+    packed = httpx.post(
+        f"{stack.url}/v1/chat/completions", headers=stack.headers | {"content-encoding": "gzip"}
+    )
+    assert packed.status_code == 415
+
+
+def test_secrets_are_in_no_log_and_no_error(stack: Stack) -> None:
+    stack.chat(x_sim={"status": 401})
+    httpx.get(f"{stack.url}/v1/models", headers={"authorization": "Bearer tc-CANARY-guess"})
+    log = stack.read_log()
+    assert stack.key not in log and stack.admin_token not in log and "CANARY-guess" not in log
+
+
+def test_the_gateway_drains_on_sigterm(own_stack) -> None:
+    import threading
+
+    stack = own_stack().start()
+    found: list[httpx.Response] = []
+    body = {"stream": True, "x_sim": {"tokens": 10, "pause_s": 0.1}}
+    caller = threading.Thread(target=lambda: found.append(stack.chat(**body)))
+    caller.start()
+    time.sleep(0.4)
+    stack.stop("gateway")
+    caller.join()
+    assert found[0].text.endswith("data: [DONE]\n\n")
+    assert len(stack.settled(1)) == 1

@@ -1,0 +1,176 @@
+"""Real processes for tests: control, gateway workers, the whole platform."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+from tokenschain import wiring
+from tokenschain.infra import config
+
+START_MAX_S = 30.0
+PRICES = {"currency": "CNY", "input": "1", "output": "2", "cached_input": "0.1"}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Stack:
+    """Control and one gateway over a simulated upstream, each a real process."""
+
+    def __init__(self, folder: Path, upstream_url: str, **settings: Any) -> None:
+        self.folder = folder
+        self.port, self.control_port = free_port(), free_port()
+        limits = settings.pop("limits", {})
+        entry = {
+            "id": "sim",
+            "base_url": upstream_url,
+            "models": ["sim-chat", "sim-embed", "other-chat"],
+            "kinds": {"sim-embed": "embedding"},
+            "prices": dict.fromkeys(("sim-chat", "sim-embed", "other-chat"), PRICES),
+            **limits,
+        }
+        self.values = {
+            "data_dir": str(folder / "data"),
+            "port": self.port,
+            "control_port": self.control_port,
+            "engine_enabled": False,
+            "ship_interval_s": 0.05,
+            "upstreams": [entry],
+            **settings,
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = folder / "tokenschain.yaml"
+        self._file.write_text(yaml.safe_dump(self.values), encoding="utf-8")
+        self.environment = {
+            key: value for key, value in os.environ.items() if not key.startswith("TOKENSCHAIN_")
+        } | {"TOKENSCHAIN_CONFIG": str(self._file)}
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.log = (folder / "log").open("ab")
+        os.environ["TOKENSCHAIN_CONFIG"] = str(self._file)
+        try:
+            self.settings = config.load()
+        finally:
+            del os.environ["TOKENSCHAIN_CONFIG"]
+        first = wiring.prepare(self.settings)
+        assert first.api_key is not None and first.admin_token is not None
+        self.key: str = first.api_key
+        self.admin_token: str = first.admin_token
+
+    def start(self, *names: str) -> Stack:
+        for name in names or ("control", "gateway"):
+            arguments = [name] + (["--worker", "0"] if name == "gateway" else [])
+            self.processes[name] = subprocess.Popen(
+                [sys.executable, "-m", "tokenschain", *arguments],
+                env=self.environment,
+                stdout=self.log,
+                stderr=self.log,
+            )
+        for name in names or ("control", "gateway"):
+            self.wait_ready(name)
+        return self
+
+    def wait_ready(self, name: str) -> None:
+        port = self.port if name == "gateway" else self.control_port
+        wait_for(f"http://127.0.0.1:{port}/readyz", self.read_log)
+
+    def kill(self, name: str) -> None:
+        """kill -9."""
+        self.processes[name].kill()
+        self.processes[name].wait()
+
+    def stop(self, name: str) -> None:
+        self.processes[name].send_signal(signal.SIGTERM)
+        self.processes[name].wait(timeout=START_MAX_S)
+
+    def close(self) -> None:
+        for process in self.processes.values():
+            if process.poll() is None:
+                process.terminate()
+        for process in self.processes.values():
+            try:
+                process.wait(timeout=15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self.log.close()
+
+    def read_log(self) -> str:
+        return (self.folder / "log").read_text(encoding="utf-8", errors="replace")
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"authorization": f"Bearer {self.key}"}
+
+    def chat(self, timeout: float = 30.0, **body: Any) -> httpx.Response:
+        """One chat call; `x_sim` in the body scripts the upstream."""
+        body = {"model": "sim-chat", "messages": [{"role": "user", "content": "hi"}]} | body
+        return httpx.post(
+            f"{self.url}/v1/chat/completions", json=body, headers=self.headers, timeout=timeout
+        )
+
+    def admin(self, method: str, path: str, **more: Any) -> httpx.Response:
+        return httpx.request(
+            method,
+            f"http://127.0.0.1:{self.control_port}{path}",
+            headers={"authorization": f"Bearer {self.admin_token}"},
+            timeout=10,
+            **more,
+        )
+
+    def rows(self, query: str = "select * from ledger order by started_ms") -> list[sqlite3.Row]:
+        connection = sqlite3.connect(self.folder / "data" / "tokenschain.db", timeout=10)
+        connection.row_factory = sqlite3.Row
+        try:
+            return list(connection.execute(query))
+        finally:
+            connection.close()
+
+    def settled(self, count: int, timeout_s: float = 15.0) -> list[sqlite3.Row]:
+        """The ledger once it holds at least `count` rows."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            rows = self.rows()
+            if len(rows) >= count or time.monotonic() > deadline:
+                return rows
+            time.sleep(0.05)
+
+    def row_of(self, reply: httpx.Response | str, timeout_s: float = 15.0) -> sqlite3.Row:
+        """The ledger row of a call, by its answer's request id."""
+        call = reply if isinstance(reply, str) else reply.headers["x-request-id"]
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            found = self.rows(f"select * from ledger where event_id = '{call}'")
+            if found:
+                return found[0]
+            time.sleep(0.05)
+        raise AssertionError(f"{call} did not reach the ledger:\n{self.read_log()}")
+
+
+def wait_for(url: str, log: Any) -> None:
+    deadline = time.monotonic() + START_MAX_S
+    while time.monotonic() < deadline:
+        try:
+            if httpx.get(url, timeout=1).status_code == 200:
+                return
+        except httpx.HTTPError:
+            pass
+        time.sleep(0.05)
+    raise AssertionError(f"{url} was not ready in {START_MAX_S} s:\n{log()}")
