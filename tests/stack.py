@@ -72,16 +72,20 @@ class Stack:
 
     def start(self, *names: str) -> Stack:
         for name in names or ("control", "gateway"):
-            arguments = [name] + (["--worker", "0"] if name == "gateway" else [])
-            self.processes[name] = subprocess.Popen(
-                [sys.executable, "-m", "tokenschain", *arguments],
-                env=self.environment,
-                stdout=self.log,
-                stderr=self.log,
-            )
+            self.spawn(name)
         for name in names or ("control", "gateway"):
             self.wait_ready(name)
         return self
+
+    def spawn(self, name: str) -> None:
+        """Start a process without waiting for it."""
+        arguments = [name] + (["--worker", "0"] if name == "gateway" else [])
+        self.processes[name] = subprocess.Popen(
+            [sys.executable, "-m", "tokenschain", *arguments],
+            env=self.environment,
+            stdout=self.log,
+            stderr=self.log,
+        )
 
     def wait_ready(self, name: str) -> None:
         port = self.port if name == "gateway" else self.control_port

@@ -7,6 +7,7 @@ import ctypes
 import gc
 import os
 import signal
+import socket
 import ssl
 import time
 import urllib.request
@@ -32,7 +33,7 @@ from tokenschain.gateway.routing import ListedOrder
 from tokenschain.infra import catalogue, db, log, secrets
 from tokenschain.infra.config import Settings
 from tokenschain.infra.journal import Journal, JournalFull, JournalLimits
-from tokenschain.infra.model_store import ModelStore
+from tokenschain.infra.model_store import DEFAULT_MODEL, ModelStore
 from tokenschain.infra.supervisor import Child
 from tokenschain.infra.telemetry import GatewayMetrics, resident_bytes
 from tokenschain.infra.uplink import Uplink
@@ -180,7 +181,7 @@ def run_control(settings: Settings) -> None:
         secrets.read_or_make(settings.internal_secret_path),
         secrets.read_or_make(settings.operator_token_path),
     )
-    uvicorn.run(
+    config = uvicorn.Config(
         app,
         host=settings.control_host,
         port=settings.control_port,
@@ -189,6 +190,19 @@ def run_control(settings: Settings) -> None:
         timeout_graceful_shutdown=_CONTROL_DRAIN_S,
         server_header=False,
     )
+    _ControlServer(config, publisher).run()
+
+
+class _ControlServer(uvicorn.Server):
+    """Lets waiting snapshot polls go before it waits for connections to end."""
+
+    def __init__(self, config: uvicorn.Config, publisher: Publisher) -> None:
+        super().__init__(config)
+        self._publisher = publisher
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._publisher.close()
+        await super().shutdown(sockets)
 
 
 def run_engine(settings: Settings) -> None:
@@ -217,12 +231,21 @@ async def _engine(settings: Settings) -> None:
         slots=settings.engine_slots,
         context_tokens=settings.engine_context_tokens,
         threads=settings.engine_threads,
+        template=_chat_template(settings),
     )
     logger.info("serving", model=settings.engine_model, at=engine.listening_address)
     await stopping.wait()
     await embedding.drain(_CONTROL_DRAIN_S)
     # llama.cpp's destructor waits for running generations; nobody waits for those now.
     os._exit(0)
+
+
+def _chat_template(settings: Settings) -> str | None:
+    if settings.engine_chat_template_file is not None:
+        return settings.engine_chat_template_file.read_text(encoding="utf-8")
+    if settings.engine_model == DEFAULT_MODEL.name:
+        return chat.template_with_tools()
+    return None
 
 
 class FirstRun(NamedTuple):
@@ -257,14 +280,17 @@ def prepare(settings: Settings) -> FirstRun:
 def children(settings: Settings, *, everything: bool) -> list[Child]:
     """The processes of one machine: the gateway's workers, and the rest if wanted."""
     found = [
-        Child(f"gateway-{worker}", ["gateway", "--worker", str(worker)], None)
+        Child(f"gateway-{worker}", ["gateway", "--worker", str(worker)])
         for worker in range(settings.workers)
     ]
     if everything:
-        found.insert(0, Child("control", ["control"], None))
+        # Gateways end first: their streams come from the engine, their records go to control.
+        workers = [child.name for child in found]
+        found.insert(0, Child("control", ["control"], serves=workers))
         if settings.engine_enabled and not settings.engine_url:
             address = f"http://{settings.engine_host}:{settings.engine_port}"
-            found.append(Child("engine", ["engine"], lambda: _answers(f"{address}/health")))
+            probe = lambda: _answers(f"{address}/health")  # noqa: E731
+            found.append(Child("engine", ["engine"], probe, workers))
     return found
 
 

@@ -6,7 +6,7 @@ import importlib.util
 import os
 import random
 import shutil
-import socket
+import signal
 import subprocess
 import threading
 import time
@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, select, text
 
-from tests.stack import Stack
+from tests.stack import Stack, free_port
 from tokenschain.control import access, billing
 from tokenschain.core import events
 from tokenschain.core.events import AttemptRecord, CallRecord
@@ -33,37 +33,36 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     binaries = next(package.rglob("initdb")).parent
     folder = Path("/tmp") / f"tc-pg-{os.getpid()}"  # readable for the unprivileged user
     folder.mkdir()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    user = ["nobody"] if os.geteuid() == 0 else []
-    prefix = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"] if user else []
-    tree = binaries.parent
-    if user:
-        tree = folder / "pg"
-        shutil.copytree(binaries.parent, tree, symlinks=True)
-        subprocess.run(["chown", "-R", "nobody:nogroup", str(folder)], check=True)
-    data, run = folder / "data", [*prefix, "env", f"LD_LIBRARY_PATH={tree / 'lib'}"]
+    port = free_port()
+    # Its libraries are found relative to it, so what is copied keeps their places.
+    tree = folder / package.name
+    shutil.copytree(package, tree, symlinks=True)
+    shutil.copytree(package.with_name(f"{package.name}.libs"), folder / f"{package.name}.libs")
+    run: list[str | Path] = []
+    if os.geteuid() == 0:
+        subprocess.run(["chown", "-R", "nobody:nogroup", folder], check=True)
+        run = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+    programs, data = tree / binaries.relative_to(package), folder / "data"
     subprocess.run(
-        [*run, str(tree / "bin" / "initdb"), "-D", str(data), "-U", "tc", "-A", "trust", "-N"],
-        check=True, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
-    server = subprocess.Popen(
-        [*run, str(tree / "bin" / "postgres"), "-D", str(data), "-p", str(port),
-         "-h", "127.0.0.1", "-k", str(folder), "-F"],
-        stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        [*run, programs / "initdb", "-D", data, "-U", "tc", "-A", "trust", "-N"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    command = [*run, programs / "postgres", "-D", data, "-p", str(port), "-h", "127.0.0.1"]
+    server = subprocess.Popen([*command, "-k", folder, "-F"], stderr=subprocess.DEVNULL)
     url = f"postgresql+psycopg://tc@127.0.0.1:{port}/postgres"
+    probe = db.connect(url)
     deadline = time.monotonic() + 30
     while True:
         try:
-            with db.connect(url).connect():
-                break
+            probe.connect().close()
+            break
         except Exception:
             assert time.monotonic() < deadline and server.poll() is None
             time.sleep(0.1)
+    probe.dispose()
     yield url
-    server.terminate()
+    server.send_signal(signal.SIGINT)  # a fast shutdown
     server.wait(timeout=20)
     shutil.rmtree(folder)
 

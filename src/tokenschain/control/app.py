@@ -59,7 +59,6 @@ def create_app(
         async with asyncio.TaskGroup() as jobs:
             job = jobs.create_task(publisher.run())
             yield
-            publisher.close()
             job.cancel()
 
     app = FastAPI(

@@ -47,8 +47,9 @@ def ingest(engine: Engine, payloads: Sequence[bytes]) -> int:
         else:
             records[record.event_id] = record
     with engine.begin() as connection:
-        _keep_unreadable(engine, connection, unreadable)
-        fresh = _insert_new(engine, connection, list(records.values()))
+        # Rows are entered in one order by all, so that two writers cannot deadlock.
+        _keep_unreadable(engine, connection, sorted(unreadable))
+        fresh = _insert_new(engine, connection, [records[name] for name in sorted(records)])
         _roll_up(engine, connection, [records[event_id] for event_id in fresh])
     return len(fresh)
 
@@ -106,7 +107,7 @@ def _roll_up(engine: Engine, connection: Connection, records: list[CallRecord]) 
         total = sums[key]
         for index, amount in enumerate(amounts):
             total[index] += amount
-    for key in sorted(sums):  # one order for all, so that two writers cannot deadlock
+    for key in sorted(sums):
         statement = upsert(engine, usage_hourly).values(
             dict(zip(_KEY + _SUMS, (*key, *sums[key]), strict=True))
         )

@@ -81,21 +81,26 @@ class Publisher:
                 return version, None
             try:
                 async with asyncio.timeout(left_s), self._changed:
-                    await self._changed.wait()
+                    if not self._closed:
+                        await self._changed.wait()
             except TimeoutError:
                 return version, None
         return self.version, None if self.version == version else self.body
 
-    def close(self) -> None:
-        """Let waiting polls go."""
+    async def close(self) -> None:
+        """Let waiting polls go; none waits from now on."""
         self._closed = True
-        self._client.close()
+        async with self._changed:
+            self._changed.notify_all()
 
     async def run(self) -> None:
         """Watch and probe until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._watch())
-            group.create_task(self._probe_all())
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._watch())
+                group.create_task(self._probe_all())
+        finally:
+            self._client.close()
 
     async def _watch(self) -> None:
         while True:

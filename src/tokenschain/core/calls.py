@@ -112,6 +112,12 @@ class Call:
         """Set when the call is settled; None when the price is unknown."""
         self.snapshot_version = ""
 
+    def blame_ourselves(self) -> None:
+        """A fault of our own ended the call, unless something else had before."""
+        if self.error is None:
+            message = f"A fault of the platform; quote {self.id} when you report it."
+            self.error = ApiError("internal_error", message)
+
     def forget_prompt(self) -> None:
         """Free the request's memory: a stream may outlast it by far."""
         self.body = b""

@@ -199,7 +199,6 @@ _ROWS = (
         Fault.UPSTREAM,
         "All connections to the upstream are taken.",
     ),
-    ("draining", 503, _SERVER, False, Fault.PLATFORM, "The gateway is shutting down."),
     (
         "upstream_timeout",
         504,

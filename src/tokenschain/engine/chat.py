@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ def start(
     slots: int,
     context_tokens: int,
     threads: int,
+    template: str | None = None,
 ) -> Any:
     """Serve a GGUF model over OpenAI's API for as long as the returned object lives.
 
@@ -24,6 +26,7 @@ def start(
         name: what callers call the model.
         slots: calls decoded at once; each has `context_tokens` of context.
         threads: 0 for all cores.
+        template: a Jinja chat template in place of the model's own.
     """
     import xllamacpp  # noqa: PLC0415 - 100 MB that no other process should load
 
@@ -38,7 +41,14 @@ def start(
     params.cont_batching = True
     params.endpoint_metrics = True
     params.use_jinja = True
+    if template is not None:
+        params.chat_template = template
     params.ui = False
     params.verbosity = 1
     params.cpuparams.n_threads = threads or os.cpu_count() or 1
     return xllamacpp.Server(params)
+
+
+def template_with_tools() -> str:
+    """A ChatML template that knows tools, for the default model."""
+    return resources.files("tokenschain.engine").joinpath("chatml.jinja").read_text("utf-8")

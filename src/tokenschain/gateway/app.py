@@ -119,12 +119,10 @@ class Gateway:
         try:
             await serve(call, self._steps)
         except Exception as error:  # noqa: BLE001
-            # The one border where a fault of our own becomes an answer. Settled
-            # already, by the pipeline; the text of the fault stays in our log.
+            # The one border where a fault of our own becomes an answer; its text stays
+            # in our log.
             self._report(call.id, error)
-            call.error = ApiError(
-                "internal_error", f"A fault of the platform; quote {call.id} when you report it."
-            )
+            call.blame_ourselves()
             call.outlet.close(call, b"")
         finally:
             self._calls.discard(outlet)

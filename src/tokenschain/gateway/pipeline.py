@@ -63,6 +63,9 @@ async def serve(call: Call, steps: Steps) -> None:
 
     except ApiError as error:
         call.error = call.error or error
+    except Exception:
+        call.blame_ourselves()
+        raise
     finally:
         steps.metering.settle(call)
     call.outlet.close(call, last)

@@ -153,6 +153,9 @@ class Settings(BaseSettings):
         "smollm2-135m-instruct",
         description="Name of the pulled model to serve, see `tokenschain model pull`.",
     )
+    engine_chat_template_file: Path | None = Field(
+        None, description="Jinja chat template for the engine in place of the model's own."
+    )
     engine_slots: int = Field(4, ge=1, le=64, description="Calls the engine decodes at once.")
     engine_context_tokens: int = Field(
         2_048, ge=256, description="Context of each slot, prompt and answer together."

@@ -31,6 +31,8 @@ class Child(NamedTuple):
     """What follows `python -m tokenschain`."""
     probe: Callable[[], Awaitable[bool]] | None = None
     """Whether it is healthy; a child that fails it for long is restarted."""
+    serves: Sequence[str] = ()
+    """Children that need this one: it is ended after them."""
 
 
 class Supervisor:
@@ -48,7 +50,7 @@ class Supervisor:
         self._report = report
         self._stop_max_s = stop_max_s
         self._stopping = asyncio.Event()
-        self.processes: dict[str, asyncio.subprocess.Process] = {}
+        self._ended = {child.name: asyncio.Event() for child in children}
 
     def stop(self) -> None:
         """Ask everything to end; `run` then returns."""
@@ -61,7 +63,13 @@ class Supervisor:
             loop.add_signal_handler(number, self.stop)
         async with asyncio.TaskGroup() as group:
             for child in self._children:
-                group.create_task(self._keep(child))
+                group.create_task(self._run_child(child))
+
+    async def _run_child(self, child: Child) -> None:
+        try:
+            await self._keep(child)
+        finally:
+            self._ended[child.name].set()
 
     async def _keep(self, child: Child) -> None:
         backoff_s = BACKOFF_MIN_S
@@ -76,7 +84,6 @@ class Supervisor:
                 start_new_session=True,
                 preexec_fn=_die_with_parent,
             )
-            self.processes[child.name] = process
             status = await self._watch(child, process)
             if self._stopping.is_set():
                 return
@@ -104,6 +111,9 @@ class Supervisor:
                     self._report("child_unhealthy", name=child.name)
                     process.kill()
                 else:
+                    # Those who need it are bounded themselves, so this wait is too.
+                    for other in child.serves:
+                        await self._ended[other].wait()
                     process.terminate()
                 try:
                     async with asyncio.timeout(self._stop_max_s + STOP_GRACE_S):

@@ -18,7 +18,7 @@ from tokenschain.core.catalog import Usage
 from tokenschain.core.chat import Ask, Door
 from tokenschain.core.errors import ApiError
 from tokenschain.core.ports import Answer
-from tokenschain.core.snapshot import Candidate, Upstream
+from tokenschain.core.snapshot import Candidate, Offer, Upstream
 from tokenschain.wire import client as http
 from tokenschain.wire import sse
 
@@ -207,7 +207,9 @@ async def _read_whole(reply: http.Reply, call: Call, attempt: Attempt) -> Answer
         ) from None
     if found.is_error:
         raise ApiError("upstream_failed", f"The upstream `{upstream}` failed (HTTP 200, error).")
-    attempt.usage = chat.usage_of(found.usage) or _estimate(call.ask, found.output_bytes())
+    attempt.usage = chat.usage_of(found.usage) or _estimate(
+        call.ask, attempt.candidate.offer, found.output_bytes()
+    )
     attempt.finish_reason = found.finish_reason()
     attempt.outcome = "ok"
     return _WholeAnswer(body)
@@ -223,8 +225,8 @@ class _WholeAnswer:
         return self._body
 
 
-def _estimate(ask: Ask, output_bytes: int, frames: int = 0) -> Usage:
-    """Usage when the upstream gave none: never above what the caller allowed.
+def _estimate(ask: Ask, offer: Offer, output_bytes: int, frames: int = 0) -> Usage:
+    """Usage when the upstream gave none: never above what caller and model allow.
 
     Most engines send one token an event. Events that are longer than any token
     hold several: then the text's length decides.
@@ -234,8 +236,9 @@ def _estimate(ask: Ask, output_bytes: int, frames: int = 0) -> Usage:
         tokens = frames
     if ask.door is Door.EMBEDDINGS:
         tokens = 0
-    if ask.output_tokens_max is not None:
-        tokens = min(tokens, ask.output_tokens_max * ask.choices)
+    for limit in (ask.output_tokens_max, offer.output_tokens_max):
+        if limit is not None:
+            tokens = min(tokens, limit * ask.choices)
     return Usage(ask.prompt_tokens_estimate, tokens, source="estimated")
 
 
@@ -344,7 +347,8 @@ class _StreamAnswer:
             attempt.finish_reason = _finish_reason(self._tail)
         if attempt.usage is None:
             text_bytes = max(0, self._bytes - self._frames * self._frame_overhead)
-            attempt.usage = _estimate(self._call.ask, text_bytes, self._frames)
+            offer = attempt.candidate.offer
+            attempt.usage = _estimate(self._call.ask, offer, text_bytes, self._frames)
 
     # --- the sink ----------------------------------------------------------------
 

@@ -635,6 +635,7 @@ class HttpServer:
             port,
             reuse_port=reuse_port or None,
             ssl=tls,
+            ssl_handshake_timeout=self.limits.head_wait_max_s if tls is not None else None,
             backlog=backlog,
         )
         self._servers.append(server)

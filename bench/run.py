@@ -1,0 +1,380 @@
+"""Measures the relay on one pinned core, side by side with going direct and with peers.
+
+    python -m bench.run [--rounds N] [--peers] [--quick]
+
+The gateway has core 0 to itself; the mock upstream, the load generator and control share
+core 1. CPU is the gateway process's own (user and system), so everything it does is in it:
+the wire, key check, metering, journal and its shipping. Each round measures every target
+one after the other and the table shows medians, so that a noisy minute hits all of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+from tests.stack import Stack
+
+from bench.peers import PEERS, Peer
+
+HERE = Path(__file__).parent
+BUILD = HERE / "build"
+GATEWAY_CORE, LOAD_CORE = 0, 1
+CONNECTIONS = 32
+STREAMS = 200
+PACE_MS, DELAY_MS = 20, 60
+PRICES = {"currency": "CNY", "input": "1", "output": "2"}
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class Target(NamedTuple):
+    """Something that answers chat calls; `where` gives path and model of a variant."""
+
+    name: str
+    port: int
+    key: str
+    where: Callable[[str], tuple[str, str]]
+    pid: int | None
+    headers: Callable[[str], str] = lambda _: ""
+    calls_per_s: float = 20_000.0
+    """About what it can do, so that slow targets get fewer calls."""
+
+
+def tree(pid: int) -> list[int]:
+    """A process and all below it."""
+    found = [pid]
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in task.read_text().split():
+            found += tree(int(child))
+    return found
+
+
+def cpu_s(pid: int) -> float:
+    """User and system time of a process tree; ticks of 10 ms."""
+    total = 0
+    for each in tree(pid):
+        fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
+        total += int(fields[11]) + int(fields[12])
+    return total / _TICKS_PER_S
+
+
+def rss_mb(pid: int) -> float:
+    """Resident memory of a process tree."""
+    return sum(
+        int(Path(f"/proc/{each}/statm").read_text().split()[1]) * _PAGE / 1e6 for each in tree(pid)
+    )
+
+
+def pin(pid: int, core: int) -> None:
+    """Keep a process tree and its threads on one core."""
+    for each in tree(pid):
+        for task in Path(f"/proc/{each}/task").iterdir():
+            os.sched_setaffinity(int(task.name), {core})
+
+
+class Bench:
+    """One run: owns the processes and the results."""
+
+    def __init__(self, rounds: int, scale: float, folder: Path) -> None:
+        self.rounds = rounds
+        self.scale = scale
+        self.folder = folder
+        self.samples: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+        self.single: dict[str, dict[str, float]] = defaultdict(dict)
+        self.mock_port = 9_100
+        self.mock = subprocess.Popen([BUILD / "mock", str(self.mock_port)])
+        self.answered: dict[str, int] = defaultdict(int)
+
+    def body(self, model: str, size: int, stream: bool) -> Path:
+        """A request body of about that many bytes."""
+        path = self.folder / f"{model}-{size}-{stream}.json"
+        if not path.exists():
+            words = "All happy families are alike; every unhappy family is unhappy in its own way. "
+            text = (words * (size // len(words) + 1))[: size - 200]
+            ask: dict[str, Any] = {
+                "model": model,
+                "messages": [
+                    {"role": "system", "content": "You are a helpful assistant."},
+                    {"role": "user", "content": text},
+                ],
+                "max_tokens": 64,
+            }
+            if stream:
+                ask |= {"stream": True, "stream_options": {"include_usage": True}}
+            path.write_text(json.dumps(ask, separators=(",", ":")))
+        return path
+
+    def load(self, target: Target, variant: str, size: int, mode: str, *numbers: int) -> Any:
+        """Run the generator once; adds `cpu_us` per call and per event."""
+        path, model = target.where(variant)
+        body = self.body(model, size, mode in ("stream", "abort"))
+        command = [BUILD / "load", str(target.port), path, target.key, body, mode]
+        before = cpu_s(target.pid) if target.pid else 0.0
+        done = subprocess.run(
+            [*command, *map(str, numbers)],
+            env=os.environ | {"LOAD_HEADERS": target.headers(variant)},
+            capture_output=True, check=True, text=True, timeout=600,
+        )  # fmt: skip
+        found = json.loads(done.stdout)
+        spent = (cpu_s(target.pid) if target.pid else 0.0) - before
+        found["cpu_us_call"] = spent / max(1, found["done"]) * 1e6
+        found["cpu_us_event"] = spent / max(1, found["events"]) * 1e6
+        if found["bad_status"] or (mode != "abort" and found["errors"] > found["done"] * 0.001):
+            raise SystemExit(f"{target.name} {variant} {mode}: {found}")
+        if mode != "abort":
+            self.answered[target.name] += found["done"]
+        return found
+
+    def measure(self, target: Target) -> None:
+        """All figures of one target, once."""
+        samples = self.samples[target.name]
+        speed = min(target.calls_per_s, 20_000)
+        calls = max(200, int(speed * 3 * self.scale))
+        small = self.load(target, "", 1_024, "closed", CONNECTIONS, calls)
+        samples["calls_per_s"].append(small["calls_per_s"])
+        samples["cpu_us_1k"].append(small["cpu_us_call"])
+        large = self.load(target, "", 32_768, "closed", CONNECTIONS, max(200, calls // 3))
+        samples["cpu_us_32k"].append(large["cpu_us_call"])
+        for rate in (200, 1_000):
+            if target.calls_per_s > rate * 1.3:
+                seconds = max(2, int(6 * self.scale))
+                found = self.load(target, f"d{DELAY_MS}", 1_024, "open", rate, seconds)
+                samples[f"p50_ms_{rate}"].append(found["p50_ms"])
+                samples[f"p99_ms_{rate}"].append(found["p99_ms"])
+        seconds = max(3, int(8 * self.scale))
+        found = self.load(target, f"p{PACE_MS}", 1_024, "stream", STREAMS, seconds)
+        samples["cpu_us_event"].append(found["cpu_us_event"])
+        samples["event_p50_ms"].append(found["event_p50_ms"])
+        samples["event_p99_ms"].append(found["event_p99_ms"])
+        samples["events_per_s"].append(found["events"] / found["seconds"])
+
+
+def start_gateway(bench: Bench) -> tuple[Stack, Target]:
+    """Control on the load's core, the gateway on its own; measures the start."""
+    variants = ("", f"d{DELAY_MS}", f"p{PACE_MS}")
+    upstreams = [
+        {
+            "id": f"mock{variant}",
+            "base_url": f"http://127.0.0.1:{bench.mock_port}/{variant + '/' if variant else ''}v1",
+            "models": [f"m{variant}"],
+            "prices": {f"m{variant}": PRICES},
+        }
+        for variant in variants
+    ]
+    stack = Stack(bench.folder / "stack", "http://unused", upstreams=upstreams, ship_interval_s=0.5)
+    stack.start("control")
+    began = time.perf_counter()
+    stack.spawn("gateway")
+    while True:
+        try:
+            urllib.request.urlopen(f"{stack.url}/readyz", timeout=1).close()
+            break
+        except OSError:
+            time.sleep(0.002)
+    bench.single["tokenschain"]["start_s"] = time.perf_counter() - began
+    pid = stack.processes["gateway"].pid
+    pin(pid, GATEWAY_CORE)
+    bench.single["tokenschain"]["rss_mb_start"] = rss_mb(pid)
+    return stack, Target(
+        "tokenschain", stack.port, stack.key,
+        lambda variant: ("/v1/chat/completions", f"m{variant}"), pid,
+    )  # fmt: skip
+
+
+def soak(bench: Bench, target: Target) -> None:
+    """Memory over many calls and many streams that the caller cuts."""
+    assert target.pid is not None
+    found = bench.single[target.name]
+    calls, aborts = int(200_000 * bench.scale), int(10_000 * bench.scale)
+    bench.load(target, "", 1_024, "closed", CONNECTIONS, calls // 20)
+    bench.load(target, f"p{PACE_MS}", 1_024, "abort", STREAMS, aborts // 20, 3)
+    found["rss_mb_warm"] = rss_mb(target.pid)
+    bench.load(target, "", 1_024, "closed", CONNECTIONS, calls)
+    found["rss_mb_after_calls"] = rss_mb(target.pid)
+    bench.load(target, f"p{PACE_MS}", 1_024, "abort", STREAMS, aborts, 3)
+    found["rss_mb_after_aborts"] = rss_mb(target.pid)
+
+
+def start_peer(bench: Bench, peer: Peer) -> tuple[subprocess.Popen[bytes], Target]:
+    """Start a peer on the gateway's core and wait until it answers."""
+    began = time.perf_counter()
+    environment = {k: v for k, v in os.environ.items() if "proxy" not in k.lower()}
+    process = subprocess.Popen(
+        peer.command(BUILD, bench.folder, bench.mock_port),
+        env=environment | peer.environment(bench.folder),
+        stdout=(bench.folder / f"{peer.name}.log").open("wb"), stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    pin(process.pid, GATEWAY_CORE)
+    while True:
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{peer.port}{peer.ready}", timeout=5).close()
+            break
+        except OSError:
+            if time.perf_counter() - began > 180 or process.poll() is not None:
+                log = (bench.folder / f"{peer.name}.log").read_text()[-2_000:]
+                raise SystemExit(f"{peer.name} did not start:\n{log}") from None
+            time.sleep(0.05)
+    bench.single[peer.name]["start_s"] = time.perf_counter() - began
+    pin(process.pid, GATEWAY_CORE)
+    bench.single[peer.name]["rss_mb_start"] = rss_mb(process.pid)
+    target = Target(
+        peer.name, peer.port, "sk-bench",
+        lambda variant: ("/v1/chat/completions", f"m{variant}"),
+        process.pid, lambda variant: peer.headers(variant, bench.mock_port), peer.calls_per_s,
+    )  # fmt: skip
+    bench.load(target, "", 1_024, "closed", CONNECTIONS, max(64, int(peer.calls_per_s)))
+    return process, target
+
+
+ROWS: list[tuple[str, str, Callable[[dict[str, float]], float | None], str]] = [
+    ("CPU per call, 1 KB prompt", "µs", lambda r: r.get("cpu_us_1k"), "{:.1f}"),
+    ("CPU per call, 32 KB prompt", "µs", lambda r: r.get("cpu_us_32k"), "{:.1f}"),
+    ("calls on one core, 32 connections", "/s", lambda r: r.get("calls_per_s"), "{:,.0f}"),
+    ("added p50 at 200 calls/s", "ms", lambda r: r.get("added_p50_ms_200"), "{:.2f}"),
+    ("added p99 at 200 calls/s", "ms", lambda r: r.get("added_p99_ms_200"), "{:.2f}"),
+    ("added p50 at 1,000 calls/s", "ms", lambda r: r.get("added_p50_ms_1000"), "{:.2f}"),
+    ("added p99 at 1,000 calls/s", "ms", lambda r: r.get("added_p99_ms_1000"), "{:.2f}"),
+    ("CPU per paced SSE event, 200 streams", "µs", lambda r: r.get("cpu_us_event"), "{:.1f}"),
+    ("added p99 per SSE event", "ms", lambda r: r.get("added_event_p99_ms"), "{:.2f}"),
+    ("memory at start", "MB", lambda r: r.get("rss_mb_start"), "{:.0f}"),
+    ("memory warm", "MB", lambda r: r.get("rss_mb_warm"), "{:.0f}"),
+    ("memory after 200,000 calls", "MB", lambda r: r.get("rss_mb_after_calls"), "{:.0f}"),
+    ("... and 10,000 aborted streams", "MB", lambda r: r.get("rss_mb_after_aborts"), "{:.0f}"),
+    ("start to ready", "s", lambda r: r.get("start_s"), "{:.2f}"),
+]
+
+
+def summarise(bench: Bench) -> dict[str, dict[str, float]]:
+    """Medians, and what each target adds to going direct in the same round."""
+    results: dict[str, dict[str, float]] = {}
+    direct = bench.samples["direct"]
+    for name, samples in bench.samples.items():
+        found = {key: statistics.median(values) for key, values in samples.items()}
+        if name != "direct":
+            del found["events_per_s"]
+            for key, values in samples.items():
+                if key.endswith(("_ms", "_200", "_1000")) and len(values) == len(direct[key]):
+                    found[f"added_{key}"] = statistics.median(
+                        mine - theirs for mine, theirs in zip(values, direct[key], strict=True)
+                    )
+        results[name] = found | bench.single[name]
+    for key in ("cpu_us_1k", "cpu_us_32k", "cpu_us_event"):
+        results["direct"].pop(key)
+    return results
+
+
+def show(results: dict[str, dict[str, float]], title: str) -> None:
+    """The table, for people and as Markdown."""
+    names = list(results)
+    table = Table("", "unit", *names, title=title)
+    lines = [f"| | unit | {' | '.join(names)} |", "|---|---|" + "---:|" * len(names)]
+    for label, unit, value, form in ROWS:
+        cells = [
+            "" if (found := value(results[name])) is None else form.format(found) for name in names
+        ]
+        table.add_row(label, unit, *cells)
+        lines.append(f"| {label} | {unit} | {' | '.join(cells)} |")
+    console = Console(width=120)
+    console.print(table)
+    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+
+
+def check_ledger(stack: Stack, expected: int, limit_s: float = 300.0) -> None:
+    """Every call that was answered is in the ledger, once."""
+    deadline = time.monotonic() + limit_s
+    while True:
+        rows = stack.rows("select count(*) c, count(distinct event_id) d from ledger")[0]
+        if rows["c"] >= expected or time.monotonic() > deadline:
+            break
+        time.sleep(0.5)
+    assert rows["c"] == rows["d"] and rows["c"] >= expected, (dict(rows), expected)
+    print(f"ledger: {rows['c']:,} rows for {expected:,} complete calls, none twice")
+
+
+def main() -> None:
+    """Run the benchmark and write its table and JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--peers", action="store_true", help="add LiteLLM and Portkey")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the load, one round")
+    options = parser.parse_args()
+    if (os.cpu_count() or 1) < 2:
+        raise SystemExit("this needs two cores: one for the gateway, one for the load")
+    os.sched_setaffinity(0, {LOAD_CORE})
+    folder = Path(tempfile.mkdtemp(prefix="tokenschain-bench-"))
+    rounds = 1 if options.quick else options.rounds
+    bench = Bench(rounds, 0.1 if options.quick else 1.0, folder)
+    stack, ours = start_gateway(bench)
+    processes: list[subprocess.Popen[bytes]] = []
+    try:
+        direct = Target(
+            "direct", bench.mock_port, "none",
+            lambda variant: (f"/{variant + '/' if variant else ''}v1/chat/completions", "m"), None,
+        )  # fmt: skip
+        targets = [direct, ours]
+        with Progress() as progress:
+            peers = PEERS if options.peers else ()
+            work = progress.add_task("measuring", total=rounds * (2 + len(peers)) + 1)
+            for _ in range(rounds):
+                for target in targets:
+                    bench.measure(target)
+                    progress.advance(work)
+            for peer in peers:  # one at a time: they are large, and share the core
+                process, target = start_peer(bench, peer)
+                processes.append(process)
+                for _ in range(rounds):
+                    bench.measure(target)
+                    progress.advance(work)
+                process.terminate()
+                process.wait(30)
+            soak(bench, ours)
+            progress.advance(work)
+        check_ledger(stack, bench.answered[ours.name])
+    finally:
+        for process in processes:
+            process.kill()
+        bench.mock.kill()
+        stack.close()
+        shutil.rmtree(folder, ignore_errors=True)
+    results = summarise(bench)
+    cpu = next(
+        (li.partition(":")[2].strip() for li in Path("/proc/cpuinfo").read_text().splitlines()
+         if li.startswith("model name")), platform.machine(),
+    )  # fmt: skip
+    show(results, f"{cpu}, Python {platform.python_version()}, medians of {rounds}")
+    (HERE / "results").mkdir(exist_ok=True)
+    out = HERE / "results" / f"{time.strftime('%Y%m%dT%H%M%S')}.json"
+    out.write_text(
+        json.dumps(
+            {
+                "cpu": cpu,
+                "python": sys.version,
+                "rounds": rounds,
+                "results": results,
+                "samples": bench.samples,
+            },
+            indent=1,
+        )
+    )
+    print(f"written to {out}")
+
+
+if __name__ == "__main__":
+    main()
