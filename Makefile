@@ -42,10 +42,10 @@ bench/build/%: bench/%.c
 	gcc -O2 -Wall -o $@ $<
 
 bench: $(VENV)/dev bench/build/mock bench/build/load  ## Measure the relay on one core, beside going direct
-	$(BIN)/python bench/run.py
+	$(BIN)/python -m bench.run
 
 bench-peers: $(VENV)/dev bench/build/mock bench/build/load  ## The same with LiteLLM and Portkey
-	$(BIN)/python bench/run.py --peers
+	$(BIN)/python -m bench.run --peers
 
 fuzz: $(VENV)/dev  ## Ten minutes of the request parser against h11
 	$(BIN)/python -m tests.fuzz.fuzz_requests 600

@@ -15,8 +15,8 @@ from typing import Any
 import httpx
 import yaml
 
-from tokenschain import wiring
 from tokenschain.infra import config
+from tokenschain.wiring import machine
 
 START_MAX_S = 30.0
 PRICES = {"currency": "CNY", "input": "1", "output": "2", "cached_input": "0.1"}
@@ -65,7 +65,7 @@ class Stack:
             self.settings = config.load()
         finally:
             del os.environ["TOKENSCHAIN_CONFIG"]
-        first = wiring.prepare(self.settings)
+        first = machine.prepare(self.settings)
         assert first.api_key is not None and first.admin_token is not None
         self.key: str = first.api_key
         self.admin_token: str = first.admin_token

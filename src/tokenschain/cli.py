@@ -74,15 +74,15 @@ def up(
     workers: Annotated[int | None, typer.Option(help="Gateway processes.")] = None,
 ) -> None:
     """Run the whole platform on this machine."""
-    from tokenschain import wiring  # noqa: PLC0415 - other commands start faster without it
+    from tokenschain.wiring import machine  # noqa: PLC0415 - a process imports what it needs
 
     settings = config.load(port=port, control_port=control_port, data_dir=data_dir, workers=workers)
     log.configure(settings.log_format)
     _refuse_taken_ports(settings)
     _pull_default_if_needed(settings)
-    first = wiring.prepare(settings)
+    first = machine.prepare(settings)
     _hand_down(settings)
-    asyncio.run(_up(settings, wiring.children(settings, everything=True), first))
+    asyncio.run(_up(settings, machine.children(settings, everything=True), first))
 
 
 async def _up(settings: Settings, children: Any, first: Any) -> None:
@@ -101,7 +101,7 @@ async def _up(settings: Settings, children: Any, first: Any) -> None:
 
 async def _ready(settings: Settings) -> bool:
     """Wait until a call would be answered."""
-    from tokenschain.wiring import _answers  # noqa: PLC0415
+    from tokenschain.wiring.machine import answers  # noqa: PLC0415
 
     urls = [settings.gateway_base_url.removesuffix("/v1") + "/readyz"]
     if settings.engine_enabled and not settings.engine_url:
@@ -109,7 +109,7 @@ async def _ready(settings: Settings) -> bool:
         urls.append(f"http://{settings.engine_host}:{settings.embedder_port}/health")
     deadline = time.monotonic() + READY_MAX_S
     while urls and time.monotonic() < deadline:
-        if await _answers(urls[0]):
+        if await answers(urls[0]):
             urls.pop(0)
         else:
             await asyncio.sleep(0.1)
@@ -123,18 +123,7 @@ def _greet(settings: Settings, first: Any) -> None:
     console.rule("[bold]TokensChain is up")
     console.print(f"API base URL   [bold cyan]{base}[/]", highlight=False)
     console.print(f"Admin          [bold cyan]{settings.control_base_url}/[/]", highlight=False)
-    if first.api_key:
-        console.print(
-            f"API key        [bold green]{first.api_key}[/]  (shown once, keep it)",
-            highlight=False,
-            soft_wrap=True,
-        )
-        console.print(
-            f"Admin token    [bold green]{first.admin_token}[/]  (shown once, keep it)",
-            highlight=False,
-            soft_wrap=True,
-        )
-    else:
+    if not _show_once(first):
         console.print("API key        as before; `tokenschain keys create` makes another")
     console.print("\nTry it / 试一试：\n")
     for line in (
@@ -149,6 +138,15 @@ def _greet(settings: Settings, first: Any) -> None:
     ):
         console.print(line, highlight=False, soft_wrap=True, markup=False)
     console.print("\nCtrl-C ends it. / 按 Ctrl-C 结束。")
+
+
+def _show_once(first: Any) -> bool:
+    """Show credentials made just now; they cannot be shown again."""
+    for name, made in (("API key    ", first.api_key), ("Admin token", first.admin_token)):
+        if made is not None:
+            line = f"{name}    [bold green]{made}[/]  (shown once, keep it)"
+            console.print(line, highlight=False, soft_wrap=True)
+    return first.api_key is not None
 
 
 def _pull_default_if_needed(settings: Settings) -> None:
@@ -208,16 +206,18 @@ def gateway(
     worker: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Run only the data plane: the API on its port."""
-    from tokenschain import wiring  # noqa: PLC0415
-
     settings = config.load(workers=workers)
     if worker is not None:
-        wiring.run_gateway_worker(settings, worker)
+        from tokenschain.wiring import gateway as process  # noqa: PLC0415
+
+        process.run(settings, worker)
         return
+    from tokenschain.wiring import machine  # noqa: PLC0415
+
     log.configure(settings.log_format)
     _hand_down(settings)
     supervisor = Supervisor(
-        wiring.children(settings, everything=False),
+        machine.children(settings, everything=False),
         log.get(process="gateway").warning,
         settings.drain_max_s,
     )
@@ -227,19 +227,20 @@ def gateway(
 @app.command()
 def control() -> None:
     """Run only the control plane: admin API, ledger, configuration."""
-    from tokenschain import wiring  # noqa: PLC0415
+    from tokenschain.wiring import control as process  # noqa: PLC0415
+    from tokenschain.wiring import machine  # noqa: PLC0415
 
     settings = config.load()
-    wiring.prepare(settings)
-    wiring.run_control(settings)
+    _show_once(machine.prepare(settings))
+    process.run(settings)
 
 
 @app.command()
 def engine() -> None:
     """Run only the embedded engine: a small chat model and an embedder."""
-    from tokenschain import wiring  # noqa: PLC0415
+    from tokenschain.wiring import engine as process  # noqa: PLC0415
 
-    wiring.run_engine(config.load())
+    process.run(config.load())
 
 
 # --- models ----------------------------------------------------------------------

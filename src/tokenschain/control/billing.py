@@ -17,7 +17,6 @@ from tokenschain.infra.db import upsert
 from tokenschain.infra.tables import ledger, rejected_records, usage_hourly
 
 HOUR_S = 3_600
-_ROWS_PER_INSERT = 400
 _KEY = ("hour_s", "tenant", "project", "environment", "key_id", "model", "upstream", "currency")
 _SUMS = (
     "calls",
@@ -55,17 +54,15 @@ def ingest(engine: Engine, payloads: Sequence[bytes]) -> int:
 
 
 def _insert_new(engine: Engine, connection: Connection, records: list[CallRecord]) -> list[str]:
-    fresh: list[str] = []
-    for at in range(0, len(records), _ROWS_PER_INSERT):
-        rows = [_row(record) for record in records[at : at + _ROWS_PER_INSERT]]
-        statement = (
-            upsert(engine, ledger)
-            .values(rows)
-            .on_conflict_do_nothing(index_elements=["event_id"])
-            .returning(ledger.c.event_id)
-        )
-        fresh.extend(connection.execute(statement).scalars())
-    return fresh
+    if not records:
+        return []
+    statement = (
+        upsert(engine, ledger)
+        .on_conflict_do_nothing(index_elements=["event_id"])
+        .returning(ledger.c.event_id)
+    )
+    rows = [_row(record) for record in records]
+    return list(connection.execute(statement, rows).scalars())
 
 
 def _row(record: CallRecord) -> dict[str, Any]:

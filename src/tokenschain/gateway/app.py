@@ -126,7 +126,7 @@ class Gateway:
             call.outlet.close(call, b"")
         finally:
             self._calls.discard(outlet)
-            call.forget_prompt()
+            outlet.release()
 
     async def keep_streams_alive(self) -> None:
         """Send a comment on each stream that was silent; runs until cancelled."""
@@ -257,6 +257,14 @@ class _CallOutlet:
             exchange.finish(sse.encode(sse.Event(error.body(), b"error")))
         else:
             _send_error(exchange, error, self._lines(call) + self._cors)
+
+    def release(self) -> None:
+        """The call is over. Unties what points in circles, so that memory is freed by
+        count: a garbage collection of thousands of calls stops everybody for 6 ms."""
+        exchange = self._exchange
+        exchange.on_gone = exchange.on_pause = exchange.on_resume = None
+        self.call.forget_prompt()
+        del self.call, self.task
 
     def caller_left(self, reason: str) -> None:
         """The connection is gone before the answer was complete."""

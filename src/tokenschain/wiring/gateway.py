@@ -1,40 +1,29 @@
-"""The only place where concrete parts meet ports."""
+"""A gateway worker: the data plane."""
 
 from __future__ import annotations
 
 import asyncio
 import ctypes
 import gc
-import os
 import signal
-import socket
 import ssl
 import time
-import urllib.request
 from ipaddress import ip_network
 from pathlib import Path
-from typing import NamedTuple
 
-import uvicorn
 import uvloop
 
-from tokenschain.control import access
-from tokenschain.control.app import create_app
-from tokenschain.control.jobs import Publisher
 from tokenschain.core.errors import ApiError
 from tokenschain.core.ports import NoCache, NoModeration, NoQuota
 from tokenschain.core.snapshot import Served, Upstream
-from tokenschain.engine import chat, embedder
 from tokenschain.gateway.app import DoorSettings, Gateway, wire_refusal
 from tokenschain.gateway.auth import KeyAuth
 from tokenschain.gateway.metering import JournalMetering
 from tokenschain.gateway.pipeline import Steps
 from tokenschain.gateway.routing import ListedOrder
-from tokenschain.infra import catalogue, db, log, secrets
+from tokenschain.infra import log, secrets
 from tokenschain.infra.config import Settings
 from tokenschain.infra.journal import Journal, JournalFull, JournalLimits
-from tokenschain.infra.model_store import DEFAULT_MODEL, ModelStore
-from tokenschain.infra.supervisor import Child
 from tokenschain.infra.telemetry import GatewayMetrics, resident_bytes
 from tokenschain.infra.uplink import Uplink
 from tokenschain.providers.openai_compat import OpenAICompatible
@@ -48,11 +37,9 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _LARGE_BLOCK_BYTES = 262_144
 _LEAVE_METRICS_S = 1.0
 _LAST_SHIPMENT_MAX_S = 5.0
-_CONTROL_DRAIN_S = 5
-_PROBE_MAX_S = 5.0
 
 
-def run_gateway_worker(settings: Settings, worker: int) -> None:
+def run(settings: Settings, worker: int) -> None:
     """Serve until SIGTERM or SIGINT; then drain, ship the journal and return."""
     log.configure(settings.log_format)
     # glibc raises these two by itself as large blocks are freed, and then keeps what
@@ -164,145 +151,6 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
     client.close()
     journal.close()
     logger.info("stopped", calls_cut=cut)
-
-
-def run_control(settings: Settings) -> None:
-    """Serve the admin API and the internal channel until SIGTERM or SIGINT."""
-    log.configure(settings.log_format)
-    logger = log.get(process="control")
-    engine = db.connect(settings.database)
-    db.migrate(engine)
-    publisher = Publisher(
-        engine, settings, catalogue.load(), lambda event, why: logger.warning(event, why=why)
-    )
-    app = create_app(
-        engine,
-        publisher,
-        secrets.read_or_make(settings.internal_secret_path),
-        secrets.read_or_make(settings.operator_token_path),
-    )
-    config = uvicorn.Config(
-        app,
-        host=settings.control_host,
-        port=settings.control_port,
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=_CONTROL_DRAIN_S,
-        server_header=False,
-    )
-    _ControlServer(config, publisher).run()
-
-
-class _ControlServer(uvicorn.Server):
-    """Lets waiting snapshot polls go before it waits for connections to end."""
-
-    def __init__(self, config: uvicorn.Config, publisher: Publisher) -> None:
-        super().__init__(config)
-        self._publisher = publisher
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        await self._publisher.close()
-        await super().shutdown(sockets)
-
-
-def run_engine(settings: Settings) -> None:
-    """Serve the embedded chat model and embedder until SIGTERM or SIGINT."""
-    log.configure(settings.log_format)
-    asyncio.run(_engine(settings))
-
-
-async def _engine(settings: Settings) -> None:
-    logger = log.get(process="engine")
-    stopping = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    key = secrets.read_or_make(settings.engine_key_path)
-    model = ModelStore(settings.data_dir / "models").path_of(settings.engine_model)
-    embedding = await embedder.start(
-        settings.engine_host, settings.embedder_port, key, wire_refusal
-    )
-    engine = await asyncio.to_thread(
-        chat.start,
-        model,
-        settings.engine_model,
-        host=settings.engine_host,
-        port=settings.engine_port,
-        key=key,
-        slots=settings.engine_slots,
-        context_tokens=settings.engine_context_tokens,
-        threads=settings.engine_threads,
-        template=_chat_template(settings),
-    )
-    logger.info("serving", model=settings.engine_model, at=engine.listening_address)
-    await stopping.wait()
-    await embedding.drain(_CONTROL_DRAIN_S)
-    # llama.cpp's destructor waits for running generations; nobody waits for those now.
-    os._exit(0)
-
-
-def _chat_template(settings: Settings) -> str | None:
-    if settings.engine_chat_template_file is not None:
-        return settings.engine_chat_template_file.read_text(encoding="utf-8")
-    if settings.engine_model == DEFAULT_MODEL.name:
-        return chat.template_with_tools()
-    return None
-
-
-class FirstRun(NamedTuple):
-    """Credentials made just now; each is shown this once."""
-
-    admin_token: str | None
-    api_key: str | None
-
-
-def prepare(settings: Settings) -> FirstRun:
-    """Bring the database up to date; on a fresh one, make the first credentials."""
-    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    engine = db.connect(settings.database)
-    try:
-        db.migrate(engine)
-        with engine.begin() as connection:
-            token = access.make_admin_token(connection)
-            key = None
-            if token is not None and not access.list_keys(connection):
-                _, key = access.create_key(
-                    connection,
-                    name="first key",
-                    tenant="default",
-                    project="default",
-                    environment="default",
-                )
-    finally:
-        engine.dispose()
-    return FirstRun(token, key)
-
-
-def children(settings: Settings, *, everything: bool) -> list[Child]:
-    """The processes of one machine: the gateway's workers, and the rest if wanted."""
-    found = [
-        Child(f"gateway-{worker}", ["gateway", "--worker", str(worker)])
-        for worker in range(settings.workers)
-    ]
-    if everything:
-        # Gateways end first: their streams come from the engine, their records go to control.
-        workers = [child.name for child in found]
-        found.insert(0, Child("control", ["control"], serves=workers))
-        if settings.engine_enabled and not settings.engine_url:
-            address = f"http://{settings.engine_host}:{settings.engine_port}"
-            probe = lambda: _answers(f"{address}/health")  # noqa: E731
-            found.append(Child("engine", ["engine"], probe, workers))
-    return found
-
-
-async def _answers(url: str) -> bool:
-    def ask() -> bool:
-        try:
-            with urllib.request.urlopen(url, timeout=_PROBE_MAX_S) as reply:  # noqa: S310
-                return bool(reply.status == 200)
-        except OSError:
-            return False
-
-    return await asyncio.to_thread(ask)
 
 
 async def _leave_metrics(metrics: GatewayMetrics) -> None:

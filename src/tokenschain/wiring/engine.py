@@ -1,0 +1,58 @@
+"""The embedded engine's process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+
+from tokenschain.engine import chat, embedder
+from tokenschain.gateway.app import wire_refusal
+from tokenschain.infra import log, secrets
+from tokenschain.infra.config import Settings
+from tokenschain.infra.model_store import DEFAULT_MODEL, ModelStore
+
+_DRAIN_MAX_S = 5
+
+
+def run(settings: Settings) -> None:
+    """Serve the embedded chat model and embedder until SIGTERM or SIGINT."""
+    log.configure(settings.log_format)
+    asyncio.run(_engine(settings))
+
+
+async def _engine(settings: Settings) -> None:
+    logger = log.get(process="engine")
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    key = secrets.read_or_make(settings.engine_key_path)
+    model = ModelStore(settings.data_dir / "models").path_of(settings.engine_model)
+    embedding = await embedder.start(
+        settings.engine_host, settings.embedder_port, key, wire_refusal
+    )
+    engine = await asyncio.to_thread(
+        chat.start,
+        model,
+        settings.engine_model,
+        host=settings.engine_host,
+        port=settings.engine_port,
+        key=key,
+        slots=settings.engine_slots,
+        context_tokens=settings.engine_context_tokens,
+        threads=settings.engine_threads,
+        template=_chat_template(settings),
+    )
+    logger.info("serving", model=settings.engine_model, at=engine.listening_address)
+    await stopping.wait()
+    await embedding.drain(_DRAIN_MAX_S)
+    # llama.cpp's destructor waits for running generations; nobody waits for those now.
+    os._exit(0)
+
+
+def _chat_template(settings: Settings) -> str | None:
+    if settings.engine_chat_template_file is not None:
+        return settings.engine_chat_template_file.read_text(encoding="utf-8")
+    if settings.engine_model == DEFAULT_MODEL.name:
+        return chat.template_with_tools()
+    return None
