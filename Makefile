@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 MODEL_CACHE := $(HOME)/.cache/tokenschain
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench bench-peers fuzz clean
+.PHONY: help run test check bench bench-peers docs fuzz clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -44,8 +44,19 @@ bench/build/%: bench/%.c
 bench: $(VENV)/dev bench/build/mock bench/build/load  ## Measure the relay on one core, beside going direct
 	$(BIN)/python -m bench.run
 
-bench-peers: $(VENV)/dev bench/build/mock bench/build/load  ## The same with LiteLLM and Portkey
+bench/build/litellm/bin/litellm:
+	$(PYTHON) -m venv bench/build/litellm
+	bench/build/litellm/bin/pip install -q --disable-pip-version-check 'litellm[proxy]'
+
+bench/build/portkey/package.json:
+	@command -v npm >/dev/null || { apt-get update -q && apt-get install -y -q nodejs npm; }
+	npm install --silent --prefix bench/build/portkey @portkey-ai/gateway@1.15.2 @hono/node-server@1.8.2
+
+bench-peers: $(VENV)/dev bench/build/mock bench/build/load bench/build/litellm/bin/litellm bench/build/portkey/package.json  ## The same with LiteLLM and Portkey
 	$(BIN)/python -m bench.run --peers
+
+docs: $(VENV)/dev  ## Write docs/reference from the code
+	$(BIN)/python -m docs.generate
 
 fuzz: $(VENV)/dev  ## Ten minutes of the request parser against h11
 	$(BIN)/python -m tests.fuzz.fuzz_requests 600

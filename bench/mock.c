@@ -20,7 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { FDS = 32768, WHEEL = 8192, IN_MAX = 262144, EVENTS = 64 };
+enum { FDS = 32768, WHEEL = 65536, TICKS_PER_MS = 10, TICK_NS = 100000, IN_MAX = 262144, EVENTS = 64 };
 
 struct conn {
     char *in;
@@ -28,7 +28,7 @@ struct conn {
 };
 static struct conn conns[FDS];
 static int wheel[WHEEL];
-static long long now_ms_base, wheel_at;
+static long long base_ticks, wheel_at;
 static int ep;
 
 static long long now_ns(void) {
@@ -49,7 +49,7 @@ static void unschedule(int fd) {
 static void schedule(int fd, int ms) {
     struct conn *c = &conns[fd];
     unschedule(fd);
-    c->timer_slot = (int)((wheel_at + (ms > 0 ? ms : 1)) % WHEEL);
+    c->timer_slot = (int)((wheel_at + (ms > 0 ? ms * TICKS_PER_MS : 1)) % WHEEL);
     c->prev = -1;
     c->next = wheel[c->timer_slot];
     if (c->next >= 0) conns[c->next].prev = fd;
@@ -181,11 +181,11 @@ int main(int argc, char **argv) {
     struct epoll_event e = {.events = EPOLLIN, .data.fd = listener}, found[512];
     epoll_ctl(ep, EPOLL_CTL_ADD, listener, &e);
     int timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
-    struct itimerspec every = {{0, 1000000}, {0, 1000000}};
+    struct itimerspec every = {{0, TICK_NS}, {0, TICK_NS}};
     timerfd_settime(timer, 0, &every, NULL);
     e.data.fd = timer;
     epoll_ctl(ep, EPOLL_CTL_ADD, timer, &e);
-    now_ms_base = now_ns() / 1000000;
+    base_ticks = now_ns() / TICK_NS;
     for (;;) {
         int n = epoll_wait(ep, found, 512, -1);
         for (int i = 0; i < n; i++) {
@@ -203,7 +203,7 @@ int main(int argc, char **argv) {
             } else if (fd == timer) {
                 unsigned long long ticks;
                 if (read(timer, &ticks, 8) != 8) continue;
-                long long until = now_ns() / 1000000 - now_ms_base;
+                long long until = now_ns() / TICK_NS - base_ticks;
                 while (wheel_at < until) {
                     wheel_at++;
                     int slot = (int)(wheel_at % WHEEL), due = wheel[slot];

@@ -162,6 +162,7 @@ SMUGGLING = [
     b"GET /a b HTTP/1.1\r\nhost: x\r\n\r\n",
     b"GET http://evil/ HTTP/1.1\r\nhost: x\r\n\r\n",
     b"GET / HTTP/2.0\r\nhost: x\r\n\r\n",
+    b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n0\r\nhost: y\r\n\r\n",
     b"BREW / HTTP/1.1\r\nhost: x\r\n\r\n",
 ]
 BAD_CHUNKS = [

@@ -11,6 +11,7 @@ import os
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 from prometheus_client import CollectorRegistry, generate_latest
@@ -24,6 +25,7 @@ from prometheus_client.registry import Collector
 
 from tokenschain.core.events import CallRecord
 
+_F = TypeVar("_F", CounterMetricFamily, HistogramMetricFamily)
 SECONDS_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _MS_BOUNDS = tuple(b * 1e3 for b in SECONDS_BOUNDS)
 _SERIES_MAX = 5_000
@@ -121,26 +123,16 @@ class GatewayMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """See `prometheus_client.registry.Collector`."""
         labels = ["worker", "door", "model", "upstream"]
-        calls = CounterMetricFamily(
-            "tokenschain_calls", "Calls finished, by outcome.", labels=[*labels, "outcome"]
-        )
-        tokens = CounterMetricFamily(
-            "tokenschain_tokens", "Tokens metered, by class.", labels=[*labels, "class"]
-        )
-        estimated = CounterMetricFamily(
-            "tokenschain_usage_estimated_calls",
-            "Calls whose usage the upstream did not give.",
-            labels=labels,
-        )
-        cost = CounterMetricFamily(
-            "tokenschain_cost", "Cost metered, in currency units.", labels=[*labels, "currency"]
-        )
-        total = HistogramMetricFamily(
-            "tokenschain_call_seconds", "Whole time of a call.", labels=labels
-        )
-        first = HistogramMetricFamily(
-            "tokenschain_first_token_seconds", "Time to the first token.", labels=labels
-        )
+
+        def family(kind: type[_F], name: str, *more: str) -> _F:
+            return kind(f"tokenschain_{name}", CALL_METRICS[name], labels=[*labels, *more])
+
+        calls = family(CounterMetricFamily, "calls", "outcome")
+        tokens = family(CounterMetricFamily, "tokens", "class")
+        estimated = family(CounterMetricFamily, "usage_estimated_calls")
+        cost = family(CounterMetricFamily, "cost", "currency")
+        total = family(HistogramMetricFamily, "call_seconds")
+        first = family(HistogramMetricFamily, "first_token_seconds")
         gauges: dict[str, GaugeMetricFamily] = {}
         for counts in self._all_counts():
             for name, value in counts.gauges.items():
@@ -174,6 +166,14 @@ class GatewayMetrics(Collector):
                     continue
 
 
+CALL_METRICS = {
+    "calls": "Calls finished, by outcome.",
+    "tokens": "Tokens metered, by class.",
+    "usage_estimated_calls": "Calls whose usage the upstream did not give.",
+    "cost": "Cost metered, in currency units.",
+    "call_seconds": "Whole time of a call.",
+    "first_token_seconds": "Time to the first token.",
+}
 GAUGE_MEANINGS = {
     "connections": "Open connections of callers.",
     "running_calls": "Calls being served.",

@@ -6,6 +6,10 @@ import re
 
 _HEX = frozenset(b"0123456789abcdefABCDEF")
 _FIELD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\x00-\x08\x0a-\x1f\x7f]*")
+# Framing, routing and authentication belong in the head (RFC 9110, 6.5.1).
+_NEVER_TRAILING = frozenset(
+    {b"content-length", b"transfer-encoding", b"host", b"authorization", b"x-api-key"}
+)
 _SIZE_LINE_BYTES_MAX = 1_024
 _TRAILER_BYTES_MAX = 8_192
 
@@ -72,11 +76,16 @@ class ChunkedBody:
             at = end + 2
             if self._state == "trailer":
                 self._left += len(line)
-                if self._left > _TRAILER_BYTES_MAX or not (not line or _FIELD.fullmatch(line)):
-                    raise ChunkError("The trailer is not strict HTTP/1.1.")
                 if not line:
                     self.rest = data[at:]
                     return True
+                name = line.partition(b":")[0].lower()
+                if (
+                    self._left > _TRAILER_BYTES_MAX
+                    or not _FIELD.fullmatch(line)
+                    or name in _NEVER_TRAILING
+                ):
+                    raise ChunkError("The trailer is not strict HTTP/1.1.")
                 continue
             size = self._size(line)
             if size == 0:

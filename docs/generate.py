@@ -1,0 +1,215 @@
+"""Writes docs/reference/ from the code: `make docs`. A test fails when a page is stale."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import typer.main
+from fastapi.routing import APIRoute
+
+from tokenschain import cli
+from tokenschain.control.app import create_app
+from tokenschain.core.chat import Door
+from tokenschain.core.errors import ERRORS
+from tokenschain.infra.config import ENV_PREFIX, PriceSettings, Settings, UpstreamSettings
+from tokenschain.infra.telemetry import CALL_METRICS, GAUGE_MEANINGS
+
+FOLDER = Path(__file__).parent / "reference"
+_NOTE = "<!-- Written by docs/generate.py; do not edit. -->\n\n"
+
+
+def settings() -> str:
+    """Every setting, its default and its purpose."""
+    text = (
+        "# Settings\n\nA YAML file (`tokenschain.yaml` in the working folder, or the one that "
+        f"`{ENV_PREFIX}CONFIG` names) holds `name: value` lines; an environment variable "
+        f"`{ENV_PREFIX}NAME` beats it, a flag beats both. `tokenschain doctor` shows each value "
+        "and where it comes from. A wrong or unknown setting is refused at start.\n\n"
+        f"`{cli.config.ADMIN_TOKEN_VARIABLE}` holds the admin token for commands that run "
+        "elsewhere than on control's machine.\n"
+    )
+    for name, field in Settings.model_fields.items():
+        default = "see below" if field.is_required() or field.default_factory else field.default
+        text += f"\n## {name}\n\n{field.description}\n\nDefault: `{_shown(default)}`."
+        text += f" Environment: `{ENV_PREFIX}{name.upper()}`.\n"
+    text += "\n## One entry of `upstreams`\n\n"
+    text += _fields(UpstreamSettings, UPSTREAM_FIELDS)
+    text += "\n## One entry of an upstream's `prices`\n\n"
+    return text + _fields(PriceSettings, PRICE_FIELDS)
+
+
+UPSTREAM_FIELDS = {
+    "id": "Name of the upstream, unique.",
+    "provider": "A provider of the catalogue (`tokenschain model list`), or `custom`.",
+    "base_url": "Address up to and including the version; the catalogue's by default.",
+    "credential": "Where its key is: `env:NAME` or `file:PATH`. Never the key itself.",
+    "models": "Names callers use, or a mapping of those to the upstream's names; all by default.",
+    "prices": "By the upstream's model name, per 1M tokens; beats the catalogue.",
+    "kinds": "By the upstream's model name, `chat` or `embedding`, for models not catalogued.",
+    "connect_max_s": "A connection must stand within, TLS included.",
+    "first_byte_max_s": "The first byte of an answer must come within.",
+    "idle_max_s": "Longest pause between two events of a stream; comments do not count.",
+    "total_max_s": "Longest answer.",
+    "connections_max": "Connections at once, per gateway worker.",
+    "queue_wait_max_s": "Longest wait for a free connection.",
+}
+PRICE_FIELDS = {
+    "currency": "`CNY` or `USD`.",
+    "input": "For 1,000,000 prompt tokens.",
+    "output": "For 1,000,000 generated tokens.",
+    "cached_input": "For 1,000,000 prompt tokens that the upstream had cached; as input if unset.",
+}
+
+
+def _fields(model: Any, meanings: dict[str, str]) -> str:
+    rows = "".join(
+        f"| `{name}` | {meanings[name]} | "
+        f"{'required' if field.is_required() else f'`{_shown(field.get_default(call_default_factory=True))}`'} |\n"  # noqa: E501
+        for name, field in model.model_fields.items()
+    )
+    return f"| name | meaning | default |\n|---|---|---|\n{rows}"
+
+
+def _shown(value: Any) -> str:
+    if value in (None, (), {}, []):
+        return "none"
+    return f"{value:_}" if type(value) is int and value >= 100_000 else str(value)
+
+
+def errors() -> str:
+    """The one table of errors."""
+    rows = "".join(
+        f"| <a id='{kind.code}'></a>`{kind.code}` | {kind.status} | `{kind.type}` | "
+        f"{'yes' if kind.retry else 'no'} | {kind.fault} | {kind.meaning} |\n"
+        for kind in sorted(ERRORS.values(), key=lambda kind: (kind.status, kind.code))
+    )
+    return (
+        "# Errors\n\nEvery error has OpenAI's shape: "
+        '`{"error": {"message", "type", "param", "code"}}`. `param` names the field to blame. '
+        "After the first token of a stream the status is gone: the error comes as an event of "
+        "type `error`, and the stream ends without `[DONE]`.\n\n"
+        "`another upstream` says whether the platform tries the next one before it gives up; "
+        "`fault` says who has to change something. An upstream's own 401, 402 or 403 is about "
+        "the platform's account and never reaches a caller as such.\n\n"
+        "| code | status | type | another upstream | fault | meaning |\n|---|---|---|---|---|---|\n"
+        + rows
+    )
+
+
+def commands() -> str:
+    """Every command with its options."""
+    text = "# Commands\n\n`tokenschain COMMAND --help` says the same.\n"
+
+    def walk(command: Any, path: str) -> None:
+        nonlocal text
+        for name, child in sorted(getattr(command, "commands", {}).items()):
+            full = f"{path} {name}"
+            if hasattr(child, "commands"):
+                walk(child, full)
+                continue
+            text += f"\n## {full.strip()}\n\n{(child.help or '').strip()}\n"
+            for parameter in child.params:
+                if getattr(parameter, "hidden", False) or parameter.name == "help":
+                    continue
+                names = "/".join(parameter.opts) if parameter.opts else parameter.name
+                meaning = getattr(parameter, "help", "") or ""
+                text += f"\n- `{names}` {meaning}".rstrip()
+            text = text.rstrip("\n") + "\n"
+
+    walk(typer.main.get_command(cli.app), "")
+    return text
+
+
+GATEWAY_PATHS = {
+    **{f"POST /v1/{door.value}": meaning for door, meaning in zip(Door, (
+        "Chat, streamed or whole. Fields the platform does not know pass through untouched.",
+        "Plain completions.",
+        "Embeddings: a text, texts or token arrays; `float` or `base64`.",
+    ), strict=True)},
+    "GET /v1/models": "Models the key may use.",
+    "GET /v1/models/{id}": "One of them.",
+    "GET /livez": "200 while the process runs.",
+    "GET /readyz": "200 when calls are answered; else 503 with the reasons.",
+    "GET /metrics": "Prometheus text; see [metrics](metrics.md).",
+}  # fmt: skip
+REQUEST_HEADERS = {
+    "Authorization": "`Bearer <key>`; or the key in `x-api-key`.",
+    "x-tc-tags": "Free text up to 1,024 bytes, kept on the call's ledger row.",
+    "traceparent": "W3C trace context; its trace id is kept on the ledger row.",
+    "Origin": "Answered with CORS headers when `cors_origins` allows it.",
+}
+ANSWER_HEADERS = {
+    "x-request-id": "The call's id; also its id in the ledger. Quote it in a report.",
+    "x-tc-endpoint": "The upstream that answered.",
+    "x-tc-cache": "`bypass`: no cache is built yet.",
+    "x-tc-cost": "Exact cost of a whole answer, as `0.000123 CNY`; absent when not priced.",
+    "x-tc-overhead-ms": "Milliseconds spent in the platform until the answer began.",
+    "Retry-After": "Seconds, when an upstream said when to come back.",
+}
+
+
+def http() -> str:
+    """Every path of gateway and control."""
+
+    def table(title: str, rows: dict[str, str]) -> str:
+        lines = "".join(f"| `{name}` | {meaning} |\n" for name, meaning in rows.items())
+        return f"\n## {title}\n\n| | |\n|---|---|\n{lines}"
+
+    control = {
+        f"{method} {route.path}": (route.description or route.name).strip().splitlines()[0]
+        for route in create_app(None, None, "", "").routes  # type: ignore[arg-type]
+        if isinstance(route, APIRoute) and route.include_in_schema
+        for method in sorted(route.methods)
+    }
+    return (
+        "# HTTP\n"
+        + table("The gateway", GATEWAY_PATHS)
+        + table("Headers of a request", REQUEST_HEADERS)
+        + table("Headers of an answer", ANSWER_HEADERS)
+        + table("Control: the admin API", control)
+        + "\nControl describes itself at `/openapi.json` (OpenAPI 3.1). Its callers send the "
+        "admin token as `Authorization: Bearer`. `/internal/v1/*` is the channel of the gateways, "
+        "signed with the shared secret.\n"
+    )
+
+
+def metrics() -> str:
+    """Every metric of a gateway."""
+    rows = "".join(
+        f"| `tokenschain_{name}` | {meaning} |\n"
+        for name, meaning in (CALL_METRICS | GAUGE_MEANINGS).items()
+    )
+    return (
+        "# Metrics\n\n`GET /metrics` of any worker answers for all workers of the machine. Call "
+        "metrics carry `worker`, `door`, `model` and `upstream`.\n\n| metric | meaning |\n"
+        f"|---|---|\n{rows}"
+    )
+
+
+PAGES = {
+    "settings.md": settings,
+    "errors.md": errors,
+    "commands.md": commands,
+    "http.md": http,
+    "metrics.md": metrics,
+}
+
+
+def main() -> int:
+    """Write the pages; with `--check`, only say which are stale."""
+    stale = []
+    for name, page in PAGES.items():
+        text = _NOTE + page()
+        path = FOLDER / name
+        if not path.exists() or path.read_text("utf-8") != text:
+            stale.append(name)
+            if "--check" not in sys.argv:
+                path.write_text(text, "utf-8")
+    print(f"{'stale' if '--check' in sys.argv else 'written'}: {', '.join(stale) or 'none'}")
+    return 1 if stale and "--check" in sys.argv else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
