@@ -79,7 +79,9 @@ class Stack:
 
     def spawn(self, name: str) -> None:
         """Start a process without waiting for it."""
-        arguments = [name] + (["--worker", "0"] if name == "gateway" else [])
+        arguments = {"gateway": ["gateway", "--worker", "0"], "workers": ["gateway"]}.get(
+            name, [name]
+        )
         self.processes[name] = subprocess.Popen(
             [sys.executable, "-m", "tokenschain", *arguments],
             env=self.environment,

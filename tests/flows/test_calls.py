@@ -273,3 +273,39 @@ def test_the_gateway_drains_on_sigterm(own_stack) -> None:
     caller.join()
     assert found[0].text.endswith("data: [DONE]\n\n")
     assert len(stack.settled(1)) == 1
+
+
+def test_browsers_are_let_in_by_setting(stack: Stack, own_stack) -> None:
+    asked = {"origin": "https://app.example", "access-control-request-method": "POST"}
+    url = "/v1/chat/completions"
+    assert (
+        "access-control-allow-origin" not in httpx.options(stack.url + url, headers=asked).headers
+    )
+    open_to = own_stack(cors_origins=["https://app.example"]).start()
+    before = httpx.options(open_to.url + url, headers=asked)
+    assert before.status_code == 204
+    assert before.headers["access-control-allow-origin"] == "https://app.example"
+    body = {"model": "sim-chat", "messages": [{"role": "user", "content": "x"}]}
+    for stream in (False, True):
+        reply = httpx.post(
+            open_to.url + url, json=body | {"stream": stream}, headers=open_to.headers | asked
+        )
+        assert reply.headers["access-control-allow-origin"] == "https://app.example"
+    stranger = httpx.options(open_to.url + url, headers=asked | {"origin": "https://evil.example"})
+    assert "access-control-allow-origin" not in stranger.headers
+
+
+def test_workers_share_a_port_and_any_of_them_answers_for_all(own_stack) -> None:
+    stack = own_stack(workers=2)
+    stack.spawn("control")
+    stack.wait_ready("control")
+    stack.spawn("workers")
+    stack.wait_ready("gateway")
+    for _ in range(30):
+        assert stack.chat().status_code == 200
+    assert len(stack.settled(30)) == 30
+    time.sleep(1.2)
+    text = httpx.get(f"{stack.url}/metrics").text
+    counts = [li for li in text.splitlines() if li.startswith("tokenschain_calls_total")]
+    assert {li.split('worker="')[1][0] for li in counts} == {"0", "1"}
+    assert sum(float(li.split()[-1]) for li in counts) == 30

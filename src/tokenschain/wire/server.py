@@ -327,11 +327,12 @@ class _Connection(asyncio.Protocol):
         """`data` begins where a message begins and no exchange is running."""
         limits = self._server.limits
         if data.startswith((b"\r\n", b"\n")):
-            # One empty line before a request line is to be ignored (RFC 9112, 2.2).
+            # Empty lines before a request line are to be ignored (RFC 9112, 2.2).
+            while data.startswith(b"\r\n"):
+                data = data[2:]
             if data.startswith(b"\n"):
                 self._refuse(400, "malformed_http", "A line ends in LF without CR.")
                 return
-            data = data[2:]
             if not data:
                 return
         end = end_of_head(data)
