@@ -37,6 +37,7 @@ _LINGER_S = 2.0
 _METHODS = {
     name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 }
+_EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")
 _TARGET = re.compile(rb"[\x21-\x7e]+")
 _JUDGE = object()
 
@@ -328,8 +329,7 @@ class _Connection(asyncio.Protocol):
         limits = self._server.limits
         if data.startswith((b"\r\n", b"\n")):
             # Empty lines before a request line are to be ignored (RFC 9112, 2.2).
-            while data.startswith(b"\r\n"):
-                data = data[2:]
+            data = _EMPTY_LINES.sub(b"", data, count=1)
             if data.startswith(b"\n"):
                 self._refuse(400, "malformed_http", "A line ends in LF without CR.")
                 return
