@@ -48,11 +48,12 @@ bench/build/litellm/bin/litellm:
 	$(PYTHON) -m venv bench/build/litellm
 	bench/build/litellm/bin/pip install -q --disable-pip-version-check 'litellm[proxy]'
 
-bench/build/portkey/package.json:
+bench/build/portkey/package-lock.json: bench/portkey.json
 	@command -v npm >/dev/null || { apt-get update -q && apt-get install -y -q nodejs npm; }
-	npm install --silent --prefix bench/build/portkey @portkey-ai/gateway@1.15.2 @hono/node-server@1.8.2
+	@mkdir -p bench/build/portkey && cp bench/portkey.json bench/build/portkey/package.json
+	npm install --silent --prefix bench/build/portkey
 
-bench-peers: $(VENV)/dev bench/build/mock bench/build/load bench/build/litellm/bin/litellm bench/build/portkey/package.json  ## The same with LiteLLM and Portkey
+bench-peers: $(VENV)/dev bench/build/mock bench/build/load bench/build/litellm/bin/litellm bench/build/portkey/package-lock.json  ## The same with LiteLLM and Portkey
 	$(BIN)/python -m bench.run --peers
 
 docs: $(VENV)/dev  ## Write docs/reference from the code
