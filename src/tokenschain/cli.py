@@ -256,7 +256,7 @@ def model_list(
     """List the shipped catalogue, or what is served."""
     settings = config.load()
     if served:
-        table = Table("model", "kind", "upstreams")
+        table = _table("model", "kind", "upstreams")
         for route in admin.call(settings, "GET", "/api/v1/models")["data"]:
             offers = ", ".join(offer["upstream"] for offer in route["offers"])
             table.add_row(route["name"], route["kind"], offers)
@@ -265,7 +265,7 @@ def model_list(
     catalog = catalogue.load()
     columns = ["provider", "model", "kind", "context"]
     columns += ["abilities"] * abilities + ["input", "output", "cached"] * prices
-    table = Table(*columns)
+    table = _table(*columns)
     count = 0
     for info in catalog.models:
         if provider is not None and info.provider != provider:
@@ -305,6 +305,14 @@ def model_pull(
     with _progress() as report:
         pulled = ModelStore(settings.data_dir / "models").pull(source, name, report)
     console.print(f"pulled [bold]{pulled}[/]; serve it with TOKENSCHAIN_ENGINE_MODEL={pulled}")
+
+
+def _table(*names: str) -> Table:
+    """A table whose cells fold on a narrow terminal instead of losing their ends."""
+    table = Table()
+    for name in names:
+        table.add_column(name, overflow="fold")
+    return table
 
 
 @contextmanager
@@ -359,7 +367,7 @@ def keys_list(tenant: Annotated[str | None, typer.Option()] = None) -> None:
     """List API keys by their prefixes."""
     query = None if tenant is None else {"tenant": tenant}
     found = admin.call(config.load(), "GET", "/api/v1/keys", query=query)["data"]
-    table = Table("id", "key", "name", "tenant", "project", "environment", "state")
+    table = _table("id", "key", "name", "tenant", "project", "environment", "state")
     for key in found:
         table.add_row(
             key["id"],
@@ -400,7 +408,7 @@ def usage(
         query["tenant"] = tenant
     rows = admin.call(config.load(), "GET", "/api/v1/usage", query=query)["data"]
     names = [name.strip() for name in by.split(",")]
-    table = Table(*names, "calls", "failed", "input", "cached", "output", "cost")
+    table = _table(*names, "calls", "failed", "input", "cached", "output", "cost")
     for row in rows:
         cost = format_pico(row["cost_pico"], row["currency"]) if row["currency"] else "-"
         if row["unpriced_calls"]:
@@ -464,7 +472,7 @@ def doctor() -> None:
         console.print(f"  {name} {metadata.version(name)}", highlight=False)
     settings = config.load()
     origin = config.sources(settings)
-    table = Table("setting", "value", "from")
+    table = _table("setting", "value", "from")
     for name in type(settings).model_fields:
         value = getattr(settings, name)
         shown = [u.id for u in value] if name == "upstreams" else value

@@ -16,7 +16,10 @@ from tokenschain.providers.signing import Hash, KeyPair, Signable
 
 KEYS = KeyPair("AKIDEXAMPLE", "SKEXAMPLE0123456789")
 NOW_S = 1_764_000_000
-GREEN = b"Service=llm_query_moderation&ServiceParameters=%7B%22content%22%3A+%22%E4%BD%A0%E5%A5%BD%22%7D"
+GREEN = (
+    b"Service=llm_query_moderation"
+    b"&ServiceParameters=%7B%22content%22%3A+%22%E4%BD%A0%E5%A5%BD%22%7D"
+)
 
 
 def test_tencent_tc3() -> None:
