@@ -11,8 +11,8 @@ from fastapi.routing import APIRoute
 
 from tokenschain import cli
 from tokenschain.control.app import create_app
-from tokenschain.core.chat import Door
 from tokenschain.core.errors import ERRORS
+from tokenschain.core.forms import FORMS
 from tokenschain.infra.config import ENV_PREFIX, PriceSettings, Settings, UpstreamSettings
 from tokenschain.infra.telemetry import CALL_METRICS, GAUGE_MEANINGS
 
@@ -82,7 +82,7 @@ def errors() -> str:
     """The one table of errors."""
     rows = "".join(
         f"| <a id='{kind.code}'></a>`{kind.code}` | {kind.status} | `{kind.type}` | "
-        f"{'yes' if kind.retry else 'no'} | {kind.fault} | {kind.meaning} |\n"
+        f"{'yes' if kind.retry else 'no'} | {kind.blame} | {kind.fault} | {kind.meaning} |\n"
         for kind in sorted(ERRORS.values(), key=lambda kind: (kind.status, kind.code))
     )
     return (
@@ -91,10 +91,11 @@ def errors() -> str:
         "After the first token of a stream the status is gone: the error comes as an event of "
         "type `error`, and the stream ends without `[DONE]`.\n\n"
         "`another upstream` says whether the platform tries the next one before it gives up; "
-        "`fault` says who has to change something. An upstream's own 401, 402 or 403 is about "
+        "`left alone` says what is not asked again for a while; `fault` says who has to change "
+        "something. An upstream's own 401, 402 or 403 is about "
         "the platform's account and never reaches a caller as such.\n\n"
-        "| code | status | type | another upstream | fault | meaning |\n|---|---|---|---|---|---|\n"
-        + rows
+        "| code | status | type | another upstream | left alone | fault | meaning |\n"
+        "|---|---|---|---|---|---|---|\n" + rows
     )
 
 
@@ -122,12 +123,17 @@ def commands() -> str:
     return text
 
 
+FORM_MEANINGS = {
+    "chat/completions": "OpenAI chat, streamed or whole. Unknown fields pass through untouched.",
+    "completions": "Plain completions.",
+    "embeddings": "Embeddings: a text, texts or token arrays; `float` or `base64`.",
+    "rerank": "Documents by relevance to a query, in the shape of Jina's and Cohere's APIs.",
+    "messages": "Anthropic's Messages API, streamed or whole, for every chat model.",
+    "responses": "OpenAI's Responses API, streamed or whole; responses are not stored yet.",
+}
 GATEWAY_PATHS = {
-    **{f"POST /v1/{door.value}": meaning for door, meaning in zip(Door, (
-        "Chat, streamed or whole. Fields the platform does not know pass through untouched.",
-        "Plain completions.",
-        "Embeddings: a text, texts or token arrays; `float` or `base64`.",
-    ), strict=True)},
+    **{f"POST /v1/{form.name}": FORM_MEANINGS[form.name] for form in FORMS},
+    "POST /v1/messages/count_tokens": "An estimate of a Messages request's input tokens.",
     "GET /v1/models": "Models the key may use.",
     "GET /v1/models/{id}": "One of them.",
     "GET /livez": "200 while the process runs.",
@@ -137,6 +143,8 @@ GATEWAY_PATHS = {
 REQUEST_HEADERS = {
     "Authorization": "`Bearer <key>`; or the key in `x-api-key`.",
     "x-tc-tags": "Free text up to 1,024 bytes, kept on the call's ledger row.",
+    "x-tc-unsupported": "What to do with parameters the upstream does not offer: `auto` "
+    "(emulate what can be, drop hints, refuse the rest), `error`, `drop` or `emulate`.",
     "traceparent": "W3C trace context; its trace id is kept on the ledger row.",
     "Origin": "Answered with CORS headers when `cors_origins` allows it.",
 }
@@ -146,6 +154,7 @@ ANSWER_HEADERS = {
     "x-tc-cache": "`bypass`: no cache is built yet.",
     "x-tc-cost": "Exact cost of a whole answer, as `0.000123 CNY`; absent when not priced.",
     "x-tc-overhead-ms": "Milliseconds spent in the platform until the answer began.",
+    "x-tc-dropped": "Parameters the upstream does not offer and the call went without.",
     "Retry-After": "Seconds, when an upstream said when to come back.",
 }
 

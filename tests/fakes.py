@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tokenschain.core.calls import Attempt, Call
-from tokenschain.core.chat import Door
 from tokenschain.core.errors import ApiError
+from tokenschain.core.forms import FORMS
 from tokenschain.core.ports import Answer, NoCache, NoModeration, NoQuota
 from tokenschain.core.snapshot import Candidate, ModelRoute, Offer, Plan, Upstream
 from tokenschain.core.tenancy import KeyGrant
@@ -24,11 +24,15 @@ class FakeOutlet:
         self.on_pause: Callable[[], None] | None = None
         self.on_resume: Callable[[], None] | None = None
         self.bytes_out = 0
+        self.takes_raw = True
 
     def begin_stream(self, call: Call) -> None:
         self.log.append("begin")
 
     def write(self, data: bytes) -> None:
+        self.log.append(data.decode())
+
+    def event(self, data: bytes) -> None:
         self.log.append(data.decode())
 
     def close(self, call: Call, last: bytes) -> None:
@@ -55,7 +59,7 @@ class FakeHouse:
         self.steps = Steps(self, self, self, NoQuota(), NoModeration(), NoCache(), self)
 
     def call(self, body: bytes = BODY) -> Call:
-        return Call("req_1", Door.CHAT, body, b"key", {}, FakeOutlet(self.log), 0.0, 0)
+        return Call("req_1", FORMS[0], body, b"key", {}, FakeOutlet(self.log), 0.0, 0)
 
     def admit(self, call: Call) -> None:
         if self.room is not None:

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from fractions import Fraction
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenschain.core.catalog import Price, PriceTier, Usage, cost_of, format_pico, tier_of
+from tokenschain.core.calendar import PeakSchedule, is_peak
+from tokenschain.core.catalog import (
+    Occasion,
+    Price,
+    PriceTier,
+    Usage,
+    cost_of,
+    format_pico,
+    input_classes,
+    output_classes,
+    tier_of,
+)
 from tokenschain.core.errors import ERRORS
 from tokenschain.infra import catalogue
 
@@ -33,7 +45,66 @@ def test_cost_is_exact(
 def test_the_whole_call_is_billed_at_its_length_tier() -> None:
     tiers = (PriceTier(1, 2, None, 128), PriceTier(3, 4, None, 256), PriceTier(5, 6))
     price = Price("CNY", tiers, "t")
-    assert [tier_of(price, n).input for n in (0, 128, 129, 256, 257, 10**9)] == [1, 1, 3, 3, 5, 5]
+    found = [tier_of(price, Usage(n)).input for n in (0, 128, 129, 256, 257, 10**9)]
+    assert found == [1, 1, 3, 3, 5, 5]
+
+
+def test_rows_hold_by_thinking_short_outputs_and_batch() -> None:
+    tiers = (
+        PriceTier(8, 20, input_tokens_max=32, output_tokens_max=200),
+        PriceTier(8, 80, input_tokens_max=32, thinking=False),
+        PriceTier(8, 90, input_tokens_max=32, thinking=True),
+        PriceTier(24, 240, batch=False),
+        PriceTier(12, 120, batch=True),
+    )
+    price = Price("CNY", tiers, "t")
+    thinking, batch = Occasion(thinking=True), Occasion(batch=True)
+    assert tier_of(price, Usage(32, 200)).output == 20
+    assert tier_of(price, Usage(32, 201)).output == 80
+    assert tier_of(price, Usage(32, 201), thinking).output == 90
+    assert tier_of(price, Usage(33, 1)).output == 240
+    assert tier_of(price, Usage(33, 1), batch).output == 120
+
+
+@pytest.mark.parametrize(
+    ("when", "peak"),
+    [
+        ("2026-11-24T09:00", True),  # a Tuesday
+        ("2026-11-24T08:59", False),
+        ("2026-11-24T12:00", False),
+        ("2026-11-24T17:59", True),
+        ("2026-11-28T10:00", False),  # a Saturday
+        ("2026-10-05T10:00", False),  # a Monday in the National Day holiday
+        ("2026-10-10T10:00", False),  # a Saturday that is worked
+        ("2027-10-04T10:00", True),  # no calendar yet: billed as a working day
+    ],
+)
+def test_off_peak_follows_the_chinese_calendar(when: str, peak: bool) -> None:
+    at_s = datetime.fromisoformat(f"{when}:00+08:00").timestamp()
+    model = next(m for m in catalogue.load().models if m.id == "deepseek/deepseek-flash")
+    assert model.price is not None and model.price.schedule is not None
+    assert is_peak(model.price.schedule, at_s) is peak
+    cost = cost_of(Usage(10**6, 10**6), model.price, Occasion(at_s=at_s))
+    assert cost == (10 if peak else 5) * 10**12
+    strict = PeakSchedule((("09:00", "12:00"),), worked_weekends_peak=True)
+    assert is_peak(strict, datetime.fromisoformat("2026-10-10T10:00:00+08:00").timestamp())
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=10, max_size=10))
+def test_token_classes_exclude_each_other_and_add_up(counts: list[int]) -> None:
+    usage = Usage(
+        sum(counts[:6]), sum(counts[6:9]), counts[1], counts[7], "provider",
+        counts[2], counts[3], counts[4], counts[5], counts[8], counts[9],
+    )  # fmt: skip
+    assert list(input_classes(usage).values()) == counts[:6]
+    assert list(output_classes(usage).values()) == counts[6:9]
+    tier = PriceTier(
+        1, 2, 3, cache_write=5, cache_write_1h=7, audio_input=11, image_input=13,
+        audio_output=17, cache_storage=19,
+    )  # fmt: skip
+    prices = (1, 3, 5, 7, 11, 13, 2, 2, 17, 19)
+    expected = sum(count * price for count, price in zip(counts, prices, strict=True))
+    assert cost_of(usage, Price("CNY", (tier,), "t")) == expected
 
 
 @pytest.mark.parametrize("usage", [Usage(5, 1, 6), Usage(-1, 1), Usage(1, -1)])
@@ -56,7 +127,8 @@ def test_the_shipped_catalogue_is_whole() -> None:
         assert model.provider in providers and model.source and model.source_date
         if model.price is not None:
             limits = [tier.input_tokens_max for tier in model.price.tiers]
-            assert limits[:-1] == sorted(limit for limit in limits[:-1] if limit is not None)
+            known = [limit for limit in limits if limit is not None]
+            assert known == sorted(known)
 
 
 def test_every_error_says_whose_fault_it_is() -> None:

@@ -127,10 +127,13 @@ def test_embeddings_and_models(stack: Stack) -> None:
         (400, 400, "invalid_request"),
         (422, 422, "invalid_request"),
         (401, 502, "upstream_rejected_credentials"),
-        (403, 502, "upstream_rejected_credentials"),
+        (402, 503, "upstream_out_of_funds"),
+        (403, 502, "upstream_access_denied"),
+        (404, 502, "upstream_model_not_found"),
+        (451, 400, "content_filter"),
         (429, 429, "upstream_rate_limited"),
         (500, 502, "upstream_failed"),
-        (503, 502, "upstream_failed"),
+        (503, 503, "upstream_overloaded"),
     ],
 )
 def test_upstream_errors_are_told_apart(stack: Stack, status: int, seen: int, code: str) -> None:
@@ -138,7 +141,7 @@ def test_upstream_errors_are_told_apart(stack: Stack, status: int, seen: int, co
     reply = stack.chat(x_sim=sim)
     assert (reply.status_code, reply.json()["error"]["code"]) == (seen, code)
     # The upstream's words are passed on only when they are about the caller's request.
-    assert ("CANARY" in reply.text) == (code == "invalid_request")
+    assert ("CANARY" in reply.text) == (code in ("invalid_request", "content_filter"))
     if status == 429:
         assert reply.headers["retry-after"] == "7"
     row = stack.row_of(reply)
@@ -201,17 +204,20 @@ ROUTES = [
     ("POST", "/v1/chat/completions"),
     ("POST", "/v1/completions"),
     ("POST", "/v1/embeddings"),
+    ("POST", "/v1/rerank"),
+    ("POST", "/v1/messages"),
+    ("POST", "/v1/messages/count_tokens"),
+    ("POST", "/v1/responses"),
     ("GET", "/v1/models"),
     ("GET", "/v1/models/sim-chat"),
 ]
 
 
 def test_every_registered_route_is_in_the_isolation_table() -> None:
-    from tokenschain.core.chat import Door
+    from tokenschain.core.forms import FORMS
 
-    assert {path for method, path in ROUTES if method == "POST"} == {
-        f"/v1/{door.value}" for door in Door
-    }
+    posts = {path for method, path in ROUTES if method == "POST"}
+    assert posts - {"/v1/messages/count_tokens"} == {f"/v1/{form.name}" for form in FORMS}
 
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)
@@ -231,7 +237,9 @@ def test_no_route_answers_without_a_key(
     body = {"model": "sim-chat", "messages": [{"role": "user", "content": "x"}], "input": "x"}
     content = json.dumps(body) if method == "POST" else None
     reply = httpx.request(method, stack.url + path, headers=headers, content=content)
-    assert (reply.status_code, reply.json()["error"]["code"]) == (401, code)
+    error = reply.json()["error"]
+    assert (reply.status_code, error["type"]) == (401, "authentication_error")
+    assert error.get("code", code) == code  # Anthropic's errors have no code
     assert len(upstream.requests) == seen
 
 

@@ -11,7 +11,7 @@ from tokenschain.infra.config import Settings, UpstreamSettings
 ENGINE = "engine"
 EMBEDDER = "embedder"
 EMBEDDING_MODEL = "multilingual-e5-small"
-KINDS = ("chat", "embedding")
+KINDS = ("chat", "embedding", "rerank")
 _OWN_PRICE = Price("CNY", (PriceTier(0, 0, 0),), "own-engine/1")
 """Calls to our own engine cost nothing a token; machines are accounted elsewhere."""
 

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 from tokenschain.core.catalog import Usage
-from tokenschain.core.chat import UNREAD, Door
+from tokenschain.core.chat import UNREAD
 from tokenschain.core.errors import ApiError
+from tokenschain.core.forms import Form
 from tokenschain.core.snapshot import Candidate
 from tokenschain.core.tenancy import KeyGrant
 
@@ -22,10 +23,18 @@ class Outlet(Protocol):
     @property
     def bytes_out(self) -> int: ...
 
+    @property
+    def takes_raw(self) -> bool:
+        """Whether a stream's bytes may pass as they came: the door speaks OpenAI's chat."""
+
     def begin_stream(self, call: Call) -> None:
         """Commit to a streamed answer; nothing happens the second time."""
 
-    def write(self, data: bytes) -> None: ...
+    def write(self, data: bytes) -> None:
+        """Send bytes as they are; only where `takes_raw`."""
+
+    def event(self, data: bytes) -> None:
+        """Send one canonical chunk in the door's own form."""
 
     def close(self, call: Call, last: bytes) -> None:
         """Send the last bytes, or `call.error` in the form the answer has by now."""
@@ -42,6 +51,7 @@ class Attempt:
         "first_token_at",
         "outcome",
         "started_at",
+        "thinking",
         "usage",
     )
 
@@ -55,6 +65,8 @@ class Attempt:
         self.usage: Usage | None = None
         """What the upstream is owed for; None when it produced nothing."""
         self.finish_reason = ""
+        self.thinking = False
+        """Whether thinking was asked for; prices may depend on it."""
 
 
 class Call:
@@ -68,8 +80,9 @@ class Call:
         "caller",
         "cost_pico",
         "credential",
-        "door",
+        "dropped",
         "error",
+        "form",
         "headers",
         "id",
         "outlet",
@@ -82,7 +95,7 @@ class Call:
     def __init__(
         self,
         id: str,
-        door: Door,
+        form: Form,
         body: bytes,
         credential: bytes,
         headers: dict[bytes, bytes],
@@ -91,7 +104,7 @@ class Call:
         started_ms: int,
     ) -> None:
         self.id = id
-        self.door = door
+        self.form = form
         self.body = body
         self.bytes_in = len(body)
         self.credential = credential
@@ -111,6 +124,8 @@ class Call:
         self.cost_pico: int | None = None
         """Set when the call is settled; None when the price is unknown."""
         self.snapshot_version = ""
+        self.dropped: tuple[str, ...] = ()
+        """Parameters the upstream does not offer and went without."""
 
     def blame_ourselves(self) -> None:
         """A fault of our own ended the call, unless something else had before."""

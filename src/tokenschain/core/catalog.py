@@ -6,9 +6,11 @@ Money is integers. A price is micro-units of a currency per 1,000,000 tokens, so
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
+
+from tokenschain.core.calendar import PeakSchedule, is_peak
 
 PICO_PER_UNIT = 10**12
 MICRO_PER_UNIT = 10**6
@@ -22,8 +24,9 @@ UsageSource = Literal["provider", "estimated", "none"]
 class Usage(msgspec.Struct, frozen=True):
     """Token counts of one call.
 
-    `prompt_tokens` contains `cached_tokens`; `completion_tokens` contains
-    `reasoning_tokens`, as in OpenAI's usage object.
+    `prompt_tokens` contains the cached, cache-writing, audio and image tokens,
+    `completion_tokens` the reasoning and audio tokens, as in OpenAI's usage object; the parts
+    exclude each other.
     """
 
     prompt_tokens: int = 0
@@ -31,25 +34,56 @@ class Usage(msgspec.Struct, frozen=True):
     cached_tokens: int = 0
     reasoning_tokens: int = 0
     source: UsageSource = "none"
+    cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    audio_prompt_tokens: int = 0
+    image_prompt_tokens: int = 0
+    audio_completion_tokens: int = 0
+    cache_storage_token_hours: int = 0
+    """Tokens kept in an explicit cache, times hours; billed by few vendors."""
 
 
 class PriceTier(msgspec.Struct, frozen=True):
-    """One row of a price list, in micro-units per 1M tokens."""
+    """One row of a price list, in micro-units per 1M tokens; classes left out cost as input
+    or output do. The fields after `cache_storage` are the row's conditions."""
 
     input: int
     output: int
     cached_input: int | None = None
     input_tokens_max: int | None = None
     """The row holds for calls with at most this many input tokens; None: no end."""
+    output_tokens_max: int | None = None
+    """The row holds for calls with at most this many output tokens; None: any."""
+    thinking: bool | None = None
+    off_peak: bool | None = None
+    batch: bool | None = None
+    cache_write: int | None = None
+    cache_write_1h: int | None = None
+    audio_input: int | None = None
+    image_input: int | None = None
+    audio_output: int | None = None
+    cache_storage: int | None = None
+    """Per 1M tokens and hour."""
 
 
 class Price(msgspec.Struct, frozen=True):
-    """A dated price list of one model at one upstream; tiers ascend by length."""
+    """A dated price list of one model at one upstream; the first row that holds is billed."""
 
     currency: Currency
     tiers: tuple[PriceTier, ...]
     version: str
     """Date and source, so that a ledger row can be priced again."""
+    schedule: PeakSchedule | None = None
+    """When its rows with `off_peak` hold."""
+
+
+class Occasion(NamedTuple):
+    """What a price may depend on besides token counts."""
+
+    thinking: bool = False
+    at_s: float = 0.0
+    """Unix time of the call's start."""
+    batch: bool = False
 
 
 class ModelInfo(msgspec.Struct, frozen=True):
@@ -65,7 +99,7 @@ class ModelInfo(msgspec.Struct, frozen=True):
     output_tokens_max: int | None = None
     abilities: tuple[str, ...] = ()
     price: Price | None = None
-    """None when the list price is unknown or has conditions this model cannot hold."""
+    """None when the list price is not known."""
     price_note: str | None = None
     source: str = ""
     source_date: str = ""
@@ -88,36 +122,106 @@ class Catalog(msgspec.Struct, frozen=True):
     models: tuple[ModelInfo, ...]
 
 
-def tier_of(price: Price, prompt_tokens: int) -> PriceTier:
+def tier_of(price: Price, usage: Usage, occasion: Occasion = Occasion()) -> PriceTier:
     """The row that holds for a call; the whole call is billed at it.
 
     Calls longer than the last row's limit are billed at the last row.
     """
-    for tier in price.tiers:
-        if tier.input_tokens_max is None or prompt_tokens <= tier.input_tokens_max:
+    if len(price.tiers) == 1:
+        return price.tiers[0]
+    off_peak = price.schedule is not None and not is_peak(price.schedule, occasion.at_s)
+    rows = [
+        tier
+        for tier in price.tiers
+        if tier.thinking in (None, occasion.thinking)
+        and tier.off_peak in (None, off_peak)
+        and tier.batch in (None, occasion.batch)
+    ] or list(price.tiers)
+    for tier in rows:
+        if _within(usage.prompt_tokens, tier.input_tokens_max) and _within(
+            usage.completion_tokens, tier.output_tokens_max
+        ):
             return tier
-    return price.tiers[-1]
+    return rows[-1]
 
 
-def cost_of(usage: Usage, price: Price) -> int:
+def _within(tokens: int, limit: int | None) -> bool:
+    return limit is None or tokens <= limit
+
+
+def cost_of(usage: Usage, price: Price, occasion: Occasion = Occasion()) -> int:
     """What the call costs, in pico-units of the price's currency, exactly.
 
-    Cached input without a price of its own is billed as input: never less than
-    the vendor may charge.
+    A class without a price of its own is billed as input or output: never less than the
+    vendor may charge.
 
     Raises:
-        ValueError: a part is larger than its whole.
+        ValueError: a part is larger than its whole, or negative.
     """
-    fresh_tokens = usage.prompt_tokens - usage.cached_tokens
-    if fresh_tokens < 0 or usage.cached_tokens < 0 or usage.completion_tokens < 0:
-        raise ValueError(f"token classes do not add up: {usage}")
-    tier = tier_of(price, usage.prompt_tokens)
-    cached_price = tier.input if tier.cached_input is None else tier.cached_input
-    return (
-        fresh_tokens * tier.input
-        + usage.cached_tokens * cached_price
-        + usage.completion_tokens * tier.output
+    tier = tier_of(price, usage, occasion)
+    fresh = (
+        usage.prompt_tokens
+        - usage.cached_tokens
+        - usage.cache_write_tokens
+        - usage.cache_write_1h_tokens
+        - usage.audio_prompt_tokens
+        - usage.image_prompt_tokens
     )
+    plain = usage.completion_tokens - usage.audio_completion_tokens
+    if fresh < 0 or plain < 0 or usage.cached_tokens < 0:
+        raise ValueError(f"token classes do not add up: {usage}")
+    write = _either(tier.cache_write, tier.input)
+    return (
+        fresh * tier.input
+        + usage.cached_tokens * _either(tier.cached_input, tier.input)
+        + usage.cache_write_tokens * write
+        + usage.cache_write_1h_tokens * _either(tier.cache_write_1h, write)
+        + usage.audio_prompt_tokens * _either(tier.audio_input, tier.input)
+        + usage.image_prompt_tokens * _either(tier.image_input, tier.input)
+        + plain * tier.output
+        + usage.audio_completion_tokens * _either(tier.audio_output, tier.output)
+        + usage.cache_storage_token_hours * (tier.cache_storage or 0)
+    )
+
+
+def _either(price: int | None, otherwise: int) -> int:
+    return otherwise if price is None else price
+
+
+def input_classes(usage: Usage) -> dict[str, int]:
+    """Prompt tokens by class; the classes exclude each other and add up to the total.
+
+    Raises:
+        ValueError: they do not add up.
+    """
+    parts = {
+        "cached_input": usage.cached_tokens,
+        "cache_write": usage.cache_write_tokens,
+        "cache_write_1h": usage.cache_write_1h_tokens,
+        "audio_input": usage.audio_prompt_tokens,
+        "image_input": usage.image_prompt_tokens,
+    }
+    return _with_rest("input", usage.prompt_tokens, parts)
+
+
+def output_classes(usage: Usage) -> dict[str, int]:
+    """Completion tokens by class; the classes exclude each other and add up to the total.
+
+    Raises:
+        ValueError: they do not add up.
+    """
+    parts = {
+        "reasoning": usage.reasoning_tokens,
+        "audio_output": usage.audio_completion_tokens,
+    }
+    return _with_rest("output", usage.completion_tokens, parts)
+
+
+def _with_rest(name: str, total: int, parts: dict[str, int]) -> dict[str, int]:
+    rest = total - sum(parts.values())
+    if rest < 0 or min(parts.values()) < 0:
+        raise ValueError(f"token classes do not add up: {total} in all, {parts}")
+    return {name: rest} | parts
 
 
 def format_pico(cost_pico: int, currency: str) -> str:

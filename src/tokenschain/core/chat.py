@@ -29,6 +29,7 @@ class Door(StrEnum):
     CHAT = "chat/completions"
     COMPLETIONS = "completions"
     EMBEDDINGS = "embeddings"
+    RERANK = "rerank"
 
 
 _ABSENT = Raw(b"")
@@ -55,6 +56,10 @@ class Tool(Struct):
 
 class ResponseFormat(Struct):
     type: str
+
+
+class _Document(Struct):
+    text: str
 
 
 _Name = Annotated[str, Meta(min_length=1, max_length=256)]
@@ -103,16 +108,29 @@ _FIELDS: dict[Door, dict[str, Any]] = {
         "user": str | None,
     },
 }
+_FIELDS[Door.RERANK] = {
+    "model": _Name,
+    "query": Annotated[str, Meta(min_length=1)],
+    "documents": Annotated[list[str | _Document], Meta(min_length=1, max_length=INPUTS_MAX)],
+    "top_n": Annotated[int, Meta(ge=1)] | None,
+    "return_documents": bool | None,
+}
 _REQUIRED = {
     Door.CHAT: ("model", "messages"),
     Door.COMPLETIONS: ("model", "prompt"),
     Door.EMBEDDINGS: ("model", "input"),
+    Door.RERANK: ("model", "query", "documents"),
 }
 _CHECKS = {
     door: {name: msgspec.json.Decoder(kind).decode for name, kind in fields.items()}
     for door, fields in _FIELDS.items()
 }
-_PROMPT = {Door.CHAT: "messages", Door.COMPLETIONS: "prompt", Door.EMBEDDINGS: "input"}
+_PROMPT = {
+    Door.CHAT: "messages",
+    Door.COMPLETIONS: "prompt",
+    Door.EMBEDDINGS: "input",
+    Door.RERANK: "documents",
+}
 _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode_any = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
@@ -169,7 +187,7 @@ def parse(door: Door, body: bytes) -> Ask:
             raise ApiError(
                 "missing_required_parameter", f"The field `{name}` is required.", param=name
             )
-    if door is not Door.CHAT:
+    if door in (Door.COMPLETIONS, Door.EMBEDDINGS):
         _check_inputs(_PROMPT[door], values[_PROMPT[door]])
     stream = values.get("stream") or False
     options = values.get("stream_options")
@@ -226,15 +244,16 @@ def _estimate_prompt(door: Door, fields: dict[str, Raw], body: bytes) -> int:
     return max(0, size) // BYTES_PER_TOKEN + 1
 
 
-def encode_for(ask: Ask, model: str) -> bytes:
-    """The body for an upstream: its own model name, usage always asked for.
+def encode_for(ask: Ask, fields: dict[str, Raw], model: str, *, stream_usage: bool = True) -> bytes:
+    """The body for an upstream: its own model name, usage asked for where that is known.
 
     Built from the decoded fields, so that a repeated field name cannot mean one
     thing here and another thing upstream.
     """
-    fields = ask.fields
     fields["model"] = Raw(_encode(model))
-    if ask.stream and not ask.wants_usage:
+    if not stream_usage:
+        fields.pop("stream_options", None)
+    elif ask.stream and not ask.wants_usage:
         options = fields.get("stream_options")
         if options is None or bytes(options) == b"null":
             fields["stream_options"] = _WITH_USAGE
@@ -250,19 +269,29 @@ def encode_for(ask: Ask, model: str) -> bytes:
 
 class _PromptDetails(Struct):
     cached_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+    cache_write_1h_tokens: int | None = None
+    audio_tokens: int | None = None
+    image_tokens: int | None = None
 
 
 class _CompletionDetails(Struct):
     reasoning_tokens: int | None = None
+    audio_tokens: int | None = None
 
 
 class WireUsage(Struct):
-    """OpenAI's usage object."""
+    """OpenAI's usage object, with the places where vendors put the same counts."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    total_tokens: int | None = None
     prompt_tokens_details: _PromptDetails | None = None
     completion_tokens_details: _CompletionDetails | None = None
+    prompt_cache_hit_tokens: int | None = None
+    """DeepSeek."""
+    cached_tokens: int | None = None
+    """Kimi."""
 
 
 class _Delta(Struct):
@@ -278,6 +307,15 @@ class _Choice(Struct):
     delta: _Delta | None = None
     message: _Delta | None = None
     text: str | None = None
+    usage: WireUsage | None = None
+    """Where an older Kimi puts the usage of a stream."""
+
+
+class _BaseResp(Struct):
+    status_code: int = 0
+
+
+_NO_CODE = (*_EMPTY, b"0", b'"0"', b"200", b'"200"')
 
 
 class WireReply(Struct):
@@ -286,16 +324,32 @@ class WireReply(Struct):
     choices: list[_Choice] | None = None
     usage: WireUsage | None = None
     error: Raw = _ABSENT
+    base_resp: _BaseResp | None = None
+    code: Raw = _ABSENT
+    error_code: Raw = _ABSENT
 
     @property
     def is_error(self) -> bool:
-        """Whether it is an error object instead of an answer."""
-        return not self.choices and bytes(self.error) not in _EMPTY
+        """Whether it is an error instead of an answer, in any of the forms that come
+        with HTTP 200: `error`, MiniMax's `base_resp`, a `code` or `error_code` but 0."""
+        if self.base_resp is not None and self.base_resp.status_code != 0:
+            return True
+        if self.choices:
+            return False
+        return bytes(self.error) not in _EMPTY or any(
+            bytes(code) not in _NO_CODE for code in (self.code, self.error_code)
+        )
 
     def finish_reason(self) -> str:
         """The last finish reason in it, or an empty string."""
         reasons = [c.finish_reason for c in self.choices or () if c.finish_reason]
         return reasons[-1] if reasons else ""
+
+    def stream_usage(self) -> WireUsage | None:
+        """The usage of a chunk, wherever the vendor puts it."""
+        if self.usage is None and self.choices:
+            return self.choices[0].usage
+        return self.usage
 
     def output_bytes(self) -> int:
         """Bytes of generated text: content, reasoning, tool calls, refusal.
@@ -334,17 +388,84 @@ def read_reply(data: bytes) -> WireReply:
 
 def usage_of(wire: WireUsage | None) -> Usage | None:
     """The usage as the platform counts, or None when it is absent or contradicts itself."""
-    if wire is None or wire.prompt_tokens is None:
+    if wire is None:
         return None
     prompt = wire.prompt_tokens
-    completion = wire.completion_tokens or 0
-    cached = (wire.prompt_tokens_details and wire.prompt_tokens_details.cached_tokens) or 0
-    reasoning = (
-        wire.completion_tokens_details and wire.completion_tokens_details.reasoning_tokens
-    ) or 0
-    if min(prompt, completion, cached, reasoning) < 0 or cached > prompt:
+    if prompt is None and wire.completion_tokens is None:
+        prompt = wire.total_tokens  # all that rerankers say
+    if prompt is None:
         return None
-    return Usage(prompt, completion, cached, reasoning, "provider")
+    completion = wire.completion_tokens or 0
+    inside, outside = wire.prompt_tokens_details, wire.completion_tokens_details
+    cached = wire.prompt_cache_hit_tokens or wire.cached_tokens or 0
+    written = written_1h = audio = image = 0
+    if inside is not None:
+        cached = inside.cached_tokens or cached
+        written = inside.cache_creation_input_tokens or 0
+        written_1h = inside.cache_write_1h_tokens or 0
+        audio, image = inside.audio_tokens or 0, inside.image_tokens or 0
+    reasoning = spoken = 0
+    if outside is not None:
+        reasoning, spoken = outside.reasoning_tokens or 0, outside.audio_tokens or 0
+    counts = (prompt, completion, cached, written, written_1h, audio, image, reasoning, spoken)
+    if min(counts) < 0 or cached + written + written_1h > prompt or spoken > completion:
+        return None
+    # Audio and images may be cached too; then they are counted as cached, once.
+    fresh = prompt - cached - written - written_1h
+    audio = min(audio, fresh)
+    return Usage(
+        prompt,
+        completion,
+        cached,
+        min(reasoning, completion - spoken),
+        "provider",
+        cache_write_tokens=written,
+        cache_write_1h_tokens=written_1h,
+        audio_prompt_tokens=audio,
+        image_prompt_tokens=min(image, fresh - audio),
+        audio_completion_tokens=spoken,
+    )
+
+
+def add_usage(left: Usage, right: Usage) -> Usage:
+    """The sum of two usages; an estimate in it makes the sum one."""
+    sums = {
+        name: getattr(left, name) + getattr(right, name)
+        for name in Usage.__struct_fields__
+        if name != "source"
+    }
+    source = "estimated" if "estimated" in (left.source, right.source) else right.source
+    return Usage(source=source, **sums)
+
+
+def join_choices(replies: list[bytes]) -> bytes:
+    """Whole replies to the same question as one reply with several choices."""
+    decoded = [_decode_fields(reply) for reply in replies]
+    joined = decoded[0]
+    choices: list[dict[str, Raw]] = []
+    for reply in decoded:
+        for choice in _decode_choices(reply["choices"]):
+            choice["index"] = Raw(_encode(len(choices)))
+            choices.append(choice)
+    usages = [_decode_reply(reply).usage for reply in replies]
+    counts = [
+        sum(getattr(usage, name) or 0 for usage in usages if usage is not None)
+        for name in ("prompt_tokens", "completion_tokens")
+    ]
+    joined["choices"] = Raw(_encode(choices))
+    joined["usage"] = Raw(
+        _encode(
+            {
+                "prompt_tokens": counts[0],
+                "completion_tokens": counts[1],
+                "total_tokens": sum(counts),
+            }
+        )
+    )
+    return _encode(joined)
+
+
+_decode_choices = msgspec.json.Decoder(list[dict[str, Raw]]).decode
 
 
 def without_usage(data: bytes) -> bytes:
@@ -358,7 +479,8 @@ class WireError(NamedTuple):
     """An upstream's error, as far as it said."""
 
     message: str = ""
-    code: str = ""
+    codes: tuple[str, ...] = ()
+    """What it calls code and type."""
     param: str | None = None
 
 
@@ -368,14 +490,26 @@ def read_error(data: bytes) -> WireError:
         found = _decode_any(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return WireError()
-    inner = found.get("error", found) if isinstance(found, dict) else None
+    if isinstance(found, str):
+        return WireError(found)
+    if not isinstance(found, dict):
+        return WireError()
+    response = found.get("Response")
+    inner = response.get("Error") if isinstance(response, dict) else None
+    inner = inner or found.get("error") or found.get("base_resp") or found
     if isinstance(inner, str):
         return WireError(inner)
     if not isinstance(inner, dict):
         return WireError()
     param = inner.get("param")
+    words = (inner.get(name) for name in _MESSAGE_NAMES)
+    codes = (inner.get(name) for name in _CODE_NAMES)
     return WireError(
-        str(inner.get("message") or inner.get("detail") or ""),
-        str(inner.get("code") or inner.get("type") or ""),
+        next((str(word) for word in words if word), ""),
+        tuple(str(code) for code in codes if code not in (None, "", 0)),
         param if isinstance(param, str) else None,
     )
+
+
+_MESSAGE_NAMES = ("message", "Message", "error_msg", "status_msg", "msg", "detail")
+_CODE_NAMES = ("code", "Code", "error_code", "status_code", "type", "upstream_code")

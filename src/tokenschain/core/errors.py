@@ -2,7 +2,7 @@
 
 Each row answers three separate questions: what the caller sees (status, type,
 code), whether another upstream is worth trying (`retry`), and who is to blame
-(`fault`). Field names of the body are OpenAI's.
+(`fault`, and `blame` for what is left alone for a while). Field names of the body are OpenAI's.
 """
 
 from __future__ import annotations
@@ -21,6 +21,15 @@ class Fault(StrEnum):
     UPSTREAM = "upstream"
 
 
+class Blame(StrEnum):
+    """What is left alone for a while after a failure."""
+
+    NOBODY = "nobody"
+    KEY = "key"
+    """The platform's own key at the upstream; other keys may go on."""
+    UPSTREAM = "upstream"
+
+
 class ErrorKind(NamedTuple):
     """One row of the table."""
 
@@ -31,7 +40,22 @@ class ErrorKind(NamedTuple):
     fault: Fault
     meaning: str
 
+    @property
+    def blame(self) -> Blame:
+        """What is left alone for a while."""
+        if self.code in _ABOUT_KEYS:
+            return Blame.KEY
+        return Blame.UPSTREAM if self.fault is Fault.UPSTREAM else Blame.NOBODY
 
+
+_ABOUT_KEYS = frozenset(
+    {
+        "upstream_rejected_credentials",
+        "upstream_access_denied",
+        "upstream_out_of_funds",
+        "upstream_rate_limited",
+    }
+)
 _BAD = "invalid_request_error"
 _KEY = "authentication_error"
 _SERVER = "server_error"
@@ -60,6 +84,14 @@ _ROWS = (
         "The prompt is longer than the model's context.",
     ),
     ("invalid_request", 400, _BAD, False, Fault.CALLER, "The upstream refused the request itself."),
+    (
+        "content_filter",
+        400,
+        _BAD,
+        False,
+        Fault.CALLER,
+        "The upstream refused the content of the request or of its answer.",
+    ),
     ("missing_api_key", 401, _KEY, False, Fault.CALLER, "No API key came with the call."),
     ("invalid_api_key", 401, _KEY, False, Fault.CALLER, "No such API key."),
     ("api_key_revoked", 401, _KEY, False, Fault.CALLER, "The API key has been revoked."),
@@ -143,6 +175,31 @@ _ROWS = (
         Fault.UPSTREAM,
         "The upstream refused the platform's own credentials.",
     ),
+    (
+        "upstream_access_denied",
+        502,
+        _UP,
+        True,
+        Fault.PLATFORM,
+        "The platform's account at the upstream may not use this model.",
+    ),
+    (
+        "upstream_model_not_found",
+        502,
+        _UP,
+        True,
+        Fault.PLATFORM,
+        "The upstream does not know the model that is configured.",
+    ),
+    (
+        "upstream_out_of_funds",
+        503,
+        _UP,
+        True,
+        Fault.PLATFORM,
+        "The platform's account at the upstream has no funds or quota left.",
+    ),
+    ("upstream_overloaded", 503, _UP, True, Fault.UPSTREAM, "The upstream is overloaded."),
     (
         "upstream_invalid_reply",
         502,

@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 import msgspec
 
+from tokenschain.core import anthropic
 from tokenschain.core.calls import Call
 from tokenschain.core.catalog import format_pico
-from tokenschain.core.chat import Door
 from tokenschain.core.errors import ERRORS, ApiError
+from tokenschain.core.forms import FORMS, Form, StreamForm
 from tokenschain.core.snapshot import ModelRoute, Served
 from tokenschain.core.tenancy import Disconnect, may_use
 from tokenschain.gateway.auth import KeyAuth, credential_of
@@ -21,12 +22,14 @@ from tokenschain.gateway.pipeline import Steps, serve
 from tokenschain.wire import sse
 from tokenschain.wire.server import Exchange
 
+_DONE = b"data: [DONE]\n\n"
 _JSON = b"content-type: application/json\r\n"
 _SSE = (
     b"content-type: text/event-stream; charset=utf-8\r\n"
     b"cache-control: no-cache\r\nx-accel-buffering: no\r\n"
 )
-_DOORS = {f"/v1/{door.value}".encode(): door for door in Door}
+_FORMS = {f"/v1/{form.name}".encode(): form for form in FORMS}
+_COUNT_TOKENS = b"/v1/messages/count_tokens"
 _KNOWN_ELSEWHERE = (
     b"/v1/assistants",
     b"/v1/threads",
@@ -83,11 +86,11 @@ class Gateway:
     def __call__(self, exchange: Exchange) -> None:
         """Answer one request; see `wire.server.Handler`."""
         request = exchange.request
-        door = _DOORS.get(request.path)
+        form = _FORMS.get(request.path)
         try:
-            if door is not None and request.method == "POST":
+            if form is not None and request.method == "POST":
                 _check_encoding(request.headers)
-                self._start(exchange, door)
+                self._start(exchange, form)
                 return
             self._answer_small(exchange, request.method, request.path)
         except ApiError as error:
@@ -95,13 +98,13 @@ class Gateway:
 
     # --- calls -------------------------------------------------------------------
 
-    def _start(self, exchange: Exchange, door: Door) -> None:
+    def _start(self, exchange: Exchange, form: Form) -> None:
         request = exchange.request
         self._count = count = self._count + 1
         outlet = _CallOutlet(exchange, self._headers(exchange))
         call = Call(
             f"{self._id_prefix}{count:08x}",
-            door,
+            form,
             request.body,
             credential_of(request.headers),
             request.headers,
@@ -170,7 +173,10 @@ class Gateway:
         elif path == b"/v1/models" or path.startswith(b"/v1/models/"):
             _only(readable)
             self._models(exchange, path[len(b"/v1/models/") :])
-        elif path in _DOORS:
+        elif path == _COUNT_TOKENS:
+            _only(method == "POST")
+            self._count_tokens(exchange)
+        elif path in _FORMS:
             _only(False)
         elif path.startswith(_KNOWN_ELSEWHERE):
             raise ApiError("not_implemented", "This part of OpenAI's API is not offered here.")
@@ -188,6 +194,18 @@ class Gateway:
             problems.append("the journal has no room")
         body = msgspec.json.encode({"ready": not problems, "problems": problems})
         exchange.reply(503 if problems else 200, _JSON, body)
+
+    def _count_tokens(self, exchange: Exchange) -> None:
+        """Anthropic's count, as far as can be said without the model's tokenizer."""
+        try:
+            self._auth.grant_of(credential_of(exchange.request.headers))
+            ask = anthropic.parse(exchange.request.body, counting=True)
+        except ApiError as error:
+            headers = self._headers(exchange)
+            _send_error(exchange, error, headers, anthropic.error_of(error))
+            return
+        body = msgspec.json.encode({"input_tokens": ask.prompt_tokens_estimate})
+        exchange.reply(200, _JSON + self._headers(exchange), body)
 
     def _models(self, exchange: Exchange, name: bytes) -> None:
         grant = self._auth.grant_of(credential_of(exchange.request.headers))
@@ -207,11 +225,14 @@ class Gateway:
 class _CallOutlet:
     """The way back to one caller: knows which form the answer has taken so far."""
 
-    __slots__ = ("_cors", "_exchange", "call", "on_pause", "on_resume", "paused", "task")
+    __slots__ = (
+        "_cors", "_exchange", "_stream", "call", "on_pause", "on_resume", "paused", "task",
+    )  # fmt: skip
 
     def __init__(self, exchange: Exchange, cors: bytes) -> None:
         self._exchange = exchange
         self._cors = cors
+        self._stream: StreamForm | None = None
         self.call: Call
         self.task: asyncio.Task[None]
         self.on_pause: Callable[[], None] | None = None
@@ -233,30 +254,44 @@ class _CallOutlet:
         """Whether the caller asked for a stream and is still there."""
         return self.call.ask.stream and not self._exchange.gone
 
+    @property
+    def takes_raw(self) -> bool:
+        return self.call.form.stream is None
+
     def begin_stream(self, call: Call) -> None:
         exchange = self._exchange
         if not exchange.started:
+            if call.form.stream is not None:
+                self._stream = call.form.stream(call.ask.model)
             exchange.begin(200, b"".join((_SSE, self._lines(call), self._cors)))
 
     def write(self, data: bytes) -> None:
         self._exchange.write(data)
+
+    def event(self, data: bytes) -> None:
+        stream = self._stream
+        self._exchange.write(b"data: %b\n\n" % data if stream is None else stream.event(data))
 
     def close(self, call: Call, last: bytes) -> None:
         exchange = self._exchange
         if exchange.ended:
             return
         error = call.error
+        stream = self._stream
         if error is None:
             if exchange.started:
-                exchange.finish(last)
+                exchange.finish(_DONE if stream is None else stream.end())
             else:
+                if call.form.whole is not None:
+                    last = call.form.whole(last)
                 headers = b"".join((_JSON, self._lines(call), self._cost(call), self._cors))
                 exchange.reply(200, headers, last)
         elif exchange.started:
             # The status is long gone: the error is an event, and no end marker follows.
-            exchange.finish(sse.encode(sse.Event(error.body(), b"error")))
+            event = sse.Event(error.body(), b"error")
+            exchange.finish(sse.encode(event) if stream is None else stream.error(error))
         else:
-            _send_error(exchange, error, self._lines(call) + self._cors)
+            _send_error(exchange, error, self._lines(call) + self._cors, call.form.error(error))
 
     def release(self) -> None:
         """The call is over. Unties what points in circles, so that memory is freed by
@@ -303,11 +338,14 @@ class _CallOutlet:
         overhead_ms = (now - call.received_at - spent_upstream) * 1e3
         return (
             b"x-request-id: %b\r\nx-tc-endpoint: %b\r\n"
-            b"x-tc-cache: bypass\r\nx-tc-overhead-ms: %.2f\r\n"
+            b"x-tc-cache: bypass\r\nx-tc-overhead-ms: %.2f\r\n%b"
             % (
                 call.id.encode(),
                 attempt.candidate.upstream.id.encode(),
                 overhead_ms,
+                b"x-tc-dropped: %b\r\n" % ", ".join(call.dropped).encode("latin-1", "replace")
+                if call.dropped
+                else b"",
             )
         )
 
@@ -324,12 +362,14 @@ def wire_refusal(status: int, code: str, message: str) -> bytes:
     return ApiError(code if code in ERRORS else "malformed_http", message).body()
 
 
-def _send_error(exchange: Exchange, error: ApiError, headers: bytes) -> None:
+def _send_error(
+    exchange: Exchange, error: ApiError, headers: bytes, body: bytes | None = None
+) -> None:
     if error.retry_after_s is not None:
         headers += b"retry-after: %d\r\n" % max(1, round(error.retry_after_s))
     if error.status == 401:
         headers += b'www-authenticate: Bearer realm="tokenschain"\r\n'
-    exchange.reply(error.status, _JSON + headers, error.body())
+    exchange.reply(error.status, _JSON + headers, error.body() if body is None else body)
 
 
 def _check_encoding(headers: dict[bytes, bytes]) -> None:

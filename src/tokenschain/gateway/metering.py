@@ -12,7 +12,7 @@ from typing import Protocol
 
 from tokenschain.core import events
 from tokenschain.core.calls import Attempt, Call
-from tokenschain.core.catalog import Usage, cost_of
+from tokenschain.core.catalog import Occasion, Usage, cost_of
 from tokenschain.core.errors import ApiError
 from tokenschain.core.events import AttemptRecord, CallRecord
 
@@ -68,7 +68,7 @@ class JournalMetering:
 def record_of(call: Call, now: float) -> CallRecord:
     """The record of a call that ends now; see `CallRecord` for units."""
     began = call.received_at
-    record = CallRecord(call.id, call.started_ms, call.door)
+    record = CallRecord(call.id, call.started_ms, call.form.name)
     record.total_ms = (now - began) * 1e3
     record.trace_id = _trace_id(call)
     record.snapshot_version = call.snapshot_version
@@ -119,7 +119,9 @@ def _charge(record: CallRecord, attempt: Attempt, began: float) -> None:
     else:
         record.price_version = price.version
         record.currency = price.currency
-        record.cost_pico = cost_of(usage, price)
+        thinking = attempt.thinking or usage.reasoning_tokens > 0
+        occasion = Occasion(thinking, record.started_ms / 1e3)
+        record.cost_pico = cost_of(usage, price, occasion)
 
 
 def _attempt_record(attempt: Attempt, began: float) -> AttemptRecord:

@@ -13,7 +13,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from tokenschain.core.calls import Call
-from tokenschain.core.chat import parse
 from tokenschain.core.errors import ApiError
 from tokenschain.core.ports import (
     Answer,
@@ -51,7 +50,7 @@ async def serve(call: Call, steps: Steps) -> None:
     try:
         steps.metering.admit(call)
         caller = steps.auth.authenticate(call)
-        call.ask = parse(call.door, call.body)
+        call.ask = call.form.parse(call.body)
         plan = steps.routing.plan(call, caller)
 
         with steps.quota.reserve(call, caller, plan):

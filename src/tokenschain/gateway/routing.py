@@ -7,6 +7,8 @@ from tokenschain.core.chat import Door
 from tokenschain.core.snapshot import Plan, Served
 from tokenschain.core.tenancy import KeyGrant
 
+_KINDS = {Door.EMBEDDINGS: "embedding", Door.RERANK: "rerank"}
+
 
 class ListedOrder:
     """Candidates in the order the snapshot lists them."""
@@ -16,5 +18,5 @@ class ListedOrder:
 
     def plan(self, call: Call, caller: KeyGrant) -> Plan:
         """See `core.ports.Routing.plan`."""
-        kind = "embedding" if call.door is Door.EMBEDDINGS else "chat"
+        kind = _KINDS.get(call.ask.door, "chat")
         return self._served.plan(caller, call.ask.model, kind)

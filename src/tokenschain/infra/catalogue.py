@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import yaml
 
+from tokenschain.core.calendar import PeakSchedule
 from tokenschain.core.catalog import (
     MICRO_PER_UNIT,
     Catalog,
@@ -18,6 +19,12 @@ from tokenschain.core.catalog import (
     PriceTier,
     Provider,
 )
+
+_CONDITIONS = frozenset({"input_tokens_max", "output_tokens_max", "thinking", "off_peak", "batch"})
+
+
+class _StrictTier(PriceTier, frozen=True, forbid_unknown_fields=True):
+    """A row of the file; a misspelt name in it is an error and not a free class."""
 
 
 class CatalogueError(ValueError):
@@ -36,31 +43,35 @@ def load(path: Path | None = None) -> Catalog:
         text = path.read_text(encoding="utf-8")
     try:
         raw = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
-        models = tuple(_model(entry, raw["version"]) for entry in raw["models"])
+        schedules = {
+            name: msgspec.convert(entry, PeakSchedule)
+            for name, entry in (raw.get("schedules") or {}).items()
+        }
+        models = tuple(_model(entry, raw["version"], schedules) for entry in raw["models"])
         providers = tuple(msgspec.convert(p, Provider) for p in raw["providers"])
     except (yaml.YAMLError, KeyError, TypeError, ValueError, msgspec.ValidationError) as error:
         raise CatalogueError(f"{path or 'the shipped catalogue'}: {error}") from error
     return Catalog(str(raw["version"]), providers, models)
 
 
-def _model(entry: dict[str, Any], version: str) -> ModelInfo:
+def _model(entry: dict[str, Any], version: str, schedules: dict[str, PeakSchedule]) -> ModelInfo:
     price = entry.get("price")
     fields = {k: v for k, v in entry.items() if k != "price"}
-    fields["price"] = None if price is None else _price(price, entry, version)
+    if price is not None:
+        fields["price"] = Price(
+            price["currency"],
+            tuple(_tier(tier) for tier in price["tiers"]),
+            f"{entry['id']}@{entry['source_date']}/{version}",
+            schedules[price["schedule"]] if "schedule" in price else None,
+        )
     return msgspec.convert(fields, ModelInfo)
 
 
-def _price(price: dict[str, Any], entry: dict[str, Any], version: str) -> Price:
-    tiers = tuple(
-        PriceTier(
-            input=_micro(tier["input"]),
-            output=_micro(tier["output"]),
-            cached_input=_micro(tier["cached_input"]) if "cached_input" in tier else None,
-            input_tokens_max=tier.get("input_tokens_max"),
-        )
-        for tier in price["tiers"]
+def _tier(tier: dict[str, Any]) -> PriceTier:
+    """Amounts become micro-units; conditions stay as they are."""
+    return msgspec.convert(
+        {k: v if k in _CONDITIONS else _micro(v) for k, v in tier.items()}, _StrictTier
     )
-    return Price(price["currency"], tiers, f"{entry['id']}@{entry['source_date']}/{version}")
 
 
 def _micro(amount: float) -> int:

@@ -51,7 +51,7 @@ class UpstreamSettings(BaseModel):
     """Names callers use, or those names and what the upstream calls them; all by default."""
     prices: dict[str, PriceSettings] = Field(default_factory=dict)
     """By the upstream's model name; beats the catalogue."""
-    kinds: dict[str, Literal["chat", "embedding"]] = Field(default_factory=dict)
+    kinds: dict[str, Literal["chat", "embedding", "rerank"]] = Field(default_factory=dict)
     """By the upstream's model name; for models the catalogue does not know."""
     connect_max_s: Annotated[float, Field(gt=0)] = 5.0
     first_byte_max_s: Annotated[float, Field(gt=0)] = 300.0

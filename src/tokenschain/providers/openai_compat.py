@@ -1,8 +1,9 @@
-"""Any upstream that speaks OpenAI's API: the one deep provider.
+"""Any upstream: the one deep provider.
 
-Requests go out with the upstream's model name and with usage asked for; replies
-come back as bytes, touched only where they must be. A stream is relayed from
-the upstream's transport to the caller's without a task switch per event.
+Requests go out in the vendor's dialect with the upstream's model name and with usage asked
+for; replies come back as bytes, touched only where they must be. A stream is relayed from the
+upstream's transport to the caller's without a task switch per event. Vendors that speak
+another protocol than OpenAI's bring a `Speech`; everything else about them is the same.
 """
 
 from __future__ import annotations
@@ -12,13 +13,20 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tokenschain.core import chat
+from msgspec import Raw
+
+from tokenschain.core import chat, conversation, dialect
 from tokenschain.core.calls import Attempt, Call
 from tokenschain.core.catalog import Usage
 from tokenschain.core.chat import Ask, Door
-from tokenschain.core.errors import ApiError
+from tokenschain.core.dialect import Bridged, Policy
+from tokenschain.core.errors import ERRORS, ApiError, Fault
 from tokenschain.core.ports import Answer
+from tokenschain.core.reading import FAILED_FINISHES, Reading, ReplyReader
 from tokenschain.core.snapshot import Candidate, Offer, Upstream
+from tokenschain.providers import refusals, rerank
+from tokenschain.providers.signing import KeyPair, Signable
+from tokenschain.providers.vendor import Auth, ChunkDecoder, Vendor
 from tokenschain.wire import client as http
 from tokenschain.wire import sse
 
@@ -26,101 +34,225 @@ REPLY_BYTES_MAX = 67_108_864
 ERROR_BYTES_MAX = 65_536
 _FRAMING_BYTES = len(b"data: \n\n")
 _ONE_TOKEN_BYTES_MAX = 12
-DONE = b"data: [DONE]\n\n"
-_CONTEXT_WORDS = ("context length", "context_length", "maximum context", "context size", "too long")
+POLICY_HEADER = b"x-tc-unsupported"
 
 
 class Target(NamedTuple):
     """One upstream's address and everything of the request head that never changes."""
 
     upstream: Upstream
+    vendor: Vendor
     origin: http.Origin
+    path: str
     head: bytes
     waits: http.Waits
+    credential: str | None
 
 
-class OpenAICompatible:
-    """Opens calls at OpenAI-compatible upstreams."""
+class Upstreams:
+    """Opens calls at upstreams of any vendor."""
 
     def __init__(
-        self, client: http.HttpClient, credential_of: Callable[[Upstream], str | None]
+        self,
+        client: http.HttpClient,
+        credential_of: Callable[[Upstream], str | None],
+        vendor_of: Callable[[str], Vendor],
     ) -> None:
         """
         Args:
             credential_of: resolves an upstream's credential; raises `ApiError`
                 when it is configured but cannot be had.
+            vendor_of: the row of a provider in the table of vendors.
         """
         self._client = client
         self._credential_of = credential_of
+        self._vendor_of = vendor_of
         self._targets: dict[tuple[str, Door], Target] = {}
 
     async def open(self, call: Call, candidate: Candidate) -> Answer:
         """See `core.ports.Upstreams.open`."""
         ask = call.ask
         target = self._target(candidate.upstream, ask.door)
-        body = chat.encode_for(ask, candidate.offer.model)
         attempt = Attempt(candidate, time.monotonic())
+        bridged = _bridge(call, candidate.offer.model, target.vendor)
+        attempt.thinking = bool(bridged.thinking)
+        call.dropped = bridged.dropped
+        if ask.choices > target.vendor.dialect.choices_max:
+            return await self._several(call, candidate, target, attempt, bridged)
         call.attempts.append(attempt)
-        outcome = "caller_gone"
-        try:
-            reply = await self._client.open(
-                target.origin,
-                b"%b%d\r\n\r\n%b" % (target.head, len(body), body),
-                target.waits,
-                candidate.upstream.limits.connections_max,
-            )
+        async with _Outcome(attempt, ask, candidate.upstream.id) as outcome:
+            reply = await self._send(ask, candidate, target, bridged.fields)
             attempt.first_byte_at = time.monotonic()
             if reply.status != 200:
-                raise await _refusal(reply, candidate.upstream.id)
+                raise await _refusal(reply, candidate.upstream.id, target.vendor)
             answer: Answer
             if ask.stream:
-                answer = await _StreamAnswer(reply, call, attempt).first_token()
+                answer = await _StreamAnswer(reply, call, attempt, target.vendor).first_token()
             else:
-                answer = await _read_whole(reply, call, attempt)
-            outcome = "open"
+                answer = _WholeAnswer(await _read_whole(reply, call, attempt, target.vendor))
+            outcome.leave_open()
             return answer
-        except http.ClientError as error:
-            failure = _failure(error, candidate.upstream.id)
-            outcome = failure.code
-            raise failure from error
-        except ApiError as error:
-            outcome = error.code
-            raise
-        except asyncio.CancelledError:
-            # The upstream may have worked; what it did is not known.
-            attempt.usage = attempt.usage or Usage(
-                prompt_tokens=ask.prompt_tokens_estimate, source="estimated"
+
+    async def _send(
+        self, ask: Ask, candidate: Candidate, target: Target, fields: dict[str, Raw]
+    ) -> http.Reply:
+        speech = target.vendor.speech
+        offer = candidate.offer
+        lines = b""
+        if speech is not None and ask.door is Door.CHAT:
+            asked = conversation.read(fields)
+            body = speech.request(asked, offer.model, offer.output_tokens_max)
+            if ask.stream:
+                lines = _lines(speech.stream_headers)
+            if speech.sign is not None and target.credential is not None:
+                signed = [("content-type", "application/json"), ("host", target.origin.authority)]
+                keys = KeyPair(*target.credential.split(":", 1))
+                request = Signable("POST", target.path, signed, body)
+                lines += _lines(speech.sign(request, keys, time.time()))
+        elif ask.door is Door.RERANK and target.vendor.texts_rerank:
+            body = rerank.texts_request(fields)
+        else:
+            known = target.vendor.dialect.stream_usage
+            body = chat.encode_for(ask, fields, offer.model, stream_usage=known)
+        return await self._client.open(
+            target.origin,
+            b"%b%bcontent-length: %d\r\n\r\n%b" % (target.head, lines, len(body), body),
+            target.waits,
+            candidate.upstream.limits.connections_max,
+        )
+
+    async def _several(
+        self, call: Call, candidate: Candidate, target: Target, attempt: Attempt, bridged: Bridged
+    ) -> Answer:
+        """More choices than the vendor gives at once: as many calls, side by side."""
+        ask = call.ask
+        if ask.stream or _policy(call) in (Policy.ERROR, Policy.DROP):
+            raise ApiError(
+                "unsupported_parameter",
+                f"The upstream gives {target.vendor.dialect.choices_max} choices at most"
+                f"{' in a stream' if ask.stream else ''}.",
+                param="n",
             )
-            raise
-        finally:
-            if outcome != "open":
-                attempt.outcome = outcome
-                attempt.ended_at = time.monotonic()
+        fields = {name: raw for name, raw in bridged.fields.items() if name != "n"}
+        call.attempts.append(attempt)
+        async with _Outcome(attempt, ask, candidate.upstream.id) as outcome:
+            parts: list[bytes] = []
+            total = Usage()
+
+            async def one() -> tuple[bytes, Usage]:
+                reply = await self._send(ask, candidate, target, dict(fields))
+                if reply.status != 200:
+                    raise await _refusal(reply, candidate.upstream.id, target.vendor)
+                mine = Attempt(candidate, attempt.started_at)
+                body = await _read_whole(reply, call, mine, target.vendor)
+                return body, mine.usage or Usage()
+
+            try:
+                async with asyncio.TaskGroup() as group:
+                    tasks = [group.create_task(one()) for _ in range(ask.choices)]
+            except ExceptionGroup as failures:
+                raise failures.exceptions[0] from failures
+            for task in tasks:
+                body, usage = task.result()
+                parts.append(body)
+                total = chat.add_usage(total, usage)
+            attempt.first_byte_at = attempt.first_token_at = attempt.ended_at = time.monotonic()
+            attempt.usage, attempt.outcome = total, "ok"
+            outcome.leave_open()
+            return _WholeAnswer(chat.join_choices(parts))
 
     def _target(self, upstream: Upstream, door: Door) -> Target:
         target = self._targets.get((upstream.id, door))
         if target is None or target.upstream is not upstream:
+            vendor = self._vendor_of(upstream.provider)
             target = self._targets[upstream.id, door] = _target(
-                upstream, door, self._credential_of(upstream)
+                upstream, vendor, door, self._credential_of(upstream)
             )
         return target
 
 
-def _target(upstream: Upstream, door: Door, credential: str | None) -> Target:
+class _Outcome:
+    """What became of an attempt, kept right on every way out."""
+
+    __slots__ = ("_ask", "_attempt", "_open", "_upstream")
+
+    def __init__(self, attempt: Attempt, ask: Ask, upstream: str) -> None:
+        self._attempt = attempt
+        self._ask = ask
+        self._upstream = upstream
+        self._open = False
+
+    def leave_open(self) -> None:
+        """The answer has begun; whoever delivers it settles the attempt."""
+        self._open = True
+
+    async def __aenter__(self) -> _Outcome:
+        return self
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if self._open:
+            return
+        attempt = self._attempt
+        attempt.ended_at = time.monotonic()
+        if isinstance(error, http.ClientError):
+            failure = _failure(error, self._upstream)
+            attempt.outcome = failure.code
+            raise failure from error
+        if isinstance(error, ApiError):
+            attempt.outcome = error.code
+        elif isinstance(error, asyncio.CancelledError):
+            # The upstream may have worked; what it did is not known.
+            attempt.outcome = "caller_gone"
+            attempt.usage = attempt.usage or Usage(
+                prompt_tokens=self._ask.prompt_tokens_estimate, source="estimated"
+            )
+        else:
+            attempt.outcome = "internal_error"
+
+
+def _bridge(call: Call, model: str, vendor: Vendor) -> Bridged:
+    """The request in the vendor's dialect; the call's own fields stay for the next upstream."""
+    fields = call.ask.fields
+    if call.ask.door is not Door.CHAT or not dialect.touches(vendor.dialect, fields):
+        return Bridged(dict(fields))
+    return dialect.bridge(fields, model, vendor.dialect, _policy(call))
+
+
+def _policy(call: Call) -> Policy:
+    wanted = call.headers.get(POLICY_HEADER)
+    if wanted is None:
+        return Policy.AUTO
+    try:
+        return Policy(wanted.decode("latin-1"))
+    except ValueError:
+        known = ", ".join(Policy)
+        raise ApiError(
+            "invalid_value", f"`x-tc-unsupported` is one of: {known}.", param="x-tc-unsupported"
+        ) from None
+
+
+def _target(upstream: Upstream, vendor: Vendor, door: Door, credential: str | None) -> Target:
     origin = http.Origin.of(upstream.base_url)
-    path = "/" + upstream.base_url.split("://", 1)[1].partition("/")[2].strip("/")
+    base = "/" + upstream.base_url.split("://", 1)[1].partition("/")[2].strip("/")
+    speech = vendor.speech if door is Door.CHAT else None
+    end = vendor.rerank_path if door is Door.RERANK else door.value
+    path = f"{base.rstrip('/')}/{speech.path if speech is not None else end}"
     limits = upstream.limits
+    auth = {Auth.BEARER: "authorization: Bearer ", Auth.X_API_KEY: "x-api-key: "}.get(vendor.auth)
     lines = [
-        f"POST {path.rstrip('/')}/{door.value} HTTP/1.1",
+        f"POST {path} HTTP/1.1",
         f"host: {origin.authority}",
-        *([f"authorization: Bearer {credential}"] if credential else []),
+        *([f"{auth}{credential}"] if credential and auth else []),
+        *(f"{name}: {value}" for name, value in (speech.headers if speech else ())),
         "content-type: application/json",
         "user-agent: tokenschain",
-        "content-length: ",
+        "",
     ]
     return Target(
         upstream,
+        vendor,
         origin,
+        path,
         "\r\n".join(lines).encode("latin-1"),
         http.Waits(
             connect_max_s=limits.connect_max_s,
@@ -129,7 +261,12 @@ def _target(upstream: Upstream, door: Door, credential: str | None) -> Target:
             idle_max_s=limits.idle_max_s,
             total_max_s=limits.total_max_s,
         ),
+        credential,
     )
+
+
+def _lines(headers: tuple[tuple[str, str], ...]) -> bytes:
+    return "".join(f"{name}: {value}\r\n" for name, value in headers).encode("latin-1")
 
 
 # --- failures --------------------------------------------------------------------
@@ -154,65 +291,76 @@ def _failure(error: http.ClientError, upstream: str) -> ApiError:
             )
 
 
-async def _refusal(reply: http.Reply, upstream: str) -> ApiError:
-    """An upstream's error answer as the caller sees it.
+async def _refusal(reply: http.Reply, upstream: str, vendor: Vendor) -> ApiError:
+    """An upstream's error answer as the caller sees it."""
+    body = await reply.read(ERROR_BYTES_MAX)
+    return _refused(reply.status, body, reply.headers.get(b"retry-after"), upstream, vendor)
 
-    Its words reach the caller only when they are about the caller's request:
-    words about our account or its inside are not the caller's business.
-    """
-    status = reply.status
-    retry_after_s = _retry_after(reply.headers.get(b"retry-after"))
-    found = chat.read_error(await reply.read(ERROR_BYTES_MAX))
-    if status in (400, 413, 422):
+
+def _refused(
+    status: int, body: bytes, retry_after: bytes | None, upstream: str, vendor: Vendor
+) -> ApiError:
+    """What an error means; its words reach the caller only when they are about the caller's
+    request: words about our account or the upstream's inside are not the caller's business."""
+    found = chat.read_error(body)
+    code = refusals.meaning_of(vendor.rules, status, found.codes, found.message)
+    wait_s = refusals.wait_of(retry_after, found.message)
+    if ERRORS[code].fault is Fault.CALLER:
         text = found.message[:2_000] or "The upstream refused the request without a reason."
-        if "context_length" in found.code or any(word in text.lower() for word in _CONTEXT_WORDS):
-            return ApiError("context_length_exceeded", text, param="messages")
-        return ApiError("invalid_request", text, param=found.param, status=status)
-    if status in (401, 402, 403):
-        return ApiError(
-            "upstream_rejected_credentials",
-            f"The upstream `{upstream}` refused the platform's credentials (HTTP {status}).",
-        )
-    if status == 429:
-        return ApiError(
-            "upstream_rate_limited",
-            f"The upstream `{upstream}` limits the rate. Try again later.",
-            retry_after_s=retry_after_s,
-        )
-    if status in (408, 504):
-        return ApiError("upstream_timeout", f"The upstream `{upstream}` timed out itself.")
+        param = "messages" if code == "context_length_exceeded" else found.param
+        kept = status if code == "invalid_request" and status in (400, 413, 422) else None
+        return ApiError(code, text, param=param, status=kept)
+    known = f"HTTP {status}" + "".join(f", {c}" for c in found.codes[:1])
     return ApiError(
-        "upstream_failed",
-        f"The upstream `{upstream}` failed (HTTP {status}).",
-        retry_after_s=retry_after_s,
+        code, f"The upstream `{upstream}`: {_SAYS[code]} ({known}).", retry_after_s=wait_s
     )
 
 
-def _retry_after(value: bytes | None) -> float | None:
-    return float(value) if value is not None and value.isdigit() and len(value) < 7 else None
+_SAYS = {
+    "upstream_rejected_credentials": "it refused the platform's credentials",
+    "upstream_access_denied": "the platform's account may not use this model there",
+    "upstream_out_of_funds": "the platform's account there has no funds or quota left",
+    "upstream_model_not_found": "it does not know the model that is configured",
+    "upstream_rate_limited": "it limits the rate, try again later",
+    "upstream_overloaded": "it is overloaded, try again later",
+    "upstream_timeout": "it timed out itself",
+    "upstream_failed": "it failed",
+}
 
 
 # --- whole replies ---------------------------------------------------------------
 
 
-async def _read_whole(reply: http.Reply, call: Call, attempt: Attempt) -> Answer:
+async def _read_whole(reply: http.Reply, call: Call, attempt: Attempt, vendor: Vendor) -> bytes:
+    """A whole reply, canonical and understood."""
     body = await reply.read(REPLY_BYTES_MAX)
     attempt.first_token_at = attempt.ended_at = time.monotonic()
     upstream = attempt.candidate.upstream.id
+    ask = call.ask
     try:
+        if ask.door is Door.RERANK:
+            body = rerank.reply_from(body, ask, attempt.candidate.offer.model)
+        elif ask.door is Door.CHAT:
+            if vendor.speech is not None:
+                body = vendor.speech.whole(body)
+            elif vendor.rereads or vendor.reading is not Reading.CANONICAL:
+                body = ReplyReader(vendor.reading).whole(body)
         found = chat.read_reply(body)
     except ValueError:
         raise ApiError(
-            "upstream_invalid_reply", f"The upstream `{upstream}` sent no OpenAI reply."
+            "upstream_invalid_reply", f"The upstream `{upstream}` sent no reply of its kind."
         ) from None
     if found.is_error:
-        raise ApiError("upstream_failed", f"The upstream `{upstream}` failed (HTTP 200, error).")
+        raise _refused(200, body, None, upstream, vendor)
+    finish = found.finish_reason()
+    if finish in FAILED_FINISHES:
+        raise ApiError("upstream_failed", f"The upstream `{upstream}` gave up ({finish}).")
     attempt.usage = chat.usage_of(found.usage) or _estimate(
-        call.ask, attempt.candidate.offer, found.output_bytes()
+        ask, attempt.candidate.offer, found.output_bytes()
     )
-    attempt.finish_reason = found.finish_reason()
+    attempt.finish_reason = finish
     attempt.outcome = "ok"
-    return _WholeAnswer(body)
+    return body
 
 
 class _WholeAnswer:
@@ -234,7 +382,7 @@ def _estimate(ask: Ask, offer: Offer, output_bytes: int, frames: int = 0) -> Usa
     tokens = -(-output_bytes // chat.BYTES_PER_TOKEN)
     if frames and output_bytes <= frames * _ONE_TOKEN_BYTES_MAX:
         tokens = frames
-    if ask.door is Door.EMBEDDINGS:
+    if ask.door in (Door.EMBEDDINGS, Door.RERANK):
         tokens = 0
     for limit in (ask.output_tokens_max, offer.output_tokens_max):
         if limit is not None:
@@ -259,6 +407,7 @@ class _StreamAnswer:
         "_begun",
         "_bytes",
         "_call",
+        "_decoder",
         "_ended",
         "_first",
         "_frame_overhead",
@@ -266,16 +415,21 @@ class _StreamAnswer:
         "_held",
         "_outlet",
         "_quick",
+        "_raw",
         "_reader",
         "_reply",
         "_tail",
+        "_vendor",
     )
 
-    def __init__(self, reply: http.Reply, call: Call, attempt: Attempt) -> None:
+    def __init__(self, reply: http.Reply, call: Call, attempt: Attempt, vendor: Vendor) -> None:
         self._reply = reply
         self._call = call
         self._attempt = attempt
         self._outlet = call.outlet
+        self._vendor = vendor
+        self._decoder = _decoder_of(vendor, call.ask.door)
+        self._raw = self._decoder is None and call.outlet.takes_raw
         self._reader = sse.SseReader()
         self._held: list[bytes] | None = []
         self._begun = False
@@ -295,7 +449,7 @@ class _StreamAnswer:
             ApiError: the stream failed before it.
         """
         if b"json" in self._reply.headers.get(b"content-type", b""):
-            await _read_whole(self._reply, self._call, self._attempt)
+            await _read_whole(self._reply, self._call, self._attempt, self._vendor)
             raise ApiError(
                 "upstream_invalid_reply",
                 f"The upstream `{self._upstream}` sent no stream although asked for one.",
@@ -310,7 +464,7 @@ class _StreamAnswer:
         return self
 
     async def deliver(self, call: Call) -> bytes:
-        """Relay the rest; returns the end marker, which is the last of the stream."""
+        """Relay the rest; nothing is left to return but the door's own end marker."""
         outlet = self._outlet
         call.partial = True
         call.forget_prompt()
@@ -318,13 +472,13 @@ class _StreamAnswer:
         outlet.on_pause = self._reply.pause
         outlet.on_resume = self._reply.resume
         held, self._held = self._held, None
-        for piece in held or ():
-            outlet.write(piece)
+        for data in held or ():
+            outlet.event(data)
         try:
             await self._ended
             call.partial = False
             self._attempt.outcome = "ok"
-            return DONE
+            return b""
         except ApiError as error:
             self._attempt.outcome = error.code
             raise
@@ -375,8 +529,13 @@ class _StreamAnswer:
             self._fail("upstream_invalid_reply", str(error))
             return
         for event in events:
-            self._on_event(event)
-        self._quick = self._held is None and self._reader.between_events and not self._ended.done()
+            self._on_event(event.data)
+        self._quick = (
+            self._raw
+            and self._held is None
+            and self._reader.between_events
+            and not self._ended.done()
+        )
 
     def on_end(self, error: http.ClientError | None) -> None:
         """The upstream's body is complete or broke off."""
@@ -384,7 +543,7 @@ class _StreamAnswer:
             return
         if error is None:
             for event in self._reader.finish():
-                self._on_event(event)
+                self._on_event(event.data)
             if self._attempt.finish_reason or _finish_reason(self._tail):
                 # The end marker is missing, the answer is not.
                 self._finish()
@@ -396,8 +555,21 @@ class _StreamAnswer:
                 failure = ApiError("upstream_interrupted", failure.message)
             self._fail_with(failure)
 
-    def _on_event(self, event: sse.Event) -> None:
-        data = event.data
+    def _on_event(self, data: bytes) -> None:
+        if self._ended.done():
+            return
+        if self._decoder is None or data == b"[DONE]":
+            self._on_chunk(data)
+            return
+        try:
+            chunks = self._decoder.event(data)
+        except ValueError:
+            self._fail("upstream_invalid_reply", "an event is not of its protocol")
+            return
+        for chunk in chunks:
+            self._on_chunk(chunk)
+
+    def _on_chunk(self, data: bytes) -> None:
         if self._ended.done():
             return
         if data == b"[DONE]":
@@ -410,14 +582,19 @@ class _StreamAnswer:
             self._fail("upstream_invalid_reply", "an event is not an OpenAI chunk")
             return
         if found.is_error:
-            code = "upstream_interrupted" if self._begun else "upstream_failed"
-            self._fail(code, "an error event ended the stream")
+            if self._begun:
+                self._fail("upstream_interrupted", "an error event ended the stream")
+            else:
+                self._fail_with(_refused(200, data, None, self._upstream, self._vendor))
             return
-        usage = chat.usage_of(found.usage)
+        usage = chat.usage_of(found.stream_usage())
         if usage is not None:
             self._attempt.usage = usage
         reason = found.finish_reason()
         if reason:
+            if reason in FAILED_FINISHES:
+                self._fail("upstream_interrupted", f"it gave up ({reason})")
+                return
             self._attempt.finish_reason = reason
         text_bytes = found.output_bytes()
         if text_bytes:
@@ -425,11 +602,14 @@ class _StreamAnswer:
             self._bytes += len(data) + _FRAMING_BYTES
             if not self._begun:
                 self._begin(len(data) + _FRAMING_BYTES - text_bytes)
-        if not self._call.ask.wants_usage and b'"usage"' in data:
+        if self._outlet.takes_raw and not self._call.ask.wants_usage and b'"usage"' in data:
             if not found.choices:
                 return
             data = chat.without_usage(data)
-        self._send(sse.encode(sse.Event(data, event.event)))
+        if self._held is not None:
+            self._held.append(data)
+        else:
+            self._outlet.event(data)
 
     def _begin(self, frame_overhead: int) -> None:
         self._begun = True
@@ -437,12 +617,6 @@ class _StreamAnswer:
         self._frame_overhead = frame_overhead
         if not self._first.done():
             self._first.set_result(None)
-
-    def _send(self, data: bytes) -> None:
-        if self._held is not None:
-            self._held.append(data)
-        else:
-            self._outlet.write(data)
 
     def _finish(self) -> None:
         if not self._ended.done():
@@ -461,6 +635,28 @@ class _StreamAnswer:
         elif not self._ended.done():
             self._ended.set_exception(error)
         self._reply.abort()
+
+
+class _Rereader:
+    """A decoder for vendors whose chunks only need some fields renamed."""
+
+    __slots__ = ("_reader",)
+
+    def __init__(self, reading: Reading) -> None:
+        self._reader = ReplyReader(reading)
+
+    def event(self, data: bytes) -> list[bytes]:
+        return [self._reader.chunk(data)]
+
+
+def _decoder_of(vendor: Vendor, door: Door) -> ChunkDecoder | None:
+    if door is not Door.CHAT:
+        return None
+    if vendor.speech is not None:
+        return vendor.speech.stream()
+    if vendor.rereads or vendor.reading is not Reading.CANONICAL:
+        return _Rereader(vendor.reading)
+    return None
 
 
 def _finish_reason(piece: bytes) -> str:

@@ -26,7 +26,8 @@ from tokenschain.infra.config import Settings
 from tokenschain.infra.journal import Journal, JournalFull, JournalLimits
 from tokenschain.infra.telemetry import GatewayMetrics, resident_bytes
 from tokenschain.infra.uplink import Uplink
-from tokenschain.providers.openai_compat import OpenAICompatible
+from tokenschain.providers.openai_compat import Upstreams
+from tokenschain.providers.vendors import vendor_of
 from tokenschain.wire.client import HttpClient
 from tokenschain.wire.server import HttpServer, Limits
 
@@ -95,7 +96,7 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
         quota=NoQuota(),
         moderation=NoModeration(),
         cache=NoCache(),
-        upstreams=OpenAICompatible(client, _credential_of),
+        upstreams=Upstreams(client, _credential_of, vendor_of),
     )
     gateway = Gateway(
         steps,

@@ -1,0 +1,45 @@
+"""The forms in which calls come in and answers go out; inside there is one canonical form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple, Protocol
+
+from tokenschain.core import anthropic, chat, responses
+from tokenschain.core.chat import Ask, Door
+from tokenschain.core.errors import ApiError
+
+
+class StreamForm(Protocol):
+    """Writes one stream in a door's own form."""
+
+    def event(self, data: bytes) -> bytes:
+        """What one canonical chunk adds."""
+
+    def end(self) -> bytes:
+        """What follows the last chunk."""
+
+    def error(self, error: ApiError) -> bytes:
+        """What follows when the stream broke off; it must not look like an end."""
+
+
+class Form(NamedTuple):
+    """One API that callers may speak."""
+
+    name: str
+    """In records, metrics and the path: `/v1/<name>`."""
+    parse: Callable[[bytes], Ask]
+    """The checked, canonical request of a body; raises `ApiError`."""
+    error: Callable[[ApiError], bytes] = ApiError.body
+    whole: Callable[[bytes], bytes] | None = None
+    """A canonical whole reply in this form; None: it is in it already."""
+    stream: Callable[[str], StreamForm] | None = None
+    """By the model's name; None: canonical chunks pass as they are."""
+
+
+FORMS: tuple[Form, ...] = (
+    *(Form(door.value, partial(chat.parse, door)) for door in Door),
+    Form("messages", anthropic.parse, anthropic.error_of, anthropic.reply_of, anthropic.StreamOut),
+    Form("responses", responses.parse, ApiError.body, responses.reply_of, responses.StreamOut),
+)

@@ -1,0 +1,156 @@
+"""DashScope's native generation API.
+
+Body `{model, input, parameters}`; a stream is asked for by a header, its frames carry
+increments when asked to, `finish_reason` is the string "null" while it runs, and there is no
+end marker. Source: DashScope SDK 2.0.2 and Alibaba's API reference.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from tokenschain.core import conversation as canon
+from tokenschain.core.conversation import Conversation
+from tokenschain.providers.vendor import Speech
+
+_encode = msgspec.json.Encoder().encode
+
+
+def request_of(asked: Conversation, model: str, output_tokens_max: int | None) -> bytes:
+    """A canonical request as DashScope wants it."""
+    named = isinstance(asked.tool_choice, canon.NamedChoice)
+    parameters = {
+        "result_format": "message",
+        "incremental_output": True if asked.stream else None,
+        "max_tokens": asked.output_tokens_max,
+        "temperature": asked.temperature,
+        "top_p": asked.top_p,
+        "top_k": asked.top_k,
+        "seed": asked.seed,
+        "stop": asked.stops or None,
+        "tools": asked.tools,
+        "tool_choice": {"type": "function", **msgspec.to_builtins(asked.tool_choice)}
+        if named
+        else asked.tool_choice,
+        "parallel_tool_calls": asked.parallel_tool_calls,
+        "enable_thinking": asked.enable_thinking,
+        "thinking_budget": asked.thinking_budget,
+    }
+    return _encode(
+        {
+            "model": model,
+            "input": {"messages": [_message(message) for message in asked.messages]},
+            "parameters": {k: v for k, v in parameters.items() if v is not None},
+        }
+    )
+
+
+def _message(message: canon.Message) -> dict[str, Any]:
+    made: dict[str, Any] = {
+        "role": "system" if message.role == "developer" else message.role,
+        "content": message.text,
+    }
+    if message.tool_call_id is not None:
+        made["tool_call_id"] = message.tool_call_id
+    if message.reasoning_content is not None:
+        made["reasoning_content"] = message.reasoning_content
+    if message.tool_calls:
+        made["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": call.function}
+            for call in message.tool_calls
+        ]
+    return made
+
+
+class _Details(Struct):
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+class _Usage(Struct):
+    input_tokens: int = 0
+    output_tokens: int = 0
+    prompt_tokens_details: _Details | None = None
+    output_tokens_details: _Details | None = None
+
+
+class _Choice(Struct):
+    message: dict[str, Any] = {}
+    finish_reason: str | None = None
+
+
+class _Output(Struct):
+    choices: list[_Choice] = []
+
+
+class _Reply(Struct):
+    output: _Output | None = None
+    usage: _Usage | None = None
+    request_id: str = ""
+    code: str | None = None
+
+
+_decode = msgspec.json.Decoder(_Reply).decode
+
+
+def _usage_of(usage: _Usage | None) -> dict[str, Any]:
+    usage = usage or _Usage()
+    inside, outside = usage.prompt_tokens_details, usage.output_tokens_details
+    return {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.input_tokens + usage.output_tokens,
+        "prompt_tokens_details": {"cached_tokens": (inside and inside.cached_tokens) or 0},
+        "completion_tokens_details": {
+            "reasoning_tokens": (outside and outside.reasoning_tokens) or 0
+        },
+    }
+
+
+def reply_from(body: bytes) -> bytes:
+    """A native reply as a canonical one; an error stays one.
+
+    Raises:
+        msgspec.DecodeError: it is neither.
+    """
+    reply = _decode(body)
+    if reply.output is None or not reply.output.choices:
+        return body
+    choice = reply.output.choices[0]
+    head = {"id": reply.request_id, "model": "", "created": 0}
+    return canon.whole(head, choice.message, choice.finish_reason, _usage_of(reply.usage))
+
+
+class StreamIn:
+    """Native frames to canonical chunks."""
+
+    def event(self, data: bytes) -> list[bytes]:
+        """The canonical chunks of one frame; `[DONE]` after the last.
+
+        Raises:
+            msgspec.DecodeError: the data is not DashScope's.
+        """
+        frame = _decode(data)
+        if frame.output is None or not frame.output.choices:
+            return [data] if frame.code else []
+        choice = frame.output.choices[0]
+        finish = choice.finish_reason if choice.finish_reason != "null" else None
+        head = {"id": frame.request_id, "model": "", "created": 0}
+        for at, call in enumerate(choice.message.get("tool_calls") or ()):
+            call.setdefault("index", at)
+        chunks = [canon.chunk(head, choice.message, finish)]
+        if finish is not None:
+            chunks += [canon.usage_chunk(head, _usage_of(frame.usage)), b"[DONE]"]
+        return chunks
+
+
+SPEECH = Speech(
+    path="services/aigc/text-generation/generation",
+    request=request_of,
+    whole=reply_from,
+    stream=StreamIn,
+    stream_headers=(("x-dashscope-sse", "enable"), ("accept", "text/event-stream")),
+)

@@ -1,0 +1,65 @@
+"""What a row of the table of vendors is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import NamedTuple, Protocol
+
+from tokenschain.core.conversation import Conversation
+from tokenschain.core.dialect import Dialect
+from tokenschain.core.reading import Reading
+from tokenschain.providers.signing import KeyPair, Signable
+
+HeaderLines = tuple[tuple[str, str], ...]
+
+
+class Auth(StrEnum):
+    """How a vendor wants its key."""
+
+    BEARER = "bearer"
+    X_API_KEY = "x-api-key"
+    SIGNED = "signed"
+    """The credential is `id:secret` and the speech signs each request with it."""
+
+
+class ChunkDecoder(Protocol):
+    """Makes one stream canonical."""
+
+    def event(self, data: bytes) -> list[bytes]:
+        """Canonical chunks of one event's data; `[DONE]` after the last."""
+
+
+class Speech(NamedTuple):
+    """A protocol of chat that is not OpenAI's: pure functions to and from the canonical form."""
+
+    path: str
+    """Follows the upstream's base URL."""
+    request: Callable[[Conversation, str, int | None], bytes]
+    """Conversation, model, and the most output tokens, to a body."""
+    whole: Callable[[bytes], bytes]
+    stream: Callable[[], ChunkDecoder]
+    headers: HeaderLines = ()
+    stream_headers: HeaderLines = ()
+    sign: Callable[[Signable, KeyPair, float], HeaderLines] | None = None
+    """Headers that depend on body and time (Unix seconds)."""
+
+
+class Vendor(NamedTuple):
+    """One row."""
+
+    rules: str = ""
+    """Whose rows of `refusals.VENDOR_RULES` hold."""
+    dialect: Dialect = Dialect()
+    reading: Reading = Reading.CANONICAL
+    rereads: bool = False
+    """Whether chunks must be read even so, for finish reasons with names of their own."""
+    auth: Auth = Auth.BEARER
+    speech: Speech | None = None
+    rerank_path: str = "rerank"
+    texts_rerank: bool = False
+    """Whether reranking speaks TEI's shape: `texts` in, a bare list out."""
+
+
+PLAIN = Vendor()
+"""An upstream of no known vendor: taken at its word."""
