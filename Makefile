@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 MODEL_CACHE := $(HOME)/.cache/tokenschain
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench bench-peers docs fuzz clean
+.PHONY: help run test check bench bench-peers docs matrix fuzz clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -58,6 +58,9 @@ bench-peers: $(VENV)/dev bench/build/mock bench/build/load bench/build/litellm/b
 
 docs: $(VENV)/dev  ## Write docs/reference from the code
 	$(BIN)/python -m docs.generate
+
+matrix: $(VENV)/dev  ## Measure every provider and write docs/reference/providers.md
+	WRITE_MATRIX=1 $(BIN)/python -m pytest tests/vendors/test_matrix.py
 
 fuzz: $(VENV)/dev  ## Ten minutes of the request parser against h11
 	$(BIN)/python -m tests.fuzz.fuzz_requests 600

@@ -62,12 +62,12 @@ class _Source(Struct):
 
 class _Text(Struct, tag="text"):
     text: str
-    cache_control: Raw | None = None
+    cache_control: Raw = canon.ABSENT
 
 
 class _Image(Struct, tag="image"):
     source: _Source
-    cache_control: Raw | None = None
+    cache_control: Raw = canon.ABSENT
 
 
 class _Document(Struct, tag="document"):
@@ -106,7 +106,7 @@ class _Turn(Struct):
 
 class _Tool(Struct):
     name: str
-    input_schema: Raw | None = None
+    input_schema: Raw = canon.ABSENT
     description: str | None = None
     type: str | None = None
 
@@ -218,7 +218,7 @@ def _content(blocks: str | list[_Text] | list[_Text | _Image]) -> str | list[dic
     """Plain text where it says the same, parts where something would be lost."""
     if isinstance(blocks, str):
         return blocks
-    if all(isinstance(block, _Text) and block.cache_control is None for block in blocks):
+    if all(isinstance(block, _Text) and not bytes(block.cache_control) for block in blocks):
         return "\n".join(block.text for block in blocks if isinstance(block, _Text))
     return [_part(block) for block in blocks]
 
@@ -230,7 +230,7 @@ def _part(block: _Text | _Image) -> dict[str, Any]:
         source = block.source
         url = source.url or f"data:{source.media_type};base64,{source.data}"
         part = {"type": "image_url", "image_url": {"url": url}}
-    if block.cache_control is not None:
+    if bytes(block.cache_control):
         part["cache_control"] = block.cache_control
     return part
 
@@ -287,7 +287,7 @@ def _user(role: str, blocks: list[_Block], where: str) -> list[dict[str, Any]]:
 
 
 def _tool(tool: _Tool, at: int) -> dict[str, Any]:
-    if tool.input_schema is None:
+    if not bytes(tool.input_schema):
         raise ApiError(
             "unsupported_parameter",
             f"The tool type `{tool.type}` runs on Anthropic's servers only.",
@@ -549,7 +549,7 @@ def request_of(asked: Conversation, model: str, output_tokens_max: int | None) -
         fields["tools"] = [
             {
                 "name": tool.function.name,
-                "input_schema": tool.function.parameters or Raw(b'{"type":"object"}'),
+                "input_schema": tool.function.parameters,
                 **({"description": tool.function.description} if tool.function.description else {}),
             }
             for tool in asked.tools
@@ -654,7 +654,7 @@ def _text_blocks(message: Message) -> list[dict[str, Any]]:
             block = {"type": "text", "text": part.text}
         else:
             continue
-        if part.cache_control is not None:
+        if bytes(part.cache_control):
             block["cache_control"] = part.cache_control
         blocks.append(block)
     return blocks

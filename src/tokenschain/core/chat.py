@@ -307,8 +307,6 @@ class _Choice(Struct):
     delta: _Delta | None = None
     message: _Delta | None = None
     text: str | None = None
-    usage: WireUsage | None = None
-    """Where an older Kimi puts the usage of a stream."""
 
 
 class _BaseResp(Struct):
@@ -344,12 +342,6 @@ class WireReply(Struct):
         """The last finish reason in it, or an empty string."""
         reasons = [c.finish_reason for c in self.choices or () if c.finish_reason]
         return reasons[-1] if reasons else ""
-
-    def stream_usage(self) -> WireUsage | None:
-        """The usage of a chunk, wherever the vendor puts it."""
-        if self.usage is None and self.choices:
-            return self.choices[0].usage
-        return self.usage
 
     def output_bytes(self) -> int:
         """Bytes of generated text: content, reasoning, tool calls, refusal.

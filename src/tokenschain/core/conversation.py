@@ -14,6 +14,10 @@ from msgspec import Raw, Struct
 from tokenschain.core.chat import WireUsage
 from tokenschain.core.errors import ApiError
 
+ABSENT = Raw(b"")
+"""Stands for a field of any JSON that was not sent (msgspec knows no `Raw | None`)."""
+NO_PARAMETERS = Raw(b'{"type":"object","properties":{}}')
+
 
 class Function(Struct):
     """A function called; in a stream, a piece of the call."""
@@ -48,7 +52,7 @@ class Part(Struct, omit_defaults=True):
     type: str
     text: str | None = None
     image_url: ImageUrl | None = None
-    cache_control: Raw | None = None
+    cache_control: Raw = ABSENT
 
 
 class Message(Struct, omit_defaults=True):
@@ -71,7 +75,7 @@ class Message(Struct, omit_defaults=True):
 class FunctionSpec(Struct, omit_defaults=True):
     name: str
     description: str | None = None
-    parameters: Raw | None = None
+    parameters: Raw = NO_PARAMETERS
 
 
 class Tool(Struct):

@@ -73,6 +73,9 @@ class ReplyReader:
         for choice in reply.get("choices") or ():
             part = choice.get("message") or choice.get("delta")
             finish = choice.get("finish_reason")
+            usage = choice.pop("usage", None)  # an older Kimi's place for it
+            if usage is not None:
+                reply.setdefault("usage", usage)
             if isinstance(finish, str):
                 choice["finish_reason"] = _FINISH.get(finish, finish)
             if isinstance(part, dict):

@@ -45,7 +45,7 @@ class _Tool(Struct):
     type: str
     name: str | None = None
     description: str | None = None
-    parameters: Raw | None = None
+    parameters: Raw = canon.NO_PARAMETERS
     strict: bool | None = None
 
 
@@ -57,7 +57,7 @@ class _Choice(Struct):
 class _Format(Struct):
     type: str
     name: str | None = None
-    schema: Raw | None = None
+    schema: Raw = canon.NO_PARAMETERS
     strict: bool | None = None
     description: str | None = None
 

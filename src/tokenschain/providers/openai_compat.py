@@ -587,7 +587,7 @@ class _StreamAnswer:
             else:
                 self._fail_with(_refused(200, data, None, self._upstream, self._vendor))
             return
-        usage = chat.usage_of(found.stream_usage())
+        usage = chat.usage_of(found.usage)
         if usage is not None:
             self._attempt.usage = usage
         reason = found.finish_reason()

@@ -158,10 +158,6 @@ VENDOR_RULES: dict[str, tuple[Rule, ...]] = {
 _GENERAL: tuple[Rule, ...] = (
     Rule("content_filter", "content_filter content_policy_violation"),
     Rule("context_length_exceeded", "context_length_exceeded"),
-    *(
-        Rule("context_length_exceeded", status=400, words=words)
-        for words in ("context length", "maximum context", "context size", "too long")
-    ),
     Rule("upstream_out_of_funds", "insufficient_quota"),
     Rule("upstream_out_of_funds", status=402),
     Rule("upstream_rejected_credentials", status=401),
@@ -178,6 +174,7 @@ _GENERAL: tuple[Rule, ...] = (
     Rule("upstream_overloaded", status=529),
 )
 
+_TOO_LONG = ("context length", "maximum context", "context size", "too long")
 _WAIT = re.compile(
     r"(?:retry|try again|wait|重试|稍后)\D{0,40}?(\d+(?:\.\d+)?)\s*"
     r"(ms|milliseconds?|s\b|sec(?:ond)?s?|秒|m\b|min(?:ute)?s?|分钟)",
@@ -194,6 +191,8 @@ def meaning_of(vendor: str, status: int, codes: tuple[str, ...], message: str) -
         codes: whatever the vendor calls code and type.
     """
     text = message.lower()
+    if status == 200:  # the status is in the body
+        status = next((int(c) for c in codes if c.isdigit() and 400 <= int(c) < 600), status)
     for rule in (*VENDOR_RULES.get(vendor, ()), *_GENERAL):
         named = not rule.codes or any(_named(code, rule.codes) for code in codes if code)
         # A rule with codes and a status fits by either: gateways change one of the two.
@@ -201,6 +200,8 @@ def meaning_of(vendor: str, status: int, codes: tuple[str, ...], message: str) -
         either = bool(rule.codes) and rule.status is not None
         fits = (named or by_status) if either else (named and by_status)
         if fits and rule.words in text:
+            if rule.means == "invalid_request" and any(words in text for words in _TOO_LONG):
+                return "context_length_exceeded"
             return rule.means
     return "upstream_failed"
 

@@ -28,7 +28,6 @@ class _Result(Struct):
     index: int
     relevance_score: float | None = None
     score: float | None = None
-    document: Raw | None = None
 
 
 class _Usage(Struct):

@@ -41,7 +41,7 @@ def request_of(asked: Conversation, model: str, output_tokens_max: int | None) -
                 "Function": {
                     "Name": tool.function.name,
                     "Description": tool.function.description or "",
-                    "Parameters": bytes(tool.function.parameters or b"{}").decode(),
+                    "Parameters": bytes(tool.function.parameters).decode(),
                 },
             }
             for tool in asked.tools
@@ -118,6 +118,14 @@ class _Body(Struct, rename="pascal"):
     choices: list[_Choice] = []
     usage: _Usage | None = None
     error_msg: _ErrorMessage | None = None
+    error: _CloudError | None = None
+
+
+class _CloudError(Struct, rename="pascal"):
+    """An error of the cloud's API, which comes with HTTP 200."""
+
+    code: str = ""
+    message: str = ""
 
 
 class _Envelope(Struct, rename="pascal"):
@@ -167,6 +175,8 @@ def reply_from(body: bytes) -> bytes:
         msgspec.DecodeError: it is neither.
     """
     reply = _decode_envelope(body).response
+    if reply is not None and reply.error is not None:
+        return _encode({"error": {"message": reply.error.message, "code": reply.error.code}})
     if reply is None or not reply.choices:
         return body
     choice = reply.choices[0]

@@ -127,8 +127,8 @@ VENDORS: dict[str, Vendor] = {
     ),
     "deepseek": Vendor("deepseek", _DEEPSEEK, rereads=True),
     "deepseek-intl": Vendor("deepseek", _DEEPSEEK, rereads=True),
-    "moonshot": Vendor("moonshot", _MOONSHOT),
-    "moonshot-intl": Vendor("moonshot", _MOONSHOT),
+    "moonshot": Vendor("moonshot", _MOONSHOT, rereads=True),
+    "moonshot-intl": Vendor("moonshot", _MOONSHOT, rereads=True),
     "zhipu": Vendor("zhipu", _ZHIPU, rereads=True),
     "zai": Vendor("zhipu", _ZHIPU, rereads=True),
     "minimax": Vendor(
