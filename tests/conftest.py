@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.clouds import clouds  # noqa: F401 - a fixture
 from tests.stack import Stack
 from tests.upstreams import UpstreamSimulator
 

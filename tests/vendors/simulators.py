@@ -13,8 +13,10 @@ import hmac
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 KEY = "sim-key-0123456789"
@@ -57,8 +59,8 @@ class Profile(NamedTuple):
     space: bool = True
     comments: bool = False
     done: bool = True
-    finish_names: dict[str, str] = {}
-    failures: dict[str, Failure] = {}
+    finish_names: Mapping[str, str] = MappingProxyType({})
+    failures: Mapping[str, Failure] = MappingProxyType({})
 
 
 def _zhipu(code: str, message: str) -> dict[str, Any]:
@@ -239,7 +241,8 @@ PROFILES: dict[str, Profile] = {
     "tencent-tokenhub": _TOKENHUB,
     "tencent-hunyuan-native": Profile(
         wire="hunyuan", auth="tc3", thinking="EnableThinking", history="strip", usage="every",
-        done=False, required_choice=None, json_schema=False, offers=frozenset({"tools", "thinking"}),
+        done=False, required_choice=None, json_schema=False,
+        offers=frozenset({"tools", "thinking"}),
         failures=_HUNYUAN_FAILURES,
     ),
     "huawei-maas": _HUAWEI,
@@ -621,9 +624,11 @@ class _OpenAI:
         if profile.usage in ("last", "deepseek") and ask.get("stream_options", {}).get(
             "include_usage"
         ):
-            chunk = {"id": "sim-1", "object": "chat.completion.chunk", "created": 1,
-                     "model": ask["model"], "choices": [], "usage": self.usage(brain, profile)}  # fmt: skip
-            yield self.frame(chunk, profile)
+            last_chunk = {
+                "id": "sim-1", "object": "chat.completion.chunk", "created": 1,
+                "model": ask["model"], "choices": [], "usage": self.usage(brain, profile),
+            }  # fmt: skip
+            yield self.frame(last_chunk, profile)
         if profile.done:
             yield b"data: [DONE]\n\n"
 
@@ -682,10 +687,16 @@ class _Hunyuan(_OpenAI):
         for message in ask["Messages"]:
             roles.append(message["Role"])
             calls = [
-                {"id": c["Id"], "type": "function",
-                 "function": {"name": c["Function"]["Name"], "arguments": c["Function"]["Arguments"]}}
+                {
+                    "id": c["Id"],
+                    "type": "function",
+                    "function": {
+                        "name": c["Function"]["Name"],
+                        "arguments": c["Function"]["Arguments"],
+                    },
+                }
                 for c in message.get("ToolCalls") or ()
-            ]  # fmt: skip
+            ]
             read = {"role": message["Role"], "content": message["Content"]}
             messages.append(read | ({"tool_calls": calls} if calls else {}))
             assert "ReasoningContent" not in message and "reasoning_content" not in message
@@ -764,7 +775,7 @@ class _Anthropic(_OpenAI):
         assert handler.path == "/v1/messages" and ask["max_tokens"] >= 1
         roles = [turn["role"] for turn in ask["messages"]]
         assert set(roles) <= {"user", "assistant"} and roles[0] == "user"
-        assert all(a != b for a, b in zip(roles, roles[1:], strict=False)), "turns alternate"
+        assert all(a != b for a, b in pairwise(roles)), "turns alternate"
         messages: list[dict[str, Any]] = []
         for turn in ask["messages"]:
             blocks = turn["content"]

@@ -15,7 +15,7 @@ import anthropic
 import openai
 import pytest
 
-from tests.vendors.conftest import Clouds
+from tests.clouds import Clouds
 from tests.vendors.simulators import (
     CACHED_TOKENS,
     HELLO,
@@ -177,10 +177,7 @@ def check_usage(clouds: Clouds, provider: str, _: Profile) -> None:
             stream=stream,
             **({"stream_options": {"include_usage": True}} if stream else {}),  # type: ignore[call-overload]
         )
-        if stream:
-            usage = gather(raw.parse())[2]
-        else:
-            usage = raw.parse().usage
+        usage = gather(raw.parse())[2] if stream else raw.parse().usage
         assert (usage.prompt_tokens, usage.completion_tokens) == (PROMPT_TOKENS, 12)
         row = clouds.stack.row_of(raw.headers["x-request-id"])
         counts = (row["prompt_tokens"], row["cached_tokens"], row["completion_tokens"])

@@ -176,6 +176,8 @@ def parse(body: bytes, *, counting: bool = False) -> Ask:
         raise ApiError(
             "missing_required_parameter", "The field `max_tokens` is required.", param="max_tokens"
         )
+    if not asked.messages:
+        raise ApiError("invalid_value", "`messages` must not be empty.", param="messages")
     fields: dict[str, Any] = {"model": asked.model, "messages": _messages(asked)}
     plain = {
         "max_tokens": asked.max_tokens,

@@ -131,8 +131,13 @@ class _TagSplitter:
                 keep = 0 if ended else _overlap(text, _CLOSE)
                 self._held = text[len(text) - keep :]
                 return text[: len(text) - keep], ""
-            reasoning, text = text[:at], text[at + len(_CLOSE) :].lstrip("\n")
-            self._state = "after"
+            reasoning, text = text[:at], text[at + len(_CLOSE) :]
+            self._state = "between"
+        if self._state == "between":
+            # The newlines that part the two belong to neither.
+            text = text.lstrip("\n")
+            if text:
+                self._state = "after"
         return reasoning, text
 
 

@@ -133,14 +133,13 @@ class Upstreams:
                 f"{' in a stream' if ask.stream else ''}.",
                 param="n",
             )
-        fields = {name: raw for name, raw in bridged.fields.items() if name != "n"}
         call.attempts.append(attempt)
         async with _Outcome(attempt, ask, candidate.upstream.id) as outcome:
             parts: list[bytes] = []
             total = Usage()
 
             async def one() -> tuple[bytes, Usage]:
-                reply = await self._send(ask, candidate, target, dict(fields))
+                reply = await self._send(ask, candidate, target, dict(bridged.fields))
                 if reply.status != 200:
                     raise await _refusal(reply, candidate.upstream.id, target.vendor)
                 mine = Attempt(candidate, attempt.started_at)
@@ -213,6 +212,9 @@ class _Outcome:
 def _bridge(call: Call, model: str, vendor: Vendor) -> Bridged:
     """The request in the vendor's dialect; the call's own fields stay for the next upstream."""
     fields = call.ask.fields
+    choices = call.ask.choices
+    if "n" in fields and (choices == 1 or choices > vendor.dialect.choices_max):
+        fields = {name: raw for name, raw in fields.items() if name != "n"}
     if call.ask.door is not Door.CHAT or not dialect.touches(vendor.dialect, fields):
         return Bridged(dict(fields))
     return dialect.bridge(fields, model, vendor.dialect, _policy(call))

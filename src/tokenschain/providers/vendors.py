@@ -168,11 +168,12 @@ VENDORS: dict[str, Vendor] = {
     "lingyiwanwu": Vendor(
         "lingyiwanwu", Dialect(thinking=ThinkingStyle.NONE, json_schema=False, choices_max=1)
     ),
-    "longcat": Vendor("longcat", Dialect(thinking=ThinkingStyle.TYPE)),
     "openai": Vendor("openai", _EFFORT),
     "anthropic": Vendor(
         "anthropic",
         Dialect(
+            thinking=ThinkingStyle.TYPE,
+            efforts={"low": "low", "medium": "medium", "high": "high", "max": "max"},
             refused=frozenset(
                 {
                     "n",

@@ -1,0 +1,251 @@
+"""Anthropic's and OpenAI's other forms: round trips, and streams cut and mixed in any way."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tokenschain.core import anthropic, conversation, responses
+from tokenschain.core.errors import ApiError
+from tokenschain.core.reading import Reading, ReplyReader
+from tokenschain.wire.sse import SseReader
+
+HEAD: dict[str, Any] = {"id": "1", "model": "m", "created": 0}
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+ARGUMENTS = st.dictionaries(TEXT, TEXT | st.integers(-9, 9), max_size=3)
+
+
+class Told:
+    """What a stream says in the end."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.reasoning = ""
+        self.calls: list[tuple[str, Any]] = []
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> tuple[list[bytes], Told]:
+    """Canonical chunks: reasoning, text and interleaved tool calls, arguments cut anywhere."""
+    told = Told()
+    deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
+    for piece in draw(st.lists(TEXT, max_size=3)):
+        told.reasoning += piece
+        deltas.append({"reasoning_content": piece})
+    for piece in draw(st.lists(TEXT, max_size=3)):
+        told.text += piece
+        deltas.append({"content": piece})
+    waiting: list[list[dict[str, Any]]] = []
+    for index, arguments in enumerate(draw(st.lists(ARGUMENTS, max_size=3))):
+        told.calls.append((f"f{index}", arguments))
+        text = json.dumps(arguments, ensure_ascii=draw(st.booleans()))
+        cuts = sorted(draw(st.lists(st.integers(0, len(text)), max_size=4)))
+        pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+        call = {"index": index, "id": f"c{index}", "type": "function"}
+        first = {**call, "function": {"name": f"f{index}", "arguments": pieces[0]}}
+        rest = [{"index": index, "function": {"arguments": p}} for p in pieces[1:]]
+        waiting.append([first, *rest])
+    while waiting:
+        queue = draw(st.sampled_from(waiting))
+        deltas.append({"tool_calls": [queue.pop(0)]})
+        if not queue:
+            waiting.remove(queue)
+    finish = "tool_calls" if told.calls else "stop"
+    usage = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}
+    chunks = [conversation.chunk(HEAD, delta) for delta in deltas]
+    chunks += [conversation.chunk(HEAD, {}, finish), conversation.usage_chunk(HEAD, usage)]
+    return chunks, told
+
+
+def events(data: bytes) -> list[dict[str, Any]]:
+    found = []
+    for event in SseReader().feed(data):
+        body = json.loads(event.data)
+        assert body["type"] == event.event.decode()
+        found.append(body)
+    return found
+
+
+@given(streams())
+def test_anthropic_streams_keep_their_grammar_and_lose_nothing(
+    stream: tuple[list[bytes], Told],
+) -> None:
+    chunks, told = stream
+    out = anthropic.StreamOut("m")
+    data = b"".join(out.event(chunk) for chunk in chunks) + out.end()
+    found = events(data)
+    assert [e["type"] for e in found[:1] + found[-2:]] == [
+        "message_start",
+        "message_delta",
+        "message_stop",
+    ]
+    blocks: list[dict[str, Any]] = []
+    opened: int | None = None
+    for event in found[1:-2]:
+        match event["type"]:
+            case "content_block_start":
+                assert opened is None and event["index"] == len(blocks)
+                opened = event["index"]
+                blocks.append({**event["content_block"], "got": ""})
+            case "content_block_delta":
+                assert event["index"] == opened
+                delta = event["delta"]
+                names = {"text_delta": "text", "thinking_delta": "thinking"}
+                blocks[-1]["got"] += delta[names.get(delta["type"], "partial_json")]
+            case "content_block_stop":
+                assert event["index"] == opened
+                opened = None
+    assert opened is None
+    assert "".join(b["got"] for b in blocks if b["type"] == "text") == told.text
+    assert "".join(b["got"] for b in blocks if b["type"] == "thinking") == told.reasoning
+    uses = [(b["name"], json.loads(b["got"])) for b in blocks if b["type"] == "tool_use"]
+    assert sorted(uses, key=lambda use: use[0]) == told.calls
+    assert found[-2]["delta"]["stop_reason"] == ("tool_use" if told.calls else "end_turn")
+    assert found[-2]["usage"]["output_tokens"] == 4
+
+
+@given(streams())
+def test_response_streams_keep_their_grammar_and_lose_nothing(
+    stream: tuple[list[bytes], Told],
+) -> None:
+    chunks, told = stream
+    out = responses.StreamOut("m")
+    found = events(b"".join(out.event(chunk) for chunk in chunks) + out.end())
+    assert [e["sequence_number"] for e in found] == list(range(len(found)))
+    assert [found[0]["type"], found[-1]["type"]] == ["response.created", "response.completed"]
+    added = [e["output_index"] for e in found if e["type"] == "response.output_item.added"]
+    done = [e["output_index"] for e in found if e["type"] == "response.output_item.done"]
+    assert added == sorted(done) == list(range(len(added)))
+    final = found[-1]["response"]
+    texts = {"message": "", "reasoning": ""}
+    calls = []
+    for item in final["output"]:
+        if item["type"] == "function_call":
+            calls.append((item["name"], json.loads(item["arguments"])))
+        else:
+            texts[item["type"]] += "".join(part["text"] for part in item["content"])
+    assert (texts["message"], texts["reasoning"]) == (told.text, told.reasoning)
+    assert sorted(calls, key=lambda call: call[0]) == told.calls
+    for item in final["output"]:
+        deltas = [e["delta"] for e in found if "delta" in e and e.get("item_id") == item["id"]]
+        whole = item.get("arguments") or "".join(p["text"] for p in item.get("content", ()))
+        assert "".join(deltas) == whole
+
+
+@given(streams())
+def test_whole_replies_say_what_streams_say(stream: tuple[list[bytes], Told]) -> None:
+    _, told = stream
+    message: dict[str, Any] = {"role": "assistant", "content": told.text or None}
+    if told.reasoning:
+        message["reasoning_content"] = told.reasoning
+    if told.calls:
+        message["tool_calls"] = [
+            {"id": f"c{i}", "type": "function",
+             "function": {"name": name, "arguments": json.dumps(arguments)}}
+            for i, (name, arguments) in enumerate(told.calls)
+        ]  # fmt: skip
+    usage = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}
+    body = conversation.whole(HEAD, message, "stop", usage)
+    there = json.loads(anthropic.reply_of(body))
+    again = json.loads(anthropic.reply_from(json.dumps(there).encode()))
+    back = again["choices"][0]["message"]
+    assert (back["content"] or "", back.get("reasoning_content", "")) == (
+        told.text,
+        told.reasoning,
+    )
+    calls = [
+        (c["function"]["name"], json.loads(c["function"]["arguments"]))
+        for c in back.get("tool_calls", ())
+    ]
+    assert calls == told.calls
+
+
+def text_block(text: str) -> dict[str, str]:
+    return {"type": "text", "text": text}
+
+
+PIXEL = {"type": "base64", "media_type": "image/png", "data": "AA=="}
+SEARCH = {"type": "web_search_20250305", "name": "w"}
+CONVERSATION = {
+    "model": "m",
+    "max_tokens": 50,
+    "system": "Be kind.",
+    "messages": [
+        {"role": "user", "content": [
+            {"type": "text", "text": "What is it?"},
+            {"type": "image", "source": PIXEL},
+        ]},
+        {"role": "assistant", "content": [
+            {"type": "thinking", "thinking": "hm", "signature": "s1"},
+            {"type": "text", "text": "I look."},
+            {"type": "tool_use", "id": "t1", "name": "f", "input": {"a": "好"}},
+            {"type": "tool_use", "id": "t2", "name": "g", "input": {}},
+        ]},
+        {"role": "user", "content": [
+            {"type": "tool_result", "tool_use_id": "t1", "content": [text_block("1")]},
+            {"type": "tool_result", "tool_use_id": "t2", "content": [text_block("2")]},
+            {"type": "text", "text": "go on"},
+        ]},
+    ],
+    "tools": [{"name": "f", "description": "d", "input_schema": {"type": "object"}}],
+    "tool_choice": {"type": "any", "disable_parallel_tool_use": True},
+    "stop_sequences": ["END"],
+    "temperature": 0.5,
+}  # fmt: skip
+
+
+def test_a_conversation_goes_to_the_canonical_form_and_back() -> None:
+    ask = anthropic.parse(json.dumps(CONVERSATION).encode())
+    asked = conversation.read(ask.fields)
+    back = json.loads(anthropic.request_of(asked, "m", None))
+    expected = {**CONVERSATION, "system": [{"type": "text", "text": "Be kind."}]}
+    assert back == expected
+
+
+def test_canonical_roles_follow_openai() -> None:
+    ask = anthropic.parse(json.dumps(CONVERSATION).encode())
+    messages = json.loads(bytes(ask.fields["messages"]))
+    assert [m["role"] for m in messages] == ["system", "user", "assistant", "tool", "tool", "user"]
+    assert messages[2]["reasoning_content"] == "hm"
+    assert bytes(ask.fields["tool_choice"]) == b'"required"'
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "param"),
+    [
+        ({"max_tokens": None}, "missing_required_parameter", "max_tokens"),
+        ({"messages": "hi"}, "invalid_value", "messages"),
+        ({"messages": []}, "invalid_value", "messages"),
+        ({"tools": [SEARCH]}, "unsupported_parameter", "tools[0]"),
+        ({"temperature": "hot"}, "invalid_value", "temperature"),
+    ],
+)  # fmt: skip
+def test_bad_messages_are_refused_with_the_field_to_blame(
+    change: dict[str, Any], code: str, param: str
+) -> None:
+    with pytest.raises(ApiError) as found:
+        anthropic.parse(json.dumps(CONVERSATION | change).encode())
+    assert (found.value.code, found.value.param) == (code, param)
+
+
+@given(TEXT, TEXT, st.lists(st.integers(0, 60), max_size=6))
+def test_think_tags_are_told_from_the_answer_in_any_cut(
+    reasoning: str, answer: str, cuts: list[int]
+) -> None:
+    if "<" in reasoning + answer or answer != answer.lstrip("\n"):
+        return
+    text = f"<think>{reasoning}</think>\n\n{answer}"
+    reader = ReplyReader(Reading.TAGS)
+    marks = sorted(cut for cut in cuts if cut < len(text))
+    pieces = [text[a:b] for a, b in zip([0, *marks], [*marks, len(text)], strict=True)]
+    got = {"content": "", "reasoning_content": ""}
+    chunks = [conversation.chunk(HEAD, {"content": piece}) for piece in pieces]
+    for chunk in [*chunks, conversation.chunk(HEAD, {"content": ""}, "stop")]:
+        delta = json.loads(reader.chunk(chunk))["choices"][0]["delta"]
+        for name in got:
+            got[name] += delta.get(name) or ""
+    assert got == {"content": answer, "reasoning_content": reasoning}
