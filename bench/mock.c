@@ -4,7 +4,7 @@
  *
  * The path chooses the behaviour: /d60/... answers after 60 ms; /p20/... streams one event each
  * 20 ms; both may be combined as /d60p20/... . A body with "stream":true gets 64 content events,
- * a finish, usage and [DONE]. Every event carries its send time (CLOCK_MONOTONIC, ns) as "t".
+ * a finish, usage and [DONE]. A path with /aigc/ in it is answered as DashScope does. Every event carries its send time (CLOCK_MONOTONIC, ns) as "t".
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -24,7 +24,7 @@ enum { FDS = 32768, WHEEL = 65536, TICKS_PER_MS = 10, TICK_NS = 100000, IN_MAX =
 
 struct conn {
     char *in;
-    int used, left, open, head_end, delay, pace, next_event, timer_slot, prev, next, generation;
+    int used, left, open, head_end, delay, pace, next_event, timer_slot, prev, next, dashscope;
 };
 static struct conn conns[FDS];
 static int wheel[WHEEL];
@@ -80,7 +80,20 @@ static int put(int fd, const char *data, int size) {
 
 static const char FILL[] = "The quick brown fox jumps over the lazy dog and then rests a while";
 
+/* The same answer as DashScope's native API says it. */
+static int answer_dashscope(int fd) {
+    char body[1024], out[2048];
+    int n = snprintf(body, sizeof body,
+        "{\"output\":{\"choices\":[{\"message\":{\"role\":\"assistant\",\"content\":\"%s. %s. %s.\"},"
+        "\"finish_reason\":\"stop\"}]},\"usage\":{\"input_tokens\":220,\"output_tokens\":48,"
+        "\"total_tokens\":268},\"request_id\":\"r-1\"}", FILL, FILL, FILL);
+    int m = snprintf(out, sizeof out,
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s", n, body);
+    return put(fd, out, m);
+}
+
 static int answer_whole(int fd) {
+    if (conns[fd].dashscope) return answer_dashscope(fd);
     char body[1024], out[2048];
     int n = snprintf(body, sizeof body,
         "{\"id\":\"chatcmpl-%lld\",\"object\":\"chat.completion\",\"created\":1700000000,\"model\":\"m\","
@@ -152,6 +165,7 @@ static void go_on(int fd) {
     if (c->used < head + length) return;
     char *path = strchr(c->in, ' ');
     c->delay = c->pace = 0;
+    c->dashscope = memmem(c->in, (size_t)head, "/aigc/", 6) != NULL;
     if (path) {
         char *at = path + 2;
         if (*at == 'd') c->delay = (int)strtol(at + 1, &at, 10);

@@ -126,10 +126,24 @@ class Bench:
             path.write_text(json.dumps(ask, separators=(",", ":")))
         return path
 
-    def load(self, target: Target, variant: str, size: int, mode: str, *numbers: int) -> Any:
-        """Run the generator once; adds `cpu_us` per call and per event."""
+    def load(
+        self,
+        target: Target,
+        variant: str,
+        size: int,
+        mode: str,
+        *numbers: int,
+        asked: tuple[str, Path] | None = None,
+    ) -> Any:
+        """Run the generator once; adds `cpu_us` per call and per event.
+
+        Args:
+            asked: path and body, where not those of chat.
+        """
         path, model = target.where(variant)
         body = self.body(model, size, mode in ("stream", "abort"))
+        if asked is not None:
+            path, body = asked
         command = [*FIRST, BUILD / "load", str(target.port), path, target.key, body, mode]
         before = cpu_s(target.pid) if target.pid else 0.0
         done = subprocess.run(
@@ -175,7 +189,7 @@ class Bench:
 def start_gateway(bench: Bench) -> tuple[Stack, Target]:
     """Control on the load's core, the gateway on its own; measures the start."""
     variants = ("", f"d{DELAY_MS}", f"p{PACE_MS}")
-    upstreams = [
+    upstreams: list[dict[str, Any]] = [
         {
             "id": f"mock{variant}",
             "base_url": f"http://127.0.0.1:{bench.mock_port}/{variant + '/' if variant else ''}v1",
@@ -184,6 +198,15 @@ def start_gateway(bench: Bench) -> tuple[Stack, Target]:
         }
         for variant in variants
     ]
+    upstreams.append(
+        {
+            "id": "mockdashscope",
+            "provider": "alibaba-native",
+            "base_url": f"http://127.0.0.1:{bench.mock_port}/api/v1",
+            "models": ["mdashscope"],
+            "prices": {"mdashscope": PRICES},
+        }
+    )
     stack = Stack(bench.folder / "stack", "http://unused", upstreams=upstreams, ship_interval_s=0.5)
     stack.start("control")
     began = time.perf_counter()
@@ -203,6 +226,33 @@ def start_gateway(bench: Bench) -> tuple[Stack, Target]:
         lambda variant: ("/v1/chat/completions", f"m{variant}"), pid,
         settle=lambda: wait_for_ledger(stack, bench.answered["tokenschain"]),
     )  # fmt: skip
+
+
+def measure_translations(bench: Bench, target: Target) -> None:
+    """CPU of calls that come in or go out in another form than OpenAI's chat."""
+    chat = json.loads(bench.body("m", 1_024, False).read_text())
+    system, user = (message["content"] for message in chat["messages"])
+    forms = {
+        "messages": ("/v1/messages", {"system": system, "messages": chat["messages"][1:]}),
+        "responses": ("/v1/responses", {"instructions": system, "input": user}),
+        "dashscope": ("/v1/chat/completions", chat),
+    }
+    samples = bench.samples[target.name]
+    for name, (path, form) in forms.items():
+        fields = {**form, "model": "mdashscope" if name == "dashscope" else "m"}
+        if name == "messages":
+            fields["max_tokens"] = 64
+        body = bench.folder / f"{name}.json"
+        body.write_text(json.dumps(fields, separators=(",", ":")))
+        calls = int(20_000 * bench.scale)
+        found = bench.load(target, "", 0, "closed", CONNECTIONS, calls, asked=(path, body))
+        samples[f"cpu_us_{name}"].append(found["cpu_us_call"])
+        if name != "dashscope":
+            fields |= {"stream": True, "model": f"mp{PACE_MS}"}
+            body.write_text(json.dumps(fields, separators=(",", ":")))
+            seconds = max(3, int(5 * bench.scale))
+            found = bench.load(target, "", 0, "stream", STREAMS, seconds, asked=(path, body))
+            samples[f"cpu_us_event_{name}"].append(found["cpu_us_event"])
 
 
 def soak(bench: Bench, target: Target) -> None:
@@ -253,6 +303,9 @@ def start_peer(bench: Bench, peer: Peer) -> tuple[subprocess.Popen[bytes], Targe
 
 ROWS: list[tuple[str, str, Callable[[dict[str, float]], float | None], str]] = [
     ("CPU per call, 1 KB prompt", "µs", lambda r: r.get("cpu_us_1k"), "{:,.0f}"),
+    ("... Anthropic messages in", "µs", lambda r: r.get("cpu_us_messages"), "{:,.0f}"),
+    ("... Responses in", "µs", lambda r: r.get("cpu_us_responses"), "{:,.0f}"),
+    ("... DashScope native out", "µs", lambda r: r.get("cpu_us_dashscope"), "{:,.0f}"),
     ("CPU per call, 32 KB prompt", "µs", lambda r: r.get("cpu_us_32k"), "{:,.0f}"),
     ("calls on one core, 32 connections", "/s", lambda r: r.get("calls_per_s"), "{:,.0f}"),
     ("added p50 at 200 calls/s", "ms", lambda r: r.get("added_p50_ms_200"), "{:.2f}"),
@@ -260,6 +313,8 @@ ROWS: list[tuple[str, str, Callable[[dict[str, float]], float | None], str]] = [
     ("added p50 at 1,000 calls/s", "ms", lambda r: r.get("added_p50_ms_1000"), "{:.2f}"),
     ("added p99 at 1,000 calls/s", "ms", lambda r: r.get("added_p99_ms_1000"), "{:.2f}"),
     ("CPU per paced SSE event, 200 streams", "µs", lambda r: r.get("cpu_us_event"), "{:,.0f}"),
+    ("... Anthropic messages in", "µs", lambda r: r.get("cpu_us_event_messages"), "{:,.0f}"),
+    ("... Responses in", "µs", lambda r: r.get("cpu_us_event_responses"), "{:,.0f}"),
     ("SSE events relayed, of 10,000 offered", "/s", lambda r: r.get("events_per_s"), "{:,.0f}"),
     ("added p99 per SSE event", "ms", lambda r: r.get("added_event_p99_ms"), "{:.2f}"),
     ("memory at start", "MB", lambda r: r.get("rss_mb_start"), "{:.0f}"),
@@ -344,6 +399,7 @@ def main() -> None:
                 for target in targets:
                     bench.measure(target)
                     progress.advance(work)
+                measure_translations(bench, ours)
             for peer in peers:  # one at a time: they are large, and share the core
                 process, target = start_peer(bench, peer)
                 processes.append(process)

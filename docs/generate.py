@@ -44,7 +44,8 @@ UPSTREAM_FIELDS = {
     "id": "Name of the upstream, unique.",
     "provider": "A provider of the catalogue (`tokenschain model list`), or `custom`.",
     "base_url": "Address up to and including the version; the catalogue's by default.",
-    "credential": "Where its key is: `env:NAME` or `file:PATH`. Never the key itself.",
+    "credential": "Where its key is, or a list of several: `env:NAME`, `file:PATH` or "
+    "`sealed:NAME` (`tokenschain secrets set`). Never the key itself.",
     "models": "Names callers use, or a mapping of those to the upstream's names; all by default.",
     "prices": "By the upstream's model name, per 1M tokens; beats the catalogue.",
     "kinds": "By the upstream's model name, `chat` or `embedding`, for models not catalogued.",

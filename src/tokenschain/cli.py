@@ -28,7 +28,7 @@ from rich.table import Table
 
 from tokenschain import __version__
 from tokenschain.core.catalog import PICO_PER_UNIT, format_pico
-from tokenschain.infra import admin, catalogue, config, log
+from tokenschain.infra import admin, catalogue, config, log, secrets
 from tokenschain.infra.config import Settings
 from tokenschain.infra.model_store import DEFAULT_MODEL, ModelStore, ModelStoreError
 from tokenschain.infra.supervisor import Supervisor
@@ -42,7 +42,9 @@ app = typer.Typer(
 keys = typer.Typer(no_args_is_help=True, help="API keys: create, list, revoke.")
 model = typer.Typer(no_args_is_help=True, help="Models: the catalogue, and files of your own.")
 app.add_typer(keys, name="keys")
+vault = typer.Typer(no_args_is_help=True, help="Secrets sealed on this machine: set, list, delete.")
 app.add_typer(model, name="model")
+app.add_typer(vault, name="secrets")
 console = Console()
 errors = Console(stderr=True)
 READY_MAX_S = 120.0
@@ -58,6 +60,7 @@ def main() -> None:
         admin.AdminError,
         ModelStoreError,
         catalogue.CatalogueError,
+        secrets.SecretMissing,
     ) as error:
         errors.print(f"[red]error:[/red] {error}", highlight=False)
         sys.exit(2)
@@ -394,6 +397,36 @@ def keys_revoke(key_id: str) -> None:
     """Revoke an API key; it is refused within a second."""
     admin.call(config.load(), "DELETE", f"/api/v1/keys/{key_id}")
     console.print(f"revoked {key_id}")
+
+
+@vault.command("set")
+def secrets_set(name: Annotated[str, typer.Argument(help="Its name, for `sealed:NAME`.")]) -> None:
+    """Seal a secret read from standard input; gateways take it up within 2 s."""
+    value = typer.prompt("secret", hide_input=True) if sys.stdin.isatty() else sys.stdin.read()
+    if not value.strip():
+        raise secrets.SecretMissing("nothing was given on standard input")
+    _vault().store(name, value.strip())
+    console.print(f"sealed; use it as [bold]sealed:{name}[/]")
+
+
+@vault.command("list")
+def secrets_list() -> None:
+    """List the names of sealed secrets."""
+    for name in _vault().names():
+        console.print(name, highlight=False)
+
+
+@vault.command("delete")
+def secrets_delete(name: str) -> None:
+    """Delete a sealed secret."""
+    if not _vault().delete(name):
+        raise secrets.SecretMissing(f"there is no sealed secret {name}")
+    console.print(f"deleted {name}")
+
+
+def _vault() -> secrets.Vault:
+    settings = config.load()
+    return secrets.Vault(settings.vault_path, settings.master_key_path)
 
 
 @app.command()

@@ -152,7 +152,7 @@ class Publisher:
         base = upstream.base_url if of_version else upstream.base_url.removesuffix("/v1")
         origin = Origin.of(base)
         target = "/" + base.split("://", 1)[1].partition("/")[2].strip("/") + path
-        key = secrets.resolve(upstream.credential) if upstream.credential else None
+        key = secrets.resolve(upstream.credentials[0]) if upstream.credentials else None
         head = (
             f"GET {target.replace('//', '/')} HTTP/1.1\r\nhost: {origin.authority}\r\n"
             + (f"authorization: Bearer {key}\r\n" if key else "")

@@ -50,8 +50,8 @@ def routes(
         host = settings.engine_host
         chat = f"http://{host}:{settings.engine_port}/v1"
         embed = f"http://{host}:{settings.embedder_port}/v1"
-        upstreams[ENGINE] = Upstream(ENGINE, "local", chat, key)
-        upstreams[EMBEDDER] = Upstream(EMBEDDER, "local", embed, key)
+        upstreams[ENGINE] = Upstream(ENGINE, "local", chat, (key,))
+        upstreams[EMBEDDER] = Upstream(EMBEDDER, "local", embed, (key,))
         model = settings.engine_model
         add(model, "chat", "own engine", Offer(ENGINE, model, _OWN_PRICE))
         embedding = Offer(EMBEDDER, EMBEDDING_MODEL, _OWN_PRICE)
@@ -69,7 +69,7 @@ def routes(
                 f"provider {entry.provider}"
             )
         upstreams[entry.id] = Upstream(
-            entry.id, entry.provider, base_url, entry.credential, _limits(entry)
+            entry.id, entry.provider, base_url, _credentials(entry), _limits(entry)
         )
         known = by_provider.get(entry.provider, {})
         for name, served in _names(entry, known).items():
@@ -95,6 +95,11 @@ def _names(entry: UpstreamSettings, known: Mapping[str, ModelInfo]) -> dict[str,
     if isinstance(entry.models, dict):
         return entry.models
     return {name: name for name in entry.models}
+
+
+def _credentials(entry: UpstreamSettings) -> tuple[str, ...]:
+    given = entry.credential
+    return (given,) if isinstance(given, str) else tuple(given or ())
 
 
 def _price(entry: UpstreamSettings, model: str) -> Price | None:

@@ -29,8 +29,8 @@ class Upstream(msgspec.Struct, frozen=True):
     provider: str
     base_url: str
     """Up to and including the version, as `https://host/v1`."""
-    credential: str | None = None
-    """Where the gateway finds the key: `env:NAME` or `file:PATH`; never the key."""
+    credentials: tuple[str, ...] = ()
+    """Where the gateway finds its keys: `env:NAME`, `file:PATH` or `sealed:NAME`; never a key."""
     limits: UpstreamLimits = UpstreamLimits()
 
 

@@ -27,6 +27,9 @@ ADMIN_TOKEN_VARIABLE = "TOKENSCHAIN_ADMIN_TOKEN"  # noqa: S105
 DEFAULT_FILE = "tokenschain.yaml"
 
 
+_Reference = Annotated[str, Field(pattern=r"^(env|file|sealed):.+$")]
+
+
 class PriceSettings(BaseModel):
     """A price the operator sets, per 1,000,000 tokens."""
 
@@ -46,7 +49,7 @@ class UpstreamSettings(BaseModel):
     id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
     provider: str = "custom"
     base_url: str | None = None
-    credential: Annotated[str | None, Field(pattern=r"^(env|file):.+$")] = None
+    credential: _Reference | list[_Reference] | None = None
     models: dict[str, str] | list[str] | None = None
     """Names callers use, or those names and what the upstream calls them; all by default."""
     prices: dict[str, PriceSettings] = Field(default_factory=dict)
@@ -98,6 +101,11 @@ class Settings(BaseSettings):
         None,
         description="File with the secret that gateway and control share; by default made in "
         "`data_dir`.",
+    )
+    master_key_file: Path | None = Field(
+        None,
+        description="File with the key that seals secrets (`tokenschain secrets set`); by default "
+        "made in `data_dir`.",
     )
     tls_certificate_file: Path | None = Field(
         None, description="PEM certificate chain; with it the gateway speaks HTTPS."
@@ -211,6 +219,15 @@ class Settings(BaseSettings):
     def operator_token_path(self) -> Path:
         """What lets this machine's own commands administer; only its owner reads it."""
         return self.data_dir / "secrets" / "operator"
+
+    @property
+    def master_key_path(self) -> Path:
+        """What seals the secrets in the vault."""
+        return self.master_key_file or self.data_dir / "secrets" / "master"
+
+    @property
+    def vault_path(self) -> Path:
+        return self.data_dir / "secrets" / "sealed"
 
     @property
     def engine_key_path(self) -> Path:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import re
 import secrets
 from pathlib import Path
 
+from tokenschain.infra import crypto
+
 API_KEY_PREFIX = "tc-"
 SHOWN_CHARACTERS = 8
+SECRET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
 class SecretMissing(Exception):
@@ -42,14 +46,70 @@ def _read(path: Path) -> str:
     return path.read_text(encoding="utf-8").strip()
 
 
-def resolve(reference: str) -> str:
-    """The secret behind `env:NAME` or `file:PATH`.
+class Vault:
+    """Secrets sealed at rest, in files beside the key that seals them.
+
+    The key is a file of its own, so that a copy of the sealed files alone is worth nothing;
+    keep it on another medium (`master_key_file`) where that matters.
+    """
+
+    def __init__(self, folder: Path, key_file: Path) -> None:
+        self._folder = folder
+        self._key_file = key_file
+
+    def store(self, name: str, secret: str) -> None:
+        """Seal a secret under a name; an older one is replaced at once."""
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = self._path(name)
+        partial = path.with_suffix(f".{os.getpid()}.part")
+        fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            os.write(fd, crypto.seal(self._key(), name, secret))
+        finally:
+            os.close(fd)
+        os.replace(partial, path)
+
+    def read(self, name: str) -> str:
+        """The secret of a name.
+
+        Raises:
+            SecretMissing: there is none, or it was not sealed here.
+        """
+        try:
+            return crypto.unseal(self._key(), name, self._path(name).read_bytes())
+        except (OSError, crypto.Unsealable) as error:
+            raise SecretMissing(f"sealed:{name} cannot be read ({type(error).__name__})") from None
+
+    def names(self) -> list[str]:
+        """The names of what is sealed."""
+        return sorted(path.stem for path in self._folder.glob("*.sealed"))
+
+    def delete(self, name: str) -> bool:
+        """Forget a secret; false when there was none."""
+        found = self._path(name).exists()
+        self._path(name).unlink(missing_ok=True)
+        return found
+
+    def _path(self, name: str) -> Path:
+        if not SECRET_NAME.fullmatch(name):
+            raise SecretMissing(f"{name[:40]!r} is no name for a secret: use A-Z a-z 0-9 . _ -")
+        return self._folder / f"{name}.sealed"
+
+    def _key(self) -> bytes:
+        # The file holds 256 random bits as text; the hash only makes them 32 bytes.
+        return hashlib.sha256(read_or_make(self._key_file).encode()).digest()
+
+
+def resolve(reference: str, vault: Vault | None = None) -> str:
+    """The secret behind `env:NAME`, `file:PATH` or `sealed:NAME`.
 
     Raises:
         SecretMissing: it is not there or empty.
     """
     kind, _, name = reference.partition(":")
-    if kind == "env":
+    if kind == "sealed" and vault is not None:
+        value = vault.read(name)
+    elif kind == "env":
         value = os.environ.get(name, "")
     elif kind == "file":
         try:

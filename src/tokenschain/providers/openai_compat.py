@@ -20,13 +20,14 @@ from tokenschain.core.calls import Attempt, Call
 from tokenschain.core.catalog import Usage
 from tokenschain.core.chat import Ask, Door
 from tokenschain.core.dialect import Bridged, Policy
-from tokenschain.core.errors import ERRORS, ApiError, Fault
+from tokenschain.core.errors import ERRORS, ApiError, Blame, Fault
 from tokenschain.core.ports import Answer
 from tokenschain.core.reading import FAILED_FINISHES, Reading, ReplyReader
 from tokenschain.core.snapshot import Candidate, Offer, Upstream
 from tokenschain.providers import refusals, rerank
+from tokenschain.providers.keys import KeyRing, KeyState, UpstreamKey
 from tokenschain.providers.signing import KeyPair, Signable
-from tokenschain.providers.vendor import Auth, ChunkDecoder, Vendor
+from tokenschain.providers.vendor import Auth, ChunkDecoder, HeaderLines, Signer, Vendor
 from tokenschain.wire import client as http
 from tokenschain.wire import sse
 
@@ -34,19 +35,22 @@ REPLY_BYTES_MAX = 67_108_864
 ERROR_BYTES_MAX = 65_536
 _FRAMING_BYTES = len(b"data: \n\n")
 _ONE_TOKEN_BYTES_MAX = 12
+KEYS_TRIED_MAX = 3
+"""Keys of one upstream tried for one call."""
 POLICY_HEADER = b"x-tc-unsupported"
 
 
 class Target(NamedTuple):
-    """One upstream's address and everything of the request head that never changes."""
+    """One upstream's address and all of the request head that never changes but for the key."""
 
     upstream: Upstream
     vendor: Vendor
     origin: http.Origin
     path: str
-    head: bytes
+    lines: tuple[str, ...]
+    keyless_head: bytes
     waits: http.Waits
-    credential: str | None
+    keys: KeyRing | None
 
 
 class Upstreams:
@@ -55,33 +59,69 @@ class Upstreams:
     def __init__(
         self,
         client: http.HttpClient,
-        credential_of: Callable[[Upstream], str | None],
+        secret_of: Callable[[str], str | None],
         vendor_of: Callable[[str], Vendor],
+        report: Callable[[str, int, KeyState], None],
     ) -> None:
         """
         Args:
-            credential_of: resolves an upstream's credential; raises `ApiError`
-                when it is configured but cannot be had.
+            secret_of: the secret behind a reference, or None while it cannot be had.
             vendor_of: the row of a provider in the table of vendors.
+            report: told when a key's state changes: upstream, number of the key, state.
         """
         self._client = client
-        self._credential_of = credential_of
+        self._secret_of = secret_of
         self._vendor_of = vendor_of
+        self._report = report
         self._targets: dict[tuple[str, Door], Target] = {}
+        self._rings: dict[Upstream, KeyRing] = {}
+
+    def refresh_keys(self) -> None:
+        """Read all keys' references again, so that a new key needs no restart."""
+        for ring in self._rings.values():
+            ring.refresh()
 
     async def open(self, call: Call, candidate: Candidate) -> Answer:
-        """See `core.ports.Upstreams.open`."""
-        ask = call.ask
-        target = self._target(candidate.upstream, ask.door)
-        attempt = Attempt(candidate, time.monotonic())
+        """See `core.ports.Upstreams.open`.
+
+        A key that the upstream complains about rests, and the next one is tried.
+        """
+        target = self._target(candidate.upstream, call.ask.door)
         bridged = _bridge(call, candidate.offer.model, target.vendor)
-        attempt.thinking = bool(bridged.thinking)
         call.dropped = bridged.dropped
+        ring = target.keys
+        if ring is None:
+            return await self._try(call, candidate, target, bridged, None)
+        failure: ApiError | None = None
+        for _ in range(min(len(ring.keys), KEYS_TRIED_MAX)):
+            key = ring.take()
+            if key is None:
+                break
+            try:
+                return await self._try(call, candidate, target, bridged, key)
+            except ApiError as error:
+                if error.kind.blame is not Blame.KEY:
+                    raise
+                ring.blame(key, error.code, error.retry_after_s)
+                failure = error
+        raise failure or _no_key(candidate.upstream, ring)
+
+    async def _try(
+        self,
+        call: Call,
+        candidate: Candidate,
+        target: Target,
+        bridged: Bridged,
+        key: UpstreamKey | None,
+    ) -> Answer:
+        ask = call.ask
+        attempt = Attempt(candidate, time.monotonic())
+        attempt.thinking = bool(bridged.thinking)
         if ask.choices > target.vendor.dialect.choices_max:
-            return await self._several(call, candidate, target, attempt, bridged)
+            return await self._several(call, candidate, target, attempt, bridged, key)
         call.attempts.append(attempt)
         async with _Outcome(attempt, ask, candidate.upstream.id) as outcome:
-            reply = await self._send(ask, candidate, target, bridged.fields)
+            reply = await self._send(ask, candidate, target, bridged.fields, key)
             attempt.first_byte_at = time.monotonic()
             if reply.status != 200:
                 raise await _refusal(reply, candidate.upstream.id, target.vendor)
@@ -94,7 +134,12 @@ class Upstreams:
             return answer
 
     async def _send(
-        self, ask: Ask, candidate: Candidate, target: Target, fields: dict[str, Raw]
+        self,
+        ask: Ask,
+        candidate: Candidate,
+        target: Target,
+        fields: dict[str, Raw],
+        key: UpstreamKey | None,
     ) -> http.Reply:
         speech = target.vendor.speech
         offer = candidate.offer
@@ -104,11 +149,8 @@ class Upstreams:
             body = speech.request(asked, offer.model, offer.output_tokens_max)
             if ask.stream:
                 lines = _lines(speech.stream_headers)
-            if speech.sign is not None and target.credential is not None:
-                signed = [("content-type", "application/json"), ("host", target.origin.authority)]
-                keys = KeyPair(*target.credential.split(":", 1))
-                request = Signable("POST", target.path, signed, body)
-                lines += _lines(speech.sign(request, keys, time.time()))
+            if speech.sign is not None and key is not None:
+                lines += _lines(_signed(speech.sign, key, target, body))
         elif ask.door is Door.RERANK and target.vendor.texts_rerank:
             body = rerank.texts_request(fields)
         else:
@@ -116,13 +158,25 @@ class Upstreams:
             body = chat.encode_for(ask, fields, offer.model, stream_usage=known)
         return await self._client.open(
             target.origin,
-            b"%b%bcontent-length: %d\r\n\r\n%b" % (target.head, lines, len(body), body),
+            b"%b%bcontent-length: %d\r\n\r\n%b"
+            % (
+                _head(target, key) if key is not None else target.keyless_head,
+                lines,
+                len(body),
+                body,
+            ),
             target.waits,
             candidate.upstream.limits.connections_max,
         )
 
     async def _several(
-        self, call: Call, candidate: Candidate, target: Target, attempt: Attempt, bridged: Bridged
+        self,
+        call: Call,
+        candidate: Candidate,
+        target: Target,
+        attempt: Attempt,
+        bridged: Bridged,
+        key: UpstreamKey | None,
     ) -> Answer:
         """More choices than the vendor gives at once: as many calls, side by side."""
         ask = call.ask
@@ -139,7 +193,7 @@ class Upstreams:
             total = Usage()
 
             async def one() -> tuple[bytes, Usage]:
-                reply = await self._send(ask, candidate, target, dict(bridged.fields))
+                reply = await self._send(ask, candidate, target, dict(bridged.fields), key)
                 if reply.status != 200:
                     raise await _refusal(reply, candidate.upstream.id, target.vendor)
                 mine = Attempt(candidate, attempt.started_at)
@@ -163,11 +217,36 @@ class Upstreams:
     def _target(self, upstream: Upstream, door: Door) -> Target:
         target = self._targets.get((upstream.id, door))
         if target is None or target.upstream is not upstream:
-            vendor = self._vendor_of(upstream.provider)
             target = self._targets[upstream.id, door] = _target(
-                upstream, vendor, door, self._credential_of(upstream)
+                upstream, self._vendor_of(upstream.provider), door, self._ring(upstream)
             )
         return target
+
+    def _ring(self, upstream: Upstream) -> KeyRing | None:
+        if not upstream.credentials:
+            return None
+        ring = self._rings.get(upstream)
+        if ring is None:
+            ring = self._rings[upstream] = KeyRing(
+                upstream.credentials,
+                self._secret_of,
+                time.monotonic,
+                lambda number, state: self._report(upstream.id, number, state),
+            )
+        return ring
+
+
+def _no_key(upstream: Upstream, ring: KeyRing) -> ApiError:
+    if not ring.keys:
+        missing = ", ".join(upstream.credentials)
+        return ApiError(
+            "no_upstream", f"The credential of the upstream `{upstream.id}` is missing: {missing}."
+        )
+    return ApiError(
+        "upstream_rate_limited",
+        f"All keys of the upstream `{upstream.id}` are resting; try again later.",
+        retry_after_s=ring.ready_in_s,
+    )
 
 
 class _Outcome:
@@ -233,28 +312,27 @@ def _policy(call: Call) -> Policy:
         ) from None
 
 
-def _target(upstream: Upstream, vendor: Vendor, door: Door, credential: str | None) -> Target:
+def _target(upstream: Upstream, vendor: Vendor, door: Door, keys: KeyRing | None) -> Target:
     origin = http.Origin.of(upstream.base_url)
     base = "/" + upstream.base_url.split("://", 1)[1].partition("/")[2].strip("/")
     speech = vendor.speech if door is Door.CHAT else None
     end = vendor.rerank_path if door is Door.RERANK else door.value
     path = f"{base.rstrip('/')}/{speech.path if speech is not None else end}"
     limits = upstream.limits
-    auth = {Auth.BEARER: "authorization: Bearer ", Auth.X_API_KEY: "x-api-key: "}.get(vendor.auth)
-    lines = [
+    lines = (
         f"POST {path} HTTP/1.1",
         f"host: {origin.authority}",
-        *([f"{auth}{credential}"] if credential and auth else []),
         *(f"{name}: {value}" for name, value in (speech.headers if speech else ())),
         "content-type: application/json",
         "user-agent: tokenschain",
         "",
-    ]
+    )
     return Target(
         upstream,
         vendor,
         origin,
         path,
+        lines,
         "\r\n".join(lines).encode("latin-1"),
         http.Waits(
             connect_max_s=limits.connect_max_s,
@@ -263,8 +341,34 @@ def _target(upstream: Upstream, vendor: Vendor, door: Door, credential: str | No
             idle_max_s=limits.idle_max_s,
             total_max_s=limits.total_max_s,
         ),
-        credential,
+        keys,
     )
+
+
+def _head(target: Target, key: UpstreamKey) -> bytes:
+    """The request head with a key, made once for each."""
+    head = key.heads.get(target.path)
+    if head is None:
+        auth = _AUTH_LINES.get(target.vendor.auth)
+        line = (f"{auth}{key.value}",) if auth is not None else ()
+        whole = (*target.lines[:2], *line, *target.lines[2:])
+        head = key.heads[target.path] = "\r\n".join(whole).encode("latin-1")
+    return head
+
+
+_AUTH_LINES = {Auth.BEARER: "authorization: Bearer ", Auth.X_API_KEY: "x-api-key: "}
+
+
+def _signed(sign: Signer, key: UpstreamKey, target: Target, body: bytes) -> HeaderLines:
+    access, colon, secret = key.value.partition(":")
+    if not colon:
+        raise ApiError(
+            "upstream_rejected_credentials",
+            f"The credential of the upstream `{target.upstream.id}` must have the form id:secret.",
+        )
+    headers = (("content-type", "application/json"), ("host", target.origin.authority))
+    request = Signable("POST", target.path, headers, body)
+    return sign(request, KeyPair(access, secret), time.time())
 
 
 def _lines(headers: tuple[tuple[str, str], ...]) -> bytes:

@@ -12,6 +12,8 @@ from tokenschain.core.reading import Reading
 from tokenschain.providers.signing import KeyPair, Signable
 
 HeaderLines = tuple[tuple[str, str], ...]
+Signer = Callable[[Signable, KeyPair, float], HeaderLines]
+"""Headers that depend on body and time (Unix seconds)."""
 
 
 class Auth(StrEnum):
@@ -41,8 +43,7 @@ class Speech(NamedTuple):
     stream: Callable[[], ChunkDecoder]
     headers: HeaderLines = ()
     stream_headers: HeaderLines = ()
-    sign: Callable[[Signable, KeyPair, float], HeaderLines] | None = None
-    """Headers that depend on body and time (Unix seconds)."""
+    sign: Signer | None = None
 
 
 class Vendor(NamedTuple):

@@ -13,9 +13,8 @@ from pathlib import Path
 
 import uvloop
 
-from tokenschain.core.errors import ApiError
 from tokenschain.core.ports import NoCache, NoModeration, NoQuota
-from tokenschain.core.snapshot import Served, Upstream
+from tokenschain.core.snapshot import Served
 from tokenschain.gateway.app import DoorSettings, Gateway, wire_refusal
 from tokenschain.gateway.auth import KeyAuth
 from tokenschain.gateway.metering import JournalMetering
@@ -37,6 +36,7 @@ _GC_THRESHOLDS = (20_000, 20, 20)
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _LARGE_BLOCK_BYTES = 262_144
 _LEAVE_METRICS_S = 1.0
+_REFRESH_KEYS_S = 2.0
 _LAST_SHIPMENT_MAX_S = 5.0
 
 
@@ -89,6 +89,15 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
             "resident_bytes": resident_bytes(),
         },
     )
+    vault = secrets.Vault(settings.vault_path, settings.master_key_path)
+    upstreams = Upstreams(
+        client,
+        lambda reference: _secret_of(reference, vault),
+        vendor_of,
+        lambda upstream, number, state: logger.warning(
+            f"upstream_key_{state}", upstream=upstream, key=number
+        ),
+    )
     steps = Steps(
         metering=JournalMetering(journal, JournalFull, metrics.observe),
         auth=auth,
@@ -96,7 +105,7 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
         quota=NoQuota(),
         moderation=NoModeration(),
         cache=NoCache(),
-        upstreams=Upstreams(client, _credential_of, vendor_of),
+        upstreams=upstreams,
     )
     gateway = Gateway(
         steps,
@@ -138,6 +147,7 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
             background.create_task(uplink.ship_journal()),
             background.create_task(gateway.keep_streams_alive()),
             background.create_task(_leave_metrics(metrics)),
+            background.create_task(_refresh_keys(upstreams)),
         ]
         await stopping.wait()
         gateway.draining = True
@@ -168,15 +178,17 @@ def _has_room(journal: Journal) -> bool:
     return True
 
 
-def _credential_of(upstream: Upstream) -> str | None:
-    if upstream.credential is None:
-        return None
+def _secret_of(reference: str, vault: secrets.Vault) -> str | None:
     try:
-        return secrets.resolve(upstream.credential)
-    except secrets.SecretMissing as error:
-        raise ApiError(
-            "no_upstream", f"The credential of the upstream `{upstream.id}` is missing: {error}."
-        ) from error
+        return secrets.resolve(reference, vault)
+    except secrets.SecretMissing:
+        return None
+
+
+async def _refresh_keys(upstreams: Upstreams) -> None:
+    while True:
+        await asyncio.sleep(_REFRESH_KEYS_S)
+        upstreams.refresh_keys()
 
 
 def _server_tls(settings: Settings) -> ssl.SSLContext | None:

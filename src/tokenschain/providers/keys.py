@@ -1,0 +1,117 @@
+"""The platform's own keys at one upstream: several, each with a state of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+
+REJECTED_REST_S = 600.0
+"""A refused key is tried again after this long, unless its value changes before."""
+EXHAUSTED_REST_S = 300.0
+DENIED_REST_S = 60.0
+COOLING_REST_S = 5.0
+"""After a rate limit that did not say how long to wait."""
+_RESTS = {
+    "upstream_rejected_credentials": ("dead", REJECTED_REST_S),
+    "upstream_out_of_funds": ("exhausted", EXHAUSTED_REST_S),
+    "upstream_access_denied": ("denied", DENIED_REST_S),
+    "upstream_rate_limited": ("cooling", COOLING_REST_S),
+}
+
+
+class KeyState(StrEnum):
+    READY = "ready"
+    COOLING = "cooling"
+    """The upstream limits its rate."""
+    EXHAUSTED = "exhausted"
+    """Its account has no funds or quota."""
+    DENIED = "denied"
+    """Its account may not use the model."""
+    DEAD = "dead"
+    """The upstream refuses it."""
+
+
+class UpstreamKey:
+    """One key; its value never leaves for a log or an error."""
+
+    __slots__ = ("heads", "number", "reference", "rests_until", "state", "value")
+
+    def __init__(self, number: int, reference: str, value: str) -> None:
+        self.number = number
+        self.reference = reference
+        self.value = value
+        self.state = KeyState.READY
+        self.rests_until = 0.0
+        self.heads: dict[str, bytes] = {}
+        """Request heads made with this value, by path."""
+
+
+class KeyRing:
+    """Takes keys in turn, leaves alone those that an upstream has complained about."""
+
+    def __init__(
+        self,
+        references: Sequence[str],
+        resolve: Callable[[str], str | None],
+        now: Callable[[], float],
+        report: Callable[[int, KeyState], None],
+    ) -> None:
+        """
+        Args:
+            resolve: the secret behind a reference, or None while it cannot be had.
+            now: monotonic seconds.
+            report: told when a key's state changes, by the key's number from 1.
+        """
+        self._references = references
+        self._resolve = resolve
+        self._now = now
+        self._report = report
+        self._turn = 0
+        self.keys: list[UpstreamKey] = []
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read the references again; a changed value is a new key. Off the hot path."""
+        known = {key.reference: key for key in self.keys}
+        keys = []
+        for number, reference in enumerate(self._references, 1):
+            value = self._resolve(reference)
+            key = known.get(reference)
+            if value is None:
+                continue
+            if key is None or key.value != value:
+                key = UpstreamKey(number, reference, value)
+            keys.append(key)
+        self.keys = keys
+
+    def take(self) -> UpstreamKey | None:
+        """The next key that is ready, or None when all rest.
+
+        A lone key never rests: no other could take its place, and leaving a whole upstream
+        alone is for routing to decide.
+        """
+        keys = self.keys
+        if len(keys) == 1:
+            return keys[0]
+        for step in range(len(keys)):
+            key = keys[(self._turn + step) % len(keys)]
+            if key.state is KeyState.READY or self._now() >= key.rests_until:
+                self._turn += step + 1
+                self._set(key, KeyState.READY, 0.0)
+                return key
+        return None
+
+    def blame(self, key: UpstreamKey, code: str, wait_s: float | None) -> None:
+        """An upstream complained about a key with this row of `core.errors`."""
+        state, rest_s = _RESTS[code]
+        self._set(key, KeyState(state), self._now() + (wait_s or rest_s))
+
+    @property
+    def ready_in_s(self) -> float:
+        """Until the first resting key may be tried again."""
+        return max(0.0, min((key.rests_until for key in self.keys), default=0.0) - self._now())
+
+    def _set(self, key: UpstreamKey, state: KeyState, until: float) -> None:
+        if key.state is not state:
+            self._report(key.number, state)
+        key.state, key.rests_until = state, until

@@ -1,0 +1,121 @@
+"""The platform's own keys: turns, rests, rotation without restart, sealed at rest."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.stack import PRICES, Stack
+from tests.vendors.simulators import KEY, PROFILES, Simulator
+from tokenschain.infra.secrets import SecretMissing, Vault, resolve
+from tokenschain.providers.keys import KeyRing, KeyState
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def ring(values: dict[str, str], clock: Clock, told: list[Any]) -> KeyRing:
+    return KeyRing(list(values), values.get, clock, lambda n, state: told.append((n, state)))
+
+
+def test_keys_take_turns_and_those_blamed_rest() -> None:
+    clock, told = Clock(), []
+    keys = ring({"env:A": "a", "env:B": "b", "env:C": "c"}, clock, told)
+    first = [keys.take() for _ in range(4)]
+    assert [k.value for k in first if k] == ["a", "b", "c", "a"]
+    second = first[1]
+    assert second is not None
+    keys.blame(second, "upstream_rate_limited", 7.0)
+    assert [k.value for _ in range(4) if (k := keys.take())] == ["c", "a", "c", "a"]
+    clock.now += 7.0
+    assert "b" in [k.value for _ in range(3) if (k := keys.take())]
+    assert told == [(2, KeyState.COOLING), (2, KeyState.READY)]
+
+
+def test_when_all_rest_it_is_known_for_how_long() -> None:
+    clock = Clock()
+    keys = ring({"env:A": "a", "env:B": "b"}, clock, [])
+    for code in ("upstream_rejected_credentials", "upstream_out_of_funds"):
+        key = keys.take()
+        assert key is not None
+        keys.blame(key, code, None)
+    assert keys.take() is None
+    assert keys.ready_in_s == 300.0
+
+
+def test_a_changed_value_is_a_new_key() -> None:
+    values, clock = {"env:A": "a", "env:B": "b"}, Clock()
+    keys = ring(values, clock, [])
+    key = keys.take()
+    assert key is not None and key.value == "a"
+    keys.blame(key, "upstream_rejected_credentials", None)
+    values["env:A"] = "a2"
+    keys.refresh()
+    assert {k.value for _ in range(2) if (k := keys.take())} == {"a2", "b"}
+
+
+def test_what_is_sealed_is_unreadable_without_its_key_and_name(tmp_path: Path) -> None:
+    vault = Vault(tmp_path / "sealed", tmp_path / "master")
+    vault.store("cloud", "s3cret-value")
+    raw = (tmp_path / "sealed" / "cloud.sealed").read_bytes()
+    assert b"s3cret" not in raw
+    assert resolve("sealed:cloud", vault) == "s3cret-value"
+    (tmp_path / "sealed" / "other.sealed").write_bytes(raw)
+    with pytest.raises(SecretMissing):
+        vault.read("other")
+    (tmp_path / "sealed" / "cloud.sealed").write_bytes(raw[:-1] + bytes([raw[-1] ^ 1]))
+    with pytest.raises(SecretMissing):
+        vault.read("cloud")
+    (tmp_path / "sealed" / "cloud.sealed").write_bytes(raw)
+    with pytest.raises(SecretMissing):
+        Vault(tmp_path / "sealed", tmp_path / "another-master").read("cloud")
+    with pytest.raises(SecretMissing):
+        vault.store("../evil", "x")
+
+
+def test_a_bad_key_is_passed_over_and_a_new_one_needs_no_restart(tmp_path: Path) -> None:
+    cloud = Simulator("openai", PROFILES["openai"])
+    entry = {
+        "id": "cloud",
+        "provider": "openai",
+        "base_url": cloud.base_url,
+        "credential": ["env:BAD_KEY", "sealed:good"],
+        "models": ["m"],
+        "prices": {"m": PRICES},
+    }
+    stack = Stack(tmp_path, "http://unused", upstreams=[entry])
+    stack.environment["BAD_KEY"] = "CANARY-bad-key"
+
+    def command(*arguments: str, said: str = "") -> str:
+        return subprocess.run(
+            [sys.executable, "-m", "tokenschain", "secrets", *arguments],
+            env=stack.environment, input=said, capture_output=True, text=True, check=True,
+        ).stdout  # fmt: skip
+
+    try:
+        stack.start()
+        refused = stack.chat(model="m")
+        assert refused.json()["error"]["code"] == "upstream_rejected_credentials"
+        assert "CANARY" not in refused.text
+        command("set", "good", said=KEY)
+        assert command("list").split() == ["good"]
+        deadline = time.monotonic() + 6
+        while stack.chat(model="m").status_code != 200:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        row = stack.row_of(stack.chat(model="m"))
+        assert row["outcome"] == "ok"
+        log = stack.read_log()
+        assert "upstream_key_dead" in log and KEY not in log and "CANARY" not in log
+    finally:
+        stack.close()
+        cloud.close()
