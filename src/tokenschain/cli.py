@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 import platform
 import shutil
 import socket
@@ -294,6 +295,40 @@ def _price_cells(price: Any) -> list[str]:
         return "" if micro is None else f"{micro / 1e6:g}{more} {price.currency}"
 
     return [cell(first.input), cell(first.output), cell(first.cached_input)]
+
+
+@model.command("show")
+def model_show(
+    name: Annotated[str, typer.Argument(help="Catalogue id, as deepseek/deepseek-flash, or name.")],
+    catalogue_file: Annotated[
+        Path | None, typer.Option("--catalogue", help="Another file.")
+    ] = None,
+) -> None:
+    """Show all that the catalogue knows of a model, at each provider that sells it."""
+    catalog = catalogue.load(catalogue_file)
+    found = [info for info in catalog.models if name in (info.id, info.model)]
+    if not found:
+        near = difflib.get_close_matches(name, [info.id for info in catalog.models], 3, 0.4)
+        hint = f"; near: {', '.join(near)}" if near else ""
+        raise catalogue.CatalogueError(f"the catalogue has no {name}{hint}")
+    for info in found:
+        console.rule(f"[bold]{info.id}")
+        for label, value in catalogue.describe(info):
+            console.print(f"{label:<16}{value}", highlight=False, soft_wrap=True)
+
+
+@model.command("diff")
+def model_diff(
+    newer: Annotated[Path, typer.Argument(help="A newer catalogue file.")],
+    older: Annotated[Path | None, typer.Option(help="Compare with this instead.")] = None,
+) -> None:
+    """Show what a newer catalogue changes: models, limits, abilities, prices."""
+    count = 0
+    for kind, what in catalogue.differences(catalogue.load(older), catalogue.load(newer)):
+        count += 1
+        colour = {"+": "green", "-": "red", "~": "yellow"}[kind]
+        console.print(f"[{colour}]{kind}[/] {what}", highlight=False, soft_wrap=True)
+    console.print(f"{count} differences", highlight=False)
 
 
 @model.command("pull")

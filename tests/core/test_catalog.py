@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 from fractions import Fraction
+from importlib import resources
+from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -135,3 +138,30 @@ def test_every_error_says_whose_fault_it_is() -> None:
     assert all(kind.meaning.endswith(".") and 400 <= kind.status < 600 for kind in ERRORS.values())
     # Whoever is to blame upstream, it is never the caller's key.
     assert all(k.status != 401 for k in ERRORS.values() if k.fault == "upstream")
+
+
+def test_a_newer_catalogue_is_compared_by_what_matters(tmp_path: Path) -> None:
+    text = resources.files("tokenschain").joinpath("data/catalogue.yaml").read_text("utf-8")
+    raw = yaml.safe_load(text)
+    gone = raw["models"].pop()
+    raw["models"][0]["context_window"] = 7
+    raw["models"][0]["source_date"] = "2030-01-01"  # a new source alone is no difference
+    raw["models"].append({**raw["models"][1], "id": "alibaba/new", "model": "new"})
+    changed = next(m for m in raw["models"] if m["id"] == "deepseek/deepseek-flash")
+    changed["price"]["tiers"][1]["output"] = 9
+    newer = tmp_path / "newer.yaml"
+    newer.write_text(yaml.safe_dump(raw, allow_unicode=True))
+    found = catalogue.differences(catalogue.load(), catalogue.load(newer))
+    assert ("-", gone["id"]) in found and ("+", "alibaba/new") in found
+    changes = [what for kind, what in found if kind == "~"]
+    assert len(changes) == 2 and len(found) == 4
+    assert any("context" in change and "-> 7" in change for change in changes)
+    assert any("output 8 CNY" in change and "output 9 CNY" in change for change in changes)
+
+
+def test_a_misspelt_price_is_an_error_and_not_free(tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.yaml"
+    text = resources.files("tokenschain").joinpath("data/catalogue.yaml").read_text("utf-8")
+    wrong.write_text(text.replace("cached_input:", "cache_input:", 1))
+    with pytest.raises(catalogue.CatalogueError, match="cache_input"):
+        catalogue.load(wrong)

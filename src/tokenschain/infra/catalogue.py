@@ -77,3 +77,73 @@ def _tier(tier: dict[str, Any]) -> PriceTier:
 def _micro(amount: float) -> int:
     """A listed amount in micro-units; the file's decimals are meant as written."""
     return int(Decimal(str(amount)) * MICRO_PER_UNIT)
+
+
+def describe(info: ModelInfo) -> list[tuple[str, str]]:
+    """A model's facts as labelled lines."""
+    lines = [
+        ("vendor", info.vendor),
+        ("kind", info.kind),
+        ("region", info.region or "?"),
+        ("context", str(info.context_window or "?")),
+        ("output at most", str(info.output_tokens_max or "?")),
+        ("abilities", " ".join(info.abilities) or "-"),
+    ]
+    if info.price is None:
+        lines.append(("price", "unknown"))
+    else:
+        lines += [("price", _tier_text(tier, info.price.currency)) for tier in info.price.tiers]
+    if info.price_note is not None:
+        lines.append(("note", info.price_note))
+    return [*lines, ("source", f"{info.source}, {info.source_date}, {info.confidence}")]
+
+
+def _tier_text(tier: PriceTier, currency: str) -> str:
+    amounts = {
+        "input": tier.input,
+        "cached": tier.cached_input,
+        "cache write": tier.cache_write,
+        "cache write 1 h": tier.cache_write_1h,
+        "output": tier.output,
+    }
+    conditions = {
+        "input tokens up to": tier.input_tokens_max,
+        "output tokens up to": tier.output_tokens_max,
+        "thinking": tier.thinking,
+        "off-peak": tier.off_peak,
+        "batch": tier.batch,
+    }
+    text = ", ".join(
+        f"{name} {micro / MICRO_PER_UNIT:g}" for name, micro in amounts.items() if micro is not None
+    )
+    holds = ", ".join(f"{name} {value}" for name, value in conditions.items() if value is not None)
+    return f"{text} {currency} per 1M{f' ({holds})' if holds else ''}"
+
+
+def differences(older: Catalog, newer: Catalog) -> list[tuple[str, str]]:
+    """What changed: `+` added, `-` gone, `~` changed, each with its words."""
+    before = {info.id: info for info in older.models}
+    after = {info.id: info for info in newer.models}
+    found = [("-", name) for name in sorted(before.keys() - after.keys())]
+    found += [("+", name) for name in sorted(after.keys() - before.keys())]
+    for name in sorted(before.keys() & after.keys()):
+        was, now = dict(_facts(before[name])), dict(_facts(after[name]))
+        for label in sorted(was.keys() | now.keys()):
+            if was.get(label) != now.get(label):
+                change = f"{name}: {label} {was.get(label, '-')} -> {now.get(label, '-')}"
+                found.append(("~", change))
+    return found
+
+
+def _facts(info: ModelInfo) -> list[tuple[str, str]]:
+    """What makes a difference; several price rows are told apart by their number."""
+    prices = 0
+    facts = []
+    for label, value in describe(info):
+        if label == "source":
+            continue
+        if label == "price":
+            prices += 1
+            label = f"price {prices}"  # noqa: PLW2901
+        facts.append((label, value))
+    return facts
