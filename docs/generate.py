@@ -130,11 +130,13 @@ FORM_MEANINGS = {
     "embeddings": "Embeddings: a text, texts or token arrays; `float` or `base64`.",
     "rerank": "Documents by relevance to a query, in the shape of Jina's and Cohere's APIs.",
     "messages": "Anthropic's Messages API, streamed or whole, for every chat model.",
-    "responses": "OpenAI's Responses API, streamed or whole; responses are not stored yet.",
+    "responses": "OpenAI's Responses API, streamed or whole; stored unless `store` is false.",
 }
 GATEWAY_PATHS = {
     **{f"POST /v1/{form.name}": FORM_MEANINGS[form.name] for form in FORMS},
     "POST /v1/messages/count_tokens": "An estimate of a Messages request's input tokens.",
+    "GET /v1/responses/{id}": "A stored response, up to a second after it was made; also "
+    "`/input_items`, `DELETE`, and `/cancel` (refused: nothing runs in the background).",
     "GET /v1/models": "Models the key may use.",
     "GET /v1/models/{id}": "One of them.",
     "GET /livez": "200 while the process runs.",
@@ -169,7 +171,7 @@ def http() -> str:
 
     control = {
         f"{method} {route.path}": (route.description or route.name).strip().splitlines()[0]
-        for route in create_app(None, None, "", "").routes  # type: ignore[arg-type]
+        for route in create_app(None, None, None, "", "").routes  # type: ignore[arg-type]
         if isinstance(route, APIRoute) and route.include_in_schema
         for method in sorted(route.methods)
     }

@@ -56,7 +56,7 @@ class FakeHouse:
         self.upstreams = upstreams
         self.log: list[str] = []
         self.room: ApiError | None = None
-        self.steps = Steps(self, self, self, NoQuota(), NoModeration(), NoCache(), self)
+        self.steps = Steps(self, self, self, self, NoQuota(), NoModeration(), NoCache(), self)
 
     def call(self, body: bytes = BODY) -> Call:
         return Call("req_1", FORMS[0], body, b"key", {}, FakeOutlet(self.log), 0.0, 0)
@@ -70,6 +70,8 @@ class FakeHouse:
 
     def authenticate(self, call: Call) -> KeyGrant:
         return GRANT
+
+    async def recall(self, call: Call, caller: KeyGrant) -> None: ...
 
     def plan(self, call: Call, caller: KeyGrant) -> Plan:
         candidates = tuple(

@@ -75,7 +75,7 @@ def test_anthropic_streams_keep_their_grammar_and_lose_nothing(
     stream: tuple[list[bytes], Told],
 ) -> None:
     chunks, told = stream
-    out = anthropic.StreamOut("m")
+    out = anthropic.StreamOut("m", "1")
     data = b"".join(out.event(chunk) for chunk in chunks) + out.end()
     found = events(data)
     assert [e["type"] for e in found[:1] + found[-2:]] == [
@@ -113,7 +113,7 @@ def test_response_streams_keep_their_grammar_and_lose_nothing(
     stream: tuple[list[bytes], Told],
 ) -> None:
     chunks, told = stream
-    out = responses.StreamOut("m")
+    out = responses.StreamOut("m", "1")
     found = events(b"".join(out.event(chunk) for chunk in chunks) + out.end())
     assert [e["sequence_number"] for e in found] == list(range(len(found)))
     assert [found[0]["type"], found[-1]["type"]] == ["response.created", "response.completed"]
@@ -150,7 +150,7 @@ def test_whole_replies_say_what_streams_say(stream: tuple[list[bytes], Told]) ->
         ]  # fmt: skip
     usage = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}
     body = conversation.whole(HEAD, message, "stop", usage)
-    there = json.loads(anthropic.reply_of(body))
+    there = json.loads(anthropic.reply_of(body, "1"))
     again = json.loads(anthropic.reply_from(json.dumps(there).encode()))
     back = again["choices"][0]["message"]
     assert (back["content"] or "", back.get("reasoning_content", "")) == (

@@ -6,7 +6,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from html import escape
 from typing import Annotated, Any, Literal
 
@@ -16,21 +16,31 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
 from tokenschain import __version__
 from tokenschain.control import access, billing
 from tokenschain.control.jobs import Publisher
+from tokenschain.control.responses import ResponseArchive
 from tokenschain.core.errors import ERRORS, ApiError
 from tokenschain.core.tenancy import Disconnect
 from tokenschain.infra import secrets
 from tokenschain.infra.journal import BadFrame, read_frames
-from tokenschain.infra.uplink import BATCH_BYTES_MAX, JOURNAL_PATH, SIGNATURE_HEADER, SNAPSHOT_PATH
+from tokenschain.infra.response_store import RESPONSE_BYTES_MAX
+from tokenschain.infra.uplink import (
+    BATCH_BYTES_MAX,
+    JOURNAL_PATH,
+    RESPONSES_PATH,
+    SIGNATURE_HEADER,
+    SNAPSHOT_PATH,
+)
 
 POLL_WAIT_MAX_S = 30.0
+SWEEP_RESPONSES_S = 60.0
 _BODY_BYTES_MAX = BATCH_BYTES_MAX * 2
+RESPONSES_BATCH_BYTES_MAX = BATCH_BYTES_MAX + RESPONSE_BYTES_MAX * 2
 DAY_S = 86_400
 _Label = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[\w.@-]+$")]
 
@@ -50,16 +60,24 @@ class NewKey(BaseModel):
 
 
 def create_app(
-    engine: Engine, publisher: Publisher, internal_secret: str, operator: str
+    engine: Engine,
+    publisher: Publisher,
+    archive: ResponseArchive,
+    internal_secret: str,
+    operator: str,
 ) -> FastAPI:
     """The application; `operator` is the local commands' own token."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with asyncio.TaskGroup() as jobs:
-            job = jobs.create_task(publisher.run())
+            running = [
+                jobs.create_task(publisher.run()),
+                jobs.create_task(_sweep_responses(archive)),
+            ]
             yield
-            job.cancel()
+            for job in running:
+                job.cancel()
 
     app = FastAPI(
         title="TokensChain control",
@@ -167,11 +185,11 @@ def create_app(
 
     # --- the internal channel ----------------------------------------------------
 
-    async def signed_body(request: Request) -> bytes:
+    async def signed_body(request: Request, bytes_max: int = _BODY_BYTES_MAX) -> bytes:
         body = bytearray()
         async for piece in request.stream():
             body += piece
-            if len(body) > _BODY_BYTES_MAX:
+            if len(body) > bytes_max:
                 raise ApiError("payload_too_large", "The batch is too large.")
         path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         message = f"{request.method} {path}\n".encode() + bytes(body)
@@ -209,6 +227,41 @@ def create_app(
         new = await asyncio.to_thread(billing.ingest, engine, payloads)
         return {"received": len(payloads), "new": new}
 
+    @app.post(RESPONSES_PATH, include_in_schema=False)
+    async def keep_responses(request: Request) -> dict[str, int]:
+        frames = await signed_body(request, RESPONSES_BATCH_BYTES_MAX)
+        try:
+            payloads = list(read_frames(frames))
+            new = await asyncio.to_thread(archive.keep, payloads)
+        except (BadFrame, msgspec.DecodeError) as error:
+            raise ApiError("invalid_value", f"The batch is damaged: {error}.", status=422) from None
+        return {"received": len(payloads), "new": new}
+
+    @app.get(RESPONSES_PATH + "/{response_id}", include_in_schema=False)
+    async def find_response(request: Request, response_id: str, tenant: str) -> Response:
+        await signed_body(request)
+
+        def find() -> bytes | None:
+            with engine.connect() as db:
+                return archive.find(db, tenant, response_id)
+
+        found = await asyncio.to_thread(find)
+        if found is None:
+            raise ApiError("not_found", "There is no such response.")
+        return Response(found, media_type="application/msgpack")
+
+    @app.delete(RESPONSES_PATH + "/{response_id}", include_in_schema=False)
+    async def delete_response(request: Request, response_id: str, tenant: str) -> dict[str, bool]:
+        await signed_body(request)
+
+        def forget() -> bool:
+            with engine.begin() as db:
+                return archive.delete(db, tenant, response_id)
+
+        if not await asyncio.to_thread(forget):
+            raise ApiError("not_found", "There is no such response.")
+        return {"deleted": True}
+
     # --- for people and probes ---------------------------------------------------
 
     @app.get("/livez", include_in_schema=False)
@@ -224,6 +277,13 @@ def create_app(
         return _home(app, publisher)
 
     return app
+
+
+async def _sweep_responses(archive: ResponseArchive) -> None:
+    while True:
+        await asyncio.sleep(SWEEP_RESPONSES_S)
+        with suppress(SQLAlchemyError):  # it is tried again; requests say so too
+            await asyncio.to_thread(archive.sweep)
 
 
 def _speak_api_errors(app: FastAPI) -> None:

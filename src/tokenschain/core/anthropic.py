@@ -320,13 +320,13 @@ def _tool_choice(choice: _Choice) -> dict[str, Any]:
 # --- what callers get -------------------------------------------------------------
 
 
-def reply_of(body: bytes) -> bytes:
-    """A canonical reply as a Message."""
+def reply_of(body: bytes, name: str) -> bytes:
+    """A canonical reply as a Message; `name` makes its id."""
     reply = canon.read_reply(body)
     choice = reply.choices[0] if reply.choices else canon.Choice()
     return _encode(
         {
-            "id": f"msg_{reply.id}",
+            "id": f"msg_{name}",
             "type": "message",
             "role": "assistant",
             "model": reply.model,
@@ -400,14 +400,16 @@ def error_of(error: ApiError) -> bytes:
 
 
 class StreamOut:
-    """Canonical chunks to Anthropic's events.
+    """Canonical chunks to Anthropic's events; messages are not kept.
 
     Blocks follow one another there, so tool calls that come interleaved are put in order: the
     first one flows, the others follow when it is complete.
     """
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, name: str) -> None:
         self._model = model
+        self._name = name
+        self.final = b""
         self._begun = False
         self._open = ""
         self._blocks = -1
@@ -465,7 +467,7 @@ class StreamOut:
     def _begin(self, chunk: canon.ChatReply, out: list[bytes]) -> None:
         self._begun = True
         message: dict[str, Any] = {
-            "id": f"msg_{chunk.id}",
+            "id": f"msg_{self._name}",
             "type": "message",
             "role": "assistant",
             "model": chunk.model or self._model,

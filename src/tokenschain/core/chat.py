@@ -151,6 +151,8 @@ class Ask(Struct):
     output_tokens_max: int | None
     """The most the caller allows per choice, if it said so."""
     prompt_tokens_estimate: int
+    kept_input: bytes = b""
+    """What the caller wants kept with the answer, as JSON; nothing when it wants nothing kept."""
 
 
 UNREAD = Ask(Door.CHAT, "", {}, False, False, 1, None, 0)

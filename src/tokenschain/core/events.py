@@ -62,6 +62,12 @@ class CallRecord(msgspec.Struct, array_like=True):
     trace_id: str = ""
     tags: str = ""
     snapshot_version: str = ""
+    cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    audio_prompt_tokens: int = 0
+    image_prompt_tokens: int = 0
+    audio_completion_tokens: int = 0
+    thinking: bool = False
 
 
 _encode = msgspec.msgpack.Encoder().encode

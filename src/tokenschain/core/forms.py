@@ -14,6 +14,10 @@ from tokenschain.core.errors import ApiError
 class StreamForm(Protocol):
     """Writes one stream in a door's own form."""
 
+    @property
+    def final(self) -> bytes:
+        """The whole answer once the stream has ended well; nothing where it cannot be kept."""
+
     def event(self, data: bytes) -> bytes:
         """What one canonical chunk adds."""
 
@@ -32,10 +36,10 @@ class Form(NamedTuple):
     parse: Callable[[bytes], Ask]
     """The checked, canonical request of a body; raises `ApiError`."""
     error: Callable[[ApiError], bytes] = ApiError.body
-    whole: Callable[[bytes], bytes] | None = None
-    """A canonical whole reply in this form; None: it is in it already."""
-    stream: Callable[[str], StreamForm] | None = None
-    """By the model's name; None: canonical chunks pass as they are."""
+    whole: Callable[[bytes, str], bytes] | None = None
+    """A canonical whole reply in this form, by the call's id; None: it is in it already."""
+    stream: Callable[[str, str], StreamForm] | None = None
+    """By model and the call's id; None: canonical chunks pass as they are."""
 
 
 FORMS: tuple[Form, ...] = (

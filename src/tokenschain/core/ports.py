@@ -45,6 +45,15 @@ class Routing(Protocol):
         """
 
 
+class Memory(Protocol):
+    async def recall(self, call: Call, caller: KeyGrant) -> None:
+        """Write out the conversation that a call goes on from, if it names one.
+
+        Raises:
+            ApiError: 404, or 503 when it cannot be reached.
+        """
+
+
 class Quota(Protocol):
     def reserve(self, call: Call, caller: KeyGrant, plan: Plan) -> AbstractContextManager[object]:
         """Hold the call's estimated use until it is settled.

@@ -92,6 +92,18 @@ class Request(Struct):
     background: bool | None = None
 
 
+class Stored(Struct):
+    """A response that was kept, with all that led to it."""
+
+    id: str
+    tenant: str
+    created_s: float
+    input_items: bytes
+    """JSON list, oldest first, the conversation before included."""
+    response: bytes
+    """JSON object."""
+
+
 _decode_request = msgspec.json.Decoder(Request).decode
 
 
@@ -118,12 +130,6 @@ def parse(body: bytes) -> Ask:
         raise ApiError(
             "unsupported_parameter", "Responses are not run in the background.", param="background"
         )
-    if asked.previous_response_id is not None:
-        raise ApiError(
-            "unsupported_parameter",
-            "Responses are not stored here yet: send the whole conversation in `input`.",
-            param="previous_response_id",
-        )
     fields: dict[str, Any] = {"model": asked.model, "messages": _messages(asked)}
     plain = {
         "max_completion_tokens": asked.max_output_tokens,
@@ -147,7 +153,66 @@ def parse(body: bytes) -> Ask:
             fields["tool_choice"] = {"type": "function", "function": {"name": choice.name}}
         case str() as word:
             fields["tool_choice"] = word
-    return parse_chat(Door.CHAT, _encode(fields))
+    ask = parse_chat(Door.CHAT, _encode(fields))
+    if asked.store is not False:
+        ask.kept_input = _encode(_items(msgspec.json.decode(body, type=_Kept).input))
+    return ask
+
+
+class _Kept(Struct):
+    input: str | list[dict[str, Any]]
+
+
+class _Before(Struct):
+    output: list[dict[str, Any]]
+
+
+def _items(given: str | list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Input items, each with an id, as `input_items` lists them."""
+    if isinstance(given, str):
+        content = [{"type": "input_text", "text": given}]
+        given = [{"type": "message", "role": "user", "content": content}]
+    return [{"id": f"item_{at}", "type": "message"} | item for at, item in enumerate(given)]
+
+
+_PREVIOUS = b'"previous_response_id"'
+_decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
+
+
+def previous_of(body: bytes) -> str | None:
+    """The id of the response that a request goes on from."""
+    if _PREVIOUS not in body:
+        return None
+    try:
+        raw = _decode_fields(body).get("previous_response_id", Raw(b"null"))
+        return msgspec.json.decode(raw, type=str | None)
+    except msgspec.DecodeError:
+        return None  # parsing says what is wrong
+
+
+def continued(body: bytes, before: Stored) -> bytes:
+    """A request with the conversation before it written out.
+
+    Raises:
+        msgspec.DecodeError: the request is none.
+    """
+    fields = _decode_fields(body)
+    items = msgspec.json.decode(before.input_items, type=list[dict[str, Any]])
+    items += msgspec.json.decode(before.response, type=_Before).output
+    items += _items(msgspec.json.decode(body, type=_Kept).input)
+    fields["input"] = Raw(_encode(items))
+    del fields["previous_response_id"]
+    return _encode(fields)
+
+
+def input_items_of(stored: Stored) -> bytes:
+    """The list that `GET /v1/responses/{id}/input_items` answers, newest first."""
+    items = msgspec.json.decode(stored.input_items, type=list[dict[str, Any]])[::-1]
+    first = items[0]["id"] if items else None
+    last = items[-1]["id"] if items else None
+    return _encode(
+        {"object": "list", "data": items, "first_id": first, "last_id": last, "has_more": False}
+    )
 
 
 def _messages(asked: Request) -> list[dict[str, Any]]:
@@ -227,19 +292,21 @@ def _format(text: _Text | None) -> dict[str, Any] | None:
 # --- what callers get -------------------------------------------------------------
 
 
-def reply_of(body: bytes) -> bytes:
-    """A canonical reply as a response."""
+def reply_of(body: bytes, name: str) -> bytes:
+    """A canonical reply as a response; `name` makes its id."""
     reply = canon.read_reply(body)
     choice = reply.choices[0] if reply.choices else canon.Choice()
     message = choice.message or Message()
     output: list[dict[str, Any]] = []
     if message.reasoning_content:
-        output.append(_reasoning_item(f"rs_{reply.id}", message.reasoning_content))
+        output.append(_reasoning_item(f"rs_{name}", message.reasoning_content))
     if message.text or not message.tool_calls:
-        output.append(_message_item(f"msg_{reply.id}", message.text))
+        output.append(_message_item(f"msg_{name}", message.text))
     for at, call in enumerate(message.tool_calls or ()):
-        output.append(_call_item(f"fc_{reply.id}_{at}", call.id, call.function))
-    return _encode(_response(reply.id, reply.model, output, choice.finish_reason, reply.usage))
+        output.append(_call_item(f"fc_{name}_{at}", call.id, call.function))
+    return _encode(
+        _response(name, reply.model, output, choice.finish_reason, reply.usage, reply.created)
+    )
 
 
 def _response(
@@ -248,6 +315,7 @@ def _response(
     output: list[dict[str, Any]],
     finish: str | None,
     usage: WireUsage | None,
+    created: int,
     status: str | None = None,
 ) -> dict[str, Any]:
     reasons = {"length": "max_output_tokens", "content_filter": "content_filter"}
@@ -255,13 +323,12 @@ def _response(
     return {
         "id": f"resp_{name}",
         "object": "response",
-        "created_at": 0,
+        "created_at": created,
         "status": status or ("incomplete" if reason else "completed"),
         "error": None,
         "incomplete_details": {"reason": reason} if reason else None,
         "model": model,
         "output": output,
-        "store": False,
         "parallel_tool_calls": True,
         "tool_choice": "auto",
         "tools": [],
@@ -342,9 +409,12 @@ class _Open:
 class StreamOut:
     """Canonical chunks to the events of a response; items may be open side by side."""
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, name: str) -> None:
         self._model = model
-        self._id = ""
+        self._id = name
+        self._created = 0
+        self.final = b""
+        """The whole response, once the stream has ended well."""
         self._begun = False
         self._number = 0
         self._items: dict[str, _Open] = {}
@@ -379,14 +449,19 @@ class StreamOut:
         for item in self._items.values():
             self._close(out, item)
         output = [item.item() for item in self._items.values()]
-        response = _response(self._id, self._model, output, self._finish, self._usage)
+        response = _response(
+            self._id, self._model, output, self._finish, self._usage, self._created
+        )
+        self.final = _encode(response)
         out.append(self._event(f"response.{response['status']}", {"response": response}))
         return b"".join(out)
 
     def error(self, error: ApiError) -> bytes:
         """The stream broke off."""
         output = [item.item("incomplete") for item in self._items.values()]
-        response = _response(self._id, self._model, output, None, self._usage, "failed")
+        response = _response(
+            self._id, self._model, output, None, self._usage, self._created, "failed"
+        )
         response["error"] = {"code": error.code, "message": error.message}
         return self._event("response.failed", {"response": response})
 
@@ -394,9 +469,9 @@ class StreamOut:
         if self._begun:
             return
         self._begun = True
-        self._id = chunk.id
+        self._created = chunk.created
         self._model = chunk.model or self._model
-        response = _response(self._id, self._model, [], None, None, "in_progress")
+        response = _response(self._id, self._model, [], None, None, self._created, "in_progress")
         for kind in ("response.created", "response.in_progress"):
             out.append(self._event(kind, {"response": response}))
 

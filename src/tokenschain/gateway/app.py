@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from tokenschain.core.forms import FORMS, Form, StreamForm
 from tokenschain.core.snapshot import ModelRoute, Served
 from tokenschain.core.tenancy import Disconnect, may_use
 from tokenschain.gateway.auth import KeyAuth, credential_of
+from tokenschain.gateway.memory import ResponseMemory
 from tokenschain.gateway.pipeline import Steps, serve
 from tokenschain.wire import sse
 from tokenschain.wire.server import Exchange
@@ -29,6 +31,8 @@ _SSE = (
     b"cache-control: no-cache\r\nx-accel-buffering: no\r\n"
 )
 _FORMS = {f"/v1/{form.name}".encode(): form for form in FORMS}
+_RESPONSES = b"/v1/responses/"
+_RESPONSE_ID = re.compile(r"resp_\w{1,70}", re.ASCII)
 _COUNT_TOKENS = b"/v1/messages/count_tokens"
 _KNOWN_ELSEWHERE = (
     b"/v1/assistants",
@@ -59,11 +63,14 @@ class Gateway:
         metrics_text: Callable[[], bytes],
         report: Callable[[str, BaseException], None],
         settings: DoorSettings,
+        memory: ResponseMemory,
     ) -> None:
         """
         Args:
             report: told of faults of our own, with the call's id.
         """
+        self._memory = memory
+        self._reads: set[asyncio.Task[None]] = set()
         self._steps = steps
         self._auth = auth
         self._served = served
@@ -101,7 +108,7 @@ class Gateway:
     def _start(self, exchange: Exchange, form: Form) -> None:
         request = exchange.request
         self._count = count = self._count + 1
-        outlet = _CallOutlet(exchange, self._headers(exchange))
+        outlet = _CallOutlet(exchange, self._headers(exchange), self._memory.keep)
         call = Call(
             f"{self._id_prefix}{count:08x}",
             form,
@@ -173,6 +180,8 @@ class Gateway:
         elif path == b"/v1/models" or path.startswith(b"/v1/models/"):
             _only(readable)
             self._models(exchange, path[len(b"/v1/models/") :])
+        elif path.startswith(_RESPONSES):
+            self._stored_response(exchange, method, path[len(_RESPONSES) :])
         elif path == _COUNT_TOKENS:
             _only(method == "POST")
             self._count_tokens(exchange)
@@ -194,6 +203,25 @@ class Gateway:
             problems.append("the journal has no room")
         body = msgspec.json.encode({"ready": not problems, "problems": problems})
         exchange.reply(503 if problems else 200, _JSON, body)
+
+    def _stored_response(self, exchange: Exchange, method: str, path: bytes) -> None:
+        """Read or delete a stored response: the one small route that asks control."""
+        caller = self._auth.grant_of(credential_of(exchange.request.headers))
+        parts = path.decode("latin-1").split("/")
+        if not _RESPONSE_ID.fullmatch(parts[0]):
+            raise ApiError("not_found", "There is no such response.")
+        headers = self._headers(exchange)
+
+        async def read() -> None:
+            try:
+                body = await self._memory.read(caller, method, parts)
+                exchange.reply(200, _JSON + headers, body)
+            except ApiError as error:
+                _send_error(exchange, error, headers)
+
+        task = self._create_task(read())
+        self._reads.add(task)
+        task.add_done_callback(self._reads.discard)
 
     def _count_tokens(self, exchange: Exchange) -> None:
         """Anthropic's count, as far as can be said without the model's tokenizer."""
@@ -226,11 +254,14 @@ class _CallOutlet:
     """The way back to one caller: knows which form the answer has taken so far."""
 
     __slots__ = (
-        "_cors", "_exchange", "_stream", "call", "on_pause", "on_resume", "paused", "task",
+        "_cors", "_exchange", "_keep", "_stream", "call", "on_pause", "on_resume", "paused", "task",
     )  # fmt: skip
 
-    def __init__(self, exchange: Exchange, cors: bytes) -> None:
+    def __init__(
+        self, exchange: Exchange, cors: bytes, keep: Callable[[Call, bytes], None]
+    ) -> None:
         self._exchange = exchange
+        self._keep = keep
         self._cors = cors
         self._stream: StreamForm | None = None
         self.call: Call
@@ -262,7 +293,7 @@ class _CallOutlet:
         exchange = self._exchange
         if not exchange.started:
             if call.form.stream is not None:
-                self._stream = call.form.stream(call.ask.model)
+                self._stream = call.form.stream(call.ask.model, call.id)
             exchange.begin(200, b"".join((_SSE, self._lines(call), self._cors)))
 
     def write(self, data: bytes) -> None:
@@ -281,9 +312,13 @@ class _CallOutlet:
         if error is None:
             if exchange.started:
                 exchange.finish(_DONE if stream is None else stream.end())
+                if stream is not None and call.ask.kept_input:
+                    self._keep(call, stream.final)
             else:
                 if call.form.whole is not None:
-                    last = call.form.whole(last)
+                    last = call.form.whole(last, call.id)
+                    if call.ask.kept_input:
+                        self._keep(call, last)
                 headers = b"".join((_JSON, self._lines(call), self._cost(call), self._cors))
                 exchange.reply(200, headers, last)
         elif exchange.started:

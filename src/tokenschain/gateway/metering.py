@@ -113,14 +113,19 @@ def _charge(record: CallRecord, attempt: Attempt, began: float) -> None:
     record.completion_tokens = usage.completion_tokens
     record.reasoning_tokens = usage.reasoning_tokens
     record.usage_source = usage.source
+    record.cache_write_tokens = usage.cache_write_tokens
+    record.cache_write_1h_tokens = usage.cache_write_1h_tokens
+    record.audio_prompt_tokens = usage.audio_prompt_tokens
+    record.image_prompt_tokens = usage.image_prompt_tokens
+    record.audio_completion_tokens = usage.audio_completion_tokens
+    record.thinking = attempt.thinking or usage.reasoning_tokens > 0
     price = offer.price
     if price is None:
         record.cost_pico = None
     else:
         record.price_version = price.version
         record.currency = price.currency
-        thinking = attempt.thinking or usage.reasoning_tokens > 0
-        occasion = Occasion(thinking, record.started_ms / 1e3)
+        occasion = Occasion(record.thinking, record.started_ms / 1e3)
         record.cost_pico = cost_of(usage, price, occasion)
 
 

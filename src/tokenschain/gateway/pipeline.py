@@ -1,6 +1,6 @@
 """The life of a call, from the door to the journal.
 
-    admit -> authenticate -> understand -> plan -> reserve -> screen input
+    admit -> authenticate -> recall -> understand -> plan -> reserve -> screen input
         -> look up cache -> (open an upstream, the next one on failure)
         -> deliver -> settle -> the last byte
 
@@ -18,6 +18,7 @@ from tokenschain.core.ports import (
     Answer,
     Auth,
     Cache,
+    Memory,
     Metering,
     Moderation,
     Quota,
@@ -32,6 +33,7 @@ class Steps(NamedTuple):
 
     metering: Metering
     auth: Auth
+    memory: Memory
     routing: Routing
     quota: Quota
     moderation: Moderation
@@ -50,6 +52,7 @@ async def serve(call: Call, steps: Steps) -> None:
     try:
         steps.metering.admit(call)
         caller = steps.auth.authenticate(call)
+        await steps.memory.recall(call, caller)
         call.ask = call.form.parse(call.body)
         plan = steps.routing.plan(call, caller)
 

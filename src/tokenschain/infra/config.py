@@ -148,6 +148,9 @@ class Settings(BaseSettings):
     ship_interval_s: float = Field(
         0.5, gt=0, description="Pause between two shipments of the journal."
     )
+    response_ttl_s: int = Field(
+        2_592_000, ge=60, description="Stored responses are deleted after this long."
+    )
     engine_url: str | None = Field(
         None,
         description="Base URL of any OpenAI-compatible server to stand in for the embedded "

@@ -14,6 +14,8 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
+    text,
 )
 
 metadata = MetaData()
@@ -80,6 +82,12 @@ ledger = Table(
     Column("trace_id", String(64), nullable=False),
     Column("tags", Text, nullable=False),
     Column("snapshot_version", String(64), nullable=False),
+    Column("cache_write_tokens", BigInteger, nullable=False, server_default=text("0")),
+    Column("cache_write_1h_tokens", BigInteger, nullable=False, server_default=text("0")),
+    Column("audio_prompt_tokens", BigInteger, nullable=False, server_default=text("0")),
+    Column("image_prompt_tokens", BigInteger, nullable=False, server_default=text("0")),
+    Column("audio_completion_tokens", BigInteger, nullable=False, server_default=text("0")),
+    Column("thinking", Boolean, nullable=False, server_default=false()),
     Index("ledger_by_tenant_and_time", "tenant", "started_ms"),
 )
 
@@ -114,3 +122,14 @@ rejected_records = Table(
     Column("payload", LargeBinary, nullable=False),
 )
 """Journal payloads that could not be read: kept for a person, never dropped."""
+
+stored_responses = Table(
+    "stored_responses",
+    metadata,
+    Column("id", String(80), primary_key=True),
+    Column("tenant", String(64), nullable=False),
+    Column("expires_at_s", BigInteger, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Index("stored_responses_by_expiry", "expires_at_s"),
+)
+"""What callers of the Responses API asked to be kept; sealed, and deleted when expired."""

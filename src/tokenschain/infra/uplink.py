@@ -18,10 +18,11 @@ import msgspec
 from tokenschain.core.snapshot import Served, Snapshot
 from tokenschain.infra import secrets
 from tokenschain.infra.journal import Journal
-from tokenschain.wire.client import ClientError, HttpClient, Origin, Waits
+from tokenschain.wire.client import ClientError, HttpClient, Origin, Reply, Waits
 
 SNAPSHOT_PATH = "/internal/v1/snapshot"
 JOURNAL_PATH = "/internal/v1/journal"
+RESPONSES_PATH = "/internal/v1/responses"
 SIGNATURE_HEADER = "x-tc-signature"
 POLL_WAIT_S = 20.0
 RETRY_MIN_S = 0.1
@@ -33,14 +34,61 @@ _POLL_WAITS = Waits(connect_max_s=2.0, first_byte_max_s=POLL_WAIT_S + 5, total_m
 _SHIP_WAITS = Waits(connect_max_s=2.0, first_byte_max_s=30.0, total_max_s=60.0)
 
 
+class Channel:
+    """The signed way to control; see `control.app` for the other end."""
+
+    def __init__(self, control_url: str, secret: str, client: HttpClient) -> None:
+        self._origin = Origin.of(control_url)
+        self._secret = secret
+        self._client = client
+
+    async def ask(
+        self, method: str, path: str, body: bytes, waits: Waits, bytes_max: int, more: str = ""
+    ) -> tuple[Reply, bytes]:
+        """One exchange: the reply and its body.
+
+        Raises:
+            ClientError: control cannot be reached.
+        """
+        # The signature covers path and body: a recorded request proves nothing new,
+        # since replaying either is harmless by design (idempotent).
+        signature = secrets.sign(self._secret, f"{method} {path}\n".encode() + body)
+        head = (
+            f"{method} {path} HTTP/1.1\r\nhost: {self._origin.authority}\r\n"
+            f"{SIGNATURE_HEADER}: {signature}\r\ncontent-length: {len(body)}\r\n{more}\r\n"
+        )
+        reply = await self._client.open(self._origin, head.encode("latin-1") + body, waits)
+        return reply, await reply.read(bytes_max)
+
+    def signed(self, body: bytes, signature: str) -> bool:
+        """Whether control signed this body."""
+        return secrets.signed_by(self._secret, body, signature)
+
+
+class Refused(Exception):
+    """Control answered, but not with what was asked for."""
+
+
+async def ship(channel: Channel, journal: Journal, path: str) -> None:
+    """Ship everything a journal holds now; what is acknowledged is forgotten.
+
+    Raises:
+        ClientError: control cannot be reached.
+        Refused: it answered with an error.
+    """
+    while (batch := journal.next_batch(BATCH_BYTES_MAX, BATCH_RECORDS_MAX)) is not None:
+        reply, _ = await channel.ask("POST", path, batch.frames, _SHIP_WAITS, 65_536)
+        if reply.status != 200:
+            raise Refused(f"control answered HTTP {reply.status}")
+        journal.acknowledge(batch)
+
+
 class Uplink:
     """Follows the snapshot and ships the journal until cancelled."""
 
     def __init__(
         self,
-        control_url: str,
-        secret: str,
-        client: HttpClient,
+        channel: Channel,
         served: Served,
         journal: Journal,
         snapshot_file: Path,
@@ -51,9 +99,7 @@ class Uplink:
         Args:
             report: told once when control is lost and once when it is back.
         """
-        self._origin = Origin.of(control_url)
-        self._secret = secret
-        self._client = client
+        self._channel = channel
         self._served = served
         self._journal = journal
         self._file = snapshot_file
@@ -69,7 +115,7 @@ class Uplink:
         except FileNotFoundError:
             return
         signature, _, body = kept.partition(b"\n")
-        if not secrets.signed_by(self._secret, body, signature.decode("latin-1")):
+        if not self._channel.signed(body, signature.decode("latin-1")):
             self._report("snapshot_ignored", "the snapshot on disk is not signed by this secret")
             return
         self._served.replace(msgspec.json.decode(body, type=Snapshot))
@@ -82,7 +128,7 @@ class Uplink:
                 await self._poll()
                 pause_s = RETRY_MIN_S
                 self._back("control")
-            except (ClientError, msgspec.DecodeError, _Refused) as error:
+            except (ClientError, msgspec.DecodeError, Refused) as error:
                 self._away("control", str(error))
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, RETRY_MAX_S)
@@ -90,17 +136,18 @@ class Uplink:
     async def _poll(self) -> None:
         have = self._served.version
         path = f"{SNAPSHOT_PATH}?wait_s={POLL_WAIT_S:g}"
-        request = self._request("GET", path, b"", f'if-none-match: "{have}"\r\n')
-        reply = await self._client.open(self._origin, request, _POLL_WAITS)
-        body = await reply.read(_SNAPSHOT_BYTES_MAX)
+        known = f'if-none-match: "{have}"\r\n'
+        reply, body = await self._channel.ask(
+            "GET", path, b"", _POLL_WAITS, _SNAPSHOT_BYTES_MAX, known
+        )
         self.heard_at = time.monotonic()
         if reply.status == 304:
             return
         if reply.status != 200:
-            raise _Refused(f"control answered HTTP {reply.status}")
+            raise Refused(f"control answered HTTP {reply.status}")
         signature = reply.headers.get(SIGNATURE_HEADER.encode(), b"").decode("latin-1")
-        if not secrets.signed_by(self._secret, body, signature):
-            raise _Refused("the snapshot's signature is wrong")
+        if not self._channel.signed(body, signature):
+            raise Refused("the snapshot's signature is wrong")
         self._served.replace(msgspec.json.decode(body, type=Snapshot))
         partial = self._file.with_suffix(f".{os.getpid()}.part")
         partial.write_bytes(signature.encode() + b"\n" + body)
@@ -114,7 +161,7 @@ class Uplink:
                 await self.ship_all()
                 pause_s = self._ship_interval_s
                 self._back("journal")
-            except (ClientError, _Refused) as error:
+            except (ClientError, Refused) as error:
                 self._away("journal", str(error))
                 pause_s = min(max(pause_s, RETRY_MIN_S) * 2, RETRY_MAX_S)
             self._journal.make_room()
@@ -126,23 +173,7 @@ class Uplink:
         Raises:
             ClientError: control cannot be reached.
         """
-        while (batch := self._journal.next_batch(BATCH_BYTES_MAX, BATCH_RECORDS_MAX)) is not None:
-            request = self._request("POST", JOURNAL_PATH, batch.frames)
-            reply = await self._client.open(self._origin, request, _SHIP_WAITS)
-            await reply.read(65_536)
-            if reply.status != 200:
-                raise _Refused(f"control answered HTTP {reply.status}")
-            self._journal.acknowledge(batch)
-
-    def _request(self, method: str, path: str, body: bytes, more: str = "") -> bytes:
-        # The signature covers path and body: a recorded request proves nothing new,
-        # since replaying either is harmless by design (idempotent).
-        signature = secrets.sign(self._secret, f"{method} {path}\n".encode() + body)
-        head = (
-            f"{method} {path} HTTP/1.1\r\nhost: {self._origin.authority}\r\n"
-            f"{SIGNATURE_HEADER}: {signature}\r\ncontent-length: {len(body)}\r\n{more}\r\n"
-        )
-        return head.encode("latin-1") + body
+        await ship(self._channel, self._journal, JOURNAL_PATH)
 
     def _away(self, what: str, why: str) -> None:
         if what not in self._lost:
@@ -153,7 +184,3 @@ class Uplink:
         if what in self._lost:
             self._lost.discard(what)
             self._report(f"{what}_back", "")
-
-
-class _Refused(Exception):
-    """Control answered, but not with what was asked for."""

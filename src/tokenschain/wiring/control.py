@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import socket
 
 import uvicorn
 
 from tokenschain.control.app import create_app
 from tokenschain.control.jobs import Publisher
+from tokenschain.control.responses import ResponseArchive
 from tokenschain.infra import catalogue, db, log, secrets
 from tokenschain.infra.config import Settings
 
@@ -23,9 +25,12 @@ def run(settings: Settings) -> None:
     publisher = Publisher(
         engine, settings, catalogue.load(), lambda event, why: logger.warning(event, why=why)
     )
+    master = hashlib.sha256(secrets.read_or_make(settings.master_key_path).encode()).digest()
+    archive = ResponseArchive(engine, master, settings.response_ttl_s)
     app = create_app(
         engine,
         publisher,
+        archive,
         secrets.read_or_make(settings.internal_secret_path),
         secrets.read_or_make(settings.operator_token_path),
     )

@@ -17,17 +17,19 @@ from tokenschain.core.ports import NoCache, NoModeration, NoQuota
 from tokenschain.core.snapshot import Served
 from tokenschain.gateway.app import DoorSettings, Gateway, wire_refusal
 from tokenschain.gateway.auth import KeyAuth
+from tokenschain.gateway.memory import ResponseMemory
 from tokenschain.gateway.metering import JournalMetering
 from tokenschain.gateway.pipeline import Steps
 from tokenschain.gateway.routing import ListedOrder
 from tokenschain.infra import log, secrets
 from tokenschain.infra.config import Settings
 from tokenschain.infra.journal import Journal, JournalFull, JournalLimits
+from tokenschain.infra.response_store import ResponseStore
 from tokenschain.infra.telemetry import GatewayMetrics, resident_bytes
-from tokenschain.infra.uplink import Uplink
+from tokenschain.infra.uplink import Channel, Refused, Uplink
 from tokenschain.providers.openai_compat import Upstreams
 from tokenschain.providers.vendors import vendor_of
-from tokenschain.wire.client import HttpClient
+from tokenschain.wire.client import ClientError, HttpClient
 from tokenschain.wire.server import HttpServer, Limits
 
 _GC_THRESHOLDS = (20_000, 20, 20)
@@ -37,6 +39,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _LARGE_BLOCK_BYTES = 262_144
 _LEAVE_METRICS_S = 1.0
 _REFRESH_KEYS_S = 2.0
+_SHIP_RESPONSES_S = 1.0
 _LAST_SHIPMENT_MAX_S = 5.0
 
 
@@ -65,10 +68,11 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
         JournalLimits(total_bytes_max=settings.journal_total_bytes_max),
     )
     client = HttpClient(tls=_upstream_tls(settings.upstream_ca_file), proxy=settings.upstream_proxy)
+    channel = Channel(settings.control_base_url, secret, client)
+    store = ResponseStore(channel, folder / "responses" / str(worker))
+    memory = ResponseMemory(store, lambda name: logger.warning("response_not_kept", id=name))
     uplink = Uplink(
-        settings.control_base_url,
-        secret,
-        client,
+        channel,
         served,
         journal,
         folder / f"snapshot-{worker}",
@@ -101,6 +105,7 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
     steps = Steps(
         metering=JournalMetering(journal, JournalFull, metrics.observe),
         auth=auth,
+        memory=memory,
         routing=ListedOrder(served),
         quota=NoQuota(),
         moderation=NoModeration(),
@@ -114,6 +119,7 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
         metrics.text,
         lambda call_id, fault: logger.error("fault", call=call_id, exc_info=fault),
         DoorSettings(settings.heartbeat_s, settings.cors_origins),
+        memory,
     )
     gateway.journal_ok = lambda: _has_room(journal)
     server = HttpServer(
@@ -148,6 +154,7 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
             background.create_task(gateway.keep_streams_alive()),
             background.create_task(_leave_metrics(metrics)),
             background.create_task(_refresh_keys(upstreams)),
+            background.create_task(_ship_responses(store)),
         ]
         await stopping.wait()
         gateway.draining = True
@@ -157,10 +164,12 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
     try:
         async with asyncio.timeout(_LAST_SHIPMENT_MAX_S):
             await uplink.ship_all()
+            await store.ship()
     except Exception as error:  # noqa: BLE001 - what is not shipped now waits on disk
         logger.warning("journal_kept", why=str(error))
     client.close()
     journal.close()
+    store.close()
     logger.info("stopped", calls_cut=cut)
 
 
@@ -183,6 +192,15 @@ def _secret_of(reference: str, vault: secrets.Vault) -> str | None:
         return secrets.resolve(reference, vault)
     except secrets.SecretMissing:
         return None
+
+
+async def _ship_responses(store: ResponseStore) -> None:
+    while True:
+        await asyncio.sleep(_SHIP_RESPONSES_S)
+        try:
+            await store.ship()
+        except (ClientError, Refused):
+            continue  # the uplink says that control is away; the spool waits
 
 
 async def _refresh_keys(upstreams: Upstreams) -> None:
