@@ -27,7 +27,12 @@ run: $(VENV)/run  ## Start the whole platform with a small real model
 $(MODEL_CACHE)/models/smollm2-135m-instruct.gguf: $(VENV)/run
 	TOKENSCHAIN_DATA_DIR=$(MODEL_CACHE) $(BIN)/tokenschain model pull
 
-test: $(VENV)/dev $(MODEL_CACHE)/models/smollm2-135m-instruct.gguf  ## Run every test, real servers included
+tests/clients/node_modules: tests/clients/package-lock.json
+	@command -v npm >/dev/null || { apt-get update -q && apt-get install -y -q nodejs npm; }
+	npm ci --silent --no-audit --no-fund --prefix tests/clients
+	@touch $@
+
+test: $(VENV)/dev tests/clients/node_modules $(MODEL_CACHE)/models/smollm2-135m-instruct.gguf  ## Run every test, real servers included
 	TEST_MODEL_CACHE=$(MODEL_CACHE) $(BIN)/python -m pytest
 
 check: $(VENV)/dev  ## Lint, types, layers
