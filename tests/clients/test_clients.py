@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,13 @@ from tests.vendors.simulators import HELLO, PROMPT_TOKENS, WEATHER
 HERE = Path(__file__).parent
 
 
+@pytest.fixture
+def http() -> Iterator[httpx.Client]:
+    """LangChain leaves its own clients open; this one is closed."""
+    with httpx.Client() as client:
+        yield client
+
+
 @tool
 def get_weather(city: str) -> str:
     """The weather of a city."""
@@ -32,13 +40,15 @@ class Person(BaseModel):
 
 
 @pytest.mark.parametrize("provider", ["openai", "deepseek", "anthropic", "zhipu"])
-def test_langchain_talks_streams_calls_tools_and_structures(clouds: Clouds, provider: str) -> None:
+def test_langchain_talks_streams_calls_tools_and_structures(
+    clouds: Clouds, provider: str, http: httpx.Client
+) -> None:
     model = ChatOpenAI(
         model=provider,
         base_url=f"{clouds.stack.url}/v1",
         api_key=SecretStr(clouds.stack.key),
         max_retries=0,
-        http_client=httpx.Client(),
+        http_client=http,
         stream_usage=True,
     )
     whole = model.invoke("hi")
@@ -60,14 +70,14 @@ def test_langchain_talks_streams_calls_tools_and_structures(clouds: Clouds, prov
     assert structured.invoke("How old is Ann?") == Person(age=41)
 
 
-def test_langchain_embeds(clouds: Clouds) -> None:
+def test_langchain_embeds(clouds: Clouds, http: httpx.Client) -> None:
     embeddings = OpenAIEmbeddings(
         model="openai-embed",
         base_url=f"{clouds.stack.url}/v1",
         api_key=SecretStr(clouds.stack.key),
         check_embedding_ctx_length=False,
         model_kwargs={"encoding_format": "float"},
-        http_client=httpx.Client(),
+        http_client=http,
     )
     assert embeddings.embed_documents(["a", "bb"]) == [[0.25, 1.0], [0.25, 2.0]]
 
