@@ -8,7 +8,7 @@ import pytest
 
 from tests.clouds import Clouds
 from tests.vendors.simulators import CACHED_TOKENS, PROMPT_TOKENS
-from tests.vendors.test_matrix import THINK, TOOLS, chat, gather
+from tests.vendors.test_matrix import SCHEMA, THINK, TOOLS, chat, gather
 
 
 @pytest.mark.parametrize("provider", ["deepseek", "moonshot", "anthropic", "alibaba"])
@@ -126,3 +126,16 @@ def test_thinking_is_switched_in_any_of_five_ways(
 ) -> None:
     answer = chat(clouds, provider, extra_body=switch).choices[0].message
     assert answer.reasoning_content == "Let me think about it."
+
+
+def test_an_emulated_schema_is_checked(clouds: Clouds) -> None:
+    import openai
+
+    fenced = chat(clouds, "deepseek", "How old? sim:fence", response_format=SCHEMA)
+    assert json.loads(fenced.choices[0].message.content) == {"age": 41}
+    with pytest.raises(openai.APIStatusError) as found:
+        chat(clouds, "deepseek", "How old? sim:wrong", response_format=SCHEMA)
+    assert found.value.code == "upstream_invalid_reply" and "'old'" in str(found.value)
+    bad = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "nonsense"}}}
+    with pytest.raises(openai.BadRequestError):
+        chat(clouds, "deepseek", "How old?", response_format=bad)

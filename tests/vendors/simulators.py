@@ -351,7 +351,9 @@ class Brain:
         elif "image" in said:
             self.text = "I see an image."
         elif (ask.get("response_format") or {}).get("type") in ("json_object", "json_schema"):
-            self.text = '{"age": 41}'
+            self.text = '{"age": "old"}' if "sim:wrong" in said else '{"age": 41}'
+            if "sim:fence" in said:
+                self.text = f"```json\n{self.text}\n```"
         self.finish = "tool_calls" if self.calls else "content_filter" if self.filtered else "stop"
         self.reasoning = "Let me think about it." if self.thinks else ""
         self.tokens = 12 + 5 * len(self.calls)

@@ -144,6 +144,8 @@ class Bridged(NamedTuple):
     dropped: tuple[str, ...] = ()
     emulated: tuple[str, ...] = ()
     thinking: bool | None = None
+    schema: bytes | None = None
+    """The JSON schema that was emulated: to be checked, since it was only asked for."""
 
 
 def bridge(
@@ -162,7 +164,9 @@ def bridge(
     work.emulate_schema()
     work.refuse()
     work.rewrite_history()
-    return Bridged(work.fields, tuple(work.dropped), tuple(work.emulated), work.thinking.on)
+    return Bridged(
+        work.fields, tuple(work.dropped), tuple(work.emulated), work.thinking.on, work.schema
+    )
 
 
 def touches(dialect: Dialect, fields: Mapping[str, Raw]) -> bool:
@@ -249,6 +253,7 @@ class _Bridge:
         self.dropped: list[str] = []
         self.emulated: list[str] = []
         self.thinking = Thinking()
+        self.schema: bytes | None = None
 
     def switch_thinking(self) -> None:
         present = THINKING_KEYS & self.fields.keys()
@@ -356,8 +361,9 @@ class _Bridge:
             self.dropped.append("response_format")
             return
         self.fields["response_format"] = Raw(b'{"type":"json_object"}')
-        schema = bytes(wanted.json_schema.schema).decode()
-        self._say(f"Answer with one JSON object and nothing else. Its JSON schema: {schema}")
+        self.schema = bytes(wanted.json_schema.schema)
+        told = self.schema.decode()
+        self._say(f"Answer with one JSON object and nothing else. Its JSON schema: {told}")
         self.emulated.append("response_format")
 
     def _say(self, text: str) -> None:

@@ -120,6 +120,11 @@ class Settings(BaseSettings):
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Networks whose `X-Forwarded-For` is believed, as `10.0.0.0/8`."
     )
+    image_networks: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Private networks that images may be fetched from, as `10.2.0.0/16`, for "
+        "upstreams that take images only as data; public addresses always may.",
+    )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Origins that may call from a browser; `*` for all."
     )
@@ -182,7 +187,7 @@ class Settings(BaseSettings):
     )
     log_format: str = Field("auto", pattern="^(auto|json|text)$", description="Log lines' form.")
 
-    @field_validator("trusted_proxies", "cors_origins", mode="before")
+    @field_validator("trusted_proxies", "cors_origins", "image_networks", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return (
@@ -191,7 +196,7 @@ class Settings(BaseSettings):
             else value
         )
 
-    @field_validator("trusted_proxies")
+    @field_validator("trusted_proxies", "image_networks")
     @classmethod
     def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for network in value:

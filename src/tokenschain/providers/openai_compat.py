@@ -24,7 +24,8 @@ from tokenschain.core.errors import ERRORS, ApiError, Blame, Fault
 from tokenschain.core.ports import Answer
 from tokenschain.core.reading import FAILED_FINISHES, Reading, ReplyReader
 from tokenschain.core.snapshot import Candidate, Offer, Upstream
-from tokenschain.providers import refusals, rerank
+from tokenschain.providers import refusals, rerank, schema
+from tokenschain.providers.images import ImageFetcher
 from tokenschain.providers.keys import KeyRing, KeyState, UpstreamKey
 from tokenschain.providers.signing import KeyPair, Signable
 from tokenschain.providers.vendor import Auth, ChunkDecoder, HeaderLines, Signer, Vendor
@@ -62,6 +63,7 @@ class Upstreams:
         secret_of: Callable[[str], str | None],
         vendor_of: Callable[[str], Vendor],
         report: Callable[[str, int, KeyState], None],
+        images: ImageFetcher,
     ) -> None:
         """
         Args:
@@ -73,6 +75,7 @@ class Upstreams:
         self._secret_of = secret_of
         self._vendor_of = vendor_of
         self._report = report
+        self._images = images
         self._targets: dict[tuple[str, Door], Target] = {}
         self._rings: dict[Upstream, KeyRing] = {}
 
@@ -89,6 +92,8 @@ class Upstreams:
         target = self._target(candidate.upstream, call.ask.door)
         bridged = _bridge(call, candidate.offer.model, target.vendor)
         call.dropped = bridged.dropped
+        if target.vendor.images_as_data and call.ask.door is Door.CHAT:
+            bridged = bridged._replace(fields=await self._images.inline(bridged.fields))
         ring = target.keys
         if ring is None:
             return await self._try(call, candidate, target, bridged, None)
@@ -129,7 +134,10 @@ class Upstreams:
             if ask.stream:
                 answer = await _StreamAnswer(reply, call, attempt, target.vendor).first_token()
             else:
-                answer = _WholeAnswer(await _read_whole(reply, call, attempt, target.vendor))
+                body = await _read_whole(reply, call, attempt, target.vendor)
+                if bridged.schema is not None:
+                    body = schema.checked(body, bridged.schema, candidate.upstream.id)
+                answer = _WholeAnswer(body)
             outcome.leave_open()
             return answer
 

@@ -57,6 +57,8 @@ class Vendor(NamedTuple):
     """Whether chunks must be read even so, for finish reasons with names of their own."""
     auth: Auth = Auth.BEARER
     speech: Speech | None = None
+    images_as_data: bool = False
+    """Whether it takes images only as data, so that URLs are fetched here."""
     rerank_path: str = "rerank"
     texts_rerank: bool = False
     """Whether reranking speaks TEI's shape: `texts` in, a bare list out."""

@@ -235,6 +235,7 @@ VENDORS: dict[str, Vendor] = {
             choices_max=1,
         ),
         Reading.REASONING,
+        images_as_data=True,
     ),
     "tei": Vendor("tei", texts_rerank=True),
 }

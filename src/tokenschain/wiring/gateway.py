@@ -27,6 +27,7 @@ from tokenschain.infra.journal import Journal, JournalFull, JournalLimits
 from tokenschain.infra.response_store import ResponseStore
 from tokenschain.infra.telemetry import GatewayMetrics, resident_bytes
 from tokenschain.infra.uplink import Channel, Refused, Uplink
+from tokenschain.providers.images import ImageFetcher, PublicResolver
 from tokenschain.providers.openai_compat import Upstreams
 from tokenschain.providers.vendors import vendor_of
 from tokenschain.wire.client import ClientError, HttpClient
@@ -93,6 +94,10 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
             "resident_bytes": resident_bytes(),
         },
     )
+    image_client = HttpClient(
+        tls=_upstream_tls(settings.upstream_ca_file),
+        resolver=PublicResolver([ip_network(network) for network in settings.image_networks]),
+    )
     vault = secrets.Vault(settings.vault_path, settings.master_key_path)
     upstreams = Upstreams(
         client,
@@ -101,6 +106,7 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
         lambda upstream, number, state: logger.warning(
             f"upstream_key_{state}", upstream=upstream, key=number
         ),
+        ImageFetcher(image_client),
     )
     steps = Steps(
         metering=JournalMetering(journal, JournalFull, metrics.observe),
@@ -168,6 +174,7 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
     except Exception as error:  # noqa: BLE001 - what is not shipped now waits on disk
         logger.warning("journal_kept", why=str(error))
     client.close()
+    image_client.close()
     journal.close()
     store.close()
     logger.info("stopped", calls_cut=cut)
