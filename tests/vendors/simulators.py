@@ -277,6 +277,7 @@ PROFILES: dict[str, Profile] = {
     ),
     "baichuan": Profile(offers=_TEXT, json_schema=False, failures=_OPENAI_FAILURES),
     "lingyiwanwu": Profile(offers=_TEXT, json_schema=False, failures=_OPENAI_FAILURES),
+    "longcat": Profile(offers=_TEXT, json_schema=False, failures=_OPENAI_FAILURES),
     "openai": Profile(thinking="reasoning_effort", embeddings=True, failures=_OPENAI_FAILURES),
     "anthropic": Profile(
         wire="anthropic", auth="x-api-key", thinking="thinking", temperature=(0, 1), done=False,
@@ -886,7 +887,16 @@ WIRES: dict[str, _OpenAI] = {
 
 _BY_ANALOGY = frozenset({"errors mapped", "refusal mapped"})
 UNCONFIRMED: dict[str, frozenset[str]] = dict.fromkeys(
-    ("stepfun", "baichuan", "lingyiwanwu", "xfyun-spark", "fireworks", "sglang", "mindie"),
+    (
+        "stepfun",
+        "baichuan",
+        "lingyiwanwu",
+        "longcat",
+        "xfyun-spark",
+        "fireworks",
+        "sglang",
+        "mindie",
+    ),
     _BY_ANALOGY,
 )
 """Columns where no document of the vendor was found and the simulator follows OpenAI's ways."""

@@ -168,6 +168,9 @@ VENDORS: dict[str, Vendor] = {
     "lingyiwanwu": Vendor(
         "lingyiwanwu", Dialect(thinking=ThinkingStyle.NONE, json_schema=False, choices_max=1)
     ),
+    "longcat": Vendor(
+        "longcat", Dialect(thinking=ThinkingStyle.NONE, json_schema=False, choices_max=1)
+    ),
     "openai": Vendor("openai", _EFFORT),
     "anthropic": Vendor(
         "anthropic",
