@@ -46,6 +46,10 @@ UPSTREAM_FIELDS = {
     "base_url": "Address up to and including the version; the catalogue's by default.",
     "credential": "Where its key is, or a list of several: `env:NAME`, `file:PATH` or "
     "`sealed:NAME` (`tokenschain secrets set`). Never the key itself.",
+    "auth": "Another way to prove who asks: `jwt` (Zhipu; credential `id.secret`), "
+    "`sdk-hmac-sha256` or `sdk-hmac-sm3` (Huawei; `id:secret`), `token` (Baidu and Volcano; "
+    "`id:secret`, traded for short-lived tokens).",
+    "token_url": "Of the vendor's token service, where not the public one.",
     "models": "Names callers use, or a mapping of those to the upstream's names; all by default.",
     "prices": "By the upstream's model name, per 1M tokens; beats the catalogue.",
     "kinds": "By the upstream's model name, `chat` or `embedding`, for models not catalogued.",

@@ -69,7 +69,13 @@ def routes(
                 f"provider {entry.provider}"
             )
         upstreams[entry.id] = Upstream(
-            entry.id, entry.provider, base_url, _credentials(entry), _limits(entry)
+            entry.id,
+            entry.provider,
+            base_url,
+            _credentials(entry),
+            _limits(entry),
+            entry.auth,
+            entry.token_url,
         )
         known = by_provider.get(entry.provider, {})
         for name, served in _names(entry, known).items():

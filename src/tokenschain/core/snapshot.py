@@ -32,6 +32,10 @@ class Upstream(msgspec.Struct, frozen=True):
     credentials: tuple[str, ...] = ()
     """Where the gateway finds its keys: `env:NAME`, `file:PATH` or `sealed:NAME`; never a key."""
     limits: UpstreamLimits = UpstreamLimits()
+    auth: str = ""
+    """Another way to prove who asks than the vendor's plain key; see `providers.auth`."""
+    token_url: str | None = None
+    """Of the vendor's token service, for `auth: token`; the public one by default."""
 
 
 class Offer(msgspec.Struct, frozen=True):

@@ -50,6 +50,8 @@ class UpstreamSettings(BaseModel):
     provider: str = "custom"
     base_url: str | None = None
     credential: _Reference | list[_Reference] | None = None
+    auth: Literal["", "jwt", "sdk-hmac-sha256", "sdk-hmac-sm3", "token"] = ""
+    token_url: str | None = None
     models: dict[str, str] | list[str] | None = None
     """Names callers use, or those names and what the upstream calls them; all by default."""
     prices: dict[str, PriceSettings] = Field(default_factory=dict)
@@ -63,7 +65,7 @@ class UpstreamSettings(BaseModel):
     connections_max: Annotated[int, Field(gt=0)] = 1_000
     queue_wait_max_s: Annotated[float, Field(gt=0)] = 5.0
 
-    @field_validator("base_url")
+    @field_validator("base_url", "token_url")
     @classmethod
     def _http_only(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("http://", "https://")):

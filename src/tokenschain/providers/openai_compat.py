@@ -25,10 +25,12 @@ from tokenschain.core.ports import Answer
 from tokenschain.core.reading import FAILED_FINISHES, Reading, ReplyReader
 from tokenschain.core.snapshot import Candidate, Offer, Upstream
 from tokenschain.providers import refusals, rerank, schema
+from tokenschain.providers.auth import EXCHANGES, SIGNERS
 from tokenschain.providers.images import ImageFetcher
 from tokenschain.providers.keys import KeyRing, KeyState, UpstreamKey
-from tokenschain.providers.signing import KeyPair, Signable
-from tokenschain.providers.vendor import Auth, ChunkDecoder, HeaderLines, Signer, Vendor
+from tokenschain.providers.signing import Signable
+from tokenschain.providers.tokens import TokenKeeper
+from tokenschain.providers.vendor import Auth, ChunkDecoder, Signer, Vendor
 from tokenschain.wire import client as http
 from tokenschain.wire import sse
 
@@ -52,6 +54,8 @@ class Target(NamedTuple):
     keyless_head: bytes
     waits: http.Waits
     keys: KeyRing | None
+    sign: Signer | None
+    tokens: TokenKeeper | None
 
 
 class Upstreams:
@@ -78,11 +82,15 @@ class Upstreams:
         self._images = images
         self._targets: dict[tuple[str, Door], Target] = {}
         self._rings: dict[Upstream, KeyRing] = {}
+        self._keepers: dict[Upstream, TokenKeeper] = {}
 
-    def refresh_keys(self) -> None:
+    async def refresh_keys(self) -> None:
         """Read all keys' references again, so that a new key needs no restart."""
-        for ring in self._rings.values():
+        for upstream, ring in self._rings.items():
             ring.refresh()
+            keeper = self._keepers.get(upstream)
+            if keeper is not None:
+                await keeper.refresh({key.value for key in ring.keys})
 
     async def open(self, call: Call, candidate: Candidate) -> Answer:
         """See `core.ports.Upstreams.open`.
@@ -157,22 +165,26 @@ class Upstreams:
             body = speech.request(asked, offer.model, offer.output_tokens_max)
             if ask.stream:
                 lines = _lines(speech.stream_headers)
-            if speech.sign is not None and key is not None:
-                lines += _lines(_signed(speech.sign, key, target, body))
         elif ask.door is Door.RERANK and target.vendor.texts_rerank:
             body = rerank.texts_request(fields)
         else:
             known = target.vendor.dialect.stream_usage
             body = chat.encode_for(ask, fields, offer.model, stream_usage=known)
+        head = target.keyless_head
+        if key is None:
+            pass
+        elif target.sign is not None:
+            headers = (("content-type", "application/json"), ("host", target.origin.authority))
+            request = Signable("POST", target.path, headers, body)
+            lines += _lines(target.sign(request, key.value, time.time()))
+        elif target.tokens is not None:
+            token = await target.tokens.token_of(key.value, offer.model)
+            lines += _lines((("authorization", f"Bearer {token}"),))
+        else:
+            head = _head(target, key)
         return await self._client.open(
             target.origin,
-            b"%b%bcontent-length: %d\r\n\r\n%b"
-            % (
-                _head(target, key) if key is not None else target.keyless_head,
-                lines,
-                len(body),
-                body,
-            ),
+            b"%b%bcontent-length: %d\r\n\r\n%b" % (head, lines, len(body), body),
             target.waits,
             candidate.upstream.limits.connections_max,
         )
@@ -226,9 +238,27 @@ class Upstreams:
         target = self._targets.get((upstream.id, door))
         if target is None or target.upstream is not upstream:
             target = self._targets[upstream.id, door] = _target(
-                upstream, self._vendor_of(upstream.provider), door, self._ring(upstream)
+                upstream,
+                self._vendor_of(upstream.provider),
+                door,
+                self._ring(upstream),
+                self._keeper(upstream),
             )
         return target
+
+    def _keeper(self, upstream: Upstream) -> TokenKeeper | None:
+        if upstream.auth != "token":
+            return None
+        keeper = self._keepers.get(upstream)
+        if keeper is None:
+            exchange = EXCHANGES.get(self._vendor_of(upstream.provider).rules)
+            if exchange is None:
+                raise ApiError(
+                    "no_upstream", f"The provider of `{upstream.id}` has no token service."
+                )
+            keeper = TokenKeeper(self._client, exchange, upstream.token_url)
+            self._keepers[upstream] = keeper
+        return keeper
 
     def _ring(self, upstream: Upstream) -> KeyRing | None:
         if not upstream.credentials:
@@ -320,7 +350,13 @@ def _policy(call: Call) -> Policy:
         ) from None
 
 
-def _target(upstream: Upstream, vendor: Vendor, door: Door, keys: KeyRing | None) -> Target:
+def _target(
+    upstream: Upstream,
+    vendor: Vendor,
+    door: Door,
+    keys: KeyRing | None,
+    tokens: TokenKeeper | None,
+) -> Target:
     origin = http.Origin.of(upstream.base_url)
     base = "/" + upstream.base_url.split("://", 1)[1].partition("/")[2].strip("/")
     speech = vendor.speech if door is Door.CHAT else None
@@ -350,6 +386,8 @@ def _target(upstream: Upstream, vendor: Vendor, door: Door, keys: KeyRing | None
             total_max_s=limits.total_max_s,
         ),
         keys,
+        SIGNERS.get(upstream.auth) or (speech.sign if speech is not None else None),
+        tokens,
     )
 
 
@@ -365,18 +403,6 @@ def _head(target: Target, key: UpstreamKey) -> bytes:
 
 
 _AUTH_LINES = {Auth.BEARER: "authorization: Bearer ", Auth.X_API_KEY: "x-api-key: "}
-
-
-def _signed(sign: Signer, key: UpstreamKey, target: Target, body: bytes) -> HeaderLines:
-    access, colon, secret = key.value.partition(":")
-    if not colon:
-        raise ApiError(
-            "upstream_rejected_credentials",
-            f"The credential of the upstream `{target.upstream.id}` must have the form id:secret.",
-        )
-    headers = (("content-type", "application/json"), ("host", target.origin.authority))
-    request = Signable("POST", target.path, headers, body)
-    return sign(request, KeyPair(access, secret), time.time())
 
 
 def _lines(headers: tuple[tuple[str, str], ...]) -> bytes:

@@ -172,6 +172,11 @@ def _quoted(text: str) -> str:
     return quote(text, safe="-_.~")
 
 
+def sha256_hex(data: bytes) -> str:
+    """A body's hash as headers carry it."""
+    return _digest(data)
+
+
 def _digest(data: bytes, kind: Hash = "sha256") -> str:
     return hashlib.new(kind, data).hexdigest()
 

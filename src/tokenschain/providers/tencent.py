@@ -15,7 +15,8 @@ from msgspec import Struct
 
 from tokenschain.core import conversation as canon
 from tokenschain.core.conversation import Conversation
-from tokenschain.providers.signing import KeyPair, Signable, tencent_tc3
+from tokenschain.providers.auth import key_pair
+from tokenschain.providers.signing import Signable, tencent_tc3
 from tokenschain.providers.vendor import HeaderLines, Speech
 
 _encode = msgspec.json.Encoder().encode
@@ -209,13 +210,13 @@ class StreamIn:
         return chunks
 
 
-def sign(request: Signable, keys: KeyPair, now_s: float) -> HeaderLines:
+def sign(request: Signable, value: str, now_s: float) -> HeaderLines:
     """The headers of Tencent Cloud API 3.0."""
     return (
         ("x-tc-action", "ChatCompletions"),
         ("x-tc-version", "2023-09-01"),
         ("x-tc-timestamp", str(int(now_s))),
-        ("authorization", tencent_tc3(request, keys, _SERVICE, int(now_s))),
+        ("authorization", tencent_tc3(request, key_pair(value), _SERVICE, int(now_s))),
     )
 
 

@@ -9,11 +9,11 @@ from typing import NamedTuple, Protocol
 from tokenschain.core.conversation import Conversation
 from tokenschain.core.dialect import Dialect
 from tokenschain.core.reading import Reading
-from tokenschain.providers.signing import KeyPair, Signable
+from tokenschain.providers.signing import Signable
 
 HeaderLines = tuple[tuple[str, str], ...]
-Signer = Callable[[Signable, KeyPair, float], HeaderLines]
-"""Headers that depend on body and time (Unix seconds)."""
+Signer = Callable[[Signable, str, float], HeaderLines]
+"""Request, credential and time (Unix seconds) to headers that depend on them."""
 
 
 class Auth(StrEnum):

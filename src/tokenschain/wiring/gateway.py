@@ -213,7 +213,7 @@ async def _ship_responses(store: ResponseStore) -> None:
 async def _refresh_keys(upstreams: Upstreams) -> None:
     while True:
         await asyncio.sleep(_REFRESH_KEYS_S)
-        upstreams.refresh_keys()
+        await upstreams.refresh_keys()
 
 
 def _server_tls(settings: Settings) -> ssl.SSLContext | None:

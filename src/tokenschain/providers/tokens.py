@@ -1,0 +1,87 @@
+"""Short-lived tokens, fetched with a key pair and replaced before they expire."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import msgspec
+
+from tokenschain.core.errors import ApiError
+from tokenschain.providers.auth import TOKEN_REFRESH_S, Exchange, Token, key_pair
+from tokenschain.wire.client import ClientError, HttpClient, Origin, Waits
+
+_WAITS = Waits(
+    connect_max_s=3.0, pool_max_s=3.0, first_byte_max_s=5.0, idle_max_s=5.0, total_max_s=8.0
+)
+_REPLY_BYTES_MAX = 65_536
+
+
+class TokenKeeper:
+    """The tokens of one upstream, by key and model."""
+
+    def __init__(self, client: HttpClient, exchange: Exchange, url: str | None) -> None:
+        """
+        Args:
+            url: of the vendor's token service, where not the public one.
+        """
+        self._client = client
+        self._exchange = exchange
+        self._origin = Origin.of(url or exchange.url)
+        self._tokens: dict[tuple[str, str], Token] = {}
+        self._locks: dict[tuple[str, str], asyncio.Lock] = {}
+
+    async def token_of(self, value: str, model: str) -> str:
+        """The token of a key; waits for it only the first time.
+
+        Raises:
+            ApiError: it cannot be had.
+        """
+        token = self._tokens.get((value, model))
+        if token is None or token.until_s <= time.time():
+            token = await self._fetch(value, model)
+        return token.value
+
+    async def refresh(self, values: set[str]) -> None:
+        """Replace what expires soon, forget keys that are gone. Off the hot path."""
+        for value, model in list(self._tokens):
+            if value not in values:
+                del self._tokens[value, model]
+            elif self._tokens[value, model].until_s - TOKEN_REFRESH_S < time.time():
+                try:
+                    await self._fetch(value, model)
+                except ApiError:
+                    continue  # the one at hand still holds; it is tried again
+
+    async def _fetch(self, value: str, model: str) -> Token:
+        at = (value, model)
+        async with self._locks.setdefault(at, asyncio.Lock()):
+            token = self._tokens.get(at)
+            if token is not None and token.until_s - TOKEN_REFRESH_S > time.time():
+                return token  # somebody was quicker
+            target, headers, body = self._exchange.request(
+                self._origin.authority, model, key_pair(value), time.time()
+            )
+            lines = "".join(f"{name}: {text}\r\n" for name, text in headers)
+            head = (
+                f"{target} HTTP/1.1\r\nhost: {self._origin.authority}\r\n{lines}"
+                f"content-length: {len(body)}\r\n\r\n"
+            )
+            try:
+                reply = await self._client.open(self._origin, head.encode("latin-1") + body, _WAITS)
+                text = await reply.read(_REPLY_BYTES_MAX)
+                if reply.status not in (200, 201):
+                    raise ApiError(
+                        "upstream_rejected_credentials",
+                        f"The upstream's token service answered HTTP {reply.status}.",
+                    )
+                token = self._tokens[at] = self._exchange.read(text)
+            except ClientError as error:
+                raise ApiError(
+                    "upstream_unreachable", f"The upstream's token service: {error}."
+                ) from error
+            except msgspec.DecodeError as error:
+                raise ApiError(
+                    "upstream_invalid_reply", "The upstream's token service gave no token."
+                ) from error
+            return token
