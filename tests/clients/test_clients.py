@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -103,3 +105,28 @@ def test_the_node_sdk(clouds: Clouds, provider: str) -> None:
         "embedding": 2,
         "error": ["NotFoundError", 404, "model_not_found"],
     }
+
+
+def run_client(clouds: Clouds, script: str, provider: str) -> Any:
+    """What a client's own script says, in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, HERE / script, f"{clouds.stack.url}/v1", clouds.stack.key, provider],
+        env=os.environ | {"LITELLM_LOCAL_MODEL_COST_MAP": "True"},
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+    assert done.returncode == 0, done.stderr[-2_000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic"])
+def test_litellm_as_a_client(clouds: Clouds, provider: str) -> None:
+    said = {"whole": HELLO, "stream": HELLO, "call": {"city": "巴黎"}, "usage": PROMPT_TOKENS}
+    assert run_client(clouds, "with_litellm.py", provider) == said
+
+
+@pytest.mark.parametrize("provider", ["openai", "deepseek"])
+def test_llama_index(clouds: Clouds, provider: str) -> None:
+    said = {"whole": HELLO, "stream": HELLO, "call": {"city": "巴黎"}}
+    assert run_client(clouds, "with_llama_index.py", provider) == said
