@@ -224,7 +224,9 @@ def start_gateway(bench: Bench) -> tuple[Stack, Target]:
     return stack, Target(
         "tokenschain", stack.port, stack.key,
         lambda variant: ("/v1/chat/completions", f"m{variant}"), pid,
-        settle=lambda: wait_for_ledger(stack, bench.answered["tokenschain"]),
+        settle=lambda: wait_for_ledger(
+            stack, bench.answered["tokenschain"], bench.answered["responses"]
+        ),
     )  # fmt: skip
 
 
@@ -247,6 +249,8 @@ def measure_translations(bench: Bench, target: Target) -> None:
         calls = int(20_000 * bench.scale)
         found = bench.load(target, "", 0, "closed", CONNECTIONS, calls, asked=(path, body))
         samples[f"cpu_us_{name}"].append(found["cpu_us_call"])
+        if name == "responses":  # stored, as they are by default
+            bench.answered[name] += found["done"]
         if name != "dashscope":
             fields |= {"stream": True, "model": f"mp{PACE_MS}"}
             body.write_text(json.dumps(fields, separators=(",", ":")))
@@ -359,12 +363,13 @@ def show(results: dict[str, dict[str, float]], title: str) -> None:
     console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 
-def wait_for_ledger(stack: Stack, expected: int) -> int:
-    """Wait until every call that was answered is in the ledger; its rows are unique."""
+def wait_for_ledger(stack: Stack, expected: int, stored: int) -> int:
+    """Wait until every call that was answered is in the ledger, and every response stored."""
     deadline = time.monotonic() + LEDGER_WAIT_MAX_S
     while True:
         count = int(stack.rows("select sum(calls) c from usage_hourly")[0]["c"] or 0)
-        if count >= expected:
+        responses = stack.rows("select count(*) c from stored_responses")[0]["c"]
+        if count >= expected and responses >= stored:
             return count
         if time.monotonic() > deadline:
             raise SystemExit(f"the ledger has {count} of {expected} calls")
@@ -411,7 +416,7 @@ def main() -> None:
             soak(bench, ours)
             progress.advance(work)
         answered = bench.answered[ours.name]
-        rows = wait_for_ledger(stack, answered)
+        rows = wait_for_ledger(stack, answered, bench.answered["responses"])
         print(f"ledger: {rows:,} rows for {answered:,} answers read to the end and the cut streams")
     finally:
         for process in processes:

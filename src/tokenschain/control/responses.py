@@ -29,22 +29,26 @@ class ResponseArchive:
 
     def keep(self, payloads: Sequence[bytes]) -> int:
         """Keep responses as a gateway shipped them; each counts once. Returns how many are new."""
-        new = 0
+        rows = {}
+        for payload in payloads:
+            stored = msgspec.msgpack.decode(payload, type=Stored)
+            rows[stored.id] = {
+                "id": stored.id,
+                "tenant": stored.tenant,
+                "expires_at_s": int(stored.created_s) + self._ttl_s,
+                "sealed": crypto.seal(self._key, stored.id, payload),
+            }
+        if not rows:
+            return 0
+        statement = (
+            upsert(self._engine, stored_responses)
+            .on_conflict_do_nothing(index_elements=["id"])
+            .returning(stored_responses.c.id)
+        )
         with self._engine.begin() as connection:
-            for payload in payloads:
-                stored = msgspec.msgpack.decode(payload, type=Stored)
-                result = connection.execute(
-                    upsert(self._engine, stored_responses)
-                    .values(
-                        id=stored.id,
-                        tenant=stored.tenant,
-                        expires_at_s=int(stored.created_s) + self._ttl_s,
-                        sealed=crypto.seal(self._key, stored.id, payload.hex()),
-                    )
-                    .on_conflict_do_nothing(index_elements=["id"])
-                )
-                new += result.rowcount
-        return new
+            # In one order by all, so that two writers cannot deadlock.
+            found = connection.execute(statement, [rows[name] for name in sorted(rows)])
+            return len(found.scalars().all())
 
     def find(self, connection: Connection, tenant: str, response_id: str) -> bytes | None:
         """A tenant's response as it was shipped, or None."""
@@ -55,7 +59,7 @@ class ResponseArchive:
                 stored_responses.c.expires_at_s > int(time.time()),
             )
         ).scalar()
-        return None if row is None else bytes.fromhex(crypto.unseal(self._key, response_id, row))
+        return None if row is None else crypto.unseal(self._key, response_id, row)
 
     def delete(self, connection: Connection, tenant: str, response_id: str) -> bool:
         """Forget a tenant's response; false when there is none."""

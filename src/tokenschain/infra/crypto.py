@@ -21,13 +21,13 @@ def new_key() -> bytes:
     return os.urandom(KEY_BYTES)
 
 
-def seal(key: bytes, name: str, secret: str) -> bytes:
+def seal(key: bytes, name: str, secret: bytes) -> bytes:
     """Seal a secret under its name: AES-256-GCM (NIST SP 800-38D), the name authenticated."""
     nonce = os.urandom(_NONCE_BYTES)
-    return _VERSION + nonce + AESGCM(key).encrypt(nonce, secret.encode(), name.encode())
+    return _VERSION + nonce + AESGCM(key).encrypt(nonce, secret, name.encode())
 
 
-def unseal(key: bytes, name: str, sealed: bytes) -> str:
+def unseal(key: bytes, name: str, sealed: bytes) -> bytes:
     """The secret again.
 
     Raises:
@@ -36,6 +36,6 @@ def unseal(key: bytes, name: str, sealed: bytes) -> str:
     body = sealed.removeprefix(_VERSION)
     nonce, text = body[:_NONCE_BYTES], body[_NONCE_BYTES:]
     try:
-        return AESGCM(key).decrypt(nonce, text, name.encode()).decode()
+        return AESGCM(key).decrypt(nonce, text, name.encode())
     except (InvalidTag, ValueError) as error:
         raise Unsealable(f"the secret {name} cannot be unsealed") from error

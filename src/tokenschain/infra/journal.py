@@ -174,19 +174,25 @@ class Journal:
         while self._old:
             number = self._old[0]
             start = self._shipped.get(number, 0)
-            try:
-                data = self._path(number).read_bytes()
-            except FileNotFoundError:
-                data = b""
-            batch = _batch(number, data, start, bytes_max, records_max)
+            batch = _batch(self._read(number, start, bytes_max), 0, bytes_max, records_max)
             if batch is not None:
-                return batch
+                return Batch(number, start + len(batch[0]), *batch)
             self._drop(number)
         if self._map is None:
             return None
-        return _batch(
-            self._number, self._map, self._shipped.get(self._number, 0), bytes_max, records_max
-        )
+        start = self._shipped.get(self._number, 0)
+        batch = _batch(self._map, start, bytes_max, records_max)
+        return None if batch is None else Batch(self._number, start + len(batch[0]), *batch)
+
+    def _read(self, number: int, start: int, bytes_max: int) -> bytes:
+        """As much of a closed segment as a batch may hold: reading all of it takes so long
+        that callers would notice."""
+        try:
+            with self._path(number).open("rb") as file:
+                file.seek(start)
+                return file.read(bytes_max + self.limits.record_bytes_max + FRAME_OVERHEAD)
+        except FileNotFoundError:
+            return b""
 
     def acknowledge(self, batch: Batch) -> None:
         """Control has committed the batch."""
@@ -216,8 +222,9 @@ class Journal:
 
 
 def _batch(
-    number: int, data: bytes | mmap.mmap, start: int, bytes_max: int, records_max: int
-) -> Batch | None:
+    data: bytes | mmap.mmap, start: int, bytes_max: int, records_max: int
+) -> tuple[bytes, int] | None:
+    """Whole frames from `start` on, and how many; None when there is none."""
     at, records = start, 0
     limit = len(data)
     while records < records_max and at + FRAME_OVERHEAD <= limit:
@@ -227,7 +234,7 @@ def _batch(
             break
         at = end
         records += 1
-    return Batch(number, at, bytes(data[start:at]), records) if records else None
+    return (bytes(data[start:at]), records) if records else None
 
 
 class BadFrame(ValueError):

@@ -64,7 +64,7 @@ class Vault:
         partial = path.with_suffix(f".{os.getpid()}.part")
         fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
-            os.write(fd, crypto.seal(self._key(), name, secret))
+            os.write(fd, crypto.seal(self._key(), name, secret.encode()))
         finally:
             os.close(fd)
         os.replace(partial, path)
@@ -76,7 +76,7 @@ class Vault:
             SecretMissing: there is none, or it was not sealed here.
         """
         try:
-            return crypto.unseal(self._key(), name, self._path(name).read_bytes())
+            return crypto.unseal(self._key(), name, self._path(name).read_bytes()).decode()
         except (OSError, crypto.Unsealable) as error:
             raise SecretMissing(f"sealed:{name} cannot be read ({type(error).__name__})") from None
 
