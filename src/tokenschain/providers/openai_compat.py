@@ -360,8 +360,8 @@ def _target(
     origin = http.Origin.of(upstream.base_url)
     base = "/" + upstream.base_url.split("://", 1)[1].partition("/")[2].strip("/")
     speech = vendor.speech if door is Door.CHAT else None
-    end = vendor.rerank_path if door is Door.RERANK else door.value
-    path = f"{base.rstrip('/')}/{speech.path if speech is not None else end}"
+    end = speech.path if speech is not None else vendor.paths.get(door, door.value)
+    path = end if end.startswith("/") else f"{base.rstrip('/')}/{end}"
     limits = upstream.limits
     lines = (
         f"POST {path} HTTP/1.1",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
+from tokenschain.core.chat import Door
 from tokenschain.core.conversation import Conversation
 from tokenschain.core.dialect import Dialect
 from tokenschain.core.reading import Reading
@@ -59,7 +61,8 @@ class Vendor(NamedTuple):
     speech: Speech | None = None
     images_as_data: bool = False
     """Whether it takes images only as data, so that URLs are fetched here."""
-    rerank_path: str = "rerank"
+    paths: Mapping[Door, str] = MappingProxyType({})
+    """Where a door is elsewhere than its name below the base URL; from the root with a `/`."""
     texts_rerank: bool = False
     """Whether reranking speaks TEI's shape: `texts` in, a bare list out."""
 

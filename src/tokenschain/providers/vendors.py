@@ -6,6 +6,7 @@ gateways that serve them, as compiled on 2026-11-23; `openai_compat` holds what 
 
 from __future__ import annotations
 
+from tokenschain.core.chat import Door
 from tokenschain.core.dialect import Bounds, Dialect, History, ThinkingStyle
 from tokenschain.core.reading import Reading
 from tokenschain.providers import alibaba, anthropic, tencent
@@ -30,6 +31,8 @@ _ALIBABA = Dialect(
     bounds={"temperature": Bounds(0, 1.99), "top_p": Bounds(_OPEN_RANGE, 1)},
     choices_max=4,
 )
+_ALIBABA_PATHS = {Door.RERANK: "/compatible-api/v1/reranks"}
+_HUAWEI_PATHS = {Door.EMBEDDINGS: "/v1/embeddings", Door.RERANK: "/v1/rerank"}  # chat is on /v2
 _TOKENHUB = Dialect(
     thinking=ThinkingStyle.TYPE,
     efforts={"low": "low", "medium": "medium", "high": "high"},
@@ -64,8 +67,8 @@ _VLLM = Dialect(thinking=ThinkingStyle.TEMPLATE)
 _EFFORT = Dialect(thinking=ThinkingStyle.EFFORT)
 
 VENDORS: dict[str, Vendor] = {
-    "alibaba": Vendor("alibaba", _ALIBABA),
-    "alibaba-intl": Vendor("alibaba", _ALIBABA),
+    "alibaba": Vendor("alibaba", _ALIBABA, paths=_ALIBABA_PATHS),
+    "alibaba-intl": Vendor("alibaba", _ALIBABA, paths=_ALIBABA_PATHS),
     "alibaba-native": Vendor("alibaba", _ALIBABA, speech=alibaba.SPEECH),
     "tencent-tokenhub": Vendor("tencent", _TOKENHUB),
     "tencent-tokenhub-intl": Vendor("tencent", _TOKENHUB),
@@ -98,8 +101,8 @@ VENDORS: dict[str, Vendor] = {
         auth=Auth.SIGNED,
         speech=tencent.SPEECH,
     ),
-    "huawei-maas": Vendor("huawei", _HUAWEI),
-    "huawei-maas-intl": Vendor("huawei", _HUAWEI),
+    "huawei-maas": Vendor("huawei", _HUAWEI, paths=_HUAWEI_PATHS),
+    "huawei-maas-intl": Vendor("huawei", _HUAWEI, paths=_HUAWEI_PATHS),
     "volcengine-ark": Vendor(
         "volcano",
         Dialect(
@@ -123,7 +126,7 @@ VENDORS: dict[str, Vendor] = {
             renames={"max_completion_tokens": "max_tokens"},
             choices_max=1,
         ),
-        rerank_path="rerankers",
+        paths={Door.RERANK: "rerankers"},
     ),
     "deepseek": Vendor("deepseek", _DEEPSEEK, rereads=True),
     "deepseek-intl": Vendor("deepseek", _DEEPSEEK, rereads=True),
@@ -240,7 +243,7 @@ VENDORS: dict[str, Vendor] = {
         Reading.REASONING,
         images_as_data=True,
     ),
-    "tei": Vendor("tei", texts_rerank=True),
+    "tei": Vendor("tei", paths={Door.RERANK: "/rerank"}, texts_rerank=True),
 }
 
 
