@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from tokenschain.core import conversation as canon
-from tokenschain.core.chat import Ask, Door, WireUsage, usage_of
+from tokenschain.core.chat import Ask, Door, WireUsage, decode_body, usage_of
 from tokenschain.core.chat import parse as parse_chat
 from tokenschain.core.conversation import Conversation, Message, ReasoningDetail
 from tokenschain.core.errors import ApiError
@@ -159,19 +159,7 @@ def parse(body: bytes, *, counting: bool = False) -> Ask:
     Raises:
         ApiError: with the field to blame.
     """
-    try:
-        asked = _decode_request(body)
-    except msgspec.ValidationError as error:
-        text, _, path = str(error).partition(" - at `$.")
-        param = path.rstrip("`") or None
-        if "missing required field" in text:
-            name = text.split("`")[1]
-            raise ApiError(
-                "missing_required_parameter", f"The field `{name}` is required.", param=name
-            ) from None
-        raise ApiError("invalid_value", f"{text} (`{param}`).", param=param) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ApiError("invalid_json", f"The body is not a JSON object: {error}.") from None
+    asked = decode_body(_decode_request, body)
     if asked.max_tokens is None and not counting:
         raise ApiError(
             "missing_required_parameter", "The field `max_tokens` is required.", param="max_tokens"

@@ -7,8 +7,9 @@ rule here are looked into. What has no rule travels on as the bytes it came in.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from enum import StrEnum
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Meta, Raw, Struct
@@ -209,6 +210,30 @@ def parse(door: Door, body: bytes) -> Ask:
         output_tokens_max=values.get("max_completion_tokens") or values.get("max_tokens"),
         prompt_tokens_estimate=_estimate_prompt(door, fields, body),
     )
+
+
+_Body = TypeVar("_Body")
+
+
+def decode_body(decode: Callable[[bytes], _Body], body: bytes) -> _Body:
+    """A body of another door than OpenAI's chat, typed.
+
+    Raises:
+        ApiError: with the field to blame.
+    """
+    try:
+        return decode(body)
+    except msgspec.ValidationError as error:
+        text, _, path = str(error).partition(" - at `$.")
+        if "missing required field" in text:
+            name = text.split("`")[1]
+            raise ApiError(
+                "missing_required_parameter", f"The field `{name}` is required.", param=name
+            ) from None
+        param = path.rstrip("`") or None
+        raise ApiError("invalid_value", f"{text} (`{param}`).", param=param) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ApiError("invalid_json", f"The body is not a JSON object: {error}.") from None
 
 
 def _invalid(field: str, text: str) -> ApiError:

@@ -46,6 +46,12 @@ def _read(path: Path) -> str:
     return path.read_text(encoding="utf-8").strip()
 
 
+def sealing_key(path: Path) -> bytes:
+    """The key for `crypto.seal` that a master key file stands for; made the first time."""
+    # The file holds 256 random bits as text; the hash only makes them 32 bytes.
+    return hashlib.sha256(read_or_make(path).encode()).digest()
+
+
 class Vault:
     """Secrets sealed at rest, in files beside the key that seals them.
 
@@ -96,8 +102,7 @@ class Vault:
         return self._folder / f"{name}.sealed"
 
     def _key(self) -> bytes:
-        # The file holds 256 random bits as text; the hash only makes them 32 bytes.
-        return hashlib.sha256(read_or_make(self._key_file).encode()).digest()
+        return sealing_key(self._key_file)
 
 
 def resolve(reference: str, vault: Vault | None = None) -> str:

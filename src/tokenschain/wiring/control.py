@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import socket
 
 import uvicorn
@@ -25,7 +24,7 @@ def run(settings: Settings) -> None:
     publisher = Publisher(
         engine, settings, catalogue.load(), lambda event, why: logger.warning(event, why=why)
     )
-    master = hashlib.sha256(secrets.read_or_make(settings.master_key_path).encode()).digest()
+    master = secrets.sealing_key(settings.master_key_path)
     archive = ResponseArchive(engine, master, settings.response_ttl_s)
     app = create_app(
         engine,
