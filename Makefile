@@ -64,8 +64,8 @@ bench-peers: $(VENV)/dev bench/build/mock bench/build/load bench/build/litellm/b
 docs: $(VENV)/dev  ## Write docs/reference from the code
 	$(BIN)/python -m docs.generate
 
-matrix: $(VENV)/dev  ## Measure every provider and write docs/reference/providers.md
-	WRITE_MATRIX=1 $(BIN)/python -m pytest tests/vendors/test_matrix.py
+matrix: $(VENV)/dev tests/clients/node_modules  ## Measure providers and clients; write their pages
+	WRITE_MATRIX=1 $(BIN)/python -m pytest tests/vendors/test_matrix.py tests/clients
 
 fuzz: $(VENV)/dev  ## Ten minutes of the request parser against h11
 	$(BIN)/python -m tests.fuzz.fuzz_requests 600

@@ -15,6 +15,7 @@ from tokenschain.core.errors import ERRORS
 from tokenschain.core.forms import FORMS
 from tokenschain.infra.config import ENV_PREFIX, PriceSettings, Settings, UpstreamSettings
 from tokenschain.infra.telemetry import CALL_METRICS, GAUGE_MEANINGS
+from tokenschain.providers.refusals import GENERAL_RULES, VENDOR_RULES
 
 FOLDER = Path(__file__).parent / "reference"
 _NOTE = "<!-- Written by docs/generate.py; do not edit. -->\n\n"
@@ -100,7 +101,17 @@ def errors() -> str:
         "something. An upstream's own 401, 402 or 403 is about "
         "the platform's account and never reaches a caller as such.\n\n"
         "| code | status | type | another upstream | left alone | fault | meaning |\n"
-        "|---|---|---|---|---|---|---|\n" + rows
+        "|---|---|---|---|---|---|---|\n" + rows + "\n## What vendors say\n\n"
+        "A vendor's error is read by the first row that fits, its own rows before the general "
+        "ones; a status that no row knows is `upstream_failed`. `*` stands for any text. A row "
+        "with a code and a status fits by either.\n\n"
+        "| vendor | code or type | status | words | is |\n|---|---|---|---|---|\n"
+        + "".join(
+            f"| {vendor} | {f'`{rule.codes}`' if rule.codes else ''} | {rule.status or ''} | "
+            f"{rule.words} | [`{rule.means}`](#{rule.means}) |\n"
+            for vendor, rules in {**VENDOR_RULES, "all": GENERAL_RULES}.items()
+            for rule in rules
+        )
     )
 
 
@@ -162,6 +173,7 @@ ANSWER_HEADERS = {
     "x-tc-cost": "Exact cost of a whole answer, as `0.000123 CNY`; absent when not priced.",
     "x-tc-overhead-ms": "Milliseconds spent in the platform until the answer began.",
     "x-tc-dropped": "Parameters the upstream does not offer and the call went without.",
+    "x-tc-emulated": "Parameters the upstream does not offer and the platform made up for.",
     "Retry-After": "Seconds, when an upstream said when to come back.",
 }
 

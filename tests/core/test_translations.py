@@ -151,7 +151,7 @@ def test_whole_replies_say_what_streams_say(stream: tuple[list[bytes], Told]) ->
     usage = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}
     body = conversation.whole(HEAD, message, "stop", usage)
     there = json.loads(anthropic.reply_of(body, "1"))
-    again = json.loads(anthropic.reply_from(json.dumps(there).encode()))
+    again = json.loads(anthropic.reply_from(json.dumps(there).encode(), conversation.Heading()))
     back = again["choices"][0]["message"]
     assert (back["content"] or "", back.get("reasoning_content", "")) == (
         told.text,

@@ -128,6 +128,18 @@ def test_thinking_is_switched_in_any_of_five_ways(
     assert answer.reasoning_content == "Let me think about it."
 
 
+def test_what_was_made_up_for_is_said(clouds: Clouds) -> None:
+    raw = clouds.openai.chat.completions.with_raw_response.create(
+        model="anthropic",
+        messages=[{"role": "user", "content": "How old is Ann?"}],
+        n=2,
+        response_format={"type": "json_object"},
+    )
+    assert raw.headers["x-tc-emulated"] == "response_format, n"
+    texts = [choice.message.content for choice in raw.parse().choices]
+    assert texts == ['{"age": 41}', '{"age": 41}']
+
+
 def test_an_emulated_schema_is_checked(clouds: Clouds) -> None:
     import openai
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -46,6 +47,8 @@ class Profile(NamedTuple):
     auth: str = "bearer"
     offers: frozenset[str] = ALL_CHAT
     embeddings: bool = False
+    chats: bool = True
+    inputs_max: int = 2_048
     thinking: str = ""
     """The field that switches it; every other known switch is refused."""
     reasoning: str = "reasoning_content"
@@ -122,6 +125,18 @@ _HUNYUAN_FAILURES = {
     "rate": Failure(200, _tc("RequestLimitExceeded", "please retry after 7 seconds")),
     "auth": Failure(200, _tc("AuthFailure.SignatureFailure", "CANARY")),
     "long": Failure(200, _tc("InvalidParameter", "maximum context length")),
+}
+_HUNYUAN_OPENAI_FAILURES = {
+    "refuse": Failure(400, openai_error("x", None, "OperationDenied.TextIllegalDetected")),
+    "balance": Failure(400, openai_error("x", None, "FailedOperation.ServiceStopArrears")),
+    "rate": Failure(
+        429, openai_error("retry in 7 s", None, "FailedOperation.EngineServerLimitExceeded")
+    ),
+    "auth": Failure(401, openai_error("CANARY", None, "AuthFailure.SecretIdNotFound")),
+}
+_LKEAP_FAILURES = _HUNYUAN_OPENAI_FAILURES | {
+    "balance": Failure(400, openai_error("x", None, "ResourceUnavailable.ResourcePackageRunOut")),
+    "long": Failure(400, openai_error("maximum context length is 96K", None, "InvalidParameter")),
 }
 _HUAWEI_FAILURES = {
     "refuse": Failure(403, _huawei("ModelArts.81011", "May contain sensitive information")),
@@ -239,10 +254,18 @@ PROFILES: dict[str, Profile] = {
         failures=_ALIBABA_NATIVE_FAILURES,
     ),
     "tencent-tokenhub": _TOKENHUB,
+    "tencent-lkeap": _TOKENHUB._replace(
+        offers=frozenset({"tools", "json_schema", "thinking"}), failures=_LKEAP_FAILURES
+    ),
+    "tencent-hunyuan": Profile(
+        thinking="enable_thinking", history="strip", usage="every", required_choice=None,
+        refused=_LOG | {"max_completion_tokens", "n"}, json_schema=False,
+        finish_names={"content_filter": "sensitive"}, failures=_HUNYUAN_OPENAI_FAILURES,
+    ),
     "tencent-hunyuan-native": Profile(
         wire="hunyuan", auth="tc3", thinking="EnableThinking", history="strip", usage="every",
         done=False, required_choice=None, json_schema=False,
-        offers=frozenset({"tools", "thinking"}),
+        offers=frozenset({"tools", "json_schema", "thinking"}),
         failures=_HUNYUAN_FAILURES,
     ),
     "huawei-maas": _HUAWEI,
@@ -323,6 +346,7 @@ PROFILES: dict[str, Profile] = {
         refused=_LOG | {"user", "n"},
         failures={"long": _OPENAI_FAILURES["long"], "rate": Failure(503, {"error": "queue full"})},
     ),
+    "tei": Profile(chats=False, embeddings=True, inputs_max=32),
 }  # fmt: skip
 _SWITCHES = {"enable_thinking", "thinking", "chat_template_kwargs", "reasoning_effort", "reasoning"}
 
@@ -346,19 +370,76 @@ class Brain:
         if last["role"] == "tool":
             self.text = WEATHER
         elif ask.get("tools") and ask.get("tool_choice") != "none":
-            self.calls, self.text = [CALL], ""
+            self.calls, self.text = [_call(ask, said)], ""
             if "parallel" in said:
                 self.calls = [CALL, {"name": "get_time", "arguments": '{"zone": "UTC"}'}]
         elif "image" in said:
             self.text = "I see an image."
         elif (ask.get("response_format") or {}).get("type") in ("json_object", "json_schema"):
-            self.text = '{"age": "old"}' if "sim:wrong" in said else '{"age": 41}'
+            self.text = json.dumps(_structured(ask, said), ensure_ascii=False)
+            if "sim:wrong" in said:
+                self.text = '{"age": "old"}'
             if "sim:fence" in said:
                 self.text = f"```json\n{self.text}\n```"
         self.finish = "tool_calls" if self.calls else "content_filter" if self.filtered else "stop"
         self.reasoning = "Let me think about it." if self.thinks else ""
         self.tokens = 12 + 5 * len(self.calls)
         self.reasoning_tokens = 6 if self.thinks else 0
+
+
+def _call(ask: dict[str, Any], said: str) -> dict[str, str]:
+    """The tool that the choice names, else the first, with arguments by its schema."""
+    functions = {tool["function"]["name"]: tool["function"] for tool in ask["tools"]}
+    choice = ask.get("tool_choice")
+    named = choice["function"]["name"] if isinstance(choice, dict) and "function" in choice else ""
+    function = functions.get(named) or next(iter(functions.values()))
+    parameters = function.get("parameters") or {}
+    if isinstance(parameters, str):
+        parameters = json.loads(parameters)
+    if function["name"] == CALL["name"] and "location" not in parameters.get("properties", {}):
+        return CALL
+    return {"name": function["name"], "arguments": json.dumps(_fill(parameters, said))}
+
+
+def _told_to_write_json(messages: list[dict[str, Any]]) -> dict[str, Any]:
+    """What a model does that has no JSON mode and is asked for JSON in words."""
+    first = messages[0]
+    told = first["role"] == "system" and "one JSON object" in first["content"]
+    return {"response_format": {"type": "json_object"}} if told else {}
+
+
+def _structured(ask: dict[str, Any], said: str) -> Any:
+    """By the schema, wherever it was said, or with the keys that were named in quotes."""
+    schema = ask["response_format"].get("json_schema", {}).get("schema")
+    if schema is None and ask["messages"][0]["role"] == "system":
+        told = ask["messages"][0]["content"]
+        at = told.find("{", told.find("JSON schema"))
+        schema = json.JSONDecoder().raw_decode(told[at:])[0] if at >= 0 else None
+    if schema is not None:
+        return _fill(schema, said)
+    return dict.fromkeys(re.findall(r"'(\w+)'", said), "word") or {"age": 41}
+
+
+def _fill(schema: dict[str, Any], said: str) -> Any:
+    """A value that fits: the number or name that was spoken of; the first of a choice."""
+    if "enum" in schema or "const" in schema:
+        return schema.get("const", schema.get("enum", [None])[0])
+    if "anyOf" in schema:
+        return _fill(schema["anyOf"][0], said)
+    match schema.get("type"):
+        case "object":
+            return {n: _fill(part, said) for n, part in schema.get("properties", {}).items()}
+        case "array":
+            return [_fill(schema.get("items", {}), said)]
+        case "integer" | "number":
+            number = re.search(r"\d+", said)
+            return int(number[0]) if number else 41
+        case "boolean":
+            return True
+        case "null":
+            return None
+    name = re.search(r"[\u4e00-\u9fff]+", said)
+    return name[0] if name else "word"
 
 
 def _thinks(ask: dict[str, Any], switch: str) -> bool:
@@ -513,6 +594,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _embed(self, ask: dict[str, Any]) -> None:
         given = ask["input"] if isinstance(ask["input"], list) else [ask["input"]]
+        most = self.sim.profile.inputs_max
+        if len(given) > most:
+            said = f"batch size {len(given)} > maximum allowed batch size {most}"
+            self._send(413, {"error": said, "error_type": "Validation"})
+            return
         data = [
             {"object": "embedding", "index": i, "embedding": [0.25, float(len(text))]}
             for i, text in enumerate(given)
@@ -704,18 +790,26 @@ class _Hunyuan(_OpenAI):
             messages.append(read | ({"tool_calls": calls} if calls else {}))
             assert "ReasoningContent" not in message and "reasoning_content" not in message
         assert "system" not in roles[1:], "the system message comes first"
+        assert all(a != b or a == "tool" for a, b in pairwise(roles)), "turns alternate"
         made: dict[str, Any] = {"model": ask["Model"], "messages": messages}
+        made |= _told_to_write_json(messages)
         if ask.get("Stream"):
             made["stream"] = True
         if ask.get("Tools"):
-            made["tools"] = ask["Tools"]
-            assert all(isinstance(t["Function"]["Parameters"], str) for t in ask["Tools"])
+            functions = [tool["Function"] for tool in ask["Tools"]]
+            assert all(isinstance(f["Parameters"], str) for f in functions)
+            made["tools"] = [
+                {"function": {"name": f["Name"], "parameters": f["Parameters"]}} for f in functions
+            ]
         for theirs, ours in (
             ("Temperature", "temperature"), ("ToolChoice", "tool_choice"),
             ("EnableThinking", "EnableThinking"),
         ):  # fmt: skip
             if theirs in ask:
                 made[ours] = ask[theirs]
+        if made.get("tool_choice") == "custom":
+            name = ask["CustomTool"]["Function"]["Name"]
+            made["tool_choice"] = {"function": {"name": name}}
         return made
 
     def pascal(self, message: dict[str, Any]) -> dict[str, Any]:
@@ -795,16 +889,25 @@ class _Anthropic(_OpenAI):
                     assert block["signature"] == "sig-of-sim", "the signature was changed"
             messages.append(read)
         made = {"messages": messages, "model": ask["model"]}
-        system = json.dumps(ask.get("system") or "")
-        if "JSON schema" in system:
-            made["response_format"] = {"type": "json_object"}
+        system = ask.get("system") or ""
+        if isinstance(system, list):
+            system = "".join(block["text"] for block in system)
+        if system:
             messages.insert(0, {"role": "system", "content": system})
-        for name in ("stream", "temperature", "tools", "thinking"):
+        made |= _told_to_write_json(messages)
+        for name in ("stream", "temperature", "thinking"):
             if name in ask:
                 made[name] = ask[name]
-        choice = ask.get("tool_choice", {}).get("type")
-        if choice is not None:
-            made["tool_choice"] = {"any": "required", "tool": "required"}.get(choice, choice)
+        if "tools" in ask:
+            made["tools"] = [
+                {"function": {"name": tool["name"], "parameters": tool["input_schema"]}}
+                for tool in ask["tools"]
+            ]
+        choice = ask.get("tool_choice", {})
+        if choice.get("type") == "tool":
+            made["tool_choice"] = {"function": {"name": choice["name"]}}
+        elif choice:
+            made["tool_choice"] = {"any": "required"}.get(choice["type"], choice["type"])
         if "thinking" in ask:
             assert "temperature" not in ask
         return made

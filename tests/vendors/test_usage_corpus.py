@@ -16,6 +16,7 @@ from tokenschain.core.catalog import (
     input_classes,
     output_classes,
 )
+from tokenschain.core.conversation import Heading
 from tokenschain.providers import alibaba, rerank, tencent
 
 # Pico-yuan per token: every class has a price of its own, so a token in the wrong class shows.
@@ -123,7 +124,8 @@ CORPUS: dict[str, tuple[bytes, dict[str, int], dict[str, int], int]] = {
             b'{"type":"message","id":"m","model":"c","content":[{"type":"text","text":"x"}],'
             b'"stop_reason":"end_turn","usage":{"input_tokens":21,"cache_read_input_tokens":1000,'
             b'"cache_creation_input_tokens":500,"cache_creation":{"ephemeral_5m_input_tokens":400,'
-            b'"ephemeral_1h_input_tokens":100},"output_tokens":30}}'
+            b'"ephemeral_1h_input_tokens":100},"output_tokens":30}}',
+            Heading(),
         ),
         {"input": 21, "cached_input": 1_000, "cache_write": 400, "cache_write_1h": 100},
         {"output": 30},
@@ -134,7 +136,8 @@ CORPUS: dict[str, tuple[bytes, dict[str, int], dict[str, int], int]] = {
             b'{"output":{"choices":[{"message":{"role":"assistant","content":"x"},'
             b'"finish_reason":"stop"}]},"usage":{"input_tokens":31,"output_tokens":12,'
             b'"total_tokens":43,"prompt_tokens_details":{"cached_tokens":11},'
-            b'"output_tokens_details":{"reasoning_tokens":2}},"request_id":"r"}'
+            b'"output_tokens_details":{"reasoning_tokens":2}},"request_id":"r"}',
+            Heading(),
         ),
         {"input": 20, "cached_input": 11},
         {"output": 10, "reasoning": 2},
@@ -144,7 +147,8 @@ CORPUS: dict[str, tuple[bytes, dict[str, int], dict[str, int], int]] = {
         tencent.reply_from(
             '{"Response":{"Id":"h","Created":1,"Choices":[{"Message":{"Role":"assistant",'
             '"Content":"好"},"FinishReason":"stop"}],"Usage":{"PromptTokens":9,'
-            '"CompletionTokens":3,"TotalTokens":12,"PromptTokensDetails":{"CachedTokens":4}}}}'.encode()
+            '"CompletionTokens":3,"TotalTokens":12,"PromptTokensDetails":{"CachedTokens":4}}}}'.encode(),
+            Heading(),
         ),
         {"input": 5, "cached_input": 4},
         {"output": 3},

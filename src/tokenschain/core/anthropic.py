@@ -701,7 +701,7 @@ class _Reply(Struct):
 _decode_reply = msgspec.json.Decoder(_Reply).decode
 
 
-def reply_from(body: bytes) -> bytes:
+def reply_from(body: bytes, heading: canon.Heading) -> bytes:
     """A Message as a canonical reply; an error stays one.
 
     Raises:
@@ -728,7 +728,7 @@ def reply_from(body: bytes) -> bytes:
                 message.setdefault("tool_calls", []).append(call)
     if details:
         message["reasoning_details"] = details
-    head = {"id": reply.id, "model": reply.model, "created": 0}
+    head = heading.head(reply.id, reply.model)
     finish = _FINISH_REASONS.get(reply.stop_reason or "end_turn", "stop")
     return canon.whole(head, message, finish, _usage_in(reply.usage or _Usage()))
 
@@ -755,8 +755,9 @@ def _usage_in(usage: _Usage) -> dict[str, Any]:
 class StreamIn:
     """Anthropic's events to canonical chunks."""
 
-    def __init__(self) -> None:
-        self._head: dict[str, Any] = {"id": "", "model": "", "created": 0}
+    def __init__(self, heading: canon.Heading) -> None:
+        self._heading = heading
+        self._head = heading.head("")
         self._usage = _Usage()
         self._calls = -1
 
@@ -769,7 +770,7 @@ class StreamIn:
         event = _decode_reply(data)
         match event.type:
             case "message_start" if event.message is not None:
-                self._head = {"id": event.message.id, "model": event.message.model, "created": 0}
+                self._head = self._heading.head(event.message.id, event.message.model)
                 self._count(event.message.usage)
                 return [canon.chunk(self._head, {"role": "assistant", "content": ""})]
             case "content_block_start" if event.content_block is not None:

@@ -81,6 +81,7 @@ class Call:
         "cost_pico",
         "credential",
         "dropped",
+        "emulated",
         "error",
         "form",
         "headers",
@@ -125,7 +126,9 @@ class Call:
         """Set when the call is settled; None when the price is unknown."""
         self.snapshot_version = ""
         self.dropped: tuple[str, ...] = ()
-        """Parameters the upstream does not offer and went without."""
+        """Parameters the upstream does not offer and the call went without."""
+        self.emulated: tuple[str, ...] = ()
+        """Parameters the upstream does not offer and the platform made up for."""
 
     def blame_ourselves(self) -> None:
         """A fault of our own ended the call, unless something else had before."""

@@ -6,7 +6,7 @@ translation are never decoded this far; see `core.chat`.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Raw, Struct
@@ -173,6 +173,17 @@ def read_reply(data: bytes) -> ChatReply:
         msgspec.DecodeError: it is none.
     """
     return _reply(data)
+
+
+class Heading(NamedTuple):
+    """What a reply says of itself where the vendor's protocol does not."""
+
+    model: str = ""
+    created_s: int = 0
+
+    def head(self, id: str, model: str = "", created_s: int = 0) -> dict[str, Any]:
+        """The first fields of a reply or of each of its chunks."""
+        return {"id": id, "model": model or self.model, "created": created_s or self.created_s}
 
 
 def chunk(head: dict[str, Any], delta: dict[str, Any], finish: str | None = None) -> bytes:

@@ -112,6 +112,8 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """The vendor's word for it; None where it is not offered (asked for in the prompt)."""
     json_schema: bool = True
     """Whether `response_format: json_schema` is offered."""
+    json_mode: bool = True
+    """Whether `response_format: json_object` is."""
     choices_max: int = 128
     stream_usage: bool = True
     """Whether `stream_options.include_usage` is known."""
@@ -352,18 +354,24 @@ class _Bridge:
         if raw is None or self.dialect.json_schema:
             return
         wanted = _decode(raw, type=_Format)
-        if wanted.type != "json_schema" or wanted.json_schema is None:
+        schema = wanted.json_schema if wanted.type == "json_schema" else None
+        if wanted.type == "text" or (schema is None and self.dialect.json_mode):
             return
         if self.policy is Policy.ERROR:
-            raise _unsupported("response_format", "it takes no JSON schema")
+            raise _unsupported("response_format", "it has no such format")
         if self.policy is Policy.DROP:
             del self.fields["response_format"]
             self.dropped.append("response_format")
             return
-        self.fields["response_format"] = Raw(b'{"type":"json_object"}')
-        self.schema = bytes(wanted.json_schema.schema)
-        told = self.schema.decode()
-        self._say(f"Answer with one JSON object and nothing else. Its JSON schema: {told}")
+        if self.dialect.json_mode:
+            self.fields["response_format"] = Raw(b'{"type":"json_object"}')
+        else:
+            del self.fields["response_format"]
+        said = "Answer with one JSON object and nothing else."
+        if schema is not None:
+            self.schema = bytes(schema.schema)
+            said += f" Its JSON schema: {self.schema.decode()}"
+        self._say(said)
         self.emulated.append("response_format")
 
     def _say(self, text: str) -> None:

@@ -378,8 +378,8 @@ class _CallOutlet:
                 call.id.encode(),
                 attempt.candidate.upstream.id.encode(),
                 overhead_ms,
-                b"x-tc-dropped: %b\r\n" % ", ".join(call.dropped).encode("latin-1", "replace")
-                if call.dropped
+                _names(b"x-tc-dropped", call.dropped) + _names(b"x-tc-emulated", call.emulated)
+                if call.dropped or call.emulated
                 else b"",
             )
         )
@@ -412,6 +412,13 @@ def _check_encoding(headers: dict[bytes, bytes]) -> None:
     if encoding is not None and encoding != b"identity":
         shown = encoding[:40].decode("latin-1")
         raise ApiError("unsupported_media_type", f"Bodies in `{shown}` are not read here.")
+
+
+def _names(header: bytes, names: tuple[str, ...]) -> bytes:
+    """A header line that lists parameters; nothing when there are none."""
+    if not names:
+        return b""
+    return b"%b: %b\r\n" % (header, ", ".join(names).encode("latin-1", "replace"))
 
 
 def _only(allowed: bool) -> None:

@@ -110,7 +110,7 @@ def _usage_of(usage: _Usage | None) -> dict[str, Any]:
     }
 
 
-def reply_from(body: bytes) -> bytes:
+def reply_from(body: bytes, heading: canon.Heading) -> bytes:
     """A native reply as a canonical one; an error stays one.
 
     Raises:
@@ -120,12 +120,15 @@ def reply_from(body: bytes) -> bytes:
     if reply.output is None or not reply.output.choices:
         return body
     choice = reply.output.choices[0]
-    head = {"id": reply.request_id, "model": "", "created": 0}
+    head = heading.head(reply.request_id)
     return canon.whole(head, choice.message, choice.finish_reason, _usage_of(reply.usage))
 
 
 class StreamIn:
     """Native frames to canonical chunks."""
+
+    def __init__(self, heading: canon.Heading) -> None:
+        self._heading = heading
 
     def event(self, data: bytes) -> list[bytes]:
         """The canonical chunks of one frame; `[DONE]` after the last.
@@ -138,7 +141,7 @@ class StreamIn:
             return [data] if frame.code else []
         choice = frame.output.choices[0]
         finish = choice.finish_reason if choice.finish_reason != "null" else None
-        head = {"id": frame.request_id, "model": "", "created": 0}
+        head = self._heading.head(frame.request_id)
         for at, call in enumerate(choice.message.get("tool_calls") or ()):
             call.setdefault("index", at)
         chunks = [canon.chunk(head, choice.message, finish)]

@@ -99,7 +99,7 @@ class Upstreams:
         """
         target = self._target(candidate.upstream, call.ask.door)
         bridged = _bridge(call, candidate.offer.model, target.vendor)
-        call.dropped = bridged.dropped
+        call.dropped, call.emulated = bridged.dropped, bridged.emulated
         if target.vendor.images_as_data and call.ask.door is Door.CHAT:
             bridged = bridged._replace(fields=await self._images.inline(bridged.fields))
         ring = target.keys
@@ -208,6 +208,7 @@ class Upstreams:
                 param="n",
             )
         call.attempts.append(attempt)
+        call.emulated += ("n",)
         async with _Outcome(attempt, ask, candidate.upstream.id) as outcome:
             parts: list[bytes] = []
             total = Usage()
@@ -482,7 +483,7 @@ async def _read_whole(reply: http.Reply, call: Call, attempt: Attempt, vendor: V
             body = rerank.reply_from(body, ask, attempt.candidate.offer.model)
         elif ask.door is Door.CHAT:
             if vendor.speech is not None:
-                body = vendor.speech.whole(body)
+                body = vendor.speech.whole(body, _heading(call, attempt))
             elif vendor.rereads or vendor.reading is not Reading.CANONICAL:
                 body = ReplyReader(vendor.reading).whole(body)
         found = chat.read_reply(body)
@@ -568,7 +569,7 @@ class _StreamAnswer:
         self._attempt = attempt
         self._outlet = call.outlet
         self._vendor = vendor
-        self._decoder = _decoder_of(vendor, call.ask.door)
+        self._decoder = _decoder_of(vendor, call, attempt)
         self._raw = self._decoder is None and call.outlet.takes_raw
         self._reader = sse.SseReader()
         self._held: list[bytes] | None = []
@@ -789,11 +790,15 @@ class _Rereader:
         return [self._reader.chunk(data)]
 
 
-def _decoder_of(vendor: Vendor, door: Door) -> ChunkDecoder | None:
-    if door is not Door.CHAT:
+def _heading(call: Call, attempt: Attempt) -> conversation.Heading:
+    return conversation.Heading(attempt.candidate.offer.model, call.started_ms // 1_000)
+
+
+def _decoder_of(vendor: Vendor, call: Call, attempt: Attempt) -> ChunkDecoder | None:
+    if call.ask.door is not Door.CHAT:
         return None
     if vendor.speech is not None:
-        return vendor.speech.stream()
+        return vendor.speech.stream(_heading(call, attempt))
     if vendor.rereads or vendor.reading is not Reading.CANONICAL:
         return _Rereader(vendor.reading)
     return None

@@ -37,15 +37,23 @@ VENDOR_RULES: dict[str, tuple[Rule, ...]] = {
     ),
     "tencent": (
         Rule("content_filter", "451001 content_filter_error", 451),
+        Rule("content_filter", "OperationDenied.TextIllegalDetected"),
         Rule("upstream_out_of_funds", "401007 401008 403004", 402),
         Rule("upstream_out_of_funds", "ResourceUnavailable.* ResourcesSoldOut.*"),
-        Rule("upstream_out_of_funds", "FailedOperation.ResourcePackExhausted"),
+        Rule(
+            "upstream_out_of_funds",
+            "FailedOperation.ResourcePackExhausted FailedOperation.FreeResourcePackExhausted "
+            "FailedOperation.ServiceStopArrears ResourceInsufficient.*",
+        ),
         Rule("upstream_access_denied", "403001 403002 403005"),
         Rule(
             "upstream_access_denied", "FailedOperation.ServiceNotActivated UnauthorizedOperation*"
         ),
         Rule("upstream_rejected_credentials", "401002 AuthFailure*"),
-        Rule("upstream_rate_limited", "429001 RequestLimitExceeded* LimitExceeded*"),
+        Rule(
+            "upstream_rate_limited",
+            "429001 RequestLimitExceeded* LimitExceeded* FailedOperation.EngineServerLimitExceeded",
+        ),
         Rule("upstream_model_not_found", "InvalidParameterValue.Model"),
         Rule("upstream_timeout", "FailedOperation.EngineRequestTimeout"),
         Rule("invalid_request", "InvalidParameter* MissingParameter 400001 400002 400004"),
@@ -155,7 +163,7 @@ VENDOR_RULES: dict[str, tuple[Rule, ...]] = {
     "tei": (Rule("upstream_overloaded", status=429), Rule("upstream_failed", status=424)),
 }
 
-_GENERAL: tuple[Rule, ...] = (
+GENERAL_RULES: tuple[Rule, ...] = (
     Rule("content_filter", "content_filter content_policy_violation"),
     Rule("context_length_exceeded", "context_length_exceeded"),
     Rule("upstream_out_of_funds", "insufficient_quota"),
@@ -193,7 +201,7 @@ def meaning_of(vendor: str, status: int, codes: tuple[str, ...], message: str) -
     text = message.lower()
     if status == 200:  # the status is in the body
         status = next((int(c) for c in codes if c.isdigit() and 400 <= int(c) < 600), status)
-    for rule in (*VENDOR_RULES.get(vendor, ()), *_GENERAL):
+    for rule in (*VENDOR_RULES.get(vendor, ()), *GENERAL_RULES):
         named = not rule.codes or any(_named(code, rule.codes) for code in codes if code)
         # A rule with codes and a status fits by either: gateways change one of the two.
         by_status = rule.status is None or rule.status == status

@@ -27,7 +27,7 @@ def request_of(asked: Conversation, model: str, output_tokens_max: int | None) -
     """A canonical request in Pascal case."""
     fields: dict[str, Any] = {
         "Model": model,
-        "Messages": [_message(message) for message in asked.messages],
+        "Messages": _messages(asked.messages),
         "Stream": bool(asked.stream),
         "Temperature": asked.temperature,
         "TopP": asked.top_p,
@@ -56,11 +56,31 @@ def request_of(asked: Conversation, model: str, output_tokens_max: int | None) -
     return _encode({k: v for k, v in fields.items() if v is not None})
 
 
+def _messages(messages: list[canon.Message]) -> list[dict[str, Any]]:
+    """One system message and that first; users and assistants in turns."""
+    made: list[dict[str, Any]] = []
+    told: list[str] = []
+    for message in messages:
+        if message.role in ("system", "developer"):
+            told.append(message.text)
+            continue
+        turn = _message(message)
+        before = made[-1] if made else {}
+        if turn["Role"] != "tool" and before.get("Role") == turn["Role"]:
+            texts = (before["Content"], turn["Content"])
+            before["Content"] = "\n\n".join(text for text in texts if text)
+            before.setdefault("ToolCalls", []).extend(turn.get("ToolCalls", ()))
+            if not before["ToolCalls"]:
+                del before["ToolCalls"]
+        else:
+            made.append(turn)
+    if told:
+        made.insert(0, {"Role": "system", "Content": "\n\n".join(told)})
+    return made
+
+
 def _message(message: canon.Message) -> dict[str, Any]:
-    made: dict[str, Any] = {
-        "Role": "system" if message.role == "developer" else message.role,
-        "Content": message.text,
-    }
+    made: dict[str, Any] = {"Role": message.role, "Content": message.text}
     if message.tool_call_id is not None:
         made["ToolCallId"] = message.tool_call_id
     if message.tool_calls:
@@ -169,7 +189,7 @@ def _finish_of(reason: str | None) -> str | None:
     return {"": None, "sensitive": "content_filter"}.get(reason or "", reason)
 
 
-def reply_from(body: bytes) -> bytes:
+def reply_from(body: bytes, heading: canon.Heading) -> bytes:
     """A native reply as a canonical one; an error stays one.
 
     Raises:
@@ -181,13 +201,16 @@ def reply_from(body: bytes) -> bytes:
     if reply is None or not reply.choices:
         return body
     choice = reply.choices[0]
-    head = {"id": reply.id, "model": "", "created": reply.created}
+    head = heading.head(reply.id, created_s=reply.created)
     message = _plain(choice.message or _Message())
     return canon.whole(head, message, _finish_of(choice.finish_reason), _usage_of(reply.usage))
 
 
 class StreamIn:
     """Native frames to canonical chunks."""
+
+    def __init__(self, heading: canon.Heading) -> None:
+        self._heading = heading
 
     def event(self, data: bytes) -> list[bytes]:
         """The canonical chunks of one frame; `[DONE]` after the last.
@@ -202,7 +225,7 @@ class StreamIn:
         if not frame.choices:
             return []
         choice = frame.choices[0]
-        head = {"id": frame.id, "model": "", "created": frame.created}
+        head = self._heading.head(frame.id, created_s=frame.created)
         finish = _finish_of(choice.finish_reason)
         chunks = [canon.chunk(head, _plain(choice.delta or _Message()), finish)]
         if finish is not None:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from tokenschain.core.chat import Door
-from tokenschain.core.conversation import Conversation
+from tokenschain.core.conversation import Conversation, Heading
 from tokenschain.core.dialect import Dialect
 from tokenschain.core.reading import Reading
 from tokenschain.providers.signing import Signable
@@ -41,8 +41,8 @@ class Speech(NamedTuple):
     """Follows the upstream's base URL."""
     request: Callable[[Conversation, str, int | None], bytes]
     """Conversation, model, and the most output tokens, to a body."""
-    whole: Callable[[bytes], bytes]
-    stream: Callable[[], ChunkDecoder]
+    whole: Callable[[bytes, Heading], bytes]
+    stream: Callable[[Heading], ChunkDecoder]
     headers: HeaderLines = ()
     stream_headers: HeaderLines = ()
     sign: Signer | None = None
