@@ -164,6 +164,64 @@ def test_whole_replies_say_what_streams_say(stream: tuple[list[bytes], Told]) ->
     assert calls == told.calls
 
 
+PAGE = {
+    "url": "https://example.cn/a", "title": "甲", "start_index": 4, "end_index": 8,
+    "content": "words",
+}  # fmt: skip
+FROM_ANTHROPIC: list[dict[str, Any]] = [
+    {"type": "text", "text": "See "},
+    {
+        "type": "text",
+        "text": "here",
+        "citations": [
+            {"type": "web_search_result_location", "url": PAGE["url"], "title": PAGE["title"],
+             "cited_text": "words", "encrypted_index": "x"},
+            {"type": "char_location", "cited_text": "own document", "document_index": 0},
+        ],
+    },
+]  # fmt: skip
+
+
+def anthropic_events() -> list[dict[str, Any]]:
+    made: list[dict[str, Any]] = [
+        {"type": "message_start", "message": {"id": "m", "model": "c", "usage": {}}}
+    ]
+    for block in FROM_ANTHROPIC:
+        made.append({"type": "content_block_start", "content_block": {"type": "text"}})
+        deltas: list[dict[str, Any]] = [{"type": "citations_delta", "citation": c} for c in block.get("citations", ())]
+        deltas += [{"type": "text_delta", "text": piece} for piece in block["text"]]
+        made += [{"type": "content_block_delta", "delta": delta} for delta in deltas]
+        made.append({"type": "content_block_stop"})
+    return [*made, {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {}}]
+
+
+def test_citations_of_pages_stay_whole_and_streamed() -> None:
+    reply = {"type": "message", "id": "m", "model": "c", "content": FROM_ANTHROPIC,
+             "stop_reason": "end_turn", "usage": {}}  # fmt: skip
+    body = anthropic.reply_from(json.dumps(reply).encode(), conversation.Heading())
+    annotations = [{"type": "url_citation", "url_citation": PAGE}]
+    assert json.loads(body)["choices"][0]["message"]["annotations"] == annotations
+    stream = anthropic.StreamIn(conversation.Heading())
+    chunks = [c for event in anthropic_events() for c in stream.event(json.dumps(event).encode())]
+    deltas = [choice["delta"] for c in chunks for choice in json.loads(c)["choices"]]
+    assert [d["annotations"] for d in deltas if "annotations" in d] == [annotations]
+
+    wanted = {k: v for k, v in PAGE.items() if k != "content"} | {"type": "url_citation"}
+    item = json.loads(responses.reply_of(body, "1"))["output"][0]
+    assert item["content"][0]["annotations"] == [wanted]
+    out = responses.StreamOut("m", "1")
+    found = [e for chunk in chunks for e in events(out.event(chunk))] + events(out.end())
+    assert [e["annotation"] for e in found if e["type"].endswith("annotation.added")] == [wanted]
+    assert found[-1]["response"]["output"][0]["content"][0]["annotations"] == [wanted]
+
+    block = json.loads(anthropic.reply_of(body, "1"))["content"][0]
+    assert [c["url"] for c in block["citations"]] == [PAGE["url"]]
+    back = anthropic.StreamOut("m", "1")
+    told = [e for chunk in chunks for e in events(back.event(chunk))]
+    kinds = [e["delta"]["type"] for e in told if e["type"] == "content_block_delta"]
+    assert kinds.count("citations_delta") == 1 and kinds.count("text_delta") == 8
+
+
 def text_block(text: str) -> dict[str, str]:
     return {"type": "text", "text": text}
 

@@ -329,7 +329,10 @@ def reply_of(body: bytes, name: str) -> bytes:
 def _blocks_of(message: Message) -> list[dict[str, Any]]:
     blocks = _thinking_blocks(message)
     if message.text:
-        blocks.append({"type": "text", "text": message.text})
+        block: dict[str, Any] = {"type": "text", "text": message.text}
+        if message.citations:
+            block["citations"] = [_citation_out(citation) for citation in message.citations]
+        blocks.append(block)
     for at, call in enumerate(message.tool_calls or ()):
         blocks.append(
             {
@@ -340,6 +343,16 @@ def _blocks_of(message: Message) -> list[dict[str, Any]]:
             }
         )
     return blocks
+
+
+def _citation_out(citation: canon.UrlCitation) -> dict[str, Any]:
+    return {
+        "type": "web_search_result_location",
+        "url": citation.url,
+        "title": citation.title,
+        "cited_text": citation.content,
+        "encrypted_index": "",
+    }
 
 
 def _thinking_blocks(message: Message) -> list[dict[str, Any]]:
@@ -425,6 +438,9 @@ class StreamOut:
                     self._piece(out, "thinking", {"thinking": "", "signature": ""}, piece)
             if delta.text:
                 self._piece(out, "text", {"text": ""}, {"type": "text_delta", "text": delta.text})
+            for citation in delta.citations:
+                piece = {"type": "citations_delta", "citation": _citation_out(citation)}
+                self._piece(out, "text", {"text": ""}, piece)
             for call in delta.tool_calls or ():
                 self._call(out, call)
             if choice.finish_reason:
@@ -671,6 +687,12 @@ class _Usage(Struct):
     cache_creation: _CacheCreation | None = None
 
 
+class _Citation(Struct):
+    url: str | None = None
+    title: str | None = None
+    cited_text: str | None = None
+
+
 class _OutBlock(Struct):
     type: str = ""
     text: str | None = None
@@ -682,6 +704,8 @@ class _OutBlock(Struct):
     input: Raw = Raw(b"{}")
     partial_json: str | None = None
     stop_reason: str | None = None
+    citations: list[_Citation] | None = None
+    citation: _Citation | None = None
 
 
 class _Reply(Struct):
@@ -712,10 +736,14 @@ def reply_from(body: bytes, heading: canon.Heading) -> bytes:
         return body
     message: dict[str, Any] = {"role": "assistant", "content": None}
     details: list[ReasoningDetail] = []
+    annotations: list[canon.Annotation] = []
     for block in reply.content:
         match block.type:
             case "text":
-                message["content"] = (message["content"] or "") + (block.text or "")
+                before = message["content"] or ""
+                message["content"] = before + (block.text or "")
+                ends = (len(before), len(message["content"]))
+                annotations += _annotations(block.citations or [], *ends)
             case "thinking":
                 before = message.get("reasoning_content", "")
                 message["reasoning_content"] = before + (block.thinking or "")
@@ -728,6 +756,8 @@ def reply_from(body: bytes, heading: canon.Heading) -> bytes:
                 message.setdefault("tool_calls", []).append(call)
     if details:
         message["reasoning_details"] = details
+    if annotations:
+        message["annotations"] = annotations
     head = heading.head(reply.id, reply.model)
     finish = _FINISH_REASONS.get(reply.stop_reason or "end_turn", "stop")
     return canon.whole(head, message, finish, _usage_in(reply.usage or _Usage()))
@@ -752,6 +782,19 @@ def _usage_in(usage: _Usage) -> dict[str, Any]:
     }
 
 
+def _annotations(citations: list[_Citation], start: int, end: int) -> list[canon.Annotation]:
+    """Citations of pages; those of the caller's own documents have no name in OpenAI's chat."""
+    return [
+        canon.Annotation(
+            url_citation=canon.UrlCitation(
+                found.url, found.title or "", start, end, found.cited_text or ""
+            )
+        )
+        for found in citations
+        if found.url is not None
+    ]
+
+
 class StreamIn:
     """Anthropic's events to canonical chunks."""
 
@@ -760,6 +803,9 @@ class StreamIn:
         self._head = heading.head("")
         self._usage = _Usage()
         self._calls = -1
+        self._characters = 0
+        self._block_start = 0
+        self._citations: list[_Citation] = []
 
     def event(self, data: bytes) -> list[bytes]:
         """The canonical chunks of one event's data; `[DONE]` after the last.
@@ -777,6 +823,10 @@ class StreamIn:
                 return self._start(event.content_block)
             case "content_block_delta" if event.delta is not None:
                 return self._piece(event.delta)
+            case "content_block_stop" if self._citations:
+                found = _annotations(self._citations, self._block_start, self._characters)
+                self._citations = []
+                return [canon.chunk(self._head, {"annotations": found})]
             case "message_delta":
                 self._count(event.usage)
                 reason = event.delta.stop_reason if event.delta else None
@@ -797,6 +847,7 @@ class StreamIn:
                 setattr(self._usage, name, value)
 
     def _start(self, block: _OutBlock) -> list[bytes]:
+        self._block_start = self._characters
         if block.type == "redacted_thinking":
             detail = {"type": "redacted_thinking", "data": block.data}
             return [canon.chunk(self._head, {"reasoning_details": [detail]})]
@@ -810,7 +861,11 @@ class StreamIn:
     def _piece(self, delta: _OutBlock) -> list[bytes]:
         match delta.type:
             case "text_delta":
+                self._characters += len(delta.text or "")
                 made: dict[str, Any] = {"content": delta.text}
+            case "citations_delta" if delta.citation is not None:
+                self._citations.append(delta.citation)
+                return []
             case "thinking_delta":
                 made = {"reasoning_content": delta.thinking}
             case "signature_delta":

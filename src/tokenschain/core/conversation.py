@@ -55,6 +55,22 @@ class Part(Struct, omit_defaults=True):
     cache_control: Raw = ABSENT
 
 
+class UrlCitation(Struct, omit_defaults=True):
+    """A page that a part of the text rests on; indices count characters of the text."""
+
+    url: str
+    title: str = ""
+    start_index: int = 0
+    end_index: int = 0
+    content: str = ""
+    """The words of the page, where the vendor gives them."""
+
+
+class Annotation(Struct):
+    type: str = "url_citation"
+    url_citation: UrlCitation | None = None
+
+
 class Message(Struct, omit_defaults=True):
     role: str = "assistant"
     content: str | list[Part] | None = None
@@ -63,6 +79,13 @@ class Message(Struct, omit_defaults=True):
     reasoning_content: str | None = None
     reasoning_details: list[ReasoningDetail] | None = None
     refusal: str | None = None
+    annotations: list[Annotation] | None = None
+
+    @property
+    def citations(self) -> list[UrlCitation]:
+        """What the text rests on."""
+        found = (annotation.url_citation for annotation in self.annotations or ())
+        return [citation for citation in found if citation is not None]
 
     @property
     def text(self) -> str:

@@ -289,7 +289,7 @@ def reply_of(body: bytes, name: str) -> bytes:
     if message.reasoning_content:
         output.append(_reasoning_item(f"rs_{name}", message.reasoning_content))
     if message.text or not message.tool_calls:
-        output.append(_message_item(f"msg_{name}", message.text))
+        output.append(_message_item(f"msg_{name}", message.text, message.citations))
     for at, call in enumerate(message.tool_calls or ()):
         output.append(_call_item(f"fc_{name}_{at}", call.id, call.function))
     return _encode(
@@ -342,8 +342,10 @@ def _reasoning_item(name: str, text: str) -> dict[str, Any]:
     return {"id": name, "type": "reasoning", "summary": [], "content": content}
 
 
-def _message_item(name: str, text: str, status: str = "completed") -> dict[str, Any]:
-    content = [_text_part(text)] if status == "completed" else []
+def _message_item(
+    name: str, text: str, citations: list[canon.UrlCitation], status: str = "completed"
+) -> dict[str, Any]:
+    content = [_text_part(text, citations)] if status == "completed" else []
     return {
         "id": name,
         "type": "message",
@@ -353,8 +355,19 @@ def _message_item(name: str, text: str, status: str = "completed") -> dict[str, 
     }
 
 
-def _text_part(text: str) -> dict[str, Any]:
-    return {"type": "output_text", "text": text, "annotations": []}
+def _text_part(text: str, citations: list[canon.UrlCitation]) -> dict[str, Any]:
+    annotations = [_annotation(citation) for citation in citations]
+    return {"type": "output_text", "text": text, "annotations": annotations}
+
+
+def _annotation(citation: canon.UrlCitation) -> dict[str, Any]:
+    return {
+        "type": "url_citation",
+        "url": citation.url,
+        "title": citation.title,
+        "start_index": citation.start_index,
+        "end_index": citation.end_index,
+    }
 
 
 def _call_item(
@@ -378,6 +391,7 @@ class _Open:
         self.name = name
         self.kind = kind
         self.pieces: list[str] = []
+        self.citations: list[canon.UrlCitation] = []
         self.function = canon.Function()
         self.call_id: str | None = None
 
@@ -389,7 +403,7 @@ class _Open:
         if self.kind == "reasoning":
             return _reasoning_item(self.name, self.text)
         if self.kind == "message":
-            return _message_item(self.name, self.text, status)
+            return _message_item(self.name, self.text, self.citations, status)
         function = canon.Function(self.function.name, self.text)
         return _call_item(self.name, self.call_id, function, status)
 
@@ -423,6 +437,8 @@ class StreamOut:
                 self._piece(out, item, "reasoning_text", delta.reasoning_content)
             if delta.text:
                 self._piece(out, self._item(out, "message", "message"), "output_text", delta.text)
+            for citation in delta.citations:
+                self._cite(out, self._item(out, "message", "message"), citation)
             for call in delta.tool_calls or ():
                 item = self._item(out, f"call {call.index or 0}", "function_call", call)
                 if call.function.arguments:
@@ -477,7 +493,7 @@ class StreamOut:
         added = {"output_index": index, "item": item.item("in_progress")}
         out.append(self._event("response.output_item.added", added))
         if kind == "message":
-            part = {**self._at(item), "content_index": 0, "part": _text_part("")}
+            part = {**self._at(item), "content_index": 0, "part": _text_part("", [])}
             out.append(self._event("response.content_part.added", part))
         return item
 
@@ -490,6 +506,16 @@ class StreamOut:
             fields["logprobs"] = []
         out.append(self._event(f"response.{kind}.delta", fields))
 
+    def _cite(self, out: list[bytes], item: _Open, citation: canon.UrlCitation) -> None:
+        fields = {
+            **self._at(item),
+            "content_index": 0,
+            "annotation_index": len(item.citations),
+            "annotation": _annotation(citation),
+        }
+        item.citations.append(citation)
+        out.append(self._event("response.output_text.annotation.added", fields))
+
     def _close(self, out: list[bytes], item: _Open) -> None:
         at = self._at(item)
         text = item.text
@@ -497,7 +523,7 @@ class StreamOut:
             case "message":
                 done = {**at, "content_index": 0, "text": text, "logprobs": []}
                 out.append(self._event("response.output_text.done", done))
-                part = {**at, "content_index": 0, "part": _text_part(text)}
+                part = {**at, "content_index": 0, "part": _text_part(text, item.citations)}
                 out.append(self._event("response.content_part.done", part))
             case "reasoning":
                 done = {**at, "content_index": 0, "text": text}

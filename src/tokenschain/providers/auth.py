@@ -118,6 +118,8 @@ def _ark_request(
 
 
 class _ArkKey(msgspec.Struct, rename="pascal"):
+    """`GetApiKeyResponse` of volcengine-python-sdk (volcenginesdkark), at 395211a."""
+
     api_key: str
     expired_time: float
 
