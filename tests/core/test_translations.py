@@ -188,7 +188,9 @@ def anthropic_events() -> list[dict[str, Any]]:
     ]
     for block in FROM_ANTHROPIC:
         made.append({"type": "content_block_start", "content_block": {"type": "text"}})
-        deltas: list[dict[str, Any]] = [{"type": "citations_delta", "citation": c} for c in block.get("citations", ())]
+        deltas: list[dict[str, Any]] = [
+            {"type": "citations_delta", "citation": c} for c in block.get("citations", ())
+        ]
         deltas += [{"type": "text_delta", "text": piece} for piece in block["text"]]
         made += [{"type": "content_block_delta", "delta": delta} for delta in deltas]
         made.append({"type": "content_block_stop"})

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.clouds import Clouds
-from tests.vendors.simulators import CACHED_TOKENS, PROMPT_TOKENS
+from tests.vendors.simulators import CACHED_TOKENS, HELLO, PROMPT_TOKENS
 from tests.vendors.test_matrix import SCHEMA, THINK, TOOLS, chat, gather
 
 
@@ -138,6 +138,32 @@ def test_what_was_made_up_for_is_said(clouds: Clouds) -> None:
     assert raw.headers["x-tc-emulated"] == "response_format, n"
     texts = [choice.message.content for choice in raw.parse().choices]
     assert texts == ['{"age": 41}', '{"age": 41}']
+
+
+@pytest.mark.parametrize("provider", ["zhipu", "anthropic", "tencent-hunyuan-native"])
+def test_choices_side_by_side_are_one_stream(clouds: Clouds, provider: str) -> None:
+    raw = clouds.openai.chat.completions.with_raw_response.create(
+        model=provider,
+        messages=[{"role": "user", "content": "hi"}],
+        n=3,
+        stream=True,
+        stream_options={"include_usage": True},
+    )
+    texts, finishes, usages = ["", "", ""], set(), []
+    for chunk in raw.parse():
+        if chunk.usage is not None:
+            usages.append(chunk.usage)
+        for choice in chunk.choices:
+            texts[choice.index] += choice.delta.content or ""
+            if choice.finish_reason:
+                finishes.add((choice.index, choice.finish_reason))
+    assert texts == [HELLO] * 3
+    assert finishes == {(0, "stop"), (1, "stop"), (2, "stop")}
+    assert [(u.prompt_tokens, u.completion_tokens) for u in usages] == [(3 * PROMPT_TOKENS, 36)]
+    row = clouds.stack.row_of(raw.headers["x-request-id"])
+    counts = (row["prompt_tokens"], row["cached_tokens"], row["completion_tokens"])
+    assert counts == (3 * PROMPT_TOKENS, 3 * CACHED_TOKENS, 36)
+    assert row["outcome"] == "ok" and row["usage_source"] == "provider"
 
 
 def test_an_emulated_schema_is_checked(clouds: Clouds) -> None:

@@ -439,8 +439,8 @@ class StreamOut:
             if delta.text:
                 self._piece(out, "text", {"text": ""}, {"type": "text_delta", "text": delta.text})
             for citation in delta.citations:
-                piece = {"type": "citations_delta", "citation": _citation_out(citation)}
-                self._piece(out, "text", {"text": ""}, piece)
+                cited = {"type": "citations_delta", "citation": _citation_out(citation)}
+                self._piece(out, "text", {"text": ""}, cited)
             for call in delta.tool_calls or ():
                 self._call(out, call)
             if choice.finish_reason:

@@ -19,8 +19,9 @@ class DayOff(msgspec.Struct, frozen=True):
 
 
 # Holiday arrangements published by the General Office of the State Council: that for 2025 on
-# 2024-11-12, that for 2026 on 2025-11-04 (compared with the notice's text). A year that is missing here has no holidays, so that
-# its weekdays are billed as working days: never less than a vendor may charge.
+# 2024-11-12, that for 2026 on 2025-11-04 (compared with the notice's text). A year that is
+# missing here has no holidays, so that its weekdays are billed as working days: never less than
+# a vendor may charge.
 HOLIDAYS: dict[int, tuple[DayOff, ...]] = {
     2025: (
         DayOff(date(2025, 1, 1), date(2025, 1, 1)),

@@ -457,7 +457,7 @@ def add_usage(left: Usage, right: Usage) -> Usage:
     return Usage(source=source, **sums)
 
 
-def join_choices(replies: list[bytes]) -> bytes:
+def join_choices(replies: list[bytes], usage: Usage) -> bytes:
     """Whole replies to the same question as one reply with several choices."""
     decoded = [_decode_fields(reply) for reply in replies]
     joined = decoded[0]
@@ -466,22 +466,34 @@ def join_choices(replies: list[bytes]) -> bytes:
         for choice in _decode_choices(reply["choices"]):
             choice["index"] = Raw(_encode(len(choices)))
             choices.append(choice)
-    usages = [_decode_reply(reply).usage for reply in replies]
-    counts = [
-        sum(getattr(usage, name) or 0 for usage in usages if usage is not None)
-        for name in ("prompt_tokens", "completion_tokens")
-    ]
     joined["choices"] = Raw(_encode(choices))
-    joined["usage"] = Raw(
-        _encode(
-            {
-                "prompt_tokens": counts[0],
-                "completion_tokens": counts[1],
-                "total_tokens": sum(counts),
-            }
-        )
-    )
+    joined["usage"] = Raw(_encode(wire_usage(usage)))
     return _encode(joined)
+
+
+def wire_usage(usage: Usage) -> dict[str, Any]:
+    """A usage as OpenAI writes it."""
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+    }
+
+
+def renumbered(chunk: bytes, number: int) -> bytes | None:
+    """A chunk of one choice as that of a choice with a number, without its usage; None when
+    nothing else was in it."""
+    fields = _decode_fields(chunk)
+    fields.pop("usage", None)
+    choices = _decode_choices(fields.get("choices", Raw(b"[]")))
+    if not choices:
+        return None
+    for choice in choices:
+        choice["index"] = Raw(_encode(number))
+    fields["choices"] = Raw(_encode(choices))
+    return _encode(fields)
 
 
 _decode_choices = msgspec.json.Decoder(list[dict[str, Raw]]).decode

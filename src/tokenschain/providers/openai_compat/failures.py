@@ -1,0 +1,112 @@
+"""What went wrong at an upstream, as the caller sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from tokenschain.core import chat
+from tokenschain.core.calls import Attempt
+from tokenschain.core.catalog import Usage
+from tokenschain.core.chat import Ask
+from tokenschain.core.errors import ERRORS, ApiError, Fault
+from tokenschain.providers import refusals
+from tokenschain.providers.vendor import Vendor
+from tokenschain.wire import client as http
+
+ERROR_BYTES_MAX = 65_536
+
+
+class Outcome:
+    """What became of an attempt, kept right on every way out."""
+
+    __slots__ = ("_ask", "_attempt", "_open", "_upstream")
+
+    def __init__(self, attempt: Attempt, ask: Ask, upstream: str) -> None:
+        self._attempt = attempt
+        self._ask = ask
+        self._upstream = upstream
+        self._open = False
+
+    def leave_open(self) -> None:
+        """The answer has begun; whoever delivers it settles the attempt."""
+        self._open = True
+
+    async def __aenter__(self) -> Outcome:
+        return self
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if self._open:
+            return
+        attempt = self._attempt
+        attempt.ended_at = time.monotonic()
+        if isinstance(error, http.ClientError):
+            failure = failure_of(error, self._upstream)
+            attempt.outcome = failure.code
+            raise failure from error
+        if isinstance(error, ApiError):
+            attempt.outcome = error.code
+        elif isinstance(error, asyncio.CancelledError):
+            # The upstream may have worked; what it did is not known.
+            attempt.outcome = "caller_gone"
+            attempt.usage = attempt.usage or Usage(
+                prompt_tokens=self._ask.prompt_tokens_estimate, source="estimated"
+            )
+        else:
+            attempt.outcome = "internal_error"
+
+
+def failure_of(error: http.ClientError, upstream: str) -> ApiError:
+    """A failure of the wire as the caller sees it."""
+    match error:
+        case http.TimedOut():
+            return ApiError("upstream_timeout", f"The upstream `{upstream}` gave {error}.")
+        case http.PoolExhausted():
+            return ApiError("upstream_busy", f"The upstream `{upstream}` is busy: {error}.")
+        case http.ConnectFailed():
+            return ApiError(
+                "upstream_unreachable", f"The upstream `{upstream}` cannot be reached: {error}."
+            )
+        case http.BadReply():
+            return ApiError("upstream_invalid_reply", f"The upstream `{upstream}`: {error}.")
+        case _:
+            return ApiError(
+                "upstream_interrupted", f"The upstream `{upstream}` broke off: {error}."
+            )
+
+
+async def refusal_of(reply: http.Reply, upstream: str, vendor: Vendor) -> ApiError:
+    """An upstream's error answer as the caller sees it."""
+    body = await reply.read(ERROR_BYTES_MAX)
+    return refused(reply.status, body, reply.headers.get(b"retry-after"), upstream, vendor)
+
+
+def refused(
+    status: int, body: bytes, retry_after: bytes | None, upstream: str, vendor: Vendor
+) -> ApiError:
+    """What an error means; its words reach the caller only when they are about the caller's
+    request: words about our account or the upstream's inside are not the caller's business."""
+    found = chat.read_error(body)
+    code = refusals.meaning_of(vendor.rules, status, found.codes, found.message)
+    wait_s = refusals.wait_of(retry_after, found.message)
+    if ERRORS[code].fault is Fault.CALLER:
+        text = found.message[:2_000] or "The upstream refused the request without a reason."
+        param = "messages" if code == "context_length_exceeded" else found.param
+        kept = status if code == "invalid_request" and status in (400, 413, 422) else None
+        return ApiError(code, text, param=param, status=kept)
+    known = f"HTTP {status}" + "".join(f", {c}" for c in found.codes[:1])
+    return ApiError(
+        code, f"The upstream `{upstream}`: {_SAYS[code]} ({known}).", retry_after_s=wait_s
+    )
+
+
+_SAYS = {
+    "upstream_rejected_credentials": "it refused the platform's credentials",
+    "upstream_access_denied": "the platform's account may not use this model there",
+    "upstream_out_of_funds": "the platform's account there has no funds or quota left",
+    "upstream_model_not_found": "it does not know the model that is configured",
+    "upstream_rate_limited": "it limits the rate, try again later",
+    "upstream_overloaded": "it is overloaded, try again later",
+    "upstream_timeout": "it timed out itself",
+    "upstream_failed": "it failed",
+}

@@ -1,0 +1,84 @@
+"""Whole replies."""
+
+from __future__ import annotations
+
+import time
+
+from tokenschain.core import chat, conversation
+from tokenschain.core.calls import Attempt, Call
+from tokenschain.core.catalog import Usage
+from tokenschain.core.chat import Ask, Door
+from tokenschain.core.errors import ApiError
+from tokenschain.core.reading import FAILED_FINISHES, Reading, ReplyReader
+from tokenschain.core.snapshot import Offer
+from tokenschain.providers import rerank
+from tokenschain.providers.openai_compat.failures import refused
+from tokenschain.providers.vendor import Vendor
+from tokenschain.wire import client as http
+
+REPLY_BYTES_MAX = 67_108_864
+_ONE_TOKEN_BYTES_MAX = 12
+
+
+async def read_whole(reply: http.Reply, call: Call, attempt: Attempt, vendor: Vendor) -> bytes:
+    """A whole reply, canonical and understood."""
+    body = await reply.read(REPLY_BYTES_MAX)
+    attempt.first_token_at = attempt.ended_at = time.monotonic()
+    upstream = attempt.candidate.upstream.id
+    ask = call.ask
+    try:
+        if ask.door is Door.RERANK:
+            body = rerank.reply_from(body, ask, attempt.candidate.offer.model)
+        elif ask.door is Door.CHAT:
+            if vendor.speech is not None:
+                body = vendor.speech.whole(body, heading_of(call, attempt))
+            elif vendor.rereads or vendor.reading is not Reading.CANONICAL:
+                body = ReplyReader(vendor.reading).whole(body)
+        found = chat.read_reply(body)
+    except ValueError:
+        raise ApiError(
+            "upstream_invalid_reply", f"The upstream `{upstream}` sent no reply of its kind."
+        ) from None
+    if found.is_error:
+        raise refused(200, body, None, upstream, vendor)
+    finish = found.finish_reason()
+    if finish in FAILED_FINISHES:
+        raise ApiError("upstream_failed", f"The upstream `{upstream}` gave up ({finish}).")
+    attempt.usage = chat.usage_of(found.usage) or estimate(
+        ask, attempt.candidate.offer, found.output_bytes()
+    )
+    attempt.finish_reason = finish
+    attempt.outcome = "ok"
+    return body
+
+
+class WholeAnswer:
+    __slots__ = ("_body",)
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    async def deliver(self, call: Call) -> bytes:
+        return self._body
+
+
+def estimate(ask: Ask, offer: Offer, output_bytes: int, frames: int = 0) -> Usage:
+    """Usage when the upstream gave none: never above what caller and model allow.
+
+    Most engines send one token an event. Events that are longer than any token
+    hold several: then the text's length decides.
+    """
+    tokens = -(-output_bytes // chat.BYTES_PER_TOKEN)
+    if frames and output_bytes <= frames * _ONE_TOKEN_BYTES_MAX:
+        tokens = frames
+    if ask.door in (Door.EMBEDDINGS, Door.RERANK):
+        tokens = 0
+    for limit in (ask.output_tokens_max, offer.output_tokens_max):
+        if limit is not None:
+            tokens = min(tokens, limit * ask.choices)
+    return Usage(ask.prompt_tokens_estimate, tokens, source="estimated")
+
+
+def heading_of(call: Call, attempt: Attempt) -> conversation.Heading:
+    """What is known of a reply whose protocol says neither model nor time."""
+    return conversation.Heading(attempt.candidate.offer.model, call.started_ms // 1_000)

@@ -1,0 +1,87 @@
+"""Upstreams' addresses, and what a request's head is made of."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tokenschain.core.chat import Door
+from tokenschain.core.snapshot import Upstream
+from tokenschain.providers.auth import SIGNERS
+from tokenschain.providers.keys import KeyRing, UpstreamKey
+from tokenschain.providers.tokens import TokenKeeper
+from tokenschain.providers.vendor import Auth, Signer, Vendor
+from tokenschain.wire import client as http
+
+
+class Target(NamedTuple):
+    """One upstream's address and all of the request head that never changes but for the key."""
+
+    upstream: Upstream
+    vendor: Vendor
+    origin: http.Origin
+    path: str
+    lines: tuple[str, ...]
+    keyless_head: bytes
+    waits: http.Waits
+    keys: KeyRing | None
+    sign: Signer | None
+    tokens: TokenKeeper | None
+
+
+def target_of(
+    upstream: Upstream,
+    vendor: Vendor,
+    door: Door,
+    keys: KeyRing | None,
+    tokens: TokenKeeper | None,
+) -> Target:
+    origin = http.Origin.of(upstream.base_url)
+    base = "/" + upstream.base_url.split("://", 1)[1].partition("/")[2].strip("/")
+    speech = vendor.speech if door is Door.CHAT else None
+    end = speech.path if speech is not None else vendor.paths.get(door, door.value)
+    path = end if end.startswith("/") else f"{base.rstrip('/')}/{end}"
+    limits = upstream.limits
+    lines = (
+        f"POST {path} HTTP/1.1",
+        f"host: {origin.authority}",
+        *(f"{name}: {value}" for name, value in (speech.headers if speech else ())),
+        "content-type: application/json",
+        "user-agent: tokenschain",
+        "",
+    )
+    return Target(
+        upstream,
+        vendor,
+        origin,
+        path,
+        lines,
+        "\r\n".join(lines).encode("latin-1"),
+        http.Waits(
+            connect_max_s=limits.connect_max_s,
+            pool_max_s=limits.queue_wait_max_s,
+            first_byte_max_s=limits.first_byte_max_s,
+            idle_max_s=limits.idle_max_s,
+            total_max_s=limits.total_max_s,
+        ),
+        keys,
+        SIGNERS.get(upstream.auth) or (speech.sign if speech is not None else None),
+        tokens,
+    )
+
+
+def head_of(target: Target, key: UpstreamKey) -> bytes:
+    """The request head with a key, made once for each."""
+    head = key.heads.get(target.path)
+    if head is None:
+        auth = _AUTH_LINES.get(target.vendor.auth)
+        line = (f"{auth}{key.value}",) if auth is not None else ()
+        whole = (*target.lines[:2], *line, *target.lines[2:])
+        head = key.heads[target.path] = "\r\n".join(whole).encode("latin-1")
+    return head
+
+
+_AUTH_LINES = {Auth.BEARER: "authorization: Bearer ", Auth.X_API_KEY: "x-api-key: "}
+
+
+def lines_of(headers: tuple[tuple[str, str], ...]) -> bytes:
+    return "".join(f"{name}: {value}\r\n" for name, value in headers).encode("latin-1")

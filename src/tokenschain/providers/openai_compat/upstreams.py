@@ -1,0 +1,270 @@
+"""Opens calls at upstreams of any vendor."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from msgspec import Raw
+
+from tokenschain.core import chat, conversation, dialect
+from tokenschain.core.calls import Attempt, Call
+from tokenschain.core.chat import Ask, Door
+from tokenschain.core.dialect import Bridged, Policy
+from tokenschain.core.errors import ApiError, Blame
+from tokenschain.core.ports import Answer
+from tokenschain.core.snapshot import Candidate, Upstream
+from tokenschain.providers import rerank, schema
+from tokenschain.providers.auth import EXCHANGES
+from tokenschain.providers.images import ImageFetcher
+from tokenschain.providers.keys import KeyRing, KeyState, UpstreamKey
+from tokenschain.providers.openai_compat.choices import side_by_side
+from tokenschain.providers.openai_compat.failures import Outcome, refusal_of
+from tokenschain.providers.openai_compat.replies import WholeAnswer, read_whole
+from tokenschain.providers.openai_compat.streams import StreamAnswer
+from tokenschain.providers.openai_compat.targets import Target, head_of, lines_of, target_of
+from tokenschain.providers.signing import Signable
+from tokenschain.providers.tokens import TokenKeeper
+from tokenschain.providers.vendor import Vendor
+from tokenschain.wire import client as http
+
+KEYS_TRIED_MAX = 3
+"""Keys of one upstream tried for one call."""
+POLICY_HEADER = b"x-tc-unsupported"
+
+
+class Upstreams:
+    """Opens calls at upstreams of any vendor."""
+
+    def __init__(
+        self,
+        client: http.HttpClient,
+        secret_of: Callable[[str], str | None],
+        vendor_of: Callable[[str], Vendor],
+        report: Callable[[str, int, KeyState], None],
+        images: ImageFetcher,
+    ) -> None:
+        """
+        Args:
+            secret_of: the secret behind a reference, or None while it cannot be had.
+            vendor_of: the row of a provider in the table of vendors.
+            report: told when a key's state changes: upstream, number of the key, state.
+        """
+        self._client = client
+        self._secret_of = secret_of
+        self._vendor_of = vendor_of
+        self._report = report
+        self._images = images
+        self._targets: dict[tuple[str, Door], Target] = {}
+        self._rings: dict[Upstream, KeyRing] = {}
+        self._keepers: dict[Upstream, TokenKeeper] = {}
+
+    async def refresh_keys(self) -> None:
+        """Read all keys' references again, so that a new key needs no restart."""
+        for upstream, ring in self._rings.items():
+            ring.refresh()
+            keeper = self._keepers.get(upstream)
+            if keeper is not None:
+                await keeper.refresh({key.value for key in ring.keys})
+
+    async def open(self, call: Call, candidate: Candidate) -> Answer:
+        """See `core.ports.Upstreams.open`.
+
+        A key that the upstream complains about rests, and the next one is tried.
+        """
+        target = self._target(candidate.upstream, call.ask.door)
+        bridged = _bridge(call, candidate.offer.model, target.vendor)
+        call.dropped, call.emulated = bridged.dropped, bridged.emulated
+        if target.vendor.images_as_data and call.ask.door is Door.CHAT:
+            bridged = bridged._replace(fields=await self._images.inline(bridged.fields))
+        ring = target.keys
+        if ring is None:
+            return await self._try(call, candidate, target, bridged, None)
+        failure: ApiError | None = None
+        for _ in range(min(len(ring.keys), KEYS_TRIED_MAX)):
+            key = ring.take()
+            if key is None:
+                break
+            try:
+                return await self._try(call, candidate, target, bridged, key)
+            except ApiError as error:
+                if error.kind.blame is not Blame.KEY:
+                    raise
+                ring.blame(key, error.code, error.retry_after_s)
+                failure = error
+        raise failure or _no_key(candidate.upstream, ring)
+
+    async def _try(
+        self,
+        call: Call,
+        candidate: Candidate,
+        target: Target,
+        bridged: Bridged,
+        key: UpstreamKey | None,
+    ) -> Answer:
+        ask = call.ask
+        attempt = Attempt(candidate, time.monotonic())
+        attempt.thinking = bool(bridged.thinking)
+        if ask.choices > target.vendor.dialect.choices_max:
+            return await self._several(call, candidate, target, attempt, bridged, key)
+        call.attempts.append(attempt)
+        async with Outcome(attempt, ask, candidate.upstream.id) as outcome:
+            reply = await self._send(ask, candidate, target, bridged.fields, key)
+            attempt.first_byte_at = time.monotonic()
+            if reply.status != 200:
+                raise await refusal_of(reply, candidate.upstream.id, target.vendor)
+            answer: Answer
+            if ask.stream:
+                answer = await StreamAnswer(reply, call, attempt, target.vendor).first_token()
+            else:
+                body = await read_whole(reply, call, attempt, target.vendor)
+                if bridged.schema is not None:
+                    body = schema.checked(body, bridged.schema, candidate.upstream.id)
+                answer = WholeAnswer(body)
+            outcome.leave_open()
+            return answer
+
+    async def _send(
+        self,
+        ask: Ask,
+        candidate: Candidate,
+        target: Target,
+        fields: dict[str, Raw],
+        key: UpstreamKey | None,
+    ) -> http.Reply:
+        speech = target.vendor.speech
+        offer = candidate.offer
+        lines = b""
+        if speech is not None and ask.door is Door.CHAT:
+            asked = conversation.read(fields)
+            body = speech.request(asked, offer.model, offer.output_tokens_max)
+            if ask.stream:
+                lines = lines_of(speech.stream_headers)
+        elif ask.door is Door.RERANK and target.vendor.texts_rerank:
+            body = rerank.texts_request(fields)
+        else:
+            known = target.vendor.dialect.stream_usage
+            body = chat.encode_for(ask, fields, offer.model, stream_usage=known)
+        head = target.keyless_head
+        if key is None:
+            pass
+        elif target.sign is not None:
+            headers = (("content-type", "application/json"), ("host", target.origin.authority))
+            request = Signable("POST", target.path, headers, body)
+            lines += lines_of(target.sign(request, key.value, time.time()))
+        elif target.tokens is not None:
+            token = await target.tokens.token_of(key.value, offer.model)
+            lines += lines_of((("authorization", f"Bearer {token}"),))
+        else:
+            head = head_of(target, key)
+        return await self._client.open(
+            target.origin,
+            b"%b%bcontent-length: %d\r\n\r\n%b" % (head, lines, len(body), body),
+            target.waits,
+            candidate.upstream.limits.connections_max,
+        )
+
+    async def _several(
+        self,
+        call: Call,
+        candidate: Candidate,
+        target: Target,
+        attempt: Attempt,
+        bridged: Bridged,
+        key: UpstreamKey | None,
+    ) -> Answer:
+        """More choices than the vendor gives at once: as many calls, side by side."""
+        if _policy(call) in (Policy.ERROR, Policy.DROP):
+            most = target.vendor.dialect.choices_max
+            raise ApiError(
+                "unsupported_parameter", f"The upstream gives {most} choices at most.", param="n"
+            )
+        call.attempts.append(attempt)
+        call.emulated += ("n",)
+
+        async def ask_one() -> http.Reply:
+            reply = await self._send(call.ask, candidate, target, dict(bridged.fields), key)
+            if reply.status != 200:
+                raise await refusal_of(reply, candidate.upstream.id, target.vendor)
+            return reply
+
+        async with Outcome(attempt, call.ask, candidate.upstream.id) as outcome:
+            answer = await side_by_side(call, attempt, target.vendor, ask_one)
+            outcome.leave_open()
+            return answer
+
+    def _target(self, upstream: Upstream, door: Door) -> Target:
+        target = self._targets.get((upstream.id, door))
+        if target is None or target.upstream is not upstream:
+            target = self._targets[upstream.id, door] = target_of(
+                upstream,
+                self._vendor_of(upstream.provider),
+                door,
+                self._ring(upstream),
+                self._keeper(upstream),
+            )
+        return target
+
+    def _keeper(self, upstream: Upstream) -> TokenKeeper | None:
+        if upstream.auth != "token":
+            return None
+        keeper = self._keepers.get(upstream)
+        if keeper is None:
+            exchange = EXCHANGES.get(self._vendor_of(upstream.provider).rules)
+            if exchange is None:
+                raise ApiError(
+                    "no_upstream", f"The provider of `{upstream.id}` has no token service."
+                )
+            keeper = TokenKeeper(self._client, exchange, upstream.token_url)
+            self._keepers[upstream] = keeper
+        return keeper
+
+    def _ring(self, upstream: Upstream) -> KeyRing | None:
+        if not upstream.credentials:
+            return None
+        ring = self._rings.get(upstream)
+        if ring is None:
+            ring = self._rings[upstream] = KeyRing(
+                upstream.credentials,
+                self._secret_of,
+                time.monotonic,
+                lambda number, state: self._report(upstream.id, number, state),
+            )
+        return ring
+
+
+def _no_key(upstream: Upstream, ring: KeyRing) -> ApiError:
+    if not ring.keys:
+        missing = ", ".join(upstream.credentials)
+        return ApiError(
+            "no_upstream", f"The credential of the upstream `{upstream.id}` is missing: {missing}."
+        )
+    return ApiError(
+        "upstream_rate_limited",
+        f"All keys of the upstream `{upstream.id}` are resting; try again later.",
+        retry_after_s=ring.ready_in_s,
+    )
+
+
+def _bridge(call: Call, model: str, vendor: Vendor) -> Bridged:
+    """The request in the vendor's dialect; the call's own fields stay for the next upstream."""
+    fields = call.ask.fields
+    choices = call.ask.choices
+    if "n" in fields and (choices == 1 or choices > vendor.dialect.choices_max):
+        fields = {name: raw for name, raw in fields.items() if name != "n"}
+    if call.ask.door is not Door.CHAT or not dialect.touches(vendor.dialect, fields):
+        return Bridged(dict(fields))
+    return dialect.bridge(fields, model, vendor.dialect, _policy(call))
+
+
+def _policy(call: Call) -> Policy:
+    wanted = call.headers.get(POLICY_HEADER)
+    if wanted is None:
+        return Policy.AUTO
+    try:
+        return Policy(wanted.decode("latin-1"))
+    except ValueError:
+        known = ", ".join(Policy)
+        raise ApiError(
+            "invalid_value", f"`x-tc-unsupported` is one of: {known}.", param="x-tc-unsupported"
+        ) from None
