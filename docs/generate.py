@@ -13,7 +13,15 @@ from tokenschain import cli
 from tokenschain.control.app import create_app
 from tokenschain.core.errors import ERRORS
 from tokenschain.core.forms import FORMS
-from tokenschain.infra.config import ENV_PREFIX, PriceSettings, Settings, UpstreamSettings
+from tokenschain.infra.config import (
+    ENV_PREFIX,
+    EntrySettings,
+    PriceSettings,
+    RoutingSettings,
+    Settings,
+    UpstreamSettings,
+    WhenSettings,
+)
 from tokenschain.infra.telemetry import CALL_METRICS, GAUGE_MEANINGS
 from tokenschain.providers.refusals import GENERAL_RULES, VENDOR_RULES
 
@@ -37,6 +45,9 @@ def settings() -> str:
         text += f" Environment: `{ENV_PREFIX}{name.upper()}`.\n"
     text += "\n## One entry of `upstreams`\n\n"
     text += _fields(UpstreamSettings, UPSTREAM_FIELDS)
+    text += "\n## What `routing` holds\n\n" + _fields(RoutingSettings, ROUTING_FIELDS)
+    text += "\n## One entry of a virtual model\n\n" + _fields(EntrySettings, ENTRY_FIELDS)
+    text += "\n## One entry's `when`\n\n" + _fields(WhenSettings, WHEN_FIELDS)
     text += "\n## One entry of an upstream's `prices`\n\n"
     return text + _fields(PriceSettings, PRICE_FIELDS)
 
@@ -60,6 +71,36 @@ UPSTREAM_FIELDS = {
     "total_max_s": "Longest answer.",
     "connections_max": "Connections at once, per gateway worker.",
     "queue_wait_max_s": "Longest wait for a free connection.",
+    "concurrency_max": "Calls at once, per gateway worker; the limit that is learned stays below.",
+    "region": "Where it is, as `cn-beijing`; the nearer is preferred until times are measured.",
+    "zone": "Where data goes there: `abroad`, `cn`, `mlps3`, `gov` or `own`; by the provider if "
+    "unset.",
+}
+ROUTING_FIELDS = {
+    "policy": "`performance-first`, `cost-first`, `balanced` or `compliance-first`.",
+    "policies": "Policies by `tenant/NAME`, `project/NAME` or `model/NAME`; a model's beats a "
+    "project's, that a tenant's.",
+    "first_token_slo_s": "The time to the first token that is promised.",
+    "explore": "Share of calls that try any upstream that is in time, so that estimates stay "
+    "fresh.",
+    "usd_cny": "Yuan for a dollar, to compare prices; never for billing.",
+    "region": "Where the gateway is, as `cn-shanghai`.",
+    "models": "Virtual models by name, each a list of entries; see below.",
+    "residency": "By `tenant/NAME`, `project/NAME` or `*`: the zones its data may go to. Nothing "
+    "is sent elsewhere, whatever fails.",
+}
+ENTRY_FIELDS = {
+    "model": "A model that is served.",
+    "upstream": "Only at this upstream.",
+    "weight": "Entries with weights beside each other share their turn by them.",
+    "when": "Conditions; entries whose conditions hold are asked first, then those without.",
+}
+WHEN_FIELDS = {
+    "language": "Of the last message: `zh`, `en`, `ja`, `ko`, `ru` or `ar`.",
+    "tags": "Words that `x-tc-tags` must hold, all of them.",
+    "needs": "Of `tools`, `vision`, `json_schema`: what the call must use.",
+    "prompt_tokens_min": "Prompts of at least this many tokens, estimated.",
+    "prompt_tokens_max": "Prompts of at most this many.",
 }
 PRICE_FIELDS = {
     "currency": "`CNY` or `USD`.",
@@ -163,6 +204,10 @@ REQUEST_HEADERS = {
     "x-tc-tags": "Free text up to 1,024 bytes, kept on the call's ledger row.",
     "x-tc-unsupported": "What to do with parameters the upstream does not offer: `auto` "
     "(emulate what can be, drop hints, refuse the rest), `error`, `drop` or `emulate`.",
+    "x-tc-priority": "`interactive` (streams by default), `default` or `bulk`: who goes first "
+    "when upstreams are full.",
+    "x-tc-deadline-ms": "How long the call may wait for an upstream with room.",
+    "x-tc-route": "Any value: the answer says in the same header how its upstream was chosen.",
     "traceparent": "W3C trace context; its trace id is kept on the ledger row.",
     "Origin": "Answered with CORS headers when `cors_origins` allows it.",
 }
@@ -174,7 +219,8 @@ ANSWER_HEADERS = {
     "x-tc-overhead-ms": "Milliseconds spent in the platform until the answer began.",
     "x-tc-dropped": "Parameters the upstream does not offer and the call went without.",
     "x-tc-emulated": "Parameters the upstream does not offer and the platform made up for.",
-    "Retry-After": "Seconds, when an upstream said when to come back.",
+    "x-tc-route": "The candidates as they were weighed, and those tried; only when asked for.",
+    "Retry-After": "Seconds, when we or an upstream said when to come back.",
 }
 
 

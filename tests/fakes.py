@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tokenschain.core.calls import Attempt, Call
+from tokenschain.core.calls import Attempt, Call, Said
+from tokenschain.core.catalog import Price, PriceTier
 from tokenschain.core.errors import ApiError
 from tokenschain.core.forms import FORMS
 from tokenschain.core.ports import Answer, NoCache, NoModeration, NoQuota
-from tokenschain.core.snapshot import Candidate, ModelRoute, Offer, Plan, Upstream
+from tokenschain.core.snapshot import Candidate, ModelRoute, Offer, Served, Snapshot, Upstream
 from tokenschain.core.tenancy import KeyGrant
+from tokenschain.gateway.dispatch import Dispatch
 from tokenschain.gateway.pipeline import Steps
+from tokenschain.gateway.routing import Router
 
 BODY = b'{"model":"m","messages":[{"role":"user","content":"hi"}]}'
 GRANT = KeyGrant("key_1", "t", "p", "e")
@@ -39,6 +42,11 @@ class FakeOutlet:
         self.log.append(f"close {call.error.code if call.error else last.decode()}")
 
 
+def price(at: int) -> Price:
+    """Each upstream costs more than the one before, so that they are asked in order."""
+    return Price("CNY", (PriceTier(100 + at, 100 + at),), "test")
+
+
 class FakeAnswer:
     def __init__(self, pieces: list[str]) -> None:
         self.pieces = pieces
@@ -48,6 +56,9 @@ class FakeAnswer:
             call.outlet.write(piece.encode())
         return self.pieces[-1].encode()
 
+    def said(self) -> Said | None:
+        return None
+
 
 class FakeHouse:
     """All steps: upstreams answer with pieces, or raise what they are given."""
@@ -56,7 +67,9 @@ class FakeHouse:
         self.upstreams = upstreams
         self.log: list[str] = []
         self.room: ApiError | None = None
-        self.steps = Steps(self, self, self, self, NoQuota(), NoModeration(), NoCache(), self)
+        router = Router(self.served(), lambda: 0.0, lambda: 0.0, lambda: 0.5)
+        dispatch = Dispatch(router, self, lambda: 0.0, lambda: 0.5, lambda *_: None)
+        self.steps = Steps(self, self, self, router, NoQuota(), NoModeration(), NoCache(), dispatch)
 
     def call(self, body: bytes = BODY) -> Call:
         return Call("req_1", FORMS[0], body, b"key", {}, FakeOutlet(self.log), 0.0, 0)
@@ -73,14 +86,15 @@ class FakeHouse:
 
     async def recall(self, call: Call, caller: KeyGrant) -> None: ...
 
-    def plan(self, call: Call, caller: KeyGrant) -> Plan:
-        candidates = tuple(
-            Candidate(Upstream(name, "sim", "http://127.0.0.1/v1"), Offer(name, "m"))
-            for name in self.upstreams
-        )
-        return Plan(ModelRoute("m", "chat", ()), candidates)
+    def served(self) -> Served:
+        upstreams = {name: Upstream(name, "sim", "http://127.0.0.1/v1") for name in self.upstreams}
+        offers = tuple(Offer(name, "m", price(at)) for at, name in enumerate(self.upstreams))
+        return Served(Snapshot("1", {}, upstreams, {"m": ModelRoute("m", "chat", offers)}))
 
-    async def open(self, call: Call, candidate: Candidate) -> Answer:
+    def can_resume(self, candidate: Candidate) -> bool:
+        return False
+
+    async def open(self, call: Call, candidate: Candidate, said: Said | None = None) -> Answer:
         call.attempts.append(Attempt(candidate, 0.0))
         self.log.append(f"open {candidate.upstream.id}")
         outcome = self.upstreams[candidate.upstream.id]

@@ -62,12 +62,13 @@ class Publisher:
                 return False
             keys = access.grants(connection)
         upstreams, models = marketplace.routes(self._settings, self._catalog, self._discovered)
-        content = msgspec.json.encode([keys, upstreams, models])
+        routing = marketplace.routing(self._settings, models)
+        content = msgspec.json.encode([keys, upstreams, models, routing])
         version = hashlib.sha256(content).hexdigest()[:16]
         self._revision = revision
         if version == self.version:
             return False
-        self.snapshot = Snapshot(version, keys, upstreams, models)
+        self.snapshot = Snapshot(version, keys, upstreams, models, routing)
         self.version = version
         self.body = msgspec.json.encode(self.snapshot)
         return True

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import msgspec
+
 from tokenschain.core.catalog import MICRO_PER_UNIT, Catalog, ModelInfo, Price, PriceTier
-from tokenschain.core.snapshot import ModelRoute, Offer, Upstream, UpstreamLimits
+from tokenschain.core.snapshot import ModelRoute, Offer, Routing, Upstream, UpstreamLimits
 from tokenschain.infra.config import Settings, UpstreamSettings
 
 ENGINE = "engine"
 EMBEDDER = "embedder"
 EMBEDDING_MODEL = "multilingual-e5-small"
 KINDS = ("chat", "embedding", "rerank")
+_ABROAD = frozenset(
+    {"openai", "anthropic", "mistral", "together", "groq", "fireworks", "openrouter", "zai"}
+)
+"""Providers whose machines are outside the country, unless the settings say otherwise."""
 _OWN_PRICE = Price("CNY", (PriceTier(0, 0, 0),), "own-engine/1")
 """Calls to our own engine cost nothing a token; machines are accounted elsewhere."""
 
@@ -42,7 +48,7 @@ def routes(
         offers.setdefault(name, []).append(offer)
 
     if settings.engine_url:
-        upstreams[ENGINE] = Upstream(ENGINE, "custom", settings.engine_url)
+        upstreams[ENGINE] = Upstream(ENGINE, "custom", settings.engine_url, zone="own")
         for name in discovered:
             add(name, "chat", "own engine", Offer(ENGINE, name, _OWN_PRICE))
     elif settings.engine_enabled:
@@ -50,8 +56,8 @@ def routes(
         host = settings.engine_host
         chat = f"http://{host}:{settings.engine_port}/v1"
         embed = f"http://{host}:{settings.embedder_port}/v1"
-        upstreams[ENGINE] = Upstream(ENGINE, "local", chat, (key,))
-        upstreams[EMBEDDER] = Upstream(EMBEDDER, "local", embed, (key,))
+        upstreams[ENGINE] = Upstream(ENGINE, "local", chat, (key,), zone="own")
+        upstreams[EMBEDDER] = Upstream(EMBEDDER, "local", embed, (key,), zone="own")
         model = settings.engine_model
         add(model, "chat", "own engine", Offer(ENGINE, model, _OWN_PRICE))
         embedding = Offer(EMBEDDER, EMBEDDING_MODEL, _OWN_PRICE)
@@ -76,6 +82,9 @@ def routes(
             _limits(entry),
             entry.auth,
             entry.token_url,
+            entry.region,
+            entry.zone or ("abroad" if _is_abroad(entry.provider) else "cn"),
+            entry.concurrency_max,
         )
         known = by_provider.get(entry.provider, {})
         for name, served in _names(entry, known).items():
@@ -87,11 +96,46 @@ def routes(
             if kind in KINDS:
                 limit = found.output_tokens_max if found is not None else None
                 vendor = found.vendor if found is not None else entry.provider
-                add(name, kind, vendor, Offer(entry.id, served, price, limit))
+                offer = Offer(entry.id, served, price, limit)
+                if found is not None:
+                    offer = msgspec.structs.replace(
+                        offer, context_window=found.context_window, abilities=_abilities(found)
+                    )
+                add(name, kind, vendor, offer)
     return upstreams, {
         name: ModelRoute(name, kinds[name], tuple(found), owners[name])
         for name, found in sorted(offers.items())
     }
+
+
+def routing(settings: Settings, models: Iterable[str]) -> Routing:
+    """The routing settings as gateways serve by them.
+
+    Raises:
+        UnknownUpstream: a virtual model has the name of a model, or names none.
+    """
+    given = settings.routing
+    known = set(models)
+    for name, entries in given.models.items():
+        if name in known:
+            raise UnknownUpstream(f"routing.models: `{name}` is the name of a model already")
+        for entry in entries:
+            if entry.model not in known and not settings.engine_url:
+                raise UnknownUpstream(
+                    f"routing.models.{name}: no upstream serves the model `{entry.model}`"
+                )
+    return msgspec.convert(given.model_dump(), Routing)
+
+
+def _is_abroad(provider: str) -> bool:
+    return provider in _ABROAD or provider.endswith("-intl")
+
+
+def _abilities(info: ModelInfo) -> tuple[str, ...] | None:
+    """What the catalogue is sure of; JSON schema is made up for where it is missing."""
+    if info.confidence == "low" or not info.abilities:
+        return None
+    return (*info.abilities, "json_schema")
 
 
 def _names(entry: UpstreamSettings, known: Mapping[str, ModelInfo]) -> dict[str, str]:

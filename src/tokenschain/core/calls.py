@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from tokenschain.core.catalog import Usage
 from tokenschain.core.chat import UNREAD
 from tokenschain.core.errors import ApiError
 from tokenschain.core.forms import Form
+from tokenschain.core.scoring import Decision
 from tokenschain.core.snapshot import Candidate
 from tokenschain.core.tenancy import KeyGrant
 
@@ -38,6 +39,17 @@ class Outlet(Protocol):
 
     def close(self, call: Call, last: bytes) -> None:
         """Send the last bytes, or `call.error` in the form the answer has by now."""
+
+
+class Said(NamedTuple):
+    """The part of a broken-off answer that the caller has."""
+
+    text: str
+    id: str
+    created: int
+    model: str
+    tokens: int
+    """As counted by events."""
 
 
 class Attempt:
@@ -80,6 +92,7 @@ class Call:
         "caller",
         "cost_pico",
         "credential",
+        "decision",
         "dropped",
         "emulated",
         "error",
@@ -89,6 +102,7 @@ class Call:
         "outlet",
         "partial",
         "received_at",
+        "resumable",
         "snapshot_version",
         "started_ms",
     )
@@ -125,6 +139,10 @@ class Call:
         self.cost_pico: int | None = None
         """Set when the call is settled; None when the price is unknown."""
         self.snapshot_version = ""
+        self.decision: Decision | None = None
+        """The first choice among upstreams."""
+        self.resumable = False
+        """Whether another upstream could go on with a stream that breaks off."""
         self.dropped: tuple[str, ...] = ()
         """Parameters the upstream does not offer and the call went without."""
         self.emulated: tuple[str, ...] = ()
@@ -139,4 +157,5 @@ class Call:
     def forget_prompt(self) -> None:
         """Free the request's memory: a stream may outlast it by far."""
         self.body = b""
-        self.ask.fields = {}
+        if not self.resumable:
+            self.ask.fields = {}

@@ -116,6 +116,14 @@ _ROWS = (
         "The request arrived more slowly than the limit allows.",
     ),
     (
+        "overloaded",
+        429,
+        "rate_limit_error",
+        False,
+        Fault.PLATFORM,
+        "All upstreams of the model are at their limits, and the queue is as long as allowed.",
+    ),
+    (
         "payload_too_large",
         413,
         _BAD,

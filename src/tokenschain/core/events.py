@@ -17,7 +17,25 @@ class AttemptRecord(msgspec.Struct, array_like=True):
     first_byte_ms: float | None = None
     ended_ms: float | None = None
     outcome: str = "open"
-    """`ok` or a code of `core.errors`."""
+    """`ok`, `lost_race` or a code of `core.errors`."""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    """What the upstream produced in this attempt, whoever pays for it."""
+
+
+class RouteRecord(msgspec.Struct, array_like=True):
+    """One candidate as the first choice weighed it."""
+
+    upstream: str
+    first_token_ms: float = 0.0
+    """Expected."""
+    cost_pico: float = 0.0
+    """Expected, in pico-yuan."""
+    load: float = 0.0
+    """Share of its limit in use."""
+    in_time: bool = False
+    left_out: str = ""
+    """Why it was not weighed at all."""
 
 
 class CallRecord(msgspec.Struct, array_like=True):
@@ -68,6 +86,10 @@ class CallRecord(msgspec.Struct, array_like=True):
     image_prompt_tokens: int = 0
     audio_completion_tokens: int = 0
     thinking: bool = False
+    route: list[RouteRecord] = []
+    """Empty when there was one candidate only."""
+    route_reason: str = ""
+    route_propensity: float = 1.0
 
 
 _encode = msgspec.msgpack.Encoder().encode

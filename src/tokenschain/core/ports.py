@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
-from tokenschain.core.calls import Call
+from tokenschain.core.calls import Call, Said
 from tokenschain.core.snapshot import Candidate, Plan
 from tokenschain.core.tenancy import KeyGrant
 
@@ -25,6 +25,9 @@ class Answer(Protocol):
         Raises:
             ApiError: the upstream failed or broke off.
         """
+
+    def said(self) -> Said | None:
+        """After it broke off: what the caller has, when another can safely go on."""
 
 
 class Auth(Protocol):
@@ -78,13 +81,28 @@ class Cache(Protocol):
 
 
 class Upstreams(Protocol):
-    async def open(self, call: Call, candidate: Candidate) -> Answer:
+    async def open(self, call: Call, candidate: Candidate, said: Said | None = None) -> Answer:
         """Send the call upstream and wait until it begins to answer.
 
         Adds an `Attempt` to the call, and keeps its usage right on every way out.
 
+        Args:
+            said: what another upstream had said before it broke off: go on from there.
+
         Raises:
             ApiError: its kind says whether another upstream is worth trying.
+        """
+
+    def can_resume(self, candidate: Candidate) -> bool:
+        """Whether the upstream goes on from an answer's beginning."""
+
+
+class Opening(Protocol):
+    async def open(self, call: Call, caller: KeyGrant, plan: Plan) -> Answer:
+        """Find an upstream that begins to answer.
+
+        Raises:
+            ApiError: the call itself is to blame, nobody has room, or the last one failed.
         """
 
 

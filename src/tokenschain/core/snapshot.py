@@ -6,6 +6,7 @@ import msgspec
 
 from tokenschain.core.catalog import Price
 from tokenschain.core.errors import ApiError
+from tokenschain.core.rules import Entry
 from tokenschain.core.tenancy import KeyGrant, may_use
 
 
@@ -36,6 +37,17 @@ class Upstream(msgspec.Struct, frozen=True):
     """Another way to prove who asks than the vendor's plain key; see `providers.auth`."""
     token_url: str | None = None
     """Of the vendor's token service, for `auth: token`; the public one by default."""
+    region: str = ""
+    """Where it is, as `cn-beijing`; see `core.regions`."""
+    zone: str = "cn"
+    """Where data goes there: one of `ZONES`."""
+    concurrency_max: int = 1_000
+    """Calls at once per gateway, above the limit that is learned."""
+
+
+ZONES = ("abroad", "cn", "mlps3", "gov", "own")
+"""Data zones by trust: outside the country, in it, in it and certified for MLPS 2.0 level 3,
+a government cloud, machines of one's own."""
 
 
 class Offer(msgspec.Struct, frozen=True):
@@ -46,6 +58,26 @@ class Offer(msgspec.Struct, frozen=True):
     """The model's name at the upstream."""
     price: Price | None = None
     output_tokens_max: int | None = None
+    context_window: int | None = None
+    abilities: tuple[str, ...] | None = None
+    """None when they are not known: then nothing is ruled out."""
+
+
+class Routing(msgspec.Struct, frozen=True):
+    """How calls find their upstream; see `core.scoring` and `core.rules`."""
+
+    policy: str = "balanced"
+    policies: dict[str, str] = {}
+    """By `tenant/NAME`, `project/NAME` or `model/NAME`; the narrowest holds, a model's first."""
+    first_token_slo_s: float = 2.0
+    explore: float = 0.01
+    usd_cny: float = 7.0
+    region: str = ""
+    """Where this gateway is."""
+    models: dict[str, tuple[Entry, ...]] = {}
+    """Virtual models."""
+    residency: dict[str, tuple[str, ...]] = {}
+    """By `tenant/NAME`, `project/NAME` or `*`: the zones its data may go to."""
 
 
 class ModelRoute(msgspec.Struct, frozen=True):
@@ -69,6 +101,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     keys: dict[str, KeyGrant]
     upstreams: dict[str, Upstream]
     models: dict[str, ModelRoute]
+    routing: Routing = Routing()
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -79,10 +112,12 @@ class Candidate(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """How this call may be served: candidates in order of preference."""
+    """What may serve a model's calls."""
 
     route: ModelRoute
     candidates: tuple[Candidate, ...]
+    others: tuple[Plan, ...] = ()
+    """What is asked in turn when none of the candidates can serve."""
 
 
 class Served:
@@ -125,6 +160,11 @@ class Served:
         if self._snapshot is None:
             raise ApiError("no_snapshot", "The gateway is starting; try again in a moment.")
         return self._snapshot
+
+    def known(self, model: str, kind: str) -> Plan | None:
+        """What may serve a model of a kind, when it is served at all."""
+        plan = self._plans.get(model)
+        return plan if plan is not None and plan.route.kind == kind else None
 
     def plan(self, caller: KeyGrant, model: str, kind: str) -> Plan:
         """Choose what may serve a call, in the order the snapshot lists.

@@ -24,6 +24,7 @@ from tokenschain.gateway.pipeline import Steps, serve
 from tokenschain.wire import sse
 from tokenschain.wire.server import Exchange
 
+ROUTE_PARTS_MAX = 20
 _DONE = b"data: [DONE]\n\n"
 _JSON = b"content-type: application/json\r\n"
 _SSE = (
@@ -367,6 +368,13 @@ class _CallOutlet:
         """The headers every answer to a call has."""
         if not call.attempts:
             return b"x-request-id: %b\r\n" % call.id.encode()
+        extra = b""
+        if call.dropped or call.emulated or b"x-tc-route" in call.headers:
+            extra = (
+                _names(b"x-tc-dropped", call.dropped)
+                + _names(b"x-tc-emulated", call.emulated)
+                + _route(call)
+            )
         attempt = call.attempts[-1]
         now = time.monotonic()
         spent_upstream = (attempt.ended_at or attempt.first_token_at or now) - attempt.started_at
@@ -378,9 +386,7 @@ class _CallOutlet:
                 call.id.encode(),
                 attempt.candidate.upstream.id.encode(),
                 overhead_ms,
-                _names(b"x-tc-dropped", call.dropped) + _names(b"x-tc-emulated", call.emulated)
-                if call.dropped or call.emulated
-                else b"",
+                extra,
             )
         )
 
@@ -412,6 +418,23 @@ def _check_encoding(headers: dict[bytes, bytes]) -> None:
     if encoding is not None and encoding != b"identity":
         shown = encoding[:40].decode("latin-1")
         raise ApiError("unsupported_media_type", f"Bodies in `{shown}` are not read here.")
+
+
+def _route(call: Call) -> bytes:
+    """How the call found its upstream, for callers who asked."""
+    decision = call.decision
+    if decision is None or b"x-tc-route" not in call.headers:
+        return b""
+    parts = [decision.reason]
+    for row in decision.rows:
+        parts.append(
+            f"{row.endpoint.name} ttft={row.first_token_s:.3f}s "
+            f"cost={row.cost_pico:.0f} load={row.load:.2f}{'' if row.in_time else ' late'}"
+        )
+    parts += [f"{name} {why}" for name, why in decision.filtered]
+    tried = " > ".join(f"{a.candidate.upstream.id}={a.outcome}" for a in call.attempts)
+    line = "; ".join([*parts[:ROUTE_PARTS_MAX], f"tried {tried}"])
+    return b"x-tc-route: %b\r\n" % line.encode("latin-1", "replace")
 
 
 def _names(header: bytes, names: tuple[str, ...]) -> bytes:

@@ -14,9 +14,11 @@ from tokenschain.core import events
 from tokenschain.core.calls import Attempt, Call
 from tokenschain.core.catalog import Occasion, Usage, cost_of
 from tokenschain.core.errors import ApiError
-from tokenschain.core.events import AttemptRecord, CallRecord
+from tokenschain.core.events import AttemptRecord, CallRecord, RouteRecord
+from tokenschain.core.scoring import Decision
 
 TAGS_BYTES_MAX = 1_024
+ROUTE_ROWS_MAX = 32
 _NO_USAGE = Usage()
 
 
@@ -94,6 +96,9 @@ def record_of(call: Call, now: float) -> CallRecord:
         record.outcome = "partial" if call.partial else error.code
         record.fault = error.kind.fault
         record.error = error.code
+    decision = call.decision
+    if decision is not None and (len(decision.rows) > 1 or decision.filtered):
+        _explain(record, decision)
     if call.attempts:
         record.attempts = [_attempt_record(attempt, began) for attempt in call.attempts]
         _charge(record, call.attempts[-1], began)
@@ -129,6 +134,20 @@ def _charge(record: CallRecord, attempt: Attempt, began: float) -> None:
         record.cost_pico = cost_of(usage, price, occasion)
 
 
+def _explain(record: CallRecord, decision: Decision) -> None:
+    """The candidate table of the first choice."""
+    record.route_reason = decision.reason
+    record.route_propensity = decision.propensity
+    record.route = [
+        RouteRecord(
+            row.endpoint.name, row.first_token_s * 1e3, row.cost_pico, row.load, row.in_time
+        )
+        for row in decision.rows
+    ]
+    for name, why in decision.filtered[:ROUTE_ROWS_MAX]:
+        record.route.append(RouteRecord(name, left_out=why))
+
+
 def _attempt_record(attempt: Attempt, began: float) -> AttemptRecord:
     first = attempt.first_byte_at
     ended = attempt.ended_at
@@ -138,6 +157,8 @@ def _attempt_record(attempt: Attempt, began: float) -> AttemptRecord:
         None if first is None else (first - began) * 1e3,
         None if ended is None else (ended - began) * 1e3,
         attempt.outcome,
+        0 if attempt.usage is None else attempt.usage.prompt_tokens,
+        0 if attempt.usage is None else attempt.usage.completion_tokens,
     )
 
 

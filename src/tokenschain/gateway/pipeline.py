@@ -1,7 +1,7 @@
 """The life of a call, from the door to the journal.
 
     admit -> authenticate -> recall -> understand -> plan -> reserve -> screen input
-        -> look up cache -> (open an upstream, the next one on failure)
+        -> look up cache -> open an upstream (the next one on failure)
         -> deliver -> settle -> the last byte
 
 Each step is one verb of one neighbour and knows none of the others. This file
@@ -15,17 +15,15 @@ from typing import NamedTuple
 from tokenschain.core.calls import Call
 from tokenschain.core.errors import ApiError
 from tokenschain.core.ports import (
-    Answer,
     Auth,
     Cache,
     Memory,
     Metering,
     Moderation,
+    Opening,
     Quota,
     Routing,
-    Upstreams,
 )
-from tokenschain.core.snapshot import Plan
 
 
 class Steps(NamedTuple):
@@ -38,7 +36,7 @@ class Steps(NamedTuple):
     quota: Quota
     moderation: Moderation
     cache: Cache
-    upstreams: Upstreams
+    opening: Opening
 
 
 async def serve(call: Call, steps: Steps) -> None:
@@ -60,7 +58,7 @@ async def serve(call: Call, steps: Steps) -> None:
             await steps.moderation.screen_input(call, caller, plan)
             answer = await steps.cache.look_up(call, plan)
             if answer is None:
-                answer = await open_upstream(call, plan, steps)
+                answer = await steps.opening.open(call, caller, plan)
             last = await answer.deliver(call)
 
     except ApiError as error:
@@ -71,21 +69,3 @@ async def serve(call: Call, steps: Steps) -> None:
     finally:
         steps.metering.settle(call)
     call.outlet.close(call, last)
-
-
-async def open_upstream(call: Call, plan: Plan, steps: Steps) -> Answer:
-    """Open the first upstream that begins to answer, trying each at most once.
-
-    Raises:
-        ApiError: the upstream blamed the call itself, or the last one failed.
-    """
-    failure: ApiError | None = None
-    for candidate in plan.candidates:
-        try:
-            return await steps.upstreams.open(call, candidate)
-        except ApiError as error:
-            failure = error
-            if not error.kind.retry:
-                break
-    assert failure is not None, "a plan has at least one candidate"
-    raise failure

@@ -1,22 +1,266 @@
-"""Which upstreams may serve a call, best first."""
+"""Which upstream a call goes to: what is configured, what is known of each, and the choice."""
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Callable
+
+from tokenschain.core import rules
+from tokenschain.core.admission import RULES, Limit, Priority, Service
 from tokenschain.core.calls import Call
 from tokenschain.core.chat import Door
-from tokenschain.core.snapshot import Plan, Served
-from tokenschain.core.tenancy import KeyGrant
+from tokenschain.core.errors import ApiError
+from tokenschain.core.health import Health
+from tokenschain.core.regions import round_trip_s
+from tokenschain.core.scoring import POLICIES, Decision, Endpoint, Need, Policy, decide
+from tokenschain.core.snapshot import ZONES, Candidate, ModelRoute, Plan, Routing, Served
+from tokenschain.core.tenancy import KeyGrant, may_use
 
 _KINDS = {Door.EMBEDDINGS: "embedding", Door.RERANK: "rerank"}
+PREFIX_BYTES = (2_048, 8_192, 32_768)
+"""Beginnings of a prompt that are remembered; vendors cache from about 1,000 tokens on."""
+PREFIXES_MAX = 50_000
+_BYTES_PER_TOKEN = 4
+_OUTPUT_FIRST = 256.0
+_NO_RULES = Routing()
 
 
-class ListedOrder:
-    """Candidates in the order the snapshot lists them."""
+class Router:
+    """Plans calls and chooses among upstreams; owns what this process knows of them."""
 
-    def __init__(self, served: Served) -> None:
+    def __init__(
+        self,
+        served: Served,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+        dice: Callable[[], float],
+    ) -> None:
+        """
+        Args:
+            clock: monotonic seconds.
+            wall: Unix time, for prices by the hour.
+            dice: uniform in [0, 1).
+        """
         self._served = served
+        self._clock = clock
+        self._wall = wall
+        self._dice = dice
+        self._version = ""
+        self._rules = _NO_RULES
+        self._endpoints: dict[tuple[str, str], Endpoint] = {}
+        self._healths: dict[str, Health] = {}
+        self._lists: dict[int, tuple[tuple[Candidate, ...], list[Endpoint]]] = {}
+        self._policies: dict[tuple[str, str, str], Policy] = {}
+        self._zones: dict[tuple[str, str], frozenset[str] | None] = {}
+        self._outputs: dict[str, float] = {}
+        self._prefixes: OrderedDict[int, Endpoint] = OrderedDict()
+        self.service = Service()
 
     def plan(self, call: Call, caller: KeyGrant) -> Plan:
         """See `core.ports.Routing.plan`."""
-        kind = _KINDS.get(call.ask.door, "chat")
-        return self._served.plan(caller, call.ask.model, kind)
+        snapshot = self._served.get()
+        if snapshot.version != self._version:
+            self._renew(snapshot.version, snapshot.routing)
+        ask = call.ask
+        kind = _KINDS.get(ask.door, "chat")
+        entries = self._rules.models.get(ask.model)
+        if entries is None:
+            return self._served.plan(caller, ask.model, kind)
+        if not may_use(caller, ask.model):
+            raise ApiError(
+                "model_not_allowed", f"This API key may not use `{ask.model}`.", param="model"
+            )
+        facts = rules.facts_of(ask, call.headers.get(b"x-tc-tags", b""))
+        tiers = []
+        for entry in rules.ordered(entries, facts, self._dice):
+            found = self._served.known(entry.model, kind)
+            if found is None:
+                continue
+            if entry.upstream is not None:
+                kept = tuple(c for c in found.candidates if c.upstream.id == entry.upstream)
+                found = Plan(found.route, kept)
+            if found.candidates:
+                tiers.append(found)
+        if not tiers:
+            raise ApiError(
+                "no_upstream", f"No entry of `{ask.model}` fits this call.", param="model"
+            )
+        return Plan(tiers[0].route, tiers[0].candidates, tuple(tiers[1:]))
+
+    def need(self, call: Call, plan: Plan, priority: Priority) -> Need:
+        """What is known of a call before it is placed."""
+        ask = call.ask
+        expected = self._outputs.get(plan.route.name, _OUTPUT_FIRST)
+        if ask.output_tokens_max is not None:
+            expected = min(expected, ask.output_tokens_max)
+        return Need(
+            ask.prompt_tokens_estimate,
+            int(expected) * ask.choices,
+            self._rules.first_token_slo_s,
+            self._hashes(call),
+            self._wall(),
+            RULES[priority].load_max,
+        )
+
+    def place(
+        self, call: Call, caller: KeyGrant, plan: Plan, need: Need, tried: set[Endpoint]
+    ) -> Decision:
+        """Choose an upstream that was not tried; no endpoint when there is no room in any.
+
+        Raises:
+            ApiError: `no_upstream`, when the data may go to none of them.
+        """
+        policy = self._policy(caller, call.ask.model)
+        decision = None
+        for tier in (plan, *plan.others):
+            endpoints = self._allowed(tier, call, caller, need)
+            left = [e for e in endpoints if e not in tried] if tried else endpoints
+            if not left:
+                continue
+            decision = decide(
+                left,
+                need,
+                policy,
+                self._clock(),
+                self._dice,
+                self._affinity(need),
+                self._rules.explore,
+            )
+            if decision.endpoint is not None:
+                return decision
+        if decision is None and not tried:
+            raise ApiError(
+                "no_upstream",
+                "Where this call's data may go, no upstream serves the model.",
+                param="model",
+            )
+        return decision or Decision(None, "all tried", 1.0, (), ())
+
+    def endpoints(self, plan: Plan) -> list[Endpoint]:
+        """Everything of a plan, for whoever waits for room."""
+        return [e for tier in (plan, *plan.others) for e in self._list(tier)]
+
+    def opened(self, endpoint: Endpoint, need: Need) -> None:
+        """An upstream began to answer: it now knows the beginning of the prompt."""
+        for prefix in need.prefixes:
+            self._prefixes[prefix] = endpoint
+            self._prefixes.move_to_end(prefix)
+        while len(self._prefixes) > PREFIXES_MAX:
+            self._prefixes.popitem(last=False)
+
+    def learned(self, route: ModelRoute, output_tokens: int) -> None:
+        """How long an answer was."""
+        before = self._outputs.get(route.name, _OUTPUT_FIRST)
+        self._outputs[route.name] = before + 0.05 * (output_tokens - before)
+
+    def policy_name(self, caller: KeyGrant, model: str) -> str:
+        """The policy in force for a call."""
+        names = self._rules.policies
+        for key in (f"model/{model}", f"project/{caller.project}", f"tenant/{caller.tenant}"):
+            if key in names:
+                return names[key]
+        return self._rules.policy
+
+    # --- what is configured ---------------------------------------------------------
+
+    def _renew(self, version: str, given: Routing) -> None:
+        """Serve by a new snapshot; what was learned of an upstream stays."""
+        self._version = version
+        self._rules = given
+        self._lists.clear()
+        self._policies.clear()
+        self._zones.clear()
+
+    def _list(self, plan: Plan) -> list[Endpoint]:
+        candidates = plan.candidates
+        known = self._lists.get(id(candidates))
+        if known is None or known[0] is not candidates:
+            known = (candidates, [self._endpoint(candidate) for candidate in candidates])
+            if len(self._lists) > 10_000:
+                self._lists.clear()
+            self._lists[id(candidates)] = known
+        return known[1]
+
+    def _endpoint(self, candidate: Candidate) -> Endpoint:
+        upstream = candidate.upstream
+        key = (upstream.id, candidate.offer.model)
+        endpoint = self._endpoints.get(key)
+        if endpoint is None:
+            health = self._healths.setdefault(upstream.id, Health())
+            endpoint = self._endpoints[key] = Endpoint(
+                candidate,
+                Limit(min(upstream.concurrency_max, upstream.limits.connections_max)),
+                round_trip_s(self._rules.region, upstream.region),
+                ZONES.index(upstream.zone),
+                self._rules.usd_cny,
+                health,
+            )
+        endpoint.renew(candidate, self._rules.usd_cny)
+        return endpoint
+
+    def _policy(self, caller: KeyGrant, model: str) -> Policy:
+        key = (caller.tenant, caller.project, model)
+        policy = self._policies.get(key)
+        if policy is None:
+            if len(self._policies) > 10_000:
+                self._policies.clear()
+            policy = self._policies[key] = POLICIES[self.policy_name(caller, model)]
+        return policy
+
+    def _allowed(self, tier: Plan, call: Call, caller: KeyGrant, need: Need) -> list[Endpoint]:
+        endpoints = self._list(tier)
+        if self._rules.residency:
+            zones = self._zones_of(caller)
+            if zones is not None:
+                endpoints = [e for e in endpoints if e.candidate.upstream.zone in zones]
+        if len(endpoints) > 1:
+            endpoints = _able(endpoints, call, need)
+        return endpoints
+
+    def _zones_of(self, caller: KeyGrant) -> frozenset[str] | None:
+        key = (caller.tenant, caller.project)
+        if key not in self._zones:
+            rows = self._rules.residency
+            names = (f"project/{caller.project}", f"tenant/{caller.tenant}", "*")
+            found = next((rows[name] for name in names if name in rows), None)
+            self._zones[key] = None if found is None else frozenset(found)
+        return self._zones[key]
+
+    # --- prefixes ---------------------------------------------------------------------
+
+    def _hashes(self, call: Call) -> tuple[int, ...]:
+        if call.ask.prompt_tokens_estimate * _BYTES_PER_TOKEN < PREFIX_BYTES[0]:
+            return ()
+        raw = call.ask.fields.get("messages")
+        if raw is None:
+            return ()
+        text = bytes(raw)
+        model = call.ask.model
+        return tuple(hash((model, text[:n])) for n in PREFIX_BYTES if len(text) >= n)
+
+    def _affinity(self, need: Need) -> tuple[Endpoint, int] | None:
+        for at in range(len(need.prefixes) - 1, -1, -1):
+            endpoint = self._prefixes.get(need.prefixes[at])
+            if endpoint is not None:
+                return endpoint, PREFIX_BYTES[at] // _BYTES_PER_TOKEN
+        return None
+
+
+def _able(endpoints: list[Endpoint], call: Call, need: Need) -> list[Endpoint]:
+    """Those whose model can do what the call needs; all, when that is known of none."""
+    fields = call.ask.fields
+    needs = (
+        rules.needs_of(call.ask)
+        if "tools" in fields or "response_format" in fields or need.prompt_tokens > 256
+        else frozenset()
+    )
+    able = []
+    for endpoint in endpoints:
+        offer = endpoint.candidate.offer
+        window = offer.context_window
+        if window is not None and window < need.prompt_tokens:
+            continue
+        if needs and offer.abilities is not None and not needs.issubset(offer.abilities):
+            continue
+        able.append(endpoint)
+    return able or endpoints

@@ -64,6 +64,9 @@ class UpstreamSettings(BaseModel):
     total_max_s: Annotated[float, Field(gt=0)] = 1_800.0
     connections_max: Annotated[int, Field(gt=0)] = 1_000
     queue_wait_max_s: Annotated[float, Field(gt=0)] = 5.0
+    concurrency_max: Annotated[int, Field(gt=0)] = 1_000
+    region: str = ""
+    zone: Literal["", "abroad", "cn", "mlps3", "gov", "own"] = ""
 
     @field_validator("base_url", "token_url")
     @classmethod
@@ -71,6 +74,50 @@ class UpstreamSettings(BaseModel):
         if value is not None and not value.startswith(("http://", "https://")):
             raise ValueError("must begin with http:// or https://")
         return value
+
+
+class WhenSettings(BaseModel):
+    """Conditions of an entry; all that are given must hold."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    language: Literal["zh", "en", "ja", "ko", "ru", "ar"] | None = None
+    tags: list[str] = Field(default_factory=list)
+    needs: list[Literal["tools", "vision", "json_schema"]] = Field(default_factory=list)
+    prompt_tokens_min: Annotated[int, Field(ge=0)] = 0
+    prompt_tokens_max: Annotated[int | None, Field(ge=1)] = None
+
+
+class EntrySettings(BaseModel):
+    """One line of a virtual model."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str
+    upstream: str | None = None
+    weight: Annotated[int | None, Field(ge=0)] = None
+    when: WhenSettings | None = None
+
+
+PolicyName = Literal["performance-first", "cost-first", "balanced", "compliance-first"]
+_Whose = Annotated[str, Field(pattern=r"^(\*|(tenant|project|model)/.+)$")]
+
+
+class RoutingSettings(BaseModel):
+    """How calls find their upstream."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    policy: PolicyName = "balanced"
+    policies: dict[_Whose, PolicyName] = Field(default_factory=dict)
+    first_token_slo_s: Annotated[float, Field(gt=0)] = 2.0
+    explore: Annotated[float, Field(ge=0, le=0.2)] = 0.01
+    usd_cny: Annotated[float, Field(gt=0)] = 7.0
+    region: str = ""
+    models: dict[str, list[EntrySettings]] = Field(default_factory=dict)
+    residency: dict[_Whose, list[Literal["abroad", "cn", "mlps3", "gov", "own"]]] = Field(
+        default_factory=dict
+    )
 
 
 def _data_folder() -> Path:
@@ -181,6 +228,10 @@ class Settings(BaseSettings):
     engine_threads: int = Field(0, ge=0, description="Threads of the engine; 0: all cores.")
     upstreams: list[UpstreamSettings] = Field(
         default_factory=list, description="Upstreams besides the engine; see below."
+    )
+    routing: RoutingSettings = Field(
+        default_factory=RoutingSettings,
+        description="How calls find their upstream; see below.",
     )
     unpriced_models: str = Field(
         "refuse",

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from tokenschain.core.chat import Door
+from tokenschain.core.continuation import Prefill
 from tokenschain.core.conversation import Conversation, Heading
 from tokenschain.core.dialect import Dialect
 from tokenschain.core.reading import Reading
@@ -63,6 +64,10 @@ class Vendor(NamedTuple):
     """Whether it takes images only as data, so that URLs are fetched here."""
     paths: Mapping[Door, str] = MappingProxyType({})
     """Where a door is elsewhere than its name below the base URL; from the root with a `/`."""
+    prefill: Prefill | None = None
+    """How it goes on from the beginning of an answer; None where that is not known."""
+    prefill_path: str | None = None
+    """Where that is done elsewhere than where chat is."""
     texts_rerank: bool = False
     """Whether reranking speaks TEI's shape: `texts` in, a bare list out."""
 

@@ -6,7 +6,10 @@ gateways that serve them, as compiled on 2026-11-23; `openai_compat/` holds what
 
 from __future__ import annotations
 
+from typing import Any
+
 from tokenschain.core.chat import Door
+from tokenschain.core.continuation import Prefill
 from tokenschain.core.dialect import Bounds, Dialect, History, ThinkingStyle
 from tokenschain.core.reading import Reading
 from tokenschain.providers import alibaba, anthropic, tencent
@@ -63,12 +66,14 @@ _MOONSHOT = Dialect(
     dropped_when_thinking=frozenset({"temperature"}),
     tool_choice_required=None,
 )
+# `prefix: true`, under /beta only (DeepSeek's chat prefix completion).
+_DEEPSEEK_PREFILL: Any = {"prefill": Prefill.PREFIX, "prefill_path": "/beta/chat/completions"}
 _VLLM = Dialect(thinking=ThinkingStyle.TEMPLATE)
 _EFFORT = Dialect(thinking=ThinkingStyle.EFFORT)
 
 VENDORS: dict[str, Vendor] = {
-    "alibaba": Vendor("alibaba", _ALIBABA, paths=_ALIBABA_PATHS),
-    "alibaba-intl": Vendor("alibaba", _ALIBABA, paths=_ALIBABA_PATHS),
+    "alibaba": Vendor("alibaba", _ALIBABA, paths=_ALIBABA_PATHS, prefill=Prefill.PARTIAL),
+    "alibaba-intl": Vendor("alibaba", _ALIBABA, paths=_ALIBABA_PATHS, prefill=Prefill.PARTIAL),
     "alibaba-native": Vendor("alibaba", _ALIBABA, speech=alibaba.SPEECH),
     "tencent-tokenhub": Vendor("tencent", _TOKENHUB),
     "tencent-tokenhub-intl": Vendor("tencent", _TOKENHUB),
@@ -114,6 +119,7 @@ VENDORS: dict[str, Vendor] = {
             tool_choice_required=None,
             choices_max=1,
         ),
+        prefill=Prefill.LAST,  # models that do not think
     ),
     "baidu-qianfan": Vendor(
         "baidu",
@@ -129,10 +135,10 @@ VENDORS: dict[str, Vendor] = {
         ),
         paths={Door.RERANK: "rerankers"},
     ),
-    "deepseek": Vendor("deepseek", _DEEPSEEK, rereads=True),
-    "deepseek-intl": Vendor("deepseek", _DEEPSEEK, rereads=True),
-    "moonshot": Vendor("moonshot", _MOONSHOT, rereads=True),
-    "moonshot-intl": Vendor("moonshot", _MOONSHOT, rereads=True),
+    "deepseek": Vendor("deepseek", _DEEPSEEK, rereads=True, **_DEEPSEEK_PREFILL),
+    "deepseek-intl": Vendor("deepseek", _DEEPSEEK, rereads=True, **_DEEPSEEK_PREFILL),
+    "moonshot": Vendor("moonshot", _MOONSHOT, rereads=True, prefill=Prefill.PARTIAL),
+    "moonshot-intl": Vendor("moonshot", _MOONSHOT, rereads=True, prefill=Prefill.PARTIAL),
     "zhipu": Vendor("zhipu", _ZHIPU, rereads=True),
     "zai": Vendor("zhipu", _ZHIPU, rereads=True),
     "minimax": Vendor(
@@ -200,6 +206,7 @@ VENDORS: dict[str, Vendor] = {
         ),
         auth=Auth.X_API_KEY,
         speech=anthropic.SPEECH,
+        prefill=Prefill.LAST,
     ),
     "mistral": Vendor(
         "mistral",
@@ -209,6 +216,7 @@ VENDORS: dict[str, Vendor] = {
             refused=frozenset({"logprobs", "top_logprobs", "logit_bias", "user", "store"}),
             tool_choice_required="any",
         ),
+        prefill=Prefill.PREFIX,
     ),
     "together": Vendor(
         "together",
@@ -225,8 +233,9 @@ VENDORS: dict[str, Vendor] = {
     ),
     "fireworks": Vendor("fireworks", _EFFORT),
     "openrouter": Vendor("openrouter", Dialect(thinking=ThinkingStyle.OBJECT), Reading.REASONING),
-    "vllm": Vendor("vllm", _VLLM, Reading.REASONING),
-    "sglang": Vendor("sglang", _VLLM),
+    "vllm": Vendor("vllm", _VLLM, Reading.REASONING, prefill=Prefill.TEMPLATE),
+    "sglang": Vendor("sglang", _VLLM, prefill=Prefill.TEMPLATE),
+    "local": Vendor(prefill=Prefill.LAST),
     "mindie": Vendor(
         "mindie",
         Dialect(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import gc
+import random
 import signal
 import ssl
 import time
@@ -17,10 +18,11 @@ from tokenschain.core.ports import NoCache, NoModeration, NoQuota
 from tokenschain.core.snapshot import Served
 from tokenschain.gateway.app import DoorSettings, Gateway, wire_refusal
 from tokenschain.gateway.auth import KeyAuth
+from tokenschain.gateway.dispatch import Dispatch
 from tokenschain.gateway.memory import ResponseMemory
 from tokenschain.gateway.metering import JournalMetering
 from tokenschain.gateway.pipeline import Steps
-from tokenschain.gateway.routing import ListedOrder
+from tokenschain.gateway.routing import Router
 from tokenschain.infra import log, secrets
 from tokenschain.infra.config import Settings
 from tokenschain.infra.journal import Journal, JournalFull, JournalLimits
@@ -108,15 +110,23 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
         ),
         ImageFetcher(image_client),
     )
+    router = Router(served, time.monotonic, time.time, random.random)
+    dispatch = Dispatch(
+        router,
+        upstreams,
+        time.monotonic,
+        random.random,
+        lambda upstream, state: logger.warning(f"breaker_{state}", upstream=upstream),
+    )
     steps = Steps(
         metering=JournalMetering(journal, JournalFull, metrics.observe),
         auth=auth,
         memory=memory,
-        routing=ListedOrder(served),
+        routing=router,
         quota=NoQuota(),
         moderation=NoModeration(),
         cache=NoCache(),
-        upstreams=upstreams,
+        opening=dispatch,
     )
     gateway = Gateway(
         steps,

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from tokenschain.core import chat, conversation
-from tokenschain.core.calls import Attempt, Call, Outlet
+from tokenschain.core.calls import Attempt, Call, Outlet, Said
 from tokenschain.core.catalog import Usage
 from tokenschain.core.ports import Answer
 from tokenschain.providers.openai_compat.replies import WholeAnswer, heading_of, read_whole
@@ -136,6 +136,9 @@ class _Merged:
             attempt.ended_at = time.monotonic()
             attempt.usage = _total(self._sides)
             attempt.finish_reason = self._sides[0].finish_reason
+
+    def said(self) -> Said | None:
+        return None
 
     def _pause(self) -> None:
         for side in self._outlets:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from tokenschain.core import chat, conversation
-from tokenschain.core.calls import Attempt, Call
+from tokenschain.core.calls import Attempt, Call, Said
 from tokenschain.core.catalog import Usage
 from tokenschain.core.chat import Ask, Door
 from tokenschain.core.errors import ApiError
@@ -60,6 +60,9 @@ class WholeAnswer:
 
     async def deliver(self, call: Call) -> bytes:
         return self._body
+
+    def said(self) -> Said | None:
+        return None
 
 
 def estimate(ask: Ask, offer: Offer, output_bytes: int, frames: int = 0) -> Usage:

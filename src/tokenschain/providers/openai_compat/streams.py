@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 
-from tokenschain.core import chat
-from tokenschain.core.calls import Attempt, Call, Outlet
+from tokenschain.core import chat, continuation
+from tokenschain.core.calls import Attempt, Call, Outlet, Said
 from tokenschain.core.chat import Door
+from tokenschain.core.continuation import Splice
 from tokenschain.core.errors import ApiError
 from tokenschain.core.ports import Answer
 from tokenschain.core.reading import FAILED_FINISHES, Reading, ReplyReader
@@ -45,6 +46,9 @@ class StreamAnswer:
         "_raw",
         "_reader",
         "_reply",
+        "_said",
+        "_said_bytes",
+        "_splice",
         "_tail",
         "_vendor",
     )
@@ -56,6 +60,7 @@ class StreamAnswer:
         attempt: Attempt,
         vendor: Vendor,
         outlet: Outlet | None = None,
+        splice: Splice | None = None,
     ) -> None:
         self._reply = reply
         self._call = call
@@ -63,7 +68,13 @@ class StreamAnswer:
         self._outlet = outlet or call.outlet
         self._vendor = vendor
         self._decoder = _decoder_of(vendor, call, attempt)
-        self._raw = self._decoder is None and self._outlet.takes_raw
+        self._raw = self._decoder is None and self._outlet.takes_raw and splice is None
+        self._splice = splice
+        ask = call.ask
+        keeps = call.resumable and outlet is None and ask.door is Door.CHAT
+        safe = keeps and continuation.safe(ask.fields, ask.choices)
+        self._said: list[bytes] | None = [] if safe else None
+        self._said_bytes = 0
         self._reader = sse.SseReader()
         self._held: list[bytes] | None = []
         self._begun = False
@@ -125,6 +136,28 @@ class StreamAnswer:
             self._attempt.ended_at = time.monotonic()
             self._settle()
 
+    def said(self) -> Said | None:
+        """See `core.ports.Answer.said`."""
+        if self._said is None or not self._begun:
+            return None
+        events = sse.SseReader().feed(b"".join(self._said))
+        try:
+            found = continuation.said_of([event.data for event in events])
+        except ValueError:
+            return None
+        before = self._splice.said if self._splice is not None else None
+        if found is None or before is None:
+            return found
+        return before._replace(text=before.text + found.text, tokens=before.tokens + found.tokens)
+
+    def _keep(self, data: bytes) -> None:
+        assert self._said is not None
+        self._said_bytes += len(data)
+        if self._said_bytes > continuation.KEPT_BYTES_MAX:
+            self._said = None
+        else:
+            self._said.append(data)
+
     @property
     def _upstream(self) -> str:
         return self._attempt.candidate.upstream.id
@@ -137,6 +170,8 @@ class StreamAnswer:
             text_bytes = max(0, self._bytes - self._frames * self._frame_overhead)
             offer = attempt.candidate.offer
             attempt.usage = estimate(self._call.ask, offer, text_bytes, self._frames)
+        if self._splice is not None:
+            attempt.usage = continuation.joined(self._splice.said, attempt.usage)
 
     # --- the sink ----------------------------------------------------------------
 
@@ -155,6 +190,8 @@ class StreamAnswer:
             self._frames += data.count(b"\n\n")
             self._bytes += len(data)
             self._tail = data
+            if self._said is not None:
+                self._keep(data)
             self._outlet.write(data)
             return
         try:
@@ -236,6 +273,13 @@ class StreamAnswer:
             self._bytes += len(data) + _FRAMING_BYTES
             if not self._begun:
                 self._begin(len(data) + _FRAMING_BYTES - text_bytes)
+        if self._splice is not None:
+            spliced = self._splice.chunk(data)
+            if spliced is None:
+                return
+            data = spliced
+        if self._said is not None:
+            self._keep(b"data: %b\n\n" % data)
         if self._outlet.takes_raw and not self._call.ask.wants_usage and b'"usage"' in data:
             if not found.choices:
                 return

@@ -32,6 +32,7 @@ def target_of(
     upstream: Upstream,
     vendor: Vendor,
     door: Door,
+    elsewhere: str | None,
     keys: KeyRing | None,
     tokens: TokenKeeper | None,
 ) -> Target:
@@ -39,6 +40,7 @@ def target_of(
     base = "/" + upstream.base_url.split("://", 1)[1].partition("/")[2].strip("/")
     speech = vendor.speech if door is Door.CHAT else None
     end = speech.path if speech is not None else vendor.paths.get(door, door.value)
+    end = elsewhere or end
     path = end if end.startswith("/") else f"{base.rstrip('/')}/{end}"
     limits = upstream.limits
     lines = (

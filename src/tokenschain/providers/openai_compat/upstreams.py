@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 from msgspec import Raw
 
-from tokenschain.core import chat, conversation, dialect
-from tokenschain.core.calls import Attempt, Call
+from tokenschain.core import chat, continuation, conversation, dialect
+from tokenschain.core.calls import Attempt, Call, Said
 from tokenschain.core.chat import Ask, Door
+from tokenschain.core.continuation import Splice
 from tokenschain.core.dialect import Bridged, Policy
 from tokenschain.core.errors import ApiError, Blame
 from tokenschain.core.ports import Answer
@@ -55,7 +56,7 @@ class Upstreams:
         self._vendor_of = vendor_of
         self._report = report
         self._images = images
-        self._targets: dict[tuple[str, Door], Target] = {}
+        self._targets: dict[tuple[str, Door, bool], Target] = {}
         self._rings: dict[Upstream, KeyRing] = {}
         self._keepers: dict[Upstream, TokenKeeper] = {}
 
@@ -67,26 +68,30 @@ class Upstreams:
             if keeper is not None:
                 await keeper.refresh({key.value for key in ring.keys})
 
-    async def open(self, call: Call, candidate: Candidate) -> Answer:
+    def can_resume(self, candidate: Candidate) -> bool:
+        """See `core.ports.Upstreams.can_resume`."""
+        return self._vendor_of(candidate.upstream.provider).prefill is not None
+
+    async def open(self, call: Call, candidate: Candidate, said: Said | None = None) -> Answer:
         """See `core.ports.Upstreams.open`.
 
         A key that the upstream complains about rests, and the next one is tried.
         """
-        target = self._target(candidate.upstream, call.ask.door)
-        bridged = _bridge(call, candidate.offer.model, target.vendor)
+        target = self._target(candidate.upstream, call.ask.door, said is not None)
+        bridged = _bridge(call, candidate.offer.model, target.vendor, said)
         call.dropped, call.emulated = bridged.dropped, bridged.emulated
         if target.vendor.images_as_data and call.ask.door is Door.CHAT:
             bridged = bridged._replace(fields=await self._images.inline(bridged.fields))
         ring = target.keys
         if ring is None:
-            return await self._try(call, candidate, target, bridged, None)
+            return await self._try(call, candidate, target, bridged, None, said)
         failure: ApiError | None = None
         for _ in range(min(len(ring.keys), KEYS_TRIED_MAX)):
             key = ring.take()
             if key is None:
                 break
             try:
-                return await self._try(call, candidate, target, bridged, key)
+                return await self._try(call, candidate, target, bridged, key, said)
             except ApiError as error:
                 if error.kind.blame is not Blame.KEY:
                     raise
@@ -101,6 +106,7 @@ class Upstreams:
         target: Target,
         bridged: Bridged,
         key: UpstreamKey | None,
+        said: Said | None,
     ) -> Answer:
         ask = call.ask
         attempt = Attempt(candidate, time.monotonic())
@@ -115,7 +121,10 @@ class Upstreams:
                 raise await refusal_of(reply, candidate.upstream.id, target.vendor)
             answer: Answer
             if ask.stream:
-                answer = await StreamAnswer(reply, call, attempt, target.vendor).first_token()
+                stream = StreamAnswer(
+                    reply, call, attempt, target.vendor, splice=said and Splice(said)
+                )
+                answer = await stream.first_token()
             else:
                 body = await read_whole(reply, call, attempt, target.vendor)
                 if bridged.schema is not None:
@@ -193,13 +202,15 @@ class Upstreams:
             outcome.leave_open()
             return answer
 
-    def _target(self, upstream: Upstream, door: Door) -> Target:
-        target = self._targets.get((upstream.id, door))
+    def _target(self, upstream: Upstream, door: Door, resumes: bool) -> Target:
+        target = self._targets.get((upstream.id, door, resumes))
         if target is None or target.upstream is not upstream:
-            target = self._targets[upstream.id, door] = target_of(
+            vendor = self._vendor_of(upstream.provider)
+            target = self._targets[upstream.id, door, resumes] = target_of(
                 upstream,
-                self._vendor_of(upstream.provider),
+                vendor,
                 door,
+                vendor.prefill_path if resumes else None,
                 self._ring(upstream),
                 self._keeper(upstream),
             )
@@ -246,9 +257,11 @@ def _no_key(upstream: Upstream, ring: KeyRing) -> ApiError:
     )
 
 
-def _bridge(call: Call, model: str, vendor: Vendor) -> Bridged:
+def _bridge(call: Call, model: str, vendor: Vendor, said: Said | None) -> Bridged:
     """The request in the vendor's dialect; the call's own fields stay for the next upstream."""
     fields = call.ask.fields
+    if said is not None and vendor.prefill is not None:
+        fields = continuation.request(fields, said, vendor.prefill)
     choices = call.ask.choices
     if "n" in fields and (choices == 1 or choices > vendor.dialect.choices_max):
         fields = {name: raw for name, raw in fields.items() if name != "n"}

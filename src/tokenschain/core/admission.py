@@ -1,0 +1,254 @@
+"""How many calls at once, who waits, and who is told to come back later.
+
+Overload is settled here and not by routing: each upstream has a learned limit, what exceeds it
+waits in a bounded queue, and what would wait too long is refused at once. State machines without
+a clock; times are seconds on any one clock.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import Generic, NamedTuple, TypeVar
+
+LIMIT_FIRST = 64
+LIMIT_MIN = 1
+SLOWDOWN_MAX = 2.5
+"""Time between tokens over its unloaded value, beyond which more calls bring no more tokens:
+where throughput peaks in Splitwise's measurements (Llama2-70B, A100 TP2: 55 ms alone, 144 ms at
+32, where 64 gave a quarter of the tokens)."""
+ADJUST_S = 0.25
+BACKOFF_RATE = 0.7
+BACKOFF_SLOW = 0.9
+CODEL_TARGET_S, CODEL_INTERVAL_S = 0.1, 1.0
+QUEUE_CALLS_MAX = 10_000
+FAIRNESS_TOKENS = 5_000.0
+"""Tenants within this many weighted tokens of service count as even; then deadlines decide."""
+OUTPUT_WEIGHT = 2.0
+"""An output token counts as this many input tokens (VTC, arXiv 2401.00588)."""
+
+
+class Priority(IntEnum):
+    """Classes of calls; lower goes first."""
+
+    SYSTEM = 0
+    INTERACTIVE = 1
+    DEFAULT = 2
+    BULK = 3
+
+
+class ClassRule(NamedTuple):
+    """What one class may do."""
+
+    load_max: float
+    """Share of a limit it may fill; the rest is kept for the classes above."""
+    wait_max_s: float
+    starved_s: float
+    """A head that waits longer goes before classes above."""
+
+
+RULES = {
+    Priority.SYSTEM: ClassRule(1.0, 5.0, 5.0),
+    Priority.INTERACTIVE: ClassRule(1.0, 2.0, 5.0),
+    Priority.DEFAULT: ClassRule(0.95, 5.0, 30.0),
+    Priority.BULK: ClassRule(0.7, 300.0, 120.0),
+}
+"""Starvation as in SMG's scheduler (2026-08); floors and waits are our own choice."""
+
+
+class Limit:
+    """A concurrency limit that finds the point where throughput stops to grow.
+
+    It doubles while it is used up and tokens come as fast as from an idle upstream, grows by one
+    once it has met resistance, and shrinks when tokens slow down or the upstream refuses.
+    """
+
+    __slots__ = ("_adjusted_at", "_fast_s", "_most", "_resisted", "_slow", "calls")
+
+    def __init__(self, most: int, first: int = LIMIT_FIRST) -> None:
+        """
+        Args:
+            most: never more than this, whatever is learned.
+        """
+        self.calls = min(first, most)
+        self._most = most
+        self._resisted = False
+        self._fast_s = 0.0
+        self._slow = 0.0
+        self._adjusted_at = 0.0
+
+    def answered(self, token_s: float, inflight: int, now: float) -> None:
+        """A call ended with this time between tokens, while so many were in flight."""
+        fast = self._fast_s
+        self._fast_s = min(token_s, fast * 1.001) if fast else token_s
+        self._slow += 0.2 * (token_s / self._fast_s - self._slow)
+        if now - self._adjusted_at < ADJUST_S:
+            return
+        if self._slow > SLOWDOWN_MAX:
+            self._resisted = True
+            self._adjusted_at = now
+            self.calls = max(LIMIT_MIN, int(min(self.calls, inflight) * BACKOFF_SLOW))
+        elif inflight >= 0.8 * self.calls:
+            self._adjusted_at = now
+            step = 1 if self._resisted else self.calls
+            self.calls = min(self._most, self.calls + step)
+
+    def refused(self, inflight: int, now: float) -> None:
+        """The upstream limits the rate or is overloaded."""
+        if now - self._adjusted_at >= ADJUST_S:
+            self._resisted = True
+            self._adjusted_at = now
+            self.calls = max(LIMIT_MIN, int(min(self.calls, inflight + 1) * BACKOFF_RATE))
+
+    @property
+    def resisted(self) -> bool:
+        """Whether the limit was ever met."""
+        return self._resisted
+
+
+T = TypeVar("T")
+
+
+class Waiting(Generic[T]):
+    """One call in the queue."""
+
+    __slots__ = ("deadline", "item", "priority", "since", "tenant", "tokens")
+
+    def __init__(
+        self, item: T, priority: Priority, tenant: str, since: float, deadline: float, tokens: int
+    ) -> None:
+        self.item = item
+        self.priority = priority
+        self.tenant = tenant
+        self.since = since
+        self.deadline = deadline
+        self.tokens = tokens
+
+
+class Service:
+    """Who has had how much: virtual token counters by tenant, over weights (VTC)."""
+
+    __slots__ = ("_counters",)
+
+    def __init__(self) -> None:
+        self._counters: dict[str, float] = {}
+
+    def of(self, tenant: str) -> float:
+        return self._counters.get(tenant, 0.0)
+
+    def lift(self, tenant: str, others: Iterator[str]) -> None:
+        """A tenant that was idle has no claim on the past: it starts level with the busy."""
+        least = min((self.of(other) for other in others), default=self.of(tenant))
+        self._counters[tenant] = max(self.of(tenant), least)
+
+    def charge(self, tenant: str, input_tokens: int, output_tokens: int, weight: float) -> None:
+        """A tenant was served."""
+        served = (input_tokens + OUTPUT_WEIGHT * output_tokens) / weight
+        self._counters[tenant] = self.of(tenant) + served
+        if len(self._counters) > QUEUE_CALLS_MAX:
+            least = min(self._counters.values())
+            self._counters = {t: c - least for t, c in self._counters.items() if c > least}
+
+
+class Queue(Generic[T]):
+    """Calls that wait for room: by class, fair between tenants, the earliest deadline first."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._waiting: dict[Priority, dict[str, list[Waiting[T]]]] = {p: {} for p in Priority}
+        self._count = 0
+        self._drained_at = 0.0
+        self._drain_s = 0.0
+        self._above_since: float | None = None
+        self._dropping = 0
+        self._next_drop = 0.0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def wait_s(self, priority: Priority) -> float:
+        """Estimate of how long a new call of a class would wait."""
+        ahead = sum(len(w) for p in Priority if p <= priority for w in self._waiting[p].values())
+        return ahead * self._drain_s
+
+    def add(self, waiting: Waiting[T]) -> bool:
+        """Queue a call; False when it would wait too long or the queue is full."""
+        rule = RULES[waiting.priority]
+        allowed = min(rule.wait_max_s, waiting.deadline - waiting.since)
+        if self._count >= QUEUE_CALLS_MAX or self.wait_s(waiting.priority) > allowed:
+            return False
+        tenants = self._waiting[waiting.priority]
+        if waiting.tenant not in tenants:
+            self._service.lift(waiting.tenant, iter(tenants))
+        line = tenants.setdefault(waiting.tenant, [])
+        at = len(line)
+        while at and line[at - 1].deadline > waiting.deadline:
+            at -= 1
+        line.insert(at, waiting)
+        self._count += 1
+        return True
+
+    def remove(self, waiting: Waiting[T]) -> None:
+        """A call gave up; nothing happens when it is not in the queue."""
+        line = self._waiting[waiting.priority].get(waiting.tenant, [])
+        if waiting in line:
+            line.remove(waiting)
+            self._forget(waiting.priority, waiting.tenant)
+
+    def head(self, now: float) -> Waiting[T] | None:
+        """Who goes next, without taking it."""
+        starved: Waiting[T] | None = None
+        first: Waiting[T] | None = None
+        for priority in Priority:
+            best = self._head_of(priority)
+            if best is None:
+                continue
+            first = first or best
+            if now - best.since > RULES[priority].starved_s and (
+                starved is None or best.since < starved.since
+            ):
+                starved = best
+        return starved or first
+
+    def take(self, waiting: Waiting[T], now: float) -> None:
+        """The head gets its place."""
+        self.remove(waiting)
+        if self._drained_at:
+            gap = min(now - self._drained_at, 1.0)
+            self._drain_s += 0.1 * (gap - self._drain_s)
+        self._drained_at = now
+
+    def shed(self, now: float) -> Waiting[T] | None:
+        """Who is refused so that the others are served in time: CoDel (RFC 8289), applied to
+        the newest of the lowest class. None while the queue keeps moving."""
+        head = self.head(now)
+        if head is None or now - head.since < CODEL_TARGET_S:
+            self._above_since, self._dropping = None, 0
+            return None
+        if self._above_since is None:
+            self._above_since = now
+            return None
+        if now - self._above_since < CODEL_INTERVAL_S or now < self._next_drop:
+            return None
+        self._dropping += 1
+        self._next_drop = now + CODEL_INTERVAL_S / math.sqrt(self._dropping)
+        for priority in reversed(Priority):
+            lines = self._waiting[priority]
+            if lines and priority is not Priority.BULK:
+                victim = max((line[-1] for line in lines.values()), key=lambda w: w.since)
+                self.remove(victim)
+                return victim
+        return None
+
+    def _head_of(self, priority: Priority) -> Waiting[T] | None:
+        heads = (line[0] for line in self._waiting[priority].values())
+        served = self._service.of
+        return min(
+            heads, key=lambda w: (served(w.tenant) // FAIRNESS_TOKENS, w.deadline), default=None
+        )
+
+    def _forget(self, priority: Priority, tenant: str) -> None:
+        self._count -= 1
+        if not self._waiting[priority][tenant]:
+            del self._waiting[priority][tenant]

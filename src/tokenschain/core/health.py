@@ -1,0 +1,209 @@
+"""Which upstreams to leave alone, and for how long: small state machines without a clock.
+
+Times are seconds on any one clock. Numbers without another source are linkerd's unified breaker
+and penalties (linkerd2-proxy, 2026-08) and Finagle's retry budget.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from tokenschain.core.errors import ERRORS, Blame
+
+CONSECUTIVE_FAILURES_MAX = 3
+WINDOW_S = 10
+SUCCESS_SHARE_MIN = 0.6
+WINDOW_CALLS_MIN = 20
+OPEN_FIRST_S, OPEN_MAX_S, OPEN_JITTER = 1.0, 30.0, 0.2
+SLOW_START_SUCCESSES = 3
+SLOW_START_S = 10.0
+COOLING_FIRST_S, COOLING_MAX_S = 1.0, 60.0
+QUARANTINE_S = 30.0
+"""After refused credentials or an empty account: only a person can mend that."""
+RETRY_SHARE, RETRIES_PER_S, RETRY_BUDGET_S = 0.2, 3.0, 10.0
+
+
+class Outcome(StrEnum):
+    """What one attempt says about its upstream."""
+
+    OK = "ok"
+    HARD = "hard"
+    """Unreachable, 5xx, broken off, silent: the breaker counts it."""
+    RATE = "rate"
+    """Limited or overloaded: leave it alone as long as it says."""
+    AUTH = "auth"
+    """The platform's account is refused or empty."""
+    CLIENT = "client"
+    """The caller's fault: says nothing."""
+    CANCEL = "cancel"
+    """The caller left: says nothing."""
+
+
+_RATE = frozenset({"upstream_rate_limited", "upstream_overloaded", "upstream_busy"})
+_CANCELLED = frozenset({"caller_gone", "caller_stalled", "lost_race"})
+
+
+def outcome_of(code: str) -> Outcome:
+    """The class of an attempt's outcome: `ok` or a code of `core.errors`."""
+    if code == "ok":
+        return Outcome.OK
+    if code in _CANCELLED:
+        return Outcome.CANCEL
+    if code in _RATE:
+        return Outcome.RATE
+    blame = ERRORS[code].blame
+    if blame is Blame.KEY:
+        return Outcome.AUTH
+    if blame is Blame.UPSTREAM:
+        return Outcome.HARD
+    return Outcome.AUTH if code == "upstream_model_not_found" else Outcome.CLIENT
+
+
+class Health:
+    """Breaker, cooling and slow start of one upstream.
+
+    Closed, it lets calls through. Three hard failures on end, or less than 60 % success of 20
+    calls in 10 s, open it for 1 s, doubling up to 30 s; then one call is a trial. Success closes
+    it, and its share of the load grows back over 10 s.
+    """
+
+    __slots__ = (
+        "_buckets", "_cooling_s", "_failures", "_open_s", "_successes", "_trial",
+        "closed_at", "is_open", "reopens_at", "rests_until",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.is_open = False
+        self.reopens_at = 0.0
+        """When a trial may be made; only while open."""
+        self.rests_until = 0.0
+        """Rate limited or refused until then."""
+        self.closed_at = -SLOW_START_S
+        self._failures = 0
+        self._successes = SLOW_START_SUCCESSES
+        self._open_s = OPEN_FIRST_S
+        self._cooling_s = COOLING_FIRST_S
+        self._trial = False
+        self._buckets: list[tuple[int, int, int]] = []
+
+    def allows(self, now: float) -> bool:
+        """Whether a call may go there now; a trial included."""
+        if now < self.rests_until:
+            return False
+        return not self.is_open or (not self._trial and now >= self.reopens_at)
+
+    def state(self, now: float) -> str:
+        """`closed`, `open`, `trial`, `resting` or `slow start`."""
+        if now < self.rests_until:
+            return "resting"
+        if self.is_open:
+            return "trial" if self._trial or now >= self.reopens_at else "open"
+        return "slow start" if self.share(now) < 1 else "closed"
+
+    def share(self, now: float) -> float:
+        """How much of its usual load it should get, above 0 up to 1."""
+        if self._successes >= SLOW_START_SUCCESSES and now - self.closed_at >= SLOW_START_S:
+            return 1.0
+        return min(1.0, max(0.1, (now - self.closed_at) / SLOW_START_S))
+
+    def ready_in_s(self, now: float) -> float:
+        """Until a call may be tried."""
+        return max(0.0, self.rests_until - now, self.reopens_at - now if self.is_open else 0.0)
+
+    def begin(self) -> None:
+        """A call goes there; while open, it is the trial."""
+        if self.is_open:
+            self._trial = True
+
+    def succeeded(self, now: float) -> None:
+        """An attempt was answered."""
+        self._count(now, True)
+        self._failures = 0
+        self._cooling_s = COOLING_FIRST_S
+        if self.is_open:
+            self.is_open = self._trial = False
+            self.closed_at = now
+            self._successes = 0
+            self._buckets.clear()
+        elif self._successes < SLOW_START_SUCCESSES:
+            self._successes += 1
+            if self._successes == SLOW_START_SUCCESSES:
+                self._open_s = OPEN_FIRST_S
+
+    def failed(self, outcome: Outcome, now: float, wait_s: float | None, dice: float) -> bool:
+        """An attempt ended otherwise; whether that opened the breaker.
+
+        Args:
+            wait_s: what the upstream asked for.
+            dice: uniform in [0, 1), for the jitter.
+        """
+        if outcome is Outcome.RATE:
+            self._count(now, False)
+            self.rests_until = now + min(wait_s or self._cooling_s, COOLING_MAX_S)
+            self._cooling_s = min(self._cooling_s * 2, COOLING_MAX_S)
+            if self.is_open:
+                self._open(now, dice)
+        elif outcome is Outcome.AUTH:
+            self.rests_until = now + QUARANTINE_S
+            self._trial = False
+        elif outcome is Outcome.HARD:
+            self._count(now, False)
+            self._failures += 1
+            if self.is_open or self._failures >= CONSECUTIVE_FAILURES_MAX or self._window_bad(now):
+                opened = not self.is_open
+                self._open(now, dice)
+                return opened
+        else:
+            self._trial = False
+        return False
+
+    def _open(self, now: float, dice: float) -> None:
+        self.is_open, self._trial = True, False
+        self._successes = 0
+        self.reopens_at = now + self._open_s * (1 - OPEN_JITTER + 2 * OPEN_JITTER * dice)
+        self._open_s = min(self._open_s * 2, OPEN_MAX_S)
+
+    def _count(self, now: float, good: bool) -> None:
+        second = int(now)
+        buckets = self._buckets
+        if buckets and buckets[-1][0] == second:
+            _, ok, bad = buckets[-1]
+            buckets[-1] = (second, ok + good, bad + (not good))
+        else:
+            buckets.append((second, int(good), int(not good)))
+            if len(buckets) > WINDOW_S:
+                del buckets[0]
+
+    def _window_bad(self, now: float) -> bool:
+        recent = [b for b in self._buckets if b[0] > now - WINDOW_S]
+        ok, bad = sum(b[1] for b in recent), sum(b[2] for b in recent)
+        return ok + bad >= WINDOW_CALLS_MIN and ok < SUCCESS_SHARE_MIN * (ok + bad)
+
+    def success_share(self, now: float) -> float:
+        """Of the last 10 s, smoothed so that nothing known reads as good."""
+        recent = [b for b in self._buckets if b[0] > now - WINDOW_S]
+        ok, bad = sum(b[1] for b in recent), sum(b[2] for b in recent)
+        return (ok + 10) / (ok + bad + 10)
+
+
+class RetryBudget:
+    """Retries as a share of calls, so that failures do not feed on themselves."""
+
+    __slots__ = ("_at", "_left")
+
+    def __init__(self) -> None:
+        self._left = RETRIES_PER_S * RETRY_BUDGET_S
+        self._at = 0.0
+
+    def call(self, now: float) -> None:
+        """A call came in."""
+        gained = RETRY_SHARE + RETRIES_PER_S * max(0.0, now - self._at)
+        self._left = min(RETRIES_PER_S * RETRY_BUDGET_S + 100, self._left + gained)
+        self._at = now
+
+    def take(self) -> bool:
+        """Whether a retry may be made."""
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True

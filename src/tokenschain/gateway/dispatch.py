@@ -1,0 +1,491 @@
+"""From a plan to an upstream that answers: room, failover before and after the first token.
+
+Within 5 s after any single fault a caller has its first token: an upstream that is silent for
+`hang_s` is given up (or raced, when it may still be right) while there is another to ask, at most
+three are asked, and retries have a budget (docs/decisions/0009-routing.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import NamedTuple
+
+from tokenschain.core.admission import RULES, Priority, Queue, Waiting
+from tokenschain.core.calls import Attempt, Call, Said
+from tokenschain.core.errors import ApiError
+from tokenschain.core.health import Outcome, RetryBudget, outcome_of
+from tokenschain.core.ports import Answer, Upstreams
+from tokenschain.core.scoring import Decision, Endpoint, Need
+from tokenschain.core.snapshot import Plan
+from tokenschain.core.tenancy import KeyGrant
+from tokenschain.gateway.routing import Router
+
+ATTEMPTS_MAX = 3
+HANG_MIN_S, HANG_MAX_S = 1.5, 3.5
+HANG_FACTOR = 1.5
+RACE_ABOVE_S = 2.0
+"""An upstream expected to take this long may be right to be silent: it is raced, not left."""
+CONTINUATIONS_MAX = 2
+DEADLINE_MAX_S = 300.0
+_PRIORITIES = {
+    b"system": Priority.SYSTEM,
+    b"interactive": Priority.INTERACTIVE,
+    b"default": Priority.DEFAULT,
+    b"bulk": Priority.BULK,
+}
+
+
+class _Wish(NamedTuple):
+    """A call that waits for room."""
+
+    call: Call
+    caller: KeyGrant
+    plan: Plan
+    need: Need
+    tried: set[Endpoint]
+    woken: asyncio.Future[Decision]
+
+
+class Dispatch:
+    """Opens calls; see `core.ports.Opening`."""
+
+    def __init__(
+        self,
+        router: Router,
+        upstreams: Upstreams,
+        clock: Callable[[], float],
+        dice: Callable[[], float],
+        report: Callable[[str, str], None],
+    ) -> None:
+        """
+        Args:
+            clock: monotonic seconds, as the router's.
+            report: told when an upstream's breaker opens or closes: its id and the state.
+        """
+        self._router = router
+        self._upstreams = upstreams
+        self._clock = clock
+        self._dice = dice
+        self._report = report
+        self._budgets: dict[str, RetryBudget] = {}
+        self._queues: dict[str, Queue[_Wish]] = {}
+        self._queues_of: dict[Endpoint, set[str]] = {}
+
+    @property
+    def waiting(self) -> int:
+        """Calls that wait for room."""
+        return sum(len(queue) for queue in self._queues.values())
+
+    async def open(self, call: Call, caller: KeyGrant, plan: Plan) -> Answer:
+        """See `core.ports.Opening.open`."""
+        now = self._clock()
+        priority = _priority_of(call)
+        need = self._router.need(call, plan, priority)
+        budget = self._budgets.get(plan.route.name)
+        if budget is None:
+            budget = self._budgets[plan.route.name] = RetryBudget()
+        budget.call(now)
+        tried: set[Endpoint] = set()
+        failure: ApiError | None = None
+        if call.ask.stream:
+            call.resumable = self._resumable(plan)
+        for number in range(ATTEMPTS_MAX):
+            if number and not budget.take():
+                break
+            decision = self._router.place(call, caller, plan, need, tried)
+            if decision.endpoint is None:
+                if decision.reason == "all tried":
+                    break
+                wish = (call, caller, plan, need, tried)
+                decision = await self._wait_for_room(wish, priority, failure)
+            endpoint = decision.endpoint
+            assert endpoint is not None
+            if call.decision is None:
+                call.decision = decision
+            try:
+                return await self._try(call, caller, plan, need, endpoint, tried)
+            except ApiError as error:
+                failure = error
+                if not error.kind.retry:
+                    break
+        assert failure is not None, "something was tried"
+        raise failure
+
+    # --- one attempt ---------------------------------------------------------------------
+
+    async def _try(
+        self,
+        call: Call,
+        caller: KeyGrant,
+        plan: Plan,
+        need: Need,
+        endpoint: Endpoint,
+        tried: set[Endpoint],
+    ) -> Answer:
+        tried.add(endpoint)
+        visit = _Visit(self, call, caller, plan, need, endpoint)
+        if not call.ask.stream or len(tried) == len(self._router.endpoints(plan)):
+            return await visit.open()
+        expected = endpoint.first_token_s(need, self._clock())
+        hang_s = min(max(HANG_FACTOR * expected, HANG_MIN_S), HANG_MAX_S)
+        if expected > RACE_ABOVE_S:
+            return await self._race(visit, hang_s, tried)
+        try:
+            async with asyncio.timeout(hang_s):
+                return await visit.open()
+        except TimeoutError:
+            raise visit.hung(hang_s) from None
+
+    async def _race(self, first: _Visit, head_start_s: float, tried: set[Endpoint]) -> Answer:
+        """Ask a second upstream when the first takes long, and take who speaks first."""
+        visits = {asyncio.ensure_future(first.open()): first}
+        failure: ApiError | None = None
+        try:
+            await asyncio.wait(visits, timeout=head_start_s)
+            while visits:
+                done = next((task for task in visits if task.done()), None)
+                if done is not None:
+                    visits.pop(done)
+                    try:
+                        return _winner(done.result())
+                    except ApiError as error:
+                        failure = error
+                        if not error.kind.retry:
+                            raise
+                        continue
+                if len(tried) < ATTEMPTS_MAX:
+                    decision = self._router.place(
+                        first.call, first.caller, first.plan, first.need, tried
+                    )
+                    if decision.endpoint is not None:
+                        tried.add(decision.endpoint)
+                        second = first.beside(decision.endpoint)
+                        visits[asyncio.ensure_future(second.open())] = second
+                await asyncio.wait(visits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in visits:
+                task.cancel()
+            await asyncio.gather(*visits, return_exceptions=True)
+            for visit in visits.values():
+                visit.lose()
+        assert failure is not None
+        raise failure
+
+    # --- room --------------------------------------------------------------------------------
+
+    async def _wait_for_room(
+        self,
+        asked: tuple[Call, KeyGrant, Plan, Need, set[Endpoint]],
+        priority: Priority,
+        failure: ApiError | None,
+    ) -> Decision:
+        """Wait in the model's queue.
+
+        Raises:
+            ApiError: `overloaded`, at once when the wait would be too long.
+        """
+        call, caller, plan, need, tried = asked
+        now = self._clock()
+        rule = RULES[priority]
+        wait_max_s = min(rule.wait_max_s, _deadline_s(call))
+        name = plan.route.name
+        queue = self._queues.get(name)
+        if queue is None:
+            queue = self._queues[name] = Queue(self._router.service)
+        woken: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
+        wish = _Wish(call, caller, plan, need, tried, woken)
+        waiting = Waiting(wish, priority, caller.tenant, now, now + wait_max_s, need.prompt_tokens)
+        if not queue.add(waiting):
+            raise failure or _overloaded(queue.wait_s(priority))
+        for endpoint in self._router.endpoints(plan):
+            self._queues_of.setdefault(endpoint, set()).add(name)
+        try:
+            async with asyncio.timeout(wait_max_s):
+                await woken
+        except TimeoutError:
+            if not woken.done() or woken.cancelled():
+                raise failure or _overloaded(queue.wait_s(priority)) from None
+        finally:
+            queue.remove(waiting)
+            if woken.done() and not woken.cancelled() and woken.exception() is None:
+                place = woken.result().endpoint
+                assert place is not None
+                place.reserved -= 1
+        return woken.result()
+
+    def room_at(self, endpoint: Endpoint) -> None:
+        """An upstream has room again: whoever goes next is woken."""
+        names = self._queues_of.get(endpoint)
+        if not names:
+            return
+        now = self._clock()
+        for name in list(names):
+            queue = self._queues[name]
+            while (head := queue.head(now)) is not None:
+                wish = head.item
+                decision = self._router.place(
+                    wish.call, wish.caller, wish.plan, wish.need, wish.tried
+                )
+                if decision.endpoint is None:
+                    break
+                queue.take(head, now)
+                if not wish.woken.done():
+                    # The place is taken now, not when the call's task runs: others look before.
+                    decision.endpoint.reserved += 1
+                    wish.woken.set_result(decision)
+            victim = queue.shed(now)
+            if victim is not None and not victim.item.woken.done():
+                victim.item.woken.set_exception(_overloaded(queue.wait_s(victim.priority)))
+            if not len(queue):
+                names.discard(name)
+
+    # --- outcomes ----------------------------------------------------------------------------
+
+    def failed(self, endpoint: Endpoint, error: ApiError) -> None:
+        """What a failure means for the upstream."""
+        outcome = outcome_of(error.code)
+        now = self._clock()
+        if outcome is Outcome.RATE:
+            endpoint.limit.refused(endpoint.inflight, now)
+        if endpoint.health.failed(outcome, now, error.retry_after_s, self._dice()):
+            self._report(endpoint.name, "open")
+
+    def succeeded(self, endpoint: Endpoint) -> None:
+        """An upstream began to answer."""
+        was_open = endpoint.health.is_open
+        endpoint.health.succeeded(self._clock())
+        if was_open:
+            self._report(endpoint.name, "closed")
+
+    def _resumable(self, plan: Plan) -> bool:
+        """Whether another upstream could go on where one breaks off."""
+        candidates = plan.candidates
+        return len(candidates) > 1 and sum(map(self._upstreams.can_resume, candidates)) > 0
+
+    async def continue_elsewhere(self, visit: _Visit, error: ApiError) -> Answer:
+        """Go on with a text stream that died, at another upstream of the same model.
+
+        Raises:
+            ApiError: `error` itself, when that cannot be done safely.
+        """
+        call = visit.call
+        said = visit.said() if visit.continuations < CONTINUATIONS_MAX else None
+        if said is None or not error.kind.retry:
+            raise error
+        tried = visit.seen
+        same_model = Plan(visit.plan.route, visit.plan.candidates)
+        while True:
+            decision = self._router.place(call, visit.caller, same_model, visit.need, tried)
+            endpoint = decision.endpoint
+            if endpoint is None:
+                _winner(visit)
+                raise error
+            tried.add(endpoint)
+            if not self._upstreams.can_resume(endpoint.candidate):
+                continue
+            nearby = visit.beside(endpoint)
+            nearby.continuations = visit.continuations + 1
+            try:
+                async with asyncio.timeout(HANG_MAX_S):
+                    return await nearby.open(said)
+            except TimeoutError:
+                nearby.hung(HANG_MAX_S)
+            except ApiError:
+                continue
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        return self._clock
+
+    @property
+    def router(self) -> Router:
+        return self._router
+
+    @property
+    def upstreams(self) -> Upstreams:
+        return self._upstreams
+
+
+class _Visit:
+    """One call at one upstream, counted there until it is over."""
+
+    __slots__ = (
+        "_ahead", "_answer", "_began", "_dispatch", "_over", "_spoke_at", "call", "caller",
+        "continuations", "endpoint", "need", "plan", "seen",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        dispatch: Dispatch,
+        call: Call,
+        caller: KeyGrant,
+        plan: Plan,
+        need: Need,
+        endpoint: Endpoint,
+    ) -> None:
+        self._dispatch = dispatch
+        self._answer: Answer | None = None
+        self._began = 0.0
+        self._ahead = 0
+        self._spoke_at = 0.0
+        self._over = False
+        self.call = call
+        self.caller = caller
+        self.plan = plan
+        self.need = need
+        self.endpoint = endpoint
+        self.continuations = 0
+        self.seen = {endpoint}
+
+    def beside(self, endpoint: Endpoint) -> _Visit:
+        """The same call at another upstream."""
+        other = _Visit(self._dispatch, self.call, self.caller, self.plan, self.need, endpoint)
+        other.seen = self.seen
+        self.seen.add(endpoint)
+        return other
+
+    async def open(self, said: Said | None = None) -> Answer:
+        """Send the call and wait until it begins to answer."""
+        dispatch, endpoint, need = self._dispatch, self.endpoint, self.need
+        self._began = dispatch.clock()
+        self._ahead = endpoint.begin(need.prompt_tokens)
+        try:
+            candidate = endpoint.candidate
+            self._answer = await dispatch.upstreams.open(self.call, candidate, said)
+        except ApiError as error:
+            self._end(0)
+            dispatch.failed(endpoint, error)
+            raise
+        except BaseException:
+            self._end(0)
+            raise
+        now = dispatch.clock()
+        if self.call.ask.stream:
+            self._spoke_at = now
+            endpoint.spoke(need.prompt_tokens, self._ahead, now - self._began, now)
+        else:
+            endpoint.silent(need.prompt_tokens)
+        dispatch.succeeded(endpoint)
+        dispatch.router.opened(endpoint, need)
+        if not self.call.ask.stream:
+            self._settle()
+        return self
+
+    async def deliver(self, call: Call) -> bytes:
+        """Relay the answer; when it breaks off, go on with another's."""
+        assert self._answer is not None
+        if self._over:
+            return await self._answer.deliver(call)
+        try:
+            last = await self._answer.deliver(call)
+        except ApiError as error:
+            self._settle()
+            self._dispatch.failed(self.endpoint, error)
+            answer = await self._dispatch.continue_elsewhere(self, error)
+            return await answer.deliver(call)
+        except BaseException:
+            self._settle()
+            raise
+        self._settle()
+        return last
+
+    def said(self) -> Said | None:
+        """What the caller has of the answer, when another can go on from there."""
+        return None if self._answer is None else self._answer.said()
+
+    def hung(self, waited_s: float) -> ApiError:
+        """It was silent for too long: a failure of the upstream."""
+        error = ApiError(
+            "upstream_timeout",
+            f"The upstream `{self.endpoint.name}` was silent for {waited_s:.1f} s.",
+        )
+        self._mark("upstream_timeout")
+        self._dispatch.failed(self.endpoint, error)
+        return error
+
+    def lose(self) -> None:
+        """Another was faster."""
+        self._mark("lost_race")
+
+    def _mark(self, outcome: str) -> None:
+        attempt = self.attempt
+        if attempt is not None:
+            attempt.outcome = outcome
+            if not self._spoke_at:
+                attempt.usage = None  # nothing was produced for anybody
+
+    @property
+    def attempt(self) -> Attempt | None:
+        """What was noted of it on the call."""
+        for attempt in reversed(self.call.attempts):
+            if attempt.candidate is self.endpoint.candidate:
+                return attempt
+        return None
+
+    def _settle(self) -> None:
+        """The answer is over, well or not."""
+        attempt = self.attempt
+        usage = attempt.usage if attempt is not None else None
+        tokens = usage.completion_tokens if usage is not None else 0
+        self._end(tokens)
+        if usage is not None:
+            router = self._dispatch.router
+            if attempt is not None and attempt.outcome == "ok":
+                router.learned(self.plan.route, tokens)
+            router.service.charge(self.caller.tenant, usage.prompt_tokens, tokens, 1.0)
+
+    def _end(self, tokens: int) -> None:
+        if self._over:
+            return
+        self._over = True
+        now = self._dispatch.clock()
+        endpoint = self.endpoint
+        if self._spoke_at:
+            endpoint.ended(tokens, now - self._spoke_at, now)
+        else:
+            if self._answer is None:
+                endpoint.silent(self.need.prompt_tokens)
+            endpoint.ended(tokens, now - self._began, now)
+        self._dispatch.room_at(endpoint)
+
+
+def _winner(answer: Answer) -> Answer:
+    """The attempt that is delivered is the last of the call's."""
+    if isinstance(answer, _Visit):
+        attempts, attempt = answer.call.attempts, answer.attempt
+        if attempt is not None:
+            attempts.remove(attempt)
+            attempts.append(attempt)
+    return answer
+
+
+def _overloaded(wait_s: float) -> ApiError:
+    return ApiError(
+        "overloaded",
+        "All upstreams of this model are at their limits; come back later.",
+        retry_after_s=max(1.0, wait_s),
+    )
+
+
+def _priority_of(call: Call) -> Priority:
+    given = call.headers.get(b"x-tc-priority")
+    if given is None:
+        return Priority.INTERACTIVE if call.ask.stream else Priority.DEFAULT
+    found = _PRIORITIES.get(given)
+    if found is None or found is Priority.SYSTEM:
+        raise ApiError(
+            "invalid_value",
+            "`x-tc-priority` is one of: interactive, default, bulk.",
+            param="x-tc-priority",
+        )
+    return found
+
+
+def _deadline_s(call: Call) -> float:
+    given = call.headers.get(b"x-tc-deadline-ms")
+    if given is None:
+        return DEADLINE_MAX_S
+    if not given.isdigit() or len(given) > 9:
+        raise ApiError("invalid_value", "`x-tc-deadline-ms` is a number.", param="x-tc-deadline-ms")
+    return min(int(given) / 1e3, DEADLINE_MAX_S)
