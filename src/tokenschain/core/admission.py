@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from enum import IntEnum
 from typing import Generic, NamedTuple, TypeVar
 
-LIMIT_FIRST = 64
 LIMIT_MIN = 1
 SLOWDOWN_MAX = 2.5
 """Time between tokens over its unloaded value, beyond which more calls bring no more tokens:
@@ -60,20 +59,20 @@ RULES = {
 class Limit:
     """A concurrency limit that finds the point where throughput stops to grow.
 
-    It doubles while it is used up and tokens come as fast as from an idle upstream, grows by one
-    once it has met resistance, and shrinks when tokens slow down or the upstream refuses.
+    It begins with what the operator allows: a cloud that has not refused yet may well take a
+    thousand. It shrinks when tokens slow down or the upstream refuses, and grows by one at a
+    time while it is used up and tokens come fast.
     """
 
-    __slots__ = ("_adjusted_at", "_fast_s", "_most", "_resisted", "_slow", "calls")
+    __slots__ = ("_adjusted_at", "_fast_s", "_most", "_slow", "calls")
 
-    def __init__(self, most: int, first: int = LIMIT_FIRST) -> None:
+    def __init__(self, most: int) -> None:
         """
         Args:
             most: never more than this, whatever is learned.
         """
-        self.calls = min(first, most)
+        self.calls = most
         self._most = most
-        self._resisted = False
         self._fast_s = 0.0
         self._slow = 0.0
         self._adjusted_at = 0.0
@@ -86,25 +85,17 @@ class Limit:
         if now - self._adjusted_at < ADJUST_S:
             return
         if self._slow > SLOWDOWN_MAX:
-            self._resisted = True
             self._adjusted_at = now
             self.calls = max(LIMIT_MIN, int(min(self.calls, inflight) * BACKOFF_SLOW))
         elif inflight >= 0.8 * self.calls:
             self._adjusted_at = now
-            step = 1 if self._resisted else self.calls
-            self.calls = min(self._most, self.calls + step)
+            self.calls = min(self._most, self.calls + 1)
 
     def refused(self, inflight: int, now: float) -> None:
         """The upstream limits the rate or is overloaded."""
         if now - self._adjusted_at >= ADJUST_S:
-            self._resisted = True
             self._adjusted_at = now
             self.calls = max(LIMIT_MIN, int(min(self.calls, inflight + 1) * BACKOFF_RATE))
-
-    @property
-    def resisted(self) -> bool:
-        """Whether the limit was ever met."""
-        return self._resisted
 
 
 T = TypeVar("T")

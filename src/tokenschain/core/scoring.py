@@ -29,6 +29,8 @@ ROOM_SHARE = 0.8
 """An upstream with less of its limit in use has room."""
 SCORE_LATENCY_MAX = 3.0
 RATES_FRESH_S = 60.0
+TOKENS_TIMED_MIN = 8
+"""Shorter answers say little about the time between tokens."""
 AFFINITY_BREAK_S = 5.0
 """Stickiness is given up when it costs this much longer a wait (llm-d's default)."""
 _TYPICAL_OUTPUT_TOKENS = 256
@@ -134,6 +136,11 @@ class Endpoint:
                 return peak
         return modelled
 
+    def peak_s(self, need: Need, now: float) -> float:
+        """Peak-EWMA of the time to the first token, for prompts of this size."""
+        peak, at = self._peaks[bucket_of(need.prompt_tokens)]
+        return peak * math.exp((at - now) / PEAK_DECAY_S) if peak else self._base_s
+
     def cost(self, need: Need, cached_tokens: int = 0) -> float:
         """Expected cost in pico-yuan; very high where the price is not known."""
         bucket = bucket_of(need.prompt_tokens)
@@ -193,9 +200,9 @@ class Endpoint:
         self.prefill_tokens -= prompt_tokens
 
     def ended(self, tokens: int, took_s: float, now: float) -> None:
-        """A call is over; `took_s` since its first token."""
+        """A call is over; `took_s` since its first token, 0 when that was not seen."""
         self.inflight -= 1
-        if tokens > 1 and took_s > 0:
+        if took_s > 0 and tokens >= TOKENS_TIMED_MIN:
             each = took_s / (tokens - 1)
             self.token_s += (each - self.token_s) * (0.1 if self.token_s else 1.0)
             self.limit.answered(each, self.inflight + 1, now)

@@ -446,7 +446,7 @@ class _Visit:
         else:
             if self._answer is None:
                 endpoint.silent(self.need.prompt_tokens)
-            endpoint.ended(tokens, now - self._began, now)
+            endpoint.ended(tokens, 0.0, now)
         self._dispatch.room_at(endpoint)
 
 

@@ -181,6 +181,10 @@ class Router:
             self._lists[id(candidates)] = known
         return known[1]
 
+    def endpoint_of(self, candidate: Candidate) -> Endpoint:
+        """What is known of a candidate."""
+        return self._endpoints[candidate.upstream.id, candidate.offer.model]
+
     def _endpoint(self, candidate: Candidate) -> Endpoint:
         upstream = candidate.upstream
         key = (upstream.id, candidate.offer.model)

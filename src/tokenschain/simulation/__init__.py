@@ -1,0 +1,1 @@
+"""A world in virtual time: the real pipeline, routing and dispatch over modelled endpoints."""

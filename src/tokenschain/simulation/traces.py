@@ -1,0 +1,146 @@
+"""Arrivals: from published traces, from a journal, or made up here.
+
+Formats: Azure's LLM inference trace (CSV: TIMESTAMP, ContextTokens, GeneratedTokens; Splitwise,
+ISCA 2024), Mooncake's and Alibaba Bailian's (JSON lines: timestamp, input_length, output_length,
+hash_ids of 512- or 16-token blocks; FAST 2025), and records of a gateway's journal.
+"""
+
+from __future__ import annotations
+
+import csv
+import random
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+PROMPT_TOKENS_MAX = 120_000
+
+
+class Arrival(NamedTuple):
+    """One call as a trace tells it."""
+
+    at_s: float
+    prompt_tokens: int
+    output_tokens: int
+    blocks: tuple[int, ...] = ()
+    """Hashes of the prompt's blocks, for prefix caches."""
+    block_tokens: int = 512
+    priority: str = "interactive"
+    tenant: str = "a"
+
+
+class _Line(msgspec.Struct):
+    timestamp: float
+    input_length: int
+    output_length: int
+    hash_ids: list[int] = []
+
+
+def load(path: Path) -> list[Arrival]:
+    """Read a trace by its form.
+
+    Raises:
+        ValueError: the file is of no known form.
+    """
+    if path.suffix == ".csv":
+        return _azure(path)
+    if path.suffix == ".jsonl":
+        return _blocks(path)
+    raise ValueError(f"{path}: a trace is a .csv (Azure) or a .jsonl (Mooncake, Bailian)")
+
+
+def _azure(path: Path) -> list[Arrival]:
+    found: list[Arrival] = []
+    start: datetime | None = None
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            at = datetime.fromisoformat(row["TIMESTAMP"][:26])
+            start = start or at
+            found.append(
+                Arrival(
+                    (at - start).total_seconds(),
+                    max(1, int(row["ContextTokens"])),
+                    max(1, int(row["GeneratedTokens"])),
+                )
+            )
+    return found
+
+
+def _blocks(path: Path) -> list[Arrival]:
+    lines = [
+        msgspec.json.decode(line, type=_Line) for line in path.read_bytes().splitlines() if line
+    ]
+    # Mooncake counts milliseconds in blocks of 512 tokens, Bailian seconds in blocks of 16.
+    blocks = max(1, sum(len(line.hash_ids) for line in lines))
+    block_tokens = 512 if sum(line.input_length for line in lines) > 100 * blocks else 16
+    unit = 1e-3 if block_tokens == 512 else 1.0
+    return [
+        Arrival(
+            line.timestamp * unit,
+            min(line.input_length, PROMPT_TOKENS_MAX),
+            max(1, line.output_length),
+            tuple(line.hash_ids),
+            block_tokens,
+        )
+        for line in lines
+    ]
+
+
+def made_up(calls: int, seed: int) -> list[Arrival]:
+    """Calls like a chat service's: bursty arrivals, log-normal lengths, shared beginnings.
+
+    The medians are Azure's conversation trace's (1,020 tokens in, 129 out); the rest is ours.
+    """
+    dice = random.Random(seed)  # noqa: S311
+    now, found = 0.0, []
+    for _ in range(calls):
+        now += dice.expovariate(1.0) * (0.2 if dice.random() < 0.5 else 1.8)
+        prompt = int(min(8_000, max(20, dice.lognormvariate(6.9, 0.9))))
+        output = int(min(1_500, max(2, dice.lognormvariate(4.9, 0.9))))
+        shared = int(dice.paretovariate(1.2))
+        blocks = (shared, shared + 1_000_000, *(dice.getrandbits(40) for _ in range(prompt // 512)))
+        found.append(Arrival(now, prompt, output, blocks[: max(1, prompt // 512)]))
+    return found
+
+
+def window(trace: list[Arrival], calls: int, seed: int) -> list[Arrival]:
+    """A stretch of a trace, another for each seed; it begins at 0."""
+    most = max(0, len(trace) - calls)
+    start = random.Random(seed).randrange(most + 1) if most else 0  # noqa: S311
+    part = trace[start : start + calls]
+    began = part[0].at_s
+    return [arrival._replace(at_s=arrival.at_s - began) for arrival in part]
+
+
+def at_rate(trace: list[Arrival], calls_per_s: float) -> list[Arrival]:
+    """The same calls faster or slower."""
+    span = max(trace[-1].at_s, 1e-9)
+    factor = (len(trace) / calls_per_s) / span
+    return [arrival._replace(at_s=arrival.at_s * factor) for arrival in trace]
+
+
+def flash_sale(
+    trace: list[Arrival], factor: float = 10.0, begins: float = 0.4, lasts: float = 0.2
+) -> list[Arrival]:
+    """A part of the trace in a tenth of its time; `begins` and `lasts` are shares of its span."""
+    span = trace[-1].at_s
+    start, end = begins * span, (begins + lasts) * span
+    squeezed = (end - start) / factor
+
+    def moved(at: float) -> float:
+        if at < start:
+            return at
+        if at < end:
+            return start + (at - start) / factor
+        return at - (end - start) + squeezed
+
+    return [arrival._replace(at_s=moved(arrival.at_s)) for arrival in trace]
+
+
+def with_bulk(trace: Iterable[Arrival], bulk: list[Arrival]) -> list[Arrival]:
+    """Two traces on top of each other, the second as bulk of another tenant."""
+    marked = [a._replace(priority="bulk", tenant="b") for a in bulk]
+    return sorted([*trace, *marked], key=lambda arrival: arrival.at_s)

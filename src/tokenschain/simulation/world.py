@@ -1,0 +1,358 @@
+"""The whole thing in virtual time: replicas of the gateway over modelled endpoints."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import statistics
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from tokenschain.core.calls import Attempt, Call, Said
+from tokenschain.core.catalog import MICRO_PER_UNIT, Price, PriceTier, Usage
+from tokenschain.core.errors import ApiError
+from tokenschain.core.forms import FORMS
+from tokenschain.core.ports import Answer, NoCache, NoModeration, NoQuota
+from tokenschain.core.snapshot import (
+    Candidate,
+    ModelRoute,
+    Offer,
+    Routing,
+    Served,
+    Snapshot,
+    Upstream,
+)
+from tokenschain.core.tenancy import KeyGrant
+from tokenschain.gateway.dispatch import Dispatch
+from tokenschain.gateway.pipeline import Steps, serve
+from tokenschain.gateway.routing import Router
+from tokenschain.simulation.clock import VirtualLoop, run
+from tokenschain.simulation.engines import (
+    A100,
+    H100,
+    NPU,
+    Engine,
+    Fault,
+    Machine,
+    calls_per_s,
+)
+from tokenschain.simulation.policies import BASELINES, Baseline
+from tokenschain.simulation.traces import Arrival
+
+MODEL = "model"
+REPLICAS = 2
+CLOUDS = (
+    Machine("alibaba", H100, 4.0, 12.0, 0.010, "cn-hangzhou"),
+    Machine("volcano", A100, 2.6, 8.0, 0.030, "cn-beijing"),
+    Machine("tencent", A100, 3.0, 9.0, 0.025, "cn-guangzhou"),
+    Machine("huawei", NPU, 2.0, 6.0, 0.035, "cn-guiyang"),
+    Machine("baidu", H100, 5.0, 15.0, 0.030, "cn-beijing"),
+)
+"""Five clouds that sell one model; speeds are measured ones, prices stand for list prices."""
+SLO_S = 2.0
+_BYTES_PER_TOKEN = 4
+_REFUSED_S = 0.002
+
+
+class Seen(NamedTuple):
+    """One call as its caller saw it."""
+
+    arrival: Arrival
+    first_token_s: float | None
+    total_s: float
+    outcome: str
+    """`ok`, `partial` or an error's code."""
+    cost_yuan: float
+    upstream: str
+    attempts: int
+
+
+class Setup(NamedTuple):
+    """What is simulated."""
+
+    trace: list[Arrival]
+    policy: str
+    seed: int
+    machines: Sequence[Machine] = CLOUDS
+    faults: Sequence[Fault] = ()
+    replicas: int = REPLICAS
+    slo_s: float = SLO_S
+
+
+def capacity(machines: Sequence[Machine], trace: Sequence[Arrival]) -> float:
+    """Calls a second that all machines can do together, of the trace's mean size."""
+    prompt = statistics.fmean(a.prompt_tokens for a in trace)
+    output = statistics.fmean(a.output_tokens for a in trace)
+    return sum(calls_per_s(machine, prompt, output) for machine in machines)
+
+
+def cheapest_feasible(setup: Setup) -> float:
+    """Yuan for all calls if the cheapest machines took all they can: what a router that knew
+    everything beforehand would pay. Fills each to 80 % of its capacity in the order of cost."""
+    prompt = statistics.fmean(a.prompt_tokens for a in setup.trace)
+    output = statistics.fmean(a.output_tokens for a in setup.trace)
+    rate = len(setup.trace) / max(setup.trace[-1].at_s, 1e-9)
+    priced = sorted(
+        ((m.input_yuan * prompt + m.output_yuan * output) / 1e6, m) for m in setup.machines
+    )
+    left, spent = rate, 0.0
+    for cost, machine in priced:
+        part = min(left, 0.8 * calls_per_s(machine, prompt, output))
+        spent += part * cost
+        left -= part
+    spent += left * priced[-1][0]
+    return spent / rate * len(setup.trace)
+
+
+def simulate(setup: Setup, each: Callable[[int], None] = lambda _: None) -> list[Seen]:
+    """Run one setup; the same setup gives the same result.
+
+    Args:
+        each: told how many calls are over, for a progress bar.
+    """
+    loop = VirtualLoop()
+    asyncio.set_event_loop(loop)
+    try:
+        return run(_World(setup, loop, each).run(), loop)
+    finally:
+        asyncio.set_event_loop(None)
+
+
+class _World:
+    def __init__(self, setup: Setup, loop: VirtualLoop, each: Callable[[int], None]) -> None:
+        self._setup = setup
+        self._loop = loop
+        self._each = each
+        self._dice = random.Random(setup.seed)  # noqa: S311
+        self.engines = {machine.name: Engine(machine) for machine in setup.machines}
+        for fault in setup.faults:
+            self.engines[fault.machine].faults.append(fault)
+        self.seen: list[Seen] = []
+        self._replicas = [self._replica() for _ in range(setup.replicas)]
+
+    async def run(self) -> list[Seen]:
+        async with asyncio.TaskGroup() as tasks:
+            for number, arrival in enumerate(self._setup.trace):
+                wait_s = arrival.at_s - self._loop.now
+                if wait_s > 0:
+                    await asyncio.sleep(wait_s)
+                steps = self._replicas[number % len(self._replicas)]
+                tasks.create_task(self._call(number, arrival, steps))
+        return self.seen
+
+    def _replica(self) -> Steps:
+        setup = self._setup
+        given = (Served(self._snapshot()), self._clock, self._clock, self._dice.random)
+        pick = BASELINES.get(setup.policy)
+        router = Router(*given) if pick is None else Baseline(pick, *given)
+        upstreams = _Upstreams(self)
+        dispatch = Dispatch(router, upstreams, self._clock, self._dice.random, lambda *_: None)
+        upstreams.told = router if isinstance(router, Baseline) else None
+        null = _Null()
+        return Steps(null, null, null, router, NoQuota(), NoModeration(), NoCache(), dispatch)
+
+    def _clock(self) -> float:
+        return self._loop.now
+
+    def _snapshot(self) -> Snapshot:
+        upstreams, offers = {}, []
+        for machine in self._setup.machines:
+            upstreams[machine.name] = Upstream(
+                machine.name,
+                "simulated",
+                "http://simulated/v1",
+                region=machine.region,
+                concurrency_max=max(1, machine.curve.calls_max // self._setup.replicas),
+            )
+            fresh = int(machine.input_yuan * MICRO_PER_UNIT)
+            tier = PriceTier(
+                fresh,
+                int(machine.output_yuan * MICRO_PER_UNIT),
+                int(fresh * machine.cached_share),
+            )
+            offers.append(Offer(machine.name, MODEL, Price("CNY", (tier,), "simulated")))
+        policy = "balanced" if self._setup.policy in BASELINES else self._setup.policy
+        rules = Routing(policy=policy, first_token_slo_s=self._setup.slo_s, region="cn-shanghai")
+        models = {MODEL: ModelRoute(MODEL, "chat", tuple(offers))}
+        return Snapshot("1", {}, upstreams, models, rules)
+
+    async def _call(self, number: int, arrival: Arrival, steps: Steps) -> None:
+        outlet = _Outlet(self._loop)
+        headers = {b"x-tc-priority": arrival.priority.encode()}
+        call = Call(
+            str(number), FORMS[0], _body(number, arrival), arrival.tenant.encode(), headers,
+            outlet, self._loop.now, 0,
+        )  # fmt: skip
+        outlet.arrival = arrival
+        began = self._loop.now
+        await serve(call, steps)
+        error = call.error
+        outcome = "ok" if error is None else "partial" if call.partial else error.code
+        first = None if outlet.began_at is None else outlet.began_at - began
+        cost = sum(_cost(self.engines[a.candidate.upstream.id].machine, a) for a in call.attempts)
+        served = call.attempts[-1].candidate.upstream.id if call.attempts else ""
+        self.seen.append(
+            Seen(arrival, first, self._loop.now - began, outcome, cost, served, len(call.attempts))
+        )
+        self._each(len(self.seen))
+
+
+def _cost(machine: Machine, attempt: Attempt) -> float:
+    usage = attempt.usage or Usage()
+    fresh = usage.prompt_tokens - usage.cached_tokens * (1 - machine.cached_share)
+    return (fresh * machine.input_yuan + usage.completion_tokens * machine.output_yuan) / 1e6
+
+
+def _body(number: int, arrival: Arrival) -> bytes:
+    """A request whose text is as long as the trace says, and alike where its blocks are."""
+    size = arrival.prompt_tokens * _BYTES_PER_TOKEN
+    width = arrival.block_tokens * _BYTES_PER_TOKEN
+    text = "".join(f"{block:x} ".ljust(width, "x") for block in arrival.blocks)
+    text = (text + f"{number} ").ljust(size, "x")[: max(size, 1)]
+    message = {"role": "user", "content": text}
+    return msgspec.json.encode({"model": MODEL, "stream": True, "messages": [message]})
+
+
+class _Null:
+    """Steps that have nothing to do here."""
+
+    def admit(self, call: Call) -> None: ...
+
+    def settle(self, call: Call) -> None: ...
+
+    def authenticate(self, call: Call) -> KeyGrant:
+        tenant = call.credential.decode()
+        call.caller = KeyGrant(tenant, tenant, tenant, "simulated")
+        return call.caller
+
+    async def recall(self, call: Call, caller: KeyGrant) -> None: ...
+
+
+class _Outlet:
+    """Notes when the answer began."""
+
+    arrival: Arrival
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self._loop = loop
+        self.began_at: float | None = None
+        self.on_pause: Callable[[], None] | None = None
+        self.on_resume: Callable[[], None] | None = None
+        self.bytes_out = 0
+        self.takes_raw = True
+
+    def begin_stream(self, call: Call) -> None:
+        if self.began_at is None:
+            self.began_at = self._loop.now
+
+    def write(self, data: bytes) -> None: ...
+
+    def event(self, data: bytes) -> None: ...
+
+    def close(self, call: Call, last: bytes) -> None: ...
+
+
+class _Upstreams:
+    """The port to the clouds, modelled."""
+
+    def __init__(self, world: _World) -> None:
+        self._world = world
+        self.told: Baseline | None = None
+
+    def can_resume(self, candidate: Candidate) -> bool:
+        return True
+
+    async def open(self, call: Call, candidate: Candidate, said: Said | None = None) -> Answer:
+        outlet = call.outlet
+        assert isinstance(outlet, _Outlet)
+        arrival = outlet.arrival
+        engine = self._world.engines[candidate.upstream.id]
+        loop = asyncio.get_running_loop()
+        attempt = Attempt(candidate, loop.time())
+        call.attempts.append(attempt)
+        done = said.tokens if said is not None else 0
+        try:
+            await self._arrive(engine, candidate)
+            prompt = arrival.prompt_tokens + done
+            cached = engine.cached(arrival.blocks, arrival.block_tokens, prompt)
+            job = engine.submit(prompt - cached, arrival.output_tokens - done)
+            try:
+                await job.first
+                await asyncio.sleep(engine.machine.round_trip_s / 2)
+            except asyncio.CancelledError:
+                engine.cancel(job)
+                raise
+        except ApiError as error:
+            attempt.outcome = error.code
+            raise
+        attempt.first_token_at = loop.time()
+        if self.told is not None:
+            endpoint = self.told.endpoint_of(candidate)
+            self.told.spoke(endpoint, attempt.first_token_at - attempt.started_at)
+        return _Answer(engine, job, attempt, arrival, cached, done)
+
+    async def _arrive(self, engine: Engine, candidate: Candidate) -> None:
+        name = candidate.upstream.id
+        loop = asyncio.get_running_loop()
+        fault = engine.fault(loop.time())
+        if fault == "black hole":
+            await asyncio.sleep(candidate.upstream.limits.first_byte_max_s)
+            raise ApiError("upstream_timeout", name)
+        await asyncio.sleep(engine.machine.round_trip_s / 2)
+        if fault == "down":
+            raise ApiError("upstream_unreachable", name)
+        if fault == "error":
+            raise ApiError("upstream_failed", name)
+        if fault == "429":
+            raise ApiError("upstream_rate_limited", name, retry_after_s=5.0)
+        engine.check_rate(loop.time())
+
+
+class _Answer:
+    def __init__(
+        self, engine: Engine, job: object, attempt: Attempt, arrival: Arrival, cached: int,
+        done: int,
+    ) -> None:  # fmt: skip
+        self._engine = engine
+        self._job = job
+        self._attempt = attempt
+        self._arrival = arrival
+        self._cached = cached
+        self._done = done
+        self._said: Said | None = None
+
+    async def deliver(self, call: Call) -> bytes:
+        loop = asyncio.get_running_loop()
+        call.partial = True
+        call.outlet.begin_stream(call)
+        attempt, arrival, engine = self._attempt, self._arrival, self._engine
+        began = loop.time()
+        tokens = arrival.output_tokens - self._done
+        try:
+            job = self._job
+            while not job.last.done():  # type: ignore[attr-defined]
+                if engine.fault(loop.time()) in ("cut", "down"):
+                    share = min(1.0, (loop.time() - began) / 30)
+                    tokens = max(1, int(tokens * share))
+                    said = self._done + tokens
+                    self._said = Said("x", "", 0, MODEL, said)
+                    engine.cancel(job)  # type: ignore[arg-type]
+                    raise ApiError("upstream_interrupted", engine.machine.name)
+                await asyncio.wait([job.last], timeout=0.25)  # type: ignore[attr-defined]
+            attempt.outcome = "ok"
+            call.partial = False
+            return b""
+        except ApiError as error:
+            attempt.outcome = error.code
+            raise
+        finally:
+            attempt.ended_at = loop.time()
+            attempt.usage = Usage(
+                arrival.prompt_tokens, tokens, min(self._cached, arrival.prompt_tokens),
+                source="provider",
+            )  # fmt: skip
+
+    def said(self) -> Said | None:
+        return self._said
