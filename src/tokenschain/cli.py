@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+import os
 import platform
 import shutil
 import socket
@@ -500,6 +501,75 @@ def usage(
 
 
 # --- trying and looking ----------------------------------------------------------
+
+
+@app.command()
+def simulate(
+    scenario: Annotated[str, typer.Argument(help="Which; `list` names them.")] = "steady",
+    policy: Annotated[
+        list[str] | None, typer.Option(help="A policy or baseline; several times. Default: all.")
+    ] = None,
+    trace: Annotated[
+        Path | None, typer.Option(help="Arrivals: Azure's .csv, Mooncake's or Bailian's .jsonl.")
+    ] = None,
+    ledger: Annotated[bool, typer.Option(help="Arrivals from this platform's own ledger.")] = False,
+    load: Annotated[
+        float | None, typer.Option(min=0.01, max=10, help="Share of all machines' capacity.")
+    ] = None,
+    calls: Annotated[int, typer.Option(min=10, max=1_000_000, help="Calls a run.")] = 2_000,
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="Runs, each with other calls.")] = 5,
+    replicas: Annotated[int, typer.Option(min=1, max=64, help="Gateways, each on its own.")] = 2,
+    out: Annotated[Path | None, typer.Option(help="Folder for the table and plots.")] = None,
+) -> None:
+    """Compare routing policies in virtual time over modelled clouds."""
+    from tokenschain.simulation import report, scenarios, traces  # noqa: PLC0415 - slow to load
+
+    if scenario == "list":
+        table = _table("scenario", "load", "what happens")
+        for name, found in scenarios.SCENARIOS.items():
+            table.add_row(name, f"{found.load:g}", found.meaning)
+        console.print(table)
+        return
+    _known(scenario, scenarios.SCENARIOS, "scenario")
+    policies = policy or list(scenarios.ALL_POLICIES)
+    for name in policies:
+        _known(name, scenarios.ALL_POLICIES, "policy")
+    try:
+        if trace is not None:
+            arrivals = traces.load(trace)
+        elif ledger:
+            arrivals = traces.from_ledger(config.load(), calls * seeds)
+        else:
+            arrivals = traces.made_up(calls * seeds * 2, 1)
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(str(error)) from None
+    runs = scenarios.setups(scenario, arrivals, policies, calls, seeds, load, replicas)
+    with Progress(console=errors, transient=True) as progress:
+        task = progress.add_task("simulating", total=len(policies) * seeds)
+        workers = max(1, os.cpu_count() or 1)
+        rows = report.compare(runs, workers, lambda: progress.advance(task))
+    table = _table(*report.HEADINGS)
+    for row in rows:
+        table.add_row(*report.cells(row))
+    console.print(table)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        title = f"{scenario}, load {load or scenarios.SCENARIOS[scenario].load:g}"
+        (out / f"{scenario}.md").write_text(report.markdown(rows), "utf-8")
+        (out / f"{scenario}-first-token.svg").write_text(
+            report.plot_first_tokens(rows, f"{title}: who waits how long"), "utf-8"
+        )
+        (out / f"{scenario}-cost.svg").write_text(
+            report.plot_cost(rows, f"{title}: cost against wait"), "utf-8"
+        )
+        console.print(f"written to {out}")
+
+
+def _known(name: str, names: Any, what: str) -> None:
+    if name not in names:
+        close = difflib.get_close_matches(name, list(names), 1)
+        hint = f"; did you mean {close[0]}?" if close else f"; known: {', '.join(names)}"
+        raise typer.BadParameter(f"no {what} `{name}`{hint}")
 
 
 @app.command()

@@ -13,10 +13,17 @@ from enum import IntEnum
 from typing import Generic, NamedTuple, TypeVar
 
 LIMIT_MIN = 1
-SLOWDOWN_MAX = 2.5
-"""Time between tokens over its unloaded value, beyond which more calls bring no more tokens:
-where throughput peaks in Splitwise's measurements (Llama2-70B, A100 TP2: 55 ms alone, 144 ms at
-32, where 64 gave a quarter of the tokens)."""
+FALL_SHARE = 0.6
+"""Less work done than this share of the best seen, with the limit used up, is beyond the peak:
+in Splitwise's measurements (Llama2-70B, A100 TP2) 64 calls at once gave a quarter of the tokens
+that 32 gave. Time between tokens is no such sign: long prompts stretch it too."""
+WINDOW_S, WINDOW_ANSWERS_MIN = 2.0, 16
+PEAK_KEPT = 0.995
+"""Of the best seen, each window; machines change."""
+USED_UP = 0.8
+PROMPT_WEIGHT = 0.1
+"""A prompt token is about this much of the work of an output token (H100 TP8: 0.055 ms of
+prefill, 0.8 ms of a full batch's step)."""
 ADJUST_S = 0.25
 BACKOFF_RATE = 0.7
 BACKOFF_SLOW = 0.9
@@ -57,14 +64,16 @@ RULES = {
 
 
 class Limit:
-    """A concurrency limit that finds the point where throughput stops to grow.
+    """A concurrency limit that stays below the point where throughput falls.
 
     It begins with what the operator allows: a cloud that has not refused yet may well take a
-    thousand. It shrinks when tokens slow down or the upstream refuses, and grows by one at a
-    time while it is used up and tokens come fast.
+    thousand. It shrinks when less gets done although it is used up, or when the upstream
+    refuses, and grows by one at a time while it is used up and as much gets done as ever.
     """
 
-    __slots__ = ("_adjusted_at", "_fast_s", "_most", "_slow", "calls")
+    __slots__ = (
+        "_adjusted_at", "_answers", "_best", "_inflight", "_most", "_since", "_work", "calls",
+    )  # fmt: skip
 
     def __init__(self, most: int) -> None:
         """
@@ -73,23 +82,32 @@ class Limit:
         """
         self.calls = most
         self._most = most
-        self._fast_s = 0.0
-        self._slow = 0.0
         self._adjusted_at = 0.0
+        self._since = 0.0
+        self._answers = 0
+        self._inflight = 0
+        self._work = 0.0
+        self._best = 0.0
 
-    def answered(self, token_s: float, inflight: int, now: float) -> None:
-        """A call ended with this time between tokens, while so many were in flight."""
-        fast = self._fast_s
-        self._fast_s = min(token_s, fast * 1.001) if fast else token_s
-        self._slow += 0.2 * (token_s / self._fast_s - self._slow)
-        if now - self._adjusted_at < ADJUST_S:
+    def answered(self, prompt_tokens: int, output_tokens: int, inflight: int, now: float) -> None:
+        """A call ended; so many were in flight, itself included."""
+        if inflight < USED_UP * self.calls and not self._answers:
+            self._since = now
             return
-        if self._slow > SLOWDOWN_MAX:
-            self._adjusted_at = now
-            self.calls = max(LIMIT_MIN, int(min(self.calls, inflight) * BACKOFF_SLOW))
-        elif inflight >= 0.8 * self.calls:
-            self._adjusted_at = now
-            self.calls = min(self._most, self.calls + 1)
+        self._answers += 1
+        self._inflight += inflight
+        self._work += output_tokens + PROMPT_WEIGHT * prompt_tokens
+        took_s = now - self._since
+        if took_s < WINDOW_S or self._answers < WINDOW_ANSWERS_MIN:
+            return
+        rate, used = self._work / took_s, self._inflight / self._answers
+        self._since, self._answers, self._inflight, self._work = now, 0, 0, 0.0
+        if used >= USED_UP * self.calls:
+            if rate < FALL_SHARE * self._best:
+                self.calls = max(LIMIT_MIN, int(min(self.calls, used) * BACKOFF_SLOW))
+            else:
+                self.calls = min(self._most, self.calls + 1)
+        self._best = max(self._best * PEAK_KEPT, rate)
 
     def refused(self, inflight: int, now: float) -> None:
         """The upstream limits the rate or is overloaded."""

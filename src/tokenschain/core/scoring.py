@@ -8,7 +8,7 @@ used as the rule it was worse than least-in-flight (docs/decisions/0009-routing.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -23,6 +23,9 @@ BUCKETS = (512, 2_048, 8_192)
 """Upper ends of the prompt sizes that are told apart, tokens; beyond is one more."""
 PEAK_DECAY_S = 10.0
 """linkerd's peak-EWMA: a worse sample counts at once and fades with this."""
+PER_TOKEN_PRIOR_S = 1e-4
+"""Prefill of a prompt token before anything was measured: between an H100 and an A100 under a
+70B model (Splitwise). Without it the first burst would all go to the cheapest."""
 SAMPLE = 4
 """Of more than twice as many candidates, this many are looked at (power of d choices)."""
 ROOM_SHARE = 0.8
@@ -31,8 +34,9 @@ SCORE_LATENCY_MAX = 3.0
 RATES_FRESH_S = 60.0
 TOKENS_TIMED_MIN = 8
 """Shorter answers say little about the time between tokens."""
-AFFINITY_BREAK_S = 5.0
-"""Stickiness is given up when it costs this much longer a wait (llm-d's default)."""
+SLO_S_PER_PROMPT_TOKEN = 1e-4
+"""What is promised for a short prompt grows with its length: twice the prefill time of an H100
+(Splitwise: 0.055 ms a token)."""
 _TYPICAL_OUTPUT_TOKENS = 256
 _UNKNOWN_COST = 1e30
 
@@ -53,15 +57,15 @@ class Policy(msgspec.Struct, frozen=True):
     """An upstream is in time when its expected first token takes this share of the SLO."""
     by_zone: bool = False
     """Only the most trusted zone that has an upstream is used."""
-    latency: float = 1.0
+    latency: float = 2.0
     price: float = 1.0
-    load: float = 0.5
+    load: float = 2.0
     availability: float = 1.0
 
 
 POLICIES = {
-    "performance-first": Policy(Objective.LATENCY, latency=3.0),
-    "cost-first": Policy(Objective.COST, slo_share=1.0, price=3.0),
+    "performance-first": Policy(Objective.LATENCY),
+    "cost-first": Policy(Objective.COST, slo_share=1.0),
     "balanced": Policy(),
     "compliance-first": Policy(by_zone=True),
 }
@@ -85,7 +89,7 @@ class Endpoint:
     """One offer at one upstream, with what this process knows of it."""
 
     __slots__ = (
-        "_base_s", "_peaks", "_per_token_s", "_rates", "candidate", "health", "inflight",
+        "_base_s", "_measured", "_peaks", "_per_token_s", "_rates", "candidate", "health", "inflight",
         "limit", "name", "prefill_tokens", "reserved", "token_s", "usd_cny", "zone",
     )  # fmt: skip
 
@@ -113,7 +117,8 @@ class Endpoint:
         self.token_s = 0.0
         """Time between two tokens, recent average; 0 when not known."""
         self._base_s = base_s
-        self._per_token_s = 0.0
+        self._per_token_s = PER_TOKEN_PRIOR_S
+        self._measured = False
         self._peaks: list[tuple[float, float]] = [(0.0, 0.0)] * (len(BUCKETS) + 1)
         self._rates: dict[int, tuple[float, float, float, float]] = {}
 
@@ -184,7 +189,8 @@ class Endpoint:
         self.prefill_tokens -= prompt_tokens
         base = self._base_s
         # The base is the fastest seen, and creeps up so that it can be learned anew.
-        self._base_s = min(took_s, base * 1.005) if base else took_s
+        self._base_s = min(took_s, base * 1.005) if self._measured else took_s
+        self._measured = True
         per_token = max(0.0, took_s - self._base_s) / max(1, ahead)
         self._per_token_s += 0.1 * (per_token - self._per_token_s)
         at = bucket_of(prompt_tokens)
@@ -199,13 +205,14 @@ class Endpoint:
         """It ended before its first token."""
         self.prefill_tokens -= prompt_tokens
 
-    def ended(self, tokens: int, took_s: float, now: float) -> None:
+    def ended(self, prompt_tokens: int, tokens: int, took_s: float, now: float) -> None:
         """A call is over; `took_s` since its first token, 0 when that was not seen."""
         self.inflight -= 1
+        if tokens:
+            self.limit.answered(prompt_tokens, tokens, self.inflight + 1, now)
         if took_s > 0 and tokens >= TOKENS_TIMED_MIN:
             each = took_s / (tokens - 1)
             self.token_s += (each - self.token_s) * (0.1 if self.token_s else 1.0)
-            self.limit.answered(each, self.inflight + 1, now)
 
 
 def bucket_of(prompt_tokens: int) -> int:
@@ -239,8 +246,18 @@ class Decision(NamedTuple):
     filtered: tuple[tuple[str, str], ...]
     """Upstreams left out, each with why."""
 
+    @property
+    def cached_tokens(self) -> int:
+        """Of the prompt, expected in the chosen one's cache."""
+        for row in self.rows:
+            if row.endpoint is self.endpoint:
+                return row.cached_tokens
+        return 0
 
-Affinity = Callable[[tuple[int, ...]], tuple[Endpoint, int] | None]
+
+Affinity = Mapping[Endpoint, int]
+"""Upstreams that have seen the beginning of a prompt, and how many tokens of it."""
+NO_AFFINITY: Affinity = {}
 
 
 def decide(
@@ -249,20 +266,19 @@ def decide(
     policy: Policy,
     now: float,
     dice: Callable[[], float],
-    affinity: tuple[Endpoint, int] | None = None,
+    affinity: Affinity = NO_AFFINITY,
     explore: float = 0.0,
 ) -> Decision:
     """Choose where a call goes.
 
     Args:
         dice: uniform in [0, 1).
-        affinity: an upstream that has seen the beginning of the prompt, and how many tokens.
+        affinity: makes those cheaper and faster that have the beginning in their cache.
         explore: share of calls that go to any upstream in time, so that estimates stay fresh.
     """
     if len(endpoints) > 2 * SAMPLE:
         picked = {endpoints[int(dice() * len(endpoints))] for _ in range(SAMPLE)}
-        if affinity is not None:
-            picked.add(affinity[0])
+        picked.update(e for e in affinity if e in endpoints)
         usable, filtered = _usable(list(picked), need, now)
         if not usable:
             usable, filtered = _usable(endpoints, need, now)
@@ -286,10 +302,6 @@ def decide(
         share = explore / len(in_time)
         return Decision(lot.endpoint, "explored", share, tuple(rows), tuple(filtered))
     best = _best(in_time, policy, now, need)
-    if affinity is not None and policy.objective is not Objective.COST:
-        held = next((r for r in in_time if r.endpoint is affinity[0]), None)
-        if held is not None and held.first_token_s - best.first_token_s < AFFINITY_BREAK_S:
-            return Decision(held.endpoint, "has the prefix", 1.0, tuple(rows), tuple(filtered))
     return Decision(best.endpoint, policy.objective, 1.0, tuple(rows), tuple(filtered))
 
 
@@ -318,11 +330,9 @@ def _row(
     need: Need,
     policy: Policy,
     now: float,
-    affinity: tuple[Endpoint, int] | None,
+    affinity: Affinity,
 ) -> Row:
-    cached = 0
-    if affinity is not None and affinity[0] is endpoint:
-        cached = min(affinity[1], need.prompt_tokens)
+    cached = min(affinity.get(endpoint, 0), need.prompt_tokens) if affinity else 0
     expected = endpoint.first_token_s(need, now, cached)
     load = endpoint.inflight / endpoint.limit.calls
     share = endpoint.health.share(now)

@@ -1,8 +1,7 @@
 """From a plan to an upstream that answers: room, failover before and after the first token.
 
-Within 5 s after any single fault a caller has its first token: an upstream that is silent for
-`hang_s` is given up (or raced, when it may still be right) while there is another to ask, at most
-three are asked, and retries have a budget (docs/decisions/0009-routing.md).
+Within 5 s after any single fault a caller has its first token: an upstream that is silent gets
+a rival; at most three are asked, and retries have a budget (docs/decisions/0009-routing.md).
 """
 
 from __future__ import annotations
@@ -26,6 +25,10 @@ HANG_MIN_S, HANG_MAX_S = 1.5, 3.5
 HANG_FACTOR = 1.5
 RACE_ABOVE_S = 2.0
 """An upstream expected to take this long may be right to be silent: it is raced, not left."""
+RACE_SHARE, RACES_SAVED_MAX = 0.02, 10.0
+"""Races and hedges are at most this share of calls: each asks twice."""
+WAIT_SLO_SHARE = 0.5
+"""Share of the promised time that a call may spend in the queue, where it has one to keep."""
 CONTINUATIONS_MAX = 2
 DEADLINE_MAX_S = 300.0
 _PRIORITIES = {
@@ -68,6 +71,7 @@ class Dispatch:
         self._clock = clock
         self._dice = dice
         self._report = report
+        self._races = RACES_SAVED_MAX
         self._budgets: dict[str, RetryBudget] = {}
         self._queues: dict[str, Queue[_Wish]] = {}
         self._queues_of: dict[Endpoint, set[str]] = {}
@@ -86,6 +90,7 @@ class Dispatch:
         if budget is None:
             budget = self._budgets[plan.route.name] = RetryBudget()
         budget.call(now)
+        self._races = min(self._races + RACE_SHARE, RACES_SAVED_MAX)
         tried: set[Endpoint] = set()
         failure: ApiError | None = None
         if call.ask.stream:
@@ -104,7 +109,9 @@ class Dispatch:
             if call.decision is None:
                 call.decision = decision
             try:
-                return await self._try(call, caller, plan, need, endpoint, tried)
+                tried.add(endpoint)
+                visit = _Visit(self, call, caller, plan, need, endpoint, decision.cached_tokens)
+                return await self._try(visit, tried, budget)
             except ApiError as error:
                 failure = error
                 if not error.kind.retry:
@@ -114,63 +121,29 @@ class Dispatch:
 
     # --- one attempt ---------------------------------------------------------------------
 
-    async def _try(
-        self,
-        call: Call,
-        caller: KeyGrant,
-        plan: Plan,
-        need: Need,
-        endpoint: Endpoint,
-        tried: set[Endpoint],
-    ) -> Answer:
-        tried.add(endpoint)
-        visit = _Visit(self, call, caller, plan, need, endpoint)
-        if not call.ask.stream or len(tried) == len(self._router.endpoints(plan)):
+    async def _try(self, visit: _Visit, tried: set[Endpoint], budget: RetryBudget) -> Answer:
+        """One attempt, and others beside it when it is silent for too long."""
+        if not visit.call.ask.stream or len(tried) >= len(self._router.endpoints(visit.plan)):
             return await visit.open()
-        expected = endpoint.first_token_s(need, self._clock())
-        hang_s = min(max(HANG_FACTOR * expected, HANG_MIN_S), HANG_MAX_S)
+        expected = visit.endpoint.first_token_s(visit.need, self._clock())
         if expected > RACE_ABOVE_S:
-            return await self._race(visit, hang_s, tried)
-        try:
-            async with asyncio.timeout(hang_s):
+            # It may be right to be silent; few such are asked twice.
+            if self._races < 1:
                 return await visit.open()
-        except TimeoutError:
-            raise visit.hung(hang_s) from None
+            self._races -= 1
+            return await _Race(self, visit, tried, budget, HANG_FACTOR * expected).run()
+        hang_s = min(max(HANG_FACTOR * expected, HANG_MIN_S), HANG_MAX_S)
+        return await _Race(self, visit, tried, budget, hang_s).run()
 
-    async def _race(self, first: _Visit, head_start_s: float, tried: set[Endpoint]) -> Answer:
-        """Ask a second upstream when the first takes long, and take who speaks first."""
-        visits = {asyncio.ensure_future(first.open()): first}
-        failure: ApiError | None = None
-        try:
-            await asyncio.wait(visits, timeout=head_start_s)
-            while visits:
-                done = next((task for task in visits if task.done()), None)
-                if done is not None:
-                    visits.pop(done)
-                    try:
-                        return _winner(done.result())
-                    except ApiError as error:
-                        failure = error
-                        if not error.kind.retry:
-                            raise
-                        continue
-                if len(tried) < ATTEMPTS_MAX:
-                    decision = self._router.place(
-                        first.call, first.caller, first.plan, first.need, tried
-                    )
-                    if decision.endpoint is not None:
-                        tried.add(decision.endpoint)
-                        second = first.beside(decision.endpoint)
-                        visits[asyncio.ensure_future(second.open())] = second
-                await asyncio.wait(visits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in visits:
-                task.cancel()
-            await asyncio.gather(*visits, return_exceptions=True)
-            for visit in visits.values():
-                visit.lose()
-        assert failure is not None
-        raise failure
+    def rival(self, first: _Visit, tried: set[Endpoint], budget: RetryBudget) -> _Visit | None:
+        """Another upstream to ask beside the first, if one may be asked."""
+        if len(tried) >= ATTEMPTS_MAX or not budget.take():
+            return None
+        decision = self._router.place(first.call, first.caller, first.plan, first.need, tried)
+        if decision.endpoint is None:
+            return None
+        tried.add(decision.endpoint)
+        return first.beside(decision.endpoint)
 
     # --- room --------------------------------------------------------------------------------
 
@@ -189,6 +162,8 @@ class Dispatch:
         now = self._clock()
         rule = RULES[priority]
         wait_max_s = min(rule.wait_max_s, _deadline_s(call))
+        if priority <= Priority.INTERACTIVE:
+            wait_max_s = min(wait_max_s, WAIT_SLO_SHARE * need.slo_s)
         name = plan.route.name
         queue = self._queues.get(name)
         if queue is None:
@@ -307,11 +282,110 @@ class Dispatch:
         return self._upstreams
 
 
+class _Race:
+    """An attempt that others are started beside when it is silent; the first to speak is taken.
+
+    Nothing that may still answer is given up before another has: a slow upstream is not lost.
+    """
+
+    __slots__ = ("_budget", "_dispatch", "_first", "_hang_s", "_rivals", "_task", "_tried", "_won")
+
+    def __init__(
+        self,
+        dispatch: Dispatch,
+        first: _Visit,
+        tried: set[Endpoint],
+        budget: RetryBudget,
+        hang_s: float,
+    ) -> None:
+        self._dispatch = dispatch
+        self._first = first
+        self._tried = tried
+        self._budget = budget
+        self._hang_s = hang_s
+        self._rivals: dict[asyncio.Task[Answer], _Visit] = {}
+        self._task: asyncio.Task[object] | None = None
+        self._won: asyncio.Task[Answer] | None = None
+
+    async def run(self) -> Answer:
+        """Wait for whoever speaks first.
+
+        Raises:
+            ApiError: of the last one that failed.
+        """
+        self._task = asyncio.current_task()
+        timer = asyncio.get_running_loop().call_later(self._hang_s, self._start)
+        try:
+            answer = await self._first.open()
+        except asyncio.CancelledError:
+            task, won = self._task, self._won
+            if won is None or task is None or task.uncancel():
+                raise
+            self._first.hung(self._hang_s)
+            return _winner(won.result())
+        except ApiError as error:
+            if not self._rivals:
+                raise
+            return await self._rest(error)
+        else:
+            return _winner(answer) if self._rivals else answer
+        finally:
+            self._task = None
+            timer.cancel()
+            if self._rivals:
+                await self._stop()
+
+    def _start(self) -> None:
+        """The first has been silent for too long."""
+        rival = self._dispatch.rival(self._first, self._tried, self._budget)
+        if rival is None or self._task is None:
+            return
+        task = asyncio.ensure_future(rival.open())
+        self._rivals[task] = rival
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Answer]) -> None:
+        if task.cancelled() or self._task is None or self._won is not None:
+            return
+        if task.exception() is None:
+            self._won = task
+            self._task.cancel()
+        else:
+            self._start()
+
+    async def _rest(self, failure: ApiError) -> Answer:
+        """The first failed: its rivals may not."""
+        while True:
+            waiting = [task for task in self._rivals if not task.done()]
+            for task in self._rivals:
+                if task.done() and task.exception() is None:
+                    self._won = task
+                    return _winner(task.result())
+            if not waiting:
+                raise failure
+            self._won = waiting[0]  # from here on nobody interrupts
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+
+    async def _stop(self) -> None:
+        """All but the winner are told to go."""
+        losers = {t: v for t, v in self._rivals.items() if not t.done()}
+        for task in losers:
+            task.cancel()
+        await asyncio.gather(*losers, return_exceptions=True)
+        for visit in losers.values():
+            visit.lose()
+        for task in self._rivals:
+            if task.done() and not task.cancelled() and task is not self._won:
+                task.exception()  # seen
+
+
 class _Visit:
     """One call at one upstream, counted there until it is over."""
 
     __slots__ = (
-        "_ahead", "_answer", "_began", "_dispatch", "_over", "_spoke_at", "call", "caller",
+        "_ahead", "_answer", "_began", "_dispatch",
+        "_fresh",
+         "_over", "_spoke_at", "call", "caller",
         "continuations", "endpoint", "need", "plan", "seen",
     )  # fmt: skip
 
@@ -323,8 +397,10 @@ class _Visit:
         plan: Plan,
         need: Need,
         endpoint: Endpoint,
+        cached_tokens: int = 0,
     ) -> None:
         self._dispatch = dispatch
+        self._fresh = max(0, need.prompt_tokens - cached_tokens)
         self._answer: Answer | None = None
         self._began = 0.0
         self._ahead = 0
@@ -349,7 +425,7 @@ class _Visit:
         """Send the call and wait until it begins to answer."""
         dispatch, endpoint, need = self._dispatch, self.endpoint, self.need
         self._began = dispatch.clock()
-        self._ahead = endpoint.begin(need.prompt_tokens)
+        self._ahead = endpoint.begin(self._fresh)
         try:
             candidate = endpoint.candidate
             self._answer = await dispatch.upstreams.open(self.call, candidate, said)
@@ -363,9 +439,9 @@ class _Visit:
         now = dispatch.clock()
         if self.call.ask.stream:
             self._spoke_at = now
-            endpoint.spoke(need.prompt_tokens, self._ahead, now - self._began, now)
+            endpoint.spoke(self._fresh, self._ahead, now - self._began, now)
         else:
-            endpoint.silent(need.prompt_tokens)
+            endpoint.silent(self._fresh)
         dispatch.succeeded(endpoint)
         dispatch.router.opened(endpoint, need)
         if not self.call.ask.stream:
@@ -442,11 +518,11 @@ class _Visit:
         now = self._dispatch.clock()
         endpoint = self.endpoint
         if self._spoke_at:
-            endpoint.ended(tokens, now - self._spoke_at, now)
+            endpoint.ended(self._fresh, tokens, now - self._spoke_at, now)
         else:
             if self._answer is None:
-                endpoint.silent(self.need.prompt_tokens)
-            endpoint.ended(tokens, 0.0, now)
+                endpoint.silent(self._fresh)
+            endpoint.ended(self._fresh, tokens, 0.0, now)
         self._dispatch.room_at(endpoint)
 
 

@@ -12,7 +12,17 @@ from tokenschain.core.chat import Door
 from tokenschain.core.errors import ApiError
 from tokenschain.core.health import Health
 from tokenschain.core.regions import round_trip_s
-from tokenschain.core.scoring import POLICIES, Decision, Endpoint, Need, Policy, decide
+from tokenschain.core.scoring import (
+    NO_AFFINITY,
+    POLICIES,
+    SLO_S_PER_PROMPT_TOKEN,
+    Affinity,
+    Decision,
+    Endpoint,
+    Need,
+    Policy,
+    decide,
+)
 from tokenschain.core.snapshot import ZONES, Candidate, ModelRoute, Plan, Routing, Served
 from tokenschain.core.tenancy import KeyGrant, may_use
 
@@ -20,6 +30,8 @@ _KINDS = {Door.EMBEDDINGS: "embedding", Door.RERANK: "rerank"}
 PREFIX_BYTES = (2_048, 8_192, 32_768)
 """Beginnings of a prompt that are remembered; vendors cache from about 1,000 tokens on."""
 PREFIXES_MAX = 50_000
+PREFIX_HOLDERS_MAX = 4
+"""Upstreams remembered for each, the latest."""
 _BYTES_PER_TOKEN = 4
 _OUTPUT_FIRST = 256.0
 _NO_RULES = Routing()
@@ -53,7 +65,7 @@ class Router:
         self._policies: dict[tuple[str, str, str], Policy] = {}
         self._zones: dict[tuple[str, str], frozenset[str] | None] = {}
         self._outputs: dict[str, float] = {}
-        self._prefixes: OrderedDict[int, Endpoint] = OrderedDict()
+        self._prefixes: OrderedDict[int, tuple[Endpoint, ...]] = OrderedDict()
         self.service = Service()
 
     def plan(self, call: Call, caller: KeyGrant) -> Plan:
@@ -96,7 +108,7 @@ class Router:
         return Need(
             ask.prompt_tokens_estimate,
             int(expected) * ask.choices,
-            self._rules.first_token_slo_s,
+            self._rules.first_token_slo_s + SLO_S_PER_PROMPT_TOKEN * ask.prompt_tokens_estimate,
             self._hashes(call),
             self._wall(),
             RULES[priority].load_max,
@@ -143,7 +155,9 @@ class Router:
     def opened(self, endpoint: Endpoint, need: Need) -> None:
         """An upstream began to answer: it now knows the beginning of the prompt."""
         for prefix in need.prefixes:
-            self._prefixes[prefix] = endpoint
+            known = self._prefixes.get(prefix, ())
+            if endpoint not in known:
+                self._prefixes[prefix] = (endpoint, *known[: PREFIX_HOLDERS_MAX - 1])
             self._prefixes.move_to_end(prefix)
         while len(self._prefixes) > PREFIXES_MAX:
             self._prefixes.popitem(last=False)
@@ -242,12 +256,14 @@ class Router:
         model = call.ask.model
         return tuple(hash((model, text[:n])) for n in PREFIX_BYTES if len(text) >= n)
 
-    def _affinity(self, need: Need) -> tuple[Endpoint, int] | None:
-        for at in range(len(need.prefixes) - 1, -1, -1):
-            endpoint = self._prefixes.get(need.prefixes[at])
-            if endpoint is not None:
-                return endpoint, PREFIX_BYTES[at] // _BYTES_PER_TOKEN
-        return None
+    def _affinity(self, need: Need) -> Affinity:
+        if not need.prefixes:
+            return NO_AFFINITY
+        found: dict[Endpoint, int] = {}
+        for at, prefix in enumerate(need.prefixes):
+            for endpoint in self._prefixes.get(prefix, ()):
+                found[endpoint] = PREFIX_BYTES[at] // _BYTES_PER_TOKEN
+        return found
 
 
 def _able(endpoints: list[Endpoint], call: Call, need: Need) -> list[Endpoint]:

@@ -15,8 +15,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+from sqlalchemy import select
+
+from tokenschain.infra import db
+from tokenschain.infra.config import Settings
+from tokenschain.infra.tables import ledger
 
 PROMPT_TOKENS_MAX = 120_000
+LEDGER_CALLS_MIN = 10
 
 
 class Arrival(NamedTuple):
@@ -86,6 +92,39 @@ def _blocks(path: Path) -> list[Arrival]:
             block_tokens,
         )
         for line in lines
+    ]
+
+
+def from_ledger(settings: Settings, calls: int) -> list[Arrival]:
+    """The platform's own last calls, in order.
+
+    Raises:
+        ValueError: the ledger holds too few to say anything.
+    """
+    rows = ledger.c
+    query = (
+        select(rows.started_ms, rows.prompt_tokens, rows.completion_tokens, rows.tenant)
+        .where(rows.prompt_tokens > 0)
+        .order_by(rows.started_ms.desc())
+        .limit(calls)
+    )
+    engine = db.connect(settings.database)
+    try:
+        with engine.connect() as connection:
+            found = list(reversed(connection.execute(query).all()))
+    finally:
+        engine.dispose()
+    if len(found) < LEDGER_CALLS_MIN:
+        raise ValueError(f"the ledger holds {len(found)} calls; {LEDGER_CALLS_MIN} are needed")
+    start = found[0].started_ms
+    return [
+        Arrival(
+            (row.started_ms - start) / 1e3,
+            row.prompt_tokens,
+            max(1, row.completion_tokens),
+            tenant=row.tenant,
+        )
+        for row in found
     ]
 
 

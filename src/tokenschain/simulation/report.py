@@ -1,0 +1,263 @@
+"""What a simulation showed: one row a policy, and pictures of it."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from html import escape
+from typing import NamedTuple
+
+from tokenschain.simulation.world import Seen, Setup, cheapest_feasible, simulate
+
+_T95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}
+"""Student's t for a 95 % interval of this many runs."""
+_COLOURS = ("#0b6e4f", "#c44536", "#2a6f97", "#8d6a9f", "#b08900", "#555555", "#d17a22", "#5b8e7d")
+
+
+class Figures(NamedTuple):
+    """One run in numbers; times in seconds, shares between 0 and 1."""
+
+    p50_s: float
+    p99_s: float
+    yuan_per_million: float
+    """Of tokens of answered calls, prompt and output together."""
+    over_cheapest: float
+    """Cost over what a router that knew everything would pay, as a share."""
+    failed: float
+    shed: float
+    in_time: float
+    """Answered, with the first token within the SLO."""
+    goodput: float
+    """In-time calls a second."""
+    retried: float
+
+
+class Row(NamedTuple):
+    """A policy over several seeds: means, and half of the 95 % interval."""
+
+    policy: str
+    mean: Figures
+    error: Figures
+    first_tokens: tuple[float, ...]
+    """Of the first seed, sorted, for the picture."""
+
+
+def figures(setup: Setup, seen: Sequence[Seen], *, priority: str | None = None) -> Figures:
+    """Put one run into numbers; of one class of calls only, if one is named."""
+    chosen = [s for s in seen if priority is None or s.arrival.priority == priority]
+    calls = max(1, len(chosen))
+    firsts = sorted(s.first_token_s for s in chosen if s.first_token_s is not None)
+    outcomes = Counter(s.outcome for s in chosen)
+    answered = [s for s in chosen if s.outcome == "ok"]
+    tokens = sum(s.arrival.prompt_tokens + s.arrival.output_tokens for s in answered)
+    spent = sum(s.cost_yuan for s in chosen)
+    span_s = max(a.at_s for a in setup.trace) or 1.0
+    in_time = sum(
+        1 for s in answered if s.first_token_s is not None and s.first_token_s <= slo_of(setup, s)
+    )
+    cheapest = spent
+    if len(answered) > 1 and priority is None:
+        arrivals = sorted((s.arrival for s in answered), key=lambda a: a.at_s)
+        cheapest = cheapest_feasible(setup._replace(trace=arrivals))
+    return Figures(
+        quantile(firsts, 0.5),
+        quantile(firsts, 0.99),
+        spent / max(1, tokens) * 1e6,
+        spent / cheapest - 1 if cheapest else 0.0,
+        sum(n for code, n in outcomes.items() if code not in ("ok", "overloaded")) / calls,
+        outcomes["overloaded"] / calls,
+        in_time / calls,
+        in_time / span_s,
+        sum(1 for s in chosen if s.attempts > 1) / calls,
+    )
+
+
+def slo_of(setup: Setup, seen: Seen) -> float:
+    """What was promised for a call of this length."""
+    return setup.slo_s + 1e-4 * seen.arrival.prompt_tokens
+
+
+def quantile(ordered: Sequence[float], share: float) -> float:
+    """Of sorted values; NaN when there are none."""
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else math.nan
+
+
+def compare(
+    setups: Mapping[str, Sequence[Setup]],
+    workers: int,
+    done: Callable[[], None] = lambda: None,
+) -> list[Row]:
+    """Run all policies over all seeds, on several cores.
+
+    Args:
+        setups: by policy, one setup a seed.
+        done: called after each run, for a progress bar.
+    """
+    results: dict[tuple[str, int], tuple[Figures, tuple[float, ...]]] = {}
+    with ProcessPoolExecutor(workers) as pool:
+        futures = {
+            pool.submit(_one, setup): (policy, number)
+            for policy, runs in setups.items()
+            for number, setup in enumerate(runs)
+        }
+        for future in as_completed(futures):
+            results[futures[future]] = future.result()
+            done()
+    rows = []
+    for policy, runs in setups.items():
+        found = [results[policy, number][0] for number in range(len(runs))]
+        mean = Figures(*(statistics.fmean(values) for values in zip(*found, strict=True)))
+        error = Figures(*(_half_interval(values) for values in zip(*found, strict=True)))
+        rows.append(Row(policy, mean, error, results[policy, 0][1]))
+    return rows
+
+
+def _one(setup: Setup) -> tuple[Figures, tuple[float, ...]]:
+    seen = simulate(setup)
+    firsts = tuple(sorted(s.first_token_s for s in seen if s.first_token_s is not None))
+    return figures(setup, seen), firsts
+
+
+def _half_interval(values: Sequence[float]) -> float:
+    if len(values) < 2:
+        return 0.0
+    factor = _T95.get(len(values), 2.0)
+    return factor * statistics.stdev(values) / math.sqrt(len(values))
+
+
+HEADINGS = (
+    "policy", "p50 s", "p99 s", "CNY/1M tokens", "over cheapest", "failed", "shed", "in time",
+    "goodput /s",
+)  # fmt: skip
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    """A row as text, each mean with its interval."""
+    mean, error = row.mean, row.error
+
+    def share(name: str) -> str:
+        return f"{getattr(mean, name):.1%} ±{getattr(error, name):.1%}"
+
+    return (
+        row.policy,
+        f"{mean.p50_s:.2f} ±{error.p50_s:.2f}",
+        f"{mean.p99_s:.2f} ±{error.p99_s:.2f}",
+        f"{mean.yuan_per_million:.2f} ±{error.yuan_per_million:.2f}",
+        f"{mean.over_cheapest:+.1%} ±{error.over_cheapest:.1%}",
+        share("failed"),
+        share("shed"),
+        share("in_time"),
+        f"{mean.goodput:.2f} ±{error.goodput:.2f}",
+    )
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """The table for a page."""
+    lines = ["| " + " | ".join(HEADINGS) + " |", "|---" * len(HEADINGS) + "|"]
+    lines += ["| " + " | ".join(cells(row)) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+# --- pictures -------------------------------------------------------------------------
+
+_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 760, 380, 70, 50, 40
+
+
+def plot_first_tokens(rows: Sequence[Row], title: str) -> str:
+    """An SVG: the share of calls that waited longer, over time, both logarithmic."""
+    low, high = 0.05, 60.0
+    right = _WIDTH - 190
+
+    def x(seconds: float) -> float:
+        at = math.log(min(max(seconds, low), high) / low) / math.log(high / low)
+        return _LEFT + at * (right - _LEFT)
+
+    def y(share: float) -> float:
+        at = -math.log10(max(share, 1e-3)) / 3
+        return _TOP + at * (_HEIGHT - _TOP - _BOTTOM)
+
+    parts = [_text(_LEFT, 22, title, 15)]
+    for tick in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50):
+        parts += [_line(x(tick), _TOP, x(tick), _HEIGHT - _BOTTOM),
+                  _text(x(tick), _HEIGHT - _BOTTOM + 18, f"{tick:g} s", 11, "middle")]  # fmt: skip
+    for share in (1.0, 0.1, 0.01, 0.001):
+        parts += [_line(_LEFT, y(share), right, y(share)),
+                  _text(_LEFT - 8, y(share) + 4, f"{share:.1%}", 11, "end")]  # fmt: skip
+    parts.append(_text((_LEFT + right) / 2, _HEIGHT - 10, "time to the first token", 12, "middle"))
+    for number, row in enumerate(rows):
+        colour = _COLOURS[number % len(_COLOURS)]
+        dash = "" if number < len(_COLOURS) else ' stroke-dasharray="5 3"'
+        total = len(row.first_tokens)
+        points = " ".join(
+            f"{x(seconds):.1f},{y(1 - at / total):.1f}"
+            for at, seconds in enumerate(row.first_tokens)
+            if at % max(1, total // 400) == 0 or at > 0.98 * total
+        )
+        parts.append(
+            f'<polyline fill="none" stroke="{colour}" stroke-width="2"{dash} points="{points}"/>'
+        )
+        at = _TOP + 16 * number
+        parts += [
+            f'<line x1="{right + 15}" x2="{right + 40}" y1="{at}" y2="{at}" '
+            f'stroke="{colour}" stroke-width="2"{dash}/>',
+            _text(right + 46, at + 4, row.policy, 11),
+        ]
+    return _svg(parts)
+
+
+def plot_cost(rows: Sequence[Row], title: str) -> str:
+    """An SVG: what a million tokens cost against the 99th percentile of the wait."""
+    right = _WIDTH - 40
+    costs = [row.mean.yuan_per_million for row in rows]
+    low, high = min(costs) * 0.97, max(costs) * 1.03
+    slowest = max(2.0, *(row.mean.p99_s for row in rows)) * 1.1
+
+    def x(cost: float) -> float:
+        return _LEFT + (cost - low) / (high - low) * (right - _LEFT)
+
+    def y(seconds: float) -> float:
+        at = math.log(max(seconds, 0.3) / 0.3) / math.log(slowest / 0.3)
+        return _HEIGHT - _BOTTOM - at * (_HEIGHT - _TOP - _BOTTOM)
+
+    parts = [_text(_LEFT, 22, title, 15)]
+    for tick in (0.5, 1, 2, 5, 10, 20, 50):
+        if tick < slowest:
+            parts += [_line(_LEFT, y(tick), right, y(tick)),
+                      _text(_LEFT - 8, y(tick) + 4, f"{tick:g} s", 11, "end")]  # fmt: skip
+    for part in range(5):
+        cost = low + (high - low) * (part + 0.5) / 5
+        parts += [_line(x(cost), _TOP, x(cost), _HEIGHT - _BOTTOM),
+                  _text(x(cost), _HEIGHT - _BOTTOM + 18, f"{cost:.2f}", 11, "middle")]  # fmt: skip
+    parts.append(
+        _text((_LEFT + right) / 2, _HEIGHT - 10,
+              "CNY per 1M tokens; first token, 99th percentile", 12, "middle")
+    )  # fmt: skip
+    for number, row in enumerate(rows):
+        colour = _COLOURS[number % len(_COLOURS)]
+        cx, cy = x(row.mean.yuan_per_million), y(row.mean.p99_s)
+        parts += [f'<circle cx="{cx:.1f}" cy="{cy:.1f}" r="5" fill="{colour}"/>',
+                  _text(cx + 8, cy + 4, row.policy, 11)]  # fmt: skip
+    return _svg(parts)
+
+
+def _line(x1: float, y1: float, x2: float, y2: float) -> str:
+    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="#ddd"/>'
+
+
+def _text(x: float, y: float, text: str, size: int, anchor: str = "start") -> str:
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}" '
+        f'font-family="sans-serif">{escape(text)}</text>'
+    )
+
+
+def _svg(parts: Sequence[str]) -> str:
+    body = "\n".join(parts)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{_HEIGHT}" '
+        f'viewBox="0 0 {_WIDTH} {_HEIGHT}">\n<rect width="100%" height="100%" fill="white"/>\n'
+        f"{body}\n</svg>\n"
+    )
