@@ -1,0 +1,117 @@
+"""The 5-second promise, on real processes: five clouds, one of them broken."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.faulty import FAULTS, PROMPT_TOKENS, FaultyClouds, call, load, text_of
+from tests.stack import PRICES, Stack
+
+WORDS = 20
+
+
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[FaultyClouds, Stack]]:
+    clouds = FaultyClouds()
+    stack = Stack(
+        tmp_path_factory.mktemp("faulty"), "http://unused", upstreams=clouds.upstreams(PRICES)
+    ).start()
+    yield clouds, stack
+    stack.close()
+    clouds.close()
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_five_second_failover(faulty: tuple[FaultyClouds, Stack], fault: str) -> None:
+    """Promise: within 5 s after any single fault every caller has its first token, whole."""
+    clouds, stack = faulty
+    asyncio.run(load(stack.url, stack.key, 20, 0.5, WORDS))
+    clouds.break_cloud(0, fault)
+    try:
+        seen = asyncio.run(load(stack.url, stack.key, 20, 2, WORDS))
+    finally:
+        clouds.break_cloud(0, "")
+    assert clouds.clouds[0].calls, "the broken cloud was not even asked"
+    for one in seen:
+        assert one.whole, (fault, one.status, one.error, one.text)
+        assert one.text == text_of(WORDS), fault
+        assert one.first_s is not None and one.first_s < 5
+        assert len(one.ids) == 1, "a caller saw two answers in one"
+    rows = [stack.row_of(one.id) for one in seen[:5]]
+    assert [row["completion_tokens"] for row in rows] == [WORDS] * 5
+    assert all(row["prompt_tokens"] == PROMPT_TOKENS for row in rows)
+
+
+def test_streams_cut_anywhere_are_gone_on_with(faulty: tuple[FaultyClouds, Stack]) -> None:
+    clouds, stack = faulty
+    for number in range(4):
+        clouds.break_cloud(number, "cut")
+    resumed = sum(cloud.resumed for cloud in clouds.clouds)
+    try:
+        seen = asyncio.run(load(stack.url, stack.key, 30, 1, WORDS))
+    finally:
+        for number in range(4):
+            clouds.break_cloud(number, "")
+    assert sum(cloud.resumed for cloud in clouds.clouds) > resumed
+    for one in seen:
+        if one.whole:
+            assert one.text == text_of(WORDS)
+            assert one.usage is not None
+            assert one.usage["completion_tokens"] == WORDS
+            assert one.usage["prompt_tokens"] == PROMPT_TOKENS
+        else:
+            # Three upstreams broke off one after the other: said so, nothing repeated.
+            assert one.error == "upstream_interrupted"
+            assert text_of(WORDS).startswith(one.text)
+    assert sum(one.whole for one in seen) >= 0.8 * len(seen)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"response_format": {"type": "json_object"}},
+        {"n": 2},
+        {"logprobs": True},
+        {"stop": ["w19"]},
+        {"tool_choice": "required", "tools": [{"type": "function", "function": {"name": "f"}}]},
+    ],
+    ids=str,
+)
+def test_what_cannot_be_gone_on_with_ends_with_an_error(
+    faulty: tuple[FaultyClouds, Stack], body: dict[str, object]
+) -> None:
+    clouds, stack = faulty
+
+    async def one() -> object:
+        async with httpx.AsyncClient(timeout=30) as client:
+            return await call(client, stack.url, stack.key, WORDS, **body)
+
+    for number in range(5):
+        clouds.break_cloud(number, "cut")
+    try:
+        seen = asyncio.run(one())
+    finally:
+        for number in range(5):
+            clouds.break_cloud(number, "")
+    assert seen.error == "upstream_interrupted" and not seen.ended  # type: ignore[attr-defined]
+    row = stack.row_of(seen.id)  # type: ignore[attr-defined]
+    assert row["outcome"] == "partial"
+
+
+def test_a_caller_can_ask_how_its_upstream_was_found(
+    faulty: tuple[FaultyClouds, Stack],
+) -> None:
+    _, stack = faulty
+    reply = httpx.post(
+        f"{stack.url}/v1/chat/completions",
+        json={"model": "m", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 3},
+        headers=stack.headers | {"x-tc-route": "1"},
+        timeout=10,
+    )
+    told = reply.headers["x-tc-route"]
+    assert all(f"cloud{number} " in told for number in range(5))
+    assert told.endswith("=ok") and "ttft=" in told and "cost=" in told
