@@ -193,6 +193,8 @@ GATEWAY_PATHS = {
     "POST /v1/messages/count_tokens": "An estimate of a Messages request's input tokens.",
     "GET /v1/responses/{id}": "A stored response, up to a second after it was made; also "
     "`/input_items`, `DELETE`, and `/cancel` (refused: nothing runs in the background).",
+    "POST /api/v1/routes/explain": "A chat request's body: where it would go now, and every "
+    "candidate as it is weighed. Nothing is sent or billed.",
     "GET /v1/models": "Models the key may use.",
     "GET /v1/models/{id}": "One of them.",
     "GET /livez": "200 while the process runs.",

@@ -208,6 +208,7 @@ ROUTES = [
     ("POST", "/v1/messages"),
     ("POST", "/v1/messages/count_tokens"),
     ("POST", "/v1/responses"),
+    ("POST", "/api/v1/routes/explain"),
     ("GET", "/v1/responses/resp_1"),
     ("DELETE", "/v1/responses/resp_1"),
     ("GET", "/v1/responses/resp_1/input_items"),
@@ -221,7 +222,11 @@ def test_every_registered_route_is_in_the_isolation_table() -> None:
     from tokenschain.core.forms import FORMS
 
     posts = {path for method, path in ROUTES if method == "POST"}
-    small = {"/v1/messages/count_tokens", "/v1/responses/resp_1/cancel"}
+    small = {
+        "/v1/messages/count_tokens",
+        "/v1/responses/resp_1/cancel",
+        "/api/v1/routes/explain",
+    }
     assert posts - small == {f"/v1/{form.name}" for form in FORMS}
 
 

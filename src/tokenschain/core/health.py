@@ -121,6 +121,8 @@ class Health:
         self._failures = 0
         self._cooling_s = COOLING_FIRST_S
         if self.is_open:
+            if not self._trial:
+                return  # an answer to a call from before: says nothing about now
             self.is_open = self._trial = False
             self.closed_at = now
             self._successes = 0

@@ -105,6 +105,9 @@ class Opening(Protocol):
             ApiError: the call itself is to blame, nobody has room, or the last one failed.
         """
 
+    def explain(self, call: Call, caller: KeyGrant, plan: Plan) -> dict[str, object]:
+        """Where the call would go now, and why; nothing is sent."""
+
 
 class Metering(Protocol):
     def admit(self, call: Call) -> None:

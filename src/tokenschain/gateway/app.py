@@ -35,6 +35,7 @@ _FORMS = {f"/v1/{form.name}".encode(): form for form in FORMS}
 _RESPONSES = b"/v1/responses/"
 _RESPONSE_ID = re.compile(r"resp_\w{1,70}", re.ASCII)
 _COUNT_TOKENS = b"/v1/messages/count_tokens"
+_EXPLAIN = b"/api/v1/routes/explain"
 _KNOWN_ELSEWHERE = (
     b"/v1/assistants",
     b"/v1/threads",
@@ -183,6 +184,9 @@ class Gateway:
             self._models(exchange, path[len(b"/v1/models/") :])
         elif path.startswith(_RESPONSES):
             self._stored_response(exchange, method, path[len(_RESPONSES) :])
+        elif path == _EXPLAIN:
+            _only(method == "POST")
+            self._explain(exchange)
         elif path == _COUNT_TOKENS:
             _only(method == "POST")
             self._count_tokens(exchange)
@@ -236,17 +240,38 @@ class Gateway:
         body = msgspec.json.encode({"input_tokens": ask.prompt_tokens_estimate})
         exchange.reply(200, _JSON + self._headers(exchange), body)
 
+    def _explain(self, exchange: Exchange) -> None:
+        """A dry run of the choice for a chat request: nothing is sent, nothing is counted."""
+        request = exchange.request
+        outlet = _CallOutlet(exchange, b"", self._memory.keep)
+        call = Call(
+            "explain", _FORMS[b"/v1/chat/completions"], request.body,
+            credential_of(request.headers), request.headers, outlet, request.received_at,
+            time.time_ns() // 1_000_000,
+        )  # fmt: skip
+        caller = self._steps.auth.authenticate(call)
+        call.ask = call.form.parse(call.body)
+        plan = self._steps.routing.plan(call, caller)
+        answer = msgspec.json.encode(self._steps.opening.explain(call, caller, plan))
+        exchange.on_pause = exchange.on_resume = None
+        exchange.reply(200, _JSON + self._headers(exchange), answer)
+
     def _models(self, exchange: Exchange, name: bytes) -> None:
         grant = self._auth.grant_of(credential_of(exchange.request.headers))
-        routes = self._served.get().models
+        snapshot = self._served.get()
+        routes = snapshot.models
         if not name:
             data = [_model(route) for route in routes.values() if may_use(grant, route.name)]
+            data += [_virtual(n) for n in snapshot.routing.models if may_use(grant, n)]
             answer: object = {"object": "list", "data": data}
         else:
-            route = routes.get(name.decode("utf-8", "replace"))
-            if route is None or not may_use(grant, route.name):
+            asked = name.decode("utf-8", "replace")
+            route = routes.get(asked)
+            if (route is None and asked not in snapshot.routing.models) or not may_use(
+                grant, asked
+            ):
                 raise ApiError("model_not_found", "No such model is served here.", param="model")
-            answer = _model(route)
+            answer = _virtual(asked) if route is None else _model(route)
         headers = _JSON + self._headers(exchange)
         exchange.reply(200, headers, msgspec.json.encode(answer))
 
@@ -447,6 +472,11 @@ def _names(header: bytes, names: tuple[str, ...]) -> bytes:
 def _only(allowed: bool) -> None:
     if not allowed:
         raise ApiError("method_not_allowed", "This path has other methods; see the reference.")
+
+
+def _virtual(name: str) -> dict[str, object]:
+    """A virtual model as OpenAI lists models."""
+    return {"id": name, "object": "model", "created": 0, "owned_by": "routing"}
 
 
 def _model(route: ModelRoute) -> dict[str, object]:

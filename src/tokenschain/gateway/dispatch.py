@@ -119,6 +119,44 @@ class Dispatch:
         assert failure is not None, "something was tried"
         raise failure
 
+    def explain(self, call: Call, caller: KeyGrant, plan: Plan) -> dict[str, object]:
+        """See `core.ports.Opening.explain`."""
+        need = self._router.need(call, plan, _priority_of(call))
+        decision = self._router.place(call, caller, plan, need, set())
+        now = self._clock()
+        return {
+            "model": call.ask.model,
+            "tiers": [tier.route.name for tier in (plan, *plan.others)],
+            "policy": self._router.policy_name(caller, call.ask.model),
+            "prompt_tokens": need.prompt_tokens,
+            "output_tokens": need.output_tokens,
+            "first_token_slo_s": need.slo_s,
+            "chosen": decision.endpoint.name if decision.endpoint is not None else None,
+            "reason": decision.reason,
+            "propensity": decision.propensity,
+            "waiting": self.waiting,
+            "candidates": [
+                {
+                    "upstream": row.endpoint.name,
+                    "model": row.endpoint.candidate.offer.model,
+                    "first_token_s": row.first_token_s,
+                    "cost_pico_cny": row.cost_pico,
+                    "load": row.load,
+                    "in_flight": row.endpoint.inflight,
+                    "limit": row.endpoint.limit.calls,
+                    "in_time": row.in_time,
+                    "cached_tokens": row.cached_tokens,
+                    "state": row.endpoint.health.state(now),
+                    "success": row.endpoint.health.success_share(now),
+                    "token_s": row.endpoint.token_s,
+                    "zone": row.endpoint.candidate.upstream.zone,
+                    "region": row.endpoint.candidate.upstream.region,
+                }
+                for row in decision.rows
+            ],
+            "left_out": dict(decision.filtered),
+        }
+
     # --- one attempt ---------------------------------------------------------------------
 
     async def _try(self, visit: _Visit, tried: set[Endpoint], budget: RetryBudget) -> Answer:

@@ -177,6 +177,7 @@ CALL_METRICS = {
 GAUGE_MEANINGS = {
     "connections": "Open connections of callers.",
     "running_calls": "Calls being served.",
+    "waiting_calls": "Calls that wait for an upstream with room.",
     "journal_unshipped_bytes": "Journal on disk that control has not acknowledged.",
     "snapshot_age_seconds": "Time since control was last heard from.",
     "resident_bytes": "Memory of the process.",

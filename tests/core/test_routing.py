@@ -1,0 +1,402 @@
+"""Health, admission, rules and scoring: the decisions without a clock or a socket."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tokenschain.core import rules
+from tokenschain.core.admission import (
+    RULES,
+    Limit,
+    Priority,
+    Queue,
+    Service,
+    Waiting,
+)
+from tokenschain.core.catalog import Price, PriceTier
+from tokenschain.core.chat import Door, parse
+from tokenschain.core.errors import ERRORS
+from tokenschain.core.health import Health, Outcome, RetryBudget, outcome_of
+from tokenschain.core.regions import round_trip_s
+from tokenschain.core.rules import Entry, When
+from tokenschain.core.scoring import POLICIES, Endpoint, Need, decide, score
+from tokenschain.core.snapshot import Candidate, Offer, Upstream
+
+HARD, RATE = Outcome.HARD, Outcome.RATE
+
+
+# --- health ------------------------------------------------------------------------------
+
+
+def opened(now: float = 0.0) -> Health:
+    health = Health()
+    for _ in range(3):
+        health.failed(HARD, now, None, 0.5)
+    return health
+
+
+def test_three_failures_on_end_open_the_breaker_for_a_second_and_one_trial_closes_it() -> None:
+    health = opened()
+    assert health.is_open and not health.allows(0.9)
+    assert health.allows(1.0)
+    health.begin()
+    assert not health.allows(1.0), "one trial at a time"
+    health.succeeded(1.1)
+    assert not health.is_open and health.allows(1.1)
+
+
+def test_each_failed_trial_doubles_the_time_it_stays_open_up_to_half_a_minute() -> None:
+    health, now, waits = opened(), 0.0, []
+    for _ in range(8):
+        waits.append(health.reopens_at - now)
+        now = health.reopens_at
+        health.begin()
+        health.failed(HARD, now, None, 0.5)
+    assert waits == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
+
+
+def test_a_trial_that_is_limited_is_a_failed_trial() -> None:
+    health = opened()
+    health.begin()
+    health.failed(RATE, 1.0, None, 0.5)
+    assert health.is_open and not health.allows(1.0)
+
+
+def test_success_between_failures_keeps_it_closed_but_a_bad_window_opens_it() -> None:
+    health = Health()
+    for number in range(30):
+        now = number / 10
+        health.failed(HARD, now, None, 0.5) if number % 2 else health.succeeded(now)
+    assert health.is_open, "half of 20 calls failed within 10 s"
+
+
+@pytest.mark.parametrize("outcome", [Outcome.CLIENT, Outcome.CANCEL])
+def test_a_callers_fault_never_opens_the_breaker(outcome: Outcome) -> None:
+    health = Health()
+    for number in range(500):
+        health.failed(outcome, number / 100, None, 0.5)
+    assert health.state(5.0) == "closed" and health.success_share(5.0) == 1.0
+
+
+def test_a_limited_upstream_rests_as_long_as_it_asked() -> None:
+    health = Health()
+    health.failed(RATE, 0.0, 7.0, 0.5)
+    assert health.state(6.9) == "resting" and health.allows(7.0)
+    health.failed(RATE, 7.0, 9_999.0, 0.5)
+    assert health.ready_in_s(7.0) == 60.0
+
+
+def test_load_comes_back_slowly_after_the_breaker_closed() -> None:
+    health = opened()
+    health.begin()
+    health.succeeded(1.0)
+    assert health.share(1.0) == pytest.approx(0.1)
+    assert health.share(6.0) == pytest.approx(0.5)
+    for _ in range(3):
+        health.succeeded(6.0)
+    assert health.share(11.0) == 1.0 and health.state(11.0) == "closed"
+
+
+def test_every_error_has_an_outcome() -> None:
+    for code in ERRORS:
+        outcome_of(code)
+    assert outcome_of("upstream_failed") is HARD
+    assert outcome_of("upstream_rate_limited") is RATE
+    assert outcome_of("upstream_out_of_funds") is Outcome.AUTH
+    assert outcome_of("context_length_exceeded") is Outcome.CLIENT
+    assert outcome_of("caller_gone") is Outcome.CANCEL
+
+
+def test_retries_are_a_fifth_of_calls_and_three_a_second() -> None:
+    budget = RetryBudget()
+    made = sum(budget.take() for _ in range(1_000))
+    assert made == 30
+    for number in range(100):
+        budget.call(number / 1_000)
+    assert sum(budget.take() for _ in range(1_000)) in (20, 21)
+
+
+# --- admission ---------------------------------------------------------------------------
+
+
+def wait(priority: Priority, tenant: str = "t", since: float = 0.0, deadline: float = 10.0):
+    return Waiting(f"{tenant}{since}", priority, tenant, since, deadline, 100)
+
+
+def test_classes_go_first_and_deadlines_decide_within_one() -> None:
+    queue: Queue[str] = Queue(Service())
+    late = wait(Priority.INTERACTIVE, deadline=9)
+    soon = wait(Priority.INTERACTIVE, deadline=3)
+    bulk = wait(Priority.BULK, deadline=1)
+    for one in (bulk, late, soon):
+        assert queue.add(one)
+    order = []
+    while (head := queue.head(0.1)) is not None:
+        queue.take(head, 0.1)
+        order.append(head)
+    assert order == [soon, late, bulk]
+
+
+def test_bulk_is_not_starved() -> None:
+    queue: Queue[str] = Queue(Service())
+    old = wait(Priority.BULK, deadline=1_000)
+    queue.add(old)
+    queue.add(wait(Priority.INTERACTIVE, since=119, deadline=130))
+    assert queue.head(119) is not old
+    assert queue.head(RULES[Priority.BULK].starved_s + 1) is old
+
+
+def test_service_is_fair_between_busy_tenants_whatever_they_send() -> None:
+    """VTC: the gap between two tenants that always wait stays bounded."""
+    service = Service()
+    queue: Queue[str] = Queue(service)
+    dice = random.Random(1)
+    served = {"small": 0, "large": 0}
+    size = {"small": 200, "large": 4_000}
+    for tenant in served:
+        for number in range(400):
+            queue.add(wait(Priority.DEFAULT, tenant, number / 1e6, 1_000 + dice.random()))
+    for step in range(300):
+        head = queue.head(step / 100)
+        assert head is not None
+        queue.take(head, step / 100)
+        served[head.tenant] += size[head.tenant]
+        service.charge(head.tenant, size[head.tenant], 0, 1.0)
+        if served["small"] >= 60_000:
+            break
+    assert abs(served["small"] - served["large"]) <= 2 * 5_000 + 4_000
+
+
+def test_an_idle_tenant_saves_nothing_up() -> None:
+    service = Service()
+    queue: Queue[str] = Queue(service)
+    queue.add(wait(Priority.DEFAULT, "busy"))
+    service.charge("busy", 1_000_000, 0, 1.0)
+    queue.add(wait(Priority.DEFAULT, "new"))
+    assert service.of("new") == service.of("busy")
+
+
+def test_a_queue_that_stands_sheds_the_newest_of_the_lowest_class_first() -> None:
+    queue: Queue[str] = Queue(Service())
+    kept = wait(Priority.INTERACTIVE, "a", 0.0)
+    shed = wait(Priority.DEFAULT, "a", 0.2)
+    queue.add(wait(Priority.DEFAULT, "a", 0.1))
+    queue.add(shed)
+    queue.add(kept)
+    assert queue.shed(0.05) is None
+    assert queue.shed(0.2) is None, "above the target, but not for long enough"
+    assert queue.shed(1.3) is shed
+    assert queue.shed(1.31) is None, "one an interval"
+
+
+def test_who_would_wait_too_long_is_refused_at_once() -> None:
+    queue: Queue[str] = Queue(Service())
+    taken = []
+    for second in range(60):  # two a second come, one a second gets a place
+        taken += [queue.add(wait(Priority.INTERACTIVE, "a", second, 1_000)) for _ in range(2)]
+        head = queue.head(second)
+        assert head is not None
+        queue.take(head, second)
+    most = RULES[Priority.INTERACTIVE].wait_max_s
+    assert not all(taken[-20:]) and any(taken[-20:])
+    assert len(queue) <= most + 2
+    assert queue.add(wait(Priority.SYSTEM, "a", 60, 1_000)), "classes above do not wait for it"
+
+
+def test_a_limit_backs_off_when_less_gets_done_and_grows_back() -> None:
+    limit, now = Limit(64), 0.0
+
+    def window(rate: float) -> None:
+        nonlocal now
+        for _ in range(40):
+            now += 0.1
+            limit.answered(0, int(rate / 10), limit.calls, now)
+
+    for _ in range(3):
+        window(1_000)
+    assert limit.calls == 64
+    for _ in range(6):
+        window(250)  # a quarter of the tokens: beyond the peak
+    shrunk = limit.calls
+    assert shrunk < 45
+    for _ in range(4):
+        window(1_000)
+    assert shrunk < limit.calls <= 64
+    limit.refused(limit.calls, now + 1)
+    assert limit.calls <= 0.75 * 64
+
+
+# --- rules -------------------------------------------------------------------------------
+
+
+def facts(text: str, tags: str = "", **fields: object) -> rules.Facts:
+    import msgspec
+
+    body = {"model": "m", "messages": [{"role": "user", "content": text}], **fields}
+    return rules.facts_of(parse(Door.CHAT, msgspec.json.encode(body)), tags.encode())
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("请审阅这份采购合同的违约条款", "zh"),
+        ("Please summarise this quarterly report.", "en"),
+        ("この契約書を要約してください", "ja"),
+        ("이 계약서를 요약해 주세요", "ko"),
+        ("Обобщите этот договор", "ru"),
+        ("用 Python 写一个 HTTP server", "zh"),
+        ("12345 !!!", ""),
+    ],
+)
+def test_the_language_of_the_last_message(text: str, language: str) -> None:
+    assert facts(text).language == language
+
+
+CONTRACTS = (
+    Entry("glm", when=When(language="zh", tags=("contract",))),
+    Entry("llama", when=When(language="en")),
+    Entry("qwen"),
+)
+
+
+def test_chinese_contracts_go_to_glm_and_english_reports_to_llama() -> None:
+    def models(text: str, tags: str = "") -> list[str]:
+        return [e.model for e in rules.ordered(CONTRACTS, facts(text, tags), lambda: 0.5)]
+
+    assert models("请审阅这份合同", "contract") == ["glm", "qwen"]
+    assert models("Summarise this report.") == ["llama", "qwen"]
+    assert models("请审阅这份合同") == ["qwen"]
+
+
+def test_needs_and_lengths_are_conditions_too() -> None:
+    tool = {"type": "function", "function": {"name": "f"}}
+    assert rules.holds(When(needs=("tools",)), facts("x", tools=[tool]))
+    assert not rules.holds(When(needs=("vision",)), facts("x", tools=[tool]))
+    assert rules.holds(When(prompt_tokens_min=100), facts("word " * 200))
+    assert not rules.holds(When(prompt_tokens_max=100), facts("word " * 200))
+
+
+def test_weights_share_the_turn() -> None:
+    dice = random.Random(1).random
+    entries = (Entry("a", weight=3), Entry("b", weight=1), Entry("c"))
+    first = [rules.ordered(entries, facts("x"), dice)[0].model for _ in range(4_000)]
+    assert first.count("a") / 4_000 == pytest.approx(0.75, abs=0.03)
+    assert "c" not in first
+
+
+# --- scoring -----------------------------------------------------------------------------
+
+
+def endpoint(name: str, price: int = 100, base_s: float = 0.1, zone: int = 1) -> Endpoint:
+    offer = Offer(name, "m", Price("CNY", (PriceTier(price, price),), "t"))
+    made = Endpoint(Candidate(Upstream(name, "sim", "http://x/v1"), offer), Limit(10), zone=zone)
+    made.spoke(0, made.begin(0), base_s, 0.0)
+    made.inflight = 0
+    return made
+
+
+NEED = Need(1_000, 100, 2.0)
+
+
+def choose(endpoints: list[Endpoint], policy: str, now: float = 0.0, **more: float) -> str | None:
+    found = decide(endpoints, NEED, POLICIES[policy], now, lambda: 0.5, **more)
+    return found.endpoint.name if found.endpoint is not None else None
+
+
+def test_each_policy_has_its_own_best() -> None:
+    fast, cheap = endpoint("fast", 300, 0.1), endpoint("cheap", 100, 1.0)
+    assert choose([fast, cheap], "performance-first") == "fast"
+    assert choose([fast, cheap], "cost-first") == "cheap"
+    trusted = endpoint("trusted", 900, 1.0, zone=3)
+    assert choose([fast, cheap, trusted], "compliance-first") == "trusted"
+
+
+def test_cheap_is_no_excuse_for_being_late() -> None:
+    slow, fast = endpoint("slow", 100, 5.0), endpoint("fast", 300, 0.2)
+    assert choose([slow, fast], "cost-first") == "fast"
+    assert choose([slow, endpoint("slower", 50, 9.0)], "cost-first") == "slow"
+
+
+def test_a_full_upstream_is_passed_over_and_all_full_is_no_room() -> None:
+    one, two = endpoint("one", 100), endpoint("two", 200)
+    one.inflight = 10
+    assert choose([one, two], "cost-first") == "two"
+    two.inflight = 10
+    assert choose([one, two], "cost-first") is None
+
+
+def test_open_breakers_are_left_alone_until_all_are_open() -> None:
+    one, two = endpoint("one"), endpoint("two", 200)
+    for sick in (one, two):
+        for _ in range(3):
+            sick.health.failed(HARD, 0.0 if sick is one else 0.5, None, 0.5)
+    one.health.succeeded(0.1)
+    assert choose([one, two], "cost-first", 0.2) == "one"
+    for _ in range(3):
+        one.health.failed(HARD, 0.2, None, 0.5)
+    assert choose([one, two], "cost-first", 0.3) is not None, "never nobody"
+
+
+def test_what_is_dearer_by_the_hour_or_by_length_is_known() -> None:
+    tiers = (PriceTier(100, 100, input_tokens_max=500), PriceTier(900, 900))
+    stepped = endpoint("stepped")
+    stepped.renew(
+        Candidate(stepped.candidate.upstream, Offer("stepped", "m", Price("CNY", tiers, "t"))), 7.0
+    )
+    flat = endpoint("flat", 200)
+    assert choose([stepped, flat], "cost-first") == "flat"
+    short = decide([stepped, flat], NEED._replace(prompt_tokens=100), POLICIES["cost-first"], 0.0,
+                   lambda: 0.5)  # fmt: skip
+    assert short.endpoint is stepped
+
+
+def test_a_cached_prompt_is_cheaper_where_it_is_cached() -> None:
+    one, two = endpoint("one", 100), endpoint("two", 101)
+    tier = PriceTier(101, 101, cached_input=10)
+    two.renew(Candidate(two.candidate.upstream, Offer("two", "m", Price("CNY", (tier,), "t"))), 7.0)
+    found = decide([one, two], NEED, POLICIES["cost-first"], 0.0, lambda: 0.5, affinity={two: 900})
+    assert found.endpoint is two and found.cached_tokens == 900
+
+
+def test_an_unknown_price_is_the_last_choice() -> None:
+    unknown = endpoint("unknown")
+    unknown.renew(Candidate(unknown.candidate.upstream, Offer("unknown", "m")), 7.0)
+    assert choose([unknown, endpoint("dear", 10**9)], "cost-first") == "dear"
+
+
+@given(st.lists(st.tuples(st.integers(1, 999), st.floats(0.01, 9)), min_size=2, max_size=8))
+def test_a_score_does_not_change_when_others_come_or_go(given_: list[tuple[int, float]]) -> None:
+    endpoints = [endpoint(str(n), price, base) for n, (price, base) in enumerate(given_)]
+    policy = POLICIES["balanced"]
+    rows = decide(endpoints, NEED, policy, 0.0, lambda: 0.5).rows
+    fewer = decide(endpoints[:-1], NEED, policy, 0.0, lambda: 0.5).rows
+    for before, after in zip(rows, fewer, strict=False):
+        assert score(before, policy, NEED, 1e5, 0) == score(after, policy, NEED, 1e5, 0)
+
+
+def test_exploration_is_rare_and_says_how_likely_it_was() -> None:
+    dice = random.Random(1).random
+    endpoints = [endpoint("a", 100), endpoint("b", 200), endpoint("c", 300)]
+    found = [
+        decide(endpoints, NEED, POLICIES["cost-first"], 0.0, dice, explore=0.02)
+        for _ in range(5_000)
+    ]
+    explored = [d for d in found if d.reason == "explored"]
+    assert 0.01 < len(explored) / 5_000 < 0.03
+    assert {d.propensity for d in explored} == {0.02 / 3}
+
+
+def test_of_many_candidates_few_are_looked_at() -> None:
+    endpoints = [endpoint(str(n), 100 + n) for n in range(300)]
+    found = decide(endpoints, NEED, POLICIES["balanced"], 0.0, random.Random(1).random)
+    assert found.endpoint is not None and len(found.rows) <= 4
+
+
+def test_nearer_regions_answer_sooner_before_anything_was_measured() -> None:
+    assert round_trip_s("cn-beijing", "cn-zhangjiakou") < round_trip_s("cn-beijing", "cn-shenzhen")
+    assert 0.02 < round_trip_s("cn-north-4", "cn-south-1") < 0.04
+    assert round_trip_s("cn-beijing", "nowhere") == 0.0
