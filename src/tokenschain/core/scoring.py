@@ -28,6 +28,9 @@ PER_TOKEN_PRIOR_S = 1e-4
 70B model (Splitwise). Without it the first burst would all go to the cheapest."""
 SAMPLE = 4
 """Of more than twice as many candidates, this many are looked at (power of d choices)."""
+BACKLOG_SLO_MAX = 0.25
+"""An upstream of several with prompts for more than this share of the SLO before it is full:
+long prompts fill it long before their number does."""
 ROOM_SHARE = 0.8
 """An upstream with less of its limit in use has room."""
 SCORE_LATENCY_MAX = 3.0
@@ -171,6 +174,11 @@ class Endpoint:
                 need.now_s)  # fmt: skip
 
     @property
+    def backlog_s(self) -> float:
+        """How long the prompts take that were sent and not begun to be answered."""
+        return self._per_token_s * self.prefill_tokens
+
+    @property
     def load(self) -> float:
         """Calls in flight as a share of the limit."""
         return self.inflight / self.limit.calls
@@ -308,6 +316,7 @@ def decide(
 def _usable(
     endpoints: Sequence[Endpoint], need: Need, now: float
 ) -> tuple[list[Endpoint], list[tuple[str, str]]]:
+    pool = len(endpoints) > 1
     usable: list[Endpoint] = []
     filtered: list[tuple[str, str]] = []
     sick: list[Endpoint] = []
@@ -315,6 +324,8 @@ def _usable(
         if not endpoint.health.allows(now):
             sick.append(endpoint)
             filtered.append((endpoint.name, endpoint.health.state(now)))
+        elif pool and endpoint.backlog_s > BACKLOG_SLO_MAX * need.slo_s * need.load_max**3:
+            filtered.append((endpoint.name, "behind"))
         elif endpoint.inflight + endpoint.reserved >= endpoint.limit.calls * need.load_max:
             filtered.append((endpoint.name, "full"))
         else:
