@@ -41,6 +41,7 @@ CONNECTIONS = 32
 STREAMS = 200
 LEDGER_WAIT_MAX_S = 300.0
 PACE_MS, DELAY_MS = 20, 60
+CANDIDATES, RULES = 300, 50
 FIRST = ("chrt", "--fifo", "1") if os.geteuid() == 0 else ()
 PRICES = {"currency": "CNY", "input": "1", "output": "2"}
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -207,7 +208,25 @@ def start_gateway(bench: Bench) -> tuple[Stack, Target]:
             "prices": {"mdashscope": PRICES},
         }
     )
-    stack = Stack(bench.folder / "stack", "http://unused", upstreams=upstreams, ship_interval_s=0.5)
+    for number in range(CANDIDATES):
+        names = ("many", "three") if number < 3 else ("many",)
+        upstreams.append(
+            {
+                "id": f"candidate{number}",
+                "base_url": f"http://127.0.0.1:{bench.mock_port}/v1",
+                "models": dict.fromkeys(names, "m"),
+                "prices": {"m": PRICES | {"input": str(1 + number / 100)}},
+            }
+        )
+    never = {"language": "zh", "tags": ["contract"], "prompt_tokens_min": 100_000}
+    rules = [{"model": "m", "when": never} for _ in range(RULES - 1)] + [{"model": "many"}]
+    stack = Stack(
+        bench.folder / "stack",
+        "http://unused",
+        upstreams=upstreams,
+        ship_interval_s=0.5,
+        routing={"models": {"ruled": rules}},
+    )
     stack.start("control")
     began = time.perf_counter()
     stack.spawn("gateway")
@@ -240,6 +259,13 @@ def measure_translations(bench: Bench, target: Target) -> None:
         "dashscope": ("/v1/chat/completions", chat),
     }
     samples = bench.samples[target.name]
+    for model in ("three", "many", "ruled"):
+        body = bench.folder / f"{model}.json"
+        body.write_text(json.dumps({**chat, "model": model}, separators=(",", ":")))
+        asked = ("/v1/chat/completions", body)
+        calls = int(20_000 * bench.scale)
+        found = bench.load(target, "", 0, "closed", CONNECTIONS, calls, asked=asked)
+        samples[f"cpu_us_{model}"].append(found["cpu_us_call"])
     for name, (path, form) in forms.items():
         fields = {**form, "model": "mdashscope" if name == "dashscope" else "m"}
         if name == "messages":
@@ -310,6 +336,9 @@ ROWS: list[tuple[str, str, Callable[[dict[str, float]], float | None], str]] = [
     ("... Anthropic messages in", "µs", lambda r: r.get("cpu_us_messages"), "{:,.0f}"),
     ("... Responses in", "µs", lambda r: r.get("cpu_us_responses"), "{:,.0f}"),
     ("... DashScope native out", "µs", lambda r: r.get("cpu_us_dashscope"), "{:,.0f}"),
+    ("... 3 upstreams to choose from", "µs", lambda r: r.get("cpu_us_three"), "{:,.0f}"),
+    ("... 300 upstreams", "µs", lambda r: r.get("cpu_us_many"), "{:,.0f}"),
+    ("... 300 upstreams, 50 rules", "µs", lambda r: r.get("cpu_us_ruled"), "{:,.0f}"),
     ("CPU per call, 32 KB prompt", "µs", lambda r: r.get("cpu_us_32k"), "{:,.0f}"),
     ("calls on one core, 32 connections", "/s", lambda r: r.get("calls_per_s"), "{:,.0f}"),
     ("added p50 at 200 calls/s", "ms", lambda r: r.get("added_p50_ms_200"), "{:.2f}"),

@@ -18,6 +18,7 @@ from tokenschain.core.ports import NoCache, NoModeration, NoQuota
 from tokenschain.core.snapshot import Served
 from tokenschain.gateway.app import DoorSettings, Gateway, wire_refusal
 from tokenschain.gateway.auth import KeyAuth
+from tokenschain.gateway.batching import Batching
 from tokenschain.gateway.dispatch import Dispatch
 from tokenschain.gateway.memory import ResponseMemory
 from tokenschain.gateway.metering import JournalMetering
@@ -127,7 +128,7 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
         quota=NoQuota(),
         moderation=NoModeration(),
         cache=NoCache(),
-        opening=dispatch,
+        opening=Batching(dispatch, time.monotonic),
     )
     gateway = Gateway(
         steps,

@@ -1,0 +1,131 @@
+"""Embedding calls put together: which ones, how many, and the answer taken apart again.
+
+A model that embeds works on arrays, and a call costs more than a text; many small calls are one
+call's worth of work. Chat is left alone: engines batch that themselves, and a wait here would
+only be added to the first token.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import Raw
+
+from tokenschain.core import chat
+from tokenschain.core.catalog import Usage
+from tokenschain.core.chat import Ask, Door
+
+TEXTS_FIRST, TEXTS_MAX = 8, 64
+TARGET_S = 1.0
+GROW, SHRINK = 4, 0.9
+"""Clipper's AIMD (NSDI 2017): more while a batch is in time, a tenth less when it is not."""
+_ALIKE = ("model", "encoding_format", "dimensions")
+_KNOWN = {*_ALIKE, "input", "user"}
+_encode = msgspec.json.Encoder().encode
+_decode_input = msgspec.json.Decoder(str | list[str]).decode
+
+
+class Size:
+    """How many texts one batch may have, learned from how long batches take."""
+
+    __slots__ = ("texts",)
+
+    def __init__(self) -> None:
+        self.texts = TEXTS_FIRST
+
+    def took(self, seconds: float, texts: int) -> None:
+        """A batch came back."""
+        if seconds > TARGET_S:
+            self.texts = max(1, int(min(self.texts, texts) * SHRINK))
+        elif texts >= self.texts:
+            self.texts = min(TEXTS_MAX, self.texts + GROW)
+
+
+class Part(NamedTuple):
+    """What one call brings to a batch."""
+
+    texts: tuple[str, ...]
+    bucket: int
+    """Power of two of the longest text's length: texts of a batch are about equally long, so
+    that little is padded."""
+
+
+def part_of(ask: Ask) -> Part | None:
+    """What a call could bring; None when it goes alone: tokens instead of text, many texts,
+    or a field whose meaning is not known here."""
+    if ask.door is not Door.EMBEDDINGS or not ask.fields.keys() <= _KNOWN:
+        return None
+    try:
+        given = _decode_input(ask.fields["input"])
+    except msgspec.DecodeError:
+        return None
+    texts = (given,) if isinstance(given, str) else tuple(given)
+    if not texts or len(texts) > TEXTS_FIRST:
+        return None
+    return Part(texts, max(map(len, texts)).bit_length())
+
+
+def key_of(ask: Ask, tenant: str, project: str) -> tuple[object, ...]:
+    """Calls with the same key may share a batch: same model and options, same project, so that
+    nobody can tell from the time what another tenant does."""
+    options = tuple(bytes(ask.fields.get(name, b"")) for name in _ALIKE)
+    return (tenant, project, options)
+
+
+def together(first: Ask, texts: list[str]) -> Ask:
+    """One request for the texts of several."""
+    fields = {name: first.fields[name] for name in _ALIKE if name in first.fields}
+    fields["input"] = Raw(_encode(texts))
+    tokens = sum(-(-len(text.encode()) // chat.BYTES_PER_TOKEN) for text in texts)
+    return Ask(Door.EMBEDDINGS, first.model, fields, False, False, 1, None, tokens)
+
+
+class _Reply(msgspec.Struct):
+    data: list[dict[str, Raw]]
+    model: str = ""
+    object: str = "list"
+
+
+_decode_reply = msgspec.json.Decoder(_Reply).decode
+
+
+def apart(
+    body: bytes, usage: Usage, wanted: list[list[int]], weights: list[int]
+) -> list[tuple[bytes, Usage]]:
+    """The answer to a batch as the answers to its calls.
+
+    Args:
+        wanted: for each call, where its texts were in the batch.
+        weights: the calls' sizes, by which the tokens are shared out; the shares add up.
+
+    Raises:
+        ValueError: the answer does not have what was asked for.
+    """
+    reply = _decode_reply(body)
+    by_index = {int(bytes(item["index"])): item for item in reply.data}
+    shares = shared(usage.prompt_tokens, weights)
+    made = []
+    for places, tokens in zip(wanted, shares, strict=True):
+        try:
+            data = [{**by_index[at], "index": number} for number, at in enumerate(places)]
+        except KeyError as missing:
+            raise ValueError(f"the embedding {missing} is missing") from None
+        counts = {"prompt_tokens": tokens, "total_tokens": tokens}
+        answer: dict[str, Any] = {
+            "object": reply.object, "data": data, "model": reply.model, "usage": counts,
+        }  # fmt: skip
+        source = usage.source if len(wanted) == 1 else "estimated"
+        made.append((_encode(answer), Usage(tokens, source=source)))
+    return made
+
+
+def shared(total: int, weights: list[int]) -> list[int]:
+    """A whole number in parts by weights that add up to it (largest remainder)."""
+    whole = sum(weights) or len(weights)
+    exact = [total * (weight or (1 if not sum(weights) else 0)) / whole for weight in weights]
+    parts = [int(value) for value in exact]
+    order = sorted(range(len(weights)), key=lambda at: parts[at] - exact[at])
+    for at in order[: total - sum(parts)]:
+        parts[at] += 1
+    return parts

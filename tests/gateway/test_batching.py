@@ -1,0 +1,141 @@
+"""Embedding calls that share a call upstream."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.fakes import GRANT, FakeOutlet
+from tokenschain.core import batching
+from tokenschain.core.calls import Attempt, Call
+from tokenschain.core.catalog import Usage
+from tokenschain.core.chat import Door, parse
+from tokenschain.core.errors import ApiError
+from tokenschain.core.forms import FORMS
+from tokenschain.core.snapshot import Candidate, ModelRoute, Offer, Plan, Upstream
+from tokenschain.gateway.batching import LANES, Batching
+
+PLAN = Plan(ModelRoute("e", "embedding", ()), ())
+CANDIDATE = Candidate(Upstream("u", "sim", "http://x/v1"), Offer("u", "e"))
+
+
+class Whole:
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+
+    async def deliver(self, call: Call) -> bytes:
+        return self.body
+
+
+class Embedder:
+    """Answers after a tick with the length of each text; refuses the text `bad`."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[str]] = []
+
+    async def open(self, call: Call, caller: object, plan: Plan) -> Any:
+        given = json.loads(bytes(call.ask.fields["input"]))
+        texts = [given] if isinstance(given, str) else given
+        self.asked.append(texts)
+        attempt = Attempt(CANDIDATE, 0.0)
+        call.attempts.append(attempt)
+        await asyncio.sleep(0.01)
+        if "bad" in texts:
+            attempt.outcome = "invalid_request"
+            raise ApiError("invalid_request", "bad")
+        if "down" in texts:
+            attempt.outcome = "upstream_failed"
+            raise ApiError("upstream_failed", "down")
+        attempt.outcome, attempt.usage = "ok", Usage(sum(map(len, texts)), source="provider")
+        data = [{"index": i, "embedding": [float(len(t))]} for i, t in enumerate(texts)]
+        return Whole(json.dumps({"object": "list", "data": data[::-1], "model": "e"}).encode())
+
+
+def call_of(text: Any, **more: Any) -> Call:
+    body = json.dumps({"model": "e", "input": text, **more}).encode()
+    call = Call("c", FORMS[2], body, b"", {}, FakeOutlet([]), 0.0, 0)
+    call.ask = parse(Door.EMBEDDINGS, body)
+    return call
+
+
+async def embed(house: Batching, call: Call) -> Any:
+    answer = await house.open(call, GRANT, PLAN)
+    return json.loads(await answer.deliver(call))
+
+
+def run(texts: list[Any], **more: Any) -> tuple[Embedder, list[Any], list[Call]]:
+    async def all_of() -> list[Any]:
+        house = Batching(embedder, lambda: asyncio.get_running_loop().time())  # type: ignore[arg-type]
+        return await asyncio.gather(*(embed(house, c) for c in calls), return_exceptions=True)
+
+    embedder, calls = Embedder(), [call_of(text, **more) for text in texts]
+    return embedder, asyncio.run(all_of()), calls
+
+
+def test_what_comes_while_others_are_under_way_goes_together() -> None:
+    texts = [f"text {number}" for number in range(30)]
+    embedder, answers, calls = run(texts)
+    assert len(embedder.asked) <= LANES + 6
+    assert [len(asked) for asked in embedder.asked[:LANES]] == [1] * LANES
+    for text, answer in zip(texts, answers, strict=True):
+        assert [d["embedding"] for d in answer["data"]] == [[float(len(text))]]
+        assert answer["data"][0]["index"] == 0
+    tokens = sum(c.attempts[-1].usage.prompt_tokens for c in calls)  # type: ignore[union-attr]
+    assert tokens == sum(sum(map(len, asked)) for asked in embedder.asked)
+
+
+def test_equal_texts_are_asked_once() -> None:
+    embedder, answers, _ = run(["a", "b", *["same"] * 8])
+    assert sum(asked.count("same") for asked in embedder.asked) < 8
+    assert all(a["data"][0]["embedding"] == [4.0] for a in answers[2:])
+
+
+def test_arrays_come_back_in_their_own_order() -> None:
+    _, answers, _ = run(["a", "b", ["ccc", "dd"], ["e", "ccc"]])
+    assert [[d["embedding"][0] for d in a["data"]] for a in answers[2:]] == [[3, 2], [1, 3]]
+
+
+def test_one_bad_text_spoils_only_its_own_call() -> None:
+    _, answers, _ = run(["a", "b", "good", "bad", "fine"])
+    assert isinstance(answers[3], ApiError) and answers[3].code == "invalid_request"
+    assert [a["data"][0]["embedding"] for a in (answers[2], answers[4])] == [[4.0], [4.0]]
+
+
+def test_a_failed_batch_fails_each_of_its_calls_with_its_attempts() -> None:
+    _, answers, calls = run(["a", "b", "down", "xxxx"])
+    assert {a.code for a in answers[2:]} == {"upstream_failed"}
+    assert all(c.attempts[-1].outcome == "upstream_failed" for c in calls[2:])
+
+
+@pytest.mark.parametrize(
+    ("text", "more"), [([1, 2], {}), (["x"] * 9, {}), ("x", {"unheard_of": 1})], ids=str
+)
+def test_what_is_not_understood_goes_alone(text: Any, more: dict[str, Any]) -> None:
+    assert batching.part_of(call_of(text, **more).ask) is None
+
+
+def test_other_options_or_another_project_never_share() -> None:
+    plain = batching.key_of(call_of("x").ask, "t", "p")
+    assert plain != batching.key_of(call_of("x", dimensions=8).ask, "t", "p")
+    assert plain != batching.key_of(call_of("x").ask, "t", "q")
+    assert plain != batching.key_of(call_of("x").ask, "u", "p")
+
+
+@given(st.integers(0, 10**6), st.lists(st.integers(0, 1_000), min_size=1, max_size=20))
+def test_shares_add_up(total: int, weights: list[int]) -> None:
+    parts = batching.shared(total, weights)
+    assert sum(parts) == total and min(parts) >= 0
+
+
+def test_a_batch_grows_while_it_is_in_time_and_shrinks_when_late() -> None:
+    size = batching.Size()
+    for _ in range(30):
+        size.took(0.1, size.texts)
+    assert size.texts == batching.TEXTS_MAX
+    size.took(5.0, size.texts)
+    assert size.texts == int(batching.TEXTS_MAX * batching.SHRINK)
