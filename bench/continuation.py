@@ -108,7 +108,14 @@ def text_of(client: openai.OpenAI, model: str, prompt: str) -> tuple[str, Any, s
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--streams", type=int, default=200)
-    streams = parser.parse_args().streams
+    parser.add_argument(
+        "--batched",
+        action="store_true",
+        help="with the engine as it is by default: what was cut is then computed in other batches, "
+        "and floats differ by themselves",
+    )
+    options = parser.parse_args()
+    streams = options.streams
     console = Console()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -140,6 +147,7 @@ def main() -> None:
             data_dir=str(folder / "data"),
             engine_enabled=True,
             engine_port=engine_port,
+            engine_reproducible=not options.batched,
             embedder_port=free_port(),
             routing={"policy": "cost-first", "explore": 0.0, "first_token_slo_s": 60.0},
         )

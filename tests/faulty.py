@@ -64,7 +64,7 @@ class FaultyCloud:
         if fault in ("reset", "refused"):
             writer.transport.abort()
             return False
-        if fault in ("503", "429"):
+        if fault in ("400", "503", "429"):
             error = json.dumps({"error": {"message": "no", "code": "sim"}}).encode()
             more = b"retry-after: 1\r\n" if fault == "429" else b""
             writer.write(

@@ -13,20 +13,17 @@ from enum import IntEnum
 from typing import Generic, NamedTuple, TypeVar
 
 LIMIT_MIN = 1
-FALL_SHARE = 0.6
-"""Less work done than this share of the best seen, with the limit used up, is beyond the peak:
-in Splitwise's measurements (Llama2-70B, A100 TP2) 64 calls at once gave a quarter of the tokens
-that 32 gave. Time between tokens is no such sign: long prompts stretch it too."""
-WINDOW_S, WINDOW_ANSWERS_MIN = 2.0, 16
-PEAK_KEPT = 0.995
-"""Of the best seen, each window; machines change."""
+ANSWERS_MIN = 16
+"""A limit is judged by this many answers, or as many as it lets in if those are more."""
+STEP = 0.125
+CHANGE_MIN = 0.03
+"""Less of a change in throughput is none; then the limit grows."""
 USED_UP = 0.8
 PROMPT_WEIGHT = 0.1
 """A prompt token is about this much of the work of an output token (H100 TP8: 0.055 ms of
 prefill, 0.8 ms of a full batch's step)."""
 ADJUST_S = 0.25
 BACKOFF_RATE = 0.7
-BACKOFF_SLOW = 0.9
 CODEL_TARGET_S, CODEL_INTERVAL_S = 0.1, 1.0
 QUEUE_CALLS_MAX = 10_000
 FAIRNESS_TOKENS = 5_000.0
@@ -64,15 +61,18 @@ RULES = {
 
 
 class Limit:
-    """A concurrency limit that stays below the point where throughput falls.
+    """A concurrency limit that climbs to the point where throughput is highest.
 
     It begins with what the operator allows: a cloud that has not refused yet may well take a
-    thousand. It shrinks when less gets done although it is used up, or when the upstream
-    refuses, and grows by one at a time while it is used up and as much gets done as ever.
+    thousand. While it is used up it takes a step, looks whether more gets done, and goes on or
+    turns round; at first downwards, since beyond the peak everybody loses. A refusal of the
+    upstream makes it smaller at once. Work done is calls inside times the work of an answer over
+    its time (Little's law), which does not jump when many answers end together.
     """
 
     __slots__ = (
-        "_adjusted_at", "_answers", "_best", "_inflight", "_most", "_since", "_work", "calls",
+        "_adjusted_at", "_answers", "_before", "_direction", "_inside", "_most", "_rate",
+        "_skipped", "calls",
     )  # fmt: skip
 
     def __init__(self, most: int) -> None:
@@ -83,36 +83,44 @@ class Limit:
         self.calls = most
         self._most = most
         self._adjusted_at = 0.0
-        self._since = 0.0
+        self._direction = -1
         self._answers = 0
-        self._inflight = 0
-        self._work = 0.0
-        self._best = 0.0
+        self._inside = 0
+        self._rate = 0.0
+        self._before = 0.0
+        self._skipped = 0
 
-    def answered(self, prompt_tokens: int, output_tokens: int, inflight: int, now: float) -> None:
-        """A call ended; so many were in flight, itself included."""
-        if inflight < USED_UP * self.calls and not self._answers:
-            self._since = now
+    def answered(
+        self, prompt_tokens: int, output_tokens: int, took_s: float, inflight: int, now: float
+    ) -> None:
+        """A call ended that took so long; so many were in flight, itself included."""
+        if inflight < USED_UP * self.calls or took_s <= 0:
+            return
+        if self._skipped:
+            self._skipped -= 1  # it began under another limit
             return
         self._answers += 1
-        self._inflight += inflight
-        self._work += output_tokens + PROMPT_WEIGHT * prompt_tokens
-        took_s = now - self._since
-        if took_s < WINDOW_S or self._answers < WINDOW_ANSWERS_MIN:
+        self._inside += inflight
+        self._rate += inflight * (output_tokens + PROMPT_WEIGHT * prompt_tokens) / took_s
+        if self._answers < max(ANSWERS_MIN, self.calls):
             return
-        rate, used = self._work / took_s, self._inflight / self._answers
-        self._since, self._answers, self._inflight, self._work = now, 0, 0, 0.0
-        if used >= USED_UP * self.calls:
-            if rate < FALL_SHARE * self._best:
-                self.calls = max(LIMIT_MIN, int(min(self.calls, used) * BACKOFF_SLOW))
-            else:
-                self.calls = min(self._most, self.calls + 1)
-        self._best = max(self._best * PEAK_KEPT, rate)
+        rate, inside = self._rate / self._answers, self._inside / self._answers
+        self._answers, self._inside, self._rate = 0, 0, 0.0
+        before, self._before = self._before, rate
+        if before and rate < before * (1 - CHANGE_MIN):
+            self._direction = -self._direction
+        elif before and rate < before * (1 + CHANGE_MIN):
+            self._direction = 1
+        step = max(1, int(STEP * self.calls))
+        wanted = min(self.calls, int(inside)) - step if self._direction < 0 else self.calls + step
+        self.calls = min(self._most, max(LIMIT_MIN, wanted))
+        self._skipped = int(inside)
 
     def refused(self, inflight: int, now: float) -> None:
         """The upstream limits the rate or is overloaded."""
         if now - self._adjusted_at >= ADJUST_S:
             self._adjusted_at = now
+            self._before, self._direction = 0.0, 1
             self.calls = max(LIMIT_MIN, int(min(self.calls, inflight + 1) * BACKOFF_RATE))
 
 

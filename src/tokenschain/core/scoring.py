@@ -213,13 +213,20 @@ class Endpoint:
         """It ended before its first token."""
         self.prefill_tokens -= prompt_tokens
 
-    def ended(self, prompt_tokens: int, tokens: int, took_s: float, now: float) -> None:
-        """A call is over; `took_s` since its first token, 0 when that was not seen."""
+    def ended(
+        self, prompt_tokens: int, tokens: int, spoke_s: float, took_s: float, now: float
+    ) -> None:
+        """A call is over.
+
+        Args:
+            spoke_s: since its first token, 0 when that was not seen.
+            took_s: since it was sent.
+        """
         self.inflight -= 1
         if tokens:
-            self.limit.answered(prompt_tokens, tokens, self.inflight + 1, now)
-        if took_s > 0 and tokens >= TOKENS_TIMED_MIN:
-            each = took_s / (tokens - 1)
+            self.limit.answered(prompt_tokens, tokens, took_s, self.inflight + 1, now)
+        if spoke_s > 0 and tokens >= TOKENS_TIMED_MIN:
+            each = spoke_s / (tokens - 1)
             self.token_s += (each - self.token_s) * (0.1 if self.token_s else 1.0)
 
 

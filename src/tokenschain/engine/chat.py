@@ -19,6 +19,7 @@ def start(
     context_tokens: int,
     threads: int,
     template: str | None = None,
+    reproducible: bool = False,
 ) -> Any:
     """Serve a GGUF model over OpenAI's API for as long as the returned object lives.
 
@@ -27,6 +28,8 @@ def start(
         slots: calls decoded at once; each has `context_tokens` of context.
         threads: 0 for all cores.
         template: a Jinja chat template in place of the model's own.
+        reproducible: work prompts off token by token as answers are, so that the same text gives
+            the same floats however it came to be there.
     """
     import xllamacpp  # noqa: PLC0415 - 100 MB that no other process should load
 
@@ -43,6 +46,8 @@ def start(
     params.use_jinja = True
     if template is not None:
         params.chat_template = template
+    if reproducible:
+        params.n_ubatch, params.no_extra_bufts = 1, True
     params.ui = False
     params.verbosity = 1
     params.cpuparams.n_threads = threads or os.cpu_count() or 1

@@ -555,12 +555,13 @@ class _Visit:
         self._over = True
         now = self._dispatch.clock()
         endpoint = self.endpoint
+        took_s = now - self._began
         if self._spoke_at:
-            endpoint.ended(self._fresh, tokens, now - self._spoke_at, now)
+            endpoint.ended(self._fresh, tokens, now - self._spoke_at, took_s, now)
         else:
             if self._answer is None:
                 endpoint.silent(self._fresh)
-            endpoint.ended(self._fresh, tokens, 0.0, now)
+            endpoint.ended(self._fresh, tokens, 0.0, took_s, now)
         self._dispatch.room_at(endpoint)
 
 

@@ -225,6 +225,11 @@ class Settings(BaseSettings):
     engine_context_tokens: int = Field(
         2_048, ge=256, description="Context of each slot, prompt and answer together."
     )
+    engine_reproducible: bool = Field(
+        False,
+        description="Answers at temperature 0 that do not depend on how the prompt was batched; "
+        "prompts take as long a token as answers do.",
+    )
     engine_threads: int = Field(0, ge=0, description="Threads of the engine; 0: all cores.")
     upstreams: list[UpstreamSettings] = Field(
         default_factory=list, description="Upstreams besides the engine; see below."

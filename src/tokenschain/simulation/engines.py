@@ -25,12 +25,33 @@ class Curve(NamedTuple):
     prefill_ms: float
     prefill_ms_per_token: float
     calls_max: int = 64
+    measured: tuple[tuple[int, float], ...] = ()
+    """Step times by calls at once, where they are no straight line."""
+
+    def step(self, calls: int) -> float:
+        """How long a step with so many calls takes."""
+        if not self.measured:
+            return self.step_ms + self.step_ms_per_call * calls
+        before = self.measured[0]
+        for point in self.measured:
+            if calls <= point[0]:
+                part = (calls - before[0]) / max(1, point[0] - before[0])
+                return before[1] + part * (point[1] - before[1])
+            before = point
+        return before[1] * calls / before[0]
 
 
 H100 = Curve(29.7, 0.32, 27.0, 0.055)
 A100 = Curve(44.7, 0.42, 33.0, 0.118)
 NPU = Curve(58.1, 0.55, 43.0, 0.153)
 """A100 times 1.3: an assumption, no public curve was found."""
+
+
+A100_TP2 = Curve(
+    55.0, 0.0, 100.0, 0.18,
+    measured=((1, 55.0), (4, 65.0), (8, 72.9), (16, 89.8), (32, 144.0), (64, 1_255.0)),
+)  # fmt: skip
+"""Llama2-70B on two A100, medians of Splitwise's rows with 512 tokens in and 128 out."""
 
 
 class Machine(NamedTuple):
@@ -155,7 +176,7 @@ class Engine:
             prefilled.append(job)
         batch = len(self._running)
         if batch:
-            took_ms += curve.step_ms + curve.step_ms_per_call * batch
+            took_ms += curve.step(batch)
         if not took_ms:
             self._busy = False
             return

@@ -42,6 +42,7 @@ async def _engine(settings: Settings) -> None:
         context_tokens=settings.engine_context_tokens,
         threads=settings.engine_threads,
         template=_chat_template(settings),
+        reproducible=settings.engine_reproducible,
     )
     logger.info("serving", model=settings.engine_model, at=engine.listening_address)
     await stopping.wait()
