@@ -71,6 +71,8 @@ UPSTREAM_FIELDS = {
     "total_max_s": "Longest answer.",
     "connections_max": "Connections at once, per gateway worker.",
     "queue_wait_max_s": "Longest wait for a free connection.",
+    "stream_whole": "Ask for a stream even where the caller wants a whole answer, so that a silent "
+    "upstream is noticed within seconds; costs some CPU for each token.",
     "concurrency_max": "Calls at once, per gateway worker; the limit that is learned stays below.",
     "region": "Where it is, as `cn-beijing`; the nearer is preferred until times are measured.",
     "zone": "Where data goes there: `abroad`, `cn`, `mlps3`, `gov` or `own`; by the provider if "

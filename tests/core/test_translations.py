@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenschain.core import anthropic, conversation, responses
+from tokenschain.core import anthropic, conversation, gathering, responses
 from tokenschain.core.errors import ApiError
 from tokenschain.core.reading import Reading, ReplyReader
 from tokenschain.wire.sse import SseReader
@@ -222,6 +222,21 @@ def test_citations_of_pages_stay_whole_and_streamed() -> None:
     told = [e for chunk in chunks for e in events(back.event(chunk))]
     kinds = [e["delta"]["type"] for e in told if e["type"] == "content_block_delta"]
     assert kinds.count("citations_delta") == 1 and kinds.count("text_delta") == 8
+
+
+@given(streams())
+def test_a_gathered_stream_is_the_whole_answer(stream: tuple[list[bytes], Told]) -> None:
+    chunks, told = stream
+    choice = json.loads(gathering.whole_of(chunks))["choices"][0]
+    message = choice["message"]
+    assert (message["content"] or "") == told.text
+    assert message.get("reasoning_content", "") == told.reasoning
+    calls = [
+        (c["function"]["name"], json.loads(c["function"]["arguments"]))
+        for c in message.get("tool_calls", ())
+    ]
+    assert sorted(calls, key=lambda call: call[0]) == told.calls
+    assert choice["finish_reason"]
 
 
 def text_block(text: str) -> dict[str, str]:

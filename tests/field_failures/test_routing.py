@@ -34,7 +34,7 @@ def test_20_a_dead_upstream_leaves_rotation_and_comes_back(
     cloud = clouds.clouds[0]
     asyncio.run(load(stack.url, stack.key, 20, 0.5, 5))
     assert cloud.calls >= 8, "the cheapest is used while it is well"
-    clouds.break_cloud(0, "503")
+    clouds.break_cloud(0, "reset")
     before = cloud.calls
     seen = asyncio.run(load(stack.url, stack.key, 40, 4, 5))
     assert all(one.whole for one in seen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 
 import httpx
@@ -100,6 +101,52 @@ def test_what_cannot_be_gone_on_with_ends_with_an_error(
     assert seen.error == "upstream_interrupted" and not seen.ended  # type: ignore[attr-defined]
     row = stack.row_of(seen.id)  # type: ignore[attr-defined]
     assert row["outcome"] == "partial"
+
+
+@pytest.fixture(scope="module")
+def early(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[FaultyClouds, Stack]]:
+    """Clouds that are asked for streams whatever callers want."""
+    clouds = FaultyClouds(3)
+    upstreams = [entry | {"stream_whole": True} for entry in clouds.upstreams(PRICES)]
+    stack = Stack(
+        tmp_path_factory.mktemp("early"), "http://unused", upstreams=upstreams,
+        routing={"policy": "cost-first", "explore": 0.0},
+    ).start()  # fmt: skip
+    yield clouds, stack
+    stack.close()
+    clouds.close()
+
+
+@pytest.mark.parametrize("fault", ["", "black hole", "cut", "error event", "503"])
+def test_whole_answers_fail_over_too_when_they_are_streamed_on_the_way(
+    early: tuple[FaultyClouds, Stack], fault: str
+) -> None:
+    clouds, stack = early
+    body = {"model": "m", "messages": [{"role": "user", "content": "x"}], "max_tokens": WORDS}
+    answered, deadline = clouds.clouds[0].answered, time.monotonic() + 40
+    while clouds.clouds[0].answered == answered:  # what was broken before is asked again
+        assert time.monotonic() < deadline
+        httpx.post(f"{stack.url}/v1/chat/completions", json=body, headers=stack.headers)
+        time.sleep(0.1)
+    calls = clouds.clouds[0].calls
+    clouds.break_cloud(0, fault)
+    try:
+        for _ in range(3):
+            reply = httpx.post(
+                f"{stack.url}/v1/chat/completions", json=body, headers=stack.headers, timeout=20
+            )
+            answer = reply.json()
+            assert reply.status_code == 200, answer
+            assert answer["object"] == "chat.completion"
+            assert answer["choices"][0]["message"]["content"] == text_of(WORDS)
+            assert answer["choices"][0]["finish_reason"] == "stop"
+            assert answer["usage"]["completion_tokens"] == WORDS
+            assert reply.elapsed.total_seconds() < 5
+            row = stack.row_of(reply)
+            assert (row["completion_tokens"], row["usage_source"]) == (WORDS, "provider")
+    finally:
+        clouds.break_cloud(0, "")
+    assert clouds.clouds[0].calls > calls
 
 
 def test_a_caller_can_ask_how_its_upstream_was_found(

@@ -84,6 +84,7 @@ def routes(
             entry.token_url,
             entry.region,
             entry.zone or ("abroad" if _is_abroad(entry.provider) else "cn"),
+            entry.stream_whole,
             entry.concurrency_max,
         )
         known = by_provider.get(entry.provider, {})

@@ -41,6 +41,8 @@ class Upstream(msgspec.Struct, frozen=True):
     """Where it is, as `cn-beijing`; see `core.regions`."""
     zone: str = "cn"
     """Where data goes there: one of `ZONES`."""
+    stream_whole: bool = False
+    """Whether whole answers are asked for as streams, so that silence is noticed early."""
     concurrency_max: int = 1_000
     """Calls at once per gateway, above the limit that is learned."""
 

@@ -161,7 +161,8 @@ class Dispatch:
 
     async def _try(self, visit: _Visit, tried: set[Endpoint], budget: RetryBudget) -> Answer:
         """One attempt, and others beside it when it is silent for too long."""
-        if not visit.call.ask.stream or len(tried) >= len(self._router.endpoints(visit.plan)):
+        speaks = visit.call.ask.stream or visit.endpoint.candidate.upstream.stream_whole
+        if not speaks or len(tried) >= len(self._router.endpoints(visit.plan)):
             return await visit.open()
         expected = visit.endpoint.first_token_s(visit.need, self._clock())
         if expected > RACE_ABOVE_S:
@@ -374,7 +375,10 @@ class _Race:
                 await self._stop()
 
     def _start(self) -> None:
-        """The first has been silent for too long."""
+        """The first has been silent for too long, unless it only has not finished."""
+        attempt = self._first.attempt
+        if attempt is not None and attempt.first_token_at is not None:
+            return
         rival = self._dispatch.rival(self._first, self._tried, self._budget)
         if rival is None or self._task is None:
             return
@@ -479,12 +483,22 @@ class _Visit:
             self._spoke_at = now
             endpoint.spoke(self._fresh, self._ahead, now - self._began, now)
         else:
-            endpoint.silent(self._fresh)
+            self._note_whole()
         dispatch.succeeded(endpoint)
         dispatch.router.opened(endpoint, need)
         if not self.call.ask.stream:
             self._settle()
         return self
+
+    def _note_whole(self) -> None:
+        """A whole answer came; when it began is known only if it was a stream on the way."""
+        endpoint, attempt = self.endpoint, self.attempt
+        first = attempt.first_token_at if attempt is not None else None
+        if first is not None and endpoint.candidate.upstream.stream_whole:
+            took_s = max(0.0, first - self._began)
+            endpoint.spoke(self._fresh, self._ahead, took_s, self._dispatch.clock())
+        else:
+            endpoint.silent(self._fresh)
 
     async def deliver(self, call: Call) -> bytes:
         """Relay the answer; when it breaks off, go on with another's."""

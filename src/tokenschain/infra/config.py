@@ -64,6 +64,7 @@ class UpstreamSettings(BaseModel):
     total_max_s: Annotated[float, Field(gt=0)] = 1_800.0
     connections_max: Annotated[int, Field(gt=0)] = 1_000
     queue_wait_max_s: Annotated[float, Field(gt=0)] = 5.0
+    stream_whole: bool = False
     concurrency_max: Annotated[int, Field(gt=0)] = 1_000
     region: str = ""
     zone: Literal["", "abroad", "cn", "mlps3", "gov", "own"] = ""

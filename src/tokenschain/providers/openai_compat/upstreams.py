@@ -21,6 +21,7 @@ from tokenschain.providers.images import ImageFetcher
 from tokenschain.providers.keys import KeyRing, KeyState, UpstreamKey
 from tokenschain.providers.openai_compat.choices import side_by_side
 from tokenschain.providers.openai_compat.failures import Outcome, refusal_of
+from tokenschain.providers.openai_compat.gathered import as_stream, gather
 from tokenschain.providers.openai_compat.replies import WholeAnswer, read_whole
 from tokenschain.providers.openai_compat.streams import StreamAnswer
 from tokenschain.providers.openai_compat.targets import Target, head_of, lines_of, target_of
@@ -115,7 +116,9 @@ class Upstreams:
             return await self._several(call, candidate, target, attempt, bridged, key)
         call.attempts.append(attempt)
         async with Outcome(attempt, ask, candidate.upstream.id) as outcome:
-            reply = await self._send(ask, candidate, target, bridged.fields, key)
+            gathers = candidate.upstream.stream_whole and not ask.stream and ask.door is Door.CHAT
+            sent, fields = as_stream(ask, bridged.fields) if gathers else (ask, bridged.fields)
+            reply = await self._send(sent, candidate, target, fields, key)
             attempt.first_byte_at = time.monotonic()
             if reply.status != 200:
                 raise await refusal_of(reply, candidate.upstream.id, target.vendor)
@@ -126,7 +129,8 @@ class Upstreams:
                 )
                 answer = await stream.first_token()
             else:
-                body = await read_whole(reply, call, attempt, target.vendor)
+                read = gather if gathers else read_whole
+                body = await read(reply, call, attempt, target.vendor)
                 if bridged.schema is not None:
                     body = schema.checked(body, bridged.schema, candidate.upstream.id)
                 answer = WholeAnswer(body)
