@@ -120,6 +120,28 @@ def test_retries_are_a_fifth_of_calls_and_three_a_second() -> None:
     assert sum(budget.take() for _ in range(1_000)) in (20, 21)
 
 
+def test_a_region_that_goes_at_once_is_left_alone_as_a_whole() -> None:
+    from tests.fakes import price
+    from tokenschain.core.snapshot import ModelRoute, Served, Snapshot
+    from tokenschain.gateway.routing import Router
+
+    regions = {"a": "cn-beijing", "b": "cn-beijing", "c": "cn-beijing", "d": "cn-shanghai"}
+    upstreams = {n: Upstream(n, "sim", "http://x/v1", region=r) for n, r in regions.items()}
+    offers = tuple(Offer(name, "m", price(0)) for name in upstreams)
+    served = Served(Snapshot("1", {}, upstreams, {"m": ModelRoute("m", "chat", offers)}))
+    router = Router(served, lambda: 1.0, lambda: 1.0, lambda: 0.5)
+    plan = served.known("m", "chat")
+    assert plan is not None
+    by_name = {e.name: e for e in router.endpoints(plan)}
+    for name in ("a", "b"):
+        for _ in range(3):
+            opened = by_name[name].health.failed(HARD, 1.0, None, 0.5)
+        assert opened
+        others = router.breaker_opened(by_name[name])
+    assert others == ["c"] and by_name["c"].health.is_open
+    assert not by_name["d"].health.is_open
+
+
 # --- admission ---------------------------------------------------------------------------
 
 

@@ -20,6 +20,8 @@ SLOW_START_S = 10.0
 COOLING_FIRST_S, COOLING_MAX_S = 1.0, 60.0
 QUARANTINE_S = 30.0
 """After refused credentials or an empty account: only a person can mend that."""
+REGION_SHARE, REGION_S = 0.6, 5.0
+"""When so many upstreams of a region open within so long, the region is gone, not they."""
 RETRY_SHARE, RETRIES_PER_S, RETRY_BUDGET_S = 0.2, 3.0, 10.0
 
 
@@ -69,7 +71,7 @@ class Health:
 
     __slots__ = (
         "_buckets", "_cooling_s", "_failures", "_open_s", "_successes", "_trial",
-        "closed_at", "is_open", "reopens_at", "rests_until",
+        "closed_at", "is_open", "opened_at", "reopens_at", "rests_until",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -79,6 +81,7 @@ class Health:
         self.rests_until = 0.0
         """Rate limited or refused until then."""
         self.closed_at = -SLOW_START_S
+        self.opened_at = 0.0
         self._failures = 0
         self._successes = SLOW_START_SUCCESSES
         self._open_s = OPEN_FIRST_S
@@ -159,7 +162,13 @@ class Health:
             self._trial = False
         return False
 
+    def eject(self, now: float, dice: float) -> None:
+        """Leave it alone for what its neighbours did."""
+        if not self.is_open:
+            self._open(now, dice)
+
     def _open(self, now: float, dice: float) -> None:
+        self.opened_at = now
         self.is_open, self._trial = True, False
         self._successes = 0
         self.reopens_at = now + self._open_s * (1 - OPEN_JITTER + 2 * OPEN_JITTER * dice)

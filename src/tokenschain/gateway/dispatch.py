@@ -264,6 +264,8 @@ class Dispatch:
             endpoint.limit.refused(endpoint.inflight, now)
         if endpoint.health.failed(outcome, now, error.retry_after_s, self._dice()):
             self._report(endpoint.name, "open")
+            for other in self._router.breaker_opened(endpoint):
+                self._report(other, "open_with_its_region")
 
     def succeeded(self, endpoint: Endpoint) -> None:
         """An upstream began to answer."""

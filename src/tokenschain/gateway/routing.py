@@ -10,7 +10,7 @@ from tokenschain.core.admission import RULES, Limit, Priority, Service
 from tokenschain.core.calls import Call
 from tokenschain.core.chat import Door
 from tokenschain.core.errors import ApiError
-from tokenschain.core.health import Health
+from tokenschain.core.health import REGION_S, REGION_SHARE, Health
 from tokenschain.core.regions import round_trip_s
 from tokenschain.core.scoring import (
     NO_AFFINITY,
@@ -161,6 +161,29 @@ class Router:
             self._prefixes.move_to_end(prefix)
         while len(self._prefixes) > PREFIXES_MAX:
             self._prefixes.popitem(last=False)
+
+    def breaker_opened(self, endpoint: Endpoint) -> list[str]:
+        """An upstream was given up: so is its region, when most of it went at once.
+
+        Returns:
+            The other upstreams that are left alone too.
+        """
+        region = endpoint.candidate.upstream.region
+        if not region:
+            return []
+        now = self._clock()
+        healths = {
+            e.name: e.health
+            for e in self._endpoints.values()
+            if e.candidate.upstream.region == region
+        }
+        gone = [h for h in healths.values() if h.is_open and now - h.opened_at <= REGION_S]
+        if len(healths) < 2 or len(gone) < max(2, REGION_SHARE * len(healths)):
+            return []
+        others = [name for name, health in healths.items() if not health.is_open]
+        for name in others:
+            healths[name].eject(now, self._dice())
+        return others
 
     def learned(self, route: ModelRoute, output_tokens: int) -> None:
         """How long an answer was."""
