@@ -64,7 +64,12 @@ class Server:
         self.port = server.sockets[0].getsockname()[1]
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while head := await reader.readuntil(b"\r\n\r\n"):
+        while True:
+            try:
+                head = await reader.readuntil(b"\r\n\r\n")
+            except asyncio.IncompleteReadError:
+                writer.close()
+                return
             length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
             given = json.loads(await reader.readexactly(length))["input"]
             texts = [given] if isinstance(given, str) else given
