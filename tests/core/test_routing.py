@@ -256,7 +256,7 @@ def facts(text: str, tags: str = "", **fields: object) -> rules.Facts:
     import msgspec
 
     body = {"model": "m", "messages": [{"role": "user", "content": text}], **fields}
-    return rules.facts_of(parse(Door.CHAT, msgspec.json.encode(body)), tags.encode())
+    return rules.Facts(parse(Door.CHAT, msgspec.json.encode(body)), tags.encode())
 
 
 @pytest.mark.parametrize(
@@ -318,7 +318,7 @@ def endpoint(name: str, price: int = 100, base_s: float = 0.1, zone: int = 1) ->
     return made
 
 
-NEED = Need(1_000, 100, 2.0)
+NEED = Need(1_000, 100, 2.0, bucket=1)
 
 
 def choose(endpoints: list[Endpoint], policy: str, now: float = 0.0, **more: float) -> str | None:
@@ -368,7 +368,7 @@ def test_what_is_dearer_by_the_hour_or_by_length_is_known() -> None:
     )
     flat = endpoint("flat", 200)
     assert choose([stepped, flat], "cost-first") == "flat"
-    short = decide([stepped, flat], NEED._replace(prompt_tokens=100), POLICIES["cost-first"], 0.0,
+    short = decide([stepped, flat], NEED._replace(prompt_tokens=100, bucket=0), POLICIES["cost-first"], 0.0,
                    lambda: 0.5)  # fmt: skip
     assert short.endpoint is stepped
 

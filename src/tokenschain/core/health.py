@@ -6,6 +6,7 @@ and penalties (linkerd2-proxy, 2026-08) and Finagle's retry budget.
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 
 from tokenschain.core.errors import ERRORS, Blame
@@ -14,6 +15,8 @@ CONSECUTIVE_FAILURES_MAX = 3
 WINDOW_S = 10
 SUCCESS_SHARE_MIN = 0.6
 WINDOW_CALLS_MIN = 20
+MISSED_STEP, MISSED_MIN = 0.1, 1e-3
+"""An attempt counts for a tenth of the share of failures; below a thousandth it is none."""
 OPEN_FIRST_S, OPEN_MAX_S, OPEN_JITTER = 1.0, 30.0, 0.2
 SLOW_START_SUCCESSES = 3
 SLOW_START_S = 10.0
@@ -70,7 +73,7 @@ class Health:
     """
 
     __slots__ = (
-        "_buckets", "_cooling_s", "_failures", "_open_s", "_successes", "_trial",
+        "_buckets", "_cooling_s", "_failures", "_missed", "_missed_at", "_open_s", "_successes", "_trial",
         "closed_at", "is_open", "opened_at", "reopens_at", "rests_until",
     )  # fmt: skip
 
@@ -87,6 +90,7 @@ class Health:
         self._open_s = OPEN_FIRST_S
         self._cooling_s = COOLING_FIRST_S
         self._trial = False
+        self._missed = self._missed_at = 0.0
         self._buckets: list[tuple[int, int, int]] = []
 
     def allows(self, now: float) -> bool:
@@ -175,6 +179,10 @@ class Health:
         self._open_s = min(self._open_s * 2, OPEN_MAX_S)
 
     def _count(self, now: float, good: bool) -> None:
+        if not good or self._missed >= MISSED_MIN:
+            faded = self._missed * math.exp((self._missed_at - now) / WINDOW_S)
+            self._missed = faded + MISSED_STEP * ((not good) - faded)
+            self._missed_at = now
         second = int(now)
         buckets = self._buckets
         if buckets and buckets[-1][0] == second:
@@ -191,10 +199,11 @@ class Health:
         return ok + bad >= WINDOW_CALLS_MIN and ok < SUCCESS_SHARE_MIN * (ok + bad)
 
     def success_share(self, now: float) -> float:
-        """Of the last 10 s, smoothed so that nothing known reads as good."""
-        recent = [b for b in self._buckets if b[0] > now - WINDOW_S]
-        ok, bad = sum(b[1] for b in recent), sum(b[2] for b in recent)
-        return (ok + 10) / (ok + bad + 10)
+        """Of the latest attempts; what went wrong fades within 10 s, nothing known is good."""
+        missed = self._missed
+        if missed < MISSED_MIN:
+            return 1.0
+        return 1.0 - missed * math.exp((self._missed_at - now) / WINDOW_S)
 
 
 class RetryBudget:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from functools import cached_property
 
 import msgspec
 
@@ -50,13 +50,32 @@ class Entry(msgspec.Struct, frozen=True):
     when: When | None = None
 
 
-class Facts(NamedTuple):
-    """What a call says that rules may ask about."""
+class Facts:
+    """What a call says that rules may ask about; worked out when first asked for."""
 
-    language: str
-    tags: frozenset[str]
-    needs: frozenset[str]
-    prompt_tokens: int
+    def __init__(self, ask: Ask, tags: bytes) -> None:
+        self.prompt_tokens = ask.prompt_tokens_estimate
+        self._ask = ask
+        self._tags = tags
+
+    @cached_property
+    def tags(self) -> frozenset[str]:
+        words = self._tags.decode("utf-8", "replace").replace(",", " ").split()
+        return frozenset(words)
+
+    @cached_property
+    def needs(self) -> frozenset[str]:
+        return needs_of(self._ask)
+
+    @cached_property
+    def language(self) -> str:
+        text = b""
+        for name in ("messages", "prompt", "input", "query"):
+            raw = self._ask.fields.get(name)
+            if raw is not None:
+                text = bytes(raw)[-_SCANNED_BYTES_MAX:]
+                break
+        return language_of(text[max(0, text.rfind(b'"content"') + 9) :])
 
 
 def needs_of(ask: Ask) -> frozenset[str]:
@@ -71,24 +90,6 @@ def needs_of(ask: Ask) -> frozenset[str]:
     if b'"json_schema"' in bytes(ask.fields.get("response_format", b"")):
         found.add("json_schema")
     return frozenset(found)
-
-
-def facts_of(ask: Ask, tags: bytes) -> Facts:
-    """What a call says."""
-    words = tags.decode("utf-8", "replace").replace(",", " ").split()
-    text = b""
-    for name in ("messages", "prompt", "input", "query"):
-        raw = ask.fields.get(name)
-        if raw is not None:
-            text = bytes(raw)[-_SCANNED_BYTES_MAX:]
-            break
-    at = text.rfind(b'"content"')
-    return Facts(
-        language_of(text[max(0, at + 9) :]),
-        frozenset(words),
-        needs_of(ask),
-        ask.prompt_tokens_estimate,
-    )
 
 
 def language_of(json_text: bytes) -> str:
@@ -108,14 +109,17 @@ def language_of(json_text: bytes) -> str:
 
 
 def holds(when: When, facts: Facts) -> bool:
-    """Whether an entry's conditions hold."""
-    if when.language is not None and when.language != facts.language:
+    """Whether an entry's conditions hold; what is cheap to know is asked first."""
+    tokens = facts.prompt_tokens
+    if tokens < when.prompt_tokens_min:
         return False
-    if facts.prompt_tokens < when.prompt_tokens_min:
+    if when.prompt_tokens_max is not None and tokens > when.prompt_tokens_max:
         return False
-    if when.prompt_tokens_max is not None and facts.prompt_tokens > when.prompt_tokens_max:
+    if when.tags and not facts.tags.issuperset(when.tags):
         return False
-    return facts.tags.issuperset(when.tags) and facts.needs.issuperset(when.needs)
+    if when.needs and not facts.needs.issuperset(when.needs):
+        return False
+    return when.language is None or when.language == facts.language
 
 
 def ordered(entries: Sequence[Entry], facts: Facts, dice: Callable[[], float]) -> list[Entry]:

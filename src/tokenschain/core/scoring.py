@@ -86,6 +86,8 @@ class Need(NamedTuple):
     """Unix time, for prices by the hour."""
     load_max: float = 1.0
     """Share of an upstream's limit that calls of this priority may fill."""
+    bucket: int = 0
+    """Of the prompt's size; see `bucket_of`."""
 
 
 class Endpoint:
@@ -137,7 +139,7 @@ class Endpoint:
         """Expected time to the first token."""
         ahead = self.prefill_tokens + need.prompt_tokens - cached_tokens
         modelled = self._base_s + self._per_token_s * ahead
-        peak, at = self._peaks[bucket_of(need.prompt_tokens)]
+        peak, at = self._peaks[need.bucket]
         if peak:
             peak *= math.exp((at - now) / PEAK_DECAY_S)
             if peak > modelled:
@@ -146,15 +148,14 @@ class Endpoint:
 
     def peak_s(self, need: Need, now: float) -> float:
         """Peak-EWMA of the time to the first token, for prompts of this size."""
-        peak, at = self._peaks[bucket_of(need.prompt_tokens)]
+        peak, at = self._peaks[need.bucket]
         return peak * math.exp((at - now) / PEAK_DECAY_S) if peak else self._base_s
 
     def cost(self, need: Need, cached_tokens: int = 0) -> float:
         """Expected cost in pico-yuan; very high where the price is not known."""
-        bucket = bucket_of(need.prompt_tokens)
-        rates = self._rates.get(bucket)
+        rates = self._rates.get(need.bucket)
         if rates is None or need.now_s - rates[3] > RATES_FRESH_S:
-            rates = self._rates[bucket] = self._rates_for(need)
+            rates = self._rates[need.bucket] = self._rates_for(need)
         fresh = need.prompt_tokens - cached_tokens
         return fresh * rates[0] + cached_tokens * rates[1] + need.output_tokens * rates[2]
 
@@ -293,7 +294,8 @@ def decide(
     """
     if len(endpoints) > 2 * SAMPLE:
         picked = {endpoints[int(dice() * len(endpoints))] for _ in range(SAMPLE)}
-        picked.update(e for e in affinity if e in endpoints)
+        if affinity:
+            picked.update(e for e in affinity if e in endpoints)
         usable, filtered = _usable(list(picked), need, now)
         if not usable:
             usable, filtered = _usable(endpoints, need, now)
@@ -323,15 +325,19 @@ def decide(
 def _usable(
     endpoints: Sequence[Endpoint], need: Need, now: float
 ) -> tuple[list[Endpoint], list[tuple[str, str]]]:
-    pool = len(endpoints) > 1
+    # Behind with prompts means nothing where there is no other to take them.
+    backlog_max_s = BACKLOG_SLO_MAX * need.slo_s * need.load_max**3
+    if len(endpoints) == 1:
+        backlog_max_s = math.inf
     usable: list[Endpoint] = []
     filtered: list[tuple[str, str]] = []
     sick: list[Endpoint] = []
     for endpoint in endpoints:
-        if not endpoint.health.allows(now):
+        health = endpoint.health
+        if (health.is_open or now < health.rests_until) and not health.allows(now):
             sick.append(endpoint)
-            filtered.append((endpoint.name, endpoint.health.state(now)))
-        elif pool and endpoint.backlog_s > BACKLOG_SLO_MAX * need.slo_s * need.load_max**3:
+            filtered.append((endpoint.name, health.state(now)))
+        elif endpoint.prefill_tokens and endpoint.backlog_s > backlog_max_s:
             filtered.append((endpoint.name, "behind"))
         elif endpoint.inflight + endpoint.reserved >= endpoint.limit.calls * need.load_max:
             filtered.append((endpoint.name, "full"))
@@ -371,9 +377,10 @@ def score(row: Row, policy: Policy, need: Need, reference_pico: float, now: floa
     """Weigh one candidate; lower is better. Each part is absolute, so that a candidate that
     comes or goes does not change the others: time as a share of the SLO, cost over the
     cheapest, the square of the load, and the odds of failure."""
+    share = row.endpoint.health.success_share(now)
     return (
         policy.latency * min(row.first_token_s / need.slo_s, SCORE_LATENCY_MAX)
         + policy.price * min(row.cost_pico / reference_pico - 1, 10.0)
         + policy.load * row.load * row.load
-        - policy.availability * math.log(row.endpoint.health.success_share(now))
+        - (policy.availability * math.log(share) if share < 1 else 0.0)
     )

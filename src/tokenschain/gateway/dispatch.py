@@ -83,8 +83,11 @@ class Dispatch:
 
     async def open(self, call: Call, caller: KeyGrant, plan: Plan) -> Answer:
         """See `core.ports.Opening.open`."""
-        now = self._clock()
         priority = _priority_of(call)
+        lone = self._router.lone(call, plan, priority)
+        if lone is not None:
+            return await _Visit(self, call, caller, plan, lone[1], lone[0]).open()
+        now = self._clock()
         need = self._router.need(call, plan, priority)
         budget = self._budgets.get(plan.route.name)
         if budget is None:

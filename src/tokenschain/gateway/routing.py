@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import NamedTuple
 
 from tokenschain.core import rules
 from tokenschain.core.admission import RULES, Limit, Priority, Service
@@ -21,6 +22,7 @@ from tokenschain.core.scoring import (
     Endpoint,
     Need,
     Policy,
+    bucket_of,
     decide,
 )
 from tokenschain.core.snapshot import ZONES, Candidate, ModelRoute, Plan, Routing, Served
@@ -35,6 +37,17 @@ PREFIX_HOLDERS_MAX = 4
 _BYTES_PER_TOKEN = 4
 _OUTPUT_FIRST = 256.0
 _NO_RULES = Routing()
+
+
+class _Known(NamedTuple):
+    """A plan's candidates, and what saves a look at each."""
+
+    candidates: tuple[Candidate, ...]
+    endpoints: list[Endpoint]
+    window_min: int | None
+    """The smallest context of all that are known."""
+    told_apart: bool
+    """Whether the abilities of any are known."""
 
 
 class Router:
@@ -61,7 +74,7 @@ class Router:
         self._rules = _NO_RULES
         self._endpoints: dict[tuple[str, str], Endpoint] = {}
         self._healths: dict[str, Health] = {}
-        self._lists: dict[int, tuple[tuple[Candidate, ...], list[Endpoint]]] = {}
+        self._lists: dict[int, _Known] = {}
         self._policies: dict[tuple[str, str, str], Policy] = {}
         self._zones: dict[tuple[str, str], frozenset[str] | None] = {}
         self._outputs: dict[str, float] = {}
@@ -82,7 +95,7 @@ class Router:
             raise ApiError(
                 "model_not_allowed", f"This API key may not use `{ask.model}`.", param="model"
             )
-        facts = rules.facts_of(ask, call.headers.get(b"x-tc-tags", b""))
+        facts = rules.Facts(ask, call.headers.get(b"x-tc-tags", b""))
         tiers = []
         for entry in rules.ordered(entries, facts, self._dice):
             found = self._served.known(entry.model, kind)
@@ -112,7 +125,19 @@ class Router:
             self._hashes(call),
             self._wall(),
             RULES[priority].load_max,
+            bucket_of(ask.prompt_tokens_estimate),
         )
+
+    def lone(self, call: Call, plan: Plan, priority: Priority) -> tuple[Endpoint, Need] | None:
+        """The only upstream there is, if it has room: there is nothing to weigh."""
+        if plan.others or len(plan.candidates) != 1 or self._rules.residency:
+            return None
+        endpoint = self._list(plan).endpoints[0]
+        load_max = RULES[priority].load_max
+        if endpoint.inflight + endpoint.reserved >= endpoint.limit.calls * load_max:
+            return None
+        tokens = call.ask.prompt_tokens_estimate
+        return endpoint, Need(tokens, 0, self._rules.first_token_slo_s, bucket=bucket_of(tokens))
 
     def place(
         self, call: Call, caller: KeyGrant, plan: Plan, need: Need, tried: set[Endpoint]
@@ -150,7 +175,7 @@ class Router:
 
     def endpoints(self, plan: Plan) -> list[Endpoint]:
         """Everything of a plan, for whoever waits for room."""
-        return [e for tier in (plan, *plan.others) for e in self._list(tier)]
+        return [e for tier in (plan, *plan.others) for e in self._list(tier).endpoints]
 
     def opened(self, endpoint: Endpoint, need: Need) -> None:
         """An upstream began to answer: it now knows the beginning of the prompt."""
@@ -208,15 +233,22 @@ class Router:
         self._policies.clear()
         self._zones.clear()
 
-    def _list(self, plan: Plan) -> list[Endpoint]:
+    def _list(self, plan: Plan) -> _Known:
         candidates = plan.candidates
         known = self._lists.get(id(candidates))
-        if known is None or known[0] is not candidates:
-            known = (candidates, [self._endpoint(candidate) for candidate in candidates])
+        if known is None or known.candidates is not candidates:
+            windows = [c.offer.context_window for c in candidates if c.offer.context_window]
+            unable = any(c.offer.abilities is not None for c in candidates)
+            known = _Known(
+                candidates,
+                [self._endpoint(candidate) for candidate in candidates],
+                min(windows, default=None),
+                unable,
+            )
             if len(self._lists) > 10_000:
                 self._lists.clear()
             self._lists[id(candidates)] = known
-        return known[1]
+        return known
 
     def endpoint_of(self, candidate: Candidate) -> Endpoint:
         """What is known of a candidate."""
@@ -249,12 +281,14 @@ class Router:
         return policy
 
     def _allowed(self, tier: Plan, call: Call, caller: KeyGrant, need: Need) -> list[Endpoint]:
-        endpoints = self._list(tier)
+        known = self._list(tier)
+        endpoints = known.endpoints
         if self._rules.residency:
             zones = self._zones_of(caller)
             if zones is not None:
                 endpoints = [e for e in endpoints if e.candidate.upstream.zone in zones]
-        if len(endpoints) > 1:
+        window = known.window_min
+        if known.told_apart or (window is not None and window < need.prompt_tokens):
             endpoints = _able(endpoints, call, need)
         return endpoints
 
