@@ -368,8 +368,8 @@ def test_what_is_dearer_by_the_hour_or_by_length_is_known() -> None:
     )
     flat = endpoint("flat", 200)
     assert choose([stepped, flat], "cost-first") == "flat"
-    short = decide([stepped, flat], NEED._replace(prompt_tokens=100, bucket=0), POLICIES["cost-first"], 0.0,
-                   lambda: 0.5)  # fmt: skip
+    need = NEED._replace(prompt_tokens=100, bucket=0)
+    short = decide([stepped, flat], need, POLICIES["cost-first"], 0.0, lambda: 0.5)
     assert short.endpoint is stepped
 
 

@@ -73,7 +73,8 @@ class Health:
     """
 
     __slots__ = (
-        "_buckets", "_cooling_s", "_failures", "_missed", "_missed_at", "_open_s", "_successes", "_trial",
+        "_buckets", "_cooling_s", "_failures", "_missed", "_missed_at", "_open_s", "_successes",
+        "_trial",
         "closed_at", "is_open", "opened_at", "reopens_at", "rests_until",
     )  # fmt: skip
 
