@@ -310,8 +310,9 @@ class Router:
         if raw is None:
             return ()
         text = bytes(raw)
-        model = call.ask.model
-        return tuple(hash((model, text[:n])) for n in PREFIX_BYTES if len(text) >= n)
+        # Of one tenant: nobody is to learn from the time what another has asked.
+        whose = (call.caller.tenant if call.caller is not None else "", call.ask.model)
+        return tuple(hash((whose, text[:n])) for n in PREFIX_BYTES if len(text) >= n)
 
     def _affinity(self, need: Need) -> Affinity:
         if not need.prefixes:
