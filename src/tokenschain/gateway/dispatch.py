@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import NamedTuple
 
-from tokenschain.core.admission import RULES, Priority, Queue, Waiting
+from tokenschain.core.admission import Priority
 from tokenschain.core.calls import Attempt, Call, Said
 from tokenschain.core.errors import ApiError
 from tokenschain.core.health import Outcome, RetryBudget, outcome_of
 from tokenschain.core.ports import Answer, Upstreams
-from tokenschain.core.scoring import Decision, Endpoint, Need
+from tokenschain.core.scoring import Endpoint, Need
 from tokenschain.core.snapshot import Plan
 from tokenschain.core.tenancy import KeyGrant
 from tokenschain.gateway.routing import Router
+from tokenschain.gateway.waiting import WaitingRoom
 
 ATTEMPTS_MAX = 3
 HANG_MIN_S, HANG_MAX_S = 1.5, 3.5
@@ -27,27 +27,13 @@ RACE_ABOVE_S = 2.0
 """An upstream expected to take this long may be right to be silent: it is raced, not left."""
 RACE_SHARE, RACES_SAVED_MAX = 0.02, 10.0
 """Races and hedges are at most this share of calls: each asks twice."""
-WAIT_SLO_SHARE = 0.5
-"""Share of the promised time that a call may spend in the queue, where it has one to keep."""
 CONTINUATIONS_MAX = 2
-DEADLINE_MAX_S = 300.0
 _PRIORITIES = {
     b"system": Priority.SYSTEM,
     b"interactive": Priority.INTERACTIVE,
     b"default": Priority.DEFAULT,
     b"bulk": Priority.BULK,
 }
-
-
-class _Wish(NamedTuple):
-    """A call that waits for room."""
-
-    call: Call
-    caller: KeyGrant
-    plan: Plan
-    need: Need
-    tried: set[Endpoint]
-    woken: asyncio.Future[Decision]
 
 
 class Dispatch:
@@ -73,13 +59,7 @@ class Dispatch:
         self._report = report
         self._races = RACES_SAVED_MAX
         self._budgets: dict[str, RetryBudget] = {}
-        self._queues: dict[str, Queue[_Wish]] = {}
-        self._queues_of: dict[Endpoint, set[str]] = {}
-
-    @property
-    def waiting(self) -> int:
-        """Calls that wait for room."""
-        return sum(len(queue) for queue in self._queues.values())
+        self.room = WaitingRoom(router, clock)
 
     async def open(self, call: Call, caller: KeyGrant, plan: Plan) -> Answer:
         """See `core.ports.Opening.open`."""
@@ -105,8 +85,7 @@ class Dispatch:
             if decision.endpoint is None:
                 if decision.reason == "all tried":
                     break
-                wish = (call, caller, plan, need, tried)
-                decision = await self._wait_for_room(wish, priority, failure)
+                decision = await self.room.wait(call, caller, plan, need, tried, priority, failure)
             endpoint = decision.endpoint
             assert endpoint is not None
             if call.decision is None:
@@ -137,7 +116,7 @@ class Dispatch:
             "chosen": decision.endpoint.name if decision.endpoint is not None else None,
             "reason": decision.reason,
             "propensity": decision.propensity,
-            "waiting": self.waiting,
+            "waiting": self.room.waiting,
             "candidates": [
                 {
                     "upstream": row.endpoint.name,
@@ -186,76 +165,6 @@ class Dispatch:
             return None
         tried.add(decision.endpoint)
         return first.beside(decision.endpoint)
-
-    # --- room --------------------------------------------------------------------------------
-
-    async def _wait_for_room(
-        self,
-        asked: tuple[Call, KeyGrant, Plan, Need, set[Endpoint]],
-        priority: Priority,
-        failure: ApiError | None,
-    ) -> Decision:
-        """Wait in the model's queue.
-
-        Raises:
-            ApiError: `overloaded`, at once when the wait would be too long.
-        """
-        call, caller, plan, need, tried = asked
-        now = self._clock()
-        rule = RULES[priority]
-        wait_max_s = min(rule.wait_max_s, _deadline_s(call))
-        if priority <= Priority.INTERACTIVE:
-            wait_max_s = min(wait_max_s, WAIT_SLO_SHARE * need.slo_s)
-        name = plan.route.name
-        queue = self._queues.get(name)
-        if queue is None:
-            queue = self._queues[name] = Queue(self._router.service)
-        woken: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
-        wish = _Wish(call, caller, plan, need, tried, woken)
-        waiting = Waiting(wish, priority, caller.tenant, now, now + wait_max_s, need.prompt_tokens)
-        if not queue.add(waiting):
-            raise failure or _overloaded(queue.wait_s(priority))
-        for endpoint in self._router.endpoints(plan):
-            self._queues_of.setdefault(endpoint, set()).add(name)
-        try:
-            async with asyncio.timeout(wait_max_s):
-                await woken
-        except TimeoutError:
-            if not woken.done() or woken.cancelled():
-                raise failure or _overloaded(queue.wait_s(priority)) from None
-        finally:
-            queue.remove(waiting)
-            if woken.done() and not woken.cancelled() and woken.exception() is None:
-                place = woken.result().endpoint
-                assert place is not None
-                place.reserved -= 1
-        return woken.result()
-
-    def room_at(self, endpoint: Endpoint) -> None:
-        """An upstream has room again: whoever goes next is woken."""
-        names = self._queues_of.get(endpoint)
-        if not names:
-            return
-        now = self._clock()
-        for name in list(names):
-            queue = self._queues[name]
-            while (head := queue.head(now)) is not None:
-                wish = head.item
-                decision = self._router.place(
-                    wish.call, wish.caller, wish.plan, wish.need, wish.tried
-                )
-                if decision.endpoint is None:
-                    break
-                queue.take(head, now)
-                if not wish.woken.done():
-                    # The place is taken now, not when the call's task runs: others look before.
-                    decision.endpoint.reserved += 1
-                    wish.woken.set_result(decision)
-            victim = queue.shed(now)
-            if victim is not None and not victim.item.woken.done():
-                victim.item.woken.set_exception(_overloaded(queue.wait_s(victim.priority)))
-            if not len(queue):
-                names.discard(name)
 
     # --- outcomes ----------------------------------------------------------------------------
 
@@ -487,6 +396,7 @@ class _Visit:
         if self.call.ask.stream:
             self._spoke_at = now
             endpoint.spoke(self._fresh, self._ahead, now - self._began, now)
+            dispatch.room.free_at(endpoint)
         else:
             self._note_whole()
         dispatch.succeeded(endpoint)
@@ -581,7 +491,7 @@ class _Visit:
             if self._answer is None:
                 endpoint.silent(self._fresh)
             endpoint.ended(self._fresh, tokens, 0.0, took_s, now)
-        self._dispatch.room_at(endpoint)
+        self._dispatch.room.free_at(endpoint)
 
 
 def _winner(answer: Answer) -> Answer:
@@ -592,14 +502,6 @@ def _winner(answer: Answer) -> Answer:
             attempts.remove(attempt)
             attempts.append(attempt)
     return answer
-
-
-def _overloaded(wait_s: float) -> ApiError:
-    return ApiError(
-        "overloaded",
-        "All upstreams of this model are at their limits; come back later.",
-        retry_after_s=max(1.0, wait_s),
-    )
 
 
 def _priority_of(call: Call) -> Priority:
@@ -614,12 +516,3 @@ def _priority_of(call: Call) -> Priority:
             param="x-tc-priority",
         )
     return found
-
-
-def _deadline_s(call: Call) -> float:
-    given = call.headers.get(b"x-tc-deadline-ms")
-    if given is None:
-        return DEADLINE_MAX_S
-    if not given.isdigit() or len(given) > 9:
-        raise ApiError("invalid_value", "`x-tc-deadline-ms` is a number.", param="x-tc-deadline-ms")
-    return min(int(given) / 1e3, DEADLINE_MAX_S)

@@ -92,7 +92,7 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
         lambda: {
             "connections": len(server.connections),
             "running_calls": gateway.running,
-            "waiting_calls": dispatch.waiting,
+            "waiting_calls": dispatch.room.waiting,
             "journal_unshipped_bytes": journal.unshipped_bytes,
             "snapshot_age_seconds": time.monotonic() - uplink.heard_at,
             "resident_bytes": resident_bytes(),
