@@ -56,6 +56,8 @@ class FakeAnswer:
             call.outlet.write(piece.encode())
         return self.pieces[-1].encode()
 
+    def abort(self) -> None: ...
+
     def said(self) -> Said | None:
         return None
 

@@ -26,6 +26,9 @@ class Answer(Protocol):
             ApiError: the upstream failed or broke off.
         """
 
+    def abort(self) -> None:
+        """Give it up undelivered: the upstream is told to stop."""
+
     def said(self) -> Said | None:
         """After it broke off: what the caller has, when another can safely go on."""
 

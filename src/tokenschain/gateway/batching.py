@@ -52,6 +52,8 @@ class _Whole:
     async def deliver(self, call: Call) -> bytes:
         return self._body
 
+    def abort(self) -> None: ...
+
     def said(self) -> Said | None:
         return None
 

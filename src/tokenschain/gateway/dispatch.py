@@ -273,6 +273,7 @@ class _Race:
         except asyncio.CancelledError:
             task, won = self._task, self._won
             if won is None or task is None or task.uncancel():
+                self._won = None  # the caller left: nobody takes what was won
                 raise
             self._first.hung(self._hang_s)
             return _winner(won.result())
@@ -330,19 +331,19 @@ class _Race:
         await asyncio.gather(*losers, return_exceptions=True)
         for visit in losers.values():
             visit.lose()
-        for task in self._rivals:
-            if task.done() and not task.cancelled() and task is not self._won:
-                task.exception()  # seen
+        for task, visit in self._rivals.items():
+            if task in losers or task is self._won or task.cancelled():
+                continue
+            if task.exception() is None:
+                visit.abort()
 
 
 class _Visit:
     """One call at one upstream, counted there until it is over."""
 
     __slots__ = (
-        "_ahead", "_answer", "_began", "_dispatch",
-        "_fresh",
-         "_over", "_spoke_at", "call", "caller",
-        "continuations", "endpoint", "need", "plan", "seen",
+        "_ahead", "_answer", "_began", "_dispatch", "_fresh", "_over", "_spoke_at",
+        "call", "caller", "continuations", "endpoint", "need", "plan", "seen",
     )  # fmt: skip
 
     def __init__(
@@ -446,6 +447,13 @@ class _Visit:
         self._mark("upstream_timeout")
         self._dispatch.failed(self.endpoint, error)
         return error
+
+    def abort(self) -> None:
+        """It spoke, but nobody takes it: its upstream is told to stop."""
+        if self._answer is not None:
+            self._answer.abort()
+        self._settle()
+        self.lose()
 
     def lose(self) -> None:
         """Another was faster."""

@@ -354,5 +354,8 @@ class _Answer:
                 source="provider",
             )  # fmt: skip
 
+    def abort(self) -> None:
+        self._engine.cancel(self._job)  # type: ignore[arg-type]
+
     def said(self) -> Said | None:
         return self._said

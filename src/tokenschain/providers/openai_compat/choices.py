@@ -137,6 +137,10 @@ class _Merged:
             attempt.usage = _total(self._sides)
             attempt.finish_reason = self._sides[0].finish_reason
 
+    def abort(self) -> None:
+        for answer in self._answers:
+            answer.abort()
+
     def said(self) -> Said | None:
         return None
 

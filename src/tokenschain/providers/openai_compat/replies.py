@@ -61,6 +61,8 @@ class WholeAnswer:
     async def deliver(self, call: Call) -> bytes:
         return self._body
 
+    def abort(self) -> None: ...
+
     def said(self) -> Said | None:
         return None
 

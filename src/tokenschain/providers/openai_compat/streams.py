@@ -136,6 +136,12 @@ class StreamAnswer:
             self._attempt.ended_at = time.monotonic()
             self._settle()
 
+    def abort(self) -> None:
+        """See `core.ports.Answer.abort`."""
+        self._reply.abort()
+        self._attempt.ended_at = time.monotonic()
+        self._settle()
+
     def said(self) -> Said | None:
         """See `core.ports.Answer.said`."""
         if self._said is None or not self._begun:

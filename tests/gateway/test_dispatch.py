@@ -1,0 +1,158 @@
+"""Rivals: who is asked beside a silent upstream, and what becomes of the others."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any
+
+import pytest
+
+from tests.fakes import GRANT, FakeHouse, FakeOutlet
+from tokenschain.core.calls import Attempt, Call
+from tokenschain.core.chat import Door, parse
+from tokenschain.core.errors import ApiError
+from tokenschain.core.forms import FORMS
+from tokenschain.core.snapshot import Candidate
+from tokenschain.gateway.dispatch import Dispatch
+from tokenschain.gateway.routing import Router
+from tokenschain.simulation.clock import VirtualLoop, run
+
+BODY = b'{"model":"m","stream":true,"messages":[{"role":"user","content":"hi"}]}'
+
+
+class Spoken:
+    def __init__(self, name: str, log: list[str]) -> None:
+        self.name = name
+        self.log = log
+
+    async def deliver(self, call: Call) -> bytes:
+        call.attempts[-1].outcome = "ok"
+        return self.name.encode()
+
+    def abort(self) -> None:
+        self.log.append(f"abort {self.name}")
+
+    def said(self) -> None:
+        return None
+
+
+class Clouds:
+    """Each speaks after its time, or fails then."""
+
+    def __init__(self, **waits: float | tuple[float, str]) -> None:
+        self.waits = waits
+        self.log: list[str] = []
+
+    def can_resume(self, candidate: Candidate) -> bool:
+        return False
+
+    async def open(self, call: Call, candidate: Candidate, said: Any = None) -> Any:
+        name = candidate.upstream.id
+        self.log.append(f"ask {name}")
+        call.attempts.append(Attempt(candidate, 0.0))
+        wait = self.waits[name]
+        try:
+            await asyncio.sleep(wait if isinstance(wait, float) else wait[0])
+        except asyncio.CancelledError:
+            self.log.append(f"cancel {name}")
+            raise
+        if not isinstance(wait, float):
+            raise ApiError(wait[1], name)
+        return Spoken(name, self.log)
+
+
+def place(clouds: Clouds, leave_after_s: float | None = None) -> tuple[Any, Any, Call, float]:
+    """Who answered (or the error), the router, the call and when it was over."""
+    loop = VirtualLoop()
+    asyncio.set_event_loop(loop)
+    served = FakeHouse(**{name: ["x"] for name in clouds.waits}).served()
+    router = Router(served, lambda: loop.now, lambda: loop.now, random.Random(1).random)
+    dispatch = Dispatch(router, clouds, lambda: loop.now, lambda: 0.5, lambda *_: None)  # type: ignore[arg-type]
+    call = Call("c", FORMS[0], BODY, b"", {}, FakeOutlet([]), 0.0, 0)
+    call.ask = parse(Door.CHAT, BODY)
+    call.caller = GRANT
+
+    async def one() -> Any:
+        plan = router.plan(call, GRANT)
+        task = asyncio.ensure_future(dispatch.open(call, GRANT, plan))
+        if leave_after_s is not None:
+            await asyncio.sleep(leave_after_s)
+            task.cancel()
+        try:
+            answer = await task
+            over = loop.now
+            return (await answer.deliver(call)).decode(), over
+        except (ApiError, asyncio.CancelledError) as error:
+            return error, loop.now
+
+    try:
+        result, over = run(one(), loop)
+    finally:
+        asyncio.set_event_loop(None)
+    for endpoint in router.endpoints(router._served.known("m", "chat")):  # type: ignore[arg-type]
+        assert (endpoint.inflight, endpoint.prefill_tokens, endpoint.reserved) == (0, 0, 0)
+    return result, router, call, over
+
+
+def test_who_is_quick_is_asked_alone() -> None:
+    clouds = Clouds(a=0.2, b=0.1)
+    assert place(clouds)[0] == "a" and clouds.log == ["ask a"]
+
+
+def test_a_silent_upstream_gets_a_rival_and_the_first_to_speak_is_taken() -> None:
+    clouds = Clouds(a=60.0, b=0.2)
+    answer, _, call, over = place(clouds)
+    assert answer == "b" and over == pytest.approx(1.7)
+    assert clouds.log == ["ask a", "ask b", "cancel a"]
+    outcomes = [(a.candidate.upstream.id, a.outcome) for a in call.attempts]
+    assert outcomes == [("a", "upstream_timeout"), ("b", "ok")]
+
+
+def test_a_slow_upstream_that_speaks_before_its_rival_is_not_lost() -> None:
+    clouds = Clouds(a=2.0, b=5.0)
+    answer, _, call, over = place(clouds)
+    assert answer == "a" and over == 2.0
+    assert clouds.log == ["ask a", "ask b", "cancel b"]
+    assert [a.outcome for a in call.attempts] == ["lost_race", "ok"]
+
+
+def test_when_the_first_fails_its_rival_goes_on() -> None:
+    clouds = Clouds(a=(1.6, "upstream_failed"), b=1.0)
+    answer, _, _, over = place(clouds)
+    assert answer == "b" and over == 2.5
+
+
+def test_a_failed_rival_is_followed_by_another_up_to_three() -> None:
+    clouds = Clouds(a=60.0, b=(0.1, "upstream_failed"), c=0.1, d=0.1)
+    answer, _, _, over = place(clouds)
+    assert answer == "c" and over == pytest.approx(1.7)
+    assert "ask d" not in clouds.log
+
+
+def test_failures_follow_one_another_up_to_three_and_the_last_is_told() -> None:
+    clouds = Clouds(**{name: (0.1, "upstream_failed") for name in "abcd"})
+    answer, _, _, _ = place(clouds)
+    assert isinstance(answer, ApiError) and answer.message == "c"
+    assert clouds.log == ["ask a", "ask b", "ask c"]
+
+
+def test_a_callers_own_mistake_is_not_tried_elsewhere() -> None:
+    clouds = Clouds(a=(0.1, "context_length_exceeded"), b=0.1)
+    answer, _, _, _ = place(clouds)
+    assert isinstance(answer, ApiError) and clouds.log == ["ask a"]
+
+
+def test_a_caller_who_leaves_takes_all_with_him() -> None:
+    clouds = Clouds(a=60.0, b=60.0)
+    answer, _, _, _ = place(clouds, leave_after_s=2.0)
+    assert isinstance(answer, asyncio.CancelledError)
+    assert sorted(clouds.log) == ["ask a", "ask b", "cancel a", "cancel b"]
+
+
+def test_a_caller_who_leaves_as_a_rival_speaks_leaves_nothing_behind() -> None:
+    clouds = Clouds(a=60.0, b=0.5)
+    answer, _, _, _ = place(clouds, leave_after_s=2.0)
+    assert isinstance(answer, asyncio.CancelledError | str)
+    if not isinstance(answer, str):
+        assert "abort b" in clouds.log or "cancel b" in clouds.log
