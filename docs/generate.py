@@ -16,6 +16,7 @@ from tokenschain.core.forms import FORMS
 from tokenschain.infra.config import (
     ENV_PREFIX,
     EntrySettings,
+    PolicySettings,
     PriceSettings,
     RoutingSettings,
     Settings,
@@ -46,6 +47,7 @@ def settings() -> str:
     text += "\n## One entry of `upstreams`\n\n"
     text += _fields(UpstreamSettings, UPSTREAM_FIELDS)
     text += "\n## What `routing` holds\n\n" + _fields(RoutingSettings, ROUTING_FIELDS)
+    text += "\n## One entry of `own_policies`\n\n" + _fields(PolicySettings, POLICY_FIELDS)
     text += "\n## One entry of a virtual model\n\n" + _fields(EntrySettings, ENTRY_FIELDS)
     text += "\n## One entry's `when`\n\n" + _fields(WhenSettings, WHEN_FIELDS)
     text += "\n## One entry of an upstream's `prices`\n\n"
@@ -79,7 +81,9 @@ UPSTREAM_FIELDS = {
     "unset.",
 }
 ROUTING_FIELDS = {
-    "policy": "`performance-first`, `cost-first`, `balanced` or `compliance-first`.",
+    "policy": "`performance-first`, `cost-first`, `balanced`, `compliance-first`, or one of your "
+    "own.",
+    "own_policies": "Policies by name; see below.",
     "policies": "Policies by `tenant/NAME`, `project/NAME` or `model/NAME`; a model's beats a "
     "project's, that a tenant's.",
     "first_token_slo_s": "The time to the first token that is promised.",
@@ -90,6 +94,15 @@ ROUTING_FIELDS = {
     "models": "Virtual models by name, each a list of entries; see below.",
     "residency": "By `tenant/NAME`, `project/NAME` or `*`: the zones its data may go to. Nothing "
     "is sent elsewhere, whatever fails.",
+}
+POLICY_FIELDS = {
+    "objective": "What decides among upstreams in time: `latency`, `cost`, or the `score`.",
+    "slo_share": "In time means a first token expected within this share of the SLO.",
+    "by_zone": "Only the most trusted zone that has an upstream is used.",
+    "latency": "Weight in the score: expected first token over the SLO.",
+    "price": "Weight: expected cost over the cheapest, less one.",
+    "load": "Weight: square of the share of the limit in use.",
+    "availability": "Weight: the logarithm of recent success.",
 }
 ENTRY_FIELDS = {
     "model": "A model that is served.",

@@ -21,9 +21,10 @@ from tokenschain.core.catalog import Price, PriceTier
 from tokenschain.core.chat import Door, parse
 from tokenschain.core.errors import ERRORS
 from tokenschain.core.health import Health, Outcome, RetryBudget, outcome_of
+from tokenschain.core.policy import POLICIES
 from tokenschain.core.regions import round_trip_s
 from tokenschain.core.rules import Entry, When
-from tokenschain.core.scoring import POLICIES, Endpoint, Need, decide, score
+from tokenschain.core.scoring import Endpoint, Need, decide, score
 from tokenschain.core.snapshot import Candidate, Offer, Upstream
 
 HARD, RATE = Outcome.HARD, Outcome.RATE

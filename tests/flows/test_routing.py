@@ -16,6 +16,8 @@ from tests.upstreams import UpstreamSimulator
 ROUTING = {
     "policy": "cost-first",
     "explore": 0.0,
+    "own_policies": {"nearest": {"objective": "latency"}},
+    "policies": {"tenant/quick": "nearest"},
     "residency": {"tenant/bank": ["cn"]},
     "models": {
         "writer": [
@@ -108,6 +110,13 @@ def test_the_choice_can_be_asked_for_without_a_call(routed: Stack) -> None:
         f"{routed.url}/api/v1/routes/explain", json={"model": "both"}, headers=routed.headers
     )
     assert wrong.status_code == 400 and wrong.json()["error"]["param"] == "messages"
+
+
+def test_an_operators_own_policy_holds_for_whom_it_is_set(routed: Stack) -> None:
+    body = {"model": "both", "messages": [{"role": "user", "content": "x"}]}
+    headers = {"authorization": f"Bearer {key_for(routed, 'quick')}"}
+    told = httpx.post(f"{routed.url}/api/v1/routes/explain", json=body, headers=headers).json()
+    assert (told["policy"], told["reason"]) == ("nearest", "latency")
 
 
 def test_what_finds_no_room_waits_in_line_and_bulk_waits_longest(routed: Stack) -> None:

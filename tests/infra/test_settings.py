@@ -37,6 +37,7 @@ def test_the_environment_beats_the_file_and_sources_are_known(
         ("TOKENSCHAIN_TLS_KEY_FILE", "/x", "belong together"),
         ("TOKENSCHAIN_CONFIG", "/does/not/exist", "which is not a file"),
         ("TOKENSCHAIN_UNPRICED_MODELS", "free", "unpriced_models"),
+        ("TOKENSCHAIN_ROUTING", '{"policy": "fastest"}', "no policy `fastest`"),
     ],
 )
 def test_a_wrong_setting_is_refused_by_name(

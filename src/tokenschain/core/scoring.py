@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from enum import StrEnum
 from typing import NamedTuple
-
-import msgspec
 
 from tokenschain.core.admission import Limit
 from tokenschain.core.catalog import Occasion, Usage, cost_of
 from tokenschain.core.health import Health
+from tokenschain.core.policy import Objective, Policy
 from tokenschain.core.snapshot import Candidate
 
 BUCKETS = (512, 2_048, 8_192)
@@ -42,36 +40,6 @@ SLO_S_PER_PROMPT_TOKEN = 1e-4
 (Splitwise: 0.055 ms a token)."""
 _TYPICAL_OUTPUT_TOKENS = 256
 _UNKNOWN_COST = 1e30
-
-
-class Objective(StrEnum):
-    """What decides among upstreams that have room."""
-
-    LATENCY = "latency"
-    COST = "cost"
-    SCORE = "score"
-
-
-class Policy(msgspec.Struct, frozen=True):
-    """How a tenant, project or model wants its calls placed. Weights need not sum to 1."""
-
-    objective: Objective = Objective.SCORE
-    slo_share: float = 0.6
-    """An upstream is in time when its expected first token takes this share of the SLO."""
-    by_zone: bool = False
-    """Only the most trusted zone that has an upstream is used."""
-    latency: float = 2.0
-    price: float = 1.0
-    load: float = 2.0
-    availability: float = 1.0
-
-
-POLICIES = {
-    "performance-first": Policy(Objective.LATENCY),
-    "cost-first": Policy(Objective.COST, slo_share=1.0),
-    "balanced": Policy(),
-    "compliance-first": Policy(by_zone=True),
-}
 
 
 class Need(NamedTuple):

@@ -6,6 +6,7 @@ import msgspec
 
 from tokenschain.core.catalog import Price
 from tokenschain.core.errors import ApiError
+from tokenschain.core.policy import Policy
 from tokenschain.core.rules import Entry
 from tokenschain.core.tenancy import KeyGrant, may_use
 
@@ -69,6 +70,7 @@ class Routing(msgspec.Struct, frozen=True):
     """How calls find their upstream; see `core.scoring` and `core.rules`."""
 
     policy: str = "balanced"
+    own_policies: dict[str, Policy] = {}
     policies: dict[str, str] = {}
     """By `tenant/NAME`, `project/NAME` or `model/NAME`; the narrowest holds, a model's first."""
     first_token_slo_s: float = 2.0

@@ -12,16 +12,15 @@ from tokenschain.core.calls import Call
 from tokenschain.core.chat import Door
 from tokenschain.core.errors import ApiError
 from tokenschain.core.health import REGION_S, REGION_SHARE, Health
+from tokenschain.core.policy import POLICIES, Policy
 from tokenschain.core.regions import round_trip_s
 from tokenschain.core.scoring import (
     NO_AFFINITY,
-    POLICIES,
     SLO_S_PER_PROMPT_TOKEN,
     Affinity,
     Decision,
     Endpoint,
     Need,
-    Policy,
     bucket_of,
     decide,
 )
@@ -277,7 +276,9 @@ class Router:
         if policy is None:
             if len(self._policies) > 10_000:
                 self._policies.clear()
-            policy = self._policies[key] = POLICIES[self.policy_name(caller, model)]
+            name = self.policy_name(caller, model)
+            policy = self._rules.own_policies.get(name) or POLICIES[name]
+            self._policies[key] = policy
         return policy
 
     def _allowed(self, tier: Plan, call: Call, caller: KeyGrant, need: Need) -> list[Endpoint]:

@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -21,6 +28,8 @@ from pydantic_settings import (
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
+
+from tokenschain.core.policy import POLICIES
 
 ENV_PREFIX = "TOKENSCHAIN_"
 ADMIN_TOKEN_VARIABLE = "TOKENSCHAIN_ADMIN_TOKEN"  # noqa: S105
@@ -100,8 +109,21 @@ class EntrySettings(BaseModel):
     when: WhenSettings | None = None
 
 
-PolicyName = Literal["performance-first", "cost-first", "balanced", "compliance-first"]
 _Whose = Annotated[str, Field(pattern=r"^(\*|(tenant|project|model)/.+)$")]
+
+
+class PolicySettings(BaseModel):
+    """A policy of the operator's own."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    objective: Literal["latency", "cost", "score"] = "score"
+    slo_share: Annotated[float, Field(gt=0, le=10)] = 0.6
+    by_zone: bool = False
+    latency: Annotated[float, Field(ge=0, le=100)] = 2.0
+    price: Annotated[float, Field(ge=0, le=100)] = 1.0
+    load: Annotated[float, Field(ge=0, le=100)] = 2.0
+    availability: Annotated[float, Field(ge=0, le=100)] = 1.0
 
 
 class RoutingSettings(BaseModel):
@@ -109,8 +131,9 @@ class RoutingSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    policy: PolicyName = "balanced"
-    policies: dict[_Whose, PolicyName] = Field(default_factory=dict)
+    policy: str = "balanced"
+    own_policies: dict[str, PolicySettings] = Field(default_factory=dict)
+    policies: dict[_Whose, str] = Field(default_factory=dict)
     first_token_slo_s: Annotated[float, Field(gt=0)] = 2.0
     explore: Annotated[float, Field(ge=0, le=0.2)] = 0.01
     usd_cny: Annotated[float, Field(gt=0)] = 7.0
@@ -119,6 +142,14 @@ class RoutingSettings(BaseModel):
     residency: dict[_Whose, list[Literal["abroad", "cn", "mlps3", "gov", "own"]]] = Field(
         default_factory=dict
     )
+
+    @model_validator(mode="after")
+    def _known_policies(self) -> RoutingSettings:
+        known = {*POLICIES, *self.own_policies}
+        for name in (self.policy, *self.policies.values()):
+            if name not in known:
+                raise ValueError(f"no policy `{name}`; known: {', '.join(sorted(known))}")
+        return self
 
 
 def _data_folder() -> Path:

@@ -1,0 +1,37 @@
+"""What decides among upstreams: policies by name, and those an operator adds."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+
+class Objective(StrEnum):
+    """What decides among upstreams that have room."""
+
+    LATENCY = "latency"
+    COST = "cost"
+    SCORE = "score"
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """How a tenant, project or model wants its calls placed. Weights need not sum to 1."""
+
+    objective: Objective = Objective.SCORE
+    slo_share: float = 0.6
+    """An upstream is in time when its expected first token takes this share of the SLO."""
+    by_zone: bool = False
+    """Only the most trusted zone that has an upstream is used."""
+    latency: float = 2.0
+    price: float = 1.0
+    load: float = 2.0
+    availability: float = 1.0
+
+
+POLICIES = {
+    "performance-first": Policy(Objective.LATENCY),
+    "cost-first": Policy(Objective.COST, slo_share=1.0),
+    "balanced": Policy(),
+    "compliance-first": Policy(by_zone=True),
+}
