@@ -89,6 +89,8 @@ ROUTING_FIELDS = {
     "first_token_slo_s": "The time to the first token that is promised.",
     "explore": "Share of calls that try any upstream that is in time, so that estimates stay "
     "fresh.",
+    "hedge": "Ask a second upstream when an interactive call waits a fifth longer than expected: "
+    "at most 2 % of calls, which are then paid twice.",
     "usd_cny": "Yuan for a dollar, to compare prices; never for billing.",
     "region": "Where the gateway is, as `cn-shanghai`.",
     "models": "Virtual models by name, each a list of entries; see below.",

@@ -6,6 +6,7 @@ import asyncio
 import random
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.fakes import GRANT, FakeHouse, FakeOutlet
@@ -13,7 +14,7 @@ from tokenschain.core.calls import Attempt, Call
 from tokenschain.core.chat import Door, parse
 from tokenschain.core.errors import ApiError
 from tokenschain.core.forms import FORMS
-from tokenschain.core.snapshot import Candidate
+from tokenschain.core.snapshot import Candidate, Routing
 from tokenschain.gateway.dispatch import Dispatch
 from tokenschain.gateway.routing import Router
 from tokenschain.simulation.clock import VirtualLoop, run
@@ -62,11 +63,16 @@ class Clouds:
         return Spoken(name, self.log)
 
 
-def place(clouds: Clouds, leave_after_s: float | None = None) -> tuple[Any, Any, Call, float]:
+def place(
+    clouds: Clouds, leave_after_s: float | None = None, hedge: bool = False
+) -> tuple[Any, Any, Call, float]:
     """Who answered (or the error), the router, the call and when it was over."""
     loop = VirtualLoop()
     asyncio.set_event_loop(loop)
     served = FakeHouse(**{name: ["x"] for name in clouds.waits}).served()
+    if hedge:
+        rules = Routing(hedge=True)
+        served.replace(msgspec.structs.replace(served.get(), version="2", routing=rules))
     router = Router(served, lambda: loop.now, lambda: loop.now, random.Random(1).random)
     dispatch = Dispatch(router, clouds, lambda: loop.now, lambda: 0.5, lambda *_: None)  # type: ignore[arg-type]
     call = Call("c", FORMS[0], BODY, b"", {}, FakeOutlet([]), 0.0, 0)
@@ -156,3 +162,18 @@ def test_a_caller_who_leaves_as_a_rival_speaks_leaves_nothing_behind() -> None:
     assert isinstance(answer, asyncio.CancelledError | str)
     if not isinstance(answer, str):
         assert "abort b" in clouds.log or "cancel b" in clouds.log
+
+
+def test_a_hedge_is_asked_early_and_nobody_is_blamed() -> None:
+    clouds = Clouds(a=1.0, b=0.1)
+    answer, router, call, over = place(clouds, hedge=True)
+    assert answer == "b" and over < 0.3
+    assert [a.outcome for a in call.attempts] == ["lost_race", "ok"]
+    assert all(h.success_share(9.0) == 1.0 for h in router._healths.values())
+
+
+def test_a_hedge_does_not_stop_a_hung_upstream_from_being_noticed() -> None:
+    clouds = Clouds(a=60.0, b=60.0, c=0.1)
+    answer, _, _, over = place(clouds, hedge=True)
+    assert answer == "c" and over == pytest.approx(1.6)
+    assert clouds.log[:3] == ["ask a", "ask b", "ask c"]

@@ -75,6 +75,7 @@ class Routing(msgspec.Struct, frozen=True):
     """By `tenant/NAME`, `project/NAME` or `model/NAME`; the narrowest holds, a model's first."""
     first_token_slo_s: float = 2.0
     explore: float = 0.01
+    hedge: bool = False
     usd_cny: float = 7.0
     region: str = ""
     """Where this gateway is."""

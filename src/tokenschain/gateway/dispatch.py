@@ -23,6 +23,8 @@ from tokenschain.gateway.waiting import WaitingRoom
 ATTEMPTS_MAX = 3
 HANG_MIN_S, HANG_MAX_S = 1.5, 3.5
 HANG_FACTOR = 1.5
+HEDGE_FACTOR, HEDGE_MIN_S = 1.2, 0.05
+"""What is expected leans to the worst of the last seconds, so that a little more is rare."""
 RACE_ABOVE_S = 2.0
 """An upstream expected to take this long may be right to be silent: it is raced, not left."""
 RACE_SHARE, RACES_SAVED_MAX = 0.02, 10.0
@@ -147,14 +149,22 @@ class Dispatch:
         if not speaks or len(tried) >= len(self._router.endpoints(visit.plan)):
             return await visit.open()
         expected = visit.endpoint.first_token_s(visit.need, self._clock())
+        race = _Race(self, visit, tried, budget)
         if expected > RACE_ABOVE_S:
-            # It may be right to be silent; few such are asked twice.
-            if self._races < 1:
-                return await visit.open()
-            self._races -= 1
-            return await _Race(self, visit, tried, budget, HANG_FACTOR * expected).run()
-        hang_s = min(max(HANG_FACTOR * expected, HANG_MIN_S), HANG_MAX_S)
-        return await _Race(self, visit, tried, budget, hang_s).run()
+            # It may be right to be silent; few such are asked twice, and it is not blamed.
+            race.spare_after_s = HANG_FACTOR * expected
+        else:
+            race.hung_after_s = min(max(HANG_FACTOR * expected, HANG_MIN_S), HANG_MAX_S)
+            if self._router.hedges and visit.need.load_max >= 1:
+                race.spare_after_s = max(HEDGE_FACTOR * expected, HEDGE_MIN_S)
+        return await race.run()
+
+    def take_spare(self) -> bool:
+        """Whether a call may be asked twice that nothing is known to be wrong with."""
+        if self._races < 1:
+            return False
+        self._races -= 1
+        return True
 
     def rival(self, first: _Visit, tried: set[Endpoint], budget: RetryBudget) -> _Visit | None:
         """Another upstream to ask beside the first, if one may be asked."""
@@ -241,7 +251,10 @@ class _Race:
     Nothing that may still answer is given up before another has: a slow upstream is not lost.
     """
 
-    __slots__ = ("_budget", "_dispatch", "_first", "_hang_s", "_rivals", "_task", "_tried", "_won")
+    __slots__ = (
+        "_began", "_budget", "_dispatch", "_first", "_hung", "_moments", "_rivals", "_task",
+        "_timer", "_tried", "_won", "hung_after_s", "spare_after_s",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -249,13 +262,20 @@ class _Race:
         first: _Visit,
         tried: set[Endpoint],
         budget: RetryBudget,
-        hang_s: float,
     ) -> None:
+        self.spare_after_s: float | None = None
+        """When a rival may be asked though nothing need be wrong, if the few that may are not
+        used up."""
+        self.hung_after_s: float | None = None
+        """When it is wrong, and to blame."""
+        self._began = 0.0
+        self._hung = False
+        self._moments: list[tuple[float, bool]] = []
+        self._timer: asyncio.TimerHandle | None = None
         self._dispatch = dispatch
         self._first = first
         self._tried = tried
         self._budget = budget
-        self._hang_s = hang_s
         self._rivals: dict[asyncio.Task[Answer], _Visit] = {}
         self._task: asyncio.Task[object] | None = None
         self._won: asyncio.Task[Answer] | None = None
@@ -267,7 +287,13 @@ class _Race:
             ApiError: of the last one that failed.
         """
         self._task = asyncio.current_task()
-        timer = asyncio.get_running_loop().call_later(self._hang_s, self._start)
+        self._began = self._dispatch.clock()
+        if self.spare_after_s is not None:
+            self._moments.append((self.spare_after_s, False))
+        if self.hung_after_s is not None:
+            self._moments.append((self.hung_after_s, True))
+        self._moments.sort()
+        self._set_timer()
         try:
             answer = await self._first.open()
         except asyncio.CancelledError:
@@ -275,7 +301,10 @@ class _Race:
             if won is None or task is None or task.uncancel():
                 self._won = None  # the caller left: nobody takes what was won
                 raise
-            self._first.hung(self._hang_s)
+            if self._hung:
+                self._first.hung(self._dispatch.clock() - self._began)
+            else:
+                self._first.lose()
             return _winner(won.result())
         except ApiError as error:
             if not self._rivals:
@@ -285,15 +314,32 @@ class _Race:
             return _winner(answer) if self._rivals else answer
         finally:
             self._task = None
-            timer.cancel()
+            if self._timer is not None:
+                self._timer.cancel()
             if self._rivals:
                 await self._stop()
 
-    def _start(self) -> None:
-        """The first has been silent for too long, unless it only has not finished."""
+    def _set_timer(self) -> None:
+        """For the next moment at which a rival may be asked."""
+        self._timer = None
+        if not self._moments:
+            return
+        after_s, hung = self._moments.pop(0)
+        waited_s = self._dispatch.clock() - self._began
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(max(0.0, after_s - waited_s), self._due, hung)
+
+    def _due(self, hung: bool) -> None:
+        """The first has been silent for long, unless it only has not finished."""
         attempt = self._first.attempt
         if attempt is not None and attempt.first_token_at is not None:
             return
+        self._hung = self._hung or hung
+        if hung or self._dispatch.take_spare():
+            self._start()
+        self._set_timer()
+
+    def _start(self) -> None:
         rival = self._dispatch.rival(self._first, self._tried, self._budget)
         if rival is None or self._task is None:
             return

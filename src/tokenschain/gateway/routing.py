@@ -209,6 +209,11 @@ class Router:
             healths[name].eject(now, self._dice())
         return others
 
+    @property
+    def hedges(self) -> bool:
+        """Whether a few calls are asked twice, to shorten the longest waits."""
+        return self._rules.hedge
+
     def learned(self, route: ModelRoute, output_tokens: int) -> None:
         """How long an answer was."""
         before = self._outputs.get(route.name, _OUTPUT_FIRST)

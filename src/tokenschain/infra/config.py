@@ -136,6 +136,7 @@ class RoutingSettings(BaseModel):
     policies: dict[_Whose, str] = Field(default_factory=dict)
     first_token_slo_s: Annotated[float, Field(gt=0)] = 2.0
     explore: Annotated[float, Field(ge=0, le=0.2)] = 0.01
+    hedge: bool = False
     usd_cny: Annotated[float, Field(gt=0)] = 7.0
     region: str = ""
     models: dict[str, list[EntrySettings]] = Field(default_factory=dict)
