@@ -119,6 +119,11 @@ def test_an_operators_own_policy_holds_for_whom_it_is_set(routed: Stack) -> None
     assert (told["policy"], told["reason"]) == ("nearest", "latency")
 
 
+def test_a_lone_upstream_is_explained_too(routed: Stack) -> None:
+    told = ask(routed, "glm", "x", **{"x-tc-route": "1"}).headers["x-tc-route"]
+    assert told.startswith("only one; here ") and told.endswith("tried here=ok")
+
+
 def test_what_finds_no_room_waits_in_line_and_bulk_waits_longest(routed: Stack) -> None:
     order: list[str] = []
 

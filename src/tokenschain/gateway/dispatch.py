@@ -67,7 +67,7 @@ class Dispatch:
         """See `core.ports.Opening.open`."""
         priority = _priority_of(call)
         lone = self._router.lone(call, plan, priority)
-        if lone is not None:
+        if lone is not None and b"x-tc-route" not in call.headers:
             return await _Visit(self, call, caller, plan, lone[1], lone[0]).open()
         now = self._clock()
         need = self._router.need(call, plan, priority)
