@@ -42,7 +42,7 @@ def measure(admit: Callable[[Limit], int], learns: bool) -> tuple[float, float]:
             job = engine.submit(PROMPT, OUTPUT)
             await job.last
             if learns:
-                limit.answered(PROMPT, OUTPUT, loop.time() - began, inside, loop.time())
+                limit.answered(PROMPT, OUTPUT, loop.time() - began, inside)
             over += 1
             async with room:
                 inside -= 1

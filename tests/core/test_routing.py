@@ -91,6 +91,14 @@ def test_a_limited_upstream_rests_as_long_as_it_asked() -> None:
     assert health.ready_in_s(7.0) == 60.0
 
 
+def test_a_trial_whose_caller_leaves_makes_room_for_another() -> None:
+    health = opened()
+    health.begin()
+    assert not health.allows(1.0)
+    health.withdrawn()
+    assert health.allows(1.0)
+
+
 def test_load_comes_back_slowly_after_the_breaker_closed() -> None:
     health = opened()
     health.begin()
@@ -147,7 +155,7 @@ def test_a_region_that_goes_at_once_is_left_alone_as_a_whole() -> None:
 
 
 def wait(priority: Priority, tenant: str = "t", since: float = 0.0, deadline: float = 10.0):
-    return Waiting(f"{tenant}{since}", priority, tenant, since, deadline, 100)
+    return Waiting(f"{tenant}{since}", priority, tenant, since, deadline)
 
 
 def test_classes_go_first_and_deadlines_decide_within_one() -> None:
@@ -232,22 +240,42 @@ def test_who_would_wait_too_long_is_refused_at_once() -> None:
 
 def test_a_limit_climbs_to_the_peak_of_throughput() -> None:
     """Twice the work at 32 of what 64 bring, as a machine does that runs out of memory."""
-    limit, now = Limit(64), 0.0
+    limit = Limit(64)
     for _ in range(3_000):
-        now += 0.1
         calls = limit.calls
         rate = 20.0 * calls if calls <= 32 else 640.0 - 10 * (calls - 32)
-        limit.answered(0, 100, 100 * calls / rate, calls, now)
+        limit.answered(0, 100, 100 * calls / rate, calls)
     assert 24 <= limit.calls <= 42
 
 
 def test_a_limit_that_is_not_used_up_stays_and_a_refusal_makes_it_smaller() -> None:
     limit = Limit(64)
-    for number in range(1_000):
-        limit.answered(0, 100, 1.0, 10, number / 10)
+    for _ in range(1_000):
+        limit.answered(0, 100, 1.0, 10)
     assert limit.calls == 64
     limit.refused(40, 200.0)
     assert limit.calls == int(41 * 0.7)
+
+
+def test_a_refusal_with_few_calls_in_flight_is_about_their_rate() -> None:
+    limit = Limit(1_000)
+    for number in range(20):
+        limit.refused(0, float(number))
+    assert limit.calls == 8
+    small = Limit(2)
+    small.refused(1, 1.0)
+    assert small.calls == 2
+
+
+def test_what_the_operator_allows_may_change_and_what_was_learned_stays() -> None:
+    limit = Limit(64)
+    limit.allow(100)
+    assert limit.calls == 100
+    limit.refused(40, 1.0)
+    limit.allow(200)
+    assert limit.calls == 28
+    limit.allow(10)
+    assert limit.calls == 10
 
 
 # --- rules -------------------------------------------------------------------------------
@@ -311,9 +339,9 @@ def test_weights_share_the_turn() -> None:
 # --- scoring -----------------------------------------------------------------------------
 
 
-def endpoint(name: str, price: int = 100, base_s: float = 0.1, zone: int = 1) -> Endpoint:
+def endpoint(name: str, price: int = 100, base_s: float = 0.1, zone: str = "cn") -> Endpoint:
     offer = Offer(name, "m", Price("CNY", (PriceTier(price, price),), "t"))
-    made = Endpoint(Candidate(Upstream(name, "sim", "http://x/v1"), offer), Limit(10), zone=zone)
+    made = Endpoint(Candidate(Upstream(name, "sim", "http://x/v1", zone=zone), offer), Limit(10))
     made.spoke(0, made.begin(0), base_s, 0.0)
     made.inflight = 0
     return made
@@ -331,7 +359,7 @@ def test_each_policy_has_its_own_best() -> None:
     fast, cheap = endpoint("fast", 300, 0.1), endpoint("cheap", 100, 1.0)
     assert choose([fast, cheap], "performance-first") == "fast"
     assert choose([fast, cheap], "cost-first") == "cheap"
-    trusted = endpoint("trusted", 900, 1.0, zone=3)
+    trusted = endpoint("trusted", 900, 1.0, zone="gov")
     assert choose([fast, cheap, trusted], "compliance-first") == "trusted"
 
 

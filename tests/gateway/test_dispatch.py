@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from tokenschain.core.calls import Attempt, Call
 from tokenschain.core.chat import Door, parse
 from tokenschain.core.errors import ApiError
 from tokenschain.core.forms import FORMS
+from tokenschain.core.health import Outcome
 from tokenschain.core.snapshot import Candidate, Routing
 from tokenschain.gateway.dispatch import Dispatch
 from tokenschain.gateway.routing import Router
@@ -64,7 +66,10 @@ class Clouds:
 
 
 def place(
-    clouds: Clouds, leave_after_s: float | None = None, hedge: bool = False
+    clouds: Clouds,
+    leave_after_s: float | None = None,
+    hedge: bool = False,
+    prepare: Callable[[Router], None] = lambda _: None,
 ) -> tuple[Any, Any, Call, float]:
     """Who answered (or the error), the router, the call and when it was over."""
     loop = VirtualLoop()
@@ -74,6 +79,7 @@ def place(
         rules = Routing(hedge=True)
         served.replace(msgspec.structs.replace(served.get(), version="2", routing=rules))
     router = Router(served, lambda: loop.now, lambda: loop.now, random.Random(1).random)
+    prepare(router)
     dispatch = Dispatch(router, clouds, lambda: loop.now, lambda: 0.5, lambda *_: None)  # type: ignore[arg-type]
     call = Call("c", FORMS[0], BODY, b"", {}, FakeOutlet([]), 0.0, 0)
     call.ask = parse(Door.CHAT, BODY)
@@ -177,3 +183,37 @@ def test_a_hedge_does_not_stop_a_hung_upstream_from_being_noticed() -> None:
     answer, _, _, over = place(clouds, hedge=True)
     assert answer == "c" and over == pytest.approx(1.6)
     assert clouds.log[:3] == ["ask a", "ask b", "ask c"]
+
+
+def test_a_trial_that_is_left_does_not_keep_an_upstream_out_for_ever() -> None:
+    def give_up(router: Router) -> None:
+        router.endpoints(router._served.known("m", "chat"))  # type: ignore[arg-type]
+        for _ in range(3):
+            router._healths["a"].failed(Outcome.HARD, 0.0, None, 0.5)
+
+    clouds = Clouds(a=60.0)
+    answer, router, _, _ = place(clouds, leave_after_s=2.0, prepare=give_up)
+    assert isinstance(answer, asyncio.CancelledError) and clouds.log == ["ask a", "cancel a"]
+    assert router._healths["a"].is_open and router._healths["a"].allows(2.0)
+
+
+def test_a_new_snapshot_while_rivals_race_bills_the_one_who_won() -> None:
+    renewed: list[Router] = []
+
+    class Renewing(Clouds):
+        async def open(self, call: Call, candidate: Candidate, said: Any = None) -> Any:
+            try:
+                return await super().open(call, candidate, said)
+            finally:
+                for router in renewed:
+                    snapshot = router._served.get()
+                    copied = msgspec.json.decode(msgspec.json.encode(snapshot), type=type(snapshot))
+                    router._served.replace(msgspec.structs.replace(copied, version="3"))
+                    router.plan(call, GRANT)
+                    router.endpoints(router._served.known("m", "chat"))  # type: ignore[arg-type]
+
+    clouds = Renewing(a=2.0, b=5.0)
+    answer, _, call, _ = place(clouds, prepare=renewed.append)
+    assert answer == "a"
+    assert call.attempts[-1].candidate.upstream.id == "a"
+    assert [a.outcome for a in call.attempts] == ["lost_race", "ok"]

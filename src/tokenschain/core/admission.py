@@ -23,7 +23,9 @@ PROMPT_WEIGHT = 0.1
 """A prompt token is about this much of the work of an output token (H100 TP8: 0.055 ms of
 prefill, 0.8 ms of a full batch's step)."""
 ADJUST_S = 0.25
-BACKOFF_RATE = 0.7
+BACKOFF_RATE, REFUSED_MIN = 0.7, 8
+"""A refusal makes the limit this share of what was in flight, but no smaller than this: with few
+calls in flight it is their rate that is refused, not their number, and for that it rests."""
 CODEL_TARGET_S, CODEL_INTERVAL_S = 0.1, 1.0
 QUEUE_CALLS_MAX = 10_000
 FAIRNESS_TOKENS = 5_000.0
@@ -90,8 +92,14 @@ class Limit:
         self._before = 0.0
         self._skipped = 0
 
+    def allow(self, most: int) -> None:
+        """The operator allows another number."""
+        if most != self._most:
+            self.calls = most if self.calls == self._most else min(self.calls, most)
+            self._most = most
+
     def answered(
-        self, prompt_tokens: int, output_tokens: int, took_s: float, inflight: int, now: float
+        self, prompt_tokens: int, output_tokens: int, took_s: float, inflight: int
     ) -> None:
         """A call ended that took so long; so many were in flight, itself included."""
         if inflight < USED_UP * self.calls or took_s <= 0:
@@ -121,7 +129,9 @@ class Limit:
         if now - self._adjusted_at >= ADJUST_S:
             self._adjusted_at = now
             self._before, self._direction = 0.0, 1
-            self.calls = max(LIMIT_MIN, int(min(self.calls, inflight + 1) * BACKOFF_RATE))
+            self.calls = max(
+                min(self.calls, REFUSED_MIN), int(min(self.calls, inflight + 1) * BACKOFF_RATE)
+            )
 
 
 T = TypeVar("T")
@@ -130,17 +140,16 @@ T = TypeVar("T")
 class Waiting(Generic[T]):
     """One call in the queue."""
 
-    __slots__ = ("deadline", "item", "priority", "since", "tenant", "tokens")
+    __slots__ = ("deadline", "item", "priority", "since", "tenant")
 
     def __init__(
-        self, item: T, priority: Priority, tenant: str, since: float, deadline: float, tokens: int
+        self, item: T, priority: Priority, tenant: str, since: float, deadline: float
     ) -> None:
         self.item = item
         self.priority = priority
         self.tenant = tenant
         self.since = since
         self.deadline = deadline
-        self.tokens = tokens
 
 
 class Service:

@@ -123,6 +123,11 @@ class Health:
         if self.is_open:
             self._trial = True
 
+    def withdrawn(self) -> None:
+        """A call ended without saying anything of the upstream; if it was the trial, another
+        may be made."""
+        self._trial = False
+
     def succeeded(self, now: float) -> None:
         """An attempt was answered."""
         self._count(now, True)
@@ -164,7 +169,7 @@ class Health:
                 self._open(now, dice)
                 return opened
         else:
-            self._trial = False
+            self.withdrawn()
         return False
 
     def eject(self, now: float, dice: float) -> None:

@@ -15,7 +15,7 @@ from tokenschain.core.admission import Limit
 from tokenschain.core.catalog import Occasion, Usage, cost_of
 from tokenschain.core.health import Health
 from tokenschain.core.policy import Objective, Policy
-from tokenschain.core.snapshot import Candidate
+from tokenschain.core.snapshot import ZONES, Candidate
 
 BUCKETS = (512, 2_048, 8_192)
 """Upper ends of the prompt sizes that are told apart, tokens; beyond is one more."""
@@ -38,7 +38,6 @@ TOKENS_TIMED_MIN = 8
 SLO_S_PER_PROMPT_TOKEN = 1e-4
 """What is promised for a short prompt grows with its length: twice the prefill time of an H100
 (Splitwise: 0.055 ms a token)."""
-_TYPICAL_OUTPUT_TOKENS = 256
 _UNKNOWN_COST = 1e30
 
 
@@ -63,24 +62,22 @@ class Endpoint:
 
     __slots__ = (
         "_base_s", "_measured", "_peaks", "_per_token_s", "_rates", "candidate", "health",
-        "inflight", "limit", "name", "prefill_tokens", "reserved", "token_s", "usd_cny", "zone",
+        "inflight", "limit", "name", "prefill_tokens", "reserved", "token_s", "usd_cny",
     )  # fmt: skip
 
     def __init__(
-        self, candidate: Candidate, limit: Limit, base_s: float = 0.0, zone: int = 0,
+        self, candidate: Candidate, limit: Limit, base_s: float = 0.0,
         usd_cny: float = 7.0, health: Health | None = None,
     ) -> None:  # fmt: skip
         """
         Args:
             base_s: the way there and back, before anything was measured.
-            zone: trust in its zone; higher is more.
             health: shared by all offers of the upstream.
         """
         self.candidate = candidate
         self.name = candidate.upstream.id
         self.limit = limit
         self.health = health or Health()
-        self.zone = zone
         self.usd_cny = usd_cny
         self.inflight = 0
         self.reserved = 0
@@ -96,10 +93,15 @@ class Endpoint:
         self._rates: dict[int, tuple[float, float, float, float]] = {}
 
     def renew(self, candidate: Candidate, usd_cny: float) -> None:
-        """Another snapshot: prices may be others, what was measured stays."""
+        """Another snapshot: what is configured may be other, what was measured stays."""
         if candidate is not self.candidate:
             self.candidate, self.usd_cny = candidate, usd_cny
             self._rates.clear()
+
+    @property
+    def zone(self) -> int:
+        """Trust in where its data goes; higher is more."""
+        return ZONES.index(self.candidate.upstream.zone)
 
     # --- what is expected ---------------------------------------------------------
 
@@ -147,11 +149,6 @@ class Endpoint:
         """How long the prompts take that were sent and not begun to be answered."""
         return self._per_token_s * self.prefill_tokens
 
-    @property
-    def load(self) -> float:
-        """Calls in flight as a share of the limit."""
-        return self.inflight / self.limit.calls
-
     # --- what is learned ----------------------------------------------------------
 
     def begin(self, prompt_tokens: int) -> int:
@@ -182,9 +179,7 @@ class Endpoint:
         """It ended before its first token."""
         self.prefill_tokens -= prompt_tokens
 
-    def ended(
-        self, prompt_tokens: int, tokens: int, spoke_s: float, took_s: float, now: float
-    ) -> None:
+    def ended(self, prompt_tokens: int, tokens: int, spoke_s: float, took_s: float) -> None:
         """A call is over.
 
         Args:
@@ -193,7 +188,7 @@ class Endpoint:
         """
         self.inflight -= 1
         if tokens:
-            self.limit.answered(prompt_tokens, tokens, took_s, self.inflight + 1, now)
+            self.limit.answered(prompt_tokens, tokens, took_s, self.inflight + 1)
         if spoke_s > 0 and tokens >= TOKENS_TIMED_MIN:
             each = spoke_s / (tokens - 1)
             self.token_s += (each - self.token_s) * (0.1 if self.token_s else 1.0)

@@ -124,6 +124,11 @@ class Plan(msgspec.Struct, frozen=True):
     others: tuple[Plan, ...] = ()
     """What is asked in turn when none of the candidates can serve."""
 
+    @property
+    def size(self) -> int:
+        """How many candidates there are in all."""
+        return len(self.candidates) + sum(len(plan.candidates) for plan in self.others)
+
 
 class Served:
     """The snapshot in force: the one cell the data plane reads and its feed replaces."""

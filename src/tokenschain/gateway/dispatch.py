@@ -54,9 +54,9 @@ class Dispatch:
             clock: monotonic seconds, as the router's.
             report: told when an upstream's breaker opens or closes: its id and the state.
         """
-        self._router = router
-        self._upstreams = upstreams
-        self._clock = clock
+        self.router = router
+        self.upstreams = upstreams
+        self.clock = clock
         self._dice = dice
         self._report = report
         self._races = RACES_SAVED_MAX
@@ -66,11 +66,11 @@ class Dispatch:
     async def open(self, call: Call, caller: KeyGrant, plan: Plan) -> Answer:
         """See `core.ports.Opening.open`."""
         priority = _priority_of(call)
-        lone = self._router.lone(call, plan, priority)
+        lone = self.router.lone(call, plan, priority)
         if lone is not None and b"x-tc-route" not in call.headers:
             return await _Visit(self, call, caller, plan, lone[1], lone[0]).open()
-        now = self._clock()
-        need = self._router.need(call, plan, priority)
+        now = self.clock()
+        need = self.router.need(call, plan, priority)
         budget = self._budgets.get(plan.route.name)
         if budget is None:
             budget = self._budgets[plan.route.name] = RetryBudget()
@@ -83,7 +83,7 @@ class Dispatch:
         for number in range(ATTEMPTS_MAX):
             if number and not budget.take():
                 break
-            decision = self._router.place(call, caller, plan, need, tried)
+            decision = self.router.place(call, caller, plan, need, tried)
             if decision.endpoint is None:
                 if decision.reason == "all tried":
                     break
@@ -105,13 +105,13 @@ class Dispatch:
 
     def explain(self, call: Call, caller: KeyGrant, plan: Plan) -> dict[str, object]:
         """See `core.ports.Opening.explain`."""
-        need = self._router.need(call, plan, _priority_of(call))
-        decision = self._router.place(call, caller, plan, need, set())
-        now = self._clock()
+        need = self.router.need(call, plan, _priority_of(call))
+        decision = self.router.place(call, caller, plan, need, set())
+        now = self.clock()
         return {
             "model": call.ask.model,
             "tiers": [tier.route.name for tier in (plan, *plan.others)],
-            "policy": self._router.policy_name(caller, call.ask.model),
+            "policy": self.router.policy_name(caller, call.ask.model),
             "prompt_tokens": need.prompt_tokens,
             "output_tokens": need.output_tokens,
             "first_token_slo_s": need.slo_s,
@@ -146,16 +146,16 @@ class Dispatch:
     async def _try(self, visit: _Visit, tried: set[Endpoint], budget: RetryBudget) -> Answer:
         """One attempt, and others beside it when it is silent for too long."""
         speaks = visit.call.ask.stream or visit.endpoint.candidate.upstream.stream_whole
-        if not speaks or len(tried) >= len(self._router.endpoints(visit.plan)):
+        if not speaks or len(tried) >= visit.plan.size:
             return await visit.open()
-        expected = visit.endpoint.first_token_s(visit.need, self._clock())
+        expected = visit.endpoint.first_token_s(visit.need, self.clock())
         race = _Race(self, visit, tried, budget)
         if expected > RACE_ABOVE_S:
             # It may be right to be silent; few such are asked twice, and it is not blamed.
             race.spare_after_s = HANG_FACTOR * expected
         else:
             race.hung_after_s = min(max(HANG_FACTOR * expected, HANG_MIN_S), HANG_MAX_S)
-            if self._router.hedges and visit.need.load_max >= 1:
+            if self.router.hedges and visit.need.load_max >= 1:
                 race.spare_after_s = max(HEDGE_FACTOR * expected, HEDGE_MIN_S)
         return await race.run()
 
@@ -170,7 +170,7 @@ class Dispatch:
         """Another upstream to ask beside the first, if one may be asked."""
         if len(tried) >= ATTEMPTS_MAX or not budget.take():
             return None
-        decision = self._router.place(first.call, first.caller, first.plan, first.need, tried)
+        decision = self.router.place(first.call, first.caller, first.plan, first.need, tried)
         if decision.endpoint is None:
             return None
         tried.add(decision.endpoint)
@@ -181,25 +181,24 @@ class Dispatch:
     def failed(self, endpoint: Endpoint, error: ApiError) -> None:
         """What a failure means for the upstream."""
         outcome = outcome_of(error.code)
-        now = self._clock()
+        now = self.clock()
         if outcome is Outcome.RATE:
             endpoint.limit.refused(endpoint.inflight, now)
         if endpoint.health.failed(outcome, now, error.retry_after_s, self._dice()):
             self._report(endpoint.name, "open")
-            for other in self._router.breaker_opened(endpoint):
+            for other in self.router.breaker_opened(endpoint):
                 self._report(other, "open_with_its_region")
 
     def succeeded(self, endpoint: Endpoint) -> None:
         """An upstream began to answer."""
         was_open = endpoint.health.is_open
-        endpoint.health.succeeded(self._clock())
+        endpoint.health.succeeded(self.clock())
         if was_open:
             self._report(endpoint.name, "closed")
 
     def _resumable(self, plan: Plan) -> bool:
         """Whether another upstream could go on where one breaks off."""
-        candidates = plan.candidates
-        return len(candidates) > 1 and sum(map(self._upstreams.can_resume, candidates)) > 0
+        return len(plan.candidates) > 1 and any(map(self.upstreams.can_resume, plan.candidates))
 
     async def continue_elsewhere(self, visit: _Visit, error: ApiError) -> Answer:
         """Go on with a text stream that died, at another upstream of the same model.
@@ -214,13 +213,13 @@ class Dispatch:
         tried = visit.seen
         same_model = Plan(visit.plan.route, visit.plan.candidates)
         while True:
-            decision = self._router.place(call, visit.caller, same_model, visit.need, tried)
+            decision = self.router.place(call, visit.caller, same_model, visit.need, tried)
             endpoint = decision.endpoint
             if endpoint is None:
                 _winner(visit)
                 raise error
             tried.add(endpoint)
-            if not self._upstreams.can_resume(endpoint.candidate):
+            if not self.upstreams.can_resume(endpoint.candidate):
                 continue
             nearby = visit.beside(endpoint)
             nearby.continuations = visit.continuations + 1
@@ -232,18 +231,6 @@ class Dispatch:
             except ApiError:
                 continue
 
-    @property
-    def clock(self) -> Callable[[], float]:
-        return self._clock
-
-    @property
-    def router(self) -> Router:
-        return self._router
-
-    @property
-    def upstreams(self) -> Upstreams:
-        return self._upstreams
-
 
 class _Race:
     """An attempt that others are started beside when it is silent; the first to speak is taken.
@@ -252,8 +239,8 @@ class _Race:
     """
 
     __slots__ = (
-        "_began", "_budget", "_dispatch", "_first", "_hung", "_moments", "_rivals", "_task",
-        "_timer", "_tried", "_won", "hung_after_s", "spare_after_s",
+        "_began", "_budget", "_dispatch", "_first", "_first_failed", "_hung", "_moments",
+        "_rivals", "_task", "_timer", "_tried", "_won", "hung_after_s", "spare_after_s",
     )  # fmt: skip
 
     def __init__(
@@ -269,7 +256,7 @@ class _Race:
         self.hung_after_s: float | None = None
         """When it is wrong, and to blame."""
         self._began = 0.0
-        self._hung = False
+        self._hung = self._first_failed = False
         self._moments: list[tuple[float, bool]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._dispatch = dispatch
@@ -348,7 +335,7 @@ class _Race:
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[Answer]) -> None:
-        if task.cancelled() or self._task is None or self._won is not None:
+        if task.cancelled() or self._task is None or self._first_failed or self._won is not None:
             return
         if task.exception() is None:
             self._won = task
@@ -358,6 +345,7 @@ class _Race:
 
     async def _rest(self, failure: ApiError) -> Answer:
         """The first failed: its rivals may not."""
+        self._first_failed = True
         while True:
             waiting = [task for task in self._rivals if not task.done()]
             for task in self._rivals:
@@ -366,7 +354,6 @@ class _Race:
                     return _winner(task.result())
             if not waiting:
                 raise failure
-            self._won = waiting[0]  # from here on nobody interrupts
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
 
     async def _stop(self) -> None:
@@ -389,7 +376,7 @@ class _Visit:
 
     __slots__ = (
         "_ahead", "_answer", "_began", "_dispatch", "_fresh", "_over", "_spoke_at",
-        "call", "caller", "continuations", "endpoint", "need", "plan", "seen",
+        "call", "caller", "candidate", "continuations", "endpoint", "need", "plan", "seen",
     )  # fmt: skip
 
     def __init__(
@@ -414,6 +401,8 @@ class _Visit:
         self.plan = plan
         self.need = need
         self.endpoint = endpoint
+        self.candidate = endpoint.candidate
+        """As it was when the call went there; a new snapshot brings others."""
         self.continuations = 0
         self.seen = {endpoint}
 
@@ -430,14 +419,14 @@ class _Visit:
         self._began = dispatch.clock()
         self._ahead = endpoint.begin(self._fresh)
         try:
-            candidate = endpoint.candidate
-            self._answer = await dispatch.upstreams.open(self.call, candidate, said)
+            self._answer = await dispatch.upstreams.open(self.call, self.candidate, said)
         except ApiError as error:
             self._end(0)
             dispatch.failed(endpoint, error)
             raise
         except BaseException:
             self._end(0)
+            endpoint.health.withdrawn()
             raise
         now = dispatch.clock()
         if self.call.ask.stream:
@@ -456,7 +445,7 @@ class _Visit:
         """A whole answer came; when it began is known only if it was a stream on the way."""
         endpoint, attempt = self.endpoint, self.attempt
         first = attempt.first_token_at if attempt is not None else None
-        if first is not None and endpoint.candidate.upstream.stream_whole:
+        if first is not None and self.candidate.upstream.stream_whole:
             took_s = max(0.0, first - self._began)
             endpoint.spoke(self._fresh, self._ahead, took_s, self._dispatch.clock())
         else:
@@ -516,7 +505,7 @@ class _Visit:
     def attempt(self) -> Attempt | None:
         """What was noted of it on the call."""
         for attempt in reversed(self.call.attempts):
-            if attempt.candidate is self.endpoint.candidate:
+            if attempt.candidate is self.candidate:
                 return attempt
         return None
 
@@ -540,11 +529,11 @@ class _Visit:
         endpoint = self.endpoint
         took_s = now - self._began
         if self._spoke_at:
-            endpoint.ended(self._fresh, tokens, now - self._spoke_at, took_s, now)
+            endpoint.ended(self._fresh, tokens, now - self._spoke_at, took_s)
         else:
             if self._answer is None:
                 endpoint.silent(self._fresh)
-            endpoint.ended(self._fresh, tokens, 0.0, took_s, now)
+            endpoint.ended(self._fresh, tokens, 0.0, took_s)
         self._dispatch.room.free_at(endpoint)
 
 

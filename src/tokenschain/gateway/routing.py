@@ -24,7 +24,7 @@ from tokenschain.core.scoring import (
     bucket_of,
     decide,
 )
-from tokenschain.core.snapshot import ZONES, Candidate, ModelRoute, Plan, Routing, Served
+from tokenschain.core.snapshot import Candidate, ModelRoute, Plan, Routing, Served
 from tokenschain.core.tenancy import KeyGrant, may_use
 
 _KINDS = {Door.EMBEDDINGS: "embedding", Door.RERANK: "rerank"}
@@ -261,18 +261,18 @@ class Router:
     def _endpoint(self, candidate: Candidate) -> Endpoint:
         upstream = candidate.upstream
         key = (upstream.id, candidate.offer.model)
+        most = min(upstream.concurrency_max, upstream.limits.connections_max)
         endpoint = self._endpoints.get(key)
         if endpoint is None:
-            health = self._healths.setdefault(upstream.id, Health())
             endpoint = self._endpoints[key] = Endpoint(
                 candidate,
-                Limit(min(upstream.concurrency_max, upstream.limits.connections_max)),
+                Limit(most),
                 round_trip_s(self._rules.region, upstream.region),
-                ZONES.index(upstream.zone),
                 self._rules.usd_cny,
-                health,
+                self._healths.setdefault(upstream.id, Health()),
             )
         endpoint.renew(candidate, self._rules.usd_cny)
+        endpoint.limit.allow(most)
         return endpoint
 
     def _policy(self, caller: KeyGrant, model: str) -> Policy:
@@ -332,12 +332,7 @@ class Router:
 
 def _able(endpoints: list[Endpoint], call: Call, need: Need) -> list[Endpoint]:
     """Those whose model can do what the call needs; all, when that is known of none."""
-    fields = call.ask.fields
-    needs = (
-        rules.needs_of(call.ask)
-        if "tools" in fields or "response_format" in fields or need.prompt_tokens > 256
-        else frozenset()
-    )
+    needs = rules.needs_of(call.ask)
     able = []
     for endpoint in endpoints:
         offer = endpoint.candidate.offer

@@ -72,7 +72,7 @@ class WaitingRoom:
             queue = self._queues[name] = Queue(self._router.service)
         woken: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
         wish = _Wish(call, caller, plan, need, tried, woken)
-        waiting = Waiting(wish, priority, caller.tenant, now, now + wait_max_s, need.prompt_tokens)
+        waiting = Waiting(wish, priority, caller.tenant, now, now + wait_max_s)
         if not queue.add(waiting):
             raise failure or _overloaded(queue.wait_s(priority))
         for endpoint in self._router.endpoints(plan):
