@@ -6,15 +6,14 @@ import base64
 import hashlib
 import hmac
 import json
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.small_server import JsonHandler, serving
 from tests.stack import PRICES, Stack
 
 REPLY = {
@@ -24,10 +23,9 @@ REPLY = {
 SECRET = "s3cret"
 
 
-class Cloud(BaseHTTPRequestHandler):
+class Cloud(JsonHandler):
     """Takes a call only with the proof its path asks for; hands out tokens for signatures."""
 
-    protocol_version = "HTTP/1.1"
     tokens_given = 0
 
     def do_POST(self) -> None:
@@ -90,24 +88,15 @@ class Cloud(BaseHTTPRequestHandler):
         wanted = hmac.new(SECRET.encode(), text.encode(), kind).hexdigest()
         return given.endswith(f"Signature={wanted}") and "Access=AK," in given
 
-    def _send(self, status: int, body: Any) -> None:
-        data = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
 
-    def log_message(self, *_: object) -> None: ...
+@pytest.fixture(scope="module")
+def base() -> Iterator[str]:
+    with serving(Cloud) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Cloud)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    base = f"http://127.0.0.1:{server.server_port}"
+def stack(base: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder: Path = tmp_path_factory.mktemp("auth")
 
     def upstream(name: str, provider: str, path: str, auth: str, key: str) -> dict[str, Any]:
@@ -138,8 +127,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     made.start()
     yield made
     made.close()
-    server.shutdown()
-    server.server_close()
 
 
 @pytest.mark.parametrize("model", ["zhipu-jwt", "huawei-sha", "huawei-sm3"])

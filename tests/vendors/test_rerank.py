@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import httpx
 import pytest
 
+from tests.small_server import JsonHandler, serving
 from tests.stack import PRICES, Stack
 
 DOCUMENTS = ["apples", {"text": "pears and apples"}, "stones"]
@@ -26,9 +25,7 @@ VENDORS = {
 }
 
 
-class Reranker(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
+class Reranker(JsonHandler):
     def do_POST(self) -> None:
         ask = json.loads(self.rfile.read(int(self.headers["content-length"])))
         provider = self.headers["authorization"].removeprefix("Bearer key-")
@@ -46,27 +43,20 @@ class Reranker(BaseHTTPRequestHandler):
         else:
             self._send(200, {"id": "r", "results": scored, "usage": {"total_tokens": 9}})
 
-    def _send(self, status: int, body: Any) -> None:
-        data = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
 
-    def log_message(self, *_: object) -> None: ...
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with serving(Reranker) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Reranker)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+def stack(address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     upstreams = [
         {
             "id": name,
             "provider": name,
-            "base_url": f"http://127.0.0.1:{server.server_port}{base}",
+            "base_url": f"{address}{base}",
             "credential": f"env:KEY_{number}",
             "models": [name],
             "kinds": {name: "rerank"},
@@ -79,8 +69,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     made.start()
     yield made
     made.close()
-    server.shutdown()
-    server.server_close()
 
 
 @pytest.mark.parametrize("provider", VENDORS)

@@ -159,3 +159,20 @@ class Call:
         self.body = b""
         if not self.resumable:
             self.ask.fields = {}
+
+
+class WholeAnswer:
+    """An answer that is all there; see `core.ports.Answer`."""
+
+    __slots__ = ("_body",)
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    async def deliver(self, call: Call) -> bytes:
+        return self._body
+
+    def abort(self) -> None: ...
+
+    def said(self) -> Said | None:
+        return None

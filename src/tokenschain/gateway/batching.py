@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from tokenschain.core import batching
 from tokenschain.core.batching import Part, Size
-from tokenschain.core.calls import Attempt, Call, Said
+from tokenschain.core.calls import Attempt, Call, WholeAnswer
 from tokenschain.core.errors import ApiError, Fault
 from tokenschain.core.ports import Answer, Opening
 from tokenschain.core.snapshot import Plan
@@ -41,21 +41,6 @@ class _Lane:
         self.size = Size()
         self.under_way = 0
         self.waiting: deque[_Member] = deque()
-
-
-class _Whole:
-    __slots__ = ("_body",)
-
-    def __init__(self, body: bytes) -> None:
-        self._body = body
-
-    async def deliver(self, call: Call) -> bytes:
-        return self._body
-
-    def abort(self) -> None: ...
-
-    def said(self) -> Said | None:
-        return None
 
 
 class Batching:
@@ -92,7 +77,7 @@ class Batching:
         member = _Member(call, caller, plan, part, asyncio.get_running_loop().create_future())
         lane.waiting.append(member)
         try:
-            return _Whole(await member.answer)
+            return WholeAnswer(await member.answer)
         finally:
             if member in lane.waiting:
                 lane.waiting.remove(member)

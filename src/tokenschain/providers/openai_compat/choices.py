@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from tokenschain.core import chat, conversation
-from tokenschain.core.calls import Attempt, Call, Outlet, Said
+from tokenschain.core.calls import Attempt, Call, Outlet, Said, WholeAnswer
 from tokenschain.core.catalog import Usage
 from tokenschain.core.ports import Answer
-from tokenschain.providers.openai_compat.replies import WholeAnswer, heading_of, read_whole
+from tokenschain.providers.openai_compat.replies import heading_of, read_whole
 from tokenschain.providers.openai_compat.streams import StreamAnswer
 from tokenschain.providers.vendor import Vendor
 from tokenschain.wire import client as http

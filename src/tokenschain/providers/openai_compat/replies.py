@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from tokenschain.core import chat, conversation
-from tokenschain.core.calls import Attempt, Call, Said
+from tokenschain.core.calls import Attempt, Call
 from tokenschain.core.catalog import Usage
 from tokenschain.core.chat import Ask, Door
 from tokenschain.core.errors import ApiError
@@ -50,21 +50,6 @@ async def read_whole(reply: http.Reply, call: Call, attempt: Attempt, vendor: Ve
     attempt.finish_reason = finish
     attempt.outcome = "ok"
     return body
-
-
-class WholeAnswer:
-    __slots__ = ("_body",)
-
-    def __init__(self, body: bytes) -> None:
-        self._body = body
-
-    async def deliver(self, call: Call) -> bytes:
-        return self._body
-
-    def abort(self) -> None: ...
-
-    def said(self) -> Said | None:
-        return None
 
 
 def estimate(ask: Ask, offer: Offer, output_bytes: int, frames: int = 0) -> Usage:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from msgspec import Raw
 
 from tokenschain.core import chat, continuation, conversation, dialect
-from tokenschain.core.calls import Attempt, Call, Said
+from tokenschain.core.calls import Attempt, Call, Said, WholeAnswer
 from tokenschain.core.chat import Ask, Door
 from tokenschain.core.continuation import Splice
 from tokenschain.core.dialect import Bridged, Policy
@@ -22,7 +22,7 @@ from tokenschain.providers.keys import KeyRing, KeyState, UpstreamKey
 from tokenschain.providers.openai_compat.choices import side_by_side
 from tokenschain.providers.openai_compat.failures import Outcome, refusal_of
 from tokenschain.providers.openai_compat.gathered import as_stream, gather
-from tokenschain.providers.openai_compat.replies import WholeAnswer, read_whole
+from tokenschain.providers.openai_compat.replies import read_whole
 from tokenschain.providers.openai_compat.streams import StreamAnswer
 from tokenschain.providers.openai_compat.targets import Target, head_of, lines_of, target_of
 from tokenschain.providers.signing import Signable
