@@ -410,6 +410,40 @@ def test_a_cached_prompt_is_cheaper_where_it_is_cached() -> None:
     assert found.endpoint is two and found.cached_tokens == 900
 
 
+def test_a_new_snapshot_may_put_an_upstream_into_another_zone() -> None:
+    moved = endpoint("moved", 100, zone="abroad")
+    other = endpoint("other", 900, zone="cn")
+    assert choose([moved, other], "compliance-first") == "other"
+    upstream = Upstream("moved", "sim", "http://x/v1", zone="gov")
+    moved.renew(Candidate(upstream, moved.candidate.offer), 7.0)
+    assert choose([moved, other], "compliance-first") == "moved"
+
+
+def test_a_picture_in_a_short_prompt_needs_a_model_that_sees() -> None:
+    import msgspec
+
+    from tests.fakes import GRANT, FakeHouse, price
+    from tokenschain.core.snapshot import ModelRoute, Served, Snapshot
+    from tokenschain.gateway.routing import Router
+
+    upstreams = {name: Upstream(name, "sim", "http://x/v1") for name in ("blind", "sees")}
+    offers = (
+        Offer("blind", "m", price(0), abilities=("tools",)),
+        Offer("sees", "m", price(900), abilities=("tools", "vision")),
+    )
+    served = Served(Snapshot("1", {}, upstreams, {"m": ModelRoute("m", "chat", offers)}))
+    router = Router(served, lambda: 1.0, lambda: 1.0, lambda: 0.5)
+    picture = {"type": "image_url", "image_url": {"url": "https://x/y.png"}}
+    for content, wanted in (("what?", "blind"), ([picture], "sees")):
+        call = FakeHouse(a=["x"]).call()
+        message = {"role": "user", "content": content}
+        call.ask = parse(Door.CHAT, msgspec.json.encode({"model": "m", "messages": [message]}))
+        plan = router.plan(call, GRANT)
+        need = router.need(call, plan, Priority.DEFAULT)
+        chosen = router.place(call, GRANT, plan, need, set()).endpoint
+        assert chosen is not None and chosen.name == wanted
+
+
 def test_an_unknown_price_is_the_last_choice() -> None:
     unknown = endpoint("unknown")
     unknown.renew(Candidate(unknown.candidate.upstream, Offer("unknown", "m")), 7.0)
