@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine
 
 from tests.clouds import clouds  # noqa: F401 - a fixture
+from tests.servers import Postgres, RedisStack
 from tests.stack import Stack
 from tests.upstreams import UpstreamSimulator
+from tokenschain.infra import db
 
 _connect = socket.socket.connect
 
@@ -65,3 +68,34 @@ def own_stack(tmp_path: Path, upstream: UpstreamSimulator) -> Iterator[Any]:
     yield make
     for stack in made:
         stack.close()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    server = Postgres()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[RedisStack]:
+    server = RedisStack()
+    yield server
+    server.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A fresh database of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'x.db'}"
+    return str(request.getfixturevalue("postgres").database())
+
+
+@pytest.fixture
+def engine(database: str) -> Iterator[Engine]:
+    """The same, with its tables."""
+    made = db.connect(database)
+    db.migrate(made)
+    yield made
+    made.dispose()

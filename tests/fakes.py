@@ -91,7 +91,7 @@ class FakeHouse:
     def served(self) -> Served:
         upstreams = {name: Upstream(name, "sim", "http://127.0.0.1/v1") for name in self.upstreams}
         offers = tuple(Offer(name, "m", price(at)) for at, name in enumerate(self.upstreams))
-        return Served(Snapshot("1", {}, upstreams, {"m": ModelRoute("m", "chat", offers)}))
+        return Served(Snapshot("1", upstreams, {"m": ModelRoute("m", "chat", offers)}))
 
     def can_resume(self, candidate: Candidate) -> bool:
         return False

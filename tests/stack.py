@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -15,24 +14,27 @@ from typing import Any
 import httpx
 import yaml
 
-from tokenschain.infra import config
+from tests.ports import free_port
+from tokenschain.infra import config, db
 from tokenschain.wiring import machine
 
 START_MAX_S = 30.0
 PRICES = {"currency": "CNY", "input": "1", "output": "2", "cached_input": "0.1"}
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class Stack:
     """Control and one gateway over a simulated upstream, each a real process."""
 
-    def __init__(self, folder: Path, upstream_url: str, **settings: Any) -> None:
+    def __init__(
+        self, folder: Path, upstream_url: str, *, gateways: int = 1, **settings: Any
+    ) -> None:
+        """
+        Args:
+            gateways: how many there are, each with a port and a folder of its own;
+                `gateway` is the first, `gateway-1` the second.
+        """
         self.folder = folder
+        self.gateways = gateways
         self.port, self.control_port = free_port(), free_port()
         limits = settings.pop("limits", {})
         entry = {
@@ -50,8 +52,10 @@ class Stack:
             "engine_enabled": False,
             "ship_interval_s": 0.05,
             "upstreams": [entry],
+            "gateways": gateways,
             **settings,
         }
+        self.ports = [self.port, *(free_port() for _ in range(gateways - 1))]
         folder.mkdir(parents=True, exist_ok=True)
         self._file = folder / "tokenschain.yaml"
         self._file.write_text(yaml.safe_dump(self.values), encoding="utf-8")
@@ -71,26 +75,45 @@ class Stack:
         self.admin_token: str = first.admin_token
 
     def start(self, *names: str) -> Stack:
-        for name in names or ("control", "gateway"):
+        names = names or ("control", *self.gateway_names)
+        for name in names:
             self.spawn(name)
-        for name in names or ("control", "gateway"):
+        for name in names:
             self.wait_ready(name)
         return self
 
+    @property
+    def gateway_names(self) -> list[str]:
+        return ["gateway", *(f"gateway-{n}" for n in range(1, self.gateways))]
+
+    @property
+    def urls(self) -> list[str]:
+        return [f"http://127.0.0.1:{port}" for port in self.ports]
+
     def spawn(self, name: str) -> None:
         """Start a process without waiting for it."""
+        kind, _, number = name.partition("-")
         arguments = {"gateway": ["gateway", "--worker", "0"], "workers": ["gateway"]}.get(
-            name, [name]
+            kind, [kind]
         )
+        environment = self.environment
+        if number:
+            data = self.settings.data_dir
+            environment = environment | {
+                "TOKENSCHAIN_DATA_DIR": str(self.folder / name),
+                "TOKENSCHAIN_PORT": str(self.ports[int(number)]),
+                "TOKENSCHAIN_INTERNAL_SECRET_FILE": str(data / "secrets" / "internal"),
+            }
         self.processes[name] = subprocess.Popen(
             [sys.executable, "-m", "tokenschain", *arguments],
-            env=self.environment,
+            env=environment,
             stdout=self.log,
             stderr=self.log,
         )
 
     def wait_ready(self, name: str) -> None:
-        port = self.port if name == "gateway" else self.control_port
+        number = int(name.partition("-")[2] or 0)
+        port = self.ports[number] if name.startswith("gateway") else self.control_port
         wait_for(f"http://127.0.0.1:{port}/readyz", self.read_log)
 
     def kill(self, name: str) -> None:
@@ -137,11 +160,17 @@ class Stack:
             method,
             f"http://127.0.0.1:{self.control_port}{path}",
             headers={"authorization": f"Bearer {self.admin_token}"},
-            timeout=10,
+            timeout=more.pop("timeout", 10),
             **more,
         )
 
-    def rows(self, query: str = "select * from ledger order by started_ms") -> list[sqlite3.Row]:
+    def rows(self, query: str = "select * from ledger order by started_ms") -> list[Any]:
+        if self.settings.database_url is not None:
+            engine = db.connect(self.settings.database_url, 2)
+            with engine.connect() as connection:
+                found = list(connection.exec_driver_sql(query).mappings())
+            engine.dispose()
+            return found
         connection = sqlite3.connect(self.folder / "data" / "tokenschain.db", timeout=10)
         connection.row_factory = sqlite3.Row
         try:
@@ -149,7 +178,7 @@ class Stack:
         finally:
             connection.close()
 
-    def settled(self, count: int, timeout_s: float = 15.0) -> list[sqlite3.Row]:
+    def settled(self, count: int, timeout_s: float = 15.0) -> list[Any]:
         """The ledger once it holds at least `count` rows."""
         deadline = time.monotonic() + timeout_s
         while True:
@@ -158,7 +187,7 @@ class Stack:
                 return rows
             time.sleep(0.05)
 
-    def row_of(self, reply: httpx.Response | str, timeout_s: float = 15.0) -> sqlite3.Row:
+    def row_of(self, reply: httpx.Response | str, timeout_s: float = 15.0) -> Any:
         """The ledger row of a call, by its answer's request id."""
         call = reply if isinstance(reply, str) else reply.headers["x-request-id"]
         deadline = time.monotonic() + timeout_s

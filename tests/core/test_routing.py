@@ -137,7 +137,7 @@ def test_a_region_that_goes_at_once_is_left_alone_as_a_whole() -> None:
     regions = {"a": "cn-beijing", "b": "cn-beijing", "c": "cn-beijing", "d": "cn-shanghai"}
     upstreams = {n: Upstream(n, "sim", "http://x/v1", region=r) for n, r in regions.items()}
     offers = tuple(Offer(name, "m", price(0)) for name in upstreams)
-    served = Served(Snapshot("1", {}, upstreams, {"m": ModelRoute("m", "chat", offers)}))
+    served = Served(Snapshot("1", upstreams, {"m": ModelRoute("m", "chat", offers)}))
     router = Router(served, lambda: 1.0, lambda: 1.0, lambda: 0.5)
     plan = served.known("m", "chat")
     assert plan is not None
@@ -431,7 +431,7 @@ def test_a_picture_in_a_short_prompt_needs_a_model_that_sees() -> None:
         Offer("blind", "m", price(0), abilities=("tools",)),
         Offer("sees", "m", price(900), abilities=("tools", "vision")),
     )
-    served = Served(Snapshot("1", {}, upstreams, {"m": ModelRoute("m", "chat", offers)}))
+    served = Served(Snapshot("1", upstreams, {"m": ModelRoute("m", "chat", offers)}))
     router = Router(served, lambda: 1.0, lambda: 1.0, lambda: 0.5)
     picture = {"type": "image_url", "image_url": {"url": "https://x/y.png"}}
     for content, wanted in (("what?", "blind"), ([picture], "sees")):

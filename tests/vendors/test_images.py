@@ -14,8 +14,9 @@ from msgspec import Raw
 
 from tests.small_server import serving
 from tokenschain.core.errors import ApiError
+from tokenschain.infra.outbound import PublicResolver
 from tokenschain.providers import images
-from tokenschain.providers.images import ImageFetcher, PublicResolver
+from tokenschain.providers.images import ImageFetcher
 from tokenschain.wire.client import HttpClient
 
 PIXEL = b"\x89PNG\r\n\x1a\n-pixel"

@@ -4,80 +4,111 @@
 """
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from html import escape
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
-from fastapi import Depends, FastAPI, Header, Query, Request, Response
+from fastapi import FastAPI, Header, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
-from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from pydantic import BaseModel
+from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tokenschain import __version__
-from tokenschain.control import access, billing
+from tokenschain.control import admin, revisions, sign_in
+from tokenschain.control.desk import Desk
 from tokenschain.control.jobs import Publisher
+from tokenschain.control.oidc import Oidc
 from tokenschain.control.responses import ResponseArchive
 from tokenschain.core.errors import ERRORS, ApiError
-from tokenschain.core.tenancy import Disconnect
 from tokenschain.infra import secrets
 from tokenschain.infra.journal import BadFrame, read_frames
 from tokenschain.infra.response_store import RESPONSE_BYTES_MAX
 from tokenschain.infra.uplink import (
     BATCH_BYTES_MAX,
     JOURNAL_PATH,
+    LEASES_PATH,
+    PARTS_ASKED_MAX,
+    PARTS_PATH,
     RESPONSES_PATH,
     SIGNATURE_HEADER,
     SNAPSHOT_PATH,
+    LeaseRequest,
 )
 
 POLL_WAIT_MAX_S = 30.0
-SWEEP_RESPONSES_S = 60.0
+REQUEST_MAX_S = 20.0
+"""For a request to the admin API."""
 _BODY_BYTES_MAX = BATCH_BYTES_MAX * 2
 RESPONSES_BATCH_BYTES_MAX = BATCH_BYTES_MAX + RESPONSE_BYTES_MAX * 2
-DAY_S = 86_400
-_Label = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[\w.@-]+$")]
+_REFUSALS = {
+    400: "The request is wrong.",
+    401: "Nobody is signed in.",
+    403: "This may not be done here.",
+    404: "There is no such thing.",
+    409: "It is there already, or in use.",
+    412: "It was changed meanwhile.",
+    429: "Too many tries.",
+    503: "The database does not answer.",
+}
 
 
-class NewKey(BaseModel):
-    """What a new API key may do."""
+class _Bounded:
+    """Ends requests to the admin API that take too long: a database that is gone without a
+    word must not keep anyone waiting."""
 
-    model_config = ConfigDict(extra="forbid")
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
 
-    name: Annotated[str, Field(min_length=1, max_length=100)] = "key"
-    tenant: _Label = "default"
-    project: _Label = "default"
-    environment: _Label = "default"
-    models: Annotated[list[str] | None, Field(max_length=1_000)] = None
-    expires_at_s: Annotated[int | None, Field(gt=0)] = None
-    disconnect: Literal["cancel", "drain"] = "cancel"
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        if scope["type"] != "http" or not scope["path"].startswith("/api/v1"):
+            await self._app(scope, receive, send)
+            return
+        begun = False
+
+        async def note(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            async with asyncio.timeout(REQUEST_MAX_S) as limit:
+                await self._app(scope, receive, note)
+        except TimeoutError:
+            if begun or not limit.expired():
+                raise
+            error = ApiError("database_unavailable", "The database does not answer; try again.")
+            answer = Response(error.body(), error.status, media_type="application/json")
+            await answer(scope, receive, send)
 
 
 def create_app(
-    engine: Engine,
-    publisher: Publisher,
+    desk: Desk,
     archive: ResponseArchive,
+    jobs: Sequence[Callable[[], Awaitable[None]]],
     internal_secret: str,
-    operator: str,
+    oidc: Oidc,
 ) -> FastAPI:
-    """The application; `operator` is the local commands' own token."""
+    """The application.
+
+    Args:
+        jobs: what control does by itself, each until cancelled.
+    """
+    engine, publisher, ledger, landlord = desk.engine, desk.publisher, desk.ledger, desk.landlord
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with asyncio.TaskGroup() as jobs:
-            running = [
-                jobs.create_task(publisher.run()),
-                jobs.create_task(_sweep_responses(archive)),
-            ]
+        async with asyncio.TaskGroup() as group:
+            running = [group.create_task(_coroutine(job)) for job in jobs]
             yield
-            for job in running:
-                job.cancel()
+            for task in running:
+                task.cancel()
 
     app = FastAPI(
         title="TokensChain control",
@@ -85,103 +116,17 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        responses={
+            status: {"model": ErrorBody, "description": meaning}
+            for status, meaning in _REFUSALS.items()
+        },
     )
+    app.state.desk = desk
+    app.state.oidc = oidc
+    app.add_middleware(_Bounded)
     _speak_api_errors(app)
-
-    def connection() -> Iterator[Connection]:
-        with engine.begin() as opened:
-            yield opened
-
-    Db = Annotated[Connection, Depends(connection)]
-
-    def admin(
-        db: Db,
-        authorization: Annotated[str, Header()] = "",
-    ) -> None:
-        scheme, _, token = authorization.partition(" ")
-        if scheme.lower() != "bearer" or not token:
-            raise ApiError("missing_api_key", "Send the admin token as `Authorization: Bearer`.")
-        stored = access.get_meta(db, access.ADMIN_HASH) or ""
-        if not (secrets.same(token, operator) or secrets.same(secrets.hash_of(token), stored)):
-            raise ApiError("invalid_api_key", "The admin token is not valid.")
-
-    Admin = Depends(admin)
-
-    # --- administration ----------------------------------------------------------
-
-    @app.post("/api/v1/keys", status_code=201, dependencies=[Admin])
-    def create_key(db: Db, wanted: NewKey) -> dict[str, Any]:
-        """Create an API key; `key` is in this answer and never again."""
-        key_id, key = access.create_key(
-            db,
-            name=wanted.name,
-            tenant=wanted.tenant,
-            project=wanted.project,
-            environment=wanted.environment,
-            models=wanted.models,
-            expires_at_s=wanted.expires_at_s,
-            disconnect=Disconnect(wanted.disconnect),
-        )
-        return {"id": key_id, "key": key, "prefix": secrets.shown_part(key)}
-
-    @app.get("/api/v1/keys", dependencies=[Admin])
-    def list_keys(db: Db, tenant: str | None = None) -> dict[str, Any]:
-        """API keys, without what would let anyone use them."""
-        return {"data": access.list_keys(db, tenant)}
-
-    @app.delete("/api/v1/keys/{key_id}", dependencies=[Admin])
-    def revoke_key(db: Db, key_id: str) -> dict[str, Any]:
-        """Revoke a key; gateways refuse it within a second."""
-        if not access.revoke_key(db, key_id):
-            raise ApiError("not_found", "There is no such key.", param="key_id")
-        return {"id": key_id, "revoked": True}
-
-    @app.get("/api/v1/models", dependencies=[Admin])
-    def list_models() -> dict[str, Any]:
-        """Models served, with the upstreams behind them."""
-        return {"data": msgspec.to_builtins(list(publisher.snapshot.models.values()))}
-
-    @app.get("/api/v1/endpoints", dependencies=[Admin])
-    async def list_endpoints() -> dict[str, Any]:
-        """Upstreams with their health as last probed."""
-        return {
-            "data": [
-                {
-                    "id": upstream.id,
-                    "provider": upstream.provider,
-                    "base_url": upstream.base_url,
-                    "health": publisher.health.get(upstream.id, "not probed"),
-                    "metrics": publisher.engine_metrics.get(upstream.id, {}),
-                }
-                for upstream in publisher.snapshot.upstreams.values()
-            ]
-        }
-
-    @app.get("/api/v1/usage", dependencies=[Admin])
-    def usage(
-        db: Db,
-        group_by: Annotated[str, Query(max_length=100)] = "tenant,model,day",
-        from_s: Annotated[int | None, Query(ge=0)] = None,
-        until_s: Annotated[int | None, Query(ge=0)] = None,
-        tenant: str | None = None,
-    ) -> dict[str, Any]:
-        """Calls, tokens and cost; `cost_pico` is 10^-12 of the currency unit, exact."""
-        dimensions = [name.strip() for name in group_by.split(",") if name.strip()]
-        for name in dimensions:
-            if name not in billing.DIMENSIONS:
-                known = ", ".join(billing.DIMENSIONS)
-                raise ApiError(
-                    "invalid_value", f"`{name[:50]}` is not one of: {known}.", param="group_by"
-                )
-        now = int(time.time())
-        rows = billing.usage(
-            db,
-            group_by=dimensions,
-            from_s=now - 30 * DAY_S if from_s is None else from_s,
-            until_s=now + DAY_S if until_s is None else until_s,
-            tenant=tenant,
-        )
-        return {"data": rows}
+    app.include_router(admin.router)
+    app.include_router(sign_in.router)
 
     # --- the internal channel ----------------------------------------------------
 
@@ -224,8 +169,27 @@ def create_app(
             payloads = list(read_frames(frames))
         except BadFrame as error:
             raise ApiError("invalid_value", f"The batch is damaged: {error}.", status=422) from None
-        new = await asyncio.to_thread(billing.ingest, engine, payloads)
+        new = await asyncio.to_thread(ledger.ingest, payloads)
         return {"received": len(payloads), "new": new}
+
+    @app.get(PARTS_PATH, include_in_schema=False)
+    async def parts(request: Request, names: str) -> Response:
+        await signed_body(request)
+        found = {name: publisher.part(name) for name in names.split(",")[:PARTS_ASKED_MAX]}
+        body = msgspec.msgpack.encode({n: part for n, part in found.items() if part is not None})
+        return Response(body, media_type="application/msgpack")
+
+    @app.post(LEASES_PATH, include_in_schema=False)
+    async def leases(request: Request) -> Response:
+        try:
+            asked = msgspec.msgpack.decode(await signed_body(request), type=LeaseRequest)
+        except msgspec.DecodeError as error:
+            raise ApiError("invalid_value", f"No request for leases: {error}.") from None
+        rules = publisher.snapshot
+        granted = await asyncio.to_thread(
+            landlord.draw, asked.holder, asked.wishes, rules.rates, rules.budgets
+        )
+        return Response(msgspec.msgpack.encode(granted), media_type="application/msgpack")
 
     @app.post(RESPONSES_PATH, include_in_schema=False)
     async def keep_responses(request: Request) -> dict[str, int]:
@@ -269,8 +233,9 @@ def create_app(
         return {"live": True}
 
     @app.get("/readyz", include_in_schema=False)
-    def readyz(db: Db) -> dict[str, Any]:
-        return {"ready": True, "revision": access.revision(db)}
+    def readyz() -> dict[str, Any]:
+        with engine.begin() as db:
+            return {"ready": True, "revision": revisions.current(db)}
 
     @app.get("/", include_in_schema=False, response_class=HTMLResponse)
     async def home() -> str:
@@ -279,11 +244,23 @@ def create_app(
     return app
 
 
-async def _sweep_responses(archive: ResponseArchive) -> None:
-    while True:
-        await asyncio.sleep(SWEEP_RESPONSES_S)
-        with suppress(SQLAlchemyError):  # it is tried again; requests say so too
-            await asyncio.to_thread(archive.sweep)
+async def _coroutine(job: Callable[[], Awaitable[None]]) -> None:
+    await job()
+
+
+class ErrorDetail(BaseModel):
+    """What went wrong; see docs/reference/errors.md."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class ErrorBody(BaseModel):
+    """The API's one error shape."""
+
+    error: ErrorDetail
 
 
 def _speak_api_errors(app: FastAPI) -> None:
@@ -309,12 +286,21 @@ def _speak_api_errors(app: FastAPI) -> None:
         code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_value")
         return ApiError(code, str(error.detail), status=error.status_code)
 
+    def unstorable(_: Exception) -> ApiError:
+        return ApiError("invalid_value", "A text has characters that cannot be stored.")
+
+    def duplicate(_: IntegrityError) -> ApiError:
+        return ApiError("conflict", "Somebody made the same at the same time; read it again.")
+
     def database(_: Exception) -> ApiError:
         return ApiError("database_unavailable", "The database does not answer; try again.")
 
     handler(ApiError, lambda error: error)
     handler(RequestValidationError, validation)
     handler(HTTPException, http)
+    handler(DataError, unstorable)
+    handler(UnicodeEncodeError, unstorable)
+    handler(IntegrityError, duplicate)
     handler(OperationalError, database)
     handler(PoolTimeout, database)
     assert "database_unavailable" in ERRORS

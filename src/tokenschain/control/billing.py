@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import time
+import uuid
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import ColumnElement, Connection, Engine, func, insert, select, tuple_
 
+from tokenschain.control import limits
 from tokenschain.core import events
+from tokenschain.core.catalog import to_yuan
 from tokenschain.core.events import CallRecord
+from tokenschain.core.quota import tags_of
+from tokenschain.core.snapshot import Snapshot
+from tokenschain.infra import db
 from tokenschain.infra.db import upsert
-from tokenschain.infra.tables import ledger, rejected_records, usage_hourly
+from tokenschain.infra.tables import entries, ledger, rejected_records, usage_by_tag, usage_hourly
 
 HOUR_S = 3_600
-_KEY = ("hour_s", "tenant", "project", "environment", "key_id", "model", "upstream", "currency")
-_SUMS = (
+ROLLUP_KEY = (
+    "hour_s", "tenant", "project", "environment", "key_id", "model", "upstream", "currency",
+    "charge_currency",
+)  # fmt: skip
+ROLLUP_SUMS = (
     "calls",
     "failed_calls",
     "estimated_calls",
@@ -28,92 +38,200 @@ _SUMS = (
     "completion_tokens",
     "reasoning_tokens",
     "cost_pico",
+    "charge_pico",
 )
+_TAG_KEY = ("hour_s", "tenant", "project", "key_id", "tag", "model", "charge_currency")
+_TAG_SUMS = ("calls", "prompt_tokens", "completion_tokens", "charge_pico")
+_ROWS_MAX = 500
+"""Rows in one statement: SQLite takes 32,766 values at once."""
 
 
-def ingest(engine: Engine, payloads: Sequence[bytes]) -> int:
-    """Enter records into the ledger and its rollups, in one transaction.
+class Ledger:
+    """Enters records; each event id counts once, however often it arrives."""
 
-    Each event id counts once, however often it arrives. Returns how many were new.
-    """
-    records: dict[str, CallRecord] = {}
-    unreadable: list[tuple[bytes, str]] = []
-    for payload in payloads:
-        try:
-            record = events.decode(payload)
-        except msgspec.DecodeError as error:
-            unreadable.append((payload, str(error)))
-        else:
-            records[record.event_id] = record
-    with engine.begin() as connection:
-        # Rows are entered in one order by all, so that two writers cannot deadlock.
-        _keep_unreadable(engine, connection, sorted(unreadable))
-        fresh = _insert_new(engine, connection, [records[name] for name in sorted(records)])
-        _roll_up(engine, connection, [records[event_id] for event_id in fresh])
-    return len(fresh)
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._days: set[int] = set()
+        self.clouds: dict[str, str] = {}
+        """Providers of upstreams, kept in step by the publisher."""
+        self.usd_cny_micro = 7_000_000
+        self.received = 0
+        self.entered = 0
+        self._uses: dict[str, int] = {}
+
+    def follow(self, snapshot: Snapshot) -> None:
+        """Take up a new configuration."""
+        self.clouds = {u.id: u.provider for u in snapshot.upstreams.values()}
+        self.usd_cny_micro = snapshot.usd_cny_micro
+
+    def take_uses(self) -> dict[str, int]:
+        """When keys were used last, since this was last asked; Unix time."""
+        uses, self._uses = self._uses, {}
+        return uses
+
+    def ingest(self, payloads: Sequence[bytes]) -> int:
+        """Enter records, their sums, entries and budgets, in one transaction.
+
+        Returns how many were new.
+        """
+        records: dict[str, CallRecord] = {}
+        unreadable: list[tuple[bytes, str]] = []
+        for payload in payloads:
+            try:
+                record = events.decode(payload)
+            except msgspec.DecodeError as error:
+                unreadable.append((payload, str(error)))
+            else:
+                records[record.event_id] = record
+        self._ensure_days({r.started_ms // db.DAY_MS for r in records.values()})
+        with self._engine.begin() as connection:
+            # Rows are entered in one order by all, so that two writers cannot deadlock.
+            _keep_unreadable(self._engine, connection, sorted(unreadable))
+            ordered = [records[name] for name in sorted(records)]
+            fresh = [records[name] for name in _insert_new(self._engine, connection, ordered)]
+            self._roll_up(connection, fresh)
+            _book(connection, fresh)
+            limits.spend(self._engine, connection, fresh, self.usd_cny_micro)
+        uses = self._uses
+        for record in fresh:
+            at_s = record.started_ms // 1_000
+            if at_s > uses.get(record.key_id, 0):
+                uses[record.key_id] = at_s
+        self.received += len(payloads)
+        self.entered += len(fresh)
+        return len(fresh)
+
+    def _ensure_days(self, days: set[int]) -> None:
+        missing = days - self._days
+        if missing:
+            db.ensure_days(self._engine, missing)
+            self._days |= missing
+
+    def _roll_up(self, connection: Connection, records: list[CallRecord]) -> None:
+        sums: dict[tuple[Any, ...], list[Any]] = {}
+        tagged: dict[tuple[Any, ...], list[int]] = {}
+        for r in records:
+            hour_s = r.started_ms // 3_600_000 * HOUR_S
+            key = (hour_s, r.tenant, r.project, r.environment, r.key_id, r.model_asked,
+                   r.upstream, r.currency, r.charge_currency)  # fmt: skip
+            total = sums.get(key)
+            if total is None:
+                total = sums[key] = [0] * len(ROLLUP_SUMS) + [r.account]
+            total[0] += 1
+            total[1] += r.outcome != "ok"
+            total[2] += r.usage_source == "estimated"
+            total[3] += r.charge_pico is None
+            total[4] += r.prompt_tokens
+            total[5] += r.cached_tokens
+            total[6] += r.completion_tokens
+            total[7] += r.reasoning_tokens
+            total[8] += r.cost_pico or 0
+            total[9] += r.charge_pico or 0
+            if r.tags:
+                for name, value in tags_of(r.tags).items():
+                    part = tagged.setdefault(
+                        (hour_s, r.tenant, r.project, r.key_id, f"{name}={value}", r.model_asked,
+                         r.charge_currency), [0] * len(_TAG_SUMS)
+                    )  # fmt: skip
+                    part[0] += 1
+                    part[1] += r.prompt_tokens
+                    part[2] += r.completion_tokens
+                    part[3] += r.charge_pico or 0
+        rows = [
+            dict(zip((*ROLLUP_KEY, *ROLLUP_SUMS, "account"), (*key, *sums[key]), strict=True))
+            | {"cloud": self.clouds.get(key[6], "")}
+            for key in sorted(sums)
+        ]
+        _add_up(self._engine, connection, usage_hourly, ROLLUP_KEY, ROLLUP_SUMS, rows)
+        tag_rows = [
+            dict(zip((*_TAG_KEY, *_TAG_SUMS), (*key, *tagged[key]), strict=True))
+            for key in sorted(tagged)
+        ]
+        _add_up(self._engine, connection, usage_by_tag, _TAG_KEY, _TAG_SUMS, tag_rows)
+
+
+def _add_up(
+    engine: Engine,
+    connection: Connection,
+    table: Any,
+    key: Sequence[str],
+    sums: Sequence[str],
+    rows: list[dict[str, Any]],
+) -> None:
+    for at in range(0, len(rows), _ROWS_MAX):
+        statement = upsert(engine, table).values(rows[at : at + _ROWS_MAX])
+        connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=list(key),
+                set_={name: table.c[name] + statement.excluded[name] for name in sums},
+            )
+        )
+
+
+# --- rows -----------------------------------------------------------------------------------
+
+_COLUMNS = CallRecord.__struct_fields__
+_as_tuple = msgspec.structs.astuple
+_ATTEMPTS, _ROUTE = _COLUMNS.index("attempts"), _COLUMNS.index("route")
+_json = msgspec.json.Encoder().encode
+_NULL = "\x01"
+_SPECIAL = re.compile(r"[\\\t\n\r\x01]")
+_ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\x01": "\\x01"}
 
 
 def _insert_new(engine: Engine, connection: Connection, records: list[CallRecord]) -> list[str]:
     if not records:
         return []
+    if engine.dialect.name == "postgresql":
+        return _copy_new(connection, records)
     statement = (
         upsert(engine, ledger)
-        .on_conflict_do_nothing(index_elements=["event_id"])
+        .on_conflict_do_nothing(index_elements=["event_id", "started_ms"])
         .returning(ledger.c.event_id)
     )
-    rows = [_row(record) for record in records]
+    rows = [dict(zip(_COLUMNS, _row(record), strict=True)) for record in records]
     return list(connection.execute(statement, rows).scalars())
 
 
-def _row(record: CallRecord) -> dict[str, Any]:
-    row = {name: getattr(record, name) for name in CallRecord.__struct_fields__}
-    row["attempts"] = msgspec.json.encode(
-        [
-            {name: getattr(attempt, name) for name in attempt.__struct_fields__}
-            for attempt in record.attempts
-        ]
-    ).decode()
+def _row(record: CallRecord) -> list[Any]:
+    """A record's values, its lists as JSON objects."""
+    row = list(_as_tuple(record))
+    row[_ATTEMPTS] = _objects(record.attempts)
+    row[_ROUTE] = _objects(record.route) if record.route else "[]"
     return row
 
 
-def _roll_up(engine: Engine, connection: Connection, records: list[CallRecord]) -> None:
-    sums: dict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0] * len(_SUMS))
-    for record in records:
-        hour_s = record.started_ms // 1000 // HOUR_S * HOUR_S
-        key = (
-            hour_s,
-            record.tenant,
-            record.project,
-            record.environment,
-            record.key_id,
-            record.model_asked,
-            record.upstream,
-            record.currency,
-        )
-        amounts = (
-            1,
-            record.outcome != "ok",
-            record.usage_source == "estimated",
-            record.cost_pico is None,
-            record.prompt_tokens,
-            record.cached_tokens,
-            record.completion_tokens,
-            record.reasoning_tokens,
-            record.cost_pico or 0,
-        )
-        total = sums[key]
-        for index, amount in enumerate(amounts):
-            total[index] += amount
-    for key in sorted(sums):
-        statement = upsert(engine, usage_hourly).values(
-            dict(zip(_KEY + _SUMS, (*key, *sums[key]), strict=True))
-        )
-        connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=list(_KEY),
-                set_={name: usage_hourly.c[name] + statement.excluded[name] for name in _SUMS},
-            )
-        )
+def _objects(structs: Iterable[Any]) -> str:
+    return _json([msgspec.structs.asdict(struct) for struct in structs]).decode()
+
+
+def _copy_new(connection: Connection, records: list[CallRecord]) -> list[str]:
+    """PostgreSQL: COPY into a staging table, and from there what is new into the ledger."""
+    names = ", ".join(_COLUMNS)
+    connection.exec_driver_sql(
+        f"CREATE TEMP TABLE IF NOT EXISTS staging ON COMMIT DELETE ROWS AS "
+        f"SELECT {names} FROM ledger WITH NO DATA"
+    )
+    cursor = connection.connection.cursor()
+    with cursor.copy(f"COPY staging ({names}) FROM STDIN WITH (NULL '{_NULL}')") as copy:
+        copy.write("".join([_copy_line(_row(record)) for record in records]))
+    rows = connection.exec_driver_sql(
+        f"INSERT INTO ledger ({names}) SELECT {names} FROM staging "
+        "ON CONFLICT DO NOTHING RETURNING event_id"
+    )
+    return sorted(rows.scalars())
+
+
+def _copy_line(row: list[Any]) -> str:
+    cells = [_NULL if cell is None else str(cell) for cell in row]
+    line = "\t".join(cells)
+    if "\\" in line or "\n" in line or "\r" in line or line.count("\t") != len(cells) - 1:
+        cells = [
+            _NULL if cell is None else _SPECIAL.sub(lambda m: _ESCAPES[m.group()], str(cell))
+            for cell in row
+        ]
+        line = "\t".join(cells)
+    return line + "\n"
 
 
 def _keep_unreadable(
@@ -132,7 +250,137 @@ def _keep_unreadable(
         )
 
 
-DIMENSIONS = ("tenant", "project", "environment", "key_id", "model", "upstream", "day", "hour")
+# --- double entry ----------------------------------------------------------------------------
+
+CUSTOMER, REVENUE, COST, UPSTREAM, CASH = "customer", "revenue", "cost", "upstream", "cash"
+
+
+def post(
+    connection: Connection,
+    kind: str,
+    lines: Sequence[tuple[str, str, str, int]],
+    reference: str,
+    at_s: int | None = None,
+) -> str:
+    """Add a transaction to the double-entry ledger; returns its id.
+
+    Args:
+        lines: account, tenant, currency and pico-units of each; positive is what the account
+            receives.
+
+    Raises:
+        ValueError: the lines of a currency do not sum to zero.
+    """
+    sums: dict[str, int] = defaultdict(int)
+    for _, _, currency, amount in lines:
+        sums[currency] += amount
+    if any(sums.values()):
+        raise ValueError(f"a transaction must sum to zero: {dict(sums)}")
+    transaction_id = f"txn_{uuid.uuid4().hex[:24]}"
+    now = int(time.time()) if at_s is None else at_s
+    rows = [
+        {
+            "id": f"{transaction_id}_{number}",
+            "transaction_id": transaction_id,
+            "at_s": now,
+            "kind": kind,
+            "account": account,
+            "tenant": tenant,
+            "currency": currency,
+            "amount_pico": amount,
+            "reference": reference,
+        }
+        for number, (account, tenant, currency, amount) in enumerate(lines)
+        if amount
+    ]
+    if rows:
+        connection.execute(insert(entries), rows)
+    return transaction_id
+
+
+def _book(connection: Connection, records: list[CallRecord]) -> None:
+    """One transaction a batch: what customers owe and what upstreams are owed."""
+    charges: dict[tuple[str, str], int] = defaultdict(int)
+    costs: dict[tuple[str, str], int] = defaultdict(int)
+    for record in records:
+        if record.charge_pico:
+            charges[record.tenant, record.charge_currency] += record.charge_pico
+        if record.cost_pico:
+            costs[record.upstream, record.currency] += record.cost_pico
+    lines = usage_lines(charges, costs)
+    if lines:
+        post(connection, "usage", lines, f"{len(records)} calls from {records[0].event_id}")
+
+
+def usage_lines(
+    charges: dict[tuple[str, str], int], costs: dict[tuple[str, str], int]
+) -> list[tuple[str, str, str, int]]:
+    """Entries for charges by (tenant, currency) and costs by (upstream, currency)."""
+    lines = []
+    for (tenant, currency), amount in sorted(charges.items()):
+        lines.append((f"{CUSTOMER}:{tenant}", tenant, currency, -amount))
+        lines.append((REVENUE, "", currency, amount))
+    for (upstream, currency), amount in sorted(costs.items()):
+        lines.append((f"{UPSTREAM}:{upstream}", "", currency, amount))
+        lines.append((COST, "", currency, -amount))
+    return [line for line in lines if line[3]]
+
+
+def deposit(
+    connection: Connection, tenant: str, currency: str, amount_pico: int, reference: str
+) -> str:
+    """A customer paid; returns the transaction's id."""
+    lines = [
+        (f"{CUSTOMER}:{tenant}", tenant, currency, amount_pico),
+        (CASH, "", currency, -amount_pico),
+    ]
+    return post(connection, "deposit", lines, reference)
+
+
+def reverse(connection: Connection, transaction_id: str, reference: str) -> str | None:
+    """Undo a transaction by its opposite; None when there is none or it is undone already."""
+    rows = connection.execute(
+        select(entries).where(entries.c.transaction_id == transaction_id)
+    ).all()
+    undone = connection.execute(
+        select(entries.c.id).where(
+            entries.c.kind == "reversal", entries.c.reference.startswith(f"{transaction_id} ")
+        )
+    ).first()
+    if not rows or undone is not None or rows[0].kind == "reversal":
+        return None
+    lines = [(row.account, row.tenant, row.currency, -row.amount_pico) for row in rows]
+    return post(connection, "reversal", lines, f"{transaction_id} {reference}"[:200])
+
+
+def balances(connection: Connection, tenant: str) -> dict[str, int]:
+    """What a tenant has left, by currency, in pico-units; negative: it owes that."""
+    rows = connection.execute(
+        select(entries.c.currency, func.sum(entries.c.amount_pico))
+        .where(entries.c.account == f"{CUSTOMER}:{tenant}")
+        .group_by(entries.c.currency)
+    )
+    return {currency: int(amount) for currency, amount in rows}
+
+
+def credited(connection: Connection, tenant: str, usd_cny_micro: int) -> int:
+    """What a tenant has paid and was credited in all, in pico-yuan; what it used is not in it."""
+    rows = connection.execute(
+        select(entries.c.currency, func.sum(entries.c.amount_pico))
+        .where(entries.c.account == f"{CUSTOMER}:{tenant}", entries.c.kind != "usage")
+        .group_by(entries.c.currency)
+    )
+    return sum(to_yuan(int(amount), currency, usd_cny_micro) for currency, amount in rows)
+
+
+# --- questions --------------------------------------------------------------------------------
+
+DIMENSIONS = (
+    "tenant", "account", "project", "environment", "key_id", "model", "upstream", "cloud", "tag",
+    "day", "hour",
+)  # fmt: skip
+_TAG_DIMENSIONS = {"tenant", "project", "key_id", "tag", "model", "day", "hour"}
+DAY_S = 86_400
 
 
 def usage(
@@ -142,31 +390,144 @@ def usage(
     from_s: int,
     until_s: int,
     tenant: str | None = None,
+    where: Sequence[tuple[str, str]] = (),
+    rows_max: int = 100_000,
 ) -> list[dict[str, Any]]:
-    """Sums over the hourly rollups; costs of different currencies never mix.
+    """Sums over the hourly rollups, added up by the database; currencies never mix.
 
     Args:
-        group_by: some of `DIMENSIONS`; days and hours are UTC.
+        group_by: some of `DIMENSIONS`; days and hours are UTC. With `tag`, a call counts once
+            for each of its tags.
         from_s: Unix time, inclusive; `until_s` exclusive.
+        where: dimensions and the value each must have.
+
+    Raises:
+        ValueError: a dimension that tags are not counted by.
     """
-    query = select(usage_hourly).where(
-        usage_hourly.c.hour_s >= from_s, usage_hourly.c.hour_s < until_s
+    by_tag = "tag" in group_by or any(name == "tag" for name, _ in where)
+    asked = {*group_by, *(name for name, _ in where)}
+    if by_tag and not asked <= _TAG_DIMENSIONS:
+        wrong = ", ".join(sorted(asked - _TAG_DIMENSIONS))
+        raise ValueError(f"usage by tag is not kept by {wrong}")
+    table = usage_by_tag if by_tag else usage_hourly
+    sums = _TAG_SUMS if by_tag else ROLLUP_SUMS
+    currencies = ("charge_currency",) if by_tag else ("currency", "charge_currency")
+    columns: list[ColumnElement[Any]] = [_dimension(table, name) for name in group_by]
+    columns += [table.c[name] for name in currencies]
+    query = (
+        select(
+            *(column.label(f"d{at}") for at, column in enumerate(columns)),
+            *(func.sum(table.c[name]).label(name) for name in sums),
+        )
+        .where(table.c.hour_s >= from_s, table.c.hour_s < until_s)
+        .group_by(*columns)
+        .order_by(*columns)
+        .limit(rows_max)
     )
     if tenant is not None:
-        query = query.where(usage_hourly.c.tenant == tenant)
-    sums: dict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0] * len(_SUMS))
-    for row in connection.execute(query).mappings():
-        key = (*(_dimension(row, name) for name in group_by), row["currency"])
-        total = sums[key]
-        for index, name in enumerate(_SUMS):
-            total[index] += row[name]
-    names = (*group_by, "currency", *_SUMS)
-    return [dict(zip(names, (*key, *sums[key]), strict=True)) for key in sorted(sums)]
+        query = query.where(table.c.tenant == tenant)
+    for name, value in where:
+        query = query.where(table.c[name] == value)
+    found = []
+    for row in connection.execute(query):
+        values = dict(zip((*group_by, *currencies), row[: len(columns)], strict=True))
+        for name in ("day", "hour"):
+            if name in values:
+                values[name] = _moment(name, values[name])
+        for name, value in zip(sums, row[len(columns) :], strict=True):
+            values[name] = int(value)
+        found.append(values)
+    return found
 
 
-def _dimension(row: Any, name: str) -> str:
+def _dimension(table: Any, name: str) -> ColumnElement[Any]:
     if name == "day":
-        return time.strftime("%Y-%m-%d", time.gmtime(row["hour_s"]))
+        return table.c.hour_s - table.c.hour_s % DAY_S  # type: ignore[no-any-return]
     if name == "hour":
-        return time.strftime("%Y-%m-%dT%H:00Z", time.gmtime(row["hour_s"]))
-    return str(row[name])
+        return table.c.hour_s  # type: ignore[no-any-return]
+    return table.c[name]  # type: ignore[no-any-return]
+
+
+def _moment(name: str, at_s: int) -> str:
+    if name == "day":
+        return time.strftime("%Y-%m-%d", time.gmtime(at_s))
+    return time.strftime("%Y-%m-%dT%H:00Z", time.gmtime(at_s))
+
+
+CALL_FILTERS = ("key_id", "project", "environment", "model_asked", "upstream", "outcome")
+
+
+def calls(
+    connection: Connection,
+    *,
+    tenant: str | None,
+    from_ms: int,
+    until_ms: int,
+    where: Sequence[tuple[str, str]] = (),
+    after: tuple[int, str] | None = None,
+    count: int,
+) -> list[dict[str, Any]]:
+    """Single calls, the latest first.
+
+    Args:
+        where: some of `CALL_FILTERS` and the value each must have.
+        after: time and id of the last row of the page before.
+    """
+    query = select(ledger).where(ledger.c.started_ms >= from_ms, ledger.c.started_ms < until_ms)
+    if tenant is not None:
+        query = query.where(ledger.c.tenant == tenant)
+    for name, value in where:
+        query = query.where(ledger.c[name] == value)
+    if after is not None:
+        query = query.where(tuple_(ledger.c.started_ms, ledger.c.event_id) < after)
+    query = query.order_by(ledger.c.started_ms.desc(), ledger.c.event_id.desc()).limit(count)
+    return [_shown(dict(row)) for row in connection.execute(query).mappings()]
+
+
+def each_call(
+    connection: Connection, *, tenant: str | None, from_ms: int, until_ms: int, page: int = 5_000
+) -> Iterator[list[dict[str, Any]]]:
+    """All calls of a time, page by page."""
+    after: tuple[int, str] | None = None
+    while True:
+        rows = calls(
+            connection, tenant=tenant, from_ms=from_ms, until_ms=until_ms, after=after, count=page
+        )
+        if not rows:
+            return
+        yield rows
+        after = (rows[-1]["started_ms"], rows[-1]["event_id"])
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    for name in ("attempts", "route"):
+        row[name] = msgspec.json.decode(row[name])
+    return row
+
+
+def tenants_of(connection: Connection, transaction_id: str) -> list[str]:
+    """Whose balances a transaction changed."""
+    rows = connection.execute(
+        select(entries.c.tenant)
+        .where(entries.c.transaction_id == transaction_id, entries.c.tenant != "")
+        .distinct()
+    )
+    return sorted(rows.scalars())
+
+
+def capture(connection: Connection, ledger_: Ledger) -> dict[str, Any]:
+    """How much of what gateways sent is in the ledger.
+
+    `capture_rate` is entered over readable records received, duplicates not counted: below 1
+    means that something could not be read and waits in `rejected_records`.
+    """
+    rejected = int(
+        connection.execute(select(func.count()).select_from(rejected_records)).scalar_one()
+    )
+    total = ledger_.entered + rejected
+    return {
+        "received": ledger_.received,
+        "entered": ledger_.entered,
+        "rejected": rejected,
+        "capture_rate": 1.0 if not total else ledger_.entered / total,
+    }

@@ -3,25 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import hashlib
 import re
 import time
+from collections import deque
 from collections.abc import Callable
 
 import msgspec
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from tokenschain.control import access, marketplace
+from tokenschain.control import (
+    access,
+    alerts,
+    limits,
+    marketplace,
+    people,
+    pricing,
+    revisions,
+)
+from tokenschain.control.billing import Ledger
+from tokenschain.control.responses import ResponseArchive
 from tokenschain.core.catalog import Catalog
-from tokenschain.core.snapshot import Snapshot, Upstream
+from tokenschain.core.snapshot import SHARDS, Manifest, Snapshot, Upstream, encode_shard
+from tokenschain.core.tenancy import KeyGrant
 from tokenschain.infra import secrets
 from tokenschain.infra.config import Settings
+from tokenschain.infra.db import drop_days, ensure_days
 from tokenschain.wire.client import ClientError, HttpClient, Origin, Waits
 
 WATCH_S = 0.25
 """How often the database is asked whether another control changed something."""
 PROBE_S = 5.0
+OLD_PARTS_MAX = 64
 _PROBE_WAITS = Waits(
     connect_max_s=2.0, pool_max_s=2.0, first_byte_max_s=3.0, idle_max_s=3.0, total_max_s=5.0
 )
@@ -43,38 +58,89 @@ class Publisher:
         self._catalog = catalog
         self._report = report
         self._revision = -1
+        self._day = ""
         self._discovered: tuple[str, ...] = ()
         self._changed = asyncio.Condition()
         self._closed = False
         self._client = HttpClient()
+        self._keys: list[dict[bytes, KeyGrant]] = [{} for _ in range(SHARDS)]
+        self._parts: dict[str, bytes] = {}
+        self._old_parts: deque[str] = deque()
+        self._shards = [""] * SHARDS
+        self.changed: list[Callable[[Snapshot], None]] = []
+        """Told of each new snapshot."""
         self.version = ""
-        self.body = b""
-        self.snapshot = Snapshot("", {}, {}, {})
+        self.manifest = b""
+        self.snapshot = Snapshot("", {}, {})
         self.health: dict[str, str] = {}
         self.engine_metrics: dict[str, dict[str, float]] = {}
         self.refresh()
 
     def refresh(self) -> bool:
-        """Make the snapshot anew if its revision has moved; true when it changed."""
+        """Make anew what has changed since the last time; true when anything has.
+
+        Only keys that changed are read, and only their shards made anew: revoking one of
+        100,000 keys costs what revoking one of ten does.
+        """
+        day = datetime.datetime.now(limits.CHINA).date().isoformat()
         with self._engine.begin() as connection:
-            revision = access.revision(connection)
-            if revision == self._revision:
+            revision = revisions.current(connection)
+            if (revision, day) == (self._revision, self._day):
                 return False
-            keys = access.grants(connection)
+            changed = list(access.grants(connection, self._revision))
+            rates, budgets = limits.all_limits(connection)
+            sell = pricing.selling_prices(connection)
+            usd_cny = pricing.usd_cny_micro(connection, day, self._settings.routing.usd_cny)
+        touched = set()
+        for digest, grant in changed:
+            self._keys[digest[0]][digest] = grant
+            touched.add(digest[0])
+        for number in touched:
+            self._shards[number] = self._keep(encode_shard(self._keys[number]))
         upstreams, models = marketplace.routes(self._settings, self._catalog, self._discovered)
         routing = marketplace.routing(self._settings, models)
-        content = msgspec.json.encode([keys, upstreams, models, routing])
-        version = hashlib.sha256(content).hexdigest()[:16]
-        self._revision = revision
+        snapshot = Snapshot("", upstreams, models, routing, rates, budgets, sell, usd_cny)
+        body = msgspec.msgpack.encode(snapshot)
+        version = hashlib.sha256(
+            b"".join((hashlib.sha256(body).digest(), *map(str.encode, self._shards)))
+        ).hexdigest()[:16]
+        self._revision, self._day = revision, day
         if version == self.version:
             return False
-        self.snapshot = Snapshot(version, keys, upstreams, models, routing)
+        self.snapshot = msgspec.structs.replace(snapshot, version=version)
+        part = self._keep(msgspec.msgpack.encode(self.snapshot))
+        self.manifest = msgspec.json.encode(Manifest(version, part, tuple(self._shards)))
         self.version = version
-        self.body = msgspec.json.encode(self.snapshot)
+        self._forget_old()
+        for tell in self.changed:
+            tell(self.snapshot)
         return True
 
+    def _keep(self, payload: bytes) -> str:
+        name = hashlib.sha256(payload).hexdigest()
+        if name not in self._parts:
+            self._old_parts.append(name)
+        self._parts[name] = payload
+        return name
+
+    def _forget_old(self) -> None:
+        """Parts of the last versions stay a while: a gateway may be about to ask for them."""
+        live = {msgspec.json.decode(self.manifest, type=Manifest).snapshot, *self._shards}
+        for _ in range(len(self._old_parts)):
+            if len(self._parts) <= len(live) + OLD_PARTS_MAX:
+                return
+            name = self._old_parts.popleft()
+            if name in live:
+                self._old_parts.append(name)
+            else:
+                self._parts.pop(name, None)
+
+    def part(self, name: str) -> bytes | None:
+        """A part by the SHA-256 of its bytes; None when it is not kept any more."""
+        return self._parts.get(name)
+
     async def newer_than(self, version: str, wait_s: float) -> tuple[str, bytes | None]:
-        """The snapshot, or None in its place when none newer came within `wait_s`."""
+        """The manifest, or None in its place when none newer came within `wait_s`."""
         deadline = time.monotonic() + wait_s
         while self.version == version and not self._closed:
             left_s = deadline - time.monotonic()
@@ -86,7 +152,7 @@ class Publisher:
                         await self._changed.wait()
             except TimeoutError:
                 return version, None
-        return self.version, None if self.version == version else self.body
+        return self.version, None if self.version == version else self.manifest
 
     async def close(self) -> None:
         """Let waiting polls go; none waits from now on."""
@@ -172,3 +238,64 @@ class _Model(msgspec.Struct):
 
 class _ModelList(msgspec.Struct):
     data: list[_Model]
+
+
+SWEEP_S = 60.0
+DAY_S = 86_400
+
+
+class Chores:
+    """What control does now and then: alerts, last use of keys, sweeping, retention.
+
+    Several controls may do the same at once; each chore is harmless to repeat.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        ledger: Ledger,
+        landlord: limits.Landlord,
+        archive: ResponseArchive,
+        sender: alerts.Sender,
+        ledger_days: int,
+        report: Callable[[str, str], None],
+    ) -> None:
+        self._engine = engine
+        self._ledger = ledger
+        self._landlord = landlord
+        self._archive = archive
+        self._sender = sender
+        self._ledger_days = ledger_days
+        self._report = report
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        swept_at = 0.0
+        while True:
+            await asyncio.sleep(alerts.LOOK_S)
+            try:
+                await asyncio.to_thread(alerts.look, self._engine, time.time())
+                await self._sender.send_due(time.time())
+                await asyncio.to_thread(self._note_uses)
+                if time.monotonic() - swept_at >= SWEEP_S:
+                    swept_at = time.monotonic()
+                    await asyncio.to_thread(self._sweep)
+            except SQLAlchemyError as error:
+                self._report("chore_failed", type(error).__name__)
+
+    def _note_uses(self) -> None:
+        used = self._ledger.take_uses()
+        with self._engine.begin() as connection:
+            access.note_use(connection, used)
+
+    def _sweep(self) -> None:
+        self._archive.sweep()
+        self._landlord.sweep()
+        with self._engine.begin() as connection:
+            people.sweep(connection)
+        today = int(time.time() // DAY_S)
+        # Partitions are made ahead, so that midnight is a day as any other.
+        ensure_days(self._engine, range(today, today + 3))
+        dropped = drop_days(self._engine, today - self._ledger_days)
+        if dropped:
+            self._report("ledger_days_dropped", f"{len(dropped)} days")

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 from tokenschain.core.catalog import Usage
 from tokenschain.core.chat import UNREAD
 from tokenschain.core.errors import ApiError
+from tokenschain.core.events import CallRecord
 from tokenschain.core.forms import Form
 from tokenschain.core.scoring import Decision
 from tokenschain.core.snapshot import Candidate
@@ -90,7 +91,7 @@ class Call:
         "body",
         "bytes_in",
         "caller",
-        "cost_pico",
+        "client_address",
         "credential",
         "decision",
         "dropped",
@@ -102,9 +103,12 @@ class Call:
         "outlet",
         "partial",
         "received_at",
+        "record",
+        "reservation",
         "resumable",
         "snapshot_version",
         "started_ms",
+        "tags",
     )
 
     def __init__(
@@ -129,6 +133,8 @@ class Call:
         """Monotonic seconds."""
         self.started_ms = started_ms
         """Unix milliseconds."""
+        self.client_address: Callable[[], str] = _nowhere
+        """Where the caller is, looked up behind trusted proxies only."""
         self.caller: KeyGrant | None = None
         self.ask = UNREAD
         """The checked body; read once the caller is known."""
@@ -136,8 +142,12 @@ class Call:
         self.error: ApiError | None = None
         self.partial = False
         """Broken off after the caller had a part of the answer."""
-        self.cost_pico: int | None = None
-        """Set when the call is settled; None when the price is unknown."""
+        self.record: CallRecord | None = None
+        """Set when the call is settled."""
+        self.reservation: object = None
+        """What the quota step holds for the call; only that step looks inside."""
+        self.tags: dict[str, str] | None = None
+        """What the caller and its key say of the call; read when something needs them."""
         self.snapshot_version = ""
         self.decision: Decision | None = None
         """The first choice among upstreams."""
@@ -159,6 +169,10 @@ class Call:
         self.body = b""
         if not self.resumable:
             self.ask.fields = {}
+
+
+def _nowhere() -> str:
+    return ""
 
 
 class WholeAnswer:

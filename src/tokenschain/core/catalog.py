@@ -6,6 +6,7 @@ Money is integers. A price is micro-units of a currency per 1,000,000 tokens, so
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -75,6 +76,29 @@ class Price(msgspec.Struct, frozen=True):
     """Date and source, so that a ledger row can be priced again."""
     schedule: PeakSchedule | None = None
     """When its rows with `off_peak` hold."""
+
+
+class DatedPrice(msgspec.Struct, frozen=True):
+    """A price and when it begins to hold."""
+
+    from_s: int
+    """Unix time."""
+    price: Price
+
+
+def price_at(prices: Sequence[DatedPrice], at_s: float) -> Price | None:
+    """The price that holds at a time; `prices` is sorted, the latest first."""
+    for dated in prices:
+        if dated.from_s <= at_s:
+            return dated.price
+    return None
+
+
+def to_yuan(pico: int, currency: str, usd_cny_micro: int) -> int:
+    """Pico-units of a currency as pico-yuan, rounded half up."""
+    if currency != "USD":
+        return pico
+    return (pico * usd_cny_micro + MICRO_PER_UNIT // 2) // MICRO_PER_UNIT
 
 
 class Occasion(NamedTuple):

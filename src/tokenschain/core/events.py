@@ -90,6 +90,13 @@ class CallRecord(msgspec.Struct, array_like=True):
     """Empty when there was one candidate only."""
     route_reason: str = ""
     route_propensity: float = 1.0
+    account: str = ""
+    gateway: str = ""
+    """The process that served it."""
+    charge_pico: int | None = 0
+    """What the customer pays; None when the price is unknown."""
+    charge_currency: str = ""
+    charge_version: str = ""
 
 
 _encode = msgspec.msgpack.Encoder().encode

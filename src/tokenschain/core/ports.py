@@ -6,7 +6,7 @@ A null step says what it does not do: the journal then reads `bypass` and
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable
 from typing import Protocol
 
 from tokenschain.core.calls import Call, Said
@@ -60,13 +60,23 @@ class Memory(Protocol):
         """
 
 
+Load = Callable[[Plan], float]
+"""How full the upstreams of a plan are, the emptiest first: 0 to 1."""
+
+
 class Quota(Protocol):
-    def reserve(self, call: Call, caller: KeyGrant, plan: Plan) -> AbstractContextManager[object]:
+    async def reserve(self, call: Call, caller: KeyGrant, plan: Plan) -> None:
         """Hold the call's estimated use until it is settled.
 
         Raises:
-            ApiError: 429 or 402.
+            ApiError: 402, 429 or 503.
         """
+
+    def settle(self, call: Call) -> None:
+        """Count what was really used; on every way out, once the call has its record."""
+
+    def headers(self, call: Call) -> bytes:
+        """`x-ratelimit-*` lines, as OpenAI names them."""
 
 
 class Moderation(Protocol):
@@ -124,14 +134,17 @@ class Metering(Protocol):
         """Write the call's one record. Never raises for the caller's fault."""
 
 
-_NOTHING_RESERVED = nullcontext()
-
-
 class NoQuota:
     """Every key may use as much as it likes."""
 
-    def reserve(self, call: Call, caller: KeyGrant, plan: Plan) -> AbstractContextManager[object]:
-        return _NOTHING_RESERVED
+    async def reserve(self, call: Call, caller: KeyGrant, plan: Plan) -> None:
+        return None
+
+    def settle(self, call: Call) -> None:
+        return None
+
+    def headers(self, call: Call) -> bytes:
+        return b""
 
 
 class NoModeration:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
-from tokenschain.core.catalog import Price
+from tokenschain.core.catalog import DatedPrice, Price
 from tokenschain.core.errors import ApiError
 from tokenschain.core.policy import Policy
+from tokenschain.core.quota import Budget, Rate
 from tokenschain.core.rules import Entry
-from tokenschain.core.tenancy import KeyGrant, may_use
+from tokenschain.core.tenancy import KeyGrant
 
 
 class UpstreamLimits(msgspec.Struct, frozen=True):
@@ -97,16 +100,33 @@ class ModelRoute(msgspec.Struct, frozen=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """Everything the data plane needs to decide; published as a whole.
-
-    `keys` maps the hex SHA-256 of an API key to what it may do.
-    """
+    """Everything the data plane needs to decide, but for the keys: those come in shards, so
+    that a change of one is not a change of all."""
 
     version: str
-    keys: dict[str, KeyGrant]
     upstreams: dict[str, Upstream]
     models: dict[str, ModelRoute]
     routing: Routing = Routing()
+    rates: tuple[Rate, ...] = ()
+    budgets: tuple[Budget, ...] = ()
+    sell: dict[str, tuple[DatedPrice, ...]] = {}
+    """What customers pay, by `model` or `tenant/model`, the latest first; a model that is not
+    in it is sold at cost."""
+    usd_cny_micro: int = 7_000_000
+    """Yuan for a million dollars' millionths: the rate of the day."""
+
+
+SHARDS = 256
+"""Keys are published by the first byte of their hash."""
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """What a configuration consists of; parts are named by the SHA-256 of their bytes."""
+
+    version: str
+    snapshot: str
+    shards: tuple[str, ...]
+    """`SHARDS` of them; empty where there is no key."""
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -130,21 +150,60 @@ class Plan(msgspec.Struct, frozen=True):
         return len(self.candidates) + sum(len(plan.candidates) for plan in self.others)
 
 
-class Served:
-    """The snapshot in force: the one cell the data plane reads and its feed replaces."""
+_NO_SHARD: dict[bytes, msgspec.Raw] = {}
+_decode_shard = msgspec.msgpack.Decoder(dict[bytes, msgspec.Raw]).decode
+_decode_grant = msgspec.msgpack.Decoder(KeyGrant).decode
+_GRANTS_MAX = 50_000
 
-    __slots__ = ("_plans", "_snapshot")
+
+def encode_shard(grants: Mapping[bytes, KeyGrant]) -> bytes:
+    """Keys of one shard, by the SHA-256 of each; the same keys always give the same bytes."""
+    encode = msgspec.msgpack.encode
+    return encode({digest: msgspec.Raw(encode(grants[digest])) for digest in sorted(grants)})
+
+
+class Served:
+    """The configuration in force: the one cell the data plane reads and its feed replaces."""
+
+    __slots__ = ("_grants", "_plans", "_shards", "_snapshot", "generation", "version")
 
     def __init__(self, snapshot: Snapshot | None = None) -> None:
         self._snapshot: Snapshot | None = None
         self._plans: dict[str, Plan] = {}
+        self._shards: list[dict[bytes, msgspec.Raw]] = [_NO_SHARD] * SHARDS
+        self._grants: dict[bytes, KeyGrant] = {}
+        self.generation = 0
+        """Counts every change."""
+        self.version = ""
+        """Of the configuration as a whole; empty before the first."""
         if snapshot is not None:
             self.replace(snapshot)
+            self.version = snapshot.version
 
-    @property
-    def version(self) -> str:
-        """The version in force; empty before the first."""
-        return self._snapshot.version if self._snapshot is not None else ""
+    def grant(self, digest: bytes) -> KeyGrant | None:
+        """What the key with this SHA-256 may do; None when there is none."""
+        grant = self._grants.get(digest)
+        if grant is None:
+            raw = self._shards[digest[0]].get(digest)
+            if raw is None:
+                return None
+            # Keys are decoded when they are used first: most of many never are.
+            if len(self._grants) >= _GRANTS_MAX:
+                self._grants.clear()
+            grant = self._grants[digest] = _decode_grant(raw)
+        return grant
+
+    def replace_shard(self, number: int, payload: bytes) -> None:
+        """Serve by these keys of one shard from now on.
+
+        Raises:
+            msgspec.DecodeError: the bytes are no shard.
+        """
+        shard = _decode_shard(payload) if payload else _NO_SHARD
+        for digest in self._shards[number]:
+            self._grants.pop(digest, None)
+        self._shards[number] = shard
+        self.generation += 1
 
     def replace(self, snapshot: Snapshot) -> None:
         """Serve by this snapshot from now on."""
@@ -160,6 +219,7 @@ class Served:
             for name, route in snapshot.models.items()
         }
         self._snapshot = snapshot
+        self.generation += 1
 
     def get(self) -> Snapshot:
         """The snapshot in force.
@@ -176,12 +236,12 @@ class Served:
         plan = self._plans.get(model)
         return plan if plan is not None and plan.route.kind == kind else None
 
-    def plan(self, caller: KeyGrant, model: str, kind: str) -> Plan:
+    def plan(self, model: str, kind: str) -> Plan:
         """Choose what may serve a call, in the order the snapshot lists.
 
         Raises:
-            ApiError: `model_not_found`, `model_not_allowed`, `invalid_value` when
-                the model is of another kind, `no_upstream` when nothing is behind it.
+            ApiError: `model_not_found`, `invalid_value` when the model is of another kind,
+                `no_upstream` when nothing is behind it.
         """
         plan = self._plans.get(model)
         if plan is None:
@@ -189,10 +249,6 @@ class Served:
                 "model_not_found",
                 f"The model `{model[:200]}` does not exist. GET /v1/models lists what there is.",
                 param="model",
-            )
-        if not may_use(caller, model):
-            raise ApiError(
-                "model_not_allowed", f"This API key may not use `{model}`.", param="model"
             )
         if plan.route.kind != kind:
             raise ApiError(

@@ -1,10 +1,15 @@
-"""Who calls: tenant > project > environment > key."""
+"""Who may do what: tenant > account > project > environment > key, roles, and one decision."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
+from typing import NamedTuple, Protocol
 
 import msgspec
+
+PLATFORM = "*"
+"""Of a binding's tenant: every tenant, and what belongs to none."""
 
 
 class Disconnect(StrEnum):
@@ -16,7 +21,56 @@ class Disconnect(StrEnum):
     """Read the answer to its end, so that the usage on the bill is exact."""
 
 
-class KeyGrant(msgspec.Struct, frozen=True):
+class Resource(NamedTuple):
+    """What is acted on; a field left empty is not of one such part."""
+
+    tenant: str = ""
+    account: str = ""
+    project: str = ""
+    environment: str = ""
+    model: str = ""
+    endpoint: str = ""
+    """A door, as `chat/completions`."""
+
+
+class Binding(Protocol):
+    """Permissions over a part of the tree; a key is one, a user may have several."""
+
+    @property
+    def permissions(self) -> frozenset[str]:
+        """As `keys:create`; `keys:*` and `*:read` stand for all of a kind, `*` for everything."""
+
+    @property
+    def tenant(self) -> str: ...
+    @property
+    def account(self) -> str: ...
+    @property
+    def project(self) -> str: ...
+    @property
+    def environment(self) -> str: ...
+    @property
+    def models(self) -> tuple[str, ...] | None: ...
+    @property
+    def endpoints(self) -> tuple[str, ...] | None: ...
+
+
+class RoleBinding(msgspec.Struct, frozen=True):
+    """A role given to a user or service account over a part of the tree; see `Binding`."""
+
+    permissions: frozenset[str]
+    tenant: str = ""
+    account: str = ""
+    project: str = ""
+    environment: str = ""
+    models: tuple[str, ...] | None = None
+    endpoints: tuple[str, ...] | None = None
+
+
+CALL = "models:call"
+_CALLS = frozenset({CALL})
+
+
+class KeyGrant(msgspec.Struct, frozen=True, omit_defaults=True):
     """What one API key may do. The key itself is nowhere; only its hash is."""
 
     key_id: str
@@ -29,8 +83,123 @@ class KeyGrant(msgspec.Struct, frozen=True):
     """Unix time after which the key is refused."""
     revoked: bool = False
     disconnect: Disconnect = Disconnect.CANCEL
+    account: str = ""
+    """The sub-account its project belongs to, if any."""
+    endpoints: tuple[str, ...] | None = None
+    """Doors the key may use, as `chat/completions`; None means all."""
+    networks: tuple[str, ...] | None = None
+    """Networks its calls may come from, as `10.0.0.0/8`; None means anywhere."""
+    tags: tuple[str, ...] = ()
+    """`name=value`, noted on every call unless the call brings that name itself."""
+    priority: str = ""
+    """Of calls that do not say theirs."""
+    data_class: str = ""
+    suspended: str = ""
+    """Why none of its calls are served: its tenant or project is closed."""
+
+    @property
+    def permissions(self) -> frozenset[str]:
+        """A key may call; it administers nothing."""
+        return _CALLS
 
 
-def may_use(grant: KeyGrant, model: str) -> bool:
-    """Whether the key may call the model."""
-    return grant.models is None or model in grant.models
+def may(bindings: Iterable[Binding], action: str, resource: Resource) -> bool:
+    """Whether any of the bindings permits the action on the resource: the one decision.
+
+    Args:
+        action: `kind:verb`, as `keys:create`.
+    """
+    for binding in bindings:
+        permissions = binding.permissions
+        if action not in permissions and not _by_pattern(permissions, action):
+            continue
+        tenant = binding.tenant
+        if tenant != PLATFORM:
+            if tenant != resource.tenant or not tenant:
+                continue
+            # A binding over a part does not reach the whole: who is bound to a project
+            # may not do to its tenant what it may do to the project.
+            if binding.account and binding.account != resource.account:
+                continue
+            if binding.project and binding.project != resource.project:
+                continue
+            if binding.environment and binding.environment != resource.environment:
+                continue
+        models = binding.models
+        if models is not None and resource.model and resource.model not in models:
+            continue
+        endpoints = binding.endpoints
+        if endpoints is not None and resource.endpoint and resource.endpoint not in endpoints:
+            continue
+        return True
+    return False
+
+
+def _by_pattern(permissions: frozenset[str], action: str) -> bool:
+    if "*" in permissions:
+        return True
+    kind, _, verb = action.partition(":")
+    return f"{kind}:*" in permissions or f"*:{verb}" in permissions
+
+
+def may_use(grant: KeyGrant, model: str, endpoint: str = "") -> bool:
+    """Whether the key may call the model, at that door when one is named."""
+    return may(
+        (grant,),
+        CALL,
+        Resource(grant.tenant, grant.account, grant.project, grant.environment, model, endpoint),
+    )
+
+
+ACTIONS: dict[str, str] = {
+    "org:read": "See tenants, accounts, projects and environments.",
+    "org:write": "Make, change and close them.",
+    "keys:read": "List API keys; never the keys themselves.",
+    "keys:create": "Issue API keys, and rotate them.",
+    "keys:revoke": "Revoke API keys.",
+    "limits:read": "See rates and budgets.",
+    "limits:write": "Set rates and budgets.",
+    "usage:read": "See calls, tokens and charges.",
+    "usage:export": "Export single calls.",
+    "billing:read": "See wallets, entries and prices.",
+    "billing:write": "Deposit, set prices, rate again.",
+    "users:read": "See users, service accounts, roles and bindings.",
+    "users:write": "Make and change them.",
+    "alerts:read": "See alert targets and what was sent.",
+    "alerts:write": "Set alert targets.",
+    "audit:read": "Read what was changed by whom.",
+    "models:read": "See models and upstreams.",
+    "models:call": "Call models.",
+}
+"""Everything that may be permitted."""
+
+ROLES: dict[str, frozenset[str]] = {
+    "owner": frozenset({"*"}),
+    "admin": frozenset(
+        {"org:*", "keys:*", "limits:*", "usage:*", "billing:read", "users:*", "alerts:*",
+         "models:*"}
+    ),
+    "developer": frozenset(
+        {"org:read", "keys:read", "keys:create", "keys:revoke", "limits:read", "usage:read",
+         "models:*"}
+    ),
+    "finance": frozenset(
+        {"org:read", "limits:read", "limits:write", "usage:*", "billing:*", "alerts:*"}
+    ),
+    "auditor": frozenset({"*:read"}),
+    "viewer": frozenset({"org:read", "keys:read", "limits:read", "usage:read", "models:read"}),
+}  # fmt: skip
+"""The roles that are always there; tenants may define others."""
+
+APART: tuple[tuple[str, str], ...] = (("keys:create", "audit:read"),)
+"""Separation of duties: nobody but an owner may hold both."""
+
+
+def conflict(permissions: frozenset[str]) -> tuple[str, str] | None:
+    """Two permissions that one person may not hold together; None when all is well."""
+    if "*" in permissions:
+        return None
+    for one, other in APART:
+        if all(a in permissions or _by_pattern(permissions, a) for a in (one, other)):
+            return one, other
+    return None

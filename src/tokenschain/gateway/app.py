@@ -17,7 +17,7 @@ from tokenschain.core.catalog import format_pico
 from tokenschain.core.errors import ERRORS, ApiError
 from tokenschain.core.forms import FORMS, Form, StreamForm
 from tokenschain.core.snapshot import ModelRoute, Served
-from tokenschain.core.tenancy import Disconnect, may_use
+from tokenschain.core.tenancy import Disconnect, KeyGrant, may_use
 from tokenschain.gateway.auth import KeyAuth, credential_of
 from tokenschain.gateway.memory import ResponseMemory
 from tokenschain.gateway.pipeline import Steps, serve
@@ -110,7 +110,9 @@ class Gateway:
     def _start(self, exchange: Exchange, form: Form) -> None:
         request = exchange.request
         self._count = count = self._count + 1
-        outlet = _CallOutlet(exchange, self._headers(exchange), self._memory.keep)
+        outlet = _CallOutlet(
+            exchange, self._headers(exchange), self._memory.keep, self._steps.quota.headers
+        )
         call = Call(
             f"{self._id_prefix}{count:08x}",
             form,
@@ -122,6 +124,7 @@ class Gateway:
             time.time_ns() // 1_000_000,
         )
         request.body = b""
+        call.client_address = outlet.client_address
         outlet.call = call
         outlet.task = self._create_task(self._run(call, outlet))
         self._calls.add(outlet)
@@ -198,6 +201,12 @@ class Gateway:
             shown = path[:200].decode("latin-1")
             raise ApiError("not_found", f"There is no {method} {shown} here.")
 
+    def _grant(self, exchange: Exchange, endpoint: str = "") -> KeyGrant:
+        """Who asks, where no call is made."""
+        return self._auth.grant_of(
+            credential_of(exchange.request.headers), endpoint, lambda: exchange.client_address
+        )
+
     def _readyz(self, exchange: Exchange) -> None:
         problems = []
         if not self._served.version:
@@ -211,7 +220,7 @@ class Gateway:
 
     def _stored_response(self, exchange: Exchange, method: str, path: bytes) -> None:
         """Read or delete a stored response: the one small route that asks control."""
-        caller = self._auth.grant_of(credential_of(exchange.request.headers))
+        caller = self._grant(exchange, "responses")
         parts = path.decode("latin-1").split("/")
         if not _RESPONSE_ID.fullmatch(parts[0]):
             raise ApiError("not_found", "There is no such response.")
@@ -231,7 +240,7 @@ class Gateway:
     def _count_tokens(self, exchange: Exchange) -> None:
         """Anthropic's count, as far as can be said without the model's tokenizer."""
         try:
-            self._auth.grant_of(credential_of(exchange.request.headers))
+            self._grant(exchange, "messages")
             ask = anthropic.parse(exchange.request.body, counting=True)
         except ApiError as error:
             headers = self._headers(exchange)
@@ -243,12 +252,13 @@ class Gateway:
     def _explain(self, exchange: Exchange) -> None:
         """A dry run of the choice for a chat request: nothing is sent, nothing is counted."""
         request = exchange.request
-        outlet = _CallOutlet(exchange, b"", self._memory.keep)
+        outlet = _CallOutlet(exchange, b"", self._memory.keep, self._steps.quota.headers)
         call = Call(
             "explain", _FORMS[b"/v1/chat/completions"], request.body,
             credential_of(request.headers), request.headers, outlet, request.received_at,
             time.time_ns() // 1_000_000,
         )  # fmt: skip
+        call.client_address = outlet.client_address
         caller = self._steps.auth.authenticate(call)
         call.ask = call.form.parse(call.body)
         plan = self._steps.routing.plan(call, caller)
@@ -257,7 +267,7 @@ class Gateway:
         exchange.reply(200, _JSON + self._headers(exchange), answer)
 
     def _models(self, exchange: Exchange, name: bytes) -> None:
-        grant = self._auth.grant_of(credential_of(exchange.request.headers))
+        grant = self._grant(exchange)
         snapshot = self._served.get()
         routes = snapshot.models
         if not name:
@@ -280,12 +290,18 @@ class _CallOutlet:
     """The way back to one caller: knows which form the answer has taken so far."""
 
     __slots__ = (
-        "_cors", "_exchange", "_keep", "_stream", "call", "on_pause", "on_resume", "paused", "task",
+        "_cors", "_exchange", "_keep", "_limits", "_stream", "call", "on_pause", "on_resume",
+        "paused", "task",
     )  # fmt: skip
 
     def __init__(
-        self, exchange: Exchange, cors: bytes, keep: Callable[[Call, bytes], None]
+        self,
+        exchange: Exchange,
+        cors: bytes,
+        keep: Callable[[Call, bytes], None],
+        limits: Callable[[Call], bytes],
     ) -> None:
+        self._limits = limits
         self._exchange = exchange
         self._keep = keep
         self._cors = cors
@@ -301,6 +317,9 @@ class _CallOutlet:
     @property
     def gone(self) -> bool:
         return self._exchange.gone
+
+    def client_address(self) -> str:
+        return self._exchange.client_address
 
     @property
     def bytes_out(self) -> int:
@@ -388,14 +407,13 @@ class _CallOutlet:
         if self.on_resume is not None:
             self.on_resume()
 
-    @staticmethod
-    def _lines(call: Call) -> bytes:
+    def _lines(self, call: Call) -> bytes:
         """The headers every answer to a call has."""
+        extra = b"" if call.reservation is None else self._limits(call)
         if not call.attempts:
-            return b"x-request-id: %b\r\n" % call.id.encode()
-        extra = b""
+            return b"x-request-id: %b\r\n%b" % (call.id.encode(), extra)
         if call.dropped or call.emulated or b"x-tc-route" in call.headers:
-            extra = (
+            extra += (
                 _names(b"x-tc-dropped", call.dropped)
                 + _names(b"x-tc-emulated", call.emulated)
                 + _route(call)
@@ -417,10 +435,12 @@ class _CallOutlet:
 
     @staticmethod
     def _cost(call: Call) -> bytes:
-        price = call.attempts[-1].candidate.offer.price
-        if price is None or call.cost_pico is None:
+        record = call.record
+        if record is None or record.charge_pico is None:
             return b""
-        return b"x-tc-cost: %b\r\n" % format_pico(call.cost_pico, price.currency).encode()
+        return (
+            b"x-tc-cost: %b\r\n" % format_pico(record.charge_pico, record.charge_currency).encode()
+        )
 
 
 def wire_refusal(status: int, code: str, message: str) -> bytes:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from tokenschain.core.calls import Call
 from tokenschain.core.errors import ApiError
+from tokenschain.core.quota import tags_of
 from tokenschain.core.snapshot import Served
-from tokenschain.core.tenancy import KeyGrant
+from tokenschain.core.tenancy import CALL, KeyGrant, Resource, may
 
 _REMEDY = "Send it as `Authorization: Bearer <key>` or `x-api-key: <key>`."
 
@@ -31,27 +34,65 @@ class KeyAuth:
 
     def authenticate(self, call: Call) -> KeyGrant:
         """See `core.ports.Auth.authenticate`; also notes the snapshot on the call."""
-        grant = self.grant_of(call.credential)
+        grant = self.grant_of(call.credential, call.form.name, call.client_address)
         call.caller = grant
         call.snapshot_version = self._served.version
+        if grant.tags:
+            given = call.headers.get(b"x-tc-tags", b"").decode("utf-8", "replace")
+            tags = tags_of(given, grant.tags)
+            line = ", ".join(
+                name if name == tags[name] else f"{name}={tags[name]}" for name in tags
+            )
+            call.headers[b"x-tc-tags"] = line.encode()
         return grant
 
-    def grant_of(self, credential: bytes) -> KeyGrant:
+    def grant_of(self, credential: bytes, endpoint: str, address: Callable[[], str]) -> KeyGrant:
         """What a key may do.
 
+        Args:
+            endpoint: the door it comes through; empty for what every key may do.
+            address: asked for only when the key is bound to networks.
+
         Raises:
-            ApiError: 401, with what to do about it.
+            ApiError: 401 or 403, with what to do about it.
         """
         if not credential:
             raise ApiError("missing_api_key", f"No API key was sent. {_REMEDY}")
-        grant = self._served.get().keys.get(hashlib.sha256(credential).hexdigest())
+        self._served.get()
+        grant = self._served.grant(hashlib.sha256(credential).digest())
         if grant is None:
             raise ApiError("invalid_api_key", f"The API key is not valid. {_REMEDY}")
         if grant.revoked:
             raise ApiError("api_key_revoked", "The API key has been revoked.")
         if grant.expires_at_s is not None and self._now_s() >= grant.expires_at_s:
             raise ApiError("api_key_expired", "The API key has expired.")
+        if grant.suspended:
+            raise ApiError("account_suspended", f"This key is not served: {grant.suspended}.")
+        if grant.networks is not None and not _within(address(), grant.networks):
+            raise ApiError("network_not_allowed", "The API key may not be used from this address.")
+        if endpoint and grant.endpoints is not None:
+            where = Resource(
+                grant.tenant, grant.account, grant.project, grant.environment, "", endpoint
+            )
+            if not may((grant,), CALL, where):
+                raise ApiError(
+                    "endpoint_not_allowed", f"This API key may not use `/v1/{endpoint}`."
+                )
         return grant
+
+
+@lru_cache(maxsize=1_000)
+def _networks(names: tuple[str, ...]) -> tuple[IPv4Network | IPv6Network, ...]:
+    return tuple(ip_network(name) for name in names)
+
+
+def _within(address: str, networks: tuple[str, ...]) -> bool:
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return False
+    mapped = getattr(found, "ipv4_mapped", None)
+    return any((mapped or found) in network for network in _networks(networks))
 
 
 def credential_of(headers: dict[bytes, bytes]) -> bytes:

@@ -65,7 +65,7 @@ class Dispatch:
 
     async def open(self, call: Call, caller: KeyGrant, plan: Plan) -> Answer:
         """See `core.ports.Opening.open`."""
-        priority = _priority_of(call)
+        priority = _priority_of(call, caller)
         lone = self.router.lone(call, plan, priority)
         if lone is not None and b"x-tc-route" not in call.headers:
             return await _Visit(self, call, caller, plan, lone[1], lone[0]).open()
@@ -105,7 +105,7 @@ class Dispatch:
 
     def explain(self, call: Call, caller: KeyGrant, plan: Plan) -> dict[str, object]:
         """See `core.ports.Opening.explain`."""
-        need = self.router.need(call, plan, _priority_of(call))
+        need = self.router.need(call, plan, _priority_of(call, caller))
         decision = self.router.place(call, caller, plan, need, set())
         now = self.clock()
         return {
@@ -547,9 +547,9 @@ def _winner(answer: Answer) -> Answer:
     return answer
 
 
-def _priority_of(call: Call) -> Priority:
-    given = call.headers.get(b"x-tc-priority")
-    if given is None:
+def _priority_of(call: Call, caller: KeyGrant) -> Priority:
+    given = call.headers.get(b"x-tc-priority") or caller.priority.encode()
+    if not given:
         return Priority.INTERACTIVE if call.ask.stream else Priority.DEFAULT
     found = _PRIORITIES.get(given)
     if found is None or found is Priority.SYSTEM:

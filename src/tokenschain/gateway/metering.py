@@ -12,10 +12,11 @@ from typing import Protocol
 
 from tokenschain.core import events
 from tokenschain.core.calls import Attempt, Call
-from tokenschain.core.catalog import Occasion, Usage, cost_of
+from tokenschain.core.catalog import Occasion, Usage, cost_of, price_at
 from tokenschain.core.errors import ApiError
 from tokenschain.core.events import AttemptRecord, CallRecord, RouteRecord
 from tokenschain.core.scoring import Decision
+from tokenschain.core.snapshot import Served
 
 TAGS_BYTES_MAX = 1_024
 ROUTE_ROWS_MAX = 32
@@ -37,12 +38,17 @@ class JournalMetering:
         journal: Book,
         full: type[Exception],
         observe: Callable[[CallRecord], None],
+        served: Served,
+        name: str,
     ) -> None:
         """
         Args:
             full: what `journal` raises when it has no room.
             observe: sees every record, for the metrics; must not block.
+            name: of this process, noted on each record.
         """
+        self._served = served
+        self._name = name
         self._journal = journal
         self._full = full
         self._observe = observe
@@ -56,15 +62,35 @@ class JournalMetering:
 
     def settle(self, call: Call) -> None:
         """See `core.ports.Metering.settle`."""
-        record = record_of(call, time.monotonic())
+        record = call.record = record_of(call, time.monotonic())
+        record.gateway = self._name
         if call.caller is not None:
-            call.cost_pico = record.cost_pico
+            if call.attempts:
+                self._price(record, call)
             try:
                 self._journal.append(events.encode(record))
             except self._full as error:
                 # The answer is complete but for its last byte, which now never leaves.
                 call.error = ApiError("journal_full", f"The call was not recorded: {error}.")
         self._observe(record)
+
+    def _price(self, record: CallRecord, call: Call) -> None:
+        """What the customer pays: by the selling price, or what the upstream costs."""
+        sell = self._served.get().sell
+        if sell:
+            model = record.model_asked
+            dated = sell.get(f"{record.tenant}/{model}") or sell.get(model)
+            price = price_at(dated, record.started_ms / 1e3) if dated else None
+            if price is not None:
+                usage = call.attempts[-1].usage or _NO_USAGE
+                occasion = Occasion(record.thinking, record.started_ms / 1e3)
+                record.charge_pico = cost_of(usage, price, occasion)
+                record.charge_currency = price.currency
+                record.charge_version = price.version
+                return
+        record.charge_pico = record.cost_pico
+        record.charge_currency = record.currency
+        record.charge_version = record.price_version
 
 
 def record_of(call: Call, now: float) -> CallRecord:
@@ -81,6 +107,7 @@ def record_of(call: Call, now: float) -> CallRecord:
         record.tenant = caller.tenant
         record.project = caller.project
         record.environment = caller.environment
+        record.account = caller.account
         record.key_id = caller.key_id
     record.model_asked = call.ask.model
     record.streamed = call.ask.stream

@@ -2,7 +2,7 @@
 
     admit -> authenticate -> recall -> understand -> plan -> reserve -> screen input
         -> look up cache -> open an upstream (the next one on failure)
-        -> deliver -> settle -> the last byte
+        -> deliver -> record -> settle the reservation -> the last byte
 
 Each step is one verb of one neighbour and knows none of the others. This file
 does no I/O of its own, so a test can run a whole call on fakes.
@@ -54,12 +54,12 @@ async def serve(call: Call, steps: Steps) -> None:
         call.ask = call.form.parse(call.body)
         plan = steps.routing.plan(call, caller)
 
-        with steps.quota.reserve(call, caller, plan):
-            await steps.moderation.screen_input(call, caller, plan)
-            answer = await steps.cache.look_up(call, plan)
-            if answer is None:
-                answer = await steps.opening.open(call, caller, plan)
-            last = await answer.deliver(call)
+        await steps.quota.reserve(call, caller, plan)
+        await steps.moderation.screen_input(call, caller, plan)
+        answer = await steps.cache.look_up(call, plan)
+        if answer is None:
+            answer = await steps.opening.open(call, caller, plan)
+        last = await answer.deliver(call)
 
     except ApiError as error:
         call.error = call.error or error
@@ -68,4 +68,5 @@ async def serve(call: Call, steps: Steps) -> None:
         raise
     finally:
         steps.metering.settle(call)
+        steps.quota.settle(call)
     call.outlet.close(call, last)

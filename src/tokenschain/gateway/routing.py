@@ -88,12 +88,14 @@ class Router:
         ask = call.ask
         kind = _KINDS.get(ask.door, "chat")
         entries = self._rules.models.get(ask.model)
-        if entries is None:
-            return self._served.plan(caller, ask.model, kind)
-        if not may_use(caller, ask.model):
+        found = self._served.plan(ask.model, kind) if entries is None else None
+        if not may_use(caller, ask.model, call.form.name):
             raise ApiError(
                 "model_not_allowed", f"This API key may not use `{ask.model}`.", param="model"
             )
+        if entries is None:
+            assert found is not None
+            return found
         facts = rules.Facts(ask, call.headers.get(b"x-tc-tags", b""))
         tiers = []
         for entry in rules.ordered(entries, facts, self._dice):
@@ -171,6 +173,11 @@ class Router:
                 param="model",
             )
         return decision or Decision(None, "all tried", 1.0, (), ())
+
+    def load(self, plan: Plan) -> float:
+        """See `core.ports.Load`."""
+        loads = [e.inflight / max(1.0, e.limit.calls) for e in self.endpoints(plan)]
+        return min(loads, default=1.0)
 
     def endpoints(self, plan: Plan) -> list[Endpoint]:
         """Everything of a plan, for whoever waits for room."""

@@ -169,6 +169,13 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address the gateway listens on.")
     port: int = Field(8000, ge=0, le=65_535, description="Port of the gateway.")
     workers: int = Field(1, ge=1, le=256, description="Gateway processes sharing the port.")
+    gateways: int = Field(
+        1,
+        ge=1,
+        le=1_000,
+        description="Gateways there are, each with its `workers`: with more than one process, "
+        "rates are shared.",
+    )
     control_host: str = Field("127.0.0.1", description="Address control listens on.")
     control_port: int = Field(8001, ge=0, le=65_535, description="Port of control.")
     control_url: str | None = Field(
@@ -178,6 +185,17 @@ class Settings(BaseSettings):
         None,
         description="SQLAlchemy URL; by default a SQLite file in `data_dir`. "
         "For PostgreSQL: `postgresql+psycopg://user:password@host/name`.",
+    )
+    redis_url: str | None = Field(
+        None,
+        description="Redis for what gateways share, as `redis://:password@host:6379/0`; without "
+        "it, one gateway counts by itself and several count through control.",
+    )
+    database_connections_max: int = Field(
+        10, ge=2, le=500, description="Connections of one control to PostgreSQL, at most."
+    )
+    ledger_days: int = Field(
+        400, ge=1, description="Single calls are deleted after so many days; sums stay."
     )
     internal_secret_file: Path | None = Field(
         None,
@@ -238,6 +256,34 @@ class Settings(BaseSettings):
     response_ttl_s: int = Field(
         2_592_000, ge=60, description="Stored responses are deleted after this long."
     )
+    alert_networks: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Private networks that alerts may be sent to, as `10.2.0.0/16`; public "
+        "addresses always may.",
+    )
+    smtp_host: str | None = Field(None, description="Mail server for alerts by e-mail.")
+    smtp_port: int = Field(587, ge=1, le=65_535, description="Its port; 465 speaks TLS at once.")
+    smtp_user: str | None = Field(None, description="Name to sign in to it with.")
+    smtp_password: _Reference | None = Field(
+        None, description="Where its password is: `env:NAME`, `file:PATH` or `sealed:NAME`."
+    )
+    smtp_from: str = Field("tokenschain@localhost", description="Sender of alerts by e-mail.")
+    smtp_tls: bool = Field(True, description="Insist on STARTTLS, or TLS on port 465.")
+    oidc_issuer: str | None = Field(
+        None, description="Issuer of an OpenID Connect provider that people sign in with."
+    )
+    oidc_client_id: str = Field("tokenschain", description="This platform's name there.")
+    oidc_client_secret: _Reference | None = Field(
+        None, description="Where its secret is: `env:NAME`, `file:PATH` or `sealed:NAME`."
+    )
+    oidc_groups_claim: str = Field("groups", description="Claim that lists a person's groups.")
+    oidc_roles: dict[str, str] = Field(
+        default_factory=dict,
+        description="Groups there to roles here: `group: role@tenant`, or `role@*` for all.",
+    )
+    public_control_url: str | None = Field(
+        None, description="Where browsers reach control, for signing in; by default this machine."
+    )
     engine_url: str | None = Field(
         None,
         description="Base URL of any OpenAI-compatible server to stand in for the embedded "
@@ -278,7 +324,9 @@ class Settings(BaseSettings):
     )
     log_format: str = Field("auto", pattern="^(auto|json|text)$", description="Log lines' form.")
 
-    @field_validator("trusted_proxies", "cors_origins", "image_networks", mode="before")
+    @field_validator(
+        "trusted_proxies", "cors_origins", "image_networks", "alert_networks", mode="before"
+    )
     @classmethod
     def _split(cls, value: Any) -> Any:
         return (
@@ -287,7 +335,7 @@ class Settings(BaseSettings):
             else value
         )
 
-    @field_validator("trusted_proxies", "image_networks")
+    @field_validator("trusted_proxies", "image_networks", "alert_networks")
     @classmethod
     def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for network in value:

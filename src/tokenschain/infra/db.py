@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib import resources
 from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, Table, create_engine, event
 from sqlalchemy.dialects import postgresql, sqlite
 
 LOCK_WAIT_MAX_S = 5.0
-_POOL_CONNECTIONS = 10
+POOL_CONNECTIONS = 10
+STATEMENT_MAX_S = 30
+"""PostgreSQL ends a statement that takes longer."""
 
 
-def connect(url: str) -> Engine:
+def connect(url: str, connections_max: int = POOL_CONNECTIONS) -> Engine:
     """An engine for a database URL; waits and pool are bounded."""
     if url.startswith("sqlite"):
         engine = create_engine(url, connect_args={"timeout": LOCK_WAIT_MAX_S})
@@ -23,11 +28,16 @@ def connect(url: str) -> Engine:
         return engine
     return create_engine(
         url,
-        pool_size=_POOL_CONNECTIONS,
+        pool_size=connections_max,
         max_overflow=0,
         pool_timeout=LOCK_WAIT_MAX_S,
         pool_pre_ping=True,
-        connect_args={"connect_timeout": int(LOCK_WAIT_MAX_S)},
+        connect_args={
+            "connect_timeout": int(LOCK_WAIT_MAX_S),
+            "options": f"-c statement_timeout={STATEMENT_MAX_S}s",
+            # A server that is gone without a word is noticed by the kernel.
+            "tcp_user_timeout": int(LOCK_WAIT_MAX_S * 1e3),
+        },
     )
 
 
@@ -45,14 +55,62 @@ def _begin_sqlite(connection: Any) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def migrate(engine: Engine) -> None:
-    """Bring the schema up to date."""
+_MIGRATION_LOCK = 7_431_001
+
+
+def migrate(engine: Engine, revision: str = "head") -> None:
+    """Bring the schema up to date, or up or down to a revision; one process at a time."""
     config = Config()
     folder = resources.files("tokenschain.infra").joinpath("migrations")
     config.set_main_option("script_location", str(folder))
     with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        known = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
+        have = MigrationContext.configure(connection).get_current_revision()
+        target = known[0] if revision == "head" else revision
+        if have is not None and known.index(have) < known.index(target):
+            command.downgrade(config, target)
+        else:
+            command.upgrade(config, target)
+
+
+DAY_MS = 86_400_000
+_DAYS_LOCK = 7_431_002
+
+
+def ensure_days(engine: Engine, days: Iterable[int]) -> None:
+    """PostgreSQL: partitions of the ledger for these days (Unix days, UTC)."""
+    if engine.dialect.name != "postgresql":
+        return
+    for day in sorted(days):
+        with engine.begin() as connection:
+            # IF NOT EXISTS alone does not keep two that begin at once apart.
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_DAYS_LOCK})")
+            connection.exec_driver_sql(
+                f"CREATE TABLE IF NOT EXISTS ledger_{day:d} PARTITION OF ledger "
+                f"FOR VALUES FROM ({day * DAY_MS:d}) TO ({(day + 1) * DAY_MS:d})"
+            )
+
+
+def drop_days(engine: Engine, before_day: int) -> list[int]:
+    """Delete single calls of days before `before_day`; what they add up to stays."""
+    if engine.dialect.name != "postgresql":
+        with engine.begin() as connection:
+            deleted = connection.exec_driver_sql(
+                "DELETE FROM ledger WHERE started_ms < ?", (before_day * DAY_MS,)
+            )
+            return [before_day - 1] if deleted.rowcount else []
+    with engine.begin() as connection:
+        names = connection.exec_driver_sql(
+            "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'ledger'::regclass"
+        ).scalars()
+        days = [int(name.rpartition("_")[2]) for name in names]
+        old = sorted(day for day in days if day < before_day)
+        for day in old:
+            connection.exec_driver_sql(f"DROP TABLE ledger_{day:d}")
+    return old
 
 
 def upsert(engine: Engine, table: Table) -> Any:

@@ -1,6 +1,11 @@
-"""The database's tables; SQLite and PostgreSQL alike."""
+"""The database's tables; SQLite and PostgreSQL alike.
+
+On PostgreSQL `ledger` is partitioned by day (`infra.partitions`).
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -11,14 +16,40 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    Numeric,
+    PrimaryKeyConstraint,
     String,
     Table,
     Text,
+    TypeDecorator,
+    UniqueConstraint,
     false,
     text,
 )
+from sqlalchemy.engine import Dialect
 
 metadata = MetaData()
+
+
+class Pico(TypeDecorator[int]):
+    """Amounts of 10^-12 of a currency unit, as integers.
+
+    PostgreSQL holds 38 digits. SQLite holds 64 bits, 9.2 million units, and refuses to add
+    beyond: enough for one machine, and never silently wrong.
+    """
+
+    impl = Numeric(38, 0)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> Any:
+        """See `sqlalchemy.TypeDecorator`."""
+        kind = Numeric(38, 0) if dialect.name == "postgresql" else BigInteger()
+        return dialect.type_descriptor(kind)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> int | None:
+        """See `sqlalchemy.TypeDecorator`."""
+        return None if value is None else int(value)
+
 
 meta = Table(
     "meta",
@@ -43,12 +74,24 @@ api_keys = Table(
     Column("created_at_s", BigInteger, nullable=False),
     Column("expires_at_s", BigInteger),
     Column("revoked_at_s", BigInteger),
+    Column("account", String(64), nullable=False, server_default=""),
+    Column("endpoints", Text),  # JSON array; null: all
+    Column("networks", Text),  # JSON array; null: anywhere
+    Column("tags", Text, nullable=False, server_default="[]"),
+    Column("priority", String(16), nullable=False, server_default=""),
+    Column("data_class", String(32), nullable=False, server_default=""),
+    Column("created_by", String(64), nullable=False, server_default=""),
+    Column("rotated_from", String(40)),
+    Column("last_used_at_s", BigInteger),
+    Column("revision", BigInteger, nullable=False, server_default=text("0")),
+    Index("api_keys_by_tenant", "tenant", "created_at_s"),
+    Index("api_keys_by_revision", "revision"),
 )
 
 ledger = Table(
     "ledger",
     metadata,
-    Column("event_id", String(64), primary_key=True),
+    Column("event_id", String(64), nullable=False),
     Column("started_ms", BigInteger, nullable=False),
     Column("door", String(32), nullable=False),
     Column("tenant", String(64), nullable=False),
@@ -71,7 +114,7 @@ ledger = Table(
     Column("usage_source", String(16), nullable=False),
     Column("price_version", String(300), nullable=False),
     Column("currency", String(3), nullable=False),
-    Column("cost_pico", BigInteger),  # null: price unknown
+    Column("cost_pico", Pico),  # null: price unknown
     Column("cache", String(16), nullable=False),
     Column("moderation", String(16), nullable=False),
     Column("first_token_ms", Float),
@@ -88,7 +131,19 @@ ledger = Table(
     Column("image_prompt_tokens", BigInteger, nullable=False, server_default=text("0")),
     Column("audio_completion_tokens", BigInteger, nullable=False, server_default=text("0")),
     Column("thinking", Boolean, nullable=False, server_default=false()),
-    Index("ledger_by_tenant_and_time", "tenant", "started_ms"),
+    Column("route", Text, nullable=False, server_default="[]"),  # JSON
+    Column("route_reason", Text, nullable=False, server_default=""),
+    Column("route_propensity", Float, nullable=False, server_default=text("1")),
+    Column("account", String(64), nullable=False, server_default=""),
+    Column("gateway", String(80), nullable=False, server_default=""),
+    Column("charge_pico", Pico),  # null: price unknown
+    Column("charge_currency", String(3), nullable=False, server_default=""),
+    Column("charge_version", String(300), nullable=False, server_default=""),
+    PrimaryKeyConstraint("event_id", "started_ms"),
+    Index("ledger_by_tenant_and_time", "tenant", "started_ms", "event_id"),
+    Index("ledger_by_key_and_time", "key_id", "started_ms", "event_id"),
+    Index("ledger_by_time", "started_ms", "event_id"),
+    postgresql_partition_by="RANGE (started_ms)",
 )
 
 usage_hourly = Table(
@@ -102,6 +157,7 @@ usage_hourly = Table(
     Column("model", String(256), primary_key=True),
     Column("upstream", String(64), primary_key=True),
     Column("currency", String(3), primary_key=True),
+    Column("charge_currency", String(3), primary_key=True, server_default=""),
     Column("calls", BigInteger, nullable=False),
     Column("failed_calls", BigInteger, nullable=False),
     Column("estimated_calls", BigInteger, nullable=False),
@@ -110,8 +166,30 @@ usage_hourly = Table(
     Column("cached_tokens", BigInteger, nullable=False),
     Column("completion_tokens", BigInteger, nullable=False),
     Column("reasoning_tokens", BigInteger, nullable=False),
-    Column("cost_pico", BigInteger, nullable=False),
+    Column("cost_pico", Pico, nullable=False),
+    Column("account", String(64), nullable=False, server_default=""),
+    Column("cloud", String(64), nullable=False, server_default=""),
+    Column("charge_pico", Pico, nullable=False, server_default=text("0")),
+    Index("usage_hourly_by_tenant", "tenant", "hour_s"),
 )
+
+usage_by_tag = Table(
+    "usage_by_tag",
+    metadata,
+    Column("hour_s", BigInteger, primary_key=True),
+    Column("tenant", String(64), primary_key=True),
+    Column("project", String(64), primary_key=True),
+    Column("key_id", String(40), primary_key=True),
+    Column("tag", String(128), primary_key=True),  # name=value
+    Column("model", String(256), primary_key=True),
+    Column("charge_currency", String(3), primary_key=True),
+    Column("calls", BigInteger, nullable=False),
+    Column("prompt_tokens", BigInteger, nullable=False),
+    Column("completion_tokens", BigInteger, nullable=False),
+    Column("charge_pico", Pico, nullable=False),
+    Index("usage_by_tag_by_tenant", "tenant", "hour_s"),
+)
+"""What each tag of calls used; a call with two tags is in two rows."""
 
 rejected_records = Table(
     "rejected_records",
@@ -133,3 +211,199 @@ stored_responses = Table(
     Index("stored_responses_by_expiry", "expires_at_s"),
 )
 """What callers of the Responses API asked to be kept; sealed, and deleted when expired."""
+
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("kind", String(16), nullable=False),  # tenant, account, project, environment
+    Column("tenant", String(64), nullable=False),
+    Column("account", String(64), nullable=False),
+    Column("project", String(64), nullable=False),
+    Column("name", String(64), nullable=False),
+    Column("title", String(200), nullable=False),
+    Column("closed_at_s", BigInteger),
+    Column("prepaid", Boolean, nullable=False, server_default=false()),
+    Column("credit_pico", Pico, nullable=False, server_default=text("0")),
+    Column("created_at_s", BigInteger, nullable=False),
+    Column("version", Integer, nullable=False, server_default=text("1")),
+    UniqueConstraint("tenant", "kind", "project", "name"),
+)
+"""The organisation: a project's name is unique in its tenant, an environment's in its project."""
+
+limits = Table(
+    "limits",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("kind", String(8), nullable=False),  # rate, budget
+    Column("tenant", String(64), nullable=False),  # who may see it; empty: the platform's
+    Column("spec", Text, nullable=False),  # JSON of core.quota.Rate or Budget
+    Column("alerts", Text, nullable=False, server_default="[]"),  # percents of a budget
+    Column("created_at_s", BigInteger, nullable=False),
+    Column("version", Integer, nullable=False, server_default=text("1")),
+    Index("limits_by_tenant", "tenant"),
+)
+
+budget_counts = Table(
+    "budget_counts",
+    metadata,
+    Column("budget_id", String(64), primary_key=True),
+    Column("subject", String(300), primary_key=True),
+    Column("period_s", BigInteger, primary_key=True),  # Unix time of the period's start
+    Column("holder", String(80), primary_key=True),
+    Column("granted", Pico, nullable=False),
+    Column("spent", Pico, nullable=False),
+    Column("seen_at_s", Float, nullable=False),
+)
+"""What each gateway was granted of a budget, and what its calls cost, as the ledger knows."""
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("tenant", String(64), nullable=False),  # `*`: of the platform
+    Column("kind", String(8), nullable=False),  # user, service
+    Column("email", String(200), nullable=False, unique=True),
+    Column("name", String(100), nullable=False),
+    Column("password_hash", String(200)),
+    Column("totp_sealed", LargeBinary),
+    Column("totp_last", BigInteger),  # the last time step used: a code counts once
+    Column("failed_logins", Integer, nullable=False, server_default=text("0")),
+    Column("locked_until_s", BigInteger),
+    Column("disabled_at_s", BigInteger),
+    Column("created_at_s", BigInteger, nullable=False),
+    Column("version", Integer, nullable=False, server_default=text("1")),
+    Index("users_by_tenant", "tenant"),
+)
+
+roles = Table(
+    "roles",
+    metadata,
+    Column("tenant", String(64), primary_key=True),
+    Column("name", String(64), primary_key=True),
+    Column("permissions", Text, nullable=False),  # JSON array
+    Column("version", Integer, nullable=False, server_default=text("1")),
+)
+
+bindings = Table(
+    "bindings",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("user_id", String(40), nullable=False),
+    Column("role", String(64), nullable=False),
+    Column("tenant", String(64), nullable=False),
+    Column("account", String(64), nullable=False),
+    Column("project", String(64), nullable=False),
+    Column("environment", String(64), nullable=False),
+    Column("models", Text),
+    Column("source", String(16), nullable=False, server_default="admin"),  # admin, oidc
+    Index("bindings_by_user", "user_id"),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("token_hash", String(64), nullable=False, unique=True),
+    Column("user_id", String(40), nullable=False),
+    Column("kind", String(8), nullable=False),  # session, api
+    Column("name", String(100), nullable=False),
+    Column("created_at_s", BigInteger, nullable=False),
+    Column("expires_at_s", BigInteger, nullable=False),
+    Index("tokens_by_user", "user_id"),
+    Index("tokens_by_expiry", "expires_at_s"),
+)
+
+audit_events = Table(
+    "audit_events",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("actor", String(64), nullable=False),
+    Column("tenant", String(64), nullable=False),
+    Column("action", String(64), nullable=False),
+    Column("target", String(300), nullable=False),
+    Column("detail", Text, nullable=False),  # JSON, never a secret
+    Column("address", String(64), nullable=False),
+    Index("audit_events_by_tenant", "tenant", "at_ms", "id"),
+    Index("audit_events_by_time", "at_ms", "id"),
+)
+
+prices = Table(
+    "prices",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("tenant", String(64), nullable=False),  # empty: for all
+    Column("model", String(256), nullable=False),
+    Column("from_s", BigInteger, nullable=False),
+    Column("price", Text, nullable=False),  # JSON of core.catalog.Price
+    Column("created_at_s", BigInteger, nullable=False),
+    UniqueConstraint("tenant", "model", "from_s"),
+)
+"""What customers pay. A price is never changed: a later one begins, or calls are rated again."""
+
+fx_rates = Table(
+    "fx_rates",
+    metadata,
+    Column("day", String(10), primary_key=True),  # 2026-11-25, China Standard Time
+    Column("usd_cny_micro", BigInteger, nullable=False),
+    Column("source", String(200), nullable=False),
+)
+
+entries = Table(
+    "entries",
+    metadata,
+    Column("id", String(44), primary_key=True),
+    Column("transaction_id", String(40), nullable=False),
+    Column("at_s", BigInteger, nullable=False),
+    Column("kind", String(16), nullable=False),  # usage, deposit, adjustment, reversal
+    Column("account", String(160), nullable=False),
+    Column("tenant", String(64), nullable=False),
+    Column("currency", String(3), nullable=False),
+    Column("amount_pico", Pico, nullable=False),
+    Column("reference", String(200), nullable=False),
+    Index("entries_by_transaction", "transaction_id"),
+    Index("entries_by_account", "account", "currency", "at_s", "id"),
+    Index("entries_by_tenant", "tenant", "at_s", "id"),
+)
+"""The double-entry ledger: rows are only ever added, and each transaction sums to zero."""
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("key_hash", String(64), primary_key=True),  # of the actor and its key
+    Column("request_hash", String(64), nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("created_at_s", BigInteger, nullable=False),
+    Index("idempotency_by_time", "created_at_s"),
+)
+
+alert_targets = Table(
+    "alert_targets",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("tenant", String(64), nullable=False),
+    Column("kind", String(16), nullable=False),  # webhook, email, dingtalk, feishu, wecom
+    Column("name", String(100), nullable=False),
+    Column("sealed", LargeBinary, nullable=False),  # address and secret
+    Column("created_at_s", BigInteger, nullable=False),
+    Column("version", Integer, nullable=False, server_default=text("1")),
+    Index("alert_targets_by_tenant", "tenant"),
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("id", String(64), primary_key=True),  # of what it says, so that it is said once
+    Column("tenant", String(64), nullable=False),
+    Column("at_s", BigInteger, nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("detail", Text, nullable=False),  # JSON
+    Column("tries", Integer, nullable=False, server_default=text("0")),
+    Column("next_try_s", BigInteger, nullable=False),
+    Column("sent_at_s", BigInteger),
+    Column("targets_left", Text),  # JSON array of those it has still to reach; null: all
+    Index("alerts_by_tenant", "tenant", "at_s"),
+    Index("alerts_unsent", "sent_at_s", "next_try_s"),
+)

@@ -8,19 +8,23 @@ at least once; control drops what it has already by event id.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 
-from tokenschain.core.snapshot import Served, Snapshot
+from tokenschain.core.quota import Lease, Wish
+from tokenschain.core.snapshot import Manifest, Served, Snapshot
 from tokenschain.infra import secrets
 from tokenschain.infra.journal import Journal
 from tokenschain.wire.client import ClientError, HttpClient, Origin, Reply, Waits
 
 SNAPSHOT_PATH = "/internal/v1/snapshot"
+PARTS_PATH = "/internal/v1/parts"
+LEASES_PATH = "/internal/v1/leases"
 JOURNAL_PATH = "/internal/v1/journal"
 RESPONSES_PATH = "/internal/v1/responses"
 SIGNATURE_HEADER = "x-tc-signature"
@@ -29,8 +33,11 @@ RETRY_MIN_S = 0.1
 RETRY_MAX_S = 2.0
 BATCH_BYTES_MAX = 1_048_576
 BATCH_RECORDS_MAX = 2_000
+PARTS_ASKED_MAX = 64
+"""Parts in one answer: a shard of 100,000 keys has some 60 KB."""
 _SNAPSHOT_BYTES_MAX = 268_435_456
 _POLL_WAITS = Waits(connect_max_s=2.0, first_byte_max_s=POLL_WAIT_S + 5, total_max_s=60.0)
+_LEASE_WAITS = Waits(connect_max_s=0.4, first_byte_max_s=0.5, total_max_s=1.0)
 _SHIP_WAITS = Waits(connect_max_s=2.0, first_byte_max_s=30.0, total_max_s=60.0)
 
 
@@ -64,6 +71,28 @@ class Channel:
         """Whether control signed this body."""
         return secrets.signed_by(self._secret, body, signature)
 
+    async def draw(self, holder: str, wishes: Sequence[Wish]) -> Sequence[Lease]:
+        """Ask control for leases.
+
+        Raises:
+            ClientError, Refused: control is away.
+        """
+        body = msgspec.msgpack.encode(LeaseRequest(holder, tuple(wishes)))
+        reply, answer = await self.ask("POST", LEASES_PATH, body, _LEASE_WAITS, 1_048_576)
+        if reply.status != 200:
+            raise Refused(f"control answered HTTP {reply.status}")
+        try:
+            return msgspec.msgpack.decode(answer, type=list[Lease])
+        except msgspec.DecodeError as error:
+            raise Refused(str(error)) from error
+
+
+class LeaseRequest(msgspec.Struct, frozen=True):
+    """What a gateway asks of control."""
+
+    holder: str
+    wishes: tuple[Wish, ...]
+
 
 class Refused(Exception):
     """Control answered, but not with what was asked for."""
@@ -91,34 +120,51 @@ class Uplink:
         channel: Channel,
         served: Served,
         journal: Journal,
-        snapshot_file: Path,
+        folder: Path,
         report: Callable[[str, str], None],
         ship_interval_s: float,
     ) -> None:
         """
         Args:
+            folder: where the configuration is kept for a start without control.
             report: told once when control is lost and once when it is back.
         """
         self._channel = channel
         self._served = served
         self._journal = journal
-        self._file = snapshot_file
+        self._folder = folder
+        self._have: Manifest | None = None
         self._report = report
         self._ship_interval_s = ship_interval_s
         self._lost: set[str] = set()
         self.heard_at = time.monotonic()
 
     def start_from_disk(self) -> None:
-        """Serve by the last snapshot this machine saw, if it is whole and signed."""
+        """Serve by the last configuration this machine saw, if it is whole and signed."""
         try:
-            kept = self._file.read_bytes()
+            kept = (self._folder / "manifest").read_bytes()
         except FileNotFoundError:
             return
         signature, _, body = kept.partition(b"\n")
         if not self._channel.signed(body, signature.decode("latin-1")):
             self._report("snapshot_ignored", "the snapshot on disk is not signed by this secret")
             return
-        self._served.replace(msgspec.json.decode(body, type=Snapshot))
+        manifest = msgspec.json.decode(body, type=Manifest)
+        parts = {}
+        for name in {manifest.snapshot, *manifest.shards} - {""}:
+            try:
+                parts[name] = (self._folder / name).read_bytes()
+            except FileNotFoundError:
+                parts[name] = b""
+            if hashlib.sha256(parts[name]).hexdigest() != name:
+                self._report("snapshot_ignored", "a part of the snapshot on disk is not whole")
+                return
+        snapshot = msgspec.msgpack.decode(parts[manifest.snapshot], type=Snapshot)
+        self._served.replace(snapshot)
+        for number, name in enumerate(manifest.shards):
+            self._served.replace_shard(number, parts[name] if name else b"")
+        self._served.version = manifest.version
+        self._have = manifest
 
     async def follow_snapshot(self) -> None:
         """Keep the snapshot current; returns only by cancellation."""
@@ -148,10 +194,51 @@ class Uplink:
         signature = reply.headers.get(SIGNATURE_HEADER.encode(), b"").decode("latin-1")
         if not self._channel.signed(body, signature):
             raise Refused("the snapshot's signature is wrong")
-        self._served.replace(msgspec.json.decode(body, type=Snapshot))
-        partial = self._file.with_suffix(f".{os.getpid()}.part")
-        partial.write_bytes(signature.encode() + b"\n" + body)
-        os.replace(partial, self._file)
+        await self._serve(msgspec.json.decode(body, type=Manifest), signature, body)
+
+    async def _serve(self, manifest: Manifest, signature: str, body: bytes) -> None:
+        """Fetch what is new of a configuration and serve by it, a shard at a time."""
+        have = self._have
+        known = {have.snapshot, *have.shards} if have is not None else set()
+        new = sorted({manifest.snapshot, *manifest.shards} - known - {""})
+        parts: dict[str, bytes] = {}
+        for at in range(0, len(new), PARTS_ASKED_MAX):
+            parts |= await self._fetch(new[at : at + PARTS_ASKED_MAX])
+        if manifest.snapshot in parts:
+            self._served.replace(msgspec.msgpack.decode(parts[manifest.snapshot], type=Snapshot))
+        for number, name in enumerate(manifest.shards):
+            if have is None or have.shards[number] != name:
+                self._served.replace_shard(number, parts[name] if name else b"")
+                # Callers go on in between: no swap takes longer than one shard does.
+                await asyncio.sleep(0)
+        self._served.version = manifest.version
+        self._have = manifest
+        await asyncio.to_thread(self._keep, manifest, signature, body, parts)
+
+    async def _fetch(self, names: list[str]) -> dict[str, bytes]:
+        path = f"{PARTS_PATH}?names={','.join(names)}"
+        reply, body = await self._channel.ask("GET", path, b"", _POLL_WAITS, _SNAPSHOT_BYTES_MAX)
+        if reply.status != 200:
+            raise Refused(f"control answered HTTP {reply.status}")
+        found = msgspec.msgpack.decode(body, type=dict[str, bytes])
+        for name in names:
+            # The manifest is signed and names its parts by their hashes.
+            if hashlib.sha256(found.get(name, b"")).hexdigest() != name:
+                raise Refused("a part of the snapshot is missing or is not what was asked for")
+        return found
+
+    def _keep(
+        self, manifest: Manifest, signature: str, body: bytes, parts: dict[str, bytes]
+    ) -> None:
+        """Write to disk: parts first, then the manifest that names them."""
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for name, payload in parts.items():
+            _write(self._folder / name, payload)
+        _write(self._folder / "manifest", signature.encode() + b"\n" + body)
+        live = {manifest.snapshot, *manifest.shards, "manifest"}
+        for path in self._folder.iterdir():
+            if path.name not in live:
+                path.unlink(missing_ok=True)
 
     async def ship_journal(self) -> None:
         """Ship records as they come; returns only by cancellation."""
@@ -184,3 +271,9 @@ class Uplink:
         if what in self._lost:
             self._lost.discard(what)
             self._report(f"{what}_back", "")
+
+
+def _write(path: Path, payload: bytes) -> None:
+    partial = path.with_suffix(f".{os.getpid()}.part")
+    partial.write_bytes(payload)
+    os.replace(partial, path)

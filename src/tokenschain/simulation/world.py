@@ -176,7 +176,7 @@ class _World:
         policy = "balanced" if self._setup.policy in BASELINES else self._setup.policy
         rules = Routing(policy=policy, first_token_slo_s=self._setup.slo_s, region="cn-shanghai")
         models = {MODEL: ModelRoute(MODEL, "chat", tuple(offers))}
-        return Snapshot("1", {}, upstreams, models, rules)
+        return Snapshot("1", upstreams, models, rules)
 
     async def _call(self, number: int, arrival: Arrival, steps: Steps) -> None:
         outlet = _Outlet(self._loop)

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import socket
+from ipaddress import ip_network
 
 import uvicorn
 
+from tokenschain.control.alerts import Mail, Sender
 from tokenschain.control.app import create_app
-from tokenschain.control.jobs import Publisher
+from tokenschain.control.billing import Ledger
+from tokenschain.control.desk import Desk
+from tokenschain.control.jobs import Chores, Publisher
+from tokenschain.control.limits import Landlord
+from tokenschain.control.oidc import Oidc, OidcSettings
 from tokenschain.control.responses import ResponseArchive
 from tokenschain.infra import catalogue, db, log, secrets
 from tokenschain.infra.config import Settings
+from tokenschain.infra.outbound import PublicResolver
+from tokenschain.wire.client import HttpClient
 
 _DRAIN_MAX_S = 5
 
@@ -19,19 +27,59 @@ def run(settings: Settings) -> None:
     """Serve the admin API and the internal channel until SIGTERM or SIGINT."""
     log.configure(settings.log_format)
     logger = log.get(process="control")
-    engine = db.connect(settings.database)
+    engine = db.connect(settings.database, settings.database_connections_max)
     db.migrate(engine)
-    publisher = Publisher(
-        engine, settings, catalogue.load(), lambda event, why: logger.warning(event, why=why)
-    )
+    report = lambda event, why: logger.warning(event, why=why)  # noqa: E731
+    publisher = Publisher(engine, settings, catalogue.load(), report)
+    ledger = Ledger(engine)
+    ledger.follow(publisher.snapshot)
+    publisher.changed.append(ledger.follow)
+    landlord = Landlord(engine)
     master = secrets.sealing_key(settings.master_key_path)
     archive = ResponseArchive(engine, master, settings.response_ttl_s)
-    app = create_app(
+    vault = secrets.Vault(settings.vault_path, settings.master_key_path)
+    allowed = [ip_network(network) for network in settings.alert_networks]
+    sender = Sender(
         engine,
-        publisher,
+        master,
+        HttpClient(resolver=PublicResolver(allowed)),
+        Mail(
+            settings.smtp_host,
+            settings.smtp_port,
+            settings.smtp_user,
+            lambda: _secret(settings.smtp_password, vault),
+            settings.smtp_from,
+            settings.smtp_tls,
+        ),
+        report,
+    )
+    public = settings.public_control_url or settings.control_base_url
+    oidc = Oidc(
+        OidcSettings(
+            settings.oidc_issuer,
+            settings.oidc_client_id,
+            lambda: _secret(settings.oidc_client_secret, vault),
+            f"{public}/api/v1/oidc/callback",
+            settings.oidc_groups_claim,
+        ),
+        HttpClient(),
+        master,
+    )
+    chores = Chores(engine, ledger, landlord, archive, sender, settings.ledger_days, report)
+    app = create_app(
+        Desk(
+            engine,
+            publisher,
+            ledger,
+            landlord,
+            settings,
+            master,
+            secrets.read_or_make(settings.operator_token_path),
+        ),
         archive,
+        [publisher.run, chores.run],
         secrets.read_or_make(settings.internal_secret_path),
-        secrets.read_or_make(settings.operator_token_path),
+        oidc,
     )
     config = uvicorn.Config(
         app,
@@ -43,6 +91,10 @@ def run(settings: Settings) -> None:
         server_header=False,
     )
     _ControlServer(config, publisher).run()
+
+
+def _secret(reference: str | None, vault: secrets.Vault) -> str | None:
+    return None if reference is None else secrets.resolve(reference, vault)
 
 
 class _ControlServer(uvicorn.Server):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import gc
+import os
 import random
 import signal
+import socket
 import ssl
 import time
 from ipaddress import ip_network
@@ -14,23 +16,27 @@ from pathlib import Path
 
 import uvloop
 
-from tokenschain.core.ports import NoCache, NoModeration, NoQuota
+from tokenschain.core.ports import NoCache, NoModeration
 from tokenschain.core.snapshot import Served
 from tokenschain.gateway.app import DoorSettings, Gateway, wire_refusal
 from tokenschain.gateway.auth import KeyAuth
 from tokenschain.gateway.batching import Batching
 from tokenschain.gateway.dispatch import Dispatch
+from tokenschain.gateway.leases import Leases
 from tokenschain.gateway.memory import ResponseMemory
 from tokenschain.gateway.metering import JournalMetering
 from tokenschain.gateway.pipeline import Steps
+from tokenschain.gateway.quota import LimitQuota
 from tokenschain.gateway.routing import Router
 from tokenschain.infra import log, secrets
 from tokenschain.infra.config import Settings
 from tokenschain.infra.journal import Journal, JournalFull, JournalLimits
+from tokenschain.infra.outbound import PublicResolver
+from tokenschain.infra.redis import REDIS_FAILURES, RedisRates
 from tokenschain.infra.response_store import ResponseStore
 from tokenschain.infra.telemetry import GatewayMetrics, resident_bytes
 from tokenschain.infra.uplink import Channel, Refused, Uplink
-from tokenschain.providers.images import ImageFetcher, PublicResolver
+from tokenschain.providers.images import ImageFetcher
 from tokenschain.providers.openai_compat import Upstreams
 from tokenschain.providers.vendors import vendor_of
 from tokenschain.wire.client import ClientError, HttpClient
@@ -64,6 +70,8 @@ def run(settings: Settings, worker: int) -> None:
 
 async def _gateway_worker(settings: Settings, worker: int) -> None:
     logger = log.get(process=f"gateway-{worker}")
+    # Another name each time: what an earlier process held is not this one's.
+    name = f"{socket.gethostname()[:40]}-{settings.port}-{worker}-{os.urandom(4).hex()}"
     folder = settings.data_dir / "gateway"
     secret = secrets.read_or_make(settings.internal_secret_path)
     served = Served()
@@ -79,7 +87,7 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
         channel,
         served,
         journal,
-        folder / f"snapshot-{worker}",
+        folder / "snapshot" / str(worker),
         lambda event, why: logger.warning(event, why=why),
         settings.ship_interval_s,
     )
@@ -120,12 +128,36 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
         random.random,
         lambda upstream, state: logger.warning(f"breaker_{state}", upstream=upstream),
     )
+    report = lambda event, why: logger.warning(event, why=why)  # noqa: E731
+    away = (ClientError, Refused)
+    budgets = Leases(
+        lambda wishes: channel.draw(name, wishes), away, time.monotonic, time.time, report,
+        "budgets",
+    )  # fmt: skip
+    redis = RedisRates(settings.redis_url, served, name) if settings.redis_url else None
+    rates: Leases | None = None
+    if redis is not None:
+        rates = Leases(redis.draw, REDIS_FAILURES, time.monotonic, time.time, report, "redis")
+    elif settings.workers * settings.gateways > 1:
+        rates = Leases(
+            lambda wishes: channel.draw(name, wishes), away, time.monotonic, time.time, report,
+            "rates",
+        )  # fmt: skip
+    quota = LimitQuota(
+        served,
+        time.monotonic,
+        time.time,
+        router.load,
+        rates,
+        budgets,
+        lambda: redis.gateways if redis is not None else settings.workers * settings.gateways,
+    )
     steps = Steps(
-        metering=JournalMetering(journal, JournalFull, metrics.observe),
+        metering=JournalMetering(journal, JournalFull, metrics.observe, served, name),
         auth=auth,
         memory=memory,
         routing=router,
-        quota=NoQuota(),
+        quota=quota,
         moderation=NoModeration(),
         cache=NoCache(),
         opening=Batching(dispatch, time.monotonic),
@@ -173,6 +205,8 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
             background.create_task(_leave_metrics(metrics)),
             background.create_task(_refresh_keys(upstreams)),
             background.create_task(_ship_responses(store)),
+            background.create_task(budgets.run()),
+            *([background.create_task(rates.run())] if rates is not None else []),
         ]
         await stopping.wait()
         gateway.draining = True
@@ -185,6 +219,8 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
             await store.ship()
     except Exception as error:  # noqa: BLE001 - what is not shipped now waits on disk
         logger.warning("journal_kept", why=str(error))
+    if redis is not None:
+        await redis.close()
     client.close()
     image_client.close()
     journal.close()

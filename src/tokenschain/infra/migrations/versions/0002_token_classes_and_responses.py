@@ -34,3 +34,10 @@ def upgrade() -> None:
         sa.Column("sealed", sa.LargeBinary(), nullable=False),
     )
     op.create_index("stored_responses_by_expiry", "stored_responses", ["expires_at_s"])
+
+
+def downgrade() -> None:
+    op.drop_table("stored_responses")
+    with op.batch_alter_table("ledger") as ledger:
+        for name in (*_CLASSES, "thinking"):
+            ledger.drop_column(name)

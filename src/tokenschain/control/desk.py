@@ -1,0 +1,326 @@
+"""What every route of the admin API shares: who asks, paging, versions, idempotency.
+
+(No postponed annotations here: FastAPI reads them.)
+"""
+
+import base64
+import binascii
+import hashlib
+import json
+import time
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from typing import Annotated, Any, NamedTuple
+
+from fastapi import Depends, Header, Query, Request, Response
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import Connection, Engine, delete, insert, select
+from sqlalchemy.exc import IntegrityError
+from starlette.concurrency import run_in_threadpool
+
+from tokenschain.control import access, audit, people, revisions
+from tokenschain.control.audit import Author
+from tokenschain.control.billing import Ledger
+from tokenschain.control.jobs import Publisher
+from tokenschain.control.limits import Landlord
+from tokenschain.control.people import Actor
+from tokenschain.core.errors import ApiError
+from tokenschain.core.tenancy import PLATFORM, Resource, may
+from tokenschain.infra import crypto, secrets
+from tokenschain.infra.config import Settings
+from tokenschain.infra.tables import idempotency
+
+PAGE_MAX = 200
+IDEMPOTENCY_S = 24 * 3_600
+IDEMPOTENCY_KEY_CHARACTERS_MAX = 200
+
+
+class Desk(NamedTuple):
+    """The parts that routes work with; `app.state.desk`."""
+
+    engine: Engine
+    publisher: Publisher
+    ledger: Ledger
+    landlord: Landlord
+    settings: Settings
+    master_key: bytes
+    operator: str
+
+
+class Body(BaseModel):
+    """A request's body; what it does not know it refuses."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Asking(NamedTuple):
+    """One request of somebody known, in one transaction."""
+
+    db: Connection
+    actor: Actor
+    author: Author
+    desk: Desk
+
+    def may(self, action: str, tenant: str, **where: str) -> bool:
+        """Whether the actor is permitted that there."""
+        return may(self.actor.bindings, action, Resource(tenant=tenant, **where))
+
+    def need(self, action: str, tenant: str, **where: str) -> None:
+        """Insist on a permission.
+
+        Raises:
+            ApiError: `permission_denied`.
+        """
+        if not self.may(action, tenant, **where):
+            raise ApiError("permission_denied", f"You may not do this here: `{action}`.")
+
+    def tenant(self, asked: str | None, action: str) -> str | None:
+        """Which tenant's rows a list may show; None: all tenants'.
+
+        Raises:
+            ApiError: `permission_denied` for another's.
+        """
+        if asked is None and self.actor.tenant == PLATFORM:
+            if self.may(action, PLATFORM):
+                return None
+            raise ApiError("permission_denied", f"You may not do this here: `{action}`.")
+        tenant = asked if asked is not None else self.actor.tenant
+        # Anyone bound to a part of the tenant may ask; rows are then looked at one by one.
+        if not any(
+            may((binding,), action, Resource(tenant, binding.account, binding.project,
+                                             binding.environment))
+            for binding in self.actor.bindings
+        ):  # fmt: skip
+            raise ApiError("permission_denied", f"You may not do this here: `{action}`.")
+        return tenant
+
+    def visible(self, action: str, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Those rows the actor is permitted to see."""
+        return [
+            row
+            for row in rows
+            if self.may(
+                action,
+                row["tenant"] or PLATFORM,
+                account=row.get("account", ""),
+                project=row.get("project", ""),
+                environment=row.get("environment", ""),
+            )
+        ]
+
+    def note(
+        self, action: str, tenant: str, target: str, detail: dict[str, Any] | None = None
+    ) -> None:
+        """Write the change down."""
+        audit.note(self.db, self.author, action, tenant, target, detail)
+
+
+def desk_of(request: Request) -> Desk:
+    """The desk of the application that a request came to."""
+    desk: Desk = request.app.state.desk
+    return desk
+
+
+def address_of(request: Request) -> str:
+    """Where a request came from."""
+    return request.client.host if request.client is not None else ""
+
+
+def identify(db: Connection, desk: Desk, authorization: str) -> Actor:
+    """Who holds a bearer token.
+
+    Raises:
+        ApiError: 401.
+    """
+    scheme, _, token = authorization.partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise ApiError("missing_api_key", "Send a token as `Authorization: Bearer`.")
+    stored = revisions.get_meta(db, access.ADMIN_HASH) or ""
+    if secrets.same(token, desk.operator) or secrets.same(secrets.hash_of(token), stored):
+        return people.PLATFORM_OWNER
+    actor = people.actor_of(db, token)
+    if actor is None:
+        raise ApiError("invalid_api_key", "The token is not valid.")
+    return actor
+
+
+def _asking(request: Request, authorization: Annotated[str, Header()] = "") -> Iterator[Asking]:
+    desk = desk_of(request)
+    with desk.engine.begin() as db:
+        actor = identify(db, desk, authorization)
+        yield Asking(db, actor, Author(actor.id, address_of(request)), desk)
+
+
+# The transaction ends before the answer is sent: who reads "done" can rely on it.
+Asked = Annotated[Asking, Depends(_asking, scope="function")]
+
+
+# --- paging ------------------------------------------------------------------------------
+
+
+class Page(NamedTuple):
+    """How much of a list, and from where."""
+
+    limit: int
+    after: list[Any] | None
+    """Of the last row of the page before: what the list is ordered by."""
+
+
+def _page(
+    limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 50,
+    cursor: Annotated[str, Query(max_length=500)] = "",
+) -> Page:
+    if not cursor:
+        return Page(limit, None)
+    try:
+        after = json.loads(base64.urlsafe_b64decode(cursor.encode()))
+        if not isinstance(after, list) or not all(isinstance(x, (str, int)) for x in after):
+            raise ValueError
+        if any(isinstance(x, int) and abs(x) > 2**62 for x in after):
+            raise ValueError
+        if any(isinstance(x, str) and "\x00" in x for x in after):
+            raise ValueError
+    except (ValueError, binascii.Error, RecursionError):
+        raise ApiError("invalid_value", "The cursor is not one of ours.", param="cursor") from None
+    return Page(limit, after)
+
+
+Paged = Annotated[Page, Depends(_page)]
+
+
+def after_of(page: Page, *kinds: type) -> tuple[Any, ...] | None:
+    """Where a page goes on, checked to be of the kinds that the list is ordered by.
+
+    Raises:
+        ApiError: `invalid_value`.
+    """
+    if page.after is None:
+        return None
+    if len(page.after) != len(kinds) or not all(
+        type(value) is kind for value, kind in zip(page.after, kinds, strict=True)
+    ):
+        raise ApiError("invalid_value", "The cursor is of another list.", param="cursor")
+    return tuple(page.after)
+
+
+def listed(
+    rows: Sequence[dict[str, Any]], page: Page, order: Sequence[str], shown: Sequence[Any]
+) -> dict[str, Any]:
+    """A page of a list, and the cursor of the next where there may be one.
+
+    Args:
+        rows: as they were read, at most `page.limit`.
+        order: the columns the list is ordered by.
+        shown: what is shown of them.
+    """
+    cursor = None
+    if len(rows) == page.limit:
+        last = [rows[-1][name] for name in order]
+        cursor = base64.urlsafe_b64encode(json.dumps(last).encode()).decode()
+    return {"data": list(shown), "next_cursor": cursor}
+
+
+# --- versions ----------------------------------------------------------------------------
+
+IfMatch = Annotated[str, Header(alias="if-match", max_length=100)]
+
+
+def check_version(if_match: str, version: int) -> None:
+    """Insist that nobody changed it meanwhile, when the caller asks for that.
+
+    Raises:
+        ApiError: `precondition_failed`.
+    """
+    if if_match and if_match.strip() not in ("*", f'"{version}"', f'W/"{version}"'):
+        raise ApiError("precondition_failed", "It was changed since you read it; read it again.")
+
+
+def tag(response: Response, version: int) -> None:
+    """Say which version an answer is of."""
+    response.headers["etag"] = f'"{version}"'
+
+
+# --- idempotency -----------------------------------------------------------------------------
+
+
+class OnceRoute(APIRoute):
+    """A POST with an `Idempotency-Key` is done once; the same answer is given again for a day.
+
+    Answers may hold keys that are shown once, so what is kept is sealed.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """See `fastapi.routing.APIRoute`."""
+        handle = super().get_route_handler()
+
+        async def once(request: Request) -> Response:
+            given = request.headers.get("idempotency-key", "")
+            if request.method != "POST" or not given:
+                return await handle(request)
+            if len(given) > IDEMPOTENCY_KEY_CHARACTERS_MAX:
+                raise ApiError("invalid_value", "The idempotency key is too long.")
+            desk = desk_of(request)
+            whose = request.headers.get("authorization", "")
+            key = hashlib.sha256(f"{whose}\n{given}".encode()).hexdigest()
+            body = await request.body()
+            what = hashlib.sha256(f"{request.url.path}\n".encode() + body).hexdigest()
+            found = await run_in_threadpool(_claim, desk, key, what, whose)
+            if found is not None:
+                return found
+            try:
+                response = await handle(request)
+            except BaseException:
+                await run_in_threadpool(_release, desk, key)
+                raise
+            await run_in_threadpool(_keep, desk, key, response)
+            return response
+
+        return once
+
+
+def _claim(desk: Desk, key: str, what: str, whose: str) -> Response | None:
+    """The answer that was given before; None when the request is now ours to do."""
+    now = int(time.time())
+    try:
+        with desk.engine.begin() as db:
+            identify(db, desk, whose)
+            db.execute(delete(idempotency).where(idempotency.c.created_at_s < now - IDEMPOTENCY_S))
+            db.execute(
+                insert(idempotency).values(
+                    key_hash=key, request_hash=what, status=0, sealed=b"", created_at_s=now
+                )
+            )
+            return None
+    except IntegrityError:
+        pass
+    with desk.engine.begin() as db:
+        row = db.execute(select(idempotency).where(idempotency.c.key_hash == key)).first()
+    if row is None or row.status == 0:
+        raise ApiError("conflict", "The first request with this key is still being done.")
+    if row.request_hash != what:
+        raise ApiError("conflict", "This idempotency key came with another request.")
+    body = crypto.unseal(desk.master_key, key, row.sealed)
+    headers = {"idempotent-replay": "true"}
+    return Response(body, row.status, headers, media_type="application/json")
+
+
+def _release(desk: Desk, key: str) -> None:
+    with desk.engine.begin() as db:
+        db.execute(delete(idempotency).where(idempotency.c.key_hash == key))
+
+
+def _keep(desk: Desk, key: str, response: Response) -> None:
+    sealed = crypto.seal(desk.master_key, key, bytes(response.body))
+    with desk.engine.begin() as db:
+        db.execute(
+            idempotency.update()
+            .where(idempotency.c.key_hash == key)
+            .values(status=response.status_code, sealed=sealed)
+        )
+
+
+Label = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[\w.@-]+$")]
+"""A name in the organisation."""
+MaybeLabel = Annotated[str, Field(max_length=64, pattern=r"^[\w.@-]*$")]
+NameQuery = Annotated[str | None, Query(max_length=64, pattern=r"^[\w.@*-]+$")]
+IntMoment = Annotated[int | None, Query(ge=0, le=2**53)]

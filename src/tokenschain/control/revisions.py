@@ -1,0 +1,48 @@
+"""Counts changes of what gateways serve by, and holds single values."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, cast, insert, select, update
+from sqlalchemy.types import BigInteger, Text
+
+from tokenschain.infra.tables import meta
+
+REVISION = "revision"
+
+
+def current(connection: Connection) -> int:
+    """The latest revision."""
+    value = get_meta(connection, REVISION)
+    return int(value) if value is not None else 0
+
+
+def bump(connection: Connection) -> int:
+    """A new revision, for what this transaction changes.
+
+    The row stays locked until the transaction ends, so that revisions are seen in order.
+    """
+    bumped = (
+        update(meta)
+        .where(meta.c.name == REVISION)
+        .values(value=cast(cast(meta.c.value, BigInteger) + 1, Text))
+        .returning(meta.c.value)
+    )
+    value = connection.execute(bumped).scalar()
+    if value is None:
+        put_meta(connection, REVISION, "1")
+        return 1
+    return int(value)
+
+
+def put_meta(connection: Connection, name: str, value: str) -> None:
+    """Set a single value."""
+    changed = connection.execute(
+        update(meta).where(meta.c.name == name).values(value=value)
+    ).rowcount
+    if not changed:
+        connection.execute(insert(meta).values(name=name, value=value))
+
+
+def get_meta(connection: Connection, name: str) -> str | None:
+    """Read a single value."""
+    return connection.execute(select(meta.c.value).where(meta.c.name == name)).scalar()

@@ -1,0 +1,404 @@
+"""How much may be used: rates over seconds to hours, budgets over days to for ever.
+
+A rate is counted in memory over a sliding window of slots, which errs on the safe side: a
+window holds never more than its amount, and forgets one slot late. Where several gateways
+share a rate, each draws small leases from a shared window (`Pool`), so that a call waits for
+nobody while a lease lasts. A budget is always leased, from the ledger's owner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Literal, NamedTuple
+
+import msgspec
+
+Measure = Literal["requests", "tokens", "spend", "concurrent"]
+Unknown = Literal["open", "closed"]
+SECOND, MINUTE, HOUR = 1, 60, 3_600
+SLOTS = {SECOND: 10, MINUTE: 60, HOUR: 60}
+"""Slots a window is counted in; what is forgotten is forgotten a slot at a time."""
+LEASE_SHARE = 100
+"""A lease is a hundredth of a window's amount: the bound on what a lost lease can cost."""
+BORROW_BELOW = 0.8
+"""Load of the platform below which a rate that may borrow is not enforced."""
+
+
+class Selector(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Which calls are meant: all fields that are not empty must be the call's."""
+
+    tenant: str = ""
+    account: str = ""
+    project: str = ""
+    environment: str = ""
+    key_id: str = ""
+    model: str = ""
+    tag: str = ""
+    """`name=value`."""
+
+
+EACH = ("tenant", "account", "project", "environment", "key_id", "model")
+"""What a limit may be counted apart by, besides `tag:NAME`."""
+
+
+class Rate(msgspec.Struct, frozen=True, omit_defaults=True):
+    """At most so much in any window of that length, or at once."""
+
+    id: str
+    measure: Measure
+    amount: int
+    """Requests, tokens, pico-yuan, or calls at once."""
+    window_s: int = MINUTE
+    """One of `SLOTS`; of no meaning for calls at once."""
+    of: Selector = Selector()
+    each: tuple[str, ...] = ()
+    """Counted apart for each value of these; one count for all when empty."""
+    wait_s: float = 0.0
+    """A call over the rate may wait this long for room instead of being refused."""
+    borrow: bool = False
+    """Not enforced while the platform has room for everybody (`BORROW_BELOW`)."""
+    unknown: Unknown = "open"
+    """When what others use cannot be known: go on with an equal share, or refuse."""
+
+
+class Budget(msgspec.Struct, frozen=True, omit_defaults=True):
+    """At most so much in a calendar period, counted by the ledger."""
+
+    id: str
+    measure: Measure
+    amount: int
+    """Requests, tokens or pico-yuan."""
+    period: Literal["day", "month", "total"] = "month"
+    """Days and months are those of China Standard Time, UTC+8."""
+    of: Selector = Selector()
+    each: tuple[str, ...] = ()
+    hard: bool = True
+    """Calls beyond it are refused; a soft one only alerts."""
+    unknown: Unknown = "closed"
+    """When the ledger's owner cannot be asked and the lease is used up."""
+    wallet: bool = False
+    """What the tenant has paid or may owe; its amount follows deposits."""
+
+
+class Facts(NamedTuple):
+    """What limits select by, of one call."""
+
+    tenant: str
+    account: str
+    project: str
+    environment: str
+    key_id: str
+    model: str
+    tags: Mapping[str, str] = {}
+
+
+def subject_of(limit: Rate | Budget, facts: Facts) -> str | None:
+    """Which count of a limit a call belongs to; None when it belongs to none."""
+    of = limit.of
+    if (
+        (of.tenant and of.tenant != facts.tenant)
+        or (of.account and of.account != facts.account)
+        or (of.project and of.project != facts.project)
+        or (of.environment and of.environment != facts.environment)
+        or (of.key_id and of.key_id != facts.key_id)
+        or (of.model and of.model != facts.model)
+    ):
+        return None
+    if of.tag:
+        name, _, value = of.tag.partition("=")
+        if facts.tags.get(name) != value:
+            return None
+    if not limit.each:
+        return ""
+    parts = []
+    for name in limit.each:
+        if name.startswith("tag:"):
+            parts.append(facts.tags.get(name[4:], ""))
+        else:
+            parts.append(getattr(facts, name))
+    return "\x1f".join(parts)
+
+
+def by_tags(limit: Rate | Budget) -> bool:
+    """Whether the count depends on a call's tags."""
+    return bool(limit.of.tag) or any(name.startswith("tag:") for name in limit.each)
+
+
+TAGS_MAX = 32
+TAG_CHARACTERS_MAX = 128
+
+
+def tags_of(header: str, defaults: Iterable[str] = ()) -> dict[str, str]:
+    """The tags of a call, `a=1, b=2`; a name without value is its own value.
+
+    What is too long or too much is left out.
+    """
+    found: dict[str, str] = {}
+    for part in (*defaults, *header.split(",")):
+        name, _, value = part.strip().partition("=")
+        name = name.strip()
+        if name and len(part) <= TAG_CHARACTERS_MAX and (len(found) < TAGS_MAX or name in found):
+            found[name] = value.strip() or name
+    return found
+
+
+class Window:
+    """A sliding window, counted exactly: the whole truth where one process owns the rate."""
+
+    __slots__ = ("_at", "_counts", "_slot_s", "amount", "used")
+
+    def __init__(self, amount: int, window_s: int) -> None:
+        slots = SLOTS[window_s]
+        self.amount = amount
+        self.used = 0
+        self._slot_s = window_s / slots
+        # One more than the window has: the slot that is only partly outside counts fully.
+        self._counts = [0] * (slots + 1)
+        self._at = 0
+
+    def take(self, amount: int, now: float) -> bool:
+        """Use an amount if there is room."""
+        at = int(now / self._slot_s)
+        if at != self._at:
+            self._forget(at)
+        if self.used + amount > self.amount:
+            return False
+        self.used += amount
+        self._counts[at % len(self._counts)] += amount
+        return True
+
+    def settle(self, taken: int, used: int, now: float) -> None:
+        """What was taken turned out to be this much: the difference is given back or counted."""
+        at = int(now / self._slot_s)
+        if at != self._at:
+            self._forget(at)
+        change = used - taken
+        slots = self._counts
+        at %= len(slots)
+        if change < 0:
+            # Given back where it was counted last; never below nothing.
+            for back in range(len(slots)):
+                if change == 0:
+                    break
+                slot = (at - back) % len(slots)
+                part = min(slots[slot], -change)
+                slots[slot] -= part
+                self.used -= part
+                change += part
+        else:
+            slots[at] += change
+            self.used += change
+
+    def left(self, now: float) -> int:
+        """How much may be used now."""
+        self._forget(int(now / self._slot_s))
+        return max(0, self.amount - self.used)
+
+    def wait_s(self, amount: int, now: float) -> float:
+        """How long until that much may be used, if nobody else does."""
+        at = int(now / self._slot_s)
+        self._forget(at)
+        over = self.used + min(amount, self.amount) - self.amount
+        slots = self._counts
+        for ahead in range(1, len(slots) + 1):
+            over -= slots[(at + ahead) % len(slots)]
+            if over <= 0:
+                return max(0.0, (at + ahead) * self._slot_s - now)
+        return len(slots) * self._slot_s
+
+    def _forget(self, at: int) -> None:
+        past = at - self._at
+        if past <= 0:
+            return  # the clock of another process may be a little behind
+        slots = self._counts
+        if past >= len(slots):
+            self.used = 0
+            slots[:] = [0] * len(slots)
+        else:
+            for slot in range(self._at + 1, at + 1):
+                self.used -= slots[slot % len(slots)]
+                slots[slot % len(slots)] = 0
+        self._at = at
+
+
+class AtOnce:
+    """Calls at once, counted exactly."""
+
+    __slots__ = ("amount", "used")
+
+    def __init__(self, amount: int) -> None:
+        self.amount = amount
+        self.used = 0
+
+    def take(self, amount: int, now: float) -> bool:
+        """Begin, if there is room."""
+        if self.used + amount > self.amount:
+            return False
+        self.used += amount
+        return True
+
+    def settle(self, taken: int, used: int, now: float) -> None:
+        """It is over."""
+        self.used -= taken
+
+    def left(self, now: float) -> int:
+        """How many may begin now."""
+        return max(0, self.amount - self.used)
+
+    def wait_s(self, amount: int, now: float) -> float:
+        """Nobody knows when a call ends; look again in a second."""
+        return 1.0
+
+
+class Pool:
+    """What one process may use of a shared count without asking: a lease.
+
+    What is given back by settling stays in the pool; what was used beyond it is owed and
+    taken off the next lease, so that nothing is lost between processes.
+    """
+
+    __slots__ = (
+        "amount", "asked", "failed_at", "in_use", "known_left", "left", "reset_s", "spent",
+        "used_since",
+    )  # fmt: skip
+
+    def __init__(self, amount: int) -> None:
+        self.amount = amount
+        """Of the whole limit; what a lease's size is measured by."""
+        self.left = 0
+        self.in_use = 0
+        """Taken and not yet settled."""
+        self.spent = 0
+        """Settled since the holder last reported."""
+        self.used_since = 0
+        """Taken since the last lease: how fast it goes."""
+        self.known_left = amount
+        """What the owner of the count had left when it last answered."""
+        self.reset_s = 0.0
+        self.asked = 0.0
+        self.failed_at = 0.0
+
+    def take(self, amount: int, now: float) -> bool:
+        """Use an amount of the lease, if there is that much."""
+        if self.left < amount:
+            return False
+        self.left -= amount
+        self.in_use += amount
+        self.used_since += amount
+        return True
+
+    def settle(self, taken: int, used: int, now: float) -> None:
+        """What was taken turned out to be this much."""
+        self.left += taken - used
+        self.in_use -= taken
+        self.spent += used
+
+    def wish(self, need: int) -> int:
+        """How much to ask for: what is needed now, what is owed, and some in advance.
+
+        The advance is what was used since the last lease, at least a hundredth of the
+        whole where there is plenty; near the end nothing is taken that others may need.
+        """
+        owed = max(0, need - self.left)
+        share = self.amount // LEASE_SHARE
+        ahead = max(share, min(self.used_since, 5 * share))
+        if self.known_left < 10 * ahead:
+            ahead = 0
+        return owed + max(0, ahead - max(0, self.left - need))
+
+    def granted(self, amount: int, left: int) -> None:
+        """A lease came."""
+        self.left += amount
+        self.known_left = left
+        self.used_since = 0
+
+    def surplus(self) -> int:
+        """What may be given back: more than was used since the last lease."""
+        keep = max(self.amount // LEASE_SHARE, self.used_since)
+        if self.known_left < 10 * keep:
+            keep = 0
+        return max(0, self.left - keep)
+
+
+class Wish(msgspec.Struct, frozen=True):
+    """One count of a limit that a process wants to use more of, or gives back to."""
+
+    limit: str
+    subject: str
+    want: int
+    """Asked for; negative: given back."""
+    need: int = 0
+    """The least that helps."""
+    held: int = 0
+    """What the process has of it in all, for calls at once."""
+
+
+class Lease(msgspec.Struct, frozen=True):
+    """The answer to a wish."""
+
+    granted: int
+    left: int
+    """What the count has left after it."""
+    reset_s: float = 0.0
+    """When there is more, in seconds from now."""
+    until_s: float = 0.0
+    """Unix time when the period ends and the lease with it; 0: never."""
+
+
+HOLDER_TTL_S = 15.0
+"""A process that is not heard of for this long is dead: what it held is free again."""
+COUNTS_MAX = 200_000
+
+
+class SharedRates:
+    """Rates of several processes in the memory of one; Redis' script does the same.
+
+    An advance is granted only where it leaves others something; what is needed is granted
+    whole or not at all.
+    """
+
+    def __init__(self) -> None:
+        self._windows: dict[tuple[str, str], Window] = {}
+        self._held: dict[tuple[str, str], dict[str, tuple[int, float]]] = {}
+
+    def draw(self, rate: Rate, wish: Wish, holder: str, now: float) -> Lease:
+        """Grant what a process wishes, or as much as there is."""
+        key = (rate.id, wish.subject)
+        if rate.measure == "concurrent":
+            return self._draw_at_once(key, rate.amount, wish, holder, now)
+        window = self._windows.get(key)
+        if window is None:
+            if len(self._windows) >= COUNTS_MAX:
+                self._windows = {k: w for k, w in self._windows.items() if w.used}
+            window = self._windows[key] = Window(rate.amount, rate.window_s)
+        window.amount = rate.amount
+        if wish.want < 0:
+            window.settle(-wish.want, 0, now)
+            return Lease(wish.want, window.left(now))
+        left = window.left(now)
+        granted = grant_of(wish, left)
+        window.settle(0, granted, now)
+        wait_s = window.wait_s(wish.need, now) if granted < wish.need else 0.0
+        return Lease(granted, left - granted, wait_s)
+
+    def _draw_at_once(
+        self, key: tuple[str, str], amount: int, wish: Wish, holder: str, now: float
+    ) -> Lease:
+        held = self._held.setdefault(key, {})
+        for name in [n for n, (_, seen) in held.items() if now - seen > HOLDER_TTL_S]:
+            del held[name]
+        # What the process says it holds is the truth, also after this memory was lost.
+        others = sum(count for name, (count, _) in held.items() if name != holder)
+        left = max(0, amount - others - wish.held)
+        granted = max(wish.want, -wish.held) if wish.want < 0 else grant_of(wish, left)
+        held[holder] = (wish.held + granted, now)
+        if wish.held + granted == 0:
+            del held[holder]
+        return Lease(granted, left - granted, 1.0 if granted < wish.need else 0.0)
+
+
+def grant_of(wish: Wish, left: int) -> int:
+    """How much of a wish is granted of what is left."""
+    if wish.want <= left:
+        return wish.want
+    return wish.need if wish.need <= left else left

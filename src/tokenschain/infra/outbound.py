@@ -1,0 +1,73 @@
+"""Requests to addresses that others name: only what the whole world may reach is reached.
+
+Names are resolved here and only public addresses are connected to, the very addresses that
+were checked, so that a name that changes its mind in between gains nothing. Redirects are not
+followed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from urllib.parse import urlsplit
+
+from tokenschain.wire.client import HttpClient, Origin, Reply, Resolver, Waits
+
+
+class PublicResolver(Resolver):
+    """Gives public addresses only, and those of networks that the operator allows."""
+
+    def __init__(self, allowed: Sequence[IPv4Network | IPv6Network] = ()) -> None:
+        super().__init__()
+        self._allowed = allowed
+
+    async def resolve(self, host: str, port: int) -> list[str]:
+        """See `wire.client.Resolver.resolve`.
+
+        Raises:
+            OSError: the name has no address that may be reached.
+        """
+        found = await super().resolve(host, port)
+        public = [address for address in found if self._may_reach(address)]
+        if not public:
+            raise OSError("not a public address")
+        return public
+
+    def _may_reach(self, address: str) -> bool:
+        parsed = ip_address(address.partition("%")[0])
+        mapped = getattr(parsed, "ipv4_mapped", None)
+        parsed = mapped or parsed
+        if any(parsed in network for network in self._allowed):
+            return True
+        return parsed.is_global and not parsed.is_multicast
+
+
+async def exchange(
+    client: HttpClient,
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    waits: Waits,
+    bytes_max: int,
+) -> tuple[Reply, bytes]:
+    """One request and its whole answer.
+
+    Args:
+        client: one with a `PublicResolver`.
+
+    Raises:
+        ValueError: the URL is none that may be asked for as it is.
+        ClientError: it cannot be reached, or took too long.
+    """
+    parts = urlsplit(url)
+    origin = Origin.of(url)
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    if not target.isascii() or any(c.isspace() or not c.isprintable() for c in target):
+        raise ValueError("the URL must be percent-encoded")
+    lines = {"host": origin.authority, "user-agent": "tokenschain", **headers}
+    if body:
+        lines["content-length"] = str(len(body))
+    head = f"{method} {target} HTTP/1.1\r\n" + "".join(f"{k}: {v}\r\n" for k, v in lines.items())
+    reply = await client.open(origin, f"{head}\r\n".encode("latin-1") + body, waits)
+    return reply, await reply.read(bytes_max)

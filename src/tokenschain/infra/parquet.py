@@ -1,0 +1,46 @@
+"""Rows as a Parquet file; the only owner of that library."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+
+def encode(pages: Iterator[list[dict[str, Any]]]) -> bytes:
+    """All rows in one file, a page a row group; amounts of money as decimals of 38 digits."""
+    out = io.BytesIO()
+    writer: pq.ParquetWriter | None = None
+    schema: pa.Schema | None = None
+    for rows in pages:
+        if schema is None:
+            schema = pa.schema([(name, _kind(name, value)) for name, value in rows[0].items()])
+            writer = pq.ParquetWriter(out, schema, compression="zstd")
+        assert writer is not None
+        writer.write_table(pa.Table.from_pylist([_row(row) for row in rows], schema))
+    if writer is None:
+        pq.write_table(pa.table({}), out)
+    else:
+        writer.close()
+    return out.getvalue()
+
+
+def _row(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: Decimal(value) if name.endswith("_pico") and value is not None else value
+        for name, value in row.items()
+    }
+
+
+def _kind(name: str, value: Any) -> pa.DataType:
+    if name.endswith("_pico"):
+        return pa.decimal128(38, 0)
+    if name in ("first_token_ms", "total_ms", "route_propensity"):
+        return pa.float64()
+    if isinstance(value, bool):
+        return pa.bool_()
+    return pa.int64() if isinstance(value, int) else pa.string()
