@@ -1,0 +1,172 @@
+"""Counting: what a window, a lease and the shared counts never do."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import defaultdict
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.servers import RedisStack
+from tokenschain.core.quota import (
+    SLOTS,
+    Budget,
+    Facts,
+    Pool,
+    Rate,
+    Selector,
+    SharedRates,
+    Window,
+    Wish,
+    subject_of,
+    tags_of,
+)
+from tokenschain.core.snapshot import Served, Snapshot
+from tokenschain.infra.redis import RedisRates
+
+TAKES = st.lists(st.tuples(st.floats(0, 40), st.integers(1, 5)), max_size=200)
+
+
+@settings(max_examples=200, deadline=None)
+@given(TAKES, st.integers(1, 30), st.sampled_from(sorted(SLOTS)))
+def test_no_window_of_any_place_ever_holds_more_than_its_amount(
+    takes: list[tuple[float, int]], amount: int, window_s: int
+) -> None:
+    window = Window(amount, window_s)
+    now, taken = 1_000.0, []
+    for pause, size in takes:
+        now += pause * window_s / 60
+        if window.take(size, now):
+            taken.append((now, size))
+    for ends, _ in taken:
+        inside = sum(size for at, size in taken if ends - window_s < at <= ends)
+        assert inside <= amount
+
+
+@settings(max_examples=100, deadline=None)
+@given(TAKES)
+def test_a_window_that_waits_as_told_has_room(takes: list[tuple[float, int]]) -> None:
+    window = Window(5, 60)
+    now = 0.0
+    for pause, size in takes:
+        now += pause
+        if not window.take(size, now):
+            now += window.wait_s(size, now) + 1e-6
+            assert window.take(size, now)
+
+
+def test_what_is_given_back_may_be_taken_again_and_what_was_more_is_counted() -> None:
+    window = Window(100, 60)
+    assert window.take(90, 0.0) and not window.take(20, 1.0)
+    window.settle(90, 30, 2.0)
+    assert window.left(2.0) == 70
+    window.settle(0, 500, 3.0)  # longer than anyone thought
+    assert window.left(3.0) == 0 and window.used == 530
+    assert window.left(64.5) == 100
+
+
+def test_tags_and_selectors_find_the_calls_they_mean() -> None:
+    tags = tags_of("subject=math, vip ,user=ann, ,=x", ("subject=none", "team=a"))
+    assert tags == {"subject": "math", "team": "a", "vip": "vip", "user": "ann"}
+    facts = Facts("t", "a", "p", "e", "k", "m", tags)
+    assert subject_of(Rate("1", "requests", 1), facts) == ""
+    assert subject_of(Rate("1", "requests", 1, of=Selector(tenant="u")), facts) is None
+    by_user = Budget("b", "spend", 1, of=Selector(tag="subject=math"), each=("tag:user", "key_id"))
+    assert subject_of(by_user, facts) == "ann\x1fk"
+    assert subject_of(by_user, facts._replace(tags={})) is None
+    assert len(tags_of(",".join(f"t{n}=1" for n in range(100)))) == 32
+
+
+def draws(rates: list[Rate], seed: int) -> list[tuple[Rate, str, Wish]]:
+    chance = random.Random(seed)
+    made = []
+    for _ in range(300):
+        rate = chance.choice(rates)
+        need = chance.randint(0, 4)
+        made.append(
+            (rate, chance.choice(["x", "y"]), Wish(rate.id, "s", need + chance.randint(0, 3), need))
+        )
+    return made
+
+
+def test_redis_and_memory_grant_the_same(redis: RedisStack) -> None:
+    rates = [Rate("min", "requests", 40), Rate("hour", "tokens", 70, 3_600)]
+    served = Served(Snapshot("1", {}, {}, rates=tuple(rates)))
+
+    async def run() -> None:
+        redis.flush()
+        gateways = {name: RedisRates(redis.url, served, name) for name in ("x", "y")}
+        memory = SharedRates()
+        for rate, holder, wish in draws(rates, 5):
+            (theirs,) = await gateways[holder].draw([wish])
+            ours = memory.draw(rate, wish, holder, 1_000.0)
+            assert (theirs.granted, theirs.left) == (ours.granted, ours.left)
+        assert gateways["x"].gateways == 2
+        for gateway in gateways.values():
+            await gateway.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("backend", ["memory", "redis"])
+def test_calls_at_once_of_a_dead_gateway_are_free_again(backend: str, redis: RedisStack) -> None:
+    rate = Rate("busy", "concurrent", 5)
+    served = Served(Snapshot("1", {}, {}, rates=(rate,)))
+
+    async def run() -> None:
+        redis.flush()
+        memory = SharedRates()
+        made = {name: RedisRates(redis.url, served, name) for name in ("dead", "alive")}
+
+        async def draw(holder: str, want: int, held: int, now: float) -> int:
+            wish = Wish("busy", "", want, max(0, want), held)
+            if backend == "memory":
+                return memory.draw(rate, wish, holder, now).granted
+            return (await made[holder].draw([wish]))[0].granted
+
+        assert await draw("dead", 4, 0, 0.0) == 4
+        assert await draw("alive", 3, 0, 1.0) == 1
+        assert await draw("alive", -1, 1, 2.0) == -1
+        assert await draw("alive", 2, 0, 3.0) == 1
+        if backend == "redis":  # its clock is its own: let the holder's mark be old
+            client = made["alive"]._redis
+            key = "{tokenschain}:rate:busy:concurrent60:"
+            await client.hset(key, "dead", "4 1")
+        assert await draw("alive", 4, 1, 30.0) == 4
+        for gateway in made.values():
+            await gateway.close()
+
+    asyncio.run(run())
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 6), st.booleans()), max_size=300))
+def test_leases_of_three_processes_never_exceed_the_shared_window(
+    steps: list[tuple[int, int, bool]],
+) -> None:
+    """Whatever order they draw, use, settle and give back in."""
+    rate = Rate("r", "tokens", 50)
+    shared = SharedRates()
+    pools = [Pool(rate.amount) for _ in range(3)]
+    used: dict[int, int] = defaultdict(int)
+    for who, size, gives_back in steps:
+        pool = pools[who]
+        if gives_back:
+            surplus = pool.surplus()
+            pool.left -= surplus
+            shared.draw(rate, Wish("r", "", -surplus), str(who), 0.0)
+            continue
+        if not pool.take(size, 0.0):
+            wish = Wish("r", "", pool.wish(size), max(0, size - pool.left))
+            lease = shared.draw(rate, wish, str(who), 0.0)
+            pool.granted(lease.granted, lease.left)
+            if not pool.take(size, 0.0):
+                continue
+        pool.settle(size, size, 0.0)
+        used[who] += size
+    assert sum(used.values()) <= rate.amount
+    held = sum(pool.left for pool in pools)
+    assert sum(used.values()) + held <= rate.amount
