@@ -127,8 +127,8 @@ def test_calls_go_on_while_the_database_is_locked(own_stack: Any) -> None:
 def test_a_snapshot_with_a_wrong_signature_is_not_served_by(own_stack: Any) -> None:
     stack = own_stack().start()
     stack.close()
-    kept = Path(stack.folder / "data" / "gateway" / "snapshot-0")
-    kept.write_bytes(kept.read_bytes().replace(b'"default"', b'"forged!"'))
+    kept = Path(stack.folder / "data" / "gateway" / "snapshot" / "0" / "manifest")
+    kept.write_bytes(kept.read_bytes().replace(b'"version":"', b'"version":"f'))
     other = Stack.start
     process_log = stack.folder / "log"
     stack.log = process_log.open("ab")

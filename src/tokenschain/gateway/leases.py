@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from tokenschain.core.quota import Lease, Pool, Wish
 
-DRAW_MAX_S = 0.5
-"""An owner that does not answer within is away."""
-AWAIT_MAX_S = 0.04
-"""A call waits this long for a lease at most, and not at all while the owner is away."""
+RATES_DRAW_MAX_S = 0.25
+BUDGETS_DRAW_MAX_S = 1.0
+"""An owner that does not answer within is away. A call waits for one exchange at most, and
+not at all while the owner is away."""
 AWAY_S = 1.0
 """How often an owner that is away is asked again."""
 HOUSEKEEPING_S = 2.0
@@ -50,6 +50,7 @@ class Leases:
         wall: Callable[[], float],
         report: Callable[[str, str], None],
         name: str,
+        draw_max_s: float,
     ) -> None:
         """
         Args:
@@ -62,6 +63,7 @@ class Leases:
         self._wall = wall
         self._report = report
         self._name = name
+        self._draw_max_s = draw_max_s
         self._counts: set[Count] = set()
         self._wishing: set[Count] = set()
         self._woken = asyncio.Event()
@@ -90,7 +92,7 @@ class Leases:
         self._woken.set()
 
     async def draw(self, counts: Sequence[Count], amounts: Sequence[int]) -> None:
-        """Wait for leases of at least these amounts, for `AWAIT_MAX_S` at most.
+        """Wait for leases of at least these amounts.
 
         Returns without a word when they do not come: the caller looks itself.
         """
@@ -102,7 +104,7 @@ class Leases:
         if self._round is None:
             self._round = asyncio.get_running_loop().create_future()
         try:
-            async with asyncio.timeout(AWAIT_MAX_S):
+            async with asyncio.timeout(2 * self._draw_max_s):
                 await asyncio.shield(self._round)
         except TimeoutError:
             pass
@@ -125,9 +127,10 @@ class Leases:
                     self._woken.set()
                 waiting, self._round = self._round, None
                 await self._exchange(batch)
-                if waiting is not None and not waiting.done():
-                    waiting.set_result(None)
+                _release(waiting)
                 if self._lost:
+                    waiting, self._round = self._round, None
+                    _release(waiting)
                     await asyncio.sleep(AWAY_S)
 
     async def _exchange(self, batch: list[Count]) -> None:
@@ -144,7 +147,7 @@ class Leases:
                 pool.left += want
             wishes.append(Wish(count.limit, count.subject, want, need, max(0, held)))
         try:
-            async with asyncio.timeout(DRAW_MAX_S):
+            async with asyncio.timeout(self._draw_max_s):
                 leases = await self._ask(wishes)
         except self._failures as error:
             for count, wish in zip(batch, wishes, strict=True):
@@ -178,3 +181,8 @@ class Leases:
                     self._wishing.add(count)
             if self._wishing or self._lost:
                 self._woken.set()
+
+
+def _release(waiting: asyncio.Future[None] | None) -> None:
+    if waiting is not None and not waiting.done():
+        waiting.set_result(None)

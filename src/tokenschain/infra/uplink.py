@@ -37,7 +37,7 @@ PARTS_ASKED_MAX = 64
 """Parts in one answer: a shard of 100,000 keys has some 60 KB."""
 _SNAPSHOT_BYTES_MAX = 268_435_456
 _POLL_WAITS = Waits(connect_max_s=2.0, first_byte_max_s=POLL_WAIT_S + 5, total_max_s=60.0)
-_LEASE_WAITS = Waits(connect_max_s=0.4, first_byte_max_s=0.5, total_max_s=1.0)
+_LEASE_WAITS = Waits(connect_max_s=0.5, first_byte_max_s=1.0, total_max_s=1.5)
 _SHIP_WAITS = Waits(connect_max_s=2.0, first_byte_max_s=30.0, total_max_s=60.0)
 
 

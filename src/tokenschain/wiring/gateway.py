@@ -22,7 +22,7 @@ from tokenschain.gateway.app import DoorSettings, Gateway, wire_refusal
 from tokenschain.gateway.auth import KeyAuth
 from tokenschain.gateway.batching import Batching
 from tokenschain.gateway.dispatch import Dispatch
-from tokenschain.gateway.leases import Leases
+from tokenschain.gateway.leases import BUDGETS_DRAW_MAX_S, RATES_DRAW_MAX_S, Leases
 from tokenschain.gateway.memory import ResponseMemory
 from tokenschain.gateway.metering import JournalMetering
 from tokenschain.gateway.pipeline import Steps
@@ -132,16 +132,19 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
     away = (ClientError, Refused)
     budgets = Leases(
         lambda wishes: channel.draw(name, wishes), away, time.monotonic, time.time, report,
-        "budgets",
+        "budgets", BUDGETS_DRAW_MAX_S,
     )  # fmt: skip
     redis = RedisRates(settings.redis_url, served, name) if settings.redis_url else None
     rates: Leases | None = None
     if redis is not None:
-        rates = Leases(redis.draw, REDIS_FAILURES, time.monotonic, time.time, report, "redis")
+        rates = Leases(
+            redis.draw, REDIS_FAILURES, time.monotonic, time.time, report, "redis",
+            RATES_DRAW_MAX_S,
+        )  # fmt: skip
     elif settings.workers * settings.gateways > 1:
         rates = Leases(
             lambda wishes: channel.draw(name, wishes), away, time.monotonic, time.time, report,
-            "rates",
+            "rates", RATES_DRAW_MAX_S,
         )  # fmt: skip
     quota = LimitQuota(
         served,
