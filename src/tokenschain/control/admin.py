@@ -28,8 +28,8 @@ from tokenschain.control.desk import (
     Label,
     MaybeLabel,
     NameQuery,
-    OnceRoute,
     Paged,
+    TransactionRoute,
     after_of,
     check_version,
     listed,
@@ -53,7 +53,7 @@ from tokenschain.infra.tables import (
 from tokenschain.infra.tables import alerts as alerts_table
 from tokenschain.infra.tables import limits as limits_table
 
-router = APIRouter(prefix="/api/v1", route_class=OnceRoute)
+router = APIRouter(prefix="/api/v1", route_class=TransactionRoute)
 DAY_S = 86_400
 AMOUNT_MAX = 9 * 10**15
 """Of a rate: counts are exact in Redis' numbers up to here (9,000 yuan, where it is money)."""

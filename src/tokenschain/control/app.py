@@ -59,33 +59,46 @@ _REFUSALS = {
 
 
 class _Bounded:
-    """Ends requests to the admin API that take too long: a database that is gone without a
-    word must not keep anyone waiting."""
+    """Answers for requests to the admin API that take too long: a database that is gone without
+    a word must not keep anyone waiting. What waits for it goes on until it ends by itself; the
+    pool of connections bounds how many there are."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self._left: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
         if scope["type"] != "http" or not scope["path"].startswith("/api/v1"):
             await self._app(scope, receive, send)
             return
-        begun = False
+        begun = over = False
 
-        async def note(message: Message) -> None:
+        async def pass_on(message: Message) -> None:
             nonlocal begun
             begun = True
-            await send(message)
+            if not over:
+                await send(message)
 
-        try:
-            async with asyncio.timeout(REQUEST_MAX_S) as limit:
-                await self._app(scope, receive, note)
-        except TimeoutError:
-            if begun or not limit.expired():
-                raise
-            error = ApiError("database_unavailable", "The database does not answer; try again.")
-            answer = Response(error.body(), error.status, media_type="application/json")
-            await answer(scope, receive, send)
+        task = asyncio.ensure_future(self._app(scope, receive, pass_on))
+        done, _ = await asyncio.wait({task}, timeout=REQUEST_MAX_S)
+        if not done and not begun:
+            over = True
+            self._left.add(task)
+            task.add_done_callback(self._forget)
+            await _unavailable()(scope, receive, send)
+            return
+        await task
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._left.discard(task)
+        if not task.cancelled():
+            task.exception()
+
+
+def _unavailable() -> Response:
+    error = ApiError("database_unavailable", "The database does not answer; try again.")
+    return Response(error.body(), error.status, media_type="application/json")
 
 
 def create_app(
@@ -267,7 +280,12 @@ def _speak_api_errors(app: FastAPI) -> None:
     """All errors in the API's one shape."""
 
     def answer(error: ApiError) -> Response:
-        return Response(error.body(), error.status, media_type="application/json")
+        headers = {}
+        if error.retry_after_s is not None:
+            headers["retry-after"] = str(max(1, round(error.retry_after_s)))
+        if error.status == 401:
+            headers["www-authenticate"] = 'Bearer realm="tokenschain"'
+        return Response(error.body(), error.status, headers, media_type="application/json")
 
     def handler(kind: type[Exception], translate: Callable[[Any], ApiError]) -> None:
         async def handle(_: Request, error: Exception) -> Response:

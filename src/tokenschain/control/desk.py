@@ -8,14 +8,13 @@ import binascii
 import hashlib
 import json
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Annotated, Any, NamedTuple
 
 from fastapi import Depends, Header, Query, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import Connection, Engine, delete, insert, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Connection, Engine, delete, select
 from starlette.concurrency import run_in_threadpool
 
 from tokenschain.control import access, audit, people, revisions
@@ -28,6 +27,7 @@ from tokenschain.core.errors import ApiError
 from tokenschain.core.tenancy import PLATFORM, Resource, may
 from tokenschain.infra import crypto, secrets
 from tokenschain.infra.config import Settings
+from tokenschain.infra.db import upsert
 from tokenschain.infra.tables import idempotency
 
 PAGE_MAX = 200
@@ -144,15 +144,21 @@ def identify(db: Connection, desk: Desk, authorization: str) -> Actor:
     return actor
 
 
-def _asking(request: Request, authorization: Annotated[str, Header()] = "") -> Iterator[Asking]:
+def _asking(
+    request: Request,
+    authorization: Annotated[str, Header()] = "",
+    idempotency_key: Annotated[str, Header(max_length=IDEMPOTENCY_KEY_CHARACTERS_MAX)] = "",
+) -> Asking:
     desk = desk_of(request)
-    with desk.engine.begin() as db:
-        actor = identify(db, desk, authorization)
-        yield Asking(db, actor, Author(actor.id, address_of(request)), desk)
+    db = request.state.db = desk.engine.connect()
+    db.begin()
+    actor = identify(db, desk, authorization)
+    if idempotency_key and request.method == "POST":
+        request.state.once = _claim(desk, db, request, f"{authorization}\n{idempotency_key}")
+    return Asking(db, actor, Author(actor.id, address_of(request)), desk)
 
 
-# The transaction ends before the answer is sent: who reads "done" can rely on it.
-Asked = Annotated[Asking, Depends(_asking, scope="function")]
+Asked = Annotated[Asking, Depends(_asking)]
 
 
 # --- paging ------------------------------------------------------------------------------
@@ -243,80 +249,93 @@ def tag(response: Response, version: int) -> None:
 # --- idempotency -----------------------------------------------------------------------------
 
 
-class OnceRoute(APIRoute):
-    """A POST with an `Idempotency-Key` is done once; the same answer is given again for a day.
+class TransactionRoute(APIRoute):
+    """One transaction a request, ended before the answer is sent: who reads "done" can rely
+    on it.
 
-    Answers may hold keys that are shown once, so what is kept is sealed.
+    A POST with an `Idempotency-Key` is done once; the same answer is given again for a day.
+    What is remembered of it is part of the same transaction, and sealed: answers may hold keys
+    that are shown once.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """See `fastapi.routing.APIRoute`."""
         handle = super().get_route_handler()
 
-        async def once(request: Request) -> Response:
-            given = request.headers.get("idempotency-key", "")
-            if request.method != "POST" or not given:
-                return await handle(request)
-            if len(given) > IDEMPOTENCY_KEY_CHARACTERS_MAX:
-                raise ApiError("invalid_value", "The idempotency key is too long.")
-            desk = desk_of(request)
-            whose = request.headers.get("authorization", "")
-            key = hashlib.sha256(f"{whose}\n{given}".encode()).hexdigest()
-            body = await request.body()
-            what = hashlib.sha256(f"{request.url.path}\n".encode() + body).hexdigest()
-            found = await run_in_threadpool(_claim, desk, key, what, whose)
-            if found is not None:
-                return found
+        async def in_transaction(request: Request) -> Response:
+            request.state.db = request.state.once = None
+            if request.method == "POST":
+                request.state.body = await request.body()
             try:
                 response = await handle(request)
+            except _Replay as replay:
+                response = replay.response
+                await run_in_threadpool(_end, request, None)
             except BaseException:
-                await run_in_threadpool(_release, desk, key)
+                await run_in_threadpool(_end, request, None)
                 raise
-            await run_in_threadpool(_keep, desk, key, response)
+            else:
+                await run_in_threadpool(_end, request, response)
             return response
 
-        return once
+        return in_transaction
 
 
-def _claim(desk: Desk, key: str, what: str, whose: str) -> Response | None:
-    """The answer that was given before; None when the request is now ours to do."""
+class _Replay(Exception):
+    """The request was done before; this was the answer."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__("done before")
+        self.response = response
+
+
+def _end(request: Request, response: Response | None) -> None:
+    """Commit what the answer says is done; without an answer, undo."""
+    db: Connection | None = request.state.db
+    if db is None:
+        return
+    with db:
+        if response is not None:
+            if request.state.once is not None:
+                _keep(desk_of(request), db, request.state.once, response)
+            db.commit()
+
+
+def _claim(desk: Desk, db: Connection, request: Request, whose: str) -> str:
+    """Note that the request is being done; returns what it is remembered by.
+
+    A second one waits here until the first has ended.
+
+    Raises:
+        _Replay: it was done before.
+        ApiError: `conflict`: the key came with another request.
+    """
     now = int(time.time())
-    try:
-        with desk.engine.begin() as db:
-            identify(db, desk, whose)
-            db.execute(delete(idempotency).where(idempotency.c.created_at_s < now - IDEMPOTENCY_S))
-            db.execute(
-                insert(idempotency).values(
-                    key_hash=key, request_hash=what, status=0, sealed=b"", created_at_s=now
-                )
-            )
-            return None
-    except IntegrityError:
-        pass
-    with desk.engine.begin() as db:
-        row = db.execute(select(idempotency).where(idempotency.c.key_hash == key)).first()
-    if row is None or row.status == 0:
-        raise ApiError("conflict", "The first request with this key is still being done.")
+    key = hashlib.sha256(whose.encode()).hexdigest()
+    what = hashlib.sha256(f"{request.url.path}\n".encode() + request.state.body).hexdigest()
+    db.execute(delete(idempotency).where(idempotency.c.created_at_s < now - IDEMPOTENCY_S))
+    claimed = db.execute(
+        upsert(desk.engine, idempotency)
+        .values(key_hash=key, request_hash=what, status=0, sealed=b"", created_at_s=now)
+        .on_conflict_do_nothing(index_elements=["key_hash"])
+    ).rowcount
+    if claimed:
+        return key
+    row = db.execute(select(idempotency).where(idempotency.c.key_hash == key)).one()
     if row.request_hash != what:
         raise ApiError("conflict", "This idempotency key came with another request.")
     body = crypto.unseal(desk.master_key, key, row.sealed)
     headers = {"idempotent-replay": "true"}
-    return Response(body, row.status, headers, media_type="application/json")
+    raise _Replay(Response(body, row.status, headers, media_type="application/json"))
 
 
-def _release(desk: Desk, key: str) -> None:
-    with desk.engine.begin() as db:
-        db.execute(delete(idempotency).where(idempotency.c.key_hash == key))
-
-
-def _keep(desk: Desk, key: str, response: Response) -> None:
+def _keep(desk: Desk, db: Connection, key: str, response: Response) -> None:
     sealed = crypto.seal(desk.master_key, key, bytes(response.body))
-    with desk.engine.begin() as db:
-        db.execute(
-            idempotency.update()
-            .where(idempotency.c.key_hash == key)
-            .values(status=response.status_code, sealed=sealed)
-        )
+    db.execute(
+        idempotency.update()
+        .where(idempotency.c.key_hash == key)
+        .values(status=response.status_code, sealed=sealed)
+    )
 
 
 Label = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[\w.@-]+$")]

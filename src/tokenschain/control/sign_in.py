@@ -24,8 +24,8 @@ from tokenschain.control.desk import (
     Label,
     MaybeLabel,
     NameQuery,
-    OnceRoute,
     Paged,
+    TransactionRoute,
     address_of,
     after_of,
     check_version,
@@ -38,7 +38,7 @@ from tokenschain.core.tenancy import ACTIONS, PLATFORM, ROLES, Resource, may
 from tokenschain.infra import secrets
 from tokenschain.infra.tables import bindings, roles, tokens, users
 
-router = APIRouter(prefix="/api/v1", route_class=OnceRoute)
+router = APIRouter(prefix="/api/v1", route_class=TransactionRoute)
 TenantOrPlatform = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^(\*|[\w.@-]+)$")]
 Email = Annotated[str, Field(max_length=200, pattern=r"^[^@\s\x00]+@[^@\s\x00]+$")]
 Password = Annotated[str, Field(min_length=1, max_length=people.PASSWORD_CHARACTERS_MAX)]
