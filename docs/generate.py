@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute
 
 from tokenschain import cli
 from tokenschain.control.app import create_app
+from tokenschain.control.desk import Desk
 from tokenschain.core.errors import ERRORS
 from tokenschain.core.forms import FORMS
 from tokenschain.infra.config import (
@@ -252,7 +253,7 @@ def http() -> str:
 
     control = {
         f"{method} {route.path}": (route.description or route.name).strip().splitlines()[0]
-        for route in create_app(None, None, None, "", "").routes  # type: ignore[arg-type]
+        for route in create_app(Desk(*[None] * 7), None, [], "", None).routes  # type: ignore[arg-type]
         if isinstance(route, APIRoute) and route.include_in_schema
         for method in sorted(route.methods)
     }

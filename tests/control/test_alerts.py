@@ -1,0 +1,188 @@
+"""Alerts: found once, sent until they arrive, signed as each receiver checks."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from aiosmtpd.controller import Controller
+
+from tests.ports import free_port
+from tests.small_server import JsonHandler, serving
+from tests.upstreams import UpstreamSimulator
+from tokenschain.control import alerts
+from tokenschain.core.errors import ApiError
+
+SECRET = "SEC-of-the-receiver"
+
+
+@contextmanager
+def receivers() -> Iterator[tuple[str, list[Any]]]:
+    """One server that checks what DingTalk, Feishu, WeCom and a webhook's owner check."""
+    got: list[Any] = []
+    failing = {"webhook": 2}  # it is down for the first two tries
+
+    class Handler(JsonHandler):
+        def do_POST(self) -> None:
+            raw = self.rfile.read(int(self.headers["content-length"]))
+            body, parts = json.loads(raw), urlsplit(self.path)
+            query = parse_qs(parts.query)
+            kind = parts.path.strip("/")
+            if kind == "dingtalk":
+                stamp, sign = query["timestamp"][0], query["sign"][0]
+                right = hmac.new(SECRET.encode(), f"{stamp}\n{SECRET}".encode(), hashlib.sha256)
+                fresh = abs(time.time() * 1e3 - int(stamp)) < 3_600_000
+                ok = fresh and base64.b64decode(sign) == right.digest()
+                text = body["text"]["content"]
+                answer = {"errcode": 0 if ok and body["msgtype"] == "text" else 310000}
+            elif kind == "feishu":
+                key = f"{body['timestamp']}\n{SECRET}".encode()
+                right = hmac.new(key, b"", hashlib.sha256)
+                ok = base64.b64decode(body["sign"]) == right.digest()
+                text = body["content"]["text"]
+                answer = {"code": 0 if ok else 19021}
+            elif kind == "wecom":
+                ok, text = query["key"] == ["k"], body["text"]["content"]
+                answer = {"errcode": 0}
+            else:
+                if failing["webhook"] > 0:
+                    failing["webhook"] -= 1
+                    self._send(503, {})
+                    return
+                fields = dict(f.split("=", 1) for f in self.headers["x-tc-signature"].split(","))
+                signed = f"{fields['t']}.".encode() + raw
+                right = hmac.new(SECRET.encode(), signed, hashlib.sha256)
+                ok = hmac.compare_digest(right.hexdigest(), fields["v1"])
+                text, answer = body["text"], {}
+            assert ok, kind
+            got.append((kind, text, body))
+            self._send(200, answer)
+
+    with serving(Handler) as url:
+        yield url, got
+
+
+class Mailbox:
+    def __init__(self) -> None:
+        self.letters: list[Any] = []
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+        self.letters.append(envelope)
+        return "250 OK"
+
+
+@pytest.mark.timeout(90)
+def test_a_budget_half_used_is_said_once_to_everyone(
+    own_stack: Any, upstream: UpstreamSimulator
+) -> None:
+    mailbox = Mailbox()
+    controller = Controller(mailbox, hostname="127.0.0.1", port=free_port())
+    controller.start()
+    with receivers() as (url, got):
+        stack = own_stack(
+            alert_networks="127.0.0.0/8", smtp_host="127.0.0.1", smtp_port=controller.port,
+            smtp_tls=False,
+        ).start()  # fmt: skip
+        for kind, address in (
+            ("webhook", f"{url}/webhook"),
+            ("dingtalk", f"{url}/dingtalk?access_token=t"),
+            ("feishu", f"{url}/feishu"),
+            ("wecom", f"{url}/wecom?key=k"),
+            ("email", "ops@example.com"),
+        ):
+            made = stack.admin(
+                "POST", "/api/v1/alert-targets",
+                json={"kind": kind, "name": kind, "address": address, "secret": SECRET},
+            )  # fmt: skip
+            assert made.status_code == 201, made.text
+        listed = stack.admin("GET", "/api/v1/alert-targets").text
+        assert SECRET not in listed and "access_token" not in listed
+        budget = {"kind": "budget", "measure": "requests", "amount": 10, "period": "total",
+                  "of": {"tenant": "default"}, "alerts": [50, 100]}  # fmt: skip
+        assert stack.admin("PUT", "/api/v1/limits/calls", json=budget).status_code == 200
+        time.sleep(1)
+        for _ in range(6):
+            assert stack.chat().status_code == 200
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and (len(got) < 4 or not mailbox.letters):
+            time.sleep(0.2)
+        time.sleep(6)  # another look finds nothing new to say
+    controller.stop()
+    assert sorted(kind for kind, _, _ in got) == ["dingtalk", "feishu", "webhook", "wecom"]
+    for kind, text, _ in got:
+        assert "50 %" in text and ("预算" in text or kind == "webhook"), text
+    event = next(body for kind, _, body in got if kind == "webhook")
+    assert event["type"] == "budget_reached" and event["detail"]["percent"] == 50
+    assert len(mailbox.letters) == 1
+    seen = stack.admin("GET", "/api/v1/alerts").json()["data"]
+    assert len(seen) == 1 and seen[0]["sent_at_s"] and seen[0]["tries"] == 3
+
+
+def test_an_address_within_the_house_is_no_target(own_stack: Any) -> None:
+    for address in ("http://127.0.0.1/x", "http://169.254.169.254/latest", "http://[::1]:80/",
+                    "file:///etc/passwd", "ftp://example.com", "http://u:p@example.com/",
+                    "http://10.1.2.3/", "gopher://x"):  # fmt: skip
+        with pytest.raises(ApiError, match=r"URL|public"):
+            alerts.check_address("webhook", address, ())
+    alerts.check_address("webhook", "https://example.com/hook?x=1", ())
+    alerts.check_address("webhook", "http://10.1.2.3/", ("10.0.0.0/8",))
+    with pytest.raises(ApiError):
+        alerts.check_address("email", "not an address", ())
+
+
+def test_a_name_that_points_into_the_house_is_not_reached(own_stack: Any) -> None:
+    """`localhost` passes as a name and is refused when it is resolved."""
+    hits: list[str] = []
+
+    class Handler(JsonHandler):
+        def do_POST(self) -> None:
+            hits.append(self.path)
+            self._send(200, {})
+
+    with serving(Handler) as url:
+        stack = own_stack().start("control")
+        made = stack.admin(
+            "POST", "/api/v1/alert-targets",
+            json={"kind": "webhook", "name": "inside",
+                  "address": url.replace("127.0.0.1", "localhost")},
+        )  # fmt: skip
+        assert made.status_code == 201
+        budget = {"kind": "budget", "measure": "requests", "amount": 0, "period": "total",
+                  "alerts": [100], "of": {"tenant": "default"}}  # fmt: skip
+        stack.admin("PUT", "/api/v1/limits/none", json=budget)
+        engine_rows = "insert into budget_counts values ('none', '', 0, '', 0, 1, 0)"
+        import sqlite3
+
+        with sqlite3.connect(stack.folder / "data" / "tokenschain.db") as connection:
+            connection.execute(engine_rows)
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            seen = stack.admin("GET", "/api/v1/alerts").json()["data"]
+            if seen and seen[0]["tries"]:
+                break
+            time.sleep(0.2)
+    assert seen[0]["tries"] >= 1 and seen[0]["sent_at_s"] is None
+    assert not hits
+
+
+def test_what_would_not_last_is_foretold() -> None:
+    from tokenschain.control.alerts import _findings
+    from tokenschain.control.limits import period_of
+    from tokenschain.core.quota import Budget
+
+    begins, ends = period_of("month", 1_764_000_000)
+    middle = (begins + ends) / 2
+    budget = Budget("b", "tokens", 1_000)
+    assert [kind for kind, _ in _findings(budget, "", 600, [], middle)] == ["budget_forecast"]
+    assert not _findings(budget, "", 400, [], middle)
+    assert not _findings(budget, "", 99, [50], begins + 60), "too early to foretell"
+    reached = _findings(budget, "", 1_200, [50, 80, 100], middle)
+    assert [detail["percent"] for _, detail in reached] == [50, 80, 100]

@@ -1,0 +1,110 @@
+"""Single sign-on against a real OpenID provider (oidc-provider-mock, built on Authlib)."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import pytest
+
+from tests.stack import Stack
+from tests.upstreams import UpstreamSimulator
+
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[str]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from oidc_provider_mock import User, run_server_in_thread
+
+        users = [
+            User(
+                sub="ann",
+                claims={"email": "Ann@corp.example", "name": "Ann", "groups": ["ops", "x"]},
+            ),
+            User(sub="bob", claims={"email": "bob@corp.example", "name": "Bob", "groups": ["x"]}),
+            User(
+                sub="eve",
+                claims={"email": "eve@corp.example", "email_verified": False, "groups": ["ops"]},
+            ),
+        ]
+        with run_server_in_thread(user_claims=users, require_nonce=True) as server:
+            yield f"http://localhost:{server.server_port}"
+
+
+@pytest.fixture(scope="module")
+def house(
+    tmp_path_factory: pytest.TempPathFactory, upstream: UpstreamSimulator, provider: str
+) -> Iterator[Stack]:
+    secret = tmp_path_factory.mktemp("secret") / "oidc"
+    secret.write_text("of-the-client")
+    made = Stack(
+        tmp_path_factory.mktemp("oidc"),
+        upstream.base_url,
+        oidc_issuer=provider,
+        oidc_client_secret=f"file:{secret}",
+        oidc_roles={"ops": "admin@default", "audit": "auditor@*"},
+    ).start("control")
+    yield made
+    made.close()
+
+
+def come_back(house: Stack, provider: str, who: str, **changes: Any) -> httpx.Response:
+    """Sign in as a person's browser does: there, through the form, and back."""
+    base = f"http://127.0.0.1:{house.control_port}/api/v1/oidc"
+    with httpx.Client(timeout=10) as browser:
+        there = browser.get(f"{base}/start")
+        assert there.status_code == 302 and there.headers["location"].startswith(provider)
+        cookie = there.cookies["tc_oidc"]
+        asked = parse_qs(urlsplit(there.headers["location"]).query)
+        assert asked["code_challenge_method"] == ["S256"] and asked["nonce"][0]
+        back = browser.post(there.headers["location"], data={"sub": who})
+        assert back.status_code == 302, back.text
+        query = {k: v[0] for k, v in parse_qs(urlsplit(back.headers["location"]).query).items()}
+        query |= changes.get("query", {})
+        return httpx.get(
+            f"{base}/callback",
+            params=query,
+            cookies={"tc_oidc": changes.get("cookie", cookie)},
+            timeout=10,
+        )
+
+
+def test_who_signs_in_there_has_the_roles_of_its_groups_here(house: Stack, provider: str) -> None:
+    reply = come_back(house, provider, "ann")
+    assert reply.status_code == 200, reply.text
+    token = reply.json()["token"]
+    headers = {"authorization": f"Bearer {token}"}
+    base = f"http://127.0.0.1:{house.control_port}/api/v1"
+    me = httpx.get(f"{base}/me", headers=headers).json()
+    assert me["tenant"] == "default" and "keys:*" in me["bindings"][0]["permissions"]
+    made = httpx.post(f"{base}/keys", headers=headers, json={})
+    assert made.status_code == 201
+    again = come_back(house, provider, "ann").json()["token"]
+    seen = httpx.get(f"{base}/me", headers={"authorization": f"Bearer {again}"}).json()
+    assert seen == me, "the same person, and no role twice"
+
+
+def test_who_is_in_no_known_group_or_unverified_stays_out(house: Stack, provider: str) -> None:
+    assert come_back(house, provider, "bob").status_code == 403
+    assert come_back(house, provider, "eve").status_code == 401
+    assert "corp.example" not in str(house.rows("select email from users where email like 'bob%'"))
+
+
+def test_a_forged_way_back_is_refused(house: Stack, provider: str) -> None:
+    for changes in (
+        {"query": {"state": "forged"}},
+        {"query": {"code": "forged"}},
+        {"query": {"code": ""}},
+        {"cookie": "AAAA"},
+        {"cookie": ""},
+    ):
+        reply = come_back(house, provider, "ann", **changes)
+        assert reply.status_code == 401, (changes, reply.text)
+        assert reply.json()["error"]["code"] == "invalid_login"
