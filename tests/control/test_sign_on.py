@@ -13,7 +13,6 @@ import pytest
 from tests.stack import Stack
 from tests.upstreams import UpstreamSimulator
 
-
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
