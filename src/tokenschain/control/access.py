@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-import uuid
 from collections.abc import Iterable
 from typing import Any
 
@@ -46,7 +45,7 @@ def create_key(
     """
     account = organisation.ensure(connection, tenant, project, environment)
     key = secrets.new_api_key()
-    key_id = f"key_{uuid.uuid4().hex[:20]}"
+    key_id = secrets.new_id("key")
     connection.execute(
         insert(api_keys).values(
             id=key_id,
@@ -234,6 +233,6 @@ def make_admin_token(connection: Connection) -> str | None:
     """The admin token, made and shown once; None when there is one already."""
     if revisions.get_meta(connection, ADMIN_HASH) is not None:
         return None
-    token = f"tca-{secrets.new_api_key()[3:]}"
+    token = secrets.new_token("tca-")
     revisions.put_meta(connection, ADMIN_HASH, secrets.hash_of(token))
     return token

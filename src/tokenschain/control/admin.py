@@ -6,7 +6,6 @@
 import csv
 import io
 import time
-import uuid
 from collections.abc import Iterator
 from decimal import Decimal
 from ipaddress import ip_network
@@ -16,7 +15,7 @@ import msgspec
 from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import StreamingResponse
 from pydantic import Field, field_validator
-from sqlalchemy import insert, select, tuple_
+from sqlalchemy import insert, select
 
 from tokenschain.control import access, alerts, billing, limits, organisation, pricing, rerating
 from tokenschain.control.desk import (
@@ -33,6 +32,7 @@ from tokenschain.control.desk import (
     after_of,
     check_version,
     listed,
+    read_page,
     tag,
 )
 from tokenschain.core.catalog import MICRO_PER_UNIT, PICO_PER_UNIT, Price, PriceTier
@@ -47,6 +47,7 @@ from tokenschain.infra.tables import (
     audit_events,
     entries,
     fx_rates,
+    ledger,
     nodes,
     prices,
 )
@@ -125,18 +126,13 @@ def list_nodes(
 ) -> dict[str, Any]:
     """The organisation, in alphabetical order."""
     whose = asked.tenant(tenant, "org:read")
-    order = ("tenant", "kind", "project", "name")
-    query = select(nodes).order_by(*(nodes.c[name] for name in order)).limit(page.limit)
-    if whose is not None:
-        query = query.where(nodes.c.tenant == whose)
+    query = select(nodes)
     if kind is not None:
         query = query.where(nodes.c.kind == kind)
-    after = after_of(page, str, str, str, str)
-    if after is not None:
-        query = query.where(tuple_(*(nodes.c[name] for name in order)) > after)
-    rows = [dict(row) for row in asked.db.execute(query).mappings()]
-    return listed(rows, page, order, [_node_seen(asked, row) for row in rows
-                                      if asked.visible("org:read", [_place(row)])])  # fmt: skip
+    order = (nodes.c.tenant, nodes.c.kind, nodes.c.project, nodes.c.name)
+    rows = read_page(asked.db, query, page, order, tenant=whose)
+    seen = [row for row in rows if asked.visible("org:read", [_place(row)])]
+    return listed(rows, page, order, seen)
 
 
 def _place(node: dict[str, Any]) -> dict[str, Any]:
@@ -147,10 +143,6 @@ def _place(node: dict[str, Any]) -> dict[str, Any]:
     if node["kind"] in own:
         found[own[node["kind"]]] = node["name"]
     return found
-
-
-def _node_seen(_: Asking, row: dict[str, Any]) -> dict[str, Any]:
-    return row
 
 
 def _node(asked: Asking, node_id: str, action: str) -> dict[str, Any]:
@@ -282,16 +274,13 @@ def list_keys(
 ) -> dict[str, Any]:
     """API keys, without what would let anyone use them; the newest first."""
     whose = asked.tenant(tenant, "keys:read")
-    query = select(api_keys).order_by(api_keys.c.created_at_s.desc(), api_keys.c.id.desc())
-    if whose is not None:
-        query = query.where(api_keys.c.tenant == whose)
+    query = select(api_keys)
     if project is not None:
         query = query.where(api_keys.c.project == project)
-    after = after_of(page, int, str)
-    if after is not None:
-        query = query.where(tuple_(api_keys.c.created_at_s, api_keys.c.id) < after)
-    rows = [access.shown(row) for row in asked.db.execute(query.limit(page.limit)).mappings()]
-    return listed(rows, page, ("created_at_s", "id"), asked.visible("keys:read", rows))
+    order = (api_keys.c.created_at_s, api_keys.c.id)
+    rows = read_page(asked.db, query, page, order, newest=True, tenant=whose)
+    seen = asked.visible("keys:read", [access.shown(row) for row in rows])
+    return listed(rows, page, order, seen)
 
 
 def _key(asked: Asking, key_id: str, action: str) -> dict[str, Any]:
@@ -464,17 +453,15 @@ def _places(limit: dict[str, Any]) -> dict[str, str]:
 def list_limits(asked: Asked, page: Paged, tenant: NameQuery = None) -> dict[str, Any]:
     """Rates and budgets; with a budget, what is spent of it now and what is promised."""
     whose = asked.tenant(tenant, "limits:read")
-    query = select(limits_table).order_by(limits_table.c.id).limit(page.limit)
-    if whose is not None:
-        query = query.where(limits_table.c.tenant == whose)
-    after = after_of(page, str)
-    if after is not None:
-        query = query.where(limits_table.c.id > after[0])
-    rows = [limits.shown(row) for row in asked.db.execute(query).mappings()]
-    seen = [r for r in rows
-            if asked.may("limits:read", r["tenant"] or PLATFORM, **_places(r))]  # fmt: skip
+    order = (limits_table.c.id,)
+    rows = read_page(asked.db, select(limits_table), page, order, tenant=whose)
+    seen = [
+        limit
+        for limit in map(limits.shown, rows)
+        if asked.may("limits:read", limit["tenant"] or PLATFORM, **_places(limit))
+    ]
     _add_spent(asked, seen)
-    return listed(rows, page, ("id",), seen)
+    return listed(rows, page, order, seen)
 
 
 def _add_spent(asked: Asking, rows: list[dict[str, Any]]) -> None:
@@ -599,7 +586,8 @@ def list_calls(
         after=None if after is None else (after[0], after[1]),
         count=page.limit,
     )
-    return listed(rows, page, ("started_ms", "event_id"), _calls_seen(asked, rows))
+    order = (ledger.c.started_ms, ledger.c.event_id)
+    return listed(rows, page, order, _calls_seen(asked, rows))
 
 
 def _calls_seen(asked: Asking, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -763,14 +751,9 @@ def list_entries(asked: Asked, page: Paged, tenant: NameQuery = None) -> dict[st
     """The double-entry ledger, the latest first."""
     whose = asked.tenant(tenant, "billing:read")
     asked.need("billing:read", whose or PLATFORM)
-    query = select(entries).order_by(entries.c.at_s.desc(), entries.c.id.desc())
-    if whose is not None:
-        query = query.where(entries.c.tenant == whose)
-    after = after_of(page, int, str)
-    if after is not None:
-        query = query.where(tuple_(entries.c.at_s, entries.c.id) < after)
-    rows = [dict(row) for row in asked.db.execute(query.limit(page.limit)).mappings()]
-    return listed(rows, page, ("at_s", "id"), rows)
+    order = (entries.c.at_s, entries.c.id)
+    rows = read_page(asked.db, select(entries), page, order, newest=True, tenant=whose)
+    return listed(rows, page, order, rows)
 
 
 @router.post("/prices", status_code=201)
@@ -795,14 +778,12 @@ def create_price(asked: Asked, wanted: NewPrice) -> dict[str, Any]:
 def list_prices(asked: Asked, page: Paged, tenant: NameQuery = None) -> dict[str, Any]:
     """Selling prices; those of one tenant are not another's to see."""
     whose = asked.tenant(tenant, "billing:read")
-    query = select(prices).order_by(prices.c.id).limit(page.limit)
+    query = select(prices)
     if whose is not None:
         query = query.where(prices.c.tenant.in_((whose, "")))
-    after = after_of(page, str)
-    if after is not None:
-        query = query.where(prices.c.id > after[0])
-    rows = [pricing.shown(row) for row in asked.db.execute(query).mappings()]
-    return listed(rows, page, ("id",), rows)
+    order = (prices.c.id,)
+    rows = read_page(asked.db, query, page, order)
+    return listed(rows, page, order, list(map(pricing.shown, rows)))
 
 
 @router.put("/fx-rates/{day}")
@@ -822,12 +803,9 @@ def put_fx_rate(asked: Asked, day: str, wanted: FxRate) -> dict[str, Any]:
 def list_fx_rates(asked: Asked, page: Paged) -> dict[str, Any]:
     """The dollar's rates, the latest first."""
     asked.tenant(None, "billing:read")
-    query = select(fx_rates).order_by(fx_rates.c.day.desc()).limit(page.limit)
-    after = after_of(page, str)
-    if after is not None:
-        query = query.where(fx_rates.c.day < after[0])
-    rows = [dict(row) for row in asked.db.execute(query).mappings()]
-    return listed(rows, page, ("day",), rows)
+    order = (fx_rates.c.day,)
+    rows = read_page(asked.db, select(fx_rates), page, order, newest=True)
+    return listed(rows, page, order, rows)
 
 
 @router.post("/rerate", status_code=201)
@@ -874,7 +852,7 @@ def create_target(asked: Asked, wanted: NewTarget) -> dict[str, Any]:
     """Add a target; its address and secret are sealed and not shown again."""
     asked.need("alerts:write", wanted.tenant or PLATFORM)
     alerts.check_address(wanted.kind, wanted.address, asked.desk.settings.alert_networks)
-    target_id = f"tgt_{uuid.uuid4().hex[:20]}"
+    target_id = secrets.new_id("tgt")
     sealed = crypto.seal(
         asked.desk.master_key,
         target_id,
@@ -896,14 +874,9 @@ def list_targets(asked: Asked, page: Paged, tenant: NameQuery = None) -> dict[st
     whose = asked.tenant(tenant, "alerts:read")
     table = alert_targets.c
     query = select(table.id, table.tenant, table.kind, table.name, table.created_at_s)
-    query = query.order_by(table.id).limit(page.limit)
-    if whose is not None:
-        query = query.where(table.tenant == whose)
-    after = after_of(page, str)
-    if after is not None:
-        query = query.where(table.id > after[0])
-    rows = [dict(row) for row in asked.db.execute(query).mappings()]
-    return listed(rows, page, ("id",), asked.visible("alerts:read", rows))
+    order = (table.id,)
+    rows = read_page(asked.db, query, page, order, tenant=whose)
+    return listed(rows, page, order, asked.visible("alerts:read", rows))
 
 
 @router.delete("/alert-targets/{target_id}")
@@ -924,17 +897,14 @@ def delete_target(asked: Asked, target_id: str) -> dict[str, Any]:
 def list_alerts(asked: Asked, page: Paged, tenant: NameQuery = None) -> dict[str, Any]:
     """What was found, and whether it was sent; the latest first."""
     whose = asked.tenant(tenant, "alerts:read")
-    query = select(alerts_table).order_by(alerts_table.c.at_s.desc(), alerts_table.c.id.desc())
-    if whose is not None:
-        query = query.where(alerts_table.c.tenant == whose)
-    after = after_of(page, int, str)
-    if after is not None:
-        query = query.where(tuple_(alerts_table.c.at_s, alerts_table.c.id) < after)
-    rows = [
-        {**dict(row), "detail": msgspec.json.decode(row["detail"])}
-        for row in asked.db.execute(query.limit(page.limit)).mappings()
-    ]
-    return listed(rows, page, ("at_s", "id"), asked.visible("alerts:read", rows))
+    order = (alerts_table.c.at_s, alerts_table.c.id)
+    rows = read_page(asked.db, select(alerts_table), page, order, newest=True, tenant=whose)
+    seen = asked.visible("alerts:read", rows)
+    return listed(rows, page, order, list(map(_with_detail, seen)))
+
+
+def _with_detail(row: dict[str, Any]) -> dict[str, Any]:
+    return row | {"detail": msgspec.json.decode(row["detail"])}
 
 
 # --- audit --------------------------------------------------------------------------------------
@@ -944,17 +914,10 @@ def list_alerts(asked: Asked, page: Paged, tenant: NameQuery = None) -> dict[str
 def list_audit(asked: Asked, page: Paged, tenant: NameQuery = None) -> dict[str, Any]:
     """Who changed what, the latest first."""
     whose = asked.tenant(tenant, "audit:read")
-    query = select(audit_events).order_by(audit_events.c.at_ms.desc(), audit_events.c.id.desc())
-    if whose is not None:
-        query = query.where(audit_events.c.tenant == whose)
-    after = after_of(page, int, str)
-    if after is not None:
-        query = query.where(tuple_(audit_events.c.at_ms, audit_events.c.id) < after)
-    rows = [
-        {**dict(row), "detail": msgspec.json.decode(row["detail"])}
-        for row in asked.db.execute(query.limit(page.limit)).mappings()
-    ]
-    return listed(rows, page, ("at_ms", "id"), asked.visible("audit:read", rows))
+    order = (audit_events.c.at_ms, audit_events.c.id)
+    rows = read_page(asked.db, select(audit_events), page, order, newest=True, tenant=whose)
+    seen = asked.visible("audit:read", rows)
+    return listed(rows, page, order, list(map(_with_detail, seen)))
 
 
 # --- models ---------------------------------------------------------------------------------------

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-import uuid
 from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import Connection, insert
 
+from tokenschain.infra import secrets
 from tokenschain.infra.tables import audit_events
 
 
@@ -38,7 +38,7 @@ def note(
     """
     connection.execute(
         insert(audit_events).values(
-            id=f"evt_{uuid.uuid4().hex[:24]}",
+            id=secrets.new_id("evt"),
             at_ms=time.time_ns() // 1_000_000,
             actor=author.id,
             tenant=tenant,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -19,7 +18,7 @@ from tokenschain.core.catalog import to_yuan
 from tokenschain.core.events import CallRecord
 from tokenschain.core.quota import tags_of
 from tokenschain.core.snapshot import Snapshot
-from tokenschain.infra import db
+from tokenschain.infra import db, secrets
 from tokenschain.infra.db import upsert
 from tokenschain.infra.tables import entries, ledger, rejected_records, usage_by_tag, usage_hourly
 
@@ -276,7 +275,7 @@ def post(
         sums[currency] += amount
     if any(sums.values()):
         raise ValueError(f"a transaction must sum to zero: {dict(sums)}")
-    transaction_id = f"txn_{uuid.uuid4().hex[:24]}"
+    transaction_id = secrets.new_id("txn")
     now = int(time.time()) if at_s is None else at_s
     rows = [
         {

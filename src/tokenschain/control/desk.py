@@ -14,7 +14,7 @@ from typing import Annotated, Any, NamedTuple
 from fastapi import Depends, Header, Query, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import Connection, Engine, delete, select
+from sqlalchemy import Column, Connection, Engine, Select, delete, select, tuple_
 from starlette.concurrency import run_in_threadpool
 
 from tokenschain.control import access, audit, people, revisions
@@ -209,8 +209,37 @@ def after_of(page: Page, *kinds: type) -> tuple[Any, ...] | None:
     return tuple(page.after)
 
 
+def read_page(
+    db: Connection,
+    query: Select[Any],
+    page: Page,
+    order: Sequence[Column[Any]],
+    *,
+    newest: bool = False,
+    tenant: str | None = None,
+) -> list[dict[str, Any]]:
+    """The rows of one page of a list.
+
+    Args:
+        order: what the list is ordered by; together they tell any two rows apart.
+        newest: from the highest down.
+        tenant: only this tenant's rows.
+
+    Raises:
+        ApiError: `invalid_value`: the cursor is of another list.
+    """
+    if tenant is not None:
+        query = query.where(order[0].table.c.tenant == tenant)
+    after = after_of(page, *(column.type.python_type for column in order))
+    if after is not None:
+        here = tuple_(*order)
+        query = query.where(here < after if newest else here > after)
+    query = query.order_by(*(column.desc() if newest else column for column in order))
+    return [dict(row) for row in db.execute(query.limit(page.limit)).mappings()]
+
+
 def listed(
-    rows: Sequence[dict[str, Any]], page: Page, order: Sequence[str], shown: Sequence[Any]
+    rows: Sequence[dict[str, Any]], page: Page, order: Sequence[Column[Any]], shown: Sequence[Any]
 ) -> dict[str, Any]:
     """A page of a list, and the cursor of the next where there may be one.
 
@@ -221,7 +250,7 @@ def listed(
     """
     cursor = None
     if len(rows) == page.limit:
-        last = [rows[-1][name] for name in order]
+        last = [rows[-1][column.name] for column in order]
         cursor = base64.urlsafe_b64encode(json.dumps(last).encode()).decode()
     return {"data": list(shown), "next_cursor": cursor}
 

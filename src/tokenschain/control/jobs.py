@@ -111,7 +111,7 @@ class Publisher:
         part = self._keep(msgspec.msgpack.encode(self.snapshot))
         self.manifest = msgspec.json.encode(Manifest(version, part, tuple(self._shards)))
         self.version = version
-        self._forget_old()
+        self._forget_old({part, *self._shards})
         for tell in self.changed:
             tell(self.snapshot)
         return True
@@ -123,9 +123,8 @@ class Publisher:
         self._parts[name] = payload
         return name
 
-    def _forget_old(self) -> None:
+    def _forget_old(self, live: set[str]) -> None:
         """Parts of the last versions stay a while: a gateway may be about to ask for them."""
-        live = {msgspec.json.decode(self.manifest, type=Manifest).snapshot, *self._shards}
         for _ in range(len(self._old_parts)):
             if len(self._parts) <= len(live) + OLD_PARTS_MAX:
                 return

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-import uuid
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
 from tokenschain.control import revisions
 from tokenschain.core.errors import ApiError
+from tokenschain.infra import secrets
 from tokenschain.infra.tables import api_keys, nodes
 
 KINDS = ("tenant", "account", "project", "environment")
@@ -65,7 +65,7 @@ def create(
     if find(connection, kind, tenant, name, project) is not None:
         raise ApiError("conflict", f"There is a {kind} `{name}` already.", param="name")
     row = {
-        "id": f"node_{uuid.uuid4().hex[:20]}",
+        "id": secrets.new_id("node"),
         "kind": kind,
         "tenant": tenant,
         "account": account,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-import uuid
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, delete, insert, or_, select, update
@@ -59,7 +58,7 @@ def create_user(
     taken = connection.execute(select(users.c.id).where(users.c.email == email)).first()
     if taken is not None:
         raise ApiError("conflict", "There is a user with this address already.", param="email")
-    user_id = f"{'svc' if kind == 'service' else 'usr'}_{uuid.uuid4().hex[:20]}"
+    user_id = secrets.new_id("svc" if kind == "service" else "usr")
     connection.execute(
         insert(users).values(
             id=user_id,
@@ -200,7 +199,7 @@ def bind(
             f"Nobody may hold both `{apart[0]}` and `{apart[1]}`: give the role to another.",
             param="role",
         )
-    binding_id = f"bnd_{uuid.uuid4().hex[:20]}"
+    binding_id = secrets.new_id("bnd")
     connection.execute(
         insert(bindings).values(
             id=binding_id,
@@ -240,8 +239,8 @@ def issue_token(
 ) -> tuple[str, str]:
     """A session's or a program's token; returns its id and itself, which is shown this once."""
     prefix = SESSION_PREFIX if kind == "session" else TOKEN_PREFIX
-    token = prefix + secrets.new_api_key()[3:]
-    token_id = f"tok_{uuid.uuid4().hex[:20]}"
+    token = secrets.new_token(prefix)
+    token_id = secrets.new_id("tok")
     now = int(time.time())
     connection.execute(
         insert(tokens).values(

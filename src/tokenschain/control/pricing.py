@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections import defaultdict
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
@@ -14,6 +13,7 @@ from sqlalchemy import Connection, insert, select, update
 from tokenschain.control import revisions
 from tokenschain.core.catalog import MICRO_PER_UNIT, DatedPrice, Price
 from tokenschain.core.errors import ApiError
+from tokenschain.infra import secrets
 from tokenschain.infra.tables import fx_rates, prices
 
 
@@ -39,7 +39,7 @@ def add_price(connection: Connection, tenant: str, model: str, price: Price, fro
     ).first()
     if there is not None:
         raise ApiError("conflict", "A price of this model begins then already.", param="from_s")
-    price_id = f"price_{uuid.uuid4().hex[:20]}"
+    price_id = secrets.new_id("price")
     named = msgspec.structs.replace(price, version=f"sell/{price_id}")
     connection.execute(
         insert(prices).values(

@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import Connection, select, tuple_, update
 
 from tokenschain.control import billing, pricing
-from tokenschain.core.catalog import Occasion, Usage, cost_of, price_at
+from tokenschain.core.catalog import Occasion, Usage, cost_of, selling_price
 from tokenschain.infra.tables import ledger, usage_hourly
 
 PAGE = 5_000
@@ -64,8 +64,7 @@ def rerate(
         for row in rows:
             done.calls += 1
             at_s = row.started_ms / 1e3
-            dated = sell.get(f"{row.tenant}/{model}") or sell.get(model) or ()
-            price = price_at(dated, at_s)
+            price = selling_price(sell, row.tenant, model, at_s)
             if price is None or price.version == row.charge_version:
                 continue
             usage = Usage(source=row.usage_source, **{n: getattr(row, n) for n in _CLASSES})

@@ -27,10 +27,10 @@ from tokenschain.control.desk import (
     Paged,
     TransactionRoute,
     address_of,
-    after_of,
     check_version,
     desk_of,
     listed,
+    read_page,
     tag,
 )
 from tokenschain.core.errors import ApiError
@@ -230,15 +230,10 @@ def _user(asked: Asking, user_id: str, action: str) -> dict[str, Any]:
 def list_users(asked: Asked, page: Paged, tenant: NameQuery = None) -> dict[str, Any]:
     """Users and service accounts, by id."""
     whose = asked.tenant(tenant, "users:read")
-    query = select(users).order_by(users.c.id).limit(page.limit)
-    if whose is not None:
-        query = query.where(users.c.tenant == whose)
-    after = after_of(page, str)
-    if after is not None:
-        query = query.where(users.c.id > after[0])
-    rows = [dict(row) for row in asked.db.execute(query).mappings()]
+    order = (users.c.id,)
+    rows = read_page(asked.db, select(users), page, order, tenant=whose)
     seen = [people.shown(row) for row in rows if asked.may("users:read", row["tenant"])]
-    return listed(rows, page, ("id",), seen)
+    return listed(rows, page, order, seen)
 
 
 @router.get("/users/{user_id}")

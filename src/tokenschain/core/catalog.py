@@ -6,7 +6,7 @@ Money is integers. A price is micro-units of a currency per 1,000,000 tokens, so
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -92,6 +92,18 @@ def price_at(prices: Sequence[DatedPrice], at_s: float) -> Price | None:
         if dated.from_s <= at_s:
             return dated.price
     return None
+
+
+def selling_price(
+    sell: Mapping[str, Sequence[DatedPrice]], tenant: str, model: str, at_s: float
+) -> Price | None:
+    """What a tenant pays for a model at a time: its own price before everybody's.
+
+    Args:
+        sell: by `model` or `tenant/model`.
+    """
+    dated = sell.get(f"{tenant}/{model}") or sell.get(model)
+    return price_at(dated, at_s) if dated else None
 
 
 def to_yuan(pico: int, currency: str, usd_cny_micro: int) -> int:

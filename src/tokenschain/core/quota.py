@@ -258,8 +258,7 @@ class Pool:
     """
 
     __slots__ = (
-        "amount", "asked", "failed_at", "in_use", "known_left", "left", "reset_s", "spent",
-        "used_since",
+        "amount", "in_use", "known_left", "left", "reset_s", "used_since",
     )  # fmt: skip
 
     def __init__(self, amount: int) -> None:
@@ -268,15 +267,11 @@ class Pool:
         self.left = 0
         self.in_use = 0
         """Taken and not yet settled."""
-        self.spent = 0
-        """Settled since the holder last reported."""
         self.used_since = 0
         """Taken since the last lease: how fast it goes."""
         self.known_left = amount
         """What the owner of the count had left when it last answered."""
         self.reset_s = 0.0
-        self.asked = 0.0
-        self.failed_at = 0.0
 
     def take(self, amount: int, now: float) -> bool:
         """Use an amount of the lease, if there is that much."""
@@ -291,7 +286,6 @@ class Pool:
         """What was taken turned out to be this much."""
         self.left += taken - used
         self.in_use -= taken
-        self.spent += used
 
     def wish(self, need: int) -> int:
         """How much to ask for: what is needed now, what is owed, and some in advance.

@@ -68,10 +68,7 @@ class Leases:
         self._wishing: set[Count] = set()
         self._woken = asyncio.Event()
         self._round: asyncio.Future[None] | None = None
-        self._away_since = 0.0
         self._lost = False
-        self.drawn = 0
-        """Exchanges so far."""
 
     @property
     def is_away(self) -> bool:
@@ -157,7 +154,6 @@ class Leases:
                 self._lost = True
                 self._report(f"{self._name}_lost", type(error).__name__)
             return
-        self.drawn += 1
         if self._lost:
             self._lost = False
             self._report(f"{self._name}_back", "")

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from tokenschain.core import events
 from tokenschain.core.calls import Attempt, Call
-from tokenschain.core.catalog import Occasion, Usage, cost_of, price_at
+from tokenschain.core.catalog import Occasion, Usage, cost_of, selling_price
 from tokenschain.core.errors import ApiError
 from tokenschain.core.events import AttemptRecord, CallRecord, RouteRecord
 from tokenschain.core.scoring import Decision
@@ -78,12 +78,11 @@ class JournalMetering:
         """What the customer pays: by the selling price, or what the upstream costs."""
         sell = self._served.get().sell
         if sell:
-            model = record.model_asked
-            dated = sell.get(f"{record.tenant}/{model}") or sell.get(model)
-            price = price_at(dated, record.started_ms / 1e3) if dated else None
+            at_s = record.started_ms / 1e3
+            price = selling_price(sell, record.tenant, record.model_asked, at_s)
             if price is not None:
                 usage = call.attempts[-1].usage or _NO_USAGE
-                occasion = Occasion(record.thinking, record.started_ms / 1e3)
+                occasion = Occasion(record.thinking, at_s)
                 record.charge_pico = cost_of(usage, price, occasion)
                 record.charge_currency = price.currency
                 record.charge_version = price.version

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from tokenschain.core.calls import Call
-from tokenschain.core.catalog import Price, Usage, price_at, tier_of, to_yuan
+from tokenschain.core.catalog import Price, Usage, selling_price, tier_of, to_yuan
 from tokenschain.core.errors import ApiError
 from tokenschain.core.ports import Load
 from tokenschain.core.quota import (
@@ -324,8 +324,7 @@ class LimitQuota:
         """What the call may be charged by."""
         sell = snapshot.sell
         if sell:
-            dated = sell.get(f"{caller.tenant}/{model}") or sell.get(model)
-            price = price_at(dated, self._wall()) if dated else None
+            price = selling_price(sell, caller.tenant, model, self._wall())
             if price is not None:
                 return (price,)
         found = [c.offer.price for c in plan.candidates[:8]]

@@ -133,9 +133,19 @@ def resolve(reference: str, vault: Vault | None = None) -> str:
     return value
 
 
+def new_token(prefix: str) -> str:
+    """A fresh key or token: 256 random bits behind a recognisable prefix."""
+    return prefix + secrets.token_urlsafe(32)
+
+
 def new_api_key() -> str:
-    """A fresh API key: 256 random bits behind a recognisable prefix."""
-    return API_KEY_PREFIX + secrets.token_urlsafe(32)
+    """A fresh API key."""
+    return new_token(API_KEY_PREFIX)
+
+
+def new_id(kind: str) -> str:
+    """A name for a new row, as `key_1f0c...`: unique, and no secret."""
+    return f"{kind}_{secrets.token_hex(10)}"
 
 
 def hash_of(key: str) -> str:
