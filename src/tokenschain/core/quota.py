@@ -306,12 +306,13 @@ class Pool:
         self.known_left = left
         self.used_since = 0
 
-    def surplus(self) -> int:
-        """What may be given back: more than was used since the last lease."""
+    def surplus(self, need: int) -> int:
+        """What may be given back: more than was used since the last lease, and than calls are
+        waiting for that have it granted but have not taken it yet."""
         keep = max(self.amount // LEASE_SHARE, self.used_since)
         if self.known_left < 10 * keep:
             keep = 0
-        return max(0, self.left - keep)
+        return max(0, self.left - need - keep)
 
 
 class Wish(msgspec.Struct, frozen=True):

@@ -138,7 +138,7 @@ class Leases:
             need = max(0, count.needed - pool.left)
             held = pool.left + pool.in_use if count.at_once else 0
             if want <= 0:
-                want = -pool.surplus()
+                want = -pool.surplus(count.needed)
             # Taken off while it is on its way, so that nobody uses what is given back.
             if want < 0:
                 pool.left += want

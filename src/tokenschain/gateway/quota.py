@@ -34,6 +34,8 @@ HELD_CACHE_MAX = 50_000
 METERS_MAX = 200_000
 WAITING_MAX = 1_000
 """Calls that wait for room in one rate."""
+DRAWS_MAX = 4
+"""Exchanges one call waits for."""
 OUTPUT_FIRST = 1_024.0
 OUTPUT_QUANTILE = 0.95
 OUTPUT_STEP = 0.02
@@ -183,18 +185,27 @@ class LimitQuota:
             raise
 
     async def _draw(self, reservation: _Reservation) -> None:
-        """One exchange for all leases that are used up."""
-        by_owner: dict[Leases, tuple[list[Count], list[int]]] = {}
-        for meter in reservation.meters:
-            pool = meter.counter
-            if isinstance(pool, Pool) and meter.leases is not None and meter.count is not None:
+        """One exchange for all leases that are used up.
+
+        And another when newcomers were faster and the owner has more: who waits must not be
+        refused for that.
+        """
+        for number in range(DRAWS_MAX):
+            short: dict[Leases, tuple[list[Count], list[int]]] = {}
+            for meter in reservation.meters:
+                count, owner = meter.count, meter.leases
+                if count is None or owner is None:
+                    continue
                 amount = reservation.amounts[meter.kind]
-                if pool.left < amount:
-                    counts, amounts = by_owner.setdefault(meter.leases, ([], []))
-                    counts.append(meter.count)
+                pool = count.pool
+                if pool.left < amount and (number == 0 or pool.known_left > 0):
+                    counts, amounts = short.setdefault(owner, ([], []))
+                    counts.append(count)
                     amounts.append(amount)
-        for owner, (counts, amounts) in by_owner.items():
-            await owner.draw(counts, amounts)
+            if not short:
+                return
+            for owner, (counts, amounts) in short.items():
+                await owner.draw(counts, amounts)
 
     async def _take_one(self, meter: _Meter, amount: int, plan: Plan) -> Window | AtOnce | Pool:
         now = self._clock()
