@@ -190,9 +190,10 @@ int main(int argc, char **argv) {
     qsort(latency, (size_t)latency_count, sizeof *latency, by_value);
     qsort(event_delay, (size_t)event_count, sizeof *event_delay, by_value);
     printf("{\"done\":%lld,\"errors\":%lld,\"bad_status\":%lld,\"seconds\":%.3f,\"calls_per_s\":%.1f,"
-           "\"p50_ms\":%.3f,\"p99_ms\":%.3f,\"events\":%lld,\"event_p50_ms\":%.3f,\"event_p99_ms\":%.3f}\n",
+           "\"p50_ms\":%.3f,\"p99_ms\":%.3f,\"p999_ms\":%.3f,\"max_ms\":%.3f,\"events\":%lld,\"event_p50_ms\":%.3f,\"event_p99_ms\":%.3f}\n",
            done, errors, bad_status, seconds, (double)done / seconds, part(latency, latency_count, .5),
-           part(latency, latency_count, .99), events, part(event_delay, event_count, .5),
+           part(latency, latency_count, .99), part(latency, latency_count, .999),
+           latency_count ? latency[latency_count - 1] : 0.0, events, part(event_delay, event_count, .5),
            part(event_delay, event_count, .99));
     return 0;
 }

@@ -12,6 +12,7 @@ one after the other and the table shows medians, so that a noisy minute hits all
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import platform
@@ -20,6 +21,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from collections import defaultdict
@@ -30,7 +32,10 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+from sqlalchemy import insert
 from tests.stack import Stack
+from tokenschain.infra import db
+from tokenschain.infra.tables import api_keys
 
 from bench.peers import PEERS, Peer
 
@@ -42,6 +47,8 @@ STREAMS = 200
 LEDGER_WAIT_MAX_S = 300.0
 PACE_MS, DELAY_MS = 20, 60
 CANDIDATES, RULES = 300, 50
+KEYS = 100_000
+SWAPS, SWAP_RATE = 40, 500
 FIRST = ("chrt", "--fifo", "1") if os.geteuid() == 0 else ()
 PRICES = {"currency": "CNY", "input": "1", "output": "2"}
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -187,8 +194,12 @@ class Bench:
         samples["events_per_s"].append(found["events"] / found["seconds"])
 
 
-def start_gateway(bench: Bench) -> tuple[Stack, Target]:
-    """Control on the load's core, the gateway on its own; measures the start."""
+def start_gateway(bench: Bench, name: str, crowd: bool = False) -> tuple[Stack, Target]:
+    """Control on the load's core, the gateway on its own; measures the start.
+
+    Args:
+        crowd: with ten limits that every call falls under, and many other keys.
+    """
     variants = ("", f"d{DELAY_MS}", f"p{PACE_MS}")
     upstreams: list[dict[str, Any]] = [
         {
@@ -221,13 +232,17 @@ def start_gateway(bench: Bench) -> tuple[Stack, Target]:
     never = {"language": "zh", "tags": ["contract"], "prompt_tokens_min": 100_000}
     rules = [{"model": "m", "when": never} for _ in range(RULES - 1)] + [{"model": "many"}]
     stack = Stack(
-        bench.folder / "stack",
+        bench.folder / name,
         "http://unused",
         upstreams=upstreams,
         ship_interval_s=0.5,
         routing={"models": {"ruled": rules}},
     )
+    if crowd:
+        add_keys(stack, KEYS)
     stack.start("control")
+    if crowd:
+        add_limits(stack)
     began = time.perf_counter()
     stack.spawn("gateway")
     while True:
@@ -236,17 +251,103 @@ def start_gateway(bench: Bench) -> tuple[Stack, Target]:
             break
         except OSError:
             time.sleep(0.002)
-    bench.single["tokenschain"]["start_s"] = time.perf_counter() - began
+    bench.single[name]["start_s"] = time.perf_counter() - began
     pid = stack.processes["gateway"].pid
     pin(pid, GATEWAY_CORE)
-    bench.single["tokenschain"]["rss_mb_start"] = rss_mb(pid)
+    bench.single[name]["rss_mb_start"] = rss_mb(pid)
     return stack, Target(
-        "tokenschain", stack.port, stack.key,
+        name, stack.port, stack.key,
         lambda variant: ("/v1/chat/completions", f"m{variant}"), pid,
         settle=lambda: wait_for_ledger(
-            stack, bench.answered["tokenschain"], bench.answered["responses"]
+            stack, bench.answered[name], 0 if crowd else bench.answered["responses"]
         ),
     )  # fmt: skip
+
+
+def add_keys(stack: Stack, count: int) -> None:
+    """Put keys into the database, as an installation of many users has them."""
+    now = int(time.time())
+    engine = db.connect(f"sqlite:///{stack.folder / 'data' / 'tokenschain.db'}")
+    with engine.begin() as connection:
+        for at in range(0, count, 10_000):
+            rows = [
+                {
+                    "id": f"key_{number:020d}",
+                    "key_hash": hashlib.sha256(f"bench {number}".encode()).hexdigest(),
+                    "prefix": "sk-tc-bench",
+                    "name": f"user {number}",
+                    "tenant": f"tenant{number % 100}",
+                    "project": f"project{number % 1_000}",
+                    "environment": "production",
+                    "models": '["m", "three"]' if number % 2 else None,
+                    "disconnect": "cancel",
+                    "created_at_s": now,
+                }
+                for number in range(at, at + 10_000)
+            ]
+            connection.execute(insert(api_keys), rows)
+    engine.dispose()
+
+
+def add_limits(stack: Stack) -> None:
+    """Ten limits of every kind that all calls of the benchmark fall under."""
+    huge = 10**12
+    rates: list[dict[str, Any]] = [
+        {"measure": "requests", "window_s": 1},
+        {"measure": "requests", "each": ["tenant"]},
+        {"measure": "tokens", "each": ["project"]},
+        {"measure": "tokens", "window_s": 3_600, "each": ["key_id"]},
+        {"measure": "spend", "amount": 9 * 10**15, "each": ["tenant", "model"]},
+        {"measure": "concurrent", "of": {"tenant": "default"}},
+    ]
+    budgets: list[dict[str, Any]] = [
+        {"measure": "spend", "amount": 10**18, "period": "day", "each": ["key_id"]},
+        {"measure": "spend", "amount": 10**18, "period": "month", "of": {"tenant": "default"}},
+        {"measure": "tokens", "amount": 10**15, "each": ["project", "environment"]},
+        {"measure": "requests", "period": "total"},
+    ]
+    for number, limit in enumerate([*rates, *budgets]):
+        kind = "rate" if limit in rates else "budget"
+        body = {"kind": kind, "amount": huge} | limit
+        reply = stack.admin("PUT", f"/api/v1/limits/bench{number}", json=body)
+        assert reply.status_code == 200, reply.text
+
+
+def measure_swaps(bench: Bench, target: Target, stack: Stack) -> None:
+    """What callers notice while the configuration changes again and again.
+
+    Keys are made, and every second time a limit changes too, twenty times in a run; the
+    longest answer of each run is compared with a run without changes right before.
+    """
+    assert target.pid is not None
+    found = bench.single[target.name]
+    seconds = max(2, int(SWAPS * bench.scale) // 4)
+
+    def longest(change: bool) -> float:
+        ended = threading.Event()
+
+        def keep_changing() -> None:
+            for number in range(SWAPS):
+                if ended.wait(0.25):
+                    return
+                stack.admin("POST", "/api/v1/keys", json={"name": f"swap {number}"})
+                if number % 2:
+                    body = {"kind": "rate", "measure": "requests", "amount": 10**12 + number}
+                    stack.admin("PUT", "/api/v1/limits/swap", json=body)
+
+        changing = threading.Thread(target=keep_changing)
+        if change:
+            changing.start()
+        answer = bench.load(target, "", 1_024, "open", SWAP_RATE, seconds)
+        ended.set()
+        if change:
+            changing.join()
+        return float(answer["p999_ms"])
+
+    quiet = [longest(False) for _ in range(bench.rounds)]
+    busy = [longest(True) for _ in range(bench.rounds)]
+    found["quiet_p999_ms"] = statistics.median(quiet)
+    found["swap_p999_ms"] = statistics.median(busy)
 
 
 def measure_translations(bench: Bench, target: Target) -> None:
@@ -350,6 +451,8 @@ ROWS: list[tuple[str, str, Callable[[dict[str, float]], float | None], str]] = [
     ("... Responses in", "µs", lambda r: r.get("cpu_us_event_responses"), "{:,.0f}"),
     ("SSE events relayed, of 10,000 offered", "/s", lambda r: r.get("events_per_s"), "{:,.0f}"),
     ("added p99 per SSE event", "ms", lambda r: r.get("added_event_p99_ms"), "{:.2f}"),
+    ("p99.9 at 500 calls/s", "ms", lambda r: r.get("quiet_p999_ms"), "{:.2f}"),
+    ("... while the configuration changes", "ms", lambda r: r.get("swap_p999_ms"), "{:.2f}"),
     ("memory at start", "MB", lambda r: r.get("rss_mb_start"), "{:.0f}"),
     ("memory warm", "MB", lambda r: r.get("rss_mb_warm"), "{:.0f}"),
     ("memory after 200,000 calls", "MB", lambda r: r.get("rss_mb_after_calls"), "{:.0f}"),
@@ -418,22 +521,24 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="tokenschain-bench-"))
     rounds = 1 if options.quick else options.rounds
     bench = Bench(rounds, 0.1 if options.quick else 1.0, folder)
-    stack, ours = start_gateway(bench)
+    stack, ours = start_gateway(bench, "tokenschain")
+    crowded, limited = start_gateway(bench, "10 limits, 100,000 keys", crowd=True)
     processes: list[subprocess.Popen[bytes]] = []
     try:
         direct = Target(
             "direct", bench.mock_port, "none",
             lambda variant: (f"/{variant + '/' if variant else ''}v1/chat/completions", "m"), None,
         )  # fmt: skip
-        targets = [direct, ours]
+        targets = [direct, ours, limited]
         with Progress() as progress:
             peers = PEERS if options.peers else ()
-            work = progress.add_task("measuring", total=rounds * (2 + len(peers)) + 1)
+            work = progress.add_task("measuring", total=rounds * (3 + len(peers)) + 1)
             for _ in range(rounds):
                 for target in targets:
                     bench.measure(target)
                     progress.advance(work)
                 measure_translations(bench, ours)
+            measure_swaps(bench, limited, crowded)
             for peer in peers:  # one at a time: they are large, and share the core
                 process, target = start_peer(bench, peer)
                 processes.append(process)
@@ -452,6 +557,7 @@ def main() -> None:
             process.kill()
         bench.mock.kill()
         stack.close()
+        crowded.close()
         shutil.rmtree(folder, ignore_errors=True)
     results = summarise(bench)
     cpu = next(
