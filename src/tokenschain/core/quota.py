@@ -206,6 +206,17 @@ class Window:
                 return max(0.0, (at + ahead) * self._slot_s - now)
         return len(slots) * self._slot_s
 
+    def reset_s(self, now: float) -> float:
+        """How long until all may be used again, if nobody does."""
+        at = int(now / self._slot_s)
+        self._forget(at)
+        slots = self._counts
+        # The last slot that is used is forgotten last; after a call it is the first looked at.
+        for ahead in range(len(slots), 0, -1):
+            if slots[(at + ahead) % len(slots)]:
+                return (at + ahead) * self._slot_s - now
+        return 0.0
+
     def _forget(self, at: int) -> None:
         past = at - self._at
         if past <= 0:

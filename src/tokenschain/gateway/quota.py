@@ -73,15 +73,40 @@ class _Meter:
             self.counter = AtOnce(limit.amount)
 
 
+_Counter = Window | AtOnce | Pool
+
+
+class _Meters:
+    """The counts that the calls of one key for one model fall under, laid out for speed."""
+
+    __slots__ = ("all", "pairs", "pools", "settled", "shown", "tagged")
+
+    def __init__(self, meters: Sequence[_Meter], tagged: Sequence[Rate | Budget] = ()) -> None:
+        self.all = tuple(meters)
+        self.tagged = tuple(tagged)
+        """Limits whose counts depend on a call's tags as well."""
+        self.pairs = tuple((meter.counter, meter.kind) for meter in meters)
+        self.pools = tuple(meter for meter in meters if isinstance(meter.counter, Pool))
+        self.settled = tuple(
+            (counter, kind)
+            for counter, kind in self.pairs
+            if kind != _ONE or isinstance(counter, Pool)  # a call stays one call
+        )
+        self.shown = tuple(
+            meter for meter in meters if meter.kind <= _TOKENS and isinstance(meter.limit, Rate)
+        )
+
+
 class _Reservation:
     """What a call holds, until it is settled."""
 
-    __slots__ = ("amounts", "counters", "meters")
+    __slots__ = ("amounts", "meters", "taken")
 
-    def __init__(self, meters: tuple[_Meter, ...], amounts: tuple[int, int, int, int]) -> None:
+    def __init__(self, meters: _Meters, amounts: tuple[int, int, int, int]) -> None:
         self.meters = meters
         self.amounts = amounts
-        self.counters: list[Window | AtOnce | Pool] = []
+        self.taken: Sequence[tuple[_Counter, int]] = ()
+        """Counts and kinds that are settled when the call ends."""
 
 
 class LimitQuota:
@@ -116,7 +141,9 @@ class LimitQuota:
         self._snapshot: Snapshot | None = None
         self._indexed: dict[tuple[str, str], list[Rate | Budget]] = {}
         self._meters: dict[tuple[str, str], _Meter] = {}
-        self._held: dict[tuple[str, str], tuple[tuple[_Meter, ...], tuple[Rate | Budget, ...]]] = {}
+        self._held: dict[tuple[str, str], _Meters] = {}
+        self._waiting = 0
+        """Calls that wait in any line."""
         self._outputs: dict[str, float] = {}
 
     # --- reserve ------------------------------------------------------------------------
@@ -132,28 +159,30 @@ class LimitQuota:
         held = self._held.get(key)
         if held is None:
             held = self._find(caller, model)
-        meters, tagged = held
-        if tagged:
-            meters = self._with_tags(meters, tagged, call, caller)
-        if not meters:
+        if held.tagged:
+            held = self._with_tags(held, call, caller)
+        if not held.all:
             return
-        reservation = _Reservation(meters, self._amounts(call, caller, plan))
+        reservation = _Reservation(held, self._amounts(call, caller, plan))
         call.reservation = reservation
         if not self._take(reservation):
             await self._take_slowly(reservation, plan)
 
     def _take(self, reservation: _Reservation) -> bool:
         """Take from every count without waiting; all or nothing."""
+        held = reservation.meters
+        if self._waiting and any(meter.waiting for meter in held.all):
+            return False
         now = self._clock()
         amounts = reservation.amounts
-        counters = reservation.counters
-        for meter in reservation.meters:
-            counter = meter.counter
-            if meter.waiting or not counter.take(amounts[meter.kind], now):
-                self._give_back(reservation)
+        for number, (counter, kind) in enumerate(held.pairs):
+            if not counter.take(amounts[kind], now):
+                self._give_back(held.pairs[:number], amounts)
                 return False
-            counters.append(counter)
-            if isinstance(counter, Pool) and counter.left <= meter.low and counter.known_left > 0:
+        reservation.taken = held.settled
+        for meter in held.pools:
+            pool = meter.counter
+            if pool.left <= meter.low and pool.known_left > 0:  # type: ignore[operator, union-attr]
                 self._wish(meter)
         return True
 
@@ -162,11 +191,12 @@ class LimitQuota:
         if meter.leases is not None and meter.count is not None:
             meter.leases.wish(meter.count)
 
-    def _give_back(self, reservation: _Reservation) -> None:
+    def _give_back(
+        self, taken: Sequence[tuple[_Counter, int]], amounts: tuple[int, int, int, int]
+    ) -> None:
         now = self._clock()
-        for meter, counter in zip(reservation.meters, reservation.counters, strict=False):
-            counter.settle(reservation.amounts[meter.kind], 0, now)
-        reservation.counters.clear()
+        for counter, kind in taken:
+            counter.settle(amounts[kind], 0, now)
 
     async def _take_slowly(self, reservation: _Reservation, plan: Plan) -> None:
         """Draw leases, borrow, count alone or wait in line, where the limits say so.
@@ -174,15 +204,17 @@ class LimitQuota:
         Raises:
             ApiError: a limit has no room.
         """
+        taken: list[tuple[_Counter, int]] = []
+        amounts = reservation.amounts
         try:
             await self._draw(reservation)
-            for meter in reservation.meters:
-                reservation.counters.append(
-                    await self._take_one(meter, reservation.amounts[meter.kind], plan)
-                )
+            for meter in reservation.meters.all:
+                counter = await self._take_one(meter, amounts[meter.kind], plan)
+                taken.append((counter, meter.kind))
         except BaseException:
-            self._give_back(reservation)
+            self._give_back(taken, amounts)
             raise
+        reservation.taken = taken
 
     async def _draw(self, reservation: _Reservation) -> None:
         """One exchange for all leases that are used up.
@@ -192,7 +224,7 @@ class LimitQuota:
         """
         for number in range(DRAWS_MAX):
             short: dict[Leases, tuple[list[Count], list[int]]] = {}
-            for meter in reservation.meters:
+            for meter in reservation.meters.all:
                 count, owner = meter.count, meter.leases
                 if count is None or owner is None:
                     continue
@@ -253,6 +285,7 @@ class LimitQuota:
         if meter.line is None:
             meter.line = asyncio.Lock()
         meter.waiting += 1
+        self._waiting += 1
         try:
             async with asyncio.timeout(wait_s), meter.line:
                 while not meter.counter.take(amount, self._clock()):
@@ -261,6 +294,7 @@ class LimitQuota:
             raise self._refusal(meter, amount, self._clock()) from None
         finally:
             meter.waiting -= 1
+            self._waiting -= 1
         return meter.counter
 
     async def _wait_for_room(self, meter: _Meter, amount: int) -> None:
@@ -351,23 +385,19 @@ class LimitQuota:
         record = call.record
         if not isinstance(reservation, _Reservation) or record is None:
             return
-        counters = reservation.counters
-        if counters:
-            tokens = record.prompt_tokens + record.completion_tokens
+        taken, reservation.taken = reservation.taken, ()
+        if taken:
             spend = 0
             if record.charge_pico:
                 assert self._snapshot is not None
                 spend = to_yuan(
                     record.charge_pico, record.charge_currency, self._snapshot.usd_cny_micro
                 )
-            used = (1, tokens, spend, 0)
+            used = (1, record.prompt_tokens + record.completion_tokens, spend, 0)
             amounts = reservation.amounts
             now = self._clock()
-            for meter, counter in zip(reservation.meters, counters, strict=True):
-                kind = meter.kind
-                if kind != _ONE or isinstance(counter, Pool):
-                    counter.settle(amounts[kind], used[kind], now)
-            counters.clear()
+            for counter, kind in taken:
+                counter.settle(amounts[kind], used[kind], now)
         if record.outcome == "ok" and record.completion_tokens:
             self._learn(record.model_asked, record.completion_tokens)
 
@@ -414,9 +444,7 @@ class LimitQuota:
         for key in gone:
             self._forget(key)
 
-    def _find(
-        self, caller: KeyGrant, model: str
-    ) -> tuple[tuple[_Meter, ...], tuple[Rate | Budget, ...]]:
+    def _find(self, caller: KeyGrant, model: str) -> _Meters:
         facts = _facts(caller, model)
         meters, tagged = [], []
         places = (
@@ -431,24 +459,18 @@ class LimitQuota:
                     meters.append(self._meter(limit, subject))
         if len(self._held) >= HELD_CACHE_MAX:
             self._held.clear()
-        found = self._held[caller.key_id, model] = tuple(meters), tuple(tagged)
+        found = self._held[caller.key_id, model] = _Meters(meters, tagged)
         return found
 
-    def _with_tags(
-        self,
-        meters: tuple[_Meter, ...],
-        tagged: tuple[Rate | Budget, ...],
-        call: Call,
-        caller: KeyGrant,
-    ) -> tuple[_Meter, ...]:
+    def _with_tags(self, held: _Meters, call: Call, caller: KeyGrant) -> _Meters:
         header = call.headers.get(b"x-tc-tags", b"").decode("utf-8", "replace")
         facts = _facts(caller, call.ask.model)._replace(tags=tags_of(header))
         more = [
             self._meter(limit, subject)
-            for limit in tagged
+            for limit in held.tagged
             if (subject := subject_of(limit, facts)) is not None
         ]
-        return (*meters, *more)
+        return _Meters((*held.all, *more))
 
     def _meter(self, limit: Rate | Budget, subject: str) -> _Meter:
         key = (limit.id, subject)
@@ -486,48 +508,42 @@ class LimitQuota:
         reservation = call.reservation
         if not isinstance(reservation, _Reservation):
             return b""
-        now = self._clock()
-        requests: tuple[int, _Meter] | None = None
-        tokens: tuple[int, _Meter] | None = None
-        for meter in reservation.meters:
-            kind = meter.kind
-            if kind > _TOKENS or not isinstance(meter.limit, Rate):
-                continue
+        requests = tokens = None
+        requests_left = tokens_left = 0
+        for meter in reservation.meters.shown:
             counter = meter.counter
-            left = _left(counter, now)
-            if kind == _ONE:
-                if requests is None or left < requests[0]:
-                    requests = left, meter
-            elif tokens is None or left < tokens[0]:
-                tokens = left, meter
-        lines = b""
-        if requests is not None:
-            lines = _lines(b"requests", *requests, now)
-        if tokens is not None:
-            lines += _lines(b"tokens", *tokens, now)
-        return lines
+            if isinstance(counter, Window):
+                left = counter.amount - counter.used
+            else:
+                assert isinstance(counter, Pool)
+                left = counter.left + counter.known_left
+            if meter.kind == _ONE:
+                if requests is None or left < requests_left:
+                    requests, requests_left = meter, left
+            elif tokens is None or left < tokens_left:
+                tokens, tokens_left = meter, left
+        if requests is None and tokens is None:
+            return b""
+        now = self._clock()
+        lines = b"" if requests is None else _lines(b"requests", requests, requests_left, now)
+        return lines if tokens is None else lines + _lines(b"tokens", tokens, tokens_left, now)
 
 
 _PERIODS = {1: "second", 60: "minute", 3_600: "hour"}
 
 
-def _lines(kind: bytes, left: int, meter: _Meter, now: float) -> bytes:
-    limit, counter = meter.limit, meter.counter
-    if isinstance(counter, Pool):
-        reset_s = max(0.0, counter.reset_s - now)
+def _lines(kind: bytes, meter: _Meter, left: int, now: float) -> bytes:
+    counter = meter.counter
+    if isinstance(counter, Window):
+        reset_s = counter.reset_s(now)
     else:
-        reset_s = 0.0 if left >= limit.amount else counter.wait_s(limit.amount, now)
+        assert isinstance(counter, Pool)
+        reset_s = max(0.0, counter.reset_s - now)
     return (
         b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %d\r\n"
         b"x-ratelimit-reset-%b: %b\r\n"
-        % (kind, limit.amount, kind, max(0, left), kind, _duration(reset_s))
+        % (kind, meter.limit.amount, kind, max(0, left), kind, _duration(reset_s))
     )
-
-
-def _left(counter: Window | AtOnce | Pool, now: float) -> int:
-    if isinstance(counter, Pool):
-        return counter.left + counter.known_left
-    return counter.left(now)
 
 
 def _duration(seconds: float) -> bytes:
