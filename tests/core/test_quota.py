@@ -178,3 +178,13 @@ def test_leases_of_three_processes_never_exceed_the_shared_window(
     assert sum(used.values()) <= rate.amount
     held = sum(pool.left for pool in pools)
     assert sum(used.values()) + held <= rate.amount
+
+
+def test_a_reset_is_when_the_last_use_is_forgotten() -> None:
+    window = Window(100, 60)
+    assert window.reset_s(5.0) == 0.0
+    assert window.take(3, 5.0) and window.take(2, 20.5)
+    reset_s = window.reset_s(30.0)
+    assert 50.5 <= reset_s <= 52.0
+    assert window.left(30.0 + reset_s - 0.01) == 98
+    assert window.left(30.0 + reset_s) == 100 and window.reset_s(30.0 + reset_s) == 0.0

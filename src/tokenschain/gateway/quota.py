@@ -547,13 +547,11 @@ def _lines(kind: bytes, meter: _Meter, left: int, now: float) -> bytes:
 
 
 def _duration(seconds: float) -> bytes:
-    """As OpenAI writes it: `6m0s`, `1.5s`, `20ms`."""
+    """As OpenAI writes it, `6m0s`, `2s`, `20ms`; never less than it is."""
     if seconds < 1:
-        return b"%dms" % round(seconds * 1e3)
-    if seconds < 60:
-        return b"%gs" % round(seconds, 1)
-    minutes, rest = divmod(round(seconds), 60)
-    return b"%dm%ds" % (minutes, rest)
+        return b"%dms" % -(-seconds * 1_000 // 1)
+    whole = int(-(-seconds // 1))
+    return b"%ds" % whole if whole < 60 else b"%dm%ds" % divmod(whole, 60)
 
 
 def _overdraw(counter: Window | AtOnce | Pool, amount: int, now: float) -> Window | AtOnce | Pool:
