@@ -34,10 +34,10 @@ from rich.progress import Progress
 from rich.table import Table
 from sqlalchemy import insert
 from tests.stack import Stack
-from tokenschain.infra import db
-from tokenschain.infra.tables import api_keys
 
 from bench.peers import PEERS, Peer
+from tokenschain.infra import db
+from tokenschain.infra.tables import api_keys
 
 HERE = Path(__file__).parent
 BUILD = HERE / "build"

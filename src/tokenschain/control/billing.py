@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -39,10 +38,9 @@ ROLLUP_SUMS = (
     "cost_pico",
     "charge_pico",
 )
+_ROLLUP_COLUMNS = (*ROLLUP_KEY, *ROLLUP_SUMS, "account", "cloud")
 _TAG_KEY = ("hour_s", "tenant", "project", "key_id", "tag", "model", "charge_currency")
 _TAG_SUMS = ("calls", "prompt_tokens", "completion_tokens", "charge_pico")
-_ROWS_MAX = 500
-"""Rows in one statement: SQLite takes 32,766 values at once."""
 
 
 class Ledger:
@@ -86,11 +84,12 @@ class Ledger:
         with self._engine.begin() as connection:
             # Rows are entered in one order by all, so that two writers cannot deadlock.
             _keep_unreadable(self._engine, connection, sorted(unreadable))
-            ordered = [records[name] for name in sorted(records)]
-            fresh = [records[name] for name in _insert_new(self._engine, connection, ordered)]
+            rows = [_row(records[name]) for name in sorted(records)]
+            new = db.insert_new(connection, ledger, _COLUMNS, rows)
+            fresh = [records[name] for name in sorted(new)]
             self._roll_up(connection, fresh)
             _book(connection, fresh)
-            limits.spend(self._engine, connection, fresh, self.usd_cny_micro)
+            limits.spend(connection, fresh, self.usd_cny_micro)
         uses = self._uses
         for record in fresh:
             at_s = record.started_ms // 1_000
@@ -136,35 +135,11 @@ class Ledger:
                     part[1] += r.prompt_tokens
                     part[2] += r.completion_tokens
                     part[3] += r.charge_pico or 0
-        rows = [
-            dict(zip((*ROLLUP_KEY, *ROLLUP_SUMS, "account"), (*key, *sums[key]), strict=True))
-            | {"cloud": self.clouds.get(key[6], "")}
-            for key in sorted(sums)
-        ]
-        _add_up(self._engine, connection, usage_hourly, ROLLUP_KEY, ROLLUP_SUMS, rows)
-        tag_rows = [
-            dict(zip((*_TAG_KEY, *_TAG_SUMS), (*key, *tagged[key]), strict=True))
-            for key in sorted(tagged)
-        ]
-        _add_up(self._engine, connection, usage_by_tag, _TAG_KEY, _TAG_SUMS, tag_rows)
-
-
-def _add_up(
-    engine: Engine,
-    connection: Connection,
-    table: Any,
-    key: Sequence[str],
-    sums: Sequence[str],
-    rows: list[dict[str, Any]],
-) -> None:
-    for at in range(0, len(rows), _ROWS_MAX):
-        statement = upsert(engine, table).values(rows[at : at + _ROWS_MAX])
-        connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=list(key),
-                set_={name: table.c[name] + statement.excluded[name] for name in sums},
-            )
-        )
+        clouds = self.clouds
+        hourly = [(*key, *sums[key], clouds.get(key[6], "")) for key in sorted(sums)]
+        db.add_up(connection, usage_hourly, _ROLLUP_COLUMNS, ROLLUP_SUMS, hourly)
+        by_tag = [(*key, *tagged[key]) for key in sorted(tagged)]
+        db.add_up(connection, usage_by_tag, (*_TAG_KEY, *_TAG_SUMS), _TAG_SUMS, by_tag)
 
 
 # --- rows -----------------------------------------------------------------------------------
@@ -173,23 +148,6 @@ _COLUMNS = CallRecord.__struct_fields__
 _as_tuple = msgspec.structs.astuple
 _ATTEMPTS, _ROUTE = _COLUMNS.index("attempts"), _COLUMNS.index("route")
 _json = msgspec.json.Encoder().encode
-_NULL = "\x01"
-_SPECIAL = re.compile(r"[\\\t\n\r\x01]")
-_ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\x01": "\\x01"}
-
-
-def _insert_new(engine: Engine, connection: Connection, records: list[CallRecord]) -> list[str]:
-    if not records:
-        return []
-    if engine.dialect.name == "postgresql":
-        return _copy_new(connection, records)
-    statement = (
-        upsert(engine, ledger)
-        .on_conflict_do_nothing(index_elements=["event_id", "started_ms"])
-        .returning(ledger.c.event_id)
-    )
-    rows = [dict(zip(_COLUMNS, _row(record), strict=True)) for record in records]
-    return list(connection.execute(statement, rows).scalars())
 
 
 def _row(record: CallRecord) -> list[Any]:
@@ -202,35 +160,6 @@ def _row(record: CallRecord) -> list[Any]:
 
 def _objects(structs: Iterable[Any]) -> str:
     return _json([msgspec.structs.asdict(struct) for struct in structs]).decode()
-
-
-def _copy_new(connection: Connection, records: list[CallRecord]) -> list[str]:
-    """PostgreSQL: COPY into a staging table, and from there what is new into the ledger."""
-    names = ", ".join(_COLUMNS)
-    connection.exec_driver_sql(
-        f"CREATE TEMP TABLE IF NOT EXISTS staging ON COMMIT DELETE ROWS AS "
-        f"SELECT {names} FROM ledger WITH NO DATA"
-    )
-    cursor = connection.connection.cursor()
-    with cursor.copy(f"COPY staging ({names}) FROM STDIN WITH (NULL '{_NULL}')") as copy:
-        copy.write("".join([_copy_line(_row(record)) for record in records]))
-    rows = connection.exec_driver_sql(
-        f"INSERT INTO ledger ({names}) SELECT {names} FROM staging "
-        "ON CONFLICT DO NOTHING RETURNING event_id"
-    )
-    return sorted(rows.scalars())
-
-
-def _copy_line(row: list[Any]) -> str:
-    cells = [_NULL if cell is None else str(cell) for cell in row]
-    line = "\t".join(cells)
-    if "\\" in line or "\n" in line or "\r" in line or line.count("\t") != len(cells) - 1:
-        cells = [
-            _NULL if cell is None else _SPECIAL.sub(lambda m: _ESCAPES[m.group()], str(cell))
-            for cell in row
-        ]
-        line = "\t".join(cells)
-    return line + "\n"
 
 
 def _keep_unreadable(

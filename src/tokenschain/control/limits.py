@@ -29,10 +29,12 @@ from tokenschain.core.quota import (
     subject_of,
     tags_of,
 )
-from tokenschain.infra.db import upsert
+from tokenschain.infra import db
 from tokenschain.infra.tables import budget_counts, limits, nodes, usage_hourly
 
-CHINA = datetime.timezone(datetime.timedelta(hours=8))
+CHINA_S = 8 * 3_600
+CHINA = datetime.timezone(datetime.timedelta(seconds=CHINA_S))
+DAY_S = 86_400
 HOUR_S = 3_600
 WALLET = "wallet/"
 _KINDS: dict[str, type[Rate] | type[Budget]] = {"rate": Rate, "budget": Budget}
@@ -131,52 +133,42 @@ def period_of(period: str, at_s: float) -> tuple[int, int]:
 # --- what is spent, as the ledger says ------------------------------------------------------
 
 
-def spend(
-    engine: Engine, connection: Connection, records: Iterable[CallRecord], usd_cny_micro: int
-) -> None:
+def spend(connection: Connection, records: Iterable[CallRecord], usd_cny_micro: int) -> None:
     """Count new ledger rows on the budgets they fall under; in the ledger's transaction."""
     budgets = all_limits(connection)[1]
     if not budgets:
         return
     sums: dict[tuple[str, str, int, str], int] = defaultdict(int)
+    begins: dict[tuple[str, int], int] = {}
     for record in records:
         tags = tags_of(record.tags) if record.tags else {}
         facts = Facts(
             record.tenant, record.account, record.project, record.environment, record.key_id,
             record.model_asked, tags,
         )  # fmt: skip
+        used = {
+            "requests": 1,
+            "tokens": record.prompt_tokens + record.completion_tokens,
+            "spend": to_yuan(record.charge_pico or 0, record.charge_currency, usd_cny_micro),
+        }
+        day = (record.started_ms // 1_000 + CHINA_S) // DAY_S
         for budget in budgets:
             subject = subject_of(budget, facts)
             if subject is not None:
-                begins = period_of(budget.period, record.started_ms / 1e3)[0]
-                amount = _used(budget.measure, record, usd_cny_micro)
-                sums[budget.id, subject[:SUBJECT_CHARACTERS_MAX], begins, record.gateway] += amount
-    for key in sorted(sums):
-        _add_spent(engine, connection, key, sums[key])
+                begun = begins.get((budget.period, day))
+                if begun is None:
+                    begun = period_of(budget.period, record.started_ms / 1e3)[0]
+                    begins[budget.period, day] = begun
+                key = (budget.id, subject[:SUBJECT_CHARACTERS_MAX], begun, record.gateway)
+                sums[key] += used[budget.measure]
+    _add_spent(connection, [(*key, sums[key]) for key in sorted(sums)])
 
 
-def _used(measure: str, record: CallRecord, usd_cny_micro: int) -> int:
-    if measure == "requests":
-        return 1
-    if measure == "tokens":
-        return record.prompt_tokens + record.completion_tokens
-    return to_yuan(record.charge_pico or 0, record.charge_currency, usd_cny_micro)
-
-
-def _add_spent(
-    engine: Engine, connection: Connection, key: tuple[str, str, int, str], amount: int
-) -> None:
-    budget_id, subject, begins, holder = key
-    statement = upsert(engine, budget_counts).values(
-        budget_id=budget_id, subject=subject, period_s=begins, holder=holder, granted=0,
-        spent=amount, seen_at_s=0.0,
-    )  # fmt: skip
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["budget_id", "subject", "period_s", "holder"],
-            set_={"spent": budget_counts.c.spent + statement.excluded.spent},
-        )
-    )
+def _add_spent(connection: Connection, amounts: Sequence[tuple[str, str, int, str, int]]) -> None:
+    """Count amounts on budgets: id, subject, the period's begin, holder and amount of each."""
+    columns = ("budget_id", "subject", "period_s", "holder", "spent", "granted", "seen_at_s")
+    rows = [(*amount, 0, 0.0) for amount in amounts]
+    db.add_up(connection, budget_counts, columns, ("spent",), rows)
 
 
 def _count_past(connection: Connection, budget: Budget, usd_cny_micro: int) -> None:
@@ -341,10 +333,10 @@ class Landlord:
     def sweep(self) -> int:
         """Fold the counts of gateways that are long gone into one row a budget."""
         with self._engine.begin() as connection:
-            return _fold_dead(self._engine, connection, time.time() - HOUR_S)
+            return _fold_dead(connection, time.time() - HOUR_S)
 
 
-def _fold_dead(engine: Engine, connection: Connection, before_s: float) -> int:
+def _fold_dead(connection: Connection, before_s: float) -> int:
     table = budget_counts.c
     dead = connection.execute(
         select(table.budget_id, table.subject, table.period_s, table.holder, table.spent).where(
@@ -358,9 +350,7 @@ def _fold_dead(engine: Engine, connection: Connection, before_s: float) -> int:
                 table.period_s == row.period_s, table.holder == row.holder,
             )
         )  # fmt: skip
-        _add_spent(
-            engine, connection, (row.budget_id, row.subject, row.period_s, ""), int(row.spent)
-        )
+        _add_spent(connection, [(row.budget_id, row.subject, row.period_s, "", int(row.spent))])
     return len(dead)
 
 

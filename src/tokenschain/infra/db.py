@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from importlib import resources
 from typing import Any
 
@@ -10,7 +11,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, Table, create_engine, event
+from sqlalchemy import Connection, Engine, Table, create_engine, event
 from sqlalchemy.dialects import postgresql, sqlite
 
 LOCK_WAIT_MAX_S = 5.0
@@ -117,3 +118,108 @@ def upsert(engine: Engine, table: Table) -> Any:
     """An INSERT of the engine's dialect that knows ON CONFLICT."""
     module = postgresql if engine.dialect.name == "postgresql" else sqlite
     return module.insert(table)
+
+
+# --- many rows at once ----------------------------------------------------------------------
+# Names in these statements are those of `infra.tables`; values never are.
+
+Rows = Sequence[Sequence[Any]]
+
+
+def insert_new(
+    connection: Connection, table: Table, columns: Sequence[str], rows: Rows
+) -> set[Any]:
+    """Insert rows whose first column is new; returns those values.
+
+    Args:
+        columns: the first is what rows are told apart by, part of the primary key.
+    """
+    if not rows:
+        return set()
+    names = ", ".join(columns)
+    if connection.dialect.name == "postgresql":
+        staging = _stage(connection, table, columns, rows)
+        found = connection.exec_driver_sql(
+            f"INSERT INTO {table.name} ({names}) SELECT {names} FROM {staging} "
+            f"ON CONFLICT DO NOTHING RETURNING {columns[0]}"
+        )
+        return set(found.scalars())
+    # Nobody else writes while this transaction is open, so what is not there now is new.
+    known: set[Any] = set()
+    for at in range(0, len(rows), _VALUES_MAX):
+        asked = tuple(row[0] for row in rows[at : at + _VALUES_MAX])
+        marks = ", ".join("?" * len(asked))
+        known |= set(
+            connection.exec_driver_sql(
+                f"SELECT {columns[0]} FROM {table.name} WHERE {columns[0]} IN ({marks})", asked
+            ).scalars()
+        )
+    fresh = {row[0]: tuple(row) for row in rows if row[0] not in known}
+    if fresh:
+        marks = ", ".join("?" * len(columns))
+        connection.exec_driver_sql(
+            f"INSERT INTO {table.name} ({names}) VALUES ({marks})", list(fresh.values())
+        )
+    return set(fresh)
+
+
+def add_up(
+    connection: Connection, table: Table, columns: Sequence[str], sums: Sequence[str], rows: Rows
+) -> None:
+    """Insert rows of sums, or add them to those with the same primary key.
+
+    Args:
+        columns: what the rows hold.
+        sums: those of the columns that are added up.
+        rows: each primary key once, and in the same order by all, so that two writers cannot
+            wait for each other.
+    """
+    if not rows:
+        return
+    names = ", ".join(columns)
+    key = ", ".join(column.name for column in table.primary_key)
+    added = ", ".join(f"{name} = {table.name}.{name} + excluded.{name}" for name in sums)
+    conflict = f"ON CONFLICT ({key}) DO UPDATE SET {added}"
+    if connection.dialect.name == "postgresql":
+        staging = _stage(connection, table, columns, rows)
+        connection.exec_driver_sql(
+            f"INSERT INTO {table.name} ({names}) SELECT {names} FROM {staging} {conflict}"
+        )
+        return
+    marks = ", ".join("?" * len(columns))
+    connection.exec_driver_sql(
+        f"INSERT INTO {table.name} ({names}) VALUES ({marks}) {conflict}",
+        [tuple(row) for row in rows],
+    )
+
+
+_VALUES_MAX = 1_000
+_NULL = "\x01"
+_SPECIAL = re.compile(r"[\\\t\n\r\x01]")
+_ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\x01": "\\x01"}
+
+
+def _stage(connection: Connection, table: Table, columns: Sequence[str], rows: Rows) -> str:
+    """PostgreSQL: COPY rows into a table of this connection, emptied when it commits."""
+    staging = f"staged_{table.name}"
+    names = ", ".join(columns)
+    connection.exec_driver_sql(
+        f"CREATE TEMP TABLE IF NOT EXISTS {staging} ON COMMIT DELETE ROWS AS "
+        f"SELECT {names} FROM {table.name} WITH NO DATA"
+    )
+    cursor = connection.connection.cursor()
+    with cursor.copy(f"COPY {staging} ({names}) FROM STDIN WITH (NULL '{_NULL}')") as copy:
+        copy.write("".join([_copy_line(row) for row in rows]))
+    return staging
+
+
+def _copy_line(row: Sequence[Any]) -> str:
+    cells = [_NULL if cell is None else str(cell) for cell in row]
+    line = "\t".join(cells)
+    if "\\" in line or "\n" in line or "\r" in line or line.count("\t") != len(cells) - 1:
+        cells = [
+            _NULL if cell is None else _SPECIAL.sub(lambda m: _ESCAPES[m.group()], str(cell))
+            for cell in row
+        ]
+        line = "\t".join(cells)
+    return line + "\n"
