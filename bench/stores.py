@@ -40,6 +40,7 @@ DAYS = 30
 TENANTS, PROJECTS, KEYS, MODELS, UPSTREAMS = 50, 200, 2_000, 20, 6
 ANSWER_MAX_MS = 500
 REPEATS = 5
+ROLLUPS = {"usage_hourly": "hour_s", "usage_daily": "day_s", "usage_by_tag": "hour_s"}
 LARGE = ("ledger", "usage_hourly", "usage_by_tag", "entries")
 PLANS = {
     "session_preload_libraries": "auto_explain",
@@ -50,20 +51,25 @@ PLANS = {
 
 
 def made_up(count: int, seed: int, day: int) -> list[bytes]:
-    """Journal payloads of one day."""
+    """Journal payloads of one day, in the order of time.
+
+    Some keys call much more than others; a key uses two models, a model has two clouds.
+    """
     chance = random.Random(seed)
+    moments = sorted(chance.randrange(db.DAY_MS) for _ in range(count))
     payloads = []
-    for number in range(count):
-        key = int(KEYS * chance.random() ** 2)  # some keys call much more than others
+    for number, moment in enumerate(moments):
+        key = int(KEYS * chance.random() ** 2)
+        model = (key + (chance.random() < 0.3)) % MODELS
         record = CallRecord(
             f"req_{seed:04x}{number:012x}{chance.getrandbits(32):08x}",
-            day * db.DAY_MS + chance.randrange(db.DAY_MS),
+            day * db.DAY_MS + moment,
             "chat/completions",
             tenant=f"tenant{key % TENANTS}",
             project=f"project{key % PROJECTS}",
             environment="production",
             key_id=f"key_{key}",
-            model_asked=f"model-{chance.randrange(MODELS)}",
+            model_asked=f"model-{model}",
             status=200,
             outcome="ok" if chance.random() < 0.98 else "upstream_timeout",
             usage_source="provider",
@@ -78,7 +84,7 @@ def made_up(count: int, seed: int, day: int) -> list[bytes]:
             tags=f"subject=s{key % 40}" if number % 3 == 0 else "",
         )
         record.model_served = record.model_asked
-        record.upstream = f"cloud{chance.randrange(UPSTREAMS)}"
+        record.upstream = f"cloud{(model + (chance.random() < 0.05)) % UPSTREAMS}"
         record.cost_pico = record.prompt_tokens * 10**6 + record.completion_tokens * 2 * 10**6
         record.charge_pico = record.cost_pico * 6 // 5
         record.attempts = [AttemptRecord(record.upstream, 0.1, 80.0, 300.0, "ok")]
@@ -128,18 +134,18 @@ def grow(engine: Engine, rows: int, progress: Progress) -> None:
                 f"select event_id || '-{copy}', started_ms - {back * db.DAY_MS}, "
                 f"{', '.join(names)} from ledger where started_ms >= {day * db.DAY_MS}"
             )
-            for table in ("usage_hourly", "usage_by_tag"):
+            for table, since in ROLLUPS.items():
                 columns = [
                     name
                     for (name,) in connection.exec_driver_sql(
                         "select column_name from information_schema.columns "
-                        f"where table_name = '{table}' and column_name <> 'hour_s'"
+                        f"where table_name = '{table}' and column_name <> '{since}'"
                     )
                 ]
                 connection.exec_driver_sql(
-                    f"insert into {table} (hour_s, {', '.join(columns)}) "
-                    f"select hour_s - {back * 86_400}, {', '.join(columns)} from {table} "
-                    f"where hour_s >= {day * 86_400} on conflict do nothing"
+                    f"insert into {table} ({since}, {', '.join(columns)}) "
+                    f"select {since} - {back * 86_400}, {', '.join(columns)} from {table} "
+                    f"where {since} >= {day * 86_400} on conflict do nothing"
                 )
         progress.advance(task)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:

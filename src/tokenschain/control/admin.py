@@ -713,7 +713,7 @@ def read_wallet(asked: Asked, tenant: str) -> dict[str, Any]:
         "tenant": tenant,
         "prepaid": node["prepaid"],
         "credit_pico": node["credit_pico"],
-        "balances_pico": billing.balances(asked.db, tenant),
+        "balances_pico": billing.balances_of(asked.db, tenant),
         "credited_pico_cny": billing.credited(asked.db, tenant, asked.desk.ledger.usd_cny_micro),
     }
 
@@ -728,7 +728,7 @@ def create_deposit(asked: Asked, tenant: str, wanted: Deposit) -> dict[str, Any]
     transaction = billing.deposit(asked.db, tenant, wanted.currency, amount, wanted.reference)
     _renew_wallet(asked, tenant)
     asked.note("billing:write", tenant, transaction, wanted.model_dump(mode="json"))
-    return {"transaction_id": transaction, "balances_pico": billing.balances(asked.db, tenant)}
+    return {"transaction_id": transaction, "balances_pico": billing.balances_of(asked.db, tenant)}
 
 
 @router.post("/entries/{transaction_id}/reverse", status_code=201)
@@ -820,6 +820,8 @@ def rerate(asked: Asked, wanted: Rerate) -> dict[str, Any]:
         from_ms=wanted.from_s * 1_000,
         until_ms=wanted.until_s * 1_000,
         reason=wanted.reason,
+        clouds=asked.desk.ledger.clouds,
+        usd_cny_micro=asked.desk.ledger.usd_cny_micro,
     )
     for tenant in done.differences_pico:
         _renew_wallet(asked, tenant.partition(" ")[0])

@@ -9,38 +9,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Engine, func, insert, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Engine, FromClause, func, insert, select, tuple_
 
-from tokenschain.control import limits
+from tokenschain.control import limits, rollups
+from tokenschain.control.rollups import DAY_S
 from tokenschain.core import events
 from tokenschain.core.catalog import to_yuan
 from tokenschain.core.events import CallRecord
-from tokenschain.core.quota import tags_of
 from tokenschain.core.snapshot import Snapshot
 from tokenschain.infra import db, secrets
 from tokenschain.infra.db import upsert
-from tokenschain.infra.tables import entries, ledger, rejected_records, usage_by_tag, usage_hourly
-
-HOUR_S = 3_600
-ROLLUP_KEY = (
-    "hour_s", "tenant", "project", "environment", "key_id", "model", "upstream", "currency",
-    "charge_currency",
-)  # fmt: skip
-ROLLUP_SUMS = (
-    "calls",
-    "failed_calls",
-    "estimated_calls",
-    "unpriced_calls",
-    "prompt_tokens",
-    "cached_tokens",
-    "completion_tokens",
-    "reasoning_tokens",
-    "cost_pico",
-    "charge_pico",
-)
-_ROLLUP_COLUMNS = (*ROLLUP_KEY, *ROLLUP_SUMS, "account", "cloud")
-_TAG_KEY = ("hour_s", "tenant", "project", "key_id", "tag", "model", "charge_currency")
-_TAG_SUMS = ("calls", "prompt_tokens", "completion_tokens", "charge_pico")
+from tokenschain.infra.tables import balances, entries, ledger, rejected_records, usage_by_tag
 
 
 class Ledger:
@@ -89,7 +68,7 @@ class Ledger:
             fresh = [records[name] for name in sorted(new)]
             self._roll_up(connection, fresh)
             _book(connection, fresh)
-            limits.spend(connection, fresh, self.usd_cny_micro)
+            limits.spend(connection, map(self._use, fresh))
         uses = self._uses
         for record in fresh:
             at_s = record.started_ms // 1_000
@@ -99,6 +78,11 @@ class Ledger:
         self.entered += len(fresh)
         return len(fresh)
 
+    def _use(self, r: CallRecord) -> limits.Use:
+        tokens = r.prompt_tokens + r.completion_tokens
+        charge = to_yuan(r.charge_pico or 0, r.charge_currency, self.usd_cny_micro)
+        return limits.Use(r.started_ms, r.gateway, limits.facts_of(r), 1, tokens, charge)
+
     def _ensure_days(self, days: set[int]) -> None:
         missing = days - self._days
         if missing:
@@ -106,40 +90,22 @@ class Ledger:
             self._days |= missing
 
     def _roll_up(self, connection: Connection, records: list[CallRecord]) -> None:
-        sums: dict[tuple[Any, ...], list[Any]] = {}
-        tagged: dict[tuple[Any, ...], list[int]] = {}
+        rollup = rollups.Rollup(self.clouds)
         for r in records:
-            hour_s = r.started_ms // 3_600_000 * HOUR_S
-            key = (hour_s, r.tenant, r.project, r.environment, r.key_id, r.model_asked,
-                   r.upstream, r.currency, r.charge_currency)  # fmt: skip
-            total = sums.get(key)
-            if total is None:
-                total = sums[key] = [0] * len(ROLLUP_SUMS) + [r.account]
-            total[0] += 1
-            total[1] += r.outcome != "ok"
-            total[2] += r.usage_source == "estimated"
-            total[3] += r.charge_pico is None
-            total[4] += r.prompt_tokens
-            total[5] += r.cached_tokens
-            total[6] += r.completion_tokens
-            total[7] += r.reasoning_tokens
-            total[8] += r.cost_pico or 0
-            total[9] += r.charge_pico or 0
-            if r.tags:
-                for name, value in tags_of(r.tags).items():
-                    part = tagged.setdefault(
-                        (hour_s, r.tenant, r.project, r.key_id, f"{name}={value}", r.model_asked,
-                         r.charge_currency), [0] * len(_TAG_SUMS)
-                    )  # fmt: skip
-                    part[0] += 1
-                    part[1] += r.prompt_tokens
-                    part[2] += r.completion_tokens
-                    part[3] += r.charge_pico or 0
-        clouds = self.clouds
-        hourly = [(*key, *sums[key], clouds.get(key[6], "")) for key in sorted(sums)]
-        db.add_up(connection, usage_hourly, _ROLLUP_COLUMNS, ROLLUP_SUMS, hourly)
-        by_tag = [(*key, *tagged[key]) for key in sorted(tagged)]
-        db.add_up(connection, usage_by_tag, (*_TAG_KEY, *_TAG_SUMS), _TAG_SUMS, by_tag)
+            sums = (
+                1,
+                int(r.outcome != "ok"),
+                int(r.usage_source == "estimated"),
+                int(r.charge_pico is None),
+                r.prompt_tokens,
+                r.cached_tokens,
+                r.completion_tokens,
+                r.reasoning_tokens,
+                r.cost_pico or 0,
+                r.charge_pico or 0,
+            )
+            rollup.add(r, r.charge_currency, sums)
+        rollup.enter(connection)
 
 
 # --- rows -----------------------------------------------------------------------------------
@@ -206,7 +172,7 @@ def post(
         raise ValueError(f"a transaction must sum to zero: {dict(sums)}")
     transaction_id = secrets.new_id("txn")
     now = int(time.time()) if at_s is None else at_s
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "id": f"{transaction_id}_{number}",
             "transaction_id": transaction_id,
@@ -223,6 +189,12 @@ def post(
     ]
     if rows:
         connection.execute(insert(entries), rows)
+        changes: dict[tuple[str, str, str], int] = defaultdict(int)
+        for row in rows:
+            changes[row["account"], row["currency"], kind] += row["amount_pico"]
+        totals = [(*key, changes[key]) for key in sorted(changes)]
+        columns = ("account", "currency", "kind", "amount_pico")
+        db.add_up(connection, balances, columns, ("amount_pico",), totals)
     return transaction_id
 
 
@@ -281,12 +253,12 @@ def reverse(connection: Connection, transaction_id: str, reference: str) -> str 
     return post(connection, "reversal", lines, f"{transaction_id} {reference}"[:200])
 
 
-def balances(connection: Connection, tenant: str) -> dict[str, int]:
+def balances_of(connection: Connection, tenant: str) -> dict[str, int]:
     """What a tenant has left, by currency, in pico-units; negative: it owes that."""
     rows = connection.execute(
-        select(entries.c.currency, func.sum(entries.c.amount_pico))
-        .where(entries.c.account == f"{CUSTOMER}:{tenant}")
-        .group_by(entries.c.currency)
+        select(balances.c.currency, func.sum(balances.c.amount_pico))
+        .where(balances.c.account == f"{CUSTOMER}:{tenant}")
+        .group_by(balances.c.currency)
     )
     return {currency: int(amount) for currency, amount in rows}
 
@@ -294,9 +266,9 @@ def balances(connection: Connection, tenant: str) -> dict[str, int]:
 def credited(connection: Connection, tenant: str, usd_cny_micro: int) -> int:
     """What a tenant has paid and was credited in all, in pico-yuan; what it used is not in it."""
     rows = connection.execute(
-        select(entries.c.currency, func.sum(entries.c.amount_pico))
-        .where(entries.c.account == f"{CUSTOMER}:{tenant}", entries.c.kind != "usage")
-        .group_by(entries.c.currency)
+        select(balances.c.currency, func.sum(balances.c.amount_pico))
+        .where(balances.c.account == f"{CUSTOMER}:{tenant}", balances.c.kind != "usage")
+        .group_by(balances.c.currency)
     )
     return sum(to_yuan(int(amount), currency, usd_cny_micro) for currency, amount in rows)
 
@@ -308,7 +280,6 @@ DIMENSIONS = (
     "day", "hour",
 )  # fmt: skip
 _TAG_DIMENSIONS = {"tenant", "project", "key_id", "tag", "model", "day", "hour"}
-DAY_S = 86_400
 
 
 def usage(
@@ -321,7 +292,7 @@ def usage(
     where: Sequence[tuple[str, str]] = (),
     rows_max: int = 100_000,
 ) -> list[dict[str, Any]]:
-    """Sums over the hourly rollups, added up by the database; currencies never mix.
+    """Sums over the rollups, added up by the database; currencies never mix.
 
     Args:
         group_by: some of `DIMENSIONS`; days and hours are UTC. With `tag`, a call counts once
@@ -337,9 +308,19 @@ def usage(
     if by_tag and not asked <= _TAG_DIMENSIONS:
         wrong = ", ".join(sorted(asked - _TAG_DIMENSIONS))
         raise ValueError(f"usage by tag is not kept by {wrong}")
-    table = usage_by_tag if by_tag else usage_hourly
-    sums = _TAG_SUMS if by_tag else ROLLUP_SUMS
-    currencies = ("charge_currency",) if by_tag else ("currency", "charge_currency")
+    table: FromClause
+    sums: tuple[str, ...]
+    currencies: tuple[str, ...]
+    if by_tag:
+        table = (
+            select(usage_by_tag, usage_by_tag.c.hour_s.label("at_s"))
+            .where(usage_by_tag.c.hour_s >= from_s, usage_by_tag.c.hour_s < until_s)
+            .subquery()
+        )
+        sums, currencies = rollups.TAG_SUMS, ("charge_currency",)
+    else:
+        table = rollups.between(from_s, until_s, by_hour="hour" in group_by)
+        sums, currencies = rollups.SUMS, ("currency", "charge_currency")
     columns: list[ColumnElement[Any]] = [_dimension(table, name) for name in group_by]
     columns += [table.c[name] for name in currencies]
     query = (
@@ -347,7 +328,6 @@ def usage(
             *(column.label(f"d{at}") for at, column in enumerate(columns)),
             *(func.sum(table.c[name]).label(name) for name in sums),
         )
-        .where(table.c.hour_s >= from_s, table.c.hour_s < until_s)
         .group_by(*columns)
         .order_by(*columns)
         .limit(rows_max)
@@ -370,9 +350,9 @@ def usage(
 
 def _dimension(table: Any, name: str) -> ColumnElement[Any]:
     if name == "day":
-        return table.c.hour_s - table.c.hour_s % DAY_S  # type: ignore[no-any-return]
+        return table.c.at_s - table.c.at_s % DAY_S  # type: ignore[no-any-return]
     if name == "hour":
-        return table.c.hour_s  # type: ignore[no-any-return]
+        return table.c.at_s  # type: ignore[no-any-return]
     return table.c[name]  # type: ignore[no-any-return]
 
 

@@ -7,14 +7,14 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 
-from tokenschain.control import revisions
+from tokenschain.control import revisions, rollups
+from tokenschain.control.rollups import Place
 from tokenschain.core.catalog import to_yuan
-from tokenschain.core.events import CallRecord
 from tokenschain.core.quota import (
     HOLDER_TTL_S,
     Budget,
@@ -30,7 +30,7 @@ from tokenschain.core.quota import (
     tags_of,
 )
 from tokenschain.infra import db
-from tokenschain.infra.tables import budget_counts, limits, nodes, usage_hourly
+from tokenschain.infra.tables import budget_counts, limits, nodes
 
 CHINA_S = 8 * 3_600
 CHINA = datetime.timezone(datetime.timedelta(seconds=CHINA_S))
@@ -133,34 +133,51 @@ def period_of(period: str, at_s: float) -> tuple[int, int]:
 # --- what is spent, as the ledger says ------------------------------------------------------
 
 
-def spend(connection: Connection, records: Iterable[CallRecord], usd_cny_micro: int) -> None:
-    """Count new ledger rows on the budgets they fall under; in the ledger's transaction."""
-    budgets = all_limits(connection)[1]
+class Use(NamedTuple):
+    """What one call used, or a correction of it, where it belongs."""
+
+    started_ms: int
+    holder: str
+    """The gateway that served it."""
+    facts: Facts
+    requests: int
+    tokens: int
+    spend_pico: int
+    """In pico-yuan."""
+
+
+def facts_of(of: Place) -> Facts:
+    """What limits select by, of a journal record or a row of the ledger."""
+    tags = tags_of(of.tags) if of.tags else {}
+    return Facts(of.tenant, of.account, of.project, of.environment, of.key_id, of.model_asked, tags)
+
+
+def spend(connection: Connection, uses: Iterable[Use], *, wallets: bool = True) -> None:
+    """Count uses on the budgets they fall under; in the ledger's transaction.
+
+    Args:
+        wallets: also on those that follow deposits.
+    """
+    budgets = [budget for budget in all_limits(connection)[1] if wallets or not budget.wallet]
     if not budgets:
         return
     sums: dict[tuple[str, str, int, str], int] = defaultdict(int)
     begins: dict[tuple[str, int], int] = {}
-    for record in records:
-        tags = tags_of(record.tags) if record.tags else {}
-        facts = Facts(
-            record.tenant, record.account, record.project, record.environment, record.key_id,
-            record.model_asked, tags,
-        )  # fmt: skip
-        used = {
-            "requests": 1,
-            "tokens": record.prompt_tokens + record.completion_tokens,
-            "spend": to_yuan(record.charge_pico or 0, record.charge_currency, usd_cny_micro),
-        }
-        day = (record.started_ms // 1_000 + CHINA_S) // DAY_S
+    for use in uses:
+        day = (use.started_ms // 1_000 + CHINA_S) // DAY_S
         for budget in budgets:
-            subject = subject_of(budget, facts)
+            subject = subject_of(budget, use.facts)
             if subject is not None:
                 begun = begins.get((budget.period, day))
                 if begun is None:
-                    begun = period_of(budget.period, record.started_ms / 1e3)[0]
+                    begun = period_of(budget.period, use.started_ms / 1e3)[0]
                     begins[budget.period, day] = begun
-                key = (budget.id, subject[:SUBJECT_CHARACTERS_MAX], begun, record.gateway)
-                sums[key] += used[budget.measure]
+                key = (budget.id, subject[:SUBJECT_CHARACTERS_MAX], begun, use.holder)
+                measure = budget.measure
+                if measure == "requests":
+                    sums[key] += use.requests
+                else:
+                    sums[key] += use.tokens if measure == "tokens" else use.spend_pico
     _add_spent(connection, [(*key, sums[key]) for key in sorted(sums)])
 
 
@@ -174,7 +191,7 @@ def _add_spent(connection: Connection, amounts: Sequence[tuple[str, str, int, st
 def _count_past(connection: Connection, budget: Budget, usd_cny_micro: int) -> None:
     """What was used in the period before the budget was set, from the hourly sums."""
     begins, _ = period_of(budget.period, time.time())
-    table = usage_hourly.c
+    table = rollups.between(begins, int(time.time()) + DAY_S, by_hour=False).c
     names = {"model": table.model, "key_id": table.key_id, "tenant": table.tenant,
              "account": table.account, "project": table.project,
              "environment": table.environment}  # fmt: skip
@@ -184,7 +201,7 @@ def _count_past(connection: Connection, budget: Budget, usd_cny_micro: int) -> N
         func.sum(table.calls).label("calls"),
         func.sum(table.prompt_tokens + table.completion_tokens).label("tokens"),
         func.sum(table.charge_pico).label("charge"),
-    ).where(table.hour_s >= begins)
+    )
     for name, column in names.items():
         value = getattr(budget.of, name)
         if value:

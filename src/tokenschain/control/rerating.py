@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 
 import msgspec
 from sqlalchemy import Connection, select, tuple_, update
 
-from tokenschain.control import billing, pricing
-from tokenschain.core.catalog import Occasion, Usage, cost_of, selling_price
-from tokenschain.infra.tables import ledger, usage_hourly
+from tokenschain.control import billing, limits, pricing, rollups
+from tokenschain.core.catalog import Occasion, Usage, cost_of, selling_price, to_yuan
+from tokenschain.infra.tables import ledger
 
 PAGE = 5_000
 _CLASSES = (
@@ -17,6 +18,9 @@ _CLASSES = (
     "cache_write_tokens", "cache_write_1h_tokens", "audio_prompt_tokens", "image_prompt_tokens",
     "audio_completion_tokens",
 )  # fmt: skip
+
+
+_NOTHING = (0,) * (len(rollups.SUMS) - 1)
 
 
 class Rerated(msgspec.Struct):
@@ -30,18 +34,27 @@ class Rerated(msgspec.Struct):
 
 
 def rerate(
-    connection: Connection, *, tenant: str, model: str, from_ms: int, until_ms: int, reason: str
+    connection: Connection,
+    *,
+    tenant: str,
+    model: str,
+    from_ms: int,
+    until_ms: int,
+    reason: str,
+    clouds: Mapping[str, str],
+    usd_cny_micro: int,
 ) -> Rerated:
     """Rate a time's calls of a model again by the selling prices that now hold for them.
 
-    The single rows are rewritten with their new charge and price version, the sums with them,
-    and the difference is one adjustment in the double-entry ledger: sums of entries and rows
-    agree before and after. A second run finds nothing to do.
+    The single rows are rewritten with their new charge and price version, sums and budgets
+    follow, and the difference is one adjustment in the double-entry ledger: sums of entries and
+    rows agree before and after. A second run finds nothing to do.
     """
     sell = pricing.selling_prices(connection)
     done = Rerated(differences_pico={})
     differences: dict[tuple[str, str], int] = defaultdict(int)
-    hours: dict[tuple[object, ...], int] = defaultdict(int)
+    rollup = rollups.Rollup(clouds)
+    uses: list[limits.Use] = []
     after = (from_ms - 1, "\uffff")
     while True:
         query = (
@@ -72,11 +85,12 @@ def rerate(
             done.changed += 1
             differences[row.tenant, row.charge_currency] -= row.charge_pico
             differences[row.tenant, price.currency] += charge
-            hour = row.started_ms // 3_600_000 * billing.HOUR_S
-            place = (hour, row.tenant, row.project, row.environment, row.key_id,
-                     row.model_asked, row.upstream, row.currency)  # fmt: skip
-            hours[(*place, row.charge_currency)] -= row.charge_pico
-            hours[(*place, price.currency)] += charge
+            rollup.add(row, row.charge_currency, (*_NOTHING, -row.charge_pico))
+            rollup.add(row, price.currency, (*_NOTHING, charge))
+            change = to_yuan(charge, price.currency, usd_cny_micro) - to_yuan(
+                row.charge_pico, row.charge_currency, usd_cny_micro
+            )
+            uses.append(limits.Use(row.started_ms, "", limits.facts_of(row), 0, 0, change))
             connection.execute(
                 update(ledger)
                 .where(ledger.c.event_id == row.event_id, ledger.c.started_ms == row.started_ms)
@@ -86,7 +100,9 @@ def rerate(
                     charge_version=price.version,
                 )
             )
-    _move_sums(connection, hours)
+    rollup.enter(connection)
+    # A wallet's balance follows the entries.
+    limits.spend(connection, uses, wallets=False)
     lines = billing.usage_lines(dict(differences), {})
     if lines:
         done.transaction_id = billing.post(connection, "adjustment", lines, reason)
@@ -96,19 +112,3 @@ def rerate(
         if amount
     }
     return done
-
-
-def _move_sums(connection: Connection, hours: dict[tuple[object, ...], int]) -> None:
-    """Bring the hourly sums in step; a charge in another currency gets a row of its own."""
-    for key, amount in sorted(hours.items(), key=lambda item: tuple(map(str, item[0]))):
-        names = billing.ROLLUP_KEY
-        here = [usage_hourly.c[name] == value for name, value in zip(names, key, strict=True)]
-        changed = connection.execute(
-            update(usage_hourly)
-            .where(*here)
-            .values(charge_pico=usage_hourly.c.charge_pico + amount)
-        ).rowcount
-        if not changed:
-            zeros = dict.fromkeys(billing.ROLLUP_SUMS, 0)
-            values = dict(zip(names, key, strict=True)) | zeros | {"charge_pico": amount}
-            connection.execute(usage_hourly.insert().values(values))

@@ -1,6 +1,6 @@
 """The database's tables; SQLite and PostgreSQL alike.
 
-On PostgreSQL `ledger` is partitioned by day (`infra.partitions`).
+On PostgreSQL `ledger` is partitioned by day (`infra.db.ensure_days`).
 """
 
 from __future__ import annotations
@@ -143,35 +143,51 @@ ledger = Table(
     Index("ledger_by_tenant_and_time", "tenant", "started_ms", "event_id"),
     Index("ledger_by_key_and_time", "key_id", "started_ms", "event_id"),
     Index("ledger_by_time", "started_ms", "event_id"),
+    Index(
+        "ledger_by_failure",
+        "outcome",
+        "started_ms",
+        "event_id",
+        postgresql_where=text("outcome <> 'ok'"),
+        sqlite_where=text("outcome <> 'ok'"),
+    ),
     postgresql_partition_by="RANGE (started_ms)",
 )
 
-usage_hourly = Table(
-    "usage_hourly",
-    metadata,
-    Column("hour_s", BigInteger, primary_key=True),  # Unix time of the hour's start
-    Column("tenant", String(64), primary_key=True),
-    Column("project", String(64), primary_key=True),
-    Column("environment", String(64), primary_key=True),
-    Column("key_id", String(40), primary_key=True),
-    Column("model", String(256), primary_key=True),
-    Column("upstream", String(64), primary_key=True),
-    Column("currency", String(3), primary_key=True),
-    Column("charge_currency", String(3), primary_key=True, server_default=""),
-    Column("calls", BigInteger, nullable=False),
-    Column("failed_calls", BigInteger, nullable=False),
-    Column("estimated_calls", BigInteger, nullable=False),
-    Column("unpriced_calls", BigInteger, nullable=False),
-    Column("prompt_tokens", BigInteger, nullable=False),
-    Column("cached_tokens", BigInteger, nullable=False),
-    Column("completion_tokens", BigInteger, nullable=False),
-    Column("reasoning_tokens", BigInteger, nullable=False),
-    Column("cost_pico", Pico, nullable=False),
-    Column("account", String(64), nullable=False, server_default=""),
-    Column("cloud", String(64), nullable=False, server_default=""),
-    Column("charge_pico", Pico, nullable=False, server_default=text("0")),
-    Index("usage_hourly_by_tenant", "tenant", "hour_s"),
-)
+
+def _sums(name: str, since: str) -> Table:
+    """What calls add up to, from a Unix time on."""
+    return Table(
+        name,
+        metadata,
+        Column(since, BigInteger, primary_key=True),
+        Column("tenant", String(64), primary_key=True),
+        Column("project", String(64), primary_key=True),
+        Column("environment", String(64), primary_key=True),
+        Column("key_id", String(40), primary_key=True),
+        Column("model", String(256), primary_key=True),
+        Column("upstream", String(64), primary_key=True),
+        Column("currency", String(3), primary_key=True),
+        Column("charge_currency", String(3), primary_key=True, server_default=""),
+        Column("calls", BigInteger, nullable=False),
+        Column("failed_calls", BigInteger, nullable=False),
+        Column("estimated_calls", BigInteger, nullable=False),
+        Column("unpriced_calls", BigInteger, nullable=False),
+        Column("prompt_tokens", BigInteger, nullable=False),
+        Column("cached_tokens", BigInteger, nullable=False),
+        Column("completion_tokens", BigInteger, nullable=False),
+        Column("reasoning_tokens", BigInteger, nullable=False),
+        Column("cost_pico", Pico, nullable=False),
+        Column("account", String(64), nullable=False, server_default=""),
+        Column("cloud", String(64), nullable=False, server_default=""),
+        Column("charge_pico", Pico, nullable=False, server_default=text("0")),
+        Index(f"{name}_by_tenant", "tenant", since),
+    )
+
+
+usage_hourly = _sums("usage_hourly", "hour_s")
+usage_daily = _sums("usage_daily", "day_s")
+"""The same by days of UTC: what is asked of a month reads a 24th."""
 
 usage_by_tag = Table(
     "usage_by_tag",
@@ -367,6 +383,16 @@ entries = Table(
     Index("entries_by_tenant", "tenant", "at_s", "id"),
 )
 """The double-entry ledger: rows are only ever added, and each transaction sums to zero."""
+
+balances = Table(
+    "balances",
+    metadata,
+    Column("account", String(160), primary_key=True),
+    Column("currency", String(3), primary_key=True),
+    Column("kind", String(16), primary_key=True),
+    Column("amount_pico", Pico, nullable=False),
+)
+"""What the entries of each account add up to; kept in their transactions."""
 
 idempotency = Table(
     "idempotency",
