@@ -18,6 +18,7 @@ import re
 import statistics
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -92,15 +93,18 @@ def made_up(count: int, seed: int, day: int) -> list[bytes]:
     return payloads
 
 
-def ingest(engine: Engine, payloads: list[bytes]) -> float:
-    """Enter them batch by batch; events a second."""
+def ingest(engine: Engine, payloads: list[bytes], writers: int = 1) -> float:
+    """Enter them batch by batch, as control does for so many gateways at once; events a second."""
     book = Ledger(engine)
+    batches = [
+        payloads[at : at + BATCH_RECORDS_MAX] for at in range(0, len(payloads), BATCH_RECORDS_MAX)
+    ]
     began = time.perf_counter()
-    new = 0
-    for at in range(0, len(payloads), BATCH_RECORDS_MAX):
-        new += book.ingest(payloads[at : at + BATCH_RECORDS_MAX])
+    with ThreadPoolExecutor(writers) as pool:
+        new = sum(pool.map(book.ingest, batches))
+    took = time.perf_counter() - began
     assert new == len(payloads)
-    return new / (time.perf_counter() - began)
+    return new / took
 
 
 def add_budgets(engine: Engine) -> None:
@@ -256,20 +260,21 @@ def main() -> None:
 
 
 def measure_ingest(server: Postgres, folder: Path, count: int, today: int) -> dict[str, float]:
-    """Events a second on each store, one writer, without and with budgets."""
+    """Events a second on each store, without and with budgets."""
     payloads = made_up(count, 1, today)
     found = {}
-    for name, url in (
-        ("PostgreSQL", server.database()),
-        ("PostgreSQL, 10 budgets", server.database()),
-        ("SQLite", f"sqlite:///{folder / 'a.db'}"),
-        ("SQLite, 10 budgets", f"sqlite:///{folder / 'b.db'}"),
+    for name, url, writers in (
+        ("PostgreSQL, one gateway at a time", server.database(), 1),
+        ("PostgreSQL, two", server.database(), 2),
+        ("PostgreSQL, two, 10 budgets", server.database(), 2),
+        ("SQLite", f"sqlite:///{folder / 'a.db'}", 1),
+        ("SQLite, 10 budgets", f"sqlite:///{folder / 'b.db'}", 1),
     ):
         engine = db.connect(url)
         db.migrate(engine)
         if "budgets" in name:
             add_budgets(engine)
-        found[name] = ingest(engine, payloads)
+        found[name] = ingest(engine, payloads, writers)
         engine.dispose()
     return found
 
