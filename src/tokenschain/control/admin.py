@@ -612,41 +612,37 @@ def export_calls(
     engine = asked.desk.engine
 
     def pages() -> Iterator[list[dict[str, Any]]]:
-        # A connection of its own: the request's ends before the answer is read.
-        with engine.connect() as db:
-            for rows in billing.each_call(
-                db, tenant=whose, from_ms=from_s * 1_000, until_ms=until_s * 1_000
-            ):
-                for row in rows:
-                    for name in ("attempts", "route"):
-                        row[name] = msgspec.json.encode(row[name]).decode()
-                    if not everything:
-                        for name in ("cost_pico", "currency", "price_version", "route"):
-                            row.pop(name)
-                yield rows
+        # Read after the request's own transaction, as the answer is sent.
+        for rows in billing.each_call(
+            engine, tenant=whose, from_ms=from_s * 1_000, until_ms=until_s * 1_000
+        ):
+            for row in rows:
+                for name in ("attempts", "route"):
+                    row[name] = msgspec.json.encode(row[name]).decode()
+                if not everything:
+                    for name in ("cost_pico", "currency", "price_version", "route"):
+                        row.pop(name)
+            yield rows
 
     asked.note("usage:export", whose or "", f"{from_s}..{until_s}", {"format": form})
     if form == "csv":
-        return _csv(pages())
+        return StreamingResponse(_csv(pages()), media_type="text/csv; charset=utf-8")
     from tokenschain.infra import parquet  # noqa: PLC0415 - slow to load, seldom needed
 
-    return Response(parquet.encode(pages()), media_type="application/vnd.apache.parquet")
+    return StreamingResponse(parquet.encode(pages()), media_type="application/vnd.apache.parquet")
 
 
-def _csv(pages: Iterator[list[dict[str, Any]]]) -> Response:
-    def lines() -> Iterator[str]:
-        first = True
-        for rows in pages:
-            out = io.StringIO()
-            writer = csv.writer(out)
-            if rows and first:
-                writer.writerow(rows[0])
-                first = False
-            for row in rows:
-                writer.writerow([_cell(value) for value in row.values()])
-            yield out.getvalue()
-
-    return StreamingResponse(lines(), media_type="text/csv; charset=utf-8")
+def _csv(pages: Iterator[list[dict[str, Any]]]) -> Iterator[str]:
+    first = True
+    for rows in pages:
+        out = io.StringIO()
+        writer = csv.writer(out)
+        if first:
+            writer.writerow(rows[0])
+            first = False
+        for row in rows:
+            writer.writerow([_cell(value) for value in row.values()])
+        yield out.getvalue()
 
 
 def _cell(value: Any) -> Any:

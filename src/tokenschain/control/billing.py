@@ -393,14 +393,19 @@ def calls(
 
 
 def each_call(
-    connection: Connection, *, tenant: str | None, from_ms: int, until_ms: int, page: int = 5_000
+    engine: Engine, *, tenant: str | None, from_ms: int, until_ms: int, page: int = 5_000
 ) -> Iterator[list[dict[str, Any]]]:
-    """All calls of a time, page by page."""
+    """All calls of a time, page by page.
+
+    Each page is a transaction of its own: whoever reads slowly keeps nobody from writing.
+    """
     after: tuple[int, str] | None = None
     while True:
-        rows = calls(
-            connection, tenant=tenant, from_ms=from_ms, until_ms=until_ms, after=after, count=page
-        )
+        with engine.connect() as connection:
+            rows = calls(
+                connection,
+                tenant=tenant, from_ms=from_ms, until_ms=until_ms, after=after, count=page,
+            )  # fmt: skip
         if not rows:
             return
         yield rows

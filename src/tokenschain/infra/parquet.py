@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 
-def encode(pages: Iterator[list[dict[str, Any]]]) -> bytes:
-    """All rows in one file, a page a row group; amounts of money as decimals of 38 digits."""
-    out = io.BytesIO()
+def encode(pages: Iterable[list[dict[str, Any]]]) -> Iterator[bytes]:
+    """All rows in one file, a page a row group, piece by piece; amounts of money as decimals of
+    38 digits."""
+    out = _Pieces()
     writer: pq.ParquetWriter | None = None
     schema: pa.Schema | None = None
     for rows in pages:
@@ -22,11 +23,37 @@ def encode(pages: Iterator[list[dict[str, Any]]]) -> bytes:
             writer = pq.ParquetWriter(out, schema, compression="zstd")
         assert writer is not None
         writer.write_table(pa.Table.from_pylist([_row(row) for row in rows], schema))
+        yield out.take()
     if writer is None:
         pq.write_table(pa.table({}), out)
     else:
         writer.close()
-    return out.getvalue()
+    yield out.take()
+
+
+class _Pieces(io.RawIOBase):
+    """A file that is sent as it is written."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._at = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._pieces.append(bytes(data))
+        self._at += len(self._pieces[-1])
+        return len(self._pieces[-1])
+
+    def tell(self) -> int:
+        return self._at
+
+    def take(self) -> bytes:
+        """What was written since it was last asked."""
+        found = b"".join(self._pieces)
+        self._pieces.clear()
+        return found
 
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:
