@@ -15,6 +15,7 @@ well-behaved server does. What it does is said in the request itself, under `x_s
     text          the pieces of text to send;  wrong: json | http | event | error_event
     hang          true: accept and never answer;  drip_s: pause between single bytes
     split         send each event in pieces of that many bytes
+    id            what `produced` counts the tokens by;  fail_first: HTTP 500 the first time
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from typing import Any
 
 
 class UpstreamSimulator:
-    """Counts what it produced, per model call, in `produced` (by the call's own id)."""
+    """Counts what it produced: all in `tokens`, by the calls' own ids in `produced`."""
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
@@ -35,6 +36,9 @@ class UpstreamSimulator:
         self.lock = threading.Lock()
         self.requests: list[dict[str, Any]] = []
         self.heads: list[str] = []
+        self.produced: dict[str, int] = {}
+        self.remembers = True
+        """Whether it keeps requests; a long run does not."""
         self.tokens = 0
         self.answered = 0
         self.disconnects = 0
@@ -51,7 +55,7 @@ class UpstreamSimulator:
 
     def reset(self) -> None:
         with self.lock:
-            self.requests, self.heads = [], []
+            self.requests, self.heads, self.produced = [], [], {}
             self.tokens = self.answered = self.disconnects = 0
 
     def _accept(self) -> None:
@@ -80,9 +84,10 @@ class UpstreamSimulator:
                         buffer += connection.recv(65_536)
                     body, buffer = buffer[:length], buffer[length:]
                     request = json.loads(body) if body else {}
-                    with self.lock:
-                        self.requests.append(request)
-                        self.heads.append(head.decode("latin-1"))
+                    if self.remembers:
+                        with self.lock:
+                            self.requests.append(request)
+                            self.heads.append(head.decode("latin-1"))
                     if not self._answer(connection, head.decode("latin-1"), request):
                         return
         except OSError:
@@ -101,6 +106,9 @@ class UpstreamSimulator:
         if sim.get("wrong") == "http":
             connection.sendall(b"SMTP ready\r\n\r\n")
             return False
+        if sim.get("fail_first") and sim["id"] not in self.produced:
+            self._count(sim, 0)
+            sim = sim | {"status": 500}
         if "status" in sim:
             error = sim.get("error", {"message": "simulated", "code": "sim"})
             more = "".join(f"{k}: {v}\r\n" for k, v in sim.get("headers", {}).items())
@@ -133,11 +141,17 @@ class UpstreamSimulator:
         usage = self._usage(sim, request, len(pieces))
         if usage is not None:
             body["usage"] = usage
+        self._count(sim, len(pieces))
         with self.lock:
-            self.tokens += len(pieces)
             self.answered += 1
         self._whole(connection, body, 200)
         return True
+
+    def _count(self, sim: dict[str, Any], tokens: int) -> None:
+        with self.lock:
+            self.tokens += tokens
+            if "id" in sim:
+                self.produced[sim["id"]] = self.produced.get(sim["id"], 0) + tokens
 
     def _usage(
         self, sim: dict[str, Any], request: dict[str, Any], tokens: int
@@ -197,8 +211,7 @@ class UpstreamSimulator:
             more = {}
             if usage_mode == "cumulative":
                 more["usage"] = self._usage({}, request, index + 1)
-            with self.lock:
-                self.tokens += 1
+            self._count(sim, 1)
             event(chunk({"content": piece}, None, **more))
             if index == 0:
                 self._silence(connection, sim)

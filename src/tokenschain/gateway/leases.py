@@ -18,6 +18,8 @@ not at all while the owner is away."""
 AWAY_S = 1.0
 """How often an owner that is away is asked again."""
 HOUSEKEEPING_S = 2.0
+IDLE_ROUNDS = 5
+"""Of housekeeping without any use, after which a lease is given back whole."""
 WISHES_MAX = 1_000
 """Counts in one exchange."""
 
@@ -27,7 +29,7 @@ Ask = Callable[[Sequence[Wish]], Awaitable[Sequence[Lease]]]
 class Count:
     """One shared count and this process's lease on it."""
 
-    __slots__ = ("at_once", "limit", "needed", "pool", "subject", "until_s")
+    __slots__ = ("at_once", "idle_rounds", "limit", "needed", "pool", "subject", "until_s")
 
     def __init__(self, limit: str, subject: str, amount: int, at_once: bool) -> None:
         self.limit = limit
@@ -37,6 +39,7 @@ class Count:
         self.needed = 0
         """What calls are waiting for."""
         self.until_s = 0.0
+        self.idle_rounds = 0
 
 
 class Leases:
@@ -134,10 +137,11 @@ class Leases:
         wishes = []
         for count in batch:
             pool = count.pool
-            want = pool.wish(count.needed)
+            idle = count.idle_rounds >= IDLE_ROUNDS and not count.needed
+            want = -max(0, pool.left) if idle else pool.wish(count.needed)
             need = max(0, count.needed - pool.left)
             held = pool.left + pool.in_use if count.at_once else 0
-            if want <= 0:
+            if want <= 0 and not idle:
                 want = -pool.surplus(count.needed)
             # Taken off while it is on its way, so that nobody uses what is given back.
             if want < 0:
@@ -173,6 +177,8 @@ class Leases:
                 if count.until_s and wall >= count.until_s:
                     pool.left = min(0, pool.left)
                     count.until_s = 0.0
+                used = pool.in_use or pool.used_since or count.needed
+                count.idle_rounds = 0 if used else count.idle_rounds + 1
                 if pool.in_use or pool.left or (pool.known_left == 0 and count.needed):
                     self._wishing.add(count)
             if self._wishing or self._lost:

@@ -1,0 +1,49 @@
+"""Leases of shared counts: what is drawn, kept and given back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from tokenschain.core.quota import Lease, Rate, SharedRates, Wish
+from tokenschain.gateway import leases
+from tokenschain.gateway.leases import IDLE_ROUNDS, Count, Leases
+
+
+def test_an_idle_process_gives_its_lease_back_and_draws_anew_when_it_is_needed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(leases, "HOUSEKEEPING_S", 0.01)
+    rate = Rate("busy", "concurrent", 1_000)
+    owner = SharedRates()
+    asked: list[Wish] = []
+
+    async def ask(wishes: Sequence[Wish]) -> Sequence[Lease]:
+        asked.extend(wishes)
+        return [owner.draw(rate, wish, "me", 0.0) for wish in wishes]
+
+    def left_for_others() -> int:
+        return owner.draw(rate, Wish("busy", "", 0, 0, 0), "other", 0.0).left
+
+    async def run() -> None:
+        pools = Leases(ask, (OSError,), lambda: 0.0, lambda: 0.0, lambda *_: None, "x", 1.0)
+        count = Count("busy", "", 1_000, True)
+        pools.add(count)
+        task = asyncio.create_task(pools.run())
+        for _ in range(2):
+            await pools.draw([count], [3])
+            assert count.pool.take(3, 0.0)
+            assert left_for_others() <= 1_000 - 3
+            await asyncio.sleep(0.01 * (IDLE_ROUNDS + 10))
+            assert count.pool.in_use == 3 and left_for_others() <= 1_000 - 3  # in use: kept
+            count.pool.settle(3, 0, 0.0)
+            await asyncio.sleep(0.01 * (IDLE_ROUNDS + 10))
+            assert count.pool.left == 0 and left_for_others() == 1_000
+            quiet = len(asked)
+            await asyncio.sleep(0.1)
+            assert len(asked) == quiet
+        task.cancel()
+
+    asyncio.run(run())
