@@ -10,7 +10,9 @@ from collections import defaultdict
 from typing import Any
 
 import pyarrow.parquet as pq
+import pytest
 from sqlalchemy import Engine, func, select
+from sqlalchemy.exc import IntegrityError
 
 from tests.control.test_control import record
 from tests.stack import Stack
@@ -122,6 +124,29 @@ def test_a_price_in_dollars_gets_rows_of_its_own_and_a_balance_in_dollars(engine
         # Calls were counted once already, where they were charged first.
         assert sum(row["calls"] for row in rows) == 49
     assert len(rollups.SUMS) == len(set(rollups.SUMS))
+
+
+def test_sums_of_one_transaction_count_once_and_none_is_ever_rounded(engine: Engine) -> None:
+    with engine.begin() as connection:
+        for _ in range(3):
+            billing.deposit(connection, "t", "CNY", 4 * 10**18, "bank")
+            if engine.dialect.name == "sqlite":
+                billing.post(connection, "deposit", [("cash", "", "CNY", 4 * 10**18),
+                             ("bank", "", "CNY", -4 * 10**18)], "moved on")  # fmt: skip
+                break
+    with engine.connect() as connection:
+        paid = billing.balances_of(connection, "t")["CNY"]
+    if engine.dialect.name == "postgresql":
+        assert paid == 12 * 10**18
+        return
+    assert paid == 4 * 10**18
+    # 64 bits are 9.2 million yuan: refused beyond, and what was there is as it was.
+    with engine.begin() as connection:
+        billing.deposit(connection, "t", "CNY", 5 * 10**18, "bank")
+    with pytest.raises(IntegrityError), engine.begin() as connection:
+        billing.deposit(connection, "t", "CNY", 10**18, "bank")
+    with engine.connect() as connection:
+        assert billing.balances_of(connection, "t")["CNY"] == 9 * 10**18
 
 
 SIM = {"max_tokens": 3, "x_sim": {"tokens": 3, "pause_s": 0}}

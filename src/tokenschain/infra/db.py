@@ -126,6 +126,17 @@ def upsert(engine: Engine, table: Table) -> Any:
 Rows = Sequence[Sequence[Any]]
 
 
+def append(connection: Connection, table: Table, columns: Sequence[str], rows: Rows) -> None:
+    """Insert rows that are all new."""
+    if connection.dialect.name == "postgresql":
+        _copy(connection, table.name, columns, rows)
+        return
+    marks = ", ".join("?" * len(columns))
+    connection.exec_driver_sql(
+        f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({marks})", list(rows)
+    )
+
+
 def insert_new(
     connection: Connection, table: Table, columns: Sequence[str], rows: Rows
 ) -> set[Any]:
@@ -178,9 +189,15 @@ def add_up(
         return
     names = ", ".join(columns)
     key = ", ".join(column.name for column in table.primary_key)
-    added = ", ".join(f"{name} = {table.name}.{name} + excluded.{name}" for name in sums)
-    conflict = f"ON CONFLICT ({key}) DO UPDATE SET {added}"
-    if connection.dialect.name == "postgresql":
+    postgres = connection.dialect.name == "postgresql"
+    added = []
+    for name in sums:
+        total = f"{table.name}.{name} + excluded.{name}"
+        if not postgres:  # beyond 64 bits SQLite would go on in floats: refused as a NULL
+            total = f"CASE WHEN typeof({total}) = 'integer' THEN {total} END"
+        added.append(f"{name} = {total}")
+    conflict = f"ON CONFLICT ({key}) DO UPDATE SET {', '.join(added)}"
+    if postgres:
         staging = _stage(connection, table, columns, rows)
         connection.exec_driver_sql(
             f"INSERT INTO {table.name} ({names}) SELECT {names} FROM {staging} {conflict}"
@@ -207,10 +224,17 @@ def _stage(connection: Connection, table: Table, columns: Sequence[str], rows: R
         f"CREATE TEMP TABLE IF NOT EXISTS {staging} ON COMMIT DELETE ROWS AS "
         f"SELECT {names} FROM {table.name} WITH NO DATA"
     )
-    cursor = connection.connection.cursor()
-    with cursor.copy(f"COPY {staging} ({names}) FROM STDIN WITH (NULL '{_NULL}')") as copy:
-        copy.write("".join([_copy_line(row) for row in rows]))
+    # What an earlier statement of this transaction put there has been used.
+    connection.exec_driver_sql(f"DELETE FROM {staging}")
+    _copy(connection, staging, columns, rows)
     return staging
+
+
+def _copy(connection: Connection, table: str, columns: Sequence[str], rows: Rows) -> None:
+    cursor = connection.connection.cursor()
+    names = ", ".join(columns)
+    with cursor.copy(f"COPY {table} ({names}) FROM STDIN WITH (NULL '{_NULL}')") as copy:
+        copy.write("".join([_copy_line(row) for row in rows]))
 
 
 def _copy_line(row: Sequence[Any]) -> str:
