@@ -6,7 +6,7 @@
 import csv
 import io
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from ipaddress import ip_network
 from typing import Annotated, Any, Literal
@@ -499,7 +499,7 @@ def delete_limit(asked: Asked, limit_id: str, if_match: IfMatch = "") -> dict[st
 # --- usage ------------------------------------------------------------------------------------
 
 
-@router.get("/usage")
+@router.get("/usage", responses={200: {"content": {"text/csv": {}}}})
 def usage(
     asked: Asked,
     group_by: Annotated[str, Query(max_length=100)] = "tenant,model,day",
@@ -540,7 +540,7 @@ def usage(
             row.pop("cost_pico", None)
             row.pop("currency", None)
     if form == "csv":
-        return _csv(iter([rows]))
+        return _csv_answer([rows])
     return {"data": rows}
 
 
@@ -597,7 +597,11 @@ def _calls_seen(asked: Asking, rows: list[dict[str, Any]]) -> list[dict[str, Any
     return [{k: v for k, v in row.items() if k not in hidden} for row in rows]
 
 
-@router.get("/calls/export")
+@router.get(
+    "/calls/export",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/csv": {}, "application/vnd.apache.parquet": {}}}},
+)
 def export_calls(
     asked: Asked,
     from_s: Annotated[int, Query(ge=0, le=2**53)],
@@ -626,18 +630,22 @@ def export_calls(
 
     asked.note("usage:export", whose or "", f"{from_s}..{until_s}", {"format": form})
     if form == "csv":
-        return StreamingResponse(_csv(pages()), media_type="text/csv; charset=utf-8")
+        return _csv_answer(pages())
     from tokenschain.infra import parquet  # noqa: PLC0415 - slow to load, seldom needed
 
     return StreamingResponse(parquet.encode(pages()), media_type="application/vnd.apache.parquet")
 
 
-def _csv(pages: Iterator[list[dict[str, Any]]]) -> Iterator[str]:
+def _csv_answer(pages: Iterable[list[dict[str, Any]]]) -> Response:
+    return StreamingResponse(_csv(pages), media_type="text/csv; charset=utf-8")
+
+
+def _csv(pages: Iterable[list[dict[str, Any]]]) -> Iterator[str]:
     first = True
     for rows in pages:
         out = io.StringIO()
         writer = csv.writer(out)
-        if first:
+        if rows and first:
             writer.writerow(rows[0])
             first = False
         for row in rows:
