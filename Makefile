@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 MODEL_CACHE := $(HOME)/.cache/tokenschain
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench bench-peers docs matrix fuzz clean
+.PHONY: help run cluster test check bench bench-stores bench-peers chaos docs matrix fuzz clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -35,6 +35,9 @@ tests/clients/node_modules: tests/clients/package-lock.json
 test: $(VENV)/dev tests/clients/node_modules $(MODEL_CACHE)/models/smollm2-135m-instruct.gguf  ## Run every test, real servers included
 	TEST_MODEL_CACHE=$(MODEL_CACHE) $(BIN)/python -m pytest
 
+cluster: $(VENV)/dev $(MODEL_CACHE)/models/smollm2-135m-instruct.gguf  ## Start three gateways, control, PostgreSQL, Redis and the engine
+	@TEST_MODEL_CACHE=$(MODEL_CACHE) exec $(BIN)/python -m tests.cluster
+
 check: $(VENV)/dev  ## Lint, types, layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -57,6 +60,12 @@ bench/build/portkey/package-lock.json: bench/portkey.json
 	@command -v npm >/dev/null || { apt-get update -q && apt-get install -y -q nodejs npm; }
 	@mkdir -p bench/build/portkey && cp bench/portkey.json bench/build/portkey/package.json
 	npm install --silent --prefix bench/build/portkey
+
+bench-stores: $(VENV)/dev  ## Measure the ledger on PostgreSQL and SQLite, with 5,000,000 calls
+	$(BIN)/python -m bench.stores
+
+chaos: $(VENV)/dev  ## Ten minutes of load on a cluster while parts are killed and stores hang
+	$(BIN)/python -m bench.chaos
 
 bench-peers: $(VENV)/dev bench/build/mock bench/build/load bench/build/litellm/bin/litellm bench/build/portkey/package-lock.json  ## The same with LiteLLM and Portkey
 	$(BIN)/python -m bench.run --peers
