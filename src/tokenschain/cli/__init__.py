@@ -17,20 +17,18 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
-    MofNCompleteColumn,
     Progress,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
-from rich.table import Table
 
 from tokenschain import __version__
-from tokenschain.core.catalog import PICO_PER_UNIT, format_pico
+from tokenschain.cli import administration, stores
+from tokenschain.cli.screen import console, errors, table
 from tokenschain.infra import admin, catalogue, config, log, secrets
 from tokenschain.infra.config import Settings
 from tokenschain.infra.model_store import DEFAULT_MODEL, ModelStore, ModelStoreError
@@ -42,14 +40,14 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="One OpenAI-compatible API over China's model clouds and your own engines.",
 )
-keys = typer.Typer(no_args_is_help=True, help="API keys: create, list, revoke.")
 model = typer.Typer(no_args_is_help=True, help="Models: the catalogue, and files of your own.")
-app.add_typer(keys, name="keys")
+app.add_typer(administration.keys, name="keys")
+app.add_typer(administration.limits, name="limits")
+app.add_typer(administration.users, name="users")
+app.add_typer(administration.wallet, name="wallet")
 vault = typer.Typer(no_args_is_help=True, help="Secrets sealed on this machine: set, list, delete.")
 app.add_typer(model, name="model")
 app.add_typer(vault, name="secrets")
-console = Console()
-errors = Console(stderr=True)
 READY_MAX_S = 120.0
 MIN_FREE_BYTES = 2_000_000_000
 
@@ -262,16 +260,16 @@ def model_list(
     """List the shipped catalogue, or what is served."""
     settings = config.load()
     if served:
-        table = _table("model", "kind", "upstreams")
+        shown = table("model", "kind", "upstreams")
         for route in admin.call(settings, "GET", "/api/v1/models")["data"]:
             offers = ", ".join(offer["upstream"] for offer in route["offers"])
-            table.add_row(route["name"], route["kind"], offers)
-        console.print(table)
+            shown.add_row(route["name"], route["kind"], offers)
+        console.print(shown)
         return
     catalog = catalogue.load()
     columns = ["provider", "model", "kind", "context"]
     columns += ["abilities"] * abilities + ["input", "output", "cached"] * prices
-    table = _table(*columns)
+    shown = table(*columns)
     count = 0
     for info in catalog.models:
         if provider is not None and info.provider != provider:
@@ -282,8 +280,8 @@ def model_list(
             row.append(" ".join(info.abilities))
         if prices:
             row += _price_cells(info.price)
-        table.add_row(*row)
-    console.print(table)
+        shown.add_row(*row)
+    console.print(shown)
     console.print(f"{count} models; catalogue of {catalog.version}", highlight=False)
 
 
@@ -347,14 +345,6 @@ def model_pull(
     console.print(f"pulled [bold]{pulled}[/]; serve it with TOKENSCHAIN_ENGINE_MODEL={pulled}")
 
 
-def _table(*names: str) -> Table:
-    """A table whose cells fold on a narrow terminal instead of losing their ends."""
-    table = Table()
-    for name in names:
-        table.add_column(name, overflow="fold")
-    return table
-
-
 @contextmanager
 def _progress() -> Iterator[Any]:
     columns = (
@@ -373,67 +363,7 @@ def _progress() -> Iterator[Any]:
         yield report
 
 
-# --- keys and usage --------------------------------------------------------------
-
-
-@keys.command("create")
-def keys_create(
-    name: Annotated[str, typer.Option(help="What the key is for.")] = "key",
-    tenant: Annotated[str, typer.Option()] = "default",
-    project: Annotated[str, typer.Option()] = "default",
-    environment: Annotated[str, typer.Option()] = "default",
-    models: Annotated[list[str] | None, typer.Option("--model", help="Allow only these.")] = None,
-    expires_in_days: Annotated[int | None, typer.Option(min=1)] = None,
-    disconnect: Annotated[str, typer.Option(help="cancel or drain.")] = "cancel",
-) -> None:
-    """Create an API key; it is shown once."""
-    expires = None if expires_in_days is None else int(time.time()) + expires_in_days * 86_400
-    body = {
-        "name": name,
-        "tenant": tenant,
-        "project": project,
-        "environment": environment,
-        "models": models,
-        "expires_at_s": expires,
-        "disconnect": disconnect,
-    }
-    made = admin.call(config.load(), "POST", "/api/v1/keys", body)
-    console.print(made["key"], highlight=False, soft_wrap=True)
-    errors.print(f"{made['id']}: keep the key, it is not shown again", highlight=False)
-
-
-@keys.command("list")
-def keys_list(tenant: Annotated[str | None, typer.Option()] = None) -> None:
-    """List API keys by their prefixes."""
-    query = None if tenant is None else {"tenant": tenant}
-    found = admin.call(config.load(), "GET", "/api/v1/keys", query=query)["data"]
-    table = _table("id", "key", "name", "tenant", "project", "environment", "state")
-    for key in found:
-        table.add_row(
-            key["id"],
-            f"{key['prefix']}…",
-            key["name"],
-            key["tenant"],
-            key["project"],
-            key["environment"],
-            _state(key),
-        )
-    console.print(table)
-
-
-def _state(key: dict[str, Any]) -> str:
-    if key["revoked_at_s"] is not None:
-        return "revoked"
-    if key["expires_at_s"] is not None and key["expires_at_s"] <= time.time():
-        return "expired"
-    return "active"
-
-
-@keys.command("revoke")
-def keys_revoke(key_id: str) -> None:
-    """Revoke an API key; it is refused within a second."""
-    admin.call(config.load(), "DELETE", f"/api/v1/keys/{key_id}")
-    console.print(f"revoked {key_id}")
+# --- secrets ---------------------------------------------------------------------
 
 
 @vault.command("set")
@@ -466,133 +396,6 @@ def _vault() -> secrets.Vault:
     return secrets.Vault(settings.vault_path, settings.master_key_path)
 
 
-@app.command()
-def usage(
-    days: Annotated[int, typer.Option(min=1, max=3_660, help="How far back.")] = 30,
-    by: Annotated[str, typer.Option(help="Dimensions, separated by commas.")] = "tenant,model,day",
-    tenant: Annotated[str | None, typer.Option()] = None,
-) -> None:
-    """Show calls, tokens and cost."""
-    query = {"group_by": by, "from_s": str(int(time.time()) - days * 86_400)}
-    if tenant is not None:
-        query["tenant"] = tenant
-    rows = admin.call(config.load(), "GET", "/api/v1/usage", query=query)["data"]
-    names = [name.strip() for name in by.split(",")]
-    table = _table(*names, "calls", "failed", "input", "cached", "output", "cost")
-    for row in rows:
-        cost = format_pico(row["cost_pico"], row["currency"]) if row["currency"] else "-"
-        if row["unpriced_calls"]:
-            cost += f" + {row['unpriced_calls']} unpriced"
-        table.add_row(
-            *(row[name] for name in names),
-            *(
-                str(row[name])
-                for name in (
-                    "calls",
-                    "failed_calls",
-                    "prompt_tokens",
-                    "cached_tokens",
-                    "completion_tokens",
-                )
-            ),
-            cost,
-        )
-    console.print(table)
-    assert PICO_PER_UNIT == 10**12
-
-
-# --- stores --------------------------------------------------------------------------
-
-
-@app.command()
-def migrate(
-    source: Annotated[str, typer.Option("--from", help="URL of the database to read.")],
-    target: Annotated[str, typer.Option("--to", help="URL of an empty database.")],
-) -> None:
-    """Move everything to another database, verified; goes on where it broke off.
-
-    Stop control first. Gateways go on serving meanwhile: what they record waits in their journals.
-    """
-    from tokenschain.infra import db, moving  # noqa: PLC0415 - gateways do without
-
-    ends = [db.connect(_database(url)) for url in (source, target)]
-    try:
-        with _rows_progress() as report, _store_errors():
-            found = moving.move(ends[0], ends[1], report)
-    finally:
-        for end in ends:
-            end.dispose()
-    _show_checked(found)
-    console.print("every count and sum agrees; now set [bold]database_url[/] and start control")
-
-
-@app.command()
-def backup(
-    file: Annotated[Path, typer.Argument(help="SQLite file to write; it must not exist.")],
-) -> None:
-    """Copy the whole database of a running platform into a file; `migrate` restores it.
-
-    Sealed values in it need the master key, which is not in it: keep `secrets/` elsewhere.
-    """
-    from tokenschain.infra import db, moving  # noqa: PLC0415
-
-    engine = db.connect(config.load().database)
-    try:
-        with _rows_progress() as report, _store_errors():
-            found = moving.back_up(engine, file, report)
-    finally:
-        engine.dispose()
-    file.chmod(0o600)
-    _show_checked(found)
-    console.print(f"written to {file}; restore it with `tokenschain migrate --from sqlite:///…`")
-
-
-def _database(url: str) -> str:
-    """`postgresql://` and a plain path mean what people expect."""
-    if "://" not in url:
-        return f"sqlite:///{url}"
-    return url.replace("postgresql://", "postgresql+psycopg://", 1)
-
-
-def _show_checked(found: Any) -> None:
-    table = _table("table", "rows", "sums")
-    for name, checked in found.items():
-        if checked.rows:
-            money = [f"{k} {v:,}" for k, v in checked.sums if k.endswith(("_pico", "_tokens"))]
-            table.add_row(name, f"{checked.rows:,}", ", ".join(money))
-    console.print(table)
-
-
-@contextmanager
-def _store_errors() -> Iterator[None]:
-    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
-
-    from tokenschain.infra.moving import MovingError  # noqa: PLC0415
-
-    try:
-        yield
-    except MovingError as error:
-        raise admin.AdminError(str(error)) from None
-    except SQLAlchemyError as error:
-        raise admin.AdminError(str(error).partition("\n")[0]) from None
-
-
-@contextmanager
-def _rows_progress() -> Iterator[Any]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-               TimeRemainingColumn())  # fmt: skip
-    with Progress(*columns, console=errors) as progress:
-        tasks: dict[str, Any] = {}
-
-        def report(name: str, done: int, total: int) -> None:
-            if total:
-                if name not in tasks:
-                    tasks[name] = progress.add_task(name, total=total)
-                progress.update(tasks[name], completed=done)
-
-        yield report
-
-
 # --- trying and looking ----------------------------------------------------------
 
 
@@ -618,10 +421,10 @@ def simulate(
     from tokenschain.simulation import report, scenarios, traces  # noqa: PLC0415 - slow to load
 
     if scenario == "list":
-        table = _table("scenario", "load", "what happens")
+        shown = table("scenario", "load", "what happens")
         for name, found in scenarios.SCENARIOS.items():
-            table.add_row(name, f"{found.load:g}", found.meaning)
-        console.print(table)
+            shown.add_row(name, f"{found.load:g}", found.meaning)
+        console.print(shown)
         return
     _known(scenario, scenarios.SCENARIOS, "scenario")
     policies = policy or list(scenarios.ALL_POLICIES)
@@ -641,10 +444,10 @@ def simulate(
         task = progress.add_task("simulating", total=len(policies) * seeds)
         workers = max(1, os.cpu_count() or 1)
         rows = report.compare(runs, workers, lambda: progress.advance(task))
-    table = _table(*report.HEADINGS)
+    shown = table(*report.HEADINGS)
     for row in rows:
-        table.add_row(*report.cells(row))
-    console.print(table)
+        shown.add_row(*report.cells(row))
+    console.print(shown)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         title = f"{scenario}, load {load or scenarios.SCENARIOS[scenario].load:g}"
@@ -703,14 +506,14 @@ def doctor() -> None:
         console.print(f"  {name} {metadata.version(name)}", highlight=False)
     settings = config.load()
     origin = config.sources(settings)
-    table = _table("setting", "value", "from")
+    shown = table("setting", "value", "from")
     for name in type(settings).model_fields:
         value = getattr(settings, name)
-        shown = [u.id for u in value] if name == "upstreams" else value
+        said = [u.id for u in value] if name == "upstreams" else value
         if name == "database_url" and value:
-            shown = str(value).split("@")[-1]
-        table.add_row(name, str(shown), origin[name])
-    console.print(table)
+            said = str(value).split("@")[-1]
+        shown.add_row(name, str(said), origin[name])
+    console.print(shown)
     _check_disk(settings, problems)
     _check_control(settings, problems)
     for line in problems:
@@ -748,6 +551,11 @@ def _check_control(settings: Settings, problems: list[str]) -> None:
         console.print(f"  upstream {entry['id']}: {entry['health']}", highlight=False)
         if entry["health"].startswith("down"):
             problems.append(f"upstream {entry['id']} is {entry['health']}")
+
+
+app.command()(administration.usage)
+app.command()(stores.migrate)
+app.command()(stores.backup)
 
 
 @app.command()

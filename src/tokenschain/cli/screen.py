@@ -1,0 +1,17 @@
+"""What all commands print by."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+console = Console()
+errors = Console(stderr=True)
+
+
+def table(*names: str) -> Table:
+    """A table whose cells fold on a narrow terminal instead of losing their ends."""
+    made = Table()
+    for name in names:
+        made.add_column(name, overflow="fold")
+    return made
