@@ -18,7 +18,7 @@ ROUTING = {
     "explore": 0.0,
     "own_policies": {"nearest": {"objective": "latency"}},
     "policies": {"tenant/quick": "nearest"},
-    "residency": {"tenant/bank": ["cn"]},
+    "residency": {"tenant/bank": ["cn"], "class/personal": ["cn"], "class/abroad": ["abroad"]},
     "models": {
         "writer": [
             {"model": "glm", "when": {"language": "zh", "tags": ["contract"]}},
@@ -164,3 +164,24 @@ def test_a_deadline_is_kept_by_refusing_in_time(routed: Stack) -> None:
     slow.join()
     wrong = ask(routed, "tight", "x", **{"x-tc-priority": "system"})
     assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "x-tc-priority")
+
+
+def test_a_keys_data_class_keeps_its_calls_in_the_zones_of_that_class(routed: Stack) -> None:
+    def key(**fields: Any) -> str:
+        made = routed.admin("POST", "/api/v1/keys", json=fields)
+        assert made.status_code == 201, made.text
+        return str(made.json()["key"])
+
+    personal = key(data_class="personal")
+    both = key(tenant="bank", data_class="abroad")
+    refused = routed.admin("POST", "/api/v1/keys", json={"data_class": "unheard-of"})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "data_class")
+    time.sleep(1.0)
+    # `there` is cheaper, and `cost-first` takes it for anyone else.
+    assert routed.row_of(ask(routed, "both", "hi"))["upstream"] == "there"
+    assert routed.row_of(ask(routed, "both", "hi", personal))["upstream"] == "here"
+    for model in ("llama", "only-cn"):
+        reply = ask(routed, model, "hi", personal)
+        assert reply.status_code >= 400, reply.text
+    # What a tenant and a class permit together: here nothing.
+    assert ask(routed, "both", "hi", both).status_code >= 400

@@ -257,6 +257,7 @@ def create_key(asked: Asked, wanted: NewKey) -> dict[str, Any]:
                environment=wanted.environment)  # fmt: skip
     if not organisation.find(asked.db, "tenant", wanted.tenant, wanted.tenant):
         asked.need("org:write", PLATFORM)
+    _check_class(asked, wanted.data_class)
     fields = wanted.model_dump(exclude={"disconnect"})
     key_id, key = access.create_key(
         asked.db,
@@ -281,6 +282,16 @@ def list_keys(
     rows = read_page(asked.db, query, page, order, newest=True, tenant=whose)
     seen = asked.visible("keys:read", [access.shown(row) for row in rows])
     return listed(rows, page, order, seen)
+
+
+def _check_class(asked: Asking, data_class: str) -> None:
+    """A class that no zones are set for would protect nothing."""
+    if data_class and f"class/{data_class}" not in asked.desk.settings.routing.residency:
+        raise ApiError(
+            "invalid_value",
+            f"No zones are set for `class/{data_class}` in `routing.residency`.",
+            param="data_class",
+        )
 
 
 def _key(asked: Asking, key_id: str, action: str) -> dict[str, Any]:
@@ -309,6 +320,7 @@ def change_key(
     check_version(if_match, key["revision"])
     values = wanted.model_dump(exclude_unset=True)
     values = {k: v for k, v in values.items() if v is not None or k in ("models", "expires_at_s")}
+    _check_class(asked, values.get("data_class", ""))
     if values:
         access.change_key(asked.db, key_id, values)
         asked.note("keys:create", key["tenant"], key_id, values)

@@ -85,7 +85,8 @@ class Routing(msgspec.Struct, frozen=True):
     models: dict[str, tuple[Entry, ...]] = {}
     """Virtual models."""
     residency: dict[str, tuple[str, ...]] = {}
-    """By `tenant/NAME`, `project/NAME` or `*`: the zones its data may go to."""
+    """By `tenant/NAME`, `project/NAME` or `*`: the zones its data may go to. By `class/NAME`:
+    those for keys of that data class, whoever holds them; both must hold."""
 
 
 class ModelRoute(msgspec.Struct, frozen=True):

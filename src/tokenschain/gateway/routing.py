@@ -75,7 +75,7 @@ class Router:
         self._healths: dict[str, Health] = {}
         self._lists: dict[int, _Known] = {}
         self._policies: dict[tuple[str, str, str], Policy] = {}
-        self._zones: dict[tuple[str, str], frozenset[str] | None] = {}
+        self._zones: dict[tuple[str, str, str], frozenset[str] | None] = {}
         self._outputs: dict[str, float] = {}
         self._prefixes: OrderedDict[int, tuple[Endpoint, ...]] = OrderedDict()
         self.service = Service()
@@ -132,6 +132,8 @@ class Router:
     def lone(self, call: Call, plan: Plan, priority: Priority) -> tuple[Endpoint, Need] | None:
         """The only upstream there is, if it has room: there is nothing to weigh."""
         if plan.others or len(plan.candidates) != 1 or self._rules.residency:
+            return None
+        if call.caller is not None and call.caller.data_class:
             return None
         endpoint = self._list(plan).endpoints[0]
         load_max = RULES[priority].load_max
@@ -296,7 +298,7 @@ class Router:
     def _allowed(self, tier: Plan, call: Call, caller: KeyGrant, need: Need) -> list[Endpoint]:
         known = self._list(tier)
         endpoints = known.endpoints
-        if self._rules.residency:
+        if self._rules.residency or caller.data_class:
             zones = self._zones_of(caller)
             if zones is not None:
                 endpoints = [e for e in endpoints if e.candidate.upstream.zone in zones]
@@ -306,12 +308,17 @@ class Router:
         return endpoints
 
     def _zones_of(self, caller: KeyGrant) -> frozenset[str] | None:
-        key = (caller.tenant, caller.project)
+        key = (caller.tenant, caller.project, caller.data_class)
         if key not in self._zones:
             rows = self._rules.residency
             names = (f"project/{caller.project}", f"tenant/{caller.tenant}", "*")
             found = next((rows[name] for name in names if name in rows), None)
-            self._zones[key] = None if found is None else frozenset(found)
+            zones = None if found is None else frozenset(found)
+            if caller.data_class:
+                # A class that is no longer known may go nowhere.
+                of_class = frozenset(rows.get(f"class/{caller.data_class}", ()))
+                zones = of_class if zones is None else zones & of_class
+            self._zones[key] = zones
         return self._zones[key]
 
     # --- prefixes ---------------------------------------------------------------------

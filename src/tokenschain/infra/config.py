@@ -109,6 +109,7 @@ class EntrySettings(BaseModel):
     when: WhenSettings | None = None
 
 
+_DataClass = Annotated[str, Field(pattern=r"^class/[\w-]{1,32}$")]
 _Whose = Annotated[str, Field(pattern=r"^(\*|(tenant|project|model)/.+)$")]
 
 
@@ -140,8 +141,8 @@ class RoutingSettings(BaseModel):
     usd_cny: Annotated[float, Field(gt=0)] = 7.0
     region: str = ""
     models: dict[str, list[EntrySettings]] = Field(default_factory=dict)
-    residency: dict[_Whose, list[Literal["abroad", "cn", "mlps3", "gov", "own"]]] = Field(
-        default_factory=dict
+    residency: dict[_Whose | _DataClass, list[Literal["abroad", "cn", "mlps3", "gov", "own"]]] = (
+        Field(default_factory=dict)
     )
 
     @model_validator(mode="after")
