@@ -39,6 +39,8 @@ class UpstreamSimulator:
         self.produced: dict[str, int] = {}
         self.remembers = True
         """Whether it keeps requests; a long run does not."""
+        self.limited = False
+        """Answers everything with 429 and asks for 30 s of rest."""
         self.tokens = 0
         self.answered = 0
         self.disconnects = 0
@@ -109,6 +111,8 @@ class UpstreamSimulator:
         if sim.get("fail_first") and sim["id"] not in self.produced:
             self._count(sim, 0)
             sim = sim | {"status": 500}
+        if self.limited:
+            sim = sim | {"status": 429, "headers": {"retry-after": "30"}}
         if "status" in sim:
             error = sim.get("error", {"message": "simulated", "code": "sim"})
             more = "".join(f"{k}: {v}\r\n" for k, v in sim.get("headers", {}).items())

@@ -75,7 +75,8 @@ class Health:
     __slots__ = (
         "_buckets", "_cooling_s", "_failures", "_missed", "_missed_at", "_open_s", "_successes",
         "_trial",
-        "closed_at", "is_open", "opened_at", "reopens_at", "rests_until",
+        "closed_at", "is_open", "may_try", "opened_at", "reopens_at", "rests_until",
+        "shares_trials",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -86,6 +87,10 @@ class Health:
         """Rate limited or refused until then."""
         self.closed_at = -SLOW_START_S
         self.opened_at = 0.0
+        self.shares_trials = False
+        """Whether one process of several at a time makes the trial."""
+        self.may_try = True
+        """Whether it is this one."""
         self._failures = 0
         self._successes = SLOW_START_SUCCESSES
         self._open_s = OPEN_FIRST_S
@@ -98,7 +103,9 @@ class Health:
         """Whether a call may go there now; a trial included."""
         if now < self.rests_until:
             return False
-        return not self.is_open or (not self._trial and now >= self.reopens_at)
+        if not self.is_open:
+            return True
+        return self.may_try and not self._trial and now >= self.reopens_at
 
     def state(self, now: float) -> str:
         """`closed`, `open`, `trial`, `resting` or `slow start`."""
@@ -136,10 +143,7 @@ class Health:
         if self.is_open:
             if not self._trial:
                 return  # an answer to a call from before: says nothing about now
-            self.is_open = self._trial = False
-            self.closed_at = now
-            self._successes = 0
-            self._buckets.clear()
+            self._close(now)
         elif self._successes < SLOW_START_SUCCESSES:
             self._successes += 1
             if self._successes == SLOW_START_SUCCESSES:
@@ -177,10 +181,37 @@ class Health:
         if not self.is_open:
             self._open(now, dice)
 
-    def _open(self, now: float, dice: float) -> None:
+    def heard(self, kind: str, for_s: float, now: float) -> None:
+        """Take another process's word for it: `open`, `closed`, or `rests`."""
+        if kind == "rests":
+            self.rests_until = max(self.rests_until, now + min(for_s, COOLING_MAX_S))
+        elif kind == "closed":
+            if self.is_open:
+                self._close(now)
+        elif not self._trial:
+            if not self.is_open:
+                self._opened(now)
+            self.reopens_at = now + min(for_s, OPEN_MAX_S * (1 + OPEN_JITTER))
+
+    @property
+    def tries(self) -> bool:
+        """Whether the trial is on its way."""
+        return self._trial
+
+    def _close(self, now: float) -> None:
+        self.is_open = self._trial = False
+        self.closed_at = now
+        self._failures = self._successes = 0
+        self._buckets.clear()
+
+    def _opened(self, now: float) -> None:
         self.opened_at = now
         self.is_open, self._trial = True, False
+        self.may_try = not self.shares_trials
         self._successes = 0
+
+    def _open(self, now: float, dice: float) -> None:
+        self._opened(now)
         self.reopens_at = now + self._open_s * (1 - OPEN_JITTER + 2 * OPEN_JITTER * dice)
         self._open_s = min(self._open_s * 2, OPEN_MAX_S)
 

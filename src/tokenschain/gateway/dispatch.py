@@ -59,6 +59,8 @@ class Dispatch:
         self.clock = clock
         self._dice = dice
         self._report = report
+        self.tell: Callable[[str, str, float], None] = lambda upstream, kind, for_s: None
+        """Lets other gateways know; see `gateway.sharing`."""
         self._races = RACES_SAVED_MAX
         self._budgets: dict[str, RetryBudget] = {}
         self.room = WaitingRoom(router, clock)
@@ -184,7 +186,15 @@ class Dispatch:
         now = self.clock()
         if outcome is Outcome.RATE:
             endpoint.limit.refused(endpoint.inflight, now)
-        if endpoint.health.failed(outcome, now, error.retry_after_s, self._dice()):
+        health = endpoint.health
+        was_open = health.is_open
+        opened = health.failed(outcome, now, error.retry_after_s, self._dice())
+        upstream = endpoint.candidate.upstream.id
+        if outcome is Outcome.RATE or outcome is Outcome.AUTH:
+            self.tell(upstream, "rests", health.rests_until - now)
+        elif outcome is Outcome.HARD and health.is_open and (opened or was_open):
+            self.tell(upstream, "open", health.reopens_at - now)
+        if opened:
             self._report(endpoint.name, "open")
             for other in self.router.breaker_opened(endpoint):
                 self._report(other, "open_with_its_region")
@@ -193,8 +203,9 @@ class Dispatch:
         """An upstream began to answer."""
         was_open = endpoint.health.is_open
         endpoint.health.succeeded(self.clock())
-        if was_open:
+        if was_open and not endpoint.health.is_open:
             self._report(endpoint.name, "closed")
+            self.tell(endpoint.candidate.upstream.id, "closed", 0.0)
 
     def _resumable(self, plan: Plan) -> bool:
         """Whether another upstream could go on where one breaks off."""

@@ -263,6 +263,11 @@ class Router:
             self._lists[id(candidates)] = known
         return known
 
+    @property
+    def healths(self) -> dict[str, Health]:
+        """Of all upstreams that were ever weighed, by id."""
+        return self._healths
+
     def endpoint_of(self, candidate: Candidate) -> Endpoint:
         """What is known of a candidate."""
         return self._endpoints[candidate.upstream.id, candidate.offer.model]

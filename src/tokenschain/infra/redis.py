@@ -1,4 +1,4 @@
-"""Redis: rates that several gateways share. The only owner of the Redis library.
+"""Redis: rates that gateways share, and what they tell each other. The only owner of the library.
 
 Everything is one script an exchange: counts are sliding windows of slots, as in
 `core.quota.Window`, on Redis' own clock, so that gateways' clocks need not agree. Nothing here
@@ -7,7 +7,7 @@ is ever waited for on a call's path but by `gateway.leases`, which bounds that w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
@@ -19,6 +19,7 @@ REDIS_FAILURES: tuple[type[Exception], ...] = (RedisError, OSError)
 CONNECT_MAX_S = 0.3
 ANSWER_MAX_S = 0.4
 CONNECTIONS_MAX = 4
+LISTEN_S = 1.0
 _PREFIX = "{tokenschain}:"
 _SCRIPT = """
 local clock = redis.call('TIME')
@@ -105,14 +106,7 @@ class RedisRates:
             url: as `redis://:password@host:6379/0`, or `rediss://` for TLS.
             holder: name of this process.
         """
-        self._redis = Redis.from_url(
-            url,
-            socket_connect_timeout=CONNECT_MAX_S,
-            socket_timeout=ANSWER_MAX_S,
-            max_connections=CONNECTIONS_MAX,
-            retry_on_timeout=False,
-            protocol=2,
-        )
+        self._redis = _client(url)
         self._served = served
         self._holder = holder
         self._sha = ""
@@ -158,6 +152,52 @@ class RedisRates:
     async def close(self) -> None:
         """Close the connections."""
         await self._redis.aclose()
+
+
+class RedisNews:
+    """What gateways tell each other; see `gateway.sharing.Wire`."""
+
+    def __init__(self, url: str) -> None:
+        self._redis = _client(url)
+
+    async def publish(self, message: bytes) -> None:
+        """Tell everybody who listens now."""
+        await self._redis.publish(f"{_PREFIX}news", message)
+
+    async def listen(self) -> AsyncIterator[bytes]:
+        """What is told; a Redis that does not answer is noticed within `LISTEN_S`."""
+        async with self._redis.pubsub(ignore_subscribe_messages=True) as heard:
+            await heard.subscribe(f"{_PREFIX}news")
+            while True:
+                message = await heard.get_message(timeout=LISTEN_S)
+                if message is not None:
+                    yield message["data"]
+                else:
+                    await self._redis.ping()
+
+    async def claim(self, name: str, for_s: float) -> bool:
+        """Be the only one for a while."""
+        key = f"{_PREFIX}trial:{name}"
+        return bool(await self._redis.set(key, "1", nx=True, px=int(for_s * 1e3)))
+
+    async def release(self, name: str) -> None:
+        """Let another be the one."""
+        await self._redis.delete(f"{_PREFIX}trial:{name}")
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._redis.aclose()
+
+
+def _client(url: str) -> Redis:
+    return Redis.from_url(
+        url,
+        socket_connect_timeout=CONNECT_MAX_S,
+        socket_timeout=ANSWER_MAX_S,
+        max_connections=CONNECTIONS_MAX,
+        retry_on_timeout=False,
+        protocol=2,
+    )
 
 
 def _slots(rate: Rate) -> tuple[int, int]:

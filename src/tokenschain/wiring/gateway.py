@@ -28,11 +28,12 @@ from tokenschain.gateway.metering import JournalMetering
 from tokenschain.gateway.pipeline import Steps
 from tokenschain.gateway.quota import LimitQuota
 from tokenschain.gateway.routing import Router
+from tokenschain.gateway.sharing import SharedHealth
 from tokenschain.infra import log, secrets
 from tokenschain.infra.config import Settings
 from tokenschain.infra.journal import Journal, JournalFull, JournalLimits
 from tokenschain.infra.outbound import PublicResolver
-from tokenschain.infra.redis import REDIS_FAILURES, RedisRates
+from tokenschain.infra.redis import REDIS_FAILURES, RedisNews, RedisRates
 from tokenschain.infra.response_store import ResponseStore
 from tokenschain.infra.telemetry import GatewayMetrics, resident_bytes
 from tokenschain.infra.uplink import Channel, Refused, Uplink
@@ -121,13 +122,17 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
         ImageFetcher(image_client),
     )
     router = Router(served, time.monotonic, time.time, random.random)
-    dispatch = Dispatch(
-        router,
-        upstreams,
-        time.monotonic,
-        random.random,
-        lambda upstream, state: logger.warning(f"breaker_{state}", upstream=upstream),
+    breaker = lambda upstream, state: logger.warning(  # noqa: E731
+        f"breaker_{state}", upstream=upstream
     )
+    dispatch = Dispatch(router, upstreams, time.monotonic, random.random, breaker)
+    news = RedisNews(settings.redis_url) if settings.redis_url else None
+    shared: SharedHealth | None = None
+    if news is not None:
+        shared = SharedHealth(
+            news, REDIS_FAILURES, lambda: router.healths, time.monotonic, breaker, name
+        )
+        dispatch.tell = shared.tell
     report = lambda event, why: logger.warning(event, why=why)  # noqa: E731
     away = (ClientError, Refused)
     budgets = Leases(
@@ -210,6 +215,7 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
             background.create_task(_ship_responses(store)),
             background.create_task(budgets.run()),
             *([background.create_task(rates.run())] if rates is not None else []),
+            *([background.create_task(shared.run())] if shared is not None else []),
         ]
         await stopping.wait()
         gateway.draining = True
@@ -222,8 +228,9 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
             await store.ship()
     except Exception as error:  # noqa: BLE001 - what is not shipped now waits on disk
         logger.warning("journal_kept", why=str(error))
-    if redis is not None:
-        await redis.close()
+    for connected in (redis, news):
+        if connected is not None:
+            await connected.close()
     client.close()
     image_client.close()
     journal.close()
