@@ -47,3 +47,30 @@ def test_an_idle_process_gives_its_lease_back_and_draws_anew_when_it_is_needed(
         task.cancel()
 
     asyncio.run(run())
+
+
+def test_an_old_lease_of_a_window_is_dropped_and_not_counted_off_what_is_new(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(leases, "HOUSEKEEPING_S", 0.01)
+    rate = Rate("rpm", "requests", 1_000)
+    owner = SharedRates()
+
+    async def ask(wishes: Sequence[Wish]) -> Sequence[Lease]:
+        assert all(wish.want >= 0 for wish in wishes)
+        return [owner.draw(rate, wish, "me", 0.0) for wish in wishes]
+
+    async def run() -> None:
+        pools = Leases(ask, (OSError,), lambda: 0.0, lambda: 0.0, lambda *_: None, "x", 1.0)
+        count = Count("rpm", "", 1_000, at_once=False, lapses=True)
+        pools.add(count)
+        task = asyncio.create_task(pools.run())
+        await pools.draw([count], [3])
+        assert count.pool.take(3, 0.0)
+        count.pool.settle(3, 3, 0.0)
+        assert count.pool.left > 0
+        await asyncio.sleep(0.01 * (IDLE_ROUNDS + 20))
+        assert count.pool.left == 0
+        task.cancel()
+
+    asyncio.run(run())

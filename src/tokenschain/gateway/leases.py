@@ -29,12 +29,22 @@ Ask = Callable[[Sequence[Wish]], Awaitable[Sequence[Lease]]]
 class Count:
     """One shared count and this process's lease on it."""
 
-    __slots__ = ("at_once", "idle_rounds", "limit", "needed", "pool", "subject", "until_s")
+    __slots__ = (
+        "at_once", "idle_rounds", "lapses", "limit", "needed", "pool", "subject", "until_s",
+    )  # fmt: skip
 
-    def __init__(self, limit: str, subject: str, amount: int, at_once: bool) -> None:
+    def __init__(
+        self, limit: str, subject: str, amount: int, at_once: bool, lapses: bool = False
+    ) -> None:
+        """
+        Args:
+            lapses: the owner forgets what was leased, as a window passes: what is not used of
+                an old lease must not be given back, or it would be counted off what is new.
+        """
         self.limit = limit
         self.subject = subject
         self.at_once = at_once
+        self.lapses = lapses
         self.pool = Pool(amount)
         self.needed = 0
         """What calls are waiting for."""
@@ -179,6 +189,8 @@ class Leases:
                     count.until_s = 0.0
                 used = pool.in_use or pool.used_since or count.needed
                 count.idle_rounds = 0 if used else count.idle_rounds + 1
+                if count.lapses and count.idle_rounds >= IDLE_ROUNDS:
+                    pool.left = min(0, pool.left)
                 if pool.in_use or pool.left or (pool.known_left == 0 and count.needed):
                     self._wishing.add(count)
             if self._wishing or self._lost:

@@ -64,7 +64,9 @@ class _Meter:
         self.count: Count | None = None
         self.counter: Window | AtOnce | Pool
         if leases is not None:
-            self.count = Count(limit.id, subject, limit.amount, self.kind == _AT_ONCE)
+            at_once = self.kind == _AT_ONCE
+            lapses = isinstance(limit, Rate) and not at_once
+            self.count = Count(limit.id, subject, limit.amount, at_once, lapses)
             self.counter = self.count.pool
             leases.add(self.count)
         elif isinstance(limit, Rate) and self.kind != _AT_ONCE:
