@@ -9,13 +9,19 @@ import pytest
 
 from tokenschain.core.quota import Lease, Rate, SharedRates, Wish
 from tokenschain.gateway import leases
-from tokenschain.gateway.leases import IDLE_ROUNDS, Count, Leases
+from tokenschain.gateway.leases import IDLE_ROUNDS, Ask, Count, Leases
 
 
-def test_an_idle_process_gives_its_lease_back_and_draws_anew_when_it_is_needed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture(autouse=True)
+def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leases, "HOUSEKEEPING_S", 0.01)
+
+
+def leased(ask: Ask) -> Leases:
+    return Leases(ask, (OSError,), lambda: 0.0, lambda: 0.0, lambda *_: None, "x", 1.0)
+
+
+def test_an_idle_process_gives_its_lease_back_and_draws_anew_when_it_is_needed() -> None:
     rate = Rate("busy", "concurrent", 1_000)
     owner = SharedRates()
     asked: list[Wish] = []
@@ -28,7 +34,7 @@ def test_an_idle_process_gives_its_lease_back_and_draws_anew_when_it_is_needed(
         return owner.draw(rate, Wish("busy", "", 0, 0, 0), "other", 0.0).left
 
     async def run() -> None:
-        pools = Leases(ask, (OSError,), lambda: 0.0, lambda: 0.0, lambda *_: None, "x", 1.0)
+        pools = leased(ask)
         count = Count("busy", "", 1_000, True)
         pools.add(count)
         task = asyncio.create_task(pools.run())
@@ -49,10 +55,7 @@ def test_an_idle_process_gives_its_lease_back_and_draws_anew_when_it_is_needed(
     asyncio.run(run())
 
 
-def test_an_old_lease_of_a_window_is_dropped_and_not_counted_off_what_is_new(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(leases, "HOUSEKEEPING_S", 0.01)
+def test_an_old_lease_of_a_window_is_dropped_and_not_counted_off_what_is_new() -> None:
     rate = Rate("rpm", "requests", 1_000)
     owner = SharedRates()
 
@@ -61,7 +64,7 @@ def test_an_old_lease_of_a_window_is_dropped_and_not_counted_off_what_is_new(
         return [owner.draw(rate, wish, "me", 0.0) for wish in wishes]
 
     async def run() -> None:
-        pools = Leases(ask, (OSError,), lambda: 0.0, lambda: 0.0, lambda *_: None, "x", 1.0)
+        pools = leased(ask)
         count = Count("rpm", "", 1_000, at_once=False, lapses=True)
         pools.add(count)
         task = asyncio.create_task(pools.run())

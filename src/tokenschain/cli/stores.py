@@ -50,7 +50,6 @@ def backup(
             found = moving.back_up(engine, file, report)
     finally:
         engine.dispose()
-    file.chmod(0o600)
     _show_checked(found)
     console.print(f"written to {file}; restore it with `tokenschain migrate --from sqlite:///…`")
 

@@ -35,6 +35,7 @@ from tokenschain.control.desk import (
     read_page,
     tag,
 )
+from tokenschain.control.rollups import DAY_S
 from tokenschain.core.catalog import MICRO_PER_UNIT, PICO_PER_UNIT, Price, PriceTier
 from tokenschain.core.errors import ApiError
 from tokenschain.core.forms import FORMS
@@ -55,7 +56,6 @@ from tokenschain.infra.tables import alerts as alerts_table
 from tokenschain.infra.tables import limits as limits_table
 
 router = APIRouter(prefix="/api/v1", route_class=TransactionRoute)
-DAY_S = 86_400
 AMOUNT_MAX = 9 * 10**15
 """Of a rate: counts are exact in Redis' numbers up to here (9,000 yuan, where it is money)."""
 BUDGET_MAX = 10**18

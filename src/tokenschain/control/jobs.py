@@ -25,6 +25,7 @@ from tokenschain.control import (
 )
 from tokenschain.control.billing import Ledger
 from tokenschain.control.responses import ResponseArchive
+from tokenschain.control.rollups import DAY_S
 from tokenschain.core.catalog import Catalog
 from tokenschain.core.snapshot import SHARDS, Manifest, Snapshot, Upstream, encode_shard
 from tokenschain.core.tenancy import KeyGrant
@@ -240,7 +241,6 @@ class _ModelList(msgspec.Struct):
 
 
 SWEEP_S = 60.0
-DAY_S = 86_400
 
 
 class Chores:

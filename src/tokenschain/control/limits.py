@@ -13,7 +13,7 @@ import msgspec
 from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 
 from tokenschain.control import revisions, rollups
-from tokenschain.control.rollups import Place
+from tokenschain.control.rollups import DAY_S, HOUR_S, Place
 from tokenschain.core.catalog import to_yuan
 from tokenschain.core.quota import (
     HOLDER_TTL_S,
@@ -34,8 +34,6 @@ from tokenschain.infra.tables import budget_counts, limits, nodes
 
 CHINA_S = 8 * 3_600
 CHINA = datetime.timezone(datetime.timedelta(seconds=CHINA_S))
-DAY_S = 86_400
-HOUR_S = 3_600
 WALLET = "wallet/"
 _KINDS: dict[str, type[Rate] | type[Budget]] = {"rate": Rate, "budget": Budget}
 SUBJECT_CHARACTERS_MAX = 300
@@ -189,7 +187,7 @@ def _add_spent(connection: Connection, amounts: Sequence[tuple[str, str, int, st
 
 
 def _count_past(connection: Connection, budget: Budget, usd_cny_micro: int) -> None:
-    """What was used in the period before the budget was set, from the hourly sums."""
+    """What was used in the period before the budget was set, from the sums kept."""
     begins, _ = period_of(budget.period, time.time())
     table = rollups.between(begins, int(time.time()) + DAY_S, by_hour=False).c
     names = {"model": table.model, "key_id": table.key_id, "tenant": table.tenant,

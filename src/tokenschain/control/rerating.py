@@ -20,6 +20,7 @@ _CLASSES = (
 )  # fmt: skip
 
 
+# A correction changes charges only: the last of the sums.
 _NOTHING = (0,) * (len(rollups.SUMS) - 1)
 
 

@@ -71,7 +71,7 @@ class Rollup:
             for name, value in tags_of(of.tags).items():
                 tag_key = (hour_s, of.tenant, of.project, of.key_id, f"{name}={value}",
                            of.model_asked, charge_currency)  # fmt: skip
-                _add(self._tags, tag_key, part, "")
+                _add(self._tags, tag_key, part)
 
     def enter(self, connection: Connection) -> None:
         """Add them to what there is, in one order by all, so that no two writers wait for each
@@ -82,7 +82,7 @@ class Rollup:
         columns = (*KEY, *SUMS, *_MORE)
         db.add_up(connection, usage_hourly, ("hour_s", *columns), SUMS, self._rows(self._hours))
         db.add_up(connection, usage_daily, ("day_s", *columns), SUMS, self._rows(days))
-        by_tag = [(*key, *self._tags[key][:-1]) for key in sorted(self._tags)]
+        by_tag = [(*key, *self._tags[key]) for key in sorted(self._tags)]
         db.add_up(connection, usage_by_tag, ("hour_s", *TAG_KEY, *TAG_SUMS), TAG_SUMS, by_tag)
 
     def _rows(self, sums: dict[tuple[Any, ...], list[Any]]) -> list[tuple[Any, ...]]:
@@ -90,11 +90,11 @@ class Rollup:
 
 
 def _add(
-    into: dict[tuple[Any, ...], list[Any]], key: tuple[Any, ...], sums: tuple[int, ...], tail: str
+    into: dict[tuple[Any, ...], list[Any]], key: tuple[Any, ...], sums: tuple[int, ...], *tail: str
 ) -> None:
     there = into.get(key)
     if there is None:
-        into[key] = [*sums, tail]
+        into[key] = [*sums, *tail]
     else:
         for at, amount in enumerate(sums):
             there[at] += amount

@@ -187,13 +187,11 @@ class Dispatch:
         if outcome is Outcome.RATE:
             endpoint.limit.refused(endpoint.inflight, now)
         health = endpoint.health
-        was_open = health.is_open
         opened = health.failed(outcome, now, error.retry_after_s, self._dice())
-        upstream = endpoint.candidate.upstream.id
         if outcome is Outcome.RATE or outcome is Outcome.AUTH:
-            self.tell(upstream, "rests", health.rests_until - now)
-        elif outcome is Outcome.HARD and health.is_open and (opened or was_open):
-            self.tell(upstream, "open", health.reopens_at - now)
+            self.tell(endpoint.name, "rests", health.rests_until - now)
+        elif outcome is Outcome.HARD and health.is_open:
+            self.tell(endpoint.name, "open", health.reopens_at - now)
         if opened:
             self._report(endpoint.name, "open")
             for other in self.router.breaker_opened(endpoint):
@@ -205,7 +203,7 @@ class Dispatch:
         endpoint.health.succeeded(self.clock())
         if was_open and not endpoint.health.is_open:
             self._report(endpoint.name, "closed")
-            self.tell(endpoint.candidate.upstream.id, "closed", 0.0)
+            self.tell(endpoint.name, "closed", 0.0)
 
     def _resumable(self, plan: Plan) -> bool:
         """Whether another upstream could go on where one breaks off."""

@@ -44,6 +44,9 @@ _ONE, _TOKENS, _SPEND, _AT_ONCE = range(4)
 _KINDS = {"requests": _ONE, "tokens": _TOKENS, "spend": _SPEND, "concurrent": _AT_ONCE}
 
 
+_Counter = Window | AtOnce | Pool
+
+
 class _Meter:
     """One count of one limit."""
 
@@ -62,7 +65,7 @@ class _Meter:
         self.spare: Window | AtOnce | None = None
         """Counts by itself while the owner of a shared rate is away."""
         self.count: Count | None = None
-        self.counter: Window | AtOnce | Pool
+        self.counter: _Counter
         if leases is not None:
             at_once = self.kind == _AT_ONCE
             lapses = isinstance(limit, Rate) and not at_once
@@ -75,9 +78,6 @@ class _Meter:
             self.counter = AtOnce(limit.amount)
 
 
-_Counter = Window | AtOnce | Pool
-
-
 class _Meters:
     """The counts that the calls of one key for one model fall under, laid out for speed."""
 
@@ -88,7 +88,9 @@ class _Meters:
         self.tagged = tuple(tagged)
         """Limits whose counts depend on a call's tags as well."""
         self.pairs = tuple((meter.counter, meter.kind) for meter in meters)
-        self.pools = tuple(meter for meter in meters if isinstance(meter.counter, Pool))
+        self.pools = tuple(
+            (meter, meter.counter) for meter in meters if isinstance(meter.counter, Pool)
+        )
         self.settled = tuple(
             (counter, kind)
             for counter, kind in self.pairs
@@ -182,9 +184,8 @@ class LimitQuota:
                 self._give_back(held.pairs[:number], amounts)
                 return False
         reservation.taken = held.settled
-        for meter in held.pools:
-            pool = meter.counter
-            if pool.left <= meter.low and pool.known_left > 0:  # type: ignore[operator, union-attr]
+        for meter, pool in held.pools:
+            if pool.left <= meter.low and pool.known_left > 0:
                 self._wish(meter)
         return True
 
@@ -241,7 +242,7 @@ class LimitQuota:
             for owner, (counts, amounts) in short.items():
                 await owner.draw(counts, amounts)
 
-    async def _take_one(self, meter: _Meter, amount: int, plan: Plan) -> Window | AtOnce | Pool:
+    async def _take_one(self, meter: _Meter, amount: int, plan: Plan) -> _Counter:
         now = self._clock()
         counter = meter.counter
         if not meter.waiting and counter.take(amount, now):
@@ -259,7 +260,7 @@ class LimitQuota:
                 return await self._wait_in_line(meter, amount, limit.wait_s)
         raise self._refusal(meter, amount, now)
 
-    def _take_alone(self, meter: _Meter, amount: int, now: float) -> Window | AtOnce | Pool:
+    def _take_alone(self, meter: _Meter, amount: int, now: float) -> _Counter:
         """The owner of the count is away: an equal share of it, or nothing."""
         limit = meter.limit
         if limit.unknown == "closed":
@@ -280,9 +281,7 @@ class LimitQuota:
             raise self._refusal(meter, amount, now)
         return spare
 
-    async def _wait_in_line(
-        self, meter: _Meter, amount: int, wait_s: float
-    ) -> Window | AtOnce | Pool:
+    async def _wait_in_line(self, meter: _Meter, amount: int, wait_s: float) -> _Counter:
         """Wait until there is room, first come first served."""
         if meter.line is None:
             meter.line = asyncio.Lock()
@@ -556,7 +555,7 @@ def _duration(seconds: float) -> bytes:
     return b"%ds" % whole if whole < 60 else b"%dm%ds" % divmod(whole, 60)
 
 
-def _overdraw(counter: Window | AtOnce | Pool, amount: int, now: float) -> Window | AtOnce | Pool:
+def _overdraw(counter: _Counter, amount: int, now: float) -> _Counter:
     """Count a use that nothing covers; it is settled as any other."""
     if isinstance(counter, Pool):
         counter.left -= amount

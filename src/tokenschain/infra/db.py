@@ -131,10 +131,7 @@ def append(connection: Connection, table: Table, columns: Sequence[str], rows: R
     if connection.dialect.name == "postgresql":
         _copy(connection, table.name, columns, rows)
         return
-    marks = ", ".join("?" * len(columns))
-    connection.exec_driver_sql(
-        f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({marks})", list(rows)
-    )
+    _insert(connection, table, columns, rows)
 
 
 def insert_new(
@@ -165,12 +162,9 @@ def insert_new(
                 f"SELECT {columns[0]} FROM {table.name} WHERE {columns[0]} IN ({marks})", asked
             ).scalars()
         )
-    fresh = {row[0]: tuple(row) for row in rows if row[0] not in known}
+    fresh = {row[0]: row for row in rows if row[0] not in known}
     if fresh:
-        marks = ", ".join("?" * len(columns))
-        connection.exec_driver_sql(
-            f"INSERT INTO {table.name} ({names}) VALUES ({marks})", list(fresh.values())
-        )
+        _insert(connection, table, columns, list(fresh.values()))
     return set(fresh)
 
 
@@ -203,17 +197,24 @@ def add_up(
             f"INSERT INTO {table.name} ({names}) SELECT {names} FROM {staging} {conflict}"
         )
         return
-    marks = ", ".join("?" * len(columns))
-    connection.exec_driver_sql(
-        f"INSERT INTO {table.name} ({names}) VALUES ({marks}) {conflict}",
-        [tuple(row) for row in rows],
-    )
+    _insert(connection, table, columns, rows, conflict)
 
 
 _VALUES_MAX = 1_000
 _NULL = "\x01"
 _SPECIAL = re.compile(r"[\\\t\n\r\x01]")
 _ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\x01": "\\x01"}
+
+
+def _insert(
+    connection: Connection, table: Table, columns: Sequence[str], rows: Rows, conflict: str = ""
+) -> None:
+    """SQLite: one prepared statement for all rows."""
+    names, marks = ", ".join(columns), ", ".join("?" * len(columns))
+    connection.exec_driver_sql(
+        f"INSERT INTO {table.name} ({names}) VALUES ({marks}) {conflict}",
+        [tuple(row) for row in rows],
+    )
 
 
 def _stage(connection: Connection, table: Table, columns: Sequence[str], rows: Rows) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,6 +50,12 @@ class Checked(NamedTuple):
     rows: int
     sums: tuple[tuple[str, int], ...]
 
+    def differences(self, other: Checked) -> list[str]:
+        """What is otherwise there."""
+        mine, theirs = (("rows", self.rows), *self.sums), (("rows", other.rows), *other.sums)
+        pairs = zip(mine, theirs, strict=True)
+        return [f"{name} {a} -> {b}" for (name, a), (_, b) in pairs if a != b]
+
 
 def move(source: Engine, target: Engine, progress: Progress) -> dict[str, Checked]:
     """Copy every table; returns what each holds, which is the same on both sides.
@@ -73,16 +80,7 @@ def move(source: Engine, target: Engine, progress: Progress) -> dict[str, Checke
             written.execute(delete(meta).where(meta.c.name.startswith(_MARK)))
             for table in tables:
                 there, here = check(read, table), check(written, table)
-                if there != here:
-                    wrong = [
-                        f"{name} {a} -> {b}"
-                        for (name, a), (_, b) in zip(
-                            (("rows", there.rows), *there.sums),
-                            (("rows", here.rows), *here.sums),
-                            strict=True,
-                        )
-                        if a != b
-                    ]
+                if wrong := there.differences(here):
                     raise MovingError(f"{table.name} arrived otherwise: {', '.join(wrong)}")
                 found[table.name] = here
     return found
@@ -146,35 +144,33 @@ def _append(connection: Connection, table: Table, columns: list[str], rows: list
 def check(connection: Connection, table: Table) -> Checked:
     """Count rows and add up columns, exactly on either database; how far a move has come
     is left out."""
-    names: list[str] = []
-    sums: list[ColumnElement[Any]] = []
+    exact = connection.dialect.name == "postgresql"
+    parts: list[tuple[str, list[ColumnElement[Any]]]] = []
     for column in table.columns:
-        if isinstance(column.type, Pico | BigInteger | Integer):
-            names.append(column.name)
-            if connection.dialect.name == "postgresql":
-                sums.append(func.sum(column))
+        name = column.name
+        if isinstance(column.type, Pico | Integer):
+            if exact:
+                parts.append((name, [func.sum(column)]))
             else:  # 64 bits are not enough for every sum
-                sums.append(func.sum(literal_column(f"{column.name} / {_SPLIT}", BigInteger)))
-                sums.append(func.sum(literal_column(f"{column.name} % {_SPLIT}", BigInteger)))
+                halves = (f"{name} / {_SPLIT}", f"{name} % {_SPLIT}")
+                parts.append((name, [func.sum(literal_column(h, BigInteger)) for h in halves]))
         elif isinstance(column.type, Boolean):
-            names.append(column.name)
-            sums.append(func.count().filter(column))
+            parts.append((name, [func.count().filter(column)]))
         elif isinstance(column.type, String | LargeBinary):
-            names.append(column.name)
-            sums.append(func.sum(func.length(column)))
-    query = select(func.count(), *sums).select_from(table)
+            parts.append((name, [func.sum(func.length(column))]))
+    query = select(func.count(), *(part for _, found in parts for part in found))
+    query = query.select_from(table)
     if table is meta:
         query = query.where(~meta.c.name.startswith(_MARK))
     count, *values = connection.execute(query).one()
-    numbers = [int(value or 0) for value in values]
-    found = []
-    for name in names:
-        split = connection.dialect.name != "postgresql" and isinstance(
-            table.c[name].type, Pico | BigInteger | Integer
-        )
-        value = numbers.pop(0) * _SPLIT + numbers.pop(0) if split else numbers.pop(0)
-        found.append((name, value))
-    return Checked(int(count), tuple(found))
+    numbers = iter([int(value or 0) for value in values])
+    sums = []
+    for name, found in parts:
+        total = 0
+        for _ in found:
+            total = total * _SPLIT + next(numbers)
+        sums.append((name, total))
+    return Checked(int(count), tuple(sums))
 
 
 def back_up(source: Engine, file: Path, progress: Progress) -> dict[str, Checked]:
@@ -183,8 +179,10 @@ def back_up(source: Engine, file: Path, progress: Progress) -> dict[str, Checked
     Raises:
         MovingError: the file is there already, or what arrived is not what was sent.
     """
-    if file.exists():
-        raise MovingError(f"{file} is there already")
+    try:
+        file.touch(mode=0o600, exist_ok=False)  # nobody else reads along while it is written
+    except FileExistsError:
+        raise MovingError(f"{file} is there already") from None
     copy = db.connect(f"sqlite:///{file}")
     try:
         if source.dialect.name == "sqlite":
@@ -198,7 +196,5 @@ def back_up(source: Engine, file: Path, progress: Progress) -> dict[str, Checked
 
 def _copy_file(source: Path, target: Path) -> None:
     """SQLite's own online copy: of one moment, and nobody waits for it."""
-    with sqlite3.connect(source) as read, sqlite3.connect(target) as write:
+    with closing(sqlite3.connect(source)) as read, closing(sqlite3.connect(target)) as write:
         read.backup(write, pages=1_000)
-    read.close()
-    write.close()
