@@ -138,6 +138,8 @@ class Uplink:
         self._ship_interval_s = ship_interval_s
         self._lost: set[str] = set()
         self.heard_at = time.monotonic()
+        self.configured = asyncio.Event()
+        """Set when there is a configuration to serve by."""
 
     def start_from_disk(self) -> None:
         """Serve by the last configuration this machine saw, if it is whole and signed."""
@@ -165,6 +167,7 @@ class Uplink:
             self._served.replace_shard(number, parts[name] if name else b"")
         self._served.version = manifest.version
         self._have = manifest
+        self.configured.set()
 
     async def follow_snapshot(self) -> None:
         """Keep the snapshot current; returns only by cancellation."""
@@ -213,6 +216,7 @@ class Uplink:
                 await asyncio.sleep(0)
         self._served.version = manifest.version
         self._have = manifest
+        self.configured.set()
         await asyncio.to_thread(self._keep, manifest, signature, body, parts)
 
     async def _fetch(self, names: list[str]) -> dict[str, bytes]:

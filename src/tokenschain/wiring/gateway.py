@@ -52,6 +52,8 @@ _LEAVE_METRICS_S = 1.0
 _REFRESH_KEYS_S = 2.0
 _SHIP_RESPONSES_S = 1.0
 _LAST_SHIPMENT_MAX_S = 5.0
+_JOIN_MAX_S = 10.0
+"""How long a worker waits for its first configuration before it answers probes without one."""
 
 
 def run(settings: Settings, worker: int) -> None:
@@ -201,10 +203,6 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    port = await server.listen(
-        settings.host, settings.port, reuse_port=True, tls=_server_tls(settings)
-    )
-    logger.info("listening", host=settings.host, port=port)
     async with asyncio.TaskGroup() as background:
         running = [
             background.create_task(uplink.follow_snapshot()),
@@ -217,6 +215,13 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
             *([background.create_task(rates.run())] if rates is not None else []),
             *([background.create_task(shared.run())] if shared is not None else []),
         ]
+        if settings.workers > 1:
+            # A sibling may have the port already: calls are its until this one can serve them.
+            await _any_of([uplink.configured, stopping], _JOIN_MAX_S)
+        port = await server.listen(
+            settings.host, settings.port, reuse_port=True, tls=_server_tls(settings)
+        )
+        logger.info("listening", host=settings.host, port=port)
         await stopping.wait()
         gateway.draining = True
         cut = await server.drain(settings.drain_max_s)
@@ -236,6 +241,13 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
     journal.close()
     store.close()
     logger.info("stopped", calls_cut=cut)
+
+
+async def _any_of(events: list[asyncio.Event], wait_max_s: float) -> None:
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    await asyncio.wait(waits, timeout=wait_max_s, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
 
 
 async def _leave_metrics(metrics: GatewayMetrics) -> None:
