@@ -40,6 +40,27 @@ def test_overload_is_refused_and_not_waited_for() -> None:
     assert mine.p99_s < 0.5 * other.p99_s
 
 
+def test_twice_the_calls_do_not_lower_goodput_though_prompts_are_long() -> None:
+    found = {}
+    for load in (1.0, 2.0):
+        trace = [a._replace(prompt_tokens=8 * a.prompt_tokens) for a in traces.made_up(1_500, 1)]
+        whole = setup("balanced", load)._replace(
+            trace=traces.at_rate(trace, load * capacity(CLOUDS, trace))
+        )
+        found[load] = report.figures(whole, simulate(whole))
+    assert found[2.0].goodput >= 0.95 * found[1.0].goodput
+
+
+def test_streams_that_all_break_off_at_once_go_on_elsewhere() -> None:
+    whole = setup("balanced", 0.6, 1_500)
+    span_s = whole.trace[-1].at_s
+    lost = [Fault(name, "down", 0.5 * span_s, 0.6 * span_s) for name in ("volcano", "baidu")]
+    seen = simulate(whole._replace(faults=lost))
+    assert {s.outcome for s in seen} <= {"ok", "overloaded"}
+    assert sum(s.outcome == "ok" for s in seen) > 0.99 * len(seen)
+    assert sum(s.attempts > 1 for s in seen) > 20
+
+
 def test_it_is_cheaper_than_least_request_without_being_late() -> None:
     ours, theirs = setup("balanced", 0.6, 1_000), setup("least-request", 0.6, 1_000)
     mine, other = report.figures(ours, simulate(ours)), report.figures(theirs, simulate(theirs))

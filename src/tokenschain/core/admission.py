@@ -57,7 +57,7 @@ RULES = {
     Priority.SYSTEM: ClassRule(1.0, 5.0, 5.0),
     Priority.INTERACTIVE: ClassRule(1.0, 2.0, 5.0),
     Priority.DEFAULT: ClassRule(0.95, 5.0, 30.0),
-    Priority.BULK: ClassRule(0.5, 300.0, 120.0),
+    Priority.BULK: ClassRule(0.4, 300.0, 120.0),
 }
 """Starvation as in SMG's scheduler (2026-08); floors and waits are our own choice."""
 

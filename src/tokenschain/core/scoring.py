@@ -24,6 +24,7 @@ PEAK_DECAY_S = 10.0
 PER_TOKEN_PRIOR_S = 1e-4
 """Prefill of a prompt token before anything was measured: between an H100 and an A100 under a
 70B model (Splitwise). Without it the first burst would all go to the cheapest."""
+IDLE_GAIN = 0.005
 SAMPLE = 4
 """Of more than twice as many candidates, this many are looked at (power of d choices)."""
 BACKLOG_SLO_MAX = 0.25
@@ -61,7 +62,7 @@ class Endpoint:
     """One offer at one upstream, with what this process knows of it."""
 
     __slots__ = (
-        "_base_s", "_measured", "_peaks", "_per_token_s", "_rates", "candidate", "health",
+        "_base_s", "_idle_per_token_s", "_measured", "_peaks", "_per_token_s", "_rates", "candidate", "health",
         "inflight", "limit", "name", "prefill_tokens", "reserved", "token_s", "usd_cny",
     )  # fmt: skip
 
@@ -87,7 +88,7 @@ class Endpoint:
         self.token_s = 0.0
         """Time between two tokens, recent average; 0 when not known."""
         self._base_s = base_s
-        self._per_token_s = PER_TOKEN_PRIOR_S
+        self._per_token_s = self._idle_per_token_s = PER_TOKEN_PRIOR_S
         self._measured = False
         self._peaks: list[tuple[float, float]] = [(0.0, 0.0)] * (len(BUCKETS) + 1)
         self._rates: dict[int, tuple[float, float, float, float]] = {}
@@ -115,6 +116,10 @@ class Endpoint:
             if peak > modelled:
                 return peak
         return modelled
+
+    def alone_s(self, need: Need, cached_tokens: int = 0) -> float:
+        """Expected time to the first token if nothing else were sent there."""
+        return self._base_s + self._idle_per_token_s * (need.prompt_tokens - cached_tokens)
 
     def peak_s(self, need: Need, now: float) -> float:
         """Peak-EWMA of the time to the first token, for prompts of this size."""
@@ -167,6 +172,10 @@ class Endpoint:
         self._measured = True
         per_token = max(0.0, took_s - self._base_s) / max(1, ahead)
         self._per_token_s += 0.1 * (per_token - self._per_token_s)
+        if ahead >= BUCKETS[0]:
+            # Falls as fast as the mean does, rises far slower: what the good moments show.
+            gain = 0.1 if per_token < self._idle_per_token_s else IDLE_GAIN
+            self._idle_per_token_s += gain * (per_token - self._idle_per_token_s)
         at = bucket_of(prompt_tokens)
         peak, since = self._peaks[at]
         if took_s >= peak:

@@ -223,10 +223,16 @@ class Dispatch:
         same_model = Plan(visit.plan.route, visit.plan.candidates)
         while True:
             decision = self.router.place(call, visit.caller, same_model, visit.need, tried)
-            endpoint = decision.endpoint
-            if endpoint is None:
+            if decision.endpoint is None:
                 _winner(visit)
-                raise error
+                if decision.reason == "all tried":
+                    raise error
+                # Many may have broken off at once: they go before all who have not begun.
+                decision = await self.room.wait(
+                    call, visit.caller, same_model, visit.need, tried, Priority.SYSTEM, error
+                )
+            endpoint = decision.endpoint
+            assert endpoint is not None, "who waits is given a place"
             tried.add(endpoint)
             if not self.upstreams.can_resume(endpoint.candidate):
                 continue

@@ -64,7 +64,7 @@ class WaitingRoom:
         """
         now = self._clock()
         wait_max_s = min(RULES[priority].wait_max_s, _deadline_s(call))
-        if priority <= Priority.INTERACTIVE:
+        if priority is Priority.INTERACTIVE:
             wait_max_s = min(wait_max_s, WAIT_SLO_SHARE * need.slo_s)
         name = plan.route.name
         queue = self._queues.get(name)
@@ -117,6 +117,11 @@ class WaitingRoom:
                 )
                 if decision.endpoint is None:
                     break
+                if _too_late(head, decision, now):
+                    queue.remove(head)
+                    if not wish.woken.done():
+                        wish.woken.set_exception(_overloaded(queue.wait_s(head.priority)))
+                    continue
                 queue.take(head, now)
                 if not wish.woken.done():
                     # The place is taken now, not when the call's task runs: others look before.
@@ -127,6 +132,22 @@ class WaitingRoom:
                 victim.item.woken.set_exception(_overloaded(queue.wait_s(victim.priority)))
             if not len(queue):
                 names.discard(name)
+
+
+def _too_late(head: Waiting[_Wish], decision: Decision, now: float) -> bool:
+    """Whether an interactive call has waited so long that it would keep one in time from its
+    place and not be in time itself (early rejection, Mooncake, arXiv 2407.00079).
+
+    Where even an idle upstream would not be in time, waiting is not what makes it late.
+    """
+    if head.priority is not Priority.INTERACTIVE:
+        return False
+    endpoint, need = decision.endpoint, head.item.need
+    assert endpoint is not None
+    cached = decision.cached_tokens
+    if endpoint.alone_s(need, cached) > need.slo_s:
+        return False
+    return now - head.since + endpoint.first_token_s(need, now, cached) > need.slo_s
 
 
 def _overloaded(wait_s: float) -> ApiError:
