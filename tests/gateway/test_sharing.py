@@ -74,6 +74,7 @@ def test_one_learns_from_another_and_one_alone_tries(
 ) -> None:
     monkeypatch.setattr(sharing, "LOOK_S", 0.02)
     reported: list[tuple[str, str]] = []
+    keys: list[tuple[object, ...]] = []
 
     async def run() -> None:
         healths = [{"cloud": Health()} for _ in range(3)]
@@ -82,6 +83,7 @@ def test_one_learns_from_another_and_one_alone_tries(
             SharedHealth(
                 wires[n], (OSError, *REDIS_FAILURES), lambda n=n: healths[n], time.monotonic,
                 lambda upstream, state: reported.append((upstream, state)), f"gateway{n}",
+                lambda *told: keys.append(told),
             )
             for n in range(3)
         ]  # fmt: skip
@@ -112,6 +114,10 @@ def test_one_learns_from_another_and_one_alone_tries(
         await asyncio.sleep(0.3)
         assert not healths[0]["cloud"].allows(time.monotonic())
         assert healths[1]["cloud"].allows(time.monotonic())  # who tells knows it already
+        # So is a key's, by its number.
+        shared[2].tell("cloud", "cooling", 4.0, 2)
+        await asyncio.sleep(0.3)
+        assert keys == [("cloud", 2, "cooling", 4.0)] * 2
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -132,7 +138,13 @@ def test_without_the_others_everyone_tries_for_themselves(
         board, health = Board(), Health()
         board.claims["cloud"] = time.monotonic() + 60
         shared = SharedHealth(
-            board, (OSError,), lambda: {"cloud": health}, time.monotonic, lambda *_: None, "me"
+            board,
+            (OSError,),
+            lambda: {"cloud": health},
+            time.monotonic,
+            lambda *_: None,
+            "me",
+            lambda *_: None,
         )
         task = asyncio.create_task(shared.run())
         await asyncio.sleep(0.1)

@@ -24,7 +24,7 @@ class Clock:
 
 
 def ring(values: dict[str, str], clock: Clock, told: list[Any]) -> KeyRing:
-    return KeyRing(list(values), values.get, clock, lambda n, state: told.append((n, state)))
+    return KeyRing(list(values), values.get, clock, lambda n, state, for_s: told.append((n, state)))
 
 
 def test_keys_take_turns_and_those_blamed_rest() -> None:
@@ -32,6 +32,9 @@ def test_keys_take_turns_and_those_blamed_rest() -> None:
     keys = ring({"env:A": "a", "env:B": "b", "env:C": "c"}, clock, told)
     first = [keys.take() for _ in range(4)]
     assert [k.value for k in first if k] == ["a", "b", "c", "a"]
+    for key in first:
+        assert key is not None
+        key.end()
     second = first[1]
     assert second is not None
     keys.blame(second, "upstream_rate_limited", 7.0)
@@ -50,6 +53,36 @@ def test_when_all_rest_it_is_known_for_how_long() -> None:
         keys.blame(key, code, None)
     assert keys.take() is None
     assert keys.ready_in_s == 300.0
+
+
+def test_a_rate_limit_teaches_a_key_how_many_calls_it_takes() -> None:
+    clock = Clock()
+    keys = ring({"env:A": "a", "env:B": "b"}, clock, [])
+    held = [keys.take() for _ in range(20)]
+    first = held[0]
+    assert first is not None and first.inflight == 10
+    keys.blame(first, "upstream_rate_limited", 1.0)
+    assert first.calls_max == pytest.approx(7.0)
+    clock.now += 1.0
+    for key in held:
+        assert key is not None
+        key.end()
+    again = [keys.take() for _ in range(20)]
+    taken = [key.value for key in again if key is not None]
+    assert (taken.count("a"), taken.count("b")) == (7, 13)  # what one has no room for
+    for _ in range(8):
+        keys.answered(first)
+    assert 8.0 < first.calls_max < 9.0  # one more for each round of answers
+
+
+def test_what_another_gateway_says_of_a_key_is_taken_over_and_not_told_on() -> None:
+    clock, told = Clock(), []
+    keys = ring({"env:A": "a", "env:B": "b"}, clock, told)
+    keys.heard(1, KeyState.COOLING, 5.0)
+    assert [k.value for _ in range(3) if (k := keys.take())] == ["b", "b", "b"]
+    clock.now += 5.0
+    assert "a" in [k.value for _ in range(2) if (k := keys.take())]
+    assert told == [(1, KeyState.READY)]
 
 
 def test_a_changed_value_is_a_new_key() -> None:

@@ -62,8 +62,9 @@ class Endpoint:
     """One offer at one upstream, with what this process knows of it."""
 
     __slots__ = (
-        "_base_s", "_idle_per_token_s", "_measured", "_peaks", "_per_token_s", "_rates", "candidate", "health",
-        "inflight", "limit", "name", "prefill_tokens", "reserved", "token_s", "usd_cny",
+        "_base_s", "_idle_per_token_s", "_measured", "_peaks", "_per_token_s", "_rates",
+        "candidate", "health", "inflight", "limit", "name", "prefill_tokens", "reserved",
+        "token_s", "usd_cny",
     )  # fmt: skip
 
     def __init__(

@@ -30,8 +30,10 @@ class News(msgspec.Struct, frozen=True, array_like=True):
     holder: str
     upstream: str
     kind: str
-    """`open`, `closed` or `rests`."""
+    """`open`, `closed` or `rests`; of a key, its state."""
     for_s: float = 0.0
+    key: int = 0
+    """The number of one of the upstream's keys; 0 when the whole upstream is meant."""
 
 
 class Wire(Protocol):
@@ -61,12 +63,14 @@ class SharedHealth:
         clock: Callable[[], float],
         report: Callable[[str, str], None],
         holder: str,
+        key_heard: Callable[[str, int, str, float], None],
     ) -> None:
         """
         Args:
             failures: what `wire` raises when there is no way.
             healths: of all upstreams, by id.
             report: told `(upstream, state)` when another's word opened or closed a breaker.
+            key_heard: told what another says of a key: upstream, number, state, for how long.
         """
         self._wire = wire
         self._failures = failures
@@ -74,13 +78,14 @@ class SharedHealth:
         self._clock = clock
         self._report = report
         self._holder = holder
+        self._key_heard = key_heard
         self._news: asyncio.Queue[News] = asyncio.Queue(NEWS_MAX)
         self._claims: dict[str, float] = {}
 
-    def tell(self, upstream: str, kind: str, for_s: float = 0.0) -> None:
+    def tell(self, upstream: str, kind: str, for_s: float = 0.0, key: int = 0) -> None:
         """Let the others know, soon."""
         if not self._news.full():
-            self._news.put_nowait(News(self._holder, upstream, kind, for_s))
+            self._news.put_nowait(News(self._holder, upstream, kind, for_s, key))
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -106,7 +111,10 @@ class SharedHealth:
         while True:
             news = await self._news.get()
             await self._wire.publish(msgspec.msgpack.encode(news))
-            if news.kind != "rests" and self._claims.pop(news.upstream, None) is not None:
+            if (
+                news.kind in ("open", "closed")
+                and self._claims.pop(news.upstream, None) is not None
+            ):
                 await self._wire.release(news.upstream)
 
     async def _listen(self) -> None:
@@ -115,8 +123,13 @@ class SharedHealth:
                 news = msgspec.msgpack.decode(message, type=News)
             except msgspec.DecodeError:
                 continue  # of a newer gateway, perhaps
+            if news.holder == self._holder:
+                continue
+            if news.key:
+                self._key_heard(news.upstream, news.key, news.kind, news.for_s)
+                continue
             health = self._healths().get(news.upstream)
-            if health is None or news.holder == self._holder:
+            if health is None:
                 continue
             was_open = health.is_open
             health.heard(news.kind, news.for_s, self._clock())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 
@@ -11,6 +12,8 @@ EXHAUSTED_REST_S = 300.0
 DENIED_REST_S = 60.0
 COOLING_REST_S = 5.0
 """After a rate limit that did not say how long to wait."""
+BACKOFF_RATE = 0.7
+"""A rate limit leaves a key this share of the calls it had, as with an upstream's limit."""
 _RESTS = {
     "upstream_rejected_credentials": ("dead", REJECTED_REST_S),
     "upstream_out_of_funds": ("exhausted", EXHAUSTED_REST_S),
@@ -34,7 +37,9 @@ class KeyState(StrEnum):
 class UpstreamKey:
     """One key; its value never leaves for a log or an error."""
 
-    __slots__ = ("heads", "number", "reference", "rests_until", "state", "value")
+    __slots__ = (
+        "calls_max", "heads", "inflight", "number", "reference", "rests_until", "state", "value",
+    )  # fmt: skip
 
     def __init__(self, number: int, reference: str, value: str) -> None:
         self.number = number
@@ -42,8 +47,15 @@ class UpstreamKey:
         self.value = value
         self.state = KeyState.READY
         self.rests_until = 0.0
+        self.inflight = 0
+        self.calls_max = math.inf
+        """Calls at once; learned by AIMD from its rate limits, without one until the first."""
         self.heads: dict[str, bytes] = {}
         """Request heads made with this value, by path."""
+
+    def end(self) -> None:
+        """A call that took it is over."""
+        self.inflight -= 1
 
 
 class KeyRing:
@@ -54,13 +66,13 @@ class KeyRing:
         references: Sequence[str],
         resolve: Callable[[str], str | None],
         now: Callable[[], float],
-        report: Callable[[int, KeyState], None],
+        report: Callable[[int, KeyState, float], None],
     ) -> None:
         """
         Args:
             resolve: the secret behind a reference, or None while it cannot be had.
             now: monotonic seconds.
-            report: told when a key's state changes, by the key's number from 1.
+            report: told when a key's state changes: its number from 1, the state, for how long.
         """
         self._references = references
         self._resolve = resolve
@@ -85,33 +97,45 @@ class KeyRing:
         self.keys = keys
 
     def take(self) -> UpstreamKey | None:
-        """The next key that is ready, or None when all rest.
+        """The next key that is ready and has room, or None; `UpstreamKey.end` gives it back.
 
         A lone key never rests: no other could take its place, and leaving a whole upstream
         alone is for routing to decide.
         """
         keys = self.keys
-        if len(keys) == 1:
-            return keys[0]
+        lone = len(keys) == 1
         for step in range(len(keys)):
             key = keys[(self._turn + step) % len(keys)]
-            if key.state is KeyState.READY or self._now() >= key.rests_until:
+            if lone or (key.inflight < key.calls_max and self._now() >= key.rests_until):
                 self._turn += step + 1
                 self._set(key, KeyState.READY, 0.0)
+                key.inflight += 1
                 return key
         return None
 
     def blame(self, key: UpstreamKey, code: str, wait_s: float | None) -> None:
         """An upstream complained about a key with this row of `core.errors`."""
         state, rest_s = _RESTS[code]
-        self._set(key, KeyState(state), self._now() + (wait_s or rest_s))
+        if state == KeyState.COOLING:
+            key.calls_max = max(1.0, min(key.calls_max, key.inflight) * BACKOFF_RATE)
+        self._set(key, KeyState(state), wait_s or rest_s)
+
+    def answered(self, key: UpstreamKey) -> None:
+        """An upstream took a call with it."""
+        key.calls_max += 1.0 / key.calls_max
+
+    def heard(self, number: int, state: KeyState, for_s: float) -> None:
+        """Take another gateway's word for a key."""
+        for key in self.keys:
+            if key.number == number:
+                key.state, key.rests_until = state, self._now() + for_s
 
     @property
     def ready_in_s(self) -> float:
         """Until the first resting key may be tried again."""
         return max(0.0, min((key.rests_until for key in self.keys), default=0.0) - self._now())
 
-    def _set(self, key: UpstreamKey, state: KeyState, until: float) -> None:
+    def _set(self, key: UpstreamKey, state: KeyState, for_s: float) -> None:
         if key.state is not state:
-            self._report(key.number, state)
-        key.state, key.rests_until = state, until
+            self._report(key.number, state, for_s)
+        key.state, key.rests_until = state, self._now() + for_s

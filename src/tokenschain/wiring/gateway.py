@@ -38,6 +38,7 @@ from tokenschain.infra.response_store import ResponseStore
 from tokenschain.infra.telemetry import GatewayMetrics, resident_bytes
 from tokenschain.infra.uplink import Channel, Refused, Uplink
 from tokenschain.providers.images import ImageFetcher
+from tokenschain.providers.keys import KeyState
 from tokenschain.providers.openai_compat import Upstreams
 from tokenschain.providers.vendors import vendor_of
 from tokenschain.wire.client import ClientError, HttpClient
@@ -113,14 +114,18 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
         tls=_upstream_tls(settings.upstream_ca_file),
         resolver=PublicResolver([ip_network(network) for network in settings.image_networks]),
     )
+
+    def key_changed(upstream: str, number: int, state: KeyState, for_s: float) -> None:
+        logger.warning(f"upstream_key_{state}", upstream=upstream, key=number)
+        if shared is not None and state is not KeyState.READY:
+            shared.tell(upstream, state, for_s, number)
+
     vault = secrets.Vault(settings.vault_path, settings.master_key_path)
     upstreams = Upstreams(
         client,
         lambda reference: _secret_of(reference, vault),
         vendor_of,
-        lambda upstream, number, state: logger.warning(
-            f"upstream_key_{state}", upstream=upstream, key=number
-        ),
+        key_changed,
         ImageFetcher(image_client),
     )
     router = Router(served, time.monotonic, time.time, random.random)
@@ -132,8 +137,9 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
     shared: SharedHealth | None = None
     if news is not None:
         shared = SharedHealth(
-            news, REDIS_FAILURES, lambda: router.healths, time.monotonic, breaker, name
-        )
+            news, REDIS_FAILURES, lambda: router.healths, time.monotonic, breaker, name,
+            upstreams.heard,
+        )  # fmt: skip
         dispatch.tell = shared.tell
     report = lambda event, why: logger.warning(event, why=why)  # noqa: E731
     away = (ClientError, Refused)

@@ -43,14 +43,15 @@ class Upstreams:
         client: http.HttpClient,
         secret_of: Callable[[str], str | None],
         vendor_of: Callable[[str], Vendor],
-        report: Callable[[str, int, KeyState], None],
+        report: Callable[[str, int, KeyState, float], None],
         images: ImageFetcher,
     ) -> None:
         """
         Args:
             secret_of: the secret behind a reference, or None while it cannot be had.
             vendor_of: the row of a provider in the table of vendors.
-            report: told when a key's state changes: upstream, number of the key, state.
+            report: told when a key's state changes: upstream, number of the key, state, for
+                how long.
         """
         self._client = client
         self._secret_of = secret_of
@@ -68,6 +69,12 @@ class Upstreams:
             keeper = self._keepers.get(upstream)
             if keeper is not None:
                 await keeper.refresh({key.value for key in ring.keys})
+
+    def heard(self, upstream: str, number: int, state: str, for_s: float) -> None:
+        """Another gateway's key at an upstream has changed its state: so has ours."""
+        for known, ring in self._rings.items():
+            if known.id == upstream:
+                ring.heard(number, KeyState(state), for_s)
 
     def can_resume(self, candidate: Candidate) -> bool:
         """See `core.ports.Upstreams.can_resume`."""
@@ -91,13 +98,20 @@ class Upstreams:
             key = ring.take()
             if key is None:
                 break
+            held = False
             try:
-                return await self._try(call, candidate, target, bridged, key, said)
+                answer = await self._try(call, candidate, target, bridged, key, said)
+                ring.answered(key)
+                held = call.ask.stream and len(ring.keys) > 1
+                return _Held(answer, key) if held else answer
             except ApiError as error:
                 if error.kind.blame is not Blame.KEY:
                     raise
                 ring.blame(key, error.code, error.retry_after_s)
                 failure = error
+            finally:
+                if not held:
+                    key.end()
         raise failure or _no_key(candidate.upstream, ring)
 
     async def _try(
@@ -243,9 +257,37 @@ class Upstreams:
                 upstream.credentials,
                 self._secret_of,
                 time.monotonic,
-                lambda number, state: self._report(upstream.id, number, state),
+                lambda number, state, for_s: self._report(upstream.id, number, state, for_s),
             )
         return ring
+
+
+class _Held:
+    """A stream that keeps its key's place until it is over."""
+
+    __slots__ = ("_answer", "_key")
+
+    def __init__(self, answer: Answer, key: UpstreamKey) -> None:
+        self._answer = answer
+        self._key: UpstreamKey | None = key
+
+    async def deliver(self, call: Call) -> bytes:
+        try:
+            return await self._answer.deliver(call)
+        finally:
+            self._end()
+
+    def abort(self) -> None:
+        self._answer.abort()
+        self._end()
+
+    def said(self) -> Said | None:
+        return self._answer.said()
+
+    def _end(self) -> None:
+        if self._key is not None:
+            self._key.end()
+            self._key = None
 
 
 def _no_key(upstream: Upstream, ring: KeyRing) -> ApiError:
