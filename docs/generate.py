@@ -77,6 +77,9 @@ UPSTREAM_FIELDS = {
     "stream_whole": "Ask for a stream even where the caller wants a whole answer, so that a silent "
     "upstream is noticed within seconds; costs some CPU for each token.",
     "concurrency_max": "Calls at once, per gateway worker; the limit that is learned stays below.",
+    "probe_path": "Asked with GET, without a key, while no call goes there or it is left alone: "
+    "`/health` of vLLM, SGLang, TEI and llama.cpp. A 200 brings its next trial forward; anything "
+    "else counts as a failure. Off by default: for a cloud, the next call is the probe.",
     "region": "Where it is, as `cn-beijing`; the nearer is preferred until times are measured.",
     "zone": "Where data goes there: `abroad`, `cn`, `mlps3`, `gov` or `own`; by the provider if "
     "unset.",

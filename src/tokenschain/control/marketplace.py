@@ -86,6 +86,7 @@ def routes(
             entry.zone or ("abroad" if _is_abroad(entry.provider) else "cn"),
             entry.stream_whole,
             entry.concurrency_max,
+            entry.probe_path,
         )
         known = by_provider.get(entry.provider, {})
         for name, served in _names(entry, known).items():

@@ -176,6 +176,19 @@ class Health:
             self.withdrawn()
         return False
 
+    @property
+    def heard_at(self) -> float:
+        """About when something was last known of it, to the second."""
+        return float(self._buckets[-1][0]) if self._buckets else 0.0
+
+    def present(self, now: float) -> None:
+        """It answered a probe."""
+        self._count(now, True)
+
+    def try_soon(self, now: float) -> None:
+        """Left alone, it answered a probe: the next call may be the trial."""
+        self.reopens_at = min(self.reopens_at, now)
+
     def eject(self, now: float, dice: float) -> None:
         """Leave it alone for what its neighbours did."""
         if not self.is_open:

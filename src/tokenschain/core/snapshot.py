@@ -49,6 +49,8 @@ class Upstream(msgspec.Struct, frozen=True):
     """Whether whole answers are asked for as streams, so that silence is noticed early."""
     concurrency_max: int = 1_000
     """Calls at once per gateway, above the limit that is learned."""
+    probe_path: str = ""
+    """Asked with GET while no call goes there, as `/health`; empty: never."""
 
 
 ZONES = ("abroad", "cn", "mlps3", "gov", "own")

@@ -264,6 +264,11 @@ class Router:
         return known
 
     @property
+    def known(self) -> list[Endpoint]:
+        """All that were ever weighed."""
+        return list(self._endpoints.values())
+
+    @property
     def healths(self) -> dict[str, Health]:
         """Of all upstreams that were ever weighed, by id."""
         return self._healths

@@ -75,6 +75,7 @@ class UpstreamSettings(BaseModel):
     queue_wait_max_s: Annotated[float, Field(gt=0)] = 5.0
     stream_whole: bool = False
     concurrency_max: Annotated[int, Field(gt=0)] = 1_000
+    probe_path: Annotated[str, Field(pattern=r"^(/[!-~]*)?$", max_length=200)] = ""
     region: str = ""
     zone: Literal["", "abroad", "cn", "mlps3", "gov", "own"] = ""
 

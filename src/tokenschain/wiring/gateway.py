@@ -26,6 +26,7 @@ from tokenschain.gateway.leases import BUDGETS_DRAW_MAX_S, RATES_DRAW_MAX_S, Lea
 from tokenschain.gateway.memory import ResponseMemory
 from tokenschain.gateway.metering import JournalMetering
 from tokenschain.gateway.pipeline import Steps
+from tokenschain.gateway.probing import Probes
 from tokenschain.gateway.quota import LimitQuota
 from tokenschain.gateway.routing import Router
 from tokenschain.gateway.sharing import SharedHealth
@@ -133,6 +134,7 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
         f"breaker_{state}", upstream=upstream
     )
     dispatch = Dispatch(router, upstreams, time.monotonic, random.random, breaker)
+    probes = Probes(dispatch, upstreams.probe, breaker)
     news = RedisNews(settings.redis_url) if settings.redis_url else None
     shared: SharedHealth | None = None
     if news is not None:
@@ -218,6 +220,7 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
             background.create_task(_refresh_keys(upstreams)),
             background.create_task(_ship_responses(store)),
             background.create_task(budgets.run()),
+            background.create_task(probes.run()),
             *([background.create_task(rates.run())] if rates is not None else []),
             *([background.create_task(shared.run())] if shared is not None else []),
         ]

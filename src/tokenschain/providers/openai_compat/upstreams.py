@@ -32,6 +32,8 @@ from tokenschain.wire import client as http
 
 KEYS_TRIED_MAX = 3
 """Keys of one upstream tried for one call."""
+PROBE_WAITS = http.Waits(connect_max_s=1.0, first_byte_max_s=2.0, total_max_s=3.0)
+PROBE_BYTES_MAX = 65_536
 POLICY_HEADER = b"x-tc-unsupported"
 
 
@@ -69,6 +71,22 @@ class Upstreams:
             keeper = self._keepers.get(upstream)
             if keeper is not None:
                 await keeper.refresh({key.value for key in ring.keys})
+
+    async def probe(self, upstream: Upstream) -> None:
+        """Ask whether an upstream is there; see `Upstream.probe_path`.
+
+        Raises:
+            ApiError: it does not say so within `PROBE_WAITS`.
+        """
+        origin = http.Origin.of(upstream.base_url)
+        head = f"GET {upstream.probe_path} HTTP/1.1\r\nhost: {origin.authority}\r\n\r\n"
+        try:
+            reply = await self._client.open(origin, head.encode("latin-1"), PROBE_WAITS)
+            await reply.read(PROBE_BYTES_MAX)
+        except http.ClientError as error:
+            raise ApiError("upstream_unreachable", f"`{upstream.id}`: {error}") from error
+        if reply.status != 200:
+            raise ApiError("upstream_failed", f"`{upstream.id}` answered HTTP {reply.status}.")
 
     def heard(self, upstream: str, number: int, state: str, for_s: float) -> None:
         """Another gateway's key at an upstream has changed its state: so has ours."""

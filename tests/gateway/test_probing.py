@@ -1,0 +1,80 @@
+"""Upstreams that nobody calls are asked whether they are there, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import msgspec
+import pytest
+
+from tests.fakes import GRANT, FakeHouse, FakeOutlet
+from tests.small_server import JsonHandler, serving
+from tokenschain.core.calls import Call
+from tokenschain.core.chat import Door, parse
+from tokenschain.core.forms import FORMS
+from tokenschain.core.health import CONSECUTIVE_FAILURES_MAX
+from tokenschain.gateway import probing
+from tokenschain.gateway.dispatch import Dispatch
+from tokenschain.gateway.probing import Probes
+from tokenschain.gateway.routing import Router
+from tokenschain.providers.images import ImageFetcher
+from tokenschain.providers.openai_compat import Upstreams
+from tokenschain.providers.vendors import vendor_of
+from tokenschain.wire.client import HttpClient
+
+BODY = b'{"model":"m","messages":[{"role":"user","content":"hi"}]}'
+
+
+class Engine(JsonHandler):
+    status = 200
+    asked: list[str]
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        self._send(self.status, {})
+
+
+def test_idle_and_open_upstreams_are_probed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probing, "PROBE_S", 0.02)
+    monkeypatch.setattr(probing, "IDLE_S", 0.0)
+    Engine.asked, Engine.status = [], 200
+    reported: list[tuple[str, str]] = []
+
+    async def run(url: str) -> None:
+        served = FakeHouse(engine=["x"], cloud=["x"]).served()
+        snapshot = served.get()
+        engine = msgspec.structs.replace(
+            snapshot.upstreams["engine"], base_url=f"{url}/v1", probe_path="/health"
+        )
+        upstreams = snapshot.upstreams | {"engine": engine}
+        served.replace(msgspec.structs.replace(snapshot, version="2", upstreams=upstreams))
+        client = HttpClient()
+        clouds = Upstreams(client, lambda _: None, vendor_of, lambda *_: None, ImageFetcher(client))
+        router = Router(served, time.monotonic, time.time, lambda: 0.5)
+        dispatch = Dispatch(
+            router, clouds, time.monotonic, lambda: 0.5, lambda *told: reported.append(told)
+        )
+        call = Call("c", FORMS[0], BODY, b"", {}, FakeOutlet([]), 0.0, 0)
+        call.ask, call.caller = parse(Door.CHAT, BODY), GRANT
+        plan = router.plan(call, GRANT)
+        found = {e.name: e for e in router.endpoints(plan)}["engine"]
+        probes = Probes(dispatch, clouds.probe, lambda *told: reported.append(told))
+        task = asyncio.create_task(probes.run())
+        await asyncio.sleep(0.3)
+        assert set(Engine.asked) == {"/health"} and not found.health.is_open
+        # It dies while nobody calls: the next caller is not the one who finds out.
+        Engine.status = 503
+        await asyncio.sleep(0.2 + CONSECUTIVE_FAILURES_MAX * 0.05)
+        assert found.health.is_open and reported == [("engine", "open")]
+        # It comes back: whoever calls next is let through at once.
+        found.health.reopens_at = time.monotonic() + 60
+        Engine.status = 200
+        await asyncio.sleep(0.2)
+        assert ("engine", "answers_probe") in reported
+        assert found.health.allows(time.monotonic())
+        task.cancel()
+        client.close()
+
+    with serving(Engine) as url:
+        asyncio.run(run(url))
