@@ -16,6 +16,7 @@ from tokenschain.core.errors import ERRORS
 from tokenschain.core.forms import FORMS
 from tokenschain.infra.config import (
     ENV_PREFIX,
+    CacheSettings,
     EntrySettings,
     PolicySettings,
     PriceSettings,
@@ -48,6 +49,7 @@ def settings() -> str:
     text += "\n## One entry of `upstreams`\n\n"
     text += _fields(UpstreamSettings, UPSTREAM_FIELDS)
     text += "\n## What `routing` holds\n\n" + _fields(RoutingSettings, ROUTING_FIELDS)
+    text += "\n## What `cache` holds\n\n" + _fields(CacheSettings, CACHE_FIELDS)
     text += "\n## One entry of `own_policies`\n\n" + _fields(PolicySettings, POLICY_FIELDS)
     text += "\n## One entry of a virtual model\n\n" + _fields(EntrySettings, ENTRY_FIELDS)
     text += "\n## One entry's `when`\n\n" + _fields(WhenSettings, WHEN_FIELDS)
@@ -100,6 +102,26 @@ ROUTING_FIELDS = {
     "models": "Virtual models by name, each a list of entries; see below.",
     "residency": "By `tenant/NAME`, `project/NAME` or `*`: the zones its data may go to. Nothing "
     "is sent elsewhere, whatever fails.",
+}
+CACHE_FIELDS = {
+    "mode": "`off`, `exact` (the same request gets the same answer), or `semantic` (so does a "
+    "question that means the same).",
+    "policies": "Modes by `tenant/NAME`, `project/NAME` or `model/NAME`; a model's beats a "
+    "project's, that a tenant's.",
+    "scope": "Who shares answers: everyone of a `project` and environment, or each `user` (the "
+    "request's `user`, else its key) alone.",
+    "ttl_s": "How long an answer is given again, plus or minus a tenth. Questions about the "
+    "present (today, latest, weather, prices) get 300 s at most.",
+    "temperature_max": "Calls that ask for a higher temperature are answered afresh.",
+    "entry_bytes_max": "Longer answers are not kept.",
+    "memory_bytes_max": "Answers in memory, per gateway worker.",
+    "tenant_share": "Share of that memory one tenant may fill.",
+    "writes_per_minute": "Answers one API key may add a minute.",
+    "tool_calls": "Whether answers that call tools are kept.",
+    "hit_price": "What a customer pays for an answer given again, as a share of the usual price.",
+    "wrong_max": "Highest share of wrong answers among those given again by meaning, by "
+    "`tenant/NAME`, `project/NAME`, `model/NAME` or `*`; 0.01 if unset.",
+    "replay_chars_per_s": "Pace at which a kept answer is streamed; 0: at once.",
 }
 POLICY_FIELDS = {
     "objective": "What decides among upstreams in time: `latency`, `cost`, or the `score`.",

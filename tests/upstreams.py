@@ -15,6 +15,7 @@ well-behaved server does. What it does is said in the request itself, under `x_s
     text          the pieces of text to send;  wrong: json | http | event | error_event
     hang          true: accept and never answer;  drip_s: pause between single bytes
     split         send each event in pieces of that many bytes
+    reason        the finish reason (default stop)
     id            what `produced` counts the tokens by;  fail_first: HTTP 500 the first time
 """
 
@@ -138,7 +139,7 @@ class UpstreamSimulator:
                 {
                     "index": 0,
                     "message": {"role": "assistant", "content": "".join(pieces)},
-                    "finish_reason": "stop",
+                    "finish_reason": sim.get("reason", "stop"),
                 }
             ],
         }
@@ -224,7 +225,7 @@ class UpstreamSimulator:
             event("{broken")
             return True
         if sim.get("finish", True):
-            event(chunk({}, "stop"))
+            event(chunk({}, sim.get("reason", "stop")))
         usage = self._usage(sim, request, len(pieces))
         if usage is not None and request.get("stream_options", {}).get("include_usage"):
             for _ in range(2 if usage_mode == "twice" else 1):

@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tokenschain import __version__
-from tokenschain.control import admin, revisions, sign_in
+from tokenschain.control import admin, cache_admin, revisions, sign_in
 from tokenschain.control.desk import Desk
 from tokenschain.control.jobs import Publisher
 from tokenschain.control.oidc import Oidc
@@ -139,6 +139,7 @@ def create_app(
     app.add_middleware(_Bounded)
     _speak_api_errors(app)
     app.include_router(admin.router)
+    app.include_router(cache_admin.router)
     app.include_router(sign_in.router)
 
     # --- the internal channel ----------------------------------------------------

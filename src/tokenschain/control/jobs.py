@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from tokenschain.control import (
     access,
     alerts,
+    caching,
     limits,
     marketplace,
     people,
@@ -91,6 +92,7 @@ class Publisher:
             changed = list(access.grants(connection, self._revision))
             rates, budgets = limits.all_limits(connection)
             sell = pricing.selling_prices(connection)
+            cache = caching.rules(connection, self._settings)
             usd_cny = pricing.usd_cny_micro(connection, day, self._settings.routing.usd_cny)
         touched = set()
         for digest, grant in changed:
@@ -100,7 +102,7 @@ class Publisher:
             self._shards[number] = self._keep(encode_shard(self._keys[number]))
         upstreams, models = marketplace.routes(self._settings, self._catalog, self._discovered)
         routing = marketplace.routing(self._settings, models)
-        snapshot = Snapshot("", upstreams, models, routing, rates, budgets, sell, usd_cny)
+        snapshot = Snapshot("", upstreams, models, routing, rates, budgets, sell, usd_cny, cache)
         body = msgspec.msgpack.encode(snapshot)
         version = hashlib.sha256(
             b"".join((hashlib.sha256(body).digest(), *map(str.encode, self._shards)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
+from tokenschain.core.caching import Entry
 from tokenschain.core.catalog import Usage
 from tokenschain.core.chat import UNREAD
 from tokenschain.core.errors import ApiError
@@ -53,6 +54,18 @@ class Said(NamedTuple):
     """As counted by events."""
 
 
+class Hit(NamedTuple):
+    """An answer that was given before."""
+
+    tier: str
+    """`exact`, `semantic`, or `shared`: with an identical call in flight."""
+    entry: Entry | None
+    """None until a shared answer is complete."""
+    key: bytes
+    likeness: float = 1.0
+    """Estimated odds that it answers this question."""
+
+
 class Attempt:
     """One upstream tried for a call. Times are monotonic seconds."""
 
@@ -90,6 +103,7 @@ class Call:
         "attempts",
         "body",
         "bytes_in",
+        "cache",
         "caller",
         "client_address",
         "credential",
@@ -99,7 +113,9 @@ class Call:
         "error",
         "form",
         "headers",
+        "hit",
         "id",
+        "lookup",
         "outlet",
         "partial",
         "received_at",
@@ -151,6 +167,12 @@ class Call:
         self.snapshot_version = ""
         self.decision: Decision | None = None
         """The first choice among upstreams."""
+        self.cache = "bypass"
+        """What the cache did: `bypass`, with a reason after a colon if there is one, `miss`, or
+        the tier of the hit."""
+        self.hit: Hit | None = None
+        self.lookup: object = None
+        """What the cache holds for the call; only that step looks inside."""
         self.resumable = False
         """Whether another upstream could go on with a stream that breaks off."""
         self.dropped: tuple[str, ...] = ()

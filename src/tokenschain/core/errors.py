@@ -314,6 +314,14 @@ _ROWS = (
         "The upstream broke off in the middle of its answer.",
     ),
     (
+        "not_cached",
+        504,
+        _BAD,
+        False,
+        Fault.CALLER,
+        "The caller wanted an answer from the cache only, and there is none.",
+    ),
+    (
         "no_upstream",
         503,
         _SERVER,

@@ -97,6 +97,14 @@ class CallRecord(msgspec.Struct, array_like=True):
     """What the customer pays; None when the price is unknown."""
     charge_currency: str = ""
     charge_version: str = ""
+    cache_reason: str = ""
+    """Why the cache was left out."""
+    cache_key: str = ""
+    """Of the answer that was given again, in hex."""
+    saved_tokens: int = 0
+    """Prompt and completion tokens of an answer that was given again."""
+    saved_pico: int = 0
+    """What its upstream would have cost, in `currency`, if that was known."""
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -89,8 +89,19 @@ class Moderation(Protocol):
 
 
 class Cache(Protocol):
-    async def look_up(self, call: Call, plan: Plan) -> Answer | None:
-        """An answer given before to the same question by the same tenant."""
+    async def look_up(self, call: Call, caller: KeyGrant, plan: Plan) -> Answer | None:
+        """An answer given before to the same question by the same tenant.
+
+        Raises:
+            ApiError: `invalid_value` for `x-tc-cache`, `not_cached` when nothing else was wanted.
+        """
+
+    def settle(self, call: Call, last: bytes) -> None:
+        """Keep what the call was answered, if it may be; on every way out, after its record.
+
+        Args:
+            last: the whole answer, or nothing where it was a stream.
+        """
 
 
 class Upstreams(Protocol):
@@ -157,5 +168,8 @@ class NoModeration:
 class NoCache:
     """Nothing is remembered."""
 
-    async def look_up(self, call: Call, plan: Plan) -> Answer | None:
+    async def look_up(self, call: Call, caller: KeyGrant, plan: Plan) -> Answer | None:
+        return None
+
+    def settle(self, call: Call, last: bytes) -> None:
         return None

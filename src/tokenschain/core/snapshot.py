@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from tokenschain.core.caching import CacheRules
 from tokenschain.core.catalog import DatedPrice, Price
 from tokenschain.core.errors import ApiError
 from tokenschain.core.policy import Policy
@@ -117,6 +118,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     in it is sold at cost."""
     usd_cny_micro: int = 7_000_000
     """Yuan for a million dollars' millionths: the rate of the day."""
+    cache: CacheRules = CacheRules()
 
 
 SHARDS = 256

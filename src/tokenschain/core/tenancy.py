@@ -167,6 +167,8 @@ ACTIONS: dict[str, str] = {
     "users:write": "Make and change them.",
     "alerts:read": "See alert targets and what was sent.",
     "alerts:write": "Set alert targets.",
+    "cache:read": "See what the cache did and saved.",
+    "cache:write": "Drop answers from the cache.",
     "audit:read": "Read what was changed by whom.",
     "models:read": "See models and upstreams.",
     "models:call": "Call models.",
@@ -177,11 +179,11 @@ ROLES: dict[str, frozenset[str]] = {
     "owner": frozenset({"*"}),
     "admin": frozenset(
         {"org:*", "keys:*", "limits:*", "usage:*", "billing:read", "users:*", "alerts:*",
-         "models:*"}
+         "models:*", "cache:*"}
     ),
     "developer": frozenset(
         {"org:read", "keys:read", "keys:create", "keys:revoke", "limits:read", "usage:read",
-         "models:*"}
+         "models:*", "cache:*"}
     ),
     "finance": frozenset(
         {"org:read", "limits:read", "limits:write", "usage:*", "billing:*", "alerts:*"}

@@ -411,7 +411,7 @@ class _CallOutlet:
         """The headers every answer to a call has."""
         extra = b"" if call.reservation is None else self._limits(call)
         if not call.attempts:
-            return b"x-request-id: %b\r\n%b" % (call.id.encode(), extra)
+            return b"x-request-id: %b\r\n%b%b" % (call.id.encode(), _cached(call), extra)
         if call.dropped or call.emulated or b"x-tc-route" in call.headers:
             extra += (
                 _names(b"x-tc-dropped", call.dropped)
@@ -424,10 +424,11 @@ class _CallOutlet:
         overhead_ms = (now - call.received_at - spent_upstream) * 1e3
         return (
             b"x-request-id: %b\r\nx-tc-endpoint: %b\r\n"
-            b"x-tc-cache: bypass\r\nx-tc-overhead-ms: %.2f\r\n%b"
+            b"x-tc-cache: %b\r\nx-tc-overhead-ms: %.2f\r\n%b"
             % (
                 call.id.encode(),
                 attempt.candidate.upstream.id.encode(),
+                call.cache.encode("latin-1", "replace"),
                 overhead_ms,
                 extra,
             )
@@ -441,6 +442,20 @@ class _CallOutlet:
         return (
             b"x-tc-cost: %b\r\n" % format_pico(record.charge_pico, record.charge_currency).encode()
         )
+
+
+def _cached(call: Call) -> bytes:
+    """Where an answer came from that no upstream gave."""
+    hit = call.hit
+    if hit is None:
+        return b""
+    line = b"x-tc-cache: %b\r\nx-tc-cache-key: %b\r\n" % (
+        hit.tier.encode(), hit.key.hex().encode(),
+    )  # fmt: skip
+    if hit.entry is None:
+        return line
+    age_s = max(0, int(call.started_ms / 1e3 - hit.entry.stored_s))
+    return b"%bage: %d\r\nx-tc-cache-likeness: %.3f\r\n" % (line, age_s, hit.likeness)
 
 
 def wire_refusal(status: int, code: str, message: str) -> bytes:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from tokenschain.core import events
+from tokenschain.core.caching import Entry
 from tokenschain.core.calls import Attempt, Call
 from tokenschain.core.catalog import Occasion, Usage, cost_of, selling_price
 from tokenschain.core.errors import ApiError
@@ -20,6 +21,7 @@ from tokenschain.core.snapshot import Served
 
 TAGS_BYTES_MAX = 1_024
 ROUTE_ROWS_MAX = 32
+PER_MILLION = 1_000_000
 _NO_USAGE = Usage()
 
 
@@ -67,6 +69,8 @@ class JournalMetering:
         if call.caller is not None:
             if call.attempts:
                 self._price(record, call)
+            elif call.hit is not None and call.hit.entry is not None and call.error is None:
+                self._price_hit(record, call.hit.entry)
             try:
                 self._journal.append(events.encode(record))
             except self._full as error:
@@ -90,6 +94,28 @@ class JournalMetering:
         record.charge_pico = record.cost_pico
         record.charge_currency = record.currency
         record.charge_version = record.price_version
+
+    def _price_hit(self, record: CallRecord, entry: Entry) -> None:
+        """An answer given again: nothing upstream; the customer pays the share by policy."""
+        snapshot = self._served.get()
+        record.model_served = entry.model_served
+        record.saved_tokens = entry.prompt_tokens + entry.completion_tokens
+        record.saved_pico = entry.cost_pico or 0
+        record.currency = entry.currency
+        record.usage_source = "cache"
+        share = round(snapshot.cache.hit_price * PER_MILLION)
+        if not share:
+            return
+        at_s = record.started_ms / 1e3
+        price = selling_price(snapshot.sell, record.tenant, record.model_asked, at_s)
+        if price is not None:
+            usage = Usage(entry.prompt_tokens, entry.completion_tokens)
+            whole = cost_of(usage, price, Occasion(False, at_s))
+            record.charge_currency, record.charge_version = price.currency, price.version
+        else:
+            whole = entry.cost_pico or 0
+            record.charge_currency, record.charge_version = entry.currency, entry.price_version
+        record.charge_pico = whole * share // PER_MILLION
 
 
 def record_of(call: Call, now: float) -> CallRecord:
@@ -122,6 +148,9 @@ def record_of(call: Call, now: float) -> CallRecord:
         record.outcome = "partial" if call.partial else error.code
         record.fault = error.kind.fault
         record.error = error.code
+    record.cache, _, record.cache_reason = call.cache.partition(":")
+    if call.hit is not None:
+        record.cache_key = call.hit.key.hex()
     decision = call.decision
     if decision is not None and (len(decision.rows) > 1 or decision.filtered):
         _explain(record, decision)

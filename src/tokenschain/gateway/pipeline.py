@@ -2,7 +2,7 @@
 
     admit -> authenticate -> recall -> understand -> plan -> reserve -> screen input
         -> look up cache -> open an upstream (the next one on failure)
-        -> deliver -> record -> settle the reservation -> the last byte
+        -> deliver -> record -> settle the reservation -> keep for the next -> the last byte
 
 Each step is one verb of one neighbour and knows none of the others. This file
 does no I/O of its own, so a test can run a whole call on fakes.
@@ -56,7 +56,7 @@ async def serve(call: Call, steps: Steps) -> None:
 
         await steps.quota.reserve(call, caller, plan)
         await steps.moderation.screen_input(call, caller, plan)
-        answer = await steps.cache.look_up(call, plan)
+        answer = await steps.cache.look_up(call, caller, plan)
         if answer is None:
             answer = await steps.opening.open(call, caller, plan)
         last = await answer.deliver(call)
@@ -69,4 +69,5 @@ async def serve(call: Call, steps: Steps) -> None:
     finally:
         steps.metering.settle(call)
         steps.quota.settle(call)
+        steps.cache.settle(call, last)
     call.outlet.close(call, last)

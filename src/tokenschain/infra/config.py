@@ -155,6 +155,26 @@ class RoutingSettings(BaseModel):
         return self
 
 
+class CacheSettings(BaseModel):
+    """How answers are given a second time."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    mode: Literal["off", "exact", "semantic"] = "off"
+    policies: dict[_Whose, Literal["off", "exact", "semantic"]] = Field(default_factory=dict)
+    scope: Literal["project", "user"] = "project"
+    ttl_s: Annotated[float, Field(gt=0, le=2_592_000)] = 86_400.0
+    temperature_max: Annotated[float, Field(ge=0, le=2)] = 0.3
+    entry_bytes_max: Annotated[int, Field(ge=1_024)] = 262_144
+    memory_bytes_max: Annotated[int, Field(ge=1_048_576)] = 67_108_864
+    tenant_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    writes_per_minute: Annotated[int, Field(ge=1)] = 600
+    tool_calls: bool = False
+    hit_price: Annotated[float, Field(ge=0, le=1)] = 0.0
+    wrong_max: dict[_Whose, Annotated[float, Field(gt=0, le=0.2)]] = Field(default_factory=dict)
+    replay_chars_per_s: Annotated[float, Field(ge=0)] = 0.0
+
+
 def _data_folder() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME", "~/.local/share")).expanduser() / "tokenschain"
 
@@ -318,6 +338,10 @@ class Settings(BaseSettings):
     routing: RoutingSettings = Field(
         default_factory=RoutingSettings,
         description="How calls find their upstream; see below.",
+    )
+    cache: CacheSettings = Field(
+        default_factory=CacheSettings,
+        description="Which answers are given a second time; see below.",
     )
     unpriced_models: str = Field(
         "refuse",

@@ -14,6 +14,7 @@ from redis.exceptions import NoScriptError, RedisError
 
 from tokenschain.core.quota import HOLDER_TTL_S, SLOTS, Lease, Rate, Wish
 from tokenschain.core.snapshot import Served
+from tokenschain.infra import crypto
 
 REDIS_FAILURES: tuple[type[Exception], ...] = (RedisError, OSError)
 CONNECT_MAX_S = 0.3
@@ -183,6 +184,36 @@ class RedisNews:
     async def release(self, name: str) -> None:
         """Let another be the one."""
         await self._redis.delete(f"{_PREFIX}trial:{name}")
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._redis.aclose()
+
+
+class RedisShelf:
+    """Answers that gateways share; see `gateway.caching.SharedShelf`. Sealed: whoever reads
+    Redis learns neither questions nor answers."""
+
+    def __init__(self, url: str, key: bytes) -> None:
+        self._redis = _client(url)
+        self._key = key
+
+    async def get(self, key: bytes) -> bytes | None:
+        """What was put there."""
+        name = f"{_PREFIX}answer:{key.hex()}"
+        sealed = await self._redis.get(name)
+        if sealed is None:
+            return None
+        assert isinstance(sealed, bytes), "answers are not decoded"
+        try:
+            return crypto.unseal(self._key, name, sealed)
+        except crypto.Unsealable:
+            return None
+
+    async def put(self, key: bytes, value: bytes, ttl_s: float) -> None:
+        """Keep it for so long."""
+        name = f"{_PREFIX}answer:{key.hex()}"
+        await self._redis.set(name, crypto.seal(self._key, name, value), px=int(ttl_s * 1e3))
 
     async def close(self) -> None:
         """Close the connections."""

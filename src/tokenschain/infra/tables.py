@@ -139,6 +139,10 @@ ledger = Table(
     Column("charge_pico", Pico),  # null: price unknown
     Column("charge_currency", String(3), nullable=False, server_default=""),
     Column("charge_version", String(300), nullable=False, server_default=""),
+    Column("cache_reason", String(64), nullable=False, server_default=""),
+    Column("cache_key", String(32), nullable=False, server_default=""),
+    Column("saved_tokens", BigInteger, nullable=False, server_default=text("0")),
+    Column("saved_pico", Pico, nullable=False, server_default=text("0")),
     PrimaryKeyConstraint("event_id", "started_ms"),
     Index("ledger_by_tenant_and_time", "tenant", "started_ms", "event_id"),
     Index("ledger_by_key_and_time", "key_id", "started_ms", "event_id"),
@@ -393,6 +397,13 @@ balances = Table(
     Column("amount_pico", Pico, nullable=False),
 )
 """What the entries of each account add up to; kept in their transactions."""
+
+cache_flushes = Table(
+    "cache_flushes",
+    metadata,
+    Column("selector", String(400), primary_key=True),  # see core.caching.flush_name
+    Column("at_ms", BigInteger, nullable=False),
+)
 
 idempotency = Table(
     "idempotency",

@@ -178,6 +178,8 @@ GAUGE_MEANINGS = {
     "connections": "Open connections of callers.",
     "running_calls": "Calls being served.",
     "waiting_calls": "Calls that wait for an upstream with room.",
+    "cached_answers": "Answers held in memory to be given again.",
+    "cached_bytes": "Bytes of those answers.",
     "journal_unshipped_bytes": "Journal on disk that control has not acknowledged.",
     "snapshot_age_seconds": "Time since control was last heard from.",
     "resident_bytes": "Memory of the process.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import gc
+import hashlib
 import os
 import random
 import signal
@@ -16,11 +17,12 @@ from pathlib import Path
 
 import uvloop
 
-from tokenschain.core.ports import NoCache, NoModeration
+from tokenschain.core.ports import NoModeration
 from tokenschain.core.snapshot import Served
 from tokenschain.gateway.app import DoorSettings, Gateway, wire_refusal
 from tokenschain.gateway.auth import KeyAuth
 from tokenschain.gateway.batching import Batching
+from tokenschain.gateway.caching import AnswerCache
 from tokenschain.gateway.dispatch import Dispatch
 from tokenschain.gateway.leases import BUDGETS_DRAW_MAX_S, RATES_DRAW_MAX_S, Leases
 from tokenschain.gateway.memory import ResponseMemory
@@ -34,7 +36,7 @@ from tokenschain.infra import log, secrets
 from tokenschain.infra.config import Settings
 from tokenschain.infra.journal import Journal, JournalFull, JournalLimits
 from tokenschain.infra.outbound import PublicResolver
-from tokenschain.infra.redis import REDIS_FAILURES, RedisNews, RedisRates
+from tokenschain.infra.redis import REDIS_FAILURES, RedisNews, RedisRates, RedisShelf
 from tokenschain.infra.response_store import ResponseStore
 from tokenschain.infra.telemetry import GatewayMetrics, resident_bytes
 from tokenschain.infra.uplink import Channel, Refused, Uplink
@@ -106,6 +108,8 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
             "connections": len(server.connections),
             "running_calls": gateway.running,
             "waiting_calls": dispatch.room.waiting,
+            "cached_answers": cache.entries,
+            "cached_bytes": cache.bytes_held,
             "journal_unshipped_bytes": journal.unshipped_bytes,
             "snapshot_age_seconds": time.monotonic() - uplink.heard_at,
             "resident_bytes": resident_bytes(),
@@ -170,6 +174,12 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
         budgets,
         lambda: redis.gateways if redis is not None else settings.workers * settings.gateways,
     )
+    shelf = (
+        RedisShelf(settings.redis_url, _derived(secret, b"shelf")) if settings.redis_url else None
+    )
+    cache = AnswerCache(
+        served, _derived(secret, b"cache"), time.time, random.random, shelf, REDIS_FAILURES
+    )
     steps = Steps(
         metering=JournalMetering(journal, JournalFull, metrics.observe, served, name),
         auth=auth,
@@ -177,7 +187,7 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
         routing=router,
         quota=quota,
         moderation=NoModeration(),
-        cache=NoCache(),
+        cache=cache,
         opening=Batching(dispatch, time.monotonic),
     )
     gateway = Gateway(
@@ -221,6 +231,7 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
             background.create_task(_ship_responses(store)),
             background.create_task(budgets.run()),
             background.create_task(probes.run()),
+            *([background.create_task(cache.ship())] if shelf is not None else []),
             *([background.create_task(rates.run())] if rates is not None else []),
             *([background.create_task(shared.run())] if shared is not None else []),
         ]
@@ -242,7 +253,7 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
             await store.ship()
     except Exception as error:  # noqa: BLE001 - what is not shipped now waits on disk
         logger.warning("journal_kept", why=str(error))
-    for connected in (redis, news):
+    for connected in (redis, news, shelf):
         if connected is not None:
             await connected.close()
     client.close()
@@ -250,6 +261,11 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
     journal.close()
     store.close()
     logger.info("stopped", calls_cut=cut)
+
+
+def _derived(secret: str, purpose: bytes) -> bytes:
+    """A key for one purpose, the same in all gateways that share the internal secret."""
+    return hashlib.blake2b(secret.encode(), digest_size=32, person=purpose).digest()
 
 
 async def _any_of(events: list[asyncio.Event], wait_max_s: float) -> None:

@@ -1,0 +1,153 @@
+"""When two calls ask the same, and when they never do."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tokenschain.core import chat
+from tokenschain.core.chat import Door
+from tokenschain.core.identity import FIELDS, Identity, Part, Space, identify, normal
+
+SPACE = Space("t", "p", "e", "", "", "m", "m", "")
+SECRET = b"k" * 32
+SYSTEM = {"role": "system", "content": "You sell shoes."}
+USER = {"role": "user", "content": "How do I return a pair?"}
+BODY: dict[str, Any] = {"model": "m", "messages": [SYSTEM, USER]}
+OTHERS: dict[str, tuple[Any, Any]] = {
+    "stop": ("a", "b"), "logit_bias": ({"1": 1}, {"1": 2}), "seed": (1, 2),
+    "tools": ([{"type": "function"}], [{"type": "x"}]),
+    "tool_choice": ("auto", "none"), "functions": ([{"name": "a"}], [{"name": "b"}]),
+    "function_call": ("auto", "none"), "parallel_tool_calls": (True, False),
+    "response_format": ({"type": "text"}, {"type": "json_object"}),
+    "thinking": ({"type": "enabled"}, {"type": "disabled"}),
+    "reasoning_effort": ("low", "high"), "verbosity": ("low", "high"), "top_p": (0.1, 0.2),
+    "enable_thinking": (True, False),
+    "prompt": ("a", "b"), "input": ("a", "b"), "query": ("a", "b"), "documents": (["a"], ["b"]),
+    "suffix": ("a", "b"), "encoding_format": ("float", "base64"),
+    "echo": (True, False), "return_documents": (True, False),
+    "messages": ([USER], [SYSTEM, USER]),
+}  # fmt: skip
+"""Two values of each field; numbers where nothing is said."""
+
+
+def key(body: dict[str, Any], space: Space = SPACE, door: Door = Door.CHAT) -> Identity:
+    found = identify(chat.parse(door, json.dumps(body).encode()), space, SECRET, meaning=True)
+    assert isinstance(found, Identity), found
+    return found
+
+
+def test_every_field_of_a_request_has_a_decision() -> None:
+    known = {name for fields in chat._FIELDS.values() for name in fields}
+    assert not known - set(FIELDS), "say in core.identity what these mean for the cache"
+
+
+@pytest.mark.parametrize("name", [n for n, part in FIELDS.items() if part in ("key", "exact")])
+def test_answers_never_cross_what_must_be_equal(name: str) -> None:
+    """Promise of isolation: 0 hits across any field that is part of the key."""
+    one, other = OTHERS.get(name, (1, 2))
+    door = next((d for d, fields in chat._FIELDS.items() if name in fields), Door.CHAT)
+    body = dict(BODY)
+    if door is not Door.CHAT:
+        body = {"model": "m", "prompt": "x", "input": "x", "query": "x", "documents": ["x"]}
+        body = {n: v for n, v in body.items() if n in chat._FIELDS[door]}
+    first, second = key(body | {name: one}, door=door), key(body | {name: other}, door=door)
+    assert first.key != second.key
+    if FIELDS[name] is Part.KEY and first.space:
+        assert first.space != second.space or name == "messages"
+    else:
+        assert not first.space, "meanings are compared though this field must be equal"
+
+
+def test_what_nobody_knows_is_part_of_the_key_and_keeps_meanings_out() -> None:
+    plain, odd, other = key(BODY), key(BODY | {"x_new": 1}), key(BODY | {"x_new": 2})
+    assert len({plain.key, odd.key, other.key}) == 3
+    assert plain.space and not odd.space
+
+
+@pytest.mark.parametrize("field", Space._fields)
+def test_spaces_never_meet(field: str) -> None:
+    other = SPACE._replace(**{field: "other"})
+    one, two = key(BODY), key(BODY, other)
+    assert one.key != two.key and one.space != two.space
+
+
+def test_parts_of_a_space_cannot_be_shifted_into_each_other() -> None:
+    assert (
+        key(BODY, SPACE._replace(tenant="a", project="bc")).key
+        != key(BODY, SPACE._replace(tenant="ab", project="c")).key
+    )
+
+
+@pytest.mark.parametrize("name", [n for n, part in FIELDS.items() if part == "never"])
+def test_answers_of_one_moment_are_not_kept(name: str) -> None:
+    value = {"n": 2, "logprobs": True, "top_logprobs": 3}.get(name, {"x": 1})
+    ask = chat.parse(Door.CHAT, json.dumps(BODY | {name: value}).encode())
+    assert identify(ask, SPACE, SECRET) == name
+
+
+def test_how_an_answer_travels_does_not_matter() -> None:
+    body = BODY | {"stream": True, "stream_options": {"include_usage": True}, "user": "u",
+                   "n": 1, "logprobs": False, "stop": None, "metadata": {"a": "b"}}  # fmt: skip
+    assert key(body) == key(BODY)
+
+
+def test_system_prompts_and_conversations_are_hard_partitions() -> None:
+    other = {"model": "m", "messages": [{**SYSTEM, "content": "You sell hats."}, USER]}
+    assert key(other).space != key(BODY).space
+    talk = {"model": "m", "messages": [SYSTEM, USER, {"role": "assistant", "content": "So."}, USER]}
+    assert not key(talk).space, "inside a conversation only the whole is compared"
+    assert key(talk).key != key(BODY).key
+    pictured = [{"type": "text", "text": "x"}, {"type": "image_url", "image_url": {"url": "u"}}]
+    assert not key({"model": "m", "messages": [{"role": "user", "content": pictured}]}).space
+
+
+_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.from_regex(r"x_[a-z]{1,6}", fullmatch=True), _values), st.randoms())
+def test_order_and_blanks_of_json_do_not_matter(more: dict[str, Any], dice: random.Random) -> None:
+    body = BODY | more
+    names = list(body)
+    dice.shuffle(names)
+    shuffled = json.dumps({n: body[n] for n in names}, indent=2, ensure_ascii=False).encode()
+    ask = chat.parse(Door.CHAT, shuffled)
+    assert identify(ask, SPACE, SECRET, meaning=True) == key(body)
+
+
+def test_numbers_and_wide_letters_are_the_same_in_any_spelling() -> None:
+    assert key(BODY | {"temperature": 0}).key == key(BODY | {"temperature": 0.0}).key
+    wide = {"model": "m", "messages": [{"role": "user", "content": "怎么退 ＰＲＯ　版？"}]}
+    plain = {"model": "m", "messages": [{"role": "user", "content": " 怎么退  PRO 版? "}]}
+    assert key(wide).key == key(plain).key
+    assert normal("a\n b") == "a\n b", "lines are meant"
+    assert normal("x²") != normal("x2")
+
+
+def test_digests_are_the_same_in_every_process_and_tell_nothing_without_the_key() -> None:
+    code = (
+        "from tests.core.test_identity import BODY, key;"
+        "found = key(BODY); print(found.key.hex(), found.space.hex())"
+    )
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True,
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
+        ).stdout.strip()
+        for seed in ("1", "2")
+    }  # fmt: skip
+    assert said == {f"{key(BODY).key.hex()} {key(BODY).space.hex()}"}
+    ask = chat.parse(Door.CHAT, json.dumps(BODY).encode())
+    other = identify(ask, SPACE, b"x" * 32)
+    assert isinstance(other, Identity) and other.key != key(BODY).key

@@ -1,0 +1,355 @@
+"""Answers given a second time, through real processes: which, to whom, in what form, at what price."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+from openai import OpenAI
+from redis import Redis
+
+from tests.servers import RedisStack
+from tests.stack import Stack
+from tests.upstreams import UpstreamSimulator
+
+RULES = {"mode": "exact", "hit_price": 0.5, "policies": {"tenant/plain": "off"}}
+
+
+@pytest.fixture(scope="module")
+def cached(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stack, UpstreamSimulator]]:
+    upstream = UpstreamSimulator()
+    stack = Stack(tmp_path_factory.mktemp("cached"), upstream.base_url, cache=RULES).start()
+    yield stack, upstream
+    stack.close()
+    upstream.close()
+
+
+def ask(
+    stack: Stack, text: str, key: str | None = None, cache: str = "", **more: Any
+) -> httpx.Response:
+    headers = stack.headers if key is None else {"authorization": f"Bearer {key}"}
+    if cache:
+        headers = headers | {"x-tc-cache": cache}
+    body = {"model": "sim-chat", "messages": [{"role": "user", "content": text}]} | more
+    return httpx.post(f"{stack.url}/v1/chat/completions", json=body, headers=headers, timeout=30)
+
+
+def text_of(reply: httpx.Response) -> str:
+    if "event-stream" not in reply.headers["content-type"]:
+        return str(reply.json()["choices"][0]["message"]["content"])
+    return "".join(
+        choice["delta"].get("content") or ""
+        for chunk in chunks_of(reply)
+        for choice in chunk["choices"]
+    )
+
+
+def chunks_of(reply: httpx.Response) -> list[dict[str, Any]]:
+    lines = [line[6:] for line in reply.text.splitlines() if line.startswith("data: ")]
+    assert lines[-1] == "[DONE]"
+    return [json.loads(line) for line in lines[:-1]]
+
+
+def new_key(stack: Stack, **more: str) -> str:
+    reply = stack.admin("POST", "/api/v1/keys", json={"name": "k"} | more)
+    key = str(reply.json()["key"])
+    deadline = time.monotonic() + 5
+    while (
+        httpx.get(f"{stack.url}/v1/models", headers={"authorization": f"Bearer {key}"}).status_code
+        == 401
+    ):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return key
+
+
+def test_the_same_question_is_answered_once_and_the_second_time_for_half(
+    cached: tuple[Stack, UpstreamSimulator],
+) -> None:
+    stack, upstream = cached
+    before = len(upstream.requests)
+    first, second = ask(stack, "What is free?"), ask(stack, "What is free?")
+    assert len(upstream.requests) == before + 1
+    assert first.headers["x-tc-cache"] == "miss" and second.headers["x-tc-cache"] == "exact"
+    assert int(second.headers["age"]) <= 5
+    one, two = first.json(), second.json()
+    assert one["id"] != two["id"] and one["choices"] == two["choices"]
+    assert one["usage"]["total_tokens"] == two["usage"]["total_tokens"]
+    paid, again = stack.row_of(first), stack.row_of(second)
+    assert (paid["cache"], again["cache"]) == ("miss", "exact")
+    # What upstreams produced and what the ledger says stay equal: a hit adds nothing.
+    assert (again["prompt_tokens"], again["completion_tokens"], again["cost_pico"]) == (0, 0, 0)
+    assert again["saved_tokens"] == one["usage"]["total_tokens"]
+    assert again["saved_pico"] == paid["cost_pico"] > 0
+    assert again["charge_pico"] == paid["charge_pico"] // 2
+    assert again["model_served"] == paid["model_served"] and again["upstream"] == ""
+
+
+@pytest.mark.parametrize("first_streams", [True, False])
+def test_a_stream_is_replayed_whole_and_a_whole_answer_as_a_stream(
+    cached: tuple[Stack, UpstreamSimulator], first_streams: bool
+) -> None:
+    stack, upstream = cached
+    pieces = [
+        "你好，",
+        "这是一个",
+        "很长的中文回答，",
+        "需要按字切开。",
+        "一二三四五六七八九十" * 3,
+    ]
+    sim = {"text": pieces, "id": f"replay-{first_streams}"}
+    first = ask(stack, "你好", stream=first_streams, x_sim=sim)
+    before = len(upstream.requests)
+    usage = {"stream_options": {"include_usage": True}} if not first_streams else {}
+    second = ask(stack, "你好", stream=not first_streams, x_sim=sim, **usage)
+    assert len(upstream.requests) == before
+    assert second.headers["x-tc-cache"] == "exact"
+    assert text_of(first) == text_of(second) == "".join(pieces)
+    if first_streams:
+        assert second.json()["usage"]["completion_tokens"] > 0
+        return
+    chunks = chunks_of(second)
+    assert len({chunk["id"] for chunk in chunks}) == 1
+    shown = [c["choices"][0]["delta"].get("content") for c in chunks if c["choices"]]
+    assert len([s for s in shown if s]) >= len("".join(pieces)) // 12, "in one burst"
+    assert chunks[-1]["usage"]["completion_tokens"] > 0
+    assert chunks[-2]["choices"][0]["finish_reason"] == "stop"
+
+
+def test_the_official_client_and_other_doors_get_it_too(
+    cached: tuple[Stack, UpstreamSimulator],
+) -> None:
+    stack, upstream = cached
+    client = OpenAI(base_url=f"{stack.url}/v1", api_key=stack.key)
+    messages: Any = [{"role": "user", "content": "Which door?"}]
+    whole = client.chat.completions.create(model="sim-chat", messages=messages, max_tokens=64)
+    before = len(upstream.requests)
+    stream = client.chat.completions.create(
+        model="sim-chat", messages=messages, max_tokens=64, stream=True
+    )
+    said = "".join(c.choices[0].delta.content or "" for c in stream if c.choices)
+    assert said == whole.choices[0].message.content
+    reply = httpx.post(
+        f"{stack.url}/v1/messages",
+        json={"model": "sim-chat", "max_tokens": 64, "messages": messages},
+        headers={"x-api-key": stack.key, "anthropic-version": "2023-06-01"},
+    )
+    assert reply.headers["x-tc-cache"] == "exact", reply.text
+    assert reply.json()["content"][0]["text"] == said
+    assert len(upstream.requests) == before
+
+
+def test_callers_say_what_they_want(cached: tuple[Stack, UpstreamSimulator]) -> None:
+    stack, upstream = cached
+    missing = ask(stack, "directives", cache="only-if-cached")
+    assert (missing.status_code, missing.json()["error"]["code"]) == (504, "not_cached")
+    assert ask(stack, "directives", cache="no-store").headers["x-tc-cache"] == "bypass:asked"
+    assert ask(stack, "directives", cache="only-if-cached").status_code == 504
+    assert ask(stack, "directives", cache="no-cache").headers["x-tc-cache"] == "miss"
+    assert ask(stack, "directives", cache="only-if-cached").status_code == 200
+    assert ask(stack, "directives", cache="max-age=100").headers["x-tc-cache"] == "exact"
+    time.sleep(1.1)
+    assert ask(stack, "directives", cache="max-age=1").headers["x-tc-cache"] == "miss"
+    before = len(upstream.requests)
+    wrong = ask(stack, "directives", cache="please")
+    assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "x-tc-cache")
+    assert len(upstream.requests) == before
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"x_sim": {"reason": "length"}},
+        {"x_sim": {"reason": "content_filter"}},
+        {"x_sim": {"text": [""]}},
+        {"x_sim": {"status": 500}},
+        {"stream": True, "x_sim": {"cut_after": 2}},
+        {"temperature": 0.9},
+        {"n": 2},
+        {"logprobs": True},
+    ],
+    ids=json.dumps,
+)
+def test_what_is_not_a_whole_good_answer_is_not_given_again(
+    cached: tuple[Stack, UpstreamSimulator], more: dict[str, Any]
+) -> None:
+    stack, upstream = cached
+    text = f"Not twice: {json.dumps(more)}"
+    for _ in range(2):
+        before = len(upstream.requests)
+        reply = ask(stack, text, **more)
+        assert len(upstream.requests) > before, reply.text
+        assert reply.headers.get("x-tc-cache", "miss").partition(":")[0] in ("miss", "bypass")
+
+
+@pytest.mark.parametrize("text", ["我的订单到哪里了？", "Where is my order?"])
+def test_what_is_one_persons_is_not_given_to_another(
+    cached: tuple[Stack, UpstreamSimulator], text: str
+) -> None:
+    stack, upstream = cached
+    before = len(upstream.requests)
+    assert ask(stack, text).status_code == ask(stack, text).status_code == 200
+    assert len(upstream.requests) == before + 2
+
+
+def test_tenants_projects_and_systems_never_share(
+    cached: tuple[Stack, UpstreamSimulator],
+) -> None:
+    """Promise: no answer crosses from one tenant, project or system prompt to another."""
+    stack, upstream = cached
+    keys = [
+        new_key(stack, tenant="one", project="a"), new_key(stack, tenant="one", project="b"),
+        new_key(stack, tenant="two", project="a"),
+        new_key(stack, tenant="two", project="a", environment="test"),
+    ]  # fmt: skip
+    before = len(upstream.requests)
+    for key in keys:
+        assert ask(stack, "Shared?", key).headers["x-tc-cache"] == "miss"
+        assert ask(stack, "Shared?", key, cache="only-if-cached").status_code == 200
+        for system in ("You are A.", "You are B."):
+            messages = [
+                {"role": "system", "content": system},
+                {"role": "user", "content": "Shared?"},
+            ]
+            assert ask(stack, "", key, messages=messages).headers["x-tc-cache"] == "miss"
+    assert len(upstream.requests) == before + 3 * len(keys)
+    off = new_key(stack, tenant="plain")
+    assert ask(stack, "Shared?", off).headers["x-tc-cache"] == "bypass:off"
+
+
+@pytest.mark.parametrize("streams", [True, False])
+def test_identical_calls_in_flight_ask_one_upstream_once(
+    cached: tuple[Stack, UpstreamSimulator], streams: bool
+) -> None:
+    stack, upstream = cached
+    sim = {"delay_s": 0.5, "pause_s": 0.02, "tokens": 20, "id": f"flight-{streams}"}
+    before = len(upstream.requests)
+    with ThreadPoolExecutor(20) as pool:
+        replies = list(
+            pool.map(
+                lambda _: ask(stack, f"flight {streams}", stream=streams, x_sim=sim), range(20)
+            )
+        )
+    assert len(upstream.requests) == before + 1
+    assert len({text_of(reply) for reply in replies}) == 1
+    rows = [stack.row_of(reply) for reply in replies]
+    assert sorted(row["cache"] for row in rows) == ["miss"] + ["shared"] * 19
+    paid = next(row for row in rows if row["cache"] == "miss")
+    assert sum(row["prompt_tokens"] + row["completion_tokens"] for row in rows) == (
+        paid["prompt_tokens"] + paid["completion_tokens"]
+    )
+    assert {row["saved_tokens"] for row in rows if row is not paid} == {
+        paid["prompt_tokens"] + paid["completion_tokens"]
+    }
+    assert {row["charge_pico"] for row in rows if row is not paid} == {paid["charge_pico"] // 2}
+
+
+def test_who_follows_a_call_that_fails_asks_for_itself(
+    cached: tuple[Stack, UpstreamSimulator],
+) -> None:
+    stack, _ = cached
+    sim = {"delay_s": 0.5, "id": "follow", "fail_first": True}
+    with ThreadPoolExecutor(5) as pool:
+        replies = list(pool.map(lambda _: ask(stack, "follow", x_sim=sim), range(5)))
+    assert sorted(r.status_code for r in replies)[:4] == [200] * 4
+
+
+def test_a_leader_who_leaves_takes_nobody_with_him(
+    cached: tuple[Stack, UpstreamSimulator],
+) -> None:
+    stack, _ = cached
+    sim = {"delay_s": 1.0, "id": "leaves"}
+    body = {"model": "sim-chat", "messages": [{"role": "user", "content": "leaves"}], "x_sim": sim}
+
+    def lead() -> None:
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(
+                f"{stack.url}/v1/chat/completions", json=body, headers=stack.headers, timeout=0.5
+            )
+
+    leader = threading.Thread(target=lead)
+    leader.start()
+    time.sleep(0.2)
+    follower = ask(stack, "leaves", x_sim=sim)
+    leader.join()
+    assert follower.status_code == 200
+
+
+def test_what_is_flushed_is_gone_within_a_second(cached: tuple[Stack, UpstreamSimulator]) -> None:
+    stack, _ = cached
+
+    def flush(**what: Any) -> dict[str, Any]:
+        reply = stack.admin("POST", "/api/v1/cache/flush", json=what)
+        assert reply.status_code == 200, reply.text
+        time.sleep(1.0)
+        found: dict[str, Any] = reply.json()
+        return found
+
+    def cached_now(text: str) -> bool:
+        return ask(stack, text, cache="only-if-cached").status_code == 200
+
+    for text in ("flush a", "flush b"):
+        ask(stack, text)
+    hit = ask(stack, "flush a")
+    stack.row_of(hit)
+    worth = flush(tenant="default", entry=hit.headers["x-tc-cache-key"], dry_run=True)
+    assert (worth["hits_last_day"], worth["flushed_until"]) == (1, None)
+    assert cached_now("flush a")
+    flush(tenant="default", entry=hit.headers["x-tc-cache-key"])
+    assert not cached_now("flush a") and cached_now("flush b")
+    ask(stack, "flush a")
+    assert cached_now("flush a"), "what is stored later is given again"
+    flush(tenant="another")
+    assert cached_now("flush a")
+    flush(tenant="default", model="sim-chat")
+    assert not cached_now("flush a") and not cached_now("flush b")
+    refused = stack.admin("POST", "/api/v1/cache/flush", json={"entry": "0" * 32})
+    assert refused.status_code == 400
+
+
+def test_what_the_cache_did_and_saved_is_told(cached: tuple[Stack, UpstreamSimulator]) -> None:
+    stack, _ = cached
+    for _ in range(3):
+        last = ask(stack, "statistics")
+    stack.row_of(last)
+    rows = stack.admin("GET", "/api/v1/cache/stats?tenant=default").json()["data"]
+    exact = [r for r in rows if r["cache"] == "exact" and r["model"] == "sim-chat"]
+    assert sum(r["calls"] for r in exact) >= 2
+    assert sum(r["saved_pico"] for r in exact) > 0 and exact[0]["currency"] == "CNY"
+
+
+def test_gateways_share_answers_through_redis_and_go_on_without_it(
+    own_stack: Any, upstream: UpstreamSimulator, redis: RedisStack
+) -> None:
+    redis.flush()
+    stack = own_stack(cache={"mode": "exact"}, gateways=2, redis_url=redis.url).start()
+    first, second = stack.urls[:2]
+    body = {"model": "sim-chat", "messages": [{"role": "user", "content": "shared by Redis"}]}
+
+    def at(url: str, **more: Any) -> httpx.Response:
+        return httpx.post(
+            f"{url}/v1/chat/completions", json=body | more, headers=stack.headers, timeout=30
+        )
+
+    at(first)
+    deadline = time.monotonic() + 5
+    while at(second).headers["x-tc-cache"] != "exact":
+        assert time.monotonic() < deadline
+    with Redis.from_url(redis.url) as client:
+        kept = [client.get(name) for name in client.scan_iter("*answer:*")]
+    assert kept and not any(b"Redis" in value or b"word0" in value for value in kept)
+    redis.process.send_signal(signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        for number in range(5):
+            assert at(second, user="x", seed=number).status_code == 200
+        assert time.monotonic() - began < 3
+    finally:
+        redis.process.send_signal(signal.SIGCONT)
