@@ -229,6 +229,14 @@ def start_gateway(bench: Bench, name: str, crowd: bool = False) -> tuple[Stack, 
                 "prices": {"m": PRICES | {"input": str(1 + number / 100)}},
             }
         )
+    upstreams.append(
+        {
+            "id": "mockhit",
+            "base_url": f"http://127.0.0.1:{bench.mock_port}/v1",
+            "models": ["hit"],
+            "prices": {"hit": PRICES},
+        }
+    )
     never = {"language": "zh", "tags": ["contract"], "prompt_tokens_min": 100_000}
     rules = [{"model": "m", "when": never} for _ in range(RULES - 1)] + [{"model": "many"}]
     stack = Stack(
@@ -237,6 +245,7 @@ def start_gateway(bench: Bench, name: str, crowd: bool = False) -> tuple[Stack, 
         upstreams=upstreams,
         ship_interval_s=0.5,
         routing={"models": {"ruled": rules}},
+        cache={"policies": {"model/hit": "exact"}},
     )
     if crowd:
         add_keys(stack, KEYS)
@@ -360,7 +369,7 @@ def measure_translations(bench: Bench, target: Target) -> None:
         "dashscope": ("/v1/chat/completions", chat),
     }
     samples = bench.samples[target.name]
-    for model in ("three", "many", "ruled"):
+    for model in ("three", "many", "ruled", "hit"):
         body = bench.folder / f"{model}.json"
         body.write_text(json.dumps({**chat, "model": model}, separators=(",", ":")))
         asked = ("/v1/chat/completions", body)
@@ -440,6 +449,7 @@ ROWS: list[tuple[str, str, Callable[[dict[str, float]], float | None], str]] = [
     ("... 3 upstreams to choose from", "µs", lambda r: r.get("cpu_us_three"), "{:,.0f}"),
     ("... 300 upstreams", "µs", lambda r: r.get("cpu_us_many"), "{:,.0f}"),
     ("... 300 upstreams, 50 rules", "µs", lambda r: r.get("cpu_us_ruled"), "{:,.0f}"),
+    ("... given again from the cache", "µs", lambda r: r.get("cpu_us_hit"), "{:,.0f}"),
     ("CPU per call, 32 KB prompt", "µs", lambda r: r.get("cpu_us_32k"), "{:,.0f}"),
     ("calls on one core, 32 connections", "/s", lambda r: r.get("calls_per_s"), "{:,.0f}"),
     ("added p50 at 200 calls/s", "ms", lambda r: r.get("added_p50_ms_200"), "{:.2f}"),

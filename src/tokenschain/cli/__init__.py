@@ -27,7 +27,7 @@ from rich.progress import (
 )
 
 from tokenschain import __version__
-from tokenschain.cli import administration, stores
+from tokenschain.cli import administration, answers, stores
 from tokenschain.cli.screen import console, errors, table
 from tokenschain.infra import admin, catalogue, config, log, secrets
 from tokenschain.infra.config import Settings
@@ -41,6 +41,7 @@ app = typer.Typer(
     help="One OpenAI-compatible API over China's model clouds and your own engines.",
 )
 model = typer.Typer(no_args_is_help=True, help="Models: the catalogue, and files of your own.")
+app.add_typer(answers.cache, name="cache")
 app.add_typer(administration.keys, name="keys")
 app.add_typer(administration.limits, name="limits")
 app.add_typer(administration.users, name="users")
@@ -243,6 +244,14 @@ def control() -> None:
 def engine() -> None:
     """Run only the embedded engine: a small chat model and an embedder."""
     from tokenschain.wiring import engine as process  # noqa: PLC0415
+
+    process.run(config.load())
+
+
+@app.command()
+def semantic() -> None:
+    """Run only the process that compares questions for the semantic cache."""
+    from tokenschain.wiring import semantic as process  # noqa: PLC0415
 
     process.run(config.load())
 

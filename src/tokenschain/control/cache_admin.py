@@ -15,6 +15,7 @@ from tokenschain.control.desk import (
     NameQuery,
     TransactionRoute,
 )
+from tokenschain.core.errors import ApiError
 from tokenschain.core.tenancy import PLATFORM
 
 DAY_S = 86_400
@@ -88,3 +89,32 @@ def stats(
         (now + DAY_S if until_s is None else until_s) * 1_000,
     )
     return {"data": rows}
+
+
+class Feedback(Body):
+    """What somebody says of an answer that came from the cache."""
+
+    request_id: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[\w-]+$")]
+    right: bool
+    comment: Annotated[str, Field(max_length=1_000)] = ""
+
+
+@router.post("/feedback")
+def feedback(asked: Asked, said: Feedback) -> dict[str, Any]:
+    """Say whether an answer given again was right; a wrong one is dropped within a second, and
+    counts against what is served by meaning.
+
+    `request_id` is the `x-request-id` of the answer.
+    """
+    row = caching.call_of(asked.db, said.request_id)
+    if row is None or not asked.may("cache:write", row.tenant, project=row.project):
+        raise ApiError("not_found", "There is no such call.", param="request_id")
+    if not row.cache_key:
+        raise ApiError(
+            "invalid_value", "This answer did not come from the cache.", param="request_id"
+        )
+    if not said.right:
+        caching.flush(asked.db, row.tenant, "entry", row.cache_key)
+    detail = {"right": said.right, "comment": said.comment, "cache": row.cache}
+    asked.note("cache:write", row.tenant, f"entry/{row.cache_key}", detail)
+    return {"entry": row.cache_key, "cache": row.cache, "dropped": not said.right}

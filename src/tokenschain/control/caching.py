@@ -67,6 +67,18 @@ def hits_of(
     return {"hits": int(row[0]), "answers": int(row[1])}
 
 
+def call_of(connection: Connection, event_id: str) -> Any:
+    """Whose a call was and what the cache did for it; None when there is none of the last
+    quarter."""
+    seen = ledger.c
+    since_ms = int((time.time() - FLUSHES_KEPT_S) * 1_000)
+    return connection.execute(
+        select(seen.tenant, seen.project, seen.cache, seen.cache_key)
+        .where(seen.event_id == event_id, seen.started_ms >= since_ms)
+        .limit(1)
+    ).first()
+
+
 def stats(
     connection: Connection, tenant: str | None, from_ms: int, until_ms: int
 ) -> list[dict[str, Any]]:

@@ -60,11 +60,17 @@ class SharedShelf(Protocol):
 class Meaning(Protocol):
     """Finds questions that mean the same; every failure is a miss."""
 
+    def exact(self, call: Call) -> None:
+        """The very same question was answered from memory."""
+
     async def find(self, call: Call, identity: Identity, rules: CacheRules) -> Hit | None:
         """An answer to a question that means the same."""
 
     def learn(self, call: Call, identity: Identity, rules: CacheRules, entry: Entry) -> None:
         """A question was answered afresh."""
+
+    def drop(self, call: Call, identity: Identity, rules: CacheRules, key: bytes) -> None:
+        """An answer may not be given any more."""
 
 
 class AnswerCache:
@@ -222,6 +228,8 @@ class AnswerCache:
         key, now = visit.identity.key, self._wall()
         entry = self._shelf.get(key, now)
         if entry is not None and self._fresh(entry, key, visit, now):
+            if self._meaning is not None and visit.identity.space:
+                self._meaning.exact(call)
             return Hit("exact", entry, key)
         if self._shared is not None and now >= self._shared_rests_until:
             entry = await self._from_shared(key)
@@ -231,7 +239,9 @@ class AnswerCache:
         if self._meaning is not None and visit.identity.space:
             hit = await self._meaning.find(call, visit.identity, self._rules)
             if hit is not None and hit.entry is not None:
-                return hit if self._fresh(hit.entry, hit.key, visit, now) else None
+                if self._fresh(hit.entry, hit.key, visit, now):
+                    return hit
+                self._meaning.drop(call, visit.identity, self._rules, hit.key)
         return None
 
     def _fresh(self, entry: Entry, key: bytes, visit: _Visit, now: float) -> bool:

@@ -174,6 +174,11 @@ class CacheSettings(BaseModel):
     wrong_max: dict[_Whose, Annotated[float, Field(gt=0, le=0.2)]] = Field(default_factory=dict)
     replay_chars_per_s: Annotated[float, Field(ge=0)] = 0.0
 
+    @property
+    def compares_meanings(self) -> bool:
+        """Whether anybody's questions are compared by meaning."""
+        return "semantic" in (self.mode, *self.policies.values())
+
 
 def _data_folder() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME", "~/.local/share")).expanduser() / "tokenschain"
@@ -315,6 +320,13 @@ class Settings(BaseSettings):
     engine_host: str = Field("127.0.0.1", description="Address of the embedded engine.")
     engine_port: int = Field(8002, ge=0, le=65_535, description="Port of the chat engine.")
     embedder_port: int = Field(8003, ge=0, le=65_535, description="Port of the embedder.")
+    semantic_host: str = Field(
+        "127.0.0.1", description="Address of the process that compares questions for the cache."
+    )
+    semantic_port: int = Field(8004, ge=0, le=65_535, description="Its port.")
+    semantic_memory_bytes_max: int = Field(
+        268_435_456, ge=1_048_576, description="Answers it holds, in bytes."
+    )
     engine_model: str = Field(
         "smollm2-135m-instruct",
         description="Name of the pulled model to serve, see `tokenschain model pull`.",

@@ -5,16 +5,44 @@ from __future__ import annotations
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 
 from tokenschain.wire.sse import SseReader
 
 _SILENCE_MAX_S = 120.0
+_ANSWER_MAX_S = 600.0
 
 
 class TalkError(Exception):
     """The call failed; the message is the API's."""
+
+
+def ask(base_url: str, key: str, body: dict[str, Any], headers: dict[str, str]) -> str:
+    """One chat call that is not streamed; gives its `x-tc-cache`.
+
+    Raises:
+        TalkError: refused or broken off.
+    """
+    request = urllib.request.Request(  # noqa: S310 - the operator's own address
+        f"{base_url}/chat/completions",
+        data=msgspec.json.encode(body),
+        headers={"authorization": f"Bearer {key}", "content-type": "application/json"} | headers,
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=_ANSWER_MAX_S) as reply:  # noqa: S310
+            reply.read()
+            return str(reply.headers.get("x-tc-cache", ""))
+    except urllib.error.HTTPError as error:
+        raise _refused(error) from None
+    except OSError as error:
+        raise TalkError(str(error)) from None
+
+
+def _refused(error: urllib.error.HTTPError) -> TalkError:
+    found = msgspec.json.decode(error.read() or b"{}")
+    return TalkError(found.get("error", {}).get("message", str(error)))
 
 
 class Talk:
@@ -52,8 +80,7 @@ class Talk:
                         answer += piece
                         yield piece
         except urllib.error.HTTPError as error:
-            found = msgspec.json.decode(error.read() or b"{}")
-            raise TalkError(found.get("error", {}).get("message", str(error))) from None
+            raise _refused(error) from None
         except OSError as error:
             raise TalkError(str(error)) from None
         self._messages = [*messages, {"role": "assistant", "content": answer}]

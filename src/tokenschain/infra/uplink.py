@@ -38,6 +38,8 @@ PARTS_ASKED_MAX = 64
 _SNAPSHOT_BYTES_MAX = 268_435_456
 _POLL_WAITS = Waits(connect_max_s=2.0, first_byte_max_s=POLL_WAIT_S + 5, total_max_s=60.0)
 _LEASE_WAITS = Waits(connect_max_s=0.5, first_byte_max_s=1.0, total_max_s=1.5)
+_ASK_WAITS = Waits(connect_max_s=0.5, first_byte_max_s=10.0, total_max_s=15.0)
+ANSWER_BYTES_MAX = 16_777_216
 _SHIP_WAITS = Waits(connect_max_s=2.0, first_byte_max_s=30.0, total_max_s=60.0)
 
 
@@ -85,6 +87,33 @@ class Channel:
             return msgspec.msgpack.decode(answer, type=list[Lease])
         except msgspec.DecodeError as error:
             raise Refused(str(error)) from error
+
+
+class SignedClient:
+    """Asks another process of the platform, signed by the internal secret."""
+
+    def __init__(self, url: str, secret: str, client: HttpClient) -> None:
+        self._origin = Origin.of(url)
+        self._secret = secret
+        self._client = client
+
+    async def ask(self, path: str, body: bytes) -> bytes:
+        """The answer to a POST.
+
+        Raises:
+            ClientError: it cannot be reached.
+            Refused: it answered otherwise than 200.
+        """
+        signature = secrets.sign(self._secret, f"{path}\n".encode() + body)
+        head = (
+            f"POST {path} HTTP/1.1\r\nhost: {self._origin.authority}\r\n"
+            f"{SIGNATURE_HEADER}: {signature}\r\ncontent-length: {len(body)}\r\n\r\n"
+        )
+        reply = await self._client.open(self._origin, head.encode("latin-1") + body, _ASK_WAITS)
+        answer = await reply.read(ANSWER_BYTES_MAX)
+        if reply.status != 200:
+            raise Refused(f"{path}: HTTP {reply.status}")
+        return answer
 
 
 class LeaseRequest(msgspec.Struct, frozen=True):

@@ -25,6 +25,7 @@ from tokenschain.gateway.batching import Batching
 from tokenschain.gateway.caching import AnswerCache
 from tokenschain.gateway.dispatch import Dispatch
 from tokenschain.gateway.leases import BUDGETS_DRAW_MAX_S, RATES_DRAW_MAX_S, Leases
+from tokenschain.gateway.meaning import MeaningClient
 from tokenschain.gateway.memory import ResponseMemory
 from tokenschain.gateway.metering import JournalMetering
 from tokenschain.gateway.pipeline import Steps
@@ -39,7 +40,7 @@ from tokenschain.infra.outbound import PublicResolver
 from tokenschain.infra.redis import REDIS_FAILURES, RedisNews, RedisRates, RedisShelf
 from tokenschain.infra.response_store import ResponseStore
 from tokenschain.infra.telemetry import GatewayMetrics, resident_bytes
-from tokenschain.infra.uplink import Channel, Refused, Uplink
+from tokenschain.infra.uplink import Channel, Refused, SignedClient, Uplink
 from tokenschain.providers.images import ImageFetcher
 from tokenschain.providers.keys import KeyState
 from tokenschain.providers.openai_compat import Upstreams
@@ -177,9 +178,16 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
     shelf = (
         RedisShelf(settings.redis_url, _derived(secret, b"shelf")) if settings.redis_url else None
     )
+    meaning: MeaningClient | None = None
+    if settings.cache.compares_meanings:
+        asks = SignedClient(
+            f"http://{settings.semantic_host}:{settings.semantic_port}", secret, client
+        )
+        meaning = MeaningClient(asks.ask, away, time.monotonic, report)
     cache = AnswerCache(
-        served, _derived(secret, b"cache"), time.time, random.random, shelf, REDIS_FAILURES
-    )
+        served, _derived(secret, b"cache"), time.time, random.random, shelf, REDIS_FAILURES,
+        meaning,
+    )  # fmt: skip
     steps = Steps(
         metering=JournalMetering(journal, JournalFull, metrics.observe, served, name),
         auth=auth,
@@ -232,6 +240,7 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
             background.create_task(budgets.run()),
             background.create_task(probes.run()),
             *([background.create_task(cache.ship())] if shelf is not None else []),
+            *([background.create_task(meaning.run())] if meaning is not None else []),
             *([background.create_task(rates.run())] if rates is not None else []),
             *([background.create_task(shared.run())] if shared is not None else []),
         ]

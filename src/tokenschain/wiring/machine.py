@@ -53,6 +53,9 @@ def children(settings: Settings, *, everything: bool) -> list[Child]:
         # Gateways end first: their streams come from the engine, their records go to control.
         workers = [child.name for child in found]
         found.insert(0, Child("control", ["control"], serves=workers))
+        if settings.cache.compares_meanings:
+            semantic = f"http://{settings.semantic_host}:{settings.semantic_port}"
+            found.append(Child("semantic", ["semantic"], lambda: answers(f"{semantic}/health")))
         if settings.engine_enabled and not settings.engine_url:
             address = f"http://{settings.engine_host}:{settings.engine_port}"
             probe = lambda: answers(f"{address}/health")  # noqa: E731

@@ -1,0 +1,240 @@
+"""Commands of the cache: what it did, what it forgets, how often it would be wrong."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+from typing import Annotated, Any
+
+import typer
+from rich.progress import Progress
+
+from tokenschain.cli.administration import call
+from tokenschain.cli.screen import console, errors, table
+from tokenschain.core.catalog import format_pico
+from tokenschain.infra import config
+from tokenschain.infra.talk import TalkError, ask
+
+cache = typer.Typer(
+    no_args_is_help=True, help="Answers given again: figures, flushing, evaluation."
+)
+PAIR_SETS = ("fow_pairs", "guardpairs", "pawsx_zh")
+TRAPS_MAX = (0.02, 0.05)
+_BESIDE = Path("../shared/data/semcache")
+
+
+@cache.command("stats")
+def stats(
+    tenant: Annotated[str | None, typer.Option()] = None,
+    days: Annotated[int, typer.Option(min=1)] = 1,
+) -> None:
+    """What the cache did and saved, by tenant, model and outcome."""
+    query = {"from_s": str(int(time.time()) - days * 86_400)}
+    if tenant is not None:
+        query["tenant"] = tenant
+    shown = table("tenant", "model", "cache", "reason", "calls", "saved tokens", "saved")
+    for row in call("GET", "/api/v1/cache/stats", query=query)["data"]:
+        saved = f"{format_pico(row['saved_pico'], row['currency'])}" if row["saved_pico"] else ""
+        shown.add_row(
+            row["tenant"], row["model"], row["cache"], row["reason"], f"{row['calls']:,}",
+            f"{row['saved_tokens']:,}", saved,
+        )  # fmt: skip
+    console.print(shown)
+
+
+@cache.command("flush")
+def flush(
+    tenant: Annotated[str, typer.Option(help="Empty: all tenants.")] = "",
+    project: Annotated[str, typer.Option()] = "",
+    model: Annotated[str, typer.Option()] = "",
+    tag: Annotated[str, typer.Option(help="As name=value.")] = "",
+    entry: Annotated[str, typer.Option(help="The x-tc-cache-key of an answer.")] = "",
+    dry_run: Annotated[bool, typer.Option(help="Only say what it is worth.")] = False,
+) -> None:
+    """Give none of these answers again."""
+    body = {"tenant": tenant, "project": project, "model": model, "tag": tag, "entry": entry,
+            "dry_run": dry_run}  # fmt: skip
+    found = call("POST", "/api/v1/cache/flush", body)
+    console.print(
+        f"{'would drop' if dry_run else 'dropped'} answers that were given again "
+        f"{found['hits_last_day']:,} times in the last day ({found['answers_last_day']:,} of them)"
+    )
+
+
+@cache.command("warm")
+def warm(
+    file: Annotated[
+        Path,
+        typer.Argument(help="Lines of questions, or of JSON chat requests.", exists=True),
+    ],
+    model: Annotated[str, typer.Option(help="For lines that name none.")],
+    key: Annotated[str, typer.Option(envvar="TC_API_KEY", help="Whose cache is warmed.")],
+    system: Annotated[str, typer.Option(help="System prompt of plain questions.")] = "",
+    at_once: Annotated[int, typer.Option(min=1, max=64, help="Calls in flight.")] = 4,
+) -> None:
+    """Ask questions beforehand, as bulk calls, so that callers find them answered.
+
+    A plain question is sent as one user turn; the answer is found by callers whose requests are
+    the same in everything that counts, the system prompt above all.
+    """
+    bodies = [
+        _request(line, model, system) for line in file.read_text("utf-8").splitlines() if line
+    ]
+    url = config.load().gateway_base_url
+    outcomes: Counter[str] = Counter()
+    with Progress(console=errors, transient=True) as progress, ThreadPoolExecutor(at_once) as pool:
+        task = progress.add_task("warming", total=len(bodies))
+        waits = [pool.submit(ask, url, key, body, {"x-tc-priority": "bulk"}) for body in bodies]
+        for wait in as_completed(waits):
+            try:
+                outcomes[wait.result()] += 1
+            except TalkError as error:
+                outcomes[f"failed: {error}"] += 1
+            progress.advance(task)
+    for outcome, count in outcomes.most_common():
+        console.print(f"{count:,} {_WARMED.get(outcome, outcome)}", highlight=False)
+    if any(outcome.startswith("failed") for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+_WARMED = {"miss": "answered and kept, if they may be", "exact": "were there already",
+           "semantic": "were there in other words"}  # fmt: skip
+
+
+def _request(line: str, model: str, system: str) -> dict[str, Any]:
+    if line.startswith("{"):
+        try:
+            given: dict[str, Any] = json.loads(line)
+        except ValueError:
+            raise typer.BadParameter(f"not JSON: {line[:80]}") from None
+        return {"model": model} | given
+    messages = [{"role": "system", "content": system}] if system else []
+    return {"model": model, "messages": [*messages, {"role": "user", "content": line}]}
+
+
+@cache.command("evaluate")
+def evaluate(
+    data: Annotated[
+        Path, typer.Option(help="Folder with pairs and intents as JSON lines.")
+    ] = _BESIDE,
+    streams: Annotated[bool, typer.Option(help="Run the streams, too.")] = True,
+    calls: Annotated[int, typer.Option(min=500, help="Of a stream.")] = 12_000,
+    seeds: Annotated[int, typer.Option(min=1, max=20)] = 3,
+    out: Annotated[Path | None, typer.Option(help="File for the tables, as Markdown.")] = None,
+    keep: Annotated[Path | None, typer.Option(help="Folder to keep embeddings in.")] = None,
+) -> None:
+    """How many answers would be given again, and how many of those wrong."""
+    from tokenschain.semantic import evaluation as ev  # noqa: PLC0415 - loads models
+    from tokenschain.semantic.embedders import Embedders  # noqa: PLC0415
+    from tokenschain.semantic.verifier import Verifier  # noqa: PLC0415
+
+    models, verifier = ev.Known(Embedders, keep), Verifier.shipped()
+    lines: list[str] = []
+    for name in PAIR_SETS:
+        path = data / f"{name}.jsonl"
+        if not path.exists():
+            errors.print(f"{path} is not there: left out", highlight=False)
+            continue
+        found = ev.read_pairs(path)
+        _embed(models, [text for pair in found.pairs for text in pair], name)
+        _pairs(lines, found, ev.score(found, models, verifier), ev)
+    if streams:
+        _streams(lines, data, models, verifier, calls, seeds, ev)
+    if out is not None:
+        out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        errors.print(f"written to {out}", highlight=False)
+
+
+def _embed(models: Any, texts: list[str], what: str) -> None:
+    with Progress(console=errors, transient=True) as progress:
+        task = progress.add_task(f"reading {what}", total=len(texts))
+        models.need(texts, lambda n: progress.advance(task, n))
+
+
+def _pairs(lines: list[str], found: Any, scores: Any, ev: Any) -> None:
+    same = found.same
+    _title(lines, f"{found.name}: {int(same.sum())} ask the same, {int((1 - same).sum())} do not")
+    heads = ["", "served", "wrong",
+             *(f"served at {w:.1%} wrong" for w in ev.WRONG_OF_SERVED)]  # fmt: skip
+    rows = [
+        [row.way, f"{row.served:.1%}", f"{row.traps:.1%}", *(f"{v:.1%}" for v in row.at_wrong)]
+        for row in ev.table(found, scores)
+    ]
+    for most in TRAPS_MAX:
+        served, traps, threshold = ev.at_traps(scores.ours, same, most)
+        rows.append([f"ours, threshold for {most:.0%} of traps ({threshold:.3f})",
+                     f"{served:.1%}", f"{traps:.1%}", "", "", ""])  # fmt: skip
+    _show(lines, heads, rows)
+    kinds = ev.by_kind(found, scores, 0.5)
+    if len(kinds) > 1:
+        _show(
+            lines,
+            ["trap", "pairs", "wrong by cosine 0.95", "wrong by ours"],
+            [[k, str(n), f"{a:.0%}", f"{b:.0%}"] for k, n, a, b in kinds],
+        )
+
+
+def _streams(
+    lines: list[str], data: Path, models: Any, verifier: Any, calls: int, seeds: int, ev: Any
+) -> None:
+    banking, clinc = data / "banking77.jsonl", data / "clinc150.jsonl"
+    kinds: dict[str, Any] = {
+        "FAQ, made up": lambda seed, **more: ev.faq_stream(seed, calls, **more)
+    }
+    if banking.exists() and clinc.exists():
+        kinds["Banking77"] = lambda seed, **more: ev.intent_stream(
+            banking, clinc, seed, calls, **more
+        )
+    _title(lines, f"streams of {calls:,} calls, bound {ev.WRONG_MAX:.0%} wrong of what is served")
+    heads = ["stream", "seed", "exact hits", "hits", "wrong of served", "95 % interval", "checked"]
+    rows = []
+    for name, make in kinds.items():
+        variants: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+            (name, {}, {}),
+            (f"{name}, drifts at half", {"drifts": True}, {}),
+            (f"{name}, judge errs 3 %", {}, {"judge_errs": 0.03}),
+            (f"{name}, pre-warmed", {}, {"warms": True}),
+        ]
+        for title, shape, way in variants:
+            wrong = []
+            for seed in range(1, seeds + 1):
+                stream = make(seed, **shape)
+                options = dict(way)
+                if options.pop("warms", False):
+                    options["warmed"] = make(seed + 100)[: calls // 6]
+                asked = [*options.get("warmed", ()), *stream]
+                _embed(models, [ev.normal(one.text) for one in asked], title)
+                with Progress(console=errors, transient=True) as progress:
+                    task = progress.add_task(f"{title}, seed {seed}", total=len(asked))
+                    ran = ev.run(
+                        stream, models, verifier, seed, done=partial(progress.advance, task),
+                        **options,
+                    )  # fmt: skip
+                low, high = ran.interval
+                wrong.append(ran.wrong_share)
+                rows.append([title, str(seed), f"{ran.exact / ran.calls:.1%}", f"{ran.hits:.1%}",
+                             f"{ran.wrong_share:.2%}", f"{low:.2%} to {high:.2%}",
+                             f"{ran.checked / ran.calls:.1%}"])  # fmt: skip
+            rows.append([f"{title}: mean", "", "", "", f"{fmean(wrong):.2%}", "", ""])
+    _show(lines, heads, rows)
+
+
+def _title(lines: list[str], title: str) -> None:
+    console.print(f"\n[bold]{title}[/bold]", highlight=False)
+    lines += ["", f"### {title}", ""]
+
+
+def _show(lines: list[str], heads: list[str], rows: list[list[str]]) -> None:
+    shown = table(*heads)
+    for row in rows:
+        shown.add_row(*row)
+    console.print(shown)
+    lines.append("| " + " | ".join(heads) + " |")
+    lines.append("|" + "---|" * len(heads))
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    lines.append("")

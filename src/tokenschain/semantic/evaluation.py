@@ -1,0 +1,350 @@
+"""How many answers are given again, and how many of those are wrong: on pairs and on streams.
+
+Pairs say what a threshold could do at best; streams run the whole thing, with nobody setting
+one. Wrong means: an answer to a question that asks something else.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tokenschain.core.bound import WRONG_MAX, Choice, wilson
+from tokenschain.core.caching import Entry
+from tokenschain.core.identity import normal
+from tokenschain.semantic import made_up
+from tokenschain.semantic.embedders import Vectors
+from tokenschain.semantic.guards import facts_of
+from tokenschain.semantic.matcher import Matcher, Models
+from tokenschain.semantic.verifier import Matrix, Verifier, evidence_of
+
+WRONG_OF_SERVED = (0.005, 0.01, 0.02)
+GPTCACHE_COSINE, REDISVL_COSINE, PORTKEY_COSINE = 0.60, 0.80, 0.95
+"""Their defaults as cosines (GPTCache: 4 - d² >= 3.2 on unit vectors; RedisVL's LangCache:
+distance 0.2; Portkey's 0.95), here on our better embedder: their own are not in the wheels."""
+CALLS, ONE_OFF, ZIPF = 12_000, 0.1, 0.9
+DRIFT_AT = 0.5
+
+
+class Known:
+    """Embeddings, each made once; stands in for the models."""
+
+    def __init__(self, models: Callable[[], Models], kept: Path | None = None) -> None:
+        """
+        Args:
+            models: loaded when something has to be embedded.
+            kept: folder to keep embeddings in.
+        """
+        self._load = models
+        self._models: Models | None = None
+        self._kept = kept
+        self._places: dict[str, int] = {}
+        self._fine: list[Any] = []
+        self._fast: list[Any] = []
+        if kept is not None and (kept / "texts.json").exists():
+            texts = json.loads((kept / "texts.json").read_text(encoding="utf-8"))
+            self._places = {text: at for at, text in enumerate(texts)}
+            self._fine = list(np.load(kept / "fine.npy"))
+            self._fast = list(np.load(kept / "fast.npy"))
+
+    def need(self, texts: Sequence[str], done: Callable[[int], None] = lambda n: None) -> None:
+        """Embed what is not known yet; `done` is told how many texts that were."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._places]
+        done(len(texts) - len(new))
+        for at in range(0, len(new), 64):
+            part = new[at : at + 64]
+            self._models = self._models or self._load()
+            self._fine += list(self._models.fine(part))
+            self._fast += list(self._models.fast(part))
+            for text in part:
+                self._places[text] = len(self._places)
+            done(len(part))
+        if new and self._kept is not None:
+            self._kept.mkdir(parents=True, exist_ok=True)
+            (self._kept / "texts.json").write_text(
+                json.dumps(list(self._places), ensure_ascii=False), encoding="utf-8"
+            )
+            np.save(self._kept / "fine.npy", np.array(self._fine))
+            np.save(self._kept / "fast.npy", np.array(self._fast))
+
+    def fine(self, texts: list[str]) -> Vectors:
+        """See `Models.fine`."""
+        self.need(texts)
+        return np.array([self._fine[self._places[text]] for text in texts])
+
+    def fast(self, texts: list[str]) -> Vectors:
+        """See `Models.fast`."""
+        self.need(texts)
+        return np.array([self._fast[self._places[text]] for text in texts])
+
+
+# --- pairs ----------------------------------------------------------------------------------
+
+
+class PairSet(NamedTuple):
+    """Pairs with what is known of them."""
+
+    name: str
+    pairs: list[tuple[str, str]]
+    same: Matrix
+    kinds: list[str]
+
+
+def read_pairs(path: Path) -> PairSet:
+    """A file of `{"a", "b", "y", "cat"}` lines."""
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+    return PairSet(
+        path.stem,
+        [(r["a"], r["b"]) for r in rows],
+        np.array([float(r["y"]) for r in rows]),
+        [str(r.get("cat", "")) for r in rows],
+    )
+
+
+class Scores(NamedTuple):
+    """What each way of deciding says of each pair: serve from a threshold on."""
+
+    cosine: Matrix
+    unguarded: Matrix
+    ours: Matrix
+    vetoed: list[tuple[str, ...]]
+
+
+def score(found: PairSet, models: Models, verifier: Verifier) -> Scores:
+    """Weigh all pairs."""
+    ones, others = [a for a, _ in found.pairs], [b for _, b in found.pairs]
+    fine = (models.fine(ones) * models.fine(others)).sum(axis=1)
+    fast = (models.fast(ones) * models.fast(others)).sum(axis=1)
+    rows, vetoed = [], []
+    for at, (a, b) in enumerate(found.pairs):
+        row, why = evidence_of(facts_of(a), facts_of(b), float(fine[at]), float(fast[at]))
+        rows.append(row)
+        vetoed.append(why)
+    unguarded = verifier.probability(np.array(rows))
+    ours = np.where([bool(why) for why in vetoed], 0.0, unguarded)
+    return Scores(fine.astype(float), unguarded, ours, vetoed)
+
+
+class Row(NamedTuple):
+    """One way of deciding on one set."""
+
+    way: str
+    served: float
+    """Share of the pairs that ask the same that is served."""
+    traps: float
+    """Share of the others that is answered wrongly."""
+    at_wrong: tuple[float, ...]
+    """Served at most, with a threshold chosen in hindsight so that so few of the served are
+    wrong: see `WRONG_OF_SERVED`."""
+
+
+def table(found: PairSet, scores: Scores) -> list[Row]:
+    """All ways of deciding on one set."""
+    same = found.same
+    ways = (
+        ("GPTCache's default, cosine 0.60", scores.cosine, GPTCACHE_COSINE),
+        ("RedisVL's default, cosine 0.80", scores.cosine, REDISVL_COSINE),
+        ("Portkey's default, cosine 0.95", scores.cosine, PORTKEY_COSINE),
+        ("ours without guards", scores.unguarded, 0.5),
+        ("ours", scores.ours, 0.5),
+    )
+    return [
+        Row(way, *at(value, same, threshold), tuple(best(value, same, w) for w in WRONG_OF_SERVED))
+        for way, value, threshold in ways
+    ]
+
+
+def at(value: Matrix, same: Matrix, threshold: float) -> tuple[float, float]:
+    """Shares of pairs served at a threshold: of those that ask the same, and of the others."""
+    served = value >= threshold
+    return float(served[same == 1].mean()), float(served[same == 0].mean())
+
+
+def best(value: Matrix, same: Matrix, wrong_max: float) -> float:
+    """Most of those that ask the same that any threshold serves with so few wrong."""
+    order = np.argsort(-value, kind="stable")
+    right, wrong = np.cumsum(same[order]), np.cumsum(1 - same[order])
+    ends = np.append(value[order][:-1] != value[order][1:], True)
+    fine = ends & (wrong <= wrong_max * (right + wrong)) & (value[order] > 0)
+    return float(right[fine].max() / same.sum()) if fine.any() else 0.0
+
+
+def at_traps(value: Matrix, same: Matrix, traps_max: float) -> tuple[float, float, float]:
+    """The threshold that serves most with at most this share of traps, and what it serves."""
+    found = (0.0, 0.0, 1.0)
+    for threshold in np.unique(value[value > 0]):
+        served, traps = at(value, same, float(threshold))
+        if traps <= traps_max and served > found[0]:
+            found = (served, traps, float(threshold))
+    return found
+
+
+def by_kind(
+    found: PairSet, scores: Scores, threshold: float
+) -> list[tuple[str, int, float, float]]:
+    """Of each kind of trap: how many, wrong by cosine 0.95, wrong by ours."""
+    rows = []
+    for kind in sorted(set(found.kinds)):
+        mask = np.array([k == kind for k in found.kinds]) & (found.same == 0)
+        if mask.sum():
+            rows.append(
+                (kind, int(mask.sum()), float((scores.cosine[mask] >= PORTKEY_COSINE).mean()),
+                 float((scores.ours[mask] >= threshold).mean()))
+            )  # fmt: skip
+    return rows
+
+
+# --- streams --------------------------------------------------------------------------------
+
+
+class Asked(NamedTuple):
+    """One call of a stream."""
+
+    text: str
+    meant: str
+    """What it asks; answers are the same where this is."""
+
+
+def faq_stream(seed: int, calls: int = CALLS, *, drifts: bool = False) -> list[Asked]:
+    """Questions to a service in Chinese and English, made up: some asked often, most seldom."""
+    dice = random.Random(seed)  # noqa: S311
+    groups = made_up.groups()
+    texts = {
+        f"faq{number}": [made_up.dressed(dice.choice(g.ways), dice) for _ in range(12)]
+        for number, g in enumerate(groups)
+    }
+    once = [f"{way} ({n})" for n, g in enumerate(groups) for way in g.ways]
+    return _stream(texts, once, dice, calls, drifts=drifts)
+
+
+def intent_stream(
+    path: Path, others: Path, seed: int, calls: int = CALLS, *, drifts: bool = False
+) -> list[Asked]:
+    """Questions by intent, from files of `{"text", "intent"}` lines.
+
+    Args:
+        others: whose texts are asked once.
+    """
+    dice = random.Random(seed)  # noqa: S311
+    texts: dict[str, list[str]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        texts.setdefault(row["intent"], []).append(row["text"])
+    once = [json.loads(li)["text"] for li in others.read_text(encoding="utf-8").splitlines()]
+    return _stream(texts, once, dice, calls, drifts=drifts)
+
+
+def _stream(
+    texts: dict[str, list[str]], once: list[str], dice: random.Random, calls: int, *, drifts: bool
+) -> list[Asked]:
+    names = list(texts)
+    dice.shuffle(names)
+    for ways in texts.values():
+        dice.shuffle(ways)
+    dice.shuffle(once)
+    weights = _zipf(len(names))
+    found = []
+    for number in range(calls):
+        if drifts and number == int(calls * DRIFT_AT):
+            names.reverse()
+        if dice.random() < ONE_OFF:
+            text = once[number % len(once)]
+            found.append(Asked(text, f"once:{text}"))
+            continue
+        name = dice.choices(names, weights)[0]
+        ways = texts[name]
+        found.append(Asked(dice.choices(ways, _zipf(len(ways)))[0], name))
+    return found
+
+
+_ZIPFS: dict[int, list[float]] = {}
+
+
+def _zipf(count: int) -> list[float]:
+    if count not in _ZIPFS:
+        _ZIPFS[count] = [1 / (rank + 1) ** ZIPF for rank in range(count)]
+    return _ZIPFS[count]
+
+
+class Run(NamedTuple):
+    """What a stream got."""
+
+    calls: int
+    exact: int
+    semantic: int
+    wrong: int
+    checked: int
+
+    @property
+    def hits(self) -> float:
+        """Share of the calls served from the cache."""
+        return (self.exact + self.semantic) / self.calls
+
+    @property
+    def wrong_share(self) -> float:
+        """Share of what was served that was wrong."""
+        return self.wrong / max(1, self.exact + self.semantic)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of that (Wilson)."""
+        return wilson(self.wrong_share, self.exact + self.semantic)
+
+
+def run(
+    stream: Sequence[Asked],
+    models: Models,
+    verifier: Verifier,
+    seed: int,
+    wrong_max: float = WRONG_MAX,
+    judge_errs: float = 0.0,
+    warmed: Sequence[Asked] = (),
+    done: Callable[[int], None] = lambda n: None,
+) -> Run:
+    """Send a stream through exact matching and the matcher.
+
+    Args:
+        judge_errs: how often the comparison of a kept and a fresh answer is mistaken.
+        warmed: asked and answered beforehand.
+    """
+    dice = random.Random(seed)  # noqa: S311
+    meant: dict[str, str] = {}
+
+    def judge(asked: str, kept: str, question: str, fresh: str) -> bool:
+        right = kept == fresh
+        return not right if dice.random() < judge_errs else right
+
+    matcher = Matcher(models, verifier, dice.random, 2**30, judge, lambda: 0.0)
+    exact: dict[str, str] = {}
+    counts = [0, 0, 0, 0]
+    for number, asked in enumerate((*warmed, *stream)):
+        counted = number >= len(warmed)
+        question = normal(asked.text)
+        meant[question] = asked.meant
+        kept = exact.get(question)
+        if kept is not None:
+            matcher.bound_of("g").exact()
+            if counted:
+                counts[0] += 1
+                counts[2] += kept != asked.meant
+            continue
+        found = matcher.find(b"s", "g", question)
+        if found.choice is Choice.SERVE and counted:
+            counts[1] += 1
+            assert found.entry is not None, "what is served is there"
+            counts[2] += json.loads(found.entry.body)["choices"][0]["message"]["content"] != (
+                asked.meant
+            )
+        if found.choice is not Choice.SERVE:
+            counts[3] += found.choice is Choice.CHECK
+            body = json.dumps({"choices": [{"message": {"content": asked.meant}}]}).encode()
+            entry = Entry(body, "t", "m", 0.0, 1e12, question=question)
+            matcher.learn(b"s", "g", question.encode(), question, entry, wrong_max)
+            exact[question] = asked.meant
+        done(1)
+    return Run(len(stream), *counts)

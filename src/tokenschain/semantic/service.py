@@ -1,0 +1,122 @@
+"""The process that compares questions: gateways ask it over loopback, their loops never wait."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import msgspec
+
+from tokenschain.core.caching import decode_entry, encode_entry
+from tokenschain.core.errors import ApiError
+from tokenschain.core.meaning import (
+    DROP_PATH,
+    FIGURES_PATH,
+    FIND_PATH,
+    HEALTH_PATH,
+    LEARN_PATH,
+    Drop,
+    Find,
+    Finding,
+    Learn,
+)
+from tokenschain.infra import secrets
+from tokenschain.semantic.matcher import Matcher
+from tokenschain.wire.server import Exchange
+
+SIGNATURE_HEADER = b"x-tc-signature"
+_BYTES = b"content-type: application/msgpack\r\n"
+_JSON = b"content-type: application/json\r\n"
+_find = msgspec.msgpack.Decoder(Find).decode
+_drop = msgspec.msgpack.Decoder(Drop).decode
+_learn = msgspec.msgpack.Decoder(Learn).decode
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Service:
+    """Answers gateways; see `core.meaning`."""
+
+    def __init__(self, matcher: Matcher, secret: str, report: Callable[[str, str], None]) -> None:
+        """
+        Args:
+            secret: signs what gateways ask.
+            report: told of faults: what was asked, and why it failed.
+        """
+        self._matcher = matcher
+        self._secret = secret
+        self._report = report
+        # One thread: the models are not to be used from two, and one core is enough.
+        self._thread = ThreadPoolExecutor(max_workers=1)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ways: dict[str, Callable[[bytes], bytes]] = {
+            FIND_PATH: self._find, LEARN_PATH: self._learn, DROP_PATH: self._drop,
+            FIGURES_PATH: self._figures,
+        }  # fmt: skip
+
+    def __call__(self, exchange: Exchange) -> None:
+        """See `wire.server.Handler`."""
+        request = exchange.request
+        path = request.path.decode("latin-1")
+        if path == HEALTH_PATH:
+            exchange.reply(200, _JSON, b'{"status":"ok"}')
+            return
+        signature = request.headers.get(SIGNATURE_HEADER, b"").decode("latin-1")
+        signed = f"{path}\n".encode() + request.body
+        if not secrets.signed_by(self._secret, signed, signature):
+            _refuse(exchange, ApiError("invalid_api_key", "The signature is wrong."))
+        elif path in self._ways:
+            task = asyncio.get_running_loop().create_task(self._answer(exchange, path))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        else:
+            _refuse(exchange, ApiError("not_found", "There is no such path."))
+
+    async def _answer(self, exchange: Exchange, path: str) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            body = await loop.run_in_executor(self._thread, self._ways[path], exchange.request.body)
+        except msgspec.DecodeError as error:
+            _refuse(exchange, ApiError("invalid_value", f"The body is not read: {error}."))
+        except Exception as error:  # noqa: BLE001 - whoever asked has a miss, nothing worse
+            self._report(path, repr(error))
+            _refuse(exchange, ApiError("internal_error", "The comparison failed."))
+        else:
+            exchange.reply(200, _BYTES, body)
+
+    def _find(self, body: bytes) -> bytes:
+        asked = _find(body)
+        bound = self._matcher.bound_of(asked.group)
+        for _ in range(min(asked.exact, 10_000)):
+            bound.exact()
+        found = self._matcher.find(asked.space, asked.group, asked.question)
+        entry = b"" if found.entry is None else encode_entry(found.entry)
+        return _encode(Finding(found.likeness, found.key, entry))
+
+    def _learn(self, body: bytes) -> bytes:
+        said = _learn(body)
+        entry = decode_entry(said.entry)
+        right = self._matcher.learn(
+            said.space, said.group, said.key, said.question, entry, said.wrong_max
+        )
+        return _encode(right)
+
+    def _drop(self, body: bytes) -> bytes:
+        said = _drop(body)
+        self._matcher.drop(said.group, said.space, said.key, said.wrong_max)
+        return _encode(None)
+
+    def _figures(self, _: bytes) -> bytes:
+        groups: dict[str, Any] = {
+            group: {
+                "wrong": wrong.estimate, "wrong_low": wrong.low, "wrong_high": wrong.high,
+                "checked": wrong.labels, "threshold": threshold, "served": served,
+            }
+            for group, (wrong, threshold, served) in self._matcher.wrongness().items()
+        }  # fmt: skip
+        return _encode(groups)
+
+
+def _refuse(exchange: Exchange, error: ApiError) -> None:
+    exchange.reply(error.status, _JSON, error.body())

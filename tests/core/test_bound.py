@@ -1,0 +1,73 @@
+"""The bound on wrong answers, without embedders: what is promised, and what happens without luck."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from tokenschain.core.bound import LABELS_MIN, Bound, Choice, wilson
+
+
+def drive(seed: int, wrong_below: float, lookups: int, exact_share: float = 0.7,
+          errs: float = 0.0, shift_at: int = 10**9) -> tuple[Bound, int, int]:  # fmt: skip
+    """Kept answers are right with odds that grow with their likeness; gives wrong and served."""
+    dice = random.Random(seed)
+    bound = Bound(dice.random)
+    served = wrong = 0
+    for number in range(lookups):
+        if dice.random() < exact_share:
+            bound.exact()
+            served += 1
+            continue
+        likeness = dice.random()
+        edge = wrong_below if number < shift_at else wrong_below + 0.15
+        right = dice.random() < (0.995 if likeness > edge else likeness * 0.8)
+        choice, weight = bound.choose(likeness)
+        if choice is Choice.SERVE:
+            served += 1
+            wrong += not right
+        else:
+            bound.learn(likeness, right ^ (dice.random() < errs), weight, 0.01)
+    return bound, wrong, served
+
+
+def test_nothing_is_served_before_enough_is_known() -> None:
+    bound = Bound(random.Random(1).random)
+    for number in range(LABELS_MIN - 1):
+        assert bound.choose(1.0)[0] is Choice.MISS, number
+        bound.learn(1.0, True, 1.0, 0.01)
+    bound.learn(1.0, True, 1.0, 0.01)
+    assert bound.threshold is not None
+
+
+@pytest.mark.parametrize("edge", [0.5, 0.7, 0.9])
+@pytest.mark.parametrize("way", ["plain", "judge errs", "shifts"])
+def test_the_bound_is_kept_on_average_and_something_is_served(edge: float, way: str) -> None:
+    shares = []
+    for seed in range(6):
+        bound, wrong, served = drive(
+            seed, edge, 12_000, errs=0.03 if way == "judge errs" else 0.0,
+            shift_at=6_000 if way == "shifts" else 10**9,
+        )  # fmt: skip
+        shares.append(wrong / served)
+        assert bound.served > 0 or edge == 0.9
+    assert sum(shares) / len(shares) <= 0.01
+
+
+def test_where_answers_are_often_wrong_nothing_is_served_by_meaning() -> None:
+    bound = Bound(random.Random(2).random)
+    dice = random.Random(3)
+    for _ in range(2_000):
+        choice, weight = bound.choose(dice.random())
+        assert choice is not Choice.SERVE
+        bound.learn(dice.random(), dice.random() < 0.7, weight, 0.01)
+
+
+def test_what_is_measured_has_an_interval() -> None:
+    bound, wrong, served = drive(4, 0.6, 20_000)
+    found = bound.wrongness()
+    assert found.labels > 20 and found.high < 0.05
+    assert found.low <= found.estimate <= found.high
+    assert found.low <= wrong / served <= found.high
+    assert wilson(0.0, 0) == (0.0, 1.0) and wilson(0.5, 100)[0] == pytest.approx(0.404, abs=0.001)

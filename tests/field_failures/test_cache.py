@@ -1,0 +1,152 @@
+"""Field failures 23 and 24: the cache answers wrongly, or keeps what it must not.
+
+What is asked of whom is in tests/core/test_identity.py and tests/semantic/test_guards.py; whole
+calls through real processes in tests/flows/test_caching.py.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.fakes import GRANT, FakeOutlet
+from tokenschain.core import gathering, replay
+from tokenschain.core.caching import CacheRules, Entry, Shelf, directives_of, refusal_of, ttl_of
+from tokenschain.core.calls import Call
+from tokenschain.core.chat import Door, parse
+from tokenschain.core.errors import ApiError
+from tokenschain.core.forms import FORMS
+
+RULES = CacheRules(mode="exact")
+BODY = b'{"model":"m","stream":true,"stream_options":{"include_usage":true},"messages":[{"role":"user","content":"x"}]}'
+
+
+def call() -> Call:
+    made = Call("req_1", FORMS[0], BODY, b"", {}, FakeOutlet([]), 0.0, 1_000)
+    made.ask, made.caller = parse(Door.CHAT, BODY), GRANT
+    return made
+
+
+def reply(message: dict[str, Any], finish: str = "stop") -> bytes:
+    choice = {"index": 0, "message": {"role": "assistant"} | message, "finish_reason": finish}
+    usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+    return json.dumps(
+        {"id": "a", "object": "chat.completion", "created": 1, "model": "served",
+         "choices": [choice], "usage": usage}
+    ).encode()  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (reply({"content": "x"}, "length"), "finish_length"),
+        (reply({"content": "x"}, "content_filter"), "finish_content_filter"),
+        (reply({"content": ""}), "empty"),
+        (reply({"content": None, "refusal": "no"}), "refusal"),
+        (reply({"content": None, "tool_calls": [{"id": "1"}]}, "tool_calls"), "tool_calls"),
+        (b'{"error":{"message":"no"}}', "error"),
+        (b"not json", "not_json"),
+        (b'{"choices":[]}', "choices"),
+        (reply({"content": "x" * 300_000}), "too_large"),
+    ],
+)
+def test_24_what_must_not_be_kept_is_not(body: bytes, reason: str) -> None:
+    assert refusal_of(body, RULES) == reason
+    assert refusal_of(reply({"content": "fine"}), RULES) == ""
+    with_tools = CacheRules(tool_calls=True)
+    tools = reply({"content": None, "tool_calls": [{"id": "1"}]}, "tool_calls")
+    assert refusal_of(tools, with_tools) == ""
+
+
+_texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=80)
+
+
+@given(_texts, st.none() | _texts, st.booleans())
+def test_24_a_replayed_stream_is_the_answer_again(
+    content: str, reasoning: str | None, tools: bool
+) -> None:
+    message: dict[str, Any] = {"content": content}
+    if reasoning is not None:
+        message["reasoning_content"] = reasoning
+    if tools:
+        message["tool_calls"] = [
+            {"id": f"t{n}", "type": "function", "function": {"name": "f", "arguments": content}}
+            for n in range(2)
+        ]
+    body = reply(message, "tool_calls" if tools else "stop")
+    chunks = [data for _, data in replay.chunks(body, call())]
+    again = json.loads(gathering.whole_of(chunks))
+    before = json.loads(body)
+    assert again["choices"] == before["choices"] and again["usage"] == before["usage"]
+    assert again["id"] == "chatcmpl-req_1" and again["created"] == 1
+    whole = json.loads(replay.as_new(body, call()))
+    assert whole == before | {"id": "chatcmpl-req_1", "created": 1}
+
+
+@given(st.text(max_size=200))
+def test_24_texts_are_cut_by_characters_and_nothing_that_belongs_together(text: str) -> None:
+    pieces = list(replay.pieces(text))
+    assert "".join(pieces) == text
+    assert all(not piece.startswith(("\u200d", "\ufe0f", "\u0301")) for piece in pieces[1:])
+    family = "\U0001f468\u200d\U0001f469\u200d\U0001f467"
+    assert family in next(iter(replay.pieces("a" * 11 + family)))
+
+
+def test_23_what_is_of_the_moment_or_of_one_person_is_told_apart() -> None:
+    assert ttl_of(RULES, "今天天气怎么样", False) == 300.0
+    assert ttl_of(RULES, "What is the latest version?", False) == 300.0
+    assert ttl_of(RULES, "我的订单到哪了", False) == "personal"
+    assert ttl_of(RULES, "What is my account balance?", False) == "personal"
+    assert ttl_of(RULES, "我的订单到哪了", True) == RULES.ttl_s
+    assert ttl_of(RULES, "怎么退货", False) == RULES.ttl_s
+
+
+def entry(tenant: str, size: int) -> Entry:
+    return Entry(b"x" * size, tenant, "m", 0.0, 100.0)
+
+
+def test_23_one_tenant_cannot_push_the_others_out() -> None:
+    shelf = Shelf(100_000, 0.5)
+    assert shelf.put(b"other", entry("b", 1_000))
+    kept = sum(shelf.put(b"%d" % n, entry("a", 1_000)) for n in range(200))
+    assert kept < 40, "a tenant may fill half of the memory"
+    assert shelf.get(b"other", 1.0) is not None
+    assert shelf.bytes_held <= 100_000
+    assert shelf.get(b"other", 100.0) is None, "too old"
+
+
+def test_23_what_is_asked_often_stays() -> None:
+    shelf = Shelf(50_000, 1.0)
+    shelf.put(b"often", entry("a", 500))
+    for number in range(2_000):
+        shelf.get(b"often", 1.0)
+        shelf.put(b"once %d" % number, entry("a", 500))
+    assert shelf.get(b"often", 1.0) is not None
+    assert len(shelf) <= 56 and shelf.bytes_held <= 50_000
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 4_000), st.booleans()), max_size=200))
+def test_23_bytes_are_counted_right_whatever_comes(
+    steps: list[tuple[int, int, bool]],
+) -> None:
+    shelf = Shelf(20_000, 0.6)
+    for number, size, drops in steps:
+        key = b"%d" % number
+        if drops:
+            shelf.drop(key)
+        else:
+            shelf.put(key, entry(f"t{number % 3}", size))
+        assert 0 <= shelf.bytes_held <= 20_000
+    for number in range(41):
+        shelf.drop(b"%d" % number)
+    assert (shelf.bytes_held, len(shelf), shelf._tenants) == (0, 0, {})
+
+
+@pytest.mark.parametrize("header", [b"", b"no-cache,,", b"max-age=-1", b"max-age=x", b"private"])
+def test_a_header_nobody_knows_is_an_error(header: bytes) -> None:
+    with pytest.raises(ApiError):
+        directives_of(header)

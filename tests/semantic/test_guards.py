@@ -1,0 +1,72 @@
+"""Questions that look alike and are not, and ones that look different and are the same."""
+
+from __future__ import annotations
+
+import pytest
+
+from tokenschain.semantic.guards import compare, facts_of, vetoes
+
+
+def why(a: str, b: str) -> tuple[str, ...]:
+    one, other = facts_of(a), facts_of(b)
+    return vetoes(one, other, compare(one, other))
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "reason"),
+    [
+        ("3天内能退吗", "7天内能退吗", "numbers"),
+        ("三天内能退吗", "三周内能退吗", "numbers"),
+        ("Can I return it within 30 days?", "Can I return it within 3 days?", "numbers"),
+        ("满两百元包邮吗", "满2000元包邮吗", "numbers"),
+        ("What is 17 + 4?", "What is 17 + 5?", "numbers"),
+        ("一点五升多少钱", "1.6升多少钱", "numbers"),
+        ("2024年5月1日放假吗", "2024年5月2日放假吗", "dates"),
+        ("周一开门吗", "周日开门吗", "times"),
+        ("Are you open on Monday?", "Are you open on Sunday?", "times"),
+        ("北京到上海多少钱", "上海到北京多少钱", "direction"),
+        ("How do I convert feet to metres?", "How do I convert metres to feet?", "direction"),
+        ("工商银行怎么挂失", "建设银行怎么挂失", "names"),
+        ("How do I enable dark mode?", "How do I disable dark mode?", "opposite"),
+        ("怎么打开免打扰", "怎么关闭免打扰", "opposite"),
+        ("How do I lock my card?", "How do I unlock my card?", "opposite"),
+        ("孕妇能吃吗", "孕妇不能吃吗", "negation"),
+        ("Can I cancel?", "Can't I cancel?", "negation"),
+        ("Price of the Team plan?", "Price of the Solo plan?", "capitals"),
+        ("Is A better than B for cats?", "Is B better than A for cats?", "comparison"),
+        ("How do I change my delivery slot?", "How do I change my billing slot?", "swapped"),
+        ("iPhone15多少钱", "iPhone16多少钱", "codes"),
+        ("How do I reset it?", "怎么重置", "language"),
+    ],
+)
+def test_traps_are_told_apart(a: str, b: str, reason: str) -> None:
+    assert reason in why(a, b) and reason in why(b, a)
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("三天内可以退货吗", "3天内可以退货吗"),
+        ("满两万元包邮吗", "满20000元包邮吗"),
+        ("二十岁可以报名吗", "20岁可以报名吗？"),
+        ("等两周可以吗", "等14天可以吗"),
+        ("行李20斤收费吗", "行李10公斤收费吗"),
+        ("请问怎么修改密码", "如何更改密码？"),
+        ("ＶＩＰ怎么开通", "VIP如何开通"),
+        ("能不能送货上门", "可以送货上门吗"),
+        ("How do I reset my password?", "How can I recover my password, please?"),
+        ("Where is my nearest store", "Hi, where is my nearest shop?"),
+        ("Can I pay fifty pounds?", "Can I pay £50?"),
+        ("What is the price?", "How much does it cost?"),
+    ],
+)
+def test_what_is_said_otherwise_is_not_ruled_out(a: str, b: str) -> None:
+    assert why(a, b) == ()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "  ", "？？？", "\u0000", "😀" * 300, "一" * 2_000, "a" * 5_000]
+)
+def test_no_text_breaks_it(text: str) -> None:
+    found = compare(facts_of(text), facts_of("怎么退货"))
+    assert all(0 <= value <= 1 for value in found.values())
