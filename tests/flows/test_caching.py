@@ -437,7 +437,7 @@ def test_questions_that_mean_the_same_get_the_same_answer_and_traps_do_not(
             assert time.monotonic() < deadline
             time.sleep(0.2)
     outcomes: list[str] = []
-    with ThreadPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(2) as pool:
         for round_ in range(12):
             asked = [
                 way.format(lamp) + " " + "?" * (round_ % 4) + "!" * (round_ // 4)

@@ -23,7 +23,7 @@ from tokenschain.core.meaning import (
     Learn,
 )
 
-FIND_MAX_S = 0.25
+FIND_MAX_S = 0.4
 """How long a call waits to hear of a question that means the same."""
 LEARN_MAX_S = 10.0
 REST_S = 2.0

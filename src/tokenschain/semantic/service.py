@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -26,6 +27,8 @@ from tokenschain.infra import secrets
 from tokenschain.semantic.matcher import Matcher
 from tokenschain.wire.server import Exchange
 
+LEARN_WAIT_MAX_S = 5.0
+"""How long what was answered afresh waits behind callers who ask."""
 SIGNATURE_HEADER = b"x-tc-signature"
 _BYTES = b"content-type: application/msgpack\r\n"
 _JSON = b"content-type: application/json\r\n"
@@ -49,6 +52,9 @@ class Service:
         self._report = report
         # One thread: the models are not to be used from two, and one core is enough.
         self._thread = ThreadPoolExecutor(max_workers=1)
+        self._finding = 0
+        self._no_find = asyncio.Event()
+        self._no_find.set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._ways: dict[str, Callable[[bytes], bytes]] = {
             FIND_PATH: self._find, LEARN_PATH: self._learn, DROP_PATH: self._drop,
@@ -75,6 +81,14 @@ class Service:
 
     async def _answer(self, exchange: Exchange, path: str) -> None:
         loop = asyncio.get_running_loop()
+        if path == FIND_PATH:
+            self._finding += 1
+            self._no_find.clear()
+        else:
+            # A caller waits for a find and for nothing else.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LEARN_WAIT_MAX_S):
+                    await self._no_find.wait()
         try:
             body = await loop.run_in_executor(self._thread, self._ways[path], exchange.request.body)
         except msgspec.DecodeError as error:
@@ -84,6 +98,11 @@ class Service:
             _refuse(exchange, ApiError("internal_error", "The comparison failed."))
         else:
             exchange.reply(200, _BYTES, body)
+        finally:
+            if path == FIND_PATH:
+                self._finding -= 1
+                if not self._finding:
+                    self._no_find.set()
 
     def _find(self, body: bytes) -> bytes:
         asked = _find(body)
