@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import random
+import signal
+import time
 import zlib
 
 import numpy as np
 import pytest
+from redis import Redis
 
+from tests.servers import RedisStack
 from tokenschain.core.bound import LABELS_MIN, Choice
 from tokenschain.core.caching import Entry
+from tokenschain.infra.redis import REDIS_FAILURES, RedisMeaning
 from tokenschain.semantic.embedders import FAST_DIMENSIONS, FINE_DIMENSIONS, Vectors
-from tokenschain.semantic.index import Index
+from tokenschain.semantic.index import Index, Kept, LayeredKept, LocalKept, SharedKept
 from tokenschain.semantic.matcher import Matcher
 from tokenschain.semantic.verifier import Verifier
 
@@ -49,7 +54,7 @@ def matcher(**more: object) -> Matcher:
         Letters(),
         Verifier.shipped(),
         random.Random(1).random,
-        2**24,
+        LocalKept(2**24),
         wall=lambda: 0.0,
         **more,  # type: ignore[arg-type]
     )
@@ -106,19 +111,16 @@ def test_answers_are_compared_by_their_numbers_and_their_words() -> None:
 
 
 def test_what_is_gone_from_memory_is_not_found() -> None:
-    made = taught()
-    for number in range(40):
-        made._shelf.drop(f"where is my {number}".encode())
-    small = Matcher(Letters(), Verifier.shipped(), random.Random(1).random, 2_000)
+    small = Matcher(Letters(), Verifier.shipped(), random.Random(1).random, LocalKept(2_000))
     for number in range(20):
         learn(small, f"question number {'x' * number}", "a" * 300)
-    assert len(small._shelf) < 6
+    assert len(small._kept) < 6  # type: ignore[arg-type]
     assert small.find(b"s", "g", "question number x").choice is Choice.MISS
 
 
 def test_far_questions_cost_one_embedding_only() -> None:
     models = Letters()
-    made = Matcher(models, Verifier.shipped(), random.Random(1).random, 2**20)
+    made = Matcher(models, Verifier.shipped(), random.Random(1).random, LocalKept(2**20))
     learn(made, "zzzz", "a")
     before = models.calls
     made.find(b"s", "g", "怎么退货")
@@ -144,3 +146,92 @@ def test_an_index_finds_what_brute_force_finds(seed: int) -> None:
     best = sorted(kept, key=lambda key: -float(kept[key] @ query))[:5]
     assert [index.at(place)[0] for place, _ in index.nearest(query, 5)] == best
     index.remove(b"never there")
+
+
+def unit(seed: int, size: int) -> Vectors:
+    row = np.random.default_rng(seed).normal(size=size).astype(np.float32)
+    return np.asarray(row / np.linalg.norm(row), dtype=np.float32)
+
+
+@pytest.fixture(params=["local", "redis"])
+def kept(request: pytest.FixtureRequest) -> Kept:
+    if request.param == "local":
+        return LocalKept(2**24)
+    redis: RedisStack = request.getfixturevalue("redis")
+    redis.flush()
+    store = RedisMeaning(redis.url, b"k" * 32, "test", FAST_DIMENSIONS)
+    store.near(b"s", unit(0, FAST_DIMENSIONS), 1)  # makes the index
+    return SharedKept(store, lambda: 0.0)
+
+
+def test_both_stores_keep_find_and_forget(kept: Kept) -> None:
+    for number in range(60):
+        space = b"one" if number % 2 else b"two"
+        key = number.to_bytes(16, "big")
+        kept.put(
+            space, key, f"question {number}", unit(number, FAST_DIMENSIONS),
+            unit(number, FINE_DIMENSIONS), entry(f"answer {number}", expires_s=1_000.0),
+        )  # fmt: skip
+    fast = unit(7, FAST_DIMENSIONS)
+    deadline = time.monotonic() + 5
+    while not (near := kept.near(b"one", fast, 20)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    key = (7).to_bytes(16, "big")
+    assert (near[0].key, near[0].question) == (key, "question 7")
+    assert near[0].fast_cosine == pytest.approx(1.0, abs=1e-3)
+    assert np.allclose(near[0].fine, unit(7, FINE_DIMENSIONS))
+    assert len(near) == 20
+    assert all(int.from_bytes(one.key, "big") % 2 for one in near), "another space was searched"
+    assert kept.near(b"none", fast, 5) == []
+    found = kept.entry(b"one", key, 1.0)
+    assert found is not None and b"answer 7" in found.body
+    assert kept.entry(b"one", key, 1_000.0) is None, "too old"
+    kept.drop(b"one", key)
+    assert kept.entry(b"one", key, 1.0) is None
+    assert key not in {one.key for one in kept.near(b"one", fast, 20)}
+
+
+def test_texts_in_redis_are_sealed_and_an_emptied_redis_is_begun_anew(redis: RedisStack) -> None:
+    redis.flush()
+    store = RedisMeaning(redis.url, b"k" * 32, "test", FAST_DIMENSIONS)
+    shared = SharedKept(store, lambda: 0.0)
+    fast, fine = unit(1, FAST_DIMENSIONS), unit(1, FINE_DIMENSIONS)
+
+    def put() -> None:
+        shared.near(b"s", fast, 1)
+        shared.put(b"s", b"k" * 16, "secret question", fast, fine, entry("secret", expires_s=99.0))
+
+    put()
+    with Redis.from_url(redis.url) as client:
+        said = b"".join(v for name in client.scan_iter() for v in client.hvals(name))
+    assert b"secret" not in said
+    other = SharedKept(RedisMeaning(redis.url, b"x" * 32, "test", FAST_DIMENSIONS), lambda: 0.0)
+    assert other.near(b"s", fast, 1) == [] and other.entry(b"s", b"k" * 16, 1.0) is None
+    redis.flush()
+    assert shared.near(b"s", fast, 1) == []
+    put()
+    deadline = time.monotonic() + 5
+    while not shared.near(b"s", fast, 1):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_without_the_shared_store_this_machine_goes_on_alone(redis: RedisStack) -> None:
+    redis.flush()
+    told: list[str] = []
+    store = RedisMeaning(redis.url, b"k" * 32, "test", FAST_DIMENSIONS)
+    layered = LayeredKept(
+        LocalKept(2**20), SharedKept(store, lambda: 0.0), REDIS_FAILURES, time.monotonic,
+        lambda event, why: told.append(event),
+    )  # fmt: skip
+    fast, fine = unit(1, FAST_DIMENSIONS), unit(1, FINE_DIMENSIONS)
+    layered.put(b"s", b"a" * 16, "a", fast, fine, entry("a", expires_s=99.0))
+    redis.process.send_signal(signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        for _ in range(5):
+            assert {one.question for one in layered.near(b"s", fast, 5)} == {"a"}
+            layered.put(b"s", b"b" * 16, "a", fast, fine, entry("b", expires_s=99.0))
+        assert time.monotonic() - began < 2 and told == ["shared_meaning_lost"]
+    finally:
+        redis.process.send_signal(signal.SIGCONT)

@@ -8,9 +8,11 @@ is ever waited for on a call's path but by `gateway.leases`, which bounds that w
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
+import redis as sync_redis
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from tokenschain.core.quota import HOLDER_TTL_S, SLOTS, Lease, Rate, Wish
 from tokenschain.core.snapshot import Served
@@ -218,6 +220,104 @@ class RedisShelf:
     async def close(self) -> None:
         """Close the connections."""
         await self._redis.aclose()
+
+
+class RedisMeaning:
+    """Questions and answers that machines share, found by their vectors; see
+    `semantic.index.Kept`. Texts are sealed; vectors are not, since Redis searches them.
+
+    One index for each pair of embedders, so that vectors of two are never compared.
+    """
+
+    def __init__(self, url: str, key: bytes, embedders: str, dimensions: int) -> None:
+        """
+        Args:
+            embedders: what made the vectors; part of every name.
+            dimensions: of the vectors that are searched.
+        """
+        self._redis = sync_redis.Redis.from_url(
+            url, socket_connect_timeout=CONNECT_MAX_S, socket_timeout=ANSWER_MAX_S, protocol=2
+        )
+        self._key = key
+        self._prefix = f"{_PREFIX}question:{embedders}:"
+        self._index = f"{_PREFIX}questions:{embedders}"
+        self._dimensions = dimensions
+
+    def near(self, space: bytes, fast: Any, count: int) -> list[tuple[bytes, str, float, bytes]]:
+        """Key, question, cosine and better vector of the nearest of a space."""
+        query = f"(@space:{{{space.hex()}}})=>[KNN {count} @fast $vector AS far]"
+        asked = ("FT.SEARCH", self._index, query, "PARAMS", "2", "vector", fast.tobytes(),
+                 "SORTBY", "far", "RETURN", "3", "far", "fine", "question", "LIMIT", "0",
+                 str(count), "DIALECT", "2")  # fmt: skip
+        try:
+            rows: list[Any] = self._redis.execute_command(*asked)  # type: ignore[no-untyped-call]
+        except ResponseError as error:
+            if "no such index" not in str(error).lower():
+                raise
+            self._create()
+            return []
+        found = []
+        for name, fields in zip(rows[1::2], rows[2::2], strict=True):
+            values = dict(zip(fields[::2], fields[1::2], strict=True))
+            key = bytes.fromhex(name.decode().rpartition(":")[2])
+            question = self._unsealed(key, values.get(b"question"))
+            if question is not None and b"fine" in values:
+                cosine = 1.0 - float(values[b"far"])
+                found.append((key, question.decode(), cosine, values[b"fine"]))
+        return found
+
+    def get(self, key: bytes) -> bytes | None:
+        """The answer under a key."""
+        sealed = self._redis.hget(self._name(key), "entry")
+        assert sealed is None or isinstance(sealed, bytes), "answers are not decoded"
+        return self._unsealed(key, sealed)
+
+    def put(
+        self, space: bytes, key: bytes, question: str, fast: Any, fine: Any, entry: bytes,
+        ttl_s: float,
+    ) -> None:  # fmt: skip
+        """Keep an answer for so long."""
+        name = self._name(key)
+        fields: dict[str | bytes, bytes | float | int | str] = {
+            "space": space.hex(), "fast": fast.tobytes(), "fine": fine.tobytes(),
+            "question": crypto.seal(self._key, key.hex(), question.encode()),
+            "entry": crypto.seal(self._key, key.hex(), entry),
+        }  # fmt: skip
+        with self._redis.pipeline() as pipe:
+            pipe.hset(name, mapping=fields)  # type: ignore[arg-type]
+            pipe.pexpire(name, int(ttl_s * 1e3))
+            pipe.execute()
+
+    def drop(self, key: bytes) -> None:
+        """Forget an answer."""
+        self._redis.delete(self._name(key))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._redis.close()
+
+    def _name(self, key: bytes) -> str:
+        return f"{self._prefix}{key.hex()}"
+
+    def _unsealed(self, key: bytes, sealed: bytes | None) -> bytes | None:
+        if sealed is None:
+            return None
+        try:
+            return crypto.unseal(self._key, key.hex(), sealed)
+        except crypto.Unsealable:
+            return None
+
+    def _create(self) -> None:
+        """Make the index; what is there already is found by it soon after."""
+        try:
+            self._redis.execute_command(  # type: ignore[no-untyped-call]
+                "FT.CREATE", self._index, "ON", "HASH", "PREFIX", "1", self._prefix, "SCHEMA",
+                "space", "TAG", "fast", "VECTOR", "HNSW", "6", "TYPE", "FLOAT32",
+                "DIM", str(self._dimensions), "DISTANCE_METRIC", "COSINE",
+            )  # fmt: skip
+        except ResponseError as error:
+            if "already exists" not in str(error).lower():
+                raise
 
 
 def _client(url: str) -> Redis:

@@ -168,6 +168,11 @@ def signed_by(secret: str, body: bytes, signature: str) -> bool:
     return hmac.compare_digest(sign(secret, body), signature)
 
 
+def derived(secret: str, purpose: bytes) -> bytes:
+    """A key of 32 bytes for one purpose, the same in all processes that share the secret."""
+    return hashlib.blake2b(secret.encode(), digest_size=32, person=purpose).digest()
+
+
 def same(left: str, right: str) -> bool:
     """Compare two secrets in constant time."""
     return hmac.compare_digest(left.encode(), right.encode())

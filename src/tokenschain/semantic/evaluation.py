@@ -20,6 +20,7 @@ from tokenschain.core.identity import normal
 from tokenschain.semantic import made_up
 from tokenschain.semantic.embedders import Vectors
 from tokenschain.semantic.guards import facts_of
+from tokenschain.semantic.index import LocalKept
 from tokenschain.semantic.matcher import Matcher, Models
 from tokenschain.semantic.verifier import Matrix, Verifier, evidence_of
 
@@ -319,7 +320,7 @@ def run(
         right = kept == fresh
         return not right if dice.random() < judge_errs else right
 
-    matcher = Matcher(models, verifier, dice.random, 2**30, judge, lambda: 0.0)
+    matcher = Matcher(models, verifier, dice.random, LocalKept(2**30), judge, lambda: 0.0)
     exact: dict[str, str] = {}
     counts = [0, 0, 0, 0]
     for number, asked in enumerate((*warmed, *stream)):

@@ -16,10 +16,10 @@ import msgspec
 import numpy as np
 
 from tokenschain.core.bound import Bound, Choice, Wrongness
-from tokenschain.core.caching import Entry, Shelf
+from tokenschain.core.caching import Entry
 from tokenschain.semantic.embedders import Vectors
 from tokenschain.semantic.guards import facts_of
-from tokenschain.semantic.index import Index
+from tokenschain.semantic.index import Kept
 from tokenschain.semantic.verifier import Verifier
 
 FAST_COUNT, FINE_COUNT = 20, 5
@@ -31,7 +31,7 @@ SAME_ANSWER, OTHER_ANSWER = 0.95, 0.88
 """Cosines of two answers from, and up to, which they say the same, or not; what is between is
 no evidence. E5's floor is about 0.8 (random pairs)."""
 ANSWER_CHARS = 600
-PENDING_MAX, SPACES_MAX, GROUPS_MAX = 2_000, 10_000, 10_000
+PENDING_MAX, GROUPS_MAX = 2_000, 10_000
 
 
 class Models(Protocol):
@@ -74,7 +74,7 @@ class Matcher:
         models: Models,
         verifier: Verifier,
         dice: Callable[[], float],
-        memory_bytes_max: int,
+        kept: Kept,
         judge: Judge | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -87,38 +87,30 @@ class Matcher:
         self._dice = dice
         self._judge = judge or self._alike
         self._wall = wall
-        self._shelf = Shelf(memory_bytes_max, 0.5)
-        self._spaces: OrderedDict[bytes, Index] = OrderedDict()
+        self._kept = kept
         self._bounds: OrderedDict[str, Bound] = OrderedDict()
         self._pending: OrderedDict[tuple[bytes, str], _Pending] = OrderedDict()
 
     def find(self, space: bytes, group: str, question: str) -> Found:
         """The kept answer for a question, if it may be given."""
         fast = self._models.fast([question])[0]
-        index = self._spaces.get(space)
-        near = index.nearest(fast, FAST_COUNT) if index is not None else []
-        if index is None or not near or near[0][1] < FAST_MIN:
+        near = self._kept.near(space, fast, FAST_COUNT)
+        if not near or near[0].fast_cosine < FAST_MIN:
             self._wait(space, question, _Pending(fast, None, b"", 0.0, 1.0))
             return Found(Choice.MISS)
-        self._spaces.move_to_end(space)
         fine = self._models.fine([question])[0]
-        places = [at for at, _ in near]
-        alike = index.fine_of(places) @ fine
+        alike = np.array([one.fine for one in near]) @ fine
         best, best_key, best_entry = 0.0, b"", None
-        gone = []
         for rank in np.argsort(-alike)[:FINE_COUNT]:
-            place, fast_cosine = near[int(rank)]
-            key, asked = index.at(place)
-            likeness, _ = self._verifier.weigh(asked, question, float(alike[rank]), fast_cosine)
+            one = near[int(rank)]
+            likeness, _ = self._verifier.weigh(
+                one.question, question, float(alike[rank]), one.fast_cosine
+            )
             if likeness <= best:
                 continue
-            entry = self._shelf.get(key, self._wall())
-            if entry is None:
-                gone.append(key)
-                continue
-            best, best_key, best_entry = likeness, key, entry
-        for key in gone:
-            index.remove(key)
+            entry = self._kept.entry(space, one.key, self._wall())
+            if entry is not None:
+                best, best_key, best_entry = likeness, one.key, entry
         choice, weight = Choice.MISS, 1.0
         if best_entry is not None and best >= NEAR_MIN:
             choice, weight = self.bound_of(group).choose(best)
@@ -145,18 +137,12 @@ class Matcher:
             fine = self._models.fine([question])[0]
         right = None
         if pending is not None and pending.key:
-            kept = self._shelf.get(pending.key, self._wall())
+            kept = self._kept.entry(space, pending.key, self._wall())
             if kept is not None:
                 right = self._judge(kept.question, _said(kept), question, _said(entry))
                 if right is not None:
                     self.bound_of(group).learn(pending.likeness, right, pending.weight, wrong_max)
-        if self._shelf.put(key, entry):
-            index = self._spaces.get(space)
-            if index is None:
-                index = self._spaces[space] = Index()
-                while len(self._spaces) > SPACES_MAX:
-                    self._spaces.popitem(last=False)
-            index.add(key, question, fast, fine)
+        self._kept.put(space, key, question, fast, fine, entry)
         return right
 
     def drop(self, group: str, space: bytes, key: bytes, wrong_max: float) -> None:
@@ -164,10 +150,7 @@ class Matcher:
         bound = self.bound_of(group)
         if bound.threshold is not None:
             bound.learn(bound.threshold, False, 1.0, wrong_max)
-        self._shelf.drop(key)
-        index = self._spaces.get(space)
-        if index is not None:
-            index.remove(key)
+        self._kept.drop(space, key)
 
     def bound_of(self, group: str) -> Bound:
         """The bound of one group."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import gc
-import hashlib
 import os
 import random
 import signal
@@ -176,7 +175,9 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
         lambda: redis.gateways if redis is not None else settings.workers * settings.gateways,
     )
     shelf = (
-        RedisShelf(settings.redis_url, _derived(secret, b"shelf")) if settings.redis_url else None
+        RedisShelf(settings.redis_url, secrets.derived(secret, b"shelf"))
+        if settings.redis_url
+        else None
     )
     meaning: MeaningClient | None = None
     if settings.cache.compares_meanings:
@@ -185,7 +186,7 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
         )
         meaning = MeaningClient(asks.ask, away, time.monotonic, report)
     cache = AnswerCache(
-        served, _derived(secret, b"cache"), time.time, random.random, shelf, REDIS_FAILURES,
+        served, secrets.derived(secret, b"cache"), time.time, random.random, shelf, REDIS_FAILURES,
         meaning,
     )  # fmt: skip
     steps = Steps(
@@ -270,11 +271,6 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
     journal.close()
     store.close()
     logger.info("stopped", calls_cut=cut)
-
-
-def _derived(secret: str, purpose: bytes) -> bytes:
-    """A key for one purpose, the same in all gateways that share the internal secret."""
-    return hashlib.blake2b(secret.encode(), digest_size=32, person=purpose).digest()
 
 
 async def _any_of(events: list[asyncio.Event], wait_max_s: float) -> None:
