@@ -16,6 +16,7 @@ from tests.servers import RedisStack
 from tokenschain.core.bound import LABELS_MIN, Choice
 from tokenschain.core.caching import Entry
 from tokenschain.infra.redis import REDIS_FAILURES, RedisMeaning
+from tokenschain.semantic import index as index_module
 from tokenschain.semantic.embedders import FAST_DIMENSIONS, FINE_DIMENSIONS, Vectors
 from tokenschain.semantic.index import Index, Kept, LayeredKept, LocalKept, SharedKept
 from tokenschain.semantic.matcher import Matcher
@@ -128,7 +129,11 @@ def test_far_questions_cost_one_embedding_only() -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_an_index_finds_what_brute_force_finds(seed: int) -> None:
+@pytest.mark.parametrize("graph_from", [50, 10_000])
+def test_an_index_finds_what_brute_force_finds(
+    seed: int, graph_from: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index_module, "GRAPH_FROM", graph_from)
     dice = np.random.default_rng(seed)
     index, kept = Index(), {}
     for number in range(300):
@@ -144,7 +149,10 @@ def test_an_index_finds_what_brute_force_finds(seed: int) -> None:
     assert len(index) == len(kept)
     query = dice.normal(size=FAST_DIMENSIONS).astype(np.float32)
     best = sorted(kept, key=lambda key: -float(kept[key] @ query))[:5]
-    assert [index.at(place)[0] for place, _ in index.nearest(query, 5)] == best
+    found = [index.at(place)[0] for place, _ in index.nearest(query, 20)]
+    # A graph of half-precision vectors may miss one that is nearly as far as the next.
+    assert len(set(best) & set(found)) >= (5 if graph_from > 300 else 4)
+    assert found[0] == best[0]
     index.remove(b"never there")
 
 
@@ -179,7 +187,7 @@ def test_both_stores_keep_find_and_forget(kept: Kept) -> None:
     key = (7).to_bytes(16, "big")
     assert (near[0].key, near[0].question) == (key, "question 7")
     assert near[0].fast_cosine == pytest.approx(1.0, abs=1e-3)
-    assert np.allclose(near[0].fine, unit(7, FINE_DIMENSIONS))
+    assert np.allclose(near[0].fine, unit(7, FINE_DIMENSIONS), atol=1e-3)
     assert len(near) == 20
     assert all(int.from_bytes(one.key, "big") % 2 for one in near), "another space was searched"
     assert kept.near(b"none", fast, 5) == []

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from tokenschain.core.caching import Entry, Shelf, decode_entry, encode_entry
 from tokenschain.infra.redis import RedisMeaning
 from tokenschain.semantic.embedders import FAST_DIMENSIONS, FINE_DIMENSIONS, Vectors
 
-QUESTIONS_MAX = 20_000
-"""Of one space; the oldest leave. A search of so many takes about a millisecond."""
+QUESTIONS_MAX = 200_000
+"""Of one space; others leave for new ones."""
+GRAPH_FROM = 1_000
+"""Questions of one space from which a graph is searched instead of all of them."""
 SPACES_MAX = 10_000
 AWAY_REST_S = 1.0
 """After the shared store was silent, it is left alone for so long."""
@@ -205,52 +208,78 @@ class LayeredKept:
 
 
 class Index:
-    """Questions by key, nearest first."""
+    """Questions of one space by key, nearest first: compared one by one while they are few, by a
+    graph (HNSW) from then on."""
 
     def __init__(self) -> None:
-        self._fast = np.zeros((16, FAST_DIMENSIONS), dtype=np.float32)
-        self._fine = np.zeros((16, FINE_DIMENSIONS), dtype=np.float32)
+        self._fast: Vectors | None = np.zeros((16, FAST_DIMENSIONS), dtype=np.float32)
+        self._fine: npt.NDArray[np.float16] = np.zeros((16, FINE_DIMENSIONS), dtype=np.float16)
+        self._graph: Any = None
         self._keys: list[bytes] = []
         self._questions: list[str] = []
+        self._numbers: list[int] = []
         self._places: dict[bytes, int] = {}
+        self._by_number: dict[int, int] = {}
+        self._count = 0
 
     def __len__(self) -> int:
         return len(self._keys)
 
     def add(self, key: bytes, question: str, fast: Vectors, fine: Vectors) -> None:
         """Keep a question, or its vectors anew."""
-        at = self._places.get(key)
-        if at is None:
-            if len(self._keys) >= QUESTIONS_MAX:
-                self.remove(self._keys[0])
-            at = len(self._keys)
-            if at >= len(self._fast):
-                size = int(len(self._fast) * _GROWTH) + 1
+        self.remove(key)
+        if len(self._keys) >= QUESTIONS_MAX:
+            self.remove(self._keys[0])
+        place = len(self._keys)
+        if place >= len(self._fine):
+            size = int(place * _GROWTH) + 1
+            self._fine.resize((size, FINE_DIMENSIONS), refcheck=False)
+            if self._fast is not None:
                 self._fast.resize((size, FAST_DIMENSIONS), refcheck=False)
-                self._fine.resize((size, FINE_DIMENSIONS), refcheck=False)
-            self._keys.append(key)
-            self._questions.append(question)
-            self._places[key] = at
-        self._fast[at], self._fine[at] = fast, fine
+        number = self._count = self._count + 1
+        self._keys.append(key)
+        self._questions.append(question)
+        self._numbers.append(number)
+        self._places[key] = self._by_number[number] = place
+        self._fine[place] = fine
+        if self._fast is not None:
+            self._fast[place] = fast
+            if place + 1 >= GRAPH_FROM:
+                self._draw()
+        else:
+            self._graph.add(number, fast)
 
     def remove(self, key: bytes) -> None:
         """Forget a question; the last takes its place. Nothing happens when there is none."""
-        at = self._places.pop(key, None)
-        if at is None:
+        place = self._places.pop(key, None)
+        if place is None:
             return
+        number = self._numbers[place]
+        del self._by_number[number]
+        if self._graph is not None:
+            self._graph.remove(number)
         last = len(self._keys) - 1
-        if at != last:
-            self._fast[at], self._fine[at] = self._fast[last], self._fine[last]
-            self._keys[at], self._questions[at] = self._keys[last], self._questions[last]
-            self._places[self._keys[at]] = at
+        if place != last:
+            self._fine[place] = self._fine[last]
+            if self._fast is not None:
+                self._fast[place] = self._fast[last]
+            self._keys[place], self._questions[place] = self._keys[last], self._questions[last]
+            self._numbers[place] = self._numbers[last]
+            self._places[self._keys[place]] = self._by_number[self._numbers[place]] = place
         self._keys.pop()
         self._questions.pop()
+        self._numbers.pop()
 
     def nearest(self, fast: Vectors, count: int) -> list[tuple[int, float]]:
         """Places and cosines of those nearest by the fast embedder."""
         size = len(self._keys)
         if not size:
             return []
+        if self._graph is not None:
+            found = self._graph.search(fast, min(count, size))
+            rows = zip(found.keys.tolist(), found.distances.tolist(), strict=True)
+            return [(self._by_number[n], 1.0 - far) for n, far in rows if n in self._by_number]
+        assert self._fast is not None, "without a graph there are vectors"
         alike = self._fast[:size] @ fast
         count = min(count, size)
         top = np.argpartition(-alike, count - 1)[:count]
@@ -258,8 +287,18 @@ class Index:
 
     def fine_of(self, place: int) -> Vectors:
         """The better vector of a place."""
-        return np.asarray(self._fine[place])
+        return np.asarray(self._fine[place], dtype=np.float32)
 
     def at(self, place: int) -> tuple[bytes, str]:
         """Key and question of a place."""
         return self._keys[place], self._questions[place]
+
+    def _draw(self) -> None:
+        """From here on the graph has the vectors."""
+        from usearch.index import Index as Graph  # noqa: PLC0415 - few spaces grow so large
+
+        assert self._fast is not None, "drawn once"
+        self._graph = Graph(ndim=FAST_DIMENSIONS, metric="cos", dtype="f16")
+        size = len(self._keys)
+        self._graph.add(np.array(self._numbers), self._fast[:size], threads=1)
+        self._fast = None
