@@ -456,6 +456,10 @@ def test_questions_that_mean_the_same_get_the_same_answer_and_traps_do_not(
     assert 0 < float(hit.headers["x-tc-cache-likeness"]) <= 1
     row = stack.row_of(hit)
     assert (row["cache"], row["prompt_tokens"]) == ("semantic", 0) and row["saved_tokens"] > 0
+    metrics = httpx.get(f"http://127.0.0.1:{stack.settings.semantic_port}/metrics").text
+    assert 'tokenschain_semantic_served{group="default/default/sim-chat"}' in metrics
+    unsigned = httpx.post(health.replace("/health", "/find"), content=b"\x90")
+    assert unsigned.status_code == 401
     for trap in ("How do I not return the red lamp?", "How do I return 2 red lamps?",
                  "How do I return the purple lamp?", "怎么退红色的灯？"):  # fmt: skip
         assert ask(stack, trap).headers["x-tc-cache"] == "miss", trap

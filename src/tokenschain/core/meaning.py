@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 FIND_PATH, LEARN_PATH, DROP_PATH = "/find", "/learn", "/drop"
-HEALTH_PATH, FIGURES_PATH = "/health", "/figures"
+HEALTH_PATH, METRICS_PATH = "/health", "/metrics"
 
 
 class Find(msgspec.Struct, array_like=True):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import msgspec
 
@@ -14,10 +14,10 @@ from tokenschain.core.caching import decode_entry, encode_entry
 from tokenschain.core.errors import ApiError
 from tokenschain.core.meaning import (
     DROP_PATH,
-    FIGURES_PATH,
     FIND_PATH,
     HEALTH_PATH,
     LEARN_PATH,
+    METRICS_PATH,
     Drop,
     Find,
     Finding,
@@ -31,6 +31,16 @@ LEARN_WAIT_MAX_S = 5.0
 """How long what was answered afresh waits behind callers who ask."""
 SIGNATURE_HEADER = b"x-tc-signature"
 _BYTES = b"content-type: application/msgpack\r\n"
+_TEXT = b"content-type: text/plain; version=0.0.4; charset=utf-8\r\n"
+METRICS = {
+    "tokenschain_semantic_wrong_share": "Share of wrong answers of all given from the cache, "
+    "as far as was checked.",
+    "tokenschain_semantic_wrong_share_low": "Lower end of its 95 % interval.",
+    "tokenschain_semantic_wrong_share_high": "Upper end of its 95 % interval.",
+    "tokenschain_semantic_checked": "Would-be hits that were answered afresh to check them.",
+    "tokenschain_semantic_served": "Answers given by meaning.",
+    "tokenschain_semantic_threshold": "Likeness from which answers are given; NaN: none are.",
+}
 _JSON = b"content-type: application/json\r\n"
 _find = msgspec.msgpack.Decoder(Find).decode
 _drop = msgspec.msgpack.Decoder(Drop).decode
@@ -58,7 +68,6 @@ class Service:
         self._tasks: set[asyncio.Task[None]] = set()
         self._ways: dict[str, Callable[[bytes], bytes]] = {
             FIND_PATH: self._find, LEARN_PATH: self._learn, DROP_PATH: self._drop,
-            FIGURES_PATH: self._figures,
         }  # fmt: skip
 
     def __call__(self, exchange: Exchange) -> None:
@@ -67,6 +76,9 @@ class Service:
         path = request.path.decode("latin-1")
         if path == HEALTH_PATH:
             exchange.reply(200, _JSON, b'{"status":"ok"}')
+            return
+        if path == METRICS_PATH:
+            exchange.reply(200, _TEXT, self.metrics())
             return
         signature = request.headers.get(SIGNATURE_HEADER, b"").decode("latin-1")
         signed = f"{path}\n".encode() + request.body
@@ -126,15 +138,21 @@ class Service:
         self._matcher.drop(said.group, said.space, said.key, said.wrong_max)
         return _encode(None)
 
-    def _figures(self, _: bytes) -> bytes:
-        groups: dict[str, Any] = {
-            group: {
-                "wrong": wrong.estimate, "wrong_low": wrong.low, "wrong_high": wrong.high,
-                "checked": wrong.labels, "threshold": threshold, "served": served,
-            }
-            for group, (wrong, threshold, served) in self._matcher.wrongness().items()
-        }  # fmt: skip
-        return _encode(groups)
+    def metrics(self) -> bytes:
+        """What was measured of each group, as Prometheus reads it."""
+        lines = [f"# HELP {name} {meaning}" for name, meaning in METRICS.items()]
+        lines += [f"# TYPE {name} gauge" for name in METRICS]
+        for group, (wrong, threshold, served) in self._matcher.wrongness().items():
+            values = (
+                wrong.estimate, wrong.low, wrong.high, wrong.labels, served,
+                math.nan if threshold is None else threshold,
+            )  # fmt: skip
+            label = group.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
+            lines += [
+                f'{name}{{group="{label}"}} {value:g}'
+                for name, value in zip(METRICS, values, strict=True)
+            ]
+        return "\n".join((*lines, "")).encode()
 
 
 def _refuse(exchange: Exchange, error: ApiError) -> None:
