@@ -1,4 +1,4 @@
-"""Embedding calls that share a call upstream."""
+"""Embedding and reranking calls that share a call upstream."""
 
 from __future__ import annotations
 
@@ -98,6 +98,59 @@ def test_equal_texts_are_asked_once() -> None:
 def test_arrays_come_back_in_their_own_order() -> None:
     _, answers, _ = run(["a", "b", ["ccc", "dd"], ["e", "ccc"]])
     assert [[d["embedding"][0] for d in a["data"]] for a in answers[2:]] == [[3, 2], [1, 3]]
+
+
+class Ranker:
+    """Scores each document by its length."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, list[str]]] = []
+
+    async def open(self, call: Call, caller: object, plan: Plan) -> Any:
+        fields = {name: json.loads(bytes(raw)) for name, raw in call.ask.fields.items()}
+        self.asked.append((fields["query"], fields["documents"]))
+        attempt = Attempt(CANDIDATE, 0.0)
+        call.attempts.append(attempt)
+        await asyncio.sleep(0.01)
+        attempt.outcome, attempt.usage = "ok", Usage(100, source="provider")
+        scores = sorted(
+            ({"index": i, "relevance_score": len(d)} for i, d in enumerate(fields["documents"])),
+            key=lambda row: -row["relevance_score"],
+        )
+        results = scores[: fields.get("top_n")]
+        return Whole(json.dumps({"model": "r", "results": results}).encode())
+
+
+def rank_of(query: str, documents: list[str], **more: Any) -> Call:
+    body = json.dumps({"model": "r", "query": query, "documents": documents, **more}).encode()
+    call = Call("c", FORMS[3], body, b"", {}, FakeOutlet([]), 0.0, 0)
+    call.ask = parse(Door.RERANK, body)
+    return call
+
+
+def test_documents_of_one_query_are_ranked_together_and_taken_apart() -> None:
+    async def run() -> None:
+        ranker = Ranker()
+        house = Batching(ranker, asyncio.get_running_loop().time)  # type: ignore[arg-type]
+        first = [asyncio.create_task(embed(house, rank_of("q", ["x"]))) for _ in range(LANES)]
+        await asyncio.sleep(0)
+        rest = [
+            embed(house, rank_of("q", ["a", "bbb", "cc"])),
+            embed(house, rank_of("q", ["cc", "dddd"], top_n=1)),
+            embed(house, rank_of("another", ["e"])),
+            embed(house, rank_of("q", ["f"], return_documents=True)),
+        ]
+        one, two, three, four = await asyncio.gather(*rest)
+        await asyncio.gather(*first)
+        assert [(r["index"], r["relevance_score"]) for r in one["results"]] == [
+            (1, 3), (2, 2), (0, 1)
+        ]  # fmt: skip
+        assert [(r["index"], r["relevance_score"]) for r in two["results"]] == [(1, 4)]
+        assert len(three["results"]) == len(four["results"]) == 1
+        assert ("q", ["a", "bbb", "cc", "dddd"]) in ranker.asked
+        assert one["usage"]["total_tokens"] + two["usage"]["total_tokens"] == 100
+
+    asyncio.run(run())
 
 
 def test_one_bad_text_spoils_only_its_own_call() -> None:

@@ -1,8 +1,8 @@
-"""Embedding calls put together: which ones, how many, and the answer taken apart again.
+"""Embedding and reranking calls put together: which ones, how many, and the answer taken apart.
 
-A model that embeds works on arrays, and a call costs more than a text; many small calls are one
-call's worth of work. Chat is left alone: engines batch that themselves, and a wait here would
-only be added to the first token.
+A model that embeds works on arrays, and one that ranks on pairs with one query; a call costs more
+than a text, and many small calls are one call's worth of work. Chat is left alone: engines batch
+that themselves, and a wait here would only be added to the first token.
 """
 
 from __future__ import annotations
@@ -20,8 +20,16 @@ TEXTS_FIRST, TEXTS_MAX = 8, 64
 TARGET_S = 1.0
 GROW, SHRINK = 4, 0.9
 """Clipper's AIMD (NSDI 2017): more while a batch is in time, a tenth less when it is not."""
-_ALIKE = ("model", "encoding_format", "dimensions")
-_KNOWN = {*_ALIKE, "input", "user"}
+_ALIKE = {
+    Door.EMBEDDINGS: ("model", "encoding_format", "dimensions"),
+    Door.RERANK: ("model", "query"),
+}
+"""What calls of one batch have in common."""
+_KNOWN = {
+    Door.EMBEDDINGS: {*_ALIKE[Door.EMBEDDINGS], "input", "user"},
+    Door.RERANK: {*_ALIKE[Door.RERANK], "documents", "top_n", "user"},
+}
+_TEXTS = {Door.EMBEDDINGS: "input", Door.RERANK: "documents"}
 _encode = msgspec.json.Encoder().encode
 _decode_input = msgspec.json.Decoder(str | list[str]).decode
 
@@ -54,10 +62,11 @@ class Part(NamedTuple):
 def part_of(ask: Ask) -> Part | None:
     """What a call could bring; None when it goes alone: tokens instead of text, many texts,
     or a field whose meaning is not known here."""
-    if ask.door is not Door.EMBEDDINGS or not ask.fields.keys() <= _KNOWN:
+    known = _KNOWN.get(ask.door)
+    if known is None or not ask.fields.keys() <= known:
         return None
     try:
-        given = _decode_input(ask.fields["input"])
+        given = _decode_input(ask.fields[_TEXTS[ask.door]])
     except msgspec.DecodeError:
         return None
     texts = (given,) if isinstance(given, str) else tuple(given)
@@ -69,29 +78,26 @@ def part_of(ask: Ask) -> Part | None:
 def key_of(ask: Ask, tenant: str, project: str) -> tuple[object, ...]:
     """Calls with the same key may share a batch: same model and options, same project, so that
     nobody can tell from the time what another tenant does."""
-    options = tuple(bytes(ask.fields.get(name, b"")) for name in _ALIKE)
-    return (tenant, project, options)
+    options = tuple(bytes(ask.fields.get(name, b"")) for name in _ALIKE[ask.door])
+    return (tenant, project, ask.door, options)
 
 
 def together(first: Ask, texts: list[str]) -> Ask:
     """One request for the texts of several."""
-    fields = {name: first.fields[name] for name in _ALIKE if name in first.fields}
-    fields["input"] = Raw(_encode(texts))
+    fields = {name: first.fields[name] for name in _ALIKE[first.door] if name in first.fields}
+    fields[_TEXTS[first.door]] = Raw(_encode(texts))
     tokens = sum(-(-len(text.encode()) // chat.BYTES_PER_TOKEN) for text in texts)
-    return Ask(Door.EMBEDDINGS, first.model, fields, False, False, 1, None, tokens)
+    return Ask(first.door, first.model, fields, False, False, 1, None, tokens)
 
 
-class _Reply(msgspec.Struct):
-    data: list[dict[str, Raw]]
-    model: str = ""
-    object: str = "list"
-
-
-_decode_reply = msgspec.json.Decoder(_Reply).decode
+_decode_reply = msgspec.json.Decoder(dict[str, Raw]).decode
+_decode_items = msgspec.json.Decoder(list[dict[str, Raw]]).decode
+_decode_top = msgspec.json.Decoder(int | None).decode
+_decode_score = msgspec.json.Decoder(float).decode
 
 
 def apart(
-    body: bytes, usage: Usage, wanted: list[list[int]], weights: list[int]
+    body: bytes, usage: Usage, asks: list[Ask], wanted: list[list[int]], weights: list[int]
 ) -> list[tuple[bytes, Usage]]:
     """The answer to a batch as the answers to its calls.
 
@@ -103,18 +109,21 @@ def apart(
         ValueError: the answer does not have what was asked for.
     """
     reply = _decode_reply(body)
-    by_index = {int(bytes(item["index"])): item for item in reply.data}
+    ranks = asks[0].door is Door.RERANK
+    name = "results" if ranks else "data"
+    by_index = {int(bytes(item["index"])): item for item in _decode_items(reply[name])}
     shares = shared(usage.prompt_tokens, weights)
     made = []
-    for places, tokens in zip(wanted, shares, strict=True):
+    for ask, places, tokens in zip(asks, wanted, shares, strict=True):
         try:
-            data = [{**by_index[at], "index": number} for number, at in enumerate(places)]
+            items = [{**by_index[at], "index": number} for number, at in enumerate(places)]
         except KeyError as missing:
-            raise ValueError(f"the embedding {missing} is missing") from None
+            raise ValueError(f"the answer to text {missing} is missing") from None
+        if ranks:
+            items.sort(key=lambda item: -_decode_score(item["relevance_score"]))  # type: ignore[arg-type]
+            items = items[: _decode_top(ask.fields.get("top_n", b"null"))]
         counts = {"prompt_tokens": tokens, "total_tokens": tokens}
-        answer: dict[str, Any] = {
-            "object": reply.object, "data": data, "model": reply.model, "usage": counts,
-        }  # fmt: skip
+        answer: dict[str, Any] = {**reply, name: items, "usage": counts}
         source = usage.source if len(wanted) == 1 else "estimated"
         made.append((_encode(answer), Usage(tokens, source=source)))
     return made

@@ -1,4 +1,4 @@
-"""Small embedding calls of one project share a call upstream.
+"""Small embedding and reranking calls of one project share a call upstream.
 
 The first goes at once. While as many batches as there are lanes are under way, what comes waits,
 and goes together when one comes back: an idle platform adds nothing, a busy one batches more.
@@ -44,7 +44,7 @@ class _Lane:
 
 
 class Batching:
-    """See `core.ports.Opening`; all but small embedding calls pass straight on."""
+    """See `core.ports.Opening`; all but small calls of these two kinds pass straight on."""
 
     def __init__(self, opening: Opening, clock: Callable[[], float]) -> None:
         self._opening = opening
@@ -134,7 +134,9 @@ class Batching:
             body = await answer.deliver(joint)
             attempt = joint.attempts[-1]
             assert attempt.usage is not None, "an answered attempt has its usage"
-            parts = batching.apart(body, attempt.usage, wanted, weights)
+            parts = batching.apart(
+                body, attempt.usage, [member.call.ask for member in members], wanted, weights
+            )
         except ApiError as error:
             if error.kind.fault is Fault.CALLER and len(members) > 1:
                 await self._one_by_one(members)  # one of them is to blame
