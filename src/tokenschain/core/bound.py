@@ -27,7 +27,7 @@ SHADOW_NEAR_SHARE = 0.2
 NEAR = 0.02
 SEMANTIC_WRONG_MAX = 0.1
 """However many exact hits there are beside them, this share of wrong ones is too much."""
-ERRORS = 1.0
+ERRORS = 1.5
 """Standard errors added to the estimate."""
 MEMORY = 0.999
 """Weight of a count after one more lookup: what happened some thousand lookups ago fades."""
