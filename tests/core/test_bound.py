@@ -37,7 +37,8 @@ def test_nothing_is_served_before_enough_is_known() -> None:
     for number in range(LABELS_MIN - 1):
         assert bound.choose(1.0)[0] is Choice.MISS, number
         bound.learn(1.0, True, 1.0, 0.01)
-    bound.learn(1.0, True, 1.0, 0.01)
+    for _ in range(LABELS_MIN):
+        bound.learn(1.0, True, 1.0, 0.01)
     assert bound.threshold is not None
 
 
