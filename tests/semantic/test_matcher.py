@@ -15,6 +15,7 @@ from redis import Redis
 from tests.servers import RedisStack
 from tokenschain.core.bound import LABELS_MIN, Choice
 from tokenschain.core.caching import Entry
+from tokenschain.infra import redis as redis_module
 from tokenschain.infra.redis import REDIS_FAILURES, RedisMeaning
 from tokenschain.semantic import index as index_module
 from tokenschain.semantic.embedders import FAST_DIMENSIONS, FINE_DIMENSIONS, Vectors
@@ -172,7 +173,12 @@ def kept(request: pytest.FixtureRequest) -> Kept:
     return SharedKept(store, lambda: 0.0)
 
 
-def test_both_stores_keep_find_and_forget(kept: Kept) -> None:
+@pytest.mark.parametrize("large", [5, 5_000])
+def test_both_stores_keep_find_and_forget(
+    kept: Kept, large: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_module, "LARGE_SPACE", large)
+    monkeypatch.setattr(redis_module, "COUNT_EVERY_S", 0.0)
     for number in range(60):
         space = b"one" if number % 2 else b"two"
         key = number.to_bytes(16, "big")

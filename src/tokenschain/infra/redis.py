@@ -7,6 +7,7 @@ is ever waited for on a call's path but by `gateway.leases`, which bounds that w
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ CONNECT_MAX_S = 0.3
 ANSWER_MAX_S = 0.4
 CONNECTIONS_MAX = 4
 LISTEN_S = 1.0
+LARGE_SPACE, COUNT_EVERY_S, SPACES_COUNTED_MAX = 5_000, 60.0, 10_000
 _PREFIX = "{tokenschain}:"
 _SCRIPT = """
 local clock = redis.call('TIME')
@@ -242,20 +244,17 @@ class RedisMeaning:
         self._prefix = f"{_PREFIX}question:{embedders}:"
         self._index = f"{_PREFIX}questions:{embedders}"
         self._dimensions = dimensions
+        self._sizes: dict[str, tuple[float, int]] = {}
 
     def near(self, space: bytes, fast: Any, count: int) -> list[tuple[bytes, str, float, bytes]]:
         """Key, question, cosine and better vector of the nearest of a space."""
-        query = f"(@space:{{{space.hex()}}})=>[KNN {count} @fast $vector AS far]"
+        where = f"@space:{{{space.hex()}}}"
+        policy = "HYBRID_POLICY BATCHES " if self._size(where) > LARGE_SPACE else ""
+        query = f"({where})=>[KNN {count} @fast $vector {policy}AS far]"
         asked = ("FT.SEARCH", self._index, query, "PARAMS", "2", "vector", fast.tobytes(),
                  "SORTBY", "far", "RETURN", "3", "far", "fine", "question", "LIMIT", "0",
                  str(count), "DIALECT", "2")  # fmt: skip
-        try:
-            rows: list[Any] = self._redis.execute_command(*asked)  # type: ignore[no-untyped-call]
-        except ResponseError as error:
-            if "no such index" not in str(error).lower():
-                raise
-            self._create()
-            return []
+        rows = self._search(*asked)
         found = []
         for name, fields in zip(rows[1::2], rows[2::2], strict=True):
             values = dict(zip(fields[::2], fields[1::2], strict=True))
@@ -264,6 +263,30 @@ class RedisMeaning:
             if question is not None and b"fine" in values:
                 cosine = 1.0 - float(values[b"far"])
                 found.append((key, question.decode(), cosine, values[b"fine"]))
+        return found
+
+    def _size(self, where: str) -> int:
+        """About how many questions a space has. Left to itself, Redis compares all of a large
+        space one by one."""
+        now = time.monotonic()
+        counted_at, size = self._sizes.get(where, (0.0, 0))
+        if not counted_at or now - counted_at > COUNT_EVERY_S:
+            asked = ("FT.SEARCH", self._index, where, "LIMIT", "0", "0", "DIALECT", "2")
+            size = int(self._search(*asked)[0])
+            if len(self._sizes) > SPACES_COUNTED_MAX:
+                self._sizes.clear()
+            self._sizes[where] = (now, size)
+        return size
+
+    def _search(self, *command: str | bytes) -> list[Any]:
+        """The rows of a search, the number of all first; none where there is no index yet."""
+        try:
+            found: list[Any] = self._redis.execute_command(*command)  # type: ignore[no-untyped-call]
+        except ResponseError as error:
+            if "no such index" not in str(error).lower():
+                raise
+            self._create()
+            return [0]
         return found
 
     def get(self, key: bytes) -> bytes | None:
