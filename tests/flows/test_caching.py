@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -256,6 +257,28 @@ def test_identical_calls_in_flight_ask_one_upstream_once(
         paid["prompt_tokens"] + paid["completion_tokens"]
     }
     assert {row["charge_pico"] for row in rows if row is not paid} == {paid["charge_pico"] // 2}
+
+
+def test_a_long_stream_is_not_held_in_memory(own_stack: Any, upstream: UpstreamSimulator) -> None:
+    """Field failure 9: 40 streams of 8 MB, none of which may be kept, leave memory as it was."""
+    upstream.reset()
+    stack = own_stack(cache={"mode": "exact"}).start()
+    sim = {"large": [200, 40_000]}
+
+    def resident() -> float:
+        text = httpx.get(f"{stack.url}/metrics").text
+        return float(re.search(r"tokenschain_resident_bytes{[^}]*} (\S+)", text)[1])  # type: ignore[index]
+
+    for number in range(5):
+        ask(stack, f"long {number}", stream=True, x_sim=sim | {"id": f"w{number}"})
+    time.sleep(1.1)
+    before = resident()
+    for number in range(40):
+        reply = ask(stack, f"long {number}", stream=True, x_sim=sim | {"id": str(number)})
+        assert len(text_of(reply)) == 200 * 40_000
+        assert reply.headers["x-tc-cache"] == "miss"
+    time.sleep(1.1)
+    assert resident() - before < 30_000_000
 
 
 def test_who_follows_a_call_that_fails_asks_for_itself(

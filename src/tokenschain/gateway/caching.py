@@ -158,7 +158,8 @@ class AnswerCache:
         call.lookup = None
         flight = visit.flight
         assert flight is not None, "only who leads has something to settle"
-        self._flights.pop(flight.name, None)
+        if self._flights.get(flight.name) is flight:
+            del self._flights[flight.name]
         if isinstance(call.outlet, _Tee):
             call.outlet = call.outlet.outlet
         entry = None
@@ -241,12 +242,17 @@ class AnswerCache:
             if hit is not None and hit.entry is not None:
                 if self._fresh(hit.entry, hit.key, visit, now):
                     return hit
-                self._meaning.drop(call, visit.identity, self._rules, hit.key)
+                if not self._kept(hit.entry, hit.key, visit):
+                    self._meaning.drop(call, visit.identity, self._rules, hit.key)
         return None
 
     def _fresh(self, entry: Entry, key: bytes, visit: _Visit, now: float) -> bool:
+        """Whether an answer is young enough for this caller, and was not flushed."""
         if entry.expires_s <= now or now - entry.stored_s > visit.said.max_age_s:
             return False
+        return self._kept(entry, key, visit)
+
+    def _kept(self, entry: Entry, key: bytes, visit: _Visit) -> bool:
         flushed = self._rules.flushed
         if not flushed:
             return True
@@ -276,13 +282,14 @@ class AnswerCache:
         ask, key = call.ask, visit.identity.key
         name = (key, ask.stream, ask.wants_usage, call.outlet.takes_raw)
         flight = self._flights.get(name)
-        if flight is not None:
+        if flight is not None and not flight.too_long:
+            flight.followers += 1
             if not await flight.begins():
                 return None  # it failed before it said anything: each for itself
             call.hit = Hit("shared", flight.entry, key)
             call.cache = "shared"
             return _Followed(flight, call.hit)
-        flight = self._flights[name] = _Flight(name)
+        flight = self._flights[name] = _Flight(name, self._rules.entry_bytes_max)
         call.lookup = visit
         visit.flight = flight
         if ask.stream:
@@ -341,10 +348,14 @@ class _Visit:
 class _Flight:
     """A call that is being answered, and what it has been told so far."""
 
-    __slots__ = ("_changed", "entry", "failed", "name", "over", "pieces")
+    __slots__ = (
+        "_bytes_left", "_changed", "entry", "failed", "followers", "name", "over", "pieces",
+    )  # fmt: skip
 
-    def __init__(self, name: tuple[object, ...]) -> None:
+    def __init__(self, name: tuple[object, ...], bytes_max: int) -> None:
         self.name = name
+        self._bytes_left = bytes_max
+        self.followers = 0
         self.pieces: list[tuple[bool, bytes]] = []
         """What the stream consists of: bytes as they are, or one canonical chunk."""
         self.over = self.failed = False
@@ -352,8 +363,17 @@ class _Flight:
         self._changed: asyncio.Future[None] | None = None
 
     def add(self, raw: bool, data: bytes) -> None:
+        self._bytes_left -= len(data)
+        if self._bytes_left < 0 and not self.followers:
+            self.pieces.clear()  # too long to be kept, and nobody waits for it
+            return
         self.pieces.append((raw, data))
         self._wake()
+
+    @property
+    def too_long(self) -> bool:
+        """Whether it is no longer kept whole: nobody may join, and nothing is stored."""
+        return self._bytes_left < 0
 
     def end(self, entry: Entry | None) -> None:
         """It is over; without an entry, it failed or is nobody else's."""
@@ -383,7 +403,7 @@ class _Flight:
 
     def whole(self, call: Call) -> bytes:
         """The stream as one canonical reply, with the usage that the caller may not have seen."""
-        if call.ask.door is not Door.CHAT:
+        if call.ask.door is not Door.CHAT or self.too_long:
             return b""
         chunks: list[bytes] = []
         reader = sse.SseReader()
