@@ -14,6 +14,8 @@ import msgspec
 
 from tokenschain.core.errors import ApiError
 
+WRONG_MAX = 0.01
+"""Share of wrong answers among those given from the cache, where nothing else was agreed."""
 SMALL_SHARE = 0.1
 FREQUENCY_MAX = 3
 """S3-FIFO (SOSP 2023): a tenth for newcomers, two bits of frequency."""

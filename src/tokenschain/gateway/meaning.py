@@ -9,8 +9,7 @@ from typing import Any
 
 import msgspec
 
-from tokenschain.core.bound import WRONG_MAX
-from tokenschain.core.caching import CacheRules, Entry, decode_entry, encode_entry
+from tokenschain.core.caching import WRONG_MAX, CacheRules, Entry, decode_entry, encode_entry
 from tokenschain.core.calls import Call, Hit
 from tokenschain.core.identity import Identity
 from tokenschain.core.meaning import (

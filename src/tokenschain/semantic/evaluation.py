@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tokenschain.core.bound import WRONG_MAX, Choice, wilson
-from tokenschain.core.caching import Entry
+from tokenschain.core.caching import WRONG_MAX, Entry
 from tokenschain.core.identity import normal
 from tokenschain.semantic import made_up
+from tokenschain.semantic.bound import Choice, wilson
 from tokenschain.semantic.embedders import Vectors
 from tokenschain.semantic.guards import facts_of
 from tokenschain.semantic.index import LocalKept

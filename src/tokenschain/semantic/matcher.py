@@ -15,11 +15,11 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 import numpy as np
 
-from tokenschain.core.bound import Bound, Choice, Wrongness
 from tokenschain.core.caching import Entry
+from tokenschain.semantic.bound import Bound, Choice, Signs, Wrongness
 from tokenschain.semantic.embedders import Vectors
 from tokenschain.semantic.guards import facts_of
-from tokenschain.semantic.index import Kept
+from tokenschain.semantic.index import Candidate, Kept
 from tokenschain.semantic.verifier import Verifier
 
 FAST_COUNT, FINE_COUNT = 20, 5
@@ -31,7 +31,9 @@ SAME_ANSWER, OTHER_ANSWER = 0.95, 0.88
 """Cosines of two answers from, and up to, which they say the same, or not; what is between is
 no evidence. E5's floor is about 0.8 (random pairs)."""
 ANSWER_CHARS = 600
-PENDING_MAX, GROUPS_MAX = 2_000, 10_000
+PENDING_MAX, GROUPS_MAX, KIN_MAX = 2_000, 10_000, 500_000
+GAP_ALONE = 0.85
+"""Where all neighbours say the same: about the cosine of questions that have nothing in common."""
 
 
 class Models(Protocol):
@@ -57,8 +59,11 @@ class _Pending(NamedTuple):
     fine: Vectors | None
     key: bytes
     """Of the best kept answer; empty where none was near."""
-    likeness: float
+    signs: Signs
     weight: float
+
+
+_NO_SIGNS = Signs(0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 Judge = Callable[[str, str, str, str], bool | None]
@@ -90,13 +95,15 @@ class Matcher:
         self._kept = kept
         self._bounds: OrderedDict[str, Bound] = OrderedDict()
         self._pending: OrderedDict[tuple[bytes, str], _Pending] = OrderedDict()
+        self._served: OrderedDict[tuple[bytes, bytes], Signs] = OrderedDict()
+        self._kin: OrderedDict[bytes, bytes] = OrderedDict()
 
     def find(self, space: bytes, group: str, question: str) -> Found:
         """The kept answer for a question, if it may be given."""
         fast = self._models.fast([question])[0]
         near = self._kept.near(space, fast, FAST_COUNT)
         if not near or near[0].fast_cosine < FAST_MIN:
-            self._wait(space, question, _Pending(fast, None, b"", 0.0, 1.0))
+            self._wait(space, question, _Pending(fast, None, b"", _NO_SIGNS, 1.0))
             return Found(Choice.MISS)
         fine = self._models.fine([question])[0]
         alike = np.array([one.fine for one in near]) @ fine
@@ -111,15 +118,41 @@ class Matcher:
             entry = self._kept.entry(space, one.key, self._wall())
             if entry is not None:
                 best, best_key, best_entry = likeness, one.key, entry
-        choice, weight = Choice.MISS, 1.0
-        if best_entry is not None and best >= NEAR_MIN:
-            choice, weight = self.bound_of(group).choose(best)
-        else:
-            best_key = b""
+        if best_entry is None or best < NEAR_MIN:
+            self._wait(space, question, _Pending(fast, fine, b"", _NO_SIGNS, 1.0))
+            return Found(Choice.MISS)
+        signs = self._signs(near, alike, best_key, best)
+        bound = self.bound_of(group)
+        likeness = bound.likeness(signs)
+        choice, weight = bound.choose(likeness)
         if choice is Choice.SERVE:
-            return Found(choice, best, best_key, best_entry)
-        self._wait(space, question, _Pending(fast, fine, best_key, best, weight))
-        return Found(choice, best)
+            self._served[space, best_key] = signs
+            while len(self._served) > PENDING_MAX:
+                self._served.popitem(last=False)
+            return Found(choice, likeness, best_key, best_entry)
+        self._wait(space, question, _Pending(fast, fine, best_key, signs, weight))
+        return Found(choice, likeness)
+
+    def _signs(
+        self, near: list[Candidate], alike: Vectors, key: bytes, probability: float
+    ) -> Signs:
+        """What speaks for one of the neighbours."""
+        place = next(at for at, one in enumerate(near) if one.key == key)
+        kin = self._kin_of(key)
+        own = [at for at, one in enumerate(near) if self._kin_of(one.key) == kin]
+        others = [float(alike[at]) for at in range(len(near)) if at not in own]
+        p = min(max(probability, 1e-3), 1 - 1e-3)
+        return Signs(
+            math.log(p / (1 - p)),
+            float(alike[place]),
+            near[place].fast_cosine,
+            float(max(alike[at] for at in own)) - max(others, default=GAP_ALONE),
+            (len(own) - 1) / FAST_COUNT,
+        )
+
+    def _kin_of(self, key: bytes) -> bytes:
+        """Answers known to be the same have one kin."""
+        return self._kin.get(key, key)
 
     def learn(
         self, space: bytes, group: str, key: bytes, question: str, entry: Entry, wrong_max: float
@@ -141,15 +174,19 @@ class Matcher:
             if kept is not None:
                 right = self._judge(kept.question, _said(kept), question, _said(entry))
                 if right is not None:
-                    self.bound_of(group).learn(pending.likeness, right, pending.weight, wrong_max)
+                    self.bound_of(group).learn(pending.signs, right, pending.weight, wrong_max)
+                if right:
+                    self._kin[key] = self._kin_of(pending.key)
+                    while len(self._kin) > KIN_MAX:
+                        self._kin.popitem(last=False)
         self._kept.put(space, key, question, fast, fine, entry)
         return right
 
     def drop(self, group: str, space: bytes, key: bytes, wrong_max: float) -> None:
-        """An answer was flushed; it counts as one that was wrong just where it is least known."""
-        bound = self.bound_of(group)
-        if bound.threshold is not None:
-            bound.learn(bound.threshold, False, 1.0, wrong_max)
+        """An answer was flushed, perhaps because somebody called it wrong: so it counts."""
+        signs = self._served.pop((space, key), None)
+        if signs is not None:
+            self.bound_of(group).learn(signs, False, 1.0, wrong_max)
         self._kept.drop(space, key)
 
     def bound_of(self, group: str) -> Bound:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import pytest
 
-from tokenschain.core.bound import LABELS_MIN, Bound, Choice, wilson
+from tokenschain.semantic.bound import LABELS_MIN, Bound, Choice, Signs, wilson
+
+
+def signs(likeness: float, noise: float = 0.0) -> Signs:
+    """What the verifier says, and four signs that tell nothing."""
+    p = min(max(likeness, 1e-3), 1 - 1e-3)
+    return Signs(math.log(p / (1 - p)), 0.93 + noise, 0.75, 0.02, 0.2)
 
 
 def drive(seed: int, wrong_below: float, lookups: int, exact_share: float = 0.7,
@@ -23,12 +30,13 @@ def drive(seed: int, wrong_below: float, lookups: int, exact_share: float = 0.7,
         likeness = dice.random()
         edge = wrong_below if number < shift_at else wrong_below + 0.15
         right = dice.random() < (0.995 if likeness > edge else likeness * 0.8)
-        choice, weight = bound.choose(likeness)
+        found = signs(likeness, dice.uniform(-0.03, 0.03))
+        choice, weight = bound.choose(bound.likeness(found))
         if choice is Choice.SERVE:
             served += 1
             wrong += not right
         else:
-            bound.learn(likeness, right ^ (dice.random() < errs), weight, 0.01)
+            bound.learn(found, right ^ (dice.random() < errs), weight, 0.01)
     return bound, wrong, served
 
 
@@ -36,9 +44,9 @@ def test_nothing_is_served_before_enough_is_known() -> None:
     bound = Bound(random.Random(1).random)
     for number in range(LABELS_MIN - 1):
         assert bound.choose(1.0)[0] is Choice.MISS, number
-        bound.learn(1.0, True, 1.0, 0.01)
+        bound.learn(signs(1.0), True, 1.0, 0.01)
     for _ in range(LABELS_MIN):
-        bound.learn(1.0, True, 1.0, 0.01)
+        bound.learn(signs(1.0), True, 1.0, 0.01)
     assert bound.threshold is not None
 
 
@@ -62,7 +70,23 @@ def test_where_answers_are_often_wrong_nothing_is_served_by_meaning() -> None:
     for _ in range(2_000):
         choice, weight = bound.choose(dice.random())
         assert choice is not Choice.SERVE
-        bound.learn(dice.random(), dice.random() < 0.7, weight, 0.01)
+        bound.learn(signs(dice.random()), dice.random() < 0.7, weight, 0.01)
+
+
+def test_it_learns_what_speaks_for_an_answer_among_these_callers() -> None:
+    """Where the verifier says little and a cosine says all, the cosine decides."""
+    dice = random.Random(5)
+    bound = Bound(dice.random)
+    for _ in range(3_000):
+        bound.exact()
+        fine = dice.uniform(0.88, 0.99)
+        found = signs(0.6)._replace(fine=fine)
+        choice, weight = bound.choose(bound.likeness(found))
+        if choice is not Choice.SERVE:
+            bound.learn(found, fine > 0.94, weight, 0.01)
+    assert bound.served > 300
+    good, bad = (bound.likeness(signs(0.6)._replace(fine=fine)) for fine in (0.98, 0.89))
+    assert good > bound.threshold > bad  # type: ignore[operator]
 
 
 def test_what_is_measured_has_an_interval() -> None:

@@ -1,9 +1,10 @@
 """Keeps the share of wrong answers among those given from the cache below what was agreed.
 
 Nobody sets a threshold. Every answer that was given afresh although a kept one was near is a
-label: would the kept one have been right? From these the lowest threshold is chosen at which
-the estimate of wrong answers, with its standard error, stays within the bound. Until enough is
-known nothing is served by meaning.
+label: would the kept one have been right? From these a small logistic model learns what speaks for
+a kept answer among these callers, and the lowest threshold is chosen at which the estimate of wrong
+answers, with a margin for its error, stays within the bound. Until enough is known nothing is
+served by meaning.
 """
 
 from __future__ import annotations
@@ -14,9 +15,14 @@ from collections.abc import Callable
 from enum import Enum
 from typing import NamedTuple
 
-WRONG_MAX = 0.01
+import numpy as np
+import numpy.typing as npt
+
 LABELS_MIN = 150
 LABELS_KEPT = 2_000
+RIDGE = 20.0
+"""Pull of the logistic model towards the verifier's own odds: a few labels change little."""
+NEWTON_STEPS = 8
 FRESHNESS = 0.9985
 """Weight of a label after one more came: what callers ask and what is right for it drifts."""
 FIT_EVERY = 25
@@ -27,16 +33,37 @@ SHADOW_NEAR_SHARE = 0.2
 NEAR = 0.02
 SEMANTIC_WRONG_MAX = 0.1
 """However many exact hits there are beside them, this share of wrong ones is too much."""
-ERRORS = 1.5
+ERRORS = 1.1
 """Standard errors added to the estimate."""
 MEMORY = 0.999
 """Weight of a count after one more lookup: what happened some thousand lookups ago fades."""
 
 
+class Signs(NamedTuple):
+    """What speaks for a kept answer."""
+
+    odds: float
+    """The verifier's, as a logarithm."""
+    fine: float
+    fast: float
+    """Cosines of the two embedders."""
+    gap: float
+    """How much nearer it is than the nearest that is known to answer something else."""
+    agreement: float
+    """Share of the neighbours that are known to have the same answer."""
+
+
+_FIRST = np.array([0.0, 1.0, 0.0, 0.0, 0.0, 0.0])
+"""Before anything is learned: the verifier's odds as they are."""
+_CENTRE = np.array([0.0, 0.93, 0.75, 0.02, 0.2])
+_SCALE = np.array([1.0, 0.03, 0.12, 0.02, 0.2])
+"""About where these lie for neighbours, so that the pull is alike for all."""
+
+
 class Label(NamedTuple):
     """One kept answer that was checked against a fresh one."""
 
-    likeness: float
+    signs: Signs
     right: bool
     weight: float
     """How many lookups it stands for: one that was drawn as a sample stands for the others."""
@@ -68,6 +95,7 @@ class Bound:
         self._dice = dice
         self._labels: deque[Label] = deque(maxlen=LABELS_KEPT)
         self._since_fit = 0
+        self._model = _FIRST
         self._exact = 0.0
         self._looked = 0.0
         self.threshold: float | None = None
@@ -80,6 +108,10 @@ class Bound:
         self._exact = self._exact * MEMORY + 1
         self._looked *= MEMORY
         self.exact_served += 1
+
+    def likeness(self, signs: Signs) -> float:
+        """How likely a kept answer is right here, between 0 and 1."""
+        return float(_sigmoid(_row(signs) @ self._model))
 
     def choose(self, likeness: float) -> tuple[Choice, float]:
         """What becomes of a lookup whose best answer has this likeness, and the weight that
@@ -96,9 +128,9 @@ class Bound:
         self.served += 1
         return Choice.SERVE, 0.0
 
-    def learn(self, likeness: float, right: bool, weight: float, wrong_max: float) -> None:
+    def learn(self, signs: Signs, right: bool, weight: float, wrong_max: float) -> None:
         """A kept answer was compared with a fresh one."""
-        self._labels.append(Label(likeness, right, weight))
+        self._labels.append(Label(signs, right, weight))
         if weight > 1:
             self._squares += weight * weight
             if right:
@@ -112,32 +144,35 @@ class Bound:
 
     def _fit(self, wrong_max: float) -> float | None:
         """The lowest threshold within the bound; None where there is none."""
-        newest = len(self._labels) - 1
-        labels = sorted(
-            (
-                label._replace(weight=label.weight * FRESHNESS ** (newest - at))
-                for at, label in enumerate(self._labels)
-            ),
-            reverse=True,
-        )
+        ages = np.arange(len(self._labels) - 1, -1, -1)
+        weights = np.array([label.weight for label in self._labels]) * FRESHNESS**ages
+        right = np.array([label.right for label in self._labels], dtype=float)
+        rows = np.array([_row(label.signs) for label in self._labels])
+        self._model = _logistic(rows, right, weights)
+        # What a model says of its own lessons flatters it: each half is judged by the other.
+        likeness = np.empty(len(rows))
+        for half in (slice(0, None, 2), slice(1, None, 2)):
+            rest = slice(1 - half.start, None, 2)
+            model = _logistic(rows[rest], right[rest], weights[rest])
+            likeness[half] = _sigmoid(rows[half] @ model)
+        order = np.argsort(-likeness, kind="stable")
         # What a label stands for, as a share of all lookups by meaning.
-        total = sum(label.weight for label in labels)
-        exact_per_lookup = self._exact / max(self._looked, 1.0)
-        exact = exact_per_lookup * total
+        exact = self._exact / max(self._looked, 1.0) * float(weights.sum())
         best: float | None = None
         hits = wrong = variance = 0.0
-        for at, label in enumerate(labels):
-            hits += label.weight
-            if not label.right:
-                wrong += label.weight
-                variance += label.weight**2
-            following = labels[at + 1].likeness if at + 1 < len(labels) else -1.0
-            if label.likeness == following:
+        for at, place in enumerate(order):
+            weight = float(weights[place])
+            hits += weight
+            if not right[place]:
+                wrong += weight
+                variance += weight**2
+            here = float(likeness[place])
+            if at + 1 < len(order) and here == likeness[order[at + 1]]:
                 continue
             # The next one could have been wrong: nobody is certain from a few right ones.
             bad = wrong + ERRORS * math.sqrt(variance + 1.0)
             if bad <= wrong_max * (exact + hits) and wrong <= SEMANTIC_WRONG_MAX * hits:
-                best = label.likeness
+                best = here
         return best
 
     def wrongness(self) -> Wrongness:
@@ -152,6 +187,27 @@ class Bound:
         draws = int(count * count / self._squares)
         low, high = wilson(wrong, draws)
         return Wrongness(wrong * by_meaning, low * by_meaning, high * by_meaning, self.checked)
+
+
+def _row(signs: Signs) -> npt.NDArray[np.float64]:
+    return np.concatenate(([1.0], (np.array(signs) - _CENTRE) / _SCALE))
+
+
+def _sigmoid(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(x, -30.0, 30.0))))
+
+
+def _logistic(
+    rows: npt.NDArray[np.float64], right: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Weighted logistic regression by Newton's method, pulled towards `_FIRST`."""
+    model = _FIRST
+    for _ in range(NEWTON_STEPS):
+        p = _sigmoid(rows @ model)
+        slope = rows.T @ (weights * (p - right)) + RIDGE * (model - _FIRST)
+        curve = (rows * (weights * p * (1 - p))[:, None]).T @ rows + RIDGE * np.eye(len(model))
+        model = model - np.linalg.solve(curve, slope)
+    return np.asarray(model)
 
 
 def wilson(share: float, count: int) -> tuple[float, float]:
