@@ -168,10 +168,12 @@ class Chaos:
         kind = ("whole", "stream", "whole", "stream", "retried", "stream", "whole", "aborted")[
             number % 8
         ]
+        first = self._chance.randrange(len(self.stack.urls))
         for again in range(TRIES):
             tried = Tried(f"{number}-{again}", kind, time.monotonic() - self._began)
             self.report.tries.append(tried)
-            await self._try(client, tried)
+            # As any balancer does: what did not answer is not asked again at once.
+            await self._try(client, tried, self.stack.urls[(first + again) % len(self.stack.urls)])
             if tried.outcome in ("ok", "left"):
                 break
             await asyncio.sleep(0.25 * 2**again)
@@ -179,7 +181,7 @@ class Chaos:
             self.report.calls += 1
             self.report.answered += tried.outcome == "ok"
 
-    async def _try(self, client: httpx.AsyncClient, tried: Tried) -> None:
+    async def _try(self, client: httpx.AsyncClient, tried: Tried, gateway: str) -> None:
         sim: dict[str, Any] = {"id": tried.name, "tokens": WORDS, "delay_s": DELAY_S}
         streams = tried.kind in ("stream", "aborted")
         if streams:
@@ -193,7 +195,7 @@ class Chaos:
             "stream": streams,
             "x_sim": sim,
         }
-        url = f"{self._chance.choice(self.stack.urls)}/v1/chat/completions"
+        url = f"{gateway}/v1/chat/completions"
         began = time.monotonic()
         try:
             async with client.stream("POST", url, json=body, headers=self.stack.headers) as reply:
