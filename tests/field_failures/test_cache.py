@@ -105,6 +105,20 @@ def test_23_what_is_of_the_moment_or_of_one_person_is_told_apart() -> None:
     assert ttl_of(RULES, "怎么退货", False) == RULES.ttl_s
 
 
+def test_the_narrowest_rule_holds() -> None:
+    rules = CacheRules(
+        "exact",
+        {"tenant/t": "off", "project/p": "semantic"},
+        wrong_max={"*": 0.02, "model/m": 0.005},
+    )
+    assert rules.mode_of("t", "other", "m") == "off"
+    assert rules.mode_of("t", "p", "m") == "semantic"
+    assert rules.mode_of("other", "other", "m") == "exact"
+    assert rules.wrong_max_of("t", "p", "m") == 0.005
+    assert rules.wrong_max_of("t", "p", "other") == 0.02
+    assert CacheRules().wrong_max_of("t", "p", "m") == 0.01
+
+
 def entry(tenant: str, size: int) -> Entry:
     return Entry(b"x" * size, tenant, "m", 0.0, 100.0)
 

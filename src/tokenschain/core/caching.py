@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from tokenschain.core.errors import ApiError
+from tokenschain.core.policy import narrowest
 
 WRONG_MAX = 0.01
 """Share of wrong answers among those given from the cache, where nothing else was agreed."""
@@ -62,11 +63,12 @@ class CacheRules(msgspec.Struct, frozen=True):
 
     def mode_of(self, tenant: str, project: str, model: str) -> Mode:
         """The mode in force for a call."""
-        if self.policies:
-            for name in (f"model/{model}", f"project/{project}", f"tenant/{tenant}"):
-                if name in self.policies:
-                    return self.policies[name]
-        return self.mode
+        return narrowest(self.policies, tenant, project, model, self.mode)
+
+    def wrong_max_of(self, tenant: str, project: str, model: str) -> float:
+        """The share of wrong answers agreed for a call."""
+        agreed = self.wrong_max
+        return narrowest(agreed, tenant, project, model, agreed.get("*", WRONG_MAX))
 
     def flushed_at(self, tenant: str, project: str, model: str) -> float:
         """When the last answers that a call could get were dropped."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
+from typing import TypeVar
 
 import msgspec
 
@@ -35,3 +37,16 @@ POLICIES = {
     "balanced": Policy(),
     "compliance-first": Policy(by_zone=True),
 }
+
+
+T = TypeVar("T")
+
+
+def narrowest(rules: Mapping[str, T], tenant: str, project: str, model: str, otherwise: T) -> T:
+    """Of rules by `tenant/NAME`, `project/NAME` or `model/NAME`: a model's beats a project's,
+    that a tenant's."""
+    if rules:
+        for name in (f"model/{model}", f"project/{project}", f"tenant/{tenant}"):
+            if name in rules:
+                return rules[name]
+    return otherwise

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from tokenschain.core.caching import WRONG_MAX, CacheRules, Entry, decode_entry, encode_entry
+from tokenschain.core.caching import CacheRules, Entry, decode_entry, encode_entry
 from tokenschain.core.calls import Call, Hit
 from tokenschain.core.identity import Identity
 from tokenschain.core.meaning import (
@@ -127,7 +127,6 @@ def _group(call: Call) -> str:
 
 
 def _wrong_max(call: Call, rules: CacheRules) -> float:
-    caller, bounds = call.caller, rules.wrong_max
+    caller = call.caller
     assert caller is not None, "who asks is known"
-    names = (f"model/{call.ask.model}", f"project/{caller.project}", f"tenant/{caller.tenant}", "*")
-    return next((bounds[name] for name in names if name in bounds), WRONG_MAX)
+    return rules.wrong_max_of(caller.tenant, caller.project, call.ask.model)

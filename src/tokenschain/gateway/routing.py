@@ -12,7 +12,7 @@ from tokenschain.core.calls import Call
 from tokenschain.core.chat import Door
 from tokenschain.core.errors import ApiError
 from tokenschain.core.health import REGION_S, REGION_SHARE, Health
-from tokenschain.core.policy import POLICIES, Policy
+from tokenschain.core.policy import POLICIES, Policy, narrowest
 from tokenschain.core.regions import round_trip_s
 from tokenschain.core.scoring import (
     NO_AFFINITY,
@@ -230,11 +230,8 @@ class Router:
 
     def policy_name(self, caller: KeyGrant, model: str) -> str:
         """The policy in force for a call."""
-        names = self._rules.policies
-        for key in (f"model/{model}", f"project/{caller.project}", f"tenant/{caller.tenant}"):
-            if key in names:
-                return names[key]
-        return self._rules.policy
+        rules = self._rules
+        return narrowest(rules.policies, caller.tenant, caller.project, model, rules.policy)
 
     # --- what is configured ---------------------------------------------------------
 
