@@ -297,6 +297,17 @@ def test_slow_heads_slow_bodies_and_idle_connections_are_ended() -> None:
     serve(body, Limits(head_wait_max_s=0.5, body_grace_s=1.0, idle_max_s=0.5, sweep_s=0.05))
 
 
+def test_a_connection_opened_ahead_of_need_is_kept_as_long_as_an_idle_one() -> None:
+    async def body(port: int, echo: Echo, _: HttpServer) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.sleep(0.6)
+        writer.write(b"GET / HTTP/1.1\r\n" + CLOSE + b"\r\n")
+        assert (await asyncio.wait_for(reader.read(), 5)).startswith(b"HTTP/1.1 200")
+        writer.close()
+
+    serve(body, Limits(head_wait_max_s=0.2, idle_max_s=10.0, sweep_s=0.05))
+
+
 def test_a_caller_who_reads_nothing_pauses_the_producer_and_is_cut_off() -> None:
     async def body(port: int, echo: Echo, _: HttpServer) -> None:
         _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1_024)

@@ -54,7 +54,7 @@ class Limits(NamedTuple):
     """A body may take this long, plus one second per `body_rate_min` bytes received."""
     body_rate_min: int = 4_096
     idle_max_s: float = 75.0
-    """Between two requests on a connection."""
+    """Before a request begins, on a new connection as between two."""
     write_stall_max_s: float = 60.0
     """A caller that reads nothing for this long is cut off."""
     write_buffer_bytes: int = 65_536
@@ -271,7 +271,7 @@ class _Connection(asyncio.Protocol):
             transport.abort()
             return
         self._server.connections.add(self)
-        self._deadline = time.monotonic() + limits.head_wait_max_s
+        self._deadline = time.monotonic() + limits.idle_max_s
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._server.connections.discard(self)
