@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -30,11 +31,13 @@ class _Server:
     def pause(self) -> None:
         """SIGSTOP it and its children: connections stay, nothing is answered."""
         for pid in self._tree():
-            os.kill(pid, signal.SIGSTOP)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
 
     def resume(self) -> None:
         for pid in self._tree():
-            os.kill(pid, signal.SIGCONT)
+            with contextlib.suppress(ProcessLookupError):  # a child may end meanwhile
+                os.kill(pid, signal.SIGCONT)
 
     def _tree(self) -> list[int]:
         found, seen = [self.process.pid], 0
