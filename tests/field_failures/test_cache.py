@@ -7,6 +7,7 @@ calls through real processes in tests/flows/test_caching.py.
 from __future__ import annotations
 
 import json
+import random
 from typing import Any
 
 import pytest
@@ -126,8 +127,10 @@ def entry(tenant: str, size: int) -> Entry:
 def test_23_one_tenant_cannot_push_the_others_out() -> None:
     shelf = Shelf(100_000, 0.5)
     assert shelf.put(b"other", entry("b", 1_000))
-    kept = sum(shelf.put(b"%d" % n, entry("a", 1_000)) for n in range(200))
-    assert kept < 40, "a tenant may fill half of the memory"
+    assert all(shelf.put(b"%d" % n, entry("a", 1_000)) for n in range(200))
+    kept = sum(shelf.get(b"%d" % n, 1.0) is not None for n in range(200))
+    assert 30 < kept < 40, "a tenant may fill half of the memory"
+    assert shelf.get(b"199", 1.0) is not None, "its own old answers give way to its new ones"
     assert shelf.get(b"other", 1.0) is not None
     assert shelf.bytes_held <= 100_000
     assert shelf.get(b"other", 100.0) is None, "too old"
@@ -141,6 +144,34 @@ def test_23_what_is_asked_often_stays() -> None:
         shelf.put(b"once %d" % number, entry("a", 500))
     assert shelf.get(b"often", 1.0) is not None
     assert len(shelf) <= 56 and shelf.bytes_held <= 50_000
+
+
+def test_23_who_has_most_gives_way_where_all_is_full() -> None:
+    shelf = Shelf(20_000, 0.9)
+    for number in range(12):
+        shelf.put(b"large %d" % number, entry("a", 1_000))
+    for number in range(30):
+        shelf.put(b"small %d" % number, entry(f"t{number % 3}", 100))
+        assert shelf.bytes_held <= 20_000
+    assert all(shelf.get(b"small %d" % number, 1.0) for number in range(10, 30))
+
+
+def test_23_what_cost_more_stays_longer() -> None:
+    """Half of the questions go to a model at twenty times the price; all are as frequent."""
+    dice = random.Random(1)
+    shelf = Shelf(100_000, 1.0)
+    found = {"cheap": 0, "dear": 0}
+    for _ in range(20_000):
+        number = int(500 * dice.random() ** 3)
+        kind = dice.choice(("cheap", "dear"))
+        key = f"{kind} {number}".encode()
+        if shelf.get(key, 1.0) is not None:
+            found[kind] += 1
+        else:
+            made = entry("a", 500)
+            made.cost_pico = 20_000 if kind == "dear" else 1_000
+            shelf.put(key, made)
+    assert found["dear"] > 1.1 * found["cheap"] > 1_000
 
 
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 4_000), st.booleans()), max_size=200))
@@ -157,7 +188,7 @@ def test_23_bytes_are_counted_right_whatever_comes(
         assert 0 <= shelf.bytes_held <= 20_000
     for number in range(41):
         shelf.drop(b"%d" % number)
-    assert (shelf.bytes_held, len(shelf), shelf._tenants) == (0, 0, {})
+    assert (shelf.bytes_held, len(shelf), len(shelf._queues)) == (0, 0, 0)
 
 
 @pytest.mark.parametrize("header", [b"", b"no-cache,,", b"max-age=-1", b"max-age=x", b"private"])

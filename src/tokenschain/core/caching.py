@@ -20,6 +20,11 @@ WRONG_MAX = 0.01
 SMALL_SHARE = 0.1
 FREQUENCY_MAX = 3
 """S3-FIFO (SOSP 2023): a tenth for newcomers, two bits of frequency."""
+DEAR_WEIGHT = 3
+"""A request for an answer that saves more than others, for its size, counts as so many."""
+WORTH_MEMORY = 0.999
+LOOKED_AT = 8
+"""Tenants, of which the one with most answers gives way."""
 ENTRY_OVERHEAD_BYTES = 400
 TTL_JITTER = 0.1
 VOLATILE_TTL_S = 300.0
@@ -193,98 +198,148 @@ def refusal_of(body: bytes, rules: CacheRules) -> str:
 
 
 class Shelf:
-    """Answers in memory, by key: S3-FIFO over bytes, with a share that no tenant exceeds.
+    """Answers in memory, by key, within so many bytes.
 
-    Newcomers wait in a small queue; who is asked for there moves to the main one, who is not
-    leaves and is remembered for a while, so that coming back counts as being asked for.
+    Each tenant has a queue of its own and no more than its share of the bytes; where all is full,
+    one that has much gives way.
     """
 
     def __init__(self, bytes_max: int, tenant_share: float) -> None:
         self._bytes_max = bytes_max
         self._tenant_max = int(bytes_max * tenant_share)
+        self._homes: dict[bytes, _Queue] = {}
+        self._queues: OrderedDict[str, _Queue] = OrderedDict()
+        self.bytes_held = 0
+
+    def __len__(self) -> int:
+        return len(self._homes)
+
+    def get(self, key: bytes, now_s: float) -> Entry | None:
+        """The answer under a key, unless it is too old."""
+        queue = self._homes.get(key)
+        if queue is None:
+            return None
+        entry = queue.ask_for(key)
+        if entry.expires_s <= now_s:
+            self.drop(key)
+            return None
+        return entry
+
+    def put(self, key: bytes, entry: Entry) -> bool:
+        """Keep an answer; false when it alone is more than a tenant's share."""
+        self.drop(key)
+        size = len(entry.body) + ENTRY_OVERHEAD_BYTES
+        if size > self._tenant_max:
+            return False
+        queue = self._queues.get(entry.tenant)
+        if queue is None:
+            queue = self._queues[entry.tenant] = _Queue()
+        while queue.bytes_held + size > self._tenant_max:
+            self._evict(queue)
+        while self.bytes_held + size > self._bytes_max:
+            self._evict(self._large())
+        queue.add(key, entry, size)
+        self._queues.setdefault(entry.tenant, queue)
+        self._homes[key] = queue
+        self.bytes_held += size
+        return True
+
+    def drop(self, key: bytes) -> None:
+        """Forget an answer; nothing happens when there is none."""
+        queue = self._homes.pop(key, None)
+        if queue is not None:
+            tenant, size = queue.remove(key)
+            self.bytes_held -= size
+            if not queue.bytes_held:
+                del self._queues[tenant]
+
+    def _evict(self, queue: _Queue) -> None:
+        self.drop(queue.victim())
+
+    def _large(self) -> _Queue:
+        """A queue that holds much: the largest of the next few."""
+        some = [next(iter(self._queues))]
+        for _ in range(min(LOOKED_AT, len(self._queues))):
+            name = next(iter(self._queues))
+            self._queues.move_to_end(name)
+            some.append(name)
+        return max((self._queues[name] for name in some), key=lambda queue: queue.bytes_held)
+
+
+class _Queue:
+    """One tenant's answers: S3-FIFO over bytes.
+
+    Newcomers wait in a small queue; who is asked for there moves to the main one, who is not
+    leaves and is remembered for a while, so that coming back counts as being asked for. What cost
+    more than the average of its size stays longer.
+    """
+
+    __slots__ = (
+        "_dear", "_entries", "_frequency", "_ghosts", "_main", "_small", "_small_bytes", "_worth",
+        "bytes_held",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
         self._entries: dict[bytes, Entry] = {}
         self._frequency: dict[bytes, int] = {}
         self._small: OrderedDict[bytes, int] = OrderedDict()
         self._main: OrderedDict[bytes, int] = OrderedDict()
         self._ghosts: OrderedDict[bytes, None] = OrderedDict()
-        self._small_bytes = self._main_bytes = 0
-        self._tenants: dict[str, int] = {}
+        self._dear: set[bytes] = set()
+        self._worth = 0.0
+        self._small_bytes = self.bytes_held = 0
 
-    def __len__(self) -> int:
-        return len(self._entries)
+    def ask_for(self, key: bytes) -> Entry:
+        """An answer that is there."""
+        weight = DEAR_WEIGHT if key in self._dear else 1
+        self._frequency[key] = min(self._frequency[key] + weight, FREQUENCY_MAX * weight)
+        return self._entries[key]
 
-    @property
-    def bytes_held(self) -> int:
-        return self._small_bytes + self._main_bytes
-
-    def get(self, key: bytes, now_s: float) -> Entry | None:
-        """The answer under a key, unless it is too old."""
-        entry = self._entries.get(key)
-        if entry is None:
-            return None
-        if entry.expires_s <= now_s:
-            self.drop(key)
-            return None
-        frequency = self._frequency[key]
-        if frequency < FREQUENCY_MAX:
-            self._frequency[key] = frequency + 1
-        return entry
-
-    def put(self, key: bytes, entry: Entry) -> bool:
-        """Keep an answer; false when it alone is more than the tenant's share."""
-        size = len(entry.body) + ENTRY_OVERHEAD_BYTES
-        self.drop(key)
-        if self._tenants.get(entry.tenant, 0) + size > self._tenant_max:
-            return False
-        while self._entries and self.bytes_held + size > self._bytes_max:
-            self._evict()
+    def add(self, key: bytes, entry: Entry, size: int) -> None:
+        """Keep an answer that is not there yet."""
         self._entries[key] = entry
         self._frequency[key] = 0
-        self._tenants[entry.tenant] = self._tenants.get(entry.tenant, 0) + size
+        worth = (entry.cost_pico or 0) / size
+        self._worth = worth + WORTH_MEMORY * (self._worth - worth) if self._worth else worth
+        if worth > self._worth:
+            self._dear.add(key)
+        self.bytes_held += size
         if key in self._ghosts:
             del self._ghosts[key]
             self._main[key] = size
-            self._main_bytes += size
         else:
             self._small[key] = size
             self._small_bytes += size
-        return True
 
-    def drop(self, key: bytes) -> None:
-        """Forget an answer; nothing happens when there is none."""
-        entry = self._entries.pop(key, None)
-        if entry is None:
-            return
+    def remove(self, key: bytes) -> tuple[str, int]:
+        """Forget an answer that is there; its tenant and size."""
         del self._frequency[key]
+        self._dear.discard(key)
         size = self._small.pop(key, 0)
         self._small_bytes -= size
-        if not size:
-            size = self._main.pop(key)
-            self._main_bytes -= size
-        left = self._tenants[entry.tenant] - size
-        if left:
-            self._tenants[entry.tenant] = left
-        else:
-            del self._tenants[entry.tenant]
+        size = size or self._main.pop(key)
+        self.bytes_held -= size
+        return self._entries.pop(key).tenant, size
 
-    def _evict(self) -> None:
-        if self._small and (self._small_bytes > SMALL_SHARE * self._bytes_max or not self._main):
-            key, size = next(iter(self._small.items()))
-            if self._frequency[key]:
+    def victim(self) -> bytes:
+        """Whose turn it is to leave; it is remembered if it was new."""
+        while True:
+            if self._small and (
+                self._small_bytes > SMALL_SHARE * self.bytes_held or not self._main
+            ):
+                key, size = next(iter(self._small.items()))
+                if not self._frequency[key]:
+                    self._ghosts[key] = None
+                    while len(self._ghosts) > max(16, len(self._entries)):
+                        self._ghosts.popitem(last=False)
+                    return key
                 del self._small[key]
                 self._small_bytes -= size
                 self._main[key] = size
-                self._main_bytes += size
                 self._frequency[key] = 0
-                return
-            self.drop(key)
-            self._ghosts[key] = None
-            while len(self._ghosts) > max(16, len(self._entries)):
-                self._ghosts.popitem(last=False)
-            return
-        key, size = next(iter(self._main.items()))
-        if self._frequency[key]:
+                continue
+            key = next(iter(self._main))
+            if not self._frequency[key]:
+                return key
             self._frequency[key] -= 1
             self._main.move_to_end(key)
-            return
-        self.drop(key)
