@@ -69,10 +69,7 @@ _FROM_TO = (
     re.compile(r"([\u4e00-\u9fffa-z]{1,6}?)(?:到|转换成|转换为|转成|转|兑换成|兑|换成|翻译成|译成|飞|去|至)"
                r"([\u4e00-\u9fffa-z]{1,6})"),
 )  # fmt: skip
-_MORE_THAN = re.compile(
-    r"\b(?:better|worse|more|less|bigger|smaller|faster|slower|cheaper|stronger|older|higher|lower)"
-    r"\b.*\bthan\b|比"
-)
+_MORE_THAN = re.compile(r"\b(?:better|worse|more|less|rather|[a-z]{2,}er)\b.*\bthan\b|比")
 _TOWARDS = re.compile(r"[到去至飞转兑往换寄]|翻译|\bto\b|\binto\b")
 _SUFFIXES = ("ing", "ies", "ed", "es", "s", "ly")
 

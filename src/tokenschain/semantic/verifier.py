@@ -6,6 +6,7 @@ Weights are trained by `python -m bench.verifier` and shipped in `data/verifier.
 from __future__ import annotations
 
 import json
+import math
 from importlib import resources
 from typing import Any
 
@@ -53,8 +54,10 @@ class Verifier:
         """How likely two questions ask the same, and what rules it out.
 
         Args:
-            fine, fast: cosines of the two embedders.
+            fine, fast: cosines of the two embedders; what is no number rules it out.
         """
+        if not (math.isfinite(fine) and math.isfinite(fast)):
+            return 0.0, ("no number",)
         evidence, why = evidence_of(facts_of(a), facts_of(b), fine, fast)
         if why:
             return 0.0, why
