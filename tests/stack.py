@@ -112,6 +112,9 @@ class Stack:
         )
 
     def wait_ready(self, name: str) -> None:
+        if name == "semantic":
+            wait_for(f"http://127.0.0.1:{self.settings.semantic_port}/health", self.read_log)
+            return
         number = int(name.partition("-")[2] or 0)
         port = self.ports[number] if name.startswith("gateway") else self.control_port
         wait_for(f"http://127.0.0.1:{port}/readyz", self.read_log)

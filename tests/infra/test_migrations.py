@@ -13,7 +13,7 @@ from tokenschain.control.billing import Ledger
 from tokenschain.core import events
 from tokenschain.infra import db
 
-VERSIONS = ("0001", "0002", "0003", "0004", "0005")
+VERSIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
 
 
 @pytest.fixture

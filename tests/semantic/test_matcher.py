@@ -36,6 +36,9 @@ class Letters:
         self.calls += 1
         return self._embed(texts, FINE_DIMENSIONS)
 
+    def to_scale(self, cosines: Vectors) -> Vectors:
+        return cosines
+
     def _embed(self, texts: list[str], size: int) -> Vectors:
         rows = []
         for text in texts:

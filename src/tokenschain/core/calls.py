@@ -62,8 +62,6 @@ class Hit(NamedTuple):
     entry: Entry | None
     """None until a shared answer is complete."""
     key: bytes
-    likeness: float = 1.0
-    """Estimated odds that it answers this question."""
 
 
 class Attempt:
@@ -115,6 +113,7 @@ class Call:
         "headers",
         "hit",
         "id",
+        "likeness",
         "lookup",
         "outlet",
         "partial",
@@ -171,6 +170,9 @@ class Call:
         """What the cache did: `bypass`, with a reason after a colon if there is one, `miss`, or
         the tier of the hit."""
         self.hit: Hit | None = None
+        self.likeness = 0.0
+        """Estimated odds that the nearest kept answer is right for this question, given or not;
+        0 where none was compared by meaning."""
         self.lookup: object = None
         """What the cache holds for the call; only that step looks inside."""
         self.resumable = False

@@ -105,6 +105,10 @@ class CallRecord(msgspec.Struct, array_like=True):
     """Prompt and completion tokens of an answer that was given again."""
     saved_pico: int = 0
     """What its upstream would have cost, in `currency`, if that was known."""
+    cache_likeness: float = 0.0
+    """Estimated odds that the nearest kept answer was right for the question, given or not."""
+    cache_age_s: float = 0.0
+    """Age of an answer that was given again."""
 
 
 _encode = msgspec.msgpack.Encoder().encode

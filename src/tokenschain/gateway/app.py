@@ -455,7 +455,8 @@ def _cached(call: Call) -> bytes:
     if hit.entry is None:
         return line
     age_s = max(0, int(call.started_ms / 1e3 - hit.entry.stored_s))
-    return b"%bage: %d\r\nx-tc-cache-likeness: %.3f\r\n" % (line, age_s, hit.likeness)
+    likeness = call.likeness if hit.tier == "semantic" else 1.0
+    return b"%bage: %d\r\nx-tc-cache-likeness: %.3f\r\n" % (line, age_s, likeness)
 
 
 def wire_refusal(status: int, code: str, message: str) -> bytes:

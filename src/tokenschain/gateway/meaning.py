@@ -22,8 +22,6 @@ from tokenschain.core.meaning import (
     Learn,
 )
 
-FIND_MAX_S = 0.4
-"""How long a call waits to hear of a question that means the same."""
 LEARN_MAX_S = 10.0
 REST_S = 2.0
 """After silence it is left alone for so long."""
@@ -41,17 +39,20 @@ class MeaningClient:
         away: tuple[type[Exception], ...],
         clock: Callable[[], float],
         report: Callable[[str, str], None],
+        find_wait_max_s: float,
     ) -> None:
         """
         Args:
             ask: sends a signed request and gives the answer's body.
             away: what that raises.
+            find_wait_max_s: how long a call waits to hear of a question that means the same.
             report: told `(event, why)` when it is gone or back.
         """
         self._ask = ask
         self._away: tuple[type[Exception], ...] = (TimeoutError, msgspec.DecodeError, *away)
         self._clock = clock
         self._report = report
+        self._find_wait_max_s = find_wait_max_s
         self._rests_until = 0.0
         self._gone = False
         self._exact: Counter[str] = Counter()
@@ -68,12 +69,11 @@ class MeaningClient:
         group = _group(call)
         asked = Find(identity.space, group, identity.question, self._exact.pop(group, 0))
         try:
-            async with asyncio.timeout(FIND_MAX_S):
+            async with asyncio.timeout(self._find_wait_max_s):
                 found = _finding(await self._ask(FIND_PATH, _encode(asked)))
             self._back()
-            if not found.entry:
-                return None
-            return Hit("semantic", decode_entry(found.entry), found.key, found.likeness)
+            call.likeness = found.likeness
+            return Hit("semantic", decode_entry(found.entry), found.key) if found.entry else None
         except self._away as error:
             self._lost(error)
             return None

@@ -149,8 +149,11 @@ def record_of(call: Call, now: float) -> CallRecord:
         record.fault = error.kind.fault
         record.error = error.code
     record.cache, _, record.cache_reason = call.cache.partition(":")
+    record.cache_likeness = call.likeness
     if call.hit is not None:
         record.cache_key = call.hit.key.hex()
+        if call.hit.entry is not None:
+            record.cache_age_s = max(0.0, call.started_ms / 1e3 - call.hit.entry.stored_s)
     decision = call.decision
     if decision is not None and (len(decision.rows) > 1 or decision.filtered):
         _explain(record, decision)

@@ -36,7 +36,10 @@ ADMIN_TOKEN_VARIABLE = "TOKENSCHAIN_ADMIN_TOKEN"  # noqa: S105
 DEFAULT_FILE = "tokenschain.yaml"
 
 
+FIND_WAIT_MAX_S = 0.4
+"""How long a call waits for the process that compares questions."""
 _Reference = Annotated[str, Field(pattern=r"^(env|file|sealed):.+$")]
+_HttpUrl = Annotated[str, Field(pattern=r"^https?://\S+$")]
 
 
 class PriceSettings(BaseModel):
@@ -155,6 +158,31 @@ class RoutingSettings(BaseModel):
         return self
 
 
+class JudgeSettings(BaseModel):
+    """A chat model that says whether a kept answer fits."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    base_url: _HttpUrl
+    model: str
+    credential: _Reference | None = None
+    decides: bool = False
+    wait_max_s: Annotated[float, Field(gt=0, le=10)] = 2.0
+    calls_per_minute: Annotated[int, Field(ge=1)] = 600
+
+
+class EmbedderSettings(BaseModel):
+    """An embedding model in place of the better of the two that come with the platform."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    base_url: _HttpUrl
+    model: str
+    dimensions: Annotated[int, Field(ge=8, le=4_096)]
+    credential: _Reference | None = None
+    wait_max_s: Annotated[float, Field(gt=0, le=5)] = 0.3
+
+
 class CacheSettings(BaseModel):
     """How answers are given a second time."""
 
@@ -173,6 +201,19 @@ class CacheSettings(BaseModel):
     hit_price: Annotated[float, Field(ge=0, le=1)] = 0.0
     wrong_max: dict[_Whose, Annotated[float, Field(gt=0, le=0.2)]] = Field(default_factory=dict)
     replay_chars_per_s: Annotated[float, Field(ge=0)] = 0.0
+    judge: JudgeSettings | None = None
+    embedder: EmbedderSettings | None = None
+
+    @property
+    def find_wait_max_s(self) -> float:
+        """How long a call waits to hear of a question that means the same: what comparing takes
+        at most, and what models elsewhere may."""
+        judge, embedder = self.judge, self.embedder
+        return (
+            FIND_WAIT_MAX_S
+            + (judge.wait_max_s if judge is not None and judge.decides else 0.0)
+            + (embedder.wait_max_s if embedder is not None else 0.0)
+        )
 
     @property
     def compares_meanings(self) -> bool:
@@ -324,6 +365,11 @@ class Settings(BaseSettings):
         "127.0.0.1", description="Address of the process that compares questions for the cache."
     )
     semantic_port: int = Field(8004, ge=0, le=65_535, description="Its port.")
+    semantic_urls: list[_HttpUrl] = Field(
+        default_factory=list,
+        description="Where control finds these processes, as `http://10.0.0.7:8004`, when they "
+        "run on other machines; by default the one of this machine.",
+    )
     semantic_memory_bytes_max: int = Field(
         268_435_456, ge=1_048_576, description="Answers it holds, in bytes."
     )
@@ -397,8 +443,19 @@ class Settings(BaseSettings):
         return f"{scheme}://{_reachable(self.host)}:{self.port}/v1"
 
     @property
+    def semantic_base_urls(self) -> list[str]:
+        """Where the processes that compare questions are."""
+        here = f"http://{_reachable(self.semantic_host)}:{self.semantic_port}"
+        return self.semantic_urls or [here]
+
+    @property
     def internal_secret_path(self) -> Path:
         return self.internal_secret_file or self.data_dir / "secrets" / "internal"
+
+    @property
+    def semantic_state_path(self) -> Path:
+        """What the process that compares questions has learned; figures, no text."""
+        return self.data_dir / "semantic" / "learned"
 
     @property
     def operator_token_path(self) -> Path:

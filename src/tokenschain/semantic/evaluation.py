@@ -73,6 +73,10 @@ class Known:
             np.save(self._kept / "fine.npy", np.array(self._fine))
             np.save(self._kept / "fast.npy", np.array(self._fast))
 
+    def to_scale(self, cosines: Vectors) -> Vectors:
+        """See `Models.to_scale`."""
+        return cosines
+
     def fine(self, texts: list[str]) -> Vectors:
         """See `Models.fine`."""
         self.need(texts)

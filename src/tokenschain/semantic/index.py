@@ -49,12 +49,16 @@ class Kept(Protocol):
     def drop(self, space: bytes, key: bytes) -> None:
         """Forget an answer; nothing happens when there is none."""
 
+    def questions(self, space: bytes) -> list[tuple[bytes, str]]:
+        """Keys and questions of a space that this process has."""
+
 
 class LocalKept:
     """In this process; see `Kept`."""
 
-    def __init__(self, bytes_max: int) -> None:
+    def __init__(self, bytes_max: int, fine_dimensions: int = FINE_DIMENSIONS) -> None:
         self._shelf = Shelf(bytes_max, 0.5)
+        self._fine_dimensions = fine_dimensions
         self._spaces: OrderedDict[bytes, Index] = OrderedDict()
 
     def __len__(self) -> int:
@@ -87,7 +91,7 @@ class LocalKept:
             return
         index = self._spaces.get(space)
         if index is None:
-            index = self._spaces[space] = Index()
+            index = self._spaces[space] = Index(self._fine_dimensions)
             while len(self._spaces) > SPACES_MAX:
                 self._spaces.popitem(last=False)
         index.add(key, question, fast, fine)
@@ -100,6 +104,11 @@ class LocalKept:
             index.remove(key)
             if not len(index):
                 del self._spaces[space]
+
+    def questions(self, space: bytes) -> list[tuple[bytes, str]]:
+        """See `Kept.questions`."""
+        index = self._spaces.get(space)
+        return [] if index is None else index.all()
 
 
 class SharedKept:
@@ -133,6 +142,10 @@ class SharedKept:
     def drop(self, space: bytes, key: bytes) -> None:
         """See `Kept.drop`."""
         self._store.drop(key)
+
+    def questions(self, space: bytes) -> list[tuple[bytes, str]]:
+        """None of what is shared is this process's own."""
+        return []
 
 
 class LayeredKept:
@@ -198,6 +211,10 @@ class LayeredKept:
             except self._away as error:
                 self._lost(error)
 
+    def questions(self, space: bytes) -> list[tuple[bytes, str]]:
+        """See `Kept.questions`."""
+        return self._local.questions(space)
+
     @property
     def _reachable(self) -> bool:
         return self._clock() >= self._rests_until
@@ -211,9 +228,10 @@ class Index:
     """Questions of one space by key, nearest first: compared one by one while they are few, by a
     graph (HNSW) from then on."""
 
-    def __init__(self) -> None:
+    def __init__(self, fine_dimensions: int = FINE_DIMENSIONS) -> None:
+        self._fine_dimensions = fine_dimensions
         self._fast: Vectors | None = np.zeros((16, FAST_DIMENSIONS), dtype=np.float32)
-        self._fine: npt.NDArray[np.float16] = np.zeros((16, FINE_DIMENSIONS), dtype=np.float16)
+        self._fine: npt.NDArray[np.float16] = np.zeros((16, fine_dimensions), dtype=np.float16)
         self._graph: Any = None
         self._keys: list[bytes] = []
         self._questions: list[str] = []
@@ -233,7 +251,7 @@ class Index:
         place = len(self._keys)
         if place >= len(self._fine):
             size = int(place * _GROWTH) + 1
-            self._fine.resize((size, FINE_DIMENSIONS), refcheck=False)
+            self._fine.resize((size, self._fine_dimensions), refcheck=False)
             if self._fast is not None:
                 self._fast.resize((size, FAST_DIMENSIONS), refcheck=False)
         number = self._count = self._count + 1
@@ -292,6 +310,10 @@ class Index:
     def at(self, place: int) -> tuple[bytes, str]:
         """Key and question of a place."""
         return self._keys[place], self._questions[place]
+
+    def all(self) -> list[tuple[bytes, str]]:
+        """Keys and questions."""
+        return list(zip(self._keys, self._questions, strict=True))
 
     def _draw(self) -> None:
         """From here on the graph has the vectors."""

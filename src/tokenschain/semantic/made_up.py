@@ -172,6 +172,18 @@ class Pair(NamedTuple):
     same: bool
 
 
+def alike_and_unlike() -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Pairs that ask the same, and pairs that have nothing in common; a few dozen of each."""
+    made = groups()[::4]
+    half = len(made) // 2
+    alike = [(group.ways[0], group.ways[1]) for group in made]
+    unlike = [
+        (one.ways[0], other.ways[0])
+        for one, other in zip(made, made[half:] + made[:half], strict=True)
+    ]
+    return alike, unlike
+
+
 def pairs(seed: int) -> list[Pair]:
     """Ways of one group, and traps: the same way with another value, another topic's way with
     the same one."""

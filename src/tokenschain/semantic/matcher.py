@@ -2,6 +2,7 @@
 
 fast embedder -> 20 nearest -> better embedder -> 5 nearest -> vetoes -> verifier
     -> the bound: serve it, answer afresh to check it, or miss
+    -> what stays in doubt may be put to a judge, see `semantic.service`
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import msgspec
 import numpy as np
 
 from tokenschain.core.caching import Entry
-from tokenschain.semantic.bound import Bound, Choice, Signs, Wrongness
+from tokenschain.core.meaning import Cluster, Report
+from tokenschain.semantic.bound import Bound, BoundState, Choice, Signs
 from tokenschain.semantic.embedders import Vectors
 from tokenschain.semantic.guards import facts_of
 from tokenschain.semantic.index import Candidate, Kept
@@ -31,7 +33,12 @@ SAME_ANSWER, OTHER_ANSWER = 0.95, 0.88
 """Cosines of two answers from, and up to, which they say the same, or not; what is between is
 no evidence. E5's floor is about 0.8 (random pairs)."""
 ANSWER_CHARS = 600
-PENDING_MAX, GROUPS_MAX, KIN_MAX = 2_000, 10_000, 500_000
+PENDING_MAX, GROUPS_MAX, SPACES_MAX, KIN_MAX = 2_000, 10_000, 10_000, 500_000
+DOUBT_MIN = 0.2
+"""Likeness from which a judge is worth asking."""
+ALIKE_MIN = 0.9
+"""Likeness from which two questions are shown as one where their answers do not tell."""
+VARIANTS_MAX, SHOWN_CHARS_MAX = 20, 2_000
 GAP_ALONE = 0.85
 """Where all neighbours say the same: about the cosine of questions that have nothing in common."""
 
@@ -41,6 +48,7 @@ class Models(Protocol):
 
     def fast(self, texts: list[str]) -> Vectors: ...
     def fine(self, texts: list[str]) -> Vectors: ...
+    def to_scale(self, cosines: Vectors) -> Vectors: ...
 
 
 class Found(NamedTuple):
@@ -50,6 +58,27 @@ class Found(NamedTuple):
     likeness: float = 0.0
     key: bytes = b""
     entry: Entry | None = None
+    doubt: Doubt | None = None
+    """What a miss was nearest to, where a judge could tell."""
+
+
+class Doubt(NamedTuple):
+    """A kept answer that may be right for a question."""
+
+    key: bytes
+    entry: Entry
+
+
+class Unclear(NamedTuple):
+    """A kept and a fresh answer of which cannot be said here whether they say the same."""
+
+    group: str
+    key: bytes
+    question: str
+    kept: str
+    fresh: str
+    pending: _Pending
+    wrong_max: float
 
 
 class _Pending(NamedTuple):
@@ -97,6 +126,8 @@ class Matcher:
         self._pending: OrderedDict[tuple[bytes, str], _Pending] = OrderedDict()
         self._served: OrderedDict[tuple[bytes, bytes], Signs] = OrderedDict()
         self._kin: OrderedDict[bytes, bytes] = OrderedDict()
+        self._like: OrderedDict[bytes, bytes] = OrderedDict()
+        self._groups: OrderedDict[bytes, str] = OrderedDict()
 
     def find(self, space: bytes, group: str, question: str) -> Found:
         """The kept answer for a question, if it may be given."""
@@ -106,7 +137,7 @@ class Matcher:
             self._wait(space, question, _Pending(fast, None, b"", _NO_SIGNS, 1.0))
             return Found(Choice.MISS)
         fine = self._models.fine([question])[0]
-        alike = np.array([one.fine for one in near]) @ fine
+        alike = self._models.to_scale(np.array([one.fine for one in near]) @ fine)
         best, best_key, best_entry = 0.0, b"", None
         for rank in np.argsort(-alike)[:FINE_COUNT]:
             one = near[int(rank)]
@@ -126,12 +157,26 @@ class Matcher:
         likeness = bound.likeness(signs)
         choice, weight = bound.choose(likeness)
         if choice is Choice.SERVE:
-            self._served[space, best_key] = signs
-            while len(self._served) > PENDING_MAX:
-                self._served.popitem(last=False)
+            self._given(space, best_key, signs)
             return Found(choice, likeness, best_key, best_entry)
         self._wait(space, question, _Pending(fast, fine, best_key, signs, weight))
-        return Found(choice, likeness)
+        doubtful = choice is Choice.MISS and likeness >= DOUBT_MIN
+        return Found(choice, likeness, doubt=Doubt(best_key, best_entry) if doubtful else None)
+
+    def confirmed(self, space: bytes, group: str, question: str, doubt: Doubt) -> bool:
+        """A judge called a kept answer right. Whether it is given: a sample is answered afresh,
+        so that judges are judged."""
+        bound = self.bound_of(group)
+        pending = self._pending.get((space, question))
+        if pending is None:
+            return False
+        choice, weight = bound.confirm()
+        if choice is not Choice.SERVE:
+            self._pending[space, question] = pending._replace(weight=weight)
+            return False
+        del self._pending[space, question]
+        self._given(space, doubt.key, pending.signs)
+        return True
 
     def _signs(
         self, near: list[Candidate], alike: Vectors, key: bytes, probability: float
@@ -156,31 +201,39 @@ class Matcher:
 
     def learn(
         self, space: bytes, group: str, key: bytes, question: str, entry: Entry, wrong_max: float
-    ) -> bool | None:
+    ) -> bool | Unclear | None:
         """A question was answered afresh: keep that, and compare it with what was near.
 
         Returns:
-            Whether the kept answer would have been right; None where there was none, or where
-            it cannot be said.
+            Whether the kept answer would have been right; None where there was none.
         """
         pending = self._pending.pop((space, question), None)
         fast = pending.fast if pending is not None else self._models.fast([question])[0]
         fine = pending.fine if pending is not None else None
         if fine is None:
             fine = self._models.fine([question])[0]
-        right = None
+        found: bool | Unclear | None = None
         if pending is not None and pending.key:
             kept = self._kept.entry(space, pending.key, self._wall())
             if kept is not None:
-                right = self._judge(kept.question, _said(kept), question, _said(entry))
+                said, fresh = answer_in(kept), answer_in(entry)
+                unclear = Unclear(group, key, question, said, fresh, pending, wrong_max)
+                right = self._judge(kept.question, said, question, fresh)
+                found = unclear if right is None else right
                 if right is not None:
-                    self.bound_of(group).learn(pending.signs, right, pending.weight, wrong_max)
-                if right:
-                    self._kin[key] = self._kin_of(pending.key)
-                    while len(self._kin) > KIN_MAX:
-                        self._kin.popitem(last=False)
+                    self.judged(unclear, right=right)
+                elif self.bound_of(group).likeness(pending.signs) >= ALIKE_MIN:
+                    _join(self._like, key, pending.key)
         self._kept.put(space, key, question, fast, fine, entry)
-        return right
+        _remember(self._groups, space, group, SPACES_MAX)
+        return found
+
+    def judged(self, unclear: Unclear, *, right: bool) -> None:
+        """Whether a kept answer would have been right has been said."""
+        pending = unclear.pending
+        self.bound_of(unclear.group).learn(pending.signs, right, pending.weight, unclear.wrong_max)
+        if right:
+            _join(self._kin, unclear.key, pending.key)
 
     def drop(self, group: str, space: bytes, key: bytes, wrong_max: float) -> None:
         """An answer was flushed, perhaps because somebody called it wrong: so it counts."""
@@ -198,17 +251,74 @@ class Matcher:
                 self._bounds.popitem(last=False)
         return bound
 
-    def wrongness(self) -> dict[str, tuple[Wrongness, float | None, int]]:
-        """By group: what was measured, the threshold, and how many were served by meaning."""
-        return {
-            group: (bound.wrongness(), bound.threshold, bound.served)
-            for group, bound in self._bounds.items()
-        }
+    def reports(self) -> list[Report]:
+        """What was measured, by group."""
+        found = []
+        for group, bound in self._bounds.items():
+            wrong = bound.wrongness()
+            outlooks = [(o.wrong_max, o.threshold, o.served, o.wrong) for o in bound.outlooks]
+            found.append(
+                Report(group, bound.wrong_max, wrong.estimate, wrong.low, wrong.high,
+                       wrong.labels, bound.served, bound.threshold, outlooks)
+            )  # fmt: skip
+        return found
+
+    def clusters(self, tenant: str, keys: list[bytes], count_max: int) -> list[Cluster]:
+        """A tenant's questions by what they ask, as far as this process has them.
+
+        Args:
+            keys: of answers that were given most often; theirs come first, then those with the
+                most variants.
+        """
+        members: dict[bytes, list[tuple[bytes, str]]] = {}
+        homes: dict[bytes, bytes] = {}
+        for space, group in self._groups.items():
+            if not group.startswith(f"{tenant}/"):
+                continue
+            for key, question in self._kept.questions(space):
+                kin = self._kin_of(self._like.get(key, key))
+                members.setdefault(kin, []).append((key, question))
+                homes[kin] = space
+        ranks = {key: rank for rank, key in enumerate(keys)}
+        order = sorted(
+            (kin for kin in members if len(members[kin]) > 1 or members[kin][0][0] in ranks),
+            key=lambda kin: (min(ranks.get(key, len(keys)) for key, _ in members[kin]),
+                             -len(members[kin])),
+        )  # fmt: skip
+        found = []
+        for kin in order[:count_max]:
+            rows = sorted(members[kin], key=lambda row: ranks.get(row[0], len(keys)))
+            space = homes[kin]
+            answers = (self._kept.entry(space, key, self._wall()) for key, _ in rows)
+            answer = next((answer_in(entry) for entry in answers if entry is not None), "")
+            found.append(
+                Cluster(
+                    self._groups[space],
+                    [key for key, _ in rows],
+                    [question[:SHOWN_CHARS_MAX] for _, question in rows[:VARIANTS_MAX]],
+                    answer[:SHOWN_CHARS_MAX],
+                )
+            )
+        return found
+
+    def state(self) -> bytes:
+        """What the bounds have learned; no text is in it."""
+        return _encode_bounds({name: bound.state for name, bound in self._bounds.items()})
+
+    def restore(self, state: bytes) -> None:
+        """Go on from what was learned before.
+
+        Raises:
+            msgspec.DecodeError: this is none.
+        """
+        for name, learned in _decode_bounds(state).items():
+            self._bounds[name] = Bound.restored(learned, self._dice)
+
+    def _given(self, space: bytes, key: bytes, signs: Signs) -> None:
+        _remember(self._served, (space, key), signs, PENDING_MAX)
 
     def _wait(self, space: bytes, question: str, pending: _Pending) -> None:
-        self._pending[space, question] = pending
-        while len(self._pending) > PENDING_MAX:
-            self._pending.popitem(last=False)
+        _remember(self._pending, (space, question), pending, PENDING_MAX)
 
     def _alike(self, asked: str, kept: str, question: str, fresh: str) -> bool | None:
         """Whether two answers say the same, by their numbers and their embeddings."""
@@ -219,13 +329,29 @@ class Matcher:
         if one.numbers != other.numbers or one.codes != other.codes:
             return False
         vectors = self._models.fine([kept, fresh])
-        cosine = float(vectors[0] @ vectors[1])
+        cosine = float(self._models.to_scale(vectors[:1] @ vectors[1])[0])
         if math.isnan(cosine) or OTHER_ANSWER < cosine < SAME_ANSWER:
             return None
         return cosine >= SAME_ANSWER
 
 
-def _said(entry: Entry) -> str:
+_encode_bounds = msgspec.msgpack.Encoder().encode
+_decode_bounds = msgspec.msgpack.Decoder(dict[str, BoundState]).decode
+
+
+def _remember(rows: OrderedDict[Any, Any], key: Any, value: Any, count_max: int) -> None:
+    """Keep the latest."""
+    rows[key] = value
+    while len(rows) > count_max:
+        rows.popitem(last=False)
+
+
+def _join(kin: OrderedDict[bytes, bytes], key: bytes, other: bytes) -> None:
+    """From here on both have the same root."""
+    _remember(kin, key, kin.get(other, other), KIN_MAX)
+
+
+def answer_in(entry: Entry) -> str:
     """What an answer says, without its frame."""
     reply: Any = msgspec.json.decode(entry.body)
     choices = reply.get("choices") or [{}]

@@ -11,6 +11,7 @@ from tokenschain.control.alerts import Mail, Sender
 from tokenschain.control.app import create_app
 from tokenschain.control.billing import Ledger
 from tokenschain.control.desk import Desk
+from tokenschain.control.insight import Insight
 from tokenschain.control.jobs import Chores, Publisher
 from tokenschain.control.limits import Landlord
 from tokenschain.control.oidc import Oidc, OidcSettings
@@ -65,7 +66,15 @@ def run(settings: Settings) -> None:
         HttpClient(),
         master,
     )
-    chores = Chores(engine, ledger, landlord, archive, sender, settings.ledger_days, report)
+    internal_secret = secrets.read_or_make(settings.internal_secret_path)
+    insight = (
+        Insight(settings.semantic_base_urls, internal_secret, HttpClient())
+        if settings.cache.compares_meanings
+        else None
+    )
+    chores = Chores(
+        engine, ledger, landlord, archive, sender, settings.ledger_days, report, insight
+    )
     app = create_app(
         Desk(
             engine,
@@ -75,10 +84,11 @@ def run(settings: Settings) -> None:
             settings,
             master,
             secrets.read_or_make(settings.operator_token_path),
+            insight,
         ),
         archive,
         [publisher.run, chores.run],
-        secrets.read_or_make(settings.internal_secret_path),
+        internal_secret,
         oidc,
     )
     config = uvicorn.Config(

@@ -184,7 +184,9 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
         asks = SignedClient(
             f"http://{settings.semantic_host}:{settings.semantic_port}", secret, client
         )
-        meaning = MeaningClient(asks.ask, away, time.monotonic, report)
+        meaning = MeaningClient(
+            asks.ask, away, time.monotonic, report, settings.cache.find_wait_max_s
+        )
     cache = AnswerCache(
         served, secrets.derived(secret, b"cache"), time.time, random.random, shelf, REDIS_FAILURES,
         meaning,

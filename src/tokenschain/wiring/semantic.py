@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
@@ -12,17 +13,23 @@ import time
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+import msgspec
+import structlog
+
 from tokenschain.gateway.app import wire_refusal
 from tokenschain.infra import log, secrets
-from tokenschain.infra.config import Settings
+from tokenschain.infra.config import EmbedderSettings, JudgeSettings, Settings
 from tokenschain.infra.redis import REDIS_FAILURES, RedisMeaning
 from tokenschain.semantic.embedders import FAST, FAST_DIMENSIONS, FINE, Embedders
 from tokenschain.semantic.index import Kept, LayeredKept, LocalKept, SharedKept
 from tokenschain.semantic.matcher import Matcher
+from tokenschain.semantic.remote import Judge, RemoteEmbedder, RemoteModel
 from tokenschain.semantic.service import Service
 from tokenschain.semantic.verifier import Verifier
+from tokenschain.wire.client import HttpClient
 from tokenschain.wire.server import HttpServer
 
+SAVE_EVERY_S = 60.0
 _DRAIN_MAX_S = 2
 
 
@@ -35,26 +42,84 @@ def run(settings: Settings) -> None:
 async def _semantic(settings: Settings) -> None:
     logger = log.get(process="semantic")
     stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+        loop.add_signal_handler(number, stopping.set)
     secret = secrets.read_or_make(settings.internal_secret_path)
-    models = await asyncio.to_thread(Embedders)
-    kept: Kept = LocalKept(settings.semantic_memory_bytes_max)
+    vault = secrets.Vault(settings.vault_path, settings.master_key_path)
+    client = HttpClient()
+    other, name = None, FINE
+    if settings.cache.embedder is not None:
+        chosen = settings.cache.embedder
+        model = _remote(chosen, client, vault)
+        other = RemoteEmbedder(model, chosen.dimensions, loop, chosen.wait_max_s)
+        name = f"{chosen.base_url}/{chosen.model}/{chosen.dimensions}"
+    models = await asyncio.to_thread(Embedders, other)
+    kept: Kept = LocalKept(settings.semantic_memory_bytes_max, models.fine_dimensions)
     if settings.redis_url:
         shared = RedisMeaning(
-            settings.redis_url,
-            secrets.derived(secret, b"meaning"),
-            f"{FAST}+{FINE}",
+            settings.redis_url, secrets.derived(secret, b"meaning"), f"{FAST}+{name}",
             FAST_DIMENSIONS,
-        )
+        )  # fmt: skip
         kept = LayeredKept(
             kept, SharedKept(shared, time.time), REDIS_FAILURES, time.monotonic,
             lambda event, why: logger.warning(event, why=why),
         )  # fmt: skip
     matcher = Matcher(models, Verifier.shipped(), random.random, kept)
-    service = Service(matcher, secret, lambda what, why: logger.error("fault", at=what, why=why))
+    _go_on(settings, matcher, name, logger)
+    judge = None
+    if settings.cache.judge is not None:
+        chosen_judge = settings.cache.judge
+        judge = Judge(_remote(chosen_judge, client, vault), chosen_judge.calls_per_minute)
+    service = Service(
+        matcher, secret, lambda what, why: logger.error("fault", at=what, why=why), judge,
+        judge_decides=settings.cache.judge is not None and settings.cache.judge.decides,
+    )  # fmt: skip
     server = HttpServer(service, wire_refusal)
     port = await server.listen(settings.semantic_host, settings.semantic_port)
     logger.info("comparing", host=settings.semantic_host, port=port)
-    await stopping.wait()
+    while not stopping.is_set():
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SAVE_EVERY_S):
+                await stopping.wait()
+        state = await service.in_thread(matcher.state)
+        await asyncio.to_thread(_save, settings, name, state)
     await server.drain(_DRAIN_MAX_S)
+    client.close()
+
+
+def _remote(
+    chosen: JudgeSettings | EmbedderSettings, client: HttpClient, vault: secrets.Vault
+) -> RemoteModel:
+    reference = chosen.credential
+    key = lambda: None if reference is None else secrets.resolve(reference, vault)  # noqa: E731
+    return RemoteModel(client, chosen.base_url, chosen.model, key, chosen.wait_max_s)
+
+
+class _Saved(msgspec.Struct):
+    """What the last process has learned; cosines of other models would say something else."""
+
+    embedder: str
+    state: bytes
+
+
+def _go_on(
+    settings: Settings, matcher: Matcher, embedder: str, logger: structlog.stdlib.BoundLogger
+) -> None:
+    path = settings.semantic_state_path
+    try:
+        saved = msgspec.msgpack.decode(path.read_bytes(), type=_Saved)
+        if saved.embedder == embedder:
+            matcher.restore(saved.state)
+    except FileNotFoundError:
+        pass
+    except (OSError, msgspec.DecodeError) as error:
+        logger.warning("learned_lost", why=str(error))
+
+
+def _save(settings: Settings, embedder: str, state: bytes) -> None:
+    path = settings.semantic_state_path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".new")
+    draft.write_bytes(msgspec.msgpack.encode(_Saved(embedder, state)))
+    draft.replace(path)
