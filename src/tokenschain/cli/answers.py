@@ -12,6 +12,7 @@ from statistics import fmean
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.progress import Progress
 
 from tokenschain.cli.administration import call
@@ -34,17 +35,113 @@ def stats(
     days: Annotated[int, typer.Option(min=1)] = 1,
 ) -> None:
     """What the cache did and saved, by tenant, model and outcome."""
-    query = {"from_s": str(int(time.time()) - days * 86_400)}
-    if tenant is not None:
-        query["tenant"] = tenant
     shown = table("tenant", "model", "cache", "reason", "calls", "saved tokens", "saved")
-    for row in call("GET", "/api/v1/cache/stats", query=query)["data"]:
+    for row in call("GET", "/api/v1/cache/stats", query=_since(days, tenant))["data"]:
         saved = f"{format_pico(row['saved_pico'], row['currency'])}" if row["saved_pico"] else ""
         shown.add_row(
             row["tenant"], row["model"], row["cache"], row["reason"], f"{row['calls']:,}",
             f"{row['saved_tokens']:,}", saved,
         )  # fmt: skip
     console.print(shown)
+
+
+@cache.command("ages")
+def ages(
+    tenant: Annotated[str | None, typer.Option()] = None,
+    model: Annotated[str | None, typer.Option()] = None,
+    days: Annotated[int, typer.Option(min=1)] = 7,
+) -> None:
+    """How old answers were when they were given again: what another ttl_s would keep."""
+    shown = table("age up to", "hits", "share of hits kept by that ttl")
+    for row in call("GET", "/api/v1/cache/ages", query=_since(days, tenant, model=model))["data"]:
+        bar = "█" * round(row["share_within"] * _BAR)
+        shown.add_row(
+            _span(row["age_s_max"]), f"{row['hits']:,}", f"{row['share_within']:7.1%} {bar}"
+        )
+    console.print(shown)
+
+
+@cache.command("outlook")
+def outlook(
+    tenant: Annotated[str | None, typer.Option()] = None,
+    days: Annotated[int, typer.Option(min=1)] = 1,
+) -> None:
+    """What was wrong of what is given by meaning, and what agreeing on another share would do."""
+    found = call("GET", "/api/v1/cache/outlook", query=_since(days, tenant))["data"]
+    if not found:
+        console.print("nothing is compared by meaning yet")
+    for one in found:
+        console.print(
+            f"[bold]{one['tenant']}/{one['project']} {one['model']}[/bold]: "
+            f"wrong {one['wrong']:.2%} ({one['wrong_low']:.2%} to {one['wrong_high']:.2%}, "
+            f"{one['checked']:,} checked), agreed {one['agreed']:.1%}; "
+            f"{one['exact']:,} exact hits, {one['lookups']:,} compared",
+            highlight=False,
+        )
+        shown = table("agreed", "threshold", "wrong to expect", "hits by meaning", "saved")
+        for choice in one["choices"]:
+            threshold = choice["threshold"]
+            shown.add_row(
+                f"{choice['wrong_max']:.1%}",
+                "never" if threshold is None else f"{threshold:.3f}",
+                f"{choice['wrong']:.2%}",
+                f"{choice['hits']:,}",
+                _money(choice["saved_pico"]),
+            )
+        console.print(shown)
+
+
+@cache.command("questions")
+def questions(
+    tenant: Annotated[str, typer.Option()],
+    days: Annotated[int, typer.Option(min=1)] = 7,
+    limit: Annotated[int, typer.Option(min=1, max=200)] = 20,
+    out: Annotated[
+        Path | None, typer.Option(help="File for one question of each, as `cache warm` reads it.")
+    ] = None,
+) -> None:
+    """What is asked again and again, in whose words, and what answering it once saves."""
+    query = _since(days, tenant) | {"limit": str(limit)}
+    found = call("GET", "/api/v1/cache/questions", query=query)["data"]
+    shown = table("asked", "afresh", "saved", "question", "answer", "model")
+    for row in found:
+        said = row["questions"][0] + (
+            f"  (+{len(row['questions']) - 1} ways)" if len(row["questions"]) > 1 else ""
+        )
+        shown.add_row(
+            f"{row['asked']:,}", f"{row['answered_afresh']:,}", _money(row["saved_pico"]),
+            _short(said), _short(row["answer"]), row["model"],
+        )  # fmt: skip
+    console.print(shown)
+    if out is not None:
+        lines = [" ".join(row["questions"][0].split()) for row in found]
+        out.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        console.print(f"{len(lines)} questions in {out}: `tokenschain cache warm {out}`")
+
+
+_BAR = 30
+_SHORT = 60
+
+
+def _since(days: int, tenant: str | None, **more: str | None) -> dict[str, str]:
+    given = {"from_s": str(int(time.time()) - days * 86_400), "tenant": tenant, **more}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _span(seconds: int) -> str:
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds % size == 0:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
+
+
+def _money(by_currency: dict[str, int]) -> str:
+    return ", ".join(format_pico(pico, currency) for currency, pico in by_currency.items())
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split())
+    return escape(text if len(text) <= _SHORT else text[: _SHORT - 1] + "…")
 
 
 @cache.command("flush")

@@ -19,8 +19,10 @@ import msgspec
 from sqlalchemy import Connection, Engine, or_, select, update
 
 from tokenschain.control import limits
+from tokenschain.control.rollups import DAY_S
 from tokenschain.core.catalog import format_pico
 from tokenschain.core.errors import ApiError
+from tokenschain.core.meaning import Report
 from tokenschain.core.quota import Budget
 from tokenschain.infra import crypto
 from tokenschain.infra.db import upsert
@@ -128,6 +130,33 @@ def _findings(
     return found
 
 
+_TOLD_APART = ("budget", "subject", "period_s", "percent", "amount")
+"""What of an alert makes it another one; the rest may change while it is the same."""
+
+
+def look_at_cache(engine: Engine, reports: Sequence[Report], now_s: float) -> int:
+    """Note where more of the cache's answers were wrong than was agreed, as surely as the
+    samples can tell; said once a day. Returns how many."""
+    found = 0
+    with engine.begin() as connection:
+        for one in reports:
+            if one.low <= one.wrong_max:
+                continue
+            tenant, _, rest = one.group.partition("/")
+            project, _, model = rest.partition("/")
+            detail = {
+                "subject": [project, model],
+                "period_s": int(now_s // DAY_S) * DAY_S,
+                "agreed": one.wrong_max,
+                "wrong": one.wrong,
+                "low": one.low,
+                "high": one.high,
+                "checked": one.checked,
+            }
+            found += _say(engine, connection, tenant, "cache_wrong", detail, now_s)
+    return found
+
+
 def _say(
     engine: Engine,
     connection: Connection,
@@ -136,8 +165,7 @@ def _say(
     detail: dict[str, Any],
     now_s: float,
 ) -> int:
-    told_apart = (kind, detail["budget"], detail["subject"], detail["period_s"],
-                  detail.get("percent"), detail["amount"])  # fmt: skip
+    told_apart = (kind, *(detail.get(part) for part in _TOLD_APART))
     name = hashlib.sha256(repr(told_apart).encode()).hexdigest()
     done = connection.execute(
         upsert(engine, alerts)
@@ -329,6 +357,16 @@ def _complaint(kind: str, status: int, answer: bytes) -> str | None:
 
 def words(kind: str, tenant: str, detail: dict[str, Any]) -> tuple[str, str]:
     """An alert in Chinese and English."""
+    if kind == "cache_wrong":
+        whose = "/".join((tenant, *detail["subject"]))
+        share, low, high, agreed = (f"{detail[name]:.2%}" for name in
+                                    ("wrong", "low", "high", "agreed"))  # fmt: skip
+        return (
+            f"{whose} 的缓存错误命中率为 {share}（95% 区间 {low}–{high}，"
+            f"抽查 {detail['checked']} 次），超过约定的 {agreed}。",
+            f"Of the answers given again to {whose}, {share} are wrong (95 % interval {low} to "
+            f"{high}, {detail['checked']} checked); {agreed} was agreed.",
+        )
     name = detail["budget"]
     whose = "/".join(part for part in (tenant, *detail["subject"]) if part)
     periods = {"day": "日", "month": "月", "total": "总"}

@@ -1,9 +1,11 @@
 """Admin routes of the cache: what it did, and what it is to forget."""
 
 import time
+from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter
+from anyio import from_thread
+from fastapi import APIRouter, Depends, Query
 from pydantic import Field, model_validator
 
 from tokenschain.control import caching
@@ -15,11 +17,25 @@ from tokenschain.control.desk import (
     NameQuery,
     TransactionRoute,
 )
+from tokenschain.control.insight import Insight
 from tokenschain.core.errors import ApiError
 from tokenschain.core.tenancy import PLATFORM
 
 DAY_S = 86_400
+QUESTIONS_MAX = 200
 router = APIRouter(prefix="/api/v1/cache", route_class=TransactionRoute)
+
+
+def _moments(from_s: IntMoment = None, until_s: IntMoment = None) -> tuple[int, int]:
+    """From when until when, in ms; the last day by default."""
+    now = int(time.time())
+    return (
+        (now - DAY_S if from_s is None else from_s) * 1_000,
+        (now + DAY_S if until_s is None else until_s) * 1_000,
+    )
+
+
+Moments = Annotated[tuple[int, int], Depends(_moments)]
 
 
 class Flush(Body):
@@ -71,24 +87,95 @@ def flush(asked: Asked, wanted: Flush) -> dict[str, Any]:
 
 
 @router.get("/stats")
-def stats(
-    asked: Asked,
-    tenant: NameQuery = None,
-    from_s: IntMoment = None,
-    until_s: IntMoment = None,
-) -> dict[str, Any]:
+def stats(asked: Asked, when: Moments, tenant: NameQuery = None) -> dict[str, Any]:
     """What the cache did, by tenant, model, outcome and reason, and what it saved; of the last
     day by default."""
     whose = asked.tenant(tenant, "cache:read")
     asked.need("cache:read", whose or PLATFORM)
-    now = int(time.time())
-    rows = caching.stats(
-        asked.db,
-        whose,
-        (now - DAY_S if from_s is None else from_s) * 1_000,
-        (now + DAY_S if until_s is None else until_s) * 1_000,
-    )
+    return {"data": caching.stats(asked.db, whose, *when)}
+
+
+@router.get("/ages")
+def ages(
+    asked: Asked,
+    when: Moments,
+    tenant: NameQuery = None,
+    model: Annotated[str | None, Query(max_length=256)] = None,
+) -> dict[str, Any]:
+    """How old answers were that were given again; `share_within` is the share of hits that would
+    be left if answers were kept no longer than `age_s_max`."""
+    whose = asked.tenant(tenant, "cache:read")
+    asked.need("cache:read", whose or PLATFORM)
+    return {"data": caching.ages(asked.db, whose, model, *when)}
+
+
+@router.get("/outlook")
+def outlook(asked: Asked, when: Moments, tenant: NameQuery = None) -> dict[str, Any]:
+    """What was measured of the answers given by meaning, and what would come of agreeing on
+    another share of wrong ones.
+
+    One row for each project and model whose questions are compared: the measured share of wrong
+    answers with its 95 % interval, and `choices` by `wrong_max`: the threshold, the share of wrong
+    answers to expect there, and what it would have done for the calls of that time (the last day
+    by default): `hits` of the `lookups` that no identical question had answered, and
+    `saved_pico` by currency.
+    """
+    whose = asked.tenant(tenant, "cache:read")
+    asked.need("cache:read", whose or PLATFORM)
+    rows = []
+    for one in _from_processes(asked, Insight.reports):
+        group = caching.Group.of(one.group)
+        if whose is not None and group.tenant != whose:
+            continue
+        found = caching.outlook(asked.db, group, [threshold for _, threshold, _, _ in one.outlooks],
+                                *when)  # fmt: skip
+        choices = [
+            {"wrong_max": wrong_max, "threshold": threshold, "wrong": wrong} | choice
+            for (wrong_max, threshold, _, wrong), choice in zip(
+                one.outlooks, found["choices"], strict=True
+            )
+        ]
+        rows.append(
+            group._asdict()
+            | {"agreed": one.wrong_max, "wrong": one.wrong, "wrong_low": one.low,
+               "wrong_high": one.high, "checked": one.checked, "served": one.served,
+               "threshold": one.threshold, "exact": found["exact"], "lookups": found["lookups"],
+               "choices": choices}
+        )  # fmt: skip
     return {"data": rows}
+
+
+@router.get("/questions")
+def questions(
+    asked: Asked,
+    when: Moments,
+    tenant: NameQuery = None,
+    limit: Annotated[int, Query(ge=1, le=QUESTIONS_MAX)] = 50,
+) -> dict[str, Any]:
+    """What a tenant's callers ask again and again, in whose words, what they are answered and
+    what that saves: candidates for a list of frequent questions, and for warming the cache.
+
+    Only of projects whose questions are compared by meaning, as far as the processes that compare
+    them remember. Who reads this is written down.
+    """
+    whose = asked.tenant(tenant, "cache:inspect")
+    if whose is None:
+        raise ApiError("invalid_value", "Name the tenant.", param="tenant")
+    asked.need("cache:inspect", whose)
+    asked.note("cache:inspect", whose, "questions")
+    given = caching.most_given(asked.db, whose, *when)
+    keys = [bytes.fromhex(key) for key in given]
+    clusters = _from_processes(asked, Insight.clusters, whose, keys, limit)
+    return {"data": caching.questions(clusters, given)[:limit]}
+
+
+def _from_processes(asked: Asked, question: Callable[..., Any], *given: Any) -> list[Any]:
+    """Ask the processes that compare questions, from a worker thread."""
+    insight = asked.desk.insight
+    if insight is None:
+        return []
+    found: list[Any] = from_thread.run(question, insight, *given)
+    return found
 
 
 class Feedback(Body):

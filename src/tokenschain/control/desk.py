@@ -20,6 +20,7 @@ from starlette.concurrency import run_in_threadpool
 from tokenschain.control import access, audit, people, revisions
 from tokenschain.control.audit import Author
 from tokenschain.control.billing import Ledger
+from tokenschain.control.insight import Insight
 from tokenschain.control.jobs import Publisher
 from tokenschain.control.limits import Landlord
 from tokenschain.control.people import Actor
@@ -45,6 +46,8 @@ class Desk(NamedTuple):
     settings: Settings
     master_key: bytes
     operator: str
+    insight: Insight | None
+    """None where nobody's questions are compared by meaning."""
 
 
 class Body(BaseModel):

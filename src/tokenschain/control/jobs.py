@@ -25,6 +25,7 @@ from tokenschain.control import (
     revisions,
 )
 from tokenschain.control.billing import Ledger
+from tokenschain.control.insight import Insight
 from tokenschain.control.responses import ResponseArchive
 from tokenschain.control.rollups import DAY_S
 from tokenschain.core.catalog import Catalog
@@ -260,8 +261,10 @@ class Chores:
         sender: alerts.Sender,
         ledger_days: int,
         report: Callable[[str, str], None],
+        insight: Insight | None,
     ) -> None:
         self._engine = engine
+        self._insight = insight
         self._ledger = ledger
         self._landlord = landlord
         self._archive = archive
@@ -281,6 +284,11 @@ class Chores:
                 if time.monotonic() - swept_at >= SWEEP_S:
                     swept_at = time.monotonic()
                     await asyncio.to_thread(self._sweep)
+                    if self._insight is not None:
+                        reports = await self._insight.reports()
+                        await asyncio.to_thread(
+                            alerts.look_at_cache, self._engine, reports, time.time()
+                        )
             except SQLAlchemyError as error:
                 self._report("chore_failed", type(error).__name__)
 

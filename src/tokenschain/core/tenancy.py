@@ -169,6 +169,7 @@ ACTIONS: dict[str, str] = {
     "alerts:write": "Set alert targets.",
     "cache:read": "See what the cache did and saved.",
     "cache:write": "Drop answers from the cache.",
+    "cache:inspect": "Read questions that callers asked often, and the answers they got.",
     "audit:read": "Read what was changed by whom.",
     "models:read": "See models and upstreams.",
     "models:call": "Call models.",
