@@ -17,7 +17,9 @@ from tokenschain.core.forms import FORMS
 from tokenschain.infra.config import (
     ENV_PREFIX,
     CacheSettings,
+    EmbedderSettings,
     EntrySettings,
+    JudgeSettings,
     PolicySettings,
     PriceSettings,
     RoutingSettings,
@@ -50,6 +52,8 @@ def settings() -> str:
     text += _fields(UpstreamSettings, UPSTREAM_FIELDS)
     text += "\n## What `routing` holds\n\n" + _fields(RoutingSettings, ROUTING_FIELDS)
     text += "\n## What `cache` holds\n\n" + _fields(CacheSettings, CACHE_FIELDS)
+    text += "\n## What a cache's `judge` holds\n\n" + _fields(JudgeSettings, JUDGE_FIELDS)
+    text += "\n## What a cache's `embedder` holds\n\n" + _fields(EmbedderSettings, EMBEDDER_FIELDS)
     text += "\n## One entry of `own_policies`\n\n" + _fields(PolicySettings, POLICY_FIELDS)
     text += "\n## One entry of a virtual model\n\n" + _fields(EntrySettings, ENTRY_FIELDS)
     text += "\n## One entry's `when`\n\n" + _fields(WhenSettings, WHEN_FIELDS)
@@ -122,6 +126,24 @@ CACHE_FIELDS = {
     "wrong_max": "Highest share of wrong answers among those given again by meaning, by "
     "`tenant/NAME`, `project/NAME`, `model/NAME` or `*`; 0.01 if unset.",
     "replay_chars_per_s": "Pace at which a kept answer is streamed; 0: at once.",
+    "judge": "A chat model that says whether a kept answer fits; see below.",
+    "embedder": "An embedding model in place of the better one that comes along; see below.",
+}
+JUDGE_FIELDS = {
+    "base_url": "Of an OpenAI-compatible server, with its version; this gateway's own will do.",
+    "model": "Its name there.",
+    "credential": "Where its key is: `env:NAME`, `file:PATH` or `sealed:NAME`.",
+    "decides": "Ask it also, while a caller waits, whether a kept answer that is in doubt may be "
+    "given. Otherwise it only compares answers afterwards.",
+    "wait_max_s": "Longest wait for its word; silence is a no.",
+    "calls_per_minute": "It is asked no more often.",
+}
+EMBEDDER_FIELDS = {
+    "base_url": "Of a server with OpenAI's `/embeddings`, with its version.",
+    "model": "Its name there.",
+    "dimensions": "Of its vectors.",
+    "credential": "Where its key is: `env:NAME`, `file:PATH` or `sealed:NAME`.",
+    "wait_max_s": "Longest wait for its vectors; silence is a miss.",
 }
 POLICY_FIELDS = {
     "objective": "What decides among upstreams in time: `latency`, `cost`, or the `score`.",
@@ -259,7 +281,11 @@ REQUEST_HEADERS = {
 ANSWER_HEADERS = {
     "x-request-id": "The call's id; also its id in the ledger. Quote it in a report.",
     "x-tc-endpoint": "The upstream that answered.",
-    "x-tc-cache": "`bypass`: no cache is built yet.",
+    "x-tc-cache": "`exact`, `shared` or `semantic`: the answer was given before; `miss` or "
+    "`bypass:WHY`. See [Answers given again](../cache.md).",
+    "x-tc-cache-key": "Which kept answer it was.",
+    "x-tc-cache-likeness": "How likely a kept answer is right for this question, 0 to 1.",
+    "age": "Of a kept answer, in seconds.",
     "x-tc-cost": "Exact cost of a whole answer, as `0.000123 CNY`; absent when not priced.",
     "x-tc-overhead-ms": "Milliseconds spent in the platform until the answer began.",
     "x-tc-dropped": "Parameters the upstream does not offer and the call went without.",
@@ -278,7 +304,7 @@ def http() -> str:
 
     control = {
         f"{method} {route.path}": (route.description or route.name).strip().splitlines()[0]
-        for route in create_app(Desk(*[None] * 7), None, [], "", None).routes  # type: ignore[arg-type]
+        for route in create_app(Desk(*[None] * len(Desk._fields)), None, [], "", None).routes  # type: ignore[arg-type]
         if isinstance(route, APIRoute) and route.include_in_schema
         for method in sorted(route.methods)
     }

@@ -56,6 +56,17 @@ def stack(tmp_path_factory: pytest.TempPathFactory, upstream: UpstreamSimulator)
     made.close()
 
 
+@pytest.fixture(scope="session")
+def cached(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stack, UpstreamSimulator]]:
+    """Control and gateway that give answers a second time, at half the price."""
+    simulator = UpstreamSimulator()
+    rules = {"mode": "exact", "hit_price": 0.5, "policies": {"tenant/plain": "off"}}
+    made = Stack(tmp_path_factory.mktemp("cached"), simulator.base_url, cache=rules).start()
+    yield made, simulator
+    made.close()
+    simulator.close()
+
+
 @pytest.fixture
 def own_stack(tmp_path: Path, upstream: UpstreamSimulator) -> Iterator[Any]:
     """Makes stacks that a test may break."""

@@ -56,6 +56,11 @@ class UpstreamSimulator:
         self._closing = True
         self._listener.close()
 
+    @staticmethod
+    def says(request: dict[str, Any], sim: dict[str, Any]) -> list[str]:
+        """The answer, in the pieces it is streamed in; a test may put another in its place."""
+        return [f"word{i} " for i in range(sim.get("tokens", 4))]
+
     def reset(self) -> None:
         with self.lock:
             self.requests, self.heads, self.produced = [], [], {}
@@ -124,7 +129,7 @@ class UpstreamSimulator:
             return True
         if "large" in sim:
             sim = sim | {"text": ["y" * sim["large"][1]] * sim["large"][0]}
-        pieces = sim.get("text") or [f"word{i} " for i in range(sim.get("tokens", 4))]
+        pieces = sim.get("text") or self.says(request, sim)
         if request.get("stream"):
             return self._stream(connection, request, sim, pieces)
         if sim.get("wrong") == "json":

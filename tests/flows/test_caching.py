@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,21 +18,9 @@ import pytest
 from openai import OpenAI
 from redis import Redis
 
-from tests.ports import free_port
 from tests.servers import RedisStack
 from tests.stack import Stack
 from tests.upstreams import UpstreamSimulator
-
-RULES = {"mode": "exact", "hit_price": 0.5, "policies": {"tenant/plain": "off"}}
-
-
-@pytest.fixture(scope="module")
-def cached(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stack, UpstreamSimulator]]:
-    upstream = UpstreamSimulator()
-    stack = Stack(tmp_path_factory.mktemp("cached"), upstream.base_url, cache=RULES).start()
-    yield stack, upstream
-    stack.close()
-    upstream.close()
 
 
 def ask(
@@ -432,69 +419,3 @@ def test_gateways_share_answers_through_redis_and_go_on_without_it(
         assert time.monotonic() - began < 3
     finally:
         redis.process.send_signal(signal.SIGCONT)
-
-
-WAYS = (
-    "How do I return the {} lamp?",
-    "Please tell me: how can I return the {} lamp?",
-    "Returning the {} lamp - how do I do that?",
-)
-LAMPS = ("red", "blue", "green", "black", "white", "brass", "paper", "glass", "tall", "round")
-
-
-def test_questions_that_mean_the_same_get_the_same_answer_and_traps_do_not(
-    own_stack: Any, upstream: UpstreamSimulator
-) -> None:
-    """Semantic hits come by themselves once enough was compared; without its process, misses."""
-    upstream.reset()
-    stack = own_stack(
-        cache={"mode": "semantic", "wrong_max": {"*": 0.05}}, semantic_port=free_port()
-    ).start("control", "semantic", "gateway")
-    deadline = time.monotonic() + 60
-    health = f"http://127.0.0.1:{stack.settings.semantic_port}/health"
-    while True:
-        try:
-            assert httpx.get(health, timeout=2).status_code == 200
-            break
-        except httpx.HTTPError:
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-    outcomes: list[str] = []
-    with ThreadPoolExecutor(2) as pool:
-        for round_ in range(12):
-            asked = [
-                way.format(lamp) + " " + "?" * (round_ % 4) + "!" * (round_ // 4)
-                for lamp in LAMPS for way in WAYS
-            ]  # fmt: skip
-            outcomes += [r.headers["x-tc-cache"] for r in pool.map(lambda t: ask(stack, t), asked)]
-            if "semantic" in outcomes:
-                break
-    assert "semantic" in outcomes, stack.read_log()
-    hit = next(
-        reply
-        for text in ("How do I return the red lamp, please?", "How can I return the blue lamp",
-                     "how do i return the green lamp", "How do I return the black lamp ???")
-        if (reply := ask(stack, text)).headers["x-tc-cache"] == "semantic"
-    )  # fmt: skip
-    assert 0 < float(hit.headers["x-tc-cache-likeness"]) <= 1
-    row = stack.row_of(hit)
-    assert (row["cache"], row["prompt_tokens"]) == ("semantic", 0) and row["saved_tokens"] > 0
-    metrics = httpx.get(f"http://127.0.0.1:{stack.settings.semantic_port}/metrics").text
-    assert 'tokenschain_semantic_served{group="default/default/sim-chat"}' in metrics
-    unsigned = httpx.post(health.replace("/health", "/find"), content=b"\x90")
-    assert unsigned.status_code == 401
-    for trap in ("How do I not return the red lamp?", "How do I return 2 red lamps?",
-                 "How do I return the purple lamp?", "怎么退红色的灯？"):  # fmt: skip
-        assert ask(stack, trap).headers["x-tc-cache"] == "miss", trap
-    other = new_key(stack, tenant="other")
-    assert (
-        ask(stack, "How do I return the red lamp, please?", other).headers["x-tc-cache"] == "miss"
-    )
-    # Its process dies: calls go on as misses, and nobody waits for it.
-    stack.kill("semantic")
-    began = time.monotonic()
-    for number in range(5):
-        reply = ask(stack, f"How do I return the {LAMPS[number]} lamp today, sir?")
-        assert (reply.status_code, reply.headers["x-tc-cache"]) == (200, "miss")
-    assert time.monotonic() - began < 5
-    assert "meaning_lost" in stack.read_log()

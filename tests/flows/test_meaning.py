@@ -1,0 +1,249 @@
+"""Answers given to questions that mean the same: by real models, in real processes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.flows.test_caching import ask, new_key
+from tests.ports import free_port
+from tests.small_server import JsonHandler, serving
+from tests.stack import Stack
+from tests.upstreams import UpstreamSimulator
+from tokenschain.semantic.embedders import Embedders
+
+WAYS = (
+    "How do I return the {} lamp?",
+    "Please tell me: how can I return the {} lamp?",
+    "Returning the {} lamp - how do I do that?",
+)
+LAMPS = ("red", "blue", "green", "black", "white", "brass", "paper", "glass", "tall", "round")
+
+
+def about_the_lamp(request: dict[str, Any], sim: dict[str, Any]) -> list[str]:
+    asked = request["messages"][-1]["content"]
+    lamp = next((lamp for lamp in LAMPS if f" {lamp} lamp" in asked), "other")
+    return ["Put the ", f"{lamp} lamp ", f"into the {lamp} box."]
+
+
+def test_questions_that_mean_the_same_get_the_same_answer_and_traps_do_not(
+    own_stack: Any, upstream: UpstreamSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Semantic hits come by themselves once enough was compared; without its process, misses."""
+    upstream.reset()
+    monkeypatch.setattr(upstream, "says", about_the_lamp)
+    stack = own_stack(
+        cache={"mode": "semantic", "wrong_max": {"*": 0.05}}, semantic_port=free_port()
+    ).start("control", "semantic", "gateway")
+    outcomes: list[str] = []
+    with ThreadPoolExecutor(2) as pool:
+        for round_ in range(12):
+            asked = [
+                way.format(lamp) + " " + "?" * (round_ % 4) + "!" * (round_ // 4)
+                for lamp in LAMPS for way in WAYS
+            ]  # fmt: skip
+            outcomes += [r.headers["x-tc-cache"] for r in pool.map(lambda t: ask(stack, t), asked)]
+            if "semantic" in outcomes:
+                break
+    assert "semantic" in outcomes, stack.read_log()
+    hit = next(
+        reply
+        for text in ("How do I return the red lamp, please?", "How can I return the blue lamp",
+                     "how do i return the green lamp", "How do I return the black lamp ???")
+        if (reply := ask(stack, text)).headers["x-tc-cache"] == "semantic"
+    )  # fmt: skip
+    assert 0 < float(hit.headers["x-tc-cache-likeness"]) <= 1
+    row = stack.row_of(hit)
+    assert (row["cache"], row["prompt_tokens"]) == ("semantic", 0) and row["saved_tokens"] > 0
+    metrics = httpx.get(f"http://127.0.0.1:{stack.settings.semantic_port}/metrics").text
+    assert 'tokenschain_semantic_served{group="default/default/sim-chat"}' in metrics
+    for path in ("find", "learn", "drop", "report", "clusters"):
+        url = f"http://127.0.0.1:{stack.settings.semantic_port}/{path}"
+        assert httpx.post(url, content=b"\x90").status_code == 401
+    for trap in ("How do I not return the red lamp?", "How do I return 2 red lamps?",
+                 "How do I return the purple lamp?", "怎么退红色的灯？"):  # fmt: skip
+        assert ask(stack, trap).headers["x-tc-cache"] == "miss", trap
+    other = new_key(stack, tenant="other")
+    assert (
+        ask(stack, "How do I return the red lamp, please?", other).headers["x-tc-cache"] == "miss"
+    )
+    told_of_it(stack)
+    # What was learned outlives the process; what it kept does not.
+    stack.stop("semantic")
+    stack.start("semantic")
+    assert outlook_of(stack)["threshold"] is not None
+    # Its process dies: calls go on as misses, and nobody waits for it.
+    stack.kill("semantic")
+    began = time.monotonic()
+    for number in range(5):
+        reply = ask(stack, f"How do I return the {LAMPS[number]} lamp today, sir?")
+        assert (reply.status_code, reply.headers["x-tc-cache"]) == (200, "miss")
+    assert time.monotonic() - began < 5
+    assert "meaning_lost" in stack.read_log()
+
+
+def outlook_of(stack: Stack) -> Any:
+    """Of the tenant that was asked; `other` is there too, with nothing learned."""
+    told = stack.admin("GET", "/api/v1/cache/outlook").json()["data"]
+    (found,) = (one for one in told if one["tenant"] == "default")
+    return found
+
+
+def told_of_it(stack: Stack) -> None:
+    """What control and the commands say of answers given by meaning."""
+    deadline = time.monotonic() + 20
+    while True:
+        told = outlook_of(stack)
+        given = {choice["wrong_max"]: choice["hits"] for choice in told["choices"]}
+        if given[0.05] > 0 or time.monotonic() > deadline:
+            break
+        time.sleep(0.2)
+    assert (told["tenant"], told["project"], told["model"]) == ("default", "default", "sim-chat")
+    assert (told["agreed"], told["served"] > 0) == (0.05, True)
+    hits = [given[share] for share in sorted(given)]
+    assert hits == sorted(hits) and 0 < hits[-1] <= told["lookups"], "more is given for more"
+    best = told["choices"][-1]
+    assert best["saved_pico"]["CNY"] > 0 and 0 <= best["wrong"] <= 0.05
+
+    asked = stack.admin("GET", "/api/v1/cache/questions?tenant=default&limit=30").json()["data"]
+    lamps = {lamp: [row for row in asked if f" {lamp} lamp" in row["questions"][0]]
+             for lamp in LAMPS}  # fmt: skip
+    assert all(lamps.values()), json.dumps(asked, indent=1, ensure_ascii=False)
+    assert any(len(row["questions"]) > 1 for row in asked), "ways to ask the same are together"
+    for lamp, rows in lamps.items():
+        for row in rows:
+            assert all(f" {lamp} lamp" in question for question in row["questions"]), row
+            assert row["asked"] == row["answered_afresh"] + row["given_again"]
+    assert [row["asked"] for row in asked] == sorted((r["asked"] for r in asked), reverse=True)
+    assert stack.admin("GET", "/api/v1/cache/questions").status_code == 400
+    audit = stack.admin("GET", "/api/v1/audit").text
+    assert "cache:inspect" in audit
+
+    ages = stack.admin("GET", "/api/v1/cache/ages?model=sim-chat").json()["data"]
+    assert ages[0]["age_s_max"] == 60 and ages[-1]["share_within"] == 1.0
+    assert sum(row["hits"] for row in ages) > 0
+
+    def command(*arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "tokenschain", "cache", *arguments],
+            env=stack.environment | {"COLUMNS": "200"},
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        return done.stdout
+
+    assert "default/default sim-chat" in command("outlook")
+    assert "1 min" in command("ages")
+    file = stack.folder / "frequent"
+    assert "lamp" in command("questions", "--tenant", "default", "--out", str(file))
+    assert "lamp" in file.read_text()
+
+
+SILENT_S = 8.0
+
+
+class JudgeHandler(JsonHandler):
+    """A judge that goes by what it is told to say, and keeps what it was asked."""
+
+    verdict = "yes"
+    asked: list[dict[str, Any]] = []  # noqa: RUF012
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        assert self.headers["authorization"] == "Bearer judge-key"
+        assert self.headers["x-tc-cache"] == "no-store" and body["temperature"] == 0
+        type(self).asked.append(json.loads(body["messages"][1]["content"]))
+        if self.verdict == "silence":
+            time.sleep(SILENT_S)
+        self._send(200, {"choices": [{"message": {"role": "assistant", "content": self.verdict}}]})
+
+
+def test_a_judge_may_decide_and_is_never_taken_for_having_said_yes(
+    own_stack: Any, upstream: UpstreamSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JUDGE_KEY", "judge-key")
+    monkeypatch.setattr(JudgeHandler, "asked", [])
+    with serving(JudgeHandler) as url:
+        judge = {"base_url": f"{url}/v1", "model": "judge", "credential": "env:JUDGE_KEY",
+                 "decides": True, "wait_max_s": 1.0}  # fmt: skip
+        stack = own_stack(cache={"mode": "semantic", "judge": judge}, semantic_port=free_port())
+        stack.start("control", "semantic", "gateway")
+
+        def outcome(text: str, verdict: str) -> str:
+            monkeypatch.setattr(JudgeHandler, "verdict", verdict)
+            return str(ask(stack, text).headers["x-tc-cache"])
+
+        pair = "How do I return the {} lamp?", "Please tell me: how can I return the {} lamp?"
+        # A sample of what it says yes to is answered afresh, to see whether it was right.
+        served = []
+        for lamp in LAMPS:
+            assert outcome(pair[0].format(lamp), "no") == "miss"
+            time.sleep(0.3)  # until it is learned
+            served.append(outcome(pair[1].format(lamp), "Yes."))
+        assert served.count("semantic") >= len(LAMPS) - 4
+        question = JudgeHandler.asked[-1]
+        assert question["new_question"] == pair[1].format(LAMPS[-1]) and question["answer"]
+
+        way = "How do I give back the {} lamp?"
+        verdicts = ("No", "perhaps", "yes, because", "", "silence")
+        for verdict, lamp in zip(verdicts, LAMPS, strict=False):
+            began = time.monotonic()
+            assert outcome(way.format(lamp), verdict) == "miss", verdict
+            assert time.monotonic() - began < SILENT_S, "a judge that is silent is not waited for"
+        # What the guards rule out is not put to it: it says yes to everything here.
+        before = len(JudgeHandler.asked)
+        for trap in ("How do I not return the red lamp?", "How do I return the 2 red lamps?"):
+            assert outcome(trap, "yes") == "miss"
+        assert not any("not" in one["new_question"].split() or "2" in one["new_question"]
+                       for one in JudgeHandler.asked[before:] if "new_question" in one)  # fmt: skip
+    metrics = httpx.get(f"http://127.0.0.1:{stack.settings.semantic_port}/metrics").text
+    assert "tokenschain_semantic_judge_asked_total" in metrics
+    assert "judge-key" not in stack.read_log() and "lamp" not in stack.read_log()
+
+
+class EmbedderHandler(JsonHandler):
+    """An embedding server whose cosines have another floor than the one of the platform."""
+
+    models: Embedders
+    broken = False
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        if self.broken:
+            self._send(503, {"error": {"message": "no room"}})
+            return
+        vectors = self.models.fast(body["input"])
+        rows = [{"index": i, "embedding": v.tolist()} for i, v in enumerate(vectors)]
+        self._send(200, {"data": rows[::-1], "model": body["model"]})
+
+
+def test_another_embedder_serves_as_well_and_without_it_there_are_misses(
+    own_stack: Any, upstream: UpstreamSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(EmbedderHandler, "models", Embedders(), raising=False)
+    with serving(EmbedderHandler) as url:
+        embedder = {"base_url": f"{url}/v1", "model": "use", "dimensions": 512, "wait_max_s": 2.0}
+        stack = own_stack(
+            cache={"mode": "semantic", "wrong_max": {"*": 0.05}, "embedder": embedder},
+            semantic_port=free_port(),
+        ).start("control", "semantic", "gateway")
+        outcomes: list[str] = []
+        for round_ in range(12):
+            for lamp in LAMPS:
+                for way in WAYS:
+                    text = way.format(lamp) + " " + "?" * (round_ % 4) + "!" * (round_ // 4)
+                    outcomes.append(ask(stack, text).headers["x-tc-cache"])
+            if "semantic" in outcomes:
+                break
+        assert "semantic" in outcomes, stack.read_log()
+        monkeypatch.setattr(EmbedderHandler, "broken", True)
+        for lamp in LAMPS[:5]:
+            reply = ask(stack, f"Say, how do I return the {lamp} lamp?")
+            assert (reply.status_code, reply.headers["x-tc-cache"]) == (200, "miss")
+        assert "HTTP 503" in stack.read_log()
