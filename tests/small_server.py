@@ -14,6 +14,7 @@ class JsonHandler(BaseHTTPRequestHandler):
     """Answers with JSON, silently."""
 
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body in one write: two wait for each other's acknowledgement
 
     def _send(self, status: int, body: Any) -> None:
         data = json.dumps(body).encode()

@@ -14,7 +14,9 @@ from typing import Any
 import httpx
 import yaml
 
+from tests import web
 from tests.ports import free_port
+from tests.waiting import until
 from tokenschain.infra import config, db
 from tokenschain.wiring import machine
 
@@ -154,18 +156,33 @@ class Stack:
     def chat(self, timeout: float = 30.0, **body: Any) -> httpx.Response:
         """One chat call; `x_sim` in the body scripts the upstream."""
         body = {"model": "sim-chat", "messages": [{"role": "user", "content": "hi"}]} | body
-        return httpx.post(
+        return web.post(
             f"{self.url}/v1/chat/completions", json=body, headers=self.headers, timeout=timeout
         )
 
     def admin(self, method: str, path: str, **more: Any) -> httpx.Response:
-        return httpx.request(
+        return web.request(
             method,
             f"http://127.0.0.1:{self.control_port}{path}",
             headers={"authorization": f"Bearer {self.admin_token}"},
             timeout=more.pop("timeout", 10),
             **more,
         )
+
+    def new_key(self, **fields: Any) -> str:
+        """Another key, once every gateway knows it."""
+        made = self.admin("POST", "/api/v1/keys", json={"name": "k"} | fields)
+        assert made.status_code == 201, made.text
+        key = str(made.json()["key"])
+        self.until_known(key)
+        return key
+
+    def until_known(self, key: str, *, known: bool = True) -> None:
+        """Wait until every gateway knows a key, or knows it no more."""
+        headers = {"authorization": f"Bearer {key}"}
+        for url in self.urls:
+            until(lambda u=url: (web.get(f"{u}/v1/models", headers=headers).status_code != 401)  # type: ignore[misc]
+                  == known)  # fmt: skip
 
     def rows(self, query: str = "select * from ledger order by started_ms") -> list[Any]:
         if self.settings.database_url is not None:
@@ -206,7 +223,7 @@ def wait_for(url: str, log: Any) -> None:
     deadline = time.monotonic() + START_MAX_S
     while time.monotonic() < deadline:
         try:
-            if httpx.get(url, timeout=1).status_code == 200:
+            if web.get(url, timeout=1).status_code == 200:
                 return
         except httpx.HTTPError:
             pass

@@ -14,12 +14,15 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from aiosmtpd.controller import Controller
+from sqlalchemy import Engine, select
 
 from tests.ports import free_port
 from tests.small_server import JsonHandler, serving
 from tests.upstreams import UpstreamSimulator
 from tokenschain.control import alerts
 from tokenschain.core.errors import ApiError
+from tokenschain.core.meaning import Report
+from tokenschain.infra.tables import alerts as alerts_table
 
 SECRET = "SEC-of-the-receiver"
 
@@ -114,7 +117,7 @@ def test_a_budget_half_used_is_said_once_to_everyone(
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and (len(got) < 4 or not mailbox.letters):
             time.sleep(0.2)
-        time.sleep(6)  # another look finds nothing new to say
+        time.sleep(1.5 * alerts.LOOK_S)  # another look finds nothing new to say
     controller.stop()
     assert sorted(kind for kind, _, _ in got) == ["dingtalk", "feishu", "webhook", "wecom"]
     for kind, text, _ in got:
@@ -163,7 +166,7 @@ def test_a_name_that_points_into_the_house_is_not_reached(own_stack: Any) -> Non
 
         with sqlite3.connect(stack.folder / "data" / "tokenschain.db") as connection:
             connection.execute(engine_rows)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             seen = stack.admin("GET", "/api/v1/alerts").json()["data"]
             if seen and seen[0]["tries"]:
@@ -171,6 +174,26 @@ def test_a_name_that_points_into_the_house_is_not_reached(own_stack: Any) -> Non
             time.sleep(0.2)
     assert seen[0]["tries"] >= 1 and seen[0]["sent_at_s"] is None
     assert not hits
+
+
+def test_too_many_wrong_answers_from_the_cache_are_said_once_a_day(engine: Engine) -> None:
+    def report(group: str, low: float) -> Report:
+        return Report(group, 0.01, 0.03, low, 0.06, 400, 2_000, 0.9, [])
+
+    noon = 20_000 * 86_400 + 43_200.0
+    wrong = [report("a/p/m", 0.015), report("b/p/m", 0.02), report("c/p/m", 0.009)]
+    assert [alerts.look_at_cache(engine, wrong, noon + s) for s in (0, 600, 86_400)] == [2, 0, 2]
+    with engine.connect() as connection:
+        rows = connection.execute(
+            select(alerts_table).order_by(alerts_table.c.at_s, alerts_table.c.tenant)
+        ).all()
+    assert [(row.tenant, row.kind) for row in rows] == [
+        ("a", "cache_wrong"),
+        ("b", "cache_wrong"),
+    ] * 2
+    zh, en = alerts.words("cache_wrong", "a", json.loads(rows[0].detail))
+    assert "a/p/m" in zh and "3.00%" in zh and "1.00%" in zh
+    assert "a/p/m" in en and "1.50% to 6.00%" in en and "400 checked" in en
 
 
 def test_what_would_not_last_is_foretold() -> None:

@@ -7,6 +7,7 @@ import threading
 
 from sqlalchemy import Engine, select
 
+from tests import web
 from tests.stack import Stack
 from tokenschain.control import access, billing, revisions
 from tokenschain.control.billing import Ledger
@@ -109,10 +110,9 @@ def test_keys_are_stored_as_hashes_and_revoked_for_good(engine: Engine) -> None:
 
 
 def test_the_admin_api_needs_its_token_and_speaks_the_apis_errors(stack: Stack) -> None:
-    import httpx
 
     base = f"http://127.0.0.1:{stack.control_port}"
-    schema = httpx.get(f"{base}/openapi.json").json()
+    schema = web.get(f"{base}/openapi.json").json()
     routes = [(m, p) for p, methods in schema["paths"].items() for m in methods]
     assert len(routes) >= 5
     open_to_all = {"/api/v1/sessions", "/api/v1/oidc/start", "/api/v1/oidc/callback"}
@@ -121,7 +121,7 @@ def test_the_admin_api_needs_its_token_and_speaks_the_apis_errors(stack: Stack) 
             continue
         url = base + path.replace("{key_id}", "key_x")
         for headers in ({}, {"authorization": f"Bearer {stack.key}"}):
-            reply = httpx.request(
+            reply = web.request(
                 method, url, headers=headers, json={} if method in ("post", "put") else None
             )
             assert reply.status_code == 401, (method, path)
@@ -133,4 +133,4 @@ def test_the_admin_api_needs_its_token_and_speaks_the_apis_errors(stack: Stack) 
     assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "tenant")
     assert stack.admin("GET", "/api/v1/usage?group_by=nope").json()["error"]["param"] == "group_by"
     assert stack.admin("DELETE", "/api/v1/keys/key_nope").status_code == 404
-    assert "TokensChain" in httpx.get(base).text
+    assert "TokensChain" in web.get(base).text

@@ -16,6 +16,7 @@ from sqlalchemy.exc import IntegrityError
 
 from tests.control.test_control import record
 from tests.stack import Stack
+from tests.waiting import until
 from tokenschain.control import billing, limits, pricing, rerating, rollups
 from tokenschain.control.billing import Ledger
 from tokenschain.core import events
@@ -178,20 +179,23 @@ def test_what_is_exported_is_the_ledger(own_stack: Any) -> None:
 def test_a_rotated_key_overlaps_and_a_wallet_in_dollars_is_worth_its_yuan(own_stack: Any) -> None:
     stack: Stack = own_stack().start()
     made = stack.admin("POST", "/api/v1/keys", json={"tenant": "d", "tags": ["team=a"]}).json()
-    rotated = stack.admin("POST", f"/api/v1/keys/{made['id']}/rotate", json={"overlap_s": 3})
+    overlap_s, begun = 3, time.monotonic()
+    rotated = stack.admin(
+        "POST", f"/api/v1/keys/{made['id']}/rotate", json={"overlap_s": overlap_s}
+    )
     assert rotated.status_code == 201, rotated.text
     new = rotated.json()
     assert new["id"] != made["id"] and new["key"] != made["key"]
-    begun = time.monotonic()
 
     def status(key: str) -> int:
         stack.key = key
         return stack.chat(**SIM).status_code
 
-    time.sleep(1.0)
-    assert (status(made["key"]), status(new["key"])) == (200, 200)
-    time.sleep(max(0.0, 4.5 - (time.monotonic() - begun)))
-    assert (status(made["key"]), status(new["key"])) == (401, 200)
+    stack.until_known(new["key"])
+    both = (status(made["key"]), status(new["key"]))
+    assert both == (200, 200) or time.monotonic() - begun > overlap_s
+    stack.until_known(made["key"], known=False)
+    assert time.monotonic() - begun > overlap_s - 1 and status(new["key"]) == 200
     shown = stack.admin("GET", f"/api/v1/keys/{new['id']}").json()
     assert shown["rotated_from"] == made["id"] and shown["tags"] == ["team=a"]
     # The dollar's rate of the day decides what a deposit in dollars lets through.
@@ -205,12 +209,10 @@ def test_a_rotated_key_overlaps_and_a_wallet_in_dollars_is_worth_its_yuan(own_st
         if n["name"] == "d"
     )  # fmt: skip
     stack.admin("PATCH", f"/api/v1/nodes/{node['id']}", json={"prepaid": True})
-    time.sleep(1.0)
-    assert status(new["key"]) == 402
+    until(lambda: status(new["key"]) == 402)
     paid = {"amount": "2", "currency": "USD", "reference": "wire 7"}
     assert stack.admin("POST", "/api/v1/wallets/d/deposits", json=paid).status_code == 201
-    time.sleep(1.0)
-    assert status(new["key"]) == 200
+    until(lambda: status(new["key"]) == 200)
     wallet = stack.admin("GET", "/api/v1/wallets/d").json()
     assert wallet["credited_pico_cny"] == 14_500_000_000_000
     assert wallet["balances_pico"]["USD"] == 2 * 10**12

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests import web
 from tests.stack import Stack
 from tests.upstreams import UpstreamSimulator
 from tokenschain.core.tenancy import (
@@ -47,7 +48,7 @@ class As:
 
     def __call__(self, method: str, path: str, **more: Any) -> httpx.Response:
         headers = self.headers | more.pop("headers", {})
-        return httpx.request(method, self.base + path, headers=headers, timeout=10, **more)
+        return web.request(method, self.base + path, headers=headers, timeout=10, **more)
 
 
 _numbers = itertools.count()
@@ -68,7 +69,7 @@ def person(stack: Stack, tenant: str, role: str, **where: Any) -> As:
 
 
 def sign_in(stack: Stack, email: str, password: str, code: str | None = None) -> httpx.Response:
-    return httpx.post(
+    return web.post(
         f"http://127.0.0.1:{stack.control_port}/api/v1/sessions",
         json={"email": email, "password": password, "code": code},
         timeout=10,
@@ -119,7 +120,7 @@ def test_a_key_may_call_its_models_at_its_doors_and_nothing_else() -> None:
 
 
 def get_routes(stack: Stack) -> list[str]:
-    schema = httpx.get(f"http://127.0.0.1:{stack.control_port}/openapi.json").json()
+    schema = web.get(f"http://127.0.0.1:{stack.control_port}/openapi.json").json()
     return [path for path, methods in schema["paths"].items() if "get" in methods]
 
 
@@ -143,9 +144,9 @@ def test_tenant_a_sees_no_row_of_b_over_any_get(house: Stack, upstream: Upstream
                           "address": f"x@{tenant}.example"})  # fmt: skip
         house.admin("PUT", f"/api/v1/roles/{tenant}/{tenant}-role",
                     json={"permissions": ["org:read"]})  # fmt: skip
-        time.sleep(1)
+        house.until_known(key["key"])
         body = {"model": "sim-chat", "messages": [{"role": "user", "content": "x"}]}
-        reply = httpx.post(f"{house.url}/v1/chat/completions", json=body,
+        reply = web.post(f"{house.url}/v1/chat/completions", json=body,
                            headers={"authorization": f"Bearer {key['key']}"})  # fmt: skip
         assert reply.status_code == 200, reply.text
         house.row_of(reply)

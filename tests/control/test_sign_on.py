@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
+from tests import web
 from tests.stack import Stack
 from tests.upstreams import UpstreamSimulator
 
@@ -67,7 +68,7 @@ def come_back(house: Stack, provider: str, who: str, **changes: Any) -> httpx.Re
         assert back.status_code == 302, back.text
         query = {k: v[0] for k, v in parse_qs(urlsplit(back.headers["location"]).query).items()}
         query |= changes.get("query", {})
-        return httpx.get(
+        return web.get(
             f"{base}/callback",
             params=query,
             cookies={"tc_oidc": changes.get("cookie", cookie)},
@@ -81,12 +82,12 @@ def test_who_signs_in_there_has_the_roles_of_its_groups_here(house: Stack, provi
     token = reply.json()["token"]
     headers = {"authorization": f"Bearer {token}"}
     base = f"http://127.0.0.1:{house.control_port}/api/v1"
-    me = httpx.get(f"{base}/me", headers=headers).json()
+    me = web.get(f"{base}/me", headers=headers).json()
     assert me["tenant"] == "default" and "keys:*" in me["bindings"][0]["permissions"]
-    made = httpx.post(f"{base}/keys", headers=headers, json={})
+    made = web.post(f"{base}/keys", headers=headers, json={})
     assert made.status_code == 201
     again = come_back(house, provider, "ann").json()["token"]
-    seen = httpx.get(f"{base}/me", headers={"authorization": f"Bearer {again}"}).json()
+    seen = web.get(f"{base}/me", headers={"authorization": f"Bearer {again}"}).json()
     assert seen == me, "the same person, and no role twice"
 
 

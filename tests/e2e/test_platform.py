@@ -13,10 +13,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import openai
 import pytest
 
+from tests import web
 from tests.stack import free_port
 
 MODEL = "smollm2-135m-instruct"
@@ -232,7 +232,7 @@ def test_commands(platform: Platform, client: openai.OpenAI) -> None:
     made = platform.run("keys", "create", "--tenant", "acme", "--name", "second")
     assert made.returncode == 0, made.stderr
     key = made.stdout.strip()
-    deadline = time.monotonic() + 2
+    deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         try:
             client.with_options(api_key=key).chat.completions.create(
@@ -246,7 +246,7 @@ def test_commands(platform: Platform, client: openai.OpenAI) -> None:
     assert "acme" in shown.stdout and "0 CNY" in shown.stdout
     listed = platform.run("keys", "list", COLUMNS="200")
     assert key[:11] in listed.stdout and key not in listed.stdout
-    deadline = time.monotonic() + 12  # the engine is looked at every 5 s
+    deadline = time.monotonic() + 40  # the engine is looked at every 5 s
     while (found := platform.run("doctor", COLUMNS="200")).returncode != 0:
         assert time.monotonic() < deadline, found.stdout
         time.sleep(0.5)
@@ -319,6 +319,6 @@ def test_a_second_start_is_quick_and_keeps_everything(tmp_path: Path) -> None:
     assert platform.start() < 15  # 5 s on an idle machine; see the figures in the README
     assert "tc-" not in platform.output
     headers = {"authorization": f"Bearer {key}"}
-    reply = httpx.get(f"http://127.0.0.1:{platform.ports[0]}/v1/models", headers=headers)
+    reply = web.get(f"http://127.0.0.1:{platform.ports[0]}/v1/models", headers=headers)
     assert reply.status_code == 200
     platform.stop()

@@ -10,13 +10,13 @@ import asyncio
 import random
 from typing import Any
 
-import httpx
 import msgspec
 import numpy as np
 import pytest
 
+from tests import web
 from tests.core.test_identity import BODY, SPACE, SYSTEM, USER, key
-from tests.flows.test_caching import ask, chunks_of, new_key
+from tests.flows.test_caching import ask, chunks_of
 from tests.semantic.test_matcher import Letters, entry, learn, matcher, taught
 from tests.stack import Stack
 from tests.upstreams import UpstreamSimulator
@@ -178,9 +178,7 @@ def test_mode_08_streams_come_back_broken(
     body = {"model": "sim-chat", "input": "a streamed response", "stream": True,
             "store": False}  # fmt: skip
     for outcome in ("miss", "exact"):
-        answer = httpx.post(
-            f"{stack.url}/v1/responses", json=body, headers=stack.headers, timeout=30
-        )
+        answer = web.post(f"{stack.url}/v1/responses", json=body, headers=stack.headers, timeout=30)
         assert answer.headers["x-tc-cache"] == outcome
         assert "response.completed" in answer.text
     for sim_ in ({"reason": "length"}, {"finish": False, "done": False}):
@@ -219,7 +217,7 @@ def test_mode_10_attackers_fill_it_and_listen(own_stack: Any, upstream: Upstream
     without the secret; and no key fills the cache by itself."""
     stack = own_stack(cache={"mode": "exact", "writes_per_minute": 5}).start()
     victim = ask(stack, "my secret question")
-    other = new_key(stack, tenant="attacker")
+    other = stack.new_key(tenant="attacker")
     probe = ask(stack, "my secret question", other)
     assert probe.headers["x-tc-cache"] == "miss"
     again = ask(stack, "my secret question")

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from tests import web
 from tests.clouds import Clouds
 from tests.vendors.simulators import CACHED_TOKENS, HELLO, PROMPT_TOKENS
 from tests.vendors.test_matrix import SCHEMA, THINK, TOOLS, chat, gather
@@ -82,10 +83,9 @@ def test_unsupported_parameters_follow_the_policy(clouds: Clouds) -> None:
     url = "/v1/chat/completions"
 
     def ask(policy: str | None = None, **more: object) -> tuple[int, str, str]:
-        import httpx
 
         headers = dict(clouds.stack.headers) | ({"x-tc-unsupported": policy} if policy else {})
-        reply = httpx.post(clouds.stack.url + url, json=fixed | more, headers=headers)
+        reply = web.post(clouds.stack.url + url, json=fixed | more, headers=headers)
         error = reply.json().get("error", {}).get("code", "")
         return reply.status_code, error, reply.headers.get("x-tc-dropped", "")
 

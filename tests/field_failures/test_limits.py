@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests import web
 from tests.flows.test_calls import ROUTES
 from tests.servers import Postgres, RedisStack
 from tests.stack import Stack
@@ -83,7 +84,7 @@ def test_03_a_budget_for_ten_calls_lets_no_eleventh_be_paid(backed: Any, gateway
     stack = backed(gateways=gateways)
     stack.start()
     # A call is 7 tokens in and 3 out at 1 and 2 yuan a million.
-    one = httpx.post(f"{stack.url}/v1/chat/completions", json=CHAT | SIM, headers=stack.headers)
+    one = web.post(f"{stack.url}/v1/chat/completions", json=CHAT | SIM, headers=stack.headers)
     cost = int(stack.row_of(one)["charge_pico"])
     assert cost > 0
     put_limit(stack, "ten", kind="budget", measure="spend", amount=11 * cost, period="total")
@@ -98,7 +99,7 @@ def test_03_a_budget_for_ten_calls_lets_no_eleventh_be_paid(backed: Any, gateway
     assert spent == (accepted + 1) * cost <= 11 * cost
     assert accepted >= 1
     # What was reserved came back: the budget knows what was spent, and promises little more.
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 40
     while time.monotonic() < deadline:
         used = stack.admin("GET", "/api/v1/limits/ten").json()["used"][0]
         if used["spent"] == spent and used["promised"] == 0:
@@ -124,7 +125,7 @@ def test_05_three_gateways_let_a_hundred_a_minute_pass_and_no_more(backed: Any) 
 def test_03_a_deposit_is_spent_to_the_last_call_and_entries_always_balance(backed: Any) -> None:
     stack = backed()
     stack.start()
-    one = httpx.post(f"{stack.url}/v1/chat/completions", json=CHAT | SIM, headers=stack.headers)
+    one = web.post(f"{stack.url}/v1/chat/completions", json=CHAT | SIM, headers=stack.headers)
     cost = int(stack.row_of(one)["charge_pico"])
     node = next(
         node
@@ -343,13 +344,13 @@ def test_06_no_route_is_a_side_door(own_stack: Any, upstream: UpstreamSimulator)
         for what, (headers, status) in wrong.items():
             if harmless and what in ("denied model", "denied endpoint", "over budget"):
                 continue  # they neither name a model nor cost anything
-            reply = httpx.request(
+            reply = web.request(
                 method, stack.url + path, headers=headers,
                 json=body if method == "POST" else None,
             )  # fmt: skip
             assert reply.status_code == status, (method, path, what, reply.text)
         if not harmless:
-            unpriced = httpx.post(
+            unpriced = web.post(
                 stack.url + path, json=body | {"model": "free-chat"}, headers=stack.headers
             )
             assert unpriced.status_code == 404, (path, unpriced.text)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from tests import web
 from tests.faulty import FaultyClouds, load
 from tests.stack import PRICES, Stack
 
@@ -55,7 +56,7 @@ def test_20_a_callers_own_mistakes_take_no_upstream_out(
     cloud = clouds.clouds[0]
     clouds.break_cloud(0, "400")
     for _ in range(30):
-        reply = httpx.post(
+        reply = web.post(
             f"{stack.url}/v1/chat/completions",
             json={"model": "m", "messages": [{"role": "user", "content": "x"}]},
             headers=stack.headers,

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from sqlalchemy import select
 
+from tests import web
 from tests.control.test_people import get_routes
 from tests.servers import Postgres, RedisStack
 from tests.stack import PRICES, Stack
@@ -63,7 +64,7 @@ def test_25_no_secret_is_in_any_log_trace_error_metric_reply_journal_or_row(
     replies: list[httpx.Response] = []
 
     def ask(method: str, url: str, **more: Any) -> httpx.Response:
-        reply = httpx.request(method, url, timeout=15, **more)
+        reply = web.request(method, url, timeout=15, **more)
         replies.append(reply)
         return reply
 
@@ -81,10 +82,10 @@ def test_25_no_secret_is_in_any_log_trace_error_metric_reply_journal_or_row(
     admin("POST", f"/users/{user['id']}/bindings", json={"role": "owner", "tenant": "*"})
     base = f"http://127.0.0.1:{stack.control_port}/api/v1"
     login = {"email": "a@b.example", "password": "CANARY-password-1"}
-    session = httpx.post(f"{base}/sessions", json=login).json()["token"]
+    session = web.post(f"{base}/sessions", json=login).json()["token"]
     shown.append(session)
     mine = {"authorization": f"Bearer {session}"}
-    totp = httpx.post(f"{base}/me/totp", headers=mine).json()
+    totp = web.post(f"{base}/me/totp", headers=mine).json()
     shown += [value for value in totp.values() if isinstance(value, str) and len(value) > 8]
     target = {
         "kind": "webhook", "name": "hook", "address": "https://example.com/CANARY-address",

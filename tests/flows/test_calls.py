@@ -8,6 +8,7 @@ import time
 import httpx
 import pytest
 
+from tests import web
 from tests.stack import START_MAX_S, Stack
 from tests.upstreams import UpstreamSimulator
 
@@ -87,7 +88,7 @@ def test_bad_bodies_are_refused_with_the_field_to_blame(
     stack: Stack, upstream: UpstreamSimulator, body: bytes, code: str, param: str | None
 ) -> None:
     seen = len(upstream.requests)
-    reply = httpx.post(f"{stack.url}/v1/chat/completions", content=body, headers=stack.headers)
+    reply = web.post(f"{stack.url}/v1/chat/completions", content=body, headers=stack.headers)
     assert reply.status_code == 400
     error = reply.json()["error"]
     assert (error["code"], error["param"]) == (code, param)
@@ -103,21 +104,21 @@ def test_model_errors_say_what_to_do(stack: Stack) -> None:
 
 
 def test_embeddings_and_models(stack: Stack) -> None:
-    reply = httpx.post(
+    reply = web.post(
         f"{stack.url}/v1/embeddings",
         json={"model": "sim-embed", "input": ["a", "b"]},
         headers={"x-api-key": stack.key},
     )
     assert [d["index"] for d in reply.json()["data"]] == [0, 1]
-    empty = httpx.post(
+    empty = web.post(
         f"{stack.url}/v1/embeddings",
         json={"model": "sim-embed", "input": ["a", ""]},
         headers=stack.headers,
     )
     assert empty.json()["error"]["param"] == "input[1]"
-    listed = httpx.get(f"{stack.url}/v1/models", headers=stack.headers).json()["data"]
+    listed = web.get(f"{stack.url}/v1/models", headers=stack.headers).json()["data"]
     assert {m["id"] for m in listed} == {"sim-chat", "sim-embed", "other-chat"}
-    one = httpx.get(f"{stack.url}/v1/models/sim-chat", headers=stack.headers).json()
+    one = web.get(f"{stack.url}/v1/models/sim-chat", headers=stack.headers).json()
     assert one["id"] == "sim-chat"
 
 
@@ -180,23 +181,21 @@ def test_a_revoked_key_is_refused_within_a_second(stack: Stack) -> None:
     made = stack.admin("POST", "/api/v1/keys", json={"name": "x"}).json()
     headers = {"authorization": f"Bearer {made['key']}"}
     until = time.monotonic() + 1
-    while httpx.get(f"{stack.url}/v1/models", headers=headers).status_code != 200:
+    while web.get(f"{stack.url}/v1/models", headers=headers).status_code != 200:
         assert time.monotonic() < until, "a new key was not accepted within a second"
     stack.admin("DELETE", f"/api/v1/keys/{made['id']}")
     until = time.monotonic() + 1
-    while (found := httpx.get(f"{stack.url}/v1/models", headers=headers)).status_code == 200:
+    while (found := web.get(f"{stack.url}/v1/models", headers=headers)).status_code == 200:
         assert time.monotonic() < until, "a revoked key was still accepted after a second"
     assert found.json()["error"]["code"] == "api_key_revoked"
 
 
 def test_a_key_sees_only_its_models(stack: Stack) -> None:
-    made = stack.admin("POST", "/api/v1/keys", json={"models": ["other-chat"]}).json()
-    headers = {"authorization": f"Bearer {made['key']}"}
-    time.sleep(1)
-    listed = httpx.get(f"{stack.url}/v1/models", headers=headers).json()["data"]
+    headers = {"authorization": f"Bearer {stack.new_key(models=['other-chat'])}"}
+    listed = web.get(f"{stack.url}/v1/models", headers=headers).json()["data"]
     assert [m["id"] for m in listed] == ["other-chat"]
     body = {"model": "sim-chat", "messages": [{"role": "user", "content": "x"}]}
-    reply = httpx.post(f"{stack.url}/v1/chat/completions", json=body, headers=headers)
+    reply = web.post(f"{stack.url}/v1/chat/completions", json=body, headers=headers)
     assert (reply.status_code, reply.json()["error"]["code"]) == (403, "model_not_allowed")
 
 
@@ -246,7 +245,7 @@ def test_no_route_answers_without_a_key(
     seen = len(upstream.requests)
     body = {"model": "sim-chat", "messages": [{"role": "user", "content": "x"}], "input": "x"}
     content = json.dumps(body) if method == "POST" else None
-    reply = httpx.request(method, stack.url + path, headers=headers, content=content)
+    reply = web.request(method, stack.url + path, headers=headers, content=content)
     error = reply.json()["error"]
     assert (reply.status_code, error["type"]) == (401, "authentication_error")
     assert error.get("code", code) == code  # Anthropic's errors have no code
@@ -254,18 +253,16 @@ def test_no_route_answers_without_a_key(
 
 
 def test_small_routes(stack: Stack) -> None:
-    assert httpx.get(f"{stack.url}/livez").text == "ok\n"
-    assert httpx.get(f"{stack.url}/readyz").json()["ready"] is True
-    assert (
-        'tokenschain_calls_total{door="chat/completions"' in httpx.get(f"{stack.url}/metrics").text
-    )
+    assert web.get(f"{stack.url}/livez").text == "ok\n"
+    assert web.get(f"{stack.url}/readyz").json()["ready"] is True
+    assert 'tokenschain_calls_total{door="chat/completions"' in web.get(f"{stack.url}/metrics").text
     assert httpx.head(f"{stack.url}/livez").status_code == 200
-    assert httpx.get(f"{stack.url}/nope").json()["error"]["code"] == "not_found"
-    wrong = httpx.get(f"{stack.url}/v1/chat/completions")
+    assert web.get(f"{stack.url}/nope").json()["error"]["code"] == "not_found"
+    wrong = web.get(f"{stack.url}/v1/chat/completions")
     assert (wrong.status_code, wrong.json()["error"]["code"]) == (405, "method_not_allowed")
-    later = httpx.post(f"{stack.url}/v1/threads")
+    later = web.post(f"{stack.url}/v1/threads")
     assert later.status_code == 501
-    packed = httpx.post(
+    packed = web.post(
         f"{stack.url}/v1/chat/completions", headers=stack.headers | {"content-encoding": "gzip"}
     )
     assert packed.status_code == 415
@@ -273,7 +270,7 @@ def test_small_routes(stack: Stack) -> None:
 
 def test_secrets_are_in_no_log_and_no_error(stack: Stack) -> None:
     stack.chat(x_sim={"status": 401})
-    httpx.get(f"{stack.url}/v1/models", headers={"authorization": "Bearer tc-CANARY-guess"})
+    web.get(f"{stack.url}/v1/models", headers={"authorization": "Bearer tc-CANARY-guess"})
     log = stack.read_log()
     assert stack.key not in log and stack.admin_token not in log and "CANARY-guess" not in log
 
@@ -305,7 +302,7 @@ def test_browsers_are_let_in_by_setting(stack: Stack, own_stack) -> None:
     assert before.headers["access-control-allow-origin"] == "https://app.example"
     body = {"model": "sim-chat", "messages": [{"role": "user", "content": "x"}]}
     for stream in (False, True):
-        reply = httpx.post(
+        reply = web.post(
             open_to.url + url, json=body | {"stream": stream}, headers=open_to.headers | asked
         )
         assert reply.headers["access-control-allow-origin"] == "https://app.example"
@@ -329,7 +326,7 @@ def test_workers_share_a_port_and_any_of_them_answers_for_all(own_stack) -> None
     for _ in range(30):
         assert stack.chat().status_code == 200
     time.sleep(1.2)
-    text = httpx.get(f"{stack.url}/metrics").text
+    text = web.get(f"{stack.url}/metrics").text
     counts = [li for li in text.splitlines() if li.startswith("tokenschain_calls_total")]
     assert {li.split('worker="')[1][0] for li in counts} == {"0", "1"}
     assert sum(float(li.split()[-1]) for li in counts) == calls + 30

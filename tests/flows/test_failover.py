@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from tests import web
 from tests.faulty import FAULTS, PROMPT_TOKENS, FaultyClouds, call, load, text_of
 from tests.stack import PRICES, Stack
 
@@ -126,13 +127,13 @@ def test_whole_answers_fail_over_too_when_they_are_streamed_on_the_way(
     answered, deadline = clouds.clouds[0].answered, time.monotonic() + 40
     while clouds.clouds[0].answered == answered:  # what was broken before is asked again
         assert time.monotonic() < deadline
-        httpx.post(f"{stack.url}/v1/chat/completions", json=body, headers=stack.headers)
+        web.post(f"{stack.url}/v1/chat/completions", json=body, headers=stack.headers)
         time.sleep(0.1)
     calls = clouds.clouds[0].calls
     clouds.break_cloud(0, fault)
     try:
         for _ in range(3):
-            reply = httpx.post(
+            reply = web.post(
                 f"{stack.url}/v1/chat/completions", json=body, headers=stack.headers, timeout=20
             )
             answer = reply.json()
@@ -153,7 +154,7 @@ def test_a_caller_can_ask_how_its_upstream_was_found(
     faulty: tuple[FaultyClouds, Stack],
 ) -> None:
     _, stack = faulty
-    reply = httpx.post(
+    reply = web.post(
         f"{stack.url}/v1/chat/completions",
         json={"model": "m", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 3},
         headers=stack.headers | {"x-tc-route": "1"},

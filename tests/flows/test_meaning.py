@@ -9,10 +9,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import httpx
 import pytest
 
-from tests.flows.test_caching import ask, new_key
+from tests import web
+from tests.flows.test_caching import ask
 from tests.ports import free_port
 from tests.small_server import JsonHandler, serving
 from tests.stack import Stack
@@ -62,15 +62,15 @@ def test_questions_that_mean_the_same_get_the_same_answer_and_traps_do_not(
     assert 0 < float(hit.headers["x-tc-cache-likeness"]) <= 1
     row = stack.row_of(hit)
     assert (row["cache"], row["prompt_tokens"]) == ("semantic", 0) and row["saved_tokens"] > 0
-    metrics = httpx.get(f"http://127.0.0.1:{stack.settings.semantic_port}/metrics").text
+    metrics = web.get(f"http://127.0.0.1:{stack.settings.semantic_port}/metrics").text
     assert 'tokenschain_semantic_served{group="default/default/sim-chat"}' in metrics
     for path in ("find", "learn", "drop", "report", "clusters"):
         url = f"http://127.0.0.1:{stack.settings.semantic_port}/{path}"
-        assert httpx.post(url, content=b"\x90").status_code == 401
+        assert web.post(url, content=b"\x90").status_code == 401
     for trap in ("How do I not return the red lamp?", "How do I return 2 red lamps?",
                  "How do I return the purple lamp?", "怎么退红色的灯？"):  # fmt: skip
         assert ask(stack, trap).headers["x-tc-cache"] == "miss", trap
-    other = new_key(stack, tenant="other")
+    other = stack.new_key(tenant="other")
     assert (
         ask(stack, "How do I return the red lamp, please?", other).headers["x-tc-cache"] == "miss"
     )
@@ -85,7 +85,7 @@ def test_questions_that_mean_the_same_get_the_same_answer_and_traps_do_not(
     for number in range(5):
         reply = ask(stack, f"How do I return the {LAMPS[number]} lamp today, sir?")
         assert (reply.status_code, reply.headers["x-tc-cache"]) == (200, "miss")
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
     assert "meaning_lost" in stack.read_log()
 
 
@@ -98,7 +98,7 @@ def outlook_of(stack: Stack) -> Any:
 
 def told_of_it(stack: Stack) -> None:
     """What control and the commands say of answers given by meaning."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 30
     while True:
         told = outlook_of(stack)
         given = {choice["wrong_max"]: choice["hits"] for choice in told["choices"]}
@@ -202,7 +202,7 @@ def test_a_judge_may_decide_and_is_never_taken_for_having_said_yes(
             assert outcome(trap, "yes") == "miss"
         assert not any("not" in one["new_question"].split() or "2" in one["new_question"]
                        for one in JudgeHandler.asked[before:] if "new_question" in one)  # fmt: skip
-    metrics = httpx.get(f"http://127.0.0.1:{stack.settings.semantic_port}/metrics").text
+    metrics = web.get(f"http://127.0.0.1:{stack.settings.semantic_port}/metrics").text
     assert "tokenschain_semantic_judge_asked_total" in metrics
     assert "judge-key" not in stack.read_log() and "lamp" not in stack.read_log()
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
-import httpx
 import openai
 import pytest
 
+from tests import web
 from tests.clouds import Clouds
 from tests.stack import Stack
 from tests.vendors.simulators import HELLO, PROMPT_TOKENS
@@ -55,9 +54,7 @@ def test_nothing_is_kept_when_not_wanted_and_nothing_of_others_is_found(clouds: 
     with pytest.raises(openai.NotFoundError):
         client.retrieve(private.id)
     mine = client.create(model="openai", input="secret")
-    made = clouds.stack.admin("POST", "/api/v1/keys", json={"tenant": "other"}).json()
-    time.sleep(1)
-    other = clouds.openai.with_options(api_key=made["key"]).responses
+    other = clouds.openai.with_options(api_key=clouds.stack.new_key(tenant="other")).responses
     with pytest.raises(openai.NotFoundError):
         other.retrieve(mine.id)
     with pytest.raises(openai.NotFoundError) as found:
@@ -71,26 +68,26 @@ def test_calls_go_on_and_responses_wait_while_control_is_away(own_stack: Any) ->
     stack: Stack = own_stack().start()
     stack.kill("control")
     body = {"model": "sim-chat", "input": "hi"}
-    reply = httpx.post(f"{stack.url}/v1/responses", json=body, headers=stack.headers)
+    reply = web.post(f"{stack.url}/v1/responses", json=body, headers=stack.headers)
     assert reply.status_code == 200
     made = reply.json()["id"]
     url = f"{stack.url}/v1/responses/{made}"
-    away = httpx.get(url, headers=stack.headers, timeout=20)
+    away = web.get(url, headers=stack.headers, timeout=20)
     assert (away.status_code, away.json()["error"]["code"]) == (503, "database_unavailable")
     stack.kill("gateway")  # what is spooled survives this too
     stack.start("control", "gateway")
-    assert httpx.get(url, headers=stack.headers).json()["id"] == made
+    assert web.get(url, headers=stack.headers).json()["id"] == made
 
 
 def test_expired_responses_are_gone(own_stack: Any) -> None:
     stack: Stack = own_stack().start()
     body = {"model": "sim-chat", "input": "hi"}
-    reply = httpx.post(f"{stack.url}/v1/responses", json=body, headers=stack.headers)
+    reply = web.post(f"{stack.url}/v1/responses", json=body, headers=stack.headers)
     url = f"{stack.url}/v1/responses/{reply.json()['id']}"
-    assert httpx.get(url, headers=stack.headers).status_code == 200
+    assert web.get(url, headers=stack.headers).status_code == 200
     import sqlite3
 
     with sqlite3.connect(stack.folder / "data" / "tokenschain.db") as db:
         db.execute("update stored_responses set expires_at_s = 1")
     db.close()
-    assert httpx.get(url, headers=stack.headers).status_code == 404
+    assert web.get(url, headers=stack.headers).status_code == 404

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests import web
 from tests.servers import RedisStack
 from tests.stack import PRICES, Stack
 from tests.upstreams import UpstreamSimulator
@@ -182,14 +183,14 @@ def test_a_gateway_without_calls_knows_what_another_found_out(
 
         def ask(url: str) -> httpx.Response:
             path = f"{url}/v1/chat/completions"
-            return httpx.post(path, json=body, headers=stack.headers, timeout=10)
+            return web.post(path, json=body, headers=stack.headers, timeout=10)
 
         assert ask(stack.urls[1]).headers["x-tc-endpoint"] == "bad"  # the cheaper one
-        time.sleep(0.5)
+        time.sleep(1.0)  # until it listens to the others
         bad.limited = True
         assert ask(stack.urls[0]).headers["x-tc-endpoint"] == "good"
         bad.limited = False
-        time.sleep(0.3)
+        time.sleep(1.0)  # until it has heard it
         seen = len(bad.requests)
         assert ask(stack.urls[1]).headers["x-tc-endpoint"] == "good"
         assert len(bad.requests) == seen

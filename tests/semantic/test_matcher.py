@@ -190,7 +190,7 @@ def test_both_stores_keep_find_and_forget(
             unit(number, FINE_DIMENSIONS), entry(f"answer {number}", expires_s=1_000.0),
         )  # fmt: skip
     fast = unit(7, FAST_DIMENSIONS)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while not (near := kept.near(b"one", fast, 20)) and time.monotonic() < deadline:
         time.sleep(0.05)
     key = (7).to_bytes(16, "big")
@@ -227,7 +227,7 @@ def test_texts_in_redis_are_sealed_and_an_emptied_redis_is_begun_anew(redis: Red
     redis.flush()
     assert shared.near(b"s", fast, 1) == []
     put()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while not shared.near(b"s", fast, 1):
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -249,6 +249,6 @@ def test_without_the_shared_store_this_machine_goes_on_alone(redis: RedisStack) 
         for _ in range(5):
             assert {one.question for one in layered.near(b"s", fast, 5)} == {"a"}
             layered.put(b"s", b"b" * 16, "a", fast, fine, entry("b", expires_s=99.0))
-        assert time.monotonic() - began < 2 and told == ["shared_meaning_lost"]
+        assert time.monotonic() - began < 10 and told == ["shared_meaning_lost"]
     finally:
         redis.process.send_signal(signal.SIGCONT)

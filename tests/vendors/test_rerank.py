@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 
+from tests import web
 from tests.small_server import JsonHandler, serving
 from tests.stack import PRICES, Stack
 
@@ -80,7 +80,7 @@ def test_documents_come_back_by_relevance(stack: Stack, provider: str) -> None:
         "top_n": 2,
         "return_documents": True,
     }
-    reply = httpx.post(f"{stack.url}/v1/rerank", json=body, headers=stack.headers)
+    reply = web.post(f"{stack.url}/v1/rerank", json=body, headers=stack.headers)
     assert reply.status_code == 200, reply.text
     assert reply.json()["results"] == [
         {"index": 1, "relevance_score": 0.9, "document": {"text": "pears and apples"}},
@@ -95,5 +95,5 @@ def test_documents_come_back_by_relevance(stack: Stack, provider: str) -> None:
 def test_bad_requests_name_the_field(stack: Stack) -> None:
     for change, param in (({"documents": []}, "documents"), ({"query": ""}, "query")):
         body = {"model": "vllm", "query": "q", "documents": ["d"]} | change
-        reply = httpx.post(f"{stack.url}/v1/rerank", json=body, headers=stack.headers)
+        reply = web.post(f"{stack.url}/v1/rerank", json=body, headers=stack.headers)
         assert (reply.status_code, reply.json()["error"]["param"]) == (400, param)

@@ -31,7 +31,7 @@ from tokenschain.infra.tables import alert_targets, alerts
 from tokenschain.infra.tables import limits as limits_table
 from tokenschain.wire.client import ClientError, HttpClient, Waits
 
-LOOK_S = 5.0
+LOOK_S = 2.0
 SEND_MAX_S = 10.0
 TRIES_MAX = 8
 RETRY_FIRST_S = 5
@@ -142,10 +142,9 @@ def look_at_cache(engine: Engine, reports: Sequence[Report], now_s: float) -> in
         for one in reports:
             if one.low <= one.wrong_max:
                 continue
-            tenant, _, rest = one.group.partition("/")
-            project, _, model = rest.partition("/")
+            tenant = one.group.partition("/")[0]
             detail = {
-                "subject": [project, model],
+                "subject": one.group,
                 "period_s": int(now_s // DAY_S) * DAY_S,
                 "agreed": one.wrong_max,
                 "wrong": one.wrong,
@@ -174,8 +173,9 @@ def _say(
             detail=msgspec.json.encode(detail).decode(), next_try_s=int(now_s),
         )
         .on_conflict_do_nothing(index_elements=["id"])
+        .returning(alerts.c.id)
     )  # fmt: skip
-    return max(0, done.rowcount)
+    return len(done.all())
 
 
 # --- sent ----------------------------------------------------------------------------------
@@ -358,7 +358,7 @@ def _complaint(kind: str, status: int, answer: bytes) -> str | None:
 def words(kind: str, tenant: str, detail: dict[str, Any]) -> tuple[str, str]:
     """An alert in Chinese and English."""
     if kind == "cache_wrong":
-        whose = "/".join((tenant, *detail["subject"]))
+        whose = detail["subject"]
         share, low, high, agreed = (f"{detail[name]:.2%}" for name in
                                     ("wrong", "low", "high", "agreed"))  # fmt: skip
         return (

@@ -66,7 +66,7 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
 def _kind(name: str, value: Any) -> pa.DataType:
     if name.endswith("_pico"):
         return pa.decimal128(38, 0)
-    if name in ("first_token_ms", "total_ms", "route_propensity"):
+    if isinstance(value, float) or name in ("first_token_ms", "total_ms", "route_propensity"):
         return pa.float64()
     if isinstance(value, bool):
         return pa.bool_()
