@@ -9,7 +9,7 @@ import pytest
 from tests.chaos import Chaos
 from tests.servers import Postgres, RedisStack
 
-SECONDS, CALLS_PER_S = 40, 20
+SECONDS, CALLS_PER_S = 25, 20
 
 
 @pytest.mark.timeout(240)

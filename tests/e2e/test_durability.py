@@ -16,7 +16,7 @@ from tests import web
 from tests.stack import Stack
 from tests.upstreams import UpstreamSimulator
 
-KILLS = 30
+KILLS = 12
 
 
 def in_ledger(stack: Stack) -> dict[str, sqlite3.Row]:
@@ -24,7 +24,7 @@ def in_ledger(stack: Stack) -> dict[str, sqlite3.Row]:
 
 
 @pytest.mark.timeout(300)
-def test_thirty_kills_lose_nothing_and_double_nothing(
+def test_a_storm_of_kills_loses_nothing_and_doubles_nothing(
     own_stack: Any, upstream: UpstreamSimulator
 ) -> None:
     """Every answer the upstream gave to the end is in the ledger exactly once.
