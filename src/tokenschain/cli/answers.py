@@ -17,6 +17,7 @@ from rich.progress import Progress
 
 from tokenschain.cli.administration import call
 from tokenschain.cli.screen import console, errors, table
+from tokenschain.core import drawing
 from tokenschain.core.catalog import format_pico
 from tokenschain.infra import config
 from tokenschain.infra.talk import TalkError, ask
@@ -26,7 +27,6 @@ cache = typer.Typer(
 )
 PAIR_SETS = ("fow_pairs", "guardpairs", "pawsx_zh")
 TRAPS_MAX = (0.02, 0.05)
-_BESIDE = Path("../shared/data/semcache")
 
 
 @cache.command("stats")
@@ -217,13 +217,16 @@ def _request(line: str, model: str, system: str) -> dict[str, Any]:
 @cache.command("evaluate")
 def evaluate(
     data: Annotated[
-        Path, typer.Option(help="Folder with pairs and intents as JSON lines.")
-    ] = _BESIDE,
+        Path, typer.Option(help="A file of pairs, or a folder of pairs and intents; JSON lines.")
+    ],
     streams: Annotated[bool, typer.Option(help="Run the streams, too.")] = True,
     calls: Annotated[int, typer.Option(min=500, help="Of a stream.")] = 12_000,
     seeds: Annotated[int, typer.Option(min=1, max=20)] = 3,
     out: Annotated[Path | None, typer.Option(help="File for the tables, as Markdown.")] = None,
     keep: Annotated[Path | None, typer.Option(help="Folder to keep embeddings in.")] = None,
+    plots: Annotated[
+        Path | None, typer.Option(help="Folder for pictures: ROC and calibration, SVG.")
+    ] = None,
 ) -> None:
     """How many answers would be given again, and how many of those wrong."""
     from tokenschain.semantic import evaluation as ev  # noqa: PLC0415 - loads models
@@ -232,15 +235,20 @@ def evaluate(
 
     models, verifier = ev.Known(Embedders, keep), Verifier.shipped()
     lines: list[str] = []
-    for name in PAIR_SETS:
-        path = data / f"{name}.jsonl"
+    drawn: dict[str, Any] = {}
+    paths = [data] if data.is_file() else [data / f"{name}.jsonl" for name in PAIR_SETS]
+    for path in paths:
         if not path.exists():
             errors.print(f"{path} is not there: left out", highlight=False)
             continue
-        found = ev.read_pairs(path)
+        found, name = _read_pairs(path, ev), path.stem
         _embed(models, [text for pair in found.pairs for text in pair], name)
-        _pairs(lines, found, ev.score(found, models, verifier), ev)
-    if streams:
+        scores = ev.score(found, models, verifier)
+        _pairs(lines, found, scores, ev)
+        drawn[name] = found.same, scores
+    if plots is not None:
+        _plots(plots, drawn, ev)
+    if streams and data.is_dir():
         _streams(lines, data, models, verifier, calls, seeds, ev)
     if out is not None:
         out.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -251,6 +259,33 @@ def _embed(models: Any, texts: list[str], what: str) -> None:
     with Progress(console=errors, transient=True) as progress:
         task = progress.add_task(f"reading {what}", total=len(texts))
         models.need(texts, lambda n: progress.advance(task, n))
+
+
+def _read_pairs(path: Path, ev: Any) -> Any:
+    try:
+        return ev.read_pairs(path)
+    except (ValueError, KeyError, TypeError) as error:
+        errors.print(f'{path}: not lines of {{"a": ..., "b": ..., "y": 0 or 1}}: {error!r}',
+                     highlight=False, markup=False)  # fmt: skip
+        raise typer.Exit(2) from None
+
+
+def _plots(folder: Path, drawn: dict[str, Any], ev: Any) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    said = [(name, ev.calibration(scores.ours, same)) for name, (same, scores) in drawn.items()]
+    pictures = {"cache-calibration": drawing.shares(
+        said, "How likely a kept answer was said to be right, and how often it was",
+        "said to be right", "right")}  # fmt: skip
+    for name, (same, scores) in drawn.items():
+        ways = (("cosine", scores.cosine), ("ours without guards", scores.unguarded),
+                ("ours", scores.ours))  # fmt: skip
+        pictures[f"cache-roc-{name}"] = drawing.shares(
+            [(way, ev.roc(value, same)) for way, value in ways],
+            f"{name}: served at every threshold", "of traps", "of those that ask the same",
+        )  # fmt: skip
+    for name, picture in pictures.items():
+        (folder / f"{name}.svg").write_text(picture, encoding="utf-8")
+    errors.print(f"{len(pictures)} pictures in {folder}", highlight=False)
 
 
 def _pairs(lines: list[str], found: Any, scores: Any, ev: Any) -> None:

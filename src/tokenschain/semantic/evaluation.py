@@ -204,6 +204,27 @@ def by_kind(
     return rows
 
 
+def roc(value: Matrix, same: Matrix) -> list[tuple[float, float]]:
+    """Shares served at every threshold, from the highest: of the traps, and of the others."""
+    order = np.argsort(-value, kind="stable")
+    ends = np.append(value[order][:-1] != value[order][1:], True) & (value[order] > 0)
+    right = np.cumsum(same[order])[ends] / max(1.0, same.sum())
+    wrong = np.cumsum(1 - same[order])[ends] / max(1.0, (1 - same).sum())
+    return [(0.0, 0.0), *zip(wrong.tolist(), right.tolist(), strict=True)]
+
+
+def calibration(value: Matrix, same: Matrix, parts: int = 10) -> list[tuple[float, float]]:
+    """A reliability diagram: of parts as large as each other, in order, how likely the pairs were
+    said to ask the same, and how many do. What was ruled out is left out."""
+    order = np.argsort(value[value > 0], kind="stable")
+    said, true = value[value > 0][order], same[value > 0][order]
+    return [
+        (float(said[part].mean()), float(true[part].mean()))
+        for part in np.array_split(np.arange(len(said)), parts)
+        if len(part)
+    ]
+
+
 # --- streams --------------------------------------------------------------------------------
 
 

@@ -7,14 +7,23 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from html import escape
 from typing import NamedTuple
 
+from tokenschain.core.drawing import (
+    BOTTOM,
+    COLOURS,
+    HEIGHT,
+    LEFT,
+    TOP,
+    WIDTH,
+    document,
+    line,
+    text,
+)
 from tokenschain.simulation.world import Seen, Setup, cheapest_feasible, simulate
 
 _T95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}
 """Student's t for a 95 % interval of this many runs."""
-_COLOURS = ("#0b6e4f", "#c44536", "#2a6f97", "#8d6a9f", "#b08900", "#555555", "#d17a22", "#5b8e7d")
 
 
 class Figures(NamedTuple):
@@ -163,33 +172,31 @@ def markdown(rows: Sequence[Row]) -> str:
 
 # --- pictures -------------------------------------------------------------------------
 
-_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 760, 380, 70, 50, 40
-
 
 def plot_first_tokens(rows: Sequence[Row], title: str) -> str:
     """An SVG: the share of calls that waited longer, over time, both logarithmic."""
     low, high = 0.05, 60.0
-    right = _WIDTH - 190
+    right = WIDTH - 190
 
     def x(seconds: float) -> float:
         at = math.log(min(max(seconds, low), high) / low) / math.log(high / low)
-        return _LEFT + at * (right - _LEFT)
+        return LEFT + at * (right - LEFT)
 
     def y(share: float) -> float:
         at = -math.log10(max(share, 1e-3)) / 3
-        return _TOP + at * (_HEIGHT - _TOP - _BOTTOM)
+        return TOP + at * (HEIGHT - TOP - BOTTOM)
 
-    parts = [_text(_LEFT, 22, title, 15)]
+    parts = [text(LEFT, 22, title, 15)]
     for tick in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50):
-        parts += [_line(x(tick), _TOP, x(tick), _HEIGHT - _BOTTOM),
-                  _text(x(tick), _HEIGHT - _BOTTOM + 18, f"{tick:g} s", 11, "middle")]  # fmt: skip
+        parts += [line(x(tick), TOP, x(tick), HEIGHT - BOTTOM),
+                  text(x(tick), HEIGHT - BOTTOM + 18, f"{tick:g} s", 11, "middle")]  # fmt: skip
     for share in (1.0, 0.1, 0.01, 0.001):
-        parts += [_line(_LEFT, y(share), right, y(share)),
-                  _text(_LEFT - 8, y(share) + 4, f"{share:.1%}", 11, "end")]  # fmt: skip
-    parts.append(_text((_LEFT + right) / 2, _HEIGHT - 10, "time to the first token", 12, "middle"))
+        parts += [line(LEFT, y(share), right, y(share)),
+                  text(LEFT - 8, y(share) + 4, f"{share:.1%}", 11, "end")]  # fmt: skip
+    parts.append(text((LEFT + right) / 2, HEIGHT - 10, "time to the first token", 12, "middle"))
     for number, row in enumerate(rows):
-        colour = _COLOURS[number % len(_COLOURS)]
-        dash = "" if number < len(_COLOURS) else ' stroke-dasharray="5 3"'
+        colour = COLOURS[number % len(COLOURS)]
+        dash = "" if number < len(COLOURS) else ' stroke-dasharray="5 3"'
         total = len(row.first_tokens)
         points = " ".join(
             f"{x(seconds):.1f},{y(1 - at / total):.1f}"
@@ -199,65 +206,45 @@ def plot_first_tokens(rows: Sequence[Row], title: str) -> str:
         parts.append(
             f'<polyline fill="none" stroke="{colour}" stroke-width="2"{dash} points="{points}"/>'
         )
-        at = _TOP + 16 * number
+        at = TOP + 16 * number
         parts += [
             f'<line x1="{right + 15}" x2="{right + 40}" y1="{at}" y2="{at}" '
             f'stroke="{colour}" stroke-width="2"{dash}/>',
-            _text(right + 46, at + 4, row.policy, 11),
+            text(right + 46, at + 4, row.policy, 11),
         ]
-    return _svg(parts)
+    return document(parts)
 
 
 def plot_cost(rows: Sequence[Row], title: str) -> str:
     """An SVG: what a million tokens cost against the 99th percentile of the wait."""
-    right = _WIDTH - 40
+    right = WIDTH - 40
     costs = [row.mean.yuan_per_million for row in rows]
     low, high = min(costs) * 0.97, max(costs) * 1.03
     slowest = max(2.0, *(row.mean.p99_s for row in rows)) * 1.1
 
     def x(cost: float) -> float:
-        return _LEFT + (cost - low) / (high - low) * (right - _LEFT)
+        return LEFT + (cost - low) / (high - low) * (right - LEFT)
 
     def y(seconds: float) -> float:
         at = math.log(max(seconds, 0.3) / 0.3) / math.log(slowest / 0.3)
-        return _HEIGHT - _BOTTOM - at * (_HEIGHT - _TOP - _BOTTOM)
+        return HEIGHT - BOTTOM - at * (HEIGHT - TOP - BOTTOM)
 
-    parts = [_text(_LEFT, 22, title, 15)]
+    parts = [text(LEFT, 22, title, 15)]
     for tick in (0.5, 1, 2, 5, 10, 20, 50):
         if tick < slowest:
-            parts += [_line(_LEFT, y(tick), right, y(tick)),
-                      _text(_LEFT - 8, y(tick) + 4, f"{tick:g} s", 11, "end")]  # fmt: skip
+            parts += [line(LEFT, y(tick), right, y(tick)),
+                      text(LEFT - 8, y(tick) + 4, f"{tick:g} s", 11, "end")]  # fmt: skip
     for part in range(5):
         cost = low + (high - low) * (part + 0.5) / 5
-        parts += [_line(x(cost), _TOP, x(cost), _HEIGHT - _BOTTOM),
-                  _text(x(cost), _HEIGHT - _BOTTOM + 18, f"{cost:.2f}", 11, "middle")]  # fmt: skip
+        parts += [line(x(cost), TOP, x(cost), HEIGHT - BOTTOM),
+                  text(x(cost), HEIGHT - BOTTOM + 18, f"{cost:.2f}", 11, "middle")]  # fmt: skip
     parts.append(
-        _text((_LEFT + right) / 2, _HEIGHT - 10,
+        text((LEFT + right) / 2, HEIGHT - 10,
               "CNY per 1M tokens; first token, 99th percentile", 12, "middle")
     )  # fmt: skip
     for number, row in enumerate(rows):
-        colour = _COLOURS[number % len(_COLOURS)]
+        colour = COLOURS[number % len(COLOURS)]
         cx, cy = x(row.mean.yuan_per_million), y(row.mean.p99_s)
         parts += [f'<circle cx="{cx:.1f}" cy="{cy:.1f}" r="5" fill="{colour}"/>',
-                  _text(cx + 8, cy + 4, row.policy, 11)]  # fmt: skip
-    return _svg(parts)
-
-
-def _line(x1: float, y1: float, x2: float, y2: float) -> str:
-    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="#ddd"/>'
-
-
-def _text(x: float, y: float, text: str, size: int, anchor: str = "start") -> str:
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}" '
-        f'font-family="sans-serif">{escape(text)}</text>'
-    )
-
-
-def _svg(parts: Sequence[str]) -> str:
-    body = "\n".join(parts)
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{_HEIGHT}" '
-        f'viewBox="0 0 {_WIDTH} {_HEIGHT}">\n<rect width="100%" height="100%" fill="white"/>\n'
-        f"{body}\n</svg>\n"
-    )
+                  text(cx + 8, cy + 4, row.policy, 11)]  # fmt: skip
+    return document(parts)
