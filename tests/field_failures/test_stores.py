@@ -35,15 +35,21 @@ def test_12_no_question_of_the_console_reads_a_large_table_whole(
         add_budgets(engine)
         stack.start("control")
         for name, path in questions(int(time.time())).items():
-            at = log.stat().st_size
-            reply = stack.admin("GET", f"/api/v1/{path}")
-            assert reply.status_code == 200, reply.text
-            time.sleep(0.1)
-            said = log.read_bytes()[at:].decode(errors="replace")
-            assert scans(said) == [], name
-            asked = len(re.findall(r"Query Text: (?:SELECT|WITH)", said))
+            said = [_said(stack, path, log) for _ in range(3)]
+            assert not any(scans(text) for text in said), name
+            # Control's own chores may ask in the same moment, but not each time.
+            asked = min(len(re.findall(r"Query Text: (?:SELECT|WITH)", text)) for text in said)
             assert 1 <= asked <= STATEMENTS_MAX, (name, said)
         stack.stop("control")
         engine.dispose()
     finally:
         server.close()
+
+
+def _said(stack: Stack, path: str, log: Path) -> str:
+    """What PostgreSQL logged of one question."""
+    at = log.stat().st_size
+    reply = stack.admin("GET", f"/api/v1/{path}")
+    assert reply.status_code == 200, reply.text
+    time.sleep(0.1)
+    return log.read_bytes()[at:].decode(errors="replace")

@@ -44,7 +44,7 @@ def test_questions_that_mean_the_same_get_the_same_answer_and_traps_do_not(
     ).start("control", "semantic", "gateway")
     outcomes: list[str] = []
     with ThreadPoolExecutor(2) as pool:
-        for round_ in range(12):
+        for round_ in range(30):
             asked = [
                 way.format(lamp) + " " + "?" * (round_ % 4) + "!" * (round_ // 4)
                 for lamp in LAMPS for way in WAYS
@@ -247,3 +247,8 @@ def test_another_embedder_serves_as_well_and_without_it_there_are_misses(
             reply = ask(stack, f"Say, how do I return the {lamp} lamp?")
             assert (reply.status_code, reply.headers["x-tc-cache"]) == (200, "miss")
         assert "HTTP 503" in stack.read_log()
+    # Where what was learned cannot be kept, that is said, and all else goes on.
+    (stack.folder / "data" / "semantic").write_text("in the way")
+    stack.stop("semantic")
+    assert stack.processes["semantic"].returncode == 0
+    assert "learned_not_saved" in stack.read_log()

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import math
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -92,8 +93,7 @@ class Service:
         # One thread: the models are not to be used from two, and one core is enough.
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._finding = self._judging = 0
-        self._no_find = asyncio.Event()
-        self._no_find.set()
+        self._lessons: deque[asyncio.Future[None]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._ways: dict[str, Callable[[bytes], Awaitable[bytes]]] = {
             FIND_PATH: self._find, LEARN_PATH: self._learn, DROP_PATH: self._drop,
@@ -125,14 +125,8 @@ class Service:
         task.add_done_callback(self._tasks.discard)
 
     async def _answer(self, exchange: Exchange, path: str) -> None:
-        if path == FIND_PATH:
-            self._finding += 1
-            self._no_find.clear()
-        else:
-            # A caller waits for a find and for nothing else.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LEARN_WAIT_MAX_S):
-                    await self._no_find.wait()
+        if path != FIND_PATH:
+            await self._turn()
         try:
             body = await self._ways[path](exchange.request.body)
         except msgspec.DecodeError as error:
@@ -142,11 +136,25 @@ class Service:
             _refuse(exchange, ApiError("internal_error", "The comparison failed."))
         else:
             exchange.reply(200, _BYTES, body)
-        finally:
-            if path == FIND_PATH:
-                self._finding -= 1
-                if not self._finding:
-                    self._no_find.set()
+
+    async def _turn(self) -> None:
+        """A caller waits for a find and for nothing else, so all else waits for one to end; one
+        after each, or where callers never cease nothing would be learned."""
+        if not self._finding:
+            return
+        mine = asyncio.get_running_loop().create_future()
+        self._lessons.append(mine)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(mine, LEARN_WAIT_MAX_S)
+
+    def _found(self) -> None:
+        self._finding -= 1
+        while self._lessons:
+            one = self._lessons.popleft()
+            if not one.done():
+                one.set_result(None)
+                if self._finding:
+                    break
 
     async def in_thread(self, work: Callable[..., _Result], *given: Any, **more: Any) -> _Result:
         """Let the one thread do something that uses the models, or what was learned."""
@@ -155,7 +163,11 @@ class Service:
 
     async def _find(self, body: bytes) -> bytes:
         asked = _find(body)
-        found = await self.in_thread(self._look, asked)
+        self._finding += 1
+        try:
+            found = await self.in_thread(self._look, asked)
+        finally:
+            self._found()
         doubt, judge = found.doubt, self._judge
         if doubt is not None and judge is not None and self._decides:
             kept = doubt.entry

@@ -83,7 +83,10 @@ async def _semantic(settings: Settings) -> None:
             async with asyncio.timeout(SAVE_EVERY_S):
                 await stopping.wait()
         state = await service.in_thread(matcher.state)
-        await asyncio.to_thread(_save, settings, name, state)
+        try:
+            await asyncio.to_thread(_save, settings, name, state)
+        except OSError as error:
+            logger.warning("learned_not_saved", why=str(error))
     await server.drain(_DRAIN_MAX_S)
     client.close()
 
