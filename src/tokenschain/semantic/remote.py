@@ -22,9 +22,9 @@ TEXT_CHARS_MAX = 4_000
 """Of a question or an answer, as a judge gets it."""
 VERDICT_TOKENS_MAX = 8
 CALIBRATION_WAIT_MAX_S = 30.0
-E5_UNLIKE, E5_ALIKE = 0.82, 0.95
-"""Median cosines of the embedder that the verifier was trained with, for made-up questions that
-have nothing in common and for those that ask the same (`python -m bench.verifier`)."""
+E5_UNLIKE, E5_ALIKE = 0.757, 0.972
+"""Median cosines of the embedder that the verifier was trained with, of `made_up.alike_and_unlike`;
+a test measures them."""
 _FITS = (
     "You check a cache of answers. You get JSON with an earlier question, the answer it got, and "
     "a new question. Say `yes` only if that answer, word for word, is a right and whole answer to "
@@ -182,7 +182,8 @@ class RemoteEmbedder:
 
     def to_scale(self, cosines: Vectors) -> Vectors:
         """What the trained embedder's cosine would be, about."""
-        return np.asarray(self._floor + self._slope * cosines, dtype=np.float32)
+        scaled = self._floor + self._slope * cosines
+        return np.asarray(np.clip(scaled, -1.0, 1.0), dtype=np.float32)
 
     def _measure(self) -> None:
         """Learn the model's own scale, from made-up questions."""
