@@ -202,6 +202,53 @@ def test_service_is_fair_between_busy_tenants_whatever_they_send() -> None:
     assert abs(served["small"] - served["large"]) <= 2 * 5_000 + 4_000
 
 
+def order_of(priority: Priority, prefixes: list[int], apart_s: float = 0.0) -> list[int]:
+    """Prefixes in the order in which calls that came one after the other get their places."""
+    queue: Queue[str] = Queue(Service())
+    for number, prefix in enumerate(prefixes):
+        since = number * apart_s
+        waiting = Waiting(str(number), priority, "t", since, since + 1_000, prefix)
+        assert queue.add(waiting)
+    order = []
+    while (head := queue.head(len(prefixes) * apart_s)) is not None:
+        queue.take(head, 0.0)
+        order.append(head.prefix)
+    return order
+
+
+def test_calls_that_begin_alike_go_together_where_nobody_watches() -> None:
+    mixed = [1, 2, 3] * 4
+    assert order_of(Priority.BULK, mixed) == [1] * 4 + [2] * 4 + [3] * 4
+    assert order_of(Priority.DEFAULT, mixed) == [1] * 4 + [2] * 4 + [3] * 4
+    assert order_of(Priority.INTERACTIVE, mixed) == mixed
+    assert order_of(Priority.BULK, [0] * 3 + [1, 0, 1]) == [0] * 3 + [1, 1, 0], "0 says nothing"
+
+
+def test_nobody_waits_long_for_others_that_begin_alike() -> None:
+    # One kind comes all the time: the other has its turn after nine of it.
+    assert order_of(Priority.BULK, [1, 2] + [1] * 30)[:10] == [1] * 9 + [2]
+    # Who waits for long is not passed by, nor by those whose turn is far off.
+    waited = RULES[Priority.BULK].wait_max_s * 0.2 + 1
+    assert order_of(Priority.BULK, [1, 2, 1], waited / 2) == [1, 2, 1]
+
+
+def test_engines_find_more_of_what_they_have_just_worked_off() -> None:
+    """Of six kinds in random order an engine that remembers two finds a third; now two thirds."""
+    dice = random.Random(3)
+    kinds = [dice.randrange(1, 7) for _ in range(300)]
+
+    def found(order: list[int]) -> float:
+        kept: list[int] = []
+        hits = 0
+        for kind in order:
+            hits += kind in kept
+            kept = [kind, *(other for other in kept if other != kind)][:2]
+        return hits / len(order)
+
+    assert found(kinds) < 0.4
+    assert found(order_of(Priority.BULK, kinds)) > 0.66
+
+
 def test_an_idle_tenant_saves_nothing_up() -> None:
     service = Service()
     queue: Queue[str] = Queue(service)

@@ -72,7 +72,8 @@ class WaitingRoom:
             queue = self._queues[name] = Queue(self._router.service)
         woken: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
         wish = _Wish(call, caller, plan, need, tried, woken)
-        waiting = Waiting(wish, priority, caller.tenant, now, now + wait_max_s)
+        prefix = need.prefixes[0] if need.prefixes else 0
+        waiting = Waiting(wish, priority, caller.tenant, now, now + wait_max_s, prefix)
         if not queue.add(waiting):
             raise failure or _overloaded(queue.wait_s(priority))
         for endpoint in self._router.endpoints(plan):
