@@ -20,6 +20,7 @@ from tests.flows.test_caching import ask, chunks_of
 from tests.semantic.test_matcher import Letters, entry, learn, matcher, taught
 from tests.stack import Stack
 from tests.upstreams import UpstreamSimulator
+from tests.waiting import until
 from tokenschain.core.meaning import FIND_PATH, Find, Finding
 from tokenschain.infra.uplink import Refused, SignedClient
 from tokenschain.semantic.bound import Choice
@@ -197,18 +198,11 @@ def test_mode_09_a_wrong_entry_stays(cached: tuple[Stack, UpstreamSimulator]) ->
         json={"tenant": "default", "entry": hit.headers["x-tc-cache-key"]},
     )  # fmt: skip
     assert flushed.status_code == 200
-    _until_miss(stack, "a wrong one")
+    until(lambda: ask(stack, "a wrong one").headers["x-tc-cache"] == "miss")
     made = matcher()
     learn(made, "where is my parcel", "here")
     made.drop("g", b"s", b"where is my parcel", 0.01)
     assert not made.clusters("g", [b"where is my parcel"], 10)
-
-
-def _until_miss(stack: Stack, text: str) -> None:
-    for _ in range(40):
-        if ask(stack, text).headers["x-tc-cache"] == "miss":
-            return
-    raise AssertionError("it is still given")
 
 
 def test_mode_10_attackers_fill_it_and_listen(own_stack: Any, upstream: UpstreamSimulator) -> None:
