@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
@@ -226,6 +227,38 @@ def test_sdk_errors_have_their_classes(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError) as found:
         client.chat.completions.create(model=MODEL, messages=ASK * 3_000)
     assert found.value.code == "context_length_exceeded"
+
+
+def test_the_tokens_of_every_prompt_of_a_list_are_counted(client: openai.OpenAI) -> None:
+    """llama.cpp, given a list, says the usage of one."""
+    prompts = ["One two three", "A b c d e f", "Red, green and"]
+    more: dict[str, Any] = {"model": MODEL, "max_tokens": 4, "temperature": 0, "seed": 1,
+                            "extra_body": SAME_EACH_TIME}  # fmt: skip
+    alone = [client.completions.create(prompt=prompt, **more) for prompt in prompts]
+    usages = [one.usage for one in alone if one.usage is not None]
+    expected = (sum(u.prompt_tokens for u in usages), sum(u.completion_tokens for u in usages))
+    together = client.completions.create(prompt=prompts, **more)
+    assert [choice.index for choice in together.choices] == [0, 1, 2]
+    assert [choice.text for choice in together.choices] == [one.choices[0].text for one in alone]
+    assert together.usage is not None
+    assert (together.usage.prompt_tokens, together.usage.completion_tokens) == expected
+    chunks = list(
+        client.completions.create(
+            prompt=prompts, stream=True, stream_options={"include_usage": True}, **more
+        )
+    )
+    texts = ["", "", ""]
+    for chunk in chunks:
+        assert chunk.object == "text_completion"
+        for choice in chunk.choices:
+            texts[choice.index] += choice.text
+    assert texts == [choice.text for choice in together.choices]
+    usage = chunks[-1].usage
+    assert usage is not None and (usage.prompt_tokens, usage.completion_tokens) == expected
+    numbers = client.completions.create(prompt=[9, 12, 40], **more)  # one prompt, as tokens
+    assert len(numbers.choices) == 1
+    with pytest.raises(openai.BadRequestError, match="128 at most"):
+        client.completions.create(prompt=["x"] * 129, **more)
 
 
 def test_commands(platform: Platform, client: openai.OpenAI) -> None:

@@ -215,9 +215,11 @@ def chunk(head: dict[str, Any], delta: dict[str, Any], finish: str | None = None
     return _encode({**head, "object": "chat.completion.chunk", "choices": [choice]})
 
 
-def usage_chunk(head: dict[str, Any], usage: dict[str, Any]) -> bytes:
+def usage_chunk(
+    head: dict[str, Any], usage: dict[str, Any], kind: str = "chat.completion.chunk"
+) -> bytes:
     """The canonical chunk that carries a stream's usage."""
-    return _encode({**head, "object": "chat.completion.chunk", "choices": [], "usage": usage})
+    return _encode({**head, "object": kind, "choices": [], "usage": usage})
 
 
 def whole(

@@ -115,6 +115,8 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     json_mode: bool = True
     """Whether `response_format: json_object` is."""
     choices_max: int = 128
+    many_prompts: bool = True
+    """Whether a text completion takes several prompts, and counts the tokens of all."""
     stream_usage: bool = True
     """Whether `stream_options.include_usage` is known."""
 

@@ -235,7 +235,8 @@ VENDORS: dict[str, Vendor] = {
     "openrouter": Vendor("openrouter", Dialect(thinking=ThinkingStyle.OBJECT), Reading.REASONING),
     "vllm": Vendor("vllm", _VLLM, Reading.REASONING, prefill=Prefill.TEMPLATE),
     "sglang": Vendor("sglang", _VLLM, prefill=Prefill.TEMPLATE),
-    "local": Vendor(prefill=Prefill.LAST),
+    # llama.cpp counts the tokens of one prompt where it was given several.
+    "local": Vendor(dialect=Dialect(many_prompts=False), prefill=Prefill.LAST),
     "mindie": Vendor(
         "mindie",
         Dialect(
@@ -250,6 +251,7 @@ VENDORS: dict[str, Vendor] = {
             refused=frozenset({"logit_bias", "user", "logprobs", "top_logprobs"}),
             tool_choice_required=None,
             choices_max=1,
+            many_prompts=False,
         ),
         Reading.REASONING,
         images_as_data=True,

@@ -1,4 +1,4 @@
-"""More choices than a vendor gives at once: as many calls, side by side, as one answer."""
+"""More choices or prompts than a vendor takes at once: calls side by side, as one answer."""
 
 from __future__ import annotations
 
@@ -17,27 +17,32 @@ from tokenschain.providers.vendor import Vendor
 from tokenschain.wire import client as http
 
 T = TypeVar("T")
+_TEXT = "text_completion"
 
 
 async def side_by_side(
-    call: Call, attempt: Attempt, vendor: Vendor, ask_one: Callable[[], Awaitable[http.Reply]]
+    call: Call,
+    attempt: Attempt,
+    vendor: Vendor,
+    count: int,
+    ask_one: Callable[[int], Awaitable[http.Reply]],
 ) -> Answer:
-    """One answer of as many choices as were asked for.
+    """One answer of that many choices.
 
     Args:
         attempt: gets the usage of all.
-        ask_one: sends the request for one choice; raises when it is refused.
+        ask_one: sends the request for the choice of a number; raises when it is refused.
     """
-    mine = [Attempt(attempt.candidate, attempt.started_at) for _ in range(call.ask.choices)]
+    mine = [Attempt(attempt.candidate, attempt.started_at) for _ in range(count)]
 
-    outlets = [_Side(call.outlet, number) for number in range(call.ask.choices)]
+    outlets = [_Side(call.outlet, number) for number in range(count)]
 
     async def stream(number: int) -> Answer:
-        reply = await ask_one()
+        reply = await ask_one(number)
         return await StreamAnswer(reply, call, mine[number], vendor, outlets[number]).first_token()
 
     async def whole(number: int) -> bytes:
-        return await read_whole(await ask_one(), call, mine[number], vendor)
+        return await read_whole(await ask_one(number), call, mine[number], vendor)
 
     if call.ask.stream:
         answers = await _all([stream(number) for number in range(len(mine))])
@@ -125,7 +130,9 @@ class _Merged:
             attempt.outcome = "ok"
             if call.ask.wants_usage or not outlet.takes_raw:
                 head = heading_of(call, attempt).head(call.id)
-                outlet.event(conversation.usage_chunk(head, chat.wire_usage(_total(self._sides))))
+                kind = "chat.completion.chunk" if call.ask.door is chat.Door.CHAT else _TEXT
+                usage = chat.wire_usage(_total(self._sides))
+                outlet.event(conversation.usage_chunk(head, usage, kind))
             return b""
         except BaseException:
             call.partial = True

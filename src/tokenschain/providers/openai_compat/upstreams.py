@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import msgspec
 from msgspec import Raw
 
 from tokenschain.core import chat, continuation, conversation, dialect
@@ -31,6 +32,9 @@ from tokenschain.providers.vendor import Vendor
 from tokenschain.wire import client as http
 
 KEYS_TRIED_MAX = 3
+PROMPTS_MAX = 128
+"""Of one text completion, where each is a call."""
+_decode_list = msgspec.json.Decoder(list[Raw]).decode
 """Keys of one upstream tried for one call."""
 PROBE_WAITS = http.Waits(connect_max_s=1.0, first_byte_max_s=2.0, total_max_s=3.0)
 PROBE_BYTES_MAX = 65_536
@@ -144,8 +148,9 @@ class Upstreams:
         ask = call.ask
         attempt = Attempt(candidate, time.monotonic())
         attempt.thinking = bool(bridged.thinking)
-        if ask.choices > target.vendor.dialect.choices_max:
-            return await self._several(call, candidate, target, attempt, bridged, key)
+        prompts = _prompts(ask, bridged.fields, target.vendor.dialect)
+        if prompts or ask.choices > target.vendor.dialect.choices_max:
+            return await self._several(call, candidate, target, attempt, bridged, prompts, key)
         call.attempts.append(attempt)
         async with Outcome(attempt, ask, candidate.upstream.id) as outcome:
             gathers = candidate.upstream.stream_whole and not ask.stream and ask.door is Door.CHAT
@@ -216,25 +221,30 @@ class Upstreams:
         target: Target,
         attempt: Attempt,
         bridged: Bridged,
+        prompts: list[Raw],
         key: UpstreamKey | None,
     ) -> Answer:
-        """More choices than the vendor gives at once: as many calls, side by side."""
-        if _policy(call) in (Policy.ERROR, Policy.DROP):
+        """More choices or prompts than the vendor takes at once: as many calls, side by side."""
+        if call.ask.choices > 1 and (prompts or _policy(call) in (Policy.ERROR, Policy.DROP)):
             most = target.vendor.dialect.choices_max
             raise ApiError(
                 "unsupported_parameter", f"The upstream gives {most} choices at most.", param="n"
             )
         call.attempts.append(attempt)
-        call.emulated += ("n",)
+        call.emulated += ("prompt" if prompts else "n",)
 
-        async def ask_one() -> http.Reply:
-            reply = await self._send(call.ask, candidate, target, dict(bridged.fields), key)
+        async def ask_one(number: int) -> http.Reply:
+            fields = dict(bridged.fields)
+            if prompts:
+                fields["prompt"] = prompts[number]
+            reply = await self._send(call.ask, candidate, target, fields, key)
             if reply.status != 200:
                 raise await refusal_of(reply, candidate.upstream.id, target.vendor)
             return reply
 
         async with Outcome(attempt, call.ask, candidate.upstream.id) as outcome:
-            answer = await side_by_side(call, attempt, target.vendor, ask_one)
+            count = len(prompts) or call.ask.choices
+            answer = await side_by_side(call, attempt, target.vendor, count, ask_one)
             outcome.leave_open()
             return answer
 
@@ -319,6 +329,23 @@ def _no_key(upstream: Upstream, ring: KeyRing) -> ApiError:
         f"All keys of the upstream `{upstream.id}` are resting; try again later.",
         retry_after_s=ring.ready_in_s,
     )
+
+
+def _prompts(ask: Ask, fields: dict[str, Raw], known: dialect.Dialect) -> list[Raw]:
+    """The prompts of a text completion, where the upstream takes one at a time.
+
+    Raises:
+        ApiError: there are more than are asked side by side.
+    """
+    if ask.door is not Door.COMPLETIONS or known.many_prompts:
+        return []
+    raw = bytes(fields["prompt"])
+    prompts = _decode_list(raw) if raw[:1] == b"[" else []
+    if not prompts or bytes(prompts[0])[:1] not in (b'"', b"["):
+        return []  # a list of numbers is one prompt
+    if len(prompts) > PROMPTS_MAX:
+        raise ApiError("invalid_value", f"`prompt` holds {PROMPTS_MAX} at most.", param="prompt")
+    return prompts
 
 
 def _bridge(call: Call, model: str, vendor: Vendor, said: Said | None) -> Bridged:
