@@ -257,6 +257,8 @@ def test_the_tokens_of_every_prompt_of_a_list_are_counted(client: openai.OpenAI)
     assert usage is not None and (usage.prompt_tokens, usage.completion_tokens) == expected
     numbers = client.completions.create(prompt=[9, 12, 40], **more)  # one prompt, as tokens
     assert len(numbers.choices) == 1
+    with pytest.raises(openai.BadRequestError, match="one choice each"):
+        client.completions.create(prompt=prompts, n=2, **more)
     with pytest.raises(openai.BadRequestError, match="128 at most"):
         client.completions.create(prompt=["x"] * 129, **more)
 

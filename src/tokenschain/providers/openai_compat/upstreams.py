@@ -32,13 +32,13 @@ from tokenschain.providers.vendor import Vendor
 from tokenschain.wire import client as http
 
 KEYS_TRIED_MAX = 3
+"""Keys of one upstream tried for one call."""
 PROMPTS_MAX = 128
 """Of one text completion, where each is a call."""
-_decode_list = msgspec.json.Decoder(list[Raw]).decode
-"""Keys of one upstream tried for one call."""
 PROBE_WAITS = http.Waits(connect_max_s=1.0, first_byte_max_s=2.0, total_max_s=3.0)
 PROBE_BYTES_MAX = 65_536
 POLICY_HEADER = b"x-tc-unsupported"
+_decode_list = msgspec.json.Decoder(list[Raw]).decode
 
 
 class Upstreams:
@@ -225,7 +225,12 @@ class Upstreams:
         key: UpstreamKey | None,
     ) -> Answer:
         """More choices or prompts than the vendor takes at once: as many calls, side by side."""
-        if call.ask.choices > 1 and (prompts or _policy(call) in (Policy.ERROR, Policy.DROP)):
+        if prompts and call.ask.choices > 1:
+            raise ApiError(
+                "unsupported_parameter", "With several prompts the upstream gives one choice each.",
+                param="n",
+            )  # fmt: skip
+        if not prompts and _policy(call) in (Policy.ERROR, Policy.DROP):
             most = target.vendor.dialect.choices_max
             raise ApiError(
                 "unsupported_parameter", f"The upstream gives {most} choices at most.", param="n"
