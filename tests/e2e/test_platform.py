@@ -230,7 +230,7 @@ def test_sdk_errors_have_their_classes(client: openai.OpenAI) -> None:
 
 
 def test_the_tokens_of_every_prompt_of_a_list_are_counted(client: openai.OpenAI) -> None:
-    """llama.cpp, given a list, says the usage of one."""
+    """llama.cpp, given a list or asked for two choices, says the usage of one."""
     prompts = ["One two three", "A b c d e f", "Red, green and"]
     more: dict[str, Any] = {"model": MODEL, "max_tokens": 4, "temperature": 0, "seed": 1,
                             "extra_body": SAME_EACH_TIME}  # fmt: skip
@@ -255,6 +255,9 @@ def test_the_tokens_of_every_prompt_of_a_list_are_counted(client: openai.OpenAI)
     assert texts == [choice.text for choice in together.choices]
     usage = chunks[-1].usage
     assert usage is not None and (usage.prompt_tokens, usage.completion_tokens) == expected
+    twice = client.completions.create(prompt=prompts[0], n=2, **more)
+    assert len(twice.choices) == 2 and twice.usage is not None
+    assert twice.usage.completion_tokens == 2 * usages[0].completion_tokens
     numbers = client.completions.create(prompt=[9, 12, 40], **more)  # one prompt, as tokens
     assert len(numbers.choices) == 1
     with pytest.raises(openai.BadRequestError, match="one choice each"):

@@ -235,8 +235,8 @@ VENDORS: dict[str, Vendor] = {
     "openrouter": Vendor("openrouter", Dialect(thinking=ThinkingStyle.OBJECT), Reading.REASONING),
     "vllm": Vendor("vllm", _VLLM, Reading.REASONING, prefill=Prefill.TEMPLATE),
     "sglang": Vendor("sglang", _VLLM, prefill=Prefill.TEMPLATE),
-    # llama.cpp counts the tokens of one prompt where it was given several.
-    "local": Vendor(dialect=Dialect(many_prompts=False), prefill=Prefill.LAST),
+    # llama.cpp counts the tokens of one prompt and one choice where there are several.
+    "local": Vendor(dialect=Dialect(choices_max=1, many_prompts=False), prefill=Prefill.LAST),
     "mindie": Vendor(
         "mindie",
         Dialect(
