@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from tokenschain.core.admission import Limit
+from tokenschain.core.routing.admission import Limit
 from tokenschain.simulation.clock import VirtualLoop, run
 from tokenschain.simulation.engines import A100_TP2, Engine, Machine
 

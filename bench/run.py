@@ -36,8 +36,8 @@ from sqlalchemy import insert
 from tests.stack import Stack
 
 from bench.peers import PEERS, Peer
-from tokenschain.infra import db
-from tokenschain.infra.tables import api_keys
+from tokenschain.infra.database import engine as db
+from tokenschain.infra.database.tables import api_keys
 
 HERE = Path(__file__).parent
 BUILD = HERE / "build"

@@ -21,9 +21,9 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 
-from tokenschain.core.caching import Entry
-from tokenschain.infra.redis import RedisMeaning
-from tokenschain.semantic import made_up
+from tokenschain.core.cache.store import Entry
+from tokenschain.infra.redis.rate_limits import RedisMeaning
+from tokenschain.semantic import synthetic_questions
 from tokenschain.semantic.embedders import FAST_DIMENSIONS, Embedders, Vectors
 from tokenschain.semantic.index import Kept, LocalKept, SharedKept
 from tokenschain.semantic.matcher import Matcher
@@ -39,11 +39,14 @@ def main() -> None:
     parser.add_argument("--redis", help="URL of a Redis Stack, which is emptied.")
     given = parser.parse_args()
     models, verifier = Embedders(), Verifier.shipped()
-    groups = made_up.groups()
+    groups = synthetic_questions.groups()
     dice = random.Random(1)
     base = [group.ways[0] for group in groups]
     fast, fine = models.fast(base), models.fine(base)
-    near = [made_up.dressed(dice.choice(dice.choice(groups).ways), dice) for _ in range(ASKED)]
+    near = [
+        synthetic_questions.dressed(dice.choice(dice.choice(groups).ways), dice)
+        for _ in range(ASKED)
+    ]
     far = [f"{dice.getrandbits(80):x} {dice.getrandbits(60):x}" for _ in range(ASKED)]
     print("| kept in | questions | memory MB | added, ms each | far: p50 ms | near: p50 ms | p99 |")
     print("|---|---|---|---|---|---|---|")

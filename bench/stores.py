@@ -29,13 +29,13 @@ from sqlalchemy import Engine
 from tests.servers import Postgres
 from tests.stack import Stack
 
-from tokenschain.control import limits
-from tokenschain.control.billing import Ledger
-from tokenschain.core import events
-from tokenschain.core.events import AttemptRecord, CallRecord
-from tokenschain.core.quota import Budget
-from tokenschain.infra import db
-from tokenschain.infra.uplink import BATCH_RECORDS_MAX
+from tokenschain.control.billing import limits
+from tokenschain.control.billing.ledger import Ledger
+from tokenschain.core import call_record
+from tokenschain.core.call_record import AttemptRecord, CallRecord
+from tokenschain.core.limits import Budget
+from tokenschain.infra.control_channel.client import BATCH_RECORDS_MAX
+from tokenschain.infra.database import engine as db
 
 DAYS = 30
 TENANTS, PROJECTS, KEYS, MODELS, UPSTREAMS = 50, 200, 2_000, 20, 6
@@ -89,7 +89,7 @@ def made_up(count: int, seed: int, day: int) -> list[bytes]:
         record.cost_pico = record.prompt_tokens * 10**6 + record.completion_tokens * 2 * 10**6
         record.charge_pico = record.cost_pico * 6 // 5
         record.attempts = [AttemptRecord(record.upstream, 0.1, 80.0, 300.0, "ok")]
-        payloads.append(events.encode(record))
+        payloads.append(call_record.encode(record))
     return payloads
 
 

@@ -2,7 +2,8 @@
 
     python -m bench.verifier --data FOLDER
 
-Trained on questions made up by `semantic.made_up` and on public sets whose licences allow it:
+Trained on questions made up by `semantic.synthetic_questions` and on public sets whose licences
+allow it:
 Banking77 and CLINC150 (PolyAI and clinc/oos-eval, CC BY), bitext (CDLA-Sharing), GPTCache's mock
 pairs (MIT), PAWS-X (free with acknowledgement to Google). The trap sets that `cache evaluate`
 reports on, fow-cache's and the guard pairs, are left out. The weights hold none of the texts.
@@ -18,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from tokenschain.semantic import made_up
+from tokenschain.semantic import synthetic_questions
 from tokenschain.semantic.embedders import Embedders
 from tokenschain.semantic.evaluation import Known
 from tokenschain.semantic.guards import FEATURES, facts_of
@@ -39,7 +40,7 @@ def main() -> None:
     given = parser.parse_args()
     book = Known(Embedders, given.keep_embeddings)
     dice = random.Random(7)
-    pairs: Pairs = [tuple(pair) for seed in (1, 2, 3) for pair in made_up.pairs(seed)]  # type: ignore[misc]
+    pairs: Pairs = [tuple(pair) for seed in (1, 2, 3) for pair in synthetic_questions.pairs(seed)]  # type: ignore[misc]
     for name in ("banking77", "bitext", "clinc150"):
         pairs += of_intents(given.data / f"{name}.jsonl", book, dice)
     pairs += of_mock(given.data / "gptcache_mock.jsonl", book)

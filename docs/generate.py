@@ -10,10 +10,10 @@ import typer.main
 from fastapi.routing import APIRoute
 
 from tokenschain import cli
-from tokenschain.control.app import create_app
-from tokenschain.control.desk import Desk
+from tokenschain.control.api.app import create_app
+from tokenschain.control.api.context import Desk
 from tokenschain.core.errors import ERRORS
-from tokenschain.core.forms import FORMS
+from tokenschain.core.formats.formats import FORMS
 from tokenschain.infra.config import (
     ENV_PREFIX,
     CacheSettings,
@@ -28,7 +28,7 @@ from tokenschain.infra.config import (
     WhenSettings,
 )
 from tokenschain.infra.telemetry import CALL_METRICS, GAUGE_MEANINGS
-from tokenschain.providers.refusals import GENERAL_RULES, VENDOR_RULES
+from tokenschain.providers.error_mapping import GENERAL_RULES, VENDOR_RULES
 
 FOLDER = Path(__file__).parent / "reference"
 _NOTE = "<!-- Written by docs/generate.py; do not edit. -->\n\n"

@@ -22,7 +22,7 @@ from redis import Redis
 from tests.servers import Postgres, RedisStack
 from tests.stack import PRICES, Stack
 from tests.upstreams import UpstreamSimulator
-from tokenschain.core.quota import HOLDER_TTL_S
+from tokenschain.core.limits import HOLDER_TTL_S
 
 TRIES = 3
 ASK_MAX_S = 20.0

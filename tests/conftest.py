@@ -14,7 +14,7 @@ from tests.clouds import clouds  # noqa: F401 - a fixture
 from tests.servers import Postgres, RedisStack
 from tests.stack import Stack
 from tests.upstreams import UpstreamSimulator
-from tokenschain.infra import db
+from tokenschain.infra.database import engine as db
 
 _connect = socket.socket.connect
 

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tokenschain.core.calls import Attempt, Call, Said
-from tokenschain.core.catalog import Price, PriceTier
+from tokenschain.core.call import Attempt, Call, Said
 from tokenschain.core.errors import ApiError
-from tokenschain.core.forms import FORMS
+from tokenschain.core.formats.formats import FORMS
 from tokenschain.core.ports import Answer, NoCache, NoModeration, NoQuota
-from tokenschain.core.snapshot import Candidate, ModelRoute, Offer, Served, Snapshot, Upstream
+from tokenschain.core.pricing.catalog import Price, PriceTier
+from tokenschain.core.snapshot import (
+    Candidate,
+    ModelRoute,
+    Offer,
+    Served,
+    Snapshot,
+    Upstream,
+)
 from tokenschain.core.tenancy import KeyGrant
-from tokenschain.gateway.dispatch import Dispatch
+from tokenschain.gateway.dispatch.dispatcher import Dispatch
+from tokenschain.gateway.dispatch.router import Router
 from tokenschain.gateway.pipeline import Steps
-from tokenschain.gateway.routing import Router
 
 BODY = b'{"model":"m","messages":[{"role":"user","content":"hi"}]}'
 GRANT = KeyGrant("key_1", "t", "p", "e")

@@ -17,7 +17,7 @@ from redis import Redis
 from sqlalchemy import text
 
 from tests.ports import free_port
-from tokenschain.infra import db
+from tokenschain.infra.database import engine as db
 
 START_MAX_S = 30.0
 

@@ -17,7 +17,8 @@ import yaml
 from tests import web
 from tests.ports import free_port
 from tests.waiting import until
-from tokenschain.infra import config, db
+from tokenschain.infra import config
+from tokenschain.infra.database import engine as db
 from tokenschain.wiring import machine
 
 START_MAX_S = 30.0

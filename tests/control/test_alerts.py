@@ -19,10 +19,10 @@ from sqlalchemy import Engine, select
 from tests.ports import free_port
 from tests.small_server import JsonHandler, serving
 from tests.upstreams import UpstreamSimulator
-from tokenschain.control import alerts
+from tokenschain.control.observability import alerts
+from tokenschain.core.cache.semantic_protocol import Report
 from tokenschain.core.errors import ApiError
-from tokenschain.core.meaning import Report
-from tokenschain.infra.tables import alerts as alerts_table
+from tokenschain.infra.database.tables import alerts as alerts_table
 
 SECRET = "SEC-of-the-receiver"
 
@@ -197,9 +197,9 @@ def test_too_many_wrong_answers_from_the_cache_are_said_once_a_day(engine: Engin
 
 
 def test_what_would_not_last_is_foretold() -> None:
-    from tokenschain.control.alerts import _findings
-    from tokenschain.control.limits import period_of
-    from tokenschain.core.quota import Budget
+    from tokenschain.control.billing.limits import period_of
+    from tokenschain.control.observability.alerts import _findings
+    from tokenschain.core.limits import Budget
 
     begins, ends = period_of("month", 1_764_000_000)
     middle = (begins + ends) / 2

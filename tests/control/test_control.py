@@ -9,12 +9,20 @@ from sqlalchemy import Engine, select
 
 from tests import web
 from tests.stack import Stack
-from tokenschain.control import access, billing, revisions
-from tokenschain.control.billing import Ledger
-from tokenschain.core import events
-from tokenschain.core.events import AttemptRecord, CallRecord
-from tokenschain.infra import secrets
-from tokenschain.infra.tables import api_keys, ledger, metadata, rejected_records, usage_hourly
+from tokenschain.control import revisions
+from tokenschain.control.billing import ledger as ledger_module
+from tokenschain.control.billing.ledger import Ledger
+from tokenschain.control.identity import api_keys as api_keys_module
+from tokenschain.core import call_record
+from tokenschain.core.call_record import AttemptRecord, CallRecord
+from tokenschain.infra.database.tables import (
+    api_keys,
+    ledger,
+    metadata,
+    rejected_records,
+    usage_hourly,
+)
+from tokenschain.infra.security import secrets
 
 
 def record(number: int, **fields: object) -> CallRecord:
@@ -39,7 +47,7 @@ def test_a_migrated_database_has_exactly_the_tables(engine: Engine) -> None:
 
 
 def test_records_count_once_however_often_they_come(engine: Engine) -> None:
-    payloads = [events.encode(record(n)) for n in range(1_000)]
+    payloads = [call_record.encode(record(n)) for n in range(1_000)]
     chance = random.Random(7)
     new = 0
     for _ in range(6):
@@ -48,7 +56,7 @@ def test_records_count_once_however_often_they_come(engine: Engine) -> None:
     new += Ledger(engine).ingest(payloads)
     assert new == 1_000
     with engine.connect() as connection:
-        rows = billing.usage(connection, group_by=["tenant"], from_s=0, until_s=2**40)
+        rows = ledger_module.usage(connection, group_by=["tenant"], from_s=0, until_s=2**40)
         assert connection.execute(select(ledger)).all().__len__() == 1_000
     assert sum(row["calls"] for row in rows) == 1_000
     assert sum(row["cost_pico"] for row in rows) == sum(range(1_000)) * 10**12
@@ -56,7 +64,7 @@ def test_records_count_once_however_often_they_come(engine: Engine) -> None:
 
 
 def test_two_writers_at_once_neither_lose_nor_double(engine: Engine) -> None:
-    payloads = [events.encode(record(n)) for n in range(400)]
+    payloads = [call_record.encode(record(n)) for n in range(400)]
     failures: list[BaseException] = []
 
     def write(seed: int) -> None:
@@ -75,19 +83,24 @@ def test_two_writers_at_once_neither_lose_nor_double(engine: Engine) -> None:
         writer.join()
     assert not failures
     with engine.connect() as connection:
-        rows = billing.usage(connection, group_by=[], from_s=0, until_s=2**40)
+        rows = ledger_module.usage(connection, group_by=[], from_s=0, until_s=2**40)
     assert [row["calls"] for row in rows] == [400]
 
 
 def test_an_unreadable_record_is_kept_aside_and_blocks_nothing(engine: Engine) -> None:
-    assert Ledger(engine).ingest([b"\xc1nonsense", events.encode(record(1)), b"\xc1nonsense"]) == 1
+    assert (
+        Ledger(engine).ingest([b"\xc1nonsense", call_record.encode(record(1)), b"\xc1nonsense"])
+        == 1
+    )
     with engine.connect() as connection:
         kept = connection.execute(select(rejected_records.c.payload)).scalars().all()
     assert kept == [b"\xc1nonsense"]
 
 
 def test_an_unknown_price_is_counted_apart_and_never_as_zero(engine: Engine) -> None:
-    Ledger(engine).ingest([events.encode(record(5, cost_pico=None, charge_pico=None, currency=""))])
+    Ledger(engine).ingest(
+        [call_record.encode(record(5, cost_pico=None, charge_pico=None, currency=""))]
+    )
     with engine.connect() as connection:
         assert connection.execute(select(ledger.c.cost_pico)).scalar() is None
         assert connection.execute(select(usage_hourly.c.unpriced_calls)).scalar() == 1
@@ -95,17 +108,19 @@ def test_an_unknown_price_is_counted_apart_and_never_as_zero(engine: Engine) -> 
 
 def test_keys_are_stored_as_hashes_and_revoked_for_good(engine: Engine) -> None:
     with engine.begin() as connection:
-        key_id, key = access.create_key(
+        key_id, key = api_keys_module.create_key(
             connection, name="n", tenant="t", project="p", environment="e", models=["m"]
         )
         before = revisions.current(connection)
     with engine.begin() as connection:
         row = connection.execute(select(api_keys)).one()
         assert key not in str(row) and row.key_hash == secrets.hash_of(key)
-        assert access.revoke_key(connection, key_id) and access.revoke_key(connection, key_id)
-        assert not access.revoke_key(connection, "key_nope")
+        assert api_keys_module.revoke_key(connection, key_id) and api_keys_module.revoke_key(
+            connection, key_id
+        )
+        assert not api_keys_module.revoke_key(connection, "key_nope")
         assert revisions.current(connection) == before + 1
-        grant = dict(access.grants(connection))[bytes.fromhex(row.key_hash)]
+        grant = dict(api_keys_module.grants(connection))[bytes.fromhex(row.key_hash)]
     assert grant.revoked and grant.models == ("m",)
 
 

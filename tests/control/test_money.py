@@ -17,12 +17,25 @@ from sqlalchemy.exc import IntegrityError
 from tests.control.test_control import record
 from tests.stack import Stack
 from tests.waiting import until
-from tokenschain.control import billing, limits, pricing, rerating, rollups
-from tokenschain.control.billing import Ledger
-from tokenschain.core import events
-from tokenschain.core.catalog import Price, PriceTier
-from tokenschain.core.quota import Budget, Selector
-from tokenschain.infra.tables import budget_counts, entries, ledger, usage_by_tag
+from tokenschain.control.billing import (
+    ledger as ledger_module,
+)
+from tokenschain.control.billing import (
+    limits,
+    pricing,
+    rerating,
+    rollups,
+)
+from tokenschain.control.billing.ledger import Ledger
+from tokenschain.core import call_record
+from tokenschain.core.limits import Budget, Selector
+from tokenschain.core.pricing.catalog import Price, PriceTier
+from tokenschain.infra.database.tables import (
+    budget_counts,
+    entries,
+    ledger,
+    usage_by_tag,
+)
 
 ALL = {"from_s": 0, "until_s": 2**40}
 
@@ -30,14 +43,14 @@ ALL = {"from_s": 0, "until_s": 2**40}
 def test_days_and_hours_of_any_range_add_up_to_the_single_calls(engine: Engine) -> None:
     made = [record(n * 7) for n in range(600)]
     for at in range(0, 600, 150):
-        Ledger(engine).ingest([events.encode(r) for r in made[at : at + 150]])
+        Ledger(engine).ingest([call_record.encode(r) for r in made[at : at + 150]])
     first = made[0].started_ms // 3_600_000 * 3_600
     with engine.connect() as connection:
         for begin, end in ((0, 2**40), (first, first + 3_600), (first + 7_200, first + 200_000),
                            (first - 86_400, first + 86_400 * 2), (first + 5, first + 4)):  # fmt: skip
             inside = [r for r in made if begin <= r.started_ms // 3_600_000 * 3_600 < end]
             for by in ([], ["day"], ["hour"], ["tenant", "cloud"]):
-                rows = billing.usage(connection, group_by=by, from_s=begin, until_s=end)
+                rows = ledger_module.usage(connection, group_by=by, from_s=begin, until_s=end)
                 assert sum(row["calls"] for row in rows) == len(inside)
                 assert sum(row["cost_pico"] for row in rows) == sum(r.cost_pico for r in inside)
 
@@ -58,7 +71,7 @@ def test_a_mended_price_moves_rows_sums_tags_budgets_and_entries_alike(engine: E
             "t0",
         )  # fmt: skip
     made = [record(n, tags=f"subject=s{n % 4},vip") for n in range(1, 200)]
-    Ledger(engine).ingest([events.encode(r) for r in made])
+    Ledger(engine).ingest([call_record.encode(r) for r in made])
     # 3 and 5 yuan a million, where it was a yuan a prompt token.
     with engine.begin() as connection:
         tier = PriceTier(3_000_000, 5_000_000)
@@ -79,7 +92,7 @@ def test_a_mended_price_moves_rows_sums_tags_budgets_and_entries_alike(engine: E
         assert {tenant: int(amount) for tenant, amount in rows} == expected
         for by in (["tenant"], ["tenant", "hour"]):
             sums: dict[str, int] = defaultdict(int)
-            for row in billing.usage(connection, group_by=by, **ALL):
+            for row in ledger_module.usage(connection, group_by=by, **ALL):
                 sums[row["tenant"]] += row["charge_pico"]
             assert sums == expected
         tags = connection.execute(
@@ -89,7 +102,7 @@ def test_a_mended_price_moves_rows_sums_tags_budgets_and_entries_alike(engine: E
         ).all()
         assert {tag: int(amount) for tag, amount in tags} == by_tag
         for tenant, amount in expected.items():
-            assert billing.balances_of(connection, tenant)["CNY"] == -amount
+            assert ledger_module.balances_of(connection, tenant)["CNY"] == -amount
         spent = connection.execute(
             select(budget_counts.c.subject, func.sum(budget_counts.c.spent))
             .where(budget_counts.c.budget_id == "all")
@@ -102,7 +115,7 @@ def test_a_mended_price_moves_rows_sums_tags_budgets_and_entries_alike(engine: E
             select(func.sum(budget_counts.c.spent)).where(budget_counts.c.budget_id == "wallet/t0")
         ).scalar()
         assert int(wallet) == before
-        assert billing.credited(connection, "t0", 7_000_000) == before - expected["t0"]
+        assert ledger_module.credited(connection, "t0", 7_000_000) == before - expected["t0"]
         total = connection.execute(select(func.sum(entries.c.amount_pico))).scalar()
         assert int(total) == 0
     again = rerate(engine)
@@ -111,15 +124,15 @@ def test_a_mended_price_moves_rows_sums_tags_budgets_and_entries_alike(engine: E
 
 def test_a_price_in_dollars_gets_rows_of_its_own_and_a_balance_in_dollars(engine: Engine) -> None:
     made = [record(n) for n in range(1, 50)]
-    Ledger(engine).ingest([events.encode(r) for r in made])
+    Ledger(engine).ingest([call_record.encode(r) for r in made])
     with engine.begin() as connection:
         tier = PriceTier(1_000_000, 1_000_000)
         pricing.add_price(connection, "t1", "m", Price("USD", (tier,), ""), 0)
     rerate(engine)
     tokens = sum(r.prompt_tokens + r.completion_tokens for r in made if r.tenant == "t1")
     with engine.connect() as connection:
-        assert billing.balances_of(connection, "t1") == {"CNY": 0, "USD": -tokens * 10**6}
-        rows = billing.usage(connection, group_by=["tenant", "key_id"], **ALL)
+        assert ledger_module.balances_of(connection, "t1") == {"CNY": 0, "USD": -tokens * 10**6}
+        rows = ledger_module.usage(connection, group_by=["tenant", "key_id"], **ALL)
         dollars = [row for row in rows if row["charge_currency"] == "USD"]
         assert [row["charge_pico"] for row in dollars] == [tokens * 10**6]
         # Calls were counted once already, where they were charged first.
@@ -130,24 +143,24 @@ def test_a_price_in_dollars_gets_rows_of_its_own_and_a_balance_in_dollars(engine
 def test_sums_of_one_transaction_count_once_and_none_is_ever_rounded(engine: Engine) -> None:
     with engine.begin() as connection:
         for _ in range(3):
-            billing.deposit(connection, "t", "CNY", 4 * 10**18, "bank")
+            ledger_module.deposit(connection, "t", "CNY", 4 * 10**18, "bank")
             if engine.dialect.name == "sqlite":
-                billing.post(connection, "deposit", [("cash", "", "CNY", 4 * 10**18),
+                ledger_module.post(connection, "deposit", [("cash", "", "CNY", 4 * 10**18),
                              ("bank", "", "CNY", -4 * 10**18)], "moved on")  # fmt: skip
                 break
     with engine.connect() as connection:
-        paid = billing.balances_of(connection, "t")["CNY"]
+        paid = ledger_module.balances_of(connection, "t")["CNY"]
     if engine.dialect.name == "postgresql":
         assert paid == 12 * 10**18
         return
     assert paid == 4 * 10**18
     # 64 bits are 9.2 million yuan: refused beyond, and what was there is as it was.
     with engine.begin() as connection:
-        billing.deposit(connection, "t", "CNY", 5 * 10**18, "bank")
+        ledger_module.deposit(connection, "t", "CNY", 5 * 10**18, "bank")
     with pytest.raises(IntegrityError), engine.begin() as connection:
-        billing.deposit(connection, "t", "CNY", 10**18, "bank")
+        ledger_module.deposit(connection, "t", "CNY", 10**18, "bank")
     with engine.connect() as connection:
-        assert billing.balances_of(connection, "t")["CNY"] == 9 * 10**18
+        assert ledger_module.balances_of(connection, "t")["CNY"] == 9 * 10**18
 
 
 SIM = {"max_tokens": 3, "x_sim": {"tokens": 3, "pause_s": 0}}

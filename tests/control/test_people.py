@@ -23,7 +23,7 @@ from tokenschain.core.tenancy import (
     may,
     may_use,
 )
-from tokenschain.infra import secrets
+from tokenschain.infra.security import secrets
 
 PASSWORD = "correct horse battery"
 

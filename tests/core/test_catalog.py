@@ -12,8 +12,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenschain.core.calendar import PeakSchedule, is_peak
-from tokenschain.core.catalog import (
+from tokenschain.core.errors import ERRORS
+from tokenschain.core.pricing.calendar import PeakSchedule, is_peak
+from tokenschain.core.pricing.catalog import (
     Occasion,
     Price,
     PriceTier,
@@ -24,8 +25,7 @@ from tokenschain.core.catalog import (
     output_classes,
     tier_of,
 )
-from tokenschain.core.errors import ERRORS
-from tokenschain.infra import catalogue
+from tokenschain.infra import catalog_file
 
 TOKENS = st.integers(0, 10_000_000)
 MICRO = st.integers(0, 10**9)
@@ -84,7 +84,7 @@ def test_rows_hold_by_thinking_short_outputs_and_batch() -> None:
 )
 def test_off_peak_follows_the_chinese_calendar(when: str, peak: bool) -> None:
     at_s = datetime.fromisoformat(f"{when}:00+08:00").timestamp()
-    model = next(m for m in catalogue.load().models if m.id == "deepseek/deepseek-flash")
+    model = next(m for m in catalog_file.load().models if m.id == "deepseek/deepseek-flash")
     assert model.price is not None and model.price.schedule is not None
     assert is_peak(model.price.schedule, at_s) is peak
     cost = cost_of(Usage(10**6, 10**6), model.price, Occasion(at_s=at_s))
@@ -123,7 +123,7 @@ def test_amounts_are_written_without_loss(pico: int) -> None:
 
 
 def test_the_shipped_catalogue_is_whole() -> None:
-    catalog = catalogue.load()
+    catalog = catalog_file.load()
     assert len(catalog.models) >= 150 and len({m.id for m in catalog.models}) == len(catalog.models)
     providers = {p.id for p in catalog.providers}
     for model in catalog.models:
@@ -151,7 +151,7 @@ def test_a_newer_catalogue_is_compared_by_what_matters(tmp_path: Path) -> None:
     changed["price"]["tiers"][1]["output"] = 9
     newer = tmp_path / "newer.yaml"
     newer.write_text(yaml.safe_dump(raw, allow_unicode=True))
-    found = catalogue.differences(catalogue.load(), catalogue.load(newer))
+    found = catalog_file.differences(catalog_file.load(), catalog_file.load(newer))
     assert ("-", gone["id"]) in found and ("+", "alibaba/new") in found
     changes = [what for kind, what in found if kind == "~"]
     assert len(changes) == 2 and len(found) == 4
@@ -163,5 +163,5 @@ def test_a_misspelt_price_is_an_error_and_not_free(tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.yaml"
     text = resources.files("tokenschain").joinpath("data/catalogue.yaml").read_text("utf-8")
     wrong.write_text(text.replace("cached_input:", "cache_input:", 1))
-    with pytest.raises(catalogue.CatalogueError, match="cache_input"):
-        catalogue.load(wrong)
+    with pytest.raises(catalog_file.CatalogueError, match="cache_input"):
+        catalog_file.load(wrong)

@@ -12,9 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenschain.core import chat
-from tokenschain.core.chat import Door
-from tokenschain.core.identity import FIELDS, Identity, Part, Space, identify, normal
+from tokenschain.core.cache.key import (
+    FIELDS,
+    Identity,
+    Part,
+    Space,
+    identify,
+    normal,
+)
+from tokenschain.core.formats import openai_chat
+from tokenschain.core.formats.openai_chat import Door
 
 SPACE = Space("t", "p", "e", "", "", "m", "m", "")
 SECRET = b"k" * 32
@@ -39,25 +46,27 @@ OTHERS: dict[str, tuple[Any, Any]] = {
 
 
 def key(body: dict[str, Any], space: Space = SPACE, door: Door = Door.CHAT) -> Identity:
-    found = identify(chat.parse(door, json.dumps(body).encode()), space, SECRET, meaning=True)
+    found = identify(
+        openai_chat.parse(door, json.dumps(body).encode()), space, SECRET, meaning=True
+    )
     assert isinstance(found, Identity), found
     return found
 
 
 def test_every_field_of_a_request_has_a_decision() -> None:
-    known = {name for fields in chat._FIELDS.values() for name in fields}
-    assert not known - set(FIELDS), "say in core.identity what these mean for the cache"
+    known = {name for fields in openai_chat._FIELDS.values() for name in fields}
+    assert not known - set(FIELDS), "say in core.cache.key what these mean for the cache"
 
 
 @pytest.mark.parametrize("name", [n for n, part in FIELDS.items() if part in ("key", "exact")])
 def test_answers_never_cross_what_must_be_equal(name: str) -> None:
     """Promise of isolation: 0 hits across any field that is part of the key."""
     one, other = OTHERS.get(name, (1, 2))
-    door = next((d for d, fields in chat._FIELDS.items() if name in fields), Door.CHAT)
+    door = next((d for d, fields in openai_chat._FIELDS.items() if name in fields), Door.CHAT)
     body = dict(BODY)
     if door is not Door.CHAT:
         body = {"model": "m", "prompt": "x", "input": "x", "query": "x", "documents": ["x"]}
-        body = {n: v for n, v in body.items() if n in chat._FIELDS[door]}
+        body = {n: v for n, v in body.items() if n in openai_chat._FIELDS[door]}
     first, second = key(body | {name: one}, door=door), key(body | {name: other}, door=door)
     assert first.key != second.key
     if FIELDS[name] is Part.KEY and first.space:
@@ -89,7 +98,7 @@ def test_parts_of_a_space_cannot_be_shifted_into_each_other() -> None:
 @pytest.mark.parametrize("name", [n for n, part in FIELDS.items() if part == "never"])
 def test_answers_of_one_moment_are_not_kept(name: str) -> None:
     value = {"n": 2, "logprobs": True, "top_logprobs": 3}.get(name, {"x": 1})
-    ask = chat.parse(Door.CHAT, json.dumps(BODY | {name: value}).encode())
+    ask = openai_chat.parse(Door.CHAT, json.dumps(BODY | {name: value}).encode())
     assert identify(ask, SPACE, SECRET) == name
 
 
@@ -122,7 +131,7 @@ def test_order_and_blanks_of_json_do_not_matter(more: dict[str, Any], dice: rand
     names = list(body)
     dice.shuffle(names)
     shuffled = json.dumps({n: body[n] for n in names}, indent=2, ensure_ascii=False).encode()
-    ask = chat.parse(Door.CHAT, shuffled)
+    ask = openai_chat.parse(Door.CHAT, shuffled)
     assert identify(ask, SPACE, SECRET, meaning=True) == key(body)
 
 
@@ -148,6 +157,6 @@ def test_digests_are_the_same_in_every_process_and_tell_nothing_without_the_key(
         for seed in ("1", "2")
     }  # fmt: skip
     assert said == {f"{key(BODY).key.hex()} {key(BODY).space.hex()}"}
-    ask = chat.parse(Door.CHAT, json.dumps(BODY).encode())
+    ask = openai_chat.parse(Door.CHAT, json.dumps(BODY).encode())
     other = identify(ask, SPACE, b"x" * 32)
     assert isinstance(other, Identity) and other.key != key(BODY).key

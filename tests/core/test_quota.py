@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.servers import RedisStack
-from tokenschain.core.quota import (
+from tokenschain.core.limits import (
     SLOTS,
     Budget,
     Facts,
@@ -25,7 +25,7 @@ from tokenschain.core.quota import (
     tags_of,
 )
 from tokenschain.core.snapshot import Served, Snapshot
-from tokenschain.infra.redis import RedisRates
+from tokenschain.infra.redis.rate_limits import RedisRates
 
 TAKES = st.lists(st.tuples(st.floats(0, 40), st.integers(1, 5)), max_size=200)
 

@@ -8,8 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenschain.core import rules
-from tokenschain.core.admission import (
+from tokenschain.core.errors import ERRORS
+from tokenschain.core.formats.openai_chat import Door, parse
+from tokenschain.core.pricing.catalog import Price, PriceTier
+from tokenschain.core.routing import virtual_models
+from tokenschain.core.routing.admission import (
     RULES,
     Limit,
     Priority,
@@ -17,15 +20,22 @@ from tokenschain.core.admission import (
     Service,
     Waiting,
 )
-from tokenschain.core.catalog import Price, PriceTier
-from tokenschain.core.chat import Door, parse
-from tokenschain.core.errors import ERRORS
-from tokenschain.core.health import Health, Outcome, RetryBudget, outcome_of
-from tokenschain.core.policy import POLICIES
-from tokenschain.core.regions import round_trip_s
-from tokenschain.core.rules import Entry, When
-from tokenschain.core.scoring import Endpoint, Need, decide, score
+from tokenschain.core.routing.health import (
+    Health,
+    Outcome,
+    RetryBudget,
+    outcome_of,
+)
+from tokenschain.core.routing.regions import round_trip_s
+from tokenschain.core.routing.selection import (
+    Endpoint,
+    Need,
+    decide,
+    score,
+)
+from tokenschain.core.routing.virtual_models import Entry, When
 from tokenschain.core.snapshot import Candidate, Offer, Upstream
+from tokenschain.core.snapshot.routing_policy import POLICIES
 
 HARD, RATE = Outcome.HARD, Outcome.RATE
 
@@ -132,7 +142,7 @@ def test_retries_are_a_fifth_of_calls_and_three_a_second() -> None:
 def test_a_region_that_goes_at_once_is_left_alone_as_a_whole() -> None:
     from tests.fakes import price
     from tokenschain.core.snapshot import ModelRoute, Served, Snapshot
-    from tokenschain.gateway.routing import Router
+    from tokenschain.gateway.dispatch.router import Router
 
     regions = {"a": "cn-beijing", "b": "cn-beijing", "c": "cn-beijing", "d": "cn-shanghai"}
     upstreams = {n: Upstream(n, "sim", "http://x/v1", region=r) for n, r in regions.items()}
@@ -328,11 +338,11 @@ def test_what_the_operator_allows_may_change_and_what_was_learned_stays() -> Non
 # --- rules -------------------------------------------------------------------------------
 
 
-def facts(text: str, tags: str = "", **fields: object) -> rules.Facts:
+def facts(text: str, tags: str = "", **fields: object) -> virtual_models.Facts:
     import msgspec
 
     body = {"model": "m", "messages": [{"role": "user", "content": text}], **fields}
-    return rules.Facts(parse(Door.CHAT, msgspec.json.encode(body)), tags.encode())
+    return virtual_models.Facts(parse(Door.CHAT, msgspec.json.encode(body)), tags.encode())
 
 
 @pytest.mark.parametrize(
@@ -360,7 +370,7 @@ CONTRACTS = (
 
 def test_chinese_contracts_go_to_glm_and_english_reports_to_llama() -> None:
     def models(text: str, tags: str = "") -> list[str]:
-        return [e.model for e in rules.ordered(CONTRACTS, facts(text, tags), lambda: 0.5)]
+        return [e.model for e in virtual_models.ordered(CONTRACTS, facts(text, tags), lambda: 0.5)]
 
     assert models("请审阅这份合同", "contract") == ["glm", "qwen"]
     assert models("Summarise this report.") == ["llama", "qwen"]
@@ -369,16 +379,16 @@ def test_chinese_contracts_go_to_glm_and_english_reports_to_llama() -> None:
 
 def test_needs_and_lengths_are_conditions_too() -> None:
     tool = {"type": "function", "function": {"name": "f"}}
-    assert rules.holds(When(needs=("tools",)), facts("x", tools=[tool]))
-    assert not rules.holds(When(needs=("vision",)), facts("x", tools=[tool]))
-    assert rules.holds(When(prompt_tokens_min=100), facts("word " * 200))
-    assert not rules.holds(When(prompt_tokens_max=100), facts("word " * 200))
+    assert virtual_models.holds(When(needs=("tools",)), facts("x", tools=[tool]))
+    assert not virtual_models.holds(When(needs=("vision",)), facts("x", tools=[tool]))
+    assert virtual_models.holds(When(prompt_tokens_min=100), facts("word " * 200))
+    assert not virtual_models.holds(When(prompt_tokens_max=100), facts("word " * 200))
 
 
 def test_weights_share_the_turn() -> None:
     dice = random.Random(1).random
     entries = (Entry("a", weight=3), Entry("b", weight=1), Entry("c"))
-    first = [rules.ordered(entries, facts("x"), dice)[0].model for _ in range(4_000)]
+    first = [virtual_models.ordered(entries, facts("x"), dice)[0].model for _ in range(4_000)]
     assert first.count("a") / 4_000 == pytest.approx(0.75, abs=0.03)
     assert "c" not in first
 
@@ -471,7 +481,7 @@ def test_a_picture_in_a_short_prompt_needs_a_model_that_sees() -> None:
 
     from tests.fakes import GRANT, FakeHouse, price
     from tokenschain.core.snapshot import ModelRoute, Served, Snapshot
-    from tokenschain.gateway.routing import Router
+    from tokenschain.gateway.dispatch.router import Router
 
     upstreams = {name: Upstream(name, "sim", "http://x/v1") for name in ("blind", "sees")}
     offers = (

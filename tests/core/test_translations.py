@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenschain.core import anthropic, conversation, gathering, responses
 from tokenschain.core.errors import ApiError
-from tokenschain.core.reading import Reading, ReplyReader
+from tokenschain.core.formats import canonical, openai_responses, stream_aggregation
+from tokenschain.core.formats.anthropic import inbound
+from tokenschain.core.formats.normalization import Reading, ReplyReader
 from tokenschain.wire.sse import SseReader
 
 HEAD: dict[str, Any] = {"id": "1", "model": "m", "created": 0}
@@ -56,8 +57,8 @@ def streams(draw: st.DrawFn) -> tuple[list[bytes], Told]:
             waiting.remove(queue)
     finish = "tool_calls" if told.calls else "stop"
     usage = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}
-    chunks = [conversation.chunk(HEAD, delta) for delta in deltas]
-    chunks += [conversation.chunk(HEAD, {}, finish), conversation.usage_chunk(HEAD, usage)]
+    chunks = [canonical.chunk(HEAD, delta) for delta in deltas]
+    chunks += [canonical.chunk(HEAD, {}, finish), canonical.usage_chunk(HEAD, usage)]
     return chunks, told
 
 
@@ -75,7 +76,7 @@ def test_anthropic_streams_keep_their_grammar_and_lose_nothing(
     stream: tuple[list[bytes], Told],
 ) -> None:
     chunks, told = stream
-    out = anthropic.StreamOut("m", "1")
+    out = inbound.StreamOut("m", "1")
     data = b"".join(out.event(chunk) for chunk in chunks) + out.end()
     found = events(data)
     assert [e["type"] for e in found[:1] + found[-2:]] == [
@@ -113,7 +114,7 @@ def test_response_streams_keep_their_grammar_and_lose_nothing(
     stream: tuple[list[bytes], Told],
 ) -> None:
     chunks, told = stream
-    out = responses.StreamOut("m", "1")
+    out = openai_responses.StreamOut("m", "1")
     found = events(b"".join(out.event(chunk) for chunk in chunks) + out.end())
     assert [e["sequence_number"] for e in found] == list(range(len(found)))
     assert [found[0]["type"], found[-1]["type"]] == ["response.created", "response.completed"]
@@ -149,9 +150,9 @@ def test_whole_replies_say_what_streams_say(stream: tuple[list[bytes], Told]) ->
             for i, (name, arguments) in enumerate(told.calls)
         ]  # fmt: skip
     usage = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}
-    body = conversation.whole(HEAD, message, "stop", usage)
-    there = json.loads(anthropic.reply_of(body, "1"))
-    again = json.loads(anthropic.reply_from(json.dumps(there).encode(), conversation.Heading()))
+    body = canonical.whole(HEAD, message, "stop", usage)
+    there = json.loads(inbound.reply_of(body, "1"))
+    again = json.loads(inbound.reply_from(json.dumps(there).encode(), canonical.Heading()))
     back = again["choices"][0]["message"]
     assert (back["content"] or "", back.get("reasoning_content", "")) == (
         told.text,
@@ -200,25 +201,25 @@ def anthropic_events() -> list[dict[str, Any]]:
 def test_citations_of_pages_stay_whole_and_streamed() -> None:
     reply = {"type": "message", "id": "m", "model": "c", "content": FROM_ANTHROPIC,
              "stop_reason": "end_turn", "usage": {}}  # fmt: skip
-    body = anthropic.reply_from(json.dumps(reply).encode(), conversation.Heading())
+    body = inbound.reply_from(json.dumps(reply).encode(), canonical.Heading())
     annotations = [{"type": "url_citation", "url_citation": PAGE}]
     assert json.loads(body)["choices"][0]["message"]["annotations"] == annotations
-    stream = anthropic.StreamIn(conversation.Heading())
+    stream = inbound.StreamIn(canonical.Heading())
     chunks = [c for event in anthropic_events() for c in stream.event(json.dumps(event).encode())]
     deltas = [choice["delta"] for c in chunks for choice in json.loads(c)["choices"]]
     assert [d["annotations"] for d in deltas if "annotations" in d] == [annotations]
 
     wanted = {k: v for k, v in PAGE.items() if k != "content"} | {"type": "url_citation"}
-    item = json.loads(responses.reply_of(body, "1"))["output"][0]
+    item = json.loads(openai_responses.reply_of(body, "1"))["output"][0]
     assert item["content"][0]["annotations"] == [wanted]
-    out = responses.StreamOut("m", "1")
+    out = openai_responses.StreamOut("m", "1")
     found = [e for chunk in chunks for e in events(out.event(chunk))] + events(out.end())
     assert [e["annotation"] for e in found if e["type"].endswith("annotation.added")] == [wanted]
     assert found[-1]["response"]["output"][0]["content"][0]["annotations"] == [wanted]
 
-    block = json.loads(anthropic.reply_of(body, "1"))["content"][0]
+    block = json.loads(inbound.reply_of(body, "1"))["content"][0]
     assert [c["url"] for c in block["citations"]] == [PAGE["url"]]
-    back = anthropic.StreamOut("m", "1")
+    back = inbound.StreamOut("m", "1")
     told = [e for chunk in chunks for e in events(back.event(chunk))]
     kinds = [e["delta"]["type"] for e in told if e["type"] == "content_block_delta"]
     assert kinds.count("citations_delta") == 1 and kinds.count("text_delta") == 8
@@ -227,7 +228,7 @@ def test_citations_of_pages_stay_whole_and_streamed() -> None:
 @given(streams())
 def test_a_gathered_stream_is_the_whole_answer(stream: tuple[list[bytes], Told]) -> None:
     chunks, told = stream
-    choice = json.loads(gathering.whole_of(chunks))["choices"][0]
+    choice = json.loads(stream_aggregation.whole_of(chunks))["choices"][0]
     message = choice["message"]
     assert (message["content"] or "") == told.text
     assert message.get("reasoning_content", "") == told.reasoning
@@ -274,15 +275,15 @@ CONVERSATION = {
 
 
 def test_a_conversation_goes_to_the_canonical_form_and_back() -> None:
-    ask = anthropic.parse(json.dumps(CONVERSATION).encode())
-    asked = conversation.read(ask.fields)
-    back = json.loads(anthropic.request_of(asked, "m", None))
+    ask = inbound.parse(json.dumps(CONVERSATION).encode())
+    asked = canonical.read(ask.fields)
+    back = json.loads(inbound.request_of(asked, "m", None))
     expected = {**CONVERSATION, "system": [{"type": "text", "text": "Be kind."}]}
     assert back == expected
 
 
 def test_canonical_roles_follow_openai() -> None:
-    ask = anthropic.parse(json.dumps(CONVERSATION).encode())
+    ask = inbound.parse(json.dumps(CONVERSATION).encode())
     messages = json.loads(bytes(ask.fields["messages"]))
     assert [m["role"] for m in messages] == ["system", "user", "assistant", "tool", "tool", "user"]
     assert messages[2]["reasoning_content"] == "hm"
@@ -303,7 +304,7 @@ def test_bad_messages_are_refused_with_the_field_to_blame(
     change: dict[str, Any], code: str, param: str
 ) -> None:
     with pytest.raises(ApiError) as found:
-        anthropic.parse(json.dumps(CONVERSATION | change).encode())
+        inbound.parse(json.dumps(CONVERSATION | change).encode())
     assert (found.value.code, found.value.param) == (code, param)
 
 
@@ -318,8 +319,8 @@ def test_think_tags_are_told_from_the_answer_in_any_cut(
     marks = sorted(cut for cut in cuts if cut < len(text))
     pieces = [text[a:b] for a, b in zip([0, *marks], [*marks, len(text)], strict=True)]
     got = {"content": "", "reasoning_content": ""}
-    chunks = [conversation.chunk(HEAD, {"content": piece}) for piece in pieces]
-    for chunk in [*chunks, conversation.chunk(HEAD, {"content": ""}, "stop")]:
+    chunks = [canonical.chunk(HEAD, {"content": piece}) for piece in pieces]
+    for chunk in [*chunks, canonical.chunk(HEAD, {"content": ""}, "stop")]:
         delta = json.loads(reader.chunk(chunk))["choices"][0]["delta"]
         for name in got:
             got[name] += delta.get(name) or ""

@@ -15,12 +15,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fakes import GRANT, FakeOutlet
-from tokenschain.core import gathering, replay
-from tokenschain.core.caching import CacheRules, Entry, Shelf, directives_of, refusal_of, ttl_of
-from tokenschain.core.calls import Call
-from tokenschain.core.chat import Door, parse
+from tokenschain.core.cache import response
+from tokenschain.core.cache.store import (
+    CacheRules,
+    Entry,
+    Shelf,
+    directives_of,
+    refusal_of,
+    ttl_of,
+)
+from tokenschain.core.call import Call
 from tokenschain.core.errors import ApiError
-from tokenschain.core.forms import FORMS
+from tokenschain.core.formats import stream_aggregation
+from tokenschain.core.formats.formats import FORMS
+from tokenschain.core.formats.openai_chat import Door, parse
 
 RULES = CacheRules(mode="exact")
 BODY = b'{"model":"m","stream":true,"stream_options":{"include_usage":true},"messages":[{"role":"user","content":"x"}]}'
@@ -79,22 +87,22 @@ def test_24_a_replayed_stream_is_the_answer_again(
             for n in range(2)
         ]
     body = reply(message, "tool_calls" if tools else "stop")
-    chunks = [data for _, data in replay.chunks(body, call())]
-    again = json.loads(gathering.whole_of(chunks))
+    chunks = [data for _, data in response.chunks(body, call())]
+    again = json.loads(stream_aggregation.whole_of(chunks))
     before = json.loads(body)
     assert again["choices"] == before["choices"] and again["usage"] == before["usage"]
     assert again["id"] == "chatcmpl-req_1" and again["created"] == 1
-    whole = json.loads(replay.as_new(body, call()))
+    whole = json.loads(response.as_new(body, call()))
     assert whole == before | {"id": "chatcmpl-req_1", "created": 1}
 
 
 @given(st.text(max_size=200))
 def test_24_texts_are_cut_by_characters_and_nothing_that_belongs_together(text: str) -> None:
-    pieces = list(replay.pieces(text))
+    pieces = list(response.pieces(text))
     assert "".join(pieces) == text
     assert all(not piece.startswith(("\u200d", "\ufe0f", "\u0301")) for piece in pieces[1:])
     family = "\U0001f468\u200d\U0001f469\u200d\U0001f467"
-    assert family in next(iter(replay.pieces("a" * 11 + family)))
+    assert family in next(iter(response.pieces("a" * 11 + family)))
 
 
 def test_23_what_is_of_the_moment_or_of_one_person_is_told_apart() -> None:

@@ -21,10 +21,10 @@ from tests.semantic.test_matcher import Letters, entry, learn, matcher, taught
 from tests.stack import Stack
 from tests.upstreams import UpstreamSimulator
 from tests.waiting import until
-from tokenschain.core.meaning import FIND_PATH, Find, Finding
-from tokenschain.infra.uplink import Refused, SignedClient
-from tokenschain.semantic.bound import Choice
+from tokenschain.core.cache.semantic_protocol import FIND_PATH, Find, Finding
+from tokenschain.infra.control_channel.client import Refused, SignedClient
 from tokenschain.semantic.embedders import Vectors
+from tokenschain.semantic.error_bound import Choice
 from tokenschain.semantic.index import LocalKept
 from tokenschain.semantic.matcher import Matcher
 from tokenschain.semantic.service import Service

@@ -15,7 +15,7 @@ from tests.flows.test_calls import ROUTES
 from tests.servers import Postgres, RedisStack
 from tests.stack import Stack
 from tests.upstreams import UpstreamSimulator
-from tokenschain.core.forms import FORMS
+from tokenschain.core.formats.formats import FORMS
 
 SIM = {"max_tokens": 3, "x_sim": {"tokens": 3, "pause_s": 0}}
 CHAT = {"model": "sim-chat", "messages": [{"role": "user", "content": "hi"}]}

@@ -15,8 +15,8 @@ from tests.control.test_people import get_routes
 from tests.servers import Postgres, RedisStack
 from tests.stack import PRICES, Stack
 from tests.upstreams import UpstreamSimulator
-from tokenschain.infra import db
-from tokenschain.infra.tables import metadata
+from tokenschain.infra.database import engine as db
+from tokenschain.infra.database.tables import metadata
 
 ROUNDS = 5
 REVOKED_WITHIN_S = 1.0

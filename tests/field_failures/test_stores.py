@@ -11,7 +11,7 @@ from bench.stores import PLANS, add_budgets, ingest, made_up, make_tenants, ques
 
 from tests.servers import Postgres
 from tests.stack import Stack
-from tokenschain.infra import db
+from tokenschain.infra.database import engine as db
 
 STATEMENTS_MAX = 8
 

@@ -220,7 +220,7 @@ ROUTES = [
 
 
 def test_every_registered_route_is_in_the_isolation_table() -> None:
-    from tokenschain.core.forms import FORMS
+    from tokenschain.core.formats.formats import FORMS
 
     posts = {path for method, path in ROUTES if method == "POST"}
     small = {

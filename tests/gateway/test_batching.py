@@ -11,14 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fakes import GRANT, FakeOutlet
-from tokenschain.core import batching
-from tokenschain.core.calls import Attempt, Call
-from tokenschain.core.catalog import Usage
-from tokenschain.core.chat import Door, parse
+from tokenschain.core.call import Attempt, Call
 from tokenschain.core.errors import ApiError
-from tokenschain.core.forms import FORMS
-from tokenschain.core.snapshot import Candidate, ModelRoute, Offer, Plan, Upstream
-from tokenschain.gateway.batching import LANES, Batching
+from tokenschain.core.formats.formats import FORMS
+from tokenschain.core.formats.openai_chat import Door, parse
+from tokenschain.core.pricing.catalog import Usage
+from tokenschain.core.routing import request_batching
+from tokenschain.core.snapshot import (
+    Candidate,
+    ModelRoute,
+    Offer,
+    Plan,
+    Upstream,
+)
+from tokenschain.gateway.dispatch.request_batching import LANES, Batching
 
 PLAN = Plan(ModelRoute("e", "embedding", ()), ())
 CANDIDATE = Candidate(Upstream("u", "sim", "http://x/v1"), Offer("u", "e"))
@@ -169,26 +175,26 @@ def test_a_failed_batch_fails_each_of_its_calls_with_its_attempts() -> None:
     ("text", "more"), [([1, 2], {}), (["x"] * 9, {}), ("x", {"unheard_of": 1})], ids=str
 )
 def test_what_is_not_understood_goes_alone(text: Any, more: dict[str, Any]) -> None:
-    assert batching.part_of(call_of(text, **more).ask) is None
+    assert request_batching.part_of(call_of(text, **more).ask) is None
 
 
 def test_other_options_or_another_project_never_share() -> None:
-    plain = batching.key_of(call_of("x").ask, "t", "p")
-    assert plain != batching.key_of(call_of("x", dimensions=8).ask, "t", "p")
-    assert plain != batching.key_of(call_of("x").ask, "t", "q")
-    assert plain != batching.key_of(call_of("x").ask, "u", "p")
+    plain = request_batching.key_of(call_of("x").ask, "t", "p")
+    assert plain != request_batching.key_of(call_of("x", dimensions=8).ask, "t", "p")
+    assert plain != request_batching.key_of(call_of("x").ask, "t", "q")
+    assert plain != request_batching.key_of(call_of("x").ask, "u", "p")
 
 
 @given(st.integers(0, 10**6), st.lists(st.integers(0, 1_000), min_size=1, max_size=20))
 def test_shares_add_up(total: int, weights: list[int]) -> None:
-    parts = batching.shared(total, weights)
+    parts = request_batching.shared(total, weights)
     assert sum(parts) == total and min(parts) >= 0
 
 
 def test_a_batch_grows_while_it_is_in_time_and_shrinks_when_late() -> None:
-    size = batching.Size()
+    size = request_batching.Size()
     for _ in range(30):
         size.took(0.1, size.texts)
-    assert size.texts == batching.TEXTS_MAX
+    assert size.texts == request_batching.TEXTS_MAX
     size.took(5.0, size.texts)
-    assert size.texts == int(batching.TEXTS_MAX * batching.SHRINK)
+    assert size.texts == int(request_batching.TEXTS_MAX * request_batching.SHRINK)

@@ -11,14 +11,14 @@ import msgspec
 import pytest
 
 from tests.fakes import GRANT, FakeHouse, FakeOutlet
-from tokenschain.core.calls import Attempt, Call
-from tokenschain.core.chat import Door, parse
+from tokenschain.core.call import Attempt, Call
 from tokenschain.core.errors import ApiError
-from tokenschain.core.forms import FORMS
-from tokenschain.core.health import Outcome
+from tokenschain.core.formats.formats import FORMS
+from tokenschain.core.formats.openai_chat import Door, parse
+from tokenschain.core.routing.health import Outcome
 from tokenschain.core.snapshot import Candidate, Routing
-from tokenschain.gateway.dispatch import Dispatch
-from tokenschain.gateway.routing import Router
+from tokenschain.gateway.dispatch.dispatcher import Dispatch
+from tokenschain.gateway.dispatch.router import Router
 from tokenschain.simulation.clock import VirtualLoop, run
 
 BODY = b'{"model":"m","stream":true,"messages":[{"role":"user","content":"hi"}]}'

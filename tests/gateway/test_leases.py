@@ -7,9 +7,19 @@ from collections.abc import Sequence
 
 import pytest
 
-from tokenschain.core.quota import Lease, Rate, SharedRates, Wish
-from tokenschain.gateway import leases
-from tokenschain.gateway.leases import IDLE_ROUNDS, Ask, Count, Leases
+from tokenschain.core.limits import (
+    Lease,
+    Rate,
+    SharedRates,
+    Wish,
+)
+from tokenschain.gateway.quota import leases
+from tokenschain.gateway.quota.leases import (
+    IDLE_ROUNDS,
+    Ask,
+    Count,
+    Leases,
+)
 
 
 @pytest.fixture(autouse=True)

@@ -10,17 +10,17 @@ import pytest
 
 from tests.fakes import GRANT, FakeHouse, FakeOutlet
 from tests.small_server import JsonHandler, serving
-from tokenschain.core.calls import Call
-from tokenschain.core.chat import Door, parse
-from tokenschain.core.forms import FORMS
-from tokenschain.core.health import CONSECUTIVE_FAILURES_MAX
-from tokenschain.gateway import probing
-from tokenschain.gateway.dispatch import Dispatch
-from tokenschain.gateway.probing import Probes
-from tokenschain.gateway.routing import Router
+from tokenschain.core.call import Call
+from tokenschain.core.formats.formats import FORMS
+from tokenschain.core.formats.openai_chat import Door, parse
+from tokenschain.core.routing.health import CONSECUTIVE_FAILURES_MAX
+from tokenschain.gateway.dispatch import health_probes
+from tokenschain.gateway.dispatch.dispatcher import Dispatch
+from tokenschain.gateway.dispatch.health_probes import Probes
+from tokenschain.gateway.dispatch.router import Router
 from tokenschain.providers.images import ImageFetcher
 from tokenschain.providers.openai_compat import Upstreams
-from tokenschain.providers.vendors import vendor_of
+from tokenschain.providers.vendor_table import vendor_of
 from tokenschain.wire.client import HttpClient
 
 BODY = b'{"model":"m","messages":[{"role":"user","content":"hi"}]}'
@@ -36,8 +36,8 @@ class Engine(JsonHandler):
 
 
 def test_idle_and_open_upstreams_are_probed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probing, "PROBE_S", 0.02)
-    monkeypatch.setattr(probing, "IDLE_S", 0.0)
+    monkeypatch.setattr(health_probes, "PROBE_S", 0.02)
+    monkeypatch.setattr(health_probes, "IDLE_S", 0.0)
     Engine.asked, Engine.status = [], 200
     reported: list[tuple[str, str]] = []
 

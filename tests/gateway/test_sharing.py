@@ -14,10 +14,10 @@ from tests import web
 from tests.servers import RedisStack
 from tests.stack import PRICES, Stack
 from tests.upstreams import UpstreamSimulator
-from tokenschain.core.health import Health, Outcome
-from tokenschain.gateway import sharing
-from tokenschain.gateway.sharing import SharedHealth
-from tokenschain.infra.redis import REDIS_FAILURES, RedisNews
+from tokenschain.core.routing.health import Health, Outcome
+from tokenschain.gateway.dispatch import health_sharing
+from tokenschain.gateway.dispatch.health_sharing import SharedHealth
+from tokenschain.infra.redis.rate_limits import REDIS_FAILURES, RedisNews
 
 
 class Board:
@@ -73,7 +73,7 @@ def board(request: pytest.FixtureRequest) -> Any:
 def test_one_learns_from_another_and_one_alone_tries(
     board: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sharing, "LOOK_S", 0.02)
+    monkeypatch.setattr(health_sharing, "LOOK_S", 0.02)
     reported: list[tuple[str, str]] = []
     keys: list[tuple[object, ...]] = []
 
@@ -132,8 +132,8 @@ def test_one_learns_from_another_and_one_alone_tries(
 def test_without_the_others_everyone_tries_for_themselves(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sharing, "LOOK_S", 0.01)
-    monkeypatch.setattr(sharing, "RETRY_S", 0.05)
+    monkeypatch.setattr(health_sharing, "LOOK_S", 0.01)
+    monkeypatch.setattr(health_sharing, "RETRY_S", 0.05)
 
     async def run() -> None:
         board, health = Board(), Health()

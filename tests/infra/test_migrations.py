@@ -8,10 +8,10 @@ import pytest
 from sqlalchemy import Engine, text
 
 from tests.control.test_control import record
-from tokenschain.control import billing
-from tokenschain.control.billing import Ledger
-from tokenschain.core import events
-from tokenschain.infra import db
+from tokenschain.control.billing import ledger
+from tokenschain.control.billing.ledger import Ledger
+from tokenschain.core import call_record
+from tokenschain.infra.database import engine as db
 
 VERSIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
 
@@ -45,15 +45,15 @@ def test_down_to_the_first_version_and_up_again_keeps_every_call(bare: Engine) -
     made = [record(n, tags="subject=math") for n in range(500)]
     # The same hour and upstream, charged in another currency: one row in older versions.
     made += [record(n, event_id=f"usd_{n}", charge_currency="USD") for n in range(100, 140)]
-    Ledger(bare).ingest([events.encode(r) for r in made])
+    Ledger(bare).ingest([call_record.encode(r) for r in made])
     before = sums(bare)
     with bare.connect() as connection:
-        usage = billing.usage(connection, group_by=["tenant", "day"], from_s=0, until_s=2**40)
+        usage = ledger.usage(connection, group_by=["tenant", "day"], from_s=0, until_s=2**40)
     for version in (*reversed(VERSIONS), *VERSIONS, "0002", "head"):
         db.migrate(bare, version)
         assert sums(bare) == before, version
     with bare.connect() as connection:
-        again = billing.usage(connection, group_by=["tenant", "day"], from_s=0, until_s=2**40)
+        again = ledger.usage(connection, group_by=["tenant", "day"], from_s=0, until_s=2**40)
     # What an older version has no place for is lost: here the currency of the charges.
     assert sum(row["charge_pico"] for row in again) == sum(row["charge_pico"] for row in usage)
     assert {row["tenant"]: row["calls"] for row in again if row["day"] == "2026-09-21"} == {
@@ -61,23 +61,23 @@ def test_down_to_the_first_version_and_up_again_keeps_every_call(bare: Engine) -
         for t in {r["tenant"] for r in usage if r["day"] == "2026-09-21"}
     }
     # And the newest version still takes what arrives late, once.
-    assert Ledger(bare).ingest([events.encode(r) for r in made[:50]]) == 0
-    assert Ledger(bare).ingest([events.encode(record(900))]) == 1
+    assert Ledger(bare).ingest([call_record.encode(r) for r in made[:50]]) == 0
+    assert Ledger(bare).ingest([call_record.encode(record(900))]) == 1
 
 
 def test_a_step_back_and_forth_keeps_days_and_balances(bare: Engine) -> None:
     db.migrate(bare)
-    Ledger(bare).ingest([events.encode(record(n)) for n in range(300)])
+    Ledger(bare).ingest([call_record.encode(record(n)) for n in range(300)])
     with bare.begin() as connection:
-        billing.deposit(connection, "t1", "CNY", 5 * 10**12, "bank")
-        balances = billing.balances_of(connection, "t1")
-        credited = billing.credited(connection, "t1", 7_000_000)
+        ledger.deposit(connection, "t1", "CNY", 5 * 10**12, "bank")
+        balances = ledger.balances_of(connection, "t1")
+        credited = ledger.credited(connection, "t1", 7_000_000)
     month = {"group_by": ["project", "day"], "from_s": 0, "until_s": 2**40}
     with bare.connect() as connection:
-        usage = billing.usage(connection, **month)
+        usage = ledger.usage(connection, **month)
     db.migrate(bare, "0003")
     db.migrate(bare)
     with bare.connect() as connection:
-        assert billing.usage(connection, **month) == usage
-        assert billing.balances_of(connection, "t1") == balances
-        assert billing.credited(connection, "t1", 7_000_000) == credited == 5 * 10**12
+        assert ledger.usage(connection, **month) == usage
+        assert ledger.balances_of(connection, "t1") == balances
+        assert ledger.credited(connection, "t1", 7_000_000) == credited == 5 * 10**12

@@ -13,13 +13,16 @@ from sqlalchemy import Engine, insert, select, text
 from tests.control.test_control import record
 from tests.servers import Postgres
 from tests.stack import Stack
-from tokenschain.control import access, billing, limits
-from tokenschain.control.billing import Ledger
-from tokenschain.core import events
-from tokenschain.core.quota import Budget
-from tokenschain.infra import db, moving
-from tokenschain.infra.moving import MovingError
-from tokenschain.infra.tables import api_keys, ledger, rejected_records
+from tokenschain.control.billing import ledger as ledger_module
+from tokenschain.control.billing import limits
+from tokenschain.control.billing.ledger import Ledger
+from tokenschain.control.identity import api_keys as api_keys_module
+from tokenschain.core import call_record
+from tokenschain.core.limits import Budget
+from tokenschain.infra.database import engine as db
+from tokenschain.infra.database import transfer
+from tokenschain.infra.database.tables import api_keys, ledger, rejected_records
+from tokenschain.infra.database.transfer import MovingError
 
 
 def fill(engine: Engine) -> None:
@@ -27,13 +30,13 @@ def fill(engine: Engine) -> None:
     db.migrate(engine)
     with engine.begin() as connection:
         for number in range(20):
-            access.create_key(
+            api_keys_module.create_key(
                 connection, name=f"钥匙\t{number}\\n\n", tenant=f"t{number % 3}", project="p",
                 environment="e", models=None if number % 2 else ["m"],
             )  # fmt: skip
         limits.put(connection, Budget("all", "spend", 10**18), "")
-        billing.deposit(connection, "t1", "USD", 4 * 10**18, "bank")
-        billing.deposit(connection, "t2", "USD", 4 * 10**18, "bank")
+        ledger_module.deposit(connection, "t1", "USD", 4 * 10**18, "bank")
+        ledger_module.deposit(connection, "t2", "USD", 4 * 10**18, "bank")
         connection.execute(
             insert(rejected_records).values(
                 payload_hash="x", received_at_s=1, reason="r", payload=b"\x00\xff\n\t\\"
@@ -42,7 +45,7 @@ def fill(engine: Engine) -> None:
     made = [
         record(n * 7, tags="subject=数学", cost_pico=None if n % 9 == 0 else n) for n in range(700)
     ]
-    Ledger(engine).ingest([events.encode(r) for r in made])
+    Ledger(engine).ingest([call_record.encode(r) for r in made])
 
 
 @pytest.fixture(params=["sqlite to postgresql", "postgresql to sqlite"])
@@ -60,7 +63,7 @@ def test_a_broken_off_move_goes_on_where_it_was_and_everything_arrives(
 ) -> None:
     source, target = ends
     fill(source)
-    monkeypatch.setattr(moving, "PAGE", 90)
+    monkeypatch.setattr(transfer, "PAGE", 90)
     steps = 0
 
     class Interrupted(Exception):
@@ -74,7 +77,7 @@ def test_a_broken_off_move_goes_on_where_it_was_and_everything_arrives(
 
     for _ in range(100):
         try:
-            found = moving.move(source, target, interrupt)
+            found = transfer.move(source, target, interrupt)
             break
         except Interrupted:
             pass
@@ -88,12 +91,12 @@ def test_a_broken_off_move_goes_on_where_it_was_and_everything_arrives(
                 for connection in (a, b)
             ]
             assert rows[0] == rows[1]
-        assert billing.balances_of(b, "t1")["USD"] == 4 * 10**18
+        assert ledger_module.balances_of(b, "t1")["USD"] == 4 * 10**18
     # It is a whole platform: late records still count once.
-    again = [events.encode(record(n * 7)) for n in range(700)]
+    again = [call_record.encode(record(n * 7)) for n in range(700)]
     assert Ledger(target).ingest(again) == 0
     with pytest.raises(MovingError, match="in use"):
-        moving.move(source, target, lambda *_: None)
+        transfer.move(source, target, lambda *_: None)
 
 
 def test_what_arrives_otherwise_is_found(ends: list[Engine]) -> None:
@@ -106,7 +109,7 @@ def test_what_arrives_otherwise_is_found(ends: list[Engine]) -> None:
                 connection.execute(text("update ledger set prompt_tokens = prompt_tokens + 1"))
 
     with pytest.raises(MovingError, match=r"ledger arrived otherwise: prompt_tokens"):
-        moving.move(source, target, meddle)
+        transfer.move(source, target, meddle)
 
 
 def run(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tokenschain.infra import config, secrets
+from tokenschain.infra import config
 from tokenschain.infra.config import SettingsError
+from tokenschain.infra.security import secrets
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,13 @@ import random
 
 import pytest
 
-from tokenschain.semantic.bound import LABELS_MIN, Bound, Choice, Signs, wilson
+from tokenschain.semantic.error_bound import (
+    LABELS_MIN,
+    Bound,
+    Choice,
+    Signs,
+    wilson,
+)
 
 
 def signs(likeness: float, noise: float = 0.0) -> Signs:

@@ -13,12 +13,12 @@ import pytest
 from redis import Redis
 
 from tests.servers import RedisStack
-from tokenschain.core.caching import Entry
-from tokenschain.infra import redis as redis_module
-from tokenschain.infra.redis import REDIS_FAILURES, RedisMeaning
+from tokenschain.core.cache.store import Entry
+from tokenschain.infra.redis import rate_limits as redis_module
+from tokenschain.infra.redis.rate_limits import REDIS_FAILURES, RedisMeaning
 from tokenschain.semantic import index as index_module
-from tokenschain.semantic.bound import LABELS_MIN, Choice
 from tokenschain.semantic.embedders import FAST_DIMENSIONS, FINE_DIMENSIONS, Vectors
+from tokenschain.semantic.error_bound import LABELS_MIN, Choice
 from tokenschain.semantic.index import Index, Kept, LayeredKept, LocalKept, SharedKept
 from tokenschain.semantic.matcher import Matcher
 from tokenschain.semantic.verifier import Verifier

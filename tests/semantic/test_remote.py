@@ -14,7 +14,6 @@ import pytest
 
 from tests.small_server import JsonHandler, serving
 from tokenschain.semantic.embedders import Embedders, Vectors
-from tokenschain.semantic.made_up import alike_and_unlike
 from tokenschain.semantic.remote import (
     E5_ALIKE,
     E5_UNLIKE,
@@ -22,6 +21,7 @@ from tokenschain.semantic.remote import (
     RemoteError,
     RemoteModel,
 )
+from tokenschain.semantic.synthetic_questions import alike_and_unlike
 from tokenschain.wire.client import HttpClient
 
 

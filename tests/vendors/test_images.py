@@ -14,7 +14,7 @@ from msgspec import Raw
 
 from tests.small_server import serving
 from tokenschain.core.errors import ApiError
-from tokenschain.infra.outbound import PublicResolver
+from tokenschain.infra.egress import PublicResolver
 from tokenschain.providers import images
 from tokenschain.providers.images import ImageFetcher
 from tokenschain.wire.client import HttpClient

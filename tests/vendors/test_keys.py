@@ -12,8 +12,8 @@ import pytest
 
 from tests.stack import PRICES, Stack
 from tests.vendors.simulators import KEY, PROFILES, Simulator
-from tokenschain.infra.secrets import SecretMissing, Vault, resolve
-from tokenschain.providers.keys import KeyRing, KeyState
+from tokenschain.infra.security.secrets import SecretMissing, Vault, resolve
+from tokenschain.providers.credential_pool import KeyRing, KeyState
 
 
 class Clock:

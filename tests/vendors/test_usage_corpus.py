@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from tokenschain.core import anthropic, chat
-from tokenschain.core.catalog import (
+from tokenschain.core.formats import openai_chat
+from tokenschain.core.formats.anthropic import inbound
+from tokenschain.core.formats.canonical import Heading
+from tokenschain.core.pricing.catalog import (
     Price,
     PriceTier,
     Usage,
@@ -16,7 +18,6 @@ from tokenschain.core.catalog import (
     input_classes,
     output_classes,
 )
-from tokenschain.core.conversation import Heading
 from tokenschain.providers import alibaba, rerank, tencent
 
 # Pico-yuan per token: every class has a price of its own, so a token in the wrong class shows.
@@ -120,7 +121,7 @@ CORPUS: dict[str, tuple[bytes, dict[str, int], dict[str, int], int]] = {
         4 * 1_000 + 1 * 7_000,
     ),
     "anthropic, cached tokens beside the input": (
-        anthropic.reply_from(
+        inbound.reply_from(
             b'{"type":"message","id":"m","model":"c","content":[{"type":"text","text":"x"}],'
             b'"stop_reason":"end_turn","usage":{"input_tokens":21,"cache_read_input_tokens":1000,'
             b'"cache_creation_input_tokens":500,"cache_creation":{"ephemeral_5m_input_tokens":400,'
@@ -158,7 +159,7 @@ CORPUS: dict[str, tuple[bytes, dict[str, int], dict[str, int], int]] = {
         rerank.reply_from(
             b'{"id":"r","results":[{"index":0,"relevance_score":0.9}],'
             b'"meta":{"tokens":{"input_tokens":25,"output_tokens":0}}}',
-            chat.parse(chat.Door.RERANK, b'{"model":"m","query":"q","documents":["d"]}'),
+            openai_chat.parse(openai_chat.Door.RERANK, b'{"model":"m","query":"q","documents":["d"]}'),
             "m",
         ),
         {"input": 25},
@@ -171,7 +172,7 @@ CORPUS: dict[str, tuple[bytes, dict[str, int], dict[str, int], int]] = {
 @pytest.mark.parametrize("name", CORPUS)
 def test_every_token_is_billed_once_at_its_own_price(name: str) -> None:
     body, inputs, outputs, pico = CORPUS[name]
-    usage = chat.usage_of(chat.read_reply(body).usage)
+    usage = openai_chat.usage_of(openai_chat.read_reply(body).usage)
     assert usage is not None and usage.source == "provider"
     assert {k: v for k, v in input_classes(usage).items() if v} == inputs
     assert {k: v for k, v in output_classes(usage).items() if v} == outputs
@@ -188,12 +189,12 @@ def test_every_token_is_billed_once_at_its_own_price(name: str) -> None:
     ],
 )
 def test_usage_that_contradicts_itself_is_not_believed(usage: dict[str, Any]) -> None:
-    assert chat.usage_of(chat.read_reply(openai(usage)).usage) is None
+    assert openai_chat.usage_of(openai_chat.read_reply(openai(usage)).usage) is None
 
 
 def test_more_reasoning_than_output_is_billed_as_output_once() -> None:
-    found = chat.usage_of(
-        chat.read_reply(
+    found = openai_chat.usage_of(
+        openai_chat.read_reply(
             openai(
                 {
                     "prompt_tokens": 1,

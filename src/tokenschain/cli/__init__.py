@@ -27,11 +27,13 @@ from rich.progress import (
 )
 
 from tokenschain import __version__
-from tokenschain.cli import administration, answers, stores
-from tokenschain.cli.screen import console, errors, table
-from tokenschain.infra import admin, catalogue, config, log, secrets
+from tokenschain.cli import admin as admin_module
+from tokenschain.cli import admin_client, cache, database
+from tokenschain.cli.output import console, errors, table
+from tokenschain.infra import catalog_file, config, log
 from tokenschain.infra.config import Settings
 from tokenschain.infra.model_store import DEFAULT_MODEL, ModelStore, ModelStoreError
+from tokenschain.infra.security import secrets
 from tokenschain.infra.supervisor import Supervisor
 
 app = typer.Typer(
@@ -41,11 +43,11 @@ app = typer.Typer(
     help="One OpenAI-compatible API over China's model clouds and your own engines.",
 )
 model = typer.Typer(no_args_is_help=True, help="Models: the catalogue, and files of your own.")
-app.add_typer(answers.cache, name="cache")
-app.add_typer(administration.keys, name="keys")
-app.add_typer(administration.limits, name="limits")
-app.add_typer(administration.users, name="users")
-app.add_typer(administration.wallet, name="wallet")
+app.add_typer(cache.cache, name="cache")
+app.add_typer(admin_module.keys, name="keys")
+app.add_typer(admin_module.limits, name="limits")
+app.add_typer(admin_module.users, name="users")
+app.add_typer(admin_module.wallet, name="wallet")
 vault = typer.Typer(no_args_is_help=True, help="Secrets sealed on this machine: set, list, delete.")
 app.add_typer(model, name="model")
 app.add_typer(vault, name="secrets")
@@ -59,9 +61,9 @@ def main() -> None:
         app()
     except (
         config.SettingsError,
-        admin.AdminError,
+        admin_client.AdminError,
         ModelStoreError,
-        catalogue.CatalogueError,
+        catalog_file.CatalogueError,
         secrets.SecretMissing,
     ) as error:
         errors.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
@@ -270,12 +272,12 @@ def model_list(
     settings = config.load()
     if served:
         shown = table("model", "kind", "upstreams")
-        for route in admin.call(settings, "GET", "/api/v1/models")["data"]:
+        for route in admin_client.call(settings, "GET", "/api/v1/models")["data"]:
             offers = ", ".join(offer["upstream"] for offer in route["offers"])
             shown.add_row(route["name"], route["kind"], offers)
         console.print(shown)
         return
-    catalog = catalogue.load()
+    catalog = catalog_file.load()
     columns = ["provider", "model", "kind", "context"]
     columns += ["abilities"] * abilities + ["input", "output", "cached"] * prices
     shown = table(*columns)
@@ -314,15 +316,15 @@ def model_show(
     ] = None,
 ) -> None:
     """Show all that the catalogue knows of a model, at each provider that sells it."""
-    catalog = catalogue.load(catalogue_file)
+    catalog = catalog_file.load(catalogue_file)
     found = [info for info in catalog.models if name in (info.id, info.model)]
     if not found:
         near = difflib.get_close_matches(name, [info.id for info in catalog.models], 3, 0.4)
         hint = f"; near: {', '.join(near)}" if near else ""
-        raise catalogue.CatalogueError(f"the catalogue has no {name}{hint}")
+        raise catalog_file.CatalogueError(f"the catalogue has no {name}{hint}")
     for info in found:
         console.rule(f"[bold]{info.id}")
-        for label, value in catalogue.describe(info):
+        for label, value in catalog_file.describe(info):
             console.print(f"{label:<16}{value}", highlight=False, soft_wrap=True)
 
 
@@ -333,7 +335,7 @@ def model_diff(
 ) -> None:
     """Show what a newer catalogue changes: models, limits, abilities, prices."""
     count = 0
-    for kind, what in catalogue.differences(catalogue.load(older), catalogue.load(newer)):
+    for kind, what in catalog_file.differences(catalog_file.load(older), catalog_file.load(newer)):
         count += 1
         colour = {"+": "green", "-": "red", "~": "yellow"}[kind]
         console.print(f"[{colour}]{kind}[/] {what}", highlight=False, soft_wrap=True)
@@ -483,7 +485,7 @@ def chat(
     model_name: Annotated[str | None, typer.Option("--model", help="Model.")] = None,
 ) -> None:
     """Talk to a model; an empty line or Ctrl-D ends it."""
-    from tokenschain.infra.talk import Talk, TalkError  # noqa: PLC0415
+    from tokenschain.cli.chat_client import Talk, TalkError  # noqa: PLC0415
 
     settings = config.load()
     talk = Talk(settings.gateway_base_url, key, model_name or settings.engine_model)
@@ -549,8 +551,8 @@ def _check_disk(settings: Settings, problems: list[str]) -> None:
 def _check_control(settings: Settings, problems: list[str]) -> None:
     taken = [entry for entry in _ports(settings) if _is_taken(entry[1], entry[2])]
     try:
-        endpoints = admin.call(settings, "GET", "/api/v1/endpoints")["data"]
-    except admin.AdminError as error:
+        endpoints = admin_client.call(settings, "GET", "/api/v1/endpoints")["data"]
+    except admin_client.AdminError as error:
         problems.append(str(error))
         for name, host, port in taken:
             problems.append(f"port {port} on {host} ({name}) is used by another program")
@@ -562,9 +564,9 @@ def _check_control(settings: Settings, problems: list[str]) -> None:
             problems.append(f"upstream {entry['id']} is {entry['health']}")
 
 
-app.command()(administration.usage)
-app.command()(stores.migrate)
-app.command()(stores.backup)
+app.command()(admin_module.usage)
+app.command()(database.migrate)
+app.command()(database.backup)
 
 
 @app.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, cast, insert, select, update
 from sqlalchemy.types import BigInteger, Text
 
-from tokenschain.infra.tables import meta
+from tokenschain.infra.database.tables import meta
 
 REVISION = "revision"
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
-from tokenschain.core.calls import Call
+from tokenschain.core.call import Call
 from tokenschain.core.errors import ApiError
-from tokenschain.core.quota import tags_of
+from tokenschain.core.limits import tags_of
 from tokenschain.core.snapshot import Served
 from tokenschain.core.tenancy import CALL, KeyGrant, Resource, may
 

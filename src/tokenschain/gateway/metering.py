@@ -10,13 +10,18 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from tokenschain.core import events
-from tokenschain.core.caching import Entry
-from tokenschain.core.calls import Attempt, Call
-from tokenschain.core.catalog import Occasion, Usage, cost_of, selling_price
+from tokenschain.core import call_record
+from tokenschain.core.cache.store import Entry
+from tokenschain.core.call import Attempt, Call
+from tokenschain.core.call_record import AttemptRecord, CallRecord, RouteRecord
 from tokenschain.core.errors import ApiError
-from tokenschain.core.events import AttemptRecord, CallRecord, RouteRecord
-from tokenschain.core.scoring import Decision
+from tokenschain.core.pricing.catalog import (
+    Occasion,
+    Usage,
+    cost_of,
+    selling_price,
+)
+from tokenschain.core.routing.selection import Decision
 from tokenschain.core.snapshot import Served
 
 TAGS_BYTES_MAX = 1_024
@@ -72,7 +77,7 @@ class JournalMetering:
             elif call.hit is not None and call.hit.entry is not None and call.error is None:
                 self._price_hit(record, call.hit.entry)
             try:
-                self._journal.append(events.encode(record))
+                self._journal.append(call_record.encode(record))
             except self._full as error:
                 # The answer is complete but for its last byte, which now never leaves.
                 call.error = ApiError("journal_full", f"The call was not recorded: {error}.")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tokenschain.core.calls import Call
+from tokenschain.core.call import Call
 from tokenschain.core.errors import ApiError
 from tokenschain.core.ports import (
     Auth,

@@ -29,7 +29,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from tokenschain.core.policy import POLICIES
+from tokenschain.core.snapshot.routing_policy import POLICIES
 
 ENV_PREFIX = "TOKENSCHAIN_"
 ADMIN_TOKEN_VARIABLE = "TOKENSCHAIN_ADMIN_TOKEN"  # noqa: S105

@@ -23,7 +23,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from tokenschain.core.events import CallRecord
+from tokenschain.core.call_record import CallRecord
 
 _F = TypeVar("_F", CounterMetricFamily, HistogramMetricFamily)
 SECONDS_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)

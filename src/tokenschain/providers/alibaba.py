@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from tokenschain.core import conversation as canon
-from tokenschain.core.conversation import Conversation
-from tokenschain.providers.vendor import Speech
+from tokenschain.core.formats import canonical as canon
+from tokenschain.core.formats.canonical import Conversation
+from tokenschain.providers.vendor_profile import Speech
 
 _encode = msgspec.json.Encoder().encode
 

@@ -1,14 +1,14 @@
-"""Anthropic as a vendor; its shapes are in `core.anthropic`."""
+"""Anthropic as a vendor; its shapes are in `core.formats.anthropic.inbound`."""
 
 from __future__ import annotations
 
-from tokenschain.core import anthropic
-from tokenschain.providers.vendor import Speech
+from tokenschain.core.formats.anthropic import inbound
+from tokenschain.providers.vendor_profile import Speech
 
 SPEECH = Speech(
     path="messages",
-    request=anthropic.request_of,
-    whole=anthropic.reply_from,
-    stream=anthropic.StreamIn,
+    request=inbound.request_of,
+    whole=inbound.reply_from,
+    stream=inbound.StreamIn,
     headers=(("anthropic-version", "2023-06-01"),),
 )

@@ -15,7 +15,7 @@ import msgspec
 from tokenschain.core.errors import ApiError
 from tokenschain.providers import signing
 from tokenschain.providers.signing import Hash, KeyPair, Signable
-from tokenschain.providers.vendor import HeaderLines, Signer
+from tokenschain.providers.vendor_profile import HeaderLines, Signer
 
 TOKEN_REFRESH_S = 600.0
 """A token is replaced this long before it expires."""

@@ -1,6 +1,6 @@
 """Images that callers name by URL, fetched for vendors that take only data.
 
-A URL in a request must not reach what only this machine can reach; see `infra.outbound`.
+A URL in a request must not reach what only this machine can reach; see `infra.egress`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Raw
 
 from tokenschain.core.errors import ApiError
-from tokenschain.infra.outbound import exchange
+from tokenschain.infra.egress import exchange
 from tokenschain.wire.client import ClientError, HttpClient, Waits
 
 IMAGE_BYTES_MAX = 10_485_760
@@ -29,7 +29,7 @@ class ImageFetcher:
     def __init__(self, client: HttpClient) -> None:
         """
         Args:
-            client: one with an `infra.outbound.PublicResolver`.
+            client: one with an `infra.egress.PublicResolver`.
         """
         self._client = client
 

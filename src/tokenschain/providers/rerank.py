@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from tokenschain.core.chat import Ask
+from tokenschain.core.formats.openai_chat import Ask
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.decode

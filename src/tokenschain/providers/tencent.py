@@ -13,11 +13,11 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from tokenschain.core import conversation as canon
-from tokenschain.core.conversation import Conversation
+from tokenschain.core.formats import canonical as canon
+from tokenschain.core.formats.canonical import Conversation
 from tokenschain.providers.auth import key_pair
 from tokenschain.providers.signing import Signable, tencent_tc3
-from tokenschain.providers.vendor import HeaderLines, Speech
+from tokenschain.providers.vendor_profile import HeaderLines, Speech
 
 _encode = msgspec.json.Encoder().encode
 _SERVICE = "hunyuan"

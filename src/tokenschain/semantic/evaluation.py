@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tokenschain.core.caching import WRONG_MAX, Entry
-from tokenschain.core.identity import normal
-from tokenschain.semantic import made_up
-from tokenschain.semantic.bound import Choice, wilson
+from tokenschain.core.cache.key import normal
+from tokenschain.core.cache.store import WRONG_MAX, Entry
+from tokenschain.semantic import synthetic_questions
 from tokenschain.semantic.embedders import Vectors
+from tokenschain.semantic.error_bound import Choice, wilson
 from tokenschain.semantic.guards import facts_of
 from tokenschain.semantic.index import LocalKept
 from tokenschain.semantic.matcher import Matcher, Models
@@ -239,9 +239,9 @@ class Asked(NamedTuple):
 def faq_stream(seed: int, calls: int = CALLS, *, drifts: bool = False) -> list[Asked]:
     """Questions to a service in Chinese and English, made up: some asked often, most seldom."""
     dice = random.Random(seed)  # noqa: S311
-    groups = made_up.groups()
+    groups = synthetic_questions.groups()
     texts = {
-        f"faq{number}": [made_up.dressed(dice.choice(g.ways), dice) for _ in range(12)]
+        f"faq{number}": [synthetic_questions.dressed(dice.choice(g.ways), dice) for _ in range(12)]
         for number, g in enumerate(groups)
     }
     once = [f"{way} ({n})" for n, g in enumerate(groups) for way in g.ways]

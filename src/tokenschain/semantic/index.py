@@ -9,8 +9,13 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from tokenschain.core.caching import Entry, Shelf, decode_entry, encode_entry
-from tokenschain.infra.redis import RedisMeaning
+from tokenschain.core.cache.store import (
+    Entry,
+    Shelf,
+    decode_entry,
+    encode_entry,
+)
+from tokenschain.infra.redis.rate_limits import RedisMeaning
 from tokenschain.semantic.embedders import FAST_DIMENSIONS, FINE_DIMENSIONS, Vectors
 
 QUESTIONS_MAX = 200_000
@@ -112,7 +117,7 @@ class LocalKept:
 
 
 class SharedKept:
-    """In a store that machines share; see `Kept` and `infra.redis.RedisMeaning`."""
+    """In a store that machines share; see `Kept` and `infra.redis.rate_limits.RedisMeaning`."""
 
     def __init__(self, store: RedisMeaning, wall: Callable[[], float]) -> None:
         self._store = store

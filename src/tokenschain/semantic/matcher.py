@@ -16,10 +16,15 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 import numpy as np
 
-from tokenschain.core.caching import Entry
-from tokenschain.core.meaning import Cluster, Report
-from tokenschain.semantic.bound import Bound, BoundState, Choice, Signs
+from tokenschain.core.cache.semantic_protocol import Cluster, Report
+from tokenschain.core.cache.store import Entry
 from tokenschain.semantic.embedders import Vectors
+from tokenschain.semantic.error_bound import (
+    Bound,
+    BoundState,
+    Choice,
+    Signs,
+)
 from tokenschain.semantic.guards import facts_of
 from tokenschain.semantic.index import Candidate, Kept
 from tokenschain.semantic.verifier import Verifier

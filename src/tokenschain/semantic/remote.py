@@ -11,10 +11,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from tokenschain.infra.outbound import exchange
-from tokenschain.infra.secrets import SecretMissing
+from tokenschain.infra.egress import exchange
+from tokenschain.infra.security.secrets import SecretMissing
 from tokenschain.semantic.embedders import Vectors, unit
-from tokenschain.semantic.made_up import alike_and_unlike
+from tokenschain.semantic.synthetic_questions import alike_and_unlike
 from tokenschain.wire.client import ClientError, HttpClient, Waits
 
 ANSWER_BYTES_MAX = 16_777_216

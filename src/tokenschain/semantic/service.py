@@ -13,9 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from tokenschain.core.caching import decode_entry, encode_entry
-from tokenschain.core.errors import ApiError
-from tokenschain.core.meaning import (
+from tokenschain.core.cache.semantic_protocol import (
     CLUSTERS_PATH,
     DROP_PATH,
     FIND_PATH,
@@ -29,7 +27,9 @@ from tokenschain.core.meaning import (
     Finding,
     Learn,
 )
-from tokenschain.infra import secrets
+from tokenschain.core.cache.store import decode_entry, encode_entry
+from tokenschain.core.errors import ApiError
+from tokenschain.infra.security import secrets
 from tokenschain.semantic.matcher import Found, Matcher, Unclear, answer_in
 from tokenschain.semantic.remote import Judge
 from tokenschain.wire.server import Exchange
@@ -66,7 +66,7 @@ _Result = TypeVar("_Result")
 
 
 class Service:
-    """Answers gateways; see `core.meaning`."""
+    """Answers gateways; see `core.cache.semantic_protocol`."""
 
     def __init__(
         self,

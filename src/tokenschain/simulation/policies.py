@@ -7,11 +7,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from tokenschain.core.calls import Call
-from tokenschain.core.scoring import Decision, Endpoint, Need
+from tokenschain.core.call import Call
+from tokenschain.core.routing.selection import Decision, Endpoint, Need
 from tokenschain.core.snapshot import Plan
 from tokenschain.core.tenancy import KeyGrant
-from tokenschain.gateway.routing import Router
+from tokenschain.gateway.dispatch.router import Router
 
 NO_LIMIT = 1_000_000_000
 RIF_QUANTILE = 0.8

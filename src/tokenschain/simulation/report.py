@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import NamedTuple
 
-from tokenschain.core.drawing import (
+from tokenschain.infra.svg import (
     BOTTOM,
     COLOURS,
     HEIGHT,

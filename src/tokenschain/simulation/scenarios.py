@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tokenschain.core.policy import POLICIES
+from tokenschain.core.snapshot.routing_policy import POLICIES
 from tokenschain.simulation import traces
 from tokenschain.simulation.engines import Fault
 from tokenschain.simulation.policies import BASELINES

@@ -17,9 +17,9 @@ from typing import NamedTuple
 import msgspec
 from sqlalchemy import select
 
-from tokenschain.infra import db
 from tokenschain.infra.config import Settings
-from tokenschain.infra.tables import ledger
+from tokenschain.infra.database import engine as db
+from tokenschain.infra.database.tables import ledger
 
 PROMPT_TOKENS_MAX = 120_000
 LEDGER_CALLS_MIN = 10

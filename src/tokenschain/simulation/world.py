@@ -10,11 +10,16 @@ from typing import NamedTuple
 
 import msgspec
 
-from tokenschain.core.calls import Attempt, Call, Said
-from tokenschain.core.catalog import MICRO_PER_UNIT, Price, PriceTier, Usage
+from tokenschain.core.call import Attempt, Call, Said
 from tokenschain.core.errors import ApiError
-from tokenschain.core.forms import FORMS
+from tokenschain.core.formats.formats import FORMS
 from tokenschain.core.ports import Answer, NoCache, NoModeration, NoQuota
+from tokenschain.core.pricing.catalog import (
+    MICRO_PER_UNIT,
+    Price,
+    PriceTier,
+    Usage,
+)
 from tokenschain.core.snapshot import (
     Candidate,
     ModelRoute,
@@ -25,9 +30,9 @@ from tokenschain.core.snapshot import (
     Upstream,
 )
 from tokenschain.core.tenancy import KeyGrant
-from tokenschain.gateway.dispatch import Dispatch
+from tokenschain.gateway.dispatch.dispatcher import Dispatch
+from tokenschain.gateway.dispatch.router import Router
 from tokenschain.gateway.pipeline import Steps, serve
-from tokenschain.gateway.routing import Router
 from tokenschain.simulation.clock import VirtualLoop, run
 from tokenschain.simulation.engines import (
     A100,

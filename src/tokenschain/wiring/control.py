@@ -7,18 +7,20 @@ from ipaddress import ip_network
 
 import uvicorn
 
-from tokenschain.control.alerts import Mail, Sender
-from tokenschain.control.app import create_app
-from tokenschain.control.billing import Ledger
-from tokenschain.control.desk import Desk
-from tokenschain.control.insight import Insight
-from tokenschain.control.jobs import Chores, Publisher
-from tokenschain.control.limits import Landlord
-from tokenschain.control.oidc import Oidc, OidcSettings
-from tokenschain.control.responses import ResponseArchive
-from tokenschain.infra import catalogue, db, log, secrets
+from tokenschain.control.api.app import create_app
+from tokenschain.control.api.context import Desk
+from tokenschain.control.billing.ledger import Ledger
+from tokenschain.control.billing.limits import Landlord
+from tokenschain.control.cache.semantic_client import Insight
+from tokenschain.control.identity.oidc import Oidc, OidcSettings
+from tokenschain.control.observability.alerts import Mail, Sender
+from tokenschain.control.publisher import Chores, Publisher
+from tokenschain.control.response_archive import ResponseArchive
+from tokenschain.infra import catalog_file, log
 from tokenschain.infra.config import Settings
-from tokenschain.infra.outbound import PublicResolver
+from tokenschain.infra.database import engine as db
+from tokenschain.infra.egress import PublicResolver
+from tokenschain.infra.security import secrets
 from tokenschain.wire.client import HttpClient
 
 _DRAIN_MAX_S = 5
@@ -31,7 +33,7 @@ def run(settings: Settings) -> None:
     engine = db.connect(settings.database, settings.database_connections_max)
     db.migrate(engine)
     report = lambda event, why: logger.warning(event, why=why)  # noqa: E731
-    publisher = Publisher(engine, settings, catalogue.load(), report)
+    publisher = Publisher(engine, settings, catalog_file.load(), report)
     ledger = Ledger(engine)
     ledger.follow(publisher.snapshot)
     publisher.changed.append(ledger.follow)

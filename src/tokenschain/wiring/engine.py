@@ -7,10 +7,11 @@ import os
 import signal
 
 from tokenschain.engine import chat, embedder
-from tokenschain.gateway.app import wire_refusal
-from tokenschain.infra import log, secrets
+from tokenschain.gateway.api.app import wire_refusal
+from tokenschain.infra import log
 from tokenschain.infra.config import Settings
 from tokenschain.infra.model_store import DEFAULT_MODEL, ModelStore
+from tokenschain.infra.security import secrets
 
 _DRAIN_MAX_S = 5
 

@@ -18,32 +18,43 @@ import uvloop
 
 from tokenschain.core.ports import NoModeration
 from tokenschain.core.snapshot import Served
-from tokenschain.gateway.app import DoorSettings, Gateway, wire_refusal
+from tokenschain.gateway.api.app import DoorSettings, Gateway, wire_refusal
 from tokenschain.gateway.auth import KeyAuth
-from tokenschain.gateway.batching import Batching
-from tokenschain.gateway.caching import AnswerCache
-from tokenschain.gateway.dispatch import Dispatch
-from tokenschain.gateway.leases import BUDGETS_DRAW_MAX_S, RATES_DRAW_MAX_S, Leases
-from tokenschain.gateway.meaning import MeaningClient
-from tokenschain.gateway.memory import ResponseMemory
+from tokenschain.gateway.cache.lookup import AnswerCache
+from tokenschain.gateway.cache.semantic_client import MeaningClient
+from tokenschain.gateway.conversation_state import ResponseMemory
+from tokenschain.gateway.dispatch.dispatcher import Dispatch
+from tokenschain.gateway.dispatch.health_probes import Probes
+from tokenschain.gateway.dispatch.health_sharing import SharedHealth
+from tokenschain.gateway.dispatch.request_batching import Batching
+from tokenschain.gateway.dispatch.router import Router
 from tokenschain.gateway.metering import JournalMetering
 from tokenschain.gateway.pipeline import Steps
-from tokenschain.gateway.probing import Probes
-from tokenschain.gateway.quota import LimitQuota
-from tokenschain.gateway.routing import Router
-from tokenschain.gateway.sharing import SharedHealth
-from tokenschain.infra import log, secrets
+from tokenschain.gateway.quota.leases import BUDGETS_DRAW_MAX_S, RATES_DRAW_MAX_S, Leases
+from tokenschain.gateway.quota.reservation import LimitQuota
+from tokenschain.infra import log
 from tokenschain.infra.config import Settings
+from tokenschain.infra.control_channel.client import (
+    Channel,
+    Refused,
+    SignedClient,
+    Uplink,
+)
+from tokenschain.infra.control_channel.response_store import ResponseStore
+from tokenschain.infra.egress import PublicResolver
 from tokenschain.infra.journal import Journal, JournalFull, JournalLimits
-from tokenschain.infra.outbound import PublicResolver
-from tokenschain.infra.redis import REDIS_FAILURES, RedisNews, RedisRates, RedisShelf
-from tokenschain.infra.response_store import ResponseStore
+from tokenschain.infra.redis.rate_limits import (
+    REDIS_FAILURES,
+    RedisNews,
+    RedisRates,
+    RedisShelf,
+)
+from tokenschain.infra.security import secrets
 from tokenschain.infra.telemetry import GatewayMetrics, resident_bytes
-from tokenschain.infra.uplink import Channel, Refused, SignedClient, Uplink
+from tokenschain.providers.credential_pool import KeyState
 from tokenschain.providers.images import ImageFetcher
-from tokenschain.providers.keys import KeyState
 from tokenschain.providers.openai_compat import Upstreams
-from tokenschain.providers.vendors import vendor_of
+from tokenschain.providers.vendor_table import vendor_of
 from tokenschain.wire.client import ClientError, HttpClient
 from tokenschain.wire.server import HttpServer, Limits
 

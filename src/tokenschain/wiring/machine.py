@@ -6,9 +6,9 @@ import asyncio
 import urllib.request
 from typing import NamedTuple
 
-from tokenschain.control import access
-from tokenschain.infra import db
+from tokenschain.control.identity import api_keys
 from tokenschain.infra.config import Settings
+from tokenschain.infra.database import engine as db
 from tokenschain.infra.supervisor import Child
 
 _PROBE_MAX_S = 5.0
@@ -28,10 +28,10 @@ def prepare(settings: Settings) -> FirstRun:
     try:
         db.migrate(engine)
         with engine.begin() as connection:
-            token = access.make_admin_token(connection)
+            token = api_keys.make_admin_token(connection)
             key = None
-            if token is not None and not access.list_keys(connection):
-                _, key = access.create_key(
+            if token is not None and not api_keys.list_keys(connection):
+                _, key = api_keys.create_key(
                     connection,
                     name="first key",
                     tenant="default",

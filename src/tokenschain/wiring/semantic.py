@@ -16,10 +16,11 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import msgspec
 import structlog
 
-from tokenschain.gateway.app import wire_refusal
-from tokenschain.infra import log, secrets
+from tokenschain.gateway.api.app import wire_refusal
+from tokenschain.infra import log
 from tokenschain.infra.config import EmbedderSettings, JudgeSettings, Settings
-from tokenschain.infra.redis import REDIS_FAILURES, RedisMeaning
+from tokenschain.infra.redis.rate_limits import REDIS_FAILURES, RedisMeaning
+from tokenschain.infra.security import secrets
 from tokenschain.semantic.embedders import FAST, FAST_DIMENSIONS, FINE, Embedders
 from tokenschain.semantic.index import Kept, LayeredKept, LocalKept, SharedKept
 from tokenschain.semantic.matcher import Matcher

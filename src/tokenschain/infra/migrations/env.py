@@ -1,8 +1,8 @@
-"""Alembic's entry: runs on the connection that `infra.db.migrate` hands over."""
+"""Alembic's entry: runs on the connection that `infra.database.engine.migrate` hands over."""
 
 from alembic import context
 
-from tokenschain.infra.tables import metadata
+from tokenschain.infra.database.tables import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

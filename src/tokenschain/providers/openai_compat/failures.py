@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 
-from tokenschain.core import chat
-from tokenschain.core.calls import Attempt
-from tokenschain.core.catalog import Usage
-from tokenschain.core.chat import Ask
+from tokenschain.core.call import Attempt
 from tokenschain.core.errors import ERRORS, ApiError, Fault
-from tokenschain.providers import refusals
-from tokenschain.providers.vendor import Vendor
+from tokenschain.core.formats import openai_chat
+from tokenschain.core.formats.openai_chat import Ask
+from tokenschain.core.pricing.catalog import Usage
+from tokenschain.providers import error_mapping
+from tokenschain.providers.vendor_profile import Vendor
 from tokenschain.wire import client as http
 
 ERROR_BYTES_MAX = 65_536
@@ -86,9 +86,9 @@ def refused(
 ) -> ApiError:
     """What an error means; its words reach the caller only when they are about the caller's
     request: words about our account or the upstream's inside are not the caller's business."""
-    found = chat.read_error(body)
-    code = refusals.meaning_of(vendor.rules, status, found.codes, found.message)
-    wait_s = refusals.wait_of(retry_after, found.message)
+    found = openai_chat.read_error(body)
+    code = error_mapping.meaning_of(vendor.rules, status, found.codes, found.message)
+    wait_s = error_mapping.wait_of(retry_after, found.message)
     if ERRORS[code].fault is Fault.CALLER:
         text = found.message[:2_000] or "The upstream refused the request without a reason."
         param = "messages" if code == "context_length_exceeded" else found.param

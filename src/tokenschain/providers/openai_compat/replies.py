@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import time
 
-from tokenschain.core import chat, conversation
-from tokenschain.core.calls import Attempt, Call
-from tokenschain.core.catalog import Usage
-from tokenschain.core.chat import Ask, Door
+from tokenschain.core.call import Attempt, Call
 from tokenschain.core.errors import ApiError
-from tokenschain.core.reading import FAILED_FINISHES, Reading, ReplyReader
+from tokenschain.core.formats import canonical, openai_chat
+from tokenschain.core.formats.normalization import FAILED_FINISHES, Reading, ReplyReader
+from tokenschain.core.formats.openai_chat import Ask, Door
+from tokenschain.core.pricing.catalog import Usage
 from tokenschain.core.snapshot import Offer
 from tokenschain.providers import rerank
 from tokenschain.providers.openai_compat.failures import refused
-from tokenschain.providers.vendor import Vendor
+from tokenschain.providers.vendor_profile import Vendor
 from tokenschain.wire import client as http
 
 REPLY_BYTES_MAX = 67_108_864
@@ -34,7 +34,7 @@ async def read_whole(reply: http.Reply, call: Call, attempt: Attempt, vendor: Ve
                 body = vendor.speech.whole(body, heading_of(call, attempt))
             elif vendor.rereads or vendor.reading is not Reading.CANONICAL:
                 body = ReplyReader(vendor.reading).whole(body)
-        found = chat.read_reply(body)
+        found = openai_chat.read_reply(body)
     except ValueError:
         raise ApiError(
             "upstream_invalid_reply", f"The upstream `{upstream}` sent no reply of its kind."
@@ -44,7 +44,7 @@ async def read_whole(reply: http.Reply, call: Call, attempt: Attempt, vendor: Ve
     finish = found.finish_reason()
     if finish in FAILED_FINISHES:
         raise ApiError("upstream_failed", f"The upstream `{upstream}` gave up ({finish}).")
-    attempt.usage = chat.usage_of(found.usage) or estimate(
+    attempt.usage = openai_chat.usage_of(found.usage) or estimate(
         ask, attempt.candidate.offer, found.output_bytes()
     )
     attempt.finish_reason = finish
@@ -58,7 +58,7 @@ def estimate(ask: Ask, offer: Offer, output_bytes: int, frames: int = 0) -> Usag
     Most engines send one token an event. Events that are longer than any token
     hold several: then the text's length decides.
     """
-    tokens = -(-output_bytes // chat.BYTES_PER_TOKEN)
+    tokens = -(-output_bytes // openai_chat.BYTES_PER_TOKEN)
     if frames and output_bytes <= frames * _ONE_TOKEN_BYTES_MAX:
         tokens = frames
     if ask.door in (Door.EMBEDDINGS, Door.RERANK):
@@ -69,6 +69,6 @@ def estimate(ask: Ask, offer: Offer, output_bytes: int, frames: int = 0) -> Usag
     return Usage(ask.prompt_tokens_estimate, tokens, source="estimated")
 
 
-def heading_of(call: Call, attempt: Attempt) -> conversation.Heading:
+def heading_of(call: Call, attempt: Attempt) -> canonical.Heading:
     """What is known of a reply whose protocol says neither model nor time."""
-    return conversation.Heading(attempt.candidate.offer.model, call.started_ms // 1_000)
+    return canonical.Heading(attempt.candidate.offer.model, call.started_ms // 1_000)

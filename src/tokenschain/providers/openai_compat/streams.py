@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 import time
 
-from tokenschain.core import chat, continuation
-from tokenschain.core.calls import Attempt, Call, Outlet, Said
-from tokenschain.core.chat import Door
-from tokenschain.core.continuation import Splice
+from tokenschain.core.call import (
+    Attempt,
+    Call,
+    Outlet,
+    Said,
+)
 from tokenschain.core.errors import ApiError
+from tokenschain.core.formats import continuation, openai_chat
+from tokenschain.core.formats.continuation import Splice
+from tokenschain.core.formats.normalization import FAILED_FINISHES, Reading, ReplyReader
+from tokenschain.core.formats.openai_chat import Door
 from tokenschain.core.ports import Answer
-from tokenschain.core.reading import FAILED_FINISHES, Reading, ReplyReader
 from tokenschain.providers.openai_compat.failures import failure_of, refused
 from tokenschain.providers.openai_compat.replies import estimate, heading_of, read_whole
-from tokenschain.providers.vendor import ChunkDecoder, Vendor
+from tokenschain.providers.vendor_profile import ChunkDecoder, Vendor
 from tokenschain.wire import client as http
 from tokenschain.wire import sse
 
@@ -254,7 +259,7 @@ class StreamAnswer:
             return
         self._reply.progress += 1
         try:
-            found = chat.read_reply(data)
+            found = openai_chat.read_reply(data)
         except ValueError:
             self._fail("upstream_invalid_reply", "an event is not an OpenAI chunk")
             return
@@ -264,7 +269,7 @@ class StreamAnswer:
             else:
                 self._fail_with(refused(200, data, None, self._upstream, self._vendor))
             return
-        usage = chat.usage_of(found.usage)
+        usage = openai_chat.usage_of(found.usage)
         if usage is not None:
             self._attempt.usage = usage
         reason = found.finish_reason()
@@ -289,7 +294,7 @@ class StreamAnswer:
         if self._outlet.takes_raw and not self._call.ask.wants_usage and b'"usage"' in data:
             if not found.choices:
                 return
-            data = chat.without_usage(data)
+            data = openai_chat.without_usage(data)
         if self._held is not None:
             self._held.append(data)
         else:
@@ -347,7 +352,7 @@ def _finish_reason(piece: bytes) -> str:
     """The last finish reason in a piece of whole events."""
     for event in reversed(sse.SseReader().feed(piece)):
         try:
-            reason = chat.read_reply(event.data).finish_reason()
+            reason = openai_chat.read_reply(event.data).finish_reason()
         except ValueError:
             continue
         if reason:

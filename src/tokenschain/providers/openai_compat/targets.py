@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tokenschain.core.chat import Door
+from tokenschain.core.formats.openai_chat import Door
 from tokenschain.core.snapshot import Upstream
+from tokenschain.providers.access_tokens import TokenKeeper
 from tokenschain.providers.auth import SIGNERS
-from tokenschain.providers.keys import KeyRing, UpstreamKey
-from tokenschain.providers.tokens import TokenKeeper
-from tokenschain.providers.vendor import Auth, Signer, Vendor
+from tokenschain.providers.credential_pool import KeyRing, UpstreamKey
+from tokenschain.providers.vendor_profile import Auth, Signer, Vendor
 from tokenschain.wire import client as http
 
 

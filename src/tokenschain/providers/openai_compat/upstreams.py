@@ -8,27 +8,37 @@ from collections.abc import Callable
 import msgspec
 from msgspec import Raw
 
-from tokenschain.core import chat, continuation, conversation, dialect
-from tokenschain.core.calls import Attempt, Call, Said, WholeAnswer
-from tokenschain.core.chat import Ask, Door
-from tokenschain.core.continuation import Splice
-from tokenschain.core.dialect import Bridged, Policy
+from tokenschain.core.call import (
+    Attempt,
+    Call,
+    Said,
+    WholeAnswer,
+)
 from tokenschain.core.errors import ApiError, Blame
+from tokenschain.core.formats import (
+    canonical,
+    continuation,
+    dialect,
+    openai_chat,
+)
+from tokenschain.core.formats.continuation import Splice
+from tokenschain.core.formats.dialect import Bridged, Policy
+from tokenschain.core.formats.openai_chat import Ask, Door
 from tokenschain.core.ports import Answer
 from tokenschain.core.snapshot import Candidate, Upstream
-from tokenschain.providers import rerank, schema
+from tokenschain.providers import rerank, schema_check
+from tokenschain.providers.access_tokens import TokenKeeper
 from tokenschain.providers.auth import EXCHANGES
+from tokenschain.providers.credential_pool import KeyRing, KeyState, UpstreamKey
 from tokenschain.providers.images import ImageFetcher
-from tokenschain.providers.keys import KeyRing, KeyState, UpstreamKey
-from tokenschain.providers.openai_compat.choices import side_by_side
 from tokenschain.providers.openai_compat.failures import Outcome, refusal_of
-from tokenschain.providers.openai_compat.gathered import as_stream, gather
+from tokenschain.providers.openai_compat.fan_out import side_by_side
 from tokenschain.providers.openai_compat.replies import read_whole
+from tokenschain.providers.openai_compat.stream_collector import as_stream, gather
 from tokenschain.providers.openai_compat.streams import StreamAnswer
 from tokenschain.providers.openai_compat.targets import Target, head_of, lines_of, target_of
 from tokenschain.providers.signing import Signable
-from tokenschain.providers.tokens import TokenKeeper
-from tokenschain.providers.vendor import Vendor
+from tokenschain.providers.vendor_profile import Vendor
 from tokenschain.wire import client as http
 
 KEYS_TRIED_MAX = 3
@@ -169,7 +179,7 @@ class Upstreams:
                 read = gather if gathers else read_whole
                 body = await read(reply, call, attempt, target.vendor)
                 if bridged.schema is not None:
-                    body = schema.checked(body, bridged.schema, candidate.upstream.id)
+                    body = schema_check.checked(body, bridged.schema, candidate.upstream.id)
                 answer = WholeAnswer(body)
             outcome.leave_open()
             return answer
@@ -186,7 +196,7 @@ class Upstreams:
         offer = candidate.offer
         lines = b""
         if speech is not None and ask.door is Door.CHAT:
-            asked = conversation.read(fields)
+            asked = canonical.read(fields)
             body = speech.request(asked, offer.model, offer.output_tokens_max)
             if ask.stream:
                 lines = lines_of(speech.stream_headers)
@@ -194,7 +204,7 @@ class Upstreams:
             body = rerank.texts_request(fields)
         else:
             known = target.vendor.dialect.stream_usage
-            body = chat.encode_for(ask, fields, offer.model, stream_usage=known)
+            body = openai_chat.encode_for(ask, fields, offer.model, stream_usage=known)
         head = target.keyless_head
         if key is None:
             pass

@@ -1,0 +1,371 @@
+"""Commands of the cache: what it did, what it forgets, how often it would be wrong."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.progress import Progress
+
+from tokenschain.cli.admin import call
+from tokenschain.cli.chat_client import TalkError, ask
+from tokenschain.cli.output import console, errors, table
+from tokenschain.core.pricing.catalog import format_pico
+from tokenschain.infra import config, svg
+
+cache = typer.Typer(
+    no_args_is_help=True, help="Answers given again: figures, flushing, evaluation."
+)
+PAIR_SETS = ("fow_pairs", "guardpairs", "pawsx_zh")
+TRAPS_MAX = (0.02, 0.05)
+
+
+@cache.command("stats")
+def stats(
+    tenant: Annotated[str | None, typer.Option()] = None,
+    days: Annotated[int, typer.Option(min=1)] = 1,
+) -> None:
+    """What the cache did and saved, by tenant, model and outcome."""
+    shown = table("tenant", "model", "cache", "reason", "calls", "saved tokens", "saved")
+    for row in call("GET", "/api/v1/cache/stats", query=_since(days, tenant))["data"]:
+        saved = f"{format_pico(row['saved_pico'], row['currency'])}" if row["saved_pico"] else ""
+        shown.add_row(
+            row["tenant"], row["model"], row["cache"], row["reason"], f"{row['calls']:,}",
+            f"{row['saved_tokens']:,}", saved,
+        )  # fmt: skip
+    console.print(shown)
+
+
+@cache.command("ages")
+def ages(
+    tenant: Annotated[str | None, typer.Option()] = None,
+    model: Annotated[str | None, typer.Option()] = None,
+    days: Annotated[int, typer.Option(min=1)] = 7,
+) -> None:
+    """How old answers were when they were given again: what another ttl_s would keep."""
+    shown = table("age up to", "hits", "share of hits kept by that ttl")
+    for row in call("GET", "/api/v1/cache/ages", query=_since(days, tenant, model=model))["data"]:
+        bar = "█" * round(row["share_within"] * _BAR)
+        shown.add_row(
+            _span(row["age_s_max"]), f"{row['hits']:,}", f"{row['share_within']:7.1%} {bar}"
+        )
+    console.print(shown)
+
+
+@cache.command("outlook")
+def outlook(
+    tenant: Annotated[str | None, typer.Option()] = None,
+    days: Annotated[int, typer.Option(min=1)] = 1,
+) -> None:
+    """What was wrong of what is given by meaning, and what agreeing on another share would do."""
+    found = call("GET", "/api/v1/cache/outlook", query=_since(days, tenant))["data"]
+    if not found:
+        console.print("nothing is compared by meaning yet")
+    for one in found:
+        console.print(
+            f"[bold]{one['tenant']}/{one['project']} {one['model']}[/bold]: "
+            f"wrong {one['wrong']:.2%} ({one['wrong_low']:.2%} to {one['wrong_high']:.2%}, "
+            f"{one['checked']:,} checked), agreed {one['agreed']:.1%}; "
+            f"{one['exact']:,} exact hits, {one['lookups']:,} compared",
+            highlight=False,
+        )
+        shown = table("agreed", "threshold", "wrong to expect", "hits by meaning", "saved")
+        for choice in one["choices"]:
+            threshold = choice["threshold"]
+            shown.add_row(
+                f"{choice['wrong_max']:.1%}",
+                "never" if threshold is None else f"{threshold:.3f}",
+                f"{choice['wrong']:.2%}",
+                f"{choice['hits']:,}",
+                _money(choice["saved_pico"]),
+            )
+        console.print(shown)
+
+
+@cache.command("questions")
+def questions(
+    tenant: Annotated[str, typer.Option()],
+    days: Annotated[int, typer.Option(min=1)] = 7,
+    limit: Annotated[int, typer.Option(min=1, max=200)] = 20,
+    out: Annotated[
+        Path | None, typer.Option(help="File for one question of each, as `cache warm` reads it.")
+    ] = None,
+) -> None:
+    """What is asked again and again, in whose words, and what answering it once saves."""
+    query = _since(days, tenant) | {"limit": str(limit)}
+    found = call("GET", "/api/v1/cache/questions", query=query)["data"]
+    shown = table("asked", "afresh", "saved", "question", "answer", "model")
+    for row in found:
+        said = row["questions"][0] + (
+            f"  (+{len(row['questions']) - 1} ways)" if len(row["questions"]) > 1 else ""
+        )
+        shown.add_row(
+            f"{row['asked']:,}", f"{row['answered_afresh']:,}", _money(row["saved_pico"]),
+            _short(said), _short(row["answer"]), row["model"],
+        )  # fmt: skip
+    console.print(shown)
+    if out is not None:
+        lines = [" ".join(row["questions"][0].split()) for row in found]
+        out.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        console.print(f"{len(lines)} questions in {out}: `tokenschain cache warm {out}`")
+
+
+_BAR = 30
+_SHORT = 60
+
+
+def _since(days: int, tenant: str | None, **more: str | None) -> dict[str, str]:
+    given = {"from_s": str(int(time.time()) - days * 86_400), "tenant": tenant, **more}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _span(seconds: int) -> str:
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds % size == 0:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
+
+
+def _money(by_currency: dict[str, int]) -> str:
+    return ", ".join(format_pico(pico, currency) for currency, pico in by_currency.items())
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split())
+    return escape(text if len(text) <= _SHORT else text[: _SHORT - 1] + "…")
+
+
+@cache.command("flush")
+def flush(
+    tenant: Annotated[str, typer.Option(help="Empty: all tenants.")] = "",
+    project: Annotated[str, typer.Option()] = "",
+    model: Annotated[str, typer.Option()] = "",
+    tag: Annotated[str, typer.Option(help="As name=value.")] = "",
+    entry: Annotated[str, typer.Option(help="The x-tc-cache-key of an answer.")] = "",
+    dry_run: Annotated[bool, typer.Option(help="Only say what it is worth.")] = False,
+) -> None:
+    """Give none of these answers again."""
+    body = {"tenant": tenant, "project": project, "model": model, "tag": tag, "entry": entry,
+            "dry_run": dry_run}  # fmt: skip
+    found = call("POST", "/api/v1/cache/flush", body)
+    console.print(
+        f"{'would drop' if dry_run else 'dropped'} answers that were given again "
+        f"{found['hits_last_day']:,} times in the last day ({found['answers_last_day']:,} of them)"
+    )
+
+
+@cache.command("warm")
+def warm(
+    file: Annotated[
+        Path,
+        typer.Argument(help="Lines of questions, or of JSON chat requests.", exists=True),
+    ],
+    model: Annotated[str, typer.Option(help="For lines that name none.")],
+    key: Annotated[str, typer.Option(envvar="TC_API_KEY", help="Whose cache is warmed.")],
+    system: Annotated[str, typer.Option(help="System prompt of plain questions.")] = "",
+    at_once: Annotated[int, typer.Option(min=1, max=64, help="Calls in flight.")] = 4,
+) -> None:
+    """Ask questions beforehand, as bulk calls, so that callers find them answered.
+
+    A plain question is sent as one user turn; the answer is found by callers whose requests are
+    the same in everything that counts, the system prompt above all.
+    """
+    bodies = [
+        _request(line, model, system) for line in file.read_text("utf-8").splitlines() if line
+    ]
+    url = config.load().gateway_base_url
+    outcomes: Counter[str] = Counter()
+    with Progress(console=errors, transient=True) as progress, ThreadPoolExecutor(at_once) as pool:
+        task = progress.add_task("warming", total=len(bodies))
+        waits = [pool.submit(ask, url, key, body, {"x-tc-priority": "bulk"}) for body in bodies]
+        for wait in as_completed(waits):
+            try:
+                outcomes[wait.result()] += 1
+            except TalkError as error:
+                outcomes[f"failed: {error}"] += 1
+            progress.advance(task)
+    for outcome, count in outcomes.most_common():
+        console.print(f"{count:,} {_WARMED.get(outcome, outcome)}", highlight=False)
+    if any(outcome.startswith("failed") for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+_WARMED = {"miss": "answered and kept, if they may be", "exact": "were there already",
+           "semantic": "were there in other words"}  # fmt: skip
+
+
+def _request(line: str, model: str, system: str) -> dict[str, Any]:
+    if line.startswith("{"):
+        try:
+            given: dict[str, Any] = json.loads(line)
+        except ValueError:
+            raise typer.BadParameter(f"not JSON: {line[:80]}") from None
+        return {"model": model} | given
+    messages = [{"role": "system", "content": system}] if system else []
+    return {"model": model, "messages": [*messages, {"role": "user", "content": line}]}
+
+
+@cache.command("evaluate")
+def evaluate(
+    data: Annotated[
+        Path, typer.Option(help="A file of pairs, or a folder of pairs and intents; JSON lines.")
+    ],
+    streams: Annotated[bool, typer.Option(help="Run the streams, too.")] = True,
+    calls: Annotated[int, typer.Option(min=500, help="Of a stream.")] = 12_000,
+    seeds: Annotated[int, typer.Option(min=1, max=20)] = 3,
+    out: Annotated[Path | None, typer.Option(help="File for the tables, as Markdown.")] = None,
+    keep: Annotated[Path | None, typer.Option(help="Folder to keep embeddings in.")] = None,
+    plots: Annotated[
+        Path | None, typer.Option(help="Folder for pictures: ROC and calibration, SVG.")
+    ] = None,
+) -> None:
+    """How many answers would be given again, and how many of those wrong."""
+    from tokenschain.semantic import evaluation as ev  # noqa: PLC0415 - loads models
+    from tokenschain.semantic.embedders import Embedders  # noqa: PLC0415
+    from tokenschain.semantic.verifier import Verifier  # noqa: PLC0415
+
+    models, verifier = ev.Known(Embedders, keep), Verifier.shipped()
+    lines: list[str] = []
+    drawn: dict[str, Any] = {}
+    paths = [data] if data.is_file() else [data / f"{name}.jsonl" for name in PAIR_SETS]
+    for path in paths:
+        if not path.exists():
+            errors.print(f"{path} is not there: left out", highlight=False)
+            continue
+        found, name = _read_pairs(path, ev), path.stem
+        _embed(models, [text for pair in found.pairs for text in pair], name)
+        scores = ev.score(found, models, verifier)
+        _pairs(lines, found, scores, ev)
+        drawn[name] = found.same, scores
+    if plots is not None:
+        _plots(plots, drawn, ev)
+    if streams and data.is_dir():
+        _streams(lines, data, models, verifier, calls, seeds, ev)
+    if out is not None:
+        out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        errors.print(f"written to {out}", highlight=False)
+
+
+def _embed(models: Any, texts: list[str], what: str) -> None:
+    with Progress(console=errors, transient=True) as progress:
+        task = progress.add_task(f"reading {what}", total=len(texts))
+        models.need(texts, lambda n: progress.advance(task, n))
+
+
+def _read_pairs(path: Path, ev: Any) -> Any:
+    try:
+        return ev.read_pairs(path)
+    except (ValueError, KeyError, TypeError) as error:
+        errors.print(f'{path}: not lines of {{"a": ..., "b": ..., "y": 0 or 1}}: {error!r}',
+                     highlight=False, markup=False)  # fmt: skip
+        raise typer.Exit(2) from None
+
+
+def _plots(folder: Path, drawn: dict[str, Any], ev: Any) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    said = [(name, ev.calibration(scores.ours, same)) for name, (same, scores) in drawn.items()]
+    pictures = {"cache-calibration": svg.shares(
+        said, "How likely a kept answer was said to be right, and how often it was",
+        "said to be right", "right")}  # fmt: skip
+    for name, (same, scores) in drawn.items():
+        ways = (("cosine", scores.cosine), ("ours without guards", scores.unguarded),
+                ("ours", scores.ours))  # fmt: skip
+        pictures[f"cache-roc-{name}"] = svg.shares(
+            [(way, ev.roc(value, same)) for way, value in ways],
+            f"{name}: served at every threshold", "of traps", "of those that ask the same",
+        )  # fmt: skip
+    for name, picture in pictures.items():
+        (folder / f"{name}.svg").write_text(picture, encoding="utf-8")
+    errors.print(f"{len(pictures)} pictures in {folder}", highlight=False)
+
+
+def _pairs(lines: list[str], found: Any, scores: Any, ev: Any) -> None:
+    same = found.same
+    _title(lines, f"{found.name}: {int(same.sum())} ask the same, {int((1 - same).sum())} do not")
+    heads = ["", "served", "wrong",
+             *(f"served at {w:.1%} wrong" for w in ev.WRONG_OF_SERVED)]  # fmt: skip
+    rows = [
+        [row.way, f"{row.served:.1%}", f"{row.traps:.1%}", *(f"{v:.1%}" for v in row.at_wrong)]
+        for row in ev.table(found, scores)
+    ]
+    for most in TRAPS_MAX:
+        served, traps, threshold = ev.at_traps(scores.ours, same, most)
+        rows.append([f"ours, threshold for {most:.0%} of traps ({threshold:.3f})",
+                     f"{served:.1%}", f"{traps:.1%}", "", "", ""])  # fmt: skip
+    _show(lines, heads, rows)
+    kinds = ev.by_kind(found, scores, 0.5)
+    if len(kinds) > 1:
+        _show(
+            lines,
+            ["trap", "pairs", "wrong by cosine 0.95", "wrong by ours"],
+            [[k, str(n), f"{a:.0%}", f"{b:.0%}"] for k, n, a, b in kinds],
+        )
+
+
+def _streams(
+    lines: list[str], data: Path, models: Any, verifier: Any, calls: int, seeds: int, ev: Any
+) -> None:
+    banking, clinc = data / "banking77.jsonl", data / "clinc150.jsonl"
+    kinds: dict[str, Any] = {
+        "FAQ, made up": lambda seed, **more: ev.faq_stream(seed, calls, **more)
+    }
+    if banking.exists() and clinc.exists():
+        kinds["Banking77"] = lambda seed, **more: ev.intent_stream(
+            banking, clinc, seed, calls, **more
+        )
+    _title(lines, f"streams of {calls:,} calls, bound {ev.WRONG_MAX:.0%} wrong of what is served")
+    heads = ["stream", "seed", "exact hits", "hits", "wrong of served", "95 % interval", "checked"]
+    rows = []
+    for name, make in kinds.items():
+        variants: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+            (name, {}, {}),
+            (f"{name}, drifts at half", {"drifts": True}, {}),
+            (f"{name}, judge errs 3 %", {}, {"judge_errs": 0.03}),
+            (f"{name}, pre-warmed", {}, {"warms": True}),
+        ]
+        for title, shape, way in variants:
+            wrong = []
+            for seed in range(1, seeds + 1):
+                stream = make(seed, **shape)
+                options = dict(way)
+                if options.pop("warms", False):
+                    options["warmed"] = make(seed + 100)[: calls // 6]
+                asked = [*options.get("warmed", ()), *stream]
+                _embed(models, [ev.normal(one.text) for one in asked], title)
+                with Progress(console=errors, transient=True) as progress:
+                    task = progress.add_task(f"{title}, seed {seed}", total=len(asked))
+                    ran = ev.run(
+                        stream, models, verifier, seed, done=partial(progress.advance, task),
+                        **options,
+                    )  # fmt: skip
+                low, high = ran.interval
+                wrong.append(ran.wrong_share)
+                rows.append([title, str(seed), f"{ran.exact / ran.calls:.1%}", f"{ran.hits:.1%}",
+                             f"{ran.wrong_share:.2%}", f"{low:.2%} to {high:.2%}",
+                             f"{ran.checked / ran.calls:.1%}"])  # fmt: skip
+            rows.append([f"{title}: mean", "", "", "", f"{fmean(wrong):.2%}", "", ""])
+    _show(lines, heads, rows)
+
+
+def _title(lines: list[str], title: str) -> None:
+    console.print(f"\n[bold]{title}[/bold]", highlight=False)
+    lines += ["", f"### {title}", ""]
+
+
+def _show(lines: list[str], heads: list[str], rows: list[list[str]]) -> None:
+    shown = table(*heads)
+    for row in rows:
+        shown.add_row(*row)
+    console.print(shown)
+    lines.append("| " + " | ".join(heads) + " |")
+    lines.append("|" + "---|" * len(heads))
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    lines.append("")

@@ -1,0 +1,103 @@
+"""Commands over the database itself: moving it, backing it up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from tokenschain.cli import admin_client
+from tokenschain.cli.output import console, errors, table
+from tokenschain.infra import config
+
+
+def migrate(
+    source: Annotated[str, typer.Option("--from", help="URL of the database to read.")],
+    target: Annotated[str, typer.Option("--to", help="URL of an empty database.")],
+) -> None:
+    """Move everything to another database, verified; goes on where it broke off.
+
+    Stop control first. Gateways go on serving meanwhile: what they record waits in their journals.
+    """
+    from tokenschain.infra.database import engine as db  # noqa: PLC0415 - gateways do without
+    from tokenschain.infra.database import transfer  # noqa: PLC0415
+
+    ends = [db.connect(_database(url)) for url in (source, target)]
+    try:
+        with _rows_progress() as report, _store_errors():
+            found = transfer.move(ends[0], ends[1], report)
+    finally:
+        for end in ends:
+            end.dispose()
+    _show_checked(found)
+    console.print("every count and sum agrees; now set [bold]database_url[/] and start control")
+
+
+def backup(
+    file: Annotated[Path, typer.Argument(help="SQLite file to write; it must not exist.")],
+) -> None:
+    """Copy the whole database of a running platform into a file; `migrate` restores it.
+
+    Sealed values in it need the master key, which is not in it: keep `secrets/` elsewhere.
+    """
+    from tokenschain.infra.database import engine as db  # noqa: PLC0415
+    from tokenschain.infra.database import transfer  # noqa: PLC0415
+
+    engine = db.connect(config.load().database)
+    try:
+        with _rows_progress() as report, _store_errors():
+            found = transfer.back_up(engine, file, report)
+    finally:
+        engine.dispose()
+    _show_checked(found)
+    console.print(f"written to {file}; restore it with `tokenschain migrate --from sqlite:///…`")
+
+
+def _database(url: str) -> str:
+    """`postgresql://` and a plain path mean what people expect."""
+    if "://" not in url:
+        return f"sqlite:///{url}"
+    return url.replace("postgresql://", "postgresql+psycopg://", 1)
+
+
+def _show_checked(found: Any) -> None:
+    shown = table("table", "rows", "sums")
+    for name, checked in found.items():
+        if checked.rows:
+            money = [f"{k} {v:,}" for k, v in checked.sums if k.endswith(("_pico", "_tokens"))]
+            shown.add_row(name, f"{checked.rows:,}", ", ".join(money))
+    console.print(shown)
+
+
+@contextmanager
+def _store_errors() -> Iterator[None]:
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
+
+    from tokenschain.infra.database.transfer import MovingError  # noqa: PLC0415
+
+    try:
+        yield
+    except MovingError as error:
+        raise admin_client.AdminError(str(error)) from None
+    except SQLAlchemyError as error:
+        raise admin_client.AdminError(str(error).partition("\n")[0]) from None
+
+
+@contextmanager
+def _rows_progress() -> Iterator[Any]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+               TimeRemainingColumn())  # fmt: skip
+    with Progress(*columns, console=errors) as progress:
+        tasks: dict[str, Any] = {}
+
+        def report(name: str, done: int, total: int) -> None:
+            if total:
+                if name not in tasks:
+                    tasks[name] = progress.add_task(name, total=total)
+                progress.update(tasks[name], completed=done)
+
+        yield report

@@ -1,0 +1,1 @@
+"""Ledger, prices, limits and rollups."""

@@ -1,0 +1,453 @@
+"""The ledger: journal records in, once each, and what they add up to."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, Engine, FromClause, func, insert, select, tuple_
+
+from tokenschain.control.billing import limits, rollups
+from tokenschain.control.billing.rollups import DAY_S
+from tokenschain.core import call_record
+from tokenschain.core.call_record import CallRecord
+from tokenschain.core.pricing.catalog import to_yuan
+from tokenschain.core.snapshot import Snapshot
+from tokenschain.infra.database import engine as db
+from tokenschain.infra.database.engine import upsert
+from tokenschain.infra.database.tables import (
+    balances,
+    entries,
+    ledger,
+    rejected_records,
+    usage_by_tag,
+)
+from tokenschain.infra.security import secrets
+
+
+class Ledger:
+    """Enters records; each event id counts once, however often it arrives."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._days: set[int] = set()
+        self.clouds: dict[str, str] = {}
+        """Providers of upstreams, kept in step by the publisher."""
+        self.usd_cny_micro = 7_000_000
+        self.received = 0
+        self.entered = 0
+        self._uses: dict[str, int] = {}
+
+    def follow(self, snapshot: Snapshot) -> None:
+        """Take up a new configuration."""
+        self.clouds = {u.id: u.provider for u in snapshot.upstreams.values()}
+        self.usd_cny_micro = snapshot.usd_cny_micro
+
+    def take_uses(self) -> dict[str, int]:
+        """When keys were used last, since this was last asked; Unix time."""
+        uses, self._uses = self._uses, {}
+        return uses
+
+    def ingest(self, payloads: Sequence[bytes]) -> int:
+        """Enter records, their sums, entries and budgets, in one transaction.
+
+        Returns how many were new.
+        """
+        records: dict[str, CallRecord] = {}
+        unreadable: list[tuple[bytes, str]] = []
+        for payload in payloads:
+            try:
+                record = call_record.decode(payload)
+            except msgspec.DecodeError as error:
+                unreadable.append((payload, str(error)))
+            else:
+                records[record.event_id] = record
+        self._ensure_days({r.started_ms // db.DAY_MS for r in records.values()})
+        with self._engine.begin() as connection:
+            # Rows are entered in one order by all, so that two writers cannot deadlock.
+            _keep_unreadable(self._engine, connection, sorted(unreadable))
+            rows = [_row(records[name]) for name in sorted(records)]
+            new = db.insert_new(connection, ledger, _COLUMNS, rows)
+            fresh = [records[name] for name in sorted(new)]
+            self._roll_up(connection, fresh)
+            _book(connection, fresh)
+            limits.spend(connection, map(self._use, fresh))
+        uses = self._uses
+        for record in fresh:
+            at_s = record.started_ms // 1_000
+            if at_s > uses.get(record.key_id, 0):
+                uses[record.key_id] = at_s
+        self.received += len(payloads)
+        self.entered += len(fresh)
+        return len(fresh)
+
+    def _use(self, r: CallRecord) -> limits.Use:
+        tokens = r.prompt_tokens + r.completion_tokens
+        charge = to_yuan(r.charge_pico or 0, r.charge_currency, self.usd_cny_micro)
+        return limits.Use(r.started_ms, r.gateway, limits.facts_of(r), 1, tokens, charge)
+
+    def _ensure_days(self, days: set[int]) -> None:
+        missing = days - self._days
+        if missing:
+            db.ensure_days(self._engine, missing)
+            self._days |= missing
+
+    def _roll_up(self, connection: Connection, records: list[CallRecord]) -> None:
+        rollup = rollups.Rollup(self.clouds)
+        for r in records:
+            sums = (
+                1,
+                int(r.outcome != "ok"),
+                int(r.usage_source == "estimated"),
+                int(r.charge_pico is None),
+                r.prompt_tokens,
+                r.cached_tokens,
+                r.completion_tokens,
+                r.reasoning_tokens,
+                r.cost_pico or 0,
+                r.charge_pico or 0,
+            )
+            rollup.add(r, r.charge_currency, sums)
+        rollup.enter(connection)
+
+
+# --- rows -----------------------------------------------------------------------------------
+
+_COLUMNS = CallRecord.__struct_fields__
+_as_tuple = msgspec.structs.astuple
+_ATTEMPTS, _ROUTE = _COLUMNS.index("attempts"), _COLUMNS.index("route")
+_json = msgspec.json.Encoder().encode
+
+
+def _row(record: CallRecord) -> list[Any]:
+    """A record's values, its lists as JSON objects."""
+    row = list(_as_tuple(record))
+    row[_ATTEMPTS] = _objects(record.attempts)
+    row[_ROUTE] = _objects(record.route) if record.route else "[]"
+    return row
+
+
+def _objects(structs: Iterable[Any]) -> str:
+    return _json([msgspec.structs.asdict(struct) for struct in structs]).decode()
+
+
+def _keep_unreadable(
+    engine: Engine, connection: Connection, unreadable: list[tuple[bytes, str]]
+) -> None:
+    for payload, reason in unreadable:
+        connection.execute(
+            upsert(engine, rejected_records)
+            .values(
+                payload_hash=hashlib.sha256(payload).hexdigest(),
+                received_at_s=int(time.time()),
+                reason=reason,
+                payload=payload,
+            )
+            .on_conflict_do_nothing(index_elements=["payload_hash"])
+        )
+
+
+# --- double entry ----------------------------------------------------------------------------
+
+CUSTOMER, REVENUE, COST, UPSTREAM, CASH = "customer", "revenue", "cost", "upstream", "cash"
+
+
+def post(
+    connection: Connection,
+    kind: str,
+    lines: Sequence[tuple[str, str, str, int]],
+    reference: str,
+    at_s: int | None = None,
+) -> str:
+    """Add a transaction to the double-entry ledger; returns its id.
+
+    Args:
+        lines: account, tenant, currency and pico-units of each; positive is what the account
+            receives.
+
+    Raises:
+        ValueError: the lines of a currency do not sum to zero.
+    """
+    sums: dict[str, int] = defaultdict(int)
+    for _, _, currency, amount in lines:
+        sums[currency] += amount
+    if any(sums.values()):
+        raise ValueError(f"a transaction must sum to zero: {dict(sums)}")
+    transaction_id = secrets.new_id("txn")
+    now = int(time.time()) if at_s is None else at_s
+    rows: list[dict[str, Any]] = [
+        {
+            "id": f"{transaction_id}_{number}",
+            "transaction_id": transaction_id,
+            "at_s": now,
+            "kind": kind,
+            "account": account,
+            "tenant": tenant,
+            "currency": currency,
+            "amount_pico": amount,
+            "reference": reference,
+        }
+        for number, (account, tenant, currency, amount) in enumerate(lines)
+        if amount
+    ]
+    if rows:
+        connection.execute(insert(entries), rows)
+        changes: dict[tuple[str, str, str], int] = defaultdict(int)
+        for row in rows:
+            changes[row["account"], row["currency"], kind] += row["amount_pico"]
+        totals = [(*key, changes[key]) for key in sorted(changes)]
+        columns = ("account", "currency", "kind", "amount_pico")
+        db.add_up(connection, balances, columns, ("amount_pico",), totals)
+    return transaction_id
+
+
+def _book(connection: Connection, records: list[CallRecord]) -> None:
+    """One transaction a batch: what customers owe and what upstreams are owed."""
+    charges: dict[tuple[str, str], int] = defaultdict(int)
+    costs: dict[tuple[str, str], int] = defaultdict(int)
+    for record in records:
+        if record.charge_pico:
+            charges[record.tenant, record.charge_currency] += record.charge_pico
+        if record.cost_pico:
+            costs[record.upstream, record.currency] += record.cost_pico
+    lines = usage_lines(charges, costs)
+    if lines:
+        post(connection, "usage", lines, f"{len(records)} calls from {records[0].event_id}")
+
+
+def usage_lines(
+    charges: dict[tuple[str, str], int], costs: dict[tuple[str, str], int]
+) -> list[tuple[str, str, str, int]]:
+    """Entries for charges by (tenant, currency) and costs by (upstream, currency)."""
+    lines = []
+    for (tenant, currency), amount in sorted(charges.items()):
+        lines.append((f"{CUSTOMER}:{tenant}", tenant, currency, -amount))
+        lines.append((REVENUE, "", currency, amount))
+    for (upstream, currency), amount in sorted(costs.items()):
+        lines.append((f"{UPSTREAM}:{upstream}", "", currency, amount))
+        lines.append((COST, "", currency, -amount))
+    return [line for line in lines if line[3]]
+
+
+def deposit(
+    connection: Connection, tenant: str, currency: str, amount_pico: int, reference: str
+) -> str:
+    """A customer paid; returns the transaction's id."""
+    lines = [
+        (f"{CUSTOMER}:{tenant}", tenant, currency, amount_pico),
+        (CASH, "", currency, -amount_pico),
+    ]
+    return post(connection, "deposit", lines, reference)
+
+
+def reverse(connection: Connection, transaction_id: str, reference: str) -> str | None:
+    """Undo a transaction by its opposite; None when there is none or it is undone already."""
+    rows = connection.execute(
+        select(entries).where(entries.c.transaction_id == transaction_id)
+    ).all()
+    undone = connection.execute(
+        select(entries.c.id).where(
+            entries.c.kind == "reversal", entries.c.reference.startswith(f"{transaction_id} ")
+        )
+    ).first()
+    if not rows or undone is not None or rows[0].kind == "reversal":
+        return None
+    lines = [(row.account, row.tenant, row.currency, -row.amount_pico) for row in rows]
+    return post(connection, "reversal", lines, f"{transaction_id} {reference}"[:200])
+
+
+def balances_of(connection: Connection, tenant: str) -> dict[str, int]:
+    """What a tenant has left, by currency, in pico-units; negative: it owes that."""
+    rows = connection.execute(
+        select(balances.c.currency, func.sum(balances.c.amount_pico))
+        .where(balances.c.account == f"{CUSTOMER}:{tenant}")
+        .group_by(balances.c.currency)
+    )
+    return {currency: int(amount) for currency, amount in rows}
+
+
+def credited(connection: Connection, tenant: str, usd_cny_micro: int) -> int:
+    """What a tenant has paid and was credited in all, in pico-yuan; what it used is not in it."""
+    rows = connection.execute(
+        select(balances.c.currency, func.sum(balances.c.amount_pico))
+        .where(balances.c.account == f"{CUSTOMER}:{tenant}", balances.c.kind != "usage")
+        .group_by(balances.c.currency)
+    )
+    return sum(to_yuan(int(amount), currency, usd_cny_micro) for currency, amount in rows)
+
+
+# --- questions --------------------------------------------------------------------------------
+
+DIMENSIONS = (
+    "tenant", "account", "project", "environment", "key_id", "model", "upstream", "cloud", "tag",
+    "day", "hour",
+)  # fmt: skip
+_TAG_DIMENSIONS = {"tenant", "project", "key_id", "tag", "model", "day", "hour"}
+
+
+def usage(
+    connection: Connection,
+    *,
+    group_by: Sequence[str],
+    from_s: int,
+    until_s: int,
+    tenant: str | None = None,
+    where: Sequence[tuple[str, str]] = (),
+    rows_max: int = 100_000,
+) -> list[dict[str, Any]]:
+    """Sums over the rollups, added up by the database; currencies never mix.
+
+    Args:
+        group_by: some of `DIMENSIONS`; days and hours are UTC. With `tag`, a call counts once
+            for each of its tags.
+        from_s: Unix time, inclusive; `until_s` exclusive.
+        where: dimensions and the value each must have.
+
+    Raises:
+        ValueError: a dimension that tags are not counted by.
+    """
+    by_tag = "tag" in group_by or any(name == "tag" for name, _ in where)
+    asked = {*group_by, *(name for name, _ in where)}
+    if by_tag and not asked <= _TAG_DIMENSIONS:
+        wrong = ", ".join(sorted(asked - _TAG_DIMENSIONS))
+        raise ValueError(f"usage by tag is not kept by {wrong}")
+    table: FromClause
+    sums: tuple[str, ...]
+    currencies: tuple[str, ...]
+    if by_tag:
+        table = (
+            select(usage_by_tag, usage_by_tag.c.hour_s.label("at_s"))
+            .where(usage_by_tag.c.hour_s >= from_s, usage_by_tag.c.hour_s < until_s)
+            .subquery()
+        )
+        sums, currencies = rollups.TAG_SUMS, ("charge_currency",)
+    else:
+        table = rollups.between(from_s, until_s, by_hour="hour" in group_by)
+        sums, currencies = rollups.SUMS, ("currency", "charge_currency")
+    columns: list[ColumnElement[Any]] = [_dimension(table, name) for name in group_by]
+    columns += [table.c[name] for name in currencies]
+    query = (
+        select(
+            *(column.label(f"d{at}") for at, column in enumerate(columns)),
+            *(func.sum(table.c[name]).label(name) for name in sums),
+        )
+        .group_by(*columns)
+        .order_by(*columns)
+        .limit(rows_max)
+    )
+    if tenant is not None:
+        query = query.where(table.c.tenant == tenant)
+    for name, value in where:
+        query = query.where(table.c[name] == value)
+    found = []
+    for row in connection.execute(query):
+        values = dict(zip((*group_by, *currencies), row[: len(columns)], strict=True))
+        for name in ("day", "hour"):
+            if name in values:
+                values[name] = _moment(name, values[name])
+        for name, value in zip(sums, row[len(columns) :], strict=True):
+            values[name] = int(value)
+        found.append(values)
+    return found
+
+
+def _dimension(table: Any, name: str) -> ColumnElement[Any]:
+    if name == "day":
+        return table.c.at_s - table.c.at_s % DAY_S  # type: ignore[no-any-return]
+    if name == "hour":
+        return table.c.at_s  # type: ignore[no-any-return]
+    return table.c[name]  # type: ignore[no-any-return]
+
+
+def _moment(name: str, at_s: int) -> str:
+    if name == "day":
+        return time.strftime("%Y-%m-%d", time.gmtime(at_s))
+    return time.strftime("%Y-%m-%dT%H:00Z", time.gmtime(at_s))
+
+
+CALL_FILTERS = ("key_id", "project", "environment", "model_asked", "upstream", "outcome")
+
+
+def calls(
+    connection: Connection,
+    *,
+    tenant: str | None,
+    from_ms: int,
+    until_ms: int,
+    where: Sequence[tuple[str, str]] = (),
+    after: tuple[int, str] | None = None,
+    count: int,
+) -> list[dict[str, Any]]:
+    """Single calls, the latest first.
+
+    Args:
+        where: some of `CALL_FILTERS` and the value each must have.
+        after: time and id of the last row of the page before.
+    """
+    query = select(ledger).where(ledger.c.started_ms >= from_ms, ledger.c.started_ms < until_ms)
+    if tenant is not None:
+        query = query.where(ledger.c.tenant == tenant)
+    for name, value in where:
+        query = query.where(ledger.c[name] == value)
+    if after is not None:
+        query = query.where(tuple_(ledger.c.started_ms, ledger.c.event_id) < after)
+    query = query.order_by(ledger.c.started_ms.desc(), ledger.c.event_id.desc()).limit(count)
+    return [_shown(dict(row)) for row in connection.execute(query).mappings()]
+
+
+def each_call(
+    engine: Engine, *, tenant: str | None, from_ms: int, until_ms: int, page: int = 5_000
+) -> Iterator[list[dict[str, Any]]]:
+    """All calls of a time, page by page.
+
+    Each page is a transaction of its own: whoever reads slowly keeps nobody from writing.
+    """
+    after: tuple[int, str] | None = None
+    while True:
+        with engine.connect() as connection:
+            rows = calls(
+                connection,
+                tenant=tenant, from_ms=from_ms, until_ms=until_ms, after=after, count=page,
+            )  # fmt: skip
+        if not rows:
+            return
+        yield rows
+        after = (rows[-1]["started_ms"], rows[-1]["event_id"])
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    for name in ("attempts", "route"):
+        row[name] = msgspec.json.decode(row[name])
+    return row
+
+
+def tenants_of(connection: Connection, transaction_id: str) -> list[str]:
+    """Whose balances a transaction changed."""
+    rows = connection.execute(
+        select(entries.c.tenant)
+        .where(entries.c.transaction_id == transaction_id, entries.c.tenant != "")
+        .distinct()
+    )
+    return sorted(rows.scalars())
+
+
+def capture(connection: Connection, ledger_: Ledger) -> dict[str, Any]:
+    """How much of what gateways sent is in the ledger.
+
+    `capture_rate` is entered over readable records received, duplicates not counted: below 1
+    means that something could not be read and waits in `rejected_records`.
+    """
+    rejected = int(
+        connection.execute(select(func.count()).select_from(rejected_records)).scalar_one()
+    )
+    total = ledger_.entered + rejected
+    return {
+        "received": ledger_.received,
+        "entered": ledger_.entered,
+        "rejected": rejected,
+        "capture_rate": 1.0 if not total else ledger_.entered / total,
+    }

@@ -1,0 +1,400 @@
+"""Rates and budgets: what is set, what gateways hold of it, and what the ledger says is spent."""
+
+from __future__ import annotations
+
+import datetime
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+from sqlalchemy import Connection, Engine, delete, func, insert, select, update
+
+from tokenschain.control import revisions
+from tokenschain.control.billing import rollups
+from tokenschain.control.billing.rollups import DAY_S, HOUR_S, Place
+from tokenschain.core.limits import (
+    HOLDER_TTL_S,
+    Budget,
+    Facts,
+    Lease,
+    Rate,
+    Selector,
+    SharedRates,
+    Wish,
+    by_tags,
+    grant_of,
+    subject_of,
+    tags_of,
+)
+from tokenschain.core.pricing.catalog import to_yuan
+from tokenschain.infra.database import engine as db
+from tokenschain.infra.database.tables import budget_counts, limits, nodes
+
+CHINA_S = 8 * 3_600
+CHINA = datetime.timezone(datetime.timedelta(seconds=CHINA_S))
+WALLET = "wallet/"
+_KINDS: dict[str, type[Rate] | type[Budget]] = {"rate": Rate, "budget": Budget}
+SUBJECT_CHARACTERS_MAX = 300
+
+
+def all_limits(connection: Connection) -> tuple[tuple[Rate, ...], tuple[Budget, ...]]:
+    """Every rate and budget, wallets included."""
+    rates, budgets = [], []
+    for row in connection.execute(select(limits.c.kind, limits.c.spec).order_by(limits.c.id)):
+        if row.kind == "rate":
+            rates.append(msgspec.json.decode(row.spec, type=Rate))
+        else:
+            budgets.append(msgspec.json.decode(row.spec, type=Budget))
+    return tuple(rates), tuple(budgets)
+
+
+def put(
+    connection: Connection,
+    limit: Rate | Budget,
+    tenant: str,
+    alerts: Sequence[int] = (),
+    usd_cny_micro: int = 7_000_000,
+) -> None:
+    """Set a limit, anew or changed. A new budget counts what was used in its period before."""
+    kind = "rate" if isinstance(limit, Rate) else "budget"
+    values = {
+        "kind": kind,
+        "tenant": tenant,
+        "spec": msgspec.json.encode(limit).decode(),
+        "alerts": msgspec.json.encode(list(alerts)).decode(),
+    }
+    changed = connection.execute(
+        update(limits).where(limits.c.id == limit.id).values(**values, version=limits.c.version + 1)
+    ).rowcount
+    if not changed:
+        connection.execute(
+            insert(limits).values(id=limit.id, created_at_s=int(time.time()), **values)
+        )
+        if isinstance(limit, Budget) and not by_tags(limit):
+            _count_past(connection, limit, usd_cny_micro)
+    revisions.bump(connection)
+
+
+def remove(connection: Connection, limit_id: str) -> bool:
+    """Take a limit away; false when there is none."""
+    removed = connection.execute(delete(limits).where(limits.c.id == limit_id)).rowcount
+    connection.execute(delete(budget_counts).where(budget_counts.c.budget_id == limit_id))
+    revisions.bump(connection)
+    return bool(removed)
+
+
+def find(connection: Connection, limit_id: str) -> dict[str, Any] | None:
+    """A limit as it is set, or None."""
+    row = connection.execute(select(limits).where(limits.c.id == limit_id)).mappings().first()
+    return None if row is None else shown(row)
+
+
+def shown(row: Any) -> dict[str, Any]:
+    """A limit as people see it."""
+    spec = msgspec.json.decode(row["spec"], type=_KINDS[row["kind"]])
+    return {
+        "kind": row["kind"],
+        "tenant": row["tenant"],
+        "alerts": msgspec.json.decode(row["alerts"]),
+        "created_at_s": row["created_at_s"],
+        "version": row["version"],
+        **msgspec.to_builtins(msgspec.structs.asdict(spec)),
+        "of": msgspec.structs.asdict(spec.of),
+    }
+
+
+def budget_of(shown_: dict[str, Any]) -> Budget:
+    """The budget that `shown` shows."""
+    known = set(Budget.__struct_fields__)
+    return msgspec.convert({k: v for k, v in shown_.items() if k in known}, Budget)
+
+
+# --- periods ----------------------------------------------------------------------------
+
+
+def period_of(period: str, at_s: float) -> tuple[int, int]:
+    """When the period that holds a time begins and ends; Unix time, 0 for never."""
+    if period == "total":
+        return 0, 0
+    day = datetime.datetime.fromtimestamp(at_s, CHINA).replace(
+        hour=0, minute=0, second=0, microsecond=0
+    )
+    if period == "day":
+        return int(day.timestamp()), int(day.timestamp()) + 86_400
+    first = day.replace(day=1)
+    following = (first + datetime.timedelta(days=32)).replace(day=1)
+    return int(first.timestamp()), int(following.timestamp())
+
+
+# --- what is spent, as the ledger says ------------------------------------------------------
+
+
+class Use(NamedTuple):
+    """What one call used, or a correction of it, where it belongs."""
+
+    started_ms: int
+    holder: str
+    """The gateway that served it."""
+    facts: Facts
+    requests: int
+    tokens: int
+    spend_pico: int
+    """In pico-yuan."""
+
+
+def facts_of(of: Place) -> Facts:
+    """What limits select by, of a journal record or a row of the ledger."""
+    tags = tags_of(of.tags) if of.tags else {}
+    return Facts(of.tenant, of.account, of.project, of.environment, of.key_id, of.model_asked, tags)
+
+
+def spend(connection: Connection, uses: Iterable[Use], *, wallets: bool = True) -> None:
+    """Count uses on the budgets they fall under; in the ledger's transaction.
+
+    Args:
+        wallets: also on those that follow deposits.
+    """
+    budgets = [budget for budget in all_limits(connection)[1] if wallets or not budget.wallet]
+    if not budgets:
+        return
+    sums: dict[tuple[str, str, int, str], int] = defaultdict(int)
+    begins: dict[tuple[str, int], int] = {}
+    for use in uses:
+        day = (use.started_ms // 1_000 + CHINA_S) // DAY_S
+        for budget in budgets:
+            subject = subject_of(budget, use.facts)
+            if subject is not None:
+                begun = begins.get((budget.period, day))
+                if begun is None:
+                    begun = period_of(budget.period, use.started_ms / 1e3)[0]
+                    begins[budget.period, day] = begun
+                key = (budget.id, subject[:SUBJECT_CHARACTERS_MAX], begun, use.holder)
+                measure = budget.measure
+                if measure == "requests":
+                    sums[key] += use.requests
+                else:
+                    sums[key] += use.tokens if measure == "tokens" else use.spend_pico
+    _add_spent(connection, [(*key, sums[key]) for key in sorted(sums)])
+
+
+def _add_spent(connection: Connection, amounts: Sequence[tuple[str, str, int, str, int]]) -> None:
+    """Count amounts on budgets: id, subject, the period's begin, holder and amount of each."""
+    columns = ("budget_id", "subject", "period_s", "holder", "spent", "granted", "seen_at_s")
+    rows = [(*amount, 0, 0.0) for amount in amounts]
+    db.add_up(connection, budget_counts, columns, ("spent",), rows)
+
+
+def _count_past(connection: Connection, budget: Budget, usd_cny_micro: int) -> None:
+    """What was used in the period before the budget was set, from the sums kept."""
+    begins, _ = period_of(budget.period, time.time())
+    table = rollups.between(begins, int(time.time()) + DAY_S, by_hour=False).c
+    names = {"model": table.model, "key_id": table.key_id, "tenant": table.tenant,
+             "account": table.account, "project": table.project,
+             "environment": table.environment}  # fmt: skip
+    query = select(
+        *names.values(),
+        table.charge_currency,
+        func.sum(table.calls).label("calls"),
+        func.sum(table.prompt_tokens + table.completion_tokens).label("tokens"),
+        func.sum(table.charge_pico).label("charge"),
+    )
+    for name, column in names.items():
+        value = getattr(budget.of, name)
+        if value:
+            query = query.where(column == value)
+    sums: dict[str, int] = defaultdict(int)
+    for row in connection.execute(query.group_by(*names.values(), table.charge_currency)):
+        facts = Facts(row.tenant, row.account, row.project, row.environment, row.key_id, row.model)
+        subject = subject_of(budget, facts)
+        if subject is not None:
+            charge = to_yuan(int(row.charge), row.charge_currency, usd_cny_micro)
+            amount = {"requests": int(row.calls), "tokens": int(row.tokens)}
+            sums[subject] += amount.get(budget.measure, charge)
+    for subject in sorted(sums):
+        connection.execute(
+            insert(budget_counts).values(
+                budget_id=budget.id, subject=subject[:SUBJECT_CHARACTERS_MAX], period_s=begins,
+                holder="", granted=0, spent=sums[subject], seen_at_s=0.0,
+            )
+        )  # fmt: skip
+
+
+def spent_of(
+    connection: Connection, budgets: Sequence[Budget], at_s: float
+) -> dict[tuple[str, str], tuple[int, int]]:
+    """What was spent and what is promised of budgets in their periods, by id and subject."""
+    found: dict[tuple[str, str], tuple[int, int]] = {}
+    by_period: dict[int, list[str]] = defaultdict(list)
+    for budget in budgets:
+        by_period[period_of(budget.period, at_s)[0]].append(budget.id)
+    for begins, names in by_period.items():
+        table = budget_counts.c
+        rows = connection.execute(
+            select(
+                table.budget_id, table.subject, table.granted, table.spent, table.seen_at_s
+            ).where(table.period_s == begins, table.budget_id.in_(names))
+        ).all()
+        heard = max((row.seen_at_s for row in rows), default=0.0)
+        for row in rows:
+            spent, promised = found.get((row.budget_id, row.subject), (0, 0))
+            held = row.granted - row.spent if heard - row.seen_at_s <= HOLDER_TTL_S else 0
+            found[row.budget_id, row.subject] = (spent + row.spent, promised + max(0, held))
+    return found
+
+
+# --- leases ---------------------------------------------------------------------------------
+
+
+class Landlord:
+    """Leases budgets from the database, and rates from memory where there is no Redis."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._rates = SharedRates()
+        self._lock = threading.Lock()
+        self._drawn_at = 0.0
+        self._back_at = 0.0
+        self._all_alive = True
+
+    def draw(
+        self, holder: str, wishes: Sequence[Wish], rates: Sequence[Rate], budgets: Sequence[Budget]
+    ) -> list[Lease]:
+        """Grant what a gateway wishes, or as much as there is.
+
+        What is granted to all and what is spent never exceeds a budget, whatever the order
+        in which gateways ask and records arrive.
+        """
+        rates_by_id = {rate.id: rate for rate in rates}
+        budgets_by_id = {budget.id: budget for budget in budgets}
+        leases: dict[int, Lease] = {}
+        of_budgets = []
+        now = time.time()
+        # After a silence of its own, control cannot tell the dead from those it did not hear.
+        if now - self._drawn_at > HOLDER_TTL_S / 2:
+            self._back_at = now
+        self._all_alive = now - self._back_at <= HOLDER_TTL_S
+        for number, wish in enumerate(wishes):
+            if wish.limit in rates_by_id:
+                with self._lock:
+                    rate = rates_by_id[wish.limit]
+                    leases[number] = self._rates.draw(rate, wish, holder, now)
+            elif wish.limit in budgets_by_id:
+                of_budgets.append((wish.limit, wish.subject[:SUBJECT_CHARACTERS_MAX], number))
+            else:
+                leases[number] = Lease(0, 0)
+        if of_budgets:
+            with self._engine.begin() as connection:
+                # In one order by all, so that two cannot wait for each other.
+                for name, subject, number in sorted(of_budgets):
+                    budget = budgets_by_id[name]
+                    leases[number] = self._lease(
+                        connection, budget, subject, wishes[number], holder, now
+                    )
+        self._drawn_at = now
+        return [leases[number] for number in range(len(wishes))]
+
+    def _lease(
+        self,
+        connection: Connection,
+        budget: Budget,
+        subject: str,
+        wish: Wish,
+        holder: str,
+        now: float,
+    ) -> Lease:
+        # The budget's own row is what several controls queue at.
+        connection.execute(select(limits.c.id).where(limits.c.id == budget.id).with_for_update())
+        begins, ends = period_of(budget.period, now)
+        table = budget_counts.c
+        mine = (
+            table.budget_id == budget.id,
+            table.subject == subject,
+            table.period_s == begins,
+        )
+        rows = connection.execute(
+            select(table.holder, table.granted, table.spent, table.seen_at_s).where(*mine)
+        ).all()
+        committed, own = 0, None
+        for row in rows:
+            if row.holder == holder:
+                own = row
+            alive = row.holder == holder or (
+                row.seen_at_s > 0 and (self._all_alive or now - row.seen_at_s <= HOLDER_TTL_S)
+            )
+            committed += max(row.granted, row.spent) if alive else row.spent
+        left = max(0, budget.amount - committed)
+        granted = wish.want if wish.want < 0 else grant_of(wish, left)
+        if own is None:
+            granted = max(0, granted)
+            connection.execute(
+                insert(budget_counts).values(
+                    budget_id=budget.id, subject=subject, period_s=begins, holder=holder,
+                    granted=granted, spent=0, seen_at_s=now,
+                )
+            )  # fmt: skip
+        else:
+            # What its records say it spent beyond its leases is granted after the fact.
+            base = max(own.granted, own.spent) if granted > 0 else own.granted
+            connection.execute(
+                update(budget_counts)
+                .where(*mine, table.holder == holder)
+                .values(granted=max(0, base + granted), seen_at_s=now)
+            )
+        reset_s = max(0.0, ends - now) if ends and granted < wish.need else 0.0
+        return Lease(granted, max(0, left - granted), reset_s, float(ends))
+
+    def sweep(self) -> int:
+        """Fold the counts of gateways that are long gone into one row a budget."""
+        with self._engine.begin() as connection:
+            return _fold_dead(connection, time.time() - HOUR_S)
+
+
+def _fold_dead(connection: Connection, before_s: float) -> int:
+    table = budget_counts.c
+    dead = connection.execute(
+        select(table.budget_id, table.subject, table.period_s, table.holder, table.spent).where(
+            table.holder != "", table.seen_at_s < before_s, table.seen_at_s > 0
+        )
+    ).all()
+    for row in dead:
+        connection.execute(
+            delete(budget_counts).where(
+                table.budget_id == row.budget_id, table.subject == row.subject,
+                table.period_s == row.period_s, table.holder == row.holder,
+            )
+        )  # fmt: skip
+        _add_spent(connection, [(row.budget_id, row.subject, row.period_s, "", int(row.spent))])
+    return len(dead)
+
+
+# --- wallets ----------------------------------------------------------------------------------
+
+
+def put_wallet(connection: Connection, tenant: str, deposited_pico: int) -> None:
+    """A prepaid tenant may spend what it has deposited and its credit line, in yuan.
+
+    Args:
+        deposited_pico: all deposits so far, in pico-yuan.
+    """
+    node = (
+        connection.execute(select(nodes).where(nodes.c.kind == "tenant", nodes.c.tenant == tenant))
+        .mappings()
+        .first()
+    )
+    name = WALLET + tenant
+    if node is None or not node["prepaid"]:
+        if find(connection, name) is not None:
+            remove(connection, name)
+        return
+    wallet = Budget(
+        name,
+        "spend",
+        deposited_pico + node["credit_pico"],
+        "total",
+        Selector(tenant=tenant),
+        wallet=True,
+    )
+    put(connection, wallet, tenant, (80, 100))

@@ -1,0 +1,128 @@
+"""Rating calls again after a price was mended: what was charged stays, the difference is added."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+import msgspec
+from sqlalchemy import Connection, select, tuple_, update
+
+from tokenschain.control.billing import (
+    ledger as ledger_module,
+)
+from tokenschain.control.billing import (
+    limits,
+    pricing,
+    rollups,
+)
+from tokenschain.core.pricing.catalog import (
+    Occasion,
+    Usage,
+    cost_of,
+    selling_price,
+    to_yuan,
+)
+from tokenschain.infra.database.tables import ledger
+
+PAGE = 5_000
+_CLASSES = (
+    "prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens",
+    "cache_write_tokens", "cache_write_1h_tokens", "audio_prompt_tokens", "image_prompt_tokens",
+    "audio_completion_tokens",
+)  # fmt: skip
+
+
+# A correction changes charges only: the last of the sums.
+_NOTHING = (0,) * (len(rollups.SUMS) - 1)
+
+
+class Rerated(msgspec.Struct):
+    """What rating again came to."""
+
+    calls: int = 0
+    changed: int = 0
+    differences_pico: dict[str, int] = {}
+    """By `tenant currency`."""
+    transaction_id: str = ""
+
+
+def rerate(
+    connection: Connection,
+    *,
+    tenant: str,
+    model: str,
+    from_ms: int,
+    until_ms: int,
+    reason: str,
+    clouds: Mapping[str, str],
+    usd_cny_micro: int,
+) -> Rerated:
+    """Rate a time's calls of a model again by the selling prices that now hold for them.
+
+    The single rows are rewritten with their new charge and price version, sums and budgets
+    follow, and the difference is one adjustment in the double-entry ledger: sums of entries and
+    rows agree before and after. A second run finds nothing to do.
+    """
+    sell = pricing.selling_prices(connection)
+    done = Rerated(differences_pico={})
+    differences: dict[tuple[str, str], int] = defaultdict(int)
+    rollup = rollups.Rollup(clouds)
+    uses: list[limits.Use] = []
+    after = (from_ms - 1, "\uffff")
+    while True:
+        query = (
+            select(ledger)
+            .where(
+                tuple_(ledger.c.started_ms, ledger.c.event_id) > after,
+                ledger.c.started_ms < until_ms,
+                ledger.c.model_asked == model,
+                ledger.c.charge_pico.is_not(None),
+            )
+            .order_by(ledger.c.started_ms, ledger.c.event_id)
+            .limit(PAGE)
+        )
+        if tenant:
+            query = query.where(ledger.c.tenant == tenant)
+        rows = connection.execute(query).all()
+        if not rows:
+            break
+        after = (rows[-1].started_ms, rows[-1].event_id)
+        for row in rows:
+            done.calls += 1
+            at_s = row.started_ms / 1e3
+            price = selling_price(sell, row.tenant, model, at_s)
+            if price is None or price.version == row.charge_version:
+                continue
+            usage = Usage(source=row.usage_source, **{n: getattr(row, n) for n in _CLASSES})
+            charge = cost_of(usage, price, Occasion(row.thinking, at_s))
+            done.changed += 1
+            differences[row.tenant, row.charge_currency] -= row.charge_pico
+            differences[row.tenant, price.currency] += charge
+            rollup.add(row, row.charge_currency, (*_NOTHING, -row.charge_pico))
+            rollup.add(row, price.currency, (*_NOTHING, charge))
+            change = to_yuan(charge, price.currency, usd_cny_micro) - to_yuan(
+                row.charge_pico, row.charge_currency, usd_cny_micro
+            )
+            uses.append(limits.Use(row.started_ms, "", limits.facts_of(row), 0, 0, change))
+            connection.execute(
+                update(ledger)
+                .where(ledger.c.event_id == row.event_id, ledger.c.started_ms == row.started_ms)
+                .values(
+                    charge_pico=charge,
+                    charge_currency=price.currency,
+                    charge_version=price.version,
+                )
+            )
+    rollup.enter(connection)
+    # A wallet's balance follows the entries.
+    limits.spend(connection, uses, wallets=False)
+    lines = ledger_module.usage_lines(dict(differences), {})
+    if lines:
+        done.transaction_id = ledger_module.post(connection, "adjustment", lines, reason)
+    done.differences_pico = {
+        f"{whose} {currency}": amount
+        for (whose, currency), amount in sorted(differences.items())
+        if amount
+    }
+    return done

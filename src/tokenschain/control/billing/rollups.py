@@ -1,0 +1,124 @@
+"""What calls add up to by hour, by day and by tag; kept in the ledger's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from sqlalchemy import Connection, Subquery, or_, select, union_all
+
+from tokenschain.core.limits import tags_of
+from tokenschain.infra.database import engine as db
+from tokenschain.infra.database.tables import usage_by_tag, usage_daily, usage_hourly
+
+HOUR_S, DAY_S = 3_600, 86_400
+KEY = (
+    "tenant", "project", "environment", "key_id", "model", "upstream", "currency",
+    "charge_currency",
+)  # fmt: skip
+SUMS = (
+    "calls",
+    "failed_calls",
+    "estimated_calls",
+    "unpriced_calls",
+    "prompt_tokens",
+    "cached_tokens",
+    "completion_tokens",
+    "reasoning_tokens",
+    "cost_pico",
+    "charge_pico",
+)
+_MORE = ("account", "cloud")
+TAG_KEY = ("tenant", "project", "key_id", "tag", "model", "charge_currency")
+TAG_SUMS = ("calls", "prompt_tokens", "completion_tokens", "charge_pico")
+
+
+class Place(Protocol):
+    """Where a call's sums belong: a journal record, or a row of the ledger."""
+
+    started_ms: int
+    tenant: str
+    account: str
+    project: str
+    environment: str
+    key_id: str
+    model_asked: str
+    upstream: str
+    currency: str
+    tags: str
+
+
+class Rollup:
+    """Sums on their way into the database."""
+
+    def __init__(self, clouds: Mapping[str, str]) -> None:
+        """
+        Args:
+            clouds: providers of upstreams.
+        """
+        self._clouds = clouds
+        self._hours: dict[tuple[Any, ...], list[Any]] = {}
+        self._tags: dict[tuple[Any, ...], list[int]] = {}
+
+    def add(self, of: Place, charge_currency: str, sums: tuple[int, ...]) -> None:
+        """Add amounts, in the order of `SUMS`, where a call belongs."""
+        hour_s = of.started_ms // 3_600_000 * HOUR_S
+        key = (hour_s, of.tenant, of.project, of.environment, of.key_id, of.model_asked,
+               of.upstream, of.currency, charge_currency)  # fmt: skip
+        _add(self._hours, key, sums, of.account)
+        if of.tags:
+            part = (sums[0], sums[4], sums[6], sums[9])
+            for name, value in tags_of(of.tags).items():
+                tag_key = (hour_s, of.tenant, of.project, of.key_id, f"{name}={value}",
+                           of.model_asked, charge_currency)  # fmt: skip
+                _add(self._tags, tag_key, part)
+
+    def enter(self, connection: Connection) -> None:
+        """Add them to what there is, in one order by all, so that no two writers wait for each
+        other."""
+        days: dict[tuple[Any, ...], list[Any]] = {}
+        for (hour_s, *rest), (*sums, account) in self._hours.items():
+            _add(days, (hour_s // DAY_S * DAY_S, *rest), tuple(sums), account)
+        columns = (*KEY, *SUMS, *_MORE)
+        db.add_up(connection, usage_hourly, ("hour_s", *columns), SUMS, self._rows(self._hours))
+        db.add_up(connection, usage_daily, ("day_s", *columns), SUMS, self._rows(days))
+        by_tag = [(*key, *self._tags[key]) for key in sorted(self._tags)]
+        db.add_up(connection, usage_by_tag, ("hour_s", *TAG_KEY, *TAG_SUMS), TAG_SUMS, by_tag)
+
+    def _rows(self, sums: dict[tuple[Any, ...], list[Any]]) -> list[tuple[Any, ...]]:
+        return [(*key, *sums[key], self._clouds.get(key[6], "")) for key in sorted(sums)]
+
+
+def _add(
+    into: dict[tuple[Any, ...], list[Any]], key: tuple[Any, ...], sums: tuple[int, ...], *tail: str
+) -> None:
+    there = into.get(key)
+    if there is None:
+        into[key] = [*sums, *tail]
+    else:
+        for at, amount in enumerate(sums):
+            there[at] += amount
+
+
+def between(from_s: int, until_s: int, *, by_hour: bool) -> Subquery:
+    """The sums of a time, as rows with `at_s`, `KEY`, `SUMS`, `account` and `cloud`.
+
+    Whole days come from the daily sums, what is left over at both ends from the hourly ones.
+
+    Args:
+        from_s: Unix time, inclusive; `until_s` exclusive.
+        by_hour: every row of one hour.
+    """
+    hours, days = usage_hourly.c, usage_daily.c
+    names = (*KEY, *SUMS, *_MORE)
+    first, last = -(-from_s // DAY_S) * DAY_S, until_s // DAY_S * DAY_S
+    single = select(hours.hour_s.label("at_s"), *(hours[name] for name in names)).where(
+        hours.hour_s >= from_s, hours.hour_s < until_s
+    )
+    if by_hour or first >= last:
+        return single.subquery()
+    edges = single.where(or_(hours.hour_s < first, hours.hour_s >= last))
+    whole = select(days.day_s.label("at_s"), *(days[name] for name in names)).where(
+        days.day_s >= first, days.day_s < last
+    )
+    return union_all(whole, edges).subquery()

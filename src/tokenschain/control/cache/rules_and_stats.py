@@ -1,0 +1,268 @@
+"""The cache as control sees it: its rules, what was dropped, what it did and saved."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+from sqlalchemy import Connection, and_, case, func, select
+
+from tokenschain.control import revisions
+from tokenschain.core.cache.semantic_protocol import Cluster
+from tokenschain.core.cache.store import CacheRules, flush_name
+from tokenschain.infra.config import Settings
+from tokenschain.infra.database.engine import upsert
+from tokenschain.infra.database.tables import cache_flushes, ledger
+
+FLUSHES_KEPT_S = 90 * 86_400
+"""Longer than any answer is kept."""
+MOST_GIVEN_MAX = 500
+
+
+class Group(NamedTuple):
+    """Callers whose questions share one bound."""
+
+    tenant: str
+    project: str
+    model: str
+
+    @staticmethod
+    def of(name: str) -> Group:
+        """From `tenant/project/model`; a model's name may have slashes of its own."""
+        tenant, _, rest = name.partition("/")
+        project, _, model = rest.partition("/")
+        return Group(tenant, project, model)
+
+
+def rules(connection: Connection, settings: Settings) -> CacheRules:
+    """The rules as gateways serve by them."""
+    flushed = {row.selector: row.at_ms / 1e3 for row in connection.execute(select(cache_flushes))}
+    return msgspec.convert({**settings.cache.model_dump(), "flushed": flushed}, CacheRules)
+
+
+def flush(connection: Connection, tenant: str, part: str = "", value: str = "") -> float:
+    """Drop what was stored until now; gateways do so within a second.
+
+    Args:
+        tenant: empty for all.
+        part: `project`, `model`, `tag` or `entry`; empty for everything of the tenant.
+
+    Returns:
+        Until when; Unix time.
+    """
+    now_ms = time.time_ns() // 1_000_000
+    statement = upsert(connection.engine, cache_flushes).values(
+        selector=flush_name(tenant, part, value), at_ms=now_ms
+    )
+    connection.execute(
+        statement.on_conflict_do_update(index_elements=["selector"], set_={"at_ms": now_ms})
+    )
+    connection.execute(
+        cache_flushes.delete().where(cache_flushes.c.at_ms < now_ms - FLUSHES_KEPT_S * 1_000)
+    )
+    revisions.bump(connection)
+    return now_ms / 1e3
+
+
+def hits_of(
+    connection: Connection, since_ms: int, tenant: str, part: str = "", value: str = ""
+) -> dict[str, int]:
+    """What a flush would have cost since then: answers that were given again, how often."""
+    seen = ledger.c
+    where = [seen.started_ms >= since_ms, seen.cache_key != ""]
+    if tenant:
+        where.append(seen.tenant == tenant)
+    column = {"project": seen.project, "model": seen.model_asked, "entry": seen.cache_key}
+    if part in column:
+        where.append(column[part] == value)
+    elif part == "tag":
+        where.append(("," + seen.tags + ",").contains(f",{value},", autoescape=True))
+    row = connection.execute(
+        select(func.count(), func.count(seen.cache_key.distinct())).where(and_(*where))
+    ).one()
+    return {"hits": int(row[0]), "answers": int(row[1])}
+
+
+def call_of(connection: Connection, event_id: str) -> Any:
+    """Whose a call was and what the cache did for it; None when there is none of the last
+    quarter."""
+    seen = ledger.c
+    since_ms = int((time.time() - FLUSHES_KEPT_S) * 1_000)
+    return connection.execute(
+        select(seen.tenant, seen.project, seen.cache, seen.cache_key)
+        .where(seen.event_id == event_id, seen.started_ms >= since_ms)
+        .limit(1)
+    ).first()
+
+
+def stats(
+    connection: Connection, tenant: str | None, from_ms: int, until_ms: int
+) -> list[dict[str, Any]]:
+    """What the cache did, by model, outcome and reason, and what it saved."""
+    seen = ledger.c
+    keys = (seen.tenant, seen.model_asked, seen.cache, seen.cache_reason, seen.currency)
+    where = [seen.started_ms >= from_ms, seen.started_ms < until_ms, seen.outcome == "ok"]
+    if tenant is not None:
+        where.append(seen.tenant == tenant)
+    rows = connection.execute(
+        select(
+            *keys,
+            func.count().label("calls"),
+            func.sum(seen.saved_tokens).label("saved_tokens"),
+            func.sum(seen.saved_pico).label("saved_pico"),
+        )
+        .where(and_(*where))
+        .group_by(*keys)
+        .order_by(*keys)
+    )
+    return [
+        {
+            "tenant": row.tenant,
+            "model": row.model_asked,
+            "cache": row.cache,
+            "reason": row.cache_reason,
+            "calls": row.calls,
+            "saved_tokens": int(row.saved_tokens),
+            "saved_pico": int(row.saved_pico),
+            "currency": row.currency if row.saved_pico else "",
+        }
+        for row in rows
+    ]
+
+
+AGES_S = (60, 600, 3_600, 6 * 3_600, 86_400, 3 * 86_400, 7 * 86_400, 30 * 86_400)
+
+
+def ages(
+    connection: Connection, tenant: str | None, model: str | None, from_ms: int, until_ms: int
+) -> list[dict[str, Any]]:
+    """How old answers were that were given again: hits by age, and the share of all hits that
+    answers no older than that gave."""
+    seen = ledger.c
+    where = [seen.started_ms >= from_ms, seen.started_ms < until_ms,
+             seen.cache.in_(("exact", "semantic"))]  # fmt: skip
+    if tenant is not None:
+        where.append(seen.tenant == tenant)
+    if model is not None:
+        where.append(seen.model_asked == model)
+    upto = [func.sum(case((seen.cache_age_s <= age_s, 1), else_=0)) for age_s in AGES_S]
+    total, *counts = connection.execute(select(func.count(), *upto).where(and_(*where))).one()
+    rows, before = [], 0
+    for age_s, count in zip(AGES_S, counts, strict=True):
+        within = int(count or 0)
+        share = within / total if total else 0.0
+        rows.append({"age_s_max": age_s, "hits": within - before, "share_within": share})
+        before = within
+    return rows
+
+
+def outlook(
+    connection: Connection, group: Group, thresholds: Sequence[float | None],
+    from_ms: int, until_ms: int,
+) -> dict[str, Any]:  # fmt: skip
+    """What other thresholds would have given, from the calls of that time.
+
+    Args:
+        thresholds: likenesses from which kept answers would have been given; None: never.
+
+    Returns:
+        `exact`, `lookups` (by meaning), and `choices`: `hits` and `saved_pico` by currency, one
+        for each threshold.
+    """
+    seen = ledger.c
+    where = and_(
+        seen.tenant == group.tenant, seen.project == group.project,
+        seen.model_asked == group.model, seen.started_ms >= from_ms, seen.started_ms < until_ms,
+        seen.outcome == "ok", seen.cache.in_(("exact", "shared", "semantic", "miss")),
+    )  # fmt: skip
+    by_meaning = seen.cache.in_(("semantic", "miss"))
+    worth = case((seen.cache == "semantic", seen.saved_pico), else_=seen.cost_pico)
+    columns = []
+    for threshold in thresholds:
+        given = and_(by_meaning, seen.cache_likeness >= (2.0 if threshold is None else threshold))
+        columns.append(func.sum(case((given, 1), else_=0)))
+        columns.append(func.sum(case((given, worth), else_=0)))
+    rows = connection.execute(
+        select(
+            seen.currency,
+            func.sum(case((by_meaning, 0), else_=1)),
+            func.sum(case((by_meaning, 1), else_=0)),
+            *columns,
+        )
+        .where(where)
+        .group_by(seen.currency)
+    ).all()
+    choices: list[dict[str, Any]] = [{"hits": 0, "saved_pico": {}} for _ in thresholds]
+    for row in rows:
+        for at, choice in enumerate(choices):
+            hits, saved = int(row[3 + 2 * at]), int(row[4 + 2 * at] or 0)
+            choice["hits"] += hits
+            if saved:
+                choice["saved_pico"][row[0]] = saved
+    return {
+        "exact": sum(int(row[1]) for row in rows),
+        "lookups": sum(int(row[2]) for row in rows),
+        "choices": choices,
+    }
+
+
+def most_given(
+    connection: Connection, tenant: str, from_ms: int, until_ms: int
+) -> dict[str, dict[str, Any]]:
+    """The answers given again most often, the most given first: by key, `hits` and `saved_pico`
+    by currency."""
+    seen = ledger.c
+    hits = func.count().label("hits")
+    rows = connection.execute(
+        select(seen.cache_key, seen.currency, hits, func.sum(seen.saved_pico))
+        .where(seen.tenant == tenant, seen.started_ms >= from_ms, seen.started_ms < until_ms,
+               seen.cache_key != "")
+        .group_by(seen.cache_key, seen.currency)
+        .order_by(hits.desc(), seen.cache_key)
+        .limit(MOST_GIVEN_MAX)
+    )  # fmt: skip
+    found: dict[str, dict[str, Any]] = {}
+    for key, currency, count, saved in rows:
+        one = found.setdefault(key, {"hits": 0, "saved_pico": {}})
+        one["hits"] += count
+        if saved:
+            one["saved_pico"][currency] = int(saved)
+    return found
+
+
+def questions(
+    clusters: Sequence[Cluster], given: Mapping[str, dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Clusters with how often they were asked and what giving their answers again saved, the most
+    asked first.
+
+    Args:
+        given: see `most_given`.
+    """
+    rows = []
+    for cluster in clusters:
+        group = Group.of(cluster.group)
+        keys = [key.hex() for key in cluster.keys]
+        hits, saved = 0, dict[str, int]()
+        for key in keys:
+            one = given.get(key)
+            if one is not None:
+                hits += one["hits"]
+                for currency, pico in one["saved_pico"].items():
+                    saved[currency] = saved.get(currency, 0) + pico
+        rows.append(
+            {
+                "project": group.project,
+                "model": group.model,
+                "questions": cluster.questions,
+                "answer": cluster.answer,
+                "entry": keys[0],
+                "asked": hits + len(keys),
+                "answered_afresh": len(keys),
+                "given_again": hits,
+                "saved_pico": saved,
+            }
+        )
+    return sorted(rows, key=lambda row: -row["asked"])

@@ -1,0 +1,67 @@
+"""What the processes that compare questions know: asked when somebody wants to know it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from tokenschain.core.cache.semantic_protocol import (
+    CLUSTERS_PATH,
+    REPORT_PATH,
+    AskClusters,
+    Cluster,
+    Report,
+)
+from tokenschain.infra.control_channel.client import Refused, SignedClient
+from tokenschain.wire.client import ClientError, HttpClient
+
+ASK_MAX_S = 5.0
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Insight:
+    """All of these processes, each asked at once; those that do not answer are left out."""
+
+    def __init__(self, urls: Sequence[str], secret: str, client: HttpClient) -> None:
+        self._asks = [SignedClient(url, secret, client) for url in urls]
+
+    async def reports(self) -> list[Report]:
+        """What each measured of each group; a group that several serve comes several times."""
+        return [
+            one
+            for answer in await self._ask_all(REPORT_PATH, b"")
+            for one in _read(answer, list[Report])
+        ]
+
+    async def clusters(self, tenant: str, keys: list[bytes], count_max: int) -> list[Cluster]:
+        """A tenant's questions by what they ask."""
+        asked = _encode(AskClusters(tenant, keys, count_max))
+        found: list[Cluster] = []
+        seen: set[bytes] = set()
+        for answer in await self._ask_all(CLUSTERS_PATH, asked):
+            for one in _read(answer, list[Cluster]):
+                if seen.isdisjoint(one.keys):
+                    found.append(one)
+                seen.update(one.keys)
+        return found
+
+    async def _ask_all(self, path: str, body: bytes) -> list[bytes]:
+        async def ask(client: SignedClient) -> bytes | None:
+            try:
+                async with asyncio.timeout(ASK_MAX_S):
+                    return await client.ask(path, body)
+            except (TimeoutError, ClientError, Refused):
+                return None
+
+        answers = await asyncio.gather(*map(ask, self._asks))
+        return [answer for answer in answers if answer is not None]
+
+
+def _read(answer: bytes, kind: Any) -> Any:
+    try:
+        return msgspec.msgpack.decode(answer, type=kind)
+    except msgspec.DecodeError:
+        return []  # of another version of the platform

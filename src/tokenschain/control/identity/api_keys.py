@@ -1,0 +1,239 @@
+"""API keys, and the token that administers the platform."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, func, insert, or_, select, update
+
+from tokenschain.control import revisions
+from tokenschain.control.identity import organization
+from tokenschain.core.errors import ApiError
+from tokenschain.core.tenancy import Disconnect, KeyGrant
+from tokenschain.infra.database.tables import api_keys
+from tokenschain.infra.security import secrets
+
+ADMIN_HASH = "admin_token_hash"
+OVERLAP_MAX_S = 30 * 86_400
+"""The longest that a rotated key may go on being served beside its successor."""
+_LISTS = ("models", "endpoints", "networks", "tags")
+
+
+def create_key(
+    connection: Connection,
+    *,
+    name: str,
+    tenant: str,
+    project: str,
+    environment: str,
+    models: list[str] | None = None,
+    expires_at_s: int | None = None,
+    disconnect: Disconnect = Disconnect.CANCEL,
+    endpoints: list[str] | None = None,
+    networks: list[str] | None = None,
+    tags: list[str] | None = None,
+    priority: str = "",
+    data_class: str = "",
+    created_by: str = "",
+    rotated_from: str | None = None,
+) -> tuple[str, str]:
+    """Make a key; returns its id and the key itself, which is shown this once.
+
+    What it belongs to is made where it is missing.
+    """
+    account = organization.ensure(connection, tenant, project, environment)
+    key = secrets.new_api_key()
+    key_id = secrets.new_id("key")
+    connection.execute(
+        insert(api_keys).values(
+            id=key_id,
+            key_hash=secrets.hash_of(key),
+            prefix=secrets.shown_part(key),
+            name=name,
+            tenant=tenant,
+            account=account,
+            project=project,
+            environment=environment,
+            models=_list(models),
+            endpoints=_list(endpoints),
+            networks=_list(networks),
+            tags=json.dumps(tags or []),
+            priority=priority,
+            data_class=data_class,
+            disconnect=disconnect.value,
+            created_at_s=int(time.time()),
+            created_by=created_by,
+            rotated_from=rotated_from,
+            expires_at_s=expires_at_s,
+            revision=revisions.bump(connection),
+        )
+    )
+    return key_id, key
+
+
+def _list(values: list[str] | None) -> str | None:
+    return None if values is None else json.dumps(values)
+
+
+def shown(row: Any) -> dict[str, Any]:
+    """A key as people see it: nothing that would let anyone use it."""
+    found = dict(row)
+    found.pop("key_hash")
+    for name in _LISTS:
+        found[name] = None if found[name] is None else json.loads(found[name])
+    return found
+
+
+def find_key(connection: Connection, key_id: str) -> dict[str, Any]:
+    """A key.
+
+    Raises:
+        ApiError: `not_found`.
+    """
+    row = connection.execute(select(api_keys).where(api_keys.c.id == key_id)).mappings().first()
+    if row is None:
+        raise ApiError("not_found", "There is no such key.", param="key_id")
+    return shown(row)
+
+
+def list_keys(connection: Connection, tenant: str | None = None) -> list[dict[str, Any]]:
+    """Keys without their hashes, newest first."""
+    query = select(api_keys).order_by(api_keys.c.created_at_s.desc(), api_keys.c.id)
+    if tenant is not None:
+        query = query.where(api_keys.c.tenant == tenant)
+    return [shown(row) for row in connection.execute(query).mappings()]
+
+
+def change_key(connection: Connection, key_id: str, values: dict[str, Any]) -> None:
+    """Change what a key may do, from now on."""
+    for name in _LISTS:
+        if name in values and (values[name] is not None or name != "tags"):
+            values[name] = _list(values[name])
+    connection.execute(
+        update(api_keys)
+        .where(api_keys.c.id == key_id)
+        .values(**values, revision=revisions.bump(connection))
+    )
+
+
+def revoke_key(connection: Connection, key_id: str) -> bool:
+    """Refuse a key from now on; false when there is no such key."""
+    known = connection.execute(
+        select(api_keys.c.revoked_at_s).where(api_keys.c.id == key_id)
+    ).first()
+    if known is None:
+        return False
+    if known.revoked_at_s is None:
+        change_key(connection, key_id, {"revoked_at_s": int(time.time())})
+    return True
+
+
+def rotate_key(
+    connection: Connection, key_id: str, overlap_s: int, created_by: str
+) -> tuple[str, str]:
+    """Make a successor; the old key is served for `overlap_s` more. Returns id and key.
+
+    Raises:
+        ApiError: `not_found`; `conflict` when the key is revoked or rotated already.
+    """
+    old = find_key(connection, key_id)
+    if old["revoked_at_s"] is not None:
+        raise ApiError("conflict", "The key is revoked.", param="key_id")
+    successor = connection.execute(
+        select(api_keys.c.id).where(
+            api_keys.c.rotated_from == key_id, api_keys.c.revoked_at_s.is_(None)
+        )
+    ).scalar()
+    if successor is not None:
+        raise ApiError("conflict", f"The key was rotated to {successor}.", param="key_id")
+    made = create_key(
+        connection,
+        **{
+            name: old[name]
+            for name in (
+                "name", "tenant", "project", "environment", "models", "endpoints", "networks",
+                "tags", "priority", "data_class", "expires_at_s",
+            )
+        },
+        disconnect=Disconnect(old["disconnect"]),
+        created_by=created_by,
+        rotated_from=key_id,
+    )  # fmt: skip
+    ends = int(time.time()) + overlap_s
+    if old["expires_at_s"] is None or old["expires_at_s"] > ends:
+        change_key(connection, key_id, {"expires_at_s": ends})
+    return made
+
+
+def note_use(connection: Connection, used: dict[str, int]) -> None:
+    """When keys were used last, by their ids; Unix time."""
+    if not used:
+        return
+    later = update(api_keys).where(
+        api_keys.c.id == bindparam("key"),
+        or_(api_keys.c.last_used_at_s.is_(None), api_keys.c.last_used_at_s < bindparam("at")),
+    )
+    connection.execute(
+        later.values(last_used_at_s=bindparam("at")),
+        [{"key": key, "at": used[key]} for key in sorted(used)],
+    )
+
+
+def grants(connection: Connection, since: int = -1) -> Iterable[tuple[bytes, KeyGrant]]:
+    """Keys changed after a revision: the SHA-256 of each, and what it may do."""
+    shut = organization.closed(connection)
+    query = select(api_keys)
+    if since >= 0:
+        query = query.where(api_keys.c.revision > since)
+    for row in connection.execution_options(yield_per=2_000).execute(query):
+        yield bytes.fromhex(row.key_hash), _grant(row, shut)
+
+
+def count_keys(connection: Connection) -> int:
+    """How many keys there are."""
+    return int(connection.execute(select(func.count()).select_from(api_keys)).scalar_one())
+
+
+def _grant(row: Any, shut: dict[tuple[str, str, str], str]) -> KeyGrant:
+    suspended = ""
+    if shut:
+        for kind, name in (
+            ("tenant", f"/{row.tenant}"),
+            ("account", f"/{row.account}"),
+            ("project", f"/{row.project}"),
+            ("environment", f"{row.project}/{row.environment}"),
+        ):
+            suspended = suspended or shut.get((kind, row.tenant, name), "")
+    return KeyGrant(
+        key_id=row.id,
+        tenant=row.tenant,
+        project=row.project,
+        environment=row.environment,
+        models=_tuple(row.models),
+        expires_at_s=row.expires_at_s,
+        revoked=row.revoked_at_s is not None,
+        disconnect=Disconnect(row.disconnect),
+        account=row.account,
+        endpoints=_tuple(row.endpoints),
+        networks=_tuple(row.networks),
+        tags=tuple(json.loads(row.tags)),
+        priority=row.priority,
+        data_class=row.data_class,
+        suspended=suspended,
+    )
+
+
+def _tuple(text: str | None) -> tuple[str, ...] | None:
+    return None if text is None else tuple(json.loads(text))
+
+
+def make_admin_token(connection: Connection) -> str | None:
+    """The admin token, made and shown once; None when there is one already."""
+    if revisions.get_meta(connection, ADMIN_HASH) is not None:
+        return None
+    token = secrets.new_token("tca-")
+    revisions.put_meta(connection, ADMIN_HASH, secrets.hash_of(token))
+    return token

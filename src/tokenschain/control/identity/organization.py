@@ -1,0 +1,151 @@
+"""The organisation: tenants, their accounts and projects, the projects' environments."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+
+from tokenschain.control import revisions
+from tokenschain.core.errors import ApiError
+from tokenschain.infra.database.tables import api_keys, nodes
+from tokenschain.infra.security import secrets
+
+KINDS = ("tenant", "account", "project", "environment")
+
+
+def find(
+    connection: Connection, kind: str, tenant: str, name: str, project: str = ""
+) -> dict[str, Any] | None:
+    """A node, or None."""
+    row = (
+        connection.execute(
+            select(nodes).where(
+                nodes.c.tenant == tenant,
+                nodes.c.kind == kind,
+                nodes.c.project == project,
+                nodes.c.name == name,
+            )
+        )
+        .mappings()
+        .first()
+    )
+    return None if row is None else dict(row)
+
+
+def create(
+    connection: Connection,
+    *,
+    kind: str,
+    tenant: str,
+    name: str,
+    account: str = "",
+    project: str = "",
+    title: str = "",
+    prepaid: bool = False,
+    credit_pico: int = 0,
+) -> dict[str, Any]:
+    """Make a node below one that exists.
+
+    Raises:
+        ApiError: `not_found` for the parent, `conflict` when it is there already.
+    """
+    if kind != "tenant" and find(connection, "tenant", tenant, tenant) is None:
+        raise ApiError("not_found", f"There is no tenant `{tenant}`.", param="tenant")
+    if account and find(connection, "account", tenant, account) is None:
+        raise ApiError("not_found", f"There is no account `{account}`.", param="account")
+    if kind == "environment":
+        parent = find(connection, "project", tenant, project)
+        if parent is None:
+            raise ApiError("not_found", f"There is no project `{project}`.", param="project")
+        account = parent["account"]
+    else:
+        project = ""
+    if find(connection, kind, tenant, name, project) is not None:
+        raise ApiError("conflict", f"There is a {kind} `{name}` already.", param="name")
+    row = {
+        "id": secrets.new_id("node"),
+        "kind": kind,
+        "tenant": tenant,
+        "account": account,
+        "project": project,
+        "name": name,
+        "title": title or name,
+        "closed_at_s": None,
+        "prepaid": prepaid,
+        "credit_pico": credit_pico,
+        "created_at_s": int(time.time()),
+        "version": 1,
+    }
+    connection.execute(insert(nodes).values(row))
+    return row
+
+
+def ensure(connection: Connection, tenant: str, project: str, environment: str) -> str:
+    """Make a tenant, its project and the project's environment where they are missing.
+
+    Returns:
+        The account that the project belongs to, or nothing.
+    """
+    if find(connection, "tenant", tenant, tenant) is None:
+        create(connection, kind="tenant", tenant=tenant, name=tenant)
+    found = find(connection, "project", tenant, project)
+    if found is None:
+        found = create(connection, kind="project", tenant=tenant, name=project)
+    if find(connection, "environment", tenant, environment, project) is None:
+        create(connection, kind="environment", tenant=tenant, name=environment, project=project)
+    return str(found["account"])
+
+
+def keys_below(node: dict[str, Any]) -> list[Any]:
+    """Conditions that find the API keys below a node."""
+    found = [api_keys.c.tenant == node["tenant"]]
+    match node["kind"]:
+        case "account":
+            found.append(api_keys.c.account == node["name"])
+        case "project":
+            found.append(api_keys.c.project == node["name"])
+        case "environment":
+            found.append(api_keys.c.project == node["project"])
+            found.append(api_keys.c.environment == node["name"])
+    return found
+
+
+def change(connection: Connection, node: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """Change a node; keys below it follow.
+
+    Args:
+        values: of `title`, `closed_at_s`, `prepaid`, `credit_pico`, and a project's `account`.
+    """
+    connection.execute(
+        update(nodes).where(nodes.c.id == node["id"]).values(**values, version=nodes.c.version + 1)
+    )
+    revision = revisions.bump(connection)
+    if "closed_at_s" in values or "account" in values:
+        moved = {"account": values["account"]} if "account" in values else {}
+        connection.execute(
+            update(api_keys).where(*keys_below(node)).values(revision=revision, **moved)
+        )
+        if moved:
+            connection.execute(
+                update(nodes)
+                .where(
+                    nodes.c.tenant == node["tenant"],
+                    nodes.c.kind == "environment",
+                    nodes.c.project == node["name"],
+                )
+                .values(**moved)
+            )
+    return dict(connection.execute(select(nodes).where(nodes.c.id == node["id"])).mappings().one())
+
+
+def closed(connection: Connection) -> dict[tuple[str, str, str], str]:
+    """Nodes that are closed: (kind, tenant, name or project/name) and what to say of it."""
+    rows = connection.execute(select(nodes).where(nodes.c.closed_at_s.is_not(None))).mappings()
+    return {
+        (row["kind"], row["tenant"], f"{row['project']}/{row['name']}"): (
+            f"the {row['kind']} `{row['name']}` is closed"
+        )
+        for row in rows
+    }

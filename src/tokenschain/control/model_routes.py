@@ -1,0 +1,190 @@
+"""Which models are served by which upstreams: settings and catalogue to routes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from tokenschain.core.pricing.catalog import (
+    MICRO_PER_UNIT,
+    Catalog,
+    ModelInfo,
+    Price,
+    PriceTier,
+)
+from tokenschain.core.snapshot import (
+    ModelRoute,
+    Offer,
+    Routing,
+    Upstream,
+    UpstreamLimits,
+)
+from tokenschain.infra.config import Settings, UpstreamSettings
+
+ENGINE = "engine"
+EMBEDDER = "embedder"
+EMBEDDING_MODEL = "multilingual-e5-small"
+KINDS = ("chat", "embedding", "rerank")
+_ABROAD = frozenset(
+    {"openai", "anthropic", "mistral", "together", "groq", "fireworks", "openrouter", "zai"}
+)
+"""Providers whose machines are outside the country, unless the settings say otherwise."""
+_OWN_PRICE = Price("CNY", (PriceTier(0, 0, 0),), "own-engine/1")
+"""Calls to our own engine cost nothing a token; machines are accounted elsewhere."""
+
+
+class UnknownUpstream(ValueError):
+    """An upstream's settings do not fit the catalogue; says what to change."""
+
+
+def routes(
+    settings: Settings, catalog: Catalog, discovered: Iterable[str]
+) -> tuple[dict[str, Upstream], dict[str, ModelRoute]]:
+    """All upstreams, and every model name with its offers in the settings' order.
+
+    Args:
+        discovered: models that an engine under `engine_url` says it serves.
+
+    Raises:
+        UnknownUpstream: an upstream lacks an address, or names a model without kind.
+    """
+    upstreams: dict[str, Upstream] = {}
+    offers: dict[str, list[Offer]] = {}
+    kinds: dict[str, str] = {}
+    owners: dict[str, str] = {}
+
+    def add(name: str, kind: str, owner: str, offer: Offer) -> None:
+        kinds.setdefault(name, kind)
+        owners.setdefault(name, owner)
+        offers.setdefault(name, []).append(offer)
+
+    if settings.engine_url:
+        upstreams[ENGINE] = Upstream(ENGINE, "custom", settings.engine_url, zone="own")
+        for name in discovered:
+            add(name, "chat", "own engine", Offer(ENGINE, name, _OWN_PRICE))
+    elif settings.engine_enabled:
+        key = f"file:{settings.engine_key_path}"
+        host = settings.engine_host
+        chat = f"http://{host}:{settings.engine_port}/v1"
+        embed = f"http://{host}:{settings.embedder_port}/v1"
+        upstreams[ENGINE] = Upstream(ENGINE, "local", chat, (key,), zone="own")
+        upstreams[EMBEDDER] = Upstream(EMBEDDER, "local", embed, (key,), zone="own")
+        model = settings.engine_model
+        add(model, "chat", "own engine", Offer(ENGINE, model, _OWN_PRICE))
+        embedding = Offer(EMBEDDER, EMBEDDING_MODEL, _OWN_PRICE)
+        add(EMBEDDING_MODEL, "embedding", "own engine", embedding)
+
+    by_provider: dict[str, dict[str, ModelInfo]] = {}
+    for info in catalog.models:
+        by_provider.setdefault(info.provider, {})[info.model] = info
+    addresses = {provider.id: provider.base_url for provider in catalog.providers}
+    for entry in settings.upstreams:
+        base_url = entry.base_url or addresses.get(entry.provider)
+        if base_url is None:
+            raise UnknownUpstream(
+                f"upstream {entry.id}: set base_url, since the catalogue has no address for "
+                f"provider {entry.provider}"
+            )
+        upstreams[entry.id] = Upstream(
+            entry.id,
+            entry.provider,
+            base_url,
+            _credentials(entry),
+            _limits(entry),
+            entry.auth,
+            entry.token_url,
+            entry.region,
+            entry.zone or ("abroad" if _is_abroad(entry.provider) else "cn"),
+            entry.stream_whole,
+            entry.concurrency_max,
+            entry.probe_path,
+        )
+        known = by_provider.get(entry.provider, {})
+        for name, served in _names(entry, known).items():
+            found = known.get(served)
+            price = _price(entry, served) or (found.price if found is not None else None)
+            if price is None and settings.unpriced_models == "refuse":
+                continue
+            kind = entry.kinds.get(served) or (found.kind if found is not None else "chat")
+            if kind in KINDS:
+                limit = found.output_tokens_max if found is not None else None
+                vendor = found.vendor if found is not None else entry.provider
+                offer = Offer(entry.id, served, price, limit)
+                if found is not None:
+                    offer = msgspec.structs.replace(
+                        offer, context_window=found.context_window, abilities=_abilities(found)
+                    )
+                add(name, kind, vendor, offer)
+    return upstreams, {
+        name: ModelRoute(name, kinds[name], tuple(found), owners[name])
+        for name, found in sorted(offers.items())
+    }
+
+
+def routing(settings: Settings, models: Iterable[str]) -> Routing:
+    """The routing settings as gateways serve by them.
+
+    Raises:
+        UnknownUpstream: a virtual model has the name of a model, or names none.
+    """
+    given = settings.routing
+    known = set(models)
+    for name, entries in given.models.items():
+        if name in known:
+            raise UnknownUpstream(f"routing.models: `{name}` is the name of a model already")
+        for entry in entries:
+            if entry.model not in known and not settings.engine_url:
+                raise UnknownUpstream(
+                    f"routing.models.{name}: no upstream serves the model `{entry.model}`"
+                )
+    return msgspec.convert(given.model_dump(), Routing)
+
+
+def _is_abroad(provider: str) -> bool:
+    return provider in _ABROAD or provider.endswith("-intl")
+
+
+def _abilities(info: ModelInfo) -> tuple[str, ...] | None:
+    """What the catalogue is sure of; JSON schema is made up for where it is missing."""
+    if info.confidence == "low" or not info.abilities:
+        return None
+    return (*info.abilities, "json_schema")
+
+
+def _names(entry: UpstreamSettings, known: Mapping[str, ModelInfo]) -> dict[str, str]:
+    """Callers' names to the upstream's names."""
+    if entry.models is None:
+        return {name: name for name in known}
+    if isinstance(entry.models, dict):
+        return entry.models
+    return {name: name for name in entry.models}
+
+
+def _credentials(entry: UpstreamSettings) -> tuple[str, ...]:
+    given = entry.credential
+    return (given,) if isinstance(given, str) else tuple(given or ())
+
+
+def _price(entry: UpstreamSettings, model: str) -> Price | None:
+    found = entry.prices.get(model)
+    if found is None:
+        return None
+    cached = found.cached_input
+    tier = PriceTier(
+        int(found.input * MICRO_PER_UNIT),
+        int(found.output * MICRO_PER_UNIT),
+        None if cached is None else int(cached * MICRO_PER_UNIT),
+    )
+    return Price(found.currency, (tier,), f"settings/{entry.id}/{model}")
+
+
+def _limits(entry: UpstreamSettings) -> UpstreamLimits:
+    return UpstreamLimits(
+        connect_max_s=entry.connect_max_s,
+        first_byte_max_s=entry.first_byte_max_s,
+        idle_max_s=entry.idle_max_s,
+        total_max_s=entry.total_max_s,
+        connections_max=entry.connections_max,
+        queue_wait_max_s=entry.queue_wait_max_s,
+    )

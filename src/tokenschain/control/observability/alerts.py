@@ -1,0 +1,393 @@
+"""Alerts: what is found of budgets, said once, and sent until it has arrived."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import smtplib
+import ssl
+import time
+from collections.abc import Callable, Sequence
+from email.message import EmailMessage
+from ipaddress import ip_address, ip_network
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlsplit
+
+import msgspec
+from sqlalchemy import Connection, Engine, or_, select, update
+
+from tokenschain.control.billing import limits
+from tokenschain.control.billing.rollups import DAY_S
+from tokenschain.core.cache.semantic_protocol import Report
+from tokenschain.core.errors import ApiError
+from tokenschain.core.limits import Budget
+from tokenschain.core.pricing.catalog import format_pico
+from tokenschain.infra.database.engine import upsert
+from tokenschain.infra.database.tables import alert_targets, alerts
+from tokenschain.infra.database.tables import limits as limits_table
+from tokenschain.infra.egress import exchange
+from tokenschain.infra.security import sealing
+from tokenschain.wire.client import ClientError, HttpClient, Waits
+
+LOOK_S = 2.0
+SEND_MAX_S = 10.0
+TRIES_MAX = 8
+RETRY_FIRST_S = 5
+BATCH_MAX = 50
+FORECAST_FROM = 0.1
+"""Share of a period after which its end can be foretold at all."""
+_WAITS = Waits(
+    connect_max_s=3.0, pool_max_s=3.0, first_byte_max_s=SEND_MAX_S, idle_max_s=3.0,
+    total_max_s=SEND_MAX_S,
+)  # fmt: skip
+
+
+class Mail(NamedTuple):
+    """How e-mail leaves."""
+
+    host: str | None
+    port: int
+    user: str | None
+    password: Callable[[], str | None]
+    sender: str
+    tls: bool
+
+
+def check_address(kind: str, address: str, allowed: Sequence[str]) -> None:
+    """Insist that an address is of its kind, and not plainly one of this machine's.
+
+    Names are resolved, and checked, when something is sent.
+
+    Raises:
+        ApiError: `invalid_value`.
+    """
+    if kind == "email":
+        if address.count("@") != 1 or address.startswith("-"):
+            raise ApiError("invalid_value", "This is no e-mail address.", param="address")
+        return
+    try:
+        parts = urlsplit(address)
+        host = parts.hostname
+        _ = parts.port
+    except ValueError:
+        host, parts = None, urlsplit("")
+    if parts.scheme not in ("http", "https") or not host or parts.username:
+        raise ApiError("invalid_value", "This is no http(s) URL.", param="address")
+    try:
+        found = ip_address(host)
+    except ValueError:
+        return
+    if not found.is_global and not any(found in ip_network(net) for net in allowed):
+        raise ApiError("invalid_value", "This address is not public.", param="address")
+
+
+# --- found ---------------------------------------------------------------------------------
+
+
+def look(engine: Engine, now_s: float) -> int:
+    """Note what has happened to budgets; each is said once a period. Returns how many."""
+    with engine.begin() as connection:
+        rows = connection.execute(
+            select(limits_table).where(limits_table.c.kind == "budget")
+        ).mappings()
+        watched = {}
+        for row in rows:
+            shown = limits.shown(row)
+            if shown["alerts"]:
+                watched[row["id"]] = (limits.budget_of(shown), shown["tenant"], shown["alerts"])
+        budgets = [budget for budget, _, _ in watched.values()]
+        found = 0
+        for (name, subject), (spent, _) in limits.spent_of(connection, budgets, now_s).items():
+            budget, tenant, thresholds = watched[name]
+            for kind, detail in _findings(budget, subject, spent, thresholds, now_s):
+                found += _say(engine, connection, tenant, kind, detail, now_s)
+    return found
+
+
+def _findings(
+    budget: Budget, subject: str, spent: int, thresholds: Sequence[int], now_s: float
+) -> list[tuple[str, dict[str, Any]]]:
+    begins, ends = limits.period_of(budget.period, now_s)
+    detail = {
+        "budget": budget.id,
+        "subject": subject.split("\x1f") if subject else [],
+        "period": budget.period,
+        "period_s": begins,
+        "measure": budget.measure,
+        "amount": budget.amount,
+    }
+    found: list[tuple[str, dict[str, Any]]] = []
+    for percent in sorted(thresholds):
+        if spent * 100 >= budget.amount * percent:
+            found.append(("budget_reached", detail | {"percent": percent, "spent": spent}))
+    if ends:
+        share = (now_s - begins) / (ends - begins)
+        foretold = int(spent / share) if share >= FORECAST_FROM else 0
+        if foretold > budget.amount > spent:
+            found.append(("budget_forecast", detail | {"spent": spent, "foretold": foretold}))
+    return found
+
+
+_TOLD_APART = ("budget", "subject", "period_s", "percent", "amount")
+"""What of an alert makes it another one; the rest may change while it is the same."""
+
+
+def look_at_cache(engine: Engine, reports: Sequence[Report], now_s: float) -> int:
+    """Note where more of the cache's answers were wrong than was agreed, as surely as the
+    samples can tell; said once a day. Returns how many."""
+    found = 0
+    with engine.begin() as connection:
+        for one in reports:
+            if one.low <= one.wrong_max:
+                continue
+            tenant = one.group.partition("/")[0]
+            detail = {
+                "subject": one.group,
+                "period_s": int(now_s // DAY_S) * DAY_S,
+                "agreed": one.wrong_max,
+                "wrong": one.wrong,
+                "low": one.low,
+                "high": one.high,
+                "checked": one.checked,
+            }
+            found += _say(engine, connection, tenant, "cache_wrong", detail, now_s)
+    return found
+
+
+def _say(
+    engine: Engine,
+    connection: Connection,
+    tenant: str,
+    kind: str,
+    detail: dict[str, Any],
+    now_s: float,
+) -> int:
+    told_apart = (kind, *(detail.get(part) for part in _TOLD_APART))
+    name = hashlib.sha256(repr(told_apart).encode()).hexdigest()
+    done = connection.execute(
+        upsert(engine, alerts)
+        .values(
+            id=name, tenant=tenant, at_s=int(now_s), kind=kind,
+            detail=msgspec.json.encode(detail).decode(), next_try_s=int(now_s),
+        )
+        .on_conflict_do_nothing(index_elements=["id"])
+        .returning(alerts.c.id)
+    )  # fmt: skip
+    return len(done.all())
+
+
+# --- sent ----------------------------------------------------------------------------------
+
+
+class Sender:
+    """Sends what was found to the tenant's targets and the platform's, until all have it."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        key: bytes,
+        client: HttpClient,
+        mail: Mail,
+        report: Callable[[str, str], None],
+    ) -> None:
+        """
+        Args:
+            key: unseals targets' addresses.
+            client: reaches public addresses only.
+            report: told of what could not be sent in the end.
+        """
+        self._engine = engine
+        self._key = key
+        self._client = client
+        self._mail = mail
+        self._report = report
+
+    async def send_due(self, now_s: float) -> int:
+        """Try what is due; returns how many alerts have now reached everyone."""
+        due = await asyncio.to_thread(self._due, int(now_s))
+        done = 0
+        for alert, targets in due:
+            results = await asyncio.gather(*(self._send(target, alert) for target in targets))
+            failed = [t["id"] for t, why in zip(targets, results, strict=True) if why is not None]
+            for target, why in zip(targets, results, strict=True):
+                if why is not None and alert["tries"] + 1 >= TRIES_MAX:
+                    self._report("alert_not_sent", f"{alert['kind']} to {target['id']}: {why}")
+            await asyncio.to_thread(self._settle, alert, failed, int(now_s))
+            done += not failed
+        return done
+
+    def _due(self, now_s: int) -> list[tuple[Any, list[Any]]]:
+        with self._engine.begin() as connection:
+            rows = connection.execute(
+                select(alerts)
+                .where(alerts.c.sent_at_s.is_(None), alerts.c.next_try_s <= now_s)
+                .order_by(alerts.c.next_try_s)
+                .limit(BATCH_MAX)
+            ).mappings()
+            found = []
+            for row in rows:
+                targets = connection.execute(
+                    select(alert_targets).where(
+                        or_(alert_targets.c.tenant == row["tenant"], alert_targets.c.tenant == "")
+                    )
+                ).mappings()
+                left = (
+                    None
+                    if row["targets_left"] is None
+                    else set(msgspec.json.decode(row["targets_left"]))
+                )
+                wanted = [dict(t) for t in targets if left is None or t["id"] in left]
+                # Whoever else looks for work leaves these alone while we try.
+                connection.execute(
+                    update(alerts)
+                    .where(alerts.c.id == row["id"])
+                    .values(next_try_s=now_s + int(SEND_MAX_S * 3))
+                )
+                found.append((dict(row), wanted))
+            return found
+
+    def _settle(self, alert: Any, failed: list[str], now_s: int) -> None:
+        tries = alert["tries"] + 1
+        over = not failed or tries >= TRIES_MAX
+        values: dict[str, Any] = {"tries": tries}
+        if over:
+            values["sent_at_s"] = now_s
+            values["targets_left"] = msgspec.json.encode(failed).decode()
+        else:
+            values["next_try_s"] = now_s + RETRY_FIRST_S * 2 ** (tries - 1)
+            values["targets_left"] = msgspec.json.encode(failed).decode()
+        with self._engine.begin() as connection:
+            connection.execute(update(alerts).where(alerts.c.id == alert["id"]).values(**values))
+
+    async def _send(self, target: Any, alert: Any) -> str | None:
+        """Why it did not arrive; None when it did."""
+        sealed = msgspec.json.decode(sealing.unseal(self._key, target["id"], target["sealed"]))
+        address, secret = sealed["address"], sealed["secret"]
+        detail = msgspec.json.decode(alert["detail"])
+        zh, en = words(alert["kind"], alert["tenant"], detail)
+        try:
+            if target["kind"] == "email":
+                await asyncio.to_thread(self._send_mail, address, zh, en)
+                return None
+            now_s = int(time.time())
+            if target["kind"] == "webhook":
+                event = {"id": alert["id"], "type": alert["kind"], "tenant": alert["tenant"],
+                         "at_s": alert["at_s"], "detail": detail, "text": en}  # fmt: skip
+                body = msgspec.json.encode(event)
+                headers = {"x-tc-signature": webhook_signature(secret, now_s, body)}
+                url = address
+            else:
+                url, body = robot_message(target["kind"], address, secret, f"{zh}\n{en}", now_s)
+                headers = {}
+            headers["content-type"] = "application/json"
+            reply, answer = await exchange(self._client, "POST", url, headers, body, _WAITS, 65_536)
+        except (ClientError, OSError, ValueError, smtplib.SMTPException) as error:
+            return type(error).__name__
+        return _complaint(target["kind"], reply.status, answer)
+
+    def _send_mail(self, address: str, zh: str, en: str) -> None:
+        mail = self._mail
+        if mail.host is None:
+            raise ValueError("no mail server is set")
+        message = EmailMessage()
+        message["From"], message["To"] = mail.sender, address
+        message["Subject"] = f"TokensChain: {en.partition('.')[0]}"
+        message.set_content(f"{zh}\n\n{en}\n")
+        context = ssl.create_default_context()
+        server: smtplib.SMTP
+        if mail.port == 465:
+            server = smtplib.SMTP_SSL(mail.host, mail.port, timeout=SEND_MAX_S, context=context)
+        else:
+            server = smtplib.SMTP(mail.host, mail.port, timeout=SEND_MAX_S)
+        with server:
+            if mail.tls and mail.port != 465:
+                server.starttls(context=context)
+            password = mail.password()
+            if mail.user and password:
+                server.login(mail.user, password)
+            server.send_message(message)
+
+
+def webhook_signature(secret: str, at_s: int, body: bytes) -> str:
+    """`t=TIME,v1=HMAC` over `TIME.BODY` with SHA-256: a receiver checks both, and the age."""
+    signed = hmac.new(secret.encode(), f"{at_s}.".encode() + body, hashlib.sha256).hexdigest()
+    return f"t={at_s},v1={signed}"
+
+
+def robot_message(kind: str, address: str, secret: str, text: str, at_s: int) -> tuple[str, bytes]:
+    """URL and body for a chat group's robot, signed as each asks for.
+
+    DingTalk: HMAC-SHA256 of `milliseconds\\nsecret` with the secret, in the URL. Feishu: the
+    HMAC of nothing with `seconds\\nsecret` as its key, in the body. WeCom: the key is in the URL.
+    """
+    if kind == "dingtalk":
+        if secret:
+            stamp = at_s * 1_000
+            signed = hmac.new(secret.encode(), f"{stamp}\n{secret}".encode(), hashlib.sha256)
+            sign = quote(base64.b64encode(signed.digest()).decode(), safe="")
+            joint = "&" if "?" in address else "?"
+            address = f"{address}{joint}timestamp={stamp}&sign={sign}"
+        return address, msgspec.json.encode({"msgtype": "text", "text": {"content": text}})
+    if kind == "feishu":
+        message: dict[str, Any] = {"msg_type": "text", "content": {"text": text}}
+        if secret:
+            key = f"{at_s}\n{secret}".encode()
+            signed = hmac.new(key, b"", hashlib.sha256)
+            message |= {"timestamp": str(at_s), "sign": base64.b64encode(signed.digest()).decode()}
+        return address, msgspec.json.encode(message)
+    return address, msgspec.json.encode({"msgtype": "text", "text": {"content": text}})
+
+
+def _complaint(kind: str, status: int, answer: bytes) -> str | None:
+    """Why a target did not take a message; robots say so in a 200."""
+    if not 200 <= status < 300:
+        return f"HTTP {status}"
+    if kind in ("dingtalk", "feishu", "wecom"):
+        try:
+            found = msgspec.json.decode(answer)
+            code = found.get("code" if kind == "feishu" else "errcode", 0)
+        except (msgspec.DecodeError, AttributeError):
+            return "no JSON object"
+        if code:
+            return f"{kind} answered {code}"
+    return None
+
+
+def words(kind: str, tenant: str, detail: dict[str, Any]) -> tuple[str, str]:
+    """An alert in Chinese and English."""
+    if kind == "cache_wrong":
+        whose = detail["subject"]
+        share, low, high, agreed = (f"{detail[name]:.2%}" for name in
+                                    ("wrong", "low", "high", "agreed"))  # fmt: skip
+        return (
+            f"{whose} 的缓存错误命中率为 {share}（95% 区间 {low}–{high}，"
+            f"抽查 {detail['checked']} 次），超过约定的 {agreed}。",
+            f"Of the answers given again to {whose}, {share} are wrong (95 % interval {low} to "
+            f"{high}, {detail['checked']} checked); {agreed} was agreed.",
+        )
+    name = detail["budget"]
+    whose = "/".join(part for part in (tenant, *detail["subject"]) if part)
+    periods = {"day": "日", "month": "月", "total": "总"}
+    period = detail["period"]
+
+    def shown(amount: int) -> str:
+        if detail["measure"] == "spend":
+            return format_pico(amount, "CNY")
+        return f"{amount:,} {detail['measure']}"
+
+    amount, spent = shown(detail["amount"]), shown(detail["spent"])
+    if kind == "budget_forecast":
+        foretold = shown(detail["foretold"])
+        return (
+            f"{whose} 的{periods[period]}预算 {name} 预计将超出：已用 {spent}，"
+            f"按当前速度期末为 {foretold}，预算 {amount}。",
+            f"The {period} budget {name} of {whose} will not last: {spent} used, {foretold} "
+            f"foretold, {amount} set.",
+        )
+    percent = detail["percent"]
+    return (
+        f"{whose} 的{periods[period]}预算 {name} 已用 {percent}%：{spent} / {amount}。",
+        f"The {period} budget {name} of {whose} has reached {percent} %: {spent} of {amount}.",
+    )

@@ -1,0 +1,311 @@
+"""What control does by itself: publish the snapshot, probe upstreams."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import hashlib
+import re
+import time
+from collections import deque
+from collections.abc import Callable
+
+import msgspec
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from tokenschain.control import model_routes, revisions
+from tokenschain.control.billing import limits, pricing
+from tokenschain.control.billing.ledger import Ledger
+from tokenschain.control.billing.rollups import DAY_S
+from tokenschain.control.cache import rules_and_stats
+from tokenschain.control.cache.semantic_client import Insight
+from tokenschain.control.identity import api_keys, users
+from tokenschain.control.observability import alerts
+from tokenschain.control.response_archive import ResponseArchive
+from tokenschain.core.pricing.catalog import Catalog
+from tokenschain.core.snapshot import (
+    SHARDS,
+    Manifest,
+    Snapshot,
+    Upstream,
+    encode_shard,
+)
+from tokenschain.core.tenancy import KeyGrant
+from tokenschain.infra.config import Settings
+from tokenschain.infra.database.engine import drop_days, ensure_days
+from tokenschain.infra.security import secrets
+from tokenschain.wire.client import ClientError, HttpClient, Origin, Waits
+
+WATCH_S = 0.25
+"""How often the database is asked whether another control changed something."""
+PROBE_S = 5.0
+OLD_PARTS_MAX = 64
+_PROBE_WAITS = Waits(
+    connect_max_s=2.0, pool_max_s=2.0, first_byte_max_s=3.0, idle_max_s=3.0, total_max_s=5.0
+)
+_METRIC = re.compile(r"^llamacpp:(\w+) ([0-9.e+-]+)$", re.MULTILINE)
+
+
+class Publisher:
+    """Keeps the snapshot in step with the database and the settings."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        settings: Settings,
+        catalog: Catalog,
+        report: Callable[[str, str], None],
+    ) -> None:
+        self._engine = engine
+        self._settings = settings
+        self._catalog = catalog
+        self._report = report
+        self._revision = -1
+        self._day = ""
+        self._discovered: tuple[str, ...] = ()
+        self._changed = asyncio.Condition()
+        self._closed = False
+        self._client = HttpClient()
+        self._keys: list[dict[bytes, KeyGrant]] = [{} for _ in range(SHARDS)]
+        self._parts: dict[str, bytes] = {}
+        self._old_parts: deque[str] = deque()
+        self._shards = [""] * SHARDS
+        self.changed: list[Callable[[Snapshot], None]] = []
+        """Told of each new snapshot."""
+        self.version = ""
+        self.manifest = b""
+        self.snapshot = Snapshot("", {}, {})
+        self.health: dict[str, str] = {}
+        self.engine_metrics: dict[str, dict[str, float]] = {}
+        self.refresh()
+
+    def refresh(self) -> bool:
+        """Make anew what has changed since the last time; true when anything has.
+
+        Only keys that changed are read, and only their shards made anew: revoking one of
+        100,000 keys costs what revoking one of ten does.
+        """
+        day = datetime.datetime.now(limits.CHINA).date().isoformat()
+        with self._engine.begin() as connection:
+            revision = revisions.current(connection)
+            if (revision, day) == (self._revision, self._day):
+                return False
+            changed = list(api_keys.grants(connection, self._revision))
+            rates, budgets = limits.all_limits(connection)
+            sell = pricing.selling_prices(connection)
+            cache = rules_and_stats.rules(connection, self._settings)
+            usd_cny = pricing.usd_cny_micro(connection, day, self._settings.routing.usd_cny)
+        touched = set()
+        for digest, grant in changed:
+            self._keys[digest[0]][digest] = grant
+            touched.add(digest[0])
+        for number in touched:
+            self._shards[number] = self._keep(encode_shard(self._keys[number]))
+        upstreams, models = model_routes.routes(self._settings, self._catalog, self._discovered)
+        routing = model_routes.routing(self._settings, models)
+        snapshot = Snapshot("", upstreams, models, routing, rates, budgets, sell, usd_cny, cache)
+        body = msgspec.msgpack.encode(snapshot)
+        version = hashlib.sha256(
+            b"".join((hashlib.sha256(body).digest(), *map(str.encode, self._shards)))
+        ).hexdigest()[:16]
+        self._revision, self._day = revision, day
+        if version == self.version:
+            return False
+        self.snapshot = msgspec.structs.replace(snapshot, version=version)
+        part = self._keep(msgspec.msgpack.encode(self.snapshot))
+        self.manifest = msgspec.json.encode(Manifest(version, part, tuple(self._shards)))
+        self.version = version
+        self._forget_old({part, *self._shards})
+        for tell in self.changed:
+            tell(self.snapshot)
+        return True
+
+    def _keep(self, payload: bytes) -> str:
+        name = hashlib.sha256(payload).hexdigest()
+        if name not in self._parts:
+            self._old_parts.append(name)
+        self._parts[name] = payload
+        return name
+
+    def _forget_old(self, live: set[str]) -> None:
+        """Parts of the last versions stay a while: a gateway may be about to ask for them."""
+        for _ in range(len(self._old_parts)):
+            if len(self._parts) <= len(live) + OLD_PARTS_MAX:
+                return
+            name = self._old_parts.popleft()
+            if name in live:
+                self._old_parts.append(name)
+            else:
+                self._parts.pop(name, None)
+
+    def part(self, name: str) -> bytes | None:
+        """A part by the SHA-256 of its bytes; None when it is not kept any more."""
+        return self._parts.get(name)
+
+    async def newer_than(self, version: str, wait_s: float) -> tuple[str, bytes | None]:
+        """The manifest, or None in its place when none newer came within `wait_s`."""
+        deadline = time.monotonic() + wait_s
+        while self.version == version and not self._closed:
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                return version, None
+            try:
+                async with asyncio.timeout(left_s), self._changed:
+                    if not self._closed:
+                        await self._changed.wait()
+            except TimeoutError:
+                return version, None
+        return self.version, None if self.version == version else self.manifest
+
+    async def close(self) -> None:
+        """Let waiting polls go; none waits from now on."""
+        self._closed = True
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def run(self) -> None:
+        """Watch and probe until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._watch())
+                group.create_task(self._probe_all())
+        finally:
+            self._client.close()
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_S)
+            try:
+                changed = await asyncio.to_thread(self.refresh)
+            except SQLAlchemyError as error:
+                self._report("database_unavailable", type(error).__name__)
+                continue
+            if changed:
+                async with self._changed:
+                    self._changed.notify_all()
+
+    async def _probe_all(self) -> None:
+        while True:
+            for upstream in list(self.snapshot.upstreams.values()):
+                if upstream.provider == "local" or upstream.id == model_routes.ENGINE:
+                    await self._probe(upstream)
+            await asyncio.sleep(PROBE_S)
+
+    async def _probe(self, upstream: Upstream) -> None:
+        """Own engines only: a probe of a cloud would cost money."""
+        try:
+            models = await self._get(upstream, "/models")
+            self.health[upstream.id] = "up"
+            if self._settings.engine_url:
+                self._discover(models)
+            else:
+                text = (await self._get(upstream, "/metrics", of_version=False)).decode()
+                self.engine_metrics[upstream.id] = {
+                    name: float(value) for name, value in _METRIC.findall(text)
+                }
+        except (
+            ClientError,
+            msgspec.DecodeError,
+            UnicodeDecodeError,
+            secrets.SecretMissing,
+        ) as error:
+            self.health[upstream.id] = f"down: {error}"
+
+    def _discover(self, models: bytes) -> None:
+        found = msgspec.json.decode(models, type=_ModelList)
+        names = tuple(model.id for model in found.data)
+        if names != self._discovered:
+            self._discovered = names
+            self._revision = -1
+
+    async def _get(self, upstream: Upstream, path: str, *, of_version: bool = True) -> bytes:
+        base = upstream.base_url if of_version else upstream.base_url.removesuffix("/v1")
+        origin = Origin.of(base)
+        target = "/" + base.split("://", 1)[1].partition("/")[2].strip("/") + path
+        key = secrets.resolve(upstream.credentials[0]) if upstream.credentials else None
+        head = (
+            f"GET {target.replace('//', '/')} HTTP/1.1\r\nhost: {origin.authority}\r\n"
+            + (f"authorization: Bearer {key}\r\n" if key else "")
+            + "\r\n"
+        )
+        reply = await self._client.open(origin, head.encode("latin-1"), _PROBE_WAITS)
+        body = await reply.read(1_000_000)
+        if reply.status != 200:
+            raise ClientError(f"HTTP {reply.status}")
+        return body
+
+
+class _Model(msgspec.Struct):
+    id: str
+
+
+class _ModelList(msgspec.Struct):
+    data: list[_Model]
+
+
+SWEEP_S = 60.0
+
+
+class Chores:
+    """What control does now and then: alerts, last use of keys, sweeping, retention.
+
+    Several controls may do the same at once; each chore is harmless to repeat.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        ledger: Ledger,
+        landlord: limits.Landlord,
+        archive: ResponseArchive,
+        sender: alerts.Sender,
+        ledger_days: int,
+        report: Callable[[str, str], None],
+        insight: Insight | None,
+    ) -> None:
+        self._engine = engine
+        self._insight = insight
+        self._ledger = ledger
+        self._landlord = landlord
+        self._archive = archive
+        self._sender = sender
+        self._ledger_days = ledger_days
+        self._report = report
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        swept_at = 0.0
+        while True:
+            await asyncio.sleep(alerts.LOOK_S)
+            try:
+                await asyncio.to_thread(alerts.look, self._engine, time.time())
+                await self._sender.send_due(time.time())
+                await asyncio.to_thread(self._note_uses)
+                if time.monotonic() - swept_at >= SWEEP_S:
+                    swept_at = time.monotonic()
+                    await asyncio.to_thread(self._sweep)
+                    if self._insight is not None:
+                        reports = await self._insight.reports()
+                        await asyncio.to_thread(
+                            alerts.look_at_cache, self._engine, reports, time.time()
+                        )
+            except SQLAlchemyError as error:
+                self._report("chore_failed", type(error).__name__)
+
+    def _note_uses(self) -> None:
+        used = self._ledger.take_uses()
+        with self._engine.begin() as connection:
+            api_keys.note_use(connection, used)
+
+    def _sweep(self) -> None:
+        self._archive.sweep()
+        self._landlord.sweep()
+        with self._engine.begin() as connection:
+            users.sweep(connection)
+        today = int(time.time() // DAY_S)
+        # Partitions are made ahead, so that midnight is a day as any other.
+        ensure_days(self._engine, range(today, today + 3))
+        dropped = drop_days(self._engine, today - self._ledger_days)
+        if dropped:
+            self._report("ledger_days_dropped", f"{len(dropped)} days")

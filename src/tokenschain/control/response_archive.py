@@ -1,0 +1,79 @@
+"""Responses kept for callers of the Responses API, sealed, until they expire."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import msgspec
+from sqlalchemy import Connection, Engine, delete, select
+
+from tokenschain.core.formats.openai_responses import Stored
+from tokenschain.infra.database.engine import upsert
+from tokenschain.infra.database.tables import stored_responses
+from tokenschain.infra.security import sealing
+
+
+class ResponseArchive:
+    """Stored responses; a tenant finds its own only."""
+
+    def __init__(self, engine: Engine, key: bytes, ttl_s: int) -> None:
+        """
+        Args:
+            key: seals what callers and models said (`crypto.seal`).
+            ttl_s: how long a response is kept.
+        """
+        self._engine = engine
+        self._key = key
+        self._ttl_s = ttl_s
+
+    def keep(self, payloads: Sequence[bytes]) -> int:
+        """Keep responses as a gateway shipped them; each counts once. Returns how many are new."""
+        rows = {}
+        for payload in payloads:
+            stored = msgspec.msgpack.decode(payload, type=Stored)
+            rows[stored.id] = {
+                "id": stored.id,
+                "tenant": stored.tenant,
+                "expires_at_s": int(stored.created_s) + self._ttl_s,
+                "sealed": sealing.seal(self._key, stored.id, payload),
+            }
+        if not rows:
+            return 0
+        statement = (
+            upsert(self._engine, stored_responses)
+            .on_conflict_do_nothing(index_elements=["id"])
+            .returning(stored_responses.c.id)
+        )
+        with self._engine.begin() as connection:
+            # In one order by all, so that two writers cannot deadlock.
+            found = connection.execute(statement, [rows[name] for name in sorted(rows)])
+            return len(found.scalars().all())
+
+    def find(self, connection: Connection, tenant: str, response_id: str) -> bytes | None:
+        """A tenant's response as it was shipped, or None."""
+        row = connection.execute(
+            select(stored_responses.c.sealed).where(
+                stored_responses.c.id == response_id,
+                stored_responses.c.tenant == tenant,
+                stored_responses.c.expires_at_s > int(time.time()),
+            )
+        ).scalar()
+        return None if row is None else sealing.unseal(self._key, response_id, row)
+
+    def delete(self, connection: Connection, tenant: str, response_id: str) -> bool:
+        """Forget a tenant's response; false when there is none."""
+        result = connection.execute(
+            delete(stored_responses).where(
+                stored_responses.c.id == response_id, stored_responses.c.tenant == tenant
+            )
+        )
+        return bool(result.rowcount)
+
+    def sweep(self) -> int:
+        """Forget what has expired; returns how many."""
+        with self._engine.begin() as connection:
+            result = connection.execute(
+                delete(stored_responses).where(stored_responses.c.expires_at_s <= int(time.time()))
+            )
+        return int(result.rowcount)

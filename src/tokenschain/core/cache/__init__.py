@@ -1,0 +1,1 @@
+"""Response cache rules as pure functions: key, store, directives."""

@@ -1,0 +1,202 @@
+"""When two calls ask the same: what must be equal before an answer is given a second time.
+
+Every field of a request has a decision here; one without is part of the key and keeps the call
+from being compared by meaning. The namespace is a hard partition: tenants, models, system
+prompts and tools never meet, whatever their texts say.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+import msgspec
+
+from tokenschain.core.formats.openai_chat import Ask, Door
+
+KEY_BYTES = 16
+NORMAL_CHARS_MAX = 2_000
+"""Longer texts are compared as they are."""
+QUESTION_CHARS_MAX = 1_200
+"""A longer question is compared letter by letter only: about 512 tokens."""
+
+
+class Part(StrEnum):
+    """What a request field means for whether two calls ask the same."""
+
+    KEY = "key"
+    """Must be equal."""
+    EXACT = "exact"
+    """Must be equal, and then so must all the rest, letter by letter."""
+    OUT = "out"
+    """Does not change the answer."""
+    NEVER = "never"
+    """Such a call is answered afresh."""
+
+
+FIELDS: dict[str, Part] = {
+    # What is asked; the last user turn is taken out where meanings are compared.
+    "messages": Part.KEY,
+    "prompt": Part.EXACT,
+    "input": Part.EXACT,
+    "query": Part.EXACT,
+    "documents": Part.EXACT,
+    # How it is answered.
+    "temperature": Part.KEY,
+    "top_p": Part.KEY,
+    "top_k": Part.KEY,
+    "min_p": Part.KEY,
+    "max_tokens": Part.KEY,
+    "max_completion_tokens": Part.KEY,
+    "presence_penalty": Part.KEY,
+    "frequency_penalty": Part.KEY,
+    "repetition_penalty": Part.KEY,
+    "reasoning_effort": Part.KEY,
+    "enable_thinking": Part.KEY,
+    "thinking": Part.KEY,
+    "thinking_budget": Part.KEY,
+    "verbosity": Part.KEY,
+    "stop": Part.EXACT,
+    "seed": Part.EXACT,
+    "logit_bias": Part.EXACT,
+    "suffix": Part.EXACT,
+    "echo": Part.EXACT,
+    "top_n": Part.EXACT,
+    "return_documents": Part.EXACT,
+    "dimensions": Part.EXACT,
+    "encoding_format": Part.EXACT,
+    "tools": Part.EXACT,
+    "tool_choice": Part.EXACT,
+    "parallel_tool_calls": Part.EXACT,
+    "functions": Part.EXACT,
+    "function_call": Part.EXACT,
+    "response_format": Part.EXACT,
+    # Who asks and how the answer travels: the namespace and the replay know.
+    "model": Part.OUT,
+    "stream": Part.OUT,
+    "stream_options": Part.OUT,
+    "user": Part.OUT,
+    "metadata": Part.OUT,
+    "service_tier": Part.OUT,
+    "safety_identifier": Part.OUT,
+    "prompt_cache_key": Part.OUT,
+    "prompt_cache_retention": Part.OUT,
+    "prediction": Part.OUT,
+    # Answers that are of one moment or one caller.
+    "n": Part.NEVER,
+    "logprobs": Part.NEVER,
+    "top_logprobs": Part.NEVER,
+    "audio": Part.NEVER,
+    "modalities": Part.NEVER,
+    "store": Part.NEVER,
+    "web_search_options": Part.NEVER,
+    "enable_search": Part.NEVER,
+    "search_options": Part.NEVER,
+    "plugins": Part.NEVER,
+}
+_HARMLESS: dict[str, tuple[Any, ...]] = {
+    "n": (1,),
+    "logprobs": (False,),
+    "store": (False,),
+    "enable_search": (False,),
+    "modalities": (["text"],),
+}
+"""Values of fields that otherwise keep a call out: the default, said aloud."""
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder(order="sorted").encode
+_WIDE = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: 0x20}
+
+
+class Space(NamedTuple):
+    """Whose answers these are; nothing crosses from one to another."""
+
+    tenant: str
+    project: str
+    environment: str
+    user: str
+    """Empty where a project shares its answers."""
+    data_class: str
+    model: str
+    """As it was asked for."""
+    route: str
+    """Where a virtual model led."""
+    release: str
+    """Of the model and the prompts; another release is another space."""
+
+
+class Identity(NamedTuple):
+    """What a call asks, in digests."""
+
+    key: bytes
+    """Of everything that must be equal."""
+    space: bytes = b""
+    """Of all but the question; empty where meanings are not compared."""
+    question: str = ""
+    """The last turn, where nothing but instructions went before it."""
+
+
+def identify(ask: Ask, space: Space, secret: bytes, *, meaning: bool = False) -> Identity | str:
+    """What a call asks, or why it must be answered afresh.
+
+    Args:
+        meaning: whether questions are compared by meaning, too.
+        secret: keys the digests, so that they tell nothing to who reads them.
+    """
+    if ask.kept_input:
+        return "stored"
+    kept: dict[str, Any] = {}
+    exact = ask.door is not Door.CHAT
+    for name, raw in ask.fields.items():
+        part = FIELDS.get(name, Part.EXACT)
+        if part is Part.OUT:
+            continue
+        value = _decode(raw)
+        if value is None:
+            continue
+        if part is Part.NEVER:
+            if value in _HARMLESS.get(name, ()):
+                continue
+            return name
+        if part is Part.EXACT:
+            if value in ([], {}, ""):
+                continue
+            exact = True
+        kept[name] = _plain(value)
+    question = ""
+    if ask.door is Door.CHAT:
+        messages = kept["messages"]
+        last = messages[-1]
+        if isinstance(last, dict) and last.get("role") == "user":
+            text = last.get("content")
+            if isinstance(text, str):
+                text = normal(text)
+                messages[-1] = {**last, "content": text}
+                alone = all(m.get("role") in ("system", "developer") for m in messages[:-1])
+                if not exact and alone and len(last) == 2 and len(text) <= QUESTION_CHARS_MAX:
+                    question = text
+    base = _encode((ask.door.value, *space))
+    key = _digest(base + _encode(kept), secret)
+    if not question or not meaning:
+        return Identity(key, question=question)
+    kept["messages"] = kept["messages"][:-1]
+    return Identity(key, _digest(base + b"?" + _encode(kept), secret), question)
+
+
+def normal(text: str) -> str:
+    """One line without what is not meant: wide forms of ASCII, composed letters, blanks."""
+    if len(text) > NORMAL_CHARS_MAX or "\n" in text.strip():
+        return text
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text).translate(_WIDE)
+    return " ".join(text.split())
+
+
+def _plain(value: Any) -> Any:
+    """1.0 and 1 are the same number."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _digest(data: bytes, secret: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=KEY_BYTES, key=secret).digest()

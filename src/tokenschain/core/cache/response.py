@@ -1,0 +1,92 @@
+"""A kept answer as it is given again: whole, or as a stream."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from tokenschain.core.call import Call
+from tokenschain.core.formats import openai_chat
+from tokenschain.core.formats.openai_chat import Door
+from tokenschain.core.pricing.catalog import Usage
+
+PIECE_CHARS = 12
+"""Characters of one event; about what an engine sends in a few tokens."""
+_decode_raw = msgspec.json.Decoder(dict[str, Raw]).decode
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+_JOINS = ("\u200d", "\ufe0f")
+
+
+def with_usage(body: bytes, usage: Usage) -> bytes:
+    """A reply with its usage said."""
+    fields = _decode_raw(body)
+    fields["usage"] = Raw(_encode(openai_chat.wire_usage(usage)))
+    return _encode(fields)
+
+
+def as_new(body: bytes, call: Call) -> bytes:
+    """A reply under another call's id and time; embeddings and ranks have neither."""
+    if call.ask.door not in (Door.CHAT, Door.COMPLETIONS):
+        return body
+    fields = _decode_raw(body)
+    fields["id"] = Raw(_encode(_id(call)))
+    fields["created"] = Raw(b"%d" % (call.started_ms // 1_000))
+    return _encode(fields)
+
+
+def chunks(body: bytes, call: Call) -> Iterator[tuple[int, bytes]]:
+    """A reply as canonical chunks, each with how many characters it shows."""
+    reply: dict[str, Any] = _decode(body)
+    text = call.ask.door is Door.COMPLETIONS
+    head = {
+        "id": _id(call),
+        "object": "text_completion" if text else "chat.completion.chunk",
+        "created": call.started_ms // 1_000,
+        "model": reply.get("model", ""),
+    }
+
+    def chunk(part: dict[str, Any], finish: str | None = None) -> bytes:
+        body = part if text else {"delta": part}
+        choice = {"index": 0, **body, "finish_reason": finish}
+        return _encode({**head, "choices": [choice]})
+
+    choice = reply["choices"][0]
+    if text:
+        for piece in pieces(choice.get("text") or ""):
+            yield len(piece), chunk({"text": piece})
+        yield 0, chunk({"text": ""}, choice.get("finish_reason"))
+    else:
+        message = choice["message"]
+        yield 0, chunk({"role": "assistant", "content": ""})
+        for name in ("reasoning_content", "content"):
+            for piece in pieces(message.get(name) or ""):
+                yield len(piece), chunk({name: piece})
+        for at, made in enumerate(message.get("tool_calls") or ()):
+            yield 0, chunk({"tool_calls": [{"index": at, **made}]})
+        if message.get("annotations"):
+            yield 0, chunk({"annotations": message["annotations"]})
+        yield 0, chunk({}, choice.get("finish_reason"))
+    if reply.get("usage") and (call.ask.wants_usage or not call.outlet.takes_raw):
+        yield 0, _encode({**head, "choices": [], "usage": reply["usage"]})
+
+
+def pieces(text: str) -> Iterator[str]:
+    """A text in pieces of `PIECE_CHARS`, of any script; nothing that is drawn as one is cut."""
+    start = 0
+    while start < len(text):
+        end = min(len(text), start + PIECE_CHARS)
+        while end < len(text) and (
+            text[end] in _JOINS or text[end - 1] == _JOINS[0] or unicodedata.combining(text[end])
+        ):
+            end += 1
+        yield text[start:end]
+        start = end
+
+
+def _id(call: Call) -> str:
+    return f"chatcmpl-{call.id}" if call.ask.door is Door.CHAT else f"cmpl-{call.id}"

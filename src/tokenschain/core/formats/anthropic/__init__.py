@@ -1,0 +1,1 @@
+"""Anthropic's Messages format, in and out."""

@@ -1,0 +1,230 @@
+"""The canonical form of a conversation, typed: OpenAI's chat with reasoning.
+
+Doors and providers that speak another protocol read and write this form. Calls that need no
+translation are never decoded this far; see `core.formats.openai_chat`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import Raw, Struct
+
+from tokenschain.core.errors import ApiError
+from tokenschain.core.formats.openai_chat import WireUsage
+
+ABSENT = Raw(b"")
+"""Stands for a field of any JSON that was not sent (msgspec knows no `Raw | None`)."""
+NO_PARAMETERS = Raw(b'{"type":"object","properties":{}}')
+
+
+class Function(Struct):
+    """A function called; in a stream, a piece of the call."""
+
+    name: str | None = None
+    arguments: str | None = None
+
+
+class ToolCall(Struct, omit_defaults=True):
+    function: Function
+    id: str | None = None
+    index: int | None = None
+
+
+class ReasoningDetail(Struct, omit_defaults=True):
+    """A piece of reasoning with what its vendor needs to recognise it again."""
+
+    type: str | None = None
+    text: str | None = None
+    signature: str | None = None
+    data: str | None = None
+
+
+class ImageUrl(Struct, omit_defaults=True):
+    url: str
+    detail: str | None = None
+
+
+class Part(Struct, omit_defaults=True):
+    """A part of a message's content."""
+
+    type: str
+    text: str | None = None
+    image_url: ImageUrl | None = None
+    cache_control: Raw = ABSENT
+
+
+class UrlCitation(Struct, omit_defaults=True):
+    """A page that a part of the text rests on; indices count characters of the text."""
+
+    url: str
+    title: str = ""
+    start_index: int = 0
+    end_index: int = 0
+    content: str = ""
+    """The words of the page, where the vendor gives them."""
+
+
+class Annotation(Struct):
+    type: str = "url_citation"
+    url_citation: UrlCitation | None = None
+
+
+class Message(Struct, omit_defaults=True):
+    role: str = "assistant"
+    content: str | list[Part] | None = None
+    tool_calls: list[ToolCall] | None = None
+    tool_call_id: str | None = None
+    reasoning_content: str | None = None
+    reasoning_details: list[ReasoningDetail] | None = None
+    refusal: str | None = None
+    annotations: list[Annotation] | None = None
+
+    @property
+    def citations(self) -> list[UrlCitation]:
+        """What the text rests on."""
+        found = (annotation.url_citation for annotation in self.annotations or ())
+        return [citation for citation in found if citation is not None]
+
+    @property
+    def text(self) -> str:
+        """The text of the content, its parts joined."""
+        if isinstance(self.content, list):
+            return "".join(part.text or "" for part in self.content)
+        return self.content or ""
+
+
+class FunctionSpec(Struct, omit_defaults=True):
+    name: str
+    description: str | None = None
+    parameters: Raw = NO_PARAMETERS
+
+
+class Tool(Struct):
+    function: FunctionSpec
+    type: str = "function"
+
+
+class NamedFunction(Struct):
+    name: str
+
+
+class NamedChoice(Struct):
+    function: NamedFunction
+
+
+class ThinkingSwitch(Struct):
+    type: str = "enabled"
+    budget_tokens: int | None = None
+
+
+class Conversation(Struct):
+    """What translations read of a chat request."""
+
+    messages: list[Message]
+    tools: list[Tool] | None = None
+    tool_choice: str | NamedChoice | None = None
+    parallel_tool_calls: bool | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    seed: int | None = None
+    stop: str | list[str] | None = None
+    stream: bool | None = None
+    thinking: ThinkingSwitch | None = None
+    enable_thinking: bool | None = None
+    thinking_budget: int | None = None
+    reasoning_effort: str | None = None
+    user: str | None = None
+
+    @property
+    def stops(self) -> list[str]:
+        """Stop sequences, always as a list."""
+        return [self.stop] if isinstance(self.stop, str) else self.stop or []
+
+    @property
+    def output_tokens_max(self) -> int | None:
+        return self.max_completion_tokens or self.max_tokens
+
+
+class Choice(Struct):
+    index: int = 0
+    message: Message | None = None
+    delta: Message | None = None
+    finish_reason: str | None = None
+
+
+class ChatReply(Struct):
+    """A whole reply or one chunk of a stream."""
+
+    id: str = ""
+    model: str = ""
+    created: int = 0
+    choices: list[Choice] = []
+    usage: WireUsage | None = None
+    error: Raw = Raw(b"")
+
+
+_encode = msgspec.json.Encoder().encode
+_conversation = msgspec.json.Decoder(Conversation).decode
+_reply = msgspec.json.Decoder(ChatReply).decode
+
+
+def read(fields: dict[str, Raw]) -> Conversation:
+    """A request's fields, typed.
+
+    Raises:
+        ApiError: `invalid_value`: something is of a kind that cannot be translated.
+    """
+    try:
+        return _conversation(_encode(fields))
+    except msgspec.ValidationError as error:
+        text, _, path = str(error).partition(" - at `$.")
+        param = path.rstrip("`") or None
+        raise ApiError(
+            "invalid_value", f"Invalid value for `{param}`: {text}.", param=param
+        ) from None
+
+
+def read_reply(data: bytes) -> ChatReply:
+    """A canonical reply or chunk, typed.
+
+    Raises:
+        msgspec.DecodeError: it is none.
+    """
+    return _reply(data)
+
+
+class Heading(NamedTuple):
+    """What a reply says of itself where the vendor's protocol does not."""
+
+    model: str = ""
+    created_s: int = 0
+
+    def head(self, id: str, model: str = "", created_s: int = 0) -> dict[str, Any]:
+        """The first fields of a reply or of each of its chunks."""
+        return {"id": id, "model": model or self.model, "created": created_s or self.created_s}
+
+
+def chunk(head: dict[str, Any], delta: dict[str, Any], finish: str | None = None) -> bytes:
+    """One canonical chunk of a stream."""
+    choice = {"index": 0, "delta": delta, "finish_reason": finish}
+    return _encode({**head, "object": "chat.completion.chunk", "choices": [choice]})
+
+
+def usage_chunk(
+    head: dict[str, Any], usage: dict[str, Any], kind: str = "chat.completion.chunk"
+) -> bytes:
+    """The canonical chunk that carries a stream's usage."""
+    return _encode({**head, "object": kind, "choices": [], "usage": usage})
+
+
+def whole(
+    head: dict[str, Any], message: dict[str, Any], finish: str | None, usage: dict[str, Any]
+) -> bytes:
+    """A canonical whole reply."""
+    choice = {"index": 0, "message": message, "finish_reason": finish}
+    return _encode({**head, "object": "chat.completion", "choices": [choice], "usage": usage})

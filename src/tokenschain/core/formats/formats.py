@@ -1,0 +1,56 @@
+"""The forms in which calls come in and answers go out; inside there is one canonical form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple, Protocol
+
+from tokenschain.core.errors import ApiError
+from tokenschain.core.formats import openai_chat, openai_responses
+from tokenschain.core.formats.anthropic import inbound
+from tokenschain.core.formats.openai_chat import Ask, Door
+
+
+class StreamForm(Protocol):
+    """Writes one stream in a door's own form."""
+
+    @property
+    def final(self) -> bytes:
+        """The whole answer once the stream has ended well; nothing where it cannot be kept."""
+
+    def event(self, data: bytes) -> bytes:
+        """What one canonical chunk adds."""
+
+    def end(self) -> bytes:
+        """What follows the last chunk."""
+
+    def error(self, error: ApiError) -> bytes:
+        """What follows when the stream broke off; it must not look like an end."""
+
+
+class Form(NamedTuple):
+    """One API that callers may speak."""
+
+    name: str
+    """In records, metrics and the path: `/v1/<name>`."""
+    parse: Callable[[bytes], Ask]
+    """The checked, canonical request of a body; raises `ApiError`."""
+    error: Callable[[ApiError], bytes] = ApiError.body
+    whole: Callable[[bytes, str], bytes] | None = None
+    """A canonical whole reply in this form, by the call's id; None: it is in it already."""
+    stream: Callable[[str, str], StreamForm] | None = None
+    """By model and the call's id; None: canonical chunks pass as they are."""
+
+
+FORMS: tuple[Form, ...] = (
+    *(Form(door.value, partial(openai_chat.parse, door)) for door in Door),
+    Form("messages", inbound.parse, inbound.error_of, inbound.reply_of, inbound.StreamOut),
+    Form(
+        "responses",
+        openai_responses.parse,
+        ApiError.body,
+        openai_responses.reply_of,
+        openai_responses.StreamOut,
+    ),
+)

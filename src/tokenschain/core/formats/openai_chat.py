@@ -1,0 +1,546 @@
+"""The OpenAI wire: requests checked, replies understood, unknown fields untouched.
+
+A request body is decoded one level deep (`dict[str, Raw]`); only fields with a
+rule here are looked into. What has no rule travels on as the bytes it came in.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+
+import msgspec
+from msgspec import Meta, Raw, Struct
+
+from tokenschain.core.errors import ApiError
+from tokenschain.core.pricing.catalog import Usage
+
+CHOICES_MAX = 128
+INPUTS_MAX = 2_048
+BYTES_PER_TOKEN = 4
+"""Rough, for estimates only: English has about 4 bytes a token, and Chinese at
+3 bytes a character and 0.6-0.8 tokens a character comes to about the same."""
+
+
+class Door(StrEnum):
+    """The API a call came in by; the value is also the path at the upstream."""
+
+    CHAT = "chat/completions"
+    COMPLETIONS = "completions"
+    EMBEDDINGS = "embeddings"
+    RERANK = "rerank"
+
+
+_ABSENT = Raw(b"")
+_EMPTY = (b"", b'""', b"null", b"[]")
+
+
+# --- requests --------------------------------------------------------------------
+
+
+class Message(Struct):
+    """One chat message, as far as the platform looks into it."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: Raw = _ABSENT
+
+
+class StreamOptions(Struct):
+    include_usage: bool | None = None
+
+
+class Tool(Struct):
+    type: str
+
+
+class ResponseFormat(Struct):
+    type: str
+
+
+class _Document(Struct):
+    text: str
+
+
+_Name = Annotated[str, Meta(min_length=1, max_length=256)]
+_Tokens = Annotated[int, Meta(ge=1, le=100_000_000)]
+_Penalty = Annotated[float, Meta(ge=-2, le=2)]
+
+_COMMON: dict[str, Any] = {
+    "model": _Name,
+    "stream": bool | None,
+    "stream_options": StreamOptions | None,
+    "n": Annotated[int, Meta(ge=1, le=CHOICES_MAX)] | None,
+    "max_tokens": _Tokens | None,
+    "temperature": Annotated[float, Meta(ge=0, le=2)] | None,
+    "top_p": Annotated[float, Meta(ge=0, le=1)] | None,
+    "stop": str | list[str] | None,
+    "presence_penalty": _Penalty | None,
+    "frequency_penalty": _Penalty | None,
+    "seed": int | None,
+    "user": str | None,
+    "logit_bias": dict[str, float] | None,
+}
+_FIELDS: dict[Door, dict[str, Any]] = {
+    Door.CHAT: _COMMON
+    | {
+        "messages": Annotated[list[Message], Meta(min_length=1)],
+        "max_completion_tokens": _Tokens | None,
+        "logprobs": bool | None,
+        "top_logprobs": Annotated[int, Meta(ge=0, le=20)] | None,
+        "tools": list[Tool] | None,
+        "tool_choice": str | dict[str, Raw] | None,
+        "parallel_tool_calls": bool | None,
+        "response_format": ResponseFormat | None,
+    },
+    Door.COMPLETIONS: _COMMON
+    | {
+        "prompt": str | list[str | int | list[int]],
+        "logprobs": Annotated[int, Meta(ge=0, le=20)] | None,
+        "echo": bool | None,
+        "suffix": str | None,
+    },
+    Door.EMBEDDINGS: {
+        "model": _Name,
+        "input": str | list[str | int | list[int]],
+        "encoding_format": Literal["float", "base64"] | None,
+        "dimensions": Annotated[int, Meta(ge=1, le=100_000)] | None,
+        "user": str | None,
+    },
+}
+_FIELDS[Door.RERANK] = {
+    "model": _Name,
+    "query": Annotated[str, Meta(min_length=1)],
+    "documents": Annotated[list[str | _Document], Meta(min_length=1, max_length=INPUTS_MAX)],
+    "top_n": Annotated[int, Meta(ge=1)] | None,
+    "return_documents": bool | None,
+}
+_REQUIRED = {
+    Door.CHAT: ("model", "messages"),
+    Door.COMPLETIONS: ("model", "prompt"),
+    Door.EMBEDDINGS: ("model", "input"),
+    Door.RERANK: ("model", "query", "documents"),
+}
+_CHECKS = {
+    door: {name: msgspec.json.Decoder(kind).decode for name, kind in fields.items()}
+    for door, fields in _FIELDS.items()
+}
+_PROMPT = {
+    Door.CHAT: "messages",
+    Door.COMPLETIONS: "prompt",
+    Door.EMBEDDINGS: "input",
+    Door.RERANK: "documents",
+}
+_decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
+_decode_any = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+_AT = re.compile(r" - at `\$([^`]*)`$")
+_BASE64 = re.compile(rb";base64,[A-Za-z0-9+/=]*")
+_WITH_USAGE = Raw(b'{"include_usage":true}')
+
+
+class Ask(Struct):
+    """One checked request."""
+
+    door: Door
+    model: str
+    fields: dict[str, Raw]
+    stream: bool
+    wants_usage: bool
+    choices: int
+    output_tokens_max: int | None
+    """The most the caller allows per choice, if it said so."""
+    prompt_tokens_estimate: int
+    kept_input: bytes = b""
+    """What the caller wants kept with the answer, as JSON; nothing when it wants nothing kept."""
+
+
+UNREAD = Ask(Door.CHAT, "", {}, False, False, 1, None, 0)
+"""What stands in for a body that has not been read."""
+
+
+def parse(door: Door, body: bytes) -> Ask:
+    """Check a request body.
+
+    Raises:
+        ApiError: `invalid_json`, `missing_required_parameter` or `invalid_value`,
+            with the field that is to blame in `param`.
+    """
+    try:
+        fields = _decode_fields(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ApiError("invalid_json", f"The body is not a JSON object: {error}.") from None
+    except RecursionError:
+        raise ApiError("invalid_json", "The body is nested too deeply.") from None
+    checks = _CHECKS[door]
+    values: dict[str, Any] = {}
+    name = ""
+    try:
+        for name, raw in fields.items():
+            check = checks.get(name)
+            if check is not None:
+                values[name] = check(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _invalid(name, str(error)) from None
+    except RecursionError:
+        raise ApiError("invalid_json", "The field is nested too deeply.", param=name) from None
+    for name in _REQUIRED[door]:
+        if name not in values:
+            raise ApiError(
+                "missing_required_parameter", f"The field `{name}` is required.", param=name
+            )
+    if door in (Door.COMPLETIONS, Door.EMBEDDINGS):
+        _check_inputs(_PROMPT[door], values[_PROMPT[door]])
+    stream = values.get("stream") or False
+    options = values.get("stream_options")
+    if options is not None and not stream:
+        raise ApiError(
+            "invalid_value",
+            "`stream_options` is only allowed when `stream` is true.",
+            param="stream_options",
+        )
+    return Ask(
+        door=door,
+        model=values["model"],
+        fields=fields,
+        stream=stream,
+        wants_usage=options is not None and bool(options.include_usage),
+        choices=values.get("n") or 1,
+        output_tokens_max=values.get("max_completion_tokens") or values.get("max_tokens"),
+        prompt_tokens_estimate=_estimate_prompt(door, fields, body),
+    )
+
+
+_Body = TypeVar("_Body")
+
+
+def decode_body(decode: Callable[[bytes], _Body], body: bytes) -> _Body:
+    """A body of another door than OpenAI's chat, typed.
+
+    Raises:
+        ApiError: with the field to blame.
+    """
+    try:
+        return decode(body)
+    except msgspec.ValidationError as error:
+        text, _, path = str(error).partition(" - at `$.")
+        if "missing required field" in text:
+            name = text.split("`")[1]
+            raise ApiError(
+                "missing_required_parameter", f"The field `{name}` is required.", param=name
+            ) from None
+        param = path.rstrip("`") or None
+        raise ApiError("invalid_value", f"{text} (`{param}`).", param=param) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ApiError("invalid_json", f"The body is not a JSON object: {error}.") from None
+
+
+def _invalid(field: str, text: str) -> ApiError:
+    """msgspec's message with its JSON path turned into OpenAI's `param`."""
+    found = _AT.search(text)
+    path = field + (found.group(1) if found else "")
+    text = text[: found.start()] if found else text
+    return ApiError("invalid_value", f"Invalid value for `{path}`: {text}.", param=path)
+
+
+def _check_inputs(name: str, value: str | list[str | int | list[int]]) -> None:
+    """A text, texts, one token array or token arrays; none of them empty."""
+    entries = value if isinstance(value, list) else [value]
+    tokens = bool(entries) and isinstance(entries[0], int)
+    if not entries or (len(entries) > INPUTS_MAX and not tokens):
+        raise ApiError(
+            "invalid_value", f"`{name}` must hold 1 to {INPUTS_MAX} entries.", param=name
+        )
+    if len({type(entry) for entry in entries}) > 1:
+        raise ApiError("invalid_value", f"`{name}` mixes kinds of entries.", param=name)
+    for index, entry in enumerate(entries):
+        if entry in ("", []):
+            where = f"{name}[{index}]" if isinstance(value, list) else name
+            raise ApiError("invalid_value", f"`{where}` must not be empty.", param=where)
+
+
+def _estimate_prompt(door: Door, fields: dict[str, Raw], body: bytes) -> int:
+    """About how many tokens a prompt has; embedded files are left out."""
+    size = memoryview(fields[_PROMPT[door]]).nbytes
+    tools = fields.get("tools")
+    if tools is not None:
+        size += memoryview(tools).nbytes
+    if b";base64," in body:
+        size -= sum(len(found) for found in _BASE64.findall(body))
+    return max(0, size) // BYTES_PER_TOKEN + 1
+
+
+def encode_for(ask: Ask, fields: dict[str, Raw], model: str, *, stream_usage: bool = True) -> bytes:
+    """The body for an upstream: its own model name, usage asked for where that is known.
+
+    Built from the decoded fields, so that a repeated field name cannot mean one
+    thing here and another thing upstream.
+    """
+    fields["model"] = Raw(_encode(model))
+    if not stream_usage:
+        fields.pop("stream_options", None)
+    elif ask.stream and not ask.wants_usage:
+        options = fields.get("stream_options")
+        if options is None or bytes(options) == b"null":
+            fields["stream_options"] = _WITH_USAGE
+        else:
+            merged = _decode_fields(options)
+            merged["include_usage"] = Raw(b"true")
+            fields["stream_options"] = Raw(_encode(merged))
+    return _encode(fields)
+
+
+# --- replies ---------------------------------------------------------------------
+
+
+class _PromptDetails(Struct):
+    cached_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+    cache_write_1h_tokens: int | None = None
+    audio_tokens: int | None = None
+    image_tokens: int | None = None
+
+
+class _CompletionDetails(Struct):
+    reasoning_tokens: int | None = None
+    audio_tokens: int | None = None
+
+
+class WireUsage(Struct):
+    """OpenAI's usage object, with the places where vendors put the same counts."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+    prompt_tokens_details: _PromptDetails | None = None
+    completion_tokens_details: _CompletionDetails | None = None
+    prompt_cache_hit_tokens: int | None = None
+    """DeepSeek."""
+    cached_tokens: int | None = None
+    """Kimi."""
+
+
+class _Delta(Struct):
+    content: Raw = _ABSENT
+    reasoning_content: Raw = _ABSENT
+    reasoning: Raw = _ABSENT
+    tool_calls: Raw = _ABSENT
+    refusal: Raw = _ABSENT
+
+
+class _Choice(Struct):
+    finish_reason: str | None = None
+    delta: _Delta | None = None
+    message: _Delta | None = None
+    text: str | None = None
+
+
+class _BaseResp(Struct):
+    status_code: int = 0
+
+
+_NO_CODE = (*_EMPTY, b"0", b'"0"', b"200", b'"200"')
+
+
+class WireReply(Struct):
+    """What the platform reads of a reply or of one chunk of a stream."""
+
+    choices: list[_Choice] | None = None
+    usage: WireUsage | None = None
+    error: Raw = _ABSENT
+    base_resp: _BaseResp | None = None
+    code: Raw = _ABSENT
+    error_code: Raw = _ABSENT
+
+    @property
+    def is_error(self) -> bool:
+        """Whether it is an error instead of an answer, in any of the forms that come
+        with HTTP 200: `error`, MiniMax's `base_resp`, a `code` or `error_code` but 0."""
+        if self.base_resp is not None and self.base_resp.status_code != 0:
+            return True
+        if self.choices:
+            return False
+        return bytes(self.error) not in _EMPTY or any(
+            bytes(code) not in _NO_CODE for code in (self.code, self.error_code)
+        )
+
+    def finish_reason(self) -> str:
+        """The last finish reason in it, or an empty string."""
+        reasons = [c.finish_reason for c in self.choices or () if c.finish_reason]
+        return reasons[-1] if reasons else ""
+
+    def output_bytes(self) -> int:
+        """Bytes of generated text: content, reasoning, tool calls, refusal.
+
+        As JSON, without the quotes: more than 0 when there is a token in it.
+        """
+        return sum(_output_bytes(choice) for choice in self.choices or ())
+
+
+def _output_bytes(choice: _Choice) -> int:
+    size = len(choice.text.encode()) if choice.text else 0
+    for part in (choice.delta, choice.message):
+        if part is not None:
+            raws = (
+                part.content,
+                part.reasoning_content,
+                part.reasoning,
+                part.tool_calls,
+                part.refusal,
+            )
+            size += sum(len(text) - 2 for raw in raws if (text := bytes(raw)) not in _EMPTY)
+    return size
+
+
+_decode_reply = msgspec.json.Decoder(WireReply).decode
+
+
+def read_reply(data: bytes) -> WireReply:
+    """Understand a reply or a chunk.
+
+    Raises:
+        ValueError: not JSON, or not of OpenAI's shape.
+    """
+    return _decode_reply(data)
+
+
+def usage_of(wire: WireUsage | None) -> Usage | None:
+    """The usage as the platform counts, or None when it is absent or contradicts itself."""
+    if wire is None:
+        return None
+    prompt = wire.prompt_tokens
+    if prompt is None and wire.completion_tokens is None:
+        prompt = wire.total_tokens  # all that rerankers say
+    if prompt is None:
+        return None
+    completion = wire.completion_tokens or 0
+    inside, outside = wire.prompt_tokens_details, wire.completion_tokens_details
+    cached = wire.prompt_cache_hit_tokens or wire.cached_tokens or 0
+    written = written_1h = audio = image = 0
+    if inside is not None:
+        cached = inside.cached_tokens or cached
+        written = inside.cache_creation_input_tokens or 0
+        written_1h = inside.cache_write_1h_tokens or 0
+        audio, image = inside.audio_tokens or 0, inside.image_tokens or 0
+    reasoning = spoken = 0
+    if outside is not None:
+        reasoning, spoken = outside.reasoning_tokens or 0, outside.audio_tokens or 0
+    counts = (prompt, completion, cached, written, written_1h, audio, image, reasoning, spoken)
+    if min(counts) < 0 or cached + written + written_1h > prompt or spoken > completion:
+        return None
+    # Audio and images may be cached too; then they are counted as cached, once.
+    fresh = prompt - cached - written - written_1h
+    audio = min(audio, fresh)
+    return Usage(
+        prompt,
+        completion,
+        cached,
+        min(reasoning, completion - spoken),
+        "provider",
+        cache_write_tokens=written,
+        cache_write_1h_tokens=written_1h,
+        audio_prompt_tokens=audio,
+        image_prompt_tokens=min(image, fresh - audio),
+        audio_completion_tokens=spoken,
+    )
+
+
+def add_usage(left: Usage, right: Usage) -> Usage:
+    """The sum of two usages; an estimate in it makes the sum one."""
+    sums = {
+        name: getattr(left, name) + getattr(right, name)
+        for name in Usage.__struct_fields__
+        if name != "source"
+    }
+    source = "estimated" if "estimated" in (left.source, right.source) else right.source
+    return Usage(source=source, **sums)
+
+
+def join_choices(replies: list[bytes], usage: Usage) -> bytes:
+    """Whole replies to the same question as one reply with several choices."""
+    decoded = [_decode_fields(reply) for reply in replies]
+    joined = decoded[0]
+    choices: list[dict[str, Raw]] = []
+    for reply in decoded:
+        for choice in _decode_choices(reply["choices"]):
+            choice["index"] = Raw(_encode(len(choices)))
+            choices.append(choice)
+    joined["choices"] = Raw(_encode(choices))
+    joined["usage"] = Raw(_encode(wire_usage(usage)))
+    return _encode(joined)
+
+
+def wire_usage(usage: Usage) -> dict[str, Any]:
+    """A usage as OpenAI writes it."""
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+    }
+
+
+def renumbered(chunk: bytes, number: int) -> bytes | None:
+    """A chunk of one choice as that of a choice with a number, without its usage; None when
+    nothing else was in it."""
+    fields = _decode_fields(chunk)
+    fields.pop("usage", None)
+    choices = _decode_choices(fields.get("choices", Raw(b"[]")))
+    if not choices:
+        return None
+    for choice in choices:
+        choice["index"] = Raw(_encode(number))
+    fields["choices"] = Raw(_encode(choices))
+    return _encode(fields)
+
+
+_decode_choices = msgspec.json.Decoder(list[dict[str, Raw]]).decode
+
+
+def without_usage(data: bytes) -> bytes:
+    """A stream chunk as the caller expects it who did not ask for usage."""
+    fields = _decode_fields(data)
+    fields.pop("usage", None)
+    return _encode(fields)
+
+
+class WireError(NamedTuple):
+    """An upstream's error, as far as it said."""
+
+    message: str = ""
+    codes: tuple[str, ...] = ()
+    """What it calls code and type."""
+    param: str | None = None
+
+
+def read_error(data: bytes) -> WireError:
+    """Understand an upstream's error body, in any of the usual shapes."""
+    try:
+        found = _decode_any(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return WireError()
+    if isinstance(found, str):
+        return WireError(found)
+    if not isinstance(found, dict):
+        return WireError()
+    response = found.get("Response")
+    inner = response.get("Error") if isinstance(response, dict) else None
+    inner = inner or found.get("error") or found.get("base_resp") or found
+    if isinstance(inner, str):
+        return WireError(inner)
+    if not isinstance(inner, dict):
+        return WireError()
+    param = inner.get("param")
+    words = (inner.get(name) for name in _MESSAGE_NAMES)
+    codes = (inner.get(name) for name in _CODE_NAMES)
+    return WireError(
+        next((str(word) for word in words if word), ""),
+        tuple(str(code) for code in codes if code not in (None, "", 0)),
+        param if isinstance(param, str) else None,
+    )
+
+
+_MESSAGE_NAMES = ("message", "Message", "error_msg", "status_msg", "msg", "detail")
+_CODE_NAMES = ("code", "Code", "error_code", "status_code", "type", "upstream_code")

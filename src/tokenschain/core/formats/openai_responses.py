@@ -1,0 +1,549 @@
+"""OpenAI's Responses API as a door: its items and events from and to the canonical form.
+
+Source: OpenAI's API reference for /v1/responses, as its Python SDK 2.x types it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Raw, Struct
+
+from tokenschain.core.errors import ApiError
+from tokenschain.core.formats import canonical as canon
+from tokenschain.core.formats.canonical import Message
+from tokenschain.core.formats.openai_chat import (
+    Ask,
+    Door,
+    WireUsage,
+    decode_body,
+    usage_of,
+)
+from tokenschain.core.formats.openai_chat import parse as parse_chat
+
+_encode = msgspec.json.Encoder().encode
+
+
+class _Content(Struct):
+    type: str
+    text: str | None = None
+    image_url: str | None = None
+    detail: str | None = None
+    refusal: str | None = None
+
+
+class _Item(Struct):
+    """Any input item; which fields are there depends on its type."""
+
+    type: str = "message"
+    role: Literal["user", "assistant", "system", "developer"] = "user"
+    content: str | list[_Content] | None = None
+    id: str | None = None
+    call_id: str | None = None
+    name: str | None = None
+    arguments: str | None = None
+    output: str | list[_Content] | None = None
+    summary: list[_Content] | None = None
+
+
+class _Tool(Struct):
+    type: str
+    name: str | None = None
+    description: str | None = None
+    parameters: Raw = canon.NO_PARAMETERS
+    strict: bool | None = None
+
+
+class _Choice(Struct):
+    type: str
+    name: str | None = None
+
+
+class _Format(Struct):
+    type: str
+    name: str | None = None
+    schema: Raw = canon.NO_PARAMETERS
+    strict: bool | None = None
+    description: str | None = None
+
+
+class _Text(Struct):
+    format: _Format | None = None
+
+
+class _Reasoning(Struct):
+    effort: str | None = None
+
+
+class Request(Struct):
+    """A request of the Responses API."""
+
+    model: str
+    input: str | list[_Item]
+    instructions: str | None = None
+    tools: list[_Tool] | None = None
+    tool_choice: str | _Choice | None = None
+    text: _Text | None = None
+    reasoning: _Reasoning | None = None
+    max_output_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    parallel_tool_calls: bool | None = None
+    stream: bool | None = None
+    store: bool | None = None
+    metadata: dict[str, str] | None = None
+    user: str | None = None
+    previous_response_id: str | None = None
+    background: bool | None = None
+
+
+class Stored(Struct):
+    """A response that was kept, with all that led to it."""
+
+    id: str
+    tenant: str
+    created_s: float
+    input_items: bytes
+    """JSON list, oldest first, the conversation before included."""
+    response: bytes
+    """JSON object."""
+
+
+_decode_request = msgspec.json.Decoder(Request).decode
+
+
+def parse(body: bytes) -> Ask:
+    """A Responses request as a canonical one.
+
+    Raises:
+        ApiError: with the field to blame.
+    """
+    asked = decode_body(_decode_request, body)
+    if asked.background:
+        raise ApiError(
+            "unsupported_parameter", "Responses are not run in the background.", param="background"
+        )
+    fields: dict[str, Any] = {"model": asked.model, "messages": _messages(asked)}
+    plain = {
+        "max_completion_tokens": asked.max_output_tokens,
+        "temperature": asked.temperature,
+        "top_p": asked.top_p,
+        "parallel_tool_calls": asked.parallel_tool_calls,
+        "stream": asked.stream,
+        "user": asked.user,
+        "reasoning_effort": asked.reasoning and asked.reasoning.effort,
+        "response_format": _format(asked.text),
+    }
+    fields |= {name: value for name, value in plain.items() if value is not None}
+    if asked.tools:
+        fields["tools"] = [_tool(tool, at) for at, tool in enumerate(asked.tools)]
+    match asked.tool_choice:
+        case _Choice() as choice:
+            if choice.type != "function":
+                raise ApiError(
+                    "unsupported_parameter", "Only functions can be chosen.", param="tool_choice"
+                )
+            fields["tool_choice"] = {"type": "function", "function": {"name": choice.name}}
+        case str() as word:
+            fields["tool_choice"] = word
+    ask = parse_chat(Door.CHAT, _encode(fields))
+    if asked.store is not False:
+        ask.kept_input = _encode(_items(msgspec.json.decode(body, type=_Kept).input))
+    return ask
+
+
+class _Kept(Struct):
+    input: str | list[dict[str, Any]]
+
+
+class _Before(Struct):
+    output: list[dict[str, Any]]
+
+
+def _items(given: str | list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Input items, each with an id, as `input_items` lists them."""
+    if isinstance(given, str):
+        content = [{"type": "input_text", "text": given}]
+        given = [{"type": "message", "role": "user", "content": content}]
+    return [{"id": f"item_{at}", "type": "message"} | item for at, item in enumerate(given)]
+
+
+_PREVIOUS = b'"previous_response_id"'
+_decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
+
+
+def previous_of(body: bytes) -> str | None:
+    """The id of the response that a request goes on from."""
+    if _PREVIOUS not in body:
+        return None
+    try:
+        raw = _decode_fields(body).get("previous_response_id", Raw(b"null"))
+        return msgspec.json.decode(raw, type=str | None)
+    except msgspec.DecodeError:
+        return None  # parsing says what is wrong
+
+
+def continued(body: bytes, before: Stored) -> bytes:
+    """A request with the conversation before it written out.
+
+    Raises:
+        msgspec.DecodeError: the request is none.
+    """
+    fields = _decode_fields(body)
+    items = msgspec.json.decode(before.input_items, type=list[dict[str, Any]])
+    items += msgspec.json.decode(before.response, type=_Before).output
+    items += _items(msgspec.json.decode(body, type=_Kept).input)
+    fields["input"] = Raw(_encode(items))
+    del fields["previous_response_id"]
+    return _encode(fields)
+
+
+def input_items_of(stored: Stored) -> bytes:
+    """The list that `GET /v1/responses/{id}/input_items` answers, newest first."""
+    items = msgspec.json.decode(stored.input_items, type=list[dict[str, Any]])[::-1]
+    first = items[0]["id"] if items else None
+    last = items[-1]["id"] if items else None
+    return _encode(
+        {"object": "list", "data": items, "first_id": first, "last_id": last, "has_more": False}
+    )
+
+
+def _messages(asked: Request) -> list[dict[str, Any]]:
+    made: list[dict[str, Any]] = []
+    if asked.instructions:
+        made.append({"role": "system", "content": asked.instructions})
+    if isinstance(asked.input, str):
+        return [*made, {"role": "user", "content": asked.input}]
+    reasoning: str | None = None
+    for at, item in enumerate(asked.input):
+        match item.type:
+            case "message":
+                message: dict[str, Any] = {"role": item.role, "content": _content(item.content)}
+                if item.role == "assistant" and reasoning:
+                    message["reasoning_content"], reasoning = reasoning, None
+                made.append(message)
+            case "function_call":
+                function = {"name": item.name, "arguments": item.arguments or ""}
+                call = {"id": item.call_id, "type": "function", "function": function}
+                last = made[-1] if made else {}
+                if last.get("role") == "assistant":
+                    last.setdefault("tool_calls", []).append(call)
+                else:
+                    message = {"role": "assistant", "content": None, "tool_calls": [call]}
+                    if reasoning:
+                        message["reasoning_content"], reasoning = reasoning, None
+                    made.append(message)
+            case "function_call_output":
+                output = _content(item.output)
+                made.append({"role": "tool", "tool_call_id": item.call_id, "content": output})
+            case "reasoning":
+                parts = item.content if isinstance(item.content, list) else item.summary
+                reasoning = "".join(part.text or "" for part in parts or ())
+            case _:
+                raise ApiError(
+                    "unsupported_parameter",
+                    f"Items of type `{item.type[:40]}` are not translated.",
+                    param=f"input[{at}]",
+                )
+    return made
+
+
+def _content(content: str | list[_Content] | None) -> str | list[dict[str, Any]] | None:
+    if not isinstance(content, list):
+        return content
+    if all(part.image_url is None for part in content):
+        return "".join(part.text or part.refusal or "" for part in content)
+    return [
+        {"type": "image_url", "image_url": {"url": part.image_url}}
+        if part.image_url is not None
+        else {"type": "text", "text": part.text or ""}
+        for part in content
+    ]
+
+
+def _tool(tool: _Tool, at: int) -> dict[str, Any]:
+    if tool.type != "function" or tool.name is None:
+        raise ApiError(
+            "unsupported_parameter",
+            f"The tool type `{tool.type[:40]}` runs on OpenAI's servers only.",
+            param=f"tools[{at}]",
+        )
+    function = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
+    return {"type": "function", "function": {k: v for k, v in function.items() if v is not None}}
+
+
+def _format(text: _Text | None) -> dict[str, Any] | None:
+    if text is None or text.format is None or text.format.type == "text":
+        return None
+    wanted = text.format
+    if wanted.type != "json_schema":
+        return {"type": wanted.type}
+    schema = {"name": wanted.name or "answer", "schema": wanted.schema, "strict": wanted.strict}
+    return {"type": "json_schema", "json_schema": schema}
+
+
+# --- what callers get -------------------------------------------------------------
+
+
+def reply_of(body: bytes, name: str) -> bytes:
+    """A canonical reply as a response; `name` makes its id."""
+    reply = canon.read_reply(body)
+    choice = reply.choices[0] if reply.choices else canon.Choice()
+    message = choice.message or Message()
+    output: list[dict[str, Any]] = []
+    if message.reasoning_content:
+        output.append(_reasoning_item(f"rs_{name}", message.reasoning_content))
+    if message.text or not message.tool_calls:
+        output.append(_message_item(f"msg_{name}", message.text, message.citations))
+    for at, call in enumerate(message.tool_calls or ()):
+        output.append(_call_item(f"fc_{name}_{at}", call.id, call.function))
+    return _encode(
+        _response(name, reply.model, output, choice.finish_reason, reply.usage, reply.created)
+    )
+
+
+def _response(
+    name: str,
+    model: str,
+    output: list[dict[str, Any]],
+    finish: str | None,
+    usage: WireUsage | None,
+    created: int,
+    status: str | None = None,
+) -> dict[str, Any]:
+    reasons = {"length": "max_output_tokens", "content_filter": "content_filter"}
+    reason = reasons.get(finish or "")
+    return {
+        "id": f"resp_{name}",
+        "object": "response",
+        "created_at": created,
+        "status": status or ("incomplete" if reason else "completed"),
+        "error": None,
+        "incomplete_details": {"reason": reason} if reason else None,
+        "model": model,
+        "output": output,
+        "parallel_tool_calls": True,
+        "tool_choice": "auto",
+        "tools": [],
+        "usage": _usage_out(usage),
+    }
+
+
+def _usage_out(wire: WireUsage | None) -> dict[str, Any] | None:
+    usage = usage_of(wire)
+    if usage is None:
+        return None
+    return {
+        "input_tokens": usage.prompt_tokens,
+        "input_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "output_tokens": usage.completion_tokens,
+        "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+    }
+
+
+def _reasoning_item(name: str, text: str) -> dict[str, Any]:
+    content = [{"type": "reasoning_text", "text": text}]
+    return {"id": name, "type": "reasoning", "summary": [], "content": content}
+
+
+def _message_item(
+    name: str, text: str, citations: list[canon.UrlCitation], status: str = "completed"
+) -> dict[str, Any]:
+    content = [_text_part(text, citations)] if status == "completed" else []
+    return {
+        "id": name,
+        "type": "message",
+        "role": "assistant",
+        "status": status,
+        "content": content,
+    }
+
+
+def _text_part(text: str, citations: list[canon.UrlCitation]) -> dict[str, Any]:
+    annotations = [_annotation(citation) for citation in citations]
+    return {"type": "output_text", "text": text, "annotations": annotations}
+
+
+def _annotation(citation: canon.UrlCitation) -> dict[str, Any]:
+    return {
+        "type": "url_citation",
+        "url": citation.url,
+        "title": citation.title,
+        "start_index": citation.start_index,
+        "end_index": citation.end_index,
+    }
+
+
+def _call_item(
+    name: str, call_id: str | None, function: canon.Function, status: str = "completed"
+) -> dict[str, Any]:
+    return {
+        "id": name,
+        "type": "function_call",
+        "call_id": call_id or name,
+        "name": function.name,
+        "arguments": function.arguments or "",
+        "status": status,
+    }
+
+
+class _Open:
+    """An output item that is being streamed."""
+
+    def __init__(self, index: int, name: str, kind: str) -> None:
+        self.index = index
+        self.name = name
+        self.kind = kind
+        self.pieces: list[str] = []
+        self.citations: list[canon.UrlCitation] = []
+        self.function = canon.Function()
+        self.call_id: str | None = None
+
+    @property
+    def text(self) -> str:
+        return "".join(self.pieces)
+
+    def item(self, status: str = "completed") -> dict[str, Any]:
+        if self.kind == "reasoning":
+            return _reasoning_item(self.name, self.text)
+        if self.kind == "message":
+            return _message_item(self.name, self.text, self.citations, status)
+        function = canon.Function(self.function.name, self.text)
+        return _call_item(self.name, self.call_id, function, status)
+
+
+class StreamOut:
+    """Canonical chunks to the events of a response; items may be open side by side."""
+
+    def __init__(self, model: str, name: str) -> None:
+        self._model = model
+        self._id = name
+        self._created = 0
+        self.final = b""
+        """The whole response, once the stream has ended well."""
+        self._begun = False
+        self._number = 0
+        self._items: dict[str, _Open] = {}
+        self._finish: str | None = None
+        self._usage: WireUsage | None = None
+
+    def event(self, data: bytes) -> bytes:
+        """What one canonical chunk adds."""
+        chunk = canon.read_reply(data)
+        out: list[bytes] = []
+        self._begin(chunk, out)
+        if chunk.usage is not None:
+            self._usage = chunk.usage
+        for choice in chunk.choices[:1]:
+            delta = choice.delta or Message()
+            if delta.reasoning_content:
+                item = self._item(out, "reasoning", "reasoning")
+                self._piece(out, item, "reasoning_text", delta.reasoning_content)
+            if delta.text:
+                self._piece(out, self._item(out, "message", "message"), "output_text", delta.text)
+            for citation in delta.citations:
+                self._cite(out, self._item(out, "message", "message"), citation)
+            for call in delta.tool_calls or ():
+                item = self._item(out, f"call {call.index or 0}", "function_call", call)
+                if call.function.arguments:
+                    self._piece(out, item, "function_call_arguments", call.function.arguments)
+            self._finish = choice.finish_reason or self._finish
+        return b"".join(out)
+
+    def end(self) -> bytes:
+        """The stream is complete."""
+        out: list[bytes] = []
+        self._begin(canon.ChatReply(), out)
+        for item in self._items.values():
+            self._close(out, item)
+        output = [item.item() for item in self._items.values()]
+        response = _response(
+            self._id, self._model, output, self._finish, self._usage, self._created
+        )
+        self.final = _encode(response)
+        out.append(self._event(f"response.{response['status']}", {"response": response}))
+        return b"".join(out)
+
+    def error(self, error: ApiError) -> bytes:
+        """The stream broke off."""
+        output = [item.item("incomplete") for item in self._items.values()]
+        response = _response(
+            self._id, self._model, output, None, self._usage, self._created, "failed"
+        )
+        response["error"] = {"code": error.code, "message": error.message}
+        return self._event("response.failed", {"response": response})
+
+    def _begin(self, chunk: canon.ChatReply, out: list[bytes]) -> None:
+        if self._begun:
+            return
+        self._begun = True
+        self._created = chunk.created
+        self._model = chunk.model or self._model
+        response = _response(self._id, self._model, [], None, None, self._created, "in_progress")
+        for kind in ("response.created", "response.in_progress"):
+            out.append(self._event(kind, {"response": response}))
+
+    def _item(
+        self, out: list[bytes], key: str, kind: str, call: canon.ToolCall | None = None
+    ) -> _Open:
+        item = self._items.get(key)
+        if item is not None:
+            return item
+        index = len(self._items)
+        prefix = {"reasoning": "rs", "message": "msg", "function_call": "fc"}[kind]
+        item = self._items[key] = _Open(index, f"{prefix}_{self._id}_{index}", kind)
+        if call is not None:
+            item.function, item.call_id = canon.Function(call.function.name), call.id
+        added = {"output_index": index, "item": item.item("in_progress")}
+        out.append(self._event("response.output_item.added", added))
+        if kind == "message":
+            part = {**self._at(item), "content_index": 0, "part": _text_part("", [])}
+            out.append(self._event("response.content_part.added", part))
+        return item
+
+    def _piece(self, out: list[bytes], item: _Open, kind: str, text: str) -> None:
+        item.pieces.append(text)
+        fields = {**self._at(item), "delta": text}
+        if kind != "function_call_arguments":
+            fields["content_index"] = 0
+        if kind == "output_text":
+            fields["logprobs"] = []
+        out.append(self._event(f"response.{kind}.delta", fields))
+
+    def _cite(self, out: list[bytes], item: _Open, citation: canon.UrlCitation) -> None:
+        fields = {
+            **self._at(item),
+            "content_index": 0,
+            "annotation_index": len(item.citations),
+            "annotation": _annotation(citation),
+        }
+        item.citations.append(citation)
+        out.append(self._event("response.output_text.annotation.added", fields))
+
+    def _close(self, out: list[bytes], item: _Open) -> None:
+        at = self._at(item)
+        text = item.text
+        match item.kind:
+            case "message":
+                done = {**at, "content_index": 0, "text": text, "logprobs": []}
+                out.append(self._event("response.output_text.done", done))
+                part = {**at, "content_index": 0, "part": _text_part(text, item.citations)}
+                out.append(self._event("response.content_part.done", part))
+            case "reasoning":
+                done = {**at, "content_index": 0, "text": text}
+                out.append(self._event("response.reasoning_text.done", done))
+            case _:
+                done = {**at, "arguments": text, "name": item.function.name}
+                out.append(self._event("response.function_call_arguments.done", done))
+        finished = {"output_index": item.index, "item": item.item()}
+        out.append(self._event("response.output_item.done", finished))
+
+    def _at(self, item: _Open) -> dict[str, Any]:
+        return {"item_id": item.name, "output_index": item.index}
+
+    def _event(self, kind: str, fields: dict[str, Any]) -> bytes:
+        data = _encode({"type": kind, "sequence_number": self._number, **fields})
+        self._number += 1
+        return b"event: %b\ndata: %b\n\n" % (kind.encode(), data)

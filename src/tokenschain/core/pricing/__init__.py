@@ -1,0 +1,1 @@
+"""Model catalogue, prices and costs."""

@@ -1,0 +1,140 @@
+"""Embedding and reranking calls put together: which ones, how many, and the answer taken apart.
+
+A model that embeds works on arrays, and one that ranks on pairs with one query; a call costs more
+than a text, and many small calls are one call's worth of work. Chat is left alone: engines batch
+that themselves, and a wait here would only be added to the first token.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import Raw
+
+from tokenschain.core.formats import openai_chat
+from tokenschain.core.formats.openai_chat import Ask, Door
+from tokenschain.core.pricing.catalog import Usage
+
+TEXTS_FIRST, TEXTS_MAX = 8, 64
+TARGET_S = 1.0
+GROW, SHRINK = 4, 0.9
+"""Clipper's AIMD (NSDI 2017): more while a batch is in time, a tenth less when it is not."""
+_ALIKE = {
+    Door.EMBEDDINGS: ("model", "encoding_format", "dimensions"),
+    Door.RERANK: ("model", "query"),
+}
+"""What calls of one batch have in common."""
+_KNOWN = {
+    Door.EMBEDDINGS: {*_ALIKE[Door.EMBEDDINGS], "input", "user"},
+    Door.RERANK: {*_ALIKE[Door.RERANK], "documents", "top_n", "user"},
+}
+_TEXTS = {Door.EMBEDDINGS: "input", Door.RERANK: "documents"}
+_encode = msgspec.json.Encoder().encode
+_decode_input = msgspec.json.Decoder(str | list[str]).decode
+
+
+class Size:
+    """How many texts one batch may have, learned from how long batches take."""
+
+    __slots__ = ("texts",)
+
+    def __init__(self) -> None:
+        self.texts = TEXTS_FIRST
+
+    def took(self, seconds: float, texts: int) -> None:
+        """A batch came back."""
+        if seconds > TARGET_S:
+            self.texts = max(1, int(min(self.texts, texts) * SHRINK))
+        elif texts >= self.texts:
+            self.texts = min(TEXTS_MAX, self.texts + GROW)
+
+
+class Part(NamedTuple):
+    """What one call brings to a batch."""
+
+    texts: tuple[str, ...]
+    bucket: int
+    """Power of two of the longest text's length: texts of a batch are about equally long, so
+    that little is padded."""
+
+
+def part_of(ask: Ask) -> Part | None:
+    """What a call could bring; None when it goes alone: tokens instead of text, many texts,
+    or a field whose meaning is not known here."""
+    known = _KNOWN.get(ask.door)
+    if known is None or not ask.fields.keys() <= known:
+        return None
+    try:
+        given = _decode_input(ask.fields[_TEXTS[ask.door]])
+    except msgspec.DecodeError:
+        return None
+    texts = (given,) if isinstance(given, str) else tuple(given)
+    if not texts or len(texts) > TEXTS_FIRST:
+        return None
+    return Part(texts, max(map(len, texts)).bit_length())
+
+
+def key_of(ask: Ask, tenant: str, project: str) -> tuple[object, ...]:
+    """Calls with the same key may share a batch: same model and options, same project, so that
+    nobody can tell from the time what another tenant does."""
+    options = tuple(bytes(ask.fields.get(name, b"")) for name in _ALIKE[ask.door])
+    return (tenant, project, ask.door, options)
+
+
+def together(first: Ask, texts: list[str]) -> Ask:
+    """One request for the texts of several."""
+    fields = {name: first.fields[name] for name in _ALIKE[first.door] if name in first.fields}
+    fields[_TEXTS[first.door]] = Raw(_encode(texts))
+    tokens = sum(-(-len(text.encode()) // openai_chat.BYTES_PER_TOKEN) for text in texts)
+    return Ask(first.door, first.model, fields, False, False, 1, None, tokens)
+
+
+_decode_reply = msgspec.json.Decoder(dict[str, Raw]).decode
+_decode_items = msgspec.json.Decoder(list[dict[str, Raw]]).decode
+_decode_top = msgspec.json.Decoder(int | None).decode
+_decode_score = msgspec.json.Decoder(float).decode
+
+
+def apart(
+    body: bytes, usage: Usage, asks: list[Ask], wanted: list[list[int]], weights: list[int]
+) -> list[tuple[bytes, Usage]]:
+    """The answer to a batch as the answers to its calls.
+
+    Args:
+        wanted: for each call, where its texts were in the batch.
+        weights: the calls' sizes, by which the tokens are shared out; the shares add up.
+
+    Raises:
+        ValueError: the answer does not have what was asked for.
+    """
+    reply = _decode_reply(body)
+    ranks = asks[0].door is Door.RERANK
+    name = "results" if ranks else "data"
+    by_index = {int(bytes(item["index"])): item for item in _decode_items(reply[name])}
+    shares = shared(usage.prompt_tokens, weights)
+    made = []
+    for ask, places, tokens in zip(asks, wanted, shares, strict=True):
+        try:
+            items = [{**by_index[at], "index": number} for number, at in enumerate(places)]
+        except KeyError as missing:
+            raise ValueError(f"the answer to text {missing} is missing") from None
+        if ranks:
+            items.sort(key=lambda item: -_decode_score(item["relevance_score"]))  # type: ignore[arg-type]
+            items = items[: _decode_top(ask.fields.get("top_n", b"null"))]
+        counts = {"prompt_tokens": tokens, "total_tokens": tokens}
+        answer: dict[str, Any] = {**reply, name: items, "usage": counts}
+        source = usage.source if len(wanted) == 1 else "estimated"
+        made.append((_encode(answer), Usage(tokens, source=source)))
+    return made
+
+
+def shared(total: int, weights: list[int]) -> list[int]:
+    """A whole number in parts by weights that add up to it (largest remainder)."""
+    whole = sum(weights) or len(weights)
+    exact = [total * (weight or (1 if not sum(weights) else 0)) / whole for weight in weights]
+    parts = [int(value) for value in exact]
+    order = sorted(range(len(weights)), key=lambda at: parts[at] - exact[at])
+    for at in order[: total - sum(parts)]:
+        parts[at] += 1
+    return parts

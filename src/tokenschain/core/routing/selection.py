@@ -1,0 +1,359 @@
+"""The best upstream for a call: what is known of each, what is expected, and the choice.
+
+Hard filters, then those with room within the time promised, then the policy's order among them;
+when none has room, the one expected to speak first. A weighted sum ranks only ties and explains:
+used as the rule it was worse than least-in-flight (docs/decisions/0009-routing.md).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from tokenschain.core.pricing.catalog import Occasion, Usage, cost_of
+from tokenschain.core.routing.admission import Limit
+from tokenschain.core.routing.health import Health
+from tokenschain.core.snapshot import ZONES, Candidate
+from tokenschain.core.snapshot.routing_policy import Objective, Policy
+
+BUCKETS = (512, 2_048, 8_192)
+"""Upper ends of the prompt sizes that are told apart, tokens; beyond is one more."""
+PEAK_DECAY_S = 10.0
+"""linkerd's peak-EWMA: a worse sample counts at once and fades with this."""
+PER_TOKEN_PRIOR_S = 1e-4
+"""Prefill of a prompt token before anything was measured: between an H100 and an A100 under a
+70B model (Splitwise). Without it the first burst would all go to the cheapest."""
+IDLE_GAIN = 0.005
+SAMPLE = 4
+"""Of more than twice as many candidates, this many are looked at (power of d choices)."""
+BACKLOG_SLO_MAX = 0.25
+"""An upstream of several with prompts for more than this share of the SLO before it is full:
+long prompts fill it long before their number does."""
+ROOM_SHARE = 0.8
+"""An upstream with less of its limit in use has room."""
+SCORE_LATENCY_MAX = 3.0
+RATES_FRESH_S = 60.0
+TOKENS_TIMED_MIN = 8
+"""Shorter answers say little about the time between tokens."""
+SLO_S_PER_PROMPT_TOKEN = 1e-4
+"""What is promised for a short prompt grows with its length: twice the prefill time of an H100
+(Splitwise: 0.055 ms a token)."""
+_UNKNOWN_COST = 1e30
+
+
+class Need(NamedTuple):
+    """What is known of a call before it is placed."""
+
+    prompt_tokens: int
+    output_tokens: int
+    slo_s: float
+    prefixes: tuple[int, ...] = ()
+    """Hashes of ever longer beginnings of the prompt."""
+    now_s: float = 0.0
+    """Unix time, for prices by the hour."""
+    load_max: float = 1.0
+    """Share of an upstream's limit that calls of this priority may fill."""
+    bucket: int = 0
+    """Of the prompt's size; see `bucket_of`."""
+
+
+class Endpoint:
+    """One offer at one upstream, with what this process knows of it."""
+
+    __slots__ = (
+        "_base_s", "_idle_per_token_s", "_measured", "_peaks", "_per_token_s", "_rates",
+        "candidate", "health", "inflight", "limit", "name", "prefill_tokens", "reserved",
+        "token_s", "usd_cny",
+    )  # fmt: skip
+
+    def __init__(
+        self, candidate: Candidate, limit: Limit, base_s: float = 0.0,
+        usd_cny: float = 7.0, health: Health | None = None,
+    ) -> None:  # fmt: skip
+        """
+        Args:
+            base_s: the way there and back, before anything was measured.
+            health: shared by all offers of the upstream.
+        """
+        self.candidate = candidate
+        self.name = candidate.upstream.id
+        self.limit = limit
+        self.health = health or Health()
+        self.usd_cny = usd_cny
+        self.inflight = 0
+        self.reserved = 0
+        """Places promised to calls that are about to go."""
+        self.prefill_tokens = 0
+        """Prompt tokens sent that no first token has come for yet."""
+        self.token_s = 0.0
+        """Time between two tokens, recent average; 0 when not known."""
+        self._base_s = base_s
+        self._per_token_s = self._idle_per_token_s = PER_TOKEN_PRIOR_S
+        self._measured = False
+        self._peaks: list[tuple[float, float]] = [(0.0, 0.0)] * (len(BUCKETS) + 1)
+        self._rates: dict[int, tuple[float, float, float, float]] = {}
+
+    def renew(self, candidate: Candidate, usd_cny: float) -> None:
+        """Another snapshot: what is configured may be other, what was measured stays."""
+        if candidate is not self.candidate:
+            self.candidate, self.usd_cny = candidate, usd_cny
+            self._rates.clear()
+
+    @property
+    def zone(self) -> int:
+        """Trust in where its data goes; higher is more."""
+        return ZONES.index(self.candidate.upstream.zone)
+
+    # --- what is expected ---------------------------------------------------------
+
+    def first_token_s(self, need: Need, now: float, cached_tokens: int = 0) -> float:
+        """Expected time to the first token."""
+        ahead = self.prefill_tokens + need.prompt_tokens - cached_tokens
+        modelled = self._base_s + self._per_token_s * ahead
+        peak, at = self._peaks[need.bucket]
+        if peak:
+            peak *= math.exp((at - now) / PEAK_DECAY_S)
+            if peak > modelled:
+                return peak
+        return modelled
+
+    def alone_s(self, need: Need, cached_tokens: int = 0) -> float:
+        """Expected time to the first token if nothing else were sent there."""
+        return self._base_s + self._idle_per_token_s * (need.prompt_tokens - cached_tokens)
+
+    def peak_s(self, need: Need, now: float) -> float:
+        """Peak-EWMA of the time to the first token, for prompts of this size."""
+        peak, at = self._peaks[need.bucket]
+        return peak * math.exp((at - now) / PEAK_DECAY_S) if peak else self._base_s
+
+    def cost(self, need: Need, cached_tokens: int = 0) -> float:
+        """Expected cost in pico-yuan; very high where the price is not known."""
+        rates = self._rates.get(need.bucket)
+        if rates is None or need.now_s - rates[3] > RATES_FRESH_S:
+            rates = self._rates[need.bucket] = self._rates_for(need)
+        fresh = need.prompt_tokens - cached_tokens
+        return fresh * rates[0] + cached_tokens * rates[1] + need.output_tokens * rates[2]
+
+    def _rates_for(self, need: Need) -> tuple[float, float, float, float]:
+        """Pico-yuan for a fresh, a cached and an output token, and when that was worked out."""
+        price = self.candidate.offer.price
+        if price is None:
+            return (_UNKNOWN_COST, _UNKNOWN_COST, _UNKNOWN_COST, need.now_s)
+        tokens, out = max(1, need.prompt_tokens), max(1, need.output_tokens)
+        occasion = Occasion(False, need.now_s)
+        rate = 1.0 if price.currency == "CNY" else self.usd_cny
+        whole = cost_of(Usage(tokens, out), price, occasion)
+        output_only = whole - cost_of(Usage(tokens, 0), price, occasion)
+        cached = cost_of(Usage(tokens, out, tokens), price, occasion) - output_only
+        given = (whole - output_only, cached, output_only)
+        return (given[0] * rate / tokens, given[1] * rate / tokens, given[2] * rate / out,
+                need.now_s)  # fmt: skip
+
+    @property
+    def backlog_s(self) -> float:
+        """How long the prompts take that were sent and not begun to be answered."""
+        return self._per_token_s * self.prefill_tokens
+
+    # --- what is learned ----------------------------------------------------------
+
+    def begin(self, prompt_tokens: int) -> int:
+        """A call goes there; gives the prompt tokens ahead of its first token."""
+        self.inflight += 1
+        self.prefill_tokens += prompt_tokens
+        self.health.begin()
+        return self.prefill_tokens
+
+    def spoke(self, prompt_tokens: int, ahead: int, took_s: float, now: float) -> None:
+        """The first token came."""
+        self.prefill_tokens -= prompt_tokens
+        base = self._base_s
+        # The base is the fastest seen, and creeps up so that it can be learned anew.
+        self._base_s = min(took_s, base * 1.005) if self._measured else took_s
+        self._measured = True
+        per_token = max(0.0, took_s - self._base_s) / max(1, ahead)
+        self._per_token_s += 0.1 * (per_token - self._per_token_s)
+        if ahead >= BUCKETS[0]:
+            # Falls as fast as the mean does, rises far slower: what the good moments show.
+            gain = 0.1 if per_token < self._idle_per_token_s else IDLE_GAIN
+            self._idle_per_token_s += gain * (per_token - self._idle_per_token_s)
+        at = bucket_of(prompt_tokens)
+        peak, since = self._peaks[at]
+        if took_s >= peak:
+            self._peaks[at] = (took_s, now)
+        else:
+            kept = math.exp((since - now) / PEAK_DECAY_S)
+            self._peaks[at] = (took_s + (peak - took_s) * kept, now)
+
+    def silent(self, prompt_tokens: int) -> None:
+        """It ended before its first token."""
+        self.prefill_tokens -= prompt_tokens
+
+    def ended(self, prompt_tokens: int, tokens: int, spoke_s: float, took_s: float) -> None:
+        """A call is over.
+
+        Args:
+            spoke_s: since its first token, 0 when that was not seen.
+            took_s: since it was sent.
+        """
+        self.inflight -= 1
+        if tokens:
+            self.limit.answered(prompt_tokens, tokens, took_s, self.inflight + 1)
+        if spoke_s > 0 and tokens >= TOKENS_TIMED_MIN:
+            each = spoke_s / (tokens - 1)
+            self.token_s += (each - self.token_s) * (0.1 if self.token_s else 1.0)
+
+
+def bucket_of(prompt_tokens: int) -> int:
+    """Which of the prompt sizes told apart."""
+    for at, end in enumerate(BUCKETS):
+        if prompt_tokens <= end:
+            return at
+    return len(BUCKETS)
+
+
+class Row(NamedTuple):
+    """One candidate as it was weighed: a line of the explanation."""
+
+    endpoint: Endpoint
+    first_token_s: float
+    cost_pico: float
+    load: float
+    in_time: bool
+    cached_tokens: int
+
+
+class Decision(NamedTuple):
+    """What was chosen, and why."""
+
+    endpoint: Endpoint | None
+    """None when there is no room anywhere."""
+    reason: str
+    propensity: float
+    """How likely this choice was; below 1 only when it was explored."""
+    rows: tuple[Row, ...]
+    filtered: tuple[tuple[str, str], ...]
+    """Upstreams left out, each with why."""
+
+    @property
+    def cached_tokens(self) -> int:
+        """Of the prompt, expected in the chosen one's cache."""
+        for row in self.rows:
+            if row.endpoint is self.endpoint:
+                return row.cached_tokens
+        return 0
+
+
+Affinity = Mapping[Endpoint, int]
+"""Upstreams that have seen the beginning of a prompt, and how many tokens of it."""
+NO_AFFINITY: Affinity = {}
+
+
+def decide(
+    endpoints: Sequence[Endpoint],
+    need: Need,
+    policy: Policy,
+    now: float,
+    dice: Callable[[], float],
+    affinity: Affinity = NO_AFFINITY,
+    explore: float = 0.0,
+) -> Decision:
+    """Choose where a call goes.
+
+    Args:
+        dice: uniform in [0, 1).
+        affinity: makes those cheaper and faster that have the beginning in their cache.
+        explore: share of calls that go to any upstream in time, so that estimates stay fresh.
+    """
+    if len(endpoints) > 2 * SAMPLE:
+        picked = {endpoints[int(dice() * len(endpoints))] for _ in range(SAMPLE)}
+        if affinity:
+            picked.update(e for e in affinity if e in endpoints)
+        usable, filtered = _usable(list(picked), need, now)
+        if not usable:
+            usable, filtered = _usable(endpoints, need, now)
+    else:
+        usable, filtered = _usable(endpoints, need, now)
+    if not usable:
+        return Decision(None, "no room", 1.0, (), tuple(filtered))
+    if policy.by_zone:
+        trusted = max(e.zone for e in usable)
+        filtered += [(e.name, "less trusted zone") for e in usable if e.zone < trusted]
+        usable = [e for e in usable if e.zone == trusted]
+    rows = [_row(e, need, policy, now, affinity) for e in usable]
+    if len(rows) == 1:
+        return Decision(rows[0].endpoint, "only one", 1.0, tuple(rows), tuple(filtered))
+    in_time = [row for row in rows if row.in_time]
+    if not in_time:
+        best = min(rows, key=lambda row: row.first_token_s * (1 + row.load))
+        return Decision(best.endpoint, "none in time", 1.0, tuple(rows), tuple(filtered))
+    if explore and len(in_time) > 1 and dice() < explore:
+        lot = in_time[int(dice() * len(in_time))]
+        share = explore / len(in_time)
+        return Decision(lot.endpoint, "explored", share, tuple(rows), tuple(filtered))
+    best = _best(in_time, policy, now, need)
+    return Decision(best.endpoint, policy.objective, 1.0, tuple(rows), tuple(filtered))
+
+
+def _usable(
+    endpoints: Sequence[Endpoint], need: Need, now: float
+) -> tuple[list[Endpoint], list[tuple[str, str]]]:
+    # Behind with prompts means nothing where there is no other to take them.
+    backlog_max_s = BACKLOG_SLO_MAX * need.slo_s * need.load_max**3
+    if len(endpoints) == 1:
+        backlog_max_s = math.inf
+    usable: list[Endpoint] = []
+    filtered: list[tuple[str, str]] = []
+    sick: list[Endpoint] = []
+    for endpoint in endpoints:
+        health = endpoint.health
+        if (health.is_open or now < health.rests_until) and not health.allows(now):
+            sick.append(endpoint)
+            filtered.append((endpoint.name, health.state(now)))
+        elif endpoint.prefill_tokens and endpoint.backlog_s > backlog_max_s:
+            filtered.append((endpoint.name, "behind"))
+        elif endpoint.inflight + endpoint.reserved >= endpoint.limit.calls * need.load_max:
+            filtered.append((endpoint.name, "full"))
+        else:
+            usable.append(endpoint)
+    if len(sick) == len(endpoints):
+        # All are left alone: better a doubtful one than none (Envoy's panic mode).
+        usable = [min(sick, key=lambda e: e.health.ready_in_s(now))]
+    return usable, filtered
+
+
+def _row(
+    endpoint: Endpoint,
+    need: Need,
+    policy: Policy,
+    now: float,
+    affinity: Affinity,
+) -> Row:
+    cached = min(affinity.get(endpoint, 0), need.prompt_tokens) if affinity else 0
+    expected = endpoint.first_token_s(need, now, cached)
+    load = endpoint.inflight / endpoint.limit.calls
+    share = endpoint.health.share(now)
+    in_time = expected <= policy.slo_share * need.slo_s and load < ROOM_SHARE * share
+    return Row(endpoint, expected, endpoint.cost(need, cached), load, in_time, cached)
+
+
+def _best(rows: list[Row], policy: Policy, now: float, need: Need) -> Row:
+    if policy.objective is Objective.LATENCY:
+        return min(rows, key=lambda row: (row.first_token_s * (1 + row.load), row.cost_pico))
+    if policy.objective is Objective.COST:
+        return min(rows, key=lambda row: (row.cost_pico * (1 + row.load), row.first_token_s))
+    reference = max(min(row.cost_pico for row in rows), 1.0)
+    return min(rows, key=lambda row: score(row, policy, need, reference, now))
+
+
+def score(row: Row, policy: Policy, need: Need, reference_pico: float, now: float) -> float:
+    """Weigh one candidate; lower is better. Each part is absolute, so that a candidate that
+    comes or goes does not change the others: time as a share of the SLO, cost over the
+    cheapest, the square of the load, and the odds of failure."""
+    share = row.endpoint.health.success_share(now)
+    return (
+        policy.latency * min(row.first_token_s / need.slo_s, SCORE_LATENCY_MAX)
+        + policy.price * min(row.cost_pico / reference_pico - 1, 10.0)
+        + policy.load * row.load * row.load
+        - (policy.availability * math.log(share) if share < 1 else 0.0)
+    )

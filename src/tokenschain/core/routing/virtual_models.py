@@ -1,0 +1,147 @@
+"""Virtual models: which models answer a name, by what the call says.
+
+A virtual model is a list of entries. Those whose conditions hold are asked first, in order; then
+those without conditions, in order. Entries with weights beside each other share their turn.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+import msgspec
+
+from tokenschain.core.formats.openai_chat import Ask, Door
+
+_SCANNED_BYTES_MAX = 16_384
+_SCRIPTS = {
+    "ja": re.compile("[\u3040-\u30ff]"),
+    "ko": re.compile("[\uac00-\ud7af]"),
+    "zh": re.compile("[\u4e00-\u9fff]"),
+    "ru": re.compile("[\u0400-\u04ff]"),
+    "ar": re.compile("[\u0600-\u06ff]"),
+    "en": re.compile("[A-Za-z]+"),
+}
+"""What is counted for each; a Latin word counts as one, as an ideograph does."""
+_SHARE_MIN = 0.2
+
+
+class When(msgspec.Struct, frozen=True):
+    """Conditions of an entry; all that are given must hold."""
+
+    language: str | None = None
+    """Of the last message: `zh`, `en`, `ja`, `ko`, `ru` or `ar`."""
+    tags: tuple[str, ...] = ()
+    """Words of `x-tc-tags` that must all be there, as `contract` or `subject=math`."""
+    needs: tuple[str, ...] = ()
+    """Of `tools`, `vision`, `json_schema`, `thinking`."""
+    prompt_tokens_min: int = 0
+    prompt_tokens_max: int | None = None
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One line of a virtual model."""
+
+    model: str
+    upstream: str | None = None
+    """Only at this upstream."""
+    weight: int | None = None
+    when: When | None = None
+
+
+class Facts:
+    """What a call says that rules may ask about; worked out when first asked for."""
+
+    def __init__(self, ask: Ask, tags: bytes) -> None:
+        self.prompt_tokens = ask.prompt_tokens_estimate
+        self._ask = ask
+        self._tags = tags
+
+    @cached_property
+    def tags(self) -> frozenset[str]:
+        words = self._tags.decode("utf-8", "replace").replace(",", " ").split()
+        return frozenset(words)
+
+    @cached_property
+    def needs(self) -> frozenset[str]:
+        return needs_of(self._ask)
+
+    @cached_property
+    def language(self) -> str:
+        text = b""
+        for name in ("messages", "prompt", "input", "query"):
+            raw = self._ask.fields.get(name)
+            if raw is not None:
+                text = bytes(raw)[-_SCANNED_BYTES_MAX:]
+                break
+        return language_of(text[max(0, text.rfind(b'"content"') + 9) :])
+
+
+def needs_of(ask: Ask) -> frozenset[str]:
+    """Abilities that a call cannot do without."""
+    if ask.door is not Door.CHAT:
+        return frozenset()
+    found = set()
+    if "tools" in ask.fields and bytes(ask.fields["tools"]) not in (b"null", b"[]"):
+        found.add("tools")
+    if b'"image_url"' in bytes(ask.fields.get("messages", b"")):
+        found.add("vision")
+    if b'"json_schema"' in bytes(ask.fields.get("response_format", b"")):
+        found.add("json_schema")
+    return frozenset(found)
+
+
+def language_of(json_text: bytes) -> str:
+    """The language of a piece of JSON, by its script; empty when nothing is written in it."""
+    try:
+        text = msgspec.json.decode(b'"' + json_text.split(b'"')[1] + b'"', type=str)
+    except (msgspec.DecodeError, IndexError):
+        text = json_text.decode("utf-8", "ignore")
+    counts = {name: len(pattern.findall(text)) for name, pattern in _SCRIPTS.items()}
+    total = sum(counts.values())
+    if not total:
+        return ""
+    for name, count in counts.items():  # kana decide before ideographs
+        if count >= _SHARE_MIN * total and name != "en":
+            return name
+    return "en"
+
+
+def holds(when: When, facts: Facts) -> bool:
+    """Whether an entry's conditions hold; what is cheap to know is asked first."""
+    tokens = facts.prompt_tokens
+    if tokens < when.prompt_tokens_min:
+        return False
+    if when.prompt_tokens_max is not None and tokens > when.prompt_tokens_max:
+        return False
+    if when.tags and not facts.tags.issuperset(when.tags):
+        return False
+    if when.needs and not facts.needs.issuperset(when.needs):
+        return False
+    return when.language is None or when.language == facts.language
+
+
+def ordered(entries: Sequence[Entry], facts: Facts, dice: Callable[[], float]) -> list[Entry]:
+    """The entries to ask, in order.
+
+    Args:
+        dice: uniform in [0, 1), for entries with weights.
+    """
+    chosen = [e for e in entries if e.when is not None and holds(e.when, facts)]
+    chosen += [e for e in entries if e.when is None]
+    made: list[Entry] = []
+    at = 0
+    while at < len(chosen):
+        end = at + 1
+        if chosen[at].weight is not None:
+            while end < len(chosen) and chosen[end].weight is not None:
+                end += 1
+        made += _by_lot(chosen[at:end], dice) if end - at > 1 else chosen[at:end]
+        at = end
+    return made
+
+
+def _by_lot(entries: list[Entry], dice: Callable[[], float]) -> list[Entry]:
+    """Weighted order without replacement (Efraimidis and Spirakis, 2006)."""
+    return sorted(entries, key=lambda e: -(max(dice(), 1e-12) ** (1 / max(e.weight or 0, 1e-9))))

@@ -1,0 +1,268 @@
+"""What control publishes and the gateway serves by: immutable and versioned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from tokenschain.core.cache.store import CacheRules
+from tokenschain.core.errors import ApiError
+from tokenschain.core.limits import Budget, Rate
+from tokenschain.core.pricing.catalog import DatedPrice, Price
+from tokenschain.core.routing.virtual_models import Entry
+from tokenschain.core.snapshot.routing_policy import Policy
+from tokenschain.core.tenancy import KeyGrant
+
+
+class UpstreamLimits(msgspec.Struct, frozen=True):
+    """How long and how much one upstream may take; seconds and counts."""
+
+    connect_max_s: float = 5.0
+    first_byte_max_s: float = 300.0
+    """Until the first byte of the answer; a whole generation when not streaming."""
+    idle_max_s: float = 120.0
+    """Between two events of a stream. Comments and heartbeats do not count as events."""
+    total_max_s: float = 1_800.0
+    connections_max: int = 1_000
+    queue_wait_max_s: float = 5.0
+
+
+class Upstream(msgspec.Struct, frozen=True):
+    """One endpoint that answers calls."""
+
+    id: str
+    provider: str
+    base_url: str
+    """Up to and including the version, as `https://host/v1`."""
+    credentials: tuple[str, ...] = ()
+    """Where the gateway finds its keys: `env:NAME`, `file:PATH` or `sealed:NAME`; never a key."""
+    limits: UpstreamLimits = UpstreamLimits()
+    auth: str = ""
+    """Another way to prove who asks than the vendor's plain key; see `providers.auth`."""
+    token_url: str | None = None
+    """Of the vendor's token service, for `auth: token`; the public one by default."""
+    region: str = ""
+    """Where it is, as `cn-beijing`; see `core.routing.regions`."""
+    zone: str = "cn"
+    """Where data goes there: one of `ZONES`."""
+    stream_whole: bool = False
+    """Whether whole answers are asked for as streams, so that silence is noticed early."""
+    concurrency_max: int = 1_000
+    """Calls at once per gateway, above the limit that is learned."""
+    probe_path: str = ""
+    """Asked with GET while no call goes there, as `/health`; empty: never."""
+
+
+ZONES = ("abroad", "cn", "mlps3", "gov", "own")
+"""Data zones by trust: outside the country, in it, in it and certified for MLPS 2.0 level 3,
+a government cloud, machines of one's own."""
+
+
+class Offer(msgspec.Struct, frozen=True):
+    """One model as one upstream sells it."""
+
+    upstream: str
+    model: str
+    """The model's name at the upstream."""
+    price: Price | None = None
+    output_tokens_max: int | None = None
+    context_window: int | None = None
+    abilities: tuple[str, ...] | None = None
+    """None when they are not known: then nothing is ruled out."""
+
+
+class Routing(msgspec.Struct, frozen=True):
+    """How calls find their upstream; see `core.routing`."""
+
+    policy: str = "balanced"
+    own_policies: dict[str, Policy] = {}
+    policies: dict[str, str] = {}
+    """By `tenant/NAME`, `project/NAME` or `model/NAME`; the narrowest holds, a model's first."""
+    first_token_slo_s: float = 2.0
+    explore: float = 0.01
+    hedge: bool = False
+    usd_cny: float = 7.0
+    region: str = ""
+    """Where this gateway is."""
+    models: dict[str, tuple[Entry, ...]] = {}
+    """Virtual models."""
+    residency: dict[str, tuple[str, ...]] = {}
+    """By `tenant/NAME`, `project/NAME` or `*`: the zones its data may go to. By `class/NAME`:
+    those for keys of that data class, whoever holds them; both must hold."""
+
+
+class ModelRoute(msgspec.Struct, frozen=True):
+    """A name callers use and the offers behind it, in order of preference."""
+
+    name: str
+    kind: str
+    """`chat` (serves chat and completions) or `embedding`."""
+    offers: tuple[Offer, ...]
+    owned_by: str = ""
+    created_s: int = 0
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """Everything the data plane needs to decide, but for the keys: those come in shards, so
+    that a change of one is not a change of all."""
+
+    version: str
+    upstreams: dict[str, Upstream]
+    models: dict[str, ModelRoute]
+    routing: Routing = Routing()
+    rates: tuple[Rate, ...] = ()
+    budgets: tuple[Budget, ...] = ()
+    sell: dict[str, tuple[DatedPrice, ...]] = {}
+    """What customers pay, by `model` or `tenant/model`, the latest first; a model that is not
+    in it is sold at cost."""
+    usd_cny_micro: int = 7_000_000
+    """Yuan for a million dollars' millionths: the rate of the day."""
+    cache: CacheRules = CacheRules()
+
+
+SHARDS = 256
+"""Keys are published by the first byte of their hash."""
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """What a configuration consists of; parts are named by the SHA-256 of their bytes."""
+
+    version: str
+    snapshot: str
+    shards: tuple[str, ...]
+    """`SHARDS` of them; empty where there is no key."""
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """One upstream that could answer this call."""
+
+    upstream: Upstream
+    offer: Offer
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What may serve a model's calls."""
+
+    route: ModelRoute
+    candidates: tuple[Candidate, ...]
+    others: tuple[Plan, ...] = ()
+    """What is asked in turn when none of the candidates can serve."""
+
+    @property
+    def size(self) -> int:
+        """How many candidates there are in all."""
+        return len(self.candidates) + sum(len(plan.candidates) for plan in self.others)
+
+
+_NO_SHARD: dict[bytes, msgspec.Raw] = {}
+_decode_shard = msgspec.msgpack.Decoder(dict[bytes, msgspec.Raw]).decode
+_decode_grant = msgspec.msgpack.Decoder(KeyGrant).decode
+_GRANTS_MAX = 50_000
+
+
+def encode_shard(grants: Mapping[bytes, KeyGrant]) -> bytes:
+    """Keys of one shard, by the SHA-256 of each; the same keys always give the same bytes."""
+    encode = msgspec.msgpack.encode
+    return encode({digest: msgspec.Raw(encode(grants[digest])) for digest in sorted(grants)})
+
+
+class Served:
+    """The configuration in force: the one cell the data plane reads and its feed replaces."""
+
+    __slots__ = ("_grants", "_plans", "_shards", "_snapshot", "generation", "version")
+
+    def __init__(self, snapshot: Snapshot | None = None) -> None:
+        self._snapshot: Snapshot | None = None
+        self._plans: dict[str, Plan] = {}
+        self._shards: list[dict[bytes, msgspec.Raw]] = [_NO_SHARD] * SHARDS
+        self._grants: dict[bytes, KeyGrant] = {}
+        self.generation = 0
+        """Counts every change."""
+        self.version = ""
+        """Of the configuration as a whole; empty before the first."""
+        if snapshot is not None:
+            self.replace(snapshot)
+            self.version = snapshot.version
+
+    def grant(self, digest: bytes) -> KeyGrant | None:
+        """What the key with this SHA-256 may do; None when there is none."""
+        grant = self._grants.get(digest)
+        if grant is None:
+            raw = self._shards[digest[0]].get(digest)
+            if raw is None:
+                return None
+            # Keys are decoded when they are used first: most of many never are.
+            if len(self._grants) >= _GRANTS_MAX:
+                self._grants.clear()
+            grant = self._grants[digest] = _decode_grant(raw)
+        return grant
+
+    def replace_shard(self, number: int, payload: bytes) -> None:
+        """Serve by these keys of one shard from now on.
+
+        Raises:
+            msgspec.DecodeError: the bytes are no shard.
+        """
+        shard = _decode_shard(payload) if payload else _NO_SHARD
+        for digest in self._shards[number]:
+            self._grants.pop(digest, None)
+        self._shards[number] = shard
+        self.generation += 1
+
+    def replace(self, snapshot: Snapshot) -> None:
+        """Serve by this snapshot from now on."""
+        self._plans = {
+            name: Plan(
+                route,
+                tuple(
+                    Candidate(snapshot.upstreams[offer.upstream], offer)
+                    for offer in route.offers
+                    if offer.upstream in snapshot.upstreams
+                ),
+            )
+            for name, route in snapshot.models.items()
+        }
+        self._snapshot = snapshot
+        self.generation += 1
+
+    def get(self) -> Snapshot:
+        """The snapshot in force.
+
+        Raises:
+            ApiError: `no_snapshot`: this gateway has never reached control.
+        """
+        if self._snapshot is None:
+            raise ApiError("no_snapshot", "The gateway is starting; try again in a moment.")
+        return self._snapshot
+
+    def known(self, model: str, kind: str) -> Plan | None:
+        """What may serve a model of a kind, when it is served at all."""
+        plan = self._plans.get(model)
+        return plan if plan is not None and plan.route.kind == kind else None
+
+    def plan(self, model: str, kind: str) -> Plan:
+        """Choose what may serve a call, in the order the snapshot lists.
+
+        Raises:
+            ApiError: `model_not_found`, `invalid_value` when the model is of another kind,
+                `no_upstream` when nothing is behind it.
+        """
+        plan = self._plans.get(model)
+        if plan is None:
+            raise ApiError(
+                "model_not_found",
+                f"The model `{model[:200]}` does not exist. GET /v1/models lists what there is.",
+                param="model",
+            )
+        if plan.route.kind != kind:
+            raise ApiError(
+                "invalid_value",
+                f"The model `{model}` is for {plan.route.kind}, this endpoint for {kind}.",
+                param="model",
+            )
+        if not plan.candidates:
+            raise ApiError(
+                "no_upstream", f"No upstream for `{model}` is configured.", param="model"
+            )
+        return plan

@@ -1,0 +1,1 @@
+"""Response cache: look-up and semantic client."""

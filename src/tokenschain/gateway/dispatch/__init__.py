@@ -1,0 +1,1 @@
+"""Load balancing: upstream selection, queues, failover, health."""

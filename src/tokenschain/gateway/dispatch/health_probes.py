@@ -1,0 +1,70 @@
+"""Asks upstreams that nobody calls whether they are there: those idle, and those left alone.
+
+Where calls go, they are the probe. An upstream has a `probe_path` to be asked at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from tokenschain.core.errors import ApiError
+from tokenschain.core.routing.selection import Endpoint
+from tokenschain.core.snapshot import Upstream
+from tokenschain.gateway.dispatch.dispatcher import Dispatch
+
+PROBE_S = 2.0
+IDLE_S = 30.0
+"""Without an answer or a failure for this long, nothing is known any more."""
+
+
+class Probes:
+    """Runs beside the calls; see `run`."""
+
+    def __init__(
+        self, dispatch: Dispatch, ask: Callable[[Upstream], Awaitable[None]],
+        report: Callable[[str, str], None],
+    ) -> None:  # fmt: skip
+        """
+        Args:
+            ask: is the upstream there; raises `ApiError` when it is not. Limited in time.
+            report: told the upstream's id and `answers_probe`, when one left alone is back.
+        """
+        self._dispatch = dispatch
+        self._ask = ask
+        self._report = report
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await asyncio.sleep(PROBE_S)
+            await asyncio.gather(*(self._probe(endpoint) for endpoint in self._due()))
+
+    def _due(self) -> list[Endpoint]:
+        """One offer of each upstream that is to be asked."""
+        now = self._dispatch.clock()
+        due: dict[str, Endpoint] = {}
+        for endpoint in self._dispatch.router.known:
+            upstream, health = endpoint.candidate.upstream, endpoint.health
+            if not upstream.probe_path or upstream.id in due or health.tries:
+                continue
+            waits = health.is_open and now < health.reopens_at
+            if waits or (not health.is_open and now - health.heard_at > IDLE_S):
+                due[upstream.id] = endpoint
+        return list(due.values())
+
+    async def _probe(self, endpoint: Endpoint) -> None:
+        health = endpoint.health
+        try:
+            await self._ask(endpoint.candidate.upstream)
+        except ApiError as error:
+            if not health.is_open:
+                self._dispatch.failed(endpoint, error)
+            return
+        now = self._dispatch.clock()
+        if health.is_open:
+            # It is there; whether it answers calls is for the next call to say.
+            health.try_soon(now)
+            self._report(endpoint.name, "answers_probe")
+        else:
+            health.present(now)

@@ -1,0 +1,154 @@
+"""What gateways tell each other of upstreams: which is gone, back, or rests, and who tries again.
+
+Decisions stay each gateway's own and never wait for this. What is told arrives within
+milliseconds or not at all; without the others a gateway finds out by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Protocol
+
+import msgspec
+
+from tokenschain.core.routing.health import Health
+
+LOOK_S = 0.1
+"""How often open breakers are looked at for a trial that is due."""
+TRIAL_S = 5.0
+"""A claimed trial that nobody made is another's after this: longer than the 3.5 s an upstream
+may take to its first token."""
+RETRY_S = 1.0
+NEWS_MAX = 1_000
+"""Waiting to be told; more is dropped."""
+
+
+class News(msgspec.Struct, frozen=True, array_like=True):
+    """One thing to tell."""
+
+    holder: str
+    upstream: str
+    kind: str
+    """`open`, `closed` or `rests`; of a key, its state."""
+    for_s: float = 0.0
+    key: int = 0
+    """The number of one of the upstream's keys; 0 when the whole upstream is meant."""
+
+
+class Wire(Protocol):
+    """The way to the other gateways."""
+
+    async def publish(self, message: bytes) -> None:
+        """Tell everybody; raises when there is no way."""
+
+    def listen(self) -> AsyncIterator[bytes]:
+        """What is told, until there is no way."""
+
+    async def claim(self, name: str, for_s: float) -> bool:
+        """Be the only one for a while; false when another is."""
+
+    async def release(self, name: str) -> None:
+        """Let another be the one."""
+
+
+class SharedHealth:
+    """One gateway's ear and voice."""
+
+    def __init__(
+        self,
+        wire: Wire,
+        failures: tuple[type[Exception], ...],
+        healths: Callable[[], Mapping[str, Health]],
+        clock: Callable[[], float],
+        report: Callable[[str, str], None],
+        holder: str,
+        key_heard: Callable[[str, int, str, float], None],
+    ) -> None:
+        """
+        Args:
+            failures: what `wire` raises when there is no way.
+            healths: of all upstreams, by id.
+            report: told `(upstream, state)` when another's word opened or closed a breaker.
+            key_heard: told what another says of a key: upstream, number, state, for how long.
+        """
+        self._wire = wire
+        self._failures = failures
+        self._healths = healths
+        self._clock = clock
+        self._report = report
+        self._holder = holder
+        self._key_heard = key_heard
+        self._news: asyncio.Queue[News] = asyncio.Queue(NEWS_MAX)
+        self._claims: dict[str, float] = {}
+
+    def tell(self, upstream: str, kind: str, for_s: float = 0.0, key: int = 0) -> None:
+        """Let the others know, soon."""
+        if not self._news.full():
+            self._news.put_nowait(News(self._holder, upstream, kind, for_s, key))
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._publish())
+                    group.create_task(self._listen())
+                    group.create_task(self._claim_trials())
+            except* self._failures:
+                self._alone()
+            await asyncio.sleep(RETRY_S)
+
+    def _alone(self) -> None:
+        """Nobody can be asked: everyone tries for themselves."""
+        self._claims.clear()
+        for health in self._healths().values():
+            health.shares_trials, health.may_try = False, True
+        while not self._news.empty():
+            self._news.get_nowait()
+
+    async def _publish(self) -> None:
+        while True:
+            news = await self._news.get()
+            await self._wire.publish(msgspec.msgpack.encode(news))
+            if (
+                news.kind in ("open", "closed")
+                and self._claims.pop(news.upstream, None) is not None
+            ):
+                await self._wire.release(news.upstream)
+
+    async def _listen(self) -> None:
+        async for message in self._wire.listen():
+            try:
+                news = msgspec.msgpack.decode(message, type=News)
+            except msgspec.DecodeError:
+                continue  # of a newer gateway, perhaps
+            if news.holder == self._holder:
+                continue
+            if news.key:
+                self._key_heard(news.upstream, news.key, news.kind, news.for_s)
+                continue
+            health = self._healths().get(news.upstream)
+            if health is None:
+                continue
+            was_open = health.is_open
+            health.heard(news.kind, news.for_s, self._clock())
+            if health.is_open != was_open:
+                self._report(news.upstream, f"{news.kind}_elsewhere")
+
+    async def _claim_trials(self) -> None:
+        while True:
+            now = self._clock()
+            for name, health in list(self._healths().items()):
+                health.shares_trials = True
+                if not health.is_open:
+                    self._claims.pop(name, None)
+                elif health.may_try:
+                    if not health.tries and now - self._claims.get(name, now) >= TRIAL_S:
+                        # No call came that could have tried it.
+                        health.may_try = False
+                        self._claims.pop(name, None)
+                elif now >= health.reopens_at - LOOK_S and await self._wire.claim(name, TRIAL_S):
+                    self._claims[name] = now
+                    health.may_try = True
+            await asyncio.sleep(LOOK_S)

@@ -1,0 +1,377 @@
+"""Which upstream a call goes to: what is configured, what is known of each, and the choice."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import NamedTuple
+
+from tokenschain.core.call import Call
+from tokenschain.core.errors import ApiError
+from tokenschain.core.formats.openai_chat import Door
+from tokenschain.core.routing import virtual_models
+from tokenschain.core.routing.admission import (
+    RULES,
+    Limit,
+    Priority,
+    Service,
+)
+from tokenschain.core.routing.health import REGION_S, REGION_SHARE, Health
+from tokenschain.core.routing.regions import round_trip_s
+from tokenschain.core.routing.selection import (
+    NO_AFFINITY,
+    SLO_S_PER_PROMPT_TOKEN,
+    Affinity,
+    Decision,
+    Endpoint,
+    Need,
+    bucket_of,
+    decide,
+)
+from tokenschain.core.snapshot import (
+    Candidate,
+    ModelRoute,
+    Plan,
+    Routing,
+    Served,
+)
+from tokenschain.core.snapshot.routing_policy import POLICIES, Policy, narrowest
+from tokenschain.core.tenancy import KeyGrant, may_use
+
+_KINDS = {Door.EMBEDDINGS: "embedding", Door.RERANK: "rerank"}
+PREFIX_BYTES = (2_048, 8_192, 32_768)
+"""Beginnings of a prompt that are remembered; vendors cache from about 1,000 tokens on."""
+PREFIXES_MAX = 50_000
+PREFIX_HOLDERS_MAX = 4
+"""Upstreams remembered for each, the latest."""
+_BYTES_PER_TOKEN = 4
+_OUTPUT_FIRST = 256.0
+_NO_RULES = Routing()
+
+
+class _Known(NamedTuple):
+    """A plan's candidates, and what saves a look at each."""
+
+    candidates: tuple[Candidate, ...]
+    endpoints: list[Endpoint]
+    window_min: int | None
+    """The smallest context of all that are known."""
+    told_apart: bool
+    """Whether the abilities of any are known."""
+
+
+class Router:
+    """Plans calls and chooses among upstreams; owns what this process knows of them."""
+
+    def __init__(
+        self,
+        served: Served,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+        dice: Callable[[], float],
+    ) -> None:
+        """
+        Args:
+            clock: monotonic seconds.
+            wall: Unix time, for prices by the hour.
+            dice: uniform in [0, 1).
+        """
+        self._served = served
+        self._clock = clock
+        self._wall = wall
+        self._dice = dice
+        self._version = ""
+        self._rules = _NO_RULES
+        self._endpoints: dict[tuple[str, str], Endpoint] = {}
+        self._healths: dict[str, Health] = {}
+        self._lists: dict[int, _Known] = {}
+        self._policies: dict[tuple[str, str, str], Policy] = {}
+        self._zones: dict[tuple[str, str, str], frozenset[str] | None] = {}
+        self._outputs: dict[str, float] = {}
+        self._prefixes: OrderedDict[int, tuple[Endpoint, ...]] = OrderedDict()
+        self.service = Service()
+
+    def plan(self, call: Call, caller: KeyGrant) -> Plan:
+        """See `core.ports.Routing.plan`."""
+        snapshot = self._served.get()
+        if snapshot.version != self._version:
+            self._renew(snapshot.version, snapshot.routing)
+        ask = call.ask
+        kind = _KINDS.get(ask.door, "chat")
+        entries = self._rules.models.get(ask.model)
+        found = self._served.plan(ask.model, kind) if entries is None else None
+        if not may_use(caller, ask.model, call.form.name):
+            raise ApiError(
+                "model_not_allowed", f"This API key may not use `{ask.model}`.", param="model"
+            )
+        if entries is None:
+            assert found is not None
+            return found
+        facts = virtual_models.Facts(ask, call.headers.get(b"x-tc-tags", b""))
+        tiers = []
+        for entry in virtual_models.ordered(entries, facts, self._dice):
+            found = self._served.known(entry.model, kind)
+            if found is None:
+                continue
+            if entry.upstream is not None:
+                kept = tuple(c for c in found.candidates if c.upstream.id == entry.upstream)
+                found = Plan(found.route, kept)
+            if found.candidates:
+                tiers.append(found)
+        if not tiers:
+            raise ApiError(
+                "no_upstream", f"No entry of `{ask.model}` fits this call.", param="model"
+            )
+        return Plan(tiers[0].route, tiers[0].candidates, tuple(tiers[1:]))
+
+    def need(self, call: Call, plan: Plan, priority: Priority) -> Need:
+        """What is known of a call before it is placed."""
+        ask = call.ask
+        expected = self._outputs.get(plan.route.name, _OUTPUT_FIRST)
+        if ask.output_tokens_max is not None:
+            expected = min(expected, ask.output_tokens_max)
+        return Need(
+            ask.prompt_tokens_estimate,
+            int(expected) * ask.choices,
+            self._rules.first_token_slo_s + SLO_S_PER_PROMPT_TOKEN * ask.prompt_tokens_estimate,
+            self._hashes(call),
+            self._wall(),
+            RULES[priority].load_max,
+            bucket_of(ask.prompt_tokens_estimate),
+        )
+
+    def lone(self, call: Call, plan: Plan, priority: Priority) -> tuple[Endpoint, Need] | None:
+        """The only upstream there is, if it has room: there is nothing to weigh."""
+        if plan.others or len(plan.candidates) != 1 or self._rules.residency:
+            return None
+        if call.caller is not None and call.caller.data_class:
+            return None
+        endpoint = self._list(plan).endpoints[0]
+        load_max = RULES[priority].load_max
+        if endpoint.inflight + endpoint.reserved >= endpoint.limit.calls * load_max:
+            return None
+        tokens = call.ask.prompt_tokens_estimate
+        return endpoint, Need(tokens, 0, self._rules.first_token_slo_s, bucket=bucket_of(tokens))
+
+    def place(
+        self, call: Call, caller: KeyGrant, plan: Plan, need: Need, tried: set[Endpoint]
+    ) -> Decision:
+        """Choose an upstream that was not tried; no endpoint when there is no room in any.
+
+        Raises:
+            ApiError: `no_upstream`, when the data may go to none of them.
+        """
+        policy = self._policy(caller, call.ask.model)
+        decision = None
+        for tier in (plan, *plan.others):
+            endpoints = self._allowed(tier, call, caller, need)
+            left = [e for e in endpoints if e not in tried] if tried else endpoints
+            if not left:
+                continue
+            decision = decide(
+                left,
+                need,
+                policy,
+                self._clock(),
+                self._dice,
+                self._affinity(need),
+                self._rules.explore,
+            )
+            if decision.endpoint is not None:
+                return decision
+        if decision is None and not tried:
+            raise ApiError(
+                "no_upstream",
+                "Where this call's data may go, no upstream serves the model.",
+                param="model",
+            )
+        return decision or Decision(None, "all tried", 1.0, (), ())
+
+    def load(self, plan: Plan) -> float:
+        """See `core.ports.Load`."""
+        loads = [e.inflight / max(1.0, e.limit.calls) for e in self.endpoints(plan)]
+        return min(loads, default=1.0)
+
+    def endpoints(self, plan: Plan) -> list[Endpoint]:
+        """Everything of a plan, for whoever waits for room."""
+        return [e for tier in (plan, *plan.others) for e in self._list(tier).endpoints]
+
+    def opened(self, endpoint: Endpoint, need: Need) -> None:
+        """An upstream began to answer: it now knows the beginning of the prompt."""
+        for prefix in need.prefixes:
+            known = self._prefixes.get(prefix, ())
+            if endpoint not in known:
+                self._prefixes[prefix] = (endpoint, *known[: PREFIX_HOLDERS_MAX - 1])
+            self._prefixes.move_to_end(prefix)
+        while len(self._prefixes) > PREFIXES_MAX:
+            self._prefixes.popitem(last=False)
+
+    def breaker_opened(self, endpoint: Endpoint) -> list[str]:
+        """An upstream was given up: so is its region, when most of it went at once.
+
+        Returns:
+            The other upstreams that are left alone too.
+        """
+        region = endpoint.candidate.upstream.region
+        if not region:
+            return []
+        now = self._clock()
+        healths = {
+            e.name: e.health
+            for e in self._endpoints.values()
+            if e.candidate.upstream.region == region
+        }
+        gone = [h for h in healths.values() if h.is_open and now - h.opened_at <= REGION_S]
+        if len(healths) < 2 or len(gone) < max(2, REGION_SHARE * len(healths)):
+            return []
+        others = [name for name, health in healths.items() if not health.is_open]
+        for name in others:
+            healths[name].eject(now, self._dice())
+        return others
+
+    @property
+    def hedges(self) -> bool:
+        """Whether a few calls are asked twice, to shorten the longest waits."""
+        return self._rules.hedge
+
+    def learned(self, route: ModelRoute, output_tokens: int) -> None:
+        """How long an answer was."""
+        before = self._outputs.get(route.name, _OUTPUT_FIRST)
+        self._outputs[route.name] = before + 0.05 * (output_tokens - before)
+
+    def policy_name(self, caller: KeyGrant, model: str) -> str:
+        """The policy in force for a call."""
+        rules = self._rules
+        return narrowest(rules.policies, caller.tenant, caller.project, model, rules.policy)
+
+    # --- what is configured ---------------------------------------------------------
+
+    def _renew(self, version: str, given: Routing) -> None:
+        """Serve by a new snapshot; what was learned of an upstream stays."""
+        self._version = version
+        self._rules = given
+        self._lists.clear()
+        self._policies.clear()
+        self._zones.clear()
+
+    def _list(self, plan: Plan) -> _Known:
+        candidates = plan.candidates
+        known = self._lists.get(id(candidates))
+        if known is None or known.candidates is not candidates:
+            windows = [c.offer.context_window for c in candidates if c.offer.context_window]
+            unable = any(c.offer.abilities is not None for c in candidates)
+            known = _Known(
+                candidates,
+                [self._endpoint(candidate) for candidate in candidates],
+                min(windows, default=None),
+                unable,
+            )
+            if len(self._lists) > 10_000:
+                self._lists.clear()
+            self._lists[id(candidates)] = known
+        return known
+
+    @property
+    def known(self) -> list[Endpoint]:
+        """All that were ever weighed."""
+        return list(self._endpoints.values())
+
+    @property
+    def healths(self) -> dict[str, Health]:
+        """Of all upstreams that were ever weighed, by id."""
+        return self._healths
+
+    def endpoint_of(self, candidate: Candidate) -> Endpoint:
+        """What is known of a candidate."""
+        return self._endpoints[candidate.upstream.id, candidate.offer.model]
+
+    def _endpoint(self, candidate: Candidate) -> Endpoint:
+        upstream = candidate.upstream
+        key = (upstream.id, candidate.offer.model)
+        most = min(upstream.concurrency_max, upstream.limits.connections_max)
+        endpoint = self._endpoints.get(key)
+        if endpoint is None:
+            endpoint = self._endpoints[key] = Endpoint(
+                candidate,
+                Limit(most),
+                round_trip_s(self._rules.region, upstream.region),
+                self._rules.usd_cny,
+                self._healths.setdefault(upstream.id, Health()),
+            )
+        endpoint.renew(candidate, self._rules.usd_cny)
+        endpoint.limit.allow(most)
+        return endpoint
+
+    def _policy(self, caller: KeyGrant, model: str) -> Policy:
+        key = (caller.tenant, caller.project, model)
+        policy = self._policies.get(key)
+        if policy is None:
+            if len(self._policies) > 10_000:
+                self._policies.clear()
+            name = self.policy_name(caller, model)
+            policy = self._rules.own_policies.get(name) or POLICIES[name]
+            self._policies[key] = policy
+        return policy
+
+    def _allowed(self, tier: Plan, call: Call, caller: KeyGrant, need: Need) -> list[Endpoint]:
+        known = self._list(tier)
+        endpoints = known.endpoints
+        if self._rules.residency or caller.data_class:
+            zones = self._zones_of(caller)
+            if zones is not None:
+                endpoints = [e for e in endpoints if e.candidate.upstream.zone in zones]
+        window = known.window_min
+        if known.told_apart or (window is not None and window < need.prompt_tokens):
+            endpoints = _able(endpoints, call, need)
+        return endpoints
+
+    def _zones_of(self, caller: KeyGrant) -> frozenset[str] | None:
+        key = (caller.tenant, caller.project, caller.data_class)
+        if key not in self._zones:
+            rows = self._rules.residency
+            names = (f"project/{caller.project}", f"tenant/{caller.tenant}", "*")
+            found = next((rows[name] for name in names if name in rows), None)
+            zones = None if found is None else frozenset(found)
+            if caller.data_class:
+                # A class that is no longer known may go nowhere.
+                of_class = frozenset(rows.get(f"class/{caller.data_class}", ()))
+                zones = of_class if zones is None else zones & of_class
+            self._zones[key] = zones
+        return self._zones[key]
+
+    # --- prefixes ---------------------------------------------------------------------
+
+    def _hashes(self, call: Call) -> tuple[int, ...]:
+        if call.ask.prompt_tokens_estimate * _BYTES_PER_TOKEN < PREFIX_BYTES[0]:
+            return ()
+        raw = call.ask.fields.get("messages")
+        if raw is None:
+            return ()
+        text = bytes(raw)
+        # Of one tenant: nobody is to learn from the time what another has asked.
+        whose = (call.caller.tenant if call.caller is not None else "", call.ask.model)
+        return tuple(hash((whose, text[:n])) for n in PREFIX_BYTES if len(text) >= n)
+
+    def _affinity(self, need: Need) -> Affinity:
+        if not need.prefixes:
+            return NO_AFFINITY
+        found: dict[Endpoint, int] = {}
+        for at, prefix in enumerate(need.prefixes):
+            for endpoint in self._prefixes.get(prefix, ()):
+                found[endpoint] = PREFIX_BYTES[at] // _BYTES_PER_TOKEN
+        return found
+
+
+def _able(endpoints: list[Endpoint], call: Call, need: Need) -> list[Endpoint]:
+    """Those whose model can do what the call needs; all, when that is known of none."""
+    needs = virtual_models.needs_of(call.ask)
+    able = []
+    for endpoint in endpoints:
+        offer = endpoint.candidate.offer
+        window = offer.context_window
+        if window is not None and window < need.prompt_tokens:
+            continue
+        if needs and offer.abilities is not None and not needs.issubset(offer.abilities):
+            continue
+        able.append(endpoint)
+    return able or endpoints

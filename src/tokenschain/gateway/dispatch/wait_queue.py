@@ -1,0 +1,173 @@
+"""Where calls wait that find no upstream with room; the order is `core.routing.admission`'s."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import NamedTuple
+
+from tokenschain.core.call import Call
+from tokenschain.core.errors import ApiError
+from tokenschain.core.routing.admission import (
+    RULES,
+    Priority,
+    Queue,
+    Waiting,
+)
+from tokenschain.core.routing.selection import Decision, Endpoint, Need
+from tokenschain.core.snapshot import Plan
+from tokenschain.core.tenancy import KeyGrant
+from tokenschain.gateway.dispatch.router import Router
+
+WAIT_SLO_SHARE = 0.5
+"""Share of the promised time that a call may spend in the queue, where it has one to keep."""
+DEADLINE_MAX_S = 300.0
+
+
+class _Wish(NamedTuple):
+    """A call that waits for room."""
+
+    call: Call
+    caller: KeyGrant
+    plan: Plan
+    need: Need
+    tried: set[Endpoint]
+    woken: asyncio.Future[Decision]
+
+
+class WaitingRoom:
+    """One queue a model; whoever leaves an upstream wakes who goes next."""
+
+    def __init__(self, router: Router, clock: Callable[[], float]) -> None:
+        self._router = router
+        self._clock = clock
+        self._queues: dict[str, Queue[_Wish]] = {}
+        self._queues_of: dict[Endpoint, set[str]] = {}
+
+    @property
+    def waiting(self) -> int:
+        """Calls that wait for room."""
+        return sum(len(queue) for queue in self._queues.values())
+
+    async def wait(
+        self,
+        call: Call,
+        caller: KeyGrant,
+        plan: Plan,
+        need: Need,
+        tried: set[Endpoint],
+        priority: Priority,
+        failure: ApiError | None,
+    ) -> Decision:
+        """Wait in the model's queue.
+
+        Args:
+            failure: what is raised instead of `overloaded`, when an upstream has failed before.
+
+        Raises:
+            ApiError: `overloaded`, at once when the wait would be too long.
+        """
+        now = self._clock()
+        wait_max_s = min(RULES[priority].wait_max_s, _deadline_s(call))
+        if priority is Priority.INTERACTIVE:
+            wait_max_s = min(wait_max_s, WAIT_SLO_SHARE * need.slo_s)
+        name = plan.route.name
+        queue = self._queues.get(name)
+        if queue is None:
+            queue = self._queues[name] = Queue(self._router.service)
+        woken: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
+        wish = _Wish(call, caller, plan, need, tried, woken)
+        prefix = need.prefixes[0] if need.prefixes else 0
+        waiting = Waiting(wish, priority, caller.tenant, now, now + wait_max_s, prefix)
+        if not queue.add(waiting):
+            raise failure or _overloaded(queue.wait_s(priority))
+        for endpoint in self._router.endpoints(plan):
+            self._queues_of.setdefault(endpoint, set()).add(name)
+        try:
+            async with asyncio.timeout(wait_max_s):
+                await woken
+        except TimeoutError:
+            if not woken.done() or woken.cancelled():
+                raise failure or _overloaded(queue.wait_s(priority)) from None
+        except asyncio.CancelledError:
+            if woken.done() and not woken.cancelled():
+                self._give_back(woken, others=True)
+            raise
+        finally:
+            queue.remove(waiting)
+        self._give_back(woken, others=False)
+        return woken.result()
+
+    def _give_back(self, woken: asyncio.Future[Decision], *, others: bool) -> None:
+        """The promised place is taken, or left to others."""
+        if woken.exception() is not None:
+            return
+        endpoint = woken.result().endpoint
+        assert endpoint is not None, "who is woken has a place"
+        endpoint.reserved -= 1
+        if others:
+            self.free_at(endpoint)
+
+    def free_at(self, endpoint: Endpoint) -> None:
+        """An upstream may have room again: whoever goes next is woken."""
+        names = self._queues_of.get(endpoint)
+        if not names:
+            return
+        now = self._clock()
+        for name in list(names):
+            queue = self._queues[name]
+            while (head := queue.head(now)) is not None:
+                wish = head.item
+                decision = self._router.place(
+                    wish.call, wish.caller, wish.plan, wish.need, wish.tried
+                )
+                if decision.endpoint is None:
+                    break
+                if _too_late(head, decision, now):
+                    queue.remove(head)
+                    if not wish.woken.done():
+                        wish.woken.set_exception(_overloaded(queue.wait_s(head.priority)))
+                    continue
+                queue.take(head, now)
+                if not wish.woken.done():
+                    # The place is taken now, not when the call's task runs: others look before.
+                    decision.endpoint.reserved += 1
+                    wish.woken.set_result(decision)
+            victim = queue.shed(now)
+            if victim is not None and not victim.item.woken.done():
+                victim.item.woken.set_exception(_overloaded(queue.wait_s(victim.priority)))
+            if not len(queue):
+                names.discard(name)
+
+
+def _too_late(head: Waiting[_Wish], decision: Decision, now: float) -> bool:
+    """Whether an interactive call has waited so long that it would keep one in time from its
+    place and not be in time itself (early rejection, Mooncake, arXiv 2407.00079).
+
+    Where even an idle upstream would not be in time, waiting is not what makes it late.
+    """
+    if head.priority is not Priority.INTERACTIVE:
+        return False
+    endpoint, need = decision.endpoint, head.item.need
+    assert endpoint is not None
+    cached = decision.cached_tokens
+    if endpoint.alone_s(need, cached) > need.slo_s:
+        return False
+    return now - head.since + endpoint.first_token_s(need, now, cached) > need.slo_s
+
+
+def _overloaded(wait_s: float) -> ApiError:
+    return ApiError(
+        "overloaded",
+        "All upstreams of this model are at their limits; come back later.",
+        retry_after_s=max(1.0, wait_s),
+    )
+
+
+def _deadline_s(call: Call) -> float:
+    given = call.headers.get(b"x-tc-deadline-ms")
+    if given is None:
+        return DEADLINE_MAX_S
+    if not given.isdigit() or len(given) > 9:
+        raise ApiError("invalid_value", "`x-tc-deadline-ms` is a number.", param="x-tc-deadline-ms")
+    return min(int(given) / 1e3, DEADLINE_MAX_S)

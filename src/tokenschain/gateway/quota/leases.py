@@ -1,0 +1,202 @@
+"""Shared counts: leases are drawn in the background, and awaited only when one is used up.
+
+One exchange with the owner of the counts runs at a time; whatever is wished for meanwhile
+goes with the next, so that many calls cost one round trip.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+from tokenschain.core.limits import Lease, Pool, Wish
+
+RATES_DRAW_MAX_S = 0.25
+BUDGETS_DRAW_MAX_S = 1.0
+"""An owner that does not answer within is away. A call waits for one exchange at most, and
+not at all while the owner is away."""
+AWAY_S = 1.0
+"""How often an owner that is away is asked again."""
+HOUSEKEEPING_S = 2.0
+IDLE_ROUNDS = 5
+"""Of housekeeping without any use, after which a lease is given back whole."""
+WISHES_MAX = 1_000
+"""Counts in one exchange."""
+
+Ask = Callable[[Sequence[Wish]], Awaitable[Sequence[Lease]]]
+
+
+class Count:
+    """One shared count and this process's lease on it."""
+
+    __slots__ = (
+        "at_once", "idle_rounds", "lapses", "limit", "needed", "pool", "subject", "until_s",
+    )  # fmt: skip
+
+    def __init__(
+        self, limit: str, subject: str, amount: int, at_once: bool, lapses: bool = False
+    ) -> None:
+        """
+        Args:
+            lapses: the owner forgets what was leased, as a window passes: what is not used of
+                an old lease must not be given back, or it would be counted off what is new.
+        """
+        self.limit = limit
+        self.subject = subject
+        self.at_once = at_once
+        self.lapses = lapses
+        self.pool = Pool(amount)
+        self.needed = 0
+        """What calls are waiting for."""
+        self.until_s = 0.0
+        self.idle_rounds = 0
+
+
+class Leases:
+    """Leases of one owner: Redis, or control."""
+
+    def __init__(
+        self,
+        ask: Ask,
+        failures: tuple[type[Exception], ...],
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+        report: Callable[[str, str], None],
+        name: str,
+        draw_max_s: float,
+    ) -> None:
+        """
+        Args:
+            ask: one exchange; raises one of `failures` when the owner is away.
+            report: told once when the owner is lost, and once when it is back.
+        """
+        self._ask = ask
+        self._failures: tuple[type[Exception], ...] = (TimeoutError, *failures)
+        self._clock = clock
+        self._wall = wall
+        self._report = report
+        self._name = name
+        self._draw_max_s = draw_max_s
+        self._counts: set[Count] = set()
+        self._wishing: set[Count] = set()
+        self._woken = asyncio.Event()
+        self._round: asyncio.Future[None] | None = None
+        self._lost = False
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the owner did not answer when last asked."""
+        return self._lost
+
+    def add(self, count: Count) -> None:
+        """Keep a count leased from now on."""
+        self._counts.add(count)
+
+    def forget(self, counts: Sequence[Count]) -> None:
+        """These are no longer used."""
+        self._counts.difference_update(counts)
+
+    def wish(self, count: Count) -> None:
+        """The lease runs low: another is drawn soon."""
+        self._wishing.add(count)
+        self._woken.set()
+
+    async def draw(self, counts: Sequence[Count], amounts: Sequence[int]) -> None:
+        """Wait for leases of at least these amounts.
+
+        Returns without a word when they do not come: the caller looks itself.
+        """
+        if self._lost:
+            return
+        for count, amount in zip(counts, amounts, strict=True):
+            count.needed += amount
+            self.wish(count)
+        if self._round is None:
+            self._round = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(2 * self._draw_max_s):
+                await asyncio.shield(self._round)
+        except TimeoutError:
+            pass
+        finally:
+            for count, amount in zip(counts, amounts, strict=True):
+                count.needed -= amount
+
+    async def run(self) -> None:
+        """Draw until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep_house())
+            while True:
+                await self._woken.wait()
+                self._woken.clear()
+                # What all ready calls wish for goes together.
+                await asyncio.sleep(0)
+                batch = list(self._wishing)[:WISHES_MAX]
+                self._wishing.difference_update(batch)
+                if self._wishing:
+                    self._woken.set()
+                waiting, self._round = self._round, None
+                await self._exchange(batch)
+                _release(waiting)
+                if self._lost:
+                    waiting, self._round = self._round, None
+                    _release(waiting)
+                    await asyncio.sleep(AWAY_S)
+
+    async def _exchange(self, batch: list[Count]) -> None:
+        wishes = []
+        for count in batch:
+            pool = count.pool
+            idle = count.idle_rounds >= IDLE_ROUNDS and not count.needed
+            want = -max(0, pool.left) if idle else pool.wish(count.needed)
+            need = max(0, count.needed - pool.left)
+            held = pool.left + pool.in_use if count.at_once else 0
+            if want <= 0 and not idle:
+                want = -pool.surplus(count.needed)
+            # Taken off while it is on its way, so that nobody uses what is given back.
+            if want < 0:
+                pool.left += want
+            wishes.append(Wish(count.limit, count.subject, want, need, max(0, held)))
+        try:
+            async with asyncio.timeout(self._draw_max_s):
+                leases = await self._ask(wishes)
+        except self._failures as error:
+            for count, wish in zip(batch, wishes, strict=True):
+                if wish.want < 0:
+                    count.pool.left -= wish.want
+            if not self._lost:
+                self._lost = True
+                self._report(f"{self._name}_lost", type(error).__name__)
+            return
+        if self._lost:
+            self._lost = False
+            self._report(f"{self._name}_back", "")
+        now = self._clock()
+        for count, lease in zip(batch, leases, strict=True):
+            count.pool.granted(max(0, lease.granted), lease.left)
+            count.pool.reset_s = now + lease.reset_s
+            count.until_s = lease.until_s
+
+    async def _keep_house(self) -> None:
+        """Renew what is held, give back what is too much, end what has ended."""
+        while True:
+            await asyncio.sleep(HOUSEKEEPING_S)
+            wall = self._wall()
+            for count in list(self._counts):
+                pool = count.pool
+                if count.until_s and wall >= count.until_s:
+                    pool.left = min(0, pool.left)
+                    count.until_s = 0.0
+                used = pool.in_use or pool.used_since or count.needed
+                count.idle_rounds = 0 if used else count.idle_rounds + 1
+                if count.lapses and count.idle_rounds >= IDLE_ROUNDS:
+                    pool.left = min(0, pool.left)
+                if pool.in_use or pool.left or (pool.known_left == 0 and count.needed):
+                    self._wishing.add(count)
+            if self._wishing or self._lost:
+                self._woken.set()
+
+
+def _release(waiting: asyncio.Future[None] | None) -> None:
+    if waiting is not None and not waiting.done():
+        waiting.set_result(None)

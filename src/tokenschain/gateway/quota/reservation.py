@@ -1,0 +1,585 @@
+"""How much a caller may use: reserved by estimate, settled by what was used.
+
+Rates that this process owns are counted exactly; shared ones and budgets are leased
+(`gateway.quota.leases`), so that a call waits only when a lease is used up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from tokenschain.core.call import Call
+from tokenschain.core.errors import ApiError
+from tokenschain.core.limits import (
+    BORROW_BELOW,
+    LEASE_SHARE,
+    AtOnce,
+    Budget,
+    Facts,
+    Pool,
+    Rate,
+    Window,
+    by_tags,
+    subject_of,
+    tags_of,
+)
+from tokenschain.core.ports import Load
+from tokenschain.core.pricing.catalog import (
+    Price,
+    Usage,
+    selling_price,
+    tier_of,
+    to_yuan,
+)
+from tokenschain.core.snapshot import Plan, Served, Snapshot
+from tokenschain.core.tenancy import KeyGrant
+from tokenschain.gateway.quota.leases import Count, Leases
+
+HELD_CACHE_MAX = 50_000
+METERS_MAX = 200_000
+WAITING_MAX = 1_000
+"""Calls that wait for room in one rate."""
+DRAWS_MAX = 4
+"""Exchanges one call waits for."""
+OUTPUT_FIRST = 1_024.0
+OUTPUT_QUANTILE = 0.95
+OUTPUT_STEP = 0.02
+"""How fast the 95th percentile of answers' lengths is learned: a share of itself an answer."""
+_ONE, _TOKENS, _SPEND, _AT_ONCE = range(4)
+_KINDS = {"requests": _ONE, "tokens": _TOKENS, "spend": _SPEND, "concurrent": _AT_ONCE}
+
+
+_Counter = Window | AtOnce | Pool
+
+
+class _Meter:
+    """One count of one limit."""
+
+    __slots__ = (
+        "count", "counter", "hard", "kind", "leases", "limit", "line", "low", "spare", "waiting",
+    )  # fmt: skip
+
+    def __init__(self, limit: Rate | Budget, subject: str, leases: Leases | None) -> None:
+        self.limit = limit
+        self.kind = _KINDS[limit.measure]
+        self.leases = leases
+        self.hard = isinstance(limit, Rate) or limit.hard
+        self.low = limit.amount // LEASE_SHARE // 2
+        self.waiting = 0
+        self.line: asyncio.Lock | None = None
+        self.spare: Window | AtOnce | None = None
+        """Counts by itself while the owner of a shared rate is away."""
+        self.count: Count | None = None
+        self.counter: _Counter
+        if leases is not None:
+            at_once = self.kind == _AT_ONCE
+            lapses = isinstance(limit, Rate) and not at_once
+            self.count = Count(limit.id, subject, limit.amount, at_once, lapses)
+            self.counter = self.count.pool
+            leases.add(self.count)
+        elif isinstance(limit, Rate) and self.kind != _AT_ONCE:
+            self.counter = Window(limit.amount, limit.window_s)
+        else:
+            self.counter = AtOnce(limit.amount)
+
+
+class _Meters:
+    """The counts that the calls of one key for one model fall under, laid out for speed."""
+
+    __slots__ = ("all", "pairs", "pools", "settled", "shown", "tagged")
+
+    def __init__(self, meters: Sequence[_Meter], tagged: Sequence[Rate | Budget] = ()) -> None:
+        self.all = tuple(meters)
+        self.tagged = tuple(tagged)
+        """Limits whose counts depend on a call's tags as well."""
+        self.pairs = tuple((meter.counter, meter.kind) for meter in meters)
+        self.pools = tuple(
+            (meter, meter.counter) for meter in meters if isinstance(meter.counter, Pool)
+        )
+        self.settled = tuple(
+            (counter, kind)
+            for counter, kind in self.pairs
+            if kind != _ONE or isinstance(counter, Pool)  # a call stays one call
+        )
+        self.shown = tuple(
+            meter for meter in meters if meter.kind <= _TOKENS and isinstance(meter.limit, Rate)
+        )
+
+
+class _Reservation:
+    """What a call holds, until it is settled."""
+
+    __slots__ = ("amounts", "meters", "taken")
+
+    def __init__(self, meters: _Meters, amounts: tuple[int, int, int, int]) -> None:
+        self.meters = meters
+        self.amounts = amounts
+        self.taken: Sequence[tuple[_Counter, int]] = ()
+        """Counts and kinds that are settled when the call ends."""
+
+
+class LimitQuota:
+    """Every limit that a call falls under; see `core.ports.Quota`."""
+
+    def __init__(
+        self,
+        served: Served,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+        load: Load,
+        rates: Leases | None,
+        budgets: Leases,
+        gateways: Callable[[], int],
+    ) -> None:
+        """
+        Args:
+            load: how full the upstreams of a plan are, 0 to 1, for rates that may borrow.
+            rates: the owner of shared rates; None: this process owns them.
+            budgets: the owner of budgets.
+            gateways: how many processes share the rates, as last known.
+        """
+        self._served = served
+        self._clock = clock
+        self._wall = wall
+        self._load = load
+        self._rates = rates
+        self._budgets = budgets
+        self._gateways = gateways
+        self._generation = -1
+        self._limits: tuple[Rate | Budget, ...] = ()
+        self._snapshot: Snapshot | None = None
+        self._indexed: dict[tuple[str, str], list[Rate | Budget]] = {}
+        self._meters: dict[tuple[str, str], _Meter] = {}
+        self._held: dict[tuple[str, str], _Meters] = {}
+        self._waiting = 0
+        """Calls that wait in any line."""
+        self._outputs: dict[str, float] = {}
+
+    # --- reserve ------------------------------------------------------------------------
+
+    async def reserve(self, call: Call, caller: KeyGrant, plan: Plan) -> None:
+        """See `core.ports.Quota.reserve`."""
+        if self._generation != self._served.generation:
+            self._renew()
+        if not self._limits:
+            return
+        model = call.ask.model
+        key = (caller.key_id, model)
+        held = self._held.get(key)
+        if held is None:
+            held = self._find(caller, model)
+        if held.tagged:
+            held = self._with_tags(held, call, caller)
+        if not held.all:
+            return
+        reservation = _Reservation(held, self._amounts(call, caller, plan))
+        call.reservation = reservation
+        if not self._take(reservation):
+            await self._take_slowly(reservation, plan)
+
+    def _take(self, reservation: _Reservation) -> bool:
+        """Take from every count without waiting; all or nothing."""
+        held = reservation.meters
+        if self._waiting and any(meter.waiting for meter in held.all):
+            return False
+        now = self._clock()
+        amounts = reservation.amounts
+        for number, (counter, kind) in enumerate(held.pairs):
+            if not counter.take(amounts[kind], now):
+                self._give_back(held.pairs[:number], amounts)
+                return False
+        reservation.taken = held.settled
+        for meter, pool in held.pools:
+            if pool.left <= meter.low and pool.known_left > 0:
+                self._wish(meter)
+        return True
+
+    @staticmethod
+    def _wish(meter: _Meter) -> None:
+        if meter.leases is not None and meter.count is not None:
+            meter.leases.wish(meter.count)
+
+    def _give_back(
+        self, taken: Sequence[tuple[_Counter, int]], amounts: tuple[int, int, int, int]
+    ) -> None:
+        now = self._clock()
+        for counter, kind in taken:
+            counter.settle(amounts[kind], 0, now)
+
+    async def _take_slowly(self, reservation: _Reservation, plan: Plan) -> None:
+        """Draw leases, borrow, count alone or wait in line, where the limits say so.
+
+        Raises:
+            ApiError: a limit has no room.
+        """
+        taken: list[tuple[_Counter, int]] = []
+        amounts = reservation.amounts
+        try:
+            await self._draw(reservation)
+            for meter in reservation.meters.all:
+                counter = await self._take_one(meter, amounts[meter.kind], plan)
+                taken.append((counter, meter.kind))
+        except BaseException:
+            self._give_back(taken, amounts)
+            raise
+        reservation.taken = taken
+
+    async def _draw(self, reservation: _Reservation) -> None:
+        """One exchange for all leases that are used up.
+
+        And another when newcomers were faster and the owner has more: who waits must not be
+        refused for that.
+        """
+        for number in range(DRAWS_MAX):
+            short: dict[Leases, tuple[list[Count], list[int]]] = {}
+            for meter in reservation.meters.all:
+                count, owner = meter.count, meter.leases
+                if count is None or owner is None:
+                    continue
+                amount = reservation.amounts[meter.kind]
+                pool = count.pool
+                if pool.left < amount and (number == 0 or pool.known_left > 0):
+                    counts, amounts = short.setdefault(owner, ([], []))
+                    counts.append(count)
+                    amounts.append(amount)
+            if not short:
+                return
+            for owner, (counts, amounts) in short.items():
+                await owner.draw(counts, amounts)
+
+    async def _take_one(self, meter: _Meter, amount: int, plan: Plan) -> _Counter:
+        now = self._clock()
+        counter = meter.counter
+        if not meter.waiting and counter.take(amount, now):
+            return counter
+        limit = meter.limit
+        if not meter.hard:
+            return _overdraw(counter, amount, now)
+        owner = meter.leases
+        if owner is not None and owner.is_away:
+            return self._take_alone(meter, amount, now)
+        if isinstance(limit, Rate):
+            if limit.borrow and self._load(plan) < BORROW_BELOW:
+                return _overdraw(counter, amount, now)
+            if limit.wait_s > 0 and meter.waiting < WAITING_MAX and amount <= limit.amount:
+                return await self._wait_in_line(meter, amount, limit.wait_s)
+        raise self._refusal(meter, amount, now)
+
+    def _take_alone(self, meter: _Meter, amount: int, now: float) -> _Counter:
+        """The owner of the count is away: an equal share of it, or nothing."""
+        limit = meter.limit
+        if limit.unknown == "closed":
+            raise ApiError(
+                "quota_unknown",
+                f"What is left of limit `{limit.id}` cannot be known at the moment.",
+                retry_after_s=1.0,
+            )
+        if isinstance(limit, Budget):
+            return _overdraw(meter.counter, amount, now)
+        spare = meter.spare
+        share = max(1, limit.amount // max(1, self._gateways()))
+        if spare is None:
+            at_once = meter.kind == _AT_ONCE
+            spare = meter.spare = AtOnce(share) if at_once else Window(share, limit.window_s)
+        spare.amount = share
+        if not spare.take(amount, now):
+            raise self._refusal(meter, amount, now)
+        return spare
+
+    async def _wait_in_line(self, meter: _Meter, amount: int, wait_s: float) -> _Counter:
+        """Wait until there is room, first come first served."""
+        if meter.line is None:
+            meter.line = asyncio.Lock()
+        meter.waiting += 1
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(wait_s), meter.line:
+                while not meter.counter.take(amount, self._clock()):
+                    await self._wait_for_room(meter, amount)
+        except TimeoutError:
+            raise self._refusal(meter, amount, self._clock()) from None
+        finally:
+            meter.waiting -= 1
+            self._waiting -= 1
+        return meter.counter
+
+    async def _wait_for_room(self, meter: _Meter, amount: int) -> None:
+        counter = meter.counter
+        if isinstance(counter, Pool) and meter.leases is not None and meter.count is not None:
+            now = self._clock()
+            await asyncio.sleep(min(max(counter.reset_s - now, 0.01), 0.25))
+            await meter.leases.draw([meter.count], [amount])
+        elif isinstance(counter, Window):
+            await asyncio.sleep(min(max(counter.wait_s(amount, self._clock()), 0.001), 0.25))
+        else:
+            await asyncio.sleep(0.02)  # nobody knows when a call ends
+
+    def _refusal(self, meter: _Meter, amount: int, now: float) -> ApiError:
+        limit = meter.limit
+        if isinstance(limit, Budget):
+            if limit.wallet:
+                return ApiError(
+                    "insufficient_balance",
+                    "The wallet does not cover this call; deposit, or ask for fewer tokens.",
+                )
+            return ApiError(
+                "budget_exceeded",
+                f"The {limit.period} budget `{limit.id}` leaves no room for this call.",
+            )
+        what = limit.measure if meter.kind != _AT_ONCE else "calls at once"
+        window = "" if meter.kind == _AT_ONCE else f" per {_PERIODS[limit.window_s]}"
+        counter = meter.counter
+        if amount > limit.amount:
+            return ApiError(
+                "rate_limit_exceeded",
+                f"This call alone needs {amount} {what}; limit `{limit.id}` is "
+                f"{limit.amount}{window}.",
+            )
+        if isinstance(counter, Pool):
+            wait_s = max(0.0, counter.reset_s - now)
+        else:
+            wait_s = counter.wait_s(amount, now)
+        return ApiError(
+            "rate_limit_exceeded",
+            f"Limit `{limit.id}` is {limit.amount} {what}{window}; try again in "
+            f"{max(wait_s, 0.1):.1f} s.",
+            retry_after_s=max(wait_s, 0.1),
+        )
+
+    # --- estimates ----------------------------------------------------------------------
+
+    def _amounts(self, call: Call, caller: KeyGrant, plan: Plan) -> tuple[int, int, int, int]:
+        ask = call.ask
+        prompt = ask.prompt_tokens_estimate
+        route = plan.route
+        output = 0
+        if route.kind == "chat":
+            output = ask.output_tokens_max or 0
+            if not output:
+                output = int(self._outputs.get(route.name, OUTPUT_FIRST))
+                limits = [c.offer.output_tokens_max for c in plan.candidates]
+                if limits and None not in limits:
+                    output = min(output, max(n for n in limits if n is not None))
+            output *= ask.choices
+        spend = 0
+        assert self._snapshot is not None
+        for price in self._prices(self._snapshot, caller, ask.model, plan):
+            tier = tier_of(price, Usage(prompt, output))
+            cost = prompt * tier.input + output * tier.output
+            spend = max(spend, to_yuan(cost, price.currency, self._snapshot.usd_cny_micro))
+        return 1, prompt + output, spend, 1
+
+    def _prices(
+        self, snapshot: Snapshot, caller: KeyGrant, model: str, plan: Plan
+    ) -> Sequence[Price]:
+        """What the call may be charged by."""
+        sell = snapshot.sell
+        if sell:
+            price = selling_price(sell, caller.tenant, model, self._wall())
+            if price is not None:
+                return (price,)
+        found = [c.offer.price for c in plan.candidates[:8]]
+        for other in plan.others[:4]:
+            found += [c.offer.price for c in other.candidates[:2]]
+        return [price for price in found if price is not None]
+
+    # --- settle -------------------------------------------------------------------------
+
+    def settle(self, call: Call) -> None:
+        """See `core.ports.Quota.settle`."""
+        reservation = call.reservation
+        record = call.record
+        if not isinstance(reservation, _Reservation) or record is None:
+            return
+        taken, reservation.taken = reservation.taken, ()
+        if taken:
+            spend = 0
+            if record.charge_pico:
+                assert self._snapshot is not None
+                spend = to_yuan(
+                    record.charge_pico, record.charge_currency, self._snapshot.usd_cny_micro
+                )
+            used = (1, record.prompt_tokens + record.completion_tokens, spend, 0)
+            amounts = reservation.amounts
+            now = self._clock()
+            for counter, kind in taken:
+                counter.settle(amounts[kind], used[kind], now)
+        if record.outcome == "ok" and record.completion_tokens:
+            self._learn(record.model_asked, record.completion_tokens)
+
+    def _learn(self, model: str, tokens: int) -> None:
+        """The 95th percentile of answers' lengths, by small steps up or down."""
+        before = self._outputs.get(model, OUTPUT_FIRST)
+        share = OUTPUT_QUANTILE if tokens > before else OUTPUT_QUANTILE - 1
+        self._outputs[model] = max(1.0, before * (1 + OUTPUT_STEP * share))
+
+    # --- what limits there are ------------------------------------------------------------
+
+    def _renew(self) -> None:
+        """Serve by a new snapshot; counts of limits that are still there go on."""
+        self._generation = self._served.generation
+        snapshot = self._served.get()
+        self._held.clear()
+        if snapshot is self._snapshot:
+            return
+        self._snapshot = snapshot
+        self._limits = (*snapshot.rates, *snapshot.budgets)
+        self._indexed = {}
+        for limit in self._limits:
+            of = limit.of
+            for name in ("key_id", "project", "tenant", "model"):
+                value = getattr(of, name)
+                if value:
+                    self._indexed.setdefault((name, value), []).append(limit)
+                    break
+            else:
+                self._indexed.setdefault(("", ""), []).append(limit)
+        known = {limit.id: limit for limit in self._limits}
+        gone = []
+        for key, meter in self._meters.items():
+            now_set = known.get(key[0])
+            if now_set is None or _shape(now_set) != _shape(meter.limit):
+                gone.append(key)
+                continue
+            meter.limit = limit = now_set
+            meter.counter.amount = limit.amount
+            meter.low = limit.amount // LEASE_SHARE // 2
+            meter.hard = isinstance(limit, Rate) or limit.hard
+            if isinstance(meter.counter, Pool):
+                meter.counter.known_left = max(1, meter.counter.known_left)
+        for key in gone:
+            self._forget(key)
+
+    def _find(self, caller: KeyGrant, model: str) -> _Meters:
+        facts = _facts(caller, model)
+        meters, tagged = [], []
+        places = (
+            ("key_id", caller.key_id), ("project", caller.project), ("tenant", caller.tenant),
+            ("model", model), ("", ""),
+        )  # fmt: skip
+        for place in places:
+            for limit in self._indexed.get(place, ()):
+                if by_tags(limit):
+                    tagged.append(limit)
+                elif (subject := subject_of(limit, facts)) is not None:
+                    meters.append(self._meter(limit, subject))
+        if len(self._held) >= HELD_CACHE_MAX:
+            self._held.clear()
+        found = self._held[caller.key_id, model] = _Meters(meters, tagged)
+        return found
+
+    def _with_tags(self, held: _Meters, call: Call, caller: KeyGrant) -> _Meters:
+        header = call.headers.get(b"x-tc-tags", b"").decode("utf-8", "replace")
+        facts = _facts(caller, call.ask.model)._replace(tags=tags_of(header))
+        more = [
+            self._meter(limit, subject)
+            for limit in held.tagged
+            if (subject := subject_of(limit, facts)) is not None
+        ]
+        return _Meters((*held.all, *more))
+
+    def _meter(self, limit: Rate | Budget, subject: str) -> _Meter:
+        key = (limit.id, subject)
+        meter = self._meters.get(key)
+        if meter is None:
+            if len(self._meters) >= METERS_MAX:
+                self._sweep()
+            leases = self._rates if isinstance(limit, Rate) else self._budgets
+            meter = self._meters[key] = _Meter(limit, subject, leases)
+        return meter
+
+    def _sweep(self) -> None:
+        """Forget counts that hold nothing."""
+        now = self._clock()
+        for key, meter in list(self._meters.items()):
+            counter = meter.counter
+            idle = (
+                counter.left(now) >= counter.amount
+                if not isinstance(counter, Pool)
+                else (not counter.in_use and not counter.left)
+            )
+            if idle and not meter.waiting:
+                self._forget(key)
+        self._held.clear()
+
+    def _forget(self, key: tuple[str, str]) -> None:
+        meter = self._meters.pop(key)
+        if meter.leases is not None and meter.count is not None:
+            meter.leases.forget([meter.count])
+
+    # --- what callers are told --------------------------------------------------------------
+
+    def headers(self, call: Call) -> bytes:
+        """See `core.ports.Quota.headers`: of the rate that has the least left, for each kind."""
+        reservation = call.reservation
+        if not isinstance(reservation, _Reservation):
+            return b""
+        requests = tokens = None
+        requests_left = tokens_left = 0
+        for meter in reservation.meters.shown:
+            counter = meter.counter
+            if isinstance(counter, Window):
+                left = counter.amount - counter.used
+            else:
+                assert isinstance(counter, Pool)
+                left = counter.left + counter.known_left
+            if meter.kind == _ONE:
+                if requests is None or left < requests_left:
+                    requests, requests_left = meter, left
+            elif tokens is None or left < tokens_left:
+                tokens, tokens_left = meter, left
+        if requests is None and tokens is None:
+            return b""
+        now = self._clock()
+        lines = b"" if requests is None else _lines(b"requests", requests, requests_left, now)
+        return lines if tokens is None else lines + _lines(b"tokens", tokens, tokens_left, now)
+
+
+_PERIODS = {1: "second", 60: "minute", 3_600: "hour"}
+
+
+def _lines(kind: bytes, meter: _Meter, left: int, now: float) -> bytes:
+    counter = meter.counter
+    if isinstance(counter, Window):
+        reset_s = counter.reset_s(now)
+    else:
+        assert isinstance(counter, Pool)
+        reset_s = max(0.0, counter.reset_s - now)
+    return (
+        b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %d\r\n"
+        b"x-ratelimit-reset-%b: %b\r\n"
+        % (kind, meter.limit.amount, kind, max(0, left), kind, _duration(reset_s))
+    )
+
+
+def _duration(seconds: float) -> bytes:
+    """As OpenAI writes it, `6m0s`, `2s`, `20ms`; never less than it is."""
+    if seconds < 1:
+        return b"%dms" % -(-seconds * 1_000 // 1)
+    whole = int(-(-seconds // 1))
+    return b"%ds" % whole if whole < 60 else b"%dm%ds" % divmod(whole, 60)
+
+
+def _overdraw(counter: _Counter, amount: int, now: float) -> _Counter:
+    """Count a use that nothing covers; it is settled as any other."""
+    if isinstance(counter, Pool):
+        counter.left -= amount
+        counter.in_use += amount
+    elif isinstance(counter, AtOnce):
+        counter.used += amount
+    else:
+        counter.settle(0, amount, now)
+    return counter
+
+
+def _shape(limit: Rate | Budget) -> tuple[object, ...]:
+    """What must not change for a count to go on under a new snapshot."""
+    how = limit.window_s if isinstance(limit, Rate) else limit.period
+    return type(limit), limit.measure, how, limit.of, limit.each
+
+
+def _facts(caller: KeyGrant, model: str) -> Facts:
+    return Facts(
+        caller.tenant, caller.account, caller.project, caller.environment, caller.key_id, model
+    )

@@ -1,0 +1,149 @@
+"""Reads a catalogue file into `core.pricing.catalog` types."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+
+from tokenschain.core.pricing.calendar import PeakSchedule
+from tokenschain.core.pricing.catalog import (
+    MICRO_PER_UNIT,
+    Catalog,
+    ModelInfo,
+    Price,
+    PriceTier,
+    Provider,
+)
+
+_CONDITIONS = frozenset({"input_tokens_max", "output_tokens_max", "thinking", "off_peak", "batch"})
+
+
+class _StrictTier(PriceTier, frozen=True, forbid_unknown_fields=True):
+    """A row of the file; a misspelt name in it is an error and not a free class."""
+
+
+class CatalogueError(ValueError):
+    """The file is no catalogue; the message says where."""
+
+
+def load(path: Path | None = None) -> Catalog:
+    """The catalogue in a file, or the one shipped with the package.
+
+    Raises:
+        CatalogueError: the file cannot be understood.
+    """
+    if path is None:
+        text = resources.files("tokenschain").joinpath("data/catalogue.yaml").read_text("utf-8")
+    else:
+        text = path.read_text(encoding="utf-8")
+    try:
+        raw = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+        schedules = {
+            name: msgspec.convert(entry, PeakSchedule)
+            for name, entry in (raw.get("schedules") or {}).items()
+        }
+        models = tuple(_model(entry, raw["version"], schedules) for entry in raw["models"])
+        providers = tuple(msgspec.convert(p, Provider) for p in raw["providers"])
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, msgspec.ValidationError) as error:
+        raise CatalogueError(f"{path or 'the shipped catalogue'}: {error}") from error
+    return Catalog(str(raw["version"]), providers, models)
+
+
+def _model(entry: dict[str, Any], version: str, schedules: dict[str, PeakSchedule]) -> ModelInfo:
+    price = entry.get("price")
+    fields = {k: v for k, v in entry.items() if k != "price"}
+    if price is not None:
+        fields["price"] = Price(
+            price["currency"],
+            tuple(_tier(tier) for tier in price["tiers"]),
+            f"{entry['id']}@{entry['source_date']}/{version}",
+            schedules[price["schedule"]] if "schedule" in price else None,
+        )
+    return msgspec.convert(fields, ModelInfo)
+
+
+def _tier(tier: dict[str, Any]) -> PriceTier:
+    """Amounts become micro-units; conditions stay as they are."""
+    return msgspec.convert(
+        {k: v if k in _CONDITIONS else _micro(v) for k, v in tier.items()}, _StrictTier
+    )
+
+
+def _micro(amount: float) -> int:
+    """A listed amount in micro-units; the file's decimals are meant as written."""
+    return int(Decimal(str(amount)) * MICRO_PER_UNIT)
+
+
+def describe(info: ModelInfo) -> list[tuple[str, str]]:
+    """A model's facts as labelled lines."""
+    lines = [
+        ("vendor", info.vendor),
+        ("kind", info.kind),
+        ("region", info.region or "?"),
+        ("context", str(info.context_window or "?")),
+        ("output at most", str(info.output_tokens_max or "?")),
+        ("abilities", " ".join(info.abilities) or "-"),
+    ]
+    if info.price is None:
+        lines.append(("price", "unknown"))
+    else:
+        lines += [("price", _tier_text(tier, info.price.currency)) for tier in info.price.tiers]
+    if info.price_note is not None:
+        lines.append(("note", info.price_note))
+    return [*lines, ("source", f"{info.source}, {info.source_date}, {info.confidence}")]
+
+
+def _tier_text(tier: PriceTier, currency: str) -> str:
+    amounts = {
+        "input": tier.input,
+        "cached": tier.cached_input,
+        "cache write": tier.cache_write,
+        "cache write 1 h": tier.cache_write_1h,
+        "output": tier.output,
+    }
+    conditions = {
+        "input tokens up to": tier.input_tokens_max,
+        "output tokens up to": tier.output_tokens_max,
+        "thinking": tier.thinking,
+        "off-peak": tier.off_peak,
+        "batch": tier.batch,
+    }
+    text = ", ".join(
+        f"{name} {micro / MICRO_PER_UNIT:g}" for name, micro in amounts.items() if micro is not None
+    )
+    holds = ", ".join(f"{name} {value}" for name, value in conditions.items() if value is not None)
+    return f"{text} {currency} per 1M{f' ({holds})' if holds else ''}"
+
+
+def differences(older: Catalog, newer: Catalog) -> list[tuple[str, str]]:
+    """What changed: `+` added, `-` gone, `~` changed, each with its words."""
+    before = {info.id: info for info in older.models}
+    after = {info.id: info for info in newer.models}
+    found = [("-", name) for name in sorted(before.keys() - after.keys())]
+    found += [("+", name) for name in sorted(after.keys() - before.keys())]
+    for name in sorted(before.keys() & after.keys()):
+        was, now = dict(_facts(before[name])), dict(_facts(after[name]))
+        for label in sorted(was.keys() | now.keys()):
+            if was.get(label) != now.get(label):
+                change = f"{name}: {label} {was.get(label, '-')} -> {now.get(label, '-')}"
+                found.append(("~", change))
+    return found
+
+
+def _facts(info: ModelInfo) -> list[tuple[str, str]]:
+    """What makes a difference; several price rows are told apart by their number."""
+    prices = 0
+    facts = []
+    for label, value in describe(info):
+        if label == "source":
+            continue
+        if label == "price":
+            prices += 1
+            label = f"price {prices}"  # noqa: PLW2901
+        facts.append((label, value))
+    return facts

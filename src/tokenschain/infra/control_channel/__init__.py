@@ -1,0 +1,1 @@
+"""The signed HTTP channel from gateways to control."""

@@ -1,0 +1,312 @@
+"""The gateway's side of the one internal channel to control.
+
+Down: the snapshot, by long poll with an ETag, verified, and kept on disk so
+that a gateway starts and serves without control. Up: the journal, in batches,
+at least once; control drops what it has already by event id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from tokenschain.core.limits import Lease, Wish
+from tokenschain.core.snapshot import Manifest, Served, Snapshot
+from tokenschain.infra.journal import Journal
+from tokenschain.infra.security import secrets
+from tokenschain.wire.client import ClientError, HttpClient, Origin, Reply, Waits
+
+SNAPSHOT_PATH = "/internal/v1/snapshot"
+PARTS_PATH = "/internal/v1/parts"
+LEASES_PATH = "/internal/v1/leases"
+JOURNAL_PATH = "/internal/v1/journal"
+RESPONSES_PATH = "/internal/v1/responses"
+SIGNATURE_HEADER = "x-tc-signature"
+POLL_WAIT_S = 20.0
+RETRY_MIN_S = 0.1
+RETRY_MAX_S = 2.0
+BATCH_BYTES_MAX = 1_048_576
+BATCH_RECORDS_MAX = 2_000
+PARTS_ASKED_MAX = 64
+"""Parts in one answer: a shard of 100,000 keys has some 60 KB."""
+_SNAPSHOT_BYTES_MAX = 268_435_456
+_POLL_WAITS = Waits(connect_max_s=2.0, first_byte_max_s=POLL_WAIT_S + 5, total_max_s=60.0)
+_LEASE_WAITS = Waits(connect_max_s=0.5, first_byte_max_s=1.0, total_max_s=1.5)
+_ASK_WAITS = Waits(connect_max_s=0.5, first_byte_max_s=10.0, total_max_s=15.0)
+ANSWER_BYTES_MAX = 16_777_216
+_SHIP_WAITS = Waits(connect_max_s=2.0, first_byte_max_s=30.0, total_max_s=60.0)
+
+
+class Channel:
+    """The signed way to control; see `control.api.app` for the other end."""
+
+    def __init__(self, control_url: str, secret: str, client: HttpClient) -> None:
+        self._origin = Origin.of(control_url)
+        self._secret = secret
+        self._client = client
+
+    async def ask(
+        self, method: str, path: str, body: bytes, waits: Waits, bytes_max: int, more: str = ""
+    ) -> tuple[Reply, bytes]:
+        """One exchange: the reply and its body.
+
+        Raises:
+            ClientError: control cannot be reached.
+        """
+        # The signature covers path and body: a recorded request proves nothing new,
+        # since replaying either is harmless by design (idempotent).
+        signature = secrets.sign(self._secret, f"{method} {path}\n".encode() + body)
+        head = (
+            f"{method} {path} HTTP/1.1\r\nhost: {self._origin.authority}\r\n"
+            f"{SIGNATURE_HEADER}: {signature}\r\ncontent-length: {len(body)}\r\n{more}\r\n"
+        )
+        reply = await self._client.open(self._origin, head.encode("latin-1") + body, waits)
+        return reply, await reply.read(bytes_max)
+
+    def signed(self, body: bytes, signature: str) -> bool:
+        """Whether control signed this body."""
+        return secrets.signed_by(self._secret, body, signature)
+
+    async def draw(self, holder: str, wishes: Sequence[Wish]) -> Sequence[Lease]:
+        """Ask control for leases.
+
+        Raises:
+            ClientError, Refused: control is away.
+        """
+        body = msgspec.msgpack.encode(LeaseRequest(holder, tuple(wishes)))
+        reply, answer = await self.ask("POST", LEASES_PATH, body, _LEASE_WAITS, 1_048_576)
+        if reply.status != 200:
+            raise Refused(f"control answered HTTP {reply.status}")
+        try:
+            return msgspec.msgpack.decode(answer, type=list[Lease])
+        except msgspec.DecodeError as error:
+            raise Refused(str(error)) from error
+
+
+class SignedClient:
+    """Asks another process of the platform, signed by the internal secret."""
+
+    def __init__(self, url: str, secret: str, client: HttpClient) -> None:
+        self._origin = Origin.of(url)
+        self._secret = secret
+        self._client = client
+
+    async def ask(self, path: str, body: bytes) -> bytes:
+        """The answer to a POST.
+
+        Raises:
+            ClientError: it cannot be reached.
+            Refused: it answered otherwise than 200.
+        """
+        signature = secrets.sign(self._secret, f"{path}\n".encode() + body)
+        head = (
+            f"POST {path} HTTP/1.1\r\nhost: {self._origin.authority}\r\n"
+            f"{SIGNATURE_HEADER}: {signature}\r\ncontent-length: {len(body)}\r\n\r\n"
+        )
+        reply = await self._client.open(self._origin, head.encode("latin-1") + body, _ASK_WAITS)
+        answer = await reply.read(ANSWER_BYTES_MAX)
+        if reply.status != 200:
+            raise Refused(f"{path}: HTTP {reply.status}")
+        return answer
+
+
+class LeaseRequest(msgspec.Struct, frozen=True):
+    """What a gateway asks of control."""
+
+    holder: str
+    wishes: tuple[Wish, ...]
+
+
+class Refused(Exception):
+    """Control answered, but not with what was asked for."""
+
+
+async def ship(channel: Channel, journal: Journal, path: str) -> None:
+    """Ship everything a journal holds now; what is acknowledged is forgotten.
+
+    Raises:
+        ClientError: control cannot be reached.
+        Refused: it answered with an error.
+    """
+    while (batch := journal.next_batch(BATCH_BYTES_MAX, BATCH_RECORDS_MAX)) is not None:
+        reply, _ = await channel.ask("POST", path, batch.frames, _SHIP_WAITS, 65_536)
+        if reply.status != 200:
+            raise Refused(f"control answered HTTP {reply.status}")
+        journal.acknowledge(batch)
+
+
+class Uplink:
+    """Follows the snapshot and ships the journal until cancelled."""
+
+    def __init__(
+        self,
+        channel: Channel,
+        served: Served,
+        journal: Journal,
+        folder: Path,
+        report: Callable[[str, str], None],
+        ship_interval_s: float,
+    ) -> None:
+        """
+        Args:
+            folder: where the configuration is kept for a start without control.
+            report: told once when control is lost and once when it is back.
+        """
+        self._channel = channel
+        self._served = served
+        self._journal = journal
+        self._folder = folder
+        self._have: Manifest | None = None
+        self._report = report
+        self._ship_interval_s = ship_interval_s
+        self._lost: set[str] = set()
+        self.heard_at = time.monotonic()
+        self.configured = asyncio.Event()
+        """Set when there is a configuration to serve by."""
+
+    def start_from_disk(self) -> None:
+        """Serve by the last configuration this machine saw, if it is whole and signed."""
+        try:
+            kept = (self._folder / "manifest").read_bytes()
+        except FileNotFoundError:
+            return
+        signature, _, body = kept.partition(b"\n")
+        if not self._channel.signed(body, signature.decode("latin-1")):
+            self._report("snapshot_ignored", "the snapshot on disk is not signed by this secret")
+            return
+        manifest = msgspec.json.decode(body, type=Manifest)
+        parts = {}
+        for name in {manifest.snapshot, *manifest.shards} - {""}:
+            try:
+                parts[name] = (self._folder / name).read_bytes()
+            except FileNotFoundError:
+                parts[name] = b""
+            if hashlib.sha256(parts[name]).hexdigest() != name:
+                self._report("snapshot_ignored", "a part of the snapshot on disk is not whole")
+                return
+        snapshot = msgspec.msgpack.decode(parts[manifest.snapshot], type=Snapshot)
+        self._served.replace(snapshot)
+        for number, name in enumerate(manifest.shards):
+            self._served.replace_shard(number, parts[name] if name else b"")
+        self._served.version = manifest.version
+        self._have = manifest
+        self.configured.set()
+
+    async def follow_snapshot(self) -> None:
+        """Keep the snapshot current; returns only by cancellation."""
+        pause_s = RETRY_MIN_S
+        while True:
+            try:
+                await self._poll()
+                pause_s = RETRY_MIN_S
+                self._back("control")
+            except (ClientError, msgspec.DecodeError, Refused) as error:
+                self._away("control", str(error))
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, RETRY_MAX_S)
+
+    async def _poll(self) -> None:
+        have = self._served.version
+        path = f"{SNAPSHOT_PATH}?wait_s={POLL_WAIT_S:g}"
+        known = f'if-none-match: "{have}"\r\n'
+        reply, body = await self._channel.ask(
+            "GET", path, b"", _POLL_WAITS, _SNAPSHOT_BYTES_MAX, known
+        )
+        self.heard_at = time.monotonic()
+        if reply.status == 304:
+            return
+        if reply.status != 200:
+            raise Refused(f"control answered HTTP {reply.status}")
+        signature = reply.headers.get(SIGNATURE_HEADER.encode(), b"").decode("latin-1")
+        if not self._channel.signed(body, signature):
+            raise Refused("the snapshot's signature is wrong")
+        await self._serve(msgspec.json.decode(body, type=Manifest), signature, body)
+
+    async def _serve(self, manifest: Manifest, signature: str, body: bytes) -> None:
+        """Fetch what is new of a configuration and serve by it, a shard at a time."""
+        have = self._have
+        known = {have.snapshot, *have.shards} if have is not None else set()
+        new = sorted({manifest.snapshot, *manifest.shards} - known - {""})
+        parts: dict[str, bytes] = {}
+        for at in range(0, len(new), PARTS_ASKED_MAX):
+            parts |= await self._fetch(new[at : at + PARTS_ASKED_MAX])
+        if manifest.snapshot in parts:
+            self._served.replace(msgspec.msgpack.decode(parts[manifest.snapshot], type=Snapshot))
+        for number, name in enumerate(manifest.shards):
+            if have is None or have.shards[number] != name:
+                self._served.replace_shard(number, parts[name] if name else b"")
+                # Callers go on in between: no swap takes longer than one shard does.
+                await asyncio.sleep(0)
+        self._served.version = manifest.version
+        self._have = manifest
+        self.configured.set()
+        await asyncio.to_thread(self._keep, manifest, signature, body, parts)
+
+    async def _fetch(self, names: list[str]) -> dict[str, bytes]:
+        path = f"{PARTS_PATH}?names={','.join(names)}"
+        reply, body = await self._channel.ask("GET", path, b"", _POLL_WAITS, _SNAPSHOT_BYTES_MAX)
+        if reply.status != 200:
+            raise Refused(f"control answered HTTP {reply.status}")
+        found = msgspec.msgpack.decode(body, type=dict[str, bytes])
+        for name in names:
+            # The manifest is signed and names its parts by their hashes.
+            if hashlib.sha256(found.get(name, b"")).hexdigest() != name:
+                raise Refused("a part of the snapshot is missing or is not what was asked for")
+        return found
+
+    def _keep(
+        self, manifest: Manifest, signature: str, body: bytes, parts: dict[str, bytes]
+    ) -> None:
+        """Write to disk: parts first, then the manifest that names them."""
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for name, payload in parts.items():
+            _write(self._folder / name, payload)
+        _write(self._folder / "manifest", signature.encode() + b"\n" + body)
+        live = {manifest.snapshot, *manifest.shards, "manifest"}
+        for path in self._folder.iterdir():
+            if path.name not in live:
+                path.unlink(missing_ok=True)
+
+    async def ship_journal(self) -> None:
+        """Ship records as they come; returns only by cancellation."""
+        pause_s = self._ship_interval_s
+        while True:
+            try:
+                await self.ship_all()
+                pause_s = self._ship_interval_s
+                self._back("journal")
+            except (ClientError, Refused) as error:
+                self._away("journal", str(error))
+                pause_s = min(max(pause_s, RETRY_MIN_S) * 2, RETRY_MAX_S)
+            self._journal.make_room()
+            await asyncio.sleep(pause_s)
+
+    async def ship_all(self) -> None:
+        """Ship everything there is now.
+
+        Raises:
+            ClientError: control cannot be reached.
+        """
+        await ship(self._channel, self._journal, JOURNAL_PATH)
+
+    def _away(self, what: str, why: str) -> None:
+        if what not in self._lost:
+            self._lost.add(what)
+            self._report(f"{what}_lost", why)
+
+    def _back(self, what: str) -> None:
+        if what in self._lost:
+            self._lost.discard(what)
+            self._report(f"{what}_back", "")
+
+
+def _write(path: Path, payload: bytes) -> None:
+    partial = path.with_suffix(f".{os.getpid()}.part")
+    partial.write_bytes(payload)
+    os.replace(partial, path)

@@ -1,0 +1,250 @@
+"""The database: opened, migrated, and the one dialect difference there is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, Table, create_engine, event
+from sqlalchemy.dialects import postgresql, sqlite
+
+LOCK_WAIT_MAX_S = 5.0
+POOL_CONNECTIONS = 10
+STATEMENT_MAX_S = 30
+"""PostgreSQL ends a statement that takes longer."""
+
+
+def connect(url: str, connections_max: int = POOL_CONNECTIONS) -> Engine:
+    """An engine for a database URL; waits and pool are bounded."""
+    if url.startswith("sqlite"):
+        engine = create_engine(url, connect_args={"timeout": LOCK_WAIT_MAX_S})
+        event.listen(engine, "connect", _tune_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    return create_engine(
+        url,
+        pool_size=connections_max,
+        max_overflow=0,
+        pool_timeout=LOCK_WAIT_MAX_S,
+        pool_pre_ping=True,
+        connect_args={
+            "connect_timeout": int(LOCK_WAIT_MAX_S),
+            "options": f"-c statement_timeout={STATEMENT_MAX_S}s",
+            # A server that is gone without a word is noticed by the kernel.
+            "tcp_user_timeout": int(LOCK_WAIT_MAX_S * 1e3),
+        },
+    )
+
+
+def _tune_sqlite(connection: Any, _record: Any) -> None:
+    # The driver must not begin transactions by itself, or upserts would not be atomic.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Any) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+_MIGRATION_LOCK = 7_431_001
+
+
+def migrate(engine: Engine, revision: str = "head") -> None:
+    """Bring the schema up to date, or up or down to a revision; one process at a time."""
+    config = Config()
+    folder = resources.files("tokenschain.infra").joinpath("migrations")
+    config.set_main_option("script_location", str(folder))
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
+        config.attributes["connection"] = connection
+        known = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
+        have = MigrationContext.configure(connection).get_current_revision()
+        target = known[0] if revision == "head" else revision
+        if have is not None and known.index(have) < known.index(target):
+            command.downgrade(config, target)
+        else:
+            command.upgrade(config, target)
+
+
+DAY_MS = 86_400_000
+_DAYS_LOCK = 7_431_002
+
+
+def ensure_days(engine: Engine, days: Iterable[int]) -> None:
+    """PostgreSQL: partitions of the ledger for these days (Unix days, UTC)."""
+    if engine.dialect.name != "postgresql":
+        return
+    for day in sorted(days):
+        with engine.begin() as connection:
+            # IF NOT EXISTS alone does not keep two that begin at once apart.
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_DAYS_LOCK})")
+            connection.exec_driver_sql(
+                f"CREATE TABLE IF NOT EXISTS ledger_{day:d} PARTITION OF ledger "
+                f"FOR VALUES FROM ({day * DAY_MS:d}) TO ({(day + 1) * DAY_MS:d})"
+            )
+
+
+def drop_days(engine: Engine, before_day: int) -> list[int]:
+    """Delete single calls of days before `before_day`; what they add up to stays."""
+    if engine.dialect.name != "postgresql":
+        with engine.begin() as connection:
+            deleted = connection.exec_driver_sql(
+                "DELETE FROM ledger WHERE started_ms < ?", (before_day * DAY_MS,)
+            )
+            return [before_day - 1] if deleted.rowcount else []
+    with engine.begin() as connection:
+        names = connection.exec_driver_sql(
+            "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'ledger'::regclass"
+        ).scalars()
+        days = [int(name.rpartition("_")[2]) for name in names]
+        old = sorted(day for day in days if day < before_day)
+        for day in old:
+            connection.exec_driver_sql(f"DROP TABLE ledger_{day:d}")
+    return old
+
+
+def upsert(engine: Engine, table: Table) -> Any:
+    """An INSERT of the engine's dialect that knows ON CONFLICT."""
+    module = postgresql if engine.dialect.name == "postgresql" else sqlite
+    return module.insert(table)
+
+
+# --- many rows at once ----------------------------------------------------------------------
+# Names in these statements are those of `infra.database.tables`; values never are.
+
+Rows = Sequence[Sequence[Any]]
+
+
+def append(connection: Connection, table: Table, columns: Sequence[str], rows: Rows) -> None:
+    """Insert rows that are all new."""
+    if connection.dialect.name == "postgresql":
+        _copy(connection, table.name, columns, rows)
+        return
+    _insert(connection, table, columns, rows)
+
+
+def insert_new(
+    connection: Connection, table: Table, columns: Sequence[str], rows: Rows
+) -> set[Any]:
+    """Insert rows whose first column is new; returns those values.
+
+    Args:
+        columns: the first is what rows are told apart by, part of the primary key.
+    """
+    if not rows:
+        return set()
+    names = ", ".join(columns)
+    if connection.dialect.name == "postgresql":
+        staging = _stage(connection, table, columns, rows)
+        found = connection.exec_driver_sql(
+            f"INSERT INTO {table.name} ({names}) SELECT {names} FROM {staging} "
+            f"ON CONFLICT DO NOTHING RETURNING {columns[0]}"
+        )
+        return set(found.scalars())
+    # Nobody else writes while this transaction is open, so what is not there now is new.
+    known: set[Any] = set()
+    for at in range(0, len(rows), _VALUES_MAX):
+        asked = tuple(row[0] for row in rows[at : at + _VALUES_MAX])
+        marks = ", ".join("?" * len(asked))
+        known |= set(
+            connection.exec_driver_sql(
+                f"SELECT {columns[0]} FROM {table.name} WHERE {columns[0]} IN ({marks})", asked
+            ).scalars()
+        )
+    fresh = {row[0]: row for row in rows if row[0] not in known}
+    if fresh:
+        _insert(connection, table, columns, list(fresh.values()))
+    return set(fresh)
+
+
+def add_up(
+    connection: Connection, table: Table, columns: Sequence[str], sums: Sequence[str], rows: Rows
+) -> None:
+    """Insert rows of sums, or add them to those with the same primary key.
+
+    Args:
+        columns: what the rows hold.
+        sums: those of the columns that are added up.
+        rows: each primary key once, and in the same order by all, so that two writers cannot
+            wait for each other.
+    """
+    if not rows:
+        return
+    names = ", ".join(columns)
+    key = ", ".join(column.name for column in table.primary_key)
+    postgres = connection.dialect.name == "postgresql"
+    added = []
+    for name in sums:
+        total = f"{table.name}.{name} + excluded.{name}"
+        if not postgres:  # beyond 64 bits SQLite would go on in floats: refused as a NULL
+            total = f"CASE WHEN typeof({total}) = 'integer' THEN {total} END"
+        added.append(f"{name} = {total}")
+    conflict = f"ON CONFLICT ({key}) DO UPDATE SET {', '.join(added)}"
+    if postgres:
+        staging = _stage(connection, table, columns, rows)
+        connection.exec_driver_sql(
+            f"INSERT INTO {table.name} ({names}) SELECT {names} FROM {staging} {conflict}"
+        )
+        return
+    _insert(connection, table, columns, rows, conflict)
+
+
+_VALUES_MAX = 1_000
+_NULL = "\x01"
+_SPECIAL = re.compile(r"[\\\t\n\r\x01]")
+_ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\x01": "\\x01"}
+
+
+def _insert(
+    connection: Connection, table: Table, columns: Sequence[str], rows: Rows, conflict: str = ""
+) -> None:
+    """SQLite: one prepared statement for all rows."""
+    names, marks = ", ".join(columns), ", ".join("?" * len(columns))
+    connection.exec_driver_sql(
+        f"INSERT INTO {table.name} ({names}) VALUES ({marks}) {conflict}",
+        [tuple(row) for row in rows],
+    )
+
+
+def _stage(connection: Connection, table: Table, columns: Sequence[str], rows: Rows) -> str:
+    """PostgreSQL: COPY rows into a table of this connection, emptied when it commits."""
+    staging = f"staged_{table.name}"
+    names = ", ".join(columns)
+    connection.exec_driver_sql(
+        f"CREATE TEMP TABLE IF NOT EXISTS {staging} ON COMMIT DELETE ROWS AS "
+        f"SELECT {names} FROM {table.name} WITH NO DATA"
+    )
+    # What an earlier statement of this transaction put there has been used.
+    connection.exec_driver_sql(f"DELETE FROM {staging}")
+    _copy(connection, staging, columns, rows)
+    return staging
+
+
+def _copy(connection: Connection, table: str, columns: Sequence[str], rows: Rows) -> None:
+    cursor = connection.connection.cursor()
+    names = ", ".join(columns)
+    with cursor.copy(f"COPY {table} ({names}) FROM STDIN WITH (NULL '{_NULL}')") as copy:
+        copy.write("".join([_copy_line(row) for row in rows]))
+
+
+def _copy_line(row: Sequence[Any]) -> str:
+    cells = [_NULL if cell is None else str(cell) for cell in row]
+    line = "\t".join(cells)
+    if "\\" in line or "\n" in line or "\r" in line or line.count("\t") != len(cells) - 1:
+        cells = [
+            _NULL if cell is None else _SPECIAL.sub(lambda m: _ESCAPES[m.group()], str(cell))
+            for cell in row
+        ]
+        line = "\t".join(cells)
+    return line + "\n"

@@ -1,0 +1,448 @@
+"""The database's tables; SQLite and PostgreSQL alike.
+
+On PostgreSQL `ledger` is partitioned by day (`infra.database.engine.ensure_days`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Numeric,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    false,
+    text,
+)
+from sqlalchemy.engine import Dialect
+
+metadata = MetaData()
+
+
+class Pico(TypeDecorator[int]):
+    """Amounts of 10^-12 of a currency unit, as integers.
+
+    PostgreSQL holds 38 digits. SQLite holds 64 bits, 9.2 million units, and refuses to add
+    beyond: enough for one machine, and never silently wrong.
+    """
+
+    impl = Numeric(38, 0)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> Any:
+        """See `sqlalchemy.TypeDecorator`."""
+        kind = Numeric(38, 0) if dialect.name == "postgresql" else BigInteger()
+        return dialect.type_descriptor(kind)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> int | None:
+        """See `sqlalchemy.TypeDecorator`."""
+        return None if value is None else int(value)
+
+
+meta = Table(
+    "meta",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("value", Text, nullable=False),
+)
+"""Single values: the configuration's revision, the admin token's hash."""
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("key_hash", String(64), nullable=False, unique=True),
+    Column("prefix", String(16), nullable=False),
+    Column("name", String(100), nullable=False),
+    Column("tenant", String(64), nullable=False),
+    Column("project", String(64), nullable=False),
+    Column("environment", String(64), nullable=False),
+    Column("models", Text),  # JSON array; null: all
+    Column("disconnect", String(8), nullable=False),
+    Column("created_at_s", BigInteger, nullable=False),
+    Column("expires_at_s", BigInteger),
+    Column("revoked_at_s", BigInteger),
+    Column("account", String(64), nullable=False, server_default=""),
+    Column("endpoints", Text),  # JSON array; null: all
+    Column("networks", Text),  # JSON array; null: anywhere
+    Column("tags", Text, nullable=False, server_default="[]"),
+    Column("priority", String(16), nullable=False, server_default=""),
+    Column("data_class", String(32), nullable=False, server_default=""),
+    Column("created_by", String(64), nullable=False, server_default=""),
+    Column("rotated_from", String(40)),
+    Column("last_used_at_s", BigInteger),
+    Column("revision", BigInteger, nullable=False, server_default=text("0")),
+    Index("api_keys_by_tenant", "tenant", "created_at_s"),
+    Index("api_keys_by_revision", "revision"),
+)
+
+ledger = Table(
+    "ledger",
+    metadata,
+    Column("event_id", String(64), nullable=False),
+    Column("started_ms", BigInteger, nullable=False),
+    Column("door", String(32), nullable=False),
+    Column("tenant", String(64), nullable=False),
+    Column("project", String(64), nullable=False),
+    Column("environment", String(64), nullable=False),
+    Column("key_id", String(40), nullable=False),
+    Column("model_asked", String(256), nullable=False),
+    Column("model_served", String(256), nullable=False),
+    Column("upstream", String(64), nullable=False),
+    Column("attempts", Text, nullable=False),  # JSON
+    Column("status", Integer, nullable=False),
+    Column("outcome", String(64), nullable=False),
+    Column("fault", String(16), nullable=False),
+    Column("error", String(64), nullable=False),
+    Column("streamed", Boolean, nullable=False),
+    Column("prompt_tokens", BigInteger, nullable=False),
+    Column("cached_tokens", BigInteger, nullable=False),
+    Column("completion_tokens", BigInteger, nullable=False),
+    Column("reasoning_tokens", BigInteger, nullable=False),
+    Column("usage_source", String(16), nullable=False),
+    Column("price_version", String(300), nullable=False),
+    Column("currency", String(3), nullable=False),
+    Column("cost_pico", Pico),  # null: price unknown
+    Column("cache", String(16), nullable=False),
+    Column("moderation", String(16), nullable=False),
+    Column("first_token_ms", Float),
+    Column("total_ms", Float, nullable=False),
+    Column("bytes_in", BigInteger, nullable=False),
+    Column("bytes_out", BigInteger, nullable=False),
+    Column("finish_reason", String(64), nullable=False),
+    Column("trace_id", String(64), nullable=False),
+    Column("tags", Text, nullable=False),
+    Column("snapshot_version", String(64), nullable=False),
+    Column("cache_write_tokens", BigInteger, nullable=False, server_default=text("0")),
+    Column("cache_write_1h_tokens", BigInteger, nullable=False, server_default=text("0")),
+    Column("audio_prompt_tokens", BigInteger, nullable=False, server_default=text("0")),
+    Column("image_prompt_tokens", BigInteger, nullable=False, server_default=text("0")),
+    Column("audio_completion_tokens", BigInteger, nullable=False, server_default=text("0")),
+    Column("thinking", Boolean, nullable=False, server_default=false()),
+    Column("route", Text, nullable=False, server_default="[]"),  # JSON
+    Column("route_reason", Text, nullable=False, server_default=""),
+    Column("route_propensity", Float, nullable=False, server_default=text("1")),
+    Column("account", String(64), nullable=False, server_default=""),
+    Column("gateway", String(80), nullable=False, server_default=""),
+    Column("charge_pico", Pico),  # null: price unknown
+    Column("charge_currency", String(3), nullable=False, server_default=""),
+    Column("charge_version", String(300), nullable=False, server_default=""),
+    Column("cache_reason", String(64), nullable=False, server_default=""),
+    Column("cache_key", String(32), nullable=False, server_default=""),
+    Column("saved_tokens", BigInteger, nullable=False, server_default=text("0")),
+    Column("saved_pico", Pico, nullable=False, server_default=text("0")),
+    Column("cache_likeness", Float, nullable=False, server_default=text("0")),
+    Column("cache_age_s", Float, nullable=False, server_default=text("0")),
+    PrimaryKeyConstraint("event_id", "started_ms"),
+    Index("ledger_by_tenant_and_time", "tenant", "started_ms", "event_id"),
+    Index("ledger_by_key_and_time", "key_id", "started_ms", "event_id"),
+    Index("ledger_by_time", "started_ms", "event_id"),
+    Index(
+        "ledger_by_failure",
+        "outcome",
+        "started_ms",
+        "event_id",
+        postgresql_where=text("outcome <> 'ok'"),
+        sqlite_where=text("outcome <> 'ok'"),
+    ),
+    postgresql_partition_by="RANGE (started_ms)",
+)
+
+
+def _sums(name: str, since: str) -> Table:
+    """What calls add up to, from a Unix time on."""
+    return Table(
+        name,
+        metadata,
+        Column(since, BigInteger, primary_key=True),
+        Column("tenant", String(64), primary_key=True),
+        Column("project", String(64), primary_key=True),
+        Column("environment", String(64), primary_key=True),
+        Column("key_id", String(40), primary_key=True),
+        Column("model", String(256), primary_key=True),
+        Column("upstream", String(64), primary_key=True),
+        Column("currency", String(3), primary_key=True),
+        Column("charge_currency", String(3), primary_key=True, server_default=""),
+        Column("calls", BigInteger, nullable=False),
+        Column("failed_calls", BigInteger, nullable=False),
+        Column("estimated_calls", BigInteger, nullable=False),
+        Column("unpriced_calls", BigInteger, nullable=False),
+        Column("prompt_tokens", BigInteger, nullable=False),
+        Column("cached_tokens", BigInteger, nullable=False),
+        Column("completion_tokens", BigInteger, nullable=False),
+        Column("reasoning_tokens", BigInteger, nullable=False),
+        Column("cost_pico", Pico, nullable=False),
+        Column("account", String(64), nullable=False, server_default=""),
+        Column("cloud", String(64), nullable=False, server_default=""),
+        Column("charge_pico", Pico, nullable=False, server_default=text("0")),
+        Index(f"{name}_by_tenant", "tenant", since),
+    )
+
+
+usage_hourly = _sums("usage_hourly", "hour_s")
+usage_daily = _sums("usage_daily", "day_s")
+"""The same by days of UTC: what is asked of a month reads a 24th."""
+
+usage_by_tag = Table(
+    "usage_by_tag",
+    metadata,
+    Column("hour_s", BigInteger, primary_key=True),
+    Column("tenant", String(64), primary_key=True),
+    Column("project", String(64), primary_key=True),
+    Column("key_id", String(40), primary_key=True),
+    Column("tag", String(128), primary_key=True),  # name=value
+    Column("model", String(256), primary_key=True),
+    Column("charge_currency", String(3), primary_key=True),
+    Column("calls", BigInteger, nullable=False),
+    Column("prompt_tokens", BigInteger, nullable=False),
+    Column("completion_tokens", BigInteger, nullable=False),
+    Column("charge_pico", Pico, nullable=False),
+    Index("usage_by_tag_by_tenant", "tenant", "hour_s"),
+)
+"""What each tag of calls used; a call with two tags is in two rows."""
+
+rejected_records = Table(
+    "rejected_records",
+    metadata,
+    Column("payload_hash", String(64), primary_key=True),
+    Column("received_at_s", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+)
+"""Journal payloads that could not be read: kept for a person, never dropped."""
+
+stored_responses = Table(
+    "stored_responses",
+    metadata,
+    Column("id", String(80), primary_key=True),
+    Column("tenant", String(64), nullable=False),
+    Column("expires_at_s", BigInteger, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Index("stored_responses_by_expiry", "expires_at_s"),
+)
+"""What callers of the Responses API asked to be kept; sealed, and deleted when expired."""
+
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("kind", String(16), nullable=False),  # tenant, account, project, environment
+    Column("tenant", String(64), nullable=False),
+    Column("account", String(64), nullable=False),
+    Column("project", String(64), nullable=False),
+    Column("name", String(64), nullable=False),
+    Column("title", String(200), nullable=False),
+    Column("closed_at_s", BigInteger),
+    Column("prepaid", Boolean, nullable=False, server_default=false()),
+    Column("credit_pico", Pico, nullable=False, server_default=text("0")),
+    Column("created_at_s", BigInteger, nullable=False),
+    Column("version", Integer, nullable=False, server_default=text("1")),
+    UniqueConstraint("tenant", "kind", "project", "name"),
+)
+"""The organisation: a project's name is unique in its tenant, an environment's in its project."""
+
+limits = Table(
+    "limits",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("kind", String(8), nullable=False),  # rate, budget
+    Column("tenant", String(64), nullable=False),  # who may see it; empty: the platform's
+    Column("spec", Text, nullable=False),  # JSON of core.limits.Rate or Budget
+    Column("alerts", Text, nullable=False, server_default="[]"),  # percents of a budget
+    Column("created_at_s", BigInteger, nullable=False),
+    Column("version", Integer, nullable=False, server_default=text("1")),
+    Index("limits_by_tenant", "tenant"),
+)
+
+budget_counts = Table(
+    "budget_counts",
+    metadata,
+    Column("budget_id", String(64), primary_key=True),
+    Column("subject", String(300), primary_key=True),
+    Column("period_s", BigInteger, primary_key=True),  # Unix time of the period's start
+    Column("holder", String(80), primary_key=True),
+    Column("granted", Pico, nullable=False),
+    Column("spent", Pico, nullable=False),
+    Column("seen_at_s", Float, nullable=False),
+)
+"""What each gateway was granted of a budget, and what its calls cost, as the ledger knows."""
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("tenant", String(64), nullable=False),  # `*`: of the platform
+    Column("kind", String(8), nullable=False),  # user, service
+    Column("email", String(200), nullable=False, unique=True),
+    Column("name", String(100), nullable=False),
+    Column("password_hash", String(200)),
+    Column("totp_sealed", LargeBinary),
+    Column("totp_last", BigInteger),  # the last time step used: a code counts once
+    Column("failed_logins", Integer, nullable=False, server_default=text("0")),
+    Column("locked_until_s", BigInteger),
+    Column("disabled_at_s", BigInteger),
+    Column("created_at_s", BigInteger, nullable=False),
+    Column("version", Integer, nullable=False, server_default=text("1")),
+    Index("users_by_tenant", "tenant"),
+)
+
+roles = Table(
+    "roles",
+    metadata,
+    Column("tenant", String(64), primary_key=True),
+    Column("name", String(64), primary_key=True),
+    Column("permissions", Text, nullable=False),  # JSON array
+    Column("version", Integer, nullable=False, server_default=text("1")),
+)
+
+bindings = Table(
+    "bindings",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("user_id", String(40), nullable=False),
+    Column("role", String(64), nullable=False),
+    Column("tenant", String(64), nullable=False),
+    Column("account", String(64), nullable=False),
+    Column("project", String(64), nullable=False),
+    Column("environment", String(64), nullable=False),
+    Column("models", Text),
+    Column("source", String(16), nullable=False, server_default="admin"),  # admin, oidc
+    Index("bindings_by_user", "user_id"),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("token_hash", String(64), nullable=False, unique=True),
+    Column("user_id", String(40), nullable=False),
+    Column("kind", String(8), nullable=False),  # session, api
+    Column("name", String(100), nullable=False),
+    Column("created_at_s", BigInteger, nullable=False),
+    Column("expires_at_s", BigInteger, nullable=False),
+    Index("tokens_by_user", "user_id"),
+    Index("tokens_by_expiry", "expires_at_s"),
+)
+
+audit_events = Table(
+    "audit_events",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("actor", String(64), nullable=False),
+    Column("tenant", String(64), nullable=False),
+    Column("action", String(64), nullable=False),
+    Column("target", String(300), nullable=False),
+    Column("detail", Text, nullable=False),  # JSON, never a secret
+    Column("address", String(64), nullable=False),
+    Index("audit_events_by_tenant", "tenant", "at_ms", "id"),
+    Index("audit_events_by_time", "at_ms", "id"),
+)
+
+prices = Table(
+    "prices",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("tenant", String(64), nullable=False),  # empty: for all
+    Column("model", String(256), nullable=False),
+    Column("from_s", BigInteger, nullable=False),
+    Column("price", Text, nullable=False),  # JSON of core.pricing.catalog.Price
+    Column("created_at_s", BigInteger, nullable=False),
+    UniqueConstraint("tenant", "model", "from_s"),
+)
+"""What customers pay. A price is never changed: a later one begins, or calls are rated again."""
+
+fx_rates = Table(
+    "fx_rates",
+    metadata,
+    Column("day", String(10), primary_key=True),  # 2026-11-25, China Standard Time
+    Column("usd_cny_micro", BigInteger, nullable=False),
+    Column("source", String(200), nullable=False),
+)
+
+entries = Table(
+    "entries",
+    metadata,
+    Column("id", String(44), primary_key=True),
+    Column("transaction_id", String(40), nullable=False),
+    Column("at_s", BigInteger, nullable=False),
+    Column("kind", String(16), nullable=False),  # usage, deposit, adjustment, reversal
+    Column("account", String(160), nullable=False),
+    Column("tenant", String(64), nullable=False),
+    Column("currency", String(3), nullable=False),
+    Column("amount_pico", Pico, nullable=False),
+    Column("reference", String(200), nullable=False),
+    Index("entries_by_transaction", "transaction_id"),
+    Index("entries_by_account", "account", "currency", "at_s", "id"),
+    Index("entries_by_tenant", "tenant", "at_s", "id"),
+)
+"""The double-entry ledger: rows are only ever added, and each transaction sums to zero."""
+
+balances = Table(
+    "balances",
+    metadata,
+    Column("account", String(160), primary_key=True),
+    Column("currency", String(3), primary_key=True),
+    Column("kind", String(16), primary_key=True),
+    Column("amount_pico", Pico, nullable=False),
+)
+"""What the entries of each account add up to; kept in their transactions."""
+
+cache_flushes = Table(
+    "cache_flushes",
+    metadata,
+    Column("selector", String(400), primary_key=True),  # see core.cache.store.flush_name
+    Column("at_ms", BigInteger, nullable=False),
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("key_hash", String(64), primary_key=True),  # of the actor and its key
+    Column("request_hash", String(64), nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("created_at_s", BigInteger, nullable=False),
+    Index("idempotency_by_time", "created_at_s"),
+)
+
+alert_targets = Table(
+    "alert_targets",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("tenant", String(64), nullable=False),
+    Column("kind", String(16), nullable=False),  # webhook, email, dingtalk, feishu, wecom
+    Column("name", String(100), nullable=False),
+    Column("sealed", LargeBinary, nullable=False),  # address and secret
+    Column("created_at_s", BigInteger, nullable=False),
+    Column("version", Integer, nullable=False, server_default=text("1")),
+    Index("alert_targets_by_tenant", "tenant"),
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("id", String(64), primary_key=True),  # of what it says, so that it is said once
+    Column("tenant", String(64), nullable=False),
+    Column("at_s", BigInteger, nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("detail", Text, nullable=False),  # JSON
+    Column("tries", Integer, nullable=False, server_default=text("0")),
+    Column("next_try_s", BigInteger, nullable=False),
+    Column("sent_at_s", BigInteger),
+    Column("targets_left", Text),  # JSON array of those it has still to reach; null: all
+    Index("alerts_by_tenant", "tenant", "at_s"),
+    Index("alerts_unsent", "sent_at_s", "next_try_s"),
+)

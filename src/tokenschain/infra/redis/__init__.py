@@ -1,0 +1,1 @@
+"""Redis: shared rate limits, cache, vector index, pub/sub."""

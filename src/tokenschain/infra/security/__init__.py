@@ -1,0 +1,1 @@
+"""Secrets, sealing and passwords."""

@@ -1,0 +1,222 @@
+"""Secrets: made once, kept in files only the owner reads, resolved by reference."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import os
+import re
+import secrets
+import struct
+from pathlib import Path
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from tokenschain.infra.security import sealing
+
+API_KEY_PREFIX = "tc-"
+SHOWN_CHARACTERS = 8
+SECRET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
+
+class SecretMissing(Exception):
+    """A referenced secret cannot be had; the text names the reference, not the secret."""
+
+
+def read_or_make(path: Path) -> str:
+    """The secret in a file, made with 256 random bits the first time."""
+    try:
+        return _read(path)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        made = secrets.token_urlsafe(32)
+        partial = path.with_suffix(f".{os.getpid()}.part")
+        fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            os.write(fd, made.encode())
+        finally:
+            os.close(fd)
+        try:
+            os.link(partial, path)  # the first of several starters wins
+        except FileExistsError:
+            pass
+        finally:
+            partial.unlink()
+        return _read(path)
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8").strip()
+
+
+def sealing_key(path: Path) -> bytes:
+    """The key for `crypto.seal` that a master key file stands for; made the first time."""
+    # The file holds 256 random bits as text; the hash only makes them 32 bytes.
+    return hashlib.sha256(read_or_make(path).encode()).digest()
+
+
+class Vault:
+    """Secrets sealed at rest, in files beside the key that seals them.
+
+    The key is a file of its own, so that a copy of the sealed files alone is worth nothing;
+    keep it on another medium (`master_key_file`) where that matters.
+    """
+
+    def __init__(self, folder: Path, key_file: Path) -> None:
+        self._folder = folder
+        self._key_file = key_file
+
+    def store(self, name: str, secret: str) -> None:
+        """Seal a secret under a name; an older one is replaced at once."""
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = self._path(name)
+        partial = path.with_suffix(f".{os.getpid()}.part")
+        fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            os.write(fd, sealing.seal(self._key(), name, secret.encode()))
+        finally:
+            os.close(fd)
+        os.replace(partial, path)
+
+    def read(self, name: str) -> str:
+        """The secret of a name.
+
+        Raises:
+            SecretMissing: there is none, or it was not sealed here.
+        """
+        try:
+            return sealing.unseal(self._key(), name, self._path(name).read_bytes()).decode()
+        except (OSError, sealing.Unsealable) as error:
+            raise SecretMissing(f"sealed:{name} cannot be read ({type(error).__name__})") from None
+
+    def names(self) -> list[str]:
+        """The names of what is sealed."""
+        return sorted(path.stem for path in self._folder.glob("*.sealed"))
+
+    def delete(self, name: str) -> bool:
+        """Forget a secret; false when there was none."""
+        found = self._path(name).exists()
+        self._path(name).unlink(missing_ok=True)
+        return found
+
+    def _path(self, name: str) -> Path:
+        if not SECRET_NAME.fullmatch(name):
+            raise SecretMissing(f"{name[:40]!r} is no name for a secret: use A-Z a-z 0-9 . _ -")
+        return self._folder / f"{name}.sealed"
+
+    def _key(self) -> bytes:
+        return sealing_key(self._key_file)
+
+
+def resolve(reference: str, vault: Vault | None = None) -> str:
+    """The secret behind `env:NAME`, `file:PATH` or `sealed:NAME`.
+
+    Raises:
+        SecretMissing: it is not there or empty.
+    """
+    kind, _, name = reference.partition(":")
+    if kind == "sealed" and vault is not None:
+        value = vault.read(name)
+    elif kind == "env":
+        value = os.environ.get(name, "")
+    elif kind == "file":
+        try:
+            value = _read(Path(name))
+        except OSError:
+            value = ""
+    else:
+        raise SecretMissing(f"`{kind}:` is no kind of secret reference")
+    if not value:
+        raise SecretMissing(f"{reference} holds no secret")
+    return value
+
+
+def new_token(prefix: str) -> str:
+    """A fresh key or token: 256 random bits behind a recognisable prefix."""
+    return prefix + secrets.token_urlsafe(32)
+
+
+def new_api_key() -> str:
+    """A fresh API key."""
+    return new_token(API_KEY_PREFIX)
+
+
+def new_id(kind: str) -> str:
+    """A name for a new row, as `key_1f0c...`: unique, and no secret."""
+    return f"{kind}_{secrets.token_hex(10)}"
+
+
+def hash_of(key: str) -> str:
+    """What is stored of a key: its SHA-256 in hex."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def shown_part(key: str) -> str:
+    """The part of a key that may be shown again."""
+    return key[: len(API_KEY_PREFIX) + SHOWN_CHARACTERS]
+
+
+def sign(secret: str, body: bytes) -> str:
+    """HMAC-SHA256 of a body, hex."""
+    return hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+
+
+def signed_by(secret: str, body: bytes, signature: str) -> bool:
+    """Whether the signature is right; constant time."""
+    return hmac.compare_digest(sign(secret, body), signature)
+
+
+def derived(secret: str, purpose: bytes) -> bytes:
+    """A key of 32 bytes for one purpose, the same in all processes that share the secret."""
+    return hashlib.blake2b(secret.encode(), digest_size=32, person=purpose).digest()
+
+
+def same(left: str, right: str) -> bool:
+    """Compare two secrets in constant time."""
+    return hmac.compare_digest(left.encode(), right.encode())
+
+
+# --- people's passwords and second factors ---------------------------------------------------
+
+# OWASP's password storage cheat sheet: argon2id with 19 MiB, 2 passes, 1 lane at least.
+_HASHER = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
+TOTP_STEP_S = 30
+TOTP_SKEW_STEPS = 1
+"""Clocks may differ by one step, as RFC 6238 recommends."""
+
+
+def password_hash(password: str) -> str:
+    """Argon2id, with its parameters and salt in the text."""
+    return _HASHER.hash(password)
+
+
+def password_matches(stored: str, password: str) -> bool:
+    """Whether a password is the one that was stored; takes as long either way."""
+    try:
+        return _HASHER.verify(stored, password)
+    except (VerificationError, InvalidHashError):
+        return False
+
+
+def new_totp_secret() -> str:
+    """160 random bits in base32, as authenticators read them."""
+    return base64.b32encode(os.urandom(20)).decode()
+
+
+def totp_code(secret: str, step: int) -> str:
+    """The six digits of a time step (RFC 6238 over HMAC-SHA1, as authenticators do)."""
+    digest = hmac.new(base64.b32decode(secret), struct.pack(">Q", step), hashlib.sha1).digest()
+    at = digest[-1] & 0xF
+    number = struct.unpack(">I", digest[at : at + 4])[0] & 0x7FFF_FFFF
+    return f"{number % 1_000_000:06d}"
+
+
+def totp_step(secret: str, code: str, now_s: float) -> int | None:
+    """The time step a code is right for; None when it is wrong."""
+    present = int(now_s // TOTP_STEP_S)
+    for step in range(present - TOTP_SKEW_STEPS, present + TOTP_SKEW_STEPS + 1):
+        if hmac.compare_digest(totp_code(secret, step), code):
+            return step
+    return None

@@ -1,0 +1,168 @@
+"""More choices or prompts than a vendor takes at once: calls side by side, as one answer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from tokenschain.core.call import (
+    Attempt,
+    Call,
+    Outlet,
+    Said,
+    WholeAnswer,
+)
+from tokenschain.core.formats import canonical, openai_chat
+from tokenschain.core.ports import Answer
+from tokenschain.core.pricing.catalog import Usage
+from tokenschain.providers.openai_compat.replies import heading_of, read_whole
+from tokenschain.providers.openai_compat.streams import StreamAnswer
+from tokenschain.providers.vendor_profile import Vendor
+from tokenschain.wire import client as http
+
+T = TypeVar("T")
+_TEXT = "text_completion"
+
+
+async def side_by_side(
+    call: Call,
+    attempt: Attempt,
+    vendor: Vendor,
+    count: int,
+    ask_one: Callable[[int], Awaitable[http.Reply]],
+) -> Answer:
+    """One answer of that many choices.
+
+    Args:
+        attempt: gets the usage of all.
+        ask_one: sends the request for the choice of a number; raises when it is refused.
+    """
+    mine = [Attempt(attempt.candidate, attempt.started_at) for _ in range(count)]
+
+    outlets = [_Side(call.outlet, number) for number in range(count)]
+
+    async def stream(number: int) -> Answer:
+        reply = await ask_one(number)
+        return await StreamAnswer(reply, call, mine[number], vendor, outlets[number]).first_token()
+
+    async def whole(number: int) -> bytes:
+        return await read_whole(await ask_one(number), call, mine[number], vendor)
+
+    if call.ask.stream:
+        answers = await _all([stream(number) for number in range(len(mine))])
+        attempt.first_byte_at = attempt.first_token_at = time.monotonic()
+        return _Merged(answers, outlets, attempt, mine)
+    bodies = await _all([whole(number) for number in range(len(mine))])
+    attempt.first_byte_at = attempt.first_token_at = attempt.ended_at = time.monotonic()
+    attempt.usage, attempt.outcome = _total(mine), "ok"
+    return WholeAnswer(openai_chat.join_choices(bodies, attempt.usage))
+
+
+async def _all(waits: list[Awaitable[T]]) -> list[T]:
+    """All results, or the first failure as it was raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(_wait(wait)) for wait in waits]
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from failures
+    return [task.result() for task in tasks]
+
+
+async def _wait(wait: Awaitable[T]) -> T:
+    return await wait
+
+
+def _total(attempts: list[Attempt]) -> Usage:
+    total = Usage()
+    for attempt in attempts:
+        total = openai_chat.add_usage(total, attempt.usage or Usage())
+    return total
+
+
+class _Side:
+    """The way back for one choice: its number is put right, its usage is kept for the end."""
+
+    __slots__ = ("_number", "_outlet", "on_pause", "on_resume")
+
+    def __init__(self, outlet: Outlet, number: int) -> None:
+        self._outlet = outlet
+        self._number = number
+        self.on_pause: Callable[[], None] | None = None
+        self.on_resume: Callable[[], None] | None = None
+
+    @property
+    def bytes_out(self) -> int:
+        return self._outlet.bytes_out
+
+    @property
+    def takes_raw(self) -> bool:
+        return False
+
+    def begin_stream(self, call: Call) -> None:
+        self._outlet.begin_stream(call)
+
+    def write(self, data: bytes) -> None:
+        self._outlet.write(data)
+
+    def event(self, data: bytes) -> None:
+        renumbered = openai_chat.renumbered(data, self._number)
+        if renumbered is not None:
+            self._outlet.event(renumbered)
+
+    def close(self, call: Call, last: bytes) -> None:
+        self._outlet.close(call, last)
+
+
+class _Merged:
+    __slots__ = ("_answers", "_attempt", "_outlets", "_sides")
+
+    def __init__(
+        self, answers: list[Answer], outlets: list[_Side], attempt: Attempt, sides: list[Attempt]
+    ) -> None:
+        self._answers = answers
+        self._outlets = outlets
+        self._attempt = attempt
+        self._sides = sides
+
+    async def deliver(self, call: Call) -> bytes:
+        outlet = call.outlet
+        outlet.on_pause = self._pause
+        outlet.on_resume = self._resume
+        attempt = self._attempt
+        try:
+            await _all([answer.deliver(call) for answer in self._answers])
+            attempt.outcome = "ok"
+            if call.ask.wants_usage or not outlet.takes_raw:
+                head = heading_of(call, attempt).head(call.id)
+                kind = "chat.completion.chunk" if call.ask.door is openai_chat.Door.CHAT else _TEXT
+                usage = openai_chat.wire_usage(_total(self._sides))
+                outlet.event(canonical.usage_chunk(head, usage, kind))
+            return b""
+        except BaseException:
+            call.partial = True
+            attempt.outcome = next((s.outcome for s in self._sides if s.outcome != "ok"), "ok")
+            raise
+        finally:
+            outlet.on_pause = outlet.on_resume = None
+            attempt.ended_at = time.monotonic()
+            attempt.usage = _total(self._sides)
+            attempt.finish_reason = self._sides[0].finish_reason
+
+    def abort(self) -> None:
+        for answer in self._answers:
+            answer.abort()
+
+    def said(self) -> Said | None:
+        return None
+
+    def _pause(self) -> None:
+        for side in self._outlets:
+            if side.on_pause is not None:
+                side.on_pause()
+
+    def _resume(self) -> None:
+        for side in self._outlets:
+            if side.on_resume is not None:
+                side.on_resume()

@@ -1,0 +1,73 @@
+"""Whole answers that are asked for as streams."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+from msgspec import Raw
+
+from tokenschain.core.call import Attempt, Call
+from tokenschain.core.errors import ApiError
+from tokenschain.core.formats import stream_aggregation
+from tokenschain.core.formats.openai_chat import Ask
+from tokenschain.providers.openai_compat.streams import StreamAnswer
+from tokenschain.providers.vendor_profile import Vendor
+from tokenschain.wire import client as http
+
+
+def as_stream(ask: Ask, fields: dict[str, Raw]) -> tuple[Ask, dict[str, Raw]]:
+    """The same request for a stream with its usage."""
+    asked = msgspec.structs.replace(ask, stream=True)
+    return asked, {**fields, "stream": Raw(b"true")}
+
+
+async def gather(reply: http.Reply, call: Call, attempt: Attempt, vendor: Vendor) -> bytes:
+    """Read a stream to its end.
+
+    Raises:
+        ApiError: it failed; the caller has nothing of it yet, so another upstream may be asked.
+    """
+    basket = _Basket(call)
+    answer = await StreamAnswer(reply, call, attempt, vendor, basket).first_token()
+    try:
+        await answer.deliver(call)
+    except ApiError:
+        attempt.usage = None  # a part that nobody gets
+        raise
+    finally:
+        call.partial = False
+    return stream_aggregation.whole_of(basket.chunks)
+
+
+class _Basket:
+    """Takes the place of the way back."""
+
+    __slots__ = ("_call", "_fields", "chunks", "on_pause", "on_resume")
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._fields = call.ask.fields
+        self.chunks: list[bytes] = []
+        self.on_pause: Callable[[], None] | None = None
+        self.on_resume: Callable[[], None] | None = None
+
+    @property
+    def bytes_out(self) -> int:
+        return 0
+
+    @property
+    def takes_raw(self) -> bool:
+        return False
+
+    def begin_stream(self, call: Call) -> None:
+        # The request is still needed when another upstream has to be asked.
+        call.ask.fields = self._fields
+
+    def write(self, data: bytes) -> None:
+        raise AssertionError("only whole events come here")
+
+    def event(self, data: bytes) -> None:
+        self.chunks.append(data)
+
+    def close(self, call: Call, last: bytes) -> None: ...

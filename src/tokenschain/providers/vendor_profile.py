@@ -1,0 +1,76 @@
+"""What a row of the table of vendors is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from types import MappingProxyType
+from typing import NamedTuple, Protocol
+
+from tokenschain.core.formats.canonical import Conversation, Heading
+from tokenschain.core.formats.continuation import Prefill
+from tokenschain.core.formats.dialect import Dialect
+from tokenschain.core.formats.normalization import Reading
+from tokenschain.core.formats.openai_chat import Door
+from tokenschain.providers.signing import Signable
+
+HeaderLines = tuple[tuple[str, str], ...]
+Signer = Callable[[Signable, str, float], HeaderLines]
+"""Request, credential and time (Unix seconds) to headers that depend on them."""
+
+
+class Auth(StrEnum):
+    """How a vendor wants its key."""
+
+    BEARER = "bearer"
+    X_API_KEY = "x-api-key"
+    SIGNED = "signed"
+    """The credential is `id:secret` and the speech signs each request with it."""
+
+
+class ChunkDecoder(Protocol):
+    """Makes one stream canonical."""
+
+    def event(self, data: bytes) -> list[bytes]:
+        """Canonical chunks of one event's data; `[DONE]` after the last."""
+
+
+class Speech(NamedTuple):
+    """A protocol of chat that is not OpenAI's: pure functions to and from the canonical form."""
+
+    path: str
+    """Follows the upstream's base URL."""
+    request: Callable[[Conversation, str, int | None], bytes]
+    """Conversation, model, and the most output tokens, to a body."""
+    whole: Callable[[bytes, Heading], bytes]
+    stream: Callable[[Heading], ChunkDecoder]
+    headers: HeaderLines = ()
+    stream_headers: HeaderLines = ()
+    sign: Signer | None = None
+
+
+class Vendor(NamedTuple):
+    """One row."""
+
+    rules: str = ""
+    """Whose rows of `refusals.VENDOR_RULES` hold."""
+    dialect: Dialect = Dialect()
+    reading: Reading = Reading.CANONICAL
+    rereads: bool = False
+    """Whether chunks must be read even so, for finish reasons with names of their own."""
+    auth: Auth = Auth.BEARER
+    speech: Speech | None = None
+    images_as_data: bool = False
+    """Whether it takes images only as data, so that URLs are fetched here."""
+    paths: Mapping[Door, str] = MappingProxyType({})
+    """Where a door is elsewhere than its name below the base URL; from the root with a `/`."""
+    prefill: Prefill | None = None
+    """How it goes on from the beginning of an answer; None where that is not known."""
+    prefill_path: str | None = None
+    """Where that is done elsewhere than where chat is."""
+    texts_rerank: bool = False
+    """Whether reranking speaks TEI's shape: `texts` in, a bare list out."""
+
+
+PLAIN = Vendor()
+"""An upstream of no known vendor: taken at its word."""
