@@ -22,8 +22,8 @@ import httpx
 from rich.console import Console
 from tests.stack import PRICES, Stack, free_port, wait_for
 
+from tokenschain.core.errors import wire_refusal
 from tokenschain.engine import embedder
-from tokenschain.gateway.api.app import wire_refusal
 
 CONCURRENCY, CALLS = 32, 600
 CALL_S, TEXT_S = 0.012, 0.0004

@@ -22,7 +22,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 
 from tokenschain.core.cache.store import Entry
-from tokenschain.infra.redis.rate_limits import RedisMeaning
+from tokenschain.infra.redis.vector_index import RedisMeaning
 from tokenschain.semantic import synthetic_questions
 from tokenschain.semantic.embedders import FAST_DIMENSIONS, Embedders, Vectors
 from tokenschain.semantic.index import Kept, LocalKept, SharedKept

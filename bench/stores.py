@@ -34,7 +34,7 @@ from tokenschain.control.billing.ledger import Ledger
 from tokenschain.core import call_record
 from tokenschain.core.call_record import AttemptRecord, CallRecord
 from tokenschain.core.limits import Budget
-from tokenschain.infra.control_channel.client import BATCH_RECORDS_MAX
+from tokenschain.infra.control_channel.protocol import BATCH_RECORDS_MAX
 from tokenschain.infra.database import engine as db
 
 DAYS = 30

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tokenschain.core.call import Attempt, Call, Said
+from tokenschain.core.call import Attempt, Call
 from tokenschain.core.errors import ApiError
+from tokenschain.core.formats.continuation import Said
 from tokenschain.core.formats.formats import FORMS
 from tokenschain.core.ports import Answer, NoCache, NoModeration, NoQuota
 from tokenschain.core.pricing.catalog import Price, PriceTier

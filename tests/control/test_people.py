@@ -23,7 +23,7 @@ from tokenschain.core.tenancy import (
     may,
     may_use,
 )
-from tokenschain.infra.security import secrets
+from tokenschain.infra.security import passwords
 
 PASSWORD = "correct horse battery"
 
@@ -285,11 +285,11 @@ def test_a_second_factor_is_asked_for_and_each_code_counts_once(house: Stack) ->
     offered = user("POST", "/me/totp").json()
     assert offered["uri"].startswith("otpauth://totp/TokensChain%3A")
     step = int(time.time() // 30)
-    code = secrets.totp_code(offered["secret"], step)
+    code = passwords.totp_code(offered["secret"], step)
     confirm = {"secret": offered["secret"], "code": code}
     assert user("POST", "/me/totp/confirm", json=confirm).status_code == 200
     assert sign_in(house, email, PASSWORD).status_code == 401
-    code = secrets.totp_code(offered["secret"], int(time.time() // 30))
+    code = passwords.totp_code(offered["secret"], int(time.time() // 30))
     assert sign_in(house, email, PASSWORD, code).status_code == 201
     assert sign_in(house, email, PASSWORD, code).status_code == 401
 
@@ -298,9 +298,9 @@ def test_totp_follows_rfc_6238() -> None:
     """Appendix B, SHA-1, cut to six digits."""
     secret = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
     for at, code in ((59, "287082"), (1_111_111_109, "081804"), (20_000_000_000, "353130")):
-        assert secrets.totp_code(secret, at // 30) == code
-        assert secrets.totp_step(secret, code, at) == at // 30
-    assert secrets.totp_step(secret, "000000", 59) is None
+        assert passwords.totp_code(secret, at // 30) == code
+        assert passwords.totp_step(secret, code, at) == at // 30
+    assert passwords.totp_step(secret, "000000", 59) is None
 
 
 def test_sessions_and_tokens_end_when_they_should(house: Stack) -> None:

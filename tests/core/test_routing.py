@@ -33,9 +33,9 @@ from tokenschain.core.routing.selection import (
     decide,
     score,
 )
-from tokenschain.core.routing.virtual_models import Entry, When
 from tokenschain.core.snapshot import Candidate, Offer, Upstream
 from tokenschain.core.snapshot.routing_policy import POLICIES
+from tokenschain.core.snapshot.virtual_models import Entry, When
 
 HARD, RATE = Outcome.HARD, Outcome.RATE
 

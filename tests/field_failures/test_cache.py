@@ -14,30 +14,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fakes import GRANT, FakeOutlet
 from tokenschain.core.cache import response
-from tokenschain.core.cache.store import (
-    CacheRules,
-    Entry,
-    Shelf,
-    directives_of,
-    refusal_of,
-    ttl_of,
-)
-from tokenschain.core.call import Call
+from tokenschain.core.cache.directives import directives_of, refusal_of, ttl_of
+from tokenschain.core.cache.store import Entry, Shelf
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats import stream_aggregation
-from tokenschain.core.formats.formats import FORMS
-from tokenschain.core.formats.openai_chat import Door, parse
+from tokenschain.core.formats.openai_chat import Door
+from tokenschain.core.snapshot.cache_rules import CacheRules
 
 RULES = CacheRules(mode="exact")
 BODY = b'{"model":"m","stream":true,"stream_options":{"include_usage":true},"messages":[{"role":"user","content":"x"}]}'
 
 
-def call() -> Call:
-    made = Call("req_1", FORMS[0], BODY, b"", {}, FakeOutlet([]), 0.0, 1_000)
-    made.ask, made.caller = parse(Door.CHAT, BODY), GRANT
-    return made
+TARGET = response.ReplayTarget("req_1", 1, Door.CHAT, wants_usage=True)
 
 
 def reply(message: dict[str, Any], finish: str = "stop") -> bytes:
@@ -87,12 +76,12 @@ def test_24_a_replayed_stream_is_the_answer_again(
             for n in range(2)
         ]
     body = reply(message, "tool_calls" if tools else "stop")
-    chunks = [data for _, data in response.chunks(body, call())]
+    chunks = [data for _, data in response.chunks(body, TARGET)]
     again = json.loads(stream_aggregation.whole_of(chunks))
     before = json.loads(body)
     assert again["choices"] == before["choices"] and again["usage"] == before["usage"]
     assert again["id"] == "chatcmpl-req_1" and again["created"] == 1
-    whole = json.loads(response.as_new(body, call()))
+    whole = json.loads(response.as_new(body, TARGET))
     assert whole == before | {"id": "chatcmpl-req_1", "created": 1}
 
 

@@ -22,7 +22,7 @@ from tests.stack import Stack
 from tests.upstreams import UpstreamSimulator
 from tests.waiting import until
 from tokenschain.core.cache.semantic_protocol import FIND_PATH, Find, Finding
-from tokenschain.infra.control_channel.client import Refused, SignedClient
+from tokenschain.infra.control_channel.signed_client import Refused, SignedClient
 from tokenschain.semantic.embedders import Vectors
 from tokenschain.semantic.error_bound import Choice
 from tokenschain.semantic.index import LocalKept

@@ -17,7 +17,8 @@ from tests.upstreams import UpstreamSimulator
 from tokenschain.core.routing.health import Health, Outcome
 from tokenschain.gateway.dispatch import health_sharing
 from tokenschain.gateway.dispatch.health_sharing import SharedHealth
-from tokenschain.infra.redis.rate_limits import REDIS_FAILURES, RedisNews
+from tokenschain.infra.redis.pubsub import RedisNews
+from tokenschain.infra.redis.rate_limits import REDIS_FAILURES
 
 
 class Board:

@@ -15,7 +15,8 @@ from redis import Redis
 from tests.servers import RedisStack
 from tokenschain.core.cache.store import Entry
 from tokenschain.infra.redis import rate_limits as redis_module
-from tokenschain.infra.redis.rate_limits import REDIS_FAILURES, RedisMeaning
+from tokenschain.infra.redis.rate_limits import REDIS_FAILURES
+from tokenschain.infra.redis.vector_index import RedisMeaning
 from tokenschain.semantic import index as index_module
 from tokenschain.semantic.embedders import FAST_DIMENSIONS, FINE_DIMENSIONS, Vectors
 from tokenschain.semantic.error_bound import LABELS_MIN, Choice

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tokenschain.core.formats import openai_chat
-from tokenschain.core.formats.anthropic import inbound
+from tokenschain.core.formats.anthropic import outbound
 from tokenschain.core.formats.canonical import Heading
 from tokenschain.core.pricing.catalog import (
     Price,
@@ -121,7 +121,7 @@ CORPUS: dict[str, tuple[bytes, dict[str, int], dict[str, int], int]] = {
         4 * 1_000 + 1 * 7_000,
     ),
     "anthropic, cached tokens beside the input": (
-        inbound.reply_from(
+        outbound.reply_from(
             b'{"type":"message","id":"m","model":"c","content":[{"type":"text","text":"x"}],'
             b'"stop_reason":"end_turn","usage":{"input_tokens":21,"cache_read_input_tokens":1000,'
             b'"cache_creation_input_tokens":500,"cache_creation":{"ephemeral_5m_input_tokens":400,'

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 from tokenschain.core.cache.store import Entry
 from tokenschain.core.call_record import CallRecord
 from tokenschain.core.errors import ApiError
+from tokenschain.core.formats.continuation import Said
 from tokenschain.core.formats.formats import Form
 from tokenschain.core.formats.openai_chat import UNREAD
 from tokenschain.core.pricing.catalog import Usage
@@ -41,17 +42,6 @@ class Outlet(Protocol):
 
     def close(self, call: Call, last: bytes) -> None:
         """Send the last bytes, or `call.error` in the form the answer has by now."""
-
-
-class Said(NamedTuple):
-    """The part of a broken-off answer that the caller has."""
-
-    text: str
-    id: str
-    created: int
-    model: str
-    tokens: int
-    """As counted by events."""
 
 
 class Hit(NamedTuple):

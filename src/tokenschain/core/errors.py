@@ -417,3 +417,8 @@ class ApiError(Exception):
                 }
             }
         )
+
+
+def wire_refusal(status: int, code: str, message: str) -> bytes:
+    """The body for what the wire itself refuses; see `wire.server.RefusalWriter`."""
+    return ApiError(code if code in ERRORS else "malformed_http", message).body()

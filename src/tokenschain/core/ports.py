@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from tokenschain.core.call import Call, Said
+from tokenschain.core.call import Call
+from tokenschain.core.formats.continuation import Said
 from tokenschain.core.snapshot import Candidate, Plan
 from tokenschain.core.tenancy import KeyGrant
 

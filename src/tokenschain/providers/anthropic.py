@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from tokenschain.core.formats.anthropic import inbound
+from tokenschain.core.formats.anthropic import outbound
 from tokenschain.providers.vendor_profile import Speech
 
 SPEECH = Speech(
     path="messages",
-    request=inbound.request_of,
-    whole=inbound.reply_from,
-    stream=inbound.StreamIn,
+    request=outbound.request_of,
+    whole=outbound.reply_from,
+    stream=outbound.StreamIn,
     headers=(("anthropic-version", "2023-06-01"),),
 )

@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from tokenschain.core.cache.store import WRONG_MAX
+from tokenschain.core.snapshot.cache_rules import WRONG_MAX
 
 LABELS_MIN = 150
 LABELS_KEPT = 2_000

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tokenschain.core.cache.key import normal
-from tokenschain.core.cache.store import WRONG_MAX, Entry
+from tokenschain.core.cache.store import Entry
+from tokenschain.core.snapshot.cache_rules import WRONG_MAX
 from tokenschain.semantic import synthetic_questions
 from tokenschain.semantic.embedders import Vectors
 from tokenschain.semantic.error_bound import Choice, wilson

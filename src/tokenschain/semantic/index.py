@@ -15,7 +15,7 @@ from tokenschain.core.cache.store import (
     decode_entry,
     encode_entry,
 )
-from tokenschain.infra.redis.rate_limits import RedisMeaning
+from tokenschain.infra.redis.vector_index import RedisMeaning
 from tokenschain.semantic.embedders import FAST_DIMENSIONS, FINE_DIMENSIONS, Vectors
 
 QUESTIONS_MAX = 200_000

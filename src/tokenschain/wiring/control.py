@@ -13,8 +13,9 @@ from tokenschain.control.billing.ledger import Ledger
 from tokenschain.control.billing.limits import Landlord
 from tokenschain.control.cache.semantic_client import Insight
 from tokenschain.control.identity.oidc import Oidc, OidcSettings
+from tokenschain.control.maintenance import Chores
 from tokenschain.control.observability.alerts import Mail, Sender
-from tokenschain.control.publisher import Chores, Publisher
+from tokenschain.control.publisher import Publisher
 from tokenschain.control.response_archive import ResponseArchive
 from tokenschain.infra import catalog_file, log
 from tokenschain.infra.config import Settings

@@ -6,8 +6,8 @@ import asyncio
 import os
 import signal
 
+from tokenschain.core.errors import wire_refusal
 from tokenschain.engine import chat, embedder
-from tokenschain.gateway.api.app import wire_refusal
 from tokenschain.infra import log
 from tokenschain.infra.config import Settings
 from tokenschain.infra.model_store import DEFAULT_MODEL, ModelStore

@@ -16,9 +16,10 @@ from pathlib import Path
 
 import uvloop
 
+from tokenschain.core.errors import wire_refusal
 from tokenschain.core.ports import NoModeration
 from tokenschain.core.snapshot import Served
-from tokenschain.gateway.api.app import DoorSettings, Gateway, wire_refusal
+from tokenschain.gateway.api.app import DoorSettings, Gateway
 from tokenschain.gateway.auth import KeyAuth
 from tokenschain.gateway.cache.lookup import AnswerCache
 from tokenschain.gateway.cache.semantic_client import MeaningClient
@@ -34,21 +35,14 @@ from tokenschain.gateway.quota.leases import BUDGETS_DRAW_MAX_S, RATES_DRAW_MAX_
 from tokenschain.gateway.quota.reservation import LimitQuota
 from tokenschain.infra import log
 from tokenschain.infra.config import Settings
-from tokenschain.infra.control_channel.client import (
-    Channel,
-    Refused,
-    SignedClient,
-    Uplink,
-)
+from tokenschain.infra.control_channel.client import Channel, Uplink
 from tokenschain.infra.control_channel.response_store import ResponseStore
+from tokenschain.infra.control_channel.signed_client import Refused, SignedClient
 from tokenschain.infra.egress import PublicResolver
 from tokenschain.infra.journal import Journal, JournalFull, JournalLimits
-from tokenschain.infra.redis.rate_limits import (
-    REDIS_FAILURES,
-    RedisNews,
-    RedisRates,
-    RedisShelf,
-)
+from tokenschain.infra.redis.cache import RedisShelf
+from tokenschain.infra.redis.pubsub import RedisNews
+from tokenschain.infra.redis.rate_limits import REDIS_FAILURES, RedisRates
 from tokenschain.infra.security import secrets
 from tokenschain.infra.telemetry import GatewayMetrics, resident_bytes
 from tokenschain.providers.credential_pool import KeyState

@@ -16,10 +16,11 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import msgspec
 import structlog
 
-from tokenschain.gateway.api.app import wire_refusal
+from tokenschain.core.errors import wire_refusal
 from tokenschain.infra import log
 from tokenschain.infra.config import EmbedderSettings, JudgeSettings, Settings
-from tokenschain.infra.redis.rate_limits import REDIS_FAILURES, RedisMeaning
+from tokenschain.infra.redis.rate_limits import REDIS_FAILURES
+from tokenschain.infra.redis.vector_index import RedisMeaning
 from tokenschain.infra.security import secrets
 from tokenschain.semantic.embedders import FAST, FAST_DIMENSIONS, FINE, Embedders
 from tokenschain.semantic.index import Kept, LayeredKept, LocalKept, SharedKept

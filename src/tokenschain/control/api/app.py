@@ -21,13 +21,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tokenschain import __version__
 from tokenschain.control import revisions
-from tokenschain.control.api import cache, usage, users
+from tokenschain.control.api import alerts, billing, cache, keys, limits, organization, usage, users
 from tokenschain.control.api.context import Desk
 from tokenschain.control.identity.oidc import Oidc
 from tokenschain.control.publisher import Publisher
 from tokenschain.control.response_archive import ResponseArchive
 from tokenschain.core.errors import ERRORS, ApiError
-from tokenschain.infra.control_channel.client import (
+from tokenschain.infra.control_channel.protocol import (
     BATCH_BYTES_MAX,
     JOURNAL_PATH,
     LEASES_PATH,
@@ -139,7 +139,8 @@ def create_app(
     app.state.oidc = oidc
     app.add_middleware(_Bounded)
     _speak_api_errors(app)
-    app.include_router(usage.router)
+    for subject in (organization, keys, limits, usage, billing, alerts):
+        app.include_router(subject.router)
     app.include_router(cache.router)
     app.include_router(users.router)
 

@@ -43,7 +43,7 @@ from tokenschain.infra.database.tables import (
     tokens,
     users,
 )
-from tokenschain.infra.security import secrets
+from tokenschain.infra.security import passwords
 
 router = APIRouter(prefix="/api/v1", route_class=TransactionRoute)
 TenantOrPlatform = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^(\*|[\w.@-]+)$")]
@@ -182,7 +182,7 @@ def _own(asked: Asking) -> Any:
 def change_own_password(asked: Asked, wanted: OwnPassword) -> dict[str, Any]:
     """Change the own password; all sessions end."""
     row = _own(asked)
-    if not secrets.password_matches(row["password_hash"] or "", wanted.old):
+    if not passwords.password_matches(row["password_hash"] or "", wanted.old):
         raise users_module.wrong()
     users_module.set_password(asked.db, row["id"], wanted.new)
     asked.note("password", row["tenant"], row["id"])
@@ -193,7 +193,7 @@ def change_own_password(asked: Asked, wanted: OwnPassword) -> dict[str, Any]:
 def offer_totp(asked: Asked) -> dict[str, Any]:
     """A secret for an authenticator app; in force once `/me/totp/confirm` had a code of it."""
     row = _own(asked)
-    secret = secrets.new_totp_secret()
+    secret = passwords.new_totp_secret()
     label = quote(f"TokensChain:{row['email']}")
     return {
         "secret": secret,
@@ -205,7 +205,7 @@ def offer_totp(asked: Asked) -> dict[str, Any]:
 def confirm_totp(asked: Asked, wanted: TotpConfirmation) -> dict[str, Any]:
     """Put the second factor in force."""
     row = _own(asked)
-    if secrets.totp_step(wanted.secret, wanted.code, time.time()) is None:
+    if passwords.totp_step(wanted.secret, wanted.code, time.time()) is None:
         raise users_module.wrong()
     users_module.set_totp(asked.db, asked.desk.master_key, row["id"], wanted.secret)
     asked.note("totp", row["tenant"], row["id"])

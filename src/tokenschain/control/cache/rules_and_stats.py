@@ -11,7 +11,7 @@ from sqlalchemy import Connection, and_, case, func, select
 
 from tokenschain.control import revisions
 from tokenschain.core.cache.semantic_protocol import Cluster
-from tokenschain.core.cache.store import CacheRules, flush_name
+from tokenschain.core.snapshot.cache_rules import CacheRules, flush_name
 from tokenschain.infra.config import Settings
 from tokenschain.infra.database.engine import upsert
 from tokenschain.infra.database.tables import cache_flushes, ledger

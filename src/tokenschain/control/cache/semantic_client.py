@@ -15,7 +15,7 @@ from tokenschain.core.cache.semantic_protocol import (
     Cluster,
     Report,
 )
-from tokenschain.infra.control_channel.client import Refused, SignedClient
+from tokenschain.infra.control_channel.signed_client import Refused, SignedClient
 from tokenschain.wire.client import ClientError, HttpClient
 
 ASK_MAX_S = 5.0

@@ -16,7 +16,7 @@ from tokenschain.infra.database.tables import (
     tokens,
     users,
 )
-from tokenschain.infra.security import sealing, secrets
+from tokenschain.infra.security import passwords, sealing, secrets
 
 SESSION_S = 12 * 3_600
 API_TOKEN_MAX_S = 366 * 86_400
@@ -26,7 +26,7 @@ LOCK_AFTER = 5
 """Wrong passwords or codes in a row, after which an account is locked."""
 LOCK_S = 15 * 60
 SESSION_PREFIX, TOKEN_PREFIX = "tcs-", "tct-"
-_NO_PASSWORD = secrets.password_hash("of nobody")
+_NO_PASSWORD = passwords.password_hash("of nobody")
 
 
 class Actor(NamedTuple):
@@ -85,7 +85,7 @@ def _hash_password(password: str) -> str:
             f"A password has {PASSWORD_CHARACTERS_MIN} to {PASSWORD_CHARACTERS_MAX} characters.",
             param="password",
         )
-    return secrets.password_hash(password)
+    return passwords.password_hash(password)
 
 
 def shown(row: Any) -> dict[str, Any]:
@@ -322,7 +322,7 @@ def log_in(
         )
     # Nobody's password takes as long as somebody's.
     stored = (row["password_hash"] if row is not None else None) or _NO_PASSWORD
-    right = secrets.password_matches(stored, password)
+    right = passwords.password_matches(stored, password)
     if row is None or row["password_hash"] is None or row["disabled_at_s"] is not None:
         return None
     if right and row["totp_sealed"] is not None:
@@ -359,7 +359,7 @@ def set_totp(connection: Connection, key: bytes, user_id: str, secret: str) -> N
 def _use_code(connection: Connection, key: bytes, row: Any, code: str) -> bool:
     """Whether a code is right; each counts once (RFC 6238, 5.2)."""
     secret = sealing.unseal(key, row["id"], row["totp_sealed"]).decode()
-    step = secrets.totp_step(secret, code, time.time())
+    step = passwords.totp_step(secret, code, time.time())
     if step is None or (row["totp_last"] is not None and step <= row["totp_last"]):
         return False
     changed = connection.execute(

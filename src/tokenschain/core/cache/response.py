@@ -1,15 +1,14 @@
-"""A kept answer as it is given again: whole, or as a stream."""
+"""A cached response replayed to another caller: whole, or as a stream."""
 
 from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Raw
 
-from tokenschain.core.call import Call
 from tokenschain.core.formats import openai_chat
 from tokenschain.core.formats.openai_chat import Door
 from tokenschain.core.pricing.catalog import Usage
@@ -22,6 +21,22 @@ _encode = msgspec.json.Encoder().encode
 _JOINS = ("\u200d", "\ufe0f")
 
 
+class ReplayTarget(NamedTuple):
+    """The call that gets a cached response: what its copy must show of it."""
+
+    call_id: str
+    created_s: int
+    """Unix seconds."""
+    door: Door
+    wants_usage: bool
+    """Whether a stream's last chunk carries the usage."""
+
+    @property
+    def id(self) -> str:
+        """The reply's own id."""
+        return f"chatcmpl-{self.call_id}" if self.door is Door.CHAT else f"cmpl-{self.call_id}"
+
+
 def with_usage(body: bytes, usage: Usage) -> bytes:
     """A reply with its usage said."""
     fields = _decode_raw(body)
@@ -29,24 +44,24 @@ def with_usage(body: bytes, usage: Usage) -> bytes:
     return _encode(fields)
 
 
-def as_new(body: bytes, call: Call) -> bytes:
+def as_new(body: bytes, target: ReplayTarget) -> bytes:
     """A reply under another call's id and time; embeddings and ranks have neither."""
-    if call.ask.door not in (Door.CHAT, Door.COMPLETIONS):
+    if target.door not in (Door.CHAT, Door.COMPLETIONS):
         return body
     fields = _decode_raw(body)
-    fields["id"] = Raw(_encode(_id(call)))
-    fields["created"] = Raw(b"%d" % (call.started_ms // 1_000))
+    fields["id"] = Raw(_encode(target.id))
+    fields["created"] = Raw(b"%d" % (target.created_s))
     return _encode(fields)
 
 
-def chunks(body: bytes, call: Call) -> Iterator[tuple[int, bytes]]:
+def chunks(body: bytes, target: ReplayTarget) -> Iterator[tuple[int, bytes]]:
     """A reply as canonical chunks, each with how many characters it shows."""
     reply: dict[str, Any] = _decode(body)
-    text = call.ask.door is Door.COMPLETIONS
+    text = target.door is Door.COMPLETIONS
     head = {
-        "id": _id(call),
+        "id": target.id,
         "object": "text_completion" if text else "chat.completion.chunk",
-        "created": call.started_ms // 1_000,
+        "created": target.created_s,
         "model": reply.get("model", ""),
     }
 
@@ -71,7 +86,7 @@ def chunks(body: bytes, call: Call) -> Iterator[tuple[int, bytes]]:
         if message.get("annotations"):
             yield 0, chunk({"annotations": message["annotations"]})
         yield 0, chunk({}, choice.get("finish_reason"))
-    if reply.get("usage") and (call.ask.wants_usage or not call.outlet.takes_raw):
+    if reply.get("usage") and target.wants_usage:
         yield 0, _encode({**head, "choices": [], "usage": reply["usage"]})
 
 
@@ -86,7 +101,3 @@ def pieces(text: str) -> Iterator[str]:
             end += 1
         yield text[start:end]
         start = end
-
-
-def _id(call: Call) -> str:
-    return f"chatcmpl-{call.id}" if call.ask.door is Door.CHAT else f"cmpl-{call.id}"

@@ -8,12 +8,11 @@ repeated beginning.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Raw
 
-from tokenschain.core.call import Said
 from tokenschain.core.formats import openai_chat
 from tokenschain.core.pricing.catalog import Usage
 
@@ -154,3 +153,14 @@ class Splice:
         held, echo = self._held, self._echo
         self._held = self._echo = ""
         return held.removeprefix(echo) if held != "" else text
+
+
+class Said(NamedTuple):
+    """The part of a broken-off answer that the caller has."""
+
+    text: str
+    id: str
+    created: int
+    model: str
+    tokens: int
+    """As counted by events."""

@@ -13,6 +13,7 @@ from functools import cached_property
 import msgspec
 
 from tokenschain.core.formats.openai_chat import Ask, Door
+from tokenschain.core.snapshot.virtual_models import Entry, When
 
 _SCANNED_BYTES_MAX = 16_384
 _SCRIPTS = {
@@ -25,29 +26,6 @@ _SCRIPTS = {
 }
 """What is counted for each; a Latin word counts as one, as an ideograph does."""
 _SHARE_MIN = 0.2
-
-
-class When(msgspec.Struct, frozen=True):
-    """Conditions of an entry; all that are given must hold."""
-
-    language: str | None = None
-    """Of the last message: `zh`, `en`, `ja`, `ko`, `ru` or `ar`."""
-    tags: tuple[str, ...] = ()
-    """Words of `x-tc-tags` that must all be there, as `contract` or `subject=math`."""
-    needs: tuple[str, ...] = ()
-    """Of `tools`, `vision`, `json_schema`, `thinking`."""
-    prompt_tokens_min: int = 0
-    prompt_tokens_max: int | None = None
-
-
-class Entry(msgspec.Struct, frozen=True):
-    """One line of a virtual model."""
-
-    model: str
-    upstream: str | None = None
-    """Only at this upstream."""
-    weight: int | None = None
-    when: When | None = None
 
 
 class Facts:

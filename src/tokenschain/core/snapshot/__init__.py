@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 import msgspec
 
-from tokenschain.core.cache.store import CacheRules
 from tokenschain.core.errors import ApiError
 from tokenschain.core.limits import Budget, Rate
 from tokenschain.core.pricing.catalog import DatedPrice, Price
-from tokenschain.core.routing.virtual_models import Entry
+from tokenschain.core.snapshot.cache_rules import CacheRules
 from tokenschain.core.snapshot.routing_policy import Policy
+from tokenschain.core.snapshot.virtual_models import Entry
 from tokenschain.core.tenancy import KeyGrant
 
 

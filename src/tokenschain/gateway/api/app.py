@@ -12,25 +12,18 @@ from typing import NamedTuple
 import msgspec
 
 from tokenschain.core.call import Call
-from tokenschain.core.errors import ERRORS, ApiError
+from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.anthropic import inbound
-from tokenschain.core.formats.formats import FORMS, Form, StreamForm
-from tokenschain.core.pricing.catalog import format_pico
+from tokenschain.core.formats.formats import FORMS, Form
 from tokenschain.core.snapshot import ModelRoute, Served
-from tokenschain.core.tenancy import Disconnect, KeyGrant, may_use
+from tokenschain.core.tenancy import KeyGrant, may_use
+from tokenschain.gateway.api.response_writer import JSON_LINE, CallResponseWriter, send_error
 from tokenschain.gateway.auth import KeyAuth, credential_of
 from tokenschain.gateway.conversation_state import ResponseMemory
 from tokenschain.gateway.pipeline import Steps, serve
 from tokenschain.wire import sse
 from tokenschain.wire.server import Exchange
 
-ROUTE_PARTS_MAX = 20
-_DONE = b"data: [DONE]\n\n"
-_JSON = b"content-type: application/json\r\n"
-_SSE = (
-    b"content-type: text/event-stream; charset=utf-8\r\n"
-    b"cache-control: no-cache\r\nx-accel-buffering: no\r\n"
-)
 _FORMS = {f"/v1/{form.name}".encode(): form for form in FORMS}
 _RESPONSES = b"/v1/responses/"
 _RESPONSE_ID = re.compile(r"resp_\w{1,70}", re.ASCII)
@@ -79,7 +72,7 @@ class Gateway:
         self._metrics_text = metrics_text
         self._report = report
         self._settings = settings
-        self._calls: set[_CallOutlet] = set()
+        self._calls: set[CallResponseWriter] = set()
         self._id_prefix = f"req_{os.urandom(8).hex()}"
         self._count = 0
         self.draining = False
@@ -103,14 +96,14 @@ class Gateway:
                 return
             self._answer_small(exchange, request.method, request.path)
         except ApiError as error:
-            _send_error(exchange, error, self._headers(exchange))
+            send_error(exchange, error, self._headers(exchange))
 
     # --- calls -------------------------------------------------------------------
 
     def _start(self, exchange: Exchange, form: Form) -> None:
         request = exchange.request
         self._count = count = self._count + 1
-        outlet = _CallOutlet(
+        outlet = CallResponseWriter(
             exchange, self._headers(exchange), self._memory.keep, self._steps.quota.headers
         )
         call = Call(
@@ -130,7 +123,7 @@ class Gateway:
         self._calls.add(outlet)
         exchange.on_gone = outlet.caller_left
 
-    async def _run(self, call: Call, outlet: _CallOutlet) -> None:
+    async def _run(self, call: Call, outlet: CallResponseWriter) -> None:
         try:
             await serve(call, self._steps)
         except Exception as error:  # noqa: BLE001
@@ -145,11 +138,11 @@ class Gateway:
 
     async def keep_streams_alive(self) -> None:
         """Send a comment on each stream that was silent; runs until cancelled."""
-        seen: dict[_CallOutlet, int] = {}
+        seen: dict[CallResponseWriter, int] = {}
         comment = sse.comment(b"keep-alive")
         while True:
             await asyncio.sleep(self._settings.heartbeat_s / 2)
-            now: dict[_CallOutlet, int] = {}
+            now: dict[CallResponseWriter, int] = {}
             for outlet in list(self._calls):
                 if outlet.streams:
                     if seen.get(outlet) == outlet.bytes_out and not outlet.paused:
@@ -216,7 +209,7 @@ class Gateway:
         if not self.journal_ok():
             problems.append("the journal has no room")
         body = msgspec.json.encode({"ready": not problems, "problems": problems})
-        exchange.reply(503 if problems else 200, _JSON, body)
+        exchange.reply(503 if problems else 200, JSON_LINE, body)
 
     def _stored_response(self, exchange: Exchange, method: str, path: bytes) -> None:
         """Read or delete a stored response: the one small route that asks control."""
@@ -229,9 +222,9 @@ class Gateway:
         async def read() -> None:
             try:
                 body = await self._memory.read(caller, method, parts)
-                exchange.reply(200, _JSON + headers, body)
+                exchange.reply(200, JSON_LINE + headers, body)
             except ApiError as error:
-                _send_error(exchange, error, headers)
+                send_error(exchange, error, headers)
 
         task = self._create_task(read())
         self._reads.add(task)
@@ -244,15 +237,15 @@ class Gateway:
             ask = inbound.parse(exchange.request.body, counting=True)
         except ApiError as error:
             headers = self._headers(exchange)
-            _send_error(exchange, error, headers, inbound.error_of(error))
+            send_error(exchange, error, headers, inbound.error_of(error))
             return
         body = msgspec.json.encode({"input_tokens": ask.prompt_tokens_estimate})
-        exchange.reply(200, _JSON + self._headers(exchange), body)
+        exchange.reply(200, JSON_LINE + self._headers(exchange), body)
 
     def _explain(self, exchange: Exchange) -> None:
         """A dry run of the choice for a chat request: nothing is sent, nothing is counted."""
         request = exchange.request
-        outlet = _CallOutlet(exchange, b"", self._memory.keep, self._steps.quota.headers)
+        outlet = CallResponseWriter(exchange, b"", self._memory.keep, self._steps.quota.headers)
         call = Call(
             "explain", _FORMS[b"/v1/chat/completions"], request.body,
             credential_of(request.headers), request.headers, outlet, request.received_at,
@@ -264,7 +257,7 @@ class Gateway:
         plan = self._steps.routing.plan(call, caller)
         answer = msgspec.json.encode(self._steps.opening.explain(call, caller, plan))
         exchange.on_pause = exchange.on_resume = None
-        exchange.reply(200, _JSON + self._headers(exchange), answer)
+        exchange.reply(200, JSON_LINE + self._headers(exchange), answer)
 
     def _models(self, exchange: Exchange, name: bytes) -> None:
         grant = self._grant(exchange)
@@ -282,196 +275,8 @@ class Gateway:
             ):
                 raise ApiError("model_not_found", "No such model is served here.", param="model")
             answer = _virtual(asked) if route is None else _model(route)
-        headers = _JSON + self._headers(exchange)
+        headers = JSON_LINE + self._headers(exchange)
         exchange.reply(200, headers, msgspec.json.encode(answer))
-
-
-class _CallOutlet:
-    """The way back to one caller: knows which form the answer has taken so far."""
-
-    __slots__ = (
-        "_cors", "_exchange", "_keep", "_limits", "_stream", "call", "on_pause", "on_resume",
-        "paused", "task",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        exchange: Exchange,
-        cors: bytes,
-        keep: Callable[[Call, bytes], None],
-        limits: Callable[[Call], bytes],
-    ) -> None:
-        self._limits = limits
-        self._exchange = exchange
-        self._keep = keep
-        self._cors = cors
-        self._stream: StreamForm | None = None
-        self.call: Call
-        self.task: asyncio.Task[None]
-        self.on_pause: Callable[[], None] | None = None
-        self.on_resume: Callable[[], None] | None = None
-        self.paused = False
-        exchange.on_pause = self._pause
-        exchange.on_resume = self._resume
-
-    @property
-    def gone(self) -> bool:
-        return self._exchange.gone
-
-    def client_address(self) -> str:
-        return self._exchange.client_address
-
-    @property
-    def bytes_out(self) -> int:
-        return self._exchange.bytes_out
-
-    @property
-    def streams(self) -> bool:
-        """Whether the caller asked for a stream and is still there."""
-        return self.call.ask.stream and not self._exchange.gone
-
-    @property
-    def takes_raw(self) -> bool:
-        return self.call.form.stream is None
-
-    def begin_stream(self, call: Call) -> None:
-        exchange = self._exchange
-        if not exchange.started:
-            if call.form.stream is not None:
-                self._stream = call.form.stream(call.ask.model, call.id)
-            exchange.begin(200, b"".join((_SSE, self._lines(call), self._cors)))
-
-    def write(self, data: bytes) -> None:
-        self._exchange.write(data)
-
-    def event(self, data: bytes) -> None:
-        stream = self._stream
-        self._exchange.write(b"data: %b\n\n" % data if stream is None else stream.event(data))
-
-    def close(self, call: Call, last: bytes) -> None:
-        exchange = self._exchange
-        if exchange.ended:
-            return
-        error = call.error
-        stream = self._stream
-        if error is None:
-            if exchange.started:
-                exchange.finish(_DONE if stream is None else stream.end())
-                if stream is not None and call.ask.kept_input:
-                    self._keep(call, stream.final)
-            else:
-                if call.form.whole is not None:
-                    last = call.form.whole(last, call.id)
-                    if call.ask.kept_input:
-                        self._keep(call, last)
-                headers = b"".join((_JSON, self._lines(call), self._cost(call), self._cors))
-                exchange.reply(200, headers, last)
-        elif exchange.started:
-            # The status is long gone: the error is an event, and no end marker follows.
-            event = sse.Event(error.body(), b"error")
-            exchange.finish(sse.encode(event) if stream is None else stream.error(error))
-        else:
-            _send_error(exchange, error, self._lines(call) + self._cors, call.form.error(error))
-
-    def release(self) -> None:
-        """The call is over. Unties what points in circles, so that memory is freed by
-        count: a garbage collection of thousands of calls stops everybody for 6 ms."""
-        exchange = self._exchange
-        exchange.on_gone = exchange.on_pause = exchange.on_resume = None
-        self.call.forget_prompt()
-        del self.call, self.task
-
-    def caller_left(self, reason: str) -> None:
-        """The connection is gone before the answer was complete."""
-        call = self.call
-        messages = {
-            "caller_gone": "The caller closed the connection.",
-            "caller_stalled": "The caller stopped reading.",
-        }
-        call.error = ApiError(reason, messages[reason])
-        caller = call.caller
-        if caller is not None and caller.disconnect is Disconnect.DRAIN:
-            # The upstream goes on to its end, so that what it bills is known.
-            if self.on_resume is not None:
-                self.on_resume()
-            return
-        self.task.cancel()
-
-    def _pause(self) -> None:
-        self.paused = True
-        if self.on_pause is not None:
-            self.on_pause()
-
-    def _resume(self) -> None:
-        self.paused = False
-        if self.on_resume is not None:
-            self.on_resume()
-
-    def _lines(self, call: Call) -> bytes:
-        """The headers every answer to a call has."""
-        extra = b"" if call.reservation is None else self._limits(call)
-        if not call.attempts:
-            return b"x-request-id: %b\r\n%b%b" % (call.id.encode(), _cached(call), extra)
-        if call.dropped or call.emulated or b"x-tc-route" in call.headers:
-            extra += (
-                _names(b"x-tc-dropped", call.dropped)
-                + _names(b"x-tc-emulated", call.emulated)
-                + _route(call)
-            )
-        attempt = call.attempts[-1]
-        now = time.monotonic()
-        spent_upstream = (attempt.ended_at or attempt.first_token_at or now) - attempt.started_at
-        overhead_ms = (now - call.received_at - spent_upstream) * 1e3
-        return (
-            b"x-request-id: %b\r\nx-tc-endpoint: %b\r\n"
-            b"x-tc-cache: %b\r\nx-tc-overhead-ms: %.2f\r\n%b"
-            % (
-                call.id.encode(),
-                attempt.candidate.upstream.id.encode(),
-                call.cache.encode("latin-1", "replace"),
-                overhead_ms,
-                extra,
-            )
-        )
-
-    @staticmethod
-    def _cost(call: Call) -> bytes:
-        record = call.record
-        if record is None or record.charge_pico is None:
-            return b""
-        return (
-            b"x-tc-cost: %b\r\n" % format_pico(record.charge_pico, record.charge_currency).encode()
-        )
-
-
-def _cached(call: Call) -> bytes:
-    """Where an answer came from that no upstream gave."""
-    hit = call.hit
-    if hit is None:
-        return b""
-    line = b"x-tc-cache: %b\r\nx-tc-cache-key: %b\r\n" % (
-        hit.tier.encode(), hit.key.hex().encode(),
-    )  # fmt: skip
-    if hit.entry is None:
-        return line
-    age_s = max(0, int(call.started_ms / 1e3 - hit.entry.stored_s))
-    likeness = call.likeness if hit.tier == "semantic" else 1.0
-    return b"%bage: %d\r\nx-tc-cache-likeness: %.3f\r\n" % (line, age_s, likeness)
-
-
-def wire_refusal(status: int, code: str, message: str) -> bytes:
-    """The body for what the wire itself refuses; see `wire.server.RefusalWriter`."""
-    return ApiError(code if code in ERRORS else "malformed_http", message).body()
-
-
-def _send_error(
-    exchange: Exchange, error: ApiError, headers: bytes, body: bytes | None = None
-) -> None:
-    if error.retry_after_s is not None:
-        headers += b"retry-after: %d\r\n" % max(1, round(error.retry_after_s))
-    if error.status == 401:
-        headers += b'www-authenticate: Bearer realm="tokenschain"\r\n'
-    exchange.reply(error.status, _JSON + headers, error.body() if body is None else body)
 
 
 def _check_encoding(headers: dict[bytes, bytes]) -> None:
@@ -479,30 +284,6 @@ def _check_encoding(headers: dict[bytes, bytes]) -> None:
     if encoding is not None and encoding != b"identity":
         shown = encoding[:40].decode("latin-1")
         raise ApiError("unsupported_media_type", f"Bodies in `{shown}` are not read here.")
-
-
-def _route(call: Call) -> bytes:
-    """How the call found its upstream, for callers who asked."""
-    decision = call.decision
-    if decision is None or b"x-tc-route" not in call.headers:
-        return b""
-    parts = [decision.reason]
-    for row in decision.rows:
-        parts.append(
-            f"{row.endpoint.name} ttft={row.first_token_s:.3f}s "
-            f"cost={row.cost_pico:.0f} load={row.load:.2f}{'' if row.in_time else ' late'}"
-        )
-    parts += [f"{name} {why}" for name, why in decision.filtered]
-    tried = " > ".join(f"{a.candidate.upstream.id}={a.outcome}" for a in call.attempts)
-    line = "; ".join([*parts[:ROUTE_PARTS_MAX], f"tried {tried}"])
-    return b"x-tc-route: %b\r\n" % line.encode("latin-1", "replace")
-
-
-def _names(header: bytes, names: tuple[str, ...]) -> bytes:
-    """A header line that lists parameters; nothing when there are none."""
-    if not names:
-        return b""
-    return b"%b: %b\r\n" % (header, ", ".join(names).encode("latin-1", "replace"))
 
 
 def _only(allowed: bool) -> None:

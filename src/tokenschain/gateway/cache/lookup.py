@@ -14,26 +14,16 @@ from typing import Protocol
 import msgspec
 
 from tokenschain.core.cache import response
+from tokenschain.core.cache.directives import Directives, directives_of, refusal_of, ttl_of
 from tokenschain.core.cache.key import Identity, Space, identify
-from tokenschain.core.cache.store import (
-    TTL_JITTER,
-    CacheRules,
-    Directives,
-    Entry,
-    Shelf,
-    decode_entry,
-    directives_of,
-    encode_entry,
-    flush_name,
-    refusal_of,
-    ttl_of,
-)
+from tokenschain.core.cache.store import TTL_JITTER, Entry, Shelf, decode_entry, encode_entry
 from tokenschain.core.call import Call, Hit, Outlet
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats import stream_aggregation
 from tokenschain.core.formats.openai_chat import Door
 from tokenschain.core.ports import Answer
 from tokenschain.core.snapshot import Plan, Served
+from tokenschain.core.snapshot.cache_rules import CacheRules, flush_name
 from tokenschain.core.tenancy import KeyGrant
 from tokenschain.wire import sse
 
@@ -506,7 +496,7 @@ class _Followed:
             )
         call.hit = self._hit._replace(entry=flight.entry)
         call.partial = False
-        return b"" if call.ask.stream else response.as_new(flight.entry.body, call)
+        return b"" if call.ask.stream else response.as_new(flight.entry.body, _target(call))
 
     def abort(self) -> None: ...
 
@@ -526,11 +516,11 @@ class Replayed:
     async def deliver(self, call: Call) -> bytes:
         """See `core.ports.Answer.deliver`."""
         if not call.ask.stream:
-            return response.as_new(self._entry.body, call)
+            return response.as_new(self._entry.body, _target(call))
         outlet = call.outlet
         call.partial = True
         outlet.begin_stream(call)
-        for chars, data in response.chunks(self._entry.body, call):
+        for chars, data in response.chunks(self._entry.body, _target(call)):
             outlet.event(data)
             if self._chars_per_s and chars:
                 await asyncio.sleep(chars / self._chars_per_s)
@@ -550,3 +540,10 @@ def _not_cached(why: str) -> ApiError:
 def _tags(call: Call) -> tuple[str, ...]:
     raw = call.headers.get(b"x-tc-tags", b"")
     return tuple(t.strip() for t in raw.decode("utf-8", "replace").split(",") if "=" in t)[:16]
+
+
+def _target(call: Call) -> response.ReplayTarget:
+    """Other APIs than OpenAI's read the usage from the stream, whether their caller asked or not."""
+    ask = call.ask
+    wants_usage = ask.wants_usage or not call.outlet.takes_raw
+    return response.ReplayTarget(call.id, call.started_ms // 1_000, ask.door, wants_usage)

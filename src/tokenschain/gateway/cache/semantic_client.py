@@ -19,13 +19,9 @@ from tokenschain.core.cache.semantic_protocol import (
     Finding,
     Learn,
 )
-from tokenschain.core.cache.store import (
-    CacheRules,
-    Entry,
-    decode_entry,
-    encode_entry,
-)
+from tokenschain.core.cache.store import Entry, decode_entry, encode_entry
 from tokenschain.core.call import Call, Hit
+from tokenschain.core.snapshot.cache_rules import CacheRules
 
 LEARN_MAX_S = 10.0
 REST_S = 2.0

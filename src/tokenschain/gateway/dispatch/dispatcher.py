@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from tokenschain.core.call import Attempt, Call, Said
+from tokenschain.core.call import Attempt, Call
 from tokenschain.core.errors import ApiError
+from tokenschain.core.formats.continuation import Said
 from tokenschain.core.ports import Answer, Upstreams
 from tokenschain.core.routing.admission import Priority
 from tokenschain.core.routing.health import Outcome, RetryBudget, outcome_of

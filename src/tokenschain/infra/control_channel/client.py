@@ -18,28 +18,28 @@ import msgspec
 
 from tokenschain.core.limits import Lease, Wish
 from tokenschain.core.snapshot import Manifest, Served, Snapshot
+from tokenschain.infra.control_channel.protocol import (
+    BATCH_BYTES_MAX,
+    BATCH_RECORDS_MAX,
+    JOURNAL_PATH,
+    LEASES_PATH,
+    PARTS_ASKED_MAX,
+    PARTS_PATH,
+    SIGNATURE_HEADER,
+    SNAPSHOT_PATH,
+    LeaseRequest,
+)
+from tokenschain.infra.control_channel.signed_client import Refused
 from tokenschain.infra.journal import Journal
 from tokenschain.infra.security import secrets
 from tokenschain.wire.client import ClientError, HttpClient, Origin, Reply, Waits
 
-SNAPSHOT_PATH = "/internal/v1/snapshot"
-PARTS_PATH = "/internal/v1/parts"
-LEASES_PATH = "/internal/v1/leases"
-JOURNAL_PATH = "/internal/v1/journal"
-RESPONSES_PATH = "/internal/v1/responses"
-SIGNATURE_HEADER = "x-tc-signature"
 POLL_WAIT_S = 20.0
 RETRY_MIN_S = 0.1
 RETRY_MAX_S = 2.0
-BATCH_BYTES_MAX = 1_048_576
-BATCH_RECORDS_MAX = 2_000
-PARTS_ASKED_MAX = 64
-"""Parts in one answer: a shard of 100,000 keys has some 60 KB."""
 _SNAPSHOT_BYTES_MAX = 268_435_456
 _POLL_WAITS = Waits(connect_max_s=2.0, first_byte_max_s=POLL_WAIT_S + 5, total_max_s=60.0)
 _LEASE_WAITS = Waits(connect_max_s=0.5, first_byte_max_s=1.0, total_max_s=1.5)
-_ASK_WAITS = Waits(connect_max_s=0.5, first_byte_max_s=10.0, total_max_s=15.0)
-ANSWER_BYTES_MAX = 16_777_216
 _SHIP_WAITS = Waits(connect_max_s=2.0, first_byte_max_s=30.0, total_max_s=60.0)
 
 
@@ -87,44 +87,6 @@ class Channel:
             return msgspec.msgpack.decode(answer, type=list[Lease])
         except msgspec.DecodeError as error:
             raise Refused(str(error)) from error
-
-
-class SignedClient:
-    """Asks another process of the platform, signed by the internal secret."""
-
-    def __init__(self, url: str, secret: str, client: HttpClient) -> None:
-        self._origin = Origin.of(url)
-        self._secret = secret
-        self._client = client
-
-    async def ask(self, path: str, body: bytes) -> bytes:
-        """The answer to a POST.
-
-        Raises:
-            ClientError: it cannot be reached.
-            Refused: it answered otherwise than 200.
-        """
-        signature = secrets.sign(self._secret, f"{path}\n".encode() + body)
-        head = (
-            f"POST {path} HTTP/1.1\r\nhost: {self._origin.authority}\r\n"
-            f"{SIGNATURE_HEADER}: {signature}\r\ncontent-length: {len(body)}\r\n\r\n"
-        )
-        reply = await self._client.open(self._origin, head.encode("latin-1") + body, _ASK_WAITS)
-        answer = await reply.read(ANSWER_BYTES_MAX)
-        if reply.status != 200:
-            raise Refused(f"{path}: HTTP {reply.status}")
-        return answer
-
-
-class LeaseRequest(msgspec.Struct, frozen=True):
-    """What a gateway asks of control."""
-
-    holder: str
-    wishes: tuple[Wish, ...]
-
-
-class Refused(Exception):
-    """Control answered, but not with what was asked for."""
 
 
 async def ship(channel: Channel, journal: Journal, path: str) -> None:

@@ -9,12 +9,9 @@ import msgspec
 
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.openai_responses import Stored
-from tokenschain.infra.control_channel.client import (
-    RESPONSES_PATH,
-    Channel,
-    Refused,
-    ship,
-)
+from tokenschain.infra.control_channel.client import Channel, ship
+from tokenschain.infra.control_channel.protocol import RESPONSES_PATH
+from tokenschain.infra.control_channel.signed_client import Refused
 from tokenschain.infra.journal import Journal, JournalFull, JournalLimits
 from tokenschain.wire.client import ClientError, Waits
 

@@ -7,13 +7,10 @@ is ever waited for on a call's path but by `gateway.quota.leases`, which bounds 
 
 from __future__ import annotations
 
-import time
-from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-import redis as sync_redis
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, RedisError
 
 from tokenschain.core.limits import (
     HOLDER_TTL_S,
@@ -23,7 +20,6 @@ from tokenschain.core.limits import (
     Wish,
 )
 from tokenschain.core.snapshot import Served
-from tokenschain.infra.security import sealing
 
 REDIS_FAILURES: tuple[type[Exception], ...] = (RedisError, OSError)
 CONNECT_MAX_S = 0.3
@@ -31,7 +27,7 @@ ANSWER_MAX_S = 0.4
 CONNECTIONS_MAX = 4
 LISTEN_S = 1.0
 LARGE_SPACE, COUNT_EVERY_S, SPACES_COUNTED_MAX = 5_000, 60.0, 10_000
-_PREFIX = "{tokenschain}:"
+KEY_PREFIX = "{tokenschain}:"
 _SCRIPT = """
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
@@ -117,7 +113,7 @@ class RedisRates:
             url: as `redis://:password@host:6379/0`, or `rediss://` for TLS.
             holder: name of this process.
         """
-        self._redis = _client(url)
+        self._redis = connect(url)
         self._served = served
         self._holder = holder
         self._sha = ""
@@ -131,7 +127,7 @@ class RedisRates:
             RedisError, OSError: Redis is away.
         """
         rates = {rate.id: rate for rate in self._served.get().rates}
-        keys = [f"{_PREFIX}gateways"]
+        keys = [f"{KEY_PREFIX}gateways"]
         arguments: list[str | int] = [self._holder, int(HOLDER_TTL_S * 1e3)]
         asked: list[int] = []
         for number, wish in enumerate(wishes):
@@ -139,7 +135,7 @@ class RedisRates:
             if rate is None:
                 continue
             asked.append(number)
-            keys.append(f"{_PREFIX}rate:{rate.id}:{_shape(rate)}:{wish.subject}")
+            keys.append(f"{KEY_PREFIX}rate:{rate.id}:{_shape(rate)}:{wish.subject}")
             slot_ms, slots = _slots(rate)
             arguments += [rate.amount, slot_ms, slots, wish.want, wish.need, wish.held]
         answer = await self._run(keys, arguments)
@@ -165,191 +161,7 @@ class RedisRates:
         await self._redis.aclose()
 
 
-class RedisNews:
-    """What gateways tell each other; see `gateway.dispatch.health_sharing.Wire`."""
-
-    def __init__(self, url: str) -> None:
-        self._redis = _client(url)
-
-    async def publish(self, message: bytes) -> None:
-        """Tell everybody who listens now."""
-        await self._redis.publish(f"{_PREFIX}news", message)
-
-    async def listen(self) -> AsyncIterator[bytes]:
-        """What is told; a Redis that does not answer is noticed within `LISTEN_S`."""
-        async with self._redis.pubsub(ignore_subscribe_messages=True) as heard:
-            await heard.subscribe(f"{_PREFIX}news")
-            while True:
-                message = await heard.get_message(timeout=LISTEN_S)
-                if message is not None:
-                    yield message["data"]
-                else:
-                    await self._redis.ping()
-
-    async def claim(self, name: str, for_s: float) -> bool:
-        """Be the only one for a while."""
-        key = f"{_PREFIX}trial:{name}"
-        return bool(await self._redis.set(key, "1", nx=True, px=int(for_s * 1e3)))
-
-    async def release(self, name: str) -> None:
-        """Let another be the one."""
-        await self._redis.delete(f"{_PREFIX}trial:{name}")
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._redis.aclose()
-
-
-class RedisShelf:
-    """Answers that gateways share; see `gateway.cache.lookup.SharedShelf`. Sealed: whoever reads
-    Redis learns neither questions nor answers."""
-
-    def __init__(self, url: str, key: bytes) -> None:
-        self._redis = _client(url)
-        self._key = key
-
-    async def get(self, key: bytes) -> bytes | None:
-        """What was put there."""
-        name = f"{_PREFIX}answer:{key.hex()}"
-        sealed = await self._redis.get(name)
-        if sealed is None:
-            return None
-        assert isinstance(sealed, bytes), "answers are not decoded"
-        try:
-            return sealing.unseal(self._key, name, sealed)
-        except sealing.Unsealable:
-            return None
-
-    async def put(self, key: bytes, value: bytes, ttl_s: float) -> None:
-        """Keep it for so long."""
-        name = f"{_PREFIX}answer:{key.hex()}"
-        await self._redis.set(name, sealing.seal(self._key, name, value), px=int(ttl_s * 1e3))
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._redis.aclose()
-
-
-class RedisMeaning:
-    """Questions and answers that machines share, found by their vectors; see
-    `semantic.index.Kept`. Texts are sealed; vectors are not, since Redis searches them.
-
-    One index for each pair of embedders, so that vectors of two are never compared.
-    """
-
-    def __init__(self, url: str, key: bytes, embedders: str, dimensions: int) -> None:
-        """
-        Args:
-            embedders: what made the vectors; part of every name.
-            dimensions: of the vectors that are searched.
-        """
-        self._redis = sync_redis.Redis.from_url(
-            url, socket_connect_timeout=CONNECT_MAX_S, socket_timeout=ANSWER_MAX_S, protocol=2
-        )
-        self._key = key
-        self._prefix = f"{_PREFIX}question:{embedders}:"
-        self._index = f"{_PREFIX}questions:{embedders}"
-        self._dimensions = dimensions
-        self._sizes: dict[str, tuple[float, int]] = {}
-
-    def near(self, space: bytes, fast: Any, count: int) -> list[tuple[bytes, str, float, bytes]]:
-        """Key, question, cosine and better vector of the nearest of a space."""
-        where = f"@space:{{{space.hex()}}}"
-        policy = "HYBRID_POLICY BATCHES " if self._size(where) > LARGE_SPACE else ""
-        query = f"({where})=>[KNN {count} @fast $vector {policy}AS far]"
-        asked = ("FT.SEARCH", self._index, query, "PARAMS", "2", "vector", fast.tobytes(),
-                 "SORTBY", "far", "RETURN", "3", "far", "fine", "question", "LIMIT", "0",
-                 str(count), "DIALECT", "2")  # fmt: skip
-        rows = self._search(*asked)
-        found = []
-        for name, fields in zip(rows[1::2], rows[2::2], strict=True):
-            values = dict(zip(fields[::2], fields[1::2], strict=True))
-            key = bytes.fromhex(name.decode().rpartition(":")[2])
-            question = self._unsealed(key, values.get(b"question"))
-            if question is not None and b"fine" in values:
-                cosine = 1.0 - float(values[b"far"])
-                found.append((key, question.decode(), cosine, values[b"fine"]))
-        return found
-
-    def _size(self, where: str) -> int:
-        """About how many questions a space has. Left to itself, Redis compares all of a large
-        space one by one."""
-        now = time.monotonic()
-        counted_at, size = self._sizes.get(where, (0.0, 0))
-        if not counted_at or now - counted_at > COUNT_EVERY_S:
-            asked = ("FT.SEARCH", self._index, where, "LIMIT", "0", "0", "DIALECT", "2")
-            size = int(self._search(*asked)[0])
-            if len(self._sizes) > SPACES_COUNTED_MAX:
-                self._sizes.clear()
-            self._sizes[where] = (now, size)
-        return size
-
-    def _search(self, *command: str | bytes) -> list[Any]:
-        """The rows of a search, the number of all first; none where there is no index yet."""
-        try:
-            found: list[Any] = self._redis.execute_command(*command)  # type: ignore[no-untyped-call]
-        except ResponseError as error:
-            if "no such index" not in str(error).lower():
-                raise
-            self._create()
-            return [0]
-        return found
-
-    def get(self, key: bytes) -> bytes | None:
-        """The answer under a key."""
-        sealed = self._redis.hget(self._name(key), "entry")
-        assert sealed is None or isinstance(sealed, bytes), "answers are not decoded"
-        return self._unsealed(key, sealed)
-
-    def put(
-        self, space: bytes, key: bytes, question: str, fast: Any, fine: Any, entry: bytes,
-        ttl_s: float,
-    ) -> None:  # fmt: skip
-        """Keep an answer for so long."""
-        name = self._name(key)
-        fields: dict[str | bytes, bytes | float | int | str] = {
-            "space": space.hex(), "fast": fast.tobytes(), "fine": fine.tobytes(),
-            "question": sealing.seal(self._key, key.hex(), question.encode()),
-            "entry": sealing.seal(self._key, key.hex(), entry),
-        }  # fmt: skip
-        with self._redis.pipeline() as pipe:
-            pipe.hset(name, mapping=fields)  # type: ignore[arg-type]
-            pipe.pexpire(name, int(ttl_s * 1e3))
-            pipe.execute()
-
-    def drop(self, key: bytes) -> None:
-        """Forget an answer."""
-        self._redis.delete(self._name(key))
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._redis.close()
-
-    def _name(self, key: bytes) -> str:
-        return f"{self._prefix}{key.hex()}"
-
-    def _unsealed(self, key: bytes, sealed: bytes | None) -> bytes | None:
-        if sealed is None:
-            return None
-        try:
-            return sealing.unseal(self._key, key.hex(), sealed)
-        except sealing.Unsealable:
-            return None
-
-    def _create(self) -> None:
-        """Make the index; what is there already is found by it soon after."""
-        try:
-            self._redis.execute_command(  # type: ignore[no-untyped-call]
-                "FT.CREATE", self._index, "ON", "HASH", "PREFIX", "1", self._prefix, "SCHEMA",
-                "space", "TAG", "fast", "VECTOR", "HNSW", "6", "TYPE", "FLOAT32",
-                "DIM", str(self._dimensions), "DISTANCE_METRIC", "COSINE",
-            )  # fmt: skip
-        except ResponseError as error:
-            if "already exists" not in str(error).lower():
-                raise
-
-
-def _client(url: str) -> Redis:
+def connect(url: str) -> Redis:
     return Redis.from_url(
         url,
         socket_connect_timeout=CONNECT_MAX_S,

@@ -7,14 +7,9 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from tokenschain.core.call import (
-    Attempt,
-    Call,
-    Outlet,
-    Said,
-    WholeAnswer,
-)
+from tokenschain.core.call import Attempt, Call, Outlet, WholeAnswer
 from tokenschain.core.formats import canonical, openai_chat
+from tokenschain.core.formats.continuation import Said
 from tokenschain.core.ports import Answer
 from tokenschain.core.pricing.catalog import Usage
 from tokenschain.providers.openai_compat.replies import heading_of, read_whole

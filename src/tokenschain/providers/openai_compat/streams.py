@@ -5,15 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 
-from tokenschain.core.call import (
-    Attempt,
-    Call,
-    Outlet,
-    Said,
-)
+from tokenschain.core.call import Attempt, Call, Outlet
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats import continuation, openai_chat
-from tokenschain.core.formats.continuation import Splice
+from tokenschain.core.formats.continuation import Said, Splice
 from tokenschain.core.formats.normalization import FAILED_FINISHES, Reading, ReplyReader
 from tokenschain.core.formats.openai_chat import Door
 from tokenschain.core.ports import Answer

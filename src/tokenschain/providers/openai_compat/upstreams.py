@@ -8,12 +8,7 @@ from collections.abc import Callable
 import msgspec
 from msgspec import Raw
 
-from tokenschain.core.call import (
-    Attempt,
-    Call,
-    Said,
-    WholeAnswer,
-)
+from tokenschain.core.call import Attempt, Call, WholeAnswer
 from tokenschain.core.errors import ApiError, Blame
 from tokenschain.core.formats import (
     canonical,
@@ -21,7 +16,7 @@ from tokenschain.core.formats import (
     dialect,
     openai_chat,
 )
-from tokenschain.core.formats.continuation import Splice
+from tokenschain.core.formats.continuation import Said, Splice
 from tokenschain.core.formats.dialect import Bridged, Policy
 from tokenschain.core.formats.openai_chat import Ask, Door
 from tokenschain.core.ports import Answer

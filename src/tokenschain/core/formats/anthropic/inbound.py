@@ -13,7 +13,7 @@ from msgspec import Raw, Struct
 
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats import canonical as canon
-from tokenschain.core.formats.canonical import Conversation, Message, ReasoningDetail
+from tokenschain.core.formats.canonical import Message
 from tokenschain.core.formats.openai_chat import (
     Ask,
     Door,
@@ -23,12 +23,12 @@ from tokenschain.core.formats.openai_chat import (
 )
 from tokenschain.core.formats.openai_chat import parse as parse_chat
 
-_encode = msgspec.json.Encoder().encode
+encode = msgspec.json.Encoder().encode
 _decode_any = msgspec.json.Decoder().decode
 OUTPUT_TOKENS_DEFAULT = 4_096
 """Anthropic wants `max_tokens`; this is sent where the caller and the catalogue say nothing."""
-_THINKING_TOKENS_MIN = 1_024
-_EFFORT_TOKENS = {"low": 1_024, "medium": 4_096, "high": 16_384, "max": 32_000}
+THINKING_TOKENS_MIN = 1_024
+EFFORT_TOKENS = {"low": 1_024, "medium": 4_096, "high": 16_384, "max": 32_000}
 _STOP_REASONS = {
     "stop": "end_turn",
     "length": "max_tokens",
@@ -36,7 +36,7 @@ _STOP_REASONS = {
     "function_call": "tool_use",
     "content_filter": "refusal",
 }
-_FINISH_REASONS = {
+FINISH_REASONS = {
     "end_turn": "stop",
     "stop_sequence": "stop",
     "pause_turn": "stop",
@@ -193,7 +193,7 @@ def parse(body: bytes, *, counting: bool = False) -> Ask:
         fields["tools"] = [_tool(tool, at) for at, tool in enumerate(asked.tools)]
     if asked.tool_choice is not None:
         fields |= _tool_choice(asked.tool_choice)
-    return parse_chat(Door.CHAT, _encode(fields))
+    return parse_chat(Door.CHAT, encode(fields))
 
 
 def _messages(asked: _Request) -> list[dict[str, Any]]:
@@ -318,7 +318,7 @@ def reply_of(body: bytes, name: str) -> bytes:
     """A canonical reply as a Message; `name` makes its id."""
     reply = canon.read_reply(body)
     choice = reply.choices[0] if reply.choices else canon.Choice()
-    return _encode(
+    return encode(
         {
             "id": f"msg_{name}",
             "type": "message",
@@ -333,7 +333,7 @@ def reply_of(body: bytes, name: str) -> bytes:
 
 
 def _blocks_of(message: Message) -> list[dict[str, Any]]:
-    blocks = _thinking_blocks(message)
+    blocks = thinking_blocks(message)
     if message.text:
         block: dict[str, Any] = {"type": "text", "text": message.text}
         if message.citations:
@@ -345,7 +345,7 @@ def _blocks_of(message: Message) -> list[dict[str, Any]]:
                 "type": "tool_use",
                 "id": call.id or f"toolu_{at}",
                 "name": call.function.name,
-                "input": _arguments(call.function.arguments),
+                "input": arguments_of(call.function.arguments),
             }
         )
     return blocks
@@ -361,7 +361,7 @@ def _citation_out(citation: canon.UrlCitation) -> dict[str, Any]:
     }
 
 
-def _thinking_blocks(message: Message) -> list[dict[str, Any]]:
+def thinking_blocks(message: Message) -> list[dict[str, Any]]:
     blocks: list[dict[str, Any]] = []
     for detail in message.reasoning_details or ():
         if detail.type == "redacted_thinking":
@@ -377,7 +377,7 @@ def _thinking_block(text: str, signature: str) -> dict[str, Any]:
     return {"type": "thinking", "thinking": text, "signature": signature}
 
 
-def _arguments(text: str | None) -> Any:
+def arguments_of(text: str | None) -> Any:
     """A call's arguments as JSON; what is no JSON is kept under a name of its own."""
     if not text:
         return {}
@@ -403,7 +403,7 @@ def _usage_out(wire: WireUsage | None) -> dict[str, int]:
 def error_of(error: ApiError) -> bytes:
     """An error in Anthropic's shape."""
     kind = _ERROR_TYPES.get(error.status, "api_error" if error.status >= 500 else _ERROR_TYPES[400])
-    return _encode({"type": "error", "error": {"type": kind, "message": error.message}})
+    return encode({"type": "error", "error": {"type": kind, "message": error.message}})
 
 
 class StreamOut:
@@ -536,350 +536,7 @@ class StreamOut:
 
 
 def _event(kind: str, fields: dict[str, Any]) -> bytes:
-    return b"event: %b\ndata: %b\n\n" % (kind.encode(), _encode({"type": kind, **fields}))
+    return b"event: %b\ndata: %b\n\n" % (kind.encode(), encode({"type": kind, **fields}))
 
 
 # --- as a vendor's protocol ---------------------------------------------------------
-
-
-def request_of(asked: Conversation, model: str, output_tokens_max: int | None) -> bytes:
-    """A canonical request as a Messages request."""
-    fields: dict[str, Any] = {
-        "model": model,
-        "max_tokens": asked.output_tokens_max or output_tokens_max or OUTPUT_TOKENS_DEFAULT,
-        "messages": _turns(asked.messages),
-    }
-    system = [part for m in asked.messages if m.role in _SYSTEM for part in _text_blocks(m)]
-    plain = {
-        "system": system or None,
-        "stop_sequences": asked.stops or None,
-        "temperature": asked.temperature,
-        "top_p": asked.top_p,
-        "top_k": asked.top_k,
-        "stream": asked.stream,
-    }
-    fields |= {name: value for name, value in plain.items() if value is not None}
-    if asked.tools:
-        fields["tools"] = [
-            {
-                "name": tool.function.name,
-                "input_schema": tool.function.parameters,
-                **({"description": tool.function.description} if tool.function.description else {}),
-            }
-            for tool in asked.tools
-        ]
-        choice = _choice_of(asked)
-        if choice is not None:
-            fields["tool_choice"] = choice
-    _switch_thinking(fields, asked, model)
-    return _encode(fields)
-
-
-_SYSTEM = ("system", "developer")
-
-
-def _choice_of(asked: Conversation) -> dict[str, Any] | None:
-    match asked.tool_choice:
-        case canon.NamedChoice() as named:
-            made: dict[str, Any] = {"type": "tool", "name": named.function.name}
-        case "required":
-            made = {"type": "any"}
-        case "none":
-            return {"type": "none"}
-        case None if asked.parallel_tool_calls is None:
-            return None
-        case _:
-            made = {"type": "auto"}
-    if asked.parallel_tool_calls is False:
-        made["disable_parallel_tool_use"] = True
-    return made
-
-
-def _switch_thinking(fields: dict[str, Any], asked: Conversation, model: str) -> None:
-    switch = asked.thinking
-    if switch is None or switch.type == "disabled":
-        return
-    fields.pop("temperature", None)  # refused beside thinking
-    if _thinks_adaptively(model):
-        fields["thinking"] = {"type": "adaptive"}
-        if asked.reasoning_effort:
-            fields["output_config"] = {"effort": asked.reasoning_effort}
-        return
-    tokens = switch.budget_tokens or _EFFORT_TOKENS.get(asked.reasoning_effort or "medium", 4_096)
-    tokens = max(tokens, _THINKING_TOKENS_MIN)
-    fields["thinking"] = {"type": "enabled", "budget_tokens": tokens}
-    fields["max_tokens"] = max(fields["max_tokens"], tokens + OUTPUT_TOKENS_DEFAULT)
-
-
-def _thinks_adaptively(model: str) -> bool:
-    """From Claude 4.7 on, a fixed budget is refused."""
-    numbers = [int(part) for part in model.split("-") if part.isdigit() and len(part) < 3]
-    return tuple(numbers[:2]) >= (4, 7)
-
-
-def _turns(messages: list[Message]) -> list[dict[str, Any]]:
-    """User and assistant turns; neighbours of one role are joined, as the API demands."""
-    turns: list[dict[str, Any]] = []
-    for message in messages:
-        if message.role in _SYSTEM:
-            continue
-        role = "assistant" if message.role == "assistant" else "user"
-        if message.role == "tool":
-            blocks: list[dict[str, Any]] = [
-                {
-                    "type": "tool_result",
-                    "tool_use_id": message.tool_call_id,
-                    "content": _text_blocks(message),
-                }
-            ]
-        elif role == "assistant":
-            blocks = _assistant_blocks(message)
-        else:
-            blocks = _text_blocks(message)
-        if turns and turns[-1]["role"] == role:
-            turns[-1]["content"].extend(blocks)
-        elif blocks:
-            turns.append({"role": role, "content": blocks})
-    return turns
-
-
-def _assistant_blocks(message: Message) -> list[dict[str, Any]]:
-    """Only reasoning that Anthropic signed can go back; other vendors' stays behind."""
-    signed = [d for d in message.reasoning_details or () if d.signature or d.data]
-    blocks = _thinking_blocks(Message(reasoning_details=signed)) if signed else []
-    if message.text:
-        blocks.append({"type": "text", "text": message.text})
-    for call in message.tool_calls or ():
-        arguments = _arguments(call.function.arguments)
-        blocks.append(
-            {"type": "tool_use", "id": call.id, "name": call.function.name, "input": arguments}
-        )
-    return blocks
-
-
-def _text_blocks(message: Message) -> list[dict[str, Any]]:
-    if not isinstance(message.content, list):
-        return [{"type": "text", "text": message.content}] if message.content else []
-    blocks: list[dict[str, Any]] = []
-    for part in message.content:
-        if part.image_url is not None:
-            block: dict[str, Any] = {"type": "image", "source": _source_of(part.image_url.url)}
-        elif part.text:
-            block = {"type": "text", "text": part.text}
-        else:
-            continue
-        if bytes(part.cache_control):
-            block["cache_control"] = part.cache_control
-        blocks.append(block)
-    return blocks
-
-
-def _source_of(url: str) -> dict[str, str]:
-    if not url.startswith("data:"):
-        return {"type": "url", "url": url}
-    media, _, data = url.removeprefix("data:").partition(";base64,")
-    return {"type": "base64", "media_type": media, "data": data}
-
-
-class _CacheCreation(Struct):
-    ephemeral_1h_input_tokens: int = 0
-
-
-class _Usage(Struct):
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
-    cache_creation: _CacheCreation | None = None
-
-
-class _Citation(Struct):
-    url: str | None = None
-    title: str | None = None
-    cited_text: str | None = None
-
-
-class _OutBlock(Struct):
-    type: str = ""
-    text: str | None = None
-    thinking: str | None = None
-    signature: str | None = None
-    data: str | None = None
-    id: str | None = None
-    name: str | None = None
-    input: Raw = Raw(b"{}")
-    partial_json: str | None = None
-    stop_reason: str | None = None
-    citations: list[_Citation] | None = None
-    citation: _Citation | None = None
-
-
-class _Reply(Struct):
-    type: str = ""
-    id: str = ""
-    model: str = ""
-    content: list[_OutBlock] = []
-    stop_reason: str | None = None
-    usage: _Usage | None = None
-    error: Raw = Raw(b"")
-    message: _Reply | None = None
-    index: int = 0
-    content_block: _OutBlock | None = None
-    delta: _OutBlock | None = None
-
-
-_decode_reply = msgspec.json.Decoder(_Reply).decode
-
-
-def reply_from(body: bytes, heading: canon.Heading) -> bytes:
-    """A Message as a canonical reply; an error stays one.
-
-    Raises:
-        msgspec.DecodeError: it is neither.
-    """
-    reply = _decode_reply(body)
-    if reply.type == "error":
-        return body
-    message: dict[str, Any] = {"role": "assistant", "content": None}
-    details: list[ReasoningDetail] = []
-    annotations: list[canon.Annotation] = []
-    for block in reply.content:
-        match block.type:
-            case "text":
-                before = message["content"] or ""
-                message["content"] = before + (block.text or "")
-                ends = (len(before), len(message["content"]))
-                annotations += _annotations(block.citations or [], *ends)
-            case "thinking":
-                before = message.get("reasoning_content", "")
-                message["reasoning_content"] = before + (block.thinking or "")
-                details.append(ReasoningDetail("thinking", block.thinking, block.signature))
-            case "redacted_thinking":
-                details.append(ReasoningDetail("redacted_thinking", data=block.data))
-            case "tool_use":
-                function = {"name": block.name, "arguments": bytes(block.input).decode()}
-                call = {"id": block.id, "type": "function", "function": function}
-                message.setdefault("tool_calls", []).append(call)
-    if details:
-        message["reasoning_details"] = details
-    if annotations:
-        message["annotations"] = annotations
-    head = heading.head(reply.id, reply.model)
-    finish = _FINISH_REASONS.get(reply.stop_reason or "end_turn", "stop")
-    return canon.whole(head, message, finish, _usage_in(reply.usage or _Usage()))
-
-
-def _usage_in(usage: _Usage) -> dict[str, Any]:
-    """Anthropic counts cached tokens apart from `input_tokens`; the canonical form inside."""
-    read = usage.cache_read_input_tokens or 0
-    written = usage.cache_creation_input_tokens or 0
-    long = usage.cache_creation.ephemeral_1h_input_tokens if usage.cache_creation else 0
-    prompt = (usage.input_tokens or 0) + read + written
-    completion = usage.output_tokens or 0
-    return {
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "total_tokens": prompt + completion,
-        "prompt_tokens_details": {
-            "cached_tokens": read,
-            "cache_creation_input_tokens": written - long,
-            "cache_write_1h_tokens": long,
-        },
-    }
-
-
-def _annotations(citations: list[_Citation], start: int, end: int) -> list[canon.Annotation]:
-    """Citations of pages; those of the caller's own documents have no name in OpenAI's chat."""
-    return [
-        canon.Annotation(
-            url_citation=canon.UrlCitation(
-                found.url, found.title or "", start, end, found.cited_text or ""
-            )
-        )
-        for found in citations
-        if found.url is not None
-    ]
-
-
-class StreamIn:
-    """Anthropic's events to canonical chunks."""
-
-    def __init__(self, heading: canon.Heading) -> None:
-        self._heading = heading
-        self._head = heading.head("")
-        self._usage = _Usage()
-        self._calls = -1
-        self._characters = 0
-        self._block_start = 0
-        self._citations: list[_Citation] = []
-
-    def event(self, data: bytes) -> list[bytes]:
-        """The canonical chunks of one event's data; `[DONE]` after the last.
-
-        Raises:
-            msgspec.DecodeError: the data is not Anthropic's.
-        """
-        event = _decode_reply(data)
-        match event.type:
-            case "message_start" if event.message is not None:
-                self._head = self._heading.head(event.message.id, event.message.model)
-                self._count(event.message.usage)
-                return [canon.chunk(self._head, {"role": "assistant", "content": ""})]
-            case "content_block_start" if event.content_block is not None:
-                return self._start(event.content_block)
-            case "content_block_delta" if event.delta is not None:
-                return self._piece(event.delta)
-            case "content_block_stop" if self._citations:
-                found = _annotations(self._citations, self._block_start, self._characters)
-                self._citations = []
-                return [canon.chunk(self._head, {"annotations": found})]
-            case "message_delta":
-                self._count(event.usage)
-                reason = event.delta.stop_reason if event.delta else None
-                finish = _FINISH_REASONS.get(reason or "end_turn", "stop")
-                usage = canon.usage_chunk(self._head, _usage_in(self._usage))
-                return [canon.chunk(self._head, {}, finish), usage]
-            case "message_stop":
-                return [b"[DONE]"]
-            case "error":
-                return [_encode({"error": event.error})]
-        return []
-
-    def _count(self, usage: _Usage | None) -> None:
-        """Later counts replace earlier ones, field by field: they are cumulative."""
-        for name in usage.__struct_fields__ if usage is not None else ():
-            value = getattr(usage, name)
-            if value is not None:
-                setattr(self._usage, name, value)
-
-    def _start(self, block: _OutBlock) -> list[bytes]:
-        self._block_start = self._characters
-        if block.type == "redacted_thinking":
-            detail = {"type": "redacted_thinking", "data": block.data}
-            return [canon.chunk(self._head, {"reasoning_details": [detail]})]
-        if block.type != "tool_use":
-            return []
-        self._calls += 1
-        function = {"name": block.name, "arguments": ""}
-        call = {"index": self._calls, "id": block.id, "type": "function", "function": function}
-        return [canon.chunk(self._head, {"tool_calls": [call]})]
-
-    def _piece(self, delta: _OutBlock) -> list[bytes]:
-        match delta.type:
-            case "text_delta":
-                self._characters += len(delta.text or "")
-                made: dict[str, Any] = {"content": delta.text}
-            case "citations_delta" if delta.citation is not None:
-                self._citations.append(delta.citation)
-                return []
-            case "thinking_delta":
-                made = {"reasoning_content": delta.thinking}
-            case "signature_delta":
-                detail = {"type": "thinking", "signature": delta.signature}
-                made = {"reasoning_details": [detail]}
-            case "input_json_delta":
-                call = {"index": self._calls, "function": {"arguments": delta.partial_json}}
-                made = {"tool_calls": [call]}
-            case _:
-                return []
-        return [canon.chunk(self._head, made)]

@@ -1,0 +1,85 @@
+"""Background jobs of control: retention, sweeps, hourly chores."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from tokenschain.control.billing import limits
+from tokenschain.control.billing.ledger import Ledger
+from tokenschain.control.billing.rollups import DAY_S
+from tokenschain.control.cache.semantic_client import Insight
+from tokenschain.control.identity import api_keys, users
+from tokenschain.control.observability import alerts
+from tokenschain.control.response_archive import ResponseArchive
+from tokenschain.infra.database.engine import drop_days, ensure_days
+
+SWEEP_S = 60.0
+
+
+class Chores:
+    """What control does now and then: alerts, last use of keys, sweeping, retention.
+
+    Several controls may do the same at once; each chore is harmless to repeat.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        ledger: Ledger,
+        landlord: limits.Landlord,
+        archive: ResponseArchive,
+        sender: alerts.Sender,
+        ledger_days: int,
+        report: Callable[[str, str], None],
+        insight: Insight | None,
+    ) -> None:
+        self._engine = engine
+        self._insight = insight
+        self._ledger = ledger
+        self._landlord = landlord
+        self._archive = archive
+        self._sender = sender
+        self._ledger_days = ledger_days
+        self._report = report
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        swept_at = 0.0
+        while True:
+            await asyncio.sleep(alerts.LOOK_S)
+            try:
+                await asyncio.to_thread(alerts.look, self._engine, time.time())
+                await self._sender.send_due(time.time())
+                await asyncio.to_thread(self._note_uses)
+                if time.monotonic() - swept_at >= SWEEP_S:
+                    swept_at = time.monotonic()
+                    await asyncio.to_thread(self._sweep)
+                    if self._insight is not None:
+                        reports = await self._insight.reports()
+                        await asyncio.to_thread(
+                            alerts.look_at_cache, self._engine, reports, time.time()
+                        )
+            except SQLAlchemyError as error:
+                self._report("chore_failed", type(error).__name__)
+
+    def _note_uses(self) -> None:
+        used = self._ledger.take_uses()
+        with self._engine.begin() as connection:
+            api_keys.note_use(connection, used)
+
+    def _sweep(self) -> None:
+        self._archive.sweep()
+        self._landlord.sweep()
+        with self._engine.begin() as connection:
+            users.sweep(connection)
+        today = int(time.time() // DAY_S)
+        # Partitions are made ahead, so that midnight is a day as any other.
+        ensure_days(self._engine, range(today, today + 3))
+        dropped = drop_days(self._engine, today - self._ledger_days)
+        if dropped:
+            self._report("ledger_days_dropped", f"{len(dropped)} days")

@@ -1,0 +1,236 @@
+"""Writes an answer to the caller in the API's own format: headers, SSE, errors."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from tokenschain.core.call import Call
+from tokenschain.core.errors import ApiError
+from tokenschain.core.formats.formats import StreamForm
+from tokenschain.core.pricing.catalog import format_pico
+from tokenschain.core.tenancy import Disconnect
+from tokenschain.wire import sse
+from tokenschain.wire.server import Exchange
+
+ROUTE_PARTS_MAX = 20
+
+
+_DONE = b"data: [DONE]\n\n"
+
+
+JSON_LINE = b"content-type: application/json\r\n"
+
+
+SSE_LINES = (
+    b"content-type: text/event-stream; charset=utf-8\r\n"
+    b"cache-control: no-cache\r\nx-accel-buffering: no\r\n"
+)
+
+
+class CallResponseWriter:
+    """The way back to one caller: knows which form the answer has taken so far."""
+
+    __slots__ = (
+        "_cors", "_exchange", "_keep", "_limits", "_stream", "call", "on_pause", "on_resume",
+        "paused", "task",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        cors: bytes,
+        keep: Callable[[Call, bytes], None],
+        limits: Callable[[Call], bytes],
+    ) -> None:
+        self._limits = limits
+        self._exchange = exchange
+        self._keep = keep
+        self._cors = cors
+        self._stream: StreamForm | None = None
+        self.call: Call
+        self.task: asyncio.Task[None]
+        self.on_pause: Callable[[], None] | None = None
+        self.on_resume: Callable[[], None] | None = None
+        self.paused = False
+        exchange.on_pause = self._pause
+        exchange.on_resume = self._resume
+
+    @property
+    def gone(self) -> bool:
+        return self._exchange.gone
+
+    def client_address(self) -> str:
+        return self._exchange.client_address
+
+    @property
+    def bytes_out(self) -> int:
+        return self._exchange.bytes_out
+
+    @property
+    def streams(self) -> bool:
+        """Whether the caller asked for a stream and is still there."""
+        return self.call.ask.stream and not self._exchange.gone
+
+    @property
+    def takes_raw(self) -> bool:
+        return self.call.form.stream is None
+
+    def begin_stream(self, call: Call) -> None:
+        exchange = self._exchange
+        if not exchange.started:
+            if call.form.stream is not None:
+                self._stream = call.form.stream(call.ask.model, call.id)
+            exchange.begin(200, b"".join((SSE_LINES, self._lines(call), self._cors)))
+
+    def write(self, data: bytes) -> None:
+        self._exchange.write(data)
+
+    def event(self, data: bytes) -> None:
+        stream = self._stream
+        self._exchange.write(b"data: %b\n\n" % data if stream is None else stream.event(data))
+
+    def close(self, call: Call, last: bytes) -> None:
+        exchange = self._exchange
+        if exchange.ended:
+            return
+        error = call.error
+        stream = self._stream
+        if error is None:
+            if exchange.started:
+                exchange.finish(_DONE if stream is None else stream.end())
+                if stream is not None and call.ask.kept_input:
+                    self._keep(call, stream.final)
+            else:
+                if call.form.whole is not None:
+                    last = call.form.whole(last, call.id)
+                    if call.ask.kept_input:
+                        self._keep(call, last)
+                headers = b"".join((JSON_LINE, self._lines(call), self._cost(call), self._cors))
+                exchange.reply(200, headers, last)
+        elif exchange.started:
+            # The status is long gone: the error is an event, and no end marker follows.
+            event = sse.Event(error.body(), b"error")
+            exchange.finish(sse.encode(event) if stream is None else stream.error(error))
+        else:
+            send_error(exchange, error, self._lines(call) + self._cors, call.form.error(error))
+
+    def release(self) -> None:
+        """The call is over. Unties what points in circles, so that memory is freed by
+        count: a garbage collection of thousands of calls stops everybody for 6 ms."""
+        exchange = self._exchange
+        exchange.on_gone = exchange.on_pause = exchange.on_resume = None
+        self.call.forget_prompt()
+        del self.call, self.task
+
+    def caller_left(self, reason: str) -> None:
+        """The connection is gone before the answer was complete."""
+        call = self.call
+        messages = {
+            "caller_gone": "The caller closed the connection.",
+            "caller_stalled": "The caller stopped reading.",
+        }
+        call.error = ApiError(reason, messages[reason])
+        caller = call.caller
+        if caller is not None and caller.disconnect is Disconnect.DRAIN:
+            # The upstream goes on to its end, so that what it bills is known.
+            if self.on_resume is not None:
+                self.on_resume()
+            return
+        self.task.cancel()
+
+    def _pause(self) -> None:
+        self.paused = True
+        if self.on_pause is not None:
+            self.on_pause()
+
+    def _resume(self) -> None:
+        self.paused = False
+        if self.on_resume is not None:
+            self.on_resume()
+
+    def _lines(self, call: Call) -> bytes:
+        """The headers every answer to a call has."""
+        extra = b"" if call.reservation is None else self._limits(call)
+        if not call.attempts:
+            return b"x-request-id: %b\r\n%b%b" % (call.id.encode(), _cached(call), extra)
+        if call.dropped or call.emulated or b"x-tc-route" in call.headers:
+            extra += (
+                _names(b"x-tc-dropped", call.dropped)
+                + _names(b"x-tc-emulated", call.emulated)
+                + _route(call)
+            )
+        attempt = call.attempts[-1]
+        now = time.monotonic()
+        spent_upstream = (attempt.ended_at or attempt.first_token_at or now) - attempt.started_at
+        overhead_ms = (now - call.received_at - spent_upstream) * 1e3
+        return (
+            b"x-request-id: %b\r\nx-tc-endpoint: %b\r\n"
+            b"x-tc-cache: %b\r\nx-tc-overhead-ms: %.2f\r\n%b"
+            % (
+                call.id.encode(),
+                attempt.candidate.upstream.id.encode(),
+                call.cache.encode("latin-1", "replace"),
+                overhead_ms,
+                extra,
+            )
+        )
+
+    @staticmethod
+    def _cost(call: Call) -> bytes:
+        record = call.record
+        if record is None or record.charge_pico is None:
+            return b""
+        return (
+            b"x-tc-cost: %b\r\n" % format_pico(record.charge_pico, record.charge_currency).encode()
+        )
+
+
+def _cached(call: Call) -> bytes:
+    """Where an answer came from that no upstream gave."""
+    hit = call.hit
+    if hit is None:
+        return b""
+    line = b"x-tc-cache: %b\r\nx-tc-cache-key: %b\r\n" % (
+        hit.tier.encode(), hit.key.hex().encode(),
+    )  # fmt: skip
+    if hit.entry is None:
+        return line
+    age_s = max(0, int(call.started_ms / 1e3 - hit.entry.stored_s))
+    likeness = call.likeness if hit.tier == "semantic" else 1.0
+    return b"%bage: %d\r\nx-tc-cache-likeness: %.3f\r\n" % (line, age_s, likeness)
+
+
+def send_error(
+    exchange: Exchange, error: ApiError, headers: bytes, body: bytes | None = None
+) -> None:
+    if error.retry_after_s is not None:
+        headers += b"retry-after: %d\r\n" % max(1, round(error.retry_after_s))
+    if error.status == 401:
+        headers += b'www-authenticate: Bearer realm="tokenschain"\r\n'
+    exchange.reply(error.status, JSON_LINE + headers, error.body() if body is None else body)
+
+
+def _route(call: Call) -> bytes:
+    """How the call found its upstream, for callers who asked."""
+    decision = call.decision
+    if decision is None or b"x-tc-route" not in call.headers:
+        return b""
+    parts = [decision.reason]
+    for row in decision.rows:
+        parts.append(
+            f"{row.endpoint.name} ttft={row.first_token_s:.3f}s "
+            f"cost={row.cost_pico:.0f} load={row.load:.2f}{'' if row.in_time else ' late'}"
+        )
+    parts += [f"{name} {why}" for name, why in decision.filtered]
+    tried = " > ".join(f"{a.candidate.upstream.id}={a.outcome}" for a in call.attempts)
+    line = "; ".join([*parts[:ROUTE_PARTS_MAX], f"tried {tried}"])
+    return b"x-tc-route: %b\r\n" % line.encode("latin-1", "replace")
+
+
+def _names(header: bytes, names: tuple[str, ...]) -> bytes:
+    """A header line that lists parameters; nothing when there are none."""
+    if not names:
+        return b""
+    return b"%b: %b\r\n" % (header, ", ".join(names).encode("latin-1", "replace"))

@@ -1,0 +1,41 @@
+"""Paths, headers and limits of the channel between gateways and control."""
+
+from __future__ import annotations
+
+import msgspec
+
+from tokenschain.core.limits import Wish
+
+SNAPSHOT_PATH = "/internal/v1/snapshot"
+
+
+PARTS_PATH = "/internal/v1/parts"
+
+
+LEASES_PATH = "/internal/v1/leases"
+
+
+JOURNAL_PATH = "/internal/v1/journal"
+
+
+RESPONSES_PATH = "/internal/v1/responses"
+
+
+SIGNATURE_HEADER = "x-tc-signature"
+
+
+BATCH_BYTES_MAX = 1_048_576
+
+
+BATCH_RECORDS_MAX = 2_000
+
+
+PARTS_ASKED_MAX = 64
+"""Parts in one answer: a shard of 100,000 keys has some 60 KB."""
+
+
+class LeaseRequest(msgspec.Struct, frozen=True):
+    """What a gateway asks of control."""
+
+    holder: str
+    wishes: tuple[Wish, ...]

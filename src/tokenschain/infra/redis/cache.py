@@ -1,0 +1,36 @@
+"""Response cache entries in Redis, sealed."""
+
+from __future__ import annotations
+
+from tokenschain.infra.redis.rate_limits import KEY_PREFIX, connect
+from tokenschain.infra.security import sealing
+
+
+class RedisShelf:
+    """Answers that gateways share; see `gateway.cache.lookup.SharedShelf`. Sealed: whoever reads
+    Redis learns neither questions nor answers."""
+
+    def __init__(self, url: str, key: bytes) -> None:
+        self._redis = connect(url)
+        self._key = key
+
+    async def get(self, key: bytes) -> bytes | None:
+        """What was put there."""
+        name = f"{KEY_PREFIX}answer:{key.hex()}"
+        sealed = await self._redis.get(name)
+        if sealed is None:
+            return None
+        assert isinstance(sealed, bytes), "answers are not decoded"
+        try:
+            return sealing.unseal(self._key, name, sealed)
+        except sealing.Unsealable:
+            return None
+
+    async def put(self, key: bytes, value: bytes, ttl_s: float) -> None:
+        """Keep it for so long."""
+        name = f"{KEY_PREFIX}answer:{key.hex()}"
+        await self._redis.set(name, sealing.seal(self._key, name, value), px=int(ttl_s * 1e3))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._redis.aclose()
