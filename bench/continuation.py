@@ -47,7 +47,7 @@ class Cutter:
 
     def __init__(self, engine_port: int) -> None:
         self.engine_port = engine_port
-        self.dice = random.Random(1)
+        self.rng = random.Random(1)
         self.port = 0
         self.cuts = 0
         self._loop = asyncio.new_event_loop()
@@ -60,7 +60,7 @@ class Cutter:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection("127.0.0.1", self.engine_port)
-        after = self.dice.randrange(2, WORDS_MAX)
+        after = self.rng.randrange(2, WORDS_MAX)
 
         async def up() -> None:
             while data := await reader.read(65_536):
@@ -78,7 +78,7 @@ class Cutter:
         finally:
             task.cancel()
             await asyncio.sleep(0)
-            writer.transport.abort() if self.dice.random() < 0.5 else writer.close()
+            writer.transport.abort() if self.rng.random() < 0.5 else writer.close()
             back.close()
 
 

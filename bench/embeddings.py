@@ -94,8 +94,8 @@ class Server:
 
 async def run(url: str, key: str, model: str, alone: bool) -> tuple[float, float]:
     """Calls a second, and the median time of one."""
-    dice = random.Random(1)
-    texts = [" ".join(dice.choices(WORDS, k=dice.choice((6, 8, 30, 120)))) + str(n)
+    rng = random.Random(1)
+    texts = [" ".join(rng.choices(WORDS, k=rng.choice((6, 8, 30, 120)))) + str(n)
              for n in range(CALLS)]  # fmt: skip
     times: list[float] = []
 

@@ -22,10 +22,10 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 
 from tokenschain.core.cache.store import Entry
-from tokenschain.infra.redis.vector_index import RedisMeaning
+from tokenschain.infra.redis.vector_index import RedisVectorIndex
 from tokenschain.semantic import synthetic_questions
 from tokenschain.semantic.embedders import FAST_DIMENSIONS, Embedders, Vectors
-from tokenschain.semantic.index import Kept, LocalKept, SharedKept
+from tokenschain.semantic.index import LocalVectorStore, SharedVectorStore, VectorStore
 from tokenschain.semantic.matcher import Matcher
 from tokenschain.semantic.verifier import Verifier
 
@@ -40,17 +40,18 @@ def main() -> None:
     given = parser.parse_args()
     models, verifier = Embedders(), Verifier.shipped()
     groups = synthetic_questions.groups()
-    dice = random.Random(1)
+    rng = random.Random(1)
     base = [group.ways[0] for group in groups]
     fast, fine = models.fast(base), models.fine(base)
     near = [
-        synthetic_questions.dressed(dice.choice(dice.choice(groups).ways), dice)
-        for _ in range(ASKED)
+        synthetic_questions.dressed(rng.choice(rng.choice(groups).ways), rng) for _ in range(ASKED)
     ]
-    far = [f"{dice.getrandbits(80):x} {dice.getrandbits(60):x}" for _ in range(ASKED)]
+    far = [f"{rng.getrandbits(80):x} {rng.getrandbits(60):x}" for _ in range(ASKED)]
     print("| kept in | questions | memory MB | added, ms each | far: p50 ms | near: p50 ms | p99 |")
     print("|---|---|---|---|---|---|---|")
-    stores: list[tuple[str, Callable[[], Kept]]] = [("memory", lambda: LocalKept(2**34))]
+    stores: list[tuple[str, Callable[[], VectorStore]]] = [
+        ("memory", lambda: LocalVectorStore(2**34))
+    ]
     if given.redis:
         stores.append(("Redis", lambda: _in_redis(given.redis)))
     for name, make in stores:
@@ -61,7 +62,7 @@ def main() -> None:
             fill(kept, size, base, fast, fine)
             each_ms = (time.perf_counter() - began) / size * 1e3
             used = _resident_mb() - before
-            matcher = Matcher(models, verifier, dice.random, kept)
+            matcher = Matcher(models, verifier, rng.random, kept)
             away = times(matcher, far)
             close = times(matcher, near)
             print(
@@ -74,7 +75,7 @@ def main() -> None:
     print(f"\nembedders alone: {statistics.median(alone):.1f} and {statistics.median(both):.1f} ms")
 
 
-def fill(kept: Kept, size: int, base: list[str], fast: Vectors, fine: Vectors) -> None:
+def fill(kept: VectorStore, size: int, base: list[str], fast: Vectors, fine: Vectors) -> None:
     """So many questions in one space: those given, and noise around them."""
     rng = np.random.default_rng(2)
     body = json.dumps({"choices": [{"message": {"content": "x" * 400}}]}).encode()
@@ -108,10 +109,10 @@ def _resident_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1_024
 
 
-def _in_redis(url: str) -> Kept:
-    store = RedisMeaning(url, b"k" * 32, "bench", FAST_DIMENSIONS)
+def _in_redis(url: str) -> VectorStore:
+    store = RedisVectorIndex(url, b"k" * 32, "bench", FAST_DIMENSIONS)
     store.near(b"s", np.zeros(FAST_DIMENSIONS, np.float32), 1)
-    return SharedKept(store, time.time)
+    return SharedVectorStore(store, time.time)
 
 
 if __name__ == "__main__":

@@ -39,14 +39,14 @@ def main() -> None:
     parser.add_argument("--keep-embeddings", type=Path, help="Folder to keep them in.")
     given = parser.parse_args()
     book = Known(Embedders, given.keep_embeddings)
-    dice = random.Random(7)
+    rng = random.Random(7)
     pairs: Pairs = [tuple(pair) for seed in (1, 2, 3) for pair in synthetic_questions.pairs(seed)]  # type: ignore[misc]
     for name in ("banking77", "bitext", "clinc150"):
-        pairs += of_intents(given.data / f"{name}.jsonl", book, dice)
+        pairs += of_intents(given.data / f"{name}.jsonl", book, rng)
     pairs += of_mock(given.data / "gptcache_mock.jsonl", book)
     rows = [(r["a"], r["b"], bool(r["y"])) for r in read(given.data / "pawsx_zh.jsonl")]
-    pairs += dice.sample(rows, min(500, len(rows)))
-    dice.shuffle(pairs)
+    pairs += rng.sample(rows, min(500, len(rows)))
+    rng.shuffle(pairs)
     x, y = evidence(pairs, book)
     cut = len(x) * 4 // 5
     weights = train(x[:cut], y[:cut])
@@ -62,10 +62,10 @@ def read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def of_intents(path: Path, book: Known, dice: random.Random) -> Pairs:
+def of_intents(path: Path, book: Known, rng: random.Random) -> Pairs:
     """Neighbours of the same intent, and the nearest of another: hard ones on both sides."""
     rows = read(path)
-    rows = dice.sample(rows, min(TEXTS, len(rows)))
+    rows = rng.sample(rows, min(TEXTS, len(rows)))
     texts = [r["text"] for r in rows]
     intents = np.array([r["intent"] for r in rows])
     vectors = book.fine(texts)
@@ -76,10 +76,10 @@ def of_intents(path: Path, book: Known, dice: random.Random) -> Pairs:
         same = np.where(intents == intents[at], alike[at], -1)
         other = np.where(intents != intents[at], alike[at], -1)
         near = np.argsort(-same)[:3]
-        mate = int(dice.choice([int(n) for n in near]))
+        mate = int(rng.choice([int(n) for n in near]))
         if same[mate] > 0 and texts[mate] != text:
             found.append((text, texts[mate], True))
-        foe = int(dice.choice([int(n) for n in np.argsort(-other)[:2]]))
+        foe = int(rng.choice([int(n) for n in np.argsort(-other)[:2]]))
         found.append((text, texts[foe], False))
     return found
 

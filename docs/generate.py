@@ -11,9 +11,9 @@ from fastapi.routing import APIRoute
 
 from tokenschain import cli
 from tokenschain.control.api.app import create_app
-from tokenschain.control.api.context import Desk
+from tokenschain.control.api.context import ApiContext
 from tokenschain.core.errors import ERRORS
-from tokenschain.core.formats.formats import FORMS
+from tokenschain.core.formats.formats import API_FORMATS
 from tokenschain.infra.config import (
     ENV_PREFIX,
     CacheSettings,
@@ -254,7 +254,7 @@ FORM_MEANINGS = {
     "responses": "OpenAI's Responses API, streamed or whole; stored unless `store` is false.",
 }
 GATEWAY_PATHS = {
-    **{f"POST /v1/{form.name}": FORM_MEANINGS[form.name] for form in FORMS},
+    **{f"POST /v1/{form.name}": FORM_MEANINGS[form.name] for form in API_FORMATS},
     "POST /v1/messages/count_tokens": "An estimate of a Messages request's input tokens.",
     "GET /v1/responses/{id}": "A stored response, up to a second after it was made; also "
     "`/input_items`, `DELETE`, and `/cancel` (refused: nothing runs in the background).",
@@ -304,7 +304,9 @@ def http() -> str:
 
     control = {
         f"{method} {route.path}": (route.description or route.name).strip().splitlines()[0]
-        for route in create_app(Desk(*[None] * len(Desk._fields)), None, [], "", None).routes  # type: ignore[arg-type]
+        for route in create_app(
+            ApiContext(*[None] * len(ApiContext._fields)), None, [], "", None
+        ).routes  # type: ignore[arg-type]
         if isinstance(route, APIRoute) and route.include_in_schema
         for method in sorted(route.methods)
     }
@@ -328,7 +330,7 @@ def metrics() -> str:
     )
     return (
         "# Metrics\n\n`GET /metrics` of any worker answers for all workers of the machine. Call "
-        "metrics carry `worker`, `door`, `model` and `upstream`.\n\n| metric | meaning |\n"
+        "metrics carry `worker`, `api`, `model` and `upstream`.\n\n| metric | meaning |\n"
         f"|---|---|\n{rows}"
     )
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from tokenschain.core.call import Attempt, Call
 from tokenschain.core.errors import ApiError
-from tokenschain.core.formats.continuation import Said
-from tokenschain.core.formats.formats import FORMS
+from tokenschain.core.formats.continuation import PartialOutput
+from tokenschain.core.formats.formats import API_FORMATS
 from tokenschain.core.ports import Answer, NoCache, NoModeration, NoQuota
 from tokenschain.core.pricing.catalog import Price, PriceTier
 from tokenschain.core.snapshot import (
@@ -27,7 +27,7 @@ BODY = b'{"model":"m","messages":[{"role":"user","content":"hi"}]}'
 GRANT = KeyGrant("key_1", "t", "p", "e")
 
 
-class FakeOutlet:
+class FakeResponseWriter:
     """Remembers what the caller got, in `log`, in order with what was settled."""
 
     def __init__(self, log: list[str]) -> None:
@@ -61,12 +61,12 @@ class FakeAnswer:
 
     async def deliver(self, call: Call) -> bytes:
         for piece in self.pieces[:-1]:
-            call.outlet.write(piece.encode())
+            call.writer.write(piece.encode())
         return self.pieces[-1].encode()
 
     def abort(self) -> None: ...
 
-    def said(self) -> Said | None:
+    def partial_output(self) -> PartialOutput | None:
         return None
 
 
@@ -82,7 +82,7 @@ class FakeHouse:
         self.steps = Steps(self, self, self, router, NoQuota(), NoModeration(), NoCache(), dispatch)
 
     def call(self, body: bytes = BODY) -> Call:
-        return Call("req_1", FORMS[0], body, b"key", {}, FakeOutlet(self.log), 0.0, 0)
+        return Call("req_1", API_FORMATS[0], body, b"key", {}, FakeResponseWriter(self.log), 0.0, 0)
 
     def admit(self, call: Call) -> None:
         if self.room is not None:
@@ -104,7 +104,9 @@ class FakeHouse:
     def can_resume(self, candidate: Candidate) -> bool:
         return False
 
-    async def open(self, call: Call, candidate: Candidate, said: Said | None = None) -> Answer:
+    async def open(
+        self, call: Call, candidate: Candidate, said: PartialOutput | None = None
+    ) -> Answer:
         call.attempts.append(Attempt(candidate, 0.0))
         self.log.append(f"open {candidate.upstream.id}")
         outcome = self.upstreams[candidate.upstream.id]

@@ -26,7 +26,7 @@ class FaultyCloud:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, seed: int) -> None:
         self._loop = loop
-        self._dice = random.Random(seed)
+        self._random = random.Random(seed)
         self.fault = ""
         self.calls = 0
         self.answered = 0
@@ -105,7 +105,7 @@ class FaultyCloud:
             b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
             b"transfer-encoding: chunked\r\n\r\n"
         )
-        cut = self._dice.randrange(1, max(2, words)) if fault in ("cut", "error event") else None
+        cut = self._random.randrange(1, max(2, words)) if fault in ("cut", "error event") else None
         self._event(writer, {"role": "assistant", "content": ""})
         for number in range(words):
             if number == cut:
@@ -218,7 +218,7 @@ async def call(client: httpx.AsyncClient, url: str, key: str, words: int, **body
     """One streamed call."""
     seen = Caller()
     began = time.monotonic()
-    ask = {
+    parsed = {
         "model": "m",
         "stream": True,
         "max_tokens": words,
@@ -229,7 +229,7 @@ async def call(client: httpx.AsyncClient, url: str, key: str, words: int, **body
         async with client.stream(
             "POST",
             f"{url}/v1/chat/completions",
-            json=ask,
+            json=parsed,
             headers={"authorization": f"Bearer {key}", "x-tc-route": "1"},
         ) as reply:
             seen.status = reply.status_code

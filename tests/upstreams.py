@@ -208,8 +208,8 @@ class UpstreamSimulator:
 
         def event(data: Any) -> None:
             text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
-            space = "" if sim.get("no_space") else " "
-            self._chunk(connection, f"data:{space}{text}{ends}{ends}".encode(), sim)
+            namespace = "" if sim.get("no_space") else " "
+            self._chunk(connection, f"data:{namespace}{text}{ends}{ends}".encode(), sim)
 
         event(chunk({"role": "assistant", "content": ""}, None))
         if sim.get("wrong") == "error_event":

@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 from tokenschain.core.cache.key import (
     FIELDS,
     Identity,
+    Namespace,
     Part,
-    Space,
     identify,
     normal,
 )
 from tokenschain.core.formats import openai_chat
-from tokenschain.core.formats.openai_chat import Door
+from tokenschain.core.formats.openai_chat import Api
 
-SPACE = Space("t", "p", "e", "", "", "m", "m", "")
+SPACE = Namespace("t", "p", "e", "", "", "m", "m", "")
 SECRET = b"k" * 32
 SYSTEM = {"role": "system", "content": "You sell shoes."}
 USER = {"role": "user", "content": "How do I return a pair?"}
@@ -45,9 +45,9 @@ OTHERS: dict[str, tuple[Any, Any]] = {
 """Two values of each field; numbers where nothing is said."""
 
 
-def key(body: dict[str, Any], space: Space = SPACE, door: Door = Door.CHAT) -> Identity:
+def key(body: dict[str, Any], namespace: Namespace = SPACE, api: Api = Api.CHAT) -> Identity:
     found = identify(
-        openai_chat.parse(door, json.dumps(body).encode()), space, SECRET, meaning=True
+        openai_chat.parse(api, json.dumps(body).encode()), namespace, SECRET, meaning=True
     )
     assert isinstance(found, Identity), found
     return found
@@ -62,30 +62,30 @@ def test_every_field_of_a_request_has_a_decision() -> None:
 def test_answers_never_cross_what_must_be_equal(name: str) -> None:
     """Promise of isolation: 0 hits across any field that is part of the key."""
     one, other = OTHERS.get(name, (1, 2))
-    door = next((d for d, fields in openai_chat._FIELDS.items() if name in fields), Door.CHAT)
+    api = next((d for d, fields in openai_chat._FIELDS.items() if name in fields), Api.CHAT)
     body = dict(BODY)
-    if door is not Door.CHAT:
+    if api is not Api.CHAT:
         body = {"model": "m", "prompt": "x", "input": "x", "query": "x", "documents": ["x"]}
-        body = {n: v for n, v in body.items() if n in openai_chat._FIELDS[door]}
-    first, second = key(body | {name: one}, door=door), key(body | {name: other}, door=door)
+        body = {n: v for n, v in body.items() if n in openai_chat._FIELDS[api]}
+    first, second = key(body | {name: one}, api=api), key(body | {name: other}, api=api)
     assert first.key != second.key
-    if FIELDS[name] is Part.KEY and first.space:
-        assert first.space != second.space or name == "messages"
+    if FIELDS[name] is Part.KEY and first.namespace:
+        assert first.namespace != second.namespace or name == "messages"
     else:
-        assert not first.space, "meanings are compared though this field must be equal"
+        assert not first.namespace, "meanings are compared though this field must be equal"
 
 
 def test_what_nobody_knows_is_part_of_the_key_and_keeps_meanings_out() -> None:
     plain, odd, other = key(BODY), key(BODY | {"x_new": 1}), key(BODY | {"x_new": 2})
     assert len({plain.key, odd.key, other.key}) == 3
-    assert plain.space and not odd.space
+    assert plain.namespace and not odd.namespace
 
 
-@pytest.mark.parametrize("field", Space._fields)
+@pytest.mark.parametrize("field", Namespace._fields)
 def test_spaces_never_meet(field: str) -> None:
     other = SPACE._replace(**{field: "other"})
     one, two = key(BODY), key(BODY, other)
-    assert one.key != two.key and one.space != two.space
+    assert one.key != two.key and one.namespace != two.namespace
 
 
 def test_parts_of_a_space_cannot_be_shifted_into_each_other() -> None:
@@ -98,8 +98,8 @@ def test_parts_of_a_space_cannot_be_shifted_into_each_other() -> None:
 @pytest.mark.parametrize("name", [n for n, part in FIELDS.items() if part == "never"])
 def test_answers_of_one_moment_are_not_kept(name: str) -> None:
     value = {"n": 2, "logprobs": True, "top_logprobs": 3}.get(name, {"x": 1})
-    ask = openai_chat.parse(Door.CHAT, json.dumps(BODY | {name: value}).encode())
-    assert identify(ask, SPACE, SECRET) == name
+    parsed = openai_chat.parse(Api.CHAT, json.dumps(BODY | {name: value}).encode())
+    assert identify(parsed, SPACE, SECRET) == name
 
 
 def test_how_an_answer_travels_does_not_matter() -> None:
@@ -110,12 +110,12 @@ def test_how_an_answer_travels_does_not_matter() -> None:
 
 def test_system_prompts_and_conversations_are_hard_partitions() -> None:
     other = {"model": "m", "messages": [{**SYSTEM, "content": "You sell hats."}, USER]}
-    assert key(other).space != key(BODY).space
+    assert key(other).namespace != key(BODY).namespace
     talk = {"model": "m", "messages": [SYSTEM, USER, {"role": "assistant", "content": "So."}, USER]}
-    assert not key(talk).space, "inside a conversation only the whole is compared"
+    assert not key(talk).namespace, "inside a conversation only the whole is compared"
     assert key(talk).key != key(BODY).key
     pictured = [{"type": "text", "text": "x"}, {"type": "image_url", "image_url": {"url": "u"}}]
-    assert not key({"model": "m", "messages": [{"role": "user", "content": pictured}]}).space
+    assert not key({"model": "m", "messages": [{"role": "user", "content": pictured}]}).namespace
 
 
 _values = st.recursive(
@@ -126,13 +126,15 @@ _values = st.recursive(
 
 
 @given(st.dictionaries(st.from_regex(r"x_[a-z]{1,6}", fullmatch=True), _values), st.randoms())
-def test_order_and_blanks_of_json_do_not_matter(more: dict[str, Any], dice: random.Random) -> None:
+def test_order_and_blanks_of_json_do_not_matter(
+    more: dict[str, Any], random: random.Random
+) -> None:
     body = BODY | more
     names = list(body)
-    dice.shuffle(names)
+    random.shuffle(names)
     shuffled = json.dumps({n: body[n] for n in names}, indent=2, ensure_ascii=False).encode()
-    ask = openai_chat.parse(Door.CHAT, shuffled)
-    assert identify(ask, SPACE, SECRET, meaning=True) == key(body)
+    parsed = openai_chat.parse(Api.CHAT, shuffled)
+    assert identify(parsed, SPACE, SECRET, meaning=True) == key(body)
 
 
 def test_numbers_and_wide_letters_are_the_same_in_any_spelling() -> None:
@@ -147,7 +149,7 @@ def test_numbers_and_wide_letters_are_the_same_in_any_spelling() -> None:
 def test_digests_are_the_same_in_every_process_and_tell_nothing_without_the_key() -> None:
     code = (
         "from tests.core.test_identity import BODY, key;"
-        "found = key(BODY); print(found.key.hex(), found.space.hex())"
+        "found = key(BODY); print(found.key.hex(), found.namespace.hex())"
     )
     said = {
         subprocess.run(
@@ -156,7 +158,7 @@ def test_digests_are_the_same_in_every_process_and_tell_nothing_without_the_key(
         ).stdout.strip()
         for seed in ("1", "2")
     }  # fmt: skip
-    assert said == {f"{key(BODY).key.hex()} {key(BODY).space.hex()}"}
-    ask = openai_chat.parse(Door.CHAT, json.dumps(BODY).encode())
-    other = identify(ask, SPACE, b"x" * 32)
+    assert said == {f"{key(BODY).key.hex()} {key(BODY).namespace.hex()}"}
+    parsed = openai_chat.parse(Api.CHAT, json.dumps(BODY).encode())
+    other = identify(parsed, SPACE, b"x" * 32)
     assert isinstance(other, Identity) and other.key != key(BODY).key

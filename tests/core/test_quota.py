@@ -15,12 +15,12 @@ from tokenschain.core.limits import (
     SLOTS,
     Budget,
     Facts,
+    LeaseRequest,
     Pool,
     Rate,
     Selector,
     SharedRates,
     Window,
-    Wish,
     subject_of,
     tags_of,
 )
@@ -80,14 +80,18 @@ def test_tags_and_selectors_find_the_calls_they_mean() -> None:
     assert len(tags_of(",".join(f"t{n}=1" for n in range(100)))) == 32
 
 
-def draws(rates: list[Rate], seed: int) -> list[tuple[Rate, str, Wish]]:
+def draws(rates: list[Rate], seed: int) -> list[tuple[Rate, str, LeaseRequest]]:
     chance = random.Random(seed)
     made = []
     for _ in range(300):
         rate = chance.choice(rates)
         need = chance.randint(0, 4)
         made.append(
-            (rate, chance.choice(["x", "y"]), Wish(rate.id, "s", need + chance.randint(0, 3), need))
+            (
+                rate,
+                chance.choice(["x", "y"]),
+                LeaseRequest(rate.id, "s", need + chance.randint(0, 3), need),
+            )
         )
     return made
 
@@ -100,9 +104,9 @@ def test_redis_and_memory_grant_the_same(redis: RedisStack) -> None:
         redis.flush()
         gateways = {name: RedisRates(redis.url, served, name) for name in ("x", "y")}
         memory = SharedRates()
-        for rate, holder, wish in draws(rates, 5):
-            (theirs,) = await gateways[holder].draw([wish])
-            ours = memory.draw(rate, wish, holder, 1_000.0)
+        for rate, holder, request in draws(rates, 5):
+            (theirs,) = await gateways[holder].draw([request])
+            ours = memory.draw(rate, request, holder, 1_000.0)
             assert (theirs.granted, theirs.left) == (ours.granted, ours.left)
         assert gateways["x"].gateways == 2
         for gateway in gateways.values():
@@ -122,10 +126,10 @@ def test_calls_at_once_of_a_dead_gateway_are_free_again(backend: str, redis: Red
         made = {name: RedisRates(redis.url, served, name) for name in ("dead", "alive")}
 
         async def draw(holder: str, want: int, held: int, now: float) -> int:
-            wish = Wish("busy", "", want, max(0, want), held)
+            request = LeaseRequest("busy", "", want, max(0, want), held)
             if backend == "memory":
-                return memory.draw(rate, wish, holder, now).granted
-            return (await made[holder].draw([wish]))[0].granted
+                return memory.draw(rate, request, holder, now).granted
+            return (await made[holder].draw([request]))[0].granted
 
         assert await draw("dead", 4, 0, 0.0) == 4
         assert await draw("alive", 3, 0, 1.0) == 1
@@ -146,7 +150,7 @@ def test_what_calls_wait_for_is_not_given_back() -> None:
     """An exchange may begin between a grant and the calls that take it."""
     pool = Pool(60)
     pool.granted(49, 10)
-    assert pool.wish(49) == 0 and pool.surplus(49) == 0
+    assert pool.request(49) == 0 and pool.surplus(49) == 0
     assert pool.surplus(0) == 49
 
 
@@ -165,11 +169,11 @@ def test_leases_of_three_processes_never_exceed_the_shared_window(
         if gives_back:
             surplus = pool.surplus(0)
             pool.left -= surplus
-            shared.draw(rate, Wish("r", "", -surplus), str(who), 0.0)
+            shared.draw(rate, LeaseRequest("r", "", -surplus), str(who), 0.0)
             continue
         if not pool.take(size, 0.0):
-            wish = Wish("r", "", pool.wish(size), max(0, size - pool.left))
-            lease = shared.draw(rate, wish, str(who), 0.0)
+            request = LeaseRequest("r", "", pool.request(size), max(0, size - pool.left))
+            lease = shared.draw(rate, request, str(who), 0.0)
             pool.granted(lease.granted, lease.left)
             if not pool.take(size, 0.0):
                 continue

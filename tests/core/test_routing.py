@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenschain.core.errors import ERRORS
-from tokenschain.core.formats.openai_chat import Door, parse
+from tokenschain.core.formats.openai_chat import Api, parse
 from tokenschain.core.pricing.catalog import Price, PriceTier
 from tokenschain.core.routing import virtual_models
 from tokenschain.core.routing.admission import (
@@ -195,12 +195,12 @@ def test_service_is_fair_between_busy_tenants_whatever_they_send() -> None:
     """VTC: the gap between two tenants that always wait stays bounded."""
     service = Service()
     queue: Queue[str] = Queue(service)
-    dice = random.Random(1)
+    rng = random.Random(1)
     served = {"small": 0, "large": 0}
     size = {"small": 200, "large": 4_000}
     for tenant in served:
         for number in range(400):
-            queue.add(wait(Priority.DEFAULT, tenant, number / 1e6, 1_000 + dice.random()))
+            queue.add(wait(Priority.DEFAULT, tenant, number / 1e6, 1_000 + rng.random()))
     for step in range(300):
         head = queue.head(step / 100)
         assert head is not None
@@ -244,8 +244,8 @@ def test_nobody_waits_long_for_others_that_begin_alike() -> None:
 
 def test_engines_find_more_of_what_they_have_just_worked_off() -> None:
     """Of six kinds in random order an engine that remembers two finds a third; now two thirds."""
-    dice = random.Random(3)
-    kinds = [dice.randrange(1, 7) for _ in range(300)]
+    rng = random.Random(3)
+    kinds = [rng.randrange(1, 7) for _ in range(300)]
 
     def found(order: list[int]) -> float:
         kept: list[int] = []
@@ -342,7 +342,7 @@ def facts(text: str, tags: str = "", **fields: object) -> virtual_models.Facts:
     import msgspec
 
     body = {"model": "m", "messages": [{"role": "user", "content": text}], **fields}
-    return virtual_models.Facts(parse(Door.CHAT, msgspec.json.encode(body)), tags.encode())
+    return virtual_models.Facts(parse(Api.CHAT, msgspec.json.encode(body)), tags.encode())
 
 
 @pytest.mark.parametrize(
@@ -386,9 +386,9 @@ def test_needs_and_lengths_are_conditions_too() -> None:
 
 
 def test_weights_share_the_turn() -> None:
-    dice = random.Random(1).random
+    rng = random.Random(1).random
     entries = (Entry("a", weight=3), Entry("b", weight=1), Entry("c"))
-    first = [virtual_models.ordered(entries, facts("x"), dice)[0].model for _ in range(4_000)]
+    first = [virtual_models.ordered(entries, facts("x"), rng)[0].model for _ in range(4_000)]
     assert first.count("a") / 4_000 == pytest.approx(0.75, abs=0.03)
     assert "c" not in first
 
@@ -494,7 +494,7 @@ def test_a_picture_in_a_short_prompt_needs_a_model_that_sees() -> None:
     for content, wanted in (("what?", "blind"), ([picture], "sees")):
         call = FakeHouse(a=["x"]).call()
         message = {"role": "user", "content": content}
-        call.ask = parse(Door.CHAT, msgspec.json.encode({"model": "m", "messages": [message]}))
+        call.parsed = parse(Api.CHAT, msgspec.json.encode({"model": "m", "messages": [message]}))
         plan = router.plan(call, GRANT)
         need = router.need(call, plan, Priority.DEFAULT)
         chosen = router.place(call, GRANT, plan, need, set()).endpoint
@@ -518,10 +518,10 @@ def test_a_score_does_not_change_when_others_come_or_go(given_: list[tuple[int, 
 
 
 def test_exploration_is_rare_and_says_how_likely_it_was() -> None:
-    dice = random.Random(1).random
+    rng = random.Random(1).random
     endpoints = [endpoint("a", 100), endpoint("b", 200), endpoint("c", 300)]
     found = [
-        decide(endpoints, NEED, POLICIES["cost-first"], 0.0, dice, explore=0.02)
+        decide(endpoints, NEED, POLICIES["cost-first"], 0.0, rng, explore=0.02)
         for _ in range(5_000)
     ]
     explored = [d for d in found if d.reason == "explored"]

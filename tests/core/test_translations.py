@@ -152,7 +152,7 @@ def test_whole_replies_say_what_streams_say(stream: tuple[list[bytes], Told]) ->
     usage = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}
     body = canonical.whole(HEAD, message, "stop", usage)
     there = json.loads(inbound.reply_of(body, "1"))
-    again = json.loads(outbound.reply_from(json.dumps(there).encode(), canonical.Heading()))
+    again = json.loads(outbound.reply_from(json.dumps(there).encode(), canonical.ReplyMetadata()))
     back = again["choices"][0]["message"]
     assert (back["content"] or "", back.get("reasoning_content", "")) == (
         told.text,
@@ -201,10 +201,10 @@ def anthropic_events() -> list[dict[str, Any]]:
 def test_citations_of_pages_stay_whole_and_streamed() -> None:
     reply = {"type": "message", "id": "m", "model": "c", "content": FROM_ANTHROPIC,
              "stop_reason": "end_turn", "usage": {}}  # fmt: skip
-    body = outbound.reply_from(json.dumps(reply).encode(), canonical.Heading())
+    body = outbound.reply_from(json.dumps(reply).encode(), canonical.ReplyMetadata())
     annotations = [{"type": "url_citation", "url_citation": PAGE}]
     assert json.loads(body)["choices"][0]["message"]["annotations"] == annotations
-    stream = outbound.StreamIn(canonical.Heading())
+    stream = outbound.StreamIn(canonical.ReplyMetadata())
     chunks = [c for event in anthropic_events() for c in stream.event(json.dumps(event).encode())]
     deltas = [choice["delta"] for c in chunks for choice in json.loads(c)["choices"]]
     assert [d["annotations"] for d in deltas if "annotations" in d] == [annotations]
@@ -275,19 +275,19 @@ CONVERSATION = {
 
 
 def test_a_conversation_goes_to_the_canonical_form_and_back() -> None:
-    ask = inbound.parse(json.dumps(CONVERSATION).encode())
-    asked = canonical.read(ask.fields)
+    parsed = inbound.parse(json.dumps(CONVERSATION).encode())
+    asked = canonical.read(parsed.fields)
     back = json.loads(outbound.request_of(asked, "m", None))
     expected = {**CONVERSATION, "system": [{"type": "text", "text": "Be kind."}]}
     assert back == expected
 
 
 def test_canonical_roles_follow_openai() -> None:
-    ask = inbound.parse(json.dumps(CONVERSATION).encode())
-    messages = json.loads(bytes(ask.fields["messages"]))
+    parsed = inbound.parse(json.dumps(CONVERSATION).encode())
+    messages = json.loads(bytes(parsed.fields["messages"]))
     assert [m["role"] for m in messages] == ["system", "user", "assistant", "tool", "tool", "user"]
     assert messages[2]["reasoning_content"] == "hm"
-    assert bytes(ask.fields["tool_choice"]) == b'"required"'
+    assert bytes(parsed.fields["tool_choice"]) == b'"required"'
 
 
 @pytest.mark.parametrize(

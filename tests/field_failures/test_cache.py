@@ -16,17 +16,17 @@ from hypothesis import strategies as st
 
 from tokenschain.core.cache import response
 from tokenschain.core.cache.directives import directives_of, refusal_of, ttl_of
-from tokenschain.core.cache.store import Entry, Shelf
+from tokenschain.core.cache.store import CacheStore, Entry
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats import stream_aggregation
-from tokenschain.core.formats.openai_chat import Door
+from tokenschain.core.formats.openai_chat import Api
 from tokenschain.core.snapshot.cache_rules import CacheRules
 
 RULES = CacheRules(mode="exact")
 BODY = b'{"model":"m","stream":true,"stream_options":{"include_usage":true},"messages":[{"role":"user","content":"x"}]}'
 
 
-TARGET = response.ReplayTarget("req_1", 1, Door.CHAT, wants_usage=True)
+TARGET = response.ReplayTarget("req_1", 1, Api.CHAT, wants_usage=True)
 
 
 def reply(message: dict[str, Any], finish: str = "stop") -> bytes:
@@ -122,52 +122,52 @@ def entry(tenant: str, size: int) -> Entry:
 
 
 def test_23_one_tenant_cannot_push_the_others_out() -> None:
-    shelf = Shelf(100_000, 0.5)
-    assert shelf.put(b"other", entry("b", 1_000))
-    assert all(shelf.put(b"%d" % n, entry("a", 1_000)) for n in range(200))
-    kept = sum(shelf.get(b"%d" % n, 1.0) is not None for n in range(200))
+    store = CacheStore(100_000, 0.5)
+    assert store.put(b"other", entry("b", 1_000))
+    assert all(store.put(b"%d" % n, entry("a", 1_000)) for n in range(200))
+    kept = sum(store.get(b"%d" % n, 1.0) is not None for n in range(200))
     assert 30 < kept < 40, "a tenant may fill half of the memory"
-    assert shelf.get(b"199", 1.0) is not None, "its own old answers give way to its new ones"
-    assert shelf.get(b"other", 1.0) is not None
-    assert shelf.bytes_held <= 100_000
-    assert shelf.get(b"other", 100.0) is None, "too old"
+    assert store.get(b"199", 1.0) is not None, "its own old answers give way to its new ones"
+    assert store.get(b"other", 1.0) is not None
+    assert store.bytes_held <= 100_000
+    assert store.get(b"other", 100.0) is None, "too old"
 
 
 def test_23_what_is_asked_often_stays() -> None:
-    shelf = Shelf(50_000, 1.0)
-    shelf.put(b"often", entry("a", 500))
+    store = CacheStore(50_000, 1.0)
+    store.put(b"often", entry("a", 500))
     for number in range(2_000):
-        shelf.get(b"often", 1.0)
-        shelf.put(b"once %d" % number, entry("a", 500))
-    assert shelf.get(b"often", 1.0) is not None
-    assert len(shelf) <= 56 and shelf.bytes_held <= 50_000
+        store.get(b"often", 1.0)
+        store.put(b"once %d" % number, entry("a", 500))
+    assert store.get(b"often", 1.0) is not None
+    assert len(store) <= 56 and store.bytes_held <= 50_000
 
 
 def test_23_who_has_most_gives_way_where_all_is_full() -> None:
-    shelf = Shelf(20_000, 0.9)
+    store = CacheStore(20_000, 0.9)
     for number in range(12):
-        shelf.put(b"large %d" % number, entry("a", 1_000))
+        store.put(b"large %d" % number, entry("a", 1_000))
     for number in range(30):
-        shelf.put(b"small %d" % number, entry(f"t{number % 3}", 100))
-        assert shelf.bytes_held <= 20_000
-    assert all(shelf.get(b"small %d" % number, 1.0) for number in range(10, 30))
+        store.put(b"small %d" % number, entry(f"t{number % 3}", 100))
+        assert store.bytes_held <= 20_000
+    assert all(store.get(b"small %d" % number, 1.0) for number in range(10, 30))
 
 
 def test_23_what_cost_more_stays_longer() -> None:
     """Half of the questions go to a model at twenty times the price; all are as frequent."""
-    dice = random.Random(1)
-    shelf = Shelf(100_000, 1.0)
+    rng = random.Random(1)
+    store = CacheStore(100_000, 1.0)
     found = {"cheap": 0, "dear": 0}
     for _ in range(20_000):
-        number = int(500 * dice.random() ** 3)
-        kind = dice.choice(("cheap", "dear"))
+        number = int(500 * rng.random() ** 3)
+        kind = rng.choice(("cheap", "dear"))
         key = f"{kind} {number}".encode()
-        if shelf.get(key, 1.0) is not None:
+        if store.get(key, 1.0) is not None:
             found[kind] += 1
         else:
             made = entry("a", 500)
             made.cost_pico = 20_000 if kind == "dear" else 1_000
-            shelf.put(key, made)
+            store.put(key, made)
     assert found["dear"] > 1.1 * found["cheap"] > 1_000
 
 
@@ -175,17 +175,17 @@ def test_23_what_cost_more_stays_longer() -> None:
 def test_23_bytes_are_counted_right_whatever_comes(
     steps: list[tuple[int, int, bool]],
 ) -> None:
-    shelf = Shelf(20_000, 0.6)
+    store = CacheStore(20_000, 0.6)
     for number, size, drops in steps:
         key = b"%d" % number
         if drops:
-            shelf.drop(key)
+            store.drop(key)
         else:
-            shelf.put(key, entry(f"t{number % 3}", size))
-        assert 0 <= shelf.bytes_held <= 20_000
+            store.put(key, entry(f"t{number % 3}", size))
+        assert 0 <= store.bytes_held <= 20_000
     for number in range(41):
-        shelf.drop(b"%d" % number)
-    assert (shelf.bytes_held, len(shelf), len(shelf._queues)) == (0, 0, 0)
+        store.drop(b"%d" % number)
+    assert (store.bytes_held, len(store), len(store._queues)) == (0, 0, 0)
 
 
 @pytest.mark.parametrize("header", [b"", b"no-cache,,", b"max-age=-1", b"max-age=x", b"private"])

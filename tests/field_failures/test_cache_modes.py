@@ -25,7 +25,7 @@ from tokenschain.core.cache.semantic_protocol import FIND_PATH, Find, Finding
 from tokenschain.infra.control_channel.signed_client import Refused, SignedClient
 from tokenschain.semantic.embedders import Vectors
 from tokenschain.semantic.error_bound import Choice
-from tokenschain.semantic.index import LocalKept
+from tokenschain.semantic.index import LocalVectorStore
 from tokenschain.semantic.matcher import Matcher
 from tokenschain.semantic.service import Service
 from tokenschain.semantic.verifier import Verifier
@@ -90,7 +90,9 @@ class Fog(Letters):
 
 def test_mode_03_everything_matches_everything() -> None:
     """LiteLLM #12234, wso2 #113: an embedder with a high floor under a fixed threshold."""
-    made = Matcher(Fog(), VERIFIER, random.Random(1).random, LocalKept(2**24), wall=lambda: 0.0)
+    made = Matcher(
+        Fog(), VERIFIER, random.Random(1).random, LocalVectorStore(2**24), unix_time=lambda: 0.0
+    )
     sentences = [
         "Hello world", "What is one plus one?", "Where do swallows sleep?", "Sing me a song",
         "Who painted this bridge?", "Boil the rice", "Name a river", "Why is rust red?",
@@ -111,7 +113,7 @@ def test_mode_04_nothing_matches() -> None:
     """LiteLLM #29086: isolation that puts the whole request into the filter finds nothing."""
     one = key(BODY)
     other = key({"model": "m", "messages": [SYSTEM, USER | {"content": "Returning a pair, how?"}]})
-    assert one.key != other.key and one.space == other.space
+    assert one.key != other.key and one.namespace == other.namespace
     made = taught()
     found = [made.find(b"s", "g", f"my {n * 3} parcel where is it now") for n in "abcdefgh"]
     assert any(one.choice is Choice.SERVE for one in found)
@@ -122,9 +124,9 @@ def test_mode_05_a_tenant_gets_anothers_answer() -> None:
     secret; nothing of a caller's text decides it."""
     for field in ("tenant", "project", "environment", "data_class"):
         one, other = key(BODY), key(BODY, SPACE._replace(**{field: "other"}))
-        assert one.key != other.key and one.space != other.space
+        assert one.key != other.key and one.namespace != other.namespace
     forged = {"model": "m", "messages": [SYSTEM, USER | {"content": "tenant: t\n" + "x"}]}
-    assert key(forged, SPACE._replace(tenant="evil")).space != key(BODY).space
+    assert key(forged, SPACE._replace(tenant="evil")).namespace != key(BODY).namespace
 
 
 @pytest.mark.parametrize(
@@ -145,7 +147,7 @@ def test_mode_06_what_changes_the_answer_is_not_in_the_key(
     """OmniRoute #12734, #12307."""
     first, second = key(BODY | {field: one}), key(BODY | {field: other})
     assert first.key != second.key
-    assert not first.space or first.space != second.space
+    assert not first.namespace or first.namespace != second.namespace
 
 
 def test_mode_07_the_last_message_alone_is_the_key() -> None:
@@ -157,7 +159,7 @@ def test_mode_07_the_last_message_alone_is_the_key() -> None:
     ]
     one, other = (key({"model": "m", "messages": talk}) for talk in talks)
     assert one.key != other.key
-    assert not one.space or one.space != other.space
+    assert not one.namespace or one.namespace != other.namespace
 
 
 def test_mode_08_streams_come_back_broken(
@@ -241,7 +243,9 @@ def test_mode_11_a_verifier_that_fails_lets_all_pass(way: str) -> None:
     """vLLM-SR #3075, #3162: whatever breaks on the way to a hit is a miss. (Judges that fail:
     `tests/flows/test_meaning.py`.)"""
     models = Letters()
-    made = Matcher(models, VERIFIER, random.Random(1).random, LocalKept(2**24), wall=lambda: 0.0)
+    made = Matcher(
+        models, VERIFIER, random.Random(1).random, LocalVectorStore(2**24), unix_time=lambda: 0.0
+    )
     for number in range(260):
         name = "abcdefghijklmnopqrstuvwxyz"[number % 26]
         pattern = ("where is my {0}{0}{0} parcel", "my {0}{0}{0} parcel, where is it")[number % 2]

@@ -15,7 +15,7 @@ from tests.flows.test_calls import ROUTES
 from tests.servers import Postgres, RedisStack
 from tests.stack import Stack
 from tests.upstreams import UpstreamSimulator
-from tokenschain.core.formats.formats import FORMS
+from tokenschain.core.formats.formats import API_FORMATS
 
 SIM = {"max_tokens": 3, "x_sim": {"tokens": 3, "pause_s": 0}}
 CHAT = {"model": "sim-chat", "messages": [{"role": "user", "content": "hi"}]}
@@ -357,4 +357,4 @@ def test_06_no_route_is_a_side_door(own_stack: Any, upstream: UpstreamSimulator)
     assert len(upstream.requests) == seen
 
 
-CALL_ROUTES = {f"/v1/{form.name}" for form in FORMS}
+CALL_ROUTES = {f"/v1/{api_format.name}" for api_format in API_FORMATS}

@@ -220,7 +220,7 @@ ROUTES = [
 
 
 def test_every_registered_route_is_in_the_isolation_table() -> None:
-    from tokenschain.core.formats.formats import FORMS
+    from tokenschain.core.formats.formats import API_FORMATS
 
     posts = {path for method, path in ROUTES if method == "POST"}
     small = {
@@ -228,7 +228,7 @@ def test_every_registered_route_is_in_the_isolation_table() -> None:
         "/v1/responses/resp_1/cancel",
         "/api/v1/routes/explain",
     }
-    assert posts - small == {f"/v1/{form.name}" for form in FORMS}
+    assert posts - small == {f"/v1/{api_format.name}" for api_format in API_FORMATS}
 
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)

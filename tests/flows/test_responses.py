@@ -72,8 +72,11 @@ def test_calls_go_on_and_responses_wait_while_control_is_away(own_stack: Any) ->
     assert reply.status_code == 200
     made = reply.json()["id"]
     url = f"{stack.url}/v1/responses/{made}"
-    away = web.get(url, headers=stack.headers, timeout=20)
-    assert (away.status_code, away.json()["error"]["code"]) == (503, "database_unavailable")
+    store_errors = web.get(url, headers=stack.headers, timeout=20)
+    assert (store_errors.status_code, store_errors.json()["error"]["code"]) == (
+        503,
+        "database_unavailable",
+    )
     stack.kill("gateway")  # what is spooled survives this too
     stack.start("control", "gateway")
     assert web.get(url, headers=stack.headers).json()["id"] == made

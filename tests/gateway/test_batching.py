@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fakes import GRANT, FakeOutlet
+from tests.fakes import GRANT, FakeResponseWriter
 from tokenschain.core.call import Attempt, Call
 from tokenschain.core.errors import ApiError
-from tokenschain.core.formats.formats import FORMS
-from tokenschain.core.formats.openai_chat import Door, parse
+from tokenschain.core.formats.formats import API_FORMATS
+from tokenschain.core.formats.openai_chat import Api, parse
 from tokenschain.core.pricing.catalog import Usage
 from tokenschain.core.routing import request_batching
 from tokenschain.core.snapshot import (
@@ -45,7 +45,7 @@ class Embedder:
         self.asked: list[list[str]] = []
 
     async def open(self, call: Call, caller: object, plan: Plan) -> Any:
-        given = json.loads(bytes(call.ask.fields["input"]))
+        given = json.loads(bytes(call.parsed.fields["input"]))
         texts = [given] if isinstance(given, str) else given
         self.asked.append(texts)
         attempt = Attempt(CANDIDATE, 0.0)
@@ -64,8 +64,8 @@ class Embedder:
 
 def call_of(text: Any, **more: Any) -> Call:
     body = json.dumps({"model": "e", "input": text, **more}).encode()
-    call = Call("c", FORMS[2], body, b"", {}, FakeOutlet([]), 0.0, 0)
-    call.ask = parse(Door.EMBEDDINGS, body)
+    call = Call("c", API_FORMATS[2], body, b"", {}, FakeResponseWriter([]), 0.0, 0)
+    call.parsed = parse(Api.EMBEDDINGS, body)
     return call
 
 
@@ -113,7 +113,7 @@ class Ranker:
         self.asked: list[tuple[str, list[str]]] = []
 
     async def open(self, call: Call, caller: object, plan: Plan) -> Any:
-        fields = {name: json.loads(bytes(raw)) for name, raw in call.ask.fields.items()}
+        fields = {name: json.loads(bytes(raw)) for name, raw in call.parsed.fields.items()}
         self.asked.append((fields["query"], fields["documents"]))
         attempt = Attempt(CANDIDATE, 0.0)
         call.attempts.append(attempt)
@@ -129,8 +129,8 @@ class Ranker:
 
 def rank_of(query: str, documents: list[str], **more: Any) -> Call:
     body = json.dumps({"model": "r", "query": query, "documents": documents, **more}).encode()
-    call = Call("c", FORMS[3], body, b"", {}, FakeOutlet([]), 0.0, 0)
-    call.ask = parse(Door.RERANK, body)
+    call = Call("c", API_FORMATS[3], body, b"", {}, FakeResponseWriter([]), 0.0, 0)
+    call.parsed = parse(Api.RERANK, body)
     return call
 
 
@@ -175,14 +175,14 @@ def test_a_failed_batch_fails_each_of_its_calls_with_its_attempts() -> None:
     ("text", "more"), [([1, 2], {}), (["x"] * 9, {}), ("x", {"unheard_of": 1})], ids=str
 )
 def test_what_is_not_understood_goes_alone(text: Any, more: dict[str, Any]) -> None:
-    assert request_batching.part_of(call_of(text, **more).ask) is None
+    assert request_batching.part_of(call_of(text, **more).parsed) is None
 
 
 def test_other_options_or_another_project_never_share() -> None:
-    plain = request_batching.key_of(call_of("x").ask, "t", "p")
-    assert plain != request_batching.key_of(call_of("x", dimensions=8).ask, "t", "p")
-    assert plain != request_batching.key_of(call_of("x").ask, "t", "q")
-    assert plain != request_batching.key_of(call_of("x").ask, "u", "p")
+    plain = request_batching.key_of(call_of("x").parsed, "t", "p")
+    assert plain != request_batching.key_of(call_of("x", dimensions=8).parsed, "t", "p")
+    assert plain != request_batching.key_of(call_of("x").parsed, "t", "q")
+    assert plain != request_batching.key_of(call_of("x").parsed, "u", "p")
 
 
 @given(st.integers(0, 10**6), st.lists(st.integers(0, 1_000), min_size=1, max_size=20))

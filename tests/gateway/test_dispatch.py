@@ -10,11 +10,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.fakes import GRANT, FakeHouse, FakeOutlet
+from tests.fakes import GRANT, FakeHouse, FakeResponseWriter
 from tokenschain.core.call import Attempt, Call
 from tokenschain.core.errors import ApiError
-from tokenschain.core.formats.formats import FORMS
-from tokenschain.core.formats.openai_chat import Door, parse
+from tokenschain.core.formats.formats import API_FORMATS
+from tokenschain.core.formats.openai_chat import Api, parse
 from tokenschain.core.routing.health import Outcome
 from tokenschain.core.snapshot import Candidate, Routing
 from tokenschain.gateway.dispatch.dispatcher import Dispatch
@@ -36,7 +36,7 @@ class Spoken:
     def abort(self) -> None:
         self.log.append(f"abort {self.name}")
 
-    def said(self) -> None:
+    def partial_output(self) -> None:
         return None
 
 
@@ -81,8 +81,8 @@ def place(
     router = Router(served, lambda: loop.now, lambda: loop.now, random.Random(1).random)
     prepare(router)
     dispatch = Dispatch(router, clouds, lambda: loop.now, lambda: 0.5, lambda *_: None)  # type: ignore[arg-type]
-    call = Call("c", FORMS[0], BODY, b"", {}, FakeOutlet([]), 0.0, 0)
-    call.ask = parse(Door.CHAT, BODY)
+    call = Call("c", API_FORMATS[0], BODY, b"", {}, FakeResponseWriter([]), 0.0, 0)
+    call.parsed = parse(Api.CHAT, BODY)
     call.caller = GRANT
 
     async def one() -> Any:

@@ -9,15 +9,15 @@ import pytest
 
 from tokenschain.core.limits import (
     Lease,
+    LeaseRequest,
     Rate,
     SharedRates,
-    Wish,
 )
 from tokenschain.gateway.quota import leases
 from tokenschain.gateway.quota.leases import (
     IDLE_ROUNDS,
-    Ask,
     Count,
+    Draw,
     Leases,
 )
 
@@ -27,21 +27,21 @@ def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leases, "HOUSEKEEPING_S", 0.01)
 
 
-def leased(ask: Ask) -> Leases:
+def leased(ask: Draw) -> Leases:
     return Leases(ask, (OSError,), lambda: 0.0, lambda: 0.0, lambda *_: None, "x", 1.0)
 
 
 def test_an_idle_process_gives_its_lease_back_and_draws_anew_when_it_is_needed() -> None:
     rate = Rate("busy", "concurrent", 1_000)
     owner = SharedRates()
-    asked: list[Wish] = []
+    asked: list[LeaseRequest] = []
 
-    async def ask(wishes: Sequence[Wish]) -> Sequence[Lease]:
-        asked.extend(wishes)
-        return [owner.draw(rate, wish, "me", 0.0) for wish in wishes]
+    async def ask(requests: Sequence[LeaseRequest]) -> Sequence[Lease]:
+        asked.extend(requests)
+        return [owner.draw(rate, request, "me", 0.0) for request in requests]
 
     def left_for_others() -> int:
-        return owner.draw(rate, Wish("busy", "", 0, 0, 0), "other", 0.0).left
+        return owner.draw(rate, LeaseRequest("busy", "", 0, 0, 0), "other", 0.0).left
 
     async def run() -> None:
         pools = leased(ask)
@@ -69,9 +69,9 @@ def test_an_old_lease_of_a_window_is_dropped_and_not_counted_off_what_is_new() -
     rate = Rate("rpm", "requests", 1_000)
     owner = SharedRates()
 
-    async def ask(wishes: Sequence[Wish]) -> Sequence[Lease]:
-        assert all(wish.want >= 0 for wish in wishes)
-        return [owner.draw(rate, wish, "me", 0.0) for wish in wishes]
+    async def ask(requests: Sequence[LeaseRequest]) -> Sequence[Lease]:
+        assert all(request.want >= 0 for request in requests)
+        return [owner.draw(rate, request, "me", 0.0) for request in requests]
 
     async def run() -> None:
         pools = leased(ask)

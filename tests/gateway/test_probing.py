@@ -8,11 +8,11 @@ import time
 import msgspec
 import pytest
 
-from tests.fakes import GRANT, FakeHouse, FakeOutlet
+from tests.fakes import GRANT, FakeHouse, FakeResponseWriter
 from tests.small_server import JsonHandler, serving
 from tokenschain.core.call import Call
-from tokenschain.core.formats.formats import FORMS
-from tokenschain.core.formats.openai_chat import Door, parse
+from tokenschain.core.formats.formats import API_FORMATS
+from tokenschain.core.formats.openai_chat import Api, parse
 from tokenschain.core.routing.health import CONSECUTIVE_FAILURES_MAX
 from tokenschain.gateway.dispatch import health_probes
 from tokenschain.gateway.dispatch.dispatcher import Dispatch
@@ -55,8 +55,8 @@ def test_idle_and_open_upstreams_are_probed(monkeypatch: pytest.MonkeyPatch) -> 
         dispatch = Dispatch(
             router, clouds, time.monotonic, lambda: 0.5, lambda *told: reported.append(told)
         )
-        call = Call("c", FORMS[0], BODY, b"", {}, FakeOutlet([]), 0.0, 0)
-        call.ask, call.caller = parse(Door.CHAT, BODY), GRANT
+        call = Call("c", API_FORMATS[0], BODY, b"", {}, FakeResponseWriter([]), 0.0, 0)
+        call.parsed, call.caller = parse(Api.CHAT, BODY), GRANT
         plan = router.plan(call, GRANT)
         found = {e.name: e for e in router.endpoints(plan)}["engine"]
         probes = Probes(dispatch, clouds.probe, lambda *told: reported.append(told))

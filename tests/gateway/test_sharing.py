@@ -17,7 +17,7 @@ from tests.upstreams import UpstreamSimulator
 from tokenschain.core.routing.health import Health, Outcome
 from tokenschain.gateway.dispatch import health_sharing
 from tokenschain.gateway.dispatch.health_sharing import SharedHealth
-from tokenschain.infra.redis.pubsub import RedisNews
+from tokenschain.infra.redis.pubsub import RedisPubSub
 from tokenschain.infra.redis.rate_limits import REDIS_FAILURES
 
 
@@ -68,7 +68,7 @@ def board(request: pytest.FixtureRequest) -> Any:
         return lambda: shared
     redis: RedisStack = request.getfixturevalue("redis")
     redis.flush()
-    return lambda: RedisNews(redis.url)
+    return lambda: RedisPubSub(redis.url)
 
 
 def test_one_learns_from_another_and_one_alone_tries(
@@ -95,7 +95,7 @@ def test_one_learns_from_another_and_one_alone_tries(
         now = time.monotonic()
         for _ in range(3):
             first.failed(Outcome.HARD, now, None, 0.5)
-        shared[0].tell("cloud", "open", first.reopens_at - now)
+        shared[0].publish("cloud", "open", first.reopens_at - now)
         await asyncio.sleep(0.3)
         assert all(found["cloud"].is_open for found in healths)
         assert reported == [("cloud", "open_elsewhere")] * 2
@@ -108,23 +108,23 @@ def test_one_learns_from_another_and_one_alone_tries(
         await asyncio.sleep(0.3)
         assert not any(found["cloud"].allows(time.monotonic()) for found in healths)
         healths[trying]["cloud"].succeeded(time.monotonic())
-        shared[trying].tell("cloud", "closed")
+        shared[trying].publish("cloud", "closed")
         await asyncio.sleep(0.3)
         assert not any(found["cloud"].is_open for found in healths)
         # A rest is everybody's, too.
-        shared[1].tell("cloud", "rests", 5.0)
+        shared[1].publish("cloud", "rests", 5.0)
         await asyncio.sleep(0.3)
         assert not healths[0]["cloud"].allows(time.monotonic())
         assert healths[1]["cloud"].allows(time.monotonic())  # who tells knows it already
         # So is a key's, by its number.
-        shared[2].tell("cloud", "cooling", 4.0, 2)
+        shared[2].publish("cloud", "cooling", 4.0, 2)
         await asyncio.sleep(0.3)
         assert keys == [("cloud", 2, "cooling", 4.0)] * 2
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         for wire in wires:
-            if isinstance(wire, RedisNews):
+            if isinstance(wire, RedisPubSub):
                 await wire.close()
 
     asyncio.run(run())

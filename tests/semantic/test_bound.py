@@ -9,50 +9,50 @@ import pytest
 
 from tokenschain.semantic.error_bound import (
     LABELS_MIN,
-    Bound,
     Choice,
-    Signs,
+    ErrorBound,
+    Features,
     wilson,
 )
 
 
-def signs(likeness: float, noise: float = 0.0) -> Signs:
+def features(likeness: float, noise: float = 0.0) -> Features:
     """What the verifier says, and four signs that tell nothing."""
     p = min(max(likeness, 1e-3), 1 - 1e-3)
-    return Signs(math.log(p / (1 - p)), 0.93 + noise, 0.75, 0.02, 0.2)
+    return Features(math.log(p / (1 - p)), 0.93 + noise, 0.75, 0.02, 0.2)
 
 
 def drive(seed: int, wrong_below: float, lookups: int, exact_share: float = 0.7,
-          errs: float = 0.0, shift_at: int = 10**9) -> tuple[Bound, int, int]:  # fmt: skip
+          errs: float = 0.0, shift_at: int = 10**9) -> tuple[ErrorBound, int, int]:  # fmt: skip
     """Kept answers are right with odds that grow with their likeness; gives wrong and served."""
-    dice = random.Random(seed)
-    bound = Bound(dice.random)
+    rng = random.Random(seed)
+    bound = ErrorBound(rng.random)
     served = wrong = 0
     for number in range(lookups):
-        if dice.random() < exact_share:
+        if rng.random() < exact_share:
             bound.exact()
             served += 1
             continue
-        likeness = dice.random()
+        likeness = rng.random()
         edge = wrong_below if number < shift_at else wrong_below + 0.15
-        right = dice.random() < (0.995 if likeness > edge else likeness * 0.8)
-        found = signs(likeness, dice.uniform(-0.03, 0.03))
+        right = rng.random() < (0.995 if likeness > edge else likeness * 0.8)
+        found = features(likeness, rng.uniform(-0.03, 0.03))
         choice, weight = bound.choose(bound.likeness(found))
         if choice is Choice.SERVE:
             served += 1
             wrong += not right
         else:
-            bound.learn(found, right ^ (dice.random() < errs), weight, 0.01)
+            bound.learn(found, right ^ (rng.random() < errs), weight, 0.01)
     return bound, wrong, served
 
 
 def test_nothing_is_served_before_enough_is_known() -> None:
-    bound = Bound(random.Random(1).random)
+    bound = ErrorBound(random.Random(1).random)
     for number in range(LABELS_MIN - 1):
         assert bound.choose(1.0)[0] is Choice.MISS, number
-        bound.learn(signs(1.0), True, 1.0, 0.01)
+        bound.learn(features(1.0), True, 1.0, 0.01)
     for _ in range(LABELS_MIN):
-        bound.learn(signs(1.0), True, 1.0, 0.01)
+        bound.learn(features(1.0), True, 1.0, 0.01)
     assert bound.threshold is not None
 
 
@@ -71,27 +71,27 @@ def test_the_bound_is_kept_on_average_and_something_is_served(edge: float, way: 
 
 
 def test_where_answers_are_often_wrong_nothing_is_served_by_meaning() -> None:
-    bound = Bound(random.Random(2).random)
-    dice = random.Random(3)
+    bound = ErrorBound(random.Random(2).random)
+    rng = random.Random(3)
     for _ in range(2_000):
-        choice, weight = bound.choose(dice.random())
+        choice, weight = bound.choose(rng.random())
         assert choice is not Choice.SERVE
-        bound.learn(signs(dice.random()), dice.random() < 0.7, weight, 0.01)
+        bound.learn(features(rng.random()), rng.random() < 0.7, weight, 0.01)
 
 
 def test_it_learns_what_speaks_for_an_answer_among_these_callers() -> None:
     """Where the verifier says little and a cosine says all, the cosine decides."""
-    dice = random.Random(5)
-    bound = Bound(dice.random)
+    rng = random.Random(5)
+    bound = ErrorBound(rng.random)
     for _ in range(3_000):
         bound.exact()
-        fine = dice.uniform(0.88, 0.99)
-        found = signs(0.6)._replace(fine=fine)
+        fine = rng.uniform(0.88, 0.99)
+        found = features(0.6)._replace(fine=fine)
         choice, weight = bound.choose(bound.likeness(found))
         if choice is not Choice.SERVE:
             bound.learn(found, fine > 0.94, weight, 0.01)
     assert bound.served > 300
-    good, bad = (bound.likeness(signs(0.6)._replace(fine=fine)) for fine in (0.98, 0.89))
+    good, bad = (bound.likeness(features(0.6)._replace(fine=fine)) for fine in (0.98, 0.89))
     assert good > bound.threshold > bad  # type: ignore[operator]
 
 

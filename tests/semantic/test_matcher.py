@@ -16,11 +16,17 @@ from tests.servers import RedisStack
 from tokenschain.core.cache.store import Entry
 from tokenschain.infra.redis import rate_limits as redis_module
 from tokenschain.infra.redis.rate_limits import REDIS_FAILURES
-from tokenschain.infra.redis.vector_index import RedisMeaning
+from tokenschain.infra.redis.vector_index import RedisVectorIndex
 from tokenschain.semantic import index as index_module
 from tokenschain.semantic.embedders import FAST_DIMENSIONS, FINE_DIMENSIONS, Vectors
 from tokenschain.semantic.error_bound import LABELS_MIN, Choice
-from tokenschain.semantic.index import Index, Kept, LayeredKept, LocalKept, SharedKept
+from tokenschain.semantic.index import (
+    Index,
+    LayeredVectorStore,
+    LocalVectorStore,
+    SharedVectorStore,
+    VectorStore,
+)
 from tokenschain.semantic.matcher import Matcher
 from tokenschain.semantic.verifier import Verifier
 
@@ -60,15 +66,15 @@ def matcher(**more: object) -> Matcher:
         Letters(),
         Verifier.shipped(),
         random.Random(1).random,
-        LocalKept(2**24),
-        wall=lambda: 0.0,
+        LocalVectorStore(2**24),
+        unix_time=lambda: 0.0,
         **more,  # type: ignore[arg-type]
     )
 
 
-def learn(made: Matcher, question: str, answer: str, space: bytes = b"s") -> bool | None:
-    made.find(space, "g", question)
-    return made.learn(space, "g", question.encode(), question, entry(answer, question), 0.01)
+def learn(made: Matcher, question: str, answer: str, namespace: bytes = b"s") -> bool | None:
+    made.find(namespace, "g", question)
+    return made.learn(namespace, "g", question.encode(), question, entry(answer, question), 0.01)
 
 
 def taught() -> Matcher:
@@ -117,7 +123,7 @@ def test_answers_are_compared_by_their_numbers_and_their_words() -> None:
 
 
 def test_what_is_gone_from_memory_is_not_found() -> None:
-    small = Matcher(Letters(), Verifier.shipped(), random.Random(1).random, LocalKept(2_000))
+    small = Matcher(Letters(), Verifier.shipped(), random.Random(1).random, LocalVectorStore(2_000))
     for number in range(20):
         learn(small, f"question number {'x' * number}", "a" * 300)
     assert len(small._kept) < 6  # type: ignore[arg-type]
@@ -126,7 +132,7 @@ def test_what_is_gone_from_memory_is_not_found() -> None:
 
 def test_far_questions_cost_one_embedding_only() -> None:
     models = Letters()
-    made = Matcher(models, Verifier.shipped(), random.Random(1).random, LocalKept(2**20))
+    made = Matcher(models, Verifier.shipped(), random.Random(1).random, LocalVectorStore(2**20))
     learn(made, "zzzz", "a")
     before = models.calls
     made.find(b"s", "g", "怎么退货")
@@ -139,20 +145,20 @@ def test_an_index_finds_what_brute_force_finds(
     seed: int, graph_from: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(index_module, "GRAPH_FROM", graph_from)
-    dice = np.random.default_rng(seed)
+    random = np.random.default_rng(seed)
     index, kept = Index(), {}
     for number in range(300):
-        fast = dice.normal(size=FAST_DIMENSIONS).astype(np.float32)
+        fast = random.normal(size=FAST_DIMENSIONS).astype(np.float32)
         fast /= np.linalg.norm(fast)
         key = bytes([number % 256, number // 256])
         index.add(key, str(number), fast, np.zeros(FINE_DIMENSIONS, np.float32))
         kept[key] = fast
-        if dice.random() < 0.3:
-            gone = list(kept)[int(dice.integers(len(kept)))]
+        if random.random() < 0.3:
+            gone = list(kept)[int(random.integers(len(kept)))]
             index.remove(gone)
             del kept[gone]
     assert len(index) == len(kept)
-    query = dice.normal(size=FAST_DIMENSIONS).astype(np.float32)
+    query = random.normal(size=FAST_DIMENSIONS).astype(np.float32)
     best = sorted(kept, key=lambda key: -float(kept[key] @ query))[:5]
     found = [index.at(place)[0] for place, _ in index.nearest(query, 20)]
     # A graph of half-precision vectors may miss one that is nearly as far as the next.
@@ -167,27 +173,27 @@ def unit(seed: int, size: int) -> Vectors:
 
 
 @pytest.fixture(params=["local", "redis"])
-def kept(request: pytest.FixtureRequest) -> Kept:
+def kept(request: pytest.FixtureRequest) -> VectorStore:
     if request.param == "local":
-        return LocalKept(2**24)
+        return LocalVectorStore(2**24)
     redis: RedisStack = request.getfixturevalue("redis")
     redis.flush()
-    store = RedisMeaning(redis.url, b"k" * 32, "test", FAST_DIMENSIONS)
+    store = RedisVectorIndex(redis.url, b"k" * 32, "test", FAST_DIMENSIONS)
     store.near(b"s", unit(0, FAST_DIMENSIONS), 1)  # makes the index
-    return SharedKept(store, lambda: 0.0)
+    return SharedVectorStore(store, lambda: 0.0)
 
 
 @pytest.mark.parametrize("large", [5, 5_000])
 def test_both_stores_keep_find_and_forget(
-    kept: Kept, large: int, monkeypatch: pytest.MonkeyPatch
+    kept: VectorStore, large: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(redis_module, "LARGE_SPACE", large)
     monkeypatch.setattr(redis_module, "COUNT_EVERY_S", 0.0)
     for number in range(60):
-        space = b"one" if number % 2 else b"two"
+        namespace = b"one" if number % 2 else b"two"
         key = number.to_bytes(16, "big")
         kept.put(
-            space, key, f"question {number}", unit(number, FAST_DIMENSIONS),
+            namespace, key, f"question {number}", unit(number, FAST_DIMENSIONS),
             unit(number, FINE_DIMENSIONS), entry(f"answer {number}", expires_s=1_000.0),
         )  # fmt: skip
     fast = unit(7, FAST_DIMENSIONS)
@@ -211,8 +217,8 @@ def test_both_stores_keep_find_and_forget(
 
 def test_texts_in_redis_are_sealed_and_an_emptied_redis_is_begun_anew(redis: RedisStack) -> None:
     redis.flush()
-    store = RedisMeaning(redis.url, b"k" * 32, "test", FAST_DIMENSIONS)
-    shared = SharedKept(store, lambda: 0.0)
+    store = RedisVectorIndex(redis.url, b"k" * 32, "test", FAST_DIMENSIONS)
+    shared = SharedVectorStore(store, lambda: 0.0)
     fast, fine = unit(1, FAST_DIMENSIONS), unit(1, FINE_DIMENSIONS)
 
     def put() -> None:
@@ -223,7 +229,9 @@ def test_texts_in_redis_are_sealed_and_an_emptied_redis_is_begun_anew(redis: Red
     with Redis.from_url(redis.url) as client:
         said = b"".join(v for name in client.scan_iter() for v in client.hvals(name))
     assert b"secret" not in said
-    other = SharedKept(RedisMeaning(redis.url, b"x" * 32, "test", FAST_DIMENSIONS), lambda: 0.0)
+    other = SharedVectorStore(
+        RedisVectorIndex(redis.url, b"x" * 32, "test", FAST_DIMENSIONS), lambda: 0.0
+    )
     assert other.near(b"s", fast, 1) == [] and other.entry(b"s", b"k" * 16, 1.0) is None
     redis.flush()
     assert shared.near(b"s", fast, 1) == []
@@ -237,9 +245,9 @@ def test_texts_in_redis_are_sealed_and_an_emptied_redis_is_begun_anew(redis: Red
 def test_without_the_shared_store_this_machine_goes_on_alone(redis: RedisStack) -> None:
     redis.flush()
     told: list[str] = []
-    store = RedisMeaning(redis.url, b"k" * 32, "test", FAST_DIMENSIONS)
-    layered = LayeredKept(
-        LocalKept(2**20), SharedKept(store, lambda: 0.0), REDIS_FAILURES, time.monotonic,
+    store = RedisVectorIndex(redis.url, b"k" * 32, "test", FAST_DIMENSIONS)
+    layered = LayeredVectorStore(
+        LocalVectorStore(2**20), SharedVectorStore(store, lambda: 0.0), REDIS_FAILURES, time.monotonic,
         lambda event, why: told.append(event),
     )  # fmt: skip
     fast, fine = unit(1, FAST_DIMENSIONS), unit(1, FINE_DIMENSIONS)

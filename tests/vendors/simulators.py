@@ -59,7 +59,7 @@ class Profile(NamedTuple):
     json_schema: bool = True
     usage: str = "last"
     """`last`, `every` (cumulative), `choice` (in the last choice) or `deepseek`."""
-    space: bool = True
+    namespace: bool = True
     comments: bool = False
     done: bool = True
     finish_names: Mapping[str, str] = MappingProxyType({})
@@ -358,25 +358,25 @@ class Refused(Exception):
 class Brain:
     """What the model behind a simulator says to one request, in canonical pieces."""
 
-    def __init__(self, ask: dict[str, Any], profile: Profile) -> None:
-        messages = ask["messages"]
+    def __init__(self, parsed: dict[str, Any], profile: Profile) -> None:
+        messages = parsed["messages"]
         last = messages[-1]
         said = json.dumps(last.get("content"), ensure_ascii=False)
         self.wanted = next((w for w in profile.failures if f"sim:{w}" in said), None)
         self.filtered = "sim:filter" in said
-        self.thinks = _thinks(ask, profile.thinking)
+        self.thinks = _thinks(parsed, profile.thinking)
         self.calls: list[dict[str, str]] = []
         self.text = HELLO
         if last["role"] == "tool":
             self.text = WEATHER
-        elif ask.get("tools") and ask.get("tool_choice") != "none":
-            self.calls, self.text = [_call(ask, said)], ""
+        elif parsed.get("tools") and parsed.get("tool_choice") != "none":
+            self.calls, self.text = [_call(parsed, said)], ""
             if "parallel" in said:
                 self.calls = [CALL, {"name": "get_time", "arguments": '{"zone": "UTC"}'}]
         elif "image" in said:
             self.text = "I see an image."
-        elif (ask.get("response_format") or {}).get("type") in ("json_object", "json_schema"):
-            self.text = json.dumps(_structured(ask, said), ensure_ascii=False)
+        elif (parsed.get("response_format") or {}).get("type") in ("json_object", "json_schema"):
+            self.text = json.dumps(_structured(parsed, said), ensure_ascii=False)
             if "sim:wrong" in said:
                 self.text = '{"age": "old"}'
             if "sim:fence" in said:
@@ -387,10 +387,10 @@ class Brain:
         self.reasoning_tokens = 6 if self.thinks else 0
 
 
-def _call(ask: dict[str, Any], said: str) -> dict[str, str]:
+def _call(parsed: dict[str, Any], said: str) -> dict[str, str]:
     """The tool that the choice names, else the first, with arguments by its schema."""
-    functions = {tool["function"]["name"]: tool["function"] for tool in ask["tools"]}
-    choice = ask.get("tool_choice")
+    functions = {tool["function"]["name"]: tool["function"] for tool in parsed["tools"]}
+    choice = parsed.get("tool_choice")
     named = choice["function"]["name"] if isinstance(choice, dict) and "function" in choice else ""
     function = functions.get(named) or next(iter(functions.values()))
     parameters = function.get("parameters") or {}
@@ -408,11 +408,11 @@ def _told_to_write_json(messages: list[dict[str, Any]]) -> dict[str, Any]:
     return {"response_format": {"type": "json_object"}} if told else {}
 
 
-def _structured(ask: dict[str, Any], said: str) -> Any:
+def _structured(parsed: dict[str, Any], said: str) -> Any:
     """By the schema, wherever it was said, or with the keys that were named in quotes."""
-    schema = ask["response_format"].get("json_schema", {}).get("schema")
-    if schema is None and ask["messages"][0]["role"] == "system":
-        told = ask["messages"][0]["content"]
+    schema = parsed["response_format"].get("json_schema", {}).get("schema")
+    if schema is None and parsed["messages"][0]["role"] == "system":
+        told = parsed["messages"][0]["content"]
         at = told.find("{", told.find("JSON schema"))
         schema = json.JSONDecoder().raw_decode(told[at:])[0] if at >= 0 else None
     if schema is not None:
@@ -442,8 +442,8 @@ def _fill(schema: dict[str, Any], said: str) -> Any:
     return name[0] if name else "word"
 
 
-def _thinks(ask: dict[str, Any], switch: str) -> bool:
-    value = ask.get(switch)
+def _thinks(parsed: dict[str, Any], switch: str) -> bool:
+    value = parsed.get(switch)
     match switch:
         case "enable_thinking" | "EnableThinking":
             return value is True
@@ -458,26 +458,26 @@ def _thinks(ask: dict[str, Any], switch: str) -> bool:
     return False
 
 
-def check(ask: dict[str, Any], profile: Profile) -> None:
+def check(parsed: dict[str, Any], profile: Profile) -> None:
     """The vendor's rules on parameters and history."""
-    for name in (_SWITCHES - {profile.thinking}) & ask.keys():
+    for name in (_SWITCHES - {profile.thinking}) & parsed.keys():
         if not (name == "reasoning_effort" and profile.thinking == "thinking"):
             raise Refused(f"unknown parameter {name}")
-    for name in profile.refused & ask.keys():
+    for name in profile.refused & parsed.keys():
         raise Refused(f"parameter {name} is not supported")
     low, high = profile.temperature
-    if not low <= ask.get("temperature", 1 if high >= 1 else high) <= high:
+    if not low <= parsed.get("temperature", 1 if high >= 1 else high) <= high:
         raise Refused("temperature is out of range")
-    choice = ask.get("tool_choice")
+    choice = parsed.get("tool_choice")
     if isinstance(choice, str) and choice not in ("auto", "none", profile.required_choice):
         raise Refused(f"tool_choice {choice} is not supported")
-    kind = (ask.get("response_format") or {}).get("type")
+    kind = (parsed.get("response_format") or {}).get("type")
     if kind == "json_schema" and not profile.json_schema:
         raise Refused("response_format type json_schema is unavailable now")
-    if kind == "json_object" and "json" not in json.dumps(ask["messages"]).lower():
+    if kind == "json_object" and "json" not in json.dumps(parsed["messages"]).lower():
         raise Refused("messages must contain the word json")
-    thinks = _thinks(ask, profile.thinking)
-    for message in ask["messages"]:
+    thinks = _thinks(parsed, profile.thinking)
+    for message in parsed["messages"]:
         if message["role"] != "assistant":
             continue
         told = message.get("reasoning_content")
@@ -530,17 +530,17 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         raw = self.rfile.read(int(self.headers["content-length"]))
-        ask = json.loads(raw)
+        parsed = json.loads(raw)
         profile = self.sim.profile
-        self.sim.requests.append(ask)
+        self.sim.requests.append(parsed)
         if not self._known(raw):
             failure = profile.failures.get("auth", Failure(401, openai_error("who are you")))
             self._send(failure.status, failure.body)
             return
         if self.path.endswith("/embeddings"):
-            self._embed(ask)
+            self._embed(parsed)
             return
-        canonical = WIRES[profile.wire].read(ask, self)
+        canonical = WIRES[profile.wire].read(parsed, self)
         try:
             check(canonical, profile)
         except Refused as refused:
@@ -592,8 +592,8 @@ class _Handler(BaseHTTPRequestHandler):
         action = self.headers.get("x-tc-action"), self.headers.get("x-tc-version")
         return known and abs(time.time() - at) < 300 and action == ("ChatCompletions", "2023-09-01")
 
-    def _embed(self, ask: dict[str, Any]) -> None:
-        given = ask["input"] if isinstance(ask["input"], list) else [ask["input"]]
+    def _embed(self, parsed: dict[str, Any]) -> None:
+        given = parsed["input"] if isinstance(parsed["input"], list) else [parsed["input"]]
         most = self.sim.profile.inputs_max
         if len(given) > most:
             said = f"batch size {len(given)} > maximum allowed batch size {most}"
@@ -604,7 +604,7 @@ class _Handler(BaseHTTPRequestHandler):
             for i, text in enumerate(given)
         ]
         usage = {"prompt_tokens": 7, "total_tokens": 7}
-        self._send(200, {"object": "list", "data": data, "model": ask["model"], "usage": usage})
+        self._send(200, {"object": "list", "data": data, "model": parsed["model"], "usage": usage})
 
     def _send(self, status: int, body: Any) -> None:
         data = json.dumps(body, ensure_ascii=False).encode()
@@ -623,8 +623,8 @@ def _pieces(text: str) -> list[str]:
 
 
 class _OpenAI:
-    def read(self, ask: dict[str, Any], _: _Handler) -> dict[str, Any]:
-        return ask
+    def read(self, parsed: dict[str, Any], _: _Handler) -> dict[str, Any]:
+        return parsed
 
     def usage(self, brain: Brain, profile: Profile, part: float = 1) -> dict[str, Any]:
         tokens = int(brain.tokens * part)
@@ -649,7 +649,7 @@ class _OpenAI:
     def reason(self, text: str, profile: Profile) -> dict[str, Any]:
         return {profile.reasoning: text} if text else {}
 
-    def whole(self, brain: Brain, ask: dict[str, Any], profile: Profile) -> dict[str, Any]:
+    def whole(self, brain: Brain, parsed: dict[str, Any], profile: Profile) -> dict[str, Any]:
         text = brain.text
         if profile.reasoning == "tags":
             text = f"<think>{brain.reasoning}</think>\n\n{text}" if brain.reasoning else text
@@ -665,14 +665,14 @@ class _OpenAI:
         finish = profile.finish_names.get(brain.finish, brain.finish)
         choices = [
             {"index": i, "message": message, "finish_reason": finish}
-            for i in range(ask.get("n") or 1)
+            for i in range(parsed.get("n") or 1)
         ]
         return {
-            "id": "sim-1", "object": "chat.completion", "created": 1, "model": ask["model"],
+            "id": "sim-1", "object": "chat.completion", "created": 1, "model": parsed["model"],
             "choices": choices, "usage": self.usage(brain, profile),
         }  # fmt: skip
 
-    def stream(self, brain: Brain, ask: dict[str, Any], profile: Profile) -> Iterator[bytes]:
+    def stream(self, brain: Brain, parsed: dict[str, Any], profile: Profile) -> Iterator[bytes]:
         deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
         text = brain.text
         if profile.reasoning == "tags":
@@ -701,7 +701,7 @@ class _OpenAI:
             }  # fmt: skip
             chunk: dict[str, Any] = {
                 "id": "sim-1", "object": "chat.completion.chunk", "created": 1,
-                "model": ask["model"], "choices": [choice],
+                "model": parsed["model"], "choices": [choice],
             }  # fmt: skip
             if profile.usage == "every":
                 chunk["usage"] = self.usage(brain, profile, (number + 1) / (total + 1))
@@ -710,29 +710,29 @@ class _OpenAI:
             if profile.comments and number == 1:
                 yield b": keep-alive\n\n"
             yield self.frame(chunk, profile)
-        if profile.usage in ("last", "deepseek") and ask.get("stream_options", {}).get(
+        if profile.usage in ("last", "deepseek") and parsed.get("stream_options", {}).get(
             "include_usage"
         ):
             last_chunk = {
                 "id": "sim-1", "object": "chat.completion.chunk", "created": 1,
-                "model": ask["model"], "choices": [], "usage": self.usage(brain, profile),
+                "model": parsed["model"], "choices": [], "usage": self.usage(brain, profile),
             }  # fmt: skip
             yield self.frame(last_chunk, profile)
         if profile.done:
             yield b"data: [DONE]\n\n"
 
     def frame(self, chunk: Any, profile: Profile) -> bytes:
-        space = " " if profile.space else ""
-        return f"data:{space}{json.dumps(chunk, ensure_ascii=False)}\n\n".encode()
+        namespace = " " if profile.namespace else ""
+        return f"data:{namespace}{json.dumps(chunk, ensure_ascii=False)}\n\n".encode()
 
 
 class _DashScope(_OpenAI):
-    def read(self, ask: dict[str, Any], handler: _Handler) -> dict[str, Any]:
+    def read(self, parsed: dict[str, Any], handler: _Handler) -> dict[str, Any]:
         assert handler.path == "/api/v1/services/aigc/text-generation/generation"
-        assert ask["parameters"].pop("result_format") == "message"
+        assert parsed["parameters"].pop("result_format") == "message"
         streams = handler.headers.get("x-dashscope-sse") == "enable"
-        assert ask["parameters"].pop("incremental_output", False) is streams
-        read = {"model": ask["model"], **ask["input"], **ask["parameters"]}
+        assert parsed["parameters"].pop("incremental_output", False) is streams
+        read = {"model": parsed["model"], **parsed["input"], **parsed["parameters"]}
         return read | ({"stream": True} if streams else {})
 
     def native_usage(self, brain: Brain) -> dict[str, Any]:
@@ -745,8 +745,8 @@ class _DashScope(_OpenAI):
             usage["output_tokens_details"] = {"reasoning_tokens": brain.reasoning_tokens}
         return usage
 
-    def whole(self, brain: Brain, ask: dict[str, Any], profile: Profile) -> dict[str, Any]:
-        choice = super().whole(brain, ask, profile)["choices"][0]
+    def whole(self, brain: Brain, parsed: dict[str, Any], profile: Profile) -> dict[str, Any]:
+        choice = super().whole(brain, parsed, profile)["choices"][0]
         choice["message"]["content"] = choice["message"]["content"] or ""
         return {
             "output": {"choices": [choice]},
@@ -754,9 +754,9 @@ class _DashScope(_OpenAI):
             "request_id": "r1",
         }
 
-    def stream(self, brain: Brain, ask: dict[str, Any], profile: Profile) -> Iterator[bytes]:
+    def stream(self, brain: Brain, parsed: dict[str, Any], profile: Profile) -> Iterator[bytes]:
         plain = profile._replace(usage="none", done=False, comments=False)
-        for number, frame in enumerate(super().stream(brain, ask, plain)):
+        for number, frame in enumerate(super().stream(brain, parsed, plain)):
             choice = json.loads(frame.removeprefix(b"data: "))["choices"][0]
             message = {"role": "assistant", "content": "", **choice["delta"]}
             finish = choice["finish_reason"] or "null"
@@ -770,10 +770,10 @@ class _DashScope(_OpenAI):
 
 
 class _Hunyuan(_OpenAI):
-    def read(self, ask: dict[str, Any], _: _Handler) -> dict[str, Any]:
+    def read(self, parsed: dict[str, Any], _: _Handler) -> dict[str, Any]:
         roles = []
         messages = []
-        for message in ask["Messages"]:
+        for message in parsed["Messages"]:
             roles.append(message["Role"])
             calls = [
                 {
@@ -791,12 +791,12 @@ class _Hunyuan(_OpenAI):
             assert "ReasoningContent" not in message and "reasoning_content" not in message
         assert "system" not in roles[1:], "the system message comes first"
         assert all(a != b or a == "tool" for a, b in pairwise(roles)), "turns alternate"
-        made: dict[str, Any] = {"model": ask["Model"], "messages": messages}
+        made: dict[str, Any] = {"model": parsed["Model"], "messages": messages}
         made |= _told_to_write_json(messages)
-        if ask.get("Stream"):
+        if parsed.get("Stream"):
             made["stream"] = True
-        if ask.get("Tools"):
-            functions = [tool["Function"] for tool in ask["Tools"]]
+        if parsed.get("Tools"):
+            functions = [tool["Function"] for tool in parsed["Tools"]]
             assert all(isinstance(f["Parameters"], str) for f in functions)
             made["tools"] = [
                 {"function": {"name": f["Name"], "parameters": f["Parameters"]}} for f in functions
@@ -805,10 +805,10 @@ class _Hunyuan(_OpenAI):
             ("Temperature", "temperature"), ("ToolChoice", "tool_choice"),
             ("EnableThinking", "EnableThinking"),
         ):  # fmt: skip
-            if theirs in ask:
-                made[ours] = ask[theirs]
+            if theirs in parsed:
+                made[ours] = parsed[theirs]
         if made.get("tool_choice") == "custom":
-            name = ask["CustomTool"]["Function"]["Name"]
+            name = parsed["CustomTool"]["Function"]["Name"]
             made["tool_choice"] = {"function": {"name": name}}
         return made
 
@@ -837,8 +837,8 @@ class _Hunyuan(_OpenAI):
             "PromptTokensDetails": {"CachedTokens": CACHED_TOKENS},
         }
 
-    def whole(self, brain: Brain, ask: dict[str, Any], profile: Profile) -> dict[str, Any]:
-        choice = super().whole(brain, ask, profile)["choices"][0]
+    def whole(self, brain: Brain, parsed: dict[str, Any], profile: Profile) -> dict[str, Any]:
+        choice = super().whole(brain, parsed, profile)["choices"][0]
         native = {
             "Message": self.pascal(choice["message"]),
             "FinishReason": choice["finish_reason"],
@@ -850,9 +850,9 @@ class _Hunyuan(_OpenAI):
             }
         }  # fmt: skip
 
-    def stream(self, brain: Brain, ask: dict[str, Any], profile: Profile) -> Iterator[bytes]:
+    def stream(self, brain: Brain, parsed: dict[str, Any], profile: Profile) -> Iterator[bytes]:
         plain = profile._replace(usage="none", done=False)
-        for frame in super().stream(brain, ask, plain):
+        for frame in super().stream(brain, parsed, plain):
             choice = json.loads(frame.removeprefix(b"data: "))["choices"][0]
             native = {
                 "Delta": self.pascal(choice["delta"]),
@@ -868,13 +868,13 @@ class _Hunyuan(_OpenAI):
 
 
 class _Anthropic(_OpenAI):
-    def read(self, ask: dict[str, Any], handler: _Handler) -> dict[str, Any]:
-        assert handler.path == "/v1/messages" and ask["max_tokens"] >= 1
-        roles = [turn["role"] for turn in ask["messages"]]
+    def read(self, parsed: dict[str, Any], handler: _Handler) -> dict[str, Any]:
+        assert handler.path == "/v1/messages" and parsed["max_tokens"] >= 1
+        roles = [turn["role"] for turn in parsed["messages"]]
         assert set(roles) <= {"user", "assistant"} and roles[0] == "user"
         assert all(a != b for a, b in pairwise(roles)), "turns alternate"
         messages: list[dict[str, Any]] = []
-        for turn in ask["messages"]:
+        for turn in parsed["messages"]:
             blocks = turn["content"]
             if isinstance(blocks, str):
                 blocks = [{"type": "text", "text": blocks}]
@@ -888,28 +888,28 @@ class _Anthropic(_OpenAI):
                 if block["type"] == "thinking":
                     assert block["signature"] == "sig-of-sim", "the signature was changed"
             messages.append(read)
-        made = {"messages": messages, "model": ask["model"]}
-        system = ask.get("system") or ""
+        made = {"messages": messages, "model": parsed["model"]}
+        system = parsed.get("system") or ""
         if isinstance(system, list):
             system = "".join(block["text"] for block in system)
         if system:
             messages.insert(0, {"role": "system", "content": system})
         made |= _told_to_write_json(messages)
         for name in ("stream", "temperature", "thinking"):
-            if name in ask:
-                made[name] = ask[name]
-        if "tools" in ask:
+            if name in parsed:
+                made[name] = parsed[name]
+        if "tools" in parsed:
             made["tools"] = [
                 {"function": {"name": tool["name"], "parameters": tool["input_schema"]}}
-                for tool in ask["tools"]
+                for tool in parsed["tools"]
             ]
-        choice = ask.get("tool_choice", {})
+        choice = parsed.get("tool_choice", {})
         if choice.get("type") == "tool":
             made["tool_choice"] = {"function": {"name": choice["name"]}}
         elif choice:
             made["tool_choice"] = {"any": "required"}.get(choice["type"], choice["type"])
-        if "thinking" in ask:
-            assert "temperature" not in ask
+        if "thinking" in parsed:
+            assert "temperature" not in parsed
         return made
 
     def blocks(self, brain: Brain) -> list[dict[str, Any]]:
@@ -939,20 +939,20 @@ class _Anthropic(_OpenAI):
         names = {"stop": "end_turn", "tool_calls": "tool_use", "content_filter": "refusal"}
         return names[brain.finish]
 
-    def whole(self, brain: Brain, ask: dict[str, Any], profile: Profile) -> dict[str, Any]:
+    def whole(self, brain: Brain, parsed: dict[str, Any], profile: Profile) -> dict[str, Any]:
         return {
-            "id": "a1", "type": "message", "role": "assistant", "model": ask["model"],
+            "id": "a1", "type": "message", "role": "assistant", "model": parsed["model"],
             "content": self.blocks(brain), "stop_reason": self.stop(brain), "stop_sequence": None,
             "usage": self.counts(brain),
         }  # fmt: skip
 
-    def stream(self, brain: Brain, ask: dict[str, Any], profile: Profile) -> Iterator[bytes]:
+    def stream(self, brain: Brain, parsed: dict[str, Any], profile: Profile) -> Iterator[bytes]:
         def event(kind: str, **fields: Any) -> bytes:
             data = json.dumps({"type": kind, **fields}, ensure_ascii=False)
             return f"event: {kind}\ndata: {data}\n\n".encode()
 
         counts = self.counts(brain)
-        message = self.whole(brain, ask, profile) | {"content": [], "stop_reason": None}
+        message = self.whole(brain, parsed, profile) | {"content": [], "stop_reason": None}
         yield event("message_start", message=message | {"usage": counts | {"output_tokens": 1}})
         yield event("ping")
         for index, block in enumerate(self.blocks(brain)):

@@ -325,23 +325,23 @@ def through_messages(clouds: Clouds, provider: str) -> None:
             client.messages.create(messages=says("x"), **fixed | {"model": "nope"})
 
 
-DOORS = {
+APIS = {
     "OpenAI chat": through_chat,
     "Responses": through_responses,
     "Anthropic messages": through_messages,
 }
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("api", APIS)
 @pytest.mark.parametrize("provider", PROFILES)
-def test_door(clouds: Clouds, provider: str, door: str) -> None:
+def test_door(clouds: Clouds, provider: str, api: str) -> None:
     row = DOOR_CELLS.setdefault(provider, {})
     if not PROFILES[provider].chats:
-        row[door] = "-"
+        row[api] = "-"
         return
-    row[door] = "FAIL"
-    DOORS[door](clouds, provider)
-    row[door] = "pass"
+    row[api] = "FAIL"
+    APIS[api](clouds, provider)
+    row[api] = "pass"
 
 
 # --- the page ---------------------------------------------------------------------------
@@ -365,7 +365,7 @@ def test_the_published_tables_are_what_was_measured() -> None:
         "`-`: not offered by the vendor. `pass*`: the vendor's own table was not found, so the "
         f"simulator follows OpenAI's.\n\n{table(CELLS, list(COLUMNS))}\n"
         "## Any door in, any provider out\n\nText whole and streamed, system prompt, tools and "
-        f"their results, parallel calls, usage.\n\n{table(DOOR_CELLS, list(DOORS))}"
+        f"their results, parallel calls, usage.\n\n{table(DOOR_CELLS, list(APIS))}"
     )
     if os.environ.get("WRITE_MATRIX"):
         PAGE.write_text(text, "utf-8")

@@ -27,7 +27,7 @@ VENDORS = {
 
 class Reranker(JsonHandler):
     def do_POST(self) -> None:
-        ask = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        parsed = json.loads(self.rfile.read(int(self.headers["content-length"])))
         provider = self.headers["authorization"].removeprefix("Bearer key-")
         _, path, shape = VENDORS[provider]
         scored: list[Any] = [
@@ -36,7 +36,7 @@ class Reranker(JsonHandler):
         if self.path != path:
             self._send(404, {"error": {"message": f"no {self.path} here"}})
         elif shape == "texts":
-            assert ask["texts"] == ["apples", "pears and apples", "stones"]
+            assert parsed["texts"] == ["apples", "pears and apples", "stones"]
             self._send(200, [{"index": s["index"], "score": s["relevance_score"]} for s in scored])
         elif shape == "meta":
             self._send(200, {"id": "r", "results": scored, "meta": {"tokens": {"input_tokens": 9}}})

@@ -9,7 +9,7 @@ import pytest
 
 from tokenschain.core.formats import openai_chat
 from tokenschain.core.formats.anthropic import outbound
-from tokenschain.core.formats.canonical import Heading
+from tokenschain.core.formats.canonical import ReplyMetadata
 from tokenschain.core.pricing.catalog import (
     Price,
     PriceTier,
@@ -126,7 +126,7 @@ CORPUS: dict[str, tuple[bytes, dict[str, int], dict[str, int], int]] = {
             b'"stop_reason":"end_turn","usage":{"input_tokens":21,"cache_read_input_tokens":1000,'
             b'"cache_creation_input_tokens":500,"cache_creation":{"ephemeral_5m_input_tokens":400,'
             b'"ephemeral_1h_input_tokens":100},"output_tokens":30}}',
-            Heading(),
+            ReplyMetadata(),
         ),
         {"input": 21, "cached_input": 1_000, "cache_write": 400, "cache_write_1h": 100},
         {"output": 30},
@@ -138,7 +138,7 @@ CORPUS: dict[str, tuple[bytes, dict[str, int], dict[str, int], int]] = {
             b'"finish_reason":"stop"}]},"usage":{"input_tokens":31,"output_tokens":12,'
             b'"total_tokens":43,"prompt_tokens_details":{"cached_tokens":11},'
             b'"output_tokens_details":{"reasoning_tokens":2}},"request_id":"r"}',
-            Heading(),
+            ReplyMetadata(),
         ),
         {"input": 20, "cached_input": 11},
         {"output": 10, "reasoning": 2},
@@ -149,7 +149,7 @@ CORPUS: dict[str, tuple[bytes, dict[str, int], dict[str, int], int]] = {
             '{"Response":{"Id":"h","Created":1,"Choices":[{"Message":{"Role":"assistant",'
             '"Content":"好"},"FinishReason":"stop"}],"Usage":{"PromptTokens":9,'
             '"CompletionTokens":3,"TotalTokens":12,"PromptTokensDetails":{"CachedTokens":4}}}}'.encode(),
-            Heading(),
+            ReplyMetadata(),
         ),
         {"input": 5, "cached_input": 4},
         {"output": 3},
@@ -159,7 +159,7 @@ CORPUS: dict[str, tuple[bytes, dict[str, int], dict[str, int], int]] = {
         rerank.reply_from(
             b'{"id":"r","results":[{"index":0,"relevance_score":0.9}],'
             b'"meta":{"tokens":{"input_tokens":25,"output_tokens":0}}}',
-            openai_chat.parse(openai_chat.Door.RERANK, b'{"model":"m","query":"q","documents":["d"]}'),
+            openai_chat.parse(openai_chat.Api.RERANK, b'{"model":"m","query":"q","documents":["d"]}'),
             "m",
         ),
         {"input": 25},

@@ -21,7 +21,7 @@ from tokenschain.infra.database.engine import drop_days, ensure_days
 SWEEP_S = 60.0
 
 
-class Chores:
+class Maintenance:
     """What control does now and then: alerts, last use of keys, sweeping, retention.
 
     Several controls may do the same at once; each chore is harmless to repeat.
@@ -31,7 +31,7 @@ class Chores:
         self,
         engine: Engine,
         ledger: Ledger,
-        landlord: limits.Landlord,
+        lease_manager: limits.LeaseManager,
         archive: ResponseArchive,
         sender: alerts.Sender,
         ledger_days: int,
@@ -41,7 +41,7 @@ class Chores:
         self._engine = engine
         self._insight = insight
         self._ledger = ledger
-        self._landlord = landlord
+        self._lease_manager = lease_manager
         self._archive = archive
         self._sender = sender
         self._ledger_days = ledger_days
@@ -74,7 +74,7 @@ class Chores:
 
     def _sweep(self) -> None:
         self._archive.sweep()
-        self._landlord.sweep()
+        self._lease_manager.sweep()
         with self._engine.begin() as connection:
             users.sweep(connection)
         today = int(time.time() // DAY_S)

@@ -8,8 +8,8 @@ from typing import NamedTuple, Protocol
 from tokenschain.core.cache.store import Entry
 from tokenschain.core.call_record import CallRecord
 from tokenschain.core.errors import ApiError
-from tokenschain.core.formats.continuation import Said
-from tokenschain.core.formats.formats import Form
+from tokenschain.core.formats.continuation import PartialOutput
+from tokenschain.core.formats.formats import ApiFormat
 from tokenschain.core.formats.openai_chat import UNREAD
 from tokenschain.core.pricing.catalog import Usage
 from tokenschain.core.routing.selection import Decision
@@ -17,7 +17,7 @@ from tokenschain.core.snapshot import Candidate
 from tokenschain.core.tenancy import KeyGrant
 
 
-class Outlet(Protocol):
+class ResponseWriter(Protocol):
     """The way back to the caller. What is written after the caller left is dropped."""
 
     on_pause: Callable[[], None] | None
@@ -87,7 +87,7 @@ class Call:
     """A request on its way through the house."""
 
     __slots__ = (
-        "ask",
+        "api_format",
         "attempts",
         "body",
         "bytes_in",
@@ -99,13 +99,12 @@ class Call:
         "dropped",
         "emulated",
         "error",
-        "form",
         "headers",
         "hit",
         "id",
         "likeness",
         "lookup",
-        "outlet",
+        "parsed",
         "partial",
         "received_at",
         "record",
@@ -114,26 +113,27 @@ class Call:
         "snapshot_version",
         "started_ms",
         "tags",
+        "writer",
     )
 
     def __init__(
         self,
         id: str,
-        form: Form,
+        api_format: ApiFormat,
         body: bytes,
         credential: bytes,
         headers: dict[bytes, bytes],
-        outlet: Outlet,
+        writer: ResponseWriter,
         received_at: float,
         started_ms: int,
     ) -> None:
         self.id = id
-        self.form = form
+        self.api_format = api_format
         self.body = body
         self.bytes_in = len(body)
         self.credential = credential
         self.headers = headers
-        self.outlet = outlet
+        self.writer = writer
         self.received_at = received_at
         """Monotonic seconds."""
         self.started_ms = started_ms
@@ -141,7 +141,7 @@ class Call:
         self.client_address: Callable[[], str] = _nowhere
         """Where the caller is, looked up behind trusted proxies only."""
         self.caller: KeyGrant | None = None
-        self.ask = UNREAD
+        self.parsed = UNREAD
         """The checked body; read once the caller is known."""
         self.attempts: list[Attempt] = []
         self.error: ApiError | None = None
@@ -182,7 +182,7 @@ class Call:
         """Free the request's memory: a stream may outlast it by far."""
         self.body = b""
         if not self.resumable:
-            self.ask.fields = {}
+            self.parsed.fields = {}
 
 
 def _nowhere() -> str:
@@ -202,5 +202,5 @@ class WholeAnswer:
 
     def abort(self) -> None: ...
 
-    def said(self) -> Said | None:
+    def partial_output(self) -> PartialOutput | None:
         return None

@@ -47,7 +47,7 @@ class CallRecord(msgspec.Struct, array_like=True):
 
     event_id: str
     started_ms: int
-    door: str
+    api: str
     tenant: str = ""
     project: str = ""
     environment: str = ""

@@ -298,7 +298,7 @@ class Pool:
         self.left += taken - used
         self.in_use -= taken
 
-    def wish(self, need: int) -> int:
+    def request(self, need: int) -> int:
         """How much to ask for: what is needed now, what is owed, and some in advance.
 
         The advance is what was used since the last lease, at least a hundredth of the
@@ -326,7 +326,7 @@ class Pool:
         return max(0, self.left - need - keep)
 
 
-class Wish(msgspec.Struct, frozen=True):
+class LeaseRequest(msgspec.Struct, frozen=True):
     """One count of a limit that a process wants to use more of, or gives back to."""
 
     limit: str
@@ -367,44 +367,44 @@ class SharedRates:
         self._windows: dict[tuple[str, str], Window] = {}
         self._held: dict[tuple[str, str], dict[str, tuple[int, float]]] = {}
 
-    def draw(self, rate: Rate, wish: Wish, holder: str, now: float) -> Lease:
+    def draw(self, rate: Rate, request: LeaseRequest, holder: str, now: float) -> Lease:
         """Grant what a process wishes, or as much as there is."""
-        key = (rate.id, wish.subject)
+        key = (rate.id, request.subject)
         if rate.measure == "concurrent":
-            return self._draw_at_once(key, rate.amount, wish, holder, now)
+            return self._draw_at_once(key, rate.amount, request, holder, now)
         window = self._windows.get(key)
         if window is None:
             if len(self._windows) >= COUNTS_MAX:
                 self._windows = {k: w for k, w in self._windows.items() if w.used}
             window = self._windows[key] = Window(rate.amount, rate.window_s)
         window.amount = rate.amount
-        if wish.want < 0:
-            window.settle(-wish.want, 0, now)
-            return Lease(wish.want, window.left(now))
+        if request.want < 0:
+            window.settle(-request.want, 0, now)
+            return Lease(request.want, window.left(now))
         left = window.left(now)
-        granted = grant_of(wish, left)
+        granted = grant_of(request, left)
         window.settle(0, granted, now)
-        wait_s = window.wait_s(wish.need, now) if granted < wish.need else 0.0
+        wait_s = window.wait_s(request.need, now) if granted < request.need else 0.0
         return Lease(granted, left - granted, wait_s)
 
     def _draw_at_once(
-        self, key: tuple[str, str], amount: int, wish: Wish, holder: str, now: float
+        self, key: tuple[str, str], amount: int, request: LeaseRequest, holder: str, now: float
     ) -> Lease:
         held = self._held.setdefault(key, {})
         for name in [n for n, (_, seen) in held.items() if now - seen > HOLDER_TTL_S]:
             del held[name]
         # What the process says it holds is the truth, also after this memory was lost.
         others = sum(count for name, (count, _) in held.items() if name != holder)
-        left = max(0, amount - others - wish.held)
-        granted = max(wish.want, -wish.held) if wish.want < 0 else grant_of(wish, left)
-        held[holder] = (wish.held + granted, now)
-        if wish.held + granted == 0:
+        left = max(0, amount - others - request.held)
+        granted = max(request.want, -request.held) if request.want < 0 else grant_of(request, left)
+        held[holder] = (request.held + granted, now)
+        if request.held + granted == 0:
             del held[holder]
-        return Lease(granted, left - granted, 1.0 if granted < wish.need else 0.0)
+        return Lease(granted, left - granted, 1.0 if granted < request.need else 0.0)
 
 
-def grant_of(wish: Wish, left: int) -> int:
+def grant_of(request: LeaseRequest, left: int) -> int:
     """How much of a wish is granted of what is left."""
-    if wish.want <= left:
-        return wish.want
-    return wish.need if wish.need <= left else left
+    if request.want <= left:
+        return request.want
+    return request.need if request.need <= left else left

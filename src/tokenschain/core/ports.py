@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from tokenschain.core.call import Call
-from tokenschain.core.formats.continuation import Said
+from tokenschain.core.formats.continuation import PartialOutput
 from tokenschain.core.snapshot import Candidate, Plan
 from tokenschain.core.tenancy import KeyGrant
 
@@ -30,7 +30,7 @@ class Answer(Protocol):
     def abort(self) -> None:
         """Give it up undelivered: the upstream is told to stop."""
 
-    def said(self) -> Said | None:
+    def partial_output(self) -> PartialOutput | None:
         """After it broke off: what the caller has, when another can safely go on."""
 
 
@@ -52,7 +52,7 @@ class Routing(Protocol):
         """
 
 
-class Memory(Protocol):
+class ConversationState(Protocol):
     async def recall(self, call: Call, caller: KeyGrant) -> None:
         """Write out the conversation that a call goes on from, if it names one.
 
@@ -106,7 +106,9 @@ class Cache(Protocol):
 
 
 class Upstreams(Protocol):
-    async def open(self, call: Call, candidate: Candidate, said: Said | None = None) -> Answer:
+    async def open(
+        self, call: Call, candidate: Candidate, said: PartialOutput | None = None
+    ) -> Answer:
         """Send the call upstream and wait until it begins to answer.
 
         Adds an `Attempt` to the call, and keeps its usage right on every way out.

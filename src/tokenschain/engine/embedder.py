@@ -11,7 +11,7 @@ import msgspec
 
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats import openai_chat
-from tokenschain.core.formats.openai_chat import Door
+from tokenschain.core.formats.openai_chat import Api
 from tokenschain.wire.server import Exchange, HttpServer, RefusalWriter
 
 MODEL = "multilingual-e5-small"
@@ -95,7 +95,7 @@ def _read(body: bytes) -> tuple[list[str], bool]:
     Raises:
         ApiError: not for this model.
     """
-    fields = openai_chat.parse(Door.EMBEDDINGS, body).fields
+    fields = openai_chat.parse(Api.EMBEDDINGS, body).fields
     values = {name: msgspec.json.decode(raw) for name, raw in fields.items()}
     if values.get("dimensions") not in (None, DIMENSIONS):
         raise ApiError(

@@ -34,7 +34,7 @@ class KeyAuth:
 
     def authenticate(self, call: Call) -> KeyGrant:
         """See `core.ports.Auth.authenticate`; also notes the snapshot on the call."""
-        grant = self.grant_of(call.credential, call.form.name, call.client_address)
+        grant = self.grant_of(call.credential, call.api_format.name, call.client_address)
         call.caller = grant
         call.snapshot_version = self._served.version
         if grant.tags:

@@ -21,7 +21,7 @@ class Store(Protocol):
     async def delete(self, tenant: str, response_id: str) -> None: ...
 
 
-class ResponseMemory:
+class ConversationState:
     """The step before a call is understood, and what the door does with stored responses."""
 
     def __init__(self, store: Store, report: Callable[[str], None]) -> None:
@@ -33,8 +33,8 @@ class ResponseMemory:
         self._report = report
 
     async def recall(self, call: Call, caller: KeyGrant) -> None:
-        """See `core.ports.Memory.recall`."""
-        if call.form.name != "responses":
+        """See `core.ports.ConversationState.recall`."""
+        if call.api_format.name != "responses":
             return
         before = openai_responses.previous_of(call.body)
         if before is None:
@@ -56,10 +56,10 @@ class ResponseMemory:
     def keep(self, call: Call, response: bytes) -> None:
         """Keep an answer, if its caller asked for that."""
         caller = call.caller
-        if not call.ask.kept_input or not response or caller is None:
+        if not call.parsed.kept_input or not response or caller is None:
             return
         name = f"resp_{call.id}"
-        stored = Stored(name, caller.tenant, time.time(), call.ask.kept_input, response)
+        stored = Stored(name, caller.tenant, time.time(), call.parsed.kept_input, response)
         if not self._store.keep(stored):
             self._report(name)
 

@@ -126,12 +126,12 @@ class JournalMetering:
 def record_of(call: Call, now: float) -> CallRecord:
     """The record of a call that ends now; see `CallRecord` for units."""
     began = call.received_at
-    record = CallRecord(call.id, call.started_ms, call.form.name)
+    record = CallRecord(call.id, call.started_ms, call.api_format.name)
     record.total_ms = (now - began) * 1e3
     record.trace_id = _trace_id(call)
     record.snapshot_version = call.snapshot_version
     record.bytes_in = call.bytes_in
-    record.bytes_out = call.outlet.bytes_out
+    record.bytes_out = call.writer.bytes_out
     caller = call.caller
     if caller is not None:
         record.tenant = caller.tenant
@@ -139,8 +139,8 @@ def record_of(call: Call, now: float) -> CallRecord:
         record.environment = caller.environment
         record.account = caller.account
         record.key_id = caller.key_id
-    record.model_asked = call.ask.model
-    record.streamed = call.ask.stream
+    record.model_asked = call.parsed.model
+    record.streamed = call.parsed.stream
     tags = call.headers.get(b"x-tc-tags")
     if tags is not None:
         record.tags = tags[:TAGS_BYTES_MAX].decode("utf-8", "replace")

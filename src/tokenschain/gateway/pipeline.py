@@ -17,7 +17,7 @@ from tokenschain.core.errors import ApiError
 from tokenschain.core.ports import (
     Auth,
     Cache,
-    Memory,
+    ConversationState,
     Metering,
     Moderation,
     Opening,
@@ -31,7 +31,7 @@ class Steps(NamedTuple):
 
     metering: Metering
     auth: Auth
-    memory: Memory
+    memory: ConversationState
     routing: Routing
     quota: Quota
     moderation: Moderation
@@ -51,7 +51,7 @@ async def serve(call: Call, steps: Steps) -> None:
         steps.metering.admit(call)
         caller = steps.auth.authenticate(call)
         await steps.memory.recall(call, caller)
-        call.ask = call.form.parse(call.body)
+        call.parsed = call.api_format.parse(call.body)
         plan = steps.routing.plan(call, caller)
 
         await steps.quota.reserve(call, caller, plan)
@@ -70,4 +70,4 @@ async def serve(call: Call, steps: Steps) -> None:
         steps.metering.settle(call)
         steps.quota.settle(call)
         steps.cache.settle(call, last)
-    call.outlet.close(call, last)
+    call.writer.close(call, last)

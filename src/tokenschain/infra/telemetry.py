@@ -78,7 +78,7 @@ class GatewayMetrics(Collector):
 
     def observe(self, record: CallRecord) -> None:
         """Count one finished call."""
-        key = (record.door, record.model_served and record.model_asked, record.upstream)
+        key = (record.api, record.model_served and record.model_asked, record.upstream)
         series = self._by_call.get(key)
         if series is None:
             series = self._new_series(key)
@@ -122,7 +122,7 @@ class GatewayMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """See `prometheus_client.registry.Collector`."""
-        labels = ["worker", "door", "model", "upstream"]
+        labels = ["worker", "api", "model", "upstream"]
 
         def family(kind: type[_F], name: str, *more: str) -> _F:
             return kind(f"tokenschain_{name}", CALL_METRICS[name], labels=[*labels, *more])

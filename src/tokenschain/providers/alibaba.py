@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from tokenschain.core.formats import canonical as canon
 from tokenschain.core.formats.canonical import Conversation
-from tokenschain.providers.vendor_profile import Speech
+from tokenschain.providers.vendor_profile import VendorProtocol
 
 _encode = msgspec.json.Encoder().encode
 
@@ -110,7 +110,7 @@ def _usage_of(usage: _Usage | None) -> dict[str, Any]:
     }
 
 
-def reply_from(body: bytes, heading: canon.Heading) -> bytes:
+def reply_from(body: bytes, metadata: canon.ReplyMetadata) -> bytes:
     """A native reply as a canonical one; an error stays one.
 
     Raises:
@@ -120,15 +120,15 @@ def reply_from(body: bytes, heading: canon.Heading) -> bytes:
     if reply.output is None or not reply.output.choices:
         return body
     choice = reply.output.choices[0]
-    head = heading.head(reply.request_id)
+    head = metadata.head(reply.request_id)
     return canon.whole(head, choice.message, choice.finish_reason, _usage_of(reply.usage))
 
 
 class StreamIn:
     """Native frames to canonical chunks."""
 
-    def __init__(self, heading: canon.Heading) -> None:
-        self._heading = heading
+    def __init__(self, metadata: canon.ReplyMetadata) -> None:
+        self._metadata = metadata
 
     def event(self, data: bytes) -> list[bytes]:
         """The canonical chunks of one frame; `[DONE]` after the last.
@@ -141,7 +141,7 @@ class StreamIn:
             return [data] if frame.code else []
         choice = frame.output.choices[0]
         finish = choice.finish_reason if choice.finish_reason != "null" else None
-        head = self._heading.head(frame.request_id)
+        head = self._metadata.head(frame.request_id)
         for at, call in enumerate(choice.message.get("tool_calls") or ()):
             call.setdefault("index", at)
         chunks = [canon.chunk(head, choice.message, finish)]
@@ -150,7 +150,7 @@ class StreamIn:
         return chunks
 
 
-SPEECH = Speech(
+PROTOCOL = VendorProtocol(
     path="services/aigc/text-generation/generation",
     request=request_of,
     whole=reply_from,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from tokenschain.core.formats.anthropic import outbound
-from tokenschain.providers.vendor_profile import Speech
+from tokenschain.providers.vendor_profile import VendorProtocol
 
-SPEECH = Speech(
+PROTOCOL = VendorProtocol(
     path="messages",
     request=outbound.request_of,
     whole=outbound.reply_from,

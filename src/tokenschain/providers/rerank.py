@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from tokenschain.core.formats.openai_chat import Ask
+from tokenschain.core.formats.openai_chat import ParsedRequest
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.decode
@@ -50,7 +50,7 @@ class _Reply(Struct):
     meta: _Meta | None = None
 
 
-def reply_from(body: bytes, ask: Ask, model: str) -> bytes:
+def reply_from(body: bytes, parsed: ParsedRequest, model: str) -> bytes:
     """A vendor's reply in the one shape; an error stays one.
 
     Raises:
@@ -63,10 +63,10 @@ def reply_from(body: bytes, ask: Ask, model: str) -> bytes:
         if reply.results is None:
             return body
     ranked = sorted(reply.results or (), key=_score, reverse=True)
-    raw_top = ask.fields.get("top_n")
+    raw_top = parsed.fields.get("top_n")
     top: int | None = _decode(raw_top) if raw_top is not None else None
-    wants_documents = bytes(ask.fields.get("return_documents", b"false")) == b"true"
-    documents: list[Any] = _decode(ask.fields["documents"]) if wants_documents else []
+    wants_documents = bytes(parsed.fields.get("return_documents", b"false")) == b"true"
+    documents: list[Any] = _decode(parsed.fields["documents"]) if wants_documents else []
     results = []
     for result in ranked[:top]:
         made: dict[str, Any] = {"index": result.index, "relevance_score": _score(result)}

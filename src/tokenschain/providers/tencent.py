@@ -17,7 +17,7 @@ from tokenschain.core.formats import canonical as canon
 from tokenschain.core.formats.canonical import Conversation
 from tokenschain.providers.auth import key_pair
 from tokenschain.providers.signing import Signable, tencent_tc3
-from tokenschain.providers.vendor_profile import HeaderLines, Speech
+from tokenschain.providers.vendor_profile import HeaderLines, VendorProtocol
 
 _encode = msgspec.json.Encoder().encode
 _SERVICE = "hunyuan"
@@ -189,7 +189,7 @@ def _finish_of(reason: str | None) -> str | None:
     return {"": None, "sensitive": "content_filter"}.get(reason or "", reason)
 
 
-def reply_from(body: bytes, heading: canon.Heading) -> bytes:
+def reply_from(body: bytes, metadata: canon.ReplyMetadata) -> bytes:
     """A native reply as a canonical one; an error stays one.
 
     Raises:
@@ -201,7 +201,7 @@ def reply_from(body: bytes, heading: canon.Heading) -> bytes:
     if reply is None or not reply.choices:
         return body
     choice = reply.choices[0]
-    head = heading.head(reply.id, created_s=reply.created)
+    head = metadata.head(reply.id, created_s=reply.created)
     message = _plain(choice.message or _Message())
     return canon.whole(head, message, _finish_of(choice.finish_reason), _usage_of(reply.usage))
 
@@ -209,8 +209,8 @@ def reply_from(body: bytes, heading: canon.Heading) -> bytes:
 class StreamIn:
     """Native frames to canonical chunks."""
 
-    def __init__(self, heading: canon.Heading) -> None:
-        self._heading = heading
+    def __init__(self, metadata: canon.ReplyMetadata) -> None:
+        self._metadata = metadata
 
     def event(self, data: bytes) -> list[bytes]:
         """The canonical chunks of one frame; `[DONE]` after the last.
@@ -225,7 +225,7 @@ class StreamIn:
         if not frame.choices:
             return []
         choice = frame.choices[0]
-        head = self._heading.head(frame.id, created_s=frame.created)
+        head = self._metadata.head(frame.id, created_s=frame.created)
         finish = _finish_of(choice.finish_reason)
         chunks = [canon.chunk(head, _plain(choice.delta or _Message()), finish)]
         if finish is not None:
@@ -243,4 +243,4 @@ def sign(request: Signable, value: str, now_s: float) -> HeaderLines:
     )
 
 
-SPEECH = Speech(path="", request=request_of, whole=reply_from, stream=StreamIn, sign=sign)
+PROTOCOL = VendorProtocol(path="", request=request_of, whole=reply_from, stream=StreamIn, sign=sign)

@@ -7,11 +7,11 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
-from tokenschain.core.formats.canonical import Conversation, Heading
+from tokenschain.core.formats.canonical import Conversation, ReplyMetadata
 from tokenschain.core.formats.continuation import Prefill
 from tokenschain.core.formats.dialect import Dialect
 from tokenschain.core.formats.normalization import Reading
-from tokenschain.core.formats.openai_chat import Door
+from tokenschain.core.formats.openai_chat import Api
 from tokenschain.providers.signing import Signable
 
 HeaderLines = tuple[tuple[str, str], ...]
@@ -35,15 +35,15 @@ class ChunkDecoder(Protocol):
         """Canonical chunks of one event's data; `[DONE]` after the last."""
 
 
-class Speech(NamedTuple):
+class VendorProtocol(NamedTuple):
     """A protocol of chat that is not OpenAI's: pure functions to and from the canonical form."""
 
     path: str
     """Follows the upstream's base URL."""
     request: Callable[[Conversation, str, int | None], bytes]
     """Conversation, model, and the most output tokens, to a body."""
-    whole: Callable[[bytes, Heading], bytes]
-    stream: Callable[[Heading], ChunkDecoder]
+    whole: Callable[[bytes, ReplyMetadata], bytes]
+    stream: Callable[[ReplyMetadata], ChunkDecoder]
     headers: HeaderLines = ()
     stream_headers: HeaderLines = ()
     sign: Signer | None = None
@@ -59,10 +59,10 @@ class Vendor(NamedTuple):
     rereads: bool = False
     """Whether chunks must be read even so, for finish reasons with names of their own."""
     auth: Auth = Auth.BEARER
-    speech: Speech | None = None
+    protocol: VendorProtocol | None = None
     images_as_data: bool = False
     """Whether it takes images only as data, so that URLs are fetched here."""
-    paths: Mapping[Door, str] = MappingProxyType({})
+    paths: Mapping[Api, str] = MappingProxyType({})
     """Where a door is elsewhere than its name below the base URL; from the root with a `/`."""
     prefill: Prefill | None = None
     """How it goes on from the beginning of an answer; None where that is not known."""

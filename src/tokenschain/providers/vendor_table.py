@@ -16,7 +16,7 @@ from tokenschain.core.formats.dialect import (
     ThinkingStyle,
 )
 from tokenschain.core.formats.normalization import Reading
-from tokenschain.core.formats.openai_chat import Door
+from tokenschain.core.formats.openai_chat import Api
 from tokenschain.providers import alibaba, anthropic, tencent
 from tokenschain.providers.vendor_profile import PLAIN, Auth, Vendor
 
@@ -39,8 +39,8 @@ _ALIBABA = Dialect(
     bounds={"temperature": Bounds(0, 1.99), "top_p": Bounds(_OPEN_RANGE, 1)},
     choices_max=4,
 )
-_ALIBABA_PATHS = {Door.RERANK: "/compatible-api/v1/reranks"}
-_HUAWEI_PATHS = {Door.EMBEDDINGS: "/v1/embeddings", Door.RERANK: "/v1/rerank"}  # chat is on /v2
+_ALIBABA_PATHS = {Api.RERANK: "/compatible-api/v1/reranks"}
+_HUAWEI_PATHS = {Api.EMBEDDINGS: "/v1/embeddings", Api.RERANK: "/v1/rerank"}  # chat is on /v2
 _TOKENHUB = Dialect(
     thinking=ThinkingStyle.TYPE,
     efforts={"low": "low", "medium": "medium", "high": "high"},
@@ -79,7 +79,7 @@ _EFFORT = Dialect(thinking=ThinkingStyle.EFFORT)
 VENDORS: dict[str, Vendor] = {
     "alibaba": Vendor("alibaba", _ALIBABA, paths=_ALIBABA_PATHS, prefill=Prefill.PARTIAL),
     "alibaba-intl": Vendor("alibaba", _ALIBABA, paths=_ALIBABA_PATHS, prefill=Prefill.PARTIAL),
-    "alibaba-native": Vendor("alibaba", _ALIBABA, speech=alibaba.SPEECH),
+    "alibaba-native": Vendor("alibaba", _ALIBABA, protocol=alibaba.PROTOCOL),
     "tencent-tokenhub": Vendor("tencent", _TOKENHUB),
     "tencent-tokenhub-intl": Vendor("tencent", _TOKENHUB),
     "tencent-lkeap": Vendor("tencent", _TOKENHUB),
@@ -110,7 +110,7 @@ VENDORS: dict[str, Vendor] = {
             choices_max=1,
         ),
         auth=Auth.SIGNED,
-        speech=tencent.SPEECH,
+        protocol=tencent.PROTOCOL,
     ),
     "huawei-maas": Vendor("huawei", _HUAWEI, paths=_HUAWEI_PATHS),
     "huawei-maas-intl": Vendor("huawei", _HUAWEI, paths=_HUAWEI_PATHS),
@@ -138,7 +138,7 @@ VENDORS: dict[str, Vendor] = {
             renames={"max_completion_tokens": "max_tokens"},
             choices_max=1,
         ),
-        paths={Door.RERANK: "rerankers"},
+        paths={Api.RERANK: "rerankers"},
     ),
     "deepseek": Vendor("deepseek", _DEEPSEEK, rereads=True, **_DEEPSEEK_PREFILL),
     "deepseek-intl": Vendor("deepseek", _DEEPSEEK, rereads=True, **_DEEPSEEK_PREFILL),
@@ -210,7 +210,7 @@ VENDORS: dict[str, Vendor] = {
             choices_max=1,
         ),
         auth=Auth.X_API_KEY,
-        speech=anthropic.SPEECH,
+        protocol=anthropic.PROTOCOL,
         prefill=Prefill.LAST,
     ),
     "mistral": Vendor(
@@ -261,7 +261,7 @@ VENDORS: dict[str, Vendor] = {
         Reading.REASONING,
         images_as_data=True,
     ),
-    "tei": Vendor("tei", paths={Door.RERANK: "/rerank"}, texts_rerank=True),
+    "tei": Vendor("tei", paths={Api.RERANK: "/rerank"}, texts_rerank=True),
 }
 
 

@@ -42,7 +42,7 @@ MEMORY = 0.999
 """Weight of a count after one more lookup: what happened some thousand lookups ago fades."""
 
 
-class Signs(NamedTuple):
+class Features(NamedTuple):
     """What speaks for a kept answer."""
 
     odds: float
@@ -66,7 +66,7 @@ _SCALE = np.array([1.0, 0.03, 0.12, 0.02, 0.2])
 class Label(NamedTuple):
     """One kept answer that was checked against a fresh one."""
 
-    signs: Signs
+    features: Features
     right: bool
     weight: float
     """How many lookups it stands for: one that was drawn as a sample stands for the others."""
@@ -139,7 +139,7 @@ class _Curve(NamedTuple):
 class BoundState(msgspec.Struct, array_like=True):
     """What a bound has learned, for the next process. No text."""
 
-    labels: list[tuple[Signs, bool, float]]
+    labels: list[tuple[Features, bool, float]]
     exact: float
     looked: float
     wrong_max: float
@@ -147,11 +147,11 @@ class BoundState(msgspec.Struct, array_like=True):
     counts: tuple[int, int, int]
 
 
-class Bound:
+class ErrorBound:
     """The threshold of one group of callers whose questions are alike."""
 
-    def __init__(self, dice: Callable[[], float]) -> None:
-        self._dice = dice
+    def __init__(self, random: Callable[[], float]) -> None:
+        self._random = random
         self._labels: deque[Label] = deque(maxlen=LABELS_KEPT)
         self._since_fit = 0
         self._model = _FIRST
@@ -171,9 +171,9 @@ class Bound:
         self._looked *= MEMORY
         self.exact_served += 1
 
-    def likeness(self, signs: Signs) -> float:
+    def likeness(self, features: Features) -> float:
         """How likely a kept answer is right here, between 0 and 1."""
-        return float(_sigmoid(_row(signs) @ self._model))
+        return float(_sigmoid(_row(features) @ self._model))
 
     def choose(self, likeness: float) -> tuple[Choice, float]:
         """What becomes of a lookup whose best answer has this likeness, and the weight that
@@ -184,7 +184,7 @@ class Bound:
         if threshold is None or likeness < threshold:
             return Choice.MISS, 1.0
         share = SHADOW_NEAR_SHARE if likeness < threshold + NEAR else SHADOW_SHARE
-        if self._dice() < share:
+        if self._random() < share:
             self.checked += 1
             return Choice.CHECK, 1.0 / share
         self.served += 1
@@ -192,16 +192,16 @@ class Bound:
 
     def confirm(self) -> tuple[Choice, float]:
         """What becomes of a kept answer that a judge called right, and the label's weight."""
-        if self._dice() < SHADOW_SHARE:
+        if self._random() < SHADOW_SHARE:
             self.checked += 1
             return Choice.CHECK, 1.0 / SHADOW_SHARE
         self.served += 1
         return Choice.SERVE, 0.0
 
-    def learn(self, signs: Signs, right: bool, weight: float, wrong_max: float) -> None:
+    def learn(self, features: Features, right: bool, weight: float, wrong_max: float) -> None:
         """A kept answer was compared with a fresh one."""
         self.wrong_max = wrong_max
-        self._labels.append(Label(signs, right, weight))
+        self._labels.append(Label(features, right, weight))
         if weight > 1:
             self._squares += weight * weight
             if right:
@@ -218,7 +218,7 @@ class Bound:
         ages = np.arange(len(self._labels) - 1, -1, -1)
         weights = np.array([label.weight for label in self._labels]) * FRESHNESS**ages
         right = np.array([label.right for label in self._labels], dtype=float)
-        rows = np.array([_row(label.signs) for label in self._labels])
+        rows = np.array([_row(label.features) for label in self._labels])
         self._model = _logistic(rows, right, weights)
         # What a model says of its own lessons flatters it: each half is judged by the other.
         likeness = np.empty(len(rows))
@@ -245,7 +245,7 @@ class Bound:
     def state(self) -> BoundState:
         """What was learned; see `restored`."""
         return BoundState(
-            [(label.signs, label.right, label.weight) for label in self._labels],
+            [(label.features, label.right, label.weight) for label in self._labels],
             self._exact,
             self._looked,
             self.wrong_max,
@@ -254,9 +254,9 @@ class Bound:
         )
 
     @staticmethod
-    def restored(state: BoundState, dice: Callable[[], float]) -> Bound:
+    def restored(state: BoundState, random: Callable[[], float]) -> ErrorBound:
         """A bound that goes on from what another has learned."""
-        bound = Bound(dice)
+        bound = ErrorBound(random)
         bound._labels.extend(Label(*label) for label in state.labels)
         bound._exact, bound._looked = state.exact, state.looked
         bound.wrong_max = state.wrong_max
@@ -280,8 +280,8 @@ class Bound:
         return Wrongness(wrong * by_meaning, low * by_meaning, high * by_meaning, self.checked)
 
 
-def _row(signs: Signs) -> npt.NDArray[np.float64]:
-    return np.concatenate(([1.0], (np.array(signs) - _CENTRE) / _SCALE))
+def _row(features: Features) -> npt.NDArray[np.float64]:
+    return np.concatenate(([1.0], (np.array(features) - _CENTRE) / _SCALE))
 
 
 def _sigmoid(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -21,7 +21,7 @@ from tokenschain.semantic import synthetic_questions
 from tokenschain.semantic.embedders import Vectors
 from tokenschain.semantic.error_bound import Choice, wilson
 from tokenschain.semantic.guards import facts_of
-from tokenschain.semantic.index import LocalKept
+from tokenschain.semantic.index import LocalVectorStore
 from tokenschain.semantic.matcher import Matcher, Models
 from tokenschain.semantic.verifier import Matrix, Verifier, evidence_of
 
@@ -239,14 +239,14 @@ class Asked(NamedTuple):
 
 def faq_stream(seed: int, calls: int = CALLS, *, drifts: bool = False) -> list[Asked]:
     """Questions to a service in Chinese and English, made up: some asked often, most seldom."""
-    dice = random.Random(seed)  # noqa: S311
+    rng = random.Random(seed)  # noqa: S311
     groups = synthetic_questions.groups()
     texts = {
-        f"faq{number}": [synthetic_questions.dressed(dice.choice(g.ways), dice) for _ in range(12)]
+        f"faq{number}": [synthetic_questions.dressed(rng.choice(g.ways), rng) for _ in range(12)]
         for number, g in enumerate(groups)
     }
     once = [f"{way} ({n})" for n, g in enumerate(groups) for way in g.ways]
-    return _stream(texts, once, dice, calls, drifts=drifts)
+    return _stream(texts, once, rng, calls, drifts=drifts)
 
 
 def intent_stream(
@@ -257,35 +257,35 @@ def intent_stream(
     Args:
         others: whose texts are asked once.
     """
-    dice = random.Random(seed)  # noqa: S311
+    rng = random.Random(seed)  # noqa: S311
     texts: dict[str, list[str]] = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         texts.setdefault(row["intent"], []).append(row["text"])
     once = [json.loads(li)["text"] for li in others.read_text(encoding="utf-8").splitlines()]
-    return _stream(texts, once, dice, calls, drifts=drifts)
+    return _stream(texts, once, rng, calls, drifts=drifts)
 
 
 def _stream(
-    texts: dict[str, list[str]], once: list[str], dice: random.Random, calls: int, *, drifts: bool
+    texts: dict[str, list[str]], once: list[str], rng: random.Random, calls: int, *, drifts: bool
 ) -> list[Asked]:
     names = list(texts)
-    dice.shuffle(names)
+    rng.shuffle(names)
     for ways in texts.values():
-        dice.shuffle(ways)
-    dice.shuffle(once)
+        rng.shuffle(ways)
+    rng.shuffle(once)
     weights = _zipf(len(names))
     found = []
     for number in range(calls):
         if drifts and number == int(calls * DRIFT_AT):
             names.reverse()
-        if dice.random() < ONE_OFF:
+        if rng.random() < ONE_OFF:
             text = once[number % len(once)]
             found.append(Asked(text, f"once:{text}"))
             continue
-        name = dice.choices(names, weights)[0]
+        name = rng.choices(names, weights)[0]
         ways = texts[name]
-        found.append(Asked(dice.choices(ways, _zipf(len(ways)))[0], name))
+        found.append(Asked(rng.choices(ways, _zipf(len(ways)))[0], name))
     return found
 
 
@@ -339,14 +339,14 @@ def run(
         judge_errs: how often the comparison of a kept and a fresh answer is mistaken.
         warmed: asked and answered beforehand.
     """
-    dice = random.Random(seed)  # noqa: S311
+    rng = random.Random(seed)  # noqa: S311
     meant: dict[str, str] = {}
 
     def judge(asked: str, kept: str, question: str, fresh: str) -> bool:
         right = kept == fresh
-        return not right if dice.random() < judge_errs else right
+        return not right if rng.random() < judge_errs else right
 
-    matcher = Matcher(models, verifier, dice.random, LocalKept(2**30), judge, lambda: 0.0)
+    matcher = Matcher(models, verifier, rng.random, LocalVectorStore(2**30), judge, lambda: 0.0)
     exact: dict[str, str] = {}
     counts = [0, 0, 0, 0]
     for number, asked in enumerate((*warmed, *stream)):

@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenschain.core.cache.store import (
+    CacheStore,
     Entry,
-    Shelf,
     decode_entry,
     encode_entry,
 )
-from tokenschain.infra.redis.vector_index import RedisMeaning
+from tokenschain.infra.redis.vector_index import RedisVectorIndex
 from tokenschain.semantic.embedders import FAST_DIMENSIONS, FINE_DIMENSIONS, Vectors
 
 QUESTIONS_MAX = 200_000
@@ -37,188 +37,212 @@ class Candidate(NamedTuple):
     fine: Vectors
 
 
-class Kept(Protocol):
+class VectorStore(Protocol):
     """Where questions and answers are kept."""
 
-    def near(self, space: bytes, fast: Vectors, count: int) -> list[Candidate]:
+    def near(self, namespace: bytes, fast: Vectors, count: int) -> list[Candidate]:
         """Those nearest by the fast embedder, the nearest first."""
 
-    def entry(self, space: bytes, key: bytes, now_s: float) -> Entry | None:
+    def entry(self, namespace: bytes, key: bytes, now_s: float) -> Entry | None:
         """The answer under a key, unless it is too old or gone."""
 
     def put(
-        self, space: bytes, key: bytes, question: str, fast: Vectors, fine: Vectors, entry: Entry
+        self,
+        namespace: bytes,
+        key: bytes,
+        question: str,
+        fast: Vectors,
+        fine: Vectors,
+        entry: Entry,
     ) -> None:
         """Keep an answer."""
 
-    def drop(self, space: bytes, key: bytes) -> None:
+    def drop(self, namespace: bytes, key: bytes) -> None:
         """Forget an answer; nothing happens when there is none."""
 
-    def questions(self, space: bytes) -> list[tuple[bytes, str]]:
+    def questions(self, namespace: bytes) -> list[tuple[bytes, str]]:
         """Keys and questions of a space that this process has."""
 
 
-class LocalKept:
-    """In this process; see `Kept`."""
+class LocalVectorStore:
+    """In this process; see `VectorStore`."""
 
     def __init__(self, bytes_max: int, fine_dimensions: int = FINE_DIMENSIONS) -> None:
-        self._shelf = Shelf(bytes_max, 0.5)
+        self._store = CacheStore(bytes_max, 0.5)
         self._fine_dimensions = fine_dimensions
         self._spaces: OrderedDict[bytes, Index] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._shelf)
+        return len(self._store)
 
-    def near(self, space: bytes, fast: Vectors, count: int) -> list[Candidate]:
-        """See `Kept.near`."""
-        index = self._spaces.get(space)
+    def near(self, namespace: bytes, fast: Vectors, count: int) -> list[Candidate]:
+        """See `VectorStore.near`."""
+        index = self._spaces.get(namespace)
         if index is None:
             return []
-        self._spaces.move_to_end(space)
+        self._spaces.move_to_end(namespace)
         found = []
         for place, cosine in index.nearest(fast, count):
             key, question = index.at(place)
             found.append(Candidate(key, question, cosine, index.fine_of(place)))
         return found
 
-    def entry(self, space: bytes, key: bytes, now_s: float) -> Entry | None:
-        """See `Kept.entry`."""
-        entry = self._shelf.get(key, now_s)
+    def entry(self, namespace: bytes, key: bytes, now_s: float) -> Entry | None:
+        """See `VectorStore.entry`."""
+        entry = self._store.get(key, now_s)
         if entry is None:
-            self.drop(space, key)  # the shelf had no room for it any more
+            self.drop(namespace, key)  # the shelf had no room for it any more
         return entry
 
     def put(
-        self, space: bytes, key: bytes, question: str, fast: Vectors, fine: Vectors, entry: Entry
+        self,
+        namespace: bytes,
+        key: bytes,
+        question: str,
+        fast: Vectors,
+        fine: Vectors,
+        entry: Entry,
     ) -> None:
-        """See `Kept.put`."""
-        if not self._shelf.put(key, entry):
+        """See `VectorStore.put`."""
+        if not self._store.put(key, entry):
             return
-        index = self._spaces.get(space)
+        index = self._spaces.get(namespace)
         if index is None:
-            index = self._spaces[space] = Index(self._fine_dimensions)
+            index = self._spaces[namespace] = Index(self._fine_dimensions)
             while len(self._spaces) > SPACES_MAX:
                 self._spaces.popitem(last=False)
         index.add(key, question, fast, fine)
 
-    def drop(self, space: bytes, key: bytes) -> None:
-        """See `Kept.drop`."""
-        self._shelf.drop(key)
-        index = self._spaces.get(space)
+    def drop(self, namespace: bytes, key: bytes) -> None:
+        """See `VectorStore.drop`."""
+        self._store.drop(key)
+        index = self._spaces.get(namespace)
         if index is not None:
             index.remove(key)
             if not len(index):
-                del self._spaces[space]
+                del self._spaces[namespace]
 
-    def questions(self, space: bytes) -> list[tuple[bytes, str]]:
-        """See `Kept.questions`."""
-        index = self._spaces.get(space)
+    def questions(self, namespace: bytes) -> list[tuple[bytes, str]]:
+        """See `VectorStore.questions`."""
+        index = self._spaces.get(namespace)
         return [] if index is None else index.all()
 
 
-class SharedKept:
-    """In a store that machines share; see `Kept` and `infra.redis.rate_limits.RedisMeaning`."""
+class SharedVectorStore:
+    """In a store that machines share; see `infra.redis.vector_index`."""
 
-    def __init__(self, store: RedisMeaning, wall: Callable[[], float]) -> None:
+    def __init__(self, store: RedisVectorIndex, unix_time: Callable[[], float]) -> None:
         self._store = store
-        self._wall = wall
+        self._unix_time = unix_time
 
-    def near(self, space: bytes, fast: Vectors, count: int) -> list[Candidate]:
-        """See `Kept.near`."""
+    def near(self, namespace: bytes, fast: Vectors, count: int) -> list[Candidate]:
+        """See `VectorStore.near`."""
         return [
             Candidate(key, question, cosine, np.frombuffer(fine, dtype=np.float32))
-            for key, question, cosine, fine in self._store.near(space, fast, count)
+            for key, question, cosine, fine in self._store.near(namespace, fast, count)
         ]
 
-    def entry(self, space: bytes, key: bytes, now_s: float) -> Entry | None:
-        """See `Kept.entry`."""
+    def entry(self, namespace: bytes, key: bytes, now_s: float) -> Entry | None:
+        """See `VectorStore.entry`."""
         found = self._store.get(key)
         entry = None if found is None else decode_entry(found)
         return None if entry is None or entry.expires_s <= now_s else entry
 
     def put(
-        self, space: bytes, key: bytes, question: str, fast: Vectors, fine: Vectors, entry: Entry
+        self,
+        namespace: bytes,
+        key: bytes,
+        question: str,
+        fast: Vectors,
+        fine: Vectors,
+        entry: Entry,
     ) -> None:
-        """See `Kept.put`."""
-        ttl_s = entry.expires_s - self._wall()
+        """See `VectorStore.put`."""
+        ttl_s = entry.expires_s - self._unix_time()
         if ttl_s > 0:
-            self._store.put(space, key, question, fast, fine, encode_entry(entry), ttl_s)
+            self._store.put(namespace, key, question, fast, fine, encode_entry(entry), ttl_s)
 
-    def drop(self, space: bytes, key: bytes) -> None:
-        """See `Kept.drop`."""
+    def drop(self, namespace: bytes, key: bytes) -> None:
+        """See `VectorStore.drop`."""
         self._store.drop(key)
 
-    def questions(self, space: bytes) -> list[tuple[bytes, str]]:
+    def questions(self, namespace: bytes) -> list[tuple[bytes, str]]:
         """None of what is shared is this process's own."""
         return []
 
 
-class LayeredKept:
+class LayeredVectorStore:
     """Here and where machines share; without the others this one goes on alone."""
 
     def __init__(
         self,
-        local: Kept,
-        shared: Kept,
-        away: tuple[type[Exception], ...],
+        local: VectorStore,
+        shared: VectorStore,
+        store_errors: tuple[type[Exception], ...],
         clock: Callable[[], float],
         report: Callable[[str, str], None],
     ) -> None:
         """
         Args:
-            away: what the shared one raises when it cannot be reached.
+            store_errors: what the shared one raises when it cannot be reached.
             report: told `(event, why)` when it is gone.
         """
         self._local, self._shared = local, shared
-        self._away = away
+        self._store_errors = store_errors
         self._clock = clock
         self._report = report
         self._rests_until = 0.0
 
-    def near(self, space: bytes, fast: Vectors, count: int) -> list[Candidate]:
-        """See `Kept.near`."""
-        found = {one.key: one for one in self._local.near(space, fast, count)}
+    def near(self, namespace: bytes, fast: Vectors, count: int) -> list[Candidate]:
+        """See `VectorStore.near`."""
+        found = {one.key: one for one in self._local.near(namespace, fast, count)}
         if self._reachable:
             try:
-                for one in self._shared.near(space, fast, count):
+                for one in self._shared.near(namespace, fast, count):
                     found.setdefault(one.key, one)
-            except self._away as error:
+            except self._store_errors as error:
                 self._lost(error)
         return sorted(found.values(), key=lambda one: -one.fast_cosine)[:count]
 
-    def entry(self, space: bytes, key: bytes, now_s: float) -> Entry | None:
-        """See `Kept.entry`."""
-        entry = self._local.entry(space, key, now_s)
+    def entry(self, namespace: bytes, key: bytes, now_s: float) -> Entry | None:
+        """See `VectorStore.entry`."""
+        entry = self._local.entry(namespace, key, now_s)
         if entry is None and self._reachable:
             try:
-                entry = self._shared.entry(space, key, now_s)
-            except self._away as error:
+                entry = self._shared.entry(namespace, key, now_s)
+            except self._store_errors as error:
                 self._lost(error)
         return entry
 
     def put(
-        self, space: bytes, key: bytes, question: str, fast: Vectors, fine: Vectors, entry: Entry
+        self,
+        namespace: bytes,
+        key: bytes,
+        question: str,
+        fast: Vectors,
+        fine: Vectors,
+        entry: Entry,
     ) -> None:
-        """See `Kept.put`."""
-        self._local.put(space, key, question, fast, fine, entry)
+        """See `VectorStore.put`."""
+        self._local.put(namespace, key, question, fast, fine, entry)
         if self._reachable:
             try:
-                self._shared.put(space, key, question, fast, fine, entry)
-            except self._away as error:
+                self._shared.put(namespace, key, question, fast, fine, entry)
+            except self._store_errors as error:
                 self._lost(error)
 
-    def drop(self, space: bytes, key: bytes) -> None:
-        """See `Kept.drop`."""
-        self._local.drop(space, key)
+    def drop(self, namespace: bytes, key: bytes) -> None:
+        """See `VectorStore.drop`."""
+        self._local.drop(namespace, key)
         if self._reachable:
             try:
-                self._shared.drop(space, key)
-            except self._away as error:
+                self._shared.drop(namespace, key)
+            except self._store_errors as error:
                 self._lost(error)
 
-    def questions(self, space: bytes) -> list[tuple[bytes, str]]:
-        """See `Kept.questions`."""
-        return self._local.questions(space)
+    def questions(self, namespace: bytes) -> list[tuple[bytes, str]]:
+        """See `VectorStore.questions`."""
+        return self._local.questions(namespace)
 
     @property
     def _reachable(self) -> bool:

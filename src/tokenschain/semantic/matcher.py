@@ -20,13 +20,13 @@ from tokenschain.core.cache.semantic_protocol import Cluster, Report
 from tokenschain.core.cache.store import Entry
 from tokenschain.semantic.embedders import Vectors
 from tokenschain.semantic.error_bound import (
-    Bound,
     BoundState,
     Choice,
-    Signs,
+    ErrorBound,
+    Features,
 )
 from tokenschain.semantic.guards import facts_of
-from tokenschain.semantic.index import Candidate, Kept
+from tokenschain.semantic.index import Candidate, VectorStore
 from tokenschain.semantic.verifier import Verifier
 
 FAST_COUNT, FINE_COUNT = 20, 5
@@ -93,11 +93,11 @@ class _Pending(NamedTuple):
     fine: Vectors | None
     key: bytes
     """Of the best kept answer; empty where none was near."""
-    signs: Signs
+    features: Features
     weight: float
 
 
-_NO_SIGNS = Signs(0.0, 0.0, 0.0, 0.0, 0.0)
+_NO_SIGNS = Features(0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 Judge = Callable[[str, str, str, str], bool | None]
@@ -112,10 +112,10 @@ class Matcher:
         self,
         models: Models,
         verifier: Verifier,
-        dice: Callable[[], float],
-        kept: Kept,
+        random: Callable[[], float],
+        kept: VectorStore,
         judge: Judge | None = None,
-        wall: Callable[[], float] = time.time,
+        unix_time: Callable[[], float] = time.time,
     ) -> None:
         """
         Args:
@@ -123,23 +123,23 @@ class Matcher:
         """
         self._models = models
         self._verifier = verifier
-        self._dice = dice
+        self._random = random
         self._judge = judge or self._alike
-        self._wall = wall
+        self._unix_time = unix_time
         self._kept = kept
-        self._bounds: OrderedDict[str, Bound] = OrderedDict()
+        self._bounds: OrderedDict[str, ErrorBound] = OrderedDict()
         self._pending: OrderedDict[tuple[bytes, str], _Pending] = OrderedDict()
-        self._served: OrderedDict[tuple[bytes, bytes], Signs] = OrderedDict()
+        self._served: OrderedDict[tuple[bytes, bytes], Features] = OrderedDict()
         self._kin: OrderedDict[bytes, bytes] = OrderedDict()
         self._like: OrderedDict[bytes, bytes] = OrderedDict()
         self._groups: OrderedDict[bytes, str] = OrderedDict()
 
-    def find(self, space: bytes, group: str, question: str) -> Found:
+    def find(self, namespace: bytes, group: str, question: str) -> Found:
         """The kept answer for a question, if it may be given."""
         fast = self._models.fast([question])[0]
-        near = self._kept.near(space, fast, FAST_COUNT)
+        near = self._kept.near(namespace, fast, FAST_COUNT)
         if not near or near[0].fast_cosine < FAST_MIN:
-            self._wait(space, question, _Pending(fast, None, b"", _NO_SIGNS, 1.0))
+            self._wait(namespace, question, _Pending(fast, None, b"", _NO_SIGNS, 1.0))
             return Found(Choice.MISS)
         fine = self._models.fine([question])[0]
         alike = self._models.to_scale(np.array([one.fine for one in near]) @ fine)
@@ -151,48 +151,48 @@ class Matcher:
             )
             if likeness <= best:
                 continue
-            entry = self._kept.entry(space, one.key, self._wall())
+            entry = self._kept.entry(namespace, one.key, self._unix_time())
             if entry is not None:
                 best, best_key, best_entry = likeness, one.key, entry
         if best_entry is None or best < NEAR_MIN:
-            self._wait(space, question, _Pending(fast, fine, b"", _NO_SIGNS, 1.0))
+            self._wait(namespace, question, _Pending(fast, fine, b"", _NO_SIGNS, 1.0))
             return Found(Choice.MISS)
-        signs = self._signs(near, alike, best_key, best)
+        features = self._signs(near, alike, best_key, best)
         bound = self.bound_of(group)
-        likeness = bound.likeness(signs)
+        likeness = bound.likeness(features)
         choice, weight = bound.choose(likeness)
         if choice is Choice.SERVE:
-            self._given(space, best_key, signs)
+            self._given(namespace, best_key, features)
             return Found(choice, likeness, best_key, best_entry)
-        self._wait(space, question, _Pending(fast, fine, best_key, signs, weight))
+        self._wait(namespace, question, _Pending(fast, fine, best_key, features, weight))
         doubtful = choice is Choice.MISS and likeness >= DOUBT_MIN
         return Found(choice, likeness, doubt=Doubt(best_key, best_entry) if doubtful else None)
 
-    def confirmed(self, space: bytes, group: str, question: str, doubt: Doubt) -> bool:
+    def confirmed(self, namespace: bytes, group: str, question: str, doubt: Doubt) -> bool:
         """A judge called a kept answer right. Whether it is given: a sample is answered afresh,
         so that judges are judged."""
         bound = self.bound_of(group)
-        pending = self._pending.get((space, question))
+        pending = self._pending.get((namespace, question))
         if pending is None:
             return False
         choice, weight = bound.confirm()
         if choice is not Choice.SERVE:
-            self._pending[space, question] = pending._replace(weight=weight)
+            self._pending[namespace, question] = pending._replace(weight=weight)
             return False
-        del self._pending[space, question]
-        self._given(space, doubt.key, pending.signs)
+        del self._pending[namespace, question]
+        self._given(namespace, doubt.key, pending.features)
         return True
 
     def _signs(
         self, near: list[Candidate], alike: Vectors, key: bytes, probability: float
-    ) -> Signs:
+    ) -> Features:
         """What speaks for one of the neighbours."""
         place = next(at for at, one in enumerate(near) if one.key == key)
-        kin = self._kin_of(key)
-        own = [at for at, one in enumerate(near) if self._kin_of(one.key) == kin]
+        equivalence_class = self._kin_of(key)
+        own = [at for at, one in enumerate(near) if self._kin_of(one.key) == equivalence_class]
         others = [float(alike[at]) for at in range(len(near)) if at not in own]
         p = min(max(probability, 1e-3), 1 - 1e-3)
-        return Signs(
+        return Features(
             math.log(p / (1 - p)),
             float(alike[place]),
             near[place].fast_cosine,
@@ -205,21 +205,27 @@ class Matcher:
         return self._kin.get(key, key)
 
     def learn(
-        self, space: bytes, group: str, key: bytes, question: str, entry: Entry, wrong_max: float
+        self,
+        namespace: bytes,
+        group: str,
+        key: bytes,
+        question: str,
+        entry: Entry,
+        wrong_max: float,
     ) -> bool | Unclear | None:
         """A question was answered afresh: keep that, and compare it with what was near.
 
         Returns:
             Whether the kept answer would have been right; None where there was none.
         """
-        pending = self._pending.pop((space, question), None)
+        pending = self._pending.pop((namespace, question), None)
         fast = pending.fast if pending is not None else self._models.fast([question])[0]
         fine = pending.fine if pending is not None else None
         if fine is None:
             fine = self._models.fine([question])[0]
         found: bool | Unclear | None = None
         if pending is not None and pending.key:
-            kept = self._kept.entry(space, pending.key, self._wall())
+            kept = self._kept.entry(namespace, pending.key, self._unix_time())
             if kept is not None:
                 said, fresh = answer_in(kept), answer_in(entry)
                 unclear = Unclear(group, key, question, said, fresh, pending, wrong_max)
@@ -227,31 +233,33 @@ class Matcher:
                 found = unclear if right is None else right
                 if right is not None:
                     self.judged(unclear, right=right)
-                elif self.bound_of(group).likeness(pending.signs) >= ALIKE_MIN:
+                elif self.bound_of(group).likeness(pending.features) >= ALIKE_MIN:
                     _join(self._like, key, pending.key)
-        self._kept.put(space, key, question, fast, fine, entry)
-        _remember(self._groups, space, group, SPACES_MAX)
+        self._kept.put(namespace, key, question, fast, fine, entry)
+        _remember(self._groups, namespace, group, SPACES_MAX)
         return found
 
     def judged(self, unclear: Unclear, *, right: bool) -> None:
         """Whether a kept answer would have been right has been said."""
         pending = unclear.pending
-        self.bound_of(unclear.group).learn(pending.signs, right, pending.weight, unclear.wrong_max)
+        self.bound_of(unclear.group).learn(
+            pending.features, right, pending.weight, unclear.wrong_max
+        )
         if right:
             _join(self._kin, unclear.key, pending.key)
 
-    def drop(self, group: str, space: bytes, key: bytes, wrong_max: float) -> None:
+    def drop(self, group: str, namespace: bytes, key: bytes, wrong_max: float) -> None:
         """An answer was flushed, perhaps because somebody called it wrong: so it counts."""
-        signs = self._served.pop((space, key), None)
-        if signs is not None:
-            self.bound_of(group).learn(signs, False, 1.0, wrong_max)
-        self._kept.drop(space, key)
+        features = self._served.pop((namespace, key), None)
+        if features is not None:
+            self.bound_of(group).learn(features, False, 1.0, wrong_max)
+        self._kept.drop(namespace, key)
 
-    def bound_of(self, group: str) -> Bound:
+    def bound_of(self, group: str) -> ErrorBound:
         """The bound of one group."""
         bound = self._bounds.get(group)
         if bound is None:
-            bound = self._bounds[group] = Bound(self._dice)
+            bound = self._bounds[group] = ErrorBound(self._random)
             while len(self._bounds) > GROUPS_MAX:
                 self._bounds.popitem(last=False)
         return bound
@@ -277,28 +285,28 @@ class Matcher:
         """
         members: dict[bytes, list[tuple[bytes, str]]] = {}
         homes: dict[bytes, bytes] = {}
-        for space, group in self._groups.items():
+        for namespace, group in self._groups.items():
             if not group.startswith(f"{tenant}/"):
                 continue
-            for key, question in self._kept.questions(space):
-                kin = self._kin_of(self._like.get(key, key))
-                members.setdefault(kin, []).append((key, question))
-                homes[kin] = space
+            for key, question in self._kept.questions(namespace):
+                equivalence_class = self._kin_of(self._like.get(key, key))
+                members.setdefault(equivalence_class, []).append((key, question))
+                homes[equivalence_class] = namespace
         ranks = {key: rank for rank, key in enumerate(keys)}
         order = sorted(
-            (kin for kin in members if len(members[kin]) > 1 or members[kin][0][0] in ranks),
-            key=lambda kin: (min(ranks.get(key, len(keys)) for key, _ in members[kin]),
-                             -len(members[kin])),
+            (one for one in members if len(members[one]) > 1 or members[one][0][0] in ranks),
+            key=lambda one: (min(ranks.get(key, len(keys)) for key, _ in members[one]),
+                             -len(members[one])),
         )  # fmt: skip
         found = []
-        for kin in order[:count_max]:
-            rows = sorted(members[kin], key=lambda row: ranks.get(row[0], len(keys)))
-            space = homes[kin]
-            answers = (self._kept.entry(space, key, self._wall()) for key, _ in rows)
+        for equivalence_class in order[:count_max]:
+            rows = sorted(members[equivalence_class], key=lambda row: ranks.get(row[0], len(keys)))
+            namespace = homes[equivalence_class]
+            answers = (self._kept.entry(namespace, key, self._unix_time()) for key, _ in rows)
             answer = next((answer_in(entry) for entry in answers if entry is not None), "")
             found.append(
                 Cluster(
-                    self._groups[space],
+                    self._groups[namespace],
                     [key for key, _ in rows],
                     [question[:SHOWN_CHARS_MAX] for _, question in rows[:VARIANTS_MAX]],
                     answer[:SHOWN_CHARS_MAX],
@@ -317,13 +325,13 @@ class Matcher:
             msgspec.DecodeError: this is none.
         """
         for name, learned in _decode_bounds(state).items():
-            self._bounds[name] = Bound.restored(learned, self._dice)
+            self._bounds[name] = ErrorBound.restored(learned, self._random)
 
-    def _given(self, space: bytes, key: bytes, signs: Signs) -> None:
-        _remember(self._served, (space, key), signs, PENDING_MAX)
+    def _given(self, namespace: bytes, key: bytes, features: Features) -> None:
+        _remember(self._served, (namespace, key), features, PENDING_MAX)
 
-    def _wait(self, space: bytes, question: str, pending: _Pending) -> None:
-        _remember(self._pending, (space, question), pending, PENDING_MAX)
+    def _wait(self, namespace: bytes, question: str, pending: _Pending) -> None:
+        _remember(self._pending, (namespace, question), pending, PENDING_MAX)
 
     def _alike(self, asked: str, kept: str, question: str, fresh: str) -> bool | None:
         """Whether two answers say the same, by their numbers and their embeddings."""
@@ -351,9 +359,9 @@ def _remember(rows: OrderedDict[Any, Any], key: Any, value: Any, count_max: int)
         rows.popitem(last=False)
 
 
-def _join(kin: OrderedDict[bytes, bytes], key: bytes, other: bytes) -> None:
+def _join(equivalence_class: OrderedDict[bytes, bytes], key: bytes, other: bytes) -> None:
     """From here on both have the same root."""
-    _remember(kin, key, kin.get(other, other), KIN_MAX)
+    _remember(equivalence_class, key, equivalence_class.get(other, other), KIN_MAX)
 
 
 def answer_in(entry: Entry) -> str:

@@ -173,7 +173,7 @@ class Service:
             kept = doubt.entry
             fits = await judge.fits(kept.question, answer_in(kept), asked.question)
             if fits and await self.in_thread(
-                self._matcher.confirmed, asked.space, asked.group, asked.question, doubt
+                self._matcher.confirmed, asked.namespace, asked.group, asked.question, doubt
             ):
                 found = found._replace(key=doubt.key, entry=kept)
         entry = b"" if found.entry is None else encode_entry(found.entry)
@@ -183,12 +183,12 @@ class Service:
         bound = self._matcher.bound_of(asked.group)
         for _ in range(min(asked.exact, EXACT_MAX)):
             bound.exact()
-        return self._matcher.find(asked.space, asked.group, asked.question)
+        return self._matcher.find(asked.namespace, asked.group, asked.question)
 
     async def _learn(self, body: bytes) -> bytes:
         said = _learn(body)
         found = await self.in_thread(
-            self._matcher.learn, said.space, said.group, said.key, said.question,
+            self._matcher.learn, said.namespace, said.group, said.key, said.question,
             decode_entry(said.entry), said.wrong_max,
         )  # fmt: skip
         if not isinstance(found, Unclear):
@@ -209,7 +209,9 @@ class Service:
 
     async def _drop(self, body: bytes) -> bytes:
         said = _drop(body)
-        await self.in_thread(self._matcher.drop, said.group, said.space, said.key, said.wrong_max)
+        await self.in_thread(
+            self._matcher.drop, said.group, said.namespace, said.key, said.wrong_max
+        )
         return _encode(None)
 
     async def _reports(self, _: bytes) -> bytes:

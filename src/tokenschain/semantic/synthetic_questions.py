@@ -156,12 +156,12 @@ def groups() -> list[Group]:
     return found
 
 
-def dressed(text: str, dice: random.Random) -> str:
+def dressed(text: str, rng: random.Random) -> str:
     """The same question with the polite words around it that people use."""
     if any("\u4e00" <= c <= "\u9fff" for c in text):
-        return dice.choice(_BEFORE) + text + dice.choice(_AFTER)
-    before = dice.choice(_BEFORE_EN)
-    return (before + text if before else text) + dice.choice(_AFTER_EN)
+        return rng.choice(_BEFORE) + text + rng.choice(_AFTER)
+    before = rng.choice(_BEFORE_EN)
+    return (before + text if before else text) + rng.choice(_AFTER_EN)
 
 
 class Pair(NamedTuple):
@@ -187,21 +187,21 @@ def alike_and_unlike() -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
 def pairs(seed: int) -> list[Pair]:
     """Ways of one group, and traps: the same way with another value, another topic's way with
     the same one."""
-    dice = random.Random(seed)  # noqa: S311
+    rng = random.Random(seed)  # noqa: S311
     made = groups()
     found = []
     for at, group in enumerate(made):
         for _ in range(2):
-            one, other = dice.sample(group.ways, 2)
-            found.append(Pair(dressed(one, dice), dressed(other, dice), True))
+            one, other = rng.sample(group.ways, 2)
+            found.append(Pair(dressed(one, rng), dressed(other, rng), True))
         alike = [g for g in made if g.topic == group.topic and g is not group]
         near = [g for g in made[max(0, at - 40) : at + 40] if g.topic != group.topic]
         for others in (alike, alike, near):
             if others:
-                other_group = dice.choice(others)
-                way = dice.randrange(len(group.ways))
+                other_group = rng.choice(others)
+                way = rng.randrange(len(group.ways))
                 twin = other_group.ways[way % len(other_group.ways)]
-                if dice.random() < 0.4:
-                    twin = dice.choice(other_group.ways)
-                found.append(Pair(dressed(group.ways[way], dice), dressed(twin, dice), False))
+                if rng.random() < 0.4:
+                    twin = rng.choice(other_group.ways)
+                found.append(Pair(dressed(group.ways[way], rng), dressed(twin, rng), False))
     return found

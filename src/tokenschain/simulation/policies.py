@@ -28,7 +28,7 @@ class Baseline(Router):
         self.turn = 0
         self.inflights: deque[int] = deque(maxlen=200)
         self.samples: dict[Endpoint, deque[float]] = {}
-        self.dice = given[3]
+        self.rng = given[3]
 
     def place(
         self, call: Call, caller: KeyGrant, plan: Plan, need: Need, tried: set[Endpoint]
@@ -58,11 +58,11 @@ def _round_robin(self: Baseline, up: list[Endpoint], need: Need, now: float) -> 
 
 
 def _least_request(self: Baseline, up: list[Endpoint], need: Need, now: float) -> Endpoint:
-    return min(up, key=lambda e: (e.inflight, self.dice()))
+    return min(up, key=lambda e: (e.inflight, self.rng()))
 
 
 def _p2c_ewma(self: Baseline, up: list[Endpoint], need: Need, now: float) -> Endpoint:
-    pair = [up[int(self.dice() * len(up))] for _ in range(2)]
+    pair = [up[int(self.rng() * len(up))] for _ in range(2)]
     return min(pair, key=lambda e: e.peak_s(need, now) * (e.inflight + 1))
 
 
@@ -72,7 +72,7 @@ def _hcl(self: Baseline, up: list[Endpoint], need: Need, now: float) -> Endpoint
     hot = ordered[math.floor(RIF_QUANTILE * (len(ordered) - 1))]
     cold = [e for e in up if e.inflight <= hot]
     if cold:
-        return min(cold, key=lambda e: (e.peak_s(need, now), e.inflight, self.dice()))
+        return min(cold, key=lambda e: (e.peak_s(need, now), e.inflight, self.rng()))
     return min(up, key=lambda e: e.inflight)
 
 
@@ -92,12 +92,12 @@ def _weighted(self: Baseline, up: list[Endpoint], need: Need, now: float) -> End
 
 def _lowest_latency(self: Baseline, up: list[Endpoint], need: Need, now: float) -> Endpoint:
     """LiteLLM 1.109: the mean of the last 10 first-token times; unknown ones first."""
-    return min(up, key=lambda e: (self.mean(e, 10), self.dice()))
+    return min(up, key=lambda e: (self.mean(e, 10), self.rng()))
 
 
 def _least_first_token(self: Baseline, up: list[Endpoint], need: Need, now: float) -> Endpoint:
     """Higress: the mean of the last 100 first-token times."""
-    return min(up, key=lambda e: (self.mean(e, 100), self.dice()))
+    return min(up, key=lambda e: (self.mean(e, 100), self.rng()))
 
 
 BASELINES: dict[str, _Pick] = {

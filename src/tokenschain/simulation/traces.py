@@ -133,14 +133,14 @@ def made_up(calls: int, seed: int) -> list[Arrival]:
 
     The medians are Azure's conversation trace's (1,020 tokens in, 129 out); the rest is ours.
     """
-    dice = random.Random(seed)  # noqa: S311
+    rng = random.Random(seed)  # noqa: S311
     now, found = 0.0, []
     for _ in range(calls):
-        now += dice.expovariate(1.0) * (0.2 if dice.random() < 0.5 else 1.8)
-        prompt = int(min(8_000, max(20, dice.lognormvariate(6.9, 0.9))))
-        output = int(min(1_500, max(2, dice.lognormvariate(4.9, 0.9))))
-        shared = int(dice.paretovariate(1.2))
-        blocks = (shared, shared + 1_000_000, *(dice.getrandbits(40) for _ in range(prompt // 512)))
+        now += rng.expovariate(1.0) * (0.2 if rng.random() < 0.5 else 1.8)
+        prompt = int(min(8_000, max(20, rng.lognormvariate(6.9, 0.9))))
+        output = int(min(1_500, max(2, rng.lognormvariate(4.9, 0.9))))
+        shared = int(rng.paretovariate(1.2))
+        blocks = (shared, shared + 1_000_000, *(rng.getrandbits(40) for _ in range(prompt // 512)))
         found.append(Arrival(now, prompt, output, blocks[: max(1, prompt // 512)]))
     return found
 

@@ -12,8 +12,8 @@ import msgspec
 
 from tokenschain.core.call import Attempt, Call
 from tokenschain.core.errors import ApiError
-from tokenschain.core.formats.continuation import Said
-from tokenschain.core.formats.formats import FORMS
+from tokenschain.core.formats.continuation import PartialOutput
+from tokenschain.core.formats.formats import API_FORMATS
 from tokenschain.core.ports import Answer, NoCache, NoModeration, NoQuota
 from tokenschain.core.pricing.catalog import (
     MICRO_PER_UNIT,
@@ -185,18 +185,18 @@ class _World:
         return Snapshot("1", upstreams, models, rules)
 
     async def _call(self, number: int, arrival: Arrival, steps: Steps) -> None:
-        outlet = _Outlet(self._loop)
+        writer = _Outlet(self._loop)
         headers = {b"x-tc-priority": arrival.priority.encode()}
         call = Call(
-            str(number), FORMS[0], _body(number, arrival), arrival.tenant.encode(), headers,
-            outlet, self._loop.now, 0,
+            str(number), API_FORMATS[0], _body(number, arrival), arrival.tenant.encode(), headers,
+            writer, self._loop.now, 0,
         )  # fmt: skip
-        outlet.arrival = arrival
+        writer.arrival = arrival
         began = self._loop.now
         await serve(call, steps)
         error = call.error
         outcome = "ok" if error is None else "partial" if call.partial else error.code
-        first = None if outlet.began_at is None else outlet.began_at - began
+        first = None if writer.began_at is None else writer.began_at - began
         cost = sum(_cost(self.engines[a.candidate.upstream.id].machine, a) for a in call.attempts)
         served = call.attempts[-1].candidate.upstream.id if call.attempts else ""
         self.seen.append(
@@ -270,10 +270,12 @@ class _Upstreams:
     def can_resume(self, candidate: Candidate) -> bool:
         return True
 
-    async def open(self, call: Call, candidate: Candidate, said: Said | None = None) -> Answer:
-        outlet = call.outlet
-        assert isinstance(outlet, _Outlet)
-        arrival = outlet.arrival
+    async def open(
+        self, call: Call, candidate: Candidate, said: PartialOutput | None = None
+    ) -> Answer:
+        writer = call.writer
+        assert isinstance(writer, _Outlet)
+        arrival = writer.arrival
         engine = self._world.engines[candidate.upstream.id]
         loop = asyncio.get_running_loop()
         attempt = Attempt(candidate, loop.time())
@@ -327,12 +329,12 @@ class _Answer:
         self._arrival = arrival
         self._cached = cached
         self._done = done
-        self._said: Said | None = None
+        self._said: PartialOutput | None = None
 
     async def deliver(self, call: Call) -> bytes:
         loop = asyncio.get_running_loop()
         call.partial = True
-        call.outlet.begin_stream(call)
+        call.writer.begin_stream(call)
         attempt, arrival, engine = self._attempt, self._arrival, self._engine
         began = loop.time()
         tokens = arrival.output_tokens - self._done
@@ -343,7 +345,7 @@ class _Answer:
                     share = min(1.0, (loop.time() - began) / 30)
                     tokens = max(1, int(tokens * share))
                     said = self._done + tokens
-                    self._said = Said("x", "", 0, MODEL, said)
+                    self._said = PartialOutput("x", "", 0, MODEL, said)
                     engine.cancel(job)  # type: ignore[arg-type]
                     raise ApiError("upstream_interrupted", engine.machine.name)
                 await asyncio.wait([job.last], timeout=0.25)  # type: ignore[attr-defined]
@@ -363,5 +365,5 @@ class _Answer:
     def abort(self) -> None:
         self._engine.cancel(self._job)  # type: ignore[arg-type]
 
-    def said(self) -> Said | None:
+    def partial_output(self) -> PartialOutput | None:
         return self._said

@@ -8,12 +8,12 @@ from ipaddress import ip_network
 import uvicorn
 
 from tokenschain.control.api.app import create_app
-from tokenschain.control.api.context import Desk
+from tokenschain.control.api.context import ApiContext
 from tokenschain.control.billing.ledger import Ledger
-from tokenschain.control.billing.limits import Landlord
+from tokenschain.control.billing.limits import LeaseManager
 from tokenschain.control.cache.semantic_client import Insight
 from tokenschain.control.identity.oidc import Oidc, OidcSettings
-from tokenschain.control.maintenance import Chores
+from tokenschain.control.maintenance import Maintenance
 from tokenschain.control.observability.alerts import Mail, Sender
 from tokenschain.control.publisher import Publisher
 from tokenschain.control.response_archive import ResponseArchive
@@ -38,7 +38,7 @@ def run(settings: Settings) -> None:
     ledger = Ledger(engine)
     ledger.follow(publisher.snapshot)
     publisher.changed.append(ledger.follow)
-    landlord = Landlord(engine)
+    lease_manager = LeaseManager(engine)
     master = secrets.sealing_key(settings.master_key_path)
     archive = ResponseArchive(engine, master, settings.response_ttl_s)
     vault = secrets.Vault(settings.vault_path, settings.master_key_path)
@@ -75,22 +75,22 @@ def run(settings: Settings) -> None:
         if settings.cache.compares_meanings
         else None
     )
-    chores = Chores(
-        engine, ledger, landlord, archive, sender, settings.ledger_days, report, insight
+    maintenance = Maintenance(
+        engine, ledger, lease_manager, archive, sender, settings.ledger_days, report, insight
     )
     app = create_app(
-        Desk(
+        ApiContext(
             engine,
             publisher,
             ledger,
-            landlord,
+            lease_manager,
             settings,
             master,
             secrets.read_or_make(settings.operator_token_path),
             insight,
         ),
         archive,
-        [publisher.run, chores.run],
+        [publisher.run, maintenance.run],
         internal_secret,
         oidc,
     )

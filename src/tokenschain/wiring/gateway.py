@@ -19,11 +19,11 @@ import uvloop
 from tokenschain.core.errors import wire_refusal
 from tokenschain.core.ports import NoModeration
 from tokenschain.core.snapshot import Served
-from tokenschain.gateway.api.app import DoorSettings, Gateway
+from tokenschain.gateway.api.app import ApiSettings, Gateway
 from tokenschain.gateway.auth import KeyAuth
-from tokenschain.gateway.cache.lookup import AnswerCache
-from tokenschain.gateway.cache.semantic_client import MeaningClient
-from tokenschain.gateway.conversation_state import ResponseMemory
+from tokenschain.gateway.cache.lookup import ResponseCache
+from tokenschain.gateway.cache.semantic_client import SemanticClient
+from tokenschain.gateway.conversation_state import ConversationState
 from tokenschain.gateway.dispatch.dispatcher import Dispatch
 from tokenschain.gateway.dispatch.health_probes import Probes
 from tokenschain.gateway.dispatch.health_sharing import SharedHealth
@@ -40,8 +40,8 @@ from tokenschain.infra.control_channel.response_store import ResponseStore
 from tokenschain.infra.control_channel.signed_client import Refused, SignedClient
 from tokenschain.infra.egress import PublicResolver
 from tokenschain.infra.journal import Journal, JournalFull, JournalLimits
-from tokenschain.infra.redis.cache import RedisShelf
-from tokenschain.infra.redis.pubsub import RedisNews
+from tokenschain.infra.redis.cache import RedisCacheStore
+from tokenschain.infra.redis.pubsub import RedisPubSub
 from tokenschain.infra.redis.rate_limits import REDIS_FAILURES, RedisRates
 from tokenschain.infra.security import secrets
 from tokenschain.infra.telemetry import GatewayMetrics, resident_bytes
@@ -94,7 +94,7 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
     client = HttpClient(tls=_upstream_tls(settings.upstream_ca_file), proxy=settings.upstream_proxy)
     channel = Channel(settings.control_base_url, secret, client)
     store = ResponseStore(channel, folder / "responses" / str(worker))
-    memory = ResponseMemory(store, lambda name: logger.warning("response_not_kept", id=name))
+    memory = ConversationState(store, lambda name: logger.warning("response_not_kept", id=name))
     uplink = Uplink(
         channel,
         served,
@@ -128,7 +128,7 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
     def key_changed(upstream: str, number: int, state: KeyState, for_s: float) -> None:
         logger.warning(f"upstream_key_{state}", upstream=upstream, key=number)
         if shared is not None and state is not KeyState.READY:
-            shared.tell(upstream, state, for_s, number)
+            shared.publish(upstream, state, for_s, number)
 
     vault = secrets.Vault(settings.vault_path, settings.master_key_path)
     upstreams = Upstreams(
@@ -144,18 +144,19 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
     )
     dispatch = Dispatch(router, upstreams, time.monotonic, random.random, breaker)
     probes = Probes(dispatch, upstreams.probe, breaker)
-    news = RedisNews(settings.redis_url) if settings.redis_url else None
+    pubsub = RedisPubSub(settings.redis_url) if settings.redis_url else None
     shared: SharedHealth | None = None
-    if news is not None:
+    if pubsub is not None:
         shared = SharedHealth(
-            news, REDIS_FAILURES, lambda: router.healths, time.monotonic, breaker, name,
+            pubsub, REDIS_FAILURES, lambda: router.healths, time.monotonic, breaker, name,
             upstreams.heard,
         )  # fmt: skip
-        dispatch.tell = shared.tell
+        dispatch.publish = shared.publish
     report = lambda event, why: logger.warning(event, why=why)  # noqa: E731
-    away = (ClientError, Refused)
+    store_errors = (ClientError, Refused)
     budgets = Leases(
-        lambda wishes: channel.draw(name, wishes), away, time.monotonic, time.time, report,
+        lambda requests: channel.draw(name, requests), store_errors, time.monotonic, time.time,
+        report,
         "budgets", BUDGETS_DRAW_MAX_S,
     )  # fmt: skip
     redis = RedisRates(settings.redis_url, served, name) if settings.redis_url else None
@@ -167,7 +168,8 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
         )  # fmt: skip
     elif settings.workers * settings.gateways > 1:
         rates = Leases(
-            lambda wishes: channel.draw(name, wishes), away, time.monotonic, time.time, report,
+            lambda requests: channel.draw(name, requests), store_errors, time.monotonic, time.time,
+        report,
             "rates", RATES_DRAW_MAX_S,
         )  # fmt: skip
     quota = LimitQuota(
@@ -179,22 +181,22 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
         budgets,
         lambda: redis.gateways if redis is not None else settings.workers * settings.gateways,
     )
-    shelf = (
-        RedisShelf(settings.redis_url, secrets.derived(secret, b"shelf"))
+    cache_store = (
+        RedisCacheStore(settings.redis_url, secrets.derived(secret, b"shelf"))
         if settings.redis_url
         else None
     )
-    meaning: MeaningClient | None = None
+    meaning: SemanticClient | None = None
     if settings.cache.compares_meanings:
         asks = SignedClient(
             f"http://{settings.semantic_host}:{settings.semantic_port}", secret, client
         )
-        meaning = MeaningClient(
-            asks.ask, away, time.monotonic, report, settings.cache.find_wait_max_s
+        meaning = SemanticClient(
+            asks.ask, store_errors, time.monotonic, report, settings.cache.find_wait_max_s
         )
-    cache = AnswerCache(
-        served, secrets.derived(secret, b"cache"), time.time, random.random, shelf, REDIS_FAILURES,
-        meaning,
+    cache = ResponseCache(
+        served, secrets.derived(secret, b"cache"), time.time, random.random, cache_store,
+        REDIS_FAILURES, meaning,
     )  # fmt: skip
     steps = Steps(
         metering=JournalMetering(journal, JournalFull, metrics.observe, served, name),
@@ -212,7 +214,7 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
         served,
         metrics.text,
         lambda call_id, fault: logger.error("fault", call=call_id, exc_info=fault),
-        DoorSettings(settings.heartbeat_s, settings.cors_origins),
+        ApiSettings(settings.heartbeat_s, settings.cors_origins),
         memory,
     )
     gateway.journal_ok = lambda: _has_room(journal)
@@ -247,7 +249,7 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
             background.create_task(_ship_responses(store)),
             background.create_task(budgets.run()),
             background.create_task(probes.run()),
-            *([background.create_task(cache.ship())] if shelf is not None else []),
+            *([background.create_task(cache.ship())] if cache_store is not None else []),
             *([background.create_task(meaning.run())] if meaning is not None else []),
             *([background.create_task(rates.run())] if rates is not None else []),
             *([background.create_task(shared.run())] if shared is not None else []),
@@ -270,7 +272,7 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
             await store.ship()
     except Exception as error:  # noqa: BLE001 - what is not shipped now waits on disk
         logger.warning("journal_kept", why=str(error))
-    for connected in (redis, news, shelf):
+    for connected in (redis, pubsub, cache_store):
         if connected is not None:
             await connected.close()
     client.close()

@@ -20,10 +20,15 @@ from tokenschain.core.errors import wire_refusal
 from tokenschain.infra import log
 from tokenschain.infra.config import EmbedderSettings, JudgeSettings, Settings
 from tokenschain.infra.redis.rate_limits import REDIS_FAILURES
-from tokenschain.infra.redis.vector_index import RedisMeaning
+from tokenschain.infra.redis.vector_index import RedisVectorIndex
 from tokenschain.infra.security import secrets
 from tokenschain.semantic.embedders import FAST, FAST_DIMENSIONS, FINE, Embedders
-from tokenschain.semantic.index import Kept, LayeredKept, LocalKept, SharedKept
+from tokenschain.semantic.index import (
+    LayeredVectorStore,
+    LocalVectorStore,
+    SharedVectorStore,
+    VectorStore,
+)
 from tokenschain.semantic.matcher import Matcher
 from tokenschain.semantic.remote import Judge, RemoteEmbedder, RemoteModel
 from tokenschain.semantic.service import Service
@@ -57,14 +62,14 @@ async def _semantic(settings: Settings) -> None:
         other = RemoteEmbedder(model, chosen.dimensions, loop, chosen.wait_max_s)
         name = f"{chosen.base_url}/{chosen.model}/{chosen.dimensions}"
     models = await asyncio.to_thread(Embedders, other)
-    kept: Kept = LocalKept(settings.semantic_memory_bytes_max, models.fine_dimensions)
+    kept: VectorStore = LocalVectorStore(settings.semantic_memory_bytes_max, models.fine_dimensions)
     if settings.redis_url:
-        shared = RedisMeaning(
+        shared = RedisVectorIndex(
             settings.redis_url, secrets.derived(secret, b"meaning"), f"{FAST}+{name}",
             FAST_DIMENSIONS,
         )  # fmt: skip
-        kept = LayeredKept(
-            kept, SharedKept(shared, time.time), REDIS_FAILURES, time.monotonic,
+        kept = LayeredVectorStore(
+            kept, SharedVectorStore(shared, time.time), REDIS_FAILURES, time.monotonic,
             lambda event, why: logger.warning(event, why=why),
         )  # fmt: skip
     matcher = Matcher(models, Verifier.shipped(), random.random, kept)

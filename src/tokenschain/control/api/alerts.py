@@ -45,10 +45,10 @@ class NewTarget(Body):
 def create_target(asked: Asked, wanted: NewTarget) -> dict[str, Any]:
     """Add a target; its address and secret are sealed and not shown again."""
     asked.need("alerts:write", wanted.tenant or PLATFORM)
-    alerts.check_address(wanted.kind, wanted.address, asked.desk.settings.alert_networks)
+    alerts.check_address(wanted.kind, wanted.address, asked.context.settings.alert_networks)
     target_id = secrets.new_id("tgt")
     sealed = sealing.seal(
-        asked.desk.master_key,
+        asked.context.master_key,
         target_id,
         msgspec.json.encode({"address": wanted.address, "secret": wanted.secret}),
     )

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tokenschain import __version__
 from tokenschain.control import revisions
 from tokenschain.control.api import alerts, billing, cache, keys, limits, organization, usage, users
-from tokenschain.control.api.context import Desk
+from tokenschain.control.api.context import ApiContext
 from tokenschain.control.identity.oidc import Oidc
 from tokenschain.control.publisher import Publisher
 from tokenschain.control.response_archive import ResponseArchive
@@ -36,7 +36,7 @@ from tokenschain.infra.control_channel.protocol import (
     RESPONSES_PATH,
     SIGNATURE_HEADER,
     SNAPSHOT_PATH,
-    LeaseRequest,
+    LeaseBatch,
 )
 from tokenschain.infra.control_channel.response_store import RESPONSE_BYTES_MAX
 from tokenschain.infra.journal import BadFrame, read_frames
@@ -103,7 +103,7 @@ def _unavailable() -> Response:
 
 
 def create_app(
-    desk: Desk,
+    context: ApiContext,
     archive: ResponseArchive,
     jobs: Sequence[Callable[[], Awaitable[None]]],
     internal_secret: str,
@@ -114,7 +114,12 @@ def create_app(
     Args:
         jobs: what control does by itself, each until cancelled.
     """
-    engine, publisher, ledger, landlord = desk.engine, desk.publisher, desk.ledger, desk.landlord
+    engine, publisher, ledger, lease_manager = (
+        context.engine,
+        context.publisher,
+        context.ledger,
+        context.lease_manager,
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -135,7 +140,7 @@ def create_app(
             for status, meaning in _REFUSALS.items()
         },
     )
-    app.state.desk = desk
+    app.state.context = context
     app.state.oidc = oidc
     app.add_middleware(_Bounded)
     _speak_api_errors(app)
@@ -198,12 +203,12 @@ def create_app(
     @app.post(LEASES_PATH, include_in_schema=False)
     async def leases(request: Request) -> Response:
         try:
-            asked = msgspec.msgpack.decode(await signed_body(request), type=LeaseRequest)
+            asked = msgspec.msgpack.decode(await signed_body(request), type=LeaseBatch)
         except msgspec.DecodeError as error:
             raise ApiError("invalid_value", f"No request for leases: {error}.") from None
         rules = publisher.snapshot
         granted = await asyncio.to_thread(
-            landlord.draw, asked.holder, asked.wishes, rules.rates, rules.budgets
+            lease_manager.draw, asked.holder, asked.requests, rules.rates, rules.budgets
         )
         return Response(msgspec.msgpack.encode(granted), media_type="application/msgpack")
 

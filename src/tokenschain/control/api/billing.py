@@ -89,7 +89,7 @@ def read_wallet(asked: Asked, tenant: str) -> dict[str, Any]:
         "credit_pico": node["credit_pico"],
         "balances_pico": ledger_module.balances_of(asked.db, tenant),
         "credited_pico_cny": ledger_module.credited(
-            asked.db, tenant, asked.desk.ledger.usd_cny_micro
+            asked.db, tenant, asked.context.ledger.usd_cny_micro
         ),
     }
 
@@ -199,8 +199,8 @@ def rerate(asked: Asked, wanted: Rerate) -> dict[str, Any]:
         from_ms=wanted.from_s * 1_000,
         until_ms=wanted.until_s * 1_000,
         reason=wanted.reason,
-        clouds=asked.desk.ledger.clouds,
-        usd_cny_micro=asked.desk.ledger.usd_cny_micro,
+        clouds=asked.context.ledger.clouds,
+        usd_cny_micro=asked.context.ledger.usd_cny_micro,
     )
     for tenant in done.differences_pico:
         renew_wallet(asked, tenant.partition(" ")[0])

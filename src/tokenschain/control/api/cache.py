@@ -171,7 +171,7 @@ def questions(
 
 def _from_processes(asked: Asked, question: Callable[..., Any], *given: Any) -> list[Any]:
     """Ask the processes that compare questions, from a worker thread."""
-    insight = asked.desk.insight
+    insight = asked.context.insight
     if insight is None:
         return []
     found: list[Any] = from_thread.run(question, insight, *given)

@@ -21,7 +21,7 @@ from tokenschain.control import revisions
 from tokenschain.control.audit import admin_log
 from tokenschain.control.audit.admin_log import Author
 from tokenschain.control.billing.ledger import Ledger
-from tokenschain.control.billing.limits import Landlord
+from tokenschain.control.billing.limits import LeaseManager
 from tokenschain.control.cache.semantic_client import Insight
 from tokenschain.control.identity import api_keys, users
 from tokenschain.control.identity.users import Actor
@@ -38,13 +38,13 @@ IDEMPOTENCY_S = 24 * 3_600
 IDEMPOTENCY_KEY_CHARACTERS_MAX = 200
 
 
-class Desk(NamedTuple):
-    """The parts that routes work with; `app.state.desk`."""
+class ApiContext(NamedTuple):
+    """The parts that routes work with; `app.state.context`."""
 
     engine: Engine
     publisher: Publisher
     ledger: Ledger
-    landlord: Landlord
+    lease_manager: LeaseManager
     settings: Settings
     master_key: bytes
     operator: str
@@ -58,13 +58,13 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class Asking(NamedTuple):
+class RequestContext(NamedTuple):
     """One request of somebody known, in one transaction."""
 
     db: Connection
     actor: Actor
     author: Author
-    desk: Desk
+    context: ApiContext
 
     def may(self, action: str, tenant: str, **where: str) -> bool:
         """Whether the actor is permitted that there."""
@@ -120,10 +120,10 @@ class Asking(NamedTuple):
         admin_log.note(self.db, self.author, action, tenant, target, detail)
 
 
-def desk_of(request: Request) -> Desk:
+def desk_of(request: Request) -> ApiContext:
     """The desk of the application that a request came to."""
-    desk: Desk = request.app.state.desk
-    return desk
+    context: ApiContext = request.app.state.context
+    return context
 
 
 def address_of(request: Request) -> str:
@@ -131,7 +131,7 @@ def address_of(request: Request) -> str:
     return request.client.host if request.client is not None else ""
 
 
-def identify(db: Connection, desk: Desk, authorization: str) -> Actor:
+def identify(db: Connection, context: ApiContext, authorization: str) -> Actor:
     """Who holds a bearer token.
 
     Raises:
@@ -141,7 +141,7 @@ def identify(db: Connection, desk: Desk, authorization: str) -> Actor:
     if scheme.lower() != "bearer" or not token:
         raise ApiError("missing_api_key", "Send a token as `Authorization: Bearer`.")
     stored = revisions.get_meta(db, api_keys.ADMIN_HASH) or ""
-    if secrets.same(token, desk.operator) or secrets.same(secrets.hash_of(token), stored):
+    if secrets.same(token, context.operator) or secrets.same(secrets.hash_of(token), stored):
         return users.PLATFORM_OWNER
     actor = users.actor_of(db, token)
     if actor is None:
@@ -153,17 +153,17 @@ def _asking(
     request: Request,
     authorization: Annotated[str, Header()] = "",
     idempotency_key: Annotated[str, Header(max_length=IDEMPOTENCY_KEY_CHARACTERS_MAX)] = "",
-) -> Asking:
-    desk = desk_of(request)
-    db = request.state.db = desk.engine.connect()
+) -> RequestContext:
+    context = desk_of(request)
+    db = request.state.db = context.engine.connect()
     db.begin()
-    actor = identify(db, desk, authorization)
+    actor = identify(db, context, authorization)
     if idempotency_key and request.method == "POST":
-        request.state.once = _claim(desk, db, request, f"{authorization}\n{idempotency_key}")
-    return Asking(db, actor, Author(actor.id, address_of(request)), desk)
+        request.state.once = _claim(context, db, request, f"{authorization}\n{idempotency_key}")
+    return RequestContext(db, actor, Author(actor.id, address_of(request)), context)
 
 
-Asked = Annotated[Asking, Depends(_asking)]
+Asked = Annotated[RequestContext, Depends(_asking)]
 
 
 # --- paging ------------------------------------------------------------------------------
@@ -335,7 +335,7 @@ def _end(request: Request, response: Response | None) -> None:
             db.commit()
 
 
-def _claim(desk: Desk, db: Connection, request: Request, whose: str) -> str:
+def _claim(context: ApiContext, db: Connection, request: Request, whose: str) -> str:
     """Note that the request is being done; returns what it is remembered by.
 
     A second one waits here until the first has ended.
@@ -349,7 +349,7 @@ def _claim(desk: Desk, db: Connection, request: Request, whose: str) -> str:
     what = hashlib.sha256(f"{request.url.path}\n".encode() + request.state.body).hexdigest()
     db.execute(delete(idempotency).where(idempotency.c.created_at_s < now - IDEMPOTENCY_S))
     claimed = db.execute(
-        upsert(desk.engine, idempotency)
+        upsert(context.engine, idempotency)
         .values(key_hash=key, request_hash=what, status=0, sealed=b"", created_at_s=now)
         .on_conflict_do_nothing(index_elements=["key_hash"])
     ).rowcount
@@ -358,13 +358,13 @@ def _claim(desk: Desk, db: Connection, request: Request, whose: str) -> str:
     row = db.execute(select(idempotency).where(idempotency.c.key_hash == key)).one()
     if row.request_hash != what:
         raise ApiError("conflict", "This idempotency key came with another request.")
-    body = sealing.unseal(desk.master_key, key, row.sealed)
+    body = sealing.unseal(context.master_key, key, row.sealed)
     headers = {"idempotent-replay": "true"}
     raise _Replay(Response(body, row.status, headers, media_type="application/json"))
 
 
-def _keep(desk: Desk, db: Connection, key: str, response: Response) -> None:
-    sealed = sealing.seal(desk.master_key, key, bytes(response.body))
+def _keep(context: ApiContext, db: Connection, key: str, response: Response) -> None:
+    sealed = sealing.seal(context.master_key, key, bytes(response.body))
     db.execute(
         idempotency.update()
         .where(idempotency.c.key_hash == key)

@@ -11,12 +11,12 @@ from sqlalchemy import select
 
 from tokenschain.control.api.context import (
     Asked,
-    Asking,
     Body,
     IfMatch,
     Label,
     NameQuery,
     Paged,
+    RequestContext,
     TransactionRoute,
     check_version,
     listed,
@@ -27,7 +27,7 @@ from tokenschain.control.billing.rollups import DAY_S
 from tokenschain.control.identity import api_keys as api_keys_module
 from tokenschain.control.identity import organization
 from tokenschain.core.errors import ApiError
-from tokenschain.core.formats.formats import FORMS
+from tokenschain.core.formats.formats import API_FORMATS
 from tokenschain.core.tenancy import PLATFORM, Disconnect
 from tokenschain.infra.database.tables import api_keys
 from tokenschain.infra.security import secrets
@@ -35,7 +35,7 @@ from tokenschain.infra.security import secrets
 router = APIRouter(prefix="/api/v1", route_class=TransactionRoute)
 
 
-_ENDPOINTS = tuple(form.name for form in FORMS)
+_ENDPOINTS = tuple(form.name for form in API_FORMATS)
 
 
 Priority = Literal["", "interactive", "default", "bulk"]
@@ -124,9 +124,9 @@ def list_keys(
     return listed(rows, page, order, seen)
 
 
-def _check_class(asked: Asking, data_class: str) -> None:
+def _check_class(asked: RequestContext, data_class: str) -> None:
     """A class that no zones are set for would protect nothing."""
-    if data_class and f"class/{data_class}" not in asked.desk.settings.routing.residency:
+    if data_class and f"class/{data_class}" not in asked.context.settings.routing.residency:
         raise ApiError(
             "invalid_value",
             f"No zones are set for `class/{data_class}` in `routing.residency`.",
@@ -134,7 +134,7 @@ def _check_class(asked: Asking, data_class: str) -> None:
         )
 
 
-def _key(asked: Asking, key_id: str, action: str) -> dict[str, Any]:
+def _key(asked: RequestContext, key_id: str, action: str) -> dict[str, Any]:
     key = api_keys_module.find_key(asked.db, key_id)
     if not asked.visible("keys:read", [key]):
         raise ApiError("not_found", "There is no such key.", param="key_id")

@@ -11,12 +11,12 @@ from sqlalchemy import select
 
 from tokenschain.control.api.context import (
     Asked,
-    Asking,
     Body,
     IfMatch,
     MaybeLabel,
     NameQuery,
     Paged,
+    RequestContext,
     TransactionRoute,
     check_version,
     listed,
@@ -121,7 +121,7 @@ def put_limit(
         raise ApiError("precondition_failed", "There is no such limit.")
     thresholds = wanted.alerts if isinstance(wanted, NewBudget) else []
     limits.put(
-        asked.db, _spec(limit_id, wanted), of.tenant, thresholds, asked.desk.ledger.usd_cny_micro
+        asked.db, _spec(limit_id, wanted), of.tenant, thresholds, asked.context.ledger.usd_cny_micro
     )
     asked.note("limits:write", of.tenant, limit_id, wanted.model_dump(mode="json"))
     found = limits.find(asked.db, limit_id)
@@ -130,7 +130,7 @@ def put_limit(
     return found
 
 
-def _limit(asked: Asking, limit_id: str, action: str) -> dict[str, Any]:
+def _limit(asked: RequestContext, limit_id: str, action: str) -> dict[str, Any]:
     found = limits.find(asked.db, limit_id)
     if found is not None and asked.may(
         "limits:read", found["tenant"] or PLATFORM, **_places(found)
@@ -160,7 +160,7 @@ def list_limits(asked: Asked, page: Paged, tenant: NameQuery = None) -> dict[str
     return listed(rows, page, order, seen)
 
 
-def _add_spent(asked: Asking, rows: list[dict[str, Any]]) -> None:
+def _add_spent(asked: RequestContext, rows: list[dict[str, Any]]) -> None:
     budgets = [limits.budget_of(row) for row in rows if row["kind"] == "budget"]
     spent = limits.spent_of(asked.db, budgets, time.time())
     for row in rows:

@@ -13,13 +13,13 @@ from sqlalchemy import select
 from tokenschain.control.api.common import Money, renew_wallet
 from tokenschain.control.api.context import (
     Asked,
-    Asking,
     Body,
     IfMatch,
     Label,
     MaybeLabel,
     NameQuery,
     Paged,
+    RequestContext,
     TransactionRoute,
     check_version,
     listed,
@@ -110,7 +110,7 @@ def _place(node: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _node(asked: Asking, node_id: str, action: str) -> dict[str, Any]:
+def _node(asked: RequestContext, node_id: str, action: str) -> dict[str, Any]:
     row = asked.db.execute(select(nodes).where(nodes.c.id == node_id)).mappings().first()
     if row is None or not asked.visible("org:read", [_place(dict(row))]):
         raise ApiError("not_found", "There is no such node.", param="node_id")

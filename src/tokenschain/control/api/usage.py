@@ -18,10 +18,10 @@ from sqlalchemy import select
 from tokenschain.control.api.common import with_detail
 from tokenschain.control.api.context import (
     Asked,
-    Asking,
     IntMoment,
     NameQuery,
     Paged,
+    RequestContext,
     TransactionRoute,
     after_of,
     listed,
@@ -105,7 +105,9 @@ def usage(
     return {"data": rows}
 
 
-def _only_own(asked: Asking, tenant: str | None, project: str | None) -> list[tuple[str, str]]:
+def _only_own(
+    asked: RequestContext, tenant: str | None, project: str | None
+) -> list[tuple[str, str]]:
     """Who is bound to a project only sees that project's usage.
 
     Raises:
@@ -151,7 +153,7 @@ def list_calls(
     return listed(rows, page, order, _calls_seen(asked, rows))
 
 
-def _calls_seen(asked: Asking, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _calls_seen(asked: RequestContext, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     if asked.may("billing:read", PLATFORM):
         return rows
     hidden = ("cost_pico", "currency", "price_version", "route", "gateway")
@@ -174,7 +176,7 @@ def export_calls(
     whose = asked.tenant(tenant, "usage:export")
     asked.need("usage:export", whose or PLATFORM)
     everything = asked.may("billing:read", PLATFORM)
-    engine = asked.desk.engine
+    engine = asked.context.engine
 
     def pages() -> Iterator[list[dict[str, Any]]]:
         # Read after the request's own transaction, as the answer is sent.
@@ -228,7 +230,7 @@ def _cell(value: Any) -> Any:
 def metering(asked: Asked) -> dict[str, Any]:
     """How complete the ledger is: records received, entered, and put aside unread."""
     asked.need("billing:read", PLATFORM)
-    return ledger_module.capture(asked.db, asked.desk.ledger)
+    return ledger_module.capture(asked.db, asked.context.ledger)
 
 
 # --- alerts -------------------------------------------------------------------------------------
@@ -254,7 +256,7 @@ def list_audit(asked: Asked, page: Paged, tenant: NameQuery = None) -> dict[str,
 def list_models(asked: Asked) -> dict[str, Any]:
     """Models served; for operators with the upstreams behind them."""
     asked.tenant(None, "models:read")
-    models = msgspec.to_builtins(list(asked.desk.publisher.snapshot.models.values()))
+    models = msgspec.to_builtins(list(asked.context.publisher.snapshot.models.values()))
     if not asked.may("models:read", PLATFORM):
         models = [{k: v for k, v in model.items() if k != "offers"} for model in models]
     return {"data": models}
@@ -264,7 +266,7 @@ def list_models(asked: Asked) -> dict[str, Any]:
 def list_endpoints(asked: Asked) -> dict[str, Any]:
     """Upstreams with their health as last probed."""
     asked.need("models:read", PLATFORM)
-    publisher = asked.desk.publisher
+    publisher = asked.context.publisher
     return {
         "data": [
             {

@@ -16,13 +16,13 @@ from starlette.concurrency import run_in_threadpool
 
 from tokenschain.control.api.context import (
     Asked,
-    Asking,
     Body,
     IfMatch,
     Label,
     MaybeLabel,
     NameQuery,
     Paged,
+    RequestContext,
     TransactionRoute,
     address_of,
     check_version,
@@ -124,12 +124,12 @@ class NewToken(Body):
 @router.post("/sessions", status_code=201)
 def log_in(request: Request, wanted: Login) -> dict[str, Any]:
     """Sign in; `token` is sent as `Authorization: Bearer` from then on."""
-    desk = desk_of(request)
+    context = desk_of(request)
     author = Author(wanted.email.lower()[:64], address_of(request))
     # What was counted of a wrong guess must stay, so the refusal comes after the transaction.
-    with desk.engine.begin() as db:
+    with context.engine.begin() as db:
         user_id = users_module.log_in(
-            db, desk.master_key, wanted.email, wanted.password, wanted.code
+            db, context.master_key, wanted.email, wanted.password, wanted.code
         )
         if user_id is None:
             admin_log.note(db, author, "login:failed", "", wanted.email.lower()[:300])
@@ -171,7 +171,7 @@ def me(asked: Asked) -> dict[str, Any]:
     }
 
 
-def _own(asked: Asking) -> Any:
+def _own(asked: RequestContext) -> Any:
     row = asked.db.execute(select(users).where(users.c.id == asked.actor.id)).mappings().first()
     if row is None:
         raise ApiError("not_found", "The platform's owner is no user; make one: POST /users.")
@@ -207,7 +207,7 @@ def confirm_totp(asked: Asked, wanted: TotpConfirmation) -> dict[str, Any]:
     row = _own(asked)
     if passwords.totp_step(wanted.secret, wanted.code, time.time()) is None:
         raise users_module.wrong()
-    users_module.set_totp(asked.db, asked.desk.master_key, row["id"], wanted.secret)
+    users_module.set_totp(asked.db, asked.context.master_key, row["id"], wanted.secret)
     asked.note("totp", row["tenant"], row["id"])
     return {"has_totp": True}
 
@@ -224,12 +224,12 @@ def create_user(asked: Asked, wanted: NewUser) -> dict[str, Any]:
     return _seen(asked, user_id)
 
 
-def _seen(asked: Asking, user_id: str) -> dict[str, Any]:
+def _seen(asked: RequestContext, user_id: str) -> dict[str, Any]:
     row = asked.db.execute(select(users).where(users.c.id == user_id)).mappings().one()
     return users_module.shown(row)
 
 
-def _user(asked: Asking, user_id: str, action: str) -> dict[str, Any]:
+def _user(asked: RequestContext, user_id: str, action: str) -> dict[str, Any]:
     row = asked.db.execute(select(users).where(users.c.id == user_id)).mappings().first()
     if row is None or not asked.may("users:read", row["tenant"]):
         raise ApiError("not_found", "There is no such user.", param="user_id")
@@ -296,7 +296,7 @@ def change_user(
 # --- bindings and roles ---------------------------------------------------------------------
 
 
-def _may_give(asked: Asking, permissions: frozenset[str], where: Resource) -> None:
+def _may_give(asked: RequestContext, permissions: frozenset[str], where: Resource) -> None:
     """Nobody gives what they do not have.
 
     Raises:
@@ -324,7 +324,7 @@ class _As:
         self.permissions = permissions
 
 
-def _may_give_all_of(asked: Asking, user_id: str) -> None:
+def _may_give_all_of(asked: RequestContext, user_id: str) -> None:
     """Who changes a user could act as it, so must have what the user has."""
     for binding in users_module.bindings_of(asked.db, user_id):
         where = Resource(binding.tenant, binding.account, binding.project, binding.environment)
@@ -445,13 +445,13 @@ def delete_token(asked: Asked, token_id: str) -> dict[str, Any]:
 @router.get("/oidc/start")
 async def start_oidc(request: Request) -> Response:
     """Go to the OpenID provider, to sign in there."""
-    desk = desk_of(request)
+    context = desk_of(request)
     client: oidc.Oidc = request.app.state.oidc
     url, kept = await client.begin()
     answer = RedirectResponse(url, 302)
     answer.set_cookie(
         OIDC_COOKIE, kept, max_age=oidc.SIGN_IN_MAX_S, httponly=True, samesite="lax",
-        path="/api/v1/oidc", secure=(desk.settings.public_control_url or "").startswith("https"),
+        path="/api/v1/oidc", secure=(context.settings.public_control_url or "").startswith("https"),
     )  # fmt: skip
     return answer
 
@@ -464,13 +464,13 @@ async def finish_oidc(
     kept: Annotated[str, Cookie(alias=OIDC_COOKIE, max_length=4_000)] = "",
 ) -> Response:
     """Back from the OpenID provider: who came is signed in, with the roles of its groups."""
-    desk = desk_of(request)
+    context = desk_of(request)
     client: oidc.Oidc = request.app.state.oidc
     person = await client.finish(state, code, kept)
 
     def enter() -> str:
-        with desk.engine.begin() as db:
-            user_id = oidc.enter(db, person, desk.settings.oidc_roles)
+        with context.engine.begin() as db:
+            user_id = oidc.enter(db, person, context.settings.oidc_roles)
             _, token = users_module.issue_token(
                 db, user_id, "session", "oidc", users_module.SESSION_S
             )

@@ -20,10 +20,10 @@ from tokenschain.core.limits import (
     Budget,
     Facts,
     Lease,
+    LeaseRequest,
     Rate,
     Selector,
     SharedRates,
-    Wish,
     by_tags,
     grant_of,
     subject_of,
@@ -248,7 +248,7 @@ def spent_of(
 # --- leases ---------------------------------------------------------------------------------
 
 
-class Landlord:
+class LeaseManager:
     """Leases budgets from the database, and rates from memory where there is no Redis."""
 
     def __init__(self, engine: Engine) -> None:
@@ -260,7 +260,11 @@ class Landlord:
         self._all_alive = True
 
     def draw(
-        self, holder: str, wishes: Sequence[Wish], rates: Sequence[Rate], budgets: Sequence[Budget]
+        self,
+        holder: str,
+        requests: Sequence[LeaseRequest],
+        rates: Sequence[Rate],
+        budgets: Sequence[Budget],
     ) -> list[Lease]:
         """Grant what a gateway wishes, or as much as there is.
 
@@ -276,13 +280,13 @@ class Landlord:
         if now - self._drawn_at > HOLDER_TTL_S / 2:
             self._back_at = now
         self._all_alive = now - self._back_at <= HOLDER_TTL_S
-        for number, wish in enumerate(wishes):
-            if wish.limit in rates_by_id:
+        for number, request in enumerate(requests):
+            if request.limit in rates_by_id:
                 with self._lock:
-                    rate = rates_by_id[wish.limit]
-                    leases[number] = self._rates.draw(rate, wish, holder, now)
-            elif wish.limit in budgets_by_id:
-                of_budgets.append((wish.limit, wish.subject[:SUBJECT_CHARACTERS_MAX], number))
+                    rate = rates_by_id[request.limit]
+                    leases[number] = self._rates.draw(rate, request, holder, now)
+            elif request.limit in budgets_by_id:
+                of_budgets.append((request.limit, request.subject[:SUBJECT_CHARACTERS_MAX], number))
             else:
                 leases[number] = Lease(0, 0)
         if of_budgets:
@@ -291,17 +295,17 @@ class Landlord:
                 for name, subject, number in sorted(of_budgets):
                     budget = budgets_by_id[name]
                     leases[number] = self._lease(
-                        connection, budget, subject, wishes[number], holder, now
+                        connection, budget, subject, requests[number], holder, now
                     )
         self._drawn_at = now
-        return [leases[number] for number in range(len(wishes))]
+        return [leases[number] for number in range(len(requests))]
 
     def _lease(
         self,
         connection: Connection,
         budget: Budget,
         subject: str,
-        wish: Wish,
+        request: LeaseRequest,
         holder: str,
         now: float,
     ) -> Lease:
@@ -326,7 +330,7 @@ class Landlord:
             )
             committed += max(row.granted, row.spent) if alive else row.spent
         left = max(0, budget.amount - committed)
-        granted = wish.want if wish.want < 0 else grant_of(wish, left)
+        granted = request.want if request.want < 0 else grant_of(request, left)
         if own is None:
             granted = max(0, granted)
             connection.execute(
@@ -343,7 +347,7 @@ class Landlord:
                 .where(*mine, table.holder == holder)
                 .values(granted=max(0, base + granted), seen_at_s=now)
             )
-        reset_s = max(0.0, ends - now) if ends and granted < wish.need else 0.0
+        reset_s = max(0.0, ends - now) if ends and granted < request.need else 0.0
         return Lease(granted, max(0, left - granted), reset_s, float(ends))
 
     def sweep(self) -> int:

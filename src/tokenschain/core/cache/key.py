@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from tokenschain.core.formats.openai_chat import Ask, Door
+from tokenschain.core.formats.openai_chat import Api, ParsedRequest
 
 KEY_BYTES = 16
 NORMAL_CHARS_MAX = 2_000
@@ -109,7 +109,7 @@ _encode = msgspec.json.Encoder(order="sorted").encode
 _WIDE = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: 0x20}
 
 
-class Space(NamedTuple):
+class Namespace(NamedTuple):
     """Whose answers these are; nothing crosses from one to another."""
 
     tenant: str
@@ -131,24 +131,26 @@ class Identity(NamedTuple):
 
     key: bytes
     """Of everything that must be equal."""
-    space: bytes = b""
+    namespace: bytes = b""
     """Of all but the question; empty where meanings are not compared."""
     question: str = ""
     """The last turn, where nothing but instructions went before it."""
 
 
-def identify(ask: Ask, space: Space, secret: bytes, *, meaning: bool = False) -> Identity | str:
+def identify(
+    parsed: ParsedRequest, namespace: Namespace, secret: bytes, *, meaning: bool = False
+) -> Identity | str:
     """What a call asks, or why it must be answered afresh.
 
     Args:
         meaning: whether questions are compared by meaning, too.
         secret: keys the digests, so that they tell nothing to who reads them.
     """
-    if ask.kept_input:
+    if parsed.kept_input:
         return "stored"
     kept: dict[str, Any] = {}
-    exact = ask.door is not Door.CHAT
-    for name, raw in ask.fields.items():
+    exact = parsed.api is not Api.CHAT
+    for name, raw in parsed.fields.items():
         part = FIELDS.get(name, Part.EXACT)
         if part is Part.OUT:
             continue
@@ -165,7 +167,7 @@ def identify(ask: Ask, space: Space, secret: bytes, *, meaning: bool = False) ->
             exact = True
         kept[name] = _plain(value)
     question = ""
-    if ask.door is Door.CHAT:
+    if parsed.api is Api.CHAT:
         messages = kept["messages"]
         last = messages[-1]
         if isinstance(last, dict) and last.get("role") == "user":
@@ -176,7 +178,7 @@ def identify(ask: Ask, space: Space, secret: bytes, *, meaning: bool = False) ->
                 alone = all(m.get("role") in ("system", "developer") for m in messages[:-1])
                 if not exact and alone and len(last) == 2 and len(text) <= QUESTION_CHARS_MAX:
                     question = text
-    base = _encode((ask.door.value, *space))
+    base = _encode((parsed.api.value, *namespace))
     key = _digest(base + _encode(kept), secret)
     if not question or not meaning:
         return Identity(key, question=question)

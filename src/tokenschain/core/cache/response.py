@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Raw
 
 from tokenschain.core.formats import openai_chat
-from tokenschain.core.formats.openai_chat import Door
+from tokenschain.core.formats.openai_chat import Api
 from tokenschain.core.pricing.catalog import Usage
 
 PIECE_CHARS = 12
@@ -27,14 +27,14 @@ class ReplayTarget(NamedTuple):
     call_id: str
     created_s: int
     """Unix seconds."""
-    door: Door
+    api: Api
     wants_usage: bool
     """Whether a stream's last chunk carries the usage."""
 
     @property
     def id(self) -> str:
         """The reply's own id."""
-        return f"chatcmpl-{self.call_id}" if self.door is Door.CHAT else f"cmpl-{self.call_id}"
+        return f"chatcmpl-{self.call_id}" if self.api is Api.CHAT else f"cmpl-{self.call_id}"
 
 
 def with_usage(body: bytes, usage: Usage) -> bytes:
@@ -46,7 +46,7 @@ def with_usage(body: bytes, usage: Usage) -> bytes:
 
 def as_new(body: bytes, target: ReplayTarget) -> bytes:
     """A reply under another call's id and time; embeddings and ranks have neither."""
-    if target.door not in (Door.CHAT, Door.COMPLETIONS):
+    if target.api not in (Api.CHAT, Api.COMPLETIONS):
         return body
     fields = _decode_raw(body)
     fields["id"] = Raw(_encode(target.id))
@@ -57,7 +57,7 @@ def as_new(body: bytes, target: ReplayTarget) -> bytes:
 def chunks(body: bytes, target: ReplayTarget) -> Iterator[tuple[int, bytes]]:
     """A reply as canonical chunks, each with how many characters it shows."""
     reply: dict[str, Any] = _decode(body)
-    text = target.door is Door.COMPLETIONS
+    text = target.api is Api.COMPLETIONS
     head = {
         "id": target.id,
         "object": "text_completion" if text else "chat.completion.chunk",

@@ -12,7 +12,7 @@ HEALTH_PATH, METRICS_PATH = "/health", "/metrics"
 class Find(msgspec.Struct, array_like=True):
     """Is there an answer to a question that means the same?"""
 
-    space: bytes
+    namespace: bytes
     group: str
     """Callers whose questions share one bound: `tenant/project/model`."""
     question: str
@@ -31,7 +31,7 @@ class Finding(msgspec.Struct, array_like=True):
 class Drop(msgspec.Struct, array_like=True):
     """An answer was flushed, or somebody said that it is wrong."""
 
-    space: bytes
+    namespace: bytes
     group: str
     key: bytes
     wrong_max: float
@@ -76,7 +76,7 @@ class Cluster(msgspec.Struct, array_like=True):
 class Learn(msgspec.Struct, array_like=True):
     """A question was answered afresh."""
 
-    space: bytes
+    namespace: bytes
     group: str
     key: bytes
     question: str

@@ -45,7 +45,7 @@ encode_entry = msgspec.msgpack.Encoder().encode
 decode_entry = msgspec.msgpack.Decoder(Entry).decode
 
 
-class Shelf:
+class CacheStore:
     """Answers in memory, by key, within so many bytes.
 
     Each tenant has a queue of its own and no more than its share of the bytes; where all is full,

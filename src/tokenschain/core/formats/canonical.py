@@ -198,7 +198,7 @@ def read_reply(data: bytes) -> ChatReply:
     return _reply(data)
 
 
-class Heading(NamedTuple):
+class ReplyMetadata(NamedTuple):
     """What a reply says of itself where the vendor's protocol does not."""
 
     model: str = ""

@@ -53,7 +53,7 @@ def safe(fields: dict[str, Raw], choices: int) -> bool:
     return choice in (b'"auto"', b'"none"', b"null")
 
 
-def request(fields: dict[str, Raw], said: Said, prefill: Prefill) -> dict[str, Raw]:
+def request(fields: dict[str, Raw], said: PartialOutput, prefill: Prefill) -> dict[str, Raw]:
     """The request that asks for the rest."""
     message: dict[str, Any] = {"role": "assistant", "content": said.text}
     made = dict(fields)
@@ -71,7 +71,7 @@ def request(fields: dict[str, Raw], said: Said, prefill: Prefill) -> dict[str, R
     return made
 
 
-def said_of(pieces: list[bytes]) -> Said | None:
+def said_of(pieces: list[bytes]) -> PartialOutput | None:
     """What canonical chunks have said; None when it is more than text."""
     text: list[str] = []
     head: dict[str, Any] = {}
@@ -88,7 +88,7 @@ def said_of(pieces: list[bytes]) -> Said | None:
                         text.append(value)
                 elif name != "role" and value:
                     return None
-    return Said(
+    return PartialOutput(
         "".join(text),
         str(head.get("id", "")),
         int(head.get("created") or 0),
@@ -97,7 +97,7 @@ def said_of(pieces: list[bytes]) -> Said | None:
     )
 
 
-def joined(said: Said, usage: Usage) -> Usage:
+def joined(said: PartialOutput, usage: Usage) -> Usage:
     """The usage of the whole answer as if it had come in one: the beginning was sent again as
     a part of the prompt, which is not the caller's business."""
     prompt = max(0, usage.prompt_tokens - said.tokens)
@@ -115,7 +115,7 @@ class Splice:
 
     __slots__ = ("_echo", "_held", "said")
 
-    def __init__(self, said: Said) -> None:
+    def __init__(self, said: PartialOutput) -> None:
         self.said = said
         self._echo = said.text
         self._held = ""
@@ -155,7 +155,7 @@ class Splice:
         return held.removeprefix(echo) if held != "" else text
 
 
-class Said(NamedTuple):
+class PartialOutput(NamedTuple):
     """The part of a broken-off answer that the caller has."""
 
     text: str

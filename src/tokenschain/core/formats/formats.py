@@ -9,10 +9,10 @@ from typing import NamedTuple, Protocol
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats import openai_chat, openai_responses
 from tokenschain.core.formats.anthropic import inbound
-from tokenschain.core.formats.openai_chat import Ask, Door
+from tokenschain.core.formats.openai_chat import Api, ParsedRequest
 
 
-class StreamForm(Protocol):
+class StreamFormat(Protocol):
     """Writes one stream in a door's own form."""
 
     @property
@@ -29,24 +29,24 @@ class StreamForm(Protocol):
         """What follows when the stream broke off; it must not look like an end."""
 
 
-class Form(NamedTuple):
+class ApiFormat(NamedTuple):
     """One API that callers may speak."""
 
     name: str
     """In records, metrics and the path: `/v1/<name>`."""
-    parse: Callable[[bytes], Ask]
+    parse: Callable[[bytes], ParsedRequest]
     """The checked, canonical request of a body; raises `ApiError`."""
     error: Callable[[ApiError], bytes] = ApiError.body
     whole: Callable[[bytes, str], bytes] | None = None
     """A canonical whole reply in this form, by the call's id; None: it is in it already."""
-    stream: Callable[[str, str], StreamForm] | None = None
+    stream: Callable[[str, str], StreamFormat] | None = None
     """By model and the call's id; None: canonical chunks pass as they are."""
 
 
-FORMS: tuple[Form, ...] = (
-    *(Form(door.value, partial(openai_chat.parse, door)) for door in Door),
-    Form("messages", inbound.parse, inbound.error_of, inbound.reply_of, inbound.StreamOut),
-    Form(
+API_FORMATS: tuple[ApiFormat, ...] = (
+    *(ApiFormat(api.value, partial(openai_chat.parse, api)) for api in Api),
+    ApiFormat("messages", inbound.parse, inbound.error_of, inbound.reply_of, inbound.StreamOut),
+    ApiFormat(
         "responses",
         openai_responses.parse,
         ApiError.body,

@@ -24,7 +24,7 @@ BYTES_PER_TOKEN = 4
 3 bytes a character and 0.6-0.8 tokens a character comes to about the same."""
 
 
-class Door(StrEnum):
+class Api(StrEnum):
     """The API a call came in by; the value is also the path at the upstream."""
 
     CHAT = "chat/completions"
@@ -82,8 +82,8 @@ _COMMON: dict[str, Any] = {
     "user": str | None,
     "logit_bias": dict[str, float] | None,
 }
-_FIELDS: dict[Door, dict[str, Any]] = {
-    Door.CHAT: _COMMON
+_FIELDS: dict[Api, dict[str, Any]] = {
+    Api.CHAT: _COMMON
     | {
         "messages": Annotated[list[Message], Meta(min_length=1)],
         "max_completion_tokens": _Tokens | None,
@@ -94,14 +94,14 @@ _FIELDS: dict[Door, dict[str, Any]] = {
         "parallel_tool_calls": bool | None,
         "response_format": ResponseFormat | None,
     },
-    Door.COMPLETIONS: _COMMON
+    Api.COMPLETIONS: _COMMON
     | {
         "prompt": str | list[str | int | list[int]],
         "logprobs": Annotated[int, Meta(ge=0, le=20)] | None,
         "echo": bool | None,
         "suffix": str | None,
     },
-    Door.EMBEDDINGS: {
+    Api.EMBEDDINGS: {
         "model": _Name,
         "input": str | list[str | int | list[int]],
         "encoding_format": Literal["float", "base64"] | None,
@@ -109,7 +109,7 @@ _FIELDS: dict[Door, dict[str, Any]] = {
         "user": str | None,
     },
 }
-_FIELDS[Door.RERANK] = {
+_FIELDS[Api.RERANK] = {
     "model": _Name,
     "query": Annotated[str, Meta(min_length=1)],
     "documents": Annotated[list[str | _Document], Meta(min_length=1, max_length=INPUTS_MAX)],
@@ -117,20 +117,20 @@ _FIELDS[Door.RERANK] = {
     "return_documents": bool | None,
 }
 _REQUIRED = {
-    Door.CHAT: ("model", "messages"),
-    Door.COMPLETIONS: ("model", "prompt"),
-    Door.EMBEDDINGS: ("model", "input"),
-    Door.RERANK: ("model", "query", "documents"),
+    Api.CHAT: ("model", "messages"),
+    Api.COMPLETIONS: ("model", "prompt"),
+    Api.EMBEDDINGS: ("model", "input"),
+    Api.RERANK: ("model", "query", "documents"),
 }
 _CHECKS = {
-    door: {name: msgspec.json.Decoder(kind).decode for name, kind in fields.items()}
-    for door, fields in _FIELDS.items()
+    api: {name: msgspec.json.Decoder(kind).decode for name, kind in fields.items()}
+    for api, fields in _FIELDS.items()
 }
 _PROMPT = {
-    Door.CHAT: "messages",
-    Door.COMPLETIONS: "prompt",
-    Door.EMBEDDINGS: "input",
-    Door.RERANK: "documents",
+    Api.CHAT: "messages",
+    Api.COMPLETIONS: "prompt",
+    Api.EMBEDDINGS: "input",
+    Api.RERANK: "documents",
 }
 _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode_any = msgspec.json.Decoder().decode
@@ -140,10 +140,10 @@ _BASE64 = re.compile(rb";base64,[A-Za-z0-9+/=]*")
 _WITH_USAGE = Raw(b'{"include_usage":true}')
 
 
-class Ask(Struct):
+class ParsedRequest(Struct):
     """One checked request."""
 
-    door: Door
+    api: Api
     model: str
     fields: dict[str, Raw]
     stream: bool
@@ -156,11 +156,11 @@ class Ask(Struct):
     """What the caller wants kept with the answer, as JSON; nothing when it wants nothing kept."""
 
 
-UNREAD = Ask(Door.CHAT, "", {}, False, False, 1, None, 0)
+UNREAD = ParsedRequest(Api.CHAT, "", {}, False, False, 1, None, 0)
 """What stands in for a body that has not been read."""
 
 
-def parse(door: Door, body: bytes) -> Ask:
+def parse(api: Api, body: bytes) -> ParsedRequest:
     """Check a request body.
 
     Raises:
@@ -173,7 +173,7 @@ def parse(door: Door, body: bytes) -> Ask:
         raise ApiError("invalid_json", f"The body is not a JSON object: {error}.") from None
     except RecursionError:
         raise ApiError("invalid_json", "The body is nested too deeply.") from None
-    checks = _CHECKS[door]
+    checks = _CHECKS[api]
     values: dict[str, Any] = {}
     name = ""
     try:
@@ -185,13 +185,13 @@ def parse(door: Door, body: bytes) -> Ask:
         raise _invalid(name, str(error)) from None
     except RecursionError:
         raise ApiError("invalid_json", "The field is nested too deeply.", param=name) from None
-    for name in _REQUIRED[door]:
+    for name in _REQUIRED[api]:
         if name not in values:
             raise ApiError(
                 "missing_required_parameter", f"The field `{name}` is required.", param=name
             )
-    if door in (Door.COMPLETIONS, Door.EMBEDDINGS):
-        _check_inputs(_PROMPT[door], values[_PROMPT[door]])
+    if api in (Api.COMPLETIONS, Api.EMBEDDINGS):
+        _check_inputs(_PROMPT[api], values[_PROMPT[api]])
     stream = values.get("stream") or False
     options = values.get("stream_options")
     if options is not None and not stream:
@@ -200,15 +200,15 @@ def parse(door: Door, body: bytes) -> Ask:
             "`stream_options` is only allowed when `stream` is true.",
             param="stream_options",
         )
-    return Ask(
-        door=door,
+    return ParsedRequest(
+        api=api,
         model=values["model"],
         fields=fields,
         stream=stream,
         wants_usage=options is not None and bool(options.include_usage),
         choices=values.get("n") or 1,
         output_tokens_max=values.get("max_completion_tokens") or values.get("max_tokens"),
-        prompt_tokens_estimate=_estimate_prompt(door, fields, body),
+        prompt_tokens_estimate=_estimate_prompt(api, fields, body),
     )
 
 
@@ -260,9 +260,9 @@ def _check_inputs(name: str, value: str | list[str | int | list[int]]) -> None:
             raise ApiError("invalid_value", f"`{where}` must not be empty.", param=where)
 
 
-def _estimate_prompt(door: Door, fields: dict[str, Raw], body: bytes) -> int:
+def _estimate_prompt(api: Api, fields: dict[str, Raw], body: bytes) -> int:
     """About how many tokens a prompt has; embedded files are left out."""
-    size = memoryview(fields[_PROMPT[door]]).nbytes
+    size = memoryview(fields[_PROMPT[api]]).nbytes
     tools = fields.get("tools")
     if tools is not None:
         size += memoryview(tools).nbytes
@@ -271,7 +271,9 @@ def _estimate_prompt(door: Door, fields: dict[str, Raw], body: bytes) -> int:
     return max(0, size) // BYTES_PER_TOKEN + 1
 
 
-def encode_for(ask: Ask, fields: dict[str, Raw], model: str, *, stream_usage: bool = True) -> bytes:
+def encode_for(
+    parsed: ParsedRequest, fields: dict[str, Raw], model: str, *, stream_usage: bool = True
+) -> bytes:
     """The body for an upstream: its own model name, usage asked for where that is known.
 
     Built from the decoded fields, so that a repeated field name cannot mean one
@@ -280,7 +282,7 @@ def encode_for(ask: Ask, fields: dict[str, Raw], model: str, *, stream_usage: bo
     fields["model"] = Raw(_encode(model))
     if not stream_usage:
         fields.pop("stream_options", None)
-    elif ask.stream and not ask.wants_usage:
+    elif parsed.stream and not parsed.wants_usage:
         options = fields.get("stream_options")
         if options is None or bytes(options) == b"null":
             fields["stream_options"] = _WITH_USAGE

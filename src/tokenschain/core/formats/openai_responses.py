@@ -14,8 +14,8 @@ from tokenschain.core.errors import ApiError
 from tokenschain.core.formats import canonical as canon
 from tokenschain.core.formats.canonical import Message
 from tokenschain.core.formats.openai_chat import (
-    Ask,
-    Door,
+    Api,
+    ParsedRequest,
     WireUsage,
     decode_body,
     usage_of,
@@ -113,7 +113,7 @@ class Stored(Struct):
 _decode_request = msgspec.json.Decoder(Request).decode
 
 
-def parse(body: bytes) -> Ask:
+def parse(body: bytes) -> ParsedRequest:
     """A Responses request as a canonical one.
 
     Raises:
@@ -147,10 +147,10 @@ def parse(body: bytes) -> Ask:
             fields["tool_choice"] = {"type": "function", "function": {"name": choice.name}}
         case str() as word:
             fields["tool_choice"] = word
-    ask = parse_chat(Door.CHAT, _encode(fields))
+    parsed = parse_chat(Api.CHAT, _encode(fields))
     if asked.store is not False:
-        ask.kept_input = _encode(_items(msgspec.json.decode(body, type=_Kept).input))
-    return ask
+        parsed.kept_input = _encode(_items(msgspec.json.decode(body, type=_Kept).input))
+    return parsed
 
 
 class _Kept(Struct):

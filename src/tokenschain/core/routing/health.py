@@ -149,19 +149,19 @@ class Health:
             if self._successes == SLOW_START_SUCCESSES:
                 self._open_s = OPEN_FIRST_S
 
-    def failed(self, outcome: Outcome, now: float, wait_s: float | None, dice: float) -> bool:
+    def failed(self, outcome: Outcome, now: float, wait_s: float | None, random: float) -> bool:
         """An attempt ended otherwise; whether that opened the breaker.
 
         Args:
             wait_s: what the upstream asked for.
-            dice: uniform in [0, 1), for the jitter.
+            random: uniform in [0, 1), for the jitter.
         """
         if outcome is Outcome.RATE:
             self._count(now, False)
             self.rests_until = now + min(wait_s or self._cooling_s, COOLING_MAX_S)
             self._cooling_s = min(self._cooling_s * 2, COOLING_MAX_S)
             if self.is_open:
-                self._open(now, dice)
+                self._open(now, random)
         elif outcome is Outcome.AUTH:
             self.rests_until = now + QUARANTINE_S
             self._trial = False
@@ -170,7 +170,7 @@ class Health:
             self._failures += 1
             if self.is_open or self._failures >= CONSECUTIVE_FAILURES_MAX or self._window_bad(now):
                 opened = not self.is_open
-                self._open(now, dice)
+                self._open(now, random)
                 return opened
         else:
             self.withdrawn()
@@ -189,10 +189,10 @@ class Health:
         """Left alone, it answered a probe: the next call may be the trial."""
         self.reopens_at = min(self.reopens_at, now)
 
-    def eject(self, now: float, dice: float) -> None:
+    def eject(self, now: float, random: float) -> None:
         """Leave it alone for what its neighbours did."""
         if not self.is_open:
-            self._open(now, dice)
+            self._open(now, random)
 
     def heard(self, kind: str, for_s: float, now: float) -> None:
         """Take another process's word for it: `open`, `closed`, or `rests`."""
@@ -223,9 +223,9 @@ class Health:
         self.may_try = not self.shares_trials
         self._successes = 0
 
-    def _open(self, now: float, dice: float) -> None:
+    def _open(self, now: float, random: float) -> None:
         self._opened(now)
-        self.reopens_at = now + self._open_s * (1 - OPEN_JITTER + 2 * OPEN_JITTER * dice)
+        self.reopens_at = now + self._open_s * (1 - OPEN_JITTER + 2 * OPEN_JITTER * random)
         self._open_s = min(self._open_s * 2, OPEN_MAX_S)
 
     def _count(self, now: float, good: bool) -> None:

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Raw
 
 from tokenschain.core.formats import openai_chat
-from tokenschain.core.formats.openai_chat import Ask, Door
+from tokenschain.core.formats.openai_chat import Api, ParsedRequest
 from tokenschain.core.pricing.catalog import Usage
 
 TEXTS_FIRST, TEXTS_MAX = 8, 64
@@ -21,15 +21,15 @@ TARGET_S = 1.0
 GROW, SHRINK = 4, 0.9
 """Clipper's AIMD (NSDI 2017): more while a batch is in time, a tenth less when it is not."""
 _ALIKE = {
-    Door.EMBEDDINGS: ("model", "encoding_format", "dimensions"),
-    Door.RERANK: ("model", "query"),
+    Api.EMBEDDINGS: ("model", "encoding_format", "dimensions"),
+    Api.RERANK: ("model", "query"),
 }
 """What calls of one batch have in common."""
 _KNOWN = {
-    Door.EMBEDDINGS: {*_ALIKE[Door.EMBEDDINGS], "input", "user"},
-    Door.RERANK: {*_ALIKE[Door.RERANK], "documents", "top_n", "user"},
+    Api.EMBEDDINGS: {*_ALIKE[Api.EMBEDDINGS], "input", "user"},
+    Api.RERANK: {*_ALIKE[Api.RERANK], "documents", "top_n", "user"},
 }
-_TEXTS = {Door.EMBEDDINGS: "input", Door.RERANK: "documents"}
+_TEXTS = {Api.EMBEDDINGS: "input", Api.RERANK: "documents"}
 _encode = msgspec.json.Encoder().encode
 _decode_input = msgspec.json.Decoder(str | list[str]).decode
 
@@ -59,14 +59,14 @@ class Part(NamedTuple):
     that little is padded."""
 
 
-def part_of(ask: Ask) -> Part | None:
+def part_of(parsed: ParsedRequest) -> Part | None:
     """What a call could bring; None when it goes alone: tokens instead of text, many texts,
     or a field whose meaning is not known here."""
-    known = _KNOWN.get(ask.door)
-    if known is None or not ask.fields.keys() <= known:
+    known = _KNOWN.get(parsed.api)
+    if known is None or not parsed.fields.keys() <= known:
         return None
     try:
-        given = _decode_input(ask.fields[_TEXTS[ask.door]])
+        given = _decode_input(parsed.fields[_TEXTS[parsed.api]])
     except msgspec.DecodeError:
         return None
     texts = (given,) if isinstance(given, str) else tuple(given)
@@ -75,19 +75,19 @@ def part_of(ask: Ask) -> Part | None:
     return Part(texts, max(map(len, texts)).bit_length())
 
 
-def key_of(ask: Ask, tenant: str, project: str) -> tuple[object, ...]:
+def key_of(parsed: ParsedRequest, tenant: str, project: str) -> tuple[object, ...]:
     """Calls with the same key may share a batch: same model and options, same project, so that
     nobody can tell from the time what another tenant does."""
-    options = tuple(bytes(ask.fields.get(name, b"")) for name in _ALIKE[ask.door])
-    return (tenant, project, ask.door, options)
+    options = tuple(bytes(parsed.fields.get(name, b"")) for name in _ALIKE[parsed.api])
+    return (tenant, project, parsed.api, options)
 
 
-def together(first: Ask, texts: list[str]) -> Ask:
+def together(first: ParsedRequest, texts: list[str]) -> ParsedRequest:
     """One request for the texts of several."""
-    fields = {name: first.fields[name] for name in _ALIKE[first.door] if name in first.fields}
-    fields[_TEXTS[first.door]] = Raw(_encode(texts))
+    fields = {name: first.fields[name] for name in _ALIKE[first.api] if name in first.fields}
+    fields[_TEXTS[first.api]] = Raw(_encode(texts))
     tokens = sum(-(-len(text.encode()) // openai_chat.BYTES_PER_TOKEN) for text in texts)
-    return Ask(first.door, first.model, fields, False, False, 1, None, tokens)
+    return ParsedRequest(first.api, first.model, fields, False, False, 1, None, tokens)
 
 
 _decode_reply = msgspec.json.Decoder(dict[str, Raw]).decode
@@ -97,7 +97,11 @@ _decode_score = msgspec.json.Decoder(float).decode
 
 
 def apart(
-    body: bytes, usage: Usage, asks: list[Ask], wanted: list[list[int]], weights: list[int]
+    body: bytes,
+    usage: Usage,
+    asks: list[ParsedRequest],
+    wanted: list[list[int]],
+    weights: list[int],
 ) -> list[tuple[bytes, Usage]]:
     """The answer to a batch as the answers to its calls.
 
@@ -109,19 +113,19 @@ def apart(
         ValueError: the answer does not have what was asked for.
     """
     reply = _decode_reply(body)
-    ranks = asks[0].door is Door.RERANK
+    ranks = asks[0].api is Api.RERANK
     name = "results" if ranks else "data"
     by_index = {int(bytes(item["index"])): item for item in _decode_items(reply[name])}
     shares = shared(usage.prompt_tokens, weights)
     made = []
-    for ask, places, tokens in zip(asks, wanted, shares, strict=True):
+    for parsed, places, tokens in zip(asks, wanted, shares, strict=True):
         try:
             items = [{**by_index[at], "index": number} for number, at in enumerate(places)]
         except KeyError as missing:
             raise ValueError(f"the answer to text {missing} is missing") from None
         if ranks:
             items.sort(key=lambda item: -_decode_score(item["relevance_score"]))  # type: ignore[arg-type]
-            items = items[: _decode_top(ask.fields.get("top_n", b"null"))]
+            items = items[: _decode_top(parsed.fields.get("top_n", b"null"))]
         counts = {"prompt_tokens": tokens, "total_tokens": tokens}
         answer: dict[str, Any] = {**reply, name: items, "usage": counts}
         source = usage.source if len(wanted) == 1 else "estimated"

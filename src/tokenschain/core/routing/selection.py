@@ -254,19 +254,19 @@ def decide(
     need: Need,
     policy: Policy,
     now: float,
-    dice: Callable[[], float],
+    random: Callable[[], float],
     affinity: Affinity = NO_AFFINITY,
     explore: float = 0.0,
 ) -> Decision:
     """Choose where a call goes.
 
     Args:
-        dice: uniform in [0, 1).
+        random: uniform in [0, 1).
         affinity: makes those cheaper and faster that have the beginning in their cache.
         explore: share of calls that go to any upstream in time, so that estimates stay fresh.
     """
     if len(endpoints) > 2 * SAMPLE:
-        picked = {endpoints[int(dice() * len(endpoints))] for _ in range(SAMPLE)}
+        picked = {endpoints[int(random() * len(endpoints))] for _ in range(SAMPLE)}
         if affinity:
             picked.update(e for e in affinity if e in endpoints)
         usable, filtered = _usable(list(picked), need, now)
@@ -287,8 +287,8 @@ def decide(
     if not in_time:
         best = min(rows, key=lambda row: row.first_token_s * (1 + row.load))
         return Decision(best.endpoint, "none in time", 1.0, tuple(rows), tuple(filtered))
-    if explore and len(in_time) > 1 and dice() < explore:
-        lot = in_time[int(dice() * len(in_time))]
+    if explore and len(in_time) > 1 and random() < explore:
+        lot = in_time[int(random() * len(in_time))]
         share = explore / len(in_time)
         return Decision(lot.endpoint, "explored", share, tuple(rows), tuple(filtered))
     best = _best(in_time, policy, now, need)

@@ -12,7 +12,7 @@ from functools import cached_property
 
 import msgspec
 
-from tokenschain.core.formats.openai_chat import Ask, Door
+from tokenschain.core.formats.openai_chat import Api, ParsedRequest
 from tokenschain.core.snapshot.virtual_models import Entry, When
 
 _SCANNED_BYTES_MAX = 16_384
@@ -31,9 +31,9 @@ _SHARE_MIN = 0.2
 class Facts:
     """What a call says that rules may ask about; worked out when first asked for."""
 
-    def __init__(self, ask: Ask, tags: bytes) -> None:
-        self.prompt_tokens = ask.prompt_tokens_estimate
-        self._ask = ask
+    def __init__(self, parsed: ParsedRequest, tags: bytes) -> None:
+        self.prompt_tokens = parsed.prompt_tokens_estimate
+        self._ask = parsed
         self._tags = tags
 
     @cached_property
@@ -56,16 +56,16 @@ class Facts:
         return language_of(text[max(0, text.rfind(b'"content"') + 9) :])
 
 
-def needs_of(ask: Ask) -> frozenset[str]:
+def needs_of(parsed: ParsedRequest) -> frozenset[str]:
     """Abilities that a call cannot do without."""
-    if ask.door is not Door.CHAT:
+    if parsed.api is not Api.CHAT:
         return frozenset()
     found = set()
-    if "tools" in ask.fields and bytes(ask.fields["tools"]) not in (b"null", b"[]"):
+    if "tools" in parsed.fields and bytes(parsed.fields["tools"]) not in (b"null", b"[]"):
         found.add("tools")
-    if b'"image_url"' in bytes(ask.fields.get("messages", b"")):
+    if b'"image_url"' in bytes(parsed.fields.get("messages", b"")):
         found.add("vision")
-    if b'"json_schema"' in bytes(ask.fields.get("response_format", b"")):
+    if b'"json_schema"' in bytes(parsed.fields.get("response_format", b"")):
         found.add("json_schema")
     return frozenset(found)
 
@@ -100,11 +100,11 @@ def holds(when: When, facts: Facts) -> bool:
     return when.language is None or when.language == facts.language
 
 
-def ordered(entries: Sequence[Entry], facts: Facts, dice: Callable[[], float]) -> list[Entry]:
+def ordered(entries: Sequence[Entry], facts: Facts, random: Callable[[], float]) -> list[Entry]:
     """The entries to ask, in order.
 
     Args:
-        dice: uniform in [0, 1), for entries with weights.
+        random: uniform in [0, 1), for entries with weights.
     """
     chosen = [e for e in entries if e.when is not None and holds(e.when, facts)]
     chosen += [e for e in entries if e.when is None]
@@ -115,11 +115,11 @@ def ordered(entries: Sequence[Entry], facts: Facts, dice: Callable[[], float]) -
         if chosen[at].weight is not None:
             while end < len(chosen) and chosen[end].weight is not None:
                 end += 1
-        made += _by_lot(chosen[at:end], dice) if end - at > 1 else chosen[at:end]
+        made += _by_lot(chosen[at:end], random) if end - at > 1 else chosen[at:end]
         at = end
     return made
 
 
-def _by_lot(entries: list[Entry], dice: Callable[[], float]) -> list[Entry]:
+def _by_lot(entries: list[Entry], random: Callable[[], float]) -> list[Entry]:
     """Weighted order without replacement (Efraimidis and Spirakis, 2006)."""
-    return sorted(entries, key=lambda e: -(max(dice(), 1e-12) ** (1 / max(e.weight or 0, 1e-9))))
+    return sorted(entries, key=lambda e: -(max(random(), 1e-12) ** (1 / max(e.weight or 0, 1e-9))))

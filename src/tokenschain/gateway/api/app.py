@@ -14,17 +14,17 @@ import msgspec
 from tokenschain.core.call import Call
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.anthropic import inbound
-from tokenschain.core.formats.formats import FORMS, Form
+from tokenschain.core.formats.formats import API_FORMATS, ApiFormat
 from tokenschain.core.snapshot import ModelRoute, Served
 from tokenschain.core.tenancy import KeyGrant, may_use
 from tokenschain.gateway.api.response_writer import JSON_LINE, CallResponseWriter, send_error
 from tokenschain.gateway.auth import KeyAuth, credential_of
-from tokenschain.gateway.conversation_state import ResponseMemory
+from tokenschain.gateway.conversation_state import ConversationState
 from tokenschain.gateway.pipeline import Steps, serve
 from tokenschain.wire import sse
 from tokenschain.wire.server import Exchange
 
-_FORMS = {f"/v1/{form.name}".encode(): form for form in FORMS}
+_FORMS = {f"/v1/{api_format.name}".encode(): api_format for api_format in API_FORMATS}
 _RESPONSES = b"/v1/responses/"
 _RESPONSE_ID = re.compile(r"resp_\w{1,70}", re.ASCII)
 _COUNT_TOKENS = b"/v1/messages/count_tokens"
@@ -38,7 +38,7 @@ _KNOWN_ELSEWHERE = (
 )
 
 
-class DoorSettings(NamedTuple):
+class ApiSettings(NamedTuple):
     """What the door itself needs to know."""
 
     heartbeat_s: float = 15.0
@@ -57,8 +57,8 @@ class Gateway:
         served: Served,
         metrics_text: Callable[[], bytes],
         report: Callable[[str, BaseException], None],
-        settings: DoorSettings,
-        memory: ResponseMemory,
+        settings: ApiSettings,
+        memory: ConversationState,
     ) -> None:
         """
         Args:
@@ -88,11 +88,11 @@ class Gateway:
     def __call__(self, exchange: Exchange) -> None:
         """Answer one request; see `wire.server.Handler`."""
         request = exchange.request
-        form = _FORMS.get(request.path)
+        api_format = _FORMS.get(request.path)
         try:
-            if form is not None and request.method == "POST":
+            if api_format is not None and request.method == "POST":
                 _check_encoding(request.headers)
-                self._start(exchange, form)
+                self._start(exchange, api_format)
                 return
             self._answer_small(exchange, request.method, request.path)
         except ApiError as error:
@@ -100,30 +100,30 @@ class Gateway:
 
     # --- calls -------------------------------------------------------------------
 
-    def _start(self, exchange: Exchange, form: Form) -> None:
+    def _start(self, exchange: Exchange, api_format: ApiFormat) -> None:
         request = exchange.request
         self._count = count = self._count + 1
-        outlet = CallResponseWriter(
+        writer = CallResponseWriter(
             exchange, self._headers(exchange), self._memory.keep, self._steps.quota.headers
         )
         call = Call(
             f"{self._id_prefix}{count:08x}",
-            form,
+            api_format,
             request.body,
             credential_of(request.headers),
             request.headers,
-            outlet,
+            writer,
             request.received_at,
             time.time_ns() // 1_000_000,
         )
         request.body = b""
-        call.client_address = outlet.client_address
-        outlet.call = call
-        outlet.task = self._create_task(self._run(call, outlet))
-        self._calls.add(outlet)
-        exchange.on_gone = outlet.caller_left
+        call.client_address = writer.client_address
+        writer.call = call
+        writer.task = self._create_task(self._run(call, writer))
+        self._calls.add(writer)
+        exchange.on_gone = writer.caller_left
 
-    async def _run(self, call: Call, outlet: CallResponseWriter) -> None:
+    async def _run(self, call: Call, writer: CallResponseWriter) -> None:
         try:
             await serve(call, self._steps)
         except Exception as error:  # noqa: BLE001
@@ -131,10 +131,10 @@ class Gateway:
             # in our log.
             self._report(call.id, error)
             call.blame_ourselves()
-            call.outlet.close(call, b"")
+            call.writer.close(call, b"")
         finally:
-            self._calls.discard(outlet)
-            outlet.release()
+            self._calls.discard(writer)
+            writer.release()
 
     async def keep_streams_alive(self) -> None:
         """Send a comment on each stream that was silent; runs until cancelled."""
@@ -143,12 +143,12 @@ class Gateway:
         while True:
             await asyncio.sleep(self._settings.heartbeat_s / 2)
             now: dict[CallResponseWriter, int] = {}
-            for outlet in list(self._calls):
-                if outlet.streams:
-                    if seen.get(outlet) == outlet.bytes_out and not outlet.paused:
-                        outlet.begin_stream(outlet.call)
-                        outlet.write(comment)
-                    now[outlet] = outlet.bytes_out
+            for writer in list(self._calls):
+                if writer.streams:
+                    if seen.get(writer) == writer.bytes_out and not writer.paused:
+                        writer.begin_stream(writer.call)
+                        writer.write(comment)
+                    now[writer] = writer.bytes_out
             seen = now
 
     def _headers(self, exchange: Exchange) -> bytes:
@@ -234,26 +234,26 @@ class Gateway:
         """Anthropic's count, as far as can be said without the model's tokenizer."""
         try:
             self._grant(exchange, "messages")
-            ask = inbound.parse(exchange.request.body, counting=True)
+            parsed = inbound.parse(exchange.request.body, counting=True)
         except ApiError as error:
             headers = self._headers(exchange)
             send_error(exchange, error, headers, inbound.error_of(error))
             return
-        body = msgspec.json.encode({"input_tokens": ask.prompt_tokens_estimate})
+        body = msgspec.json.encode({"input_tokens": parsed.prompt_tokens_estimate})
         exchange.reply(200, JSON_LINE + self._headers(exchange), body)
 
     def _explain(self, exchange: Exchange) -> None:
         """A dry run of the choice for a chat request: nothing is sent, nothing is counted."""
         request = exchange.request
-        outlet = CallResponseWriter(exchange, b"", self._memory.keep, self._steps.quota.headers)
+        writer = CallResponseWriter(exchange, b"", self._memory.keep, self._steps.quota.headers)
         call = Call(
             "explain", _FORMS[b"/v1/chat/completions"], request.body,
-            credential_of(request.headers), request.headers, outlet, request.received_at,
+            credential_of(request.headers), request.headers, writer, request.received_at,
             time.time_ns() // 1_000_000,
         )  # fmt: skip
-        call.client_address = outlet.client_address
+        call.client_address = writer.client_address
         caller = self._steps.auth.authenticate(call)
-        call.ask = call.form.parse(call.body)
+        call.parsed = call.api_format.parse(call.body)
         plan = self._steps.routing.plan(call, caller)
         answer = msgspec.json.encode(self._steps.opening.explain(call, caller, plan))
         exchange.on_pause = exchange.on_resume = None

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from tokenschain.core.call import Call
 from tokenschain.core.errors import ApiError
-from tokenschain.core.formats.formats import StreamForm
+from tokenschain.core.formats.formats import StreamFormat
 from tokenschain.core.pricing.catalog import format_pico
 from tokenschain.core.tenancy import Disconnect
 from tokenschain.wire import sse
@@ -48,7 +48,7 @@ class CallResponseWriter:
         self._exchange = exchange
         self._keep = keep
         self._cors = cors
-        self._stream: StreamForm | None = None
+        self._stream: StreamFormat | None = None
         self.call: Call
         self.task: asyncio.Task[None]
         self.on_pause: Callable[[], None] | None = None
@@ -71,17 +71,17 @@ class CallResponseWriter:
     @property
     def streams(self) -> bool:
         """Whether the caller asked for a stream and is still there."""
-        return self.call.ask.stream and not self._exchange.gone
+        return self.call.parsed.stream and not self._exchange.gone
 
     @property
     def takes_raw(self) -> bool:
-        return self.call.form.stream is None
+        return self.call.api_format.stream is None
 
     def begin_stream(self, call: Call) -> None:
         exchange = self._exchange
         if not exchange.started:
-            if call.form.stream is not None:
-                self._stream = call.form.stream(call.ask.model, call.id)
+            if call.api_format.stream is not None:
+                self._stream = call.api_format.stream(call.parsed.model, call.id)
             exchange.begin(200, b"".join((SSE_LINES, self._lines(call), self._cors)))
 
     def write(self, data: bytes) -> None:
@@ -100,12 +100,12 @@ class CallResponseWriter:
         if error is None:
             if exchange.started:
                 exchange.finish(_DONE if stream is None else stream.end())
-                if stream is not None and call.ask.kept_input:
+                if stream is not None and call.parsed.kept_input:
                     self._keep(call, stream.final)
             else:
-                if call.form.whole is not None:
-                    last = call.form.whole(last, call.id)
-                    if call.ask.kept_input:
+                if call.api_format.whole is not None:
+                    last = call.api_format.whole(last, call.id)
+                    if call.parsed.kept_input:
                         self._keep(call, last)
                 headers = b"".join((JSON_LINE, self._lines(call), self._cost(call), self._cors))
                 exchange.reply(200, headers, last)
@@ -114,7 +114,9 @@ class CallResponseWriter:
             event = sse.Event(error.body(), b"error")
             exchange.finish(sse.encode(event) if stream is None else stream.error(error))
         else:
-            send_error(exchange, error, self._lines(call) + self._cors, call.form.error(error))
+            send_error(
+                exchange, error, self._lines(call) + self._cors, call.api_format.error(error)
+            )
 
     def release(self) -> None:
         """The call is over. Unties what points in circles, so that memory is freed by

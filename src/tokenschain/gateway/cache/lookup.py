@@ -15,12 +15,12 @@ import msgspec
 
 from tokenschain.core.cache import response
 from tokenschain.core.cache.directives import Directives, directives_of, refusal_of, ttl_of
-from tokenschain.core.cache.key import Identity, Space, identify
-from tokenschain.core.cache.store import TTL_JITTER, Entry, Shelf, decode_entry, encode_entry
-from tokenschain.core.call import Call, Hit, Outlet
+from tokenschain.core.cache.key import Identity, Namespace, identify
+from tokenschain.core.cache.store import TTL_JITTER, CacheStore, Entry, decode_entry, encode_entry
+from tokenschain.core.call import Call, Hit, ResponseWriter
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats import stream_aggregation
-from tokenschain.core.formats.openai_chat import Door
+from tokenschain.core.formats.openai_chat import Api
 from tokenschain.core.ports import Answer
 from tokenschain.core.snapshot import Plan, Served
 from tokenschain.core.snapshot.cache_rules import CacheRules, flush_name
@@ -38,7 +38,7 @@ KEYS_WATCHED_MAX = 10_000
 _TEMPERATURE = msgspec.json.Decoder(float | None).decode
 
 
-class SharedShelf(Protocol):
+class SharedCacheStore(Protocol):
     """Answers that gateways share; raises one of its failures when it is away."""
 
     async def get(self, key: bytes) -> bytes | None:
@@ -48,7 +48,7 @@ class SharedShelf(Protocol):
         """Keep it for so long."""
 
 
-class Meaning(Protocol):
+class SemanticLookup(Protocol):
     """Finds questions that mean the same; every failure is a miss."""
 
     def exact(self, call: Call) -> None:
@@ -64,38 +64,38 @@ class Meaning(Protocol):
         """An answer may not be given any more."""
 
 
-class AnswerCache:
+class ResponseCache:
     """See `core.ports.Cache`."""
 
     def __init__(
         self,
         served: Served,
         secret: bytes,
-        wall: Callable[[], float],
-        dice: Callable[[], float],
-        shared: SharedShelf | None = None,
-        away: tuple[type[Exception], ...] = (),
-        meaning: Meaning | None = None,
+        unix_time: Callable[[], float],
+        random: Callable[[], float],
+        shared: SharedCacheStore | None = None,
+        store_errors: tuple[type[Exception], ...] = (),
+        meaning: SemanticLookup | None = None,
     ) -> None:
         """
         Args:
             secret: keys all digests.
-            wall: Unix time.
-            away: what the shared store raises.
+            unix_time: Unix time.
+            store_errors: what the shared store raises.
         """
         self._served = served
         self._secret = secret
-        self._wall = wall
-        self._dice = dice
+        self._unix_time = unix_time
+        self._random = random
         self._shared = shared
-        self._away: tuple[type[Exception], ...] = (TimeoutError, *away)
+        self._store_errors: tuple[type[Exception], ...] = (TimeoutError, *store_errors)
         self._meaning = meaning
         self._shared_rests_until = 0.0
         self._generation = -1
         self._rules = CacheRules()
         self._on = False
         self._size = (0, 0.0)
-        self._shelf = Shelf(*self._size)
+        self._store = CacheStore(*self._size)
         self._flights: dict[tuple[object, ...], _Flight] = {}
         self._writes: dict[str, tuple[int, int]] = {}
         self._stores: deque[tuple[bytes, Entry]] = deque(maxlen=STORES_MAX)
@@ -104,12 +104,12 @@ class AnswerCache:
     @property
     def entries(self) -> int:
         """Answers in memory."""
-        return len(self._shelf)
+        return len(self._store)
 
     @property
     def bytes_held(self) -> int:
         """Bytes of answers in memory."""
-        return self._shelf.bytes_held
+        return self._store.bytes_held
 
     async def look_up(self, call: Call, caller: KeyGrant, plan: Plan) -> Answer | None:
         """See `core.ports.Cache.look_up`."""
@@ -125,11 +125,11 @@ class AnswerCache:
                 raise _not_cached(found)
             return None
         call.cache = "miss"
-        visit = _Visit(found, said, self._rules.flushed_at(
-            caller.tenant, caller.project, call.ask.model
+        lookup = CacheLookup(found, said, self._rules.flushed_at(
+            caller.tenant, caller.project, call.parsed.model
         ))  # fmt: skip
         if said.look:
-            hit = await self._hit(call, visit)
+            hit = await self._hit(call, lookup)
             if hit is not None:
                 assert hit.entry is not None, "only what is in flight has none yet"
                 call.hit = hit
@@ -139,23 +139,23 @@ class AnswerCache:
             raise _not_cached("miss")
         if not said.store:
             return None
-        return await self._lead_or_follow(call, visit)
+        return await self._lead_or_follow(call, lookup)
 
     def settle(self, call: Call, last: bytes) -> None:
         """See `core.ports.Cache.settle`."""
-        visit = call.lookup
-        if not isinstance(visit, _Visit):
+        lookup = call.lookup
+        if not isinstance(lookup, CacheLookup):
             return
         call.lookup = None
-        flight = visit.flight
+        flight = lookup.flight
         assert flight is not None, "only who leads has something to settle"
         if self._flights.get(flight.name) is flight:
             del self._flights[flight.name]
-        if isinstance(call.outlet, _Tee):
-            call.outlet = call.outlet.outlet
+        if isinstance(call.writer, _RecordingWriter):
+            call.writer = call.writer.writer
         entry = None
         if call.error is None and not call.partial and call.attempts:
-            entry = self._entry(call, visit, flight.whole(call) if call.ask.stream else last)
+            entry = self._entry(call, lookup, flight.whole(call) if call.parsed.stream else last)
         flight.end(entry)
 
     async def ship(self) -> None:
@@ -164,13 +164,13 @@ class AnswerCache:
         while True:
             while self._stores:
                 key, entry = self._stores.popleft()
-                ttl_s = entry.expires_s - self._wall()
+                ttl_s = entry.expires_s - self._unix_time()
                 if ttl_s <= 0:
                     continue
                 try:
                     await self._shared.put(key, encode_entry(entry), ttl_s)
-                except self._away:
-                    self._shared_rests_until = self._wall() + SHARED_REST_S
+                except self._store_errors:
+                    self._shared_rests_until = self._unix_time() + SHARED_REST_S
                     await asyncio.sleep(SHARED_REST_S)
             self._stored.clear()
             await self._stored.wait()
@@ -180,26 +180,29 @@ class AnswerCache:
     def _identity(
         self, call: Call, caller: KeyGrant, plan: Plan, said: Directives
     ) -> Identity | str:
-        rules, ask = self._rules, call.ask
-        mode = rules.mode_of(caller.tenant, caller.project, ask.model)
+        rules, parsed = self._rules, call.parsed
+        mode = rules.mode_of(caller.tenant, caller.project, parsed.model)
         if mode == "off":
             return "off"
         if not said.look and not said.store:
             return "asked"
         user = ""
         if rules.scope == "user":
-            given = ask.fields.get("user")
+            given = parsed.fields.get("user")
             user = bytes(given).decode("utf-8", "replace") if given is not None else caller.key_id
-        if ask.door in (Door.CHAT, Door.COMPLETIONS):
-            temperature = ask.fields.get("temperature")
+        if parsed.api in (Api.CHAT, Api.COMPLETIONS):
+            temperature = parsed.fields.get("temperature")
             if temperature is not None and (_TEMPERATURE(temperature) or 0) > rules.temperature_max:
                 return "temperature"
-        space = Space(
+        namespace = Namespace(
             caller.tenant, caller.project, caller.environment, user, caller.data_class,
-            ask.model, plan.route.name, "",
+            parsed.model, plan.route.name, "",
         )  # fmt: skip
         return identify(
-            ask, space, self._secret, meaning=mode == "semantic" and self._meaning is not None
+            parsed,
+            namespace,
+            self._secret,
+            meaning=mode == "semantic" and self._meaning is not None,
         )
 
     def _renew(self) -> None:
@@ -212,52 +215,52 @@ class AnswerCache:
         self._on = rules.mode != "off" or any(mode != "off" for mode in rules.policies.values())
         size = (rules.memory_bytes_max, rules.tenant_share)
         if size != self._size or not self._on:
-            self._shelf, self._size = Shelf(*size), size
+            self._store, self._size = CacheStore(*size), size
 
     # --- what is there -------------------------------------------------------------------
 
-    async def _hit(self, call: Call, visit: _Visit) -> Hit | None:
-        key, now = visit.identity.key, self._wall()
-        entry = self._shelf.get(key, now)
-        if entry is not None and self._fresh(entry, key, visit, now):
-            if self._meaning is not None and visit.identity.space:
+    async def _hit(self, call: Call, lookup: CacheLookup) -> Hit | None:
+        key, now = lookup.identity.key, self._unix_time()
+        entry = self._store.get(key, now)
+        if entry is not None and self._fresh(entry, key, lookup, now):
+            if self._meaning is not None and lookup.identity.namespace:
                 self._meaning.exact(call)
             return Hit("exact", entry, key)
         if self._shared is not None and now >= self._shared_rests_until:
             entry = await self._from_shared(key)
-            if entry is not None and self._fresh(entry, key, visit, now):
-                self._shelf.put(key, entry)
+            if entry is not None and self._fresh(entry, key, lookup, now):
+                self._store.put(key, entry)
                 return Hit("exact", entry, key)
-        if self._meaning is not None and visit.identity.space:
-            hit = await self._meaning.find(call, visit.identity, self._rules)
+        if self._meaning is not None and lookup.identity.namespace:
+            hit = await self._meaning.find(call, lookup.identity, self._rules)
             if hit is not None and hit.entry is not None:
-                if self._fresh(hit.entry, hit.key, visit, now):
+                if self._fresh(hit.entry, hit.key, lookup, now):
                     return hit
-                if not self._kept(hit.entry, hit.key, visit):
-                    self._meaning.drop(call, visit.identity, self._rules, hit.key)
+                if not self._kept(hit.entry, hit.key, lookup):
+                    self._meaning.drop(call, lookup.identity, self._rules, hit.key)
         return None
 
-    def _fresh(self, entry: Entry, key: bytes, visit: _Visit, now: float) -> bool:
+    def _fresh(self, entry: Entry, key: bytes, lookup: CacheLookup, now: float) -> bool:
         """Whether an answer is young enough for this caller, and was not flushed."""
-        if entry.expires_s <= now or now - entry.stored_s > visit.said.max_age_s:
+        if entry.expires_s <= now or now - entry.stored_s > lookup.said.max_age_s:
             return False
-        return self._kept(entry, key, visit)
+        return self._kept(entry, key, lookup)
 
-    def _kept(self, entry: Entry, key: bytes, visit: _Visit) -> bool:
+    def _kept(self, entry: Entry, key: bytes, lookup: CacheLookup) -> bool:
         flushed = self._rules.flushed
         if not flushed:
             return True
         names = [flush_name(entry.tenant, "entry", key.hex())]
         names += [flush_name(entry.tenant, "tag", tag) for tag in entry.tags]
-        return entry.stored_s > max(visit.flushed_s, *(flushed.get(name, 0.0) for name in names))
+        return entry.stored_s > max(lookup.flushed_s, *(flushed.get(name, 0.0) for name in names))
 
     async def _from_shared(self, key: bytes) -> Entry | None:
         assert self._shared is not None
         try:
             async with asyncio.timeout(SHARED_WAIT_MAX_S):
                 data = await self._shared.get(key)
-        except self._away:
-            self._shared_rests_until = self._wall() + SHARED_REST_S
+        except self._store_errors:
+            self._shared_rests_until = self._unix_time() + SHARED_REST_S
             return None
         if data is None:
             return None
@@ -268,10 +271,10 @@ class AnswerCache:
 
     # --- calls in flight ------------------------------------------------------------------
 
-    async def _lead_or_follow(self, call: Call, visit: _Visit) -> Answer | None:
+    async def _lead_or_follow(self, call: Call, lookup: CacheLookup) -> Answer | None:
         """Go first, or wait for an identical call that did; None: ask an upstream."""
-        ask, key = call.ask, visit.identity.key
-        name = (key, ask.stream, ask.wants_usage, call.outlet.takes_raw)
+        parsed, key = call.parsed, lookup.identity.key
+        name = (key, parsed.stream, parsed.wants_usage, call.writer.takes_raw)
         flight = self._flights.get(name)
         if flight is not None and not flight.too_long:
             flight.followers += 1
@@ -281,36 +284,36 @@ class AnswerCache:
             call.cache = "shared"
             return _Followed(flight, call.hit)
         flight = self._flights[name] = _Flight(name, self._rules.entry_bytes_max)
-        call.lookup = visit
-        visit.flight = flight
-        if ask.stream:
-            call.outlet = _Tee(call.outlet, flight)
+        call.lookup = lookup
+        lookup.flight = flight
+        if parsed.stream:
+            call.writer = _RecordingWriter(call.writer, flight)
         return None
 
-    def _entry(self, call: Call, visit: _Visit, body: bytes) -> Entry | None:
+    def _entry(self, call: Call, lookup: CacheLookup, body: bytes) -> Entry | None:
         """The answer as identical calls in flight get it, kept for later ones if it may be."""
         rules, caller, record = self._rules, call.caller, call.record
         assert caller is not None and record is not None, "who was answered is known"
         refusal = refusal_of(body, rules) if body else "not_whole"
         if refusal == "tool_calls":
             return None
-        ttl_s = ttl_of(rules, visit.identity.question, rules.scope == "user")
-        now = self._wall()
+        ttl_s = ttl_of(rules, lookup.identity.question, rules.scope == "user")
+        now = self._unix_time()
         entry = Entry(
             body, caller.tenant, record.model_served, now, now,
             record.prompt_tokens, record.completion_tokens, record.cost_pico, record.currency,
-            record.price_version, _tags(call), visit.identity.question,
+            record.price_version, _tags(call), lookup.identity.question,
         )  # fmt: skip
         if refusal or isinstance(ttl_s, str) or not self._may_write(caller.key_id, now):
             return entry
-        entry.expires_s = now + ttl_s * (1 + TTL_JITTER * (2 * self._dice() - 1))
-        key = visit.identity.key
-        self._shelf.put(key, entry)
+        entry.expires_s = now + ttl_s * (1 + TTL_JITTER * (2 * self._random() - 1))
+        key = lookup.identity.key
+        self._store.put(key, entry)
         if self._shared is not None:
             self._stores.append((key, entry))
             self._stored.set()
-        if self._meaning is not None and visit.identity.space:
-            self._meaning.learn(call, visit.identity, rules, entry)
+        if self._meaning is not None and lookup.identity.namespace:
+            self._meaning.learn(call, lookup.identity, rules, entry)
         return entry
 
     def _may_write(self, key_id: str, now: float) -> bool:
@@ -324,7 +327,7 @@ class AnswerCache:
         return count <= self._rules.writes_per_minute
 
 
-class _Visit:
+class CacheLookup:
     """What one call looked for."""
 
     __slots__ = ("flight", "flushed_s", "identity", "said")
@@ -394,7 +397,7 @@ class _Flight:
 
     def whole(self, call: Call) -> bytes:
         """The stream as one canonical reply, with the usage that the caller may not have seen."""
-        if call.ask.door is not Door.CHAT or self.too_long:
+        if call.parsed.api is not Api.CHAT or self.too_long:
             return b""
         chunks: list[bytes] = []
         reader = sse.SseReader()
@@ -416,52 +419,52 @@ class _Flight:
             self._changed = None
 
 
-class _Tee:
+class _RecordingWriter:
     """The way back to the caller of a stream, which also remembers what went there."""
 
-    __slots__ = ("_flight", "outlet")
+    __slots__ = ("_flight", "writer")
 
-    def __init__(self, outlet: Outlet, flight: _Flight) -> None:
-        self.outlet = outlet
+    def __init__(self, writer: ResponseWriter, flight: _Flight) -> None:
+        self.writer = writer
         self._flight = flight
 
     @property
     def on_pause(self) -> Callable[[], None] | None:
-        return self.outlet.on_pause
+        return self.writer.on_pause
 
     @on_pause.setter
     def on_pause(self, value: Callable[[], None] | None) -> None:
-        self.outlet.on_pause = value
+        self.writer.on_pause = value
 
     @property
     def on_resume(self) -> Callable[[], None] | None:
-        return self.outlet.on_resume
+        return self.writer.on_resume
 
     @on_resume.setter
     def on_resume(self, value: Callable[[], None] | None) -> None:
-        self.outlet.on_resume = value
+        self.writer.on_resume = value
 
     @property
     def bytes_out(self) -> int:
-        return self.outlet.bytes_out
+        return self.writer.bytes_out
 
     @property
     def takes_raw(self) -> bool:
-        return self.outlet.takes_raw
+        return self.writer.takes_raw
 
     def begin_stream(self, call: Call) -> None:
-        self.outlet.begin_stream(call)
+        self.writer.begin_stream(call)
 
     def write(self, data: bytes) -> None:
         self._flight.add(True, data)
-        self.outlet.write(data)
+        self.writer.write(data)
 
     def event(self, data: bytes) -> None:
         self._flight.add(False, data)
-        self.outlet.event(data)
+        self.writer.event(data)
 
     def close(self, call: Call, last: bytes) -> None:
-        self.outlet.close(call, last)
+        self.writer.close(call, last)
 
 
 class _Followed:
@@ -474,15 +477,15 @@ class _Followed:
         self._hit = hit
 
     async def deliver(self, call: Call) -> bytes:
-        flight, outlet, sent = self._flight, call.outlet, 0
-        if call.ask.stream:
+        flight, writer, sent = self._flight, call.writer, 0
+        if call.parsed.stream:
             call.partial = True
-            outlet.begin_stream(call)
+            writer.begin_stream(call)
         while True:
             while sent < len(flight.pieces):
                 raw, data = flight.pieces[sent]
                 sent += 1
-                (outlet.write if raw else outlet.event)(data)
+                (writer.write if raw else writer.event)(data)
             if flight.over:
                 break
             try:
@@ -496,11 +499,11 @@ class _Followed:
             )
         call.hit = self._hit._replace(entry=flight.entry)
         call.partial = False
-        return b"" if call.ask.stream else response.as_new(flight.entry.body, _target(call))
+        return b"" if call.parsed.stream else response.as_new(flight.entry.body, _target(call))
 
     def abort(self) -> None: ...
 
-    def said(self) -> None:
+    def partial_output(self) -> None:
         return None
 
 
@@ -515,13 +518,13 @@ class Replayed:
 
     async def deliver(self, call: Call) -> bytes:
         """See `core.ports.Answer.deliver`."""
-        if not call.ask.stream:
+        if not call.parsed.stream:
             return response.as_new(self._entry.body, _target(call))
-        outlet = call.outlet
+        writer = call.writer
         call.partial = True
-        outlet.begin_stream(call)
+        writer.begin_stream(call)
         for chars, data in response.chunks(self._entry.body, _target(call)):
-            outlet.event(data)
+            writer.event(data)
             if self._chars_per_s and chars:
                 await asyncio.sleep(chars / self._chars_per_s)
         call.partial = False
@@ -529,7 +532,7 @@ class Replayed:
 
     def abort(self) -> None: ...
 
-    def said(self) -> None:
+    def partial_output(self) -> None:
         return None
 
 
@@ -543,7 +546,7 @@ def _tags(call: Call) -> tuple[str, ...]:
 
 
 def _target(call: Call) -> response.ReplayTarget:
-    """Other APIs than OpenAI's read the usage from the stream, whether their caller asked or not."""
-    ask = call.ask
-    wants_usage = ask.wants_usage or not call.outlet.takes_raw
-    return response.ReplayTarget(call.id, call.started_ms // 1_000, ask.door, wants_usage)
+    """Other formats than OpenAI's read usage from the stream, whether the caller asked or not."""
+    parsed = call.parsed
+    wants_usage = parsed.wants_usage or not call.writer.takes_raw
+    return response.ReplayTarget(call.id, call.started_ms // 1_000, parsed.api, wants_usage)

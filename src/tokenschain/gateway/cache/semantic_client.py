@@ -31,82 +31,86 @@ _encode = msgspec.msgpack.Encoder().encode
 _finding = msgspec.msgpack.Decoder(Finding).decode
 
 
-class MeaningClient:
-    """See `gateway.cache.lookup.Meaning`."""
+class SemanticClient:
+    """See `gateway.cache.lookup.SemanticLookup`."""
 
     def __init__(
         self,
-        ask: Callable[[str, bytes], Any],
-        away: tuple[type[Exception], ...],
+        send: Callable[[str, bytes], Any],
+        store_errors: tuple[type[Exception], ...],
         clock: Callable[[], float],
         report: Callable[[str, str], None],
         find_wait_max_s: float,
     ) -> None:
         """
         Args:
-            ask: sends a signed request and gives the answer's body.
-            away: what that raises.
+            send: sends a signed request and gives the answer's body.
+            store_errors: what that raises.
             find_wait_max_s: how long a call waits to hear of a question that means the same.
             report: told `(event, why)` when it is gone or back.
         """
-        self._ask = ask
-        self._away: tuple[type[Exception], ...] = (TimeoutError, msgspec.DecodeError, *away)
+        self._send = send
+        self._store_errors: tuple[type[Exception], ...] = (
+            TimeoutError,
+            msgspec.DecodeError,
+            *store_errors,
+        )
         self._clock = clock
         self._report = report
         self._find_wait_max_s = find_wait_max_s
         self._rests_until = 0.0
         self._gone = False
         self._exact: Counter[str] = Counter()
-        self._lessons: asyncio.Queue[Learn | Drop] = asyncio.Queue(LEARN_QUEUE_MAX)
+        self._feedback: asyncio.Queue[Learn | Drop] = asyncio.Queue(LEARN_QUEUE_MAX)
 
     def exact(self, call: Call) -> None:
         """An answer was given to the very same question."""
         self._exact[_group(call)] += 1
 
     async def find(self, call: Call, identity: Identity, rules: CacheRules) -> Hit | None:
-        """See `gateway.cache.lookup.Meaning.find`."""
+        """See `gateway.cache.lookup.SemanticLookup.find`."""
         if self._clock() < self._rests_until:
             return None
         group = _group(call)
-        asked = Find(identity.space, group, identity.question, self._exact.pop(group, 0))
+        asked = Find(identity.namespace, group, identity.question, self._exact.pop(group, 0))
         try:
             async with asyncio.timeout(self._find_wait_max_s):
-                found = _finding(await self._ask(FIND_PATH, _encode(asked)))
+                found = _finding(await self._send(FIND_PATH, _encode(asked)))
             self._back()
             call.likeness = found.likeness
             return Hit("semantic", decode_entry(found.entry), found.key) if found.entry else None
-        except self._away as error:
+        except self._store_errors as error:
             self._lost(error)
             return None
 
     def learn(self, call: Call, identity: Identity, rules: CacheRules, entry: Entry) -> None:
-        """See `gateway.cache.lookup.Meaning.learn`."""
-        self._tell(
-            Learn(identity.space, _group(call), identity.key, identity.question,
+        """See `gateway.cache.lookup.SemanticLookup.learn`."""
+        self._publish(
+            Learn(identity.namespace, _group(call), identity.key, identity.question,
                   encode_entry(entry), _wrong_max(call, rules))
         )  # fmt: skip
 
     def drop(self, call: Call, identity: Identity, rules: CacheRules, key: bytes) -> None:
-        """See `gateway.cache.lookup.Meaning.drop`."""
-        self._tell(Drop(identity.space, _group(call), key, _wrong_max(call, rules)))
+        """See `gateway.cache.lookup.SemanticLookup.drop`."""
+        self._publish(Drop(identity.namespace, _group(call), key, _wrong_max(call, rules)))
 
-    def _tell(self, lesson: Learn | Drop) -> None:
-        if not self._lessons.full():
-            self._lessons.put_nowait(lesson)
+    def _publish(self, feedback: Learn | Drop) -> None:
+        if not self._feedback.full():
+            self._feedback.put_nowait(feedback)
 
     async def run(self) -> None:
         """Tell what was answered afresh; returns only by cancellation."""
         while True:
-            lesson = await self._lessons.get()
+            feedback = await self._feedback.get()
             wait_s = self._rests_until - self._clock()
             if wait_s > 0:
                 await asyncio.sleep(wait_s)
             try:
                 async with asyncio.timeout(LEARN_MAX_S):
-                    path = DROP_PATH if isinstance(lesson, Drop) else LEARN_PATH
-                    await self._ask(path, _encode(lesson))
+                    path = DROP_PATH if isinstance(feedback, Drop) else LEARN_PATH
+                    await self._send(path, _encode(feedback))
                 self._back()
-            except self._away as error:
+            except self._store_errors as error:
                 self._lost(error)
 
     def _lost(self, error: Exception) -> None:
@@ -124,10 +128,10 @@ class MeaningClient:
 def _group(call: Call) -> str:
     caller = call.caller
     assert caller is not None, "who asks is known"
-    return f"{caller.tenant}/{caller.project}/{call.ask.model}"
+    return f"{caller.tenant}/{caller.project}/{call.parsed.model}"
 
 
 def _wrong_max(call: Call, rules: CacheRules) -> float:
     caller = call.caller
     assert caller is not None, "who asks is known"
-    return rules.wrong_max_of(caller.tenant, caller.project, call.ask.model)
+    return rules.wrong_max_of(caller.tenant, caller.project, call.parsed.model)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from tokenschain.core.call import Attempt, Call
 from tokenschain.core.errors import ApiError
-from tokenschain.core.formats.continuation import Said
+from tokenschain.core.formats.continuation import PartialOutput
 from tokenschain.core.ports import Answer, Upstreams
 from tokenschain.core.routing.admission import Priority
 from tokenschain.core.routing.health import Outcome, RetryBudget, outcome_of
@@ -47,7 +47,7 @@ class Dispatch:
         router: Router,
         upstreams: Upstreams,
         clock: Callable[[], float],
-        dice: Callable[[], float],
+        random: Callable[[], float],
         report: Callable[[str, str], None],
     ) -> None:
         """
@@ -58,9 +58,9 @@ class Dispatch:
         self.router = router
         self.upstreams = upstreams
         self.clock = clock
-        self._dice = dice
+        self._random = random
         self._report = report
-        self.tell: Callable[[str, str, float], None] = lambda upstream, kind, for_s: None
+        self.publish: Callable[[str, str, float], None] = lambda upstream, kind, for_s: None
         """Lets other gateways know; see `gateway.dispatch.health_sharing`."""
         self._races = RACES_SAVED_MAX
         self._budgets: dict[str, RetryBudget] = {}
@@ -71,7 +71,7 @@ class Dispatch:
         priority = _priority_of(call, caller)
         lone = self.router.lone(call, plan, priority)
         if lone is not None and b"x-tc-route" not in call.headers:
-            return await _Visit(self, call, caller, plan, lone[1], lone[0]).open()
+            return await UpstreamAttempt(self, call, caller, plan, lone[1], lone[0]).open()
         now = self.clock()
         need = self.router.need(call, plan, priority)
         budget = self._budgets.get(plan.route.name)
@@ -81,7 +81,7 @@ class Dispatch:
         self._races = min(self._races + RACE_SHARE, RACES_SAVED_MAX)
         tried: set[Endpoint] = set()
         failure: ApiError | None = None
-        if call.ask.stream:
+        if call.parsed.stream:
             call.resumable = self._resumable(plan)
         for number in range(ATTEMPTS_MAX):
             if number and not budget.take():
@@ -97,7 +97,9 @@ class Dispatch:
                 call.decision = decision
             try:
                 tried.add(endpoint)
-                visit = _Visit(self, call, caller, plan, need, endpoint, decision.cached_tokens)
+                visit = UpstreamAttempt(
+                    self, call, caller, plan, need, endpoint, decision.cached_tokens
+                )
                 return await self._try(visit, tried, budget)
             except ApiError as error:
                 failure = error
@@ -112,9 +114,9 @@ class Dispatch:
         decision = self.router.place(call, caller, plan, need, set())
         now = self.clock()
         return {
-            "model": call.ask.model,
+            "model": call.parsed.model,
             "tiers": [tier.route.name for tier in (plan, *plan.others)],
-            "policy": self.router.policy_name(caller, call.ask.model),
+            "policy": self.router.policy_name(caller, call.parsed.model),
             "prompt_tokens": need.prompt_tokens,
             "output_tokens": need.output_tokens,
             "first_token_slo_s": need.slo_s,
@@ -146,9 +148,11 @@ class Dispatch:
 
     # --- one attempt ---------------------------------------------------------------------
 
-    async def _try(self, visit: _Visit, tried: set[Endpoint], budget: RetryBudget) -> Answer:
+    async def _try(
+        self, visit: UpstreamAttempt, tried: set[Endpoint], budget: RetryBudget
+    ) -> Answer:
         """One attempt, and others beside it when it is silent for too long."""
-        speaks = visit.call.ask.stream or visit.endpoint.candidate.upstream.stream_whole
+        speaks = visit.call.parsed.stream or visit.endpoint.candidate.upstream.stream_whole
         if not speaks or len(tried) >= visit.plan.size:
             return await visit.open()
         expected = visit.endpoint.first_token_s(visit.need, self.clock())
@@ -169,7 +173,9 @@ class Dispatch:
         self._races -= 1
         return True
 
-    def rival(self, first: _Visit, tried: set[Endpoint], budget: RetryBudget) -> _Visit | None:
+    def rival(
+        self, first: UpstreamAttempt, tried: set[Endpoint], budget: RetryBudget
+    ) -> UpstreamAttempt | None:
         """Another upstream to ask beside the first, if one may be asked."""
         if len(tried) >= ATTEMPTS_MAX or not budget.take():
             return None
@@ -188,11 +194,11 @@ class Dispatch:
         if outcome is Outcome.RATE:
             endpoint.limit.refused(endpoint.inflight, now)
         health = endpoint.health
-        opened = health.failed(outcome, now, error.retry_after_s, self._dice())
+        opened = health.failed(outcome, now, error.retry_after_s, self._random())
         if outcome is Outcome.RATE or outcome is Outcome.AUTH:
-            self.tell(endpoint.name, "rests", health.rests_until - now)
+            self.publish(endpoint.name, "rests", health.rests_until - now)
         elif outcome is Outcome.HARD and health.is_open:
-            self.tell(endpoint.name, "open", health.reopens_at - now)
+            self.publish(endpoint.name, "open", health.reopens_at - now)
         if opened:
             self._report(endpoint.name, "open")
             for other in self.router.breaker_opened(endpoint):
@@ -204,20 +210,20 @@ class Dispatch:
         endpoint.health.succeeded(self.clock())
         if was_open and not endpoint.health.is_open:
             self._report(endpoint.name, "closed")
-            self.tell(endpoint.name, "closed", 0.0)
+            self.publish(endpoint.name, "closed", 0.0)
 
     def _resumable(self, plan: Plan) -> bool:
         """Whether another upstream could go on where one breaks off."""
         return len(plan.candidates) > 1 and any(map(self.upstreams.can_resume, plan.candidates))
 
-    async def continue_elsewhere(self, visit: _Visit, error: ApiError) -> Answer:
+    async def continue_elsewhere(self, visit: UpstreamAttempt, error: ApiError) -> Answer:
         """Go on with a text stream that died, at another upstream of the same model.
 
         Raises:
             ApiError: `error` itself, when that cannot be done safely.
         """
         call = visit.call
-        said = visit.said() if visit.continuations < CONTINUATIONS_MAX else None
+        said = visit.partial_output() if visit.continuations < CONTINUATIONS_MAX else None
         if said is None or not error.kind.retry:
             raise error
         tried = visit.seen
@@ -262,7 +268,7 @@ class _Race:
     def __init__(
         self,
         dispatch: Dispatch,
-        first: _Visit,
+        first: UpstreamAttempt,
         tried: set[Endpoint],
         budget: RetryBudget,
     ) -> None:
@@ -279,7 +285,7 @@ class _Race:
         self._first = first
         self._tried = tried
         self._budget = budget
-        self._rivals: dict[asyncio.Task[Answer], _Visit] = {}
+        self._rivals: dict[asyncio.Task[Answer], UpstreamAttempt] = {}
         self._task: asyncio.Task[object] | None = None
         self._won: asyncio.Task[Answer] | None = None
 
@@ -387,7 +393,7 @@ class _Race:
                 visit.abort()
 
 
-class _Visit:
+class UpstreamAttempt:
     """One call at one upstream, counted there until it is over."""
 
     __slots__ = (
@@ -422,14 +428,16 @@ class _Visit:
         self.continuations = 0
         self.seen = {endpoint}
 
-    def beside(self, endpoint: Endpoint) -> _Visit:
+    def beside(self, endpoint: Endpoint) -> UpstreamAttempt:
         """The same call at another upstream."""
-        other = _Visit(self._dispatch, self.call, self.caller, self.plan, self.need, endpoint)
+        other = UpstreamAttempt(
+            self._dispatch, self.call, self.caller, self.plan, self.need, endpoint
+        )
         other.seen = self.seen
         self.seen.add(endpoint)
         return other
 
-    async def open(self, said: Said | None = None) -> Answer:
+    async def open(self, said: PartialOutput | None = None) -> Answer:
         """Send the call and wait until it begins to answer."""
         dispatch, endpoint, need = self._dispatch, self.endpoint, self.need
         self._began = dispatch.clock()
@@ -445,7 +453,7 @@ class _Visit:
             endpoint.health.withdrawn()
             raise
         now = dispatch.clock()
-        if self.call.ask.stream:
+        if self.call.parsed.stream:
             self._spoke_at = now
             endpoint.spoke(self._fresh, self._ahead, now - self._began, now)
             dispatch.room.free_at(endpoint)
@@ -453,7 +461,7 @@ class _Visit:
             self._note_whole()
         dispatch.succeeded(endpoint)
         dispatch.router.opened(endpoint, need)
-        if not self.call.ask.stream:
+        if not self.call.parsed.stream:
             self._settle()
         return self
 
@@ -485,9 +493,9 @@ class _Visit:
         self._settle()
         return last
 
-    def said(self) -> Said | None:
+    def partial_output(self) -> PartialOutput | None:
         """What the caller has of the answer, when another can go on from there."""
-        return None if self._answer is None else self._answer.said()
+        return None if self._answer is None else self._answer.partial_output()
 
     def hung(self, waited_s: float) -> ApiError:
         """It was silent for too long: a failure of the upstream."""
@@ -555,7 +563,7 @@ class _Visit:
 
 def _winner(answer: Answer) -> Answer:
     """The attempt that is delivered is the last of the call's."""
-    if isinstance(answer, _Visit):
+    if isinstance(answer, UpstreamAttempt):
         attempts, attempt = answer.call.attempts, answer.attempt
         if attempt is not None:
             attempts.remove(attempt)
@@ -566,7 +574,7 @@ def _winner(answer: Answer) -> Answer:
 def _priority_of(call: Call, caller: KeyGrant) -> Priority:
     given = call.headers.get(b"x-tc-priority") or caller.priority.encode()
     if not given:
-        return Priority.INTERACTIVE if call.ask.stream else Priority.DEFAULT
+        return Priority.INTERACTIVE if call.parsed.stream else Priority.DEFAULT
     found = _PRIORITIES.get(given)
     if found is None or found is Priority.SYSTEM:
         raise ApiError(

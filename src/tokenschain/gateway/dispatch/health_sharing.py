@@ -79,13 +79,13 @@ class SharedHealth:
         self._report = report
         self._holder = holder
         self._key_heard = key_heard
-        self._news: asyncio.Queue[News] = asyncio.Queue(NEWS_MAX)
+        self._pubsub: asyncio.Queue[News] = asyncio.Queue(NEWS_MAX)
         self._claims: dict[str, float] = {}
 
-    def tell(self, upstream: str, kind: str, for_s: float = 0.0, key: int = 0) -> None:
+    def publish(self, upstream: str, kind: str, for_s: float = 0.0, key: int = 0) -> None:
         """Let the others know, soon."""
-        if not self._news.full():
-            self._news.put_nowait(News(self._holder, upstream, kind, for_s, key))
+        if not self._pubsub.full():
+            self._pubsub.put_nowait(News(self._holder, upstream, kind, for_s, key))
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -104,37 +104,37 @@ class SharedHealth:
         self._claims.clear()
         for health in self._healths().values():
             health.shares_trials, health.may_try = False, True
-        while not self._news.empty():
-            self._news.get_nowait()
+        while not self._pubsub.empty():
+            self._pubsub.get_nowait()
 
     async def _publish(self) -> None:
         while True:
-            news = await self._news.get()
-            await self._wire.publish(msgspec.msgpack.encode(news))
+            pubsub = await self._pubsub.get()
+            await self._wire.publish(msgspec.msgpack.encode(pubsub))
             if (
-                news.kind in ("open", "closed")
-                and self._claims.pop(news.upstream, None) is not None
+                pubsub.kind in ("open", "closed")
+                and self._claims.pop(pubsub.upstream, None) is not None
             ):
-                await self._wire.release(news.upstream)
+                await self._wire.release(pubsub.upstream)
 
     async def _listen(self) -> None:
         async for message in self._wire.listen():
             try:
-                news = msgspec.msgpack.decode(message, type=News)
+                pubsub = msgspec.msgpack.decode(message, type=News)
             except msgspec.DecodeError:
                 continue  # of a newer gateway, perhaps
-            if news.holder == self._holder:
+            if pubsub.holder == self._holder:
                 continue
-            if news.key:
-                self._key_heard(news.upstream, news.key, news.kind, news.for_s)
+            if pubsub.key:
+                self._key_heard(pubsub.upstream, pubsub.key, pubsub.kind, pubsub.for_s)
                 continue
-            health = self._healths().get(news.upstream)
+            health = self._healths().get(pubsub.upstream)
             if health is None:
                 continue
             was_open = health.is_open
-            health.heard(news.kind, news.for_s, self._clock())
+            health.heard(pubsub.kind, pubsub.for_s, self._clock())
             if health.is_open != was_open:
-                self._report(news.upstream, f"{news.kind}_elsewhere")
+                self._report(pubsub.upstream, f"{pubsub.kind}_elsewhere")
 
     async def _claim_trials(self) -> None:
         while True:

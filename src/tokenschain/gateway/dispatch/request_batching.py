@@ -58,10 +58,10 @@ class Batching:
         return self._opening.explain(call, caller, plan)
 
     async def open(self, call: Call, caller: KeyGrant, plan: Plan) -> Answer:
-        part = request_batching.part_of(call.ask)
+        part = request_batching.part_of(call.parsed)
         if part is None:
             return await self._opening.open(call, caller, plan)
-        key = request_batching.key_of(call.ask, caller.tenant, caller.project)
+        key = request_batching.key_of(call.parsed, caller.tenant, caller.project)
         lane = self._lanes.get(key)
         if lane is None:
             if len(self._lanes) >= KINDS_MAX:
@@ -123,19 +123,19 @@ class Batching:
         first = members[0]
         call = first.call
         joint = Call(
-            call.id, call.form, b"", b"", call.headers, call.outlet, call.received_at,
+            call.id, call.api_format, b"", b"", call.headers, call.writer, call.received_at,
             call.started_ms,
         )  # fmt: skip
         joint.caller = first.caller
-        joint.ask = request_batching.together(call.ask, texts)
-        weights = [member.call.ask.prompt_tokens_estimate for member in members]
+        joint.parsed = request_batching.together(call.parsed, texts)
+        weights = [member.call.parsed.prompt_tokens_estimate for member in members]
         try:
             answer = await self._opening.open(joint, first.caller, first.plan)
             body = await answer.deliver(joint)
             attempt = joint.attempts[-1]
             assert attempt.usage is not None, "an answered attempt has its usage"
             parts = request_batching.apart(
-                body, attempt.usage, [member.call.ask for member in members], wanted, weights
+                body, attempt.usage, [member.call.parsed for member in members], wanted, weights
             )
         except ApiError as error:
             if error.kind.fault is Fault.CALLER and len(members) > 1:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from tokenschain.core.call import Call
 from tokenschain.core.errors import ApiError
-from tokenschain.core.formats.openai_chat import Door
+from tokenschain.core.formats.openai_chat import Api
 from tokenschain.core.routing import virtual_models
 from tokenschain.core.routing.admission import (
     RULES,
@@ -38,7 +38,7 @@ from tokenschain.core.snapshot import (
 from tokenschain.core.snapshot.routing_policy import POLICIES, Policy, narrowest
 from tokenschain.core.tenancy import KeyGrant, may_use
 
-_KINDS = {Door.EMBEDDINGS: "embedding", Door.RERANK: "rerank"}
+_KINDS = {Api.EMBEDDINGS: "embedding", Api.RERANK: "rerank"}
 PREFIX_BYTES = (2_048, 8_192, 32_768)
 """Beginnings of a prompt that are remembered; vendors cache from about 1,000 tokens on."""
 PREFIXES_MAX = 50_000
@@ -67,19 +67,19 @@ class Router:
         self,
         served: Served,
         clock: Callable[[], float],
-        wall: Callable[[], float],
-        dice: Callable[[], float],
+        unix_time: Callable[[], float],
+        random: Callable[[], float],
     ) -> None:
         """
         Args:
             clock: monotonic seconds.
-            wall: Unix time, for prices by the hour.
-            dice: uniform in [0, 1).
+            unix_time: Unix time, for prices by the hour.
+            random: uniform in [0, 1).
         """
         self._served = served
         self._clock = clock
-        self._wall = wall
-        self._dice = dice
+        self._unix_time = unix_time
+        self._random = random
         self._version = ""
         self._rules = _NO_RULES
         self._endpoints: dict[tuple[str, str], Endpoint] = {}
@@ -96,20 +96,20 @@ class Router:
         snapshot = self._served.get()
         if snapshot.version != self._version:
             self._renew(snapshot.version, snapshot.routing)
-        ask = call.ask
-        kind = _KINDS.get(ask.door, "chat")
-        entries = self._rules.models.get(ask.model)
-        found = self._served.plan(ask.model, kind) if entries is None else None
-        if not may_use(caller, ask.model, call.form.name):
+        parsed = call.parsed
+        kind = _KINDS.get(parsed.api, "chat")
+        entries = self._rules.models.get(parsed.model)
+        found = self._served.plan(parsed.model, kind) if entries is None else None
+        if not may_use(caller, parsed.model, call.api_format.name):
             raise ApiError(
-                "model_not_allowed", f"This API key may not use `{ask.model}`.", param="model"
+                "model_not_allowed", f"This API key may not use `{parsed.model}`.", param="model"
             )
         if entries is None:
             assert found is not None
             return found
-        facts = virtual_models.Facts(ask, call.headers.get(b"x-tc-tags", b""))
+        facts = virtual_models.Facts(parsed, call.headers.get(b"x-tc-tags", b""))
         tiers = []
-        for entry in virtual_models.ordered(entries, facts, self._dice):
+        for entry in virtual_models.ordered(entries, facts, self._random):
             found = self._served.known(entry.model, kind)
             if found is None:
                 continue
@@ -120,24 +120,24 @@ class Router:
                 tiers.append(found)
         if not tiers:
             raise ApiError(
-                "no_upstream", f"No entry of `{ask.model}` fits this call.", param="model"
+                "no_upstream", f"No entry of `{parsed.model}` fits this call.", param="model"
             )
         return Plan(tiers[0].route, tiers[0].candidates, tuple(tiers[1:]))
 
     def need(self, call: Call, plan: Plan, priority: Priority) -> Need:
         """What is known of a call before it is placed."""
-        ask = call.ask
+        parsed = call.parsed
         expected = self._outputs.get(plan.route.name, _OUTPUT_FIRST)
-        if ask.output_tokens_max is not None:
-            expected = min(expected, ask.output_tokens_max)
+        if parsed.output_tokens_max is not None:
+            expected = min(expected, parsed.output_tokens_max)
         return Need(
-            ask.prompt_tokens_estimate,
-            int(expected) * ask.choices,
-            self._rules.first_token_slo_s + SLO_S_PER_PROMPT_TOKEN * ask.prompt_tokens_estimate,
+            parsed.prompt_tokens_estimate,
+            int(expected) * parsed.choices,
+            self._rules.first_token_slo_s + SLO_S_PER_PROMPT_TOKEN * parsed.prompt_tokens_estimate,
             self._hashes(call),
-            self._wall(),
+            self._unix_time(),
             RULES[priority].load_max,
-            bucket_of(ask.prompt_tokens_estimate),
+            bucket_of(parsed.prompt_tokens_estimate),
         )
 
     def lone(self, call: Call, plan: Plan, priority: Priority) -> tuple[Endpoint, Need] | None:
@@ -150,7 +150,7 @@ class Router:
         load_max = RULES[priority].load_max
         if endpoint.inflight + endpoint.reserved >= endpoint.limit.calls * load_max:
             return None
-        tokens = call.ask.prompt_tokens_estimate
+        tokens = call.parsed.prompt_tokens_estimate
         return endpoint, Need(tokens, 0, self._rules.first_token_slo_s, bucket=bucket_of(tokens))
 
     def place(
@@ -161,7 +161,7 @@ class Router:
         Raises:
             ApiError: `no_upstream`, when the data may go to none of them.
         """
-        policy = self._policy(caller, call.ask.model)
+        policy = self._policy(caller, call.parsed.model)
         decision = None
         for tier in (plan, *plan.others):
             endpoints = self._allowed(tier, call, caller, need)
@@ -173,7 +173,7 @@ class Router:
                 need,
                 policy,
                 self._clock(),
-                self._dice,
+                self._random,
                 self._affinity(need),
                 self._rules.explore,
             )
@@ -226,7 +226,7 @@ class Router:
             return []
         others = [name for name, health in healths.items() if not health.is_open]
         for name in others:
-            healths[name].eject(now, self._dice())
+            healths[name].eject(now, self._random())
         return others
 
     @property
@@ -342,14 +342,14 @@ class Router:
     # --- prefixes ---------------------------------------------------------------------
 
     def _hashes(self, call: Call) -> tuple[int, ...]:
-        if call.ask.prompt_tokens_estimate * _BYTES_PER_TOKEN < PREFIX_BYTES[0]:
+        if call.parsed.prompt_tokens_estimate * _BYTES_PER_TOKEN < PREFIX_BYTES[0]:
             return ()
-        raw = call.ask.fields.get("messages")
+        raw = call.parsed.fields.get("messages")
         if raw is None:
             return ()
         text = bytes(raw)
         # Of one tenant: nobody is to learn from the time what another has asked.
-        whose = (call.caller.tenant if call.caller is not None else "", call.ask.model)
+        whose = (call.caller.tenant if call.caller is not None else "", call.parsed.model)
         return tuple(hash((whose, text[:n])) for n in PREFIX_BYTES if len(text) >= n)
 
     def _affinity(self, need: Need) -> Affinity:
@@ -364,7 +364,7 @@ class Router:
 
 def _able(endpoints: list[Endpoint], call: Call, need: Need) -> list[Endpoint]:
     """Those whose model can do what the call needs; all, when that is known of none."""
-    needs = virtual_models.needs_of(call.ask)
+    needs = virtual_models.needs_of(call.parsed)
     able = []
     for endpoint in endpoints:
         offer = endpoint.candidate.offer

@@ -24,7 +24,7 @@ WAIT_SLO_SHARE = 0.5
 DEADLINE_MAX_S = 300.0
 
 
-class _Wish(NamedTuple):
+class QueuedCall(NamedTuple):
     """A call that waits for room."""
 
     call: Call
@@ -41,7 +41,7 @@ class WaitingRoom:
     def __init__(self, router: Router, clock: Callable[[], float]) -> None:
         self._router = router
         self._clock = clock
-        self._queues: dict[str, Queue[_Wish]] = {}
+        self._queues: dict[str, Queue[QueuedCall]] = {}
         self._queues_of: dict[Endpoint, set[str]] = {}
 
     @property
@@ -76,7 +76,7 @@ class WaitingRoom:
         if queue is None:
             queue = self._queues[name] = Queue(self._router.service)
         woken: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
-        wish = _Wish(call, caller, plan, need, tried, woken)
+        wish = QueuedCall(call, caller, plan, need, tried, woken)
         prefix = need.prefixes[0] if need.prefixes else 0
         waiting = Waiting(wish, priority, caller.tenant, now, now + wait_max_s, prefix)
         if not queue.add(waiting):
@@ -140,7 +140,7 @@ class WaitingRoom:
                 names.discard(name)
 
 
-def _too_late(head: Waiting[_Wish], decision: Decision, now: float) -> bool:
+def _too_late(head: Waiting[QueuedCall], decision: Decision, now: float) -> bool:
     """Whether an interactive call has waited so long that it would keep one in time from its
     place and not be in time itself (early rejection, Mooncake, arXiv 2407.00079).
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from tokenschain.core.limits import Lease, Pool, Wish
+from tokenschain.core.limits import Lease, LeaseRequest, Pool
 
 RATES_DRAW_MAX_S = 0.25
 BUDGETS_DRAW_MAX_S = 1.0
@@ -23,7 +23,7 @@ IDLE_ROUNDS = 5
 WISHES_MAX = 1_000
 """Counts in one exchange."""
 
-Ask = Callable[[Sequence[Wish]], Awaitable[Sequence[Lease]]]
+Draw = Callable[[Sequence[LeaseRequest]], Awaitable[Sequence[Lease]]]
 
 
 class Count:
@@ -57,23 +57,23 @@ class Leases:
 
     def __init__(
         self,
-        ask: Ask,
+        draw: Draw,
         failures: tuple[type[Exception], ...],
         clock: Callable[[], float],
-        wall: Callable[[], float],
+        unix_time: Callable[[], float],
         report: Callable[[str, str], None],
         name: str,
         draw_max_s: float,
     ) -> None:
         """
         Args:
-            ask: one exchange; raises one of `failures` when the owner is away.
+            draw: one exchange; raises one of `failures` when the owner is away.
             report: told once when the owner is lost, and once when it is back.
         """
-        self._ask = ask
+        self._draw = draw
         self._failures: tuple[type[Exception], ...] = (TimeoutError, *failures)
         self._clock = clock
-        self._wall = wall
+        self._unix_time = unix_time
         self._report = report
         self._name = name
         self._draw_max_s = draw_max_s
@@ -96,7 +96,7 @@ class Leases:
         """These are no longer used."""
         self._counts.difference_update(counts)
 
-    def wish(self, count: Count) -> None:
+    def request(self, count: Count) -> None:
         """The lease runs low: another is drawn soon."""
         self._wishing.add(count)
         self._woken.set()
@@ -110,7 +110,7 @@ class Leases:
             return
         for count, amount in zip(counts, amounts, strict=True):
             count.needed += amount
-            self.wish(count)
+            self.request(count)
         if self._round is None:
             self._round = asyncio.get_running_loop().create_future()
         try:
@@ -144,11 +144,11 @@ class Leases:
                     await asyncio.sleep(AWAY_S)
 
     async def _exchange(self, batch: list[Count]) -> None:
-        wishes = []
+        requests = []
         for count in batch:
             pool = count.pool
             idle = count.idle_rounds >= IDLE_ROUNDS and not count.needed
-            want = -max(0, pool.left) if idle else pool.wish(count.needed)
+            want = -max(0, pool.left) if idle else pool.request(count.needed)
             need = max(0, count.needed - pool.left)
             held = pool.left + pool.in_use if count.at_once else 0
             if want <= 0 and not idle:
@@ -156,14 +156,14 @@ class Leases:
             # Taken off while it is on its way, so that nobody uses what is given back.
             if want < 0:
                 pool.left += want
-            wishes.append(Wish(count.limit, count.subject, want, need, max(0, held)))
+            requests.append(LeaseRequest(count.limit, count.subject, want, need, max(0, held)))
         try:
             async with asyncio.timeout(self._draw_max_s):
-                leases = await self._ask(wishes)
+                leases = await self._draw(requests)
         except self._failures as error:
-            for count, wish in zip(batch, wishes, strict=True):
-                if wish.want < 0:
-                    count.pool.left -= wish.want
+            for count, request in zip(batch, requests, strict=True):
+                if request.want < 0:
+                    count.pool.left -= request.want
             if not self._lost:
                 self._lost = True
                 self._report(f"{self._name}_lost", type(error).__name__)
@@ -181,10 +181,10 @@ class Leases:
         """Renew what is held, give back what is too much, end what has ended."""
         while True:
             await asyncio.sleep(HOUSEKEEPING_S)
-            wall = self._wall()
+            unix_time = self._unix_time()
             for count in list(self._counts):
                 pool = count.pool
-                if count.until_s and wall >= count.until_s:
+                if count.until_s and unix_time >= count.until_s:
                     pool.left = min(0, pool.left)
                     count.until_s = 0.0
                 used = pool.in_use or pool.used_since or count.needed

@@ -126,7 +126,7 @@ class LimitQuota:
         self,
         served: Served,
         clock: Callable[[], float],
-        wall: Callable[[], float],
+        unix_time: Callable[[], float],
         load: Load,
         rates: Leases | None,
         budgets: Leases,
@@ -141,7 +141,7 @@ class LimitQuota:
         """
         self._served = served
         self._clock = clock
-        self._wall = wall
+        self._unix_time = unix_time
         self._load = load
         self._rates = rates
         self._budgets = budgets
@@ -164,7 +164,7 @@ class LimitQuota:
             self._renew()
         if not self._limits:
             return
-        model = call.ask.model
+        model = call.parsed.model
         key = (caller.key_id, model)
         held = self._held.get(key)
         if held is None:
@@ -198,7 +198,7 @@ class LimitQuota:
     @staticmethod
     def _wish(meter: _Meter) -> None:
         if meter.leases is not None and meter.count is not None:
-            meter.leases.wish(meter.count)
+            meter.leases.request(meter.count)
 
     def _give_back(
         self, taken: Sequence[tuple[_Counter, int]], amounts: tuple[int, int, int, int]
@@ -350,21 +350,21 @@ class LimitQuota:
     # --- estimates ----------------------------------------------------------------------
 
     def _amounts(self, call: Call, caller: KeyGrant, plan: Plan) -> tuple[int, int, int, int]:
-        ask = call.ask
-        prompt = ask.prompt_tokens_estimate
+        parsed = call.parsed
+        prompt = parsed.prompt_tokens_estimate
         route = plan.route
         output = 0
         if route.kind == "chat":
-            output = ask.output_tokens_max or 0
+            output = parsed.output_tokens_max or 0
             if not output:
                 output = int(self._outputs.get(route.name, OUTPUT_FIRST))
                 limits = [c.offer.output_tokens_max for c in plan.candidates]
                 if limits and None not in limits:
                     output = min(output, max(n for n in limits if n is not None))
-            output *= ask.choices
+            output *= parsed.choices
         spend = 0
         assert self._snapshot is not None
-        for price in self._prices(self._snapshot, caller, ask.model, plan):
+        for price in self._prices(self._snapshot, caller, parsed.model, plan):
             tier = tier_of(price, Usage(prompt, output))
             cost = prompt * tier.input + output * tier.output
             spend = max(spend, to_yuan(cost, price.currency, self._snapshot.usd_cny_micro))
@@ -376,7 +376,7 @@ class LimitQuota:
         """What the call may be charged by."""
         sell = snapshot.sell
         if sell:
-            price = selling_price(sell, caller.tenant, model, self._wall())
+            price = selling_price(sell, caller.tenant, model, self._unix_time())
             if price is not None:
                 return (price,)
         found = [c.offer.price for c in plan.candidates[:8]]
@@ -471,7 +471,7 @@ class LimitQuota:
 
     def _with_tags(self, held: _Meters, call: Call, caller: KeyGrant) -> _Meters:
         header = call.headers.get(b"x-tc-tags", b"").decode("utf-8", "replace")
-        facts = _facts(caller, call.ask.model)._replace(tags=tags_of(header))
+        facts = _facts(caller, call.parsed.model)._replace(tags=tags_of(header))
         more = [
             self._meter(limit, subject)
             for limit in held.tagged

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from tokenschain.core.limits import Lease, Wish
+from tokenschain.core.limits import Lease, LeaseRequest
 from tokenschain.core.snapshot import Manifest, Served, Snapshot
 from tokenschain.infra.control_channel.protocol import (
     BATCH_BYTES_MAX,
@@ -27,7 +27,7 @@ from tokenschain.infra.control_channel.protocol import (
     PARTS_PATH,
     SIGNATURE_HEADER,
     SNAPSHOT_PATH,
-    LeaseRequest,
+    LeaseBatch,
 )
 from tokenschain.infra.control_channel.signed_client import Refused
 from tokenschain.infra.journal import Journal
@@ -73,13 +73,13 @@ class Channel:
         """Whether control signed this body."""
         return secrets.signed_by(self._secret, body, signature)
 
-    async def draw(self, holder: str, wishes: Sequence[Wish]) -> Sequence[Lease]:
+    async def draw(self, holder: str, requests: Sequence[LeaseRequest]) -> Sequence[Lease]:
         """Ask control for leases.
 
         Raises:
             ClientError, Refused: control is away.
         """
-        body = msgspec.msgpack.encode(LeaseRequest(holder, tuple(wishes)))
+        body = msgspec.msgpack.encode(LeaseBatch(holder, tuple(requests)))
         reply, answer = await self.ask("POST", LEASES_PATH, body, _LEASE_WAITS, 1_048_576)
         if reply.status != 200:
             raise Refused(f"control answered HTTP {reply.status}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from tokenschain.core.limits import Wish
+from tokenschain.core.limits import LeaseRequest
 
 SNAPSHOT_PATH = "/internal/v1/snapshot"
 
@@ -34,8 +34,8 @@ PARTS_ASKED_MAX = 64
 """Parts in one answer: a shard of 100,000 keys has some 60 KB."""
 
 
-class LeaseRequest(msgspec.Struct, frozen=True):
+class LeaseBatch(msgspec.Struct, frozen=True):
     """What a gateway asks of control."""
 
     holder: str
-    wishes: tuple[Wish, ...]
+    requests: tuple[LeaseRequest, ...]

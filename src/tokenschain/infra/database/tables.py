@@ -93,7 +93,7 @@ ledger = Table(
     metadata,
     Column("event_id", String(64), nullable=False),
     Column("started_ms", BigInteger, nullable=False),
-    Column("door", String(32), nullable=False),
+    Column("api", String(32), nullable=False),
     Column("tenant", String(64), nullable=False),
     Column("project", String(64), nullable=False),
     Column("environment", String(64), nullable=False),

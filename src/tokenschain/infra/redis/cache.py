@@ -6,8 +6,8 @@ from tokenschain.infra.redis.rate_limits import KEY_PREFIX, connect
 from tokenschain.infra.security import sealing
 
 
-class RedisShelf:
-    """Answers that gateways share; see `gateway.cache.lookup.SharedShelf`. Sealed: whoever reads
+class RedisCacheStore:
+    """Answers that gateways share (`gateway.cache.lookup.SharedCacheStore`). Sealed: whoever reads
     Redis learns neither questions nor answers."""
 
     def __init__(self, url: str, key: bytes) -> None:

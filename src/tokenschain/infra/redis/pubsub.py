@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from tokenschain.infra.redis.rate_limits import KEY_PREFIX, LISTEN_S, connect
 
 
-class RedisNews:
+class RedisPubSub:
     """What gateways tell each other; see `gateway.dispatch.health_sharing.Wire`."""
 
     def __init__(self, url: str) -> None:

@@ -16,8 +16,8 @@ from tokenschain.core.limits import (
     HOLDER_TTL_S,
     SLOTS,
     Lease,
+    LeaseRequest,
     Rate,
-    Wish,
 )
 from tokenschain.core.snapshot import Served
 
@@ -120,7 +120,7 @@ class RedisRates:
         self.gateways = 1
         """Processes heard of lately, this one included."""
 
-    async def draw(self, wishes: Sequence[Wish]) -> Sequence[Lease]:
+    async def draw(self, requests: Sequence[LeaseRequest]) -> Sequence[Lease]:
         """One exchange.
 
         Raises:
@@ -130,17 +130,17 @@ class RedisRates:
         keys = [f"{KEY_PREFIX}gateways"]
         arguments: list[str | int] = [self._holder, int(HOLDER_TTL_S * 1e3)]
         asked: list[int] = []
-        for number, wish in enumerate(wishes):
-            rate = rates.get(wish.limit)
+        for number, request in enumerate(requests):
+            rate = rates.get(request.limit)
             if rate is None:
                 continue
             asked.append(number)
-            keys.append(f"{KEY_PREFIX}rate:{rate.id}:{_shape(rate)}:{wish.subject}")
+            keys.append(f"{KEY_PREFIX}rate:{rate.id}:{_shape(rate)}:{request.subject}")
             slot_ms, slots = _slots(rate)
-            arguments += [rate.amount, slot_ms, slots, wish.want, wish.need, wish.held]
+            arguments += [rate.amount, slot_ms, slots, request.want, request.need, request.held]
         answer = await self._run(keys, arguments)
         self.gateways = int(answer[0])
-        leases = [Lease(0, 0)] * len(wishes)
+        leases = [Lease(0, 0)] * len(requests)
         for at, number in enumerate(asked):
             granted, left, reset_ms = answer[1 + 3 * at : 4 + 3 * at]
             leases[number] = Lease(int(granted), int(left), int(reset_ms) / 1e3)

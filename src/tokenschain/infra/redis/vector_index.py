@@ -19,9 +19,9 @@ from tokenschain.infra.redis.rate_limits import (
 from tokenschain.infra.security import sealing
 
 
-class RedisMeaning:
+class RedisVectorIndex:
     """Questions and answers that machines share, found by their vectors; see
-    `semantic.index.Kept`. Texts are sealed; vectors are not, since Redis searches them.
+    `semantic.index.VectorStore`. Texts are sealed; vectors are not, since Redis searches them.
 
     One index for each pair of embedders, so that vectors of two are never compared.
     """
@@ -41,9 +41,11 @@ class RedisMeaning:
         self._dimensions = dimensions
         self._sizes: dict[str, tuple[float, int]] = {}
 
-    def near(self, space: bytes, fast: Any, count: int) -> list[tuple[bytes, str, float, bytes]]:
+    def near(
+        self, namespace: bytes, fast: Any, count: int
+    ) -> list[tuple[bytes, str, float, bytes]]:
         """Key, question, cosine and better vector of the nearest of a space."""
-        where = f"@space:{{{space.hex()}}}"
+        where = f"@space:{{{namespace.hex()}}}"
         policy = "HYBRID_POLICY BATCHES " if self._size(where) > LARGE_SPACE else ""
         query = f"({where})=>[KNN {count} @fast $vector {policy}AS far]"
         asked = ("FT.SEARCH", self._index, query, "PARAMS", "2", "vector", fast.tobytes(),
@@ -91,13 +93,13 @@ class RedisMeaning:
         return self._unsealed(key, sealed)
 
     def put(
-        self, space: bytes, key: bytes, question: str, fast: Any, fine: Any, entry: bytes,
+        self, namespace: bytes, key: bytes, question: str, fast: Any, fine: Any, entry: bytes,
         ttl_s: float,
     ) -> None:  # fmt: skip
         """Keep an answer for so long."""
         name = self._name(key)
         fields: dict[str | bytes, bytes | float | int | str] = {
-            "space": space.hex(), "fast": fast.tobytes(), "fine": fine.tobytes(),
+            "space": namespace.hex(), "fast": fast.tobytes(), "fine": fine.tobytes(),
             "question": sealing.seal(self._key, key.hex(), question.encode()),
             "entry": sealing.seal(self._key, key.hex(), entry),
         }  # fmt: skip

@@ -8,7 +8,7 @@ import time
 from tokenschain.core.call import Attempt
 from tokenschain.core.errors import ERRORS, ApiError, Fault
 from tokenschain.core.formats import openai_chat
-from tokenschain.core.formats.openai_chat import Ask
+from tokenschain.core.formats.openai_chat import ParsedRequest
 from tokenschain.core.pricing.catalog import Usage
 from tokenschain.providers import error_mapping
 from tokenschain.providers.vendor_profile import Vendor
@@ -22,9 +22,9 @@ class Outcome:
 
     __slots__ = ("_ask", "_attempt", "_open", "_upstream")
 
-    def __init__(self, attempt: Attempt, ask: Ask, upstream: str) -> None:
+    def __init__(self, attempt: Attempt, parsed: ParsedRequest, upstream: str) -> None:
         self._attempt = attempt
-        self._ask = ask
+        self._ask = parsed
         self._upstream = upstream
         self._open = False
 

@@ -7,9 +7,9 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from tokenschain.core.call import Attempt, Call, Outlet, WholeAnswer
+from tokenschain.core.call import Attempt, Call, ResponseWriter, WholeAnswer
 from tokenschain.core.formats import canonical, openai_chat
-from tokenschain.core.formats.continuation import Said
+from tokenschain.core.formats.continuation import PartialOutput
 from tokenschain.core.ports import Answer
 from tokenschain.core.pricing.catalog import Usage
 from tokenschain.providers.openai_compat.replies import heading_of, read_whole
@@ -36,7 +36,7 @@ async def side_by_side(
     """
     mine = [Attempt(attempt.candidate, attempt.started_at) for _ in range(count)]
 
-    outlets = [_Side(call.outlet, number) for number in range(count)]
+    outlets = [_Side(call.writer, number) for number in range(count)]
 
     async def stream(number: int) -> Answer:
         reply = await ask_one(number)
@@ -45,7 +45,7 @@ async def side_by_side(
     async def whole(number: int) -> bytes:
         return await read_whole(await ask_one(number), call, mine[number], vendor)
 
-    if call.ask.stream:
+    if call.parsed.stream:
         answers = await _all([stream(number) for number in range(len(mine))])
         attempt.first_byte_at = attempt.first_token_at = time.monotonic()
         return _Merged(answers, outlets, attempt, mine)
@@ -79,35 +79,35 @@ def _total(attempts: list[Attempt]) -> Usage:
 class _Side:
     """The way back for one choice: its number is put right, its usage is kept for the end."""
 
-    __slots__ = ("_number", "_outlet", "on_pause", "on_resume")
+    __slots__ = ("_number", "_writer", "on_pause", "on_resume")
 
-    def __init__(self, outlet: Outlet, number: int) -> None:
-        self._outlet = outlet
+    def __init__(self, writer: ResponseWriter, number: int) -> None:
+        self._writer = writer
         self._number = number
         self.on_pause: Callable[[], None] | None = None
         self.on_resume: Callable[[], None] | None = None
 
     @property
     def bytes_out(self) -> int:
-        return self._outlet.bytes_out
+        return self._writer.bytes_out
 
     @property
     def takes_raw(self) -> bool:
         return False
 
     def begin_stream(self, call: Call) -> None:
-        self._outlet.begin_stream(call)
+        self._writer.begin_stream(call)
 
     def write(self, data: bytes) -> None:
-        self._outlet.write(data)
+        self._writer.write(data)
 
     def event(self, data: bytes) -> None:
         renumbered = openai_chat.renumbered(data, self._number)
         if renumbered is not None:
-            self._outlet.event(renumbered)
+            self._writer.event(renumbered)
 
     def close(self, call: Call, last: bytes) -> None:
-        self._outlet.close(call, last)
+        self._writer.close(call, last)
 
 
 class _Merged:
@@ -122,25 +122,25 @@ class _Merged:
         self._sides = sides
 
     async def deliver(self, call: Call) -> bytes:
-        outlet = call.outlet
-        outlet.on_pause = self._pause
-        outlet.on_resume = self._resume
+        writer = call.writer
+        writer.on_pause = self._pause
+        writer.on_resume = self._resume
         attempt = self._attempt
         try:
             await _all([answer.deliver(call) for answer in self._answers])
             attempt.outcome = "ok"
-            if call.ask.wants_usage or not outlet.takes_raw:
+            if call.parsed.wants_usage or not writer.takes_raw:
                 head = heading_of(call, attempt).head(call.id)
-                kind = "chat.completion.chunk" if call.ask.door is openai_chat.Door.CHAT else _TEXT
+                kind = "chat.completion.chunk" if call.parsed.api is openai_chat.Api.CHAT else _TEXT
                 usage = openai_chat.wire_usage(_total(self._sides))
-                outlet.event(canonical.usage_chunk(head, usage, kind))
+                writer.event(canonical.usage_chunk(head, usage, kind))
             return b""
         except BaseException:
             call.partial = True
             attempt.outcome = next((s.outcome for s in self._sides if s.outcome != "ok"), "ok")
             raise
         finally:
-            outlet.on_pause = outlet.on_resume = None
+            writer.on_pause = writer.on_resume = None
             attempt.ended_at = time.monotonic()
             attempt.usage = _total(self._sides)
             attempt.finish_reason = self._sides[0].finish_reason
@@ -149,7 +149,7 @@ class _Merged:
         for answer in self._answers:
             answer.abort()
 
-    def said(self) -> Said | None:
+    def partial_output(self) -> PartialOutput | None:
         return None
 
     def _pause(self) -> None:

@@ -8,7 +8,7 @@ from tokenschain.core.call import Attempt, Call
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats import canonical, openai_chat
 from tokenschain.core.formats.normalization import FAILED_FINISHES, Reading, ReplyReader
-from tokenschain.core.formats.openai_chat import Ask, Door
+from tokenschain.core.formats.openai_chat import Api, ParsedRequest
 from tokenschain.core.pricing.catalog import Usage
 from tokenschain.core.snapshot import Offer
 from tokenschain.providers import rerank
@@ -25,13 +25,13 @@ async def read_whole(reply: http.Reply, call: Call, attempt: Attempt, vendor: Ve
     body = await reply.read(REPLY_BYTES_MAX)
     attempt.first_token_at = attempt.ended_at = time.monotonic()
     upstream = attempt.candidate.upstream.id
-    ask = call.ask
+    parsed = call.parsed
     try:
-        if ask.door is Door.RERANK:
-            body = rerank.reply_from(body, ask, attempt.candidate.offer.model)
-        elif ask.door is Door.CHAT:
-            if vendor.speech is not None:
-                body = vendor.speech.whole(body, heading_of(call, attempt))
+        if parsed.api is Api.RERANK:
+            body = rerank.reply_from(body, parsed, attempt.candidate.offer.model)
+        elif parsed.api is Api.CHAT:
+            if vendor.protocol is not None:
+                body = vendor.protocol.whole(body, heading_of(call, attempt))
             elif vendor.rereads or vendor.reading is not Reading.CANONICAL:
                 body = ReplyReader(vendor.reading).whole(body)
         found = openai_chat.read_reply(body)
@@ -45,14 +45,14 @@ async def read_whole(reply: http.Reply, call: Call, attempt: Attempt, vendor: Ve
     if finish in FAILED_FINISHES:
         raise ApiError("upstream_failed", f"The upstream `{upstream}` gave up ({finish}).")
     attempt.usage = openai_chat.usage_of(found.usage) or estimate(
-        ask, attempt.candidate.offer, found.output_bytes()
+        parsed, attempt.candidate.offer, found.output_bytes()
     )
     attempt.finish_reason = finish
     attempt.outcome = "ok"
     return body
 
 
-def estimate(ask: Ask, offer: Offer, output_bytes: int, frames: int = 0) -> Usage:
+def estimate(parsed: ParsedRequest, offer: Offer, output_bytes: int, frames: int = 0) -> Usage:
     """Usage when the upstream gave none: never above what caller and model allow.
 
     Most engines send one token an event. Events that are longer than any token
@@ -61,14 +61,14 @@ def estimate(ask: Ask, offer: Offer, output_bytes: int, frames: int = 0) -> Usag
     tokens = -(-output_bytes // openai_chat.BYTES_PER_TOKEN)
     if frames and output_bytes <= frames * _ONE_TOKEN_BYTES_MAX:
         tokens = frames
-    if ask.door in (Door.EMBEDDINGS, Door.RERANK):
+    if parsed.api in (Api.EMBEDDINGS, Api.RERANK):
         tokens = 0
-    for limit in (ask.output_tokens_max, offer.output_tokens_max):
+    for limit in (parsed.output_tokens_max, offer.output_tokens_max):
         if limit is not None:
-            tokens = min(tokens, limit * ask.choices)
-    return Usage(ask.prompt_tokens_estimate, tokens, source="estimated")
+            tokens = min(tokens, limit * parsed.choices)
+    return Usage(parsed.prompt_tokens_estimate, tokens, source="estimated")
 
 
-def heading_of(call: Call, attempt: Attempt) -> canonical.Heading:
+def heading_of(call: Call, attempt: Attempt) -> canonical.ReplyMetadata:
     """What is known of a reply whose protocol says neither model nor time."""
-    return canonical.Heading(attempt.candidate.offer.model, call.started_ms // 1_000)
+    return canonical.ReplyMetadata(attempt.candidate.offer.model, call.started_ms // 1_000)

@@ -10,15 +10,17 @@ from msgspec import Raw
 from tokenschain.core.call import Attempt, Call
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats import stream_aggregation
-from tokenschain.core.formats.openai_chat import Ask
+from tokenschain.core.formats.openai_chat import ParsedRequest
 from tokenschain.providers.openai_compat.streams import StreamAnswer
 from tokenschain.providers.vendor_profile import Vendor
 from tokenschain.wire import client as http
 
 
-def as_stream(ask: Ask, fields: dict[str, Raw]) -> tuple[Ask, dict[str, Raw]]:
+def as_stream(
+    parsed: ParsedRequest, fields: dict[str, Raw]
+) -> tuple[ParsedRequest, dict[str, Raw]]:
     """The same request for a stream with its usage."""
-    asked = msgspec.structs.replace(ask, stream=True)
+    asked = msgspec.structs.replace(parsed, stream=True)
     return asked, {**fields, "stream": Raw(b"true")}
 
 
@@ -47,7 +49,7 @@ class _Basket:
 
     def __init__(self, call: Call) -> None:
         self._call = call
-        self._fields = call.ask.fields
+        self._fields = call.parsed.fields
         self.chunks: list[bytes] = []
         self.on_pause: Callable[[], None] | None = None
         self.on_resume: Callable[[], None] | None = None
@@ -62,7 +64,7 @@ class _Basket:
 
     def begin_stream(self, call: Call) -> None:
         # The request is still needed when another upstream has to be asked.
-        call.ask.fields = self._fields
+        call.parsed.fields = self._fields
 
     def write(self, data: bytes) -> None:
         raise AssertionError("only whole events come here")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 
-from tokenschain.core.call import Attempt, Call, Outlet
+from tokenschain.core.call import Attempt, Call, ResponseWriter
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats import continuation, openai_chat
-from tokenschain.core.formats.continuation import Said, Splice
+from tokenschain.core.formats.continuation import PartialOutput, Splice
 from tokenschain.core.formats.normalization import FAILED_FINISHES, Reading, ReplyReader
-from tokenschain.core.formats.openai_chat import Door
+from tokenschain.core.formats.openai_chat import Api
 from tokenschain.core.ports import Answer
 from tokenschain.providers.openai_compat.failures import failure_of, refused
 from tokenschain.providers.openai_compat.replies import estimate, heading_of, read_whole
@@ -41,7 +41,6 @@ class StreamAnswer:
         "_frame_overhead",
         "_frames",
         "_held",
-        "_outlet",
         "_quick",
         "_raw",
         "_reader",
@@ -51,6 +50,7 @@ class StreamAnswer:
         "_splice",
         "_tail",
         "_vendor",
+        "_writer",
     )
 
     def __init__(
@@ -59,20 +59,20 @@ class StreamAnswer:
         call: Call,
         attempt: Attempt,
         vendor: Vendor,
-        outlet: Outlet | None = None,
+        writer: ResponseWriter | None = None,
         splice: Splice | None = None,
     ) -> None:
         self._reply = reply
         self._call = call
         self._attempt = attempt
-        self._outlet = outlet or call.outlet
+        self._writer = writer or call.writer
         self._vendor = vendor
         self._decoder = _decoder_of(vendor, call, attempt)
-        self._raw = self._decoder is None and self._outlet.takes_raw and splice is None
+        self._raw = self._decoder is None and self._writer.takes_raw and splice is None
         self._splice = splice
-        ask = call.ask
-        keeps = call.resumable and outlet is None and ask.door is Door.CHAT
-        safe = keeps and continuation.safe(ask.fields, ask.choices)
+        parsed = call.parsed
+        keeps = call.resumable and writer is None and parsed.api is Api.CHAT
+        safe = keeps and continuation.safe(parsed.fields, parsed.choices)
         self._said: list[bytes] | None = [] if safe else None
         self._said_bytes = 0
         self._reader = sse.SseReader()
@@ -110,15 +110,15 @@ class StreamAnswer:
 
     async def deliver(self, call: Call) -> bytes:
         """Relay the rest; nothing is left to return but the door's own end marker."""
-        outlet = self._outlet
+        writer = self._writer
         call.partial = True
         call.forget_prompt()
-        outlet.begin_stream(call)
-        outlet.on_pause = self._reply.pause
-        outlet.on_resume = self._reply.resume
+        writer.begin_stream(call)
+        writer.on_pause = self._reply.pause
+        writer.on_resume = self._reply.resume
         held, self._held = self._held, None
         for data in held or ():
-            outlet.event(data)
+            writer.event(data)
         try:
             await self._ended
             call.partial = False
@@ -132,7 +132,7 @@ class StreamAnswer:
             self._reply.abort()
             raise
         finally:
-            outlet.on_pause = outlet.on_resume = None
+            writer.on_pause = writer.on_resume = None
             self._attempt.ended_at = time.monotonic()
             self._settle()
 
@@ -142,8 +142,8 @@ class StreamAnswer:
         self._attempt.ended_at = time.monotonic()
         self._settle()
 
-    def said(self) -> Said | None:
-        """See `core.ports.Answer.said`."""
+    def partial_output(self) -> PartialOutput | None:
+        """See `core.ports.Answer.partial_output`."""
         if self._said is None or not self._begun:
             return None
         events = sse.SseReader().feed(b"".join(self._said))
@@ -175,7 +175,7 @@ class StreamAnswer:
         if attempt.usage is None:
             text_bytes = max(0, self._bytes - self._frames * self._frame_overhead)
             offer = attempt.candidate.offer
-            attempt.usage = estimate(self._call.ask, offer, text_bytes, self._frames)
+            attempt.usage = estimate(self._call.parsed, offer, text_bytes, self._frames)
         if self._splice is not None:
             attempt.usage = continuation.joined(self._splice.said, attempt.usage)
 
@@ -198,7 +198,7 @@ class StreamAnswer:
             self._tail = data
             if self._said is not None:
                 self._keep(data)
-            self._outlet.write(data)
+            self._writer.write(data)
             return
         try:
             events = self._reader.feed(data)
@@ -286,14 +286,14 @@ class StreamAnswer:
             data = spliced
         if self._said is not None:
             self._keep(b"data: %b\n\n" % data)
-        if self._outlet.takes_raw and not self._call.ask.wants_usage and b'"usage"' in data:
+        if self._writer.takes_raw and not self._call.parsed.wants_usage and b'"usage"' in data:
             if not found.choices:
                 return
             data = openai_chat.without_usage(data)
         if self._held is not None:
             self._held.append(data)
         else:
-            self._outlet.event(data)
+            self._writer.event(data)
 
     def _begin(self, frame_overhead: int) -> None:
         self._begun = True
@@ -334,10 +334,10 @@ class _Rereader:
 
 
 def _decoder_of(vendor: Vendor, call: Call, attempt: Attempt) -> ChunkDecoder | None:
-    if call.ask.door is not Door.CHAT:
+    if call.parsed.api is not Api.CHAT:
         return None
-    if vendor.speech is not None:
-        return vendor.speech.stream(heading_of(call, attempt))
+    if vendor.protocol is not None:
+        return vendor.protocol.stream(heading_of(call, attempt))
     if vendor.rereads or vendor.reading is not Reading.CANONICAL:
         return _Rereader(vendor.reading)
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tokenschain.core.formats.openai_chat import Door
+from tokenschain.core.formats.openai_chat import Api
 from tokenschain.core.snapshot import Upstream
 from tokenschain.providers.access_tokens import TokenKeeper
 from tokenschain.providers.auth import SIGNERS
@@ -31,22 +31,22 @@ class Target(NamedTuple):
 def target_of(
     upstream: Upstream,
     vendor: Vendor,
-    door: Door,
+    api: Api,
     elsewhere: str | None,
     keys: KeyRing | None,
     tokens: TokenKeeper | None,
 ) -> Target:
     origin = http.Origin.of(upstream.base_url)
     base = "/" + upstream.base_url.split("://", 1)[1].partition("/")[2].strip("/")
-    speech = vendor.speech if door is Door.CHAT else None
-    end = speech.path if speech is not None else vendor.paths.get(door, door.value)
+    protocol = vendor.protocol if api is Api.CHAT else None
+    end = protocol.path if protocol is not None else vendor.paths.get(api, api.value)
     end = elsewhere or end
     path = end if end.startswith("/") else f"{base.rstrip('/')}/{end}"
     limits = upstream.limits
     lines = (
         f"POST {path} HTTP/1.1",
         f"host: {origin.authority}",
-        *(f"{name}: {value}" for name, value in (speech.headers if speech else ())),
+        *(f"{name}: {value}" for name, value in (protocol.headers if protocol else ())),
         "content-type: application/json",
         "user-agent: tokenschain",
         "",
@@ -66,7 +66,7 @@ def target_of(
             total_max_s=limits.total_max_s,
         ),
         keys,
-        SIGNERS.get(upstream.auth) or (speech.sign if speech is not None else None),
+        SIGNERS.get(upstream.auth) or (protocol.sign if protocol is not None else None),
         tokens,
     )
 

@@ -16,9 +16,9 @@ from tokenschain.core.formats import (
     dialect,
     openai_chat,
 )
-from tokenschain.core.formats.continuation import Said, Splice
+from tokenschain.core.formats.continuation import PartialOutput, Splice
 from tokenschain.core.formats.dialect import Bridged, Policy
-from tokenschain.core.formats.openai_chat import Ask, Door
+from tokenschain.core.formats.openai_chat import Api, ParsedRequest
 from tokenschain.core.ports import Answer
 from tokenschain.core.snapshot import Candidate, Upstream
 from tokenschain.providers import rerank, schema_check
@@ -69,7 +69,7 @@ class Upstreams:
         self._vendor_of = vendor_of
         self._report = report
         self._images = images
-        self._targets: dict[tuple[str, Door, bool], Target] = {}
+        self._targets: dict[tuple[str, Api, bool], Target] = {}
         self._rings: dict[Upstream, KeyRing] = {}
         self._keepers: dict[Upstream, TokenKeeper] = {}
 
@@ -107,15 +107,17 @@ class Upstreams:
         """See `core.ports.Upstreams.can_resume`."""
         return self._vendor_of(candidate.upstream.provider).prefill is not None
 
-    async def open(self, call: Call, candidate: Candidate, said: Said | None = None) -> Answer:
+    async def open(
+        self, call: Call, candidate: Candidate, said: PartialOutput | None = None
+    ) -> Answer:
         """See `core.ports.Upstreams.open`.
 
         A key that the upstream complains about rests, and the next one is tried.
         """
-        target = self._target(candidate.upstream, call.ask.door, said is not None)
+        target = self._target(candidate.upstream, call.parsed.api, said is not None)
         bridged = _bridge(call, candidate.offer.model, target.vendor, said)
         call.dropped, call.emulated = bridged.dropped, bridged.emulated
-        if target.vendor.images_as_data and call.ask.door is Door.CHAT:
+        if target.vendor.images_as_data and call.parsed.api is Api.CHAT:
             bridged = bridged._replace(fields=await self._images.inline(bridged.fields))
         ring = target.keys
         if ring is None:
@@ -129,7 +131,7 @@ class Upstreams:
             try:
                 answer = await self._try(call, candidate, target, bridged, key, said)
                 ring.answered(key)
-                held = call.ask.stream and len(ring.keys) > 1
+                held = call.parsed.stream and len(ring.keys) > 1
                 return _Held(answer, key) if held else answer
             except ApiError as error:
                 if error.kind.blame is not Blame.KEY:
@@ -148,24 +150,28 @@ class Upstreams:
         target: Target,
         bridged: Bridged,
         key: UpstreamKey | None,
-        said: Said | None,
+        said: PartialOutput | None,
     ) -> Answer:
-        ask = call.ask
+        parsed = call.parsed
         attempt = Attempt(candidate, time.monotonic())
         attempt.thinking = bool(bridged.thinking)
-        prompts = _prompts(ask, bridged.fields, target.vendor.dialect)
-        if prompts or ask.choices > target.vendor.dialect.choices_max:
+        prompts = _prompts(parsed, bridged.fields, target.vendor.dialect)
+        if prompts or parsed.choices > target.vendor.dialect.choices_max:
             return await self._several(call, candidate, target, attempt, bridged, prompts, key)
         call.attempts.append(attempt)
-        async with Outcome(attempt, ask, candidate.upstream.id) as outcome:
-            gathers = candidate.upstream.stream_whole and not ask.stream and ask.door is Door.CHAT
-            sent, fields = as_stream(ask, bridged.fields) if gathers else (ask, bridged.fields)
+        async with Outcome(attempt, parsed, candidate.upstream.id) as outcome:
+            gathers = (
+                candidate.upstream.stream_whole and not parsed.stream and parsed.api is Api.CHAT
+            )
+            sent, fields = (
+                as_stream(parsed, bridged.fields) if gathers else (parsed, bridged.fields)
+            )
             reply = await self._send(sent, candidate, target, fields, key)
             attempt.first_byte_at = time.monotonic()
             if reply.status != 200:
                 raise await refusal_of(reply, candidate.upstream.id, target.vendor)
             answer: Answer
-            if ask.stream:
+            if parsed.stream:
                 stream = StreamAnswer(
                     reply, call, attempt, target.vendor, splice=said and Splice(said)
                 )
@@ -181,25 +187,25 @@ class Upstreams:
 
     async def _send(
         self,
-        ask: Ask,
+        parsed: ParsedRequest,
         candidate: Candidate,
         target: Target,
         fields: dict[str, Raw],
         key: UpstreamKey | None,
     ) -> http.Reply:
-        speech = target.vendor.speech
+        protocol = target.vendor.protocol
         offer = candidate.offer
         lines = b""
-        if speech is not None and ask.door is Door.CHAT:
+        if protocol is not None and parsed.api is Api.CHAT:
             asked = canonical.read(fields)
-            body = speech.request(asked, offer.model, offer.output_tokens_max)
-            if ask.stream:
-                lines = lines_of(speech.stream_headers)
-        elif ask.door is Door.RERANK and target.vendor.texts_rerank:
+            body = protocol.request(asked, offer.model, offer.output_tokens_max)
+            if parsed.stream:
+                lines = lines_of(protocol.stream_headers)
+        elif parsed.api is Api.RERANK and target.vendor.texts_rerank:
             body = rerank.texts_request(fields)
         else:
             known = target.vendor.dialect.stream_usage
-            body = openai_chat.encode_for(ask, fields, offer.model, stream_usage=known)
+            body = openai_chat.encode_for(parsed, fields, offer.model, stream_usage=known)
         head = target.keyless_head
         if key is None:
             pass
@@ -230,7 +236,7 @@ class Upstreams:
         key: UpstreamKey | None,
     ) -> Answer:
         """More choices or prompts than the vendor takes at once: as many calls, side by side."""
-        if prompts and call.ask.choices > 1:
+        if prompts and call.parsed.choices > 1:
             raise ApiError(
                 "unsupported_parameter", "With several prompts the upstream gives one choice each.",
                 param="n",
@@ -247,25 +253,25 @@ class Upstreams:
             fields = dict(bridged.fields)
             if prompts:
                 fields["prompt"] = prompts[number]
-            reply = await self._send(call.ask, candidate, target, fields, key)
+            reply = await self._send(call.parsed, candidate, target, fields, key)
             if reply.status != 200:
                 raise await refusal_of(reply, candidate.upstream.id, target.vendor)
             return reply
 
-        async with Outcome(attempt, call.ask, candidate.upstream.id) as outcome:
-            count = len(prompts) or call.ask.choices
+        async with Outcome(attempt, call.parsed, candidate.upstream.id) as outcome:
+            count = len(prompts) or call.parsed.choices
             answer = await side_by_side(call, attempt, target.vendor, count, ask_one)
             outcome.leave_open()
             return answer
 
-    def _target(self, upstream: Upstream, door: Door, resumes: bool) -> Target:
-        target = self._targets.get((upstream.id, door, resumes))
+    def _target(self, upstream: Upstream, api: Api, resumes: bool) -> Target:
+        target = self._targets.get((upstream.id, api, resumes))
         if target is None or target.upstream is not upstream:
             vendor = self._vendor_of(upstream.provider)
-            target = self._targets[upstream.id, door, resumes] = target_of(
+            target = self._targets[upstream.id, api, resumes] = target_of(
                 upstream,
                 vendor,
-                door,
+                api,
                 vendor.prefill_path if resumes else None,
                 self._ring(upstream),
                 self._keeper(upstream),
@@ -319,8 +325,8 @@ class _Held:
         self._answer.abort()
         self._end()
 
-    def said(self) -> Said | None:
-        return self._answer.said()
+    def partial_output(self) -> PartialOutput | None:
+        return self._answer.partial_output()
 
     def _end(self) -> None:
         if self._key is not None:
@@ -341,13 +347,13 @@ def _no_key(upstream: Upstream, ring: KeyRing) -> ApiError:
     )
 
 
-def _prompts(ask: Ask, fields: dict[str, Raw], known: dialect.Dialect) -> list[Raw]:
+def _prompts(parsed: ParsedRequest, fields: dict[str, Raw], known: dialect.Dialect) -> list[Raw]:
     """The prompts of a text completion, where the upstream takes one at a time.
 
     Raises:
         ApiError: there are more than are asked side by side.
     """
-    if ask.door is not Door.COMPLETIONS or known.many_prompts:
+    if parsed.api is not Api.COMPLETIONS or known.many_prompts:
         return []
     raw = bytes(fields["prompt"])
     prompts = _decode_list(raw) if raw[:1] == b"[" else []
@@ -358,15 +364,15 @@ def _prompts(ask: Ask, fields: dict[str, Raw], known: dialect.Dialect) -> list[R
     return prompts
 
 
-def _bridge(call: Call, model: str, vendor: Vendor, said: Said | None) -> Bridged:
+def _bridge(call: Call, model: str, vendor: Vendor, said: PartialOutput | None) -> Bridged:
     """The request in the vendor's dialect; the call's own fields stay for the next upstream."""
-    fields = call.ask.fields
+    fields = call.parsed.fields
     if said is not None and vendor.prefill is not None:
         fields = continuation.request(fields, said, vendor.prefill)
-    choices = call.ask.choices
+    choices = call.parsed.choices
     if "n" in fields and (choices == 1 or choices > vendor.dialect.choices_max):
         fields = {name: raw for name, raw in fields.items() if name != "n"}
-    if call.ask.door is not Door.CHAT or not dialect.touches(vendor.dialect, fields):
+    if call.parsed.api is not Api.CHAT or not dialect.touches(vendor.dialect, fields):
         return Bridged(dict(fields))
     return dialect.bridge(fields, model, vendor.dialect, _policy(call))
 

@@ -15,8 +15,8 @@ from tokenschain.core.errors import ApiError
 from tokenschain.core.formats import canonical as canon
 from tokenschain.core.formats.canonical import Message
 from tokenschain.core.formats.openai_chat import (
-    Ask,
-    Door,
+    Api,
+    ParsedRequest,
     WireUsage,
     decode_body,
     usage_of,
@@ -156,7 +156,7 @@ class _Request(Struct):
 _decode_request = msgspec.json.Decoder(_Request).decode
 
 
-def parse(body: bytes, *, counting: bool = False) -> Ask:
+def parse(body: bytes, *, counting: bool = False) -> ParsedRequest:
     """A Messages request as a canonical one.
 
     Args:
@@ -193,7 +193,7 @@ def parse(body: bytes, *, counting: bool = False) -> Ask:
         fields["tools"] = [_tool(tool, at) for at, tool in enumerate(asked.tools)]
     if asked.tool_choice is not None:
         fields |= _tool_choice(asked.tool_choice)
-    return parse_chat(Door.CHAT, encode(fields))
+    return parse_chat(Api.CHAT, encode(fields))
 
 
 def _messages(asked: _Request) -> list[dict[str, Any]]:

@@ -209,7 +209,7 @@ class _Reply(Struct):
 _decode_reply = msgspec.json.Decoder(_Reply).decode
 
 
-def reply_from(body: bytes, heading: canon.Heading) -> bytes:
+def reply_from(body: bytes, metadata: canon.ReplyMetadata) -> bytes:
     """A Message as a canonical reply; an error stays one.
 
     Raises:
@@ -242,7 +242,7 @@ def reply_from(body: bytes, heading: canon.Heading) -> bytes:
         message["reasoning_details"] = details
     if annotations:
         message["annotations"] = annotations
-    head = heading.head(reply.id, reply.model)
+    head = metadata.head(reply.id, reply.model)
     finish = FINISH_REASONS.get(reply.stop_reason or "end_turn", "stop")
     return canon.whole(head, message, finish, _usage_in(reply.usage or _Usage()))
 
@@ -282,9 +282,9 @@ def _annotations(citations: list[_Citation], start: int, end: int) -> list[canon
 class StreamIn:
     """Anthropic's events to canonical chunks."""
 
-    def __init__(self, heading: canon.Heading) -> None:
-        self._heading = heading
-        self._head = heading.head("")
+    def __init__(self, metadata: canon.ReplyMetadata) -> None:
+        self._metadata = metadata
+        self._head = metadata.head("")
         self._usage = _Usage()
         self._calls = -1
         self._characters = 0
@@ -300,7 +300,7 @@ class StreamIn:
         event = _decode_reply(data)
         match event.type:
             case "message_start" if event.message is not None:
-                self._head = self._heading.head(event.message.id, event.message.model)
+                self._head = self._metadata.head(event.message.id, event.message.model)
                 self._count(event.message.usage)
                 return [canon.chunk(self._head, {"role": "assistant", "content": ""})]
             case "content_block_start" if event.content_block is not None:
