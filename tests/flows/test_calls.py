@@ -257,7 +257,7 @@ def test_no_route_answers_without_a_key(
 def test_small_routes(stack: Stack) -> None:
     assert web.get(f"{stack.url}/livez").text == "ok\n"
     assert web.get(f"{stack.url}/readyz").json()["ready"] is True
-    assert 'tokenschain_calls_total{door="chat/completions"' in web.get(f"{stack.url}/metrics").text
+    assert 'tokenschain_calls_total{api="chat/completions"' in web.get(f"{stack.url}/metrics").text
     assert httpx.head(f"{stack.url}/livez").status_code == 200
     assert web.get(f"{stack.url}/nope").json()["error"]["code"] == "not_found"
     wrong = web.get(f"{stack.url}/v1/chat/completions")

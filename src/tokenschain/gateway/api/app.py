@@ -17,6 +17,7 @@ from tokenschain.core.formats.anthropic import inbound
 from tokenschain.core.formats.formats import API_FORMATS, ApiFormat
 from tokenschain.core.snapshot import ModelRoute, Served
 from tokenschain.core.tenancy import KeyGrant, may_use
+from tokenschain.gateway.api import routes
 from tokenschain.gateway.api.response_writer import JSON_LINE, CallResponseWriter, send_error
 from tokenschain.gateway.auth import KeyAuth, credential_of
 from tokenschain.gateway.conversation_state import ConversationState
@@ -25,10 +26,7 @@ from tokenschain.wire import sse
 from tokenschain.wire.server import Exchange
 
 _FORMS = {f"/v1/{api_format.name}".encode(): api_format for api_format in API_FORMATS}
-_RESPONSES = b"/v1/responses/"
 _RESPONSE_ID = re.compile(r"resp_\w{1,70}", re.ASCII)
-_COUNT_TOKENS = b"/v1/messages/count_tokens"
-_EXPLAIN = b"/api/v1/routes/explain"
 _KNOWN_ELSEWHERE = (
     b"/v1/assistants",
     b"/v1/threads",
@@ -164,35 +162,33 @@ class Gateway:
         if method == "OPTIONS":
             exchange.reply(204, self._headers(exchange) + b"allow: GET, POST, OPTIONS\r\n", b"")
             return
-        readable = method in ("GET", "HEAD")
-        if path == b"/livez":
-            _only(readable)
-            exchange.reply(200, b"content-type: text/plain\r\n", b"ok\n")
-        elif path == b"/readyz":
-            _only(readable)
-            self._readyz(exchange)
-        elif path == b"/metrics":
-            _only(readable)
-            text = b"content-type: text/plain; version=0.0.4; charset=utf-8\r\n"
-            exchange.reply(200, text, self._metrics_text())
-        elif path == b"/v1/models" or path.startswith(b"/v1/models/"):
-            _only(readable)
-            self._models(exchange, path[len(b"/v1/models/") :])
-        elif path.startswith(_RESPONSES):
-            self._stored_response(exchange, method, path[len(_RESPONSES) :])
-        elif path == _EXPLAIN:
-            _only(method == "POST")
-            self._explain(exchange)
-        elif path == _COUNT_TOKENS:
-            _only(method == "POST")
-            self._count_tokens(exchange)
-        elif path in _FORMS:
-            _only(False)
-        elif path.startswith(_KNOWN_ELSEWHERE):
-            raise ApiError("not_implemented", "This part of OpenAI's API is not offered here.")
-        else:
+        found = routes.find(path)
+        if found is None:
+            if path.startswith(_KNOWN_ELSEWHERE):
+                raise ApiError("not_implemented", "This part of OpenAI's API is not offered here.")
             shown = path[:200].decode("latin-1")
             raise ApiError("not_found", f"There is no {method} {shown} here.")
+        route, rest = found
+        if ("GET" if method == "HEAD" else method) not in route.methods:
+            raise ApiError("method_not_allowed", "This path has other methods; see the reference.")
+        match route.handler:
+            case "livez":
+                exchange.reply(200, b"content-type: text/plain\r\n", b"ok\n")
+            case "readyz":
+                self._readyz(exchange)
+            case "metrics":
+                text = b"content-type: text/plain; version=0.0.4; charset=utf-8\r\n"
+                exchange.reply(200, text, self._metrics_text())
+            case "models":
+                self._models(exchange, rest)
+            case "stored_response":
+                self._stored_response(exchange, method, rest)
+            case "explain":
+                self._explain(exchange)
+            case "count_tokens":
+                self._count_tokens(exchange)
+            case unknown:
+                raise AssertionError(f"no handler {unknown}")
 
     def _grant(self, exchange: Exchange, endpoint: str = "") -> KeyGrant:
         """Who asks, where no call is made."""
@@ -262,14 +258,14 @@ class Gateway:
     def _models(self, exchange: Exchange, name: bytes) -> None:
         grant = self._grant(exchange)
         snapshot = self._served.get()
-        routes = snapshot.models
+        served = snapshot.models
         if not name:
-            data = [_model(route) for route in routes.values() if may_use(grant, route.name)]
+            data = [_model(route) for route in served.values() if may_use(grant, route.name)]
             data += [_virtual(n) for n in snapshot.routing.models if may_use(grant, n)]
             answer: object = {"object": "list", "data": data}
         else:
             asked = name.decode("utf-8", "replace")
-            route = routes.get(asked)
+            route = served.get(asked)
             if (route is None and asked not in snapshot.routing.models) or not may_use(
                 grant, asked
             ):
@@ -284,11 +280,6 @@ def _check_encoding(headers: dict[bytes, bytes]) -> None:
     if encoding is not None and encoding != b"identity":
         shown = encoding[:40].decode("latin-1")
         raise ApiError("unsupported_media_type", f"Bodies in `{shown}` are not read here.")
-
-
-def _only(allowed: bool) -> None:
-    if not allowed:
-        raise ApiError("method_not_allowed", "This path has other methods; see the reference.")
 
 
 def _virtual(name: str) -> dict[str, object]:

@@ -1,0 +1,94 @@
+"""Route table of the gateway: every method and path that it answers.
+
+`Gateway` dispatches by this table, and docs/reference/http.md is made from it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tokenschain.core.formats.formats import API_FORMATS
+
+
+class Route(NamedTuple):
+    """One path and what it answers."""
+
+    path: str
+    """As `/v1/models/{id}`; `{id}` at the end stands for all that follows."""
+    methods: tuple[str, ...]
+    handler: str
+    """`call` for the inference APIs; else the name of the method that answers."""
+    meaning: str
+
+
+_FORMAT_MEANINGS = {
+    "chat/completions": "OpenAI chat completions, streamed or whole. Unknown fields are passed on "
+    "unchanged.",
+    "completions": "OpenAI text completions, streamed or whole.",
+    "embeddings": "OpenAI embeddings of a text, several texts or token arrays; `float` or "
+    "`base64`.",
+    "rerank": "Documents by relevance to a query, in the shape of Jina's and Cohere's APIs.",
+    "messages": "Anthropic's Messages API, streamed or whole, for every chat model.",
+    "responses": "OpenAI's Responses API, streamed or whole; stored unless `store` is false.",
+}
+
+ROUTES: tuple[Route, ...] = (
+    *(
+        Route(f"/v1/{api.name}", ("POST",), "call", _FORMAT_MEANINGS[api.name])
+        for api in API_FORMATS
+    ),
+    Route(
+        "/v1/messages/count_tokens", ("POST",), "count_tokens",
+        "An estimate of the input tokens of a Messages request.",
+    ),
+    Route(
+        "/v1/responses/{id}", ("GET", "DELETE"), "stored_response",
+        "A stored response, available within a second of its creation.",
+    ),
+    Route(
+        "/v1/responses/{id}/input_items", ("GET",), "stored_response",
+        "The input of a stored response.",
+    ),
+    Route(
+        "/v1/responses/{id}/cancel", ("POST",), "stored_response",
+        "Always refused: responses do not run in the background.",
+    ),
+    Route("/v1/models", ("GET",), "models", "The models that the key may use."),
+    Route("/v1/models/{id}", ("GET",), "models", "One of them."),
+    Route(
+        "/api/v1/routes/explain", ("POST",), "explain",
+        "Where a chat request would go now, with the figures of every candidate. Nothing is sent "
+        "and nothing is billed.",
+    ),
+    Route("/livez", ("GET",), "livez", "200 while the process runs."),
+    Route("/readyz", ("GET",), "readyz", "200 when calls are answered; else 503 with the reasons."),
+    Route("/metrics", ("GET",), "metrics", "Metrics in Prometheus' text format."),
+)  # fmt: skip
+
+
+def _index() -> tuple[dict[bytes, Route], tuple[tuple[bytes, bytes, Route], ...]]:
+    exact: dict[bytes, Route] = {}
+    patterns: list[tuple[bytes, bytes, Route]] = []
+    for route in ROUTES:
+        prefix, parameter, suffix = route.path.partition("{id}")
+        if parameter:
+            patterns.append((prefix.encode(), suffix.encode(), route))
+        else:
+            exact[route.path.encode()] = route
+    # The longest suffix first: `/v1/responses/{id}/cancel` before `/v1/responses/{id}`.
+    patterns.sort(key=lambda pattern: -len(pattern[1]))
+    return exact, tuple(patterns)
+
+
+_EXACT, _PATTERNS = _index()
+
+
+def find(path: bytes) -> tuple[Route, bytes] | None:
+    """The route of a path, and what stands after the route's fixed beginning."""
+    route = _EXACT.get(path)
+    if route is not None:
+        return route, b""
+    for prefix, suffix, pattern in _PATTERNS:
+        if path.startswith(prefix) and path.endswith(suffix):
+            return pattern, path[len(prefix) :]
+    return None
