@@ -3,7 +3,7 @@
     python -m bench.failover [--repeats 20] [--write]
 
 Each repeat lets calls run for a second, breaks the cheapest cloud, and goes on for four seconds.
-`--write` puts the table into docs/failover.md.
+`--write` puts the table into docs/results/failover.md.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rich.progress import Progress
 from tests.faulty import FAULTS, Caller, FaultyClouds, load, text_of
 from tests.stack import PRICES, Stack
 
-PAGE = Path(__file__).parents[1] / "docs" / "failover.md"
+PAGE = Path(__file__).parents[1] / "docs" / "results" / "failover.md"
 CALLS_PER_S, WORDS = 50, 20
 
 
