@@ -14,21 +14,21 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from tokenschain.core.routing.admission import Limit
+from tokenschain.core.routing.admission import ConcurrencyLimit
 from tokenschain.simulation.clock import VirtualLoop, run
 from tokenschain.simulation.engines import A100_TP2, Engine, Machine
 
 CALLERS, CALLS, PROMPT, OUTPUT = 96, 3_000, 512, 128
 
 
-def measure(admit: Callable[[Limit], int], learns: bool) -> tuple[float, float]:
+def measure(admit: Callable[[ConcurrencyLimit], int], learns: bool) -> tuple[float, float]:
     """Tokens a second, and the mean number of calls in the engine."""
     loop = VirtualLoop()
     asyncio.set_event_loop(loop)
 
     async def work() -> tuple[float, float]:
         engine = Engine(Machine("a100", A100_TP2, 1, 1, 0.0))
-        limit = Limit(64)
+        limit = ConcurrencyLimit(64)
         inside, total, over = 0, 0, 0
         room = asyncio.Condition()
 
@@ -63,7 +63,7 @@ def measure(admit: Callable[[Limit], int], learns: bool) -> tuple[float, float]:
         asyncio.set_event_loop(None)
 
 
-ROWS: tuple[tuple[str, Callable[[Limit], int], bool], ...] = (
+ROWS: tuple[tuple[str, Callable[[ConcurrencyLimit], int], bool], ...] = (
     ("one call at a time", lambda _: 1, False),
     ("half filled: 2", lambda _: 2, False),
     ("well tuned by hand: 32", lambda _: 32, False),

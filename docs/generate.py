@@ -280,11 +280,11 @@ REQUEST_HEADERS = {
 }
 ANSWER_HEADERS = {
     "x-request-id": "The call's id; also its id in the ledger. Quote it in a report.",
-    "x-tc-endpoint": "The upstream that answered.",
-    "x-tc-cache": "`exact`, `shared` or `semantic`: the answer was given before; `miss` or "
-    "`bypass:WHY`. See [Answers given again](../guides/response-cache.md).",
+    "x-tc-upstream": "The upstream that answered.",
+    "x-tc-cache": "`hit-exact`, `hit-inflight` or `hit-semantic`: the answer was given before; "
+    "`miss` or `bypass:WHY`. See [Answers given again](../guides/response-cache.md).",
     "x-tc-cache-key": "Which kept answer it was.",
-    "x-tc-cache-likeness": "How likely a kept answer is right for this question, 0 to 1.",
+    "x-tc-cache-confidence": "How likely a kept answer is right for this question, 0 to 1.",
     "age": "Of a kept answer, in seconds.",
     "x-tc-cost": "Exact cost of a whole answer, as `0.000123 CNY`; absent when not priced.",
     "x-tc-overhead-ms": "Milliseconds spent in the platform until the answer began.",

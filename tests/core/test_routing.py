@@ -14,7 +14,7 @@ from tokenschain.core.pricing.catalog import Price, PriceTier
 from tokenschain.core.routing import virtual_models
 from tokenschain.core.routing.admission import (
     RULES,
-    Limit,
+    ConcurrencyLimit,
     Priority,
     Queue,
     Service,
@@ -297,7 +297,7 @@ def test_who_would_wait_too_long_is_refused_at_once() -> None:
 
 def test_a_limit_climbs_to_the_peak_of_throughput() -> None:
     """Twice the work at 32 of what 64 bring, as a machine does that runs out of memory."""
-    limit = Limit(64)
+    limit = ConcurrencyLimit(64)
     for _ in range(3_000):
         calls = limit.calls
         rate = 20.0 * calls if calls <= 32 else 640.0 - 10 * (calls - 32)
@@ -306,7 +306,7 @@ def test_a_limit_climbs_to_the_peak_of_throughput() -> None:
 
 
 def test_a_limit_that_is_not_used_up_stays_and_a_refusal_makes_it_smaller() -> None:
-    limit = Limit(64)
+    limit = ConcurrencyLimit(64)
     for _ in range(1_000):
         limit.answered(0, 100, 1.0, 10)
     assert limit.calls == 64
@@ -315,17 +315,17 @@ def test_a_limit_that_is_not_used_up_stays_and_a_refusal_makes_it_smaller() -> N
 
 
 def test_a_refusal_with_few_calls_in_flight_is_about_their_rate() -> None:
-    limit = Limit(1_000)
+    limit = ConcurrencyLimit(1_000)
     for number in range(20):
         limit.refused(0, float(number))
     assert limit.calls == 8
-    small = Limit(2)
+    small = ConcurrencyLimit(2)
     small.refused(1, 1.0)
     assert small.calls == 2
 
 
 def test_what_the_operator_allows_may_change_and_what_was_learned_stays() -> None:
-    limit = Limit(64)
+    limit = ConcurrencyLimit(64)
     limit.allow(100)
     assert limit.calls == 100
     limit.refused(40, 1.0)
@@ -398,7 +398,9 @@ def test_weights_share_the_turn() -> None:
 
 def endpoint(name: str, price: int = 100, base_s: float = 0.1, zone: str = "cn") -> Endpoint:
     offer = Offer(name, "m", Price("CNY", (PriceTier(price, price),), "t"))
-    made = Endpoint(Candidate(Upstream(name, "sim", "http://x/v1", zone=zone), offer), Limit(10))
+    made = Endpoint(
+        Candidate(Upstream(name, "sim", "http://x/v1", zone=zone), offer), ConcurrencyLimit(10)
+    )
     made.spoke(0, made.begin(0), base_s, 0.0)
     made.inflight = 0
     return made

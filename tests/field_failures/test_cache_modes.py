@@ -172,7 +172,7 @@ def test_mode_08_streams_come_back_broken(
     sim = {"text": ["先在网站上选班，再付报名费，", "最后带体检表到前台登记即可。"]}
     whole = ask(stack, text, x_sim=sim).json()["choices"][0]["message"]["content"]
     reply = ask(stack, text, stream=True, x_sim=sim)
-    assert reply.headers["x-tc-cache"] == "exact"
+    assert reply.headers["x-tc-cache"] == "hit-exact"
     pieces = [
         choice["delta"].get("content") or ""
         for chunk in chunks_of(reply) for choice in chunk["choices"]
@@ -180,7 +180,7 @@ def test_mode_08_streams_come_back_broken(
     assert "".join(pieces) == whole and sum(map(bool, pieces)) > 1
     body = {"model": "sim-chat", "input": "a streamed response", "stream": True,
             "store": False}  # fmt: skip
-    for outcome in ("miss", "exact"):
+    for outcome in ("miss", "hit-exact"):
         answer = web.post(f"{stack.url}/v1/responses", json=body, headers=stack.headers, timeout=30)
         assert answer.headers["x-tc-cache"] == outcome
         assert "response.completed" in answer.text
@@ -217,14 +217,14 @@ def test_mode_10_attackers_fill_it_and_listen(own_stack: Any, upstream: Upstream
     probe = ask(stack, "my secret question", other)
     assert probe.headers["x-tc-cache"] == "miss"
     again = ask(stack, "my secret question")
-    assert again.headers["x-tc-cache"] == "exact" and victim.status_code == 200
+    assert again.headers["x-tc-cache"] == "hit-exact" and victim.status_code == 200
     kept = ask(stack, "my secret question", other)
     assert kept.headers["x-tc-cache-key"] != again.headers["x-tc-cache-key"]
     asked = [f"filler {number}" for number in range(20)]
     for text in asked:
         ask(stack, text, other)
     found = [ask(stack, text, other).headers["x-tc-cache"] for text in asked]
-    assert found.count("exact") <= 2 * 5, "five answers a minute, and a minute may have passed"
+    assert found.count("hit-exact") <= 2 * 5, "five answers a minute, and a minute may have passed"
 
 
 class Broken(Letters):

@@ -57,13 +57,13 @@ def test_the_same_question_is_answered_once_and_the_second_time_for_half(
     before = len(upstream.requests)
     first, second = ask(stack, "What is free?"), ask(stack, "What is free?")
     assert len(upstream.requests) == before + 1
-    assert first.headers["x-tc-cache"] == "miss" and second.headers["x-tc-cache"] == "exact"
+    assert first.headers["x-tc-cache"] == "miss" and second.headers["x-tc-cache"] == "hit-exact"
     assert int(second.headers["age"]) <= 5
     one, two = first.json(), second.json()
     assert one["id"] != two["id"] and one["choices"] == two["choices"]
     assert one["usage"]["total_tokens"] == two["usage"]["total_tokens"]
     paid, again = stack.row_of(first), stack.row_of(second)
-    assert (paid["cache"], again["cache"]) == ("miss", "exact")
+    assert (paid["cache"], again["cache"]) == ("miss", "hit-exact")
     # What upstreams produced and what the ledger says stay equal: a hit adds nothing.
     assert (again["prompt_tokens"], again["completion_tokens"], again["cost_pico"]) == (0, 0, 0)
     assert again["saved_tokens"] == one["usage"]["total_tokens"]
@@ -90,7 +90,7 @@ def test_a_stream_is_replayed_whole_and_a_whole_answer_as_a_stream(
     usage = {"stream_options": {"include_usage": True}} if not first_streams else {}
     second = ask(stack, "你好", stream=not first_streams, x_sim=sim, **usage)
     assert len(upstream.requests) == before
-    assert second.headers["x-tc-cache"] == "exact"
+    assert second.headers["x-tc-cache"] == "hit-exact"
     assert text_of(first) == text_of(second) == "".join(pieces)
     if first_streams:
         assert second.json()["usage"]["completion_tokens"] > 0
@@ -121,7 +121,7 @@ def test_the_official_client_and_other_doors_get_it_too(
         json={"model": "sim-chat", "max_tokens": 64, "messages": messages},
         headers={"x-api-key": stack.key, "anthropic-version": "2023-06-01"},
     )
-    assert reply.headers["x-tc-cache"] == "exact", reply.text
+    assert reply.headers["x-tc-cache"] == "hit-exact", reply.text
     assert reply.json()["content"][0]["text"] == said
     assert len(upstream.requests) == before
 
@@ -134,7 +134,7 @@ def test_callers_say_what_they_want(cached: tuple[Stack, UpstreamSimulator]) -> 
     assert ask(stack, "directives", cache="only-if-cached").status_code == 504
     assert ask(stack, "directives", cache="no-cache").headers["x-tc-cache"] == "miss"
     assert ask(stack, "directives", cache="only-if-cached").status_code == 200
-    assert ask(stack, "directives", cache="max-age=100").headers["x-tc-cache"] == "exact"
+    assert ask(stack, "directives", cache="max-age=100").headers["x-tc-cache"] == "hit-exact"
     time.sleep(1.1)
     assert ask(stack, "directives", cache="max-age=1").headers["x-tc-cache"] == "miss"
     before = len(upstream.requests)
@@ -222,8 +222,8 @@ def test_identical_calls_in_flight_ask_one_upstream_once(
     rows = [stack.row_of(reply) for reply in replies]
     found = [row["cache"] for row in rows]
     # Who comes after it is over gets it from memory.
-    assert found.count("miss") == 1 and set(found) <= {"miss", "shared", "exact"}
-    assert found.count("shared") >= 5
+    assert found.count("miss") == 1 and set(found) <= {"miss", "hit-inflight", "hit-exact"}
+    assert found.count("hit-inflight") >= 5
     paid = next(row for row in rows if row["cache"] == "miss")
     assert sum(row["prompt_tokens"] + row["completion_tokens"] for row in rows) == (
         paid["prompt_tokens"] + paid["completion_tokens"]
@@ -330,7 +330,7 @@ def test_an_answer_somebody_calls_wrong_is_dropped(cached: tuple[Stack, Upstream
     stack.row_of(second)
     assert say(first, False).json()["error"]["code"] == "invalid_value"
     assert say(second, True).json()["dropped"] is False
-    assert ask(stack, "feedback").headers["x-tc-cache"] == "exact"
+    assert ask(stack, "feedback").headers["x-tc-cache"] == "hit-exact"
     assert say(second, False).json()["dropped"] is True
     time.sleep(1.0)
     assert ask(stack, "feedback").headers["x-tc-cache"] == "miss"
@@ -344,7 +344,7 @@ def test_what_the_cache_did_and_saved_is_told(cached: tuple[Stack, UpstreamSimul
         last = ask(stack, "statistics")
     stack.row_of(last)
     rows = stack.admin("GET", "/api/v1/cache/stats?tenant=default").json()["data"]
-    exact = [r for r in rows if r["cache"] == "exact" and r["model"] == "sim-chat"]
+    exact = [r for r in rows if r["cache"] == "hit-exact" and r["model"] == "sim-chat"]
     assert sum(r["calls"] for r in exact) >= 2
     assert sum(r["saved_pico"] for r in exact) > 0 and exact[0]["currency"] == "CNY"
 
@@ -369,10 +369,10 @@ def test_the_commands_warm_tell_and_flush(
     before = len(upstream.requests)
     assert "3 were there already" in command("warm", str(questions), "--model", "sim-chat")
     last = ask(stack, "warm one")
-    assert last.headers["x-tc-cache"] == "exact" and len(upstream.requests) == before
+    assert last.headers["x-tc-cache"] == "hit-exact" and len(upstream.requests) == before
     stack.row_of(last)
     shown = command("stats", "--tenant", "default")
-    assert "sim-chat" in shown and "exact" in shown and "CNY" in shown
+    assert "sim-chat" in shown and "hit-exact" in shown and "CNY" in shown
     assert "would drop" in command("flush", "--tenant", "default", "--dry-run")
     assert "dropped" in command("flush", "--tenant", "default")
     time.sleep(1.0)
@@ -394,7 +394,7 @@ def test_gateways_share_answers_through_redis_and_go_on_without_it(
 
     at(first)
     deadline = time.monotonic() + 30
-    while at(second).headers["x-tc-cache"] != "exact":
+    while at(second).headers["x-tc-cache"] != "hit-exact":
         assert time.monotonic() < deadline
     with Redis.from_url(redis.url) as client:
         kept = [client.get(name) for name in client.scan_iter("*answer:*")]

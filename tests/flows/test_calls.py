@@ -26,7 +26,7 @@ def test_a_call_is_answered_metered_and_priced(stack: Stack) -> None:
     reply = stack.chat()
     assert reply.status_code == 200
     assert reply.json()["choices"][0]["message"]["content"] == "word0 word1 word2 word3 "
-    assert reply.headers["x-tc-endpoint"] == "sim"
+    assert reply.headers["x-tc-upstream"] == "sim"
     assert reply.headers["x-request-id"].startswith("req_")
     row = stack.row_of(reply)
     assert (row["prompt_tokens"], row["completion_tokens"]) == (10, 4)

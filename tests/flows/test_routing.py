@@ -87,8 +87,8 @@ def test_virtual_models_are_listed_and_checked_like_others(routed: Stack) -> Non
 
 def test_data_never_leaves_its_zone_even_when_that_is_dearer_or_impossible(routed: Stack) -> None:
     bank = key_for(routed, "bank")
-    assert ask(routed, "both", "x").headers["x-tc-endpoint"] == "there", "the cheaper one"
-    assert ask(routed, "both", "x", bank).headers["x-tc-endpoint"] == "here"
+    assert ask(routed, "both", "x").headers["x-tc-upstream"] == "there", "the cheaper one"
+    assert ask(routed, "both", "x", bank).headers["x-tc-upstream"] == "here"
     refused = ask(routed, "only-cn", "x", bank)
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "no_upstream")
 
@@ -99,7 +99,7 @@ def test_the_choice_can_be_asked_for_without_a_call(routed: Stack) -> None:
     told = reply.json()
     assert told["chosen"] == "there" and told["policy"] == "cost-first"
     assert [c["upstream"] for c in told["candidates"]] == ["here", "there"]
-    assert {"first_token_s", "cost_pico_cny", "load", "limit", "state", "zone"} <= set(
+    assert {"first_token_s", "cost_pico_cny", "load", "concurrency_limit", "state", "zone"} <= set(
         told["candidates"][0]
     )
     wrong = web.post(

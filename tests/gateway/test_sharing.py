@@ -186,14 +186,14 @@ def test_a_gateway_without_calls_knows_what_another_found_out(
             path = f"{url}/v1/chat/completions"
             return web.post(path, json=body, headers=stack.headers, timeout=10)
 
-        assert ask(stack.urls[1]).headers["x-tc-endpoint"] == "bad"  # the cheaper one
+        assert ask(stack.urls[1]).headers["x-tc-upstream"] == "bad"  # the cheaper one
         time.sleep(1.0)  # until it listens to the others
         bad.limited = True
-        assert ask(stack.urls[0]).headers["x-tc-endpoint"] == "good"
+        assert ask(stack.urls[0]).headers["x-tc-upstream"] == "good"
         bad.limited = False
         time.sleep(1.0)  # until it has heard it
         seen = len(bad.requests)
-        assert ask(stack.urls[1]).headers["x-tc-endpoint"] == "good"
+        assert ask(stack.urls[1]).headers["x-tc-upstream"] == "good"
         assert len(bad.requests) == seen
     finally:
         good.close()

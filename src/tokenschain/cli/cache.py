@@ -198,8 +198,8 @@ def warm(
         raise typer.Exit(1)
 
 
-_WARMED = {"miss": "answered and kept, if they may be", "exact": "were there already",
-           "semantic": "were there in other words"}  # fmt: skip
+_WARMED = {"miss": "answered and kept, if they may be", "hit-exact": "were there already",
+           "hit-semantic": "were there in other words"}  # fmt: skip
 
 
 def _request(line: str, model: str, system: str) -> dict[str, Any]:

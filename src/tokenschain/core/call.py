@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from tokenschain.core.cache.store import Entry
-from tokenschain.core.call_record import CallRecord
+from tokenschain.core.call_record import CallRecord, HitKind
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.continuation import PartialOutput
 from tokenschain.core.formats.formats import ApiFormat
@@ -47,10 +47,9 @@ class ResponseWriter(Protocol):
 class Hit(NamedTuple):
     """An answer that was given before."""
 
-    tier: str
-    """`exact`, `semantic`, or `shared`: with an identical call in flight."""
+    kind: HitKind
     entry: Entry | None
-    """None until a shared answer is complete."""
+    """None until the answer of a call in flight is complete."""
     key: bytes
 
 
@@ -101,8 +100,8 @@ class Call:
         "error",
         "headers",
         "hit",
+        "hit_confidence",
         "id",
-        "likeness",
         "lookup",
         "parsed",
         "partial",
@@ -158,9 +157,9 @@ class Call:
         """The first choice among upstreams."""
         self.cache = "bypass"
         """What the cache did: `bypass`, with a reason after a colon if there is one, `miss`, or
-        the tier of the hit."""
+        the kind of the hit."""
         self.hit: Hit | None = None
-        self.likeness = 0.0
+        self.hit_confidence = 0.0
         """Estimated odds that the nearest kept answer is right for this question, given or not;
         0 where none was compared by meaning."""
         self.lookup: object = None

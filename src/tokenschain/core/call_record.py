@@ -6,7 +6,21 @@ with a default, so that old records stay readable.
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 import msgspec
+
+
+class HitKind(StrEnum):
+    """Which look-up of the response cache found the answer: a value of `CallRecord.cache` and of
+    the header `x-tc-cache`."""
+
+    EXACT = "hit-exact"
+    """The very same request was answered before."""
+    INFLIGHT = "hit-inflight"
+    """An identical request was being answered: single flight."""
+    SEMANTIC = "hit-semantic"
+    """A question that means the same was answered before."""
 
 
 class AttemptRecord(msgspec.Struct, array_like=True):
@@ -71,6 +85,7 @@ class CallRecord(msgspec.Struct, array_like=True):
     currency: str = ""
     cost_pico: int | None = 0
     cache: str = "bypass"
+    """`bypass`, `miss` or a `HitKind`."""
     moderation: str = "not_scanned"
     first_token_ms: float | None = None
     total_ms: float = 0.0
@@ -105,7 +120,7 @@ class CallRecord(msgspec.Struct, array_like=True):
     """Prompt and completion tokens of an answer that was given again."""
     saved_pico: int = 0
     """What its upstream would have cost, in `currency`, if that was known."""
-    cache_likeness: float = 0.0
+    cache_confidence: float = 0.0
     """Estimated odds that the nearest kept answer was right for the question, given or not."""
     cache_age_s: float = 0.0
     """Age of an answer that was given again."""

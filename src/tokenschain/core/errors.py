@@ -97,7 +97,7 @@ _ROWS = (
     ("api_key_revoked", 401, _KEY, False, Fault.CALLER, "The API key has been revoked."),
     ("api_key_expired", 401, _KEY, False, Fault.CALLER, "The API key is past its expiry."),
     (
-        "endpoint_not_allowed",
+        "api_not_allowed",
         403,
         "permission_error",
         False,

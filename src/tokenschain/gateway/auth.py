@@ -75,9 +75,7 @@ class KeyAuth:
                 grant.tenant, grant.account, grant.project, grant.environment, "", endpoint
             )
             if not may((grant,), CALL, where):
-                raise ApiError(
-                    "endpoint_not_allowed", f"This API key may not use `/v1/{endpoint}`."
-                )
+                raise ApiError("api_not_allowed", f"This API key may not use `/v1/{endpoint}`.")
         return grant
 
 

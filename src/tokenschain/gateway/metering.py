@@ -154,7 +154,7 @@ def record_of(call: Call, now: float) -> CallRecord:
         record.fault = error.kind.fault
         record.error = error.code
     record.cache, _, record.cache_reason = call.cache.partition(":")
-    record.cache_likeness = call.likeness
+    record.cache_confidence = call.hit_confidence
     if call.hit is not None:
         record.cache_key = call.hit.key.hex()
         if call.hit.entry is not None:

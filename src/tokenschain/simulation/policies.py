@@ -36,7 +36,7 @@ class Baseline(Router):
         now = self._clock()
         endpoints = [e for e in self.endpoints(plan) if e not in tried]
         for endpoint in endpoints:
-            endpoint.limit.calls = NO_LIMIT
+            endpoint.concurrency_limit.calls = NO_LIMIT
         up = [e for e in endpoints if e.health.allows(now)] or endpoints
         if not up:
             return Decision(None, "all tried", 1.0, (), ())

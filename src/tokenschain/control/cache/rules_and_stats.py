@@ -11,6 +11,7 @@ from sqlalchemy import Connection, and_, case, func, select
 
 from tokenschain.control import revisions
 from tokenschain.core.cache.semantic_protocol import Cluster
+from tokenschain.core.call_record import HitKind
 from tokenschain.core.snapshot.cache_rules import CacheRules, flush_name
 from tokenschain.infra.config import Settings
 from tokenschain.infra.database.engine import upsert
@@ -142,7 +143,7 @@ def ages(
     answers no older than that gave."""
     seen = ledger.c
     where = [seen.started_ms >= from_ms, seen.started_ms < until_ms,
-             seen.cache.in_(("exact", "semantic"))]  # fmt: skip
+             seen.cache.in_((HitKind.EXACT, HitKind.SEMANTIC))]  # fmt: skip
     if tenant is not None:
         where.append(seen.tenant == tenant)
     if model is not None:
@@ -175,13 +176,13 @@ def outlook(
     where = and_(
         seen.tenant == group.tenant, seen.project == group.project,
         seen.model_asked == group.model, seen.started_ms >= from_ms, seen.started_ms < until_ms,
-        seen.outcome == "ok", seen.cache.in_(("exact", "shared", "semantic", "miss")),
+        seen.outcome == "ok", seen.cache.in_((*HitKind, "miss")),
     )  # fmt: skip
-    by_meaning = seen.cache.in_(("semantic", "miss"))
-    worth = case((seen.cache == "semantic", seen.saved_pico), else_=seen.cost_pico)
+    by_meaning = seen.cache.in_((HitKind.SEMANTIC, "miss"))
+    worth = case((seen.cache == HitKind.SEMANTIC, seen.saved_pico), else_=seen.cost_pico)
     columns = []
     for threshold in thresholds:
-        given = and_(by_meaning, seen.cache_likeness >= (2.0 if threshold is None else threshold))
+        given = and_(by_meaning, seen.cache_confidence >= (2.0 if threshold is None else threshold))
         columns.append(func.sum(case((given, 1), else_=0)))
         columns.append(func.sum(case((given, worth), else_=0)))
     rows = connection.execute(

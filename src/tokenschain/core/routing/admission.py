@@ -66,7 +66,7 @@ RULES = {
 """Starvation as in SMG's scheduler (2026-08); floors and waits are our own choice."""
 
 
-class Limit:
+class ConcurrencyLimit:
     """A concurrency limit that climbs to the point where throughput is highest.
 
     It begins with what the operator allows: a cloud that has not refused yet may well take a

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from tokenschain.core.pricing.catalog import Occasion, Usage, cost_of
-from tokenschain.core.routing.admission import Limit
+from tokenschain.core.routing.admission import ConcurrencyLimit
 from tokenschain.core.routing.health import Health
 from tokenschain.core.snapshot import ZONES, Candidate
 from tokenschain.core.snapshot.routing_policy import Objective, Policy
@@ -63,12 +63,12 @@ class Endpoint:
 
     __slots__ = (
         "_base_s", "_idle_per_token_s", "_measured", "_peaks", "_per_token_s", "_rates",
-        "candidate", "health", "inflight", "limit", "name", "prefill_tokens", "reserved",
-        "token_s", "usd_cny",
+        "candidate", "concurrency_limit", "health", "inflight", "name", "prefill_tokens",
+        "reserved", "token_s", "usd_cny",
     )  # fmt: skip
 
     def __init__(
-        self, candidate: Candidate, limit: Limit, base_s: float = 0.0,
+        self, candidate: Candidate, concurrency_limit: ConcurrencyLimit, base_s: float = 0.0,
         usd_cny: float = 7.0, health: Health | None = None,
     ) -> None:  # fmt: skip
         """
@@ -78,7 +78,7 @@ class Endpoint:
         """
         self.candidate = candidate
         self.name = candidate.upstream.id
-        self.limit = limit
+        self.concurrency_limit = concurrency_limit
         self.health = health or Health()
         self.usd_cny = usd_cny
         self.inflight = 0
@@ -198,7 +198,7 @@ class Endpoint:
         """
         self.inflight -= 1
         if tokens:
-            self.limit.answered(prompt_tokens, tokens, took_s, self.inflight + 1)
+            self.concurrency_limit.answered(prompt_tokens, tokens, took_s, self.inflight + 1)
         if spoke_s > 0 and tokens >= TOKENS_TIMED_MIN:
             each = spoke_s / (tokens - 1)
             self.token_s += (each - self.token_s) * (0.1 if self.token_s else 1.0)
@@ -312,7 +312,10 @@ def _usable(
             filtered.append((endpoint.name, health.state(now)))
         elif endpoint.prefill_tokens and endpoint.backlog_s > backlog_max_s:
             filtered.append((endpoint.name, "behind"))
-        elif endpoint.inflight + endpoint.reserved >= endpoint.limit.calls * need.load_max:
+        elif (
+            endpoint.inflight + endpoint.reserved
+            >= endpoint.concurrency_limit.calls * need.load_max
+        ):
             filtered.append((endpoint.name, "full"))
         else:
             usable.append(endpoint)
@@ -331,7 +334,7 @@ def _row(
 ) -> Row:
     cached = min(affinity.get(endpoint, 0), need.prompt_tokens) if affinity else 0
     expected = endpoint.first_token_s(need, now, cached)
-    load = endpoint.inflight / endpoint.limit.calls
+    load = endpoint.inflight / endpoint.concurrency_limit.calls
     share = endpoint.health.share(now)
     in_time = expected <= policy.slo_share * need.slo_s and load < ROOM_SHARE * share
     return Row(endpoint, expected, endpoint.cost(need, cached), load, in_time, cached)

@@ -302,7 +302,7 @@ def _cors_lines(origins: tuple[str, ...]) -> dict[bytes, bytes]:
             b"access-control-allow-origin: %b\r\nvary: origin\r\n"
             b"access-control-allow-methods: GET, POST, OPTIONS\r\n"
             b"access-control-allow-headers: authorization, content-type, x-api-key, x-tc-tags\r\n"
-            b"access-control-expose-headers: x-request-id, x-tc-endpoint, x-tc-cost\r\n"
+            b"access-control-expose-headers: x-request-id, x-tc-upstream, x-tc-cost\r\n"
             b"access-control-max-age: 600\r\n"
         )
         % origin.encode()

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 from tokenschain.core.call import Call
+from tokenschain.core.call_record import HitKind
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.formats import StreamFormat
 from tokenschain.core.pricing.catalog import format_pico
@@ -168,7 +169,7 @@ class CallResponseWriter:
         spent_upstream = (attempt.ended_at or attempt.first_token_at or now) - attempt.started_at
         overhead_ms = (now - call.received_at - spent_upstream) * 1e3
         return (
-            b"x-request-id: %b\r\nx-tc-endpoint: %b\r\n"
+            b"x-request-id: %b\r\nx-tc-upstream: %b\r\n"
             b"x-tc-cache: %b\r\nx-tc-overhead-ms: %.2f\r\n%b"
             % (
                 call.id.encode(),
@@ -195,13 +196,13 @@ def _cached(call: Call) -> bytes:
     if hit is None:
         return b""
     line = b"x-tc-cache: %b\r\nx-tc-cache-key: %b\r\n" % (
-        hit.tier.encode(), hit.key.hex().encode(),
+        hit.kind.encode(), hit.key.hex().encode(),
     )  # fmt: skip
     if hit.entry is None:
         return line
     age_s = max(0, int(call.started_ms / 1e3 - hit.entry.stored_s))
-    likeness = call.likeness if hit.tier == "semantic" else 1.0
-    return b"%bage: %d\r\nx-tc-cache-likeness: %.3f\r\n" % (line, age_s, likeness)
+    hit_confidence = call.hit_confidence if hit.kind is HitKind.SEMANTIC else 1.0
+    return b"%bage: %d\r\nx-tc-cache-confidence: %.3f\r\n" % (line, age_s, hit_confidence)
 
 
 def send_error(

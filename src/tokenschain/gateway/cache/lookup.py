@@ -18,6 +18,7 @@ from tokenschain.core.cache.directives import Directives, directives_of, refusal
 from tokenschain.core.cache.key import Identity, Namespace, identify
 from tokenschain.core.cache.store import TTL_JITTER, CacheStore, Entry, decode_entry, encode_entry
 from tokenschain.core.call import Call, Hit, ResponseWriter
+from tokenschain.core.call_record import HitKind
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats import stream_aggregation
 from tokenschain.core.formats.openai_chat import Api
@@ -133,7 +134,7 @@ class ResponseCache:
             if hit is not None:
                 assert hit.entry is not None, "only what is in flight has none yet"
                 call.hit = hit
-                call.cache = hit.tier
+                call.cache = hit.kind
                 return Replayed(hit.entry, self._rules.replay_chars_per_s)
         if said.only:
             raise _not_cached("miss")
@@ -225,12 +226,12 @@ class ResponseCache:
         if entry is not None and self._fresh(entry, key, lookup, now):
             if self._meaning is not None and lookup.identity.namespace:
                 self._meaning.exact(call)
-            return Hit("exact", entry, key)
+            return Hit(HitKind.EXACT, entry, key)
         if self._shared is not None and now >= self._shared_rests_until:
             entry = await self._from_shared(key)
             if entry is not None and self._fresh(entry, key, lookup, now):
                 self._store.put(key, entry)
-                return Hit("exact", entry, key)
+                return Hit(HitKind.EXACT, entry, key)
         if self._meaning is not None and lookup.identity.namespace:
             hit = await self._meaning.find(call, lookup.identity, self._rules)
             if hit is not None and hit.entry is not None:
@@ -280,8 +281,8 @@ class ResponseCache:
             flight.followers += 1
             if not await flight.begins():
                 return None  # it failed before it said anything: each for itself
-            call.hit = Hit("shared", flight.entry, key)
-            call.cache = "shared"
+            call.hit = Hit(HitKind.INFLIGHT, flight.entry, key)
+            call.cache = HitKind.INFLIGHT
             return _Followed(flight, call.hit)
         flight = self._flights[name] = _Flight(name, self._rules.entry_bytes_max)
         call.lookup = lookup

@@ -21,6 +21,7 @@ from tokenschain.core.cache.semantic_protocol import (
 )
 from tokenschain.core.cache.store import Entry, decode_entry, encode_entry
 from tokenschain.core.call import Call, Hit
+from tokenschain.core.call_record import HitKind
 from tokenschain.core.snapshot.cache_rules import CacheRules
 
 LEARN_MAX_S = 10.0
@@ -77,8 +78,10 @@ class SemanticClient:
             async with asyncio.timeout(self._find_wait_max_s):
                 found = _finding(await self._send(FIND_PATH, _encode(asked)))
             self._back()
-            call.likeness = found.likeness
-            return Hit("semantic", decode_entry(found.entry), found.key) if found.entry else None
+            call.hit_confidence = found.likeness
+            return (
+                Hit(HitKind.SEMANTIC, decode_entry(found.entry), found.key) if found.entry else None
+            )
         except self._store_errors as error:
             self._lost(error)
             return None

@@ -132,7 +132,7 @@ class Dispatch:
                     "cost_pico_cny": row.cost_pico,
                     "load": row.load,
                     "in_flight": row.endpoint.inflight,
-                    "limit": row.endpoint.limit.calls,
+                    "concurrency_limit": row.endpoint.concurrency_limit.calls,
                     "in_time": row.in_time,
                     "cached_tokens": row.cached_tokens,
                     "state": row.endpoint.health.state(now),
@@ -192,7 +192,7 @@ class Dispatch:
         outcome = outcome_of(error.code)
         now = self.clock()
         if outcome is Outcome.RATE:
-            endpoint.limit.refused(endpoint.inflight, now)
+            endpoint.concurrency_limit.refused(endpoint.inflight, now)
         health = endpoint.health
         opened = health.failed(outcome, now, error.retry_after_s, self._random())
         if outcome is Outcome.RATE or outcome is Outcome.AUTH:

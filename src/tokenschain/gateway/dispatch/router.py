@@ -12,7 +12,7 @@ from tokenschain.core.formats.openai_chat import Api
 from tokenschain.core.routing import virtual_models
 from tokenschain.core.routing.admission import (
     RULES,
-    Limit,
+    ConcurrencyLimit,
     Priority,
     Service,
 )
@@ -148,7 +148,7 @@ class Router:
             return None
         endpoint = self._list(plan).endpoints[0]
         load_max = RULES[priority].load_max
-        if endpoint.inflight + endpoint.reserved >= endpoint.limit.calls * load_max:
+        if endpoint.inflight + endpoint.reserved >= endpoint.concurrency_limit.calls * load_max:
             return None
         tokens = call.parsed.prompt_tokens_estimate
         return endpoint, Need(tokens, 0, self._rules.first_token_slo_s, bucket=bucket_of(tokens))
@@ -189,7 +189,7 @@ class Router:
 
     def load(self, plan: Plan) -> float:
         """See `core.ports.Load`."""
-        loads = [e.inflight / max(1.0, e.limit.calls) for e in self.endpoints(plan)]
+        loads = [e.inflight / max(1.0, e.concurrency_limit.calls) for e in self.endpoints(plan)]
         return min(loads, default=1.0)
 
     def endpoints(self, plan: Plan) -> list[Endpoint]:
@@ -293,13 +293,13 @@ class Router:
         if endpoint is None:
             endpoint = self._endpoints[key] = Endpoint(
                 candidate,
-                Limit(most),
+                ConcurrencyLimit(most),
                 round_trip_s(self._rules.region, upstream.region),
                 self._rules.usd_cny,
                 self._healths.setdefault(upstream.id, Health()),
             )
         endpoint.renew(candidate, self._rules.usd_cny)
-        endpoint.limit.allow(most)
+        endpoint.concurrency_limit.allow(most)
         return endpoint
 
     def _policy(self, caller: KeyGrant, model: str) -> Policy:

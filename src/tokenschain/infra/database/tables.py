@@ -143,7 +143,7 @@ ledger = Table(
     Column("cache_key", String(32), nullable=False, server_default=""),
     Column("saved_tokens", BigInteger, nullable=False, server_default=text("0")),
     Column("saved_pico", Pico, nullable=False, server_default=text("0")),
-    Column("cache_likeness", Float, nullable=False, server_default=text("0")),
+    Column("cache_confidence", Float, nullable=False, server_default=text("0")),
     Column("cache_age_s", Float, nullable=False, server_default=text("0")),
     PrimaryKeyConstraint("event_id", "started_ms"),
     Index("ledger_by_tenant_and_time", "tenant", "started_ms", "event_id"),

@@ -9,7 +9,7 @@ down_revision = "0006"
 branch_labels = None
 depends_on = None
 
-_COLUMNS = (("ledger", "door", "api"),)
+_COLUMNS = (("ledger", "door", "api"), ("ledger", "cache_likeness", "cache_confidence"))
 """Table, former name, new name."""
 
 
