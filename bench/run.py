@@ -303,16 +303,16 @@ def add_limits(stack: Stack) -> None:
     huge = 10**12
     rates: list[dict[str, Any]] = [
         {"measure": "requests", "window_s": 1},
-        {"measure": "requests", "each": ["tenant"]},
-        {"measure": "tokens", "each": ["project"]},
-        {"measure": "tokens", "window_s": 3_600, "each": ["key_id"]},
-        {"measure": "spend", "amount": 9 * 10**15, "each": ["tenant", "model"]},
-        {"measure": "concurrent", "of": {"tenant": "default"}},
+        {"measure": "requests", "per": ["tenant"]},
+        {"measure": "tokens", "per": ["project"]},
+        {"measure": "tokens", "window_s": 3_600, "per": ["key_id"]},
+        {"measure": "spend", "amount": 9 * 10**15, "per": ["tenant", "model"]},
+        {"measure": "concurrent", "match": {"tenant": "default"}},
     ]
     budgets: list[dict[str, Any]] = [
-        {"measure": "spend", "amount": 10**18, "period": "day", "each": ["key_id"]},
-        {"measure": "spend", "amount": 10**18, "period": "month", "of": {"tenant": "default"}},
-        {"measure": "tokens", "amount": 10**15, "each": ["project", "environment"]},
+        {"measure": "spend", "amount": 10**18, "period": "day", "per": ["key_id"]},
+        {"measure": "spend", "amount": 10**18, "period": "month", "match": {"tenant": "default"}},
+        {"measure": "tokens", "amount": 10**15, "per": ["project", "environment"]},
         {"measure": "requests", "period": "total"},
     ]
     for number, limit in enumerate([*rates, *budgets]):

@@ -42,7 +42,7 @@ TENANTS, PROJECTS, KEYS, MODELS, UPSTREAMS = 50, 200, 2_000, 20, 6
 ANSWER_MAX_MS = 500
 REPEATS = 5
 ROLLUPS = {"usage_hourly": "hour_s", "usage_daily": "day_s", "usage_by_tag": "hour_s"}
-LARGE = ("ledger", "usage_hourly", "usage_by_tag", "entries")
+LARGE = ("ledger", "usage_hourly", "usage_by_tag", "ledger_entries")
 PLANS = {
     "session_preload_libraries": "auto_explain",
     "auto_explain.log_min_duration": "0",
@@ -113,7 +113,7 @@ def add_budgets(engine: Engine) -> None:
     with engine.begin() as connection:
         for number in range(10):
             measure = "spend" if number % 2 else "tokens"
-            budget = Budget(f"bench{number}", measure, 10**17, each=eaches[number % 5])
+            budget = Budget(f"bench{number}", measure, 10**17, per=eaches[number % 5])
             limits.put(connection, budget, "")
 
 
@@ -175,7 +175,7 @@ def questions(now_s: int) -> dict[str, str]:
         "a rare outcome of a tenant": f"calls?{month}&{one}&outcome=content_filter",
         "a rare outcome of all": f"calls?{month}&outcome=content_filter",
         "an unused model of a tenant": f"calls?{month}&{one}&model=none",
-        "entries of a tenant": f"entries?{one}",
+        "ledger entries of a tenant": f"ledger-entries?{one}",
         "wallet of a tenant": "wallets/tenant7",
         "budgets with what is spent": "limits",
         "capture rate": "metering",
@@ -285,7 +285,9 @@ def make_tenants(stack: Stack) -> None:
     stack.start("control")
     for number in range(TENANTS):
         name = f"tenant{number}"
-        assert stack.admin("POST", "/api/v1/nodes", json=body | {"tenant": name, "name": name})
+        assert stack.admin(
+            "POST", "/api/v1/organization/units", json=body | {"tenant": name, "name": name}
+        )
     stack.stop("control")
 
 

@@ -141,9 +141,14 @@ class Chaos:
         go on: that is this cluster's policy."""
         for name, body in {
             "rpm": {"kind": "rate", "measure": "requests", "amount": 10**8},
-            "tpm": {"kind": "rate", "measure": "tokens", "amount": 10**9, "each": ["key_id"]},
+            "tpm": {"kind": "rate", "measure": "tokens", "amount": 10**9, "per": ["key_id"]},
             "busy": {"kind": "rate", "measure": "concurrent", "amount": 10_000},
-            "month": {"kind": "budget", "measure": "spend", "amount": 10**15, "unknown": "open"},
+            "month": {
+                "kind": "budget",
+                "measure": "spend",
+                "amount": 10**15,
+                "on_unavailable": "allow",
+            },
         }.items():
             reply = self.stack.admin("PUT", f"/api/v1/limits/{name}", json=body)
             assert reply.status_code == 200, reply.text

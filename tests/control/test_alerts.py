@@ -109,7 +109,7 @@ def test_a_budget_half_used_is_said_once_to_everyone(
         listed = stack.admin("GET", "/api/v1/alert-targets").text
         assert SECRET not in listed and "access_token" not in listed
         budget = {"kind": "budget", "measure": "requests", "amount": 10, "period": "total",
-                  "of": {"tenant": "default"}, "alerts": [50, 100]}  # fmt: skip
+                  "match": {"tenant": "default"}, "alerts": [50, 100]}  # fmt: skip
         assert stack.admin("PUT", "/api/v1/limits/calls", json=budget).status_code == 200
         time.sleep(1)
         for _ in range(6):
@@ -159,7 +159,7 @@ def test_a_name_that_points_into_the_house_is_not_reached(own_stack: Any) -> Non
         )  # fmt: skip
         assert made.status_code == 201
         budget = {"kind": "budget", "measure": "requests", "amount": 0, "period": "total",
-                  "alerts": [100], "of": {"tenant": "default"}}  # fmt: skip
+                  "alerts": [100], "match": {"tenant": "default"}}  # fmt: skip
         stack.admin("PUT", "/api/v1/limits/none", json=budget)
         engine_rows = "insert into budget_counts values ('none', '', 0, '', 0, 1, 0)"
         import sqlite3
@@ -188,10 +188,10 @@ def test_too_many_wrong_answers_from_the_cache_are_said_once_a_day(engine: Engin
             select(alerts_table).order_by(alerts_table.c.at_s, alerts_table.c.tenant)
         ).all()
     assert [(row.tenant, row.kind) for row in rows] == [
-        ("a", "cache_wrong"),
-        ("b", "cache_wrong"),
+        ("a", "cache_false_hits"),
+        ("b", "cache_false_hits"),
     ] * 2
-    zh, en = alerts.words("cache_wrong", "a", json.loads(rows[0].detail))
+    zh, en = alerts.words("cache_false_hits", "a", json.loads(rows[0].detail))
     assert "a/p/m" in zh and "3.00%" in zh and "1.00%" in zh
     assert "a/p/m" in en and "1.50% to 6.00%" in en and "400 checked" in en
 

@@ -32,8 +32,8 @@ from tokenschain.core.limits import Budget, Selector
 from tokenschain.core.pricing.catalog import Price, PriceTier
 from tokenschain.infra.database.tables import (
     budget_counts,
-    entries,
     ledger,
+    ledger_entries,
     usage_by_tag,
 )
 
@@ -65,7 +65,7 @@ def rerate(engine: Engine, **fields: Any) -> rerating.Rerated:
 
 def test_a_mended_price_moves_rows_sums_tags_budgets_and_entries_alike(engine: Engine) -> None:
     with engine.begin() as connection:
-        limits.put(connection, Budget("all", "spend", 10**18, "total", each=("tenant",)), "")
+        limits.put(connection, Budget("all", "spend", 10**18, "total", per=("tenant",)), "")
         limits.put(
             connection, Budget("wallet/t0", "spend", 10**18, "total", Selector("t0"), wallet=True),
             "t0",
@@ -116,7 +116,7 @@ def test_a_mended_price_moves_rows_sums_tags_budgets_and_entries_alike(engine: E
         ).scalar()
         assert int(wallet) == before
         assert ledger_module.credited(connection, "t0", 7_000_000) == before - expected["t0"]
-        total = connection.execute(select(func.sum(entries.c.amount_pico))).scalar()
+        total = connection.execute(select(func.sum(ledger_entries.c.amount_pico))).scalar()
         assert int(total) == 0
     again = rerate(engine)
     assert (again.changed, again.transaction_id) == (0, "")
@@ -218,10 +218,10 @@ def test_a_rotated_key_overlaps_and_a_wallet_in_dollars_is_worth_its_yuan(own_st
     )
     assert rate.status_code == 200, rate.text
     node = next(
-        n for n in stack.admin("GET", "/api/v1/nodes?kind=tenant").json()["data"]
+        n for n in stack.admin("GET", "/api/v1/organization/units?kind=tenant").json()["data"]
         if n["name"] == "d"
     )  # fmt: skip
-    stack.admin("PATCH", f"/api/v1/nodes/{node['id']}", json={"prepaid": True})
+    stack.admin("PATCH", f"/api/v1/organization/units/{node['id']}", json={"prepaid": True})
     until(lambda: status(new["key"]) == 402)
     paid = {"amount": "2", "currency": "USD", "reference": "wire 7"}
     assert stack.admin("POST", "/api/v1/wallets/d/deposits", json=paid).status_code == 201

@@ -107,7 +107,7 @@ def test_every_role_permits_only_what_there_is() -> None:
 
 
 def test_a_key_may_call_its_models_at_its_doors_and_nothing_else() -> None:
-    grant = KeyGrant("k", "t", "p", "e", models=("m",), endpoints=("chat/completions",))
+    grant = KeyGrant("k", "t", "p", "e", models=("m",), apis=("chat/completions",))
     assert may_use(grant, "m", "chat/completions") and may_use(grant, "m")
     assert not may_use(grant, "n") and not may_use(grant, "m", "embeddings")
     assert not any(
@@ -131,9 +131,9 @@ def test_tenant_a_sees_no_row_of_b_over_any_get(house: Stack, upstream: Upstream
                                                         "tags": [f"whose={tenant}"]}).json()  # fmt: skip
         of = {"tenant": tenant}
         house.admin("PUT", f"/api/v1/limits/{tenant}-rpm",
-                    json={"kind": "rate", "measure": "requests", "amount": 100, "of": of})  # fmt: skip
+                    json={"kind": "rate", "measure": "requests", "amount": 100, "match": of})  # fmt: skip
         house.admin("PUT", f"/api/v1/limits/{tenant}-month",
-                    json={"kind": "budget", "measure": "spend", "amount": 1, "of": of,
+                    json={"kind": "budget", "measure": "spend", "amount": 1, "match": of,
                           "hard": False})  # fmt: skip
         house.admin("POST", f"/api/v1/wallets/{tenant}/deposits",
                     json={"amount": "5", "reference": f"bank {tenant}"})  # fmt: skip
@@ -153,7 +153,7 @@ def test_tenant_a_sees_no_row_of_b_over_any_get(house: Stack, upstream: Upstream
     beta = person(house, "beta", "owner")
     alpha = person(house, "alpha", "owner")
     theirs = {
-        "node_id": [n["id"] for n in beta("GET", "/nodes").json()["data"]],
+        "unit_id": [n["id"] for n in beta("GET", "/organization/units").json()["data"]],
         "key_id": [k["id"] for k in beta("GET", "/keys").json()["data"]],
         "limit_id": ["beta-rpm", "beta-month"],
         "tenant": ["beta"],
@@ -170,7 +170,7 @@ def test_tenant_a_sees_no_row_of_b_over_any_get(house: Stack, upstream: Upstream
             target = path
             if name:
                 target = path[: path.index("{")] + value + path[path.index("}") + 1 :]
-            of_nobody = path in ("/me", "/models", "/endpoints", "/metering", "/fx-rates")
+            of_nobody = path in ("/me", "/models", "/upstreams", "/metering", "/fx-rates")
             for query in ("",) if name or of_nobody else ("", "?tenant=beta"):
                 reply = alpha("GET", target + query)
                 assert "beta" not in reply.text.replace("?tenant=beta", ""), (target, reply.text)
@@ -179,8 +179,8 @@ def test_tenant_a_sees_no_row_of_b_over_any_get(house: Stack, upstream: Upstream
                 )
                 checked += 1
                 seen = beta("GET", target)
-                if not name and target in ("/nodes", "/keys", "/limits", "/users", "/usage",
-                                           "/calls", "/entries", "/prices", "/audit",
+                if not name and target in ("/organization/units", "/keys", "/limits", "/users", "/usage",
+                                           "/calls", "/ledger-entries", "/prices", "/audit",
                                            "/alert-targets", "/roles"):  # fmt: skip
                     assert "beta" in seen.text, target
     assert checked > 25
@@ -193,22 +193,22 @@ def test_tenant_a_sees_no_row_of_b_over_any_get(house: Stack, upstream: Upstream
 def test_tenant_a_changes_nothing_of_b(house: Stack) -> None:
     alpha = person(house, "alpha", "owner")
     key = house.admin("GET", "/api/v1/keys?tenant=beta").json()["data"][0]
-    node = house.admin("GET", "/api/v1/nodes?tenant=beta").json()["data"][0]
+    node = house.admin("GET", "/api/v1/organization/units?tenant=beta").json()["data"][0]
     user = house.admin("POST", "/api/v1/users",
                        json={"tenant": "beta", "email": "victim@b.example", "name": "V"}).json()  # fmt: skip
     house.admin("PUT", "/api/v1/limits/beta-own",
-                json={"kind": "rate", "measure": "requests", "amount": 9, "of": {"tenant": "beta"}})  # fmt: skip
+                json={"kind": "rate", "measure": "requests", "amount": 9, "match": {"tenant": "beta"}})  # fmt: skip
     rate = {"kind": "rate", "measure": "requests", "amount": 1}
     for method, path, body in (
         ("POST", "/keys", {"tenant": "beta"}),
         ("PATCH", f"/keys/{key['id']}", {"name": "mine"}),
         ("POST", f"/keys/{key['id']}/rotate", {}),
         ("DELETE", f"/keys/{key['id']}", None),
-        ("POST", "/nodes", {"kind": "project", "tenant": "beta", "name": "x"}),
-        ("POST", "/nodes", {"kind": "tenant", "tenant": "gamma", "name": "gamma"}),
-        ("PATCH", f"/nodes/{node['id']}", {"closed": True}),
-        ("PUT", "/limits/beta-own", rate | {"of": {"tenant": "alpha"}}),
-        ("PUT", "/limits/new", rate | {"of": {"tenant": "beta"}}),
+        ("POST", "/organization/units", {"kind": "project", "tenant": "beta", "name": "x"}),
+        ("POST", "/organization/units", {"kind": "tenant", "tenant": "gamma", "name": "gamma"}),
+        ("PATCH", f"/organization/units/{node['id']}", {"closed": True}),
+        ("PUT", "/limits/beta-own", rate | {"match": {"tenant": "alpha"}}),
+        ("PUT", "/limits/new", rate | {"match": {"tenant": "beta"}}),
         ("PUT", "/limits/new", rate),
         ("DELETE", "/limits/beta-own", None),
         ("POST", "/users", {"tenant": "beta", "email": "q@q.example", "name": "Q"}),
@@ -261,7 +261,7 @@ def test_a_project_developer_stays_in_the_project(house: Stack) -> None:
     assert dev("GET", "/usage?project=p1").status_code == 200
     assert dev("GET", "/usage?project=p2").status_code == 403
     assert dev("GET", "/audit").status_code == 403
-    names = {node["name"] for node in dev("GET", "/nodes").json()["data"]}
+    names = {node["name"] for node in dev("GET", "/organization/units").json()["data"]}
     assert "p1" in names and "p2" not in names
 
 
@@ -338,7 +338,7 @@ def test_a_post_with_an_idempotency_key_is_done_once(house: Stack) -> None:
     assert len(found) == 1
     other = boss("POST", "/keys", json=body | {"name": "x"}, headers=headers)
     assert (other.status_code, other.json()["error"]["code"]) == (409, "conflict")
-    failed = boss("POST", "/nodes", json={"kind": "project", "tenant": "none", "name": "x"},
+    failed = boss("POST", "/organization/units", json={"kind": "project", "tenant": "none", "name": "x"},
                   headers={"idempotency-key": "later"})  # fmt: skip
     assert failed.status_code == 404
     sealed = house.rows("select sealed from idempotency")
@@ -348,7 +348,7 @@ def test_a_post_with_an_idempotency_key_is_done_once(house: Stack) -> None:
 def test_changes_need_the_version_they_were_made_from(house: Stack) -> None:
     boss = As(house, house.admin_token)
     path = "/limits/versioned"
-    body = {"kind": "rate", "measure": "requests", "amount": 10, "of": {"tenant": "alpha"}}
+    body = {"kind": "rate", "measure": "requests", "amount": 10, "match": {"tenant": "alpha"}}
     known = {"if-match": boss("PUT", path, json=body).headers["etag"]}
     assert boss("PUT", path, json=body | {"amount": 20}, headers=known).is_success
     late = boss("PUT", path, json=body | {"amount": 30}, headers=known)

@@ -73,8 +73,10 @@ def test_tags_and_selectors_find_the_calls_they_mean() -> None:
     assert tags == {"subject": "math", "team": "a", "vip": "vip", "user": "ann"}
     facts = Facts("t", "a", "p", "e", "k", "m", tags)
     assert subject_of(Rate("1", "requests", 1), facts) == ""
-    assert subject_of(Rate("1", "requests", 1, of=Selector(tenant="u")), facts) is None
-    by_user = Budget("b", "spend", 1, of=Selector(tag="subject=math"), each=("tag:user", "key_id"))
+    assert subject_of(Rate("1", "requests", 1, match=Selector(tenant="u")), facts) is None
+    by_user = Budget(
+        "b", "spend", 1, match=Selector(tag="subject=math"), per=("tag:user", "key_id")
+    )
     assert subject_of(by_user, facts) == "ann\x1fk"
     assert subject_of(by_user, facts._replace(tags={})) is None
     assert len(tags_of(",".join(f"t{n}=1" for n in range(100)))) == 32

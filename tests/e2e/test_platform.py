@@ -302,9 +302,9 @@ def test_limits_people_and_money_from_the_shell(platform: Platform) -> None:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    said("limits", "set", "shell-rpm", "5000", "--of", "tenant=acme", "--each", "key_id")
-    said("limits", "set", "shell-month", "12.50", "--measure", "spend", "--per", "month",
-         "--of", "tenant=acme", "--alert", "80", "--soft")  # fmt: skip
+    said("limits", "set", "shell-rpm", "5000", "--match", "tenant=acme", "--per", "key_id")
+    said("limits", "set", "shell-month", "12.50", "--measure", "spend", "--period", "month",
+         "--match", "tenant=acme", "--alert", "80", "--soft")  # fmt: skip
     listed = said("limits", "list")
     assert "5,000" in listed and "12.5 CNY" in listed and "tenant=acme" in listed
     assert "month" in listed and "minute" in listed

@@ -129,10 +129,12 @@ def test_03_a_deposit_is_spent_to_the_last_call_and_entries_always_balance(backe
     cost = int(stack.row_of(one)["charge_pico"])
     node = next(
         node
-        for node in stack.admin("GET", "/api/v1/nodes?kind=tenant").json()["data"]
+        for node in stack.admin("GET", "/api/v1/organization/units?kind=tenant").json()["data"]
         if node["name"] == "default"
     )
-    changed = stack.admin("PATCH", f"/api/v1/nodes/{node['id']}", json={"prepaid": True})
+    changed = stack.admin(
+        "PATCH", f"/api/v1/organization/units/{node['id']}", json={"prepaid": True}
+    )
     assert changed.status_code == 200
     served(stack)
     refused = calls(stack, 1, **SIM)[0]
@@ -152,7 +154,7 @@ def test_03_a_deposit_is_spent_to_the_last_call_and_entries_always_balance(backe
     spent = sum(int(row["charge_pico"] or 0) for row in rows)
     wallet = stack.admin("GET", "/api/v1/wallets/default").json()
     assert wallet["balances_pico"]["CNY"] + spent == paid * 10**6
-    sums = stack.rows("select currency, sum(amount_pico) s from entries group by currency")
+    sums = stack.rows("select currency, sum(amount_pico) s from ledger_entries group by currency")
     assert {row["s"] for row in sums} == {0}
 
 
@@ -229,8 +231,8 @@ def test_11_a_redis_that_stops_answering_slows_nobody(
     stack = own_stack(redis_url=redis.url, gateways=2).start()
     put_limit(stack, "open", kind="rate", measure="requests", amount=1_000_000)
     put_limit(
-        stack, "closed", kind="rate", measure="requests", amount=10, unknown="closed",
-        of={"model": "other-chat"},
+        stack, "closed", kind="rate", measure="requests", amount=10, on_unavailable="deny",
+        match={"model": "other-chat"},
     )  # fmt: skip
 
     def times(seconds: float) -> list[float]:
@@ -316,21 +318,21 @@ def test_06_no_route_is_a_side_door(own_stack: Any, upstream: UpstreamSimulator)
     _, expired = new_key(stack, expires_at_s=int(time.time()) + 1)
     _, denied = new_key(stack, models=["nothing"])
     _, elsewhere = new_key(stack, networks=["10.0.0.0/8"])
-    _, one_door = new_key(stack, endpoints=["images/nothing"][:0])
+    _, one_api = new_key(stack, apis=["images/nothing"][:0])
     _, poor = new_key(stack, tenant="poor", project="p", environment="e")
     made = {"kind": "tenant", "tenant": "shut", "name": "shut"}
-    closed_node = stack.admin("POST", "/api/v1/nodes", json=made).json()
+    closed_unit = stack.admin("POST", "/api/v1/organization/units", json=made).json()
     _, shut = new_key(stack, tenant="shut", project="p", environment="e")
-    stack.admin("PATCH", f"/api/v1/nodes/{closed_node['id']}", json={"closed": True})
+    stack.admin("PATCH", f"/api/v1/organization/units/{closed_unit['id']}", json={"closed": True})
     put_limit(stack, "nothing", kind="budget", measure="requests", amount=0,
-              of={"tenant": "poor"})  # fmt: skip
+              match={"tenant": "poor"})  # fmt: skip
     wrong = {
         "nobody": ({}, 401),
         "revoked": (revoked, 401),
         "expired": (expired, 401),
         "denied model": (denied, 403),
         "denied network": (elsewhere, 403),
-        "denied endpoint": (one_door, 403),
+        "denied API": (one_api, 403),
         "closed tenant": (shut, 403),
         "over budget": (poor, 402),
     }
@@ -342,7 +344,7 @@ def test_06_no_route_is_a_side_door(own_stack: Any, upstream: UpstreamSimulator)
         body = WALK_BODY | {"model": models.get(path, "sim-chat")}
         harmless = method != "POST" or path not in CALL_ROUTES
         for what, (headers, status) in wrong.items():
-            if harmless and what in ("denied model", "denied endpoint", "over budget"):
+            if harmless and what in ("denied model", "denied API", "over budget"):
                 continue  # they neither name a model nor cost anything
             reply = web.request(
                 method, stack.url + path, headers=headers,

@@ -91,7 +91,7 @@ def test_questions_that_mean_the_same_get_the_same_answer_and_traps_do_not(
 
 def outlook_of(stack: Stack) -> Any:
     """Of the tenant that was asked; `other` is there too, with nothing learned."""
-    told = stack.admin("GET", "/api/v1/cache/outlook").json()["data"]
+    told = stack.admin("GET", "/api/v1/cache/threshold-preview").json()["data"]
     (found,) = (one for one in told if one["tenant"] == "default")
     return found
 
@@ -112,7 +112,9 @@ def told_of_it(stack: Stack) -> None:
     best = told["choices"][-1]
     assert best["saved_pico"]["CNY"] > 0 and 0 <= best["wrong"] <= 0.05
 
-    asked = stack.admin("GET", "/api/v1/cache/questions?tenant=default&limit=30").json()["data"]
+    asked = stack.admin("GET", "/api/v1/cache/query-clusters?tenant=default&limit=30").json()[
+        "data"
+    ]
     lamps = {lamp: [row for row in asked if f" {lamp} lamp" in row["questions"][0]]
              for lamp in LAMPS}  # fmt: skip
     assert all(lamps.values()), json.dumps(asked, indent=1, ensure_ascii=False)
@@ -122,11 +124,11 @@ def told_of_it(stack: Stack) -> None:
             assert all(f" {lamp} lamp" in question for question in row["questions"]), row
             assert row["asked"] == row["answered_afresh"] + row["given_again"]
     assert [row["asked"] for row in asked] == sorted((r["asked"] for r in asked), reverse=True)
-    assert stack.admin("GET", "/api/v1/cache/questions").status_code == 400
+    assert stack.admin("GET", "/api/v1/cache/query-clusters").status_code == 400
     audit = stack.admin("GET", "/api/v1/audit").text
     assert "cache:inspect" in audit
 
-    ages = stack.admin("GET", "/api/v1/cache/ages?model=sim-chat").json()["data"]
+    ages = stack.admin("GET", "/api/v1/cache/hit-ages?model=sim-chat").json()["data"]
     assert ages[0]["age_s_max"] == 60 and ages[-1]["share_within"] == 1.0
     assert sum(row["hits"] for row in ages) > 0
 
@@ -138,7 +140,7 @@ def told_of_it(stack: Stack) -> None:
         )  # fmt: skip
         return done.stdout
 
-    assert "default/default sim-chat" in command("outlook")
+    assert "default/default sim-chat" in command("threshold-preview")
     assert "1 min" in command("ages")
     file = stack.folder / "frequent"
     assert "lamp" in command("questions", "--tenant", "default", "--out", str(file))

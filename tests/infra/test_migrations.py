@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, inspect, select, text
 
 from tests.control.test_control import record
-from tokenschain.control.billing import ledger
+from tokenschain.control.billing import ledger, limits
 from tokenschain.control.billing.ledger import Ledger
+from tokenschain.control.identity import api_keys, organization
 from tokenschain.core import call_record
+from tokenschain.core.limits import Budget, Rate, Selector
 from tokenschain.infra.database import engine as db
+from tokenschain.infra.database import tables
 
-VERSIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
+VERSIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
 
 
 @pytest.fixture
@@ -81,3 +86,147 @@ def test_a_step_back_and_forth_keeps_days_and_balances(bare: Engine) -> None:
         assert ledger.usage(connection, **month) == usage
         assert ledger.balances_of(connection, "t1") == balances
         assert ledger.credited(connection, "t1", 7_000_000) == credited == 5 * 10**12
+
+
+# --- 0007: standard names -------------------------------------------------------------------
+
+DAY = 20_700
+DETAIL = {"subject": "t/p/m", "period_s": DAY * 86_400, "wrong": 0.03}
+SPECS = {
+    "r": '{"id":"r","measure":"requests","amount":9007199254740993,"of":{"tenant":"t"},'
+    '"each":["key_id","tag:学科"],"borrow":true,"unknown":"closed"}',
+    "b": '{"id":"b","measure":"spend","amount":5,"unknown":"open"}',
+    "plain": '{"id":"plain","measure":"tokens","amount":1}',
+}
+FORMER = {
+    "ledger": ("cache", ["bypass", "exact", "miss", "semantic", "shared"]),
+    "nodes": ("name", ["t"]),
+    "entries": ("id", ["txn_0", "txn_1"]),
+    "api_keys": ("endpoints", ['["embeddings"]', None]),
+    "limits": ("spec", [SPECS["b"], SPECS["plain"], SPECS["r"]]),
+    "alerts": ("kind", ["budget_reached", "cache_wrong"]),
+}
+"""Tables, a column of each, and what it held in version 0006."""
+OLD_WORDS = ("nodes", "door", "endpoints", "likeness")
+
+
+def alert_id(kind: str) -> str:
+    identity = (kind, None, DETAIL["subject"], DETAIL["period_s"], None, None)
+    return hashlib.sha256(repr(identity).encode()).hexdigest()
+
+
+def insert_former_rows(engine: Engine) -> None:
+    """Rows of version 0006 in every table that 0007 touches."""
+    db.ensure_days(engine, [DAY, DAY + 1])
+    with engine.begin() as connection:
+
+        def put(table: str, **values: Any) -> None:
+            names = ", ".join(values)
+            marks = ", ".join(f":{name}" for name in values)
+            connection.execute(text(f"INSERT INTO {table} ({names}) VALUES ({marks})"), values)
+
+        call = {
+            "door": "chat/completions", "tenant": "t", "project": "p", "environment": "e",
+            "key_id": "k", "model_asked": "m", "model_served": "m", "upstream": "up",
+            "attempts": "[]", "status": 200, "outcome": "ok", "fault": "", "error": "",
+            "streamed": False, "prompt_tokens": 1, "cached_tokens": 0, "completion_tokens": 2,
+            "reasoning_tokens": 0, "usage_source": "provider", "price_version": "",
+            "currency": "CNY", "cost_pico": 7, "moderation": "", "total_ms": 1.0, "bytes_in": 1,
+            "bytes_out": 1, "finish_reason": "stop", "trace_id": "", "tags": "",
+            "snapshot_version": "", "charge_pico": 9, "charge_currency": "CNY",
+            "cache_likeness": 0.75,
+        }  # fmt: skip
+        for number, outcome in enumerate(FORMER["ledger"][1]):
+            started_ms = (DAY + number % 2) * db.DAY_MS
+            put("ledger", event_id=f"req_{number}", started_ms=started_ms, cache=outcome, **call)
+        put("nodes", id="node_1", kind="tenant", tenant="t", account="", project="", name="t",
+            title="T", prepaid=True, credit_pico=3, created_at_s=1)  # fmt: skip
+        for number, amount in enumerate((5, -5)):
+            put("entries", id=f"txn_{number}", transaction_id="txn", at_s=1, kind="deposit",
+                account="customer:t" if number else "cash", tenant="t", currency="CNY",
+                amount_pico=amount, reference="bank")  # fmt: skip
+        for number, apis in enumerate(FORMER["api_keys"][1]):
+            put("api_keys", id=f"key_{number}", key_hash=f"{number:064x}", prefix="p", name="n",
+                tenant="t", project="p", environment="e", disconnect="cancel", created_at_s=1,
+                endpoints=apis)  # fmt: skip
+        for name, spec in SPECS.items():
+            put("limits", id=name, kind="budget" if name == "b" else "rate", tenant="t", spec=spec,
+                created_at_s=1)  # fmt: skip
+        for kind in FORMER["alerts"][1]:
+            put("alerts", id=alert_id(kind), tenant="t", at_s=1, kind=kind, next_try_s=1,
+                detail=json.dumps(DETAIL))  # fmt: skip
+
+
+def rows_of(engine: Engine) -> dict[str, list[Any]]:
+    """All rows of the touched tables, under their former names."""
+    found = {}
+    with engine.connect() as connection:
+        for table in FORMER:
+            rows = connection.execute(text(f"SELECT * FROM {table}")).mappings()
+            found[table] = sorted((dict(row) for row in rows), key=repr)
+    return found
+
+
+def names_of(engine: Engine) -> set[str]:
+    """Every table, column, index and constraint there is."""
+    seen, found = inspect(engine), set()
+    for table in seen.get_table_names():
+        found |= {table, *(f"{table}.{column['name']}" for column in seen.get_columns(table))}
+        found |= {str(index["name"]) for index in seen.get_indexes(table)}
+    if engine.dialect.name == "postgresql":
+        with engine.connect() as connection:
+            found |= set(connection.execute(text("SELECT conname FROM pg_constraint")).scalars())
+            found |= set(
+                connection.execute(
+                    text("SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace")
+                ).scalars()
+            )
+    return found
+
+
+def test_standard_names_reach_every_row_and_go_back(bare: Engine) -> None:
+    db.migrate(bare, "0006")
+    insert_former_rows(bare)
+    rows, names = rows_of(bare), names_of(bare)
+    for table, (column, values) in FORMER.items():
+        assert sorted((row[column] for row in rows[table]), key=str) == sorted(values, key=str)
+
+    db.migrate(bare, "0007")
+    now = names_of(bare)
+    assert not [name for name in now if any(word in name for word in OLD_WORDS)]
+    assert not [name for name in now if name.startswith("entries")]
+    with bare.begin() as connection:
+        seen = tables.ledger.c
+        calls = connection.execute(
+            select(seen.api, seen.cache, seen.cache_confidence).order_by(seen.event_id)
+        ).all()
+        assert [call.cache for call in calls] == [
+            "bypass", "hit-exact", "miss", "hit-semantic", "hit-inflight",
+        ]  # fmt: skip
+        assert {(call.api, call.cache_confidence) for call in calls} == {("chat/completions", 0.75)}
+        unit = organization.find(connection, "tenant", "t", "t")
+        assert unit is not None and (unit["id"], unit["credit_pico"]) == ("node_1", 3)
+        reversed_ = ledger.reverse(connection, "txn", "undone")
+        assert reversed_ is not None
+        connection.execute(
+            tables.ledger_entries.delete().where(tables.ledger_entries.c.kind == "reversal")
+        )
+        connection.execute(tables.balances.delete())
+        assert api_keys.find_key(connection, "key_0")["apis"] == ["embeddings"]
+        assert api_keys.find_key(connection, "key_1")["apis"] is None
+        rates, budgets = limits.all_limits(connection)
+        assert rates == (
+            Rate("plain", "tokens", 1),
+            Rate("r", "requests", 9_007_199_254_740_993, match=Selector("t"),
+                 per=("key_id", "tag:学科"), burst_when_idle=True, on_unavailable="deny"),
+        )  # fmt: skip
+        assert budgets == (Budget("b", "spend", 5, on_unavailable="allow"),)
+        kinds = connection.execute(select(tables.alerts.c.id, tables.alerts.c.kind)).all()
+        # Said once: the id is what the new version would make of it.
+        assert {(name, kind) for name, kind in kinds} == {
+            (alert_id(kind), kind) for kind in ("budget_reached", "cache_false_hits")
+        }
+
+    db.migrate(bare, "0006")
+    assert rows_of(bare) == rows
+    assert names_of(bare) == names

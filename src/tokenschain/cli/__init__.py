@@ -551,14 +551,14 @@ def _check_disk(settings: Settings, problems: list[str]) -> None:
 def _check_control(settings: Settings, problems: list[str]) -> None:
     taken = [entry for entry in _ports(settings) if _is_taken(entry[1], entry[2])]
     try:
-        endpoints = admin_client.call(settings, "GET", "/api/v1/endpoints")["data"]
+        upstreams = admin_client.call(settings, "GET", "/api/v1/upstreams")["data"]
     except admin_client.AdminError as error:
         problems.append(str(error))
         for name, host, port in taken:
             problems.append(f"port {port} on {host} ({name}) is used by another program")
         return
     console.print(f"control: answers at {settings.control_base_url}", highlight=False)
-    for entry in endpoints:
+    for entry in upstreams:
         console.print(f"  upstream {entry['id']}: {entry['health']}", highlight=False)
         if entry["health"].startswith("down"):
             problems.append(f"upstream {entry['id']} is {entry['health']}")

@@ -112,14 +112,14 @@ def limits_set(
     measure: Annotated[
         str, typer.Option(help="requests, tokens, spend or concurrent.")
     ] = "requests",
-    per: Annotated[
+    period: Annotated[
         str, typer.Option(help="second, minute, hour (a rate); day, month, total (a budget).")
     ] = "minute",
-    of: Annotated[
+    match: Annotated[
         list[str] | None, typer.Option(help="Which calls: tenant=x, model=y, tag=a=b; several.")
     ] = None,
-    each: Annotated[
-        list[str] | None, typer.Option(help="Counted apart by this: key_id, tag:user; several.")
+    per: Annotated[
+        list[str] | None, typer.Option(help="Counted per: key_id, tenant, tag:user; several.")
     ] = None,
     wait_s: Annotated[float, typer.Option(min=0, help="A call over the rate may wait.")] = 0,
     soft: Annotated[bool, typer.Option("--soft", help="A budget that only alerts.")] = False,
@@ -128,23 +128,26 @@ def limits_set(
     ] = None,
 ) -> None:
     """Set a rate or a budget; gateways follow within a second."""
-    if per not in (*_WINDOWS, *_PERIODS):
-        raise typer.BadParameter(f"one of {', '.join((*_WINDOWS, *_PERIODS))}", param_hint="--per")
+    if period not in (*_WINDOWS, *_PERIODS):
+        known = ", ".join((*_WINDOWS, *_PERIODS))
+        raise typer.BadParameter(f"one of {known}", param_hint="--period")
+    if per is not None and not {*_WINDOWS, *_PERIODS}.isdisjoint(per):
+        raise typer.BadParameter("a length of time is now --period", param_hint="--per")
     try:
         number = Decimal(amount) * (PICO_PER_UNIT if measure == "spend" else 1)
     except InvalidOperation:
         raise typer.BadParameter(f"`{amount}` is no number", param_hint="amount") from None
     body: dict[str, Any] = {
-        "kind": "rate" if per in _WINDOWS else "budget",
+        "kind": "rate" if period in _WINDOWS else "budget",
         "measure": measure,
         "amount": int(number),
-        "of": dict(part.partition("=")[::2] for part in of or ()),
-        "each": each or [],
+        "match": dict(part.partition("=")[::2] for part in match or ()),
+        "per": per or [],
     }
-    if per in _WINDOWS:
-        body |= {"window_s": _WINDOWS[per], "wait_s": wait_s}
+    if period in _WINDOWS:
+        body |= {"window_s": _WINDOWS[period], "wait_s": wait_s}
     else:
-        body |= {"period": per, "hard": not soft}
+        body |= {"period": period, "hard": not soft}
         if alert:
             body["alerts"] = alert
     call("PUT", f"/api/v1/limits/{name}", body)
@@ -155,16 +158,18 @@ def limits_set(
 def limits_list(tenant: Annotated[str | None, typer.Option()] = None) -> None:
     """List limits; of budgets what is spent."""
     found = call("GET", "/api/v1/limits", query=None if tenant is None else {"tenant": tenant})
-    shown = table("name", "measure", "amount", "per", "of", "each", "spent")
+    shown = table("name", "measure", "amount", "period", "match", "per", "spent")
     windows = {seconds: name for name, seconds in _WINDOWS.items()}
     for limit in found["data"]:
         spend = limit["measure"] == "spend"
         amounts = [limit["amount"], *(use["spent"] for use in limit.get("used", ()))]
         texts = [format_pico(a, "CNY") if spend else f"{a:,}" for a in amounts]
-        per = limit.get("period") or windows[limit["window_s"]]
-        of = ", ".join(f"{k}={v}" for k, v in limit["of"].items() if v)
-        shown.add_row(limit["id"], limit["measure"], texts[0], per, of, ", ".join(limit["each"]),
-                      ", ".join(texts[1:3]) + (" …" if len(texts) > 3 else ""))  # fmt: skip
+        period = limit.get("period") or windows[limit["window_s"]]
+        match = ", ".join(f"{k}={v}" for k, v in limit["match"].items() if v)
+        spent = ", ".join(texts[1:3]) + (" …" if len(texts) > 3 else "")
+        shown.add_row(
+            limit["id"], limit["measure"], texts[0], period, match, ", ".join(limit["per"]), spent
+        )
     console.print(shown)
 
 

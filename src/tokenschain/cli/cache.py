@@ -44,15 +44,17 @@ def stats(
     console.print(shown)
 
 
-@cache.command("ages")
-def ages(
+@cache.command("hit-ages")
+def hit_ages(
     tenant: Annotated[str | None, typer.Option()] = None,
     model: Annotated[str | None, typer.Option()] = None,
     days: Annotated[int, typer.Option(min=1)] = 7,
 ) -> None:
     """How old answers were when they were given again: what another ttl_s would keep."""
     shown = table("age up to", "hits", "share of hits kept by that ttl")
-    for row in call("GET", "/api/v1/cache/ages", query=_since(days, tenant, model=model))["data"]:
+    for row in call("GET", "/api/v1/cache/hit-ages", query=_since(days, tenant, model=model))[
+        "data"
+    ]:
         bar = "█" * round(row["share_within"] * _BAR)
         shown.add_row(
             _span(row["age_s_max"]), f"{row['hits']:,}", f"{row['share_within']:7.1%} {bar}"
@@ -60,13 +62,13 @@ def ages(
     console.print(shown)
 
 
-@cache.command("outlook")
-def outlook(
+@cache.command("threshold-preview")
+def threshold_preview(
     tenant: Annotated[str | None, typer.Option()] = None,
     days: Annotated[int, typer.Option(min=1)] = 1,
 ) -> None:
     """What was wrong of what is given by meaning, and what agreeing on another share would do."""
-    found = call("GET", "/api/v1/cache/outlook", query=_since(days, tenant))["data"]
+    found = call("GET", "/api/v1/cache/threshold-preview", query=_since(days, tenant))["data"]
     if not found:
         console.print("nothing is compared by meaning yet")
     for one in found:
@@ -90,8 +92,8 @@ def outlook(
         console.print(shown)
 
 
-@cache.command("questions")
-def questions(
+@cache.command("query-clusters")
+def query_clusters(
     tenant: Annotated[str, typer.Option()],
     days: Annotated[int, typer.Option(min=1)] = 7,
     limit: Annotated[int, typer.Option(min=1, max=200)] = 20,
@@ -101,7 +103,7 @@ def questions(
 ) -> None:
     """What is asked again and again, in whose words, and what answering it once saves."""
     query = _since(days, tenant) | {"limit": str(limit)}
-    found = call("GET", "/api/v1/cache/questions", query=query)["data"]
+    found = call("GET", "/api/v1/cache/query-clusters", query=query)["data"]
     shown = table("asked", "afresh", "saved", "question", "answer", "model")
     for row in found:
         said = row["questions"][0] + (

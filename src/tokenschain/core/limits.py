@@ -14,14 +14,14 @@ from typing import Literal, NamedTuple
 import msgspec
 
 Measure = Literal["requests", "tokens", "spend", "concurrent"]
-Unknown = Literal["open", "closed"]
+OnUnavailable = Literal["allow", "deny"]
 SECOND, MINUTE, HOUR = 1, 60, 3_600
 SLOTS = {SECOND: 10, MINUTE: 60, HOUR: 60}
 """Slots a window is counted in; what is forgotten is forgotten a slot at a time."""
 LEASE_SHARE = 100
 """A lease is a hundredth of a window's amount: the bound on what a lost lease can cost."""
-BORROW_BELOW = 0.8
-"""Load of the platform below which a rate that may borrow is not enforced."""
+IDLE_BELOW = 0.8
+"""Load of the platform below which a rate with `burst_when_idle` is not enforced."""
 
 
 class Selector(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -37,8 +37,8 @@ class Selector(msgspec.Struct, frozen=True, omit_defaults=True):
     """`name=value`."""
 
 
-EACH = ("tenant", "account", "project", "environment", "key_id", "model")
-"""What a limit may be counted apart by, besides `tag:NAME`."""
+PER = ("tenant", "account", "project", "environment", "key_id", "model")
+"""What a limit may be counted per, besides `tag:NAME`."""
 
 
 class Rate(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -50,14 +50,14 @@ class Rate(msgspec.Struct, frozen=True, omit_defaults=True):
     """Requests, tokens, pico-yuan, or calls at once."""
     window_s: int = MINUTE
     """One of `SLOTS`; of no meaning for calls at once."""
-    of: Selector = Selector()
-    each: tuple[str, ...] = ()
+    match: Selector = Selector()
+    per: tuple[str, ...] = ()
     """Counted apart for each value of these; one count for all when empty."""
     wait_s: float = 0.0
     """A call over the rate may wait this long for room instead of being refused."""
-    borrow: bool = False
-    """Not enforced while the platform has room for everybody (`BORROW_BELOW`)."""
-    unknown: Unknown = "open"
+    burst_when_idle: bool = False
+    """Not enforced while the platform has room for everybody (`IDLE_BELOW`)."""
+    on_unavailable: OnUnavailable = "allow"
     """When what others use cannot be known: go on with an equal share, or refuse."""
 
 
@@ -70,11 +70,11 @@ class Budget(msgspec.Struct, frozen=True, omit_defaults=True):
     """Requests, tokens or pico-yuan."""
     period: Literal["day", "month", "total"] = "month"
     """Days and months are those of China Standard Time, UTC+8."""
-    of: Selector = Selector()
-    each: tuple[str, ...] = ()
+    match: Selector = Selector()
+    per: tuple[str, ...] = ()
     hard: bool = True
     """Calls beyond it are refused; a soft one only alerts."""
-    unknown: Unknown = "closed"
+    on_unavailable: OnUnavailable = "deny"
     """When the ledger's owner cannot be asked and the lease is used up."""
     wallet: bool = False
     """What the tenant has paid or may owe; its amount follows deposits."""
@@ -94,24 +94,24 @@ class Facts(NamedTuple):
 
 def subject_of(limit: Rate | Budget, facts: Facts) -> str | None:
     """Which count of a limit a call belongs to; None when it belongs to none."""
-    of = limit.of
+    match = limit.match
     if (
-        (of.tenant and of.tenant != facts.tenant)
-        or (of.account and of.account != facts.account)
-        or (of.project and of.project != facts.project)
-        or (of.environment and of.environment != facts.environment)
-        or (of.key_id and of.key_id != facts.key_id)
-        or (of.model and of.model != facts.model)
+        (match.tenant and match.tenant != facts.tenant)
+        or (match.account and match.account != facts.account)
+        or (match.project and match.project != facts.project)
+        or (match.environment and match.environment != facts.environment)
+        or (match.key_id and match.key_id != facts.key_id)
+        or (match.model and match.model != facts.model)
     ):
         return None
-    if of.tag:
-        name, _, value = of.tag.partition("=")
+    if match.tag:
+        name, _, value = match.tag.partition("=")
         if facts.tags.get(name) != value:
             return None
-    if not limit.each:
+    if not limit.per:
         return ""
     parts = []
-    for name in limit.each:
+    for name in limit.per:
         if name.startswith("tag:"):
             parts.append(facts.tags.get(name[4:], ""))
         else:
@@ -121,7 +121,7 @@ def subject_of(limit: Rate | Budget, facts: Facts) -> str | None:
 
 def by_tags(limit: Rate | Budget) -> bool:
     """Whether the count depends on a call's tags."""
-    return bool(limit.of.tag) or any(name.startswith("tag:") for name in limit.each)
+    return bool(limit.match.tag) or any(name.startswith("tag:") for name in limit.per)
 
 
 TAGS_MAX = 32

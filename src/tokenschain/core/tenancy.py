@@ -29,8 +29,8 @@ class Resource(NamedTuple):
     project: str = ""
     environment: str = ""
     model: str = ""
-    endpoint: str = ""
-    """A door, as `chat/completions`."""
+    api: str = ""
+    """An API below `/v1/`, as `chat/completions`."""
 
 
 class Binding(Protocol):
@@ -51,7 +51,7 @@ class Binding(Protocol):
     @property
     def models(self) -> tuple[str, ...] | None: ...
     @property
-    def endpoints(self) -> tuple[str, ...] | None: ...
+    def apis(self) -> tuple[str, ...] | None: ...
 
 
 class RoleBinding(msgspec.Struct, frozen=True):
@@ -63,7 +63,7 @@ class RoleBinding(msgspec.Struct, frozen=True):
     project: str = ""
     environment: str = ""
     models: tuple[str, ...] | None = None
-    endpoints: tuple[str, ...] | None = None
+    apis: tuple[str, ...] | None = None
 
 
 CALL = "models:call"
@@ -85,8 +85,8 @@ class KeyGrant(msgspec.Struct, frozen=True, omit_defaults=True):
     disconnect: Disconnect = Disconnect.CANCEL
     account: str = ""
     """The sub-account its project belongs to, if any."""
-    endpoints: tuple[str, ...] | None = None
-    """Doors the key may use, as `chat/completions`; None means all."""
+    apis: tuple[str, ...] | None = None
+    """APIs below `/v1/` that the key may use, as `chat/completions`; None means all."""
     networks: tuple[str, ...] | None = None
     """Networks its calls may come from, as `10.0.0.0/8`; None means anywhere."""
     tags: tuple[str, ...] = ()
@@ -128,8 +128,8 @@ def may(bindings: Iterable[Binding], action: str, resource: Resource) -> bool:
         models = binding.models
         if models is not None and resource.model and resource.model not in models:
             continue
-        endpoints = binding.endpoints
-        if endpoints is not None and resource.endpoint and resource.endpoint not in endpoints:
+        apis = binding.apis
+        if apis is not None and resource.api and resource.api not in apis:
             continue
         return True
     return False
@@ -142,12 +142,12 @@ def _by_pattern(permissions: frozenset[str], action: str) -> bool:
     return f"{kind}:*" in permissions or f"*:{verb}" in permissions
 
 
-def may_use(grant: KeyGrant, model: str, endpoint: str = "") -> bool:
-    """Whether the key may call the model, at that door when one is named."""
+def may_use(grant: KeyGrant, model: str, api: str = "") -> bool:
+    """Whether the key may call the model, through that API when one is named."""
     return may(
         (grant,),
         CALL,
-        Resource(grant.tenant, grant.account, grant.project, grant.environment, model, endpoint),
+        Resource(grant.tenant, grant.account, grant.project, grant.environment, model, api),
     )
 
 
@@ -161,7 +161,7 @@ ACTIONS: dict[str, str] = {
     "limits:write": "Set rates and budgets.",
     "usage:read": "See calls, tokens and charges.",
     "usage:export": "Export single calls.",
-    "billing:read": "See wallets, entries and prices.",
+    "billing:read": "See wallets, ledger entries and prices.",
     "billing:write": "Deposit, set prices, rate again.",
     "users:read": "See users, service accounts, roles and bindings.",
     "users:write": "Make and change them.",

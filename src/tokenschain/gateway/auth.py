@@ -70,7 +70,7 @@ class KeyAuth:
             raise ApiError("account_suspended", f"This key is not served: {grant.suspended}.")
         if grant.networks is not None and not _within(address(), grant.networks):
             raise ApiError("network_not_allowed", "The API key may not be used from this address.")
-        if endpoint and grant.endpoints is not None:
+        if endpoint and grant.apis is not None:
             where = Resource(
                 grant.tenant, grant.account, grant.project, grant.environment, "", endpoint
             )

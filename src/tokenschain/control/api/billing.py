@@ -28,7 +28,7 @@ from tokenschain.control.identity import organization
 from tokenschain.core.errors import ApiError
 from tokenschain.core.pricing.catalog import MICRO_PER_UNIT, PICO_PER_UNIT, Price, PriceTier
 from tokenschain.core.tenancy import PLATFORM
-from tokenschain.infra.database.tables import entries, fx_rates, prices
+from tokenschain.infra.database.tables import fx_rates, ledger_entries, prices
 
 router = APIRouter(prefix="/api/v1", route_class=TransactionRoute)
 
@@ -80,13 +80,13 @@ class Rerate(Body):
 def read_wallet(asked: Asked, tenant: str) -> dict[str, Any]:
     """What a tenant has left by currency, and what its wallet allows."""
     asked.need("billing:read", tenant)
-    node = organization.find(asked.db, "tenant", tenant, tenant)
-    if node is None:
+    unit = organization.find(asked.db, "tenant", tenant, tenant)
+    if unit is None:
         raise ApiError("not_found", "There is no such tenant.", param="tenant")
     return {
         "tenant": tenant,
-        "prepaid": node["prepaid"],
-        "credit_pico": node["credit_pico"],
+        "prepaid": unit["prepaid"],
+        "credit_pico": unit["credit_pico"],
         "balances_pico": ledger_module.balances_of(asked.db, tenant),
         "credited_pico_cny": ledger_module.credited(
             asked.db, tenant, asked.context.ledger.usd_cny_micro
@@ -110,7 +110,7 @@ def create_deposit(asked: Asked, tenant: str, wanted: Deposit) -> dict[str, Any]
     }
 
 
-@router.post("/entries/{transaction_id}/reverse", status_code=201)
+@router.post("/ledger-entries/{transaction_id}/reverse", status_code=201)
 def reverse_transaction(asked: Asked, transaction_id: str, wanted: Reversal) -> dict[str, Any]:
     """Undo a transaction by its opposite; nothing is ever changed or deleted."""
     asked.need("billing:write", PLATFORM)
@@ -125,13 +125,13 @@ def reverse_transaction(asked: Asked, transaction_id: str, wanted: Reversal) -> 
     return {"transaction_id": made}
 
 
-@router.get("/entries")
-def list_entries(asked: Asked, page: Paged, tenant: NameQuery = None) -> dict[str, Any]:
+@router.get("/ledger-entries")
+def list_ledger_entries(asked: Asked, page: Paged, tenant: NameQuery = None) -> dict[str, Any]:
     """The double-entry ledger, the latest first."""
     whose = asked.tenant(tenant, "billing:read")
     asked.need("billing:read", whose or PLATFORM)
-    order = (entries.c.at_s, entries.c.id)
-    rows = read_page(asked.db, select(entries), page, order, newest=True, tenant=whose)
+    order = (ledger_entries.c.at_s, ledger_entries.c.id)
+    rows = read_page(asked.db, select(ledger_entries), page, order, newest=True, tenant=whose)
     return listed(rows, page, order, rows)
 
 

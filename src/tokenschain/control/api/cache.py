@@ -95,8 +95,8 @@ def stats(asked: Asked, when: Moments, tenant: NameQuery = None) -> dict[str, An
     return {"data": rules_and_stats.stats(asked.db, whose, *when)}
 
 
-@router.get("/ages")
-def ages(
+@router.get("/hit-ages")
+def hit_ages(
     asked: Asked,
     when: Moments,
     tenant: NameQuery = None,
@@ -106,11 +106,11 @@ def ages(
     be left if answers were kept no longer than `age_s_max`."""
     whose = asked.tenant(tenant, "cache:read")
     asked.need("cache:read", whose or PLATFORM)
-    return {"data": rules_and_stats.ages(asked.db, whose, model, *when)}
+    return {"data": rules_and_stats.hit_ages(asked.db, whose, model, *when)}
 
 
-@router.get("/outlook")
-def outlook(asked: Asked, when: Moments, tenant: NameQuery = None) -> dict[str, Any]:
+@router.get("/threshold-preview")
+def threshold_preview(asked: Asked, when: Moments, tenant: NameQuery = None) -> dict[str, Any]:
     """What was measured of the answers given by meaning, and what would come of agreeing on
     another share of wrong ones.
 
@@ -128,7 +128,7 @@ def outlook(asked: Asked, when: Moments, tenant: NameQuery = None) -> dict[str, 
         if whose is not None and group.tenant != whose:
             continue
         thresholds = [threshold for _, threshold, _, _ in one.outlooks]
-        found = rules_and_stats.outlook(asked.db, group, thresholds, *when)
+        found = rules_and_stats.threshold_preview(asked.db, group, thresholds, *when)
         choices = [
             {"wrong_max": wrong_max, "threshold": threshold, "wrong": wrong} | choice
             for (wrong_max, threshold, _, wrong), choice in zip(
@@ -145,8 +145,8 @@ def outlook(asked: Asked, when: Moments, tenant: NameQuery = None) -> dict[str, 
     return {"data": rows}
 
 
-@router.get("/questions")
-def questions(
+@router.get("/query-clusters")
+def query_clusters(
     asked: Asked,
     when: Moments,
     tenant: NameQuery = None,
@@ -162,11 +162,11 @@ def questions(
     if whose is None:
         raise ApiError("invalid_value", "Name the tenant.", param="tenant")
     asked.need("cache:inspect", whose)
-    asked.note("cache:inspect", whose, "questions")
+    asked.note("cache:inspect", whose, "query-clusters")
     given = rules_and_stats.most_given(asked.db, whose, *when)
     keys = [bytes.fromhex(key) for key in given]
     clusters = _from_processes(asked, Insight.clusters, whose, keys, limit)
-    return {"data": rules_and_stats.questions(clusters, given)[:limit]}
+    return {"data": rules_and_stats.query_clusters(clusters, given)[:limit]}
 
 
 def _from_processes(asked: Asked, question: Callable[..., Any], *given: Any) -> list[Any]:

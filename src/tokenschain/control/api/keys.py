@@ -35,7 +35,7 @@ from tokenschain.infra.security import secrets
 router = APIRouter(prefix="/api/v1", route_class=TransactionRoute)
 
 
-_ENDPOINTS = tuple(form.name for form in API_FORMATS)
+_APIS = tuple(form.name for form in API_FORMATS)
 
 
 Priority = Literal["", "interactive", "default", "bulk"]
@@ -51,7 +51,7 @@ class KeyRights(Body):
     """What a key may do."""
 
     models: Annotated[list[str] | None, Field(max_length=1_000)] = None
-    endpoints: Annotated[list[Literal[_ENDPOINTS]] | None, Field(max_length=50)] = None  # type: ignore[valid-type]
+    apis: Annotated[list[Literal[_APIS]] | None, Field(max_length=50)] = None  # type: ignore[valid-type]
     networks: Annotated[list[str] | None, Field(max_length=100)] = None
     tags: Annotated[list[Tag], Field(default_factory=list, max_length=16)]
     priority: Priority = ""

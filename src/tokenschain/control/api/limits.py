@@ -25,7 +25,7 @@ from tokenschain.control.api.context import (
 )
 from tokenschain.control.billing import limits
 from tokenschain.core.errors import ApiError
-from tokenschain.core.limits import EACH, SLOTS, Budget, Rate, Selector
+from tokenschain.core.limits import PER, SLOTS, Budget, OnUnavailable, Rate, Selector
 from tokenschain.core.tenancy import PLATFORM
 from tokenschain.infra.database.tables import limits as limits_table
 
@@ -40,7 +40,7 @@ BUDGET_MAX = 10**18
 """Of a budget of money: a million yuan on SQLite's 64 bits is 10^18; PostgreSQL could more."""
 
 
-class Of(Body):
+class Match(Body):
     """Which calls are meant; what is left out is any."""
 
     tenant: MaybeLabel = ""
@@ -52,7 +52,7 @@ class Of(Body):
     tag: Annotated[str, Field(max_length=128, pattern=r"^([^,=\x00-\x1f]+=[^,\x00-\x1f]+)?$")] = ""
 
 
-_Each = Annotated[str, Field(max_length=70, pattern=rf"^({'|'.join(EACH)}|tag:[\w.-]{{1,60}})$")]
+_Per = Annotated[str, Field(max_length=70, pattern=rf"^({'|'.join(PER)}|tag:[\w.-]{{1,60}})$")]
 
 
 LimitId = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
@@ -65,11 +65,11 @@ class NewRate(Body):
     measure: Literal["requests", "tokens", "spend", "concurrent"]
     amount: Annotated[int, Field(ge=0, le=AMOUNT_MAX)]
     window_s: Literal[1, 60, 3600] = 60
-    of: Of = Of()
-    each: Annotated[list[_Each], Field(default_factory=list, max_length=4)]
+    match: Match = Match()
+    per: Annotated[list[_Per], Field(default_factory=list, max_length=4)]
     wait_s: Annotated[float, Field(ge=0, le=60)] = 0.0
-    borrow: bool = False
-    unknown: Literal["open", "closed"] = "open"
+    burst_when_idle: bool = False
+    on_unavailable: OnUnavailable = "allow"
 
 
 class NewBudget(Body):
@@ -79,10 +79,10 @@ class NewBudget(Body):
     measure: Literal["requests", "tokens", "spend"]
     amount: Annotated[int, Field(ge=0, le=BUDGET_MAX)]
     period: Literal["day", "month", "total"] = "month"
-    of: Of = Of()
-    each: Annotated[list[_Each], Field(default_factory=list, max_length=4)]
+    match: Match = Match()
+    per: Annotated[list[_Per], Field(default_factory=list, max_length=4)]
     hard: bool = True
-    unknown: Literal["open", "closed"] = "closed"
+    on_unavailable: OnUnavailable = "deny"
     alerts: Annotated[
         list[Annotated[int, Field(ge=1, le=1_000)]],
         Field(default_factory=lambda: [50, 80, 100], max_length=10),
@@ -93,13 +93,13 @@ NewLimit = Annotated[NewRate | NewBudget, Field(discriminator="kind")]
 
 
 def _spec(limit_id: str, wanted: NewRate | NewBudget) -> Rate | Budget:
-    fields = wanted.model_dump(exclude={"kind", "alerts", "of", "each"})
-    of = Selector(**wanted.of.model_dump())
-    each = tuple(wanted.each)
+    fields = wanted.model_dump(exclude={"kind", "alerts", "match", "per"})
+    match = Selector(**wanted.match.model_dump())
+    per = tuple(wanted.per)
     if isinstance(wanted, NewRate):
         assert wanted.window_s in SLOTS
-        return Rate(limit_id, of=of, each=each, **fields)
-    return Budget(limit_id, of=of, each=each, **fields)
+        return Rate(limit_id, match=match, per=per, **fields)
+    return Budget(limit_id, match=match, per=per, **fields)
 
 
 @router.put("/limits/{limit_id}")
@@ -108,12 +108,12 @@ def put_limit(
 ) -> dict[str, Any]:
     """Set a rate or budget, anew or changed; in force within a second."""
     before = limits.find(asked.db, limit_id)
-    of = wanted.of
-    asked.need("limits:write", of.tenant or PLATFORM, account=of.account, project=of.project,
-               environment=of.environment)  # fmt: skip
+    match = wanted.match
+    asked.need("limits:write", match.tenant or PLATFORM, account=match.account,
+               project=match.project, environment=match.environment)  # fmt: skip
     if before is not None:
         check_version(if_match, before["version"])
-        if before["tenant"] != of.tenant:
+        if before["tenant"] != match.tenant:
             raise ApiError("conflict", "The name is taken.", param="limit_id")
         if before["kind"] != wanted.kind:
             raise ApiError("conflict", "A limit does not change its kind.", param="kind")
@@ -121,9 +121,13 @@ def put_limit(
         raise ApiError("precondition_failed", "There is no such limit.")
     thresholds = wanted.alerts if isinstance(wanted, NewBudget) else []
     limits.put(
-        asked.db, _spec(limit_id, wanted), of.tenant, thresholds, asked.context.ledger.usd_cny_micro
+        asked.db,
+        _spec(limit_id, wanted),
+        match.tenant,
+        thresholds,
+        asked.context.ledger.usd_cny_micro,
     )
-    asked.note("limits:write", of.tenant, limit_id, wanted.model_dump(mode="json"))
+    asked.note("limits:write", match.tenant, limit_id, wanted.model_dump(mode="json"))
     found = limits.find(asked.db, limit_id)
     assert found is not None
     tag(response, found["version"])
@@ -141,8 +145,8 @@ def _limit(asked: RequestContext, limit_id: str, action: str) -> dict[str, Any]:
 
 
 def _places(limit: dict[str, Any]) -> dict[str, str]:
-    of = limit["of"]
-    return {name: of.get(name, "") for name in ("account", "project", "environment")}
+    match = limit["match"]
+    return {name: match.get(name, "") for name in ("account", "project", "environment")}
 
 
 @router.get("/limits")

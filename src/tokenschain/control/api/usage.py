@@ -262,8 +262,8 @@ def list_models(asked: Asked) -> dict[str, Any]:
     return {"data": models}
 
 
-@router.get("/endpoints")
-def list_endpoints(asked: Asked) -> dict[str, Any]:
+@router.get("/upstreams")
+def list_upstreams(asked: Asked) -> dict[str, Any]:
     """Upstreams with their health as last probed."""
     asked.need("models:read", PLATFORM)
     publisher = asked.context.publisher

@@ -318,7 +318,7 @@ class _As:
 
     tenant = PLATFORM
     account = project = environment = ""
-    models = endpoints = None
+    models = apis = None
 
     def __init__(self, permissions: frozenset[str]) -> None:
         self.permissions = permissions

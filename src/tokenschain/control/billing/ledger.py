@@ -21,11 +21,11 @@ from tokenschain.infra.database import engine as db
 from tokenschain.infra.database.engine import upsert
 from tokenschain.infra.database.tables import (
     balances,
-    entries,
     ledger,
     rejected_records,
     usage_by_tag,
 )
+from tokenschain.infra.database.tables import ledger_entries as entries
 from tokenschain.infra.security import secrets
 
 
@@ -251,7 +251,8 @@ def reverse(connection: Connection, transaction_id: str, reference: str) -> str 
     ).all()
     undone = connection.execute(
         select(entries.c.id).where(
-            entries.c.kind == "reversal", entries.c.reference.startswith(f"{transaction_id} ")
+            entries.c.kind == "reversal",
+            entries.c.reference.startswith(f"{transaction_id} "),
         )
     ).first()
     if not rows or undone is not None or rows[0].kind == "reversal":

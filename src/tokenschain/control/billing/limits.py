@@ -31,7 +31,8 @@ from tokenschain.core.limits import (
 )
 from tokenschain.core.pricing.catalog import to_yuan
 from tokenschain.infra.database import engine as db
-from tokenschain.infra.database.tables import budget_counts, limits, nodes
+from tokenschain.infra.database.tables import budget_counts, limits
+from tokenschain.infra.database.tables import organization_units as units
 
 CHINA_S = 8 * 3_600
 CHINA = datetime.timezone(datetime.timedelta(seconds=CHINA_S))
@@ -102,7 +103,7 @@ def shown(row: Any) -> dict[str, Any]:
         "created_at_s": row["created_at_s"],
         "version": row["version"],
         **msgspec.to_builtins(msgspec.structs.asdict(spec)),
-        "of": msgspec.structs.asdict(spec.of),
+        "match": msgspec.structs.asdict(spec.match),
     }
 
 
@@ -202,7 +203,7 @@ def _count_past(connection: Connection, budget: Budget, usd_cny_micro: int) -> N
         func.sum(table.charge_pico).label("charge"),
     )
     for name, column in names.items():
-        value = getattr(budget.of, name)
+        value = getattr(budget.match, name)
         if value:
             query = query.where(column == value)
     sums: dict[str, int] = defaultdict(int)
@@ -383,20 +384,20 @@ def put_wallet(connection: Connection, tenant: str, deposited_pico: int) -> None
     Args:
         deposited_pico: all deposits so far, in pico-yuan.
     """
-    node = (
-        connection.execute(select(nodes).where(nodes.c.kind == "tenant", nodes.c.tenant == tenant))
+    unit = (
+        connection.execute(select(units).where(units.c.kind == "tenant", units.c.tenant == tenant))
         .mappings()
         .first()
     )
     name = WALLET + tenant
-    if node is None or not node["prepaid"]:
+    if unit is None or not unit["prepaid"]:
         if find(connection, name) is not None:
             remove(connection, name)
         return
     wallet = Budget(
         name,
         "spend",
-        deposited_pico + node["credit_pico"],
+        deposited_pico + unit["credit_pico"],
         "total",
         Selector(tenant=tenant),
         wallet=True,

@@ -136,7 +136,7 @@ def stats(
 AGES_S = (60, 600, 3_600, 6 * 3_600, 86_400, 3 * 86_400, 7 * 86_400, 30 * 86_400)
 
 
-def ages(
+def hit_ages(
     connection: Connection, tenant: str | None, model: str | None, from_ms: int, until_ms: int
 ) -> list[dict[str, Any]]:
     """How old answers were that were given again: hits by age, and the share of all hits that
@@ -159,7 +159,7 @@ def ages(
     return rows
 
 
-def outlook(
+def threshold_preview(
     connection: Connection, group: Group, thresholds: Sequence[float | None],
     from_ms: int, until_ms: int,
 ) -> dict[str, Any]:  # fmt: skip
@@ -233,7 +233,7 @@ def most_given(
     return found
 
 
-def questions(
+def query_clusters(
     clusters: Sequence[Cluster], given: Mapping[str, dict[str, Any]]
 ) -> list[dict[str, Any]]:
     """Clusters with how often they were asked and what giving their answers again saved, the most

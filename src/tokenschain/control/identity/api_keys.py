@@ -19,7 +19,7 @@ from tokenschain.infra.security import secrets
 ADMIN_HASH = "admin_token_hash"
 OVERLAP_MAX_S = 30 * 86_400
 """The longest that a rotated key may go on being served beside its successor."""
-_LISTS = ("models", "endpoints", "networks", "tags")
+_LISTS = ("models", "apis", "networks", "tags")
 
 
 def create_key(
@@ -32,7 +32,7 @@ def create_key(
     models: list[str] | None = None,
     expires_at_s: int | None = None,
     disconnect: Disconnect = Disconnect.CANCEL,
-    endpoints: list[str] | None = None,
+    apis: list[str] | None = None,
     networks: list[str] | None = None,
     tags: list[str] | None = None,
     priority: str = "",
@@ -58,7 +58,7 @@ def create_key(
             project=project,
             environment=environment,
             models=_list(models),
-            endpoints=_list(endpoints),
+            apis=_list(apis),
             networks=_list(networks),
             tags=json.dumps(tags or []),
             priority=priority,
@@ -154,7 +154,7 @@ def rotate_key(
         **{
             name: old[name]
             for name in (
-                "name", "tenant", "project", "environment", "models", "endpoints", "networks",
+                "name", "tenant", "project", "environment", "models", "apis", "networks",
                 "tags", "priority", "data_class", "expires_at_s",
             )
         },
@@ -217,7 +217,7 @@ def _grant(row: Any, shut: dict[tuple[str, str, str], str]) -> KeyGrant:
         revoked=row.revoked_at_s is not None,
         disconnect=Disconnect(row.disconnect),
         account=row.account,
-        endpoints=_tuple(row.endpoints),
+        apis=_tuple(row.apis),
         networks=_tuple(row.networks),
         tags=tuple(json.loads(row.tags)),
         priority=row.priority,

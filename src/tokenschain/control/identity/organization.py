@@ -1,4 +1,4 @@
-"""The organisation: tenants, their accounts and projects, the projects' environments."""
+"""Organization units: tenants, their accounts and projects, the projects' environments."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from sqlalchemy import Connection, insert, select, update
 
 from tokenschain.control import revisions
 from tokenschain.core.errors import ApiError
-from tokenschain.infra.database.tables import api_keys, nodes
+from tokenschain.infra.database.tables import api_keys
+from tokenschain.infra.database.tables import organization_units as units
 from tokenschain.infra.security import secrets
 
 KINDS = ("tenant", "account", "project", "environment")
@@ -18,14 +19,14 @@ KINDS = ("tenant", "account", "project", "environment")
 def find(
     connection: Connection, kind: str, tenant: str, name: str, project: str = ""
 ) -> dict[str, Any] | None:
-    """A node, or None."""
+    """A unit, or None."""
     row = (
         connection.execute(
-            select(nodes).where(
-                nodes.c.tenant == tenant,
-                nodes.c.kind == kind,
-                nodes.c.project == project,
-                nodes.c.name == name,
+            select(units).where(
+                units.c.tenant == tenant,
+                units.c.kind == kind,
+                units.c.project == project,
+                units.c.name == name,
             )
         )
         .mappings()
@@ -46,7 +47,7 @@ def create(
     prepaid: bool = False,
     credit_pico: int = 0,
 ) -> dict[str, Any]:
-    """Make a node below one that exists.
+    """Make a unit below one that exists.
 
     Raises:
         ApiError: `not_found` for the parent, `conflict` when it is there already.
@@ -65,7 +66,7 @@ def create(
     if find(connection, kind, tenant, name, project) is not None:
         raise ApiError("conflict", f"There is a {kind} `{name}` already.", param="name")
     row = {
-        "id": secrets.new_id("node"),
+        "id": secrets.new_id("unit"),
         "kind": kind,
         "tenant": tenant,
         "account": account,
@@ -78,7 +79,7 @@ def create(
         "created_at_s": int(time.time()),
         "version": 1,
     }
-    connection.execute(insert(nodes).values(row))
+    connection.execute(insert(units).values(row))
     return row
 
 
@@ -98,51 +99,51 @@ def ensure(connection: Connection, tenant: str, project: str, environment: str) 
     return str(found["account"])
 
 
-def keys_below(node: dict[str, Any]) -> list[Any]:
-    """Conditions that find the API keys below a node."""
-    found = [api_keys.c.tenant == node["tenant"]]
-    match node["kind"]:
+def keys_below(unit: dict[str, Any]) -> list[Any]:
+    """Conditions that find the API keys below a unit."""
+    found = [api_keys.c.tenant == unit["tenant"]]
+    match unit["kind"]:
         case "account":
-            found.append(api_keys.c.account == node["name"])
+            found.append(api_keys.c.account == unit["name"])
         case "project":
-            found.append(api_keys.c.project == node["name"])
+            found.append(api_keys.c.project == unit["name"])
         case "environment":
-            found.append(api_keys.c.project == node["project"])
-            found.append(api_keys.c.environment == node["name"])
+            found.append(api_keys.c.project == unit["project"])
+            found.append(api_keys.c.environment == unit["name"])
     return found
 
 
-def change(connection: Connection, node: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
-    """Change a node; keys below it follow.
+def change(connection: Connection, unit: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """Change a unit; keys below it follow.
 
     Args:
         values: of `title`, `closed_at_s`, `prepaid`, `credit_pico`, and a project's `account`.
     """
     connection.execute(
-        update(nodes).where(nodes.c.id == node["id"]).values(**values, version=nodes.c.version + 1)
+        update(units).where(units.c.id == unit["id"]).values(**values, version=units.c.version + 1)
     )
     revision = revisions.bump(connection)
     if "closed_at_s" in values or "account" in values:
         moved = {"account": values["account"]} if "account" in values else {}
         connection.execute(
-            update(api_keys).where(*keys_below(node)).values(revision=revision, **moved)
+            update(api_keys).where(*keys_below(unit)).values(revision=revision, **moved)
         )
         if moved:
             connection.execute(
-                update(nodes)
+                update(units)
                 .where(
-                    nodes.c.tenant == node["tenant"],
-                    nodes.c.kind == "environment",
-                    nodes.c.project == node["name"],
+                    units.c.tenant == unit["tenant"],
+                    units.c.kind == "environment",
+                    units.c.project == unit["name"],
                 )
                 .values(**moved)
             )
-    return dict(connection.execute(select(nodes).where(nodes.c.id == node["id"])).mappings().one())
+    return dict(connection.execute(select(units).where(units.c.id == unit["id"])).mappings().one())
 
 
 def closed(connection: Connection) -> dict[tuple[str, str, str], str]:
-    """Nodes that are closed: (kind, tenant, name or project/name) and what to say of it."""
-    rows = connection.execute(select(nodes).where(nodes.c.closed_at_s.is_not(None))).mappings()
+    """Units that are closed: (kind, tenant, name or project/name) and what to say of it."""
+    rows = connection.execute(select(units).where(units.c.closed_at_s.is_not(None))).mappings()
     return {
         (row["kind"], row["tenant"], f"{row['project']}/{row['name']}"): (
             f"the {row['kind']} `{row['name']}` is closed"

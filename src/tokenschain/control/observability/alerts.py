@@ -152,7 +152,7 @@ def look_at_cache(engine: Engine, reports: Sequence[Report], now_s: float) -> in
                 "high": one.high,
                 "checked": one.checked,
             }
-            found += _say(engine, connection, tenant, "cache_wrong", detail, now_s)
+            found += _say(engine, connection, tenant, "cache_false_hits", detail, now_s)
     return found
 
 
@@ -357,7 +357,7 @@ def _complaint(kind: str, status: int, answer: bytes) -> str | None:
 
 def words(kind: str, tenant: str, detail: dict[str, Any]) -> tuple[str, str]:
     """An alert in Chinese and English."""
-    if kind == "cache_wrong":
+    if kind == "cache_false_hits":
         whose = detail["subject"]
         share, low, high, agreed = (f"{detail[name]:.2%}" for name in
                                     ("wrong", "low", "high", "agreed"))  # fmt: skip

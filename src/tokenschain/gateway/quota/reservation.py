@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from tokenschain.core.call import Call
 from tokenschain.core.errors import ApiError
 from tokenschain.core.limits import (
-    BORROW_BELOW,
+    IDLE_BELOW,
     LEASE_SHARE,
     AtOnce,
     Budget,
@@ -134,7 +134,7 @@ class LimitQuota:
     ) -> None:
         """
         Args:
-            load: how full the upstreams of a plan are, 0 to 1, for rates that may borrow.
+            load: how full the upstreams of a plan are, 0 to 1, for rates with `burst_when_idle`.
             rates: the owner of shared rates; None: this process owns them.
             budgets: the owner of budgets.
             gateways: how many processes share the rates, as last known.
@@ -208,7 +208,7 @@ class LimitQuota:
             counter.settle(amounts[kind], 0, now)
 
     async def _take_slowly(self, reservation: _Reservation, plan: Plan) -> None:
-        """Draw leases, borrow, count alone or wait in line, where the limits say so.
+        """Draw leases, burst, count alone or wait in line, where the limits say so.
 
         Raises:
             ApiError: a limit has no room.
@@ -260,7 +260,7 @@ class LimitQuota:
         if owner is not None and owner.is_away:
             return self._take_alone(meter, amount, now)
         if isinstance(limit, Rate):
-            if limit.borrow and self._load(plan) < BORROW_BELOW:
+            if limit.burst_when_idle and self._load(plan) < IDLE_BELOW:
                 return _overdraw(counter, amount, now)
             if limit.wait_s > 0 and meter.waiting < WAITING_MAX and amount <= limit.amount:
                 return await self._wait_in_line(meter, amount, limit.wait_s)
@@ -269,7 +269,7 @@ class LimitQuota:
     def _take_alone(self, meter: _Meter, amount: int, now: float) -> _Counter:
         """The owner of the count is away: an equal share of it, or nothing."""
         limit = meter.limit
-        if limit.unknown == "closed":
+        if limit.on_unavailable == "deny":
             raise ApiError(
                 "quota_unknown",
                 f"What is left of limit `{limit.id}` cannot be known at the moment.",
@@ -427,9 +427,9 @@ class LimitQuota:
         self._limits = (*snapshot.rates, *snapshot.budgets)
         self._indexed = {}
         for limit in self._limits:
-            of = limit.of
+            match = limit.match
             for name in ("key_id", "project", "tenant", "model"):
-                value = getattr(of, name)
+                value = getattr(match, name)
                 if value:
                     self._indexed.setdefault((name, value), []).append(limit)
                     break
@@ -576,7 +576,7 @@ def _overdraw(counter: _Counter, amount: int, now: float) -> _Counter:
 def _shape(limit: Rate | Budget) -> tuple[object, ...]:
     """What must not change for a count to go on under a new snapshot."""
     how = limit.window_s if isinstance(limit, Rate) else limit.period
-    return type(limit), limit.measure, how, limit.of, limit.each
+    return type(limit), limit.measure, how, limit.match, limit.per
 
 
 def _facts(caller: KeyGrant, model: str) -> Facts:

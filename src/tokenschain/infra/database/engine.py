@@ -66,6 +66,8 @@ def migrate(engine: Engine, revision: str = "head") -> None:
     config.set_main_option("script_location", str(folder))
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
+            # Rewriting a large ledger takes longer than any request may.
+            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
         config.attributes["connection"] = connection
         known = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]

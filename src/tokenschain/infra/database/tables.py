@@ -75,7 +75,7 @@ api_keys = Table(
     Column("expires_at_s", BigInteger),
     Column("revoked_at_s", BigInteger),
     Column("account", String(64), nullable=False, server_default=""),
-    Column("endpoints", Text),  # JSON array; null: all
+    Column("apis", Text),  # JSON array; null: all
     Column("networks", Text),  # JSON array; null: anywhere
     Column("tags", Text, nullable=False, server_default="[]"),
     Column("priority", String(16), nullable=False, server_default=""),
@@ -234,8 +234,8 @@ stored_responses = Table(
 )
 """What callers of the Responses API asked to be kept; sealed, and deleted when expired."""
 
-nodes = Table(
-    "nodes",
+organization_units = Table(
+    "organization_units",
     metadata,
     Column("id", String(40), primary_key=True),
     Column("kind", String(16), nullable=False),  # tenant, account, project, environment
@@ -372,8 +372,8 @@ fx_rates = Table(
     Column("source", String(200), nullable=False),
 )
 
-entries = Table(
-    "entries",
+ledger_entries = Table(
+    "ledger_entries",
     metadata,
     Column("id", String(44), primary_key=True),
     Column("transaction_id", String(40), nullable=False),
@@ -384,9 +384,9 @@ entries = Table(
     Column("currency", String(3), nullable=False),
     Column("amount_pico", Pico, nullable=False),
     Column("reference", String(200), nullable=False),
-    Index("entries_by_transaction", "transaction_id"),
-    Index("entries_by_account", "account", "currency", "at_s", "id"),
-    Index("entries_by_tenant", "tenant", "at_s", "id"),
+    Index("ledger_entries_by_transaction", "transaction_id"),
+    Index("ledger_entries_by_account", "account", "currency", "at_s", "id"),
+    Index("ledger_entries_by_tenant", "tenant", "at_s", "id"),
 )
 """The double-entry ledger: rows are only ever added, and each transaction sums to zero."""
 
