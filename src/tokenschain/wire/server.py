@@ -1,9 +1,8 @@
 """HTTP/1.1 server on asyncio transports; heads are parsed by llhttp.
 
 One connection carries one exchange at a time; pipelined requests wait their
-turn in the connection's buffer and are answered in order. Body framing is done
-here, strictly, because what two servers read differently is a smuggling hole:
-any doubt about where a message ends closes the connection (RFC 9112, 6.3).
+turn in the connection's buffer and are answered in order. How a body is framed is
+decided in `wire.framing`; a request refused there closes its connection.
 
 Time limits are enforced by one sweep per server, not by a timer per request;
 they are therefore kept to within `Limits.sweep_s`.
@@ -12,7 +11,6 @@ they are therefore kept to within `Limits.sweep_s`.
 from __future__ import annotations
 
 import asyncio
-import re
 import socket
 import ssl
 import time
@@ -23,23 +21,25 @@ from http import HTTPStatus
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import NamedTuple, Protocol, cast
 
-import httptools
-
 from tokenschain.wire.chunked import ChunkedBody, ChunkError, end_of_head
+from tokenschain.wire.framing import (
+    CHUNKED,
+    Framing,
+    RequestRefused,
+    body_too_large,
+    check_partial_head,
+    framing_of,
+    head_too_large,
+    parse_head,
+    wants_continue,
+    without_empty_lines,
+)
 
 _STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
 _NO_BODY = (204, 304)
-# Names whose repetition changes who is asking or where the message ends.
-_SINGLE = frozenset({b"host", b"content-length", b"authorization", b"x-api-key", b"content-type"})
 # After a refusal the rest of the request is read and dropped for this long, so that
 # closing with unread data does not reset the connection under the answer.
 _LINGER_S = 2.0
-_METHODS = {
-    name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-}
-_EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")
-_TARGET = re.compile(rb"[\x21-\x7e]+")
-_JUDGE = object()
 
 
 class Limits(NamedTuple):
@@ -327,133 +327,69 @@ class _Connection(asyncio.Protocol):
     def _take_head(self, data: bytes) -> None:
         """`data` begins where a message begins and no exchange is running."""
         limits = self._server.limits
-        if data.startswith((b"\r\n", b"\n")):
-            # Empty lines before a request line are to be ignored (RFC 9112, 2.2).
-            data = _EMPTY_LINES.sub(b"", data, count=1)
-            if data.startswith(b"\n"):
-                self._refuse(400, "malformed_http", "A line ends in LF without CR.")
-                return
-            if not data:
-                return
-        end = end_of_head(data)
-        if end < 0:
-            if len(data) > limits.head_bytes_max:
-                self._refuse(431, "headers_too_large", "The request head is too large.")
-                return
-            if not _strict_lines(data.removesuffix(b"\r")):
-                self._refuse(400, "malformed_http", "The request head is not strict HTTP/1.1.")
-                return
-            if not self._buffer and self._deadline is not None:
-                self._deadline = min(self._deadline, time.monotonic() + limits.head_wait_max_s)
-            self._buffer += data
-            return
-        if end > limits.head_bytes_max:
-            self._refuse(431, "headers_too_large", "The request head is too large.")
-            return
-        head = data[:end]
-        if not _strict_lines(head):
-            self._refuse(400, "malformed_http", "The request head is not strict HTTP/1.1.")
-            return
         try:
-            # llhttp judges the grammar; it is given no callbacks and no body, so all
-            # of this is C. What it has passed can be split by the simplest means.
-            httptools.HttpRequestParser(_JUDGE).feed_data(head)
-        except httptools.HttpParserUpgrade:
-            pass
-        except httptools.HttpParserError:
-            self._refuse(400, "malformed_http", "The request head is not strict HTTP/1.1.")
-            return
-        lines = head[:-4].split(b"\r\n")
-        fields: dict[bytes, bytes] = {}
-        if len(lines) - 1 > limits.headers_max:
-            self._refuse(431, "headers_too_large", "Too many headers.")
-            return
-        for line in lines[1:]:
-            name, _, value = line.partition(b":")
-            name = name.lower()
-            if name in fields:
-                if name in _SINGLE:
-                    self._refuse(400, "malformed_http", f"The header {name!r} is repeated.")
+            if data.startswith((b"\r\n", b"\n")):
+                data = without_empty_lines(data)
+                if not data:
                     return
-                fields[name] += b", " + value.strip()
-            else:
-                fields[name] = value.strip()
-        self._begin_request(lines[0], fields, data, end)
+            end = end_of_head(data)
+            if end < 0:
+                check_partial_head(data, limits.head_bytes_max)
+                self._await_head(data)
+                return
+            if end > limits.head_bytes_max:
+                raise head_too_large()
+            request_line, fields = parse_head(data[:end], limits.headers_max)
+            framing = framing_of(request_line, fields, limits.body_bytes_max)
+        except RequestRefused as refused:
+            self._refuse(refused)
+            return
+        self._begin_request(fields, framing, data, end)
+
+    def _await_head(self, data: bytes) -> None:
+        if not self._buffer and self._deadline is not None:
+            limit = time.monotonic() + self._server.limits.head_wait_max_s
+            self._deadline = min(self._deadline, limit)
+        self._buffer += data
 
     def _begin_request(
-        self, request_line: bytes, fields: dict[bytes, bytes], data: bytes, end: int
+        self, fields: dict[bytes, bytes], framing: Framing, data: bytes, end: int
     ) -> None:
-        """The head is whole; decide how the body is framed (RFC 9112, 6.3)."""
-        limits = self._server.limits
-        method_name, _, rest = request_line.partition(b" ")
-        target, _, version = rest.rpartition(b" ")
-        method = _METHODS.get(method_name)
-        if version == b"HTTP/1.1":
-            if b"host" not in fields:
-                self._refuse(400, "malformed_http", "The header host is missing.")
-                return
-            self.peer_speaks_1_1 = True
-        elif version == b"HTTP/1.0":
-            self.peer_speaks_1_1 = False
-        else:
-            self._refuse(505, "malformed_http", "Only version 1.1 is spoken here.")
-            return
-        if method is None:
-            self._refuse(501, "malformed_http", "This method is not known here.")
-            return
-        connection = fields.get(b"connection")
-        if connection is None:
-            self._keep_alive = self.peer_speaks_1_1
-        else:
-            tokens = {t.strip() for t in connection.lower().split(b",")}
-            self._keep_alive = (
-                b"close" not in tokens if self.peer_speaks_1_1 else b"keep-alive" in tokens
-            )
-        if (target[:1] != b"/" and target != b"*") or not _TARGET.fullmatch(target):
-            self._refuse(400, "malformed_http", "The request target must be a path.")
-            return
+        """The head, which ends at `end`, is understood; take the body or wait for it."""
+        method, target, self.peer_speaks_1_1, self._keep_alive, body_bytes = framing
         request = Request(method, target, fields, self.peer, time.monotonic())
-        length = fields.get(b"content-length")
-        encoding = fields.get(b"transfer-encoding")
-        if encoding is not None:
-            if length is not None or encoding.lower() != b"chunked" or not self.peer_speaks_1_1:
-                # Both, or an encoding we cannot delimit: the classic smuggling set-up.
-                self._refuse(400, "malformed_http", "The length of the body is ambiguous.")
-                return
-            self._chunks = ChunkedBody(limits.body_bytes_max)
-        elif length is not None:
-            if not length.isdigit() or len(length) > 18:
-                self._refuse(400, "malformed_http", "content-length is not a number.")
-                return
-            size = int(length)
-            if size > limits.body_bytes_max:
-                self._refuse(413, "payload_too_large", self._body_limit_text())
-                return
-            left_over = len(data) - end - size
-            if left_over >= 0:
-                # The usual case: head and body came together.
-                request.body = data[end : end + size]
-                if left_over:
-                    self._buffer += data[end + size :]
-                self._dispatch(request)
-                return
-            self._body_left = size
-            self._body = bytearray()
-        else:
+        if body_bytes is None:
             if len(data) > end:
                 self._buffer += data[end:]
             self._dispatch(request)
             return
-        self._request = request
-        self._deadline = request.received_at + limits.body_grace_s
-        if b"expect" in fields:
-            if fields[b"expect"].lower() != b"100-continue":
-                self._refuse(417, "malformed_http", "Only 100-continue may be expected.")
+        if body_bytes == CHUNKED:
+            self._chunks = ChunkedBody(self._server.limits.body_bytes_max)
+        else:
+            left_over = len(data) - end - body_bytes
+            if left_over >= 0:
+                # The usual case: head and body came together.
+                request.body = data[end : end + body_bytes]
+                if left_over:
+                    self._buffer += data[end + body_bytes :]
+                self._dispatch(request)
                 return
-            if len(data) == end and self.peer_speaks_1_1:
-                self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-        if len(data) > end:
-            self._take_body(data[end:])
+            self._body_left = body_bytes
+            self._body = bytearray()
+        self._await_body(request, data[end:])
+
+    def _await_body(self, request: Request, begun: bytes) -> None:
+        self._request = request
+        self._deadline = request.received_at + self._server.limits.body_grace_s
+        try:
+            waits_for_us = wants_continue(request.headers)
+        except RequestRefused as refused:
+            self._refuse(refused)
+            return
+        if begun:
+            self._take_body(begun)
+        elif waits_for_us and self.peer_speaks_1_1:
+            self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _take_body(self, data: bytes) -> None:
         request = self._request
@@ -462,10 +398,11 @@ class _Connection(asyncio.Protocol):
             try:
                 done = self._chunks.feed(data)
             except ChunkError as error:
-                if error.too_large:
-                    self._refuse(413, "payload_too_large", self._body_limit_text())
-                else:
-                    self._refuse(400, "malformed_http", str(error))
+                self._refuse(
+                    body_too_large(self._server.limits.body_bytes_max)
+                    if error.too_large
+                    else RequestRefused(400, "malformed_http", str(error))
+                )
                 return
             if not done:
                 return
@@ -511,9 +448,9 @@ class _Connection(asyncio.Protocol):
             self._buffer.clear()
             self._take_head(data)
 
-    def _refuse(self, status: int, code: str, message: str) -> None:
+    def _refuse(self, refused: RequestRefused) -> None:
         """Answer from the wire itself and close: nothing after this can be trusted."""
-        body = self._server.refusal(status, code, message)
+        body = self._server.refusal(refused.status, refused.code, refused.message)
         self._request = self._body = self._chunks = None
         self._buffer.clear()
         self._lingering = True
@@ -521,15 +458,12 @@ class _Connection(asyncio.Protocol):
         self._transport.write(
             b"%bcontent-type: application/json\r\ncontent-length: %d\r\n"
             b"%bconnection: close\r\n\r\n%b"
-            % (_STATUS_LINES[status], len(body), self.date_line(), body)
+            % (_STATUS_LINES[refused.status], len(body), self.date_line(), body)
         )
         if self._transport.can_write_eof():
             self._transport.write_eof()
         else:
             self._transport.close()
-
-    def _body_limit_text(self) -> str:
-        return f"The body is larger than {self._server.limits.body_bytes_max} bytes."
 
     # --- limits ------------------------------------------------------------------
 
@@ -546,9 +480,9 @@ class _Connection(asyncio.Protocol):
             received = len(self._chunks.body if self._chunks is not None else self._body or b"")
             if now < self._deadline + received / limits.body_rate_min:
                 return
-            self._refuse(408, "request_timeout", "The body arrived too slowly.")
+            self._refuse(_too_slow("body"))
         elif self._buffer:
-            self._refuse(408, "request_timeout", "The request head arrived too slowly.")
+            self._refuse(_too_slow("request head"))
         else:
             self._transport.close()
 
@@ -571,19 +505,8 @@ class _Connection(asyncio.Protocol):
         return address
 
 
-def _strict_lines(head: bytes) -> bool:
-    """Whether every line ends in CRLF and none is folded over two.
-
-    llhttp checks the rest of the grammar (field names are tokens, no space before
-    the colon) but lets these pass, and peers disagree about them.
-    """
-    ends = head.count(b"\r\n")
-    return (
-        head.count(b"\n") == ends
-        and head.count(b"\r") == ends
-        and b"\n " not in head
-        and b"\n\t" not in head
-    )
+def _too_slow(part: str) -> RequestRefused:
+    return RequestRefused(408, "request_timeout", f"The {part} arrived too slowly.")
 
 
 def _within(address: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
