@@ -1,4 +1,4 @@
-"""Requests to addresses that others name: only what the whole world may reach is reached.
+"""SSRF-safe egress: requests to addresses that others name reach public addresses only.
 
 Names are resolved here and only public addresses are connected to, the very addresses that
 were checked, so that a name that changes its mind in between gains nothing. Redirects are not
@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from urllib.parse import urlsplit
 
-from tokenschain.wire.client import HttpClient, Origin, Reply, Resolver, Waits
+from tokenschain.wire.client import HttpClient, Origin, Reply, Waits
+from tokenschain.wire.resolver import Resolver
 
 
 class PublicResolver(Resolver):
@@ -22,7 +23,7 @@ class PublicResolver(Resolver):
         self._allowed = allowed
 
     async def resolve(self, host: str, port: int) -> list[str]:
-        """See `wire.client.Resolver.resolve`.
+        """See `wire.resolver.Resolver.resolve`.
 
         Raises:
             OSError: the name has no address that may be reached.

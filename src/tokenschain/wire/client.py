@@ -1,4 +1,4 @@
-"""Pooled HTTP/1.1 client on asyncio transports, for upstreams.
+"""HTTP/1.1 client with a connection pool, on asyncio transports, for upstreams.
 
 The caller's own task opens a reply and waits for its head; the body is then
 either read whole or pushed to a sink straight from the transport's callbacks,
@@ -20,12 +20,13 @@ from urllib.parse import urlsplit
 
 import httptools
 
+from tokenschain.wire.proxy_tunnel import Tunnel
+from tokenschain.wire.resolver import Resolver
+
 SWEEP_S = 0.1
 IDLE_KEEP_S = 30.0
 """An idle connection is closed after this long; most servers keep theirs longer."""
-DNS_TTL_S = 30.0
 _HEAD_BYTES_MAX = 65_536
-_PROXY_HEAD_BYTES_MAX = 8_192
 
 
 class Origin(NamedTuple):
@@ -439,35 +440,6 @@ class _Pool:
                 return
 
 
-class Resolver:
-    """Names to addresses, off the loop, cached; an old answer beats none."""
-
-    def __init__(self, ttl_s: float = DNS_TTL_S) -> None:
-        self._ttl_s = ttl_s
-        self._cache: dict[tuple[str, int], tuple[float, list[str]]] = {}
-
-    async def resolve(self, host: str, port: int) -> list[str]:
-        """Addresses of a host, in the system's order of preference.
-
-        Raises:
-            OSError: the name is unknown and was never known.
-        """
-        now = time.monotonic()
-        cached = self._cache.get((host, port))
-        if cached is not None and now < cached[0]:
-            return cached[1]
-        loop = asyncio.get_running_loop()
-        try:
-            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except OSError:
-            if cached is not None:
-                return cached[1]
-            raise
-        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
-        self._cache[host, port] = (now + self._ttl_s, addresses)
-        return addresses
-
-
 class HttpClient:
     """All outgoing connections of one event loop."""
 
@@ -610,7 +582,7 @@ class HttpClient:
         context: ssl.SSLContext | None,
     ) -> None:
         addresses = await self._resolver.resolve(proxy.host, proxy.port)
-        tunnel = _Tunnel(f"{_bracketed(origin.host)}:{origin.port}".encode())
+        tunnel = Tunnel(f"{_bracketed(origin.host)}:{origin.port}".encode())
         transport, _ = await self.loop.create_connection(lambda: tunnel, addresses[0], proxy.port)
         try:
             await tunnel.opened
@@ -647,38 +619,6 @@ class HttpClient:
             while pool.idle and now - pool.idle[0].idle_since > IDLE_KEEP_S:
                 pool.idle[0].abort()
         self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
-
-
-class _Tunnel(asyncio.Protocol):
-    """Asks a proxy for a tunnel (RFC 9110, 9.3.6)."""
-
-    def __init__(self, authority: bytes) -> None:
-        self._authority = authority
-        self._received = b""
-        self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport = cast(asyncio.Transport, transport)
-        transport.write(
-            b"CONNECT %b HTTP/1.1\r\nhost: %b\r\n\r\n" % (self._authority, self._authority)
-        )
-
-    def data_received(self, data: bytes) -> None:
-        self._received += data
-        if self.opened.done():
-            return
-        if b"\r\n\r\n" in self._received:
-            status = self._received.split(b"\r\n", 1)[0].split(b" ")
-            if len(status) >= 2 and status[1] == b"200":
-                self.opened.set_result(None)
-            else:
-                self.opened.set_exception(OSError("the proxy refused the tunnel"))
-        elif len(self._received) > _PROXY_HEAD_BYTES_MAX:
-            self.opened.set_exception(OSError("the proxy's answer is too large"))
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if not self.opened.done():
-            self.opened.set_exception(OSError("the proxy closed the connection"))
 
 
 def _is_loopback(host: str) -> bool:
