@@ -259,26 +259,37 @@ class StreamAnswer:
             self._fail("upstream_invalid_reply", "an event is not an OpenAI chunk")
             return
         if found.is_error:
-            if self._begun:
-                self._fail("upstream_interrupted", "an error event ended the stream")
-            else:
-                self._fail_with(refused(200, data, None, self._upstream, self._vendor))
+            self._on_error_event(data)
             return
         usage = openai_chat.usage_of(found.usage)
         if usage is not None:
             self._attempt.usage = usage
         reason = found.finish_reason()
+        if reason in FAILED_FINISHES:
+            self._fail("upstream_interrupted", f"it gave up ({reason})")
+            return
         if reason:
-            if reason in FAILED_FINISHES:
-                self._fail("upstream_interrupted", f"it gave up ({reason})")
-                return
             self._attempt.finish_reason = reason
-        text_bytes = found.output_bytes()
-        if text_bytes:
-            self._frames += 1
-            self._bytes += len(data) + _FRAMING_BYTES
-            if not self._begun:
-                self._begin(len(data) + _FRAMING_BYTES - text_bytes)
+        self._count(len(data) + _FRAMING_BYTES, found.output_bytes())
+        self._hand_on(data, has_choices=bool(found.choices))
+
+    def _on_error_event(self, data: bytes) -> None:
+        if self._begun:
+            self._fail("upstream_interrupted", "an error event ended the stream")
+        else:
+            self._fail_with(refused(200, data, None, self._upstream, self._vendor))
+
+    def _count(self, frame_bytes: int, text_bytes: int) -> None:
+        """Count an event that holds text; the first one begins the answer."""
+        if not text_bytes:
+            return
+        self._frames += 1
+        self._bytes += frame_bytes
+        if not self._begun:
+            self._begin(frame_bytes - text_bytes)
+
+    def _hand_on(self, data: bytes, *, has_choices: bool) -> None:
+        """Give a chunk to the caller, or hold it until the first token."""
         if self._splice is not None:
             spliced = self._splice.chunk(data)
             if spliced is None:
@@ -287,7 +298,7 @@ class StreamAnswer:
         if self._said is not None:
             self._keep(b"data: %b\n\n" % data)
         if self._writer.takes_raw and not self._call.parsed.wants_usage and b'"usage"' in data:
-            if not found.choices:
+            if not has_choices:
                 return
             data = openai_chat.without_usage(data)
         if self._held is not None:
