@@ -145,10 +145,12 @@ def main() -> None:
             "http://unused",
             upstreams=upstreams,
             data_dir=str(folder / "data"),
-            engine_enabled=True,
-            engine_port=engine_port,
-            engine_reproducible=not options.batched,
-            embedder_port=free_port(),
+            engine={
+                "enabled": True,
+                "port": engine_port,
+                "reproducible": not options.batched,
+                "embedder_port": free_port(),
+            },
             routing={"policy": "cost-first", "explore": 0.0, "first_token_slo_s": 60.0},
         )
         stack.start("control", "gateway")

@@ -125,7 +125,7 @@ def main() -> None:
             folder / "stack",
             "http://unused",
             data_dir=str(folder / "data"),
-            engine_enabled=False,
+            engine={"enabled": False},
             upstreams=[
                 {"id": "gpu", "base_url": f"http://127.0.0.1:{server.port}/v1", "models": ["e"],
                  "kinds": {"e": "embedding"}, "prices": {"e": PRICES}},

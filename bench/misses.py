@@ -64,8 +64,9 @@ def measure(bench: Bench, rounds: int, per_second: float) -> dict[str, list[tupl
                  for name in ("load", *MODES)]  # fmt: skip
     policies = {f"model/{mode}": mode for mode in MODES}
     stack = Stack(
-        bench.folder / "stack", "http://unused", upstreams=upstreams, ship_interval_s=0.5,
-        cache={"policies": policies}, semantic_port=free_port(),
+        bench.folder / "stack", "http://unused", upstreams=upstreams,
+        journal={"ship_interval_s": 0.5}, cache={"mode_overrides": policies},
+        semantic={"port": free_port()},
     )  # fmt: skip
     try:
         stack.start("control", "semantic", "gateway")
@@ -88,7 +89,7 @@ def measure(bench: Bench, rounds: int, per_second: float) -> dict[str, list[tupl
                 for caller in aside:
                     caller.join()
                 found[mode].append((seen["p50_ms"], seen["p99_ms"]))
-        metrics = httpx.get(f"http://127.0.0.1:{stack.settings.semantic_port}/metrics").text
+        metrics = httpx.get(f"http://127.0.0.1:{stack.settings.semantic.port}/metrics").text
         assert 'group="default/default/semantic"' in metrics, "meanings were compared"
         return found
     finally:

@@ -243,9 +243,9 @@ def start_gateway(bench: Bench, name: str, crowd: bool = False) -> tuple[Stack, 
         bench.folder / name,
         "http://unused",
         upstreams=upstreams,
-        ship_interval_s=0.5,
+        journal={"ship_interval_s": 0.5},
         routing={"models": {"ruled": rules}},
-        cache={"policies": {"model/hit": "exact"}},
+        cache={"mode_overrides": {"model/hit": "exact"}},
     )
     if crowd:
         add_keys(stack, KEYS)

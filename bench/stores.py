@@ -229,7 +229,7 @@ def main() -> None:
             grow(engine, options.rows, progress)
         with engine.connect() as connection:
             total = connection.exec_driver_sql("select count(*) from ledger").scalar_one()
-        stack = Stack(folder / "stack", "http://unused", database_url=url)
+        stack = Stack(folder / "stack", "http://unused", database={"url": url})
         make_tenants(stack)
         add_budgets(engine)
         stack.start("control")

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import typer.main
 from fastapi.routing import APIRoute
 
@@ -14,18 +15,18 @@ from tokenschain.control.api.app import create_app
 from tokenschain.control.api.context import ApiContext
 from tokenschain.core.errors import ERRORS
 from tokenschain.core.formats.formats import API_FORMATS
+from tokenschain.core.snapshot import Routing
+from tokenschain.core.snapshot.routing_policy import Policy
+from tokenschain.core.snapshot.virtual_models import Entry, When
 from tokenschain.infra.config import (
     ENV_PREFIX,
     CacheSettings,
     EmbedderSettings,
-    EntrySettings,
     JudgeSettings,
-    PolicySettings,
     PriceSettings,
-    RoutingSettings,
-    Settings,
     UpstreamSettings,
-    WhenSettings,
+    declared,
+    variable_of,
 )
 from tokenschain.infra.telemetry import CALL_METRICS, GAUGE_MEANINGS
 from tokenschain.providers.error_mapping import GENERAL_RULES, VENDOR_RULES
@@ -35,158 +36,57 @@ _NOTE = "<!-- Written by docs/generate.py; do not edit. -->\n\n"
 
 
 def settings() -> str:
-    """Every setting, its default and its purpose."""
+    """Every setting, its environment variable, range, default and purpose."""
     text = (
         "# Settings\n\nA YAML file (`tokenschain.yaml` in the working folder, or the one that "
-        f"`{ENV_PREFIX}CONFIG` names) holds `name: value` lines; an environment variable "
-        f"`{ENV_PREFIX}NAME` beats it, a flag beats both. `tokenschain doctor` shows each value "
-        "and where it comes from. A wrong or unknown setting is refused at start.\n\n"
+        f"`{ENV_PREFIX}CONFIG` names) holds groups of `name: value` lines; an environment variable "
+        f"`{ENV_PREFIX}GROUP__NAME` beats it, a flag beats both. Lists and mappings are JSON in a "
+        "variable; a list of plain words may have commas instead. `tokenschain doctor` shows each "
+        "value and where it comes from. A wrong or unknown setting is refused at start.\n\n"
+        "```yaml\ndata_dir: /var/lib/tokenschain\nserver:\n  host: 0.0.0.0\n  port: 8000\n"
+        "database:\n  url: postgresql+psycopg://user:password@host/name\n```\n\n"
         f"`{cli.config.ADMIN_TOKEN_VARIABLE}` holds the admin token for commands that run "
         "elsewhere than on control's machine.\n"
     )
-    for name, field in Settings.model_fields.items():
-        default = "see below" if field.is_required() or field.default_factory else field.default
-        text += f"\n## {name}\n\n{field.description}\n\nDefault: `{_shown(default)}`."
-        text += f" Environment: `{ENV_PREFIX}{name.upper()}`.\n"
-    text += "\n## One entry of `upstreams`\n\n"
-    text += _fields(UpstreamSettings, UPSTREAM_FIELDS)
-    text += "\n## What `routing` holds\n\n" + _fields(RoutingSettings, ROUTING_FIELDS)
-    text += "\n## What `cache` holds\n\n" + _fields(CacheSettings, CACHE_FIELDS)
-    text += "\n## What a cache's `judge` holds\n\n" + _fields(JudgeSettings, JUDGE_FIELDS)
-    text += "\n## What a cache's `embedder` holds\n\n" + _fields(EmbedderSettings, EMBEDDER_FIELDS)
-    text += "\n## One entry of `own_policies`\n\n" + _fields(PolicySettings, POLICY_FIELDS)
-    text += "\n## One entry of a virtual model\n\n" + _fields(EntrySettings, ENTRY_FIELDS)
-    text += "\n## One entry's `when`\n\n" + _fields(WhenSettings, WHEN_FIELDS)
-    text += "\n## One entry of an upstream's `prices`\n\n"
-    return text + _fields(PriceSettings, PRICE_FIELDS)
+    for name, found in declared.settings():
+        group = isinstance(found.default, msgspec.Struct) or name == "upstreams"
+        default = "see below" if group or name == "data_dir" else _shown(found.default)
+        text += f"\n## {name}\n\n{found.description}\n\n"
+        if not group:
+            text += f"Allowed: {declared.range_of(found.hint)}. "
+        text += f"Default: `{default}`. Environment: `{variable_of(name)}`.\n"
+    for title, group in SETTINGS_GROUPS.items():
+        text += f"\n## {title}\n\n{_fields(group)}"
+    return text
 
 
-UPSTREAM_FIELDS = {
-    "id": "Name of the upstream, unique.",
-    "provider": "A provider of the catalogue (`tokenschain model list`), or `custom`.",
-    "base_url": "Address up to and including the version; the catalogue's by default.",
-    "credential": "Where its key is, or a list of several: `env:NAME`, `file:PATH` or "
-    "`sealed:NAME` (`tokenschain secrets set`). Never the key itself.",
-    "auth": "Another way to prove who asks: `jwt` (Zhipu; credential `id.secret`), "
-    "`sdk-hmac-sha256` or `sdk-hmac-sm3` (Huawei; `id:secret`), `token` (Baidu and Volcano; "
-    "`id:secret`, traded for short-lived tokens).",
-    "token_url": "Of the vendor's token service, where not the public one.",
-    "models": "Names callers use, or a mapping of those to the upstream's names; all by default.",
-    "prices": "By the upstream's model name, per 1M tokens; beats the catalogue.",
-    "kinds": "By the upstream's model name, `chat` or `embedding`, for models not catalogued.",
-    "connect_max_s": "A connection must stand within, TLS included.",
-    "first_byte_max_s": "The first byte of an answer must come within.",
-    "idle_max_s": "Longest pause between two events of a stream; comments do not count.",
-    "total_max_s": "Longest answer.",
-    "connections_max": "Connections at once, per gateway worker.",
-    "queue_wait_max_s": "Longest wait for a free connection.",
-    "stream_whole": "Ask for a stream even where the caller wants a whole answer, so that a silent "
-    "upstream is noticed within seconds; costs some CPU for each token.",
-    "concurrency_max": "Calls at once, per gateway worker; the limit that is learned stays below.",
-    "probe_path": "Asked with GET, without a key, while no call goes there or it is left alone: "
-    "`/health` of vLLM, SGLang, TEI and llama.cpp. A 200 brings its next trial forward; anything "
-    "else counts as a failure. Off by default: for a cloud, the next call is the probe.",
-    "region": "Where it is, as `cn-beijing`; the nearer is preferred until times are measured.",
-    "zone": "Where data goes there: `abroad`, `cn`, `mlps3`, `gov` or `own`; by the provider if "
-    "unset.",
-}
-ROUTING_FIELDS = {
-    "policy": "`performance-first`, `cost-first`, `balanced`, `compliance-first`, or one of your "
-    "own.",
-    "own_policies": "Policies by name; see below.",
-    "policies": "Policies by `tenant/NAME`, `project/NAME` or `model/NAME`; a model's beats a "
-    "project's, that a tenant's.",
-    "first_token_slo_s": "The time to the first token that is promised.",
-    "explore": "Share of calls that try any upstream that is in time, so that estimates stay "
-    "fresh.",
-    "hedge": "Ask a second upstream when an interactive call waits a fifth longer than expected: "
-    "at most 2 % of calls, which are then paid twice.",
-    "usd_cny": "Yuan for a dollar, to compare prices; never for billing.",
-    "region": "Where the gateway is, as `cn-shanghai`.",
-    "models": "Virtual models by name, each a list of entries; see below.",
-    "residency": "By `tenant/NAME`, `project/NAME` or `*`: the zones its data may go to. Nothing "
-    "is sent elsewhere, whatever fails.",
-}
-CACHE_FIELDS = {
-    "mode": "`off`, `exact` (the same request gets the same answer), or `semantic` (so does a "
-    "question that means the same).",
-    "policies": "Modes by `tenant/NAME`, `project/NAME` or `model/NAME`; a model's beats a "
-    "project's, that a tenant's.",
-    "scope": "Who shares answers: everyone of a `project` and environment, or each `user` (the "
-    "request's `user`, else its key) alone.",
-    "ttl_s": "How long an answer is given again, plus or minus a tenth. Questions about the "
-    "present (today, latest, weather, prices) get 300 s at most.",
-    "temperature_max": "Calls that ask for a higher temperature are answered afresh.",
-    "entry_bytes_max": "Longer answers are not kept.",
-    "memory_bytes_max": "Answers in memory, per gateway worker.",
-    "tenant_share": "Share of that memory one tenant may fill.",
-    "writes_per_minute": "Answers one API key may add a minute.",
-    "tool_calls": "Whether answers that call tools are kept.",
-    "hit_price": "What a customer pays for an answer given again, as a share of the usual price.",
-    "wrong_max": "Highest share of wrong answers among those given again by meaning, by "
-    "`tenant/NAME`, `project/NAME`, `model/NAME` or `*`; 0.01 if unset.",
-    "replay_chars_per_s": "Pace at which a kept answer is streamed; 0: at once.",
-    "judge": "A chat model that says whether a kept answer fits; see below.",
-    "embedder": "An embedding model in place of the better one that comes along; see below.",
-}
-JUDGE_FIELDS = {
-    "base_url": "Of an OpenAI-compatible server, with its version; this gateway's own will do.",
-    "model": "Its name there.",
-    "credential": "Where its key is: `env:NAME`, `file:PATH` or `sealed:NAME`.",
-    "decides": "Ask it also, while a caller waits, whether a kept answer that is in doubt may be "
-    "given. Otherwise it only compares answers afterwards.",
-    "wait_max_s": "Longest wait for its word; silence is a no.",
-    "calls_per_minute": "It is asked no more often.",
-}
-EMBEDDER_FIELDS = {
-    "base_url": "Of a server with OpenAI's `/embeddings`, with its version.",
-    "model": "Its name there.",
-    "dimensions": "Of its vectors.",
-    "credential": "Where its key is: `env:NAME`, `file:PATH` or `sealed:NAME`.",
-    "wait_max_s": "Longest wait for its vectors; silence is a miss.",
-}
-POLICY_FIELDS = {
-    "objective": "What decides among upstreams in time: `latency`, `cost`, or the `score`.",
-    "slo_share": "In time means a first token expected within this share of the SLO.",
-    "by_zone": "Only the most trusted zone that has an upstream is used.",
-    "latency": "Weight in the score: expected first token over the SLO.",
-    "price": "Weight: expected cost over the cheapest, less one.",
-    "load": "Weight: square of the share of the limit in use.",
-    "availability": "Weight: the logarithm of recent success.",
-}
-ENTRY_FIELDS = {
-    "model": "A model that is served.",
-    "upstream": "Only at this upstream.",
-    "weight": "Entries with weights beside each other share their turn by them.",
-    "when": "Conditions; entries whose conditions hold are asked first, then those without.",
-}
-WHEN_FIELDS = {
-    "language": "Of the last message: `zh`, `en`, `ja`, `ko`, `ru` or `ar`.",
-    "tags": "Words that `x-tc-tags` must hold, all of them.",
-    "needs": "Of `tools`, `vision`, `json_schema`: what the call must use.",
-    "prompt_tokens_min": "Prompts of at least this many tokens, estimated.",
-    "prompt_tokens_max": "Prompts of at most this many.",
-}
-PRICE_FIELDS = {
-    "currency": "`CNY` or `USD`.",
-    "input": "For 1,000,000 prompt tokens.",
-    "output": "For 1,000,000 generated tokens.",
-    "cached_input": "For 1,000,000 prompt tokens that the upstream had cached; as input if unset.",
+SETTINGS_GROUPS: dict[str, type] = {
+    "One entry of `upstreams`": UpstreamSettings,
+    "One entry of an upstream's `prices`": PriceSettings,
+    "What `routing` holds": Routing,
+    "One entry of `routing.custom_policies`": Policy,
+    "One entry of a virtual model": Entry,
+    "One entry's `when`": When,
+    "What `cache` holds": CacheSettings,
+    "What `cache.judge` holds": JudgeSettings,
+    "What `cache.embedder` holds": EmbedderSettings,
 }
 
 
-def _fields(model: Any, meanings: dict[str, str]) -> str:
+def _fields(group: type) -> str:
     rows = "".join(
-        f"| `{name}` | {meanings[name]} | "
-        f"{'required' if field.is_required() else f'`{_shown(field.get_default(call_default_factory=True))}`'} |\n"  # noqa: E501
-        for name, field in model.model_fields.items()
+        f"| `{name}` | {found.description} | {declared.range_of(found.hint)} | "
+        f"{'required' if found.default is msgspec.NODEFAULT else f'`{_shown(found.default)}`'} |\n"
+        for name, found in declared.fields_of(group).items()
     )
-    return f"| name | meaning | default |\n|---|---|---|\n{rows}"
+    return f"| name | meaning | allowed | default |\n|---|---|---|---|\n{rows}"
 
 
-def _shown(value: Any) -> str:
-    if value in (None, (), {}, []):
+def _shown(value: object) -> str:
+    if value in (None, (), {}, [], ""):
         return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
     return f"{value:_}" if type(value) is int and value >= 100_000 else str(value)
 
 
@@ -276,7 +176,7 @@ REQUEST_HEADERS = {
     "x-tc-deadline-ms": "How long the call may wait for an upstream with room.",
     "x-tc-route": "Any value: the answer says in the same header how its upstream was chosen.",
     "traceparent": "W3C trace context; its trace id is kept on the ledger row.",
-    "Origin": "Answered with CORS headers when `cors_origins` allows it.",
+    "Origin": "Answered with CORS headers when `server.cors_origins` allows it.",
 }
 ANSWER_HEADERS = {
     "x-request-id": "The call's id; also its id in the ledger. Quote it in a report.",

@@ -105,7 +105,7 @@ class Chaos:
         ]
         self.stack = Stack(
             folder, "http://unused", gateways=3, upstreams=clouds,
-            database_url=postgres.database(), redis_url=redis.url,
+            database={"url": postgres.database()}, redis={"url": redis.url},
         )  # fmt: skip
         self.report = Report()
         self._began = 0.0

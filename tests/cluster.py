@@ -35,8 +35,8 @@ def main() -> None:
         postgres, redis = Postgres(), RedisStack()
     stack = Stack(
         folder / "stack", "http://unused", gateways=3, upstreams=[],
-        database_url=postgres.database(), redis_url=redis.url,
-        engine_enabled=True, engine_port=free_port(), embedder_port=free_port(),
+        database={"url": postgres.database()}, redis={"url": redis.url},
+        engine={"enabled": True, "port": free_port(), "embedder_port": free_port()},
     )  # fmt: skip
     try:
         models = stack.settings.data_dir / "models"
@@ -56,7 +56,7 @@ def main() -> None:
             console.print(
                 f"curl {url}/v1/chat/completions -H 'Authorization: Bearer {stack.key}' "
                 "-H 'Content-Type: application/json' -d "
-                f'\'{{"model":"{stack.settings.engine_model}","messages":'
+                f'\'{{"model":"{stack.settings.engine.model}","messages":'
                 '[{"role":"user","content":"Say hello."}]}\'',
                 markup=False,
             )

@@ -46,10 +46,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory, upstream: UpstreamSimulator)
     made = Stack(
         tmp_path_factory.mktemp("stack"),
         upstream.base_url,
-        heartbeat_s=0.4,
-        head_wait_max_s=1.0,
-        body_grace_s=1.0,
-        body_bytes_max=2_000_000,
+        server={
+            "heartbeat_s": 0.4,
+            "head_wait_max_s": 1.0,
+            "body_grace_s": 1.0,
+            "body_bytes_max": 2_000_000,
+        },
         limits={"first_byte_max_s": 2.0, "idle_max_s": 1.5, "total_max_s": 6.0},
     ).start()
     yield made
@@ -60,7 +62,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, upstream: UpstreamSimulator)
 def cached(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stack, UpstreamSimulator]]:
     """Control and gateway that give answers a second time, at half the price."""
     simulator = UpstreamSimulator()
-    rules = {"mode": "exact", "hit_price": 0.5, "policies": {"tenant/plain": "off"}}
+    rules = {"mode": "exact", "hit_price": 0.5, "mode_overrides": {"tenant/plain": "off"}}
     made = Stack(tmp_path_factory.mktemp("cached"), simulator.base_url, cache=rules).start()
     yield made, simulator
     made.close()

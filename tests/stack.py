@@ -48,16 +48,18 @@ class Stack:
             "prices": dict.fromkeys(("sim-chat", "sim-embed", "other-chat"), PRICES),
             **limits,
         }
-        self.values = {
+        self.values: dict[str, Any] = {
             "data_dir": str(folder / "data"),
-            "port": self.port,
-            "control_port": self.control_port,
-            "engine_enabled": False,
-            "ship_interval_s": 0.05,
+            "server": {"port": self.port, "gateways": gateways},
+            "control": {"port": self.control_port},
+            "engine": {"enabled": False},
+            "journal": {"ship_interval_s": 0.05},
             "upstreams": [entry],
-            "gateways": gateways,
-            **settings,
         }
+        for name, value in settings.items():
+            # A group is added to, anything else replaced.
+            group = self.values.get(name) if isinstance(value, dict) else None
+            self.values[name] = {**group, **value} if group else value
         self.ports = [self.port, *(free_port() for _ in range(gateways - 1))]
         folder.mkdir(parents=True, exist_ok=True)
         self._file = folder / "tokenschain.yaml"
@@ -104,8 +106,8 @@ class Stack:
             data = self.settings.data_dir
             environment = environment | {
                 "TOKENSCHAIN_DATA_DIR": str(self.folder / name),
-                "TOKENSCHAIN_PORT": str(self.ports[int(number)]),
-                "TOKENSCHAIN_INTERNAL_SECRET_FILE": str(data / "secrets" / "internal"),
+                "TOKENSCHAIN_SERVER__PORT": str(self.ports[int(number)]),
+                "TOKENSCHAIN_SECRETS__INTERNAL_SECRET_FILE": str(data / "secrets" / "internal"),
             }
         self.processes[name] = subprocess.Popen(
             [sys.executable, "-m", "tokenschain", *arguments],
@@ -116,7 +118,7 @@ class Stack:
 
     def wait_ready(self, name: str) -> None:
         if name == "semantic":
-            wait_for(f"http://127.0.0.1:{self.settings.semantic_port}/health", self.read_log)
+            wait_for(f"http://127.0.0.1:{self.settings.semantic.port}/health", self.read_log)
             return
         number = int(name.partition("-")[2] or 0)
         port = self.ports[number] if name.startswith("gateway") else self.control_port
@@ -186,8 +188,8 @@ class Stack:
                   == known)  # fmt: skip
 
     def rows(self, query: str = "select * from ledger order by started_ms") -> list[Any]:
-        if self.settings.database_url is not None:
-            engine = db.connect(self.settings.database_url, 2)
+        if self.settings.database.url is not None:
+            engine = db.connect(self.settings.database.url, 2)
             with engine.connect() as connection:
                 found = list(connection.exec_driver_sql(query).mappings())
             engine.dispose()

@@ -91,8 +91,8 @@ def test_a_budget_half_used_is_said_once_to_everyone(
     controller.start()
     with receivers() as (url, got):
         stack = own_stack(
-            alert_networks="127.0.0.0/8", smtp_host="127.0.0.1", smtp_port=controller.port,
-            smtp_tls=False,
+            alerts={"networks": "127.0.0.0/8"},
+            smtp={"host": "127.0.0.1", "port": controller.port, "tls": False},
         ).start()  # fmt: skip
         for kind, address in (
             ("webhook", f"{url}/webhook"),

@@ -47,9 +47,11 @@ def house(
     made = Stack(
         tmp_path_factory.mktemp("oidc"),
         upstream.base_url,
-        oidc_issuer=provider,
-        oidc_client_secret=f"file:{secret}",
-        oidc_roles={"ops": "admin@default", "audit": "auditor@*"},
+        oidc={
+            "issuer": provider,
+            "client_secret": f"file:{secret}",
+            "roles": {"ops": "admin@default", "audit": "auditor@*"},
+        },
     ).start("control")
     yield made
     made.close()

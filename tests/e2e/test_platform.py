@@ -34,10 +34,12 @@ class Platform:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.ports = [free_port() for _ in range(4)]
-        names = ("PORT", "CONTROL_PORT", "ENGINE_PORT", "EMBEDDER_PORT")
+        names = (
+            "SERVER__PORT", "CONTROL__PORT", "ENGINE__PORT", "ENGINE__EMBEDDER_PORT",
+        )  # fmt: skip
         self.environment = {k: v for k, v in os.environ.items() if "TOKENSCHAIN" not in k} | {
             "TOKENSCHAIN_DATA_DIR": str(folder),
-            "TOKENSCHAIN_SHIP_INTERVAL_S": "0.05",
+            "TOKENSCHAIN_JOURNAL__SHIP_INTERVAL_S": "0.05",
             **{f"TOKENSCHAIN_{n}": str(p) for n, p in zip(names, self.ports, strict=True)},
         }
         models = folder / "models"
@@ -290,8 +292,10 @@ def test_commands(platform: Platform, client: openai.OpenAI) -> None:
         time.sleep(0.5)
     assert "qwen" in platform.run("model", "list", "--prices", COLUMNS="200").stdout
     assert platform.run("version").stdout.strip()
-    wrong = platform.run("doctor", TOKENSCHAIN_PORT="x")
-    assert wrong.returncode == 2 and "port" in wrong.stderr and "Traceback" not in wrong.stderr
+    wrong = platform.run("doctor", TOKENSCHAIN_SERVER__PORT="x")
+    assert (
+        wrong.returncode == 2 and "server.port" in wrong.stderr and "Traceback" not in wrong.stderr
+    )
     taken = platform.run("up")
     assert taken.returncode == 2 and "taken" in taken.stderr
 

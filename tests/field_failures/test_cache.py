@@ -107,14 +107,14 @@ def test_the_narrowest_rule_holds() -> None:
     rules = CacheRules(
         "exact",
         {"tenant/t": "off", "project/p": "semantic"},
-        wrong_max={"*": 0.02, "model/m": 0.005},
+        false_hit_rate_max={"*": 0.02, "model/m": 0.005},
     )
     assert rules.mode_of("t", "other", "m") == "off"
     assert rules.mode_of("t", "p", "m") == "semantic"
     assert rules.mode_of("other", "other", "m") == "exact"
-    assert rules.wrong_max_of("t", "p", "m") == 0.005
-    assert rules.wrong_max_of("t", "p", "other") == 0.02
-    assert CacheRules().wrong_max_of("t", "p", "m") == 0.01
+    assert rules.false_hit_rate_max_of("t", "p", "m") == 0.005
+    assert rules.false_hit_rate_max_of("t", "p", "other") == 0.02
+    assert CacheRules().false_hit_rate_max_of("t", "p", "m") == 0.01
 
 
 def entry(tenant: str, size: int) -> Entry:

@@ -28,11 +28,11 @@ def backed(request: pytest.FixtureRequest, own_stack: Any) -> Any:
     def make(**settings: Any) -> Stack:
         if "postgresql" in request.param:
             postgres: Postgres = request.getfixturevalue("postgres")
-            settings["database_url"] = postgres.database()
+            settings["database"] = {"url": postgres.database()}
         if "redis" in request.param:
             redis: RedisStack = request.getfixturevalue("redis")
             redis.flush()
-            settings["redis_url"] = redis.url
+            settings["redis"] = {"url": redis.url}
         stack: Stack = own_stack(**settings)
         return stack
 
@@ -162,7 +162,7 @@ def test_04_what_a_killed_gateway_held_is_free_again(
     own_stack: Any, redis: RedisStack, upstream: UpstreamSimulator
 ) -> None:
     redis.flush()
-    stack = own_stack(gateways=2, redis_url=redis.url).start()
+    stack = own_stack(gateways=2, redis={"url": redis.url}).start()
     put_limit(stack, "busy", kind="rate", measure="concurrent", amount=60)
     put_limit(stack, "wide", kind="budget", measure="tokens", amount=1_000_000, period="total")
     long = {"stream": True, "max_tokens": 50, "x_sim": {"tokens": 50, "pause_s": 0.5}}
@@ -228,7 +228,7 @@ def test_11_a_redis_that_stops_answering_slows_nobody(
     own_stack: Any, redis: RedisStack, upstream: UpstreamSimulator
 ) -> None:
     redis.flush()
-    stack = own_stack(redis_url=redis.url, gateways=2).start()
+    stack = own_stack(redis={"url": redis.url}, gateways=2).start()
     put_limit(stack, "open", kind="rate", measure="requests", amount=1_000_000)
     put_limit(
         stack, "closed", kind="rate", measure="requests", amount=10, on_unavailable="deny",
@@ -265,7 +265,7 @@ def test_11_a_redis_that_stops_answering_slows_nobody(
 def test_10_a_database_that_hangs_stops_no_call_and_loses_none(
     own_stack: Any, postgres: Postgres, upstream: UpstreamSimulator
 ) -> None:
-    stack = own_stack(database_url=postgres.database(), gateways=2).start()
+    stack = own_stack(database={"url": postgres.database()}, gateways=2).start()
     put_limit(stack, "month", kind="budget", measure="spend", amount=10**15)
     first = calls(stack, 10, **SIM)
     assert {reply.status_code for reply in first} == {200}

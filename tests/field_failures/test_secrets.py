@@ -38,15 +38,15 @@ def cluster(
     dead = {**cloud, "id": "dead", "base_url": "http://127.0.0.1:1/v1", "models": ["dead-chat"]}
     stack: Stack = own_stack(
         gateways=3,
-        database_url=postgres.database().replace("tc@", "tc:CANARY-database@"),
-        redis_url=redis.url,
+        database={"url": postgres.database().replace("tc@", "tc:CANARY-database@")},
+        redis={"url": redis.url},
         upstreams=[cloud, dead],
-        oidc_issuer="http://127.0.0.1:1",
-        oidc_client_id="tokenschain",
-        oidc_client_secret="env:OIDC",
-        smtp_host="127.0.0.1",
-        smtp_port=1,
-        smtp_password="env:SMTP",
+        oidc={
+            "issuer": "http://127.0.0.1:1",
+            "client_id": "tokenschain",
+            "client_secret": "env:OIDC",
+        },
+        smtp={"host": "127.0.0.1", "port": 1, "password": "env:SMTP"},
     )
     stack.environment |= {
         "CLOUD_KEY": "CANARY-cloud-key",
@@ -132,8 +132,8 @@ def test_25_no_secret_is_in_any_log_trace_error_metric_reply_journal_or_row(
         for file in Path(folder).rglob("*"):
             if file.is_file() and "secrets" not in file.parts:
                 places[str(file)] = file.read_bytes()
-    assert stack.settings.database_url is not None
-    engine = db.connect(stack.settings.database_url)
+    assert stack.settings.database.url is not None
+    engine = db.connect(stack.settings.database.url)
     with engine.connect() as connection:
         for table in metadata.sorted_tables:
             rows = connection.execute(select(table)).all()

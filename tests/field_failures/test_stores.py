@@ -30,7 +30,7 @@ def test_12_no_question_of_the_console_reads_a_large_table_whole(
         today = int(time.time() // 86_400)
         for day in range(3):
             ingest(engine, made_up(400, day, today - day))
-        stack: Stack = own_stack(database_url=url)
+        stack: Stack = own_stack(database={"url": url})
         make_tenants(stack)
         add_budgets(engine)
         stack.start("control")

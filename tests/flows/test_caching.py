@@ -383,7 +383,7 @@ def test_gateways_share_answers_through_redis_and_go_on_without_it(
     own_stack: Any, upstream: UpstreamSimulator, redis: RedisStack
 ) -> None:
     redis.flush()
-    stack = own_stack(cache={"mode": "exact"}, gateways=2, redis_url=redis.url).start()
+    stack = own_stack(cache={"mode": "exact"}, gateways=2, redis={"url": redis.url}).start()
     first, second = stack.urls[:2]
     body = {"model": "sim-chat", "messages": [{"role": "user", "content": "shared by Redis"}]}
 

@@ -298,7 +298,7 @@ def test_browsers_are_let_in_by_setting(stack: Stack, own_stack) -> None:
     assert (
         "access-control-allow-origin" not in httpx.options(stack.url + url, headers=asked).headers
     )
-    open_to = own_stack(cors_origins=["https://app.example"]).start()
+    open_to = own_stack(server={"cors_origins": ["https://app.example"]}).start()
     before = httpx.options(open_to.url + url, headers=asked)
     assert before.status_code == 204
     assert before.headers["access-control-allow-origin"] == "https://app.example"
@@ -313,7 +313,7 @@ def test_browsers_are_let_in_by_setting(stack: Stack, own_stack) -> None:
 
 
 def test_workers_share_a_port_and_any_of_them_answers_for_all(own_stack) -> None:
-    stack = own_stack(workers=2)
+    stack = own_stack(server={"workers": 2})
     stack.spawn("control")
     stack.wait_ready("control")
     stack.spawn("workers")

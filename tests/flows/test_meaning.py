@@ -40,7 +40,8 @@ def test_questions_that_mean_the_same_get_the_same_answer_and_traps_do_not(
     upstream.reset()
     monkeypatch.setattr(upstream, "says", about_the_lamp)
     stack = own_stack(
-        cache={"mode": "semantic", "wrong_max": {"*": 0.05}}, semantic_port=free_port()
+        cache={"mode": "semantic", "false_hit_rate_max": {"*": 0.05}},
+        semantic={"port": free_port()},
     ).start("control", "semantic", "gateway")
     outcomes: list[str] = []
     with ThreadPoolExecutor(2) as pool:
@@ -62,10 +63,10 @@ def test_questions_that_mean_the_same_get_the_same_answer_and_traps_do_not(
     assert 0 < float(hit.headers["x-tc-cache-confidence"]) <= 1
     row = stack.row_of(hit)
     assert (row["cache"], row["prompt_tokens"]) == ("hit-semantic", 0) and row["saved_tokens"] > 0
-    metrics = web.get(f"http://127.0.0.1:{stack.settings.semantic_port}/metrics").text
+    metrics = web.get(f"http://127.0.0.1:{stack.settings.semantic.port}/metrics").text
     assert 'tokenschain_semantic_served{group="default/default/sim-chat"}' in metrics
     for path in ("find", "learn", "drop", "report", "clusters"):
-        url = f"http://127.0.0.1:{stack.settings.semantic_port}/{path}"
+        url = f"http://127.0.0.1:{stack.settings.semantic.port}/{path}"
         assert web.post(url, content=b"\x90").status_code == 401
     for trap in ("How do I not return the red lamp?", "How do I return 2 red lamps?",
                  "How do I return the purple lamp?", "怎么退红色的灯？"):  # fmt: skip
@@ -174,7 +175,9 @@ def test_a_judge_may_decide_and_is_never_taken_for_having_said_yes(
     with serving(JudgeHandler) as url:
         judge = {"base_url": f"{url}/v1", "model": "judge", "credential": "env:JUDGE_KEY",
                  "decides": True, "wait_max_s": 1.0}  # fmt: skip
-        stack = own_stack(cache={"mode": "semantic", "judge": judge}, semantic_port=free_port())
+        stack = own_stack(
+            cache={"mode": "semantic", "judge": judge}, semantic={"port": free_port()}
+        )
         stack.start("control", "semantic", "gateway")
 
         def outcome(text: str, verdict: str) -> str:
@@ -204,7 +207,7 @@ def test_a_judge_may_decide_and_is_never_taken_for_having_said_yes(
             assert outcome(trap, "yes") == "miss"
         assert not any("not" in one["new_question"].split() or "2" in one["new_question"]
                        for one in JudgeHandler.asked[before:] if "new_question" in one)  # fmt: skip
-    metrics = web.get(f"http://127.0.0.1:{stack.settings.semantic_port}/metrics").text
+    metrics = web.get(f"http://127.0.0.1:{stack.settings.semantic.port}/metrics").text
     assert "tokenschain_semantic_judge_asked_total" in metrics
     assert "judge-key" not in stack.read_log() and "lamp" not in stack.read_log()
 
@@ -232,8 +235,8 @@ def test_another_embedder_serves_as_well_and_without_it_there_are_misses(
     with serving(EmbedderHandler) as url:
         embedder = {"base_url": f"{url}/v1", "model": "use", "dimensions": 512, "wait_max_s": 2.0}
         stack = own_stack(
-            cache={"mode": "semantic", "wrong_max": {"*": 0.05}, "embedder": embedder},
-            semantic_port=free_port(),
+            cache={"mode": "semantic", "false_hit_rate_max": {"*": 0.05}, "embedder": embedder},
+            semantic={"port": free_port()},
         ).start("control", "semantic", "gateway")
         outcomes: list[str] = []
         for round_ in range(12):

@@ -17,8 +17,8 @@ from tests.upstreams import UpstreamSimulator
 ROUTING = {
     "policy": "cost-first",
     "explore": 0.0,
-    "own_policies": {"nearest": {"objective": "latency"}},
-    "policies": {"tenant/quick": "nearest"},
+    "custom_policies": {"nearest": {"objective": "latency"}},
+    "policy_overrides": {"tenant/quick": "nearest"},
     "residency": {"tenant/bank": ["cn"], "class/personal": ["cn"], "class/abroad": ["abroad"]},
     "models": {
         "writer": [

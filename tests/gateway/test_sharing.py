@@ -176,7 +176,7 @@ def test_a_gateway_without_calls_knows_what_another_found_out(
         for name, cloud, price in (("bad", bad, "0.1"), ("good", good, "5"))
     ]  # fmt: skip
     stack: Stack = own_stack(
-        gateways=2, redis_url=redis.url, upstreams=clouds, routing={"policy": "cost-first",
+        gateways=2, redis={"url": redis.url}, upstreams=clouds, routing={"policy": "cost-first",
                                                                     "explore": 0.0},
     ).start()  # fmt: skip
     try:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from sqlalchemy import Engine, insert, select, text
 
@@ -145,8 +146,9 @@ def test_a_running_platform_is_backed_up_moved_to_postgresql_and_restored(
     moved = run(stack, "migrate", "--from", source, "--to", plain)
     assert moved.returncode == 0, moved.stderr
     assert "every count and sum agrees" in moved.stdout
-    stack.settings = stack.settings.model_copy(update={"database_url": url})
-    stack.environment["TOKENSCHAIN_DATABASE_URL"] = url
+    database = msgspec.structs.replace(stack.settings.database, url=url)
+    stack.settings = msgspec.structs.replace(stack.settings, database=database)
+    stack.environment["TOKENSCHAIN_DATABASE__URL"] = url
     stack.start("control")
     calls.append(during.headers["x-request-id"])
     assert {row["event_id"] for row in stack.settled(7)} == set(calls)

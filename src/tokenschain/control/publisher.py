@@ -191,7 +191,7 @@ class Publisher:
         try:
             models = await self._get(upstream, "/models")
             self.health[upstream.id] = "up"
-            if self._settings.engine_url:
+            if self._settings.engine.url:
                 self._discover(models)
             else:
                 text = (await self._get(upstream, "/metrics", of_version=False)).decode()

@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from tokenschain.core.snapshot.cache_rules import WRONG_MAX
+from tokenschain.core.snapshot.cache_rules import FALSE_HIT_RATE_MAX
 
 LABELS_MIN = 150
 LABELS_KEPT = 2_000
@@ -157,7 +157,7 @@ class ErrorBound:
         self._model = _FIRST
         self._exact = 0.0
         self._looked = 0.0
-        self.wrong_max = WRONG_MAX
+        self.wrong_max = FALSE_HIT_RATE_MAX
         """As agreed, when a lesson last came."""
         self.threshold: float | None = None
         self.outlooks: tuple[Outlook, ...] = ()

@@ -16,7 +16,7 @@ import numpy as np
 
 from tokenschain.core.cache.key import normal
 from tokenschain.core.cache.store import Entry
-from tokenschain.core.snapshot.cache_rules import WRONG_MAX
+from tokenschain.core.snapshot.cache_rules import FALSE_HIT_RATE_MAX
 from tokenschain.semantic import synthetic_questions
 from tokenschain.semantic.embedders import Vectors
 from tokenschain.semantic.error_bound import Choice, wilson
@@ -328,7 +328,7 @@ def run(
     models: Models,
     verifier: Verifier,
     seed: int,
-    wrong_max: float = WRONG_MAX,
+    wrong_max: float = FALSE_HIT_RATE_MAX,
     judge_errs: float = 0.0,
     warmed: Sequence[Asked] = (),
     done: Callable[[int], None] = lambda n: None,

@@ -108,7 +108,7 @@ def from_ledger(settings: Settings, calls: int) -> list[Arrival]:
         .order_by(rows.started_ms.desc())
         .limit(calls)
     )
-    engine = db.connect(settings.database)
+    engine = db.connect(settings.database_url)
     try:
         with engine.connect() as connection:
             found = list(reversed(connection.execute(query).all()))

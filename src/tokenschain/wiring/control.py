@@ -31,7 +31,7 @@ def run(settings: Settings) -> None:
     """Serve the admin API and the internal channel until SIGTERM or SIGINT."""
     log.configure(settings.log_format)
     logger = log.get(process="control")
-    engine = db.connect(settings.database, settings.database_connections_max)
+    engine = db.connect(settings.database_url, settings.database.connections_max)
     db.migrate(engine)
     report = lambda event, why: logger.warning(event, why=why)  # noqa: E731
     publisher = Publisher(engine, settings, catalog_file.load(), report)
@@ -40,31 +40,31 @@ def run(settings: Settings) -> None:
     publisher.changed.append(ledger.follow)
     lease_manager = LeaseManager(engine)
     master = secrets.sealing_key(settings.master_key_path)
-    archive = ResponseArchive(engine, master, settings.response_ttl_s)
+    archive = ResponseArchive(engine, master, settings.database.response_ttl_s)
     vault = secrets.Vault(settings.vault_path, settings.master_key_path)
-    allowed = [ip_network(network) for network in settings.alert_networks]
+    allowed = [ip_network(network) for network in settings.alerts.networks]
     sender = Sender(
         engine,
         master,
         HttpClient(resolver=PublicResolver(allowed)),
         Mail(
-            settings.smtp_host,
-            settings.smtp_port,
-            settings.smtp_user,
-            lambda: _secret(settings.smtp_password, vault),
-            settings.smtp_from,
-            settings.smtp_tls,
+            settings.smtp.host,
+            settings.smtp.port,
+            settings.smtp.user,
+            lambda: _secret(settings.smtp.password, vault),
+            settings.smtp.sender,
+            settings.smtp.tls,
         ),
         report,
     )
-    public = settings.public_control_url or settings.control_base_url
+    public = settings.control.public_url or settings.control_base_url
     oidc = Oidc(
         OidcSettings(
-            settings.oidc_issuer,
-            settings.oidc_client_id,
-            lambda: _secret(settings.oidc_client_secret, vault),
+            settings.oidc.issuer,
+            settings.oidc.client_id,
+            lambda: _secret(settings.oidc.client_secret, vault),
             f"{public}/api/v1/oidc/callback",
-            settings.oidc_groups_claim,
+            settings.oidc.groups_claim,
         ),
         HttpClient(),
         master,
@@ -76,7 +76,14 @@ def run(settings: Settings) -> None:
         else None
     )
     maintenance = Maintenance(
-        engine, ledger, lease_manager, archive, sender, settings.ledger_days, report, insight
+        engine,
+        ledger,
+        lease_manager,
+        archive,
+        sender,
+        settings.database.ledger_days,
+        report,
+        insight,
     )
     app = create_app(
         ApiContext(
@@ -96,8 +103,8 @@ def run(settings: Settings) -> None:
     )
     config = uvicorn.Config(
         app,
-        host=settings.control_host,
-        port=settings.control_port,
+        host=settings.control.host,
+        port=settings.control.port,
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=_DRAIN_MAX_S,

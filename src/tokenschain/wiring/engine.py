@@ -28,24 +28,24 @@ async def _engine(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     key = secrets.read_or_make(settings.engine_key_path)
-    model = ModelStore(settings.data_dir / "models").path_of(settings.engine_model)
+    model = ModelStore(settings.data_dir / "models").path_of(settings.engine.model)
     embedding = await embedder.start(
-        settings.engine_host, settings.embedder_port, key, wire_refusal
+        settings.engine.host, settings.engine.embedder_port, key, wire_refusal
     )
     engine = await asyncio.to_thread(
         chat.start,
         model,
-        settings.engine_model,
-        host=settings.engine_host,
-        port=settings.engine_port,
+        settings.engine.model,
+        host=settings.engine.host,
+        port=settings.engine.port,
         key=key,
-        slots=settings.engine_slots,
-        context_tokens=settings.engine_context_tokens,
-        threads=settings.engine_threads,
+        slots=settings.engine.slots,
+        context_tokens=settings.engine.context_tokens,
+        threads=settings.engine.threads,
         template=_chat_template(settings),
-        reproducible=settings.engine_reproducible,
+        reproducible=settings.engine.reproducible,
     )
-    logger.info("serving", model=settings.engine_model, at=engine.listening_address)
+    logger.info("serving", model=settings.engine.model, at=engine.listening_address)
     await stopping.wait()
     await embedding.drain(_DRAIN_MAX_S)
     # llama.cpp's destructor waits for running generations; nobody waits for those now.
@@ -53,8 +53,8 @@ async def _engine(settings: Settings) -> None:
 
 
 def _chat_template(settings: Settings) -> str | None:
-    if settings.engine_chat_template_file is not None:
-        return settings.engine_chat_template_file.read_text(encoding="utf-8")
-    if settings.engine_model == DEFAULT_MODEL.name:
+    if settings.engine.chat_template_file is not None:
+        return settings.engine.chat_template_file.read_text(encoding="utf-8")
+    if settings.engine.model == DEFAULT_MODEL.name:
         return chat.template_with_tools()
     return None

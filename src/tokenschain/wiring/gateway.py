@@ -83,15 +83,15 @@ def run(settings: Settings, worker: int) -> None:
 async def _gateway_worker(settings: Settings, worker: int) -> None:
     logger = log.get(process=f"gateway-{worker}")
     # Another name each time: what an earlier process held is not this one's.
-    name = f"{socket.gethostname()[:40]}-{settings.port}-{worker}-{os.urandom(4).hex()}"
+    name = f"{socket.gethostname()[:40]}-{settings.server.port}-{worker}-{os.urandom(4).hex()}"
     folder = settings.data_dir / "gateway"
     secret = secrets.read_or_make(settings.internal_secret_path)
     served = Served()
     journal = Journal(
         folder / "journal" / str(worker),
-        JournalLimits(total_bytes_max=settings.journal_total_bytes_max),
+        JournalLimits(total_bytes_max=settings.journal.total_bytes_max),
     )
-    client = HttpClient(tls=_upstream_tls(settings.upstream_ca_file), proxy=settings.upstream_proxy)
+    client = HttpClient(tls=_upstream_tls(settings.egress.ca_file), proxy=settings.egress.proxy)
     channel = Channel(settings.control_base_url, secret, client)
     store = ResponseStore(channel, folder / "responses" / str(worker))
     memory = ConversationState(store, lambda name: logger.warning("response_not_kept", id=name))
@@ -101,7 +101,7 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
         journal,
         folder / "snapshot" / str(worker),
         lambda event, why: logger.warning(event, why=why),
-        settings.ship_interval_s,
+        settings.journal.ship_interval_s,
     )
     uplink.start_from_disk()
 
@@ -121,8 +121,10 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
         },
     )
     image_client = HttpClient(
-        tls=_upstream_tls(settings.upstream_ca_file),
-        resolver=PublicResolver([ip_network(network) for network in settings.image_networks]),
+        tls=_upstream_tls(settings.egress.ca_file),
+        resolver=PublicResolver(
+            [ip_network(network) for network in settings.egress.image_networks]
+        ),
     )
 
     def key_changed(upstream: str, number: int, state: KeyState, for_s: float) -> None:
@@ -144,7 +146,7 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
     )
     dispatch = Dispatch(router, upstreams, time.monotonic, random.random, breaker)
     probes = Probes(dispatch, upstreams.probe, breaker)
-    pubsub = RedisPubSub(settings.redis_url) if settings.redis_url else None
+    pubsub = RedisPubSub(settings.redis.url) if settings.redis.url else None
     shared: SharedHealth | None = None
     if pubsub is not None:
         shared = SharedHealth(
@@ -159,14 +161,14 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
         report,
         "budgets", BUDGETS_DRAW_MAX_S,
     )  # fmt: skip
-    redis = RedisRates(settings.redis_url, served, name) if settings.redis_url else None
+    redis = RedisRates(settings.redis.url, served, name) if settings.redis.url else None
     rates: Leases | None = None
     if redis is not None:
         rates = Leases(
             redis.draw, REDIS_FAILURES, time.monotonic, time.time, report, "redis",
             RATES_DRAW_MAX_S,
         )  # fmt: skip
-    elif settings.workers * settings.gateways > 1:
+    elif settings.server.workers * settings.server.gateways > 1:
         rates = Leases(
             lambda requests: channel.draw(name, requests), store_errors, time.monotonic, time.time,
         report,
@@ -179,17 +181,21 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
         router.load,
         rates,
         budgets,
-        lambda: redis.gateways if redis is not None else settings.workers * settings.gateways,
+        lambda: (
+            redis.gateways
+            if redis is not None
+            else settings.server.workers * settings.server.gateways
+        ),
     )
     cache_store = (
-        RedisCacheStore(settings.redis_url, secrets.derived(secret, b"shelf"))
-        if settings.redis_url
+        RedisCacheStore(settings.redis.url, secrets.derived(secret, b"shelf"))
+        if settings.redis.url
         else None
     )
     meaning: SemanticClient | None = None
     if settings.cache.compares_meanings:
         asks = SignedClient(
-            f"http://{settings.semantic_host}:{settings.semantic_port}", secret, client
+            f"http://{settings.semantic.host}:{settings.semantic.port}", secret, client
         )
         meaning = SemanticClient(
             asks.ask, store_errors, time.monotonic, report, settings.cache.find_wait_max_s
@@ -214,7 +220,7 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
         served,
         metrics.text,
         lambda call_id, fault: logger.error("fault", call=call_id, exc_info=fault),
-        ApiSettings(settings.heartbeat_s, settings.cors_origins),
+        ApiSettings(settings.server.heartbeat_s, settings.server.cors_origins),
         memory,
     )
     gateway.journal_ok = lambda: _has_room(journal)
@@ -222,17 +228,17 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
         gateway,
         wire_refusal,
         Limits(
-            head_bytes_max=settings.head_bytes_max,
-            headers_max=settings.headers_max,
-            body_bytes_max=settings.body_bytes_max,
-            head_wait_max_s=settings.head_wait_max_s,
-            body_grace_s=settings.body_grace_s,
-            body_rate_min=settings.body_rate_min,
-            idle_max_s=settings.idle_max_s,
-            write_stall_max_s=settings.write_stall_max_s,
-            connections_max=settings.connections_max,
+            head_bytes_max=settings.server.head_bytes_max,
+            headers_max=settings.server.headers_max,
+            body_bytes_max=settings.server.body_bytes_max,
+            head_wait_max_s=settings.server.head_wait_max_s,
+            body_grace_s=settings.server.body_grace_s,
+            body_rate_min=settings.server.body_rate_min,
+            idle_max_s=settings.server.idle_max_s,
+            write_stall_max_s=settings.server.write_stall_max_s,
+            connections_max=settings.server.connections_max,
         ),
-        [ip_network(network) for network in settings.trusted_proxies],
+        [ip_network(network) for network in settings.server.trusted_proxies],
     )
 
     stopping = asyncio.Event()
@@ -254,16 +260,16 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
             *([background.create_task(rates.run())] if rates is not None else []),
             *([background.create_task(shared.run())] if shared is not None else []),
         ]
-        if settings.workers > 1:
+        if settings.server.workers > 1:
             # A sibling may have the port already: calls are its until this one can serve them.
             await _any_of([uplink.configured, stopping], _JOIN_MAX_S)
         port = await server.listen(
-            settings.host, settings.port, reuse_port=True, tls=_server_tls(settings)
+            settings.server.host, settings.server.port, reuse_port=True, tls=_server_tls(settings)
         )
-        logger.info("listening", host=settings.host, port=port)
+        logger.info("listening", host=settings.server.host, port=port)
         await stopping.wait()
         gateway.draining = True
-        cut = await server.drain(settings.drain_max_s)
+        cut = await server.drain(settings.server.drain_max_s)
         for task in running:
             task.cancel()
     try:
@@ -326,11 +332,11 @@ async def _refresh_keys(upstreams: Upstreams) -> None:
 
 
 def _server_tls(settings: Settings) -> ssl.SSLContext | None:
-    if settings.tls_certificate_file is None:
+    if settings.tls.certificate_file is None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(settings.tls_certificate_file, settings.tls_key_file)
+    context.load_cert_chain(settings.tls.certificate_file, settings.tls.key_file)
     context.set_alpn_protocols(["http/1.1"])
     return context
 

@@ -24,7 +24,7 @@ class FirstRun(NamedTuple):
 def prepare(settings: Settings) -> FirstRun:
     """Bring the database up to date; on a fresh one, make the first credentials."""
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    engine = db.connect(settings.database)
+    engine = db.connect(settings.database_url)
     try:
         db.migrate(engine)
         with engine.begin() as connection:
@@ -47,17 +47,17 @@ def children(settings: Settings, *, everything: bool) -> list[Child]:
     """The processes of one machine: the gateway's workers, and the rest if wanted."""
     found = [
         Child(f"gateway-{worker}", ["gateway", "--worker", str(worker)])
-        for worker in range(settings.workers)
+        for worker in range(settings.server.workers)
     ]
     if everything:
         # Gateways end first: their streams come from the engine, their records go to control.
         workers = [child.name for child in found]
         found.insert(0, Child("control", ["control"], serves=workers))
         if settings.cache.compares_meanings:
-            semantic = f"http://{settings.semantic_host}:{settings.semantic_port}"
+            semantic = f"http://{settings.semantic.host}:{settings.semantic.port}"
             found.append(Child("semantic", ["semantic"], lambda: answers(f"{semantic}/health")))
-        if settings.engine_enabled and not settings.engine_url:
-            address = f"http://{settings.engine_host}:{settings.engine_port}"
+        if settings.runs_engine:
+            address = f"http://{settings.engine.host}:{settings.engine.port}"
             probe = lambda: answers(f"{address}/health")  # noqa: E731
             found.append(Child("engine", ["engine"], probe, workers))
     return found

@@ -62,10 +62,10 @@ async def _semantic(settings: Settings) -> None:
         other = RemoteEmbedder(model, chosen.dimensions, loop, chosen.wait_max_s)
         name = f"{chosen.base_url}/{chosen.model}/{chosen.dimensions}"
     models = await asyncio.to_thread(Embedders, other)
-    kept: VectorStore = LocalVectorStore(settings.semantic_memory_bytes_max, models.fine_dimensions)
-    if settings.redis_url:
+    kept: VectorStore = LocalVectorStore(settings.semantic.memory_bytes_max, models.fine_dimensions)
+    if settings.redis.url:
         shared = RedisVectorIndex(
-            settings.redis_url, secrets.derived(secret, b"meaning"), f"{FAST}+{name}",
+            settings.redis.url, secrets.derived(secret, b"meaning"), f"{FAST}+{name}",
             FAST_DIMENSIONS,
         )  # fmt: skip
         kept = LayeredVectorStore(
@@ -83,8 +83,8 @@ async def _semantic(settings: Settings) -> None:
         judge_decides=settings.cache.judge is not None and settings.cache.judge.decides,
     )  # fmt: skip
     server = HttpServer(service, wire_refusal)
-    port = await server.listen(settings.semantic_host, settings.semantic_port)
-    logger.info("comparing", host=settings.semantic_host, port=port)
+    port = await server.listen(settings.semantic.host, settings.semantic.port)
+    logger.info("comparing", host=settings.semantic.host, port=port)
     while not stopping.is_set():
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SAVE_EVERY_S):

@@ -45,7 +45,7 @@ class NewTarget(Body):
 def create_target(asked: Asked, wanted: NewTarget) -> dict[str, Any]:
     """Add a target; its address and secret are sealed and not shown again."""
     asked.need("alerts:write", wanted.tenant or PLATFORM)
-    alerts.check_address(wanted.kind, wanted.address, asked.context.settings.alert_networks)
+    alerts.check_address(wanted.kind, wanted.address, asked.context.settings.alerts.networks)
     target_id = secrets.new_id("tgt")
     sealed = sealing.seal(
         asked.context.master_key,

@@ -451,7 +451,7 @@ async def start_oidc(request: Request) -> Response:
     answer = RedirectResponse(url, 302)
     answer.set_cookie(
         OIDC_COOKIE, kept, max_age=oidc.SIGN_IN_MAX_S, httponly=True, samesite="lax",
-        path="/api/v1/oidc", secure=(context.settings.public_control_url or "").startswith("https"),
+        path="/api/v1/oidc", secure=(context.settings.control.public_url or "").startswith("https"),
     )  # fmt: skip
     return answer
 
@@ -470,7 +470,7 @@ async def finish_oidc(
 
     def enter() -> str:
         with context.engine.begin() as db:
-            user_id = oidc.enter(db, person, context.settings.oidc_roles)
+            user_id = oidc.enter(db, person, context.settings.oidc.roles)
             _, token = users_module.issue_token(
                 db, user_id, "session", "oidc", users_module.SESSION_S
             )

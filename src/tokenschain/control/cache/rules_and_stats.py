@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import msgspec
 from sqlalchemy import Connection, and_, case, func, select
 
 from tokenschain.control import revisions
@@ -40,7 +39,8 @@ class Group(NamedTuple):
 def rules(connection: Connection, settings: Settings) -> CacheRules:
     """The rules as gateways serve by them."""
     flushed = {row.selector: row.at_ms / 1e3 for row in connection.execute(select(cache_flushes))}
-    return msgspec.convert({**settings.cache.model_dump(), "flushed": flushed}, CacheRules)
+    given = {name: getattr(settings.cache, name) for name in CacheRules.__struct_fields__}
+    return CacheRules(**given | {"flushed": flushed})
 
 
 def flush(connection: Connection, tenant: str, part: str = "", value: str = "") -> float:

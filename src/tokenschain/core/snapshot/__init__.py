@@ -3,60 +3,137 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Annotated, Literal, get_args
 
 import msgspec
+from msgspec import Meta
 
 from tokenschain.core.errors import ApiError
 from tokenschain.core.limits import Budget, Rate
 from tokenschain.core.pricing.catalog import DatedPrice, Price
 from tokenschain.core.snapshot.cache_rules import CacheRules
-from tokenschain.core.snapshot.routing_policy import Policy
+from tokenschain.core.snapshot.routing_policy import Policy, RuleScope
 from tokenschain.core.snapshot.virtual_models import Entry
 from tokenschain.core.tenancy import KeyGrant
+
+Zone = Literal["abroad", "cn", "mlps3", "gov", "own"]
+"""Data zones by trust: outside the country, in it, in it and certified for MLPS 2.0 level 3,
+a government cloud, machines of one's own."""
+ZONES: tuple[str, ...] = get_args(Zone)
+ResidencyScope = Annotated[str, Meta(pattern=r"^(\*|(tenant|project|model)/.+|class/[\w-]{1,32})$")]
+"""Whose data a residency rule is for."""
 
 
 class UpstreamLimits(msgspec.Struct, frozen=True):
     """How long and how much one upstream may take; seconds and counts."""
 
-    connect_max_s: float = 5.0
-    first_byte_max_s: float = 300.0
-    """Until the first byte of the answer; a whole generation when not streaming."""
-    idle_max_s: float = 120.0
-    """Between two events of a stream. Comments and heartbeats do not count as events."""
-    total_max_s: float = 1_800.0
-    connections_max: int = 1_000
-    queue_wait_max_s: float = 5.0
+    connect_max_s: Annotated[
+        float, Meta(gt=0, description="Seconds until a connection must stand, TLS included.")
+    ] = 5.0
+    first_byte_max_s: Annotated[
+        float,
+        Meta(
+            gt=0,
+            description="Seconds until the first byte of an answer; a whole generation when the "
+            "call is not streamed.",
+        ),
+    ] = 300.0
+    idle_max_s: Annotated[
+        float,
+        Meta(
+            gt=0,
+            description="Longest pause between two events of a stream, in seconds; comments do "
+            "not count as events.",
+        ),
+    ] = 120.0
+    total_max_s: Annotated[float, Meta(gt=0, description="Longest answer, in seconds.")] = 1_800.0
+    connections_max: Annotated[
+        int, Meta(gt=0, description="Most connections at once, for each gateway worker.")
+    ] = 1_000
+    queue_wait_max_s: Annotated[
+        float, Meta(gt=0, description="Longest wait for a free connection, in seconds.")
+    ] = 5.0
 
 
 class Upstream(msgspec.Struct, frozen=True):
     """One endpoint that answers calls."""
 
-    id: str
-    provider: str
-    base_url: str
-    """Up to and including the version, as `https://host/v1`."""
+    id: Annotated[
+        str,
+        Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$", description="Name of the upstream, unique."),
+    ]
+    provider: Annotated[
+        str,
+        Meta(description="A provider of the catalog (`tokenschain model list`), or `custom`."),
+    ] = "custom"
+    base_url: Annotated[
+        str,
+        Meta(
+            pattern=r"^(https?://.*)?$",
+            description="Address up to and including the version, as `https://host/v1`; the "
+            "catalog's by default.",
+        ),
+    ] = ""
     credentials: tuple[str, ...] = ()
     """Where the gateway finds its keys: `env:NAME`, `file:PATH` or `sealed:NAME`; never a key."""
     limits: UpstreamLimits = UpstreamLimits()
-    auth: str = ""
-    """Another way to prove who asks than the vendor's plain key; see `providers.auth`."""
-    token_url: str | None = None
-    """Of the vendor's token service, for `auth: token`; the public one by default."""
-    region: str = ""
-    """Where it is, as `cn-beijing`; see `core.routing.regions`."""
-    zone: str = "cn"
-    """Where data goes there: one of `ZONES`."""
-    stream_whole: bool = False
-    """Whether whole answers are asked for as streams, so that silence is noticed early."""
-    concurrency_max: int = 1_000
-    """Calls at once per gateway, above the limit that is learned."""
-    probe_path: str = ""
-    """Asked with GET while no call goes there, as `/health`; empty: never."""
-
-
-ZONES = ("abroad", "cn", "mlps3", "gov", "own")
-"""Data zones by trust: outside the country, in it, in it and certified for MLPS 2.0 level 3,
-a government cloud, machines of one's own."""
+    auth: Annotated[
+        Literal["", "jwt", "sdk-hmac-sha256", "sdk-hmac-sm3", "token"],
+        Meta(
+            description="Another way to prove who asks than the vendor's plain key: `jwt` (Zhipu; "
+            "credential `id.secret`), `sdk-hmac-sha256` or `sdk-hmac-sm3` (Huawei; `id:secret`), "
+            "`token` (Baidu and Volcano; `id:secret`, traded for short-lived tokens)."
+        ),
+    ] = ""
+    token_url: Annotated[
+        Annotated[str, Meta(pattern=r"^https?://")] | None,
+        Meta(
+            description="Address of the vendor's token service for `auth: token`, where it is not "
+            "the public one."
+        ),
+    ] = None
+    region: Annotated[
+        str,
+        Meta(
+            description="Where it is, as `cn-beijing`; the nearer upstream is preferred until "
+            "times are measured."
+        ),
+    ] = ""
+    zone: Annotated[
+        Literal[Zone, ""],
+        Meta(
+            description="Where data goes there: outside the country, in it, in it and certified "
+            "for MLPS 2.0 level 3, a government cloud, or your own machines; by the provider if "
+            "unset."
+        ),
+    ] = "cn"
+    stream_whole: Annotated[
+        bool,
+        Meta(
+            description="Whether a stream is asked for even where the caller wants a whole "
+            "answer, so that a silent upstream is noticed within seconds; costs some CPU for each "
+            "token."
+        ),
+    ] = False
+    concurrency_max: Annotated[
+        int,
+        Meta(
+            gt=0,
+            description="Most calls at once, for each gateway worker; the limit that is learned "
+            "stays below.",
+        ),
+    ] = 1_000
+    probe_path: Annotated[
+        str,
+        Meta(
+            pattern=r"^(/[!-~]*)?$",
+            max_length=200,
+            description="Path of a health check that is asked with GET, without a key, while no "
+            "call goes there or it is left alone: `/health` of vLLM, SGLang, TEI and llama.cpp. A "
+            "200 brings its next trial forward; anything else counts as a failure. Off by "
+            "default: for a cloud, the next call is the probe.",
+        ),
+    ] = ""
 
 
 class Offer(msgspec.Struct, frozen=True):
@@ -75,21 +152,59 @@ class Offer(msgspec.Struct, frozen=True):
 class Routing(msgspec.Struct, frozen=True):
     """How calls find their upstream; see `core.routing`."""
 
-    policy: str = "balanced"
-    own_policies: dict[str, Policy] = {}
-    policies: dict[str, str] = {}
-    """By `tenant/NAME`, `project/NAME` or `model/NAME`; the narrowest holds, a model's first."""
-    first_token_slo_s: float = 2.0
-    explore: float = 0.01
-    hedge: bool = False
-    usd_cny: float = 7.0
-    region: str = ""
-    """Where this gateway is."""
-    models: dict[str, tuple[Entry, ...]] = {}
-    """Virtual models."""
-    residency: dict[str, tuple[str, ...]] = {}
-    """By `tenant/NAME`, `project/NAME` or `*`: the zones its data may go to. By `class/NAME`:
-    those for keys of that data class, whoever holds them; both must hold."""
+    policy: Annotated[
+        str,
+        Meta(
+            description="`performance-first`, `cost-first`, `balanced`, `compliance-first`, or one "
+            "of `custom_policies`."
+        ),
+    ] = "balanced"
+    custom_policies: Annotated[
+        dict[str, Policy], Meta(description="Policies of your own by name; see below.")
+    ] = {}
+    policy_overrides: Annotated[
+        dict[RuleScope, str],
+        Meta(
+            description="Policies by `tenant/NAME`, `project/NAME` or `model/NAME`; a model's "
+            "beats a project's, that a tenant's."
+        ),
+    ] = {}
+    first_token_slo_s: Annotated[
+        float, Meta(gt=0, description="The time to the first token that is promised, in seconds.")
+    ] = 2.0
+    explore: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=0.2,
+            description="Share of calls that try any upstream that is in time, so that estimates "
+            "stay fresh.",
+        ),
+    ] = 0.01
+    hedge: Annotated[
+        bool,
+        Meta(
+            description="Whether a second upstream is asked when an interactive call waits a fifth "
+            "longer than expected: at most 2 % of calls, which are then paid twice."
+        ),
+    ] = False
+    usd_cny: Annotated[
+        float,
+        Meta(gt=0, description="Yuan for a dollar, to compare prices; never for billing."),
+    ] = 7.0
+    region: Annotated[str, Meta(description="Where the gateway is, as `cn-shanghai`.")] = ""
+    models: Annotated[
+        dict[str, tuple[Entry, ...]],
+        Meta(description="Virtual models by name, each a list of entries; see below."),
+    ] = {}
+    residency: Annotated[
+        dict[ResidencyScope, tuple[Zone, ...]],
+        Meta(
+            description="Zones that data may go to, by `tenant/NAME`, `project/NAME` or `*`, and "
+            "by `class/NAME` for keys of that data class, whoever holds them; both must hold. "
+            "Nothing is sent elsewhere, whatever fails."
+        ),
+    ] = {}
 
 
 class ModelRoute(msgspec.Struct, frozen=True):

@@ -1,12 +1,13 @@
-"""What decides among upstreams: policies by name, and those an operator adds."""
+"""Routing policies: what decides among upstreams, by name, and those an operator adds."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 
 class Objective(StrEnum):
@@ -20,15 +21,55 @@ class Objective(StrEnum):
 class Policy(msgspec.Struct, frozen=True):
     """How a tenant, project or model wants its calls placed. Weights need not sum to 1."""
 
-    objective: Objective = Objective.SCORE
-    slo_share: float = 0.6
-    """An upstream is in time when its expected first token takes this share of the SLO."""
-    by_zone: bool = False
-    """Only the most trusted zone that has an upstream is used."""
-    latency: float = 2.0
-    price: float = 1.0
-    load: float = 2.0
-    availability: float = 1.0
+    objective: Annotated[
+        Objective,
+        Meta(description="What decides among upstreams in time: `latency`, `cost` or the `score`."),
+    ] = Objective.SCORE
+    slo_share: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=10,
+            description="An upstream is in time when its first token is expected within this "
+            "share of `routing.first_token_slo_s`.",
+        ),
+    ] = 0.6
+    by_zone: Annotated[
+        bool, Meta(description="Whether only the most trusted zone that has an upstream is used.")
+    ] = False
+    latency: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=100,
+            description="Weight in the score of the expected time to the first token over the SLO.",
+        ),
+    ] = 2.0
+    price: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=100,
+            description="Weight in the score of the expected cost over the cheapest, less one.",
+        ),
+    ] = 1.0
+    load: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=100,
+            description="Weight in the score of the square of the share of the concurrency limit "
+            "in use.",
+        ),
+    ] = 2.0
+    availability: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=100,
+            description="Weight in the score of the logarithm of the recent share of successes.",
+        ),
+    ] = 1.0
 
 
 POLICIES = {
@@ -38,6 +79,8 @@ POLICIES = {
     "compliance-first": Policy(by_zone=True),
 }
 
+RuleScope = Annotated[str, Meta(pattern=r"^(\*|(tenant|project|model)/.+)$")]
+"""Whose calls a rule is for: `tenant/NAME`, `project/NAME`, `model/NAME`, or `*` for all."""
 
 T = TypeVar("T")
 

@@ -2,27 +2,49 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 import msgspec
+from msgspec import Meta
 
 
 class When(msgspec.Struct, frozen=True):
     """Conditions of an entry; all that are given must hold."""
 
-    language: str | None = None
-    """Of the last message: `zh`, `en`, `ja`, `ko`, `ru` or `ar`."""
-    tags: tuple[str, ...] = ()
-    """Words of `x-tc-tags` that must all be there, as `contract` or `subject=math`."""
-    needs: tuple[str, ...] = ()
-    """Of `tools`, `vision`, `json_schema`, `thinking`."""
-    prompt_tokens_min: int = 0
-    prompt_tokens_max: int | None = None
+    language: Annotated[
+        Literal["zh", "en", "ja", "ko", "ru", "ar"] | None,
+        Meta(description="Language of the last message."),
+    ] = None
+    tags: Annotated[
+        tuple[str, ...],
+        Meta(description="Words that `x-tc-tags` must hold, all of them, as `subject=math`."),
+    ] = ()
+    needs: Annotated[
+        tuple[Literal["tools", "vision", "json_schema"], ...],
+        Meta(description="What the call must use, all of `tools`, `vision`, `json_schema` named."),
+    ] = ()
+    prompt_tokens_min: Annotated[
+        int, Meta(ge=0, description="Smallest prompt, in estimated tokens.")
+    ] = 0
+    prompt_tokens_max: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(description="Largest prompt, in estimated tokens."),
+    ] = None
 
 
 class Entry(msgspec.Struct, frozen=True):
     """One line of a virtual model."""
 
-    model: str
-    upstream: str | None = None
-    """Only at this upstream."""
-    weight: int | None = None
-    when: When | None = None
+    model: Annotated[str, Meta(description="Name of a model that is served.")]
+    upstream: Annotated[
+        str | None, Meta(description="Id of the only upstream that is asked; any by default.")
+    ] = None
+    weight: Annotated[
+        Annotated[int, Meta(ge=0)] | None,
+        Meta(description="Share of the turns among neighbouring entries with weights."),
+    ] = None
+    when: Annotated[
+        When | None,
+        Meta(description="Conditions; entries whose conditions hold are asked before those that "
+                         "have none."),
+    ] = None  # fmt: skip

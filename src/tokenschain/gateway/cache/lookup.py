@@ -213,7 +213,9 @@ class ResponseCache:
         if rules is self._rules:
             return
         self._rules = rules
-        self._on = rules.mode != "off" or any(mode != "off" for mode in rules.policies.values())
+        self._on = rules.mode != "off" or any(
+            mode != "off" for mode in rules.mode_overrides.values()
+        )
         size = (rules.memory_bytes_max, rules.tenant_share)
         if size != self._size or not self._on:
             self._store, self._size = CacheStore(*size), size

@@ -137,4 +137,4 @@ def _group(call: Call) -> str:
 def _wrong_max(call: Call, rules: CacheRules) -> float:
     caller = call.caller
     assert caller is not None, "who asks is known"
-    return rules.wrong_max_of(caller.tenant, caller.project, call.parsed.model)
+    return rules.false_hit_rate_max_of(caller.tenant, caller.project, call.parsed.model)

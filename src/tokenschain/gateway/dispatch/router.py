@@ -242,7 +242,7 @@ class Router:
     def policy_name(self, caller: KeyGrant, model: str) -> str:
         """The policy in force for a call."""
         rules = self._rules
-        return narrowest(rules.policies, caller.tenant, caller.project, model, rules.policy)
+        return narrowest(rules.policy_overrides, caller.tenant, caller.project, model, rules.policy)
 
     # --- what is configured ---------------------------------------------------------
 
@@ -309,7 +309,7 @@ class Router:
             if len(self._policies) > 10_000:
                 self._policies.clear()
             name = self.policy_name(caller, model)
-            policy = self._rules.own_policies.get(name) or POLICIES[name]
+            policy = self._rules.custom_policies.get(name) or POLICIES[name]
             self._policies[key] = policy
         return policy
 

@@ -1,0 +1,132 @@
+"""Reads the declarations of the settings: names, types, ranges, defaults, purposes."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import NODEFAULT, inspect
+
+from tokenschain.core.snapshot import UpstreamLimits
+from tokenschain.infra.config.groups import CacheSettings, Settings, UpstreamSettings
+
+PUBLISHED_ONLY: dict[type, tuple[str, ...]] = {
+    UpstreamSettings: ("credentials", "limits"),
+    CacheSettings: ("flushed",),
+}
+"""Fields of what is published that settings give in another form or not at all."""
+
+
+class Declared(NamedTuple):
+    """One setting as it is declared."""
+
+    hint: Any
+    """Its type, with ranges."""
+    description: str
+    default: object
+    """`msgspec.NODEFAULT` when it must be given."""
+
+
+def fields_of(struct: type) -> dict[str, Declared]:
+    """What may stand under a group, in order."""
+    hints = get_type_hints(struct, include_extras=True)
+    found: dict[str, Declared] = {}
+    for each in msgspec.structs.fields(struct):
+        if each.name not in PUBLISHED_ONLY.get(struct, ()):
+            default = each.default
+            if each.default_factory is not NODEFAULT:
+                default = each.default_factory()
+            found[each.name] = Declared(hints[each.name], _description(hints[each.name]), default)
+    if struct is UpstreamSettings:
+        found |= fields_of(UpstreamLimits)
+    return found
+
+
+def settings() -> Iterator[tuple[str, Declared]]:
+    """Every setting by its name with dots; `upstreams`, `routing` and `cache` as one each."""
+    for name, declared in fields_of(Settings).items():
+        group = struct_of(declared.hint)
+        if group is None or declared.description:
+            yield name, declared
+        else:
+            yield from ((f"{name}.{inner}", found) for inner, found in fields_of(group).items())
+
+
+def struct_of(hint: Any) -> type | None:
+    """The group that a type stands for, if it is one."""
+    bare = bare_of(hint)
+    return bare if isinstance(bare, type) and issubclass(bare, msgspec.Struct) else None
+
+
+def bare_of(hint: Any) -> Any:
+    """A type without its annotation and without None."""
+    while hasattr(hint, "__metadata__"):
+        hint = hint.__origin__
+    if get_origin(hint) in (Union, types.UnionType):
+        parts = [part for part in get_args(hint) if part is not type(None)]
+        if len(parts) == 1:
+            return bare_of(parts[0])
+    return hint
+
+
+def _description(hint: Any) -> str:
+    for meta in getattr(hint, "__metadata__", ()):
+        if meta.description:
+            return str(meta.description)
+    return ""
+
+
+def range_of(hint: Any) -> str:
+    """What a value may be, in words: `a whole number from 0 to 65535`."""
+    return _in_words(inspect.type_info(hint))
+
+
+def _in_words(found: inspect.Type) -> str:
+    match found:
+        case inspect.Metadata():
+            return _in_words(found.type)
+        case inspect.UnionType():
+            parts = [p for p in found.types if not isinstance(p, inspect.NoneType)]
+            return " or ".join(_in_words(part) for part in parts)
+        case inspect.IntType() | inspect.FloatType():
+            kind = "a whole number" if isinstance(found, inspect.IntType) else "a number"
+            return kind + _bounds(found)
+        case inspect.LiteralType():
+            return "one of " + ", ".join(f"`{value}`" for value in found.values)
+        case inspect.EnumType():
+            return "one of " + ", ".join(f"`{one.value}`" for one in found.cls)
+        case inspect.BoolType():
+            return "true or false"
+        case inspect.DecimalType():
+            return "an amount"
+        case inspect.StrType() if found.pattern is not None:
+            return _TEXTS.get(found.pattern, f"text that matches `{found.pattern}`")
+        case inspect.StrType():
+            return "text"
+        case inspect.CustomType():
+            return "a path"
+        case inspect.VarTupleType() | inspect.ListType():
+            return "a list"
+        case _:
+            return "`name: value` lines"
+
+
+_TEXTS = {
+    r"^(env|file|sealed):.+$": "`env:NAME`, `file:PATH` or `sealed:NAME`",
+    r"^https?://\S+$": "an address that begins with http:// or https://",
+    r"^https?://": "an address that begins with http:// or https://",
+    r"^(https?://.*)?$": "an address that begins with http:// or https://",
+    r"^(\*|(tenant|project|model)/.+)$": "`tenant/NAME`, `project/NAME`, `model/NAME` or `*`",
+}
+"""Patterns in words."""
+
+
+def _bounds(found: inspect.IntType | inspect.FloatType) -> str:
+    if found.ge is not None and found.le is not None:
+        return f" from {found.ge:_} to {found.le:_}"
+    parts = [f" above {found.gt:_}"] if found.gt is not None else []
+    parts += [f" of at least {found.ge:_}"] if found.ge is not None else []
+    parts += [f" up to {found.le:_}"] if found.le is not None else []
+    return " and".join(parts)

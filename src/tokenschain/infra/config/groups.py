@@ -1,0 +1,587 @@
+"""The settings by group: each with its type, its range, its default and its purpose.
+
+What control publishes to gateways (`core.snapshot`) is declared there and only taken up here.
+"""
+
+from __future__ import annotations
+
+import os
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, field
+
+from tokenschain.core.snapshot import Routing, Upstream
+from tokenschain.core.snapshot.cache_rules import CacheRules
+
+FIND_WAIT_MAX_S = 0.4
+"""How long a call waits for the process that compares questions."""
+
+Port = Annotated[int, Meta(ge=0, le=65_535)]
+# Never in a union with a list: msgspec 0.22 frees the pattern of such a string too often.
+Reference = Annotated[str, Meta(pattern=r"^(env|file|sealed):.+$")]
+"""Where a secret is: `env:NAME`, `file:PATH` or `sealed:NAME`."""
+HttpUrl = Annotated[str, Meta(pattern=r"^https?://\S+$")]
+NETWORK = Meta(extra={"network": True})
+Network = Annotated[str, NETWORK]
+"""A network as `10.0.0.0/8`."""
+
+
+class PriceSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """A price the operator sets, per 1,000,000 tokens."""
+
+    currency: Annotated[
+        Literal["CNY", "USD"], Meta(description="Currency of the amounts.")
+    ] = "CNY"  # fmt: skip
+    input: Annotated[Decimal, Meta(description="Price of 1,000,000 prompt tokens.")]
+    output: Annotated[Decimal, Meta(description="Price of 1,000,000 generated tokens.")]
+    cached_input: Annotated[
+        Decimal | None,
+        Meta(
+            description="Price of 1,000,000 prompt tokens that the upstream had cached; as "
+            "`input` if unset."
+        ),
+    ] = None
+
+    def __post_init__(self) -> None:
+        if min(self.input, self.output, self.cached_input or 0) < 0:
+            raise ValueError("a price must not be negative")
+
+
+class UpstreamSettings(Upstream, frozen=True, kw_only=True):
+    """An upstream as the operator sets it: published, but for where keys and prices come from.
+
+    In the file, the fields of `limits` stand beside the others.
+    """
+
+    credential: Annotated[
+        tuple[Reference, ...],
+        Meta(
+            description="Where its key is, or a list of several: `env:NAME`, `file:PATH` or "
+            "`sealed:NAME` (`tokenschain secrets set`). Never the key itself."
+        ),
+    ] = ()
+    models: Annotated[
+        dict[str, str] | list[str] | None,
+        Meta(
+            description="Names callers use, or a mapping of those to the upstream's names; all of "
+            "the catalog by default."
+        ),
+    ] = None
+    prices: Annotated[
+        dict[str, PriceSettings],
+        Meta(description="Prices by the upstream's model name; they beat the catalog."),
+    ] = field(default_factory=dict)
+    kinds: Annotated[
+        dict[str, Literal["chat", "embedding", "rerank"]],
+        Meta(description="Kinds by the upstream's model name, for models not in the catalog."),
+    ] = field(default_factory=dict)
+
+
+class JudgeSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """A chat model that says whether a cached answer fits."""
+
+    base_url: Annotated[
+        HttpUrl,
+        Meta(
+            description="Address of an OpenAI-compatible server, with its version; this gateway's "
+            "own will do."
+        ),
+    ]
+    model: Annotated[str, Meta(description="Name of the judging model there.")]
+    credential: Annotated[
+        Reference | None,
+        Meta(description="Where its key is: `env:NAME`, `file:PATH` or `sealed:NAME`."),
+    ] = None
+    decides: Annotated[
+        bool,
+        Meta(
+            description="Whether it is asked also while a caller waits, whether a cached answer "
+            "that is in doubt may be given. Otherwise it only compares answers afterwards."
+        ),
+    ] = False
+    wait_max_s: Annotated[
+        float,
+        Meta(gt=0, le=10, description="Longest wait for its word, in seconds; silence is a no."),
+    ] = 2.0
+    calls_per_minute: Annotated[
+        int, Meta(ge=1, description="How often it is asked at most, per minute.")
+    ] = 600
+
+
+class EmbedderSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """An embedding model in place of the better of the two that come with the platform."""
+
+    base_url: Annotated[
+        HttpUrl,
+        Meta(description="Address of a server with OpenAI's `/embeddings`, with its version."),
+    ]
+    model: Annotated[str, Meta(description="Name of the embedding model there.")]
+    dimensions: Annotated[int, Meta(ge=8, le=4_096, description="Length of its vectors.")]
+    credential: Annotated[
+        Reference | None,
+        Meta(description="Where its key is: `env:NAME`, `file:PATH` or `sealed:NAME`."),
+    ] = None
+    wait_max_s: Annotated[
+        float,
+        Meta(
+            gt=0, le=5, description="Longest wait for its vectors, in seconds; silence is a miss."
+        ),
+    ] = 0.3
+
+
+class CacheSettings(CacheRules, frozen=True, kw_only=True):
+    """The published cache rules, and the models that help to compare questions."""
+
+    judge: Annotated[
+        JudgeSettings | None,
+        Meta(description="A chat model that says whether a cached answer fits; see below."),
+    ] = None
+    embedder: Annotated[
+        EmbedderSettings | None,
+        Meta(
+            description="An embedding model in place of the better of the two that come with the "
+            "platform; see below."
+        ),
+    ] = None
+
+    @property
+    def find_wait_max_s(self) -> float:
+        """How long a call waits to hear of a question that means the same: what comparing takes
+        at most, and what models elsewhere may."""
+        judge, embedder = self.judge, self.embedder
+        return (
+            FIND_WAIT_MAX_S
+            + (judge.wait_max_s if judge is not None and judge.decides else 0.0)
+            + (embedder.wait_max_s if embedder is not None else 0.0)
+        )
+
+    @property
+    def compares_meanings(self) -> bool:
+        """Whether anybody's questions are compared by meaning."""
+        return "semantic" in (self.mode, *self.mode_overrides.values())
+
+
+class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The gateway's API: address, processes, and the limits of its connections."""
+
+    host: Annotated[str, Meta(description="Address the gateway listens on.")] = "127.0.0.1"
+    port: Annotated[Port, Meta(description="Port the gateway listens on.")] = 8000
+    workers: Annotated[
+        int, Meta(ge=1, le=256, description="Number of gateway processes that share the port.")
+    ] = 1
+    gateways: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1_000,
+            description="Number of gateways there are, each with its `workers`. With more than "
+            "one process in all, rate limits are shared.",
+        ),
+    ] = 1
+    trusted_proxies: Annotated[
+        tuple[Network, ...],
+        Meta(description="Networks whose `X-Forwarded-For` is believed, as `10.0.0.0/8`."),
+    ] = ()
+    cors_origins: Annotated[
+        tuple[str, ...], Meta(description="Origins that may call from a browser; `*` for all.")
+    ] = ()
+    head_bytes_max: Annotated[
+        int, Meta(ge=1_024, description="Largest request head, in bytes.")
+    ] = 32_768  # fmt: skip
+    headers_max: Annotated[
+        int, Meta(ge=10, description="Most header fields in a request.")
+    ] = 100  # fmt: skip
+    body_bytes_max: Annotated[
+        int, Meta(ge=1_024, description="Largest request body, in bytes.")
+    ] = 33_554_432
+    head_wait_max_s: Annotated[
+        float, Meta(gt=0, description="Seconds within which a request head must arrive.")
+    ] = 10.0
+    body_grace_s: Annotated[
+        float,
+        Meta(
+            gt=0,
+            description="Seconds a request body may take, on top of its bytes over "
+            "`body_rate_min`.",
+        ),
+    ] = 10.0
+    body_rate_min: Annotated[
+        int, Meta(ge=1, description="Slowest upload that is accepted, in bytes per second.")
+    ] = 4_096
+    idle_max_s: Annotated[
+        float, Meta(gt=0, description="Seconds after which an idle connection is closed.")
+    ] = 75.0
+    write_stall_max_s: Annotated[
+        float,
+        Meta(gt=0, description="Seconds after which a caller that reads nothing is cut off."),
+    ] = 60.0
+    connections_max: Annotated[
+        int, Meta(ge=1, description="Most connections of callers, for each worker.")
+    ] = 16_384
+    heartbeat_s: Annotated[
+        float,
+        Meta(gt=0, description="Seconds of silence after which a stream gets a comment line."),
+    ] = 15.0
+    drain_max_s: Annotated[
+        float,
+        Meta(ge=0, description="Seconds that running calls may take to finish after SIGTERM."),
+    ] = 30.0
+
+
+class TlsSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """HTTPS for callers of the gateway."""
+
+    certificate_file: Annotated[
+        Path | None,
+        Meta(description="File of the PEM certificate chain; with it the gateway speaks HTTPS."),
+    ] = None
+    key_file: Annotated[
+        Path | None, Meta(description="File of the PEM key of that certificate.")
+    ] = None  # fmt: skip
+
+
+class EgressSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the gateway calls: upstreams and images."""
+
+    ca_file: Annotated[
+        Path | None,
+        Meta(description="PEM file of extra certificate authorities to trust for upstreams."),
+    ] = None
+    proxy: Annotated[
+        str | None,
+        Meta(
+            description="Address of a proxy that understands CONNECT for calls to upstreams, as "
+            "`http://host:port`."
+        ),
+    ] = None
+    image_networks: Annotated[
+        tuple[Network, ...],
+        Meta(
+            description="Private networks that images may be fetched from, as `10.2.0.0/16`, for "
+            "upstreams that take images only as data; public addresses always may."
+        ),
+    ] = ()
+
+
+class ControlSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The control plane: admin API and console."""
+
+    host: Annotated[str, Meta(description="Address control listens on.")] = "127.0.0.1"
+    port: Annotated[Port, Meta(description="Port control listens on.")] = 8001
+    url: Annotated[
+        HttpUrl | None,
+        Meta(description="Address where a gateway finds control; by default on this machine."),
+    ] = None
+    public_url: Annotated[
+        HttpUrl | None,
+        Meta(
+            description="Address where browsers reach control, for signing in; by default on this "
+            "machine."
+        ),
+    ] = None
+
+
+class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The database of control, and how long rows are kept in it."""
+
+    url: Annotated[
+        str | None,
+        Meta(
+            description="SQLAlchemy URL; by default a SQLite file in `data_dir`. For PostgreSQL: "
+            "`postgresql+psycopg://user:password@host/name`."
+        ),
+    ] = None
+    connections_max: Annotated[
+        int, Meta(ge=2, le=500, description="Most connections of one control to PostgreSQL.")
+    ] = 10
+    ledger_days: Annotated[
+        int, Meta(ge=1, description="Days after which single calls are deleted; sums stay.")
+    ] = 400
+    response_ttl_s: Annotated[
+        int, Meta(ge=60, description="Seconds after which stored responses are deleted.")
+    ] = 2_592_000
+
+
+class RedisSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The store that gateways share."""
+
+    url: Annotated[
+        str | None,
+        Meta(
+            description="Address of Redis for what gateways share, as "
+            "`redis://:password@host:6379/0`; without it, one gateway counts by itself and "
+            "several count through control."
+        ),
+    ] = None
+
+
+class SecretsSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Files of the platform's own secrets."""
+
+    internal_secret_file: Annotated[
+        Path | None,
+        Meta(
+            description="File with the secret that gateway and control share; by default made in "
+            "`data_dir`."
+        ),
+    ] = None
+    master_key_file: Annotated[
+        Path | None,
+        Meta(
+            description="File with the key that seals secrets (`tokenschain secrets set`); by "
+            "default made in `data_dir`."
+        ),
+    ] = None
+
+
+class JournalSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The gateway's record of calls on disk."""
+
+    total_bytes_max: Annotated[
+        int,
+        Meta(
+            ge=33_554_432,
+            description="Largest unshipped journal of each worker, in bytes, beyond which calls "
+            "are refused.",
+        ),
+    ] = 1_073_741_824
+    ship_interval_s: Annotated[
+        float, Meta(gt=0, description="Pause between two shipments to control, in seconds.")
+    ] = 0.5
+
+
+class AlertsSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where alerts may be sent."""
+
+    networks: Annotated[
+        tuple[Network, ...],
+        Meta(
+            description="Private networks that alerts may be sent to, as `10.2.0.0/16`; public "
+            "addresses always may."
+        ),
+    ] = ()
+
+
+class SmtpSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The mail server for alerts."""
+
+    host: Annotated[
+        str | None, Meta(description="Name of the mail server for alerts by e-mail.")
+    ] = None  # fmt: skip
+    port: Annotated[
+        int,
+        Meta(ge=1, le=65_535, description="Port of the mail server; 465 speaks TLS at once."),
+    ] = 587
+    user: Annotated[
+        str | None, Meta(description="Name to sign in to the mail server with.")
+    ] = None  # fmt: skip
+    password: Annotated[
+        Reference | None,
+        Meta(description="Where the password is: `env:NAME`, `file:PATH` or `sealed:NAME`."),
+    ] = None
+    sender: Annotated[str, Meta(description="Sender's address of alerts by e-mail.")] = (
+        "tokenschain@localhost"
+    )
+    tls: Annotated[
+        bool, Meta(description="Whether to insist on STARTTLS, or on TLS at port 465.")
+    ] = True  # fmt: skip
+
+
+class OidcSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Single sign-on by OpenID Connect."""
+
+    issuer: Annotated[
+        str | None,
+        Meta(description="Issuer URL of the OpenID Connect provider that people sign in with."),
+    ] = None
+    client_id: Annotated[
+        str, Meta(description="Client id of this platform at the provider.")
+    ] = "tokenschain"  # fmt: skip
+    client_secret: Annotated[
+        Reference | None,
+        Meta(description="Where the client secret is: `env:NAME`, `file:PATH` or `sealed:NAME`."),
+    ] = None
+    groups_claim: Annotated[
+        str, Meta(description="Claim that lists a person's groups.")
+    ] = "groups"  # fmt: skip
+    roles: Annotated[
+        dict[str, str],
+        Meta(
+            description="Groups at the provider to roles here, as `group: role@tenant`, or "
+            "`role@*` for all tenants."
+        ),
+    ] = {}
+
+
+class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The embedded model server, or another one in its place."""
+
+    url: Annotated[
+        HttpUrl | None,
+        Meta(
+            description="Base URL of any OpenAI-compatible server to stand in for the embedded "
+            "engine, as `http://gpu-box:8000/v1`."
+        ),
+    ] = None
+    enabled: Annotated[bool, Meta(description="Whether the embedded engine runs.")] = True
+    host: Annotated[str, Meta(description="Address the engine listens on.")] = "127.0.0.1"
+    port: Annotated[Port, Meta(description="Port of the chat engine.")] = 8002
+    embedder_port: Annotated[Port, Meta(description="Port of the embedder.")] = 8003
+    model: Annotated[
+        str, Meta(description="Name of the pulled model to serve; see `tokenschain model pull`.")
+    ] = "smollm2-135m-instruct"
+    chat_template_file: Annotated[
+        Path | None,
+        Meta(description="File of a Jinja chat template in place of the model's own."),
+    ] = None
+    slots: Annotated[
+        int, Meta(ge=1, le=64, description="Number of calls the engine decodes at once.")
+    ] = 4  # fmt: skip
+    context_tokens: Annotated[
+        int,
+        Meta(ge=256, description="Context of each slot, prompt and answer together, in tokens."),
+    ] = 2_048
+    reproducible: Annotated[
+        bool,
+        Meta(
+            description="Whether answers at temperature 0 do not depend on how the prompt was "
+            "batched; prompts then take as long a token as answers do."
+        ),
+    ] = False
+    threads: Annotated[
+        int, Meta(ge=0, description="Number of the engine's threads; 0 for all cores.")
+    ] = 0  # fmt: skip
+
+
+class SemanticSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The process that compares questions for the semantic cache."""
+
+    host: Annotated[str, Meta(description="Address the process listens on.")] = "127.0.0.1"
+    port: Annotated[Port, Meta(description="Port the process listens on.")] = 8004
+    urls: Annotated[
+        tuple[HttpUrl, ...],
+        Meta(
+            description="Where control finds these processes, as `http://10.0.0.7:8004`, when "
+            "they run on other machines; by default the one of this machine."
+        ),
+    ] = ()
+    memory_bytes_max: Annotated[
+        int, Meta(ge=1_048_576, description="Memory for the answers it holds, in bytes.")
+    ] = 268_435_456
+
+
+def _data_folder() -> Path:
+    return Path(os.environ.get("XDG_DATA_HOME", "~/.local/share")).expanduser() / "tokenschain"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything an operator can set."""
+
+    data_dir: Annotated[
+        Path, Meta(description="Folder for the database, the journal, secrets and models.")
+    ] = field(default_factory=_data_folder)
+    server: ServerSettings = ServerSettings()
+    tls: TlsSettings = TlsSettings()
+    egress: EgressSettings = EgressSettings()
+    control: ControlSettings = ControlSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    redis: RedisSettings = RedisSettings()
+    secrets: SecretsSettings = SecretsSettings()
+    journal: JournalSettings = JournalSettings()
+    alerts: AlertsSettings = AlertsSettings()
+    smtp: SmtpSettings = SmtpSettings()
+    oidc: OidcSettings = OidcSettings()
+    engine: EngineSettings = EngineSettings()
+    semantic: SemanticSettings = SemanticSettings()
+    upstreams: Annotated[
+        tuple[UpstreamSettings, ...], Meta(description="Upstreams besides the engine; see below.")
+    ] = ()
+    routing: Annotated[Routing, Meta(description="How calls find their upstream; see below.")] = (
+        Routing()
+    )
+    cache: Annotated[
+        CacheSettings, Meta(description="Which answers are given a second time; see below.")
+    ] = CacheSettings()
+    unpriced_models: Annotated[
+        Literal["refuse", "serve"],
+        Meta(
+            description="Whether models without a known price are refused, or served and recorded "
+            "without a cost."
+        ),
+    ] = "refuse"
+    log_format: Annotated[
+        Literal["auto", "json", "text"],
+        Meta(description="Form of the log lines; `auto` is text on a terminal, else JSON."),
+    ] = "auto"
+
+    @property
+    def database_url(self) -> str:
+        """The database's URL."""
+        return self.database.url or f"sqlite:///{self.data_dir / 'tokenschain.db'}"
+
+    @property
+    def control_base_url(self) -> str:
+        """Where gateways reach control."""
+        control = self.control
+        return control.url or f"http://{_reachable(control.host)}:{control.port}"
+
+    @property
+    def gateway_base_url(self) -> str:
+        """Where callers on this machine reach the gateway, up to `/v1`."""
+        scheme = "https" if self.tls.certificate_file else "http"
+        return f"{scheme}://{_reachable(self.server.host)}:{self.server.port}/v1"
+
+    @property
+    def semantic_base_url(self) -> str:
+        """Where this machine's process that compares questions is."""
+        return f"http://{_reachable(self.semantic.host)}:{self.semantic.port}"
+
+    @property
+    def semantic_base_urls(self) -> list[str]:
+        """Where the processes that compare questions are."""
+        return list(self.semantic.urls) or [self.semantic_base_url]
+
+    @property
+    def runs_engine(self) -> bool:
+        """Whether the embedded engine is one of this machine's processes."""
+        return self.engine.enabled and not self.engine.url
+
+    @property
+    def gateway_processes(self) -> int:
+        """How many gateway processes there are in all."""
+        return self.server.workers * self.server.gateways
+
+    @property
+    def internal_secret_path(self) -> Path:
+        return self.secrets.internal_secret_file or self.data_dir / "secrets" / "internal"
+
+    @property
+    def semantic_state_path(self) -> Path:
+        """What the process that compares questions has learned; figures, no text."""
+        return self.data_dir / "semantic" / "learned"
+
+    @property
+    def operator_token_path(self) -> Path:
+        """What lets this machine's own commands administer; only its owner reads it."""
+        return self.data_dir / "secrets" / "operator"
+
+    @property
+    def master_key_path(self) -> Path:
+        """What seals the secrets in the vault."""
+        return self.secrets.master_key_file or self.data_dir / "secrets" / "master"
+
+    @property
+    def vault_path(self) -> Path:
+        return self.data_dir / "secrets" / "sealed"
+
+    @property
+    def engine_key_path(self) -> Path:
+        return self.data_dir / "secrets" / "engine"
+
+
+def _reachable(host: str) -> str:
+    """A listening address as one to connect to on the same machine."""
+    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104

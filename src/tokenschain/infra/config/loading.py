@@ -1,0 +1,297 @@
+"""Loads the settings: a YAML file, overridden by environment variables, overridden by flags."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import types
+from collections.abc import Iterator, Mapping
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin
+
+import msgspec
+import yaml
+
+from tokenschain.core.snapshot import UpstreamLimits
+from tokenschain.core.snapshot.routing_policy import POLICIES
+from tokenschain.infra.config import declared
+from tokenschain.infra.config.groups import NETWORK, Reference, Settings, UpstreamSettings
+from tokenschain.infra.config.renamed import RENAMED
+
+ENV_PREFIX = "TOKENSCHAIN_"
+ADMIN_TOKEN_VARIABLE = "TOKENSCHAIN_ADMIN_TOKEN"  # noqa: S105
+DEFAULT_FILE = "tokenschain.yaml"
+_REFERENCE = "see docs/reference/settings.md for names"
+_SHOWN_MAX = 100
+
+Values = dict[str, Any]
+"""Settings as the file holds them."""
+
+
+class SettingsError(Exception):
+    """A wrong setting: names it, its value and what to do."""
+
+
+def variable_of(name: str) -> str:
+    """The environment variable of a setting: `server.port` is TOKENSCHAIN_SERVER__PORT."""
+    return f"{ENV_PREFIX}{name.upper().replace('.', '__')}"
+
+
+def config_file() -> Path | None:
+    """The settings file in force, if there is one.
+
+    Raises:
+        SettingsError: the named file does not exist.
+    """
+    named = os.environ.get(f"{ENV_PREFIX}CONFIG")
+    if named:
+        path = Path(named)
+        if not path.is_file():
+            raise SettingsError(f"{ENV_PREFIX}CONFIG names {named}, which is not a file")
+        return path
+    path = Path(DEFAULT_FILE)
+    return path if path.is_file() else None
+
+
+def load(flags: Mapping[str, object] | None = None) -> Settings:
+    """The settings in force.
+
+    Args:
+        flags: values by their names with dots, as `server.port`; None where not given.
+
+    Raises:
+        SettingsError: naming each wrong setting, its value and the remedy.
+    """
+    values = _file_values()
+    for name, value in _environment():
+        _put(values, name, value)
+    for name, value in (flags or {}).items():
+        if value is not None:
+            _put(values, name, value)
+    problems = list(_problems(Settings, values, ""))
+    if problems:
+        raise SettingsError("\n".join(dict.fromkeys(problems)))
+    settings: Settings = _convert(_published(Settings, values), Settings)
+    problems = list(_contradictions(settings))
+    if problems:
+        raise SettingsError("\n".join(problems))
+    folder = settings.data_dir.expanduser().absolute()
+    return msgspec.structs.replace(settings, data_dir=folder)
+
+
+def sources() -> dict[str, str]:
+    """Where each setting's value comes from: environment, file or default."""
+    path = config_file()
+    values = _file_values()
+    given = [name for name, _ in _environment()]
+    found = {}
+    for name, _ in declared.settings():
+        if any(one == name or one.startswith(f"{name}.") for one in given):
+            found[name] = "environment"
+        else:
+            found[name] = str(path) if _has(values, name) else "default"
+    return found
+
+
+def _file_values() -> Values:
+    path = config_file()
+    if path is None:
+        return {}
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{path}: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise SettingsError(f"{path}: must hold `name: value` lines")
+    return values
+
+
+def _environment() -> Iterator[tuple[str, object]]:
+    """Settings that the environment gives, by their names with dots."""
+    for variable in sorted(os.environ):
+        if not variable.startswith(ENV_PREFIX):
+            continue
+        if variable in (f"{ENV_PREFIX}CONFIG", ADMIN_TOKEN_VARIABLE):
+            continue
+        name = variable.removeprefix(ENV_PREFIX).lower().replace("__", ".")
+        hint = _hint_of(name)
+        if hint is None:
+            new = RENAMED.get(name)
+            raise SettingsError(
+                f"{variable} is now {variable_of(new)}"
+                if new is not None
+                else f"unknown setting {variable}: unset it, or {_REFERENCE}"
+            )
+        yield name, _parsed(name, os.environ[variable], hint)
+
+
+def _hint_of(name: str) -> Any:
+    """The type of a setting; None when there is no such setting."""
+    struct: type | None = Settings
+    hint: Any = None
+    for part in name.split("."):
+        if struct is None:
+            return None
+        found = declared.fields_of(struct).get(part)
+        if found is None:
+            return None
+        hint, struct = found.hint, declared.struct_of(found.hint)
+    return hint
+
+
+def _parsed(name: str, text: str, hint: Any) -> object:
+    """A variable's value: JSON for groups, mappings and lists; else its text."""
+    if declared.bare_of(hint) in (str, Path):
+        return text
+    if text.lstrip()[:1] in ("{", "["):
+        try:
+            return msgspec.json.decode(text)
+        except msgspec.DecodeError as error:
+            raise SettingsError(f"{variable_of(name)} is not JSON: {error}") from None
+    return text
+
+
+def _put(values: Values, name: str, value: object) -> None:
+    *groups, last = name.split(".")
+    for group in groups:
+        inner = values.get(group)
+        values[group] = inner = dict(inner) if isinstance(inner, dict) else {}
+        values = inner
+    values[last] = value
+
+
+def _has(values: object, name: str) -> bool:
+    for part in name.split("."):
+        if not isinstance(values, dict) or part not in values:
+            return False
+        values = values[part]
+    return True
+
+
+def _problems(struct: type, values: object, path: str) -> Iterator[str]:
+    """What is wrong with the values of a group: names, then types and ranges."""
+    if not isinstance(values, dict):
+        yield f"setting {path} = {_shown(values)}: must be `name: value` lines."
+        return
+    fields = declared.fields_of(struct)
+    for name, value in values.items():
+        full = f"{path}.{name}" if path else str(name)
+        if full in RENAMED:
+            yield f"`{full}` is now `{RENAMED[full]}`"
+        elif name not in fields:
+            near = difflib.get_close_matches(str(name), list(fields), 1)
+            hint = f"did you mean `{near[0]}`?" if near else f"remove it, or {_REFERENCE}"
+            yield f"unknown setting {full}: {hint}"
+        else:
+            yield from _wrong(fields[name].hint, value, full)
+    for name, found in fields.items():
+        if found.default is msgspec.NODEFAULT and name not in values:
+            yield f"setting {path}.{name} is missing: {found.description}"
+
+
+def _wrong(hint: Any, value: object, path: str) -> Iterator[str]:
+    """What is wrong with one value, item by item, so that the message names the item."""
+    struct, bare = declared.struct_of(hint), declared.bare_of(hint)
+    optional = get_origin(_unannotated(hint)) in (Union, types.UnionType) and value is None
+    if struct is not None and not optional:
+        found = list(_problems(struct, value, path))
+        yield from found
+        if not found and isinstance(value, dict):
+            try:  # what a group checks by itself, as that no price is negative
+                _convert(_published(struct, value), struct)
+            except msgspec.ValidationError as error:
+                yield _explain(path, value, str(error).partition(" - at ")[0])
+    elif get_origin(bare) is tuple and value is not None and not isinstance(value, dict):
+        for number, item in enumerate(_items(bare, value)):
+            yield from _wrong(get_args(bare)[0], item, f"{path}[{number}]")
+    elif get_origin(bare) is dict and isinstance(value, dict):
+        of_key, of_value = get_args(bare)
+        for key, item in value.items():
+            yield from _wrong(of_key, key, f"{path}.{key}")
+            yield from _wrong(of_value, item, f"{path}.{key}")
+    else:
+        try:
+            _convert(value, hint)
+            if NETWORK in getattr(hint, "__metadata__", ()):
+                ip_network(str(value))
+        except msgspec.ValidationError:
+            # What stands for a secret's place may be the secret itself: it is not repeated.
+            shown = "…" if declared.bare_of(hint) is str and "sealed" in str(hint) else value
+            yield _explain(path, shown, f"must be {declared.range_of(hint)}")
+        except ValueError as error:
+            yield _explain(path, value, str(error))
+
+
+def _unannotated(hint: Any) -> Any:
+    return hint.__origin__ if hasattr(hint, "__metadata__") else hint
+
+
+def _explain(path: str, value: object, why: str) -> str:
+    top = path.partition("[")[0]
+    while _hint_of(top) is None and "." in top:
+        top = top.rpartition(".")[0]
+    where = f"{variable_of(top)} or `{path}:` in the file"
+    return f"setting {path} = {_shown(value)}: {why}. Set {where}."
+
+
+def _shown(value: object) -> str:
+    return repr(value)[:_SHOWN_MAX]
+
+
+def _convert(value: object, to: Any) -> Any:
+    return msgspec.convert(value, to, strict=False, dec_hook=_from_text)
+
+
+def _from_text(wanted: type, value: Any) -> Any:
+    if wanted is Path and isinstance(value, str | Path):
+        return Path(value)
+    raise TypeError("must be a path")
+
+
+def _published(struct: type, values: Values) -> Values:
+    """The values of a group in the form that is declared, all groups below it included."""
+    found: Values = {"zone": "", "limits": {}} if struct is UpstreamSettings else {}
+    for name, declaration in declared.fields_of(struct).items():
+        if name not in values:
+            continue
+        value = _in_form(declaration.hint, values[name])
+        if struct is UpstreamSettings and name in UpstreamLimits.__struct_fields__:
+            found["limits"][name] = value
+        else:
+            found[name] = value
+    return found
+
+
+def _in_form(hint: Any, value: Any) -> Any:
+    """One value in the form that is declared."""
+    struct, bare = declared.struct_of(hint), declared.bare_of(hint)
+    if struct is not None:
+        return value if value is None else _published(struct, value)
+    if get_origin(bare) is tuple and not isinstance(value, dict):
+        return [_in_form(get_args(bare)[0], item) for item in _items(bare, value)]
+    if get_origin(bare) is dict and isinstance(value, dict):
+        return {key: _in_form(get_args(bare)[1], item) for key, item in value.items()}
+    return value
+
+
+def _items(bare: Any, value: object) -> list[Any] | tuple[Any, ...]:
+    """The items of a list: given as such, as one item, or as text with commas between them."""
+    if isinstance(value, list | tuple):
+        return value
+    if not isinstance(value, str):
+        return [value]
+    if get_args(bare)[0] is Reference:
+        return [value]
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def _contradictions(settings: Settings) -> Iterator[str]:
+    """Settings that are right by themselves and wrong together."""
+    if bool(settings.tls.certificate_file) != bool(settings.tls.key_file):
+        yield "tls.certificate_file and tls.key_file belong together: set both"
+    routing = settings.routing
+    known = {*POLICIES, *routing.custom_policies}
+    for name in (routing.policy, *routing.policy_overrides.values()):
+        if name not in known:
+            yield f"setting routing: no policy `{name}`; known: {', '.join(sorted(known))}"
