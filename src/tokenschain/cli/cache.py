@@ -323,7 +323,10 @@ def _streams(
         kinds["Banking77"] = lambda seed, **more: ev.intent_stream(
             banking, clinc, seed, calls, **more
         )
-    _title(lines, f"streams of {calls:,} calls, bound {ev.FALSE_HIT_RATE_MAX:.0%} wrong of what is served")
+    _title(
+        lines,
+        f"streams of {calls:,} calls, bound {ev.FALSE_HIT_RATE_MAX:.0%} wrong of what is served",
+    )
     heads = ["stream", "seed", "exact hits", "hits", "wrong of served", "95 % interval", "checked"]
     rows = []
     for name, make in kinds.items():
