@@ -50,7 +50,9 @@ def settings() -> str:
     )
     for name, found in declared.settings():
         group = isinstance(found.default, msgspec.Struct) or name == "upstreams"
-        default = "see below" if group or name == "data_dir" else _shown(found.default)
+        default = "see below" if group else _shown(found.default)
+        if name == "data_dir":  # of the machine that writes the page
+            default = "~/.local/share/tokenschain"
         text += f"\n## {name}\n\n{found.description}\n\n"
         if not group:
             text += f"Allowed: {declared.range_of(found.hint)}. "

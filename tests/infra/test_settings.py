@@ -45,7 +45,7 @@ def test_a_flag_beats_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
-        ("SERVER__PORT", "70000", "server.port = '70000': must be a whole number from 0 to 65_535"),
+        ("SERVER__PORT", "70000", "server.port = '70000': must be a whole number from 0 to 65535"),
         ("SERVER__PROT", "1", "unknown setting TOKENSCHAIN_SERVER__PROT"),
         ("PORT", "8000", "TOKENSCHAIN_PORT is now TOKENSCHAIN_SERVER__PORT"),
         ("SERVER__TRUSTED_PROXIES", "nonsense", "server.trusted_proxies"),

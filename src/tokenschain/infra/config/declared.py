@@ -125,8 +125,8 @@ _TEXTS = {
 
 def _bounds(found: inspect.IntType | inspect.FloatType) -> str:
     if found.ge is not None and found.le is not None:
-        return f" from {found.ge:_} to {found.le:_}"
-    parts = [f" above {found.gt:_}"] if found.gt is not None else []
-    parts += [f" of at least {found.ge:_}"] if found.ge is not None else []
-    parts += [f" up to {found.le:_}"] if found.le is not None else []
+        return f" from {found.ge} to {found.le}"
+    parts = [f" above {found.gt}"] if found.gt is not None else []
+    parts += [f" of at least {found.ge}"] if found.ge is not None else []
+    parts += [f" up to {found.le}"] if found.le is not None else []
     return " and".join(parts)
