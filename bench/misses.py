@@ -1,10 +1,10 @@
-"""What calls whose meaning is compared, in vain, add to the latency of all others.
+"""What semantic cache misses add to the latency of all other calls.
 
     python -m bench.misses [--rounds N] [--per-second N]
 
 The gateway has core 0 to itself. Beside a steady load whose latency is measured, other calls ask
-something new each time: with exact matching only, and with meanings compared, in turn, so that both
-go upstream as often. The comparing process shares core 1 with mock, load generator (which go first)
+something new each time: with exact matching only, and with semantic look-ups, in turn, so that both
+go upstream as often. The semantic process shares core 1 with mock, load generator (which go first)
 and control. Prints both sides' medians and the median of the differences.
 """
 

@@ -1,6 +1,6 @@
-"""What finding a question that means the same costs: `python -m bench.semantic`.
+"""What a semantic look-up costs: `python -m bench.semantic`.
 
-Times of the comparing process alone, on one core, with 1,000 and 100,000 questions in memory, and
+Times of the semantic process alone, on one core, with 1,000 and 100,000 questions in memory, and
 in Redis when `--redis URL` names one; the vectors of all but a few questions are noise around
 them, so that the search is as hard as it gets.
 """
@@ -57,12 +57,12 @@ def main() -> None:
     for name, make in stores:
         for size in SIZES:
             before = _resident_mb()
-            kept = make()
+            store = make()
             began = time.perf_counter()
-            fill(kept, size, base, fast, fine)
+            fill(store, size, base, fast, fine)
             each_ms = (time.perf_counter() - began) / size * 1e3
             used = _resident_mb() - before
-            matcher = Matcher(models, verifier, rng.random, kept)
+            matcher = Matcher(models, verifier, rng.random, store)
             away = times(matcher, far)
             close = times(matcher, near)
             print(
@@ -75,8 +75,8 @@ def main() -> None:
     print(f"\nembedders alone: {statistics.median(alone):.1f} and {statistics.median(both):.1f} ms")
 
 
-def fill(kept: VectorStore, size: int, base: list[str], fast: Vectors, fine: Vectors) -> None:
-    """So many questions in one space: those given, and noise around them."""
+def fill(store: VectorStore, size: int, base: list[str], fast: Vectors, fine: Vectors) -> None:
+    """So many questions in one namespace: those given, and noise around them."""
     rng = np.random.default_rng(2)
     body = json.dumps({"choices": [{"message": {"content": "x" * 400}}]}).encode()
     for number in range(size):
@@ -86,7 +86,7 @@ def fill(kept: VectorStore, size: int, base: list[str], fast: Vectors, fine: Vec
             one = one + rng.normal(scale=0.03, size=one.shape).astype(np.float32)
             one = one / np.linalg.norm(one)
         entry = Entry(body, "t", "m", time.time(), time.time() + 86_400)
-        kept.put(b"s", number.to_bytes(16, "big"), f"{base[at]} ({number})", one, other, entry)
+        store.put(b"s", number.to_bytes(16, "big"), f"{base[at]} ({number})", one, other, entry)
 
 
 def times(matcher: Matcher, texts: list[str]) -> list[float]:

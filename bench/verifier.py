@@ -2,7 +2,7 @@
 
     python -m bench.verifier --data FOLDER
 
-Trained on questions made up by `semantic.synthetic_questions` and on public sets whose licences
+Trained on the questions of `semantic.synthetic_questions` and on public sets whose licences
 allow it:
 Banking77 and CLINC150 (PolyAI and clinc/oos-eval, CC BY), bitext (CDLA-Sharing), GPTCache's mock
 pairs (MIT), PAWS-X (free with acknowledgement to Google). The trap sets that `cache evaluate`
@@ -21,8 +21,8 @@ import numpy as np
 
 from tokenschain.semantic import synthetic_questions
 from tokenschain.semantic.embedders import Embedders
-from tokenschain.semantic.evaluation import Known
-from tokenschain.semantic.guards import FEATURES, facts_of
+from tokenschain.semantic.evaluation import EmbeddingCache
+from tokenschain.semantic.guards import FEATURES, Guards
 from tokenschain.semantic.verifier import Matrix, evidence_of
 
 OUT = Path(__file__).parent.parent / "src/tokenschain/data/verifier.json"
@@ -38,16 +38,16 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--keep-embeddings", type=Path, help="Folder to keep them in.")
     given = parser.parse_args()
-    book = Known(Embedders, given.keep_embeddings)
+    embeddings = EmbeddingCache(Embedders, given.keep_embeddings)
     rng = random.Random(7)
     pairs: Pairs = [tuple(pair) for seed in (1, 2, 3) for pair in synthetic_questions.pairs(seed)]  # type: ignore[misc]
     for name in ("banking77", "bitext", "clinc150"):
-        pairs += of_intents(given.data / f"{name}.jsonl", book, rng)
-    pairs += of_mock(given.data / "gptcache_mock.jsonl", book)
+        pairs += of_intents(given.data / f"{name}.jsonl", embeddings, rng)
+    pairs += of_mock(given.data / "gptcache_mock.jsonl", embeddings)
     rows = [(r["a"], r["b"], bool(r["y"])) for r in read(given.data / "pawsx_zh.jsonl")]
     pairs += rng.sample(rows, min(500, len(rows)))
     rng.shuffle(pairs)
-    x, y = evidence(pairs, book)
+    x, y = evidence(pairs, embeddings)
     cut = len(x) * 4 // 5
     weights = train(x[:cut], y[:cut])
     print(f"{len(pairs)} pairs, {len(x)} without a veto, {y.mean():.0%} of them the same")
@@ -62,13 +62,13 @@ def read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def of_intents(path: Path, book: Known, rng: random.Random) -> Pairs:
+def of_intents(path: Path, embeddings: EmbeddingCache, rng: random.Random) -> Pairs:
     """Neighbours of the same intent, and the nearest of another: hard ones on both sides."""
     rows = read(path)
     rows = rng.sample(rows, min(TEXTS, len(rows)))
     texts = [r["text"] for r in rows]
     intents = np.array([r["intent"] for r in rows])
-    vectors = book.fine(texts)
+    vectors = embeddings.fine(texts)
     alike = vectors @ vectors.T
     np.fill_diagonal(alike, -1)
     found: Pairs = []
@@ -84,25 +84,27 @@ def of_intents(path: Path, book: Known, rng: random.Random) -> Pairs:
     return found
 
 
-def of_mock(path: Path, book: Known) -> Pairs:
+def of_mock(path: Path, embeddings: EmbeddingCache) -> Pairs:
     """Pairs that say the same, and for each the nearest that does not."""
     rows = read(path)
     ones, others = [r["a"] for r in rows], [r["b"] for r in rows]
-    alike = book.fine(ones) @ book.fine(others).T
+    alike = embeddings.fine(ones) @ embeddings.fine(others).T
     np.fill_diagonal(alike, -1)
     foes = alike.argmax(axis=1)
     found: Pairs = [(a, b, True) for a, b in zip(ones, others, strict=True)]
     return found + [(a, others[int(foe)], False) for a, foe in zip(ones, foes, strict=True)]
 
 
-def evidence(pairs: Pairs, book: Known) -> tuple[Matrix, Matrix]:
+def evidence(pairs: Pairs, embeddings: EmbeddingCache) -> tuple[Matrix, Matrix]:
     """Evidence of the pairs that no veto settles, and which are the same."""
     ones, others = [a for a, _, _ in pairs], [b for _, b, _ in pairs]
-    fine = (book.fine(ones) * book.fine(others)).sum(axis=1)
-    fast = (book.fast(ones) * book.fast(others)).sum(axis=1)
+    fine = (embeddings.fine(ones) * embeddings.fine(others)).sum(axis=1)
+    fast = (embeddings.fast(ones) * embeddings.fast(others)).sum(axis=1)
+    guards = Guards.shipped()
     rows, same = [], []
     for at, (a, b, y) in enumerate(pairs):
-        row, why = evidence_of(facts_of(a), facts_of(b), float(fine[at]), float(fast[at]))
+        facts = guards.facts_of(a), guards.facts_of(b)
+        row, why = evidence_of(guards, *facts, float(fine[at]), float(fast[at]))
         if not why:
             rows.append(row)
             same.append(float(y))

@@ -24,7 +24,7 @@ from tests.waiting import until
 from tokenschain.core.cache.semantic_protocol import FIND_PATH, Find, Finding
 from tokenschain.infra.control_channel.signed_client import Refused, SignedClient
 from tokenschain.semantic.embedders import Vectors
-from tokenschain.semantic.error_bound import Choice
+from tokenschain.semantic.error_bound import ServingDecision
 from tokenschain.semantic.index import LocalVectorStore
 from tokenschain.semantic.matcher import Matcher
 from tokenschain.semantic.service import Service
@@ -33,6 +33,7 @@ from tokenschain.wire.client import HttpClient
 from tokenschain.wire.server import HttpServer
 
 VERIFIER = Verifier.shipped()
+facts_of = VERIFIER.facts_of
 
 
 @pytest.mark.parametrize(
@@ -48,14 +49,14 @@ VERIFIER = Verifier.shipped()
 )
 def test_mode_01_one_word_turns_the_meaning_round(a: str, b: str) -> None:
     """vLLM-SR #2691, GPTCache #694: the opposite is nearer than a paraphrase."""
-    likeness, why = VERIFIER.weigh(a, b, 0.999, 0.999)
-    assert likeness == 0.0 and why
+    confidence, why = VERIFIER.weigh(facts_of(a), facts_of(b), 0.999, 0.999)
+    assert confidence == 0.0 and why
 
 
 def test_mode_01_and_other_words_for_it_do_not() -> None:
     pairs = (("How do I enable 2FA?", "How do I turn on 2FA?"), ("怎么开通会员", "如何开通会员"))
     for a, b in pairs:
-        assert not VERIFIER.weigh(a, b, 0.95, 0.85)[1]
+        assert not VERIFIER.weigh(facts_of(a), facts_of(b), 0.95, 0.85)[1]
 
 
 @pytest.mark.parametrize(
@@ -70,11 +71,11 @@ def test_mode_01_and_other_words_for_it_do_not() -> None:
 )
 def test_mode_02_another_number_is_another_question(a: str, b: str) -> None:
     """vLLM-SR #36, #160."""
-    assert VERIFIER.weigh(a, b, 0.999, 0.999)[0] == 0.0
+    assert VERIFIER.weigh(facts_of(a), facts_of(b), 0.999, 0.999)[0] == 0.0
 
 
 def test_mode_02_and_the_same_number_in_other_signs_is_not() -> None:
-    assert not VERIFIER.weigh("三天能到吗", "３天能到吗", 0.97, 0.9)[1]
+    assert not VERIFIER.weigh(facts_of("三天能到吗"), facts_of("３天能到吗"), 0.97, 0.9)[1]
 
 
 class Fog(Letters):
@@ -106,7 +107,7 @@ def test_mode_03_everything_matches_everything() -> None:
                 served += 1
                 assert found.entry.question.strip() == text
             made.learn(b"s", "g", asked.encode(), asked, entry(f"about {text}", asked), 0.01)
-    assert made.bound_of("g")._labels, "it was compared, again and again"
+    assert made.error_bound_of("g")._labels, "it was compared, again and again"
 
 
 def test_mode_04_nothing_matches() -> None:
@@ -116,7 +117,7 @@ def test_mode_04_nothing_matches() -> None:
     assert one.key != other.key and one.namespace == other.namespace
     made = taught()
     found = [made.find(b"s", "g", f"my {n * 3} parcel where is it now") for n in "abcdefgh"]
-    assert any(one.choice is Choice.SERVE for one in found)
+    assert any(one.decision is ServingDecision.SERVE for one in found)
 
 
 def test_mode_05_a_tenant_gets_anothers_answer() -> None:
@@ -250,7 +251,7 @@ def test_mode_11_a_verifier_that_fails_lets_all_pass(way: str) -> None:
         name = "abcdefghijklmnopqrstuvwxyz"[number % 26]
         pattern = ("where is my {0}{0}{0} parcel", "my {0}{0}{0} parcel, where is it")[number % 2]
         for _ in range(3):
-            made.bound_of("g").exact()
+            made.error_bound_of("g").record_exact_hit()
         learn(made, pattern.format(name) + " " * (number % 7), f"at {name}")
     questions = [f"my {n * 3} parcel where is it now" for n in "abcdefgh"]
     assert any(made.find(b"s", "g", text).entry is not None for text in questions)

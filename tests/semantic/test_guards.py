@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tokenschain.semantic.guards import compare, facts_of, vetoes
+from tokenschain.semantic.guards import Guards, vetoes
+
+GUARDS = Guards.shipped()
+facts_of, compare = GUARDS.facts_of, GUARDS.compare
 
 
 def why(a: str, b: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""From a question to a kept answer, with small stand-ins for the embedders."""
+"""The semantic cache without embedding models: small stand-ins take their place."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tokenschain.infra.redis.rate_limits import REDIS_FAILURES
 from tokenschain.infra.redis.vector_index import RedisVectorIndex
 from tokenschain.semantic import index as index_module
 from tokenschain.semantic.embedders import FAST_DIMENSIONS, FINE_DIMENSIONS, Vectors
-from tokenschain.semantic.error_bound import LABELS_MIN, Choice
+from tokenschain.semantic.error_bound import LABELS_MIN, ServingDecision
 from tokenschain.semantic.index import (
     Index,
     LayeredVectorStore,
@@ -84,16 +84,16 @@ def taught() -> Matcher:
         name = "abcdefghijklmnopqrstuvwxyz"[number % 26]
         way = ("where is my {0}{0}{0} parcel", "my {0}{0}{0} parcel, where is it")[number % 2]
         for _ in range(3):
-            made.bound_of("g").exact()
+            made.error_bound_of("g").record_exact_hit()
         learn(made, way.format(name) + " " * (number % 7), f"at {name}")
     return made
 
 
 def test_it_serves_once_it_knows_enough_and_drops_what_was_wrong() -> None:
     made = taught()
-    assert made.bound_of("g").threshold is not None
+    assert made.error_bound_of("g").threshold is not None
     found = [made.find(b"s", "g", f"my {n * 3} parcel where is it now") for n in "abcdefgh"]
-    served = [one for one in found if one.choice is Choice.SERVE]
+    served = [one for one in found if one.decision is ServingDecision.SERVE]
     assert served and all(one.entry is not None for one in served)
     key = served[0].key
     made.drop("g", b"s", key, 0.01)
@@ -101,33 +101,36 @@ def test_it_serves_once_it_knows_enough_and_drops_what_was_wrong() -> None:
                        for n in "abcdefgh"}  # fmt: skip
 
 
-def test_spaces_and_groups_never_meet() -> None:
+def test_namespaces_and_groups_never_meet() -> None:
     made = taught()
     assert made.find(b"other", "g", "where is my aaa parcel").entry is None
-    assert made.find(b"s", "another group", "where is my aaa parcel ?").choice is Choice.MISS
+    assert (
+        made.find(b"s", "another group", "where is my aaa parcel ?").decision
+        is ServingDecision.MISS
+    )
 
 
 def test_traps_are_never_served_whatever_the_embedders_say() -> None:
     made = taught()
     learn(made, "return within 30 days ok", "yes")
     for trap in ("return within 3 days ok", "return not within 30 days ok"):
-        assert made.find(b"s", "g", trap).choice is Choice.MISS
+        assert made.find(b"s", "g", trap).decision is ServingDecision.MISS
 
 
 def test_answers_are_compared_by_their_numbers_and_their_words() -> None:
     made = matcher()
     same, other = "It takes five days by post.", "It takes nine days by post."
-    assert made._alike("q", same, "q", same) is True
-    assert made._alike("q", same, "q", other) is False
-    assert made._alike("q", same, "q", "The office opens on Monday at noon.") is not True
+    assert made._same_answer("q", same, "q", same) is True
+    assert made._same_answer("q", same, "q", other) is False
+    assert made._same_answer("q", same, "q", "The office opens on Monday at noon.") is not True
 
 
 def test_what_is_gone_from_memory_is_not_found() -> None:
     small = Matcher(Letters(), Verifier.shipped(), random.Random(1).random, LocalVectorStore(2_000))
     for number in range(20):
         learn(small, f"question number {'x' * number}", "a" * 300)
-    assert len(small._kept) < 6  # type: ignore[arg-type]
-    assert small.find(b"s", "g", "question number x").choice is Choice.MISS
+    assert len(small._store) < 6  # type: ignore[arg-type]
+    assert small.find(b"s", "g", "question number x").decision is ServingDecision.MISS
 
 
 def test_far_questions_cost_one_embedding_only() -> None:

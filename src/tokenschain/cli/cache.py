@@ -234,7 +234,7 @@ def evaluate(
     from tokenschain.semantic.embedders import Embedders  # noqa: PLC0415
     from tokenschain.semantic.verifier import Verifier  # noqa: PLC0415
 
-    models, verifier = ev.Known(Embedders, keep), Verifier.shipped()
+    models, verifier = ev.EmbeddingCache(Embedders, keep), Verifier.shipped()
     lines: list[str] = []
     drawn: dict[str, Any] = {}
     paths = [data] if data.is_file() else [data / f"{name}.jsonl" for name in PAIR_SETS]
@@ -293,9 +293,9 @@ def _pairs(lines: list[str], found: Any, scores: Any, ev: Any) -> None:
     same = found.same
     _title(lines, f"{found.name}: {int(same.sum())} ask the same, {int((1 - same).sum())} do not")
     heads = ["", "served", "wrong",
-             *(f"served at {w:.1%} wrong" for w in ev.WRONG_OF_SERVED)]  # fmt: skip
+             *(f"served at {w:.1%} wrong" for w in ev.FALSE_HIT_RATES)]  # fmt: skip
     rows = [
-        [row.way, f"{row.served:.1%}", f"{row.traps:.1%}", *(f"{v:.1%}" for v in row.at_wrong)]
+        [row.method, f"{row.served:.1%}", f"{row.traps:.1%}", *(f"{v:.1%}" for v in row.served_at)]
         for row in ev.table(found, scores)
     ]
     for most in TRAPS_MAX:
@@ -317,7 +317,7 @@ def _streams(
 ) -> None:
     banking, clinc = data / "banking77.jsonl", data / "clinc150.jsonl"
     kinds: dict[str, Any] = {
-        "FAQ, made up": lambda seed, **more: ev.faq_stream(seed, calls, **more)
+        "FAQ, synthetic": lambda seed, **more: ev.faq_stream(seed, calls, **more)
     }
     if banking.exists() and clinc.exists():
         kinds["Banking77"] = lambda seed, **more: ev.intent_stream(
@@ -333,7 +333,7 @@ def _streams(
         variants: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
             (name, {}, {}),
             (f"{name}, drifts at half", {"drifts": True}, {}),
-            (f"{name}, judge errs 3 %", {}, {"judge_errs": 0.03}),
+            (f"{name}, judge errs 3 %", {}, {"comparison_error_rate": 0.03}),
             (f"{name}, pre-warmed", {}, {"warms": True}),
         ]
         for title, shape, way in variants:
@@ -352,9 +352,9 @@ def _streams(
                         **options,
                     )  # fmt: skip
                 low, high = ran.interval
-                wrong.append(ran.wrong_share)
+                wrong.append(ran.false_hit_rate)
                 rows.append([title, str(seed), f"{ran.exact / ran.calls:.1%}", f"{ran.hits:.1%}",
-                             f"{ran.wrong_share:.2%}", f"{low:.2%} to {high:.2%}",
+                             f"{ran.false_hit_rate:.2%}", f"{low:.2%} to {high:.2%}",
                              f"{ran.checked / ran.calls:.1%}"])  # fmt: skip
             rows.append([f"{title}: mean", "", "", "", f"{fmean(wrong):.2%}", "", ""])
     _show(lines, heads, rows)

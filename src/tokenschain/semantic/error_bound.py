@@ -1,10 +1,16 @@
-"""Keeps the share of wrong answers among those given from the cache below what was agreed.
+"""False-hit control: learns the serving threshold per tenant, project and model.
 
-Nobody sets a threshold. Every answer that was given afresh although a kept one was near is a
-label: would the kept one have been right? From these a small logistic model learns what speaks for
-a kept answer among these callers, and the lowest threshold is chosen at which the estimate of wrong
-answers, with a margin for its error, stays within the bound. Until enough is known nothing is
-served by meaning.
+A false hit is a semantic cache hit whose answer is wrong for the question. No threshold is
+configured. Whenever a question is answered by an upstream although a similar one was cached, the
+two answers are compared: that is a label saying whether the cached answer would have been right.
+From the labels a small logistic regression learns the hit confidence for this group of callers, and
+the lowest threshold is served from at which the estimated false hit rate, with a margin for its
+error, stays within `false_hit_rate_max`. Until there are `LABELS_MIN` labels nothing is served.
+
+The threshold is chosen as in conformal risk control (Angelopoulos et al., ICLR 2024): the empirical
+risk with one more, wrong, example counted in. Shadow samples, would-be hits that are sent upstream
+to be checked, stand for those not sampled by inverse-probability weights (Horvitz and Thompson
+1952).
 """
 
 from __future__ import annotations
@@ -19,189 +25,196 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from tokenschain.core.cache.semantic_protocol import ThresholdPreview
 from tokenschain.core.snapshot.cache_rules import FALSE_HIT_RATE_MAX
 
 LABELS_MIN = 150
 LABELS_KEPT = 2_000
 RIDGE = 20.0
-"""Pull of the logistic model towards the verifier's own odds: a few labels change little."""
+"""L2 penalty that pulls the regression towards the verifier's own odds, so that a few labels change
+little."""
 NEWTON_STEPS = 8
-FRESHNESS = 0.9985
-"""Weight of a label after one more came: what callers ask and what is right for it drifts."""
+LABEL_DECAY = 0.9985
+"""Factor on a label's weight for each later label: questions and their right answers drift. Half
+after some 460 labels."""
 FIT_EVERY = 25
 SHADOW_SHARE = 0.06
-"""Share of would-be hits that are answered afresh, to see whether they are right."""
+"""Share of would-be hits that are sent upstream to check the cached answer."""
 SHADOW_NEAR_SHARE = 0.2
-"""Of those close to the threshold, where it is least known."""
-NEAR = 0.02
-SEMANTIC_WRONG_MAX = 0.1
-"""However many exact hits there are beside them, this share of wrong ones is too much."""
-ERRORS = 1.1
-"""Standard errors added to the estimate."""
-MEMORY = 0.999
-"""Weight of a count after one more lookup: what happened some thousand lookups ago fades."""
+"""The same close to the threshold, where the risk is known least."""
+NEAR_THRESHOLD = 0.02
+SEMANTIC_FALSE_HIT_RATE_MAX = 0.1
+"""Upper limit for semantic hits alone, however many exact hits dilute their errors."""
+STANDARD_ERRORS = 1.1
+"""How many are added to the estimate as its margin; the tests drive whole streams to see that the
+rate stays within its limit on average."""
+COUNT_DECAY = 0.999
+"""Factor on the counts of lookups for each later lookup: the mix of exact and semantic hits of some
+thousand lookups ago no longer counts."""
 
 
 class Features(NamedTuple):
-    """What speaks for a kept answer."""
+    """Evidence for a cached answer."""
 
     odds: float
-    """The verifier's, as a logarithm."""
+    """The verifier's log-odds."""
     fine: float
     fast: float
     """Cosines of the two embedders."""
     gap: float
-    """How much nearer it is than the nearest that is known to answer something else."""
+    """How much nearer it is than the nearest question known to have another answer; cosines."""
     agreement: float
     """Share of the neighbours that are known to have the same answer."""
 
 
-_FIRST = np.array([0.0, 1.0, 0.0, 0.0, 0.0, 0.0])
-"""Before anything is learned: the verifier's odds as they are."""
+_PRIOR = np.array([0.0, 1.0, 0.0, 0.0, 0.0, 0.0])
+"""Intercept and coefficients before anything is learned: the verifier's odds as they are."""
 _CENTRE = np.array([0.0, 0.93, 0.75, 0.02, 0.2])
 _SCALE = np.array([1.0, 0.03, 0.12, 0.02, 0.2])
-"""About where these lie for neighbours, so that the pull is alike for all."""
+"""About the mean and spread of the features among neighbours: `RIDGE` then weighs on all alike."""
 
 
 class Label(NamedTuple):
-    """One kept answer that was checked against a fresh one."""
+    """One cached answer that was compared with the upstream's."""
 
     features: Features
     right: bool
     weight: float
-    """How many lookups it stands for: one that was drawn as a sample stands for the others."""
+    """How many lookups it stands for: 1 / (the probability with which it was sampled)."""
 
 
-class Choice(Enum):
-    """What becomes of a lookup that found something."""
+class ServingDecision(Enum):
+    """What is done with a lookup that found a candidate."""
 
     SERVE = "serve"
     CHECK = "check"
-    """Answered afresh, as a sample."""
+    """A shadow sample: answered by the upstream, to check the cached answer."""
     MISS = "miss"
 
 
-class Wrongness(NamedTuple):
-    """Measured share of wrong answers among those given from the cache, exact ones included."""
+class FalseHitRate(NamedTuple):
+    """Measured share of wrong answers among all cache hits, exact ones included."""
 
     estimate: float
     low: float
     high: float
     """The 95 % interval (Wilson)."""
-    labels: int
+    checked: int
+    """Shadow samples behind it."""
 
 
-class Outlook(NamedTuple):
-    """What would come of agreeing on a share of wrong answers, as far as the labels tell."""
-
-    wrong_max: float
-    threshold: float | None
-    """Likeness from which answers would be given; None: none would be."""
-    served: float = 0.0
-    """Share of the lookups by meaning that would be answered."""
-    wrong: float = 0.0
-    """Share of wrong answers among those given, exact ones included; without the margin."""
+PREVIEWED_RATES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
+"""Values of `false_hit_rate_max` that previews are made for."""
 
 
-AGREED = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
-"""The shares of wrong answers that outlooks are given for."""
+class _RankedLabels(NamedTuple):
+    """The labels by falling confidence, with running sums."""
 
-
-class _Curve(NamedTuple):
-    """The labels, the likeliest first, and what they add up to so far."""
-
-    likeness: npt.NDArray[np.float64]
+    confidence: npt.NDArray[np.float64]
     last: npt.NDArray[np.bool_]
-    """Whether the next is less likely: those that are alike are given or kept back together."""
+    """Whether the next has a lower confidence: equal ones are served or not served together."""
     hits: npt.NDArray[np.float64]
     wrong: npt.NDArray[np.float64]
     variance: npt.NDArray[np.float64]
     exact: float
-    """Answers to the very same question, in the same unit."""
+    """Exact hits, in the same unit."""
 
-    def outlook(self, wrong_max: float) -> Outlook:
+    def preview(self, false_hit_rate_max: float) -> ThresholdPreview:
         """The lowest threshold within a bound."""
-        # The next one could have been wrong: nobody is certain from a few right ones.
-        bad = self.wrong + ERRORS * np.sqrt(self.variance + 1.0)
-        within = self.last & (bad <= wrong_max * (self.exact + self.hits))
-        within &= self.wrong <= SEMANTIC_WRONG_MAX * self.hits
+        # The `+ 1` counts the next answer as wrong (conformal risk control): without it a few
+        # labels that are all right would have no error at all.
+        risk = self.wrong + STANDARD_ERRORS * np.sqrt(self.variance + 1.0)
+        within = self.last & (risk <= false_hit_rate_max * (self.exact + self.hits))
+        within &= self.wrong <= SEMANTIC_FALSE_HIT_RATE_MAX * self.hits
         places = np.flatnonzero(within)
         if not len(places):
-            return Outlook(wrong_max, None)
+            return ThresholdPreview(false_hit_rate_max, None)
         at = places[-1]
         hits, wrong = float(self.hits[at]), float(self.wrong[at])
-        return Outlook(
-            wrong_max, float(self.likeness[at]), hits / float(self.hits[-1]),
+        return ThresholdPreview(
+            false_hit_rate_max, float(self.confidence[at]), hits / float(self.hits[-1]),
             wrong / (self.exact + hits),
         )  # fmt: skip
 
 
-class BoundState(msgspec.Struct, array_like=True):
-    """What a bound has learned, for the next process. No text."""
+class ErrorBoundState(msgspec.Struct, array_like=True):
+    """What was learned, for the next process; it holds no text.
+
+    It is written to disk by position: fields may be added at the end, never moved.
+    """
 
     labels: list[tuple[Features, bool, float]]
     exact: float
-    looked: float
-    wrong_max: float
+    lookups: float
+    false_hit_rate_max: float
     checks: tuple[float, float, float]
     counts: tuple[int, int, int]
 
 
 class ErrorBound:
-    """The threshold of one group of callers whose questions are alike."""
+    """The serving threshold of one group of callers, `tenant/project/model`."""
 
     def __init__(self, random: Callable[[], float]) -> None:
         self._random = random
         self._labels: deque[Label] = deque(maxlen=LABELS_KEPT)
         self._since_fit = 0
-        self._model = _FIRST
+        self._model = _PRIOR
         self._exact = 0.0
-        self._looked = 0.0
-        self.wrong_max = FALSE_HIT_RATE_MAX
-        """As agreed, when a lesson last came."""
+        self._lookups = 0.0
+        self.false_hit_rate_max = FALSE_HIT_RATE_MAX
+        """As configured when the last label came."""
         self.threshold: float | None = None
-        self.outlooks: tuple[Outlook, ...] = ()
+        self.previews: tuple[ThresholdPreview, ...] = ()
         self.exact_served = self.served = 0
         self.checked = 0
         self._checked_right = self._checked_wrong = self._squares = 0.0
 
-    def exact(self) -> None:
-        """An answer was given to the very same question."""
-        self._exact = self._exact * MEMORY + 1
-        self._looked *= MEMORY
+    def record_exact_hit(self) -> None:
+        """Count an answer that was served to the very same question."""
+        self._exact = self._exact * COUNT_DECAY + 1
+        self._lookups *= COUNT_DECAY
         self.exact_served += 1
 
-    def likeness(self, features: Features) -> float:
-        """How likely a kept answer is right here, between 0 and 1."""
+    def hit_confidence(self, features: Features) -> float:
+        """Probability that a cached answer is right here."""
         return float(_sigmoid(_row(features) @ self._model))
 
-    def choose(self, likeness: float) -> tuple[Choice, float]:
-        """What becomes of a lookup whose best answer has this likeness, and the weight that
-        its label will have."""
-        self._exact *= MEMORY
-        self._looked = self._looked * MEMORY + 1
+    def decide(self, hit_confidence: float) -> tuple[ServingDecision, float]:
+        """What is done with a lookup whose best candidate has this confidence.
+
+        Returns:
+            The decision, and the weight that its label will have.
+        """
+        self._exact *= COUNT_DECAY
+        self._lookups = self._lookups * COUNT_DECAY + 1
         threshold = self.threshold
-        if threshold is None or likeness < threshold:
-            return Choice.MISS, 1.0
-        share = SHADOW_NEAR_SHARE if likeness < threshold + NEAR else SHADOW_SHARE
+        if threshold is None or hit_confidence < threshold:
+            return ServingDecision.MISS, 1.0
+        near = hit_confidence < threshold + NEAR_THRESHOLD
+        return self._sample(SHADOW_NEAR_SHARE if near else SHADOW_SHARE)
+
+    def decide_approved(self) -> tuple[ServingDecision, float]:
+        """The same for a candidate below the threshold that a judge model called right."""
+        return self._sample(SHADOW_SHARE)
+
+    def _sample(self, share: float) -> tuple[ServingDecision, float]:
         if self._random() < share:
             self.checked += 1
-            return Choice.CHECK, 1.0 / share
+            return ServingDecision.CHECK, 1.0 / share
         self.served += 1
-        return Choice.SERVE, 0.0
+        return ServingDecision.SERVE, 0.0
 
-    def confirm(self) -> tuple[Choice, float]:
-        """What becomes of a kept answer that a judge called right, and the label's weight."""
-        if self._random() < SHADOW_SHARE:
-            self.checked += 1
-            return Choice.CHECK, 1.0 / SHADOW_SHARE
-        self.served += 1
-        return Choice.SERVE, 0.0
+    def learn(
+        self, features: Features, right: bool, weight: float, false_hit_rate_max: float
+    ) -> None:
+        """A cached answer was compared with the upstream's.
 
-    def learn(self, features: Features, right: bool, weight: float, wrong_max: float) -> None:
-        """A kept answer was compared with a fresh one."""
-        self.wrong_max = wrong_max
+        Args:
+            weight: as `decide` gave it.
+        """
+        self.false_hit_rate_max = false_hit_rate_max
         self._labels.append(Label(features, right, weight))
+        # Only shadow samples weigh more than 1, and only they measure what is served.
         if weight > 1:
             self._squares += weight * weight
             if right:
@@ -214,70 +227,74 @@ class ErrorBound:
             self._fit()
 
     def _fit(self) -> None:
-        """Learn from the labels, and choose the threshold."""
+        """Fit the regression to the labels, and choose the threshold."""
         ages = np.arange(len(self._labels) - 1, -1, -1)
-        weights = np.array([label.weight for label in self._labels]) * FRESHNESS**ages
+        weights = np.array([label.weight for label in self._labels]) * LABEL_DECAY**ages
         right = np.array([label.right for label in self._labels], dtype=float)
         rows = np.array([_row(label.features) for label in self._labels])
         self._model = _logistic(rows, right, weights)
-        # What a model says of its own lessons flatters it: each half is judged by the other.
-        likeness = np.empty(len(rows))
+        # Two-fold cross-fitting: a model judged by its own training labels looks too good; single
+        # runs then reached 2.4 % at a bound of 1 % (docs/decisions/0010-cache.md).
+        confidence = np.empty(len(rows))
         for half in (slice(0, None, 2), slice(1, None, 2)):
             rest = slice(1 - half.start, None, 2)
             model = _logistic(rows[rest], right[rest], weights[rest])
-            likeness[half] = _sigmoid(rows[half] @ model)
-        order = np.argsort(-likeness, kind="stable")
-        likeness, wrong, weights = likeness[order], 1 - right[order], weights[order]
-        # What a label stands for, as a share of all lookups by meaning.
-        exact = self._exact / max(self._looked, 1.0) * float(weights.sum())
-        curve = _Curve(
-            likeness,
-            np.append(likeness[1:] != likeness[:-1], True),
+            confidence[half] = _sigmoid(rows[half] @ model)
+        order = np.argsort(-confidence, kind="stable")
+        confidence, wrong, weights = confidence[order], 1 - right[order], weights[order]
+        # Exact hits in the unit of the labels' weights, each of which stands for a lookup.
+        exact = self._exact / max(self._lookups, 1.0) * float(weights.sum())
+        ranked = _RankedLabels(
+            confidence,
+            np.append(confidence[1:] != confidence[:-1], True),
             np.cumsum(weights),
             np.cumsum(weights * wrong),
             np.cumsum(weights**2 * wrong),
             exact,
         )
-        self.threshold = curve.outlook(self.wrong_max).threshold
-        self.outlooks = tuple(curve.outlook(agreed) for agreed in AGREED)
+        self.threshold = ranked.preview(self.false_hit_rate_max).threshold
+        self.previews = tuple(ranked.preview(rate) for rate in PREVIEWED_RATES)
 
     @property
-    def state(self) -> BoundState:
+    def state(self) -> ErrorBoundState:
         """What was learned; see `restored`."""
-        return BoundState(
+        return ErrorBoundState(
             [(label.features, label.right, label.weight) for label in self._labels],
             self._exact,
-            self._looked,
-            self.wrong_max,
+            self._lookups,
+            self.false_hit_rate_max,
             (self._checked_right, self._checked_wrong, self._squares),
             (self.exact_served, self.served, self.checked),
         )
 
     @staticmethod
-    def restored(state: BoundState, random: Callable[[], float]) -> ErrorBound:
-        """A bound that goes on from what another has learned."""
-        bound = ErrorBound(random)
-        bound._labels.extend(Label(*label) for label in state.labels)
-        bound._exact, bound._looked = state.exact, state.looked
-        bound.wrong_max = state.wrong_max
-        bound._checked_right, bound._checked_wrong, bound._squares = state.checks
-        bound.exact_served, bound.served, bound.checked = state.counts
-        if len(bound._labels) >= LABELS_MIN:
-            bound._fit()
-        return bound
+    def restored(state: ErrorBoundState, random: Callable[[], float]) -> ErrorBound:
+        """An error bound that goes on from what another process has learned."""
+        made = ErrorBound(random)
+        made._labels.extend(Label(*label) for label in state.labels)
+        made._exact, made._lookups = state.exact, state.lookups
+        made.false_hit_rate_max = state.false_hit_rate_max
+        made._checked_right, made._checked_wrong, made._squares = state.checks
+        made.exact_served, made.served, made.checked = state.counts
+        if len(made._labels) >= LABELS_MIN:
+            made._fit()
+        return made
 
-    def wrongness(self) -> Wrongness:
-        """What was measured of what is served, from the samples above the threshold."""
+    def false_hit_rate(self) -> FalseHitRate:
+        """Measured from the shadow samples above the threshold."""
         count = self._checked_right + self._checked_wrong
-        served = self.exact_served + self.served
-        if not count or not served:
-            return Wrongness(0.0, 0.0, 1.0, 0)
-        by_meaning = self.served / served
+        hits = self.exact_served + self.served
+        if not count or not hits:
+            return FalseHitRate(0.0, 0.0, 1.0, 0)
+        semantic_share = self.served / hits
         wrong = self._checked_wrong / count
-        # Draws of unlike weight say less than as many of like weight (Kish's effective size).
-        draws = int(count * count / self._squares)
-        low, high = wilson(wrong, draws)
-        return Wrongness(wrong * by_meaning, low * by_meaning, high * by_meaning, self.checked)
+        # Samples of unequal weight tell less than as many of equal weight: Kish's effective sample
+        # size (Survey Sampling, 1965), the square of the sum over the sum of squares.
+        samples = int(count * count / self._squares)
+        low, high = wilson(wrong, samples)
+        return FalseHitRate(
+            wrong * semantic_share, low * semantic_share, high * semantic_share, self.checked
+        )
 
 
 def _row(features: Features) -> npt.NDArray[np.float64]:
@@ -291,18 +308,18 @@ def _sigmoid(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 def _logistic(
     rows: npt.NDArray[np.float64], right: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    """Weighted logistic regression by Newton's method, pulled towards `_FIRST`."""
-    model = _FIRST
+    """Weighted logistic regression by Newton's method, with `RIDGE` towards `_PRIOR`."""
+    model = _PRIOR
     for _ in range(NEWTON_STEPS):
         p = _sigmoid(rows @ model)
-        slope = rows.T @ (weights * (p - right)) + RIDGE * (model - _FIRST)
+        slope = rows.T @ (weights * (p - right)) + RIDGE * (model - _PRIOR)
         curve = (rows * (weights * p * (1 - p))[:, None]).T @ rows + RIDGE * np.eye(len(model))
         model = model - np.linalg.solve(curve, slope)
     return np.asarray(model)
 
 
 def wilson(share: float, count: int) -> tuple[float, float]:
-    """The 95 % interval of a share seen in so many draws (Wilson 1927)."""
+    """The 95 % score interval of a share seen in `count` samples (Wilson, JASA 22, 1927)."""
     if not count:
         return 0.0, 1.0
     z = 1.96

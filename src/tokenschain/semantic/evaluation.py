@@ -1,7 +1,7 @@
-"""How many answers are given again, and how many of those are wrong: on pairs and on streams.
+"""Evaluation of the semantic cache: hit rate and false hit rate, on pairs and on streams of calls.
 
-Pairs say what a threshold could do at best; streams run the whole thing, with nobody setting
-one. Wrong means: an answer to a question that asks something else.
+Pairs say what a threshold could do at best; streams run the whole matcher, which learns its own.
+A false hit is an answer to a question that asks something else.
 """
 
 from __future__ import annotations
@@ -19,13 +19,12 @@ from tokenschain.core.cache.store import Entry
 from tokenschain.core.snapshot.cache_rules import FALSE_HIT_RATE_MAX
 from tokenschain.semantic import synthetic_questions
 from tokenschain.semantic.embedders import Vectors
-from tokenschain.semantic.error_bound import Choice, wilson
-from tokenschain.semantic.guards import facts_of
+from tokenschain.semantic.error_bound import ServingDecision, wilson
 from tokenschain.semantic.index import LocalVectorStore
 from tokenschain.semantic.matcher import Matcher, Models
-from tokenschain.semantic.verifier import Matrix, Verifier, evidence_of
+from tokenschain.semantic.verifier import Matrix, Verifier
 
-WRONG_OF_SERVED = (0.005, 0.01, 0.02)
+FALSE_HIT_RATES = (0.005, 0.01, 0.02)
 GPTCACHE_COSINE, REDISVL_COSINE, PORTKEY_COSINE = 0.60, 0.80, 0.95
 """Their defaults as cosines (GPTCache: 4 - d² >= 3.2 on unit vectors; RedisVL's LangCache:
 distance 0.2; Portkey's 0.95), here on our better embedder: their own are not in the wheels."""
@@ -33,26 +32,26 @@ CALLS, ONE_OFF, ZIPF = 12_000, 0.1, 0.9
 DRIFT_AT = 0.5
 
 
-class Known:
+class EmbeddingCache:
     """Embeddings, each made once; stands in for the models."""
 
-    def __init__(self, models: Callable[[], Models], kept: Path | None = None) -> None:
+    def __init__(self, models: Callable[[], Models], folder: Path | None = None) -> None:
         """
         Args:
             models: loaded when something has to be embedded.
-            kept: folder to keep embeddings in.
+            folder: to store embeddings in between runs.
         """
         self._load = models
         self._models: Models | None = None
-        self._kept = kept
+        self._folder = folder
         self._places: dict[str, int] = {}
         self._fine: list[Any] = []
         self._fast: list[Any] = []
-        if kept is not None and (kept / "texts.json").exists():
-            texts = json.loads((kept / "texts.json").read_text(encoding="utf-8"))
+        if folder is not None and (folder / "texts.json").exists():
+            texts = json.loads((folder / "texts.json").read_text(encoding="utf-8"))
             self._places = {text: at for at, text in enumerate(texts)}
-            self._fine = list(np.load(kept / "fine.npy"))
-            self._fast = list(np.load(kept / "fast.npy"))
+            self._fine = list(np.load(folder / "fine.npy"))
+            self._fast = list(np.load(folder / "fast.npy"))
 
     def need(self, texts: Sequence[str], done: Callable[[int], None] = lambda n: None) -> None:
         """Embed what is not known yet; `done` is told how many texts that were."""
@@ -66,13 +65,13 @@ class Known:
             for text in part:
                 self._places[text] = len(self._places)
             done(len(part))
-        if new and self._kept is not None:
-            self._kept.mkdir(parents=True, exist_ok=True)
-            (self._kept / "texts.json").write_text(
+        if new and self._folder is not None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            (self._folder / "texts.json").write_text(
                 json.dumps(list(self._places), ensure_ascii=False), encoding="utf-8"
             )
-            np.save(self._kept / "fine.npy", np.array(self._fine))
-            np.save(self._kept / "fast.npy", np.array(self._fast))
+            np.save(self._folder / "fine.npy", np.array(self._fine))
+            np.save(self._folder / "fast.npy", np.array(self._fast))
 
     def to_scale(self, cosines: Vectors) -> Vectors:
         """See `Models.to_scale`."""
@@ -93,7 +92,7 @@ class Known:
 
 
 class PairSet(NamedTuple):
-    """Pairs with what is known of them."""
+    """Labeled pairs of questions."""
 
     name: str
     pairs: list[tuple[str, str]]
@@ -113,7 +112,7 @@ def read_pairs(path: Path) -> PairSet:
 
 
 class Scores(NamedTuple):
-    """What each way of deciding says of each pair: serve from a threshold on."""
+    """The score of each method for each pair; a method serves from a threshold on."""
 
     cosine: Matrix
     unguarded: Matrix
@@ -128,7 +127,8 @@ def score(found: PairSet, models: Models, verifier: Verifier) -> Scores:
     fast = (models.fast(ones) * models.fast(others)).sum(axis=1)
     rows, vetoed = [], []
     for at, (a, b) in enumerate(found.pairs):
-        row, why = evidence_of(facts_of(a), facts_of(b), float(fine[at]), float(fast[at]))
+        facts = verifier.facts_of(a), verifier.facts_of(b)
+        row, why = verifier.evidence(*facts, float(fine[at]), float(fast[at]))
         rows.append(row)
         vetoed.append(why)
     unguarded = verifier.probability(np.array(rows))
@@ -136,23 +136,22 @@ def score(found: PairSet, models: Models, verifier: Verifier) -> Scores:
     return Scores(fine.astype(float), unguarded, ours, vetoed)
 
 
-class Row(NamedTuple):
-    """One way of deciding on one set."""
+class MethodResult(NamedTuple):
+    """One method on one set."""
 
-    way: str
+    method: str
     served: float
     """Share of the pairs that ask the same that is served."""
     traps: float
-    """Share of the others that is answered wrongly."""
-    at_wrong: tuple[float, ...]
-    """Served at most, with a threshold chosen in hindsight so that so few of the served are
-    wrong: see `WRONG_OF_SERVED`."""
+    """Share of the others that is served: false hits."""
+    served_at: tuple[float, ...]
+    """Served at most at each of `FALSE_HIT_RATES`, with a threshold chosen in hindsight."""
 
 
-def table(found: PairSet, scores: Scores) -> list[Row]:
-    """All ways of deciding on one set."""
+def table(found: PairSet, scores: Scores) -> list[MethodResult]:
+    """All methods on one set."""
     same = found.same
-    ways = (
+    methods = (
         ("GPTCache's default, cosine 0.60", scores.cosine, GPTCACHE_COSINE),
         ("RedisVL's default, cosine 0.80", scores.cosine, REDISVL_COSINE),
         ("Portkey's default, cosine 0.95", scores.cosine, PORTKEY_COSINE),
@@ -160,8 +159,12 @@ def table(found: PairSet, scores: Scores) -> list[Row]:
         ("ours", scores.ours, 0.5),
     )
     return [
-        Row(way, *at(value, same, threshold), tuple(best(value, same, w) for w in WRONG_OF_SERVED))
-        for way, value, threshold in ways
+        MethodResult(
+            method,
+            *at(value, same, threshold),
+            tuple(best(value, same, rate) for rate in FALSE_HIT_RATES),
+        )
+        for method, value, threshold in methods
     ]
 
 
@@ -171,12 +174,12 @@ def at(value: Matrix, same: Matrix, threshold: float) -> tuple[float, float]:
     return float(served[same == 1].mean()), float(served[same == 0].mean())
 
 
-def best(value: Matrix, same: Matrix, wrong_max: float) -> float:
-    """Most of those that ask the same that any threshold serves with so few wrong."""
+def best(value: Matrix, same: Matrix, false_hit_rate_max: float) -> float:
+    """The largest share of those that ask the same that a threshold serves within a limit."""
     order = np.argsort(-value, kind="stable")
     right, wrong = np.cumsum(same[order]), np.cumsum(1 - same[order])
     ends = np.append(value[order][:-1] != value[order][1:], True)
-    fine = ends & (wrong <= wrong_max * (right + wrong)) & (value[order] > 0)
+    fine = ends & (wrong <= false_hit_rate_max * (right + wrong)) & (value[order] > 0)
     return float(right[fine].max() / same.sum()) if fine.any() else 0.0
 
 
@@ -229,16 +232,16 @@ def calibration(value: Matrix, same: Matrix, parts: int = 10) -> list[tuple[floa
 # --- streams --------------------------------------------------------------------------------
 
 
-class Asked(NamedTuple):
+class StreamCall(NamedTuple):
     """One call of a stream."""
 
     text: str
-    meant: str
-    """What it asks; answers are the same where this is."""
+    intent: str
+    """Answers are the same where this is."""
 
 
-def faq_stream(seed: int, calls: int = CALLS, *, drifts: bool = False) -> list[Asked]:
-    """Questions to a service in Chinese and English, made up: some asked often, most seldom."""
+def faq_stream(seed: int, calls: int = CALLS, *, drifts: bool = False) -> list[StreamCall]:
+    """Synthetic questions to a service in Chinese and English: some asked often, most seldom."""
     rng = random.Random(seed)  # noqa: S311
     groups = synthetic_questions.groups()
     texts = {
@@ -251,7 +254,7 @@ def faq_stream(seed: int, calls: int = CALLS, *, drifts: bool = False) -> list[A
 
 def intent_stream(
     path: Path, others: Path, seed: int, calls: int = CALLS, *, drifts: bool = False
-) -> list[Asked]:
+) -> list[StreamCall]:
     """Questions by intent, from files of `{"text", "intent"}` lines.
 
     Args:
@@ -268,43 +271,39 @@ def intent_stream(
 
 def _stream(
     texts: dict[str, list[str]], once: list[str], rng: random.Random, calls: int, *, drifts: bool
-) -> list[Asked]:
+) -> list[StreamCall]:
     names = list(texts)
     rng.shuffle(names)
     for ways in texts.values():
         rng.shuffle(ways)
     rng.shuffle(once)
     weights = _zipf(len(names))
+    weights_by_count = {count: _zipf(count) for count in {len(ways) for ways in texts.values()}}
     found = []
     for number in range(calls):
         if drifts and number == int(calls * DRIFT_AT):
             names.reverse()
         if rng.random() < ONE_OFF:
             text = once[number % len(once)]
-            found.append(Asked(text, f"once:{text}"))
+            found.append(StreamCall(text, f"once:{text}"))
             continue
         name = rng.choices(names, weights)[0]
         ways = texts[name]
-        found.append(Asked(rng.choices(ways, _zipf(len(ways)))[0], name))
+        found.append(StreamCall(rng.choices(ways, weights_by_count[len(ways)])[0], name))
     return found
 
 
-_ZIPFS: dict[int, list[float]] = {}
-
-
 def _zipf(count: int) -> list[float]:
-    if count not in _ZIPFS:
-        _ZIPFS[count] = [1 / (rank + 1) ** ZIPF for rank in range(count)]
-    return _ZIPFS[count]
+    return [1 / (rank + 1) ** ZIPF for rank in range(count)]
 
 
-class Run(NamedTuple):
+class StreamResult(NamedTuple):
     """What a stream got."""
 
     calls: int
     exact: int
     semantic: int
-    wrong: int
+    false_hits: int
     checked: int
 
     @property
@@ -313,65 +312,63 @@ class Run(NamedTuple):
         return (self.exact + self.semantic) / self.calls
 
     @property
-    def wrong_share(self) -> float:
+    def false_hit_rate(self) -> float:
         """Share of what was served that was wrong."""
-        return self.wrong / max(1, self.exact + self.semantic)
+        return self.false_hits / max(1, self.exact + self.semantic)
 
     @property
     def interval(self) -> tuple[float, float]:
         """The 95 % interval of that (Wilson)."""
-        return wilson(self.wrong_share, self.exact + self.semantic)
+        return wilson(self.false_hit_rate, self.exact + self.semantic)
 
 
 def run(
-    stream: Sequence[Asked],
+    stream: Sequence[StreamCall],
     models: Models,
     verifier: Verifier,
     seed: int,
-    wrong_max: float = FALSE_HIT_RATE_MAX,
-    judge_errs: float = 0.0,
-    warmed: Sequence[Asked] = (),
+    false_hit_rate_max: float = FALSE_HIT_RATE_MAX,
+    comparison_error_rate: float = 0.0,
+    warmed: Sequence[StreamCall] = (),
     done: Callable[[int], None] = lambda n: None,
-) -> Run:
+) -> StreamResult:
     """Send a stream through exact matching and the matcher.
 
     Args:
-        judge_errs: how often the comparison of a kept and a fresh answer is mistaken.
+        comparison_error_rate: how often comparing a cached and a fresh answer goes wrong.
         warmed: asked and answered beforehand.
     """
     rng = random.Random(seed)  # noqa: S311
-    meant: dict[str, str] = {}
 
-    def judge(asked: str, kept: str, question: str, fresh: str) -> bool:
-        right = kept == fresh
-        return not right if rng.random() < judge_errs else right
+    def compare(asked: str, cached: str, question: str, fresh: str) -> bool:
+        right = cached == fresh
+        return not right if rng.random() < comparison_error_rate else right
 
-    matcher = Matcher(models, verifier, rng.random, LocalVectorStore(2**30), judge, lambda: 0.0)
+    matcher = Matcher(models, verifier, rng.random, LocalVectorStore(2**30), compare, lambda: 0.0)
     exact: dict[str, str] = {}
     counts = [0, 0, 0, 0]
     for number, asked in enumerate((*warmed, *stream)):
         counted = number >= len(warmed)
         question = normal(asked.text)
-        meant[question] = asked.meant
-        kept = exact.get(question)
-        if kept is not None:
-            matcher.bound_of("g").exact()
+        cached = exact.get(question)
+        if cached is not None:
+            matcher.error_bound_of("g").record_exact_hit()
             if counted:
                 counts[0] += 1
-                counts[2] += kept != asked.meant
+                counts[2] += cached != asked.intent
             continue
         found = matcher.find(b"s", "g", question)
-        if found.choice is Choice.SERVE and counted:
+        if found.decision is ServingDecision.SERVE and counted:
             counts[1] += 1
             assert found.entry is not None, "what is served is there"
             counts[2] += json.loads(found.entry.body)["choices"][0]["message"]["content"] != (
-                asked.meant
+                asked.intent
             )
-        if found.choice is not Choice.SERVE:
-            counts[3] += found.choice is Choice.CHECK
-            body = json.dumps({"choices": [{"message": {"content": asked.meant}}]}).encode()
+        if found.decision is not ServingDecision.SERVE:
+            counts[3] += found.decision is ServingDecision.CHECK
+            body = json.dumps({"choices": [{"message": {"content": asked.intent}}]}).encode()
             entry = Entry(body, "t", "m", 0.0, 1e12, question=question)
-            matcher.learn(b"s", "g", question.encode(), question, entry, wrong_max)
-            exact[question] = asked.meant
+            matcher.learn(b"s", "g", question.encode(), question, entry, false_hit_rate_max)
+            exact[question] = asked.intent
         done(1)
-    return Run(len(stream), *counts)
+    return StreamResult(len(stream), *counts)

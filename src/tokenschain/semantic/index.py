@@ -1,4 +1,4 @@
-"""Questions and answers by space: in this process, and where machines share them in Redis too."""
+"""Vector index: cached questions by nearest neighbours, in this process and shared in Redis."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from tokenschain.infra.redis.vector_index import RedisVectorIndex
 from tokenschain.semantic.embedders import FAST_DIMENSIONS, FINE_DIMENSIONS, Vectors
 
 QUESTIONS_MAX = 200_000
-"""Of one space; others leave for new ones."""
+"""Of one namespace; others leave for new ones."""
 GRAPH_FROM = 1_000
-"""Questions of one space from which a graph is searched instead of all of them."""
-SPACES_MAX = 10_000
-AWAY_REST_S = 1.0
-"""After the shared store was silent, it is left alone for so long."""
+"""Questions of one namespace from which a graph (HNSW) is searched instead of all of them."""
+NAMESPACES_MAX = 10_000
+RETRY_AFTER_S = 1.0
+"""After an error of the shared store: until it is asked again."""
 _GROWTH = 1.5
 
 
-class Candidate(NamedTuple):
+class CachedQuestion(NamedTuple):
     """A question that was answered before."""
 
     key: bytes
@@ -38,10 +38,10 @@ class Candidate(NamedTuple):
 
 
 class VectorStore(Protocol):
-    """Where questions and answers are kept."""
+    """A store of questions with their vectors and answers."""
 
-    def near(self, namespace: bytes, fast: Vectors, count: int) -> list[Candidate]:
-        """Those nearest by the fast embedder, the nearest first."""
+    def near(self, namespace: bytes, fast: Vectors, count: int) -> list[CachedQuestion]:
+        """Nearest neighbours by the fast embedder, the nearest first."""
 
     def entry(self, namespace: bytes, key: bytes, now_s: float) -> Entry | None:
         """The answer under a key, unless it is too old or gone."""
@@ -55,13 +55,13 @@ class VectorStore(Protocol):
         fine: Vectors,
         entry: Entry,
     ) -> None:
-        """Keep an answer."""
+        """Store an answer."""
 
     def drop(self, namespace: bytes, key: bytes) -> None:
         """Forget an answer; nothing happens when there is none."""
 
     def questions(self, namespace: bytes) -> list[tuple[bytes, str]]:
-        """Keys and questions of a space that this process has."""
+        """Keys and questions of a namespace, as far as this process has them."""
 
 
 class LocalVectorStore:
@@ -70,28 +70,28 @@ class LocalVectorStore:
     def __init__(self, bytes_max: int, fine_dimensions: int = FINE_DIMENSIONS) -> None:
         self._store = CacheStore(bytes_max, 0.5)
         self._fine_dimensions = fine_dimensions
-        self._spaces: OrderedDict[bytes, Index] = OrderedDict()
+        self._indexes: OrderedDict[bytes, Index] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._store)
 
-    def near(self, namespace: bytes, fast: Vectors, count: int) -> list[Candidate]:
+    def near(self, namespace: bytes, fast: Vectors, count: int) -> list[CachedQuestion]:
         """See `VectorStore.near`."""
-        index = self._spaces.get(namespace)
+        index = self._indexes.get(namespace)
         if index is None:
             return []
-        self._spaces.move_to_end(namespace)
+        self._indexes.move_to_end(namespace)
         found = []
         for place, cosine in index.nearest(fast, count):
             key, question = index.at(place)
-            found.append(Candidate(key, question, cosine, index.fine_of(place)))
+            found.append(CachedQuestion(key, question, cosine, index.fine_of(place)))
         return found
 
     def entry(self, namespace: bytes, key: bytes, now_s: float) -> Entry | None:
         """See `VectorStore.entry`."""
         entry = self._store.get(key, now_s)
         if entry is None:
-            self.drop(namespace, key)  # the shelf had no room for it any more
+            self.drop(namespace, key)  # it was evicted
         return entry
 
     def put(
@@ -106,39 +106,39 @@ class LocalVectorStore:
         """See `VectorStore.put`."""
         if not self._store.put(key, entry):
             return
-        index = self._spaces.get(namespace)
+        index = self._indexes.get(namespace)
         if index is None:
-            index = self._spaces[namespace] = Index(self._fine_dimensions)
-            while len(self._spaces) > SPACES_MAX:
-                self._spaces.popitem(last=False)
+            index = self._indexes[namespace] = Index(self._fine_dimensions)
+            while len(self._indexes) > NAMESPACES_MAX:
+                self._indexes.popitem(last=False)
         index.add(key, question, fast, fine)
 
     def drop(self, namespace: bytes, key: bytes) -> None:
         """See `VectorStore.drop`."""
         self._store.drop(key)
-        index = self._spaces.get(namespace)
+        index = self._indexes.get(namespace)
         if index is not None:
             index.remove(key)
             if not len(index):
-                del self._spaces[namespace]
+                del self._indexes[namespace]
 
     def questions(self, namespace: bytes) -> list[tuple[bytes, str]]:
         """See `VectorStore.questions`."""
-        index = self._spaces.get(namespace)
+        index = self._indexes.get(namespace)
         return [] if index is None else index.all()
 
 
 class SharedVectorStore:
-    """In a store that machines share; see `infra.redis.vector_index`."""
+    """In Redis, shared by machines; see `infra.redis.vector_index`."""
 
     def __init__(self, store: RedisVectorIndex, unix_time: Callable[[], float]) -> None:
         self._store = store
         self._unix_time = unix_time
 
-    def near(self, namespace: bytes, fast: Vectors, count: int) -> list[Candidate]:
+    def near(self, namespace: bytes, fast: Vectors, count: int) -> list[CachedQuestion]:
         """See `VectorStore.near`."""
         return [
-            Candidate(key, question, cosine, np.frombuffer(fine, dtype=np.float32))
+            CachedQuestion(key, question, cosine, np.frombuffer(fine, dtype=np.float32))
             for key, question, cosine, fine in self._store.near(namespace, fast, count)
         ]
 
@@ -167,12 +167,12 @@ class SharedVectorStore:
         self._store.drop(key)
 
     def questions(self, namespace: bytes) -> list[tuple[bytes, str]]:
-        """None of what is shared is this process's own."""
+        """None: clusters are made of what each process has itself."""
         return []
 
 
 class LayeredVectorStore:
-    """Here and where machines share; without the others this one goes on alone."""
+    """In this process and in Redis; while Redis fails this process goes on alone."""
 
     def __init__(
         self,
@@ -191,9 +191,9 @@ class LayeredVectorStore:
         self._store_errors = store_errors
         self._clock = clock
         self._report = report
-        self._rests_until = 0.0
+        self._retry_at = 0.0
 
-    def near(self, namespace: bytes, fast: Vectors, count: int) -> list[Candidate]:
+    def near(self, namespace: bytes, fast: Vectors, count: int) -> list[CachedQuestion]:
         """See `VectorStore.near`."""
         found = {one.key: one for one in self._local.near(namespace, fast, count)}
         if self._reachable:
@@ -246,16 +246,16 @@ class LayeredVectorStore:
 
     @property
     def _reachable(self) -> bool:
-        return self._clock() >= self._rests_until
+        return self._clock() >= self._retry_at
 
     def _lost(self, error: Exception) -> None:
-        self._rests_until = self._clock() + AWAY_REST_S
+        self._retry_at = self._clock() + RETRY_AFTER_S
         self._report("shared_meaning_lost", str(error) or type(error).__name__)
 
 
 class Index:
-    """Questions of one space by key, nearest first: compared one by one while they are few, by a
-    graph (HNSW) from then on."""
+    """Nearest neighbours among the questions of one namespace: compared one by one while they are
+    few, by an HNSW graph from `GRAPH_FROM` on."""
 
     def __init__(self, fine_dimensions: int = FINE_DIMENSIONS) -> None:
         self._fine_dimensions = fine_dimensions
@@ -273,7 +273,7 @@ class Index:
         return len(self._keys)
 
     def add(self, key: bytes, question: str, fast: Vectors, fine: Vectors) -> None:
-        """Keep a question, or its vectors anew."""
+        """Add a question, or replace its vectors."""
         self.remove(key)
         if len(self._keys) >= QUESTIONS_MAX:
             self.remove(self._keys[0])
@@ -292,7 +292,7 @@ class Index:
         if self._fast is not None:
             self._fast[place] = fast
             if place + 1 >= GRAPH_FROM:
-                self._draw()
+                self._build_graph()
         else:
             self._graph.add(number, fast)
 
@@ -327,10 +327,10 @@ class Index:
             rows = zip(found.keys.tolist(), found.distances.tolist(), strict=True)
             return [(self._by_number[n], 1.0 - far) for n, far in rows if n in self._by_number]
         assert self._fast is not None, "without a graph there are vectors"
-        alike = self._fast[:size] @ fast
+        cosines = self._fast[:size] @ fast
         count = min(count, size)
-        top = np.argpartition(-alike, count - 1)[:count]
-        return sorted(((int(at), float(alike[at])) for at in top), key=lambda row: -row[1])
+        top = np.argpartition(-cosines, count - 1)[:count]
+        return sorted(((int(at), float(cosines[at])) for at in top), key=lambda row: -row[1])
 
     def fine_of(self, place: int) -> Vectors:
         """The better vector of a place."""
@@ -344,11 +344,11 @@ class Index:
         """Keys and questions."""
         return list(zip(self._keys, self._questions, strict=True))
 
-    def _draw(self) -> None:
-        """From here on the graph has the vectors."""
-        from usearch.index import Index as Graph  # noqa: PLC0415 - few spaces grow so large
+    def _build_graph(self) -> None:
+        """Move the vectors into a graph, which holds them from here on."""
+        from usearch.index import Index as Graph  # noqa: PLC0415 - few namespaces grow so large
 
-        assert self._fast is not None, "drawn once"
+        assert self._fast is not None, "built once"
         self._graph = Graph(ndim=FAST_DIMENSIONS, metric="cos", dtype="f16")
         size = len(self._keys)
         self._graph.add(np.array(self._numbers), self._fast[:size], threads=1)

@@ -1,8 +1,8 @@
-"""From a question to a kept answer that is right for it, or none; and what is learned of it.
+"""Semantic cache: from a question to a cached answer that is right for it, and what is learned.
 
-fast embedder -> 20 nearest -> better embedder -> 5 nearest -> vetoes -> verifier
-    -> the bound: serve it, answer afresh to check it, or miss
-    -> what stays in doubt may be put to a judge, see `semantic.service`
+fast embedder -> 20 nearest -> better embedder -> 5 nearest -> guards -> verifier
+    -> error bound: serve it, answer upstream to check it, or miss
+    -> a miss in doubt may be put to a judge model, see `semantic.service`
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ from tokenschain.core.cache.semantic_protocol import Cluster, Report
 from tokenschain.core.cache.store import Entry
 from tokenschain.semantic.embedders import Vectors
 from tokenschain.semantic.error_bound import (
-    BoundState,
-    Choice,
     ErrorBound,
+    ErrorBoundState,
     Features,
+    ServingDecision,
 )
-from tokenschain.semantic.guards import facts_of
-from tokenschain.semantic.index import Candidate, VectorStore
+from tokenschain.semantic.index import CachedQuestion, VectorStore
 from tokenschain.semantic.verifier import Verifier
 
 FAST_COUNT, FINE_COUNT = 20, 5
 FAST_MIN = 0.35
-"""Below this nothing asks the same, and the better embedder is not asked."""
+"""Cosine below which no two questions ask the same; the better embedder is not run."""
 NEAR_MIN = 0.02
-"""Likeness from which a kept answer is worth comparing with the fresh one."""
+"""Verifier's probability from which a cached answer is worth comparing with the upstream's."""
 SAME_ANSWER, OTHER_ANSWER = 0.95, 0.88
 """Cosines of two answers from, and up to, which they say the same, or not; what is between is
 no evidence. E5's floor is about 0.8 (random pairs)."""
 ANSWER_CHARS = 600
-PENDING_MAX, GROUPS_MAX, SPACES_MAX, KIN_MAX = 2_000, 10_000, 10_000, 500_000
+PENDING_MAX, GROUPS_MAX, NAMESPACES_MAX, EQUIVALENCES_MAX = 2_000, 10_000, 10_000, 500_000
 DOUBT_MIN = 0.2
-"""Likeness from which a judge is worth asking."""
+"""Hit confidence from which a judge is worth its price."""
 ALIKE_MIN = 0.9
-"""Likeness from which two questions are shown as one where their answers do not tell."""
+"""Hit confidence from which two questions are shown as one cluster where their answers do not
+tell."""
 VARIANTS_MAX, SHOWN_CHARS_MAX = 20, 2_000
 GAP_ALONE = 0.85
-"""Where all neighbours say the same: about the cosine of questions that have nothing in common."""
+"""Where all neighbours have one answer: about the cosine of unrelated questions."""
 
 
 class Models(Protocol):
@@ -56,153 +56,165 @@ class Models(Protocol):
     def to_scale(self, cosines: Vectors) -> Vectors: ...
 
 
-class Found(NamedTuple):
+class Match(NamedTuple):
     """What a question led to."""
 
-    choice: Choice
-    likeness: float = 0.0
+    decision: ServingDecision
+    hit_confidence: float = 0.0
     key: bytes = b""
     entry: Entry | None = None
     doubt: Doubt | None = None
-    """What a miss was nearest to, where a judge could tell."""
+    """The best candidate of a miss, where a judge could tell."""
 
 
 class Doubt(NamedTuple):
-    """A kept answer that may be right for a question."""
+    """A cached answer that may be right for a question."""
 
     key: bytes
     entry: Entry
 
 
 class Unclear(NamedTuple):
-    """A kept and a fresh answer of which cannot be said here whether they say the same."""
+    """A cached and an upstream's answer that cannot be compared here."""
 
     group: str
     key: bytes
     question: str
-    kept: str
+    cached: str
     fresh: str
     pending: _Pending
-    wrong_max: float
+    false_hit_rate_max: float
 
 
 class _Pending(NamedTuple):
-    """A question that is being answered afresh."""
+    """A question that an upstream is answering."""
 
     fast: Vectors
     fine: Vectors | None
     key: bytes
-    """Of the best kept answer; empty where none was near."""
+    """Of the best cached answer; empty where none was near."""
     features: Features
     weight: float
 
 
-_NO_SIGNS = Features(0.0, 0.0, 0.0, 0.0, 0.0)
+_NO_FEATURES = Features(0.0, 0.0, 0.0, 0.0, 0.0)
 
 
-Judge = Callable[[str, str, str, str], bool | None]
-"""Whether a kept answer is right for a question that was answered afresh: kept question and
+AnswerComparison = Callable[[str, str, str, str], bool | None]
+"""Whether a cached answer is right for a question that an upstream answered: cached question and
 answer, new question and answer. None: it cannot be said."""
 
 
 class Matcher:
-    """All spaces of one machine; used from one thread."""
+    """All namespaces of one machine; used from one thread."""
 
     def __init__(
         self,
         models: Models,
         verifier: Verifier,
         random: Callable[[], float],
-        kept: VectorStore,
-        judge: Judge | None = None,
+        store: VectorStore,
+        compare: AnswerComparison | None = None,
         unix_time: Callable[[], float] = time.time,
     ) -> None:
         """
         Args:
-            judge: compares answers; by default by their numbers and their embeddings.
+            compare: compares answers; by default by their numbers and their embeddings.
         """
         self._models = models
         self._verifier = verifier
         self._random = random
-        self._judge = judge or self._alike
+        self._compare = compare or self._same_answer
         self._unix_time = unix_time
-        self._kept = kept
-        self._bounds: OrderedDict[str, ErrorBound] = OrderedDict()
+        self._store = store
+        self._error_bounds: OrderedDict[str, ErrorBound] = OrderedDict()
         self._pending: OrderedDict[tuple[bytes, str], _Pending] = OrderedDict()
         self._served: OrderedDict[tuple[bytes, bytes], Features] = OrderedDict()
-        self._kin: OrderedDict[bytes, bytes] = OrderedDict()
-        self._like: OrderedDict[bytes, bytes] = OrderedDict()
+        self._equivalent: OrderedDict[bytes, bytes] = OrderedDict()
+        """By key: the class of answers known to be the same. It counts as evidence."""
+        self._alike: OrderedDict[bytes, bytes] = OrderedDict()
+        """By key: a question that most likely asks the same. For query clusters only."""
         self._groups: OrderedDict[bytes, str] = OrderedDict()
 
-    def find(self, namespace: bytes, group: str, question: str) -> Found:
-        """The kept answer for a question, if it may be given."""
+    def find(self, namespace: bytes, group: str, question: str) -> Match:
+        """The cached answer for a question, if it may be served."""
         fast = self._models.fast([question])[0]
-        near = self._kept.near(namespace, fast, FAST_COUNT)
+        near = self._store.near(namespace, fast, FAST_COUNT)
         if not near or near[0].fast_cosine < FAST_MIN:
-            self._wait(namespace, question, _Pending(fast, None, b"", _NO_SIGNS, 1.0))
-            return Found(Choice.MISS)
+            self._await_answer(namespace, question, _Pending(fast, None, b"", _NO_FEATURES, 1.0))
+            return Match(ServingDecision.MISS)
         fine = self._models.fine([question])[0]
-        alike = self._models.to_scale(np.array([one.fine for one in near]) @ fine)
-        best, best_key, best_entry = 0.0, b"", None
-        for rank in np.argsort(-alike)[:FINE_COUNT]:
-            one = near[int(rank)]
-            likeness, _ = self._verifier.weigh(
-                one.question, question, float(alike[rank]), one.fast_cosine
-            )
-            if likeness <= best:
-                continue
-            entry = self._kept.entry(namespace, one.key, self._unix_time())
-            if entry is not None:
-                best, best_key, best_entry = likeness, one.key, entry
-        if best_entry is None or best < NEAR_MIN:
-            self._wait(namespace, question, _Pending(fast, fine, b"", _NO_SIGNS, 1.0))
-            return Found(Choice.MISS)
-        features = self._signs(near, alike, best_key, best)
-        bound = self.bound_of(group)
-        likeness = bound.likeness(features)
-        choice, weight = bound.choose(likeness)
-        if choice is Choice.SERVE:
-            self._given(namespace, best_key, features)
-            return Found(choice, likeness, best_key, best_entry)
-        self._wait(namespace, question, _Pending(fast, fine, best_key, features, weight))
-        doubtful = choice is Choice.MISS and likeness >= DOUBT_MIN
-        return Found(choice, likeness, doubt=Doubt(best_key, best_entry) if doubtful else None)
+        cosines = self._models.to_scale(np.array([one.fine for one in near]) @ fine)
+        best = self._best(namespace, question, near, cosines)
+        if best is None:
+            self._await_answer(namespace, question, _Pending(fast, fine, b"", _NO_FEATURES, 1.0))
+            return Match(ServingDecision.MISS)
+        probability, key, entry = best
+        features = self._features(near, cosines, key, probability)
+        error_bound = self.error_bound_of(group)
+        confidence = error_bound.hit_confidence(features)
+        decision, weight = error_bound.decide(confidence)
+        if decision is ServingDecision.SERVE:
+            self._note_served(namespace, key, features)
+            return Match(decision, confidence, key, entry)
+        self._await_answer(namespace, question, _Pending(fast, fine, key, features, weight))
+        # A shadow sample is no doubt: a judge that served it would take the sample away.
+        doubtful = decision is ServingDecision.MISS and confidence >= DOUBT_MIN
+        return Match(decision, confidence, doubt=Doubt(key, entry) if doubtful else None)
 
-    def confirmed(self, namespace: bytes, group: str, question: str, doubt: Doubt) -> bool:
-        """A judge called a kept answer right. Whether it is given: a sample is answered afresh,
-        so that judges are judged."""
-        bound = self.bound_of(group)
+    def _best(
+        self, namespace: bytes, question: str, near: list[CachedQuestion], cosines: Vectors
+    ) -> tuple[float, bytes, Entry] | None:
+        """The most probable of the candidates whose answer is still there: the verifier's
+        probability, key and answer."""
+        best: tuple[float, bytes, Entry] | None = None
+        facts = self._verifier.facts_of(question)
+        for rank in np.argsort(-cosines)[:FINE_COUNT]:
+            one = near[int(rank)]
+            probability, _ = self._verifier.weigh(
+                self._verifier.facts_of(one.question), facts, float(cosines[rank]), one.fast_cosine
+            )
+            if probability <= (best[0] if best is not None else 0.0):
+                continue
+            entry = self._store.entry(namespace, one.key, self._unix_time())
+            if entry is not None:
+                best = probability, one.key, entry
+        return best if best is not None and best[0] >= NEAR_MIN else None
+
+    def approve(self, namespace: bytes, group: str, question: str, doubt: Doubt) -> bool:
+        """A judge called a cached answer right. Whether it is served: a sample of them is still
+        answered upstream, so that the judge's errors count against the bound."""
         pending = self._pending.get((namespace, question))
         if pending is None:
             return False
-        choice, weight = bound.confirm()
-        if choice is not Choice.SERVE:
+        decision, weight = self.error_bound_of(group).decide_approved()
+        if decision is not ServingDecision.SERVE:
             self._pending[namespace, question] = pending._replace(weight=weight)
             return False
         del self._pending[namespace, question]
-        self._given(namespace, doubt.key, pending.features)
+        self._note_served(namespace, doubt.key, pending.features)
         return True
 
-    def _signs(
-        self, near: list[Candidate], alike: Vectors, key: bytes, probability: float
+    def _features(
+        self, near: list[CachedQuestion], cosines: Vectors, key: bytes, probability: float
     ) -> Features:
-        """What speaks for one of the neighbours."""
+        """The evidence for one of the neighbours."""
         place = next(at for at, one in enumerate(near) if one.key == key)
-        equivalence_class = self._kin_of(key)
-        own = [at for at, one in enumerate(near) if self._kin_of(one.key) == equivalence_class]
-        others = [float(alike[at]) for at in range(len(near)) if at not in own]
+        mine = self._class_of(key)
+        own = [at for at, one in enumerate(near) if self._class_of(one.key) == mine]
+        others = [float(cosines[at]) for at in range(len(near)) if at not in own]
         p = min(max(probability, 1e-3), 1 - 1e-3)
         return Features(
             math.log(p / (1 - p)),
-            float(alike[place]),
+            float(cosines[place]),
             near[place].fast_cosine,
-            float(max(alike[at] for at in own)) - max(others, default=GAP_ALONE),
+            float(max(cosines[at] for at in own)) - max(others, default=GAP_ALONE),
             (len(own) - 1) / FAST_COUNT,
         )
 
-    def _kin_of(self, key: bytes) -> bytes:
-        """Answers known to be the same have one kin."""
-        return self._kin.get(key, key)
+    def _class_of(self, key: bytes) -> bytes:
+        """The equivalence class of an answer, named by one of its keys."""
+        return self._equivalent.get(key, key)
 
     def learn(
         self,
@@ -211,12 +223,12 @@ class Matcher:
         key: bytes,
         question: str,
         entry: Entry,
-        wrong_max: float,
+        false_hit_rate_max: float,
     ) -> bool | Unclear | None:
-        """A question was answered afresh: keep that, and compare it with what was near.
+        """An upstream answered a question: store that, and compare it with the best candidate.
 
         Returns:
-            Whether the kept answer would have been right; None where there was none.
+            Whether the cached answer would have been right; None where there was none.
         """
         pending = self._pending.pop((namespace, question), None)
         fast = pending.fast if pending is not None else self._models.fast([question])[0]
@@ -225,73 +237,73 @@ class Matcher:
             fine = self._models.fine([question])[0]
         found: bool | Unclear | None = None
         if pending is not None and pending.key:
-            kept = self._kept.entry(namespace, pending.key, self._unix_time())
-            if kept is not None:
-                said, fresh = answer_in(kept), answer_in(entry)
-                unclear = Unclear(group, key, question, said, fresh, pending, wrong_max)
-                right = self._judge(kept.question, said, question, fresh)
+            cached = self._store.entry(namespace, pending.key, self._unix_time())
+            if cached is not None:
+                old, fresh = answer_in(cached), answer_in(entry)
+                unclear = Unclear(group, key, question, old, fresh, pending, false_hit_rate_max)
+                right = self._compare(cached.question, old, question, fresh)
                 found = unclear if right is None else right
                 if right is not None:
                     self.judged(unclear, right=right)
-                elif self.bound_of(group).likeness(pending.features) >= ALIKE_MIN:
-                    _join(self._like, key, pending.key)
-        self._kept.put(namespace, key, question, fast, fine, entry)
-        _remember(self._groups, namespace, group, SPACES_MAX)
+                elif self.error_bound_of(group).hit_confidence(pending.features) >= ALIKE_MIN:
+                    _join(self._alike, key, pending.key)
+        self._store.put(namespace, key, question, fast, fine, entry)
+        _keep_latest(self._groups, namespace, group, NAMESPACES_MAX)
         return found
 
     def judged(self, unclear: Unclear, *, right: bool) -> None:
-        """Whether a kept answer would have been right has been said."""
+        """Learn whether a cached answer would have been right."""
         pending = unclear.pending
-        self.bound_of(unclear.group).learn(
-            pending.features, right, pending.weight, unclear.wrong_max
+        self.error_bound_of(unclear.group).learn(
+            pending.features, right, pending.weight, unclear.false_hit_rate_max
         )
         if right:
-            _join(self._kin, unclear.key, pending.key)
+            _join(self._equivalent, unclear.key, pending.key)
 
-    def drop(self, group: str, namespace: bytes, key: bytes, wrong_max: float) -> None:
-        """An answer was flushed, perhaps because somebody called it wrong: so it counts."""
+    def drop(self, group: str, namespace: bytes, key: bytes, false_hit_rate_max: float) -> None:
+        """An answer was flushed. If it was served lately it counts as a false hit: who flushes a
+        single answer calls it wrong."""
         features = self._served.pop((namespace, key), None)
         if features is not None:
-            self.bound_of(group).learn(features, False, 1.0, wrong_max)
-        self._kept.drop(namespace, key)
+            self.error_bound_of(group).learn(features, False, 1.0, false_hit_rate_max)
+        self._store.drop(namespace, key)
 
-    def bound_of(self, group: str) -> ErrorBound:
-        """The bound of one group."""
-        bound = self._bounds.get(group)
-        if bound is None:
-            bound = self._bounds[group] = ErrorBound(self._random)
-            while len(self._bounds) > GROUPS_MAX:
-                self._bounds.popitem(last=False)
-        return bound
+    def error_bound_of(self, group: str) -> ErrorBound:
+        """The error bound of one group."""
+        found = self._error_bounds.get(group)
+        if found is None:
+            found = self._error_bounds[group] = ErrorBound(self._random)
+            while len(self._error_bounds) > GROUPS_MAX:
+                self._error_bounds.popitem(last=False)
+        return found
 
     def reports(self) -> list[Report]:
         """What was measured, by group."""
         found = []
-        for group, bound in self._bounds.items():
-            wrong = bound.wrongness()
-            outlooks = [(o.wrong_max, o.threshold, o.served, o.wrong) for o in bound.outlooks]
+        for group, bound in self._error_bounds.items():
+            rate = bound.false_hit_rate()
             found.append(
-                Report(group, bound.wrong_max, wrong.estimate, wrong.low, wrong.high,
-                       wrong.labels, bound.served, bound.threshold, outlooks)
+                Report(group, bound.false_hit_rate_max, rate.estimate, rate.low, rate.high,
+                       rate.checked, bound.served, bound.threshold, list(bound.previews))
             )  # fmt: skip
         return found
 
     def clusters(self, tenant: str, keys: list[bytes], count_max: int) -> list[Cluster]:
-        """A tenant's questions by what they ask, as far as this process has them.
+        """A tenant's query clusters, as far as this process has its questions.
 
         Args:
-            keys: of answers that were given most often; theirs come first, then those with the
+            keys: of answers that were served most often; theirs come first, then those with the
                 most variants.
         """
         members: dict[bytes, list[tuple[bytes, str]]] = {}
-        homes: dict[bytes, bytes] = {}
+        namespaces: dict[bytes, bytes] = {}
         for namespace, group in self._groups.items():
             if not group.startswith(f"{tenant}/"):
                 continue
-            for key, question in self._kept.questions(namespace):
-                equivalence_class = self._kin_of(self._like.get(key, key))
-                members.setdefault(equivalence_class, []).append((key, question))
-                homes[equivalence_class] = namespace
+            for key, question in self._store.questions(namespace):
+                name = self._class_of(self._alike.get(key, key))
+                members.setdefault(name, []).append((key, question))
+                namespaces[name] = namespace
         ranks = {key: rank for rank, key in enumerate(keys)}
         order = sorted(
             (one for one in members if len(members[one]) > 1 or members[one][0][0] in ranks),
@@ -299,10 +311,10 @@ class Matcher:
                              -len(members[one])),
         )  # fmt: skip
         found = []
-        for equivalence_class in order[:count_max]:
-            rows = sorted(members[equivalence_class], key=lambda row: ranks.get(row[0], len(keys)))
-            namespace = homes[equivalence_class]
-            answers = (self._kept.entry(namespace, key, self._unix_time()) for key, _ in rows)
+        for name in order[:count_max]:
+            rows = sorted(members[name], key=lambda row: ranks.get(row[0], len(keys)))
+            namespace = namespaces[name]
+            answers = (self._store.entry(namespace, key, self._unix_time()) for key, _ in rows)
             answer = next((answer_in(entry) for entry in answers if entry is not None), "")
             found.append(
                 Cluster(
@@ -315,8 +327,8 @@ class Matcher:
         return found
 
     def state(self) -> bytes:
-        """What the bounds have learned; no text is in it."""
-        return _encode_bounds({name: bound.state for name, bound in self._bounds.items()})
+        """What the error bounds have learned; no text is in it."""
+        return _encode_bounds({name: bound.state for name, bound in self._error_bounds.items()})
 
     def restore(self, state: bytes) -> None:
         """Go on from what was learned before.
@@ -325,23 +337,23 @@ class Matcher:
             msgspec.DecodeError: this is none.
         """
         for name, learned in _decode_bounds(state).items():
-            self._bounds[name] = ErrorBound.restored(learned, self._random)
+            self._error_bounds[name] = ErrorBound.restored(learned, self._random)
 
-    def _given(self, namespace: bytes, key: bytes, features: Features) -> None:
-        _remember(self._served, (namespace, key), features, PENDING_MAX)
+    def _note_served(self, namespace: bytes, key: bytes, features: Features) -> None:
+        _keep_latest(self._served, (namespace, key), features, PENDING_MAX)
 
-    def _wait(self, namespace: bytes, question: str, pending: _Pending) -> None:
-        _remember(self._pending, (namespace, question), pending, PENDING_MAX)
+    def _await_answer(self, namespace: bytes, question: str, pending: _Pending) -> None:
+        _keep_latest(self._pending, (namespace, question), pending, PENDING_MAX)
 
-    def _alike(self, asked: str, kept: str, question: str, fresh: str) -> bool | None:
+    def _same_answer(self, asked: str, cached: str, question: str, fresh: str) -> bool | None:
         """Whether two answers say the same, by their numbers and their embeddings."""
-        kept, fresh = kept[:ANSWER_CHARS], fresh[:ANSWER_CHARS]
-        if kept == fresh:
+        cached, fresh = cached[:ANSWER_CHARS], fresh[:ANSWER_CHARS]
+        if cached == fresh:
             return True
-        one, other = facts_of(kept), facts_of(fresh)
+        one, other = self._verifier.facts_of(cached), self._verifier.facts_of(fresh)
         if one.numbers != other.numbers or one.codes != other.codes:
             return False
-        vectors = self._models.fine([kept, fresh])
+        vectors = self._models.fine([cached, fresh])
         cosine = float(self._models.to_scale(vectors[:1] @ vectors[1])[0])
         if math.isnan(cosine) or OTHER_ANSWER < cosine < SAME_ANSWER:
             return None
@@ -349,23 +361,22 @@ class Matcher:
 
 
 _encode_bounds = msgspec.msgpack.Encoder().encode
-_decode_bounds = msgspec.msgpack.Decoder(dict[str, BoundState]).decode
+_decode_bounds = msgspec.msgpack.Decoder(dict[str, ErrorBoundState]).decode
 
 
-def _remember(rows: OrderedDict[Any, Any], key: Any, value: Any, count_max: int) -> None:
-    """Keep the latest."""
+def _keep_latest(rows: OrderedDict[Any, Any], key: Any, value: Any, count_max: int) -> None:
     rows[key] = value
     while len(rows) > count_max:
         rows.popitem(last=False)
 
 
-def _join(equivalence_class: OrderedDict[bytes, bytes], key: bytes, other: bytes) -> None:
-    """From here on both have the same root."""
-    _remember(equivalence_class, key, equivalence_class.get(other, other), KIN_MAX)
+def _join(classes: OrderedDict[bytes, bytes], key: bytes, other: bytes) -> None:
+    """Put a key into the class of another; classes have no levels, so a lookup is one step."""
+    _keep_latest(classes, key, classes.get(other, other), EQUIVALENCES_MAX)
 
 
 def answer_in(entry: Entry) -> str:
-    """What an answer says, without its frame."""
+    """The text of the first choice."""
     reply: Any = msgspec.json.decode(entry.body)
     choices = reply.get("choices") or [{}]
     return str((choices[0].get("message") or {}).get("content") or "")

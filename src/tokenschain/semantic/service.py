@@ -1,4 +1,8 @@
-"""The process that compares questions: gateways ask it over loopback, their loops never wait."""
+"""Semantic cache service: look-ups, learning and metrics over HTTP on loopback.
+
+A process of its own, since embedding a question takes tens of milliseconds, which in a gateway
+would hold every stream up.
+"""
 
 from __future__ import annotations
 
@@ -30,27 +34,28 @@ from tokenschain.core.cache.semantic_protocol import (
 from tokenschain.core.cache.store import decode_entry, encode_entry
 from tokenschain.core.errors import ApiError
 from tokenschain.infra.security import secrets
-from tokenschain.semantic.matcher import Found, Matcher, Unclear, answer_in
+from tokenschain.semantic.matcher import Match, Matcher, Unclear, answer_in
 from tokenschain.semantic.remote import Judge
 from tokenschain.wire.server import Exchange
 
 LEARN_WAIT_MAX_S = 5.0
-"""How long what was answered afresh waits behind callers who ask."""
+"""How long learning waits behind look-ups, which callers wait for."""
 EXACT_MAX = 10_000
-"""Answers to the very same question that one message may report."""
+"""Exact hits that one message may report."""
 JUDGING_MAX = 16
-"""Pairs of answers before the judge at once; more are not judged."""
+"""Pairs of answers that the judge compares at once; more are not judged."""
 SIGNATURE_HEADER = b"x-tc-signature"
 _BYTES = b"content-type: application/msgpack\r\n"
 _TEXT = b"content-type: text/plain; version=0.0.4; charset=utf-8\r\n"
 METRICS = {
-    "tokenschain_semantic_wrong_share": "Share of wrong answers of all given from the cache, "
-    "as far as was checked.",
-    "tokenschain_semantic_wrong_share_low": "Lower end of its 95 % interval.",
-    "tokenschain_semantic_wrong_share_high": "Upper end of its 95 % interval.",
-    "tokenschain_semantic_checked": "Would-be hits that were answered afresh to check them.",
-    "tokenschain_semantic_served": "Answers given by meaning.",
-    "tokenschain_semantic_threshold": "Likeness from which answers are given; NaN: none are.",
+    "tokenschain_semantic_false_hit_rate": "Share of wrong answers of all cache hits, as far as "
+    "was checked.",
+    "tokenschain_semantic_false_hit_rate_low": "Lower end of its 95 % interval.",
+    "tokenschain_semantic_false_hit_rate_high": "Upper end of its 95 % interval.",
+    "tokenschain_semantic_checked": "Would-be hits that were answered upstream to check them.",
+    "tokenschain_semantic_served": "Semantic hits.",
+    "tokenschain_semantic_threshold": "Hit confidence from which answers are served; NaN: none "
+    "are.",
 }
 JUDGE_METRICS = {
     "tokenschain_semantic_judge_asked_total": "Calls to the judge.",
@@ -66,7 +71,7 @@ _Result = TypeVar("_Result")
 
 
 class Service:
-    """Answers gateways; see `core.cache.semantic_protocol`."""
+    """Answers gateways and control; see `core.cache.semantic_protocol`."""
 
     def __init__(
         self,
@@ -79,11 +84,11 @@ class Service:
     ) -> None:
         """
         Args:
-            secret: signs what gateways and control ask.
-            report: told of faults: what was asked, and why it failed.
-            judge: asked whether two answers say the same where that cannot be told here.
-            judge_decides: it is also asked, while a caller waits, whether a kept answer in doubt
-                may be given.
+            secret: signs the requests of gateways and control.
+            report: told of faults: `(path, why)`.
+            judge: compares two answers where their numbers and embeddings do not tell.
+            judge_decides: it is also asked, while a caller waits, whether a cached answer in
+                doubt may be served.
         """
         self._matcher = matcher
         self._secret = secret
@@ -93,7 +98,7 @@ class Service:
         # One thread: the models are not to be used from two, and one core is enough.
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._finding = self._judging = 0
-        self._lessons: deque[asyncio.Future[None]] = deque()
+        self._waiting_feedback: deque[asyncio.Future[None]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._ways: dict[str, Callable[[bytes], Awaitable[bytes]]] = {
             FIND_PATH: self._find, LEARN_PATH: self._learn, DROP_PATH: self._drop,
@@ -131,33 +136,33 @@ class Service:
             body = await self._ways[path](exchange.request.body)
         except msgspec.DecodeError as error:
             _refuse(exchange, ApiError("invalid_value", f"The body is not read: {error}."))
-        except Exception as error:  # noqa: BLE001 - whoever asked has a miss, nothing worse
+        except Exception as error:  # noqa: BLE001 - the gateway counts a miss, nothing worse
             self._report(path, repr(error))
             _refuse(exchange, ApiError("internal_error", "The comparison failed."))
         else:
             exchange.reply(200, _BYTES, body)
 
     async def _turn(self) -> None:
-        """A caller waits for a find and for nothing else, so all else waits for one to end; one
-        after each, or where callers never cease nothing would be learned."""
+        """Let look-ups go first: a caller waits for those, and for nothing else. One other
+        request runs after each look-up, or under steady load nothing would be learned."""
         if not self._finding:
             return
         mine = asyncio.get_running_loop().create_future()
-        self._lessons.append(mine)
+        self._waiting_feedback.append(mine)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(mine, LEARN_WAIT_MAX_S)
 
     def _found(self) -> None:
         self._finding -= 1
-        while self._lessons:
-            one = self._lessons.popleft()
+        while self._waiting_feedback:
+            one = self._waiting_feedback.popleft()
             if not one.done():
                 one.set_result(None)
                 if self._finding:
                     break
 
     async def in_thread(self, work: Callable[..., _Result], *given: Any, **more: Any) -> _Result:
-        """Let the one thread do something that uses the models, or what was learned."""
+        """Run something that uses the models, or what was learned, in the one thread."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, functools.partial(work, *given, **more))
 
@@ -170,26 +175,26 @@ class Service:
             self._found()
         doubt, judge = found.doubt, self._judge
         if doubt is not None and judge is not None and self._decides:
-            kept = doubt.entry
-            fits = await judge.fits(kept.question, answer_in(kept), asked.question)
+            cached = doubt.entry
+            fits = await judge.fits(cached.question, answer_in(cached), asked.question)
             if fits and await self.in_thread(
-                self._matcher.confirmed, asked.namespace, asked.group, asked.question, doubt
+                self._matcher.approve, asked.namespace, asked.group, asked.question, doubt
             ):
-                found = found._replace(key=doubt.key, entry=kept)
+                found = found._replace(key=doubt.key, entry=cached)
         entry = b"" if found.entry is None else encode_entry(found.entry)
-        return _encode(Finding(found.likeness, found.key, entry))
+        return _encode(Finding(found.hit_confidence, found.key, entry))
 
-    def _look(self, asked: Find) -> Found:
-        bound = self._matcher.bound_of(asked.group)
+    def _look(self, asked: Find) -> Match:
+        error_bound = self._matcher.error_bound_of(asked.group)
         for _ in range(min(asked.exact, EXACT_MAX)):
-            bound.exact()
+            error_bound.record_exact_hit()
         return self._matcher.find(asked.namespace, asked.group, asked.question)
 
     async def _learn(self, body: bytes) -> bytes:
         said = _learn(body)
         found = await self.in_thread(
             self._matcher.learn, said.namespace, said.group, said.key, said.question,
-            decode_entry(said.entry), said.wrong_max,
+            decode_entry(said.entry), said.false_hit_rate_max,
         )  # fmt: skip
         if not isinstance(found, Unclear):
             return _encode(found)
@@ -198,10 +203,10 @@ class Service:
         return _encode(None)
 
     async def _let_judge(self, judge: Judge, unclear: Unclear) -> None:
-        """Nobody waits for this; the judge has its own limits."""
+        """Runs beside the request, which is already answered; the judge has its own limits."""
         self._judging += 1
         try:
-            right = await judge.agree(unclear.question, unclear.kept, unclear.fresh)
+            right = await judge.same(unclear.question, unclear.cached, unclear.fresh)
             if right is not None:
                 await self.in_thread(self._matcher.judged, unclear, right=right)
         finally:
@@ -210,7 +215,7 @@ class Service:
     async def _drop(self, body: bytes) -> bytes:
         said = _drop(body)
         await self.in_thread(
-            self._matcher.drop, said.group, said.namespace, said.key, said.wrong_max
+            self._matcher.drop, said.group, said.namespace, said.key, said.false_hit_rate_max
         )
         return _encode(None)
 
@@ -229,7 +234,7 @@ class Service:
         lines += [f"# TYPE {name} gauge" for name in METRICS]
         for one in self._matcher.reports():
             values = (
-                one.wrong, one.low, one.high, one.checked, one.served,
+                one.false_hit_rate, one.low, one.high, one.checked, one.served,
                 math.nan if one.threshold is None else one.threshold,
             )  # fmt: skip
             label = one.group.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")

@@ -1,6 +1,6 @@
-"""Questions to a service, made up: groups that ask the same, and groups that nearly do.
+"""Synthetic questions: paraphrases of customer-service questions, and near misses as traps.
 
-Written for training and for measuring without anybody's data. A topic is some ways to ask one
+For training the verifier and for measuring without customers' data. A topic is some ways to ask one
 thing; where it has a slot, each value is a question of its own, and the others are its traps.
 """
 
@@ -129,14 +129,14 @@ _BEFORE_EN = ("", "", "Hi, ", "Please tell me: ", "Quick question - ")
 _AFTER_EN = ("", " Thanks!", " Thank you.")
 
 
-class Group(NamedTuple):
+class QuestionGroup(NamedTuple):
     """One question, asked in several ways."""
 
     topic: int
     ways: tuple[str, ...]
 
 
-def groups() -> list[Group]:
+def groups() -> list[QuestionGroup]:
     """Every topic with every value of its slots."""
     found = []
     for number, ways in enumerate(TOPICS):
@@ -147,12 +147,14 @@ def groups() -> list[Group]:
             for at, one in enumerate(values):
                 for other in (values[at - 1], values[at - 3]):
                     said = {pair: one, f"{pair}2": other}
-                    found.append(Group(number, tuple(w.format(**said) for w in ways)))
+                    found.append(QuestionGroup(number, tuple(w.format(**said) for w in ways)))
         elif slots:
             for value in _SLOTS[slots[0]]:
-                found.append(Group(number, tuple(w.format(**{slots[0]: value}) for w in ways)))
+                found.append(
+                    QuestionGroup(number, tuple(w.format(**{slots[0]: value}) for w in ways))
+                )
         else:
-            found.append(Group(number, ways))
+            found.append(QuestionGroup(number, ways))
     return found
 
 
@@ -164,7 +166,7 @@ def dressed(text: str, rng: random.Random) -> str:
     return (before + text if before else text) + rng.choice(_AFTER_EN)
 
 
-class Pair(NamedTuple):
+class QuestionPair(NamedTuple):
     """Two questions, and whether they ask the same."""
 
     a: str
@@ -184,7 +186,7 @@ def alike_and_unlike() -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     return alike, unlike
 
 
-def pairs(seed: int) -> list[Pair]:
+def pairs(seed: int) -> list[QuestionPair]:
     """Ways of one group, and traps: the same way with another value, another topic's way with
     the same one."""
     rng = random.Random(seed)  # noqa: S311
@@ -193,7 +195,7 @@ def pairs(seed: int) -> list[Pair]:
     for at, group in enumerate(made):
         for _ in range(2):
             one, other = rng.sample(group.ways, 2)
-            found.append(Pair(dressed(one, rng), dressed(other, rng), True))
+            found.append(QuestionPair(dressed(one, rng), dressed(other, rng), True))
         alike = [g for g in made if g.topic == group.topic and g is not group]
         near = [g for g in made[max(0, at - 40) : at + 40] if g.topic != group.topic]
         for others in (alike, alike, near):
@@ -203,5 +205,5 @@ def pairs(seed: int) -> list[Pair]:
                 twin = other_group.ways[way % len(other_group.ways)]
                 if rng.random() < 0.4:
                     twin = rng.choice(other_group.ways)
-                found.append(Pair(dressed(group.ways[way], rng), dressed(twin, rng), False))
+                found.append(QuestionPair(dressed(group.ways[way], rng), dressed(twin, rng), False))
     return found

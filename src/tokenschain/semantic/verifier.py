@@ -1,4 +1,4 @@
-"""How likely a kept answer is right for another question: a small network over the evidence.
+"""Verifier: the probability that two questions ask the same, by a small neural network.
 
 Weights are trained by `python -m bench.verifier` and shipped in `data/verifier.json`.
 """
@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenschain.semantic.guards import FEATURES, Facts, compare, facts_of, vetoes
+from tokenschain.semantic.guards import FEATURES, Guards, vetoes
+from tokenschain.semantic.text_facts import TextFacts
 
 Matrix = npt.NDArray[np.float64]
 
@@ -21,7 +22,7 @@ Matrix = npt.NDArray[np.float64]
 class Verifier:
     """Scores pairs of questions."""
 
-    def __init__(self, weights: dict[str, Any]) -> None:
+    def __init__(self, weights: dict[str, Any], guards: Guards) -> None:
         """
         Args:
             weights: `features`, `mean`, `scale`, `hidden`, `hidden_bias`, `out`, `out_bias`.
@@ -31,6 +32,7 @@ class Verifier:
         """
         if tuple(weights["features"]) != FEATURES:
             raise ValueError("the verifier's weights are for other features: train it again")
+        self._guards = guards
         self._mean = np.array(weights["mean"])
         self._scale = np.array(weights["scale"])
         self._hidden = np.array(weights["hidden"])
@@ -40,9 +42,19 @@ class Verifier:
 
     @staticmethod
     def shipped() -> Verifier:
-        """With the weights that come with the platform."""
+        """With the weights and the lexicon that come with the platform."""
         path = resources.files("tokenschain") / "data" / "verifier.json"
-        return Verifier(json.loads(path.read_text(encoding="utf-8")))
+        return Verifier(json.loads(path.read_text(encoding="utf-8")), Guards.shipped())
+
+    def facts_of(self, text: str) -> TextFacts:
+        """See `text_facts.FactReader.facts_of`."""
+        return self._guards.facts_of(text)
+
+    def evidence(
+        self, a: TextFacts, b: TextFacts, fine: float, fast: float
+    ) -> tuple[list[float], tuple[str, ...]]:
+        """See `evidence_of`."""
+        return evidence_of(self._guards, a, b, fine, fast)
 
     def probability(self, evidence: Matrix) -> Matrix:
         """Shape (pairs,), from evidence of shape (pairs, features)."""
@@ -50,25 +62,27 @@ class Verifier:
         hidden = np.tanh(x @ self._hidden + self._hidden_bias)
         return np.asarray(1.0 / (1.0 + np.exp(-(hidden @ self._out + self._out_bias))))
 
-    def weigh(self, a: str, b: str, fine: float, fast: float) -> tuple[float, tuple[str, ...]]:
-        """How likely two questions ask the same, and what rules it out.
+    def weigh(
+        self, a: TextFacts, b: TextFacts, fine: float, fast: float
+    ) -> tuple[float, tuple[str, ...]]:
+        """The probability that two questions ask the same, and what rules it out.
 
         Args:
-            fine, fast: cosines of the two embedders; what is no number rules it out.
+            fine, fast: cosines of the two embedders; NaN or infinity rules it out.
         """
         if not (math.isfinite(fine) and math.isfinite(fast)):
             return 0.0, ("no number",)
-        evidence, why = evidence_of(facts_of(a), facts_of(b), fine, fast)
+        evidence, why = self.evidence(a, b, fine, fast)
         if why:
             return 0.0, why
         return float(self.probability(np.array([evidence]))[0]), ()
 
 
 def evidence_of(
-    a: Facts, b: Facts, fine: float, fast: float
+    guards: Guards, a: TextFacts, b: TextFacts, fine: float, fast: float
 ) -> tuple[list[float], tuple[str, ...]]:
     """The evidence in the order of `FEATURES`, and the vetoes."""
-    found = compare(a, b)
+    found = guards.compare(a, b)
     why = vetoes(a, b, found)
     found["e5"], found["use"] = fine, fast
     return [found[name] for name in FEATURES], why

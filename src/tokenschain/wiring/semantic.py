@@ -1,4 +1,4 @@
-"""The process that compares questions."""
+"""Builds and runs the semantic cache's process."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from tokenschain.infra.config import EmbedderSettings, JudgeSettings, Settings
 from tokenschain.infra.redis.rate_limits import REDIS_FAILURES
 from tokenschain.infra.redis.vector_index import RedisVectorIndex
 from tokenschain.infra.security import secrets
+from tokenschain.semantic import learned_state
 from tokenschain.semantic.embedders import FAST, FAST_DIMENSIONS, FINE, Embedders
 from tokenschain.semantic.index import (
     LayeredVectorStore,
@@ -62,17 +63,19 @@ async def _semantic(settings: Settings) -> None:
         other = RemoteEmbedder(model, chosen.dimensions, loop, chosen.wait_max_s)
         name = f"{chosen.base_url}/{chosen.model}/{chosen.dimensions}"
     models = await asyncio.to_thread(Embedders, other)
-    kept: VectorStore = LocalVectorStore(settings.semantic.memory_bytes_max, models.fine_dimensions)
+    store: VectorStore = LocalVectorStore(
+        settings.semantic.memory_bytes_max, models.fine_dimensions
+    )
     if settings.redis.url:
         shared = RedisVectorIndex(
             settings.redis.url, secrets.derived(secret, b"meaning"), f"{FAST}+{name}",
             FAST_DIMENSIONS,
         )  # fmt: skip
-        kept = LayeredVectorStore(
-            kept, SharedVectorStore(shared, time.time), REDIS_FAILURES, time.monotonic,
+        store = LayeredVectorStore(
+            store, SharedVectorStore(shared, time.time), REDIS_FAILURES, time.monotonic,
             lambda event, why: logger.warning(event, why=why),
         )  # fmt: skip
-    matcher = Matcher(models, Verifier.shipped(), random.random, kept)
+    matcher = Matcher(models, Verifier.shipped(), random.random, store)
     _go_on(settings, matcher, name, logger)
     judge = None
     if settings.cache.judge is not None:
@@ -91,7 +94,7 @@ async def _semantic(settings: Settings) -> None:
                 await stopping.wait()
         state = await service.in_thread(matcher.state)
         try:
-            await asyncio.to_thread(_save, settings, name, state)
+            await asyncio.to_thread(learned_state.write, settings.semantic_state_path, name, state)
         except OSError as error:
             logger.warning("learned_not_saved", why=str(error))
     await server.drain(_DRAIN_MAX_S)
@@ -106,30 +109,12 @@ def _remote(
     return RemoteModel(client, chosen.base_url, chosen.model, key, chosen.wait_max_s)
 
 
-class _Saved(msgspec.Struct):
-    """What the last process has learned; cosines of other models would say something else."""
-
-    embedder: str
-    state: bytes
-
-
 def _go_on(
     settings: Settings, matcher: Matcher, embedder: str, logger: structlog.stdlib.BoundLogger
 ) -> None:
-    path = settings.semantic_state_path
     try:
-        saved = msgspec.msgpack.decode(path.read_bytes(), type=_Saved)
-        if saved.embedder == embedder:
-            matcher.restore(saved.state)
-    except FileNotFoundError:
-        pass
+        state = learned_state.read(settings.semantic_state_path, embedder)
+        if state is not None:
+            matcher.restore(state)
     except (OSError, msgspec.DecodeError) as error:
         logger.warning("learned_lost", why=str(error))
-
-
-def _save(settings: Settings, embedder: str, state: bytes) -> None:
-    path = settings.semantic_state_path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".new")
-    draft.write_bytes(msgspec.msgpack.encode(_Saved(embedder, state)))
-    draft.replace(path)

@@ -127,17 +127,20 @@ def threshold_preview(asked: Asked, when: Moments, tenant: NameQuery = None) -> 
         group = rules_and_stats.Group.of(one.group)
         if whose is not None and group.tenant != whose:
             continue
-        thresholds = [threshold for _, threshold, _, _ in one.outlooks]
+        thresholds = [preview.threshold for preview in one.previews]
         found = rules_and_stats.threshold_preview(asked.db, group, thresholds, *when)
         choices = [
-            {"wrong_max": wrong_max, "threshold": threshold, "wrong": wrong} | choice
-            for (wrong_max, threshold, _, wrong), choice in zip(
-                one.outlooks, found["choices"], strict=True
-            )
+            {
+                "wrong_max": preview.false_hit_rate_max,
+                "threshold": preview.threshold,
+                "wrong": preview.false_hit_rate,
+            }
+            | choice
+            for preview, choice in zip(one.previews, found["choices"], strict=True)
         ]
         rows.append(
             group._asdict()
-            | {"agreed": one.wrong_max, "wrong": one.wrong, "wrong_low": one.low,
+            | {"agreed": one.false_hit_rate_max, "wrong": one.false_hit_rate, "wrong_low": one.low,
                "wrong_high": one.high, "checked": one.checked, "served": one.served,
                "threshold": one.threshold, "exact": found["exact"], "lookups": found["lookups"],
                "choices": choices}

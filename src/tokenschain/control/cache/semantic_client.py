@@ -1,4 +1,4 @@
-"""What the processes that compare questions know: asked when somebody wants to know it."""
+"""Client of the semantic processes: measured false hit rates and query clusters."""
 
 from __future__ import annotations
 

@@ -140,14 +140,14 @@ def look_at_cache(engine: Engine, reports: Sequence[Report], now_s: float) -> in
     found = 0
     with engine.begin() as connection:
         for one in reports:
-            if one.low <= one.wrong_max:
+            if one.low <= one.false_hit_rate_max:
                 continue
             tenant = one.group.partition("/")[0]
             detail = {
                 "subject": one.group,
                 "period_s": int(now_s // DAY_S) * DAY_S,
-                "agreed": one.wrong_max,
-                "wrong": one.wrong,
+                "agreed": one.false_hit_rate_max,
+                "wrong": one.false_hit_rate,
                 "low": one.low,
                 "high": one.high,
                 "checked": one.checked,

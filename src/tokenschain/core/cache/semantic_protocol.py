@@ -1,6 +1,12 @@
-"""What gateways ask the process that compares questions, as MessagePack."""
+"""Semantic cache protocol: the messages to the semantic process, as MessagePack arrays.
+
+Fields may be added at the end, never moved: gateways, control and the semantic process are upgraded
+one after the other.
+"""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import msgspec
 
@@ -10,48 +16,62 @@ HEALTH_PATH, METRICS_PATH = "/health", "/metrics"
 
 
 class Find(msgspec.Struct, array_like=True):
-    """Is there an answer to a question that means the same?"""
+    """Look for a cached answer to a question of the same meaning."""
 
     namespace: bytes
     group: str
-    """Callers whose questions share one bound: `tenant/project/model`."""
+    """Callers that share one error bound: `tenant/project/model`."""
     question: str
     exact: int = 0
-    """Answers given to the very same question since the last time this was asked."""
+    """Exact hits of the group since its last `Find`."""
 
 
 class Finding(msgspec.Struct, array_like=True):
-    """What was found; no entry where nothing may be given."""
+    """What was found; `entry` is empty where nothing may be served."""
 
-    likeness: float = 0.0
+    hit_confidence: float = 0.0
+    """Probability that the best candidate is right, whether it is served or not."""
     key: bytes = b""
     entry: bytes = b""
 
 
 class Drop(msgspec.Struct, array_like=True):
-    """An answer was flushed, or somebody said that it is wrong."""
+    """A cached answer was flushed, or reported as wrong."""
 
     namespace: bytes
     group: str
     key: bytes
-    wrong_max: float
+    false_hit_rate_max: float
+
+
+class ThresholdPreview(NamedTuple):
+    """What another `false_hit_rate_max` would do, as far as the labels tell."""
+
+    false_hit_rate_max: float
+    threshold: float | None
+    """Hit confidence from which cached answers would be served; None: none would be."""
+    served_share: float = 0.0
+    """Share of the semantic lookups that would be answered from the cache."""
+    false_hit_rate: float = 0.0
+    """Expected, of all hits, exact ones included; without the margin."""
 
 
 class Report(msgspec.Struct, array_like=True):
-    """What was measured of one group, and what would come of agreeing otherwise."""
+    """The measured false hit rate of one group, and what other limits would do."""
 
     group: str
-    wrong_max: float
-    """As agreed."""
-    wrong: float
-    """Share of wrong answers of all given from the cache, and its 95 % interval."""
+    false_hit_rate_max: float
+    """As configured."""
+    false_hit_rate: float
+    """Share of wrong answers of all cache hits, and its 95 % interval."""
     low: float
     high: float
     checked: int
+    """Shadow samples behind it."""
     served: int
     threshold: float | None
-    outlooks: list[tuple[float, float | None, float, float]]
-    """By share agreed: threshold, share of lookups by meaning served, share of wrong answers."""
+    """Hit confidence from which answers are served; None: none are."""
+    previews: list[ThresholdPreview]
 
 
 class AskClusters(msgspec.Struct, array_like=True):
@@ -59,26 +79,26 @@ class AskClusters(msgspec.Struct, array_like=True):
 
     tenant: str
     keys: list[bytes]
-    """Of answers that were given most often, the most given first."""
+    """Of the answers served most often, the most served first."""
     count_max: int
 
 
 class Cluster(msgspec.Struct, array_like=True):
-    """Questions that were answered alike."""
+    """A query cluster: questions with equivalent answers."""
 
     group: str
     keys: list[bytes]
     questions: list[str]
-    """As they were asked, in the order of `keys`; so many at most."""
+    """As they were asked, in the order of `keys`; only the first so many."""
     answer: str
 
 
 class Learn(msgspec.Struct, array_like=True):
-    """A question was answered afresh."""
+    """A question was answered by an upstream."""
 
     namespace: bytes
     group: str
     key: bytes
     question: str
     entry: bytes
-    wrong_max: float
+    false_hit_rate_max: float

@@ -78,7 +78,7 @@ class SemanticClient:
             async with asyncio.timeout(self._find_wait_max_s):
                 found = _finding(await self._send(FIND_PATH, _encode(asked)))
             self._back()
-            call.hit_confidence = found.likeness
+            call.hit_confidence = found.hit_confidence
             return (
                 Hit(HitKind.SEMANTIC, decode_entry(found.entry), found.key) if found.entry else None
             )
@@ -90,12 +90,12 @@ class SemanticClient:
         """See `gateway.cache.lookup.SemanticLookup.learn`."""
         self._publish(
             Learn(identity.namespace, _group(call), identity.key, identity.question,
-                  encode_entry(entry), _wrong_max(call, rules))
+                  encode_entry(entry), _false_hit_rate_max(call, rules))
         )  # fmt: skip
 
     def drop(self, call: Call, identity: Identity, rules: CacheRules, key: bytes) -> None:
         """See `gateway.cache.lookup.SemanticLookup.drop`."""
-        self._publish(Drop(identity.namespace, _group(call), key, _wrong_max(call, rules)))
+        self._publish(Drop(identity.namespace, _group(call), key, _false_hit_rate_max(call, rules)))
 
     def _publish(self, feedback: Learn | Drop) -> None:
         if not self._feedback.full():
@@ -134,7 +134,7 @@ def _group(call: Call) -> str:
     return f"{caller.tenant}/{caller.project}/{call.parsed.model}"
 
 
-def _wrong_max(call: Call, rules: CacheRules) -> float:
+def _false_hit_rate_max(call: Call, rules: CacheRules) -> float:
     caller = call.caller
     assert caller is not None, "who asks is known"
     return rules.false_hit_rate_max_of(caller.tenant, caller.project, call.parsed.model)
