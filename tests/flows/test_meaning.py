@@ -142,9 +142,9 @@ def told_of_it(stack: Stack) -> None:
         return done.stdout
 
     assert "default/default sim-chat" in command("threshold-preview")
-    assert "1 min" in command("ages")
+    assert "1 min" in command("hit-ages")
     file = stack.folder / "frequent"
-    assert "lamp" in command("questions", "--tenant", "default", "--out", str(file))
+    assert "lamp" in command("query-clusters", "--tenant", "default", "--out", str(file))
     assert "lamp" in file.read_text()
 
 
