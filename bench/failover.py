@@ -84,7 +84,7 @@ def main() -> None:
     if options.write:
         PAGE.write_text(
             "<!-- Written by bench/failover.py --write; do not edit. -->\n\n"
-            "# Failover, measured\n\n"
+            "# Failover: nine faults on real processes\n\n"
             f"Real processes on loopback: one gateway, five clouds of one model, {CALLS_PER_S} "
             f"streams a second, {options.repeats} repeats. The cheapest cloud breaks after a "
             "second, and four more seconds of calls follow. Times are to the first token, as the "
