@@ -47,7 +47,9 @@ class ChatRules(NamedTuple):
     name_pattern: str = r"[a-zA-Z0-9_-]{1,64}"
     follows: Mapping[str, frozenset[str]] = NOTHING
     """Roles that may come after a role, where that is restricted."""
-    last: frozenset[str] = frozenset({"user", "tool", "system", "assistant", "developer"})
+    last: frozenset[str] = frozenset(
+        {"user", "tool", "system", "assistant", "developer", "function"}
+    )
     never_empty: frozenset[str] = frozenset()
     """Roles whose messages need content (an assistant: content or tool calls)."""
     empty_parts: bool = True
@@ -56,6 +58,7 @@ class ChatRules(NamedTuple):
     top_p: tuple[float, float] = (0.0, 1.0)
     choices: frozenset[str] = frozenset({"auto", "none", "required"})
     named_choice: bool = True
+    allowed_tools: bool = False
     forced_while_thinking: bool = True
     thinking: str = ""
     """The field that switches thinking."""
@@ -102,6 +105,12 @@ def check(body: Mapping[str, Any], rules: ChatRules) -> None:
     """All rules, in the order in which vendors check: shape, then messages, then parameters."""
     for one in CHECKS.values():
         one(body, rules)
+
+
+def check_names(body: Mapping[str, Any], known: frozenset[str]) -> None:
+    """The fields of a request that is no chat."""
+    for name in sorted(body.keys() - known):
+        raise Broken("fields", f"Unknown parameter: '{name}'.", name)
 
 
 def messages_of(body: Mapping[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -389,6 +398,9 @@ def check_choice(body: Mapping[str, Any], rules: ChatRules) -> None:
     if isinstance(choice, str):
         if choice not in rules.choices:
             raise Broken("choice", f"Invalid value: '{choice}'.", "tool_choice")
+    elif choice.get("type") == "allowed_tools":
+        if not rules.allowed_tools:
+            raise Broken("choice", "Invalid value: 'allowed_tools'.", "tool_choice.type")
     else:
         name = (choice.get("function") or choice.get("custom") or {}).get("name")
         known = [(t.get("function") or t.get("custom") or {}).get("name") for t in body["tools"]]

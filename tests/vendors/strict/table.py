@@ -146,10 +146,19 @@ OPENAI = ChatRules(
     function_fields=frozenset({"name", "description", "parameters", "strict"}),
     nullable=frozenset({"content", "refusal", "audio", "function_call"}),
     id_pattern=r".{1,64}",
+    allowed_tools=True,
     both_limits=False,
     thinking="reasoning_effort",
     output_max={"gpt-4.1": 32_768, "gpt-5-mini": 128_000},
 )  # fmt: skip
+COMPLETION_FIELDS = frozenset(
+    {
+        "model", "prompt", "best_of", "echo", "frequency_penalty", "logit_bias", "logprobs",
+        "max_tokens", "n", "presence_penalty", "seed", "stop", "stream", "stream_options",
+        "suffix", "temperature", "top_p", "user",
+    }
+)  # fmt: skip
+EMBEDDING_FIELDS = frozenset({"model", "input", "encoding_format", "dimensions", "user"})
 # OpenAI's own refusal: "Unsupported parameter: 'max_tokens' is not supported with this model.
 # Use 'max_completion_tokens' instead."
 OPENAI_REASONING = OPENAI._replace(refused=frozenset({"max_tokens"}))

@@ -15,8 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
 from tests.vendors.strict.anthropic import SIGNATURE, blocks_of
-from tests.vendors.strict.rules import Broken, read
-from tests.vendors.strict.table import StrictVendor
+from tests.vendors.strict.rules import Broken, check_names, read
+from tests.vendors.strict.table import COMPLETION_FIELDS, EMBEDDING_FIELDS, StrictVendor
 
 KEY = "sim-key-0123456789"
 TC3_KEY = "AKIDSIM:sim-secret"
@@ -78,6 +78,8 @@ class Strict:
         try:
             body = read(raw)
             self.received.append(body)
+            if "messages" not in body and vendor.provider == "openai":
+                return self._plain(body)
             vendor.check(body)
         except Broken as broken:
             self.refused.append(broken)
@@ -91,6 +93,25 @@ class Strict:
             return Answer(200, (_JSON,), (whole,))
         return Answer(200, (_SSE,), tuple(wire.stream(spoken, body, vendor)))
 
+    def _plain(self, body: dict[str, Any]) -> Answer:
+        """OpenAI's text completions and embeddings."""
+        usage = {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8}
+        self.counted.append(Counted(5, 3))
+        if "input" in body:
+            check_names(body, EMBEDDING_FIELDS)
+            self.counted[-1] = Counted(5, 0)
+            data = [{"object": "embedding", "index": 0, "embedding": [0.25, 0.5]}]
+            usage = {"prompt_tokens": 5, "total_tokens": 5}
+            made = {"object": "list", "data": data, "model": body["model"], "usage": usage}
+            return Answer(200, (_JSON,), (_encode(made),))
+        check_names(body, COMPLETION_FIELDS)
+        choice = {"index": 0, "text": "Echo", "finish_reason": "stop", "logprobs": None}
+        made = {"id": "c", "object": "text_completion", "created": 1, "model": body["model"],
+                "choices": [choice], "usage": usage}  # fmt: skip
+        if not body.get("stream"):
+            return Answer(200, (_JSON,), (_encode(made),))
+        return Answer(200, (_SSE,), (b"data: " + _encode(made) + b"\n\ndata: [DONE]\n\n",))
+
     def _speak(self, body: dict[str, Any], raw: bytes) -> Spoken:
         said = WIRES[self.vendor.wire].last_text(body)
         calls = tuple(
@@ -98,6 +119,8 @@ class Strict:
             for at, (name, arguments) in enumerate(_CALL.findall(said))
         )
         text = "" if calls else f"Echo: {said[:2_000]}"
+        if not calls and (b"json_schema" in raw or b"JSON object" in raw):
+            text = "{}"
         reasoning = "Let me think." if "[[think]]" in said else ""
         completion = 3 + len(text) // 3 + 11 * len(calls) + len(reasoning)
         return Spoken(text, calls, reasoning, Counted(17 + len(raw) // 7, completion))

@@ -1,0 +1,1 @@
+"""Exactness in translation: nothing lost, nothing refused, nobody wrongly blamed or charged."""
