@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import typer.main
-from fastapi.routing import APIRoute
 
+from docs import http_reference
 from tokenschain import cli
-from tokenschain.control.api.app import create_app
-from tokenschain.control.api.context import ApiContext
 from tokenschain.core.errors import ERRORS
-from tokenschain.core.formats.formats import API_FORMATS
 from tokenschain.core.snapshot import Routing
 from tokenschain.core.snapshot.routing_policy import Policy
 from tokenschain.core.snapshot.virtual_models import Entry, When
@@ -30,6 +28,8 @@ from tokenschain.infra.config import (
 )
 from tokenschain.infra.telemetry import CALL_METRICS, GAUGE_MEANINGS
 from tokenschain.providers.error_mapping import GENERAL_RULES, VENDOR_RULES
+from tokenschain.semantic.service import JUDGE_METRICS
+from tokenschain.semantic.service import METRICS as SEMANTIC_METRICS
 
 FOLDER = Path(__file__).parent / "reference"
 _NOTE = "<!-- Written by docs/generate.py; do not edit. -->\n\n"
@@ -96,7 +96,8 @@ def errors() -> str:
     """The one table of errors."""
     rows = "".join(
         f"| <a id='{kind.code}'></a>`{kind.code}` | {kind.status} | `{kind.type}` | "
-        f"{'yes' if kind.retry else 'no'} | {kind.blame} | {kind.fault} | {kind.meaning} |\n"
+        f"{'yes' if kind.retry else 'no'} | {kind.blame.replace('nobody', '')} | {kind.fault} | "
+        f"{kind.meaning} |\n"
         for kind in sorted(ERRORS.values(), key=lambda kind: (kind.status, kind.code))
     )
     return (
@@ -105,15 +106,15 @@ def errors() -> str:
         "After the first token of a stream the status is gone: the error comes as an event of "
         "type `error`, and the stream ends without `[DONE]`.\n\n"
         "`another upstream` says whether the platform tries the next one before it gives up; "
-        "`left alone` says what is not asked again for a while; `fault` says who has to change "
+        "`blamed` says whose health it counts against; `fault` says who has to change "
         "something. An upstream's own 401, 402 or 403 is about "
         "the platform's account and never reaches a caller as such.\n\n"
-        "| code | status | type | another upstream | left alone | fault | meaning |\n"
-        "|---|---|---|---|---|---|---|\n" + rows + "\n## What vendors say\n\n"
-        "A vendor's error is read by the first row that fits, its own rows before the general "
+        "| code | status | type | another upstream | blamed | fault | meaning |\n"
+        "|---|---|---|---|---|---|---|\n" + rows + "\n## How vendors' errors are mapped\n\n"
+        "A vendor's error is mapped by the first row that fits, its own rows before the general "
         "ones; a status that no row knows is `upstream_failed`. `*` stands for any text. A row "
         "with a code and a status fits by either.\n\n"
-        "| vendor | code or type | status | words | is |\n|---|---|---|---|---|\n"
+        "| vendor | code or type | status | words | mapped to |\n|---|---|---|---|---|\n"
         + "".join(
             f"| {vendor} | {f'`{rule.codes}`' if rule.codes else ''} | {rule.status or ''} | "
             f"{rule.words} | [`{rule.means}`](#{rule.means}) |\n"
@@ -125,7 +126,7 @@ def errors() -> str:
 
 def commands() -> str:
     """Every command with its options."""
-    text = "# Commands\n\n`tokenschain COMMAND --help` says the same.\n"
+    text = "# Commands\n\n`tokenschain COMMAND --help` shows the same.\n"
 
     def walk(command: Any, path: str) -> None:
         nonlocal text
@@ -147,93 +148,25 @@ def commands() -> str:
     return text
 
 
-FORM_MEANINGS = {
-    "chat/completions": "OpenAI chat, streamed or whole. Unknown fields pass through untouched.",
-    "completions": "Plain completions.",
-    "embeddings": "Embeddings: a text, texts or token arrays; `float` or `base64`.",
-    "rerank": "Documents by relevance to a query, in the shape of Jina's and Cohere's APIs.",
-    "messages": "Anthropic's Messages API, streamed or whole, for every chat model.",
-    "responses": "OpenAI's Responses API, streamed or whole; stored unless `store` is false.",
-}
-GATEWAY_PATHS = {
-    **{f"POST /v1/{form.name}": FORM_MEANINGS[form.name] for form in API_FORMATS},
-    "POST /v1/messages/count_tokens": "An estimate of a Messages request's input tokens.",
-    "GET /v1/responses/{id}": "A stored response, up to a second after it was made; also "
-    "`/input_items`, `DELETE`, and `/cancel` (refused: nothing runs in the background).",
-    "POST /api/v1/routes/explain": "A chat request's body: where it would go now, and every "
-    "candidate as it is weighed. Nothing is sent or billed.",
-    "GET /v1/models": "Models the key may use.",
-    "GET /v1/models/{id}": "One of them.",
-    "GET /livez": "200 while the process runs.",
-    "GET /readyz": "200 when calls are answered; else 503 with the reasons.",
-    "GET /metrics": "Prometheus text; see [metrics](metrics.md).",
-}  # fmt: skip
-REQUEST_HEADERS = {
-    "Authorization": "`Bearer <key>`; or the key in `x-api-key`.",
-    "x-tc-tags": "Free text up to 1,024 bytes, kept on the call's ledger row.",
-    "x-tc-unsupported": "What to do with parameters the upstream does not offer: `auto` "
-    "(emulate what can be, drop hints, refuse the rest), `error`, `drop` or `emulate`.",
-    "x-tc-priority": "`interactive` (streams by default), `default` or `bulk`: who goes first "
-    "when upstreams are full.",
-    "x-tc-deadline-ms": "How long the call may wait for an upstream with room.",
-    "x-tc-route": "Any value: the answer says in the same header how its upstream was chosen.",
-    "traceparent": "W3C trace context; its trace id is kept on the ledger row.",
-    "Origin": "Answered with CORS headers when `server.cors_origins` allows it.",
-}
-ANSWER_HEADERS = {
-    "x-request-id": "The call's id; also its id in the ledger. Quote it in a report.",
-    "x-tc-upstream": "The upstream that answered.",
-    "x-tc-cache": "`hit-exact`, `hit-inflight` or `hit-semantic`: the answer was given before; "
-    "`miss` or `bypass:WHY`. See [Answers given again](../guides/response-cache.md).",
-    "x-tc-cache-key": "Which kept answer it was.",
-    "x-tc-cache-confidence": "How likely a kept answer is right for this question, 0 to 1.",
-    "age": "Of a kept answer, in seconds.",
-    "x-tc-cost": "Exact cost of a whole answer, as `0.000123 CNY`; absent when not priced.",
-    "x-tc-overhead-ms": "Milliseconds spent in the platform until the answer began.",
-    "x-tc-dropped": "Parameters the upstream does not offer and the call went without.",
-    "x-tc-emulated": "Parameters the upstream does not offer and the platform made up for.",
-    "x-tc-route": "The candidates as they were weighed, and those tried; only when asked for.",
-    "Retry-After": "Seconds, when we or an upstream said when to come back.",
-}
-
-
-def http() -> str:
-    """Every path of gateway and control."""
-
-    def table(title: str, rows: dict[str, str]) -> str:
-        lines = "".join(f"| `{name}` | {meaning} |\n" for name, meaning in rows.items())
-        return f"\n## {title}\n\n| | |\n|---|---|\n{lines}"
-
-    control = {
-        f"{method} {route.path}": (route.description or route.name).strip().splitlines()[0]
-        for route in create_app(
-            ApiContext(*[None] * len(ApiContext._fields)), None, [], "", None
-        ).routes  # type: ignore[arg-type]
-        if isinstance(route, APIRoute) and route.include_in_schema
-        for method in sorted(route.methods)
-    }
-    return (
-        "# HTTP\n"
-        + table("The gateway", GATEWAY_PATHS)
-        + table("Headers of a request", REQUEST_HEADERS)
-        + table("Headers of an answer", ANSWER_HEADERS)
-        + table("Control: the admin API", control)
-        + "\nControl describes itself at `/openapi.json` (OpenAPI 3.1). Its callers send the "
-        "admin token as `Authorization: Bearer`. `/internal/v1/*` is the channel of the gateways, "
-        "signed with the shared secret.\n"
-    )
-
-
 def metrics() -> str:
-    """Every metric of a gateway."""
-    rows = "".join(
-        f"| `tokenschain_{name}` | {meaning} |\n"
-        for name, meaning in (CALL_METRICS | GAUGE_MEANINGS).items()
-    )
+    """Every metric of gateway and semantic process."""
+
+    def table(meanings: Mapping[str, str], prefix: str = "tokenschain_") -> str:
+        rows = "".join(f"| `{prefix}{name}` | {text} |\n" for name, text in meanings.items())
+        return f"| metric | meaning |\n|---|---|\n{rows}"
+
     return (
-        "# Metrics\n\n`GET /metrics` of any worker answers for all workers of the machine. Call "
-        "metrics carry `worker`, `api`, `model` and `upstream`.\n\n| metric | meaning |\n"
-        f"|---|---|\n{rows}"
+        "# Metrics\n\nHow to scrape: [Metrics and logs](../guides/metrics-and-logs.md). A name "
+        "that ends in `_seconds` is a histogram.\n\n## Gateway, by call\n\n"
+        "`GET /metrics` of any worker answers for all workers of the machine. Labels: `worker`, "
+        "`api`, `model` (as the caller wrote it), `upstream`; and `outcome` for calls (`ok` or an "
+        "[error code](errors.md)), `class` for tokens (`input`, `cached_input`, `output`), "
+        "`currency` for cost. Counters end in `_total`.\n\n"
+        + table(CALL_METRICS)
+        + "\n## Gateway, at present\n\nLabel: `worker`.\n\n"
+        + table(GAUGE_MEANINGS)
+        + "\n## Semantic process\n\nLabels: `tenant`, `project`, `model`; none for the judge.\n\n"
+        + table({**SEMANTIC_METRICS, **JUDGE_METRICS}, "")
     )
 
 
@@ -241,7 +174,7 @@ PAGES = {
     "settings.md": settings,
     "errors.md": errors,
     "commands.md": commands,
-    "http.md": http,
+    "http.md": http_reference.page,
     "metrics.md": metrics,
 }
 
