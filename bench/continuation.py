@@ -105,6 +105,26 @@ def text_of(client: openai.OpenAI, model: str, prompt: str) -> tuple[str, Any, s
     return text, usage, finish
 
 
+def engine_upstreams(folder: Path, cutter_port: int, engine_port: int) -> list[dict[str, Any]]:
+    """The engine twice: behind the cutter, cheap, and as it is, expensive."""
+    key = f"file:{folder / 'data' / 'secrets' / 'engine'}"
+    return [
+        {
+            "id": name,
+            "provider": "local",
+            "base_url": f"http://127.0.0.1:{port}/v1",
+            "credential": key,
+            "models": {"both": MODEL} | ({"steady": MODEL} if name == "steady" else {}),
+            "kinds": {MODEL: "chat"},
+            "prices": {MODEL: PRICES | {"input": price}},
+        }
+        for name, port, price in (
+            ("cutter", cutter_port, "1"),
+            ("steady", engine_port, "500"),
+        )
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--streams", type=int, default=200)
@@ -124,26 +144,10 @@ def main() -> None:
         shutil.copyfile(file, folder / "data" / "models" / file.name)
         engine_port = free_port()
         cutter = Cutter(engine_port)
-        key = f"file:{folder / 'data' / 'secrets' / 'engine'}"
-        upstreams = [
-            {
-                "id": name,
-                "provider": "local",
-                "base_url": f"http://127.0.0.1:{port}/v1",
-                "credential": key,
-                "models": {"both": MODEL} | ({"steady": MODEL} if name == "steady" else {}),
-                "kinds": {MODEL: "chat"},
-                "prices": {MODEL: PRICES | {"input": price}},
-            }
-            for name, port, price in (
-                ("cutter", cutter.port, "1"),
-                ("steady", engine_port, "500"),
-            )
-        ]
         stack = Stack(
             folder / "stack",
             "http://unused",
-            upstreams=upstreams,
+            upstreams=engine_upstreams(folder, cutter.port, engine_port),
             data_dir=str(folder / "data"),
             engine={
                 "enabled": True,
@@ -180,7 +184,7 @@ def main() -> None:
         console.print(
             f"{cut} of {len(prompts)} streams were cut; {whole} ended well ({whole / cut:.1%}); "
             f"{same} are letter by letter what they would have been ({same / cut:.1%}); "
-            f"mean likeness {sum(ratios) / cut:.4f}"
+            f"mean similarity {sum(ratios) / cut:.4f}"
         )
 
 

@@ -194,12 +194,8 @@ class Bench:
         samples["events_per_s"].append(found["events"] / found["seconds"])
 
 
-def start_gateway(bench: Bench, name: str, crowd: bool = False) -> tuple[Stack, Target]:
-    """Control on the load's core, the gateway on its own; measures the start.
-
-    Args:
-        crowd: with ten limits that every call falls under, and many other keys.
-    """
+def mock_upstreams(bench: Bench) -> list[dict[str, Any]]:
+    """The mock as many upstreams: fast, slow, paced, of another vendor, and many of one model."""
     variants = ("", f"d{DELAY_MS}", f"p{PACE_MS}")
     upstreams: list[dict[str, Any]] = [
         {
@@ -237,12 +233,21 @@ def start_gateway(bench: Bench, name: str, crowd: bool = False) -> tuple[Stack, 
             "prices": {"hit": PRICES},
         }
     )
+    return upstreams
+
+
+def start_gateway(bench: Bench, name: str, crowd: bool = False) -> tuple[Stack, Target]:
+    """Control on the load's core, the gateway on its own; measures the start.
+
+    Args:
+        crowd: with ten limits that every call falls under, and many other keys.
+    """
     never = {"language": "zh", "tags": ["contract"], "prompt_tokens_min": 100_000}
     rules = [{"model": "m", "when": never} for _ in range(RULES - 1)] + [{"model": "many"}]
     stack = Stack(
         bench.folder / name,
         "http://unused",
-        upstreams=upstreams,
+        upstreams=mock_upstreams(bench),
         journal={"ship_interval_s": 0.5},
         routing={"models": {"ruled": rules}},
         cache={"mode_overrides": {"model/hit": "exact"}},
@@ -569,12 +574,17 @@ def main() -> None:
         stack.close()
         crowded.close()
         shutil.rmtree(folder, ignore_errors=True)
+    write_results(bench)
+
+
+def write_results(bench: Bench) -> None:
+    """Print the table, and put it with all samples into a file."""
     results = summarise(bench)
     cpu = next(
         (li.partition(":")[2].strip() for li in Path("/proc/cpuinfo").read_text().splitlines()
          if li.startswith("model name")), platform.machine(),
     )  # fmt: skip
-    show(results, f"{cpu}, Python {platform.python_version()}, medians of {rounds}")
+    show(results, f"{cpu}, Python {platform.python_version()}, medians of {bench.rounds}")
     (HERE / "results").mkdir(exist_ok=True)
     out = HERE / "results" / f"{time.strftime('%Y%m%dT%H%M%S')}.json"
     out.write_text(
@@ -582,7 +592,7 @@ def main() -> None:
             {
                 "cpu": cpu,
                 "python": sys.version,
-                "rounds": rounds,
+                "rounds": bench.rounds,
                 "results": results,
                 "samples": bench.samples,
             },

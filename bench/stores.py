@@ -51,7 +51,7 @@ PLANS = {
 }
 
 
-def made_up(count: int, seed: int, day: int) -> list[bytes]:
+def synthetic_payloads(count: int, seed: int, day: int) -> list[bytes]:
     """Journal payloads of one day, in the order of time.
 
     Some keys call much more than others; a key uses two models, a model has two clouds.
@@ -224,7 +224,7 @@ def main() -> None:
         engine = db.connect(url)
         db.migrate(engine)
         per_day = min(options.events, options.rows // (DAYS + 1))
-        ingest(engine, made_up(per_day, 9, today - 1))
+        ingest(engine, synthetic_payloads(per_day, 9, today - 1))
         with Progress(console=console) as progress:
             grow(engine, options.rows, progress)
         with engine.connect() as connection:
@@ -261,7 +261,7 @@ def main() -> None:
 
 def measure_ingest(server: Postgres, folder: Path, count: int, today: int) -> dict[str, float]:
     """Events a second on each store, without and with budgets."""
-    payloads = made_up(count, 1, today)
+    payloads = synthetic_payloads(count, 1, today)
     found = {}
     for name, url, writers in (
         ("PostgreSQL, one gateway at a time", server.database(), 1),

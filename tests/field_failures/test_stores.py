@@ -7,7 +7,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench.stores import PLANS, add_budgets, ingest, made_up, make_tenants, questions, scans
+from bench.stores import (
+    PLANS,
+    add_budgets,
+    ingest,
+    make_tenants,
+    questions,
+    scans,
+    synthetic_payloads,
+)
 
 from tests.servers import Postgres
 from tests.stack import Stack
@@ -29,7 +37,7 @@ def test_12_no_question_of_the_console_reads_a_large_table_whole(
         db.migrate(engine)
         today = int(time.time() // 86_400)
         for day in range(3):
-            ingest(engine, made_up(400, day, today - day))
+            ingest(engine, synthetic_payloads(400, day, today - day))
         stack: Stack = own_stack(database={"url": url})
         make_tenants(stack)
         add_budgets(engine)

@@ -454,7 +454,7 @@ def simulate(
         elif ledger:
             arrivals = traces.from_ledger(config.load(), calls * seeds)
         else:
-            arrivals = traces.made_up(calls * seeds * 2, 1)
+            arrivals = traces.synthetic(calls * seeds * 2, 1)
     except (OSError, ValueError) as error:
         raise typer.BadParameter(str(error)) from None
     runs = scenarios.setups(scenario, arrivals, policies, calls, seeds, load, replicas)

@@ -1,1 +1,1 @@
-"""The embedded model server."""
+"""Embedded inference: a local chat model and an embedding model."""

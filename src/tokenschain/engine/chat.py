@@ -1,4 +1,4 @@
-"""The embedded chat engine: llama.cpp's own server, with continuous batching."""
+"""Embedded chat model: llama.cpp's own server, with continuous batching."""
 
 from __future__ import annotations
 

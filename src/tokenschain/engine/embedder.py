@@ -1,4 +1,4 @@
-"""The embedded embedder: multilingual-e5-small behind OpenAI's embeddings API."""
+"""Embedded embedding model: multilingual-e5-small behind OpenAI's embeddings API."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""A world in virtual time: the real pipeline, routing and dispatch over modelled endpoints."""
+"""Discrete-event simulation: the real pipeline, router and dispatcher over modeled upstreams."""

@@ -1,4 +1,4 @@
-"""An event loop whose time jumps to the next event: an hour of calls takes seconds."""
+"""Virtual clock: an event loop whose time jumps to the next event, so an hour takes seconds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class _NoWaiting(selectors.DefaultSelector):
-    """Waits for nothing: tells the loop how far to jump instead."""
+    """Does not wait: moves the loop's clock forward by the wait instead."""
 
     loop: VirtualLoop
 
@@ -36,7 +36,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 def run(main: Coroutine[Any, Any, T], loop: VirtualLoop) -> T:
-    """Run to the end in virtual time."""
+    """Run to the end in virtual time.
+
+    Raises:
+        RuntimeError: nothing is scheduled any more, and the end did not come.
+    """
     try:
         return loop.run_until_complete(main)
     finally:

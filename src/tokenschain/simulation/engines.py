@@ -1,8 +1,9 @@
-"""Modelled endpoints: an engine that batches per iteration, behind a network and its key limits.
+"""Modeled upstreams: inference engines with continuous batching, behind a network and key limits.
 
 Step and prefill times are linear fits to Splitwise's measurements (Llama2-70B, TP8): H100 step
 29.7 + 0.32 b ms, prefill 27 + 0.055 ms a token; A100 44.7 + 0.42 b and 33 + 0.118. A step that
-prefills takes the prefill's time too: Orca's iteration-level batching, without chunking.
+prefills takes the prefill's time too: Orca's iteration-level batching (OSDI 2022), without
+chunked prefill.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ A100_TP2 = Curve(
 
 
 class Machine(NamedTuple):
-    """One endpoint as the world knows it; what the router knows it must learn."""
+    """One upstream as it really is; the router has to learn it."""
 
     name: str
     curve: Curve

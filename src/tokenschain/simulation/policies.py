@@ -1,4 +1,4 @@
-"""What others do, in the router's place: baselines to be measured beside ours."""
+"""Baseline routing policies: round robin, least request, P2C-EWMA and other gateways' choices."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class Baseline(Router):
             return Decision(None, "all tried", 1.0, (), ())
         return Decision(self._pick(self, up, need, now), "baseline", 1.0, (), ())
 
-    def spoke(self, endpoint: Endpoint, took_s: float) -> None:
-        """The world tells what callers saw."""
+    def observe(self, endpoint: Endpoint, took_s: float) -> None:
+        """Note a first-token time as the caller saw it."""
         self.samples.setdefault(endpoint, deque(maxlen=100)).append(took_s)
 
     def mean(self, endpoint: Endpoint, last: int) -> float:
-        """Of the last first-token times; 0 when there are none."""
+        """Mean of the last first-token times, seconds; 0 when there are none."""
         seen = list(self.samples.get(endpoint, ()))[-last:]
         return sum(seen) / len(seen) if seen else 0.0
 

@@ -1,4 +1,4 @@
-"""What a simulation showed: one row a policy, and pictures of it."""
+"""Simulation report: a table with one row for each policy, and plots."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tokenschain.infra.svg import (
     line,
     text,
 )
-from tokenschain.simulation.world import Seen, Setup, cheapest_feasible, simulate
+from tokenschain.simulation.world import Setup, SimulatedCall, cheapest_feasible, simulate
 
 _T95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}
 """Student's t for a 95 % interval of this many runs."""
@@ -44,7 +44,7 @@ class Figures(NamedTuple):
     retried: float
 
 
-class Row(NamedTuple):
+class PolicyResult(NamedTuple):
     """A policy over several seeds: means, and half of the 95 % interval."""
 
     policy: str
@@ -54,7 +54,7 @@ class Row(NamedTuple):
     """Of the first seed, sorted, for the picture."""
 
 
-def figures(setup: Setup, seen: Sequence[Seen], *, priority: str | None = None) -> Figures:
+def figures(setup: Setup, seen: Sequence[SimulatedCall], *, priority: str | None = None) -> Figures:
     """Put one run into numbers; of one class of calls only, if one is named."""
     chosen = [s for s in seen if priority is None or s.arrival.priority == priority]
     calls = max(1, len(chosen))
@@ -84,7 +84,7 @@ def figures(setup: Setup, seen: Sequence[Seen], *, priority: str | None = None) 
     )
 
 
-def slo_of(setup: Setup, seen: Seen) -> float:
+def slo_of(setup: Setup, seen: SimulatedCall) -> float:
     """What was promised for a call of this length."""
     return setup.slo_s + 1e-4 * seen.arrival.prompt_tokens
 
@@ -98,7 +98,7 @@ def compare(
     setups: Mapping[str, Sequence[Setup]],
     workers: int,
     done: Callable[[], None] = lambda: None,
-) -> list[Row]:
+) -> list[PolicyResult]:
     """Run all policies over all seeds, on several cores.
 
     Args:
@@ -120,7 +120,7 @@ def compare(
         found = [results[policy, number][0] for number in range(len(runs))]
         mean = Figures(*(statistics.fmean(values) for values in zip(*found, strict=True)))
         error = Figures(*(_half_interval(values) for values in zip(*found, strict=True)))
-        rows.append(Row(policy, mean, error, results[policy, 0][1]))
+        rows.append(PolicyResult(policy, mean, error, results[policy, 0][1]))
     return rows
 
 
@@ -143,7 +143,7 @@ HEADINGS = (
 )  # fmt: skip
 
 
-def cells(row: Row) -> tuple[str, ...]:
+def cells(row: PolicyResult) -> tuple[str, ...]:
     """A row as text, each mean with its interval."""
     mean, error = row.mean, row.error
 
@@ -163,7 +163,7 @@ def cells(row: Row) -> tuple[str, ...]:
     )
 
 
-def markdown(rows: Sequence[Row]) -> str:
+def markdown(rows: Sequence[PolicyResult]) -> str:
     """The table for a page."""
     lines = ["| " + " | ".join(HEADINGS) + " |", "|---" * len(HEADINGS) + "|"]
     lines += ["| " + " | ".join(cells(row)) + " |" for row in rows]
@@ -173,7 +173,7 @@ def markdown(rows: Sequence[Row]) -> str:
 # --- pictures -------------------------------------------------------------------------
 
 
-def plot_first_tokens(rows: Sequence[Row], title: str) -> str:
+def plot_first_tokens(rows: Sequence[PolicyResult], title: str) -> str:
     """An SVG: the share of calls that waited longer, over time, both logarithmic."""
     low, high = 0.05, 60.0
     right = WIDTH - 190
@@ -215,7 +215,7 @@ def plot_first_tokens(rows: Sequence[Row], title: str) -> str:
     return document(parts)
 
 
-def plot_cost(rows: Sequence[Row], title: str) -> str:
+def plot_cost(rows: Sequence[PolicyResult], title: str) -> str:
     """An SVG: what a million tokens cost against the 99th percentile of the wait."""
     right = WIDTH - 40
     costs = [row.mean.yuan_per_million for row in rows]

@@ -1,4 +1,4 @@
-"""What can be simulated, by name."""
+"""Simulation scenarios by name: steady load, flash sale, outages, rate limits."""
 
 from __future__ import annotations
 

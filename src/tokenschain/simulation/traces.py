@@ -1,4 +1,4 @@
-"""Arrivals: from published traces, from a journal, or made up here.
+"""Traces of calls: published ones, the platform's own ledger, or synthetic.
 
 Formats: Azure's LLM inference trace (CSV: TIMESTAMP, ContextTokens, GeneratedTokens; Splitwise,
 ISCA 2024), Mooncake's and Alibaba Bailian's (JSON lines: timestamp, input_length, output_length,
@@ -128,7 +128,7 @@ def from_ledger(settings: Settings, calls: int) -> list[Arrival]:
     ]
 
 
-def made_up(calls: int, seed: int) -> list[Arrival]:
+def synthetic(calls: int, seed: int) -> list[Arrival]:
     """Calls like a chat service's: bursty arrivals, log-normal lengths, shared beginnings.
 
     The medians are Azure's conversation trace's (1,020 tokens in, 129 out); the rest is ours.

@@ -1,4 +1,4 @@
-"""The whole thing in virtual time: replicas of the gateway over modelled endpoints."""
+"""Simulated world: replicas of the gateway over modeled upstreams, in virtual time."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ _BYTES_PER_TOKEN = 4
 _REFUSED_S = 0.002
 
 
-class Seen(NamedTuple):
+class SimulatedCall(NamedTuple):
     """One call as its caller saw it."""
 
     arrival: Arrival
@@ -112,7 +112,7 @@ def cheapest_feasible(setup: Setup) -> float:
     return spent / rate * len(setup.trace)
 
 
-def simulate(setup: Setup, each: Callable[[int], None] = lambda _: None) -> list[Seen]:
+def simulate(setup: Setup, each: Callable[[int], None] = lambda _: None) -> list[SimulatedCall]:
     """Run one setup; the same setup gives the same result.
 
     Args:
@@ -131,31 +131,31 @@ class _World:
         self._setup = setup
         self._loop = loop
         self._each = each
-        self._dice = random.Random(setup.seed)  # noqa: S311
+        self._random = random.Random(setup.seed)  # noqa: S311
         self.engines = {machine.name: Engine(machine) for machine in setup.machines}
         for fault in setup.faults:
             self.engines[fault.machine].faults.append(fault)
-        self.seen: list[Seen] = []
-        self._replicas = [self._replica() for _ in range(setup.replicas)]
+        self.seen: list[SimulatedCall] = []
+        self._gateways = [self._gateway() for _ in range(setup.replicas)]
 
-    async def run(self) -> list[Seen]:
+    async def run(self) -> list[SimulatedCall]:
         async with asyncio.TaskGroup() as tasks:
             for number, arrival in enumerate(self._setup.trace):
                 wait_s = arrival.at_s - self._loop.now
                 if wait_s > 0:
                     await asyncio.sleep(wait_s)
-                steps = self._replicas[number % len(self._replicas)]
+                steps = self._gateways[number % len(self._gateways)]
                 tasks.create_task(self._call(number, arrival, steps))
         return self.seen
 
-    def _replica(self) -> Steps:
+    def _gateway(self) -> Steps:
         setup = self._setup
-        given = (Served(self._snapshot()), self._clock, self._clock, self._dice.random)
+        given = (Served(self._snapshot()), self._clock, self._clock, self._random.random)
         pick = BASELINES.get(setup.policy)
         router = Router(*given) if pick is None else Baseline(pick, *given)
         upstreams = _Upstreams(self)
-        dispatch = Dispatch(router, upstreams, self._clock, self._dice.random, lambda *_: None)
-        upstreams.told = router if isinstance(router, Baseline) else None
+        dispatch = Dispatch(router, upstreams, self._clock, self._random.random, lambda *_: None)
+        upstreams.baseline = router if isinstance(router, Baseline) else None
         null = _Null()
         return Steps(null, null, null, router, NoQuota(), NoModeration(), NoCache(), dispatch)
 
@@ -185,7 +185,7 @@ class _World:
         return Snapshot("1", upstreams, models, rules)
 
     async def _call(self, number: int, arrival: Arrival, steps: Steps) -> None:
-        writer = _Outlet(self._loop)
+        writer = _Writer(self._loop)
         headers = {b"x-tc-priority": arrival.priority.encode()}
         call = Call(
             str(number), API_FORMATS[0], _body(number, arrival), arrival.tenant.encode(), headers,
@@ -200,7 +200,9 @@ class _World:
         cost = sum(_cost(self.engines[a.candidate.upstream.id].machine, a) for a in call.attempts)
         served = call.attempts[-1].candidate.upstream.id if call.attempts else ""
         self.seen.append(
-            Seen(arrival, first, self._loop.now - began, outcome, cost, served, len(call.attempts))
+            SimulatedCall(
+                arrival, first, self._loop.now - began, outcome, cost, served, len(call.attempts)
+            )
         )
         self._each(len(self.seen))
 
@@ -222,7 +224,7 @@ def _body(number: int, arrival: Arrival) -> bytes:
 
 
 class _Null:
-    """Steps that have nothing to do here."""
+    """Pipeline steps without effect here."""
 
     def admit(self, call: Call) -> None: ...
 
@@ -236,8 +238,8 @@ class _Null:
     async def recall(self, call: Call, caller: KeyGrant) -> None: ...
 
 
-class _Outlet:
-    """Notes when the answer began."""
+class _Writer:
+    """A response writer that notes when the answer began."""
 
     arrival: Arrival
 
@@ -261,11 +263,11 @@ class _Outlet:
 
 
 class _Upstreams:
-    """The port to the clouds, modelled."""
+    """The port to the clouds, modeled."""
 
     def __init__(self, world: _World) -> None:
         self._world = world
-        self.told: Baseline | None = None
+        self.baseline: Baseline | None = None
 
     def can_resume(self, candidate: Candidate) -> bool:
         return True
@@ -274,7 +276,7 @@ class _Upstreams:
         self, call: Call, candidate: Candidate, said: PartialOutput | None = None
     ) -> Answer:
         writer = call.writer
-        assert isinstance(writer, _Outlet)
+        assert isinstance(writer, _Writer)
         arrival = writer.arrival
         engine = self._world.engines[candidate.upstream.id]
         loop = asyncio.get_running_loop()
@@ -296,9 +298,9 @@ class _Upstreams:
             attempt.outcome = error.code
             raise
         attempt.first_token_at = loop.time()
-        if self.told is not None:
-            endpoint = self.told.endpoint_of(candidate)
-            self.told.spoke(endpoint, attempt.first_token_at - attempt.started_at)
+        if self.baseline is not None:
+            endpoint = self.baseline.endpoint_of(candidate)
+            self.baseline.observe(endpoint, attempt.first_token_at - attempt.started_at)
         return _Answer(engine, job, attempt, arrival, cached, done)
 
     async def _arrive(self, engine: Engine, candidate: Candidate) -> None:
