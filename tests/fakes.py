@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tokenschain.core.call import Attempt, Call
+from tokenschain.core.call import Attempt, Call, CallRequest
+from tokenschain.core.call_record import CallRecord
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.continuation import PartialOutput
-from tokenschain.core.formats.formats import API_FORMATS
+from tokenschain.core.formats.formats import API_FORMATS, ApiFormat
 from tokenschain.core.ports import Answer, NoCache, NoModeration, NoQuota
 from tokenschain.core.pricing.catalog import Price, PriceTier
 from tokenschain.core.snapshot import (
@@ -24,6 +25,7 @@ from tokenschain.gateway.dispatch.router import Router
 from tokenschain.gateway.pipeline import Steps
 
 BODY = b'{"model":"m","messages":[{"role":"user","content":"hi"}]}'
+CHAT = API_FORMATS[0]
 GRANT = KeyGrant("key_1", "t", "p", "e")
 
 
@@ -55,6 +57,12 @@ def price(at: int) -> Price:
     return Price("CNY", (PriceTier(100 + at, 100 + at),), "test")
 
 
+def call_of(body: bytes, log: list[str] | None = None, api_format: ApiFormat = CHAT) -> Call:
+    """A call as the API would begin it; what its caller gets stands in `log`."""
+    request = CallRequest("req_1", api_format, body, b"key", {}, 0.0, 0, bytes_in=len(body))
+    return Call(request, FakeResponseWriter([] if log is None else log))
+
+
 class FakeAnswer:
     def __init__(self, pieces: list[str]) -> None:
         self.pieces = pieces
@@ -82,19 +90,21 @@ class FakeHouse:
         self.steps = Steps(self, self, self, router, NoQuota(), NoModeration(), NoCache(), dispatch)
 
     def call(self, body: bytes = BODY) -> Call:
-        return Call("req_1", API_FORMATS[0], body, b"key", {}, FakeResponseWriter(self.log), 0.0, 0)
+        return call_of(body, self.log)
 
     def admit(self, call: Call) -> None:
         if self.room is not None:
             raise self.room
 
-    def settle(self, call: Call) -> None:
+    def settle(self, call: Call) -> CallRecord:
         self.log.append(f"settle {call.error.code if call.error else 'ok'}")
+        return CallRecord(call.request.id, 0, "")
 
     def authenticate(self, call: Call) -> KeyGrant:
         return GRANT
 
-    async def recall(self, call: Call, caller: KeyGrant) -> None: ...
+    async def load(self, call: Call, caller: KeyGrant) -> bytes:
+        return call.request.body
 
     def served(self) -> Served:
         upstreams = {name: Upstream(name, "sim", "http://127.0.0.1/v1") for name in self.upstreams}

@@ -22,9 +22,9 @@ from tokenschain.core.limits import (
     SharedRates,
     Window,
     subject_of,
-    tags_of,
 )
 from tokenschain.core.snapshot import Served, Snapshot
+from tokenschain.core.tags import parse as parse_tags
 from tokenschain.infra.redis.rate_limits import RedisRates
 
 TAKES = st.lists(st.tuples(st.floats(0, 40), st.integers(1, 5)), max_size=200)
@@ -69,7 +69,7 @@ def test_what_is_given_back_may_be_taken_again_and_what_was_more_is_counted() ->
 
 
 def test_tags_and_selectors_find_the_calls_they_mean() -> None:
-    tags = tags_of("subject=math, vip ,user=ann, ,=x", ("subject=none", "team=a"))
+    tags = parse_tags("subject=math, vip ,user=ann, ,=x", ("subject=none", "team=a"))
     assert tags == {"subject": "math", "team": "a", "vip": "vip", "user": "ann"}
     facts = Facts("t", "a", "p", "e", "k", "m", tags)
     assert subject_of(Rate("1", "requests", 1), facts) == ""
@@ -79,7 +79,7 @@ def test_tags_and_selectors_find_the_calls_they_mean() -> None:
     )
     assert subject_of(by_user, facts) == "ann\x1fk"
     assert subject_of(by_user, facts._replace(tags={})) is None
-    assert len(tags_of(",".join(f"t{n}=1" for n in range(100)))) == 32
+    assert len(parse_tags(",".join(f"t{n}=1" for n in range(100)))) == 32
 
 
 def draws(rates: list[Rate], seed: int) -> list[tuple[Rate, str, LeaseRequest]]:

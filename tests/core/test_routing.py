@@ -36,6 +36,7 @@ from tokenschain.core.routing.selection import (
 from tokenschain.core.snapshot import Candidate, Offer, Upstream
 from tokenschain.core.snapshot.routing_policy import POLICIES
 from tokenschain.core.snapshot.virtual_models import Entry, When
+from tokenschain.core.tags import tags_of
 
 HARD, RATE = Outcome.HARD, Outcome.RATE
 
@@ -338,11 +339,13 @@ def test_what_the_operator_allows_may_change_and_what_was_learned_stays() -> Non
 # --- rules -------------------------------------------------------------------------------
 
 
-def facts(text: str, tags: str = "", **fields: object) -> virtual_models.Facts:
+def facts(text: str, tags: str = "", **fields: object) -> virtual_models.CallTraits:
     import msgspec
 
     body = {"model": "m", "messages": [{"role": "user", "content": text}], **fields}
-    return virtual_models.Facts(parse(Api.CHAT, msgspec.json.encode(body)), tags.encode())
+    return virtual_models.CallTraits(
+        parse(Api.CHAT, msgspec.json.encode(body)), tags_of(tags.encode())
+    )
 
 
 @pytest.mark.parametrize(

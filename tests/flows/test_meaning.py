@@ -87,7 +87,7 @@ def test_questions_that_mean_the_same_get_the_same_answer_and_traps_do_not(
         reply = ask(stack, f"How do I return the {LAMPS[number]} lamp today, sir?")
         assert (reply.status_code, reply.headers["x-tc-cache"]) == (200, "miss")
     assert time.monotonic() - began < 15
-    assert "meaning_lost" in stack.read_log()
+    assert "semantic_lost" in stack.read_log()
 
 
 def outlook_of(stack: Stack) -> Any:

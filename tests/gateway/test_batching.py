@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fakes import GRANT, FakeResponseWriter
+from tests import fakes
+from tests.fakes import GRANT
 from tokenschain.core.call import Attempt, Call
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.formats import API_FORMATS
@@ -64,7 +65,7 @@ class Embedder:
 
 def call_of(text: Any, **more: Any) -> Call:
     body = json.dumps({"model": "e", "input": text, **more}).encode()
-    call = Call("c", API_FORMATS[2], body, b"", {}, FakeResponseWriter([]), 0.0, 0)
+    call = fakes.call_of(body, api_format=API_FORMATS[2])
     call.parsed = parse(Api.EMBEDDINGS, body)
     return call
 
@@ -129,7 +130,7 @@ class Ranker:
 
 def rank_of(query: str, documents: list[str], **more: Any) -> Call:
     body = json.dumps({"model": "r", "query": query, "documents": documents, **more}).encode()
-    call = Call("c", API_FORMATS[3], body, b"", {}, FakeResponseWriter([]), 0.0, 0)
+    call = fakes.call_of(body, api_format=API_FORMATS[3])
     call.parsed = parse(Api.RERANK, body)
     return call
 

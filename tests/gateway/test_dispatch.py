@@ -10,10 +10,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.fakes import GRANT, FakeHouse, FakeResponseWriter
+from tests.fakes import GRANT, FakeHouse, call_of
 from tokenschain.core.call import Attempt, Call
 from tokenschain.core.errors import ApiError
-from tokenschain.core.formats.formats import API_FORMATS
 from tokenschain.core.formats.openai_chat import Api, parse
 from tokenschain.core.routing.health import Outcome
 from tokenschain.core.snapshot import Candidate, Routing
@@ -81,7 +80,7 @@ def place(
     router = Router(served, lambda: loop.now, lambda: loop.now, random.Random(1).random)
     prepare(router)
     dispatch = Dispatch(router, clouds, lambda: loop.now, lambda: 0.5, lambda *_: None)  # type: ignore[arg-type]
-    call = Call("c", API_FORMATS[0], BODY, b"", {}, FakeResponseWriter([]), 0.0, 0)
+    call = call_of(BODY)
     call.parsed = parse(Api.CHAT, BODY)
     call.caller = GRANT
 

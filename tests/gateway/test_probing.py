@@ -8,10 +8,8 @@ import time
 import msgspec
 import pytest
 
-from tests.fakes import GRANT, FakeHouse, FakeResponseWriter
+from tests.fakes import GRANT, FakeHouse, call_of
 from tests.small_server import JsonHandler, serving
-from tokenschain.core.call import Call
-from tokenschain.core.formats.formats import API_FORMATS
 from tokenschain.core.formats.openai_chat import Api, parse
 from tokenschain.core.routing.health import CONSECUTIVE_FAILURES_MAX
 from tokenschain.gateway.dispatch import health_probes
@@ -55,7 +53,7 @@ def test_idle_and_open_upstreams_are_probed(monkeypatch: pytest.MonkeyPatch) -> 
         dispatch = Dispatch(
             router, clouds, time.monotonic, lambda: 0.5, lambda *told: reported.append(told)
         )
-        call = Call("c", API_FORMATS[0], BODY, b"", {}, FakeResponseWriter([]), 0.0, 0)
+        call = call_of(BODY)
         call.parsed, call.caller = parse(Api.CHAT, BODY), GRANT
         plan = router.plan(call, GRANT)
         found = {e.name: e for e in router.endpoints(plan)}["engine"]

@@ -1,19 +1,25 @@
-"""One call while it is being served."""
+"""One call while it is being served: a frozen request and the result of each step.
+
+Every slot of `Call` is written by one step, which its docstring names; all others only read it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
+import msgspec
+
 from tokenschain.core.cache.store import Entry
 from tokenschain.core.call_record import CallRecord, HitKind
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.continuation import PartialOutput
 from tokenschain.core.formats.formats import ApiFormat
-from tokenschain.core.formats.openai_chat import UNREAD
+from tokenschain.core.formats.openai_chat import UNREAD, ParsedRequest
 from tokenschain.core.pricing.catalog import Usage
 from tokenschain.core.routing.selection import Decision
 from tokenschain.core.snapshot import Candidate
+from tokenschain.core.tags import NO_TAGS, Tags
 from tokenschain.core.tenancy import KeyGrant
 
 
@@ -29,7 +35,7 @@ class ResponseWriter(Protocol):
 
     @property
     def takes_raw(self) -> bool:
-        """Whether a stream's bytes may pass as they came: the door speaks OpenAI's chat."""
+        """Whether a stream's bytes may pass as they came: the API is OpenAI's own."""
 
     def begin_stream(self, call: Call) -> None:
         """Commit to a streamed answer; nothing happens the second time."""
@@ -38,19 +44,87 @@ class ResponseWriter(Protocol):
         """Send bytes as they are; only where `takes_raw`."""
 
     def event(self, data: bytes) -> None:
-        """Send one canonical chunk in the door's own form."""
+        """Send one canonical chunk in the API's own format."""
 
     def close(self, call: Call, last: bytes) -> None:
-        """Send the last bytes, or `call.error` in the form the answer has by now."""
+        """Send the last bytes, or `call.error` in the format the answer has by now."""
+
+
+class CallRequest(msgspec.Struct, frozen=True):
+    """What came in."""
+
+    id: str
+    api_format: ApiFormat
+    body: bytes
+    credential: bytes
+    headers: dict[bytes, bytes]
+    received_at: float
+    """Monotonic seconds."""
+    started_ms: int
+    """Unix milliseconds."""
+    client_address: Callable[[], str] = str
+    """Where the caller is, looked up behind trusted proxies only."""
+    bytes_in: int = 0
+
+
+class Reservation(Protocol):
+    """What the quota holds for a call until it is settled."""
+
+    def settle(self, record: CallRecord) -> None:
+        """Count what was really used instead; on every way out, once the call has its record."""
+
+    def headers(self) -> bytes:
+        """`x-ratelimit-*` lines, as OpenAI names them."""
 
 
 class Hit(NamedTuple):
-    """An answer that was given before."""
+    """A cached answer that a call is given."""
 
     kind: HitKind
     entry: Entry | None
     """None until the answer of a call in flight is complete."""
     key: bytes
+
+
+class InFlight(Protocol):
+    """A call that identical ones may wait for (single flight), and whose answer may be kept."""
+
+    def recorder(self, writer: ResponseWriter) -> ResponseWriter:
+        """A writer that also passes the answer on to the calls that wait."""
+
+    def settle(self, call: Call, last: bytes) -> None:
+        """Keep what the call was answered, if it may be; on every way out, after its record.
+
+        Args:
+            last: the whole answer, or nothing where it was a stream.
+        """
+
+
+class CacheResult:
+    """What the response cache did for a call."""
+
+    __slots__ = ("hit", "hit_confidence", "in_flight", "outcome", "reason")
+
+    def __init__(self, outcome: str, reason: str = "") -> None:
+        self.outcome = outcome
+        """`bypass`, `miss`, or the kind of the hit."""
+        self.reason = reason
+        """Why it was bypassed."""
+        self.hit: Hit | None = None
+        self.hit_confidence = 0.0
+        """Estimated probability that the nearest cached answer is right for this question, given
+        or not; 0 where none was compared by meaning."""
+        self.in_flight: InFlight | None = None
+        """Set where others may wait for this call's answer."""
+
+    @property
+    def text(self) -> str:
+        """As in `x-tc-cache`: the outcome, with the reason after a colon if there is one."""
+        return f"{self.outcome}:{self.reason}" if self.reason else self.outcome
+
+
+NOT_CACHED = CacheResult("bypass")
+"""Of calls that no cache was asked about; never changed."""
 
 
 class Attempt:
@@ -83,109 +157,85 @@ class Attempt:
 
 
 class Call:
-    """A request on its way through the house."""
+    """A request on its way through the steps of `gateway.pipeline`, with what each made of it."""
 
     __slots__ = (
-        "api_format",
         "attempts",
-        "body",
-        "bytes_in",
         "cache",
         "caller",
-        "client_address",
-        "credential",
         "decision",
         "dropped",
         "emulated",
         "error",
-        "headers",
-        "hit",
-        "hit_confidence",
-        "id",
-        "lookup",
+        "output",
         "parsed",
         "partial",
-        "received_at",
         "record",
+        "request",
         "reservation",
         "resumable",
         "snapshot_version",
-        "started_ms",
         "tags",
         "writer",
     )
 
-    def __init__(
-        self,
-        id: str,
-        api_format: ApiFormat,
-        body: bytes,
-        credential: bytes,
-        headers: dict[bytes, bytes],
-        writer: ResponseWriter,
-        received_at: float,
-        started_ms: int,
-    ) -> None:
-        self.id = id
-        self.api_format = api_format
-        self.body = body
-        self.bytes_in = len(body)
-        self.credential = credential
-        self.headers = headers
+    def __init__(self, request: CallRequest, writer: ResponseWriter) -> None:
+        self.request = request
         self.writer = writer
-        self.received_at = received_at
-        """Monotonic seconds."""
-        self.started_ms = started_ms
-        """Unix milliseconds."""
-        self.client_address: Callable[[], str] = _nowhere
-        """Where the caller is, looked up behind trusted proxies only."""
+        """The way back to the caller; the API's, and only the API's to close."""
+        self.output = writer
+        """Where the answer goes: `writer`, or what the pipeline put around it."""
         self.caller: KeyGrant | None = None
-        self.parsed = UNREAD
-        """The checked body; read once the caller is known."""
-        self.attempts: list[Attempt] = []
-        self.error: ApiError | None = None
-        self.partial = False
-        """Broken off after the caller had a part of the answer."""
-        self.record: CallRecord | None = None
-        """Set when the call is settled."""
-        self.reservation: object = None
-        """What the quota step holds for the call; only that step looks inside."""
-        self.tags: dict[str, str] | None = None
-        """What the caller and its key say of the call; read when something needs them."""
+        """By authentication, like the next two."""
+        self.tags: Tags = NO_TAGS
         self.snapshot_version = ""
+        self.parsed: ParsedRequest = UNREAD
+        """By the pipeline: the checked body."""
+        self.reservation: Reservation | None = None
+        """By the quota, before anything is taken: a refusal shows its limits, too."""
+        self.cache: CacheResult = NOT_CACHED
+        """By the cache."""
         self.decision: Decision | None = None
-        """The first choice among upstreams."""
-        self.cache = "bypass"
-        """What the cache did: `bypass`, with a reason after a colon if there is one, `miss`, or
-        the kind of the hit."""
-        self.hit: Hit | None = None
-        self.hit_confidence = 0.0
-        """Estimated odds that the nearest kept answer is right for this question, given or not;
-        0 where none was compared by meaning."""
-        self.lookup: object = None
-        """What the cache holds for the call; only that step looks inside."""
+        """By dispatch, like the next: the first choice among upstreams."""
         self.resumable = False
         """Whether another upstream could go on with a stream that breaks off."""
+        self.attempts: list[Attempt] = []
+        """By the upstreams, like the next two; the one whose answer is given is the last."""
         self.dropped: tuple[str, ...] = ()
         """Parameters the upstream does not offer and the call went without."""
         self.emulated: tuple[str, ...] = ()
         """Parameters the upstream does not offer and the platform made up for."""
+        self.partial = False
+        """By the answer that is delivered: begun and not complete. With an error at the end, the
+        caller has had a part of it."""
+        self.record: CallRecord | None = None
+        """By metering, when the call is settled."""
+        self.error: ApiError | None = None
+        """What the caller is told instead of an answer; see `fail`."""
+
+    def fail(self, error: ApiError) -> None:
+        """The call ends with an error, unless it had failed before: the first cause is told."""
+        if self.error is None:
+            self.error = error
 
     def blame_ourselves(self) -> None:
         """A fault of our own ended the call, unless something else had before."""
-        if self.error is None:
-            message = f"A fault of the platform; quote {self.id} when you report it."
-            self.error = ApiError("internal_error", message)
+        message = f"A fault of the platform; quote {self.request.id} when you report it."
+        self.fail(ApiError("internal_error", message))
+
+    def together_with(self, parsed: ParsedRequest) -> Call:
+        """A call of the same caller that asks for several at once; see `gateway.dispatch`."""
+        other = Call(msgspec.structs.replace(self.request, body=b""), self.writer)
+        other.caller = self.caller
+        other.parsed = parsed
+        return other
 
     def forget_prompt(self) -> None:
         """Free the request's memory: a stream may outlast it by far."""
-        self.body = b""
+        if self.request.body:
+            self.request = msgspec.structs.replace(self.request, body=b"")
         if not self.resumable:
             self.parsed.fields = {}
-
-
-def _nowhere() -> str:
-    return ""
 
 
 class WholeAnswer:

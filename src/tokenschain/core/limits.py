@@ -8,7 +8,7 @@ nobody while a lease lasts. A budget is always leased, from the ledger's owner.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -122,24 +122,6 @@ def subject_of(limit: Rate | Budget, facts: Facts) -> str | None:
 def by_tags(limit: Rate | Budget) -> bool:
     """Whether the count depends on a call's tags."""
     return bool(limit.match.tag) or any(name.startswith("tag:") for name in limit.per)
-
-
-TAGS_MAX = 32
-TAG_CHARACTERS_MAX = 128
-
-
-def tags_of(header: str, defaults: Iterable[str] = ()) -> dict[str, str]:
-    """The tags of a call, `a=1, b=2`; a name without value is its own value.
-
-    What is too long or too much is left out.
-    """
-    found: dict[str, str] = {}
-    for part in (*defaults, *header.split(",")):
-        name, _, value = part.strip().partition("=")
-        name = name.strip()
-        if name and len(part) <= TAG_CHARACTERS_MAX and (len(found) < TAGS_MAX or name in found):
-            found[name] = value.strip() or name
-    return found
 
 
 class Window:

@@ -1,4 +1,4 @@
-"""What the pipeline needs of its neighbours, and the steps that are not built yet.
+"""Ports of the pipeline: what each step of a call promises, and null steps for those left out.
 
 A null step says what it does not do: the journal then reads `bypass` and
 `not_scanned`, never `miss` or `passed`.
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from tokenschain.core.call import Call
+from tokenschain.core.call_record import CallRecord
 from tokenschain.core.formats.continuation import PartialOutput
 from tokenschain.core.snapshot import Candidate, Plan
 from tokenschain.core.tenancy import KeyGrant
@@ -36,7 +37,7 @@ class Answer(Protocol):
 
 class Auth(Protocol):
     def authenticate(self, call: Call) -> KeyGrant:
-        """Who calls.
+        """Who calls; also notes it, its tags and the snapshot on the call.
 
         Raises:
             ApiError: 401.
@@ -53,8 +54,8 @@ class Routing(Protocol):
 
 
 class ConversationState(Protocol):
-    async def recall(self, call: Call, caller: KeyGrant) -> None:
-        """Write out the conversation that a call goes on from, if it names one.
+    async def load(self, call: Call, caller: KeyGrant) -> bytes:
+        """The call's body, with the conversation written out that it goes on from, if it names one.
 
         Raises:
             ApiError: 404, or 503 when it cannot be reached.
@@ -67,17 +68,11 @@ Load = Callable[[Plan], float]
 
 class Quota(Protocol):
     async def reserve(self, call: Call, caller: KeyGrant, plan: Plan) -> None:
-        """Hold the call's estimated use until it is settled.
+        """Hold the call's estimated use as `call.reservation`; nothing where no limit applies.
 
         Raises:
             ApiError: 402, 429 or 503.
         """
-
-    def settle(self, call: Call) -> None:
-        """Count what was really used; on every way out, once the call has its record."""
-
-    def headers(self, call: Call) -> bytes:
-        """`x-ratelimit-*` lines, as OpenAI names them."""
 
 
 class Moderation(Protocol):
@@ -91,17 +86,11 @@ class Moderation(Protocol):
 
 class Cache(Protocol):
     async def look_up(self, call: Call, caller: KeyGrant, plan: Plan) -> Answer | None:
-        """An answer given before to the same question by the same tenant.
+        """A cached answer to the same question by the same tenant; notes on `call.cache` what
+        was found, and whether identical calls may wait for this one.
 
         Raises:
             ApiError: `invalid_value` for `x-tc-cache`, `not_cached` when nothing else was wanted.
-        """
-
-    def settle(self, call: Call, last: bytes) -> None:
-        """Keep what the call was answered, if it may be; on every way out, after its record.
-
-        Args:
-            last: the whole answer, or nothing where it was a stream.
         """
 
 
@@ -144,7 +133,7 @@ class Metering(Protocol):
             ApiError: 503 `journal_full`.
         """
 
-    def settle(self, call: Call) -> None:
+    def settle(self, call: Call) -> CallRecord:
         """Write the call's one record. Never raises for the caller's fault."""
 
 
@@ -153,12 +142,6 @@ class NoQuota:
 
     async def reserve(self, call: Call, caller: KeyGrant, plan: Plan) -> None:
         return None
-
-    def settle(self, call: Call) -> None:
-        return None
-
-    def headers(self, call: Call) -> bytes:
-        return b""
 
 
 class NoModeration:
@@ -169,10 +152,7 @@ class NoModeration:
 
 
 class NoCache:
-    """Nothing is remembered."""
+    """Nothing is cached."""
 
     async def look_up(self, call: Call, caller: KeyGrant, plan: Plan) -> Answer | None:
-        return None
-
-    def settle(self, call: Call, last: bytes) -> None:
         return None

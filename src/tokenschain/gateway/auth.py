@@ -1,4 +1,4 @@
-"""Who calls: an API key against the hashes in the snapshot."""
+"""Authentication: an API key against the hashes in the snapshot."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Callable
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
+from tokenschain.core import tags
 from tokenschain.core.call import Call
 from tokenschain.core.errors import ApiError
-from tokenschain.core.limits import tags_of
 from tokenschain.core.snapshot import Served
 from tokenschain.core.tenancy import CALL, KeyGrant, Resource, may
 
@@ -33,24 +33,22 @@ class KeyAuth:
         self._now_s = now_s
 
     def authenticate(self, call: Call) -> KeyGrant:
-        """See `core.ports.Auth.authenticate`; also notes the snapshot on the call."""
-        grant = self.grant_of(call.credential, call.api_format.name, call.client_address)
+        """See `core.ports.Auth.authenticate`."""
+        grant = self.grant_of(
+            call.request.credential, call.request.api_format.name, call.request.client_address
+        )
         call.caller = grant
         call.snapshot_version = self._served.version
-        if grant.tags:
-            given = call.headers.get(b"x-tc-tags", b"").decode("utf-8", "replace")
-            tags = tags_of(given, grant.tags)
-            line = ", ".join(
-                name if name == tags[name] else f"{name}={tags[name]}" for name in tags
-            )
-            call.headers[b"x-tc-tags"] = line.encode()
+        given = call.request.headers.get(tags.HEADER)
+        if given is not None or grant.tags:
+            call.tags = tags.tags_of(given or b"", grant.tags)
         return grant
 
     def grant_of(self, credential: bytes, endpoint: str, address: Callable[[], str]) -> KeyGrant:
         """What a key may do.
 
         Args:
-            endpoint: the door it comes through; empty for what every key may do.
+            endpoint: the API it is used for; empty for what every key may do.
             address: asked for only when the key is bound to networks.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Conversations that callers asked to keep: gone on from, read back, deleted."""
+"""Conversation state: stored responses that calls go on from, read back and deleted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Store(Protocol):
 
 
 class ConversationState:
-    """The step before a call is understood, and what the door does with stored responses."""
+    """The step before a call is parsed, and what the API does with stored responses."""
 
     def __init__(self, store: Store, report: Callable[[str], None]) -> None:
         """
@@ -32,16 +32,17 @@ class ConversationState:
         self._store = store
         self._report = report
 
-    async def recall(self, call: Call, caller: KeyGrant) -> None:
-        """See `core.ports.ConversationState.recall`."""
-        if call.api_format.name != "responses":
-            return
-        before = openai_responses.previous_of(call.body)
+    async def load(self, call: Call, caller: KeyGrant) -> bytes:
+        """See `core.ports.ConversationState.load`."""
+        body = call.request.body
+        if call.request.api_format.name != "responses":
+            return body
+        before = openai_responses.previous_of(body)
         if before is None:
-            return
+            return body
         try:
             stored = await self._store.find(caller.tenant, before)
-            call.body = openai_responses.continued(call.body, stored)
+            return openai_responses.continued(body, stored)
         except ApiError as error:
             if error.code == "not_found":
                 raise ApiError(
@@ -51,14 +52,14 @@ class ConversationState:
                 ) from None
             raise
         except ValueError:
-            return  # parsing says what is wrong with the request
+            return body  # parsing says what is wrong with the request
 
     def keep(self, call: Call, response: bytes) -> None:
         """Keep an answer, if its caller asked for that."""
         caller = call.caller
         if not call.parsed.kept_input or not response or caller is None:
             return
-        name = f"resp_{call.id}"
+        name = f"resp_{call.request.id}"
         stored = Stored(name, caller.tenant, time.time(), call.parsed.kept_input, response)
         if not self._store.keep(stored):
             self._report(name)

@@ -1,4 +1,4 @@
-"""One journal record per authenticated call, whatever becomes of it.
+"""Metering: one journal record per authenticated call, whatever becomes of it.
 
 Calls refused before the key was known belong to nobody: they are counted in
 the metrics and not in the journal, so a flood of guesses cannot fill a disk.
@@ -12,7 +12,7 @@ from typing import Protocol
 
 from tokenschain.core import call_record
 from tokenschain.core.cache.store import Entry
-from tokenschain.core.call import Attempt, Call
+from tokenschain.core.call import NOT_CACHED, Attempt, Call
 from tokenschain.core.call_record import AttemptRecord, CallRecord, RouteRecord
 from tokenschain.core.errors import ApiError
 from tokenschain.core.pricing.catalog import (
@@ -23,8 +23,8 @@ from tokenschain.core.pricing.catalog import (
 )
 from tokenschain.core.routing.selection import Decision
 from tokenschain.core.snapshot import Served
+from tokenschain.core.tags import NO_TAGS
 
-TAGS_BYTES_MAX = 1_024
 ROUTE_ROWS_MAX = 32
 PER_MILLION = 1_000_000
 _NO_USAGE = Usage()
@@ -67,21 +67,24 @@ class JournalMetering:
         except self._full as error:
             raise ApiError("journal_full", f"Calls cannot be recorded: {error}.") from error
 
-    def settle(self, call: Call) -> None:
+    def settle(self, call: Call) -> CallRecord:
         """See `core.ports.Metering.settle`."""
         record = call.record = record_of(call, time.monotonic())
         record.gateway = self._name
         if call.caller is not None:
             if call.attempts:
                 self._price(record, call)
-            elif call.hit is not None and call.hit.entry is not None and call.error is None:
-                self._price_hit(record, call.hit.entry)
+            else:
+                hit = call.cache.hit
+                if hit is not None and hit.entry is not None and call.error is None:
+                    self._price_hit(record, hit.entry)
             try:
                 self._journal.append(call_record.encode(record))
             except self._full as error:
                 # The answer is complete but for its last byte, which now never leaves.
                 call.error = ApiError("journal_full", f"The call was not recorded: {error}.")
         self._observe(record)
+        return record
 
     def _price(self, record: CallRecord, call: Call) -> None:
         """What the customer pays: by the selling price, or what the upstream costs."""
@@ -101,7 +104,7 @@ class JournalMetering:
         record.charge_version = record.price_version
 
     def _price_hit(self, record: CallRecord, entry: Entry) -> None:
-        """An answer given again: nothing upstream; the customer pays the share by policy."""
+        """A cache hit: nothing upstream; the customer pays the share by policy."""
         snapshot = self._served.get()
         record.model_served = entry.model_served
         record.saved_tokens = entry.prompt_tokens + entry.completion_tokens
@@ -125,12 +128,13 @@ class JournalMetering:
 
 def record_of(call: Call, now: float) -> CallRecord:
     """The record of a call that ends now; see `CallRecord` for units."""
-    began = call.received_at
-    record = CallRecord(call.id, call.started_ms, call.api_format.name)
+    request = call.request
+    began = request.received_at
+    record = CallRecord(request.id, request.started_ms, request.api_format.name)
     record.total_ms = (now - began) * 1e3
     record.trace_id = _trace_id(call)
     record.snapshot_version = call.snapshot_version
-    record.bytes_in = call.bytes_in
+    record.bytes_in = request.bytes_in
     record.bytes_out = call.writer.bytes_out
     caller = call.caller
     if caller is not None:
@@ -141,9 +145,8 @@ def record_of(call: Call, now: float) -> CallRecord:
         record.key_id = caller.key_id
     record.model_asked = call.parsed.model
     record.streamed = call.parsed.stream
-    tags = call.headers.get(b"x-tc-tags")
-    if tags is not None:
-        record.tags = tags[:TAGS_BYTES_MAX].decode("utf-8", "replace")
+    if call.tags is not NO_TAGS:
+        record.tags = call.tags.line
     error = call.error
     if error is None:
         record.status = 200
@@ -153,12 +156,14 @@ def record_of(call: Call, now: float) -> CallRecord:
         record.outcome = "partial" if call.partial else error.code
         record.fault = error.kind.fault
         record.error = error.code
-    record.cache, _, record.cache_reason = call.cache.partition(":")
-    record.cache_confidence = call.hit_confidence
-    if call.hit is not None:
-        record.cache_key = call.hit.key.hex()
-        if call.hit.entry is not None:
-            record.cache_age_s = max(0.0, call.started_ms / 1e3 - call.hit.entry.stored_s)
+    cache = call.cache
+    if cache is not NOT_CACHED:
+        record.cache, record.cache_reason = cache.outcome, cache.reason
+        record.cache_confidence = cache.hit_confidence
+        if cache.hit is not None:
+            record.cache_key = cache.hit.key.hex()
+            if cache.hit.entry is not None:
+                record.cache_age_s = max(0.0, request.started_ms / 1e3 - cache.hit.entry.stored_s)
     decision = call.decision
     if decision is not None and (len(decision.rows) > 1 or decision.filtered):
         _explain(record, decision)
@@ -227,9 +232,9 @@ def _attempt_record(attempt: Attempt, began: float) -> AttemptRecord:
 
 def _trace_id(call: Call) -> str:
     """The caller's W3C trace id, or the call's own id."""
-    parent = call.headers.get(b"traceparent")
+    parent = call.request.headers.get(b"traceparent")
     if parent is None:
-        return call.id
+        return call.request.id
     parts = parent.split(b"-")
     valid = len(parts) >= 4 and len(parts[1]) == 32 and parts[1].isalnum()
-    return parts[1].decode() if valid else call.id
+    return parts[1].decode() if valid else call.request.id

@@ -1,11 +1,12 @@
-"""The life of a call, from the door to the journal.
+"""The pipeline: the life of a call, from the API to the journal.
 
-    admit -> authenticate -> recall -> understand -> plan -> reserve -> screen input
-        -> look up cache -> open an upstream (the next one on failure)
-        -> deliver -> record -> settle the reservation -> keep for the next -> the last byte
+    admit -> authenticate -> load conversation state -> parse -> plan -> reserve quota
+        -> screen input -> look up cache -> open an upstream (the next one on failure)
+        -> deliver -> record -> settle the reservation -> cache -> send the final chunk
 
-Each step is one verb of one neighbour and knows none of the others. This file
-does no I/O of its own, so a test can run a whole call on fakes.
+Each step is one verb of one port and knows none of the others; what it makes of the call stands
+in a slot of `core.call.Call` that only it writes. This file does no I/O of its own, so a test can
+run a whole call on fakes.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ from tokenschain.core.ports import (
 
 
 class Steps(NamedTuple):
-    """The neighbours, each behind its port."""
+    """The steps, each behind its port."""
 
     metering: Metering
     auth: Auth
-    memory: ConversationState
+    conversation: ConversationState
     routing: Routing
     quota: Quota
     moderation: Moderation
@@ -50,24 +51,28 @@ async def serve(call: Call, steps: Steps) -> None:
     try:
         steps.metering.admit(call)
         caller = steps.auth.authenticate(call)
-        await steps.memory.recall(call, caller)
-        call.parsed = call.api_format.parse(call.body)
+        # Nothing here holds on to the body: the answer's stream may outlast it by far.
+        call.parsed = call.request.api_format.parse(await steps.conversation.load(call, caller))
         plan = steps.routing.plan(call, caller)
 
         await steps.quota.reserve(call, caller, plan)
         await steps.moderation.screen_input(call, caller, plan)
         answer = await steps.cache.look_up(call, caller, plan)
         if answer is None:
+            if call.cache.in_flight is not None:
+                call.output = call.cache.in_flight.recorder(call.writer)
             answer = await steps.opening.open(call, caller, plan)
         last = await answer.deliver(call)
 
     except ApiError as error:
-        call.error = call.error or error
+        call.fail(error)
     except Exception:
         call.blame_ourselves()
         raise
     finally:
-        steps.metering.settle(call)
-        steps.quota.settle(call)
-        steps.cache.settle(call, last)
+        record = steps.metering.settle(call)
+        if call.reservation is not None:
+            call.reservation.settle(record)
+        if call.cache.in_flight is not None:
+            call.cache.in_flight.settle(call, last)
     call.writer.close(call, last)

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from tokenschain.core.call import Attempt, Call
+from tokenschain.core.call import Attempt, Call, CallRequest
+from tokenschain.core.call_record import CallRecord
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.continuation import PartialOutput
 from tokenschain.core.formats.formats import API_FORMATS
@@ -48,6 +49,7 @@ from tokenschain.simulation.policies import BASELINES, Baseline
 from tokenschain.simulation.traces import Arrival
 
 MODEL = "model"
+NO_RECORD = CallRecord("", 0, "")
 REPLICAS = 2
 CLOUDS = (
     Machine("alibaba", H100, 4.0, 12.0, 0.010, "cn-hangzhou"),
@@ -187,10 +189,11 @@ class _World:
     async def _call(self, number: int, arrival: Arrival, steps: Steps) -> None:
         writer = _Writer(self._loop)
         headers = {b"x-tc-priority": arrival.priority.encode()}
-        call = Call(
+        request = CallRequest(
             str(number), API_FORMATS[0], _body(number, arrival), arrival.tenant.encode(), headers,
-            writer, self._loop.now, 0,
+            self._loop.now, 0,
         )  # fmt: skip
+        call = Call(request, writer)
         writer.arrival = arrival
         began = self._loop.now
         await serve(call, steps)
@@ -228,14 +231,16 @@ class _Null:
 
     def admit(self, call: Call) -> None: ...
 
-    def settle(self, call: Call) -> None: ...
+    def settle(self, call: Call) -> CallRecord:
+        return NO_RECORD
 
     def authenticate(self, call: Call) -> KeyGrant:
-        tenant = call.credential.decode()
+        tenant = call.request.credential.decode()
         call.caller = KeyGrant(tenant, tenant, tenant, "simulated")
         return call.caller
 
-    async def recall(self, call: Call, caller: KeyGrant) -> None: ...
+    async def load(self, call: Call, caller: KeyGrant) -> bytes:
+        return call.request.body
 
 
 class _Writer:

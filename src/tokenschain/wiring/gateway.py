@@ -207,7 +207,7 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
     steps = Steps(
         metering=JournalMetering(journal, JournalFull, metrics.observe, served, name),
         auth=auth,
-        memory=memory,
+        conversation=memory,
         routing=router,
         quota=quota,
         moderation=NoModeration(),

@@ -27,9 +27,9 @@ from tokenschain.core.limits import (
     by_tags,
     grant_of,
     subject_of,
-    tags_of,
 )
 from tokenschain.core.pricing.catalog import to_yuan
+from tokenschain.core.tags import parse as parse_tags
 from tokenschain.infra.database import engine as db
 from tokenschain.infra.database.tables import budget_counts, limits
 from tokenschain.infra.database.tables import organization_units as units
@@ -148,7 +148,7 @@ class Use(NamedTuple):
 
 def facts_of(of: Place) -> Facts:
     """What limits select by, of a journal record or a row of the ledger."""
-    tags = tags_of(of.tags) if of.tags else {}
+    tags = parse_tags(of.tags) if of.tags else {}
     return Facts(of.tenant, of.account, of.project, of.environment, of.key_id, of.model_asked, tags)
 
 

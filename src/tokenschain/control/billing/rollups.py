@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from sqlalchemy import Connection, Subquery, or_, select, union_all
 
-from tokenschain.core.limits import tags_of
+from tokenschain.core.tags import parse as parse_tags
 from tokenschain.infra.database import engine as db
 from tokenschain.infra.database.tables import usage_by_tag, usage_daily, usage_hourly
 
@@ -68,7 +68,7 @@ class Rollup:
         _add(self._hours, key, sums, of.account)
         if of.tags:
             part = (sums[0], sums[4], sums[6], sums[9])
-            for name, value in tags_of(of.tags).items():
+            for name, value in parse_tags(of.tags).items():
                 tag_key = (hour_s, of.tenant, of.project, of.key_id, f"{name}={value}",
                            of.model_asked, charge_currency)  # fmt: skip
                 _add(self._tags, tag_key, part)

@@ -14,6 +14,7 @@ import msgspec
 
 from tokenschain.core.formats.openai_chat import Api, ParsedRequest
 from tokenschain.core.snapshot.virtual_models import Entry, When
+from tokenschain.core.tags import Tags
 
 _SCANNED_BYTES_MAX = 16_384
 _SCRIPTS = {
@@ -28,28 +29,23 @@ _SCRIPTS = {
 _SHARE_MIN = 0.2
 
 
-class Facts:
+class CallTraits:
     """What a call says that rules may ask about; worked out when first asked for."""
 
-    def __init__(self, parsed: ParsedRequest, tags: bytes) -> None:
+    def __init__(self, parsed: ParsedRequest, tags: Tags) -> None:
         self.prompt_tokens = parsed.prompt_tokens_estimate
-        self._ask = parsed
-        self._tags = tags
-
-    @cached_property
-    def tags(self) -> frozenset[str]:
-        words = self._tags.decode("utf-8", "replace").replace(",", " ").split()
-        return frozenset(words)
+        self.tags = tags
+        self._parsed = parsed
 
     @cached_property
     def needs(self) -> frozenset[str]:
-        return needs_of(self._ask)
+        return needs_of(self._parsed)
 
     @cached_property
     def language(self) -> str:
         text = b""
         for name in ("messages", "prompt", "input", "query"):
-            raw = self._ask.fields.get(name)
+            raw = self._parsed.fields.get(name)
             if raw is not None:
                 text = bytes(raw)[-_SCANNED_BYTES_MAX:]
                 break
@@ -86,27 +82,29 @@ def language_of(json_text: bytes) -> str:
     return "en"
 
 
-def holds(when: When, facts: Facts) -> bool:
+def holds(when: When, traits: CallTraits) -> bool:
     """Whether an entry's conditions hold; what is cheap to know is asked first."""
-    tokens = facts.prompt_tokens
+    tokens = traits.prompt_tokens
     if tokens < when.prompt_tokens_min:
         return False
     if when.prompt_tokens_max is not None and tokens > when.prompt_tokens_max:
         return False
-    if when.tags and not facts.tags.issuperset(when.tags):
+    if when.tags and not traits.tags.include(when.tags):
         return False
-    if when.needs and not facts.needs.issuperset(when.needs):
+    if when.needs and not traits.needs.issuperset(when.needs):
         return False
-    return when.language is None or when.language == facts.language
+    return when.language is None or when.language == traits.language
 
 
-def ordered(entries: Sequence[Entry], facts: Facts, random: Callable[[], float]) -> list[Entry]:
+def ordered(
+    entries: Sequence[Entry], traits: CallTraits, random: Callable[[], float]
+) -> list[Entry]:
     """The entries to ask, in order.
 
     Args:
         random: uniform in [0, 1), for entries with weights.
     """
-    chosen = [e for e in entries if e.when is not None and holds(e.when, facts)]
+    chosen = [e for e in entries if e.when is not None and holds(e.when, traits)]
     chosen += [e for e in entries if e.when is None]
     made: list[Entry] = []
     at = 0

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from tokenschain.core.call import Call
+from tokenschain.core.call import Call, CallRequest
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.anthropic import inbound
 from tokenschain.core.formats.formats import API_FORMATS, ApiFormat
@@ -23,9 +23,9 @@ from tokenschain.gateway.auth import KeyAuth, credential_of
 from tokenschain.gateway.conversation_state import ConversationState
 from tokenschain.gateway.pipeline import Steps, serve
 from tokenschain.wire import sse
-from tokenschain.wire.server import Exchange
+from tokenschain.wire.server import Exchange, Request
 
-_FORMS = {f"/v1/{api_format.name}".encode(): api_format for api_format in API_FORMATS}
+_FORMATS = {f"/v1/{api_format.name}".encode(): api_format for api_format in API_FORMATS}
 _RESPONSE_ID = re.compile(r"resp_\w{1,70}", re.ASCII)
 _KNOWN_ELSEWHERE = (
     b"/v1/assistants",
@@ -56,13 +56,13 @@ class Gateway:
         metrics_text: Callable[[], bytes],
         report: Callable[[str, BaseException], None],
         settings: ApiSettings,
-        memory: ConversationState,
+        conversations: ConversationState,
     ) -> None:
         """
         Args:
             report: told of faults of our own, with the call's id.
         """
-        self._memory = memory
+        self._conversations = conversations
         self._reads: set[asyncio.Task[None]] = set()
         self._steps = steps
         self._auth = auth
@@ -86,7 +86,7 @@ class Gateway:
     def __call__(self, exchange: Exchange) -> None:
         """Answer one request; see `wire.server.Handler`."""
         request = exchange.request
-        api_format = _FORMS.get(request.path)
+        api_format = _FORMATS.get(request.path)
         try:
             if api_format is not None and request.method == "POST":
                 _check_encoding(request.headers)
@@ -101,25 +101,24 @@ class Gateway:
     def _start(self, exchange: Exchange, api_format: ApiFormat) -> None:
         request = exchange.request
         self._count = count = self._count + 1
-        writer = CallResponseWriter(
-            exchange, self._headers(exchange), self._memory.keep, self._steps.quota.headers
-        )
-        call = Call(
-            f"{self._id_prefix}{count:08x}",
-            api_format,
-            request.body,
-            credential_of(request.headers),
-            request.headers,
-            writer,
-            request.received_at,
-            time.time_ns() // 1_000_000,
-        )
+        writer = CallResponseWriter(exchange, self._headers(exchange), self._conversations.keep)
+        call = self._call(f"{self._id_prefix}{count:08x}", api_format, request, writer)
         request.body = b""
-        call.client_address = writer.client_address
         writer.call = call
         writer.task = self._create_task(self._run(call, writer))
         self._calls.add(writer)
         exchange.on_gone = writer.caller_left
+
+    @staticmethod
+    def _call(id: str, api_format: ApiFormat, request: Request, writer: CallResponseWriter) -> Call:
+        body, headers = request.body, request.headers
+        return Call(
+            CallRequest(
+                id, api_format, body, credential_of(headers), headers, request.received_at,
+                time.time_ns() // 1_000_000, writer.client_address, len(body),
+            ),
+            writer,
+        )  # fmt: skip
 
     async def _run(self, call: Call, writer: CallResponseWriter) -> None:
         try:
@@ -127,7 +126,7 @@ class Gateway:
         except Exception as error:  # noqa: BLE001
             # The one border where a fault of our own becomes an answer; its text stays
             # in our log.
-            self._report(call.id, error)
+            self._report(call.request.id, error)
             call.blame_ourselves()
             call.writer.close(call, b"")
         finally:
@@ -217,7 +216,7 @@ class Gateway:
 
         async def read() -> None:
             try:
-                body = await self._memory.read(caller, method, parts)
+                body = await self._conversations.read(caller, method, parts)
                 exchange.reply(200, JSON_LINE + headers, body)
             except ApiError as error:
                 send_error(exchange, error, headers)
@@ -240,16 +239,11 @@ class Gateway:
 
     def _explain(self, exchange: Exchange) -> None:
         """A dry run of the choice for a chat request: nothing is sent, nothing is counted."""
-        request = exchange.request
-        writer = CallResponseWriter(exchange, b"", self._memory.keep, self._steps.quota.headers)
-        call = Call(
-            "explain", _FORMS[b"/v1/chat/completions"], request.body,
-            credential_of(request.headers), request.headers, writer, request.received_at,
-            time.time_ns() // 1_000_000,
-        )  # fmt: skip
-        call.client_address = writer.client_address
+        writer = CallResponseWriter(exchange, b"", self._conversations.keep)
+        api_format = _FORMATS[b"/v1/chat/completions"]
+        call = self._call("explain", api_format, exchange.request, writer)
         caller = self._steps.auth.authenticate(call)
-        call.parsed = call.api_format.parse(call.body)
+        call.parsed = call.request.api_format.parse(call.request.body)
         plan = self._steps.routing.plan(call, caller)
         answer = msgspec.json.encode(self._steps.opening.explain(call, caller, plan))
         exchange.on_pause = exchange.on_resume = None

@@ -34,7 +34,7 @@ class CallResponseWriter:
     """The way back to one caller: knows which form the answer has taken so far."""
 
     __slots__ = (
-        "_cors", "_exchange", "_keep", "_limits", "_stream", "call", "on_pause", "on_resume",
+        "_cors", "_exchange", "_keep", "_stream", "call", "on_pause", "on_resume",
         "paused", "task",
     )  # fmt: skip
 
@@ -43,9 +43,7 @@ class CallResponseWriter:
         exchange: Exchange,
         cors: bytes,
         keep: Callable[[Call, bytes], None],
-        limits: Callable[[Call], bytes],
     ) -> None:
-        self._limits = limits
         self._exchange = exchange
         self._keep = keep
         self._cors = cors
@@ -76,13 +74,13 @@ class CallResponseWriter:
 
     @property
     def takes_raw(self) -> bool:
-        return self.call.api_format.stream is None
+        return self.call.request.api_format.stream is None
 
     def begin_stream(self, call: Call) -> None:
         exchange = self._exchange
         if not exchange.started:
-            if call.api_format.stream is not None:
-                self._stream = call.api_format.stream(call.parsed.model, call.id)
+            if call.request.api_format.stream is not None:
+                self._stream = call.request.api_format.stream(call.parsed.model, call.request.id)
             exchange.begin(200, b"".join((SSE_LINES, self._lines(call), self._cors)))
 
     def write(self, data: bytes) -> None:
@@ -104,8 +102,8 @@ class CallResponseWriter:
                 if stream is not None and call.parsed.kept_input:
                     self._keep(call, stream.final)
             else:
-                if call.api_format.whole is not None:
-                    last = call.api_format.whole(last, call.id)
+                if call.request.api_format.whole is not None:
+                    last = call.request.api_format.whole(last, call.request.id)
                     if call.parsed.kept_input:
                         self._keep(call, last)
                 headers = b"".join((JSON_LINE, self._lines(call), self._cost(call), self._cors))
@@ -116,7 +114,10 @@ class CallResponseWriter:
             exchange.finish(sse.encode(event) if stream is None else stream.error(error))
         else:
             send_error(
-                exchange, error, self._lines(call) + self._cors, call.api_format.error(error)
+                exchange,
+                error,
+                self._lines(call) + self._cors,
+                call.request.api_format.error(error),
             )
 
     def release(self) -> None:
@@ -155,10 +156,11 @@ class CallResponseWriter:
 
     def _lines(self, call: Call) -> bytes:
         """The headers every answer to a call has."""
-        extra = b"" if call.reservation is None else self._limits(call)
+        request, reservation = call.request, call.reservation
+        extra = b"" if reservation is None else reservation.headers()
         if not call.attempts:
-            return b"x-request-id: %b\r\n%b%b" % (call.id.encode(), _cached(call), extra)
-        if call.dropped or call.emulated or b"x-tc-route" in call.headers:
+            return b"x-request-id: %b\r\n%b%b" % (request.id.encode(), _cached(call), extra)
+        if call.dropped or call.emulated or b"x-tc-route" in request.headers:
             extra += (
                 _names(b"x-tc-dropped", call.dropped)
                 + _names(b"x-tc-emulated", call.emulated)
@@ -167,14 +169,14 @@ class CallResponseWriter:
         attempt = call.attempts[-1]
         now = time.monotonic()
         spent_upstream = (attempt.ended_at or attempt.first_token_at or now) - attempt.started_at
-        overhead_ms = (now - call.received_at - spent_upstream) * 1e3
+        overhead_ms = (now - request.received_at - spent_upstream) * 1e3
         return (
             b"x-request-id: %b\r\nx-tc-upstream: %b\r\n"
             b"x-tc-cache: %b\r\nx-tc-overhead-ms: %.2f\r\n%b"
             % (
-                call.id.encode(),
+                request.id.encode(),
                 attempt.candidate.upstream.id.encode(),
-                call.cache.encode("latin-1", "replace"),
+                call.cache.text.encode("latin-1", "replace"),
                 overhead_ms,
                 extra,
             )
@@ -192,7 +194,7 @@ class CallResponseWriter:
 
 def _cached(call: Call) -> bytes:
     """Where an answer came from that no upstream gave."""
-    hit = call.hit
+    hit = call.cache.hit
     if hit is None:
         return b""
     line = b"x-tc-cache: %b\r\nx-tc-cache-key: %b\r\n" % (
@@ -200,8 +202,8 @@ def _cached(call: Call) -> bytes:
     )  # fmt: skip
     if hit.entry is None:
         return line
-    age_s = max(0, int(call.started_ms / 1e3 - hit.entry.stored_s))
-    hit_confidence = call.hit_confidence if hit.kind is HitKind.SEMANTIC else 1.0
+    age_s = max(0, int(call.request.started_ms / 1e3 - hit.entry.stored_s))
+    hit_confidence = call.cache.hit_confidence if hit.kind is HitKind.SEMANTIC else 1.0
     return b"%bage: %d\r\nx-tc-cache-confidence: %.3f\r\n" % (line, age_s, hit_confidence)
 
 
@@ -218,7 +220,7 @@ def send_error(
 def _route(call: Call) -> bytes:
     """How the call found its upstream, for callers who asked."""
     decision = call.decision
-    if decision is None or b"x-tc-route" not in call.headers:
+    if decision is None or b"x-tc-route" not in call.request.headers:
         return b""
     parts = [decision.reason]
     for row in decision.rows:

@@ -1,14 +1,14 @@
-"""Asks the process that compares questions; it being slow, broken or gone is a miss."""
+"""Semantic cache client; a timeout or error is a miss."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
+from tokenschain.core.backoff import Backoff
 from tokenschain.core.cache.key import Identity
 from tokenschain.core.cache.semantic_protocol import (
     DROP_PATH,
@@ -23,10 +23,11 @@ from tokenschain.core.cache.store import Entry, decode_entry, encode_entry
 from tokenschain.core.call import Call, Hit
 from tokenschain.core.call_record import HitKind
 from tokenschain.core.snapshot.cache_rules import CacheRules
+from tokenschain.gateway.cache.lookup import NOTHING_FOUND, Found
 
 LEARN_MAX_S = 10.0
-REST_S = 2.0
-"""After silence it is left alone for so long."""
+BACKOFF_S = 2.0
+"""Pause after it failed or was too slow: a call waits for it once, not every call."""
 LEARN_QUEUE_MAX = 1_000
 _encode = msgspec.msgpack.Encoder().encode
 _finding = msgspec.msgpack.Decoder(Finding).decode
@@ -37,7 +38,7 @@ class SemanticClient:
 
     def __init__(
         self,
-        send: Callable[[str, bytes], Any],
+        send: Callable[[str, bytes], Awaitable[bytes]],
         store_errors: tuple[type[Exception], ...],
         clock: Callable[[], float],
         report: Callable[[str, str], None],
@@ -48,7 +49,7 @@ class SemanticClient:
             send: sends a signed request and gives the answer's body.
             store_errors: what that raises.
             find_wait_max_s: how long a call waits to hear of a question that means the same.
-            report: told `(event, why)` when it is gone or back.
+            report: told `semantic_lost`, with why, and `semantic_back`.
         """
         self._send = send
         self._store_errors: tuple[type[Exception], ...] = (
@@ -56,11 +57,8 @@ class SemanticClient:
             msgspec.DecodeError,
             *store_errors,
         )
-        self._clock = clock
-        self._report = report
         self._find_wait_max_s = find_wait_max_s
-        self._rests_until = 0.0
-        self._gone = False
+        self._backoff = Backoff(clock, BACKOFF_S, name="semantic", report=report)
         self._exact: Counter[str] = Counter()
         self._feedback: asyncio.Queue[Learn | Drop] = asyncio.Queue(LEARN_QUEUE_MAX)
 
@@ -68,23 +66,23 @@ class SemanticClient:
         """An answer was given to the very same question."""
         self._exact[_group(call)] += 1
 
-    async def find(self, call: Call, identity: Identity, rules: CacheRules) -> Hit | None:
+    async def find(self, call: Call, identity: Identity) -> Found:
         """See `gateway.cache.lookup.SemanticLookup.find`."""
-        if self._clock() < self._rests_until:
-            return None
+        if self._backoff.wait_s:
+            return NOTHING_FOUND
         group = _group(call)
         asked = Find(identity.namespace, group, identity.question, self._exact.pop(group, 0))
         try:
             async with asyncio.timeout(self._find_wait_max_s):
                 found = _finding(await self._send(FIND_PATH, _encode(asked)))
-            self._back()
-            call.hit_confidence = found.hit_confidence
-            return (
-                Hit(HitKind.SEMANTIC, decode_entry(found.entry), found.key) if found.entry else None
-            )
+            self._backoff.answered()
+            if not found.entry:
+                return Found(None, found.hit_confidence)
+            hit = Hit(HitKind.SEMANTIC, decode_entry(found.entry), found.key)
+            return Found(hit, found.hit_confidence)
         except self._store_errors as error:
-            self._lost(error)
-            return None
+            self._backoff.failed(str(error) or type(error).__name__)
+            return NOTHING_FOUND
 
     def learn(self, call: Call, identity: Identity, rules: CacheRules, entry: Entry) -> None:
         """See `gateway.cache.lookup.SemanticLookup.learn`."""
@@ -102,30 +100,18 @@ class SemanticClient:
             self._feedback.put_nowait(feedback)
 
     async def run(self) -> None:
-        """Tell what was answered afresh; returns only by cancellation."""
+        """Send feedback as it comes; returns only by cancellation."""
         while True:
             feedback = await self._feedback.get()
-            wait_s = self._rests_until - self._clock()
-            if wait_s > 0:
-                await asyncio.sleep(wait_s)
+            if self._backoff.wait_s:
+                await asyncio.sleep(self._backoff.wait_s)
             try:
                 async with asyncio.timeout(LEARN_MAX_S):
                     path = DROP_PATH if isinstance(feedback, Drop) else LEARN_PATH
                     await self._send(path, _encode(feedback))
-                self._back()
+                self._backoff.answered()
             except self._store_errors as error:
-                self._lost(error)
-
-    def _lost(self, error: Exception) -> None:
-        self._rests_until = self._clock() + REST_S
-        if not self._gone:
-            self._gone = True
-            self._report("meaning_lost", str(error) or type(error).__name__)
-
-    def _back(self) -> None:
-        if self._gone:
-            self._gone = False
-            self._report("meaning_back", "")
+                self._backoff.failed(str(error) or type(error).__name__)
 
 
 def _group(call: Call) -> str:

@@ -70,7 +70,7 @@ class Dispatch:
         """See `core.ports.Opening.open`."""
         priority = _priority_of(call, caller)
         lone = self.router.lone(call, plan, priority)
-        if lone is not None and b"x-tc-route" not in call.headers:
+        if lone is not None and b"x-tc-route" not in call.request.headers:
             return await UpstreamAttempt(self, call, caller, plan, lone[1], lone[0]).open()
         now = self.clock()
         need = self.router.need(call, plan, priority)
@@ -572,7 +572,7 @@ def _winner(answer: Answer) -> Answer:
 
 
 def _priority_of(call: Call, caller: KeyGrant) -> Priority:
-    given = call.headers.get(b"x-tc-priority") or caller.priority.encode()
+    given = call.request.headers.get(b"x-tc-priority") or caller.priority.encode()
     if not given:
         return Priority.INTERACTIVE if call.parsed.stream else Priority.DEFAULT
     found = _PRIORITIES.get(given)

@@ -122,12 +122,7 @@ class Batching:
     async def _ask(self, members: list[_Member], texts: list[str], wanted: list[list[int]]) -> None:
         first = members[0]
         call = first.call
-        joint = Call(
-            call.id, call.api_format, b"", b"", call.headers, call.writer, call.received_at,
-            call.started_ms,
-        )  # fmt: skip
-        joint.caller = first.caller
-        joint.parsed = request_batching.together(call.parsed, texts)
+        joint = call.together_with(request_batching.together(call.parsed, texts))
         weights = [member.call.parsed.prompt_tokens_estimate for member in members]
         try:
             answer = await self._opening.open(joint, first.caller, first.plan)

@@ -100,16 +100,16 @@ class Router:
         kind = _KINDS.get(parsed.api, "chat")
         entries = self._rules.models.get(parsed.model)
         found = self._served.plan(parsed.model, kind) if entries is None else None
-        if not may_use(caller, parsed.model, call.api_format.name):
+        if not may_use(caller, parsed.model, call.request.api_format.name):
             raise ApiError(
                 "model_not_allowed", f"This API key may not use `{parsed.model}`.", param="model"
             )
         if entries is None:
             assert found is not None
             return found
-        facts = virtual_models.Facts(parsed, call.headers.get(b"x-tc-tags", b""))
+        traits = virtual_models.CallTraits(parsed, call.tags)
         tiers = []
-        for entry in virtual_models.ordered(entries, facts, self._random):
+        for entry in virtual_models.ordered(entries, traits, self._random):
             found = self._served.known(entry.model, kind)
             if found is None:
                 continue

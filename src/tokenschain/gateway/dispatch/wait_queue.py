@@ -165,7 +165,7 @@ def _overloaded(wait_s: float) -> ApiError:
 
 
 def _deadline_s(call: Call) -> float:
-    given = call.headers.get(b"x-tc-deadline-ms")
+    given = call.request.headers.get(b"x-tc-deadline-ms")
     if given is None:
         return DEADLINE_MAX_S
     if not given.isdigit() or len(given) > 9:

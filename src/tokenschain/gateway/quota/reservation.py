@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from tokenschain.core.call import Call
+from tokenschain.core.call_record import CallRecord
 from tokenschain.core.errors import ApiError
 from tokenschain.core.limits import (
     IDLE_BELOW,
@@ -22,7 +23,6 @@ from tokenschain.core.limits import (
     Window,
     by_tags,
     subject_of,
-    tags_of,
 )
 from tokenschain.core.ports import Load
 from tokenschain.core.pricing.catalog import (
@@ -108,15 +108,26 @@ class _Meters:
 
 
 class _Reservation:
-    """What a call holds, until it is settled."""
+    """What a call holds until it is settled; see `core.call.Reservation`."""
 
-    __slots__ = ("amounts", "meters", "taken")
+    __slots__ = ("_quota", "amounts", "meters", "taken")
 
-    def __init__(self, meters: _Meters, amounts: tuple[int, int, int, int]) -> None:
+    def __init__(
+        self, quota: LimitQuota, meters: _Meters, amounts: tuple[int, int, int, int]
+    ) -> None:
+        self._quota = quota
         self.meters = meters
         self.amounts = amounts
         self.taken: Sequence[tuple[_Counter, int]] = ()
         """Counts and kinds that are settled when the call ends."""
+
+    def settle(self, record: CallRecord) -> None:
+        """See `core.call.Reservation.settle`."""
+        self._quota.settle(self, record)
+
+    def headers(self) -> bytes:
+        """See `core.call.Reservation.headers`."""
+        return self._quota.headers(self.meters)
 
 
 class LimitQuota:
@@ -173,7 +184,7 @@ class LimitQuota:
             held = self._with_tags(held, call, caller)
         if not held.all:
             return
-        reservation = _Reservation(held, self._amounts(call, caller, plan))
+        reservation = _Reservation(self, held, self._amounts(call, caller, plan))
         call.reservation = reservation
         if not self._take(reservation):
             await self._take_slowly(reservation, plan)
@@ -386,12 +397,8 @@ class LimitQuota:
 
     # --- settle -------------------------------------------------------------------------
 
-    def settle(self, call: Call) -> None:
-        """See `core.ports.Quota.settle`."""
-        reservation = call.reservation
-        record = call.record
-        if not isinstance(reservation, _Reservation) or record is None:
-            return
+    def settle(self, reservation: _Reservation, record: CallRecord) -> None:
+        """Give back what was reserved and count what was used."""
         taken, reservation.taken = reservation.taken, ()
         if taken:
             spend = 0
@@ -470,8 +477,7 @@ class LimitQuota:
         return found
 
     def _with_tags(self, held: _Meters, call: Call, caller: KeyGrant) -> _Meters:
-        header = call.headers.get(b"x-tc-tags", b"").decode("utf-8", "replace")
-        facts = _facts(caller, call.parsed.model)._replace(tags=tags_of(header))
+        facts = _facts(caller, call.parsed.model)._replace(tags=call.tags.values)
         more = [
             self._meter(limit, subject)
             for limit in held.tagged
@@ -510,14 +516,11 @@ class LimitQuota:
 
     # --- what callers are told --------------------------------------------------------------
 
-    def headers(self, call: Call) -> bytes:
-        """See `core.ports.Quota.headers`: of the rate that has the least left, for each kind."""
-        reservation = call.reservation
-        if not isinstance(reservation, _Reservation):
-            return b""
+    def headers(self, meters: _Meters) -> bytes:
+        """`x-ratelimit-*` lines: of the rate limit that has the least left, for each kind."""
         requests = tokens = None
         requests_left = tokens_left = 0
-        for meter in reservation.meters.shown:
+        for meter in meters.shown:
             counter = meter.counter
             if isinstance(counter, Window):
                 left = counter.amount - counter.used

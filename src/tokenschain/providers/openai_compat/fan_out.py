@@ -36,7 +36,7 @@ async def side_by_side(
     """
     mine = [Attempt(attempt.candidate, attempt.started_at) for _ in range(count)]
 
-    outlets = [_Side(call.writer, number) for number in range(count)]
+    outlets = [_Side(call.output, number) for number in range(count)]
 
     async def stream(number: int) -> Answer:
         reply = await ask_one(number)
@@ -122,7 +122,7 @@ class _Merged:
         self._sides = sides
 
     async def deliver(self, call: Call) -> bytes:
-        writer = call.writer
+        writer = call.output
         writer.on_pause = self._pause
         writer.on_resume = self._resume
         attempt = self._attempt
@@ -130,7 +130,7 @@ class _Merged:
             await _all([answer.deliver(call) for answer in self._answers])
             attempt.outcome = "ok"
             if call.parsed.wants_usage or not writer.takes_raw:
-                head = heading_of(call, attempt).head(call.id)
+                head = heading_of(call, attempt).head(call.request.id)
                 kind = "chat.completion.chunk" if call.parsed.api is openai_chat.Api.CHAT else _TEXT
                 usage = openai_chat.wire_usage(_total(self._sides))
                 writer.event(canonical.usage_chunk(head, usage, kind))

@@ -71,4 +71,4 @@ def estimate(parsed: ParsedRequest, offer: Offer, output_bytes: int, frames: int
 
 def heading_of(call: Call, attempt: Attempt) -> canonical.ReplyMetadata:
     """What is known of a reply whose protocol says neither model nor time."""
-    return canonical.ReplyMetadata(attempt.candidate.offer.model, call.started_ms // 1_000)
+    return canonical.ReplyMetadata(attempt.candidate.offer.model, call.request.started_ms // 1_000)

@@ -65,7 +65,7 @@ class StreamAnswer:
         self._reply = reply
         self._call = call
         self._attempt = attempt
-        self._writer = writer or call.writer
+        self._writer = writer or call.output
         self._vendor = vendor
         self._decoder = _decoder_of(vendor, call, attempt)
         self._raw = self._decoder is None and self._writer.takes_raw and splice is None

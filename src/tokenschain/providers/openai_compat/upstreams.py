@@ -378,7 +378,7 @@ def _bridge(call: Call, model: str, vendor: Vendor, said: PartialOutput | None) 
 
 
 def _policy(call: Call) -> Policy:
-    wanted = call.headers.get(POLICY_HEADER)
+    wanted = call.request.headers.get(POLICY_HEADER)
     if wanted is None:
         return Policy.AUTO
     try:

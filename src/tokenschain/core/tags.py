@@ -1,0 +1,57 @@
+"""Tags of a call: `x-tc-tags` and the key's own, parsed once for limits, routing, cache, record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+TAGS_MAX = 32
+TAG_CHARACTERS_MAX = 128
+HEADER = b"x-tc-tags"
+
+
+class Tags:
+    """What a call is tagged with: names and values; a name without a value is its own value."""
+
+    __slots__ = ("values",)
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self.values = values
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """As rules name them: `vip`, `team=a`."""
+        return tuple(n if n == value else f"{n}={value}" for n, value in self.values.items())
+
+    @property
+    def line(self) -> str:
+        """All of them as they are recorded and parsed again: `vip,team=a`."""
+        return ",".join(self.words)
+
+    def include(self, words: Iterable[str]) -> bool:
+        """Whether the call has all of these, as `vip` or `team=a`."""
+        pairs = (word.partition("=") for word in words)
+        return all(self.values.get(name) == (value or name) for name, _, value in pairs)
+
+
+NO_TAGS = Tags({})
+
+
+def tags_of(header: bytes, of_key: Iterable[str] = ()) -> Tags:
+    """The tags of a call.
+
+    Args:
+        header: `x-tc-tags`, as `a=1, b=2`.
+        of_key: the tags of its API key; the header's win where both have a name.
+    """
+    return Tags(parse(header.decode("utf-8", "replace"), of_key))
+
+
+def parse(line: str, first: Iterable[str] = ()) -> dict[str, str]:
+    """The names and values in a line of tags; what is too long or too much is left out."""
+    found: dict[str, str] = {}
+    for part in (*first, *line.split(",")):
+        name, _, value = part.strip().partition("=")
+        name = name.strip()
+        if name and len(part) <= TAG_CHARACTERS_MAX and (len(found) < TAGS_MAX or name in found):
+            found[name] = value.strip() or name
+    return found
