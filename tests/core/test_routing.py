@@ -21,8 +21,8 @@ from tokenschain.core.routing.admission import (
     Waiting,
 )
 from tokenschain.core.routing.health import (
+    AttemptOutcome,
     Health,
-    Outcome,
     RetryBudget,
     outcome_of,
 )
@@ -38,7 +38,7 @@ from tokenschain.core.snapshot.routing_policy import POLICIES
 from tokenschain.core.snapshot.virtual_models import Entry, When
 from tokenschain.core.tags import tags_of
 
-HARD, RATE = Outcome.HARD, Outcome.RATE
+HARD, RATE = AttemptOutcome.HARD, AttemptOutcome.RATE
 
 
 # --- health ------------------------------------------------------------------------------
@@ -86,8 +86,8 @@ def test_success_between_failures_keeps_it_closed_but_a_bad_window_opens_it() ->
     assert health.is_open, "half of 20 calls failed within 10 s"
 
 
-@pytest.mark.parametrize("outcome", [Outcome.CLIENT, Outcome.CANCEL])
-def test_a_callers_fault_never_opens_the_breaker(outcome: Outcome) -> None:
+@pytest.mark.parametrize("outcome", [AttemptOutcome.CLIENT, AttemptOutcome.CANCEL])
+def test_a_callers_fault_never_opens_the_breaker(outcome: AttemptOutcome) -> None:
     health = Health()
     for number in range(500):
         health.failed(outcome, number / 100, None, 0.5)
@@ -126,9 +126,9 @@ def test_every_error_has_an_outcome() -> None:
         outcome_of(code)
     assert outcome_of("upstream_failed") is HARD
     assert outcome_of("upstream_rate_limited") is RATE
-    assert outcome_of("upstream_out_of_funds") is Outcome.AUTH
-    assert outcome_of("context_length_exceeded") is Outcome.CLIENT
-    assert outcome_of("caller_gone") is Outcome.CANCEL
+    assert outcome_of("upstream_out_of_funds") is AttemptOutcome.AUTH
+    assert outcome_of("context_length_exceeded") is AttemptOutcome.CLIENT
+    assert outcome_of("caller_gone") is AttemptOutcome.CANCEL
 
 
 def test_retries_are_a_fifth_of_calls_and_three_a_second() -> None:

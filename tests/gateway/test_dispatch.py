@@ -14,7 +14,7 @@ from tests.fakes import GRANT, FakeHouse, call_of
 from tokenschain.core.call import Attempt, Call
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.openai_chat import Api, parse
-from tokenschain.core.routing.health import Outcome
+from tokenschain.core.routing.health import AttemptOutcome
 from tokenschain.core.snapshot import Candidate, Routing
 from tokenschain.gateway.dispatch.dispatcher import Dispatch
 from tokenschain.gateway.dispatch.router import Router
@@ -188,7 +188,7 @@ def test_a_trial_that_is_left_does_not_keep_an_upstream_out_for_ever() -> None:
     def give_up(router: Router) -> None:
         router.endpoints(router._served.known("m", "chat"))  # type: ignore[arg-type]
         for _ in range(3):
-            router._healths["a"].failed(Outcome.HARD, 0.0, None, 0.5)
+            router._healths["a"].failed(AttemptOutcome.HARD, 0.0, None, 0.5)
 
     clouds = Clouds(a=60.0)
     answer, router, _, _ = place(clouds, leave_after_s=2.0, prepare=give_up)

@@ -57,7 +57,13 @@ def test_idle_and_open_upstreams_are_probed(monkeypatch: pytest.MonkeyPatch) -> 
         call.parsed, call.caller = parse(Api.CHAT, BODY), GRANT
         plan = router.plan(call, GRANT)
         found = {e.name: e for e in router.endpoints(plan)}["engine"]
-        probes = Probes(dispatch, clouds.probe, lambda *told: reported.append(told))
+        probes = Probes(
+            router,
+            dispatch.health,
+            time.monotonic,
+            clouds.probe,
+            lambda *told: reported.append(told),
+        )
         task = asyncio.create_task(probes.run())
         await asyncio.sleep(0.3)
         assert set(Engine.asked) == {"/health"} and not found.health.is_open

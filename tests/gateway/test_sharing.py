@@ -14,7 +14,7 @@ from tests import web
 from tests.servers import RedisStack
 from tests.stack import PRICES, Stack
 from tests.upstreams import UpstreamSimulator
-from tokenschain.core.routing.health import Health, Outcome
+from tokenschain.core.routing.health import AttemptOutcome, Health
 from tokenschain.gateway.dispatch import health_sharing
 from tokenschain.gateway.dispatch.health_sharing import SharedHealth
 from tokenschain.infra.redis.pubsub import RedisPubSub
@@ -94,7 +94,7 @@ def test_one_learns_from_another_and_one_alone_tries(
         first = healths[0]["cloud"]
         now = time.monotonic()
         for _ in range(3):
-            first.failed(Outcome.HARD, now, None, 0.5)
+            first.failed(AttemptOutcome.HARD, now, None, 0.5)
         shared[0].publish("cloud", "open", first.reopens_at - now)
         await asyncio.sleep(0.3)
         assert all(found["cloud"].is_open for found in healths)
@@ -151,7 +151,7 @@ def test_without_the_others_everyone_tries_for_themselves(
         task = asyncio.create_task(shared.run())
         await asyncio.sleep(0.1)
         for _ in range(3):
-            health.failed(Outcome.HARD, time.monotonic() - 2, None, 0.5)
+            health.failed(AttemptOutcome.HARD, time.monotonic() - 2, None, 0.5)
         await asyncio.sleep(0.1)
         assert not health.allows(time.monotonic())  # another holds the trial
         board.cut = True

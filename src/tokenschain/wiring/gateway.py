@@ -145,7 +145,7 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
         f"breaker_{state}", upstream=upstream
     )
     dispatch = Dispatch(router, upstreams, time.monotonic, random.random, breaker)
-    probes = Probes(dispatch, upstreams.probe, breaker)
+    probes = Probes(router, dispatch.health, time.monotonic, upstreams.probe, breaker)
     pubsub = RedisPubSub(settings.redis.url) if settings.redis.url else None
     shared: SharedHealth | None = None
     if pubsub is not None:
@@ -153,7 +153,7 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
             pubsub, REDIS_FAILURES, lambda: router.healths, time.monotonic, breaker, name,
             upstreams.heard,
         )  # fmt: skip
-        dispatch.publish = shared.publish
+        dispatch.health.publish = shared.publish
     report = lambda event, why: logger.warning(event, why=why)  # noqa: E731
     store_errors = (ClientError, Refused)
     budgets = Leases(

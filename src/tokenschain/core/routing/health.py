@@ -28,7 +28,7 @@ REGION_SHARE, REGION_S = 0.6, 5.0
 RETRY_SHARE, RETRIES_PER_S, RETRY_BUDGET_S = 0.2, 3.0, 10.0
 
 
-class Outcome(StrEnum):
+class AttemptOutcome(StrEnum):
     """What one attempt says about its upstream."""
 
     OK = "ok"
@@ -48,20 +48,20 @@ _RATE = frozenset({"upstream_rate_limited", "upstream_overloaded", "upstream_bus
 _CANCELLED = frozenset({"caller_gone", "caller_stalled", "lost_race"})
 
 
-def outcome_of(code: str) -> Outcome:
+def outcome_of(code: str) -> AttemptOutcome:
     """The class of an attempt's outcome: `ok` or a code of `core.errors`."""
     if code == "ok":
-        return Outcome.OK
+        return AttemptOutcome.OK
     if code in _CANCELLED:
-        return Outcome.CANCEL
+        return AttemptOutcome.CANCEL
     if code in _RATE:
-        return Outcome.RATE
+        return AttemptOutcome.RATE
     blame = ERRORS[code].blame
     if blame is Blame.KEY:
-        return Outcome.AUTH
+        return AttemptOutcome.AUTH
     if blame is Blame.UPSTREAM:
-        return Outcome.HARD
-    return Outcome.AUTH if code == "upstream_model_not_found" else Outcome.CLIENT
+        return AttemptOutcome.HARD
+    return AttemptOutcome.AUTH if code == "upstream_model_not_found" else AttemptOutcome.CLIENT
 
 
 class Health:
@@ -149,23 +149,25 @@ class Health:
             if self._successes == SLOW_START_SUCCESSES:
                 self._open_s = OPEN_FIRST_S
 
-    def failed(self, outcome: Outcome, now: float, wait_s: float | None, random: float) -> bool:
+    def failed(
+        self, outcome: AttemptOutcome, now: float, wait_s: float | None, random: float
+    ) -> bool:
         """An attempt ended otherwise; whether that opened the breaker.
 
         Args:
             wait_s: what the upstream asked for.
             random: uniform in [0, 1), for the jitter.
         """
-        if outcome is Outcome.RATE:
+        if outcome is AttemptOutcome.RATE:
             self._count(now, False)
             self.rests_until = now + min(wait_s or self._cooling_s, COOLING_MAX_S)
             self._cooling_s = min(self._cooling_s * 2, COOLING_MAX_S)
             if self.is_open:
                 self._open(now, random)
-        elif outcome is Outcome.AUTH:
+        elif outcome is AttemptOutcome.AUTH:
             self.rests_until = now + QUARANTINE_S
             self._trial = False
-        elif outcome is Outcome.HARD:
+        elif outcome is AttemptOutcome.HARD:
             self._count(now, False)
             self._failures += 1
             if self.is_open or self._failures >= CONSECUTIVE_FAILURES_MAX or self._window_bad(now):

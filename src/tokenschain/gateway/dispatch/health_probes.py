@@ -1,4 +1,4 @@
-"""Asks upstreams that nobody calls whether they are there: those idle, and those left alone.
+"""Active health checks of idle or ejected upstreams.
 
 Where calls go, they are the probe. An upstream has a `probe_path` to be asked at.
 """
@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable
 from tokenschain.core.errors import ApiError
 from tokenschain.core.routing.selection import Endpoint
 from tokenschain.core.snapshot import Upstream
-from tokenschain.gateway.dispatch.dispatcher import Dispatch
+from tokenschain.gateway.dispatch.health_events import HealthEvents
+from tokenschain.gateway.dispatch.router import Router
 
 PROBE_S = 2.0
 IDLE_S = 30.0
@@ -22,15 +23,21 @@ class Probes:
     """Runs beside the calls; see `run`."""
 
     def __init__(
-        self, dispatch: Dispatch, ask: Callable[[Upstream], Awaitable[None]],
+        self,
+        router: Router,
+        health: HealthEvents,
+        clock: Callable[[], float],
+        ask: Callable[[Upstream], Awaitable[None]],
         report: Callable[[str, str], None],
-    ) -> None:  # fmt: skip
+    ) -> None:
         """
         Args:
             ask: is the upstream there; raises `ApiError` when it is not. Limited in time.
-            report: told the upstream's id and `answers_probe`, when one left alone is back.
+            report: told the upstream's id and `answers_probe`, when an ejected one is back.
         """
-        self._dispatch = dispatch
+        self._router = router
+        self._health = health
+        self._clock = clock
         self._ask = ask
         self._report = report
 
@@ -41,10 +48,10 @@ class Probes:
             await asyncio.gather(*(self._probe(endpoint) for endpoint in self._due()))
 
     def _due(self) -> list[Endpoint]:
-        """One offer of each upstream that is to be asked."""
-        now = self._dispatch.clock()
+        """One offer of each upstream that is to be checked."""
+        now = self._clock()
         due: dict[str, Endpoint] = {}
-        for endpoint in self._dispatch.router.known:
+        for endpoint in self._router.known:
             upstream, health = endpoint.candidate.upstream, endpoint.health
             if not upstream.probe_path or upstream.id in due or health.tries:
                 continue
@@ -59,9 +66,9 @@ class Probes:
             await self._ask(endpoint.candidate.upstream)
         except ApiError as error:
             if not health.is_open:
-                self._dispatch.failed(endpoint, error)
+                self._health.failed(endpoint, error)
             return
-        now = self._dispatch.clock()
+        now = self._clock()
         if health.is_open:
             # It is there; whether it answers calls is for the next call to say.
             health.try_soon(now)

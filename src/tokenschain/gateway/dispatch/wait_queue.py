@@ -1,4 +1,4 @@
-"""Where calls wait that find no upstream with room; the order is `core.routing.admission`'s."""
+"""Priority queue of calls that find no upstream with room; its order: `core.routing.admission`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class QueuedCall(NamedTuple):
     woken: asyncio.Future[Decision]
 
 
-class WaitingRoom:
+class WaitQueue:
     """One queue a model; whoever leaves an upstream wakes who goes next."""
 
     def __init__(self, router: Router, clock: Callable[[], float]) -> None:
@@ -76,9 +76,9 @@ class WaitingRoom:
         if queue is None:
             queue = self._queues[name] = Queue(self._router.service)
         woken: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
-        wish = QueuedCall(call, caller, plan, need, tried, woken)
+        queued = QueuedCall(call, caller, plan, need, tried, woken)
         prefix = need.prefixes[0] if need.prefixes else 0
-        waiting = Waiting(wish, priority, caller.tenant, now, now + wait_max_s, prefix)
+        waiting = Waiting(queued, priority, caller.tenant, now, now + wait_max_s, prefix)
         if not queue.add(waiting):
             raise failure or _overloaded(queue.wait_s(priority))
         for endpoint in self._router.endpoints(plan):
@@ -117,22 +117,22 @@ class WaitingRoom:
         for name in list(names):
             queue = self._queues[name]
             while (head := queue.head(now)) is not None:
-                wish = head.item
+                queued = head.item
                 decision = self._router.place(
-                    wish.call, wish.caller, wish.plan, wish.need, wish.tried
+                    queued.call, queued.caller, queued.plan, queued.need, queued.tried
                 )
                 if decision.endpoint is None:
                     break
                 if _too_late(head, decision, now):
                     queue.remove(head)
-                    if not wish.woken.done():
-                        wish.woken.set_exception(_overloaded(queue.wait_s(head.priority)))
+                    if not queued.woken.done():
+                        queued.woken.set_exception(_overloaded(queue.wait_s(head.priority)))
                     continue
                 queue.take(head, now)
-                if not wish.woken.done():
+                if not queued.woken.done():
                     # The place is taken now, not when the call's task runs: others look before.
                     decision.endpoint.reserved += 1
-                    wish.woken.set_result(decision)
+                    queued.woken.set_result(decision)
             victim = queue.shed(now)
             if victim is not None and not victim.item.woken.done():
                 victim.item.woken.set_exception(_overloaded(queue.wait_s(victim.priority)))

@@ -1,0 +1,208 @@
+"""One call at one upstream: counted there until it is over; its outcome moves the health state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from tokenschain.core.call import Attempt, Call
+from tokenschain.core.errors import ApiError
+from tokenschain.core.formats.continuation import PartialOutput
+from tokenschain.core.ports import Answer, Upstreams
+from tokenschain.core.routing.selection import Endpoint, Need
+from tokenschain.core.snapshot import Plan
+from tokenschain.core.tenancy import KeyGrant
+from tokenschain.gateway.dispatch.health_events import HealthEvents
+from tokenschain.gateway.dispatch.router import Router
+from tokenschain.gateway.dispatch.wait_queue import WaitQueue
+
+
+class AttemptContext(NamedTuple):
+    """What attempts share; none of it knows of an attempt."""
+
+    upstreams: Upstreams
+    router: Router
+    room: WaitQueue
+    health: HealthEvents
+    clock: Callable[[], float]
+    """Monotonic seconds, as the router's."""
+
+
+class UpstreamAttempt:
+    """One call at one upstream, counted there until it is over."""
+
+    __slots__ = (
+        "_ahead", "_answer", "_began", "_context", "_fresh", "_over", "_spoke_at",
+        "call", "caller", "candidate", "endpoint", "need", "plan", "seen",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        context: AttemptContext,
+        call: Call,
+        caller: KeyGrant,
+        plan: Plan,
+        need: Need,
+        endpoint: Endpoint,
+        cached_tokens: int = 0,
+    ) -> None:
+        self._context = context
+        self._fresh = max(0, need.prompt_tokens - cached_tokens)
+        self._answer: Answer | None = None
+        self._began = 0.0
+        self._ahead = 0
+        self._spoke_at = 0.0
+        self._over = False
+        self.call = call
+        self.caller = caller
+        self.plan = plan
+        self.need = need
+        self.endpoint = endpoint
+        self.candidate = endpoint.candidate
+        """As it was when the call went there; a new snapshot brings others."""
+        self.seen = {endpoint}
+
+    def beside(self, endpoint: Endpoint) -> UpstreamAttempt:
+        """The same call at another upstream."""
+        other = UpstreamAttempt(
+            self._context, self.call, self.caller, self.plan, self.need, endpoint
+        )
+        other.seen = self.seen
+        self.seen.add(endpoint)
+        return other
+
+    async def open(self, said: PartialOutput | None = None) -> UpstreamAttempt:
+        """Send the call and wait until the upstream begins to answer; gives itself.
+
+        Raises:
+            ApiError: the upstream failed; its health knows.
+        """
+        context, endpoint = self._context, self.endpoint
+        self._began = context.clock()
+        self._ahead = endpoint.begin(self._fresh)
+        try:
+            self._answer = await context.upstreams.open(self.call, self.candidate, said)
+        except ApiError as error:
+            self._end(0)
+            context.health.failed(endpoint, error)
+            raise
+        except BaseException:
+            # Cancelled: the caller left, or another upstream was faster. That says nothing of
+            # this one; if it was the trial of an open breaker, another call may make it.
+            self._end(0)
+            endpoint.health.withdrawn()
+            raise
+        now = context.clock()
+        streams = self.call.parsed.stream
+        if streams:
+            self._spoke_at = now
+            endpoint.spoke(self._fresh, self._ahead, now - self._began, now)
+            # Its backlog of prompts is shorter now: whoever waits for that may go.
+            context.room.free_at(endpoint)
+        else:
+            self._note_whole()
+        context.health.succeeded(endpoint)
+        context.router.opened(endpoint, self.need)
+        if not streams:
+            self._settle()
+        return self
+
+    def _note_whole(self) -> None:
+        """A whole answer came; when it began is known only if it was a stream on the way."""
+        endpoint, attempt = self.endpoint, self.attempt
+        first = attempt.first_token_at if attempt is not None else None
+        if first is not None and self.candidate.upstream.stream_whole:
+            took_s = max(0.0, first - self._began)
+            endpoint.spoke(self._fresh, self._ahead, took_s, self._context.clock())
+        else:
+            endpoint.silent(self._fresh)
+
+    async def deliver(self, call: Call) -> bytes:
+        """See `core.ports.Answer.deliver`."""
+        assert self._answer is not None
+        if self._over:
+            return await self._answer.deliver(call)
+        try:
+            return await self._answer.deliver(call)
+        except ApiError as error:
+            self._settle()
+            self._context.health.failed(self.endpoint, error)
+            raise
+        finally:
+            self._settle()
+
+    def partial_output(self) -> PartialOutput | None:
+        """What the caller has of the answer, when another can go on from there."""
+        return None if self._answer is None else self._answer.partial_output()
+
+    def hung(self, waited_s: float) -> ApiError:
+        """It was silent for too long: a failure of the upstream."""
+        error = ApiError(
+            "upstream_timeout",
+            f"The upstream `{self.endpoint.name}` was silent for {waited_s:.1f} s.",
+        )
+        self._mark("upstream_timeout")
+        self._context.health.failed(self.endpoint, error)
+        return error
+
+    def abort(self) -> None:
+        """It spoke, but nobody takes it: its upstream is told to stop."""
+        if self._answer is not None:
+            self._answer.abort()
+        self._settle()
+        self.lose()
+
+    def lose(self) -> None:
+        """Another was faster."""
+        self._mark("lost_race")
+
+    def _mark(self, outcome: str) -> None:
+        attempt = self.attempt
+        if attempt is not None:
+            attempt.outcome = outcome
+            if not self._spoke_at:
+                attempt.usage = None  # nothing was produced for anybody
+
+    def make_last(self) -> None:
+        """The attempt whose answer is delivered becomes the call's last: the one charged for."""
+        attempts, attempt = self.call.attempts, self.attempt
+        if attempt is not None and attempts[-1] is not attempt:
+            attempts.remove(attempt)
+            attempts.append(attempt)
+
+    @property
+    def attempt(self) -> Attempt | None:
+        """What was noted of it on the call."""
+        for attempt in reversed(self.call.attempts):
+            if attempt.candidate is self.candidate:
+                return attempt
+        return None
+
+    def _settle(self) -> None:
+        """The answer is over, well or not; nothing happens the second time."""
+        if self._over:
+            return
+        attempt = self.attempt
+        usage = attempt.usage if attempt is not None else None
+        tokens = usage.completion_tokens if usage is not None else 0
+        self._end(tokens)
+        if usage is not None:
+            router = self._context.router
+            if attempt is not None and attempt.outcome == "ok":
+                router.learned(self.plan.route, tokens)
+            router.service.charge(self.caller.tenant, usage.prompt_tokens, tokens, 1.0)
+
+    def _end(self, tokens: int) -> None:
+        if self._over:
+            return
+        self._over = True
+        now = self._context.clock()
+        endpoint = self.endpoint
+        took_s = now - self._began
+        if self._spoke_at:
+            endpoint.ended(self._fresh, tokens, now - self._spoke_at, took_s)
+        else:
+            if self._answer is None:
+                endpoint.silent(self._fresh)
+            endpoint.ended(self._fresh, tokens, 0.0, took_s)
+        self._context.room.free_at(endpoint)

@@ -1,0 +1,59 @@
+"""Tells each upstream's circuit breaker what its answers and failures mean, and who must know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tokenschain.core.errors import ApiError
+from tokenschain.core.routing.health import AttemptOutcome, outcome_of
+from tokenschain.core.routing.selection import Endpoint
+from tokenschain.gateway.dispatch.router import Router
+
+
+class HealthEvents:
+    """One for a gateway; see `core.routing.health.Health`."""
+
+    def __init__(
+        self,
+        router: Router,
+        clock: Callable[[], float],
+        random: Callable[[], float],
+        report: Callable[[str, str], None],
+    ) -> None:
+        """
+        Args:
+            clock: monotonic seconds, as the router's.
+            random: uniform in [0, 1), for the jitter of pauses.
+            report: told when an upstream's breaker opens or closes: its id and the state.
+        """
+        self._router = router
+        self._clock = clock
+        self._random = random
+        self._report = report
+        self.publish: Callable[[str, str, float], None] = lambda upstream, kind, for_s: None
+        """Lets other gateways know; see `gateway.dispatch.health_sharing`."""
+
+    def failed(self, endpoint: Endpoint, error: ApiError) -> None:
+        """What a failure means for the upstream."""
+        outcome = outcome_of(error.code)
+        now = self._clock()
+        if outcome is AttemptOutcome.RATE:
+            endpoint.concurrency_limit.refused(endpoint.inflight, now)
+        health = endpoint.health
+        opened = health.failed(outcome, now, error.retry_after_s, self._random())
+        if outcome is AttemptOutcome.RATE or outcome is AttemptOutcome.AUTH:
+            self.publish(endpoint.name, "rests", health.rests_until - now)
+        elif outcome is AttemptOutcome.HARD and health.is_open:
+            self.publish(endpoint.name, "open", health.reopens_at - now)
+        if opened:
+            self._report(endpoint.name, "open")
+            for other in self._router.breaker_opened(endpoint):
+                self._report(other, "open_with_its_region")
+
+    def succeeded(self, endpoint: Endpoint) -> None:
+        """An upstream began to answer."""
+        was_open = endpoint.health.is_open
+        endpoint.health.succeeded(self._clock())
+        if was_open and not endpoint.health.is_open:
+            self._report(endpoint.name, "closed")
+            self.publish(endpoint.name, "closed", 0.0)
