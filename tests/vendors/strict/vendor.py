@@ -78,7 +78,7 @@ class Strict:
         try:
             body = read(raw)
             self.received.append(body)
-            if "messages" not in body and vendor.provider == "openai":
+            if vendor.provider == "openai" and ("prompt" in body or "input" in body):
                 return self._plain(body)
             vendor.check(body)
         except Broken as broken:
