@@ -96,7 +96,7 @@ def errors() -> str:
     """The one table of errors."""
     rows = "".join(
         f"| <a id='{kind.code}'></a>`{kind.code}` | {kind.status} | `{kind.type}` | "
-        f"{'yes' if kind.retry else 'no'} | {kind.blame.replace('nobody', '')} | {kind.fault} | "
+        f"{'yes' if kind.retry else 'no'} | {kind.blame.replace('none', '')} | {kind.fault} | "
         f"{kind.meaning} |\n"
         for kind in sorted(ERRORS.values(), key=lambda kind: (kind.status, kind.code))
     )

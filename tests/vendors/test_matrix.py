@@ -254,7 +254,7 @@ def test_provider(clouds: Clouds, provider: str, column: str) -> None:
     row[column] = "pass*" if column in UNCONFIRMED.get(provider, ()) else "pass"
 
 
-# --- doors ----------------------------------------------------------------------------
+# --- APIs ----------------------------------------------------------------------------
 
 
 def through_chat(clouds: Clouds, provider: str) -> None:
@@ -334,7 +334,7 @@ APIS = {
 
 @pytest.mark.parametrize("api", APIS)
 @pytest.mark.parametrize("provider", PROFILES)
-def test_door(clouds: Clouds, provider: str, api: str) -> None:
+def test_api(clouds: Clouds, provider: str, api: str) -> None:
     row = DOOR_CELLS.setdefault(provider, {})
     if not PROFILES[provider].chats:
         row[api] = "-"
@@ -364,7 +364,7 @@ def test_the_published_tables_are_what_was_measured() -> None:
         "simulator of each vendor's documented wire, which refuses what the vendor refuses. "
         "`-`: not offered by the vendor. `pass*`: the vendor's own table was not found, so the "
         f"simulator follows OpenAI's.\n\n{table(CELLS, list(COLUMNS))}\n"
-        "## Any door in, any provider out\n\nText whole and streamed, system prompt, tools and "
+        "## Any API in, any provider out\n\nText whole and streamed, system prompt, tools and "
         f"their results, parallel calls, usage.\n\n{table(DOOR_CELLS, list(APIS))}"
     )
     if os.environ.get("WRITE_MATRIX"):

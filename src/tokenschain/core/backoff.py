@@ -1,4 +1,4 @@
-"""Back-off: a dependency that failed is left alone for a while, longer each time.
+"""Back-off: a dependency that failed is not asked for a while, longer each time.
 
 A state machine without a clock of its own, for whatever may be away: Redis, control, the semantic
 process, other gateways. Its loss is reported once, and its return.

@@ -1,4 +1,4 @@
-"""The journal record: everything the other planes learn about one call.
+"""Call record: what the journal keeps of one call, for ledger, audit and metrics.
 
 Records are encoded as MessagePack arrays. Fields are only ever appended, each
 with a default, so that old records stay readable.

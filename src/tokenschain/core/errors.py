@@ -1,8 +1,8 @@
-"""Every refusal and failure a caller can see, in one table.
+"""Error table: every error that a caller can see, with status, retry and blame.
 
 Each row answers three separate questions: what the caller sees (status, type,
 code), whether another upstream is worth trying (`retry`), and who is to blame
-(`fault`, and `blame` for what is left alone for a while). Field names of the body are OpenAI's.
+(`fault`, and `blame` for whose health it counts against). Field names of the body are OpenAI's.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ class Fault(StrEnum):
 
 
 class Blame(StrEnum):
-    """What is left alone for a while after a failure."""
+    """Whose health a failure counts against."""
 
-    NOBODY = "nobody"
+    NONE = "none"
     KEY = "key"
     """The platform's own key at the upstream; other keys may go on."""
     UPSTREAM = "upstream"
@@ -42,10 +42,10 @@ class ErrorKind(NamedTuple):
 
     @property
     def blame(self) -> Blame:
-        """What is left alone for a while."""
+        """Whose health it counts against."""
         if self.code in _ABOUT_KEYS:
             return Blame.KEY
-        return Blame.UPSTREAM if self.fault is Fault.UPSTREAM else Blame.NOBODY
+        return Blame.UPSTREAM if self.fault is Fault.UPSTREAM else Blame.NONE
 
 
 _ABOUT_KEYS = frozenset(

@@ -1,9 +1,9 @@
-"""How much may be used: rates over seconds to hours, budgets over days to for ever.
+"""Rate limits and budgets as pure state machines: sliding windows, periods, selectors.
 
 A rate is counted in memory over a sliding window of slots, which errs on the safe side: a
 window holds never more than its amount, and forgets one slot late. Where several gateways
-share a rate, each draws small leases from a shared window (`Pool`), so that a call waits for
-nobody while a lease lasts. A budget is always leased, from the ledger's owner.
+share a rate, each draws small leases from a shared window (`Pool`), so that a call does
+not wait while a lease lasts. A budget is always leased, from the ledger's owner.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Rate(msgspec.Struct, frozen=True, omit_defaults=True):
     wait_s: float = 0.0
     """A call over the rate may wait this long for room instead of being refused."""
     burst_when_idle: bool = False
-    """Not enforced while the platform has room for everybody (`IDLE_BELOW`)."""
+    """Not enforced while the platform has room for all calls (`IDLE_BELOW`)."""
     on_unavailable: OnUnavailable = "allow"
     """When what others use cannot be known: go on with an equal share, or refuse."""
 
@@ -177,7 +177,7 @@ class Window:
         return max(0, self.amount - self.used)
 
     def wait_s(self, amount: int, now: float) -> float:
-        """How long until that much may be used, if nobody else does."""
+        """How long until that much may be used, if no other call does."""
         at = int(now / self._slot_s)
         self._forget(at)
         over = self.used + min(amount, self.amount) - self.amount
@@ -189,7 +189,7 @@ class Window:
         return len(slots) * self._slot_s
 
     def reset_s(self, now: float) -> float:
-        """How long until all may be used again, if nobody does."""
+        """How long until all may be used again, if no call does."""
         at = int(now / self._slot_s)
         self._forget(at)
         slots = self._counts

@@ -118,7 +118,7 @@ class Opening(Protocol):
         """Find an upstream that begins to answer.
 
         Raises:
-            ApiError: the call itself is to blame, nobody has room, or the last one failed.
+            ApiError: the call itself is to blame, no upstream has room, or the last one failed.
         """
 
     def explain(self, call: Call, caller: KeyGrant, plan: Plan) -> dict[str, object]:

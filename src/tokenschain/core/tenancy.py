@@ -1,4 +1,4 @@
-"""Who may do what: tenant > account > project > environment > key, roles, and one decision."""
+"""Authorization: tenants, projects, roles, key grants, and the one decision `may`."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ ROLES: dict[str, frozenset[str]] = {
 """The roles that are always there; tenants may define others."""
 
 APART: tuple[tuple[str, str], ...] = (("keys:create", "audit:read"),)
-"""Separation of duties: nobody but an owner may hold both."""
+"""Separation of duties: only an owner may hold both."""
 
 
 def conflict(permissions: frozenset[str]) -> tuple[str, str] | None:

@@ -1,6 +1,6 @@
 """Metering: one journal record per authenticated call, whatever becomes of it.
 
-Calls refused before the key was known belong to nobody: they are counted in
+Calls refused before the key was known belong to no tenant: they are counted in
 the metrics and not in the journal, so a flood of guesses cannot fill a disk.
 """
 

@@ -1,4 +1,4 @@
-"""Reads a catalogue file into `core.pricing.catalog` types."""
+"""Reads a catalog file into `core.pricing.catalog` types."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gateway's local journal: append-only segments that survive kill -9.
+"""Journal: append-only, memory-mapped segments of call records that survive kill -9.
 
 A segment is a file of fixed size, its blocks allocated when it is created and
 mapped into memory. To append is to copy a frame into the map: no system call,

@@ -1,4 +1,4 @@
-"""Log lines: one event a line, JSON for machines, plain text for people."""
+"""Structured logging: one event a line, JSON for machines, text for terminals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GGUF model files on this machine: fetched once, checked, kept in the data folder."""
+"""Model files (GGUF) of the embedded engine: downloaded once, checksums verified."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows as a Parquet file; the only owner of that library."""
+"""Parquet export of rows; the only owner of that library."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs child processes, restarts crashed ones with back-off, ends all of them cleanly."""
+"""Process supervisor: starts, restarts with back-off, and stops child processes."""
 
 from __future__ import annotations
 

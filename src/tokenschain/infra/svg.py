@@ -1,4 +1,4 @@
-"""Pictures as SVG: the few shapes that tables are drawn with."""
+"""SVG plots: the few shapes that reports are drawn with."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Metrics of a gateway worker, counted from the journal's records.
+"""Prometheus metrics of a gateway worker, counted from journal records.
 
 Counting is a few additions to plain integers; Prometheus' own types are only
-built when somebody scrapes. Workers share a port, so whichever is scraped
+built at a scrape. Workers share a port, so whichever is scraped
 answers for all: each leaves its counts in a file that the others read.
 """
 
@@ -171,18 +171,18 @@ CALL_METRICS = {
     "tokens": "Tokens metered, by class.",
     "usage_estimated_calls": "Calls whose usage the upstream did not give.",
     "cost": "Cost metered, in currency units.",
-    "call_seconds": "Whole time of a call.",
-    "first_token_seconds": "Time to the first token.",
+    "call_seconds": "Duration of a call, in seconds.",
+    "first_token_seconds": "Time to the first token, in seconds.",
 }
 GAUGE_MEANINGS = {
     "connections": "Open connections of callers.",
-    "running_calls": "Calls being served.",
-    "waiting_calls": "Calls that wait for an upstream with room.",
-    "cached_answers": "Answers held in memory to be given again.",
-    "cached_bytes": "Bytes of those answers.",
-    "journal_unshipped_bytes": "Journal on disk that control has not acknowledged.",
-    "snapshot_age_seconds": "Time since control was last heard from.",
-    "resident_bytes": "Memory of the process.",
+    "running_calls": "Calls in progress.",
+    "waiting_calls": "Calls that wait for an upstream with a free slot.",
+    "cached_answers": "Cached answers in memory.",
+    "cached_bytes": "Bytes of cached answers in memory.",
+    "journal_unshipped_bytes": "Bytes of journal on disk that control has not acknowledged.",
+    "snapshot_age_seconds": "Seconds since the last answer of control.",
+    "resident_bytes": "Resident memory of the process, in bytes.",
 }
 
 

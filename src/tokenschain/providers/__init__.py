@@ -1,1 +1,1 @@
-"""Upstreams, one vendor a file."""
+"""Providers: upstreams, one vendor a file."""

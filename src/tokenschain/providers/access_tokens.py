@@ -1,4 +1,4 @@
-"""Short-lived tokens, fetched with a key pair and replaced before they expire."""
+"""Access tokens of vendors: short-lived, traded for a key pair, renewed before they expire."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class TokenKeeper:
         async with self._locks.setdefault(at, asyncio.Lock()):
             token = self._tokens.get(at)
             if token is not None and token.until_s - TOKEN_REFRESH_S > time.time():
-                return token  # somebody was quicker
+                return token  # another call was quicker
             target, headers, body = self._exchange.request(
                 self._origin.authority, model, key_pair(value), time.time()
             )

@@ -1,4 +1,4 @@
-"""DashScope's native generation API.
+"""Alibaba Cloud: DashScope's native generation API.
 
 Body `{model, input, parameters}`; a stream is asked for by a header, its frames carry
 increments when asked to, `finish_reason` is the string "null" while it runs, and there is no

@@ -1,4 +1,4 @@
-"""Anthropic as a vendor; its shapes are in `core.formats.anthropic.inbound`."""
+"""Anthropic as a provider; its formats are in `core.formats.anthropic`."""
 
 from __future__ import annotations
 

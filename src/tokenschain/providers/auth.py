@@ -1,4 +1,4 @@
-"""Ways to prove who asks that are made anew for each request, or traded for a token.
+"""Authentication at upstreams: JWT, request signing, access tokens.
 
 An upstream's `auth` names one; by default a vendor's plain key goes along as it is.
 """

@@ -1,4 +1,4 @@
-"""The platform's own keys at one upstream: several, each with a state of its own."""
+"""Credential pool: several keys of one upstream take turns; a refused key rests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What vendors' errors mean: one table, from their codes and words to rows of `core.errors`.
+"""Error mapping: vendors' codes and messages to rows of `core.errors`.
 
 Sources are the vendors' error pages and SDKs as compiled on 2026-11-23; a rule without such a
 source says so. The first rule that fits is taken, the vendor's own before the general ones.

@@ -1,4 +1,4 @@
-"""Images that callers name by URL, fetched for vendors that take only data.
+"""Images named by URL, fetched for vendors that take only data.
 
 A URL in a request must not reach what only this machine can reach; see `infra.egress`.
 """

@@ -1,4 +1,4 @@
-"""Reranking: one shape out, whichever a vendor speaks.
+"""Reranking APIs of vendors, in one shape.
 
 In and out as Jina's and Cohere's APIs have it and most vendors copy it; TEI takes `texts` and
 gives a bare list.

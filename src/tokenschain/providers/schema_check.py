@@ -1,4 +1,4 @@
-"""An emulated JSON schema is checked: the model was only asked for it."""
+"""JSON schema check of emulated structured output."""
 
 from __future__ import annotations
 

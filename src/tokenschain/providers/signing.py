@@ -1,4 +1,4 @@
-"""How the clouds want requests signed: pure functions of request, secret and time.
+"""Request signing of the clouds (SDK-HMAC, TC3 and others) as pure functions.
 
 Each is the vendor's documented scheme; the tests hold them against signatures made with the
 vendors' own SDKs. SHA-256 and, where a cloud takes it, SM3 (GB/T 32905-2016).

@@ -1,4 +1,4 @@
-"""Hunyuan's native ChatCompletions, signed with TC3 (API version 2023-09-01).
+"""Tencent Cloud: Hunyuan's native ChatCompletions, signed with TC3 (API version 2023-09-01).
 
 Names are in Pascal case, tool parameters are JSON inside a string, every frame of a stream
 carries the usage so far, and `FinishReason` ends it without an end marker. Errors come with

@@ -1,4 +1,4 @@
-"""What a row of the table of vendors is made of."""
+"""Vendor profile: the fields of a row of the vendor table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of vendors: how each differs from OpenAI's API.
+"""Vendor table: how each vendor differs from OpenAI's API.
 
 A new OpenAI-compatible vendor is one row here. Sources: the vendors' documents and SDKs and the
 gateways that serve them, as compiled on 2026-11-23; `openai_compat/` holds what is common.

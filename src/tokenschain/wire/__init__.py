@@ -1,1 +1,1 @@
-"""HTTP/1.1 and SSE as bytes; knows nothing of models."""
+"""HTTP/1.1 and SSE as bytes, without knowledge of models."""

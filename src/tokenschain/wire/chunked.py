@@ -1,4 +1,4 @@
-"""Strict chunked bodies and the end of a head, both incremental and pure."""
+"""Chunked transfer coding, parsed strictly and incrementally."""
 
 from __future__ import annotations
 

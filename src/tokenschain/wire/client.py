@@ -279,7 +279,7 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._reply is None:
-            # Bytes nobody asked for: this connection can no longer be trusted.
+            # Bytes that were not asked for: this connection can no longer be trusted.
             self.abort()
             return
         self.untouched = False

@@ -1,4 +1,4 @@
-"""Server-sent events, read and written incrementally (WHATWG HTML, 9.2)."""
+"""Server-sent events (SSE), read and written incrementally (WHATWG HTML, 9.2)."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ async def _engine(settings: Settings) -> None:
     logger.info("serving", model=settings.engine.model, at=engine.listening_address)
     await stopping.wait()
     await embedding.drain(_DRAIN_MAX_S)
-    # llama.cpp's destructor waits for running generations; nobody waits for those now.
+    # llama.cpp's destructor waits for running generations; no caller waits for those now.
     os._exit(0)
 
 

@@ -405,7 +405,7 @@ def each_call(
 ) -> Iterator[list[dict[str, Any]]]:
     """All calls of a time, page by page.
 
-    Each page is a transaction of its own: whoever reads slowly keeps nobody from writing.
+    Each page is a transaction of its own: a slow reader does not keep others from writing.
     """
     after: tuple[int, str] | None = None
     while True:

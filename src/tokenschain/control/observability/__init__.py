@@ -1,1 +1,1 @@
-"""Alerts."""
+"""Observability: alerts."""

@@ -1,4 +1,4 @@
-"""When two calls ask the same: what must be equal before an answer is given a second time.
+"""Cache key: which request fields must match before a cached answer is used.
 
 Every field of a request has a decision here; one without is part of the key and keeps the call
 from being compared by meaning. The namespace is a hard partition: tenants, models, system

@@ -1,4 +1,4 @@
-"""The rules of giving an answer twice, and the store of those given lately.
+"""Cache store in memory: S3-FIFO eviction per tenant, weighted by the cost saved.
 
 Whether a call may take from the cache or leave something in it is decided by policy, by the
 caller's `x-tc-cache` and by the answer itself; each refusal has a reason.

@@ -1,4 +1,4 @@
-"""The canonical form of a conversation, typed: OpenAI's chat with reasoning.
+"""Canonical form of a conversation, typed: OpenAI's chat with reasoning.
 
 Doors and providers that speak another protocol read and write this form. Calls that need no
 translation are never decoded this far; see `core.formats.openai_chat`.

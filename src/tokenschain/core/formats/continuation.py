@@ -1,4 +1,4 @@
-"""Going on with an answer that broke off: the request that asks for it, and the splice.
+"""Continuation of a stream that broke off: the follow-up request, and the splice.
 
 Vendors take the beginning of an answer as a last assistant message, each with a switch of its
 own. What comes back is made one stream with what the caller has: same id, no second role, no

@@ -1,4 +1,4 @@
-"""How one vendor's chat API differs from OpenAI's, as data, and the rules that bridge it.
+"""Dialects: how a vendor's chat API differs from OpenAI's, as data, and the rules that adapt it.
 
 A caller writes any of the known ways to switch thinking, any of the field names for the
 output limit, and history with or without reasoning; the rules here turn that into what one

@@ -1,4 +1,4 @@
-"""The forms in which calls come in and answers go out; inside there is one canonical form."""
+"""API formats: request, answer, stream and error of each API that callers use."""
 
 from __future__ import annotations
 

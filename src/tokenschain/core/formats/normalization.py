@@ -1,4 +1,4 @@
-"""Replies of one vendor made into the one canonical shape: OpenAI's, with `reasoning_content`.
+"""Normalization of vendors' replies to OpenAI's shape with `reasoning_content`.
 
 Reasoning comes as `reasoning_content`, as `reasoning`, inside `<think>` tags of the content or
 in `reasoning_details`; finish reasons have names of their own. Only vendors that differ are

@@ -1,4 +1,4 @@
-"""The OpenAI wire: requests checked, replies understood, unknown fields untouched.
+"""OpenAI chat, completions and embeddings: requests checked, replies parsed, rest untouched.
 
 A request body is decoded one level deep (`dict[str, Raw]`); only fields with a
 rule here are looked into. What has no rule travels on as the bytes it came in.

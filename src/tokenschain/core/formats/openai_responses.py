@@ -1,4 +1,4 @@
-"""OpenAI's Responses API as a door: its items and events from and to the canonical form.
+"""OpenAI Responses API: items and events, from and to the canonical form.
 
 Source: OpenAI's API reference for /v1/responses, as its Python SDK 2.x types it.
 """

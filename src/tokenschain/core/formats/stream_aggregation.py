@@ -1,4 +1,4 @@
-"""A stream put together as the whole answer it would have been."""
+"""Stream aggregation: a stream put together as one whole answer."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Model catalogue, prices and costs."""
+"""Model catalog, prices and costs."""

@@ -1,4 +1,4 @@
-"""Chinese working days, and price schedules that follow them."""
+"""Chinese working-day calendar, and price schedules by hour."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models, their prices, and what a call costs.
+"""Model catalog and prices: what a call costs.
 
 Money is integers. A price is micro-units of a currency per 1,000,000 tokens, so
 `price x tokens` is exact in pico-units (10^-12), and nothing is rounded here.
@@ -97,7 +97,7 @@ def price_at(prices: Sequence[DatedPrice], at_s: float) -> Price | None:
 def selling_price(
     sell: Mapping[str, Sequence[DatedPrice]], tenant: str, model: str, at_s: float
 ) -> Price | None:
-    """What a tenant pays for a model at a time: its own price before everybody's.
+    """What a tenant pays for a model at a time: its own price before the one for all tenants.
 
     Args:
         sell: by `model` or `tenant/model`.

@@ -1,4 +1,4 @@
-"""How many calls at once, who waits, and who is told to come back later.
+"""Admission control: concurrency limits, priority queue, load shedding.
 
 Overload is settled here and not by routing: each upstream has a learned limit, what exceeds it
 waits in a bounded queue, and what would wait too long is refused at once. State machines without
@@ -71,7 +71,7 @@ class ConcurrencyLimit:
 
     It begins with what the operator allows: a cloud that has not refused yet may well take a
     thousand. While it is used up it takes a step, looks whether more gets done, and goes on or
-    turns round; at first downwards, since beyond the peak everybody loses. A refusal of the
+    turns round; at first downwards, since beyond the peak all calls lose. A refusal of the
     upstream makes it smaller at once. Work done is calls inside times the work of an answer over
     its time (Little's law), which does not jump when many answers end together.
     """
@@ -193,8 +193,8 @@ class Service:
 
 
 class Queue(Generic[T]):
-    """Calls that wait for room: by class, fair between tenants, the earliest deadline first; where
-    nobody sits before a screen, those that begin alike go together."""
+    """Calls that wait for room: by class, fair between tenants, the earliest deadline first; for
+    calls that are not interactive, those that begin alike go together."""
 
     def __init__(self, service: Service) -> None:
         self._service = service

@@ -1,4 +1,4 @@
-"""Which upstreams to leave alone, and for how long: small state machines without a clock.
+"""Circuit breaker and health state of an upstream, as small state machines without a clock.
 
 Times are seconds on any one clock. Numbers without another source are linkerd's unified breaker
 and penalties (linkerd2-proxy, 2026-08) and Finagle's retry budget.

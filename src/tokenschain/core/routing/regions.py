@@ -1,4 +1,4 @@
-"""Where clouds are, and how long the way between them takes at least."""
+"""Regions of clouds, and the least network latency between them."""
 
 from __future__ import annotations
 

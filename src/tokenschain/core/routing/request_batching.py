@@ -1,4 +1,4 @@
-"""Embedding and reranking calls put together: which ones, how many, and the answer taken apart.
+"""Request batching of embedding and reranking calls: grouping, limits, splitting of the answer.
 
 A model that embeds works on arrays, and one that ranks on pairs with one query; a call costs more
 than a text, and many small calls are one call's worth of work. Chat is left alone: engines batch
@@ -77,7 +77,7 @@ def part_of(parsed: ParsedRequest) -> Part | None:
 
 def key_of(parsed: ParsedRequest, tenant: str, project: str) -> tuple[object, ...]:
     """Calls with the same key may share a batch: same model and options, same project, so that
-    nobody can tell from the time what another tenant does."""
+    the time does not tell what another tenant does."""
     options = tuple(bytes(parsed.fields.get(name, b"")) for name in _ALIKE[parsed.api])
     return (tenant, project, parsed.api, options)
 

@@ -1,4 +1,4 @@
-"""The best upstream for a call: what is known of each, what is expected, and the choice.
+"""Upstream selection: expected latency and cost of each candidate, and the choice by policy.
 
 Hard filters, then those with room within the time promised, then the policy's order among them;
 when none has room, the one expected to speak first. A weighted sum ranks only ties and explains:

@@ -1,4 +1,4 @@
-"""Virtual models: which models answer a name, by what the call says.
+"""Virtual models: rules that resolve a name to models by language, tags, needs and length.
 
 A virtual model is a list of entries. Those whose conditions hold are asked first, in order; then
 those without conditions, in order. Entries with weights beside each other share their turn.

@@ -1,4 +1,4 @@
-"""What control publishes and the gateway serves by: immutable and versioned."""
+"""Snapshot: the immutable, versioned configuration that control publishes to gateways."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ class Upstream(msgspec.Struct, frozen=True):
             pattern=r"^(/[!-~]*)?$",
             max_length=200,
             description="Path of a health check that is asked with GET, without a key, while no "
-            "call goes there or it is left alone: `/health` of vLLM, SGLang, TEI and llama.cpp. A "
+            "call goes there or its breaker is open: `/health` of vLLM, SGLang, TEI, llama.cpp. A "
             "200 brings its next trial forward; anything else counts as a failure. Off by "
             "default: for a cloud, the next call is the probe.",
         ),

@@ -45,7 +45,7 @@ class CacheRules(msgspec.Struct, frozen=True):
         Meta(
             gt=0,
             le=2_592_000,
-            description="How many seconds an answer is given again, plus or minus a tenth. "
+            description="Seconds that an answer stays in the cache, plus or minus a tenth. "
             "Questions about the present (today, latest, weather, prices) get 300 s at most.",
         ),
     ] = 86_400.0

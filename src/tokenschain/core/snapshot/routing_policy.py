@@ -1,4 +1,4 @@
-"""Routing policies: what decides among upstreams, by name, and those an operator adds."""
+"""Routing policies: how candidates are ordered; the built-in ones and an operator's own."""
 
 from __future__ import annotations
 

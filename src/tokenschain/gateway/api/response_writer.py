@@ -122,7 +122,7 @@ class CallResponseWriter:
 
     def release(self) -> None:
         """The call is over. Unties what points in circles, so that memory is freed by
-        count: a garbage collection of thousands of calls stops everybody for 6 ms."""
+        count: a garbage collection of thousands of calls stops all calls for 6 ms."""
         exchange = self._exchange
         exchange.on_gone = exchange.on_pause = exchange.on_resume = None
         self.call.forget_prompt()

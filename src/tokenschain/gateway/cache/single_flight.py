@@ -45,7 +45,7 @@ class Flight:
         """The leader was sent another piece."""
         self._bytes_left -= len(data)
         if self._bytes_left < 0 and not self.followers:
-            # Too long to be cached, and nobody waits for it. With followers it is kept on: they
+            # Too long to be cached, and no caller waits for it. With followers it is kept on: they
             # have a part of it already, and a broken stream is worse than the memory.
             self.pieces.clear()
             return
@@ -54,11 +54,11 @@ class Flight:
 
     @property
     def too_long(self) -> bool:
-        """Whether it is no longer kept whole: nobody may join, and nothing is stored."""
+        """Whether it is no longer kept whole: no call may join, and nothing is stored."""
         return self._bytes_left < 0
 
     def end(self, entry: Entry | None) -> None:
-        """The leader is over; without an entry, it failed or its answer is nobody else's."""
+        """The leader is over; without an entry, it failed or its answer is for no other caller."""
         self.entry = entry
         self.over, self.failed = True, entry is None
         self._wake()

@@ -146,7 +146,7 @@ class UpstreamAttempt:
         return error
 
     def abort(self) -> None:
-        """It spoke, but nobody takes it: its upstream is told to stop."""
+        """It answered, but is not used: its upstream is told to stop."""
         if self._answer is not None:
             self._answer.abort()
         self._settle()

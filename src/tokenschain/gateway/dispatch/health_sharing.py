@@ -17,8 +17,8 @@ from tokenschain.core.routing.health import Health
 LOOK_S = 0.1
 """How often open breakers are looked at for a trial that is due."""
 TRIAL_S = 5.0
-"""A claimed trial that nobody made is another's after this: longer than the 3.5 s an upstream
-may take to its first token."""
+"""A claimed trial that was not made may be claimed again after this: longer than the 3.5 s
+an upstream may take to its first token."""
 RETRY_S = 1.0
 NEWS_MAX = 1_000
 """Waiting to be told; more is dropped."""
@@ -40,7 +40,7 @@ class Wire(Protocol):
     """The way to the other gateways."""
 
     async def publish(self, message: bytes) -> None:
-        """Tell everybody; raises when there is no way."""
+        """Tell all gateways; raises when Redis cannot be reached."""
 
     def listen(self) -> AsyncIterator[bytes]:
         """What is told, until there is no way."""

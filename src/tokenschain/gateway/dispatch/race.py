@@ -86,7 +86,7 @@ class Race:
             # what is left then is the caller's.
             task, won = self._task, self._won
             if won is None or task is None or task.uncancel():
-                self._won = None  # the caller left: nobody takes what was won
+                self._won = None  # the caller left: what was won is not used
                 raise
             if self._hung:
                 self._first.hung(self._clock() - self._began)

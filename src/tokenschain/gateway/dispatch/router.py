@@ -348,7 +348,7 @@ class Router:
         if raw is None:
             return ()
         text = bytes(raw)
-        # Of one tenant: nobody is to learn from the time what another has asked.
+        # Of one tenant: the time must not tell one tenant what another asked.
         whose = (call.caller.tenant if call.caller is not None else "", call.parsed.model)
         return tuple(hash((whose, text[:n])) for n in PREFIX_BYTES if len(text) >= n)
 

@@ -153,7 +153,7 @@ class Leases:
             held = pool.left + pool.in_use if count.at_once else 0
             if want <= 0 and not idle:
                 want = -pool.surplus(count.needed)
-            # Taken off while it is on its way, so that nobody uses what is given back.
+            # Taken off while it is on its way, so that what is given back is not used.
             if want < 0:
                 pool.left += want
             requests.append(LeaseRequest(count.limit, count.subject, want, need, max(0, held)))

@@ -324,7 +324,7 @@ class LimitQuota:
         elif isinstance(counter, Window):
             await asyncio.sleep(min(max(counter.wait_s(amount, self._clock()), 0.001), 0.25))
         else:
-            await asyncio.sleep(0.02)  # nobody knows when a call ends
+            await asyncio.sleep(0.02)  # the end of a call cannot be foretold
 
     def _refusal(self, meter: _Meter, amount: int, now: float) -> ApiError:
         limit = meter.limit

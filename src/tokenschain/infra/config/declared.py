@@ -1,4 +1,4 @@
-"""Reads the declarations of the settings: names, types, ranges, defaults, purposes."""
+"""Declarations of the settings: names, types, ranges, defaults, descriptions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings that have another name now; the old one is refused with the new one named."""
+"""Renamed settings: an old name is refused, and the new one named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gateway's side of the one internal channel to control.
+"""Control channel client: fetches snapshots and leases, ships the journal.
 
 Down: the snapshot, by long poll with an ETag, verified, and kept on disk so
 that a gateway starts and serves without control. Up: the journal, in batches,

@@ -1,4 +1,4 @@
-"""Paths, headers and limits of the channel between gateways and control."""
+"""Control channel protocol: paths, headers and limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gateway's side of stored responses: a spool on disk, shipped to control, asked back."""
+"""Response store of a gateway: spool on disk, shipped to control, fetched back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The database: opened, migrated, and the one dialect difference there is."""
+"""Database engine: connections, migrations, upsert on SQLite and PostgreSQL."""
 
 from __future__ import annotations
 

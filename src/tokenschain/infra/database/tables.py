@@ -1,4 +1,4 @@
-"""The database's tables; SQLite and PostgreSQL alike.
+"""Database tables, the same on SQLite and PostgreSQL.
 
 On PostgreSQL `ledger` is partitioned by day (`infra.database.engine.ensure_days`).
 """

@@ -1,4 +1,4 @@
-"""Moves everything from one database to another: verified, and resumed where it broke off."""
+"""Database transfer: moves everything to another database, verified and resumable."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def back_up(source: Engine, file: Path, progress: Progress) -> dict[str, Checked
         MovingError: the file is there already, or what arrived is not what was sent.
     """
     try:
-        file.touch(mode=0o600, exist_ok=False)  # nobody else reads along while it is written
+        file.touch(mode=0o600, exist_ok=False)  # not readable by others while it is written
     except FileExistsError:
         raise MovingError(f"{file} is there already") from None
     copy = db.connect(f"sqlite:///{file}")
@@ -201,6 +201,6 @@ def back_up(source: Engine, file: Path, progress: Progress) -> dict[str, Checked
 
 
 def _copy_file(source: Path, target: Path) -> None:
-    """SQLite's own online copy: of one moment, and nobody waits for it."""
+    """SQLite's own online copy: of one moment, and writers do not wait."""
     with closing(sqlite3.connect(source)) as read, closing(sqlite3.connect(target)) as write:
         read.backup(write, pages=1_000)

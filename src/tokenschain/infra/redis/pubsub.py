@@ -14,7 +14,7 @@ class RedisPubSub:
         self._redis = connect(url)
 
     async def publish(self, message: bytes) -> None:
-        """Tell everybody who listens now."""
+        """Tell all who listen now."""
         await self._redis.publish(f"{KEY_PREFIX}news", message)
 
     async def listen(self) -> AsyncIterator[bytes]:

@@ -1,4 +1,4 @@
-"""Redis: rates that gateways share, and what they tell each other. The only owner of the library.
+"""Redis rate limits shared by gateways: leases drawn by one script.
 
 Everything is one script an exchange: counts are sliding windows of slots, as in
 `core.limits.Window`, on Redis' own clock, so that gateways' clocks need not agree. Nothing here

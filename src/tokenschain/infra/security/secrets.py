@@ -1,4 +1,4 @@
-"""Secrets: made once, kept in files only the owner reads, resolved by reference."""
+"""Secrets and hashes of keys: generated once, files only the owner reads, resolved by reference."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Any upstream: the one deep provider.
+"""OpenAI-compatible upstreams: requests, replies and streams of any vendor.
 
 Requests go out in the vendor's dialect with the upstream's model name and with usage asked
 for; replies come back as bytes, touched only where they must be. A stream is relayed from the

@@ -1,4 +1,4 @@
-"""What went wrong at an upstream, as the caller sees it."""
+"""Upstream failures as errors that the caller sees."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""More choices or prompts than a vendor takes at once: calls side by side, as one answer."""
+"""Fan-out: several choices or prompts as calls side by side, joined to one answer."""
 
 from __future__ import annotations
 

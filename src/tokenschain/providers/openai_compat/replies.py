@@ -1,4 +1,4 @@
-"""Whole replies."""
+"""Whole replies of upstreams: usage, normalization, errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whole answers that are asked for as streams."""
+"""Stream collector: whole answers that are requested as streams."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def gather(reply: http.Reply, call: Call, attempt: Attempt, vendor: Vendor
     try:
         await answer.deliver(call)
     except ApiError:
-        attempt.usage = None  # a part that nobody gets
+        attempt.usage = None  # a part that is not delivered
         raise
     finally:
         call.partial = False

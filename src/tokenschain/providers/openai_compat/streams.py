@@ -1,4 +1,4 @@
-"""Streams between two transports."""
+"""Streaming relay from the upstream's transport to the caller's."""
 
 from __future__ import annotations
 

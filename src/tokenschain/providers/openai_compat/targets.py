@@ -1,4 +1,4 @@
-"""Upstreams' addresses, and what a request's head is made of."""
+"""Targets: addresses and request headers of upstreams."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Opens calls at upstreams of any vendor."""
+"""Upstream calls: opens a call at an upstream of any vendor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Anthropic's Messages API, both ways: as a door callers come in by, as a vendor's protocol.
+"""Anthropic Messages API, inbound: requests to canonical form, answers and streams back.
 
 Pure functions between Anthropic's shapes and the canonical form of `core.formats.canonical`.
 Source: Anthropic's API reference, version 2023-06-01.

@@ -1,4 +1,4 @@
-"""Canonical requests to Anthropic's Messages format; its replies and streams back."""
+"""Anthropic Messages API, outbound: canonical requests to the vendor, replies and streams back."""
 
 from __future__ import annotations
 
