@@ -261,6 +261,6 @@ def test_without_the_shared_store_this_machine_goes_on_alone(redis: RedisStack) 
         for _ in range(5):
             assert {one.question for one in layered.near(b"s", fast, 5)} == {"a"}
             layered.put(b"s", b"b" * 16, "a", fast, fine, entry("b", expires_s=99.0))
-        assert time.monotonic() - began < 10 and told == ["shared_meaning_lost"]
+        assert time.monotonic() - began < 10 and told == ["shared_semantic_lost"]
     finally:
         redis.process.send_signal(signal.SIGCONT)

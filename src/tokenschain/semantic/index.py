@@ -250,7 +250,7 @@ class LayeredVectorStore:
 
     def _lost(self, error: Exception) -> None:
         self._retry_at = self._clock() + RETRY_AFTER_S
-        self._report("shared_meaning_lost", str(error) or type(error).__name__)
+        self._report("shared_semantic_lost", str(error) or type(error).__name__)
 
 
 class Index:
