@@ -24,7 +24,7 @@ from tokenschain.gateway.quota.leases import (
 
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leases, "HOUSEKEEPING_S", 0.01)
+    monkeypatch.setattr(leases, "RENEW_S", 0.01)
 
 
 def leased(ask: Draw) -> Leases:

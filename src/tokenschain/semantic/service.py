@@ -116,7 +116,7 @@ class Service:
             exchange.reply(200, _TEXT, self.metrics())
             return
         signature = request.headers.get(SIGNATURE_HEADER, b"").decode("latin-1")
-        signed = f"{path}\n".encode() + request.body
+        signed = f"{request.method} {path}\n".encode() + request.body
         if not secrets.signed_by(self._secret, signed, signature):
             _refuse(exchange, ApiError("invalid_api_key", "The signature is wrong."))
         elif path in self._ways:

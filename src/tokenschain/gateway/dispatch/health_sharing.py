@@ -1,4 +1,4 @@
-"""What gateways tell each other of upstreams: which is gone, back, or rests, and who tries again.
+"""Shares circuit-breaker state between gateways (Redis pub/sub), and who makes the next trial.
 
 Decisions stay each gateway's own and never wait for this. What is told arrives within
 milliseconds or not at all; without the others a gateway finds out by itself.
@@ -12,6 +12,7 @@ from typing import Protocol
 
 import msgspec
 
+from tokenschain.core.backoff import Backoff
 from tokenschain.core.routing.health import Health
 
 LOOK_S = 0.1
@@ -36,11 +37,11 @@ class News(msgspec.Struct, frozen=True, array_like=True):
     """The number of one of the upstream's keys; 0 when the whole upstream is meant."""
 
 
-class Wire(Protocol):
+class HealthChannel(Protocol):
     """The way to the other gateways."""
 
     async def publish(self, message: bytes) -> None:
-        """Tell all gateways; raises when Redis cannot be reached."""
+        """Send to all gateways; raises when there is no way."""
 
     def listen(self) -> AsyncIterator[bytes]:
         """What is told, until there is no way."""
@@ -53,11 +54,11 @@ class Wire(Protocol):
 
 
 class SharedHealth:
-    """One gateway's ear and voice."""
+    """One gateway's end of the channel."""
 
     def __init__(
         self,
-        wire: Wire,
+        channel: HealthChannel,
         failures: tuple[type[Exception], ...],
         healths: Callable[[], Mapping[str, Health]],
         clock: Callable[[], float],
@@ -67,25 +68,26 @@ class SharedHealth:
     ) -> None:
         """
         Args:
-            failures: what `wire` raises when there is no way.
+            failures: what `channel` raises when there is no way.
             healths: of all upstreams, by id.
             report: told `(upstream, state)` when another's word opened or closed a breaker.
             key_heard: told what another says of a key: upstream, number, state, for how long.
         """
-        self._wire = wire
+        self._channel = channel
         self._failures = failures
         self._healths = healths
         self._clock = clock
         self._report = report
         self._holder = holder
         self._key_heard = key_heard
-        self._pubsub: asyncio.Queue[News] = asyncio.Queue(NEWS_MAX)
+        self._queue: asyncio.Queue[News] = asyncio.Queue(NEWS_MAX)
         self._claims: dict[str, float] = {}
+        self._backoff = Backoff(clock, RETRY_S)
 
     def publish(self, upstream: str, kind: str, for_s: float = 0.0, key: int = 0) -> None:
         """Let the others know, soon."""
-        if not self._pubsub.full():
-            self._pubsub.put_nowait(News(self._holder, upstream, kind, for_s, key))
+        if not self._queue.full():
+            self._queue.put_nowait(News(self._holder, upstream, kind, for_s, key))
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -97,44 +99,44 @@ class SharedHealth:
                     group.create_task(self._claim_trials())
             except* self._failures:
                 self._alone()
-            await asyncio.sleep(RETRY_S)
+            await asyncio.sleep(self._backoff.failed())
 
     def _alone(self) -> None:
-        """Nobody can be asked: everyone tries for themselves."""
+        """The others cannot be asked: each gateway makes its own trials."""
         self._claims.clear()
         for health in self._healths().values():
             health.shares_trials, health.may_try = False, True
-        while not self._pubsub.empty():
-            self._pubsub.get_nowait()
+        while not self._queue.empty():
+            self._queue.get_nowait()
 
     async def _publish(self) -> None:
         while True:
-            pubsub = await self._pubsub.get()
-            await self._wire.publish(msgspec.msgpack.encode(pubsub))
+            news = await self._queue.get()
+            await self._channel.publish(msgspec.msgpack.encode(news))
             if (
-                pubsub.kind in ("open", "closed")
-                and self._claims.pop(pubsub.upstream, None) is not None
+                news.kind in ("open", "closed")
+                and self._claims.pop(news.upstream, None) is not None
             ):
-                await self._wire.release(pubsub.upstream)
+                await self._channel.release(news.upstream)
 
     async def _listen(self) -> None:
-        async for message in self._wire.listen():
+        async for message in self._channel.listen():
             try:
-                pubsub = msgspec.msgpack.decode(message, type=News)
+                news = msgspec.msgpack.decode(message, type=News)
             except msgspec.DecodeError:
                 continue  # of a newer gateway, perhaps
-            if pubsub.holder == self._holder:
+            if news.holder == self._holder:
                 continue
-            if pubsub.key:
-                self._key_heard(pubsub.upstream, pubsub.key, pubsub.kind, pubsub.for_s)
+            if news.key:
+                self._key_heard(news.upstream, news.key, news.kind, news.for_s)
                 continue
-            health = self._healths().get(pubsub.upstream)
+            health = self._healths().get(news.upstream)
             if health is None:
                 continue
             was_open = health.is_open
-            health.heard(pubsub.kind, pubsub.for_s, self._clock())
+            health.heard(news.kind, news.for_s, self._clock())
             if health.is_open != was_open:
-                self._report(pubsub.upstream, f"{pubsub.kind}_elsewhere")
+                self._report(news.upstream, f"{news.kind}_elsewhere")
 
     async def _claim_trials(self) -> None:
         while True:
@@ -148,7 +150,7 @@ class SharedHealth:
                         # No call came that could have tried it.
                         health.may_try = False
                         self._claims.pop(name, None)
-                elif now >= health.reopens_at - LOOK_S and await self._wire.claim(name, TRIAL_S):
+                elif now >= health.reopens_at - LOOK_S and await self._channel.claim(name, TRIAL_S):
                     self._claims[name] = now
                     health.may_try = True
             await asyncio.sleep(LOOK_S)

@@ -1,6 +1,6 @@
 """Shared counts: leases are drawn in the background, and awaited only when one is used up.
 
-One exchange with the owner of the counts runs at a time; whatever is wished for meanwhile
+One exchange with the owner of the counts runs at a time; whatever is asked for meanwhile
 goes with the next, so that many calls cost one round trip.
 """
 
@@ -9,18 +9,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
+from tokenschain.core.backoff import Backoff
 from tokenschain.core.limits import Lease, LeaseRequest, Pool
 
 RATES_DRAW_MAX_S = 0.25
 BUDGETS_DRAW_MAX_S = 1.0
 """An owner that does not answer within is away. A call waits for one exchange at most, and
 not at all while the owner is away."""
-AWAY_S = 1.0
+BACKOFF_S = 1.0
 """How often an owner that is away is asked again."""
-HOUSEKEEPING_S = 2.0
+RENEW_S = 2.0
 IDLE_ROUNDS = 5
-"""Of housekeeping without any use, after which a lease is given back whole."""
-WISHES_MAX = 1_000
+"""Renewals without any use, after which a lease is given back whole."""
+REQUESTS_MAX = 1_000
 """Counts in one exchange."""
 
 Draw = Callable[[Sequence[LeaseRequest]], Awaitable[Sequence[Lease]]]
@@ -74,19 +75,17 @@ class Leases:
         self._failures: tuple[type[Exception], ...] = (TimeoutError, *failures)
         self._clock = clock
         self._unix_time = unix_time
-        self._report = report
-        self._name = name
+        self._backoff = Backoff(clock, BACKOFF_S, name=name, report=report)
         self._draw_max_s = draw_max_s
         self._counts: set[Count] = set()
-        self._wishing: set[Count] = set()
+        self._wanted: set[Count] = set()
         self._woken = asyncio.Event()
         self._round: asyncio.Future[None] | None = None
-        self._lost = False
 
     @property
     def is_away(self) -> bool:
         """Whether the owner did not answer when last asked."""
-        return self._lost
+        return self._backoff.is_lost
 
     def add(self, count: Count) -> None:
         """Keep a count leased from now on."""
@@ -98,7 +97,7 @@ class Leases:
 
     def request(self, count: Count) -> None:
         """The lease runs low: another is drawn soon."""
-        self._wishing.add(count)
+        self._wanted.add(count)
         self._woken.set()
 
     async def draw(self, counts: Sequence[Count], amounts: Sequence[int]) -> None:
@@ -106,7 +105,7 @@ class Leases:
 
         Returns without a word when they do not come: the caller looks itself.
         """
-        if self._lost:
+        if self._backoff.is_lost:
             return
         for count, amount in zip(counts, amounts, strict=True):
             count.needed += amount
@@ -125,23 +124,24 @@ class Leases:
     async def run(self) -> None:
         """Draw until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._keep_house())
+            group.create_task(self._renew_leases())
             while True:
                 await self._woken.wait()
                 self._woken.clear()
-                # What all ready calls wish for goes together.
+                # One turn of the loop, so that what all calls that are ready ask for goes together.
                 await asyncio.sleep(0)
-                batch = list(self._wishing)[:WISHES_MAX]
-                self._wishing.difference_update(batch)
-                if self._wishing:
+                batch = list(self._wanted)[:REQUESTS_MAX]
+                self._wanted.difference_update(batch)
+                if self._wanted:
                     self._woken.set()
                 waiting, self._round = self._round, None
                 await self._exchange(batch)
                 _release(waiting)
-                if self._lost:
+                if self._backoff.is_lost:
+                    # Who came while the exchange failed must not wait for the next one.
                     waiting, self._round = self._round, None
                     _release(waiting)
-                    await asyncio.sleep(AWAY_S)
+                    await asyncio.sleep(self._backoff.wait_s)
 
     async def _exchange(self, batch: list[Count]) -> None:
         requests = []
@@ -164,23 +164,19 @@ class Leases:
             for count, request in zip(batch, requests, strict=True):
                 if request.want < 0:
                     count.pool.left -= request.want
-            if not self._lost:
-                self._lost = True
-                self._report(f"{self._name}_lost", type(error).__name__)
+            self._backoff.failed(type(error).__name__)
             return
-        if self._lost:
-            self._lost = False
-            self._report(f"{self._name}_back", "")
+        self._backoff.answered()
         now = self._clock()
         for count, lease in zip(batch, leases, strict=True):
             count.pool.granted(max(0, lease.granted), lease.left)
             count.pool.reset_s = now + lease.reset_s
             count.until_s = lease.until_s
 
-    async def _keep_house(self) -> None:
+    async def _renew_leases(self) -> None:
         """Renew what is held, give back what is too much, end what has ended."""
         while True:
-            await asyncio.sleep(HOUSEKEEPING_S)
+            await asyncio.sleep(RENEW_S)
             unix_time = self._unix_time()
             for count in list(self._counts):
                 pool = count.pool
@@ -192,8 +188,8 @@ class Leases:
                 if count.lapses and count.idle_rounds >= IDLE_ROUNDS:
                     pool.left = min(0, pool.left)
                 if pool.in_use or pool.left or (pool.known_left == 0 and count.needed):
-                    self._wishing.add(count)
-            if self._wishing or self._lost:
+                    self._wanted.add(count)
+            if self._wanted or self._backoff.is_lost:
                 self._woken.set()
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from tokenschain.core.backoff import Backoff
 from tokenschain.core.limits import Lease, LeaseRequest
 from tokenschain.core.snapshot import Manifest, Served, Snapshot
 from tokenschain.infra.control_channel.protocol import (
@@ -29,10 +30,9 @@ from tokenschain.infra.control_channel.protocol import (
     SNAPSHOT_PATH,
     LeaseBatch,
 )
-from tokenschain.infra.control_channel.signed_client import Refused
+from tokenschain.infra.control_channel.signed_client import Refused, SignedClient
 from tokenschain.infra.journal import Journal
-from tokenschain.infra.security import secrets
-from tokenschain.wire.client import ClientError, HttpClient, Origin, Reply, Waits
+from tokenschain.wire.client import ClientError, Waits
 
 POLL_WAIT_S = 20.0
 RETRY_MIN_S = 0.1
@@ -43,35 +43,8 @@ _LEASE_WAITS = Waits(connect_max_s=0.5, first_byte_max_s=1.0, total_max_s=1.5)
 _SHIP_WAITS = Waits(connect_max_s=2.0, first_byte_max_s=30.0, total_max_s=60.0)
 
 
-class Channel:
+class Channel(SignedClient):
     """The signed way to control; see `control.api.app` for the other end."""
-
-    def __init__(self, control_url: str, secret: str, client: HttpClient) -> None:
-        self._origin = Origin.of(control_url)
-        self._secret = secret
-        self._client = client
-
-    async def ask(
-        self, method: str, path: str, body: bytes, waits: Waits, bytes_max: int, more: str = ""
-    ) -> tuple[Reply, bytes]:
-        """One exchange: the reply and its body.
-
-        Raises:
-            ClientError: control cannot be reached.
-        """
-        # The signature covers path and body: a recorded request proves nothing new,
-        # since replaying either is harmless by design (idempotent).
-        signature = secrets.sign(self._secret, f"{method} {path}\n".encode() + body)
-        head = (
-            f"{method} {path} HTTP/1.1\r\nhost: {self._origin.authority}\r\n"
-            f"{SIGNATURE_HEADER}: {signature}\r\ncontent-length: {len(body)}\r\n{more}\r\n"
-        )
-        reply = await self._client.open(self._origin, head.encode("latin-1") + body, waits)
-        return reply, await reply.read(bytes_max)
-
-    def signed(self, body: bytes, signature: str) -> bool:
-        """Whether control signed this body."""
-        return secrets.signed_by(self._secret, body, signature)
 
     async def draw(self, holder: str, requests: Sequence[LeaseRequest]) -> Sequence[Lease]:
         """Ask control for leases.
@@ -80,9 +53,7 @@ class Channel:
             ClientError, Refused: control is away.
         """
         body = msgspec.msgpack.encode(LeaseBatch(holder, tuple(requests)))
-        reply, answer = await self.ask("POST", LEASES_PATH, body, _LEASE_WAITS, 1_048_576)
-        if reply.status != 200:
-            raise Refused(f"control answered HTTP {reply.status}")
+        answer = await self.ask(LEASES_PATH, body, _LEASE_WAITS, 1_048_576)
         try:
             return msgspec.msgpack.decode(answer, type=list[Lease])
         except msgspec.DecodeError as error:
@@ -97,9 +68,7 @@ async def ship(channel: Channel, journal: Journal, path: str) -> None:
         Refused: it answered with an error.
     """
     while (batch := journal.next_batch(BATCH_BYTES_MAX, BATCH_RECORDS_MAX)) is not None:
-        reply, _ = await channel.ask("POST", path, batch.frames, _SHIP_WAITS, 65_536)
-        if reply.status != 200:
-            raise Refused(f"control answered HTTP {reply.status}")
+        await channel.ask(path, batch.frames, _SHIP_WAITS, 65_536)
         journal.acknowledge(batch)
 
 
@@ -127,7 +96,10 @@ class Uplink:
         self._have: Manifest | None = None
         self._report = report
         self._ship_interval_s = ship_interval_s
-        self._lost: set[str] = set()
+        clock = time.monotonic
+        self._control = Backoff(clock, RETRY_MIN_S, RETRY_MAX_S, "control", report)
+        first_s = 2 * max(ship_interval_s, RETRY_MIN_S)
+        self._shipping = Backoff(clock, first_s, max(first_s, RETRY_MAX_S), "journal", report)
         self.heard_at = time.monotonic()
         self.configured = asyncio.Event()
         """Set when there is a configuration to serve by."""
@@ -162,22 +134,18 @@ class Uplink:
 
     async def follow_snapshot(self) -> None:
         """Keep the snapshot current; returns only by cancellation."""
-        pause_s = RETRY_MIN_S
         while True:
             try:
                 await self._poll()
-                pause_s = RETRY_MIN_S
-                self._back("control")
+                self._control.answered()
             except (ClientError, msgspec.DecodeError, Refused) as error:
-                self._away("control", str(error))
-                await asyncio.sleep(pause_s)
-                pause_s = min(pause_s * 2, RETRY_MAX_S)
+                await asyncio.sleep(self._control.failed(str(error)))
 
     async def _poll(self) -> None:
         have = self._served.version
         path = f"{SNAPSHOT_PATH}?wait_s={POLL_WAIT_S:g}"
         known = f'if-none-match: "{have}"\r\n'
-        reply, body = await self._channel.ask(
+        reply, body = await self._channel.exchange(
             "GET", path, b"", _POLL_WAITS, _SNAPSHOT_BYTES_MAX, known
         )
         self.heard_at = time.monotonic()
@@ -212,9 +180,7 @@ class Uplink:
 
     async def _fetch(self, names: list[str]) -> dict[str, bytes]:
         path = f"{PARTS_PATH}?names={','.join(names)}"
-        reply, body = await self._channel.ask("GET", path, b"", _POLL_WAITS, _SNAPSHOT_BYTES_MAX)
-        if reply.status != 200:
-            raise Refused(f"control answered HTTP {reply.status}")
+        body = await self._channel.ask(path, b"", _POLL_WAITS, _SNAPSHOT_BYTES_MAX, "GET")
         found = msgspec.msgpack.decode(body, type=dict[str, bytes])
         for name in names:
             # The manifest is signed and names its parts by their hashes.
@@ -237,15 +203,13 @@ class Uplink:
 
     async def ship_journal(self) -> None:
         """Ship records as they come; returns only by cancellation."""
-        pause_s = self._ship_interval_s
         while True:
+            pause_s = self._ship_interval_s
             try:
                 await self.ship_all()
-                pause_s = self._ship_interval_s
-                self._back("journal")
+                self._shipping.answered()
             except (ClientError, Refused) as error:
-                self._away("journal", str(error))
-                pause_s = min(max(pause_s, RETRY_MIN_S) * 2, RETRY_MAX_S)
+                pause_s = self._shipping.failed(str(error))
             self._journal.make_room()
             await asyncio.sleep(pause_s)
 
@@ -256,16 +220,6 @@ class Uplink:
             ClientError: control cannot be reached.
         """
         await ship(self._channel, self._journal, JOURNAL_PATH)
-
-    def _away(self, what: str, why: str) -> None:
-        if what not in self._lost:
-            self._lost.add(what)
-            self._report(f"{what}_lost", why)
-
-    def _back(self, what: str) -> None:
-        if what in self._lost:
-            self._lost.discard(what)
-            self._report(f"{what}_back", "")
 
 
 def _write(path: Path, payload: bytes) -> None:

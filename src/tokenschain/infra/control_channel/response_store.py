@@ -78,7 +78,9 @@ class ResponseStore:
         try:
             await self.ship()
             path = f"{RESPONSES_PATH}/{response_id}?tenant={quote(tenant, safe='')}"
-            reply, body = await self._channel.ask(method, path, b"", _WAITS, RESPONSE_BYTES_MAX * 2)
+            reply, body = await self._channel.exchange(
+                method, path, b"", _WAITS, RESPONSE_BYTES_MAX * 2
+            )
         except (ClientError, Refused) as error:
             raise ApiError(
                 "database_unavailable", "Stored responses cannot be reached now; try again."

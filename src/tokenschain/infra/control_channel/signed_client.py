@@ -1,43 +1,67 @@
-"""HTTP client whose requests are signed with HMAC-SHA256."""
+"""HTTP client whose requests are signed with HMAC-SHA256 by the platform's internal secret."""
 
 from __future__ import annotations
 
 from tokenschain.infra.control_channel.protocol import SIGNATURE_HEADER
 from tokenschain.infra.security import secrets
-from tokenschain.wire.client import HttpClient, Origin, Waits
+from tokenschain.wire.client import HttpClient, Origin, Reply, Waits
 
+ANSWER_BYTES_MAX = 16_777_216
 _ASK_WAITS = Waits(connect_max_s=0.5, first_byte_max_s=10.0, total_max_s=15.0)
 
 
-ANSWER_BYTES_MAX = 16_777_216
+class Refused(Exception):
+    """The other process answered, but not with what was asked for."""
 
 
 class SignedClient:
-    """Asks another process of the platform, signed by the internal secret."""
+    """Asks another process of the platform."""
 
     def __init__(self, url: str, secret: str, client: HttpClient) -> None:
         self._origin = Origin.of(url)
         self._secret = secret
         self._client = client
 
-    async def ask(self, path: str, body: bytes) -> bytes:
-        """The answer to a POST.
+    async def exchange(
+        self, method: str, path: str, body: bytes, waits: Waits, bytes_max: int, more: str = ""
+    ) -> tuple[Reply, bytes]:
+        """One exchange: the reply, whatever its status, and its body.
+
+        Args:
+            more: header lines, each with its line end.
 
         Raises:
-            ClientError: it cannot be reached.
+            ClientError: the other process cannot be reached.
+        """
+        # The signature covers method, path and body: a recorded request proves nothing new,
+        # since replaying it is harmless by design (idempotent).
+        signature = secrets.sign(self._secret, f"{method} {path}\n".encode() + body)
+        head = (
+            f"{method} {path} HTTP/1.1\r\nhost: {self._origin.authority}\r\n"
+            f"{SIGNATURE_HEADER}: {signature}\r\ncontent-length: {len(body)}\r\n{more}\r\n"
+        )
+        reply = await self._client.open(self._origin, head.encode("latin-1") + body, waits)
+        return reply, await reply.read(bytes_max)
+
+    async def ask(
+        self,
+        path: str,
+        body: bytes,
+        waits: Waits = _ASK_WAITS,
+        bytes_max: int = ANSWER_BYTES_MAX,
+        method: str = "POST",
+    ) -> bytes:
+        """The body of an answer.
+
+        Raises:
+            ClientError: the other process cannot be reached.
             Refused: it answered otherwise than 200.
         """
-        signature = secrets.sign(self._secret, f"{path}\n".encode() + body)
-        head = (
-            f"POST {path} HTTP/1.1\r\nhost: {self._origin.authority}\r\n"
-            f"{SIGNATURE_HEADER}: {signature}\r\ncontent-length: {len(body)}\r\n\r\n"
-        )
-        reply = await self._client.open(self._origin, head.encode("latin-1") + body, _ASK_WAITS)
-        answer = await reply.read(ANSWER_BYTES_MAX)
+        reply, answer = await self.exchange(method, path, body, waits, bytes_max)
         if reply.status != 200:
             raise Refused(f"{path}: HTTP {reply.status}")
         return answer
 
-
-class Refused(Exception):
-    """Control answered, but not with what was asked for."""
+    def signed(self, body: bytes, signature: str) -> bool:
+        """Whether the other process signed this body."""
+        return secrets.signed_by(self._secret, body, signature)

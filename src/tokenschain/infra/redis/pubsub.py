@@ -8,7 +8,7 @@ from tokenschain.infra.redis.rate_limits import KEY_PREFIX, LISTEN_S, connect
 
 
 class RedisPubSub:
-    """What gateways tell each other; see `gateway.dispatch.health_sharing.Wire`."""
+    """What gateways tell each other; see `gateway.dispatch.health_sharing.HealthChannel`."""
 
     def __init__(self, url: str) -> None:
         self._redis = connect(url)
