@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tokenschain.core.call import Attempt, Call, CallRequest
+from tokenschain.core.call import Attempt, CacheResult, Call, CallRequest, ResponseWriter
 from tokenschain.core.call_record import CallRecord
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.continuation import PartialOutput
 from tokenschain.core.formats.formats import API_FORMATS, ApiFormat
+from tokenschain.core.formats.openai_chat import ParsedRequest
 from tokenschain.core.ports import Answer, NoCache, NoModeration, NoQuota
 from tokenschain.core.pricing.catalog import Price, PriceTier
 from tokenschain.core.snapshot import (
     Candidate,
     ModelRoute,
     Offer,
+    Plan,
     Served,
     Snapshot,
     Upstream,
@@ -123,3 +125,117 @@ class FakeHouse:
         if isinstance(outcome, Exception):
             raise outcome
         return FakeAnswer(outcome)
+
+
+class LoggedSteps:
+    """All steps of the pipeline, each a line in `log`; one of them may fail.
+
+    What `reserve` and `look_up` begin, they begin before they fail, as the real ones do.
+    """
+
+    def __init__(self, fails_at: str = "", failure: BaseException | None = None) -> None:
+        self.log: list[str] = []
+        self.hit = False
+        """Whether the cache has the answer."""
+        self._fails_at = fails_at
+        self._failure = failure
+        self.steps = Steps(self, self, self, self, self, self, self, self)
+
+    def call(self) -> Call:
+        return call_of(BODY, self.log, CHAT._replace(parse=self._parse))
+
+    def _do(self, step: str) -> None:
+        self.log.append(step)
+        if step == self._fails_at and self._failure is not None:
+            raise self._failure
+
+    def admit(self, call: Call) -> None:
+        self._do("admit")
+
+    def authenticate(self, call: Call) -> KeyGrant:
+        self._do("authenticate")
+        call.caller = GRANT
+        return GRANT
+
+    async def load(self, call: Call, caller: KeyGrant) -> bytes:
+        self._do("load conversation")
+        return call.request.body + b" and what was said before"
+
+    def _parse(self, body: bytes) -> ParsedRequest:
+        assert body == BODY + b" and what was said before"
+        self._do("parse")
+        return CHAT.parse(BODY)
+
+    def plan(self, call: Call, caller: KeyGrant) -> Plan:
+        assert call.parsed.model == "m" and caller is GRANT
+        self._do("plan")
+        return Plan(ModelRoute("m", "chat", ()), ())
+
+    async def reserve(self, call: Call, caller: KeyGrant, plan: Plan) -> None:
+        call.reservation = LoggedReservation(self.log)
+        self._do("reserve")
+
+    async def screen_input(self, call: Call, caller: KeyGrant, plan: Plan) -> None:
+        self._do("screen input")
+
+    async def look_up(self, call: Call, caller: KeyGrant, plan: Plan) -> Answer | None:
+        call.cache = CacheResult("miss")
+        if self.hit:
+            self._do("look up")
+            return self
+        call.cache.in_flight = LoggedFlight(self.log)
+        self._do("look up")
+        return None
+
+    async def open(self, call: Call, caller: KeyGrant, plan: Plan) -> Answer:
+        self._do("open")
+        return self
+
+    def explain(self, call: Call, caller: KeyGrant, plan: Plan) -> dict[str, object]:
+        return {}
+
+    async def deliver(self, call: Call) -> bytes:
+        self._do("deliver")
+        call.output.write(b"first")
+        return b"last"
+
+    def abort(self) -> None: ...
+
+    def partial_output(self) -> PartialOutput | None:
+        return None
+
+    def settle(self, call: Call) -> CallRecord:
+        self._do("record")
+        call.record = CallRecord(call.request.id, 0, "")
+        return call.record
+
+
+class LoggedReservation:
+    def __init__(self, log: list[str]) -> None:
+        self._log = log
+
+    def settle(self, record: CallRecord) -> None:
+        self._log.append("settle reservation")
+
+    def headers(self) -> bytes:
+        return b""
+
+
+class LoggedFlight:
+    """A single flight whose recorder shows in the log what passed through it."""
+
+    def __init__(self, log: list[str]) -> None:
+        self._log = log
+
+    def recorder(self, writer: ResponseWriter) -> ResponseWriter:
+        self._log.append("record the output")
+        return FakeRecorder(self._log)
+
+    def settle(self, call: Call, last: bytes) -> None:
+        assert call.record is not None, "the record comes first: it says what was used"
+        self._log.append(f"settle flight {last.decode()}".rstrip())
+
+
+class FakeRecorder(FakeResponseWriter):
+    def write(self, data: bytes) -> None:
+        self.log.append(f"recorded {data.decode()}")

@@ -1,4 +1,4 @@
-"""The life of a call on fakes: what happens in which order, and who is tried next."""
+"""The pipeline on fakes: the order of the steps, what each way out settles, who is tried next."""
 
 from __future__ import annotations
 
@@ -6,13 +6,89 @@ import asyncio
 
 import pytest
 
-from tests.fakes import FakeHouse
+from tests.fakes import FakeHouse, LoggedSteps
 from tokenschain.core.errors import ApiError
 from tokenschain.gateway.pipeline import serve
 
 
 def down(code: str = "upstream_unreachable") -> ApiError:
     return ApiError(code, "down")
+
+
+STEPS = (
+    "admit",
+    "authenticate",
+    "load conversation",
+    "parse",
+    "plan",
+    "reserve",
+    "screen input",
+    "look up",
+    "record the output",
+    "open",
+    "deliver",
+)
+"""In the order that the pipeline promises."""
+MAY_FAIL = [step for step in STEPS if step != "record the output"]
+
+
+def begun_by(step: str) -> list[str]:
+    """What has to be settled when the call ends in this step, in order."""
+    at = STEPS.index(step)
+    settled = ["record"]
+    if at >= STEPS.index("reserve"):
+        settled.append("settle reservation")
+    if at >= STEPS.index("look up"):
+        settled.append("settle flight")
+    return settled
+
+
+def test_each_step_comes_in_its_place() -> None:
+    all_steps = LoggedSteps()
+    asyncio.run(serve(all_steps.call(), all_steps.steps))
+    assert all_steps.log == [
+        *STEPS, "recorded first", "record", "settle reservation", "settle flight last",
+        "close last",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("step", MAY_FAIL)
+def test_a_refusal_ends_the_call_there_and_settles_what_was_begun(step: str) -> None:
+    all_steps = LoggedSteps(step, down("invalid_value"))
+    asyncio.run(serve(all_steps.call(), all_steps.steps))
+    before = list(STEPS[: STEPS.index(step) + 1])
+    assert all_steps.log == [*before, *begun_by(step), "close invalid_value"]
+
+
+@pytest.mark.parametrize("step", MAY_FAIL)
+@pytest.mark.parametrize("fault", [ZeroDivisionError(), asyncio.CancelledError()])
+def test_a_fault_or_a_caller_who_leaves_settles_what_was_begun(
+    step: str, fault: BaseException
+) -> None:
+    all_steps = LoggedSteps(step, fault)
+    call = all_steps.call()
+    with pytest.raises(type(fault)):
+        asyncio.run(serve(call, all_steps.steps))
+    before = list(STEPS[: STEPS.index(step) + 1])
+    assert all_steps.log == [*before, *begun_by(step)], "whoever runs the call closes it"
+
+
+def test_what_the_cache_has_needs_no_upstream_and_is_not_recorded_again() -> None:
+    all_steps = LoggedSteps()
+    all_steps.hit = True
+    asyncio.run(serve(all_steps.call(), all_steps.steps))
+    looked_up = list(STEPS[: STEPS.index("look up") + 1])
+    assert all_steps.log == [
+        *looked_up, "deliver", "first", "record", "settle reservation", "close last",
+    ]  # fmt: skip
+
+
+def test_the_first_cause_is_told_when_a_call_fails_twice() -> None:
+    all_steps = LoggedSteps("deliver", down("upstream_interrupted"))
+    call = all_steps.call()
+    call.fail(down("caller_gone"))
+    asyncio.run(serve(call, all_steps.steps))
+    assert all_steps.log[-1] == "close caller_gone"
 
 
 def test_a_failed_upstream_is_followed_by_the_next_one() -> None:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 
 TAGS_MAX = 32
 TAG_CHARACTERS_MAX = 128
+TAGS_BYTES_MAX = 1_024
+"""Of all tags of a call together, as they are recorded."""
 HEADER = b"x-tc-tags"
 
 
@@ -37,13 +39,17 @@ NO_TAGS = Tags({})
 
 
 def tags_of(header: bytes, of_key: Iterable[str] = ()) -> Tags:
-    """The tags of a call.
+    """The tags of a call; those beyond `TAGS_BYTES_MAX` are left out whole.
 
     Args:
         header: `x-tc-tags`, as `a=1, b=2`.
         of_key: the tags of its API key; the header's win where both have a name.
     """
-    return Tags(parse(header.decode("utf-8", "replace"), of_key))
+    values = parse(header.decode("utf-8", "replace"), of_key)
+    tags = Tags(values)
+    while len(tags.line.encode("utf-8", "replace")) > TAGS_BYTES_MAX:
+        values.popitem()
+    return tags
 
 
 def parse(line: str, first: Iterable[str] = ()) -> dict[str, str]:
