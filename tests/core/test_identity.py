@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from tokenschain.core.cache.key import (
     FIELDS,
+    FieldRole,
     Identity,
     Namespace,
-    Part,
     identify,
     normal,
 )
@@ -69,7 +69,7 @@ def test_answers_never_cross_what_must_be_equal(name: str) -> None:
         body = {n: v for n, v in body.items() if n in openai_chat._FIELDS[api]}
     first, second = key(body | {name: one}, api=api), key(body | {name: other}, api=api)
     assert first.key != second.key
-    if FIELDS[name] is Part.KEY and first.namespace:
+    if FIELDS[name] is FieldRole.KEY and first.namespace:
         assert first.namespace != second.namespace or name == "messages"
     else:
         assert not first.namespace, "meanings are compared though this field must be equal"

@@ -14,9 +14,9 @@ from tokenschain.core.pricing.catalog import Price, PriceTier
 from tokenschain.core.routing import virtual_models
 from tokenschain.core.routing.admission import (
     RULES,
+    AdmissionQueue,
     ConcurrencyLimit,
     Priority,
-    Queue,
     Service,
     Waiting,
 )
@@ -170,7 +170,7 @@ def wait(priority: Priority, tenant: str = "t", since: float = 0.0, deadline: fl
 
 
 def test_classes_go_first_and_deadlines_decide_within_one() -> None:
-    queue: Queue[str] = Queue(Service())
+    queue: AdmissionQueue[str] = AdmissionQueue(Service())
     late = wait(Priority.INTERACTIVE, deadline=9)
     soon = wait(Priority.INTERACTIVE, deadline=3)
     bulk = wait(Priority.BULK, deadline=1)
@@ -184,7 +184,7 @@ def test_classes_go_first_and_deadlines_decide_within_one() -> None:
 
 
 def test_bulk_is_not_starved() -> None:
-    queue: Queue[str] = Queue(Service())
+    queue: AdmissionQueue[str] = AdmissionQueue(Service())
     old = wait(Priority.BULK, deadline=1_000)
     queue.add(old)
     queue.add(wait(Priority.INTERACTIVE, since=119, deadline=130))
@@ -195,7 +195,7 @@ def test_bulk_is_not_starved() -> None:
 def test_service_is_fair_between_busy_tenants_whatever_they_send() -> None:
     """VTC: the gap between two tenants that always wait stays bounded."""
     service = Service()
-    queue: Queue[str] = Queue(service)
+    queue: AdmissionQueue[str] = AdmissionQueue(service)
     rng = random.Random(1)
     served = {"small": 0, "large": 0}
     size = {"small": 200, "large": 4_000}
@@ -215,7 +215,7 @@ def test_service_is_fair_between_busy_tenants_whatever_they_send() -> None:
 
 def order_of(priority: Priority, prefixes: list[int], apart_s: float = 0.0) -> list[int]:
     """Prefixes in the order in which calls that came one after the other get their places."""
-    queue: Queue[str] = Queue(Service())
+    queue: AdmissionQueue[str] = AdmissionQueue(Service())
     for number, prefix in enumerate(prefixes):
         since = number * apart_s
         waiting = Waiting(str(number), priority, "t", since, since + 1_000, prefix)
@@ -262,7 +262,7 @@ def test_engines_find_more_of_what_they_have_just_worked_off() -> None:
 
 def test_an_idle_tenant_saves_nothing_up() -> None:
     service = Service()
-    queue: Queue[str] = Queue(service)
+    queue: AdmissionQueue[str] = AdmissionQueue(service)
     queue.add(wait(Priority.DEFAULT, "busy"))
     service.charge("busy", 1_000_000, 0, 1.0)
     queue.add(wait(Priority.DEFAULT, "new"))
@@ -270,7 +270,7 @@ def test_an_idle_tenant_saves_nothing_up() -> None:
 
 
 def test_a_queue_that_stands_sheds_the_newest_of_the_lowest_class_first() -> None:
-    queue: Queue[str] = Queue(Service())
+    queue: AdmissionQueue[str] = AdmissionQueue(Service())
     kept = wait(Priority.INTERACTIVE, "a", 0.0)
     shed = wait(Priority.DEFAULT, "a", 0.2)
     queue.add(wait(Priority.DEFAULT, "a", 0.1))
@@ -283,7 +283,7 @@ def test_a_queue_that_stands_sheds_the_newest_of_the_lowest_class_first() -> Non
 
 
 def test_who_would_wait_too_long_is_refused_at_once() -> None:
-    queue: Queue[str] = Queue(Service())
+    queue: AdmissionQueue[str] = AdmissionQueue(Service())
     taken = []
     for second in range(60):  # two a second come, one a second gets a place
         taken += [queue.add(wait(Priority.INTERACTIVE, "a", second, 1_000)) for _ in range(2)]

@@ -47,8 +47,8 @@ class RouteRecord(msgspec.Struct, array_like=True):
     """Expected, in pico-yuan."""
     load: float = 0.0
     """Share of its limit in use."""
-    in_time: bool = False
-    left_out: str = ""
+    meets_slo: bool = False
+    excluded: str = ""
     """Why it was not weighed at all."""
 
 
@@ -113,17 +113,17 @@ class CallRecord(msgspec.Struct, array_like=True):
     charge_currency: str = ""
     charge_version: str = ""
     cache_reason: str = ""
-    """Why the cache was left out."""
+    """Why the cache was bypassed."""
     cache_key: str = ""
-    """Of the answer that was given again, in hex."""
+    """Of the cached response that was given, in hex."""
     saved_tokens: int = 0
-    """Prompt and completion tokens of an answer that was given again."""
+    """Prompt and completion tokens of the cached response that was given."""
     saved_pico: int = 0
     """What its upstream would have cost, in `currency`, if that was known."""
     cache_confidence: float = 0.0
     """Estimated odds that the nearest kept answer was right for the question, given or not."""
     cache_age_s: float = 0.0
-    """Age of an answer that was given again."""
+    """Age of the cached response that was given."""
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -208,12 +208,12 @@ def _explain(record: CallRecord, decision: Decision) -> None:
     record.route_propensity = decision.propensity
     record.route = [
         RouteRecord(
-            row.endpoint.name, row.first_token_s * 1e3, row.cost_pico, row.load, row.in_time
+            row.endpoint.name, row.first_token_s * 1e3, row.cost_pico, row.load, row.meets_slo
         )
         for row in decision.rows
     ]
     for name, why in decision.filtered[:ROUTE_ROWS_MAX]:
-        record.route.append(RouteRecord(name, left_out=why))
+        record.route.append(RouteRecord(name, excluded=why))
 
 
 def _attempt_record(attempt: Attempt, began: float) -> AttemptRecord:

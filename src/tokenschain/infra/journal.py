@@ -80,7 +80,6 @@ class Journal:
         self._opened_at = 0.0
         self._shipped: dict[int, int] = {}
         self._spare: tuple[int, mmap.mmap] | None = None
-        self.appended = 0
         self.make_room()
 
     @property
@@ -124,7 +123,6 @@ class Journal:
         segment[at + FRAME_OVERHEAD : end] = payload
         segment[at : at + FRAME_OVERHEAD] = _FRAME.pack(size, zlib.crc32(payload))
         self._at = end
-        self.appended += 1
 
     def _rotate(self) -> mmap.mmap:
         """Close the current segment and go on in the spare one."""

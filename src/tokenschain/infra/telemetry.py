@@ -33,7 +33,7 @@ _SERIES_MAX = 5_000
 
 
 class _Series(msgspec.Struct):
-    """What is counted for one (door, model, upstream)."""
+    """What is counted for one (api, model, upstream)."""
 
     outcomes: dict[str, int] = {}
     prompt_tokens: int = 0

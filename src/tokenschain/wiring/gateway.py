@@ -112,7 +112,7 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
         lambda: {
             "connections": len(server.connections),
             "running_calls": gateway.running,
-            "waiting_calls": dispatch.room.waiting,
+            "waiting_calls": dispatch.wait_queue.waiting,
             "cached_answers": cache.entries,
             "cached_bytes": cache.bytes_held,
             "journal_unshipped_bytes": journal.unshipped_bytes,

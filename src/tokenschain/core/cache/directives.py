@@ -84,7 +84,7 @@ def ttl_of(rules: CacheRules, question: str, of_user: bool) -> float | str:
 
 
 def refusal_of(body: bytes, rules: CacheRules) -> str:
-    """Why a whole canonical reply may not be given again; empty when it may."""
+    """Why a whole canonical reply may not be cached; empty when it may."""
     if len(body) > rules.entry_bytes_max:
         return "too_large"
     try:

@@ -23,7 +23,7 @@ QUESTION_CHARS_MAX = 1_200
 """A longer question is compared letter by letter only: about 512 tokens."""
 
 
-class Part(StrEnum):
+class FieldRole(StrEnum):
     """What a request field means for whether two calls ask the same."""
 
     KEY = "key"
@@ -36,65 +36,65 @@ class Part(StrEnum):
     """Such a call is answered afresh."""
 
 
-FIELDS: dict[str, Part] = {
+FIELDS: dict[str, FieldRole] = {
     # What is asked; the last user turn is taken out where meanings are compared.
-    "messages": Part.KEY,
-    "prompt": Part.EXACT,
-    "input": Part.EXACT,
-    "query": Part.EXACT,
-    "documents": Part.EXACT,
+    "messages": FieldRole.KEY,
+    "prompt": FieldRole.EXACT,
+    "input": FieldRole.EXACT,
+    "query": FieldRole.EXACT,
+    "documents": FieldRole.EXACT,
     # How it is answered.
-    "temperature": Part.KEY,
-    "top_p": Part.KEY,
-    "top_k": Part.KEY,
-    "min_p": Part.KEY,
-    "max_tokens": Part.KEY,
-    "max_completion_tokens": Part.KEY,
-    "presence_penalty": Part.KEY,
-    "frequency_penalty": Part.KEY,
-    "repetition_penalty": Part.KEY,
-    "reasoning_effort": Part.KEY,
-    "enable_thinking": Part.KEY,
-    "thinking": Part.KEY,
-    "thinking_budget": Part.KEY,
-    "verbosity": Part.KEY,
-    "stop": Part.EXACT,
-    "seed": Part.EXACT,
-    "logit_bias": Part.EXACT,
-    "suffix": Part.EXACT,
-    "echo": Part.EXACT,
-    "top_n": Part.EXACT,
-    "return_documents": Part.EXACT,
-    "dimensions": Part.EXACT,
-    "encoding_format": Part.EXACT,
-    "tools": Part.EXACT,
-    "tool_choice": Part.EXACT,
-    "parallel_tool_calls": Part.EXACT,
-    "functions": Part.EXACT,
-    "function_call": Part.EXACT,
-    "response_format": Part.EXACT,
+    "temperature": FieldRole.KEY,
+    "top_p": FieldRole.KEY,
+    "top_k": FieldRole.KEY,
+    "min_p": FieldRole.KEY,
+    "max_tokens": FieldRole.KEY,
+    "max_completion_tokens": FieldRole.KEY,
+    "presence_penalty": FieldRole.KEY,
+    "frequency_penalty": FieldRole.KEY,
+    "repetition_penalty": FieldRole.KEY,
+    "reasoning_effort": FieldRole.KEY,
+    "enable_thinking": FieldRole.KEY,
+    "thinking": FieldRole.KEY,
+    "thinking_budget": FieldRole.KEY,
+    "verbosity": FieldRole.KEY,
+    "stop": FieldRole.EXACT,
+    "seed": FieldRole.EXACT,
+    "logit_bias": FieldRole.EXACT,
+    "suffix": FieldRole.EXACT,
+    "echo": FieldRole.EXACT,
+    "top_n": FieldRole.EXACT,
+    "return_documents": FieldRole.EXACT,
+    "dimensions": FieldRole.EXACT,
+    "encoding_format": FieldRole.EXACT,
+    "tools": FieldRole.EXACT,
+    "tool_choice": FieldRole.EXACT,
+    "parallel_tool_calls": FieldRole.EXACT,
+    "functions": FieldRole.EXACT,
+    "function_call": FieldRole.EXACT,
+    "response_format": FieldRole.EXACT,
     # Who asks and how the answer travels: the namespace and the replay know.
-    "model": Part.OUT,
-    "stream": Part.OUT,
-    "stream_options": Part.OUT,
-    "user": Part.OUT,
-    "metadata": Part.OUT,
-    "service_tier": Part.OUT,
-    "safety_identifier": Part.OUT,
-    "prompt_cache_key": Part.OUT,
-    "prompt_cache_retention": Part.OUT,
-    "prediction": Part.OUT,
+    "model": FieldRole.OUT,
+    "stream": FieldRole.OUT,
+    "stream_options": FieldRole.OUT,
+    "user": FieldRole.OUT,
+    "metadata": FieldRole.OUT,
+    "service_tier": FieldRole.OUT,
+    "safety_identifier": FieldRole.OUT,
+    "prompt_cache_key": FieldRole.OUT,
+    "prompt_cache_retention": FieldRole.OUT,
+    "prediction": FieldRole.OUT,
     # Answers that are of one moment or one caller.
-    "n": Part.NEVER,
-    "logprobs": Part.NEVER,
-    "top_logprobs": Part.NEVER,
-    "audio": Part.NEVER,
-    "modalities": Part.NEVER,
-    "store": Part.NEVER,
-    "web_search_options": Part.NEVER,
-    "enable_search": Part.NEVER,
-    "search_options": Part.NEVER,
-    "plugins": Part.NEVER,
+    "n": FieldRole.NEVER,
+    "logprobs": FieldRole.NEVER,
+    "top_logprobs": FieldRole.NEVER,
+    "audio": FieldRole.NEVER,
+    "modalities": FieldRole.NEVER,
+    "store": FieldRole.NEVER,
+    "web_search_options": FieldRole.NEVER,
+    "enable_search": FieldRole.NEVER,
+    "search_options": FieldRole.NEVER,
+    "plugins": FieldRole.NEVER,
 }
 _HARMLESS: dict[str, tuple[Any, ...]] = {
     "n": (1,),
@@ -151,17 +151,17 @@ def identify(
     kept: dict[str, Any] = {}
     exact = parsed.api is not Api.CHAT
     for name, raw in parsed.fields.items():
-        part = FIELDS.get(name, Part.EXACT)
-        if part is Part.OUT:
+        role = FIELDS.get(name, FieldRole.EXACT)
+        if role is FieldRole.OUT:
             continue
         value = _decode(raw)
         if value is None:
             continue
-        if part is Part.NEVER:
+        if role is FieldRole.NEVER:
             if value in _HARMLESS.get(name, ()):
                 continue
             return name
-        if part is Part.EXACT:
+        if role is FieldRole.EXACT:
             if value in ([], {}, ""):
                 continue
             exact = True

@@ -13,7 +13,7 @@ import msgspec
 SMALL_SHARE = 0.1
 FREQUENCY_MAX = 3
 """S3-FIFO (SOSP 2023): a tenth for newcomers, two bits of frequency."""
-DEAR_WEIGHT = 3
+COSTLY_WEIGHT = 3
 """A request for an answer that saves more than others, for its size, counts as so many."""
 WORTH_MEMORY = 0.999
 LOOKED_AT = 8
@@ -55,8 +55,8 @@ class CacheStore:
     def __init__(self, bytes_max: int, tenant_share: float) -> None:
         self._bytes_max = bytes_max
         self._tenant_max = int(bytes_max * tenant_share)
-        self._homes: dict[bytes, _Queue] = {}
-        self._queues: OrderedDict[str, _Queue] = OrderedDict()
+        self._homes: dict[bytes, _TenantQueue] = {}
+        self._queues: OrderedDict[str, _TenantQueue] = OrderedDict()
         self.bytes_held = 0
 
     def __len__(self) -> int:
@@ -81,7 +81,7 @@ class CacheStore:
             return False
         queue = self._queues.get(entry.tenant)
         if queue is None:
-            queue = self._queues[entry.tenant] = _Queue()
+            queue = self._queues[entry.tenant] = _TenantQueue()
         while queue.bytes_held + size > self._tenant_max:
             self._evict(queue)
         while self.bytes_held + size > self._bytes_max:
@@ -101,10 +101,10 @@ class CacheStore:
             if not queue.bytes_held:
                 del self._queues[tenant]
 
-    def _evict(self, queue: _Queue) -> None:
+    def _evict(self, queue: _TenantQueue) -> None:
         self.drop(queue.victim())
 
-    def _large(self) -> _Queue:
+    def _large(self) -> _TenantQueue:
         """A queue that holds much: the largest of the next few."""
         some = [next(iter(self._queues))]
         for _ in range(min(LOOKED_AT, len(self._queues))):
@@ -114,16 +114,16 @@ class CacheStore:
         return max((self._queues[name] for name in some), key=lambda queue: queue.bytes_held)
 
 
-class _Queue:
+class _TenantQueue:
     """One tenant's answers: S3-FIFO over bytes.
 
-    Newcomers wait in a small queue; who is asked for there moves to the main one, who is not
-    leaves and is remembered for a while, so that coming back counts as being asked for. What cost
+    Newcomers enter a small queue; one that is asked for there moves to the main one, others are
+    evicted and remembered for a while, so that coming back counts as being asked for. What cost
     more than the average of its size stays longer.
     """
 
     __slots__ = (
-        "_dear", "_entries", "_frequency", "_ghosts", "_main", "_small", "_small_bytes", "_worth",
+        "_costly", "_entries", "_frequency", "_ghosts", "_main", "_small", "_small_bytes", "_worth",
         "bytes_held",
     )  # fmt: skip
 
@@ -133,13 +133,13 @@ class _Queue:
         self._small: OrderedDict[bytes, int] = OrderedDict()
         self._main: OrderedDict[bytes, int] = OrderedDict()
         self._ghosts: OrderedDict[bytes, None] = OrderedDict()
-        self._dear: set[bytes] = set()
+        self._costly: set[bytes] = set()
         self._worth = 0.0
         self._small_bytes = self.bytes_held = 0
 
     def ask_for(self, key: bytes) -> Entry:
         """An answer that is there."""
-        weight = DEAR_WEIGHT if key in self._dear else 1
+        weight = COSTLY_WEIGHT if key in self._costly else 1
         self._frequency[key] = min(self._frequency[key] + weight, FREQUENCY_MAX * weight)
         return self._entries[key]
 
@@ -150,7 +150,7 @@ class _Queue:
         worth = (entry.cost_pico or 0) / size
         self._worth = worth + WORTH_MEMORY * (self._worth - worth) if self._worth else worth
         if worth > self._worth:
-            self._dear.add(key)
+            self._costly.add(key)
         self.bytes_held += size
         if key in self._ghosts:
             del self._ghosts[key]
@@ -162,7 +162,7 @@ class _Queue:
     def remove(self, key: bytes) -> tuple[str, int]:
         """Forget an answer that is there; its tenant and size."""
         del self._frequency[key]
-        self._dear.discard(key)
+        self._costly.discard(key)
         size = self._small.pop(key, 0)
         self._small_bytes -= size
         size = size or self._main.pop(key)

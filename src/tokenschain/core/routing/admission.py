@@ -192,7 +192,7 @@ class Service:
             self._counters = {t: c - least for t, c in self._counters.items() if c > least}
 
 
-class Queue(Generic[T]):
+class AdmissionQueue(Generic[T]):
     """Calls that wait for room: by class, fair between tenants, the earliest deadline first; for
     calls that are not interactive, those that begin alike go together."""
 
@@ -265,7 +265,7 @@ class Queue(Generic[T]):
         self._drained_at = now
 
     def shed(self, now: float) -> Waiting[T] | None:
-        """Who is refused so that the others are served in time: CoDel (RFC 8289), applied to
+        """Load shedding, so that the others meet their deadlines: CoDel (RFC 8289), applied to
         the newest of the lowest class. None while the queue keeps moving."""
         head = self.head(now)
         if head is None or now - head.since < CODEL_TARGET_S:

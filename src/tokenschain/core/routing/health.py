@@ -1,5 +1,6 @@
 """Circuit breaker and health state of an upstream, as small state machines without a clock.
 
+Small state machines without a clock.
 Times are seconds on any one clock. Numbers without another source are linkerd's unified breaker
 and penalties (linkerd2-proxy, 2026-08) and Finagle's retry budget.
 """
@@ -35,7 +36,7 @@ class AttemptOutcome(StrEnum):
     HARD = "hard"
     """Unreachable, 5xx, broken off, silent: the breaker counts it."""
     RATE = "rate"
-    """Limited or overloaded: leave it alone as long as it says."""
+    """Limited or overloaded: a cooldown of as long as it says."""
     AUTH = "auth"
     """The platform's account is refused or empty."""
     CLIENT = "client"
@@ -73,9 +74,20 @@ class Health:
     """
 
     __slots__ = (
-        "_buckets", "_cooling_s", "_failures", "_missed", "_missed_at", "_open_s", "_successes",
+        "_buckets",
+        "_cooling_s",
+        "_failures",
+        "_missed",
+        "_missed_at",
+        "_open_s",
+        "_successes",
         "_trial",
-        "closed_at", "is_open", "may_try", "opened_at", "reopens_at", "rests_until",
+        "closed_at",
+        "cooldown_until",
+        "is_open",
+        "may_try",
+        "opened_at",
+        "reopens_at",
         "shares_trials",
     )  # fmt: skip
 
@@ -83,7 +95,7 @@ class Health:
         self.is_open = False
         self.reopens_at = 0.0
         """When a trial may be made; only while open."""
-        self.rests_until = 0.0
+        self.cooldown_until = 0.0
         """Rate limited or refused until then."""
         self.closed_at = -SLOW_START_S
         self.opened_at = 0.0
@@ -101,7 +113,7 @@ class Health:
 
     def allows(self, now: float) -> bool:
         """Whether a call may go there now; a trial included."""
-        if now < self.rests_until:
+        if now < self.cooldown_until:
             return False
         if not self.is_open:
             return True
@@ -109,7 +121,7 @@ class Health:
 
     def state(self, now: float) -> str:
         """`closed`, `open`, `trial`, `resting` or `slow start`."""
-        if now < self.rests_until:
+        if now < self.cooldown_until:
             return "resting"
         if self.is_open:
             return "trial" if self._trial or now >= self.reopens_at else "open"
@@ -123,7 +135,7 @@ class Health:
 
     def ready_in_s(self, now: float) -> float:
         """Until a call may be tried."""
-        return max(0.0, self.rests_until - now, self.reopens_at - now if self.is_open else 0.0)
+        return max(0.0, self.cooldown_until - now, self.reopens_at - now if self.is_open else 0.0)
 
     def begin(self) -> None:
         """A call goes there; while open, it is the trial."""
@@ -160,12 +172,12 @@ class Health:
         """
         if outcome is AttemptOutcome.RATE:
             self._count(now, False)
-            self.rests_until = now + min(wait_s or self._cooling_s, COOLING_MAX_S)
+            self.cooldown_until = now + min(wait_s or self._cooling_s, COOLING_MAX_S)
             self._cooling_s = min(self._cooling_s * 2, COOLING_MAX_S)
             if self.is_open:
                 self._open(now, random)
         elif outcome is AttemptOutcome.AUTH:
-            self.rests_until = now + QUARANTINE_S
+            self.cooldown_until = now + QUARANTINE_S
             self._trial = False
         elif outcome is AttemptOutcome.HARD:
             self._count(now, False)
@@ -184,22 +196,22 @@ class Health:
         return float(self._buckets[-1][0]) if self._buckets else 0.0
 
     def present(self, now: float) -> None:
-        """It answered a probe."""
+        """It answered a health check."""
         self._count(now, True)
 
     def try_soon(self, now: float) -> None:
-        """Left alone, it answered a probe: the next call may be the trial."""
+        """Ejected, it answered a health check: the next call may be the trial."""
         self.reopens_at = min(self.reopens_at, now)
 
     def eject(self, now: float, random: float) -> None:
-        """Leave it alone for what its neighbours did."""
+        """Eject it for what others of its region did."""
         if not self.is_open:
             self._open(now, random)
 
     def heard(self, kind: str, for_s: float, now: float) -> None:
         """Take another process's word for it: `open`, `closed`, or `rests`."""
         if kind == "rests":
-            self.rests_until = max(self.rests_until, now + min(for_s, COOLING_MAX_S))
+            self.cooldown_until = max(self.cooldown_until, now + min(for_s, COOLING_MAX_S))
         elif kind == "closed":
             if self.is_open:
                 self._close(now)

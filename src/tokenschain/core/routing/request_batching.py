@@ -1,7 +1,7 @@
 """Request batching of embedding and reranking calls: grouping, limits, splitting of the answer.
 
 A model that embeds works on arrays, and one that ranks on pairs with one query; a call costs more
-than a text, and many small calls are one call's worth of work. Chat is left alone: engines batch
+than a text, and many small calls are one call's worth of work. Chat is not batched: engines do
 that themselves, and a wait here would only be added to the first token.
 """
 
@@ -19,7 +19,7 @@ from tokenschain.core.pricing.catalog import Usage
 TEXTS_FIRST, TEXTS_MAX = 8, 64
 TARGET_S = 1.0
 GROW, SHRINK = 4, 0.9
-"""Clipper's AIMD (NSDI 2017): more while a batch is in time, a tenth less when it is not."""
+"""Clipper's AIMD (NSDI 2017): more while batches meet `TARGET_S`, a tenth less when not."""
 _ALIKE = {
     Api.EMBEDDINGS: ("model", "encoding_format", "dimensions"),
     Api.RERANK: ("model", "query"),
@@ -50,7 +50,7 @@ class Size:
             self.texts = min(TEXTS_MAX, self.texts + GROW)
 
 
-class Part(NamedTuple):
+class BatchPart(NamedTuple):
     """What one call brings to a batch."""
 
     texts: tuple[str, ...]
@@ -59,7 +59,7 @@ class Part(NamedTuple):
     that little is padded."""
 
 
-def part_of(parsed: ParsedRequest) -> Part | None:
+def part_of(parsed: ParsedRequest) -> BatchPart | None:
     """What a call could bring; None when it goes alone: tokens instead of text, many texts,
     or a field whose meaning is not known here."""
     known = _KNOWN.get(parsed.api)
@@ -72,7 +72,7 @@ def part_of(parsed: ParsedRequest) -> Part | None:
     texts = (given,) if isinstance(given, str) else tuple(given)
     if not texts or len(texts) > TEXTS_FIRST:
         return None
-    return Part(texts, max(map(len, texts)).bit_length())
+    return BatchPart(texts, max(map(len, texts)).bit_length())
 
 
 def key_of(parsed: ParsedRequest, tenant: str, project: str) -> tuple[object, ...]:

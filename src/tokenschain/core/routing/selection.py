@@ -1,6 +1,6 @@
 """Upstream selection: expected latency and cost of each candidate, and the choice by policy.
 
-Hard filters, then those with room within the time promised, then the policy's order among them;
+Hard filters, then those with room that meet the SLO, then the policy's order among them;
 when none has room, the one expected to speak first. A weighted sum ranks only ties and explains:
 used as the rule it was worse than least-in-flight (docs/decisions/0009-routing.md).
 """
@@ -219,7 +219,7 @@ class Row(NamedTuple):
     first_token_s: float
     cost_pico: float
     load: float
-    in_time: bool
+    meets_slo: bool
     cached_tokens: int
 
 
@@ -283,15 +283,15 @@ def decide(
     rows = [_row(e, need, policy, now, affinity) for e in usable]
     if len(rows) == 1:
         return Decision(rows[0].endpoint, "only one", 1.0, tuple(rows), tuple(filtered))
-    in_time = [row for row in rows if row.in_time]
-    if not in_time:
+    meets_slo = [row for row in rows if row.meets_slo]
+    if not meets_slo:
         best = min(rows, key=lambda row: row.first_token_s * (1 + row.load))
-        return Decision(best.endpoint, "none in time", 1.0, tuple(rows), tuple(filtered))
-    if explore and len(in_time) > 1 and random() < explore:
-        lot = in_time[int(random() * len(in_time))]
-        share = explore / len(in_time)
+        return Decision(best.endpoint, "none meets the SLO", 1.0, tuple(rows), tuple(filtered))
+    if explore and len(meets_slo) > 1 and random() < explore:
+        lot = meets_slo[int(random() * len(meets_slo))]
+        share = explore / len(meets_slo)
         return Decision(lot.endpoint, "explored", share, tuple(rows), tuple(filtered))
-    best = _best(in_time, policy, now, need)
+    best = _best(meets_slo, policy, now, need)
     return Decision(best.endpoint, policy.objective, 1.0, tuple(rows), tuple(filtered))
 
 
@@ -307,7 +307,7 @@ def _usable(
     sick: list[Endpoint] = []
     for endpoint in endpoints:
         health = endpoint.health
-        if (health.is_open or now < health.rests_until) and not health.allows(now):
+        if (health.is_open or now < health.cooldown_until) and not health.allows(now):
             sick.append(endpoint)
             filtered.append((endpoint.name, health.state(now)))
         elif endpoint.prefill_tokens and endpoint.backlog_s > backlog_max_s:
@@ -320,7 +320,7 @@ def _usable(
         else:
             usable.append(endpoint)
     if len(sick) == len(endpoints):
-        # All are left alone: better a doubtful one than none (Envoy's panic mode).
+        # All are ejected: better a doubtful one than none (Envoy's panic mode).
         usable = [min(sick, key=lambda e: e.health.ready_in_s(now))]
     return usable, filtered
 
@@ -336,8 +336,8 @@ def _row(
     expected = endpoint.first_token_s(need, now, cached)
     load = endpoint.inflight / endpoint.concurrency_limit.calls
     share = endpoint.health.share(now)
-    in_time = expected <= policy.slo_share * need.slo_s and load < ROOM_SHARE * share
-    return Row(endpoint, expected, endpoint.cost(need, cached), load, in_time, cached)
+    meets_slo = expected <= policy.slo_share * need.slo_s and load < ROOM_SHARE * share
+    return Row(endpoint, expected, endpoint.cost(need, cached), load, meets_slo, cached)
 
 
 def _best(rows: list[Row], policy: Policy, now: float, need: Need) -> Row:

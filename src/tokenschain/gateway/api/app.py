@@ -1,4 +1,4 @@
-"""The door of the data plane: requests in, answers out, in the API's own shape."""
+"""HTTP API of the gateway: routes requests to the pipeline and the small read-only answers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _KNOWN_ELSEWHERE = (
 
 
 class ApiSettings(NamedTuple):
-    """What the door itself needs to know."""
+    """Settings of the API itself."""
 
     heartbeat_s: float = 15.0
     """A stream that is silent for this long gets an SSE comment."""

@@ -226,7 +226,7 @@ def _route(call: Call) -> bytes:
     for row in decision.rows:
         parts.append(
             f"{row.endpoint.name} ttft={row.first_token_s:.3f}s "
-            f"cost={row.cost_pico:.0f} load={row.load:.2f}{'' if row.in_time else ' late'}"
+            f"cost={row.cost_pico:.0f} load={row.load:.2f}{'' if row.meets_slo else ' late'}"
         )
     parts += [f"{name} {why}" for name, why in decision.filtered]
     tried = " > ".join(f"{a.candidate.upstream.id}={a.outcome}" for a in call.attempts)

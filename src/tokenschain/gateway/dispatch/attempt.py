@@ -22,7 +22,7 @@ class AttemptContext(NamedTuple):
 
     upstreams: Upstreams
     router: Router
-    room: WaitQueue
+    wait_queue: WaitQueue
     health: HealthEvents
     clock: Callable[[], float]
     """Monotonic seconds, as the router's."""
@@ -97,8 +97,8 @@ class UpstreamAttempt:
         if streams:
             self._spoke_at = now
             endpoint.spoke(self._fresh, self._ahead, now - self._began, now)
-            # Its backlog of prompts is shorter now: whoever waits for that may go.
-            context.room.free_at(endpoint)
+            # Its backlog of prompts is shorter now: a call that waits for that may go.
+            context.wait_queue.free_at(endpoint)
         else:
             self._note_whole()
         context.health.succeeded(endpoint)
@@ -205,4 +205,4 @@ class UpstreamAttempt:
             if self._answer is None:
                 endpoint.silent(self._fresh)
             endpoint.ended(self._fresh, tokens, 0.0, took_s)
-        self._context.room.free_at(endpoint)
+        self._context.wait_queue.free_at(endpoint)

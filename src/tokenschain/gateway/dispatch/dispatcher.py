@@ -62,8 +62,8 @@ class Dispatch:
         self._upstreams = upstreams
         self._clock = clock
         self.health = HealthEvents(router, clock, random, report)
-        self.room = WaitQueue(router, clock)
-        self._context = AttemptContext(upstreams, router, self.room, self.health, clock)
+        self.wait_queue = WaitQueue(router, clock)
+        self._context = AttemptContext(upstreams, router, self.wait_queue, self.health, clock)
         self._races = RACES_SAVED_MAX
         self._budgets: dict[str, RetryBudget] = {}
 
@@ -91,7 +91,9 @@ class Dispatch:
             if decision.endpoint is None:
                 if decision.reason == "all tried":
                     break
-                decision = await self.room.wait(call, caller, plan, need, tried, priority, failure)
+                decision = await self.wait_queue.wait(
+                    call, caller, plan, need, tried, priority, failure
+                )
             endpoint = decision.endpoint
             assert endpoint is not None
             if call.decision is None:
@@ -102,7 +104,8 @@ class Dispatch:
                     self._context, call, caller, plan, need, endpoint, decision.cached_tokens
                 )
                 winner = await self._try(attempt, tried, budget)
-                winner.make_last()
+                if len(call.attempts) > 1:
+                    winner.make_last()
                 return ContinuedAnswer(self, winner) if call.resumable else winner
             except ApiError as error:
                 failure = error
@@ -126,7 +129,7 @@ class Dispatch:
             "chosen": decision.endpoint.name if decision.endpoint is not None else None,
             "reason": decision.reason,
             "propensity": decision.propensity,
-            "waiting": self.room.waiting,
+            "waiting": self.wait_queue.waiting,
             "candidates": [
                 {
                     "upstream": row.endpoint.name,
@@ -136,7 +139,7 @@ class Dispatch:
                     "load": row.load,
                     "in_flight": row.endpoint.inflight,
                     "concurrency_limit": row.endpoint.concurrency_limit.calls,
-                    "in_time": row.in_time,
+                    "meets_slo": row.meets_slo,
                     "cached_tokens": row.cached_tokens,
                     "state": row.endpoint.health.state(now),
                     "success": row.endpoint.health.success_share(now),
@@ -146,7 +149,7 @@ class Dispatch:
                 }
                 for row in decision.rows
             ],
-            "left_out": dict(decision.filtered),
+            "excluded": dict(decision.filtered),
         }
 
     # --- one attempt ---------------------------------------------------------------------
@@ -218,7 +221,7 @@ class Dispatch:
                 if decision.reason == "all tried":
                     raise error
                 # Many may have broken off at once: they go before all who have not begun.
-                decision = await self.room.wait(
+                decision = await self.wait_queue.wait(
                     call, broken.caller, same_model, broken.need, tried, Priority.SYSTEM, error
                 )
             endpoint = decision.endpoint

@@ -42,7 +42,7 @@ class HealthEvents:
         health = endpoint.health
         opened = health.failed(outcome, now, error.retry_after_s, self._random())
         if outcome is AttemptOutcome.RATE or outcome is AttemptOutcome.AUTH:
-            self.publish(endpoint.name, "rests", health.rests_until - now)
+            self.publish(endpoint.name, "rests", health.cooldown_until - now)
         elif outcome is AttemptOutcome.HARD and health.is_open:
             self.publish(endpoint.name, "open", health.reopens_at - now)
         if opened:

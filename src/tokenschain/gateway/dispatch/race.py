@@ -65,7 +65,7 @@ class Race:
         self._won: asyncio.Task[UpstreamAttempt] | None = None
 
     async def run(self) -> UpstreamAttempt:
-        """Wait for whoever speaks first.
+        """Wait for the first to speak.
 
         Raises:
             ApiError: of the last one that failed.
@@ -162,10 +162,10 @@ class Race:
         for task in losers:
             task.cancel()
         await asyncio.gather(*losers, return_exceptions=True)
-        for visit in losers.values():
-            visit.lose()
-        for task, visit in self._rivals.items():
+        for rival in losers.values():
+            rival.lose()
+        for task, rival in self._rivals.items():
             if task in losers or task is self._won or task.cancelled():
                 continue
             if task.exception() is None:
-                visit.abort()
+                rival.abort()

@@ -1,4 +1,4 @@
-"""Small embedding and reranking calls of one project share a call upstream.
+"""Request batching: small embedding and rerank calls of one project share a call upstream.
 
 The first goes at once. While as many batches as there are lanes are under way, what comes waits,
 and goes together when one comes back: an idle platform adds nothing, a busy one batches more.
@@ -15,7 +15,7 @@ from tokenschain.core.call import Attempt, Call, WholeAnswer
 from tokenschain.core.errors import ApiError, Fault
 from tokenschain.core.ports import Answer, Opening
 from tokenschain.core.routing import request_batching
-from tokenschain.core.routing.request_batching import Part, Size
+from tokenschain.core.routing.request_batching import BatchPart, Size
 from tokenschain.core.snapshot import Plan
 from tokenschain.core.tenancy import KeyGrant
 
@@ -28,7 +28,7 @@ class _Member(NamedTuple):
     call: Call
     caller: KeyGrant
     plan: Plan
-    part: Part
+    part: BatchPart
     answer: asyncio.Future[bytes]
 
 

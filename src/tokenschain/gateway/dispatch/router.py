@@ -1,4 +1,4 @@
-"""Which upstream a call goes to: what is configured, what is known of each, and the choice."""
+"""Router: plans a call by what is configured and chooses among upstreams by their state."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ class Router:
         return min(loads, default=1.0)
 
     def endpoints(self, plan: Plan) -> list[Endpoint]:
-        """Everything of a plan, for whoever waits for room."""
+        """Everything of a plan, for calls that wait for room."""
         return [e for tier in (plan, *plan.others) for e in self._list(tier).endpoints]
 
     def opened(self, endpoint: Endpoint, need: Need) -> None:
@@ -210,7 +210,7 @@ class Router:
         """An upstream was given up: so is its region, when most of it went at once.
 
         Returns:
-            The other upstreams that are left alone too.
+            The other upstreams that are ejected with it.
         """
         region = endpoint.candidate.upstream.region
         if not region:

@@ -10,8 +10,8 @@ from tokenschain.core.call import Call
 from tokenschain.core.errors import ApiError
 from tokenschain.core.routing.admission import (
     RULES,
+    AdmissionQueue,
     Priority,
-    Queue,
     Waiting,
 )
 from tokenschain.core.routing.selection import Decision, Endpoint, Need
@@ -36,12 +36,12 @@ class QueuedCall(NamedTuple):
 
 
 class WaitQueue:
-    """One queue a model; whoever leaves an upstream wakes who goes next."""
+    """One queue for each model; a call that leaves an upstream wakes the next in order."""
 
     def __init__(self, router: Router, clock: Callable[[], float]) -> None:
         self._router = router
         self._clock = clock
-        self._queues: dict[str, Queue[QueuedCall]] = {}
+        self._queues: dict[str, AdmissionQueue[QueuedCall]] = {}
         self._queues_of: dict[Endpoint, set[str]] = {}
 
     @property
@@ -74,7 +74,7 @@ class WaitQueue:
         name = plan.route.name
         queue = self._queues.get(name)
         if queue is None:
-            queue = self._queues[name] = Queue(self._router.service)
+            queue = self._queues[name] = AdmissionQueue(self._router.service)
         woken: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
         queued = QueuedCall(call, caller, plan, need, tried, woken)
         prefix = need.prefixes[0] if need.prefixes else 0
@@ -109,7 +109,7 @@ class WaitQueue:
             self.free_at(endpoint)
 
     def free_at(self, endpoint: Endpoint) -> None:
-        """An upstream may have room again: whoever goes next is woken."""
+        """An upstream may have room again: the next in order is woken."""
         names = self._queues_of.get(endpoint)
         if not names:
             return
@@ -141,10 +141,10 @@ class WaitQueue:
 
 
 def _too_late(head: Waiting[QueuedCall], decision: Decision, now: float) -> bool:
-    """Whether an interactive call has waited so long that it would keep one in time from its
-    place and not be in time itself (early rejection, Mooncake, arXiv 2407.00079).
+    """Whether an interactive call has waited so long that it misses its SLO and would make the
+    next one miss it, too (early rejection, Mooncake, arXiv 2407.00079).
 
-    Where even an idle upstream would not be in time, waiting is not what makes it late.
+    Where even an idle upstream would not meet the SLO, waiting is not what makes it late.
     """
     if head.priority is not Priority.INTERACTIVE:
         return False

@@ -1,4 +1,4 @@
-"""Shared counts: leases are drawn in the background, and awaited only when one is used up.
+"""Quota leases of shared counts: drawn in the background, awaited only when one is used up.
 
 One exchange with the owner of the counts runs at a time; whatever is asked for meanwhile
 goes with the next, so that many calls cost one round trip.

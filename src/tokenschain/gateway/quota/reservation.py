@@ -1,4 +1,4 @@
-"""How much a caller may use: reserved by estimate, settled by what was used.
+"""Quota: rate limits and budgets, reserved by estimate and settled by what was used.
 
 Rates that this process owns are counted exactly; shared ones and budgets are leased
 (`gateway.quota.leases`), so that a call waits only when a lease is used up.
@@ -203,11 +203,11 @@ class LimitQuota:
         reservation.taken = held.settled
         for meter, pool in held.pools:
             if pool.left <= meter.low and pool.known_left > 0:
-                self._wish(meter)
+                self._request_lease(meter)
         return True
 
     @staticmethod
-    def _wish(meter: _Meter) -> None:
+    def _request_lease(meter: _Meter) -> None:
         if meter.leases is not None and meter.count is not None:
             meter.leases.request(meter.count)
 
@@ -239,8 +239,8 @@ class LimitQuota:
     async def _draw(self, reservation: _Reservation) -> None:
         """One exchange for all leases that are used up.
 
-        And another when newcomers were faster and the owner has more: who waits must not be
-        refused for that.
+        And another when newcomers took the lease first and the owner has more: a call that waited
+        must not be refused for that.
         """
         for number in range(DRAWS_MAX):
             short: dict[Leases, tuple[list[Count], list[int]]] = {}
