@@ -16,7 +16,7 @@ import yaml
 
 from tests import web
 from tests.ports import free_port
-from tests.waiting import until
+from tests.waiting import WAIT_MAX_S, until
 from tokenschain.infra import config
 from tokenschain.infra.database import engine as db
 from tokenschain.wiring import machine
@@ -187,6 +187,20 @@ class Stack:
             until(lambda u=url: (web.get(f"{u}/v1/models", headers=headers).status_code != 401)  # type: ignore[misc]
                   == known)  # fmt: skip
 
+    def until_served(self) -> None:
+        """Wait until every gateway serves by the configuration as control has it now.
+
+        Configurations come in order and whole, so a gateway that knows a key made just now has
+        everything that was changed before.
+        """
+        self.new_key(name="probe")
+
+    def counted(self) -> float:
+        """Calls that the gateways' metrics count; workers refresh them once a second."""
+        text = "".join(web.get(f"{url}/metrics").text for url in self.urls)
+        lines = (li for li in text.splitlines() if li.startswith("tokenschain_calls_total"))
+        return sum(float(line.split()[-1]) for line in lines)
+
     def rows(self, query: str = "select * from ledger order by started_ms") -> list[Any]:
         if self.settings.database.url is not None:
             engine = db.connect(self.settings.database.url, 2)
@@ -201,25 +215,21 @@ class Stack:
         finally:
             connection.close()
 
-    def settled(self, count: int, timeout_s: float = 15.0) -> list[Any]:
+    def settled(self, count: int, timeout_s: float = WAIT_MAX_S) -> list[Any]:
         """The ledger once it holds at least `count` rows."""
-        deadline = time.monotonic() + timeout_s
-        while True:
-            rows = self.rows()
-            if len(rows) >= count or time.monotonic() > deadline:
-                return rows
-            time.sleep(0.05)
+        until(lambda: len(self.rows()) >= count, timeout_s)
+        return self.rows()
 
-    def row_of(self, reply: httpx.Response | str, timeout_s: float = 15.0) -> Any:
+    def row_of(self, reply: httpx.Response | str, timeout_s: float = WAIT_MAX_S) -> Any:
         """The ledger row of a call, by its answer's request id."""
         call = reply if isinstance(reply, str) else reply.headers["x-request-id"]
-        deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
-            found = self.rows(f"select * from ledger where event_id = '{call}'")
-            if found:
-                return found[0]
-            time.sleep(0.05)
-        raise AssertionError(f"{call} did not reach the ledger:\n{self.read_log()}")
+        try:
+            found = until(
+                lambda: self.rows(f"select * from ledger where event_id = '{call}'"), timeout_s
+            )
+        except AssertionError:
+            raise AssertionError(f"{call} did not reach the ledger:\n{self.read_log()}") from None
+        return found[0]
 
 
 def wait_for(url: str, log: Any) -> None:

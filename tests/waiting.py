@@ -9,6 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 WAIT_MAX_S = 40.0
 LOOK_S = 0.05
+STEADY_S = 0.5
 
 
 def until(found: Callable[[], T], wait_max_s: float = WAIT_MAX_S) -> T:
@@ -22,3 +23,20 @@ def until(found: Callable[[], T], wait_max_s: float = WAIT_MAX_S) -> T:
         assert time.monotonic() < deadline, f"after {wait_max_s} s still {value!r}"
         time.sleep(LOOK_S)
     return value
+
+
+def until_steady(value: Callable[[], T], steady_s: float = STEADY_S) -> T:
+    """The value once it has not changed for `steady_s`, as when what produces it is held up.
+
+    Raises:
+        AssertionError: it still changes after `WAIT_MAX_S`.
+    """
+    deadline = time.monotonic() + WAIT_MAX_S
+    last, since = value(), time.monotonic()
+    while time.monotonic() - since < steady_s:
+        time.sleep(LOOK_S)
+        now = value()
+        if now != last:
+            last, since = now, time.monotonic()
+        assert time.monotonic() < deadline, f"after {WAIT_MAX_S} s still changing: {now!r}"
+    return last

@@ -19,6 +19,7 @@ from sqlalchemy import Engine, select
 from tests.ports import free_port
 from tests.small_server import JsonHandler, serving
 from tests.upstreams import UpstreamSimulator
+from tests.waiting import until
 from tokenschain.control.observability import alerts
 from tokenschain.core.cache.semantic_protocol import Report
 from tokenschain.core.errors import ApiError
@@ -111,12 +112,10 @@ def test_a_budget_half_used_is_said_once_to_everyone(
         budget = {"kind": "budget", "measure": "requests", "amount": 10, "period": "total",
                   "match": {"tenant": "default"}, "alerts": [50, 100]}  # fmt: skip
         assert stack.admin("PUT", "/api/v1/limits/calls", json=budget).status_code == 200
-        time.sleep(1)
+        stack.until_served()
         for _ in range(6):
             assert stack.chat().status_code == 200
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and (len(got) < 4 or not mailbox.letters):
-            time.sleep(0.2)
+        until(lambda: len(got) >= 4 and mailbox.letters, 60)
         time.sleep(1.5 * alerts.LOOK_S)  # another look finds nothing new to say
     controller.stop()
     assert sorted(kind for kind, _, _ in got) == ["dingtalk", "feishu", "webhook", "wecom"]
@@ -166,12 +165,12 @@ def test_a_name_that_points_into_the_house_is_not_reached(own_stack: Any) -> Non
 
         with sqlite3.connect(stack.folder / "data" / "tokenschain.db") as connection:
             connection.execute(engine_rows)
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            seen = stack.admin("GET", "/api/v1/alerts").json()["data"]
-            if seen and seen[0]["tries"]:
-                break
-            time.sleep(0.2)
+
+        def tried() -> Any:
+            found = stack.admin("GET", "/api/v1/alerts").json()["data"]
+            return found if found and found[0]["tries"] else None
+
+        seen = until(tried, 60)
     assert seen[0]["tries"] >= 1 and seen[0]["sent_at_s"] is None
     assert not hits
 

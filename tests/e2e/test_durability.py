@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import sqlite3
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import pytest
 from tests import web
 from tests.stack import Stack
 from tests.upstreams import UpstreamSimulator
+from tests.waiting import until
 
 KILLS = 12
 
@@ -73,9 +73,7 @@ def test_a_storm_of_kills_loses_nothing_and_doubles_nothing(
         await asyncio.gather(*callers)
 
     asyncio.run(storm())
-    deadline = time.monotonic() + 40
-    while not set(complete) <= set(in_ledger(stack)) and time.monotonic() < deadline:
-        time.sleep(0.2)
+    until(lambda: set(complete) <= set(in_ledger(stack)))
     rows = in_ledger(stack)
     assert len(complete) > 100 and len(set(complete)) == len(complete)
     assert not set(complete) - set(rows), "calls answered in full are missing from the ledger"

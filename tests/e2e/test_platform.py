@@ -19,6 +19,7 @@ import pytest
 
 from tests import web
 from tests.stack import free_port
+from tests.waiting import until
 
 MODEL = "smollm2-135m-instruct"
 CACHE = Path(os.environ.get("TEST_MODEL_CACHE", Path.home() / ".cache" / "tokenschain"))
@@ -110,6 +111,15 @@ def client(platform: Platform) -> Iterator[openai.OpenAI]:
         base_url=f"http://127.0.0.1:{platform.ports[0]}/v1", api_key=found.group(1), max_retries=0
     ) as made:
         yield made
+
+
+def answers(client: openai.OpenAI, refusal: type[openai.APIStatusError]) -> bool:
+    """Whether a call is answered, not refused."""
+    try:
+        client.chat.completions.create(model=MODEL, messages=ASK, max_tokens=3)
+    except refusal:
+        return False
+    return True
 
 
 def test_the_printed_lines_work_as_they_are(platform: Platform) -> None:
@@ -210,10 +220,10 @@ def test_sdk_embeddings(client: openai.OpenAI) -> None:
         assert left.embedding == pytest.approx(right.embedding, abs=1e-6)
     zh, en, other = (d.embedding for d in as_floats.data)
 
-    def likeness(a: list[float], b: list[float]) -> float:
+    def cosine(a: list[float], b: list[float]) -> float:
         return sum(x * y for x, y in zip(a, b, strict=True))
 
-    assert likeness(zh, en) > likeness(zh, other)
+    assert cosine(zh, en) > cosine(zh, other)
     for wrong in ({"dimensions": 10}, {"input": [[1, 2]]}):
         with pytest.raises(openai.BadRequestError) as found:
             body = {"model": "multilingual-e5-small", "input": "x"} | wrong
@@ -272,24 +282,16 @@ def test_commands(platform: Platform, client: openai.OpenAI) -> None:
     made = platform.run("keys", "create", "--tenant", "acme", "--name", "second")
     assert made.returncode == 0, made.stderr
     key = made.stdout.strip()
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        try:
-            client.with_options(api_key=key).chat.completions.create(
-                model=MODEL, messages=ASK, max_tokens=3
-            )
-            break
-        except openai.AuthenticationError:
-            time.sleep(0.1)
-    time.sleep(1)
-    shown = platform.run("usage", "--by", "tenant", "--tenant", "acme", COLUMNS="200")
-    assert "acme" in shown.stdout and "0 CNY" in shown.stdout
+    caller = client.with_options(api_key=key)
+    until(lambda: answers(caller, openai.AuthenticationError))
+
+    def usage() -> str:
+        return platform.run("usage", "--by", "tenant", "--tenant", "acme", COLUMNS="200").stdout
+
+    until(lambda: "acme" in usage() and "0 CNY" in usage())
     listed = platform.run("keys", "list", COLUMNS="200")
     assert key[:11] in listed.stdout and key not in listed.stdout
-    deadline = time.monotonic() + 40  # the engine is looked at every 5 s
-    while (found := platform.run("doctor", COLUMNS="200")).returncode != 0:
-        assert time.monotonic() < deadline, found.stdout
-        time.sleep(0.5)
+    until(lambda: platform.run("doctor", COLUMNS="200").returncode == 0)  # looks every 5 s
     assert "qwen" in platform.run("model", "list", "--prices", COLUMNS="200").stdout
     assert platform.run("version").stdout.strip()
     wrong = platform.run("doctor", TOKENSCHAIN_SERVER__PORT="x")
@@ -338,14 +340,7 @@ def test_a_killed_engine_is_restarted_and_said_so(
         client.chat.completions.create(model=MODEL, messages=ASK, max_tokens=3)
     assert found.value.status_code == 502
     assert found.value.code in ("upstream_unreachable", "upstream_interrupted")
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            client.chat.completions.create(model=MODEL, messages=ASK, max_tokens=3)
-            break
-        except openai.APIStatusError:
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
+    until(lambda: answers(client, openai.APIStatusError))
     log = (platform.folder / "log").read_text()
     assert "child_ended" in log and "engine" in log
 

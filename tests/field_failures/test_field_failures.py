@@ -10,7 +10,6 @@ import json
 import os
 import socket
 import threading
-import time
 from pathlib import Path
 
 import httpx
@@ -22,6 +21,7 @@ from tests import web
 from tests.flows.test_calls import events_of, text_of
 from tests.stack import Stack
 from tests.upstreams import UpstreamSimulator
+from tests.waiting import until, until_steady
 
 
 def open_stream(stack: Stack, key: str, **body) -> tuple[socket.socket, str]:
@@ -47,16 +47,6 @@ def read_events(caller: socket.socket, count: int) -> str:
     return next(li.split(": ")[1] for li in head.split("\r\n") if li.startswith("x-request-id"))
 
 
-def wait_until(condition, limit_s: float = 10.0):
-    deadline = time.monotonic() + limit_s
-    while time.monotonic() < deadline:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.02)
-    raise AssertionError("it did not happen in time")
-
-
 @pytest.mark.parametrize("events", [1, 3, 8])
 def test_01_a_caller_who_hangs_up_mid_stream_is_billed_an_estimate(
     stack: Stack, upstream: UpstreamSimulator, events: int
@@ -70,23 +60,24 @@ def test_01_a_caller_who_hangs_up_mid_stream_is_billed_an_estimate(
     assert (row["outcome"], row["error"]) == ("partial", "caller_gone")
     assert row["usage_source"] == "estimated"
     # The upstream is stopped at once, and what was relayed is what is billed.
-    wait_until(lambda: upstream.disconnects == 1, 3)
+    until(lambda: upstream.disconnects == 1)
     assert events - 2 <= row["completion_tokens"] <= upstream.tokens + 1 < 20
     assert row["cost_pico"] > 0
 
 
 def test_01_before_the_first_byte_too(stack: Stack, upstream: UpstreamSimulator) -> None:
+    upstream.reset()
     before = {row["event_id"] for row in stack.rows()}
-    for stream in (False, True):
+    for number, stream in enumerate((False, True)):
         caller, _ = open_stream(stack, stack.key, stream=stream, x_sim={"delay_s": 1.2})
-        time.sleep(0.2)
+        until(lambda n=number: len(upstream.requests) > n)
         caller.close()
 
     def gone() -> list:
         rows = [row for row in stack.rows() if row["event_id"] not in before]
         return [row for row in rows if row["error"] == "caller_gone"]
 
-    wait_until(lambda: len(gone()) == 2)
+    until(lambda: len(gone()) == 2)
     assert all(row["usage_source"] == "estimated" for row in gone())
     assert all(row["completion_tokens"] == 0 for row in gone())
 
@@ -95,7 +86,7 @@ def test_01_drain_mode_reads_on_and_bills_exactly(
     stack: Stack, upstream: UpstreamSimulator
 ) -> None:
     made = stack.admin("POST", "/api/v1/keys", json={"disconnect": "drain"}).json()
-    time.sleep(1)
+    stack.until_known(made["key"])
     sim = {"tokens": 30, "pause_s": 0.02}
     caller, _ = open_stream(stack, made["key"], stream=True, x_sim=sim)
     call = read_events(caller, 4)
@@ -138,12 +129,15 @@ def resident(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def test_04_what_was_in_flight_when_a_gateway_was_killed_blocks_nothing(own_stack) -> None:
-    """There are no reservations yet (quotas come later): nothing may be left over."""
+def test_04_what_was_in_flight_when_a_gateway_was_killed_blocks_nothing(
+    own_stack, upstream: UpstreamSimulator
+) -> None:
+    """Nothing is left over; for reservations of limits see `test_limits`."""
     stack = own_stack().start()
     sims = [{"x_sim": {"delay_s": 3}}] * 20
+    upstream.reset()
     callers = [open_stream(stack, stack.key, **body)[0] for body in sims]
-    time.sleep(0.5)
+    until(lambda: len(upstream.requests) == len(sims))
     stack.kill("gateway")
     for caller in callers:
         caller.close()
@@ -181,11 +175,9 @@ def test_09_a_slow_reader_pauses_the_upstream(stack: Stack, upstream: UpstreamSi
     upstream.reset()
     sim = {"large": [400, 100_000]}
     caller, _ = open_stream(stack, stack.key, stream=True, x_sim=sim)
-    time.sleep(1.0)
-    sent_at_one = upstream.tokens
-    assert sent_at_one < 150, "the gateway read 15 MB ahead of a caller who reads nothing"
-    time.sleep(0.5)
-    assert upstream.tokens <= sent_at_one + 2
+    until(lambda: upstream.tokens)
+    sent = until_steady(lambda: upstream.tokens)
+    assert sent < 150, "the gateway read 15 MB ahead of a caller who reads nothing"
     got = bytearray()
     while b"[DONE]" not in got[-4096:]:
         data = caller.recv(1 << 20)
@@ -285,7 +277,7 @@ def test_concurrent_calls_are_all_metered_once(stack: Stack) -> None:
         found = [row["event_id"] for row in stack.rows()]
         return len(found) == len(set(found)) and set(ids) <= set(found)
 
-    wait_until(all_there)
+    until(all_there)
     sums = stack.rows("select sum(calls) c, sum(cost_pico) p from usage_hourly")[0]
     raw = stack.rows("select count(*) c, sum(cost_pico) p from ledger")[0]
     assert (sums["c"], sums["p"]) == (raw["c"], raw["p"])

@@ -15,6 +15,7 @@ from tests.flows.test_calls import ROUTES
 from tests.servers import Postgres, RedisStack
 from tests.stack import Stack
 from tests.upstreams import UpstreamSimulator
+from tests.waiting import until
 from tokenschain.core.formats.formats import API_FORMATS
 
 SIM = {"max_tokens": 3, "x_sim": {"tokens": 3, "pause_s": 0}}
@@ -48,8 +49,8 @@ def put_limit(stack: Stack, name: str, **fields: Any) -> dict[str, Any]:
 
 
 def served(stack: Stack) -> None:
-    """Wait until every gateway serves by the latest configuration: a second is promised."""
-    time.sleep(1.0)
+    """Wait until every gateway serves by the latest configuration."""
+    stack.until_served()
 
 
 def new_key(stack: Stack, **fields: Any) -> tuple[str, dict[str, str]]:
@@ -98,14 +99,13 @@ def test_03_a_budget_for_ten_calls_lets_no_eleventh_be_paid(backed: Any, gateway
     spent = sum(int(row["charge_pico"] or 0) for row in rows)
     assert spent == (accepted + 1) * cost <= 11 * cost
     assert accepted >= 1
+
     # What was reserved came back: the budget knows what was spent, and promises little more.
-    deadline = time.monotonic() + 40
-    while time.monotonic() < deadline:
-        used = stack.admin("GET", "/api/v1/limits/ten").json()["used"][0]
-        if used["spent"] == spent and used["promised"] == 0:
-            break
-        time.sleep(0.2)
-    assert (used["spent"], used["promised"]) == (spent, 0)
+    def used() -> tuple[int, int]:
+        found = stack.admin("GET", "/api/v1/limits/ten").json()["used"][0]
+        return found["spent"], found["promised"]
+
+    until(lambda: used() == (spent, 0))
 
 
 def test_05_three_gateways_let_a_hundred_a_minute_pass_and_no_more(backed: Any) -> None:
@@ -205,21 +205,11 @@ def test_04_what_a_killed_gateway_held_is_free_again(
             return await burst(client, 55)
 
     asyncio.run(run())
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        if all(reply.status_code == 200 for reply in asyncio.run(again())):
-            break
-        time.sleep(1)
-    else:
-        raise AssertionError("the places of the dead gateway are still taken")
+    # Until then the places of the dead gateway are still taken.
+    until(lambda: all(reply.status_code == 200 for reply in asyncio.run(again())))
     # Its budget lease is free too, and each of its calls ended in one row at most.
-    deadline = time.monotonic() + 40
-    while time.monotonic() < deadline:
-        used = stack.admin("GET", "/api/v1/limits/wide").json()["used"][0]
-        if used["promised"] <= 1_000_000 // 100:
-            break
-        time.sleep(1)
-    assert used["promised"] <= 1_000_000 // 100
+    wide = lambda: stack.admin("GET", "/api/v1/limits/wide").json()["used"][0]  # noqa: E731
+    until(lambda: wide()["promised"] <= 1_000_000 // 100)
     rows = stack.rows()
     assert len(rows) == len({row["event_id"] for row in rows})
 
@@ -257,9 +247,8 @@ def test_11_a_redis_that_stops_answering_slows_nobody(
     assert p99(during) <= p99(before) + 0.05 + 0.05  # the second: this machine's own noise
     lines = stack.read_log().count("redis_lost")
     assert 1 <= lines <= 4
-    time.sleep(2.5)
-    assert all(r.status_code == 200 for r in calls(stack, 4, **SIM))
-    assert stack.read_log().count("redis_back") >= 1
+    until(lambda: all(r.status_code == 200 for r in calls(stack, 4, **SIM)))
+    until(lambda: "redis_back" in stack.read_log())
 
 
 def test_10_a_database_that_hangs_stops_no_call_and_loses_none(
@@ -276,19 +265,15 @@ def test_10_a_database_that_hangs_stops_no_call_and_loses_none(
         postgres.resume()
     assert [reply.status_code for reply in during].count(200) >= 0.999 * len(during)
     expected = {r.headers["x-request-id"] for r in (*first, *during) if r.status_code == 200}
-    deadline = time.monotonic() + 40
-    while time.monotonic() < deadline:
-        rows = stack.rows()
-        if expected <= {row["event_id"] for row in rows}:
-            break
-        time.sleep(0.5)
+    until(lambda: expected <= {row["event_id"] for row in stack.rows()})
+    rows = stack.rows()
     assert {row["event_id"] for row in rows} == expected and len(rows) == len(expected)
     connections = stack.rows("select count(*) n from pg_stat_activity where usename = 'tc'")
     assert connections[0]["n"] <= 60
 
 
 def _paced(stack: Stack) -> list[httpx.Response]:
-    time.sleep(0.25)
+    time.sleep(0.25)  # the pace itself: calls while the database hangs
     return calls(stack, 10, **SIM)
 
 
@@ -336,7 +321,7 @@ def test_06_no_route_is_a_side_door(own_stack: Any, upstream: UpstreamSimulator)
         "closed tenant": (shut, 403),
         "over budget": (poor, 402),
     }
-    time.sleep(1.0)
+    served(stack)
     models = {"/v1/embeddings": "sim-embed", "/v1/rerank": "sim-rank"}
     upstream.reset()
     seen = len(upstream.requests)

@@ -117,7 +117,7 @@ def test_25_no_secret_is_in_any_log_trace_error_metric_reply_journal_or_row(
         ask("GET", f"{url}/v1/models", headers=headers)
         ask("GET", f"{url}/metrics")
     stack.settled(3)
-    time.sleep(2.5)  # alerts and chores have had their turn
+    time.sleep(2.5)  # so that alerts and maintenance have had their turn: they are to say nothing
 
     # Where anyone might look for them.
     places: dict[str, bytes] = {"log": stack.read_log().encode()}

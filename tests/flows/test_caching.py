@@ -22,6 +22,7 @@ from tests import web
 from tests.servers import RedisStack
 from tests.stack import Stack
 from tests.upstreams import UpstreamSimulator
+from tests.waiting import until
 
 
 def ask(
@@ -135,7 +136,7 @@ def test_callers_say_what_they_want(cached: tuple[Stack, UpstreamSimulator]) -> 
     assert ask(stack, "directives", cache="no-cache").headers["x-tc-cache"] == "miss"
     assert ask(stack, "directives", cache="only-if-cached").status_code == 200
     assert ask(stack, "directives", cache="max-age=100").headers["x-tc-cache"] == "hit-exact"
-    time.sleep(1.1)
+    time.sleep(1.1)  # the age itself: it has to be over a second
     assert ask(stack, "directives", cache="max-age=1").headers["x-tc-cache"] == "miss"
     before = len(upstream.requests)
     wrong = ask(stack, "directives", cache="please")
@@ -246,13 +247,13 @@ def test_a_long_stream_is_not_held_in_memory(own_stack: Any, upstream: UpstreamS
 
     for number in range(5):
         ask(stack, f"long {number}", stream=True, x_sim=sim | {"id": f"w{number}"})
-    time.sleep(1.1)
+    until(lambda: stack.counted() == 5)
     before = resident()
     for number in range(40):
         reply = ask(stack, f"long {number}", stream=True, x_sim=sim | {"id": str(number)})
         assert len(text_of(reply)) == 200 * 40_000
         assert reply.headers["x-tc-cache"] == "miss"
-    time.sleep(1.1)
+    until(lambda: stack.counted() == 45)
     assert resident() - before < 30_000_000
 
 
@@ -269,7 +270,7 @@ def test_who_follows_a_call_that_fails_asks_for_itself(
 def test_a_leader_who_leaves_takes_nobody_with_him(
     cached: tuple[Stack, UpstreamSimulator],
 ) -> None:
-    stack, _ = cached
+    stack, upstream = cached
     sim = {"delay_s": 1.0, "id": "leaves"}
     body = {"model": "sim-chat", "messages": [{"role": "user", "content": "leaves"}], "x_sim": sim}
 
@@ -280,8 +281,9 @@ def test_a_leader_who_leaves_takes_nobody_with_him(
             )
 
     leader = threading.Thread(target=lead)
+    before = len(upstream.requests)
     leader.start()
-    time.sleep(0.2)
+    until(lambda: len(upstream.requests) > before)
     follower = ask(stack, "leaves", x_sim=sim)
     leader.join()
     assert follower.status_code == 200
@@ -293,7 +295,7 @@ def test_what_is_flushed_is_gone_within_a_second(cached: tuple[Stack, UpstreamSi
     def flush(**what: Any) -> dict[str, Any]:
         reply = stack.admin("POST", "/api/v1/cache/flush", json=what)
         assert reply.status_code == 200, reply.text
-        time.sleep(1.0)
+        stack.until_served()
         found: dict[str, Any] = reply.json()
         return found
 
@@ -332,7 +334,7 @@ def test_an_answer_somebody_calls_wrong_is_dropped(cached: tuple[Stack, Upstream
     assert say(second, True).json()["dropped"] is False
     assert ask(stack, "feedback").headers["x-tc-cache"] == "hit-exact"
     assert say(second, False).json()["dropped"] is True
-    time.sleep(1.0)
+    stack.until_served()
     assert ask(stack, "feedback").headers["x-tc-cache"] == "miss"
     unknown = {"request_id": "req_none", "right": False}
     assert stack.admin("POST", "/api/v1/cache/feedback", json=unknown).status_code == 404
@@ -375,7 +377,7 @@ def test_the_commands_warm_tell_and_flush(
     assert "sim-chat" in shown and "hit-exact" in shown and "CNY" in shown
     assert "would drop" in command("flush", "--tenant", "default", "--dry-run")
     assert "dropped" in command("flush", "--tenant", "default")
-    time.sleep(1.0)
+    stack.until_served()
     assert ask(stack, "warm one").headers["x-tc-cache"] == "miss"
 
 

@@ -11,6 +11,7 @@ import pytest
 from tests import web
 from tests.stack import START_MAX_S, Stack
 from tests.upstreams import UpstreamSimulator
+from tests.waiting import until
 
 
 def events_of(text: str) -> list[dict]:
@@ -277,15 +278,16 @@ def test_secrets_are_in_no_log_and_no_error(stack: Stack) -> None:
     assert stack.key not in log and stack.admin_token not in log and "CANARY-guess" not in log
 
 
-def test_the_gateway_drains_on_sigterm(own_stack) -> None:
+def test_the_gateway_drains_on_sigterm(own_stack, upstream: UpstreamSimulator) -> None:
     import threading
 
     stack = own_stack().start()
     found: list[httpx.Response] = []
     body = {"stream": True, "x_sim": {"tokens": 10, "pause_s": 0.1}}
     caller = threading.Thread(target=lambda: found.append(stack.chat(**body)))
+    before = len(upstream.requests)
     caller.start()
-    time.sleep(0.4)
+    until(lambda: len(upstream.requests) > before)
     stack.stop("gateway")
     caller.join()
     assert found[0].text.endswith("data: [DONE]\n\n")
@@ -327,7 +329,7 @@ def test_workers_share_a_port_and_any_of_them_answers_for_all(own_stack) -> None
         calls += 1
     for _ in range(30):
         assert stack.chat().status_code == 200
-    time.sleep(1.2)
+    until(lambda: stack.counted() == calls + 30)
     text = web.get(f"{stack.url}/metrics").text
     counts = [li for li in text.splitlines() if li.startswith("tokenschain_calls_total")]
     assert {li.split('worker="')[1][0] for li in counts} == {"0", "1"}

@@ -17,6 +17,7 @@ from tests.ports import free_port
 from tests.small_server import JsonHandler, serving
 from tests.stack import Stack
 from tests.upstreams import UpstreamSimulator
+from tests.waiting import until
 from tokenschain.semantic.embedders import Embedders
 
 WAYS = (
@@ -79,7 +80,7 @@ def test_questions_that_mean_the_same_get_the_same_answer_and_traps_do_not(
     # What was learned outlives the process; what it kept does not.
     stack.stop("semantic")
     stack.start("semantic")
-    assert outlook_of(stack)["threshold"] is not None
+    assert preview_of(stack)["threshold"] is not None
     # Its process dies: calls go on as misses, and nobody waits for it.
     stack.kill("semantic")
     began = time.monotonic()
@@ -90,7 +91,7 @@ def test_questions_that_mean_the_same_get_the_same_answer_and_traps_do_not(
     assert "semantic_lost" in stack.read_log()
 
 
-def outlook_of(stack: Stack) -> Any:
+def preview_of(stack: Stack) -> Any:
     """Of the tenant that was asked; `other` is there too, with nothing learned."""
     told = stack.admin("GET", "/api/v1/cache/threshold-preview").json()["data"]
     (found,) = (one for one in told if one["tenant"] == "default")
@@ -99,13 +100,12 @@ def outlook_of(stack: Stack) -> Any:
 
 def told_of_it(stack: Stack) -> None:
     """What control and the commands say of answers given by meaning."""
-    deadline = time.monotonic() + 30
-    while True:
-        told = outlook_of(stack)
-        given = {choice["wrong_max"]: choice["hits"] for choice in told["choices"]}
-        if given[0.05] > 0 or time.monotonic() > deadline:
-            break
-        time.sleep(0.2)
+
+    def given_now() -> dict[float, int]:
+        return {one["wrong_max"]: one["hits"] for one in preview_of(stack)["choices"]}
+
+    until(lambda: given_now()[0.05] > 0)
+    told, given = preview_of(stack), given_now()
     assert (told["tenant"], told["project"], told["model"]) == ("default", "default", "sim-chat")
     assert (told["agreed"], told["served"] > 0) == (0.05, True)
     hits = [given[share] for share in sorted(given)]
@@ -163,7 +163,7 @@ class JudgeHandler(JsonHandler):
         assert self.headers["x-tc-cache"] == "no-store" and body["temperature"] == 0
         type(self).asked.append(json.loads(body["messages"][1]["content"]))
         if self.verdict == "silence":
-            time.sleep(SILENT_S)
+            time.sleep(SILENT_S)  # the judge that does not answer
         self._send(200, {"choices": [{"message": {"role": "assistant", "content": self.verdict}}]})
 
 
@@ -185,11 +185,11 @@ def test_a_judge_may_decide_and_is_never_taken_for_having_said_yes(
             return str(ask(stack, text).headers["x-tc-cache"])
 
         pair = "How do I return the {} lamp?", "Please tell me: how can I return the {} lamp?"
-        # A sample of what it says yes to is answered afresh, to see whether it was right.
+        # A sample of what it says yes to is answered upstream, to check it.
         served = []
         for lamp in LAMPS:
             assert outcome(pair[0].format(lamp), "no") == "miss"
-            time.sleep(0.3)  # until it is learned
+            time.sleep(0.3)  # learning runs behind the answer, and nothing tells when it is done
             served.append(outcome(pair[1].format(lamp), "Yes."))
         assert served.count("hit-semantic") >= len(LAMPS) - 4
         question = JudgeHandler.asked[-1]

@@ -13,6 +13,7 @@ import pytest
 from redis import Redis
 
 from tests.servers import RedisStack
+from tests.waiting import until
 from tokenschain.core.cache.store import Entry
 from tokenschain.infra.redis import rate_limits as redis_module
 from tokenschain.infra.redis.rate_limits import REDIS_FAILURES
@@ -200,9 +201,7 @@ def test_both_stores_keep_find_and_forget(
             unit(number, FINE_DIMENSIONS), entry(f"answer {number}", expires_s=1_000.0),
         )  # fmt: skip
     fast = unit(7, FAST_DIMENSIONS)
-    deadline = time.monotonic() + 30
-    while not (near := kept.near(b"one", fast, 20)) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    near = until(lambda: kept.near(b"one", fast, 20))
     key = (7).to_bytes(16, "big")
     assert (near[0].key, near[0].question) == (key, "question 7")
     assert near[0].fast_cosine == pytest.approx(1.0, abs=1e-3)
@@ -239,10 +238,7 @@ def test_texts_in_redis_are_sealed_and_an_emptied_redis_is_begun_anew(redis: Red
     redis.flush()
     assert shared.near(b"s", fast, 1) == []
     put()
-    deadline = time.monotonic() + 30
-    while not shared.near(b"s", fast, 1):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: shared.near(b"s", fast, 1))
 
 
 def test_without_the_shared_store_this_machine_goes_on_alone(redis: RedisStack) -> None:

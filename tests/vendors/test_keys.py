@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 
 from tests.stack import PRICES, Stack
 from tests.vendors.simulators import KEY, PROFILES, Simulator
+from tests.waiting import until
 from tokenschain.infra.security.secrets import SecretMissing, Vault, resolve
 from tokenschain.providers.credential_pool import KeyRing, KeyState
 
@@ -141,10 +141,7 @@ def test_a_bad_key_is_passed_over_and_a_new_one_needs_no_restart(tmp_path: Path)
         assert "CANARY" not in refused.text
         command("set", "good", said=KEY)
         assert command("list").split() == ["good"]
-        deadline = time.monotonic() + 30
-        while stack.chat(model="m").status_code != 200:
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
+        until(lambda: stack.chat(model="m").status_code == 200)
         row = stack.row_of(stack.chat(model="m"))
         assert row["outcome"] == "ok"
         log = stack.read_log()
