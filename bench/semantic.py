@@ -21,7 +21,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 
-from tokenschain.core.cache.store import Entry
+from tokenschain.core.cache.store import CacheEntry
 from tokenschain.infra.redis.vector_index import RedisVectorIndex
 from tokenschain.semantic import synthetic_questions
 from tokenschain.semantic.embedders import FAST_DIMENSIONS, Embedders, Vectors
@@ -85,7 +85,7 @@ def fill(store: VectorStore, size: int, base: list[str], fast: Vectors, fine: Ve
         if number >= len(base):
             one = one + rng.normal(scale=0.03, size=one.shape).astype(np.float32)
             one = one / np.linalg.norm(one)
-        entry = Entry(body, "t", "m", time.time(), time.time() + 86_400)
+        entry = CacheEntry(body, "t", "m", time.time(), time.time() + 86_400)
         store.put(b"s", number.to_bytes(16, "big"), f"{base[at]} ({number})", one, other, entry)
 
 

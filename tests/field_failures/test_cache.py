@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tokenschain.core.cache import response
 from tokenschain.core.cache.directives import directives_of, refusal_of, ttl_of
-from tokenschain.core.cache.store import CacheStore, Entry
+from tokenschain.core.cache.store import CacheEntry, CacheStore
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats import stream_aggregation
 from tokenschain.core.formats.openai_chat import Api
@@ -117,8 +117,8 @@ def test_the_narrowest_rule_holds() -> None:
     assert CacheRules().false_hit_rate_max_of("t", "p", "m") == 0.01
 
 
-def entry(tenant: str, size: int) -> Entry:
-    return Entry(b"x" * size, tenant, "m", 0.0, 100.0)
+def entry(tenant: str, size: int) -> CacheEntry:
+    return CacheEntry(b"x" * size, tenant, "m", 0.0, 100.0)
 
 
 def test_23_one_tenant_cannot_push_the_others_out() -> None:

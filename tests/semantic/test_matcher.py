@@ -14,7 +14,7 @@ from redis import Redis
 
 from tests.servers import RedisStack
 from tests.waiting import until
-from tokenschain.core.cache.store import Entry
+from tokenschain.core.cache.store import CacheEntry
 from tokenschain.infra.redis import rate_limits as redis_module
 from tokenschain.infra.redis.rate_limits import REDIS_FAILURES
 from tokenschain.infra.redis.vector_index import RedisVectorIndex
@@ -57,9 +57,9 @@ class Letters:
         return np.array(rows, dtype=np.float32)
 
 
-def entry(answer: str, question: str = "", expires_s: float = 1e12) -> Entry:
+def entry(answer: str, question: str = "", expires_s: float = 1e12) -> CacheEntry:
     body = json.dumps({"choices": [{"message": {"content": answer}}]}).encode()
-    return Entry(body, "t", "m", 0.0, expires_s, question=question)
+    return CacheEntry(body, "t", "m", 0.0, expires_s, question=question)
 
 
 def matcher(**more: object) -> Matcher:

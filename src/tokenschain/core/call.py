@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from tokenschain.core.cache.store import Entry
+from tokenschain.core.cache.store import CacheEntry
 from tokenschain.core.call_record import CallRecord, HitKind
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.continuation import PartialOutput
@@ -81,7 +81,7 @@ class Hit(NamedTuple):
     """A cached answer that a call is given."""
 
     kind: HitKind
-    entry: Entry | None
+    entry: CacheEntry | None
     """None until the answer of a call in flight is complete."""
     key: bytes
 

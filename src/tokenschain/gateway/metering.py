@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from tokenschain.core import call_record
-from tokenschain.core.cache.store import Entry
+from tokenschain.core.cache.store import CacheEntry
 from tokenschain.core.call import NOT_CACHED, Attempt, Call
 from tokenschain.core.call_record import AttemptRecord, CallRecord, RouteRecord
 from tokenschain.core.errors import ApiError
@@ -103,7 +103,7 @@ class JournalMetering:
         record.charge_currency = record.currency
         record.charge_version = record.price_version
 
-    def _price_hit(self, record: CallRecord, entry: Entry) -> None:
+    def _price_hit(self, record: CallRecord, entry: CacheEntry) -> None:
         """A cache hit: nothing upstream; the customer pays the share by policy."""
         snapshot = self._served.get()
         record.model_served = entry.model_served

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tokenschain.core.cache.key import normal
-from tokenschain.core.cache.store import Entry
+from tokenschain.core.cache.store import CacheEntry
 from tokenschain.core.snapshot.cache_rules import FALSE_HIT_RATE_MAX
 from tokenschain.semantic import synthetic_questions
 from tokenschain.semantic.embedders import Vectors
@@ -367,7 +367,7 @@ def run(
         if found.decision is not ServingDecision.SERVE:
             counts[3] += found.decision is ServingDecision.CHECK
             body = json.dumps({"choices": [{"message": {"content": asked.intent}}]}).encode()
-            entry = Entry(body, "t", "m", 0.0, 1e12, question=question)
+            entry = CacheEntry(body, "t", "m", 0.0, 1e12, question=question)
             matcher.learn(b"s", "g", question.encode(), question, entry, false_hit_rate_max)
             exact[question] = asked.intent
         done(1)

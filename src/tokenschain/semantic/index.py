@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenschain.core.cache.store import (
+    CacheEntry,
     CacheStore,
-    Entry,
     decode_entry,
     encode_entry,
 )
@@ -43,7 +43,7 @@ class VectorStore(Protocol):
     def near(self, namespace: bytes, fast: Vectors, count: int) -> list[CachedQuestion]:
         """Nearest neighbours by the fast embedder, the nearest first."""
 
-    def entry(self, namespace: bytes, key: bytes, now_s: float) -> Entry | None:
+    def entry(self, namespace: bytes, key: bytes, now_s: float) -> CacheEntry | None:
         """The answer under a key, unless it is too old or gone."""
 
     def put(
@@ -53,7 +53,7 @@ class VectorStore(Protocol):
         question: str,
         fast: Vectors,
         fine: Vectors,
-        entry: Entry,
+        entry: CacheEntry,
     ) -> None:
         """Store an answer."""
 
@@ -87,7 +87,7 @@ class LocalVectorStore:
             found.append(CachedQuestion(key, question, cosine, index.fine_of(place)))
         return found
 
-    def entry(self, namespace: bytes, key: bytes, now_s: float) -> Entry | None:
+    def entry(self, namespace: bytes, key: bytes, now_s: float) -> CacheEntry | None:
         """See `VectorStore.entry`."""
         entry = self._store.get(key, now_s)
         if entry is None:
@@ -101,7 +101,7 @@ class LocalVectorStore:
         question: str,
         fast: Vectors,
         fine: Vectors,
-        entry: Entry,
+        entry: CacheEntry,
     ) -> None:
         """See `VectorStore.put`."""
         if not self._store.put(key, entry):
@@ -142,7 +142,7 @@ class SharedVectorStore:
             for key, question, cosine, fine in self._store.near(namespace, fast, count)
         ]
 
-    def entry(self, namespace: bytes, key: bytes, now_s: float) -> Entry | None:
+    def entry(self, namespace: bytes, key: bytes, now_s: float) -> CacheEntry | None:
         """See `VectorStore.entry`."""
         found = self._store.get(key)
         entry = None if found is None else decode_entry(found)
@@ -155,7 +155,7 @@ class SharedVectorStore:
         question: str,
         fast: Vectors,
         fine: Vectors,
-        entry: Entry,
+        entry: CacheEntry,
     ) -> None:
         """See `VectorStore.put`."""
         ttl_s = entry.expires_s - self._unix_time()
@@ -204,7 +204,7 @@ class LayeredVectorStore:
                 self._lost(error)
         return sorted(found.values(), key=lambda one: -one.fast_cosine)[:count]
 
-    def entry(self, namespace: bytes, key: bytes, now_s: float) -> Entry | None:
+    def entry(self, namespace: bytes, key: bytes, now_s: float) -> CacheEntry | None:
         """See `VectorStore.entry`."""
         entry = self._local.entry(namespace, key, now_s)
         if entry is None and self._reachable:
@@ -221,7 +221,7 @@ class LayeredVectorStore:
         question: str,
         fast: Vectors,
         fine: Vectors,
-        entry: Entry,
+        entry: CacheEntry,
     ) -> None:
         """See `VectorStore.put`."""
         self._local.put(namespace, key, question, fast, fine, entry)

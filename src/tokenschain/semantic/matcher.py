@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from tokenschain.core.cache.semantic_protocol import Cluster, Report
-from tokenschain.core.cache.store import Entry
+from tokenschain.core.cache.store import CacheEntry
 from tokenschain.semantic.embedders import Vectors
 from tokenschain.semantic.error_bound import (
     ErrorBound,
@@ -62,7 +62,7 @@ class Match(NamedTuple):
     decision: ServingDecision
     hit_confidence: float = 0.0
     key: bytes = b""
-    entry: Entry | None = None
+    entry: CacheEntry | None = None
     doubt: Doubt | None = None
     """The best candidate of a miss, where a judge could tell."""
 
@@ -71,7 +71,7 @@ class Doubt(NamedTuple):
     """A cached answer that may be right for a question."""
 
     key: bytes
-    entry: Entry
+    entry: CacheEntry
 
 
 class Unclear(NamedTuple):
@@ -164,10 +164,10 @@ class Matcher:
 
     def _best(
         self, namespace: bytes, question: str, near: list[CachedQuestion], cosines: Vectors
-    ) -> tuple[float, bytes, Entry] | None:
+    ) -> tuple[float, bytes, CacheEntry] | None:
         """The most probable of the candidates whose answer is still there: the verifier's
         probability, key and answer."""
-        best: tuple[float, bytes, Entry] | None = None
+        best: tuple[float, bytes, CacheEntry] | None = None
         facts = self._verifier.facts_of(question)
         for rank in np.argsort(-cosines)[:FINE_COUNT]:
             one = near[int(rank)]
@@ -222,7 +222,7 @@ class Matcher:
         group: str,
         key: bytes,
         question: str,
-        entry: Entry,
+        entry: CacheEntry,
         false_hit_rate_max: float,
     ) -> bool | Unclear | None:
         """An upstream answered a question: store that, and compare it with the best candidate.
@@ -375,7 +375,7 @@ def _join(classes: OrderedDict[bytes, bytes], key: bytes, other: bytes) -> None:
     _keep_latest(classes, key, classes.get(other, other), EQUIVALENCES_MAX)
 
 
-def answer_in(entry: Entry) -> str:
+def answer_in(entry: CacheEntry) -> str:
     """The text of the first choice."""
     reply: Any = msgspec.json.decode(entry.body)
     choices = reply.get("choices") or [{}]

@@ -22,7 +22,7 @@ ENTRY_OVERHEAD_BYTES = 400
 TTL_JITTER = 0.1
 
 
-class Entry(msgspec.Struct, array_like=True):
+class CacheEntry(msgspec.Struct, array_like=True):
     """One answer as it is kept: canonical and whole, whatever form it was given in first."""
 
     body: bytes
@@ -42,7 +42,7 @@ class Entry(msgspec.Struct, array_like=True):
 
 
 encode_entry = msgspec.msgpack.Encoder().encode
-decode_entry = msgspec.msgpack.Decoder(Entry).decode
+decode_entry = msgspec.msgpack.Decoder(CacheEntry).decode
 
 
 class CacheStore:
@@ -62,7 +62,7 @@ class CacheStore:
     def __len__(self) -> int:
         return len(self._homes)
 
-    def get(self, key: bytes, now_s: float) -> Entry | None:
+    def get(self, key: bytes, now_s: float) -> CacheEntry | None:
         """The answer under a key, unless it is too old."""
         queue = self._homes.get(key)
         if queue is None:
@@ -73,7 +73,7 @@ class CacheStore:
             return None
         return entry
 
-    def put(self, key: bytes, entry: Entry) -> bool:
+    def put(self, key: bytes, entry: CacheEntry) -> bool:
         """Keep an answer; false when it alone is more than a tenant's share."""
         self.drop(key)
         size = len(entry.body) + ENTRY_OVERHEAD_BYTES
@@ -128,7 +128,7 @@ class _TenantQueue:
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self._entries: dict[bytes, Entry] = {}
+        self._entries: dict[bytes, CacheEntry] = {}
         self._frequency: dict[bytes, int] = {}
         self._small: OrderedDict[bytes, int] = OrderedDict()
         self._main: OrderedDict[bytes, int] = OrderedDict()
@@ -137,13 +137,13 @@ class _TenantQueue:
         self._worth = 0.0
         self._small_bytes = self.bytes_held = 0
 
-    def ask_for(self, key: bytes) -> Entry:
+    def ask_for(self, key: bytes) -> CacheEntry:
         """An answer that is there."""
         weight = COSTLY_WEIGHT if key in self._costly else 1
         self._frequency[key] = min(self._frequency[key] + weight, FREQUENCY_MAX * weight)
         return self._entries[key]
 
-    def add(self, key: bytes, entry: Entry, size: int) -> None:
+    def add(self, key: bytes, entry: CacheEntry, size: int) -> None:
         """Keep an answer that is not there yet."""
         self._entries[key] = entry
         self._frequency[key] = 0

@@ -16,7 +16,13 @@ import msgspec
 from tokenschain.core.backoff import Backoff
 from tokenschain.core.cache.directives import Directives, directives_of, refusal_of, ttl_of
 from tokenschain.core.cache.key import Identity, Namespace, identify
-from tokenschain.core.cache.store import TTL_JITTER, CacheStore, Entry, decode_entry, encode_entry
+from tokenschain.core.cache.store import (
+    TTL_JITTER,
+    CacheEntry,
+    CacheStore,
+    decode_entry,
+    encode_entry,
+)
 from tokenschain.core.call import CacheResult, Call, Hit, ResponseWriter
 from tokenschain.core.call_record import HitKind
 from tokenschain.core.errors import ApiError
@@ -70,7 +76,7 @@ class SemanticLookup(Protocol):
     async def find(self, call: Call, identity: Identity) -> Found:
         """An answer to a question that means the same."""
 
-    def learn(self, call: Call, identity: Identity, rules: CacheRules, entry: Entry) -> None:
+    def learn(self, call: Call, identity: Identity, rules: CacheRules, entry: CacheEntry) -> None:
         """A question was answered afresh."""
 
     def drop(self, call: Call, identity: Identity, rules: CacheRules, key: bytes) -> None:
@@ -111,7 +117,7 @@ class ResponseCache:
         self._store = CacheStore(*self._size)
         self._flights: dict[tuple[object, ...], Flight] = {}
         self._writes: dict[str, tuple[int, int]] = {}
-        self._stores: deque[tuple[bytes, Entry]] = deque(maxlen=STORES_MAX)
+        self._stores: deque[tuple[bytes, CacheEntry]] = deque(maxlen=STORES_MAX)
         self._stored = asyncio.Event()
 
     @property
@@ -240,13 +246,13 @@ class ResponseCache:
                     self._semantic.drop(call, lookup.identity, self._rules, hit.key)
         return None
 
-    def _fresh(self, entry: Entry, key: bytes, lookup: CacheLookup, now: float) -> bool:
+    def _fresh(self, entry: CacheEntry, key: bytes, lookup: CacheLookup, now: float) -> bool:
         """Whether an answer is young enough for this caller, and was not flushed."""
         if entry.expires_s <= now or now - entry.stored_s > lookup.directives.max_age_s:
             return False
         return self._kept(entry, key, lookup)
 
-    def _kept(self, entry: Entry, key: bytes, lookup: CacheLookup) -> bool:
+    def _kept(self, entry: CacheEntry, key: bytes, lookup: CacheLookup) -> bool:
         flushed = self._rules.flushed
         if not flushed:
             return True
@@ -254,7 +260,7 @@ class ResponseCache:
         names += [flush_name(entry.tenant, "tag", tag) for tag in entry.tags]
         return entry.stored_s > max(lookup.flushed_s, *(flushed.get(name, 0.0) for name in names))
 
-    async def _from_shared(self, key: bytes) -> Entry | None:
+    async def _from_shared(self, key: bytes) -> CacheEntry | None:
         assert self._shared is not None
         try:
             async with asyncio.timeout(SHARED_WAIT_MAX_S):
@@ -300,7 +306,7 @@ class ResponseCache:
             entry = self._entry(call, lookup, flight.whole(call) if call.parsed.stream else last)
         flight.end(entry)
 
-    def _entry(self, call: Call, lookup: CacheLookup, body: bytes) -> Entry | None:
+    def _entry(self, call: Call, lookup: CacheLookup, body: bytes) -> CacheEntry | None:
         """The answer as identical calls in flight get it, kept for later ones if it may be."""
         rules, caller, record = self._rules, call.caller, call.record
         assert caller is not None and record is not None, "who was answered is known"
@@ -309,7 +315,7 @@ class ResponseCache:
             return None
         ttl_s = ttl_of(rules, lookup.identity.question, rules.scope == "user")
         now = self._unix_time()
-        entry = Entry(
+        entry = CacheEntry(
             body, caller.tenant, record.model_served, now, now,
             record.prompt_tokens, record.completion_tokens, record.cost_pico, record.currency,
             record.price_version, call.tags.words[:TAGS_MAX], lookup.identity.question,

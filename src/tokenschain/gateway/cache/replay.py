@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from tokenschain.core.cache import response
-from tokenschain.core.cache.store import Entry
+from tokenschain.core.cache.store import CacheEntry
 from tokenschain.core.call import Call
 
 
@@ -14,7 +14,7 @@ class CachedAnswer:
 
     __slots__ = ("_chars_per_s", "_entry")
 
-    def __init__(self, entry: Entry, chars_per_s: float) -> None:
+    def __init__(self, entry: CacheEntry, chars_per_s: float) -> None:
         """
         Args:
             chars_per_s: how fast a stream is replayed; 0: at once.

@@ -19,7 +19,7 @@ from tokenschain.core.cache.semantic_protocol import (
     Finding,
     Learn,
 )
-from tokenschain.core.cache.store import Entry, decode_entry, encode_entry
+from tokenschain.core.cache.store import CacheEntry, decode_entry, encode_entry
 from tokenschain.core.call import Call, Hit
 from tokenschain.core.call_record import HitKind
 from tokenschain.core.snapshot.cache_rules import CacheRules
@@ -84,7 +84,7 @@ class SemanticClient:
             self._backoff.failed(str(error) or type(error).__name__)
             return NOTHING_FOUND
 
-    def learn(self, call: Call, identity: Identity, rules: CacheRules, entry: Entry) -> None:
+    def learn(self, call: Call, identity: Identity, rules: CacheRules, entry: CacheEntry) -> None:
         """See `gateway.cache.lookup.SemanticLookup.learn`."""
         self._publish(
             Learn(identity.namespace, _group(call), identity.key, identity.question,

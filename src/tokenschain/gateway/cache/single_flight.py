@@ -12,7 +12,7 @@ from collections.abc import Callable
 import msgspec
 
 from tokenschain.core.cache import response
-from tokenschain.core.cache.store import Entry
+from tokenschain.core.cache.store import CacheEntry
 from tokenschain.core.call import CacheResult, Call, ResponseWriter
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats import stream_aggregation
@@ -38,7 +38,7 @@ class Flight:
         self.pieces: list[tuple[bool, bytes]] = []
         """What the stream consists of: bytes as they are, or one canonical chunk."""
         self.over = self.failed = False
-        self.entry: Entry | None = None
+        self.entry: CacheEntry | None = None
         self._changed: asyncio.Future[None] | None = None
 
     def add(self, raw: bool, data: bytes) -> None:
@@ -57,7 +57,7 @@ class Flight:
         """Whether it is no longer kept whole: no call may join, and nothing is stored."""
         return self._bytes_left < 0
 
-    def end(self, entry: Entry | None) -> None:
+    def end(self, entry: CacheEntry | None) -> None:
         """The leader is over; without an entry, it failed or its answer is for no other caller."""
         self.entry = entry
         self.over, self.failed = True, entry is None
