@@ -16,17 +16,22 @@ LIMIT_MIN = 1
 ANSWERS_MIN = 16
 """A limit is judged by this many answers, or as many as it lets in if those are more."""
 STEP = 0.125
+"""Of the limit, up or down: hill climbing needs steps that throughput answers to."""
 CHANGE_MIN = 0.03
 """Less of a change in throughput is none; then the limit grows."""
 USED_UP = 0.8
+"""Answers say something of a limit only when this share of it is in flight."""
 PROMPT_WEIGHT = 0.1
 """A prompt token is about this much of the work of an output token (H100 TP8: 0.055 ms of
 prefill, 0.8 ms of a full batch's step)."""
 ADJUST_S = 0.25
+"""Refusals within this time are of one overload and make the limit smaller once."""
 BACKOFF_RATE, REFUSED_MIN = 0.7, 8
 """A refusal makes the limit this share of what was in flight, but no smaller than this: with few
 calls in flight it is their rate that is refused, not their number, and for that it rests."""
 CODEL_TARGET_S, CODEL_INTERVAL_S = 0.1, 1.0
+"""A queue whose head has waited longer than the target for a whole interval stands (RFC 8289,
+where packets have 5 ms and 100 ms; calls take some hundred times as long)."""
 QUEUE_CALLS_MAX = 10_000
 FAIRNESS_TOKENS = 5_000.0
 """Tenants within this many weighted tokens of service count as even; then deadlines decide."""
@@ -119,6 +124,8 @@ class ConcurrencyLimit:
         rate, inside = self._rate / self._answers, self._inside / self._answers
         self._answers, self._inside, self._rate = 0, 0, 0.0
         before, self._before = self._before, rate
+        # Less done than under the limit before: the last step went the wrong way. As much done:
+        # upwards, since room that costs nothing keeps calls from waiting.
         if before and rate < before * (1 - CHANGE_MIN):
             self._direction = -self._direction
         elif before and rate < before * (1 + CHANGE_MIN):
@@ -132,6 +139,7 @@ class ConcurrencyLimit:
         """The upstream limits the rate or is overloaded."""
         if now - self._adjusted_at >= ADJUST_S:
             self._adjusted_at = now
+            # What was measured under the larger limit is no measure for the smaller one.
             self._before, self._direction = 0.0, 1
             self.calls = max(
                 min(self.calls, REFUSED_MIN), int(min(self.calls, inflight + 1) * BACKOFF_RATE)

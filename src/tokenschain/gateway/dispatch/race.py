@@ -70,6 +70,8 @@ class Race:
         Raises:
             ApiError: of the last one that failed.
         """
+        # The first attempt runs in the call's own task, since most calls never get a rival and a
+        # task for each would cost them all; a rival that wins cancels its wait.
         self._task = asyncio.current_task()
         self._began = self._clock()
         if self.spare_after_s is not None:
@@ -118,6 +120,7 @@ class Race:
 
     def _due(self, hung: bool) -> None:
         """The first has been silent for long, unless it only has not finished."""
+        # A whole answer that was asked for as a stream has its first token long before its end.
         attempt = self._first.attempt
         if attempt is not None and attempt.first_token_at is not None:
             return
@@ -141,6 +144,7 @@ class Race:
             self._won = task
             self._task.cancel()
         else:
+            # The first is still silent and its rival failed: another one, within the budget.
             self._start()
 
     async def _rest(self, failure: ApiError) -> UpstreamAttempt:
@@ -168,4 +172,5 @@ class Race:
             if task in losers or task is self._won or task.cancelled():
                 continue
             if task.exception() is None:
+                # It spoke in the same turn of the loop as the winner: its stream is open.
                 rival.abort()

@@ -87,9 +87,11 @@ class WaitQueue:
             async with asyncio.timeout(wait_max_s):
                 await woken
         except TimeoutError:
+            # It may have been woken in the same turn of the loop: then the place is its own.
             if not woken.done() or woken.cancelled():
                 raise failure or _overloaded(queue.wait_s(priority)) from None
         except asyncio.CancelledError:
+            # The caller left after a place was promised: the next in order gets it.
             if woken.done() and not woken.cancelled():
                 self._give_back(woken, others=True)
             raise

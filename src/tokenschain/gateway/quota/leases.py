@@ -105,6 +105,7 @@ class Leases:
 
         Returns without a word when they do not come: the caller looks itself.
         """
+        # While the owner is away no call waits for it: each would pay the whole timeout.
         if self._backoff.is_lost:
             return
         for count, amount in zip(counts, amounts, strict=True):
@@ -113,7 +114,9 @@ class Leases:
         if self._round is None:
             self._round = asyncio.get_running_loop().create_future()
         try:
+            # Twice: an exchange may be under way already, and this request goes with the next.
             async with asyncio.timeout(2 * self._draw_max_s):
+                # Many calls wait for one round; one that leaves must not cancel it for the others.
                 await asyncio.shield(self._round)
         except TimeoutError:
             pass
@@ -134,6 +137,7 @@ class Leases:
                 self._wanted.difference_update(batch)
                 if self._wanted:
                     self._woken.set()
+                # Who comes during the exchange waits for the next round: this batch is closed.
                 waiting, self._round = self._round, None
                 await self._exchange(batch)
                 _release(waiting)
@@ -161,6 +165,8 @@ class Leases:
             async with asyncio.timeout(self._draw_max_s):
                 leases = await self._draw(requests)
         except self._failures as error:
+            # Whether the owner took it back is not known; used here it is at most counted twice
+            # until the lease ends, given up it would be lost to all for as long.
             for count, request in zip(batch, requests, strict=True):
                 if request.want < 0:
                     count.pool.left -= request.want
@@ -181,6 +187,8 @@ class Leases:
             for count in list(self._counts):
                 pool = count.pool
                 if count.until_s and unix_time >= count.until_s:
+                    # A budget's period is over: what is left belongs to the old one. What was
+                    # overdrawn (below 0) stays owed.
                     pool.left = min(0, pool.left)
                     count.until_s = 0.0
                 used = pool.in_use or pool.used_since or count.needed

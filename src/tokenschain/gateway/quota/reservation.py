@@ -186,12 +186,14 @@ class LimitQuota:
             return
         reservation = _Reservation(self, held, self._amounts(call, caller, plan))
         call.reservation = reservation
+        # Without an `await` in between: all counts or none, and no other call sees a half.
         if not self._take(reservation):
             await self._take_slowly(reservation, plan)
 
     def _take(self, reservation: _Reservation) -> bool:
         """Take from every count without waiting; all or nothing."""
         held = reservation.meters
+        # Calls wait in line for one of these: a newcomer must not go before them.
         if self._waiting and any(meter.waiting for meter in held.all):
             return False
         now = self._clock()
