@@ -47,7 +47,7 @@ OTHERS: dict[str, tuple[Any, Any]] = {
 
 def key(body: dict[str, Any], namespace: Namespace = SPACE, api: Api = Api.CHAT) -> Identity:
     found = identify(
-        openai_chat.parse(api, json.dumps(body).encode()), namespace, SECRET, meaning=True
+        openai_chat.parse(api, json.dumps(body).encode()), namespace, SECRET, semantic=True
     )
     assert isinstance(found, Identity), found
     return found
@@ -134,7 +134,7 @@ def test_order_and_blanks_of_json_do_not_matter(
     random.shuffle(names)
     shuffled = json.dumps({n: body[n] for n in names}, indent=2, ensure_ascii=False).encode()
     parsed = openai_chat.parse(Api.CHAT, shuffled)
-    assert identify(parsed, SPACE, SECRET, meaning=True) == key(body)
+    assert identify(parsed, SPACE, SECRET, semantic=True) == key(body)
 
 
 def test_numbers_and_wide_letters_are_the_same_in_any_spelling() -> None:

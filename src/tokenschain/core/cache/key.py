@@ -138,12 +138,12 @@ class Identity(NamedTuple):
 
 
 def identify(
-    parsed: ParsedRequest, namespace: Namespace, secret: bytes, *, meaning: bool = False
+    parsed: ParsedRequest, namespace: Namespace, secret: bytes, *, semantic: bool = False
 ) -> Identity | str:
     """What a call asks, or why it must be answered afresh.
 
     Args:
-        meaning: whether questions are compared by meaning, too.
+        semantic: whether questions are compared by meaning, too.
         secret: keys the digests, so that they tell nothing to who reads them.
     """
     if parsed.kept_input:
@@ -180,7 +180,7 @@ def identify(
                     question = text
     base = _encode((parsed.api.value, *namespace))
     key = _digest(base + _encode(kept), secret)
-    if not question or not meaning:
+    if not question or not semantic:
         return Identity(key, question=question)
     kept["messages"] = kept["messages"][:-1]
     return Identity(key, _digest(base + b"?" + _encode(kept), secret), question)

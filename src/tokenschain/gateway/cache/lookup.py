@@ -206,7 +206,7 @@ class ResponseCache:
             parsed,
             namespace,
             self._secret,
-            meaning=mode == "semantic" and self._semantic is not None,
+            semantic=mode == "semantic" and self._semantic is not None,
         )
 
     def _renew(self) -> None:

@@ -1,0 +1,70 @@
+"""Authentication: what a key lets through, and what it notes on the call."""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+import pytest
+
+from tests.fakes import BODY, GRANT, call_of
+from tokenschain.core.call import Call
+from tokenschain.core.errors import ApiError
+from tokenschain.core.snapshot import Served, Snapshot, encode_shard
+from tokenschain.core.tags import NO_TAGS
+from tokenschain.core.tenancy import KeyGrant
+from tokenschain.gateway.auth import KeyAuth, credential_of
+
+DIGEST = hashlib.sha256(b"key").digest()
+
+
+def auth(grant: KeyGrant) -> KeyAuth:
+    served = Served(Snapshot("7", {}, {}))
+    served.replace_shard(DIGEST[0], encode_shard({DIGEST: grant}))
+    return KeyAuth(served, lambda: 100.0)
+
+
+def test_the_caller_its_tags_and_the_snapshot_are_noted_and_the_request_stays_as_it_came() -> None:
+    call: Call = call_of(BODY)
+    call.request.headers[b"x-tc-tags"] = b"subject=math"
+    grant = auth(msgspec.structs.replace(GRANT, tags=("team=a", "subject=none"))).authenticate(call)
+    assert call.caller is grant and grant.key_id == "key_1"
+    assert call.tags.values == {"team": "a", "subject": "math"}
+    assert call.snapshot_version == "7"
+    assert call.request.headers == {b"x-tc-tags": b"subject=math"}
+
+
+def test_a_call_without_tags_has_none_made_for_it() -> None:
+    call = call_of(BODY)
+    auth(GRANT).authenticate(call)
+    assert call.tags is NO_TAGS
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"revoked": True}, "api_key_revoked"),
+        ({"expires_at_s": 100.0}, "api_key_expired"),
+        ({"suspended": "the tenant is closed"}, "account_suspended"),
+        ({"networks": ("10.0.0.0/8",)}, "network_not_allowed"),
+        ({"apis": ("embeddings",)}, "api_not_allowed"),
+    ],
+)
+def test_a_refused_key_notes_no_caller(change: dict[str, object], code: str) -> None:
+    call = call_of(BODY)
+    with pytest.raises(ApiError) as caught:
+        auth(msgspec.structs.replace(GRANT, **change)).authenticate(call)
+    assert caught.value.code == code and call.caller is None
+
+
+@pytest.mark.parametrize(
+    ("headers", "credential"),
+    [
+        ({b"authorization": b"Bearer  key "}, b"key"),
+        ({b"authorization": b"Basic a2V5"}, b""),
+        ({b"x-api-key": b" key"}, b"key"),
+        ({}, b""),
+    ],
+)
+def test_the_key_comes_in_either_header(headers: dict[bytes, bytes], credential: bytes) -> None:
+    assert credential_of(headers) == credential
