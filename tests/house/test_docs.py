@@ -60,6 +60,16 @@ def test_each_admin_operation_says_its_permission_and_has_an_example_that_fits()
     assert not without
 
 
+def test_the_reference_has_each_header_of_the_source() -> None:
+    text = "".join(
+        path.read_text("utf-8") for path in [*(SOURCE / "gateway").rglob("*.py"),
+                                             *(SOURCE / "core").rglob("*.py")]
+    )  # fmt: skip
+    used = {name.rstrip("-") for name in re.findall(r"x-tc-[a-z-]+", text)}
+    listed = {*http_reference.REQUEST_HEADERS, *http_reference.ANSWER_HEADERS}
+    assert used == {name for name in listed if name.startswith("x-tc-")}
+
+
 def test_each_setting_command_metric_and_error_code_has_its_place() -> None:
     settings, commands = _reference("settings.md"), _reference("commands.md")
     metrics, errors = _reference("metrics.md"), _reference("errors.md")
