@@ -102,7 +102,7 @@ _ROWS = (
         "permission_error",
         False,
         Fault.CALLER,
-        "The key may not use this endpoint.",
+        "The key may not use this API.",
     ),
     (
         "network_not_allowed",

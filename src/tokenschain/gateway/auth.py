@@ -44,11 +44,11 @@ class KeyAuth:
             call.tags = tags.tags_of(given or b"", grant.tags)
         return grant
 
-    def grant_of(self, credential: bytes, endpoint: str, address: Callable[[], str]) -> KeyGrant:
+    def grant_of(self, credential: bytes, api: str, address: Callable[[], str]) -> KeyGrant:
         """What a key may do.
 
         Args:
-            endpoint: the API it is used for; empty for what every key may do.
+            api: the API it is used for; empty for what every key may do.
             address: asked for only when the key is bound to networks.
 
         Raises:
@@ -68,12 +68,10 @@ class KeyAuth:
             raise ApiError("account_suspended", f"This key is not served: {grant.suspended}.")
         if grant.networks is not None and not _within(address(), grant.networks):
             raise ApiError("network_not_allowed", "The API key may not be used from this address.")
-        if endpoint and grant.apis is not None:
-            where = Resource(
-                grant.tenant, grant.account, grant.project, grant.environment, "", endpoint
-            )
+        if api and grant.apis is not None:
+            where = Resource(grant.tenant, grant.account, grant.project, grant.environment, "", api)
             if not may((grant,), CALL, where):
-                raise ApiError("api_not_allowed", f"This API key may not use `/v1/{endpoint}`.")
+                raise ApiError("api_not_allowed", f"This API key may not use `/v1/{api}`.")
         return grant
 
 

@@ -189,10 +189,10 @@ class Gateway:
             case unknown:
                 raise AssertionError(f"no handler {unknown}")
 
-    def _grant(self, exchange: Exchange, endpoint: str = "") -> KeyGrant:
+    def _grant(self, exchange: Exchange, api: str = "") -> KeyGrant:
         """Who asks, where no call is made."""
         return self._auth.grant_of(
-            credential_of(exchange.request.headers), endpoint, lambda: exchange.client_address
+            credential_of(exchange.request.headers), api, lambda: exchange.client_address
         )
 
     def _readyz(self, exchange: Exchange) -> None:
