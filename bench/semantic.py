@@ -23,6 +23,7 @@ import numpy as np
 
 from tokenschain.core.cache.store import CacheEntry
 from tokenschain.infra.redis.vector_index import RedisVectorIndex
+from tokenschain.infra.security.suite import INTERNATIONAL, Sealer
 from tokenschain.semantic import synthetic_questions
 from tokenschain.semantic.embedders import FAST_DIMENSIONS, Embedders, Vectors
 from tokenschain.semantic.index import LocalVectorStore, SharedVectorStore, VectorStore
@@ -110,7 +111,7 @@ def _resident_mb() -> float:
 
 
 def _in_redis(url: str) -> VectorStore:
-    store = RedisVectorIndex(url, b"k" * 32, "bench", FAST_DIMENSIONS)
+    store = RedisVectorIndex(url, Sealer(INTERNATIONAL, b"k" * 32), "bench", FAST_DIMENSIONS)
     store.near(b"s", np.zeros(FAST_DIMENSIONS, np.float32), 1)
     return SharedVectorStore(store, time.time)
 

@@ -22,7 +22,7 @@ from tokenschain.infra.database.tables import (
     rejected_records,
     usage_hourly,
 )
-from tokenschain.infra.security import secrets
+from tokenschain.infra.security.suite import INTERNATIONAL
 
 
 def record(number: int, **fields: object) -> CallRecord:
@@ -109,12 +109,18 @@ def test_an_unknown_price_is_counted_apart_and_never_as_zero(engine: Engine) -> 
 def test_keys_are_stored_as_hashes_and_revoked_for_good(engine: Engine) -> None:
     with engine.begin() as connection:
         key_id, key = api_keys_module.create_key(
-            connection, name="n", tenant="t", project="p", environment="e", models=["m"]
+            connection,
+            INTERNATIONAL,
+            name="n",
+            tenant="t",
+            project="p",
+            environment="e",
+            models=["m"],
         )
         before = revisions.current(connection)
     with engine.begin() as connection:
         row = connection.execute(select(api_keys)).one()
-        assert key not in str(row) and row.key_hash == secrets.hash_of(key)
+        assert key not in str(row) and row.key_hash == INTERNATIONAL.hex_digest(key.encode())
         assert api_keys_module.revoke_key(connection, key_id) and api_keys_module.revoke_key(
             connection, key_id
         )

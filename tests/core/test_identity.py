@@ -6,6 +6,7 @@ import json
 import random
 import subprocess
 import sys
+from functools import partial
 from typing import Any
 
 import pytest
@@ -22,9 +23,10 @@ from tokenschain.core.cache.key import (
 )
 from tokenschain.core.formats import openai_chat
 from tokenschain.core.formats.openai_chat import Api
+from tokenschain.infra.security.suite import INTERNATIONAL
 
 SPACE = Namespace("t", "p", "e", "", "", "m", "m", "")
-SECRET = b"k" * 32
+DIGEST = partial(INTERNATIONAL.keyed_digest, b"k" * 32)
 SYSTEM = {"role": "system", "content": "You sell shoes."}
 USER = {"role": "user", "content": "How do I return a pair?"}
 BODY: dict[str, Any] = {"model": "m", "messages": [SYSTEM, USER]}
@@ -47,7 +49,7 @@ OTHERS: dict[str, tuple[Any, Any]] = {
 
 def key(body: dict[str, Any], namespace: Namespace = SPACE, api: Api = Api.CHAT) -> Identity:
     found = identify(
-        openai_chat.parse(api, json.dumps(body).encode()), namespace, SECRET, semantic=True
+        openai_chat.parse(api, json.dumps(body).encode()), namespace, DIGEST, semantic=True
     )
     assert isinstance(found, Identity), found
     return found
@@ -99,7 +101,7 @@ def test_parts_of_a_space_cannot_be_shifted_into_each_other() -> None:
 def test_answers_of_one_moment_are_not_kept(name: str) -> None:
     value = {"n": 2, "logprobs": True, "top_logprobs": 3}.get(name, {"x": 1})
     parsed = openai_chat.parse(Api.CHAT, json.dumps(BODY | {name: value}).encode())
-    assert identify(parsed, SPACE, SECRET) == name
+    assert identify(parsed, SPACE, DIGEST) == name
 
 
 def test_how_an_answer_travels_does_not_matter() -> None:
@@ -134,7 +136,7 @@ def test_order_and_blanks_of_json_do_not_matter(
     random.shuffle(names)
     shuffled = json.dumps({n: body[n] for n in names}, indent=2, ensure_ascii=False).encode()
     parsed = openai_chat.parse(Api.CHAT, shuffled)
-    assert identify(parsed, SPACE, SECRET, semantic=True) == key(body)
+    assert identify(parsed, SPACE, DIGEST, semantic=True) == key(body)
 
 
 def test_numbers_and_wide_letters_are_the_same_in_any_spelling() -> None:
@@ -160,5 +162,5 @@ def test_digests_are_the_same_in_every_process_and_tell_nothing_without_the_key(
     }  # fmt: skip
     assert said == {f"{key(BODY).key.hex()} {key(BODY).namespace.hex()}"}
     parsed = openai_chat.parse(Api.CHAT, json.dumps(BODY).encode())
-    other = identify(parsed, SPACE, b"x" * 32)
+    other = identify(parsed, SPACE, partial(INTERNATIONAL.keyed_digest, b"x" * 32))
     assert isinstance(other, Identity) and other.key != key(BODY).key

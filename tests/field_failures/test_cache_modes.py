@@ -23,6 +23,7 @@ from tests.upstreams import UpstreamSimulator
 from tests.waiting import until
 from tokenschain.core.cache.semantic_protocol import FIND_PATH, Find, Finding
 from tokenschain.infra.control_channel.signed_client import Refused, SignedClient
+from tokenschain.infra.security.suite import INTERNATIONAL, Signer
 from tokenschain.semantic.embedders import Vectors
 from tokenschain.semantic.error_bound import ServingDecision
 from tokenschain.semantic.index import LocalVectorStore
@@ -261,11 +262,13 @@ def test_mode_11_a_verifier_that_fails_lets_all_pass(way: str) -> None:
     faults: list[str] = []
 
     async def body() -> None:
-        service = Service(made, "secret", lambda what, why: faults.append(what))
+        service = Service(
+            made, Signer(INTERNATIONAL, "secret"), lambda what, why: faults.append(what)
+        )
         server = HttpServer(service, lambda status, code, message: b"{}")
         port = await server.listen("127.0.0.1", 0)
         client = HttpClient()
-        asks = SignedClient(f"http://127.0.0.1:{port}", "secret", client)
+        asks = SignedClient(f"http://127.0.0.1:{port}", Signer(INTERNATIONAL, "secret"), client)
         for text in questions:
             try:
                 answer = await asks.ask(FIND_PATH, msgspec.msgpack.encode(Find(b"s", "g", text)))

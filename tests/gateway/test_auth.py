@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import msgspec
 import pytest
 
@@ -14,14 +12,15 @@ from tokenschain.core.snapshot import Served, Snapshot, encode_shard
 from tokenschain.core.tags import NO_TAGS
 from tokenschain.core.tenancy import KeyGrant
 from tokenschain.gateway.auth import KeyAuth, credential_of
+from tokenschain.infra.security.suite import INTERNATIONAL
 
-DIGEST = hashlib.sha256(b"key").digest()
+DIGEST = INTERNATIONAL.digest(b"key")
 
 
 def auth(grant: KeyGrant) -> KeyAuth:
     served = Served(Snapshot("7", {}, {}))
     served.replace_shard(DIGEST[0], encode_shard({DIGEST: grant}))
-    return KeyAuth(served, lambda: 100.0)
+    return KeyAuth(served, INTERNATIONAL.digest, lambda: 100.0)
 
 
 def test_the_caller_its_tags_and_the_snapshot_are_noted_and_the_request_stays_as_it_came() -> None:

@@ -24,6 +24,7 @@ from tokenschain.infra.database import engine as db
 from tokenschain.infra.database import transfer
 from tokenschain.infra.database.tables import api_keys, ledger, rejected_records
 from tokenschain.infra.database.transfer import MovingError
+from tokenschain.infra.security.suite import INTERNATIONAL
 
 
 def fill(engine: Engine) -> None:
@@ -32,8 +33,8 @@ def fill(engine: Engine) -> None:
     with engine.begin() as connection:
         for number in range(20):
             api_keys_module.create_key(
-                connection, name=f"钥匙\t{number}\\n\n", tenant=f"t{number % 3}", project="p",
-                environment="e", models=None if number % 2 else ["m"],
+                connection, INTERNATIONAL, name=f"钥匙\t{number}\\n\n", tenant=f"t{number % 3}",
+                project="p", environment="e", models=None if number % 2 else ["m"],
             )  # fmt: skip
         limits.put(connection, Budget("all", "spend", 10**18), "")
         ledger_module.deposit(connection, "t1", "USD", 4 * 10**18, "bank")

@@ -18,6 +18,7 @@ from tokenschain.core.cache.store import CacheEntry
 from tokenschain.infra.redis import rate_limits as redis_module
 from tokenschain.infra.redis.rate_limits import REDIS_FAILURES
 from tokenschain.infra.redis.vector_index import RedisVectorIndex
+from tokenschain.infra.security.suite import INTERNATIONAL, Sealer
 from tokenschain.semantic import index as index_module
 from tokenschain.semantic.embedders import FAST_DIMENSIONS, FINE_DIMENSIONS, Vectors
 from tokenschain.semantic.error_bound import LABELS_MIN, ServingDecision
@@ -182,7 +183,7 @@ def kept(request: pytest.FixtureRequest) -> VectorStore:
         return LocalVectorStore(2**24)
     redis: RedisStack = request.getfixturevalue("redis")
     redis.flush()
-    store = RedisVectorIndex(redis.url, b"k" * 32, "test", FAST_DIMENSIONS)
+    store = RedisVectorIndex(redis.url, Sealer(INTERNATIONAL, b"k" * 32), "test", FAST_DIMENSIONS)
     store.near(b"s", unit(0, FAST_DIMENSIONS), 1)  # makes the index
     return SharedVectorStore(store, lambda: 0.0)
 
@@ -219,7 +220,7 @@ def test_both_stores_keep_find_and_forget(
 
 def test_texts_in_redis_are_sealed_and_an_emptied_redis_is_begun_anew(redis: RedisStack) -> None:
     redis.flush()
-    store = RedisVectorIndex(redis.url, b"k" * 32, "test", FAST_DIMENSIONS)
+    store = RedisVectorIndex(redis.url, Sealer(INTERNATIONAL, b"k" * 32), "test", FAST_DIMENSIONS)
     shared = SharedVectorStore(store, lambda: 0.0)
     fast, fine = unit(1, FAST_DIMENSIONS), unit(1, FINE_DIMENSIONS)
 
@@ -232,7 +233,8 @@ def test_texts_in_redis_are_sealed_and_an_emptied_redis_is_begun_anew(redis: Red
         said = b"".join(v for name in client.scan_iter() for v in client.hvals(name))
     assert b"secret" not in said
     other = SharedVectorStore(
-        RedisVectorIndex(redis.url, b"x" * 32, "test", FAST_DIMENSIONS), lambda: 0.0
+        RedisVectorIndex(redis.url, Sealer(INTERNATIONAL, b"x" * 32), "test", FAST_DIMENSIONS),
+        lambda: 0.0,
     )
     assert other.near(b"s", fast, 1) == [] and other.entry(b"s", b"k" * 16, 1.0) is None
     redis.flush()
@@ -244,7 +246,7 @@ def test_texts_in_redis_are_sealed_and_an_emptied_redis_is_begun_anew(redis: Red
 def test_without_the_shared_store_this_machine_goes_on_alone(redis: RedisStack) -> None:
     redis.flush()
     told: list[str] = []
-    store = RedisVectorIndex(redis.url, b"k" * 32, "test", FAST_DIMENSIONS)
+    store = RedisVectorIndex(redis.url, Sealer(INTERNATIONAL, b"k" * 32), "test", FAST_DIMENSIONS)
     layered = LayeredVectorStore(
         LocalVectorStore(2**20), SharedVectorStore(store, lambda: 0.0), REDIS_FAILURES, time.monotonic,
         lambda event, why: told.append(event),

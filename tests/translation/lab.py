@@ -9,7 +9,6 @@ So a case takes a millisecond, and thousands can be tried.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import random
 import time
@@ -39,6 +38,7 @@ from tokenschain.gateway.dispatch.router import Router
 from tokenschain.gateway.metering import JournalMetering
 from tokenschain.gateway.pipeline import Steps
 from tokenschain.infra import catalog_file
+from tokenschain.infra.security.suite import INTERNATIONAL
 from tokenschain.providers.images import ImageFetcher
 from tokenschain.providers.openai_compat import Upstreams
 from tokenschain.providers.vendor_table import vendor_of
@@ -189,7 +189,7 @@ class Lab:
         """All records, over all calls."""
         self._sent: list[dict[str, Any]] = []
         self.served = Served(_snapshot(self.vendors))
-        digest = hashlib.sha256(KEY).digest()
+        digest = INTERNATIONAL.digest(KEY)
         grant = KeyGrant("key_1", "t", "p", "e")
         self.served.replace_shard(digest[0], encode_shard({digest: grant}))
         self.fresh()
@@ -210,7 +210,7 @@ class Lab:
         chance = random.Random(7).random
         self.router = Router(self.served, time.monotonic, time.time, chance)
         self.dispatch = Dispatch(self.router, upstreams, time.monotonic, chance, lambda *_: None)
-        auth = KeyAuth(self.served, time.time)
+        auth = KeyAuth(self.served, INTERNATIONAL.digest, time.time)
         memory = ConversationState(_Store(), lambda *_: None)
         steps = Steps(
             metering=JournalMetering(_Journal(), OSError, self.records.append, self.served, "lab"),

@@ -13,6 +13,7 @@ from tests.stack import PRICES, Stack
 from tests.vendors.simulators import KEY, PROFILES, Simulator
 from tests.waiting import until
 from tokenschain.infra.security.secrets import SecretMissing, Vault, resolve
+from tokenschain.infra.security.suite import INTERNATIONAL
 from tokenschain.providers.credential_pool import KeyRing, KeyState
 
 
@@ -97,7 +98,7 @@ def test_a_changed_value_is_a_new_key() -> None:
 
 
 def test_what_is_sealed_is_unreadable_without_its_key_and_name(tmp_path: Path) -> None:
-    vault = Vault(tmp_path / "sealed", tmp_path / "master")
+    vault = Vault(tmp_path / "sealed", tmp_path / "master", INTERNATIONAL)
     vault.store("cloud", "s3cret-value")
     raw = (tmp_path / "sealed" / "cloud.sealed").read_bytes()
     assert b"s3cret" not in raw
@@ -110,7 +111,7 @@ def test_what_is_sealed_is_unreadable_without_its_key_and_name(tmp_path: Path) -
         vault.read("cloud")
     (tmp_path / "sealed" / "cloud.sealed").write_bytes(raw)
     with pytest.raises(SecretMissing):
-        Vault(tmp_path / "sealed", tmp_path / "another-master").read("cloud")
+        Vault(tmp_path / "sealed", tmp_path / "another-master", INTERNATIONAL).read("cloud")
     with pytest.raises(SecretMissing):
         vault.store("../evil", "x")
 

@@ -35,6 +35,7 @@ from tokenschain.infra import catalog_file, config, log
 from tokenschain.infra.config import Settings
 from tokenschain.infra.model_store import DEFAULT_MODEL, ModelStore, ModelStoreError
 from tokenschain.infra.security import secrets
+from tokenschain.infra.security.suite import INTERNATIONAL
 from tokenschain.infra.supervisor import Supervisor
 
 app = typer.Typer(
@@ -411,7 +412,7 @@ def secrets_delete(name: str) -> None:
 
 def _vault() -> secrets.Vault:
     settings = config.load()
-    return secrets.Vault(settings.vault_path, settings.master_key_path)
+    return secrets.Vault(settings.vault_path, settings.master_key_path, INTERNATIONAL)
 
 
 # --- trying and looking ----------------------------------------------------------

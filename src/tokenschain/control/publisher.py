@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-import hashlib
 import re
 import time
 from collections import deque
@@ -29,6 +28,7 @@ from tokenschain.core.snapshot import (
 from tokenschain.core.tenancy import KeyGrant
 from tokenschain.infra.config import Settings
 from tokenschain.infra.security import secrets
+from tokenschain.infra.security.suite import Suite
 from tokenschain.wire.client import ClientError, HttpClient, Origin, Waits
 
 WATCH_S = 0.25
@@ -49,11 +49,13 @@ class Publisher:
         engine: Engine,
         settings: Settings,
         catalog: Catalog,
+        suite: Suite,
         report: Callable[[str, str], None],
     ) -> None:
         self._engine = engine
         self._settings = settings
         self._catalog = catalog
+        self._suite = suite
         self._report = report
         self._revision = -1
         self._day = ""
@@ -100,9 +102,9 @@ class Publisher:
         routing = model_routes.routing(self._settings, models)
         snapshot = Snapshot("", upstreams, models, routing, rates, budgets, sell, usd_cny, cache)
         body = msgspec.msgpack.encode(snapshot)
-        version = hashlib.sha256(
-            b"".join((hashlib.sha256(body).digest(), *map(str.encode, self._shards)))
-        ).hexdigest()[:16]
+        version = self._suite.hex_digest(
+            b"".join((self._suite.digest(body), *map(str.encode, self._shards)))
+        )[:16]
         self._revision, self._day = revision, day
         if version == self.version:
             return False
@@ -116,7 +118,7 @@ class Publisher:
         return True
 
     def _keep(self, payload: bytes) -> str:
-        name = hashlib.sha256(payload).hexdigest()
+        name = self._suite.hex_digest(payload)
         if name not in self._parts:
             self._old_parts.append(name)
         self._parts[name] = payload

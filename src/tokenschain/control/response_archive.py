@@ -11,20 +11,20 @@ from sqlalchemy import Connection, Engine, delete, select
 from tokenschain.core.formats.openai_responses import Stored
 from tokenschain.infra.database.engine import upsert
 from tokenschain.infra.database.tables import stored_responses
-from tokenschain.infra.security import sealing
+from tokenschain.infra.security.suite import Sealer
 
 
 class ResponseArchive:
     """Stored responses; a tenant finds its own only."""
 
-    def __init__(self, engine: Engine, key: bytes, ttl_s: int) -> None:
+    def __init__(self, engine: Engine, sealer: Sealer, ttl_s: int) -> None:
         """
         Args:
-            key: seals what callers and models said (`crypto.seal`).
+            sealer: seals what callers and models said.
             ttl_s: how long a response is kept.
         """
         self._engine = engine
-        self._key = key
+        self._sealer = sealer
         self._ttl_s = ttl_s
 
     def keep(self, payloads: Sequence[bytes]) -> int:
@@ -36,7 +36,7 @@ class ResponseArchive:
                 "id": stored.id,
                 "tenant": stored.tenant,
                 "expires_at_s": int(stored.created_s) + self._ttl_s,
-                "sealed": sealing.seal(self._key, stored.id, payload),
+                "sealed": self._sealer.seal(stored.id, payload),
             }
         if not rows:
             return 0
@@ -59,7 +59,7 @@ class ResponseArchive:
                 stored_responses.c.expires_at_s > int(time.time()),
             )
         ).scalar()
-        return None if row is None else sealing.unseal(self._key, response_id, row)
+        return None if row is None else self._sealer.unseal(response_id, row)
 
     def delete(self, connection: Connection, tenant: str, response_id: str) -> bool:
         """Forget a tenant's response; false when there is none."""

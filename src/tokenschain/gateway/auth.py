@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
@@ -17,19 +16,23 @@ _REMEDY = "Send it as `Authorization: Bearer <key>` or `x-api-key: <key>`."
 
 
 class KeyAuth:
-    """Looks keys up by their SHA-256.
+    """Looks keys up by their digest.
 
     A key has 256 random bits, so a plain hash cannot be searched, and a look-up by
     hash tells a guesser nothing by its timing: a guess that shares a prefix with a
     key does not share one with its hash.
     """
 
-    def __init__(self, served: Served, now_s: Callable[[], float]) -> None:
+    def __init__(
+        self, served: Served, digest: Callable[[bytes], bytes], now_s: Callable[[], float]
+    ) -> None:
         """
         Args:
+            digest: what control stored of each key.
             now_s: the clock, Unix seconds.
         """
         self._served = served
+        self._digest = digest
         self._now_s = now_s
 
     def authenticate(self, call: Call) -> KeyGrant:
@@ -57,7 +60,7 @@ class KeyAuth:
         if not credential:
             raise ApiError("missing_api_key", f"No API key was sent. {_REMEDY}")
         self._served.get()
-        grant = self._served.grant(hashlib.sha256(credential).digest())
+        grant = self._served.grant(self._digest(credential))
         if grant is None:
             raise ApiError("invalid_api_key", f"The API key is not valid. {_REMEDY}")
         if grant.revoked:

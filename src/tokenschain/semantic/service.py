@@ -33,7 +33,7 @@ from tokenschain.core.cache.semantic_protocol import (
 )
 from tokenschain.core.cache.store import decode_entry, encode_entry
 from tokenschain.core.errors import ApiError
-from tokenschain.infra.security import secrets
+from tokenschain.infra.security.suite import Signer
 from tokenschain.semantic.matcher import Match, Matcher, Unclear, answer_in
 from tokenschain.semantic.remote import Judge
 from tokenschain.wire.server import Exchange
@@ -76,7 +76,7 @@ class Service:
     def __init__(
         self,
         matcher: Matcher,
-        secret: str,
+        signer: Signer,
         report: Callable[[str, str], None],
         judge: Judge | None = None,
         *,
@@ -84,14 +84,14 @@ class Service:
     ) -> None:
         """
         Args:
-            secret: signs the requests of gateways and control.
+            signer: signs the requests of gateways and control.
             report: told of faults: `(path, why)`.
             judge: compares two answers where their numbers and embeddings do not tell.
             judge_decides: it is also asked, while a caller waits, whether a cached answer in
                 doubt may be served.
         """
         self._matcher = matcher
-        self._secret = secret
+        self._signer = signer
         self._report = report
         self._judge = judge
         self._decides = judge_decides
@@ -117,7 +117,7 @@ class Service:
             return
         signature = request.headers.get(SIGNATURE_HEADER, b"").decode("latin-1")
         signed = f"{request.method} {path}\n".encode() + request.body
-        if not secrets.signed_by(self._secret, signed, signature):
+        if not self._signer.signed(signed, signature):
             _refuse(exchange, ApiError("invalid_api_key", "The signature is wrong."))
         elif path in self._ways:
             self._start(self._answer(exchange, path))

@@ -22,6 +22,7 @@ from tokenschain.infra.config import Settings
 from tokenschain.infra.database import engine as db
 from tokenschain.infra.egress import PublicResolver
 from tokenschain.infra.security import secrets
+from tokenschain.infra.security.suite import INTERNATIONAL, Signer
 from tokenschain.wire.client import HttpClient
 
 _DRAIN_MAX_S = 5
@@ -34,18 +35,19 @@ def run(settings: Settings) -> None:
     engine = db.connect(settings.database_url, settings.database.connections_max)
     db.migrate(engine)
     report = lambda event, why: logger.warning(event, why=why)  # noqa: E731
-    publisher = Publisher(engine, settings, catalog_file.load(), report)
+    suite = INTERNATIONAL
+    publisher = Publisher(engine, settings, catalog_file.load(), suite, report)
     ledger = Ledger(engine)
     ledger.follow(publisher.snapshot)
     publisher.changed.append(ledger.follow)
     lease_manager = LeaseManager(engine)
-    master = secrets.sealing_key(settings.master_key_path)
-    archive = ResponseArchive(engine, master, settings.database.response_ttl_s)
-    vault = secrets.Vault(settings.vault_path, settings.master_key_path)
+    sealer = secrets.master_sealer(settings.master_key_path, suite)
+    archive = ResponseArchive(engine, sealer, settings.database.response_ttl_s)
+    vault = secrets.Vault(settings.vault_path, settings.master_key_path, suite)
     allowed = [ip_network(network) for network in settings.alerts.networks]
     sender = Sender(
         engine,
-        master,
+        sealer,
         HttpClient(resolver=PublicResolver(allowed)),
         Mail(
             settings.smtp.host,
@@ -67,11 +69,11 @@ def run(settings: Settings) -> None:
             settings.oidc.groups_claim,
         ),
         HttpClient(),
-        master,
+        sealer,
     )
-    internal_secret = secrets.read_or_make(settings.internal_secret_path)
+    signer = Signer(suite, secrets.read_or_make(settings.internal_secret_path))
     insight = (
-        Insight(settings.semantic_base_urls, internal_secret, HttpClient())
+        Insight(settings.semantic_base_urls, signer, HttpClient())
         if settings.cache.compares_meanings
         else None
     )
@@ -92,13 +94,14 @@ def run(settings: Settings) -> None:
             ledger,
             lease_manager,
             settings,
-            master,
+            sealer,
+            suite,
             secrets.read_or_make(settings.operator_token_path),
             insight,
         ),
         archive,
         [publisher.run, maintenance.run],
-        internal_secret,
+        signer,
         oidc,
     )
     config = uvicorn.Config(

@@ -11,6 +11,7 @@ import signal
 import socket
 import ssl
 import time
+from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -44,6 +45,7 @@ from tokenschain.infra.redis.cache import RedisCacheStore
 from tokenschain.infra.redis.pubsub import RedisPubSub
 from tokenschain.infra.redis.rate_limits import REDIS_FAILURES, RedisRates
 from tokenschain.infra.security import secrets
+from tokenschain.infra.security.suite import INTERNATIONAL, Sealer, Signer
 from tokenschain.infra.telemetry import GatewayMetrics, resident_bytes
 from tokenschain.providers.credential_pool import KeyState
 from tokenschain.providers.images import ImageFetcher
@@ -85,14 +87,16 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
     # Another name each time: what an earlier process held is not this one's.
     name = f"{socket.gethostname()[:40]}-{settings.server.port}-{worker}-{os.urandom(4).hex()}"
     folder = settings.data_dir / "gateway"
+    suite = INTERNATIONAL
     secret = secrets.read_or_make(settings.internal_secret_path)
+    signer = Signer(suite, secret)
     served = Served()
     journal = Journal(
         folder / "journal" / str(worker),
         JournalLimits(total_bytes_max=settings.journal.total_bytes_max),
     )
     client = HttpClient(tls=_upstream_tls(settings.egress.ca_file), proxy=settings.egress.proxy)
-    channel = Channel(settings.control_base_url, secret, client)
+    channel = Channel(settings.control_base_url, signer, client)
     store = ResponseStore(channel, folder / "responses" / str(worker))
     memory = ConversationState(store, lambda name: logger.warning("response_not_kept", id=name))
     uplink = Uplink(
@@ -100,12 +104,13 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
         served,
         journal,
         folder / "snapshot" / str(worker),
+        suite,
         lambda event, why: logger.warning(event, why=why),
         settings.journal.ship_interval_s,
     )
     uplink.start_from_disk()
 
-    auth = KeyAuth(served, time.time)
+    auth = KeyAuth(served, suite.digest, time.time)
     metrics = GatewayMetrics(
         str(worker),
         folder / "metrics",
@@ -132,7 +137,7 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
         if shared is not None and state is not KeyState.READY:
             shared.publish(upstream, state, for_s, number)
 
-    vault = secrets.Vault(settings.vault_path, settings.master_key_path)
+    vault = secrets.Vault(settings.vault_path, settings.master_key_path, suite)
     upstreams = Upstreams(
         client,
         lambda reference: _secret_of(reference, vault),
@@ -188,21 +193,21 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
         ),
     )
     cache_store = (
-        RedisCacheStore(settings.redis.url, secrets.derived(secret, b"shelf"))
+        RedisCacheStore(settings.redis.url, Sealer(suite, suite.derive(secret, b"shelf")))
         if settings.redis.url
         else None
     )
     meaning: SemanticClient | None = None
     if settings.cache.compares_meanings:
         asks = SignedClient(
-            f"http://{settings.semantic.host}:{settings.semantic.port}", secret, client
+            f"http://{settings.semantic.host}:{settings.semantic.port}", signer, client
         )
         meaning = SemanticClient(
             asks.ask, store_errors, time.monotonic, report, settings.cache.find_wait_max_s
         )
     cache = ResponseCache(
-        served, secrets.derived(secret, b"cache"), time.time, random.random, cache_store,
-        REDIS_FAILURES, meaning,
+        served, partial(suite.keyed_digest, suite.derive(secret, b"cache")), time.time,
+        random.random, cache_store, REDIS_FAILURES, meaning,
     )  # fmt: skip
     steps = Steps(
         metering=JournalMetering(journal, JournalFull, metrics.observe, served, name),

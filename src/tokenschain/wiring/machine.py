@@ -9,6 +9,7 @@ from typing import NamedTuple
 from tokenschain.control.identity import api_keys
 from tokenschain.infra.config import Settings
 from tokenschain.infra.database import engine as db
+from tokenschain.infra.security.suite import INTERNATIONAL
 from tokenschain.infra.supervisor import Child
 
 _PROBE_MAX_S = 5.0
@@ -28,11 +29,12 @@ def prepare(settings: Settings) -> FirstRun:
     try:
         db.migrate(engine)
         with engine.begin() as connection:
-            token = api_keys.make_admin_token(connection)
+            token = api_keys.make_admin_token(connection, INTERNATIONAL)
             key = None
             if token is not None and not api_keys.list_keys(connection):
                 _, key = api_keys.create_key(
                     connection,
+                    INTERNATIONAL,
                     name="first key",
                     tenant="default",
                     project="default",

@@ -22,6 +22,7 @@ from tokenschain.infra.config import EmbedderSettings, JudgeSettings, Settings
 from tokenschain.infra.redis.rate_limits import REDIS_FAILURES
 from tokenschain.infra.redis.vector_index import RedisVectorIndex
 from tokenschain.infra.security import secrets
+from tokenschain.infra.security.suite import INTERNATIONAL, Sealer, Signer
 from tokenschain.semantic import learned_state
 from tokenschain.semantic.embedders import FAST, FAST_DIMENSIONS, FINE, Embedders
 from tokenschain.semantic.index import (
@@ -53,8 +54,9 @@ async def _semantic(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
+    suite = INTERNATIONAL
     secret = secrets.read_or_make(settings.internal_secret_path)
-    vault = secrets.Vault(settings.vault_path, settings.master_key_path)
+    vault = secrets.Vault(settings.vault_path, settings.master_key_path, suite)
     client = HttpClient()
     other, name = None, FINE
     if settings.cache.embedder is not None:
@@ -68,7 +70,7 @@ async def _semantic(settings: Settings) -> None:
     )
     if settings.redis.url:
         shared = RedisVectorIndex(
-            settings.redis.url, secrets.derived(secret, b"meaning"), f"{FAST}+{name}",
+            settings.redis.url, Sealer(suite, suite.derive(secret, b"meaning")), f"{FAST}+{name}",
             FAST_DIMENSIONS,
         )  # fmt: skip
         store = LayeredVectorStore(
@@ -82,7 +84,8 @@ async def _semantic(settings: Settings) -> None:
         chosen_judge = settings.cache.judge
         judge = Judge(_remote(chosen_judge, client, vault), chosen_judge.calls_per_minute)
     service = Service(
-        matcher, secret, lambda what, why: logger.error("fault", at=what, why=why), judge,
+        matcher, Signer(suite, secret),
+        lambda what, why: logger.error("fault", at=what, why=why), judge,
         judge_decides=settings.cache.judge is not None and settings.cache.judge.decides,
     )  # fmt: skip
     server = HttpServer(service, wire_refusal)

@@ -26,7 +26,7 @@ from tokenschain.core.errors import ApiError
 from tokenschain.core.tenancy import PLATFORM
 from tokenschain.infra.database.tables import alert_targets
 from tokenschain.infra.database.tables import alerts as alerts_table
-from tokenschain.infra.security import sealing, secrets
+from tokenschain.infra.security import secrets
 
 router = APIRouter(prefix="/api/v1", route_class=TransactionRoute)
 
@@ -47,8 +47,7 @@ def create_target(asked: Asked, wanted: NewTarget) -> dict[str, Any]:
     asked.need("alerts:write", wanted.tenant or PLATFORM)
     alerts.check_address(wanted.kind, wanted.address, asked.context.settings.alerts.networks)
     target_id = secrets.new_id("tgt")
-    sealed = sealing.seal(
-        asked.context.master_key,
+    sealed = asked.context.sealer.seal(
         target_id,
         msgspec.json.encode({"address": wanted.address, "secret": wanted.secret}),
     )

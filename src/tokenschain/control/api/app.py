@@ -40,7 +40,7 @@ from tokenschain.infra.control_channel.protocol import (
 )
 from tokenschain.infra.control_channel.response_store import RESPONSE_BYTES_MAX
 from tokenschain.infra.journal import BadFrame, read_frames
-from tokenschain.infra.security import secrets
+from tokenschain.infra.security.suite import Signer
 
 POLL_WAIT_MAX_S = 30.0
 REQUEST_MAX_S = 20.0
@@ -106,7 +106,7 @@ def create_app(
     context: ApiContext,
     archive: ResponseArchive,
     jobs: Sequence[Callable[[], Awaitable[None]]],
-    internal_secret: str,
+    signer: Signer,
     oidc: Oidc,
 ) -> FastAPI:
     """The application.
@@ -160,7 +160,7 @@ def create_app(
         path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         message = f"{request.method} {path}\n".encode() + bytes(body)
         signature = request.headers.get(SIGNATURE_HEADER, "")
-        if not secrets.signed_by(internal_secret, message, signature):
+        if not signer.signed(message, signature):
             raise ApiError("invalid_api_key", "The signature of the internal channel is wrong.")
         return bytes(body)
 
@@ -179,7 +179,7 @@ def create_app(
             media_type="application/json",
             headers={
                 "etag": f'"{version}"',
-                SIGNATURE_HEADER: secrets.sign(internal_secret, body),
+                SIGNATURE_HEADER: signer.sign(body),
             },
         )
 

@@ -5,7 +5,6 @@
 
 import base64
 import binascii
-import hashlib
 import json
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -31,7 +30,8 @@ from tokenschain.core.tenancy import PLATFORM, Resource, may
 from tokenschain.infra.config import Settings
 from tokenschain.infra.database.engine import upsert
 from tokenschain.infra.database.tables import idempotency
-from tokenschain.infra.security import sealing, secrets
+from tokenschain.infra.security import secrets
+from tokenschain.infra.security.suite import Sealer, Suite
 
 PAGE_MAX = 200
 IDEMPOTENCY_S = 24 * 3_600
@@ -46,7 +46,8 @@ class ApiContext(NamedTuple):
     ledger: Ledger
     lease_manager: LeaseManager
     settings: Settings
-    master_key: bytes
+    sealer: Sealer
+    suite: Suite
     operator: str
     insight: Insight | None
     """None where nobody's questions are compared by meaning."""
@@ -141,9 +142,11 @@ def identify(db: Connection, context: ApiContext, authorization: str) -> Actor:
     if scheme.lower() != "bearer" or not token:
         raise ApiError("missing_api_key", "Send a token as `Authorization: Bearer`.")
     stored = revisions.get_meta(db, api_keys.ADMIN_HASH) or ""
-    if secrets.same(token, context.operator) or secrets.same(secrets.hash_of(token), stored):
+    if secrets.same(token, context.operator) or secrets.same(
+        context.suite.hex_digest(token.encode()), stored
+    ):
         return users.PLATFORM_OWNER
-    actor = users.actor_of(db, token)
+    actor = users.actor_of(db, context.suite, token)
     if actor is None:
         raise ApiError("invalid_api_key", "The token is not valid.")
     return actor
@@ -345,8 +348,8 @@ def _claim(context: ApiContext, db: Connection, request: Request, whose: str) ->
         ApiError: `conflict`: the key came with another request.
     """
     now = int(time.time())
-    key = hashlib.sha256(whose.encode()).hexdigest()
-    what = hashlib.sha256(f"{request.url.path}\n".encode() + request.state.body).hexdigest()
+    key = context.suite.hex_digest(whose.encode())
+    what = context.suite.hex_digest(f"{request.url.path}\n".encode() + request.state.body)
     db.execute(delete(idempotency).where(idempotency.c.created_at_s < now - IDEMPOTENCY_S))
     claimed = db.execute(
         upsert(context.engine, idempotency)
@@ -358,13 +361,13 @@ def _claim(context: ApiContext, db: Connection, request: Request, whose: str) ->
     row = db.execute(select(idempotency).where(idempotency.c.key_hash == key)).one()
     if row.request_hash != what:
         raise ApiError("conflict", "This idempotency key came with another request.")
-    body = sealing.unseal(context.master_key, key, row.sealed)
+    body = context.sealer.unseal(key, row.sealed)
     headers = {"idempotent-replay": "true"}
     raise _Replay(Response(body, row.status, headers, media_type="application/json"))
 
 
 def _keep(context: ApiContext, db: Connection, key: str, response: Response) -> None:
-    sealed = sealing.seal(context.master_key, key, bytes(response.body))
+    sealed = context.sealer.seal(key, bytes(response.body))
     db.execute(
         idempotency.update()
         .where(idempotency.c.key_hash == key)

@@ -101,6 +101,7 @@ def create_key(asked: Asked, wanted: NewKey) -> dict[str, Any]:
     fields = wanted.model_dump(exclude={"disconnect"})
     key_id, key = api_keys_module.create_key(
         asked.db,
+        asked.context.suite,
         **fields,
         disconnect=Disconnect(wanted.disconnect),
         created_by=asked.actor.id,
@@ -173,7 +174,9 @@ def change_key(
 def rotate_key(asked: Asked, key_id: str, wanted: Rotation) -> dict[str, Any]:
     """Make a successor; the old key is served beside it for `overlap_s`."""
     old = _key(asked, key_id, "keys:create")
-    new_id, key = api_keys_module.rotate_key(asked.db, key_id, wanted.overlap_s, asked.actor.id)
+    new_id, key = api_keys_module.rotate_key(
+        asked.db, asked.context.suite, key_id, wanted.overlap_s, asked.actor.id
+    )
     asked.note("keys:create", old["tenant"], new_id, {"rotated_from": key_id})
     return {"id": new_id, "key": key, "prefix": secrets.shown_part(key), "rotated_from": key_id}
 

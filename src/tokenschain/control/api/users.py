@@ -129,13 +129,13 @@ def log_in(request: Request, wanted: Login) -> dict[str, Any]:
     # What was counted of a wrong guess must stay, so the refusal comes after the transaction.
     with context.engine.begin() as db:
         user_id = users_module.log_in(
-            db, context.master_key, wanted.email, wanted.password, wanted.code
+            db, context.sealer, wanted.email, wanted.password, wanted.code
         )
         if user_id is None:
             admin_log.note(db, author, "login:failed", "", wanted.email.lower()[:300])
         else:
             _, token = users_module.issue_token(
-                db, user_id, "session", "login", users_module.SESSION_S
+                db, context.suite, user_id, "session", "login", users_module.SESSION_S
             )
             admin_log.note(db, Author(user_id, author.address), "login", "", user_id)
     if user_id is None:
@@ -147,7 +147,7 @@ def log_in(request: Request, wanted: Login) -> dict[str, Any]:
 def log_out(asked: Asked, request: Request) -> dict[str, Any]:
     """Sign out."""
     token = request.headers.get("authorization", "").partition(" ")[2]
-    users_module.end_token(asked.db, token)
+    users_module.end_token(asked.db, asked.context.suite, token)
     asked.note("logout", "", asked.actor.id)
     return {"ended": True}
 
@@ -207,7 +207,7 @@ def confirm_totp(asked: Asked, wanted: TotpConfirmation) -> dict[str, Any]:
     row = _own(asked)
     if passwords.totp_step(wanted.secret, wanted.code, time.time()) is None:
         raise users_module.wrong()
-    users_module.set_totp(asked.db, asked.context.master_key, row["id"], wanted.secret)
+    users_module.set_totp(asked.db, asked.context.sealer, row["id"], wanted.secret)
     asked.note("totp", row["tenant"], row["id"])
     return {"has_totp": True}
 
@@ -409,7 +409,7 @@ def create_token(asked: Asked, user_id: str, wanted: NewToken) -> dict[str, Any]
     if count >= 100:
         raise ApiError("conflict", "There are 100 tokens already; end some first.")
     token_id, token = users_module.issue_token(
-        asked.db, user_id, "api", wanted.name, wanted.lasts_s
+        asked.db, asked.context.suite, user_id, "api", wanted.name, wanted.lasts_s
     )
     asked.note("users:write", row["tenant"], token_id, {"name": wanted.name})
     return {"id": token_id, "token": token, "expires_at_s": int(time.time()) + wanted.lasts_s}
@@ -472,7 +472,7 @@ async def finish_oidc(
         with context.engine.begin() as db:
             user_id = oidc.enter(db, person, context.settings.oidc.roles)
             _, token = users_module.issue_token(
-                db, user_id, "session", "oidc", users_module.SESSION_S
+                db, context.suite, user_id, "session", "oidc", users_module.SESSION_S
             )
             admin_log.note(db, Author(user_id, address_of(request)), "login", "", user_id,
                        {"through": "oidc"})  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,7 +25,7 @@ from tokenschain.infra.database.tables import (
     usage_by_tag,
 )
 from tokenschain.infra.database.tables import ledger_entries as entries
-from tokenschain.infra.security import secrets
+from tokenschain.infra.security import prescribed, secrets
 
 
 class Ledger:
@@ -142,7 +141,7 @@ def _keep_unreadable(
         connection.execute(
             upsert(engine, rejected_records)
             .values(
-                payload_hash=hashlib.sha256(payload).hexdigest(),
+                payload_hash=prescribed.fingerprint(payload),
                 received_at_s=int(time.time()),
                 reason=reason,
                 payload=payload,

@@ -15,6 +15,7 @@ from tokenschain.core.errors import ApiError
 from tokenschain.core.tenancy import Disconnect, KeyGrant
 from tokenschain.infra.database.tables import api_keys
 from tokenschain.infra.security import secrets
+from tokenschain.infra.security.suite import Suite
 
 ADMIN_HASH = "admin_token_hash"
 OVERLAP_MAX_S = 30 * 86_400
@@ -24,6 +25,7 @@ _LISTS = ("models", "apis", "networks", "tags")
 
 def create_key(
     connection: Connection,
+    suite: Suite,
     *,
     name: str,
     tenant: str,
@@ -50,7 +52,7 @@ def create_key(
     connection.execute(
         insert(api_keys).values(
             id=key_id,
-            key_hash=secrets.hash_of(key),
+            key_hash=suite.hex_digest(key.encode()),
             prefix=secrets.shown_part(key),
             name=name,
             tenant=tenant,
@@ -132,7 +134,7 @@ def revoke_key(connection: Connection, key_id: str) -> bool:
 
 
 def rotate_key(
-    connection: Connection, key_id: str, overlap_s: int, created_by: str
+    connection: Connection, suite: Suite, key_id: str, overlap_s: int, created_by: str
 ) -> tuple[str, str]:
     """Make a successor; the old key is served for `overlap_s` more. Returns id and key.
 
@@ -151,6 +153,7 @@ def rotate_key(
         raise ApiError("conflict", f"The key was rotated to {successor}.", param="key_id")
     made = create_key(
         connection,
+        suite,
         **{
             name: old[name]
             for name in (
@@ -230,10 +233,10 @@ def _tuple(text: str | None) -> tuple[str, ...] | None:
     return None if text is None else tuple(json.loads(text))
 
 
-def make_admin_token(connection: Connection) -> str | None:
+def make_admin_token(connection: Connection, suite: Suite) -> str | None:
     """The admin token, made and shown once; None when there is one already."""
     if revisions.get_meta(connection, ADMIN_HASH) is not None:
         return None
     token = secrets.new_token("tca-")
-    revisions.put_meta(connection, ADMIN_HASH, secrets.hash_of(token))
+    revisions.put_meta(connection, ADMIN_HASH, suite.hex_digest(token.encode()))
     return token

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import secrets as random_secrets
 import time
 from collections.abc import Callable, Mapping
@@ -20,7 +19,8 @@ from tokenschain.control.identity import users as users_module
 from tokenschain.core.errors import ApiError
 from tokenschain.infra.database.tables import bindings, users
 from tokenschain.infra.egress import exchange
-from tokenschain.infra.security import sealing, secrets
+from tokenschain.infra.security import prescribed, secrets
+from tokenschain.infra.security.suite import Sealer
 from tokenschain.wire.client import ClientError, HttpClient, Waits
 
 SIGN_IN_MAX_S = 600
@@ -55,14 +55,14 @@ class Person(NamedTuple):
 class Oidc:
     """Signs people in at one provider; what it remembers meanwhile is sealed in their cookie."""
 
-    def __init__(self, settings: OidcSettings, client: HttpClient, key: bytes) -> None:
+    def __init__(self, settings: OidcSettings, client: HttpClient, sealer: Sealer) -> None:
         """
         Args:
-            key: seals cookies.
+            sealer: seals cookies.
         """
         self._settings = settings
         self._client = client
-        self._key = key
+        self._sealer = sealer
         self._found: tuple[float, Any, KeySet] | None = None
 
     async def begin(self) -> tuple[str, str]:
@@ -74,7 +74,7 @@ class Oidc:
         discovered, _ = await self._discover()
         state, nonce = random_secrets.token_urlsafe(24), random_secrets.token_urlsafe(24)
         verifier = random_secrets.token_urlsafe(48)
-        challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest())
+        challenge = base64.urlsafe_b64encode(prescribed.sha256(verifier.encode()))
         asked = {
             "response_type": "code",
             "client_id": self._settings.client_id,
@@ -86,7 +86,7 @@ class Oidc:
             "code_challenge_method": "S256",
         }
         kept = msgspec.json.encode([state, nonce, verifier, int(time.time())])
-        sealed = base64.urlsafe_b64encode(sealing.seal(self._key, _SEALED_AS, kept)).decode()
+        sealed = base64.urlsafe_b64encode(self._sealer.seal(_SEALED_AS, kept)).decode()
         return f"{discovered['authorization_endpoint']}?{urlencode(asked)}", sealed
 
     async def finish(self, state: str, code: str, kept: str) -> Person:
@@ -96,7 +96,7 @@ class Oidc:
             ApiError: `invalid_login`, without saying what was wrong.
         """
         try:
-            opened = sealing.unseal(self._key, _SEALED_AS, base64.urlsafe_b64decode(kept))
+            opened = self._sealer.unseal(_SEALED_AS, base64.urlsafe_b64decode(kept))
             expected, nonce, verifier, began_s = msgspec.json.decode(opened)
         except (ValueError, msgspec.DecodeError):
             raise users_module.wrong() from None

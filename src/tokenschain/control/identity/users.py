@@ -16,7 +16,8 @@ from tokenschain.infra.database.tables import (
     tokens,
     users,
 )
-from tokenschain.infra.security import passwords, sealing, secrets
+from tokenschain.infra.security import passwords, secrets
+from tokenschain.infra.security.suite import Sealer, Suite
 
 SESSION_S = 12 * 3_600
 API_TOKEN_MAX_S = 366 * 86_400
@@ -26,7 +27,6 @@ LOCK_AFTER = 5
 """Wrong passwords or codes in a row, after which an account is locked."""
 LOCK_S = 15 * 60
 SESSION_PREFIX, TOKEN_PREFIX = "tcs-", "tct-"
-_NO_PASSWORD = passwords.password_hash("of nobody")
 
 
 class Actor(NamedTuple):
@@ -240,7 +240,7 @@ def bindings_of(connection: Connection, user_id: str) -> tuple[RoleBinding, ...]
 
 
 def issue_token(
-    connection: Connection, user_id: str, kind: str, name: str, lasts_s: int
+    connection: Connection, suite: Suite, user_id: str, kind: str, name: str, lasts_s: int
 ) -> tuple[str, str]:
     """A session's or a program's token; returns its id and itself, which is shown this once."""
     prefix = SESSION_PREFIX if kind == "session" else TOKEN_PREFIX
@@ -250,7 +250,7 @@ def issue_token(
     connection.execute(
         insert(tokens).values(
             id=token_id,
-            token_hash=secrets.hash_of(token),
+            token_hash=suite.hex_digest(token.encode()),
             user_id=user_id,
             kind=kind,
             name=name,
@@ -261,13 +261,13 @@ def issue_token(
     return token_id, token
 
 
-def actor_of(connection: Connection, token: str) -> Actor | None:
+def actor_of(connection: Connection, suite: Suite, token: str) -> Actor | None:
     """Who a token belongs to; None when it is not valid."""
     row = connection.execute(
         select(users.c.id, users.c.tenant)
         .join(tokens, tokens.c.user_id == users.c.id)
         .where(
-            tokens.c.token_hash == secrets.hash_of(token),
+            tokens.c.token_hash == suite.hex_digest(token.encode()),
             tokens.c.expires_at_s > int(time.time()),
             users.c.disabled_at_s.is_(None),
         )
@@ -277,9 +277,11 @@ def actor_of(connection: Connection, token: str) -> Actor | None:
     return Actor(row.id, row.tenant, bindings_of(connection, row.id))
 
 
-def end_token(connection: Connection, token: str) -> None:
+def end_token(connection: Connection, suite: Suite, token: str) -> None:
     """The token is worth nothing any more."""
-    connection.execute(delete(tokens).where(tokens.c.token_hash == secrets.hash_of(token)))
+    connection.execute(
+        delete(tokens).where(tokens.c.token_hash == suite.hex_digest(token.encode()))
+    )
 
 
 def sweep(connection: Connection) -> None:
@@ -293,7 +295,7 @@ _WRONG = "The address, the password or the code is wrong."
 
 
 def log_in(
-    connection: Connection, key: bytes, email: str, password: str, code: str | None
+    connection: Connection, sealer: Sealer, email: str, password: str, code: str | None
 ) -> str | None:
     """Check a password and, where there is one, the second factor; returns the user's id.
 
@@ -321,12 +323,12 @@ def log_in(
             retry_after_s=float(row["locked_until_s"] - now),
         )
     # Nobody's password takes as long as somebody's.
-    stored = (row["password_hash"] if row is not None else None) or _NO_PASSWORD
+    stored = (row["password_hash"] if row is not None else None) or passwords.UNKNOWN_USER_HASH
     right = passwords.password_matches(stored, password)
     if row is None or row["password_hash"] is None or row["disabled_at_s"] is not None:
         return None
     if right and row["totp_sealed"] is not None:
-        right = code is not None and _use_code(connection, key, row, code)
+        right = code is not None and _use_code(connection, sealer, row, code)
     if not right:
         failed = row["failed_logins"] + 1
         locked = now + LOCK_S if failed >= LOCK_AFTER else None
@@ -347,18 +349,18 @@ def wrong() -> ApiError:
     return ApiError("invalid_login", _WRONG)
 
 
-def set_totp(connection: Connection, key: bytes, user_id: str, secret: str) -> None:
+def set_totp(connection: Connection, sealer: Sealer, user_id: str, secret: str) -> None:
     """Put a second factor in force."""
     connection.execute(
         update(users)
         .where(users.c.id == user_id)
-        .values(totp_sealed=sealing.seal(key, user_id, secret.encode()), totp_last=None)
+        .values(totp_sealed=sealer.seal(user_id, secret.encode()), totp_last=None)
     )
 
 
-def _use_code(connection: Connection, key: bytes, row: Any, code: str) -> bool:
+def _use_code(connection: Connection, sealer: Sealer, row: Any, code: str) -> bool:
     """Whether a code is right; each counts once (RFC 6238, 5.2)."""
-    secret = sealing.unseal(key, row["id"], row["totp_sealed"]).decode()
+    secret = sealer.unseal(row["id"], row["totp_sealed"]).decode()
     step = passwords.totp_step(secret, code, time.time())
     if step is None or (row["totp_last"] is not None and step <= row["totp_last"]):
         return False

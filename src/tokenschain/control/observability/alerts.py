@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import hashlib
-import hmac
 import smtplib
 import ssl
 import time
@@ -28,7 +26,8 @@ from tokenschain.infra.database.engine import upsert
 from tokenschain.infra.database.tables import alert_targets, alerts
 from tokenschain.infra.database.tables import limits as limits_table
 from tokenschain.infra.egress import exchange
-from tokenschain.infra.security import sealing
+from tokenschain.infra.security import prescribed
+from tokenschain.infra.security.suite import Sealer
 from tokenschain.wire.client import ClientError, HttpClient, Waits
 
 LOOK_S = 2.0
@@ -165,7 +164,7 @@ def _say(
     now_s: float,
 ) -> int:
     told_apart = (kind, *(detail.get(part) for part in _TOLD_APART))
-    name = hashlib.sha256(repr(told_apart).encode()).hexdigest()
+    name = prescribed.fingerprint(repr(told_apart).encode())
     done = connection.execute(
         upsert(engine, alerts)
         .values(
@@ -187,7 +186,7 @@ class Sender:
     def __init__(
         self,
         engine: Engine,
-        key: bytes,
+        sealer: Sealer,
         client: HttpClient,
         mail: Mail,
         report: Callable[[str, str], None],
@@ -199,7 +198,7 @@ class Sender:
             report: told of what could not be sent in the end.
         """
         self._engine = engine
-        self._key = key
+        self._sealer = sealer
         self._client = client
         self._mail = mail
         self._report = report
@@ -263,7 +262,7 @@ class Sender:
 
     async def _send(self, target: Any, alert: Any) -> str | None:
         """Why it did not arrive; None when it did."""
-        sealed = msgspec.json.decode(sealing.unseal(self._key, target["id"], target["sealed"]))
+        sealed = msgspec.json.decode(self._sealer.unseal(target["id"], target["sealed"]))
         address, secret = sealed["address"], sealed["secret"]
         detail = msgspec.json.decode(alert["detail"])
         zh, en = words(alert["kind"], alert["tenant"], detail)
@@ -312,8 +311,8 @@ class Sender:
 
 def webhook_signature(secret: str, at_s: int, body: bytes) -> str:
     """`t=TIME,v1=HMAC` over `TIME.BODY` with SHA-256: a receiver checks both, and the age."""
-    signed = hmac.new(secret.encode(), f"{at_s}.".encode() + body, hashlib.sha256).hexdigest()
-    return f"t={at_s},v1={signed}"
+    signed = prescribed.hmac_sha256(secret.encode(), f"{at_s}.".encode() + body)
+    return f"t={at_s},v1={signed.hex()}"
 
 
 def robot_message(kind: str, address: str, secret: str, text: str, at_s: int) -> tuple[str, bytes]:
@@ -325,8 +324,8 @@ def robot_message(kind: str, address: str, secret: str, text: str, at_s: int) ->
     if kind == "dingtalk":
         if secret:
             stamp = at_s * 1_000
-            signed = hmac.new(secret.encode(), f"{stamp}\n{secret}".encode(), hashlib.sha256)
-            sign = quote(base64.b64encode(signed.digest()).decode(), safe="")
+            signed = prescribed.hmac_sha256(secret.encode(), f"{stamp}\n{secret}".encode())
+            sign = quote(base64.b64encode(signed).decode(), safe="")
             joint = "&" if "?" in address else "?"
             address = f"{address}{joint}timestamp={stamp}&sign={sign}"
         return address, msgspec.json.encode({"msgtype": "text", "text": {"content": text}})
@@ -334,8 +333,8 @@ def robot_message(kind: str, address: str, secret: str, text: str, at_s: int) ->
         message: dict[str, Any] = {"msg_type": "text", "content": {"text": text}}
         if secret:
             key = f"{at_s}\n{secret}".encode()
-            signed = hmac.new(key, b"", hashlib.sha256)
-            message |= {"timestamp": str(at_s), "sign": base64.b64encode(signed.digest()).decode()}
+            signed = prescribed.hmac_sha256(key, b"")
+            message |= {"timestamp": str(at_s), "sign": base64.b64encode(signed).decode()}
         return address, msgspec.json.encode(message)
     return address, msgspec.json.encode({"msgtype": "text", "text": {"content": text}})
 

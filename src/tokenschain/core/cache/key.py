@@ -7,10 +7,9 @@ prompts and tools never meet, whatever their texts say.
 
 from __future__ import annotations
 
-import hashlib
 import unicodedata
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -21,6 +20,12 @@ NORMAL_CHARS_MAX = 2_000
 """Longer texts are compared as they are."""
 QUESTION_CHARS_MAX = 1_200
 """A longer question is compared letter by letter only: about 512 tokens."""
+
+
+class KeyedDigest(Protocol):
+    """Digests data with a secret key to `KEY_BYTES`."""
+
+    def __call__(self, data: bytes, /) -> bytes: ...
 
 
 class FieldRole(StrEnum):
@@ -138,13 +143,13 @@ class Identity(NamedTuple):
 
 
 def identify(
-    parsed: ParsedRequest, namespace: Namespace, secret: bytes, *, semantic: bool = False
+    parsed: ParsedRequest, namespace: Namespace, digest: KeyedDigest, *, semantic: bool = False
 ) -> Identity | str:
     """What a call asks, or why it must be answered afresh.
 
     Args:
         semantic: whether questions are compared by meaning, too.
-        secret: keys the digests, so that they tell nothing to who reads them.
+        digest: keyed with a secret, so that digests tell nothing to who reads them.
     """
     if parsed.kept_input:
         return "stored"
@@ -179,11 +184,11 @@ def identify(
                 if not exact and alone and len(last) == 2 and len(text) <= QUESTION_CHARS_MAX:
                     question = text
     base = _encode((parsed.api.value, *namespace))
-    key = _digest(base + _encode(kept), secret)
+    key = digest(base + _encode(kept))
     if not question or not semantic:
         return Identity(key, question=question)
     kept["messages"] = kept["messages"][:-1]
-    return Identity(key, _digest(base + b"?" + _encode(kept), secret), question)
+    return Identity(key, digest(base + b"?" + _encode(kept)), question)
 
 
 def normal(text: str) -> str:
@@ -198,7 +203,3 @@ def normal(text: str) -> str:
 def _plain(value: Any) -> Any:
     """1.0 and 1 are the same number."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _digest(data: bytes, secret: bytes) -> bytes:
-    return hashlib.blake2b(data, digest_size=KEY_BYTES, key=secret).digest()

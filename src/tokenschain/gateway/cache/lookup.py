@@ -15,7 +15,7 @@ import msgspec
 
 from tokenschain.core.backoff import Backoff
 from tokenschain.core.cache.directives import Directives, directives_of, refusal_of, ttl_of
-from tokenschain.core.cache.key import Identity, Namespace, identify
+from tokenschain.core.cache.key import Identity, KeyedDigest, Namespace, identify
 from tokenschain.core.cache.store import (
     TTL_JITTER,
     CacheEntry,
@@ -89,7 +89,7 @@ class ResponseCache:
     def __init__(
         self,
         served: Served,
-        secret: bytes,
+        digest: KeyedDigest,
         unix_time: Callable[[], float],
         random: Callable[[], float],
         shared: SharedCacheStore | None = None,
@@ -98,12 +98,12 @@ class ResponseCache:
     ) -> None:
         """
         Args:
-            secret: keys all digests.
+            digest: keyed with a secret, makes all digests.
             unix_time: Unix time.
             store_errors: what the shared store raises.
         """
         self._served = served
-        self._secret = secret
+        self._digest = digest
         self._unix_time = unix_time
         self._random = random
         self._shared = shared
@@ -205,7 +205,7 @@ class ResponseCache:
         return identify(
             parsed,
             namespace,
-            self._secret,
+            self._digest,
             semantic=mode == "semantic" and self._semantic is not None,
         )
 

@@ -8,7 +8,6 @@ at least once; control drops what it has already by event id.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -32,6 +31,7 @@ from tokenschain.infra.control_channel.protocol import (
 )
 from tokenschain.infra.control_channel.signed_client import Refused, SignedClient
 from tokenschain.infra.journal import Journal
+from tokenschain.infra.security.suite import Suite
 from tokenschain.wire.client import ClientError, Waits
 
 POLL_WAIT_S = 20.0
@@ -81,18 +81,21 @@ class Uplink:
         served: Served,
         journal: Journal,
         folder: Path,
+        suite: Suite,
         report: Callable[[str, str], None],
         ship_interval_s: float,
     ) -> None:
         """
         Args:
             folder: where the configuration is kept for a start without control.
+            suite: names the parts of a configuration by their digests, as control does.
             report: told once when control is lost and once when it is back.
         """
         self._channel = channel
         self._served = served
         self._journal = journal
         self._folder = folder
+        self._suite = suite
         self._have: Manifest | None = None
         self._report = report
         self._ship_interval_s = ship_interval_s
@@ -121,7 +124,7 @@ class Uplink:
                 parts[name] = (self._folder / name).read_bytes()
             except FileNotFoundError:
                 parts[name] = b""
-            if hashlib.sha256(parts[name]).hexdigest() != name:
+            if self._suite.hex_digest(parts[name]) != name:
                 self._report("snapshot_ignored", "a part of the snapshot on disk is not whole")
                 return
         snapshot = msgspec.msgpack.decode(parts[manifest.snapshot], type=Snapshot)
@@ -184,7 +187,7 @@ class Uplink:
         found = msgspec.msgpack.decode(body, type=dict[str, bytes])
         for name in names:
             # The manifest is signed and names its parts by their hashes.
-            if hashlib.sha256(found.get(name, b"")).hexdigest() != name:
+            if self._suite.hex_digest(found.get(name, b"")) != name:
                 raise Refused("a part of the snapshot is missing or is not what was asked for")
         return found
 

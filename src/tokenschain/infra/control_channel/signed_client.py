@@ -1,9 +1,9 @@
-"""HTTP client whose requests are signed with HMAC-SHA256 by the platform's internal secret."""
+"""HTTP client whose requests are signed (HMAC) with the platform's internal secret."""
 
 from __future__ import annotations
 
 from tokenschain.infra.control_channel.protocol import SIGNATURE_HEADER
-from tokenschain.infra.security import secrets
+from tokenschain.infra.security.suite import Signer
 from tokenschain.wire.client import HttpClient, Origin, Reply, Waits
 
 ANSWER_BYTES_MAX = 16_777_216
@@ -17,9 +17,9 @@ class Refused(Exception):
 class SignedClient:
     """Asks another process of the platform."""
 
-    def __init__(self, url: str, secret: str, client: HttpClient) -> None:
+    def __init__(self, url: str, signer: Signer, client: HttpClient) -> None:
         self._origin = Origin.of(url)
-        self._secret = secret
+        self._signer = signer
         self._client = client
 
     async def exchange(
@@ -35,7 +35,7 @@ class SignedClient:
         """
         # The signature covers method, path and body: a recorded request proves nothing new,
         # since replaying it is harmless by design (idempotent).
-        signature = secrets.sign(self._secret, f"{method} {path}\n".encode() + body)
+        signature = self._signer.sign(f"{method} {path}\n".encode() + body)
         head = (
             f"{method} {path} HTTP/1.1\r\nhost: {self._origin.authority}\r\n"
             f"{SIGNATURE_HEADER}: {signature}\r\ncontent-length: {len(body)}\r\n{more}\r\n"
@@ -64,4 +64,4 @@ class SignedClient:
 
     def signed(self, body: bytes, signature: str) -> bool:
         """Whether the other process signed this body."""
-        return secrets.signed_by(self._secret, body, signature)
+        return self._signer.signed(body, signature)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from tokenschain.infra.redis.rate_limits import KEY_PREFIX, connect
-from tokenschain.infra.security import sealing
+from tokenschain.infra.security.suite import Sealer, Unsealable
 
 
 class RedisCacheStore:
     """Answers that gateways share (`gateway.cache.lookup.SharedCacheStore`). Sealed: whoever reads
     Redis learns neither questions nor answers."""
 
-    def __init__(self, url: str, key: bytes) -> None:
+    def __init__(self, url: str, sealer: Sealer) -> None:
         self._redis = connect(url)
-        self._key = key
+        self._sealer = sealer
 
     async def get(self, key: bytes) -> bytes | None:
         """What was put there."""
@@ -22,14 +22,14 @@ class RedisCacheStore:
             return None
         assert isinstance(sealed, bytes), "answers are not decoded"
         try:
-            return sealing.unseal(self._key, name, sealed)
-        except sealing.Unsealable:
+            return self._sealer.unseal(name, sealed)
+        except Unsealable:
             return None
 
     async def put(self, key: bytes, value: bytes, ttl_s: float) -> None:
         """Keep it for so long."""
         name = f"{KEY_PREFIX}answer:{key.hex()}"
-        await self._redis.set(name, sealing.seal(self._key, name, value), px=int(ttl_s * 1e3))
+        await self._redis.set(name, self._sealer.seal(name, value), px=int(ttl_s * 1e3))
 
     async def close(self) -> None:
         """Close the connections."""

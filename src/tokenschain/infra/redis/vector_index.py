@@ -16,7 +16,7 @@ from tokenschain.infra.redis.rate_limits import (
     LARGE_SPACE,
     SPACES_COUNTED_MAX,
 )
-from tokenschain.infra.security import sealing
+from tokenschain.infra.security.suite import Sealer, Unsealable
 
 
 class RedisVectorIndex:
@@ -26,7 +26,7 @@ class RedisVectorIndex:
     One index for each pair of embedders, so that vectors of two are never compared.
     """
 
-    def __init__(self, url: str, key: bytes, embedders: str, dimensions: int) -> None:
+    def __init__(self, url: str, sealer: Sealer, embedders: str, dimensions: int) -> None:
         """
         Args:
             embedders: what made the vectors; part of every name.
@@ -35,7 +35,7 @@ class RedisVectorIndex:
         self._redis = sync_redis.Redis.from_url(
             url, socket_connect_timeout=CONNECT_MAX_S, socket_timeout=ANSWER_MAX_S, protocol=2
         )
-        self._key = key
+        self._sealer = sealer
         self._prefix = f"{KEY_PREFIX}question:{embedders}:"
         self._index = f"{KEY_PREFIX}questions:{embedders}"
         self._dimensions = dimensions
@@ -100,8 +100,8 @@ class RedisVectorIndex:
         name = self._name(key)
         fields: dict[str | bytes, bytes | float | int | str] = {
             "space": namespace.hex(), "fast": fast.tobytes(), "fine": fine.tobytes(),
-            "question": sealing.seal(self._key, key.hex(), question.encode()),
-            "entry": sealing.seal(self._key, key.hex(), entry),
+            "question": self._sealer.seal(key.hex(), question.encode()),
+            "entry": self._sealer.seal(key.hex(), entry),
         }  # fmt: skip
         with self._redis.pipeline() as pipe:
             pipe.hset(name, mapping=fields)  # type: ignore[arg-type]
@@ -123,8 +123,8 @@ class RedisVectorIndex:
         if sealed is None:
             return None
         try:
-            return sealing.unseal(self._key, key.hex(), sealed)
-        except sealing.Unsealable:
+            return self._sealer.unseal(key.hex(), sealed)
+        except Unsealable:
             return None
 
     def _create(self) -> None:

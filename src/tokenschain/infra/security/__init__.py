@@ -1,1 +1,1 @@
-"""Secrets, sealing and passwords."""
+"""Cryptographic suite, secrets at rest, passwords."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import os
 import re
 import secrets
 from pathlib import Path
 
-from tokenschain.infra.security import sealing
+from tokenschain.infra.security.suite import Sealer, Suite, Unsealable
 
 API_KEY_PREFIX = "tc-"
 SHOWN_CHARACTERS = 8
@@ -46,10 +45,10 @@ def _read(path: Path) -> str:
     return path.read_text(encoding="utf-8").strip()
 
 
-def sealing_key(path: Path) -> bytes:
-    """The key for `crypto.seal` that a master key file stands for; made the first time."""
-    # The file holds 256 random bits as text; the hash only makes them 32 bytes.
-    return hashlib.sha256(read_or_make(path).encode()).digest()
+def master_sealer(path: Path, suite: Suite) -> Sealer:
+    """Seals with the key that a master key file stands for; the file is made the first time."""
+    # The file holds 256 random bits as text; the digest only makes them 32 bytes.
+    return Sealer(suite, suite.digest(read_or_make(path).encode()))
 
 
 class Vault:
@@ -59,9 +58,10 @@ class Vault:
     keep it on another medium (`master_key_file`) where that matters.
     """
 
-    def __init__(self, folder: Path, key_file: Path) -> None:
+    def __init__(self, folder: Path, key_file: Path, suite: Suite) -> None:
         self._folder = folder
         self._key_file = key_file
+        self._suite = suite
 
     def store(self, name: str, secret: str) -> None:
         """Seal a secret under a name; an older one is replaced at once."""
@@ -70,7 +70,7 @@ class Vault:
         partial = path.with_suffix(f".{os.getpid()}.part")
         fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
-            os.write(fd, sealing.seal(self._key(), name, secret.encode()))
+            os.write(fd, self._sealer().seal(name, secret.encode()))
         finally:
             os.close(fd)
         os.replace(partial, path)
@@ -82,8 +82,8 @@ class Vault:
             SecretMissing: there is none, or it was not sealed here.
         """
         try:
-            return sealing.unseal(self._key(), name, self._path(name).read_bytes()).decode()
-        except (OSError, sealing.Unsealable) as error:
+            return self._sealer().unseal(name, self._path(name).read_bytes()).decode()
+        except (OSError, Unsealable) as error:
             raise SecretMissing(f"sealed:{name} cannot be read ({type(error).__name__})") from None
 
     def names(self) -> list[str]:
@@ -101,8 +101,8 @@ class Vault:
             raise SecretMissing(f"{name[:40]!r} is no name for a secret: use A-Z a-z 0-9 . _ -")
         return self._folder / f"{name}.sealed"
 
-    def _key(self) -> bytes:
-        return sealing_key(self._key_file)
+    def _sealer(self) -> Sealer:
+        return master_sealer(self._key_file, self._suite)
 
 
 def resolve(reference: str, vault: Vault | None = None) -> str:
@@ -143,34 +143,11 @@ def new_id(kind: str) -> str:
     return f"{kind}_{secrets.token_hex(10)}"
 
 
-def hash_of(key: str) -> str:
-    """What is stored of a key: its SHA-256 in hex."""
-    return hashlib.sha256(key.encode()).hexdigest()
-
-
 def shown_part(key: str) -> str:
     """The part of a key that may be shown again."""
     return key[: len(API_KEY_PREFIX) + SHOWN_CHARACTERS]
 
 
-def sign(secret: str, body: bytes) -> str:
-    """HMAC-SHA256 of a body, hex."""
-    return hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
-
-
-def signed_by(secret: str, body: bytes, signature: str) -> bool:
-    """Whether the signature is right; constant time."""
-    return hmac.compare_digest(sign(secret, body), signature)
-
-
-def derived(secret: str, purpose: bytes) -> bytes:
-    """A key of 32 bytes for one purpose, the same in all processes that share the secret."""
-    return hashlib.blake2b(secret.encode(), digest_size=32, person=purpose).digest()
-
-
 def same(left: str, right: str) -> bool:
     """Compare two secrets in constant time."""
     return hmac.compare_digest(left.encode(), right.encode())
-
-
-# --- people's passwords and second factors ---------------------------------------------------
