@@ -50,12 +50,16 @@ def hear(api: str, body: bytes, streamed: bool) -> Heard:
         if streamed:
             return _STREAMS[api](list(events_in(body)))
         return _WHOLES[api](json.loads(body))
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise Unreadable(f"{error!r} in {body[:300]!r}") from error
 
 
 def _arguments(text: str) -> Any:
-    return json.loads(text)
+    """What a model wrote need not be JSON; then it is kept as it came."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _chat_whole(body: Any) -> Heard:

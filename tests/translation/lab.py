@@ -215,7 +215,7 @@ class Lab:
         steps = Steps(
             metering=JournalMetering(_Journal(), OSError, self.records.append, self.served, "lab"),
             auth=auth,
-            memory=memory,
+            conversation=memory,
             routing=self.router,
             quota=NoQuota(),
             moderation=NoModeration(),
