@@ -25,7 +25,7 @@ from tokenschain.core.limits import (
 )
 from tokenschain.core.snapshot import Served, Snapshot
 from tokenschain.core.tags import parse as parse_tags
-from tokenschain.infra.redis.rate_limits import RedisRates
+from tokenschain.infra.redis.rate_limits import RedisRateLimits
 
 TAKES = st.lists(st.tuples(st.floats(0, 40), st.integers(1, 5)), max_size=200)
 
@@ -104,7 +104,7 @@ def test_redis_and_memory_grant_the_same(redis: RedisStack) -> None:
 
     async def run() -> None:
         redis.flush()
-        gateways = {name: RedisRates(redis.url, served, name) for name in ("x", "y")}
+        gateways = {name: RedisRateLimits(redis.url, served, name) for name in ("x", "y")}
         memory = SharedRates()
         for rate, holder, request in draws(rates, 5):
             (theirs,) = await gateways[holder].draw([request])
@@ -125,7 +125,7 @@ def test_calls_at_once_of_a_dead_gateway_are_free_again(backend: str, redis: Red
     async def run() -> None:
         redis.flush()
         memory = SharedRates()
-        made = {name: RedisRates(redis.url, served, name) for name in ("dead", "alive")}
+        made = {name: RedisRateLimits(redis.url, served, name) for name in ("dead", "alive")}
 
         async def draw(holder: str, want: int, held: int, now: float) -> int:
             request = LeaseRequest("busy", "", want, max(0, want), held)

@@ -15,8 +15,8 @@ from redis import Redis
 from tests.servers import RedisStack
 from tests.waiting import until
 from tokenschain.core.cache.store import CacheEntry
-from tokenschain.infra.redis import rate_limits as redis_module
-from tokenschain.infra.redis.rate_limits import REDIS_FAILURES
+from tokenschain.infra.redis import vector_index as redis_module
+from tokenschain.infra.redis.connection import REDIS_FAILURES
 from tokenschain.infra.redis.vector_index import RedisVectorIndex
 from tokenschain.infra.security.suite import INTERNATIONAL, Sealer
 from tokenschain.semantic import index as index_module

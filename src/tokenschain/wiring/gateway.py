@@ -42,8 +42,9 @@ from tokenschain.infra.control_channel.signed_client import Refused, SignedClien
 from tokenschain.infra.egress import PublicResolver
 from tokenschain.infra.journal import Journal, JournalFull, JournalLimits
 from tokenschain.infra.redis.cache import RedisCacheStore
+from tokenschain.infra.redis.connection import REDIS_FAILURES
 from tokenschain.infra.redis.pubsub import RedisPubSub
-from tokenschain.infra.redis.rate_limits import REDIS_FAILURES, RedisRates
+from tokenschain.infra.redis.rate_limits import RedisRateLimits
 from tokenschain.infra.security import secrets
 from tokenschain.infra.security.suite import INTERNATIONAL, Sealer, Signer
 from tokenschain.infra.telemetry import GatewayMetrics, resident_bytes
@@ -166,7 +167,7 @@ async def _gateway_worker(settings: Settings, worker: int) -> None:
         report,
         "budgets", BUDGETS_DRAW_MAX_S,
     )  # fmt: skip
-    redis = RedisRates(settings.redis.url, served, name) if settings.redis.url else None
+    redis = RedisRateLimits(settings.redis.url, served, name) if settings.redis.url else None
     rates: Leases | None = None
     if redis is not None:
         rates = Leases(

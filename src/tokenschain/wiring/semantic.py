@@ -19,7 +19,7 @@ import structlog
 from tokenschain.core.errors import wire_refusal
 from tokenschain.infra import log
 from tokenschain.infra.config import EmbedderSettings, JudgeSettings, Settings
-from tokenschain.infra.redis.rate_limits import REDIS_FAILURES
+from tokenschain.infra.redis.connection import REDIS_FAILURES
 from tokenschain.infra.redis.vector_index import RedisVectorIndex
 from tokenschain.infra.security import secrets
 from tokenschain.infra.security.suite import INTERNATIONAL, Sealer, Signer

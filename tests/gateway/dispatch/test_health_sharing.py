@@ -17,8 +17,8 @@ from tests.upstreams import UpstreamSimulator
 from tokenschain.core.routing.health import AttemptOutcome, Health
 from tokenschain.gateway.dispatch import health_sharing
 from tokenschain.gateway.dispatch.health_sharing import SharedHealth
+from tokenschain.infra.redis.connection import REDIS_FAILURES
 from tokenschain.infra.redis.pubsub import RedisPubSub
-from tokenschain.infra.redis.rate_limits import REDIS_FAILURES
 
 
 class Board:

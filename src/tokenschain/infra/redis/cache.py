@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tokenschain.infra.redis.rate_limits import KEY_PREFIX, connect
+from tokenschain.infra.redis.connection import KEY_PREFIX, connect
 from tokenschain.infra.security.suite import Sealer, Unsealable
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from tokenschain.infra.redis.rate_limits import KEY_PREFIX, LISTEN_S, connect
+from tokenschain.infra.redis.connection import KEY_PREFIX, connect
+
+LISTEN_S = 1.0
 
 
 class RedisPubSub:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError
 
 from tokenschain.core.limits import (
     HOLDER_TTL_S,
@@ -20,14 +19,8 @@ from tokenschain.core.limits import (
     Rate,
 )
 from tokenschain.core.snapshot import Served
+from tokenschain.infra.redis.connection import KEY_PREFIX, connect
 
-REDIS_FAILURES: tuple[type[Exception], ...] = (RedisError, OSError)
-CONNECT_MAX_S = 0.3
-ANSWER_MAX_S = 0.4
-CONNECTIONS_MAX = 4
-LISTEN_S = 1.0
-LARGE_SPACE, COUNT_EVERY_S, SPACES_COUNTED_MAX = 5_000, 60.0, 10_000
-KEY_PREFIX = "{tokenschain}:"
 _SCRIPT = """
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
@@ -104,8 +97,8 @@ return answer
 """
 
 
-class RedisRates:
-    """Shared rates in Redis; `draw` is what `gateway.quota.leases` asks."""
+class RedisRateLimits:
+    """Shared rate limits; `draw` is what `gateway.quota.leases` asks."""
 
     def __init__(self, url: str, served: Served, holder: str) -> None:
         """
@@ -159,17 +152,6 @@ class RedisRates:
     async def close(self) -> None:
         """Close the connections."""
         await self._redis.aclose()
-
-
-def connect(url: str) -> Redis:
-    return Redis.from_url(
-        url,
-        socket_connect_timeout=CONNECT_MAX_S,
-        socket_timeout=ANSWER_MAX_S,
-        max_connections=CONNECTIONS_MAX,
-        retry_on_timeout=False,
-        protocol=2,
-    )
 
 
 def _slots(rate: Rate) -> tuple[int, int]:

@@ -8,15 +8,13 @@ from typing import Any
 import redis as sync_redis
 from redis.exceptions import ResponseError
 
-from tokenschain.infra.redis.rate_limits import (
-    ANSWER_MAX_S,
-    CONNECT_MAX_S,
-    COUNT_EVERY_S,
-    KEY_PREFIX,
-    LARGE_SPACE,
-    SPACES_COUNTED_MAX,
-)
+from tokenschain.infra.redis.connection import ANSWER_MAX_S, CONNECT_MAX_S, KEY_PREFIX
 from tokenschain.infra.security.suite import Sealer, Unsealable
+
+LARGE_SPACE = 5_000
+"""Above this many questions the graph is searched; below it Redis compares all, which is exact."""
+COUNT_EVERY_S = 60.0
+SPACES_COUNTED_MAX = 10_000
 
 
 class RedisVectorIndex:

@@ -47,7 +47,7 @@ _decode_list = msgspec.json.Decoder(list[Raw]).decode
 
 
 class Upstreams:
-    """Opens calls at upstreams of any vendor."""
+    """Upstream client: sends a request to an upstream of any vendor and opens its reply."""
 
     def __init__(
         self,
