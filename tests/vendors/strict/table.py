@@ -108,7 +108,8 @@ _OPENAI_MESSAGES = {
         {"role", "content", "name", "refusal", "audio", "tool_calls", "function_call",
          "annotations"}
     ),
-    "tool": frozenset({"role", "content", "tool_call_id"}),
+    # `name` is in OpenAI's own examples of old.
+    "tool": frozenset({"role", "content", "tool_call_id", "name"}),
     "function": frozenset({"role", "content", "name"}),
 }  # fmt: skip
 _OPENAI_PARTS = {
@@ -144,7 +145,9 @@ OPENAI = ChatRules(
     call_fields=frozenset({"id", "type", "function", "custom"}),
     tool_fields=frozenset({"type", "function", "custom"}),
     function_fields=frozenset({"name", "description", "parameters", "strict"}),
-    nullable=frozenset({"content", "refusal", "audio", "function_call"}),
+    nullable=frozenset(
+        {"content", "refusal", "audio", "function_call", "annotations", "tool_calls"}
+    ),
     id_pattern=r".{1,64}",
     allowed_tools=True,
     both_limits=False,

@@ -176,7 +176,7 @@ CHAT: list[tuple[str, str, Change]] = [
     ("openai mistral", "function_fields", put("tools.0.function.cache_control", {})),
     ("openai mistral", "tool_fields", put("tools.0.name", "x")),
     ("openai", "ids", put("messages.2.tool_calls.0.id", "x" * 65)),
-    ("openai", "null", put("messages.2.tool_calls", None)),
+    ("openai", "null", put("messages.1.name", None)),
     ("openai", "both", put("max_completion_tokens", 5)),
     ("openai-reasoning", "refused", put("max_tokens", 5)),
     ("mistral", "ids", put("messages.2.tool_calls.0.id", "call_1")),
