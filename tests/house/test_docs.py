@@ -167,7 +167,7 @@ def test_every_error_code_is_raised_somewhere() -> None:
 def test_a_gateway_does_not_load_what_only_control_needs() -> None:
     probe = (
         "import sys, tokenschain.cli, tokenschain.wiring.gateway;"
-        "print([n for n in ('sqlalchemy', 'fastapi', 'uvicorn', 'xllamacpp') if n in sys.modules])"
+        "print([n for n in ('sqlalchemy', 'fastapi', 'uvicorn', 'xllamacpp', 'httpx') if n in sys.modules])"
     )
     found = subprocess.run(
         [sys.executable, "-c", probe], capture_output=True, text=True, check=True

@@ -44,7 +44,8 @@ def test_a_file_of_pairs_is_weighed_shown_written_and_drawn(tmp_path: Path) -> N
     assert rows["number"][0] == "2" and rows["number"][2] == "0%"
     for name in ("cache-calibration", "cache-roc-mine"):
         picture = ElementTree.parse(tmp_path / f"{name}.svg")
-        assert picture.findall("{http://www.w3.org/2000/svg}polyline"), name
+        drawn = picture.findall(".//{http://www.w3.org/2000/svg}g[@id]")
+        assert [part for part in drawn if part.attrib["id"].startswith("line2d")], name
 
 
 def test_what_are_no_pairs_is_said(tmp_path: Path) -> None:

@@ -1,12 +1,9 @@
-"""Client of control's admin API, for this machine's commands."""
+"""Admin API client of the commands."""
 
 from __future__ import annotations
 
 import os
-import urllib.error
-import urllib.request
 from typing import Any
-from urllib.parse import urlencode
 
 import msgspec
 
@@ -31,28 +28,21 @@ def call(
     Raises:
         AdminError: refused, or not reachable.
     """
-    url = f"{settings.control_base_url}{path}" + (f"?{urlencode(query)}" if query else "")
-    request = urllib.request.Request(  # noqa: S310 - the operator's own address
-        url,
-        method=method,
-        data=None if body is None else msgspec.json.encode(body),
-        headers={
-            "authorization": f"Bearer {_token(settings)}",
-            "content-type": "application/json",
-        },
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as reply:  # noqa: S310
-            return msgspec.json.decode(reply.read())
-    except urllib.error.HTTPError as error:
-        found = msgspec.json.decode(error.read() or b"{}")
-        message = found.get("error", {}).get("message", f"HTTP {error.code}")
-        raise AdminError(message) from None
-    except OSError as error:
-        raise AdminError(
-            f"control at {settings.control_base_url} cannot be reached ({error}); "
-            "is `tokenschain up` running?"
-        ) from None
+    import httpx  # noqa: PLC0415 - gateways do without
+
+    from tokenschain.cli import http  # noqa: PLC0415
+
+    at = settings.control_base_url
+    with http.client(at, _token(settings), _TIMEOUT_S) as client:
+        try:
+            reply = client.request(method, path, json=body, params=query)
+        except httpx.HTTPError as error:
+            raise AdminError(
+                f"control at {at} cannot be reached ({error}); is `tokenschain up` running?"
+            ) from None
+    if reply.is_error:
+        raise AdminError(http.message_of(reply))
+    return msgspec.json.decode(reply.content)
 
 
 def _token(settings: Settings) -> str:

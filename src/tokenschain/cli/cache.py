@@ -15,11 +15,11 @@ import typer
 from rich.markup import escape
 from rich.progress import Progress
 
+from tokenschain.cli import plots as plotting
 from tokenschain.cli.admin import call
-from tokenschain.cli.chat_client import TalkError, ask
 from tokenschain.cli.output import console, errors, table
 from tokenschain.core.pricing.catalog import format_pico
-from tokenschain.infra import config, svg
+from tokenschain.infra import config
 
 cache = typer.Typer(
     no_args_is_help=True, help="Answers given again: figures, flushing, evaluation."
@@ -180,18 +180,23 @@ def warm(
     A plain question is sent as one user turn; the answer is found by callers whose requests are
     the same in everything that counts, the system prompt above all.
     """
+    from tokenschain.cli.chat_client import (  # noqa: PLC0415 - gateways do without
+        ChatClient,
+        ChatError,
+    )
+
     bodies = [
         _request(line, model, system) for line in file.read_text("utf-8").splitlines() if line
     ]
-    url = config.load().gateway_base_url
+    client = ChatClient(config.load().gateway_base_url, key)
     outcomes: Counter[str] = Counter()
     with Progress(console=errors, transient=True) as progress, ThreadPoolExecutor(at_once) as pool:
         task = progress.add_task("warming", total=len(bodies))
-        waits = [pool.submit(ask, url, key, body, {"x-tc-priority": "bulk"}) for body in bodies]
+        waits = [pool.submit(client.ask, body, {"x-tc-priority": "bulk"}) for body in bodies]
         for wait in as_completed(waits):
             try:
                 outcomes[wait.result()] += 1
-            except TalkError as error:
+            except ChatError as error:
                 outcomes[f"failed: {error}"] += 1
             progress.advance(task)
     for outcome, count in outcomes.most_common():
@@ -226,7 +231,7 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="File for the tables, as Markdown.")] = None,
     keep: Annotated[Path | None, typer.Option(help="Folder to keep embeddings in.")] = None,
     plots: Annotated[
-        Path | None, typer.Option(help="Folder for pictures: ROC and calibration, SVG.")
+        Path | None, typer.Option(help="Folder for plots: ROC and calibration, as SVG.")
     ] = None,
 ) -> None:
     """How many answers would be given again, and how many of those wrong."""
@@ -234,6 +239,8 @@ def evaluate(
     from tokenschain.semantic.embedders import Embedders  # noqa: PLC0415
     from tokenschain.semantic.verifier import Verifier  # noqa: PLC0415
 
+    if plots is not None:
+        plotting.check_available()
     models, verifier = ev.EmbeddingCache(Embedders, keep), Verifier.shipped()
     lines: list[str] = []
     drawn: dict[str, Any] = {}
@@ -274,19 +281,20 @@ def _read_pairs(path: Path, ev: Any) -> Any:
 def _plots(folder: Path, drawn: dict[str, Any], ev: Any) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     said = [(name, ev.calibration(scores.ours, same)) for name, (same, scores) in drawn.items()]
-    pictures = {"cache-calibration": svg.shares(
-        said, "How likely a kept answer was said to be right, and how often it was",
-        "said to be right", "right")}  # fmt: skip
+    plotting.shares(
+        folder / "cache-calibration.svg", said,
+        "How likely a cached answer was said to be right, and how often it was",
+        "said to be right", "right",
+    )  # fmt: skip
     for name, (same, scores) in drawn.items():
         ways = (("cosine", scores.cosine), ("ours without guards", scores.unguarded),
                 ("ours", scores.ours))  # fmt: skip
-        pictures[f"cache-roc-{name}"] = svg.shares(
+        plotting.shares(
+            folder / f"cache-roc-{name}.svg",
             [(way, ev.roc(value, same)) for way, value in ways],
             f"{name}: served at every threshold", "of traps", "of those that ask the same",
         )  # fmt: skip
-    for name, picture in pictures.items():
-        (folder / f"{name}.svg").write_text(picture, encoding="utf-8")
-    errors.print(f"{len(pictures)} pictures in {folder}", highlight=False)
+    errors.print(f"{len(drawn) + 1} plots in {folder}", highlight=False)
 
 
 def _pairs(lines: list[str], found: Any, scores: Any, ev: Any) -> None:

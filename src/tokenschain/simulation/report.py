@@ -1,4 +1,4 @@
-"""Simulation report: a table with one row for each policy, and plots."""
+"""Simulation report: one row a policy, means with 95 % intervals, as a table."""
 
 from __future__ import annotations
 
@@ -9,17 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import NamedTuple
 
-from tokenschain.infra.svg import (
-    BOTTOM,
-    COLOURS,
-    HEIGHT,
-    LEFT,
-    TOP,
-    WIDTH,
-    document,
-    line,
-    text,
-)
 from tokenschain.simulation.world import Setup, SimulatedCall, cheapest_feasible, simulate
 
 _T95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}
@@ -51,7 +40,7 @@ class PolicyResult(NamedTuple):
     mean: Figures
     error: Figures
     first_tokens: tuple[float, ...]
-    """Of the first seed, sorted, for the picture."""
+    """Of the first seed, sorted, for the plot."""
 
 
 def figures(setup: Setup, seen: Sequence[SimulatedCall], *, priority: str | None = None) -> Figures:
@@ -168,83 +157,3 @@ def markdown(rows: Sequence[PolicyResult]) -> str:
     lines = ["| " + " | ".join(HEADINGS) + " |", "|---" * len(HEADINGS) + "|"]
     lines += ["| " + " | ".join(cells(row)) + " |" for row in rows]
     return "\n".join(lines) + "\n"
-
-
-# --- pictures -------------------------------------------------------------------------
-
-
-def plot_first_tokens(rows: Sequence[PolicyResult], title: str) -> str:
-    """An SVG: the share of calls that waited longer, over time, both logarithmic."""
-    low, high = 0.05, 60.0
-    right = WIDTH - 190
-
-    def x(seconds: float) -> float:
-        at = math.log(min(max(seconds, low), high) / low) / math.log(high / low)
-        return LEFT + at * (right - LEFT)
-
-    def y(share: float) -> float:
-        at = -math.log10(max(share, 1e-3)) / 3
-        return TOP + at * (HEIGHT - TOP - BOTTOM)
-
-    parts = [text(LEFT, 22, title, 15)]
-    for tick in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50):
-        parts += [line(x(tick), TOP, x(tick), HEIGHT - BOTTOM),
-                  text(x(tick), HEIGHT - BOTTOM + 18, f"{tick:g} s", 11, "middle")]  # fmt: skip
-    for share in (1.0, 0.1, 0.01, 0.001):
-        parts += [line(LEFT, y(share), right, y(share)),
-                  text(LEFT - 8, y(share) + 4, f"{share:.1%}", 11, "end")]  # fmt: skip
-    parts.append(text((LEFT + right) / 2, HEIGHT - 10, "time to the first token", 12, "middle"))
-    for number, row in enumerate(rows):
-        colour = COLOURS[number % len(COLOURS)]
-        dash = "" if number < len(COLOURS) else ' stroke-dasharray="5 3"'
-        total = len(row.first_tokens)
-        points = " ".join(
-            f"{x(seconds):.1f},{y(1 - at / total):.1f}"
-            for at, seconds in enumerate(row.first_tokens)
-            if at % max(1, total // 400) == 0 or at > 0.98 * total
-        )
-        parts.append(
-            f'<polyline fill="none" stroke="{colour}" stroke-width="2"{dash} points="{points}"/>'
-        )
-        at = TOP + 16 * number
-        parts += [
-            f'<line x1="{right + 15}" x2="{right + 40}" y1="{at}" y2="{at}" '
-            f'stroke="{colour}" stroke-width="2"{dash}/>',
-            text(right + 46, at + 4, row.policy, 11),
-        ]
-    return document(parts)
-
-
-def plot_cost(rows: Sequence[PolicyResult], title: str) -> str:
-    """An SVG: what a million tokens cost against the 99th percentile of the wait."""
-    right = WIDTH - 40
-    costs = [row.mean.yuan_per_million for row in rows]
-    low, high = min(costs) * 0.97, max(costs) * 1.03
-    slowest = max(2.0, *(row.mean.p99_s for row in rows)) * 1.1
-
-    def x(cost: float) -> float:
-        return LEFT + (cost - low) / (high - low) * (right - LEFT)
-
-    def y(seconds: float) -> float:
-        at = math.log(max(seconds, 0.3) / 0.3) / math.log(slowest / 0.3)
-        return HEIGHT - BOTTOM - at * (HEIGHT - TOP - BOTTOM)
-
-    parts = [text(LEFT, 22, title, 15)]
-    for tick in (0.5, 1, 2, 5, 10, 20, 50):
-        if tick < slowest:
-            parts += [line(LEFT, y(tick), right, y(tick)),
-                      text(LEFT - 8, y(tick) + 4, f"{tick:g} s", 11, "end")]  # fmt: skip
-    for part in range(5):
-        cost = low + (high - low) * (part + 0.5) / 5
-        parts += [line(x(cost), TOP, x(cost), HEIGHT - BOTTOM),
-                  text(x(cost), HEIGHT - BOTTOM + 18, f"{cost:.2f}", 11, "middle")]  # fmt: skip
-    parts.append(
-        text((LEFT + right) / 2, HEIGHT - 10,
-              "CNY per 1M tokens; first token, 99th percentile", 12, "middle")
-    )  # fmt: skip
-    for number, row in enumerate(rows):
-        colour = COLOURS[number % len(COLOURS)]
-        cx, cy = x(row.mean.yuan_per_million), y(row.mean.p99_s)
-        parts += [f'<circle cx="{cx:.1f}" cy="{cy:.1f}" r="5" fill="{colour}"/>',
-                  text(cx + 8, cy + 4, row.policy, 11)]  # fmt: skip
-    return document(parts)

@@ -1,11 +1,14 @@
-"""The control plane's process."""
+"""The control plane's process: admin API, internal channel and background jobs."""
 
 from __future__ import annotations
 
 import socket
+from functools import partial
 from ipaddress import ip_network
 
 import uvicorn
+from fastapi import FastAPI
+from sqlalchemy import Engine
 
 from tokenschain.control.api.app import create_app
 from tokenschain.control.api.context import ApiContext
@@ -22,7 +25,7 @@ from tokenschain.infra.config import Settings
 from tokenschain.infra.database import engine as db
 from tokenschain.infra.egress import PublicResolver
 from tokenschain.infra.security import secrets
-from tokenschain.infra.security.suite import INTERNATIONAL, Signer
+from tokenschain.infra.security.suite import INTERNATIONAL, Sealer, Signer
 from tokenschain.wire.client import HttpClient
 
 _DRAIN_MAX_S = 5
@@ -31,46 +34,22 @@ _DRAIN_MAX_S = 5
 def run(settings: Settings) -> None:
     """Serve the admin API and the internal channel until SIGTERM or SIGINT."""
     log.configure(settings.log_format)
-    logger = log.get(process="control")
     engine = db.connect(settings.database_url, settings.database.connections_max)
     db.migrate(engine)
-    report = lambda event, why: logger.warning(event, why=why)  # noqa: E731
+    _build(settings, engine).run()
+
+
+def _build(settings: Settings, engine: Engine) -> _ControlServer:
+    """Control's parts over the database."""
     suite = INTERNATIONAL
-    publisher = Publisher(engine, settings, catalog_file.load(), suite, report)
+    publisher = Publisher(engine, settings, catalog_file.load(), suite, _warn)
     ledger = Ledger(engine)
     ledger.follow(publisher.snapshot)
     publisher.changed.append(ledger.follow)
     lease_manager = LeaseManager(engine)
     sealer = secrets.master_sealer(settings.master_key_path, suite)
-    archive = ResponseArchive(engine, sealer, settings.database.response_ttl_s)
     vault = secrets.Vault(settings.vault_path, settings.master_key_path, suite)
-    allowed = [ip_network(network) for network in settings.alerts.networks]
-    sender = Sender(
-        engine,
-        sealer,
-        HttpClient(resolver=PublicResolver(allowed)),
-        Mail(
-            settings.smtp.host,
-            settings.smtp.port,
-            settings.smtp.user,
-            lambda: _secret(settings.smtp.password, vault),
-            settings.smtp.sender,
-            settings.smtp.tls,
-        ),
-        report,
-    )
-    public = settings.control.public_url or settings.control_base_url
-    oidc = Oidc(
-        OidcSettings(
-            settings.oidc.issuer,
-            settings.oidc.client_id,
-            lambda: _secret(settings.oidc.client_secret, vault),
-            f"{public}/api/v1/oidc/callback",
-            settings.oidc.groups_claim,
-        ),
-        HttpClient(),
-        sealer,
-    )
+    archive = ResponseArchive(engine, sealer, settings.database.response_ttl_s)
     signer = Signer(suite, secrets.read_or_make(settings.internal_secret_path))
     insight = (
         Insight(settings.semantic_base_urls, signer, HttpClient())
@@ -82,29 +61,63 @@ def run(settings: Settings) -> None:
         ledger,
         lease_manager,
         archive,
-        sender,
+        _alert_sender(settings, engine, sealer, vault),
         settings.database.ledger_days,
-        report,
+        _warn,
+        insight,
+    )
+    context = ApiContext(
+        engine,
+        publisher,
+        ledger,
+        lease_manager,
+        settings,
+        sealer,
+        suite,
+        secrets.read_or_make(settings.operator_token_path),
         insight,
     )
     app = create_app(
-        ApiContext(
-            engine,
-            publisher,
-            ledger,
-            lease_manager,
-            settings,
-            sealer,
-            suite,
-            secrets.read_or_make(settings.operator_token_path),
-            insight,
-        ),
+        context,
         archive,
         [publisher.run, maintenance.run],
         signer,
-        oidc,
+        _single_sign_on(settings, sealer, vault),
     )
-    config = uvicorn.Config(
+    return _ControlServer(_server_config(settings, app), publisher)
+
+
+def _alert_sender(
+    settings: Settings, engine: Engine, sealer: Sealer, vault: secrets.Vault
+) -> Sender:
+    smtp = settings.smtp
+    mail = Mail(
+        smtp.host,
+        smtp.port,
+        smtp.user,
+        partial(_secret, smtp.password, vault),
+        smtp.sender,
+        smtp.tls,
+    )
+    allowed = [ip_network(network) for network in settings.alerts.networks]
+    return Sender(engine, sealer, HttpClient(resolver=PublicResolver(allowed)), mail, _warn)
+
+
+def _single_sign_on(settings: Settings, sealer: Sealer, vault: secrets.Vault) -> Oidc:
+    oidc = settings.oidc
+    public = settings.control.public_url or settings.control_base_url
+    agreed = OidcSettings(
+        oidc.issuer,
+        oidc.client_id,
+        partial(_secret, oidc.client_secret, vault),
+        f"{public}/api/v1/oidc/callback",
+        oidc.groups_claim,
+    )
+    return Oidc(agreed, HttpClient(), sealer)
+
+
+def _server_config(settings: Settings, app: FastAPI) -> uvicorn.Config:
+    return uvicorn.Config(
         app,
         host=settings.control.host,
         port=settings.control.port,
@@ -113,11 +126,14 @@ def run(settings: Settings) -> None:
         timeout_graceful_shutdown=_DRAIN_MAX_S,
         server_header=False,
     )
-    _ControlServer(config, publisher).run()
 
 
 def _secret(reference: str | None, vault: secrets.Vault) -> str | None:
     return None if reference is None else secrets.resolve(reference, vault)
+
+
+def _warn(event: str, why: str) -> None:
+    log.get(process="control").warning(event, why=why)
 
 
 class _ControlServer(uvicorn.Server):

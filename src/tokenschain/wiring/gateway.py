@@ -1,4 +1,4 @@
-"""A gateway worker: the data plane."""
+"""A gateway worker, the data plane: build its parts, run, drain."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import signal
 import socket
 import ssl
 import time
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
@@ -18,7 +19,9 @@ from pathlib import Path
 import uvloop
 
 from tokenschain.core.errors import wire_refusal
+from tokenschain.core.limits import Lease, LeaseRequest
 from tokenschain.core.ports import NoModeration
+from tokenschain.core.routing.health import Health
 from tokenschain.core.snapshot import Served
 from tokenschain.gateway.api.app import ApiSettings, Gateway
 from tokenschain.gateway.auth import KeyAuth
@@ -32,10 +35,10 @@ from tokenschain.gateway.dispatch.request_batching import Batching
 from tokenschain.gateway.dispatch.router import Router
 from tokenschain.gateway.metering import JournalMetering
 from tokenschain.gateway.pipeline import Steps
-from tokenschain.gateway.quota.leases import BUDGETS_DRAW_MAX_S, RATES_DRAW_MAX_S, Leases
+from tokenschain.gateway.quota.leases import BUDGETS_DRAW_MAX_S, RATES_DRAW_MAX_S, Draw, Leases
 from tokenschain.gateway.quota.reservation import LimitQuota
 from tokenschain.infra import log
-from tokenschain.infra.config import Settings
+from tokenschain.infra.config import ServerSettings, Settings
 from tokenschain.infra.control_channel.client import Channel, Uplink
 from tokenschain.infra.control_channel.response_store import ResponseStore
 from tokenschain.infra.control_channel.signed_client import Refused, SignedClient
@@ -64,6 +67,8 @@ _LEAVE_METRICS_S = 1.0
 _REFRESH_KEYS_S = 2.0
 _SHIP_RESPONSES_S = 1.0
 _LAST_SHIPMENT_MAX_S = 5.0
+_CONTROL_AWAY = (ClientError, Refused)
+"""What a call of control raises when control is away."""
 _JOIN_MAX_S = 10.0
 """How long a worker waits for its first configuration before it answers probes without one."""
 
@@ -80,218 +85,323 @@ def run(settings: Settings, worker: int) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
-    uvloop.run(_gateway_worker(settings, worker))
+    uvloop.run(_serve(settings, worker))
 
 
-async def _gateway_worker(settings: Settings, worker: int) -> None:
-    logger = log.get(process=f"gateway-{worker}")
-    # Another name each time: what an earlier process held is not this one's.
-    name = f"{socket.gethostname()[:40]}-{settings.server.port}-{worker}-{os.urandom(4).hex()}"
-    folder = settings.data_dir / "gateway"
-    suite = INTERNATIONAL
-    secret = secrets.read_or_make(settings.internal_secret_path)
-    signer = Signer(suite, secret)
-    served = Served()
-    journal = Journal(
-        folder / "journal" / str(worker),
-        JournalLimits(total_bytes_max=settings.journal.total_bytes_max),
-    )
-    client = HttpClient(tls=_upstream_tls(settings.egress.ca_file), proxy=settings.egress.proxy)
-    channel = Channel(settings.control_base_url, signer, client)
-    store = ResponseStore(channel, folder / "responses" / str(worker))
-    memory = ConversationState(store, lambda name: logger.warning("response_not_kept", id=name))
-    uplink = Uplink(
-        channel,
-        served,
-        journal,
-        folder / "snapshot" / str(worker),
-        suite,
-        lambda event, why: logger.warning(event, why=why),
-        settings.journal.ship_interval_s,
-    )
-    uplink.start_from_disk()
+async def _serve(settings: Settings, worker: int) -> None:
+    await GatewayWorker(settings, worker).run()
 
-    auth = KeyAuth(served, suite.digest, time.time)
-    metrics = GatewayMetrics(
-        str(worker),
-        folder / "metrics",
-        lambda: {
-            "connections": len(server.connections),
-            "running_calls": gateway.running,
-            "waiting_calls": dispatch.wait_queue.waiting,
-            "cached_answers": cache.entries,
-            "cached_bytes": cache.bytes_held,
-            "journal_unshipped_bytes": journal.unshipped_bytes,
-            "snapshot_age_seconds": time.monotonic() - uplink.heard_at,
+
+class GatewayWorker:
+    """One worker's parts: built in `__init__`, served by `run`, ended by `_drain`."""
+
+    def __init__(self, settings: Settings, worker: int) -> None:
+        self._settings = settings
+        self._log = log.get(process=f"gateway-{worker}")
+        # Another name each time: what an earlier process held is not this one's.
+        unique = os.urandom(4).hex()
+        self._name = f"{socket.gethostname()[:40]}-{settings.server.port}-{worker}-{unique}"
+        self._secret = secrets.read_or_make(settings.internal_secret_path)
+        self._suite = INTERNATIONAL
+        self._signer = Signer(self._suite, self._secret)
+        self._served = Served()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._build_channel(settings.data_dir / "gateway", str(worker))
+        self._build_dispatch()
+        self._build_shared_health()
+        self._build_quota()
+        self._build_cache()
+        self._build_api()
+
+    # --- build ---------------------------------------------------------------------------
+
+    def _build_channel(self, folder: Path, worker: str) -> None:
+        """The way to control, and what waits on disk while there is none."""
+        settings = self._settings
+        self._journal = Journal(
+            folder / "journal" / worker,
+            JournalLimits(total_bytes_max=settings.journal.total_bytes_max),
+        )
+        self._client = HttpClient(
+            tls=_upstream_tls(settings.egress.ca_file), proxy=settings.egress.proxy
+        )
+        self._channel = Channel(settings.control_base_url, self._signer, self._client)
+        self._responses = ResponseStore(self._channel, folder / "responses" / worker)
+        self._memory = ConversationState(self._responses, self._response_not_kept)
+        self._uplink = Uplink(
+            self._channel,
+            self._served,
+            self._journal,
+            folder / "snapshot" / worker,
+            self._suite,
+            self._warn,
+            settings.journal.ship_interval_s,
+        )
+        self._uplink.start_from_disk()
+        self._metrics = GatewayMetrics(worker, folder / "metrics", self._gauges)
+
+    def _build_dispatch(self) -> None:
+        """What chooses an upstream and asks it."""
+        settings = self._settings
+        networks = [ip_network(network) for network in settings.egress.image_networks]
+        self._image_client = HttpClient(
+            tls=_upstream_tls(settings.egress.ca_file), resolver=PublicResolver(networks)
+        )
+        self._vault = secrets.Vault(settings.vault_path, settings.master_key_path, self._suite)
+        self._upstreams = Upstreams(
+            self._client,
+            self._secret_of,
+            vendor_of,
+            self._key_changed,
+            ImageFetcher(self._image_client),
+        )
+        self._router = Router(self._served, time.monotonic, time.time, random.random)
+        self._dispatch = Dispatch(
+            self._router, self._upstreams, time.monotonic, random.random, self._breaker_changed
+        )
+        self._probes = Probes(
+            self._router,
+            self._dispatch.health,
+            time.monotonic,
+            self._upstreams.probe,
+            self._breaker_changed,
+        )
+
+    def _build_shared_health(self) -> None:
+        """What gateways tell each other of upstreams, where there is a Redis."""
+        url = self._settings.redis.url
+        self._pubsub = RedisPubSub(url) if url else None
+        self._shared: SharedHealth | None = None
+        if self._pubsub is not None:
+            self._shared = SharedHealth(
+                self._pubsub,
+                REDIS_FAILURES,
+                self._healths,
+                time.monotonic,
+                self._breaker_changed,
+                self._name,
+                self._upstreams.heard,
+            )
+            self._dispatch.health.publish = self._shared.publish
+
+    def _build_quota(self) -> None:
+        """Rate limits and budgets: budgets leased from control, rates from Redis or control."""
+        settings = self._settings
+        self._budgets = self._leases(self._draw, _CONTROL_AWAY, "budgets", BUDGETS_DRAW_MAX_S)
+        self._redis_rates: RedisRateLimits | None = None
+        self._rates: Leases | None = None
+        if settings.redis.url:
+            self._redis_rates = RedisRateLimits(settings.redis.url, self._served, self._name)
+            self._rates = self._leases(
+                self._redis_rates.draw, REDIS_FAILURES, "redis", RATES_DRAW_MAX_S
+            )
+        elif settings.gateway_processes > 1:
+            self._rates = self._leases(self._draw, _CONTROL_AWAY, "rates", RATES_DRAW_MAX_S)
+        self._quota = LimitQuota(
+            self._served,
+            time.monotonic,
+            time.time,
+            self._router.load,
+            self._rates,
+            self._budgets,
+            self._gateways_alive,
+        )
+
+    def _leases(
+        self,
+        draw: Draw,
+        failures: tuple[type[Exception], ...],
+        store: str,
+        wait_max_s: float,
+    ) -> Leases:
+        return Leases(draw, failures, time.monotonic, time.time, self._warn, store, wait_max_s)
+
+    def _build_cache(self) -> None:
+        """The response cache: in memory, shared by Redis, semantic where the settings ask."""
+        settings = self._settings
+        self._cache_store: RedisCacheStore | None = None
+        if settings.redis.url:
+            sealer = Sealer(self._suite, self._suite.derive(self._secret, b"shelf"))
+            self._cache_store = RedisCacheStore(settings.redis.url, sealer)
+        self._semantic: SemanticClient | None = None
+        if settings.cache.compares_meanings:
+            asks = SignedClient(settings.semantic_base_url, self._signer, self._client)
+            self._semantic = SemanticClient(
+                asks.ask, _CONTROL_AWAY, time.monotonic, self._warn, settings.cache.find_wait_max_s
+            )
+        self._cache = ResponseCache(
+            self._served,
+            partial(self._suite.keyed_digest, self._suite.derive(self._secret, b"cache")),
+            time.time,
+            random.random,
+            self._cache_store,
+            REDIS_FAILURES,
+            self._semantic,
+        )
+
+    def _build_api(self) -> None:
+        """The pipeline's steps, the API over them, and its server."""
+        server = self._settings.server
+        auth = KeyAuth(self._served, self._suite.digest, time.time)
+        steps = Steps(
+            metering=JournalMetering(
+                self._journal, JournalFull, self._metrics.observe, self._served, self._name
+            ),
+            auth=auth,
+            conversation=self._memory,
+            routing=self._router,
+            quota=self._quota,
+            moderation=NoModeration(),
+            cache=self._cache,
+            opening=Batching(self._dispatch, time.monotonic),
+        )
+        self._gateway = Gateway(
+            steps,
+            auth,
+            self._served,
+            self._metrics.text,
+            self._fault,
+            ApiSettings(server.heartbeat_s, server.cors_origins),
+            self._memory,
+        )
+        self._gateway.journal_ok = self._has_room
+        proxies = [ip_network(network) for network in server.trusted_proxies]
+        self._server = HttpServer(self._gateway, wire_refusal, _limits(server), proxies)
+
+    # --- run -----------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, then drain."""
+        server = self._settings.server
+        stopping = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopping.set)
+        async with asyncio.TaskGroup() as background:
+            self._tasks = [background.create_task(work) for work in self._background()]
+            if server.workers > 1:
+                # A sibling may have the port already: calls are its until this one can serve them.
+                await _any_of([self._uplink.configured, stopping], _JOIN_MAX_S)
+            tls = _server_tls(self._settings)
+            port = await self._server.listen(server.host, server.port, reuse_port=True, tls=tls)
+            self._log.info("listening", host=server.host, port=port)
+            await stopping.wait()
+            self._gateway.draining = True
+            cut = await self._server.drain(server.drain_max_s)
+            for task in self._tasks:
+                task.cancel()
+        await self._drain()
+        self._log.info("stopped", calls_cut=cut)
+
+    def _background(self) -> Iterator[Coroutine[None, None, None]]:
+        """What goes on beside the calls."""
+        yield self._uplink.follow_snapshot()
+        yield self._uplink.ship_journal()
+        yield self._gateway.keep_streams_alive()
+        yield _leave_metrics(self._metrics)
+        yield _refresh_keys(self._upstreams)
+        yield _ship_responses(self._responses)
+        yield self._budgets.run()
+        yield self._probes.run()
+        if self._cache_store is not None:
+            yield self._cache.ship()
+        if self._semantic is not None:
+            yield self._semantic.run()
+        if self._rates is not None:
+            yield self._rates.run()
+        if self._shared is not None:
+            yield self._shared.run()
+
+    # --- drain ---------------------------------------------------------------------------
+
+    async def _drain(self) -> None:
+        """Ship what control has not got yet, then let go of everything."""
+        try:
+            async with asyncio.timeout(_LAST_SHIPMENT_MAX_S):
+                await self._uplink.ship_all()
+                await self._responses.ship()
+        except Exception as error:  # noqa: BLE001 - what is not shipped now waits on disk
+            self._log.warning("journal_kept", why=str(error))
+        for connected in (self._redis_rates, self._pubsub, self._cache_store):
+            if connected is not None:
+                await connected.close()
+        self._client.close()
+        self._image_client.close()
+        self._journal.close()
+        self._responses.close()
+
+    # --- what the parts ask and report ------------------------------------------------------
+
+    def _gauges(self) -> dict[str, float]:
+        """Read at each scrape."""
+        return {
+            "connections": len(self._server.connections),
+            "running_calls": self._gateway.running,
+            "waiting_calls": self._dispatch.wait_queue.waiting,
+            "cached_answers": self._cache.entries,
+            "cached_bytes": self._cache.bytes_held,
+            "journal_unshipped_bytes": self._journal.unshipped_bytes,
+            "snapshot_age_seconds": time.monotonic() - self._uplink.heard_at,
             "resident_bytes": resident_bytes(),
-        },
-    )
-    image_client = HttpClient(
-        tls=_upstream_tls(settings.egress.ca_file),
-        resolver=PublicResolver(
-            [ip_network(network) for network in settings.egress.image_networks]
-        ),
-    )
+        }
 
-    def key_changed(upstream: str, number: int, state: KeyState, for_s: float) -> None:
-        logger.warning(f"upstream_key_{state}", upstream=upstream, key=number)
-        if shared is not None and state is not KeyState.READY:
-            shared.publish(upstream, state, for_s, number)
+    def _has_room(self) -> bool:
+        """Whether the journal takes another record."""
+        try:
+            self._journal.check_room()
+        except JournalFull:
+            return False
+        return True
 
-    vault = secrets.Vault(settings.vault_path, settings.master_key_path, suite)
-    upstreams = Upstreams(
-        client,
-        lambda reference: _secret_of(reference, vault),
-        vendor_of,
-        key_changed,
-        ImageFetcher(image_client),
-    )
-    router = Router(served, time.monotonic, time.time, random.random)
-    breaker = lambda upstream, state: logger.warning(  # noqa: E731
-        f"breaker_{state}", upstream=upstream
-    )
-    dispatch = Dispatch(router, upstreams, time.monotonic, random.random, breaker)
-    probes = Probes(router, dispatch.health, time.monotonic, upstreams.probe, breaker)
-    pubsub = RedisPubSub(settings.redis.url) if settings.redis.url else None
-    shared: SharedHealth | None = None
-    if pubsub is not None:
-        shared = SharedHealth(
-            pubsub, REDIS_FAILURES, lambda: router.healths, time.monotonic, breaker, name,
-            upstreams.heard,
-        )  # fmt: skip
-        dispatch.health.publish = shared.publish
-    report = lambda event, why: logger.warning(event, why=why)  # noqa: E731
-    store_errors = (ClientError, Refused)
-    budgets = Leases(
-        lambda requests: channel.draw(name, requests), store_errors, time.monotonic, time.time,
-        report,
-        "budgets", BUDGETS_DRAW_MAX_S,
-    )  # fmt: skip
-    redis = RedisRateLimits(settings.redis.url, served, name) if settings.redis.url else None
-    rates: Leases | None = None
-    if redis is not None:
-        rates = Leases(
-            redis.draw, REDIS_FAILURES, time.monotonic, time.time, report, "redis",
-            RATES_DRAW_MAX_S,
-        )  # fmt: skip
-    elif settings.server.workers * settings.server.gateways > 1:
-        rates = Leases(
-            lambda requests: channel.draw(name, requests), store_errors, time.monotonic, time.time,
-        report,
-            "rates", RATES_DRAW_MAX_S,
-        )  # fmt: skip
-    quota = LimitQuota(
-        served,
-        time.monotonic,
-        time.time,
-        router.load,
-        rates,
-        budgets,
-        lambda: (
-            redis.gateways
-            if redis is not None
-            else settings.server.workers * settings.server.gateways
-        ),
-    )
-    cache_store = (
-        RedisCacheStore(settings.redis.url, Sealer(suite, suite.derive(secret, b"shelf")))
-        if settings.redis.url
-        else None
-    )
-    meaning: SemanticClient | None = None
-    if settings.cache.compares_meanings:
-        asks = SignedClient(
-            f"http://{settings.semantic.host}:{settings.semantic.port}", signer, client
-        )
-        meaning = SemanticClient(
-            asks.ask, store_errors, time.monotonic, report, settings.cache.find_wait_max_s
-        )
-    cache = ResponseCache(
-        served, partial(suite.keyed_digest, suite.derive(secret, b"cache")), time.time,
-        random.random, cache_store, REDIS_FAILURES, meaning,
-    )  # fmt: skip
-    steps = Steps(
-        metering=JournalMetering(journal, JournalFull, metrics.observe, served, name),
-        auth=auth,
-        conversation=memory,
-        routing=router,
-        quota=quota,
-        moderation=NoModeration(),
-        cache=cache,
-        opening=Batching(dispatch, time.monotonic),
-    )
-    gateway = Gateway(
-        steps,
-        auth,
-        served,
-        metrics.text,
-        lambda call_id, fault: logger.error("fault", call=call_id, exc_info=fault),
-        ApiSettings(settings.server.heartbeat_s, settings.server.cors_origins),
-        memory,
-    )
-    gateway.journal_ok = lambda: _has_room(journal)
-    server = HttpServer(
-        gateway,
-        wire_refusal,
-        Limits(
-            head_bytes_max=settings.server.head_bytes_max,
-            headers_max=settings.server.headers_max,
-            body_bytes_max=settings.server.body_bytes_max,
-            head_wait_max_s=settings.server.head_wait_max_s,
-            body_grace_s=settings.server.body_grace_s,
-            body_rate_min=settings.server.body_rate_min,
-            idle_max_s=settings.server.idle_max_s,
-            write_stall_max_s=settings.server.write_stall_max_s,
-            connections_max=settings.server.connections_max,
-        ),
-        [ip_network(network) for network in settings.server.trusted_proxies],
-    )
+    def _healths(self) -> Mapping[str, Health]:
+        return self._router.healths
 
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
-    async with asyncio.TaskGroup() as background:
-        running = [
-            background.create_task(uplink.follow_snapshot()),
-            background.create_task(uplink.ship_journal()),
-            background.create_task(gateway.keep_streams_alive()),
-            background.create_task(_leave_metrics(metrics)),
-            background.create_task(_refresh_keys(upstreams)),
-            background.create_task(_ship_responses(store)),
-            background.create_task(budgets.run()),
-            background.create_task(probes.run()),
-            *([background.create_task(cache.ship())] if cache_store is not None else []),
-            *([background.create_task(meaning.run())] if meaning is not None else []),
-            *([background.create_task(rates.run())] if rates is not None else []),
-            *([background.create_task(shared.run())] if shared is not None else []),
-        ]
-        if settings.server.workers > 1:
-            # A sibling may have the port already: calls are its until this one can serve them.
-            await _any_of([uplink.configured, stopping], _JOIN_MAX_S)
-        port = await server.listen(
-            settings.server.host, settings.server.port, reuse_port=True, tls=_server_tls(settings)
-        )
-        logger.info("listening", host=settings.server.host, port=port)
-        await stopping.wait()
-        gateway.draining = True
-        cut = await server.drain(settings.server.drain_max_s)
-        for task in running:
-            task.cancel()
-    try:
-        async with asyncio.timeout(_LAST_SHIPMENT_MAX_S):
-            await uplink.ship_all()
-            await store.ship()
-    except Exception as error:  # noqa: BLE001 - what is not shipped now waits on disk
-        logger.warning("journal_kept", why=str(error))
-    for connected in (redis, pubsub, cache_store):
-        if connected is not None:
-            await connected.close()
-    client.close()
-    image_client.close()
-    journal.close()
-    store.close()
-    logger.info("stopped", calls_cut=cut)
+    def _gateways_alive(self) -> int:
+        """How many processes share a rate."""
+        if self._redis_rates is not None:
+            return self._redis_rates.gateways
+        return self._settings.gateway_processes
+
+    async def _draw(self, requests: Sequence[LeaseRequest]) -> Sequence[Lease]:
+        return await self._channel.draw(self._name, requests)
+
+    def _secret_of(self, reference: str) -> str | None:
+        try:
+            return secrets.resolve(reference, self._vault)
+        except secrets.SecretMissing:
+            return None
+
+    def _key_changed(self, upstream: str, number: int, state: KeyState, for_s: float) -> None:
+        self._log.warning(f"upstream_key_{state}", upstream=upstream, key=number)
+        if self._shared is not None and state is not KeyState.READY:
+            self._shared.publish(upstream, state, for_s, number)
+
+    def _breaker_changed(self, upstream: str, state: str) -> None:
+        self._log.warning(f"breaker_{state}", upstream=upstream)
+
+    def _response_not_kept(self, name: str) -> None:
+        self._log.warning("response_not_kept", id=name)
+
+    def _warn(self, event: str, why: str) -> None:
+        self._log.warning(event, why=why)
+
+    def _fault(self, call_id: str, fault: BaseException) -> None:
+        self._log.error("fault", call=call_id, exc_info=fault)
+
+
+def _limits(server: ServerSettings) -> Limits:
+    """The bounds of callers' connections and requests; both have the same names."""
+    return Limits(
+        head_bytes_max=server.head_bytes_max,
+        headers_max=server.headers_max,
+        body_bytes_max=server.body_bytes_max,
+        head_wait_max_s=server.head_wait_max_s,
+        body_grace_s=server.body_grace_s,
+        body_rate_min=server.body_rate_min,
+        idle_max_s=server.idle_max_s,
+        write_stall_max_s=server.write_stall_max_s,
+        connections_max=server.connections_max,
+    )
 
 
 async def _any_of(events: list[asyncio.Event], wait_max_s: float) -> None:
@@ -307,27 +417,12 @@ async def _leave_metrics(metrics: GatewayMetrics) -> None:
         metrics.leave()
 
 
-def _has_room(journal: Journal) -> bool:
-    try:
-        journal.check_room()
-    except JournalFull:
-        return False
-    return True
-
-
-def _secret_of(reference: str, vault: secrets.Vault) -> str | None:
-    try:
-        return secrets.resolve(reference, vault)
-    except secrets.SecretMissing:
-        return None
-
-
 async def _ship_responses(store: ResponseStore) -> None:
     while True:
         await asyncio.sleep(_SHIP_RESPONSES_S)
         try:
             await store.ship()
-        except (ClientError, Refused):
+        except _CONTROL_AWAY:
             continue  # the uplink says that control is away; the spool waits
 
 

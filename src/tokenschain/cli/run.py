@@ -1,0 +1,192 @@
+"""Commands that run processes: the whole platform, or one kind of process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tokenschain.cli import ports
+from tokenschain.cli.models import pull_progress
+from tokenschain.cli.output import console, errors
+from tokenschain.infra import config, log
+from tokenschain.infra.config import Settings
+from tokenschain.infra.model_store import DEFAULT_MODEL, ModelStore
+from tokenschain.infra.supervisor import Child, Supervisor
+
+if TYPE_CHECKING:
+    from tokenschain.wiring.machine import FirstRun
+
+READY_MAX_S = 120.0
+
+
+def up(
+    port: Annotated[int | None, typer.Option(help="Port of the gateway.")] = None,
+    control_port: Annotated[int | None, typer.Option(help="Port of control.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Data folder.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Gateway processes.")] = None,
+) -> None:
+    """Run the whole platform on this machine."""
+    from tokenschain.wiring import machine  # noqa: PLC0415 - a process imports what it needs
+
+    flags: dict[str, object] = {
+        "server.port": port,
+        "control.port": control_port,
+        "data_dir": data_dir,
+        "server.workers": workers,
+    }
+    settings = config.load(flags)
+    log.configure(settings.log_format)
+    _refuse_taken_ports(settings)
+    _pull_default_if_needed(settings)
+    first = machine.prepare(settings)
+    _hand_down(flags)
+    asyncio.run(_up(settings, machine.children(settings, everything=True), first))
+
+
+async def _up(settings: Settings, children: Sequence[Child], first: FirstRun) -> None:
+    supervisor = Supervisor(children, log.get(process="up").warning, settings.server.drain_max_s)
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(supervisor.run())
+        ready = group.create_task(_ready(settings))
+        await asyncio.wait({running, ready}, return_when=asyncio.FIRST_COMPLETED)
+        if ready.done() and not running.done():
+            if ready.result():
+                _greet(settings, first)
+            else:
+                errors.print("[yellow]not ready yet[/yellow]: see the log lines above")
+        ready.cancel()
+
+
+async def _ready(settings: Settings) -> bool:
+    """Wait until a call would be answered."""
+    from tokenschain.wiring.machine import answers  # noqa: PLC0415
+
+    urls = [settings.gateway_base_url.removesuffix("/v1") + "/readyz"]
+    if settings.runs_engine:
+        urls.append(f"http://{settings.engine.host}:{settings.engine.port}/health")
+        urls.append(f"http://{settings.engine.host}:{settings.engine.embedder_port}/health")
+    deadline = time.monotonic() + READY_MAX_S
+    while urls and time.monotonic() < deadline:
+        if await answers(urls[0]):
+            urls.pop(0)
+        else:
+            await asyncio.sleep(0.1)
+    return not urls
+
+
+def _greet(settings: Settings, first: FirstRun) -> None:
+    base = settings.gateway_base_url
+    key = first.api_key or "YOUR_KEY"
+    name = settings.engine.model
+    console.rule("[bold]TokensChain is up")
+    console.print(f"API base URL   [bold cyan]{base}[/]", highlight=False)
+    console.print(f"Admin          [bold cyan]{settings.control_base_url}/[/]", highlight=False)
+    if not _show_once(first):
+        console.print("API key        as before; `tokenschain keys create` makes another")
+    console.print("\nTry it / 试一试：\n")
+    for line in (
+        f"curl {base}/chat/completions -H 'Authorization: Bearer {key}' "
+        f'-H \'Content-Type: application/json\' -d \'{{"model":"{name}","messages":'
+        '[{"role":"user","content":"Say hello."}]}\'',
+        "",
+        "from openai import OpenAI",
+        f'client = OpenAI(base_url="{base}", api_key="{key}")',
+        f'print(client.chat.completions.create(model="{name}", messages=[{{"role": "user", '
+        '"content": "Say hello."}]).choices[0].message.content)',
+    ):
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+    console.print("\nCtrl-C ends it. / 按 Ctrl-C 结束。")
+
+
+def _show_once(first: FirstRun) -> bool:
+    """Show credentials made just now; they cannot be shown again."""
+    for name, made in (("API key    ", first.api_key), ("Admin token", first.admin_token)):
+        if made is not None:
+            line = f"{name}    [bold green]{made}[/]  (shown once, keep it)"
+            console.print(line, highlight=False, soft_wrap=True)
+    return first.api_key is not None
+
+
+def _pull_default_if_needed(settings: Settings) -> None:
+    if not settings.runs_engine:
+        return
+    store = ModelStore(settings.data_dir / "models")
+    if settings.engine.model in store.names() or settings.engine.model != DEFAULT_MODEL.name:
+        store.path_of(settings.engine.model)
+        return
+    console.print(
+        f"Fetching the embedded model once: {DEFAULT_MODEL.name}, 93 MB ({DEFAULT_MODEL.licence})",
+        highlight=False,
+    )
+    with pull_progress() as report:
+        store.pull(DEFAULT_MODEL.name, None, report)
+
+
+def _refuse_taken_ports(settings: Settings) -> None:
+    for name, host, port in ports.all_of(settings):
+        if port and ports.is_taken(host, port):
+            raise config.SettingsError(
+                f"port {port} on {host} is taken: stop what uses it, or set "
+                f"{config.variable_of(name)} to another"
+            )
+
+
+def _hand_down(flags: dict[str, object]) -> None:
+    """Flags reach the child processes as environment variables."""
+    for name, value in flags.items():
+        if value is not None:
+            os.environ[config.variable_of(name)] = str(value)
+
+
+def gateway(
+    workers: Annotated[int | None, typer.Option(help="Processes sharing the port.")] = None,
+    worker: Annotated[int | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Run only the data plane: the API on its port."""
+    flags: dict[str, object] = {"server.workers": workers}
+    settings = config.load(flags)
+    if worker is not None:
+        from tokenschain.wiring import gateway as process  # noqa: PLC0415
+
+        process.run(settings, worker)
+        return
+    from tokenschain.wiring import machine  # noqa: PLC0415
+
+    log.configure(settings.log_format)
+    _hand_down(flags)
+    supervisor = Supervisor(
+        machine.children(settings, everything=False),
+        log.get(process="gateway").warning,
+        settings.server.drain_max_s,
+    )
+    asyncio.run(supervisor.run())
+
+
+def control() -> None:
+    """Run only the control plane: admin API, ledger, configuration."""
+    from tokenschain.wiring import control as process  # noqa: PLC0415
+    from tokenschain.wiring import machine  # noqa: PLC0415
+
+    settings = config.load()
+    _show_once(machine.prepare(settings))
+    process.run(settings)
+
+
+def engine() -> None:
+    """Run only the embedded engine: a small chat model and an embedder."""
+    from tokenschain.wiring import engine as process  # noqa: PLC0415
+
+    process.run(config.load())
+
+
+def semantic() -> None:
+    """Run only the process that compares questions for the semantic cache."""
+    from tokenschain.wiring import semantic as process  # noqa: PLC0415
+
+    process.run(config.load())
