@@ -13,8 +13,6 @@ LONG_FUNCTIONS: dict[str, str] = {
     "control/billing/rerating.py:rerate": "to be split",
     "control/model_routes.py:routes": "to be split",
     "wire/server.py:_begin_request": "to be split",
-    "wiring/control.py:run": "to be split",
-    "wiring/gateway.py:_gateway_worker": "to be split into build, run and drain",
 }
 
 

@@ -188,9 +188,13 @@ def warm(
     bodies = [
         _request(line, model, system) for line in file.read_text("utf-8").splitlines() if line
     ]
-    client = ChatClient(config.load().gateway_base_url, key)
+    url = config.load().gateway_base_url
     outcomes: Counter[str] = Counter()
-    with Progress(console=errors, transient=True) as progress, ThreadPoolExecutor(at_once) as pool:
+    with (
+        ChatClient(url, key) as client,
+        Progress(console=errors, transient=True) as progress,
+        ThreadPoolExecutor(at_once) as pool,
+    ):
         task = progress.add_task("warming", total=len(bodies))
         waits = [pool.submit(client.ask, body, {"x-tc-priority": "bulk"}) for body in bodies]
         for wait in as_completed(waits):
@@ -200,7 +204,8 @@ def warm(
                 outcomes[f"failed: {error}"] += 1
             progress.advance(task)
     for outcome, count in outcomes.most_common():
-        console.print(f"{count:,} {_WARMED.get(outcome, outcome)}", highlight=False)
+        said = escape(_WARMED.get(outcome, outcome))
+        console.print(f"{count:,} {said}", highlight=False)
     if any(outcome.startswith("failed") for outcome in outcomes):
         raise typer.Exit(1)
 

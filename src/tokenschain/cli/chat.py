@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from tokenschain.cli.output import console, errors
 from tokenschain.infra import config
@@ -22,19 +23,21 @@ def chat(
     )
 
     settings = config.load()
-    client = ChatClient(settings.gateway_base_url, key)
-    talk = Conversation(client, model_name or settings.engine.model)
-    while True:
-        try:
-            said = console.input("[bold cyan]you[/] ")
-        except (EOFError, KeyboardInterrupt):
-            return
-        if not said.strip():
-            return
-        console.print(f"[bold green]{talk.model}[/] ", end="")
-        try:
-            for piece in talk.say(said):
-                console.print(piece, end="", markup=False, highlight=False, soft_wrap=True)
-        except ChatError as error:
-            errors.print(f"[red]error:[/red] {error}", highlight=False)
-        console.print()
+    with ChatClient(settings.gateway_base_url, key) as client:
+        talk = Conversation(client, model_name or settings.engine.model)
+        while (said := _asked()) is not None:
+            console.print(f"[bold green]{escape(talk.model)}[/] ", end="")
+            try:
+                for piece in talk.say(said):
+                    console.print(piece, end="", markup=False, highlight=False, soft_wrap=True)
+            except ChatError as error:
+                errors.print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
+            console.print()
+
+
+def _asked() -> str | None:
+    """The next question; None at an empty line or the end."""
+    try:
+        return console.input("[bold cyan]you[/] ").strip() or None
+    except (EOFError, KeyboardInterrupt):
+        return None

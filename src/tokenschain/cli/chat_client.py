@@ -21,10 +21,16 @@ class ChatError(Exception):
 
 
 class ChatClient:
-    """Calls chat completions with one key; several threads may share it."""
+    """Calls chat completions with one key until its block ends; threads may share it."""
 
     def __init__(self, base_url: str, key: str) -> None:
         self._http = http.client(base_url, key, _ANSWER_MAX_S)
+
+    def __enter__(self) -> ChatClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
 
     def ask(self, body: dict[str, Any], headers: dict[str, str]) -> str:
         """One call that is not streamed; gives its `x-tc-cache`.
