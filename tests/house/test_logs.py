@@ -42,7 +42,11 @@ def logged() -> set[str]:
 
 def _made(pattern: str) -> set[str]:
     if pattern in ("*_lost", "*_back"):
-        lost = {text for call in _calls({"_away", "_leases", "Leases", "Backoff"}) for text in _texts(call)}
+        lost = {
+            text
+            for call in _calls({"_away", "_leases", "Leases", "Backoff"})
+            for text in _texts(call)
+        }
         return {pattern.replace("*", name) for name in lost if re.fullmatch("[a-z]+", name)}
     if pattern == "breaker_*":
         return {f"breaker_{state}" for state in STATES | {f"{k}_elsewhere" for k in NEWS}}
