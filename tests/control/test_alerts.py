@@ -20,7 +20,7 @@ from tests.ports import free_port
 from tests.small_server import JsonHandler, serving
 from tests.upstreams import UpstreamSimulator
 from tests.waiting import until
-from tokenschain.control.observability import alerts
+from tokenschain.control.observability import alert_targets, alerts
 from tokenschain.core.cache.semantic_protocol import Report
 from tokenschain.core.errors import ApiError
 from tokenschain.infra.database.tables import alerts as alerts_table
@@ -133,11 +133,11 @@ def test_an_address_within_the_house_is_no_target() -> None:
                     "file:///etc/passwd", "ftp://example.com", "http://u:p@example.com/",
                     "http://10.1.2.3/", "gopher://x"):  # fmt: skip
         with pytest.raises(ApiError, match=r"URL|public"):
-            alerts.check_address("webhook", address, ())
-    alerts.check_address("webhook", "https://example.com/hook?x=1", ())
-    alerts.check_address("webhook", "http://10.1.2.3/", ("10.0.0.0/8",))
+            alert_targets.check_address("webhook", address, ())
+    alert_targets.check_address("webhook", "https://example.com/hook?x=1", ())
+    alert_targets.check_address("webhook", "http://10.1.2.3/", ("10.0.0.0/8",))
     with pytest.raises(ApiError):
-        alerts.check_address("email", "not an address", ())
+        alert_targets.check_address("email", "not an address", ())
 
 
 def test_a_name_that_points_into_the_house_is_not_reached(own_stack: Any) -> None:

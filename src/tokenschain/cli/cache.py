@@ -83,7 +83,7 @@ def threshold_preview(
         for choice in one["choices"]:
             threshold = choice["threshold"]
             shown.add_row(
-                f"{choice['wrong_max']:.1%}",
+                f"{choice['false_hit_rate_max']:.1%}",
                 "never" if threshold is None else f"{threshold:.3f}",
                 f"{choice['wrong']:.2%}",
                 f"{choice['hits']:,}",

@@ -33,7 +33,7 @@ def prepare(settings: Settings) -> FirstRun:
         with engine.begin() as connection:
             token = api_keys.make_admin_token(connection, INTERNATIONAL)
             key = None
-            if token is not None and not api_keys.list_keys(connection):
+            if token is not None and not api_keys.any_keys(connection):
                 _, key = api_keys.create_key(
                     connection,
                     INTERNATIONAL,

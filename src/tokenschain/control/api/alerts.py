@@ -2,95 +2,111 @@
 
 from __future__ import annotations
 
-import time
-from typing import Annotated, Any, Literal
+from typing import Annotated, ClassVar, Literal
 
-import msgspec
-from fastapi import APIRouter
-from pydantic import Field
-from sqlalchemy import insert, select
+from fastapi import APIRouter, Depends
+from pydantic import Field, JsonValue
 
-from tokenschain.control.api.common import with_detail
 from tokenschain.control.api.context import (
-    Asked,
+    AdminRoute,
+    Answer,
     Body,
+    Deleted,
+    Example,
+    Listed,
     MaybeLabel,
     NameQuery,
     Paged,
-    TransactionRoute,
+    Permission,
+    RequestContext,
     listed,
-    read_page,
 )
-from tokenschain.control.observability import alerts
+from tokenschain.control.observability import alert_targets, alerts
 from tokenschain.core.errors import ApiError
 from tokenschain.core.tenancy import PLATFORM
-from tokenschain.infra.database.tables import alert_targets
-from tokenschain.infra.database.tables import alerts as alerts_table
-from tokenschain.infra.security import secrets
 
-router = APIRouter(prefix="/api/v1", route_class=TransactionRoute)
+router = APIRouter(prefix="/api/v1", route_class=AdminRoute, tags=["alerts"])
+Reading = Annotated[RequestContext, Depends(Permission("alerts:read"))]
+Writing = Annotated[RequestContext, Depends(Permission("alerts:write"))]
+TargetKind = Literal["webhook", "email", "dingtalk", "feishu", "wecom"]
 
 
 class NewTarget(Body):
     """Where alerts go: a webhook (signed), an e-mail address, or a chat group's robot."""
 
+    example: ClassVar[Example] = {
+        "kind": "email", "name": "operators", "address": "ops@example.com", "tenant": "",
+    }  # fmt: skip
     tenant: MaybeLabel = ""
-    kind: Literal["webhook", "email", "dingtalk", "feishu", "wecom"]
+    kind: TargetKind
     name: Annotated[str, Field(min_length=1, max_length=100)]
     address: Annotated[str, Field(min_length=3, max_length=1_000, pattern=r"^[\x21-\x7e]+$")]
     secret: Annotated[str, Field(max_length=200)] = ""
 
 
+class AddedTarget(Answer):
+    """A target that was added."""
+
+    id: str
+    kind: TargetKind
+    name: str
+
+
+class Target(AddedTarget):
+    """Where alerts go; never the address, which may hold a secret."""
+
+    tenant: str
+    created_at_s: int
+
+
+class Alert(Answer):
+    """What was found, and whether it was sent."""
+
+    id: str
+    tenant: str
+    at_s: int
+    kind: str
+    detail: dict[str, JsonValue]
+    tries: int
+    next_try_s: int
+    sent_at_s: int | None
+    targets_left: str | None
+    """JSON array of the targets it has still to reach; null: all."""
+
+
 @router.post("/alert-targets", status_code=201)
-def create_target(asked: Asked, wanted: NewTarget) -> dict[str, Any]:
+def create_target(asked: Writing, wanted: NewTarget) -> AddedTarget:
     """Add a target; its address and secret are sealed and not shown again."""
-    asked.need("alerts:write", wanted.tenant or PLATFORM)
-    alerts.check_address(wanted.kind, wanted.address, asked.context.settings.alerts.networks)
-    target_id = secrets.new_id("tgt")
-    sealed = asked.context.sealer.seal(
-        target_id,
-        msgspec.json.encode({"address": wanted.address, "secret": wanted.secret}),
-    )
-    asked.db.execute(
-        insert(alert_targets).values(
-            id=target_id, tenant=wanted.tenant, kind=wanted.kind, name=wanted.name,
-            sealed=sealed, created_at_s=int(time.time()),
-        )
-    )  # fmt: skip
-    asked.note("alerts:write", wanted.tenant, target_id, {"kind": wanted.kind})
-    return {"id": target_id, "kind": wanted.kind, "name": wanted.name}
+    asked.need(wanted.tenant or PLATFORM)
+    alert_targets.check_address(wanted.kind, wanted.address, asked.context.settings.alerts.networks)
+    target_id = alert_targets.add(asked.db, asked.context.sealer, **wanted.model_dump())
+    asked.note(wanted.tenant, target_id, {"kind": wanted.kind})
+    return AddedTarget(id=target_id, kind=wanted.kind, name=wanted.name)
 
 
 @router.get("/alert-targets")
-def list_targets(asked: Asked, page: Paged, tenant: NameQuery = None) -> dict[str, Any]:
-    """Where alerts go; never their addresses, which may hold secrets."""
-    whose = asked.tenant(tenant, "alerts:read")
-    table = alert_targets.c
-    query = select(table.id, table.tenant, table.kind, table.name, table.created_at_s)
-    order = (table.id,)
-    rows = read_page(asked.db, query, page, order, tenant=whose)
-    return listed(rows, page, order, asked.visible("alerts:read", rows))
+def list_targets(asked: Reading, page: Paged, tenant: NameQuery = None) -> Listed[Target]:
+    """List where alerts go; never the addresses, which may hold secrets."""
+    whose = asked.tenant(tenant)
+    found = alert_targets.page(asked.db, page, whose)
+    return listed(Listed[Target], found, asked.visible(found.rows))
 
 
 @router.delete("/alert-targets/{target_id}")
-def delete_target(asked: Asked, target_id: str) -> dict[str, Any]:
+def delete_target(asked: Writing, target_id: str) -> Deleted:
     """Take a target away."""
-    row = asked.db.execute(
-        select(alert_targets.c.tenant).where(alert_targets.c.id == target_id)
-    ).first()
-    if row is None or not asked.may("alerts:read", row.tenant or PLATFORM):
+    tenant = alert_targets.tenant_of(asked.db, target_id)
+    if tenant is None or not asked.may("alerts:read", tenant or PLATFORM):
         raise ApiError("not_found", "There is no such target.", param="target_id")
-    asked.need("alerts:write", row.tenant or PLATFORM)
-    asked.db.execute(alert_targets.delete().where(alert_targets.c.id == target_id))
-    asked.note("alerts:write", row.tenant, target_id, {"deleted": True})
-    return {"id": target_id, "deleted": True}
+    asked.need(tenant or PLATFORM)
+    alert_targets.remove(asked.db, target_id)
+    asked.note(tenant, target_id, {"deleted": True})
+    return Deleted(id=target_id)
 
 
 @router.get("/alerts")
-def list_alerts(asked: Asked, page: Paged, tenant: NameQuery = None) -> dict[str, Any]:
-    """What was found, and whether it was sent; the latest first."""
-    whose = asked.tenant(tenant, "alerts:read")
-    order = (alerts_table.c.at_s, alerts_table.c.id)
-    rows = read_page(asked.db, select(alerts_table), page, order, newest=True, tenant=whose)
-    seen = asked.visible("alerts:read", rows)
-    return listed(rows, page, order, list(map(with_detail, seen)))
+def list_alerts(asked: Reading, page: Paged, tenant: NameQuery = None) -> Listed[Alert]:
+    """List what was found, and whether it was sent; the latest first."""
+    whose = asked.tenant(tenant)
+    found = alerts.page(asked.db, page, whose)
+    return listed(Listed[Alert], found, asked.visible(found.rows))

@@ -1,67 +1,82 @@
-"""Admin API: wallets, selling prices, exchange rates, rating again."""
+"""Admin API: wallets, ledger entries, selling prices, exchange rates, rating again."""
 
 from __future__ import annotations
 
 import time
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, ClassVar
 
 import msgspec
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from pydantic import Field
-from sqlalchemy import select
 
-from tokenschain.control.api.common import Money, renew_wallet
 from tokenschain.control.api.context import (
-    Asked,
+    AdminRoute,
+    Answer,
     Body,
+    Example,
+    Listed,
     MaybeLabel,
     NameQuery,
     Paged,
-    TransactionRoute,
+    Permission,
+    RequestContext,
     listed,
-    read_page,
 )
-from tokenschain.control.billing import ledger as ledger_module
-from tokenschain.control.billing import pricing, rerating
+from tokenschain.control.api.money import Currency, Money, Paid, PriceList
+from tokenschain.control.billing import ledger, pricing, rerating, wallets
 from tokenschain.control.identity import organization
 from tokenschain.core.errors import ApiError
 from tokenschain.core.pricing.catalog import MICRO_PER_UNIT, PICO_PER_UNIT, Price, PriceTier
 from tokenschain.core.tenancy import PLATFORM
-from tokenschain.infra.database.tables import fx_rates, ledger_entries, prices
 
-router = APIRouter(prefix="/api/v1", route_class=TransactionRoute)
+router = APIRouter(prefix="/api/v1", route_class=AdminRoute, tags=["billing"])
+Reading = Annotated[RequestContext, Depends(Permission("billing:read"))]
+Writing = Annotated[RequestContext, Depends(Permission("billing:write"))]
 
 
 class Deposit(Body):
     """What a tenant paid."""
 
-    amount: Annotated[Decimal, Field(gt=0, le=10**6, max_digits=18, decimal_places=6)]
-    currency: Literal["CNY", "USD"] = "CNY"
+    example: ClassVar[Example] = {
+        "amount": "1000.00",
+        "currency": "CNY",
+        "reference": "bank 2026-11-25/17",
+    }
+    amount: Paid
+    currency: Currency = "CNY"
     reference: Annotated[str, Field(min_length=1, max_length=150)]
 
 
 class Reversal(Body):
     """Why a transaction is undone."""
 
+    example: ClassVar[Example] = {"reason": "entered twice"}
     reason: Annotated[str, Field(min_length=1, max_length=120)]
 
 
 class NewPrice(Body):
     """What customers pay for a model, per 1,000,000 tokens."""
 
+    example: ClassVar[Example] = {
+        "model": "qwen-plus",
+        "currency": "CNY",
+        "input": "0.8",
+        "output": "2",
+    }
     model: Annotated[str, Field(min_length=1, max_length=256)]
     tenant: MaybeLabel = ""
-    currency: Literal["CNY", "USD"] = "CNY"
+    currency: Currency = "CNY"
     input: Money
     output: Money
     cached_input: Money | None = None
     from_s: Annotated[int | None, Field(ge=0, le=2**53)] = None
 
 
-class FxRate(Body):
+class NewFxRate(Body):
     """Yuan for a dollar."""
 
+    example: ClassVar[Example] = {"usd_cny": "7.0805", "source": "CFETS"}
     usd_cny: Annotated[Decimal, Field(gt=0, le=1_000, decimal_places=6)]
     source: Annotated[str, Field(min_length=1, max_length=200)]
 
@@ -69,6 +84,13 @@ class FxRate(Body):
 class Rerate(Body):
     """Which calls are rated again."""
 
+    example: ClassVar[Example] = {
+        "tenant": "acme",
+        "model": "qwen-plus",
+        "from_s": 1_764_000_000,
+        "until_s": 1_764_086_400,
+        "reason": "the price of November was entered late",
+    }
     tenant: MaybeLabel = ""
     model: Annotated[str, Field(min_length=1, max_length=256)]
     from_s: Annotated[int, Field(ge=0, le=2**53)]
@@ -76,69 +98,138 @@ class Rerate(Body):
     reason: Annotated[str, Field(min_length=1, max_length=120)]
 
 
+class Wallet(Answer):
+    """What a tenant has left by currency, and what its wallet allows; in 10^-12 of the unit."""
+
+    tenant: str
+    prepaid: bool
+    credit_pico: int
+    balances_pico: dict[str, int]
+    credited_pico_cny: int
+    """Paid and credited in all, in pico-yuan; what was used is not in it."""
+
+
+class Deposited(Answer):
+    """A deposit that was entered, and the balances after it."""
+
+    transaction_id: str
+    balances_pico: dict[str, int]
+
+
+class Reversed(Answer):
+    """The transaction that undoes another."""
+
+    transaction_id: str
+
+
+class LedgerEntry(Answer):
+    """One line of a transaction of the double-entry ledger."""
+
+    id: str
+    transaction_id: str
+    at_s: int
+    kind: str
+    account: str
+    tenant: str
+    currency: str
+    amount_pico: int
+    reference: str
+
+
+class CreatedPrice(Answer):
+    """A selling price that was added."""
+
+    id: str
+    from_s: int
+
+
+class SellingPrice(CreatedPrice):
+    """What customers pay for a model from a time on."""
+
+    tenant: str
+    model: str
+    price: PriceList
+    created_at_s: int
+
+
+class FxRate(Answer):
+    """The dollar's rate of a day, in millionths of a yuan."""
+
+    day: str
+    usd_cny_micro: int
+    source: str
+
+
+class Rerated(Answer):
+    """What rating again came to."""
+
+    calls: int
+    changed: int
+    differences_pico: dict[str, int]
+    """By `tenant currency`."""
+    transaction_id: str
+
+
 @router.get("/wallets/{tenant}")
-def read_wallet(asked: Asked, tenant: str) -> dict[str, Any]:
-    """What a tenant has left by currency, and what its wallet allows."""
-    asked.need("billing:read", tenant)
+def read_wallet(asked: Reading, tenant: str) -> Wallet:
+    """Read what a tenant has left by currency, and what its wallet allows."""
+    asked.need(tenant)
     unit = organization.find(asked.db, "tenant", tenant, tenant)
     if unit is None:
         raise ApiError("not_found", "There is no such tenant.", param="tenant")
-    return {
-        "tenant": tenant,
-        "prepaid": unit["prepaid"],
-        "credit_pico": unit["credit_pico"],
-        "balances_pico": ledger_module.balances_of(asked.db, tenant),
-        "credited_pico_cny": ledger_module.credited(
-            asked.db, tenant, asked.context.ledger.usd_cny_micro
-        ),
-    }
+    rate = asked.context.ledger.usd_cny_micro
+    return Wallet(
+        tenant=tenant,
+        prepaid=unit["prepaid"],
+        credit_pico=unit["credit_pico"],
+        balances_pico=ledger.balances_of(asked.db, tenant),
+        credited_pico_cny=ledger.credited(asked.db, tenant, rate),
+    )
 
 
 @router.post("/wallets/{tenant}/deposits", status_code=201)
-def create_deposit(asked: Asked, tenant: str, wanted: Deposit) -> dict[str, Any]:
+def create_deposit(asked: Writing, tenant: str, wanted: Deposit) -> Deposited:
     """Enter what a tenant paid."""
-    asked.need("billing:write", PLATFORM)
+    asked.need(PLATFORM)
     if organization.find(asked.db, "tenant", tenant, tenant) is None:
         raise ApiError("not_found", "There is no such tenant.", param="tenant")
     amount = int(wanted.amount * PICO_PER_UNIT)
-    transaction = ledger_module.deposit(asked.db, tenant, wanted.currency, amount, wanted.reference)
-    renew_wallet(asked, tenant)
-    asked.note("billing:write", tenant, transaction, wanted.model_dump(mode="json"))
-    return {
-        "transaction_id": transaction,
-        "balances_pico": ledger_module.balances_of(asked.db, tenant),
-    }
+    transaction = ledger.deposit(asked.db, tenant, wanted.currency, amount, wanted.reference)
+    wallets.renew(asked.db, tenant, asked.context.ledger.usd_cny_micro)
+    asked.note(tenant, transaction, wanted.model_dump(mode="json"))
+    return Deposited(transaction_id=transaction, balances_pico=ledger.balances_of(asked.db, tenant))
 
 
 @router.post("/ledger-entries/{transaction_id}/reverse", status_code=201)
-def reverse_transaction(asked: Asked, transaction_id: str, wanted: Reversal) -> dict[str, Any]:
+def reverse_transaction(asked: Writing, transaction_id: str, wanted: Reversal) -> Reversed:
     """Undo a transaction by its opposite; nothing is ever changed or deleted."""
-    asked.need("billing:write", PLATFORM)
-    made = ledger_module.reverse(asked.db, transaction_id, wanted.reason)
+    asked.need(PLATFORM)
+    made = ledger.reverse(asked.db, transaction_id, wanted.reason)
     if made is None:
         raise ApiError(
             "not_found", "There is no such transaction, or it is undone.", param="transaction_id"
         )
-    for tenant in ledger_module.tenants_of(asked.db, made):
-        renew_wallet(asked, tenant)
-    asked.note("billing:write", "", made, {"reverses": transaction_id, "reason": wanted.reason})
-    return {"transaction_id": made}
+    for tenant in ledger.tenants_of(asked.db, made):
+        wallets.renew(asked.db, tenant, asked.context.ledger.usd_cny_micro)
+    asked.note("", made, {"reverses": transaction_id, "reason": wanted.reason})
+    return Reversed(transaction_id=made)
 
 
 @router.get("/ledger-entries")
-def list_ledger_entries(asked: Asked, page: Paged, tenant: NameQuery = None) -> dict[str, Any]:
-    """The double-entry ledger, the latest first."""
-    whose = asked.tenant(tenant, "billing:read")
-    asked.need("billing:read", whose or PLATFORM)
-    order = (ledger_entries.c.at_s, ledger_entries.c.id)
-    rows = read_page(asked.db, select(ledger_entries), page, order, newest=True, tenant=whose)
-    return listed(rows, page, order, rows)
+def list_ledger_entries(
+    asked: Reading, page: Paged, tenant: NameQuery = None
+) -> Listed[LedgerEntry]:
+    """List the double-entry ledger, the latest entry first."""
+    whose = asked.tenant(tenant)
+    asked.need(whose or PLATFORM)
+    found = ledger.entries_page(asked.db, page, whose)
+    return listed(Listed[LedgerEntry], found, found.rows)
 
 
 @router.post("/prices", status_code=201)
-def create_price(asked: Asked, wanted: NewPrice) -> dict[str, Any]:
+def create_price(asked: Writing, wanted: NewPrice) -> CreatedPrice:
     """Let a selling price begin; calls before it keep theirs."""
-    asked.need("billing:write", PLATFORM)
+    asked.need(PLATFORM)
     from_s = int(time.time()) if wanted.from_s is None else wanted.from_s
     cached = wanted.cached_input
     tier = PriceTier(
@@ -146,52 +237,47 @@ def create_price(asked: Asked, wanted: NewPrice) -> dict[str, Any]:
         int(wanted.output * MICRO_PER_UNIT),
         None if cached is None else int(cached * MICRO_PER_UNIT),
     )
-    price_id = pricing.add_price(
-        asked.db, wanted.tenant, wanted.model, Price(wanted.currency, (tier,), ""), from_s
-    )
-    asked.note("billing:write", wanted.tenant, price_id, wanted.model_dump(mode="json"))
-    return {"id": price_id, "from_s": from_s}
+    price = Price(wanted.currency, (tier,), "")
+    price_id = pricing.add_price(asked.db, wanted.tenant, wanted.model, price, from_s)
+    asked.note(wanted.tenant, price_id, wanted.model_dump(mode="json"))
+    return CreatedPrice(id=price_id, from_s=from_s)
 
 
 @router.get("/prices")
-def list_prices(asked: Asked, page: Paged, tenant: NameQuery = None) -> dict[str, Any]:
-    """Selling prices; those of one tenant are not another's to see."""
-    whose = asked.tenant(tenant, "billing:read")
-    query = select(prices)
-    if whose is not None:
-        query = query.where(prices.c.tenant.in_((whose, "")))
-    order = (prices.c.id,)
-    rows = read_page(asked.db, query, page, order)
-    return listed(rows, page, order, list(map(pricing.shown, rows)))
+def list_prices(asked: Reading, page: Paged, tenant: NameQuery = None) -> Listed[SellingPrice]:
+    """List selling prices; those of one tenant are not another's to see."""
+    found = pricing.page(asked.db, page, asked.tenant(tenant))
+    return listed(Listed[SellingPrice], found, found.rows)
 
 
 @router.put("/fx-rates/{day}")
-def put_fx_rate(asked: Asked, day: str, wanted: FxRate) -> dict[str, Any]:
+def put_fx_rate(asked: Writing, day: str, wanted: NewFxRate) -> FxRate:
     """Note the dollar's rate of a day, `2026-11-25`, China Standard Time."""
-    asked.need("billing:write", PLATFORM)
+    asked.need(PLATFORM)
     try:
         time.strptime(day, "%Y-%m-%d")
     except ValueError:
         raise ApiError("invalid_value", "A day is as 2026-11-25.", param="day") from None
     micro = pricing.set_rate(asked.db, day[:10], wanted.usd_cny, wanted.source)
-    asked.note("billing:write", "", day, wanted.model_dump(mode="json"))
-    return {"day": day, "usd_cny_micro": micro, "source": wanted.source}
+    asked.note("", day, wanted.model_dump(mode="json"))
+    return FxRate(day=day, usd_cny_micro=micro, source=wanted.source)
 
 
 @router.get("/fx-rates")
-def list_fx_rates(asked: Asked, page: Paged) -> dict[str, Any]:
-    """The dollar's rates, the latest first."""
-    asked.tenant(None, "billing:read")
-    order = (fx_rates.c.day,)
-    rows = read_page(asked.db, select(fx_rates), page, order, newest=True)
-    return listed(rows, page, order, rows)
+def list_fx_rates(asked: Reading, page: Paged) -> Listed[FxRate]:
+    """List the dollar's rates, the latest first."""
+    asked.tenant(None)
+    found = pricing.rates_page(asked.db, page)
+    return listed(Listed[FxRate], found, found.rows)
 
 
 @router.post("/rerate", status_code=201)
-def rerate(asked: Asked, wanted: Rerate) -> dict[str, Any]:
-    """Rate calls again by the selling prices that now hold for their time; the differences
-    are entered as one adjustment."""
-    asked.need("billing:write", PLATFORM)
+def rerate(asked: Writing, wanted: Rerate) -> Rerated:
+    """Rate calls again by the selling prices that now hold for their time.
+
+    The differences are entered as one adjustment.
+    """
+    asked.need(PLATFORM)
     done = rerating.rerate(
         asked.db,
         tenant=wanted.tenant,
@@ -202,7 +288,8 @@ def rerate(asked: Asked, wanted: Rerate) -> dict[str, Any]:
         clouds=asked.context.ledger.clouds,
         usd_cny_micro=asked.context.ledger.usd_cny_micro,
     )
-    for tenant in done.differences_pico:
-        renew_wallet(asked, tenant.partition(" ")[0])
-    asked.note("billing:write", wanted.tenant, done.transaction_id, wanted.model_dump())
-    return msgspec.to_builtins(done)  # type: ignore[no-any-return]
+    for name in done.differences_pico:
+        tenant = name.partition(" ")[0]
+        wallets.renew(asked.db, tenant, asked.context.ledger.usd_cny_micro)
+    asked.note(wanted.tenant, done.transaction_id, wanted.model_dump())
+    return Rerated(**msgspec.structs.asdict(done))

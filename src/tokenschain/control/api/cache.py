@@ -1,20 +1,27 @@
-"""Admin routes of the cache: what it did, and what it is to forget."""
+"""Admin API: the response cache, what it did and what it is to forget.
+
+(No postponed annotations here: FastAPI reads them.)
+"""
 
 import time
-from collections.abc import Callable
-from typing import Annotated, Any
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from anyio import from_thread
 from fastapi import APIRouter, Depends, Query
 from pydantic import Field, model_validator
 
 from tokenschain.control.api.context import (
-    Asked,
+    AdminRoute,
+    Answer,
     Body,
+    Example,
     IntMoment,
+    Items,
     MaybeLabel,
     NameQuery,
-    TransactionRoute,
+    Permission,
+    RequestContext,
 )
 from tokenschain.control.cache import rules_and_stats
 from tokenschain.control.cache.semantic_client import Insight
@@ -22,8 +29,11 @@ from tokenschain.core.errors import ApiError
 from tokenschain.core.tenancy import PLATFORM
 
 DAY_S = 86_400
-QUESTIONS_MAX = 200
-router = APIRouter(prefix="/api/v1/cache", route_class=TransactionRoute)
+CLUSTERS_MAX = 200
+router = APIRouter(prefix="/api/v1/cache", route_class=AdminRoute, tags=["cache"])
+Reading = Annotated[RequestContext, Depends(Permission("cache:read"))]
+Writing = Annotated[RequestContext, Depends(Permission("cache:write"))]
+Inspecting = Annotated[RequestContext, Depends(Permission("cache:inspect"))]
 
 
 def _moments(from_s: IntMoment = None, until_s: IntMoment = None) -> tuple[int, int]:
@@ -41,6 +51,7 @@ Moments = Annotated[tuple[int, int], Depends(_moments)]
 class Flush(Body):
     """What is dropped: everything of a tenant, or one part of it; of all tenants without one."""
 
+    example: ClassVar[Example] = {"tenant": "acme", "tag": "page=prices", "dry_run": True}
     tenant: MaybeLabel = ""
     project: MaybeLabel = ""
     model: Annotated[str, Field(max_length=256, pattern=r"^[^\x00-\x1f]*$")] = ""
@@ -66,62 +77,161 @@ class Flush(Body):
         return "", ""
 
 
+class Feedback(Body):
+    """What somebody says of an answer that came from the cache."""
+
+    example: ClassVar[Example] = {
+        "request_id": "req_0123456789",
+        "right": False,
+        "comment": "of last year",
+    }
+    request_id: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[\w-]+$")]
+    right: bool
+    comment: Annotated[str, Field(max_length=1_000)] = ""
+
+
+class Flushed(Answer):
+    """What a flush is worth: how often such answers were given again in the last day, and how
+    many different ones."""
+
+    hits_last_day: int
+    answers_last_day: int
+    flushed_until: float | None
+    """Unix time; null for a dry run."""
+
+
+class Judged(Answer):
+    """What became of an answer that somebody judged."""
+
+    entry: str
+    cache: str
+    dropped: bool
+
+
+class CacheStats(Answer):
+    """What the cache did for calls of one tenant, model, outcome and reason."""
+
+    tenant: str
+    model: str
+    cache: str
+    reason: str
+    calls: int
+    saved_tokens: int
+    saved_pico: int
+    currency: str
+
+
+class HitAge(Answer):
+    """Hits by the age of the answer."""
+
+    age_s_max: int
+    hits: int
+    share_within: float
+    """Share of hits that would be left if answers were kept no longer than that."""
+
+
+class ThresholdChoice(Answer):
+    """What agreeing on a share of wrong answers would have done."""
+
+    false_hit_rate_max: float
+    threshold: float | None
+    """Null: nothing would be given."""
+    wrong: float
+    hits: int
+    saved_pico: dict[str, int]
+
+
+class ThresholdPreview(Answer):
+    """What was measured of one project's and model's semantic hits."""
+
+    tenant: str
+    project: str
+    model: str
+    agreed: float
+    wrong: float
+    wrong_low: float
+    wrong_high: float
+    checked: int
+    served: int
+    threshold: float | None
+    exact: int
+    lookups: int
+    choices: list[ThresholdChoice]
+
+
+class QueryCluster(Answer):
+    """Questions that ask the same, and their answer."""
+
+    project: str
+    model: str
+    questions: list[str]
+    answer: str
+    entry: str
+    asked: int
+    answered_afresh: int
+    given_again: int
+    saved_pico: dict[str, int]
+
+
 @router.post("/flush")
-def flush(asked: Asked, wanted: Flush) -> dict[str, Any]:
+def flush(asked: Writing, wanted: Flush) -> Flushed:
     """Give none of these answers again; gateways obey within a second.
 
-    `hits_last_day` and `answers_last_day` say what that is worth: how often such answers were
-    given again in the last day, and how many different ones. With `dry_run` that is all.
+    With `dry_run` it only says what that is worth.
     """
-    asked.need("cache:write", wanted.tenant or PLATFORM)
+    asked.need(wanted.tenant or PLATFORM)
     part, value = wanted.part
     since_ms = int((time.time() - DAY_S) * 1_000)
     worth = rules_and_stats.hits_of(asked.db, since_ms, wanted.tenant, part, value)
-    answer: dict[str, Any] = {
-        "hits_last_day": worth["hits"], "answers_last_day": worth["answers"], "flushed_until": None,
-    }  # fmt: skip
+    until = None
     if not wanted.dry_run:
-        answer["flushed_until"] = rules_and_stats.flush(asked.db, wanted.tenant, part, value)
-        asked.note("cache:write", wanted.tenant, f"{part}/{value}")
-    return answer
+        until = rules_and_stats.flush(asked.db, wanted.tenant, part, value)
+        asked.note(wanted.tenant, f"{part}/{value}")
+    return Flushed(
+        hits_last_day=worth["hits"], answers_last_day=worth["answers"], flushed_until=until
+    )
 
 
 @router.get("/stats")
-def stats(asked: Asked, when: Moments, tenant: NameQuery = None) -> dict[str, Any]:
-    """What the cache did, by tenant, model, outcome and reason, and what it saved; of the last
-    day by default."""
-    whose = asked.tenant(tenant, "cache:read")
-    asked.need("cache:read", whose or PLATFORM)
-    return {"data": rules_and_stats.stats(asked.db, whose, *when)}
+def stats(asked: Reading, when: Moments, tenant: NameQuery = None) -> Items[CacheStats]:
+    """Read what the cache did and saved, by tenant, model, outcome and reason.
+
+    Of the last day by default.
+    """
+    whose = asked.tenant(tenant)
+    asked.need(whose or PLATFORM)
+    rows = rules_and_stats.stats(asked.db, whose, *when)
+    return Items[CacheStats](data=[CacheStats(**row) for row in rows])
 
 
 @router.get("/hit-ages")
 def hit_ages(
-    asked: Asked,
+    asked: Reading,
     when: Moments,
     tenant: NameQuery = None,
     model: Annotated[str | None, Query(max_length=256)] = None,
-) -> dict[str, Any]:
-    """How old answers were that were given again; `share_within` is the share of hits that would
-    be left if answers were kept no longer than `age_s_max`."""
-    whose = asked.tenant(tenant, "cache:read")
-    asked.need("cache:read", whose or PLATFORM)
-    return {"data": rules_and_stats.hit_ages(asked.db, whose, model, *when)}
+) -> Items[HitAge]:
+    """Read how old answers were that were given again; what another `ttl_s` would keep."""
+    whose = asked.tenant(tenant)
+    asked.need(whose or PLATFORM)
+    rows = rules_and_stats.hit_ages(asked.db, whose, model, *when)
+    return Items[HitAge](data=[HitAge(**row) for row in rows])
 
 
 @router.get("/threshold-preview")
-def threshold_preview(asked: Asked, when: Moments, tenant: NameQuery = None) -> dict[str, Any]:
-    """What was measured of the answers given by meaning, and what would come of agreeing on
-    another share of wrong ones.
+def threshold_preview(
+    asked: Reading, when: Moments, tenant: NameQuery = None
+) -> Items[ThresholdPreview]:
+    """Preview what other shares of wrong answers would give, and read what was measured.
 
     One row for each project and model whose questions are compared: the measured share of wrong
-    answers with its 95 % interval, and `choices` by `wrong_max`: the threshold, the share of wrong
-    answers to expect there, and what it would have done for the calls of that time (the last day
-    by default): `hits` of the `lookups` that no identical question had answered, and
+    answers with its 95 % interval, and `choices` by `false_hit_rate_max`: the threshold, the share
+    of wrong answers to expect there, and what it would have done for the calls of that time (the
+    last day by default): `hits` of the `lookups` that no identical question had answered, and
     `saved_pico` by currency.
     """
-    whose = asked.tenant(tenant, "cache:read")
-    asked.need("cache:read", whose or PLATFORM)
+    whose = asked.tenant(tenant)
+    asked.need(whose or PLATFORM)
     rows = []
     for one in _from_processes(asked, Insight.reports):
         group = rules_and_stats.Group.of(one.group)
@@ -130,74 +240,69 @@ def threshold_preview(asked: Asked, when: Moments, tenant: NameQuery = None) -> 
         thresholds = [preview.threshold for preview in one.previews]
         found = rules_and_stats.threshold_preview(asked.db, group, thresholds, *when)
         choices = [
-            {
-                "wrong_max": preview.false_hit_rate_max,
-                "threshold": preview.threshold,
-                "wrong": preview.false_hit_rate,
-            }
-            | choice
+            ThresholdChoice(
+                false_hit_rate_max=preview.false_hit_rate_max,
+                threshold=preview.threshold,
+                wrong=preview.false_hit_rate,
+                **choice,
+            )
             for preview, choice in zip(one.previews, found["choices"], strict=True)
         ]
         rows.append(
-            group._asdict()
-            | {"agreed": one.false_hit_rate_max, "wrong": one.false_hit_rate, "wrong_low": one.low,
-               "wrong_high": one.high, "checked": one.checked, "served": one.served,
-               "threshold": one.threshold, "exact": found["exact"], "lookups": found["lookups"],
-               "choices": choices}
+            ThresholdPreview(
+                **group._asdict(), agreed=one.false_hit_rate_max, wrong=one.false_hit_rate,
+                wrong_low=one.low, wrong_high=one.high, checked=one.checked, served=one.served,
+                threshold=one.threshold, exact=found["exact"], lookups=found["lookups"],
+                choices=choices,
+            )
         )  # fmt: skip
-    return {"data": rows}
+    return Items[ThresholdPreview](data=rows)
 
 
 @router.get("/query-clusters")
 def query_clusters(
-    asked: Asked,
+    asked: Inspecting,
     when: Moments,
     tenant: NameQuery = None,
-    limit: Annotated[int, Query(ge=1, le=QUESTIONS_MAX)] = 50,
-) -> dict[str, Any]:
-    """What a tenant's callers ask again and again, in whose words, what they are answered and
-    what that saves: candidates for a list of frequent questions, and for warming the cache.
+    limit: Annotated[int, Query(ge=1, le=CLUSTERS_MAX)] = 50,
+) -> Items[QueryCluster]:
+    """Read what a tenant's callers ask again and again, in whose words, and what that saves.
 
-    Only of projects whose questions are compared by meaning, as far as the processes that compare
-    them remember. Who reads this is written down.
+    Candidates for a list of frequent questions, and for warming the cache. Only of projects whose
+    questions are compared by meaning, as far as the processes that compare them remember. Who
+    reads this is written down.
     """
-    whose = asked.tenant(tenant, "cache:inspect")
+    whose = asked.tenant(tenant)
     if whose is None:
         raise ApiError("invalid_value", "Name the tenant.", param="tenant")
-    asked.need("cache:inspect", whose)
-    asked.note("cache:inspect", whose, "query-clusters")
+    asked.need(whose)
+    asked.note(whose, "query-clusters")
     given = rules_and_stats.most_given(asked.db, whose, *when)
     keys = [bytes.fromhex(key) for key in given]
-    clusters = _from_processes(asked, Insight.clusters, whose, keys, limit)
-    return {"data": rules_and_stats.query_clusters(clusters, given)[:limit]}
+    clusters = _from_processes(asked, lambda insight: insight.clusters(whose, keys, limit))
+    rows = rules_and_stats.query_clusters(clusters, given)[:limit]
+    return Items[QueryCluster](data=[QueryCluster(**row) for row in rows])
 
 
-def _from_processes(asked: Asked, question: Callable[..., Any], *given: Any) -> list[Any]:
+Told = TypeVar("Told")
+
+
+def _from_processes(
+    asked: RequestContext, question: Callable[[Insight], Coroutine[Any, Any, list[Told]]]
+) -> list[Told]:
     """Ask the processes that compare questions, from a worker thread."""
     insight = asked.context.insight
-    if insight is None:
-        return []
-    found: list[Any] = from_thread.run(question, insight, *given)
-    return found
-
-
-class Feedback(Body):
-    """What somebody says of an answer that came from the cache."""
-
-    request_id: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[\w-]+$")]
-    right: bool
-    comment: Annotated[str, Field(max_length=1_000)] = ""
+    return [] if insight is None else from_thread.run(question, insight)
 
 
 @router.post("/feedback")
-def feedback(asked: Asked, said: Feedback) -> dict[str, Any]:
-    """Say whether an answer given again was right; a wrong one is dropped within a second, and
-    counts against what is served by meaning.
+def feedback(asked: Writing, said: Feedback) -> Judged:
+    """Say whether an answer given again was right; a wrong one is dropped within a second.
 
-    `request_id` is the `x-request-id` of the answer.
+    It counts against what is served by meaning. `request_id` is the `x-request-id` of the answer.
     """
     row = rules_and_stats.call_of(asked.db, said.request_id)
-    if row is None or not asked.may("cache:write", row.tenant, project=row.project):
+    if row is None or not asked.permitted(row.tenant, project=row.project):
         raise ApiError("not_found", "There is no such call.", param="request_id")
     if not row.cache_key:
         raise ApiError(
@@ -206,5 +311,5 @@ def feedback(asked: Asked, said: Feedback) -> dict[str, Any]:
     if not said.right:
         rules_and_stats.flush(asked.db, row.tenant, "entry", row.cache_key)
     detail = {"right": said.right, "comment": said.comment, "cache": row.cache}
-    asked.note("cache:write", row.tenant, f"entry/{row.cache_key}", detail)
-    return {"entry": row.cache_key, "cache": row.cache, "dropped": not said.right}
+    asked.note(row.tenant, f"entry/{row.cache_key}", detail)
+    return Judged(entry=row.cache_key, cache=row.cache, dropped=not said.right)

@@ -1,22 +1,22 @@
-"""What every route of the admin API shares: who asks, paging, versions, idempotency.
+"""What every route of the admin API shares: who asks, permissions, paging, versions, idempotency.
 
 (No postponed annotations here: FastAPI reads them.)
 """
 
-import base64
-import binascii
 import json
-import time
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Annotated, Any, NamedTuple
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Generic, NamedTuple, TypeVar, get_args
 
 from fastapi import Depends, Header, Query, Request, Response
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import Column, Connection, Engine, Select, delete, select, tuple_
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from sqlalchemy import Connection, Engine
 from starlette.concurrency import run_in_threadpool
 
-from tokenschain.control import revisions
+from tokenschain.control import idempotency, revisions
+from tokenschain.control.api import former_names
 from tokenschain.control.audit import admin_log
 from tokenschain.control.audit.admin_log import Author
 from tokenschain.control.billing.ledger import Ledger
@@ -26,16 +26,12 @@ from tokenschain.control.identity import api_keys, users
 from tokenschain.control.identity.users import Actor
 from tokenschain.control.publisher import Publisher
 from tokenschain.core.errors import ApiError
-from tokenschain.core.tenancy import PLATFORM, Resource, may
-from tokenschain.infra.config import Settings
-from tokenschain.infra.database.engine import upsert
-from tokenschain.infra.database.tables import idempotency
+from tokenschain.core.tenancy import ACTIONS, PLATFORM, Resource, may
+from tokenschain.infra.config import ADMIN_TOKEN_VARIABLE, Settings
+from tokenschain.infra.database import paging
+from tokenschain.infra.database.paging import Page, Rows
 from tokenschain.infra.security import secrets
 from tokenschain.infra.security.suite import Sealer, Suite
-
-PAGE_MAX = 200
-IDEMPOTENCY_S = 24 * 3_600
-IDEMPOTENCY_KEY_CHARACTERS_MAX = 200
 
 
 class ApiContext(NamedTuple):
@@ -53,60 +49,150 @@ class ApiContext(NamedTuple):
     """None where nobody's questions are compared by meaning."""
 
 
+# --- bodies and answers ------------------------------------------------------------------
+
+Example = Mapping[str, JsonValue]
+"""A body that makes sense, for the OpenAPI document."""
+
+
+def _add_example(schema: dict[str, Any], model: type["Body"]) -> None:
+    schema["examples"] = [dict(model.example)]
+
+
 class Body(BaseModel):
     """A request's body; what it does not know it refuses."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_add_example)
+    example: ClassVar[Example] = {}
 
 
-class RequestContext(NamedTuple):
+class Answer(BaseModel):
+    """An answer's body: exactly the fields that are described."""
+
+    model_config = ConfigDict(extra="forbid", from_attributes=True)
+
+
+Item = TypeVar("Item")
+Body_ = TypeVar("Body_", bound=BaseModel)
+
+
+class Listed(Answer, Generic[Item]):
+    """One page of a list."""
+
+    data: list[Item]
+    next_cursor: str | None
+    """Where the next page begins; null on the last."""
+
+
+class Items(Answer, Generic[Item]):
+    """A list that comes whole."""
+
+    data: list[Item]
+
+
+class Deleted(Answer):
+    """What was taken away."""
+
+    id: str
+    deleted: bool = True
+
+
+def listed(kind: type[Body_], found: Rows, shown: Sequence[Mapping[str, object]]) -> Body_:
+    """A page of a list.
+
+    Args:
+        kind: of `Listed`.
+        shown: those of the page's rows that the caller may see.
+    """
+    return kind.model_validate({"data": list(shown), "next_cursor": found.next_cursor})
+
+
+# --- who asks, and whether they may -------------------------------------------------------
+
+
+class RequestContext:
     """One request of somebody known, in one transaction."""
 
-    db: Connection
-    actor: Actor
-    author: Author
-    context: ApiContext
+    def __init__(
+        self, db: Connection, actor: Actor, author: Author, context: ApiContext, action: str | None
+    ) -> None:
+        """
+        Args:
+            action: the permission that the route declares; None: to be signed in is enough.
+        """
+        self.db = db
+        self.actor = actor
+        self.author = author
+        self.context = context
+        self.action = action
+        self.decided = action is None
+        """Whether it was found out that the actor may do this."""
 
     def may(self, action: str, tenant: str, **where: str) -> bool:
-        """Whether the actor is permitted that there."""
+        """Whether the actor is permitted something there."""
         return may(self.actor.bindings, action, Resource(tenant=tenant, **where))
 
-    def need(self, action: str, tenant: str, **where: str) -> None:
-        """Insist on a permission.
+    def permitted(self, tenant: str, **where: str) -> bool:
+        """Whether the actor is permitted there what the route declares."""
+        found = self.may(self._declared, tenant, **where)
+        self.decided = self.decided or found
+        return found
+
+    def need(self, tenant: str, **where: str) -> None:
+        """Insist on the permission that the route declares.
+
+        Raises:
+            ApiError: `permission_denied`.
+        """
+        if not self.permitted(tenant, **where):
+            raise _denied(self._declared)
+
+    def need_also(self, action: str, tenant: str, **where: str) -> None:
+        """Insist on another permission besides, which a part of the request needs.
 
         Raises:
             ApiError: `permission_denied`.
         """
         if not self.may(action, tenant, **where):
-            raise ApiError("permission_denied", f"You may not do this here: `{action}`.")
+            raise _denied(action)
 
-    def tenant(self, asked: str | None, action: str) -> str | None:
+    def is_self(self, user_id: str) -> bool:
+        """Whether it is about the actor's own account, which needs no permission."""
+        found = user_id == self.actor.id
+        self.decided = self.decided or found
+        return found
+
+    def tenant(self, asked: str | None) -> str | None:
         """Which tenant's rows a list may show; None: all tenants'.
 
         Raises:
             ApiError: `permission_denied` for another's.
         """
         if asked is None and self.actor.tenant == PLATFORM:
-            if self.may(action, PLATFORM):
-                return None
-            raise ApiError("permission_denied", f"You may not do this here: `{action}`.")
+            self.need(PLATFORM)
+            return None
         tenant = asked if asked is not None else self.actor.tenant
         # Anyone bound to a part of the tenant may ask; rows are then looked at one by one.
-        if not any(
-            may((binding,), action, Resource(tenant, binding.account, binding.project,
-                                             binding.environment))
-            for binding in self.actor.bindings
-        ):  # fmt: skip
-            raise ApiError("permission_denied", f"You may not do this here: `{action}`.")
-        return tenant
+        for binding in self.actor.bindings:
+            place = Resource(tenant, binding.account, binding.project, binding.environment)
+            if may((binding,), self._declared, place):
+                self.decided = True
+                return tenant
+        raise _denied(self._declared)
 
-    def visible(self, action: str, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Those rows the actor is permitted to see."""
+    def visible(
+        self, rows: Sequence[dict[str, Any]], action: str | None = None
+    ) -> list[dict[str, Any]]:
+        """Those rows the actor is permitted to see.
+
+        Args:
+            action: instead of what the route declares.
+        """
         return [
             row
             for row in rows
             if self.may(
-                action,
+                action or self._declared,
                 row["tenant"] or PLATFORM,
                 account=row.get("account", ""),
                 project=row.get("project", ""),
@@ -115,14 +201,32 @@ class RequestContext(NamedTuple):
         ]
 
     def note(
-        self, action: str, tenant: str, target: str, detail: dict[str, Any] | None = None
+        self,
+        tenant: str,
+        target: str,
+        detail: Mapping[str, object] | None = None,
+        *,
+        action: str | None = None,
     ) -> None:
-        """Write the change down."""
-        admin_log.note(self.db, self.author, action, tenant, target, detail)
+        """Write the change down in the audit trail.
+
+        Args:
+            action: instead of what the route declares.
+        """
+        admin_log.note(self.db, self.author, action or self._declared, tenant, target, detail)
+
+    @property
+    def _declared(self) -> str:
+        assert self.action is not None, "the route declares no permission"
+        return self.action
 
 
-def desk_of(request: Request) -> ApiContext:
-    """The desk of the application that a request came to."""
+def _denied(action: str) -> ApiError:
+    return ApiError("permission_denied", f"You may not do this here: `{action}`.")
+
+
+def context_of(request: Request) -> ApiContext:
+    """The context of the application that a request came to."""
     context: ApiContext = request.app.state.context
     return context
 
@@ -132,19 +236,17 @@ def address_of(request: Request) -> str:
     return request.client.host if request.client is not None else ""
 
 
-def identify(db: Connection, context: ApiContext, authorization: str) -> Actor:
+def identify(db: Connection, context: ApiContext, token: str | None) -> Actor:
     """Who holds a bearer token.
 
     Raises:
         ApiError: 401.
     """
-    scheme, _, token = authorization.partition(" ")
-    if scheme.lower() != "bearer" or not token:
+    if not token:
         raise ApiError("missing_api_key", "Send a token as `Authorization: Bearer`.")
     stored = revisions.get_meta(db, api_keys.ADMIN_HASH) or ""
-    if secrets.same(token, context.operator) or secrets.same(
-        context.suite.hex_digest(token.encode()), stored
-    ):
+    digest = context.suite.hex_digest(token.encode())
+    if secrets.same(token, context.operator) or secrets.same(digest, stored):
         return users.PLATFORM_OWNER
     actor = users.actor_of(db, context.suite, token)
     if actor is None:
@@ -152,115 +254,57 @@ def identify(db: Connection, context: ApiContext, authorization: str) -> Actor:
     return actor
 
 
-def _asking(
-    request: Request,
-    authorization: Annotated[str, Header()] = "",
-    idempotency_key: Annotated[str, Header(max_length=IDEMPOTENCY_KEY_CHARACTERS_MAX)] = "",
-) -> RequestContext:
-    context = desk_of(request)
-    db = request.state.db = context.engine.connect()
-    db.begin()
-    actor = identify(db, context, authorization)
-    if idempotency_key and request.method == "POST":
-        request.state.once = _claim(context, db, request, f"{authorization}\n{idempotency_key}")
-    return RequestContext(db, actor, Author(actor.id, address_of(request)), context)
+_BEARER = HTTPBearer(
+    auto_error=False, description="The admin token, a session's or a program's token."
+)
 
 
-Asked = Annotated[RequestContext, Depends(_asking)]
+class Permission:
+    """A dependency of a route: who asks, who must be permitted the action.
+
+    It is declared once: the OpenAPI document shows it as `x-permission`, and it is what the
+    request's checks ask about. A route that answers without having asked fails.
+    """
+
+    def __init__(self, action: str | None) -> None:
+        assert action is None or action in ACTIONS, action
+        self.action = action
+
+    def __call__(
+        self,
+        request: Request,
+        bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)],
+        idempotency_key: Annotated[str, Header(max_length=idempotency.KEY_CHARACTERS_MAX)] = "",
+    ) -> RequestContext:
+        """See https://fastapi.tiangolo.com/advanced/advanced-dependencies/."""
+        context = context_of(request)
+        db = request.state.db = context.engine.connect()
+        db.begin()
+        token = None if bearer is None else bearer.credentials
+        actor = identify(db, context, token)
+        if idempotency_key and request.method == "POST":
+            _claim(request, f"{token}\n{idempotency_key}")
+        author = Author(actor.id, address_of(request))
+        asked = RequestContext(db, actor, author, context, self.action)
+        request.state.asked = asked
+        return asked
+
+
+SignedIn = Annotated[RequestContext, Depends(Permission(None))]
+"""Anyone who is known."""
 
 
 # --- paging ------------------------------------------------------------------------------
 
 
-class Page(NamedTuple):
-    """How much of a list, and from where."""
-
-    limit: int
-    after: list[Any] | None
-    """Of the last row of the page before: what the list is ordered by."""
-
-
 def _page(
-    limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 50,
-    cursor: Annotated[str, Query(max_length=500)] = "",
+    limit: Annotated[int, Query(ge=1, le=paging.PAGE_MAX)] = 50,
+    cursor: Annotated[str, Query(max_length=paging.CURSOR_CHARACTERS_MAX)] = "",
 ) -> Page:
-    if not cursor:
-        return Page(limit, None)
-    try:
-        after = json.loads(base64.urlsafe_b64decode(cursor.encode()))
-        if not isinstance(after, list) or not all(isinstance(x, (str, int)) for x in after):
-            raise ValueError
-        if any(isinstance(x, int) and abs(x) > 2**62 for x in after):
-            raise ValueError
-        if any(isinstance(x, str) and "\x00" in x for x in after):
-            raise ValueError
-    except (ValueError, binascii.Error, RecursionError):
-        raise ApiError("invalid_value", "The cursor is not one of ours.", param="cursor") from None
-    return Page(limit, after)
+    return paging.page_of(limit, cursor)
 
 
 Paged = Annotated[Page, Depends(_page)]
-
-
-def after_of(page: Page, *kinds: type) -> tuple[Any, ...] | None:
-    """Where a page goes on, checked to be of the kinds that the list is ordered by.
-
-    Raises:
-        ApiError: `invalid_value`.
-    """
-    if page.after is None:
-        return None
-    if len(page.after) != len(kinds) or not all(
-        type(value) is kind for value, kind in zip(page.after, kinds, strict=True)
-    ):
-        raise ApiError("invalid_value", "The cursor is of another list.", param="cursor")
-    return tuple(page.after)
-
-
-def read_page(
-    db: Connection,
-    query: Select[Any],
-    page: Page,
-    order: Sequence[Column[Any]],
-    *,
-    newest: bool = False,
-    tenant: str | None = None,
-) -> list[dict[str, Any]]:
-    """The rows of one page of a list.
-
-    Args:
-        order: what the list is ordered by; together they tell any two rows apart.
-        newest: from the highest down.
-        tenant: only this tenant's rows.
-
-    Raises:
-        ApiError: `invalid_value`: the cursor is of another list.
-    """
-    if tenant is not None:
-        query = query.where(order[0].table.c.tenant == tenant)
-    after = after_of(page, *(column.type.python_type for column in order))
-    if after is not None:
-        here = tuple_(*order)
-        query = query.where(here < after if newest else here > after)
-    query = query.order_by(*(column.desc() if newest else column for column in order))
-    return [dict(row) for row in db.execute(query.limit(page.limit)).mappings()]
-
-
-def listed(
-    rows: Sequence[dict[str, Any]], page: Page, order: Sequence[Column[Any]], shown: Sequence[Any]
-) -> dict[str, Any]:
-    """A page of a list, and the cursor of the next where there may be one.
-
-    Args:
-        rows: as they were read, at most `page.limit`.
-        order: the columns the list is ordered by.
-        shown: what is shown of them.
-    """
-    cursor = None
-    if len(rows) == page.limit:
-        last = [rows[-1][column.name] for column in order]
-        cursor = base64.urlsafe_b64encode(json.dumps(last).encode()).decode()
-    return {"data": list(shown), "next_cursor": cursor}
 
 
 # --- versions ----------------------------------------------------------------------------
@@ -283,24 +327,43 @@ def tag(response: Response, version: int) -> None:
     response.headers["etag"] = f'"{version}"'
 
 
-# --- idempotency -----------------------------------------------------------------------------
+# --- routes ------------------------------------------------------------------------------
 
 
-class TransactionRoute(APIRoute):
-    """One transaction a request, ended before the answer is sent: who reads "done" can rely
-    on it.
+class AdminRoute(APIRoute):
+    """A route of the admin API.
 
-    A POST with an `Idempotency-Key` is done once; the same answer is given again for a day.
-    What is remembered of it is part of the same transaction, and sealed: answers may hold keys
-    that are shown once.
+    One transaction a request, ended before the answer is sent: who reads "done" can rely on
+    it. A POST with an `Idempotency-Key` is done once; the same answer is given again for a
+    day, and what is kept of it is part of the same transaction. Query parameters that the
+    route does not know are refused. The OpenAPI document gets the route's permission
+    (`x-permission`), a summary and a call to copy (`x-codeSamples`).
     """
+
+    refuses_unknown_queries: ClassVar[bool] = True
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        described = " ".join((endpoint.__doc__ or "").partition("\n\n")[0].split())
+        options["summary"] = options.get("summary") or described.partition(";")[0].rstrip(".")
+        super().__init__(path, endpoint, **options)
+        extra = dict(self.openapi_extra or {})
+        action = _permission_of(self.dependant)
+        if action is not None:
+            extra["x-permission"] = action
+        extra["x-codeSamples"] = [{"lang": "Shell", "source": _sample_of(self)}]
+        self.openapi_extra = extra
+        self.queries = frozenset(
+            field.alias for part in _parts_of(self.dependant) for field in part.query_params
+        )
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """See `fastapi.routing.APIRoute`."""
         handle = super().get_route_handler()
 
         async def in_transaction(request: Request) -> Response:
-            request.state.db = request.state.once = None
+            if self.refuses_unknown_queries:
+                _refuse_unknown(request, self.queries)
+            request.state.db = request.state.claimed = request.state.asked = None
             if request.method == "POST":
                 request.state.body = await request.body()
             try:
@@ -318,12 +381,83 @@ class TransactionRoute(APIRoute):
         return in_transaction
 
 
+def _refuse_unknown(request: Request, known: frozenset[str]) -> None:
+    for name in request.query_params:
+        if name not in known:
+            new = former_names.FIELDS.get(name)
+            raise ApiError(
+                "invalid_value",
+                former_names.said_of(name, new)
+                if new in known
+                else f"There is no query parameter `{name[:60]}` here.",
+                param=name[:60],
+            )
+
+
+def _parts_of(dependant: Dependant) -> Iterator[Dependant]:
+    yield dependant
+    for part in dependant.dependencies:
+        yield from _parts_of(part)
+
+
+def _permission_of(dependant: Dependant) -> str | None:
+    for part in _parts_of(dependant):
+        if isinstance(part.call, Permission):
+            return part.call.action
+    return None
+
+
+def _sample_of(route: APIRoute) -> str:
+    """A call to copy: the paths' parts in capitals, required queries and a body that makes
+    sense."""
+    path = route.path_format
+    for part in _parts_of(route.dependant):
+        for field in part.path_params:
+            path = path.replace(f"{{{field.alias}}}", field.alias.upper())
+    queries = [
+        f"{field.alias}={field.field_info.examples[0]}"
+        for field in route.dependant.query_params
+        if field.field_info.examples
+    ]
+    url = f"http://127.0.0.1:8001{path}" + (f"?{'&'.join(queries)}" if queries else "")
+    lines = [f"curl -X {min(route.methods or ())} '{url}'"]
+    if any(isinstance(part.call, Permission) for part in _parts_of(route.dependant)):
+        lines.append(f'-H "authorization: Bearer ${ADMIN_TOKEN_VARIABLE}"')
+    for field in route.dependant.body_params:
+        kind = field.field_info.annotation
+        body = next(iter(get_args(kind)), kind)
+        assert isinstance(body, type) and issubclass(body, Body)
+        text = json.dumps(dict(body.example), ensure_ascii=False)
+        lines += ["-H 'content-type: application/json'", f"-d '{text}'"]
+    return " \\\n  ".join(lines)
+
+
+# --- idempotency -----------------------------------------------------------------------------
+
+
 class _Replay(Exception):
     """The request was done before; this was the answer."""
 
     def __init__(self, response: Response) -> None:
         super().__init__("done before")
         self.response = response
+
+
+def _claim(request: Request, whose: str) -> None:
+    """Note that the request is being done.
+
+    Raises:
+        _Replay: it was done before.
+        ApiError: `conflict`: the key came with another request.
+    """
+    context = context_of(request)
+    key = context.suite.hex_digest(whose.encode())
+    what = context.suite.hex_digest(f"{request.url.path}\n".encode() + request.state.body)
+    done = idempotency.claim(request.state.db, context.sealer, key, what)
+    if done is not None:
+        headers = {"idempotent-replay": "true"}
+        raise _Replay(Response(done.body, done.status, headers, media_type="application/json"))
+    request.state.claimed = key
 
 
 def _end(request: Request, response: Response | None) -> None:
@@ -333,50 +467,20 @@ def _end(request: Request, response: Response | None) -> None:
         return
     with db:
         if response is not None:
-            if request.state.once is not None:
-                _keep(desk_of(request), db, request.state.once, response)
+            asked: RequestContext = request.state.asked
+            if not asked.decided:
+                raise RuntimeError(f"{request.url.path} never asked for `{asked.action}`")
+            if request.state.claimed is not None:
+                sealer, body = context_of(request).sealer, bytes(response.body)
+                idempotency.keep(db, sealer, request.state.claimed, response.status_code, body)
             db.commit()
 
 
-def _claim(context: ApiContext, db: Connection, request: Request, whose: str) -> str:
-    """Note that the request is being done; returns what it is remembered by.
-
-    A second one waits here until the first has ended.
-
-    Raises:
-        _Replay: it was done before.
-        ApiError: `conflict`: the key came with another request.
-    """
-    now = int(time.time())
-    key = context.suite.hex_digest(whose.encode())
-    what = context.suite.hex_digest(f"{request.url.path}\n".encode() + request.state.body)
-    db.execute(delete(idempotency).where(idempotency.c.created_at_s < now - IDEMPOTENCY_S))
-    claimed = db.execute(
-        upsert(context.engine, idempotency)
-        .values(key_hash=key, request_hash=what, status=0, sealed=b"", created_at_s=now)
-        .on_conflict_do_nothing(index_elements=["key_hash"])
-    ).rowcount
-    if claimed:
-        return key
-    row = db.execute(select(idempotency).where(idempotency.c.key_hash == key)).one()
-    if row.request_hash != what:
-        raise ApiError("conflict", "This idempotency key came with another request.")
-    body = context.sealer.unseal(key, row.sealed)
-    headers = {"idempotent-replay": "true"}
-    raise _Replay(Response(body, row.status, headers, media_type="application/json"))
-
-
-def _keep(context: ApiContext, db: Connection, key: str, response: Response) -> None:
-    sealed = context.sealer.seal(key, bytes(response.body))
-    db.execute(
-        idempotency.update()
-        .where(idempotency.c.key_hash == key)
-        .values(status=response.status_code, sealed=sealed)
-    )
-
+# --- names -------------------------------------------------------------------------------
 
 Label = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[\w.@-]+$")]
-"""A name in the organisation."""
+"""A name in the organization."""
 MaybeLabel = Annotated[str, Field(max_length=64, pattern=r"^[\w.@-]*$")]
 NameQuery = Annotated[str | None, Query(max_length=64, pattern=r"^[\w.@*-]+$")]
 IntMoment = Annotated[int | None, Query(ge=0, le=2**53)]
+"""Unix time."""

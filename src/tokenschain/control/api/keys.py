@@ -3,47 +3,42 @@
 from __future__ import annotations
 
 from ipaddress import ip_network
-from typing import Annotated, Any, Literal
+from typing import Annotated, ClassVar, Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Response
 from pydantic import Field, field_validator
-from sqlalchemy import select
 
 from tokenschain.control.api.context import (
-    Asked,
+    AdminRoute,
+    Answer,
     Body,
+    Example,
     IfMatch,
     Label,
+    Listed,
     NameQuery,
     Paged,
+    Permission,
     RequestContext,
-    TransactionRoute,
     check_version,
     listed,
-    read_page,
     tag,
 )
 from tokenschain.control.billing.rollups import DAY_S
-from tokenschain.control.identity import api_keys as api_keys_module
-from tokenschain.control.identity import organization
+from tokenschain.control.identity import api_keys, organization
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.formats import API_FORMATS
 from tokenschain.core.tenancy import PLATFORM, Disconnect
-from tokenschain.infra.database.tables import api_keys
 from tokenschain.infra.security import secrets
 
-router = APIRouter(prefix="/api/v1", route_class=TransactionRoute)
-
+router = APIRouter(prefix="/api/v1/keys", route_class=AdminRoute, tags=["keys"])
+Reading = Annotated[RequestContext, Depends(Permission("keys:read"))]
+Creating = Annotated[RequestContext, Depends(Permission("keys:create"))]
+Revoking = Annotated[RequestContext, Depends(Permission("keys:revoke"))]
 
 _APIS = tuple(form.name for form in API_FORMATS)
-
-
 Priority = Literal["", "interactive", "default", "bulk"]
-
-
 DataClass = Annotated[str, Field(max_length=32, pattern=r"^[\w-]*$")]
-
-
 Tag = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^,\x00-\x1f]+$")]
 
 
@@ -68,6 +63,13 @@ class KeyRights(Body):
 class NewKey(KeyRights):
     """A key to make."""
 
+    example: ClassVar[Example] = {
+        "name": "search",
+        "tenant": "default",
+        "project": "search",
+        "apis": ["chat/completions", "embeddings"],
+        "tags": ["team=search"],
+    }
     name: Annotated[str, Field(min_length=1, max_length=100)] = "key"
     tenant: Label = "default"
     project: Label = "default"
@@ -77,6 +79,7 @@ class NewKey(KeyRights):
 class KeyChange(Body):
     """What may change of a key; what is left out stays."""
 
+    example: ClassVar[Example] = {"name": "search, nightly", "priority": "bulk"}
     name: Annotated[str | None, Field(min_length=1, max_length=100)] = None
     models: Annotated[list[str] | None, Field(max_length=1_000)] = None
     priority: Priority | None = None
@@ -87,42 +90,84 @@ class KeyChange(Body):
 class Rotation(Body):
     """How long the old key goes on."""
 
-    overlap_s: Annotated[int, Field(ge=0, le=api_keys_module.OVERLAP_MAX_S)] = DAY_S
+    example: ClassVar[Example] = {"overlap_s": 3_600}
+    overlap_s: Annotated[int, Field(ge=0, le=api_keys.OVERLAP_MAX_S)] = DAY_S
 
 
-@router.post("/keys", status_code=201)
-def create_key(asked: Asked, wanted: NewKey) -> dict[str, Any]:
+class Key(Answer):
+    """An API key, without what would let anyone use it."""
+
+    id: str
+    prefix: str
+    name: str
+    tenant: str
+    account: str
+    project: str
+    environment: str
+    models: list[str] | None
+    apis: list[str] | None
+    networks: list[str] | None
+    tags: list[str]
+    priority: str
+    data_class: str
+    disconnect: str
+    created_at_s: int
+    created_by: str
+    rotated_from: str | None
+    expires_at_s: int | None
+    revoked_at_s: int | None
+    last_used_at_s: int | None
+    revision: int
+
+
+class IssuedKey(Answer):
+    """A new key; `key` is in this answer and never again."""
+
+    id: str
+    key: str
+    prefix: str
+
+
+class RotatedKey(IssuedKey):
+    """The successor of a key."""
+
+    rotated_from: str
+
+
+class RevokedKey(Answer):
+    """A key that is refused from now on."""
+
+    id: str
+    revoked: bool = True
+
+
+@router.post("", status_code=201)
+def create_key(asked: Creating, wanted: NewKey) -> IssuedKey:
     """Create an API key; `key` is in this answer and never again."""
-    asked.need("keys:create", wanted.tenant, project=wanted.project,
-               environment=wanted.environment)  # fmt: skip
+    asked.need(wanted.tenant, project=wanted.project, environment=wanted.environment)
     if not organization.find(asked.db, "tenant", wanted.tenant, wanted.tenant):
-        asked.need("org:write", PLATFORM)
+        asked.need_also("org:write", PLATFORM)
     _check_class(asked, wanted.data_class)
     fields = wanted.model_dump(exclude={"disconnect"})
-    key_id, key = api_keys_module.create_key(
+    key_id, key = api_keys.create_key(
         asked.db,
         asked.context.suite,
         **fields,
         disconnect=Disconnect(wanted.disconnect),
         created_by=asked.actor.id,
     )
-    asked.note("keys:create", wanted.tenant, key_id, fields)
-    return {"id": key_id, "key": key, "prefix": secrets.shown_part(key)}
+    asked.note(wanted.tenant, key_id, fields)
+    return IssuedKey(id=key_id, key=key, prefix=secrets.shown_part(key))
 
 
-@router.get("/keys")
+@router.get("")
 def list_keys(
-    asked: Asked, page: Paged, tenant: NameQuery = None, project: NameQuery = None
-) -> dict[str, Any]:
-    """API keys, without what would let anyone use them; the newest first."""
-    whose = asked.tenant(tenant, "keys:read")
-    query = select(api_keys)
-    if project is not None:
-        query = query.where(api_keys.c.project == project)
-    order = (api_keys.c.created_at_s, api_keys.c.id)
-    rows = read_page(asked.db, query, page, order, newest=True, tenant=whose)
-    seen = asked.visible("keys:read", [api_keys_module.shown(row) for row in rows])
-    return listed(rows, page, order, seen)
+    asked: Reading, page: Paged, tenant: NameQuery = None, project: NameQuery = None
+) -> Listed[Key]:
+    """List API keys, the newest first; never the keys themselves."""
+    whose = asked.tenant(tenant)
+    found = api_keys.page(asked.db, page, whose, project)
+    return listed(Listed[Key], found, asked.visible(found.rows))
 
 
 def _check_class(asked: RequestContext, data_class: str) -> None:
@@ -135,57 +180,56 @@ def _check_class(asked: RequestContext, data_class: str) -> None:
         )
 
 
-def _key(asked: RequestContext, key_id: str, action: str) -> dict[str, Any]:
-    key = api_keys_module.find_key(asked.db, key_id)
-    if not asked.visible("keys:read", [key]):
+def _key(asked: RequestContext, key_id: str) -> Key:
+    key = api_keys.find_key(asked.db, key_id)
+    if not asked.visible([key], "keys:read"):
         raise ApiError("not_found", "There is no such key.", param="key_id")
-    asked.need(action, key["tenant"], account=key["account"], project=key["project"],
+    asked.need(key["tenant"], account=key["account"], project=key["project"],
                environment=key["environment"])  # fmt: skip
+    return Key.model_validate(key)
+
+
+@router.get("/{key_id}")
+def read_key(asked: Reading, response: Response, key_id: str) -> Key:
+    """Read one API key."""
+    key = _key(asked, key_id)
+    tag(response, key.revision)
     return key
 
 
-@router.get("/keys/{key_id}")
-def read_key(asked: Asked, response: Response, key_id: str) -> dict[str, Any]:
-    """One API key."""
-    key = _key(asked, key_id, "keys:read")
-    tag(response, key["revision"])
-    return key
-
-
-@router.patch("/keys/{key_id}")
+@router.patch("/{key_id}")
 def change_key(
-    asked: Asked, response: Response, key_id: str, wanted: KeyChange, if_match: IfMatch = ""
-) -> dict[str, Any]:
+    asked: Creating, response: Response, key_id: str, wanted: KeyChange, if_match: IfMatch = ""
+) -> Key:
     """Change what a key may do; gateways follow within a second."""
-    key = _key(asked, key_id, "keys:create")
-    check_version(if_match, key["revision"])
+    key = _key(asked, key_id)
+    check_version(if_match, key.revision)
     values = wanted.model_dump(exclude_unset=True)
     values = {k: v for k, v in values.items() if v is not None or k in ("models", "expires_at_s")}
-    _check_class(asked, values.get("data_class", ""))
     if values:
-        api_keys_module.change_key(asked.db, key_id, values)
-        asked.note("keys:create", key["tenant"], key_id, values)
-    changed = api_keys_module.find_key(asked.db, key_id)
-    tag(response, changed["revision"])
+        api_keys.change_key(asked.db, key_id, values)
+        asked.note(key.tenant, key_id, values)
+    changed = Key.model_validate(api_keys.find_key(asked.db, key_id))
+    tag(response, changed.revision)
     return changed
 
 
-@router.post("/keys/{key_id}/rotate", status_code=201)
-def rotate_key(asked: Asked, key_id: str, wanted: Rotation) -> dict[str, Any]:
-    """Make a successor; the old key is served beside it for `overlap_s`."""
-    old = _key(asked, key_id, "keys:create")
-    new_id, key = api_keys_module.rotate_key(
+@router.post("/{key_id}/rotate", status_code=201)
+def rotate_key(asked: Creating, key_id: str, wanted: Rotation) -> RotatedKey:
+    """Make a successor of a key; the old key is served beside it for `overlap_s`."""
+    old = _key(asked, key_id)
+    new_id, key = api_keys.rotate_key(
         asked.db, asked.context.suite, key_id, wanted.overlap_s, asked.actor.id
     )
-    asked.note("keys:create", old["tenant"], new_id, {"rotated_from": key_id})
-    return {"id": new_id, "key": key, "prefix": secrets.shown_part(key), "rotated_from": key_id}
+    asked.note(old.tenant, new_id, {"rotated_from": key_id})
+    return RotatedKey(id=new_id, key=key, prefix=secrets.shown_part(key), rotated_from=key_id)
 
 
-@router.delete("/keys/{key_id}")
-def revoke_key(asked: Asked, key_id: str, if_match: IfMatch = "") -> dict[str, Any]:
+@router.delete("/{key_id}")
+def revoke_key(asked: Revoking, key_id: str, if_match: IfMatch = "") -> RevokedKey:
     """Revoke a key; gateways refuse it within a second."""
-    key = _key(asked, key_id, "keys:revoke")
-    check_version(if_match, key["revision"])
-    api_keys_module.revoke_key(asked.db, key_id)
-    asked.note("keys:revoke", key["tenant"], key_id)
-    return {"id": key_id, "revoked": True}
+    key = _key(asked, key_id)
+    check_version(if_match, key.revision)
+    api_keys.revoke_key(asked.db, key_id)
+    asked.note(key.tenant, key_id)
+    return RevokedKey(id=key_id)

@@ -2,47 +2,50 @@
 
 from __future__ import annotations
 
-import time
-from typing import Annotated, Any, Literal
+from typing import Annotated, ClassVar, Literal
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Depends, Path, Response
 from pydantic import Field
-from sqlalchemy import select
 
 from tokenschain.control.api.context import (
-    Asked,
+    AdminRoute,
+    Answer,
     Body,
+    Deleted,
+    Example,
     IfMatch,
+    Listed,
     MaybeLabel,
     NameQuery,
     Paged,
+    Permission,
     RequestContext,
-    TransactionRoute,
     check_version,
     listed,
-    read_page,
     tag,
 )
 from tokenschain.control.billing import limits
 from tokenschain.core.errors import ApiError
 from tokenschain.core.limits import PER, SLOTS, Budget, OnUnavailable, Rate, Selector
 from tokenschain.core.tenancy import PLATFORM
-from tokenschain.infra.database.tables import limits as limits_table
 
-router = APIRouter(prefix="/api/v1", route_class=TransactionRoute)
-
+router = APIRouter(prefix="/api/v1/limits", route_class=AdminRoute, tags=["limits"])
+Reading = Annotated[RequestContext, Depends(Permission("limits:read"))]
+Writing = Annotated[RequestContext, Depends(Permission("limits:write"))]
 
 AMOUNT_MAX = 9 * 10**15
 """Of a rate: counts are exact in Redis' numbers up to here (9,000 yuan, where it is money)."""
-
-
 BUDGET_MAX = 10**18
 """Of a budget of money: a million yuan on SQLite's 64 bits is 10^18; PostgreSQL could more."""
+RateMeasure = Literal["requests", "tokens", "spend", "concurrent"]
+BudgetMeasure = Literal["requests", "tokens", "spend"]
+Period = Literal["day", "month", "total"]
 
 
 class Match(Body):
     """Which calls are meant; what is left out is any."""
 
+    example: ClassVar[Example] = {"tenant": "acme"}
     tenant: MaybeLabel = ""
     account: MaybeLabel = ""
     project: MaybeLabel = ""
@@ -53,16 +56,22 @@ class Match(Body):
 
 
 _Per = Annotated[str, Field(max_length=70, pattern=rf"^({'|'.join(PER)}|tag:[\w.-]{{1,60}})$")]
-
-
 LimitId = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 
 
 class NewRate(Body):
     """At most so much in any window, or at once."""
 
+    example: ClassVar[Example] = {
+        "kind": "rate",
+        "measure": "requests",
+        "amount": 600,
+        "window_s": 60,
+        "match": {"tenant": "acme"},
+        "per": ["key_id"],
+    }
     kind: Literal["rate"]
-    measure: Literal["requests", "tokens", "spend", "concurrent"]
+    measure: RateMeasure
     amount: Annotated[int, Field(ge=0, le=AMOUNT_MAX)]
     window_s: Literal[1, 60, 3600] = 60
     match: Match = Match()
@@ -75,10 +84,18 @@ class NewRate(Body):
 class NewBudget(Body):
     """At most so much in a day, a month, or in all."""
 
+    example: ClassVar[Example] = {
+        "kind": "budget",
+        "measure": "spend",
+        "amount": 1_000_000_000_000_000,
+        "period": "month",
+        "match": {"tenant": "acme"},
+        "alerts": [80, 100],
+    }
     kind: Literal["budget"]
-    measure: Literal["requests", "tokens", "spend"]
+    measure: BudgetMeasure
     amount: Annotated[int, Field(ge=0, le=BUDGET_MAX)]
-    period: Literal["day", "month", "total"] = "month"
+    period: Period = "month"
     match: Match = Match()
     per: Annotated[list[_Per], Field(default_factory=list, max_length=4)]
     hard: bool = True
@@ -92,6 +109,65 @@ class NewBudget(Body):
 NewLimit = Annotated[NewRate | NewBudget, Field(discriminator="kind")]
 
 
+class Matched(Answer):
+    """Which calls are meant; an empty field is any."""
+
+    tenant: str
+    account: str
+    project: str
+    environment: str
+    key_id: str
+    model: str
+    tag: str
+
+
+class _Limit(Answer):
+    id: str
+    tenant: str
+    amount: int
+    """Requests, tokens, pico-yuan, or calls at once."""
+    match: Matched
+    per: list[str]
+    on_unavailable: OnUnavailable
+    alerts: list[int]
+    created_at_s: int
+    version: int
+
+
+class RateLimit(_Limit):
+    """At most so much in any window, or at once."""
+
+    kind: Literal["rate"]
+    measure: RateMeasure
+    window_s: int
+    wait_s: float
+    burst_when_idle: bool
+
+
+class BudgetUse(Answer):
+    """What is used of one count of a budget in its period."""
+
+    subject: list[str]
+    """Values of what it is counted per."""
+    spent: int
+    promised: int
+    """Leased to gateways and not yet spent."""
+
+
+class BudgetLimit(_Limit):
+    """At most so much in a day, a month, or in all."""
+
+    kind: Literal["budget"]
+    measure: BudgetMeasure
+    period: Period
+    hard: bool
+    wallet: bool
+    used: Annotated[list[BudgetUse], Field(default_factory=list)]
+
+
+Limit = Annotated[RateLimit | BudgetLimit, Field(discriminator="kind")]
+
+
 def _spec(limit_id: str, wanted: NewRate | NewBudget) -> Rate | Budget:
     fields = wanted.model_dump(exclude={"kind", "alerts", "match", "per"})
     match = Selector(**wanted.match.model_dump())
@@ -102,15 +178,19 @@ def _spec(limit_id: str, wanted: NewRate | NewBudget) -> Rate | Budget:
     return Budget(limit_id, match=match, per=per, **fields)
 
 
-@router.put("/limits/{limit_id}")
+def _shown(limit: limits.Row) -> RateLimit | BudgetLimit:
+    return (RateLimit if limit["kind"] == "rate" else BudgetLimit).model_validate(limit)
+
+
+@router.put("/{limit_id}")
 def put_limit(
-    asked: Asked, response: Response, limit_id: LimitId, wanted: NewLimit, if_match: IfMatch = ""
-) -> dict[str, Any]:
+    asked: Writing, response: Response, limit_id: LimitId, wanted: NewLimit, if_match: IfMatch = ""
+) -> Limit:
     """Set a rate or budget, anew or changed; in force within a second."""
     before = limits.find(asked.db, limit_id)
     match = wanted.match
-    asked.need("limits:write", match.tenant or PLATFORM, account=match.account,
-               project=match.project, environment=match.environment)  # fmt: skip
+    asked.need(match.tenant or PLATFORM, account=match.account, project=match.project,
+               environment=match.environment)  # fmt: skip
     if before is not None:
         check_version(if_match, before["version"])
         if before["tenant"] != match.tenant:
@@ -120,77 +200,58 @@ def put_limit(
     elif if_match:
         raise ApiError("precondition_failed", "There is no such limit.")
     thresholds = wanted.alerts if isinstance(wanted, NewBudget) else []
-    limits.put(
-        asked.db,
-        _spec(limit_id, wanted),
-        match.tenant,
-        thresholds,
-        asked.context.ledger.usd_cny_micro,
-    )
-    asked.note("limits:write", match.tenant, limit_id, wanted.model_dump(mode="json"))
+    rate = asked.context.ledger.usd_cny_micro
+    limits.put(asked.db, _spec(limit_id, wanted), match.tenant, thresholds, rate)
+    asked.note(match.tenant, limit_id, wanted.model_dump(mode="json"))
     found = limits.find(asked.db, limit_id)
     assert found is not None
     tag(response, found["version"])
-    return found
+    return _shown(found)
 
 
-def _limit(asked: RequestContext, limit_id: str, action: str) -> dict[str, Any]:
+def _limit(asked: RequestContext, limit_id: str) -> limits.Row:
     found = limits.find(asked.db, limit_id)
-    if found is not None and asked.may(
-        "limits:read", found["tenant"] or PLATFORM, **_places(found)
-    ):
-        asked.need(action, found["tenant"] or PLATFORM, **_places(found))
-        return found
+    if found is not None:
+        whose, where = found["tenant"] or PLATFORM, _places(found)
+        if asked.may("limits:read", whose, **where):
+            asked.need(whose, **where)
+            return found
     raise ApiError("not_found", "There is no such limit.", param="limit_id")
 
 
-def _places(limit: dict[str, Any]) -> dict[str, str]:
+def _places(limit: limits.Row) -> dict[str, str]:
     match = limit["match"]
     return {name: match.get(name, "") for name in ("account", "project", "environment")}
 
 
-@router.get("/limits")
-def list_limits(asked: Asked, page: Paged, tenant: NameQuery = None) -> dict[str, Any]:
-    """Rates and budgets; with a budget, what is spent of it now and what is promised."""
-    whose = asked.tenant(tenant, "limits:read")
-    order = (limits_table.c.id,)
-    rows = read_page(asked.db, select(limits_table), page, order, tenant=whose)
+@router.get("")
+def list_limits(asked: Reading, page: Paged, tenant: NameQuery = None) -> Listed[Limit]:
+    """List rates and budgets; with a budget, what is spent of it now and what is promised."""
+    whose = asked.tenant(tenant)
+    found = limits.page(asked.db, page, whose)
     seen = [
         limit
-        for limit in map(limits.shown, rows)
+        for limit in found.rows
         if asked.may("limits:read", limit["tenant"] or PLATFORM, **_places(limit))
     ]
-    _add_spent(asked, seen)
-    return listed(rows, page, order, seen)
+    limits.add_used(asked.db, seen)
+    return listed(Listed[Limit], found, seen)
 
 
-def _add_spent(asked: RequestContext, rows: list[dict[str, Any]]) -> None:
-    budgets = [limits.budget_of(row) for row in rows if row["kind"] == "budget"]
-    spent = limits.spent_of(asked.db, budgets, time.time())
-    for row in rows:
-        if row["kind"] == "budget":
-            row["used"] = [
-                {"subject": subject.split("\x1f") if subject else [], "spent": used,
-                 "promised": promised}
-                for (name, subject), (used, promised) in sorted(spent.items())
-                if name == row["id"]
-            ]  # fmt: skip
-
-
-@router.get("/limits/{limit_id:path}")
-def read_limit(asked: Asked, response: Response, limit_id: str) -> dict[str, Any]:
-    """One rate or budget."""
-    found = _limit(asked, limit_id, "limits:read")
-    _add_spent(asked, [found])
+@router.get("/{limit_id:path}")
+def read_limit(asked: Reading, response: Response, limit_id: str) -> Limit:
+    """Read one rate or budget; of a budget, what is spent of it now."""
+    found = _limit(asked, limit_id)
+    limits.add_used(asked.db, [found])
     tag(response, found["version"])
-    return found
+    return _shown(found)
 
 
-@router.delete("/limits/{limit_id}")
-def delete_limit(asked: Asked, limit_id: str, if_match: IfMatch = "") -> dict[str, Any]:
+@router.delete("/{limit_id}")
+def delete_limit(asked: Writing, limit_id: str, if_match: IfMatch = "") -> Deleted:
     """Take a rate or budget away."""
-    found = _limit(asked, limit_id, "limits:write")
+    found = _limit(asked, limit_id)
     check_version(if_match, found["version"])
     limits.remove(asked.db, limit_id)
-    asked.note("limits:write", found["tenant"], limit_id, {"deleted": True})
-    return {"id": limit_id, "deleted": True}
+    asked.note(found["tenant"], limit_id, {"deleted": True})
+    return Deleted(id=limit_id)

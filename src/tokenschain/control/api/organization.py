@@ -4,41 +4,51 @@ from __future__ import annotations
 
 import time
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, ClassVar, Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Response
 from pydantic import Field
-from sqlalchemy import select
 
-from tokenschain.control.api.common import Money, renew_wallet
 from tokenschain.control.api.context import (
-    Asked,
+    AdminRoute,
+    Answer,
     Body,
+    Example,
     IfMatch,
     Label,
+    Listed,
     MaybeLabel,
     NameQuery,
     Paged,
+    Permission,
     RequestContext,
-    TransactionRoute,
     check_version,
     listed,
-    read_page,
     tag,
 )
+from tokenschain.control.api.money import Money
+from tokenschain.control.billing import wallets
 from tokenschain.control.identity import organization
 from tokenschain.core.errors import ApiError
 from tokenschain.core.pricing.catalog import PICO_PER_UNIT
 from tokenschain.core.tenancy import PLATFORM
-from tokenschain.infra.database.tables import organization_units as units
 
-router = APIRouter(prefix="/api/v1", route_class=TransactionRoute)
+router = APIRouter(prefix="/api/v1/organization", route_class=AdminRoute, tags=["organization"])
+Reading = Annotated[RequestContext, Depends(Permission("org:read"))]
+Writing = Annotated[RequestContext, Depends(Permission("org:write"))]
+Kind = Literal["tenant", "account", "project", "environment"]
 
 
 class NewUnit(Body):
     """A tenant, account, project or environment to make."""
 
-    kind: Literal["tenant", "account", "project", "environment"]
+    example: ClassVar[Example] = {
+        "kind": "project",
+        "tenant": "acme",
+        "name": "search",
+        "title": "Search",
+    }
+    kind: Kind
     tenant: Label
     name: Label
     account: MaybeLabel = ""
@@ -51,6 +61,7 @@ class NewUnit(Body):
 class UnitChange(Body):
     """What may change of one; what is left out stays."""
 
+    example: ClassVar[Example] = {"title": "Search and recommendations", "closed": False}
     title: Annotated[str | None, Field(max_length=200)] = None
     closed: bool | None = None
     prepaid: bool | None = None
@@ -58,11 +69,27 @@ class UnitChange(Body):
     account: MaybeLabel | None = None
 
 
-@router.post("/organization/units", status_code=201)
-def create_unit(asked: Asked, wanted: NewUnit) -> dict[str, Any]:
+class Unit(Answer):
+    """A tenant, account, project or environment."""
+
+    id: str
+    kind: Kind
+    tenant: str
+    account: str
+    project: str
+    name: str
+    title: str
+    closed_at_s: int | None
+    prepaid: bool
+    credit_pico: int
+    created_at_s: int
+    version: int
+
+
+@router.post("/units", status_code=201)
+def create_unit(asked: Writing, wanted: NewUnit) -> Unit:
     """Make a tenant, account, project or environment."""
-    asked.need("org:write", PLATFORM if wanted.kind == "tenant" else wanted.tenant,
-               project=wanted.project)  # fmt: skip
+    asked.need(PLATFORM if wanted.kind == "tenant" else wanted.tenant, project=wanted.project)
     name = wanted.tenant if wanted.kind == "tenant" else wanted.name
     if wanted.kind == "environment" and not wanted.project:
         raise ApiError("missing_required_parameter", "Name its project.", param="project")
@@ -77,76 +104,79 @@ def create_unit(asked: Asked, wanted: NewUnit) -> dict[str, Any]:
         prepaid=wanted.prepaid and wanted.kind == "tenant",
         credit_pico=int(wanted.credit * PICO_PER_UNIT) if wanted.kind == "tenant" else 0,
     )
-    renew_wallet(asked, wanted.tenant)
-    asked.note("org:write", wanted.tenant, made["id"], wanted.model_dump(mode="json"))
-    return made
+    wallets.renew(asked.db, wanted.tenant, asked.context.ledger.usd_cny_micro)
+    asked.note(wanted.tenant, made["id"], wanted.model_dump(mode="json"))
+    return Unit.model_validate(made)
 
 
-@router.get("/organization/units")
+@router.get("/units")
 def list_units(
-    asked: Asked,
-    page: Paged,
-    tenant: NameQuery = None,
-    kind: Literal["tenant", "account", "project", "environment"] | None = None,
-) -> dict[str, Any]:
-    """The organization, in alphabetical order."""
-    whose = asked.tenant(tenant, "org:read")
-    query = select(units)
-    if kind is not None:
-        query = query.where(units.c.kind == kind)
-    order = (
-        units.c.tenant,
-        units.c.kind,
-        units.c.project,
-        units.c.name,
-    )
-    rows = read_page(asked.db, query, page, order, tenant=whose)
-    seen = [row for row in rows if asked.visible("org:read", [_place(row)])]
-    return listed(rows, page, order, seen)
+    asked: Reading, page: Paged, tenant: NameQuery = None, kind: Kind | None = None
+) -> Listed[Unit]:
+    """List the organization in alphabetical order."""
+    whose = asked.tenant(tenant)
+    found = organization.page(asked.db, page, whose, kind)
+    seen = [unit for unit in found.rows if asked.visible([_place(unit)])]
+    return listed(Listed[Unit], found, seen)
 
 
-def _place(unit: dict[str, Any]) -> dict[str, Any]:
+def _place(unit: organization.Row) -> organization.Row:
     """A unit as a place that bindings may reach."""
-    own = {"account": "account", "project": "project", "environment": "environment"}
-    found = dict(unit)
-    found["environment"] = ""
-    if unit["kind"] in own:
-        found[own[unit["kind"]]] = unit["name"]
+    found = {**unit, "environment": ""}
+    if unit["kind"] != "tenant":
+        found[unit["kind"]] = unit["name"]
     return found
 
 
-def _unit(asked: RequestContext, unit_id: str, action: str) -> dict[str, Any]:
-    row = asked.db.execute(select(units).where(units.c.id == unit_id)).mappings().first()
-    if row is None or not asked.visible("org:read", [_place(dict(row))]):
+def _unit(asked: RequestContext, unit_id: str) -> organization.Row:
+    unit = organization.get(asked.db, unit_id)
+    if unit is None or not asked.visible([_place(unit)], "org:read"):
         raise ApiError("not_found", "There is no such organization unit.", param="unit_id")
-    place = _place(dict(row))
-    asked.need(action, place["tenant"], account=place["account"], project=place["project"],
+    place = _place(unit)
+    asked.need(place["tenant"], account=place["account"], project=place["project"],
                environment=place["environment"])  # fmt: skip
-    return dict(row)
-
-
-@router.get("/organization/units/{unit_id}")
-def read_unit(asked: Asked, response: Response, unit_id: str) -> dict[str, Any]:
-    """One unit of the organization."""
-    unit = _unit(asked, unit_id, "org:read")
-    tag(response, unit["version"])
     return unit
 
 
-@router.patch("/organization/units/{unit_id}")
+@router.get("/units/{unit_id}")
+def read_unit(asked: Reading, response: Response, unit_id: str) -> Unit:
+    """Read one unit of the organization."""
+    unit = _unit(asked, unit_id)
+    tag(response, unit["version"])
+    return Unit.model_validate(unit)
+
+
+@router.patch("/units/{unit_id}")
 def change_unit(
-    asked: Asked, response: Response, unit_id: str, wanted: UnitChange, if_match: IfMatch = ""
-) -> dict[str, Any]:
-    """Rename, close or open a unit; a tenant's credit line; a project's account."""
-    unit = _unit(asked, unit_id, "org:write")
+    asked: Writing, response: Response, unit_id: str, wanted: UnitChange, if_match: IfMatch = ""
+) -> Unit:
+    """Rename, close or open a unit; a tenant's credit line; a project's account.
+
+    A tenant's wallet and credit line need `billing:write`, too.
+    """
+    unit = _unit(asked, unit_id)
     check_version(if_match, unit["version"])
-    values: dict[str, Any] = {}
+    changed = organization.change(asked.db, unit, _values(asked, unit, wanted))
+    wallets.renew(asked.db, unit["tenant"], asked.context.ledger.usd_cny_micro)
+    detail = wanted.model_dump(mode="json", exclude_none=True)
+    asked.note(unit["tenant"], unit_id, detail)
+    tag(response, changed["version"])
+    return Unit.model_validate(changed)
+
+
+def _values(asked: RequestContext, unit: organization.Row, wanted: UnitChange) -> organization.Row:
+    """The columns to change.
+
+    Raises:
+        ApiError: the unit has no such property, or the account is not there.
+    """
+    values: organization.Row = {}
     if wanted.title is not None:
         values["title"] = wanted.title
     if wanted.closed is not None:
         values["closed_at_s"] = int(time.time()) if wanted.closed else None
     if wanted.prepaid is not None or wanted.credit is not None:
-        asked.need("billing:write", unit["tenant"])
+        asked.need_also("billing:write", unit["tenant"])
         if unit["kind"] != "tenant":
             raise ApiError("invalid_value", "Only tenants have wallets.", param="prepaid")
         if wanted.prepaid is not None:
@@ -161,9 +191,4 @@ def change_unit(
         ):
             raise ApiError("not_found", "There is no such account.", param="account")
         values["account"] = wanted.account
-    changed = organization.change(asked.db, unit, values)
-    renew_wallet(asked, unit["tenant"])
-    detail = wanted.model_dump(mode="json", exclude_none=True)
-    asked.note("org:write", unit["tenant"], unit_id, detail)
-    tag(response, changed["version"])
-    return changed
+    return values

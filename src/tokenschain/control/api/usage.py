@@ -1,4 +1,4 @@
-"""The admin API: organisation, keys, limits, usage, money, alerts, audit.
+"""Admin API: usage, calls, metering, the audit trail, models and upstreams.
 
 (No postponed annotations here: FastAPI reads them.)
 """
@@ -7,63 +7,225 @@ import csv
 import io
 import time
 from collections.abc import Iterable, Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import StreamingResponse
-from pydantic import Field
-from sqlalchemy import select
+from pydantic import JsonValue
 
-from tokenschain.control.api.common import with_detail
 from tokenschain.control.api.context import (
-    Asked,
+    AdminRoute,
+    Answer,
     IntMoment,
+    Items,
+    Listed,
     NameQuery,
     Paged,
+    Permission,
     RequestContext,
-    TransactionRoute,
-    after_of,
     listed,
-    read_page,
 )
-from tokenschain.control.billing import (
-    ledger as ledger_module,
-)
+from tokenschain.control.api.money import PriceList
+from tokenschain.control.audit import admin_log
+from tokenschain.control.billing import ledger
 from tokenschain.control.billing.rollups import DAY_S
 from tokenschain.core.errors import ApiError
 from tokenschain.core.tenancy import PLATFORM
-from tokenschain.infra.database.tables import (
-    audit_events,
-    ledger,
+
+router = APIRouter(prefix="/api/v1", route_class=AdminRoute)
+ReadingUsage = Annotated[RequestContext, Depends(Permission("usage:read"))]
+Exporting = Annotated[RequestContext, Depends(Permission("usage:export"))]
+ReadingBilling = Annotated[RequestContext, Depends(Permission("billing:read"))]
+ReadingAudit = Annotated[RequestContext, Depends(Permission("audit:read"))]
+ReadingModels = Annotated[RequestContext, Depends(Permission("models:read"))]
+
+_OWN_COSTS = ("cost_pico", "currency")
+"""What the platform pays is its own affair."""
+_OWN_CALL_FIELDS = (*_OWN_COSTS, "price_version", "route", "gateway")
+_OWN_EXPORT_FIELDS = (*_OWN_COSTS, "price_version", "route")
+
+
+class UsageRow(Answer):
+    """Sums of calls; the fields asked for by `group_by`, and exact amounts of 10^-12 of the
+    currency unit."""
+
+    tenant: str | None = None
+    account: str | None = None
+    project: str | None = None
+    environment: str | None = None
+    key_id: str | None = None
+    model: str | None = None
+    upstream: str | None = None
+    cloud: str | None = None
+    tag: str | None = None
+    day: str | None = None
+    hour: str | None = None
+    currency: str | None = None
+    """Of `cost_pico`."""
+    charge_currency: str
+    calls: int
+    failed_calls: int | None = None
+    estimated_calls: int | None = None
+    unpriced_calls: int | None = None
+    prompt_tokens: int
+    cached_tokens: int | None = None
+    completion_tokens: int
+    reasoning_tokens: int | None = None
+    cost_pico: int | None = None
+    charge_pico: int
+
+
+class Attempt(Answer):
+    """One upstream tried for a call; see `core.call_record.AttemptRecord`."""
+
+    upstream: str
+    started_ms: float
+    first_byte_ms: float | None
+    ended_ms: float | None
+    outcome: str
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class RouteCandidate(Answer):
+    """One upstream as the first choice weighed it; see `core.call_record.RouteRecord`."""
+
+    upstream: str
+    first_token_ms: float
+    cost_pico: float
+    load: float
+    in_time: bool
+    left_out: str
+
+
+class CallRow(Answer):
+    """One call; see `core.call_record.CallRecord`. Fields that are only the platform's to see
+    are left out for others."""
+
+    event_id: str
+    started_ms: int
+    api: str
+    tenant: str
+    project: str
+    environment: str
+    key_id: str
+    model_asked: str
+    model_served: str
+    upstream: str
+    attempts: list[Attempt]
+    status: int
+    outcome: str
+    fault: str
+    error: str
+    streamed: bool
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    reasoning_tokens: int
+    usage_source: str
+    price_version: str | None = None
+    currency: str | None = None
+    cost_pico: int | None = None
+    cache: str
+    moderation: str
+    first_token_ms: float | None
+    total_ms: float
+    bytes_in: int
+    bytes_out: int
+    finish_reason: str
+    trace_id: str
+    tags: str
+    snapshot_version: str
+    cache_write_tokens: int
+    cache_write_1h_tokens: int
+    audio_prompt_tokens: int
+    image_prompt_tokens: int
+    audio_completion_tokens: int
+    thinking: bool
+    route: list[RouteCandidate] | None = None
+    route_reason: str
+    route_propensity: float
+    account: str
+    gateway: str | None = None
+    charge_pico: int | None
+    charge_currency: str
+    charge_version: str
+    cache_reason: str
+    cache_key: str
+    saved_tokens: int
+    saved_pico: int
+    cache_confidence: float
+    cache_age_s: float
+
+
+class Metering(Answer):
+    """How complete the ledger is."""
+
+    received: int
+    """Records, since control started."""
+    entered: int
+    rejected: int
+    """Put aside unread."""
+    capture_rate: float
+
+
+class AuditEvent(Answer):
+    """Who changed what."""
+
+    id: str
+    at_ms: int
+    actor: str
+    tenant: str
+    action: str
+    target: str
+    detail: dict[str, JsonValue]
+    address: str
+
+
+class ModelOffer(Answer):
+    """One model as one upstream sells it."""
+
+    upstream: str
+    model: str
+    price: PriceList | None
+    output_tokens_max: int | None
+    context_window: int | None
+    abilities: list[str] | None
+
+
+class Model(Answer):
+    """A model that is served; `offers` are only operators' to see."""
+
+    name: str
+    kind: str
+    owned_by: str
+    created_s: int
+    offers: list[ModelOffer] | None = None
+
+
+class UpstreamState(Answer):
+    """An upstream with its health as last probed."""
+
+    id: str
+    provider: str
+    base_url: str
+    health: str
+    metrics: dict[str, float]
+
+
+@router.get(
+    "/usage",
+    response_model=Items[UsageRow],
+    response_model_exclude_unset=True,
+    responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
+    tags=["usage"],
 )
-
-router = APIRouter(prefix="/api/v1", route_class=TransactionRoute)
-
-
-# --- organisation ------------------------------------------------------------------------
-
-
-# --- keys -----------------------------------------------------------------------------------
-
-
-# --- limits ---------------------------------------------------------------------------------
-
-
-_Percent = Annotated[int, Field(ge=1, le=1_000)]
-
-
-def _thresholds() -> list[int]:
-    return [50, 80, 100]
-
-
-# --- usage ------------------------------------------------------------------------------------
-
-
-@router.get("/usage", responses={200: {"content": {"text/csv": {}}}})
 def usage(
-    asked: Asked,
-    group_by: Annotated[str, Query(max_length=100)] = "tenant,model,day",
+    asked: ReadingUsage,
+    group_by: Annotated[
+        str, Query(max_length=100, examples=["tenant,model,day"])
+    ] = "tenant,model,day",
     from_s: IntMoment = None,
     until_s: IntMoment = None,
     tenant: NameQuery = None,
@@ -71,22 +233,22 @@ def usage(
     key_id: NameQuery = None,
     model: Annotated[str | None, Query(max_length=256)] = None,
     form: Annotated[Literal["json", "csv"], Query(alias="format")] = "json",
-) -> Any:
-    """Calls, tokens, charges and cost; amounts are 10^-12 of the currency unit, exact."""
-    whose = asked.tenant(tenant, "usage:read")
+) -> Items[UsageRow] | Response:
+    """Add up calls, tokens, charges and cost; amounts are 10^-12 of the currency unit, exact."""
+    whose = asked.tenant(tenant)
     dimensions = [name.strip() for name in group_by.split(",") if name.strip()]
     for name in dimensions:
-        if name not in ledger_module.DIMENSIONS:
-            known = ", ".join(ledger_module.DIMENSIONS)
+        if name not in ledger.DIMENSIONS:
+            known = ", ".join(ledger.DIMENSIONS)
             raise ApiError(
                 "invalid_value", f"`{name[:50]}` is not one of: {known}.", param="group_by"
             )
     named = (("project", project), ("key_id", key_id), ("model", model))
     where = [(name, value) for name, value in named if value is not None]
-    where += _only_own(asked, whose, project)
+    _only_own(asked, whose, project)
     now = int(time.time())
     try:
-        rows = ledger_module.usage(
+        rows = ledger.usage(
             asked.db,
             group_by=list(dict.fromkeys(dimensions)),
             from_s=now - 30 * DAY_S if from_s is None else from_s,
@@ -97,32 +259,33 @@ def usage(
     except ValueError as error:
         raise ApiError("invalid_value", f"{error}.", param="group_by") from None
     if not asked.may("billing:read", PLATFORM):
-        for row in rows:  # what the platform pays is its own affair
-            row.pop("cost_pico", None)
-            row.pop("currency", None)
+        rows = _without(rows, _OWN_COSTS)
     if form == "csv":
         return _csv_answer([rows])
-    return {"data": rows}
+    return Items[UsageRow](data=[UsageRow(**row) for row in rows])
 
 
-def _only_own(
-    asked: RequestContext, tenant: str | None, project: str | None
-) -> list[tuple[str, str]]:
+def _only_own(asked: RequestContext, tenant: str | None, project: str | None) -> None:
     """Who is bound to a project only sees that project's usage.
 
     Raises:
         ApiError: `permission_denied` when it would have to be several.
     """
     if tenant is None or asked.may("usage:read", tenant):
-        return []
+        return
     if project is not None and asked.may("usage:read", tenant, project=project):
-        return []
+        return
     raise ApiError("permission_denied", "Name a project of yours: `project=...`.", param="project")
 
 
-@router.get("/calls")
+def _without(rows: Iterable[ledger.Row], hidden: Iterable[str]) -> list[ledger.Row]:
+    names = frozenset(hidden)
+    return [{k: v for k, v in row.items() if k not in names} for row in rows]
+
+
+@router.get("/calls", response_model_exclude_unset=True, tags=["usage"])
 def list_calls(
-    asked: Asked,
+    asked: Exporting,
     page: Paged,
     tenant: NameQuery = None,
     project: NameQuery = None,
@@ -131,67 +294,64 @@ def list_calls(
     outcome: Annotated[str | None, Query(max_length=64)] = None,
     from_s: IntMoment = None,
     until_s: IntMoment = None,
-) -> dict[str, Any]:
-    """Single calls with their attempts and the choice among upstreams; the latest first."""
-    whose = asked.tenant(tenant, "usage:export")
+) -> Listed[CallRow]:
+    """List single calls with their attempts and the choice among upstreams; the latest first."""
+    whose = asked.tenant(tenant)
     named = (("project", project), ("key_id", key_id), ("model_asked", model),
              ("outcome", outcome))  # fmt: skip
     where = [(name, value) for name, value in named if value is not None]
-    where += _only_own(asked, whose, project)
+    _only_own(asked, whose, project)
     now = int(time.time())
-    after = after_of(page, int, str)
-    rows = ledger_module.calls(
+    found = ledger.calls_page(
         asked.db,
+        page,
         tenant=whose,
         from_ms=(now - DAY_S if from_s is None else from_s) * 1_000,
         until_ms=(now + DAY_S if until_s is None else until_s) * 1_000,
         where=where,
-        after=None if after is None else (after[0], after[1]),
-        count=page.limit,
     )
-    order = (ledger.c.started_ms, ledger.c.event_id)
-    return listed(rows, page, order, _calls_seen(asked, rows))
-
-
-def _calls_seen(asked: RequestContext, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    if asked.may("billing:read", PLATFORM):
-        return rows
-    hidden = ("cost_pico", "currency", "price_version", "route", "gateway")
-    return [{k: v for k, v in row.items() if k not in hidden} for row in rows]
+    everything = asked.may("billing:read", PLATFORM)
+    rows = found.rows if everything else _without(found.rows, _OWN_CALL_FIELDS)
+    return listed(Listed[CallRow], found, rows)
 
 
 @router.get(
     "/calls/export",
     response_class=StreamingResponse,
-    responses={200: {"content": {"text/csv": {}, "application/vnd.apache.parquet": {}}}},
+    responses={
+        200: {
+            "content": {
+                "text/csv": {"schema": {"type": "string"}},
+                "application/vnd.apache.parquet": {"schema": {"type": "string"}},
+            }
+        }
+    },
+    tags=["usage"],
 )
 def export_calls(
-    asked: Asked,
-    from_s: Annotated[int, Query(ge=0, le=2**53)],
-    until_s: Annotated[int, Query(ge=0, le=2**53)],
+    asked: Exporting,
+    from_s: Annotated[int, Query(ge=0, le=2**53, examples=[1_764_000_000])],
+    until_s: Annotated[int, Query(ge=0, le=2**53, examples=[1_764_086_400])],
     tenant: NameQuery = None,
     form: Annotated[Literal["csv", "parquet"], Query(alias="format")] = "csv",
 ) -> Response:
-    """All calls of a time as CSV or Parquet."""
-    whose = asked.tenant(tenant, "usage:export")
-    asked.need("usage:export", whose or PLATFORM)
+    """Export all calls of a time as CSV or Parquet."""
+    whose = asked.tenant(tenant)
+    asked.need(whose or PLATFORM)
     everything = asked.may("billing:read", PLATFORM)
     engine = asked.context.engine
 
-    def pages() -> Iterator[list[dict[str, Any]]]:
+    def pages() -> Iterator[list[ledger.Row]]:
         # Read after the request's own transaction, as the answer is sent.
-        for rows in ledger_module.each_call(
+        for rows in ledger.each_call(
             engine, tenant=whose, from_ms=from_s * 1_000, until_ms=until_s * 1_000
         ):
             for row in rows:
                 for name in ("attempts", "route"):
                     row[name] = msgspec.json.encode(row[name]).decode()
-                if not everything:
-                    for name in ("cost_pico", "currency", "price_version", "route"):
-                        row.pop(name)
-            yield rows
+            yield rows if everything else _without(rows, _OWN_EXPORT_FIELDS)
 
-    asked.note("usage:export", whose or "", f"{from_s}..{until_s}", {"format": form})
+    asked.note(whose or "", f"{from_s}..{until_s}", {"format": form})
     if form == "csv":
         return _csv_answer(pages())
     from tokenschain.infra import parquet  # noqa: PLC0415 - slow to load, seldom needed
@@ -199,11 +359,11 @@ def export_calls(
     return StreamingResponse(parquet.encode(pages()), media_type="application/vnd.apache.parquet")
 
 
-def _csv_answer(pages: Iterable[list[dict[str, Any]]]) -> Response:
+def _csv_answer(pages: Iterable[list[ledger.Row]]) -> Response:
     return StreamingResponse(_csv(pages), media_type="text/csv; charset=utf-8")
 
 
-def _csv(pages: Iterable[list[dict[str, Any]]]) -> Iterator[str]:
+def _csv(pages: Iterable[list[ledger.Row]]) -> Iterator[str]:
     first = True
     for rows in pages:
         out = io.StringIO()
@@ -216,66 +376,51 @@ def _csv(pages: Iterable[list[dict[str, Any]]]) -> Iterator[str]:
         yield out.getvalue()
 
 
-def _cell(value: Any) -> Any:
+def _cell(value: object) -> object:
     """Text that a spreadsheet would take for a formula is shown as text (CWE-1236)."""
     if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
         return f"'{value}"
     return value
 
 
-# --- money ------------------------------------------------------------------------------------
+@router.get("/metering", tags=["usage"])
+def metering(asked: ReadingBilling) -> Metering:
+    """Read how complete the ledger is: records received, entered, and put aside unread."""
+    asked.need(PLATFORM)
+    return Metering(**ledger.capture(asked.db, asked.context.ledger))
 
 
-@router.get("/metering")
-def metering(asked: Asked) -> dict[str, Any]:
-    """How complete the ledger is: records received, entered, and put aside unread."""
-    asked.need("billing:read", PLATFORM)
-    return ledger_module.capture(asked.db, asked.context.ledger)
+@router.get("/audit", tags=["audit"])
+def list_audit(asked: ReadingAudit, page: Paged, tenant: NameQuery = None) -> Listed[AuditEvent]:
+    """List who changed what, the latest first."""
+    found = admin_log.page(asked.db, page, asked.tenant(tenant))
+    return listed(Listed[AuditEvent], found, asked.visible(found.rows))
 
 
-# --- alerts -------------------------------------------------------------------------------------
-
-
-# --- audit --------------------------------------------------------------------------------------
-
-
-@router.get("/audit")
-def list_audit(asked: Asked, page: Paged, tenant: NameQuery = None) -> dict[str, Any]:
-    """Who changed what, the latest first."""
-    whose = asked.tenant(tenant, "audit:read")
-    order = (audit_events.c.at_ms, audit_events.c.id)
-    rows = read_page(asked.db, select(audit_events), page, order, newest=True, tenant=whose)
-    seen = asked.visible("audit:read", rows)
-    return listed(rows, page, order, list(map(with_detail, seen)))
-
-
-# --- models ---------------------------------------------------------------------------------------
-
-
-@router.get("/models")
-def list_models(asked: Asked) -> dict[str, Any]:
-    """Models served; for operators with the upstreams behind them."""
-    asked.tenant(None, "models:read")
+@router.get("/models", response_model_exclude_unset=True, tags=["models"])
+def list_models(asked: ReadingModels) -> Items[Model]:
+    """List the models served; for operators with the upstreams behind them."""
+    asked.tenant(None)
     models = msgspec.to_builtins(list(asked.context.publisher.snapshot.models.values()))
     if not asked.may("models:read", PLATFORM):
-        models = [{k: v for k, v in model.items() if k != "offers"} for model in models]
-    return {"data": models}
+        models = _without(models, ["offers"])
+    return Items[Model](data=[Model(**model) for model in models])
 
 
-@router.get("/upstreams")
-def list_upstreams(asked: Asked) -> dict[str, Any]:
-    """Upstreams with their health as last probed."""
-    asked.need("models:read", PLATFORM)
+@router.get("/upstreams", tags=["models"])
+def list_upstreams(asked: ReadingModels) -> Items[UpstreamState]:
+    """List upstreams with their health as last probed."""
+    asked.need(PLATFORM)
     publisher = asked.context.publisher
-    return {
-        "data": [
-            {
-                "id": upstream.id,
-                "provider": upstream.provider,
-                "base_url": upstream.base_url,
-                "health": publisher.health.get(upstream.id, "not probed"),
-                "metrics": publisher.engine_metrics.get(upstream.id, {}),
-            }
+    return Items[UpstreamState](
+        data=[
+            UpstreamState(
+                id=upstream.id,
+                provider=upstream.provider,
+                base_url=upstream.base_url,
+                health=publisher.health.get(upstream.id, "not probed"),
+                metrics=publisher.engine_metrics.get(upstream.id, {}),
+            )
             for upstream in publisher.snapshot.upstreams.values()
         ]
-    }
+    )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, insert, select
 
+from tokenschain.infra.database import paging
+from tokenschain.infra.database.paging import Page, Rows
 from tokenschain.infra.database.tables import audit_events
 from tokenschain.infra.security import secrets
 
@@ -28,7 +31,7 @@ def note(
     action: str,
     tenant: str,
     target: str,
-    detail: dict[str, Any] | None = None,
+    detail: Mapping[str, object] | None = None,
 ) -> None:
     """Write down a change.
 
@@ -47,4 +50,14 @@ def note(
             detail=msgspec.json.encode(detail or {}).decode(),
             address=author.address,
         )
+    )
+
+
+def page(connection: Connection, page_: Page, tenant: str | None) -> Rows:
+    """One page of changes, the latest first."""
+    order = (audit_events.c.at_ms, audit_events.c.id)
+    query = select(audit_events)
+    found = paging.read_page(connection, query, page_, order, newest=True, tenant=tenant)
+    return found._replace(
+        rows=[row | {"detail": msgspec.json.decode(row["detail"])} for row in found.rows]
     )

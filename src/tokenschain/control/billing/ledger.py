@@ -17,7 +17,9 @@ from tokenschain.core.call_record import CallRecord
 from tokenschain.core.pricing.catalog import to_yuan
 from tokenschain.core.snapshot import Snapshot
 from tokenschain.infra.database import engine as db
+from tokenschain.infra.database import paging
 from tokenschain.infra.database.engine import upsert
+from tokenschain.infra.database.paging import Page, Rows
 from tokenschain.infra.database.tables import (
     balances,
     ledger,
@@ -149,6 +151,8 @@ def _keep_unreadable(
             .on_conflict_do_nothing(index_elements=["payload_hash"])
         )
 
+
+Row = dict[str, Any]
 
 # --- double entry ----------------------------------------------------------------------------
 
@@ -310,26 +314,9 @@ def usage(
     Raises:
         ValueError: a dimension that tags are not counted by.
     """
-    by_tag = "tag" in group_by or any(name == "tag" for name, _ in where)
-    asked = {*group_by, *(name for name, _ in where)}
-    if by_tag and not asked <= _TAG_DIMENSIONS:
-        wrong = ", ".join(sorted(asked - _TAG_DIMENSIONS))
-        raise ValueError(f"usage by tag is not kept by {wrong}")
-    table: FromClause
-    sums: tuple[str, ...]
-    currencies: tuple[str, ...]
-    if by_tag:
-        table = (
-            select(usage_by_tag, usage_by_tag.c.hour_s.label("at_s"))
-            .where(usage_by_tag.c.hour_s >= from_s, usage_by_tag.c.hour_s < until_s)
-            .subquery()
-        )
-        sums, currencies = rollups.TAG_SUMS, ("charge_currency",)
-    else:
-        table = rollups.between(from_s, until_s, by_hour="hour" in group_by)
-        sums, currencies = rollups.SUMS, ("currency", "charge_currency")
-    columns: list[ColumnElement[Any]] = [_dimension(table, name) for name in group_by]
-    columns += [table.c[name] for name in currencies]
+    table, sums, currencies = _source(group_by, from_s, until_s, where)
+    keys = (*group_by, *currencies)
+    columns = [_dimension(table, name) for name in keys]
     query = (
         select(
             *(column.label(f"d{at}") for at, column in enumerate(columns)),
@@ -343,33 +330,54 @@ def usage(
         query = query.where(table.c.tenant == tenant)
     for name, value in where:
         query = query.where(table.c[name] == value)
-    found = []
-    for row in connection.execute(query):
-        values = dict(zip((*group_by, *currencies), row[: len(columns)], strict=True))
-        for name in ("day", "hour"):
-            if name in values:
-                values[name] = _moment(name, values[name])
-        for name, value in zip(sums, row[len(columns) :], strict=True):
-            values[name] = int(value)
-        found.append(values)
+    return [_usage_row(row, keys, sums) for row in connection.execute(query)]
+
+
+def _source(
+    group_by: Sequence[str], from_s: int, until_s: int, where: Sequence[tuple[str, str]]
+) -> tuple[FromClause, Sequence[str], Sequence[str]]:
+    """What is added up: the rows, their sums, and the currencies that keep them apart.
+
+    Raises:
+        ValueError: a dimension that tags are not counted by.
+    """
+    asked = {*group_by, *(name for name, _ in where)}
+    if "tag" not in asked:
+        by_hour = "hour" in group_by
+        table = rollups.between(from_s, until_s, by_hour=by_hour)
+        return table, rollups.SUMS, ("currency", "charge_currency")
+    if not asked <= _TAG_DIMENSIONS:
+        wrong = ", ".join(sorted(asked - _TAG_DIMENSIONS))
+        raise ValueError(f"usage by tag is not kept by {wrong}")
+    by_tag = (
+        select(usage_by_tag, usage_by_tag.c.hour_s.label("at_s"))
+        .where(usage_by_tag.c.hour_s >= from_s, usage_by_tag.c.hour_s < until_s)
+        .subquery()
+    )
+    return by_tag, rollups.TAG_SUMS, ("charge_currency",)
+
+
+def _usage_row(row: Sequence[Any], keys: Sequence[str], sums: Sequence[str]) -> Row:
+    found = dict(zip(keys, row[: len(keys)], strict=True))
+    for name in ("day", "hour"):
+        if name in found:
+            found[name] = _moment(name, found[name])
+    found |= {name: int(value) for name, value in zip(sums, row[len(keys) :], strict=True)}
     return found
 
 
-def _dimension(table: Any, name: str) -> ColumnElement[Any]:
+def _dimension(table: FromClause, name: str) -> ColumnElement[Any]:
     if name == "day":
-        return table.c.at_s - table.c.at_s % DAY_S  # type: ignore[no-any-return]
+        return table.c.at_s - table.c.at_s % DAY_S
     if name == "hour":
-        return table.c.at_s  # type: ignore[no-any-return]
-    return table.c[name]  # type: ignore[no-any-return]
+        return table.c.at_s
+    return table.c[name]
 
 
 def _moment(name: str, at_s: int) -> str:
     if name == "day":
         return time.strftime("%Y-%m-%d", time.gmtime(at_s))
     return time.strftime("%Y-%m-%dT%H:00Z", time.gmtime(at_s))
-
-
-CALL_FILTERS = ("key_id", "project", "environment", "model_asked", "upstream", "outcome")
 
 
 def calls(
@@ -379,13 +387,13 @@ def calls(
     from_ms: int,
     until_ms: int,
     where: Sequence[tuple[str, str]] = (),
-    after: tuple[int, str] | None = None,
+    after: tuple[str | int, ...] | None = None,
     count: int,
 ) -> list[dict[str, Any]]:
     """Single calls, the latest first.
 
     Args:
-        where: some of `CALL_FILTERS` and the value each must have.
+        where: columns and the value each must have.
         after: time and id of the last row of the page before.
     """
     query = select(ledger).where(ledger.c.started_ms >= from_ms, ledger.c.started_ms < until_ms)
@@ -397,6 +405,25 @@ def calls(
         query = query.where(tuple_(ledger.c.started_ms, ledger.c.event_id) < after)
     query = query.order_by(ledger.c.started_ms.desc(), ledger.c.event_id.desc()).limit(count)
     return [_shown(dict(row)) for row in connection.execute(query).mappings()]
+
+
+def calls_page(
+    connection: Connection,
+    page: Page,
+    *,
+    tenant: str | None,
+    from_ms: int,
+    until_ms: int,
+    where: Sequence[tuple[str, str]] = (),
+) -> Rows:
+    """One page of single calls, the latest first; see `calls`."""
+    order = (ledger.c.started_ms, ledger.c.event_id)
+    after = paging.after_of(page, order)
+    rows = calls(
+        connection, tenant=tenant, from_ms=from_ms, until_ms=until_ms, where=where, after=after,
+        count=page.limit,
+    )  # fmt: skip
+    return Rows(rows, paging.cursor_after(rows, page, order))
 
 
 def each_call(
@@ -423,6 +450,12 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
     for name in ("attempts", "route"):
         row[name] = msgspec.json.decode(row[name])
     return row
+
+
+def entries_page(connection: Connection, page: Page, tenant: str | None) -> Rows:
+    """One page of the double-entry ledger, the latest entry first."""
+    order = (entries.c.at_s, entries.c.id)
+    return paging.read_page(connection, select(entries), page, order, newest=True, tenant=tenant)
 
 
 def tenants_of(connection: Connection, transaction_id: str) -> list[str]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Engine, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, RowMapping, delete, func, insert, select, update
 
 from tokenschain.control import revisions
 from tokenschain.control.billing import rollups
@@ -22,7 +22,6 @@ from tokenschain.core.limits import (
     Lease,
     LeaseRequest,
     Rate,
-    Selector,
     SharedRates,
     by_tags,
     grant_of,
@@ -31,12 +30,12 @@ from tokenschain.core.limits import (
 from tokenschain.core.pricing.catalog import to_yuan
 from tokenschain.core.tags import parse as parse_tags
 from tokenschain.infra.database import engine as db
+from tokenschain.infra.database import paging
+from tokenschain.infra.database.paging import Page, Rows
 from tokenschain.infra.database.tables import budget_counts, limits
-from tokenschain.infra.database.tables import organization_units as units
 
 CHINA_S = 8 * 3_600
 CHINA = datetime.timezone(datetime.timedelta(seconds=CHINA_S))
-WALLET = "wallet/"
 _KINDS: dict[str, type[Rate] | type[Budget]] = {"rate": Rate, "budget": Budget}
 SUBJECT_CHARACTERS_MAX = 300
 
@@ -87,13 +86,22 @@ def remove(connection: Connection, limit_id: str) -> bool:
     return bool(removed)
 
 
-def find(connection: Connection, limit_id: str) -> dict[str, Any] | None:
+Row = dict[str, Any]
+
+
+def find(connection: Connection, limit_id: str) -> Row | None:
     """A limit as it is set, or None."""
     row = connection.execute(select(limits).where(limits.c.id == limit_id)).mappings().first()
     return None if row is None else shown(row)
 
 
-def shown(row: Any) -> dict[str, Any]:
+def page(connection: Connection, page_: Page, tenant: str | None) -> Rows:
+    """One page of limits, by id, as people see them."""
+    found = paging.read_page(connection, select(limits), page_, (limits.c.id,), tenant=tenant)
+    return found._replace(rows=list(map(shown, found.rows)))
+
+
+def shown(row: Row | RowMapping) -> Row:
     """A limit as people see it."""
     spec = msgspec.json.decode(row["spec"], type=_KINDS[row["kind"]])
     return {
@@ -107,7 +115,21 @@ def shown(row: Any) -> dict[str, Any]:
     }
 
 
-def budget_of(shown_: dict[str, Any]) -> Budget:
+def add_used(connection: Connection, shown_: Sequence[Row]) -> None:
+    """Add `used` to budgets: what is spent of each count in its period, and what is promised."""
+    budgets = [budget_of(row) for row in shown_ if row["kind"] == "budget"]
+    spent = spent_of(connection, budgets, time.time())
+    for row in shown_:
+        if row["kind"] == "budget":
+            row["used"] = [
+                {"subject": subject.split("\x1f") if subject else [], "spent": used,
+                 "promised": promised}
+                for (name, subject), (used, promised) in sorted(spent.items())
+                if name == row["id"]
+            ]  # fmt: skip
+
+
+def budget_of(shown_: Row) -> Budget:
     """The budget that `shown` shows."""
     known = set(Budget.__struct_fields__)
     return msgspec.convert({k: v for k, v in shown_.items() if k in known}, Budget)
@@ -373,33 +395,3 @@ def _fold_dead(connection: Connection, before_s: float) -> int:
         )  # fmt: skip
         _add_spent(connection, [(row.budget_id, row.subject, row.period_s, "", int(row.spent))])
     return len(dead)
-
-
-# --- wallets ----------------------------------------------------------------------------------
-
-
-def put_wallet(connection: Connection, tenant: str, deposited_pico: int) -> None:
-    """A prepaid tenant may spend what it has deposited and its credit line, in yuan.
-
-    Args:
-        deposited_pico: all deposits so far, in pico-yuan.
-    """
-    unit = (
-        connection.execute(select(units).where(units.c.kind == "tenant", units.c.tenant == tenant))
-        .mappings()
-        .first()
-    )
-    name = WALLET + tenant
-    if unit is None or not unit["prepaid"]:
-        if find(connection, name) is not None:
-            remove(connection, name)
-        return
-    wallet = Budget(
-        name,
-        "spend",
-        deposited_pico + unit["credit_pico"],
-        "total",
-        Selector(tenant=tenant),
-        wallet=True,
-    )
-    put(connection, wallet, tenant, (80, 100))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from decimal import ROUND_HALF_UP, Decimal
-from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, insert, select, update
@@ -13,6 +12,8 @@ from sqlalchemy import Connection, insert, select, update
 from tokenschain.control import revisions
 from tokenschain.core.errors import ApiError
 from tokenschain.core.pricing.catalog import MICRO_PER_UNIT, DatedPrice, Price
+from tokenschain.infra.database import paging
+from tokenschain.infra.database.paging import Page, Rows
 from tokenschain.infra.database.tables import fx_rates, prices
 from tokenschain.infra.security import secrets
 
@@ -55,9 +56,20 @@ def add_price(connection: Connection, tenant: str, model: str, price: Price, fro
     return price_id
 
 
-def shown(row: Any) -> dict[str, Any]:
-    """A price as people see it."""
-    return {**dict(row), "price": msgspec.json.decode(row["price"])}
+def page(connection: Connection, page_: Page, tenant: str | None) -> Rows:
+    """One page of selling prices: a tenant's own and everybody's, or all."""
+    query = select(prices)
+    if tenant is not None:
+        query = query.where(prices.c.tenant.in_((tenant, "")))
+    found = paging.read_page(connection, query, page_, (prices.c.id,))
+    return found._replace(
+        rows=[row | {"price": msgspec.json.decode(row["price"])} for row in found.rows]
+    )
+
+
+def rates_page(connection: Connection, page_: Page) -> Rows:
+    """One page of the dollar's rates, the latest first."""
+    return paging.read_page(connection, select(fx_rates), page_, (fx_rates.c.day,), newest=True)
 
 
 def usd_cny_micro(connection: Connection, day: str, otherwise: float) -> int:

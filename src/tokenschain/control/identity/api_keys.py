@@ -7,12 +7,14 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, insert, or_, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, insert, or_, select, update
 
 from tokenschain.control import revisions
 from tokenschain.control.identity import organization
 from tokenschain.core.errors import ApiError
 from tokenschain.core.tenancy import Disconnect, KeyGrant
+from tokenschain.infra.database import paging
+from tokenschain.infra.database.paging import Page, Rows
 from tokenschain.infra.database.tables import api_keys
 from tokenschain.infra.security import secrets
 from tokenschain.infra.security.suite import Suite
@@ -80,7 +82,10 @@ def _list(values: list[str] | None) -> str | None:
     return None if values is None else json.dumps(values)
 
 
-def shown(row: Any) -> dict[str, Any]:
+Row = dict[str, Any]
+
+
+def shown(row: Row | RowMapping) -> Row:
     """A key as people see it: nothing that would let anyone use it."""
     found = dict(row)
     found.pop("key_hash")
@@ -89,7 +94,7 @@ def shown(row: Any) -> dict[str, Any]:
     return found
 
 
-def find_key(connection: Connection, key_id: str) -> dict[str, Any]:
+def find_key(connection: Connection, key_id: str) -> Row:
     """A key.
 
     Raises:
@@ -101,12 +106,19 @@ def find_key(connection: Connection, key_id: str) -> dict[str, Any]:
     return shown(row)
 
 
-def list_keys(connection: Connection, tenant: str | None = None) -> list[dict[str, Any]]:
-    """Keys without their hashes, newest first."""
-    query = select(api_keys).order_by(api_keys.c.created_at_s.desc(), api_keys.c.id)
-    if tenant is not None:
-        query = query.where(api_keys.c.tenant == tenant)
-    return [shown(row) for row in connection.execute(query).mappings()]
+def any_keys(connection: Connection) -> bool:
+    """Whether there is a key at all."""
+    return connection.execute(select(api_keys.c.id).limit(1)).first() is not None
+
+
+def page(connection: Connection, page_: Page, tenant: str | None, project: str | None) -> Rows:
+    """One page of keys without their hashes, the newest first."""
+    query = select(api_keys)
+    if project is not None:
+        query = query.where(api_keys.c.project == project)
+    order = (api_keys.c.created_at_s, api_keys.c.id)
+    found = paging.read_page(connection, query, page_, order, newest=True, tenant=tenant)
+    return found._replace(rows=list(map(shown, found.rows)))
 
 
 def change_key(connection: Connection, key_id: str, values: dict[str, Any]) -> None:
@@ -193,11 +205,6 @@ def grants(connection: Connection, since: int = -1) -> Iterable[tuple[bytes, Key
         query = query.where(api_keys.c.revision > since)
     for row in connection.execution_options(yield_per=2_000).execute(query):
         yield bytes.fromhex(row.key_hash), _grant(row, shut)
-
-
-def count_keys(connection: Connection) -> int:
-    """How many keys there are."""
-    return int(connection.execute(select(func.count()).select_from(api_keys)).scalar_one())
 
 
 def _grant(row: Any, shut: dict[tuple[str, str, str], str]) -> KeyGrant:

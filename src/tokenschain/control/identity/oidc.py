@@ -13,11 +13,12 @@ import msgspec
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, select
 
+from tokenschain.control.identity import roles as roles_module
 from tokenschain.control.identity import users as users_module
 from tokenschain.core.errors import ApiError
-from tokenschain.infra.database.tables import bindings, users
+from tokenschain.infra.database.tables import users
 from tokenschain.infra.egress import exchange
 from tokenschain.infra.security import prescribed, secrets
 from tokenschain.infra.security.suite import Sealer
@@ -193,9 +194,7 @@ def enter(connection: Connection, person: Person, roles: Mapping[str, str]) -> s
     else:
         user_id = row.id
     # Groups decide anew at every sign-in; what an administrator gave stays.
-    connection.execute(
-        delete(bindings).where(bindings.c.user_id == user_id, bindings.c.source == "oidc")
-    )
+    roles_module.unbind_source(connection, user_id, "oidc")
     for role, tenant in wanted:
-        users_module.bind(connection, user_id, role, tenant=tenant, source="oidc")
+        roles_module.bind(connection, user_id, role, tenant=tenant, source="oidc")
     return str(user_id)

@@ -9,17 +9,20 @@ from sqlalchemy import Connection, insert, select, update
 
 from tokenschain.control import revisions
 from tokenschain.core.errors import ApiError
+from tokenschain.infra.database import paging
+from tokenschain.infra.database.paging import Page, Rows
 from tokenschain.infra.database.tables import api_keys
 from tokenschain.infra.database.tables import organization_units as units
 from tokenschain.infra.security import secrets
 
 KINDS = ("tenant", "account", "project", "environment")
+Row = dict[str, Any]
 
 
 def find(
     connection: Connection, kind: str, tenant: str, name: str, project: str = ""
-) -> dict[str, Any] | None:
-    """A unit, or None."""
+) -> Row | None:
+    """A unit by its name, or None."""
     row = (
         connection.execute(
             select(units).where(
@@ -35,6 +38,21 @@ def find(
     return None if row is None else dict(row)
 
 
+def get(connection: Connection, unit_id: str) -> Row | None:
+    """A unit by its id, or None."""
+    row = connection.execute(select(units).where(units.c.id == unit_id)).mappings().first()
+    return None if row is None else dict(row)
+
+
+def page(connection: Connection, page_: Page, tenant: str | None, kind: str | None) -> Rows:
+    """One page of units, in alphabetical order."""
+    query = select(units)
+    if kind is not None:
+        query = query.where(units.c.kind == kind)
+    order = (units.c.tenant, units.c.kind, units.c.project, units.c.name)
+    return paging.read_page(connection, query, page_, order, tenant=tenant)
+
+
 def create(
     connection: Connection,
     *,
@@ -46,7 +64,7 @@ def create(
     title: str = "",
     prepaid: bool = False,
     credit_pico: int = 0,
-) -> dict[str, Any]:
+) -> Row:
     """Make a unit below one that exists.
 
     Raises:
@@ -99,7 +117,7 @@ def ensure(connection: Connection, tenant: str, project: str, environment: str) 
     return str(found["account"])
 
 
-def keys_below(unit: dict[str, Any]) -> list[Any]:
+def keys_below(unit: Row) -> list[Any]:
     """Conditions that find the API keys below a unit."""
     found = [api_keys.c.tenant == unit["tenant"]]
     match unit["kind"]:
@@ -113,7 +131,7 @@ def keys_below(unit: dict[str, Any]) -> list[Any]:
     return found
 
 
-def change(connection: Connection, unit: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+def change(connection: Connection, unit: Row, values: Row) -> Row:
     """Change a unit; keys below it follow.
 
     Args:

@@ -1,32 +1,29 @@
-"""Users, service accounts, their roles, and how they prove who they are."""
+"""Users and service accounts: accounts, passwords, second factors, signing in."""
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, delete, insert, or_, select, update
+from sqlalchemy import Connection, RowMapping, insert, or_, select, update
 
+from tokenschain.control.identity import roles, tokens
 from tokenschain.core.errors import ApiError
-from tokenschain.core.tenancy import ACTIONS, PLATFORM, ROLES, RoleBinding, conflict
-from tokenschain.infra.database.tables import (
-    bindings,
-    roles,
-    tokens,
-    users,
-)
+from tokenschain.core.tenancy import PLATFORM, ROLES, RoleBinding
+from tokenschain.infra.database import paging
+from tokenschain.infra.database.paging import Page, Rows
+from tokenschain.infra.database.tables import tokens as tokens_table
+from tokenschain.infra.database.tables import users
 from tokenschain.infra.security import passwords, secrets
 from tokenschain.infra.security.suite import Sealer, Suite
 
-SESSION_S = 12 * 3_600
-API_TOKEN_MAX_S = 366 * 86_400
 PASSWORD_CHARACTERS_MIN = 12
 PASSWORD_CHARACTERS_MAX = 200
 LOCK_AFTER = 5
 """Wrong passwords or codes in a row, after which an account is locked."""
 LOCK_S = 15 * 60
-SESSION_PREFIX, TOKEN_PREFIX = "tcs-", "tct-"
+
+Row = dict[str, Any]
 
 
 class Actor(NamedTuple):
@@ -88,7 +85,20 @@ def _hash_password(password: str) -> str:
     return passwords.password_hash(password)
 
 
-def shown(row: Any) -> dict[str, Any]:
+def get(connection: Connection, user_id: str) -> Row | None:
+    """A user as it is stored, or None."""
+    row = connection.execute(select(users).where(users.c.id == user_id)).mappings().first()
+    return None if row is None else dict(row)
+
+
+def page(connection: Connection, page_: Page, tenant: str | None) -> Rows:
+    """One page of users and service accounts, by id, as people see them."""
+    order = (users.c.id,)
+    found = paging.read_page(connection, select(users), page_, order, tenant=tenant)
+    return found._replace(rows=list(map(shown, found.rows)))
+
+
+def shown(row: Row) -> Row:
     """A user as people see it."""
     found = dict(row)
     found["has_password"] = found.pop("password_hash") is not None
@@ -109,9 +119,7 @@ def set_password(connection: Connection, user_id: str, password: str) -> None:
         .where(users.c.id == user_id)
         .values(password_hash=_hash_password(password), failed_logins=0, locked_until_s=None)
     )
-    connection.execute(
-        delete(tokens).where(tokens.c.user_id == user_id, tokens.c.kind == "session")
-    )
+    tokens.end_all_of(connection, user_id, "session")
 
 
 def disable(connection: Connection, user_id: str) -> None:
@@ -121,172 +129,39 @@ def disable(connection: Connection, user_id: str) -> None:
         .where(users.c.id == user_id)
         .values(disabled_at_s=int(time.time()), version=users.c.version + 1)
     )
-    connection.execute(delete(tokens).where(tokens.c.user_id == user_id))
+    tokens.end_all_of(connection, user_id)
 
 
-# --- roles ----------------------------------------------------------------------------------
-
-
-def role_of(connection: Connection, tenant: str, name: str) -> frozenset[str]:
-    """What a role permits.
-
-    Raises:
-        ApiError: `not_found`.
-    """
-    if name in ROLES:
-        return ROLES[name]
-    found = connection.execute(
-        select(roles.c.permissions).where(
-            roles.c.name == name, roles.c.tenant.in_((tenant, PLATFORM))
-        )
-    ).scalar()
-    if found is None:
-        raise ApiError("not_found", f"There is no role `{name}`.", param="role")
-    return frozenset(json.loads(found))
-
-
-def put_role(connection: Connection, tenant: str, name: str, permissions: list[str]) -> None:
-    """Define a role of a tenant.
-
-    Raises:
-        ApiError: `invalid_value` for what cannot be permitted, or not together.
-    """
-    if name in ROLES:
-        raise ApiError("conflict", f"`{name}` is a role that is always there.", param="name")
-    kinds = {action.partition(":")[0] for action in ACTIONS}
-    for permission in permissions:
-        kind, _, verb = permission.partition(":")
-        patterned = (kind in kinds and verb == "*") or (kind == "*" and verb == "read")
-        if permission not in ACTIONS and not patterned:
-            raise ApiError(
-                "invalid_value", f"`{permission[:60]}` cannot be permitted.", param="permissions"
-            )
-    apart = conflict(frozenset(permissions))
-    if apart is not None:
-        raise ApiError(
-            "invalid_value",
-            f"`{apart[0]}` and `{apart[1]}` may not be held together.",
-            param="permissions",
-        )
-    values = {"permissions": json.dumps(sorted(permissions))}
-    changed = connection.execute(
-        update(roles)
-        .where(roles.c.tenant == tenant, roles.c.name == name)
-        .values(**values, version=roles.c.version + 1)
-    ).rowcount
-    if not changed:
-        connection.execute(insert(roles).values(tenant=tenant, name=name, **values))
-
-
-def bind(
-    connection: Connection,
-    user_id: str,
-    role: str,
-    *,
-    tenant: str,
-    account: str = "",
-    project: str = "",
-    environment: str = "",
-    models: list[str] | None = None,
-    source: str = "admin",
-) -> str:
-    """Give a user a role over a part of the tree; returns the binding's id.
-
-    Raises:
-        ApiError: `not_found` for the role; `conflict` when duties must stay apart.
-    """
-    permissions = role_of(connection, tenant, role)
-    held = [b.permissions for b in bindings_of(connection, user_id)]
-    apart = conflict(frozenset().union(permissions, *held))
-    if apart is not None and not any("*" in p for p in (permissions, *held)):
-        raise ApiError(
-            "conflict",
-            f"Nobody may hold both `{apart[0]}` and `{apart[1]}`: give the role to another.",
-            param="role",
-        )
-    binding_id = secrets.new_id("bnd")
+def enable(connection: Connection, user_id: str) -> None:
+    """Let a user in again."""
     connection.execute(
-        insert(bindings).values(
-            id=binding_id,
-            user_id=user_id,
-            role=role,
-            tenant=tenant,
-            account=account,
-            project=project,
-            environment=environment,
-            models=None if models is None else json.dumps(models),
-            source=source,
-        )
+        update(users)
+        .where(users.c.id == user_id)
+        .values(disabled_at_s=None, version=users.c.version + 1)
     )
-    return binding_id
 
 
-def bindings_of(connection: Connection, user_id: str) -> tuple[RoleBinding, ...]:
-    """What a user may do, and where; a role that is gone permits nothing."""
-    found = []
-    for row in connection.execute(select(bindings).where(bindings.c.user_id == user_id)):
-        try:
-            permissions = role_of(connection, row.tenant, row.role)
-        except ApiError:
-            continue
-        models = None if row.models is None else tuple(json.loads(row.models))
-        found.append(
-            RoleBinding(permissions, row.tenant, row.account, row.project, row.environment, models)
-        )
-    return tuple(found)
-
-
-# --- tokens -----------------------------------------------------------------------------------
-
-
-def issue_token(
-    connection: Connection, suite: Suite, user_id: str, kind: str, name: str, lasts_s: int
-) -> tuple[str, str]:
-    """A session's or a program's token; returns its id and itself, which is shown this once."""
-    prefix = SESSION_PREFIX if kind == "session" else TOKEN_PREFIX
-    token = secrets.new_token(prefix)
-    token_id = secrets.new_id("tok")
-    now = int(time.time())
+def rename(connection: Connection, user_id: str, name: str) -> None:
+    """Give a user another name."""
     connection.execute(
-        insert(tokens).values(
-            id=token_id,
-            token_hash=suite.hex_digest(token.encode()),
-            user_id=user_id,
-            kind=kind,
-            name=name,
-            created_at_s=now,
-            expires_at_s=now + lasts_s,
-        )
+        update(users).where(users.c.id == user_id).values(name=name, version=users.c.version + 1)
     )
-    return token_id, token
 
 
 def actor_of(connection: Connection, suite: Suite, token: str) -> Actor | None:
     """Who a token belongs to; None when it is not valid."""
     row = connection.execute(
         select(users.c.id, users.c.tenant)
-        .join(tokens, tokens.c.user_id == users.c.id)
+        .join(tokens_table, tokens_table.c.user_id == users.c.id)
         .where(
-            tokens.c.token_hash == suite.hex_digest(token.encode()),
-            tokens.c.expires_at_s > int(time.time()),
+            tokens_table.c.token_hash == suite.hex_digest(token.encode()),
+            tokens_table.c.expires_at_s > int(time.time()),
             users.c.disabled_at_s.is_(None),
         )
     ).first()
     if row is None:
         return None
-    return Actor(row.id, row.tenant, bindings_of(connection, row.id))
-
-
-def end_token(connection: Connection, suite: Suite, token: str) -> None:
-    """The token is worth nothing any more."""
-    connection.execute(
-        delete(tokens).where(tokens.c.token_hash == suite.hex_digest(token.encode()))
-    )
-
-
-def sweep(connection: Connection) -> None:
-    """Forget tokens that have expired."""
-    connection.execute(delete(tokens).where(tokens.c.expires_at_s <= int(time.time())))
+    return Actor(row.id, row.tenant, roles.bindings_of(connection, row.id))
 
 
 # --- signing in ---------------------------------------------------------------------------------
@@ -303,7 +178,7 @@ def log_in(
     guess is counted even though it is refused.
 
     Args:
-        key: seals second factors.
+        sealer: seals second factors.
 
     Raises:
         ApiError: `account_locked` after too many wrong guesses.
@@ -358,7 +233,7 @@ def set_totp(connection: Connection, sealer: Sealer, user_id: str, secret: str) 
     )
 
 
-def _use_code(connection: Connection, sealer: Sealer, row: Any, code: str) -> bool:
+def _use_code(connection: Connection, sealer: Sealer, row: RowMapping, code: str) -> bool:
     """Whether a code is right; each counts once (RFC 6238, 5.2)."""
     secret = sealer.unseal(row["id"], row["totp_sealed"]).decode()
     step = passwords.totp_step(secret, code, time.time())

@@ -9,9 +9,8 @@ import ssl
 import time
 from collections.abc import Callable, Sequence
 from email.message import EmailMessage
-from ipaddress import ip_address, ip_network
 from typing import Any, NamedTuple
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import msgspec
 from sqlalchemy import Connection, Engine, or_, select, update
@@ -19,10 +18,11 @@ from sqlalchemy import Connection, Engine, or_, select, update
 from tokenschain.control.billing import limits
 from tokenschain.control.billing.rollups import DAY_S
 from tokenschain.core.cache.semantic_protocol import Report
-from tokenschain.core.errors import ApiError
 from tokenschain.core.limits import Budget
 from tokenschain.core.pricing.catalog import format_pico
+from tokenschain.infra.database import paging
 from tokenschain.infra.database.engine import upsert
+from tokenschain.infra.database.paging import Page, Rows
 from tokenschain.infra.database.tables import alert_targets, alerts
 from tokenschain.infra.database.tables import limits as limits_table
 from tokenschain.infra.egress import exchange
@@ -52,34 +52,6 @@ class Mail(NamedTuple):
     password: Callable[[], str | None]
     sender: str
     tls: bool
-
-
-def check_address(kind: str, address: str, allowed: Sequence[str]) -> None:
-    """Insist that an address is of its kind, and not plainly one of this machine's.
-
-    Names are resolved, and checked, when something is sent.
-
-    Raises:
-        ApiError: `invalid_value`.
-    """
-    if kind == "email":
-        if address.count("@") != 1 or address.startswith("-"):
-            raise ApiError("invalid_value", "This is no e-mail address.", param="address")
-        return
-    try:
-        parts = urlsplit(address)
-        host = parts.hostname
-        _ = parts.port
-    except ValueError:
-        host, parts = None, urlsplit("")
-    if parts.scheme not in ("http", "https") or not host or parts.username:
-        raise ApiError("invalid_value", "This is no http(s) URL.", param="address")
-    try:
-        found = ip_address(host)
-    except ValueError:
-        return
-    if not found.is_global and not any(found in ip_network(net) for net in allowed):
-        raise ApiError("invalid_value", "This address is not public.", param="address")
 
 
 # --- found ---------------------------------------------------------------------------------
@@ -175,6 +147,15 @@ def _say(
         .returning(alerts.c.id)
     )  # fmt: skip
     return len(done.all())
+
+
+def page(connection: Connection, page_: Page, tenant: str | None) -> Rows:
+    """One page of alerts, the latest first."""
+    order = (alerts.c.at_s, alerts.c.id)
+    found = paging.read_page(connection, select(alerts), page_, order, newest=True, tenant=tenant)
+    return found._replace(
+        rows=[row | {"detail": msgspec.json.decode(row["detail"])} for row in found.rows]
+    )
 
 
 # --- sent ----------------------------------------------------------------------------------

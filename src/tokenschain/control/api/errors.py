@@ -1,0 +1,101 @@
+"""Errors of the admin API, all in the API's one shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
+from sqlalchemy.exc import DataError, IntegrityError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.exceptions import HTTPException
+
+from tokenschain.control.api import former_names
+from tokenschain.core.errors import ApiError
+
+MEANINGS: Mapping[int, str] = {
+    400: "The request is wrong.",
+    401: "Nobody is signed in.",
+    403: "This may not be done here.",
+    404: "There is no such thing.",
+    409: "It is there already, or in use.",
+    412: "It was changed meanwhile.",
+    429: "Too many tries.",
+    503: "The database does not answer.",
+}
+"""Statuses that any operation may answer, as the OpenAPI document says."""
+
+
+class ErrorDetail(BaseModel):
+    """What went wrong; see docs/reference/errors.md."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class ErrorBody(BaseModel):
+    """The API's one error shape."""
+
+    error: ErrorDetail
+
+
+def unavailable() -> ApiError:
+    """The database is gone or slow."""
+    return ApiError("database_unavailable", "The database does not answer; try again.")
+
+
+def answer(error: ApiError) -> Response:
+    """An error as it is sent."""
+    headers = {}
+    if error.retry_after_s is not None:
+        headers["retry-after"] = str(max(1, round(error.retry_after_s)))
+    if error.status == 401:
+        headers["www-authenticate"] = 'Bearer realm="tokenschain"'
+    return Response(error.body(), error.status, headers, media_type="application/json")
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Translate every exception that routes may let through."""
+
+    def handle(kind: type[Exception], translate: Callable[[Request, Any], ApiError]) -> None:
+        async def handler(request: Request, error: Exception) -> Response:
+            return answer(translate(request, error))
+
+        app.add_exception_handler(kind, handler)
+
+    handle(ApiError, lambda _, error: error)
+    handle(RequestValidationError, _validation)
+    handle(HTTPException, _http)
+    handle(DataError, _unstorable)
+    handle(UnicodeEncodeError, _unstorable)
+    handle(IntegrityError, _duplicate)
+    handle(OperationalError, lambda _, __: unavailable())
+    handle(PoolTimeout, lambda _, __: unavailable())
+
+
+def _validation(_: Request, error: RequestValidationError) -> ApiError:
+    former = former_names.of_errors(error.errors())
+    if former is not None:
+        param, message = former
+        return ApiError("invalid_value", message, param=param)
+    found = error.errors()[0]
+    param = ".".join(str(part) for part in found["loc"][1:])
+    return ApiError("invalid_value", f"Invalid value for `{param}`: {found['msg']}.", param=param)
+
+
+def _http(request: Request, error: HTTPException) -> ApiError:
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_value")
+    former = former_names.of_path(request.url.path) if error.status_code == 404 else None
+    return ApiError(code, former or str(error.detail), status=error.status_code)
+
+
+def _unstorable(_: Request, __: Exception) -> ApiError:
+    return ApiError("invalid_value", "A text has characters that cannot be stored.")
+
+
+def _duplicate(_: Request, __: IntegrityError) -> ApiError:
+    return ApiError("conflict", "Somebody made the same at the same time; read it again.")

@@ -1,0 +1,175 @@
+"""The internal channel: gateways fetch snapshots and leases, and ship journals and responses.
+
+(No postponed annotations here: FastAPI reads them.)
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Annotated, NamedTuple
+
+import msgspec
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from sqlalchemy import Engine
+from starlette.concurrency import run_in_threadpool
+
+from tokenschain.control.billing.ledger import Ledger
+from tokenschain.control.billing.limits import LeaseManager
+from tokenschain.control.publisher import Publisher
+from tokenschain.control.response_archive import ResponseArchive
+from tokenschain.core.errors import ApiError
+from tokenschain.infra.control_channel.protocol import (
+    BATCH_BYTES_MAX,
+    JOURNAL_PATH,
+    LEASES_PATH,
+    PARTS_ASKED_MAX,
+    PARTS_PATH,
+    RESPONSES_PATH,
+    SIGNATURE_HEADER,
+    SNAPSHOT_PATH,
+    LeaseBatch,
+)
+from tokenschain.infra.control_channel.response_store import RESPONSE_BYTES_MAX
+from tokenschain.infra.journal import BadFrame, read_frames
+from tokenschain.infra.security.suite import Signer
+
+POLL_WAIT_MAX_S = 30.0
+BODY_BYTES_MAX = BATCH_BYTES_MAX * 2
+RESPONSES_BATCH_BYTES_MAX = BATCH_BYTES_MAX + RESPONSE_BYTES_MAX * 2
+MSGPACK = "application/msgpack"
+
+router = APIRouter(include_in_schema=False)
+
+
+class InternalContext(NamedTuple):
+    """The parts that the internal channel works with; `app.state.internal`."""
+
+    engine: Engine
+    publisher: Publisher
+    ledger: Ledger
+    lease_manager: LeaseManager
+    archive: ResponseArchive
+    signer: Signer
+    """Of requests and snapshots (HMAC)."""
+
+
+def _context_of(request: Request) -> InternalContext:
+    context: InternalContext = request.app.state.internal
+    return context
+
+
+Context = Annotated[InternalContext, Depends(_context_of)]
+
+
+def _signed_body(bytes_max: int) -> Callable[[Request, InternalContext], Awaitable[bytes]]:
+    """A dependency: the body, of bounded size, of a request that is signed with our secret."""
+
+    async def read(request: Request, context: Context) -> bytes:
+        body = bytearray()
+        async for piece in request.stream():
+            body += piece
+            if len(body) > bytes_max:
+                raise ApiError("payload_too_large", "The batch is too large.")
+        path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        message = f"{request.method} {path}\n".encode() + bytes(body)
+        signature = request.headers.get(SIGNATURE_HEADER, "")
+        if not context.signer.signed(message, signature):
+            raise ApiError("invalid_api_key", "The signature of the internal channel is wrong.")
+        return bytes(body)
+
+    return read
+
+
+_read_signed = _signed_body(BODY_BYTES_MAX)
+Signed = Depends(_read_signed)
+SignedBody = Annotated[bytes, Signed]
+SignedResponses = Annotated[bytes, Depends(_signed_body(RESPONSES_BATCH_BYTES_MAX))]
+
+
+@router.get(SNAPSHOT_PATH, dependencies=[Signed])
+async def snapshot(
+    context: Context,
+    wait_s: Annotated[float, Query(ge=0, le=POLL_WAIT_MAX_S)] = 0,
+    if_none_match: Annotated[str, Header()] = "",
+) -> Response:
+    """The manifest of the snapshot, signed; by long poll, 304 when none newer came."""
+    version, body = await context.publisher.newer_than(if_none_match.strip('"'), wait_s)
+    headers = {"etag": f'"{version}"'}
+    if body is None:
+        return Response(status_code=304, headers=headers)
+    headers[SIGNATURE_HEADER] = context.signer.sign(body)
+    return Response(body, media_type="application/json", headers=headers)
+
+
+@router.get(PARTS_PATH, dependencies=[Signed])
+async def parts(context: Context, names: str) -> Response:
+    """Parts of the snapshot by name; those that are not kept are left out."""
+    found = {name: context.publisher.part(name) for name in names.split(",")[:PARTS_ASKED_MAX]}
+    body = msgspec.msgpack.encode({n: part for n, part in found.items() if part is not None})
+    return Response(body, media_type=MSGPACK)
+
+
+@router.post(JOURNAL_PATH)
+async def journal(context: Context, frames: SignedBody) -> dict[str, int]:
+    """Enter a batch of call records; each counts once."""
+    try:
+        payloads = list(read_frames(frames))
+    except BadFrame as error:
+        raise _damaged(error) from None
+    new = await asyncio.to_thread(context.ledger.ingest, payloads)
+    return {"received": len(payloads), "new": new}
+
+
+@router.post(LEASES_PATH)
+async def leases(context: Context, body: SignedBody) -> Response:
+    """Grant leases of rates and budgets."""
+    try:
+        asked = msgspec.msgpack.decode(body, type=LeaseBatch)
+    except msgspec.DecodeError as error:
+        raise ApiError("invalid_value", f"No request for leases: {error}.") from None
+    rules = context.publisher.snapshot
+    granted = await asyncio.to_thread(
+        context.lease_manager.draw, asked.holder, asked.requests, rules.rates, rules.budgets
+    )
+    return Response(msgspec.msgpack.encode(granted), media_type=MSGPACK)
+
+
+@router.post(RESPONSES_PATH)
+async def keep_responses(context: Context, frames: SignedResponses) -> dict[str, int]:
+    """Keep stored responses of the Responses API; each counts once."""
+    try:
+        payloads = list(read_frames(frames))
+        new = await asyncio.to_thread(context.archive.keep, payloads)
+    except (BadFrame, msgspec.DecodeError) as error:
+        raise _damaged(error) from None
+    return {"received": len(payloads), "new": new}
+
+
+@router.get(RESPONSES_PATH + "/{response_id}", dependencies=[Signed])
+async def find_response(context: Context, response_id: str, tenant: str) -> Response:
+    """A tenant's stored response."""
+
+    def find() -> bytes | None:
+        with context.engine.connect() as db:
+            return context.archive.find(db, tenant, response_id)
+
+    found = await run_in_threadpool(find)
+    if found is None:
+        raise ApiError("not_found", "There is no such response.")
+    return Response(found, media_type=MSGPACK)
+
+
+@router.delete(RESPONSES_PATH + "/{response_id}", dependencies=[Signed])
+async def delete_response(context: Context, response_id: str, tenant: str) -> dict[str, bool]:
+    """Forget a tenant's stored response."""
+
+    def forget() -> bool:
+        with context.engine.begin() as db:
+            return context.archive.delete(db, tenant, response_id)
+
+    if not await run_in_threadpool(forget):
+        raise ApiError("not_found", "There is no such response.")
+    return {"deleted": True}
+
+
+def _damaged(error: Exception) -> ApiError:
+    return ApiError("invalid_value", f"The batch is damaged: {error}.", status=422)

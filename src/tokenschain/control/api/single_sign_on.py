@@ -1,0 +1,74 @@
+"""Admin API: single sign-on by OpenID Connect.
+
+(No postponed annotations here: FastAPI reads them.)
+"""
+
+import time
+from typing import Annotated
+
+from fastapi import APIRouter, Cookie, Query, Request, Response
+from fastapi.responses import JSONResponse, RedirectResponse
+from starlette.concurrency import run_in_threadpool
+
+from tokenschain.control.api.context import AdminRoute, address_of, context_of
+from tokenschain.control.api.sessions import Session
+from tokenschain.control.audit import admin_log
+from tokenschain.control.audit.admin_log import Author
+from tokenschain.control.identity import oidc, tokens
+
+OIDC_COOKIE = "tc_oidc"
+
+
+class _SingleSignOnRoute(AdminRoute):
+    """What a provider adds to the way back must be ignored (RFC 6749, 4.1.2)."""
+
+    refuses_unknown_queries = False
+
+
+router = APIRouter(prefix="/api/v1/oidc", route_class=_SingleSignOnRoute, tags=["single sign-on"])
+
+
+@router.get(
+    "/start",
+    status_code=302,
+    response_class=RedirectResponse,
+    responses={302: {"description": "To the provider."}},
+)
+async def start_oidc(request: Request) -> Response:
+    """Go to the OpenID provider, to sign in there."""
+    context = context_of(request)
+    client: oidc.Oidc = request.app.state.oidc
+    url, kept = await client.begin()
+    answer = RedirectResponse(url, 302)
+    answer.set_cookie(
+        OIDC_COOKIE, kept, max_age=oidc.SIGN_IN_MAX_S, httponly=True, samesite="lax",
+        path="/api/v1/oidc", secure=(context.settings.control.public_url or "").startswith("https"),
+    )  # fmt: skip
+    return answer
+
+
+@router.get("/callback", response_model=Session)
+async def finish_oidc(
+    request: Request,
+    state: Annotated[str, Query(max_length=200)] = "",
+    code: Annotated[str, Query(max_length=4_000)] = "",
+    kept: Annotated[str, Cookie(alias=OIDC_COOKIE, max_length=4_000)] = "",
+) -> Response:
+    """Come back from the OpenID provider, signed in with the roles of one's groups there."""
+    context = context_of(request)
+    client: oidc.Oidc = request.app.state.oidc
+    person = await client.finish(state, code, kept)
+
+    def enter() -> str:
+        with context.engine.begin() as db:
+            user_id = oidc.enter(db, person, context.settings.oidc.roles)
+            _, token = tokens.issue(db, context.suite, user_id, "session", "oidc", tokens.SESSION_S)
+            admin_log.note(db, Author(user_id, address_of(request)), "login", "", user_id,
+                       {"through": "oidc"})  # fmt: skip
+            return token
+
+    token = await run_in_threadpool(enter)
+    session = Session(token=token, expires_at_s=int(time.time()) + tokens.SESSION_S)
+    answer = JSONResponse(session.model_dump(), headers={"cache-control": "no-store"})
+    answer.delete_cookie(OIDC_COOKIE, path="/api/v1/oidc")
+    return answer

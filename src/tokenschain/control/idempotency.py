@@ -1,0 +1,63 @@
+"""Idempotency keys: a request that was done is answered again and not done twice."""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+from sqlalchemy import Connection, delete, select
+
+from tokenschain.core.errors import ApiError
+from tokenschain.infra.database.engine import upsert
+from tokenschain.infra.database.tables import idempotency
+from tokenschain.infra.security.suite import Sealer
+
+KEPT_S = 24 * 3_600
+KEY_CHARACTERS_MAX = 200
+
+
+class Answered(NamedTuple):
+    """What a request was answered when it was done."""
+
+    status: int
+    body: bytes
+
+
+def claim(
+    connection: Connection, sealer: Sealer, key_hash: str, request_hash: str
+) -> Answered | None:
+    """Note that a request is being done; its answer, when it was done before.
+
+    A second request with the same key waits here until the first one's transaction has ended.
+
+    Args:
+        key_hash: of the caller and its idempotency key.
+        request_hash: of what is asked.
+
+    Raises:
+        ApiError: `conflict`: the key came with another request.
+    """
+    now = int(time.time())
+    connection.execute(delete(idempotency).where(idempotency.c.created_at_s < now - KEPT_S))
+    claimed = connection.execute(
+        upsert(connection.engine, idempotency)
+        .values(
+            key_hash=key_hash, request_hash=request_hash, status=0, sealed=b"", created_at_s=now
+        )
+        .on_conflict_do_nothing(index_elements=["key_hash"])
+    ).rowcount
+    if claimed:
+        return None
+    row = connection.execute(select(idempotency).where(idempotency.c.key_hash == key_hash)).one()
+    if row.request_hash != request_hash:
+        raise ApiError("conflict", "This idempotency key came with another request.")
+    return Answered(row.status, sealer.unseal(key_hash, row.sealed))
+
+
+def keep(connection: Connection, sealer: Sealer, key_hash: str, status: int, body: bytes) -> None:
+    """Keep the answer of a claimed request, sealed: it may hold a key that is shown once."""
+    connection.execute(
+        idempotency.update()
+        .where(idempotency.c.key_hash == key_hash)
+        .values(status=status, sealed=sealer.seal(key_hash, body))
+    )

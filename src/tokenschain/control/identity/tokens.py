@@ -1,0 +1,94 @@
+"""Tokens: sessions of people, and programs' API tokens; only their hashes are stored."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from sqlalchemy import Connection, delete, func, insert, select
+
+from tokenschain.core.errors import ApiError
+from tokenschain.infra.database.tables import tokens
+from tokenschain.infra.security import secrets
+from tokenschain.infra.security.suite import Suite
+
+SESSION_S = 12 * 3_600
+API_TOKEN_MAX_S = 366 * 86_400
+SESSION_PREFIX, TOKEN_PREFIX = "tcs-", "tct-"
+TOKENS_MAX = 100
+"""Of one user, sessions included, when a program's token is issued."""
+_SHOWN_MAX = 200
+
+Row = dict[str, Any]
+
+
+def issue(
+    connection: Connection, suite: Suite, user_id: str, kind: str, name: str, lasts_s: int
+) -> tuple[str, str]:
+    """A session's or a program's token; returns its id and itself, which is shown this once.
+
+    Raises:
+        ApiError: `conflict` when there are too many programs' tokens.
+    """
+    if kind != "session":
+        count = connection.execute(
+            select(func.count()).select_from(tokens).where(tokens.c.user_id == user_id)
+        ).scalar_one()
+        if count >= TOKENS_MAX:
+            raise ApiError("conflict", f"There are {TOKENS_MAX} tokens already; end some first.")
+    prefix = SESSION_PREFIX if kind == "session" else TOKEN_PREFIX
+    token = secrets.new_token(prefix)
+    token_id = secrets.new_id("tok")
+    now = int(time.time())
+    connection.execute(
+        insert(tokens).values(
+            id=token_id,
+            token_hash=suite.hex_digest(token.encode()),
+            user_id=user_id,
+            kind=kind,
+            name=name,
+            created_at_s=now,
+            expires_at_s=now + lasts_s,
+        )
+    )
+    return token_id, token
+
+
+def of_user(connection: Connection, user_id: str) -> list[Row]:
+    """A user's tokens and sessions, the oldest first; never the tokens themselves."""
+    table = tokens.c
+    query = select(table.id, table.kind, table.name, table.created_at_s, table.expires_at_s)
+    query = query.where(table.user_id == user_id).order_by(table.created_at_s).limit(_SHOWN_MAX)
+    return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def owner_of(connection: Connection, token_id: str) -> str | None:
+    """The user a token belongs to; None when there is no such token."""
+    return connection.execute(select(tokens.c.user_id).where(tokens.c.id == token_id)).scalar()
+
+
+def end(connection: Connection, suite: Suite, token: str) -> None:
+    """The token is worth nothing any more."""
+    connection.execute(
+        delete(tokens).where(tokens.c.token_hash == suite.hex_digest(token.encode()))
+    )
+
+
+def end_by_id(connection: Connection, token_id: str) -> None:
+    """The token of that id is worth nothing any more."""
+    connection.execute(delete(tokens).where(tokens.c.id == token_id))
+
+
+def end_all_of(connection: Connection, user_id: str, kind: str | None = None) -> None:
+    """A user's tokens are worth nothing any more.
+
+    Args:
+        kind: only those: `session` or `api`.
+    """
+    ended = delete(tokens).where(tokens.c.user_id == user_id)
+    connection.execute(ended if kind is None else ended.where(tokens.c.kind == kind))
+
+
+def sweep(connection: Connection) -> None:
+    """Forget tokens that have expired."""
+    connection.execute(delete(tokens).where(tokens.c.expires_at_s <= int(time.time())))
