@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-
-import msgspec
+from typing import NamedTuple
 
 from tokenschain.core.pricing.catalog import (
     MICRO_PER_UNIT,
@@ -48,32 +47,8 @@ def routes(
     Raises:
         UnknownUpstream: an upstream lacks an address, or names a model without kind.
     """
-    upstreams: dict[str, Upstream] = {}
-    offers: dict[str, list[Offer]] = {}
-    kinds: dict[str, str] = {}
-    owners: dict[str, str] = {}
-
-    def add(name: str, kind: str, owner: str, offer: Offer) -> None:
-        kinds.setdefault(name, kind)
-        owners.setdefault(name, owner)
-        offers.setdefault(name, []).append(offer)
-
-    if settings.engine.url:
-        upstreams[ENGINE] = Upstream(ENGINE, "custom", settings.engine.url, zone="own")
-        for name in discovered:
-            add(name, "chat", "own engine", Offer(ENGINE, name, _OWN_PRICE))
-    elif settings.engine.enabled:
-        key = f"file:{settings.engine_key_path}"
-        host = settings.engine.host
-        chat = f"http://{host}:{settings.engine.port}/v1"
-        embed = f"http://{host}:{settings.engine.embedder_port}/v1"
-        upstreams[ENGINE] = Upstream(ENGINE, "local", chat, (key,), zone="own")
-        upstreams[EMBEDDER] = Upstream(EMBEDDER, "local", embed, (key,), zone="own")
-        model = settings.engine.model
-        add(model, "chat", "own engine", Offer(ENGINE, model, _OWN_PRICE))
-        embedding = Offer(EMBEDDER, EMBEDDING_MODEL, _OWN_PRICE)
-        add(EMBEDDING_MODEL, "embedding", "own engine", embedding)
-
+    table = _Routes({}, {}, {}, {})
+    _add_own_engine(table, settings, discovered)
     by_provider: dict[str, dict[str, ModelInfo]] = {}
     for info in catalog.models:
         by_provider.setdefault(info.provider, {})[info.model] = info
@@ -85,7 +60,7 @@ def routes(
                 f"upstream {entry.id}: set base_url, since the catalogue has no address for "
                 f"provider {entry.provider}"
             )
-        upstreams[entry.id] = _published(entry, base_url)
+        table.upstreams[entry.id] = _published(entry, base_url)
         known = by_provider.get(entry.provider, {})
         for name, served in _names(entry, known).items():
             found = known.get(served)
@@ -94,18 +69,55 @@ def routes(
                 continue
             kind = entry.kinds.get(served) or (found.kind if found is not None else "chat")
             if kind in KINDS:
-                limit = found.output_tokens_max if found is not None else None
                 vendor = found.vendor if found is not None else entry.provider
-                offer = Offer(entry.id, served, price, limit)
-                if found is not None:
-                    offer = msgspec.structs.replace(
-                        offer, context_window=found.context_window, abilities=_abilities(found)
-                    )
-                add(name, kind, vendor, offer)
-    return upstreams, {
-        name: ModelRoute(name, kinds[name], tuple(found), owners[name])
-        for name, found in sorted(offers.items())
+                table.add(name, kind, vendor, _offer(entry.id, served, price, found))
+    return table.upstreams, {
+        name: ModelRoute(name, table.kinds[name], tuple(offers), table.owners[name])
+        for name, offers in sorted(table.offers.items())
     }
+
+
+class _Routes(NamedTuple):
+    """Upstreams by id; offers, kind and owner of each model name."""
+
+    upstreams: dict[str, Upstream]
+    offers: dict[str, list[Offer]]
+    kinds: dict[str, str]
+    owners: dict[str, str]
+
+    def add(self, name: str, kind: str, owner: str, offer: Offer) -> None:
+        """Add an offer; a name's kind and owner are its first offer's."""
+        self.kinds.setdefault(name, kind)
+        self.owners.setdefault(name, owner)
+        self.offers.setdefault(name, []).append(offer)
+
+
+def _add_own_engine(table: _Routes, settings: Settings, discovered: Iterable[str]) -> None:
+    """The engine at `engine.url` with what it says it serves, or the embedded one."""
+    owner = "own engine"
+    if settings.engine.url:
+        table.upstreams[ENGINE] = Upstream(ENGINE, "custom", settings.engine.url, zone="own")
+        for name in discovered:
+            table.add(name, "chat", owner, Offer(ENGINE, name, _OWN_PRICE))
+    elif settings.engine.enabled:
+        key = f"file:{settings.engine_key_path}"
+        host = settings.engine.host
+        chat = f"http://{host}:{settings.engine.port}/v1"
+        embed = f"http://{host}:{settings.engine.embedder_port}/v1"
+        table.upstreams[ENGINE] = Upstream(ENGINE, "local", chat, (key,), zone="own")
+        table.upstreams[EMBEDDER] = Upstream(EMBEDDER, "local", embed, (key,), zone="own")
+        model = settings.engine.model
+        table.add(model, "chat", owner, Offer(ENGINE, model, _OWN_PRICE))
+        embedding = Offer(EMBEDDER, EMBEDDING_MODEL, _OWN_PRICE)
+        table.add(EMBEDDING_MODEL, "embedding", owner, embedding)
+
+
+def _offer(upstream: str, model: str, price: Price | None, info: ModelInfo | None) -> Offer:
+    if info is None:
+        return Offer(upstream, model, price)
+    return Offer(
+        upstream, model, price, info.output_tokens_max, info.context_window, _abilities(info)
+    )
 
 
 def routing(settings: Settings, models: Iterable[str]) -> Routing:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, select, tuple_, update
+from sqlalchemy import Connection, Row, select, tuple_, update
 
 from tokenschain.control.billing import (
     ledger as ledger_module,
@@ -18,6 +19,7 @@ from tokenschain.control.billing import (
 )
 from tokenschain.core.pricing.catalog import (
     Occasion,
+    Price,
     Usage,
     cost_of,
     selling_price,
@@ -69,51 +71,24 @@ def rerate(
     differences: dict[tuple[str, str], int] = defaultdict(int)
     rollup = rollups.Rollup(clouds)
     uses: list[limits.Use] = []
-    after = (from_ms - 1, "\uffff")
-    while True:
-        query = (
-            select(ledger)
-            .where(
-                tuple_(ledger.c.started_ms, ledger.c.event_id) > after,
-                ledger.c.started_ms < until_ms,
-                ledger.c.model_asked == model,
-                ledger.c.charge_pico.is_not(None),
-            )
-            .order_by(ledger.c.started_ms, ledger.c.event_id)
-            .limit(PAGE)
+    for row in _rated_calls(connection, tenant, model, from_ms, until_ms):
+        done.calls += 1
+        at_s = row.started_ms / 1e3
+        price = selling_price(sell, row.tenant, model, at_s)
+        if price is None or price.version == row.charge_version:
+            continue
+        usage = Usage(source=row.usage_source, **{n: getattr(row, n) for n in _CLASSES})
+        charge = cost_of(usage, price, Occasion(row.thinking, at_s))
+        done.changed += 1
+        differences[row.tenant, row.charge_currency] -= row.charge_pico
+        differences[row.tenant, price.currency] += charge
+        rollup.add(row, row.charge_currency, (*_NOTHING, -row.charge_pico))
+        rollup.add(row, price.currency, (*_NOTHING, charge))
+        change = to_yuan(charge, price.currency, usd_cny_micro) - to_yuan(
+            row.charge_pico, row.charge_currency, usd_cny_micro
         )
-        if tenant:
-            query = query.where(ledger.c.tenant == tenant)
-        rows = connection.execute(query).all()
-        if not rows:
-            break
-        after = (rows[-1].started_ms, rows[-1].event_id)
-        for row in rows:
-            done.calls += 1
-            at_s = row.started_ms / 1e3
-            price = selling_price(sell, row.tenant, model, at_s)
-            if price is None or price.version == row.charge_version:
-                continue
-            usage = Usage(source=row.usage_source, **{n: getattr(row, n) for n in _CLASSES})
-            charge = cost_of(usage, price, Occasion(row.thinking, at_s))
-            done.changed += 1
-            differences[row.tenant, row.charge_currency] -= row.charge_pico
-            differences[row.tenant, price.currency] += charge
-            rollup.add(row, row.charge_currency, (*_NOTHING, -row.charge_pico))
-            rollup.add(row, price.currency, (*_NOTHING, charge))
-            change = to_yuan(charge, price.currency, usd_cny_micro) - to_yuan(
-                row.charge_pico, row.charge_currency, usd_cny_micro
-            )
-            uses.append(limits.Use(row.started_ms, "", limits.facts_of(row), 0, 0, change))
-            connection.execute(
-                update(ledger)
-                .where(ledger.c.event_id == row.event_id, ledger.c.started_ms == row.started_ms)
-                .values(
-                    charge_pico=charge,
-                    charge_currency=price.currency,
-                    charge_version=price.version,
-                )
-            )
+        uses.append(limits.Use(row.started_ms, "", limits.facts_of(row), 0, 0, change))
+        _recharge(connection, row, charge, price)
     rollup.enter(connection)
     # A wallet's balance follows the entries.
     limits.spend(connection, uses, wallets=False)
@@ -126,3 +101,42 @@ def rerate(
         if amount
     }
     return done
+
+
+def _rated_calls(
+    connection: Connection, tenant: str, model: str, from_ms: int, until_ms: int
+) -> Iterator[Row[Any]]:
+    """The calls of a time that have a charge, in the order they began, read page by page.
+
+    Args:
+        tenant: empty for all.
+    """
+    seen = ledger.c
+    after = (from_ms - 1, "\uffff")
+    while True:
+        query = (
+            select(ledger)
+            .where(
+                tuple_(seen.started_ms, seen.event_id) > after,
+                seen.started_ms < until_ms,
+                seen.model_asked == model,
+                seen.charge_pico.is_not(None),
+            )
+            .order_by(seen.started_ms, seen.event_id)
+            .limit(PAGE)
+        )
+        if tenant:
+            query = query.where(seen.tenant == tenant)
+        rows = connection.execute(query).all()
+        if not rows:
+            return
+        yield from rows
+        after = (rows[-1].started_ms, rows[-1].event_id)
+
+
+def _recharge(connection: Connection, row: Row[Any], charge: int, price: Price) -> None:
+    connection.execute(
+        update(ledger)
+        .where(ledger.c.event_id == row.event_id, ledger.c.started_ms == row.started_ms)
+        .values(charge_pico=charge, charge_currency=price.currency, charge_version=price.version)
+    )
