@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import select
 
 from tests import web
-from tests.control.test_people import get_routes
+from tests.control.api.test_isolation import get_routes
 from tests.servers import Postgres, RedisStack
 from tests.stack import PRICES, Stack
 from tests.upstreams import UpstreamSimulator

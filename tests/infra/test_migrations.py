@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, inspect, select, text
 
-from tests.control.test_control import record
+from tests.records import record
 from tokenschain.control.billing import ledger, limits
 from tokenschain.control.billing.ledger import Ledger
 from tokenschain.control.identity import api_keys, organization

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from sqlalchemy import Engine, insert, select, text
 
-from tests.control.test_control import record
+from tests.records import record
 from tests.servers import Postgres
 from tests.stack import Stack
 from tokenschain.control.billing import ledger as ledger_module

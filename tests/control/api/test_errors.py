@@ -1,0 +1,33 @@
+"""The admin API needs its token, and its errors have the API's one shape."""
+
+from __future__ import annotations
+
+from tests import web
+from tests.stack import Stack
+
+
+def test_the_admin_api_needs_its_token_and_speaks_the_apis_errors(stack: Stack) -> None:
+
+    base = f"http://127.0.0.1:{stack.control_port}"
+    schema = web.get(f"{base}/openapi.json").json()
+    routes = [(m, p) for p, methods in schema["paths"].items() for m in methods]
+    assert len(routes) >= 5
+    open_to_all = {"/api/v1/sessions", "/api/v1/oidc/start", "/api/v1/oidc/callback"}
+    for method, path in routes:
+        if path in open_to_all and method != "delete":
+            continue
+        url = base + path.replace("{key_id}", "key_x")
+        for headers in ({}, {"authorization": f"Bearer {stack.key}"}):
+            reply = web.request(
+                method, url, headers=headers, json={} if method in ("post", "put") else None
+            )
+            assert reply.status_code == 401, (method, path)
+            assert reply.json()["error"]["type"] == "authentication_error"
+    for method, path in (("GET", "/internal/v1/snapshot"), ("POST", "/internal/v1/journal")):
+        reply = stack.admin(method, path)
+        assert reply.status_code == 401
+    wrong = stack.admin("POST", "/api/v1/keys", json={"tenant": "../x"})
+    assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "tenant")
+    assert stack.admin("GET", "/api/v1/usage?group_by=nope").json()["error"]["param"] == "group_by"
+    assert stack.admin("DELETE", "/api/v1/keys/key_nope").status_code == 404
+    assert "TokensChain" in web.get(base).text

@@ -1,0 +1,78 @@
+"""The ledger: records count once, on SQLite and on a real PostgreSQL."""
+
+from __future__ import annotations
+
+import random
+import threading
+
+from sqlalchemy import Engine, select
+
+from tests.records import record
+from tokenschain.control.billing import ledger as ledger_module
+from tokenschain.control.billing.ledger import Ledger
+from tokenschain.core import call_record
+from tokenschain.infra.database.tables import (
+    ledger,
+    rejected_records,
+    usage_hourly,
+)
+
+
+def test_records_count_once_however_often_they_come(engine: Engine) -> None:
+    payloads = [call_record.encode(record(n)) for n in range(1_000)]
+    chance = random.Random(7)
+    new = 0
+    for _ in range(6):
+        batch = chance.sample(payloads, 700)
+        new += Ledger(engine).ingest(batch + batch[:50])
+    new += Ledger(engine).ingest(payloads)
+    assert new == 1_000
+    with engine.connect() as connection:
+        rows = ledger_module.usage(connection, group_by=["tenant"], from_s=0, until_s=2**40)
+        assert connection.execute(select(ledger)).all().__len__() == 1_000
+    assert sum(row["calls"] for row in rows) == 1_000
+    assert sum(row["cost_pico"] for row in rows) == sum(range(1_000)) * 10**12
+    assert sum(row["completion_tokens"] for row in rows) == 2 * sum(range(1_000))
+
+
+def test_two_writers_at_once_neither_lose_nor_double(engine: Engine) -> None:
+    payloads = [call_record.encode(record(n)) for n in range(400)]
+    failures: list[BaseException] = []
+
+    def write(seed: int) -> None:
+        mine = payloads.copy()
+        random.Random(seed).shuffle(mine)
+        try:
+            for at in range(0, 400, 100):
+                Ledger(engine).ingest(mine[at : at + 100])
+        except BaseException as error:
+            failures.append(error)
+
+    writers = [threading.Thread(target=write, args=(seed,)) for seed in range(3)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert not failures
+    with engine.connect() as connection:
+        rows = ledger_module.usage(connection, group_by=[], from_s=0, until_s=2**40)
+    assert [row["calls"] for row in rows] == [400]
+
+
+def test_an_unreadable_record_is_kept_aside_and_blocks_nothing(engine: Engine) -> None:
+    assert (
+        Ledger(engine).ingest([b"\xc1nonsense", call_record.encode(record(1)), b"\xc1nonsense"])
+        == 1
+    )
+    with engine.connect() as connection:
+        kept = connection.execute(select(rejected_records.c.payload)).scalars().all()
+    assert kept == [b"\xc1nonsense"]
+
+
+def test_an_unknown_price_is_counted_apart_and_never_as_zero(engine: Engine) -> None:
+    Ledger(engine).ingest(
+        [call_record.encode(record(5, cost_pico=None, charge_pico=None, currency=""))]
+    )
+    with engine.connect() as connection:
+        assert connection.execute(select(ledger.c.cost_pico)).scalar() is None
+        assert connection.execute(select(usage_hourly.c.unpriced_calls)).scalar() == 1

@@ -1,0 +1,25 @@
+"""A POST with an idempotency key is done once."""
+
+from __future__ import annotations
+
+from tests.control.people import As
+from tests.stack import Stack
+
+
+def test_a_post_with_an_idempotency_key_is_done_once(house: Stack) -> None:
+    body = {"tenant": "alpha", "project": "once", "name": "once"}
+    headers = {"idempotency-key": "abc"}
+    boss = As(house, house.admin_token)
+    first = boss("POST", "/keys", json=body, headers=headers)
+    again = boss("POST", "/keys", json=body, headers=headers)
+    assert first.status_code == again.status_code == 201
+    assert first.json() == again.json() and again.headers["idempotent-replay"] == "true"
+    found = boss("GET", "/keys?tenant=alpha&project=once").json()["data"]
+    assert len(found) == 1
+    other = boss("POST", "/keys", json=body | {"name": "x"}, headers=headers)
+    assert (other.status_code, other.json()["error"]["code"]) == (409, "conflict")
+    failed = boss("POST", "/organization/units", json={"kind": "project", "tenant": "none", "name": "x"},
+                  headers={"idempotency-key": "later"})  # fmt: skip
+    assert failed.status_code == 404
+    sealed = house.rows("select sealed from idempotency")
+    assert all(first.json()["key"].encode() not in row["sealed"] for row in sealed)
