@@ -102,29 +102,29 @@ def told_of_it(stack: Stack) -> None:
     """What control and the commands say of answers given by meaning."""
 
     def given_now() -> dict[float, int]:
-        return {one["wrong_max"]: one["hits"] for one in preview_of(stack)["choices"]}
+        return {one["false_hit_rate_max"]: one["hits"] for one in preview_of(stack)["choices"]}
 
     until(lambda: given_now()[0.05] > 0)
     told, given = preview_of(stack), given_now()
     assert (told["tenant"], told["project"], told["model"]) == ("default", "default", "sim-chat")
-    assert (told["agreed"], told["served"] > 0) == (0.05, True)
+    assert (told["false_hit_rate_max"], told["served"] > 0) == (0.05, True)
     hits = [given[share] for share in sorted(given)]
     assert hits == sorted(hits) and 0 < hits[-1] <= told["lookups"], "more is given for more"
     best = told["choices"][-1]
-    assert best["saved_pico"]["CNY"] > 0 and 0 <= best["wrong"] <= 0.05
+    assert best["saved_pico"]["CNY"] > 0 and 0 <= best["false_hit_rate"] <= 0.05
 
     asked = stack.admin("GET", "/api/v1/cache/query-clusters?tenant=default&limit=30").json()[
         "data"
     ]
-    lamps = {lamp: [row for row in asked if f" {lamp} lamp" in row["questions"][0]]
+    lamps = {lamp: [row for row in asked if f" {lamp} lamp" in row["queries"][0]]
              for lamp in LAMPS}  # fmt: skip
     assert all(lamps.values()), json.dumps(asked, indent=1, ensure_ascii=False)
-    assert any(len(row["questions"]) > 1 for row in asked), "ways to ask the same are together"
+    assert any(len(row["queries"]) > 1 for row in asked), "ways to ask the same are together"
     for lamp, rows in lamps.items():
         for row in rows:
-            assert all(f" {lamp} lamp" in question for question in row["questions"]), row
-            assert row["asked"] == row["answered_afresh"] + row["given_again"]
-    assert [row["asked"] for row in asked] == sorted((r["asked"] for r in asked), reverse=True)
+            assert all(f" {lamp} lamp" in question for question in row["queries"]), row
+            assert row["lookups"] == row["misses"] + row["hits"]
+    assert [row["lookups"] for row in asked] == sorted((r["lookups"] for r in asked), reverse=True)
     assert stack.admin("GET", "/api/v1/cache/query-clusters").status_code == 400
     audit = stack.admin("GET", "/api/v1/audit").text
     assert "cache:inspect" in audit

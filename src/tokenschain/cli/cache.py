@@ -74,18 +74,19 @@ def threshold_preview(
     for one in found:
         console.print(
             f"[bold]{one['tenant']}/{one['project']} {one['model']}[/bold]: "
-            f"wrong {one['wrong']:.2%} ({one['wrong_low']:.2%} to {one['wrong_high']:.2%}, "
-            f"{one['checked']:,} checked), agreed {one['agreed']:.1%}; "
-            f"{one['exact']:,} exact hits, {one['lookups']:,} compared",
+            f"false hits {one['false_hit_rate']:.2%} ({one['false_hit_rate_low']:.2%} to "
+            f"{one['false_hit_rate_high']:.2%}, {one['checked']:,} checked), at most "
+            f"{one['false_hit_rate_max']:.1%} wanted; "
+            f"{one['exact_hits']:,} exact hits, {one['lookups']:,} compared",
             highlight=False,
         )
-        shown = table("agreed", "threshold", "wrong to expect", "hits by meaning", "saved")
+        shown = table("at most", "threshold", "false hits", "semantic hits", "saved")
         for choice in one["choices"]:
             threshold = choice["threshold"]
             shown.add_row(
                 f"{choice['false_hit_rate_max']:.1%}",
                 "never" if threshold is None else f"{threshold:.3f}",
-                f"{choice['wrong']:.2%}",
+                f"{choice['false_hit_rate']:.2%}",
                 f"{choice['hits']:,}",
                 _money(choice["saved_pico"]),
             )
@@ -104,18 +105,18 @@ def query_clusters(
     """What is asked again and again, in whose words, and what answering it once saves."""
     query = _since(days, tenant) | {"limit": str(limit)}
     found = call("GET", "/api/v1/cache/query-clusters", query=query)["data"]
-    shown = table("asked", "afresh", "saved", "question", "answer", "model")
+    shown = table("asked", "misses", "saved", "query", "answer", "model")
     for row in found:
-        said = row["questions"][0] + (
-            f"  (+{len(row['questions']) - 1} ways)" if len(row["questions"]) > 1 else ""
+        said = row["queries"][0] + (
+            f"  (+{len(row['queries']) - 1} ways)" if len(row["queries"]) > 1 else ""
         )
         shown.add_row(
-            f"{row['asked']:,}", f"{row['answered_afresh']:,}", _money(row["saved_pico"]),
+            f"{row['lookups']:,}", f"{row['misses']:,}", _money(row["saved_pico"]),
             _short(said), _short(row["answer"]), row["model"],
         )  # fmt: skip
     console.print(shown)
     if out is not None:
-        lines = [" ".join(row["questions"][0].split()) for row in found]
+        lines = [" ".join(row["queries"][0].split()) for row in found]
         out.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         console.print(f"{len(lines)} questions in {out}: `tokenschain cache warm {out}`")
 

@@ -136,7 +136,7 @@ class ThresholdChoice(Answer):
     false_hit_rate_max: float
     threshold: float | None
     """Null: nothing would be given."""
-    wrong: float
+    false_hit_rate: float
     hits: int
     saved_pico: dict[str, int]
 
@@ -147,14 +147,16 @@ class ThresholdPreview(Answer):
     tenant: str
     project: str
     model: str
-    agreed: float
-    wrong: float
-    wrong_low: float
-    wrong_high: float
+    false_hit_rate_max: float
+    """As configured."""
+    false_hit_rate: float
+    """Measured, and its 95 % interval."""
+    false_hit_rate_low: float
+    false_hit_rate_high: float
     checked: int
     served: int
     threshold: float | None
-    exact: int
+    exact_hits: int
     lookups: int
     choices: list[ThresholdChoice]
 
@@ -164,12 +166,12 @@ class QueryCluster(Answer):
 
     project: str
     model: str
-    questions: list[str]
+    queries: list[str]
     answer: str
     entry: str
-    asked: int
-    answered_afresh: int
-    given_again: int
+    lookups: int
+    hits: int
+    misses: int
     saved_pico: dict[str, int]
 
 
@@ -243,17 +245,18 @@ def threshold_preview(
             ThresholdChoice(
                 false_hit_rate_max=preview.false_hit_rate_max,
                 threshold=preview.threshold,
-                wrong=preview.false_hit_rate,
+                false_hit_rate=preview.false_hit_rate,
                 **choice,
             )
             for preview, choice in zip(one.previews, found["choices"], strict=True)
         ]
         rows.append(
             ThresholdPreview(
-                **group._asdict(), agreed=one.false_hit_rate_max, wrong=one.false_hit_rate,
-                wrong_low=one.low, wrong_high=one.high, checked=one.checked, served=one.served,
-                threshold=one.threshold, exact=found["exact"], lookups=found["lookups"],
-                choices=choices,
+                **group._asdict(), false_hit_rate_max=one.false_hit_rate_max,
+                false_hit_rate=one.false_hit_rate, false_hit_rate_low=one.low,
+                false_hit_rate_high=one.high, checked=one.checked, served=one.served,
+                threshold=one.threshold, exact_hits=found["exact_hits"],
+                lookups=found["lookups"], choices=choices,
             )
         )  # fmt: skip
     return Items[ThresholdPreview](data=rows)

@@ -169,8 +169,8 @@ def threshold_preview(
         thresholds: likenesses from which kept answers would have been given; None: never.
 
     Returns:
-        `exact`, `lookups` (by meaning), and `choices`: `hits` and `saved_pico` by currency, one
-        for each threshold.
+        `exact_hits`, `lookups` (by meaning), and `choices`: `hits` and `saved_pico` by currency,
+        one for each threshold.
     """
     seen = ledger.c
     where = and_(
@@ -203,7 +203,7 @@ def threshold_preview(
             if saved:
                 choice["saved_pico"][row[0]] = saved
     return {
-        "exact": sum(int(row[1]) for row in rows),
+        "exact_hits": sum(int(row[1]) for row in rows),
         "lookups": sum(int(row[2]) for row in rows),
         "choices": choices,
     }
@@ -257,13 +257,13 @@ def query_clusters(
             {
                 "project": group.project,
                 "model": group.model,
-                "questions": cluster.questions,
+                "queries": cluster.questions,
                 "answer": cluster.answer,
                 "entry": keys[0],
-                "asked": hits + len(keys),
-                "answered_afresh": len(keys),
-                "given_again": hits,
+                "lookups": hits + len(keys),
+                "misses": len(keys),
+                "hits": hits,
                 "saved_pico": saved,
             }
         )
-    return sorted(rows, key=lambda row: -row["asked"])
+    return sorted(rows, key=lambda row: -row["lookups"])
