@@ -134,7 +134,7 @@ def insert_former_rows(engine: Engine) -> None:
             "currency": "CNY", "cost_pico": 7, "moderation": "", "total_ms": 1.0, "bytes_in": 1,
             "bytes_out": 1, "finish_reason": "stop", "trace_id": "", "tags": "",
             "snapshot_version": "", "charge_pico": 9, "charge_currency": "CNY",
-            "cache_likeness": 0.75,
+            "cache_likeness": 0.75, "route": '[{"in_time":true,"left_out":"a \\"in_time\\": b"}]',
         }  # fmt: skip
         for number, outcome in enumerate(FORMER["ledger"][1]):
             started_ms = (DAY + number % 2) * db.DAY_MS
@@ -198,12 +198,13 @@ def test_standard_names_reach_every_row_and_go_back(bare: Engine) -> None:
     with bare.begin() as connection:
         seen = tables.ledger.c
         calls = connection.execute(
-            select(seen.api, seen.cache, seen.cache_confidence).order_by(seen.event_id)
+            select(seen.api, seen.cache, seen.cache_confidence, seen.route).order_by(seen.event_id)
         ).all()
         assert [call.cache for call in calls] == [
             "bypass", "hit-exact", "miss", "hit-semantic", "hit-inflight",
         ]  # fmt: skip
         assert {(call.api, call.cache_confidence) for call in calls} == {("chat/completions", 0.75)}
+        assert json.loads(calls[0].route) == [{"meets_slo": True, "excluded": 'a "in_time": b'}]
         unit = organization.find(connection, "tenant", "t", "t")
         assert unit is not None and (unit["id"], unit["credit_pico"]) == ("node_1", 3)
         reversed_ = ledger.reverse(connection, "txn", "undone")

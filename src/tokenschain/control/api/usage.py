@@ -95,8 +95,8 @@ class RouteCandidate(Answer):
     first_token_ms: float
     cost_pico: float
     load: float
-    in_time: bool
-    left_out: str
+    meets_slo: bool
+    excluded: str
 
 
 class CallRow(Answer):

@@ -42,6 +42,8 @@ _CACHE_OUTCOMES = (
     ("shared", "hit-inflight"),
     ("semantic", "hit-semantic"),
 )
+_ROUTE_FIELDS = (("in_time", "meets_slo"), ("left_out", "excluded"))
+"""Of the candidates in `ledger.route`."""
 _ALERT_KINDS = (("cache_wrong", "cache_false_hits"),)
 _ALERT_IDENTITY = ("budget", "subject", "period_s", "percent", "amount")
 """What of an alert's detail its id is made of, besides its kind, in this version."""
@@ -57,11 +59,15 @@ def upgrade() -> None:
         _rename_index(name.removeprefix("ledger_"), name, columns)
     _rewrite_limits(dict(_LIMIT_FIELDS), dict(_LIMIT_VALUES))
     _rewrite("ledger", "cache", dict(_CACHE_OUTCOMES))
+    for former, new in _ROUTE_FIELDS:
+        _rename_in_routes(former, new)
     _rewrite_alerts(dict(_ALERT_KINDS))
 
 
 def downgrade() -> None:
     _rewrite_alerts(_inverse(_ALERT_KINDS))
+    for former, new in _ROUTE_FIELDS:
+        _rename_in_routes(new, former)
     _rewrite("ledger", "cache", _inverse(_CACHE_OUTCOMES))
     _rewrite_limits(_inverse(_LIMIT_FIELDS), _inverse(_LIMIT_VALUES))
     for name, columns in _INDEXES:
@@ -124,6 +130,14 @@ def _rewrite(table: str, column: str, values: dict[str, str]) -> None:
     among = ", ".join(f"'{former}'" for former in values)
     op.execute(
         f"UPDATE {table} SET {column} = CASE {column} {cases} END WHERE {column} IN ({among})"
+    )
+
+
+def _rename_in_routes(former: str, new: str) -> None:
+    # Compact JSON, where a quote inside of a text is escaped: this can only be a field's name.
+    op.get_bind().execute(
+        sa.text("UPDATE ledger SET route = REPLACE(route, :former, :new) WHERE route <> '[]'"),
+        {"former": f'"{former}":', "new": f'"{new}":'},
     )
 
 
