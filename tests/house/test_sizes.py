@@ -11,8 +11,6 @@ LONG_FUNCTIONS: dict[str, str] = {
     "infra/migrations/versions/0003_tenants_and_money.py:_new_tables": "a list of tables",
     "control/api/app.py:create_app": "to be split into routers",
     "control/billing/rerating.py:rerate": "to be split",
-    "control/model_routes.py:routes": "to be split",
-    "wire/server.py:_begin_request": "to be split",
 }
 
 

@@ -1,4 +1,4 @@
-"""The `tokenschain` command: all its subcommands, and errors as one clear line."""
+"""The `tokenschain` command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands over the admin API: keys, limits, people, money, usage."""
+"""Commands over the admin API: API keys, limits, users, wallets, usage."""
 
 from __future__ import annotations
 

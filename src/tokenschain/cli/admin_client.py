@@ -1,4 +1,4 @@
-"""Admin API client of the commands."""
+"""HTTP client of the admin API, for the commands."""
 
 from __future__ import annotations
 

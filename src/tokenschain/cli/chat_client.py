@@ -1,4 +1,4 @@
-"""Chat client over the public API, for `tokenschain chat` and `tokenschain cache warm`."""
+"""Chat client over the public API, for `tokenschain chat`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands over the database itself: moving it, backing it up."""
+"""Database commands: migrate to another database, back up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Command that checks this machine: settings, versions, disk, ports, health of upstreams."""
+"""Command `doctor`: checks settings, versions, disk, ports, and whether control answers."""
 
 from __future__ import annotations
 

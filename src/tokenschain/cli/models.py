@@ -34,7 +34,7 @@ def model_list(
     abilities: Annotated[bool, typer.Option(help="Show abilities.")] = False,
     prices: Annotated[bool, typer.Option(help="Show list prices per 1M tokens.")] = False,
 ) -> None:
-    """List the shipped catalogue, or what is served."""
+    """List the model catalog, or what is served."""
     settings = config.load()
     if served:
         shown = table("model", "kind", "upstreams")
@@ -59,7 +59,7 @@ def model_list(
             row += _price_cells(info.price)
         shown.add_row(*row)
     console.print(shown)
-    console.print(f"{count} models; catalogue of {catalog.version}", highlight=False)
+    console.print(f"{count} models; catalog of {catalog.version}", highlight=False)
 
 
 def _price_cells(price: Price | None) -> list[str]:
@@ -77,17 +77,17 @@ def _price_cells(price: Price | None) -> list[str]:
 @model.command("show")
 def model_show(
     name: Annotated[str, typer.Argument(help="Catalogue id, as deepseek/deepseek-flash, or name.")],
-    catalogue_file: Annotated[
-        Path | None, typer.Option("--catalogue", help="Another file.")
+    other_catalog: Annotated[
+        Path | None, typer.Option("--catalog", help="Another catalog file.")
     ] = None,
 ) -> None:
-    """Show all that the catalogue knows of a model, at each provider that sells it."""
-    catalog = catalog_file.load(catalogue_file)
+    """Show all that the catalog knows of a model, at each provider that sells it."""
+    catalog = catalog_file.load(other_catalog)
     found = [info for info in catalog.models if name in (info.id, info.model)]
     if not found:
         near = difflib.get_close_matches(name, [info.id for info in catalog.models], 3, 0.4)
         hint = f"; near: {', '.join(near)}" if near else ""
-        raise catalog_file.CatalogueError(f"the catalogue has no {name}{hint}")
+        raise catalog_file.CatalogueError(f"the catalog has no {name}{hint}")
     for info in found:
         console.rule(f"[bold]{info.id}")
         for label, value in catalog_file.describe(info):
@@ -96,10 +96,10 @@ def model_show(
 
 @model.command("diff")
 def model_diff(
-    newer: Annotated[Path, typer.Argument(help="A newer catalogue file.")],
+    newer: Annotated[Path, typer.Argument(help="A newer catalog file.")],
     older: Annotated[Path | None, typer.Option(help="Compare with this instead.")] = None,
 ) -> None:
-    """Show what a newer catalogue changes: models, limits, abilities, prices."""
+    """Show what a newer catalog changes: models, limits, abilities, prices."""
     count = 0
     for kind, what in catalog_file.differences(catalog_file.load(older), catalog_file.load(newer)):
         count += 1

@@ -1,4 +1,4 @@
-"""What all commands print by."""
+"""Console output of the commands: tables and error lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The control plane's process: admin API, internal channel and background jobs."""
+"""Wiring of the control process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The embedded engine's process."""
+"""Wiring of the embedded engine's process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A gateway worker, the data plane: build its parts, run, drain."""
+"""Wiring of a gateway worker: build, run, drain."""
 
 from __future__ import annotations
 

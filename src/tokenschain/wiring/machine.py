@@ -1,4 +1,4 @@
-"""One machine: what is made on the first start, and which processes run."""
+"""Wiring of one machine: first start, and which processes run."""
 
 from __future__ import annotations
 

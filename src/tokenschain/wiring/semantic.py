@@ -1,4 +1,4 @@
-"""Builds and runs the semantic cache's process."""
+"""Wiring of the semantic process."""
 
 from __future__ import annotations
 
