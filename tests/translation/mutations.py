@@ -34,10 +34,16 @@ class Mutation(NamedTuple):
     """It breaks off: it may not look complete."""
 
 
-def mutated(answer: Answer, seed: int) -> Mutation:
-    """One change, always the same for a seed."""
+def mutated(answer: Answer, other_form: Answer, seed: int) -> Mutation:
+    """One change, always the same for a seed.
+
+    Args:
+        other_form: the same answer as JSON where a stream was asked for, and the other way round.
+    """
     rng = random.Random(seed)
     streamed = "event-stream" in dict(answer.headers)["content-type"]
+    if rng.random() < 0.03:
+        return Mutation("in the other form", other_form, True, False)
     if rng.random() < 0.35:
         named = _FRAMING if streamed else _BODIES
         name = rng.choice(sorted(named))

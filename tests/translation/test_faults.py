@@ -64,7 +64,7 @@ def ask(lab: Lab, case: Case) -> tuple[Result, Mutation | None, Answer | None]:
     def alter(answer: Answer) -> Answer:
         if answer.status != 200:
             return answer
-        found = mutated(answer, hash_of(case))
+        found = mutated(answer, lab.vendors[case.vendor].other_form(), hash_of(case))
         made.append((found, answer))
         return found.answer
 

@@ -64,6 +64,7 @@ class Strict:
         self.counted: list[Counted] = []
         self.call_ids = "call_{}"
         """How it names its calls."""
+        self._last: tuple[Spoken, dict[str, Any], bool] | None = None
 
     def reset(self) -> None:
         self.received, self.refused, self.counted = [], [], []
@@ -87,11 +88,21 @@ class Strict:
             return Answer(status, (_JSON,), (_encode(vendor.error(broken)),))
         spoken = self._speak(body, raw)
         self.counted.append(spoken.counted)
-        wire = WIRES[vendor.wire]
-        if not wire.streams(body, headers):
-            whole = _encode(wire.whole(spoken, body, vendor))
-            return Answer(200, (_JSON,), (whole,))
-        return Answer(200, (_SSE,), tuple(wire.stream(spoken, body, vendor)))
+        streamed = WIRES[vendor.wire].streams(body, headers)
+        self._last = spoken, body, streamed
+        return self._say(spoken, body, streamed)
+
+    def other_form(self) -> Answer:
+        """What was answered last, as a stream where it was whole, and the other way round."""
+        assert self._last is not None
+        spoken, body, streamed = self._last
+        return self._say(spoken, body, not streamed)
+
+    def _say(self, spoken: Spoken, body: Mapping[str, Any], streamed: bool) -> Answer:
+        wire = WIRES[self.vendor.wire]
+        if not streamed:
+            return Answer(200, (_JSON,), (_encode(wire.whole(spoken, body, self.vendor)),))
+        return Answer(200, (_SSE,), tuple(wire.stream(spoken, body, self.vendor)))
 
     def _plain(self, body: dict[str, Any]) -> Answer:
         """OpenAI's text completions and embeddings."""
