@@ -188,6 +188,7 @@ class Lab:
         self.owed: list[CallRecord] = []
         """All records, over all calls."""
         self._sent: list[dict[str, Any]] = []
+        self._client: _Client | None = None
         self.served = Served(_snapshot(self.vendors))
         digest = INTERNATIONAL.digest(KEY)
         grant = KeyGrant("key_1", "t", "p", "e")
@@ -199,7 +200,9 @@ class Lab:
         self.loop.run_until_complete(self._build())
 
     async def _build(self) -> None:
-        client = _Client(self)
+        if self._client is not None:
+            self._client.close()
+        client = self._client = _Client(self)
         upstreams = Upstreams(
             client,
             lambda reference: self.vendors[reference.removeprefix("env:")].credential,
