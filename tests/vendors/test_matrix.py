@@ -362,8 +362,8 @@ def test_the_published_tables_are_what_was_measured() -> None:
         "<!-- Written by tests/vendors/test_matrix.py (`make matrix`); do not edit. -->\n\n"
         "# Providers\n\nMeasured through the running gateway with the official SDKs against a "
         "simulator of each vendor's documented wire, which refuses what the vendor refuses. "
-        "`-`: not offered by the vendor. `pass*`: the vendor's own table was not found, so the "
-        f"simulator follows OpenAI's.\n\n{table(CELLS, list(COLUMNS))}\n"
+        "`-`: not offered by the vendor. `pass*`: by analogy, since the "
+        f"vendor's own table was not found and the simulator follows OpenAI's.\n\n{table(CELLS, list(COLUMNS))}\n"
         "## Any API in, any provider out\n\nText whole and streamed, system prompt, tools and "
         f"their results, parallel calls, usage.\n\n{table(DOOR_CELLS, list(APIS))}"
     )

@@ -124,7 +124,7 @@ def reply_from(body: bytes, metadata: canon.ReplyMetadata) -> bytes:
     return canon.whole(head, choice.message, choice.finish_reason, _usage_of(reply.usage))
 
 
-class StreamIn:
+class DashScopeStream:
     """Native frames to canonical chunks."""
 
     def __init__(self, metadata: canon.ReplyMetadata) -> None:
@@ -154,6 +154,6 @@ PROTOCOL = VendorProtocol(
     path="services/aigc/text-generation/generation",
     request=request_of,
     whole=reply_from,
-    stream=StreamIn,
+    stream=DashScopeStream,
     stream_headers=(("x-dashscope-sse", "enable"), ("accept", "text/event-stream")),
 )

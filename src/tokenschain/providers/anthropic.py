@@ -9,6 +9,6 @@ PROTOCOL = VendorProtocol(
     path="messages",
     request=outbound.request_of,
     whole=outbound.reply_from,
-    stream=outbound.StreamIn,
+    stream=outbound.MessagesStreamIn,
     headers=(("anthropic-version", "2023-06-01"),),
 )

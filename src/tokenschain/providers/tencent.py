@@ -206,7 +206,7 @@ def reply_from(body: bytes, metadata: canon.ReplyMetadata) -> bytes:
     return canon.whole(head, message, _finish_of(choice.finish_reason), _usage_of(reply.usage))
 
 
-class StreamIn:
+class HunyuanStream:
     """Native frames to canonical chunks."""
 
     def __init__(self, metadata: canon.ReplyMetadata) -> None:
@@ -243,4 +243,6 @@ def sign(request: Signable, value: str, now_s: float) -> HeaderLines:
     )
 
 
-PROTOCOL = VendorProtocol(path="", request=request_of, whole=reply_from, stream=StreamIn, sign=sign)
+PROTOCOL = VendorProtocol(
+    path="", request=request_of, whole=reply_from, stream=HunyuanStream, sign=sign
+)

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 from tokenschain.core.formats.canonical import Conversation, ReplyMetadata
 from tokenschain.core.formats.continuation import Prefill
 from tokenschain.core.formats.dialect import Dialect
-from tokenschain.core.formats.normalization import Reading
+from tokenschain.core.formats.normalization import Normalization
 from tokenschain.core.formats.openai_chat import Api
 from tokenschain.providers.signing import Signable
 
@@ -19,13 +19,13 @@ Signer = Callable[[Signable, str, float], HeaderLines]
 """Request, credential and time (Unix seconds) to headers that depend on them."""
 
 
-class Auth(StrEnum):
+class KeyScheme(StrEnum):
     """How a vendor wants its key."""
 
     BEARER = "bearer"
     X_API_KEY = "x-api-key"
     SIGNED = "signed"
-    """The credential is `id:secret` and the speech signs each request with it."""
+    """The credential is `id:secret` and the protocol signs each request with it."""
 
 
 class ChunkDecoder(Protocol):
@@ -55,10 +55,10 @@ class Vendor(NamedTuple):
     rules: str = ""
     """Whose rows of `refusals.VENDOR_RULES` hold."""
     dialect: Dialect = Dialect()
-    reading: Reading = Reading.CANONICAL
-    rereads: bool = False
+    normalization: Normalization = Normalization.CANONICAL
+    needs_normalization: bool = False
     """Whether chunks must be read even so, for finish reasons with names of their own."""
-    auth: Auth = Auth.BEARER
+    auth: KeyScheme = KeyScheme.BEARER
     protocol: VendorProtocol | None = None
     images_as_data: bool = False
     """Whether it takes images only as data, so that URLs are fetched here."""

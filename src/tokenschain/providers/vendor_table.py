@@ -15,10 +15,10 @@ from tokenschain.core.formats.dialect import (
     History,
     ThinkingStyle,
 )
-from tokenschain.core.formats.normalization import Reading
+from tokenschain.core.formats.normalization import Normalization
 from tokenschain.core.formats.openai_chat import Api
 from tokenschain.providers import alibaba, anthropic, tencent
-from tokenschain.providers.vendor_profile import PLAIN, Auth, Vendor
+from tokenschain.providers.vendor_profile import PLAIN, KeyScheme, Vendor
 
 _OPEN_RANGE = 0.01  # what vendors' own SDKs send where 0 and 1 are excluded
 _ZHIPU = Dialect(
@@ -95,7 +95,7 @@ VENDORS: dict[str, Vendor] = {
             json_schema=False,
             choices_max=1,
         ),
-        rereads=True,
+        needs_normalization=True,
     ),
     "tencent-hunyuan-native": Vendor(
         "tencent",
@@ -109,7 +109,7 @@ VENDORS: dict[str, Vendor] = {
             json_mode=False,
             choices_max=1,
         ),
-        auth=Auth.SIGNED,
+        auth=KeyScheme.SIGNED,
         protocol=tencent.PROTOCOL,
     ),
     "huawei-maas": Vendor("huawei", _HUAWEI, paths=_HUAWEI_PATHS),
@@ -140,12 +140,14 @@ VENDORS: dict[str, Vendor] = {
         ),
         paths={Api.RERANK: "rerankers"},
     ),
-    "deepseek": Vendor("deepseek", _DEEPSEEK, rereads=True, **_DEEPSEEK_PREFILL),
-    "deepseek-intl": Vendor("deepseek", _DEEPSEEK, rereads=True, **_DEEPSEEK_PREFILL),
-    "moonshot": Vendor("moonshot", _MOONSHOT, rereads=True, prefill=Prefill.PARTIAL),
-    "moonshot-intl": Vendor("moonshot", _MOONSHOT, rereads=True, prefill=Prefill.PARTIAL),
-    "zhipu": Vendor("zhipu", _ZHIPU, rereads=True),
-    "zai": Vendor("zhipu", _ZHIPU, rereads=True),
+    "deepseek": Vendor("deepseek", _DEEPSEEK, needs_normalization=True, **_DEEPSEEK_PREFILL),
+    "deepseek-intl": Vendor("deepseek", _DEEPSEEK, needs_normalization=True, **_DEEPSEEK_PREFILL),
+    "moonshot": Vendor("moonshot", _MOONSHOT, needs_normalization=True, prefill=Prefill.PARTIAL),
+    "moonshot-intl": Vendor(
+        "moonshot", _MOONSHOT, needs_normalization=True, prefill=Prefill.PARTIAL
+    ),
+    "zhipu": Vendor("zhipu", _ZHIPU, needs_normalization=True),
+    "zai": Vendor("zhipu", _ZHIPU, needs_normalization=True),
     "minimax": Vendor(
         "minimax",
         Dialect(
@@ -154,7 +156,7 @@ VENDORS: dict[str, Vendor] = {
             bounds={"temperature": Bounds(_OPEN_RANGE, 1)},
             choices_max=1,
         ),
-        Reading.TAGS,
+        Normalization.TAGS,
     ),
     "siliconflow": Vendor(
         "siliconflow",
@@ -164,7 +166,7 @@ VENDORS: dict[str, Vendor] = {
             tool_choice_required=None,
         ),
     ),
-    "stepfun": Vendor("stepfun", _EFFORT, Reading.REASONING),
+    "stepfun": Vendor("stepfun", _EFFORT, Normalization.REASONING),
     "xfyun-spark": Vendor(
         "xfyun",
         Dialect(
@@ -209,7 +211,7 @@ VENDORS: dict[str, Vendor] = {
             json_mode=False,
             choices_max=1,
         ),
-        auth=Auth.X_API_KEY,
+        auth=KeyScheme.X_API_KEY,
         protocol=anthropic.PROTOCOL,
         prefill=Prefill.LAST,
     ),
@@ -234,11 +236,13 @@ VENDORS: dict[str, Vendor] = {
             refused=frozenset({"logprobs", "top_logprobs", "logit_bias"}),
             choices_max=1,
         ),
-        Reading.REASONING,
+        Normalization.REASONING,
     ),
     "fireworks": Vendor("fireworks", _EFFORT),
-    "openrouter": Vendor("openrouter", Dialect(thinking=ThinkingStyle.OBJECT), Reading.REASONING),
-    "vllm": Vendor("vllm", _VLLM, Reading.REASONING, prefill=Prefill.TEMPLATE),
+    "openrouter": Vendor(
+        "openrouter", Dialect(thinking=ThinkingStyle.OBJECT), Normalization.REASONING
+    ),
+    "vllm": Vendor("vllm", _VLLM, Normalization.REASONING, prefill=Prefill.TEMPLATE),
     "sglang": Vendor("sglang", _VLLM, prefill=Prefill.TEMPLATE),
     # llama.cpp counts the tokens of one prompt and one choice where there are several.
     "local": Vendor(dialect=Dialect(choices_max=1, many_prompts=False), prefill=Prefill.LAST),
@@ -258,7 +262,7 @@ VENDORS: dict[str, Vendor] = {
             choices_max=1,
             many_prompts=False,
         ),
-        Reading.REASONING,
+        Normalization.REASONING,
         images_as_data=True,
     ),
     "tei": Vendor("tei", paths={Api.RERANK: "/rerank"}, texts_rerank=True),

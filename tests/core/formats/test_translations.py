@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats import canonical, openai_responses, stream_aggregation
 from tokenschain.core.formats.anthropic import inbound, outbound
-from tokenschain.core.formats.normalization import Reading, ReplyReader
+from tokenschain.core.formats.normalization import Normalization, ReplyNormalizer
 from tokenschain.wire.sse import SseReader
 
 HEAD: dict[str, Any] = {"id": "1", "model": "m", "created": 0}
@@ -76,7 +76,7 @@ def test_anthropic_streams_keep_their_grammar_and_lose_nothing(
     stream: tuple[list[bytes], Told],
 ) -> None:
     chunks, told = stream
-    out = inbound.StreamOut("m", "1")
+    out = inbound.MessagesStreamOut("m", "1")
     data = b"".join(out.event(chunk) for chunk in chunks) + out.end()
     found = events(data)
     assert [e["type"] for e in found[:1] + found[-2:]] == [
@@ -114,7 +114,7 @@ def test_response_streams_keep_their_grammar_and_lose_nothing(
     stream: tuple[list[bytes], Told],
 ) -> None:
     chunks, told = stream
-    out = openai_responses.StreamOut("m", "1")
+    out = openai_responses.ResponsesStreamOut("m", "1")
     found = events(b"".join(out.event(chunk) for chunk in chunks) + out.end())
     assert [e["sequence_number"] for e in found] == list(range(len(found)))
     assert [found[0]["type"], found[-1]["type"]] == ["response.created", "response.completed"]
@@ -204,7 +204,7 @@ def test_citations_of_pages_stay_whole_and_streamed() -> None:
     body = outbound.reply_from(json.dumps(reply).encode(), canonical.ReplyMetadata())
     annotations = [{"type": "url_citation", "url_citation": PAGE}]
     assert json.loads(body)["choices"][0]["message"]["annotations"] == annotations
-    stream = outbound.StreamIn(canonical.ReplyMetadata())
+    stream = outbound.MessagesStreamIn(canonical.ReplyMetadata())
     chunks = [c for event in anthropic_events() for c in stream.event(json.dumps(event).encode())]
     deltas = [choice["delta"] for c in chunks for choice in json.loads(c)["choices"]]
     assert [d["annotations"] for d in deltas if "annotations" in d] == [annotations]
@@ -212,14 +212,14 @@ def test_citations_of_pages_stay_whole_and_streamed() -> None:
     wanted = {k: v for k, v in PAGE.items() if k != "content"} | {"type": "url_citation"}
     item = json.loads(openai_responses.reply_of(body, "1"))["output"][0]
     assert item["content"][0]["annotations"] == [wanted]
-    out = openai_responses.StreamOut("m", "1")
+    out = openai_responses.ResponsesStreamOut("m", "1")
     found = [e for chunk in chunks for e in events(out.event(chunk))] + events(out.end())
     assert [e["annotation"] for e in found if e["type"].endswith("annotation.added")] == [wanted]
     assert found[-1]["response"]["output"][0]["content"][0]["annotations"] == [wanted]
 
     block = json.loads(inbound.reply_of(body, "1"))["content"][0]
     assert [c["url"] for c in block["citations"]] == [PAGE["url"]]
-    back = inbound.StreamOut("m", "1")
+    back = inbound.MessagesStreamOut("m", "1")
     told = [e for chunk in chunks for e in events(back.event(chunk))]
     kinds = [e["delta"]["type"] for e in told if e["type"] == "content_block_delta"]
     assert kinds.count("citations_delta") == 1 and kinds.count("text_delta") == 8
@@ -315,7 +315,7 @@ def test_think_tags_are_told_from_the_answer_in_any_cut(
     if "<" in reasoning + answer or answer != answer.lstrip("\n"):
         return
     text = f"<think>{reasoning}</think>\n\n{answer}"
-    reader = ReplyReader(Reading.TAGS)
+    reader = ReplyNormalizer(Normalization.TAGS)
     marks = sorted(cut for cut in cuts if cut < len(text))
     pieces = [text[a:b] for a, b in zip([0, *marks], [*marks, len(text)], strict=True)]
     got = {"content": "", "reasoning_content": ""}

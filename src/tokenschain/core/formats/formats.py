@@ -45,12 +45,14 @@ class ApiFormat(NamedTuple):
 
 API_FORMATS: tuple[ApiFormat, ...] = (
     *(ApiFormat(api.value, partial(openai_chat.parse, api)) for api in Api),
-    ApiFormat("messages", inbound.parse, inbound.error_of, inbound.reply_of, inbound.StreamOut),
+    ApiFormat(
+        "messages", inbound.parse, inbound.error_of, inbound.reply_of, inbound.MessagesStreamOut
+    ),
     ApiFormat(
         "responses",
         openai_responses.parse,
         ApiError.body,
         openai_responses.reply_of,
-        openai_responses.StreamOut,
+        openai_responses.ResponsesStreamOut,
     ),
 )

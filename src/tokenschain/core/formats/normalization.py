@@ -32,7 +32,7 @@ FAILED_FINISHES = frozenset({"network_error", "insufficient_system_resource", "e
 """Finish reasons that mean the upstream broke off."""
 
 
-class Reading(StrEnum):
+class Normalization(StrEnum):
     """Where a vendor puts reasoning."""
 
     CANONICAL = "reasoning_content"
@@ -41,13 +41,13 @@ class Reading(StrEnum):
     DETAILS = "reasoning_details"
 
 
-class ReplyReader:
+class ReplyNormalizer:
     """Makes one reply canonical, whole or chunk by chunk; keeps state between chunks."""
 
-    __slots__ = ("_reading", "_splitters")
+    __slots__ = ("_normalization", "_splitters")
 
-    def __init__(self, reading: Reading) -> None:
-        self._reading = reading
+    def __init__(self, normalization: Normalization) -> None:
+        self._normalization = normalization
         self._splitters: dict[int, _TagSplitter] = {}
 
     def whole(self, body: bytes) -> bytes:
@@ -83,14 +83,14 @@ class ReplyReader:
         return _encode(reply)
 
     def _reason(self, part: dict[str, Any], index: int, *, ended: bool) -> None:
-        if self._reading is Reading.TAGS and isinstance(part.get("content"), str):
+        if self._normalization is Normalization.TAGS and isinstance(part.get("content"), str):
             splitter = self._splitters.setdefault(index, _TagSplitter())
             reasoning, content = splitter.feed(part["content"], ended=ended)
             part["content"] = content
             if reasoning:
                 part["reasoning_content"] = (part.get("reasoning_content") or "") + reasoning
             return
-        if self._reading is Reading.DETAILS:
+        if self._normalization is Normalization.DETAILS:
             details = part.get("reasoning_details")
             text = "".join(d.get("text") or "" for d in details or () if isinstance(d, dict))
             if text:

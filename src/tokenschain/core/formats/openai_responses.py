@@ -414,7 +414,7 @@ class _Open:
         return _call_item(self.name, self.call_id, function, status)
 
 
-class StreamOut:
+class ResponsesStreamOut:
     """Canonical chunks to the events of a response; items may be open side by side."""
 
     def __init__(self, model: str, name: str) -> None:

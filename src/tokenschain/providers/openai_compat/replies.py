@@ -7,7 +7,7 @@ import time
 from tokenschain.core.call import Attempt, Call
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats import canonical, openai_chat
-from tokenschain.core.formats.normalization import FAILED_FINISHES, Reading, ReplyReader
+from tokenschain.core.formats.normalization import FAILED_FINISHES, Normalization, ReplyNormalizer
 from tokenschain.core.formats.openai_chat import Api, ParsedRequest
 from tokenschain.core.pricing.catalog import Usage
 from tokenschain.core.snapshot import Offer
@@ -32,8 +32,8 @@ async def read_whole(reply: http.Reply, call: Call, attempt: Attempt, vendor: Ve
         elif parsed.api is Api.CHAT:
             if vendor.protocol is not None:
                 body = vendor.protocol.whole(body, heading_of(call, attempt))
-            elif vendor.rereads or vendor.reading is not Reading.CANONICAL:
-                body = ReplyReader(vendor.reading).whole(body)
+            elif vendor.needs_normalization or vendor.normalization is not Normalization.CANONICAL:
+                body = ReplyNormalizer(vendor.normalization).whole(body)
         found = openai_chat.read_reply(body)
     except ValueError:
         raise ApiError(

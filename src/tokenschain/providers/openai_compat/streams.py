@@ -9,7 +9,7 @@ from tokenschain.core.call import Attempt, Call, ResponseWriter
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats import continuation, openai_chat
 from tokenschain.core.formats.continuation import PartialOutput, Splice
-from tokenschain.core.formats.normalization import FAILED_FINISHES, Reading, ReplyReader
+from tokenschain.core.formats.normalization import FAILED_FINISHES, Normalization, ReplyNormalizer
 from tokenschain.core.formats.openai_chat import Api
 from tokenschain.core.ports import Answer
 from tokenschain.providers.openai_compat.failures import failure_of, refused
@@ -332,13 +332,13 @@ class StreamAnswer:
         self._reply.abort()
 
 
-class _Rereader:
+class _ChunkNormalizer:
     """A decoder for vendors whose chunks only need some fields renamed."""
 
     __slots__ = ("_reader",)
 
-    def __init__(self, reading: Reading) -> None:
-        self._reader = ReplyReader(reading)
+    def __init__(self, normalization: Normalization) -> None:
+        self._reader = ReplyNormalizer(normalization)
 
     def event(self, data: bytes) -> list[bytes]:
         return [self._reader.chunk(data)]
@@ -349,8 +349,8 @@ def _decoder_of(vendor: Vendor, call: Call, attempt: Attempt) -> ChunkDecoder | 
         return None
     if vendor.protocol is not None:
         return vendor.protocol.stream(heading_of(call, attempt))
-    if vendor.rereads or vendor.reading is not Reading.CANONICAL:
-        return _Rereader(vendor.reading)
+    if vendor.needs_normalization or vendor.normalization is not Normalization.CANONICAL:
+        return _ChunkNormalizer(vendor.normalization)
     return None
 
 

@@ -9,7 +9,7 @@ from tokenschain.core.snapshot import Upstream
 from tokenschain.providers.access_tokens import TokenKeeper
 from tokenschain.providers.auth import SIGNERS
 from tokenschain.providers.credential_pool import KeyRing, UpstreamKey
-from tokenschain.providers.vendor_profile import Auth, Signer, Vendor
+from tokenschain.providers.vendor_profile import KeyScheme, Signer, Vendor
 from tokenschain.wire import client as http
 
 
@@ -82,7 +82,7 @@ def head_of(target: Target, key: UpstreamKey) -> bytes:
     return head
 
 
-_AUTH_LINES = {Auth.BEARER: "authorization: Bearer ", Auth.X_API_KEY: "x-api-key: "}
+_AUTH_LINES = {KeyScheme.BEARER: "authorization: Bearer ", KeyScheme.X_API_KEY: "x-api-key: "}
 
 
 def lines_of(headers: tuple[tuple[str, str], ...]) -> bytes:

@@ -406,7 +406,7 @@ def error_of(error: ApiError) -> bytes:
     return encode({"type": "error", "error": {"type": kind, "message": error.message}})
 
 
-class StreamOut:
+class MessagesStreamOut:
     """Canonical chunks to Anthropic's events; messages are not kept.
 
     Blocks follow one another there, so tool calls that come interleaved are put in order: the

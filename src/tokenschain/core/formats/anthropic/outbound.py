@@ -279,7 +279,7 @@ def _annotations(citations: list[_Citation], start: int, end: int) -> list[canon
     ]
 
 
-class StreamIn:
+class MessagesStreamIn:
     """Anthropic's events to canonical chunks."""
 
     def __init__(self, metadata: canon.ReplyMetadata) -> None:
