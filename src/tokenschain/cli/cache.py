@@ -21,9 +21,7 @@ from tokenschain.cli.output import console, errors, table
 from tokenschain.core.pricing.catalog import format_pico
 from tokenschain.infra import config
 
-cache = typer.Typer(
-    no_args_is_help=True, help="Answers given again: figures, flushing, evaluation."
-)
+cache = typer.Typer(no_args_is_help=True, help="Response cache: figures, flushing, evaluation.")
 PAIR_SETS = ("fow_pairs", "guardpairs", "pawsx_zh")
 TRAPS_MAX = (0.02, 0.05)
 
@@ -50,7 +48,7 @@ def hit_ages(
     model: Annotated[str | None, typer.Option()] = None,
     days: Annotated[int, typer.Option(min=1)] = 7,
 ) -> None:
-    """How old answers were when they were given again: what another ttl_s would keep."""
+    """Age of cached responses when they were served: what another ttl_s would keep."""
     shown = table("age up to", "hits", "share of hits kept by that ttl")
     for row in call("GET", "/api/v1/cache/hit-ages", query=_since(days, tenant, model=model))[
         "data"
@@ -160,7 +158,7 @@ def flush(
             "dry_run": dry_run}  # fmt: skip
     found = call("POST", "/api/v1/cache/flush", body)
     console.print(
-        f"{'would drop' if dry_run else 'dropped'} answers that were given again "
+        f"{'would drop' if dry_run else 'dropped'} cached responses that were served "
         f"{found['hits_last_day']:,} times in the last day ({found['answers_last_day']:,} of them)"
     )
 
@@ -240,7 +238,7 @@ def evaluate(
         Path | None, typer.Option(help="Folder for plots: ROC and calibration, as SVG.")
     ] = None,
 ) -> None:
-    """How many answers would be given again, and how many of those wrong."""
+    """How many questions the cache would answer, and how many of those wrongly."""
     from tokenschain.semantic import evaluation as ev  # noqa: PLC0415 - loads models
     from tokenschain.semantic.embedders import Embedders  # noqa: PLC0415
     from tokenschain.semantic.verifier import Verifier  # noqa: PLC0415

@@ -239,7 +239,7 @@ class AtOnce:
         return max(0, self.amount - self.used)
 
     def wait_s(self, amount: int, now: float) -> float:
-        """Nobody knows when a call ends; look again in a second."""
+        """When a call will end is unknown; look again in a second."""
         return 1.0
 
 

@@ -78,7 +78,7 @@ class Flush(Body):
 
 
 class Feedback(Body):
-    """What somebody says of an answer that came from the cache."""
+    """Feedback on a response that came from the cache."""
 
     example: ClassVar[Example] = {
         "request_id": "req_0123456789",
@@ -91,7 +91,7 @@ class Feedback(Body):
 
 
 class Flushed(Answer):
-    """What a flush is worth: how often such answers were given again in the last day, and how
+    """What a flush is worth: how often such responses were served in the last day, and how
     many different ones."""
 
     hits_last_day: int
@@ -101,7 +101,7 @@ class Flushed(Answer):
 
 
 class Judged(Answer):
-    """What became of an answer that somebody judged."""
+    """What became of a response that feedback was given on."""
 
     entry: str
     cache: str
@@ -213,7 +213,7 @@ def hit_ages(
     tenant: NameQuery = None,
     model: Annotated[str | None, Query(max_length=256)] = None,
 ) -> Items[HitAge]:
-    """Read how old answers were that were given again; what another `ttl_s` would keep."""
+    """Read the age of cached responses when they were served; what another `ttl_s` would keep."""
     whose = asked.tenant(tenant)
     asked.need(whose or PLATFORM)
     rows = rules_and_stats.hit_ages(asked.db, whose, model, *when)
@@ -300,7 +300,7 @@ def _from_processes(
 
 @router.post("/feedback")
 def feedback(asked: Writing, said: Feedback) -> Judged:
-    """Say whether an answer given again was right; a wrong one is dropped within a second.
+    """Report whether a cached response was right; a wrong one is dropped within a second.
 
     It counts against what is served by meaning. `request_id` is the `x-request-id` of the answer.
     """

@@ -46,7 +46,7 @@ class ApiContext(NamedTuple):
     suite: Suite
     operator: str
     insight: Insight | None
-    """None where nobody's questions are compared by meaning."""
+    """None where no tenant uses the semantic cache."""
 
 
 # --- bodies and answers ------------------------------------------------------------------
@@ -111,7 +111,7 @@ def listed(kind: type[Body_], found: Rows, shown: Sequence[Mapping[str, object]]
 
 
 class RequestContext:
-    """One request of somebody known, in one transaction."""
+    """One authenticated request, in one transaction."""
 
     def __init__(
         self, db: Connection, actor: Actor, author: Author, context: ApiContext, action: str | None
@@ -313,7 +313,7 @@ IfMatch = Annotated[str, Header(alias="if-match", max_length=100)]
 
 
 def check_version(if_match: str, version: int) -> None:
-    """Insist that nobody changed it meanwhile, when the caller asks for that.
+    """Insist that it was not changed meanwhile, when the caller asks for that.
 
     Raises:
         ApiError: `precondition_failed`.
@@ -334,7 +334,7 @@ class AdminRoute(APIRoute):
     """A route of the admin API.
 
     One transaction a request, ended before the answer is sent: who reads "done" can rely on
-    it. A POST with an `Idempotency-Key` is done once; the same answer is given again for a
+    it. A POST with an `Idempotency-Key` is done once; the same answer is replayed for a
     day, and what is kept of it is part of the same transaction. Query parameters that the
     route does not know are refused. The OpenAPI document gets the route's permission
     (`x-permission`), a summary and a call to copy (`x-codeSamples`).

@@ -17,7 +17,7 @@ from tokenschain.core.errors import ApiError
 
 MEANINGS: Mapping[int, str] = {
     400: "The request is wrong.",
-    401: "Nobody is signed in.",
+    401: "Not signed in.",
     403: "This may not be done here.",
     404: "There is no such thing.",
     409: "It is there already, or in use.",
@@ -98,4 +98,4 @@ def _unstorable(_: Request, __: Exception) -> ApiError:
 
 
 def _duplicate(_: Request, __: IntegrityError) -> ApiError:
-    return ApiError("conflict", "Somebody made the same at the same time; read it again.")
+    return ApiError("conflict", "The same was created at the same time; read it again.")

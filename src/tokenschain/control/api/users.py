@@ -238,7 +238,7 @@ def change_user(
 
 
 def _may_give(asked: RequestContext, permissions: frozenset[str], where: Resource) -> None:
-    """Nobody gives what they do not have.
+    """A permission can only be granted by one who holds it.
 
     Raises:
         ApiError: `permission_denied`.

@@ -57,7 +57,7 @@ def add_price(connection: Connection, tenant: str, model: str, price: Price, fro
 
 
 def page(connection: Connection, page_: Page, tenant: str | None) -> Rows:
-    """One page of selling prices: a tenant's own and everybody's, or all."""
+    """One page of selling prices: a tenant's own and the general ones, or all."""
     query = select(prices)
     if tenant is not None:
         query = query.where(prices.c.tenant.in_((tenant, "")))

@@ -70,7 +70,7 @@ def flush(connection: Connection, tenant: str, part: str = "", value: str = "") 
 def hits_of(
     connection: Connection, since_ms: int, tenant: str, part: str = "", value: str = ""
 ) -> dict[str, int]:
-    """What a flush would have cost since then: answers that were given again, how often."""
+    """What a flush would have cost since then: cached responses served, and how often."""
     seen = ledger.c
     where = [seen.started_ms >= since_ms, seen.cache_key != ""]
     if tenant:
@@ -139,7 +139,7 @@ AGES_S = (60, 600, 3_600, 6 * 3_600, 86_400, 3 * 86_400, 7 * 86_400, 30 * 86_400
 def hit_ages(
     connection: Connection, tenant: str | None, model: str | None, from_ms: int, until_ms: int
 ) -> list[dict[str, Any]]:
-    """How old answers were that were given again: hits by age, and the share of all hits that
+    """Age of cached responses when they were served: hits by age, and the share of all hits that
     answers no older than that gave."""
     seen = ledger.c
     where = [seen.started_ms >= from_ms, seen.started_ms < until_ms,
@@ -212,7 +212,7 @@ def threshold_preview(
 def most_given(
     connection: Connection, tenant: str, from_ms: int, until_ms: int
 ) -> dict[str, dict[str, Any]]:
-    """The answers given again most often, the most given first: by key, `hits` and `saved_pico`
+    """Cached responses served most often, the most served first: by key, `hits` and `saved_pico`
     by currency."""
     seen = ledger.c
     hits = func.count().label("hits")

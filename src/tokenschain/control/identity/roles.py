@@ -100,7 +100,7 @@ def bind(
     if apart is not None and not any("*" in p for p in (permissions, *held)):
         raise ApiError(
             "conflict",
-            f"Nobody may hold both `{apart[0]}` and `{apart[1]}`: give the role to another.",
+            f"One person may not hold `{apart[0]}` and `{apart[1]}`: give the role to another.",
             param="role",
         )
     binding_id = secrets.new_id("bnd")

@@ -197,7 +197,7 @@ def log_in(
             "Too many wrong guesses; try again later.",
             retry_after_s=float(row["locked_until_s"] - now),
         )
-    # Nobody's password takes as long as somebody's.
+    # An unknown address takes as long as a known one, so that timing does not tell which exist.
     stored = (row["password_hash"] if row is not None else None) or passwords.UNKNOWN_USER_HASH
     right = passwords.password_matches(stored, password)
     if row is None or row["password_hash"] is None or row["disabled_at_s"] is not None:

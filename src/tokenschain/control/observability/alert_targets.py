@@ -60,7 +60,7 @@ def add(
 
     Args:
         sealer: seals its address and secret.
-        tenant: whose alerts it gets; empty: everybody's.
+        tenant: whose alerts it gets; empty: those of all tenants.
     """
     target_id = secrets.new_id("tgt")
     content = msgspec.json.encode({"address": address, "secret": secret})
@@ -81,7 +81,7 @@ def page(connection: Connection, page_: Page, tenant: str | None) -> Rows:
 
 
 def tenant_of(connection: Connection, target_id: str) -> str | None:
-    """Whose target it is, empty for everybody's; None when there is no such target."""
+    """The tenant of a target, empty for all tenants; None when there is no such target."""
     return connection.execute(
         select(alert_targets.c.tenant).where(alert_targets.c.id == target_id)
     ).scalar()

@@ -344,7 +344,7 @@ def words(kind: str, tenant: str, detail: dict[str, Any]) -> tuple[str, str]:
         return (
             f"{whose} 的缓存错误命中率为 {share}（95% 区间 {low}–{high}，"
             f"抽查 {detail['checked']} 次），超过约定的 {agreed}。",
-            f"Of the answers given again to {whose}, {share} are wrong (95 % interval {low} to "
+            f"Of the semantic cache hits of {whose}, {share} are false (95 % interval {low} to "
             f"{high}, {detail['checked']} checked); {agreed} was agreed.",
         )
     name = detail["budget"]

@@ -17,7 +17,7 @@ Mode = Literal["off", "exact", "semantic"]
 
 
 class CacheRules(msgspec.Struct, frozen=True):
-    """Which answers are given a second time, to whom and for how long."""
+    """Which responses are cached, for whom and for how long."""
 
     mode: Annotated[
         Mode,

@@ -503,7 +503,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Routing()
     )
     cache: Annotated[
-        CacheSettings, Meta(description="Which answers are given a second time; see below.")
+        CacheSettings, Meta(description="Which responses are cached and served again; see below.")
     ] = CacheSettings()
     unpriced_models: Annotated[
         Literal["refuse", "serve"],
