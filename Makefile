@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 MODEL_CACHE := $(HOME)/.cache/tokenschain
 .DEFAULT_GOAL := help
-.PHONY: help run cluster test check bench bench-stores bench-peers chaos docs matrix fuzz clean
+.PHONY: help run cluster test proofs check bench bench-stores bench-peers chaos docs matrix fuzz clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,9 @@ test: $(VENV)/dev tests/clients/node_modules $(MODEL_CACHE)/models/smollm2-135m-
 
 cluster: $(VENV)/dev $(MODEL_CACHE)/models/smollm2-135m-instruct.gguf  ## Start three gateways, control, PostgreSQL, Redis and the engine
 	@TEST_MODEL_CACHE=$(MODEL_CACHE) exec $(BIN)/python -m tests.cluster
+
+proofs: $(VENV)/dev  ## Try 10,000 conversations, 10,000 answers and 20,000 mutated ones
+	PROOFS=full $(BIN)/python -m pytest tests/translation --timeout 600
 
 check: $(VENV)/dev  ## Lint, types, layers
 	$(BIN)/ruff check .

@@ -3,7 +3,7 @@
 The path is the product's own from the caller's bytes to the vendor's and back (see `lab`); the
 vendor is a strict one. Never a refusal by the vendor, never a lost text, tool call, result or
 picture; the caller's cap holds; the record counts what the vendor counted. Derandomized: the same
-cases each time; `TOKENSCHAIN_PROOFS=full` tries 10,000.
+cases each time; `PROOFS=full` tries 10,000.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.translation.known import known
 from tests.translation.lab import Lab
 from tests.vendors.strict.table import VENDORS
 
-FULL = os.environ.get("TOKENSCHAIN_PROOFS") == "full"
+FULL = os.environ.get("PROOFS") == "full"
 PAIRS = [(api, vendor) for api in WRITERS for vendor in VENDORS]
 EXAMPLES = (10_000 if FULL else 800) // len(PAIRS) + 1
 

@@ -1,7 +1,7 @@
 """Mutated upstream answers: the caller has the whole answer, or an honest error that costs nothing.
 
 Never a fault of our own, never a stream that an SDK cannot read or that looks complete when it is
-not, never the caller's blame. `TOKENSCHAIN_PROOFS=full` tries 20,000; a failing one is
+not, never the caller's blame. `PROOFS=full` tries 20,000; a failing one is
 repeated with its seed.
 """
 
@@ -29,7 +29,7 @@ WANTED = {
     "calls": '[[call look_up {"of": "巴黎"}]] [[call look_up {"of": "Rome"}]]',
     "thinking": "[[think]] Hello",
 }
-FULL = os.environ.get("TOKENSCHAIN_PROOFS") == "full"
+FULL = os.environ.get("PROOFS") == "full"
 SEEDS = 20_000 // (len(VENDORS) * len(APIS) * len(WANTED) * 2) + 1 if FULL else 6
 CALLER_CODES = frozenset({400, 401, 403, 404, 413, 415, 422, 500, 501})
 
