@@ -16,6 +16,8 @@ PLAIN = frozenset(
     [
         "abilities",
         "access",
+        "excluded",
+        "meets",
         "action",
         "actor",
         "address",
