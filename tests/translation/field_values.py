@@ -118,16 +118,16 @@ def _required(kind: Any) -> frozenset[str]:
 def plain(hint: Any, name: str = "", depth: int = 0) -> Any:
     """A legal value of a kind with nothing more than it must have."""
     kind = variants(hint)[0]
-    if name in VALUES and not is_typeddict(kind) and _items_of(kind) is None:
-        return VALUES[name][0]
     if get_origin(kind) is Literal:
         return get_args(kind)[0]
+    if name in VALUES and not is_typeddict(kind) and _items_of(kind) is None:
+        return VALUES[name][0]
     if is_typeddict(kind):
         hints = hints_of(kind)
         return {
             field: plain(hints[field], field, depth + 1)
             for field in sorted(_required(kind))
-            if depth < DEPTH_MAX
+            if depth < 2 * DEPTH_MAX
         }
     items = _items_of(kind)
     if items is not None:

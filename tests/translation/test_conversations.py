@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from tests.translation.answers import hear
 from tests.translation.conversations import PNG, WRITERS, Call, Turn, missing, read_back, write
 from tests.translation.known import known
-from tests.translation.lab import Lab
+from tests.translation.lab import PRICE, Lab
 from tests.vendors.strict.table import VENDORS
+from tokenschain.core.pricing.catalog import Usage, cost_of
 
 FULL = os.environ.get("PROOFS") == "full"
 PAIRS = [(api, vendor) for api in WRITERS for vendor in VENDORS]
@@ -234,6 +235,8 @@ def _answer(api: str, asked: Asked, got: Any, strict: Any) -> str:
     record, counted = got.record, strict.counted[-1]
     if (record.prompt_tokens, record.completion_tokens) != counted:
         return f"counted {counted}, recorded {record.prompt_tokens}, {record.completion_tokens}"
+    if record.charge_pico != cost_of(Usage(*counted), PRICE):
+        return f"charged {record.charge_pico} for {counted}"
     return "" if record.outcome == "ok" else f"recorded as {record.outcome}"
 
 

@@ -26,11 +26,13 @@ FIELDS = frozenset(
 )  # fmt: skip
 BLOCKS: Mapping[str, frozenset[str]] = {
     "text": frozenset({"text", "cache_control", "citations"}),
-    "image": frozenset({"source", "cache_control"}),
+    "image": frozenset({"source", "cache_control", "transformations"}),
     "document": frozenset({"source", "title", "context", "citations", "cache_control"}),
     "search_result": frozenset({"source", "title", "content", "citations", "cache_control"}),
-    "tool_use": frozenset({"id", "name", "input", "cache_control", "caller"}),
-    "tool_result": frozenset({"tool_use_id", "content", "is_error", "cache_control"}),
+    "tool_use": frozenset({"id", "name", "input", "cache_control", "caller", "toolset_name"}),
+    "tool_result": frozenset(
+        {"tool_use_id", "content", "is_error", "cache_control", "toolset_name"}
+    ),
     "thinking": frozenset({"thinking", "signature"}),
     "redacted_thinking": frozenset({"data"}),
     "server_tool_use": frozenset({"id", "name", "input", "cache_control", "caller"}),
