@@ -53,7 +53,7 @@ def main() -> None:
         admin_client.AdminError,
         ModelStoreError,
         PlotsMissing,
-        catalog_file.CatalogueError,
+        catalog_file.CatalogError,
         secrets.SecretMissing,
     ) as error:
         errors.print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)

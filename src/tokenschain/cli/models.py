@@ -76,7 +76,7 @@ def _price_cells(price: Price | None) -> list[str]:
 
 @model.command("show")
 def model_show(
-    name: Annotated[str, typer.Argument(help="Catalogue id, as deepseek/deepseek-flash, or name.")],
+    name: Annotated[str, typer.Argument(help="Catalog id, as deepseek/deepseek-flash, or name.")],
     other_catalog: Annotated[
         Path | None, typer.Option("--catalog", help="Another catalog file.")
     ] = None,
@@ -87,7 +87,7 @@ def model_show(
     if not found:
         near = difflib.get_close_matches(name, [info.id for info in catalog.models], 3, 0.4)
         hint = f"; near: {', '.join(near)}" if near else ""
-        raise catalog_file.CatalogueError(f"the catalog has no {name}{hint}")
+        raise catalog_file.CatalogError(f"the catalog has no {name}{hint}")
     for info in found:
         console.rule(f"[bold]{info.id}")
         for label, value in catalog_file.describe(info):

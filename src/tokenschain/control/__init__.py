@@ -1,1 +1,1 @@
-"""The control plane: what is configured, and what the journals add up to."""
+"""The control plane: administration, ledger, billing, publishing of snapshots."""

@@ -1,4 +1,4 @@
-"""Background jobs of control: retention, sweeps, hourly chores."""
+"""Background jobs of control: retention, sweeps, alerts, hourly tasks."""
 
 from __future__ import annotations
 

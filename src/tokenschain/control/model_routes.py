@@ -1,4 +1,4 @@
-"""Which models are served by which upstreams: settings and catalogue to routes."""
+"""Model routes: which upstreams serve which models, from settings and catalog."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _OWN_PRICE = Price("CNY", (PriceTier(0, 0, 0),), "own-engine/1")
 
 
 class UnknownUpstream(ValueError):
-    """An upstream's settings do not fit the catalogue; says what to change."""
+    """An upstream's settings do not fit the catalog; says what to change."""
 
 
 def routes(
@@ -57,7 +57,7 @@ def routes(
         base_url = entry.base_url or addresses.get(entry.provider)
         if not base_url:
             raise UnknownUpstream(
-                f"upstream {entry.id}: set base_url, since the catalogue has no address for "
+                f"upstream {entry.id}: set base_url, since the catalog has no address for "
                 f"provider {entry.provider}"
             )
         table.upstreams[entry.id] = _published(entry, base_url)
@@ -153,7 +153,7 @@ def _is_abroad(provider: str) -> bool:
 
 
 def _abilities(info: ModelInfo) -> tuple[str, ...] | None:
-    """What the catalogue is sure of; JSON schema is made up for where it is missing."""
+    """What the catalog is sure of; JSON schema is emulated where it is missing."""
     if info.confidence == "low" or not info.abilities:
         return None
     return (*info.abilities, "json_schema")

@@ -1,4 +1,4 @@
-"""What control does by itself: publish the snapshot, probe upstreams."""
+"""Snapshot publisher and upstream health checks of control."""
 
 from __future__ import annotations
 

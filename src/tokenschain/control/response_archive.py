@@ -1,4 +1,4 @@
-"""Responses kept for callers of the Responses API, sealed, until they expire."""
+"""Response archive: stored responses of the Responses API, sealed, until they expire."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counts changes of what gateways serve by, and holds single values."""
+"""Revision counter of the published configuration, and single stored values."""
 
 from __future__ import annotations
 

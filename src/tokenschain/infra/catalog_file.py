@@ -27,15 +27,15 @@ class _StrictTier(PriceTier, frozen=True, forbid_unknown_fields=True):
     """A row of the file; a misspelt name in it is an error and not a free class."""
 
 
-class CatalogueError(ValueError):
-    """The file is no catalogue; the message says where."""
+class CatalogError(ValueError):
+    """The file is no catalog; the message says where."""
 
 
 def load(path: Path | None = None) -> Catalog:
-    """The catalogue in a file, or the one shipped with the package.
+    """The catalog in a file, or the one shipped with the package.
 
     Raises:
-        CatalogueError: the file cannot be understood.
+        CatalogError: the file cannot be understood.
     """
     if path is None:
         text = resources.files("tokenschain").joinpath("data/catalogue.yaml").read_text("utf-8")
@@ -50,7 +50,7 @@ def load(path: Path | None = None) -> Catalog:
         models = tuple(_model(entry, raw["version"], schedules) for entry in raw["models"])
         providers = tuple(msgspec.convert(p, Provider) for p in raw["providers"])
     except (yaml.YAMLError, KeyError, TypeError, ValueError, msgspec.ValidationError) as error:
-        raise CatalogueError(f"{path or 'the shipped catalogue'}: {error}") from error
+        raise CatalogError(f"{path or 'the shipped catalogue'}: {error}") from error
     return Catalog(str(raw["version"]), providers, models)
 
 

@@ -163,5 +163,5 @@ def test_a_misspelt_price_is_an_error_and_not_free(tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.yaml"
     text = resources.files("tokenschain").joinpath("data/catalogue.yaml").read_text("utf-8")
     wrong.write_text(text.replace("cached_input:", "cache_input:", 1))
-    with pytest.raises(catalog_file.CatalogueError, match="cache_input"):
+    with pytest.raises(catalog_file.CatalogError, match="cache_input"):
         catalog_file.load(wrong)

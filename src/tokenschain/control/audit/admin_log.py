@@ -1,4 +1,4 @@
-"""Who changed what: one row for every change, in the same transaction as the change."""
+"""Audit log of administration: one row per change, in the transaction of the change."""
 
 from __future__ import annotations
 

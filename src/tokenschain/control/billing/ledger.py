@@ -1,4 +1,4 @@
-"""The ledger: journal records in, once each, and what they add up to."""
+"""Billing ledger: takes journal records in exactly once, and sums them up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rates and budgets: what is set, what gateways hold of it, and what the ledger says is spent."""
+"""Rate limits and budgets in the database: definitions, leases of gateways, spending."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rating calls again after a price was mended: what was charged stays, the difference is added."""
+"""Re-rating: prices calls again by corrected prices; the difference is added as an adjustment."""
 
 from __future__ import annotations
 

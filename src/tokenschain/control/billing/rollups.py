@@ -1,4 +1,4 @@
-"""What calls add up to by hour, by day and by tag; kept in the ledger's transaction."""
+"""Usage rollups by hour, day and tag, kept in the ledger's transaction."""
 
 from __future__ import annotations
 

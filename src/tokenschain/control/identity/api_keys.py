@@ -1,4 +1,4 @@
-"""API keys, and the token that administers the platform."""
+"""API keys, and the admin token of the platform."""
 
 from __future__ import annotations
 

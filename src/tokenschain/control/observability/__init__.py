@@ -1,1 +1,1 @@
-"""Observability: alerts."""
+"""Observability of control: alerts."""

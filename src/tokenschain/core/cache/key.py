@@ -38,7 +38,7 @@ class FieldRole(StrEnum):
     OUT = "out"
     """Does not change the answer."""
     NEVER = "never"
-    """Such a call is answered afresh."""
+    """Such a call bypasses the cache."""
 
 
 FIELDS: dict[str, FieldRole] = {
@@ -145,7 +145,7 @@ class Identity(NamedTuple):
 def identify(
     parsed: ParsedRequest, namespace: Namespace, digest: KeyedDigest, *, semantic: bool = False
 ) -> Identity | str:
-    """What a call asks, or why it must be answered afresh.
+    """What a call asks, or why it must bypass the cache.
 
     Args:
         semantic: whether questions are compared by meaning, too.

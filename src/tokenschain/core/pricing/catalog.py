@@ -151,7 +151,7 @@ class Provider(msgspec.Struct, frozen=True):
 
 
 class Catalog(msgspec.Struct, frozen=True):
-    """The shipped catalogue; versioned by the day it was compiled."""
+    """The shipped catalog; versioned by the day it was compiled."""
 
     version: str
     providers: tuple[Provider, ...]

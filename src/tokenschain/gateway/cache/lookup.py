@@ -77,7 +77,7 @@ class SemanticLookup(Protocol):
         """An answer to a question that means the same."""
 
     def learn(self, call: Call, identity: Identity, rules: CacheRules, entry: CacheEntry) -> None:
-        """A question was answered afresh."""
+        """A question was answered by an upstream."""
 
     def drop(self, call: Call, identity: Identity, rules: CacheRules, key: bytes) -> None:
         """An answer may not be given any more."""

@@ -154,7 +154,7 @@ def insert_new(
             f"ON CONFLICT DO NOTHING RETURNING {columns[0]}"
         )
         return set(found.scalars())
-    # Nobody else writes while this transaction is open, so what is not there now is new.
+    # No other process writes while this transaction is open, so what is not there now is new.
     known: set[Any] = set()
     for at in range(0, len(rows), _VALUES_MAX):
         asked = tuple(row[0] for row in rows[at : at + _VALUES_MAX])

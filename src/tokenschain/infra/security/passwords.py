@@ -15,7 +15,7 @@ from tokenschain.infra.security import prescribed
 TOTP_STEP_S = 30
 TOTP_SKEW_STEPS = 1
 """Clocks may differ by one step, as RFC 6238 recommends."""
-# The hash of a random password nobody kept, with the parameters below: comparing with it takes
+# The hash of a random password that is not kept, with the parameters below: comparing with it takes
 # as long as comparing with a real one, so that timing does not tell which accounts exist.
 UNKNOWN_USER_HASH = (
     "$argon2id$v=19$m=19456,t=2,p=1$A6P71lJqVUfra2vVQH8"

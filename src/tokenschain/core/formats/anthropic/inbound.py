@@ -26,7 +26,7 @@ from tokenschain.core.formats.openai_chat import parse as parse_chat
 encode = msgspec.json.Encoder().encode
 _decode_any = msgspec.json.Decoder().decode
 OUTPUT_TOKENS_DEFAULT = 4_096
-"""Anthropic wants `max_tokens`; this is sent where the caller and the catalogue say nothing."""
+"""Anthropic wants `max_tokens`; this is sent where the caller and the catalog say nothing."""
 THINKING_TOKENS_MIN = 1_024
 EFFORT_TOKENS = {"low": 1_024, "medium": 4_096, "high": 16_384, "max": 32_000}
 _STOP_REASONS = {
