@@ -1,4 +1,4 @@
-"""Commands of the cache: what it did, what it forgets, how often it would be wrong."""
+"""Response cache commands: statistics, flushing, warming, evaluation."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def stats(
     tenant: Annotated[str | None, typer.Option()] = None,
     days: Annotated[int, typer.Option(min=1)] = 1,
 ) -> None:
-    """What the cache did and saved, by tenant, model and outcome."""
+    """Show hits, misses and savings of the cache, by tenant, model and outcome."""
     shown = table("tenant", "model", "cache", "reason", "calls", "saved tokens", "saved")
     for row in call("GET", "/api/v1/cache/stats", query=_since(days, tenant))["data"]:
         saved = f"{format_pico(row['saved_pico'], row['currency'])}" if row["saved_pico"] else ""
@@ -65,10 +65,10 @@ def threshold_preview(
     tenant: Annotated[str | None, typer.Option()] = None,
     days: Annotated[int, typer.Option(min=1)] = 1,
 ) -> None:
-    """What was wrong of what is given by meaning, and what agreeing on another share would do."""
+    """Show the measured false-hit rate, and what another limit would have given."""
     found = call("GET", "/api/v1/cache/threshold-preview", query=_since(days, tenant))["data"]
     if not found:
-        console.print("nothing is compared by meaning yet")
+        console.print("no semantic look-ups yet")
     for one in found:
         console.print(
             f"[bold]{one['tenant']}/{one['project']} {one['model']}[/bold]: "
@@ -100,7 +100,7 @@ def query_clusters(
         Path | None, typer.Option(help="File for one question of each, as `cache warm` reads it.")
     ] = None,
 ) -> None:
-    """What is asked again and again, in whose words, and what answering it once saves."""
+    """Show frequent questions, their wordings, and what answering them once saves."""
     query = _since(days, tenant) | {"limit": str(limit)}
     found = call("GET", "/api/v1/cache/query-clusters", query=query)["data"]
     shown = table("asked", "misses", "saved", "query", "answer", "model")
@@ -153,7 +153,7 @@ def flush(
     entry: Annotated[str, typer.Option(help="The x-tc-cache-key of an answer.")] = "",
     dry_run: Annotated[bool, typer.Option(help="Only say what it is worth.")] = False,
 ) -> None:
-    """Give none of these answers again."""
+    """Drop cached answers."""
     body = {"tenant": tenant, "project": project, "model": model, "tag": tag, "entry": entry,
             "dry_run": dry_run}  # fmt: skip
     found = call("POST", "/api/v1/cache/flush", body)
@@ -174,7 +174,7 @@ def warm(
     system: Annotated[str, typer.Option(help="System prompt of plain questions.")] = "",
     at_once: Annotated[int, typer.Option(min=1, max=64, help="Calls in flight.")] = 4,
 ) -> None:
-    """Ask questions beforehand, as bulk calls, so that callers find them answered.
+    """Warm the cache: send questions beforehand, as bulk calls.
 
     A plain question is sent as one user turn; the answer is found by callers whose requests are
     the same in everything that counts, the system prompt above all.

@@ -269,10 +269,10 @@ def query_clusters(
     tenant: NameQuery = None,
     limit: Annotated[int, Query(ge=1, le=CLUSTERS_MAX)] = 50,
 ) -> Items[QueryCluster]:
-    """Read what a tenant's callers ask again and again, in whose words, and what that saves.
+    """Read the frequent questions of a tenant's callers, their wordings and the savings.
 
     Candidates for a list of frequent questions, and for warming the cache. Only of projects whose
-    questions are compared by meaning, as far as the processes that compare them remember. Who
+    questions are looked up semantically, as far as the processes that compare them remember. Who
     reads this is written down.
     """
     whose = asked.tenant(tenant)
@@ -302,7 +302,7 @@ def _from_processes(
 def feedback(asked: Writing, said: Feedback) -> Judged:
     """Report whether a cached response was right; a wrong one is dropped within a second.
 
-    It counts against what is served by meaning. `request_id` is the `x-request-id` of the answer.
+    It counts against the false-hit rate. `request_id` is the `x-request-id` of the answer.
     """
     row = rules_and_stats.call_of(asked.db, said.request_id)
     if row is None or not asked.permitted(row.tenant, project=row.project):

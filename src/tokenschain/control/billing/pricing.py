@@ -1,4 +1,4 @@
-"""What customers pay: dated prices of models, and the dollar's rate of each day."""
+"""Selling prices by model and date, and the dollar's exchange rate by day."""
 
 from __future__ import annotations
 

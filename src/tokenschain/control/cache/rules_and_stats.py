@@ -1,4 +1,4 @@
-"""The cache as control sees it: its rules, what was dropped, what it did and saved."""
+"""Response cache in control: rules, flushes, statistics and savings."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def threshold_preview(
         thresholds: likenesses from which kept answers would have been given; None: never.
 
     Returns:
-        `exact_hits`, `lookups` (by meaning), and `choices`: `hits` and `saved_pico` by currency,
+        `exact_hits`, `lookups` (semantic), and `choices`: `hits` and `saved_pico` by currency,
         one for each threshold.
     """
     seen = ledger.c

@@ -1,4 +1,4 @@
-"""Users and service accounts: accounts, passwords, second factors, signing in."""
+"""Users and service accounts: passwords, second factor, lock-out, sign-in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Alerts: what is found of budgets, said once, and sent until it has arrived."""
+"""Alerts: budget and false-hit findings, sent once by webhook, e-mail and chat robots."""
 
 from __future__ import annotations
 
