@@ -48,6 +48,8 @@ from tokenschain.wire.server import Exchange, Request
 KEY = b"lab-key"
 PRICE = Price("CNY", (PriceTier(1_000_000, 2_000_000),), "lab")
 WAIT_MAX_S = 20.0
+GATHERED = "gathered"
+"""An upstream that is asked for streams where callers want whole answers (`stream_whole`)."""
 Alter = Callable[[Answer], Answer]
 
 
@@ -179,6 +181,7 @@ class Lab:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.vendors = {name: Strict(name, vendor) for name, vendor in VENDORS.items()}
+        self.vendors[GATHERED] = Strict(GATHERED, VENDORS["openai"])
         self.alter: Alter | None = None
         """Changes what vendors answer; for faults."""
         self.records: list[CallRecord] = []
@@ -277,8 +280,9 @@ def _snapshot(vendors: Mapping[str, Strict]) -> Snapshot:
         vendor = strict.vendor
         tail = {"hunyuan": "", "dashscope": "/api/v1"}.get(vendor.wire, "/v1")
         upstreams[name] = Upstream(
-            name, vendor.provider, f"http://{name}.lab{tail}", (f"env:{name}",)
-        )
+            name, vendor.provider, f"http://{name}.lab{tail}", (f"env:{name}",),
+            stream_whole=name == GATHERED,
+        )  # fmt: skip
         provider = {"tencent-hunyuan-native": "tencent-hunyuan", "alibaba-native": "alibaba"}
         info = known[provider.get(vendor.provider, vendor.provider), vendor.model]
         abilities = (*info.abilities, "json_schema") if info.abilities else None

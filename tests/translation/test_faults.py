@@ -16,12 +16,13 @@ import pytest
 from tests.translation.answers import Heard, Unreadable, hear
 from tests.translation.conversations import Turn, write
 from tests.translation.known import unknown
-from tests.translation.lab import Lab, Result
+from tests.translation.lab import GATHERED, Lab, Result
 from tests.translation.mutations import Mutation, mutated
 from tests.vendors.strict.vendor import Answer
 
 VENDORS = (
     "openai", "deepseek", "moonshot", "mistral", "anthropic", "dashscope-native", "hunyuan-native",
+    GATHERED,
 )  # fmt: skip
 APIS = ("chat/completions", "messages", "responses")
 WANTED = {

@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from tests.translation.answers import Unreadable, hear
 from tests.translation.conversations import WRITERS, Turn, write
 from tests.translation.known import known
-from tests.translation.lab import Lab
+from tests.translation.lab import GATHERED, Lab
 from tests.vendors.strict.vendor import Answer
 
-VENDORS = ("openai", "deepseek", "moonshot")
+VENDORS = ("openai", "deepseek", "moonshot", GATHERED)
 FULL = os.environ.get("PROOFS") == "full"
 EXAMPLES = (10_000 if FULL else 900) // (len(VENDORS) * len(WRITERS)) + 1
 FINISHES = {
@@ -200,8 +200,8 @@ def judge(lab: Lab, api: str, vendor: str, meant: Meant) -> str:
     meant = unambiguous(meant)
 
     def alter(answer: Answer) -> Answer:
-        if meant.streamed:
-            return Answer(200, (("content-type", "text/event-stream"),), tuple(stream(meant)))
+        if "event-stream" in dict(answer.headers)["content-type"]:
+            return Answer(200, answer.headers, tuple(stream(meant)))
         return Answer(200, answer.headers, (json.dumps(whole(meant)).encode(),))
 
     lab.vendors[vendor].reset()
