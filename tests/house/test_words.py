@@ -16,8 +16,6 @@ PLAIN = frozenset(
     [
         "abilities",
         "access",
-        "excluded",
-        "meets",
         "action",
         "actor",
         "address",
