@@ -15,6 +15,7 @@ from tests import web
 from tests.stack import Stack
 from tests.upstreams import UpstreamSimulator
 from tests.waiting import until
+from tokenschain.infra.security.suite import INTERNATIONAL, Signer
 
 KILLS = 12
 
@@ -123,11 +124,21 @@ def test_calls_go_on_while_the_database_is_locked(own_stack: Any) -> None:
         stack.row_of(call, 30)
 
 
-def test_a_snapshot_with_a_wrong_signature_is_not_served_by(own_stack: Any) -> None:
+@pytest.mark.parametrize("former_format", [False, True])
+def test_a_snapshot_of_another_secret_or_format_is_not_served_by(
+    own_stack: Any, former_format: bool
+) -> None:
     stack = own_stack().start()
     stack.close()
     kept = Path(stack.folder / "data" / "gateway" / "snapshot" / "0" / "manifest")
-    kept.write_bytes(kept.read_bytes().replace(b'"version":"', b'"version":"f'))
+    signature, _, body = kept.read_bytes().partition(b"\n")
+    if former_format:
+        body = body.replace(b',"format":2', b"")
+        secret = (stack.folder / "data" / "secrets" / "internal").read_text().strip()
+        signature = Signer(INTERNATIONAL, secret).sign(body).encode()
+    else:
+        body = body.replace(b'"version":"', b'"version":"f')
+    kept.write_bytes(signature + b"\n" + body)
     other = Stack.start
     process_log = stack.folder / "log"
     stack.log = process_log.open("ab")

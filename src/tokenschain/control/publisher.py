@@ -20,6 +20,7 @@ from tokenschain.control.identity import api_keys
 from tokenschain.core.pricing.catalog import Catalog
 from tokenschain.core.snapshot import (
     SHARDS,
+    SNAPSHOT_FORMAT,
     Manifest,
     Snapshot,
     Upstream,
@@ -110,7 +111,9 @@ class Publisher:
             return False
         self.snapshot = msgspec.structs.replace(snapshot, version=version)
         part = self._keep(msgspec.msgpack.encode(self.snapshot))
-        self.manifest = msgspec.json.encode(Manifest(version, part, tuple(self._shards)))
+        self.manifest = msgspec.json.encode(
+            Manifest(version, part, tuple(self._shards), SNAPSHOT_FORMAT)
+        )
         self.version = version
         self._forget_old({part, *self._shards})
         for tell in self.changed:

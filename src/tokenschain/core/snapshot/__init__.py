@@ -240,6 +240,11 @@ SHARDS = 256
 """Keys are published by the first byte of their hash."""
 
 
+SNAPSHOT_FORMAT = 2
+"""Raised when the meaning of a published field changes. A gateway serves by its own format only:
+it would ignore a renamed field, and with it the restriction that the field holds."""
+
+
 class Manifest(msgspec.Struct, frozen=True):
     """What a configuration consists of; parts are named by the SHA-256 of their bytes."""
 
@@ -247,6 +252,8 @@ class Manifest(msgspec.Struct, frozen=True):
     snapshot: str
     shards: tuple[str, ...]
     """`SHARDS` of them; empty where there is no key."""
+    format: int = 1
+    """`SNAPSHOT_FORMAT` of the control that published it; the first format did not say."""
 
 
 class Candidate(msgspec.Struct, frozen=True):

@@ -17,7 +17,7 @@ import msgspec
 
 from tokenschain.core.backoff import Backoff
 from tokenschain.core.limits import Lease, LeaseRequest
-from tokenschain.core.snapshot import Manifest, Served, Snapshot
+from tokenschain.core.snapshot import SNAPSHOT_FORMAT, Manifest, Served, Snapshot
 from tokenschain.infra.control_channel.protocol import (
     BATCH_BYTES_MAX,
     BATCH_RECORDS_MAX,
@@ -118,6 +118,9 @@ class Uplink:
             self._report("snapshot_ignored", "the snapshot on disk is not signed by this secret")
             return
         manifest = msgspec.json.decode(body, type=Manifest)
+        if manifest.format != SNAPSHOT_FORMAT:
+            self._report("snapshot_ignored", "the snapshot on disk is of another version's format")
+            return
         parts = {}
         for name in {manifest.snapshot, *manifest.shards} - {""}:
             try:

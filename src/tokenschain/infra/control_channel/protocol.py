@@ -5,31 +5,17 @@ from __future__ import annotations
 import msgspec
 
 from tokenschain.core.limits import LeaseRequest
+from tokenschain.core.snapshot import SNAPSHOT_FORMAT
 
-SNAPSHOT_PATH = "/internal/v1/snapshot"
-
-
+SNAPSHOT_PATH = f"/internal/v{SNAPSHOT_FORMAT}/snapshot"
+"""Named by format: a gateway of another version is told 404 and keeps what it serves by."""
 PARTS_PATH = "/internal/v1/parts"
-
-
 LEASES_PATH = "/internal/v1/leases"
-
-
 JOURNAL_PATH = "/internal/v1/journal"
-
-
 RESPONSES_PATH = "/internal/v1/responses"
-
-
 SIGNATURE_HEADER = "x-tc-signature"
-
-
 BATCH_BYTES_MAX = 1_048_576
-
-
 BATCH_RECORDS_MAX = 2_000
-
-
 PARTS_ASKED_MAX = 64
 """Parts in one answer: a shard of 100,000 keys has some 60 KB."""
 
