@@ -230,14 +230,22 @@ def cases(api: str) -> Iterator[Case]:
 
 def _legal(api: str, body: Json) -> bool:
     """Whether the vendor whose API it is takes the request; the types allow more than it does."""
-    vendors = {"chat/completions": ["openai"], "messages": ["anthropic", "anthropic-adaptive"]}
-    for name in vendors.get(api, ()):
-        try:
-            VENDORS[name].check(body | {"model": VENDORS[name].model})
-        except Broken:
-            continue
+    vendors = {
+        "chat/completions": ["openai", "openai-reasoning"],
+        "messages": ["anthropic", "anthropic-adaptive"],
+    }
+    return api not in vendors or any(_takes(name, body) for name in vendors[api])
+
+
+def _takes(vendor: str, body: Json) -> bool:
+    """Whether a vendor takes a request of its own API as it is."""
+    if "messages" not in body:
         return True
-    return api not in vendors
+    try:
+        VENDORS[vendor].check(body | {"model": VENDORS[vendor].model})
+    except Broken:
+        return False
+    return True
 
 
 def _base(api: str, field: str, build: Builder) -> Json | None:
@@ -308,14 +316,15 @@ def decision(case: Case, lab: Lab, api: str, protocol: str) -> str:
         broken = lab.vendors[protocol].refused[0]
         lab.vendors[protocol].reset()
         return f"! sent to a vendor that refuses it: {broken}"
+    relays = (api, protocol) in RELAYS and _takes(protocol, case.body)
     if got.status in (400, 404):
-        return _refusal(case, got, (api, protocol) in RELAYS)
+        return _refusal(case, got, relays)
     if got.status != 200:
         return f"! HTTP {got.status}: {got.body[:200]!r}"
     if case.path[0] in OURS[api] or ".".join(case.path[-2:]) in OURS[api]:
         return "ours"
     said = [e for n in ("adapted", "dropped", "emulated") for e in got.says(f"x-tc-{n}")]
-    if any(_names(entry, case) for entry in said):
+    if any(_names(entry, case) for entry in said) and not relays:
         return "said"
     sent = json.dumps(got.sent, ensure_ascii=False)
     if MARK in json.dumps(case.body) or MARK_BASE64 in json.dumps(case.body):

@@ -162,6 +162,8 @@ COMPLETION_FIELDS = frozenset(
     }
 )  # fmt: skip
 EMBEDDING_FIELDS = frozenset({"model", "input", "encoding_format", "dimensions", "user"})
+# "Unrecognized request argument supplied: reasoning_effort", of models that do not think.
+OPENAI_PLAIN = OPENAI._replace(refused=frozenset({"reasoning_effort", "verbosity"}))
 # OpenAI's own refusal: "Unsupported parameter: 'max_tokens' is not supported with this model.
 # Use 'max_completion_tokens' instead."
 OPENAI_REASONING = OPENAI._replace(refused=frozenset({"max_tokens"}))
@@ -324,7 +326,7 @@ def _mistral(body: Mapping[str, Any]) -> None:
 
 
 VENDORS: dict[str, StrictVendor] = {
-    "openai": StrictVendor("openai", "gpt-4.1", _chat(OPENAI), _openai_error),
+    "openai": StrictVendor("openai", "gpt-4.1", _chat(OPENAI_PLAIN), _openai_error),
     "openai-reasoning": StrictVendor(
         "openai", "gpt-5-mini", _chat(OPENAI_REASONING), _openai_error
     ),
