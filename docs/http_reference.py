@@ -15,7 +15,9 @@ from tokenschain.core.tenancy import ACTIONS
 from tokenschain.gateway.api.routes import ROUTES
 
 REQUEST_HEADERS = {
-    "Authorization": "`Bearer <key>`; or the key in `x-api-key`.",
+    "Authorization": "`Bearer <key>`; or the key in `x-api-key` or `api-key`. Of several, the "
+    "first that is a key counts.",
+    "anthropic-version": "Any value: lists and errors have Anthropic's shapes.",
     "x-tc-tags": "Tags of the call, `name=value` or words, separated by commas; 32 at most, of 128 "
     "characters. They are in the ledger, and limits and virtual models can ask for them.",
     "x-tc-cache": "`no-cache`, `no-store`, `max-age=SECONDS` or `only-if-cached`. See "
@@ -31,6 +33,7 @@ REQUEST_HEADERS = {
 }
 ANSWER_HEADERS = {
     "x-request-id": "Id of the call, in the ledger as `event_id`. Quote it in a report.",
+    "request-id": "The same, for Anthropic's clients.",
     "x-tc-upstream": "The upstream that answered.",
     "x-tc-cache": "`hit-exact`, `hit-inflight` or `hit-semantic`: answered from the cache; `miss`, "
     "or `bypass:REASON`. See [Response cache](../guides/response-cache.md).",
@@ -43,6 +46,7 @@ ANSWER_HEADERS = {
     "x-tc-dropped": "Parameters that the upstream does not offer and that were left out.",
     "x-tc-emulated": "Parameters that the upstream does not offer and that were emulated.",
     "x-tc-route": "The candidates with their figures, and those tried; only when asked for.",
+    "Allow": "With 405: the methods that the path has.",
     "Retry-After": "Seconds to wait before trying again.",
 }
 _CHAT = {"model": "qwen3-max", "messages": [{"role": "user", "content": "你好"}]}
@@ -128,9 +132,11 @@ def page() -> str:
         "# HTTP API\n\n"
         f"{len(gateway_operations())} operations of the gateway (port 8000), {len(admin)} of the "
         f"admin API and {len(hidden)} other operations of control (port 8001).\n\n## Gateway\n\n"
-        "Every operation but `/livez`, `/readyz` and `/metrics` needs an API key. Errors have "
-        "OpenAI's shape, or Anthropic's below `/v1/messages`; see [Errors](errors.md). HEAD is "
-        "answered wherever GET is.\n"
+        "Every operation but `/`, `/livez`, `/readyz` and `/metrics` needs an API key. Errors have "
+        "OpenAI's shape, or Anthropic's below `/v1/messages` and where `anthropic-version` is "
+        "sent; see [Errors](errors.md). HEAD is answered wherever GET is. Azure's paths lead to "
+        "the same: `/openai/v1/...`, and `/openai/deployments/{model}/...` with the model in the "
+        "path.\n"
     )
     for route in ROUTES:
         for method in route.methods:

@@ -11,7 +11,7 @@ from tokenschain.core.errors import ApiError
 from tokenschain.core.snapshot import Served, Snapshot, encode_shard
 from tokenschain.core.tags import NO_TAGS
 from tokenschain.core.tenancy import KeyGrant
-from tokenschain.gateway.auth import KeyAuth, credential_of
+from tokenschain.gateway.auth import KeyAuth, credentials_of
 from tokenschain.infra.security.suite import INTERNATIONAL
 
 DIGEST = INTERNATIONAL.digest(b"key")
@@ -57,13 +57,20 @@ def test_a_refused_key_notes_no_caller(change: dict[str, object], code: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("headers", "credential"),
+    ("headers", "credentials"),
     [
-        ({b"authorization": b"Bearer  key "}, b"key"),
-        ({b"authorization": b"Basic a2V5"}, b""),
-        ({b"x-api-key": b" key"}, b"key"),
-        ({}, b""),
+        ({b"authorization": b"Bearer  key "}, (b"key",)),
+        ({b"authorization": b"bEARER key"}, (b"key",)),
+        ({b"authorization": b"key"}, (b"key",)),
+        ({b"authorization": b"Basic a2V5"}, ()),
+        ({b"authorization": b"Basic a2V5", b"api-key": b"key"}, (b"key",)),
+        ({b"authorization": b"Bearer"}, ()),
+        ({b"x-api-key": b" key"}, (b"key",)),
+        ({b"authorization": b"Bearer none", b"x-api-key": b"key"}, (b"none", b"key")),
+        ({}, ()),
     ],
 )
-def test_the_key_comes_in_either_header(headers: dict[bytes, bytes], credential: bytes) -> None:
-    assert credential_of(headers) == credential
+def test_the_key_comes_in_any_header(
+    headers: dict[bytes, bytes], credentials: tuple[bytes, ...]
+) -> None:
+    assert credentials_of(headers) == credentials

@@ -26,6 +26,7 @@ PLAIN = frozenset(
         "allowed",
         "amount",
         "answer",
+        "anthropic",
         "answers",
         "asked",
         "at",

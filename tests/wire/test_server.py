@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from tokenschain.wire.server import Exchange, HttpServer, Limits
 
 
-def refusal(status: int, code: str, message: str) -> bytes:
-    return f"{code}: {message}".encode()
+def refusal(status: int, code: str, message: str, path: bytes) -> tuple[bytes, bytes]:
+    return b"x-refused: %b\r\n" % (path or b"-"), f"{code}: {message}".encode()
 
 
 class Echo:

@@ -261,7 +261,6 @@ _ROWS = (
         "The caller stopped reading for longer than the limit.",
     ),
     ("internal_error", 500, _SERVER, False, Fault.PLATFORM, "A fault of the platform."),
-    ("not_implemented", 501, _BAD, False, Fault.PLATFORM, "Known to the API, not built here yet."),
     ("upstream_unreachable", 502, _UP, True, Fault.UPSTREAM, "No connection to the upstream."),
     ("upstream_failed", 502, _UP, True, Fault.UPSTREAM, "The upstream answered with an error."),
     (
@@ -405,8 +404,8 @@ class ApiError(Exception):
     def code(self) -> str:
         return self.kind.code
 
-    def body(self) -> bytes:
-        """The error as OpenAI's JSON body."""
+    def body(self, request_id: str = "") -> bytes:
+        """The error as OpenAI's JSON body; the id is in a header there."""
         return msgspec.json.encode(
             {
                 "error": {
@@ -419,6 +418,6 @@ class ApiError(Exception):
         )
 
 
-def wire_refusal(status: int, code: str, message: str) -> bytes:
-    """The body for what the wire itself refuses; see `wire.server.RefusalWriter`."""
-    return ApiError(code if code in ERRORS else "malformed_http", message).body()
+def wire_refusal(status: int, code: str, message: str, path: bytes) -> tuple[bytes, bytes]:
+    """Header lines and body for what the wire itself refuses; see `wire.server.RefusalWriter`."""
+    return b"", ApiError(code if code in ERRORS else "malformed_http", message).body()

@@ -12,7 +12,9 @@ from tokenschain.core.errors import ApiError
 from tokenschain.core.snapshot import Served
 from tokenschain.core.tenancy import CALL, KeyGrant, Resource, may
 
-_REMEDY = "Send it as `Authorization: Bearer <key>` or `x-api-key: <key>`."
+_REMEDY = "Send it as `Authorization: Bearer <key>`, `x-api-key: <key>` or `api-key: <key>`."
+_HEADERS = (b"x-api-key", b"api-key")
+"""Where Anthropic's and Azure's clients put the key."""
 
 
 class KeyAuth:
@@ -34,6 +36,17 @@ class KeyAuth:
         self._served = served
         self._digest = digest
         self._now_s = now_s
+
+    def credential_of(self, headers: dict[bytes, bytes]) -> bytes:
+        """The API key of a request, or nothing. Some clients send a placeholder beside it: of
+        several, the first that is a key counts."""
+        found = credentials_of(headers)
+        if len(found) < 2:
+            return found[0] if found else b""
+        for key in found:
+            if self._served.grant(self._digest(key)) is not None:
+                return key
+        return found[0]
 
     def authenticate(self, call: Call) -> KeyGrant:
         """See `core.ports.Auth.authenticate`."""
@@ -92,10 +105,18 @@ def _within(address: str, networks: tuple[str, ...]) -> bool:
     return any((mapped or found) in network for network in _networks(networks))
 
 
-def credential_of(headers: dict[bytes, bytes]) -> bytes:
-    """The API key in a request's headers, or nothing."""
+def credentials_of(headers: dict[bytes, bytes]) -> tuple[bytes, ...]:
+    """What may be the API key in a request's headers, the likeliest first."""
+    found = []
     value = headers.get(b"authorization")
     if value is not None:
-        scheme, _, key = value.partition(b" ")
-        return key.strip() if scheme.lower() == b"bearer" else b""
-    return headers.get(b"x-api-key", b"").strip()
+        words = value.split(None, 1)
+        if len(words) == 2 and words[0].lower() == b"bearer":
+            found.append(words[1].strip())
+        elif len(words) == 1 and words[0].lower() not in (b"bearer", b"basic"):
+            found.append(words[0])  # the key alone, as some clients write it
+    for name in _HEADERS:
+        key = headers.get(name)
+        if key:
+            found.append(key.removeprefix(b"Bearer ").strip())
+    return tuple(found)

@@ -12,7 +12,9 @@ from typing import NamedTuple
 import httptools
 
 # Names whose repetition changes who is asking or where the message ends.
-_SINGLE = frozenset({b"host", b"content-length", b"authorization", b"x-api-key", b"content-type"})
+_SINGLE = frozenset(
+    {b"host", b"content-length", b"authorization", b"x-api-key", b"api-key", b"content-type"}
+)
 _METHODS = {
     name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 }

@@ -94,9 +94,14 @@ class Handler(Protocol):
 
 
 class RefusalWriter(Protocol):
-    """Gives the body for a request that the wire itself refuses."""
+    """Gives header lines and the body for a request that the wire itself refuses.
 
-    def __call__(self, status: int, code: str, message: str) -> bytes: ...
+    `path` is what was asked for, as far as that is known.
+    """
+
+    def __call__(
+        self, status: int, code: str, message: str, path: bytes
+    ) -> tuple[bytes, bytes]: ...
 
 
 class Exchange:
@@ -327,6 +332,7 @@ class _Connection(asyncio.Protocol):
     def _take_head(self, data: bytes) -> None:
         """`data` begins where a message begins and no exchange is running."""
         limits = self._server.limits
+        request_line = b""
         try:
             if data.startswith((b"\r\n", b"\n")):
                 data = without_empty_lines(data)
@@ -342,7 +348,7 @@ class _Connection(asyncio.Protocol):
             request_line, fields = parse_head(data[:end], limits.headers_max)
             framing = framing_of(request_line, fields, limits.body_bytes_max)
         except RequestRefused as refused:
-            self._refuse(refused)
+            self._refuse(refused, request_line)
             return
         self._begin_request(fields, framing, data, end)
 
@@ -448,17 +454,20 @@ class _Connection(asyncio.Protocol):
             self._buffer.clear()
             self._take_head(data)
 
-    def _refuse(self, refused: RequestRefused) -> None:
+    def _refuse(self, refused: RequestRefused, request_line: bytes = b"") -> None:
         """Answer from the wire itself and close: nothing after this can be trusted."""
-        body = self._server.refusal(refused.status, refused.code, refused.message)
+        path = b"" if self._request is None else self._request.path
+        if request_line.count(b" ") == 2:
+            path = request_line.split(b" ")[1]
+        lines, body = self._server.refusal(refused.status, refused.code, refused.message, path)
         self._request = self._body = self._chunks = None
         self._buffer.clear()
         self._lingering = True
         self._deadline = time.monotonic() + _LINGER_S
         self._transport.write(
-            b"%bcontent-type: application/json\r\ncontent-length: %d\r\n"
+            b"%b%bcontent-type: application/json\r\ncontent-length: %d\r\n"
             b"%bconnection: close\r\n\r\n%b"
-            % (_STATUS_LINES[refused.status], len(body), self.date_line(), body)
+            % (_STATUS_LINES[refused.status], lines, len(body), self.date_line(), body)
         )
         if self._transport.can_write_eof():
             self._transport.write_eof()

@@ -120,5 +120,8 @@ def encode(event: Event) -> bytes:
 
 
 def comment(text: bytes) -> bytes:
-    """A comment: keeps proxies awake, means nothing."""
-    return b": %b\n\n" % text
+    """A comment: keeps proxies awake, means nothing.
+
+    No empty line follows: some clients take any empty line for the end of an event.
+    """
+    return b": %b\n" % text

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import uvloop
 
-from tokenschain.core.errors import wire_refusal
 from tokenschain.core.limits import Lease, LeaseRequest
 from tokenschain.core.ports import NoModeration
 from tokenschain.core.routing.health import Health
@@ -266,7 +265,7 @@ class GatewayWorker:
         )
         self._gateway.journal_ok = self._has_room
         proxies = [ip_network(network) for network in server.trusted_proxies]
-        self._server = HttpServer(self._gateway, wire_refusal, _limits(server), proxies)
+        self._server = HttpServer(self._gateway, self._gateway.refusal, _limits(server), proxies)
 
     # --- run -----------------------------------------------------------------------------
 

@@ -36,7 +36,8 @@ class ApiFormat(NamedTuple):
     """In records, metrics and the path: `/v1/<name>`."""
     parse: Callable[[bytes], ParsedRequest]
     """The checked, canonical request of a body; raises `ApiError`."""
-    error: Callable[[ApiError], bytes] = ApiError.body
+    error: Callable[[ApiError, str], bytes] = ApiError.body
+    """By the call's id."""
     whole: Callable[[bytes, str], bytes] | None = None
     """A canonical whole reply in this form, by the call's id; None: it is in it already."""
     stream: Callable[[str, str], StreamFormat] | None = None

@@ -8,18 +8,25 @@ import re
 import time
 from collections.abc import Callable
 from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 
 from tokenschain.core.call import Call, CallRequest
-from tokenschain.core.errors import ApiError
+from tokenschain.core.errors import ERRORS, ApiError
 from tokenschain.core.formats.anthropic import inbound
 from tokenschain.core.formats.formats import API_FORMATS, ApiFormat
-from tokenschain.core.snapshot import ModelRoute, Served
-from tokenschain.core.tenancy import KeyGrant, may_use
-from tokenschain.gateway.api import routes
-from tokenschain.gateway.api.response_writer import JSON_LINE, CallResponseWriter, send_error
-from tokenschain.gateway.auth import KeyAuth, credential_of
+from tokenschain.core.snapshot import Served
+from tokenschain.core.tenancy import KeyGrant
+from tokenschain.gateway.api import models, paths, routes
+from tokenschain.gateway.api.cors import Cors
+from tokenschain.gateway.api.response_writer import (
+    JSON_LINE,
+    CallResponseWriter,
+    id_lines,
+    send_error,
+)
+from tokenschain.gateway.auth import KeyAuth
 from tokenschain.gateway.conversation_state import ConversationState
 from tokenschain.gateway.pipeline import Steps, serve
 from tokenschain.wire import sse
@@ -27,12 +34,16 @@ from tokenschain.wire.server import Exchange, Request
 
 _FORMATS = {f"/v1/{api_format.name}".encode(): api_format for api_format in API_FORMATS}
 _RESPONSE_ID = re.compile(r"resp_\w{1,70}", re.ASCII)
-_KNOWN_ELSEWHERE = (
-    b"/v1/assistants",
-    b"/v1/threads",
-    b"/v1/realtime",
-    b"/v1/videos",
-    b"/v1/containers",
+_MESSAGES = b"/v1/messages"
+_JSON = b"application/json"
+_SHOWN_BYTES_MAX = 200
+_HOME = msgspec.json.encode(
+    {
+        "name": "TokensChain gateway",
+        "base_url": "/v1",
+        "openapi": "/v1/openapi.json",
+        "apis": [f"/v1/{api_format.name}" for api_format in API_FORMATS],
+    }
 )
 
 
@@ -75,7 +86,7 @@ class Gateway:
         self._count = 0
         self.draining = False
         self.journal_ok: Callable[[], bool] = lambda: True
-        self._cors = _cors_lines(settings.cors_origins)
+        self._cors = Cors(settings.cors_origins)
         self._create_task = asyncio.get_running_loop().create_task
 
     @property
@@ -92,30 +103,51 @@ class Gateway:
                 _check_encoding(request.headers)
                 self._start(exchange, api_format)
                 return
-            self._answer_small(exchange, request.method, request.path)
+            self._answer_small(exchange)
         except ApiError as error:
-            send_error(exchange, error, self._headers(exchange))
+            self._refuse(exchange, error)
+
+    def refusal(self, status: int, code: str, message: str, path: bytes) -> tuple[bytes, bytes]:
+        """What the wire itself refuses; see `wire.server.RefusalWriter`."""
+        error = ApiError(code if code in ERRORS else "malformed_http", message, status=status)
+        return self._refused(error, self._next_id(), anthropic=path.startswith(_MESSAGES))
+
+    def _refuse(self, exchange: Exchange, error: ApiError, more: bytes = b"") -> None:
+        request = exchange.request
+        lines, body = self._refused(error, self._next_id(), anthropic=_speaks_anthropic(request))
+        send_error(exchange, error, lines + more + self._cors.lines(request.headers), body)
+
+    @staticmethod
+    def _refused(error: ApiError, name: str, *, anthropic: bool) -> tuple[bytes, bytes]:
+        if anthropic:
+            return id_lines(name, anthropic=True), inbound.error_of(error, name)
+        return id_lines(name), error.body()
+
+    def _next_id(self) -> str:
+        self._count = count = self._count + 1
+        return f"{self._id_prefix}{count:08x}"
 
     # --- calls -------------------------------------------------------------------
 
     def _start(self, exchange: Exchange, api_format: ApiFormat) -> None:
         request = exchange.request
-        self._count = count = self._count + 1
-        writer = CallResponseWriter(exchange, self._headers(exchange), self._conversations.keep)
-        call = self._call(f"{self._id_prefix}{count:08x}", api_format, request, writer)
+        cors = self._cors.lines(request.headers)
+        writer = CallResponseWriter(exchange, cors, self._conversations.keep)
+        call = self._call(self._next_id(), api_format, request, writer)
         request.body = b""
         writer.call = call
         writer.task = self._create_task(self._run(call, writer))
         self._calls.add(writer)
         exchange.on_gone = writer.caller_left
 
-    @staticmethod
-    def _call(id: str, api_format: ApiFormat, request: Request, writer: CallResponseWriter) -> Call:
+    def _call(
+        self, id: str, api_format: ApiFormat, request: Request, writer: CallResponseWriter
+    ) -> Call:
         body, headers = request.body, request.headers
         return Call(
             CallRequest(
-                id, api_format, body, credential_of(headers), headers, request.received_at,
-                time.time_ns() // 1_000_000, writer.client_address, len(body),
+                id, api_format, body, self._auth.credential_of(headers), headers,
+                request.received_at, time.time_ns() // 1_000_000, writer.client_address, len(body),
             ),
             writer,
         )  # fmt: skip
@@ -149,39 +181,61 @@ class Gateway:
             seen = now
 
     def _headers(self, exchange: Exchange) -> bytes:
-        """CORS lines, when the caller is a browser that is allowed to call."""
-        if not self._cors:
-            return b""
-        origin = exchange.request.headers.get(b"origin", b"")
-        return self._cors.get(origin) or self._cors.get(b"*") or b""
+        """What every answer has that is no call's: its id, and CORS lines for browsers."""
+        request = exchange.request
+        ids = id_lines(self._next_id(), anthropic=_speaks_anthropic(request))
+        return ids + self._cors.lines(request.headers)
 
     # --- the small routes --------------------------------------------------------
 
-    def _answer_small(self, exchange: Exchange, method: str, path: bytes) -> None:
-        if method == "OPTIONS":
-            exchange.reply(204, self._headers(exchange) + b"allow: GET, POST, OPTIONS\r\n", b"")
-            return
+    def _answer_small(self, exchange: Exchange) -> None:
+        request = exchange.request
+        method, path = request.method, request.path
         found = routes.find(path)
         if found is None:
-            if path.startswith(_KNOWN_ELSEWHERE):
-                raise ApiError("not_implemented", "This part of OpenAI's API is not offered here.")
-            shown = path[:200].decode("latin-1")
-            raise ApiError("not_found", f"There is no {method} {shown} here.")
+            place = paths.place_of(path)
+            found = routes.find(place.path)
+            if found is not None:
+                path = request.path = place.path
+                if method == "POST":
+                    if place.model:
+                        request.body = paths.with_model(request.body, place.model)
+                    self(exchange)
+                    return
+        if method == "OPTIONS":
+            allow = paths.METHODS_OF_ALL if found is None else routes.methods_of(found[0])
+            lines = b"allow: %b\r\n" % allow.encode()
+            headers = id_lines(self._next_id()) + self._cors.preflight(request.headers)
+            exchange.reply(204, headers + lines, b"")
+            return
+        if found is None:
+            raise _not_found(method, request.path)
         route, rest = found
         if ("GET" if method == "HEAD" else method) not in route.methods:
-            raise ApiError("method_not_allowed", "This path has other methods; see the reference.")
+            allow = routes.methods_of(route)
+            error = ApiError(
+                "method_not_allowed", f"{_shown(path)} is not served by {method}: use {allow}."
+            )
+            self._refuse(exchange, error, b"allow: %b\r\n" % allow.encode())
+            return
+        self._answer_route(exchange, route, rest)
+
+    def _answer_route(self, exchange: Exchange, route: routes.Route, rest: bytes) -> None:
         match route.handler:
             case "livez":
-                exchange.reply(200, b"content-type: text/plain\r\n", b"ok\n")
+                lines = b"content-type: text/plain\r\n" + self._headers(exchange)
+                exchange.reply(200, lines, b"ok\n")
+            case "home":
+                exchange.reply(200, JSON_LINE + self._headers(exchange), _HOME)
             case "readyz":
                 self._readyz(exchange)
             case "metrics":
-                text = b"content-type: text/plain; version=0.0.4; charset=utf-8\r\n"
-                exchange.reply(200, text, self._metrics_text())
+                lines = b"content-type: text/plain; version=0.0.4; charset=utf-8\r\n"
+                exchange.reply(200, lines + self._headers(exchange), self._metrics_text())
             case "models":
                 self._models(exchange, rest)
             case "stored_response":
-                self._stored_response(exchange, method, rest)
+                self._stored_response(exchange, exchange.request.method, rest)
             case "explain":
                 self._explain(exchange)
             case "count_tokens":
@@ -192,7 +246,9 @@ class Gateway:
     def _grant(self, exchange: Exchange, api: str = "") -> KeyGrant:
         """Who asks, where no call is made."""
         return self._auth.grant_of(
-            credential_of(exchange.request.headers), api, lambda: exchange.client_address
+            self._auth.credential_of(exchange.request.headers),
+            api,
+            lambda: exchange.client_address,
         )
 
     def _readyz(self, exchange: Exchange) -> None:
@@ -204,7 +260,7 @@ class Gateway:
         if not self.journal_ok():
             problems.append("the journal has no room")
         body = msgspec.json.encode({"ready": not problems, "problems": problems})
-        exchange.reply(503 if problems else 200, JSON_LINE, body)
+        exchange.reply(503 if problems else 200, JSON_LINE + self._headers(exchange), body)
 
     def _stored_response(self, exchange: Exchange, method: str, path: bytes) -> None:
         """Read or delete a stored response: the one small route that asks control."""
@@ -219,7 +275,7 @@ class Gateway:
                 body = await self._conversations.read(caller, method, parts)
                 exchange.reply(200, JSON_LINE + headers, body)
             except ApiError as error:
-                send_error(exchange, error, headers)
+                self._refuse(exchange, error)
 
         task = self._create_task(read())
         self._reads.add(task)
@@ -227,15 +283,18 @@ class Gateway:
 
     def _count_tokens(self, exchange: Exchange) -> None:
         """Anthropic's count, as far as can be said without the model's tokenizer."""
-        try:
-            self._grant(exchange, "messages")
-            parsed = inbound.parse(exchange.request.body, counting=True)
-        except ApiError as error:
-            headers = self._headers(exchange)
-            send_error(exchange, error, headers, inbound.error_of(error))
-            return
+        grant = self._grant(exchange, "messages")
+        parsed = inbound.parse(exchange.request.body, counting=True)
+        self._check_served(grant, parsed.model)
         body = msgspec.json.encode({"input_tokens": parsed.prompt_tokens_estimate})
         exchange.reply(200, JSON_LINE + self._headers(exchange), body)
+
+    def _check_served(self, grant: KeyGrant, model: str) -> None:
+        """
+        Raises:
+            ApiError: `model_not_found`.
+        """
+        models.answer(models.usable(self._served.get(), grant), model, b"", anthropic=False)
 
     def _explain(self, exchange: Exchange) -> None:
         """A dry run of the choice for a chat request: nothing is sent, nothing is counted."""
@@ -251,54 +310,47 @@ class Gateway:
 
     def _models(self, exchange: Exchange, name: bytes) -> None:
         grant = self._grant(exchange)
-        snapshot = self._served.get()
-        served = snapshot.models
-        if not name:
-            data = [_model(route) for route in served.values() if may_use(grant, route.name)]
-            data += [_virtual(n) for n in snapshot.routing.models if may_use(grant, n)]
-            answer: object = {"object": "list", "data": data}
-        else:
-            asked = name.decode("utf-8", "replace")
-            route = served.get(asked)
-            if (route is None and asked not in snapshot.routing.models) or not may_use(
-                grant, asked
-            ):
-                raise ApiError("model_not_found", "No such model is served here.", param="model")
-            answer = _virtual(asked) if route is None else _model(route)
+        request = exchange.request
+        asked = unquote_to_bytes(name.removesuffix(b"/")).decode("utf-8", "replace")
+        answer = models.answer(
+            models.usable(self._served.get(), grant),
+            asked,
+            request.query,
+            anthropic=_speaks_anthropic(request),
+        )
         headers = JSON_LINE + self._headers(exchange)
         exchange.reply(200, headers, msgspec.json.encode(answer))
 
 
 def _check_encoding(headers: dict[bytes, bytes]) -> None:
+    """
+    Raises:
+        ApiError: the body is not plain JSON by its own account.
+    """
     encoding = headers.get(b"content-encoding")
     if encoding is not None and encoding != b"identity":
         shown = encoding[:40].decode("latin-1")
         raise ApiError("unsupported_media_type", f"Bodies in `{shown}` are not read here.")
-
-
-def _virtual(name: str) -> dict[str, object]:
-    """A virtual model as OpenAI lists models."""
-    return {"id": name, "object": "model", "created": 0, "owned_by": "routing"}
-
-
-def _model(route: ModelRoute) -> dict[str, object]:
-    return {
-        "id": route.name,
-        "object": "model",
-        "created": route.created_s,
-        "owned_by": route.owned_by or "tokenschain",
-    }
-
-
-def _cors_lines(origins: tuple[str, ...]) -> dict[bytes, bytes]:
-    return {
-        origin.encode(): (
-            b"access-control-allow-origin: %b\r\nvary: origin\r\n"
-            b"access-control-allow-methods: GET, POST, OPTIONS\r\n"
-            b"access-control-allow-headers: authorization, content-type, x-api-key, x-tc-tags\r\n"
-            b"access-control-expose-headers: x-request-id, x-tc-upstream, x-tc-cost\r\n"
-            b"access-control-max-age: 600\r\n"
+    kind = headers.get(b"content-type", _JSON)
+    if kind != _JSON and b"json" not in kind.lower():
+        shown = kind[:80].decode("latin-1")
+        raise ApiError(
+            "unsupported_media_type",
+            f"Bodies of type `{shown}` are not read here: send `Content-Type: application/json`.",
         )
-        % origin.encode()
-        for origin in origins
-    }
+
+
+def _speaks_anthropic(request: Request) -> bool:
+    """Whether lists and errors are to have Anthropic's shapes."""
+    return b"anthropic-version" in request.headers or request.path.startswith(_MESSAGES)
+
+
+def _shown(path: bytes) -> str:
+    return path[:_SHOWN_BYTES_MAX].decode("latin-1")
+
+
+def _not_found(method: str, path: bytes) -> ApiError:
+    """404, never 501: official SDKs try a 5xx again."""
+    hint = paths.hint_of(path)
+    meant = f" Did you mean {hint}?" if hint else " See /v1/openapi.json for what is served."
+    return ApiError("not_found", f"There is no {method} {_shown(path)} here.{meant}")

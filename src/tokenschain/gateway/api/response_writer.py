@@ -117,7 +117,7 @@ class CallResponseWriter:
                 exchange,
                 error,
                 self._lines(call) + self._cors,
-                call.request.api_format.error(error),
+                call.request.api_format.error(error, call.request.id),
             )
 
     def release(self) -> None:
@@ -158,6 +158,8 @@ class CallResponseWriter:
         """The headers every answer to a call has."""
         request, reservation = call.request, call.reservation
         extra = b"" if reservation is None else reservation.headers()
+        if request.api_format.name == "messages":
+            extra += b"request-id: %b\r\n" % request.id.encode()
         if not call.attempts:
             return b"x-request-id: %b\r\n%b%b" % (request.id.encode(), _cached(call), extra)
         if call.dropped or call.emulated or b"x-tc-route" in request.headers:
@@ -205,6 +207,12 @@ def _cached(call: Call) -> bytes:
     age_s = max(0, int(call.request.started_ms / 1e3 - hit.entry.stored_s))
     hit_confidence = call.cache.hit_confidence if hit.kind is HitKind.SEMANTIC else 1.0
     return b"%bage: %d\r\nx-tc-cache-confidence: %.3f\r\n" % (line, age_s, hit_confidence)
+
+
+def id_lines(name: str, *, anthropic: bool = False) -> bytes:
+    """The id of an answer, under the names that OpenAI's and Anthropic's SDKs look for."""
+    line = b"x-request-id: %b\r\n" % name.encode()
+    return line + b"request-id: %b\r\n" % name.encode() if anthropic else line
 
 
 def send_error(

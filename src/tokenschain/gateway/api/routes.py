@@ -53,13 +53,18 @@ ROUTES: tuple[Route, ...] = (
         "/v1/responses/{id}/cancel", ("POST",), "stored_response",
         "Always refused: responses do not run in the background.",
     ),
-    Route("/v1/models", ("GET",), "models", "The models that the key may use."),
+    Route(
+        "/v1/models", ("GET",), "models",
+        "The models that the key may use; in Anthropic's shape, by pages, when `anthropic-version` "
+        "is sent.",
+    ),
     Route("/v1/models/{id}", ("GET",), "models", "One of them."),
     Route(
         "/api/v1/routes/explain", ("POST",), "explain",
         "Where a chat request would go now, with the figures of every candidate. Nothing is sent "
         "and nothing is billed.",
     ),
+    Route("/", ("GET",), "home", "What this is, and where its API is described."),
     Route("/livez", ("GET",), "livez", "200 while the process runs."),
     Route("/readyz", ("GET",), "readyz", "200 when calls are answered; else 503 with the reasons."),
     Route("/metrics", ("GET",), "metrics", "Metrics in Prometheus' text format."),
@@ -92,3 +97,10 @@ def find(path: bytes) -> tuple[Route, bytes] | None:
         if path.startswith(prefix) and path.endswith(suffix):
             return pattern, path[len(prefix) :]
     return None
+
+
+def methods_of(route: Route) -> str:
+    """The `Allow` header of a path: HEAD wherever GET is."""
+    names = ["GET", "HEAD"] if "GET" in route.methods else []
+    names += [name for name in route.methods if name != "GET"]
+    return ", ".join([*names, "OPTIONS"])

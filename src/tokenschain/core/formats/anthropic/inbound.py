@@ -48,11 +48,14 @@ FINISH_REASONS = {
 _ERROR_TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
+    402: "billing_error",
     403: "permission_error",
     404: "not_found_error",
     413: "request_too_large",
     429: "rate_limit_error",
     503: "overloaded_error",
+    504: "timeout_error",
+    529: "overloaded_error",
 }
 
 
@@ -400,10 +403,16 @@ def _usage_out(wire: WireUsage | None) -> dict[str, int]:
     }
 
 
-def error_of(error: ApiError) -> bytes:
+def error_of(error: ApiError, request_id: str) -> bytes:
     """An error in Anthropic's shape."""
     kind = _ERROR_TYPES.get(error.status, "api_error" if error.status >= 500 else _ERROR_TYPES[400])
-    return encode({"type": "error", "error": {"type": kind, "message": error.message}})
+    return encode(
+        {
+            "type": "error",
+            "error": {"type": kind, "message": error.message},
+            "request_id": request_id,
+        }
+    )
 
 
 class MessagesStreamOut:
@@ -472,7 +481,7 @@ class MessagesStreamOut:
 
     def error(self, error: ApiError) -> bytes:
         """The stream broke off."""
-        return b"event: error\ndata: " + error_of(error) + b"\n\n"
+        return b"event: error\ndata: " + error_of(error, self._name) + b"\n\n"
 
     def _begin(self, chunk: canon.ChatReply, out: list[bytes]) -> None:
         self._begun = True

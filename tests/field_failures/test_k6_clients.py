@@ -1,0 +1,314 @@
+"""What clients expect (kind K6): browsers, keys, paths, lists, ids and errors.
+
+Each case names the public report that it comes from, or the client that does it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote, unquote
+
+import msgspec
+import pytest
+from docs import http_reference
+
+from tests.translation.lab import KEY, Lab
+from tokenschain.gateway.api import cors, routes
+from tokenschain.gateway.api.cors import Cors
+from tokenschain.wire import sse
+
+CHAT = {"model": "openai", "messages": [{"role": "user", "content": "hi"}]}
+PLACEHOLDER = "Bearer sk-placeholder"
+ORIGIN = "https://app.example"
+
+# maximhq/bifrost#5874, theopenco/llmgateway#2334, openai/openai-python#2722 (R12)
+
+
+def test_a_keep_alive_is_no_empty_event_for_clients_that_dispatch_on_any_empty_line() -> None:
+    stream = sse.comment(b"keep-alive") + sse.encode(sse.Event(b"{}")) + sse.comment(b"keep-alive")
+    events = [block for block in stream.split(b"\n\n")[:-1] if b"data:" not in block]
+    assert not events
+    assert sse.SseReader().feed(stream) == [sse.Event(b"{}")]
+
+
+# lidge-jun/opencodex#1773, Wei-Shaw/sub2api#579, LeenHawk/gproxy#238, ollama/ollama#4388 (R30)
+OPENAI_JS = "authorization, content-type, x-stainless-arch, x-stainless-lang, x-stainless-os, \
+x-stainless-package-version, x-stainless-retry-count, x-stainless-runtime, \
+x-stainless-runtime-version, x-stainless-timeout"
+ANTHROPIC_JS = "anthropic-beta, anthropic-dangerous-direct-browser-access, anthropic-version, \
+content-type, x-api-key, x-stainless-helper-method"
+
+
+@pytest.fixture
+def browser_lab(lab: Lab) -> Iterator[Lab]:
+    before, lab.gateway._cors = lab.gateway._cors, Cors((ORIGIN,))
+    yield lab
+    lab.gateway._cors = before
+
+
+@pytest.mark.parametrize("asked", [OPENAI_JS, ANTHROPIC_JS, "x-of-its-own, baggage"])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses/resp_1", "/v1/nope"])
+def test_a_browser_may_send_what_its_sdk_sends(browser_lab: Lab, asked: str, path: str) -> None:
+    got = browser_lab.ask(
+        path, b"", method="OPTIONS", origin=ORIGIN, access_control_request_headers=asked,
+        access_control_request_method="POST",
+    )  # fmt: skip
+    assert got.status == 204
+    allowed = got.headers["access-control-allow-headers"].split(",")
+    assert {name.strip() for name in asked.split(",")} <= {name.strip() for name in allowed}
+    assert "DELETE" in got.headers["access-control-allow-methods"]
+
+
+def test_headers_that_are_no_names_are_not_sent_back(browser_lab: Lab) -> None:
+    got = browser_lab.ask(
+        "/v1/models", b"", method="OPTIONS", origin=ORIGIN,
+        access_control_request_headers="a b, c\tset-cookie: x",
+    )  # fmt: skip
+    assert "set-cookie" not in got.headers["access-control-allow-headers"]
+    assert "x-stainless-os" in got.headers["access-control-allow-headers"]
+
+
+def test_a_browser_reads_every_header_of_an_answer(browser_lab: Lab) -> None:
+    got = browser_lab.ask("/v1/chat/completions", CHAT, origin=ORIGIN)
+    shown = set(got.headers["access-control-expose-headers"].split(", "))
+    assert {name.lower() for name in http_reference.ANSWER_HEADERS} <= shown
+    assert {name for name in got.headers if name.startswith(("x-tc", "x-req"))} <= shown
+    for bad in (browser_lab.ask("/v1/chat/completions", b"{", origin=ORIGIN),
+                browser_lab.ask("/v1/nope", b"", origin=ORIGIN)):  # fmt: skip
+        assert bad.headers["access-control-allow-origin"] == ORIGIN
+
+
+def test_a_stranger_is_told_nothing(browser_lab: Lab) -> None:
+    got = browser_lab.ask("/v1/models", b"", method="OPTIONS", origin="https://evil.example")
+    assert not [name for name in got.headers if name.startswith("access-control")]
+    assert set(cors.REQUEST_HEADERS) >= {"api-key", "anthropic-version", "x-stainless-lang"}
+
+
+# LangChain, Dify, LobeChat, Open WebUI: paths (P01)
+SERVED_AS = [
+    "/v1/chat/completions/", "//v1/chat/completions", "/v1//chat/completions",
+    "/openai/v1/chat/completions", "/openai/deployments/openai/chat/completions?api-version=1",
+]  # fmt: skip
+HINTED = ["/chat/completions", "/v1/v1/chat/completions", "/api/v1/chat/completions",
+          "/anthropic/chat/completions", "/v1/v1/v1/chat/completions/"]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", SERVED_AS)
+def test_other_ways_to_write_a_path_are_served(lab: Lab, path: str) -> None:
+    assert lab.ask(path, CHAT).status == 200
+
+
+@pytest.mark.parametrize("path", HINTED)
+def test_a_base_url_without_or_with_two_versions_is_told_the_right_path(
+    lab: Lab, path: str
+) -> None:
+    got = lab.ask(path, CHAT)
+    assert got.status == 404 and "/v1/chat/completions?" in got.error["message"]
+
+
+@pytest.mark.parametrize("kind", ["chat/completions", "embeddings"])
+@pytest.mark.parametrize("given", [None, "another"])
+def test_azures_paths_name_the_model(lab: Lab, kind: str, given: str | None) -> None:
+    model = "openai" if kind.startswith("chat") else "openai-embed"
+    body: dict[str, Any] = {"messages": CHAT["messages"]} if model == "openai" else {"input": "x"}
+    if given:
+        body["model"] = given
+    path = f"/openai/deployments/{model}/{kind}?api-version=2024-10-21"
+    got = lab.ask(path, body, authorization="", api_key=KEY.decode())
+    assert got.status == 200, got.body
+    assert lab.ask(path, b"{", api_key=KEY.decode()).error["code"] == "invalid_json"
+
+
+@pytest.mark.parametrize("path", ["/", "/v1/models", "/v1/models/", "/v1/models/openai", "/livez"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_head_and_the_first_page_are_answered(lab: Lab, path: str, method: str) -> None:
+    got = lab.ask(path, b"", method=method)
+    assert got.status == 200 and bool(got.body) == (method == "GET")
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["assistants", "threads", "threads/t/runs", "realtime/sessions", "videos", "containers",
+     "audio/speech", "images/generations", "moderations", "files", "batches", "messages/batches",
+     "conversations", "chat/completions/id/messages", "vector_stores", "complete"],
+)  # fmt: skip
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+def test_what_is_not_served_is_not_found_so_that_sdks_do_not_try_again(
+    lab: Lab, path: str, method: str
+) -> None:
+    got = lab.ask(f"/v1/{path}", b"{}", method=method)
+    assert got.status == 404, got.body
+
+
+def test_another_method_is_told_which_ones_there_are(lab: Lab) -> None:
+    got = lab.ask("/v1/chat/completions", b"", method="GET")
+    assert (got.status, got.headers["allow"]) == (405, "POST, OPTIONS")
+    assert got.error["code"] == "method_not_allowed"
+    got = lab.ask("/v1/responses/resp_1", b"{}", method="POST")
+    assert (got.status, got.headers["allow"]) == (405, "GET, HEAD, DELETE, OPTIONS")
+
+
+# Many clients: how the key is written (P02)
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"authorization": "Bearer {}"}, {"authorization": "bearer {}"},
+        {"authorization": "BEARER   {}"}, {"authorization": "{}"},
+        {"authorization": "", "x_api_key": "{}"}, {"authorization": "", "api_key": "{}"},
+        {"authorization": PLACEHOLDER, "x_api_key": "{}"},
+        {"authorization": PLACEHOLDER, "api_key": "{}"},
+        {"authorization": "Bearer {}", "x_api_key": "placeholder"},
+        {"authorization": "Basic dXNlcjpwYXNz", "api_key": "{}"},
+    ],
+)  # fmt: skip
+def test_a_valid_key_is_found_wherever_it_is(lab: Lab, headers: dict[str, str]) -> None:
+    sent = {name: value.format(KEY.decode()) for name, value in headers.items()}
+    assert lab.ask("/v1/chat/completions", CHAT, **sent).status == 200
+    assert lab.ask("/v1/models", b"", method="GET", **sent).status == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({"authorization": PLACEHOLDER}, "invalid_api_key"),
+        ({"authorization": PLACEHOLDER, "api_key": "x"}, "invalid_api_key"),
+        ({"authorization": "Basic dXNlcjpwYXNz"}, "missing_api_key"),
+        ({"authorization": "Bearer"}, "missing_api_key"),
+    ],
+)
+def test_no_key_is_no_key(lab: Lab, headers: dict[str, str], code: str) -> None:
+    got = lab.ask("/v1/chat/completions", CHAT, **headers)
+    assert (got.status, got.error["code"]) == (401, code)
+
+
+# OpenAI's and Anthropic's SDKs: models (P03)
+@pytest.fixture
+def named_lab(lab: Lab) -> Iterator[Lab]:
+    snapshot = lab.served.get()
+    route = snapshot.models["openai"]
+    names = ("field/Model-7B", "通义 千问")
+    for name in names:
+        snapshot.models[name] = msgspec.structs.replace(route, name=name)
+    yield lab
+    for name in names:
+        del snapshot.models[name]
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["field%2FModel-7B", "field%2fModel-7B", "field/Model-7B", quote("通义 千问"),
+     quote("field/Model-7B", safe="") + "/"],
+)  # fmt: skip
+def test_a_model_is_found_by_its_quoted_name(named_lab: Lab, path: str) -> None:
+    got = named_lab.ask(f"/v1/models/{path}", b"", method="GET")
+    assert got.status == 200, got.body
+    assert json.loads(got.body)["id"] == unquote(path).rstrip("/")
+    assert json.loads(got.body)["created"] > 0
+
+
+def test_anthropics_list_of_models_comes_in_pages(lab: Lab) -> None:
+    def page(query: str = "") -> dict[str, Any]:
+        got = lab.ask(f"/v1/models{query}", b"", method="GET", anthropic_version="2023-06-01")
+        assert got.status == 200 and got.headers["request-id"] == got.headers["x-request-id"]
+        found: dict[str, Any] = json.loads(got.body)
+        return found
+
+    whole = page("?limit=1000")
+    names = [model["id"] for model in whole["data"]]
+    assert set(whole["data"][0]) == {"type", "id", "display_name", "created_at"}
+    assert (whole["first_id"], whole["last_id"], whole["has_more"]) == (names[0], names[-1], False)
+    first = page("?limit=2")
+    assert [m["id"] for m in first["data"]] == names[:2] and first["has_more"]
+    second = page(f"?limit=2&after_id={first['last_id']}")
+    assert [m["id"] for m in second["data"]] == names[2:4]
+    back = page(f"?limit=2&before_id={second['first_id']}")
+    assert [m["id"] for m in back["data"]] == names[:2] and not back["has_more"]
+    assert page(f"?after_id={names[-1]}")["data"] == []
+    for bad in ("?limit=0", "?limit=x", "?after_id=none"):
+        got = lab.ask(f"/v1/models{bad}", b"", method="GET", anthropic_version="2023-06-01")
+        assert got.status == 400 and json.loads(got.body)["type"] == "error"
+
+
+def test_one_model_in_anthropics_shape(lab: Lab) -> None:
+    got = lab.ask("/v1/models/openai", b"", method="GET", anthropic_version="2023-06-01")
+    found = json.loads(got.body)
+    assert (found["type"], found["id"]) == ("model", "openai") and found["created_at"]
+    got = lab.ask("/v1/models/nope", b"", method="GET", anthropic_version="2023-06-01")
+    found = json.loads(got.body)
+    assert (got.status, found["error"]["type"]) == (404, "not_found_error")
+    assert found["request_id"] == got.headers["request-id"]
+
+
+# Claude Code against /v1/messages (P11); faults 10 to 12 of the official suites
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/v1/messages", 405), ("POST", "/v1/messages/nope", 404), ("POST", "/v1/messages", 400),
+     ("GET", "/v1/messages/count_tokens", 405), ("POST", "/v1/messages/count_tokens", 400)],
+)  # fmt: skip
+def test_errors_below_messages_have_anthropics_shape(
+    lab: Lab, method: str, path: str, status: int
+) -> None:
+    got = lab.ask(f"{path}?beta=true", b"{", method=method)
+    found = json.loads(got.body)
+    assert (got.status, found["type"]) == (status, "error")
+    assert found["request_id"] == got.headers["request-id"] == got.headers["x-request-id"]
+
+
+def test_the_count_of_a_model_that_is_not_there_is_not_found(lab: Lab) -> None:
+    body = {"model": "nope", "messages": [{"role": "user", "content": "x"}]}
+    got = lab.ask("/v1/messages/count_tokens", body)
+    assert (got.status, got.error["type"]) == (404, "not_found_error")
+    assert lab.ask("/v1/messages/count_tokens", body | {"model": "openai"}).status == 200
+
+
+ASKED = [
+    ("POST", "/v1/chat/completions", CHAT, {}, 200),
+    ("POST", "/v1/chat/completions", b"{", {}, 400),
+    ("POST", "/v1/chat/completions", CHAT, {"authorization": PLACEHOLDER}, 401),
+    ("POST", "/v1/chat/completions", CHAT, {"content_encoding": "gzip"}, 415),
+    ("POST", "/v1/chat/completions", CHAT, {"content_type": "text/plain"}, 415),
+    ("POST", "/v1/messages", CHAT | {"max_tokens": 5}, {}, 200),
+    ("GET", "/v1/models", b"", {}, 200),
+    ("GET", "/v1/models/nope", b"", {}, 404),
+    ("GET", "/v1/responses/resp_1", b"", {}, 404),
+    ("POST", "/v1/messages/count_tokens", CHAT, {}, 200),
+    ("GET", "/v1/chat/completions", b"", {}, 405),
+    ("GET", "/nope", b"", {}, 404),
+    ("OPTIONS", "/v1/models", b"", {}, 204),
+    ("GET", "/", b"", {}, 200),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body", "headers", "status"), ASKED)
+def test_every_answer_has_an_id(
+    lab: Lab, method: str, path: str, body: Any, headers: dict[str, str], status: int
+) -> None:
+    got = lab.ask(path, body, method=method, **headers)
+    assert got.status == status
+    assert got.headers["x-request-id"].startswith("req_")
+    assert ("request-id" in got.headers) == path.startswith("/v1/messages")
+
+
+@pytest.mark.parametrize("path", [b"/v1/messages", b"/v1/chat/completions", b""])
+def test_what_the_wire_refuses_has_an_id_too(lab: Lab, path: bytes) -> None:
+    lines, body = lab.gateway.refusal(413, "payload_too_large", "The body is too large.", path)
+    found = json.loads(body)
+    assert lines.startswith(b"x-request-id: req_")
+    if path == b"/v1/messages":
+        assert found["error"]["type"] == "request_too_large"
+        assert b"\r\nrequest-id: %b" % found["request_id"].encode() in lines
+    else:
+        assert found["error"]["code"] == "payload_too_large"
+
+
+@pytest.mark.parametrize(
+    "kind", ["application/json", "application/json; charset=utf-8", "a/b+json"]
+)
+def test_json_goes_by_several_types(lab: Lab, kind: str) -> None:
+    assert lab.ask("/v1/chat/completions", CHAT, content_type=kind).status == 200
+
+
+def test_each_path_knows_its_methods() -> None:
+    assert all(routes.methods_of(route).endswith("OPTIONS") for route in routes.ROUTES)
