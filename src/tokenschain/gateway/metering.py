@@ -165,7 +165,7 @@ def record_of(call: Call, now: float) -> CallRecord:
             if cache.hit.entry is not None:
                 record.cache_age_s = max(0.0, request.started_ms / 1e3 - cache.hit.entry.stored_s)
     decision = call.decision
-    if decision is not None and (len(decision.rows) > 1 or decision.filtered):
+    if decision is not None and (len(decision.rows) > 1 or decision.filtered or decision.left_out):
         _explain(record, decision)
     if call.attempts:
         record.attempts = [_attempt_record(attempt, began) for attempt in call.attempts]
@@ -212,7 +212,7 @@ def _explain(record: CallRecord, decision: Decision) -> None:
         )
         for row in decision.rows
     ]
-    for name, why in decision.filtered[:ROUTE_ROWS_MAX]:
+    for name, why in (*decision.filtered, *decision.left_out)[:ROUTE_ROWS_MAX]:
         record.route.append(RouteRecord(name, excluded=why))
 
 

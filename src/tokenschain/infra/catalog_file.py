@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from importlib import resources
 from pathlib import Path
@@ -14,6 +15,7 @@ from tokenschain.core.pricing.calendar import PeakSchedule
 from tokenschain.core.pricing.catalog import (
     MICRO_PER_UNIT,
     Catalog,
+    ModelAlias,
     ModelInfo,
     Price,
     PriceTier,
@@ -49,9 +51,50 @@ def load(path: Path | None = None) -> Catalog:
         }
         models = tuple(_model(entry, raw["version"], schedules) for entry in raw["models"])
         providers = tuple(msgspec.convert(p, Provider) for p in raw["providers"])
+        aliases = tuple(msgspec.convert(a, ModelAlias) for a in raw.get("aliases") or ())
     except (yaml.YAMLError, KeyError, TypeError, ValueError, msgspec.ValidationError) as error:
         raise CatalogError(f"{path or 'the shipped catalogue'}: {error}") from error
-    return Catalog(str(raw["version"]), providers, models)
+    problems = [*_duplicates(text, raw), *_lost_aliases(aliases, models)]
+    if problems:
+        raise CatalogError(f"{path or 'the shipped catalogue'}: {'; '.join(problems)}")
+    return Catalog(str(raw["version"]), providers, models, aliases)
+
+
+def _duplicates(text: str, raw: dict[str, Any]) -> Iterator[str]:
+    """What stands in the file twice: a call must have one price, whatever the order of rows."""
+    keys: dict[str, Callable[[dict[str, Any]], str]] = {
+        "providers": lambda row: str(row["id"]),
+        "models": lambda row: f"{row['provider']} {row['model']}",
+        "aliases": lambda row: f"{row['provider']} {row['name']}",
+    }
+    for section, key in keys.items():
+        seen: dict[str, int] = {}
+        for at, row in enumerate(raw.get(section) or ()):
+            first = seen.setdefault(key(row), at)
+            if first != at:
+                rows = raw[section]
+                places = " and ".join(
+                    f"`{rows[n].get('id', key(rows[n]))}` (line {_line_of(text, section, n)})"
+                    for n in (first, at)
+                )
+                yield f"{section}: {key(row)} is there twice, as {places}; keep one"
+
+
+def _line_of(text: str, section: str, at: int) -> int:
+    """The line on which a row of a section begins, counted from 1."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    root = yaml.compose(text, Loader=loader)
+    rows = next(node for name, node in root.value if name.value == section)
+    return int(rows.value[at].start_mark.line) + 1
+
+
+def _lost_aliases(aliases: tuple[ModelAlias, ...], models: tuple[ModelInfo, ...]) -> Iterator[str]:
+    known = {(info.provider, info.model) for info in models}
+    for alias in aliases:
+        if (alias.provider, alias.model) not in known:
+            yield f"aliases: `{alias.name}` is for {alias.provider} {alias.model}, which is no row"
+        if (alias.provider, alias.name) in known:
+            yield f"aliases: {alias.provider} sells a model named `{alias.name}`"
 
 
 def _model(entry: dict[str, Any], version: str, schedules: dict[str, PeakSchedule]) -> ModelInfo:

@@ -270,5 +270,5 @@ VENDORS: dict[str, Vendor] = {
 
 
 def vendor_of(provider: str) -> Vendor:
-    """The row of a provider."""
-    return VENDORS.get(provider, PLAIN)
+    """The row of a provider; a vendor's international site speaks as its other one does."""
+    return VENDORS.get(provider) or VENDORS.get(provider.removesuffix("-intl"), PLAIN)

@@ -148,6 +148,21 @@ class Provider(msgspec.Struct, frozen=True):
     id: str
     name: str
     base_url: str | None = None
+    zone: Literal["cn", "abroad"] | None = None
+    """Where its machines are; None: not known, and then it serves no call under a residency
+    rule unless the operator says where it is."""
+
+
+class ModelAlias(msgspec.Struct, frozen=True):
+    """Another name that callers know a provider's model by."""
+
+    name: str
+    provider: str
+    model: str
+    thinking: bool | None = None
+    """What the name stood for, where one model now does both."""
+    source: str = ""
+    source_date: str = ""
 
 
 class Catalog(msgspec.Struct, frozen=True):
@@ -156,6 +171,8 @@ class Catalog(msgspec.Struct, frozen=True):
     version: str
     providers: tuple[Provider, ...]
     models: tuple[ModelInfo, ...]
+    """At most one for each provider and model name."""
+    aliases: tuple[ModelAlias, ...] = ()
 
 
 def tier_of(price: Price, usage: Usage, occasion: Occasion = Occasion()) -> PriceTier:

@@ -102,8 +102,9 @@ class Endpoint:
 
     @property
     def zone(self) -> int:
-        """Trust in where its data goes; higher is more."""
-        return ZONES.index(self.candidate.upstream.zone)
+        """Trust in where its data goes; higher is more, and least where nobody has said it."""
+        zone = self.candidate.upstream.zone
+        return ZONES.index(zone) if zone else -1
 
     # --- what is expected ---------------------------------------------------------
 
@@ -233,7 +234,10 @@ class Decision(NamedTuple):
     """How likely this choice was; below 1 only when it was explored."""
     rows: tuple[Row, ...]
     filtered: tuple[tuple[str, str], ...]
-    """Upstreams left out, each with why."""
+    """Upstreams that cannot take the call now, each with why."""
+    left_out: tuple[tuple[str, str], ...] = ()
+    """Upstreams that may not serve the call at all, each with why: its data may not go there,
+    there is no key for it, or its model is not able."""
 
     @property
     def cached_tokens(self) -> int:

@@ -6,27 +6,13 @@ those without conditions, in order. Entries with weights beside each other share
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
-import msgspec
-
 from tokenschain.core.formats.openai_chat import Api, ParsedRequest
+from tokenschain.core.routing.language import asked_text, language_of
 from tokenschain.core.snapshot.virtual_models import Entry, When
 from tokenschain.core.tags import Tags
-
-_SCANNED_BYTES_MAX = 16_384
-_SCRIPTS = {
-    "ja": re.compile("[\u3040-\u30ff]"),
-    "ko": re.compile("[\uac00-\ud7af]"),
-    "zh": re.compile("[\u4e00-\u9fff]"),
-    "ru": re.compile("[\u0400-\u04ff]"),
-    "ar": re.compile("[\u0600-\u06ff]"),
-    "en": re.compile("[A-Za-z]+"),
-}
-"""What is counted for each; a Latin word counts as one, as an ideograph does."""
-_SHARE_MIN = 0.2
 
 
 class CallTraits:
@@ -43,13 +29,7 @@ class CallTraits:
 
     @cached_property
     def language(self) -> str:
-        text = b""
-        for name in ("messages", "prompt", "input", "query"):
-            raw = self._parsed.fields.get(name)
-            if raw is not None:
-                text = bytes(raw)[-_SCANNED_BYTES_MAX:]
-                break
-        return language_of(text[max(0, text.rfind(b'"content"') + 9) :])
+        return language_of(asked_text(self._parsed.fields))
 
 
 def needs_of(parsed: ParsedRequest) -> frozenset[str]:
@@ -64,22 +44,6 @@ def needs_of(parsed: ParsedRequest) -> frozenset[str]:
     if b'"json_schema"' in bytes(parsed.fields.get("response_format", b"")):
         found.add("json_schema")
     return frozenset(found)
-
-
-def language_of(json_text: bytes) -> str:
-    """The language of a piece of JSON, by its script; empty when nothing is written in it."""
-    try:
-        text = msgspec.json.decode(b'"' + json_text.split(b'"')[1] + b'"', type=str)
-    except (msgspec.DecodeError, IndexError):
-        text = json_text.decode("utf-8", "ignore")
-    counts = {name: len(pattern.findall(text)) for name, pattern in _SCRIPTS.items()}
-    total = sum(counts.values())
-    if not total:
-        return ""
-    for name, count in counts.items():  # kana decide before ideographs
-        if count >= _SHARE_MIN * total and name != "en":
-            return name
-    return "en"
 
 
 def holds(when: When, traits: CallTraits) -> bool:

@@ -104,9 +104,9 @@ class Upstream(msgspec.Struct, frozen=True):
         Meta(
             description="Where data goes there: outside the country, in it, in it and certified "
             "for MLPS 2.0 level 3, a government cloud, or your own machines; by the provider if "
-            "unset."
+            "unset. Where neither says it, no call under a residency rule goes there."
         ),
-    ] = "cn"
+    ] = ""
     stream_whole: Annotated[
         bool,
         Meta(
@@ -218,6 +218,15 @@ class ModelRoute(msgspec.Struct, frozen=True):
     created_s: int = 0
 
 
+class Alias(msgspec.Struct, frozen=True):
+    """Another name of a model; see `core.pricing.catalog.ModelAlias`."""
+
+    model: str
+    """The name that is served."""
+    thinking: bool | None = None
+    """Whether the old name stood for thinking; the call's own word goes before it."""
+
+
 class Snapshot(msgspec.Struct, frozen=True):
     """Everything the data plane needs to decide, but for the keys: those come in shards, so
     that a change of one is not a change of all."""
@@ -234,6 +243,13 @@ class Snapshot(msgspec.Struct, frozen=True):
     usd_cny_micro: int = 7_000_000
     """Yuan for a million dollars' millionths: the rate of the day."""
     cache: CacheRules = CacheRules()
+    aliases: dict[str, Alias] = {}
+    """Other names of `models`, none of them a model's or a virtual model's own."""
+
+    def named(self, model: str) -> str:
+        """The name that a model is served by, for one of its aliases; else as it was."""
+        alias = self.aliases.get(model)
+        return model if alias is None else alias.model
 
 
 SHARDS = 256
@@ -357,6 +373,11 @@ class Served:
         if self._snapshot is None:
             raise ApiError("no_snapshot", "The gateway is starting; try again in a moment.")
         return self._snapshot
+
+    def known_as(self, model: str) -> str | None:
+        """The kind of a model; None when it is not served at all."""
+        plan = self._plans.get(model)
+        return None if plan is None else plan.route.kind
 
     def known(self, model: str, kind: str) -> Plan | None:
         """What may serve a model of a kind, when it is served at all."""

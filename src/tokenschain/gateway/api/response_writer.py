@@ -236,7 +236,7 @@ def _route(call: Call) -> bytes:
             f"{row.endpoint.name} ttft={row.first_token_s:.3f}s "
             f"cost={row.cost_pico:.0f} load={row.load:.2f}{'' if row.meets_slo else ' late'}"
         )
-    parts += [f"{name} {why}" for name, why in decision.filtered]
+    parts += [f"{name} {why}" for name, why in (*decision.filtered, *decision.left_out)]
     tried = " > ".join(f"{a.candidate.upstream.id}={a.outcome}" for a in call.attempts)
     line = "; ".join([*parts[:ROUTE_PARTS_MAX], f"tried {tried}"])
     return b"x-tc-route: %b\r\n" % line.encode("latin-1", "replace")

@@ -109,7 +109,7 @@ class Dispatch:
                 return ContinuedAnswer(self, winner) if call.resumable else winner
             except ApiError as error:
                 failure = error
-                if not error.kind.retry:
+                if not error.kind.retry and error.code != "no_upstream":
                     break
         assert failure is not None, "something was tried"
         raise failure
@@ -149,7 +149,8 @@ class Dispatch:
                 }
                 for row in decision.rows
             ],
-            "excluded": dict(decision.filtered),
+            "excluded": dict((*decision.filtered, *decision.left_out)),
+            "left_out": dict(decision.left_out),
         }
 
     # --- one attempt ---------------------------------------------------------------------

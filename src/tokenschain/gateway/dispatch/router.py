@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
+
+from msgspec import Raw
 
 from tokenschain.core.call import Call
 from tokenschain.core.errors import ApiError
+from tokenschain.core.formats.dialect import THINKING_KEYS
 from tokenschain.core.formats.openai_chat import Api
 from tokenschain.core.routing import virtual_models
 from tokenschain.core.routing.admission import (
@@ -17,6 +20,7 @@ from tokenschain.core.routing.admission import (
     Service,
 )
 from tokenschain.core.routing.health import REGION_S, REGION_SHARE, Health
+from tokenschain.core.routing.near_names import near_names
 from tokenschain.core.routing.regions import round_trip_s
 from tokenschain.core.routing.selection import (
     NO_AFFINITY,
@@ -29,11 +33,13 @@ from tokenschain.core.routing.selection import (
     decide,
 )
 from tokenschain.core.snapshot import (
+    Alias,
     Candidate,
     ModelRoute,
     Plan,
     Routing,
     Served,
+    Upstream,
 )
 from tokenschain.core.snapshot.routing_policy import POLICIES, Policy, narrowest
 from tokenschain.core.tenancy import KeyGrant, may_use
@@ -41,6 +47,10 @@ from tokenschain.core.tenancy import KeyGrant, may_use
 _KINDS = {Api.EMBEDDINGS: "embedding", Api.RERANK: "rerank"}
 PREFIX_BYTES = (2_048, 8_192, 32_768)
 """Beginnings of a prompt that are remembered; vendors cache from about 1,000 tokens on."""
+NEAR_NAMES_MAX = 1_000
+"""Unknown model names whose nearest known ones are remembered."""
+NO_KEY = "no key"
+"""Why an upstream is left out that no key can be had for."""
 PREFIXES_MAX = 50_000
 PREFIX_HOLDERS_MAX = 4
 """Upstreams remembered for each, the latest."""
@@ -58,6 +68,8 @@ class _Known(NamedTuple):
     """The smallest context of all that are known."""
     told_apart: bool
     """Whether the abilities of any are known."""
+    blind: bool
+    """Whether all are known not to take pictures."""
 
 
 class Router:
@@ -88,6 +100,12 @@ class Router:
         self._policies: dict[tuple[str, str, str], Policy] = {}
         self._zones: dict[tuple[str, str, str], frozenset[str] | None] = {}
         self._outputs: dict[str, float] = {}
+        self._near: dict[tuple[str, str], tuple[str, ...]] = {}
+        self._keyless: frozenset[str] = frozenset()
+        self.keyless_of: Callable[[Iterable[Upstream]], frozenset[str]] = lambda upstreams: (
+            frozenset()
+        )
+        """The ids of those upstreams that no key can be had for; see `note_keys`."""
         self._prefixes: OrderedDict[int, tuple[Endpoint, ...]] = OrderedDict()
         self.service = Service()
 
@@ -97,15 +115,25 @@ class Router:
         if snapshot.version != self._version:
             self._renew(snapshot.version, snapshot.routing)
         parsed = call.parsed
+        asked = parsed.model
+        alias = snapshot.aliases.get(asked)
+        if alias is not None:
+            _resolve(call, alias)
         kind = _KINDS.get(parsed.api, "chat")
         entries = self._rules.models.get(parsed.model)
+        if entries is None and self._served.known_as(parsed.model) is None:
+            raise self._unknown_model(caller, asked)
         found = self._served.plan(parsed.model, kind) if entries is None else None
-        if not may_use(caller, parsed.model, call.request.api_format.name):
+        api = call.request.api_format.name
+        if not may_use(caller, parsed.model, api) and not (
+            alias is not None and may_use(caller, asked, api)
+        ):
             raise ApiError(
-                "model_not_allowed", f"This API key may not use `{parsed.model}`.", param="model"
+                "model_not_allowed", f"This API key may not use `{asked}`.", param="model"
             )
         if entries is None:
             assert found is not None
+            self._check_abilities(call, found)
             return found
         traits = virtual_models.CallTraits(parsed, call.tags)
         tiers = []
@@ -122,7 +150,42 @@ class Router:
             raise ApiError(
                 "no_upstream", f"No entry of `{parsed.model}` fits this call.", param="model"
             )
-        return Plan(tiers[0].route, tiers[0].candidates, tuple(tiers[1:]))
+        plan = Plan(tiers[0].route, tiers[0].candidates, tuple(tiers[1:]))
+        self._check_abilities(call, plan)
+        return plan
+
+    def _unknown_model(self, caller: KeyGrant, asked: str) -> ApiError:
+        """A 404 that names what the caller may have meant, of the models that it may use."""
+        near = self._near.get((caller.key_id, asked))
+        if near is None:
+            if len(self._near) >= NEAR_NAMES_MAX:
+                self._near.clear()
+            snapshot = self._served.get()
+            names = (*snapshot.models, *self._rules.models, *snapshot.aliases)
+            known = [name for name in names if may_use(caller, snapshot.named(name))]
+            near = near_names(asked, known)
+            self._near[caller.key_id, asked] = near
+        hint = f" Did you mean {' or '.join(f'`{name}`' for name in near)}?" if near else ""
+        return ApiError(
+            "model_not_found",
+            f"The model `{asked[:200]}` does not exist.{hint} GET /v1/models lists what there is.",
+            param="model",
+        )
+
+    def _check_abilities(self, call: Call, plan: Plan) -> None:
+        """Refuse a picture that no upstream of the plan can look at: the caller's to mend.
+
+        Raises:
+            ApiError: `unsupported_parameter`.
+        """
+        if not all(self._list(tier).blind for tier in (plan, *plan.others)):
+            return
+        if "vision" in virtual_models.needs_of(call.parsed):
+            raise ApiError(
+                "unsupported_parameter",
+                f"The model `{call.parsed.model}` does not take pictures.",
+                param="messages",
+            )
 
     def need(self, call: Call, plan: Plan, priority: Priority) -> Need:
         """What is known of a call before it is placed."""
@@ -147,6 +210,8 @@ class Router:
         if call.caller is not None and call.caller.data_class:
             return None
         endpoint = self._list(plan).endpoints[0]
+        if endpoint.name in self._keyless:
+            return None
         load_max = RULES[priority].load_max
         if endpoint.inflight + endpoint.reserved >= endpoint.concurrency_limit.calls * load_max:
             return None
@@ -163,8 +228,10 @@ class Router:
         """
         policy = self._policy(caller, call.parsed.model)
         decision = None
+        left_out: list[tuple[str, str]] = []
         for tier in (plan, *plan.others):
-            endpoints = self._allowed(tier, call, caller, need)
+            endpoints, out = self._allowed(tier, call, caller, need)
+            left_out += out
             left = [e for e in endpoints if e not in tried] if tried else endpoints
             if not left:
                 continue
@@ -177,14 +244,12 @@ class Router:
                 self._affinity(need),
                 self._rules.explore,
             )
+            if left_out:
+                decision = decision._replace(left_out=tuple(left_out))
             if decision.endpoint is not None:
                 return decision
         if decision is None and not tried:
-            raise ApiError(
-                "no_upstream",
-                "Where this call's data may go, no upstream serves the model.",
-                param="model",
-            )
+            raise _nowhere(left_out)
         return decision or Decision(None, "all tried", 1.0, (), ())
 
     def load(self, plan: Plan) -> float:
@@ -253,6 +318,13 @@ class Router:
         self._lists.clear()
         self._policies.clear()
         self._zones.clear()
+        self._near.clear()
+        self.note_keys()
+
+    def note_keys(self) -> frozenset[str]:
+        """Look again which upstreams have a key; gives the ids of those that have none."""
+        self._keyless = self.keyless_of(self._served.get().upstreams.values())
+        return self._keyless
 
     def _list(self, plan: Plan) -> _Known:
         candidates = plan.candidates
@@ -265,6 +337,7 @@ class Router:
                 [self._endpoint(candidate) for candidate in candidates],
                 min(windows, default=None),
                 unable,
+                all(map(_is_blind, candidates)),
             )
             if len(self._lists) > 10_000:
                 self._lists.clear()
@@ -313,17 +386,33 @@ class Router:
             self._policies[key] = policy
         return policy
 
-    def _allowed(self, tier: Plan, call: Call, caller: KeyGrant, need: Need) -> list[Endpoint]:
+    def _allowed(
+        self, tier: Plan, call: Call, caller: KeyGrant, need: Need
+    ) -> tuple[list[Endpoint], list[tuple[str, str]]]:
+        """Who may serve a call, and why the others may not."""
         known = self._list(tier)
         endpoints = known.endpoints
+        left_out: list[tuple[str, str]] = []
         if self._rules.residency or caller.data_class:
             zones = self._zones_of(caller)
             if zones is not None:
-                endpoints = [e for e in endpoints if e.candidate.upstream.zone in zones]
+                left_out = [
+                    (e.name, f"data may not go to zone {e.candidate.upstream.zone or 'unknown'}")
+                    for e in endpoints
+                    if e.candidate.upstream.zone not in zones
+                ]
+                if left_out:
+                    endpoints = [e for e in endpoints if e.candidate.upstream.zone in zones]
+        if self._keyless:
+            left_out += [(e.name, NO_KEY) for e in endpoints if e.name in self._keyless]
+            endpoints = [e for e in endpoints if e.name not in self._keyless]
         window = known.window_min
         if known.told_apart or (window is not None and window < need.prompt_tokens):
-            endpoints = _able(endpoints, call, need)
-        return endpoints
+            able = _able(endpoints, call, need)
+            if len(able) < len(endpoints):
+                left_out += [(e.name, "not able") for e in endpoints if e not in able]
+            endpoints = able
+        return endpoints, left_out
 
     def _zones_of(self, caller: KeyGrant) -> frozenset[str] | None:
         key = (caller.tenant, caller.project, caller.data_class)
@@ -362,9 +451,35 @@ class Router:
         return found
 
 
+def _resolve(call: Call, alias: Alias) -> None:
+    """The call is for the model that an old name now means, thinking or not as the name did."""
+    parsed = call.parsed
+    parsed.model = alias.model
+    if alias.thinking is not None and not THINKING_KEYS & parsed.fields.keys():
+        parsed.fields["thinking"] = Raw(b'{"type":"%b"}' % _SWITCH[alias.thinking])
+
+
+_SWITCH = {True: b"enabled", False: b"disabled"}
+
+
+def _nowhere(left_out: list[tuple[str, str]]) -> ApiError:
+    """Nobody may serve the call: where its data may go, or for want of a key."""
+    if any(why == NO_KEY for _, why in left_out):
+        return ApiError("no_upstream", "No upstream of the model has a usable key.", param="model")
+    return ApiError(
+        "no_upstream", "Where this call's data may go, no upstream serves the model.", param="model"
+    )
+
+
 def _able(endpoints: list[Endpoint], call: Call, need: Need) -> list[Endpoint]:
-    """Those whose model can do what the call needs; all, when that is known of none."""
+    """Those whose model can do what the call needs.
+
+    A picture goes to none that cannot look at it. All else that the catalog says a model cannot
+    do is a preference: where none can, all are left.
+    """
     needs = virtual_models.needs_of(call.parsed)
+    if "vision" in needs:
+        endpoints = [e for e in endpoints if not _is_blind(e.candidate)]
     able = []
     for endpoint in endpoints:
         offer = endpoint.candidate.offer
@@ -375,3 +490,9 @@ def _able(endpoints: list[Endpoint], call: Call, need: Need) -> list[Endpoint]:
             continue
         able.append(endpoint)
     return able or endpoints
+
+
+def _is_blind(candidate: Candidate) -> bool:
+    """Whether it is known that the model takes no pictures."""
+    abilities = candidate.offer.abilities
+    return abilities is not None and "vision" not in abilities

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 from msgspec import Raw
@@ -80,6 +80,11 @@ class Upstreams:
             keeper = self._keepers.get(upstream)
             if keeper is not None:
                 await keeper.refresh({key.value for key in ring.keys})
+
+    def without_key(self, upstreams: Iterable[Upstream]) -> frozenset[str]:
+        """The ids of those that need a key, where none can be had."""
+        rings = ((upstream.id, self._ring(upstream)) for upstream in upstreams)
+        return frozenset(name for name, ring in rings if ring is not None and not ring.keys)
 
     async def probe(self, upstream: Upstream) -> None:
         """Ask whether an upstream is there; see `Upstream.probe_path`.
