@@ -14,9 +14,11 @@ from rich.markup import escape
 from tokenschain import __version__
 from tokenschain.cli import admin_client, ports
 from tokenschain.cli.output import console, table
-from tokenschain.infra import config
+from tokenschain.infra import catalog_file, config
 from tokenschain.infra.config import Settings
 from tokenschain.infra.model_store import ModelStore
+from tokenschain.infra.security import secrets
+from tokenschain.infra.security.suite import INTERNATIONAL
 
 MIN_FREE_BYTES = 2_000_000_000
 
@@ -39,6 +41,7 @@ def doctor() -> None:
         shown.add_row(name, escape(_setting_shown(settings, name)), origin)
     console.print(shown)
     _check_disk(settings, problems)
+    _check_upstreams(settings, problems)
     _check_control(settings, problems)
     for line in problems:
         console.print(f"[yellow]![/] {escape(line)}", highlight=False)
@@ -71,6 +74,33 @@ def _check_disk(settings: Settings, problems: list[str]) -> None:
         store = ModelStore(settings.data_dir / "models")
         if settings.engine.model not in store.names():
             problems.append(f"model {settings.engine.model} is not pulled: tokenschain model pull")
+
+
+def _check_upstreams(settings: Settings, problems: list[str]) -> None:
+    """Where each upstream of the settings is, and whether a key can be had for it here."""
+    catalog = catalog_file.load()
+    zones = {provider.id: provider.zone for provider in catalog.providers}
+    vault = secrets.Vault(settings.vault_path, settings.master_key_path, INTERNATIONAL)
+    for upstream in settings.upstreams:
+        zone = upstream.zone or zones.get(upstream.provider) or "unknown"
+        missing = [name for name in upstream.credential if not _is_there(name, vault)]
+        found = len(upstream.credential) - len(missing)
+        keys = f"{found} of {len(upstream.credential)} keys" if upstream.credential else "no key set"
+        console.print(
+            f"upstream {upstream.id}: provider {upstream.provider}, zone {zone}, {keys}",
+            highlight=False,
+        )
+        if upstream.credential and not found:
+            problems.append(
+                f"upstream {upstream.id} gets no calls: no key at {', '.join(missing)}"
+            )
+
+
+def _is_there(reference: str, vault: secrets.Vault) -> bool:
+    try:
+        return bool(secrets.resolve(reference, vault))
+    except secrets.SecretMissing:
+        return False
 
 
 def _check_control(settings: Settings, problems: list[str]) -> None:

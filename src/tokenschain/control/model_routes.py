@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import NamedTuple
+
+import msgspec
 
 from tokenschain.core.pricing.catalog import (
     MICRO_PER_UNIT,
@@ -13,21 +15,21 @@ from tokenschain.core.pricing.catalog import (
     PriceTier,
 )
 from tokenschain.core.snapshot import (
+    Alias,
     ModelRoute,
     Offer,
     Routing,
     Upstream,
 )
+from tokenschain.core.snapshot.virtual_models import Entry
 from tokenschain.infra.config import Settings, UpstreamSettings
 
 ENGINE = "engine"
 EMBEDDER = "embedder"
 EMBEDDING_MODEL = "multilingual-e5-small"
 KINDS = ("chat", "embedding", "rerank")
-_ABROAD = frozenset(
-    {"openai", "anthropic", "mistral", "together", "groq", "fireworks", "openrouter", "zai"}
-)
-"""Providers whose machines are outside the country, unless the settings say otherwise."""
+_ENGINE_ABILITIES = ("tools", "json_schema")
+"""Of the embedded engine's models; what is not here, as `vision`, they cannot do."""
 _OWN_PRICE = Price("CNY", (PriceTier(0, 0, 0),), "own-engine/1")
 """Calls to our own engine cost nothing a token; machines are accounted elsewhere."""
 
@@ -45,22 +47,30 @@ def routes(
         discovered: models that an engine under `engine_url` says it serves.
 
     Raises:
-        UnknownUpstream: an upstream lacks an address, or names a model without kind.
+        UnknownUpstream: an upstream lacks an address, or a zone where a residency rule asks for
+            one.
     """
     table = _Routes({}, {}, {}, {})
     _add_own_engine(table, settings, discovered)
     by_provider: dict[str, dict[str, ModelInfo]] = {}
     for info in catalog.models:
         by_provider.setdefault(info.provider, {})[info.model] = info
-    addresses = {provider.id: provider.base_url for provider in catalog.providers}
+    providers = {provider.id: provider for provider in catalog.providers}
     for entry in settings.upstreams:
-        base_url = entry.base_url or addresses.get(entry.provider)
+        provider = providers.get(entry.provider)
+        base_url = entry.base_url or (provider.base_url if provider is not None else None)
         if not base_url:
             raise UnknownUpstream(
                 f"upstream {entry.id}: set base_url, since the catalog has no address for "
                 f"provider {entry.provider}"
             )
-        table.upstreams[entry.id] = _published(entry, base_url)
+        zone = entry.zone or (provider.zone if provider is not None else None)
+        if zone is None and settings.routing.residency:
+            raise UnknownUpstream(
+                f"upstream {entry.id}: set zone, since routing.residency has rules and nobody "
+                f"knows where the machines of provider {entry.provider} are"
+            )
+        table.upstreams[entry.id] = _published(entry, base_url, zone or "")
         known = by_provider.get(entry.provider, {})
         for name, served in _names(entry, known).items():
             found = known.get(served)
@@ -107,7 +117,8 @@ def _add_own_engine(table: _Routes, settings: Settings, discovered: Iterable[str
         table.upstreams[ENGINE] = Upstream(ENGINE, "local", chat, (key,), zone="own")
         table.upstreams[EMBEDDER] = Upstream(EMBEDDER, "local", embed, (key,), zone="own")
         model = settings.engine.model
-        table.add(model, "chat", owner, Offer(ENGINE, model, _OWN_PRICE))
+        offer = Offer(ENGINE, model, _OWN_PRICE, abilities=_ENGINE_ABILITIES)
+        table.add(model, "chat", owner, offer)
         embedding = Offer(EMBEDDER, EMBEDDING_MODEL, _OWN_PRICE)
         table.add(EMBEDDING_MODEL, "embedding", owner, embedding)
 
@@ -120,36 +131,63 @@ def _offer(upstream: str, model: str, price: Price | None, info: ModelInfo | Non
     )
 
 
-def routing(settings: Settings, models: Iterable[str]) -> Routing:
-    """The routing settings as gateways serve by them.
+def aliases(
+    catalog: Catalog,
+    upstreams: Mapping[str, Upstream],
+    models: Mapping[str, ModelRoute],
+    virtual: Container[str],
+) -> dict[str, Alias]:
+    """Other names that callers know the models by which are served; a name in use is no alias."""
+    served: dict[tuple[str, str], str] = {}
+    for name, route in models.items():
+        for offer in route.offers:
+            key = (upstreams[offer.upstream].provider, offer.model)
+            if key not in served or name == offer.model:
+                served[key] = name
+    found: dict[str, Alias] = {}
+    for alias in catalog.aliases:
+        model = served.get((alias.provider, alias.model))
+        if model is not None and alias.name not in models and alias.name not in virtual:
+            found.setdefault(alias.name, Alias(model, alias.thinking))
+    return found
+
+
+def routing(
+    settings: Settings, models: Iterable[str], aliases: Mapping[str, Alias] | None = None
+) -> Routing:
+    """The routing settings as gateways serve by them, aliases in them resolved.
 
     Raises:
         UnknownUpstream: a virtual model has the name of a model, or names none.
     """
     given = settings.routing
     known = set(models)
+    also = aliases or {}
+    virtual: dict[str, tuple[Entry, ...]] = {}
     for name, entries in given.models.items():
         if name in known:
             raise UnknownUpstream(f"routing.models: `{name}` is the name of a model already")
         for entry in entries:
-            if entry.model not in known and not settings.engine.url:
+            if entry.model not in known | also.keys() and not settings.engine.url:
                 raise UnknownUpstream(
                     f"routing.models.{name}: no upstream serves the model `{entry.model}`"
                 )
-    return given
+        virtual[name] = tuple(
+            msgspec.structs.replace(entry, model=also[entry.model].model)
+            if entry.model in also
+            else entry
+            for entry in entries
+        )
+    return msgspec.structs.replace(given, models=virtual)
 
 
-def _published(entry: UpstreamSettings, base_url: str) -> Upstream:
+def _published(entry: UpstreamSettings, base_url: str, zone: str) -> Upstream:
     """An upstream of the settings as gateways know it."""
     given = {name: getattr(entry, name) for name in Upstream.__struct_fields__}
     given["base_url"] = base_url
     given["credentials"] = entry.credential
-    given["zone"] = entry.zone or ("abroad" if _is_abroad(entry.provider) else "cn")
+    given["zone"] = zone
     return Upstream(**given)
-
-
-def _is_abroad(provider: str) -> bool:
-    return provider in _ABROAD or provider.endswith("-intl")
 
 
 def _abilities(info: ModelInfo) -> tuple[str, ...] | None:

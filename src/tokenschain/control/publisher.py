@@ -100,8 +100,12 @@ class Publisher:
         for number in touched:
             self._shards[number] = self._keep(encode_shard(self._keys[number]))
         upstreams, models = model_routes.routes(self._settings, self._catalog, self._discovered)
-        routing = model_routes.routing(self._settings, models)
-        snapshot = Snapshot("", upstreams, models, routing, rates, budgets, sell, usd_cny, cache)
+        virtual = self._settings.routing.models
+        aliases = model_routes.aliases(self._catalog, upstreams, models, virtual)
+        routing = model_routes.routing(self._settings, models, aliases)
+        snapshot = Snapshot(
+            "", upstreams, models, routing, rates, budgets, sell, usd_cny, cache, aliases
+        )
         body = msgspec.msgpack.encode(snapshot)
         version = self._suite.hex_digest(
             b"".join((self._suite.digest(body), *map(str.encode, self._shards)))

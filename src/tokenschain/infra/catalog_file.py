@@ -83,7 +83,7 @@ def _duplicates(text: str, raw: dict[str, Any]) -> Iterator[str]:
 def _line_of(text: str, section: str, at: int) -> int:
     """The line on which a row of a section begins, counted from 1."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    root = yaml.compose(text, Loader=loader)
+    root: Any = yaml.compose(text, Loader=loader)
     rows = next(node for name, node in root.value if name.value == section)
     return int(rows.value[at].start_mark.line) + 1
 

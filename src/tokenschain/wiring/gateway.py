@@ -11,7 +11,7 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
@@ -21,7 +21,7 @@ import uvloop
 from tokenschain.core.limits import Lease, LeaseRequest
 from tokenschain.core.ports import NoModeration
 from tokenschain.core.routing.health import Health
-from tokenschain.core.snapshot import Served
+from tokenschain.core.snapshot import Served, Upstream
 from tokenschain.gateway.api.app import ApiSettings, Gateway
 from tokenschain.gateway.auth import KeyAuth
 from tokenschain.gateway.cache.lookup import ResponseCache
@@ -155,6 +155,8 @@ class GatewayWorker:
             ImageFetcher(self._image_client),
         )
         self._router = Router(self._served, time.monotonic, time.time, random.random)
+        self._router.keyless_of = self._without_key
+        self._without_key_before: frozenset[str] = frozenset()
         self._dispatch = Dispatch(
             self._router, self._upstreams, time.monotonic, random.random, self._breaker_changed
         )
@@ -298,7 +300,7 @@ class GatewayWorker:
         yield self._uplink.ship_journal()
         yield self._gateway.keep_streams_alive()
         yield _leave_metrics(self._metrics)
-        yield _refresh_keys(self._upstreams)
+        yield _refresh_keys(self._upstreams, self._router)
         yield _ship_responses(self._responses)
         yield self._budgets.run()
         yield self._probes.run()
@@ -330,6 +332,16 @@ class GatewayWorker:
         self._responses.close()
 
     # --- what the parts ask and report ------------------------------------------------------
+
+    def _without_key(self, upstreams: Iterable[Upstream]) -> frozenset[str]:
+        """Which upstreams no key can be had for; each is said once, when that begins or ends."""
+        now = self._upstreams.without_key(upstreams)
+        for name in sorted(now - self._without_key_before):
+            self._log.warning("upstream_without_key", upstream=name)
+        for name in sorted(self._without_key_before - now):
+            self._log.info("upstream_has_key", upstream=name)
+        self._without_key_before = now
+        return now
 
     def _gauges(self) -> dict[str, float]:
         """Read at each scrape."""
@@ -425,10 +437,11 @@ async def _ship_responses(store: ResponseStore) -> None:
             continue  # the uplink says that control is away; the spool waits
 
 
-async def _refresh_keys(upstreams: Upstreams) -> None:
+async def _refresh_keys(upstreams: Upstreams, router: Router) -> None:
     while True:
         await asyncio.sleep(_REFRESH_KEYS_S)
         await upstreams.refresh_keys()
+        router.note_keys()
 
 
 def _server_tls(settings: Settings) -> ssl.SSLContext | None:

@@ -323,7 +323,8 @@ class Router:
 
     def note_keys(self) -> frozenset[str]:
         """Look again which upstreams have a key; gives the ids of those that have none."""
-        self._keyless = self.keyless_of(self._served.get().upstreams.values())
+        if self._version:
+            self._keyless = self.keyless_of(self._served.get().upstreams.values())
         return self._keyless
 
     def _list(self, plan: Plan) -> _Known:

@@ -13,7 +13,7 @@ from typing import Any, Union, get_args, get_origin
 import msgspec
 import yaml
 
-from tokenschain.core.snapshot import UpstreamLimits
+from tokenschain.core.snapshot import ZONES, UpstreamLimits
 from tokenschain.core.snapshot.routing_policy import POLICIES
 from tokenschain.infra.config import declared
 from tokenschain.infra.config.groups import NETWORK, Reference, Settings, UpstreamSettings
@@ -290,8 +290,35 @@ def _contradictions(settings: Settings) -> Iterator[str]:
     """Settings that are right by themselves and wrong together."""
     if bool(settings.tls.certificate_file) != bool(settings.tls.key_file):
         yield "tls.certificate_file and tls.key_file belong together: set both"
+    yield from _upstream_contradictions(settings)
     routing = settings.routing
     known = {*POLICIES, *routing.custom_policies}
     for name in (routing.policy, *routing.policy_overrides.values()):
         if name not in known:
             yield f"setting routing: no policy `{name}`; known: {', '.join(sorted(known))}"
+
+
+_OWN_UPSTREAMS = ("engine", "embedder")
+
+
+def _upstream_contradictions(settings: Settings) -> Iterator[str]:
+    """Upstreams that cannot be told apart, or that a residency rule cannot judge."""
+    places: dict[str, int] = {}
+    for number, upstream in enumerate(settings.upstreams):
+        first = places.setdefault(upstream.id, number)
+        if first != number:
+            yield (
+                f"setting upstreams[{number}].id = {upstream.id!r}: upstreams[{first}] has this id "
+                "already; calls for one would go to the other's address. Give each its own."
+            )
+        if upstream.id in _OWN_UPSTREAMS and (settings.engine.enabled or settings.engine.url):
+            yield (
+                f"setting upstreams[{number}].id = {upstream.id!r}: the embedded engine has this "
+                "id. Choose another, or set `engine.enabled: false`."
+            )
+        if settings.routing.residency and upstream.provider == "custom" and not upstream.zone:
+            yield (
+                f"setting upstreams[{number}].zone is missing: `routing.residency` has rules, and "
+                f"nobody else knows where the machines of `{upstream.id}` are. Set it to one of "
+                f"{', '.join(ZONES)}."
+            )
