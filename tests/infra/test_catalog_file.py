@@ -24,7 +24,7 @@ def _file(folder: Path, text: str) -> Path:
 
 def test_one_price_for_a_provider_and_model_whatever_the_order_of_rows(tmp_path: Path) -> None:
     text = HEAD + "models:\n" + ROW % "p/m" + ROW % "p-intl/m"
-    with pytest.raises(catalog_file.CatalogueError) as refused:
+    with pytest.raises(catalog_file.CatalogError) as refused:
         catalog_file.load(_file(tmp_path, text))
     said = str(refused.value)
     assert "p m is there twice" in said
@@ -34,7 +34,7 @@ def test_one_price_for_a_provider_and_model_whatever_the_order_of_rows(tmp_path:
 def test_an_alias_leads_to_a_row_and_hides_none(tmp_path: Path) -> None:
     for name, model, why in (("old", "gone", "no row"), ("m", "m", "sells a model named")):
         aliases = f"aliases:\n- {{name: {name}, provider: p, model: {model}}}\n"
-        with pytest.raises(catalog_file.CatalogueError, match=why):
+        with pytest.raises(catalog_file.CatalogError, match=why):
             catalog_file.load(_file(tmp_path, HEAD + aliases + "models:\n" + ROW % "p/m"))
 
 

@@ -85,15 +85,15 @@ def _check_upstreams(settings: Settings, problems: list[str]) -> None:
         zone = upstream.zone or zones.get(upstream.provider) or "unknown"
         missing = [name for name in upstream.credential if not _is_there(name, vault)]
         found = len(upstream.credential) - len(missing)
-        keys = f"{found} of {len(upstream.credential)} keys" if upstream.credential else "no key set"
+        keys = (
+            f"{found} of {len(upstream.credential)} keys" if upstream.credential else "no key set"
+        )
         console.print(
             f"upstream {upstream.id}: provider {upstream.provider}, zone {zone}, {keys}",
             highlight=False,
         )
         if upstream.credential and not found:
-            problems.append(
-                f"upstream {upstream.id} gets no calls: no key at {', '.join(missing)}"
-            )
+            problems.append(f"upstream {upstream.id} gets no calls: no key at {', '.join(missing)}")
 
 
 def _is_there(reference: str, vault: secrets.Vault) -> bool:
