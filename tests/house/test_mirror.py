@@ -92,7 +92,6 @@ ELSEWHERE: dict[str, str] = {
     "gateway/dispatch/router.py": "flows/test_failover.py, flows/test_routing.py",
     "gateway/dispatch/wait_queue.py": "flows/test_failover.py, flows/test_routing.py",
     "gateway/quota/reservation.py": "field_failures/test_limits.py",
-    "infra/catalog_file.py": "core/pricing/test_catalog.py",
     "infra/config/declared.py": "infra/test_settings.py",
     "infra/config/groups.py": "infra/test_settings.py",
     "infra/config/loading.py": "infra/test_settings.py",
