@@ -160,6 +160,7 @@ class Call:
     """A request on its way through the steps of `gateway.pipeline`, with what each made of it."""
 
     __slots__ = (
+        "adapted",
         "attempts",
         "cache",
         "caller",
@@ -167,10 +168,13 @@ class Call:
         "dropped",
         "emulated",
         "error",
+        "freeform",
+        "older_functions",
         "output",
         "parsed",
         "partial",
         "record",
+        "relays",
         "request",
         "reservation",
         "resumable",
@@ -200,11 +204,19 @@ class Call:
         self.resumable = False
         """Whether another upstream could go on with a stream that breaks off."""
         self.attempts: list[Attempt] = []
-        """By the upstreams, like the next two; the one whose answer is given is the last."""
+        """By the upstreams, like what follows; the one whose answer is given is the last."""
         self.dropped: tuple[str, ...] = ()
         """Parameters the upstream does not offer and the call went without."""
         self.emulated: tuple[str, ...] = ()
         """Parameters the upstream does not offer and the platform made up for."""
+        self.adapted: tuple[str, ...] = ()
+        """Parts of the request that were written in another way for the upstream."""
+        self.freeform: frozenset[str] = frozenset()
+        """Freeform tools that the upstream knows as functions: calls of them are turned back."""
+        self.older_functions = False
+        """Whether `functions` were sent as `tools`: a call is to come back as `function_call`."""
+        self.relays = False
+        """Whether the upstream speaks the caller's API: its answer passes as it is."""
         self.partial = False
         """By the answer that is delivered: begun and not complete. With an error at the end, the
         caller has had a part of it."""
@@ -236,6 +248,9 @@ class Call:
             self.request = msgspec.structs.replace(self.request, body=b"")
         if not self.resumable:
             self.parsed.fields = {}
+            if self.parsed.native is not None:
+                for name in ("messages", "system", "input"):
+                    self.parsed.native.fields.pop(name, None)
 
 
 class WholeAnswer:

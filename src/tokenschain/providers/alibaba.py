@@ -17,28 +17,41 @@ from tokenschain.core.formats.canonical import Conversation
 from tokenschain.providers.vendor_profile import VendorProtocol
 
 _encode = msgspec.json.Encoder().encode
+PARAMETERS = frozenset(
+    {
+        "model", "messages", "stream", "stream_options", "tools", "tool_choice",
+        "parallel_tool_calls", "max_tokens", "max_completion_tokens", "temperature", "top_p",
+        "top_k", "seed", "stop", "presence_penalty", "repetition_penalty", "n", "logprobs",
+        "top_logprobs", "response_format", "enable_search", "search_options", "enable_thinking",
+        "thinking_budget",
+    }
+)  # fmt: skip
+"""Canonical parameters that the native protocol has a place for."""
+_SAME = ("temperature", "top_p", "top_k", "seed", "presence_penalty", "repetition_penalty", "n",
+         "logprobs", "top_logprobs", "enable_search", "enable_thinking", "thinking_budget",
+         "parallel_tool_calls")  # fmt: skip
 
 
 def request_of(asked: Conversation, model: str, output_tokens_max: int | None) -> bytes:
     """A canonical request as DashScope wants it."""
-    named = isinstance(asked.tool_choice, canon.NamedChoice)
-    parameters = {
+    choice = asked.tool_choice
+    parameters: dict[str, Any] = {
         "result_format": "message",
         "incremental_output": True if asked.stream else None,
         "max_tokens": asked.output_tokens_max,
-        "temperature": asked.temperature,
-        "top_p": asked.top_p,
-        "top_k": asked.top_k,
-        "seed": asked.seed,
         "stop": asked.stops or None,
-        "tools": asked.tools,
-        "tool_choice": {"type": "function", **msgspec.to_builtins(asked.tool_choice)}
-        if named
-        else asked.tool_choice,
-        "parallel_tool_calls": asked.parallel_tool_calls,
-        "enable_thinking": asked.enable_thinking,
-        "thinking_budget": asked.thinking_budget,
+        "tools": [_tool(tool) for tool in asked.tools or ()] or None,
+        "tool_choice": {"type": "function", **msgspec.to_builtins(choice)}
+        if isinstance(choice, canon.NamedChoice)
+        else choice,
     }
+    parameters |= {name: getattr(asked, name) for name in _SAME}
+    for name, raw in (
+        ("response_format", asked.response_format),
+        ("search_options", asked.search_options),
+    ):
+        if bytes(raw):
+            parameters[name] = raw
     return _encode(
         {
             "model": model,
@@ -46,6 +59,10 @@ def request_of(asked: Conversation, model: str, output_tokens_max: int | None) -
             "parameters": {k: v for k, v in parameters.items() if v is not None},
         }
     )
+
+
+def _tool(tool: canon.Tool) -> dict[str, Any]:
+    return {"type": "function", "function": tool.function}
 
 
 def _message(message: canon.Message) -> dict[str, Any]:

@@ -21,6 +21,23 @@ from tokenschain.providers.vendor_profile import HeaderLines, VendorProtocol
 
 _encode = msgspec.json.Encoder().encode
 _SERVICE = "hunyuan"
+PARAMETERS = frozenset(
+    {
+        "model",
+        "messages",
+        "stream",
+        "stream_options",
+        "tools",
+        "tool_choice",
+        "temperature",
+        "top_p",
+        "seed",
+        "stop",
+        "enable_thinking",
+        "response_format",
+    }
+)
+"""Canonical parameters that the native protocol has a place for; it has no output limit."""
 
 
 def request_of(asked: Conversation, model: str, output_tokens_max: int | None) -> bytes:

@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 from tokenschain.core.formats.canonical import Conversation, ReplyMetadata
 from tokenschain.core.formats.continuation import Prefill
 from tokenschain.core.formats.dialect import Dialect
+from tokenschain.core.formats.message_rules import MARKS, MessageRules
 from tokenschain.core.formats.normalization import Normalization
 from tokenschain.core.formats.openai_chat import Api
 from tokenschain.providers.signing import Signable
@@ -47,6 +48,8 @@ class VendorProtocol(NamedTuple):
     headers: HeaderLines = ()
     stream_headers: HeaderLines = ()
     sign: Signer | None = None
+    relays: str = ""
+    """The API whose requests this protocol takes as they are."""
 
 
 class Vendor(NamedTuple):
@@ -72,5 +75,14 @@ class Vendor(NamedTuple):
     """Whether reranking speaks TEI's shape: `texts` in, a bare list out."""
 
 
-PLAIN = Vendor()
+PLAIN = Vendor(
+    dialect=Dialect(
+        messages=MessageRules(marks=frozenset(MARKS)),
+        translated_messages=MessageRules(
+            joined=frozenset({"system", "user", "assistant", "tool"}),
+            left_out=frozenset({"reasoning_details"}),
+            nulls=False,
+        ),
+    )
+)
 """An upstream of no known vendor: taken at its word."""

@@ -8,124 +8,315 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from tokenschain.core.formats.continuation import Prefill
-from tokenschain.core.formats.dialect import (
-    Bounds,
-    Dialect,
-    History,
-    ThinkingStyle,
-)
+from tokenschain.core.formats.dialect import Bounds, Dialect, History, ModelRule
+from tokenschain.core.formats.message_rules import KnownFields, MessageRules, ToolIds
 from tokenschain.core.formats.normalization import Normalization
 from tokenschain.core.formats.openai_chat import Api
+from tokenschain.core.formats.thinking import ThinkingStyle
 from tokenschain.providers import alibaba, anthropic, tencent
 from tokenschain.providers.vendor_profile import PLAIN, KeyScheme, Vendor
 
 _OPEN_RANGE = 0.01  # what vendors' own SDKs send where 0 and 1 are excluded
+_TO_MAX_TOKENS = {"max_completion_tokens": "max_tokens"}
+_LOG = frozenset({"logprobs", "top_logprobs", "logit_bias"})
+_ALL_ROLES = frozenset({"system", "user", "assistant", "tool"})
+_OPENAI_ONLY = frozenset(
+    {
+        "store", "metadata", "prediction", "verbosity", "safety_identifier", "prompt_cache_key",
+        "prompt_cache_retention", "prompt_cache_options", "service_tier", "moderation",
+        "web_search_options", "modalities", "audio", "functions", "function_call",
+    }
+)  # fmt: skip
+"""Parameters of OpenAI's own that other vendors do not know."""
+_OTHERS_FIELDS = frozenset(
+    {"reasoning_details", "annotations", "audio", "refusal", "parsed", "provider_specific_fields"}
+)
+"""Fields that answers of some vendor have and that callers send back in the history."""
+_STRINGS = MessageRules(
+    joined=_ALL_ROLES,
+    parts=frozenset({"text"}),
+    left_out=_OTHERS_FIELDS,
+    nulls=False,
+    functions=False,
+)
+"""Contents are texts: DeepSeek and the models that take nothing else."""
+
+
+def _seeing(*more: str) -> MessageRules:
+    """Texts and what users show: pictures, and other kinds of parts."""
+    return msgspec.structs.replace(_STRINGS, parts=frozenset({"text", "image_url", *more}))
+
+
 _ZHIPU = Dialect(
     thinking=ThinkingStyle.TYPE,
-    efforts={"low": "high", "medium": "high", "xhigh": "max"},
-    renames={"max_completion_tokens": "max_tokens", "user": "user_id"},
-    refused=frozenset({"n", "logprobs", "top_logprobs", "logit_bias", "seed"}),
+    thinks_unasked=True,
+    efforts={"low": "high", "medium": "high", "high": "high", "xhigh": "max", "max": "max"},
+    renames=_TO_MAX_TOKENS | {"user": "user_id"},
+    refused=_OPENAI_ONLY | _LOG | {"n", "seed"},
     bounds={
         "temperature": Bounds(_OPEN_RANGE, 1 - _OPEN_RANGE),
         "top_p": Bounds(_OPEN_RANGE, 1 - _OPEN_RANGE),
     },
+    stops_max=4,
     tool_choice_required=None,
+    tool_choice_named=False,
+    tool_choice_none=False,
     choices_max=1,
+    messages=msgspec.structs.replace(
+        _seeing("video_url", "file_url"), never_empty=frozenset({"user", "assistant", "system"})
+    ),
 )
 _ALIBABA = Dialect(
     thinking=ThinkingStyle.FLAG,
-    renames={"max_completion_tokens": "max_tokens"},
+    # Its `max_tokens` counts the answer alone, not the thinking before it.
+    thinks_beside_limit=True,
+    forced_choice_thinks=False,
+    renames=_TO_MAX_TOKENS,
+    refused=_OPENAI_ONLY,
     bounds={"temperature": Bounds(0, 1.99), "top_p": Bounds(_OPEN_RANGE, 1)},
+    stops_max=4,
     choices_max=4,
+    messages=_seeing("video_url", "video", "input_audio"),
 )
 _ALIBABA_PATHS = {Api.RERANK: "/compatible-api/v1/reranks"}
+_ALIBABA_NATIVE = msgspec.structs.replace(
+    _ALIBABA,
+    known=alibaba.PARAMETERS,
+    json_schema=True,
+    tool_choice_required=None,
+    messages=msgspec.structs.replace(
+        _STRINGS, never_empty=frozenset({"user"}), left_out=_OTHERS_FIELDS | {"name"}
+    ),
+)
 _HUAWEI_PATHS = {Api.EMBEDDINGS: "/v1/embeddings", Api.RERANK: "/v1/rerank"}  # chat is on /v2
 _TOKENHUB = Dialect(
     thinking=ThinkingStyle.TYPE,
     efforts={"low": "low", "medium": "medium", "high": "high"},
-    renames={"max_completion_tokens": "max_tokens"},
+    renames=_TO_MAX_TOKENS,
+    refused=_OPENAI_ONLY,
     choices_max=1,
+    messages=_seeing(),
 )
 _HUAWEI = Dialect(
     thinking=ThinkingStyle.TYPE,
     thinking_by_model={"qwen3": ThinkingStyle.TEMPLATE},
-    renames={"max_completion_tokens": "max_tokens"},
+    renames=_TO_MAX_TOKENS,
+    refused=_OPENAI_ONLY,
     json_schema=False,
     choices_max=1,
+    messages=_seeing(),
 )
 _DEEPSEEK = Dialect(
     thinking=ThinkingStyle.TYPE,
+    thinks_unasked=True,
+    forced_choice_thinks=False,
     efforts={"low": "high", "medium": "high", "high": "high", "xhigh": "max", "max": "max"},
     history=History.RETURN,
-    renames={"max_completion_tokens": "max_tokens"},
+    renames=_TO_MAX_TOKENS,
+    refused=_OPENAI_ONLY,
+    stops_max=16,
     json_schema=False,
     choices_max=1,
+    messages=_STRINGS,
 )
 _MOONSHOT = Dialect(
     thinking=ThinkingStyle.TYPE,
+    thinks_unasked=True,
+    forced_choice_thinks=False,
     history=History.RETURN,
-    renames={"max_completion_tokens": "max_tokens"},
-    refused=frozenset({"functions", "function_call", "logprobs", "top_logprobs", "logit_bias"}),
+    renames=_TO_MAX_TOKENS,
+    refused=(_OPENAI_ONLY - {"prompt_cache_key", "safety_identifier"}) | _LOG,
     bounds={"temperature": Bounds(0, 1)},
+    stops_max=4,
     dropped_when_thinking=frozenset({"temperature"}),
     tool_choice_required=None,
+    messages=msgspec.structs.replace(
+        _seeing("video_url"), never_empty=frozenset({"user", "assistant", "system"})
+    ),
 )
+_ARK = Dialect(
+    thinking=ThinkingStyle.TYPE,
+    efforts={"low": "low", "medium": "medium", "high": "high"},
+    renames=_TO_MAX_TOKENS,
+    refused=(_OPENAI_ONLY - {"service_tier"}) | {"seed"},
+    stops_max=4,
+    tool_choice_required=None,
+    choices_max=1,
+    messages=msgspec.structs.replace(_seeing("video_url"), never_empty=frozenset({"user"})),
+)
+_HUNYUAN_TURNS: Any = {
+    "alternates": True,
+    "system_first": True,
+    "user_after_tool": False,
+    "never_empty": frozenset({"user", "assistant", "system"}),
+}
+_HUNYUAN = Dialect(
+    thinking=ThinkingStyle.FLAG,
+    history=History.STRIP,
+    renames=_TO_MAX_TOKENS,
+    bounds={"temperature": Bounds(0, 2), "top_p": Bounds(0, 1)},
+    refused=_OPENAI_ONLY | _LOG | {"n"},
+    tool_choice_required=None,
+    json_schema=False,
+    choices_max=1,
+    messages=msgspec.structs.replace(_seeing(), **_HUNYUAN_TURNS),
+)
+_PLAIN_TEXT = Dialect(
+    thinking=ThinkingStyle.NONE,
+    refused=_OPENAI_ONLY,
+    json_schema=False,
+    choices_max=1,
+    messages=_STRINGS,
+)
+_SELF_HOSTED: Any = {"refused": _OPENAI_ONLY, "messages": _seeing("video_url", "input_audio")}
+_OPENAI_MESSAGES = MessageRules(
+    roles={},
+    marks=frozenset({"prompt_cache_breakpoint"}),
+    # Longer ids are refused: "Expected a string with maximum length 40".
+    tool_ids=ToolIds(r".{1,40}", 24, "call_", bad=rb'"(?:id|tool_call_id)":\s*"[^"]{41}'),
+    left_out=frozenset({"reasoning_content", "reasoning_details", "reasoning"}),
+    nulls=False,
+    custom_tools=True,
+)
+_OPENAI = Dialect(
+    thinking=ThinkingStyle.EFFORT,
+    efforts={
+        "none": "none", "minimal": "minimal", "low": "low", "medium": "medium", "high": "high",
+        "xhigh": "xhigh", "max": "high",
+    },
+    refused=frozenset({"top_k", "min_p", "top_a", "repetition_penalty"}),
+    by_model=(
+        # The models that reason have another name for the limit and sample in one way only.
+        ModelRule(
+            r"^(o\d|gpt-5(-mini|-nano|-pro|-codex)?(-\d{4}-.*)?$)",
+            refused=_LOG | {"temperature", "top_p", "presence_penalty", "frequency_penalty"},
+        ),
+        ModelRule(r"^(o\d|gpt-[5-9])", renames={"max_tokens": "max_completion_tokens"}),
+        ModelRule(r"^(chatgpt|gpt-[34])", refused=frozenset({"reasoning_effort", "verbosity"})),
+    ),
+    stops_max=4,
+    messages=_OPENAI_MESSAGES,
+    translated_messages=msgspec.structs.replace(
+        _OPENAI_MESSAGES,
+        parts=frozenset({"text", "image_url", "input_audio", "file", "refusal"}),
+        file_sources=frozenset({"file_data", "file_id"}),
+        left_out=_OPENAI_MESSAGES.left_out | {"parsed", "provider_specific_fields"},
+    ),
+)  # fmt: skip
+_CLAUDE = r"claude-[a-z]+-"
+_ANTHROPIC = Dialect(
+    thinking=ThinkingStyle.BUDGET,
+    efforts={
+        "minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh",
+        "max": "max",
+    },
+    budget_lowest=1_024,
+    adaptive_only=_CLAUDE + r"(4-[7-9]|[5-9])(?!\d)",
+    adaptive_known=_CLAUDE + r"(4-[6-9]|[5-9])(?!\d)",
+    forced_choice_thinks=False,
+    known=anthropic.PARAMETERS,
+    by_model=(
+        ModelRule(
+            _CLAUDE + r"(4-[7-9]|[5-9])(?!\d)",
+            refused=frozenset({"temperature", "top_p", "top_k"}),
+        ),
+        ModelRule(_CLAUDE + r"(4-[1-9]|[5-9])(?!\d)", exclusive=("temperature", "top_p")),
+    ),
+    bounds={"temperature": Bounds(0, 1), "top_p": Bounds(0, 1)},
+    blank_stops=False,
+    dropped_when_thinking=frozenset({"temperature", "top_p", "top_k"}),
+    json_schema=False,
+    json_mode=False,
+    choices_max=1,
+    messages=MessageRules(
+        parts=frozenset({"text", "image_url", "file"}),
+        file_sources=frozenset({"file_data", "file_url"}),
+        file_media="data:application/pdf;base64,",
+        details=False,
+        tool_images=True,
+        tool_ids=ToolIds(r"[a-zA-Z0-9_-]{1,64}", 22, "toolu_", unique=True),
+        marks=frozenset({"cache_control"}),
+        left_out=frozenset({"annotations", "audio", "refusal", "parsed", "name"}),
+        nulls=False,
+        never_empty=_ALL_ROLES - {"tool"},
+        blanks=False,
+        functions=False,
+        declared=True,
+        signed=True,
+    ),
+)  # fmt: skip
+_MISTRAL = Dialect(
+    thinking=ThinkingStyle.NONE,
+    renames={"seed": "random_seed", **_TO_MAX_TOKENS},
+    known=frozenset(
+        {
+            "model", "messages", "temperature", "top_p", "max_tokens", "stream", "stream_options",
+            "stop", "random_seed", "response_format", "tools", "tool_choice", "presence_penalty",
+            "frequency_penalty", "n", "prediction", "parallel_tool_calls", "prompt_mode",
+            "safe_prompt", "guardrails", "prompt_cache_key",
+        }
+    ),
+    bounds={"temperature": Bounds(0, 1.5)},
+    stops_max=4,
+    tool_choice_required="any",
+    stream_usage=False,  # it counts unasked and refuses to be asked
+    messages=MessageRules(
+        parts=frozenset({"text", "image_url", "input_audio", "file", "document_url"}),
+        file_sources=frozenset({"file_data", "file_url"}),
+        files_as="document_url",
+        tool_ids=ToolIds(r"[a-zA-Z0-9]{9}", 9),
+        known=KnownFields(
+            {
+                "system": frozenset({"role", "content"}),
+                "user": frozenset({"role", "content"}),
+                "assistant": frozenset({"role", "content", "tool_calls", "prefix"}),
+                "tool": frozenset({"role", "content", "tool_call_id", "name"}),
+            },
+            {"text": frozenset({"text"}), "image_url": frozenset({"image_url"})},
+        ),
+        left_out=_OTHERS_FIELDS | {"reasoning_content", "reasoning"},
+        always=True,
+        nulls=False,
+        never_empty=frozenset({"assistant"}),
+        user_after_tool=False,
+        prefill_mark="prefix",
+        functions=False,
+    ),
+)  # fmt: skip
 # `prefix: true`, under /beta only (DeepSeek's chat prefix completion).
 _DEEPSEEK_PREFILL: Any = {"prefill": Prefill.PREFIX, "prefill_path": "/beta/chat/completions"}
-_VLLM = Dialect(thinking=ThinkingStyle.TEMPLATE)
-_EFFORT = Dialect(thinking=ThinkingStyle.EFFORT)
+_VLLM = Dialect(thinking=ThinkingStyle.TEMPLATE, **_SELF_HOSTED)
 
 VENDORS: dict[str, Vendor] = {
     "alibaba": Vendor("alibaba", _ALIBABA, paths=_ALIBABA_PATHS, prefill=Prefill.PARTIAL),
     "alibaba-intl": Vendor("alibaba", _ALIBABA, paths=_ALIBABA_PATHS, prefill=Prefill.PARTIAL),
-    "alibaba-native": Vendor("alibaba", _ALIBABA, protocol=alibaba.PROTOCOL),
+    "alibaba-native": Vendor("alibaba", _ALIBABA_NATIVE, protocol=alibaba.PROTOCOL),
     "tencent-tokenhub": Vendor("tencent", _TOKENHUB),
     "tencent-tokenhub-intl": Vendor("tencent", _TOKENHUB),
     "tencent-lkeap": Vendor("tencent", _TOKENHUB),
-    "tencent-hunyuan": Vendor(
-        "tencent",
-        Dialect(
-            thinking=ThinkingStyle.FLAG,
-            history=History.STRIP,
-            renames={"max_completion_tokens": "max_tokens"},
-            bounds={"temperature": Bounds(0, 2), "top_p": Bounds(0, 1)},
-            refused=frozenset({"n", "logprobs", "top_logprobs", "logit_bias"}),
-            tool_choice_required=None,
-            json_schema=False,
-            choices_max=1,
-        ),
-        needs_normalization=True,
-    ),
+    "tencent-hunyuan": Vendor("tencent", _HUNYUAN, needs_normalization=True),
     "tencent-hunyuan-native": Vendor(
         "tencent",
-        Dialect(
-            thinking=ThinkingStyle.FLAG,
-            history=History.STRIP,
-            renames={"max_completion_tokens": "max_tokens"},
-            refused=frozenset({"n", "logprobs", "top_logprobs", "logit_bias"}),
-            tool_choice_required=None,
-            json_schema=False,
+        msgspec.structs.replace(
+            _HUNYUAN,
+            known=tencent.PARAMETERS,
             json_mode=False,
-            choices_max=1,
+            messages=msgspec.structs.replace(
+                _STRINGS,
+                left_out=_OTHERS_FIELDS | {"name"},
+                known=KnownFields({}, functions=frozenset({"name", "description", "parameters"})),
+                **_HUNYUAN_TURNS,
+            ),
         ),
         auth=KeyScheme.SIGNED,
         protocol=tencent.PROTOCOL,
     ),
     "huawei-maas": Vendor("huawei", _HUAWEI, paths=_HUAWEI_PATHS),
     "huawei-maas-intl": Vendor("huawei", _HUAWEI, paths=_HUAWEI_PATHS),
-    "volcengine-ark": Vendor(
-        "volcano",
-        Dialect(
-            thinking=ThinkingStyle.TYPE,
-            efforts={"low": "low", "medium": "medium", "high": "high"},
-            renames={"max_completion_tokens": "max_tokens"},
-            refused=frozenset({"seed"}),
-            tool_choice_required=None,
-            choices_max=1,
-        ),
-        prefill=Prefill.LAST,  # models that do not think
-    ),
+    "volcengine-ark": Vendor("volcano", _ARK, prefill=Prefill.LAST),  # models that do not think
     "baidu-qianfan": Vendor(
         "baidu",
         Dialect(
@@ -135,8 +326,11 @@ VENDORS: dict[str, Vendor] = {
                 "kimi-k2.5": ThinkingStyle.TYPE,
                 "glm-": ThinkingStyle.TYPE,
             },
-            renames={"max_completion_tokens": "max_tokens"},
+            budget_lowest=100,
+            renames=_TO_MAX_TOKENS,
+            refused=_OPENAI_ONLY,
             choices_max=1,
+            messages=_seeing(),
         ),
         paths={Api.RERANK: "rerankers"},
     ),
@@ -152,9 +346,10 @@ VENDORS: dict[str, Vendor] = {
         "minimax",
         Dialect(
             thinking=ThinkingStyle.TYPE,
-            refused=frozenset({"n", "logprobs", "top_logprobs", "logit_bias"}),
+            refused=_OPENAI_ONLY | _LOG | {"n"},
             bounds={"temperature": Bounds(_OPEN_RANGE, 1)},
             choices_max=1,
+            messages=_seeing(),
         ),
         Normalization.TAGS,
     ),
@@ -162,94 +357,100 @@ VENDORS: dict[str, Vendor] = {
         "siliconflow",
         Dialect(
             thinking=ThinkingStyle.FLAG,
-            renames={"max_completion_tokens": "max_tokens"},
+            budget_lowest=128,
+            renames=_TO_MAX_TOKENS,
+            refused=_OPENAI_ONLY,
             tool_choice_required=None,
+            messages=_seeing(),
         ),
     ),
-    "stepfun": Vendor("stepfun", _EFFORT, Normalization.REASONING),
+    "stepfun": Vendor(
+        "stepfun",
+        Dialect(
+            thinking=ThinkingStyle.EFFORT,
+            efforts={"none": "none", "low": "low", "medium": "medium", "high": "high"},
+            refused=_OPENAI_ONLY,
+            messages=_seeing("video_url"),
+        ),
+        Normalization.REASONING,
+    ),
     "xfyun-spark": Vendor(
         "xfyun",
         Dialect(
             thinking=ThinkingStyle.NONE,
-            renames={"max_completion_tokens": "max_tokens"},
-            refused=frozenset({"n", "logprobs", "top_logprobs", "logit_bias", "seed", "stop"}),
+            renames=_TO_MAX_TOKENS,
+            refused=_OPENAI_ONLY | _LOG | {"n", "seed", "stop"},
             bounds={"temperature": Bounds(_OPEN_RANGE, 2)},
             tool_choice_required=None,
             json_schema=False,
             choices_max=1,
+            messages=_STRINGS,
         ),
     ),
-    "baichuan": Vendor(
-        "baichuan", Dialect(thinking=ThinkingStyle.NONE, json_schema=False, choices_max=1)
-    ),
-    "lingyiwanwu": Vendor(
-        "lingyiwanwu", Dialect(thinking=ThinkingStyle.NONE, json_schema=False, choices_max=1)
-    ),
-    "longcat": Vendor(
-        "longcat", Dialect(thinking=ThinkingStyle.NONE, json_schema=False, choices_max=1)
-    ),
-    "openai": Vendor("openai", _EFFORT),
+    "baichuan": Vendor("baichuan", _PLAIN_TEXT),
+    "lingyiwanwu": Vendor("lingyiwanwu", _PLAIN_TEXT),
+    "longcat": Vendor("longcat", _PLAIN_TEXT),
+    "openai": Vendor("openai", _OPENAI),
     "anthropic": Vendor(
         "anthropic",
-        Dialect(
-            thinking=ThinkingStyle.TYPE,
-            efforts={"low": "low", "medium": "medium", "high": "high", "max": "max"},
-            refused=frozenset(
-                {
-                    "n",
-                    "logprobs",
-                    "top_logprobs",
-                    "logit_bias",
-                    "seed",
-                    "frequency_penalty",
-                    "presence_penalty",
-                    "user",
-                }
-            ),
-            bounds={"temperature": Bounds(0, 1)},
-            json_schema=False,
-            json_mode=False,
-            choices_max=1,
-        ),
+        _ANTHROPIC,
         auth=KeyScheme.X_API_KEY,
         protocol=anthropic.PROTOCOL,
         prefill=Prefill.LAST,
     ),
-    "mistral": Vendor(
-        "mistral",
-        Dialect(
-            thinking=ThinkingStyle.NONE,
-            renames={"seed": "random_seed", "max_completion_tokens": "max_tokens"},
-            refused=frozenset({"logprobs", "top_logprobs", "logit_bias", "user", "store"}),
-            tool_choice_required="any",
-        ),
-        prefill=Prefill.PREFIX,
-    ),
+    "mistral": Vendor("mistral", _MISTRAL, prefill=Prefill.PREFIX),
     "together": Vendor(
         "together",
-        Dialect(thinking=ThinkingStyle.NONE, renames={"max_completion_tokens": "max_tokens"}),
+        Dialect(
+            thinking=ThinkingStyle.NONE,
+            renames=_TO_MAX_TOKENS,
+            refused=_OPENAI_ONLY,
+            messages=_seeing("video_url"),
+        ),
     ),
     "groq": Vendor(
         "groq",
         Dialect(
             thinking=ThinkingStyle.EFFORT,
-            refused=frozenset({"logprobs", "top_logprobs", "logit_bias"}),
+            efforts={"none": "none", "low": "low", "medium": "medium", "high": "high"},
+            refused=(_OPENAI_ONLY - {"service_tier"}) | _LOG,
             choices_max=1,
+            stops_max=4,
+            messages=_seeing(),
         ),
         Normalization.REASONING,
     ),
-    "fireworks": Vendor("fireworks", _EFFORT),
+    "fireworks": Vendor(
+        "fireworks",
+        Dialect(
+            thinking=ThinkingStyle.EFFORT,
+            efforts={"none": "none", "low": "low", "medium": "medium", "high": "high"},
+            refused=_OPENAI_ONLY,
+            messages=_seeing(),
+        ),
+    ),
     "openrouter": Vendor(
-        "openrouter", Dialect(thinking=ThinkingStyle.OBJECT), Normalization.REASONING
+        "openrouter",
+        Dialect(
+            thinking=ThinkingStyle.OBJECT,
+            messages=MessageRules(marks=frozenset({"cache_control"}), functions=False),
+        ),
+        Normalization.REASONING,
     ),
     "vllm": Vendor("vllm", _VLLM, Normalization.REASONING, prefill=Prefill.TEMPLATE),
     "sglang": Vendor("sglang", _VLLM, prefill=Prefill.TEMPLATE),
     # llama.cpp counts the tokens of one prompt and one choice where there are several.
-    "local": Vendor(dialect=Dialect(choices_max=1, many_prompts=False), prefill=Prefill.LAST),
+    "local": Vendor(
+        dialect=Dialect(choices_max=1, many_prompts=False, messages=_STRINGS),
+        prefill=Prefill.LAST,
+    ),
     "mindie": Vendor(
         "mindie",
         Dialect(
-            thinking=ThinkingStyle.TEMPLATE, refused=frozenset({"logit_bias"}), json_schema=False
+            thinking=ThinkingStyle.TEMPLATE,
+            refused=_OPENAI_ONLY | {"logit_bias"},
+            json_schema=False,
+            messages=_seeing(),
         ),
     ),
     "xinference": Vendor("xinference", _VLLM),
@@ -257,10 +458,12 @@ VENDORS: dict[str, Vendor] = {
         "ollama",
         Dialect(
             thinking=ThinkingStyle.EFFORT,
-            refused=frozenset({"logit_bias", "user", "logprobs", "top_logprobs"}),
+            efforts={"none": "none", "low": "low", "medium": "medium", "high": "high"},
+            refused=_OPENAI_ONLY | _LOG | {"user"},
             tool_choice_required=None,
             choices_max=1,
             many_prompts=False,
+            messages=_seeing(),
         ),
         Normalization.REASONING,
         images_as_data=True,

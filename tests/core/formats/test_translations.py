@@ -11,7 +11,12 @@ from hypothesis import strategies as st
 
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats import canonical, openai_responses, stream_aggregation
-from tokenschain.core.formats.anthropic import inbound, outbound
+from tokenschain.core.formats.anthropic import (
+    inbound,
+    outbound,
+    request_reader,
+    request_writer,
+)
 from tokenschain.core.formats.normalization import Normalization, ReplyNormalizer
 from tokenschain.wire.sse import SseReader
 
@@ -275,15 +280,15 @@ CONVERSATION = {
 
 
 def test_a_conversation_goes_to_the_canonical_form_and_back() -> None:
-    parsed = inbound.parse(json.dumps(CONVERSATION).encode())
+    parsed = request_reader.parse(json.dumps(CONVERSATION).encode())
     asked = canonical.read(parsed.fields)
-    back = json.loads(outbound.request_of(asked, "m", None))
+    back = json.loads(request_writer.request_of(asked, "m", None))
     expected = {**CONVERSATION, "system": [{"type": "text", "text": "Be kind."}]}
     assert back == expected
 
 
 def test_canonical_roles_follow_openai() -> None:
-    parsed = inbound.parse(json.dumps(CONVERSATION).encode())
+    parsed = request_reader.parse(json.dumps(CONVERSATION).encode())
     messages = json.loads(bytes(parsed.fields["messages"]))
     assert [m["role"] for m in messages] == ["system", "user", "assistant", "tool", "tool", "user"]
     assert messages[2]["reasoning_content"] == "hm"
@@ -296,7 +301,6 @@ def test_canonical_roles_follow_openai() -> None:
         ({"max_tokens": None}, "missing_required_parameter", "max_tokens"),
         ({"messages": "hi"}, "invalid_value", "messages"),
         ({"messages": []}, "invalid_value", "messages"),
-        ({"tools": [SEARCH]}, "unsupported_parameter", "tools[0]"),
         ({"temperature": "hot"}, "invalid_value", "temperature"),
     ],
 )  # fmt: skip
@@ -304,8 +308,16 @@ def test_bad_messages_are_refused_with_the_field_to_blame(
     change: dict[str, Any], code: str, param: str
 ) -> None:
     with pytest.raises(ApiError) as found:
-        inbound.parse(json.dumps(CONVERSATION | change).encode())
+        request_reader.parse(json.dumps(CONVERSATION | change).encode())
     assert (found.value.code, found.value.param) == (code, param)
+
+
+def test_server_tools_are_refused_alone_and_left_out_beside_functions() -> None:
+    for tools, essential in ([SEARCH], True), ([SEARCH, *CONVERSATION["tools"]], False):  # type: ignore[misc]
+        parsed = request_reader.parse(json.dumps(CONVERSATION | {"tools": tools}).encode())
+        assert parsed.native is not None
+        losses = [(loss.name, loss.essential) for loss in parsed.native.losses]
+        assert losses == [("tools[0]", essential)]
 
 
 @given(TEXT, TEXT, st.lists(st.integers(0, 60), max_size=6))

@@ -30,6 +30,7 @@ class ToolCall(Struct, omit_defaults=True):
     function: Function
     id: str | None = None
     index: int | None = None
+    cache_control: Raw = ABSENT
 
 
 class ReasoningDetail(Struct, omit_defaults=True):
@@ -46,12 +47,22 @@ class ImageUrl(Struct, omit_defaults=True):
     detail: str | None = None
 
 
+class File(Struct, omit_defaults=True):
+    """A document: its data as a data URL, where it is, or what its vendor knows it by."""
+
+    file_data: str | None = None
+    file_url: str | None = None
+    file_id: str | None = None
+    filename: str | None = None
+
+
 class Part(Struct, omit_defaults=True):
     """A part of a message's content."""
 
     type: str
     text: str | None = None
     image_url: ImageUrl | None = None
+    file: File | None = None
     cache_control: Raw = ABSENT
 
 
@@ -80,6 +91,7 @@ class Message(Struct, omit_defaults=True):
     reasoning_details: list[ReasoningDetail] | None = None
     refusal: str | None = None
     annotations: list[Annotation] | None = None
+    cache_control: Raw = ABSENT
 
     @property
     def citations(self) -> list[UrlCitation]:
@@ -99,11 +111,13 @@ class FunctionSpec(Struct, omit_defaults=True):
     name: str
     description: str | None = None
     parameters: Raw = NO_PARAMETERS
+    strict: bool | None = None
 
 
-class Tool(Struct):
+class Tool(Struct, omit_defaults=True):
     function: FunctionSpec
     type: str = "function"
+    cache_control: Raw = ABSENT
 
 
 class NamedFunction(Struct):
@@ -119,8 +133,15 @@ class ThinkingSwitch(Struct):
     budget_tokens: int | None = None
 
 
+class OutputConfig(Struct, omit_defaults=True):
+    effort: str | None = None
+
+
 class Conversation(Struct):
-    """What translations read of a chat request."""
+    """What translations read of a chat request.
+
+    A vendor's dialect (`known`) says which of it the vendor's own protocol carries.
+    """
 
     messages: list[Message]
     tools: list[Tool] | None = None
@@ -138,7 +159,18 @@ class Conversation(Struct):
     enable_thinking: bool | None = None
     thinking_budget: int | None = None
     reasoning_effort: str | None = None
+    output_config: OutputConfig | None = None
     user: str | None = None
+    safety_identifier: str | None = None
+    service_tier: str | None = None
+    presence_penalty: float | None = None
+    repetition_penalty: float | None = None
+    n: int | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    enable_search: bool | None = None
+    search_options: Raw = ABSENT
+    response_format: Raw = ABSENT
 
     @property
     def stops(self) -> list[str]:

@@ -7,8 +7,8 @@ from functools import partial
 from typing import NamedTuple, Protocol
 
 from tokenschain.core.errors import ApiError
-from tokenschain.core.formats import openai_chat, openai_responses
-from tokenschain.core.formats.anthropic import inbound
+from tokenschain.core.formats import openai_chat, openai_responses, responses_reader
+from tokenschain.core.formats.anthropic import inbound, request_reader
 from tokenschain.core.formats.openai_chat import Api, ParsedRequest
 
 
@@ -47,11 +47,15 @@ class ApiFormat(NamedTuple):
 API_FORMATS: tuple[ApiFormat, ...] = (
     *(ApiFormat(api.value, partial(openai_chat.parse, api)) for api in Api),
     ApiFormat(
-        "messages", inbound.parse, inbound.error_of, inbound.reply_of, inbound.MessagesStreamOut
+        "messages",
+        request_reader.parse,
+        inbound.error_of,
+        inbound.reply_of,
+        inbound.MessagesStreamOut,
     ),
     ApiFormat(
         "responses",
-        openai_responses.parse,
+        responses_reader.parse,
         ApiError.body,
         openai_responses.reply_of,
         openai_responses.ResponsesStreamOut,

@@ -7,14 +7,15 @@ rule here are looked into. What has no rule travels on as the bytes it came in.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from enum import StrEnum
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta, Raw, Struct
 
 from tokenschain.core.errors import ApiError
+from tokenschain.core.formats.json_body import read_body, value_of
+from tokenschain.core.formats.translation_changes import CallerNames, Loss
 from tokenschain.core.pricing.catalog import Usage
 
 CHOICES_MAX = 128
@@ -135,9 +136,22 @@ _PROMPT = {
 _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode_any = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
-_AT = re.compile(r" - at `\$([^`]*)`$")
 _BASE64 = re.compile(rb";base64,[A-Za-z0-9+/=]*")
 _WITH_USAGE = Raw(b'{"include_usage":true}')
+
+
+class NativeRequest(Struct):
+    """A request of another API than OpenAI's chat, as its caller wrote it."""
+
+    api: str
+    """`messages` or `responses`."""
+    fields: dict[str, Raw]
+    names: CallerNames
+    """What the caller called the canonical fields."""
+    losses: tuple[Loss, ...] = ()
+    """What the canonical form does not hold."""
+    freeform: frozenset[str] = frozenset()
+    """Freeform tools that became functions: calls of them are to be turned back."""
 
 
 class ParsedRequest(Struct):
@@ -154,6 +168,10 @@ class ParsedRequest(Struct):
     prompt_tokens_estimate: int
     kept_input: bytes = b""
     """What the caller wants kept with the answer, as JSON; nothing when it wants nothing kept."""
+    native: NativeRequest | None = None
+    """What the caller wrote, where it spoke another API."""
+    mended: tuple[str, ...] = ()
+    """Fields in which halves of characters were replaced by U+FFFD."""
 
 
 UNREAD = ParsedRequest(Api.CHAT, "", {}, False, False, 1, None, 0)
@@ -167,24 +185,13 @@ def parse(api: Api, body: bytes) -> ParsedRequest:
         ApiError: `invalid_json`, `missing_required_parameter` or `invalid_value`,
             with the field that is to blame in `param`.
     """
-    try:
-        fields = _decode_fields(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ApiError("invalid_json", f"The body is not a JSON object: {error}.") from None
-    except RecursionError:
-        raise ApiError("invalid_json", "The body is nested too deeply.") from None
+    fields, mended = read_body(body)
     checks = _CHECKS[api]
     values: dict[str, Any] = {}
-    name = ""
-    try:
-        for name, raw in fields.items():
-            check = checks.get(name)
-            if check is not None:
-                values[name] = check(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise _invalid(name, str(error)) from None
-    except RecursionError:
-        raise ApiError("invalid_json", "The field is nested too deeply.", param=name) from None
+    for name, raw in fields.items():
+        check = checks.get(name)
+        if check is not None:
+            values[name] = value_of(name, raw, check)
     for name in _REQUIRED[api]:
         if name not in values:
             raise ApiError(
@@ -209,39 +216,29 @@ def parse(api: Api, body: bytes) -> ParsedRequest:
         choices=values.get("n") or 1,
         output_tokens_max=values.get("max_completion_tokens") or values.get("max_tokens"),
         prompt_tokens_estimate=_estimate_prompt(api, fields, body),
+        mended=mended,
     )
 
 
-_Body = TypeVar("_Body")
-
-
-def decode_body(decode: Callable[[bytes], _Body], body: bytes) -> _Body:
-    """A body of another door than OpenAI's chat, typed.
+def parse_as(
+    api: Api, fields: dict[str, Any], native: NativeRequest, mended: tuple[str, ...]
+) -> ParsedRequest:
+    """The canonical request that another API's one became, checked.
 
     Raises:
-        ApiError: with the field to blame.
+        ApiError: see `parse`, naming the field as the caller wrote it.
     """
     try:
-        return decode(body)
-    except msgspec.ValidationError as error:
-        text, _, path = str(error).partition(" - at `$.")
-        if "missing required field" in text:
-            name = text.split("`")[1]
-            raise ApiError(
-                "missing_required_parameter", f"The field `{name}` is required.", param=name
-            ) from None
-        param = path.rstrip("`") or None
-        raise ApiError("invalid_value", f"{text} (`{param}`).", param=param) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ApiError("invalid_json", f"The body is not a JSON object: {error}.") from None
-
-
-def _invalid(field: str, text: str) -> ApiError:
-    """msgspec's message with its JSON path turned into OpenAI's `param`."""
-    found = _AT.search(text)
-    path = field + (found.group(1) if found else "")
-    text = text[: found.start()] if found else text
-    return ApiError("invalid_value", f"Invalid value for `{path}`: {text}.", param=path)
+        parsed = parse(api, _encode(fields))
+    except ApiError as error:
+        if error.param is None:
+            raise
+        own = native.names.of(error.param)
+        message = error.message.replace(f"`{error.param}`", f"`{own}`")
+        raise ApiError(error.code, message, param=own) from None
+    parsed.native = native
+    parsed.mended = mended
+    return parsed
 
 
 def _check_inputs(name: str, value: str | list[str | int | list[int]]) -> None:

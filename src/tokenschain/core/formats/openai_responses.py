@@ -1,11 +1,13 @@
-"""OpenAI Responses API: items and events, from and to the canonical form.
+"""OpenAI Responses API: stored responses, and answers in its items and events.
+
+Requests are read in `core.formats.responses_reader`.
 
 Source: OpenAI's API reference for /v1/responses, as its Python SDK 2.x types it.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
@@ -13,89 +15,9 @@ from msgspec import Raw, Struct
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats import canonical as canon
 from tokenschain.core.formats.canonical import Message
-from tokenschain.core.formats.openai_chat import (
-    Api,
-    ParsedRequest,
-    WireUsage,
-    decode_body,
-    usage_of,
-)
-from tokenschain.core.formats.openai_chat import parse as parse_chat
+from tokenschain.core.formats.openai_chat import WireUsage, usage_of
 
 _encode = msgspec.json.Encoder().encode
-
-
-class _Content(Struct):
-    type: str
-    text: str | None = None
-    image_url: str | None = None
-    detail: str | None = None
-    refusal: str | None = None
-
-
-class _Item(Struct):
-    """Any input item; which fields are there depends on its type."""
-
-    type: str = "message"
-    role: Literal["user", "assistant", "system", "developer"] = "user"
-    content: str | list[_Content] | None = None
-    id: str | None = None
-    call_id: str | None = None
-    name: str | None = None
-    arguments: str | None = None
-    output: str | list[_Content] | None = None
-    summary: list[_Content] | None = None
-
-
-class _Tool(Struct):
-    type: str
-    name: str | None = None
-    description: str | None = None
-    parameters: Raw = canon.NO_PARAMETERS
-    strict: bool | None = None
-
-
-class _Choice(Struct):
-    type: str
-    name: str | None = None
-
-
-class _Format(Struct):
-    type: str
-    name: str | None = None
-    schema: Raw = canon.NO_PARAMETERS
-    strict: bool | None = None
-    description: str | None = None
-
-
-class _Text(Struct):
-    format: _Format | None = None
-
-
-class _Reasoning(Struct):
-    effort: str | None = None
-
-
-class Request(Struct):
-    """A request of the Responses API."""
-
-    model: str
-    input: str | list[_Item]
-    instructions: str | None = None
-    tools: list[_Tool] | None = None
-    tool_choice: str | _Choice | None = None
-    text: _Text | None = None
-    reasoning: _Reasoning | None = None
-    max_output_tokens: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    parallel_tool_calls: bool | None = None
-    stream: bool | None = None
-    store: bool | None = None
-    metadata: dict[str, str] | None = None
-    user: str | None = None
-    previous_response_id: str | None = None
-    background: bool | None = None
 
 
 class Stored(Struct):
@@ -110,50 +32,9 @@ class Stored(Struct):
     """JSON object."""
 
 
-_decode_request = msgspec.json.Decoder(Request).decode
+class Input(Struct):
+    """The part of a request that is kept."""
 
-
-def parse(body: bytes) -> ParsedRequest:
-    """A Responses request as a canonical one.
-
-    Raises:
-        ApiError: with the field to blame.
-    """
-    asked = decode_body(_decode_request, body)
-    if asked.background:
-        raise ApiError(
-            "unsupported_parameter", "Responses are not run in the background.", param="background"
-        )
-    fields: dict[str, Any] = {"model": asked.model, "messages": _messages(asked)}
-    plain = {
-        "max_completion_tokens": asked.max_output_tokens,
-        "temperature": asked.temperature,
-        "top_p": asked.top_p,
-        "parallel_tool_calls": asked.parallel_tool_calls,
-        "stream": asked.stream,
-        "user": asked.user,
-        "reasoning_effort": asked.reasoning and asked.reasoning.effort,
-        "response_format": _format(asked.text),
-    }
-    fields |= {name: value for name, value in plain.items() if value is not None}
-    if asked.tools:
-        fields["tools"] = [_tool(tool, at) for at, tool in enumerate(asked.tools)]
-    match asked.tool_choice:
-        case _Choice() as choice:
-            if choice.type != "function":
-                raise ApiError(
-                    "unsupported_parameter", "Only functions can be chosen.", param="tool_choice"
-                )
-            fields["tool_choice"] = {"type": "function", "function": {"name": choice.name}}
-        case str() as word:
-            fields["tool_choice"] = word
-    parsed = parse_chat(Api.CHAT, _encode(fields))
-    if asked.store is not False:
-        parsed.kept_input = _encode(_items(msgspec.json.decode(body, type=_Kept).input))
-    return parsed
-
-
-class _Kept(Struct):
     input: str | list[dict[str, Any]]
 
 
@@ -161,7 +42,7 @@ class _Before(Struct):
     output: list[dict[str, Any]]
 
 
-def _items(given: str | list[dict[str, Any]]) -> list[dict[str, Any]]:
+def items_of(given: str | list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Input items, each with an id, as `input_items` lists them."""
     if isinstance(given, str):
         content = [{"type": "input_text", "text": given}]
@@ -193,7 +74,7 @@ def continued(body: bytes, before: Stored) -> bytes:
     fields = _decode_fields(body)
     items = msgspec.json.decode(before.input_items, type=list[dict[str, Any]])
     items += msgspec.json.decode(before.response, type=_Before).output
-    items += _items(msgspec.json.decode(body, type=_Kept).input)
+    items += items_of(msgspec.json.decode(body, type=Input).input)
     fields["input"] = Raw(_encode(items))
     del fields["previous_response_id"]
     return _encode(fields)
@@ -207,80 +88,6 @@ def input_items_of(stored: Stored) -> bytes:
     return _encode(
         {"object": "list", "data": items, "first_id": first, "last_id": last, "has_more": False}
     )
-
-
-def _messages(asked: Request) -> list[dict[str, Any]]:
-    made: list[dict[str, Any]] = []
-    if asked.instructions:
-        made.append({"role": "system", "content": asked.instructions})
-    if isinstance(asked.input, str):
-        return [*made, {"role": "user", "content": asked.input}]
-    reasoning: str | None = None
-    for at, item in enumerate(asked.input):
-        match item.type:
-            case "message":
-                message: dict[str, Any] = {"role": item.role, "content": _content(item.content)}
-                if item.role == "assistant" and reasoning:
-                    message["reasoning_content"], reasoning = reasoning, None
-                made.append(message)
-            case "function_call":
-                function = {"name": item.name, "arguments": item.arguments or ""}
-                call = {"id": item.call_id, "type": "function", "function": function}
-                last = made[-1] if made else {}
-                if last.get("role") == "assistant":
-                    last.setdefault("tool_calls", []).append(call)
-                else:
-                    message = {"role": "assistant", "content": None, "tool_calls": [call]}
-                    if reasoning:
-                        message["reasoning_content"], reasoning = reasoning, None
-                    made.append(message)
-            case "function_call_output":
-                output = _content(item.output)
-                made.append({"role": "tool", "tool_call_id": item.call_id, "content": output})
-            case "reasoning":
-                parts = item.content if isinstance(item.content, list) else item.summary
-                reasoning = "".join(part.text or "" for part in parts or ())
-            case _:
-                raise ApiError(
-                    "unsupported_parameter",
-                    f"Items of type `{item.type[:40]}` are not translated.",
-                    param=f"input[{at}]",
-                )
-    return made
-
-
-def _content(content: str | list[_Content] | None) -> str | list[dict[str, Any]] | None:
-    if not isinstance(content, list):
-        return content
-    if all(part.image_url is None for part in content):
-        return "".join(part.text or part.refusal or "" for part in content)
-    return [
-        {"type": "image_url", "image_url": {"url": part.image_url}}
-        if part.image_url is not None
-        else {"type": "text", "text": part.text or ""}
-        for part in content
-    ]
-
-
-def _tool(tool: _Tool, at: int) -> dict[str, Any]:
-    if tool.type != "function" or tool.name is None:
-        raise ApiError(
-            "unsupported_parameter",
-            f"The tool type `{tool.type[:40]}` runs on OpenAI's servers only.",
-            param=f"tools[{at}]",
-        )
-    function = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
-    return {"type": "function", "function": {k: v for k, v in function.items() if v is not None}}
-
-
-def _format(text: _Text | None) -> dict[str, Any] | None:
-    if text is None or text.format is None or text.format.type == "text":
-        return None
-    wanted = text.format
-    if wanted.type != "json_schema":
-        return {"type": wanted.type}
-    schema = {"name": wanted.name or "answer", "schema": wanted.schema, "strict": wanted.strict}
-    return {"type": "json_schema", "json_schema": schema}
 
 
 # --- what callers get -------------------------------------------------------------

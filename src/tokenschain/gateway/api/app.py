@@ -14,7 +14,7 @@ import msgspec
 
 from tokenschain.core.call import Call, CallRequest
 from tokenschain.core.errors import ERRORS, ApiError
-from tokenschain.core.formats.anthropic import inbound
+from tokenschain.core.formats.anthropic import inbound, request_reader
 from tokenschain.core.formats.formats import API_FORMATS, ApiFormat
 from tokenschain.core.snapshot import Served
 from tokenschain.core.tenancy import KeyGrant
@@ -284,7 +284,7 @@ class Gateway:
     def _count_tokens(self, exchange: Exchange) -> None:
         """Anthropic's count, as far as can be said without the model's tokenizer."""
         grant = self._grant(exchange, "messages")
-        parsed = inbound.parse(exchange.request.body, counting=True)
+        parsed = request_reader.parse(exchange.request.body, counting=True)
         self._check_served(grant, parsed.model)
         body = msgspec.json.encode({"input_tokens": parsed.prompt_tokens_estimate})
         exchange.reply(200, JSON_LINE + self._headers(exchange), body)

@@ -162,9 +162,10 @@ class CallResponseWriter:
             extra += b"request-id: %b\r\n" % request.id.encode()
         if not call.attempts:
             return b"x-request-id: %b\r\n%b%b" % (request.id.encode(), _cached(call), extra)
-        if call.dropped or call.emulated or b"x-tc-route" in request.headers:
+        if call.adapted or call.dropped or call.emulated or b"x-tc-route" in request.headers:
             extra += (
-                _names(b"x-tc-dropped", call.dropped)
+                _names(b"x-tc-adapted", call.adapted)
+                + _names(b"x-tc-dropped", call.dropped)
                 + _names(b"x-tc-emulated", call.emulated)
                 + _route(call)
             )

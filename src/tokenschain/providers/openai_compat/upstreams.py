@@ -13,12 +13,15 @@ from tokenschain.core.errors import ApiError, Blame
 from tokenschain.core.formats import (
     canonical,
     continuation,
-    dialect,
     openai_chat,
+    parameter_bridge,
 )
+from tokenschain.core.formats.anthropic.relay import relayed
 from tokenschain.core.formats.continuation import PartialOutput, Splice
-from tokenschain.core.formats.dialect import Bridged, Policy
+from tokenschain.core.formats.dialect import Dialect
 from tokenschain.core.formats.openai_chat import Api, ParsedRequest
+from tokenschain.core.formats.parameter_bridge import Bridged, Origin
+from tokenschain.core.formats.translation_changes import Loss, Policy
 from tokenschain.core.ports import Answer
 from tokenschain.core.snapshot import Candidate, Upstream
 from tokenschain.providers import rerank, schema_check
@@ -44,6 +47,7 @@ PROBE_WAITS = http.Waits(connect_max_s=1.0, first_byte_max_s=2.0, total_max_s=3.
 PROBE_BYTES_MAX = 65_536
 POLICY_HEADER = b"x-tc-unsupported"
 _decode_list = msgspec.json.Decoder(list[Raw]).decode
+_encode = msgspec.json.Encoder().encode
 
 
 class Upstreams:
@@ -120,8 +124,8 @@ class Upstreams:
         A key that the upstream complains about rests, and the next one is tried.
         """
         target = self._target(candidate.upstream, call.parsed.api, said is not None)
-        bridged = _bridge(call, candidate.offer.model, target.vendor, said)
-        call.dropped, call.emulated = bridged.dropped, bridged.emulated
+        bridged = _bridge(call, candidate, target.vendor, said)
+        _tell(call, bridged)
         if target.vendor.images_as_data and call.parsed.api is Api.CHAT:
             bridged = bridged._replace(fields=await self._images.inline(bridged.fields))
         ring = target.keys
@@ -171,7 +175,7 @@ class Upstreams:
             sent, fields = (
                 as_stream(parsed, bridged.fields) if gathers else (parsed, bridged.fields)
             )
-            reply = await self._send(sent, candidate, target, fields, key)
+            reply = await self._send(call, sent, candidate, target, fields, key)
             attempt.first_byte_at = time.monotonic()
             if reply.status != 200:
                 raise await refusal_of(reply, candidate.upstream.id, target.vendor)
@@ -192,6 +196,7 @@ class Upstreams:
 
     async def _send(
         self,
+        call: Call,
         parsed: ParsedRequest,
         candidate: Candidate,
         target: Target,
@@ -201,7 +206,11 @@ class Upstreams:
         protocol = target.vendor.protocol
         offer = candidate.offer
         lines = b""
-        if protocol is not None and parsed.api is Api.CHAT:
+        if call.relays:
+            body = _encode(fields)
+            beta = call.request.headers.get(b"anthropic-beta")
+            lines = b"anthropic-beta: %b\r\n" % beta if beta is not None else b""
+        elif protocol is not None and parsed.api is Api.CHAT:
             asked = canonical.read(fields)
             body = protocol.request(asked, offer.model, offer.output_tokens_max)
             if parsed.stream:
@@ -258,7 +267,7 @@ class Upstreams:
             fields = dict(bridged.fields)
             if prompts:
                 fields["prompt"] = prompts[number]
-            reply = await self._send(call.parsed, candidate, target, fields, key)
+            reply = await self._send(call, call.parsed, candidate, target, fields, key)
             if reply.status != 200:
                 raise await refusal_of(reply, candidate.upstream.id, target.vendor)
             return reply
@@ -352,7 +361,7 @@ def _no_key(upstream: Upstream, ring: KeyRing) -> ApiError:
     )
 
 
-def _prompts(parsed: ParsedRequest, fields: dict[str, Raw], known: dialect.Dialect) -> list[Raw]:
+def _prompts(parsed: ParsedRequest, fields: dict[str, Raw], known: Dialect) -> list[Raw]:
     """The prompts of a text completion, where the upstream takes one at a time.
 
     Raises:
@@ -369,17 +378,44 @@ def _prompts(parsed: ParsedRequest, fields: dict[str, Raw], known: dialect.Diale
     return prompts
 
 
-def _bridge(call: Call, model: str, vendor: Vendor, said: PartialOutput | None) -> Bridged:
+def _bridge(
+    call: Call, candidate: Candidate, vendor: Vendor, said: PartialOutput | None
+) -> Bridged:
     """The request in the vendor's dialect; the call's own fields stay for the next upstream."""
-    fields = call.parsed.fields
+    parsed, offer = call.parsed, candidate.offer
+    native, protocol = parsed.native, vendor.protocol
+    if native is not None and protocol is not None and protocol.relays == native.api:
+        gathers = candidate.upstream.stream_whole and not parsed.stream
+        if said is None and not gathers:
+            most = offer.output_tokens_max
+            return relayed(native, offer.model, vendor.dialect, _policy(call), most)
+    fields = parsed.fields
     if said is not None and vendor.prefill is not None:
         fields = continuation.request(fields, said, vendor.prefill)
-    choices = call.parsed.choices
+    choices = parsed.choices
     if "n" in fields and (choices == 1 or choices > vendor.dialect.choices_max):
         fields = {name: raw for name, raw in fields.items() if name != "n"}
-    if call.parsed.api is not Api.CHAT or not dialect.touches(vendor.dialect, fields):
+    if parsed.api is not Api.CHAT:
         return Bridged(dict(fields))
-    return dialect.bridge(fields, model, vendor.dialect, _policy(call))
+    origin = Origin(output_tokens_max=offer.output_tokens_max)
+    if native is not None:
+        losses = native.losses
+        if native.api == "messages" and b"anthropic-beta" in call.request.headers:
+            losses = (*losses, Loss("anthropic-beta"))
+        origin = origin._replace(names=native.names, losses=losses, translated=True)
+    if not parameter_bridge.touches(vendor.dialect, offer.model, fields, origin):
+        return Bridged(dict(fields))
+    return parameter_bridge.bridge(fields, offer.model, vendor.dialect, _policy(call), origin)
+
+
+def _tell(call: Call, bridged: Bridged) -> None:
+    """Note on the call what was changed, for the caller and for who reads the answer."""
+    native = call.parsed.native
+    call.dropped, call.emulated = bridged.dropped, bridged.emulated
+    call.adapted = (*call.parsed.mended, *bridged.adapted)
+    call.relays = bridged.relays
+    call.older_functions = bridged.older_functions
+    call.freeform = bridged.freeform | (native.freeform if native is not None else frozenset())
 
 
 def _policy(call: Call) -> Policy:

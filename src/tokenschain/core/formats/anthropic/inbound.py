@@ -1,4 +1,5 @@
-"""Anthropic Messages API, inbound: requests to canonical form, answers and streams back.
+"""Anthropic Messages API, inbound: answers, streams and errors for callers who speak it.
+
 
 Pure functions between Anthropic's shapes and the canonical form of `core.formats.canonical`.
 Source: Anthropic's API reference, version 2023-06-01.
@@ -6,29 +7,17 @@ Source: Anthropic's API reference, version 2023-06-01.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
-from msgspec import Raw, Struct
 
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats import canonical as canon
 from tokenschain.core.formats.canonical import Message
-from tokenschain.core.formats.openai_chat import (
-    Api,
-    ParsedRequest,
-    WireUsage,
-    decode_body,
-    usage_of,
-)
-from tokenschain.core.formats.openai_chat import parse as parse_chat
+from tokenschain.core.formats.openai_chat import WireUsage, usage_of
 
 encode = msgspec.json.Encoder().encode
 _decode_any = msgspec.json.Decoder().decode
-OUTPUT_TOKENS_DEFAULT = 4_096
-"""Anthropic wants `max_tokens`; this is sent where the caller and the catalog say nothing."""
-THINKING_TOKENS_MIN = 1_024
-EFFORT_TOKENS = {"low": 1_024, "medium": 4_096, "high": 16_384, "max": 32_000}
 _STOP_REASONS = {
     "stop": "end_turn",
     "length": "max_tokens",
@@ -57,261 +46,6 @@ _ERROR_TYPES = {
     504: "timeout_error",
     529: "overloaded_error",
 }
-
-
-# --- what callers send ------------------------------------------------------------
-
-
-class _Source(Struct):
-    type: str
-    media_type: str | None = None
-    data: str | None = None
-    url: str | None = None
-
-
-class _Text(Struct, tag="text"):
-    text: str
-    cache_control: Raw = canon.ABSENT
-
-
-class _Image(Struct, tag="image"):
-    source: _Source
-    cache_control: Raw = canon.ABSENT
-
-
-class _Document(Struct, tag="document"):
-    source: _Source
-    title: str | None = None
-
-
-class _ToolUse(Struct, tag="tool_use"):
-    id: str
-    name: str
-    input: Raw
-
-
-class _ToolResult(Struct, tag="tool_result"):
-    tool_use_id: str
-    content: str | list[_Text | _Image] | None = None
-    is_error: bool | None = None
-
-
-class _Thinking(Struct, tag="thinking"):
-    thinking: str
-    signature: str | None = None
-
-
-class _Redacted(Struct, tag="redacted_thinking"):
-    data: str
-
-
-_Block = _Text | _Image | _Document | _ToolUse | _ToolResult | _Thinking | _Redacted
-
-
-class _Turn(Struct):
-    role: Literal["user", "assistant", "system"]
-    content: str | list[_Block]
-
-
-class _Tool(Struct):
-    name: str
-    input_schema: Raw = canon.ABSENT
-    description: str | None = None
-    type: str | None = None
-
-
-class _Choice(Struct):
-    type: str
-    name: str | None = None
-    disable_parallel_tool_use: bool | None = None
-
-
-class _Switch(Struct):
-    type: str
-    budget_tokens: int | None = None
-
-
-class _Metadata(Struct):
-    user_id: str | None = None
-
-
-class _Output(Struct):
-    effort: str | None = None
-
-
-class _Request(Struct):
-    model: str
-    messages: list[_Turn]
-    max_tokens: int | None = None
-    system: str | list[_Text] | None = None
-    tools: list[_Tool] | None = None
-    tool_choice: _Choice | None = None
-    stop_sequences: list[str] | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    stream: bool | None = None
-    thinking: _Switch | None = None
-    metadata: _Metadata | None = None
-    output_config: _Output | None = None
-
-
-_decode_request = msgspec.json.Decoder(_Request).decode
-
-
-def parse(body: bytes, *, counting: bool = False) -> ParsedRequest:
-    """A Messages request as a canonical one.
-
-    Args:
-        counting: for `count_tokens`, which needs no `max_tokens`.
-
-    Raises:
-        ApiError: with the field to blame.
-    """
-    asked = decode_body(_decode_request, body)
-    if asked.max_tokens is None and not counting:
-        raise ApiError(
-            "missing_required_parameter", "The field `max_tokens` is required.", param="max_tokens"
-        )
-    if not asked.messages:
-        raise ApiError("invalid_value", "`messages` must not be empty.", param="messages")
-    fields: dict[str, Any] = {"model": asked.model, "messages": _messages(asked)}
-    plain = {
-        "max_tokens": asked.max_tokens,
-        "stop": asked.stop_sequences,
-        "temperature": asked.temperature,
-        "top_p": asked.top_p,
-        "top_k": asked.top_k,
-        "stream": asked.stream,
-        "user": asked.metadata and asked.metadata.user_id,
-        "reasoning_effort": asked.output_config and asked.output_config.effort,
-    }
-    fields |= {name: value for name, value in plain.items() if value is not None}
-    if asked.thinking is not None:
-        fields["thinking"] = {
-            "type": asked.thinking.type,
-            "budget_tokens": asked.thinking.budget_tokens,
-        }
-    if asked.tools:
-        fields["tools"] = [_tool(tool, at) for at, tool in enumerate(asked.tools)]
-    if asked.tool_choice is not None:
-        fields |= _tool_choice(asked.tool_choice)
-    return parse_chat(Api.CHAT, encode(fields))
-
-
-def _messages(asked: _Request) -> list[dict[str, Any]]:
-    made: list[dict[str, Any]] = []
-    if asked.system:
-        made.append({"role": "system", "content": _content(asked.system)})
-    for at, turn in enumerate(asked.messages):
-        if isinstance(turn.content, str):
-            made.append({"role": turn.role, "content": turn.content})
-        elif turn.role == "assistant":
-            made.append(_assistant(turn.content))
-        else:
-            made.extend(_user(turn.role, turn.content, f"messages[{at}]"))
-    return made
-
-
-def _content(blocks: str | list[_Text] | list[_Text | _Image]) -> str | list[dict[str, Any]]:
-    """Plain text where it says the same, parts where something would be lost."""
-    if isinstance(blocks, str):
-        return blocks
-    if all(isinstance(block, _Text) and not bytes(block.cache_control) for block in blocks):
-        return "\n".join(block.text for block in blocks if isinstance(block, _Text))
-    return [_part(block) for block in blocks]
-
-
-def _part(block: _Text | _Image) -> dict[str, Any]:
-    if isinstance(block, _Text):
-        part: dict[str, Any] = {"type": "text", "text": block.text}
-    else:
-        source = block.source
-        url = source.url or f"data:{source.media_type};base64,{source.data}"
-        part = {"type": "image_url", "image_url": {"url": url}}
-    if bytes(block.cache_control):
-        part["cache_control"] = block.cache_control
-    return part
-
-
-def _assistant(blocks: list[_Block]) -> dict[str, Any]:
-    message: dict[str, Any] = {"role": "assistant", "content": None}
-    text: list[str] = []
-    for block in blocks:
-        match block:
-            case _Text():
-                text.append(block.text)
-            case _ToolUse():
-                arguments = bytes(block.input).decode()
-                function: dict[str, Any] = {"name": block.name, "arguments": arguments}
-                call = {"id": block.id, "type": "function", "function": function}
-                message.setdefault("tool_calls", []).append(call)
-            case _Thinking():
-                before = message.get("reasoning_content", "")
-                message["reasoning_content"] = before + block.thinking
-                detail = {"type": "thinking", "text": block.thinking, "signature": block.signature}
-                message.setdefault("reasoning_details", []).append(detail)
-            case _Redacted():
-                detail = {"type": "redacted_thinking", "data": block.data}
-                message.setdefault("reasoning_details", []).append(detail)
-            case _:
-                raise ApiError("invalid_value", f"An assistant cannot say {type(block).__name__}.")
-    if text:
-        message["content"] = "".join(text)
-    return message
-
-
-def _user(role: str, blocks: list[_Block], where: str) -> list[dict[str, Any]]:
-    """Tool results become messages of their own, before what else the user says."""
-    made: list[dict[str, Any]] = []
-    rest: list[_Text | _Image] = []
-    for at, block in enumerate(blocks):
-        match block:
-            case _ToolResult():
-                content = _content(block.content or "")
-                made.append({"role": "tool", "tool_call_id": block.tool_use_id, "content": content})
-            case _Text() | _Image():
-                rest.append(block)
-            case _Document() if block.source.type == "text":
-                rest.append(_Text(f"{block.title or 'Document'}:\n{block.source.data or ''}"))
-            case _:
-                raise ApiError(
-                    "unsupported_parameter",
-                    "Only text, images, text documents and tool results are translated.",
-                    param=f"{where}.content[{at}]",
-                )
-    if rest:
-        made.append({"role": role, "content": _content(rest)})
-    return made
-
-
-def _tool(tool: _Tool, at: int) -> dict[str, Any]:
-    if not bytes(tool.input_schema):
-        raise ApiError(
-            "unsupported_parameter",
-            f"The tool type `{tool.type}` runs on Anthropic's servers only.",
-            param=f"tools[{at}]",
-        )
-    function: dict[str, Any] = {"name": tool.name, "parameters": tool.input_schema}
-    if tool.description is not None:
-        function["description"] = tool.description
-    return {"type": "function", "function": function}
-
-
-def _tool_choice(choice: _Choice) -> dict[str, Any]:
-    made: dict[str, Any] = {}
-    match choice.type:
-        case "any":
-            made["tool_choice"] = "required"
-        case "tool":
-            made["tool_choice"] = {"type": "function", "function": {"name": choice.name}}
-        case "auto" | "none":
-            made["tool_choice"] = choice.type
-        case _:
-            raise ApiError("invalid_value", "No such tool choice.", param="tool_choice.type")
-    if choice.disable_parallel_tool_use:
-        made["parallel_tool_calls"] = False
-    return made
 
 
 # --- what callers get -------------------------------------------------------------

@@ -1,0 +1,121 @@
+"""Message rules: what a vendor takes inside `messages` and `tools`, as data.
+
+`core.formats.message_bridge` and `core.formats.tool_bridge` apply it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+import msgspec
+
+MARKS = ("cache_control", "prompt_cache_breakpoint")
+"""Markers of caches, on messages, parts, calls and tools; few vendors know any."""
+
+
+class ToolIds(NamedTuple):
+    """What ids of tool calls a vendor takes; others are replaced on both sides of the pair."""
+
+    pattern: str
+    length: int
+    """Of the ids made here."""
+    prefix: str = ""
+    unique: bool = False
+    """Whether an id may stand for one call only in a whole conversation."""
+    bad: bytes = b""
+    """What a search for bytes finds where there is an id that is not taken; nothing: read all."""
+
+
+class KnownFields(NamedTuple):
+    """All that a vendor knows which refuses every field it does not."""
+
+    messages: Mapping[str, frozenset[str]]
+    """By role."""
+    parts: Mapping[str, frozenset[str]] = {}
+    """By kind, beside `type`."""
+    calls: frozenset[str] = frozenset({"id", "type", "function"})
+    tools: frozenset[str] = frozenset({"type", "function"})
+    functions: frozenset[str] = frozenset({"name", "description", "parameters", "strict"})
+
+
+class MessageRules(msgspec.Struct, frozen=True, kw_only=True):
+    """What one vendor takes inside messages and tools. What is not said is as with OpenAI."""
+
+    roles: Mapping[str, str] = MappingProxyType({"developer": "system"})
+    """Roles that it knows by another name."""
+    joined: frozenset[str] = frozenset()
+    """Roles whose content is a string where it is text only."""
+    parts: frozenset[str] | None = None
+    """Kinds of content parts it takes of a user; None: it is taken at its word."""
+    file_sources: frozenset[str] = frozenset({"file_data", "file_url", "file_id"})
+    """How a file may be given, where files are taken."""
+    file_media: str = ""
+    """The data URLs that it takes as files, as a regular expression; nothing: any."""
+    files_as: str = ""
+    """The part that a file is to this vendor, where it is another: `document_url`."""
+    tool_images: bool = False
+    """Whether a tool's result may hold pictures; else they follow in a user's message."""
+    tool_ids: ToolIds | None = None
+    marks: frozenset[str] = frozenset()
+    """Those of `MARKS` that it knows."""
+    known: KnownFields | None = None
+    always: bool = False
+    """Whether messages are read in any case, since no search for bytes can tell."""
+    needles: frozenset[bytes] = frozenset()
+    """Bytes in messages that call for reading them, beside those that follow from the rules."""
+    details: bool = True
+    """Whether a picture may say how closely it is to be looked at."""
+    left_out: frozenset[str] = frozenset()
+    """Fields of messages that other vendors' answers have and this one does not take."""
+    nulls: bool = True
+    """Whether fields of messages may be null."""
+    never_empty: frozenset[str] = frozenset()
+    """Roles whose messages must say something."""
+    blanks: bool = True
+    """Whether a text may be empty or blank."""
+    alternates: bool = False
+    """Whether user and assistant must take turns."""
+    system_first: bool = False
+    """Whether there is one system message, at the beginning."""
+    user_after_tool: bool = True
+    """Whether a user may speak right after a tool, before the assistant did."""
+    prefill_mark: str = ""
+    """The field that marks a last message of the assistant as the beginning of the answer."""
+    custom_tools: bool = False
+    """Whether freeform tools are known; else they become functions of one text."""
+    functions: bool = True
+    """Whether the older `function_call` and role `function` are known."""
+    declared: bool = False
+    """Whether tools that the history uses must be declared."""
+    signed: bool = False
+    """Whether thinking needs its own, signed words at the beginning of a turn under way."""
+
+    searches: tuple[tuple[bytes, ...], ...] = ()
+    """Made of the rules: messages are read when all of one entry are found in them."""
+
+    def __post_init__(self) -> None:
+        found: list[tuple[bytes, ...]] = [(b'"%b"' % role.encode(),) for role in self.roles]
+        found += [(needle,) for needle in sorted(self.needles)]
+        if self.joined or self.parts is not None:
+            found.append((b'"type"',))
+        if not self.details:
+            found.append((b'"detail"',))
+        if not self.tool_images:
+            found += [(b'"image_url"', b'"tool"'), (b'"file"', b'"tool"')]
+        found += [(b'"%b"' % name.encode(),) for name in sorted(self.left_out)]
+        if (self.tool_ids is not None and not self.tool_ids.bad) or self.declared or self.signed:
+            found.append((b'"tool_call',))
+        if not self.functions:
+            found += [(b'"function_call"',), (b'"role":"function"',), (b'"role": "function"',)]
+        if not self.custom_tools:
+            found.append((b'"custom"', b'"tool_calls"'))
+        if not self.nulls:
+            found.append((b"null",))
+        if self.never_empty:
+            found += [(b'""',), (b"[]",), (b"null",)]
+        msgspec.structs.force_setattr(self, "searches", tuple(found))
+
+    def unknown_marks(self) -> tuple[str, ...]:
+        return tuple(mark for mark in MARKS if mark not in self.marks)

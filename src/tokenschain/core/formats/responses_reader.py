@@ -1,0 +1,448 @@
+"""OpenAI Responses API, inbound: requests to canonical form, and what that lacks of them.
+
+Source: OpenAI's API reference for /v1/responses, as its Python SDK 2.x types it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from tokenschain.core.errors import ApiError
+from tokenschain.core.formats import canonical as canon
+from tokenschain.core.formats.json_body import Body, read_body, value_of
+from tokenschain.core.formats.openai_chat import Api, NativeRequest, ParsedRequest, parse_as
+from tokenschain.core.formats.openai_responses import items_of
+from tokenschain.core.formats.tool_bridge import freeform_function
+from tokenschain.core.formats.translation_changes import CallerNames, Loss
+
+_encode = msgspec.json.Encoder().encode
+_NAMES = {
+    "messages": "input",
+    "max_completion_tokens": "max_output_tokens",
+    "max_tokens": "max_output_tokens",
+    "response_format": "text.format",
+    "reasoning_effort": "reasoning.effort",
+    "verbosity": "text.verbosity",
+    "reasoning_content": "reasoning",
+    "reasoning_details": "reasoning",
+}
+_SERVER_SIDE = "it runs on OpenAI's servers only"
+_KEPT_ELSEWHERE = "what it refers to is kept at OpenAI only"
+_CLIENT_CALLS = {
+    "local_shell_call": ("local_shell", "action"),
+    "shell_call": ("shell", "action"),
+    "apply_patch_call": ("apply_patch", "operation"),
+}
+"""Calls of tools that the caller runs, and where their arguments stand."""
+_CLIENT_OUTPUTS = frozenset(
+    {"local_shell_call_output", "shell_call_output", "apply_patch_call_output"}
+)
+_CLIENT_ITEMS = _CLIENT_OUTPUTS | _CLIENT_CALLS.keys()
+_OUTPUTS = _CLIENT_OUTPUTS | {"function_call_output", "custom_tool_call_output"}
+_ESSENTIAL_ITEMS = frozenset(
+    {"item_reference", "compaction", "computer_call_output", "mcp_approval_response"}
+)
+"""Items without which the conversation is another one."""
+_Item = dict[str, Any]
+
+
+class _Choice(Struct):
+    type: str
+    name: str | None = None
+    mode: str | None = None
+    tools: list[dict[str, Any]] | None = None
+
+
+class _Format(Struct):
+    type: str
+    name: str | None = None
+    schema: Raw = canon.NO_PARAMETERS
+    strict: bool | None = None
+    description: str | None = None
+
+
+class _Text(Struct):
+    format: _Format | None = None
+    verbosity: str | None = None
+
+
+class _Reasoning(Struct):
+    effort: str | None = None
+    summary: str | None = None
+    generate_summary: str | None = None
+
+
+def _decoder(kind: Any) -> Any:
+    return msgspec.json.Decoder(kind).decode
+
+
+_PLAIN = {
+    "max_output_tokens": "max_completion_tokens", "temperature": "temperature", "top_p": "top_p",
+    "parallel_tool_calls": "parallel_tool_calls", "stream": "stream", "user": "user",
+    "service_tier": "service_tier", "safety_identifier": "safety_identifier",
+    "prompt_cache_key": "prompt_cache_key", "prompt_cache_retention": "prompt_cache_retention",
+    "prompt_cache_options": "prompt_cache_options",
+}  # fmt: skip
+"""Fields that the canonical form has under this name, with what they hold unlooked at."""
+_KEPT = frozenset({"store", "metadata", "previous_response_id"})
+"""Fields that are answered for here and need not go on."""
+_READ: dict[str, Any] = {
+    "model": _decoder(str),
+    "input": _decoder(str | list[_Item]),
+    "instructions": _decoder(str | list[_Item] | None),
+    "tools": _decoder(list[dict[str, Raw]] | None),
+    "tool_choice": _decoder(str | _Choice | None),
+    "text": _decoder(_Text | None),
+    "reasoning": _decoder(_Reasoning | None),
+    "background": _decoder(bool | None),
+    "store": _decoder(bool | None),
+    "metadata": _decoder(dict[str, str] | None),
+    "truncation": _decoder(str | None),
+    "include": _decoder(list[str] | None),
+    "conversation": _decoder(Any),
+    "prompt": _decoder(Any),
+    "previous_response_id": _decoder(str | None),
+}
+
+
+def parse(body: bytes) -> ParsedRequest:
+    """A Responses request as a canonical one.
+
+    Raises:
+        ApiError: with the field to blame.
+    """
+    read = read_body(body)
+    values = {name: value_of(name, raw, _READ[name]) for name, raw in read.fields.items()
+              if name in _READ}  # fmt: skip
+    for name in ("model", "input"):
+        if values.get(name) is None:
+            raise ApiError(
+                "missing_required_parameter", f"The field `{name}` is required.", param=name
+            )
+    for name, why in _REFUSED.items():
+        if values.get(name):
+            raise ApiError("unsupported_parameter", why, param=name)
+    return _Reader(read, values).parsed()
+
+
+_REFUSED = {
+    "background": "Responses are not run in the background.",
+    "conversation": "Conversations are not kept here; send `previous_response_id` or the items.",
+    "prompt": "Stored prompts are not kept here; send `instructions` and `input`.",
+}
+
+
+class _Reader:
+    """One request being read."""
+
+    def __init__(self, read: Body, values: dict[str, Any]) -> None:
+        self.read = read
+        self.values = values
+        self.losses: list[Loss] = []
+        self.made: list[dict[str, Any]] = []
+        self.places: list[str] = []
+        self.freeform: set[str] = set()
+        self.reasoning: tuple[str, str] | None = None
+        """Where reasoning stood, and its text, until what followed it is read."""
+        self.open_calls: frozenset[str] = frozenset()
+
+    def parsed(self) -> ParsedRequest:
+        values = self.values
+        self._unknown()
+        self._instructions(values.get("instructions"))
+        tools = list(values.get("tools") or ())
+        if isinstance(values["input"], str):
+            self._add("input", {"role": "user", "content": values["input"]})
+        else:
+            self._pair(values["input"])
+            for at, item in enumerate(values["input"]):
+                if item.get("type") == "additional_tools":
+                    tools += msgspec.convert(item.get("tools") or [], list[dict[str, Any]])
+                else:
+                    self._item(f"input[{at}]", item)
+            self._drop_reasoning()
+        if not self.made:  # nothing that chat knows; the losses decide
+            self._add("input", {"role": "user", "content": ""})
+        fields: dict[str, Any] = {"model": values["model"], "messages": self.made}
+        for name, canonical in _PLAIN.items():
+            raw = self.read.fields.get(name)
+            if raw is not None and bytes(raw) != b"null":
+                fields[canonical] = raw
+        self._settings(fields)
+        self._tools(tools, fields)
+        native = NativeRequest(
+            "responses",
+            self.read.fields,
+            CallerNames(_NAMES, tuple(self.places)),
+            tuple(self.losses),
+            frozenset(self.freeform),
+        )
+        parsed = parse_as(Api.CHAT, fields, native, self.read.mended)
+        if values.get("store") is not False:
+            parsed.kept_input = _encode(items_of(values["input"]))
+        return parsed
+
+    def lose(
+        self, name: str, why: str = "", *, essential: bool = False, adapted: bool = False
+    ) -> None:
+        why = why or "chat upstreams have no place for it"
+        self.losses.append(Loss(name, why, essential, adapted))
+
+    # --- parameters -----------------------------------------------------------------
+
+    def _unknown(self) -> None:
+        for name, raw in self.read.fields.items():
+            if name not in _READ and name not in _PLAIN and bytes(raw) not in (b"null", b"[]"):
+                self.lose(name)
+        values = self.values
+        if values.get("truncation") not in (None, "disabled"):
+            self.lose("truncation", "nothing is left out of a conversation here")
+        for at, _ in enumerate(values.get("include") or ()):
+            self.lose(f"include[{at}]")
+
+    def _settings(self, fields: dict[str, Any]) -> None:
+        reasoning, text = self.values.get("reasoning"), self.values.get("text")
+        if reasoning is not None and reasoning.effort is not None:
+            fields["reasoning_effort"] = reasoning.effort
+        for name in ("summary", "generate_summary") if reasoning is not None else ():
+            if getattr(reasoning, name) not in (None, "auto"):  # the reasoning itself is shown
+                self.lose(f"reasoning.{name}", adapted=True)
+        self._extras("reasoning", {"effort", "summary", "generate_summary"})
+        self._extras("text", {"format", "verbosity"})
+        if text is None:
+            return
+        if text.verbosity is not None:
+            fields["verbosity"] = text.verbosity
+        wanted = text.format
+        if wanted is None or wanted.type == "text":
+            return
+        if wanted.type != "json_schema":
+            fields["response_format"] = {"type": wanted.type}
+            return
+        schema = {"name": wanted.name or "answer", "schema": wanted.schema}
+        more = {"strict": wanted.strict, "description": wanted.description}
+        schema |= {name: value for name, value in more.items() if value is not None}
+        fields["response_format"] = {"type": "json_schema", "json_schema": schema}
+
+    def _extras(self, name: str, known: set[str]) -> None:
+        raw = self.read.fields.get(name)
+        if raw is None or bytes(raw)[:1] != b"{":
+            return
+        for inner, value in msgspec.json.decode(raw, type=dict[str, Any]).items():
+            if inner not in known and value is not None:
+                self.lose(f"{name}.{inner}")
+
+    # --- tools ----------------------------------------------------------------------
+
+    def _tools(self, tools: list[dict[str, Any]], fields: dict[str, Any]) -> None:
+        made: list[dict[str, Any]] = []
+        elsewhere: list[tuple[int, str]] = []
+        for at, given in enumerate(tools):
+            tool = {
+                name: msgspec.json.decode(raw) if isinstance(raw, Raw) else raw
+                for name, raw in given.items()
+            }
+            kind = str(tool.get("type"))
+            if kind == "function" and isinstance(tool.get("name"), str):
+                made.append(self._function(at, tool))
+            elif kind == "custom" and isinstance(tool.get("name"), str):
+                made.append(freeform_function(tool))
+                self.freeform.add(tool["name"])
+                self.lose(f"tools[{at}]", adapted=True)
+            else:
+                elsewhere.append((at, kind))
+        for at, kind in elsewhere:
+            why = f"tools of type `{kind[:40]}`: {_SERVER_SIDE}"
+            self.lose(f"tools[{at}]", why, essential=not made)
+        if made:
+            fields["tools"] = made
+        self._choose(fields, elsewhere)
+
+    def _function(self, at: int, tool: dict[str, Any]) -> dict[str, Any]:
+        parameters = tool.get("parameters")
+        function = {
+            "name": tool["name"],
+            "description": tool.get("description"),
+            "parameters": canon.NO_PARAMETERS if parameters is None else parameters,
+            "strict": tool.get("strict"),
+        }
+        known = {"type", "name", "description", "parameters", "strict"}
+        for name in sorted(tool.keys() - known):
+            if tool[name] not in (None, False, []):
+                self.lose(f"tools[{at}].{name}")
+        return {
+            "type": "function",
+            "function": {name: value for name, value in function.items() if value is not None},
+        }
+
+    def _choose(self, fields: dict[str, Any], elsewhere: list[tuple[int, str]]) -> None:
+        choice = self.values.get("tool_choice")
+        if isinstance(choice, str):
+            fields["tool_choice"] = choice
+        elif choice is None:
+            return
+        elif choice.type in ("function", "custom"):
+            fields["tool_choice"] = {"type": "function", "function": {"name": choice.name}}
+        elif choice.type == "allowed_tools":
+            names = [tool.get("name") for tool in choice.tools or ()]
+            if not any(names):
+                self.lose("tool_choice", "it names none of the tools")
+                return
+            allowed = [{"type": "function", "function": {"name": n}} for n in names if n]
+            inner = {"mode": choice.mode or "auto", "tools": allowed}
+            fields["tool_choice"] = {"type": "allowed_tools", "allowed_tools": inner}
+        else:
+            self.lose("tool_choice", _SERVER_SIDE, essential=not elsewhere)
+
+    # --- items ----------------------------------------------------------------------
+
+    def _add(self, place: str, message: dict[str, Any]) -> None:
+        if message["role"] == "assistant" and self.reasoning:
+            message["reasoning_content"], self.reasoning = self.reasoning[1], None
+        self._drop_reasoning()
+        self.made.append(message)
+        self.places.append(place)
+
+    def _drop_reasoning(self) -> None:
+        """Reasoning that nothing of the assistant followed has no place."""
+        if self.reasoning is not None:
+            self.lose(self.reasoning[0], "nothing that the assistant said follows it")
+            self.reasoning = None
+
+    def _pair(self, items: list[_Item]) -> None:
+        """Find calls of the caller's own tools that have no answer, and answers to no call."""
+        calls = {_call_id(item) for item in items if item.get("type") in _CLIENT_CALLS}
+        answers = {_call_id(item) for item in items if item.get("type") in _CLIENT_OUTPUTS}
+        self.open_calls = frozenset(calls ^ answers)
+
+    def _instructions(self, given: str | list[_Item] | None) -> None:
+        if isinstance(given, str) and given:
+            self._add("instructions", {"role": "system", "content": given})
+        for at, item in enumerate(given if isinstance(given, list) else ()):
+            self._item(f"instructions[{at}]", item)
+
+    def _item(self, place: str, item: _Item) -> None:
+        if item.get("type") in _CLIENT_ITEMS and _call_id(item) in self.open_calls:
+            self.lose(place, "a call and its answer belong together")
+            return
+        kind = item.get("type") or ("message" if "role" in item else "item_reference")
+        match kind:
+            case "message":
+                role = item.get("role", "user")
+                if role not in ("user", "assistant", "system", "developer"):
+                    raise ApiError(
+                        "invalid_value", f"Invalid value for `{place}.role`.", param=f"{place}.role"
+                    )
+                self._add(place, {"role": role, "content": self._content(place, item, role)})
+                self._rest(place, item, "content")
+            case "function_call":
+                self._rest(place, item, "call_id", "name", "arguments")
+                self._call(place, item, item.get("name"), item.get("arguments") or "")
+            case "custom_tool_call":
+                self._rest(place, item, "call_id", "name", "input")
+                arguments = _encode({"input": item.get("input") or ""}).decode()
+                self._call(place, item, item.get("name"), arguments)
+            case "reasoning":
+                self._reason(place, item)
+            case _ if kind in _CLIENT_CALLS:
+                name, where = _CLIENT_CALLS[kind]
+                self._call(place, item, name, _encode(item.get(where) or {}).decode())
+                self.lose(place, adapted=True)
+            case _ if kind in _OUTPUTS:
+                output = self._content(place, item, "tool", "output")
+                message = {"role": "tool", "tool_call_id": _call_id(item), "content": output}
+                self._add(f"{place}#output", message)
+                self._rest(place, item, "call_id", "output")
+            case _:
+                essential = kind in _ESSENTIAL_ITEMS
+                why = _KEPT_ELSEWHERE if essential else _SERVER_SIDE
+                self.lose(place, f"items of type `{str(kind)[:40]}`: {why}", essential=essential)
+
+    def _rest(self, place: str, holder: _Item, *known: str) -> None:
+        """What an item or a part has beside what was read of it."""
+        for name in sorted(holder.keys() - {"type", "id", "status", "role", *known}):
+            if holder[name] not in (None, [], "", {}):
+                self.lose(f"{place}.{name}")
+
+    def _reason(self, place: str, item: _Item) -> None:
+        self._rest(place, item, "content", "summary", "encrypted_content")
+        if item.get("content") and item.get("summary"):
+            self.lose(f"{place}.summary", "the reasoning itself is there")
+        parts = item.get("content") or item.get("summary") or ()
+        text = "".join(str(part.get("text") or "") for part in parts)
+        self._drop_reasoning()
+        self.reasoning = (place, text) if text else None
+        if item.get("encrypted_content"):
+            self.lose(f"{place}.encrypted_content", _KEPT_ELSEWHERE)
+
+    def _call(self, place: str, item: _Item, name: Any, arguments: str) -> None:
+        function = {"name": name, "arguments": arguments}
+        call = {"id": _call_id(item), "type": "function", "function": function}
+        last = self.made[-1] if self.made and self.reasoning is None else {}
+        if last.get("role") == "assistant":
+            last.setdefault("tool_calls", []).append(call)
+        else:
+            self._add(place, {"role": "assistant", "content": None, "tool_calls": [call]})
+
+    def _content(self, place: str, item: _Item, role: str, name: str = "content") -> Any:
+        given = item.get(name)
+        if isinstance(given, dict):  # of a shell or of a patch
+            return _encode(given).decode()
+        if not isinstance(given, list):
+            return given if given is not None else ""
+        parts: list[dict[str, Any]] = []
+        for at, part in enumerate(given):
+            where = f"{place}.{name}[{at}]"
+            if not isinstance(part, dict):
+                raise ApiError("invalid_value", f"Invalid value for `{where}`.", param=where)
+            made = self._part(where, part)
+            if made is not None:
+                parts.append(made)
+        if all(part["type"] == "text" and len(part) == 2 for part in parts):
+            return ("" if role == "assistant" else "\n").join(part["text"] for part in parts)
+        return parts
+
+    def _part(self, where: str, part: _Item) -> dict[str, Any] | None:
+        kind = part.get("type")
+        made: dict[str, Any]
+        match kind:
+            case "input_text" | "output_text" | "text" | "summary_text" | "reasoning_text":
+                made = {"type": "text", "text": part.get("text") or ""}
+                self._rest(where, part, "text", "prompt_cache_breakpoint")
+            case "refusal":
+                made = {"type": "text", "text": part.get("refusal") or ""}
+                self.lose(where, adapted=True)
+            case "input_image" if part.get("image_url"):
+                if part.get("file_id"):
+                    self.lose(f"{where}.file_id", _KEPT_ELSEWHERE)
+                image = {"url": part["image_url"]}
+                if part.get("detail") not in (None, "auto"):
+                    image["detail"] = part["detail"]
+                made = {"type": "image_url", "image_url": image}
+            case "input_file" if any(part.get(name) for name in _FILE_SOURCES):
+                names = (*_FILE_SOURCES, "filename")
+                made = {"type": "file", "file": {n: part[n] for n in names if part.get(n)}}
+                if part.get("detail"):
+                    self.lose(f"{where}.detail")
+            case "input_audio" if part.get("input_audio"):
+                made = {"type": "input_audio", "input_audio": part["input_audio"]}
+            case _ if kind in ("exec_output", "shell_output") or "stdout" in part:
+                made = {"type": "text", "text": _encode(part).decode()}
+            case _:
+                self.lose(where, f"parts of type `{str(kind)[:40]}`: {_KEPT_ELSEWHERE}",
+                          essential=True)  # fmt: skip
+                return None
+        mark = part.get("prompt_cache_breakpoint")
+        if mark is not None:
+            made["prompt_cache_breakpoint"] = mark
+        return made
+
+
+def _call_id(item: _Item) -> Any:
+    return item.get("call_id") or item.get("id")
+
+
+_FILE_SOURCES = ("file_data", "file_url", "file_id")
