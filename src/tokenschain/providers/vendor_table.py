@@ -176,7 +176,7 @@ _OPENAI_MESSAGES = MessageRules(
     roles={},
     marks=frozenset({"prompt_cache_breakpoint"}),
     # Longer ids are refused: "Expected a string with maximum length 40".
-    tool_ids=ToolIds(r".{1,40}", 24, "call_", bad=rb'"(?:id|tool_call_id)":\s*"[^"]{41}'),
+    tool_ids=ToolIds(r".{1,40}", 24, "call_"),
     left_out=frozenset({"reasoning_content", "reasoning_details", "reasoning"}),
     nulls=False,
     custom_tools=True,

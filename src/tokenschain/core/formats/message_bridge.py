@@ -40,15 +40,41 @@ class BridgedMessages(NamedTuple):
 
 
 def applies(rules: MessageRules, messages: bytes) -> bool:
-    """Whether any rule may apply: a search for bytes, false for nearly every call."""
-    if rules.always or not (rules.blanks and not rules.alternates and not rules.system_first):
+    """Whether any rule may apply: false for nearly every call, and soon said.
+
+    Where rules are few a search for bytes tells; else messages are split into their fields, and
+    only those that are more than a role and a text need a look.
+    """
+    if rules.always or rules.alternates or rules.system_first or not rules.blanks:
         return True
-    if any(b'"%b"' % mark.encode() in messages for mark in rules.unknown_marks()):
-        return True
-    ids = rules.tool_ids
-    if ids is not None and ids.bad and re.search(ids.bad, messages):
-        return True
-    return any(all(part in messages for part in search) for search in rules.searches)
+    searches = rules.searches
+    if searches and len(messages) <= _SEARCHED_BYTES_MAX:
+        return _found(searches, messages)
+    try:
+        split = _decode_messages(messages)
+    except msgspec.DecodeError:
+        return True  # `bridge_messages` says what is wrong
+    for message in split:
+        content = bytes(message.get("content", b""))
+        if (
+            len(message) != 2
+            or content[:1] != b'"'
+            or bytes(message.get("role", b"")) not in rules.plain_roles
+            or (len(content) == 2 and rules.never_empty)
+        ):
+            return not searches or _found(searches, messages)
+    return False
+
+
+def _found(searches: tuple[tuple[bytes, ...], ...], messages: bytes) -> bool:
+    for first, *others in searches:
+        if first in messages and (not others or any(other in messages for other in others)):
+            return True
+    return False
+
+
+_SEARCHED_BYTES_MAX = 4_096
+"""Splitting longer messages into their fields is faster than searching them."""
 
 
 def bridge_messages(raw: bytes, rules: MessageRules, changes: Changes) -> BridgedMessages:

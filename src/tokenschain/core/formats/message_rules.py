@@ -24,8 +24,6 @@ class ToolIds(NamedTuple):
     prefix: str = ""
     unique: bool = False
     """Whether an id may stand for one call only in a whole conversation."""
-    bad: bytes = b""
-    """What a search for bytes finds where there is an id that is not taken; nothing: read all."""
 
 
 class KnownFields(NamedTuple):
@@ -63,8 +61,6 @@ class MessageRules(msgspec.Struct, frozen=True, kw_only=True):
     known: KnownFields | None = None
     always: bool = False
     """Whether messages are read in any case, since no search for bytes can tell."""
-    needles: frozenset[bytes] = frozenset()
-    """Bytes in messages that call for reading them, beside those that follow from the rules."""
     details: bool = True
     """Whether a picture may say how closely it is to be looked at."""
     left_out: frozenset[str] = frozenset()
@@ -92,29 +88,27 @@ class MessageRules(msgspec.Struct, frozen=True, kw_only=True):
     signed: bool = False
     """Whether thinking needs its own, signed words at the beginning of a turn under way."""
 
+    plain_roles: frozenset[bytes] = frozenset()
+    """Roles, as JSON, whose messages of a text alone need no look; made of the rules."""
+    by_role: frozenset[str] = frozenset()
+    """Made of the rules where they are few: without one of these roles no rule applies."""
     searches: tuple[tuple[bytes, ...], ...] = ()
-    """Made of the rules: messages are read when all of one entry are found in them."""
+    """Made of the rules where they are few: what stands in messages that must be read, alone or
+    together with one of those that follow."""
 
     def __post_init__(self) -> None:
-        found: list[tuple[bytes, ...]] = [(b'"%b"' % role.encode(),) for role in self.roles]
-        found += [(needle,) for needle in sorted(self.needles)]
-        if self.joined or self.parts is not None:
-            found.append((b'"type"',))
-        if not self.details:
-            found.append((b'"detail"',))
-        if not self.tool_images:
-            found += [(b'"image_url"', b'"tool"'), (b'"file"', b'"tool"')]
-        found += [(b'"%b"' % name.encode(),) for name in sorted(self.left_out)]
-        if (self.tool_ids is not None and not self.tool_ids.bad) or self.declared or self.signed:
-            found.append((b'"tool_call',))
-        if not self.functions:
-            found += [(b'"function_call"',), (b'"role":"function"',), (b'"role": "function"',)]
-        if not self.custom_tools:
-            found.append((b'"custom"', b'"tool_calls"'))
-        if not self.nulls:
-            found.append((b"null",))
-        if self.never_empty:
-            found += [(b'""',), (b"[]",), (b"null",)]
+        plain = {"system", "developer", "user", "assistant", "tool"} - self.roles.keys()
+        roles = frozenset(b'"%b"' % role.encode() for role in plain)
+        msgspec.structs.force_setattr(self, "plain_roles", roles)
+        few = not (self.joined or self.parts or self.left_out or self.never_empty or self.known)
+        found: list[tuple[bytes, ...]] = []
+        if few and self.nulls and self.blanks and self.functions and self.tool_ids is None:
+            found += [(b'"%b"' % role.encode(),) for role in self.roles]
+            found += [(b'"%b"' % mark.encode(),) for mark in self.unknown_marks()]
+            found.append((b'"tool', b'"image_url"', b'"file"', b'"custom"'))
+            if not self.unknown_marks():
+                by_role = frozenset({*self.roles, "tool"})
+                msgspec.structs.force_setattr(self, "by_role", by_role)
         msgspec.structs.force_setattr(self, "searches", tuple(found))
 
     def unknown_marks(self) -> tuple[str, ...]:

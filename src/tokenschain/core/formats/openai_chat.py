@@ -170,6 +170,8 @@ class ParsedRequest(Struct):
     """What the caller wants kept with the answer, as JSON; nothing when it wants nothing kept."""
     native: NativeRequest | None = None
     """What the caller wrote, where it spoke another API."""
+    roles: frozenset[str] = frozenset()
+    """Who speaks in the messages of a chat."""
     mended: tuple[str, ...] = ()
     """Fields in which halves of characters were replaced by U+FFFD."""
 
@@ -216,6 +218,7 @@ def parse(api: Api, body: bytes) -> ParsedRequest:
         choices=values.get("n") or 1,
         output_tokens_max=values.get("max_completion_tokens") or values.get("max_tokens"),
         prompt_tokens_estimate=_estimate_prompt(api, fields, body),
+        roles=frozenset([message.role for message in values.get("messages", ())]),
         mended=mended,
     )
 

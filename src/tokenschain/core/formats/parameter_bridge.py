@@ -124,31 +124,24 @@ def bridge(
     )
 
 
-def touches(
-    dialect: Dialect, model: str, fields: Mapping[str, Raw], origin: Origin = Origin()
-) -> bool:
-    """Whether any rule may apply: cheap, and false for nearly every call."""
-    if origin.translated or origin.losses:
-        return True
-    if not fields.keys().isdisjoint(dialect.watched_of(model)):
+def touches(dialect: Dialect, model: str, fields: Mapping[str, Raw], roles: frozenset[str]) -> bool:
+    """Whether any rule may apply to a request of OpenAI's chat: false for nearly every call.
+
+    Args:
+        roles: who speaks in its messages.
+    """
+    watched = dialect.watched_of(model) if dialect.by_model else dialect.watched
+    if not fields.keys().isdisjoint(watched):
         return True
     if dialect.known is not None and not fields.keys() <= dialect.known:
-        return True
-    if origin.output_tokens_max is not None and _over(fields, origin.output_tokens_max):
         return True
     tools = fields.get("tools")
     if tools is not None and tool_bridge.tools_apply(dialect.messages, bytes(tools)):
         return True
-    text = bytes(fields.get("messages", b""))
-    if message_bridge.applies(dialect.messages, text):
-        return True
-    if dialect.history is History.KEEP:
+    rules = dialect.messages
+    if rules.by_role and roles.isdisjoint(rules.by_role):
         return False
-    return b'"reasoning' in text or b'"tool_calls"' in text
-
-
-def _over(fields: Mapping[str, Raw], most: int) -> bool:
-    return any((_number(fields.get(name)) or 0) > most for name in LIMITS)
+    return message_bridge.applies(rules, bytes(fields["messages"]))
 
 
 def _number(raw: Raw | None) -> int | None:

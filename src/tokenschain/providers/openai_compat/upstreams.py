@@ -397,14 +397,19 @@ def _bridge(
         fields = {name: raw for name, raw in fields.items() if name != "n"}
     if parsed.api is not Api.CHAT:
         return Bridged(dict(fields))
-    origin = Origin(output_tokens_max=offer.output_tokens_max)
-    if native is not None:
+    most = offer.output_tokens_max
+    if native is None:
+        over = most is not None and (parsed.output_tokens_max or 0) > most
+        if not over and not parameter_bridge.touches(
+            vendor.dialect, offer.model, fields, parsed.roles
+        ):
+            return Bridged(dict(fields))
+        origin = Origin(output_tokens_max=most)
+    else:
         losses = native.losses
         if native.api == "messages" and b"anthropic-beta" in call.request.headers:
             losses = (*losses, Loss("anthropic-beta"))
-        origin = origin._replace(names=native.names, losses=losses, translated=True)
-    if not parameter_bridge.touches(vendor.dialect, offer.model, fields, origin):
-        return Bridged(dict(fields))
+        origin = Origin(native.names, losses, True, most)
     return parameter_bridge.bridge(fields, offer.model, vendor.dialect, _policy(call), origin)
 
 
@@ -412,10 +417,11 @@ def _tell(call: Call, bridged: Bridged) -> None:
     """Note on the call what was changed, for the caller and for who reads the answer."""
     native = call.parsed.native
     call.dropped, call.emulated = bridged.dropped, bridged.emulated
-    call.adapted = (*call.parsed.mended, *bridged.adapted)
+    mended = call.parsed.mended
+    call.adapted = (*mended, *bridged.adapted) if mended else bridged.adapted
     call.relays = bridged.relays
     call.older_functions = bridged.older_functions
-    call.freeform = bridged.freeform | (native.freeform if native is not None else frozenset())
+    call.freeform = bridged.freeform if native is None else bridged.freeform | native.freeform
 
 
 def _policy(call: Call) -> Policy:
