@@ -43,7 +43,7 @@ ANSWER_HEADERS = {
     "age": "Age of the cached answer, in seconds.",
     "x-tc-cost": "Exact cost of a whole answer, as `0.000123 CNY`; absent when there is no price.",
     "x-tc-overhead-ms": "Milliseconds spent in the platform until the answer began.",
-    "x-tc-adapted": "What was sent in another form: `messages[0].role`, `tool_ids`, `max_tokens=8192`.",
+    "x-tc-adapted": "What was sent in another form: `messages[0].role`, `max_tokens=8192`.",
     "x-tc-dropped": "Parameters that the upstream does not offer and that were left out.",
     "x-tc-emulated": "Parameters that the upstream does not offer and that were emulated.",
     "x-tc-route": "The candidates with their figures, and those tried; only when asked for.",

@@ -58,25 +58,25 @@ ELSEWHERE: dict[str, str] = {
     "core/errors.py": "house/test_docs.py, field_failures/test_formats.py",
     "core/formats/anthropic/inbound.py": "core/formats/test_translations.py, vendors/test_matrix.py",
     "core/formats/anthropic/outbound.py": "core/formats/test_translations.py, vendors/test_matrix.py",
-    "core/formats/anthropic/relay.py": "translation/test_field_lists.py, translation/test_conversations.py",  # fmt: skip
-    "core/formats/anthropic/request_reader.py": "translation/test_field_lists.py, translation/test_conversations.py",  # fmt: skip
-    "core/formats/anthropic/request_writer.py": "translation/test_field_lists.py, translation/test_conversations.py",  # fmt: skip
+    "core/formats/anthropic/relay.py": "translation/test_field_lists.py",
+    "core/formats/anthropic/request_reader.py": "translation/test_field_lists.py",
+    "core/formats/anthropic/request_writer.py": "translation/test_field_lists.py",
     "core/formats/canonical.py": "core/formats/test_translations.py, vendors/test_matrix.py",
     "core/formats/continuation.py": "flows/test_failover.py",
     "core/formats/dialect.py": "core/formats/test_translations.py, vendors/test_matrix.py",
     "core/formats/formats.py": "core/formats/test_translations.py, vendors/test_matrix.py",
-    "core/formats/json_body.py": "translation/test_field_lists.py, translation/test_conversations.py",  # fmt: skip
-    "core/formats/message_bridge.py": "translation/test_field_lists.py, translation/test_conversations.py",  # fmt: skip
-    "core/formats/message_rules.py": "translation/test_field_lists.py, translation/test_conversations.py",  # fmt: skip
+    "core/formats/json_body.py": "translation/test_field_lists.py",
+    "core/formats/message_bridge.py": "translation/test_field_lists.py",
+    "core/formats/message_rules.py": "translation/test_field_lists.py",
     "core/formats/normalization.py": "core/formats/test_translations.py, vendors/test_matrix.py",
     "core/formats/openai_chat.py": "core/formats/test_translations.py, vendors/test_matrix.py",
     "core/formats/openai_responses.py": "core/formats/test_translations.py, vendors/test_matrix.py",
-    "core/formats/parameter_bridge.py": "translation/test_field_lists.py, translation/test_conversations.py",  # fmt: skip
-    "core/formats/responses_reader.py": "translation/test_field_lists.py, translation/test_conversations.py",  # fmt: skip
+    "core/formats/parameter_bridge.py": "translation/test_field_lists.py",
+    "core/formats/responses_reader.py": "translation/test_field_lists.py",
     "core/formats/stream_aggregation.py": "core/formats/test_translations.py, vendors/test_matrix.py",
-    "core/formats/thinking.py": "translation/test_field_lists.py, translation/test_conversations.py",
-    "core/formats/tool_bridge.py": "translation/test_field_lists.py, translation/test_conversations.py",
-    "core/formats/translation_changes.py": "translation/test_field_lists.py, translation/test_conversations.py",
+    "core/formats/thinking.py": "translation/test_field_lists.py",
+    "core/formats/tool_bridge.py": "translation/test_field_lists.py",
+    "core/formats/translation_changes.py": "translation/test_field_lists.py",
     "core/limits.py": "core/test_quota.py",
     "core/ports.py": "gateway/test_pipeline.py",
     "core/pricing/calendar.py": "core/pricing/test_catalog.py",
