@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import re
 from typing import Any, NamedTuple
 
@@ -485,12 +484,19 @@ def _says_nothing(raw: Raw | None, *, blank: bool) -> bool:
 
 
 def _digest(text: str, length: int) -> str:
-    number = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=24).digest(), "big")
-    made = ""
+    """Letters and digits that follow from a text (FNV-1a, 64 bits a round): no secret is made."""
+    made, number = "", _FNV_START
     while len(made) < length:
-        number, rest = divmod(number, 62)
-        made += _BASE62[rest]
+        for byte in text.encode():
+            number = (number ^ byte) * _FNV_PRIME % 2**64
+        rest = number
+        for _ in range(min(9, length - len(made))):
+            rest, digit = divmod(rest, 62)
+            made += _BASE62[digit]
     return made
+
+
+_FNV_START, _FNV_PRIME = 0xCBF29CE484222325, 0x100000001B3
 
 
 def _file_text(file: dict[str, Any]) -> str | None:

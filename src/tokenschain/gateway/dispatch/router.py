@@ -10,8 +10,8 @@ from msgspec import Raw
 
 from tokenschain.core.call import Call
 from tokenschain.core.errors import ApiError
-from tokenschain.core.formats.dialect import THINKING_KEYS
 from tokenschain.core.formats.openai_chat import Api
+from tokenschain.core.formats.thinking import THINKING_KEYS
 from tokenschain.core.routing import virtual_models
 from tokenschain.core.routing.admission import (
     RULES,
