@@ -180,12 +180,16 @@ class Router:
         """
         if not all(self._list(tier).blind for tier in (plan, *plan.others)):
             return
-        if "vision" in virtual_models.needs_of(call.parsed):
-            raise ApiError(
-                "unsupported_parameter",
-                f"The model `{call.parsed.model}` does not take pictures.",
-                param="messages",
-            )
+        parsed = call.parsed
+        if "vision" not in virtual_models.needs_of(parsed):
+            return
+        if call.request.headers.get(b"x-tc-unsupported") == b"drop":
+            return  # the bridge leaves them out and says so
+        raise ApiError(
+            "unsupported_parameter",
+            f"The model `{parsed.model}` does not take images (`image_url`, `image`).",
+            param="messages" if parsed.native is None else parsed.native.names.of("messages"),
+        )
 
     def need(self, call: Call, plan: Plan, priority: Priority) -> Need:
         """What is known of a call before it is placed."""
