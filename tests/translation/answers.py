@@ -24,6 +24,10 @@ class Unreadable(AssertionError):
     """An answer that an SDK could not read."""
 
 
+class Endless(Unreadable):
+    """A stream that neither ends nor fails."""
+
+
 def events_in(body: bytes) -> Iterator[tuple[str, Any]]:
     """Events of a stream: name and data; `[DONE]` as a string."""
     for block in body.decode().split("\n\n"):
@@ -100,7 +104,7 @@ def _chat_stream(events: list[tuple[str, Any]]) -> Heard:
             finish = choice.get("finish_reason") or finish
     done = any(data == "[DONE]" for _, data in events)
     if not done and error is None:
-        raise Unreadable("the stream ends without [DONE] or an error")
+        raise Endless("the stream ends without [DONE] or an error")
     if error is not None:
         return Heard(text, [], "", reasoning, error)
     made = [(id, name, _arguments(said)) for _, (id, name, said) in sorted(calls.items())]
@@ -153,7 +157,7 @@ def _messages_stream(events: list[tuple[str, Any]]) -> Heard:
             case "error":
                 return Heard(_text_in(blocks), [], "", "", data["error"])
     if not ended or open_block is not None:
-        raise Unreadable("the stream ends without message_stop or an error")
+        raise Endless("the stream ends without message_stop or an error")
     calls = [
         (block["id"], block["name"], _arguments(block["_json"] or "{}"))
         for block in blocks.values() if block["type"] == "tool_use"
@@ -209,7 +213,7 @@ def _responses_stream(events: list[tuple[str, Any]]) -> Heard:
         if kind == "error":
             return Heard(pieces, [], "", "", data)
     if last is None:
-        raise Unreadable("the stream ends without response.completed, .incomplete or .failed")
+        raise Endless("the stream ends without response.completed, .incomplete or .failed")
     heard = _responses_whole(last)
     if heard.error is None and heard.text != pieces:
         raise Unreadable(f"the pieces {pieces!r} are not the whole {heard.text!r}")

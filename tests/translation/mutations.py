@@ -67,9 +67,10 @@ def _in_json(answer: Answer, rng: random.Random, streamed: bool) -> Mutation:
         frame = head + b"data: " + _encode(changed) + b"\n\n"
         pieces = (*answer.pieces[:at], frame, *answer.pieces[at + 1 :])
     where = ".".join(map(str, path))
+    added = how == "extra" and "input" not in path  # to what a tool is given, it would be content
     return Mutation(
-        f"{how} {where}", answer._replace(pieces=pieces), _forgiven(path) or how == "extra",
-        how == "extra" or not _counts(path),
+        f"{how} {where}", answer._replace(pieces=pieces), _forgiven(path) or added,
+        added or not _counts(path),
     )  # fmt: skip
 
 

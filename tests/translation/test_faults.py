@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.translation.answers import Heard, Unreadable, hear
+from tests.translation.answers import Endless, Heard, Unreadable, hear
 from tests.translation.conversations import Turn, write
 from tests.translation.known import unknown
 from tests.translation.lab import GATHERED, Lab, Result
@@ -127,10 +127,11 @@ def _judge(case: Case, got: Result, mutation: Mutation, whole: Heard) -> str:
     try:
         heard = hear(case.api, got.body, case.streamed)
     except Unreadable as error:
-        # OpenAI's chat is relayed as it comes, nonsense in what was said included.
-        relayed = case.api == "chat/completions" and "native" not in case.vendor
-        passes = relayed and case.vendor != "anthropic" and not mutation.harmless
-        return "" if passes and not mutation.cut else f"unreadable: {error}"
+        # A relay passes on what was said as it comes, nonsense included; but it ends or fails.
+        relayed = (case.vendor == "anthropic") == (case.api == "messages")
+        relayed &= case.api != "responses" and not case.vendor.endswith("-native")
+        passes = relayed and not mutation.harmless and not mutation.cut
+        return "" if passes and not isinstance(error, Endless) else f"unreadable: {error}"
     if heard.error is not None:
         if mutation.harmless:
             return f"an error though all is there: {heard.error}"

@@ -92,7 +92,7 @@ def unambiguous(meant: Meant) -> Meant:
         meant = meant._replace(interleaved=False)
         if meant.ids == "none" and len({name for _, name, _ in meant.calls}) < len(meant.calls):
             # Neither a number nor an id nor a name: only whole calls are calls of their own.
-            meant = meant._replace(pieces=0)
+            meant = meant._replace(pieces=0, empty="{}")
         if meant.ids == "none" and meant.index == "zero":
             meant = meant._replace(names="first")
         if meant.names == "every" and meant.ids != "every":
