@@ -58,7 +58,7 @@ class Profile(NamedTuple):
     required_choice: str | None = "required"
     json_schema: bool = True
     usage: str = "last"
-    """`last`, `every` (cumulative), `choice` (in the last choice) or `deepseek`."""
+    """`last`, `unasked`, `every` (cumulative), `choice` (in the last choice) or `deepseek`."""
     namespace: bool = True
     comments: bool = False
     done: bool = True
@@ -308,7 +308,8 @@ PROFILES: dict[str, Profile] = {
     ),
     "mistral": Profile(
         offers=frozenset({"tools", "json_schema", "vision"}), embeddings=True,
-        refused=_LOG | {"seed", "max_completion_tokens", "user"}, required_choice="any",
+        refused=_LOG | {"seed", "max_completion_tokens", "user", "stream_options"},
+        required_choice="any", usage="unasked",
         failures=_OPENAI_FAILURES
         | {"rate": Failure(429, {"message": "Service tier capacity exceeded, retry in 7s"})},
     ),
@@ -710,9 +711,8 @@ class _OpenAI:
             if profile.comments and number == 1:
                 yield b": keep-alive\n\n"
             yield self.frame(chunk, profile)
-        if profile.usage in ("last", "deepseek") and parsed.get("stream_options", {}).get(
-            "include_usage"
-        ):
+        asked = parsed.get("stream_options", {}).get("include_usage")
+        if profile.usage == "unasked" or (profile.usage in ("last", "deepseek") and asked):
             last_chunk = {
                 "id": "sim-1", "object": "chat.completion.chunk", "created": 1,
                 "model": parsed["model"], "choices": [], "usage": self.usage(brain, profile),

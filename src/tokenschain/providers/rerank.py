@@ -15,6 +15,8 @@ from tokenschain.core.formats.openai_chat import ParsedRequest
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.decode
+TEXTS_FIELDS = frozenset({"model", "query", "documents", "top_n", "return_documents"})
+"""What TEI's shape carries, or is done here."""
 
 
 def texts_request(fields: dict[str, Raw]) -> bytes:

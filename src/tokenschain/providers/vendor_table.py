@@ -226,6 +226,7 @@ _ANTHROPIC = Dialect(
         ModelRule(_CLAUDE + r"(4-[1-9]|[5-9])(?!\d)", exclusive=("temperature", "top_p")),
     ),
     bounds={"temperature": Bounds(0, 1), "top_p": Bounds(0, 1)},
+    values={"service_tier": {"auto": "auto", "default": "standard_only"}},
     blank_stops=False,
     dropped_when_thinking=frozenset({"temperature", "top_p", "top_k"}),
     json_schema=False,

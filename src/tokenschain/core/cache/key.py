@@ -171,6 +171,15 @@ def identify(
                 continue
             exact = True
         kept[name] = _plain(value)
+    native = parsed.native
+    if native is not None and any(not loss.adapted for loss in native.losses):
+        # An upstream of the same API gets what the canonical form lacks.
+        exact = True
+        kept["native"] = {
+            name: _decode(raw)
+            for name, raw in native.fields.items()
+            if FIELDS.get(name) is not FieldRole.OUT
+        }
     question = ""
     if parsed.api is Api.CHAT:
         messages = kept["messages"]

@@ -74,6 +74,8 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """All parameters it offers, where every other one is refused or has no place."""
     by_model: tuple[ModelRule, ...] = ()
     bounds: Mapping[str, Bounds] = {}
+    values: Mapping[str, Mapping[str, str]] = {}
+    """Words that a parameter may have, by the callers' for them; others are left out."""
     stops_max: int | None = None
     blank_stops: bool = True
     """Whether a stop sequence may be blank."""
@@ -104,7 +106,13 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """The same with the rules of one model; made when it is first asked for."""
 
     def __post_init__(self) -> None:
-        watched = {*self.refused, *self.renames, *self.bounds, *self.dropped_when_thinking}
+        watched = {
+            *self.refused,
+            *self.renames,
+            *self.bounds,
+            *self.values,
+            *self.dropped_when_thinking,
+        }
         if self.thinking is not ThinkingStyle.UNTOUCHED:
             watched |= THINKING_KEYS
         if not (

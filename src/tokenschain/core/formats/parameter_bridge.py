@@ -508,6 +508,13 @@ class _Bridge:
                 self.fields[name] = Raw(_encode(nearest))
                 range = f"it takes {limits.lowest:g} to {limits.highest:g}"
                 self.changes.limit(name, f"{nearest:g}", range)
+        for name, words in dialect.values.items():
+            if name in self.fields and self._has(name):
+                word = words.get(str(_decode(self.fields[name])))
+                if word is None:
+                    self._leave_out(name, "it does not offer this value")
+                else:
+                    self.fields[name] = Raw(_encode(word))
         self._shorten_stops()
 
     def _leave_out(self, name: str, why: str) -> None:

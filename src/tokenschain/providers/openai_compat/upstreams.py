@@ -21,7 +21,7 @@ from tokenschain.core.formats.continuation import PartialOutput, Splice
 from tokenschain.core.formats.dialect import Dialect
 from tokenschain.core.formats.openai_chat import Api, ParsedRequest
 from tokenschain.core.formats.parameter_bridge import Bridged, Origin
-from tokenschain.core.formats.translation_changes import Loss, Policy
+from tokenschain.core.formats.translation_changes import Changes, Loss, Policy, listed
 from tokenschain.core.ports import Answer
 from tokenschain.core.snapshot import Candidate, Upstream
 from tokenschain.providers import rerank, schema_check
@@ -395,9 +395,9 @@ def _bridge(
     choices = parsed.choices
     if "n" in fields and (choices == 1 or choices > vendor.dialect.choices_max):
         fields = {name: raw for name, raw in fields.items() if name != "n"}
-    if parsed.api is not Api.CHAT:
-        return Bridged(dict(fields))
     most = offer.output_tokens_max
+    if parsed.api is not Api.CHAT:
+        return _bridge_other(call, dict(fields), vendor, most)
     if native is None:
         over = most is not None and (parsed.output_tokens_max or 0) > most
         if not over and not parameter_bridge.touches(
@@ -411,6 +411,23 @@ def _bridge(
             losses = (*losses, Loss("anthropic-beta"))
         origin = Origin(native.names, losses, True, most)
     return parameter_bridge.bridge(fields, offer.model, vendor.dialect, _policy(call), origin)
+
+
+def _bridge_other(
+    call: Call, fields: dict[str, Raw], vendor: Vendor, output_tokens_max: int | None
+) -> Bridged:
+    """The request of another API than chat: relayed, but for what its vendor has no place for."""
+    parsed, changes = call.parsed, Changes(_policy(call))
+    asked = parsed.output_tokens_max
+    if output_tokens_max is not None and asked is not None and asked > output_tokens_max:
+        fields["max_tokens"] = Raw(_encode(output_tokens_max))
+        changes.limit(
+            "max_tokens", output_tokens_max, f"its model gives {output_tokens_max} at most"
+        )
+    if parsed.api is Api.RERANK and vendor.texts_rerank:
+        for name in sorted(fields.keys() - rerank.TEXTS_FIELDS):
+            changes.drop(name, "it does not offer it")
+    return Bridged(fields, listed(changes.dropped), adapted=listed(changes.adapted))
 
 
 def _tell(call: Call, bridged: Bridged) -> None:
