@@ -40,7 +40,10 @@ _ids = st.sampled_from(
     ["call_abcdefghijklmnopqrstuvwx", "toolu_01ABCdefGHIjklMNOpqrSTUv", "functions.look_up:0",
      "abcdefgh1", "0", "call_" + "x" * 70, "chatcmpl-tool-0123456789abcdef", "调用_1", "a b"]
 )  # fmt: skip
-_names = st.sampled_from(["look_up", "get-weather", "Read", "mcp__files__read_text_file", "_x"])
+_names = st.sampled_from(
+    ["look_up", "get-weather", "Read", "mcp__files__read_text_file", "_x", "3d_view",
+     "mcp__plugin_with_a_long_name__tool_with_a_long_name_" + "x" * 40]
+)  # fmt: skip
 _values = st.one_of(_texts, st.integers(-5, 2**40), st.booleans(), st.none(), st.floats(0, 1))
 _arguments = st.dictionaries(st.sampled_from(["of", "城市", "a b", "n"]), _values, max_size=3)
 
@@ -56,6 +59,8 @@ class Asked(NamedTuple):
     top_p: float | None = None
     output_max: int | None = None
     parallel: bool | None = None
+    tools: str = "all"
+    """`all`, `none` (though the history has calls), or how schemas are written: `empty`, `absent`."""
 
 
 @st.composite
@@ -78,6 +83,11 @@ def _turns(draw: st.DrawFn) -> list[Turn]:
     for _ in range(draw(st.integers(0, 2))):
         role = draw(st.sampled_from(["system", "developer"]))
         turns.append(Turn(role, (draw(_texts),), in_parts=draw(st.booleans())))
+    begins = draw(st.integers(0, 9))
+    if begins == 0 and turns:
+        return turns  # nothing but what the system says
+    if begins == 1:
+        turns.append(Turn("assistant", ("How can I help?",)))
     turns.append(Turn("user", (draw(_texts), "Go on."), in_parts=draw(st.booleans())))
     for _ in range(draw(st.integers(0, 4))):
         kind = draw(st.sampled_from(["user", "assistant", "calls", "calls", "system"]))
@@ -92,7 +102,8 @@ def _turns(draw: st.DrawFn) -> list[Turn]:
             turns.append(Turn("system", (draw(_texts),), in_parts=in_parts))
         else:
             turns.append(Turn("assistant", texts or ("Well.",), in_parts=in_parts))
-    if turns[-1].role != "user" and not turns[-1].calls:
+    goes_on = turns[-1].role == "assistant" and draw(st.integers(0, 4)) == 0
+    if turns[-1].role != "user" and not turns[-1].calls and not goes_on:
         turns.append(Turn("user", (draw(_texts), "So?")))
     return turns
 
@@ -107,22 +118,32 @@ _asked = st.builds(
     st.sampled_from([None, None, 0.9]),
     st.sampled_from([None, 50, 3_000, 200_000]),
     st.sampled_from([None, None, False, True]),
+    st.sampled_from(["all", "all", "all", "none", "empty", "absent"]),
 )
 
 
 def legal(api: str, asked: Asked) -> Asked:
     """The same within what the API itself takes."""
-    if api == "chat/completions":
-        # Results are texts there.
-        return asked._replace(
-            turns=[
-                turn._replace(calls=tuple(call._replace(image="") for call in turn.calls))
-                for turn in asked.turns
-            ]
-        )
-    if api == "responses":
-        return asked
+    if asked.tools == "none":
+        asked = asked._replace(choice=None, parallel=None)
+    if api != "messages":
+        # Names end at 64 characters; results are texts in chat.
+        shorter = [
+            turn._replace(
+                calls=tuple(
+                    call._replace(
+                        name=call.name[:64], image=call.image if api == "responses" else ""
+                    )
+                    for call in turn.calls
+                )
+            )
+            for turn in asked.turns
+        ]
+        return asked._replace(turns=shorter)
     turns = []
+    first = next((turn for turn in asked.turns if turn.role in ("user", "assistant")), None)
+    if first is None or first.role != "user":
+        turns.append(Turn("user", ("Hello.",)))
     for turn in asked.turns:
         kept = tuple(text for text in turn.texts if text.strip())
         if kept or turn.images or turn.calls:
@@ -137,14 +158,23 @@ def legal(api: str, asked: Asked) -> Asked:
             ids.add(clean)
             calls.append(call._replace(id=clean))
         turns[at] = turn._replace(calls=tuple(calls))
+    if asked.tools == "none" and any(turn.calls for turn in turns):
+        asked = asked._replace(tools="all")  # refused there
     forced = asked.choice in ("required", "look_up")
-    effort = None if forced else asked.effort
+    last = turns[-1]
+    goes_on = last.role == "assistant" and not last.calls
+    if goes_on:
+        turns[-1] = last._replace(texts=(*last.texts[:-1], last.texts[-1].rstrip()))
+    effort = None if forced or goes_on else asked.effort
+    if goes_on and effort is None and asked.choice in ("required", "look_up"):
+        asked = asked._replace(choice=None)
     return asked._replace(turns=turns, effort=effort, output_max=asked.output_max or 4_096)
 
 
 def body_of(api: str, asked: Asked) -> dict[str, Any]:
     """The request of a conversation at an API."""
     body = write(api, asked.turns)
+    _tool_schemas(asked.tools, body)
     if asked.stream:
         body["stream"] = True
     for name in ("temperature", "top_p"):
@@ -163,6 +193,17 @@ def body_of(api: str, asked: Asked) -> dict[str, Any]:
         else:
             body["output_config"] = {"effort": asked.effort}
     return body
+
+
+def _tool_schemas(how: str, body: dict[str, Any]) -> None:
+    if how == "none":
+        del body["tools"]
+    for tool in body.get("tools", ()):
+        holder = tool.get("function", tool)
+        if "parameters" in holder and how == "absent":
+            del holder["parameters"]
+        elif "parameters" in holder and how == "empty":
+            holder["parameters"] = {}
 
 
 def _choose(api: str, asked: Asked, body: dict[str, Any]) -> None:
@@ -199,6 +240,10 @@ def judge(lab: Lab, api: str, vendor: str, asked: Asked) -> str:
     if got.status == 400 and pictures and not strict.vendor.sees:
         named = "image" in str(got.error) or "vision" in str(got.error)
         return "" if named else f"a picture is refused without its name: {got.error}"
+    names = [call.name for turn in asked.turns for call in turn.calls]
+    if got.status == 400 and any(len(name) > 64 or name[0].isdigit() for name in names):
+        named = "name" in str(got.error)
+        return "" if named else f"a tool's name is refused without saying so: {got.error}"
     if got.status != 200:
         return f"HTTP {got.status}: {got.body[:300]!r}"
     lost = missing(asked.turns, read_back(strict.vendor.wire, got.sent[-1]), strict.vendor.sees)
