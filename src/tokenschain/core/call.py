@@ -46,6 +46,9 @@ class ResponseWriter(Protocol):
     def event(self, data: bytes) -> None:
         """Send one canonical chunk in the API's own format."""
 
+    def native(self, data: bytes, chunks: list[bytes]) -> None:
+        """Send an event of the API's own protocol as it came; `chunks` say the same."""
+
     def close(self, call: Call, last: bytes) -> None:
         """Send the last bytes, or `call.error` in the format the answer has by now."""
 
@@ -169,6 +172,7 @@ class Call:
         "emulated",
         "error",
         "freeform",
+        "native_answer",
         "older_functions",
         "output",
         "parsed",
@@ -217,6 +221,8 @@ class Call:
         """Whether `functions` were sent as `tools`: a call is to come back as `function_call`."""
         self.relays = False
         """Whether the upstream speaks the caller's API: its answer passes as it is."""
+        self.native_answer = b""
+        """By the answer that is delivered, where `relays`: a whole answer as it came."""
         self.partial = False
         """By the answer that is delivered: begun and not complete. With an error at the end, the
         caller has had a part of it."""
@@ -256,12 +262,19 @@ class Call:
 class WholeAnswer:
     """An answer that is all there; see `core.ports.Answer`."""
 
-    __slots__ = ("_body",)
+    __slots__ = ("_body", "_native")
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, body: bytes, native: bytes = b"") -> None:
+        """
+        Args:
+            native: the same in the caller's own protocol, where it came so.
+        """
         self._body = body
+        self._native = native
 
     async def deliver(self, call: Call) -> bytes:
+        call.relays = bool(self._native)
+        call.native_answer = self._native
         return self._body
 
     def abort(self) -> None: ...

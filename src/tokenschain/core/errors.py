@@ -261,6 +261,14 @@ _ROWS = (
         "The caller stopped reading for longer than the limit.",
     ),
     ("internal_error", 500, _SERVER, False, Fault.PLATFORM, "A fault of the platform."),
+    (
+        "translation_failed",
+        502,
+        _SERVER,
+        True,
+        Fault.PLATFORM,
+        "The upstream answered, and the platform could not translate it; nothing is charged.",
+    ),
     ("upstream_unreachable", 502, _UP, True, Fault.UPSTREAM, "No connection to the upstream."),
     ("upstream_failed", 502, _UP, True, Fault.UPSTREAM, "The upstream answered with an error."),
     (

@@ -6,7 +6,11 @@ source says so. The first rule that fits is taken, the vendor's own before the g
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
 
@@ -189,7 +193,11 @@ _WAIT = re.compile(
     re.IGNORECASE,
 )
 _UNITS = {"ms": 0.001, "mi": 60.0, "m": 60.0, "分": 60.0}
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")
+_SPANS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0}
 WAIT_MAX_S = 3_600.0
+_SINCE_MAX_S = 31_536_000.0
+"""A number above the time of a year ago is a time, one below it is a wait."""
 
 
 def meaning_of(vendor: str, status: int, codes: tuple[str, ...], message: str) -> str:
@@ -222,13 +230,72 @@ def _named(code: str, known: str) -> bool:
     return False
 
 
-def wait_of(header: bytes | None, message: str) -> float | None:
-    """How long to wait, from `Retry-After` or from the words of the message; seconds."""
-    if header is not None and header.isdigit() and len(header) < 7:
-        return min(float(header), WAIT_MAX_S)
+def wait_of(headers: Mapping[bytes, bytes], message: str, now_s: float) -> float | None:
+    """How long to wait, from the headers or from the words of the message; seconds.
+
+    `retry-after-ms` and `retry-after` (seconds, a fraction of them, or a date: RFC 9110, 10.2.3)
+    come first; then the latest of the limits that are used up resets at `x-ratelimit-reset*`.
+
+    Args:
+        now_s: Unix seconds.
+    """
+    for wait_s in (*_header_waits(headers, now_s), _message_wait(message)):
+        if wait_s is not None and wait_s >= 0:
+            return min(wait_s, WAIT_MAX_S)
+    return None
+
+
+def _header_waits(headers: Mapping[bytes, bytes], now_s: float) -> Iterator[float | None]:
+    milliseconds = _number(headers.get(b"retry-after-ms"))
+    yield None if milliseconds is None else milliseconds / 1e3
+    yield _moment(headers.get(b"retry-after"), now_s)
+    resets = []
+    for name, value in headers.items():
+        if b"ratelimit" not in name or b"reset" not in name:
+            continue
+        left = headers.get(name.replace(b"reset", b"remaining"))
+        if left is None or not (_number(left) or 0):
+            resets.append(_moment(value, now_s))
+    yield max((wait_s for wait_s in resets if wait_s is not None), default=None)
+
+
+def _number(value: bytes | None) -> float | None:
+    try:
+        found = float(value) if value is not None and len(value) < 32 else math.nan
+    except ValueError:
+        return None
+    return found if math.isfinite(found) else None
+
+
+def _moment(value: bytes | None, now_s: float) -> float | None:
+    """Seconds until what a header says: seconds, Unix time, `6m0s`, or a date of either kind."""
+    if value is None:
+        return None
+    number = _number(value)
+    if number is not None:
+        for unit in (1.0, 1e3):  # Unix seconds or milliseconds
+            if number / unit > now_s - _SINCE_MAX_S:
+                if number / unit < now_s + WAIT_MAX_S * 24:
+                    return max(0.0, number / unit - now_s)
+        return number
+    text = value.decode("latin-1").strip()
+    spans = _SPAN.findall(text)
+    if spans and _SPAN.sub("", text) == "":
+        return sum(float(count) * _SPANS[unit] for count, unit in spans)
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - now_s)
+    except (ValueError, IndexError, OverflowError):
+        pass
+    try:
+        return max(0.0, datetime.fromisoformat(text).timestamp() - now_s)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _message_wait(message: str) -> float | None:
     found = _WAIT.search(message)
     if found is None:
         return None
     unit = found.group(2).lower()
     factor = _UNITS.get(unit[:2], _UNITS.get(unit[:1], 1.0))
-    return min(float(found.group(1)) * factor, WAIT_MAX_S)
+    return float(found.group(1)) * factor

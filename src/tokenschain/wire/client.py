@@ -99,8 +99,9 @@ class Sink(Protocol):
 
     def on_data(self, data: bytes) -> None: ...
 
-    def on_end(self, error: ClientError | None) -> None:
-        """The body is complete, or broke off with `error`."""
+    def on_end(self, error: BaseException | None) -> None:
+        """The body is complete, or broke off with `error`: a `ClientError`, or what `on_data`
+        itself raised."""
 
 
 class Reply:
@@ -122,7 +123,7 @@ class Reply:
         self._connection: _Connection | None = connection
         self._chunks: list[bytes] = []
         self._done = False
-        self._error: ClientError | None = None
+        self._error: BaseException | None = None
         self._sink: Sink | None = None
         self._waiter: asyncio.Future[None] | None = None
         self.status = 0
@@ -193,7 +194,7 @@ class Reply:
         self._chunks.append(data)
         self._wake()
 
-    def _end(self, error: ClientError | None) -> None:
+    def _end(self, error: BaseException | None) -> None:
         if self._done:
             return
         self._done = True
@@ -286,6 +287,10 @@ class _Connection(asyncio.Protocol):
         assert self._parser is not None
         try:
             self._parser.feed_data(data)
+        except httptools.HttpParserCallbackError as error:
+            # What reads the body failed, not the upstream: it gets its own exception back.
+            self._fail(error.__context__ or error)
+            return
         except httptools.HttpParserError as error:
             if self._reply is not None:
                 self._fail(BadReply(f"not HTTP/1.1: {type(error).__name__}"))
@@ -358,7 +363,7 @@ class _Connection(asyncio.Protocol):
                 return
         self._fail(Interrupted("the upstream closed the connection"))
 
-    def _fail(self, error: ClientError) -> None:
+    def _fail(self, error: BaseException) -> None:
         reply, self._reply = self._reply, None
         head, self.head = self.head, None
         self._client.active.discard(self)

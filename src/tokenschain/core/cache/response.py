@@ -11,7 +11,6 @@ from msgspec import Raw
 
 from tokenschain.core.formats import openai_chat
 from tokenschain.core.formats.openai_chat import Api
-from tokenschain.core.pricing.catalog import Usage
 
 PIECE_CHARS = 12
 """Characters of one event; about what an engine sends in a few tokens."""
@@ -35,13 +34,6 @@ class ReplayTarget(NamedTuple):
     def id(self) -> str:
         """The reply's own id."""
         return f"chatcmpl-{self.call_id}" if self.api is Api.CHAT else f"cmpl-{self.call_id}"
-
-
-def with_usage(body: bytes, usage: Usage) -> bytes:
-    """A reply with its usage said."""
-    fields = _decode_raw(body)
-    fields["usage"] = Raw(_encode(openai_chat.wire_usage(usage)))
-    return _encode(fields)
 
 
 def as_new(body: bytes, target: ReplayTarget) -> bytes:

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from tokenschain.core.errors import ApiError
+from tokenschain.core.formats import lenient_json
 from tokenschain.core.formats.openai_chat import WireUsage
 
 ABSENT = Raw(b"")
@@ -241,10 +242,15 @@ class ReplyMetadata(NamedTuple):
         return {"id": id, "model": model or self.model, "created": created_s or self.created_s}
 
 
-def chunk(head: dict[str, Any], delta: dict[str, Any], finish: str | None = None) -> bytes:
-    """One canonical chunk of a stream."""
-    choice = {"index": 0, "delta": delta, "finish_reason": finish}
-    return _encode({**head, "object": "chat.completion.chunk", "choices": [choice]})
+def chunk(
+    head: dict[str, Any],
+    delta: dict[str, Any],
+    finish: str | None = None,
+    more: dict[str, Any] | None = None,
+) -> bytes:
+    """One canonical chunk of a stream; `more` stands beside the finish reason."""
+    choice = {"index": 0, "delta": delta, "finish_reason": finish, **(more or {})}
+    return lenient_json.encode({**head, "object": "chat.completion.chunk", "choices": [choice]})
 
 
 def usage_chunk(
@@ -255,8 +261,13 @@ def usage_chunk(
 
 
 def whole(
-    head: dict[str, Any], message: dict[str, Any], finish: str | None, usage: dict[str, Any]
+    head: dict[str, Any],
+    message: dict[str, Any],
+    finish: str | None,
+    usage: dict[str, Any] | None,
+    more: dict[str, Any] | None = None,
 ) -> bytes:
     """A canonical whole reply."""
-    choice = {"index": 0, "message": message, "finish_reason": finish}
-    return _encode({**head, "object": "chat.completion", "choices": [choice], "usage": usage})
+    choice = {"index": 0, "message": message, "finish_reason": finish, **(more or {})}
+    made = {**head, "object": "chat.completion", "choices": [choice]}
+    return lenient_json.encode(made if usage is None else {**made, "usage": usage})

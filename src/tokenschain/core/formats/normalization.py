@@ -1,20 +1,31 @@
 """Normalization of vendors' replies to OpenAI's shape with `reasoning_content`.
 
+What is needed is read and the rest forgiven: fields of the envelope that are null, missing or of
+another type, contents as parts, tool calls numbered in any way, usage as text, halves of emojis.
 Reasoning comes as `reasoning_content`, as `reasoning`, inside `<think>` tags of the content or
-in `reasoning_details`; finish reasons have names of their own. Only vendors that differ are
-read this way, all others pass as bytes.
+in `reasoning_details`; finish reasons have names of their own. A reply in which nothing is odd
+passes as the bytes it came in.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-_decode = msgspec.json.Decoder().decode
+from tokenschain.core.formats import openai_chat
+from tokenschain.core.formats.lenient_json import (
+    count_of,
+    encodable,
+    patiently,
+    whole_characters,
+)
+from tokenschain.core.formats.openai_chat import Api, WireReply
+from tokenschain.core.formats.think_tags import TagSplitter
+from tokenschain.core.formats.tool_calls import ToolCalls, text_of
+
 _encode = msgspec.json.Encoder().encode
-_OPEN, _CLOSE = "<think>", "</think>"
 _FINISH = {
     "sensitive": "content_filter",
     "safety": "content_filter",
@@ -27,9 +38,26 @@ _FINISH = {
     "model_context_window_exceeded": "length",
     "tool_use": "tool_calls",
     "null": None,
+    "": None,
 }
 FAILED_FINISHES = frozenset({"network_error", "insufficient_system_resource", "error"})
 """Finish reasons that mean the upstream broke off."""
+_PLAIN_FINISHES = frozenset({None, "stop", "length", "content_filter"})
+_OF_CALLS = frozenset({"tool_calls", "function_call"})
+_BY_CONTENT = _OF_CALLS | {"stop", None}
+"""Finish reasons that follow from whether a tool is called."""
+_TEXTS = ("content", "reasoning_content", "refusal")
+_COUNTS = (
+    "prompt_tokens", "completion_tokens", "total_tokens", "prompt_cache_hit_tokens",
+    "cached_tokens",
+)  # fmt: skip
+_DETAILS = {
+    "prompt_tokens_details": (
+        "cached_tokens", "cache_creation_input_tokens", "cache_write_1h_tokens", "audio_tokens",
+        "image_tokens",
+    ),
+    "completion_tokens_details": ("reasoning_tokens", "audio_tokens"),
+}  # fmt: skip
 
 
 class Normalization(StrEnum):
@@ -41,50 +69,192 @@ class Normalization(StrEnum):
     DETAILS = "reasoning_details"
 
 
+class ReplyContext(NamedTuple):
+    """What is known of an answer without reading it, and how its caller wants calls."""
+
+    id: str = "chatcmpl-0"
+    """For an answer that says none."""
+    model: str = ""
+    created_s: int = 0
+    api: Api = Api.CHAT
+    freeform: frozenset[str] = frozenset()
+    """Freeform tools that the upstream knows as functions; their calls are turned back."""
+    older_functions: bool = False
+    """Whether the call of a tool is to come back as `function_call`."""
+
+
+class ReadReply(NamedTuple):
+    """A reply or chunk, canonical: its bytes, and what the platform reads of them."""
+
+    data: bytes
+    found: WireReply
+
+
 class ReplyNormalizer:
     """Makes one reply canonical, whole or chunk by chunk; keeps state between chunks."""
 
-    __slots__ = ("_normalization", "_splitters")
+    __slots__ = ("_always", "_calls", "_context", "_ended", "_halves", "_normalization", "_splitters")
 
-    def __init__(self, normalization: Normalization) -> None:
+    def __init__(
+        self, normalization: Normalization, context: ReplyContext = ReplyContext(), *, needs_normalization: bool = False
+    ) -> None:
+        """
+        Args:
+            needs_normalization: read each chunk closely, not only those that do not fit.
+        """
         self._normalization = normalization
-        self._splitters: dict[int, _TagSplitter] = {}
+        self._context = context
+        self._always = needs_normalization or normalization is not Normalization.CANONICAL or context.older_functions
+        self._splitters: dict[int, TagSplitter] = {}
+        self._calls: dict[int, ToolCalls] = {}
+        self._halves: dict[tuple[int, str], str] = {}
+        """The first half of a character, by choice and field, until its second half comes."""
+        self._ended: set[int] = set()
 
-    def whole(self, body: bytes) -> bytes:
+    @property
+    def calls_seen(self) -> bool:
+        """Whether the stream has called a tool: its end must be looked at then."""
+        return bool(self._calls)
+
+    def whole(self, body: bytes) -> ReadReply:
         """A whole reply.
 
         Raises:
-            msgspec.DecodeError: not JSON.
+            ValueError: no JSON object.
         """
         return self._read(body, whole=True)
 
-    def chunk(self, data: bytes) -> bytes:
+    def chunk(self, data: bytes) -> ReadReply:
         """One chunk of a stream.
 
         Raises:
-            msgspec.DecodeError: not JSON.
+            ValueError: no JSON object.
         """
         return self._read(data, whole=False)
 
-    def _read(self, data: bytes, *, whole: bool) -> bytes:
-        reply: Any = _decode(data)
+    def _read(self, data: bytes, *, whole: bool) -> ReadReply:
+        if not self._always and not self._halves:
+            try:
+                found = openai_chat.read_reply(data)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                pass  # read with more patience below
+            else:
+                if self._is_plain(found):
+                    return ReadReply(data, found)
+        reply = patiently(data)
         if not isinstance(reply, dict):
-            return data
-        for choice in reply.get("choices") or ():
-            part = choice.get("message") or choice.get("delta")
-            finish = choice.get("finish_reason")
+            raise ValueError("not a JSON object")
+        mended = self._mended(reply, whole=whole)
+        try:
+            made = _encode(mended)
+        except (UnicodeEncodeError, OverflowError):
+            made = _encode(encodable(mended))
+        return ReadReply(made, openai_chat.read_reply(made))
+
+    def _is_plain(self, found: WireReply) -> bool:
+        if not found.choices:
+            return found.choices is not None or found.usage is None
+        for choice in found.choices:
+            part = choice.delta or choice.message
+            if part is not None and not part.simple:
+                return False
+            if choice.finish_reason not in _PLAIN_FINISHES or (choice.finish_reason and self._calls):
+                return False
+        return True
+
+    # --- one reply ---------------------------------------------------------------------------
+
+    def _mended(self, reply: dict[str, Any], *, whole: bool) -> dict[str, Any]:
+        _mend_error(reply)
+        choices = reply.get("choices")
+        has_choices = isinstance(choices, list)
+        known = [c for c in choices if isinstance(c, dict)] if isinstance(choices, list) else []
+        if has_choices or "choices" in reply or "usage" in reply:
+            self._mend_head(reply, whole=whole)
+            reply["choices"] = known
+        for at, choice in enumerate(known):
             usage = choice.pop("usage", None)  # an older Kimi's place for it
             if usage is not None:
                 reply.setdefault("usage", usage)
-            if isinstance(finish, str):
-                choice["finish_reason"] = _FINISH.get(finish, finish)
-            if isinstance(part, dict):
-                self._reason(part, choice.get("index") or 0, ended=whole or finish is not None)
-        return _encode(reply)
+            self._mend_choice(choice, at, whole=whole)
+        if "usage" in reply:
+            usage = counts_of(reply["usage"])
+            if usage is None:
+                del reply["usage"]
+            else:
+                reply["usage"] = usage
+        return reply
+
+    def _mend_head(self, reply: dict[str, Any], *, whole: bool) -> None:
+        context = self._context
+        id, model, created = reply.get("id"), reply.get("model"), reply.get("created")
+        if isinstance(id, int) and not isinstance(id, bool):
+            id = str(id)
+        reply["id"] = id if isinstance(id, str) and id else context.id
+        reply["model"] = model if isinstance(model, str) and model else context.model
+        seconds = count_of(created)
+        reply["created"] = context.created_s if seconds is None else seconds
+        if not isinstance(reply.get("object"), str):
+            kind = "chat.completion" if whole else "chat.completion.chunk"
+            reply["object"] = "text_completion" if context.api is Api.COMPLETIONS else kind
+
+    def _mend_choice(self, choice: dict[str, Any], at: int, *, whole: bool) -> None:
+        index = choice.get("index")
+        if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < 1_024:
+            index = choice["index"] = at
+        finish = choice.get("finish_reason")
+        finish = _FINISH.get(finish, finish) if isinstance(finish, str) else None
+        if self._context.api is Api.COMPLETIONS:
+            choice["text"] = _text_in(choice.get("text"), "text")
+            choice["finish_reason"] = finish
+            return
+        name, other = ("message", "delta") if whole else ("delta", "message")
+        part = choice.get(name)
+        if not isinstance(part, dict):
+            part = choice.pop(other, None) if isinstance(choice.get(other), dict) else None
+            if part is None and whole:
+                choice.pop(name, None)
+                choice["finish_reason"] = finish
+                return
+            part = choice[name] = part if part is not None else {}
+        ended = whole or finish is not None
+        self._mend_part(part, index, whole=whole)
+        self._reason(part, index, ended=ended)
+        self._join_halves(part, index, ended=ended)
+        finish = self._call_tools(part, index, finish, whole=whole)
+        if whole:
+            part.setdefault("role", "assistant")
+            part.setdefault("content", None)
+        choice["finish_reason"] = finish
+
+    def _mend_part(self, part: dict[str, Any], index: int, *, whole: bool) -> None:
+        """The texts as texts; thinking that stands among the parts of the content apart."""
+        content = part.get("content")
+        if isinstance(content, list):
+            thought = "".join(_text_in(p, "thinking") for p in content if _is_thinking(p))
+            if thought:
+                part.setdefault("reasoning_content", thought)
+            part["content"] = "".join(
+                _text_in(p, "text") for p in content if not _is_thinking(p)
+            )
+        for name in _TEXTS:
+            value = part.get(name)
+            if value is not None and not isinstance(value, str):
+                part[name] = _text_in(value, "text")
+        if "role" in part and not isinstance(part["role"], str):
+            part["role"] = "assistant"
+        for name, rule in (("reasoning_details", _detail), ("annotations", _annotation)):
+            if name in part:
+                given = part[name] if isinstance(part[name], list) else []
+                part[name] = [made for made in map(rule, given) if made is not None]
+                if not part[name]:
+                    del part[name]
+        if isinstance(part.get("logprobs"), list | str):
+            del part["logprobs"]
 
     def _reason(self, part: dict[str, Any], index: int, *, ended: bool) -> None:
         if self._normalization is Normalization.TAGS and isinstance(part.get("content"), str):
-            splitter = self._splitters.setdefault(index, _TagSplitter())
+            splitter = self._splitters.setdefault(index, TagSplitter())
             reasoning, content = splitter.feed(part["content"], ended=ended)
             part["content"] = content
             if reasoning:
@@ -97,53 +267,140 @@ class ReplyNormalizer:
                 part["reasoning_content"] = text
             return
         other = part.pop("reasoning", None)
-        if other is not None:
-            part.setdefault("reasoning_content", other)
+        if other is not None and not part.get("reasoning_content"):
+            part["reasoning_content"] = _text_in(other, "content")
 
+    def _join_halves(self, part: dict[str, Any], index: int, *, ended: bool) -> None:
+        """A character that was cut between two deltas comes whole with the second one."""
+        for name in _TEXTS:
+            held = self._halves.pop((index, name), "")
+            text = part.get(name)
+            if not held and (not text or text.isascii()):
+                continue
+            text = held + (text or "")
+            if text and "\ud800" <= text[-1] <= "\udbff" and not ended:
+                self._halves[index, name] = text[-1]
+                text = text[:-1]
+            part[name] = whole_characters(text)
 
-class _TagSplitter:
-    """Content with a leading `<think>` part, cut anywhere, into reasoning and answer."""
-
-    __slots__ = ("_held", "_state")
-
-    def __init__(self) -> None:
-        self._state = "before"
-        self._held = ""
-
-    def feed(self, text: str, *, ended: bool) -> tuple[str, str]:
-        """Returns what of the text is reasoning and what is answer, as far as is certain."""
-        text = self._held + text
-        self._held = ""
-        reasoning = ""
-        if self._state == "before":
-            stripped = text.lstrip()
-            if stripped.startswith(_OPEN):
-                self._state = "inside"
-                text = stripped[len(_OPEN) :]
-            elif _OPEN.startswith(stripped) and not ended:
-                self._held = text
-                return "", ""
+    def _call_tools(
+        self, part: dict[str, Any], index: int, finish: str | None, *, whole: bool
+    ) -> str | None:
+        """Tool calls by identity; the finish reason that follows from them."""
+        older = part.get("function_call")
+        if older is not None:
+            said = older if isinstance(older, dict) else {}
+            given = {"arguments": text_of(said.get("arguments"))}
+            if isinstance(said.get("name"), str):
+                given["name"] = said["name"]
+            if isinstance(older, dict) and (given["arguments"] or "name" in given):
+                part["function_call"] = given
+                self._ended.add(index)
             else:
-                self._state = "after"
-        if self._state == "inside":
-            at = text.find(_CLOSE)
-            if at < 0:
-                keep = 0 if ended else _overlap(text, _CLOSE)
-                self._held = text[len(text) - keep :]
-                return text[: len(text) - keep], ""
-            reasoning, text = text[:at], text[at + len(_CLOSE) :]
-            self._state = "between"
-        if self._state == "between":
-            # The newlines that part the two belong to neither.
-            text = text.lstrip("\n")
-            if text:
-                self._state = "after"
-        return reasoning, text
+                del part["function_call"]
+        calls = self._calls.get(index)
+        given_calls = part.pop("tool_calls", None)
+        if given_calls and calls is None:
+            calls = ToolCalls(self._context.id + (f"x{index}" if index else ""),
+                              self._context.freeform)  # fmt: skip
+        made: list[dict[str, Any]] = []
+        if calls is not None and given_calls:
+            made = calls.whole(given_calls) if whole else calls.take(given_calls)
+        if calls:
+            self._calls[index] = calls
+        if calls and finish is not None and not whole:
+            made += calls.finish()
+        called = bool(calls) or index in self._ended
+        if made:
+            self._put_calls(part, made)
+        if (finish is None and not whole) or finish not in _BY_CONTENT:
+            return finish
+        if not called:
+            return "stop"
+        if not calls or self._context.older_functions:
+            return "function_call"
+        return "tool_calls"
+
+    def _put_calls(self, part: dict[str, Any], made: list[dict[str, Any]]) -> None:
+        if not self._context.older_functions:
+            part["tool_calls"] = made
+            return
+        first = next((call for call in made if call.get("index", 0) == 0), None)
+        if first is not None and "function" in first:
+            part["function_call"] = first["function"]
 
 
-def _overlap(text: str, tag: str) -> int:
-    """How many characters at the end of the text may be the beginning of the tag."""
-    for size in range(min(len(tag) - 1, len(text)), 0, -1):
-        if text.endswith(tag[:size]):
-            return size
-    return 0
+# --- values -------------------------------------------------------------------------------------
+
+
+def _text_in(value: Any, name: str) -> str:
+    """The text of something that should be one."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return "".join(_text_in(entry, name) for entry in value)
+    if isinstance(value, dict):
+        found = (value.get(key) for key in (name, "text", "content", "summary"))
+        return next((_text_in(text, name) for text in found if text), "")
+    if value is None or isinstance(value, bool):
+        return ""
+    return str(value)
+
+
+def _is_thinking(part: Any) -> bool:
+    return isinstance(part, dict) and part.get("type") in ("thinking", "reasoning")
+
+
+def _detail(given: Any) -> dict[str, Any] | None:
+    if not isinstance(given, dict):
+        return None
+    texts = ("type", "text", "signature", "data")
+    return {k: v for k, v in given.items() if k not in texts or isinstance(v, str)}
+
+
+def _annotation(given: Any) -> dict[str, Any] | None:
+    if not isinstance(given, dict):
+        return None
+    found = given.get("url_citation")
+    if found is None and isinstance(given.get("url"), str):
+        found = {k: v for k, v in given.items() if k != "type"}
+    if not isinstance(found, dict) or not isinstance(found.get("url"), str):
+        return None
+    texts = {k: found[k] for k in ("title", "content") if isinstance(found.get(k), str)}
+    places = {k: count_of(found.get(k)) or 0 for k in ("start_index", "end_index")}
+    made = {k: v for k, v in found.items() if k not in (*texts, *places, "title", "content")}
+    return {**given, "type": "url_citation", "url_citation": {**made, **texts, **places}}
+
+
+def counts_of(usage: Any) -> dict[str, Any] | None:
+    """A usage with counts that are numbers; None where those that matter are none."""
+    if not isinstance(usage, dict):
+        return None
+    made = dict(usage)
+    for name in _COUNTS:
+        value = made.pop(name, None)
+        count = count_of(value)
+        if count is not None:
+            made[name] = count
+        elif value is not None and name in ("prompt_tokens", "completion_tokens"):
+            return None
+    for name, counts in _DETAILS.items():
+        inner = made.pop(name, None)
+        if isinstance(inner, dict):
+            made[name] = dict(inner)
+            for key in counts:
+                count = count_of(made[name].pop(key, None))
+                if count is not None:
+                    made[name][key] = count
+    return made
+
+
+def _mend_error(reply: dict[str, Any]) -> None:
+    """MiniMax's status where it is not of its type."""
+    base = reply.get("base_resp")
+    if base is not None:
+        status = count_of(base.get("status_code")) if isinstance(base, dict) else None
+        if status is None:
+            del reply["base_resp"]
+        else:
+            base["status_code"] = status

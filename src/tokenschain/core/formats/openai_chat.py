@@ -20,6 +20,8 @@ from tokenschain.core.pricing.catalog import Usage
 
 CHOICES_MAX = 128
 INPUTS_MAX = 2_048
+COUNT_MAX = 1_000_000_000
+"""Tokens of one answer; a count above is nonsense."""
 BYTES_PER_TOKEN = 4
 """Rough, for estimates only: English has about 4 bytes a token, and Chinese at
 3 bytes a character and 0.6-0.8 tokens a character comes to about the same."""
@@ -324,14 +326,29 @@ class WireUsage(Struct):
 
 
 class _Delta(Struct):
-    content: Raw = _ABSENT
-    reasoning_content: Raw = _ABSENT
+    content: str | None = None
+    reasoning_content: str | None = None
     reasoning: Raw = _ABSENT
+    reasoning_details: Raw = _ABSENT
     tool_calls: Raw = _ABSENT
-    refusal: Raw = _ABSENT
+    function_call: Raw = _ABSENT
+    annotations: Raw = _ABSENT
+    refusal: str | None = None
+
+    @property
+    def simple(self) -> bool:
+        """Whether it holds nothing but text: all else is looked at more closely."""
+        return (
+            self.reasoning is _ABSENT
+            and self.tool_calls is _ABSENT
+            and self.function_call is _ABSENT
+            and self.reasoning_details is _ABSENT
+            and self.annotations is _ABSENT
+        )
 
 
 class _Choice(Struct):
+    index: int = 0
     finish_reason: str | None = None
     delta: _Delta | None = None
     message: _Delta | None = None
@@ -346,8 +363,14 @@ _NO_CODE = (*_EMPTY, b"0", b'"0"', b"200", b'"200"')
 
 
 class WireReply(Struct):
-    """What the platform reads of a reply or of one chunk of a stream."""
+    """What the platform reads of a reply or of one chunk of a stream.
 
+    Strict: what does not fit is mended first, see `core.formats.normalization`.
+    """
+
+    id: str = ""
+    model: str = ""
+    created: int = 0
     choices: list[_Choice] | None = None
     usage: WireUsage | None = None
     error: Raw = _ABSENT
@@ -373,10 +396,8 @@ class WireReply(Struct):
         return reasons[-1] if reasons else ""
 
     def output_bytes(self) -> int:
-        """Bytes of generated text: content, reasoning, tool calls, refusal.
-
-        As JSON, without the quotes: more than 0 when there is a token in it.
-        """
+        """Bytes of generated text: content, reasoning, tool calls, refusal; more than 0 when
+        there is a token in it."""
         return sum(_output_bytes(choice) for choice in self.choices or ())
 
 
@@ -384,14 +405,14 @@ def _output_bytes(choice: _Choice) -> int:
     size = len(choice.text.encode()) if choice.text else 0
     for part in (choice.delta, choice.message):
         if part is not None:
-            raws = (
-                part.content,
-                part.reasoning_content,
-                part.reasoning,
-                part.tool_calls,
-                part.refusal,
+            texts = (part.content, part.reasoning_content, part.refusal)
+            size += sum(len(text.encode()) for text in texts if text)
+            raws = (part.reasoning, part.tool_calls, part.function_call)
+            size += sum(
+                len(said) - 2
+                for raw in raws
+                if raw is not _ABSENT and (said := bytes(raw)) not in _EMPTY
             )
-            size += sum(len(text) - 2 for raw in raws if (text := bytes(raw)) not in _EMPTY)
     return size
 
 
@@ -429,7 +450,9 @@ def usage_of(wire: WireUsage | None) -> Usage | None:
     if outside is not None:
         reasoning, spoken = outside.reasoning_tokens or 0, outside.audio_tokens or 0
     counts = (prompt, completion, cached, written, written_1h, audio, image, reasoning, spoken)
-    if min(counts) < 0 or cached + written + written_1h > prompt or spoken > completion:
+    if min(counts) < 0 or max(counts) > COUNT_MAX:
+        return None
+    if cached + written + written_1h > prompt or spoken > completion:
         return None
     # Audio and images may be cached too; then they are counted as cached, once.
     fresh = prompt - cached - written - written_1h
@@ -482,6 +505,13 @@ def wire_usage(usage: Usage) -> dict[str, Any]:
         "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
     }
+
+
+def with_usage(body: bytes, usage: Usage) -> bytes:
+    """A reply with its usage said."""
+    fields = _decode_fields(body)
+    fields["usage"] = Raw(_encode(wire_usage(usage)))
+    return _encode(fields)
 
 
 def renumbered(chunk: bytes, number: int) -> bytes | None:

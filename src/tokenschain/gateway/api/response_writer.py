@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 
@@ -90,6 +91,9 @@ class CallResponseWriter:
         stream = self._stream
         self._exchange.write(b"data: %b\n\n" % data if stream is None else stream.event(data))
 
+    def native(self, data: bytes, chunks: list[bytes]) -> None:
+        self._exchange.write(data)
+
     def close(self, call: Call, last: bytes) -> None:
         exchange = self._exchange
         if exchange.ended:
@@ -98,11 +102,16 @@ class CallResponseWriter:
         stream = self._stream
         if error is None:
             if exchange.started:
+                if call.relays:
+                    exchange.finish(b"")  # the upstream's own end has passed
+                    return
                 exchange.finish(_DONE if stream is None else stream.end())
                 if stream is not None and call.parsed.kept_input:
                     self._keep(call, stream.final)
             else:
-                if call.request.api_format.whole is not None:
+                if call.native_answer:
+                    last = call.native_answer
+                elif call.request.api_format.whole is not None:
                     last = call.request.api_format.whole(last, call.request.id)
                     if call.parsed.kept_input:
                         self._keep(call, last)
@@ -220,7 +229,7 @@ def send_error(
     exchange: Exchange, error: ApiError, headers: bytes, body: bytes | None = None
 ) -> None:
     if error.retry_after_s is not None:
-        headers += b"retry-after: %d\r\n" % max(1, round(error.retry_after_s))
+        headers += b"retry-after: %d\r\n" % max(1, math.ceil(error.retry_after_s))
     if error.status == 401:
         headers += b'www-authenticate: Bearer realm="tokenschain"\r\n'
     exchange.reply(error.status, JSON_LINE + headers, error.body() if body is None else body)

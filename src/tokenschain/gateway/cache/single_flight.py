@@ -104,7 +104,7 @@ class Flight:
         except (msgspec.DecodeError, UnicodeDecodeError, AttributeError, TypeError):
             return b""
         usage = call.attempts[-1].usage if call.attempts else None
-        return body if usage is None else response.with_usage(body, usage)
+        return body if usage is None else openai_chat.with_usage(body, usage)
 
     def _wake(self) -> None:
         if self._changed is not None:
@@ -155,6 +155,11 @@ class RecordingWriter:
     def event(self, data: bytes) -> None:
         self._flight.add(False, data)
         self._writer.event(data)
+
+    def native(self, data: bytes, chunks: list[bytes]) -> None:
+        for chunk in chunks:
+            self._flight.add(False, chunk)
+        self._writer.native(data, chunks)
 
     def close(self, call: Call, last: bytes) -> None:
         self._writer.close(call, last)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 
 from tokenschain.core.call import Attempt
 from tokenschain.core.errors import ERRORS, ApiError, Fault
@@ -11,6 +12,7 @@ from tokenschain.core.formats import openai_chat
 from tokenschain.core.formats.openai_chat import ParsedRequest
 from tokenschain.core.pricing.catalog import Usage
 from tokenschain.providers import error_mapping
+from tokenschain.providers.openai_compat.body_decoding import BadEncoding, decoded
 from tokenschain.providers.vendor_profile import Vendor
 from tokenschain.wire import client as http
 
@@ -46,6 +48,10 @@ class Outcome:
             raise failure from error
         if isinstance(error, ApiError):
             attempt.outcome = error.code
+        elif isinstance(error, Exception):
+            failure = translation_failure(error, self._upstream)
+            attempt.outcome = failure.code
+            raise failure from error
         elif isinstance(error, asyncio.CancelledError):
             # The upstream may have worked; what it did is not known.
             attempt.outcome = "caller_gone"
@@ -56,8 +62,10 @@ class Outcome:
             attempt.outcome = "internal_error"
 
 
-def failure_of(error: http.ClientError, upstream: str) -> ApiError:
-    """A failure of the wire as the caller sees it."""
+def failure_of(error: BaseException, upstream: str) -> ApiError:
+    """A failure of the wire, or of our own reading, as the caller sees it."""
+    if not isinstance(error, http.ClientError):
+        return translation_failure(error, upstream)
     match error:
         case http.TimedOut():
             return ApiError("upstream_timeout", f"The upstream `{upstream}` gave {error}.")
@@ -75,20 +83,32 @@ def failure_of(error: http.ClientError, upstream: str) -> ApiError:
             )
 
 
+def translation_failure(fault: BaseException, upstream: str) -> ApiError:
+    """A fault of our own between the caller's form and the upstream's."""
+    return ApiError(
+        "translation_failed",
+        f"The call could not be translated to or from `{upstream}` ({type(fault).__name__}).",
+    )
+
+
 async def refusal_of(reply: http.Reply, upstream: str, vendor: Vendor) -> ApiError:
     """An upstream's error answer as the caller sees it."""
     body = await reply.read(ERROR_BYTES_MAX)
-    return refused(reply.status, body, reply.headers.get(b"retry-after"), upstream, vendor)
+    try:
+        body = decoded(body, reply.headers, ERROR_BYTES_MAX)
+    except BadEncoding:
+        body = b""  # its status says enough
+    return refused(reply.status, body, reply.headers, upstream, vendor)
 
 
 def refused(
-    status: int, body: bytes, retry_after: bytes | None, upstream: str, vendor: Vendor
+    status: int, body: bytes, headers: Mapping[bytes, bytes], upstream: str, vendor: Vendor
 ) -> ApiError:
     """What an error means; its words reach the caller only when they are about the caller's
     request: words about our account or the upstream's inside are not the caller's business."""
     found = openai_chat.read_error(body)
     code = error_mapping.meaning_of(vendor.rules, status, found.codes, found.message)
-    wait_s = error_mapping.wait_of(retry_after, found.message)
+    wait_s = error_mapping.wait_of(headers, found.message, time.time())
     if ERRORS[code].fault is Fault.CALLER:
         text = found.message[:2_000] or "The upstream refused the request without a reason."
         param = "messages" if code == "context_length_exceeded" else found.param

@@ -106,6 +106,9 @@ class _Side:
         if renumbered is not None:
             self._writer.event(renumbered)
 
+    def native(self, data: bytes, chunks: list[bytes]) -> None:
+        raise AssertionError("only canonical chunks come here")
+
     def close(self, call: Call, last: bytes) -> None:
         self._writer.close(call, last)
 

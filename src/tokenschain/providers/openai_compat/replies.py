@@ -4,52 +4,175 @@ from __future__ import annotations
 
 import time
 
-from tokenschain.core.call import Attempt, Call
+from tokenschain.core.call import Attempt, Call, WholeAnswer
 from tokenschain.core.errors import ApiError
-from tokenschain.core.formats import canonical, openai_chat
-from tokenschain.core.formats.normalization import FAILED_FINISHES, Normalization, ReplyNormalizer
-from tokenschain.core.formats.openai_chat import Api, ParsedRequest
+from tokenschain.core.formats import canonical, openai_chat, stream_aggregation
+from tokenschain.core.formats.anthropic import outbound
+from tokenschain.core.formats.normalization import (
+    FAILED_FINISHES,
+    ReadReply,
+    ReplyContext,
+    ReplyNormalizer,
+)
+from tokenschain.core.formats.openai_chat import Api, ParsedRequest, WireReply
 from tokenschain.core.pricing.catalog import Usage
 from tokenschain.core.snapshot import Offer
 from tokenschain.providers import rerank
+from tokenschain.providers.openai_compat import embeddings
+from tokenschain.providers.openai_compat.body_decoding import (
+    BadEncoding,
+    Content,
+    content_of,
+    decoded,
+)
 from tokenschain.providers.openai_compat.failures import refused
 from tokenschain.providers.vendor_profile import Vendor
 from tokenschain.wire import client as http
+from tokenschain.wire import sse
 
 REPLY_BYTES_MAX = 67_108_864
 _ONE_TOKEN_BYTES_MAX = 12
+_DONE = b"[DONE]"
 
 
 async def read_whole(reply: http.Reply, call: Call, attempt: Attempt, vendor: Vendor) -> bytes:
-    """A whole reply, canonical and understood."""
+    """A whole reply, canonical and understood.
+
+    Raises:
+        ApiError: it is an error, or no answer.
+    """
+    return understood(await _body_of(reply, attempt), call, attempt, vendor)
+
+
+async def read_native(
+    reply: http.Reply, call: Call, attempt: Attempt, vendor: Vendor
+) -> WholeAnswer:
+    """A whole reply of the caller's own protocol: as it came, if nothing in it is odd.
+
+    Raises:
+        ApiError: it is an error, or no answer.
+    """
+    body = await _body_of(reply, attempt)
+    understood_body = understood(body, call, attempt, vendor)
+    return WholeAnswer(understood_body, body if outbound.is_native(body) else b"")
+
+
+async def _body_of(reply: http.Reply, attempt: Attempt) -> bytes:
     body = await reply.read(REPLY_BYTES_MAX)
     attempt.first_token_at = attempt.ended_at = time.monotonic()
+    try:
+        return decoded(body, reply.headers, REPLY_BYTES_MAX)
+    except BadEncoding as error:
+        upstream = attempt.candidate.upstream.id
+        raise ApiError("upstream_invalid_reply", f"The upstream `{upstream}`: {error}.") from None
+
+
+def understood(body: bytes, call: Call, attempt: Attempt, vendor: Vendor) -> bytes:
+    """A whole reply's body, canonical; its usage and end are noted on the attempt.
+
+    Raises:
+        ApiError: it is an error, or no answer.
+    """
     upstream = attempt.candidate.upstream.id
     parsed = call.parsed
     try:
-        if parsed.api is Api.RERANK:
-            body = rerank.reply_from(body, parsed, attempt.candidate.offer.model)
-        elif parsed.api is Api.CHAT:
-            if vendor.protocol is not None:
-                body = vendor.protocol.whole(body, heading_of(call, attempt))
-            elif vendor.needs_normalization or vendor.normalization is not Normalization.CANONICAL:
-                body = ReplyNormalizer(vendor.normalization).whole(body)
-        found = openai_chat.read_reply(body)
+        body, found = _read(body, call, attempt, vendor)
     except ValueError:
         raise ApiError(
             "upstream_invalid_reply", f"The upstream `{upstream}` sent no reply of its kind."
         ) from None
     if found.is_error:
-        raise refused(200, body, None, upstream, vendor)
+        raise refused(200, body, {}, upstream, vendor)
     finish = found.finish_reason()
     if finish in FAILED_FINISHES:
         raise ApiError("upstream_failed", f"The upstream `{upstream}` gave up ({finish}).")
-    attempt.usage = openai_chat.usage_of(found.usage) or estimate(
-        parsed, attempt.candidate.offer, found.output_bytes()
-    )
+    if not _answers(found, body, parsed.api):
+        raise ApiError(
+            "upstream_invalid_reply", f"The upstream `{upstream}` sent a reply without an answer."
+        )
+    usage = openai_chat.usage_of(found.usage)
+    attempt.usage = usage or estimate(parsed, attempt.candidate.offer, found.output_bytes())
+    if usage is None and not call.writer.takes_raw:
+        body = openai_chat.with_usage(body, attempt.usage)
     attempt.finish_reason = finish
     attempt.outcome = "ok"
     return body
+
+
+def _read(body: bytes, call: Call, attempt: Attempt, vendor: Vendor) -> ReadReply:
+    """A body in any form, canonical.
+
+    Raises:
+        ValueError: it is none.
+    """
+    parsed = call.parsed
+    if parsed.api is Api.RERANK:
+        body = rerank.reply_from(body, parsed, attempt.candidate.offer.model)
+        return ReadReply(body, openai_chat.read_reply(body))
+    normalizer = normalizer_of(call, attempt, vendor)
+    if parsed.api is Api.EMBEDDINGS:
+        read = normalizer.whole(body)
+        return ReadReply(embeddings.reply_from(read.data, parsed), read.found)
+    if content_of(body[:64]) is Content.EVENTS:
+        return normalizer.whole(_collected(body, call, attempt, vendor))
+    if vendor.protocol is not None and parsed.api is Api.CHAT:
+        body = vendor.protocol.whole(body, heading_of(call, attempt))
+    return normalizer.whole(body)
+
+
+def _collected(body: bytes, call: Call, attempt: Attempt, vendor: Vendor) -> bytes:
+    """The whole answer that a stream holds which came where none was asked for.
+
+    Raises:
+        ValueError: it does not end.
+    """
+    normalizer = normalizer_of(call, attempt, vendor)
+    protocol = vendor.protocol if call.parsed.api is Api.CHAT else None
+    decoder = protocol.stream(heading_of(call, attempt)) if protocol is not None else None
+    reader = sse.SseReader(REPLY_BYTES_MAX)
+    chunks: list[bytes] = []
+    ended = False
+    for event in (*reader.feed(body), *reader.finish()):
+        data = event.data
+        if not data.strip():
+            continue
+        for chunk in [data] if decoder is None or data == _DONE else decoder.event(data):
+            if chunk == _DONE:
+                continue
+            read = normalizer.chunk(chunk)
+            if read.found.is_error:
+                return read.data
+            ended = ended or bool(read.found.finish_reason())
+            chunks.append(read.data)
+    if not ended:
+        raise ValueError("the stream does not end")
+    return stream_aggregation.whole_of(chunks)
+
+
+def _answers(found: WireReply, body: bytes, api: Api) -> bool:
+    """Whether there is an answer in a reply: an empty success is none."""
+    if api is Api.CHAT:
+        return any(choice.message is not None for choice in found.choices or ())
+    if api is Api.COMPLETIONS:
+        return any(choice.text is not None for choice in found.choices or ())
+    return True
+
+
+def normalizer_of(call: Call, attempt: Attempt, vendor: Vendor) -> ReplyNormalizer:
+    """The reader of one answer of a vendor."""
+    parsed = call.parsed
+    prefix = "cmpl" if parsed.api is Api.COMPLETIONS else "chatcmpl"
+    context = ReplyContext(
+        f"{prefix}-{call.request.id}",
+        attempt.candidate.offer.model,
+        call.request.started_ms // 1_000,
+        parsed.api,
+        call.freeform,
+        call.older_functions,
+    )
+    return ReplyNormalizer(
+        vendor.normalization, context, needs_normalization=vendor.needs_normalization
+    )
 
 
 def estimate(parsed: ParsedRequest, offer: Offer, output_bytes: int, frames: int = 0) -> Usage:

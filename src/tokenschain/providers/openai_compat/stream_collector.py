@@ -72,4 +72,7 @@ class _Basket:
     def event(self, data: bytes) -> None:
         self.chunks.append(data)
 
+    def native(self, data: bytes, chunks: list[bytes]) -> None:
+        raise AssertionError("only canonical chunks come here")
+
     def close(self, call: Call, last: bytes) -> None: ...

@@ -7,18 +7,36 @@ import time
 
 from tokenschain.core.call import Attempt, Call, ResponseWriter
 from tokenschain.core.errors import ApiError
-from tokenschain.core.formats import continuation, openai_chat
+from tokenschain.core.formats import canonical, continuation, openai_chat, stream_aggregation
 from tokenschain.core.formats.continuation import PartialOutput, Splice
-from tokenschain.core.formats.normalization import FAILED_FINISHES, Normalization, ReplyNormalizer
+from tokenschain.core.formats.normalization import FAILED_FINISHES, Normalization
 from tokenschain.core.formats.openai_chat import Api
 from tokenschain.core.ports import Answer
-from tokenschain.providers.openai_compat.failures import failure_of, refused
-from tokenschain.providers.openai_compat.replies import estimate, heading_of, read_whole
+from tokenschain.core.pricing.catalog import Usage
+from tokenschain.providers.openai_compat.body_decoding import (
+    BadEncoding,
+    BodyDecoder,
+    Content,
+    content_of,
+    decoder_of,
+)
+from tokenschain.providers.openai_compat.failures import failure_of, refused, translation_failure
+from tokenschain.providers.openai_compat.replies import (
+    REPLY_BYTES_MAX,
+    estimate,
+    heading_of,
+    normalizer_of,
+    understood,
+)
 from tokenschain.providers.vendor_profile import ChunkDecoder, Vendor
 from tokenschain.wire import client as http
 from tokenschain.wire import sse
 
 _FRAMING_BYTES = len(b"data: \n\n")
+_DONE = b"[DONE]"
+_MAGIC_BYTES = 2
+_SNIFFED_BYTES_MAX = 1_024
+"""That many blank bytes at the beginning are taken for a stream."""
 
 
 class StreamAnswer:
@@ -32,22 +50,31 @@ class StreamAnswer:
 
     __slots__ = (
         "_attempt",
+        "_before_tail",
         "_begun",
+        "_body",
+        "_body_decoder",
         "_bytes",
         "_call",
+        "_content",
         "_decoder",
+        "_encoding_open",
         "_ended",
         "_first",
         "_frame_overhead",
         "_frames",
         "_held",
+        "_normalizer",
+        "_passing",
         "_quick",
         "_raw",
         "_reader",
+        "_relays",
         "_reply",
         "_said",
         "_said_bytes",
         "_splice",
+        "_start",
         "_tail",
         "_vendor",
         "_writer",
@@ -61,28 +88,55 @@ class StreamAnswer:
         vendor: Vendor,
         writer: ResponseWriter | None = None,
         splice: Splice | None = None,
+        *,
+        relays: bool = False,
     ) -> None:
+        """
+        Args:
+            writer: where it goes, if not straight to the caller.
+            splice: joins it to what another upstream has said.
+            relays: pass the upstream's own events on: the caller speaks its protocol.
+        """
         self._reply = reply
         self._call = call
         self._attempt = attempt
         self._writer = writer or call.output
         self._vendor = vendor
         self._decoder = _decoder_of(vendor, call, attempt)
-        self._raw = self._decoder is None and self._writer.takes_raw and splice is None
+        self._normalizer = normalizer_of(call, attempt, vendor)
+        self._raw = (
+            self._decoder is None
+            and self._writer.takes_raw
+            and splice is None
+            and not vendor.needs_normalization
+            and vendor.normalization is Normalization.CANONICAL
+            and not call.freeform
+            and not call.older_functions
+        )
+        self._relays = relays
+        self._passing: list[bytes] = []
+        """The canonical chunks of the event that is being relayed."""
         self._splice = splice
         parsed = call.parsed
-        keeps = call.resumable and writer is None and parsed.api is Api.CHAT
+        keeps = call.resumable and writer is None and parsed.api is Api.CHAT and not relays
         safe = keeps and continuation.safe(parsed.fields, parsed.choices)
         self._said: list[bytes] | None = [] if safe else None
         self._said_bytes = 0
         self._reader = sse.SseReader()
-        self._held: list[bytes] | None = []
+        self._start = b""
+        """The first bytes, until they say what the body holds."""
+        self._encoding_open = True
+        self._content = Content.UNKNOWN
+        self._body: list[bytes] = []
+        """A whole answer that came where a stream was asked for."""
+        self._body_decoder: BodyDecoder | None = None
+        self._held: list[tuple[bytes, list[bytes]]] | None = []
         self._begun = False
         self._quick = False
         self._frames = 0
         self._frame_overhead = 0
         self._bytes = 0
-        self._tail = b""
+        self._tail = self._before_tail = b""
         loop = asyncio.get_running_loop()
         self._first: asyncio.Future[None] = loop.create_future()
         self._ended: asyncio.Future[None] = loop.create_future()
@@ -93,12 +147,6 @@ class StreamAnswer:
         Raises:
             ApiError: the stream failed before it.
         """
-        if b"json" in self._reply.headers.get(b"content-type", b""):
-            await read_whole(self._reply, self._call, self._attempt, self._vendor)
-            raise ApiError(
-                "upstream_invalid_reply",
-                f"The upstream `{self._upstream}` sent no stream although asked for one.",
-            )
         try:
             self._reply.push(self)
             await self._first
@@ -113,13 +161,12 @@ class StreamAnswer:
         writer = self._writer
         call.partial = True
         call.forget_prompt()
+        call.relays = self._relays
         writer.begin_stream(call)
         writer.on_pause = self._reply.pause
         writer.on_resume = self._reply.resume
-        held, self._held = self._held, None
-        for data in held or ():
-            writer.event(data)
         try:
+            self._give_held()
             await self._ended
             call.partial = False
             self._attempt.outcome = "ok"
@@ -131,10 +178,23 @@ class StreamAnswer:
             self._attempt.outcome = "caller_gone"
             self._reply.abort()
             raise
+        except Exception as fault:
+            failure = translation_failure(fault, self._upstream)
+            self._attempt.outcome = failure.code
+            self._reply.abort()
+            raise failure from fault
         finally:
             writer.on_pause = writer.on_resume = None
             self._attempt.ended_at = time.monotonic()
             self._settle()
+
+    def _give_held(self) -> None:
+        held, self._held = self._held, None
+        for data, chunks in held or ():
+            if self._relays:
+                self._writer.native(data, chunks)
+            else:
+                self._writer.event(data)
 
     def abort(self) -> None:
         """See `core.ports.Answer.abort`."""
@@ -171,13 +231,20 @@ class StreamAnswer:
     def _settle(self) -> None:
         attempt = self._attempt
         if not attempt.finish_reason and self._tail:
-            attempt.finish_reason = _finish_reason(self._tail)
+            attempt.finish_reason = self._relayed_finish()
         if attempt.usage is None:
-            text_bytes = max(0, self._bytes - self._frames * self._frame_overhead)
-            offer = attempt.candidate.offer
-            attempt.usage = estimate(self._call.parsed, offer, text_bytes, self._frames)
+            attempt.usage = self._estimate()
         if self._splice is not None:
             attempt.usage = continuation.joined(self._splice.said, attempt.usage)
+
+    def _estimate(self) -> Usage:
+        text_bytes = max(0, self._bytes - self._frames * self._frame_overhead)
+        offer = self._attempt.candidate.offer
+        return estimate(self._call.parsed, offer, text_bytes, self._frames)
+
+    def _relayed_finish(self) -> str:
+        """The finish reason in what was relayed unread last."""
+        return _finish_reason(self._tail) or _finish_reason(self._before_tail)
 
     # --- the sink ----------------------------------------------------------------
 
@@ -191,14 +258,62 @@ class StreamAnswer:
             and b"[DONE]" not in data
             and b'"error"' not in data
             and b"\r" not in data
+            and b'"tool_calls"' not in data
+            and b"\\ud" not in data
+            and b"\\uD" not in data
+            and b"data:\n" not in data
+            and b"data: \n" not in data
         ):
             self._reply.progress += 1
             self._frames += data.count(b"\n\n")
             self._bytes += len(data)
+            self._before_tail = self._tail
             self._tail = data
             if self._said is not None:
                 self._keep(data)
             self._writer.write(data)
+            return
+        try:
+            self._take(data)
+        except Exception as fault:
+            self._fail_with(translation_failure(fault, self._upstream), fault)
+
+    def on_end(self, error: BaseException | None) -> None:
+        """The upstream's body is complete or broke off."""
+        if self._ended.done():
+            return
+        if error is None:
+            try:
+                self._complete()
+            except Exception as fault:
+                self._fail_with(translation_failure(fault, self._upstream), fault)
+        else:
+            failure = failure_of(error, self._upstream)
+            if failure.code == "upstream_unreachable":
+                failure = ApiError("upstream_interrupted", failure.message)
+            self._fail_with(failure, error)
+
+    def _take(self, data: bytes) -> None:
+        """Read a piece: decoded, and told apart from a whole answer."""
+        if self._ended.done():
+            return
+        if self._content is Content.UNKNOWN or self._body_decoder is not None:
+            try:
+                found = self._opened(data)
+            except BadEncoding as error:
+                self._fail("upstream_invalid_reply", str(error))
+                return
+            if found is None:
+                return
+            data = found
+        if self._content is Content.JSON:
+            self._body.append(data)
+            self._bytes += len(data)
+            if self._bytes > REPLY_BYTES_MAX:
+                self._fail("upstream_invalid_reply", "its reply is too long")
+            return
+        if self._content is Content.PAGE:
+            self._fail("upstream_invalid_reply", "it sent a page")
             return
         try:
             events = self._reader.feed(data)
@@ -206,36 +321,78 @@ class StreamAnswer:
             self._fail("upstream_invalid_reply", str(error))
             return
         for event in events:
-            self._on_event(event.data)
+            self._on_event(event)
         self._quick = (
             self._raw
             and self._held is None
+            and self._body_decoder is None
+            and not self._normalizer.calls_seen
             and self._reader.between_events
             and not self._ended.done()
         )
 
-    def on_end(self, error: http.ClientError | None) -> None:
-        """The upstream's body is complete or broke off."""
-        if self._ended.done():
-            return
-        if error is None:
-            for event in self._reader.finish():
-                self._on_event(event.data)
-            if self._attempt.finish_reason or _finish_reason(self._tail):
-                # The end marker is missing, the answer is not.
-                self._finish()
-                return
-            self._fail("upstream_interrupted", "the stream ended without an end")
-        else:
-            failure = failure_of(error, self._upstream)
-            if failure.code == "upstream_unreachable":
-                failure = ApiError("upstream_interrupted", failure.message)
-            self._fail_with(failure)
+    def _opened(self, data: bytes) -> bytes | None:
+        """A piece without its content encoding; the first ones are held until they say what
+        the body holds.
 
-    def _on_event(self, data: bytes) -> None:
+        Raises:
+            BadEncoding: it cannot be decoded.
+        """
+        if self._content is Content.UNKNOWN and self._encoding_open:
+            data = self._start + data
+            if len(data) < _MAGIC_BYTES:
+                self._start = data
+                return None
+            self._start, self._encoding_open = b"", False
+            self._body_decoder = decoder_of(self._reply.headers, data[:64], REPLY_BYTES_MAX)
+        if self._body_decoder is not None:
+            data = self._body_decoder.feed(data)
+        if self._content is not Content.UNKNOWN:
+            return data
+        data = self._start + data
+        content = content_of(data[:_SNIFFED_BYTES_MAX])
+        if content is Content.UNKNOWN:
+            if len(data) < _SNIFFED_BYTES_MAX:
+                self._start = data
+                return None
+            content = Content.EVENTS
+        self._start, self._content = b"", content
+        return data
+
+    def _complete(self) -> None:
+        """The body has ended well: so has the answer, if it said so."""
+        if self._content is Content.JSON:
+            self._deliver_body(b"".join(self._body))
+            return
+        for event in self._reader.finish():
+            self._on_event(event)
         if self._ended.done():
             return
-        if self._decoder is None or data == b"[DONE]":
+        if self._attempt.finish_reason or self._relayed_finish():
+            # The end marker is missing, the answer is not.
+            self._finish()
+            return
+        self._fail("upstream_interrupted", "the stream ended without an end")
+
+    def _deliver_body(self, body: bytes) -> None:
+        """A whole answer given as a stream."""
+        self._bytes = 0
+        self._relays = False
+        try:
+            whole = understood(body, self._call, self._attempt, self._vendor)
+        except ApiError as error:
+            self._attempt.usage = None
+            self._fail_with(error)
+            return
+        for chunk in stream_aggregation.chunks_of(whole):
+            self._on_chunk(chunk)
+        self._finish()
+
+    def _on_event(self, event: sse.Event) -> None:
+        data = event.data
+        if self._ended.done() or not data.strip():
+            return
+        if self._decoder is None or data == _DONE:
             self._on_chunk(data)
             return
         try:
@@ -243,18 +400,37 @@ class StreamAnswer:
         except ValueError:
             self._fail("upstream_invalid_reply", "an event is not of its protocol")
             return
+        if self._relays:
+            self._relay(event, chunks)
+            return
         for chunk in chunks:
             self._on_chunk(chunk)
+
+    def _relay(self, event: sse.Event, chunks: list[bytes]) -> None:
+        """Pass an event on as it came; its canonical chunks say what it means."""
+        self._passing = []
+        for chunk in chunks:
+            if chunk != _DONE:
+                self._on_chunk(chunk)
+        if self._ended.done():
+            return
+        data = sse.encode(event)
+        if self._held is not None:
+            self._held.append((data, self._passing))
+        else:
+            self._writer.native(data, self._passing)
+        if chunks and chunks[-1] == _DONE:
+            self._on_chunk(_DONE)
 
     def _on_chunk(self, data: bytes) -> None:
         if self._ended.done():
             return
-        if data == b"[DONE]":
-            self._finish()
+        if data == _DONE:
+            self._on_done()
             return
         self._reply.progress += 1
         try:
-            found = openai_chat.read_reply(data)
+            data, found = self._normalizer.chunk(data)
         except ValueError:
             self._fail("upstream_invalid_reply", "an event is not an OpenAI chunk")
             return
@@ -273,11 +449,21 @@ class StreamAnswer:
         self._count(len(data) + _FRAMING_BYTES, found.output_bytes())
         self._hand_on(data, has_choices=bool(found.choices))
 
+    def _on_done(self) -> None:
+        """The end marker; it is not an end where the answer said none, unless the vendor never
+        says one."""
+        if self._attempt.finish_reason or self._vendor.ends_unsaid or self._relayed_finish():
+            self._finish()
+        elif self._begun:
+            self._fail("upstream_interrupted", "the answer ended without a finish reason")
+        else:
+            self._fail("upstream_invalid_reply", "the stream holds no answer")
+
     def _on_error_event(self, data: bytes) -> None:
         if self._begun:
             self._fail("upstream_interrupted", "an error event ended the stream")
         else:
-            self._fail_with(refused(200, data, None, self._upstream, self._vendor))
+            self._fail_with(refused(200, data, {}, self._upstream, self._vendor))
 
     def _count(self, frame_bytes: int, text_bytes: int) -> None:
         """Count an event that holds text; the first one begins the answer."""
@@ -290,6 +476,9 @@ class StreamAnswer:
 
     def _hand_on(self, data: bytes, *, has_choices: bool) -> None:
         """Give a chunk to the caller, or hold it until the first token."""
+        if self._relays:
+            self._passing.append(data)
+            return
         if self._splice is not None:
             spliced = self._splice.chunk(data)
             if spliced is None:
@@ -302,7 +491,7 @@ class StreamAnswer:
                 return
             data = openai_chat.without_usage(data)
         if self._held is not None:
-            self._held.append(data)
+            self._held.append((data, []))
         else:
             self._writer.event(data)
 
@@ -314,15 +503,28 @@ class StreamAnswer:
             self._first.set_result(None)
 
     def _finish(self) -> None:
+        if self._attempt.usage is None and not self._writer.takes_raw and not self._relays:
+            self._say_usage()
         if not self._ended.done():
             self._ended.set_result(None)
         if not self._first.done():
             self._first.set_result(None)
 
+    def _say_usage(self) -> None:
+        """Other APIs than OpenAI's always say a usage: the estimate, where there is no other."""
+        self._attempt.usage = usage = self._estimate()
+        head = heading_of(self._call, self._attempt).head(self._call.request.id)
+        kind = "text_completion" if self._call.parsed.api is Api.COMPLETIONS else (
+            "chat.completion.chunk"
+        )  # fmt: skip
+        said = canonical.usage_chunk(head, openai_chat.wire_usage(usage), kind)
+        self._hand_on(said, has_choices=False)
+
     def _fail(self, code: str, message: str) -> None:
         self._fail_with(ApiError(code, f"The upstream `{self._upstream}`: {message}."))
 
-    def _fail_with(self, error: ApiError) -> None:
+    def _fail_with(self, error: ApiError, cause: BaseException | None = None) -> None:
+        error.__cause__ = cause
         if not self._first.done():
             # Nothing was produced, nothing is owed.
             self._first.set_exception(error)
@@ -332,25 +534,11 @@ class StreamAnswer:
         self._reply.abort()
 
 
-class _ChunkNormalizer:
-    """A decoder for vendors whose chunks only need some fields renamed."""
-
-    __slots__ = ("_reader",)
-
-    def __init__(self, normalization: Normalization) -> None:
-        self._reader = ReplyNormalizer(normalization)
-
-    def event(self, data: bytes) -> list[bytes]:
-        return [self._reader.chunk(data)]
-
-
 def _decoder_of(vendor: Vendor, call: Call, attempt: Attempt) -> ChunkDecoder | None:
     if call.parsed.api is not Api.CHAT:
         return None
     if vendor.protocol is not None:
         return vendor.protocol.stream(heading_of(call, attempt))
-    if vendor.needs_normalization or vendor.normalization is not Normalization.CANONICAL:
-        return _ChunkNormalizer(vendor.normalization)
     return None
 
 

@@ -37,17 +37,20 @@ def target_of(
     tokens: TokenKeeper | None,
 ) -> Target:
     origin = http.Origin.of(upstream.base_url)
-    base = "/" + upstream.base_url.split("://", 1)[1].partition("/")[2].strip("/")
+    address, mark, query = upstream.base_url.partition("?")
+    base = "/" + address.split("://", 1)[1].partition("/")[2].strip("/")
     protocol = vendor.protocol if api is Api.CHAT else None
     end = protocol.path if protocol is not None else vendor.paths.get(api, api.value)
     end = elsewhere or end
     path = end if end.startswith("/") else f"{base.rstrip('/')}/{end}"
+    path += mark + query  # `?api-version=...` of Azure-like deployments
     limits = upstream.limits
     lines = (
         f"POST {path} HTTP/1.1",
         f"host: {origin.authority}",
         *(f"{name}: {value}" for name, value in (protocol.headers if protocol else ())),
         "content-type: application/json",
+        "accept-encoding: identity",
         "user-agent: tokenschain",
         "",
     )

@@ -31,7 +31,7 @@ from tokenschain.providers.credential_pool import KeyRing, KeyState, UpstreamKey
 from tokenschain.providers.images import ImageFetcher
 from tokenschain.providers.openai_compat.failures import Outcome, refusal_of
 from tokenschain.providers.openai_compat.fan_out import side_by_side
-from tokenschain.providers.openai_compat.replies import read_whole
+from tokenschain.providers.openai_compat.replies import read_native, read_whole
 from tokenschain.providers.openai_compat.stream_collector import as_stream, gather
 from tokenschain.providers.openai_compat.streams import StreamAnswer
 from tokenschain.providers.openai_compat.targets import Target, head_of, lines_of, target_of
@@ -170,21 +170,29 @@ class Upstreams:
         call.attempts.append(attempt)
         async with Outcome(attempt, parsed, candidate.upstream.id) as outcome:
             gathers = (
-                candidate.upstream.stream_whole and not parsed.stream and parsed.api is Api.CHAT
+                candidate.upstream.stream_whole
+                and not parsed.stream
+                and parsed.api is Api.CHAT
+                and not bridged.relays
             )
             sent, fields = (
                 as_stream(parsed, bridged.fields) if gathers else (parsed, bridged.fields)
             )
-            reply = await self._send(call, sent, candidate, target, fields, key)
+            reply = await self._send(
+                call, sent, candidate, target, fields, key, relays=bridged.relays
+            )
             attempt.first_byte_at = time.monotonic()
             if reply.status != 200:
                 raise await refusal_of(reply, candidate.upstream.id, target.vendor)
             answer: Answer
             if parsed.stream:
                 stream = StreamAnswer(
-                    reply, call, attempt, target.vendor, splice=said and Splice(said)
-                )
+                    reply, call, attempt, target.vendor, splice=said and Splice(said),
+                    relays=bridged.relays,
+                )  # fmt: skip
                 answer = await stream.first_token()
+            elif bridged.relays:
+                answer = await read_native(reply, call, attempt, target.vendor)
             else:
                 read = gather if gathers else read_whole
                 body = await read(reply, call, attempt, target.vendor)
@@ -202,11 +210,13 @@ class Upstreams:
         target: Target,
         fields: dict[str, Raw],
         key: UpstreamKey | None,
+        *,
+        relays: bool = False,
     ) -> http.Reply:
         protocol = target.vendor.protocol
         offer = candidate.offer
         lines = b""
-        if call.relays:
+        if relays:
             body = _encode(fields)
             beta = call.request.headers.get(b"anthropic-beta")
             lines = b"anthropic-beta: %b\r\n" % beta if beta is not None else b""
@@ -436,7 +446,6 @@ def _tell(call: Call, bridged: Bridged) -> None:
     call.dropped, call.emulated = bridged.dropped, bridged.emulated
     mended = call.parsed.mended
     call.adapted = (*mended, *bridged.adapted) if mended else bridged.adapted
-    call.relays = bridged.relays
     call.older_functions = bridged.older_functions
     call.freeform = bridged.freeform if native is None else bridged.freeform | native.freeform
 

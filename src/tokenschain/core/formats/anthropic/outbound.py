@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Raw, Struct
 
 from tokenschain.core.formats import canonical as canon
-from tokenschain.core.formats.anthropic.inbound import (
-    FINISH_REASONS,
-    encode,
-)
+from tokenschain.core.formats import lenient_json
+from tokenschain.core.formats.anthropic.inbound import FINISH_REASONS
 from tokenschain.core.formats.canonical import ReasoningDetail
+
+_NO_INPUT = ("{}", "null", "")
 
 
 class _CacheCreation(Struct):
@@ -44,6 +44,7 @@ class _OutBlock(Struct):
     input: Raw = Raw(b"{}")
     partial_json: str | None = None
     stop_reason: str | None = None
+    stop_sequence: str | None = None
     citations: list[_Citation] | None = None
     citation: _Citation | None = None
 
@@ -52,8 +53,9 @@ class _Reply(Struct):
     type: str = ""
     id: str = ""
     model: str = ""
-    content: list[_OutBlock] = []
+    content: list[_OutBlock] | None = None
     stop_reason: str | None = None
+    stop_sequence: str | None = None
     usage: _Usage | None = None
     error: Raw = Raw(b"")
     message: _Reply | None = None
@@ -62,18 +64,57 @@ class _Reply(Struct):
     delta: _OutBlock | None = None
 
 
-_decode_reply = msgspec.json.Decoder(_Reply).decode
+_read_reply = lenient_json.reader(_Reply)
+
+
+class _NativeUsage(Struct):
+    input_tokens: int
+    output_tokens: int
+    cache_creation_input_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+
+
+class _NativeBlock(Struct):
+    type: str
+    text: str = ""
+    thinking: str = ""
+    id: str = ""
+    name: str = ""
+
+
+class _Native(Struct):
+    id: str
+    type: Literal["message"]
+    role: Literal["assistant"]
+    model: str
+    content: list[_NativeBlock]
+    stop_reason: str
+    usage: _NativeUsage
+    stop_sequence: str | None = None
+
+
+_decode_native = msgspec.json.Decoder(_Native).decode
+
+
+def is_native(body: bytes) -> bool:
+    """Whether a Message can pass as it came: all that clients rely on is of its type."""
+    try:
+        return _decode_native(body).usage.output_tokens >= 0
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
 
 
 def reply_from(body: bytes, metadata: canon.ReplyMetadata) -> bytes:
     """A Message as a canonical reply; an error stays one.
 
     Raises:
-        msgspec.DecodeError: it is neither.
+        ValueError: it is neither.
     """
-    reply = _decode_reply(body)
+    reply = _read_reply(body)
     if reply.type == "error":
         return body
+    if reply.content is None:
+        raise ValueError("not a message")
     message: dict[str, Any] = {"role": "assistant", "content": None}
     details: list[ReasoningDetail] = []
     annotations: list[canon.Annotation] = []
@@ -91,7 +132,8 @@ def reply_from(body: bytes, metadata: canon.ReplyMetadata) -> bytes:
             case "redacted_thinking":
                 details.append(ReasoningDetail("redacted_thinking", data=block.data))
             case "tool_use":
-                function = {"name": block.name, "arguments": bytes(block.input).decode()}
+                arguments = bytes(block.input).decode("utf-8", "replace")
+                function = {"name": block.name, "arguments": arguments}
                 call = {"id": block.id, "type": "function", "function": function}
                 message.setdefault("tool_calls", []).append(call)
     if details:
@@ -100,11 +142,24 @@ def reply_from(body: bytes, metadata: canon.ReplyMetadata) -> bytes:
         message["annotations"] = annotations
     head = metadata.head(reply.id, reply.model)
     finish = FINISH_REASONS.get(reply.stop_reason or "end_turn", "stop")
-    return canon.whole(head, message, finish, _usage_in(reply.usage or _Usage()))
+    more = _stopped_by(reply)
+    return canon.whole(head, message, finish, _usage_in(reply.usage), more)
 
 
-def _usage_in(usage: _Usage) -> dict[str, Any]:
-    """Anthropic counts cached tokens apart from `input_tokens`; the canonical form inside."""
+def _stopped_by(said: _Reply | _OutBlock) -> dict[str, str]:
+    """What OpenAI's finish reasons cannot say: which sequence, and that a turn only pauses."""
+    if said.stop_reason == "stop_sequence" and said.stop_sequence is not None:
+        return {"stop_sequence": said.stop_sequence}
+    return {"stop_reason": "pause_turn"} if said.stop_reason == "pause_turn" else {}
+
+
+def _usage_in(usage: _Usage | None) -> dict[str, Any] | None:
+    """Anthropic counts cached tokens apart from `input_tokens`; the canonical form inside.
+
+    None where it did not count what matters.
+    """
+    if usage is None or usage.input_tokens is None or usage.output_tokens is None:
+        return None
     read = usage.cache_read_input_tokens or 0
     written = usage.cache_creation_input_tokens or 0
     long = usage.cache_creation.ephemeral_1h_input_tokens if usage.cache_creation else 0
@@ -143,6 +198,10 @@ class MessagesStreamIn:
         self._head = metadata.head("")
         self._usage = _Usage()
         self._calls = -1
+        self._numbers: dict[int, int] = {}
+        """Calls by the number of their block."""
+        self._finished = False
+        self._thought: list[str] = []
         self._characters = 0
         self._block_start = 0
         self._citations: list[_Citation] = []
@@ -151,33 +210,43 @@ class MessagesStreamIn:
         """The canonical chunks of one event's data; `[DONE]` after the last.
 
         Raises:
-            msgspec.DecodeError: the data is not Anthropic's.
+            ValueError: the data is not Anthropic's.
         """
-        event = _decode_reply(data)
+        event = _read_reply(data)
         match event.type:
             case "message_start" if event.message is not None:
                 self._head = self._metadata.head(event.message.id, event.message.model)
                 self._count(event.message.usage)
                 return [canon.chunk(self._head, {"role": "assistant", "content": ""})]
             case "content_block_start" if event.content_block is not None:
-                return self._start(event.content_block)
+                return self._start(event.content_block, event.index)
             case "content_block_delta" if event.delta is not None:
-                return self._piece(event.delta)
+                return self._piece(event.delta, event.index)
             case "content_block_stop" if self._citations:
                 found = _annotations(self._citations, self._block_start, self._characters)
                 self._citations = []
                 return [canon.chunk(self._head, {"annotations": found})]
             case "message_delta":
-                self._count(event.usage)
-                reason = event.delta.stop_reason if event.delta else None
-                finish = FINISH_REASONS.get(reason or "end_turn", "stop")
-                usage = canon.usage_chunk(self._head, _usage_in(self._usage))
-                return [canon.chunk(self._head, {}, finish), usage]
+                return self._end_of_message(event)
             case "message_stop":
-                return [b"[DONE]"]
+                # The end is an end, whether a reason was given for it or not.
+                ended = [] if self._finished else [canon.chunk(self._head, {}, "stop")]
+                return [*ended, b"[DONE]"]
             case "error":
-                return [encode({"error": event.error})]
+                return [lenient_json.encode({"error": event.error})]
         return []
+
+    def _end_of_message(self, event: _Reply) -> list[bytes]:
+        self._count(event.usage)
+        made: list[bytes] = []
+        if event.delta is not None and event.delta.stop_reason is not None:
+            self._finished = True
+            finish = FINISH_REASONS.get(event.delta.stop_reason, "stop")
+            made.append(canon.chunk(self._head, {}, finish, _stopped_by(event.delta)))
+        usage = _usage_in(self._usage)
+        if usage is not None:
+            made.append(canon.usage_chunk(self._head, usage))
+        return made
 
     def _count(self, usage: _Usage | None) -> None:
         """Later counts replace earlier ones, field by field: they are cumulative."""
@@ -186,19 +255,27 @@ class MessagesStreamIn:
             if value is not None:
                 setattr(self._usage, name, value)
 
-    def _start(self, block: _OutBlock) -> list[bytes]:
+    def _start(self, block: _OutBlock, index: int) -> list[bytes]:
         self._block_start = self._characters
         if block.type == "redacted_thinking":
             detail = {"type": "redacted_thinking", "data": block.data}
             return [canon.chunk(self._head, {"reasoning_details": [detail]})]
+        if block.type == "thinking":
+            self._thought = []
+        begun = {"text": ("content", block.text), "thinking": ("reasoning_content", block.thinking)}
+        if block.type in begun:
+            name, text = begun[block.type]
+            return [canon.chunk(self._head, {name: text})] if text else []
         if block.type != "tool_use":
             return []
         self._calls += 1
-        function = {"name": block.name, "arguments": ""}
+        self._numbers[index] = self._calls
+        given = bytes(block.input).decode("utf-8", "replace")
+        function = {"name": block.name, "arguments": given if given not in _NO_INPUT else ""}
         call = {"index": self._calls, "id": block.id, "type": "function", "function": function}
         return [canon.chunk(self._head, {"tool_calls": [call]})]
 
-    def _piece(self, delta: _OutBlock) -> list[bytes]:
+    def _piece(self, delta: _OutBlock, index: int) -> list[bytes]:
         match delta.type:
             case "text_delta":
                 self._characters += len(delta.text or "")
@@ -207,12 +284,16 @@ class MessagesStreamIn:
                 self._citations.append(delta.citation)
                 return []
             case "thinking_delta":
+                self._thought.append(delta.thinking or "")
                 made = {"reasoning_content": delta.thinking}
             case "signature_delta":
-                detail = {"type": "thinking", "signature": delta.signature}
+                # With its text, since a caller gives back the pair.
+                text = "".join(self._thought)
+                detail = {"type": "thinking", "text": text, "signature": delta.signature}
                 made = {"reasoning_details": [detail]}
             case "input_json_delta":
-                call = {"index": self._calls, "function": {"arguments": delta.partial_json}}
+                number = self._numbers.get(index, self._calls)
+                call = {"index": number, "function": {"arguments": delta.partial_json}}
                 made = {"tool_calls": [call]}
             case _:
                 return []

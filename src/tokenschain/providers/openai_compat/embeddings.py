@@ -1,0 +1,85 @@
+"""Embeddings as the caller asked for them: numbers, or base64 of 32-bit floats.
+
+OpenAI's SDKs ask for base64 unless told otherwise. Some upstreams refuse that, others send
+numbers all the same, which typed clients cannot read.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import struct
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from tokenschain.core.formats.openai_chat import ParsedRequest
+
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+_BASE64 = b'"base64"'
+_FIELD = "encoding_format"
+_FLOAT_BYTES = 4
+
+
+def wants_base64(parsed: ParsedRequest) -> bool:
+    """Whether the caller asked for base64."""
+    return bytes(parsed.fields.get(_FIELD, b"null")) == _BASE64
+
+
+def as_numbers(fields: dict[str, Raw]) -> dict[str, Raw]:
+    """The same request for numbers, for upstreams that know no other form."""
+    return {**fields, _FIELD: Raw(b'"float"')}
+
+
+def reply_from(body: bytes, parsed: ParsedRequest) -> bytes:
+    """A reply with its vectors in the form that was asked for; an error stays one.
+
+    Raises:
+        ValueError: there are no vectors in it, or they are none.
+    """
+    wanted = wants_base64(parsed)
+    if b'"embedding"' in body and _is_base64(body) is wanted:
+        return body
+    reply = _decode(body)
+    if not isinstance(reply, dict):
+        raise ValueError("not a JSON object")
+    data = reply.get("data")
+    if not isinstance(data, list) or not data:
+        if any(reply.get(name) for name in ("error", "code", "error_code", "base_resp")):
+            return body
+        raise ValueError("no embeddings")
+    for entry in data:
+        if not isinstance(entry, dict):
+            raise ValueError("not an embedding")
+        entry["embedding"] = _in_form(entry.get("embedding"), base64_wanted=wanted)
+    return _encode(reply)
+
+
+def _is_base64(body: bytes) -> bool | None:
+    """The form of the first vector, by its first byte; None where that cannot be told."""
+    at = body.find(b'"embedding":')
+    while at >= 0:
+        first = body[at + 12 : at + 32].lstrip()[:1]
+        if first in (b"[", b'"'):
+            return first == b'"'
+        at = body.find(b'"embedding":', at + 12)
+    return None
+
+
+def _in_form(vector: Any, *, base64_wanted: bool) -> Any:
+    if isinstance(vector, str) and not base64_wanted:
+        try:
+            packed = base64.b64decode(vector, validate=True)
+            return list(struct.unpack(f"<{len(packed) // _FLOAT_BYTES}f", packed))
+        except (binascii.Error, struct.error) as error:
+            raise ValueError("not base64 of floats") from error
+    if isinstance(vector, list) and base64_wanted:
+        try:
+            return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+        except struct.error as error:
+            raise ValueError("not numbers") from error
+    if not isinstance(vector, str | list):
+        raise ValueError("not a vector")
+    return vector
