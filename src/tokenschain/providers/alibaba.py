@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from tokenschain.core.formats import canonical as canon
+from tokenschain.core.formats import lenient_json
 from tokenschain.core.formats.canonical import Conversation
 from tokenschain.providers.vendor_profile import VendorProtocol
 
@@ -88,8 +89,8 @@ class _Details(Struct):
 
 
 class _Usage(Struct):
-    input_tokens: int = 0
-    output_tokens: int = 0
+    input_tokens: int | None = None
+    output_tokens: int | None = None
     prompt_tokens_details: _Details | None = None
     output_tokens_details: _Details | None = None
 
@@ -110,11 +111,13 @@ class _Reply(Struct):
     code: str | None = None
 
 
-_decode = msgspec.json.Decoder(_Reply).decode
+_decode = lenient_json.reader(_Reply)
 
 
-def _usage_of(usage: _Usage | None) -> dict[str, Any]:
-    usage = usage or _Usage()
+def _usage_of(usage: _Usage | None) -> dict[str, Any] | None:
+    """None where what matters was not counted."""
+    if usage is None or usage.input_tokens is None or usage.output_tokens is None:
+        return None
     inside, outside = usage.prompt_tokens_details, usage.output_tokens_details
     return {
         "prompt_tokens": usage.input_tokens,
@@ -131,7 +134,7 @@ def reply_from(body: bytes, metadata: canon.ReplyMetadata) -> bytes:
     """A native reply as a canonical one; an error stays one.
 
     Raises:
-        msgspec.DecodeError: it is neither.
+        ValueError: it is neither.
     """
     reply = _decode(body)
     if reply.output is None or not reply.output.choices:
@@ -151,7 +154,7 @@ class DashScopeStream:
         """The canonical chunks of one frame; `[DONE]` after the last.
 
         Raises:
-            msgspec.DecodeError: the data is not DashScope's.
+            ValueError: the data is not DashScope's.
         """
         frame = _decode(data)
         if frame.output is None or not frame.output.choices:
@@ -159,11 +162,11 @@ class DashScopeStream:
         choice = frame.output.choices[0]
         finish = choice.finish_reason if choice.finish_reason != "null" else None
         head = self._metadata.head(frame.request_id)
-        for at, call in enumerate(choice.message.get("tool_calls") or ()):
-            call.setdefault("index", at)
         chunks = [canon.chunk(head, choice.message, finish)]
         if finish is not None:
-            chunks += [canon.usage_chunk(head, _usage_of(frame.usage)), b"[DONE]"]
+            usage = _usage_of(frame.usage)
+            chunks += [] if usage is None else [canon.usage_chunk(head, usage)]
+            chunks.append(b"[DONE]")
         return chunks
 
 

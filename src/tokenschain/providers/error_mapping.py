@@ -197,7 +197,7 @@ _SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")
 _SPANS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0}
 WAIT_MAX_S = 3_600.0
 _SINCE_MAX_S = 31_536_000.0
-"""A number above the time of a year ago is a time, one below it is a wait."""
+"""A number within a year of now is a time, any other is a wait."""
 
 
 def meaning_of(vendor: str, status: int, codes: tuple[str, ...], message: str) -> str:
@@ -274,9 +274,8 @@ def _moment(value: bytes | None, now_s: float) -> float | None:
     number = _number(value)
     if number is not None:
         for unit in (1.0, 1e3):  # Unix seconds or milliseconds
-            if number / unit > now_s - _SINCE_MAX_S:
-                if number / unit < now_s + WAIT_MAX_S * 24:
-                    return max(0.0, number / unit - now_s)
+            if now_s - _SINCE_MAX_S < number / unit < now_s + _SINCE_MAX_S:
+                return max(0.0, number / unit - now_s)
         return number
     text = value.decode("latin-1").strip()
     spans = _SPAN.findall(text)

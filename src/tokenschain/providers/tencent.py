@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from tokenschain.core.formats import canonical as canon
+from tokenschain.core.formats import lenient_json
 from tokenschain.core.formats.canonical import Conversation
 from tokenschain.providers.auth import key_pair
 from tokenschain.providers.signing import Signable, tencent_tc3
@@ -114,7 +115,8 @@ def _message(message: canon.Message) -> dict[str, Any]:
 
 class _Function(Struct, rename="pascal", frozen=True):
     name: str | None = None
-    arguments: str | None = None
+    arguments: Any = None
+    """A text; an object is taken for one."""
 
 
 class _Call(Struct, rename="pascal"):
@@ -140,8 +142,8 @@ class _CachedTokens(Struct, rename="pascal"):
 
 
 class _Usage(Struct, rename="pascal"):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
     prompt_tokens_details: _CachedTokens | None = None
 
 
@@ -170,8 +172,8 @@ class _Envelope(Struct, rename="pascal"):
     response: _Body | None = None
 
 
-_decode_frame = msgspec.json.Decoder(_Body).decode
-_decode_envelope = msgspec.json.Decoder(_Envelope).decode
+_decode_frame = lenient_json.reader(_Body)
+_decode_envelope = lenient_json.reader(_Envelope)
 
 
 def _plain(message: _Message) -> dict[str, Any]:
@@ -191,8 +193,10 @@ def _plain(message: _Message) -> dict[str, Any]:
     return made
 
 
-def _usage_of(usage: _Usage | None) -> dict[str, Any]:
-    usage = usage or _Usage()
+def _usage_of(usage: _Usage | None) -> dict[str, Any] | None:
+    """None where what matters was not counted."""
+    if usage is None or usage.prompt_tokens is None or usage.completion_tokens is None:
+        return None
     details = usage.prompt_tokens_details
     return {
         "prompt_tokens": usage.prompt_tokens,
@@ -210,7 +214,7 @@ def reply_from(body: bytes, metadata: canon.ReplyMetadata) -> bytes:
     """A native reply as a canonical one; an error stays one.
 
     Raises:
-        msgspec.DecodeError: it is neither.
+        ValueError: it is neither.
     """
     reply = _decode_envelope(body).response
     if reply is not None and reply.error is not None:
@@ -218,8 +222,10 @@ def reply_from(body: bytes, metadata: canon.ReplyMetadata) -> bytes:
     if reply is None or not reply.choices:
         return body
     choice = reply.choices[0]
+    if choice.message is None:
+        raise ValueError("no message")
     head = metadata.head(reply.id, created_s=reply.created)
-    message = _plain(choice.message or _Message())
+    message = _plain(choice.message)
     return canon.whole(head, message, _finish_of(choice.finish_reason), _usage_of(reply.usage))
 
 
@@ -233,7 +239,7 @@ class HunyuanStream:
         """The canonical chunks of one frame; `[DONE]` after the last.
 
         Raises:
-            msgspec.DecodeError: the data is not Hunyuan's.
+            ValueError: the data is not Hunyuan's.
         """
         frame = _decode_frame(data)
         if frame.error_msg is not None and frame.error_msg.msg:
@@ -246,7 +252,9 @@ class HunyuanStream:
         finish = _finish_of(choice.finish_reason)
         chunks = [canon.chunk(head, _plain(choice.delta or _Message()), finish)]
         if finish is not None:
-            chunks += [canon.usage_chunk(head, _usage_of(frame.usage)), b"[DONE]"]
+            usage = _usage_of(frame.usage)
+            chunks += [] if usage is None else [canon.usage_chunk(head, usage)]
+            chunks.append(b"[DONE]")
         return chunks
 
 

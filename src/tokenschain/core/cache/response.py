@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Raw
 
-from tokenschain.core.formats import openai_chat
 from tokenschain.core.formats.openai_chat import Api
 
 PIECE_CHARS = 12

@@ -17,6 +17,7 @@ from tokenschain.core.formats.openai_chat import WireUsage
 
 ABSENT = Raw(b"")
 """Stands for a field of any JSON that was not sent (msgspec knows no `Raw | None`)."""
+PAUSE = "pause_turn"
 NO_PARAMETERS = Raw(b'{"type":"object","properties":{}}')
 
 
@@ -27,11 +28,20 @@ class Function(Struct):
     arguments: str | None = None
 
 
+class CustomCall(Struct):
+    """A freeform tool called; in a stream, a piece of the call."""
+
+    name: str | None = None
+    input: str | None = None
+
+
 class ToolCall(Struct, omit_defaults=True):
-    function: Function
+    function: Function = msgspec.field(default_factory=Function)
     id: str | None = None
     index: int | None = None
     cache_control: Raw = ABSENT
+    custom: CustomCall | None = None
+    """Instead of a function."""
 
 
 class ReasoningDetail(Struct, omit_defaults=True):
@@ -183,11 +193,55 @@ class Conversation(Struct):
         return self.max_completion_tokens or self.max_tokens
 
 
+class LogProbs(Struct):
+    content: list[Raw] | None = None
+
+
+class Spoken(Struct):
+    """Sound in an answer, of which other APIs get the words."""
+
+    transcript: str | None = None
+
+
+class ReplyMessage(Message):
+    """What an answer says, or a piece of it."""
+
+    audio: Spoken | None = None
+
+    @property
+    def words(self) -> str:
+        """Its text, or the words of its sound."""
+        return self.text or (self.audio.transcript if self.audio is not None else None) or ""
+
+
 class Choice(Struct):
     index: int = 0
-    message: Message | None = None
-    delta: Message | None = None
+    message: ReplyMessage | None = None
+    delta: ReplyMessage | None = None
     finish_reason: str | None = None
+    stop_sequence: str | None = None
+    """The caller's sequence that ended it, where the vendor says so."""
+    stop_reason: Raw = ABSENT
+    """vLLM's word for the same, when it is a text; `pause_turn` of Anthropic."""
+    logprobs: LogProbs | None = None
+
+    @property
+    def said(self) -> ReplyMessage:
+        """What it says, of a whole answer or of a piece."""
+        return self.delta or self.message or ReplyMessage()
+
+    @property
+    def stopped_by(self) -> str | None:
+        """The caller's sequence that ended it."""
+        if self.stop_sequence is None and bytes(self.stop_reason)[:1] == b'"':
+            word: str = msgspec.json.decode(self.stop_reason)
+            return None if word == PAUSE else word
+        return self.stop_sequence
+
+    @property
+    def pauses(self) -> bool:
+        """Whether the turn is to be gone on with as it is."""
+        return bytes(self.stop_reason) == b'"%b"' % PAUSE.encode()
 
 
 class ChatReply(Struct):
@@ -203,7 +257,7 @@ class ChatReply(Struct):
 
 _encode = msgspec.json.Encoder().encode
 _conversation = msgspec.json.Decoder(Conversation).decode
-_reply = msgspec.json.Decoder(ChatReply).decode
+_reply = lenient_json.reader(ChatReply)
 
 
 def read(fields: dict[str, Raw]) -> Conversation:
@@ -226,7 +280,7 @@ def read_reply(data: bytes) -> ChatReply:
     """A canonical reply or chunk, typed.
 
     Raises:
-        msgspec.DecodeError: it is none.
+        ValueError: it is none.
     """
     return _reply(data)
 

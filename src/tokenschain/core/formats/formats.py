@@ -38,10 +38,11 @@ class ApiFormat(NamedTuple):
     """The checked, canonical request of a body; raises `ApiError`."""
     error: Callable[[ApiError, str], bytes] = ApiError.body
     """By the call's id."""
-    whole: Callable[[bytes, str], bytes] | None = None
-    """A canonical whole reply in this form, by the call's id; None: it is in it already."""
-    stream: Callable[[str, str], StreamFormat] | None = None
-    """By model and the call's id; None: canonical chunks pass as they are."""
+    whole: Callable[[bytes, str, ParsedRequest], bytes] | None = None
+    """A canonical whole reply in this form, by the call's id and what was asked; None: it is in
+    it already."""
+    stream: Callable[[ParsedRequest, str], StreamFormat] | None = None
+    """By what was asked and the call's id; None: canonical chunks pass as they are."""
 
 
 API_FORMATS: tuple[ApiFormat, ...] = (

@@ -93,10 +93,22 @@ class ReadReply(NamedTuple):
 class ReplyNormalizer:
     """Makes one reply canonical, whole or chunk by chunk; keeps state between chunks."""
 
-    __slots__ = ("_always", "_calls", "_context", "_ended", "_halves", "_normalization", "_splitters")
+    __slots__ = (
+        "_always",
+        "_calls",
+        "_context",
+        "_ended",
+        "_halves",
+        "_normalization",
+        "_splitters",
+    )
 
     def __init__(
-        self, normalization: Normalization, context: ReplyContext = ReplyContext(), *, needs_normalization: bool = False
+        self,
+        normalization: Normalization,
+        context: ReplyContext = ReplyContext(),
+        *,
+        needs_normalization: bool = False,
     ) -> None:
         """
         Args:
@@ -104,7 +116,11 @@ class ReplyNormalizer:
         """
         self._normalization = normalization
         self._context = context
-        self._always = needs_normalization or normalization is not Normalization.CANONICAL or context.older_functions
+        self._always = (
+            needs_normalization
+            or normalization is not Normalization.CANONICAL
+            or context.older_functions
+        )
         self._splitters: dict[int, TagSplitter] = {}
         self._calls: dict[int, ToolCalls] = {}
         self._halves: dict[tuple[int, str], str] = {}
@@ -158,7 +174,9 @@ class ReplyNormalizer:
             part = choice.delta or choice.message
             if part is not None and not part.simple:
                 return False
-            if choice.finish_reason not in _PLAIN_FINISHES or (choice.finish_reason and self._calls):
+            if choice.finish_reason not in _PLAIN_FINISHES or (
+                choice.finish_reason and self._calls
+            ):
                 return False
         return True
 
@@ -234,9 +252,7 @@ class ReplyNormalizer:
             thought = "".join(_text_in(p, "thinking") for p in content if _is_thinking(p))
             if thought:
                 part.setdefault("reasoning_content", thought)
-            part["content"] = "".join(
-                _text_in(p, "text") for p in content if not _is_thinking(p)
-            )
+            part["content"] = "".join(_text_in(p, "text") for p in content if not _is_thinking(p))
         for name in _TEXTS:
             value = part.get(name)
             if value is not None and not isinstance(value, str):

@@ -14,8 +14,7 @@ from msgspec import Raw, Struct
 
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats import canonical as canon
-from tokenschain.core.formats.canonical import Message
-from tokenschain.core.formats.openai_chat import WireUsage, usage_of
+from tokenschain.core.formats.openai_chat import ParsedRequest, WireUsage, usage_of
 
 _encode = msgspec.json.Encoder().encode
 
@@ -93,21 +92,47 @@ def input_items_of(stored: Stored) -> bytes:
 # --- what callers get -------------------------------------------------------------
 
 
-def reply_of(body: bytes, name: str) -> bytes:
+def reply_of(body: bytes, name: str, asked: ParsedRequest) -> bytes:
     """A canonical reply as a response; `name` makes its id."""
     reply = canon.read_reply(body)
     choice = reply.choices[0] if reply.choices else canon.Choice()
-    message = choice.message or Message()
+    message = choice.said
     output: list[dict[str, Any]] = []
     if message.reasoning_content:
-        output.append(_reasoning_item(f"rs_{name}", message.reasoning_content))
-    if message.text or not message.tool_calls:
-        output.append(_message_item(f"msg_{name}", message.text, message.citations))
+        as_summary = _wants_summary(asked)
+        output.append(_reasoning_item(f"rs_{name}", message.reasoning_content, as_summary))
+    parts: list[dict[str, Any]] = []
+    if message.words or not (message.tool_calls or message.refusal):
+        parts.append(_text_part(message.words, message.citations, _logprobs_of(choice)))
+    if message.refusal:
+        parts.append(_refusal_part(message.refusal))
+    if parts:
+        output.append(_message_item(f"msg_{name}", parts))
     for at, call in enumerate(message.tool_calls or ()):
-        output.append(_call_item(f"fc_{name}_{at}", call.id, call.function))
+        output.append(_call_item(f"{_call_prefix(call)}_{name}_{at}", call))
     return _encode(
-        _response(name, reply.model, output, choice.finish_reason, reply.usage, reply.created)
+        _response(
+            name,
+            reply.model or asked.model,
+            output,
+            choice.finish_reason,
+            reply.usage,
+            reply.created,
+        )
     )
+
+
+def _wants_summary(asked: ParsedRequest) -> bool:
+    """Whether reasoning was asked for as a summary: the form that most clients read."""
+    raw = asked.native.fields.get("reasoning") if asked.native is not None else None
+    if raw is None or b'"summary"' not in bytes(raw):
+        return False
+    reasoning = msgspec.json.decode(raw)
+    return isinstance(reasoning, dict) and reasoning.get("summary") not in (None, "none")
+
+
+def _logprobs_of(choice: canon.Choice) -> list[Raw]:
+    return (choice.logprobs.content if choice.logprobs is not None else None) or []
 
 
 def _response(
@@ -150,15 +175,18 @@ def _usage_out(wire: WireUsage | None) -> dict[str, Any] | None:
     }
 
 
-def _reasoning_item(name: str, text: str) -> dict[str, Any]:
+def _reasoning_item(name: str, text: str, as_summary: bool) -> dict[str, Any]:
+    """What a model thought, as a summary where one was asked for."""
+    if as_summary:
+        summary = [{"type": "summary_text", "text": text}] if text else []
+        return {"id": name, "type": "reasoning", "summary": summary}
     content = [{"type": "reasoning_text", "text": text}]
     return {"id": name, "type": "reasoning", "summary": [], "content": content}
 
 
 def _message_item(
-    name: str, text: str, citations: list[canon.UrlCitation], status: str = "completed"
+    name: str, content: list[dict[str, Any]], status: str = "completed"
 ) -> dict[str, Any]:
-    content = [_text_part(text, citations)] if status == "completed" else []
     return {
         "id": name,
         "type": "message",
@@ -168,9 +196,15 @@ def _message_item(
     }
 
 
-def _text_part(text: str, citations: list[canon.UrlCitation]) -> dict[str, Any]:
+def _text_part(
+    text: str, citations: list[canon.UrlCitation], logprobs: list[Raw]
+) -> dict[str, Any]:
     annotations = [_annotation(citation) for citation in citations]
-    return {"type": "output_text", "text": text, "annotations": annotations}
+    return {"type": "output_text", "text": text, "annotations": annotations, "logprobs": logprobs}
+
+
+def _refusal_part(text: str) -> dict[str, Any]:
+    return {"type": "refusal", "refusal": text}
 
 
 def _annotation(citation: canon.UrlCitation) -> dict[str, Any]:
@@ -183,49 +217,70 @@ def _annotation(citation: canon.UrlCitation) -> dict[str, Any]:
     }
 
 
-def _call_item(
-    name: str, call_id: str | None, function: canon.Function, status: str = "completed"
-) -> dict[str, Any]:
-    return {
-        "id": name,
-        "type": "function_call",
-        "call_id": call_id or name,
-        "name": function.name,
-        "arguments": function.arguments or "",
-        "status": status,
-    }
+def _call_prefix(call: canon.ToolCall) -> str:
+    return "fc" if call.custom is None else "ctc"
+
+
+def _call_item(name: str, call: canon.ToolCall, status: str = "completed") -> dict[str, Any]:
+    made: dict[str, Any] = {"id": name, "call_id": call.id or name, "status": status}
+    if call.custom is not None:
+        said = {"name": call.custom.name, "input": call.custom.input or ""}
+        return {**made, "type": "custom_tool_call", **said}
+    said = {"name": call.function.name, "arguments": call.function.arguments or ""}
+    return {**made, "type": "function_call", **said}
+
+
+_PREFIXES = {"reasoning": "rs", "message": "msg", "function_call": "fc", "custom_tool_call": "ctc"}
 
 
 class _Open:
     """An output item that is being streamed."""
 
-    def __init__(self, index: int, name: str, kind: str) -> None:
+    def __init__(self, index: int, name: str, kind: str, as_summary: bool) -> None:
         self.index = index
         self.name = name
         self.kind = kind
+        self.as_summary = as_summary
         self.pieces: list[str] = []
+        self.refusal: list[str] = []
+        self.parts: list[str] = []
+        """Kinds of its parts, in their order."""
         self.citations: list[canon.UrlCitation] = []
-        self.function = canon.Function()
-        self.call_id: str | None = None
+        self.logprobs: list[Raw] = []
+        self.call = canon.ToolCall()
 
     @property
     def text(self) -> str:
         return "".join(self.pieces)
 
+    def part(self, kind: str, *, begun: bool = False) -> dict[str, Any]:
+        """One part of its content, or how that begins."""
+        if kind == "refusal":
+            return _refusal_part("" if begun else "".join(self.refusal))
+        if begun:
+            return _text_part("", [], [])
+        return _text_part(self.text, self.citations, self.logprobs)
+
     def item(self, status: str = "completed") -> dict[str, Any]:
         if self.kind == "reasoning":
-            return _reasoning_item(self.name, self.text)
+            return _reasoning_item(self.name, self.text, self.as_summary)
         if self.kind == "message":
-            return _message_item(self.name, self.text, self.citations, status)
-        function = canon.Function(self.function.name, self.text)
-        return _call_item(self.name, self.call_id, function, status)
+            parts = [self.part(kind) for kind in self.parts] if status != "in_progress" else []
+            return _message_item(self.name, parts, status)
+        call = self.call
+        if call.custom is not None:
+            said = canon.ToolCall(id=call.id, custom=canon.CustomCall(call.custom.name, self.text))
+        else:
+            said = canon.ToolCall(canon.Function(call.function.name, self.text), call.id)
+        return _call_item(self.name, said, status)
 
 
 class ResponsesStreamOut:
     """Canonical chunks to the events of a response; items may be open side by side."""
 
-    def __init__(self, model: str, name: str) -> None:
-        self._model = model
+    def __init__(self, asked: ParsedRequest, name: str) -> None:
+        self._model = asked.model
+        self._as_summary = _wants_summary(asked)
         self._id = name
         self._created = 0
         self.final = b""
@@ -244,20 +299,35 @@ class ResponsesStreamOut:
         if chunk.usage is not None:
             self._usage = chunk.usage
         for choice in chunk.choices[:1]:
-            delta = choice.delta or Message()
-            if delta.reasoning_content:
-                item = self._item(out, "reasoning", "reasoning")
-                self._piece(out, item, "reasoning_text", delta.reasoning_content)
-            if delta.text:
-                self._piece(out, self._item(out, "message", "message"), "output_text", delta.text)
-            for citation in delta.citations:
-                self._cite(out, self._item(out, "message", "message"), citation)
-            for call in delta.tool_calls or ():
-                item = self._item(out, f"call {call.index or 0}", "function_call", call)
-                if call.function.arguments:
-                    self._piece(out, item, "function_call_arguments", call.function.arguments)
+            self._say(choice, out)
             self._finish = choice.finish_reason or self._finish
         return b"".join(out)
+
+    def _say(self, choice: canon.Choice, out: list[bytes]) -> None:
+        delta = choice.said
+        if delta.reasoning_content:
+            item = self._item(out, "reasoning", "reasoning")
+            kind = "reasoning_summary_text" if self._as_summary else "reasoning_text"
+            self._piece(out, item, kind, delta.reasoning_content)
+        if delta.words:
+            item = self._part(out, "output_text")
+            logprobs = _logprobs_of(choice)
+            item.logprobs += logprobs
+            self._piece(out, item, "output_text", delta.words, logprobs)
+        if delta.refusal:
+            item = self._part(out, "refusal")
+            item.refusal.append(delta.refusal)
+            fields = {**self._at(item), "content_index": item.parts.index("refusal")}
+            out.append(self._event("response.refusal.delta", fields | {"delta": delta.refusal}))
+        for citation in delta.citations:
+            self._cite(out, self._part(out, "output_text"), citation)
+        for call in delta.tool_calls or ():
+            kind = "function_call" if call.custom is None else "custom_tool_call"
+            item = self._item(out, f"call {call.index or 0}", kind, call)
+            said = call.function.arguments if call.custom is None else call.custom.input
+            if said:
+                name = f"{kind}_arguments" if call.custom is None else f"{kind}_input"
+                self._piece(out, item, name, said)
 
     def end(self) -> bytes:
         """The stream is complete."""
@@ -299,30 +369,53 @@ class ResponsesStreamOut:
         if item is not None:
             return item
         index = len(self._items)
-        prefix = {"reasoning": "rs", "message": "msg", "function_call": "fc"}[kind]
-        item = self._items[key] = _Open(index, f"{prefix}_{self._id}_{index}", kind)
+        name = f"{_PREFIXES[kind]}_{self._id}_{index}"
+        item = self._items[key] = _Open(index, name, kind, self._as_summary)
         if call is not None:
-            item.function, item.call_id = canon.Function(call.function.name), call.id
+            item.call = call
         added = {"output_index": index, "item": item.item("in_progress")}
+        if kind == "reasoning":
+            added["item"] = _reasoning_item(name, "", self._as_summary) | {"status": "in_progress"}
         out.append(self._event("response.output_item.added", added))
-        if kind == "message":
-            part = {**self._at(item), "content_index": 0, "part": _text_part("", [])}
-            out.append(self._event("response.content_part.added", part))
+        if kind == "reasoning" and self._as_summary:
+            part = {"summary_index": 0, "part": {"type": "summary_text", "text": ""}}
+            fields = {**self._at(item), **part}
+            out.append(self._event("response.reasoning_summary_part.added", fields))
         return item
 
-    def _piece(self, out: list[bytes], item: _Open, kind: str, text: str) -> None:
+    def _part(self, out: list[bytes], kind: str) -> _Open:
+        """The message, with a part of that kind begun."""
+        item = self._item(out, "message", "message")
+        if kind not in item.parts:
+            item.parts.append(kind)
+            at = {**self._at(item), "content_index": len(item.parts) - 1}
+            fields = {**at, "part": item.part(kind, begun=True)}
+            out.append(self._event("response.content_part.added", fields))
+        return item
+
+    def _piece(
+        self,
+        out: list[bytes],
+        item: _Open,
+        kind: str,
+        text: str,
+        logprobs: list[Raw] | None = None,
+    ) -> None:
         item.pieces.append(text)
         fields = {**self._at(item), "delta": text}
-        if kind != "function_call_arguments":
+        if kind == "reasoning_summary_text":
+            fields["summary_index"] = 0
+        elif kind == "reasoning_text":
             fields["content_index"] = 0
-        if kind == "output_text":
-            fields["logprobs"] = []
+        elif kind == "output_text":
+            fields["content_index"] = item.parts.index(kind)
+            fields["logprobs"] = logprobs or []
         out.append(self._event(f"response.{kind}.delta", fields))
 
     def _cite(self, out: list[bytes], item: _Open, citation: canon.UrlCitation) -> None:
         fields = {
             **self._at(item),
-            "content_index": 0,
+            "content_index": item.parts.index("output_text"),
             "annotation_index": len(item.citations),
             "annotation": _annotation(citation),
         }
@@ -334,18 +427,34 @@ class ResponsesStreamOut:
         text = item.text
         match item.kind:
             case "message":
-                done = {**at, "content_index": 0, "text": text, "logprobs": []}
-                out.append(self._event("response.output_text.done", done))
-                part = {**at, "content_index": 0, "part": _text_part(text, item.citations)}
-                out.append(self._event("response.content_part.done", part))
+                for index, kind in enumerate(item.parts):
+                    self._close_part(out, item, index, kind)
+            case "reasoning" if self._as_summary:
+                done = {**at, "summary_index": 0, "text": text}
+                out.append(self._event("response.reasoning_summary_text.done", done))
+                part = {"summary_index": 0, "part": {"type": "summary_text", "text": text}}
+                out.append(self._event("response.reasoning_summary_part.done", {**at, **part}))
             case "reasoning":
                 done = {**at, "content_index": 0, "text": text}
                 out.append(self._event("response.reasoning_text.done", done))
+            case "custom_tool_call":
+                done = {**at, "input": text}
+                out.append(self._event("response.custom_tool_call_input.done", done))
             case _:
-                done = {**at, "arguments": text, "name": item.function.name}
+                done = {**at, "arguments": text, "name": item.call.function.name}
                 out.append(self._event("response.function_call_arguments.done", done))
         finished = {"output_index": item.index, "item": item.item()}
         out.append(self._event("response.output_item.done", finished))
+
+    def _close_part(self, out: list[bytes], item: _Open, index: int, kind: str) -> None:
+        at = {**self._at(item), "content_index": index}
+        if kind == "refusal":
+            done = {**at, "refusal": "".join(item.refusal)}
+        else:
+            done = {**at, "text": item.text, "logprobs": item.logprobs}
+        out.append(self._event(f"response.{kind}.done", done))
+        part = {**at, "part": item.part(kind)}
+        out.append(self._event("response.content_part.done", part))
 
     def _at(self, item: _Open) -> dict[str, Any]:
         return {"item_id": item.name, "output_index": item.index}

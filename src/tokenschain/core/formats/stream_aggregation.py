@@ -12,6 +12,8 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 _TEXTS = ("content", "reasoning_content", "refusal")
 _LISTS = ("annotations", "reasoning_details")
+_STOPS = ("stop_sequence", "stop_reason")
+_ELSEWHERE = ("message", "finish_reason", "index", *_STOPS)
 _LOGPROBS = ("content", "refusal")
 
 
@@ -52,7 +54,7 @@ class _Choice:
     def add(self, part: dict[str, Any]) -> None:
         made = self._made
         made["finish_reason"] = part.get("finish_reason") or made["finish_reason"]
-        for name in ("stop_sequence", "stop_details"):
+        for name in _STOPS:
             if part.get(name) is not None:
                 made[name] = part[name]
         if isinstance(part.get("text"), str):
@@ -60,10 +62,11 @@ class _Choice:
             self._texts.append(part["text"])
         self._delta(part.get("delta") or {})
         logprobs = part.get("logprobs")
-        for name in _LOGPROBS if isinstance(logprobs, dict) else ():
-            if logprobs.get(name):
-                known = made.setdefault("logprobs", {})
-                known.setdefault(name, []).extend(logprobs[name])
+        if isinstance(logprobs, dict):
+            for name in _LOGPROBS:
+                if logprobs.get(name):
+                    known = made.setdefault("logprobs", {})
+                    known.setdefault(name, []).extend(logprobs[name])
 
     def whole(self) -> dict[str, Any]:
         if self._texts is not None:
@@ -122,13 +125,15 @@ def chunks_of(body: bytes) -> list[bytes]:
     head["object"] = "text_completion" if text else "chat.completion.chunk"
     made = []
     for at, choice in enumerate(choices):
-        rest = {k: v for k, v in choice.items() if k not in ("message", "finish_reason", "index")}
+        rest = {k: v for k, v in choice.items() if k not in _ELSEWHERE}
         part: dict[str, Any] = {"index": choice.get("index") or at, **rest, "finish_reason": None}
         if not text:
             part["delta"] = _delta_of(choice.get("message") or {})
         made.append(_encode({**head, "choices": [part]}))
-        last = {"index": part["index"], "finish_reason": choice.get("finish_reason") or "stop"}
-        last |= {"text": ""} if text else {"delta": {}}
+        finish = choice.get("finish_reason") or "stop"
+        last: dict[str, Any] = {"index": part["index"], "finish_reason": finish}
+        last |= {name: choice[name] for name in _STOPS if choice.get(name) is not None}
+        last["text" if text else "delta"] = "" if text else {}
         made.append(_encode({**head, "choices": [last]}))
     if reply.get("usage") is not None:
         made.append(_encode({**head, "choices": [], "usage": reply["usage"]}))

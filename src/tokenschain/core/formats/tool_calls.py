@@ -22,7 +22,8 @@ _NAMED = frozenset({"index", "id", "type", "function", "custom"})
 class _Piece(NamedTuple):
     """One entry of `tool_calls`, as far as it could be read."""
 
-    index: int | None
+    place: int | None
+    """What it says its index is."""
     id: str
     name: str
     arguments: str
@@ -43,7 +44,7 @@ class _ToolCall:
 
     def __init__(self, number: int, piece: _Piece) -> None:
         self.number = number
-        self.given_index = piece.index
+        self.given_index = piece.place
         self.given_id = piece.id
         self.id = ""
         self.name = piece.name
@@ -88,9 +89,9 @@ class ToolCalls:
     def take(self, given: Any) -> list[dict[str, Any]]:
         """The entries of one delta, canonical: numbered, with an id and a name at first."""
         pieces = _pieces_of(given)
-        if len(pieces) > 1 and len({piece.index for piece in pieces}) == 1:
+        if len(pieces) > 1 and len({piece.place for piece in pieces}) == 1:
             # One number for all says nothing.
-            pieces = [piece._replace(index=None) for piece in pieces]
+            pieces = [piece._replace(place=None) for piece in pieces]
         made: list[dict[str, Any]] = []
         for at, piece in enumerate(pieces):
             call = self._of(piece, len(pieces) - at)
@@ -143,15 +144,15 @@ class ToolCalls:
             found = self._by_id.get(piece.id)
             if found is not None:
                 return found if _continues_id(found, piece) else None
-            if piece.index is None:
+            if piece.place is None:
                 return last if not piece.name else None
-            found = self._by_index.get(piece.index)
+            found = self._by_index.get(piece.place)
             if found is None or not piece.name:
                 return found  # some give each piece an id of its own
             waits = not found.given_id and not found.complete
             return found if waits and found.name in ("", piece.name) else None
-        if piece.index is not None:
-            found = self._by_index.get(piece.index)
+        if piece.place is not None:
+            found = self._by_index.get(piece.place)
             if found is not None:
                 return found if _continues(found, piece) else None
             unnumbered = last is not None and last.given_index is None and not piece.name
@@ -166,8 +167,8 @@ class ToolCalls:
         call.id = piece.id if piece.id not in self._by_id else ""
         call.id = call.id or f"call_{self._seed}_{call.number}"
         self._by_id[call.id] = call
-        if piece.index is not None:
-            self._by_index[piece.index] = call
+        if piece.place is not None:
+            self._by_index[piece.place] = call
         call.held = not call.custom and call.name in self._freeform
         return call
 
@@ -227,8 +228,8 @@ def _continues_id(call: _ToolCall, piece: _Piece) -> bool:
         return True
     if call.name and piece.name != call.name:
         return False
-    if piece.index is not None and call.given_index is not None:
-        return piece.index == call.given_index
+    if piece.place is not None and call.given_index is not None:
+        return piece.place == call.given_index
     return not call.complete or not piece.arguments or piece.arguments == call.arguments
 
 

@@ -81,7 +81,7 @@ class CallResponseWriter:
         exchange = self._exchange
         if not exchange.started:
             if call.request.api_format.stream is not None:
-                self._stream = call.request.api_format.stream(call.parsed.model, call.request.id)
+                self._stream = call.request.api_format.stream(call.parsed, call.request.id)
             exchange.begin(200, b"".join((SSE_LINES, self._lines(call), self._cors)))
 
     def write(self, data: bytes) -> None:
@@ -112,7 +112,7 @@ class CallResponseWriter:
                 if call.native_answer:
                     last = call.native_answer
                 elif call.request.api_format.whole is not None:
-                    last = call.request.api_format.whole(last, call.request.id)
+                    last = call.request.api_format.whole(last, call.request.id, call.parsed)
                     if call.parsed.kept_input:
                         self._keep(call, last)
                 headers = b"".join((JSON_LINE, self._lines(call), self._cost(call), self._cors))

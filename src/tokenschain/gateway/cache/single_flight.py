@@ -15,7 +15,7 @@ from tokenschain.core.cache import response
 from tokenschain.core.cache.store import CacheEntry
 from tokenschain.core.call import CacheResult, Call, ResponseWriter
 from tokenschain.core.errors import ApiError
-from tokenschain.core.formats import stream_aggregation
+from tokenschain.core.formats import openai_chat, stream_aggregation
 from tokenschain.core.formats.openai_chat import Api
 from tokenschain.gateway.cache.replay import target_of
 from tokenschain.wire import sse

@@ -275,7 +275,7 @@ class StreamAnswer:
             return
         try:
             self._take(data)
-        except Exception as fault:
+        except Exception as fault:  # noqa: BLE001 - ours, and the caller is told so
             self._fail_with(translation_failure(fault, self._upstream), fault)
 
     def on_end(self, error: BaseException | None) -> None:
@@ -285,7 +285,7 @@ class StreamAnswer:
         if error is None:
             try:
                 self._complete()
-            except Exception as fault:
+            except Exception as fault:  # noqa: BLE001 - ours, and the caller is told so
                 self._fail_with(translation_failure(fault, self._upstream), fault)
         else:
             failure = failure_of(error, self._upstream)

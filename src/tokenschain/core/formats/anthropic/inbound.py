@@ -7,17 +7,18 @@ Source: Anthropic's API reference, version 2023-06-01.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats import canonical as canon
+from tokenschain.core.formats import lenient_json
 from tokenschain.core.formats.canonical import Message
-from tokenschain.core.formats.openai_chat import WireUsage, usage_of
+from tokenschain.core.formats.openai_chat import ParsedRequest, WireUsage, usage_of
+from tokenschain.core.formats.tool_calls import is_json
 
 encode = msgspec.json.Encoder().encode
-_decode_any = msgspec.json.Decoder().decode
 _STOP_REASONS = {
     "stop": "end_turn",
     "length": "max_tokens",
@@ -51,7 +52,7 @@ _ERROR_TYPES = {
 # --- what callers get -------------------------------------------------------------
 
 
-def reply_of(body: bytes, name: str) -> bytes:
+def reply_of(body: bytes, name: str, asked: ParsedRequest) -> bytes:
     """A canonical reply as a Message; `name` makes its id."""
     reply = canon.read_reply(body)
     choice = reply.choices[0] if reply.choices else canon.Choice()
@@ -60,32 +61,46 @@ def reply_of(body: bytes, name: str) -> bytes:
             "id": f"msg_{name}",
             "type": "message",
             "role": "assistant",
-            "model": reply.model,
-            "content": _blocks_of(choice.message or Message()),
-            "stop_reason": _STOP_REASONS.get(choice.finish_reason or "stop", "end_turn"),
-            "stop_sequence": None,
+            "model": reply.model or asked.model,
+            "content": _blocks_of(choice.said),
             "usage": _usage_out(reply.usage),
+            **_stop_of(choice, refused=bool(choice.said.refusal)),
         }
     )
 
 
-def _blocks_of(message: Message) -> list[dict[str, Any]]:
+def _stop_of(choice: canon.Choice, *, refused: bool) -> dict[str, str | None]:
+    sequence = choice.stopped_by
+    reason = _STOP_REASONS.get(choice.finish_reason or "stop", "end_turn")
+    if choice.pauses:
+        reason = canon.PAUSE
+    elif reason == "end_turn" and refused:
+        reason = "refusal"
+    elif reason == "end_turn" and sequence is not None:
+        return {"stop_reason": "stop_sequence", "stop_sequence": sequence}
+    return {"stop_reason": reason, "stop_sequence": None}
+
+
+def _blocks_of(message: canon.ReplyMessage) -> list[dict[str, Any]]:
     blocks = thinking_blocks(message)
-    if message.text:
-        block: dict[str, Any] = {"type": "text", "text": message.text}
+    text = message.words + (message.refusal or "")
+    if text:
+        block: dict[str, Any] = {"type": "text", "text": text}
         if message.citations:
             block["citations"] = [_citation_out(citation) for citation in message.citations]
         blocks.append(block)
     for at, call in enumerate(message.tool_calls or ()):
-        blocks.append(
-            {
-                "type": "tool_use",
-                "id": call.id or f"toolu_{at}",
-                "name": call.function.name,
-                "input": arguments_of(call.function.arguments),
-            }
-        )
+        name, arguments = _called(call)
+        block = {"type": "tool_use", "id": call.id or f"toolu_{at}", "name": name}
+        blocks.append(block | {"input": arguments_of(arguments)})
     return blocks
+
+
+def _called(call: canon.ToolCall) -> tuple[str | None, str | None]:
+    """Name and arguments of a call; a freeform tool's text stands in an object here."""
+    if call.custom is None:
+        return call.function.name, call.function.arguments
+    return call.custom.name, encode({"input": call.custom.input or ""}).decode()
 
 
 def _citation_out(citation: canon.UrlCitation) -> dict[str, Any]:
@@ -119,8 +134,8 @@ def arguments_of(text: str | None) -> Any:
     if not text:
         return {}
     try:
-        return _decode_any(text)
-    except msgspec.DecodeError:
+        return lenient_json.encodable(lenient_json.patiently(text.encode()))
+    except ValueError:
         return {"_invalid_json": text}
 
 
@@ -149,23 +164,38 @@ def error_of(error: ApiError, request_id: str) -> bytes:
     )
 
 
+_NO_THINKING = {"thinking": "", "signature": ""}
+
+
+class _WaitingCall(NamedTuple):
+    """A call that comes while another one is being told."""
+
+    pieces: list[str]
+    name: str | None = None
+    id: str | None = None
+
+
 class MessagesStreamOut:
     """Canonical chunks to Anthropic's events; messages are not kept.
 
     Blocks follow one another there, so tool calls that come interleaved are put in order: the
-    first one flows, the others follow when it is complete.
+    first one flows, the others follow when it is complete, and text that comes in between them
+    follows at the end.
     """
 
-    def __init__(self, model: str, name: str) -> None:
-        self._model = model
+    def __init__(self, asked: ParsedRequest, name: str) -> None:
+        self._asked = asked
         self._name = name
         self.final = b""
         self._begun = False
         self._open = ""
         self._blocks = -1
         self._tool: int | None = None
-        self._waiting: dict[int, tuple[str | None, str | None, list[str]]] = {}
-        self._finish = "end_turn"
+        self._arguments: list[str] = []
+        self._waiting: dict[int, _WaitingCall] = {}
+        self._later: list[tuple[str, dict[str, Any], dict[str, Any]]] = []
+        self._stop: dict[str, str | None] = {"stop_reason": "end_turn", "stop_sequence": None}
+        self._refused = False
         self._usage: WireUsage | None = None
 
     def event(self, data: bytes) -> bytes:
@@ -177,24 +207,33 @@ class MessagesStreamOut:
         if chunk.usage is not None:
             self._usage = chunk.usage
         for choice in chunk.choices[:1]:
-            delta = choice.delta or Message()
-            if delta.reasoning_content:
-                piece = {"type": "thinking_delta", "thinking": delta.reasoning_content}
-                self._piece(out, "thinking", {"thinking": "", "signature": ""}, piece)
-            for detail in delta.reasoning_details or ():
-                if detail.signature:
-                    piece = {"type": "signature_delta", "signature": detail.signature}
-                    self._piece(out, "thinking", {"thinking": "", "signature": ""}, piece)
-            if delta.text:
-                self._piece(out, "text", {"text": ""}, {"type": "text_delta", "text": delta.text})
-            for citation in delta.citations:
-                cited = {"type": "citations_delta", "citation": _citation_out(citation)}
-                self._piece(out, "text", {"text": ""}, cited)
-            for call in delta.tool_calls or ():
-                self._call(out, call)
+            self._say(choice.said, out)
             if choice.finish_reason:
-                self._finish = _STOP_REASONS.get(choice.finish_reason, "end_turn")
+                self._stop = _stop_of(choice, refused=self._refused)
         return b"".join(out)
+
+    def _say(self, delta: canon.ReplyMessage, out: list[bytes]) -> None:
+        if delta.reasoning_content:
+            piece = {"type": "thinking_delta", "thinking": delta.reasoning_content}
+            self._piece(out, "thinking", _NO_THINKING, piece)
+        for detail in delta.reasoning_details or ():
+            if detail.type == "redacted_thinking":
+                self._close(out)
+                self._start(out, "redacted", {"type": "redacted_thinking", "data": detail.data})
+                self._close(out)
+            elif detail.signature:
+                piece = {"type": "signature_delta", "signature": detail.signature}
+                self._piece(out, "thinking", _NO_THINKING, piece)
+        if delta.refusal:
+            self._refused = True
+        text = delta.words + (delta.refusal or "")
+        if text:
+            self._piece(out, "text", {"text": ""}, {"type": "text_delta", "text": text})
+        for citation in delta.citations:
+            cited = {"type": "citations_delta", "citation": _citation_out(citation)}
+            self._piece(out, "text", {"text": ""}, cited)
+        for call in delta.tool_calls or ():
+            self._call(out, call)
 
     def end(self) -> bytes:
         """The stream is complete."""
@@ -203,13 +242,15 @@ class MessagesStreamOut:
             self._begin(canon.ChatReply(), out)
         self._close(out)
         for index in sorted(self._waiting):
-            name, call_id, pieces = self._waiting[index]
-            self._start_tool(out, index, call_id, name)
-            self._piece_of_tool(out, "".join(pieces))
+            self._tool = index
+            self._release(out)
             self._close(out)
-        stop = {"stop_reason": self._finish, "stop_sequence": None}
+        self._tool = None
+        for kind, empty, piece in self._later:
+            self._piece(out, kind, empty, piece)
+        self._close(out)
         usage = _usage_out(self._usage)
-        out.append(_event("message_delta", {"delta": stop, "usage": usage}))
+        out.append(_event("message_delta", {"delta": self._stop, "usage": usage}))
         out.append(_event("message_stop", {}))
         return b"".join(out)
 
@@ -223,17 +264,21 @@ class MessagesStreamOut:
             "id": f"msg_{self._name}",
             "type": "message",
             "role": "assistant",
-            "model": chunk.model or self._model,
+            "model": chunk.model or self._asked.model,
             "content": [],
             "stop_reason": None,
             "stop_sequence": None,
-            "usage": {"input_tokens": 0, "output_tokens": 0},
+            # Clients show how full the context is from this: the estimate, until it is counted.
+            "usage": {"input_tokens": self._asked.prompt_tokens_estimate, "output_tokens": 0},
         }
         out.append(_event("message_start", {"message": message}))
 
     def _piece(
         self, out: list[bytes], kind: str, empty: dict[str, Any], piece: dict[str, Any]
     ) -> None:
+        if self._tool is not None and not self._tool_complete():
+            self._later.append((kind, empty, piece))
+            return
         if self._open != kind:
             self._close(out)
             self._start(out, kind, {"type": kind, **empty})
@@ -241,25 +286,35 @@ class MessagesStreamOut:
 
     def _call(self, out: list[bytes], call: canon.ToolCall) -> None:
         index = call.index or 0
-        name, pieces = call.function.name, call.function.arguments or ""
-        if self._tool is None:
-            self._close(out)
-            self._start_tool(out, index, call.id, name)
-        if index == self._tool:
-            if pieces:
-                self._piece_of_tool(out, pieces)
-            return
-        had_name, had_id, had = self._waiting.get(index, (None, None, []))
-        had.append(pieces)
-        self._waiting[index] = (had_name or name, had_id or call.id, had)
+        name, piece = _called(call)
+        if index != self._tool:
+            waiting = self._waiting.setdefault(index, _WaitingCall([]))
+            waiting.pieces.append(piece or "")
+            self._waiting[index] = waiting._replace(
+                name=waiting.name or name, id=waiting.id or call.id
+            )
+            if self._tool is None or self._tool_complete():
+                self._close(out)
+                self._tool = index
+                self._release(out)
+        elif piece:
+            self._arguments.append(piece)
+            if self._open == "tool_use":
+                self._piece_of_tool(out, piece)
 
-    def _start_tool(
-        self, out: list[bytes], index: int, call_id: str | None, name: str | None
-    ) -> None:
-        self._tool = index
-        block: dict[str, Any] = {"type": "tool_use", "id": call_id or f"toolu_{index}"}
-        block |= {"name": name, "input": {}}
-        self._start(out, "tool_use", block)
+    def _tool_complete(self) -> bool:
+        return is_json("".join(self._arguments))
+
+    def _release(self, out: list[bytes]) -> None:
+        """Begin the block of the call whose turn it is, with all that has come of it."""
+        index = self._tool or 0
+        waiting = self._waiting.pop(index)
+        block = {"type": "tool_use", "id": waiting.id or f"toolu_{index}", "name": waiting.name}
+        self._start(out, "tool_use", block | {"input": {}})
+        self._arguments = waiting.pieces
+        text = "".join(waiting.pieces)
+        if text:
+            self._piece_of_tool(out, text)
 
     def _piece_of_tool(self, out: list[bytes], text: str) -> None:
         self._delta(out, {"type": "input_json_delta", "partial_json": text})
