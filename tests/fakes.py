@@ -50,6 +50,9 @@ class FakeResponseWriter:
     def event(self, data: bytes) -> None:
         self.log.append(data.decode())
 
+    def native(self, data: bytes, chunks: list[bytes]) -> None:
+        self.log.append(data.decode())
+
     def close(self, call: Call, last: bytes) -> None:
         self.log.append(f"close {call.error.code if call.error else last.decode()}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +19,10 @@ from tokenschain.core.formats.anthropic import (
     request_writer,
 )
 from tokenschain.core.formats.normalization import Normalization, ReplyNormalizer
+from tokenschain.core.formats.openai_chat import UNREAD
 from tokenschain.wire.sse import SseReader
+
+ASKED = msgspec.structs.replace(UNREAD, model="m")
 
 HEAD: dict[str, Any] = {"id": "1", "model": "m", "created": 0}
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
@@ -81,7 +85,7 @@ def test_anthropic_streams_keep_their_grammar_and_lose_nothing(
     stream: tuple[list[bytes], Told],
 ) -> None:
     chunks, told = stream
-    out = inbound.MessagesStreamOut("m", "1")
+    out = inbound.MessagesStreamOut(ASKED, "1")
     data = b"".join(out.event(chunk) for chunk in chunks) + out.end()
     found = events(data)
     assert [e["type"] for e in found[:1] + found[-2:]] == [
@@ -119,7 +123,7 @@ def test_response_streams_keep_their_grammar_and_lose_nothing(
     stream: tuple[list[bytes], Told],
 ) -> None:
     chunks, told = stream
-    out = openai_responses.ResponsesStreamOut("m", "1")
+    out = openai_responses.ResponsesStreamOut(ASKED, "1")
     found = events(b"".join(out.event(chunk) for chunk in chunks) + out.end())
     assert [e["sequence_number"] for e in found] == list(range(len(found)))
     assert [found[0]["type"], found[-1]["type"]] == ["response.created", "response.completed"]
@@ -156,7 +160,7 @@ def test_whole_replies_say_what_streams_say(stream: tuple[list[bytes], Told]) ->
         ]  # fmt: skip
     usage = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}
     body = canonical.whole(HEAD, message, "stop", usage)
-    there = json.loads(inbound.reply_of(body, "1"))
+    there = json.loads(inbound.reply_of(body, "1", ASKED))
     again = json.loads(outbound.reply_from(json.dumps(there).encode(), canonical.ReplyMetadata()))
     back = again["choices"][0]["message"]
     assert (back["content"] or "", back.get("reasoning_content", "")) == (
@@ -215,16 +219,16 @@ def test_citations_of_pages_stay_whole_and_streamed() -> None:
     assert [d["annotations"] for d in deltas if "annotations" in d] == [annotations]
 
     wanted = {k: v for k, v in PAGE.items() if k != "content"} | {"type": "url_citation"}
-    item = json.loads(openai_responses.reply_of(body, "1"))["output"][0]
+    item = json.loads(openai_responses.reply_of(body, "1", ASKED))["output"][0]
     assert item["content"][0]["annotations"] == [wanted]
-    out = openai_responses.ResponsesStreamOut("m", "1")
+    out = openai_responses.ResponsesStreamOut(ASKED, "1")
     found = [e for chunk in chunks for e in events(out.event(chunk))] + events(out.end())
     assert [e["annotation"] for e in found if e["type"].endswith("annotation.added")] == [wanted]
     assert found[-1]["response"]["output"][0]["content"][0]["annotations"] == [wanted]
 
-    block = json.loads(inbound.reply_of(body, "1"))["content"][0]
+    block = json.loads(inbound.reply_of(body, "1", ASKED))["content"][0]
     assert [c["url"] for c in block["citations"]] == [PAGE["url"]]
-    back = inbound.MessagesStreamOut("m", "1")
+    back = inbound.MessagesStreamOut(ASKED, "1")
     told = [e for chunk in chunks for e in events(back.event(chunk))]
     kinds = [e["delta"]["type"] for e in told if e["type"] == "content_block_delta"]
     assert kinds.count("citations_delta") == 1 and kinds.count("text_delta") == 8
@@ -333,7 +337,7 @@ def test_think_tags_are_told_from_the_answer_in_any_cut(
     got = {"content": "", "reasoning_content": ""}
     chunks = [canonical.chunk(HEAD, {"content": piece}) for piece in pieces]
     for chunk in [*chunks, canonical.chunk(HEAD, {"content": ""}, "stop")]:
-        delta = json.loads(reader.chunk(chunk))["choices"][0]["delta"]
+        delta = json.loads(reader.chunk(chunk).data)["choices"][0]["delta"]
         for name in got:
             got[name] += delta.get(name) or ""
     assert got == {"content": answer, "reasoning_content": reasoning}
