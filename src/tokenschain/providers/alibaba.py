@@ -140,6 +140,7 @@ def reply_from(body: bytes, metadata: canon.ReplyMetadata) -> bytes:
     if reply.output is None or not reply.output.choices:
         return body
     choice = reply.output.choices[0]
+    choice.message.setdefault("content", None)
     head = metadata.head(reply.request_id)
     return canon.whole(head, choice.message, choice.finish_reason, _usage_of(reply.usage))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tokenschain.core.formats.anthropic import outbound, request_writer
+from tokenschain.core.formats.anthropic import event_relay, outbound, request_writer
 from tokenschain.providers.vendor_profile import VendorProtocol
 
 PARAMETERS = frozenset(
@@ -20,5 +20,6 @@ PROTOCOL = VendorProtocol(
     whole=outbound.reply_from,
     stream=outbound.MessagesStreamIn,
     relays="messages",
+    relay=event_relay.EventRelay,
     headers=(("anthropic-version", "2023-06-01"),),
 )

@@ -7,6 +7,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
+from tokenschain.core.formats.anthropic.event_relay import RelayedEvent
 from tokenschain.core.formats.canonical import Conversation, ReplyMetadata
 from tokenschain.core.formats.continuation import Prefill
 from tokenschain.core.formats.dialect import Dialect
@@ -36,6 +37,16 @@ class ChunkDecoder(Protocol):
         """Canonical chunks of one event's data; `[DONE]` after the last."""
 
 
+class NativeRelay(Protocol):
+    """Passes the events of one stream on to a caller who speaks the protocol."""
+
+    def events(self, kind: bytes, data: bytes) -> list[RelayedEvent]:
+        """What the caller gets of an event; raises `ValueError` where it is none."""
+
+    def end(self) -> list[RelayedEvent]:
+        """What is missing at the end of an answer that is complete."""
+
+
 class VendorProtocol(NamedTuple):
     """A protocol of chat that is not OpenAI's: pure functions to and from the canonical form."""
 
@@ -50,6 +61,8 @@ class VendorProtocol(NamedTuple):
     sign: Signer | None = None
     relays: str = ""
     """The API whose requests this protocol takes as they are."""
+    relay: Callable[[], NativeRelay] | None = None
+    """Passes its events on to callers of that API."""
 
 
 class Vendor(NamedTuple):

@@ -8,6 +8,7 @@ import time
 from tokenschain.core.call import Attempt, Call, ResponseWriter
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats import canonical, continuation, openai_chat, stream_aggregation
+from tokenschain.core.formats.anthropic.event_relay import RelayedEvent
 from tokenschain.core.formats.continuation import PartialOutput, Splice
 from tokenschain.core.formats.normalization import FAILED_FINISHES, Normalization
 from tokenschain.core.formats.openai_chat import Api
@@ -28,7 +29,7 @@ from tokenschain.providers.openai_compat.replies import (
     normalizer_of,
     understood,
 )
-from tokenschain.providers.vendor_profile import ChunkDecoder, Vendor
+from tokenschain.providers.vendor_profile import ChunkDecoder, NativeRelay, Vendor
 from tokenschain.wire import client as http
 from tokenschain.wire import sse
 
@@ -69,7 +70,7 @@ class StreamAnswer:
         "_quick",
         "_raw",
         "_reader",
-        "_relays",
+        "_relay",
         "_reply",
         "_said",
         "_said_bytes",
@@ -113,7 +114,8 @@ class StreamAnswer:
             and not call.freeform
             and not call.older_functions
         )
-        self._relays = relays
+        protocol = vendor.protocol
+        self._relay = protocol.relay() if relays and protocol and protocol.relay else None
         self._passing: list[bytes] = []
         """The canonical chunks of the event that is being relayed."""
         self._splice = splice
@@ -161,7 +163,7 @@ class StreamAnswer:
         writer = self._writer
         call.partial = True
         call.forget_prompt()
-        call.relays = self._relays
+        call.relays = self._relay is not None
         writer.begin_stream(call)
         writer.on_pause = self._reply.pause
         writer.on_resume = self._reply.resume
@@ -191,7 +193,7 @@ class StreamAnswer:
     def _give_held(self) -> None:
         held, self._held = self._held, None
         for data, chunks in held or ():
-            if self._relays:
+            if self._relay is not None:
                 self._writer.native(data, chunks)
             else:
                 self._writer.event(data)
@@ -370,6 +372,8 @@ class StreamAnswer:
             return
         if self._attempt.finish_reason or self._relayed_finish():
             # The end marker is missing, the answer is not.
+            for missing in self._relay.end() if self._relay is not None else ():
+                self._pass(missing)
             self._finish()
             return
         self._fail("upstream_interrupted", "the stream ended without an end")
@@ -377,7 +381,7 @@ class StreamAnswer:
     def _deliver_body(self, body: bytes) -> None:
         """A whole answer given as a stream."""
         self._bytes = 0
-        self._relays = False
+        self._relay = None
         try:
             whole = understood(body, self._call, self._attempt, self._vendor)
         except ApiError as error:
@@ -395,26 +399,37 @@ class StreamAnswer:
         if self._decoder is None or data == _DONE:
             self._on_chunk(data)
             return
+        if self._relay is not None:
+            self._relay_event(self._relay, event)
+            return
         try:
             chunks = self._decoder.event(data)
         except ValueError:
             self._fail("upstream_invalid_reply", "an event is not of its protocol")
             return
-        if self._relays:
-            self._relay(event, chunks)
-            return
         for chunk in chunks:
             self._on_chunk(chunk)
 
-    def _relay(self, event: sse.Event, chunks: list[bytes]) -> None:
-        """Pass an event on as it came; its canonical chunks say what it means."""
+    def _relay_event(self, relay: NativeRelay, event: sse.Event) -> None:
+        try:
+            events = relay.events(event.event, event.data)
+        except ValueError:
+            self._fail("upstream_invalid_reply", "an event is not of its protocol")
+            return
+        for relayed in events:
+            self._pass(relayed)
+
+    def _pass(self, event: RelayedEvent) -> None:
+        """Pass an event on; its canonical chunks say what it means."""
+        assert self._decoder is not None
         self._passing = []
+        chunks = self._decoder.event(event.data)
         for chunk in chunks:
             if chunk != _DONE:
                 self._on_chunk(chunk)
         if self._ended.done():
             return
-        data = sse.encode(event)
+        data = sse.encode(sse.Event(event.data, event.kind))
         if self._held is not None:
             self._held.append((data, self._passing))
         else:
@@ -476,7 +491,7 @@ class StreamAnswer:
 
     def _hand_on(self, data: bytes, *, has_choices: bool) -> None:
         """Give a chunk to the caller, or hold it until the first token."""
-        if self._relays:
+        if self._relay is not None:
             self._passing.append(data)
             return
         if self._splice is not None:
@@ -503,7 +518,7 @@ class StreamAnswer:
             self._first.set_result(None)
 
     def _finish(self) -> None:
-        if self._attempt.usage is None and not self._writer.takes_raw and not self._relays:
+        if self._attempt.usage is None and not self._writer.takes_raw and self._relay is None:
             self._say_usage()
         if not self._ended.done():
             self._ended.set_result(None)

@@ -76,10 +76,22 @@ class _NativeUsage(Struct):
 
 class _NativeBlock(Struct):
     type: str
-    text: str = ""
-    thinking: str = ""
-    id: str = ""
-    name: str = ""
+    text: str | None = None
+    thinking: str | None = None
+    id: str | None = None
+    name: str | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether what its type needs is there."""
+        match self.type:
+            case "text":
+                return self.text is not None
+            case "thinking":
+                return self.thinking is not None
+            case "tool_use":
+                return bool(self.id and self.name)
+        return True
 
 
 class _Native(Struct):
@@ -99,9 +111,11 @@ _decode_native = msgspec.json.Decoder(_Native).decode
 def is_native(body: bytes) -> bool:
     """Whether a Message can pass as it came: all that clients rely on is of its type."""
     try:
-        return _decode_native(body).usage.output_tokens >= 0
+        found = _decode_native(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return False
+    counted = min(found.usage.output_tokens, found.usage.input_tokens) >= 0
+    return counted and all(block.whole for block in found.content)
 
 
 def reply_from(body: bytes, metadata: canon.ReplyMetadata) -> bytes:

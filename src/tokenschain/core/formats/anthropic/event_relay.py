@@ -1,0 +1,246 @@
+"""Anthropic's events relayed to callers who speak its protocol: as they came, if they are whole.
+
+An event that no client could read (a type of another kind, an index that is missing, a block that
+never began) is mended from what the stream has said so far; everything else passes as its bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import Raw, Struct
+
+from tokenschain.core.formats import lenient_json
+
+
+class RelayedEvent(NamedTuple):
+    """One event: its name and its data."""
+
+    kind: bytes
+    data: bytes
+
+
+class _Start(Struct, tag="message_start"):
+    message: dict[str, Raw]
+
+
+class _Block(Struct):
+    type: str
+    text: str | None = None
+    thinking: str | None = None
+    id: str | None = None
+    name: str | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether what its type begins with is there."""
+        return self.type not in _FILLED or getattr(self, self.type) is not None
+
+
+class _BlockStart(Struct, tag="content_block_start"):
+    index: int
+    content_block: _Block
+
+
+class _Delta(Struct):
+    type: str
+    text: str = ""
+    thinking: str = ""
+    partial_json: str = ""
+    signature: str = ""
+
+
+class _BlockDelta(Struct, tag="content_block_delta"):
+    index: int
+    delta: _Delta
+
+
+class _BlockStop(Struct, tag="content_block_stop"):
+    index: int
+
+
+class _Stop(Struct):
+    stop_reason: str | None = None
+
+
+class _MessageDelta(Struct, tag="message_delta"):
+    delta: _Stop
+
+
+class _MessageStop(Struct, tag="message_stop"):
+    pass
+
+
+_decode = msgspec.json.Decoder(
+    _Start | _BlockStart | _BlockDelta | _BlockStop | _MessageDelta | _MessageStop
+).decode
+_TEXT_OF = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json",
+            "signature_delta": "signature"}  # fmt: skip
+_BLOCK_OF = {
+    "text_delta": {"type": "text", "text": ""},
+    "citations_delta": {"type": "text", "text": ""},
+    "thinking_delta": {"type": "thinking", "thinking": "", "signature": ""},
+    "signature_delta": {"type": "thinking", "thinking": "", "signature": ""},
+}
+"""How a block would have begun that a delta belongs to; of a tool nobody knows the name."""
+_FILLED = {"text": {"text": ""}, "thinking": {"thinking": "", "signature": ""}}
+_KINDS = frozenset(
+    {
+        "message_start", "content_block_start", "content_block_delta", "content_block_stop",
+        "message_delta", "message_stop", "ping", "error",
+    }
+)  # fmt: skip
+
+
+class EventRelay:
+    """One stream of events."""
+
+    def __init__(self) -> None:
+        self._begun = False
+        self._open: int | None = None
+        self._seen = 0
+        """Blocks that have begun."""
+        self._ended = False
+
+    def events(self, kind: bytes, data: bytes) -> list[RelayedEvent]:
+        """What the caller gets of an event.
+
+        Raises:
+            ValueError: it is none of Anthropic's.
+        """
+        try:
+            found = _decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return self._mended(kind.decode("latin-1"), data)
+        name = str(found.__struct_config__.tag)
+        if self._fits(found) and (not kind or kind.decode("latin-1") == name):
+            return [RelayedEvent(name.encode(), data)]
+        return self._mended(name, data)
+
+    def end(self) -> list[RelayedEvent]:
+        """What is missing at the end of an answer that is complete."""
+        if self._ended:
+            return []
+        self._ended = True
+        return [*self._closed(), _event("message_stop", {})]
+
+    def _fits(self, found: Struct) -> bool:
+        """Whether an event may come now; if so, it has."""
+        match found:
+            case _Start():
+                fits, self._begun = not self._begun, True
+                return fits
+            case _BlockStart():
+                if self._open is not None or found.index != self._seen or not self._begun:
+                    return False
+                if not found.content_block.whole:
+                    return False
+                self._open, self._seen = found.index, self._seen + 1
+                return True
+            case _BlockDelta():
+                return self._open is not None and found.index == self._open
+            case _BlockStop():
+                if self._open is None or found.index != self._open:
+                    return False
+                self._open = None
+                return True
+            case _MessageDelta():
+                return self._open is None
+            case _MessageStop():
+                fits, self._ended = self._open is None and not self._ended, True
+                return fits
+        return False
+
+    # --- what does not fit ---------------------------------------------------------------------
+
+    def _mended(self, name: str, data: bytes) -> list[RelayedEvent]:
+        fields = lenient_json.patiently(data)
+        if not isinstance(fields, dict):
+            raise ValueError("not an event")
+        kind = fields.get("type")
+        if isinstance(kind, str) and kind in _KINDS:
+            name = kind
+        elif name not in _KINDS:
+            # An event of a newer protocol passes; what has no name at all is an error.
+            if isinstance(kind, str) and kind:
+                return [RelayedEvent(kind.encode(), data)]
+            return [_event("error", {"error": fields.get("error") or fields})]
+        fields["type"] = name
+        match name:
+            case "message_start":
+                return self._mended_start(fields)
+            case "content_block_start":
+                return self._mended_block(fields)
+            case "content_block_delta":
+                return self._mended_delta(fields)
+            case "content_block_stop":
+                return self._closed()
+            case "message_delta":
+                delta = fields.get("delta")
+                fields["delta"] = delta if isinstance(delta, dict) else {}
+                reason = fields["delta"].get("stop_reason")
+                fields["delta"]["stop_reason"] = reason if isinstance(reason, str) else None
+                return [*self._closed(), _event(name, fields)]
+            case "message_stop":
+                return self.end()
+        return [_event(name, fields)]
+
+    def _mended_start(self, fields: dict[str, Any]) -> list[RelayedEvent]:
+        if self._begun:
+            return []
+        self._begun = True
+        message = fields.get("message")
+        usage = {"input_tokens": 0, "output_tokens": 0}
+        plain = {"type": "message", "role": "assistant", "content": [], "usage": usage}
+        fields["message"] = plain | (message if isinstance(message, dict) else {})
+        return [_event("message_start", fields)]
+
+    def _mended_block(self, fields: dict[str, Any]) -> list[RelayedEvent]:
+        index = fields.get("index")
+        if isinstance(index, int) and self._open == index:
+            return []  # the same once more
+        block = fields.get("content_block")
+        if not isinstance(block, dict) or not isinstance(block.get("type"), str):
+            return []  # the next delta says what it was
+        for field, empty in _FILLED.get(block["type"], {}).items():
+            if not isinstance(block.get(field), str):
+                block[field] = empty
+        return [*self._started(), *self._closed(), self._block(fields, block)]
+
+    def _block(self, fields: dict[str, Any], block: dict[str, Any]) -> RelayedEvent:
+        self._open = self._seen
+        self._seen += 1
+        made = {**fields, "index": self._open, "content_block": block}
+        return _event("content_block_start", made)
+
+    def _mended_delta(self, fields: dict[str, Any]) -> list[RelayedEvent]:
+        delta = fields.get("delta")
+        if not isinstance(delta, dict):
+            return []
+        kind = delta.get("type")
+        if not isinstance(kind, str):
+            kind = next((k for k, text in _TEXT_OF.items() if isinstance(delta.get(text), str)), "")
+            delta["type"] = kind
+        text = _TEXT_OF.get(kind)
+        if not kind or (text is not None and not isinstance(delta.get(text), str)):
+            return []
+        made: list[RelayedEvent] = []
+        if self._open is None:
+            if kind not in _BLOCK_OF:
+                raise ValueError("a piece of no block")
+            made = [*self._started(), self._block({}, dict(_BLOCK_OF[kind]))]
+        return [*made, _event("content_block_delta", {**fields, "index": self._open})]
+
+    def _started(self) -> list[RelayedEvent]:
+        return [] if self._begun else self._mended_start({})
+
+    def _closed(self) -> list[RelayedEvent]:
+        if self._open is None:
+            return []
+        index, self._open = self._open, None
+        return [_event("content_block_stop", {"index": index})]
+
+
+def _event(kind: str, fields: dict[str, Any]) -> RelayedEvent:
+    return RelayedEvent(kind.encode(), lenient_json.encode({**fields, "type": kind}))
