@@ -45,10 +45,16 @@ class _BlockStart(Struct, tag="content_block_start"):
 
 class _Delta(Struct):
     type: str
-    text: str = ""
-    thinking: str = ""
-    partial_json: str = ""
-    signature: str = ""
+    text: str | None = None
+    thinking: str | None = None
+    partial_json: str | None = None
+    signature: str | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether it holds what its type says."""
+        name = _TEXT_OF.get(self.type)
+        return name is None or getattr(self, name) is not None
 
 
 class _BlockDelta(Struct, tag="content_block_delta"):
@@ -139,7 +145,7 @@ class EventRelay:
                 self._open, self._seen = found.index, self._seen + 1
                 return True
             case _BlockDelta():
-                return self._open is not None and found.index == self._open
+                return found.index == self._open and found.delta.whole
             case _BlockStop():
                 if self._open is None or found.index != self._open:
                     return False

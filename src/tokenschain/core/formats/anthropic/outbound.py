@@ -214,6 +214,8 @@ class MessagesStreamIn:
         self._calls = -1
         self._numbers: dict[int, int] = {}
         """Calls by the number of their block."""
+        self._given: dict[int, str] = {}
+        """Arguments that stand at the beginning of a block, until pieces of them come."""
         self._finished = False
         self._thought: list[str] = []
         self._characters = 0
@@ -236,10 +238,8 @@ class MessagesStreamIn:
                 return self._start(event.content_block, event.index)
             case "content_block_delta" if event.delta is not None:
                 return self._piece(event.delta, event.index)
-            case "content_block_stop" if self._citations:
-                found = _annotations(self._citations, self._block_start, self._characters)
-                self._citations = []
-                return [canon.chunk(self._head, {"annotations": found})]
+            case "content_block_stop":
+                return self._end_of_block(event.index)
             case "message_delta":
                 return self._end_of_message(event)
             case "message_stop":
@@ -249,6 +249,18 @@ class MessagesStreamIn:
             case "error":
                 return [lenient_json.encode({"error": event.error})]
         return []
+
+    def _end_of_block(self, index: int) -> list[bytes]:
+        made: list[bytes] = []
+        given = self._given.pop(index, None)
+        if given is not None:
+            call = {"index": self._numbers[index], "function": {"arguments": given}}
+            made.append(canon.chunk(self._head, {"tool_calls": [call]}))
+        if self._citations:
+            found = _annotations(self._citations, self._block_start, self._characters)
+            self._citations = []
+            made.append(canon.chunk(self._head, {"annotations": found}))
+        return made
 
     def _end_of_message(self, event: _Reply) -> list[bytes]:
         self._count(event.usage)
@@ -285,7 +297,9 @@ class MessagesStreamIn:
         self._calls += 1
         self._numbers[index] = self._calls
         given = bytes(block.input).decode("utf-8", "replace")
-        function = {"name": block.name, "arguments": given if given not in _NO_INPUT else ""}
+        if given not in _NO_INPUT:
+            self._given[index] = given
+        function = {"name": block.name, "arguments": ""}
         call = {"index": self._calls, "id": block.id, "type": "function", "function": function}
         return [canon.chunk(self._head, {"tool_calls": [call]})]
 
@@ -306,6 +320,7 @@ class MessagesStreamIn:
                 detail = {"type": "thinking", "text": text, "signature": delta.signature}
                 made = {"reasoning_details": [detail]}
             case "input_json_delta":
+                self._given.pop(index, None)
                 number = self._numbers.get(index, self._calls)
                 call = {"index": number, "function": {"arguments": delta.partial_json}}
                 made = {"tool_calls": [call]}
