@@ -395,7 +395,8 @@ def check_thinking(body: Mapping[str, Any], rules: MessagesRules) -> None:
         raise Broken("numbers", "`top_k` must be unset when thinking is enabled.")
     if body.get("top_p", 1) < 0.95:
         raise Broken("numbers", "`top_p` must be greater than or equal to 0.95")
-    _check_thinking_history(body)
+    if kind == "enabled":  # earlier turns are free with adaptive thinking
+        _check_thinking_history(body)
 
 
 def _check_thinking_history(body: Mapping[str, Any]) -> None:
