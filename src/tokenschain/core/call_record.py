@@ -128,6 +128,8 @@ class CallRecord(msgspec.Struct, array_like=True):
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(CallRecord).decode
+_FORMER_HITS = {"exact": HitKind.EXACT, "shared": HitKind.INFLIGHT, "semantic": HitKind.SEMANTIC}
+"""As gateways of 0.1 wrote them: their journals may be shipped after an upgrade of control."""
 
 
 def encode(record: CallRecord) -> bytes:
@@ -141,4 +143,6 @@ def decode(data: bytes | memoryview) -> CallRecord:
     Raises:
         msgspec.DecodeError: the bytes are no record (`ValidationError` included).
     """
-    return _decode(data)
+    record = _decode(data)
+    record.cache = _FORMER_HITS.get(record.cache, record.cache)
+    return record

@@ -24,4 +24,6 @@ class LeaseBatch(msgspec.Struct, frozen=True):
     """What a gateway asks of control."""
 
     holder: str
-    requests: tuple[LeaseRequest, ...]
+    requests: tuple[LeaseRequest, ...] = msgspec.field(name="wishes")
+    """Keeps its first name on the wire: gateways of the version before draw leases, too, until
+    each of them was restarted."""
