@@ -15,6 +15,7 @@ import pytest
 from docs import http_reference
 
 from tests.translation.lab import KEY, Lab
+from tokenschain.core.formats import openai_chat
 from tokenschain.gateway.api import cors, routes
 from tokenschain.gateway.api.cors import Cors
 from tokenschain.wire import sse
@@ -312,3 +313,169 @@ def test_json_goes_by_several_types(lab: Lab, kind: str) -> None:
 
 def test_each_path_knows_its_methods() -> None:
     assert all(routes.methods_of(route).endswith("OPTIONS") for route in routes.ROUTES)
+
+
+# Requests checked as OpenAI checks them (section 4 of the official suites' cases)
+def said(*messages: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"model": "openai", "messages": list(messages), **more}
+
+
+def user(content: Any = "hi") -> dict[str, Any]:
+    return {"role": "user", "content": content}
+
+
+def tool(name: str = "look_up", **more: Any) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name} | more}
+
+
+CALLED = {
+    "role": "assistant",
+    "content": None,
+    "tool_calls": [
+        {"id": "call_1", "type": "function", "function": {"name": "look_up", "arguments": "{}"}}
+    ],
+}
+PICTURE = {"type": "image_url", "image_url": {"url": "https://x.example/a.png"}}
+WRONG_CHAT: list[tuple[dict[str, Any], str, str]] = [
+    (said(user(None)), "invalid_type", "messages[0].content"),
+    (said({"role": "user"}), "missing_required_parameter", "messages[0].content"),
+    (said(user(5)), "invalid_type", "messages[0].content"),
+    (said(user([])), "empty_array", "messages[0].content"),
+    (said(user({"text": "x"})), "invalid_type", "messages[0].content"),
+    (said({"role": "assistant", "content": None}, user()), "invalid_type", "messages[0].content"),
+    (said({"content": "x"}), "missing_required_parameter", "messages[0].role"),
+    (said({"role": "robot", "content": "x"}), "invalid_value", "messages[0].role"),
+    (said(user(["x"])), "invalid_type", "messages[0].content[0]"),
+    (said(user([{"text": "x"}])), "missing_required_parameter", "messages[0].content[0].type"),
+    (said(user([{"type": "text"}])), "missing_required_parameter", "messages[0].content[0].text"),
+    (said(user([{"type": "text", "text": 5}])), "invalid_type", "messages[0].content[0].text"),
+    (said(user([{"type": "hologram"}])), "invalid_value", "messages[0].content[0].type"),
+    (said(user([{"type": "image_url"}])), "missing_required_parameter",
+     "messages[0].content[0].image_url"),
+    (said(user([{"type": "image_url", "image_url": {}}])), "missing_required_parameter",
+     "messages[0].content[0].image_url.url"),
+    (said(user([{"type": "image_url", "image_url": {"url": "no address"}}])), "invalid_image_url",
+     "messages[0].content[0].image_url.url"),
+    (said(user(), CALLED, {"role": "tool", "content": "x"}), "missing_required_parameter",
+     "messages[2].tool_call_id"),
+    (said(user(), {"role": "tool", "tool_call_id": "call_9", "content": "x"}), "invalid_value",
+     "messages[1].tool_call_id"),
+    (said(), "empty_array", "messages"),
+    (said(user()) | {"messages": "hi"}, "invalid_type", "messages"),
+    ({"model": "openai"}, "missing_required_parameter", "messages"),
+    (said(user(), max_tokens=5, max_completion_tokens=5), "invalid_parameter_combination",
+     "max_tokens"),
+    (said(user(), max_tokens=0), "integer_below_min_value", "max_tokens"),
+    (said(user(), max_tokens="5"), "invalid_type", "max_tokens"),
+    (said(user(), max_completion_tokens=-1), "integer_below_min_value", "max_completion_tokens"),
+    (said(user(), n=129), "integer_above_max_value", "n"),
+    (said(user(), temperature=3), "decimal_above_max_value", "temperature"),
+    (said(user(), temperature=-1), "decimal_below_min_value", "temperature"),
+    (said(user(), temperature="hot"), "invalid_type", "temperature"),
+    (said(user(), top_logprobs=3), "invalid_value", "top_logprobs"),
+    (said(user(), top_logprobs=21, logprobs=True), "integer_above_max_value", "top_logprobs"),
+    (said(user(), tool_choice="required"), "invalid_value", "tool_choice"),
+    (said(user(), tool_choice="auto"), "invalid_value", "tool_choice"),
+    (said(user(), tool_choice="sometimes", tools=[tool()]), "invalid_value", "tool_choice"),
+    (said(user(), tool_choice=tool("absent"), tools=[tool()]), "invalid_value", "tool_choice"),
+    (said(user(), tools=[]), "empty_array", "tools"),
+    (said(user(), tools=[{"type": "function"}]), "missing_required_parameter",
+     "tools[0].function"),
+    (said(user(), tools=[{"function": {"name": "x"}}]), "missing_required_parameter",
+     "tools[0].type"),
+    (said(user(), tools=[{"type": "function", "function": {}}]), "missing_required_parameter",
+     "tools[0].function.name"),
+    (said(user(), tools=[tool("x" * 65)]), "string_above_max_length", "tools[0].function.name"),
+    (said(user(), tools=[tool("a b")]), "invalid_value", "tools[0].function.name"),
+    (said(user(), tools=[tool(parameters={"type": "string"})]), "invalid_function_parameters",
+     "tools[0].function.parameters"),
+    (said(user(), tools=[tool(parameters="none")]), "invalid_type",
+     "tools[0].function.parameters"),
+    (said(user(), response_format={"type": "xml"}), "invalid_value", "response_format.type"),
+    (said(user(), response_format="json"), "invalid_type", "response_format"),
+    (said(user(), response_format={"type": "json_schema"}), "missing_required_parameter",
+     "response_format.json_schema"),
+    (said(user(), response_format={"type": "json_schema", "json_schema": {"name": "x"}}),
+     "missing_required_parameter", "response_format.json_schema.schema"),
+    (said(user(), response_format={"type": "json_schema", "json_schema": {"schema": {}}}),
+     "missing_required_parameter", "response_format.json_schema.name"),
+    (said(user(), logit_bias={"50": 101}), "decimal_above_max_value", "logit_bias.50"),
+    (said(user(), logit_bias={"a": 1}), "invalid_value", "logit_bias"),
+    (said(user(), stop=["a", "b", "c", "d", "e"]), "array_above_max_length", "stop"),
+    (said(user(), stop=5), "invalid_type", "stop"),
+    (said(user(), reasoning_effort="frantic"), "invalid_value", "reasoning_effort"),
+    (said(user(), metadata={str(n): "x" for n in range(17)}), "object_above_max_properties",
+     "metadata"),
+    (said(user(), metadata={"a": 5}), "invalid_type", "metadata[...]"),
+    (said(user(), metadata={"a": "x" * 513}), "string_above_max_length", "metadata.a"),
+    (said(user(), stream="yes"), "invalid_type", "stream"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "code", "param"), WRONG_CHAT)
+def test_a_wrong_chat_request_is_refused_in_openais_words(
+    lab: Lab, body: dict[str, Any], code: str, param: str
+) -> None:
+    got = lab.ask("/v1/chat/completions", body)
+    assert got.status == 400 and not got.sent
+    assert (got.error["code"], got.error["param"]) == (code, param), got.error
+    assert got.error["type"] == "invalid_request_error" and f"`{param}" in got.error["message"]
+
+
+RIGHT_CHAT: list[dict[str, Any]] = [
+    said(user(), CALLED, {"role": "tool", "tool_call_id": "call_1", "content": "x"}),
+    said(user(""), {"role": "assistant", "content": ""}, user([PICTURE])),
+    said(user([{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}])),
+    said(user(), enable_thinking=True, top_k=5, repetition_penalty=1.1, thinking_budget=5),
+    said(user(), tools=[tool("x" * 64, parameters={})], tool_choice="required"),
+    said(user(), tools=[tool()], tool_choice=tool()),
+    said(user(), stop=["a", "b", "c", "d"], metadata={}, logit_bias={"5": -100}),
+    said(user(), max_completion_tokens=5, max_tokens=None, top_logprobs=0, tools=None),
+    said(user(), {"role": "assistant", "content": None, "refusal": "No."}, user()),
+    said(user(), {"role": "assistant", "reasoning_content": "Hm."}, user()),
+]
+
+
+@pytest.mark.parametrize("body", RIGHT_CHAT)
+def test_what_openai_and_clients_of_vendors_send_passes_the_checks(body: dict[str, Any]) -> None:
+    openai_chat.parse(openai_chat.Api.CHAT, json.dumps(body).encode())
+
+
+OUTPUT = {"type": "function_call_output", "call_id": "call_9", "output": "x"}
+FUNCTION = {"type": "function", "name": "look_up", "parameters": {"type": "object"}}
+WRONG_RESPONSES: list[tuple[dict[str, Any], str, str]] = [
+    ({"input": []}, "empty_array", "input"),
+    ({"input": 5}, "invalid_type", "input"),
+    ({}, "missing_required_parameter", "input"),
+    ({"input": "x", "max_output_tokens": 0}, "integer_below_min_value", "max_output_tokens"),
+    ({"input": "x", "max_output_tokens": "5"}, "invalid_type", "max_output_tokens"),
+    ({"input": "x", "temperature": 3}, "decimal_above_max_value", "temperature"),
+    ({"input": "x", "reasoning": {"effort": "frantic"}}, "invalid_value", "reasoning.effort"),
+    ({"input": [OUTPUT]}, "invalid_value", "input[0].call_id"),
+    ({"input": "x", "tools": [FUNCTION], "tool_choice": {"type": "function", "name": "no"}},
+     "invalid_value", "tool_choice"),
+    ({"input": "x", "tool_choice": "required"}, "invalid_value", "tool_choice"),
+    ({"input": "x", "tools": [FUNCTION | {"name": "x" * 65}]}, "string_above_max_length",
+     "tools[0].name"),
+    ({"input": "x", "include": ["everything"]}, "invalid_value", "include[0]"),
+    ({"input": "x", "metadata": {str(n): "x" for n in range(17)}}, "object_above_max_properties",
+     "metadata"),
+    ({"input": "x", "text": {"format": {"type": "xml"}}}, "invalid_value", "text.format.type"),
+    ({"input": [{"role": "robot", "content": "x"}]}, "invalid_value", "input[0].role"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "code", "param"), WRONG_RESPONSES)
+def test_a_wrong_responses_request_names_the_callers_own_fields(
+    lab: Lab, body: dict[str, Any], code: str, param: str
+) -> None:
+    got = lab.ask("/v1/responses", {"model": "openai"} | body)
+    assert got.status == 400 and not got.sent
+    assert (got.error["code"], got.error["param"]) == (code, param), got.error
+
+
+def test_a_bad_key_has_openais_type(lab: Lab) -> None:
+    got = lab.ask("/v1/chat/completions", CHAT, authorization=PLACEHOLDER)
+    assert got.error["type"] == "invalid_request_error"
+    got = lab.ask("/v1/messages", CHAT, authorization=PLACEHOLDER)
+    assert got.error["type"] == "authentication_error"

@@ -72,6 +72,7 @@ ELSEWHERE: dict[str, str] = {
     "core/formats/openai_responses.py": "core/formats/test_translations.py, vendors/test_matrix.py",
     "core/formats/parameter_bridge.py": "translation/test_field_lists.py",
     "core/formats/responses_reader.py": "translation/test_field_lists.py",
+    "core/formats/request_checks.py": "field_failures/test_k6_clients.py",
     "core/formats/stream_aggregation.py": "core/formats/test_translations.py, vendors/test_matrix.py",
     "core/formats/thinking.py": "translation/test_field_lists.py",
     "core/formats/tool_bridge.py": "translation/test_field_lists.py",

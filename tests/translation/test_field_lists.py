@@ -94,6 +94,9 @@ def chat_body(field: str, value: Any) -> Json:
             body |= {"logprobs": True, field: value}
         case "stream_options":
             body |= {"stream": True, field: value}
+        case "response_format" if "json_schema" in value:
+            schema = {"schema": {"type": "object"}} | value["json_schema"]
+            body[field] = value | {"json_schema": schema}
         case "audio":
             body |= {"modalities": ["text", "audio"], field: value}
         case _:

@@ -57,11 +57,34 @@ _ABOUT_KEYS = frozenset(
     }
 )
 _BAD = "invalid_request_error"
-_KEY = "authentication_error"
+_LOGIN = "authentication_error"
 _SERVER = "server_error"
 _UP = "upstream_error"
 
+_FIELD_ROWS = tuple(
+    (code, 400, _BAD, False, Fault.CALLER, meaning)
+    for code, meaning in (
+        ("invalid_type", "A field has a wrong type."),
+        ("integer_below_min_value", "A whole number is too small."),
+        ("integer_above_max_value", "A whole number is too large."),
+        ("decimal_below_min_value", "A number is too small."),
+        ("decimal_above_max_value", "A number is too large."),
+        ("empty_array", "A list is empty."),
+        ("array_above_max_length", "A list has too many entries."),
+        ("empty_string", "A text is empty."),
+        ("string_above_max_length", "A text is too long."),
+        ("object_above_max_properties", "An object has too many fields."),
+        ("invalid_image_url", "A picture's address is none."),
+        ("invalid_function_parameters", "The parameters of a function are no schema of an object."),
+        ("invalid_parameter_combination", "Two fields exclude each other."),
+        ("unknown_parameter", "There is no such field."),
+        ("previous_response_not_found", "There is no response to go on from."),
+    )
+)
+"""What is wrong with a request, in OpenAI's codes; they are about one field each."""
+
 _ROWS = (
+    *_FIELD_ROWS,
     # code, HTTP status, OpenAI type, another upstream?, whose fault, meaning
     ("malformed_http", 400, _BAD, False, Fault.CALLER, "The bytes are not strict HTTP/1.1."),
     ("invalid_json", 400, _BAD, False, Fault.CALLER, "The body is not a JSON object."),
@@ -92,10 +115,10 @@ _ROWS = (
         Fault.CALLER,
         "The upstream refused the content of the request or of its answer.",
     ),
-    ("missing_api_key", 401, _KEY, False, Fault.CALLER, "No API key came with the call."),
-    ("invalid_api_key", 401, _KEY, False, Fault.CALLER, "No such API key."),
-    ("api_key_revoked", 401, _KEY, False, Fault.CALLER, "The API key has been revoked."),
-    ("api_key_expired", 401, _KEY, False, Fault.CALLER, "The API key is past its expiry."),
+    ("missing_api_key", 401, _BAD, False, Fault.CALLER, "No API key came with the call."),
+    ("invalid_api_key", 401, _BAD, False, Fault.CALLER, "No such API key."),
+    ("api_key_revoked", 401, _BAD, False, Fault.CALLER, "The API key has been revoked."),
+    ("api_key_expired", 401, _BAD, False, Fault.CALLER, "The API key is past its expiry."),
     (
         "api_not_allowed",
         403,
@@ -128,11 +151,11 @@ _ROWS = (
         Fault.CALLER,
         "The signed-in user may not do this.",
     ),
-    ("invalid_login", 401, _KEY, False, Fault.CALLER, "The sign-in is wrong."),
+    ("invalid_login", 401, _LOGIN, False, Fault.CALLER, "The sign-in is wrong."),
     (
         "account_locked",
         429,
-        _KEY,
+        _LOGIN,
         False,
         Fault.CALLER,
         "Too many wrong sign-ins: the account is locked for a while.",

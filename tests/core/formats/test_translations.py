@@ -303,9 +303,9 @@ def test_canonical_roles_follow_openai() -> None:
     ("change", "code", "param"),
     [
         ({"max_tokens": None}, "missing_required_parameter", "max_tokens"),
-        ({"messages": "hi"}, "invalid_value", "messages"),
+        ({"messages": "hi"}, "invalid_type", "messages"),
         ({"messages": []}, "invalid_value", "messages"),
-        ({"temperature": "hot"}, "invalid_value", "temperature"),
+        ({"temperature": "hot"}, "invalid_type", "temperature"),
     ],
 )  # fmt: skip
 def test_bad_messages_are_refused_with_the_field_to_blame(

@@ -105,11 +105,47 @@ def value_of(name: str, raw: Raw, decode: Callable[[Any], Any]) -> Any:
 
 
 _AT = re.compile(r" - at `\$([^`]*)`$")
+_BOUND = re.compile(r"Expected `(\w+)`( of length)? (<=|>=) ([0-9.-]+)")
+_TYPE = re.compile(r"Expected `([^`]+)`, got `(\w+)`")
+_MISSING = re.compile(r"Object missing required field `([^`]+)`")
+_CODES = {
+    ("int", "", ">="): "integer_below_min_value",
+    ("int", "", "<="): "integer_above_max_value",
+    ("float", "", ">="): "decimal_below_min_value",
+    ("float", "", "<="): "decimal_above_max_value",
+    ("array", " of length", ">="): "empty_array",
+    ("array", " of length", "<="): "array_above_max_length",
+    ("str", " of length", ">="): "empty_string",
+    ("str", " of length", "<="): "string_above_max_length",
+    ("object", " of length", "<="): "object_above_max_properties",
+}
+"""OpenAI's codes by what msgspec says; a lower bound of a length is 1 everywhere."""
+_WORDS = {
+    "int": "a whole number", "float": "a number", "str": "a text", "array": "a list",
+    "object": "an object", "bool": "true or false", "null": "null",
+}  # fmt: skip
 
 
 def invalid(field: str, text: str) -> ApiError:
-    """msgspec's message with its JSON path turned into OpenAI's `param`."""
+    """msgspec's message as OpenAI's error: its code, and the JSON path in `param`."""
     found = _AT.search(text)
     path = field + (found.group(1) if found else "")
     text = text[: found.start()] if found else text
-    return ApiError("invalid_value", f"Invalid value for `{path}`: {text}.", param=path)
+    lacks = _MISSING.match(text)
+    if lacks is not None:
+        path = f"{path}.{lacks[1]}"
+        return ApiError(
+            "missing_required_parameter", f"Missing required parameter: `{path}`.", param=path
+        )
+    kind = _TYPE.match(text)
+    if kind is not None:
+        wanted = " or ".join(_WORDS.get(word, word) for word in kind[1].split(" | "))
+        got = _WORDS.get(kind[2], kind[2])
+        return ApiError(
+            "invalid_type",
+            f"Invalid type for `{path}`: expected {wanted}, but got {got} instead.",
+            param=path,
+        )
+    bound = _BOUND.match(text)
+    code = None if bound is None else _CODES.get((bound[1], bound[2] or "", bound[3]))
+    return ApiError(code or "invalid_value", f"Invalid value for `{path}`: {text}.", param=path)

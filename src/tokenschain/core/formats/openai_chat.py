@@ -15,6 +15,13 @@ from msgspec import Meta, Raw, Struct
 
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.json_body import read_body, value_of
+from tokenschain.core.formats.request_checks import (
+    Message,
+    ResponseFormat,
+    Tool,
+    check_chat,
+    missing,
+)
 from tokenschain.core.formats.translation_changes import CallerNames, Loss
 from tokenschain.core.pricing.catalog import Usage
 
@@ -43,23 +50,8 @@ _EMPTY = (b"", b'""', b"null", b"[]")
 # --- requests --------------------------------------------------------------------
 
 
-class Message(Struct):
-    """One chat message, as far as the platform looks into it."""
-
-    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: Raw = _ABSENT
-
-
 class StreamOptions(Struct):
     include_usage: bool | None = None
-
-
-class Tool(Struct):
-    type: str
-
-
-class ResponseFormat(Struct):
-    type: str
 
 
 class _Document(Struct):
@@ -96,6 +88,8 @@ _FIELDS: dict[Api, dict[str, Any]] = {
         "tool_choice": str | dict[str, Raw] | None,
         "parallel_tool_calls": bool | None,
         "response_format": ResponseFormat | None,
+        "reasoning_effort": str | None,
+        "metadata": dict[str, str] | None,
     },
     Api.COMPLETIONS: _COMMON
     | {
@@ -182,12 +176,14 @@ UNREAD = ParsedRequest(Api.CHAT, "", {}, False, False, 1, None, 0)
 """What stands in for a body that has not been read."""
 
 
-def parse(api: Api, body: bytes) -> ParsedRequest:
+def parse(api: Api, body: bytes, native: NativeRequest | None = None) -> ParsedRequest:
     """Check a request body.
 
+    Args:
+        native: what the caller wrote, where it spoke another API.
+
     Raises:
-        ApiError: `invalid_json`, `missing_required_parameter` or `invalid_value`,
-            with the field that is to blame in `param`.
+        ApiError: 400 with OpenAI's code, and the field that is to blame in `param`.
     """
     fields, mended = read_body(body)
     checks = _CHECKS[api]
@@ -198,10 +194,10 @@ def parse(api: Api, body: bytes) -> ParsedRequest:
             values[name] = value_of(name, raw, check)
     for name in _REQUIRED[api]:
         if name not in values:
-            raise ApiError(
-                "missing_required_parameter", f"The field `{name}` is required.", param=name
-            )
-    if api in (Api.COMPLETIONS, Api.EMBEDDINGS):
+            raise missing(name)
+    if api is Api.CHAT:
+        check_chat(values, native)
+    elif api is not Api.RERANK:
         _check_inputs(_PROMPT[api], values[_PROMPT[api]])
     stream = values.get("stream") or False
     options = values.get("stream_options")
@@ -234,11 +230,13 @@ def parse_as(
         ApiError: see `parse`, naming the field as the caller wrote it.
     """
     try:
-        parsed = parse(api, _encode(fields))
+        parsed = parse(api, _encode(fields), native)
     except ApiError as error:
         if error.param is None:
             raise
         own = native.names.of(error.param)
+        for word, theirs in _OWN_WORDS[native.api].items():
+            own = own.replace(word, theirs)
         message = error.message.replace(f"`{error.param}`", f"`{own}`")
         raise ApiError(error.code, message, param=own) from None
     parsed.native = native
@@ -246,20 +244,34 @@ def parse_as(
     return parsed
 
 
+_OWN_WORDS = {
+    "messages": {
+        ".tool_call_id": ".tool_use_id", ".function.parameters": ".input_schema",
+        ".function": "", ".json_schema": "",
+    },
+    "responses": {".tool_call_id": ".call_id", ".function": "", ".json_schema": ""},
+}  # fmt: skip
+"""Words of canonical paths, and what they are called at other APIs."""
+
+
 def _check_inputs(name: str, value: str | list[str | int | list[int]]) -> None:
     """A text, texts, one token array or token arrays; none of them empty."""
     entries = value if isinstance(value, list) else [value]
     tokens = bool(entries) and isinstance(entries[0], int)
-    if not entries or (len(entries) > INPUTS_MAX and not tokens):
+    if not entries:
+        raise ApiError("empty_array", f"`{name}` must hold 1 entry at least.", param=name)
+    if len(entries) > INPUTS_MAX and not tokens:
         raise ApiError(
-            "invalid_value", f"`{name}` must hold 1 to {INPUTS_MAX} entries.", param=name
-        )
+            "array_above_max_length", f"`{name}` must hold {INPUTS_MAX} entries at most.",
+            param=name,
+        )  # fmt: skip
     if len({type(entry) for entry in entries}) > 1:
         raise ApiError("invalid_value", f"`{name}` mixes kinds of entries.", param=name)
     for index, entry in enumerate(entries):
         if entry in ("", []):
             where = f"{name}[{index}]" if isinstance(value, list) else name
-            raise ApiError("invalid_value", f"`{where}` must not be empty.", param=where)
+            code = "empty_string" if entry == "" else "empty_array"
+            raise ApiError(code, f"`{where}` must not be empty.", param=where)
 
 
 def _estimate_prompt(api: Api, fields: dict[str, Raw], body: bytes) -> int:

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import msgspec
 from msgspec import Raw, Struct
 
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.json_body import value_of
+from tokenschain.core.formats.translation_changes import Loss
 
 ABSENT = Raw(b"")
 NAME_LENGTH_MAX = 64
@@ -42,6 +43,7 @@ EFFORTS = frozenset({"none", "minimal", "low", "medium", "high", "xhigh", "max",
 CHOICE_WORDS = frozenset({"none", "auto", "required", "any"})
 """OpenAI's, and Mistral's `any`."""
 FORMATS = frozenset({"text", "json_object", "json_schema"})
+_ITEM = re.compile(r"(?:input|messages)\[\d+\](?:\.content\[\d+\])?")
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _URL = re.compile(r'"(?:https?://[^\s"]+|data:[^\s"]+|[a-z][a-z0-9+.-]*://?[^\s"]+)"', re.ASCII)
 _BARE_BASE64 = re.compile(r'"[A-Za-z0-9+/=]{64}')
@@ -106,17 +108,31 @@ _decode_any = msgspec.json.Decoder().decode
 Values = Mapping[str, Any]
 
 
-def check_chat(values: Values, *, native: bool) -> None:
+class Native(Protocol):
+    """A request that came by another API, which may have wider limits."""
+
+    @property
+    def api(self) -> str: ...
+
+    @property
+    def fields(self) -> Mapping[str, Raw]: ...
+
+    @property
+    def losses(self) -> tuple[Loss, ...]: ...
+
+
+def check_chat(values: Values, native: Native | None) -> None:
     """Refuse what OpenAI refuses.
 
     Args:
         values: the fields that were decoded, by name.
-        native: the request came by another API, which may have wider limits.
 
     Raises:
         ApiError: 400, with the field to blame.
     """
-    _check_messages(values["messages"])
+    # A call whose item has no canonical form is not seen; its answer may be.
+    whole = native is None or not any(_ITEM.fullmatch(loss.name) for loss in native.losses)
+    _check_messages(values["messages"], set() if whole else None)
     for name in values.keys() & _RULES.keys():
         value = values[name]
         if value is not None:
@@ -137,9 +153,11 @@ def _invalid(path: str, why: str, code: str = "invalid_value") -> ApiError:
 # --- messages --------------------------------------------------------------------
 
 
-def _check_messages(messages: list[Message]) -> None:
-    calls: set[str] | None = set()
-    """Ids of the calls so far; None as soon as one came without an id."""
+def _check_messages(messages: list[Message], calls: set[str] | None) -> None:
+    """
+    Args:
+        calls: ids of the calls so far; None where they are not all known.
+    """
     for at, message in enumerate(messages):
         content = message.content
         view = memoryview(content)
@@ -239,8 +257,8 @@ def _check_answer(at: int, message: Message, calls: set[str] | None) -> None:
 # --- tools -----------------------------------------------------------------------
 
 
-def _check_tools(tools: list[Tool], values: Values, native: bool) -> None:
-    if not tools and not native:
+def _check_tools(tools: list[Tool], values: Values, native: Native | None) -> None:
+    if not tools and native is None:
         raise _invalid("tools", "the list is empty.", "empty_array")
     for at, tool in enumerate(tools):
         if tool.type != "function":
@@ -248,11 +266,16 @@ def _check_tools(tools: list[Tool], values: Values, native: bool) -> None:
         path = f"tools[{at}].function"
         if tool.function is None:
             raise missing(path)
-        check_name(f"{path}.name", tool.function.name, native=native)
+        longest = NATIVE_NAME_LENGTH_MAX if _is_anthropic(native) else NAME_LENGTH_MAX
+        check_name(f"{path}.name", tool.function.name, longest)
         _check_schema(f"{path}.parameters", tool.function.parameters)
 
 
-def check_name(path: str, name: str | None, *, native: bool = False) -> None:
+def _is_anthropic(native: Native | None) -> bool:
+    return native is not None and native.api == "messages"
+
+
+def check_name(path: str, name: str | None, longest: int = NAME_LENGTH_MAX) -> None:
     """The name of a tool or a schema.
 
     Raises:
@@ -260,7 +283,6 @@ def check_name(path: str, name: str | None, *, native: bool = False) -> None:
     """
     if name is None:
         raise missing(path)
-    longest = NATIVE_NAME_LENGTH_MAX if native else NAME_LENGTH_MAX
     if len(name) > longest:
         why = f"it has {len(name)} characters; the longest may have {longest}."
         raise _invalid(path, why, "string_above_max_length")
@@ -281,14 +303,16 @@ def _check_schema(path: str, raw: Raw) -> None:
         )
 
 
-def _check_choice(choice: str | dict[str, Raw], values: Values, native: bool) -> None:
+def _check_choice(choice: str | dict[str, Raw], values: Values, native: Native | None) -> None:
     if isinstance(choice, str):
         if choice not in CHOICE_WORDS:
             shown = choice[:_SHOWN_MAX]
             raise _invalid("tool_choice", f"`{shown}` is none of none, auto and required.")
-        if native and choice in ("auto", "none"):
+        if native is not None and choice in ("auto", "none"):
             return
     if not values.get("tools"):
+        if native is not None and "tools" in native.fields:
+            return  # none of them has a canonical form
         raise _invalid("tool_choice", "it is only allowed when `tools` are given.")
     if isinstance(choice, str):
         return
@@ -322,7 +346,7 @@ def _text_fields(raw: Raw | None) -> dict[str, Raw]:
 # --- settings --------------------------------------------------------------------
 
 
-def _check_format(given: ResponseFormat, values: Values, native: bool) -> None:
+def _check_format(given: ResponseFormat, values: Values, native: Native | None) -> None:
     if given.type not in FORMATS:
         shown = given.type[:_SHOWN_MAX]
         raise _invalid("response_format.type", f"`{shown}` is none of {_list_of(FORMATS)}.")
@@ -338,7 +362,7 @@ def _check_format(given: ResponseFormat, values: Values, native: bool) -> None:
         raise _invalid(f"{path}.schema", "expected a JSON schema.", "invalid_type")
 
 
-def _check_bias(bias: dict[str, float], values: Values, native: bool) -> None:
+def _check_bias(bias: dict[str, float], values: Values, native: Native | None) -> None:
     for token, amount in bias.items():
         if not token.isdecimal():
             shown = token[:_SHOWN_MAX]
@@ -351,13 +375,17 @@ def _check_bias(bias: dict[str, float], values: Values, native: bool) -> None:
             raise _invalid(f"logit_bias.{token}", why, "decimal_below_min_value")
 
 
-def _check_stop(stop: str | list[str], values: Values, native: bool) -> None:
-    if isinstance(stop, list) and len(stop) > STOPS_MAX and not native:
+def _check_stop(stop: str | list[str], values: Values, native: Native | None) -> None:
+    if isinstance(stop, list) and len(stop) > STOPS_MAX and native is None:
         why = f"it has {len(stop)} entries; {STOPS_MAX} are allowed."
         raise _invalid("stop", why, "array_above_max_length")
 
 
-def check_metadata(metadata: dict[str, str], values: Values, native: bool) -> None:
+def _check_metadata(metadata: dict[str, str], values: Values, native: Native | None) -> None:
+    check_metadata(metadata)
+
+
+def check_metadata(metadata: dict[str, str]) -> None:
     """Pairs that are kept with an answer.
 
     Raises:
@@ -375,7 +403,7 @@ def check_metadata(metadata: dict[str, str], values: Values, native: bool) -> No
             raise _invalid(f"metadata.{name}", why, "string_above_max_length")
 
 
-def _check_lengths(tokens: int, values: Values, native: bool) -> None:
+def _check_lengths(tokens: int, values: Values, native: Native | None) -> None:
     if values.get("max_tokens") is not None:
         raise ApiError(
             "invalid_parameter_combination",
@@ -384,12 +412,12 @@ def _check_lengths(tokens: int, values: Values, native: bool) -> None:
         )
 
 
-def _check_logprobs(count: int, values: Values, native: bool) -> None:
+def _check_logprobs(count: int, values: Values, native: Native | None) -> None:
     if count and not values.get("logprobs"):
         raise _invalid("top_logprobs", "it is only allowed when `logprobs` is true.")
 
 
-def _check_effort(effort: str, values: Values, native: bool) -> None:
+def _check_effort(effort: str, values: Values, native: Native | None) -> None:
     if effort not in EFFORTS:
         shown = effort[:_SHOWN_MAX]
         raise _invalid("reasoning_effort", f"`{shown}` is none of {_list_of(EFFORTS)}.")
@@ -399,13 +427,13 @@ def _list_of(words: frozenset[str]) -> str:
     return ", ".join(sorted(words))
 
 
-_RULES: dict[str, Callable[[Any, Values, bool], None]] = {
+_RULES: dict[str, Callable[[Any, Values, Native | None], None]] = {
     "tools": _check_tools,
     "tool_choice": _check_choice,
     "response_format": _check_format,
     "logit_bias": _check_bias,
     "stop": _check_stop,
-    "metadata": check_metadata,
+    "metadata": _check_metadata,
     "max_completion_tokens": _check_lengths,
     "top_logprobs": _check_logprobs,
     "reasoning_effort": _check_effort,

@@ -15,6 +15,7 @@ from tokenschain.core.formats import canonical as canon
 from tokenschain.core.formats.json_body import Body, read_body, value_of
 from tokenschain.core.formats.openai_chat import Api, NativeRequest, ParsedRequest, parse_as
 from tokenschain.core.formats.openai_responses import items_of
+from tokenschain.core.formats.request_checks import check_metadata, missing
 from tokenschain.core.formats.tool_bridge import freeform_function
 from tokenschain.core.formats.translation_changes import CallerNames, Loss
 
@@ -119,15 +120,29 @@ def parse(body: bytes) -> ParsedRequest:
               if name in _READ}  # fmt: skip
     for name in ("model", "input"):
         if values.get(name) is None:
-            raise ApiError(
-                "missing_required_parameter", f"The field `{name}` is required.", param=name
-            )
+            raise missing(name)
+    if values["input"] == []:
+        raise ApiError("empty_array", "`input` must hold 1 item at least.", param="input")
+    for at, name in enumerate(values.get("include") or ()):
+        if name not in INCLUDABLE:
+            shown = f"`include[{at}]`: there is nothing of the name `{name[:80]}` to include."
+            raise ApiError("invalid_value", shown, param=f"include[{at}]")
+    check_metadata(values.get("metadata") or {})
     for name, why in _REFUSED.items():
         if values.get(name):
             raise ApiError("unsupported_parameter", why, param=name)
     return _Reader(read, values).parsed()
 
 
+INCLUDABLE = frozenset(
+    {
+        "file_search_call.results", "web_search_call.results", "web_search_call.action.sources",
+        "message.input_image.image_url", "computer_call_output.output.image_url",
+        "code_interpreter_call.outputs", "reasoning.encrypted_content",
+        "message.output_text.logprobs",
+    }
+)  # fmt: skip
+"""What a caller may ask to have in an answer beside the rest."""
 _REFUSED = {
     "background": "Responses are not run in the background.",
     "conversation": "Conversations are not kept here; send `previous_response_id` or the items.",
