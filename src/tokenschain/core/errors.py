@@ -77,7 +77,6 @@ _FIELD_ROWS = tuple(
         ("invalid_image_url", "A picture's address is none."),
         ("invalid_function_parameters", "The parameters of a function are no schema of an object."),
         ("invalid_parameter_combination", "Two fields exclude each other."),
-        ("unknown_parameter", "There is no such field."),
         ("previous_response_not_found", "There is no response to go on from."),
     )
 )

@@ -46,8 +46,8 @@ class ConversationState:
         except ApiError as error:
             if error.code == "not_found":
                 raise ApiError(
-                    "not_found",
-                    f"There is no response `{before[:80]}` to go on from.",
+                    "previous_response_not_found",
+                    f"Previous response with id `{before[:80]}` not found.",
                     param="previous_response_id",
                 ) from None
             raise

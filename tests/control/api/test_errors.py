@@ -22,7 +22,7 @@ def test_the_admin_api_needs_its_token_and_speaks_the_apis_errors(stack: Stack) 
                 method, url, headers=headers, json={} if method in ("post", "put") else None
             )
             assert reply.status_code == 401, (method, path)
-            assert reply.json()["error"]["type"] == "authentication_error"
+            assert reply.json()["error"]["type"] == "invalid_request_error"
     for method, path in (("GET", "/internal/v2/snapshot"), ("POST", "/internal/v1/journal")):
         reply = stack.admin(method, path)
         assert reply.status_code == 401

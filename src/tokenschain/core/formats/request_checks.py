@@ -48,6 +48,7 @@ _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _URL = re.compile(r'"(?:https?://[^\s"]+|data:[^\s"]+|[a-z][a-z0-9+.-]*://?[^\s"]+)"', re.ASCII)
 _BARE_BASE64 = re.compile(r'"[A-Za-z0-9+/=]{64}')
 """GLM takes pictures so."""
+_USUAL_SCHEMAS = (b'{"type":"object"', b'{"type": "object"')
 _QUOTE, _BRACKET = ord('"'), ord("[")
 
 
@@ -291,7 +292,8 @@ def check_name(path: str, name: str | None, longest: int = NAME_LENGTH_MAX) -> N
 
 
 def _check_schema(path: str, raw: Raw) -> None:
-    if bytes(memoryview(raw)[:4]) in (b"", b"null"):
+    head = bytes(memoryview(raw)[:17])
+    if head in (b"", b"null") or head.startswith(_USUAL_SCHEMAS):
         return
     try:
         kind = _decode_any(_decode_object(raw).get("type", Raw(b'"object"')))
