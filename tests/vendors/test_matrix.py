@@ -16,6 +16,7 @@ import openai
 import pytest
 
 from tests.clouds import Clouds
+from tests.vendors.adapted import ADAPTED
 from tests.vendors.simulators import (
     CACHED_TOKENS,
     HELLO,
@@ -47,7 +48,8 @@ SCHEMA: Any = {
 IMAGE = "data:image/png;base64,iVBORw0KGgo="
 THINK = {"thinking": {"type": "enabled"}}
 CELLS: dict[str, dict[str, str]] = {}
-DOOR_CELLS: dict[str, dict[str, str]] = {}
+API_CELLS: dict[str, dict[str, str]] = {}
+ADAPTED_CELLS: dict[str, dict[str, str]] = {}
 
 
 def says(text: str) -> list[Any]:
@@ -335,13 +337,26 @@ APIS = {
 @pytest.mark.parametrize("api", APIS)
 @pytest.mark.parametrize("provider", PROFILES)
 def test_api(clouds: Clouds, provider: str, api: str) -> None:
-    row = DOOR_CELLS.setdefault(provider, {})
+    row = API_CELLS.setdefault(provider, {})
     if not PROFILES[provider].chats:
         row[api] = "-"
         return
     row[api] = "FAIL"
     APIS[api](clouds, provider)
     row[api] = "pass"
+
+
+# --- what arrives in which form -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("column", ADAPTED)
+@pytest.mark.parametrize("provider", PROFILES)
+def test_adapted(clouds: Clouds, provider: str, column: str) -> None:
+    row = ADAPTED_CELLS.setdefault(provider, {})
+    row[column] = "-"
+    if PROFILES[provider].chats and ("tool" not in column or "tools" in PROFILES[provider].offers):
+        row[column] = "FAIL"
+        row[column] = ADAPTED[column](clouds, provider)
 
 
 # --- the page ---------------------------------------------------------------------------
@@ -356,7 +371,7 @@ def table(cells: dict[str, dict[str, str]], columns: list[str]) -> str:
 
 
 def test_the_published_tables_are_what_was_measured() -> None:
-    if len(CELLS) < len(PROFILES) or len(DOOR_CELLS) < len(PROFILES):
+    if min(map(len, (CELLS, API_CELLS, ADAPTED_CELLS))) < len(PROFILES):
         pytest.skip("only a part of the tables was measured")
     text = (
         "<!-- Written by tests/vendors/test_matrix.py (`make matrix`); do not edit. -->\n\n"
@@ -365,7 +380,11 @@ def test_the_published_tables_are_what_was_measured() -> None:
         "`-`: not offered by the vendor. `pass*`: by analogy, since the "
         f"vendor's own table was not found and the simulator follows OpenAI's.\n\n{table(CELLS, list(COLUMNS))}\n"
         "## Any API in, any provider out\n\nText whole and streamed, system prompt, tools and "
-        f"their results, parallel calls, usage.\n\n{table(DOOR_CELLS, list(APIS))}"
+        f"their results, parallel calls, usage.\n\n{table(API_CELLS, list(APIS))}\n"
+        "## What arrives in which form\n\nWhat of a chat request stood in the one that the vendor "
+        "got. The caller is told in `x-tc-adapted` and `x-tc-dropped`. Output cap: of a limit "
+        "above what the catalog says that the model gives.\n\n"
+        f"{table(ADAPTED_CELLS, list(ADAPTED))}"
     )
     if os.environ.get("WRITE_MATRIX"):
         PAGE.write_text(text, "utf-8")
