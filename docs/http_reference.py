@@ -123,6 +123,29 @@ def _walk(routes: Any, prefix: str) -> Iterator[tuple[Any, str]]:
             yield from _walk(route.original_router.routes, prefix + route.include_context.prefix)
 
 
+ANSWERS = (
+    "\n### Answers\n\n"
+    "* `model` is the name that the upstream gives, as OpenAI's own answers name the "
+    "version that answered; what was asked for stands in the request. `x-tc-upstream` says "
+    "where it came from.\n"
+    "* Answers are read leniently: an envelope with null, missing or odd fields is "
+    "completed, thinking comes as `reasoning_content` wherever the upstream puts it, a "
+    "count that cannot be read is estimated. Chat answers of upstreams that speak OpenAI's "
+    "API pass as they came where nothing is odd, Anthropic's to callers of `/v1/messages` "
+    "likewise.\n"
+    "* Every tool call has a number and an id of its own, and the finish reason follows "
+    "from whether one was made: `tool_calls` with calls, `stop` without.\n"
+    "* A stream that ends without a finish reason, or with an error instead of one, ends in"
+    " an error event and never in an end marker. An answer of HTTP 200 that is a page, "
+    "empty, or without choices is asked of the next upstream and costs nothing.\n"
+    "* Embeddings come in the `encoding_format` that was asked for, whichever the upstream "
+    "knows.\n"
+    "* `/v1/responses` gives reasoning as summary events and parts when `reasoning.summary`"
+    " was asked for, else as `reasoning_text`. `/v1/messages` begins with the estimated "
+    "`input_tokens`; the counted ones follow at the end.\n"
+)
+
+
 def page() -> str:
     """Every operation of gateway and control."""
     app = control_app()
@@ -144,6 +167,7 @@ def page() -> str:
             text += f"\n### {method} {route.path}\n\n{route.meaning}\n"
             if route.path in GATEWAY_EXAMPLES:
                 text += _example(method, route.path, GATEWAY_EXAMPLES[route.path])
+    text += ANSWERS
     text += _table("Headers of a request", REQUEST_HEADERS)
     text += _table("Headers of an answer", ANSWER_HEADERS)
     text += _admin(document, admin)

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
+from tokenschain.core.formats import lenient_json
 from tokenschain.core.formats.openai_chat import ParsedRequest
 
 _encode = msgspec.json.Encoder().encode
@@ -27,7 +28,7 @@ def texts_request(fields: dict[str, Raw]) -> bytes:
 
 
 class _Result(Struct):
-    index: int
+    index: int = -1
     relevance_score: float | None = None
     score: float | None = None
 
@@ -52,19 +53,24 @@ class _Reply(Struct):
     meta: _Meta | None = None
 
 
+_read = lenient_json.reader(_Reply)
+
+
 def reply_from(body: bytes, parsed: ParsedRequest, model: str) -> bytes:
     """A vendor's reply in the one shape; an error stays one.
 
     Raises:
-        msgspec.DecodeError: it is neither.
+        ValueError: it is neither.
     """
-    if body.lstrip().startswith(b"["):
-        reply = _Reply(results=_decode(body, type=list[_Result]))
-    else:
-        reply = _decode(body, type=_Reply)
-        if reply.results is None:
+    bare = body.lstrip().startswith(b"[")
+    reply = _read(b'{"results":%b}' % body if bare else body)
+    count = len(_decode(parsed.fields["documents"]))
+    known = [result for result in reply.results or () if 0 <= result.index < count]
+    if not known:
+        if not bare and reply.results is None and _says_why(body):
             return body
-    ranked = sorted(reply.results or (), key=_score, reverse=True)
+        raise ValueError("no results")
+    ranked = sorted(known, key=_score, reverse=True)
     raw_top = parsed.fields.get("top_n")
     top: int | None = _decode(raw_top) if raw_top is not None else None
     wants_documents = bytes(parsed.fields.get("return_documents", b"false")) == b"true"
@@ -79,6 +85,10 @@ def reply_from(body: bytes, parsed: ParsedRequest, model: str) -> bytes:
     tokens = _tokens(reply)
     usage = {} if tokens is None else {"usage": {"prompt_tokens": tokens, "total_tokens": tokens}}
     return _encode({"id": reply.id, "model": model, "results": results, **usage})
+
+
+def _says_why(body: bytes) -> bool:
+    return any(b'"%b"' % name in body for name in (b"error", b"code", b"error_code", b"base_resp"))
 
 
 def _score(result: _Result) -> float:

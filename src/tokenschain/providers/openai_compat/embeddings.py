@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.openai_chat import ParsedRequest
 
 _decode = msgspec.json.Decoder().decode
@@ -21,11 +22,20 @@ _encode = msgspec.json.Encoder().encode
 _BASE64 = b'"base64"'
 _FIELD = "encoding_format"
 _FLOAT_BYTES = 4
+_REFUSALS = frozenset({400, 422, 501})
 
 
 def wants_base64(parsed: ParsedRequest) -> bool:
     """Whether the caller asked for base64."""
     return bytes(parsed.fields.get(_FIELD, b"null")) == _BASE64
+
+
+def refuses_base64(error: ApiError) -> bool:
+    """Whether an upstream's refusal is about the form of the vectors."""
+    if error.status not in _REFUSALS:
+        return False
+    words = f"{error.param} {error.message}".lower()
+    return _FIELD in words or "base64" in words
 
 
 def as_numbers(fields: dict[str, Raw]) -> dict[str, Raw]:

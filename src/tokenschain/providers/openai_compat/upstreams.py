@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 import msgspec
 from msgspec import Raw
@@ -29,6 +30,7 @@ from tokenschain.providers.access_tokens import TokenKeeper
 from tokenschain.providers.auth import EXCHANGES
 from tokenschain.providers.credential_pool import KeyRing, KeyState, UpstreamKey
 from tokenschain.providers.images import ImageFetcher
+from tokenschain.providers.openai_compat import embeddings
 from tokenschain.providers.openai_compat.failures import Outcome, refusal_of
 from tokenschain.providers.openai_compat.fan_out import side_by_side
 from tokenschain.providers.openai_compat.replies import read_native, read_whole
@@ -74,6 +76,8 @@ class Upstreams:
         self._report = report
         self._images = images
         self._targets: dict[tuple[str, Api, bool], Target] = {}
+        self._numbers_only: set[str] = set()
+        """Upstreams that have refused embeddings as base64."""
         self._rings: dict[Upstream, KeyRing] = {}
         self._keepers: dict[Upstream, TokenKeeper] = {}
 
@@ -178,9 +182,13 @@ class Upstreams:
             sent, fields = (
                 as_stream(parsed, bridged.fields) if gathers else (parsed, bridged.fields)
             )
-            reply = await self._send(
-                call, sent, candidate, target, fields, key, relays=bridged.relays
+            ask = functools.partial(
+                self._send, call, sent, candidate, target, key=key, relays=bridged.relays
             )
+            if parsed.api is Api.EMBEDDINGS:
+                reply = await self._embed(call, candidate, target.vendor, fields, ask)
+            else:
+                reply = await ask(fields)
             attempt.first_byte_at = time.monotonic()
             if reply.status != 200:
                 raise await refusal_of(reply, candidate.upstream.id, target.vendor)
@@ -202,6 +210,29 @@ class Upstreams:
             outcome.leave_open()
             return answer
 
+    async def _embed(
+        self,
+        call: Call,
+        candidate: Candidate,
+        vendor: Vendor,
+        fields: dict[str, Raw],
+        ask: Callable[[dict[str, Raw]], Awaitable[http.Reply]],
+    ) -> http.Reply:
+        """Ask for embeddings, as numbers where base64 is refused: that is made here."""
+        upstream = candidate.upstream.id
+        if not embeddings.wants_base64(call.parsed):
+            return await ask(fields)
+        if upstream not in self._numbers_only:
+            reply = await ask(dict(fields))
+            if reply.status == 200:
+                return reply
+            refusal = await refusal_of(reply, upstream, vendor)
+            if not embeddings.refuses_base64(refusal):
+                raise refusal
+            self._numbers_only.add(upstream)
+        call.adapted += ("encoding_format",)
+        return await ask(embeddings.as_numbers(fields))
+
     async def _send(
         self,
         call: Call,
@@ -209,8 +240,8 @@ class Upstreams:
         candidate: Candidate,
         target: Target,
         fields: dict[str, Raw],
-        key: UpstreamKey | None,
         *,
+        key: UpstreamKey | None,
         relays: bool = False,
     ) -> http.Reply:
         protocol = target.vendor.protocol
@@ -277,7 +308,7 @@ class Upstreams:
             fields = dict(bridged.fields)
             if prompts:
                 fields["prompt"] = prompts[number]
-            reply = await self._send(call, call.parsed, candidate, target, fields, key)
+            reply = await self._send(call, call.parsed, candidate, target, fields, key=key)
             if reply.status != 200:
                 raise await refusal_of(reply, candidate.upstream.id, target.vendor)
             return reply
