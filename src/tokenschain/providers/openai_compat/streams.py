@@ -393,8 +393,9 @@ class StreamAnswer:
         self._finish()
 
     def _on_event(self, event: sse.Event) -> None:
-        data = event.data
-        if self._ended.done() or not data.strip():
+        # JSON has no line feeds within strings: those between lines of data mean nothing.
+        data = event.data.replace(b"\n", b" ").strip()
+        if self._ended.done() or not data:
             return
         if self._decoder is None or data == _DONE:
             self._on_chunk(data)

@@ -192,6 +192,7 @@ class MessagesStreamOut:
         self._blocks = -1
         self._tool: int | None = None
         self._arguments: list[str] = []
+        self._complete = False
         self._waiting: dict[int, _WaitingCall] = {}
         self._later: list[tuple[str, dict[str, Any], dict[str, Any]]] = []
         self._stop: dict[str, str | None] = {"stop_reason": "end_turn", "stop_sequence": None}
@@ -246,8 +247,7 @@ class MessagesStreamOut:
             self._release(out)
             self._close(out)
         self._tool = None
-        for kind, empty, piece in self._later:
-            self._piece(out, kind, empty, piece)
+        self._say_later(out)
         self._close(out)
         usage = _usage_out(self._usage)
         out.append(_event("message_delta", {"delta": self._stop, "usage": usage}))
@@ -279,10 +279,18 @@ class MessagesStreamOut:
         if self._tool is not None and not self._tool_complete():
             self._later.append((kind, empty, piece))
             return
+        if self._later:
+            self._say_later(out)
         if self._open != kind:
             self._close(out)
             self._start(out, kind, {"type": kind, **empty})
         self._delta(out, piece)
+
+    def _say_later(self, out: list[bytes]) -> None:
+        """What came between the pieces of a call, now that it is complete."""
+        later, self._later = self._later, []
+        for kind, empty, piece in later:
+            self._piece(out, kind, empty, piece)
 
     def _call(self, out: list[bytes], call: canon.ToolCall) -> None:
         index = call.index or 0
@@ -294,6 +302,7 @@ class MessagesStreamOut:
                 name=waiting.name or name, id=waiting.id or call.id
             )
             if self._tool is None or self._tool_complete():
+                self._say_later(out)
                 self._close(out)
                 self._tool = index
                 self._release(out)
@@ -303,7 +312,8 @@ class MessagesStreamOut:
                 self._piece_of_tool(out, piece)
 
     def _tool_complete(self) -> bool:
-        return is_json("".join(self._arguments))
+        self._complete = self._complete or is_json("".join(self._arguments))
+        return self._complete
 
     def _release(self, out: list[bytes]) -> None:
         """Begin the block of the call whose turn it is, with all that has come of it."""
@@ -311,7 +321,7 @@ class MessagesStreamOut:
         waiting = self._waiting.pop(index)
         block = {"type": "tool_use", "id": waiting.id or f"toolu_{index}", "name": waiting.name}
         self._start(out, "tool_use", block | {"input": {}})
-        self._arguments = waiting.pieces
+        self._arguments, self._complete = waiting.pieces, False
         text = "".join(waiting.pieces)
         if text:
             self._piece_of_tool(out, text)
