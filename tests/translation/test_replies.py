@@ -21,7 +21,9 @@ from tests.translation.answers import Unreadable, hear
 from tests.translation.conversations import WRITERS, Turn, write
 from tests.translation.known import known
 from tests.translation.lab import GATHERED, Lab
-from tests.vendors.strict.vendor import Answer
+from tests.vendors.strict.anthropic import SIGNATURE
+from tests.vendors.strict.vendor import Answer, AnthropicWire
+from tests.vendors.strict.vendor import event as wire_event
 
 VENDORS = ("openai", "deepseek", "moonshot", GATHERED)
 FULL = os.environ.get("PROOFS") == "full"
@@ -60,6 +62,8 @@ class Meant(NamedTuple):
     told: str = "reasoning_content"
     empty: str = "{}"
     """How no arguments are written: `{}`, nothing or null."""
+    refusal: str = ""
+    """Said in place of everything else."""
 
 
 _words = st.sampled_from(["Hello 世界🌏!", 'It is "21" °C.\n', "x" * 100, "a", "é", "👨‍👩‍👧"])
@@ -83,6 +87,7 @@ _meant = st.builds(
     st.booleans(), st.booleans(), st.booleans(), st.booleans(),
     st.sampled_from(["reasoning_content", "reasoning"]),
     st.sampled_from(["{}", "", "null"]),
+    st.one_of(st.just(""), st.just(""), st.just(""), _words),
 )  # fmt: skip
 
 
@@ -101,6 +106,8 @@ def unambiguous(meant: Meant) -> Meant:
             meant = meant._replace(names="first")
         if meant.names == "every" and meant.ids != "every":
             meant = meant._replace(names="first")
+    if meant.refusal:
+        return meant._replace(calls=[], text="", reasoning="", finish="right")
     if not meant.calls:
         meant = meant._replace(text=meant.text or "Hello")
     return meant
@@ -124,6 +131,8 @@ def whole(meant: Meant) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": meant.text or None}
     if meant.nulls:
         message |= {"refusal": None, "annotations": None, "tool_calls": None, "audio": None}
+    if meant.refusal:
+        message["refusal"] = meant.refusal
     if meant.reasoning:
         message[meant.told] = meant.reasoning
     if meant.calls or meant.finish == "calls":
@@ -143,6 +152,8 @@ def deltas(meant: Meant) -> Iterator[dict[str, Any]]:
     yield {"role": "assistant", "content": None if meant.nulls else ""}
     for at in range(0, len(meant.reasoning), 4):
         yield {meant.told: meant.reasoning[at : at + 4]}
+    for at in range(0, len(meant.refusal), 4):
+        yield {"refusal": meant.refusal[at : at + 4]}
     text = [{"content": meant.text[at : at + 4]} for at in range(0, len(meant.text), 4)]
     calls = [list(_pieces(meant, at, *call)) for at, call in enumerate(meant.calls)]
     if not meant.text_last:
@@ -229,6 +240,9 @@ def judge(lab: Lab, api: str, vendor: str, meant: Meant) -> str:
         return f"unreadable: {error}"
     if heard.error is not None:
         return "" if unsaid else f"an error: {heard.error}"
+    if meant.refusal:
+        told = heard.refusal or (heard.text if api == "messages" else "")
+        return "" if told == meant.refusal else f"refusal: {heard}"
     calls = [(name, arguments or {}) for _, name, arguments in heard.calls]
     if calls != [(name, arguments) for _, name, arguments in meant.calls]:
         return f"calls: {calls}"
@@ -270,6 +284,8 @@ KEPT = (
     Meant([], "Hello", "Hm.", told="reasoning"),
     Meant([], "Hello", "Hm.", told="reasoning", streamed=True),
     Meant([_PARIS], "Hello", streamed=True, finish="missing"),
+    Meant([], refusal="I cannot."),
+    Meant([], refusal="I cannot.", streamed=True),
 )
 
 
@@ -294,4 +310,134 @@ def test_an_answer_is_given_as_it_was_meant(
 
     for kept in KEPT:
         holds = example(kept)(holds)
+    holds()
+
+
+# --- Anthropic's blocks ---------------------------------------------------------------------
+
+_block = st.one_of(
+    st.tuples(st.just("text"), _words),
+    st.tuples(st.just("thinking"), _words),
+    st.tuples(st.just("redacted_thinking"), st.just("RUVZ")),
+    st.tuples(st.just("tool_use"), _one),
+)
+
+
+class Blocks(NamedTuple):
+    """An answer of Anthropic's."""
+
+    blocks: list[tuple[str, Any]]
+    streamed: bool = False
+    stop: str = "end_turn"
+    pings: bool = False
+
+
+_blocks = st.builds(
+    Blocks,
+    st.lists(_block, min_size=1, max_size=5),
+    st.booleans(),
+    st.sampled_from(["end_turn", "max_tokens", "stop_sequence", "refusal", "pause_turn"]),
+    st.booleans(),
+)
+STOPS = {
+    "chat/completions": {
+        "end_turn": "stop", "stop_sequence": "stop", "pause_turn": "stop", "max_tokens": "length",
+        "refusal": "content_filter", "tool_use": "tool_calls",
+    },
+    "responses": {"max_tokens": "incomplete", "refusal": "incomplete"},
+}  # fmt: skip
+
+
+def _stop(answer: Blocks) -> str:
+    calls = any(kind == "tool_use" for kind, _ in answer.blocks)
+    return "tool_use" if calls and answer.stop == "end_turn" else answer.stop
+
+
+def _made(answer: Blocks) -> list[dict[str, Any]]:
+    made: list[dict[str, Any]] = []
+    for number, (kind, said) in enumerate(answer.blocks):
+        match kind:
+            case "text":
+                made.append({"type": kind, "text": said})
+            case "thinking":
+                made.append({"type": kind, "thinking": said, "signature": SIGNATURE})
+            case "redacted_thinking":
+                made.append({"type": kind, "data": said})
+            case _:
+                _, name, arguments = said
+                made.append(
+                    {"type": kind, "id": f"toolu_{number}", "name": name, "input": arguments}
+                )
+    return made
+
+
+def _anthropic(answer: Blocks) -> Answer:
+    message = {
+        "id": "msg_1", "type": "message", "role": "assistant", "model": "claude-haiku-4-5",
+        "content": _made(answer), "stop_reason": _stop(answer),
+        "stop_sequence": "END" if answer.stop == "stop_sequence" else None,
+        "usage": {"input_tokens": 5, "output_tokens": 7},
+    }  # fmt: skip
+    if not answer.streamed:
+        return Answer(200, (("content-type", "application/json"),), (json.dumps(message).encode(),))
+    wire = AnthropicWire()
+    empty = message | {"content": [], "stop_reason": None, "stop_sequence": None}
+    frames = [wire_event("message_start", message=empty)]
+    for index, block in enumerate(_made(answer)):
+        if answer.pings:
+            frames.append(wire_event("ping"))
+        frames += wire.block_events(index, block)
+    stop = {name: message[name] for name in ("stop_reason", "stop_sequence")}
+    frames.append(wire_event("message_delta", delta=stop, usage={"output_tokens": 7}))
+    frames.append(wire_event("message_stop"))
+    return Answer(200, (("content-type", "text/event-stream"),), tuple(frames))
+
+
+def judge_blocks(lab: Lab, api: str, answer: Blocks) -> str:
+    """What went wrong; empty when all is well."""
+    lab.vendors["anthropic"].reset()
+    lab.alter = lambda _: _anthropic(answer)
+    body = write(api, [Turn("user", ("Go on.",))])
+    try:
+        more = {"stream": True} if answer.streamed else {}
+        got = lab.ask(f"/v1/{api}", body | more | {"model": "anthropic"})
+    finally:
+        lab.alter = None
+    if got.faults or got.status != 200:
+        return f"HTTP {got.status}: {got.faults or got.body[:200]!r}"
+    try:
+        heard = hear(api, got.body, answer.streamed)
+    except Unreadable as error:
+        return f"unreadable: {error}"
+    text = "".join(said for kind, said in answer.blocks if kind == "text")
+    thought = "".join(said for kind, said in answer.blocks if kind == "thinking")
+    calls = [said[1:] for kind, said in answer.blocks if kind == "tool_use"]
+    if (heard.text, heard.reasoning) != (text, thought):
+        return f"text {heard.text!r}, thinking {heard.reasoning!r}"
+    if [(name, arguments) for _, name, arguments in heard.calls] != calls:
+        return f"calls: {heard.calls}"
+    stop = _stop(answer)
+    wanted = stop if api == "messages" else STOPS[api].get(stop, "completed")
+    if wanted == "stop" and calls:
+        wanted = "tool_calls"  # the content decides
+    return "" if heard.finish == wanted else f"ends with {heard.finish}, not {wanted}"
+
+
+@pytest.mark.parametrize("api", WRITERS)
+def test_anthropics_blocks_are_given_as_they_were_meant(
+    request: pytest.FixtureRequest, shared_lab: Lab, api: str
+) -> None:
+    if f"{api} anthropic" in known("replies"):
+        request.applymarker(pytest.mark.xfail(strict=False, reason="the readers are being built"))
+    shared_lab.fresh()
+
+    @settings(
+        max_examples=EXAMPLES, derandomize=True, deadline=None, database=None,
+        phases=[Phase.generate], suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+    @given(_blocks)
+    def holds(answer: Blocks) -> None:
+        found = judge_blocks(shared_lab, api, answer)
+        assert not found, f"{found}\n{answer}"
+
     holds()

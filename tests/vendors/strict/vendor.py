@@ -367,14 +367,14 @@ class AnthropicWire(OpenAIWire):
     ) -> Iterator[bytes]:
         started = self.whole(spoken, body, vendor) | {"content": [], "stop_reason": None}
         started["usage"] = started["usage"] | {"output_tokens": 1}
-        yield _event("message_start", message=started)
-        yield _event("ping")
+        yield event("message_start", message=started)
+        yield event("ping")
         for index, block in enumerate(self.blocks(spoken)):
             yield from self.block_events(index, block)
         delta = {"stop_reason": self.stop(spoken), "stop_sequence": None}
         counted = {"output_tokens": spoken.counted.completion}
-        yield _event("message_delta", delta=delta, usage=counted)
-        yield _event("message_stop")
+        yield event("message_delta", delta=delta, usage=counted)
+        yield event("message_stop")
 
     def block_events(self, index: int, block: Mapping[str, Any]) -> Iterator[bytes]:
         kind = block["type"]
@@ -382,6 +382,8 @@ class AnthropicWire(OpenAIWire):
             case "text":
                 start: dict[str, Any] = {"type": kind, "text": ""}
                 pieces = [{"type": "text_delta", "text": p} for p in _pieces(block["text"])]
+            case "redacted_thinking":
+                start, pieces = dict(block), []
             case "thinking":
                 start = {"type": kind, "thinking": "", "signature": ""}
                 pieces = [
@@ -394,13 +396,14 @@ class AnthropicWire(OpenAIWire):
                 pieces = [
                     {"type": "input_json_delta", "partial_json": p} for p in ["", *_pieces(text)]
                 ]
-        yield _event("content_block_start", index=index, content_block=start)
+        yield event("content_block_start", index=index, content_block=start)
         for piece in pieces:
-            yield _event("content_block_delta", index=index, delta=piece)
-        yield _event("content_block_stop", index=index)
+            yield event("content_block_delta", index=index, delta=piece)
+        yield event("content_block_stop", index=index)
 
 
-def _event(kind: str, **fields: Any) -> bytes:
+def event(kind: str, **fields: Any) -> bytes:
+    """One event of Anthropic's streams."""
     return f"event: {kind}\ndata: ".encode() + _encode({"type": kind, **fields}) + b"\n\n"
 
 
