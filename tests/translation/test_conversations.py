@@ -94,7 +94,9 @@ def _turns(draw: st.DrawFn) -> list[Turn]:
         texts = tuple(draw(st.lists(st.one_of(_texts, _texts, _blank), max_size=2)))
         in_parts = draw(st.booleans())
         if kind == "calls":
-            turns.append(Turn("assistant", texts, calls=draw(_calls()), in_parts=in_parts))
+            calls = draw(_calls())
+            said = texts if calls else texts or ("Well.",)
+            turns.append(Turn("assistant", said, calls=calls, in_parts=in_parts))
         elif kind == "user":
             images = (PNG,) if draw(st.integers(0, 3)) == 0 else ()
             turns.append(Turn("user", texts or ("And?",), images, in_parts=in_parts))
