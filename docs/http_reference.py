@@ -59,6 +59,8 @@ GATEWAY_EXAMPLES: dict[str, object] = {
     "/v1/messages": {**_CHAT, "max_tokens": 64},
     "/v1/messages/count_tokens": _CHAT,
     "/v1/responses": {"model": "qwen3-max", "input": "你好"},
+    "/v1/responses/input_tokens": {"model": "qwen3-max", "input": "你好"},
+    "/v1/responses/compact": {"model": "qwen3-max", "input": [{"role": "user", "content": "你好"}]},
     "/api/v1/routes/explain": _CHAT,
 }
 _HIDDEN_MEANINGS = {

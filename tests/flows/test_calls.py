@@ -210,6 +210,8 @@ ROUTES = [
     ("POST", "/v1/messages"),
     ("POST", "/v1/messages/count_tokens"),
     ("POST", "/v1/responses"),
+    ("POST", "/v1/responses/input_tokens"),
+    ("POST", "/v1/responses/compact"),
     ("POST", "/api/v1/routes/explain"),
     ("GET", "/v1/responses/resp_1"),
     ("DELETE", "/v1/responses/resp_1"),
@@ -227,6 +229,8 @@ def test_every_registered_route_is_in_the_isolation_table() -> None:
     small = {
         "/v1/messages/count_tokens",
         "/v1/responses/resp_1/cancel",
+        "/v1/responses/input_tokens",
+        "/v1/responses/compact",
         "/api/v1/routes/explain",
     }
     assert posts - small == {f"/v1/{api_format.name}" for api_format in API_FORMATS}
@@ -250,7 +254,7 @@ def test_no_route_answers_without_a_key(
     content = json.dumps(body) if method == "POST" else None
     reply = web.request(method, stack.url + path, headers=headers, content=content)
     error = reply.json()["error"]
-    kind = "authentication_error" if "messages" in path else "invalid_request_error"
+    kind = "authentication_error" if path.startswith("/v1/messages") else "invalid_request_error"
     assert (reply.status_code, error["type"]) == (401, kind)
     assert error.get("code", code) == code  # Anthropic's errors have no code
     assert len(upstream.requests) == seen

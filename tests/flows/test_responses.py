@@ -57,8 +57,9 @@ def test_nothing_is_kept_when_not_wanted_and_nothing_of_others_is_found(clouds: 
     other = clouds.openai.with_options(api_key=clouds.stack.new_key(tenant="other")).responses
     with pytest.raises(openai.NotFoundError):
         other.retrieve(mine.id)
-    with pytest.raises(openai.NotFoundError) as found:
+    with pytest.raises(openai.BadRequestError) as found:
         other.create(model="openai", input="x", previous_response_id=mine.id)
+    assert found.value.code == "previous_response_not_found"
     assert found.value.param == "previous_response_id"
     raw = clouds.stack.rows("select sealed from stored_responses")
     assert raw and all(b"secret" not in row["sealed"] for row in raw)

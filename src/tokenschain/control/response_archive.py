@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 from sqlalchemy import Connection, Engine, delete, select
 
-from tokenschain.core.formats.openai_responses import Stored
+from tokenschain.core.formats.stored_responses import Stored
 from tokenschain.infra.database.engine import upsert
 from tokenschain.infra.database.tables import stored_responses
 from tokenschain.infra.security.suite import Sealer

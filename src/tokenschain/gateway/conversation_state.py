@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
+from urllib.parse import parse_qs
 
 from tokenschain.core.call import Call
 from tokenschain.core.errors import ApiError
-from tokenschain.core.formats import openai_responses
-from tokenschain.core.formats.openai_responses import Stored
+from tokenschain.core.formats import stored_responses
+from tokenschain.core.formats.responses_reader import INCLUDABLE
+from tokenschain.core.formats.stored_responses import ITEMS_PAGE, ITEMS_PAGE_MAX, Stored
 from tokenschain.core.tenancy import KeyGrant
+
+_NUMBER_DIGITS_MAX = 9
 
 
 class Store(Protocol):
@@ -37,12 +41,12 @@ class ConversationState:
         body = call.request.body
         if call.request.api_format.name != "responses":
             return body
-        before = openai_responses.previous_of(body)
+        before = stored_responses.previous_of(body)
         if before is None:
             return body
         try:
             stored = await self._store.find(caller.tenant, before)
-            return openai_responses.continued(body, stored)
+            return stored_responses.continued(body, stored)
         except ApiError as error:
             if error.code == "not_found":
                 raise ApiError(
@@ -54,36 +58,106 @@ class ConversationState:
         except ValueError:
             return body  # parsing says what is wrong with the request
 
-    def keep(self, call: Call, response: bytes) -> None:
-        """Keep an answer, if its caller asked for that."""
+    def keep(self, call: Call, response: bytes) -> bool:
+        """Keep an answer, if its caller asked for that; false when it could not be kept."""
         caller = call.caller
         if not call.parsed.kept_input or not response or caller is None:
-            return
+            return True
         name = f"resp_{call.request.id}"
         stored = Stored(name, caller.tenant, time.time(), call.parsed.kept_input, response)
-        if not self._store.keep(stored):
-            self._report(name)
+        if self._store.keep(stored):
+            return True
+        self._report(name)
+        return False
 
-    async def read(self, caller: KeyGrant, method: str, path: list[str]) -> bytes:
-        """Answer what is asked of a stored response: `[id]`, `[id, input_items]`.
+    async def delete(self, caller: KeyGrant, response_id: str) -> bytes:
+        """Forget a response.
 
         Raises:
-            ApiError: 404 and 405, among others.
+            ApiError: there is none.
         """
-        response_id = path[0]
-        match method, path[1:]:
-            case "GET" | "HEAD", []:
-                return (await self._store.find(caller.tenant, response_id)).response
-            case "GET" | "HEAD", ["input_items"]:
-                return openai_responses.input_items_of(
-                    await self._store.find(caller.tenant, response_id)
-                )
-            case "DELETE", []:
-                await self._store.delete(caller.tenant, response_id)
-                return b'{"id":"%b","object":"response","deleted":true}' % response_id.encode()
-            case "POST", ["cancel"]:
-                await self._store.find(caller.tenant, response_id)
-                raise ApiError("invalid_value", "Only background responses can be cancelled.")
-            case _, [] | ["input_items"] | ["cancel"]:
-                raise ApiError("method_not_allowed", "This path has other methods.")
-        raise ApiError("not_found", "There is nothing of that name below a response.")
+        await self._store.delete(caller.tenant, response_id)
+        return b'{"id":"%b","object":"response","deleted":true}' % response_id.encode()
+
+    async def read(self, caller: KeyGrant, response_id: str, query: ReadQuery) -> ReadAnswer:
+        """Read a response, as JSON or as the events of a stream.
+
+        Raises:
+            ApiError: there is none.
+        """
+        response = (await self._store.find(caller.tenant, response_id)).response
+        if not query.stream:
+            return ReadAnswer(response)
+        return ReadAnswer(stored_responses.events_of(response, query.starting_after), stream=True)
+
+    async def input_items(self, caller: KeyGrant, response_id: str, query: ReadQuery) -> ReadAnswer:
+        """One page of what led to a response.
+
+        Raises:
+            ApiError: there is no such response, or no item to go on after.
+        """
+        stored = await self._store.find(caller.tenant, response_id)
+        return ReadAnswer(
+            stored_responses.input_items_of(
+                stored, limit=query.limit, order=query.order, after=query.after
+            )
+        )
+
+    async def cancel(self, caller: KeyGrant, response_id: str) -> None:
+        """
+        Raises:
+            ApiError: always: no response runs in the background.
+        """
+        await self._store.find(caller.tenant, response_id)
+        raise ApiError("invalid_value", "Cannot cancel a synchronous response.")
+
+
+class ReadAnswer(NamedTuple):
+    """What was read."""
+
+    body: bytes
+    stream: bool = False
+    """Whether the body is server-sent events."""
+
+
+class ReadQuery(NamedTuple):
+    """What the query of a read asks for."""
+
+    stream: bool = False
+    starting_after: int = -1
+    limit: int = ITEMS_PAGE
+    order: str = "desc"
+    after: str = ""
+
+
+def query_of(query: bytes) -> ReadQuery:
+    """The query of a read.
+
+    Raises:
+        ApiError: a value that cannot be.
+    """
+    asked = parse_qs(query.decode("latin-1"), keep_blank_values=True)
+
+    def value(name: str, default: str) -> str:
+        return asked.get(name, [default])[-1]
+
+    stream, order = value("stream", "false").lower(), value("order", "desc")
+    if stream not in ("true", "false"):
+        raise _wrong("stream", "true or false")
+    if order not in ("asc", "desc"):
+        raise _wrong("order", "asc or desc")
+    limit, number = value("limit", str(ITEMS_PAGE)), value("starting_after", "-1")
+    if not limit.isdecimal() or not 1 <= int(limit[:9]) <= ITEMS_PAGE_MAX:
+        raise _wrong("limit", f"a number from 1 to {ITEMS_PAGE_MAX}")
+    if number != "-1" and (not number.isdecimal() or len(number) > _NUMBER_DIGITS_MAX):
+        raise _wrong("starting_after", "the number of an event")
+    for name in (*asked.get("include", ()), *asked.get("include[]", ())):
+        if name not in INCLUDABLE:
+            raise ApiError(
+                "invalid_value", f"`include`: there is no `{name[:80]}`.", param="include"
+            )
+    return ReadQuery(stream == "true", int(number), int(limit), order, value("after", ""))
+
+
+def _wrong(name: str, wanted: str) -> ApiError:
+    return ApiError("invalid_value", f"`{name}` must be {wanted}.", param=name)

@@ -301,7 +301,7 @@ class GatewayWorker:
         yield self._gateway.keep_streams_alive()
         yield _leave_metrics(self._metrics)
         yield _refresh_keys(self._upstreams, self._router)
-        yield _ship_responses(self._responses)
+        yield self._responses.ship_always(_SHIP_RESPONSES_S)
         yield self._budgets.run()
         yield self._probes.run()
         if self._cache_store is not None:
@@ -426,15 +426,6 @@ async def _leave_metrics(metrics: GatewayMetrics) -> None:
     while True:
         await asyncio.sleep(_LEAVE_METRICS_S)
         metrics.leave()
-
-
-async def _ship_responses(store: ResponseStore) -> None:
-    while True:
-        await asyncio.sleep(_SHIP_RESPONSES_S)
-        try:
-            await store.ship()
-        except _CONTROL_AWAY:
-            continue  # the uplink says that control is away; the spool waits
 
 
 async def _refresh_keys(upstreams: Upstreams, router: Router) -> None:

@@ -34,7 +34,7 @@ from tokenschain.infra.security.suite import Signer
 
 POLL_WAIT_MAX_S = 30.0
 BODY_BYTES_MAX = BATCH_BYTES_MAX * 2
-RESPONSES_BATCH_BYTES_MAX = BATCH_BYTES_MAX + RESPONSE_BYTES_MAX * 2
+RESPONSES_BATCH_BYTES_MAX = BATCH_BYTES_MAX + RESPONSE_BYTES_MAX
 MSGPACK = "application/msgpack"
 
 router = APIRouter(include_in_schema=False)

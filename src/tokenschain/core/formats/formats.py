@@ -7,7 +7,7 @@ from functools import partial
 from typing import NamedTuple, Protocol
 
 from tokenschain.core.errors import ApiError
-from tokenschain.core.formats import openai_chat, openai_responses, responses_reader
+from tokenschain.core.formats import compaction, openai_chat, openai_responses, responses_reader
 from tokenschain.core.formats.anthropic import inbound, request_reader
 from tokenschain.core.formats.openai_chat import Api, ParsedRequest
 
@@ -62,3 +62,5 @@ API_FORMATS: tuple[ApiFormat, ...] = (
         openai_responses.ResponsesStreamOut,
     ),
 )
+COMPACTION = ApiFormat("responses", compaction.parse, ApiError.body, compaction.reply_of)
+"""Part of the Responses API: `/v1/responses/compact`."""

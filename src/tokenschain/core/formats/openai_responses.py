@@ -1,4 +1,4 @@
-"""OpenAI Responses API: stored responses, and answers in its items and events.
+"""OpenAI Responses API, outbound: answers in its items and events.
 
 Requests are read in `core.formats.responses_reader`.
 
@@ -10,86 +10,14 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw
 
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats import canonical as canon
 from tokenschain.core.formats.openai_chat import ParsedRequest, WireUsage, usage_of
+from tokenschain.core.formats.response_echo import echo_of
 
 _encode = msgspec.json.Encoder().encode
-
-
-class Stored(Struct):
-    """A response that was kept, with all that led to it."""
-
-    id: str
-    tenant: str
-    created_s: float
-    input_items: bytes
-    """JSON list, oldest first, the conversation before included."""
-    response: bytes
-    """JSON object."""
-
-
-class Input(Struct):
-    """The part of a request that is kept."""
-
-    input: str | list[dict[str, Any]]
-
-
-class _Before(Struct):
-    output: list[dict[str, Any]]
-
-
-def items_of(given: str | list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Input items, each with an id, as `input_items` lists them."""
-    if isinstance(given, str):
-        content = [{"type": "input_text", "text": given}]
-        given = [{"type": "message", "role": "user", "content": content}]
-    return [{"id": f"item_{at}", "type": "message"} | item for at, item in enumerate(given)]
-
-
-_PREVIOUS = b'"previous_response_id"'
-_decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
-
-
-def previous_of(body: bytes) -> str | None:
-    """The id of the response that a request goes on from."""
-    if _PREVIOUS not in body:
-        return None
-    try:
-        raw = _decode_fields(body).get("previous_response_id", Raw(b"null"))
-        return msgspec.json.decode(raw, type=str | None)
-    except msgspec.DecodeError:
-        return None  # parsing says what is wrong
-
-
-def continued(body: bytes, before: Stored) -> bytes:
-    """A request with the conversation before it written out.
-
-    Raises:
-        msgspec.DecodeError: the request is none.
-    """
-    fields = _decode_fields(body)
-    items = msgspec.json.decode(before.input_items, type=list[dict[str, Any]])
-    items += msgspec.json.decode(before.response, type=_Before).output
-    items += items_of(msgspec.json.decode(body, type=Input).input)
-    fields["input"] = Raw(_encode(items))
-    del fields["previous_response_id"]
-    return _encode(fields)
-
-
-def input_items_of(stored: Stored) -> bytes:
-    """The list that `GET /v1/responses/{id}/input_items` answers, newest first."""
-    items = msgspec.json.decode(stored.input_items, type=list[dict[str, Any]])[::-1]
-    first = items[0]["id"] if items else None
-    last = items[-1]["id"] if items else None
-    return _encode(
-        {"object": "list", "data": items, "first_id": first, "last_id": last, "has_more": False}
-    )
-
-
-# --- what callers get -------------------------------------------------------------
 
 
 def reply_of(body: bytes, name: str, asked: ParsedRequest) -> bytes:
@@ -118,6 +46,7 @@ def reply_of(body: bytes, name: str, asked: ParsedRequest) -> bytes:
             choice.finish_reason,
             reply.usage,
             reply.created,
+            echo_of(asked),
         )
     )
 
@@ -142,6 +71,7 @@ def _response(
     finish: str | None,
     usage: WireUsage | None,
     created: int,
+    echo: dict[str, Any],
     status: str | None = None,
 ) -> dict[str, Any]:
     reasons = {"length": "max_output_tokens", "content_filter": "content_filter"}
@@ -155,20 +85,23 @@ def _response(
         "incomplete_details": {"reason": reason} if reason else None,
         "model": model,
         "output": output,
-        "parallel_tool_calls": True,
-        "tool_choice": "auto",
-        "tools": [],
-        "usage": _usage_out(usage),
+        "usage": usage_out(usage),
+        # Last, so that it can be found from the end: see `response_echo.not_stored`.
+        **echo,
     }
 
 
-def _usage_out(wire: WireUsage | None) -> dict[str, Any] | None:
+def usage_out(wire: WireUsage | None) -> dict[str, Any] | None:
+    """A usage in the words of this API."""
     usage = usage_of(wire)
     if usage is None:
         return None
     return {
         "input_tokens": usage.prompt_tokens,
-        "input_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "input_tokens_details": {
+            "cached_tokens": usage.cached_tokens,
+            "cache_write_tokens": usage.cache_write_tokens + usage.cache_write_1h_tokens,
+        },
         "output_tokens": usage.completion_tokens,
         "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
@@ -281,6 +214,7 @@ class ResponsesStreamOut:
     def __init__(self, asked: ParsedRequest, name: str) -> None:
         self._model = asked.model
         self._as_summary = _wants_summary(asked)
+        self._echo = echo_of(asked)
         self._id = name
         self._created = 0
         self.final = b""
@@ -337,7 +271,7 @@ class ResponsesStreamOut:
             self._close(out, item)
         output = [item.item() for item in self._items.values()]
         response = _response(
-            self._id, self._model, output, self._finish, self._usage, self._created
+            self._id, self._model, output, self._finish, self._usage, self._created, self._echo
         )
         self.final = _encode(response)
         out.append(self._event(f"response.{response['status']}", {"response": response}))
@@ -347,7 +281,7 @@ class ResponsesStreamOut:
         """The stream broke off."""
         output = [item.item("incomplete") for item in self._items.values()]
         response = _response(
-            self._id, self._model, output, None, self._usage, self._created, "failed"
+            self._id, self._model, output, None, self._usage, self._created, self._echo, "failed"
         )
         response["error"] = {"code": error.code, "message": error.message}
         return self._event("response.failed", {"response": response})
@@ -358,7 +292,9 @@ class ResponsesStreamOut:
         self._begun = True
         self._created = chunk.created
         self._model = chunk.model or self._model
-        response = _response(self._id, self._model, [], None, None, self._created, "in_progress")
+        response = _response(
+            self._id, self._model, [], None, None, self._created, self._echo, "in_progress"
+        )
         for kind in ("response.created", "response.in_progress"):
             out.append(self._event(kind, {"response": response}))
 

@@ -12,10 +12,11 @@ from msgspec import Raw, Struct
 
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats import canonical as canon
+from tokenschain.core.formats.compaction_item import unseal
 from tokenschain.core.formats.json_body import Body, read_body, value_of
 from tokenschain.core.formats.openai_chat import Api, NativeRequest, ParsedRequest, parse_as
-from tokenschain.core.formats.openai_responses import items_of
 from tokenschain.core.formats.request_checks import check_metadata, missing
+from tokenschain.core.formats.stored_responses import KEPT_INPUT_BYTES_MAX, items_of
 from tokenschain.core.formats.tool_bridge import freeform_function
 from tokenschain.core.formats.translation_changes import CallerNames, Loss
 
@@ -197,7 +198,8 @@ class _Reader:
         )
         parsed = parse_as(Api.CHAT, fields, native, self.read.mended)
         if values.get("store") is not False:
-            parsed.kept_input = _encode(items_of(values["input"]))
+            kept = _encode(items_of(values["input"]))
+            parsed.kept_input = kept if len(kept) <= KEPT_INPUT_BYTES_MAX else b""
         return parsed
 
     def lose(
@@ -362,6 +364,10 @@ class _Reader:
                 self._call(place, item, item.get("name"), arguments)
             case "reasoning":
                 self._reason(place, item)
+            case "compaction" if unseal(item.get("encrypted_content")):
+                summary = unseal(item.get("encrypted_content"))
+                text = f"What was said so far, in short:\n{summary}"
+                self._add(place, {"role": "user", "content": text})
             case _ if kind in _CLIENT_CALLS:
                 name, where = _CLIENT_CALLS[kind]
                 self._call(place, item, name, _encode(item.get(where) or {}).decode())

@@ -6,7 +6,7 @@ import asyncio
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -15,24 +15,26 @@ import msgspec
 from tokenschain.core.call import Call, CallRequest
 from tokenschain.core.errors import ERRORS, ApiError
 from tokenschain.core.formats.anthropic import inbound, request_reader
-from tokenschain.core.formats.formats import API_FORMATS, ApiFormat
+from tokenschain.core.formats.formats import API_FORMATS, COMPACTION, ApiFormat
 from tokenschain.core.snapshot import Served
 from tokenschain.core.tenancy import KeyGrant
 from tokenschain.gateway.api import models, paths, routes
 from tokenschain.gateway.api.cors import Cors
 from tokenschain.gateway.api.response_writer import (
     JSON_LINE,
+    SSE_LINES,
     CallResponseWriter,
     id_lines,
     send_error,
 )
 from tokenschain.gateway.auth import KeyAuth
-from tokenschain.gateway.conversation_state import ConversationState
+from tokenschain.gateway.conversation_state import ConversationState, query_of
 from tokenschain.gateway.pipeline import Steps, serve
 from tokenschain.wire import sse
 from tokenschain.wire.server import Exchange, Request
 
 _FORMATS = {f"/v1/{api_format.name}".encode(): api_format for api_format in API_FORMATS}
+_FORMATS[b"/v1/responses/compact"] = COMPACTION
 _RESPONSE_ID = re.compile(r"resp_\w{1,70}", re.ASCII)
 _MESSAGES = b"/v1/messages"
 _JSON = b"application/json"
@@ -235,7 +237,9 @@ class Gateway:
             case "models":
                 self._models(exchange, rest)
             case "stored_response":
-                self._stored_response(exchange, exchange.request.method, rest)
+                self._stored_response(exchange, rest)
+            case "input_tokens":
+                self._input_tokens(exchange)
             case "explain":
                 self._explain(exchange)
             case "count_tokens":
@@ -262,24 +266,63 @@ class Gateway:
         body = msgspec.json.encode({"ready": not problems, "problems": problems})
         exchange.reply(503 if problems else 200, JSON_LINE + self._headers(exchange), body)
 
-    def _stored_response(self, exchange: Exchange, method: str, path: bytes) -> None:
-        """Read or delete a stored response: the one small route that asks control."""
+    def _stored_response(self, exchange: Exchange, path: bytes) -> None:
+        """Read or delete a stored response, which asks control."""
+        request = exchange.request
         caller = self._grant(exchange, "responses")
-        parts = path.decode("latin-1").split("/")
-        if not _RESPONSE_ID.fullmatch(parts[0]):
-            raise ApiError("not_found", "There is no such response.")
+        name, _, below = path.decode("latin-1").partition("/")
+        if not _RESPONSE_ID.fullmatch(name) or below not in ("", "input_items", "cancel"):
+            raise ApiError("not_found", f"There is no response `{name[:80]}`.")
+        query = query_of(request.query)
         headers = self._headers(exchange)
+        conversations = self._conversations
 
-        async def read() -> None:
+        async def answer() -> None:
             try:
-                body = await self._conversations.read(caller, method, parts)
-                exchange.reply(200, JSON_LINE + headers, body)
+                if request.method == "DELETE":
+                    exchange.reply(
+                        200, JSON_LINE + headers, await conversations.delete(caller, name)
+                    )
+                    return
+                if below == "cancel":
+                    await conversations.cancel(caller, name)
+                read = conversations.input_items if below else conversations.read
+                body, stream = await read(caller, name, query)
+                exchange.reply(200, (SSE_LINES if stream else JSON_LINE) + headers, body)
             except ApiError as error:
                 self._refuse(exchange, error)
 
-        task = self._create_task(read())
+        self._read(answer())
+
+    def _read(self, work: Coroutine[None, None, None]) -> None:
+        """Do what has to wait for control."""
+        task = self._create_task(work)
         self._reads.add(task)
         task.add_done_callback(self._reads.discard)
+
+    def _input_tokens(self, exchange: Exchange) -> None:
+        """OpenAI's count, as far as can be said without the model's tokenizer."""
+        api_format = _FORMATS[b"/v1/responses"]
+        writer = CallResponseWriter(exchange, b"", self._conversations.keep)
+        call = self._call("input_tokens", api_format, exchange.request, writer)
+        caller = self._steps.auth.authenticate(call)
+        headers = self._headers(exchange)
+
+        async def answer() -> None:
+            try:
+                parsed = api_format.parse(await self._conversations.load(call, caller))
+                self._check_served(caller, parsed.model)
+            except ApiError as error:
+                self._refuse(exchange, error)
+                return
+            count = {
+                "object": "response.input_tokens",
+                "input_tokens": parsed.prompt_tokens_estimate,
+            }
+            exchange.reply(200, JSON_LINE + headers, msgspec.json.encode(count))
+
+        exchange.on_pause = exchange.on_resume = None
+        self._read(answer())
 
     def _count_tokens(self, exchange: Exchange) -> None:
         """Anthropic's count, as far as can be said without the model's tokenizer."""

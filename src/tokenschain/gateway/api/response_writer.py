@@ -11,6 +11,7 @@ from tokenschain.core.call import Call
 from tokenschain.core.call_record import HitKind
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.formats import StreamFormat
+from tokenschain.core.formats.response_echo import not_stored
 from tokenschain.core.pricing.catalog import format_pico
 from tokenschain.core.tenancy import Disconnect
 from tokenschain.wire import sse
@@ -43,7 +44,7 @@ class CallResponseWriter:
         self,
         exchange: Exchange,
         cors: bytes,
-        keep: Callable[[Call, bytes], None],
+        keep: Callable[[Call, bytes], bool],
     ) -> None:
         self._exchange = exchange
         self._keep = keep
@@ -105,16 +106,18 @@ class CallResponseWriter:
                 if call.relays:
                     exchange.finish(b"")  # the upstream's own end has passed
                     return
-                exchange.finish(_DONE if stream is None else stream.end())
+                end = _DONE if stream is None else stream.end()
                 if stream is not None and call.parsed.kept_input:
-                    self._keep(call, stream.final)
+                    # Before the caller has its end: it may go on from it at once.
+                    end = end if self._keep(call, stream.final) else not_stored(end)
+                exchange.finish(end)
             else:
                 if call.native_answer:
                     last = call.native_answer
                 elif call.request.api_format.whole is not None:
                     last = call.request.api_format.whole(last, call.request.id, call.parsed)
-                    if call.parsed.kept_input:
-                        self._keep(call, last)
+                    if call.parsed.kept_input and not self._keep(call, last):
+                        last = not_stored(last)
                 headers = b"".join((JSON_LINE, self._lines(call), self._cost(call), self._cors))
                 exchange.reply(200, headers, last)
         elif exchange.started:

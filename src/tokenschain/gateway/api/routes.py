@@ -42,12 +42,22 @@ ROUTES: tuple[Route, ...] = (
         "An estimate of the input tokens of a Messages request.",
     ),
     Route(
+        "/v1/responses/input_tokens", ("POST",), "input_tokens",
+        "An estimate of the input tokens of a Responses request.",
+    ),
+    Route(
+        "/v1/responses/compact", ("POST",), "call",
+        "A summary of a conversation, made by the model itself, as one item that can be sent in "
+        "place of the items before it.",
+    ),
+    Route(
         "/v1/responses/{id}", ("GET", "DELETE"), "stored_response",
-        "A stored response, available within a second of its creation.",
+        "A stored response, at any gateway as soon as its caller has it. With `stream=true` as "
+        "events, with `starting_after` those that follow one.",
     ),
     Route(
         "/v1/responses/{id}/input_items", ("GET",), "stored_response",
-        "The input of a stored response.",
+        "The input of a stored response, by pages: `limit`, `order`, `after`.",
     ),
     Route(
         "/v1/responses/{id}/cancel", ("POST",), "stored_response",

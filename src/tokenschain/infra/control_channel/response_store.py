@@ -2,46 +2,100 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from urllib.parse import quote
 
 import msgspec
 
 from tokenschain.core.errors import ApiError
-from tokenschain.core.formats.openai_responses import Stored
+from tokenschain.core.formats.stored_responses import KEPT_INPUT_BYTES_MAX, Stored
 from tokenschain.infra.control_channel.client import Channel, ship
 from tokenschain.infra.control_channel.protocol import RESPONSES_PATH
 from tokenschain.infra.control_channel.signed_client import Refused
-from tokenschain.infra.journal import Journal, JournalFull, JournalLimits
+from tokenschain.infra.journal import Journal, JournalFull, JournalLimits, frame
 from tokenschain.wire.client import ClientError, Waits
 
-RESPONSE_BYTES_MAX = 2_097_152
-"""A longer conversation is not kept."""
+RECORD_BYTES_MAX = 2_097_152
+"""A longer response, as one with pictures, has a file of its own."""
+RESPONSE_BYTES_MAX = KEPT_INPUT_BYTES_MAX + 16 * 1_048_576
+"""A longer one is not kept."""
+LARGE_TOTAL_BYTES_MAX = 8 * RESPONSE_BYTES_MAX
+"""Files that wait for control."""
+READ_YOUR_WRITES_WAIT_MAX_S = 2.0
+"""A response that another gateway has given just now is waited for so long."""
+_READ_AGAIN_S = 0.02
 _LIMITS = JournalLimits(
-    segment_bytes=8_388_608, total_bytes_max=134_217_728, record_bytes_max=RESPONSE_BYTES_MAX
+    segment_bytes=8_388_608, total_bytes_max=134_217_728, record_bytes_max=RECORD_BYTES_MAX
 )
 _WAITS = Waits(connect_max_s=2.0, first_byte_max_s=10.0, total_max_s=15.0)
+_LARGE_WAITS = Waits(connect_max_s=2.0, first_byte_max_s=30.0, total_max_s=60.0)
+_SUFFIX = ".response"
+_COUNT_DIGITS = 8
+"""What stands last in the id of a call: its number; what stands before names the process."""
 
 
 class ResponseStore:
-    """Keeps what callers asked to keep; nothing waits for control but to read it back."""
+    """Keeps what callers asked to keep; nothing waits for control but to read it back.
+
+    What is kept is shipped at once, so that a conversation goes on at any gateway.
+    """
 
     def __init__(self, channel: Channel, folder: Path) -> None:
         self._channel = channel
         self._folder = folder
         self._spool: Journal | None = None
+        self._own = ""
+        """What the ids of this process begin with: those are not waited for."""
+        self._shipping = asyncio.Lock()
+        self._kept = asyncio.Event()
 
     def keep(self, stored: Stored) -> bool:
         """Spool a response; false when it cannot be kept: too long, or no room."""
-        if self._spool is None:
-            self._spool = Journal(self._folder, _LIMITS)
+        self._own = stored.id[:-_COUNT_DIGITS]
         payload = msgspec.msgpack.encode(stored)
         try:
-            self._spool.check_room()
-            self._spool.append(payload)
-        except (JournalFull, ValueError):
+            if len(payload) > RECORD_BYTES_MAX:
+                self._keep_large(stored.id, payload)
+            else:
+                spool = self._open()
+                spool.check_room()
+                spool.append(payload)
+        except (JournalFull, ValueError, OSError):
             return False
+        self._kept.set()
         return True
+
+    def _open(self) -> Journal:
+        if self._spool is None:
+            self._spool = Journal(self._folder, _LIMITS)
+        return self._spool
+
+    def _keep_large(self, name: str, payload: bytes) -> None:
+        waiting = sum(path.stat().st_size for path in self._large())
+        if len(payload) > RESPONSE_BYTES_MAX or waiting + len(payload) > LARGE_TOTAL_BYTES_MAX:
+            raise ValueError("the response is too long to be kept")
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        begun = self._folder / f"{name}.part"
+        begun.write_bytes(payload)
+        begun.rename(self._folder / f"{name}{_SUFFIX}")
+
+    def _large(self) -> list[Path]:
+        return sorted(self._folder.glob(f"*{_SUFFIX}"))
+
+    async def ship_always(self, interval_s: float) -> None:
+        """Ship what is kept as soon as it is; runs until cancelled.
+
+        Args:
+            interval_s: the wait before the next try while control is away.
+        """
+        while True:
+            try:
+                await self.ship()
+            except (ClientError, Refused):
+                await asyncio.sleep(interval_s)  # the uplink says so; the spool waits
+                continue
+            await self._kept.wait()
 
     async def ship(self) -> None:
         """Ship what is spooled; called now and then, and before a read.
@@ -50,12 +104,17 @@ class ResponseStore:
             ClientError: control cannot be reached.
             Refused: control would not take it.
         """
-        if self._spool is None:
-            if not self._folder.exists():
+        async with self._shipping:
+            self._kept.clear()
+            if self._spool is None and not self._folder.exists():
                 return
-            self._spool = Journal(self._folder, _LIMITS)
-        await ship(self._channel, self._spool, RESPONSES_PATH)
-        self._spool.make_room()
+            spool = self._open()
+            await ship(self._channel, spool, RESPONSES_PATH)
+            spool.make_room()
+            for path in self._large():
+                body = frame(path.read_bytes())
+                await self._channel.ask(RESPONSES_PATH, body, _LARGE_WAITS, 65_536)
+                path.unlink()
 
     async def find(self, tenant: str, response_id: str) -> Stored:
         """A tenant's response.
@@ -63,7 +122,7 @@ class ResponseStore:
         Raises:
             ApiError: `not_found`, or `database_unavailable` while control is away.
         """
-        body = await self._ask("GET", tenant, response_id)
+        body = await self._ask_patiently("GET", tenant, response_id)
         return msgspec.msgpack.decode(body, type=Stored)
 
     async def delete(self, tenant: str, response_id: str) -> None:
@@ -72,14 +131,29 @@ class ResponseStore:
         Raises:
             ApiError: as `find`.
         """
-        await self._ask("DELETE", tenant, response_id)
+        await self._ask_patiently("DELETE", tenant, response_id)
+
+    async def _ask_patiently(self, method: str, tenant: str, response_id: str) -> bytes:
+        """Ask for a response that another gateway may have given just now: it may be on its
+        way."""
+        wait_s, waited_s = _READ_AGAIN_S, 0.0
+        own = bool(self._own) and response_id.startswith(self._own)
+        while True:
+            try:
+                return await self._ask(method, tenant, response_id)
+            except ApiError as error:
+                if error.code != "not_found" or own or waited_s >= READ_YOUR_WRITES_WAIT_MAX_S:
+                    raise
+            await asyncio.sleep(wait_s)
+            waited_s += wait_s
+            wait_s *= 2
 
     async def _ask(self, method: str, tenant: str, response_id: str) -> bytes:
         try:
             await self.ship()
             path = f"{RESPONSES_PATH}/{response_id}?tenant={quote(tenant, safe='')}"
             reply, body = await self._channel.exchange(
-                method, path, b"", _WAITS, RESPONSE_BYTES_MAX * 2
+                method, path, b"", _WAITS, RESPONSE_BYTES_MAX
             )
         except (ClientError, Refused) as error:
             raise ApiError(
