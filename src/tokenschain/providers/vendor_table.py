@@ -150,6 +150,7 @@ _ARK = Dialect(
 _HUNYUAN_TURNS: Any = {
     "alternates": True,
     "system_first": True,
+    "user_first": True,
     "user_after_tool": False,
     "never_empty": frozenset({"user", "assistant", "system"}),
 }
@@ -282,6 +283,7 @@ _MISTRAL = Dialect(
         always=True,
         nulls=False,
         never_empty=frozenset({"assistant"}),
+        system_first=True,
         user_after_tool=False,
         prefill_mark="prefix",
         functions=False,

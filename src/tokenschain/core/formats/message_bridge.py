@@ -231,8 +231,9 @@ class _MessageBridge:
         for number, part in enumerate(_decode_messages(raw)):
             self._unmark(part)
             self._part(f"messages[{at}].content[{number}]", part, role, kept)
-        if not kept and role == "tool":
-            kept.append({"type": Raw(b'"text"'), "text": Raw(_encode(_RESULT_FOLLOWS))})
+        if not kept:
+            message["content"] = Raw(_encode(_RESULT_FOLLOWS if role == "tool" else ""))
+            return
         if all(_text(part.get("type")) == "text" for part in kept) and role in self.rules.joined:
             text = "\n".join(_text(part.get("text")) for part in kept)
             message["content"] = Raw(_encode(text))
@@ -395,17 +396,26 @@ class _MessageBridge:
         self.made = kept
 
     def _put_system_first(self) -> None:
-        if not self.rules.system_first:
-            return
-        told = [(at, m) for at, m in self.made if _text(m.get("role")) == "system"]
-        if not told or (len(told) == 1 and self.made[0][1] is told[0][1]):
-            return
-        text = "\n\n".join(_all_text(message.get("content")) for _, message in told)
-        rest = [(at, m) for at, m in self.made if _text(m.get("role")) != "system"]
-        for at, _ in told[1:] if self.made[0][1] is told[0][1] else told:
-            self.changes.adapt(f"messages[{at}]")
-        first = {"role": Raw(b'"system"'), "content": Raw(_encode(text))}
-        self.made = [(told[0][0], first), *rest]
+        rules = self.rules
+        if rules.system_first:
+            told = [(at, m) for at, m in self.made if _text(m.get("role")) == "system"]
+            rest = [(at, m) for at, m in self.made if _text(m.get("role")) != "system"]
+            if told and (len(told) > 1 or self.made[0][1] is not told[0][1]):
+                in_place = self.made[0][1] is told[0][1]
+                for at, _ in told[1:] if in_place else told:
+                    self.changes.adapt(f"messages[{at}]")
+                text = "\n\n".join(_all_text(message.get("content")) for _, message in told)
+                first = {"role": Raw(b'"system"'), "content": Raw(_encode(text))}
+                self.made = [(told[0][0], first), *rest]
+            if told and not rest:  # a model that is told something and asked nothing
+                self.made[0][1]["role"] = Raw(b'"user"')
+                self.changes.adapt(f"messages[{told[0][0]}].role")
+        begin = 1 if self.made and _text(self.made[0][1].get("role")) == "system" else 0
+        if rules.user_first and begin < len(self.made):
+            at, first = self.made[begin]
+            if _text(first.get("role")) != "user":
+                self.made.insert(begin, (at, {"role": Raw(b'"user"'), "content": Raw(b'"."')}))
+                self.changes.adapt(f"messages[{at}]")
 
     def _take_turns(self) -> None:
         rules = self.rules

@@ -74,7 +74,9 @@ class MessageRules(msgspec.Struct, frozen=True, kw_only=True):
     alternates: bool = False
     """Whether user and assistant must take turns."""
     system_first: bool = False
-    """Whether there is one system message, at the beginning."""
+    """Whether there is one system message, at the beginning, and others after it."""
+    user_first: bool = False
+    """Whether it is a user who speaks first."""
     user_after_tool: bool = True
     """Whether a user may speak right after a tool, before the assistant did."""
     prefill_mark: str = ""

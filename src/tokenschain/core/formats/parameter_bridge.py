@@ -552,6 +552,9 @@ class _Bridge:
         raw = self.fields.get("response_format")
         if raw is None or self.dialect.json_schema:
             return
+        if bytes(raw) == b"null":
+            del self.fields["response_format"]
+            return
         wanted = _decode(raw, type=_Format)
         schema = wanted.json_schema if wanted.type == "json_schema" else None
         if wanted.type == "text" or (schema is None and self.dialect.json_mode):
@@ -570,6 +573,8 @@ class _Bridge:
         said = "Answer with one JSON object and nothing else."
         if schema is not None:
             self.schema = bytes(schema.schema)
+            if self.schema == b"null":
+                self.schema = b"{}"
             said += f" Its JSON schema: {self.schema.decode()}"
         self._say(said)
 

@@ -331,8 +331,8 @@ class _Reader:
 
     def _pair(self, items: list[_Item]) -> None:
         """Find calls of the caller's own tools that have no answer, and answers to no call."""
-        calls = {_call_id(item) for item in items if item.get("type") in _CLIENT_CALLS}
-        answers = {_call_id(item) for item in items if item.get("type") in _CLIENT_OUTPUTS}
+        calls = {_call_id(item) for item in items if _kind(item) in _CLIENT_CALLS}
+        answers = {_call_id(item) for item in items if _kind(item) in _CLIENT_OUTPUTS}
         self.open_calls = frozenset(calls ^ answers)
 
     def _instructions(self, given: str | list[_Item] | None) -> None:
@@ -342,10 +342,11 @@ class _Reader:
             self._item(f"instructions[{at}]", item)
 
     def _item(self, place: str, item: _Item) -> None:
-        if item.get("type") in _CLIENT_ITEMS and _call_id(item) in self.open_calls:
+        kind = item.get("type") or ("message" if "role" in item else "item_reference")
+        _check_text(f"{place}.type", kind)
+        if kind in _CLIENT_ITEMS and _call_id(item) in self.open_calls:
             self.lose(place, "a call and its answer belong together")
             return
-        kind = item.get("type") or ("message" if "role" in item else "item_reference")
         match kind:
             case "message":
                 role = item.get("role", "user")
@@ -393,7 +394,7 @@ class _Reader:
         if item.get("content") and item.get("summary"):
             self.lose(f"{place}.summary", "the reasoning itself is there")
         parts = item.get("content") or item.get("summary") or ()
-        text = "".join(str(part.get("text") or "") for part in parts)
+        text = "".join(str(part.get("text") or "") for part in parts if isinstance(part, dict))
         self._drop_reasoning()
         self.reasoning = (place, text) if text else None
         if item.get("encrypted_content"):
@@ -427,19 +428,20 @@ class _Reader:
         return parts
 
     def _part(self, where: str, part: _Item) -> dict[str, Any] | None:
-        kind = part.get("type")
+        kind = _check_text(f"{where}.type", part.get("type"))
         made: dict[str, Any]
         match kind:
             case "input_text" | "output_text" | "text" | "summary_text" | "reasoning_text":
-                made = {"type": "text", "text": part.get("text") or ""}
+                made = {"type": "text", "text": _check_text(f"{where}.text", part.get("text"))}
                 self._rest(where, part, "text", "prompt_cache_breakpoint")
             case "refusal":
-                made = {"type": "text", "text": part.get("refusal") or ""}
+                refusal = _check_text(f"{where}.refusal", part.get("refusal"))
+                made = {"type": "text", "text": refusal}
                 self.lose(where, adapted=True)
             case "input_image" if part.get("image_url"):
                 if part.get("file_id"):
                     self.lose(f"{where}.file_id", _KEPT_ELSEWHERE)
-                image = {"url": part["image_url"]}
+                image = {"url": _check_text(f"{where}.image_url", part["image_url"])}
                 if part.get("detail") not in (None, "auto"):
                     image["detail"] = part["detail"]
                 made = {"type": "image_url", "image_url": image}
@@ -462,8 +464,23 @@ class _Reader:
         return made
 
 
-def _call_id(item: _Item) -> Any:
-    return item.get("call_id") or item.get("id")
+def _call_id(item: _Item) -> str:
+    return str(item.get("call_id") or item.get("id") or "")
+
+
+def _kind(item: _Item) -> str:
+    return str(item.get("type"))
+
+
+def _check_text(where: str, value: object) -> str:
+    """A text, or nothing where there is none.
+
+    Raises:
+        ApiError: `invalid_type`: it is something else.
+    """
+    if value is None or isinstance(value, str):
+        return value or ""
+    raise ApiError("invalid_type", f"Invalid type for `{where}`: expected a text.", param=where)
 
 
 _FILE_SOURCES = ("file_data", "file_url", "file_id")

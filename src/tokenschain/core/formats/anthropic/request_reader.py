@@ -280,7 +280,7 @@ class _Reader:
         rest: list[dict[str, Any]] = []
         for at, block in enumerate(blocks):
             where = f"{place}.content[{at}]"
-            if _text(block.get("type")) == "tool_result":
+            if _kind(block, where) == "tool_result":
                 self._add(where, self._result(block, where))
             else:
                 self._part(block, where, rest)
@@ -309,7 +309,7 @@ class _Reader:
 
     def _part(self, block: _Block, where: str, parts: list[dict[str, Any]]) -> None:
         """One block of content as parts; what has no form there is noted as lost."""
-        kind = _text(block.get("type"))
+        kind = _kind(block, where)
         known = {"cache_control"}
         made: list[dict[str, Any]] = []
         match kind:
@@ -317,7 +317,8 @@ class _Reader:
                 made.append({"type": "text", "text": _text(block.get("text"))})
                 known.add("text")
             case "image":
-                made.append(self._image(block, where))
+                image = self._image(block, where)
+                made += [image] if image is not None else []
                 known.add("source")
             case "document":
                 made += self._document(block, where)
@@ -342,10 +343,12 @@ class _Reader:
             if raw not in (b"null", b"[]", b"false") and b'"enabled":false' not in raw:
                 self.lose(f"{where}.{name}")
 
-    def _image(self, block: _Block, where: str) -> dict[str, Any]:
+    def _image(self, block: _Block, where: str) -> dict[str, Any] | None:
         source = self._source(block, where)
         if source.type == "file":
-            self.lose(f"{where}.source", "files are known to their own vendor only", essential=True)
+            why = "a file of an image is known to its own vendor only"
+            self.lose(f"{where}.source", why, essential=True)
+            return None
         url = source.url or f"data:{source.media_type};base64,{source.data}"
         return {"type": "image_url", "image_url": {"url": url}}
 
@@ -388,7 +391,7 @@ class _Reader:
         parts: list[dict[str, Any]] = []
         for at, block in enumerate(blocks):
             where = f"{place}.content[{at}]"
-            match _text(block.get("type")):
+            match _kind(block, where):
                 case "text":
                     self._part(block, where, parts)
                 case "tool_use":
@@ -452,6 +455,19 @@ def _text(raw: Raw | None) -> str:
     """A JSON string, or nothing where it is none."""
     if raw is None or bytes(raw)[:1] != b'"':
         return ""
+    return str(_decode(raw))
+
+
+def _kind(block: _Block, where: str) -> str:
+    """The type of a block.
+
+    Raises:
+        ApiError: `invalid_type`: it is no text.
+    """
+    raw = block.get("type", Raw(b'""'))
+    if bytes(raw)[:1] != b'"':
+        path = f"{where}.type"
+        raise ApiError("invalid_type", f"Invalid type for `{path}`: expected a text.", param=path)
     return str(_decode(raw))
 
 
