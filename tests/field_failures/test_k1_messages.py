@@ -364,3 +364,34 @@ def test_r20_what_is_no_utf_8_is_refused_here(lab: Lab, api: str) -> None:
     )  # fmt: skip
     got = lab.ask(f"/v1/{api}", b'{"model":"openai",%b}' % field)
     assert (got.status, got.sent) == (400, []) and "UTF-8" in got.error["message"]
+
+
+# MCP servers: names of 64 to 128 characters, which Anthropic takes, and odd first characters
+LONG_NAME = "mcp__files__" + "read_" * 20
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("model", "name"), [("openai", LONG_NAME), ("deepseek", LONG_NAME), ("moonshot", "3d_view"),
+                        ("dashscope-native", LONG_NAME), ("mistral", LONG_NAME)],
+)  # fmt: skip
+def test_a_tool_that_the_vendor_cannot_name_so(
+    lab: Lab, model: str, name: str, stream: bool
+) -> None:
+    tools = [{"name": name, "input_schema": FUNCTION["parameters"]}]
+    use = {"type": "tool_use", "id": "t1", "name": name, "input": {}}
+    results = [{"type": "tool_result", "tool_use_id": "t1", "content": "x"}]
+    history = [HI, {"role": "assistant", "content": [use]}, {"role": "user", "content": results},
+               {"role": "assistant", "content": "ok"}]  # fmt: skip
+    made = sent(anthropic(lab, model, *history, HI, tools=tools))
+    theirs = (made.get("tools") or made["parameters"]["tools"])[0]["function"]["name"]
+    assert theirs != name and f"'{name}'" not in str(made) and str(made).count(theirs) == 2
+    asks = {"role": "user", "content": f'[[call {theirs} {{"a": 1}}]]'}
+    got = anthropic(lab, model, *history, asks, tools=tools, stream=stream)
+    assert "tool_names" in got.says("x-tc-adapted")
+    assert theirs not in got.body.decode() and name in got.body.decode()
+    if model != "moonshot":
+        return
+    tool = {"type": "function", "function": FUNCTION | {"name": name}}
+    got = chat(lab, model, asks, tools=[tool], stream=stream)
+    assert theirs not in got.body.decode() and name in got.body.decode()

@@ -5,7 +5,7 @@ Every slot of `Call` is written by one step, which its docstring names; all othe
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -184,6 +184,7 @@ class Call:
         "resumable",
         "snapshot_version",
         "tags",
+        "tool_names",
         "writer",
     )
 
@@ -217,6 +218,8 @@ class Call:
         """Parts of the request that were written in another way for the upstream."""
         self.freeform: frozenset[str] = frozenset()
         """Freeform tools that the upstream knows as functions: calls of them are turned back."""
+        self.tool_names: Mapping[str, str] = {}
+        """The caller's names of tools that the upstream knows by others."""
         self.older_functions = False
         """Whether `functions` were sent as `tools`: a call is to come back as `function_call`."""
         self.relays = False

@@ -12,7 +12,12 @@ import msgspec
 
 from tokenschain.core.formats.continuation import Prefill
 from tokenschain.core.formats.dialect import Bounds, Dialect, History, ModelRule
-from tokenschain.core.formats.message_rules import KnownFields, MessageRules, ToolIds
+from tokenschain.core.formats.message_rules import (
+    KnownFields,
+    MessageRules,
+    ToolIds,
+    ToolNames,
+)
 from tokenschain.core.formats.normalization import Normalization
 from tokenschain.core.formats.openai_chat import Api
 from tokenschain.core.formats.thinking import ThinkingStyle
@@ -38,6 +43,7 @@ _OTHERS_FIELDS = frozenset(
 _STRINGS = MessageRules(
     joined=_ALL_ROLES,
     parts=frozenset({"text"}),
+    tool_names=ToolNames(),
     left_out=_OTHERS_FIELDS,
     nulls=False,
     functions=False,
@@ -134,7 +140,12 @@ _MOONSHOT = Dialect(
     dropped_when_thinking=frozenset({"temperature"}),
     tool_choice_required=None,
     messages=msgspec.structs.replace(
-        _seeing("video_url"), never_empty=frozenset({"user", "assistant", "system"})
+        _seeing("video_url"),
+        never_empty=frozenset({"user", "assistant", "system"}),
+        tool_names=ToolNames(
+            r"[a-zA-Z_][a-zA-Z0-9_-]{0,63}",
+            rb'"name":\s*"(?:[^"]{65}|[^a-zA-Z_"]|[a-zA-Z0-9_-]*[^a-zA-Z0-9_"-])',
+        ),
     ),
 )
 _ARK = Dialect(
@@ -178,6 +189,7 @@ _OPENAI_MESSAGES = MessageRules(
     marks=frozenset({"prompt_cache_breakpoint"}),
     # Longer ids are refused: "Expected a string with maximum length 40".
     tool_ids=ToolIds(r".{1,40}", 24, "call_"),
+    tool_names=ToolNames(),
     left_out=frozenset({"reasoning_content", "reasoning_details", "reasoning"}),
     nulls=False,
     custom_tools=True,
@@ -270,6 +282,7 @@ _MISTRAL = Dialect(
         file_sources=frozenset({"file_data", "file_url"}),
         files_as="document_url",
         tool_ids=ToolIds(r"[a-zA-Z0-9]{9}", 9),
+        tool_names=ToolNames(),
         known=KnownFields(
             {
                 "system": frozenset({"role", "content"}),

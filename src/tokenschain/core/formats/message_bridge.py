@@ -17,6 +17,7 @@ from msgspec import Raw
 
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.message_rules import MessageRules, ToolIds
+from tokenschain.core.formats.tool_bridge import ToolNameMap, digest
 from tokenschain.core.formats.translation_changes import Changes
 
 _decode = msgspec.json.decode
@@ -25,7 +26,6 @@ _decode_messages = msgspec.json.Decoder(list[dict[str, Raw]]).decode
 Message = dict[str, Raw]
 _NOTHING = (b"", b"null", b'""', b"[]")
 _EMPTY = Raw(b'""')
-_BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
 class BridgedMessages(NamedTuple):
@@ -76,8 +76,13 @@ _SEARCHED_BYTES_MAX = 4_096
 """Splitting longer messages into their fields is faster than searching them."""
 
 
-def bridge_messages(raw: bytes, rules: MessageRules, changes: Changes) -> BridgedMessages:
+def bridge_messages(
+    raw: bytes, rules: MessageRules, changes: Changes, names: ToolNameMap
+) -> BridgedMessages:
     """Messages as a vendor takes them.
+
+    Args:
+        names: of the tools, as they were sent.
 
     Raises:
         ApiError: `unsupported_parameter` for what can neither be sent nor left out;
@@ -85,7 +90,7 @@ def bridge_messages(raw: bytes, rules: MessageRules, changes: Changes) -> Bridge
     """
     try:
         messages = _decode_messages(raw)
-        return _MessageBridge(rules, changes).run(messages)
+        return _MessageBridge(rules, changes, names).run(messages)
     except msgspec.ValidationError as error:
         raise ApiError(
             "invalid_value", f"Invalid value for `messages`: {error}.", param="messages"
@@ -108,7 +113,7 @@ class ToolIdMap:
         while (made in self._taken and (rule.unique or made != given)) or not re.fullmatch(
             rule.pattern, made
         ):
-            made = rule.prefix + _digest(f"{len(self._taken)} {given} {tries}", rule.length)
+            made = rule.prefix + digest(f"{len(self._taken)} {given} {tries}", rule.length)
             tries += 1
         self.changed = self.changed or made != given
         self._taken.add(made)
@@ -127,9 +132,10 @@ _ANY_ID = ToolIds(r".+", 24, "call_")
 class _MessageBridge:
     """The rules, one method each, over one conversation."""
 
-    def __init__(self, rules: MessageRules, changes: Changes) -> None:
+    def __init__(self, rules: MessageRules, changes: Changes, tools: ToolNameMap) -> None:
         self.rules = rules
         self.changes = changes
+        self.tools = tools
         self.made: list[tuple[int, Message]] = []
         self.moved: list[dict[str, Any]] = []
         self.ids = ToolIdMap(rules.tool_ids or _ANY_ID)
@@ -359,7 +365,12 @@ class _MessageBridge:
     def _function(self, where: str, call: Message) -> None:
         """Arguments are a text that holds an object, whatever a client made of them."""
         function = _decode(call["function"], type=dict[str, Raw])
-        self.names.setdefault(_text(function.get("name")))
+        given = _text(function.get("name"))
+        name = self.tools.of(given)
+        self.names.setdefault(name)
+        if name != given:
+            function["name"] = Raw(_encode(name))
+            call["function"] = Raw(_encode(function))
         arguments = bytes(function.get("arguments", b"null"))
         if arguments in (b"null", b'""'):
             function["arguments"] = Raw(b'"{}"')
@@ -491,22 +502,6 @@ def _says_nothing(raw: Raw | None, *, blank: bool) -> bool:
             for part in _decode_messages(raw)
         )
     return blank and not _text(raw).strip()
-
-
-def _digest(text: str, length: int) -> str:
-    """Letters and digits that follow from a text (FNV-1a, 64 bits a round): no secret is made."""
-    made, number = "", _FNV_START
-    while len(made) < length:
-        for byte in text.encode():
-            number = (number ^ byte) * _FNV_PRIME % 2**64
-        rest = number
-        for _ in range(min(9, length - len(made))):
-            rest, digit = divmod(rest, 62)
-            made += _BASE62[digit]
-    return made
-
-
-_FNV_START, _FNV_PRIME = 0xCBF29CE484222325, 0x100000001B3
 
 
 def _file_text(file: dict[str, Any]) -> str | None:

@@ -26,6 +26,16 @@ class ToolIds(NamedTuple):
     """Whether an id may stand for one call only in a whole conversation."""
 
 
+class ToolNames(NamedTuple):
+    """What names of tools a vendor takes; others are replaced, and turned back in the answer."""
+
+    pattern: str = r"[a-zA-Z0-9_-]{1,64}"
+    bad: bytes = rb'"name":\s*"(?:[^"]{65}|[a-zA-Z0-9_-]*[^a-zA-Z0-9_"-])'
+    """Found in tools that may have another name."""
+    length: int = 64
+    """The most characters of the names made here."""
+
+
 class KnownFields(NamedTuple):
     """All that a vendor knows which refuses every field it does not."""
 
@@ -56,6 +66,7 @@ class MessageRules(msgspec.Struct, frozen=True, kw_only=True):
     tool_images: bool = False
     """Whether a tool's result may hold pictures; else they follow in a user's message."""
     tool_ids: ToolIds | None = None
+    tool_names: ToolNames | None = None
     marks: frozenset[str] = frozenset()
     """Those of `MARKS` that it knows."""
     known: KnownFields | None = None

@@ -9,7 +9,9 @@ passes as the bytes it came in.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
@@ -81,6 +83,8 @@ class ReplyContext(NamedTuple):
     """Freeform tools that the upstream knows as functions; their calls are turned back."""
     older_functions: bool = False
     """Whether the call of a tool is to come back as `function_call`."""
+    tool_names: Mapping[str, str] = MappingProxyType({})
+    """The caller's names of tools that the upstream knows by others."""
 
 
 class ReadReply(NamedTuple):
@@ -318,7 +322,7 @@ class ReplyNormalizer:
         given_calls = part.pop("tool_calls", None)
         if given_calls and calls is None:
             calls = ToolCalls(self._context.id + (f"x{index}" if index else ""),
-                              self._context.freeform)  # fmt: skip
+                              self._context.freeform, self._context.tool_names)  # fmt: skip
         made: list[dict[str, Any]] = []
         if calls is not None and given_calls:
             made = calls.whole(given_calls) if whole else calls.take(given_calls)

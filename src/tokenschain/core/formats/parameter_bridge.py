@@ -83,6 +83,8 @@ class Bridged(NamedTuple):
     """Freeform tools sent as functions: the answer's calls of them are to be turned back."""
     older_functions: bool = False
     """Whether `functions` were sent as `tools`: the answer's call is to be turned back."""
+    tool_names: Mapping[str, str] = {}
+    """The callers' names of tools that were sent under others."""
     relays: bool = False
     """Whether the fields are the caller's own, in the protocol that the vendor speaks."""
 
@@ -112,6 +114,8 @@ def bridge(
     work.refuse()
     work.rewrite_history()
     changes = work.changes
+    if work.names.callers:
+        changes.adapt("tool_names")
     return Bridged(
         work.fields,
         listed(changes.dropped),
@@ -121,6 +125,7 @@ def bridge(
         listed(changes.adapted),
         work.freeform,
         work.older_functions,
+        work.names.callers,
     )
 
 
@@ -170,6 +175,7 @@ class _Bridge:
         self.schema: bytes | None = None
         self.freeform: frozenset[str] = frozenset()
         self.older_functions = False
+        self.names = tool_bridge.ToolNameMap(self.rules.tool_names)
         self.unsigned = False
         self.amount = "reasoning_effort"
         """The caller's field that `reasoning_effort` was made of."""
@@ -206,14 +212,14 @@ class _Bridge:
             return
         tools = self.fields.get("tools")
         if tools is not None and tool_bridge.tools_apply(self.rules, bytes(tools)):
-            made = tool_bridge.bridge_tools(bytes(tools), self.rules, self.changes)
+            made = tool_bridge.bridge_tools(bytes(tools), self.rules, self.changes, self.names)
             self.freeform = made.freeform
             self.fields["tools"] = Raw(_encode(made.tools))
         if not self._has("tools"):
             self.fields.pop("tools", None)
         if not message_bridge.applies(self.rules, bytes(raw)):
             return
-        bridged = message_bridge.bridge_messages(bytes(raw), self.rules, self.changes)
+        bridged = message_bridge.bridge_messages(bytes(raw), self.rules, self.changes, self.names)
         self.fields["messages"] = Raw(_encode(bridged.messages))
         self.unsigned = bridged.unsigned
         if bridged.tools_used and "tools" not in self.fields:
@@ -248,7 +254,7 @@ class _Bridge:
         """One tool by its name, or those that are allowed."""
         if choice.get("type") == "allowed_tools" and self.rules.custom_tools is False:
             allowed = choice.get("allowed_tools") or {}
-            names = [_tool_name(tool) for tool in allowed.get("tools") or ()]
+            names = [self.names.of(_tool_name(tool)) for tool in allowed.get("tools") or ()]
             tools = [t for t in _decode(self.fields["tools"]) if _tool_name(t) in names]
             if tools:
                 self.fields["tools"] = Raw(_encode(tools))
@@ -258,8 +264,9 @@ class _Bridge:
                 del self.fields["tool_choice"]
                 self.changes.drop("tool_choice", "it names none of the tools")
             return
-        name = _tool_name(choice)
-        if choice.get("type") == "custom" and name in self.freeform:
+        name = self.names.of(_tool_name(choice))
+        freeform = choice.get("type") == "custom" and _tool_name(choice) in self.freeform
+        if freeform or name != _tool_name(choice):
             named = {"type": "function", "function": {"name": name}}
             self.fields["tool_choice"] = Raw(_encode(named))
         if not self.dialect.tool_choice_named and name:

@@ -8,6 +8,8 @@ for whole answers alike.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
@@ -69,14 +71,21 @@ class _ToolCall:
 class ToolCalls:
     """The tool calls of one choice of one answer."""
 
-    __slots__ = ("_by_id", "_by_index", "_calls", "_freeform", "_seed")
+    __slots__ = ("_by_id", "_by_index", "_calls", "_freeform", "_names", "_seed")
 
-    def __init__(self, seed: str, freeform: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        seed: str,
+        freeform: frozenset[str] = frozenset(),
+        names: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         """
         Args:
             seed: makes ids unique that are made here; the call's own id.
             freeform: names of the caller's freeform tools that the upstream knows as functions.
+            names: the caller's names of tools that the upstream knows by others.
         """
+        self._names = names
         self._seed = "".join(c for c in seed if c.isascii() and c.isalnum())[-20:]
         self._freeform = freeform
         self._calls: list[_ToolCall] = []
@@ -88,7 +97,7 @@ class ToolCalls:
 
     def take(self, given: Any) -> list[dict[str, Any]]:
         """The entries of one delta, canonical: numbered, with an id and a name at first."""
-        pieces = _pieces_of(given)
+        pieces = self._pieces_of(given)
         if len(pieces) > 1 and len({piece.place for piece in pieces}) == 1:
             # One number for all says nothing.
             pieces = [piece._replace(place=None) for piece in pieces]
@@ -103,7 +112,7 @@ class ToolCalls:
         """The calls of a whole answer: each entry is one, but for one that is repeated."""
         made: list[dict[str, Any]] = []
         seen: set[tuple[str, str, str]] = set()
-        for piece in _pieces_of(given):
+        for piece in self._pieces_of(given):
             same = (piece.id, piece.name, piece.arguments)
             if not piece.name or (piece.id and same in seen) or len(made) >= CALLS_MAX:
                 continue
@@ -114,6 +123,12 @@ class ToolCalls:
             entry.pop("index")
             made.append(entry | piece.more)
         return made
+
+    def _pieces_of(self, given: Any) -> list[_Piece]:
+        pieces, names = _pieces_of(given), self._names
+        if names:
+            return [piece._replace(name=names.get(piece.name, piece.name)) for piece in pieces]
+        return pieces
 
     def finish(self) -> list[dict[str, Any]]:
         """The answer is over: what was held, and `{}` for calls without arguments."""

@@ -169,6 +169,7 @@ def normalizer_of(call: Call, attempt: Attempt, vendor: Vendor) -> ReplyNormaliz
         parsed.api,
         call.freeform,
         call.older_functions,
+        call.tool_names,
     )
     return ReplyNormalizer(
         vendor.normalization, context, needs_normalization=vendor.needs_normalization

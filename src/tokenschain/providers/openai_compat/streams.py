@@ -113,6 +113,7 @@ class StreamAnswer:
             and vendor.normalization is Normalization.CANONICAL
             and not call.freeform
             and not call.older_functions
+            and not call.tool_names
         )
         protocol = vendor.protocol
         self._relay = protocol.relay() if relays and protocol and protocol.relay else None

@@ -478,6 +478,7 @@ def _tell(call: Call, bridged: Bridged) -> None:
     mended = call.parsed.mended
     call.adapted = (*mended, *bridged.adapted) if mended else bridged.adapted
     call.older_functions = bridged.older_functions
+    call.tool_names = bridged.tool_names
     call.freeform = bridged.freeform if native is None else bridged.freeform | native.freeform
 
 
