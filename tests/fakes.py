@@ -53,6 +53,9 @@ class FakeResponseWriter:
     def native(self, data: bytes, chunks: list[bytes]) -> None:
         self.log.append(data.decode())
 
+    def complete(self, call: Call, last: bytes) -> bytes:
+        return last
+
     def close(self, call: Call, last: bytes) -> None:
         self.log.append(f"close {call.error.code if call.error else last.decode()}")
 

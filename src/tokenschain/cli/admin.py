@@ -264,21 +264,28 @@ def usage(
     by: Annotated[str, typer.Option(help="Dimensions, separated by commas.")] = "tenant,model,day",
     tenant: Annotated[str | None, typer.Option()] = None,
 ) -> None:
-    """Show calls, tokens and cost."""
+    """Show calls, tokens and cost.
+
+    Beside it, what upstreams are owed for answers that no caller pays for.
+    """
     query = {"group_by": by, "from_s": str(int(time.time()) - days * 86_400)}
     if tenant is not None:
         query["tenant"] = tenant
     rows = call("GET", "/api/v1/usage", query=query)["data"]
     names = [name.strip() for name in by.split(",")]
-    shown = table(*names, "calls", "failed", "input", "cached", "output", "cost")
+    shown = table(*names, "calls", "failed", "input", "cached", "output", "cost", "platform cost")
     for row in rows:
-        cost = format_pico(row["cost_pico"], row["currency"]) if row["currency"] else "-"
-        if row["unpriced_calls"]:
+        cost = borne = "-"
+        if row.get("currency"):
+            cost = format_pico(row["cost_pico"], row["currency"])
+            if row["platform_cost_pico"]:
+                borne = format_pico(row["platform_cost_pico"], row["currency"])
+        if row.get("unpriced_calls"):
             cost += f" + {row['unpriced_calls']} unpriced"
         shown.add_row(
             *(row[name] for name in names),
             *(
-                str(row[name])
+                str(row.get(name, "-"))
                 for name in (
                     "calls",
                     "failed_calls",
@@ -288,5 +295,6 @@ def usage(
                 )
             ),
             cost,
+            borne,
         )
     console.print(shown)

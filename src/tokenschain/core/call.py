@@ -12,7 +12,7 @@ import msgspec
 
 from tokenschain.core.cache.store import CacheEntry
 from tokenschain.core.call_record import CallRecord, HitKind
-from tokenschain.core.errors import ApiError
+from tokenschain.core.errors import ApiError, Fault
 from tokenschain.core.formats.continuation import PartialOutput
 from tokenschain.core.formats.formats import ApiFormat
 from tokenschain.core.formats.openai_chat import UNREAD, ParsedRequest
@@ -51,6 +51,23 @@ class ResponseWriter(Protocol):
 
     def close(self, call: Call, last: bytes) -> None:
         """Send the last bytes, or `call.error` in the format the answer has by now."""
+
+
+class CallerWriter(ResponseWriter, Protocol):
+    """The caller's own way back."""
+
+    def complete(self, call: Call, last: bytes) -> bytes:
+        """What ends the answer in the API's own format; nothing is sent yet.
+
+        A call is settled when its answer is complete in that form: what cannot be said to the
+        caller is not charged to it.
+
+        Args:
+            last: the whole canonical answer, or nothing where it was a stream.
+
+        Raises:
+            ApiError: `translation_failed`.
+        """
 
 
 class CallRequest(msgspec.Struct, frozen=True):
@@ -135,6 +152,7 @@ class Attempt:
 
     __slots__ = (
         "candidate",
+        "delivered",
         "ended_at",
         "finish_reason",
         "first_byte_at",
@@ -154,6 +172,9 @@ class Attempt:
         self.outcome = "open"
         self.usage: Usage | None = None
         """What the upstream is owed for; None when it produced nothing."""
+        self.delivered: Usage | None = None
+        """What the caller had of it, where that is not `usage`: the whole of a stream that began
+        at another upstream."""
         self.finish_reason = ""
         self.thinking = False
         """Whether thinking was asked for; prices may depend on it."""
@@ -188,11 +209,11 @@ class Call:
         "writer",
     )
 
-    def __init__(self, request: CallRequest, writer: ResponseWriter) -> None:
+    def __init__(self, request: CallRequest, writer: CallerWriter) -> None:
         self.request = request
         self.writer = writer
         """The way back to the caller; the API's, and only the API's to close."""
-        self.output = writer
+        self.output: ResponseWriter = writer
         """Where the answer goes: `writer`, or what the pipeline put around it."""
         self.caller: KeyGrant | None = None
         """By authentication, like the next two."""
@@ -244,6 +265,25 @@ class Call:
         message = f"A fault of the platform; quote {self.request.id} when you report it."
         self.fail(ApiError("internal_error", message))
 
+    @property
+    def answered_by(self) -> Attempt | None:
+        """The attempt that the caller had its answer of, or a part of it; None where it had an
+        error instead.
+
+        Who leaves pays for what was produced for it until then. A fault of the platform costs
+        the caller nothing, whatever had been sent.
+        """
+        error = self.error
+        if not self.attempts:
+            return None
+        last = self.attempts[-1]
+        if error is None:
+            return last
+        if error.code in _LEFT:
+            return last if last.outcome in ("ok", *_LEFT) else None
+        had_a_part = self.partial and error.kind.fault is not Fault.PLATFORM
+        return last if had_a_part else None
+
     def together_with(self, parsed: ParsedRequest) -> Call:
         """A call of the same caller that asks for several at once; see `gateway.dispatch`."""
         other = Call(msgspec.structs.replace(self.request, body=b""), self.writer)
@@ -260,6 +300,9 @@ class Call:
             if self.parsed.native is not None:
                 for name in ("messages", "system", "input"):
                     self.parsed.native.fields.pop(name, None)
+
+
+_LEFT = ("caller_gone", "caller_stalled")
 
 
 class WholeAnswer:

@@ -23,6 +23,19 @@ class HitKind(StrEnum):
     """A question that means the same was answered before."""
 
 
+class Overhead(StrEnum):
+    """Why the platform, not the caller, bears what an upstream is owed for an attempt."""
+
+    FAILOVER = "failover_overhead"
+    """Another upstream gave the answer, or the rest of it."""
+    HEDGE = "hedge_overhead"
+    """Another upstream was faster."""
+    TRANSLATION = "translation_failure"
+    """The answer could not be written in the caller's form, or another fault of the platform."""
+    FAILED = "failed_call"
+    """The caller had an error, for want of an answer that could be given."""
+
+
 class AttemptRecord(msgspec.Struct, array_like=True):
     """One upstream tried for a call; times are milliseconds since the call began."""
 
@@ -35,6 +48,17 @@ class AttemptRecord(msgspec.Struct, array_like=True):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     """What the upstream produced in this attempt, whoever pays for it."""
+    model: str = ""
+    """The upstream's name of it."""
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    usage_source: str = "none"
+    price_version: str = ""
+    currency: str = ""
+    cost_pico: int | None = 0
+    """What the upstream is owed for this attempt; None when its price is unknown."""
+    overhead: str = ""
+    """An `Overhead`, where the platform bears the cost; empty where it is the call's own."""
 
 
 class RouteRecord(msgspec.Struct, array_like=True):
@@ -124,6 +148,8 @@ class CallRecord(msgspec.Struct, array_like=True):
     """Estimated odds that the nearest kept answer was right for the question, given or not."""
     cache_age_s: float = 0.0
     """Age of the cached response that was given."""
+    requests: int = 1
+    """As how many requests it counts: its choices times its prompts."""
 
 
 _encode = msgspec.msgpack.Encoder().encode

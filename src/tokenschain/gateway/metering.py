@@ -13,8 +13,8 @@ from typing import Protocol
 from tokenschain.core import call_record
 from tokenschain.core.cache.store import CacheEntry
 from tokenschain.core.call import NOT_CACHED, Attempt, Call
-from tokenschain.core.call_record import AttemptRecord, CallRecord, RouteRecord
-from tokenschain.core.errors import ApiError
+from tokenschain.core.call_record import AttemptRecord, CallRecord, Overhead, RouteRecord
+from tokenschain.core.errors import ApiError, Fault
 from tokenschain.core.pricing.catalog import (
     Occasion,
     Usage,
@@ -87,21 +87,28 @@ class JournalMetering:
         return record
 
     def _price(self, record: CallRecord, call: Call) -> None:
-        """What the customer pays: by the selling price, or what the upstream costs."""
-        sell = self._served.get().sell
-        if sell:
-            at_s = record.started_ms / 1e3
-            price = selling_price(sell, record.tenant, record.model_asked, at_s)
-            if price is not None:
-                usage = call.attempts[-1].usage or _NO_USAGE
-                occasion = Occasion(record.thinking, at_s)
-                record.charge_pico = cost_of(usage, price, occasion)
-                record.charge_currency = price.currency
-                record.charge_version = price.version
-                return
-        record.charge_pico = record.cost_pico
+        """What the customer pays: by the selling price, or what the upstream costs.
+
+        Nothing where the answer was not given; then `record` costs nothing either, and what
+        upstreams are owed stands on its attempts.
+        """
         record.charge_currency = record.currency
-        record.charge_version = record.price_version
+        answered = call.answered_by
+        if answered is None:
+            record.charge_pico = 0
+            return
+        sell = self._served.get().sell
+        at_s = record.started_ms / 1e3
+        price = selling_price(sell, record.tenant, record.model_asked, at_s) if sell else None
+        if price is None:
+            price = answered.candidate.offer.price
+        if price is None:
+            record.charge_pico = None
+            return
+        usage = answered.delivered or answered.usage or _NO_USAGE
+        record.charge_pico = cost_of(usage, price, Occasion(record.thinking, at_s))
+        record.charge_currency = price.currency
+        record.charge_version = price.version
 
     def _price_hit(self, record: CallRecord, entry: CacheEntry) -> None:
         """A cache hit: nothing upstream; the customer pays the share by policy."""
@@ -168,19 +175,30 @@ def record_of(call: Call, now: float) -> CallRecord:
     if decision is not None and (len(decision.rows) > 1 or decision.filtered or decision.left_out):
         _explain(record, decision)
     if call.attempts:
-        record.attempts = [_attempt_record(attempt, began) for attempt in call.attempts]
-        _charge(record, call.attempts[-1], began)
+        record.requests = call.parsed.requests
+        answered = call.answered_by
+        _fill(record, call.attempts[-1], answered, began)
+        record.attempts = [_attempt_record(record, a, answered, began) for a in call.attempts]
+        if answered is not call.attempts[-1] or len(call.attempts) > 1:
+            _give_reasons(record, answered)
     return record
 
 
-def _charge(record: CallRecord, attempt: Attempt, began: float) -> None:
+def _fill(record: CallRecord, attempt: Attempt, answered: Attempt | None, began: float) -> None:
+    """Who answered, what the caller had of it, and what that cost."""
     offer = attempt.candidate.offer
     record.upstream = offer.upstream
     record.model_served = offer.model
     record.finish_reason = attempt.finish_reason
     if attempt.first_token_at is not None:
         record.first_token_ms = (attempt.first_token_at - began) * 1e3
-    usage = attempt.usage or _NO_USAGE
+    price = offer.price
+    if price is not None:
+        record.price_version = price.version
+        record.currency = price.currency
+    if answered is None:
+        return
+    usage = answered.delivered or answered.usage or _NO_USAGE
     record.prompt_tokens = usage.prompt_tokens
     record.cached_tokens = usage.cached_tokens
     record.completion_tokens = usage.completion_tokens
@@ -192,14 +210,18 @@ def _charge(record: CallRecord, attempt: Attempt, began: float) -> None:
     record.image_prompt_tokens = usage.image_prompt_tokens
     record.audio_completion_tokens = usage.audio_completion_tokens
     record.thinking = attempt.thinking or usage.reasoning_tokens > 0
-    price = offer.price
+    record.cost_pico = _owed(answered, record.started_ms)
+
+
+def _owed(attempt: Attempt, started_ms: int) -> int | None:
+    """What an upstream is owed for an attempt; None when its price is unknown."""
+    price, usage = attempt.candidate.offer.price, attempt.usage
     if price is None:
-        record.cost_pico = None
-    else:
-        record.price_version = price.version
-        record.currency = price.currency
-        occasion = Occasion(record.thinking, record.started_ms / 1e3)
-        record.cost_pico = cost_of(usage, price, occasion)
+        return None
+    if usage is None:
+        return 0
+    thinking = attempt.thinking or usage.reasoning_tokens > 0
+    return cost_of(usage, price, Occasion(thinking, started_ms / 1e3))
 
 
 def _explain(record: CallRecord, decision: Decision) -> None:
@@ -216,18 +238,46 @@ def _explain(record: CallRecord, decision: Decision) -> None:
         record.route.append(RouteRecord(name, excluded=why))
 
 
-def _attempt_record(attempt: Attempt, began: float) -> AttemptRecord:
-    first = attempt.first_byte_at
-    ended = attempt.ended_at
-    return AttemptRecord(
+def _attempt_record(
+    record: CallRecord, attempt: Attempt, answered: Attempt | None, began: float
+) -> AttemptRecord:
+    first, ended = attempt.first_byte_at, attempt.ended_at
+    offer, usage = attempt.candidate.offer, attempt.usage
+    made = AttemptRecord(
         attempt.candidate.upstream.id,
         (attempt.started_at - began) * 1e3,
         None if first is None else (first - began) * 1e3,
         None if ended is None else (ended - began) * 1e3,
         attempt.outcome,
-        0 if attempt.usage is None else attempt.usage.prompt_tokens,
-        0 if attempt.usage is None else attempt.usage.completion_tokens,
+        model=offer.model,
     )
+    if usage is None:
+        return made
+    made.prompt_tokens, made.completion_tokens = usage.prompt_tokens, usage.completion_tokens
+    made.cached_tokens, made.reasoning_tokens = usage.cached_tokens, usage.reasoning_tokens
+    made.usage_source = usage.source
+    if offer.price is not None:
+        made.price_version, made.currency = offer.price.version, offer.price.currency
+    mine = attempt is answered
+    made.cost_pico = record.cost_pico if mine else _owed(attempt, record.started_ms)
+    if not mine and usage.prompt_tokens + usage.completion_tokens:
+        made.overhead = Overhead.FAILOVER
+    return made
+
+
+def _give_reasons(record: CallRecord, answered: Attempt | None) -> None:
+    """Say why the platform bears what the caller does not."""
+    last = record.attempts[-1]
+    for attempt in record.attempts:
+        if not attempt.overhead:
+            continue
+        if attempt.outcome == "lost_race":
+            attempt.overhead = Overhead.HEDGE
+        elif attempt.outcome == "translation_failed":
+            attempt.overhead = Overhead.TRANSLATION
+        elif attempt is last and answered is None:
+            ours = record.fault == Fault.PLATFORM
+            attempt.overhead = Overhead.TRANSLATION if ours else Overhead.FAILED
 
 
 def _trace_id(call: Call) -> str:

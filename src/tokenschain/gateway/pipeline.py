@@ -2,7 +2,8 @@
 
     admit -> authenticate -> load conversation state -> parse -> plan -> reserve quota
         -> screen input -> look up cache -> open an upstream (the next one on failure)
-        -> deliver -> record -> settle the reservation -> cache -> send the final chunk
+        -> deliver -> complete in the caller's form -> record -> settle the reservation -> cache
+        -> send the final chunk
 
 Each step is one verb of one port and knows none of the others; what it makes of the call stands
 in a slot of `core.call.Call` that only it writes. This file does no I/O of its own, so a test can
@@ -45,9 +46,10 @@ async def serve(call: Call, steps: Steps) -> None:
 
     The record is written on every way out (answered, refused, failed, caller
     gone) and before the last byte leaves, so a caller never holds a complete
-    answer that the journal does not know.
+    answer that the journal does not know. It is written after the answer stands in
+    the caller's form, so an answer that cannot be given is never charged.
     """
-    last = b""
+    last = final = b""
     try:
         steps.metering.admit(call)
         caller = steps.auth.authenticate(call)
@@ -63,6 +65,7 @@ async def serve(call: Call, steps: Steps) -> None:
                 call.output = call.cache.in_flight.recorder(call.writer)
             answer = await steps.opening.open(call, caller, plan)
         last = await answer.deliver(call)
+        final = call.writer.complete(call, last)
 
     except ApiError as error:
         call.fail(error)
@@ -75,4 +78,4 @@ async def serve(call: Call, steps: Steps) -> None:
             call.reservation.settle(record)
         if call.cache.in_flight is not None:
             call.cache.in_flight.settle(call, last)
-    call.writer.close(call, last)
+    call.writer.close(call, final)

@@ -266,6 +266,9 @@ class _Writer:
 
     def native(self, data: bytes, chunks: list[bytes]) -> None: ...
 
+    def complete(self, call: Call, last: bytes) -> bytes:
+        return last
+
     def close(self, call: Call, last: bytes) -> None: ...
 
 

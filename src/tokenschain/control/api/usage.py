@@ -42,6 +42,10 @@ ReadingModels = Annotated[RequestContext, Depends(Permission("models:read"))]
 
 _OWN_COSTS = ("cost_pico", "currency")
 """What the platform pays is its own affair."""
+_OWN_SUMS = (
+    *_OWN_COSTS, "platform_prompt_tokens", "platform_completion_tokens", "platform_cost_pico",
+)  # fmt: skip
+_OWN_ATTEMPT_FIELDS = (*_OWN_COSTS, "price_version", "overhead")
 _OWN_CALL_FIELDS = (*_OWN_COSTS, "price_version", "route", "gateway")
 _OWN_EXPORT_FIELDS = (*_OWN_COSTS, "price_version", "route")
 
@@ -73,7 +77,13 @@ class UsageRow(Answer):
     completion_tokens: int
     reasoning_tokens: int | None = None
     cost_pico: int | None = None
+    """Of the answers that callers had."""
     charge_pico: int
+    platform_prompt_tokens: int | None = None
+    """Of attempts that no caller pays for: failovers, lost races, answers that failed."""
+    platform_completion_tokens: int | None = None
+    platform_cost_pico: int | None = None
+    """What upstreams are owed for those, beside `cost_pico`; both together are their bill."""
 
 
 class Attempt(Answer):
@@ -86,6 +96,16 @@ class Attempt(Answer):
     outcome: str
     prompt_tokens: int
     completion_tokens: int
+    model: str = ""
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    usage_source: str = "none"
+    price_version: str | None = None
+    currency: str | None = None
+    cost_pico: int | None = None
+    overhead: str | None = None
+    """Why the platform bears this cost: `failover_overhead`, `hedge_overhead`,
+    `translation_failure` or `failed_call`; empty where it is the call's own."""
 
 
 class RouteCandidate(Answer):
@@ -157,6 +177,8 @@ class CallRow(Answer):
     saved_pico: int
     cache_confidence: float
     cache_age_s: float
+    requests: int = 1
+    """As how many requests it counts in limits: its choices times its prompts."""
 
 
 class Metering(Answer):
@@ -259,7 +281,8 @@ def usage(
     except ValueError as error:
         raise ApiError("invalid_value", f"{error}.", param="group_by") from None
     if not asked.may("billing:read", PLATFORM):
-        rows = _without(rows, _OWN_COSTS)
+        # What only the platform's own costs are in is no row of a customer's.
+        rows = _without((r for r in rows if r["calls"] or r["charge_pico"]), _OWN_SUMS)
     if form == "csv":
         return _csv_answer([rows])
     return Items[UsageRow](data=[UsageRow(**row) for row in rows])
@@ -276,6 +299,11 @@ def _only_own(asked: RequestContext, tenant: str | None, project: str | None) ->
     if project is not None and asked.may("usage:read", tenant, project=project):
         return
     raise ApiError("permission_denied", "Name a project of yours: `project=...`.", param="project")
+
+
+def _hide_attempts_costs(rows: Iterable[ledger.Row]) -> None:
+    for row in rows:
+        row["attempts"] = _without(row["attempts"], _OWN_ATTEMPT_FIELDS)
 
 
 def _without(rows: Iterable[ledger.Row], hidden: Iterable[str]) -> list[ledger.Row]:
@@ -311,7 +339,10 @@ def list_calls(
         where=where,
     )
     everything = asked.may("billing:read", PLATFORM)
-    rows = found.rows if everything else _without(found.rows, _OWN_CALL_FIELDS)
+    rows = found.rows
+    if not everything:
+        _hide_attempts_costs(rows)
+        rows = _without(rows, _OWN_CALL_FIELDS)
     return listed(Listed[CallRow], found, rows)
 
 
@@ -346,6 +377,8 @@ def export_calls(
         for rows in ledger.each_call(
             engine, tenant=whose, from_ms=from_s * 1_000, until_ms=until_s * 1_000
         ):
+            if not everything:
+                _hide_attempts_costs(rows)
             for row in rows:
                 for name in ("attempts", "route"):
                     row[name] = msgspec.json.encode(row[name]).decode()

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, FromClause, func, inse
 from tokenschain.control.billing import limits, rollups
 from tokenschain.control.billing.rollups import DAY_S
 from tokenschain.core import call_record
-from tokenschain.core.call_record import CallRecord
+from tokenschain.core.call_record import AttemptRecord, CallRecord
 from tokenschain.core.pricing.catalog import to_yuan
 from tokenschain.core.snapshot import Snapshot
 from tokenschain.infra.database import engine as db
@@ -23,6 +23,7 @@ from tokenschain.infra.database.paging import Page, Rows
 from tokenschain.infra.database.tables import (
     balances,
     ledger,
+    platform_costs,
     rejected_records,
     usage_by_tag,
 )
@@ -74,6 +75,7 @@ class Ledger:
             rows = [_row(records[name]) for name in sorted(records)]
             new = db.insert_new(connection, ledger, _COLUMNS, rows)
             fresh = [records[name] for name in sorted(new)]
+            _keep_platform_costs(connection, fresh)
             self._roll_up(connection, fresh)
             _book(connection, fresh)
             limits.spend(connection, map(self._use, fresh))
@@ -89,7 +91,7 @@ class Ledger:
     def _use(self, r: CallRecord) -> limits.Use:
         tokens = r.prompt_tokens + r.completion_tokens
         charge = to_yuan(r.charge_pico or 0, r.charge_currency, self.usd_cny_micro)
-        return limits.Use(r.started_ms, r.gateway, limits.facts_of(r), 1, tokens, charge)
+        return limits.Use(r.started_ms, r.gateway, limits.facts_of(r), r.requests, tokens, charge)
 
     def _ensure_days(self, days: set[int]) -> None:
         missing = days - self._days
@@ -100,19 +102,30 @@ class Ledger:
     def _roll_up(self, connection: Connection, records: list[CallRecord]) -> None:
         rollup = rollups.Rollup(self.clouds)
         for r in records:
-            sums = (
-                1,
-                int(r.outcome != "ok"),
-                int(r.usage_source == "estimated"),
-                int(r.charge_pico is None),
-                r.prompt_tokens,
-                r.cached_tokens,
-                r.completion_tokens,
-                r.reasoning_tokens,
-                r.cost_pico or 0,
-                r.charge_pico or 0,
+            rollup.add(
+                r,
+                r.charge_currency,
+                calls=1,
+                failed_calls=int(r.outcome != "ok"),
+                estimated_calls=int(r.usage_source == "estimated"),
+                unpriced_calls=int(r.charge_pico is None),
+                prompt_tokens=r.prompt_tokens,
+                cached_tokens=r.cached_tokens,
+                completion_tokens=r.completion_tokens,
+                reasoning_tokens=r.reasoning_tokens,
+                cost_pico=r.cost_pico or 0,
+                charge_pico=r.charge_pico or 0,
             )
-            rollup.add(r, r.charge_currency, sums)
+            for attempt in platform_costs_of(r):
+                rollup.add(
+                    msgspec.structs.replace(
+                        r, upstream=attempt.upstream, currency=attempt.currency
+                    ),
+                    r.charge_currency,
+                    platform_prompt_tokens=attempt.prompt_tokens,
+                    platform_completion_tokens=attempt.completion_tokens,
+                    platform_cost_pico=attempt.cost_pico or 0,
+                )
         rollup.enter(connection)
 
 
@@ -130,6 +143,39 @@ def _row(record: CallRecord) -> list[Any]:
     row[_ATTEMPTS] = _objects(record.attempts)
     row[_ROUTE] = _objects(record.route) if record.route else "[]"
     return row
+
+
+def platform_costs_of(record: CallRecord) -> list[AttemptRecord]:
+    """The attempts of a call whose cost the platform bears; see `core.call_record.Overhead`."""
+    return [attempt for attempt in record.attempts if attempt.overhead]
+
+
+def _keep_platform_costs(connection: Connection, records: list[CallRecord]) -> None:
+    """A row for each attempt that no caller pays for; once, as the calls are new."""
+    rows = [
+        {
+            "event_id": record.event_id,
+            "attempt": number,
+            "started_ms": record.started_ms,
+            "kind": attempt.overhead,
+            "model_served": attempt.model,
+            "model_asked": record.model_asked,
+        }
+        | {name: getattr(attempt, name) for name in _OF_ATTEMPT}
+        | {name: getattr(record, name) for name in _OF_CALL}
+        for record in records
+        for number, attempt in enumerate(record.attempts)
+        if attempt.overhead
+    ]
+    if rows:
+        connection.execute(insert(platform_costs), rows)
+
+
+_OF_ATTEMPT = (
+    "upstream", "outcome", "prompt_tokens", "cached_tokens", "completion_tokens",
+    "reasoning_tokens", "usage_source", "price_version", "currency", "cost_pico",
+)  # fmt: skip
+_OF_CALL = ("tenant", "project", "key_id")
 
 
 def _objects(structs: Iterable[Any]) -> str:
@@ -157,6 +203,8 @@ Row = dict[str, Any]
 # --- double entry ----------------------------------------------------------------------------
 
 CUSTOMER, REVENUE, COST, UPSTREAM, CASH = "customer", "revenue", "cost", "upstream", "cash"
+PLATFORM_COST = "platform_cost"
+"""What upstreams are owed for answers that nobody pays for."""
 
 
 def post(
@@ -212,12 +260,15 @@ def _book(connection: Connection, records: list[CallRecord]) -> None:
     """One transaction a batch: what customers owe and what upstreams are owed."""
     charges: dict[tuple[str, str], int] = defaultdict(int)
     costs: dict[tuple[str, str], int] = defaultdict(int)
+    borne: dict[tuple[str, str], int] = defaultdict(int)
     for record in records:
         if record.charge_pico:
             charges[record.tenant, record.charge_currency] += record.charge_pico
         if record.cost_pico:
             costs[record.upstream, record.currency] += record.cost_pico
-    lines = usage_lines(charges, costs)
+        for attempt in platform_costs_of(record):
+            borne[attempt.upstream, attempt.currency] += attempt.cost_pico or 0
+    lines = [*usage_lines(charges, costs), *_cost_lines(borne, PLATFORM_COST)]
     if lines:
         post(connection, "usage", lines, f"{len(records)} calls from {records[0].event_id}")
 
@@ -230,10 +281,18 @@ def usage_lines(
     for (tenant, currency), amount in sorted(charges.items()):
         lines.append((f"{CUSTOMER}:{tenant}", tenant, currency, -amount))
         lines.append((REVENUE, "", currency, amount))
-    for (upstream, currency), amount in sorted(costs.items()):
-        lines.append((f"{UPSTREAM}:{upstream}", "", currency, amount))
-        lines.append((COST, "", currency, -amount))
+    lines += _cost_lines(costs, COST)
     return [line for line in lines if line[3]]
+
+
+def _cost_lines(costs: dict[tuple[str, str], int], account: str) -> list[tuple[str, str, str, int]]:
+    """Entries for what upstreams are owed, by (upstream, currency), against an account."""
+    lines = []
+    for (upstream, currency), amount in sorted(costs.items()):
+        if amount:
+            lines.append((f"{UPSTREAM}:{upstream}", "", currency, amount))
+            lines.append((account, "", currency, -amount))
+    return lines
 
 
 def deposit(

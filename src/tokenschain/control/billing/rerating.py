@@ -35,10 +35,6 @@ _CLASSES = (
 )  # fmt: skip
 
 
-# A correction changes charges only: the last of the sums.
-_NOTHING = (0,) * (len(rollups.SUMS) - 1)
-
-
 class Rerated(msgspec.Struct):
     """What rating again came to."""
 
@@ -82,8 +78,8 @@ def rerate(
         done.changed += 1
         differences[row.tenant, row.charge_currency] -= row.charge_pico
         differences[row.tenant, price.currency] += charge
-        rollup.add(row, row.charge_currency, (*_NOTHING, -row.charge_pico))
-        rollup.add(row, price.currency, (*_NOTHING, charge))
+        rollup.add(row, row.charge_currency, charge_pico=-row.charge_pico)
+        rollup.add(row, price.currency, charge_pico=charge)
         change = to_yuan(charge, price.currency, usd_cny_micro) - to_yuan(
             row.charge_pico, row.charge_currency, usd_cny_micro
         )

@@ -27,10 +27,16 @@ SUMS = (
     "reasoning_tokens",
     "cost_pico",
     "charge_pico",
+    "platform_prompt_tokens",
+    "platform_completion_tokens",
+    "platform_cost_pico",
 )
+"""The last three: of attempts whose cost the platform bears; in none of the others."""
+NOTHING = dict.fromkeys(SUMS, 0)
 _MORE = ("account", "cloud")
 TAG_KEY = ("tenant", "project", "key_id", "tag", "model", "charge_currency")
 TAG_SUMS = ("calls", "prompt_tokens", "completion_tokens", "charge_pico")
+_OF_TAGS = tuple(map(SUMS.index, TAG_SUMS))
 
 
 class Place(Protocol):
@@ -60,14 +66,15 @@ class Rollup:
         self._hours: dict[tuple[Any, ...], list[Any]] = {}
         self._tags: dict[tuple[Any, ...], list[int]] = {}
 
-    def add(self, of: Place, charge_currency: str, sums: tuple[int, ...]) -> None:
-        """Add amounts, in the order of `SUMS`, where a call belongs."""
+    def add(self, of: Place, charge_currency: str, **amounts: int) -> None:
+        """Add amounts, by their names in `SUMS`, where a call belongs."""
+        sums = tuple((NOTHING | amounts).values())
         hour_s = of.started_ms // 3_600_000 * HOUR_S
         key = (hour_s, of.tenant, of.project, of.environment, of.key_id, of.model_asked,
                of.upstream, of.currency, charge_currency)  # fmt: skip
         _add(self._hours, key, sums, of.account)
-        if of.tags:
-            part = (sums[0], sums[4], sums[6], sums[9])
+        part = tuple(sums[at] for at in _OF_TAGS)
+        if of.tags and any(part):
             for name, value in parse_tags(of.tags).items():
                 tag_key = (hour_s, of.tenant, of.project, of.key_id, f"{name}={value}",
                            of.model_asked, charge_currency)  # fmt: skip

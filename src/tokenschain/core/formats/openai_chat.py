@@ -6,7 +6,6 @@ rule here are looked into. What has no rule travels on as the bytes it came in.
 
 from __future__ import annotations
 
-import re
 from enum import StrEnum
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -22,6 +21,12 @@ from tokenschain.core.formats.request_checks import (
     check_chat,
     missing,
 )
+from tokenschain.core.formats.token_estimate import (
+    may_hold_media,
+    media_of,
+    text_tokens,
+    token_array_length,
+)
 from tokenschain.core.formats.translation_changes import CallerNames, Loss
 from tokenschain.core.pricing.catalog import Usage
 
@@ -29,9 +34,6 @@ CHOICES_MAX = 128
 INPUTS_MAX = 2_048
 COUNT_MAX = 1_000_000_000
 """Tokens of one answer; a count above is nonsense."""
-BYTES_PER_TOKEN = 4
-"""Rough, for estimates only: English has about 4 bytes a token, and Chinese at
-3 bytes a character and 0.6-0.8 tokens a character comes to about the same."""
 
 
 class Api(StrEnum):
@@ -132,7 +134,6 @@ _PROMPT = {
 _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode_any = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
-_BASE64 = re.compile(rb";base64,[A-Za-z0-9+/=]*")
 _WITH_USAGE = Raw(b'{"include_usage":true}')
 
 
@@ -170,6 +171,13 @@ class ParsedRequest(Struct):
     """Who speaks in the messages of a chat."""
     mended: tuple[str, ...] = ()
     """Fields in which halves of characters were replaced by U+FFFD."""
+    prompts: int = 1
+    """Of a text completion: each is answered by itself."""
+
+    @property
+    def requests(self) -> int:
+        """As how many requests it counts: one for each choice of each prompt."""
+        return self.choices * self.prompts
 
 
 UNREAD = ParsedRequest(Api.CHAT, "", {}, False, False, 1, None, 0)
@@ -215,9 +223,10 @@ def parse(api: Api, body: bytes, native: NativeRequest | None = None) -> ParsedR
         wants_usage=options is not None and bool(options.include_usage),
         choices=values.get("n") or 1,
         output_tokens_max=values.get("max_completion_tokens") or values.get("max_tokens"),
-        prompt_tokens_estimate=_estimate_prompt(api, fields, body),
+        prompt_tokens_estimate=_estimate_prompt(api, fields, values[_PROMPT[api]], body),
         roles=frozenset([message.role for message in values.get("messages", ())]),
         mended=mended,
+        prompts=_prompts_in(values["prompt"]) if api is Api.COMPLETIONS else 1,
     )
 
 
@@ -274,15 +283,26 @@ def _check_inputs(name: str, value: str | list[str | int | list[int]]) -> None:
             raise ApiError(code, f"`{where}` must not be empty.", param=where)
 
 
-def _estimate_prompt(api: Api, fields: dict[str, Raw], body: bytes) -> int:
-    """About how many tokens a prompt has; embedded files are left out."""
+def _estimate_prompt(api: Api, fields: dict[str, Raw], prompt: object, body: bytes) -> int:
+    """About how many tokens a prompt has; see `core.formats.token_estimate`."""
+    counted = token_array_length(prompt)
+    if counted is not None:
+        return counted
     size = memoryview(fields[_PROMPT[api]]).nbytes
     tools = fields.get("tools")
     if tools is not None:
         size += memoryview(tools).nbytes
-    if b";base64," in body:
-        size -= sum(len(found) for found in _BASE64.findall(body))
-    return max(0, size) // BYTES_PER_TOKEN + 1
+    if may_hold_media(body):
+        media_bytes, media_tokens = media_of(bytes(fields[_PROMPT[api]]))
+        return text_tokens(size - media_bytes) + media_tokens
+    return text_tokens(size)
+
+
+def _prompts_in(prompt: object) -> int:
+    """How many prompts there are; an array of numbers is one."""
+    if not isinstance(prompt, list) or isinstance(prompt[0], int):
+        return 1
+    return len(prompt)
 
 
 def encode_for(

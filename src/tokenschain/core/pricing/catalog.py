@@ -237,6 +237,35 @@ def cost_of(usage: Usage, price: Price, occasion: Occasion = Occasion()) -> int:
     )
 
 
+def cost_at_most(
+    prompt_tokens: int, output_tokens: int, price: Price, *, writes_cache: bool = False
+) -> int:
+    """The most that a call of so many tokens may cost, in pico-units of the price's currency.
+
+    Whatever the hour, whether the model thinks, and whatever class its prompt is billed in.
+    """
+    most = 0
+    seen: set[tuple[bool | None, bool | None]] = set()
+    for tier in price.tiers:
+        kind = (tier.thinking, tier.off_peak)
+        if tier.batch or kind in seen or not _within(prompt_tokens, tier.input_tokens_max):
+            continue
+        if tier.output_tokens_max is None or tier.output_tokens_max >= output_tokens:
+            seen.add(kind)
+        most = max(most, _most(tier, prompt_tokens, output_tokens, writes_cache))
+    if not most:
+        last = price.tiers[-1]
+        most = _most(last, prompt_tokens, output_tokens, writes_cache)
+    return most
+
+
+def _most(tier: PriceTier, prompt: int, output: int, writes_cache: bool) -> int:
+    dearest = max(tier.input, tier.audio_input or 0, tier.image_input or 0)
+    if writes_cache:
+        dearest = max(dearest, tier.cache_write or 0, tier.cache_write_1h or 0)
+    return prompt * dearest + output * max(tier.output, tier.audio_output or 0)
+
+
 def _either(price: int | None, otherwise: int) -> int:
     return otherwise if price is None else price
 

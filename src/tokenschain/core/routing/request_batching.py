@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Raw
 
-from tokenschain.core.formats import openai_chat
 from tokenschain.core.formats.openai_chat import Api, ParsedRequest
+from tokenschain.core.formats.token_estimate import BYTES_PER_TOKEN
 from tokenschain.core.pricing.catalog import Usage
 
 TEXTS_FIRST, TEXTS_MAX = 8, 64
@@ -86,7 +86,7 @@ def together(first: ParsedRequest, texts: list[str]) -> ParsedRequest:
     """One request for the texts of several."""
     fields = {name: first.fields[name] for name in _ALIKE[first.api] if name in first.fields}
     fields[_TEXTS[first.api]] = Raw(_encode(texts))
-    tokens = sum(-(-len(text.encode()) // openai_chat.BYTES_PER_TOKEN) for text in texts)
+    tokens = sum(-(-len(text.encode()) // BYTES_PER_TOKEN) for text in texts)
     return ParsedRequest(first.api, first.model, fields, False, False, 1, None, tokens)
 
 

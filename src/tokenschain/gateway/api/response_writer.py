@@ -95,6 +95,25 @@ class CallResponseWriter:
     def native(self, data: bytes, chunks: list[bytes]) -> None:
         self._exchange.write(data)
 
+    def complete(self, call: Call, last: bytes) -> bytes:
+        """See `core.call.CallerWriter.complete`."""
+        stream, api_format = self._stream, call.request.api_format
+        try:
+            if self._exchange.started:
+                if call.relays:
+                    return b""  # the upstream's own end has passed
+                return _DONE if stream is None else stream.end()
+            if call.native_answer:
+                return call.native_answer
+            if api_format.whole is None:
+                return last
+            return api_format.whole(last, call.request.id, call.parsed)
+        except ApiError:
+            raise
+        except Exception as fault:
+            # Whatever goes wrong in writing an answer anew is ours: no upstream is blamed for it.
+            raise translation_failed(call) from fault
+
     def close(self, call: Call, last: bytes) -> None:
         exchange = self._exchange
         if exchange.ended:
@@ -103,21 +122,14 @@ class CallResponseWriter:
         stream = self._stream
         if error is None:
             if exchange.started:
-                if call.relays:
-                    exchange.finish(b"")  # the upstream's own end has passed
-                    return
-                end = _DONE if stream is None else stream.end()
-                if stream is not None and call.parsed.kept_input:
+                if stream is not None and call.parsed.kept_input and not call.relays:
                     # Before the caller has its end: it may go on from it at once.
-                    end = end if self._keep(call, stream.final) else not_stored(end)
-                exchange.finish(end)
+                    last = last if self._keep(call, stream.final) else not_stored(last)
+                exchange.finish(last)
             else:
-                if call.native_answer:
-                    last = call.native_answer
-                elif call.request.api_format.whole is not None:
-                    last = call.request.api_format.whole(last, call.request.id, call.parsed)
-                    if call.parsed.kept_input and not self._keep(call, last):
-                        last = not_stored(last)
+                kept = call.request.api_format.whole is not None and call.parsed.kept_input
+                if kept and not call.native_answer and not self._keep(call, last):
+                    last = not_stored(last)
                 headers = b"".join((JSON_LINE, self._lines(call), self._cost(call), self._cors))
                 exchange.reply(200, headers, last)
         elif exchange.started:
@@ -226,6 +238,15 @@ def id_lines(name: str, *, anthropic: bool = False) -> bytes:
     """The id of an answer, under the names that OpenAI's and Anthropic's SDKs look for."""
     line = b"x-request-id: %b\r\n" % name.encode()
     return line + b"request-id: %b\r\n" % name.encode() if anthropic else line
+
+
+def translation_failed(call: Call) -> ApiError:
+    """The upstream answered; the platform could not write it in the caller's form."""
+    return ApiError(
+        "translation_failed",
+        "The answer could not be written in this API's form; nothing is charged. Quote "
+        f"{call.request.id} when you report it.",
+    )
 
 
 def send_error(

@@ -103,7 +103,8 @@ class Flight:
             body = stream_aggregation.whole_of([chunk for chunk in chunks if chunk != b"[DONE]"])
         except (msgspec.DecodeError, UnicodeDecodeError, AttributeError, TypeError):
             return b""
-        usage = call.attempts[-1].usage if call.attempts else None
+        answered = call.answered_by
+        usage = (answered.delivered or answered.usage) if answered is not None else None
         return body if usage is None else openai_chat.with_usage(body, usage)
 
     def _wake(self) -> None:

@@ -160,7 +160,7 @@ class UpstreamAttempt:
         attempt = self.attempt
         if attempt is not None:
             attempt.outcome = outcome
-            if not self._spoke_at:
+            if attempt.first_token_at is None:
                 attempt.usage = None  # nothing was produced for anybody
 
     def make_last(self) -> None:

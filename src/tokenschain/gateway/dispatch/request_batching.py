@@ -137,14 +137,16 @@ class Batching:
                 await self._one_by_one(members)  # one of them is to blame
                 return
             for member in members:
-                self._note(member.call, joint.attempts)
+                self._note(member, joint.attempts, first)
                 _fail(member, error)
             return
         except ValueError:
+            # What the upstream counted for the batch is still owed.
+            self._note(first, joint.attempts, first)
             await self._one_by_one(members)
             return
         for member, (mine, usage) in zip(members, parts, strict=True):
-            self._note(member.call, joint.attempts)
+            self._note(member, joint.attempts, first)
             member.call.attempts[-1].usage = usage
             member.call.decision = joint.decision
             if not member.answer.done():
@@ -162,14 +164,16 @@ class Batching:
                     member.answer.set_result(body)
 
     @staticmethod
-    def _note(call: Call, attempts: list[Attempt]) -> None:
-        """What was tried for the batch was tried for each of its calls."""
+    def _note(member: _Member, attempts: list[Attempt], first: _Member) -> None:
+        """What was tried for the batch was tried for each of its calls; it is owed for once."""
+        call = member.call
         for attempt in attempts:
             mine = Attempt(attempt.candidate, attempt.started_at)
             mine.first_byte_at = attempt.first_byte_at
             mine.first_token_at = attempt.first_token_at
             mine.ended_at = attempt.ended_at
             mine.outcome = attempt.outcome
+            mine.usage = attempt.usage if member is first else None
             call.attempts.append(mine)
 
 

@@ -27,17 +27,18 @@ from tokenschain.core.limits import (
 from tokenschain.core.ports import Load
 from tokenschain.core.pricing.catalog import (
     Price,
-    Usage,
+    cost_at_most,
     selling_price,
-    tier_of,
     to_yuan,
 )
-from tokenschain.core.snapshot import Plan, Served, Snapshot
+from tokenschain.core.snapshot import Candidate, Plan, Served, Snapshot
 from tokenschain.core.tenancy import KeyGrant
 from tokenschain.gateway.quota.leases import Count, Leases
 
 HELD_CACHE_MAX = 50_000
 METERS_MAX = 200_000
+PLANS_MAX = 10_000
+"""Plans whose prices are remembered."""
 WAITING_MAX = 1_000
 """Calls that wait for room in one rate."""
 DRAWS_MAX = 4
@@ -166,6 +167,7 @@ class LimitQuota:
         self._waiting = 0
         """Calls that wait in any line."""
         self._outputs: dict[str, float] = {}
+        self._plan_prices: dict[int, tuple[tuple[Candidate, ...], tuple[Price, ...]]] = {}
 
     # --- reserve ------------------------------------------------------------------------
 
@@ -363,39 +365,57 @@ class LimitQuota:
     # --- estimates ----------------------------------------------------------------------
 
     def _amounts(self, call: Call, caller: KeyGrant, plan: Plan) -> tuple[int, int, int, int]:
+        """Requests, tokens, pico-yuan and calls at once that a call may use at the most.
+
+        Where the caller set no cap, what nearly all answers stay below stands for one.
+        """
         parsed = call.parsed
-        prompt = parsed.prompt_tokens_estimate
+        requests = parsed.requests
+        # Where an upstream gives one choice at a time, each is asked for with the whole prompt.
+        prompt = parsed.prompt_tokens_estimate * parsed.choices
         route = plan.route
         output = 0
         if route.kind == "chat":
             output = parsed.output_tokens_max or 0
+            limits = [
+                c.offer.output_tokens_max for tier in (plan, *plan.others) for c in tier.candidates
+            ]
             if not output:
                 output = int(self._outputs.get(route.name, OUTPUT_FIRST))
-                limits = [c.offer.output_tokens_max for c in plan.candidates]
                 if limits and None not in limits:
                     output = min(output, max(n for n in limits if n is not None))
-            output *= parsed.choices
+            output *= requests
         spend = 0
         assert self._snapshot is not None
+        writes = b'"cache_control"' in call.request.body
         for price in self._prices(self._snapshot, caller, parsed.model, plan):
-            tier = tier_of(price, Usage(prompt, output))
-            cost = prompt * tier.input + output * tier.output
+            cost = cost_at_most(prompt, output, price, writes_cache=writes)
             spend = max(spend, to_yuan(cost, price.currency, self._snapshot.usd_cny_micro))
-        return 1, prompt + output, spend, 1
+        return requests, prompt + output, spend, 1
 
     def _prices(
         self, snapshot: Snapshot, caller: KeyGrant, model: str, plan: Plan
     ) -> Sequence[Price]:
-        """What the call may be charged by."""
+        """What the call may be charged by: whichever of all candidates answers."""
         sell = snapshot.sell
         if sell:
             price = selling_price(sell, caller.tenant, model, self._unix_time())
             if price is not None:
                 return (price,)
-        found = [c.offer.price for c in plan.candidates[:8]]
-        for other in plan.others[:4]:
-            found += [c.offer.price for c in other.candidates[:2]]
-        return [price for price in found if price is not None]
+        known = self._plan_prices.get(id(plan.candidates))
+        if known is not None and known[0] is plan.candidates and not plan.others:
+            return known[1]
+        found: dict[str, Price] = {}
+        for tier in (plan, *plan.others):
+            for candidate in tier.candidates:
+                if candidate.offer.price is not None:
+                    found[candidate.offer.price.version] = candidate.offer.price
+        prices = tuple(found.values())
+        if not plan.others:
+            if len(self._plan_prices) >= PLANS_MAX:
+                self._plan_prices.clear()
+            self._plan_prices[id(plan.candidates)] = plan.candidates, prices
+        return prices
 
     # --- settle -------------------------------------------------------------------------
 
@@ -409,8 +429,8 @@ class LimitQuota:
                 spend = to_yuan(
                     record.charge_pico, record.charge_currency, self._snapshot.usd_cny_micro
                 )
-            used = (1, record.prompt_tokens + record.completion_tokens, spend, 0)
             amounts = reservation.amounts
+            used = (amounts[_ONE], record.prompt_tokens + record.completion_tokens, spend, 0)
             now = self._clock()
             for counter, kind in taken:
                 counter.settle(amounts[kind], used[kind], now)
@@ -430,6 +450,7 @@ class LimitQuota:
         self._generation = self._served.generation
         snapshot = self._served.get()
         self._held.clear()
+        self._plan_prices.clear()
         if snapshot is self._snapshot:
             return
         self._snapshot = snapshot

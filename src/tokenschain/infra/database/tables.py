@@ -145,6 +145,7 @@ ledger = Table(
     Column("saved_pico", Pico, nullable=False, server_default=text("0")),
     Column("cache_confidence", Float, nullable=False, server_default=text("0")),
     Column("cache_age_s", Float, nullable=False, server_default=text("0")),
+    Column("requests", BigInteger, nullable=False, server_default=text("1")),
     PrimaryKeyConstraint("event_id", "started_ms"),
     Index("ledger_by_tenant_and_time", "tenant", "started_ms", "event_id"),
     Index("ledger_by_key_and_time", "key_id", "started_ms", "event_id"),
@@ -187,6 +188,9 @@ def _sums(name: str, since: str) -> Table:
         Column("account", String(64), nullable=False, server_default=""),
         Column("cloud", String(64), nullable=False, server_default=""),
         Column("charge_pico", Pico, nullable=False, server_default=text("0")),
+        Column("platform_prompt_tokens", BigInteger, nullable=False, server_default=text("0")),
+        Column("platform_completion_tokens", BigInteger, nullable=False, server_default=text("0")),
+        Column("platform_cost_pico", Pico, nullable=False, server_default=text("0")),
         Index(f"{name}_by_tenant", "tenant", since),
     )
 
@@ -212,6 +216,33 @@ usage_by_tag = Table(
     Index("usage_by_tag_by_tenant", "tenant", "hour_s"),
 )
 """What each tag of calls used; a call with two tags is in two rows."""
+
+platform_costs = Table(
+    "platform_costs",
+    metadata,
+    Column("event_id", String(64), primary_key=True),
+    Column("attempt", Integer, primary_key=True),  # its number in the call, from 0
+    Column("started_ms", BigInteger, nullable=False),
+    Column("kind", String(32), nullable=False),  # core.call_record.Overhead
+    Column("tenant", String(64), nullable=False),
+    Column("project", String(64), nullable=False),
+    Column("key_id", String(40), nullable=False),
+    Column("model_asked", String(256), nullable=False),
+    Column("model_served", String(256), nullable=False),
+    Column("upstream", String(64), nullable=False),
+    Column("outcome", String(64), nullable=False),
+    Column("prompt_tokens", BigInteger, nullable=False),
+    Column("cached_tokens", BigInteger, nullable=False),
+    Column("completion_tokens", BigInteger, nullable=False),
+    Column("reasoning_tokens", BigInteger, nullable=False),
+    Column("usage_source", String(16), nullable=False),
+    Column("price_version", String(300), nullable=False),
+    Column("currency", String(3), nullable=False),
+    Column("cost_pico", Pico),  # null: price unknown
+    Index("platform_costs_by_time", "started_ms", "event_id"),
+    Index("platform_costs_by_upstream", "upstream", "started_ms"),
+)
+"""What upstreams are owed for attempts whose answers no caller pays for."""
 
 rejected_records = Table(
     "rejected_records",

@@ -15,6 +15,7 @@ from tokenschain.core.formats.normalization import (
     ReplyNormalizer,
 )
 from tokenschain.core.formats.openai_chat import Api, ParsedRequest, WireReply
+from tokenschain.core.formats.token_estimate import BYTES_PER_TOKEN
 from tokenschain.core.pricing.catalog import Usage
 from tokenschain.core.snapshot import Offer
 from tokenschain.providers import rerank
@@ -182,7 +183,7 @@ def estimate(parsed: ParsedRequest, offer: Offer, output_bytes: int, frames: int
     Most engines send one token an event. Events that are longer than any token
     hold several: then the text's length decides.
     """
-    tokens = -(-output_bytes // openai_chat.BYTES_PER_TOKEN)
+    tokens = -(-output_bytes // BYTES_PER_TOKEN)
     if frames and output_bytes <= frames * _ONE_TOKEN_BYTES_MAX:
         tokens = frames
     if parsed.api in (Api.EMBEDDINGS, Api.RERANK):

@@ -8,7 +8,6 @@ import msgspec
 from msgspec import Raw
 
 from tokenschain.core.call import Attempt, Call
-from tokenschain.core.errors import ApiError
 from tokenschain.core.formats import stream_aggregation
 from tokenschain.core.formats.openai_chat import ParsedRequest
 from tokenschain.providers.openai_compat.streams import StreamAnswer
@@ -34,9 +33,6 @@ async def gather(reply: http.Reply, call: Call, attempt: Attempt, vendor: Vendor
     answer = await StreamAnswer(reply, call, attempt, vendor, basket).first_token()
     try:
         await answer.deliver(call)
-    except ApiError:
-        attempt.usage = None  # a part that is not delivered
-        raise
     finally:
         call.partial = False
     return stream_aggregation.whole_of(basket.chunks)

@@ -238,7 +238,7 @@ class StreamAnswer:
         if attempt.usage is None:
             attempt.usage = self._estimate()
         if self._splice is not None:
-            attempt.usage = continuation.joined(self._splice.said, attempt.usage)
+            attempt.delivered = continuation.joined(self._splice.said, attempt.usage)
 
     def _estimate(self) -> Usage:
         text_bytes = max(0, self._bytes - self._frames * self._frame_overhead)
