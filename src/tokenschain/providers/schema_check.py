@@ -13,26 +13,35 @@ _encode = msgspec.json.encode
 _FENCE = "```"
 
 
-def checked(body: bytes, schema: bytes, upstream: str) -> bytes:
-    """A canonical whole reply whose every answer fits the schema; code fences are taken off.
+def check_schema(schema: bytes) -> None:
+    """Check a schema before anybody is asked to keep to it.
 
     Raises:
-        ApiError: `upstream_invalid_reply`, so that another upstream may be tried;
-            `invalid_value` when the schema itself is none.
+        ApiError: `invalid_value`: it is none.
     """
     import jsonschema  # noqa: PLC0415 - most gateways never need it
 
     wanted: Any = _decode(schema)
     try:
-        validator_of = jsonschema.validators.validator_for(wanted)
-        validator_of.check_schema(wanted)
-    except jsonschema.SchemaError as error:
+        jsonschema.validators.validator_for(wanted).check_schema(wanted)
+    except (jsonschema.SchemaError, AttributeError, TypeError) as error:
         raise ApiError(
             "invalid_value",
-            f"The JSON schema is none: {error.message}.",
+            f"The JSON schema is none: {getattr(error, 'message', error)}.",
             param="response_format.json_schema.schema",
         ) from None
-    validator = validator_of(wanted)
+
+
+def checked(body: bytes, schema: bytes, upstream: str) -> bytes:
+    """A canonical whole reply whose every answer fits the schema; code fences are taken off.
+
+    Raises:
+        ApiError: `upstream_invalid_reply`, so that another upstream may be tried.
+    """
+    import jsonschema  # noqa: PLC0415 - most gateways never need it
+
+    wanted: Any = _decode(schema)
+    validator = jsonschema.validators.validator_for(wanted)(wanted)
     reply: Any = _decode(body)
     for choice in reply["choices"]:
         message = choice["message"]

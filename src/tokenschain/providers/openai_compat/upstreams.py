@@ -130,6 +130,8 @@ class Upstreams:
         target = self._target(candidate.upstream, call.parsed.api, said is not None)
         bridged = _bridge(call, candidate, target.vendor, said)
         _tell(call, bridged)
+        if bridged.schema is not None:
+            schema_check.check_schema(bridged.schema)
         if target.vendor.images_as_data and call.parsed.api is Api.CHAT:
             bridged = bridged._replace(fields=await self._images.inline(bridged.fields))
         ring = target.keys

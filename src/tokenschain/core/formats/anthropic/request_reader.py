@@ -289,6 +289,11 @@ class _Reader:
 
     def _result(self, block: _Block, where: str) -> dict[str, Any]:
         raw = bytes(block.get("content", b"null"))
+        if raw[:1] not in (b'"', b"[", b"n"):
+            path = f"{where}.content"
+            raise ApiError(
+                "invalid_type", f"Invalid type for `{path}`: expected a text or blocks.", param=path
+            )
         parts: list[dict[str, Any]] = []
         if raw[:1] == b"[":
             for at, inner in enumerate(self._blocks(raw, where)):
@@ -313,8 +318,8 @@ class _Reader:
         known = {"cache_control"}
         made: list[dict[str, Any]] = []
         match kind:
-            case "text" | "mid_conv_system":
-                made.append({"type": "text", "text": _text(block.get("text"))})
+            case "text":
+                made.append({"type": "text", "text": self._string(block, "text", where)})
                 known.add("text")
             case "image":
                 image = self._image(block, where)

@@ -75,7 +75,7 @@ def _tool(tool: canon.Tool) -> dict[str, Any]:
 
 def _schema(parameters: Raw) -> Any:
     """The schema, which must say that it is one of an object."""
-    schema = _decode_schema(parameters)
+    schema = {} if bytes(parameters) == b"null" else _decode_schema(parameters)
     return parameters if "type" in schema else {"type": "object", **schema}
 
 
