@@ -15,7 +15,7 @@ from tokenschain import cli
 from tokenschain.core.errors import ERRORS
 from tokenschain.core.snapshot import Routing
 from tokenschain.core.snapshot.routing_policy import Policy
-from tokenschain.core.snapshot.virtual_models import Entry, When
+from tokenschain.core.snapshot.virtual_models import VirtualModelEntry, When
 from tokenschain.infra.config import (
     ENV_PREFIX,
     CacheSettings,
@@ -67,7 +67,7 @@ SETTINGS_GROUPS: dict[str, type] = {
     "One entry of an upstream's `prices`": PriceSettings,
     "What `routing` holds": Routing,
     "One entry of `routing.custom_policies`": Policy,
-    "One entry of a virtual model": Entry,
+    "One entry of a virtual model": VirtualModelEntry,
     "One entry's `when`": When,
     "What `cache` holds": CacheSettings,
     "What `cache.judge` holds": JudgeSettings,

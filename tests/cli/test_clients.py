@@ -13,7 +13,7 @@ import pytest
 from tests.small_server import JsonHandler, serving
 from tokenschain.cli import admin_client, http
 from tokenschain.cli.admin_client import AdminError
-from tokenschain.cli.chat_client import ChatClient, ChatError, Conversation
+from tokenschain.cli.chat_client import ChatClient, ChatError, ChatSession
 from tokenschain.infra import config
 from tokenschain.infra.config import Settings
 
@@ -65,10 +65,10 @@ def server() -> Iterator[str]:
 
 def test_a_conversation_is_streamed_and_remembered_unless_it_breaks(server: str) -> None:
     with ChatClient(server, "right") as client:
-        _talk(Conversation(client, "m"))
+        _talk(ChatSession(client, "m"))
 
 
-def _talk(talk: Conversation) -> None:
+def _talk(talk: ChatSession) -> None:
     assert ["".join(talk.say(text)) for text in ("one", "two")] == ["Hello", "Hello"]
     roles = [message["role"] for message in Handler.bodies[-1]["messages"]]  # type: ignore[attr-defined]
     assert roles == ["user", "assistant", "user"]

@@ -35,7 +35,7 @@ from tokenschain.core.routing.selection import (
 )
 from tokenschain.core.snapshot import Candidate, Offer, Upstream
 from tokenschain.core.snapshot.routing_policy import POLICIES
-from tokenschain.core.snapshot.virtual_models import Entry, When
+from tokenschain.core.snapshot.virtual_models import VirtualModelEntry, When
 from tokenschain.core.tags import tags_of
 
 HARD, RATE = AttemptOutcome.HARD, AttemptOutcome.RATE
@@ -365,9 +365,9 @@ def test_the_language_of_the_last_message(text: str, language: str) -> None:
 
 
 CONTRACTS = (
-    Entry("glm", when=When(language="zh", tags=("contract",))),
-    Entry("llama", when=When(language="en")),
-    Entry("qwen"),
+    VirtualModelEntry("glm", when=When(language="zh", tags=("contract",))),
+    VirtualModelEntry("llama", when=When(language="en")),
+    VirtualModelEntry("qwen"),
 )
 
 
@@ -390,7 +390,11 @@ def test_needs_and_lengths_are_conditions_too() -> None:
 
 def test_weights_share_the_turn() -> None:
     rng = random.Random(1).random
-    entries = (Entry("a", weight=3), Entry("b", weight=1), Entry("c"))
+    entries = (
+        VirtualModelEntry("a", weight=3),
+        VirtualModelEntry("b", weight=1),
+        VirtualModelEntry("c"),
+    )
     first = [virtual_models.ordered(entries, facts("x"), rng)[0].model for _ in range(4_000)]
     assert first.count("a") / 4_000 == pytest.approx(0.75, abs=0.03)
     assert "c" not in first

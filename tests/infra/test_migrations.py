@@ -91,7 +91,7 @@ def test_a_step_back_and_forth_keeps_days_and_balances(bare: Engine) -> None:
 # --- 0007: standard names -------------------------------------------------------------------
 
 DAY = 20_700
-DETAIL = {"subject": "t/p/m", "period_s": DAY * 86_400, "wrong": 0.03}
+DETAIL = {"subject": "t/p/m", "period_s": DAY * 86_400, "agreed": 0.01, "wrong": 0.03}
 SPECS = {
     "r": '{"id":"r","measure":"requests","amount":9007199254740993,"of":{"tenant":"t"},'
     '"each":["key_id","tag:学科"],"borrow":true,"unknown":"closed"}',
@@ -154,7 +154,7 @@ def insert_former_rows(engine: Engine) -> None:
                 created_at_s=1)  # fmt: skip
         for kind in FORMER["alerts"][1]:
             put("alerts", id=alert_id(kind), tenant="t", at_s=1, kind=kind, next_try_s=1,
-                detail=json.dumps(DETAIL))  # fmt: skip
+                detail=json.dumps(DETAIL, separators=(",", ":")))  # fmt: skip
 
 
 def rows_of(engine: Engine) -> dict[str, list[Any]]:
@@ -223,6 +223,10 @@ def test_standard_names_reach_every_row_and_go_back(bare: Engine) -> None:
         )  # fmt: skip
         assert budgets == (Budget("b", "spend", 5, on_unavailable="allow"),)
         kinds = connection.execute(select(tables.alerts.c.id, tables.alerts.c.kind)).all()
+        details = connection.execute(select(tables.alerts.c.detail)).scalars().all()
+        assert {tuple(json.loads(detail))[2:] for detail in details} == {
+            ("false_hit_rate_max", "false_hit_rate")
+        }
         # Said once: the id is what the new version would make of it.
         assert {(name, kind) for name, kind in kinds} == {
             (alert_id(kind), kind) for kind in ("budget_reached", "cache_false_hits")

@@ -13,7 +13,7 @@ import pytest
 from tokenschain.core.snapshot import Routing, Upstream, UpstreamLimits
 from tokenschain.core.snapshot.cache_rules import CacheRules
 from tokenschain.core.snapshot.routing_policy import Policy
-from tokenschain.core.snapshot.virtual_models import Entry, When
+from tokenschain.core.snapshot.virtual_models import VirtualModelEntry, When
 from tokenschain.infra import config
 from tokenschain.infra.config import SettingsError, declared, groups
 from tokenschain.infra.config.renamed import RENAMED
@@ -126,7 +126,7 @@ def test_an_upstream_of_the_file_is_read_into_what_is_published(tmp_path: Path) 
 
 
 def test_what_is_published_is_declared_nowhere_else() -> None:
-    published = (CacheRules, Routing, Upstream, UpstreamLimits, Entry, When, Policy)
+    published = (CacheRules, Routing, Upstream, UpstreamLimits, VirtualModelEntry, When, Policy)
     # What belongs to a group of its own and only shares a word with something published.
     shared_words = {"model", "base_url", "connections_max", "idle_max_s", "models"}
     shared_words |= {"memory_bytes_max"}
@@ -145,7 +145,14 @@ def test_what_is_published_is_declared_nowhere_else() -> None:
 
 def test_every_setting_has_a_sentence_of_purpose() -> None:
     structs = [groups.Settings, groups.UpstreamSettings, groups.PriceSettings, groups.JudgeSettings]
-    structs += [groups.EmbedderSettings, groups.CacheSettings, Routing, Entry, When, Policy]
+    structs += [
+        groups.EmbedderSettings,
+        groups.CacheSettings,
+        Routing,
+        VirtualModelEntry,
+        When,
+        Policy,
+    ]
     found = dict(declared.settings())
     for struct in structs:
         found |= {f"{struct.__name__}.{n}": d for n, d in declared.fields_of(struct).items()}

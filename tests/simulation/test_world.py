@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tokenschain.simulation import report, traces
-from tokenschain.simulation.engines import Fault
+from tokenschain.simulation.engines import Outage
 from tokenschain.simulation.world import CLOUDS, Setup, capacity, simulate
 
 
@@ -48,7 +48,7 @@ def test_twice_the_calls_do_not_lower_goodput_though_prompts_are_long() -> None:
 def test_streams_that_all_break_off_at_once_go_on_elsewhere() -> None:
     whole = setup("balanced", 0.6, 1_500)
     span_s = whole.trace[-1].at_s
-    lost = [Fault(name, "down", 0.5 * span_s, 0.6 * span_s) for name in ("volcano", "baidu")]
+    lost = [Outage(name, "down", 0.5 * span_s, 0.6 * span_s) for name in ("volcano", "baidu")]
     seen = simulate(whole._replace(faults=lost))
     assert {s.outcome for s in seen} <= {"ok", "overloaded"}
     assert sum(s.outcome == "ok" for s in seen) > 0.99 * len(seen)
@@ -66,7 +66,7 @@ def test_it_is_cheaper_than_least_request_without_being_late() -> None:
 def test_a_fault_of_one_cloud_reaches_no_caller(kind: str) -> None:
     whole = setup("balanced", 0.4, 600)
     span_s = whole.trace[-1].at_s
-    faults = (Fault("alibaba", kind, 0.3 * span_s, 0.6 * span_s),)
+    faults = (Outage("alibaba", kind, 0.3 * span_s, 0.6 * span_s),)
     seen = simulate(whole._replace(faults=faults))
     assert {s.outcome for s in seen} == {"ok"}
     assert max(s.first_token_s or 0 for s in seen) < 5

@@ -40,7 +40,7 @@ from tokenschain.gateway.pipeline import Steps
 from tokenschain.infra import catalog_file
 from tokenschain.infra.security.suite import INTERNATIONAL
 from tokenschain.providers.images import ImageFetcher
-from tokenschain.providers.openai_compat import Upstreams
+from tokenschain.providers.openai_compat import HttpUpstreams
 from tokenschain.providers.vendor_table import vendor_of
 from tokenschain.wire import client as http
 from tokenschain.wire.server import Exchange, Request
@@ -206,7 +206,7 @@ class Lab:
         if self._client is not None:
             self._client.close()
         client = self._client = _Client(self)
-        upstreams = Upstreams(
+        upstreams = HttpUpstreams(
             client,
             lambda reference: self.vendors[reference.removeprefix("env:")].credential,
             vendor_of,

@@ -19,12 +19,12 @@ def chat(
     from tokenschain.cli.chat_client import (  # noqa: PLC0415
         ChatClient,
         ChatError,
-        Conversation,
+        ChatSession,
     )
 
     settings = config.load()
     with ChatClient(settings.gateway_base_url, key) as client:
-        talk = Conversation(client, model_name or settings.engine.model)
+        talk = ChatSession(client, model_name or settings.engine.model)
         while (said := _asked()) is not None:
             console.print(f"[bold green]{escape(talk.model)}[/] ", end="")
             try:

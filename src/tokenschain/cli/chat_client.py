@@ -66,7 +66,7 @@ class ChatClient:
             raise ChatError(str(error)) from None
 
 
-class Conversation:
+class ChatSession:
     """Keeps the history; each answer is streamed."""
 
     def __init__(self, client: ChatClient, model: str) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from tokenschain.control.billing import limits
 from tokenschain.control.billing.ledger import Ledger
 from tokenschain.control.billing.rollups import DAY_S
-from tokenschain.control.cache.semantic_client import Insight
+from tokenschain.control.cache.semantic_client import SemanticProcesses
 from tokenschain.control.identity import api_keys, tokens
 from tokenschain.control.observability import alerts
 from tokenschain.control.response_archive import ResponseArchive
@@ -36,10 +36,10 @@ class Maintenance:
         sender: alerts.Sender,
         ledger_days: int,
         report: Callable[[str, str], None],
-        insight: Insight | None,
+        semantic: SemanticProcesses | None,
     ) -> None:
         self._engine = engine
-        self._insight = insight
+        self._semantic = semantic
         self._ledger = ledger
         self._lease_manager = lease_manager
         self._archive = archive
@@ -59,8 +59,8 @@ class Maintenance:
                 if time.monotonic() - swept_at >= SWEEP_S:
                     swept_at = time.monotonic()
                     await asyncio.to_thread(self._sweep)
-                    if self._insight is not None:
-                        reports = await self._insight.reports()
+                    if self._semantic is not None:
+                        reports = await self._semantic.reports()
                         await asyncio.to_thread(
                             alerts.look_at_cache, self._engine, reports, time.time()
                         )

@@ -21,7 +21,7 @@ from tokenschain.core.snapshot import (
     Routing,
     Upstream,
 )
-from tokenschain.core.snapshot.virtual_models import Entry
+from tokenschain.core.snapshot.virtual_models import VirtualModelEntry
 from tokenschain.infra.config import Settings, UpstreamSettings
 
 ENGINE = "engine"
@@ -163,7 +163,7 @@ def routing(
     given = settings.routing
     known = set(models)
     also = aliases or {}
-    virtual: dict[str, tuple[Entry, ...]] = {}
+    virtual: dict[str, tuple[VirtualModelEntry, ...]] = {}
     for name, entries in given.models.items():
         if name in known:
             raise UnknownUpstream(f"routing.models: `{name}` is the name of a model already")

@@ -44,7 +44,7 @@ class Auth(Protocol):
         """
 
 
-class Routing(Protocol):
+class RoutePlanner(Protocol):
     def plan(self, call: Call, caller: KeyGrant) -> Plan:
         """What may serve the call, best first.
 

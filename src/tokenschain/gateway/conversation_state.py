@@ -25,7 +25,7 @@ class Store(Protocol):
     async def delete(self, tenant: str, response_id: str) -> None: ...
 
 
-class ConversationState:
+class StoredConversationState:
     """The step before a call is parsed, and what the API does with stored responses."""
 
     def __init__(self, store: Store, report: Callable[[str], None]) -> None:

@@ -24,7 +24,7 @@ from tokenschain.core.ports import (
     Moderation,
     Opening,
     Quota,
-    Routing,
+    RoutePlanner,
 )
 
 
@@ -34,7 +34,7 @@ class Steps(NamedTuple):
     metering: Metering
     auth: Auth
     conversation: ConversationState
-    routing: Routing
+    routing: RoutePlanner
     quota: Quota
     moderation: Moderation
     cache: Cache

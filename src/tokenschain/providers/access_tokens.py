@@ -8,7 +8,7 @@ import time
 import msgspec
 
 from tokenschain.core.errors import ApiError
-from tokenschain.providers.auth import TOKEN_REFRESH_S, Exchange, Token, key_pair
+from tokenschain.providers.auth import TOKEN_REFRESH_S, AccessToken, TokenExchange, key_pair
 from tokenschain.wire.client import ClientError, HttpClient, Origin, Waits
 
 _WAITS = Waits(
@@ -20,7 +20,7 @@ _REPLY_BYTES_MAX = 65_536
 class TokenKeeper:
     """The tokens of one upstream, by key and model."""
 
-    def __init__(self, client: HttpClient, exchange: Exchange, url: str | None) -> None:
+    def __init__(self, client: HttpClient, exchange: TokenExchange, url: str | None) -> None:
         """
         Args:
             url: of the vendor's token service, where not the public one.
@@ -28,7 +28,7 @@ class TokenKeeper:
         self._client = client
         self._exchange = exchange
         self._origin = Origin.of(url or exchange.url)
-        self._tokens: dict[tuple[str, str], Token] = {}
+        self._tokens: dict[tuple[str, str], AccessToken] = {}
         self._locks: dict[tuple[str, str], asyncio.Lock] = {}
 
     async def token_of(self, value: str, model: str) -> str:
@@ -53,7 +53,7 @@ class TokenKeeper:
                 except ApiError:
                     continue  # the one at hand still holds; it is tried again
 
-    async def _fetch(self, value: str, model: str) -> Token:
+    async def _fetch(self, value: str, model: str) -> AccessToken:
         at = (value, model)
         async with self._locks.setdefault(at, asyncio.Lock()):
             token = self._tokens.get(at)

@@ -62,19 +62,19 @@ SIGNERS: dict[str, Signer] = {
 }
 
 
-class Token(NamedTuple):
+class AccessToken(NamedTuple):
     value: str
     until_s: float
     """Unix time."""
 
 
-class Exchange(NamedTuple):
+class TokenExchange(NamedTuple):
     """How a key pair is traded for a short-lived token."""
 
     url: str
     request: Callable[[str, str, KeyPair, float], tuple[str, HeaderLines, bytes]]
     """Host, model, keys and time to method and target, headers, body."""
-    read: Callable[[bytes], Token]
+    read: Callable[[bytes], AccessToken]
 
 
 def _baidu_request(
@@ -92,9 +92,9 @@ class _BaiduToken(msgspec.Struct, rename="camel"):
     expire_time: datetime
 
 
-def _baidu_read(body: bytes) -> Token:
+def _baidu_read(body: bytes) -> AccessToken:
     found = msgspec.json.decode(body, type=_BaiduToken)
-    return Token(found.token, found.expire_time.timestamp())
+    return AccessToken(found.token, found.expire_time.timestamp())
 
 
 def _ark_request(
@@ -128,13 +128,13 @@ class _ArkReply(msgspec.Struct, rename="pascal"):
     result: _ArkKey
 
 
-def _ark_read(body: bytes) -> Token:
+def _ark_read(body: bytes) -> AccessToken:
     found = msgspec.json.decode(body, type=_ArkReply).result
-    return Token(found.api_key, found.expired_time)
+    return AccessToken(found.api_key, found.expired_time)
 
 
-EXCHANGES: dict[str, Exchange] = {
-    "baidu": Exchange("https://iam.bj.baidubce.com", _baidu_request, _baidu_read),
-    "volcano": Exchange("https://open.volcengineapi.com", _ark_request, _ark_read),
+EXCHANGES: dict[str, TokenExchange] = {
+    "baidu": TokenExchange("https://iam.bj.baidubce.com", _baidu_request, _baidu_read),
+    "volcano": TokenExchange("https://open.volcengineapi.com", _ark_request, _ark_read),
 }
 """By the family of a vendor's rules."""

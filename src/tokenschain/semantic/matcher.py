@@ -56,7 +56,7 @@ class Models(Protocol):
     def to_scale(self, cosines: Vectors) -> Vectors: ...
 
 
-class Match(NamedTuple):
+class MatchResult(NamedTuple):
     """What a question led to."""
 
     decision: ServingDecision
@@ -136,19 +136,19 @@ class Matcher:
         """By key: a question that most likely asks the same. For query clusters only."""
         self._groups: OrderedDict[bytes, str] = OrderedDict()
 
-    def find(self, namespace: bytes, group: str, question: str) -> Match:
+    def find(self, namespace: bytes, group: str, question: str) -> MatchResult:
         """The cached answer for a question, if it may be served."""
         fast = self._models.fast([question])[0]
         near = self._store.near(namespace, fast, FAST_COUNT)
         if not near or near[0].fast_cosine < FAST_MIN:
             self._await_answer(namespace, question, _Pending(fast, None, b"", _NO_FEATURES, 1.0))
-            return Match(ServingDecision.MISS)
+            return MatchResult(ServingDecision.MISS)
         fine = self._models.fine([question])[0]
         cosines = self._models.to_scale(np.array([one.fine for one in near]) @ fine)
         best = self._best(namespace, question, near, cosines)
         if best is None:
             self._await_answer(namespace, question, _Pending(fast, fine, b"", _NO_FEATURES, 1.0))
-            return Match(ServingDecision.MISS)
+            return MatchResult(ServingDecision.MISS)
         probability, key, entry = best
         features = self._features(near, cosines, key, probability)
         error_bound = self.error_bound_of(group)
@@ -156,11 +156,11 @@ class Matcher:
         decision, weight = error_bound.decide(confidence)
         if decision is ServingDecision.SERVE:
             self._note_served(namespace, key, features)
-            return Match(decision, confidence, key, entry)
+            return MatchResult(decision, confidence, key, entry)
         self._await_answer(namespace, question, _Pending(fast, fine, key, features, weight))
         # A shadow sample is no doubt: a judge that served it would take the sample away.
         doubtful = decision is ServingDecision.MISS and confidence >= DOUBT_MIN
-        return Match(decision, confidence, doubt=Doubt(key, entry) if doubtful else None)
+        return MatchResult(decision, confidence, doubt=Doubt(key, entry) if doubtful else None)
 
     def _best(
         self, namespace: bytes, question: str, near: list[CachedQuestion], cosines: Vectors

@@ -34,7 +34,7 @@ from tokenschain.core.cache.semantic_protocol import (
 from tokenschain.core.cache.store import decode_entry, encode_entry
 from tokenschain.core.errors import ApiError
 from tokenschain.infra.security.suite import Signer
-from tokenschain.semantic.matcher import Match, Matcher, Unclear, answer_in
+from tokenschain.semantic.matcher import Matcher, MatchResult, Unclear, answer_in
 from tokenschain.semantic.remote import Judge
 from tokenschain.wire.server import Exchange
 
@@ -70,7 +70,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _Result = TypeVar("_Result")
 
 
-class Service:
+class SemanticService:
     """Answers gateways and control; see `core.cache.semantic_protocol`."""
 
     def __init__(
@@ -184,7 +184,7 @@ class Service:
         entry = b"" if found.entry is None else encode_entry(found.entry)
         return _encode(Finding(found.hit_confidence, found.key, entry))
 
-    def _look(self, asked: Find) -> Match:
+    def _look(self, asked: Find) -> MatchResult:
         error_bound = self._matcher.error_bound_of(asked.group)
         for _ in range(min(asked.exact, EXACT_MAX)):
             error_bound.record_exact_hit()

@@ -71,7 +71,7 @@ class Machine(NamedTuple):
     """What a cached prompt token costs, as a share of a fresh one."""
 
 
-class Fault(NamedTuple):
+class Outage(NamedTuple):
     """What goes wrong at a machine, from when to when."""
 
     machine: str
@@ -97,7 +97,7 @@ class Engine:
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
-        self.faults: list[Fault] = []
+        self.faults: list[Outage] = []
         self._waiting: deque[_Job] = deque()
         self._running: list[tuple[int, int, _Job]] = []
         self._iteration = 0

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from tokenschain.core.snapshot.routing_policy import POLICIES
 from tokenschain.simulation import traces
-from tokenschain.simulation.engines import Fault
+from tokenschain.simulation.engines import Outage
 from tokenschain.simulation.policies import BASELINES
 from tokenschain.simulation.traces import Arrival
 from tokenschain.simulation.world import CLOUDS, Setup, capacity
@@ -22,7 +22,7 @@ class Scenario(NamedTuple):
     load: float
     """Share of all machines' capacity, unless another is asked for."""
     shape: Callable[[list[Arrival], float], list[Arrival]] = lambda trace, rate: trace
-    faults: Callable[[float], tuple[Fault, ...]] = lambda span_s: ()
+    faults: Callable[[float], tuple[Outage, ...]] = lambda span_s: ()
 
 
 def _bulk(trace: list[Arrival], rate: float) -> list[Arrival]:
@@ -31,8 +31,8 @@ def _bulk(trace: list[Arrival], rate: float) -> list[Arrival]:
     return traces.with_bulk(traces.at_rate(half, rate / 2), traces.at_rate(rest, rate))
 
 
-def _fault(kind: str) -> Callable[[float], tuple[Fault, ...]]:
-    return lambda span_s: (Fault("alibaba", kind, 0.3 * span_s, 0.6 * span_s),)
+def _fault(kind: str) -> Callable[[float], tuple[Outage, ...]]:
+    return lambda span_s: (Outage("alibaba", kind, 0.3 * span_s, 0.6 * span_s),)
 
 
 SCENARIOS: dict[str, Scenario] = {
@@ -50,7 +50,7 @@ SCENARIOS: dict[str, Scenario] = {
     "region": Scenario(
         "both clouds of one region are gone", 0.4,
         faults=lambda span_s: tuple(
-            Fault(name, "down", 0.3 * span_s, 0.6 * span_s) for name in ("volcano", "baidu")
+            Outage(name, "down", 0.3 * span_s, 0.6 * span_s) for name in ("volcano", "baidu")
         ),
     ),
 }  # fmt: skip

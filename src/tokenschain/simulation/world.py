@@ -41,8 +41,8 @@ from tokenschain.simulation.engines import (
     H100,
     NPU,
     Engine,
-    Fault,
     Machine,
+    Outage,
     calls_per_s,
 )
 from tokenschain.simulation.policies import BASELINES, Baseline
@@ -84,7 +84,7 @@ class Setup(NamedTuple):
     policy: str
     seed: int
     machines: Sequence[Machine] = CLOUDS
-    faults: Sequence[Fault] = ()
+    faults: Sequence[Outage] = ()
     replicas: int = REPLICAS
     slo_s: float = SLO_S
 

@@ -14,8 +14,8 @@ from tokenschain.control.api.app import create_app
 from tokenschain.control.api.context import ApiContext
 from tokenschain.control.billing.ledger import Ledger
 from tokenschain.control.billing.limits import LeaseManager
-from tokenschain.control.cache.semantic_client import Insight
-from tokenschain.control.identity.oidc import Oidc, OidcSettings
+from tokenschain.control.cache.semantic_client import SemanticProcesses
+from tokenschain.control.identity.oidc import Oidc, OidcClient
 from tokenschain.control.maintenance import Maintenance
 from tokenschain.control.observability.alerts import Mail, Sender
 from tokenschain.control.publisher import Publisher
@@ -51,8 +51,8 @@ def _build(settings: Settings, engine: Engine) -> _ControlServer:
     vault = secrets.Vault(settings.vault_path, settings.master_key_path, suite)
     archive = ResponseArchive(engine, sealer, settings.database.response_ttl_s)
     signer = Signer(suite, secrets.read_or_make(settings.internal_secret_path))
-    insight = (
-        Insight(settings.semantic_base_urls, signer, HttpClient())
+    semantic = (
+        SemanticProcesses(settings.semantic_base_urls, signer, HttpClient())
         if settings.cache.compares_meanings
         else None
     )
@@ -64,7 +64,7 @@ def _build(settings: Settings, engine: Engine) -> _ControlServer:
         _alert_sender(settings, engine, sealer, vault),
         settings.database.ledger_days,
         _warn,
-        insight,
+        semantic,
     )
     context = ApiContext(
         engine,
@@ -75,7 +75,7 @@ def _build(settings: Settings, engine: Engine) -> _ControlServer:
         sealer,
         suite,
         secrets.read_or_make(settings.operator_token_path),
-        insight,
+        semantic,
     )
     app = create_app(
         context,
@@ -106,7 +106,7 @@ def _alert_sender(
 def _single_sign_on(settings: Settings, sealer: Sealer, vault: secrets.Vault) -> Oidc:
     oidc = settings.oidc
     public = settings.control.public_url or settings.control_base_url
-    agreed = OidcSettings(
+    agreed = OidcClient(
         oidc.issuer,
         oidc.client_id,
         partial(_secret, oidc.client_secret, vault),

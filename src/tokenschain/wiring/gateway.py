@@ -26,7 +26,7 @@ from tokenschain.gateway.api.app import ApiSettings, Gateway
 from tokenschain.gateway.auth import KeyAuth
 from tokenschain.gateway.cache.lookup import ResponseCache
 from tokenschain.gateway.cache.semantic_client import SemanticClient
-from tokenschain.gateway.conversation_state import ConversationState
+from tokenschain.gateway.conversation_state import StoredConversationState
 from tokenschain.gateway.dispatch.dispatcher import Dispatch
 from tokenschain.gateway.dispatch.health_probes import Probes
 from tokenschain.gateway.dispatch.health_sharing import SharedHealth
@@ -52,7 +52,7 @@ from tokenschain.infra.security.suite import INTERNATIONAL, Sealer, Signer
 from tokenschain.infra.telemetry import GatewayMetrics, resident_bytes
 from tokenschain.providers.credential_pool import KeyState
 from tokenschain.providers.images import ImageFetcher
-from tokenschain.providers.openai_compat import Upstreams
+from tokenschain.providers.openai_compat import HttpUpstreams
 from tokenschain.providers.vendor_table import vendor_of
 from tokenschain.wire.client import ClientError, HttpClient
 from tokenschain.wire.server import HttpServer, Limits
@@ -126,7 +126,7 @@ class GatewayWorker:
         )
         self._channel = Channel(settings.control_base_url, self._signer, self._client)
         self._responses = ResponseStore(self._channel, folder / "responses" / worker)
-        self._memory = ConversationState(self._responses, self._response_not_kept)
+        self._memory = StoredConversationState(self._responses, self._response_not_kept)
         self._uplink = Uplink(
             self._channel,
             self._served,
@@ -147,7 +147,7 @@ class GatewayWorker:
             tls=_upstream_tls(settings.egress.ca_file), resolver=PublicResolver(networks)
         )
         self._vault = secrets.Vault(settings.vault_path, settings.master_key_path, self._suite)
-        self._upstreams = Upstreams(
+        self._upstreams = HttpUpstreams(
             self._client,
             self._secret_of,
             vendor_of,
@@ -428,7 +428,7 @@ async def _leave_metrics(metrics: GatewayMetrics) -> None:
         metrics.leave()
 
 
-async def _refresh_keys(upstreams: Upstreams, router: Router) -> None:
+async def _refresh_keys(upstreams: HttpUpstreams, router: Router) -> None:
     while True:
         await asyncio.sleep(_REFRESH_KEYS_S)
         await upstreams.refresh_keys()

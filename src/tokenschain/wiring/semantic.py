@@ -33,7 +33,7 @@ from tokenschain.semantic.index import (
 )
 from tokenschain.semantic.matcher import Matcher
 from tokenschain.semantic.remote import Judge, RemoteEmbedder, RemoteModel
-from tokenschain.semantic.service import Service
+from tokenschain.semantic.service import SemanticService
 from tokenschain.semantic.verifier import Verifier
 from tokenschain.wire.client import HttpClient
 from tokenschain.wire.server import HttpServer
@@ -83,7 +83,7 @@ async def _semantic(settings: Settings) -> None:
     if settings.cache.judge is not None:
         chosen_judge = settings.cache.judge
         judge = Judge(_remote(chosen_judge, client, vault), chosen_judge.calls_per_minute)
-    service = Service(
+    service = SemanticService(
         matcher, Signer(suite, secret),
         lambda what, why: logger.error("fault", at=what, why=why), judge,
         judge_decides=settings.cache.judge is not None and settings.cache.judge.decides,

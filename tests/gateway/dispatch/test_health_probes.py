@@ -17,7 +17,7 @@ from tokenschain.gateway.dispatch.dispatcher import Dispatch
 from tokenschain.gateway.dispatch.health_probes import Probes
 from tokenschain.gateway.dispatch.router import Router
 from tokenschain.providers.images import ImageFetcher
-from tokenschain.providers.openai_compat import Upstreams
+from tokenschain.providers.openai_compat import HttpUpstreams
 from tokenschain.providers.vendor_table import vendor_of
 from tokenschain.wire.client import HttpClient
 
@@ -48,7 +48,9 @@ def test_idle_and_open_upstreams_are_probed(monkeypatch: pytest.MonkeyPatch) -> 
         upstreams = snapshot.upstreams | {"engine": engine}
         served.replace(msgspec.structs.replace(snapshot, version="2", upstreams=upstreams))
         client = HttpClient()
-        clouds = Upstreams(client, lambda _: None, vendor_of, lambda *_: None, ImageFetcher(client))
+        clouds = HttpUpstreams(
+            client, lambda _: None, vendor_of, lambda *_: None, ImageFetcher(client)
+        )
         router = Router(served, time.monotonic, time.time, lambda: 0.5)
         dispatch = Dispatch(
             router, clouds, time.monotonic, lambda: 0.5, lambda *told: reported.append(told)

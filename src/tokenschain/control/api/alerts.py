@@ -9,15 +9,15 @@ from pydantic import Field, JsonValue
 
 from tokenschain.control.api.context import (
     AdminRoute,
-    Answer,
-    Body,
+    AnswerBody,
     Deleted,
     Example,
-    Listed,
+    ListAnswer,
     MaybeLabel,
     NameQuery,
     Paged,
     Permission,
+    RequestBody,
     RequestContext,
     listed,
 )
@@ -31,7 +31,7 @@ Writing = Annotated[RequestContext, Depends(Permission("alerts:write"))]
 TargetKind = Literal["webhook", "email", "dingtalk", "feishu", "wecom"]
 
 
-class NewTarget(Body):
+class NewTarget(RequestBody):
     """Where alerts go: a webhook (signed), an e-mail address, or a chat group's robot."""
 
     example: ClassVar[Example] = {
@@ -44,7 +44,7 @@ class NewTarget(Body):
     secret: Annotated[str, Field(max_length=200)] = ""
 
 
-class AddedTarget(Answer):
+class AddedTarget(AnswerBody):
     """A target that was added."""
 
     id: str
@@ -59,7 +59,7 @@ class Target(AddedTarget):
     created_at_s: int
 
 
-class Alert(Answer):
+class Alert(AnswerBody):
     """What was found, and whether it was sent."""
 
     id: str
@@ -85,11 +85,11 @@ def create_target(asked: Writing, wanted: NewTarget) -> AddedTarget:
 
 
 @router.get("/alert-targets")
-def list_targets(asked: Reading, page: Paged, tenant: NameQuery = None) -> Listed[Target]:
+def list_targets(asked: Reading, page: Paged, tenant: NameQuery = None) -> ListAnswer[Target]:
     """List where alerts go; never the addresses, which may hold secrets."""
     whose = asked.tenant(tenant)
     found = alert_targets.page(asked.db, page, whose)
-    return listed(Listed[Target], found, asked.visible(found.rows))
+    return listed(ListAnswer[Target], found, asked.visible(found.rows))
 
 
 @router.delete("/alert-targets/{target_id}")
@@ -105,8 +105,8 @@ def delete_target(asked: Writing, target_id: str) -> Deleted:
 
 
 @router.get("/alerts")
-def list_alerts(asked: Reading, page: Paged, tenant: NameQuery = None) -> Listed[Alert]:
+def list_alerts(asked: Reading, page: Paged, tenant: NameQuery = None) -> ListAnswer[Alert]:
     """List what was found, and whether it was sent; the latest first."""
     whose = asked.tenant(tenant)
     found = alerts.page(asked.db, page, whose)
-    return listed(Listed[Alert], found, asked.visible(found.rows))
+    return listed(ListAnswer[Alert], found, asked.visible(found.rows))

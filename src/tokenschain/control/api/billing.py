@@ -12,14 +12,14 @@ from pydantic import Field
 
 from tokenschain.control.api.context import (
     AdminRoute,
-    Answer,
-    Body,
+    AnswerBody,
     Example,
-    Listed,
+    ListAnswer,
     MaybeLabel,
     NameQuery,
     Paged,
     Permission,
+    RequestBody,
     RequestContext,
     listed,
 )
@@ -35,7 +35,7 @@ Reading = Annotated[RequestContext, Depends(Permission("billing:read"))]
 Writing = Annotated[RequestContext, Depends(Permission("billing:write"))]
 
 
-class Deposit(Body):
+class Deposit(RequestBody):
     """What a tenant paid."""
 
     example: ClassVar[Example] = {
@@ -48,14 +48,14 @@ class Deposit(Body):
     reference: Annotated[str, Field(min_length=1, max_length=150)]
 
 
-class Reversal(Body):
+class Reversal(RequestBody):
     """Why a transaction is undone."""
 
     example: ClassVar[Example] = {"reason": "entered twice"}
     reason: Annotated[str, Field(min_length=1, max_length=120)]
 
 
-class NewPrice(Body):
+class NewPrice(RequestBody):
     """What customers pay for a model, per 1,000,000 tokens."""
 
     example: ClassVar[Example] = {
@@ -73,7 +73,7 @@ class NewPrice(Body):
     from_s: Annotated[int | None, Field(ge=0, le=2**53)] = None
 
 
-class NewFxRate(Body):
+class NewFxRate(RequestBody):
     """Yuan for a dollar."""
 
     example: ClassVar[Example] = {"usd_cny": "7.0805", "source": "CFETS"}
@@ -81,7 +81,7 @@ class NewFxRate(Body):
     source: Annotated[str, Field(min_length=1, max_length=200)]
 
 
-class Rerate(Body):
+class Rerate(RequestBody):
     """Which calls are rated again."""
 
     example: ClassVar[Example] = {
@@ -98,7 +98,7 @@ class Rerate(Body):
     reason: Annotated[str, Field(min_length=1, max_length=120)]
 
 
-class Wallet(Answer):
+class Wallet(AnswerBody):
     """What a tenant has left by currency, and what its wallet allows; in 10^-12 of the unit."""
 
     tenant: str
@@ -109,20 +109,20 @@ class Wallet(Answer):
     """Paid and credited in all, in pico-yuan; what was used is not in it."""
 
 
-class Deposited(Answer):
+class Deposited(AnswerBody):
     """A deposit that was entered, and the balances after it."""
 
     transaction_id: str
     balances_pico: dict[str, int]
 
 
-class Reversed(Answer):
+class Reversed(AnswerBody):
     """The transaction that undoes another."""
 
     transaction_id: str
 
 
-class LedgerEntry(Answer):
+class LedgerEntry(AnswerBody):
     """One line of a transaction of the double-entry ledger."""
 
     id: str
@@ -136,7 +136,7 @@ class LedgerEntry(Answer):
     reference: str
 
 
-class CreatedPrice(Answer):
+class CreatedPrice(AnswerBody):
     """A selling price that was added."""
 
     id: str
@@ -152,7 +152,7 @@ class SellingPrice(CreatedPrice):
     created_at_s: int
 
 
-class FxRate(Answer):
+class FxRate(AnswerBody):
     """The dollar's rate of a day, in millionths of a yuan."""
 
     day: str
@@ -160,7 +160,7 @@ class FxRate(Answer):
     source: str
 
 
-class Rerated(Answer):
+class Rerated(AnswerBody):
     """What rating again came to."""
 
     calls: int
@@ -218,12 +218,12 @@ def reverse_transaction(asked: Writing, transaction_id: str, wanted: Reversal) -
 @router.get("/ledger-entries")
 def list_ledger_entries(
     asked: Reading, page: Paged, tenant: NameQuery = None
-) -> Listed[LedgerEntry]:
+) -> ListAnswer[LedgerEntry]:
     """List the double-entry ledger, the latest entry first."""
     whose = asked.tenant(tenant)
     asked.need(whose or PLATFORM)
     found = ledger.entries_page(asked.db, page, whose)
-    return listed(Listed[LedgerEntry], found, found.rows)
+    return listed(ListAnswer[LedgerEntry], found, found.rows)
 
 
 @router.post("/prices", status_code=201)
@@ -244,10 +244,10 @@ def create_price(asked: Writing, wanted: NewPrice) -> CreatedPrice:
 
 
 @router.get("/prices")
-def list_prices(asked: Reading, page: Paged, tenant: NameQuery = None) -> Listed[SellingPrice]:
+def list_prices(asked: Reading, page: Paged, tenant: NameQuery = None) -> ListAnswer[SellingPrice]:
     """List selling prices; those of one tenant are not another's to see."""
     found = pricing.page(asked.db, page, asked.tenant(tenant))
-    return listed(Listed[SellingPrice], found, found.rows)
+    return listed(ListAnswer[SellingPrice], found, found.rows)
 
 
 @router.put("/fx-rates/{day}")
@@ -264,11 +264,11 @@ def put_fx_rate(asked: Writing, day: str, wanted: NewFxRate) -> FxRate:
 
 
 @router.get("/fx-rates")
-def list_fx_rates(asked: Reading, page: Paged) -> Listed[FxRate]:
+def list_fx_rates(asked: Reading, page: Paged) -> ListAnswer[FxRate]:
     """List the dollar's rates, the latest first."""
     asked.tenant(None)
     found = pricing.rates_page(asked.db, page)
-    return listed(Listed[FxRate], found, found.rows)
+    return listed(ListAnswer[FxRate], found, found.rows)
 
 
 @router.post("/rerate", status_code=201)

@@ -13,18 +13,18 @@ from pydantic import Field, model_validator
 
 from tokenschain.control.api.context import (
     AdminRoute,
-    Answer,
-    Body,
+    AnswerBody,
     Example,
     IntMoment,
     Items,
     MaybeLabel,
     NameQuery,
     Permission,
+    RequestBody,
     RequestContext,
 )
 from tokenschain.control.cache import rules_and_stats
-from tokenschain.control.cache.semantic_client import Insight
+from tokenschain.control.cache.semantic_client import SemanticProcesses
 from tokenschain.core.errors import ApiError
 from tokenschain.core.tenancy import PLATFORM
 
@@ -48,7 +48,7 @@ def _moments(from_s: IntMoment = None, until_s: IntMoment = None) -> tuple[int, 
 Moments = Annotated[tuple[int, int], Depends(_moments)]
 
 
-class Flush(Body):
+class Flush(RequestBody):
     """What is dropped: everything of a tenant, or one part of it; of all tenants without one."""
 
     example: ClassVar[Example] = {"tenant": "acme", "tag": "page=prices", "dry_run": True}
@@ -77,7 +77,7 @@ class Flush(Body):
         return "", ""
 
 
-class Feedback(Body):
+class Feedback(RequestBody):
     """Feedback on a response that came from the cache."""
 
     example: ClassVar[Example] = {
@@ -90,7 +90,7 @@ class Feedback(Body):
     comment: Annotated[str, Field(max_length=1_000)] = ""
 
 
-class Flushed(Answer):
+class Flushed(AnswerBody):
     """What a flush is worth: how often such responses were served in the last day, and how
     many different ones."""
 
@@ -100,7 +100,7 @@ class Flushed(Answer):
     """Unix time; null for a dry run."""
 
 
-class Judged(Answer):
+class Judged(AnswerBody):
     """What became of a response that feedback was given on."""
 
     entry: str
@@ -108,7 +108,7 @@ class Judged(Answer):
     dropped: bool
 
 
-class CacheStats(Answer):
+class CacheStats(AnswerBody):
     """What the cache did for calls of one tenant, model, outcome and reason."""
 
     tenant: str
@@ -121,7 +121,7 @@ class CacheStats(Answer):
     currency: str
 
 
-class HitAge(Answer):
+class HitAge(AnswerBody):
     """Hits by the age of the answer."""
 
     age_s_max: int
@@ -130,7 +130,7 @@ class HitAge(Answer):
     """Share of hits that would be left if answers were kept no longer than that."""
 
 
-class ThresholdChoice(Answer):
+class ThresholdChoice(AnswerBody):
     """What agreeing on a share of wrong answers would have done."""
 
     false_hit_rate_max: float
@@ -141,7 +141,7 @@ class ThresholdChoice(Answer):
     saved_pico: dict[str, int]
 
 
-class ThresholdPreview(Answer):
+class ThresholdPreview(AnswerBody):
     """What was measured of one project's and model's semantic hits."""
 
     tenant: str
@@ -161,7 +161,7 @@ class ThresholdPreview(Answer):
     choices: list[ThresholdChoice]
 
 
-class QueryCluster(Answer):
+class QueryCluster(AnswerBody):
     """Questions that ask the same, and their answer."""
 
     project: str
@@ -235,7 +235,7 @@ def threshold_preview(
     whose = asked.tenant(tenant)
     asked.need(whose or PLATFORM)
     rows = []
-    for one in _from_processes(asked, Insight.reports):
+    for one in _from_processes(asked, SemanticProcesses.reports):
         group = rules_and_stats.Group.of(one.group)
         if whose is not None and group.tenant != whose:
             continue
@@ -282,7 +282,7 @@ def query_clusters(
     asked.note(whose, "query-clusters")
     given = rules_and_stats.most_given(asked.db, whose, *when)
     keys = [bytes.fromhex(key) for key in given]
-    clusters = _from_processes(asked, lambda insight: insight.clusters(whose, keys, limit))
+    clusters = _from_processes(asked, lambda semantic: semantic.clusters(whose, keys, limit))
     rows = rules_and_stats.query_clusters(clusters, given)[:limit]
     return Items[QueryCluster](data=[QueryCluster(**row) for row in rows])
 
@@ -291,11 +291,11 @@ Told = TypeVar("Told")
 
 
 def _from_processes(
-    asked: RequestContext, question: Callable[[Insight], Coroutine[Any, Any, list[Told]]]
+    asked: RequestContext, question: Callable[[SemanticProcesses], Coroutine[Any, Any, list[Told]]]
 ) -> list[Told]:
     """Ask the processes that compare questions, from a worker thread."""
-    insight = asked.context.insight
-    return [] if insight is None else from_thread.run(question, insight)
+    semantic = asked.context.semantic
+    return [] if semantic is None else from_thread.run(question, semantic)
 
 
 @router.post("/feedback")

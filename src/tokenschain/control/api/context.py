@@ -21,7 +21,7 @@ from tokenschain.control.audit import admin_log
 from tokenschain.control.audit.admin_log import Author
 from tokenschain.control.billing.ledger import Ledger
 from tokenschain.control.billing.limits import LeaseManager
-from tokenschain.control.cache.semantic_client import Insight
+from tokenschain.control.cache.semantic_client import SemanticProcesses
 from tokenschain.control.identity import api_keys, users
 from tokenschain.control.identity.users import Actor
 from tokenschain.control.publisher import Publisher
@@ -45,7 +45,7 @@ class ApiContext(NamedTuple):
     sealer: Sealer
     suite: Suite
     operator: str
-    insight: Insight | None
+    semantic: SemanticProcesses | None
     """None where no tenant uses the semantic cache."""
 
 
@@ -55,18 +55,18 @@ Example = Mapping[str, JsonValue]
 """A body that makes sense, for the OpenAPI document."""
 
 
-def _add_example(schema: dict[str, Any], model: type["Body"]) -> None:
+def _add_example(schema: dict[str, Any], model: type["RequestBody"]) -> None:
     schema["examples"] = [dict(model.example)]
 
 
-class Body(BaseModel):
+class RequestBody(BaseModel):
     """A request's body; what it does not know it refuses."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra=_add_example)
     example: ClassVar[Example] = {}
 
 
-class Answer(BaseModel):
+class AnswerBody(BaseModel):
     """An answer's body: exactly the fields that are described."""
 
     model_config = ConfigDict(extra="forbid", from_attributes=True)
@@ -76,7 +76,7 @@ Item = TypeVar("Item")
 Body_ = TypeVar("Body_", bound=BaseModel)
 
 
-class Listed(Answer, Generic[Item]):
+class ListAnswer(AnswerBody, Generic[Item]):
     """One page of a list."""
 
     data: list[Item]
@@ -84,13 +84,13 @@ class Listed(Answer, Generic[Item]):
     """Where the next page begins; null on the last."""
 
 
-class Items(Answer, Generic[Item]):
+class Items(AnswerBody, Generic[Item]):
     """A list that comes whole."""
 
     data: list[Item]
 
 
-class Deleted(Answer):
+class Deleted(AnswerBody):
     """What was taken away."""
 
     id: str
@@ -101,7 +101,7 @@ def listed(kind: type[Body_], found: Rows, shown: Sequence[Mapping[str, object]]
     """A page of a list.
 
     Args:
-        kind: of `Listed`.
+        kind: of `ListAnswer`.
         shown: those of the page's rows that the caller may see.
     """
     return kind.model_validate({"data": list(shown), "next_cursor": found.next_cursor})
@@ -426,7 +426,7 @@ def _sample_of(route: APIRoute) -> str:
     for field in route.dependant.body_params:
         kind = field.field_info.annotation
         body = next(iter(get_args(kind)), kind)
-        assert isinstance(body, type) and issubclass(body, Body)
+        assert isinstance(body, type) and issubclass(body, RequestBody)
         text = json.dumps(dict(body.example), ensure_ascii=False)
         lines += ["-H 'content-type: application/json'", f"-d '{text}'"]
     return " \\\n  ".join(lines)

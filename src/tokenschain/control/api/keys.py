@@ -10,15 +10,15 @@ from pydantic import Field, field_validator
 
 from tokenschain.control.api.context import (
     AdminRoute,
-    Answer,
-    Body,
+    AnswerBody,
     Example,
     IfMatch,
     Label,
-    Listed,
+    ListAnswer,
     NameQuery,
     Paged,
     Permission,
+    RequestBody,
     RequestContext,
     check_version,
     listed,
@@ -42,7 +42,7 @@ DataClass = Annotated[str, Field(max_length=32, pattern=r"^[\w-]*$")]
 Tag = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^,\x00-\x1f]+$")]
 
 
-class KeyRights(Body):
+class KeyRights(RequestBody):
     """What a key may do."""
 
     models: Annotated[list[str] | None, Field(max_length=1_000)] = None
@@ -76,7 +76,7 @@ class NewKey(KeyRights):
     environment: Label = "default"
 
 
-class KeyChange(Body):
+class KeyChange(RequestBody):
     """What may change of a key; what is left out stays."""
 
     example: ClassVar[Example] = {"name": "search, nightly", "priority": "bulk"}
@@ -87,14 +87,14 @@ class KeyChange(Body):
     expires_at_s: Annotated[int | None, Field(gt=0, le=2**53)] = None
 
 
-class Rotation(Body):
+class Rotation(RequestBody):
     """How long the old key goes on."""
 
     example: ClassVar[Example] = {"overlap_s": 3_600}
     overlap_s: Annotated[int, Field(ge=0, le=api_keys.OVERLAP_MAX_S)] = DAY_S
 
 
-class Key(Answer):
+class Key(AnswerBody):
     """An API key, without what would let anyone use it."""
 
     id: str
@@ -120,7 +120,7 @@ class Key(Answer):
     revision: int
 
 
-class IssuedKey(Answer):
+class IssuedKey(AnswerBody):
     """A new key; `key` is in this answer and never again."""
 
     id: str
@@ -134,7 +134,7 @@ class RotatedKey(IssuedKey):
     rotated_from: str
 
 
-class RevokedKey(Answer):
+class RevokedKey(AnswerBody):
     """A key that is refused from now on."""
 
     id: str
@@ -163,11 +163,11 @@ def create_key(asked: Creating, wanted: NewKey) -> IssuedKey:
 @router.get("")
 def list_keys(
     asked: Reading, page: Paged, tenant: NameQuery = None, project: NameQuery = None
-) -> Listed[Key]:
+) -> ListAnswer[Key]:
     """List API keys, the newest first; never the keys themselves."""
     whose = asked.tenant(tenant)
     found = api_keys.page(asked.db, page, whose, project)
-    return listed(Listed[Key], found, asked.visible(found.rows))
+    return listed(ListAnswer[Key], found, asked.visible(found.rows))
 
 
 def _check_class(asked: RequestContext, data_class: str) -> None:

@@ -9,16 +9,16 @@ from pydantic import Field
 
 from tokenschain.control.api.context import (
     AdminRoute,
-    Answer,
-    Body,
+    AnswerBody,
     Deleted,
     Example,
     IfMatch,
-    Listed,
+    ListAnswer,
     MaybeLabel,
     NameQuery,
     Paged,
     Permission,
+    RequestBody,
     RequestContext,
     check_version,
     listed,
@@ -42,7 +42,7 @@ BudgetMeasure = Literal["requests", "tokens", "spend"]
 Period = Literal["day", "month", "total"]
 
 
-class Match(Body):
+class Match(RequestBody):
     """Which calls are meant; what is left out is any."""
 
     example: ClassVar[Example] = {"tenant": "acme"}
@@ -59,7 +59,7 @@ _Per = Annotated[str, Field(max_length=70, pattern=rf"^({'|'.join(PER)}|tag:[\w.
 LimitId = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 
 
-class NewRate(Body):
+class NewRate(RequestBody):
     """At most so much in any window, or at once."""
 
     example: ClassVar[Example] = {
@@ -81,7 +81,7 @@ class NewRate(Body):
     on_unavailable: OnUnavailable = "allow"
 
 
-class NewBudget(Body):
+class NewBudget(RequestBody):
     """At most so much in a day, a month, or in all."""
 
     example: ClassVar[Example] = {
@@ -109,7 +109,7 @@ class NewBudget(Body):
 NewLimit = Annotated[NewRate | NewBudget, Field(discriminator="kind")]
 
 
-class Matched(Answer):
+class Matched(AnswerBody):
     """Which calls are meant; an empty field is any."""
 
     tenant: str
@@ -121,7 +121,7 @@ class Matched(Answer):
     tag: str
 
 
-class _Limit(Answer):
+class _Limit(AnswerBody):
     id: str
     tenant: str
     amount: int
@@ -144,7 +144,7 @@ class RateLimit(_Limit):
     burst_when_idle: bool
 
 
-class BudgetUse(Answer):
+class BudgetUse(AnswerBody):
     """What is used of one count of a budget in its period."""
 
     subject: list[str]
@@ -225,7 +225,7 @@ def _places(limit: limits.Row) -> dict[str, str]:
 
 
 @router.get("")
-def list_limits(asked: Reading, page: Paged, tenant: NameQuery = None) -> Listed[Limit]:
+def list_limits(asked: Reading, page: Paged, tenant: NameQuery = None) -> ListAnswer[Limit]:
     """List rates and budgets; with a budget, what is spent of it now and what is promised."""
     whose = asked.tenant(tenant)
     found = limits.page(asked.db, page, whose)
@@ -235,7 +235,7 @@ def list_limits(asked: Reading, page: Paged, tenant: NameQuery = None) -> Listed
         if asked.may("limits:read", limit["tenant"] or PLATFORM, **_places(limit))
     ]
     limits.add_used(asked.db, seen)
-    return listed(Listed[Limit], found, seen)
+    return listed(ListAnswer[Limit], found, seen)
 
 
 @router.get("/{limit_id:path}")

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
 
-from tokenschain.control.api.context import Answer
+from tokenschain.control.api.context import AnswerBody
 
 Money = Annotated[Decimal, Field(ge=0, le=10**6, max_digits=18, decimal_places=6)]
 """In units of the currency."""
@@ -15,7 +15,7 @@ Paid = Annotated[Decimal, Field(gt=0, le=10**6, max_digits=18, decimal_places=6)
 Currency = Literal["CNY", "USD"]
 
 
-class PriceRow(Answer):
+class PriceRow(AnswerBody):
     """One row of a price list, in micro-units per 1,000,000 tokens; null costs as input or
     output does. See `core.pricing.catalog.PriceTier`."""
 
@@ -35,7 +35,7 @@ class PriceRow(Answer):
     cache_storage: int | None = None
 
 
-class PriceList(Answer):
+class PriceList(AnswerBody):
     """What a model costs; the first row that holds is billed."""
 
     currency: str

@@ -11,16 +11,16 @@ from pydantic import Field
 
 from tokenschain.control.api.context import (
     AdminRoute,
-    Answer,
-    Body,
+    AnswerBody,
     Example,
     IfMatch,
     Label,
-    Listed,
+    ListAnswer,
     MaybeLabel,
     NameQuery,
     Paged,
     Permission,
+    RequestBody,
     RequestContext,
     check_version,
     listed,
@@ -39,7 +39,7 @@ Writing = Annotated[RequestContext, Depends(Permission("org:write"))]
 Kind = Literal["tenant", "account", "project", "environment"]
 
 
-class NewUnit(Body):
+class NewUnit(RequestBody):
     """A tenant, account, project or environment to make."""
 
     example: ClassVar[Example] = {
@@ -58,7 +58,7 @@ class NewUnit(Body):
     credit: Money = Decimal(0)
 
 
-class UnitChange(Body):
+class UnitChange(RequestBody):
     """What may change of one; what is left out stays."""
 
     example: ClassVar[Example] = {"title": "Search and recommendations", "closed": False}
@@ -69,7 +69,7 @@ class UnitChange(Body):
     account: MaybeLabel | None = None
 
 
-class Unit(Answer):
+class Unit(AnswerBody):
     """A tenant, account, project or environment."""
 
     id: str
@@ -112,12 +112,12 @@ def create_unit(asked: Writing, wanted: NewUnit) -> Unit:
 @router.get("/units")
 def list_units(
     asked: Reading, page: Paged, tenant: NameQuery = None, kind: Kind | None = None
-) -> Listed[Unit]:
+) -> ListAnswer[Unit]:
     """List the organization in alphabetical order."""
     whose = asked.tenant(tenant)
     found = organization.page(asked.db, page, whose, kind)
     seen = [unit for unit in found.rows if asked.visible([_place(unit)])]
-    return listed(Listed[Unit], found, seen)
+    return listed(ListAnswer[Unit], found, seen)
 
 
 def _place(unit: organization.Row) -> organization.Row:

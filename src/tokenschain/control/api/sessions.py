@@ -12,9 +12,9 @@ from pydantic import Field
 
 from tokenschain.control.api.context import (
     AdminRoute,
-    Answer,
-    Body,
+    AnswerBody,
     Example,
+    RequestBody,
     RequestContext,
     SignedIn,
     address_of,
@@ -33,7 +33,7 @@ Password = Annotated[str, Field(min_length=1, max_length=users_module.PASSWORD_C
 Code = Annotated[str, Field(pattern=r"^\d{6}$")]
 
 
-class Login(Body):
+class Login(RequestBody):
     """A password, and the code of the second factor where there is one."""
 
     example: ClassVar[Example] = {"email": "ann@example.com", "password": "correct horse battery"}
@@ -42,7 +42,7 @@ class Login(Body):
     code: Code | None = None
 
 
-class OwnPassword(Body):
+class OwnPassword(RequestBody):
     """The old password and the new."""
 
     example: ClassVar[Example] = {"old": "correct horse battery", "new": "a better horse battery"}
@@ -50,7 +50,7 @@ class OwnPassword(Body):
     new: Password
 
 
-class TotpConfirmation(Body):
+class TotpConfirmation(RequestBody):
     """The secret that was shown, and a code of it."""
 
     example: ClassVar[Example] = {"secret": "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ", "code": "287082"}
@@ -58,20 +58,20 @@ class TotpConfirmation(Body):
     code: Code
 
 
-class Session(Answer):
+class Session(AnswerBody):
     """A session's token, which is in this answer and never again."""
 
     token: str
     expires_at_s: int
 
 
-class Ended(Answer):
+class Ended(AnswerBody):
     """The session is over."""
 
     ended: bool = True
 
 
-class Reach(Answer):
+class Reach(AnswerBody):
     """What may be done over a part of the organization."""
 
     permissions: list[str]
@@ -81,7 +81,7 @@ class Reach(Answer):
     environment: str
 
 
-class Me(Answer):
+class Me(AnswerBody):
     """Who asks."""
 
     id: str
@@ -89,20 +89,20 @@ class Me(Answer):
     bindings: list[Reach]
 
 
-class Changed(Answer):
+class Changed(AnswerBody):
     """The password is changed."""
 
     changed: bool = True
 
 
-class TotpOffer(Answer):
+class TotpOffer(AnswerBody):
     """A secret for an authenticator app, and the same as a URI for a QR code."""
 
     secret: str
     uri: str
 
 
-class TotpState(Answer):
+class TotpState(AnswerBody):
     """Whether a second factor is in force."""
 
     has_totp: bool = True

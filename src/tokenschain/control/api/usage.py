@@ -16,10 +16,10 @@ from pydantic import JsonValue
 
 from tokenschain.control.api.context import (
     AdminRoute,
-    Answer,
+    AnswerBody,
     IntMoment,
     Items,
-    Listed,
+    ListAnswer,
     NameQuery,
     Paged,
     Permission,
@@ -50,7 +50,7 @@ _OWN_CALL_FIELDS = (*_OWN_COSTS, "price_version", "route", "gateway")
 _OWN_EXPORT_FIELDS = (*_OWN_COSTS, "price_version", "route")
 
 
-class UsageRow(Answer):
+class UsageRow(AnswerBody):
     """Sums of calls; the fields asked for by `group_by`, and exact amounts of 10^-12 of the
     currency unit."""
 
@@ -86,7 +86,7 @@ class UsageRow(Answer):
     """What upstreams are owed for those, beside `cost_pico`; both together are their bill."""
 
 
-class Attempt(Answer):
+class Attempt(AnswerBody):
     """One upstream tried for a call; see `core.call_record.AttemptRecord`."""
 
     upstream: str
@@ -108,7 +108,7 @@ class Attempt(Answer):
     `translation_failure` or `failed_call`; empty where it is the call's own."""
 
 
-class RouteCandidate(Answer):
+class RouteCandidate(AnswerBody):
     """One upstream as the first choice weighed it; see `core.call_record.RouteRecord`."""
 
     upstream: str
@@ -119,7 +119,7 @@ class RouteCandidate(Answer):
     excluded: str
 
 
-class CallRow(Answer):
+class CallRow(AnswerBody):
     """One call; see `core.call_record.CallRecord`. Fields that are only the platform's to see
     are left out for others."""
 
@@ -181,7 +181,7 @@ class CallRow(Answer):
     """As how many requests it counts in limits: its choices times its prompts."""
 
 
-class Metering(Answer):
+class Metering(AnswerBody):
     """How complete the ledger is."""
 
     received: int
@@ -192,7 +192,7 @@ class Metering(Answer):
     capture_rate: float
 
 
-class AuditEvent(Answer):
+class AuditEvent(AnswerBody):
     """Who changed what."""
 
     id: str
@@ -205,7 +205,7 @@ class AuditEvent(Answer):
     address: str
 
 
-class ModelOffer(Answer):
+class ModelOffer(AnswerBody):
     """One model as one upstream sells it."""
 
     upstream: str
@@ -216,7 +216,7 @@ class ModelOffer(Answer):
     abilities: list[str] | None
 
 
-class Model(Answer):
+class Model(AnswerBody):
     """A model that is served; `offers` are only operators' to see."""
 
     name: str
@@ -226,7 +226,7 @@ class Model(Answer):
     offers: list[ModelOffer] | None = None
 
 
-class UpstreamState(Answer):
+class UpstreamState(AnswerBody):
     """An upstream with its health as last probed."""
 
     id: str
@@ -322,7 +322,7 @@ def list_calls(
     outcome: Annotated[str | None, Query(max_length=64)] = None,
     from_s: IntMoment = None,
     until_s: IntMoment = None,
-) -> Listed[CallRow]:
+) -> ListAnswer[CallRow]:
     """List single calls with their attempts and the choice among upstreams; the latest first."""
     whose = asked.tenant(tenant)
     named = (("project", project), ("key_id", key_id), ("model_asked", model),
@@ -343,7 +343,7 @@ def list_calls(
     if not everything:
         _hide_attempts_costs(rows)
         rows = _without(rows, _OWN_CALL_FIELDS)
-    return listed(Listed[CallRow], found, rows)
+    return listed(ListAnswer[CallRow], found, rows)
 
 
 @router.get(
@@ -424,10 +424,12 @@ def metering(asked: ReadingBilling) -> Metering:
 
 
 @router.get("/audit", tags=["audit"])
-def list_audit(asked: ReadingAudit, page: Paged, tenant: NameQuery = None) -> Listed[AuditEvent]:
+def list_audit(
+    asked: ReadingAudit, page: Paged, tenant: NameQuery = None
+) -> ListAnswer[AuditEvent]:
     """List who changed what, the latest first."""
     found = admin_log.page(asked.db, page, asked.tenant(tenant))
-    return listed(Listed[AuditEvent], found, asked.visible(found.rows))
+    return listed(ListAnswer[AuditEvent], found, asked.visible(found.rows))
 
 
 @router.get("/models", response_model_exclude_unset=True, tags=["models"])

@@ -11,18 +11,18 @@ from pydantic import Field
 
 from tokenschain.control.api.context import (
     AdminRoute,
-    Answer,
-    Body,
+    AnswerBody,
     Deleted,
     Example,
     IfMatch,
     Items,
     Label,
-    Listed,
+    ListAnswer,
     MaybeLabel,
     NameQuery,
     Paged,
     Permission,
+    RequestBody,
     RequestContext,
     check_version,
     listed,
@@ -41,7 +41,7 @@ TenantOrPlatform = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00]+$")]
 
 
-class NewUser(Body):
+class NewUser(RequestBody):
     """A user or service account to make."""
 
     example: ClassVar[Example] = {
@@ -57,7 +57,7 @@ class NewUser(Body):
     password: Password | None = None
 
 
-class UserChange(Body):
+class UserChange(RequestBody):
     """What may change of a user."""
 
     example: ClassVar[Example] = {"name": "Ann B.", "disabled": False}
@@ -66,7 +66,7 @@ class UserChange(Body):
     password: Password | None = None
 
 
-class NewBinding(Body):
+class NewBinding(RequestBody):
     """A role over a part of the organization."""
 
     example: ClassVar[Example] = {"role": "developer", "tenant": "default", "project": "search"}
@@ -78,14 +78,14 @@ class NewBinding(Body):
     models: Annotated[list[str] | None, Field(max_length=1_000)] = None
 
 
-class NewRole(Body):
+class NewRole(RequestBody):
     """What a role permits."""
 
     example: ClassVar[Example] = {"permissions": ["keys:read", "usage:read"]}
     permissions: Annotated[list[Annotated[str, Field(max_length=60)]], Field(max_length=100)]
 
 
-class NewToken(Body):
+class NewToken(RequestBody):
     """A program's token."""
 
     example: ClassVar[Example] = {"name": "ci", "lasts_s": 7_776_000}
@@ -93,7 +93,7 @@ class NewToken(Body):
     lasts_s: Annotated[int, Field(ge=60, le=tokens.API_TOKEN_MAX_S)] = 90 * 86_400
 
 
-class User(Answer):
+class User(AnswerBody):
     """A user or service account."""
 
     id: str
@@ -109,7 +109,7 @@ class User(Answer):
     version: int
 
 
-class CreatedBinding(Answer):
+class CreatedBinding(AnswerBody):
     """A role that a user has over a part of the organization."""
 
     id: str
@@ -135,7 +135,7 @@ class UserWithBindings(User):
     bindings: list[Binding]
 
 
-class Role(Answer):
+class Role(AnswerBody):
     """A role and what it permits."""
 
     tenant: str
@@ -143,14 +143,14 @@ class Role(Answer):
     permissions: list[str]
 
 
-class Roles(Answer):
+class Roles(AnswerBody):
     """Roles, and everything that may be permitted."""
 
     data: list[Role]
     actions: dict[str, str]
 
 
-class IssuedToken(Answer):
+class IssuedToken(AnswerBody):
     """A program's token, which is in this answer and never again."""
 
     id: str
@@ -158,7 +158,7 @@ class IssuedToken(Answer):
     expires_at_s: int
 
 
-class Token(Answer):
+class Token(AnswerBody):
     """A token or session; never the token itself."""
 
     id: str
@@ -195,11 +195,11 @@ def _user(asked: RequestContext, user_id: str) -> users_module.Row:
 
 
 @router.get("/users")
-def list_users(asked: Reading, page: Paged, tenant: NameQuery = None) -> Listed[User]:
+def list_users(asked: Reading, page: Paged, tenant: NameQuery = None) -> ListAnswer[User]:
     """List users and service accounts, by id."""
     found = users_module.page(asked.db, page, asked.tenant(tenant))
     seen = [row for row in found.rows if asked.may("users:read", row["tenant"])]
-    return listed(Listed[User], found, seen)
+    return listed(ListAnswer[User], found, seen)
 
 
 @router.get("/users/{user_id}")

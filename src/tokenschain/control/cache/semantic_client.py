@@ -23,7 +23,7 @@ ASK_MAX_S = 5.0
 _encode = msgspec.msgpack.Encoder().encode
 
 
-class Insight:
+class SemanticProcesses:
     """All of these processes, each asked at once; those that do not answer are left out."""
 
     def __init__(self, urls: Sequence[str], signer: Signer, client: HttpClient) -> None:

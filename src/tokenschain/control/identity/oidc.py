@@ -34,7 +34,7 @@ _WAITS = Waits(
 _SEALED_AS = "oidc sign-in"
 
 
-class OidcSettings(NamedTuple):
+class OidcClient(NamedTuple):
     """What is agreed with the provider."""
 
     issuer: str | None
@@ -56,7 +56,7 @@ class Person(NamedTuple):
 class Oidc:
     """Signs people in at one provider; what it remembers meanwhile is sealed in their cookie."""
 
-    def __init__(self, settings: OidcSettings, client: HttpClient, sealer: Sealer) -> None:
+    def __init__(self, settings: OidcClient, client: HttpClient, sealer: Sealer) -> None:
         """
         Args:
             sealer: seals cookies.

@@ -36,7 +36,7 @@ TRIES_MAX = 8
 RETRY_FIRST_S = 5
 BATCH_MAX = 50
 FORECAST_FROM = 0.1
-"""Share of a period after which its end can be foretold at all."""
+"""Share of a period after which its end can be forecast at all."""
 _WAITS = Waits(
     connect_max_s=3.0, pool_max_s=3.0, first_byte_max_s=SEND_MAX_S, idle_max_s=3.0,
     total_max_s=SEND_MAX_S,
@@ -95,9 +95,9 @@ def _findings(
             found.append(("budget_reached", detail | {"percent": percent, "spent": spent}))
     if ends:
         share = (now_s - begins) / (ends - begins)
-        foretold = int(spent / share) if share >= FORECAST_FROM else 0
-        if foretold > budget.amount > spent:
-            found.append(("budget_forecast", detail | {"spent": spent, "foretold": foretold}))
+        forecast = int(spent / share) if share >= FORECAST_FROM else 0
+        if forecast > budget.amount > spent:
+            found.append(("budget_forecast", detail | {"spent": spent, "forecast": forecast}))
     return found
 
 
@@ -106,7 +106,7 @@ _TOLD_APART = ("budget", "subject", "period_s", "percent", "amount")
 
 
 def look_at_cache(engine: Engine, reports: Sequence[Report], now_s: float) -> int:
-    """Note where more of the cache's answers were wrong than was agreed, as surely as the
+    """Note where the rate of false hits exceeds `false_hit_rate_max`, as surely as the
     samples can tell; said once a day. Returns how many."""
     found = 0
     with engine.begin() as connection:
@@ -117,8 +117,8 @@ def look_at_cache(engine: Engine, reports: Sequence[Report], now_s: float) -> in
             detail = {
                 "subject": one.group,
                 "period_s": int(now_s // DAY_S) * DAY_S,
-                "agreed": one.false_hit_rate_max,
-                "wrong": one.false_hit_rate,
+                "false_hit_rate_max": one.false_hit_rate_max,
+                "false_hit_rate": one.false_hit_rate,
                 "low": one.low,
                 "high": one.high,
                 "checked": one.checked,
@@ -339,13 +339,15 @@ def words(kind: str, tenant: str, detail: dict[str, Any]) -> tuple[str, str]:
     """An alert in Chinese and English."""
     if kind == "cache_false_hits":
         whose = detail["subject"]
-        share, low, high, agreed = (f"{detail[name]:.2%}" for name in
-                                    ("wrong", "low", "high", "agreed"))  # fmt: skip
+        share, low, high, share_max = (
+            f"{detail[name]:.2%}"
+            for name in ("false_hit_rate", "low", "high", "false_hit_rate_max")
+        )
         return (
             f"{whose} 的缓存错误命中率为 {share}（95% 区间 {low}–{high}，"
-            f"抽查 {detail['checked']} 次），超过约定的 {agreed}。",
+            f"抽查 {detail['checked']} 次），超过约定的 {share_max}。",
             f"Of the semantic cache hits of {whose}, {share} are false (95 % interval {low} to "
-            f"{high}, {detail['checked']} checked); {agreed} was agreed.",
+            f"{high}, {detail['checked']} checked); at most {share_max} is allowed.",
         )
     name = detail["budget"]
     whose = "/".join(part for part in (tenant, *detail["subject"]) if part)
@@ -359,12 +361,12 @@ def words(kind: str, tenant: str, detail: dict[str, Any]) -> tuple[str, str]:
 
     amount, spent = shown(detail["amount"]), shown(detail["spent"])
     if kind == "budget_forecast":
-        foretold = shown(detail["foretold"])
+        forecast = shown(detail["forecast"])
         return (
             f"{whose} 的{periods[period]}预算 {name} 预计将超出：已用 {spent}，"
-            f"按当前速度期末为 {foretold}，预算 {amount}。",
-            f"The {period} budget {name} of {whose} will not last: {spent} used, {foretold} "
-            f"foretold, {amount} set.",
+            f"按当前速度期末为 {forecast}，预算 {amount}。",
+            f"The {period} budget {name} of {whose} will not last: {spent} used, {forecast} "
+            f"forecast, {amount} set.",
         )
     percent = detail["percent"]
     return (

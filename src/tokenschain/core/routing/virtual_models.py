@@ -11,7 +11,7 @@ from functools import cached_property
 
 from tokenschain.core.formats.openai_chat import Api, ParsedRequest
 from tokenschain.core.routing.language import asked_text, language_of
-from tokenschain.core.snapshot.virtual_models import Entry, When
+from tokenschain.core.snapshot.virtual_models import VirtualModelEntry, When
 from tokenschain.core.tags import Tags
 
 
@@ -61,8 +61,8 @@ def holds(when: When, traits: CallTraits) -> bool:
 
 
 def ordered(
-    entries: Sequence[Entry], traits: CallTraits, random: Callable[[], float]
-) -> list[Entry]:
+    entries: Sequence[VirtualModelEntry], traits: CallTraits, random: Callable[[], float]
+) -> list[VirtualModelEntry]:
     """The entries to ask, in order.
 
     Args:
@@ -70,7 +70,7 @@ def ordered(
     """
     chosen = [e for e in entries if e.when is not None and holds(e.when, traits)]
     chosen += [e for e in entries if e.when is None]
-    made: list[Entry] = []
+    made: list[VirtualModelEntry] = []
     at = 0
     while at < len(chosen):
         end = at + 1
@@ -82,6 +82,8 @@ def ordered(
     return made
 
 
-def _by_lot(entries: list[Entry], random: Callable[[], float]) -> list[Entry]:
+def _by_lot(
+    entries: list[VirtualModelEntry], random: Callable[[], float]
+) -> list[VirtualModelEntry]:
     """Weighted order without replacement (Efraimidis and Spirakis, 2006)."""
     return sorted(entries, key=lambda e: -(max(random(), 1e-12) ** (1 / max(e.weight or 0, 1e-9))))

@@ -13,7 +13,7 @@ from tokenschain.core.limits import Budget, Rate
 from tokenschain.core.pricing.catalog import DatedPrice, Price
 from tokenschain.core.snapshot.cache_rules import CacheRules
 from tokenschain.core.snapshot.routing_policy import Policy, RuleScope
-from tokenschain.core.snapshot.virtual_models import Entry
+from tokenschain.core.snapshot.virtual_models import VirtualModelEntry
 from tokenschain.core.tenancy import KeyGrant
 
 Zone = Literal["abroad", "cn", "mlps3", "gov", "own"]
@@ -194,7 +194,7 @@ class Routing(msgspec.Struct, frozen=True):
     ] = 7.0
     region: Annotated[str, Meta(description="Where the gateway is, as `cn-shanghai`.")] = ""
     models: Annotated[
-        dict[str, tuple[Entry, ...]],
+        dict[str, tuple[VirtualModelEntry, ...]],
         Meta(description="Virtual models by name, each a list of entries; see below."),
     ] = {}
     residency: Annotated[

@@ -32,7 +32,7 @@ class When(msgspec.Struct, frozen=True):
     ] = None
 
 
-class Entry(msgspec.Struct, frozen=True):
+class VirtualModelEntry(msgspec.Struct, frozen=True):
     """One line of a virtual model."""
 
     model: Annotated[str, Meta(description="Name of a model that is served.")]

@@ -28,7 +28,7 @@ from tokenschain.gateway.api.response_writer import (
     send_error,
 )
 from tokenschain.gateway.auth import KeyAuth
-from tokenschain.gateway.conversation_state import ConversationState, query_of
+from tokenschain.gateway.conversation_state import StoredConversationState, query_of
 from tokenschain.gateway.pipeline import Steps, serve
 from tokenschain.wire import sse
 from tokenschain.wire.server import Exchange, Request
@@ -69,7 +69,7 @@ class Gateway:
         metrics_text: Callable[[], bytes],
         report: Callable[[str, BaseException], None],
         settings: ApiSettings,
-        conversations: ConversationState,
+        conversations: StoredConversationState,
     ) -> None:
         """
         Args:

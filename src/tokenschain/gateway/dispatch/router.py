@@ -110,7 +110,7 @@ class Router:
         self.service = Service()
 
     def plan(self, call: Call, caller: KeyGrant) -> Plan:
-        """See `core.ports.Routing.plan`."""
+        """See `core.ports.RoutePlanner.plan`."""
         snapshot = self._served.get()
         if snapshot.version != self._version:
             self._renew(snapshot.version, snapshot.routing)

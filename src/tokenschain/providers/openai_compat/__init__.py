@@ -9,6 +9,6 @@ another protocol than OpenAI's bring a `VendorProtocol`; everything else about t
 back what comes; `failures` says what went wrong.
 """
 
-from tokenschain.providers.openai_compat.upstreams import Upstreams
+from tokenschain.providers.openai_compat.upstreams import HttpUpstreams
 
-__all__ = ["Upstreams"]
+__all__ = ["HttpUpstreams"]

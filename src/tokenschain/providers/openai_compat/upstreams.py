@@ -52,7 +52,7 @@ _decode_list = msgspec.json.Decoder(list[Raw]).decode
 _encode = msgspec.json.Encoder().encode
 
 
-class Upstreams:
+class HttpUpstreams:
     """Upstream client: sends a request to an upstream of any vendor and opens its reply."""
 
     def __init__(

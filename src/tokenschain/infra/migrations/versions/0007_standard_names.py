@@ -45,6 +45,12 @@ _CACHE_OUTCOMES = (
 _ROUTE_FIELDS = (("in_time", "meets_slo"), ("left_out", "excluded"))
 """Of the candidates in `ledger.route`."""
 _ALERT_KINDS = (("cache_wrong", "cache_false_hits"),)
+_ALERT_FIELDS = (
+    ("agreed", "false_hit_rate_max"),
+    ("wrong", "false_hit_rate"),
+    ("foretold", "forecast"),
+)
+"""Of an alert's detail."""
 _ALERT_IDENTITY = ("budget", "subject", "period_s", "percent", "amount")
 """What of an alert's detail its id is made of, besides its kind, in this version."""
 
@@ -61,11 +67,11 @@ def upgrade() -> None:
     _rewrite("ledger", "cache", dict(_CACHE_OUTCOMES))
     for former, new in _ROUTE_FIELDS:
         _rename_in_routes(former, new)
-    _rewrite_alerts(dict(_ALERT_KINDS))
+    _rewrite_alerts(dict(_ALERT_KINDS), dict(_ALERT_FIELDS))
 
 
 def downgrade() -> None:
-    _rewrite_alerts(_inverse(_ALERT_KINDS))
+    _rewrite_alerts(_inverse(_ALERT_KINDS), _inverse(_ALERT_FIELDS))
     for former, new in _ROUTE_FIELDS:
         _rename_in_routes(new, former)
     _rewrite("ledger", "cache", _inverse(_CACHE_OUTCOMES))
@@ -164,8 +170,13 @@ def _rewrite_json(
         )
 
 
-def _rewrite_alerts(kinds: dict[str, str]) -> None:
+def _rewrite_alerts(kinds: dict[str, str], fields: dict[str, str]) -> None:
     """An alert's id is a hash of what it says: under its new kind it would be said again."""
+
+    def renamed(detail: dict[str, Any]) -> dict[str, Any]:
+        return {fields.get(name, name): value for name, value in detail.items()}
+
+    _rewrite_json("alerts", "detail", renamed)
     connection = op.get_bind()
     for former, new in kinds.items():
         rows = connection.execute(
