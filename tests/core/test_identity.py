@@ -62,7 +62,7 @@ def key(body: dict[str, Any], namespace: Namespace = SPACE, api: Api = Api.CHAT)
 
 
 def test_every_field_of_a_request_has_a_decision() -> None:
-    known = {name for fields in openai_chat._FIELDS.values() for name in fields}
+    known = {name for fields in openai_chat.FIELDS.values() for name in fields}
     assert not known - set(FIELDS), "say in core.cache.key what these mean for the cache"
 
 
@@ -70,11 +70,11 @@ def test_every_field_of_a_request_has_a_decision() -> None:
 def test_answers_never_cross_what_must_be_equal(name: str) -> None:
     """Promise of isolation: 0 hits across any field that is part of the key."""
     one, other = OTHERS.get(name, (1, 2))
-    api = next((d for d, fields in openai_chat._FIELDS.items() if name in fields), Api.CHAT)
+    api = next((d for d, fields in openai_chat.FIELDS.items() if name in fields), Api.CHAT)
     body = BODY | NEEDS.get(name, {})
     if api is not Api.CHAT:
         body = {"model": "m", "prompt": "x", "input": "x", "query": "x", "documents": ["x"]}
-        body = {n: v for n, v in body.items() if n in openai_chat._FIELDS[api]}
+        body = {n: v for n, v in body.items() if n in openai_chat.FIELDS[api]}
     first, second = key(body | {name: one}, api=api), key(body | {name: other}, api=api)
     assert first.key != second.key
     if FIELDS[name] is FieldRole.KEY and first.namespace:

@@ -6,17 +6,23 @@ Each case names the public report that it comes from, or the client that does it
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote, unquote
 
+import anthropic
+import httpx2
+import jsonschema
 import msgspec
+import openai
 import pytest
+import schemathesis
 from docs import http_reference
 
 from tests.translation.lab import KEY, Lab
 from tokenschain.core.formats import openai_chat
-from tokenschain.gateway.api import cors, routes
+from tokenschain.gateway.api import cors, openapi, routes
 from tokenschain.gateway.api.cors import Cors
 from tokenschain.wire import sse
 
@@ -479,3 +485,74 @@ def test_a_bad_key_has_openais_type(lab: Lab) -> None:
     assert got.error["type"] == "invalid_request_error"
     got = lab.ask("/v1/messages", CHAT, authorization=PLACEHOLDER)
     assert got.error["type"] == "authentication_error"
+
+
+# No OpenAPI document for /v1 (fault 15)
+def _calls_of_the_sdks() -> list[tuple[str, str]]:
+    """Method and path of every call of the official SDKs that is served, as they send it."""
+    seen: list[tuple[str, str]] = []
+
+    def client(web: Any) -> Any:
+        """By the package that the SDK uses."""
+
+        def note(request: Any) -> Any:
+            seen.append((request.method, request.url.path))
+            return web.Response(200, json={})
+
+        return web.Client(transport=web.MockTransport(note))
+
+    theirs = openai.OpenAI(
+        api_key="x", base_url="http://h/v1", http_client=client(httpx2), max_retries=0
+    )
+    other = anthropic.Anthropic(
+        api_key="x", base_url="http://h", http_client=client(httpx2), max_retries=0
+    )
+    said: Any = [user()]
+    theirs.chat.completions.create(model="m", messages=said)
+    theirs.completions.create(model="m", prompt="x")
+    theirs.embeddings.create(model="m", input="x", encoding_format="float")
+    theirs.models.list()
+    theirs.models.retrieve("field/m")
+    theirs.responses.create(model="m", input="x")
+    theirs.responses.retrieve("resp_1")
+    theirs.responses.delete("resp_1")
+    theirs.responses.cancel("resp_1")
+    theirs.responses.compact(model="m", input="x")
+    theirs.responses.input_tokens.count(model="m", input="x")
+    theirs.responses.input_items.list("resp_1")
+    other.messages.create(model="m", max_tokens=5, messages=said)
+    other.messages.count_tokens(model="m", messages=said)
+    other.models.list()
+    other.models.retrieve("m")
+    return seen
+
+
+@pytest.mark.parametrize("path", ["/v1/openapi.json", "/openapi.json"])
+def test_the_openapi_document_has_the_paths_of_the_official_sdks(lab: Lab, path: str) -> None:
+    got = lab.ask(path, b"", method="GET", authorization="")
+    assert got.status == 200 and got.headers["content-type"] == "application/json"
+    document = json.loads(got.body)
+    called = _calls_of_the_sdks()
+    assert len(called) == 16
+    for method, called_path in called:
+        pattern = next(p for p in document["paths"]
+                       if re.fullmatch(re.sub(r"\\\{id\\\}", ".+", re.escape(p)), called_path)
+                       and method.lower() in document["paths"][p])  # fmt: skip
+        assert document["paths"][pattern][method.lower()]["operationId"]
+    assert {route.path for route in routes.ROUTES} == document["paths"].keys()
+
+
+def test_the_openapi_document_is_one_and_its_schemas_take_requests() -> None:
+    document = json.loads(openapi.document())
+    schemathesis.openapi.from_dict(document)
+    names = [op["operationId"] for ops in document["paths"].values() for op in ops.values()]
+    assert len(names) == len(set(names))
+    for path, operations in document["paths"].items():
+        body = operations.get("post", {}).get("requestBody")
+        if body is not None:
+            schema = body["content"]["application/json"]["schema"]
+            jsonschema.Draft202012Validator.check_schema(schema)
+            jsonschema.validate(http_reference.GATEWAY_EXAMPLES[path], schema)
+    chat = document["paths"]["/v1/chat/completions"]["post"]["requestBody"]
+    properties = chat["content"]["application/json"]["schema"]["properties"]
+    assert properties["temperature"]["anyOf"][0] == {"type": "number", "minimum": 0, "maximum": 2}

@@ -102,6 +102,7 @@ ELSEWHERE: dict[str, str] = {
     "gateway/api/app.py": "flows/test_calls.py",
     "gateway/api/cors.py": "field_failures/test_k6_clients.py",
     "gateway/api/models.py": "field_failures/test_k6_clients.py",
+    "gateway/api/openapi.py": "field_failures/test_k6_clients.py",
     "gateway/api/paths.py": "field_failures/test_k6_clients.py",
     "gateway/api/response_writer.py": "flows/test_calls.py",
     "gateway/cache/lookup.py": "flows/test_caching.py",

@@ -79,7 +79,7 @@ _COMMON: dict[str, Any] = {
     "user": str | None,
     "logit_bias": dict[str, float] | None,
 }
-_FIELDS: dict[Api, dict[str, Any]] = {
+FIELDS: dict[Api, dict[str, Any]] = {
     Api.CHAT: _COMMON
     | {
         "messages": Annotated[list[Message], Meta(min_length=1)],
@@ -108,14 +108,14 @@ _FIELDS: dict[Api, dict[str, Any]] = {
         "user": str | None,
     },
 }
-_FIELDS[Api.RERANK] = {
+FIELDS[Api.RERANK] = {
     "model": _Name,
     "query": Annotated[str, Meta(min_length=1)],
     "documents": Annotated[list[str | _Document], Meta(min_length=1, max_length=INPUTS_MAX)],
     "top_n": Annotated[int, Meta(ge=1)] | None,
     "return_documents": bool | None,
 }
-_REQUIRED = {
+REQUIRED = {
     Api.CHAT: ("model", "messages"),
     Api.COMPLETIONS: ("model", "prompt"),
     Api.EMBEDDINGS: ("model", "input"),
@@ -123,7 +123,7 @@ _REQUIRED = {
 }
 _CHECKS = {
     api: {name: msgspec.json.Decoder(kind).decode for name, kind in fields.items()}
-    for api, fields in _FIELDS.items()
+    for api, fields in FIELDS.items()
 }
 _PROMPT = {
     Api.CHAT: "messages",
@@ -200,7 +200,7 @@ def parse(api: Api, body: bytes, native: NativeRequest | None = None) -> ParsedR
         check = checks.get(name)
         if check is not None:
             values[name] = value_of(name, raw, check)
-    for name in _REQUIRED[api]:
+    for name in REQUIRED[api]:
         if name not in values:
             raise missing(name)
     if api is Api.CHAT:

@@ -81,7 +81,7 @@ def _decoder(kind: Any) -> Any:
     return msgspec.json.Decoder(kind).decode
 
 
-_PLAIN = {
+PLAIN = {
     "max_output_tokens": "max_completion_tokens", "temperature": "temperature", "top_p": "top_p",
     "parallel_tool_calls": "parallel_tool_calls", "stream": "stream", "user": "user",
     "service_tier": "service_tier", "safety_identifier": "safety_identifier",
@@ -91,23 +91,25 @@ _PLAIN = {
 """Fields that the canonical form has under this name, with what they hold unlooked at."""
 _KEPT = frozenset({"store", "metadata", "previous_response_id"})
 """Fields that are answered for here and need not go on."""
-_READ: dict[str, Any] = {
-    "model": _decoder(str),
-    "input": _decoder(str | list[_Item]),
-    "instructions": _decoder(str | list[_Item] | None),
-    "tools": _decoder(list[dict[str, Raw]] | None),
-    "tool_choice": _decoder(str | _Choice | None),
-    "text": _decoder(_Text | None),
-    "reasoning": _decoder(_Reasoning | None),
-    "background": _decoder(bool | None),
-    "store": _decoder(bool | None),
-    "metadata": _decoder(dict[str, str] | None),
-    "truncation": _decoder(str | None),
-    "include": _decoder(list[str] | None),
-    "conversation": _decoder(Any),
-    "prompt": _decoder(Any),
-    "previous_response_id": _decoder(str | None),
+FIELDS: dict[str, Any] = {
+    "model": str,
+    "input": str | list[_Item],
+    "instructions": str | list[_Item] | None,
+    "tools": list[dict[str, Raw]] | None,
+    "tool_choice": str | _Choice | None,
+    "text": _Text | None,
+    "reasoning": _Reasoning | None,
+    "background": bool | None,
+    "store": bool | None,
+    "metadata": dict[str, str] | None,
+    "truncation": str | None,
+    "include": list[str] | None,
+    "conversation": Any,
+    "prompt": Any,
+    "previous_response_id": str | None,
 }
+"""The fields that are read, with their types."""
+_READ = {name: _decoder(kind) for name, kind in FIELDS.items()}
 
 
 def parse(body: bytes) -> ParsedRequest:
@@ -183,7 +185,7 @@ class _Reader:
         if not self.made:  # nothing that chat knows; the losses decide
             self._add("input", {"role": "user", "content": ""})
         fields: dict[str, Any] = {"model": values["model"], "messages": self.made}
-        for name, canonical in _PLAIN.items():
+        for name, canonical in PLAIN.items():
             raw = self.read.fields.get(name)
             if raw is not None and bytes(raw) != b"null":
                 fields[canonical] = raw
@@ -212,7 +214,7 @@ class _Reader:
 
     def _unknown(self) -> None:
         for name, raw in self.read.fields.items():
-            if name not in _READ and name not in _PLAIN and bytes(raw) not in (b"null", b"[]"):
+            if name not in _READ and name not in PLAIN and bytes(raw) not in (b"null", b"[]"):
                 self.lose(name)
         values = self.values
         if values.get("truncation") not in (None, "disabled"):

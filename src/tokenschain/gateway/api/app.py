@@ -18,7 +18,7 @@ from tokenschain.core.formats.anthropic import inbound, request_reader
 from tokenschain.core.formats.formats import API_FORMATS, COMPACTION, ApiFormat
 from tokenschain.core.snapshot import Served
 from tokenschain.core.tenancy import KeyGrant
-from tokenschain.gateway.api import models, paths, routes
+from tokenschain.gateway.api import models, openapi, paths, routes
 from tokenschain.gateway.api.cors import Cors
 from tokenschain.gateway.api.response_writer import (
     JSON_LINE,
@@ -231,6 +231,8 @@ class Gateway:
                 exchange.reply(200, lines, b"ok\n")
             case "home":
                 exchange.reply(200, JSON_LINE + self._headers(exchange), _HOME)
+            case "openapi":
+                exchange.reply(200, JSON_LINE + self._headers(exchange), openapi.document())
             case "readyz":
                 self._readyz(exchange)
             case "metrics":

@@ -74,6 +74,11 @@ ROUTES: tuple[Route, ...] = (
         "Where a chat request would go now, with the figures of every candidate. Nothing is sent "
         "and nothing is billed.",
     ),
+    Route(
+        "/v1/openapi.json", ("GET",), "openapi",
+        "The OpenAPI 3.1 document of this API; no key is needed.",
+    ),
+    Route("/openapi.json", ("GET",), "openapi", "The same."),
     Route("/", ("GET",), "home", "What this is, and where its API is described."),
     Route("/livez", ("GET",), "livez", "200 while the process runs."),
     Route("/readyz", ("GET",), "readyz", "200 when calls are answered; else 503 with the reasons."),

@@ -65,24 +65,26 @@ def _decoder(kind: Any) -> Any:
     return msgspec.json.Decoder(kind).decode
 
 
-_READ: dict[str, Any] = {
-    "model": _decoder(str),
-    "messages": _decoder(list[_Turn]),
-    "max_tokens": _decoder(int | None),
-    "system": _decoder(str | list[_Block] | None),
-    "tools": _decoder(list[dict[str, Raw]] | None),
-    "tool_choice": _decoder(_Choice | None),
-    "stop_sequences": _decoder(list[str] | None),
-    "temperature": _decoder(float | None),
-    "top_p": _decoder(float | None),
-    "top_k": _decoder(int | None),
-    "stream": _decoder(bool | None),
-    "thinking": _decoder(_Switch | None),
-    "metadata": _decoder(dict[str, Any] | None),
-    "output_config": _decoder(dict[str, Any] | None),
-    "output_format": _decoder(dict[str, Any] | None),
-    "service_tier": _decoder(str | None),
+FIELDS: dict[str, Any] = {
+    "model": str,
+    "messages": list[_Turn],
+    "max_tokens": int | None,
+    "system": str | list[_Block] | None,
+    "tools": list[dict[str, Raw]] | None,
+    "tool_choice": _Choice | None,
+    "stop_sequences": list[str] | None,
+    "temperature": float | None,
+    "top_p": float | None,
+    "top_k": int | None,
+    "stream": bool | None,
+    "thinking": _Switch | None,
+    "metadata": dict[str, Any] | None,
+    "output_config": dict[str, Any] | None,
+    "output_format": dict[str, Any] | None,
+    "service_tier": str | None,
 }
+"""The fields that are read, with their types."""
+_READ = {name: _decoder(kind) for name, kind in FIELDS.items()}
 
 
 def parse(body: bytes, *, counting: bool = False) -> ParsedRequest:
