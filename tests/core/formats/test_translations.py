@@ -337,7 +337,7 @@ def test_think_tags_are_told_from_the_answer_in_any_cut(
     got = {"content": "", "reasoning_content": ""}
     chunks = [canonical.chunk(HEAD, {"content": piece}) for piece in pieces]
     for chunk in [*chunks, canonical.chunk(HEAD, {"content": ""}, "stop")]:
-        delta = json.loads(reader.chunk(chunk).data)["choices"][0]["delta"]
+        delta = json.loads(reader.chunk(chunk)[0])["choices"][0]["delta"]
         for name in got:
             got[name] += delta.get(name) or ""
     assert got == {"content": answer, "reasoning_content": reasoning}

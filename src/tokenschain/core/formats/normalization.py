@@ -71,6 +71,10 @@ class Normalization(StrEnum):
     DETAILS = "reasoning_details"
 
 
+_IN_THE_TEXT = frozenset({Normalization.TAGS, Normalization.DETAILS})
+"""Where reasoning is not told by the name of its field."""
+
+
 class ReplyContext(NamedTuple):
     """What is known of an answer without reading it, and how its caller wants calls."""
 
@@ -87,11 +91,8 @@ class ReplyContext(NamedTuple):
     """The caller's names of tools that the upstream knows by others."""
 
 
-class ReadReply(NamedTuple):
-    """A reply or chunk, canonical: its bytes, and what the platform reads of them."""
-
-    data: bytes
-    found: WireReply
+ReadReply = tuple[bytes, WireReply]
+"""A reply or chunk, canonical: its bytes, and what the platform reads of them."""
 
 
 class ReplyNormalizer:
@@ -108,23 +109,11 @@ class ReplyNormalizer:
     )
 
     def __init__(
-        self,
-        normalization: Normalization,
-        context: ReplyContext = ReplyContext(),
-        *,
-        needs_normalization: bool = False,
+        self, normalization: Normalization, context: ReplyContext = ReplyContext()
     ) -> None:
-        """
-        Args:
-            needs_normalization: read each chunk closely, not only those that do not fit.
-        """
         self._normalization = normalization
         self._context = context
-        self._always = (
-            needs_normalization
-            or normalization is not Normalization.CANONICAL
-            or context.older_functions
-        )
+        self._always = context.older_functions or normalization in _IN_THE_TEXT
         self._splitters: dict[int, TagSplitter] = {}
         self._calls: dict[int, ToolCalls] = {}
         self._halves: dict[tuple[int, str], str] = {}
@@ -132,9 +121,9 @@ class ReplyNormalizer:
         self._ended: set[int] = set()
 
     @property
-    def calls_seen(self) -> bool:
-        """Whether the stream has called a tool: its end must be looked at then."""
-        return bool(self._calls)
+    def watches(self) -> bool:
+        """Whether the next chunks must be read: a tool was called, or half a character waits."""
+        return bool(self._calls or self._halves)
 
     def whole(self, body: bytes) -> ReadReply:
         """A whole reply.
@@ -160,7 +149,7 @@ class ReplyNormalizer:
                 pass  # read with more patience below
             else:
                 if self._is_plain(found):
-                    return ReadReply(data, found)
+                    return data, found
         reply = patiently(data)
         if not isinstance(reply, dict):
             raise ValueError("not a JSON object")
@@ -169,7 +158,7 @@ class ReplyNormalizer:
             made = _encode(mended)
         except (UnicodeEncodeError, OverflowError):
             made = _encode(encodable(mended))
-        return ReadReply(made, openai_chat.read_reply(made))
+        return made, openai_chat.read_reply(made)
 
     def _is_plain(self, found: WireReply) -> bool:
         if not found.choices:

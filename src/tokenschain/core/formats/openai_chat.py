@@ -434,17 +434,20 @@ class WireReply(Struct):
 
 
 def _output_bytes(choice: _Choice) -> int:
+    part = choice.delta or choice.message
     size = len(choice.text.encode()) if choice.text else 0
-    for part in (choice.delta, choice.message):
-        if part is not None:
-            texts = (part.content, part.reasoning_content, part.refusal)
-            size += sum(len(text.encode()) for text in texts if text)
-            raws = (part.reasoning, part.tool_calls, part.function_call)
-            size += sum(
-                len(said) - 2
-                for raw in raws
-                if raw is not _ABSENT and (said := bytes(raw)) not in _EMPTY
-            )
+    if part is None:
+        return size
+    if part.content:
+        size += len(part.content.encode())
+    if part.reasoning_content:
+        size += len(part.reasoning_content.encode())
+    if part.refusal:
+        size += len(part.refusal.encode())
+    if not part.simple:
+        for raw in (part.reasoning, part.tool_calls, part.function_call):
+            said = bytes(raw)
+            size += len(said) - 2 if said not in _EMPTY else 0
     return size
 
 

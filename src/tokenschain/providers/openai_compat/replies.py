@@ -109,11 +109,11 @@ def _read(body: bytes, call: Call, attempt: Attempt, vendor: Vendor) -> ReadRepl
     parsed = call.parsed
     if parsed.api is Api.RERANK:
         body = rerank.reply_from(body, parsed, attempt.candidate.offer.model)
-        return ReadReply(body, openai_chat.read_reply(body))
+        return body, openai_chat.read_reply(body)
     normalizer = normalizer_of(call, attempt, vendor)
     if parsed.api is Api.EMBEDDINGS:
-        read = normalizer.whole(body)
-        return ReadReply(embeddings.reply_from(read.data, parsed), read.found)
+        body, found = normalizer.whole(body)
+        return embeddings.reply_from(body, parsed), found
     if content_of(body[:64]) is Content.EVENTS:
         return normalizer.whole(_collected(body, call, attempt, vendor))
     if vendor.protocol is not None and parsed.api is Api.CHAT:
@@ -140,11 +140,11 @@ def _collected(body: bytes, call: Call, attempt: Attempt, vendor: Vendor) -> byt
         for chunk in [data] if decoder is None or data == _DONE else decoder.event(data):
             if chunk == _DONE:
                 continue
-            read = normalizer.chunk(chunk)
-            if read.found.is_error:
-                return read.data
-            ended = ended or bool(read.found.finish_reason())
-            chunks.append(read.data)
+            made, found = normalizer.chunk(chunk)
+            if found.is_error:
+                return made
+            ended = ended or bool(found.finish_reason())
+            chunks.append(made)
     if not ended:
         raise ValueError("the stream does not end")
     return stream_aggregation.whole_of(chunks)
@@ -172,9 +172,7 @@ def normalizer_of(call: Call, attempt: Attempt, vendor: Vendor) -> ReplyNormaliz
         call.older_functions,
         call.tool_names,
     )
-    return ReplyNormalizer(
-        vendor.normalization, context, needs_normalization=vendor.needs_normalization
-    )
+    return ReplyNormalizer(vendor.normalization, context)
 
 
 def estimate(parsed: ParsedRequest, offer: Offer, output_bytes: int, frames: int = 0) -> Usage:

@@ -194,6 +194,8 @@ class MessagesStreamOut:
         self._arguments: list[str] = []
         self._complete = False
         self._waiting: dict[int, _WaitingCall] = {}
+        self._told: set[int] = set()
+        """Calls that are complete: no more than blanks can follow of them."""
         self._later: list[tuple[str, dict[str, Any], dict[str, Any]]] = []
         self._stop: dict[str, str | None] = {"stop_reason": "end_turn", "stop_sequence": None}
         self._refused = False
@@ -295,6 +297,8 @@ class MessagesStreamOut:
     def _call(self, out: list[bytes], call: canon.ToolCall) -> None:
         index = call.index or 0
         name, piece = _called(call)
+        if index in self._told:
+            return
         if index != self._tool:
             waiting = self._waiting.setdefault(index, _WaitingCall([]))
             waiting.pieces.append(piece or "")
@@ -304,6 +308,8 @@ class MessagesStreamOut:
             if self._tool is None or self._tool_complete():
                 self._say_later(out)
                 self._close(out)
+                if self._tool is not None:
+                    self._told.add(self._tool)
                 self._tool = index
                 self._release(out)
         elif piece:
