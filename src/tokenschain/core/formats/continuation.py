@@ -78,10 +78,10 @@ def said_of(pieces: list[bytes]) -> PartialOutput | None:
     for data in pieces:
         chunk = _decode(data)
         head = head or chunk
-        for choice in chunk.get("choices", ()):
+        for choice in chunk.get("choices") or ():
             if choice.get("finish_reason"):
                 return None
-            delta = choice.get("delta", {})
+            delta = choice.get("delta") or {}
             for name, value in delta.items():
                 if name == "content":
                     if value:
@@ -131,7 +131,7 @@ class Splice:
             if found is not None:
                 chunk["usage"] = openai_chat.wire_usage(joined(said, found))
         fresh = bool(usage) and not chunk.get("choices")
-        for choice in chunk.get("choices", ()):
+        for choice in chunk.get("choices") or ():
             delta = choice.get("delta")
             if delta is None:
                 continue

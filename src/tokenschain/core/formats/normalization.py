@@ -71,7 +71,7 @@ class Normalization(StrEnum):
     DETAILS = "reasoning_details"
 
 
-_IN_THE_TEXT = frozenset({Normalization.TAGS, Normalization.DETAILS})
+IN_THE_TEXT = frozenset({Normalization.TAGS, Normalization.DETAILS})
 """Where reasoning is not told by the name of its field."""
 
 
@@ -95,6 +95,21 @@ ReadReply = tuple[bytes, WireReply]
 """A reply or chunk, canonical: its bytes, and what the platform reads of them."""
 
 
+def plain(data: bytes) -> WireReply | None:
+    """A reply or chunk in which nothing is odd, or None: then it is to be read closely."""
+    try:
+        found = openai_chat.read_reply(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    if not found.choices:
+        return found if found.choices is not None or found.usage is None else None
+    for choice in found.choices:
+        part = choice.delta or choice.message
+        if choice.finish_reason not in _PLAIN_FINISHES or (part is not None and not part.simple):
+            return None
+    return found
+
+
 class ReplyNormalizer:
     """Makes one reply canonical, whole or chunk by chunk; keeps state between chunks."""
 
@@ -113,7 +128,7 @@ class ReplyNormalizer:
     ) -> None:
         self._normalization = normalization
         self._context = context
-        self._always = context.older_functions or normalization in _IN_THE_TEXT
+        self._always = context.older_functions or normalization in IN_THE_TEXT
         self._splitters: dict[int, TagSplitter] = {}
         self._calls: dict[int, ToolCalls] = {}
         self._halves: dict[tuple[int, str], str] = {}
@@ -143,13 +158,9 @@ class ReplyNormalizer:
 
     def _read(self, data: bytes, *, whole: bool) -> ReadReply:
         if not self._always and not self._halves:
-            try:
-                found = openai_chat.read_reply(data)
-            except (msgspec.DecodeError, UnicodeDecodeError):
-                pass  # read with more patience below
-            else:
-                if self._is_plain(found):
-                    return data, found
+            found = plain(data)
+            if found is not None and not (self._calls and found.finish_reason()):
+                return data, found
         reply = patiently(data)
         if not isinstance(reply, dict):
             raise ValueError("not a JSON object")
@@ -159,19 +170,6 @@ class ReplyNormalizer:
         except (UnicodeEncodeError, OverflowError):
             made = _encode(encodable(mended))
         return made, openai_chat.read_reply(made)
-
-    def _is_plain(self, found: WireReply) -> bool:
-        if not found.choices:
-            return found.choices is not None or found.usage is None
-        for choice in found.choices:
-            part = choice.delta or choice.message
-            if part is not None and not part.simple:
-                return False
-            if choice.finish_reason not in _PLAIN_FINISHES or (
-                choice.finish_reason and self._calls
-            ):
-                return False
-        return True
 
     # --- one reply ---------------------------------------------------------------------------
 

@@ -108,5 +108,7 @@ def decoded(body: bytes, headers: Mapping[bytes, bytes], bytes_max: int) -> byte
     Raises:
         BadEncoding: see above.
     """
+    if body.startswith(b"{"):
+        return body
     decoder = decoder_of(headers, body[:16], bytes_max)
     return body if decoder is None else decoder.feed(body)

@@ -10,9 +10,11 @@ from tokenschain.core.formats import canonical, openai_chat, stream_aggregation
 from tokenschain.core.formats.anthropic import outbound
 from tokenschain.core.formats.normalization import (
     FAILED_FINISHES,
+    IN_THE_TEXT,
     ReadReply,
     ReplyContext,
     ReplyNormalizer,
+    plain,
 )
 from tokenschain.core.formats.openai_chat import Api, ParsedRequest, WireReply
 from tokenschain.core.formats.token_estimate import BYTES_PER_TOKEN
@@ -107,6 +109,15 @@ def _read(body: bytes, call: Call, attempt: Attempt, vendor: Vendor) -> ReadRepl
         ValueError: it is none.
     """
     parsed = call.parsed
+    if (
+        parsed.api is Api.CHAT
+        and vendor.protocol is None
+        and vendor.normalization not in IN_THE_TEXT
+        and not call.older_functions
+    ):
+        found = plain(body)
+        if found is not None:
+            return body, found
     if parsed.api is Api.RERANK:
         body = rerank.reply_from(body, parsed, attempt.candidate.offer.model)
         return body, openai_chat.read_reply(body)
@@ -152,11 +163,12 @@ def _collected(body: bytes, call: Call, attempt: Attempt, vendor: Vendor) -> byt
 
 def _answers(found: WireReply, body: bytes, api: Api) -> bool:
     """Whether there is an answer in a reply: an empty success is none."""
-    if api is Api.CHAT:
-        return any(choice.message is not None for choice in found.choices or ())
-    if api is Api.COMPLETIONS:
-        return any(choice.text is not None for choice in found.choices or ())
-    return True
+    if api is not Api.CHAT and api is not Api.COMPLETIONS:
+        return True
+    for choice in found.choices or ():
+        if choice.message is not None or choice.text is not None:
+            return True
+    return False
 
 
 def normalizer_of(call: Call, attempt: Attempt, vendor: Vendor) -> ReplyNormalizer:

@@ -211,9 +211,9 @@ class StreamAnswer:
             return None
         events = sse.SseReader().feed(b"".join(self._said))
         try:
-            found = continuation.said_of([event.data for event in events])
-        except ValueError:
-            return None
+            found = continuation.said_of([event.data for event in events if event.data])
+        except (ValueError, AttributeError, TypeError):
+            return None  # relayed unread, and odd
         before = self._splice.said if self._splice is not None else None
         if found is None or before is None:
             return found
