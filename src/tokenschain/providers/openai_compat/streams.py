@@ -50,7 +50,9 @@ class StreamAnswer:
     """
 
     __slots__ = (
+        "_after",
         "_attempt",
+        "_before",
         "_before_tail",
         "_begun",
         "_body",
@@ -136,6 +138,7 @@ class StreamAnswer:
         self._held: list[tuple[bytes, list[bytes]]] | None = []
         self._begun = False
         self._quick = False
+        self._before = self._after = b""
         self._frames = 0
         self._frame_overhead = 0
         self._bytes = 0
@@ -253,31 +256,56 @@ class StreamAnswer:
 
     def on_data(self, data: bytes) -> None:
         """A piece of the upstream's body, cut anywhere."""
-        if (
-            self._quick
-            and data.startswith(b"data:")
-            and data.endswith(b"}\n\n")
-            and b'"usage"' not in data
-            and b'"error"' not in data
-            and b'"tool_calls"' not in data
-            and b"\\ud" not in data
-        ):
-            # Events of one line that end in an object: no end marker, no comment, nothing empty.
-            events = data.count(b"}\n\n")
-            if data.count(b"\n") == 2 * events:
-                self._reply.progress += 1
-                self._frames += events
-                self._bytes += len(data)
-                self._before_tail = self._tail
-                self._tail = data
-                if self._said is not None:
-                    self._keep(data)
-                self._writer.write(data)
-                return
+        if self._quick and self._may_pass(data):
+            self._reply.progress += 1
+            self._bytes += len(data)
+            self._before_tail = self._tail
+            self._tail = data
+            if self._said is not None:
+                self._keep(data)
+            self._writer.write(data)
+            return
         try:
             self._take(data)
         except Exception as fault:  # noqa: BLE001 - ours, and the caller is told so
             self._fail_with(translation_failure(fault, self._upstream), fault)
+
+    def _may_pass(self, data: bytes) -> bool:
+        """Whether a piece is whole events with nothing of interest in them; counts them."""
+        before, after = self._before, self._after
+        if before and data.startswith(before) and data.endswith(after):
+            # The same event but for its text, in which nothing ends it or stands for another.
+            start, end = len(before), len(data) - len(after)
+            if start < end and data.find(b'"', start, end) < 0 and data.find(b"\\", start, end) < 0:
+                self._frames += 1
+                return True
+        if (
+            not data.startswith(b"data:")
+            or not data.endswith(b"}\n\n")
+            or b'"usage"' in data
+            or b'"error"' in data
+            or b'"tool_calls"' in data
+            or (b"\\" in data and (b"\\ud" in data or b"\\uD" in data))
+        ):
+            return False
+        # Events of one line that end in an object: no end marker, no comment, nothing empty.
+        events = data.count(b"}\n\n")
+        if data.count(b"\n") != 2 * events:
+            return False
+        self._frames += events
+        return True
+
+    def _learn(self, data: bytes) -> None:
+        """Take what stands before and after the text of a chunk that passed unchanged: most
+        chunks of a stream differ in nothing else."""
+        at = data.find(b'"content":')
+        start = data.find(b'"', at + len(b'"content":')) + 1
+        end = data.find(b'"', start)
+        told = at >= 0 and not data[at + len(b'"content":') : start - 1].strip()
+        if not told or end <= start or b"\\" in data[start:end]:
+            return
+        self._before = b"data: " + data[:start]
+        self._after = data[end:] + b"\n\n"
 
     def on_end(self, error: BaseException | None) -> None:
         """The upstream's body is complete or broke off."""
@@ -465,6 +493,12 @@ class StreamAnswer:
             self._attempt.finish_reason = reason
         self._count(len(data) + _FRAMING_BYTES, found.output_bytes())
         self._hand_on(data, has_choices=bool(found.choices))
+        if (
+            self._raw
+            and not (self._before or reason or found.usage)
+            and (self._call.parsed.wants_usage or b'"usage"' not in data)
+        ):
+            self._learn(data)
 
     def _on_done(self) -> None:
         """The end marker; it is not an end where the answer said none, unless the vendor never
