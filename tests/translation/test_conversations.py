@@ -242,10 +242,6 @@ def judge(lab: Lab, api: str, vendor: str, asked: Asked) -> str:
     if got.status == 400 and pictures and not strict.vendor.sees:
         named = "image" in str(got.error) or "vision" in str(got.error)
         return "" if named else f"a picture is refused without its name: {got.error}"
-    names = [call.name for turn in asked.turns for call in turn.calls]
-    if got.status == 400 and any(len(name) > 64 or name[0].isdigit() for name in names):
-        named = "name" in str(got.error)
-        return "" if named else f"a tool's name is refused without saying so: {got.error}"
     if got.status != 200:
         return f"HTTP {got.status}: {got.body[:300]!r}"
     lost = missing(asked.turns, read_back(strict.vendor.wire, got.sent[-1]), strict.vendor.sees)
