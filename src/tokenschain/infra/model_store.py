@@ -10,8 +10,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -195,29 +193,35 @@ def _bytes_under(folder: Path) -> int:
 
 def _download(url: str, target: Path, progress: Progress) -> None:
     """Fetch a URL to a file, going on after an interruption."""
-    for tries in range(1, _TRIES_MAX + 1):
-        have = target.stat().st_size if target.exists() else 0
-        request = urllib.request.Request(url, headers={"range": f"bytes={have}-"} if have else {})  # noqa: S310
-        try:
-            with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as reply:  # noqa: S310
-                if have and reply.status != 206:
-                    have = 0
-                length = reply.headers.get("content-length")
-                total = have + int(length) if length is not None else None
-                with target.open("ab" if have else "wb") as out:
-                    while chunk := reply.read(_CHUNK_BYTES):
-                        out.write(chunk)
-                        have += len(chunk)
-                        progress(have, total)
-            if total is None or have == total:
-                return
-        except urllib.error.HTTPError as error:
-            if error.code == 416 and have:
-                return  # all of it is here already
-            raise ModelStoreError(f"{url}: HTTP {error.code}") from error
-        except (OSError, ValueError) as error:
-            if tries == _TRIES_MAX:
-                raise ModelStoreError(
-                    f"{url}: {error}; run the command again to go on where it stopped"
-                ) from error
+    import httpx  # noqa: PLC0415 - gateways do without
+
+    with httpx.Client(timeout=_TIMEOUT_S, follow_redirects=True) as client:
+        for tries in range(1, _TRIES_MAX + 1):
+            have = target.stat().st_size if target.exists() else 0
+            # The file itself: what is packed on the way could not be gone on with.
+            headers = {"accept-encoding": "identity"}
+            if have:
+                headers["range"] = f"bytes={have}-"
+            try:
+                with client.stream("GET", url, headers=headers) as reply:
+                    if reply.status_code == 416 and have:
+                        return  # all of it is here already
+                    if not reply.is_success:
+                        raise ModelStoreError(f"{url}: HTTP {reply.status_code}")
+                    if have and reply.status_code != 206:
+                        have = 0
+                    length = reply.headers.get("content-length")
+                    total = have + int(length) if length is not None else None
+                    with target.open("ab" if have else "wb") as out:
+                        for chunk in reply.iter_raw():
+                            out.write(chunk)
+                            have += len(chunk)
+                            progress(have, total)
+                if total is None or have == total:
+                    return
+            except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+                if tries == _TRIES_MAX:
+                    raise ModelStoreError(
+                        f"{url}: {error}; run the command again to go on where it stopped"
+                    ) from error
     raise ModelStoreError(f"{url} broke off; run the command again to go on where it stopped")

@@ -1,4 +1,4 @@
-"""Single sign-on by OpenID Connect: authorisation code with PKCE (RFC 6749, 7636; OIDC Core)."""
+"""Single sign-on by OpenID Connect: authorization code with PKCE (RFC 6749, 7636; OIDC Core)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Organisation, limits, people, prices, entries; a ledger that PostgreSQL partitions by day."""
+"""Organization, limits, users, prices, ledger entries; the ledger, partitioned by day."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""How alike a kept answer was, and how old one that was given."""
+"""Confidence and age of cached answers on each call's row."""
 
 import sqlalchemy as sa
 from alembic import op
