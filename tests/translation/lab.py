@@ -32,7 +32,7 @@ from tokenschain.core.snapshot import (
 from tokenschain.core.tenancy import KeyGrant
 from tokenschain.gateway.api.app import ApiSettings, Gateway
 from tokenschain.gateway.auth import KeyAuth
-from tokenschain.gateway.conversation_state import ConversationState
+from tokenschain.gateway.conversation_state import StoredConversationState
 from tokenschain.gateway.dispatch.dispatcher import Dispatch
 from tokenschain.gateway.dispatch.router import Router
 from tokenschain.gateway.metering import JournalMetering
@@ -217,7 +217,7 @@ class Lab:
         self.router = Router(self.served, time.monotonic, time.time, chance)
         self.dispatch = Dispatch(self.router, upstreams, time.monotonic, chance, lambda *_: None)
         auth = KeyAuth(self.served, INTERNATIONAL.digest, time.time)
-        memory = ConversationState(_Store(), lambda *_: None)
+        memory = StoredConversationState(_Store(), lambda *_: None)
         steps = Steps(
             metering=JournalMetering(_Journal(), OSError, self.records.append, self.served, "lab"),
             auth=auth,
