@@ -104,8 +104,7 @@ def plain(data: bytes) -> WireReply | None:
     if not found.choices:
         return found if found.choices is not None or found.usage is None else None
     for choice in found.choices:
-        part = choice.delta or choice.message
-        if choice.finish_reason not in _PLAIN_FINISHES or (part is not None and not part.simple):
+        if choice.finish_reason not in _PLAIN_FINISHES or not choice.simple:
             return None
     return found
 

@@ -385,6 +385,14 @@ class _Choice(Struct):
     delta: _Delta | None = None
     message: _Delta | None = None
     text: str | None = None
+    usage: Raw = _ABSENT
+    """An older Kimi's place for it."""
+
+    @property
+    def simple(self) -> bool:
+        """Whether nothing in it needs a closer look."""
+        part = self.delta or self.message
+        return self.usage is _ABSENT and (part is None or part.simple)
 
 
 class _BaseResp(Struct):
