@@ -1,6 +1,6 @@
 """Field failures 23 and 24: the cache answers wrongly, or keeps what it must not.
 
-What is asked of whom is in tests/core/test_identity.py and tests/semantic/test_guards.py; whole
+What is asked of whom is in tests/core/cache/test_key.py and tests/semantic/test_guards.py; whole
 calls through real processes in tests/flows/test_caching.py.
 """
 

@@ -1,5 +1,5 @@
 """The eleven ways in which users report other semantic caches to fail, one test each (some have
-more in `test_cache.py`, `tests/core/test_identity.py` and `tests/flows`).
+more in `test_cache.py`, `tests/core/cache/test_key.py` and `tests/flows`).
 
 vLLM Semantic Router, GPTCache, LiteLLM, Higress, OmniRoute and others; the comments name reports.
 """
@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from tests import web
-from tests.core.test_identity import BODY, SPACE, SYSTEM, USER, key
+from tests.core.cache.test_key import BODY, SPACE, SYSTEM, USER, key
 from tests.flows.test_caching import ask, chunks_of
 from tests.semantic.test_matcher import Letters, entry, learn, matcher, taught
 from tests.stack import Stack

@@ -67,8 +67,8 @@ def routes(
         zone = entry.zone or (provider.zone if provider is not None else None)
         if zone is None and settings.routing.residency:
             raise UnknownUpstream(
-                f"upstream {entry.id}: set zone, since routing.residency has rules and nobody "
-                f"knows where the machines of provider {entry.provider} are"
+                f"upstream {entry.id}: set zone, since routing.residency has rules and the "
+                f"catalog does not say where the machines of provider {entry.provider} are"
             )
         table.upstreams[entry.id] = _published(entry, base_url, zone or "")
         known = by_provider.get(entry.provider, {})

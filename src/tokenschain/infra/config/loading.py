@@ -319,6 +319,6 @@ def _upstream_contradictions(settings: Settings) -> Iterator[str]:
         if settings.routing.residency and upstream.provider == "custom" and not upstream.zone:
             yield (
                 f"setting upstreams[{number}].zone is missing: `routing.residency` has rules, and "
-                f"nobody else knows where the machines of `{upstream.id}` are. Set it to one of "
-                f"{', '.join(ZONES)}."
+                f"the catalog does not say where the machines of `{upstream.id}` are. Set it to "
+                f"one of {', '.join(ZONES)}."
             )

@@ -160,7 +160,7 @@ def test_numbers_and_wide_letters_are_the_same_in_any_spelling() -> None:
 
 def test_digests_are_the_same_in_every_process_and_tell_nothing_without_the_key() -> None:
     code = (
-        "from tests.core.test_identity import BODY, key;"
+        "from tests.core.cache.test_key import BODY, key;"
         "found = key(BODY); print(found.key.hex(), found.namespace.hex())"
     )
     said = {
