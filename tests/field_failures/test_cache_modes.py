@@ -28,7 +28,7 @@ from tokenschain.semantic.embedders import Vectors
 from tokenschain.semantic.error_bound import ServingDecision
 from tokenschain.semantic.index import LocalVectorStore
 from tokenschain.semantic.matcher import Matcher
-from tokenschain.semantic.service import Service
+from tokenschain.semantic.service import SemanticService
 from tokenschain.semantic.verifier import Verifier
 from tokenschain.wire.client import HttpClient
 from tokenschain.wire.server import HttpServer
@@ -262,7 +262,7 @@ def test_mode_11_a_verifier_that_fails_lets_all_pass(way: str) -> None:
     faults: list[str] = []
 
     async def body() -> None:
-        service = Service(
+        service = SemanticService(
             made, Signer(INTERNATIONAL, "secret"), lambda what, why: faults.append(what)
         )
         server = HttpServer(service, lambda status, code, message: b"{}")
