@@ -18,6 +18,7 @@ from pathlib import Path
 
 import uvloop
 
+from tokenschain.core.call_record import CallRecord
 from tokenschain.core.limits import Lease, LeaseRequest
 from tokenschain.core.ports import NoModeration
 from tokenschain.core.routing.health import Health
@@ -246,7 +247,7 @@ class GatewayWorker:
         auth = KeyAuth(self._served, self._suite.digest, time.time)
         steps = Steps(
             metering=JournalMetering(
-                self._journal, JournalFull, self._metrics.observe, self._served, self._name
+                self._journal, JournalFull, self._recorded, self._served, self._name
             ),
             auth=auth,
             conversation=self._memory,
@@ -332,6 +333,16 @@ class GatewayWorker:
         self._responses.close()
 
     # --- what the parts ask and report ------------------------------------------------------
+
+    def _recorded(self, record: CallRecord) -> None:
+        """A call is over: counted, and said where the platform failed it."""
+        self._metrics.observe(record)
+        if record.error == "translation_failed":
+            self._log.error(
+                "translation_failed",
+                call=record.event_id, api=record.api, upstream=record.upstream,
+                model=record.model_served,
+            )  # fmt: skip
 
     def _without_key(self, upstreams: Iterable[Upstream]) -> frozenset[str]:
         """Which upstreams no key can be had for; each is said once, when that begins or ends."""

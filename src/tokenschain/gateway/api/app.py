@@ -157,8 +157,6 @@ class Gateway:
     async def _run(self, call: Call, writer: CallResponseWriter) -> None:
         try:
             await serve(call, self._steps)
-            if call.error is not None and call.error.code == "translation_failed":
-                self._report(call.request.id, call.error.__cause__ or call.error)
         except Exception as error:  # noqa: BLE001
             # The one border where a fault of our own becomes an answer; its text stays
             # in our log.

@@ -84,6 +84,8 @@ def understood(body: bytes, call: Call, attempt: Attempt, vendor: Vendor) -> byt
         raise ApiError(
             "upstream_invalid_reply", f"The upstream `{upstream}` sent no reply of its kind."
         ) from None
+    # Kept whatever follows: what the upstream counted it is owed, whoever pays for it.
+    usage = attempt.usage = openai_chat.usage_of(found.usage)
     if found.is_error:
         raise refused(200, body, {}, upstream, vendor)
     finish = found.finish_reason()
@@ -93,7 +95,6 @@ def understood(body: bytes, call: Call, attempt: Attempt, vendor: Vendor) -> byt
         raise ApiError(
             "upstream_invalid_reply", f"The upstream `{upstream}` sent a reply without an answer."
         )
-    usage = openai_chat.usage_of(found.usage)
     attempt.usage = usage or estimate(parsed, attempt.candidate.offer, found.output_bytes())
     if usage is None and not call.writer.takes_raw:
         body = openai_chat.with_usage(body, attempt.usage)

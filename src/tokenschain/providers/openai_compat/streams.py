@@ -412,7 +412,6 @@ class StreamAnswer:
         try:
             whole = understood(body, self._call, self._attempt, self._vendor)
         except ApiError as error:
-            self._attempt.usage = None
             self._fail_with(error)
             return
         for chunk in stream_aggregation.chunks_of(whole):
