@@ -29,7 +29,7 @@ from tokenschain.core.formats import openai_responses
 from tokenschain.core.formats.anthropic import inbound
 from tokenschain.core.pricing.catalog import Price, PriceTier, Usage, cost_of
 from tokenschain.core.snapshot import Alias, ModelRoute, Offer, Routing, Snapshot, Upstream
-from tokenschain.core.snapshot.virtual_models import Entry, When
+from tokenschain.core.snapshot.virtual_models import VirtualModelEntry, When
 from tokenschain.gateway.api import app
 from tokenschain.infra.database.tables import ledger, ledger_entries, platform_costs, usage_hourly
 
@@ -368,8 +368,8 @@ WRITER = Routing(
     explore=0.0,
     models={
         "writer": (
-            Entry("openai", when=When(language="zh")),
-            Entry("moonshot", when=When(language="en")),
+            VirtualModelEntry("openai", when=When(language="zh")),
+            VirtualModelEntry("moonshot", when=When(language="en")),
         )
     },
 )
