@@ -147,11 +147,13 @@ class _MessageBridge:
             role = self._role(at, message)
             if role != "tool":
                 self._put_moved(at, message if role == "user" else None)
-            self._older(at, message, role)
-            role = _text(message.get("role"))
+            if not self.rules.functions:
+                self._older(at, message, role)
+                role = _role_of(message)
             self._fields(at, message, role)
             self._content(at, message, role)
-            self._calls(at, message)
+            if "tool_calls" in message:
+                self._calls(at, message)
             if role == "tool":
                 self._answer(message)
             self.made.append((at, message))
@@ -170,7 +172,7 @@ class _MessageBridge:
     # --- one message ------------------------------------------------------------------
 
     def _role(self, at: int, message: Message) -> str:
-        role = _text(message.get("role"))
+        role = _role_of(message)
         other = self.rules.roles.get(role)
         if other is None:
             return role
@@ -180,8 +182,6 @@ class _MessageBridge:
 
     def _older(self, at: int, message: Message, role: str) -> None:
         """The older way to call one function, as a call of a tool."""
-        if self.rules.functions:
-            return
         raw = message.get("function_call")
         if role == "assistant" and raw is not None:
             del message["function_call"]
@@ -197,8 +197,13 @@ class _MessageBridge:
             message.pop("name", None)
 
     def _fields(self, at: int, message: Message, role: str) -> None:
+        if len(message) == 2 and "content" in message:
+            return  # a role and a content
         self._unmark(message)
-        for name in sorted(self.rules.left_out & message.keys()):
+        left_out = self.rules.left_out
+        for name in (
+            () if message.keys().isdisjoint(left_out) else sorted(left_out & message.keys())
+        ):
             raw = message.pop(name)
             if bytes(raw) in _NOTHING:
                 continue
@@ -224,7 +229,7 @@ class _MessageBridge:
             self.changes.drop(f"messages[{at}].{name}", "it knows no such field of a message")
 
     def _unmark(self, holder: Message) -> None:
-        for mark in self.rules.unknown_marks():
+        for mark in self.rules.unknown_marks:
             raw = holder.pop(mark, None)
             if raw is not None and bytes(raw) != b"null":
                 self.changes.drop(mark, "it knows no such marker")
@@ -395,7 +400,7 @@ class _MessageBridge:
             return
         kept: list[tuple[int, Message]] = []
         for number, (at, message) in enumerate(self.made):
-            role = _text(message.get("role"))
+            role = _role_of(message)
             empty = role in rules.never_empty and "tool_calls" not in message
             empty = empty and _says_nothing(message.get("content"), blank=not rules.blanks)
             if not empty:
@@ -409,8 +414,8 @@ class _MessageBridge:
     def _put_system_first(self) -> None:
         rules = self.rules
         if rules.system_first:
-            told = [(at, m) for at, m in self.made if _text(m.get("role")) == "system"]
-            rest = [(at, m) for at, m in self.made if _text(m.get("role")) != "system"]
+            told = [(at, m) for at, m in self.made if _role_of(m) == "system"]
+            rest = [(at, m) for at, m in self.made if _role_of(m) != "system"]
             if told and (len(told) > 1 or self.made[0][1] is not told[0][1]):
                 in_place = self.made[0][1] is told[0][1]
                 for at, _ in told[1:] if in_place else told:
@@ -421,10 +426,10 @@ class _MessageBridge:
             if told and not rest:  # a model that is told something and asked nothing
                 self.made[0][1]["role"] = Raw(b'"user"')
                 self.changes.adapt(f"messages[{told[0][0]}].role")
-        begin = 1 if self.made and _text(self.made[0][1].get("role")) == "system" else 0
+        begin = 1 if self.made and _role_of(self.made[0][1]) == "system" else 0
         if rules.user_first and begin < len(self.made):
             at, first = self.made[begin]
-            if _text(first.get("role")) != "user":
+            if _role_of(first) != "user":
                 self.made.insert(begin, (at, {"role": Raw(b'"user"'), "content": Raw(b'"."')}))
                 self.changes.adapt(f"messages[{at}]")
 
@@ -434,8 +439,8 @@ class _MessageBridge:
             return
         made: list[tuple[int, Message]] = []
         for at, message in self.made:
-            role = _text(message.get("role"))
-            before = _text(made[-1][1].get("role")) if made else ""
+            role = _role_of(message)
+            before = _role_of(made[-1][1]) if made else ""
             if rules.alternates and role == before and role in ("user", "assistant"):
                 made[-1] = (made[-1][0], _merged(made[-1][1], message))
                 self.changes.adapt(f"messages[{at}]")
@@ -451,7 +456,7 @@ class _MessageBridge:
         if not mark or not self.made:
             return
         at, last = self.made[-1]
-        begins = _text(last.get("role")) == "assistant" and "tool_calls" not in last
+        begins = _role_of(last) == "assistant" and "tool_calls" not in last
         if begins and mark not in last:
             last[mark] = Raw(b"true")
             self.changes.adapt(f"messages[{at}].{mark}")
@@ -478,6 +483,16 @@ def _parts(raw: Raw) -> list[Message]:
     if bytes(raw)[:1] == b"[":
         return _decode_messages(raw)
     return [{"type": Raw(b'"text"'), "text": raw}]
+
+
+_ROLES = {
+    b'"%b"' % role.encode(): role
+    for role in ("system", "developer", "user", "assistant", "tool", "function")
+}
+
+
+def _role_of(message: Message) -> str:
+    return _ROLES.get(bytes(message.get("role", b"")), "")
 
 
 def _text(raw: Raw | None) -> str:
@@ -531,7 +546,7 @@ def _unsigned(messages: list[Message]) -> bool:
     A turn is under way while tools' results are the last word: it began with the first
     assistant's message after the user's own words.
     """
-    roles = [_text(message.get("role")) for message in messages]
+    roles = [_role_of(message) for message in messages]
     last = len(roles) - 1
     while last >= 0 and roles[last] in ("system", "developer"):
         last -= 1

@@ -101,6 +101,8 @@ class MessageRules(msgspec.Struct, frozen=True, kw_only=True):
     signed: bool = False
     """Whether thinking needs its own, signed words at the beginning of a turn under way."""
 
+    unknown_marks: tuple[str, ...] = ()
+    """Those of `MARKS` that it does not know; made of the rules, as the next ones."""
     plain_roles: frozenset[bytes] = frozenset()
     """Roles, as JSON, whose messages of a text alone need no look; made of the rules."""
     by_role: frozenset[str] = frozenset()
@@ -110,6 +112,8 @@ class MessageRules(msgspec.Struct, frozen=True, kw_only=True):
     together with one of those that follow."""
 
     def __post_init__(self) -> None:
+        unknown = tuple(mark for mark in MARKS if mark not in self.marks)
+        msgspec.structs.force_setattr(self, "unknown_marks", unknown)
         plain = {"system", "developer", "user", "assistant", "tool"} - self.roles.keys()
         roles = frozenset(b'"%b"' % role.encode() for role in plain)
         msgspec.structs.force_setattr(self, "plain_roles", roles)
@@ -117,12 +121,9 @@ class MessageRules(msgspec.Struct, frozen=True, kw_only=True):
         found: list[tuple[bytes, ...]] = []
         if few and self.nulls and self.blanks and self.functions and self.tool_ids is None:
             found += [(b'"%b"' % role.encode(),) for role in self.roles]
-            found += [(b'"%b"' % mark.encode(),) for mark in self.unknown_marks()]
+            found += [(b'"%b"' % mark.encode(),) for mark in unknown]
             found.append((b'"tool', b'"image_url"', b'"file"', b'"custom"'))
-            if not self.unknown_marks():
+            if not unknown:
                 by_role = frozenset({*self.roles, "tool"})
                 msgspec.structs.force_setattr(self, "by_role", by_role)
         msgspec.structs.force_setattr(self, "searches", tuple(found))
-
-    def unknown_marks(self) -> tuple[str, ...]:
-        return tuple(mark for mark in MARKS if mark not in self.marks)

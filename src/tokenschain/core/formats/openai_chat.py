@@ -194,6 +194,16 @@ def parse(api: Api, body: bytes, native: NativeRequest | None = None) -> ParsedR
         ApiError: 400 with OpenAI's code, and the field that is to blame in `param`.
     """
     fields, mended = read_body(body)
+    return _checked(api, fields, body, native, mended)
+
+
+def _checked(
+    api: Api,
+    fields: dict[str, Raw],
+    body: bytes,
+    native: NativeRequest | None,
+    mended: tuple[str, ...],
+) -> ParsedRequest:
     checks = _CHECKS[api]
     values: dict[str, Any] = {}
     for name, raw in fields.items():
@@ -225,6 +235,7 @@ def parse(api: Api, body: bytes, native: NativeRequest | None = None) -> ParsedR
         output_tokens_max=values.get("max_completion_tokens") or values.get("max_tokens"),
         prompt_tokens_estimate=_estimate_prompt(api, fields, values[_PROMPT[api]], body),
         roles=frozenset([message.role for message in values.get("messages", ())]),
+        native=native,
         mended=mended,
         prompts=_prompts_in(values["prompt"]) if api is Api.COMPLETIONS else 1,
     )
@@ -235,11 +246,17 @@ def parse_as(
 ) -> ParsedRequest:
     """The canonical request that another API's one became, checked.
 
+    Args:
+        fields: JSON as it is, or what is to be written as JSON.
+
     Raises:
         ApiError: see `parse`, naming the field as the caller wrote it.
     """
+    raws = {
+        name: value if type(value) is Raw else Raw(_encode(value)) for name, value in fields.items()
+    }
     try:
-        parsed = parse(api, _encode(fields), native)
+        return _checked(api, raws, bytes(raws[_PROMPT[api]]), native, mended)
     except ApiError as error:
         if error.param is None:
             raise
@@ -248,9 +265,6 @@ def parse_as(
             own = own.replace(word, theirs)
         message = error.message.replace(f"`{error.param}`", f"`{own}`")
         raise ApiError(error.code, message, param=own) from None
-    parsed.native = native
-    parsed.mended = mended
-    return parsed
 
 
 _OWN_WORDS = {

@@ -113,6 +113,7 @@ def bridge(
     work.emulate_schema()
     work.refuse()
     work.rewrite_history()
+    work.write_messages()
     changes = work.changes
     if work.names.callers:
         changes.adapt("tool_names")
@@ -175,10 +176,17 @@ class _Bridge:
         self.schema: bytes | None = None
         self.freeform: frozenset[str] = frozenset()
         self.older_functions = False
+        self.messages: list[dict[str, Raw]] | None = None
+        """The messages, once they were read; written at the end."""
         self.names = tool_bridge.ToolNameMap(self.rules.tool_names)
         self.unsigned = False
         self.amount = "reasoning_effort"
         """The caller's field that `reasoning_effort` was made of."""
+
+    def _read_messages(self) -> list[dict[str, Raw]]:
+        if self.messages is None:
+            self.messages = _decode(self.fields["messages"], type=list[dict[str, Raw]])
+        return self.messages
 
     def _has(self, name: str) -> bool:
         return bytes(self.fields.get(name, b"null")) not in _NOTHING
@@ -587,7 +595,7 @@ class _Bridge:
 
     def _say(self, text: str) -> None:
         """Add a sentence to the system prompt."""
-        messages = _decode(self.fields["messages"], type=list[dict[str, Raw]])
+        messages = self._read_messages()
         first = messages[0] if messages else {}
         role = bytes(first.get("role", b""))
         content = bytes(first.get("content", b""))
@@ -599,7 +607,6 @@ class _Bridge:
         else:
             system = {"role": Raw(b'"system"'), "content": Raw(_encode(text))}
             messages.insert(0, system)
-        self.fields["messages"] = Raw(_encode(messages))
 
     def refuse(self) -> None:
         known = self.dialect.known
@@ -613,18 +620,15 @@ class _Bridge:
 
     def rewrite_history(self) -> None:
         rule = self.dialect.history
-        raw = self.fields.get("messages")
-        if raw is None:
+        if "messages" not in self.fields:
             return
-        text = bytes(raw)
-        told = b'"reasoning' in text
-        needed = (
-            rule is History.RETURN and b'"tool_calls"' in text and self.thinking.on is not False
-        )
-        if not told and not needed:
-            return
-        messages = _decode(text, type=list[dict[str, Raw]])
-        for message in messages:
+        if self.messages is None:
+            text = bytes(self.fields["messages"])
+            calls = rule is History.RETURN and b'"tool_calls"' in text
+            if not calls and b'"reasoning' not in text:
+                return
+        needed = rule is History.RETURN and self.thinking.on is not False
+        for message in self._read_messages():
             if bytes(message.get("role", b"")) != b'"assistant"':
                 continue
             other = message.pop("reasoning", None)
@@ -637,7 +641,10 @@ class _Bridge:
                 lost = bytes(message.get("reasoning_content", b"null")) in (b"null", b'""')
                 if lost:
                     message["reasoning_content"] = Raw(_encode(_LOST_REASONING))
-        self.fields["messages"] = Raw(_encode(messages))
+
+    def write_messages(self) -> None:
+        if self.messages is not None:
+            self.fields["messages"] = Raw(_encode(self.messages))
 
 
 def _tool_name(tool: dict[str, Any]) -> str:

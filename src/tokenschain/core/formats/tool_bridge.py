@@ -68,7 +68,7 @@ def tools_apply(rules: MessageRules, tools: bytes) -> bool:
         return True
     if rules.tool_names is not None and re.search(rules.tool_names.bad, tools):
         return True
-    return any(b'"%b"' % mark.encode() in tools for mark in rules.unknown_marks())
+    return any(b'"%b"' % mark.encode() in tools for mark in rules.unknown_marks)
 
 
 def bridge_tools(
@@ -84,7 +84,7 @@ def bridge_tools(
     known, freeform, made = rules.known, set(), []
     try:
         for at, tool in enumerate(_decode_tools(raw)):
-            for mark in rules.unknown_marks():
+            for mark in rules.unknown_marks:
                 if bytes(tool.pop(mark, b"null")) != b"null":
                     changes.drop(mark, "it knows no such marker")
             kind = _decode(tool.get("type", Raw(b"null"))) or "function"

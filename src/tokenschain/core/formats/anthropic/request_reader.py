@@ -6,6 +6,7 @@ lost on the way to other vendors only. Source: Anthropic's API reference, versio
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import msgspec
@@ -84,7 +85,9 @@ FIELDS: dict[str, Any] = {
     "service_tier": str | None,
 }
 """The fields that are read, with their types."""
-_READ = {name: _decoder(kind) for name, kind in FIELDS.items()}
+_SAME = frozenset({"model", "max_tokens", "temperature", "top_p", "top_k", "stream"})
+"""Fields that are canonical as they are."""
+_READ = {name: _decoder(kind) for name, kind in FIELDS.items() if name not in _SAME}
 
 
 def parse(body: bytes, *, counting: bool = False) -> ParsedRequest:
@@ -97,13 +100,14 @@ def parse(body: bytes, *, counting: bool = False) -> ParsedRequest:
         ApiError: with the field to blame.
     """
     read = read_body(body)
-    values = {name: value_of(name, raw, _READ[name]) for name, raw in read.fields.items()
-              if name in _READ}  # fmt: skip
+    fields = read.fields
     for name in ("model", "messages") if counting else ("model", "messages", "max_tokens"):
-        if values.get(name) is None:
+        if bytes(fields.get(name, b"null")) == b"null":
             raise ApiError(
                 "missing_required_parameter", f"The field `{name}` is required.", param=name
             )
+    values = {name: value_of(name, raw, _READ[name]) for name, raw in fields.items()
+              if name in _READ}  # fmt: skip
     if not values["messages"]:
         raise ApiError("invalid_value", "`messages` must not be empty.", param="messages")
     return _Reader(read, values).parsed()
@@ -121,29 +125,23 @@ class _Reader:
 
     def parsed(self) -> ParsedRequest:
         values = self.values
+        fields: dict[str, Any] = {}
         for name, raw in self.read.fields.items():
-            if name not in _READ and bytes(raw) not in (b"null", b"[]", b"{}"):
+            if name in _SAME:
+                if bytes(raw) != b"null":
+                    fields[name] = raw
+            elif name not in _READ and bytes(raw) not in (b"null", b"[]", b"{}"):
                 self.lose(name, _OWN_TO_ANTHROPIC, essential=name == "mcp_servers")
         self._system(values.get("system"))
         for at, turn in enumerate(values["messages"]):
             self._turn(at, turn)
         if not self.made:  # nothing that others know; the losses decide
             self._add("messages[0]", {"role": "user", "content": ""})
-        fields: dict[str, Any] = {"model": values["model"], "messages": self.made}
-        plain = {
-            "max_tokens": values.get("max_tokens"),
-            "stop": values.get("stop_sequences") or None,
-            "temperature": values.get("temperature"),
-            "top_p": values.get("top_p"),
-            "top_k": values.get("top_k"),
-            "stream": values.get("stream"),
-            "user": self._user_id(),
-            "service_tier": self._tier(),
-        }
-        fields |= {name: value for name, value in plain.items() if value is not None}
-        self._think(fields)
-        self._format(fields)
-        self._tools(fields)
+        fields["messages"] = self.made
+        for name, value in values.items():
+            if value is not None and name in _READERS:
+                _READERS[name](self, value, fields)
+        self._choose(fields)
         names = CallerNames(_NAMES, tuple(self.places))
         native = NativeRequest("messages", self.read.fields, names, tuple(self.losses))
         return parse_as(Api.CHAT, fields, native, self.read.mended)
@@ -155,41 +153,49 @@ class _Reader:
 
     # --- parameters -----------------------------------------------------------------
 
-    def _user_id(self) -> str | None:
-        metadata = self.values.get("metadata") or {}
+    def _stops(self, stops: list[str], fields: dict[str, Any]) -> None:
+        if stops:
+            fields["stop"] = stops
+
+    def _metadata(self, metadata: dict[str, Any], fields: dict[str, Any]) -> None:
         for name in metadata.keys() - {"user_id"}:
             self.lose(f"metadata.{name}")
         user = metadata.get("user_id")
-        return user if isinstance(user, str) else None
+        if isinstance(user, str):
+            fields["user"] = user
 
-    def _tier(self) -> str | None:
-        tier = self.values.get("service_tier")
-        if tier is not None and tier not in _TIERS:
+    def _tier(self, tier: str, fields: dict[str, Any]) -> None:
+        if tier in _TIERS:
+            fields["service_tier"] = _TIERS[tier]
+        else:
             self.lose("service_tier")
-        return _TIERS.get(tier or "")
 
-    def _think(self, fields: dict[str, Any]) -> None:
-        switch = self.values.get("thinking")
-        if switch is not None:
-            fields["thinking"] = {"type": switch.type}
-            if switch.budget_tokens is not None:
-                fields["thinking"]["budget_tokens"] = switch.budget_tokens
-            if switch.display is not None:
-                self.lose("thinking.display")
-            if switch.type not in ("enabled", "adaptive", "disabled"):
-                self.lose("thinking.type")
+    def _think(self, switch: _Switch, fields: dict[str, Any]) -> None:
+        fields["thinking"] = {"type": switch.type}
+        if switch.budget_tokens is not None:
+            fields["thinking"]["budget_tokens"] = switch.budget_tokens
+        if switch.display is not None:
+            self.lose("thinking.display")
+        if switch.type not in ("enabled", "adaptive", "disabled"):
+            self.lose("thinking.type")
 
-    def _format(self, fields: dict[str, Any]) -> None:
-        config = dict(self.values.get("output_config") or {})
+    def _output(self, given: dict[str, Any], fields: dict[str, Any]) -> None:
+        config = dict(given)
         effort = config.pop("effort", None)
         if effort is not None:
             fields["output_config"] = {"effort": effort}
-        format = config.pop("format", None) or self.values.get("output_format")
+        format = config.pop("format", None)
+        if format is not None:
+            self._format(format, fields)
         for name in config:
             self.lose(f"output_config.{name}")
-        if not isinstance(format, dict):
-            return
-        if format.get("type") != "json_schema" or not isinstance(format.get("schema"), dict):
+
+    def _format(self, format: Any, fields: dict[str, Any]) -> None:
+        if (
+            not isinstance(format, dict)
+            or format.get("type") != "json_schema"
+            or not isinstance(format.get("schema"), dict)
+        ):
             raise ApiError(
                 "invalid_value", "The format must be a `json_schema` with its `schema`.",
                 param="output_config.format",
@@ -199,22 +205,19 @@ class _Reader:
 
     # --- tools ----------------------------------------------------------------------
 
-    def _tools(self, fields: dict[str, Any]) -> None:
+    def _tools(self, given: list[dict[str, Raw]], fields: dict[str, Any]) -> None:
         tools: list[dict[str, Any]] = []
-        elsewhere: list[tuple[int, str]] = []
-        for at, tool in enumerate(self.values.get("tools") or ()):
+        elsewhere: list[int] = []
+        for at, tool in enumerate(given):
             kind = _text(tool.get("type")) or "custom"
             if kind == "custom" and "input_schema" in tool:
                 tools.append(self._tool(at, tool))
             else:
-                elsewhere.append((at, kind))
-        for at, _ in elsewhere:
+                elsewhere.append(at)
+        for at in elsewhere:
             self.lose(f"tools[{at}]", _SERVER_SIDE, essential=not tools)
         if tools:
             fields["tools"] = tools
-        choice = self.values.get("tool_choice")
-        if choice is not None:
-            self._choice(choice, fields, [tool["function"]["name"] for tool in tools])
 
     def _tool(self, at: int, tool: dict[str, Raw]) -> dict[str, Any]:
         function: dict[str, Any] = {"name": tool.get("name"), "parameters": tool["input_schema"]}
@@ -231,7 +234,11 @@ class _Reader:
                 self.lose(f"tools[{at}].{name}")
         return made
 
-    def _choice(self, choice: _Choice, fields: dict[str, Any], names: list[str]) -> None:
+    def _choose(self, fields: dict[str, Any]) -> None:
+        choice = self.values.get("tool_choice")
+        if choice is None:
+            return
+        names = [_name_of(tool) for tool in fields.get("tools", ())]
         match choice.type:
             case "any":
                 fields["tool_choice"] = "required"
@@ -442,7 +449,11 @@ class _Reader:
                 "missing_required_parameter", f"The field `{where}.{name}` is required.",
                 param=f"{where}.{name}",
             )  # fmt: skip
-        return str(value_of(f"{where}.{name}", block[name], _decoder(str)))
+        raw = block[name]
+        if bytes(raw)[:1] == b'"':
+            return str(_decode(raw))
+        path = f"{where}.{name}"
+        raise ApiError("invalid_type", f"Invalid type for `{path}`: expected a text.", param=path)
 
     def _source(self, block: _Block, where: str) -> _Source:
         raw = block.get("source", Raw(b"null"))
@@ -454,6 +465,15 @@ class _Reader:
         return blocks
 
 
+_READERS: dict[str, Callable[[_Reader, Any, dict[str, Any]], None]] = {
+    "stop_sequences": _Reader._stops,
+    "metadata": _Reader._metadata,
+    "service_tier": _Reader._tier,
+    "thinking": _Reader._think,
+    "output_config": _Reader._output,
+    "output_format": _Reader._format,
+    "tools": _Reader._tools,
+}
 _decode_source = _decoder(_Source)
 _decode_blocks = _decoder(list[_Block])
 
@@ -463,6 +483,11 @@ def _text(raw: Raw | None) -> str:
     if raw is None or bytes(raw)[:1] != b'"':
         return ""
     return str(_decode(raw))
+
+
+def _name_of(tool: dict[str, Any]) -> str:
+    name = tool["function"]["name"]
+    return _text(name) if isinstance(name, Raw) else str(name)
 
 
 def _kind(block: _Block, where: str) -> str:
