@@ -24,7 +24,7 @@ from tests.field_failures.answers import (
     last_usage,
     message,
 )
-from tests.translation.answers import events_in
+from tests.translation.answers import events_in, hear
 from tests.translation.lab import Lab
 from tokenschain.core.formats.anthropic import inbound
 
@@ -223,18 +223,26 @@ def test_p20_odd_calls_in_a_whole_answer(lab: Lab, api: str, arguments: Any, tex
 # follows R09, R10 (P22, P26)
 
 
-def test_p22_a_fault_of_our_own_is_ours(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("stream", [False, True])
+def test_p22_a_fault_of_our_own_is_ours(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, stream: bool
+) -> None:
     """Five of them, and the upstream serves other callers as before."""
 
     def broken(*_: object) -> bytes:
         raise KeyError("ours")
 
+    monkeypatch.setattr(inbound, "_blocks_of", broken)
     monkeypatch.setattr(inbound.MessagesStreamOut, "_say", broken)
     for _ in range(5):
-        got = ask(lab, "messages", stream=True)
-        assert "HttpParser" not in got.body.decode() and not got.faults
-        assert heard(got, "messages", stream=True).error is not None
-        assert got.record.error == "translation_failed" and got.record.fault == "platform"
+        got = ask(lab, "messages", stream=stream)
+        assert "HttpParser" not in got.body.decode()
+        assert got.status == (200 if stream else 502)
+        if stream:
+            assert hear("messages", got.body, streamed=True).error is not None
+        record = got.record
+        assert (record.error, record.fault) == ("translation_failed", "platform")
+        assert record.outcome != "ok" and not record.charge_pico
     assert heard(ask(lab, "chat/completions"), "chat/completions").text
 
 

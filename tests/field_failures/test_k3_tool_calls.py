@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from tests.field_failures.answers import (
     APIS,
+    WEATHER,
     Json,
     answers,
     ask,
@@ -26,6 +27,7 @@ from tests.field_failures.answers import (
     last_usage,
     message,
 )
+from tests.translation.answers import events_in
 from tests.translation.lab import Lab, Result
 from tokenschain.core.formats.tool_calls import ToolCalls
 from tokenschain.core.snapshot import Served
@@ -201,6 +203,56 @@ def test_what_a_vendor_adds_to_a_call_stays(lab: Lab) -> None:
     assert b'"thought_signature":"s"' in got.body
     answers(lab, message(None, "tool_calls", tool_calls=[call() | extra]))
     assert b'"thought_signature":"s"' in ask(lab, "chat/completions").body
+
+
+# decolua/9router#1007, diegosouzapw/OmniRoute#4862 (R25): calls come back as they were declared
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_r25_a_freeform_tool_is_called_as_one_at_the_chat_api(lab: Lab, stream: bool) -> None:
+    tools = [{"type": "custom", "custom": {"name": "apply_patch", "description": "d"}}]
+    patch = call("apply_patch", '{"input":"*** Begin"}', id="call_1")
+    if stream:
+        pieces = [
+            call("apply_patch", '{"input":', id="call_1", index=0),
+            call(None, '"*** Begin"}', index=0),
+        ]
+        answers(lab, *frames(*(chunk(tool_calls=[piece]) for piece in pieces), chunk("tool_calls")))
+    else:
+        answers(lab, message(None, "tool_calls", tool_calls=[patch]))
+    body = {"model": "deepseek", "messages": [{"role": "user", "content": "hi"}], "stream": stream}
+    got = lab.ask("/v1/chat/completions", body | {"tools": tools})
+    if stream:
+        deltas = [
+            data["choices"][0]["delta"] for _, data in events_in(got.body) if data != "[DONE]"
+        ]
+        (made,) = [entry for delta in deltas for entry in delta.get("tool_calls") or ()]
+    else:
+        (made,) = json.loads(got.body)["choices"][0]["message"]["tool_calls"]
+    assert made["type"] == "custom" and "function" not in made
+    assert made["custom"] == {"name": "apply_patch", "input": "*** Begin"}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_caller_of_functions_gets_a_function_call(lab: Lab, stream: bool) -> None:
+    """OpenAI's older `functions`, at a vendor that knows tools only."""
+    given = call(id="call_1", index=0)
+    if stream:
+        answers(lab, *frames(chunk(tool_calls=[given]), chunk("tool_calls")))
+    else:
+        answers(lab, message(None, "tool_calls", tool_calls=[given]))
+    body = {"model": "deepseek", "messages": [{"role": "user", "content": "hi"}], "stream": stream}
+    got = lab.ask("/v1/chat/completions", body | {"functions": [WEATHER["function"]]})
+    if stream:
+        choices = [data["choices"][0] for _, data in events_in(got.body) if data != "[DONE]"]
+        (made,) = [c["delta"]["function_call"] for c in choices if "function_call" in c["delta"]]
+        assert not any("tool_calls" in choice["delta"] for choice in choices)
+        assert choices[-1]["finish_reason"] == "function_call"
+    else:
+        choice = json.loads(got.body)["choices"][0]
+        made = choice["message"]["function_call"]
+        assert "tool_calls" not in choice["message"] and choice["finish_reason"] == "function_call"
+    assert made == {"name": "get_weather", "arguments": '{"city":"Paris"}'}
 
 
 # own (P21)

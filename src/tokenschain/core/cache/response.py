@@ -69,13 +69,14 @@ def chunks(body: bytes, target: ReplayTarget) -> Iterator[tuple[int, bytes]]:
     else:
         message = choice["message"]
         yield 0, chunk({"role": "assistant", "content": ""})
-        for name in ("reasoning_content", "content"):
+        for name in ("reasoning_content", "content", "refusal"):
             for piece in pieces(message.get(name) or ""):
                 yield len(piece), chunk({name: piece})
         for at, made in enumerate(message.get("tool_calls") or ()):
             yield 0, chunk({"tool_calls": [{"index": at, **made}]})
-        if message.get("annotations"):
-            yield 0, chunk({"annotations": message["annotations"]})
+        for name in ("reasoning_details", "annotations", "function_call", "audio"):
+            if message.get(name):
+                yield 0, chunk({name: message[name]})
         yield 0, chunk({}, choice.get("finish_reason"))
     if reply.get("usage") and target.wants_usage:
         yield 0, _encode({**head, "choices": [], "usage": reply["usage"]})

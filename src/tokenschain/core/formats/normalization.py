@@ -23,7 +23,7 @@ from tokenschain.core.formats.lenient_json import (
     patiently,
     whole_characters,
 )
-from tokenschain.core.formats.openai_chat import Api, WireReply
+from tokenschain.core.formats.openai_chat import ABSENT, Api, WireReply
 from tokenschain.core.formats.think_tags import TagSplitter
 from tokenschain.core.formats.tool_calls import ToolCalls, text_of
 
@@ -71,7 +71,7 @@ class Normalization(StrEnum):
     DETAILS = "reasoning_details"
 
 
-IN_THE_TEXT = frozenset({Normalization.TAGS, Normalization.DETAILS})
+_IN_THE_TEXT = frozenset({Normalization.TAGS, Normalization.DETAILS})
 """Where reasoning is not told by the name of its field."""
 
 
@@ -104,7 +104,10 @@ def plain(data: bytes) -> WireReply | None:
     if not found.choices:
         return found if found.choices is not None or found.usage is None else None
     for choice in found.choices:
-        if choice.finish_reason not in _PLAIN_FINISHES or not choice.simple:
+        if choice.finish_reason not in _PLAIN_FINISHES or choice.usage is not ABSENT:
+            return None
+        part = choice.delta or choice.message
+        if part is not None and not part.simple:
             return None
     return found
 
@@ -127,7 +130,7 @@ class ReplyNormalizer:
     ) -> None:
         self._normalization = normalization
         self._context = context
-        self._always = context.older_functions or normalization in IN_THE_TEXT
+        self._always = context.older_functions or normalization in _IN_THE_TEXT
         self._splitters: dict[int, TagSplitter] = {}
         self._calls: dict[int, ToolCalls] = {}
         self._halves: dict[tuple[int, str], str] = {}

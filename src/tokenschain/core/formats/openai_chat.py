@@ -45,7 +45,7 @@ class Api(StrEnum):
     RERANK = "rerank"
 
 
-_ABSENT = Raw(b"")
+ABSENT = Raw(b"")
 _EMPTY = (b"", b'""', b"null", b"[]")
 
 
@@ -374,22 +374,22 @@ class WireUsage(Struct):
 class _Delta(Struct):
     content: str | None = None
     reasoning_content: str | None = None
-    reasoning: Raw = _ABSENT
-    reasoning_details: Raw = _ABSENT
-    tool_calls: Raw = _ABSENT
-    function_call: Raw = _ABSENT
-    annotations: Raw = _ABSENT
+    reasoning: Raw = ABSENT
+    reasoning_details: Raw = ABSENT
+    tool_calls: Raw = ABSENT
+    function_call: Raw = ABSENT
+    annotations: Raw = ABSENT
     refusal: str | None = None
 
     @property
     def simple(self) -> bool:
         """Whether it holds nothing but text: all else is looked at more closely."""
         return (
-            self.reasoning is _ABSENT
-            and self.tool_calls is _ABSENT
-            and self.function_call is _ABSENT
-            and self.reasoning_details is _ABSENT
-            and self.annotations is _ABSENT
+            self.reasoning is ABSENT
+            and self.tool_calls is ABSENT
+            and self.function_call is ABSENT
+            and self.reasoning_details is ABSENT
+            and self.annotations is ABSENT
         )
 
 
@@ -399,14 +399,8 @@ class _Choice(Struct):
     delta: _Delta | None = None
     message: _Delta | None = None
     text: str | None = None
-    usage: Raw = _ABSENT
+    usage: Raw = ABSENT
     """An older Kimi's place for it."""
-
-    @property
-    def simple(self) -> bool:
-        """Whether nothing in it needs a closer look."""
-        part = self.delta or self.message
-        return self.usage is _ABSENT and (part is None or part.simple)
 
 
 class _BaseResp(Struct):
@@ -427,10 +421,10 @@ class WireReply(Struct):
     created: int = 0
     choices: list[_Choice] | None = None
     usage: WireUsage | None = None
-    error: Raw = _ABSENT
+    error: Raw = ABSENT
     base_resp: _BaseResp | None = None
-    code: Raw = _ABSENT
-    error_code: Raw = _ABSENT
+    code: Raw = ABSENT
+    error_code: Raw = ABSENT
 
     @property
     def is_error(self) -> bool:
@@ -507,7 +501,7 @@ def usage_of(wire: WireUsage | None) -> Usage | None:
     if outside is not None:
         reasoning, spoken = outside.reasoning_tokens or 0, outside.audio_tokens or 0
     counts = (prompt, completion, cached, written, written_1h, audio, image, reasoning, spoken)
-    if min(counts) < 0 or max(counts) > COUNT_MAX:
+    if min(counts) < 0 or prompt > COUNT_MAX or completion > COUNT_MAX:
         return None
     if cached + written + written_1h > prompt or spoken > completion:
         return None

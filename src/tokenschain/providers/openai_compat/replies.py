@@ -10,7 +10,7 @@ from tokenschain.core.formats import canonical, openai_chat, stream_aggregation
 from tokenschain.core.formats.anthropic import outbound
 from tokenschain.core.formats.normalization import (
     FAILED_FINISHES,
-    IN_THE_TEXT,
+    Normalization,
     ReadReply,
     ReplyContext,
     ReplyNormalizer,
@@ -36,6 +36,8 @@ from tokenschain.wire import sse
 REPLY_BYTES_MAX = 67_108_864
 _ONE_TOKEN_BYTES_MAX = 12
 _DONE = b"[DONE]"
+# Looked up once: a member of an enumeration costs more than the comparison with it.
+_CANONICAL, _CHAT, _COMPLETIONS = Normalization.CANONICAL, Api.CHAT, Api.COMPLETIONS
 
 
 async def read_whole(reply: http.Reply, call: Call, attempt: Attempt, vendor: Vendor) -> bytes:
@@ -44,7 +46,9 @@ async def read_whole(reply: http.Reply, call: Call, attempt: Attempt, vendor: Ve
     Raises:
         ApiError: it is an error, or no answer.
     """
-    return understood(await _body_of(reply, attempt), call, attempt, vendor)
+    body = await reply.read(REPLY_BYTES_MAX)
+    attempt.first_token_at = attempt.ended_at = time.monotonic()
+    return understood(_decoded(body, reply, attempt), call, attempt, vendor)
 
 
 async def read_native(
@@ -55,14 +59,14 @@ async def read_native(
     Raises:
         ApiError: it is an error, or no answer.
     """
-    body = await _body_of(reply, attempt)
+    body = await reply.read(REPLY_BYTES_MAX)
+    attempt.first_token_at = attempt.ended_at = time.monotonic()
+    body = _decoded(body, reply, attempt)
     understood_body = understood(body, call, attempt, vendor)
     return WholeAnswer(understood_body, body if outbound.is_native(body) else b"")
 
 
-async def _body_of(reply: http.Reply, attempt: Attempt) -> bytes:
-    body = await reply.read(REPLY_BYTES_MAX)
-    attempt.first_token_at = attempt.ended_at = time.monotonic()
+def _decoded(body: bytes, reply: http.Reply, attempt: Attempt) -> bytes:
     try:
         return decoded(body, reply.headers, REPLY_BYTES_MAX)
     except BadEncoding as error:
@@ -111,9 +115,9 @@ def _read(body: bytes, call: Call, attempt: Attempt, vendor: Vendor) -> ReadRepl
     """
     parsed = call.parsed
     if (
-        parsed.api is Api.CHAT
+        parsed.api is _CHAT
         and vendor.protocol is None
-        and vendor.normalization not in IN_THE_TEXT
+        and vendor.normalization is _CANONICAL
         and not call.older_functions
     ):
         found = plain(body)
@@ -164,7 +168,7 @@ def _collected(body: bytes, call: Call, attempt: Attempt, vendor: Vendor) -> byt
 
 def _answers(found: WireReply, body: bytes, api: Api) -> bool:
     """Whether there is an answer in a reply: an empty success is none."""
-    if api is not Api.CHAT and api is not Api.COMPLETIONS:
+    if api is not _CHAT and api is not _COMPLETIONS:
         return True
     for choice in found.choices or ():
         if choice.message is not None or choice.text is not None:
