@@ -86,6 +86,7 @@ _ALIBABA = Dialect(
     stops_max=4,
     choices_max=4,
     messages=_seeing("video_url", "video", "input_audio"),
+    part_models={"input_audio": r"omni|audio"},
 )
 _ALIBABA_PATHS = {Api.RERANK: "/compatible-api/v1/reranks"}
 _ALIBABA_NATIVE = msgspec.structs.replace(
@@ -162,6 +163,7 @@ _HUNYUAN_TURNS: Any = {
     "alternates": True,
     "system_first": True,
     "user_first": True,
+    "user_last": True,
     "user_after_tool": False,
     "never_empty": frozenset({"user", "assistant", "system"}),
 }

@@ -99,6 +99,10 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     messages: MessageRules = MessageRules()
     translated_messages: MessageRules | None = None
     """Rules for requests of another API than OpenAI's chat, where they are stricter."""
+    part_models: Mapping[str, str] = {}
+    """Kinds of content parts that only some models take, as regular expressions."""
+    messages_by_model: dict[tuple[str, bool], MessageRules] = {}
+    """The rules of one model; made when they are first asked for."""
 
     watched: frozenset[str] = frozenset()
     """The fields that any rule looks at; made from the others."""
@@ -127,6 +131,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
             watched.add("stop")
         msgspec.structs.force_setattr(self, "watched", frozenset(watched))
         msgspec.structs.force_setattr(self, "watched_by_model", {})
+        msgspec.structs.force_setattr(self, "messages_by_model", {})
 
     def watched_of(self, model: str) -> frozenset[str]:
         """The fields that any rule for this model looks at."""
@@ -151,6 +156,16 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
                 return style
         return self.thinking
 
-    def messages_of(self, *, translated: bool) -> MessageRules:
+    def messages_of(self, model: str, *, translated: bool) -> MessageRules:
         """The rules for messages of OpenAI's chat, or for translated ones."""
-        return self.translated_messages or self.messages if translated else self.messages
+        found = self.messages_by_model.get((model, translated))
+        if found is None:
+            found = self.translated_messages or self.messages if translated else self.messages
+            parts = found.parts
+            if parts is not None:
+                for kind, models in self.part_models.items():
+                    parts = parts if re.search(models, model) else parts - {kind}
+                if parts != found.parts:
+                    found = msgspec.structs.replace(found, parts=parts)
+            self.messages_by_model[model, translated] = found
+        return found

@@ -161,6 +161,7 @@ class _MessageBridge:
         self._leave_out_empty()
         self._put_system_first()
         self._take_turns()
+        self._let_user_end()
         self._mark_prefill()
         made = [message for _, message in self.made]
         return BridgedMessages(
@@ -433,6 +434,12 @@ class _MessageBridge:
                 self.made.insert(begin, (at, {"role": Raw(b'"user"'), "content": Raw(b'"."')}))
                 self.changes.adapt(f"messages[{at}]")
 
+    def _let_user_end(self) -> None:
+        if self.rules.user_last and self.made and _role_of(self.made[-1][1]) == "assistant":
+            at = self.made[-1][0]
+            self.made.append((at, {"role": Raw(b'"user"'), "content": Raw(b'"Go on."')}))
+            self.changes.adapt(f"messages[{at}]")
+
     def _take_turns(self) -> None:
         rules = self.rules
         if not rules.alternates and rules.user_after_tool:
@@ -546,13 +553,12 @@ def _unsigned(messages: list[Message]) -> bool:
     A turn is under way while tools' results are the last word: it began with the first
     assistant's message after the user's own words.
     """
-    roles = [_role_of(message) for message in messages]
-    last = len(roles) - 1
-    while last >= 0 and roles[last] in ("system", "developer"):
-        last -= 1
-    if last >= 0 and roles[last] == "assistant":
+    # Messages of the system stand apart from the turns.
+    turns = [m for m in messages if _role_of(m) not in ("system", "developer")]
+    roles = [_role_of(message) for message in turns]
+    end = len(roles) - 1
+    if end >= 0 and roles[end] == "assistant":
         return True
-    end = last
     while end >= 0 and roles[end] == "user":
         end -= 1
     if end < 0 or roles[end] != "tool":
@@ -560,7 +566,7 @@ def _unsigned(messages: list[Message]) -> bool:
     first = end
     while first > 0 and roles[first - 1] in ("tool", "assistant"):
         first -= 1
-    details = messages[first].get("reasoning_details")
+    details = turns[first].get("reasoning_details")
     if details is None or bytes(details)[:1] != b"[":
         return True
     found = [d for d in _decode(details) if isinstance(d, dict)]

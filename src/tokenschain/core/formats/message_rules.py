@@ -88,6 +88,8 @@ class MessageRules(msgspec.Struct, frozen=True, kw_only=True):
     """Whether there is one system message, at the beginning, and others after it."""
     user_first: bool = False
     """Whether it is a user who speaks first."""
+    user_last: bool = False
+    """Whether the assistant may not have the last word."""
     user_after_tool: bool = True
     """Whether a user may speak right after a tool, before the assistant did."""
     prefill_mark: str = ""

@@ -171,7 +171,7 @@ class _Bridge:
         self.policy = policy
         self.origin = origin
         self.changes = Changes(policy, origin.names)
-        self.rules = dialect.messages_of(translated=origin.translated)
+        self.rules = dialect.messages_of(model, translated=origin.translated)
         self.thinking = Thinking()
         self.schema: bytes | None = None
         self.freeform: frozenset[str] = frozenset()
@@ -294,7 +294,10 @@ class _Bridge:
         wanted = thinking_of(self.fields) if present else Thinking()
         if style is ThinkingStyle.UNTOUCHED:
             self.thinking = wanted
-            return
+            if not self.origin.translated:
+                return
+            # What the caller wrote is another API's; chat has one word for it.
+            style = ThinkingStyle.EFFORT if wanted.on else ThinkingStyle.NONE
         wanted = self._give_way(wanted, present)
         self.thinking = wanted
         if not present and wanted.on is None:
