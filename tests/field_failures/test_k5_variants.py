@@ -191,6 +191,20 @@ def test_line_ends_and_cuts_of_any_kind(lab: Lab, ends: bytes) -> None:
             assert heard(ask(lab, api, stream=True), api, stream=True).text == "fine"
 
 
+@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize(
+    "odd",
+    [{}, {"id": "c-1"}, {"choices": []}, {"choices": {}}, b"data: null\n\n", {"ping": True},
+     {"base_resp": {"status_code": 0, "status_msg": ""}, "choices": None}, {"code": 0}],
+)  # fmt: skip
+def test_chunks_that_say_nothing_disturb_nobody(lab: Lab, api: str, odd: Any) -> None:
+    for model in MODELS:
+        answers(
+            lab, *frames(odd, chunk(content="fi"), chunk(content="ne"), odd, chunk("stop"), odd)
+        )
+        assert heard(ask(lab, api, model, stream=True), api, stream=True).text == "fine"
+
+
 # ENTERPILOT/GoModel#947, kortix-ai/suna#4099, HKUDS/nanobot#4288, speakeasy-api/gram#3129 (R32)
 
 
@@ -328,11 +342,15 @@ def test_p14_how_long_to_wait_is_passed_on_as_whole_seconds(
         {"error": "no"},
         {"base_resp": {"status_code": 1000, "status_msg": "no"}},
         {"error_code": 7, "error_msg": "no"},
+        {"object": "error", "message": "no"},
+        {"type": "error"},
+        {"detail": "no"},
+        b'event: error\ndata: {"text": "no"}\n\n',
         None,
     ],
 )
 def test_p23_a_stream_that_ends_in_an_error_is_no_success(
-    lab: Lab, api: str, model: str, error: Json | None
+    lab: Lab, api: str, model: str, error: Json | bytes | None
 ) -> None:
     """The last: an end marker without a finish reason."""
     words = [chunk(content=word) for word in ("fi", "ne", ", so")]

@@ -62,6 +62,12 @@ _DETAILS = {
 }  # fmt: skip
 
 
+_CHOOSING = frozenset({Api.CHAT, Api.COMPLETIONS})
+_CODES = ("code", "error_code")
+_NO_CODE = (None, "", 0, "0", 200, "200", [])
+_WORDS = ("message", "msg", "detail", "error_msg", "errmsg")
+
+
 class Normalization(StrEnum):
     """Where a vendor puts reasoning."""
 
@@ -95,14 +101,18 @@ ReadReply = tuple[bytes, WireReply]
 """A reply or chunk, canonical: its bytes, and what the platform reads of them."""
 
 
-def plain(data: bytes) -> WireReply | None:
-    """A reply or chunk in which nothing is odd, or None: then it is to be read closely."""
+def plain(data: bytes, *, chooses: bool = True) -> WireReply | None:
+    """A reply or chunk in which nothing is odd, or None: then it is to be read closely.
+
+    Args:
+        chooses: whether answers of its API have choices.
+    """
     try:
         found = openai_chat.read_reply(data)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     if not found.choices:
-        return found if found.choices is not None or found.usage is None else None
+        return found if found.choices is not None or not chooses else None
     for choice in found.choices:
         if choice.finish_reason not in _PLAIN_FINISHES or choice.usage is not ABSENT:
             return None
@@ -118,6 +128,7 @@ class ReplyNormalizer:
     __slots__ = (
         "_always",
         "_calls",
+        "_chooses",
         "_context",
         "_ended",
         "_halves",
@@ -130,6 +141,7 @@ class ReplyNormalizer:
     ) -> None:
         self._normalization = normalization
         self._context = context
+        self._chooses = context.api in _CHOOSING
         self._always = context.older_functions or normalization in _IN_THE_TEXT
         self._splitters: dict[int, TagSplitter] = {}
         self._calls: dict[int, ToolCalls] = {}
@@ -160,7 +172,7 @@ class ReplyNormalizer:
 
     def _read(self, data: bytes, *, whole: bool) -> ReadReply:
         if not self._always and not self._halves:
-            found = plain(data)
+            found = plain(data, chooses=self._chooses)
             if found is not None and not (self._calls and found.finish_reason()):
                 return data, found
         reply = patiently(data)
@@ -178,9 +190,8 @@ class ReplyNormalizer:
     def _mended(self, reply: dict[str, Any], *, whole: bool) -> dict[str, Any]:
         _mend_error(reply)
         choices = reply.get("choices")
-        has_choices = isinstance(choices, list)
         known = [c for c in choices if isinstance(c, dict)] if isinstance(choices, list) else []
-        if has_choices or "choices" in reply or "usage" in reply:
+        if self._chooses and not (not known and _is_error(reply)):
             self._mend_head(reply, whole=whole)
             reply["choices"] = known
         for at, choice in enumerate(known):
@@ -402,6 +413,22 @@ def counts_of(usage: Any) -> dict[str, Any] | None:
                 if count is not None:
                     made[name][key] = count
     return made
+
+
+def _is_error(reply: dict[str, Any]) -> bool:
+    """Whether what has no choices is an error, in any of the forms of vendors; it becomes one
+    that says so."""
+    base = reply.get("base_resp")
+    failed = isinstance(base, dict) and base["status_code"] != 0
+    if failed or reply.get("error") or any(reply.get(name) not in _NO_CODE for name in _CODES):
+        return True
+    if "choices" in reply or "usage" in reply:
+        return False
+    words = next((reply[name] for name in _WORDS if isinstance(reply.get(name), str)), None)
+    if words is None and "error" not in (reply.get("object"), reply.get("type")):
+        return False
+    reply["error"] = {"message": words or "", "type": reply.get("type")}
+    return True
 
 
 def _mend_error(reply: dict[str, Any]) -> None:

@@ -423,7 +423,10 @@ class StreamAnswer:
         if b"\n" in data:
             # JSON has no line feeds within strings: those between lines of data mean nothing.
             data = data.replace(b"\n", b" ").strip()
-        if self._ended.done() or not data or data.isspace():
+        if self._ended.done() or not data or data.isspace() or data == b"null":
+            return
+        if event.event == b"error" and self._decoder is None:
+            self._on_error_event(data)
             return
         if self._decoder is None or data == _DONE:
             self._on_chunk(data)
