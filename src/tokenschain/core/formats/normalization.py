@@ -64,7 +64,7 @@ _DETAILS = {
 
 _CHOOSING = frozenset({Api.CHAT, Api.COMPLETIONS})
 _CODES = ("code", "error_code")
-_NO_CODE = (None, "", 0, "0", 200, "200", [])
+_NO_CODE: tuple[object, ...] = (None, "", 0, "0", 200, "200", [])
 _WORDS = ("message", "msg", "detail", "error_msg", "errmsg")
 
 
