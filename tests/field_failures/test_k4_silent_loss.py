@@ -229,6 +229,14 @@ def test_r29_anthropics_structured_outputs(lab: Lab, model: str, field: str) -> 
         assert got.says("x-tc-emulated") == ["output_config.format"]
 
 
+@pytest.mark.parametrize("model", ["deepseek", "anthropic"])
+def test_a_schema_that_is_none_is_refused_before_anybody_is_asked(lab: Lab, model: str) -> None:
+    schema = {"type": 7}
+    format = {"type": "json_schema", "name": "n", "schema": schema}
+    got = responses(lab, model, "hi", text={"format": format})
+    assert (got.status, got.error["param"], got.sent) == (400, "text.format.schema", [])
+
+
 # Official SDKs' walk, fault 3: settings that vanished
 
 

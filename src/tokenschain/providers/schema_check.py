@@ -13,8 +13,11 @@ _encode = msgspec.json.encode
 _FENCE = "```"
 
 
-def check_schema(schema: bytes) -> None:
+def check_schema(schema: bytes, param: str) -> None:
     """Check a schema before anybody is asked to keep to it.
+
+    Args:
+        param: where the caller wrote it.
 
     Raises:
         ApiError: `invalid_value`: it is none.
@@ -28,7 +31,7 @@ def check_schema(schema: bytes) -> None:
         raise ApiError(
             "invalid_value",
             f"The JSON schema is none: {getattr(error, 'message', error)}.",
-            param="response_format.json_schema.schema",
+            param=param,
         ) from None
 
 

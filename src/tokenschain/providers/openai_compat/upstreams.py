@@ -131,7 +131,7 @@ class HttpUpstreams:
         bridged = _bridge(call, candidate, target.vendor, said)
         _tell(call, bridged)
         if bridged.schema is not None:
-            schema_check.check_schema(bridged.schema)
+            schema_check.check_schema(bridged.schema, _schema_param(call.parsed))
         if target.vendor.images_as_data and call.parsed.api is Api.CHAT:
             bridged = bridged._replace(fields=await self._images.inline(bridged.fields))
         ring = target.keys
@@ -471,6 +471,13 @@ def _bridge_other(
         for name in sorted(fields.keys() - rerank.TEXTS_FIELDS):
             changes.drop(name, "it does not offer it")
     return Bridged(fields, listed(changes.dropped), adapted=listed(changes.adapted))
+
+
+def _schema_param(parsed: ParsedRequest) -> str:
+    """Where the caller wrote the schema of the answer."""
+    if parsed.native is None:
+        return "response_format.json_schema.schema"
+    return f"{parsed.native.names.of('response_format')}.schema"
 
 
 def _tell(call: Call, bridged: Bridged) -> None:
