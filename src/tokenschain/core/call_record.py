@@ -145,7 +145,7 @@ class CallRecord(msgspec.Struct, array_like=True):
     saved_pico: int = 0
     """What its upstream would have cost, in `currency`, if that was known."""
     cache_confidence: float = 0.0
-    """Estimated odds that the nearest kept answer was right for the question, given or not."""
+    """Estimated probability that the nearest cached answer was right, whether given or not."""
     cache_age_s: float = 0.0
     """Age of the cached response that was given."""
     requests: int = 1

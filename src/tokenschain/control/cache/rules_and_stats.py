@@ -166,7 +166,7 @@ def threshold_preview(
     """What other thresholds would have given, from the calls of that time.
 
     Args:
-        thresholds: likenesses from which kept answers would have been given; None: never.
+        thresholds: confidences from which cached answers would have been given; None: never.
 
     Returns:
         `exact_hits`, `lookups` (semantic), and `choices`: `hits` and `saved_pico` by currency,

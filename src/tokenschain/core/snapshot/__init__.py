@@ -177,8 +177,8 @@ class Routing(msgspec.Struct, frozen=True):
         Meta(
             ge=0,
             le=0.2,
-            description="Share of calls that try any upstream that is in time, so that estimates "
-            "stay fresh.",
+            description="Share of calls that try any upstream that meets the SLO, so that "
+            "estimates stay fresh.",
         ),
     ] = 0.01
     hedge: Annotated[

@@ -23,14 +23,17 @@ class Policy(msgspec.Struct, frozen=True):
 
     objective: Annotated[
         Objective,
-        Meta(description="What decides among upstreams in time: `latency`, `cost` or the `score`."),
+        Meta(
+            description="What decides among upstreams that meet the SLO: `latency`, `cost` or the "
+            "`score`."
+        ),
     ] = Objective.SCORE
     slo_share: Annotated[
         float,
         Meta(
             gt=0,
             le=10,
-            description="An upstream is in time when its first token is expected within this "
+            description="An upstream meets the SLO when its first token is expected within this "
             "share of `routing.first_token_slo_s`.",
         ),
     ] = 0.6
