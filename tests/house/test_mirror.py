@@ -65,6 +65,7 @@ ELSEWHERE: dict[str, str] = {
     "core/formats/compaction_item.py": "field_failures/test_k6_responses.py",
     "core/formats/continuation.py": "flows/test_failover.py",
     "core/formats/dialect.py": "core/formats/test_translations.py, vendors/test_matrix.py",
+    "core/formats/forced_calls.py": "field_failures/test_k6_engine.py",
     "core/formats/formats.py": "core/formats/test_translations.py, vendors/test_matrix.py",
     "core/formats/json_body.py": "field_failures/test_k4_silent_loss.py, translation/test_field_lists.py",
     "core/formats/lenient_json.py": "field_failures/test_k2_tolerance.py",

@@ -187,6 +187,7 @@ class Call:
         "adapted",
         "attempts",
         "cache",
+        "called_by_schema",
         "caller",
         "decision",
         "dropped",
@@ -239,6 +240,8 @@ class Call:
         """Parts of the request that were written in another way for the upstream."""
         self.freeform: frozenset[str] = frozenset()
         """Freeform tools that the upstream knows as functions: calls of them are turned back."""
+        self.called_by_schema = False
+        """Whether the upstream was made to write a call as JSON: see `formats.forced_calls`."""
         self.tool_names: Mapping[str, str] = {}
         """The caller's names of tools that the upstream knows by others."""
         self.older_functions = False

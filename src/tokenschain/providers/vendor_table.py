@@ -459,7 +459,13 @@ VENDORS: dict[str, Vendor] = {
     "sglang": Vendor("sglang", _VLLM, prefill=Prefill.TEMPLATE),
     # llama.cpp counts the tokens of one prompt and one choice where there are several.
     "local": Vendor(
-        dialect=Dialect(choices_max=1, many_prompts=False, messages=_STRINGS),
+        dialect=Dialect(
+            choices_max=1,
+            many_prompts=False,
+            messages=_STRINGS,
+            tool_choice_by_schema=True,
+            completions_refused=frozenset({"echo", "suffix", "best_of"}),
+        ),
         prefill=Prefill.LAST,
     ),
     "mindie": Vendor(

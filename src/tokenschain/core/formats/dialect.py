@@ -87,11 +87,15 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """Whether calling no tool can be asked for; else the tools are left out."""
     tool_choice_named: bool = True
     """Whether one tool can be named as the choice."""
+    tool_choice_by_schema: bool = False
+    """Whether a forced choice is made by a schema that only calls fit: see `forced_calls`."""
     json_schema: bool = True
     """Whether `response_format: json_schema` is offered."""
     json_mode: bool = True
     """Whether `response_format: json_object` is."""
     choices_max: int = 128
+    completions_refused: frozenset[str] = frozenset()
+    """What its text completions do not offer."""
     many_prompts: bool = True
     """Whether a text completion takes several prompts, and counts the tokens of all."""
     stream_usage: bool = True
@@ -123,6 +127,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
             self.tool_choice_required == "required"
             and self.forced_choice_thinks
             and self.tool_choice_named
+            and not self.tool_choice_by_schema
         ):
             watched.add("tool_choice")
         if not self.json_schema:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from tokenschain.core.formats import openai_chat
+from tokenschain.core.formats.forced_calls import WrittenCalls
 from tokenschain.core.formats.lenient_json import (
     count_of,
     encodable,
@@ -95,6 +96,8 @@ class ReplyContext(NamedTuple):
     """Whether the call of a tool is to come back as `function_call`."""
     tool_names: Mapping[str, str] = MappingProxyType({})
     """The caller's names of tools that the upstream knows by others."""
+    called_by_schema: bool = False
+    """Whether the text is a call written as JSON: see `forced_calls`."""
 
 
 ReadReply = tuple[bytes, WireReply]
@@ -134,6 +137,7 @@ class ReplyNormalizer:
         "_halves",
         "_normalization",
         "_splitters",
+        "_written",
     )
 
     def __init__(
@@ -142,7 +146,10 @@ class ReplyNormalizer:
         self._normalization = normalization
         self._context = context
         self._chooses = context.api in _CHOOSING
-        self._always = context.older_functions or normalization in _IN_THE_TEXT
+        self._written = WrittenCalls() if context.called_by_schema else None
+        self._always = (
+            context.older_functions or context.called_by_schema or normalization in _IN_THE_TEXT
+        )
         self._splitters: dict[int, TagSplitter] = {}
         self._calls: dict[int, ToolCalls] = {}
         self._halves: dict[tuple[int, str], str] = {}
@@ -172,7 +179,7 @@ class ReplyNormalizer:
 
     def _read(self, data: bytes, *, whole: bool) -> ReadReply:
         if not self._always and not self._halves:
-            found = plain(data, chooses=self._chooses)
+            found = None if self._has_chat_logprobs(data) else plain(data, chooses=self._chooses)
             if found is not None and not (self._calls and found.finish_reason()):
                 return data, found
         reply = patiently(data)
@@ -184,6 +191,10 @@ class ReplyNormalizer:
         except (UnicodeEncodeError, OverflowError):
             made = _encode(encodable(mended))
         return made, openai_chat.read_reply(made)
+
+    def _has_chat_logprobs(self, data: bytes) -> bool:
+        """Whether a text completion may tell logprobs in the form that chat has."""
+        return self._context.api is Api.COMPLETIONS and b'"content"' in data
 
     # --- one reply ---------------------------------------------------------------------------
 
@@ -228,6 +239,7 @@ class ReplyNormalizer:
         finish = _FINISH.get(finish, finish) if isinstance(finish, str) else None
         if self._context.api is Api.COMPLETIONS:
             choice["text"] = _text_in(choice.get("text"), "text")
+            choice["logprobs"] = completion_logprobs(choice.get("logprobs"))
             choice["finish_reason"] = finish
             return
         name, other = ("message", "delta") if whole else ("delta", "message")
@@ -243,6 +255,8 @@ class ReplyNormalizer:
         self._mend_part(part, index, whole=whole)
         self._reason(part, index, ended=ended)
         self._join_halves(part, index, ended=ended)
+        if self._written is not None:
+            self._written.take(part, index, ended=ended)
         finish = self._call_tools(part, index, finish, whole=whole)
         if whole:
             part.setdefault("role", "assistant")
@@ -348,6 +362,25 @@ class ReplyNormalizer:
         first = next((call for call in made if call.get("index", 0) == 0), None)
         if first is not None and "function" in first:
             part["function_call"] = first["function"]
+
+
+def completion_logprobs(given: Any) -> Any:
+    """The logprobs of a text completion; chat's form, which llama.cpp sends, as its own."""
+    content = given.get("content") if isinstance(given, dict) else None
+    if not isinstance(content, list):
+        return given
+    tokens = [token for token in content if isinstance(token, dict)]
+    texts = [_text_in(token.get("token"), "token") for token in tokens]
+    offsets = [sum(map(len, texts[:at])) for at in range(len(texts))]
+    return {
+        "tokens": texts,
+        "token_logprobs": [token.get("logprob") for token in tokens],
+        "top_logprobs": [
+            {other["token"]: other.get("logprob") for other in token.get("top_logprobs") or ()}
+            for token in tokens
+        ],
+        "text_offset": offsets,
+    }
 
 
 # --- values -------------------------------------------------------------------------------------

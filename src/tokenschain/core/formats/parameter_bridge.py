@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Raw
 
-from tokenschain.core.formats import message_bridge, tool_bridge
+from tokenschain.core.formats import forced_calls, message_bridge, tool_bridge
 from tokenschain.core.formats.dialect import Dialect, History
 from tokenschain.core.formats.thinking import (
     BUDGET_DEFAULT,
@@ -85,6 +85,8 @@ class Bridged(NamedTuple):
     """Whether `functions` were sent as `tools`: the answer's call is to be turned back."""
     tool_names: Mapping[str, str] = {}
     """The callers' names of tools that were sent under others."""
+    called_by_schema: bool = False
+    """Whether the answer is a call written as JSON: see `forced_calls`."""
     relays: bool = False
     """Whether the fields are the caller's own, in the protocol that the vendor speaks."""
 
@@ -127,6 +129,7 @@ def bridge(
         work.freeform,
         work.older_functions,
         work.names.callers,
+        work.called_by_schema,
     )
 
 
@@ -178,6 +181,7 @@ class _Bridge:
         self.older_functions = False
         self.messages: list[dict[str, Raw]] | None = None
         """The messages, once they were read; written at the end."""
+        self.called_by_schema = False
         self.names = tool_bridge.ToolNameMap(self.rules.tool_names)
         self.unsigned = False
         self.amount = "reasoning_effort"
@@ -251,12 +255,29 @@ class _Bridge:
             return
         if bytes(raw)[:1] == b"{":
             self._choose_named(_decode(raw))
+        if self.dialect.tool_choice_by_schema and self._force_by_schema():
+            return
         if bytes(self.fields.get("tool_choice", b"")) == b'"required"':
             word = self.dialect.tool_choice_required
             if word is not None:
                 self.fields["tool_choice"] = Raw(_encode(word))
                 return
             self._ask_for_tool("You must answer by calling one of the tools.")
+
+    def _force_by_schema(self) -> bool:
+        """A forced call as a schema; false where none is forced."""
+        choice = _decode(self.fields["tool_choice"])
+        named = isinstance(choice, dict) and choice.get("type") == "function"
+        if choice != "required" and not named:
+            return False
+        name = self.names.of(_tool_name(choice)) if named else ""
+        wanted = forced_calls.schema_of(_decode(self.fields["tools"]), name)
+        if wanted is None:
+            return False
+        self.fields |= {"response_format": Raw(_encode(wanted)), "tool_choice": Raw(b'"auto"')}
+        self.called_by_schema = True
+        self.changes.emulate("tool_choice", "it cannot be made to call a tool")
+        return True
 
     def _choose_named(self, choice: dict[str, Any]) -> None:
         """One tool by its name, or those that are allowed."""

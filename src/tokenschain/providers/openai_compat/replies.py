@@ -188,6 +188,7 @@ def normalizer_of(call: Call, attempt: Attempt, vendor: Vendor) -> ReplyNormaliz
         call.freeform,
         call.older_functions,
         call.tool_names,
+        call.called_by_schema,
     )
     return ReplyNormalizer(vendor.normalization, context)
 

@@ -115,6 +115,8 @@ class StreamAnswer:
             and vendor.normalization is Normalization.CANONICAL
             and not call.freeform
             and not call.older_functions
+            and not call.called_by_schema
+            and not (call.parsed.api is Api.COMPLETIONS and "logprobs" in call.parsed.fields)
             and not call.tool_names
         )
         protocol = vendor.protocol

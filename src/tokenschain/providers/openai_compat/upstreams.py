@@ -456,6 +456,10 @@ def _bridge(
     return parameter_bridge.bridge(fields, offer.model, vendor.dialect, _policy(call), origin)
 
 
+_NOT_ASKED = (b"null", b"false", b'""', b"1")
+"""Values of `echo`, `suffix` and `best_of` that ask for nothing."""
+
+
 def _bridge_other(
     call: Call, fields: dict[str, Raw], vendor: Vendor, output_tokens_max: int | None
 ) -> Bridged:
@@ -467,6 +471,10 @@ def _bridge_other(
         changes.limit(
             "max_tokens", output_tokens_max, f"its model gives {output_tokens_max} at most"
         )
+    if parsed.api is Api.COMPLETIONS:
+        for name in sorted(fields.keys() & vendor.dialect.completions_refused):
+            if bytes(fields.pop(name)) not in _NOT_ASKED:
+                changes.drop(name, "it does not offer it", essential=True)
     if parsed.api is Api.RERANK and vendor.texts_rerank:
         for name in sorted(fields.keys() - rerank.TEXTS_FIELDS):
             changes.drop(name, "it does not offer it")
@@ -488,6 +496,7 @@ def _tell(call: Call, bridged: Bridged) -> None:
     call.adapted = (*mended, *bridged.adapted) if mended else bridged.adapted
     call.older_functions = bridged.older_functions
     call.tool_names = bridged.tool_names
+    call.called_by_schema = bridged.called_by_schema
     call.freeform = bridged.freeform if native is None else bridged.freeform | native.freeform
 
 
