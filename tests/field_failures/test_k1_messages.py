@@ -395,3 +395,19 @@ def test_a_tool_that_the_vendor_cannot_name_so(
     tool = {"type": "function", "function": FUNCTION | {"name": name}}
     got = chat(lab, model, asks, tools=[tool], stream=stream)
     assert theirs not in got.body.decode() and name in got.body.decode()
+
+
+# A call that was cut (`finish_reason: length`) stays in the history: Qwen refuses it for ever
+
+
+@pytest.mark.parametrize("model", ["alibaba", "deepseek", "mistral", "anthropic"])
+def test_arguments_that_were_cut(lab: Lab, model: str) -> None:
+    cut = called()
+    cut["tool_calls"][0]["function"]["arguments"] = '{"city": "Par'
+    got = chat(lab, model, HI, cut, result(), tools=TOOLS)
+    assert "_invalid_json" in str(sent(got)) and "Par" in str(sent(got))
+
+
+def test_text_completions_are_capped_too(lab: Lab) -> None:
+    got = lab.ask("/v1/completions", {"model": "openai", "prompt": "x", "max_tokens": 99_999})
+    assert sent(got)["max_tokens"] == 32_768 and got.says("x-tc-adapted") == ["max_tokens=32768"]

@@ -46,6 +46,7 @@ _STRINGS = MessageRules(
     tool_names=ToolNames(),
     left_out=_OTHERS_FIELDS,
     nulls=False,
+    json_arguments=True,
     functions=False,
 )
 """Contents are texts: DeepSeek and the models that take nothing else."""
@@ -301,6 +302,7 @@ _MISTRAL = Dialect(
         system_first=True,
         user_after_tool=False,
         prefill_mark="prefix",
+        json_arguments=True,
         functions=False,
     ),
 )  # fmt: skip

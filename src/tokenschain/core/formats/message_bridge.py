@@ -383,6 +383,10 @@ class _MessageBridge:
         elif arguments[:1] == b"{":
             function["arguments"] = Raw(_encode(arguments.decode()))
             self.changes.adapt(f"{where}.function.arguments")
+        elif self.rules.json_arguments and not _is_object(_text(function["arguments"])):
+            kept = _encode({"_invalid_json": _text(function["arguments"])})
+            function["arguments"] = Raw(_encode(kept.decode()))
+            self.changes.adapt(f"{where}.function.arguments")
         else:
             return
         call["function"] = Raw(_encode(function))
@@ -507,6 +511,13 @@ def _text(raw: Raw | None) -> str:
     if raw is None or bytes(raw)[:1] != b'"':
         return ""
     return str(_decode(raw))
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(_decode(text), dict)
+    except msgspec.DecodeError:
+        return False
 
 
 def _all_text(raw: Raw | None) -> str:

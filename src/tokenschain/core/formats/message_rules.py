@@ -94,6 +94,8 @@ class MessageRules(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a user may speak right after a tool, before the assistant did."""
     prefill_mark: str = ""
     """The field that marks a last message of the assistant as the beginning of the answer."""
+    json_arguments: bool = False
+    """Whether the arguments of calls must be JSON objects; a cut one is kept inside one."""
     custom_tools: bool = False
     """Whether freeform tools are known; else they become functions of one text."""
     functions: bool = True
