@@ -255,6 +255,19 @@ def test_a_caller_of_functions_gets_a_function_call(lab: Lab, stream: bool) -> N
     assert made == {"name": "get_weather", "arguments": '{"city":"Paris"}'}
 
 
+@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize("model", MODELS)
+def test_a_vendors_older_function_call_is_a_call(lab: Lab, api: str, model: str) -> None:
+    """Of callers who never heard of `functions`."""
+    given = {"name": "get_weather", "arguments": PARIS}
+    answers(lab, message(None, "function_call", function_call=given))
+    assert calls_of(ask(lab, api, model), api, stream=False) == [("get_weather", PARIS)]
+    pieces = [{"name": "get_weather", "arguments": '{"city":'}, {"arguments": '"Paris"}'}]
+    parts = [chunk(function_call=piece) for piece in pieces]
+    answers(lab, *frames(*parts, chunk("function_call")))
+    assert calls_of(ask(lab, api, model, stream=True), api) == [("get_weather", PARIS)]
+
+
 # own (P21)
 
 

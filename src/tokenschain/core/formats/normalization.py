@@ -94,6 +94,8 @@ class ReplyContext(NamedTuple):
     """Freeform tools that the upstream knows as functions; their calls are turned back."""
     older_functions: bool = False
     """Whether the call of a tool is to come back as `function_call`."""
+    knows_functions: bool = False
+    """Whether the caller itself declared the older `functions`."""
     tool_names: Mapping[str, str] = MappingProxyType({})
     """The caller's names of tools that the upstream knows by others."""
     called_by_schema: bool = False
@@ -117,7 +119,10 @@ def plain(data: bytes, *, chooses: bool = True) -> WireReply | None:
     if not found.choices:
         return found if found.choices is not None or not chooses else None
     for choice in found.choices:
-        if choice.finish_reason not in _PLAIN_FINISHES or choice.usage is not ABSENT:
+        finish = choice.finish_reason
+        if finish not in _PLAIN_FINISHES or choice.usage is not ABSENT:
+            return None
+        if finish is None and choice.message is not None:
             return None
         part = choice.delta or choice.message
         if part is not None and not part.simple:
@@ -133,7 +138,7 @@ class ReplyNormalizer:
         "_calls",
         "_chooses",
         "_context",
-        "_ended",
+        "_functions",
         "_halves",
         "_normalization",
         "_splitters",
@@ -154,7 +159,8 @@ class ReplyNormalizer:
         self._calls: dict[int, ToolCalls] = {}
         self._halves: dict[tuple[int, str], str] = {}
         """The first half of a character, by choice and field, until its second half comes."""
-        self._ended: set[int] = set()
+        self._functions: set[int] = set()
+        """Choices that have given an older `function_call`."""
 
     @property
     def watches(self) -> bool:
@@ -321,19 +327,18 @@ class ReplyNormalizer:
         self, part: dict[str, Any], index: int, finish: str | None, *, whole: bool
     ) -> str | None:
         """Tool calls by identity; the finish reason that follows from them."""
-        older = part.get("function_call")
-        if older is not None:
-            said = older if isinstance(older, dict) else {}
-            given = {"arguments": text_of(said.get("arguments"))}
-            if isinstance(said.get("name"), str):
-                given["name"] = said["name"]
-            if isinstance(older, dict) and (given["arguments"] or "name" in given):
-                part["function_call"] = given
-                self._ended.add(index)
-            else:
-                del part["function_call"]
-        calls = self._calls.get(index)
         given_calls = part.pop("tool_calls", None)
+        older = part.pop("function_call", None)
+        if isinstance(older, dict):
+            said = {"arguments": text_of(older.get("arguments"))}
+            if isinstance(older.get("name"), str):
+                said["name"] = older["name"]
+            if not self._context.knows_functions:
+                given_calls = given_calls or [{"function": said}]
+            elif said["arguments"] or "name" in said:
+                part["function_call"] = said
+                self._functions.add(index)
+        calls = self._calls.get(index)
         if given_calls and calls is None:
             calls = ToolCalls(self._context.id + (f"x{index}" if index else ""),
                               self._context.freeform, self._context.tool_names)  # fmt: skip
@@ -344,7 +349,7 @@ class ReplyNormalizer:
             self._calls[index] = calls
         if calls and finish is not None and not whole:
             made += calls.finish()
-        called = bool(calls) or index in self._ended
+        called = bool(calls) or index in self._functions
         if made:
             self._put_calls(part, made)
         if (finish is None and not whole) or finish not in _BY_CONTENT:

@@ -48,7 +48,9 @@ async def read_whole(reply: http.Reply, call: Call, attempt: Attempt, vendor: Ve
     """
     body = await reply.read(REPLY_BYTES_MAX)
     attempt.first_token_at = attempt.ended_at = time.monotonic()
-    return understood(_decoded(body, reply, attempt), call, attempt, vendor)
+    if not body.startswith(b"{"):
+        body = _decoded(body, reply, attempt)
+    return understood(body, call, attempt, vendor)
 
 
 async def read_native(
