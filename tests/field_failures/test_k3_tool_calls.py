@@ -268,6 +268,16 @@ def test_a_vendors_older_function_call_is_a_call(lab: Lab, api: str, model: str)
     assert calls_of(ask(lab, api, model, stream=True), api) == [("get_weather", PARIS)]
 
 
+def test_a_caller_of_functions_is_relayed_what_it_declared(lab: Lab) -> None:
+    given = {"name": "get_weather", "arguments": '{"city":"Paris"}'}
+    answers(lab, message(None, "function_call", function_call=given))
+    body = {"model": "openai", "messages": [{"role": "user", "content": "hi"}]}
+    got = lab.ask("/v1/chat/completions", body | {"functions": [WEATHER["function"]]})
+    choice = json.loads(got.body)["choices"][0]
+    assert choice["message"]["function_call"] == given
+    assert choice["finish_reason"] == "function_call" and "tool_calls" not in choice["message"]
+
+
 # own (P21)
 
 

@@ -187,10 +187,11 @@ def normalizer_of(call: Call, attempt: Attempt, vendor: Vendor) -> ReplyNormaliz
         attempt.candidate.offer.model,
         call.request.started_ms // 1_000,
         parsed.api,
-        call.freeform,
-        call.older_functions,
-        call.tool_names,
-        call.called_by_schema,
+        freeform=call.freeform,
+        older_functions=call.older_functions,
+        knows_functions="functions" in parsed.fields,
+        tool_names=call.tool_names,
+        called_by_schema=call.called_by_schema,
     )
     return ReplyNormalizer(vendor.normalization, context)
 
