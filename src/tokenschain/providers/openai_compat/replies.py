@@ -120,7 +120,7 @@ def _read(body: bytes, call: Call, attempt: Attempt, vendor: Vendor) -> ReadRepl
         parsed.api is _CHAT
         and vendor.protocol is None
         and vendor.normalization is _CANONICAL
-        and not call.older_functions
+        and not (call.older_functions or call.called_by_schema)
     ):
         found = plain(body)
         if found is not None:
