@@ -131,10 +131,15 @@ def test_mode_05_a_tenant_gets_anothers_answer() -> None:
     assert key(forged, SPACE._replace(tenant="evil")).namespace != key(BODY).namespace
 
 
+def tool(name: str) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name}}
+
+
 @pytest.mark.parametrize(
     ("field", "one", "other"),
     [
-        ("tools", [{"type": "function", "function": {"name": "a"}}], []),
+        ("tools", [tool("a")], [tool("b")]),
+        ("tools", [tool("a")], None),
         ("tool_choice", "auto", "none"),
         ("response_format", {"type": "json_object"},
          {"type": "json_schema", "json_schema": {"name": "a", "schema": {}}}),
@@ -147,7 +152,10 @@ def test_mode_06_what_changes_the_answer_is_not_in_the_key(
     field: str, one: Any, other: Any
 ) -> None:
     """OmniRoute #12734, #12307."""
-    first, second = key(BODY | {field: one}), key(BODY | {field: other})
+    body = BODY | ({"tools": [tool("a")]} if field == "tool_choice" else {})
+    without = {name: value for name, value in body.items() if name != field}
+    first = key(body | {field: one})
+    second = key(without if other is None else body | {field: other})
     assert first.key != second.key
     assert not first.namespace or first.namespace != second.namespace
 

@@ -322,7 +322,7 @@ class LeaseRequest(msgspec.Struct, frozen=True):
 
 
 class Lease(msgspec.Struct, frozen=True):
-    """The answer to a wish."""
+    """The answer to a lease request."""
 
     granted: int
     left: int
@@ -350,7 +350,7 @@ class SharedRates:
         self._held: dict[tuple[str, str], dict[str, tuple[int, float]]] = {}
 
     def draw(self, rate: Rate, request: LeaseRequest, holder: str, now: float) -> Lease:
-        """Grant what a process wishes, or as much as there is."""
+        """Grant what a process asks for, or as much as there is."""
         key = (rate.id, request.subject)
         if rate.measure == "concurrent":
             return self._draw_at_once(key, rate.amount, request, holder, now)
@@ -386,7 +386,7 @@ class SharedRates:
 
 
 def grant_of(request: LeaseRequest, left: int) -> int:
-    """How much of a wish is granted of what is left."""
+    """How much of a lease request is granted of what is left."""
     if request.want <= left:
         return request.want
     return request.need if request.need <= left else left

@@ -79,7 +79,7 @@ class Vendor(NamedTuple):
     images_as_data: bool = False
     """Whether it takes images only as data, so that URLs are fetched here."""
     paths: Mapping[Api, str] = MappingProxyType({})
-    """Where a door is elsewhere than its name below the base URL; from the root with a `/`."""
+    """Where an API is elsewhere than its name below the base URL; from the root with a `/`."""
     prefill: Prefill | None = None
     """How it goes on from the beginning of an answer; None where that is not known."""
     prefill_path: str | None = None

@@ -289,7 +289,7 @@ class LeaseManager:
         rates: Sequence[Rate],
         budgets: Sequence[Budget],
     ) -> list[Lease]:
-        """Grant what a gateway wishes, or as much as there is.
+        """Grant what a gateway asks for, or as much as there is.
 
         What is granted to all and what is spent never exceeds a budget, whatever the order
         in which gateways ask and records arrive.

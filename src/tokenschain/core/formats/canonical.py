@@ -1,6 +1,6 @@
 """Canonical form of a conversation, typed: OpenAI's chat with reasoning.
 
-Doors and providers that speak another protocol read and write this form. Calls that need no
+APIs and providers that speak another protocol read and write this form. Calls that need no
 translation are never decoded this far; see `core.formats.openai_chat`.
 """
 

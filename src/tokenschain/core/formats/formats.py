@@ -13,7 +13,7 @@ from tokenschain.core.formats.openai_chat import Api, ParsedRequest
 
 
 class StreamFormat(Protocol):
-    """Writes one stream in a door's own form."""
+    """Writes one stream in an API's own format."""
 
     @property
     def final(self) -> bytes:

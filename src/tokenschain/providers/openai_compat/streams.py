@@ -165,7 +165,7 @@ class StreamAnswer:
         return self
 
     async def deliver(self, call: Call) -> bytes:
-        """Relay the rest; nothing is left to return but the door's own end marker."""
+        """Relay the rest; nothing is left to return but the API's own end marker."""
         writer = self._writer
         call.partial = True
         call.forget_prompt()
