@@ -310,7 +310,7 @@ class MessagesStreamOut:
                 self._close(out)
                 if self._tool is not None:
                     self._told.add(self._tool)
-                self._tool = index
+                self._tool = min(self._waiting)
                 self._release(out)
         elif piece:
             self._arguments.append(piece)
