@@ -16,7 +16,6 @@ import pytest
 from tests.translation.answers import Unreadable, hear
 from tests.translation.client_shapes import CLIENTS, Client
 from tests.translation.conversations import PDF, PNG, Call, Turn, missing, read_back, write
-from tests.translation.known import known
 from tests.translation.lab import Lab, Result
 
 VENDORS = (
@@ -122,10 +121,8 @@ def _told(said: list[str], names: tuple[str, ...]) -> bool:
 @pytest.mark.parametrize("vendor", VENDORS)
 @pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.label.replace("/", "-"))
 def test_a_clients_conversation_works_at_any_vendor(
-    request: pytest.FixtureRequest, shared_lab: Lab, client: Client, vendor: str
+    shared_lab: Lab, client: Client, vendor: str
 ) -> None:
-    if f"{client.label} {vendor}" in known("clients"):
-        request.applymarker(pytest.mark.xfail(strict=False, reason="the bridge is being built"))
     shared_lab.fresh()
     for streamed in (False, True):
         converse(shared_lab, client, vendor, streamed)

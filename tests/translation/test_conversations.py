@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 
 from tests.translation.answers import hear
 from tests.translation.conversations import PNG, WRITERS, Call, Turn, missing, read_back, write
-from tests.translation.known import known
 from tests.translation.lab import PRICE, Lab
 from tests.vendors.strict.table import VENDORS
 from tokenschain.core.pricing.catalog import Usage, cost_of
@@ -300,10 +299,8 @@ KEPT = (
 
 @pytest.mark.parametrize(("api", "vendor"), PAIRS)
 def test_a_legal_conversation_reaches_any_vendor_whole(
-    request: pytest.FixtureRequest, shared_lab: Lab, api: str, vendor: str
+    shared_lab: Lab, api: str, vendor: str
 ) -> None:
-    if f"{api} {vendor}" in known("conversations"):
-        request.applymarker(pytest.mark.xfail(strict=False, reason="the bridge is being built"))
     shared_lab.fresh()
 
     @settings(

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from tests.translation.answers import events_in
-from tests.translation.known import known
 from tests.translation.lab import Lab
 from tests.vendors.strict.table import VENDORS
 
@@ -24,10 +23,8 @@ TOOL = {
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize("vendor", VENDORS)
 def test_a_freeform_tool_is_called_and_its_answer_goes_back(
-    request: pytest.FixtureRequest, lab: Lab, vendor: str, streamed: bool
+    lab: Lab, vendor: str, streamed: bool
 ) -> None:
-    if vendor in known("custom-tools"):
-        request.applymarker(pytest.mark.xfail(strict=False, reason="the bridge is being built"))
     strict = lab.vendors[vendor]
     strict.reset()
     arguments = json.dumps({"input": PATCH}, ensure_ascii=False)

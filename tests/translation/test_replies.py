@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 
 from tests.translation.answers import Unreadable, hear
 from tests.translation.conversations import WRITERS, Turn, write
-from tests.translation.known import known
 from tests.translation.lab import GATHERED, Lab
 from tests.vendors.strict.anthropic import SIGNATURE
 from tests.vendors.strict.vendor import Answer, AnthropicWire
@@ -291,11 +290,7 @@ KEPT = (
 
 @pytest.mark.parametrize("vendor", VENDORS)
 @pytest.mark.parametrize("api", WRITERS)
-def test_an_answer_is_given_as_it_was_meant(
-    request: pytest.FixtureRequest, shared_lab: Lab, api: str, vendor: str
-) -> None:
-    if f"{api} {vendor}" in known("replies"):
-        request.applymarker(pytest.mark.xfail(strict=False, reason="the readers are being built"))
+def test_an_answer_is_given_as_it_was_meant(shared_lab: Lab, api: str, vendor: str) -> None:
     shared_lab.fresh()
 
     @settings(
@@ -424,11 +419,7 @@ def judge_blocks(lab: Lab, api: str, answer: Blocks) -> str:
 
 
 @pytest.mark.parametrize("api", WRITERS)
-def test_anthropics_blocks_are_given_as_they_were_meant(
-    request: pytest.FixtureRequest, shared_lab: Lab, api: str
-) -> None:
-    if f"{api} anthropic" in known("replies"):
-        request.applymarker(pytest.mark.xfail(strict=False, reason="the readers are being built"))
+def test_anthropics_blocks_are_given_as_they_were_meant(shared_lab: Lab, api: str) -> None:
     shared_lab.fresh()
 
     @settings(
