@@ -25,7 +25,7 @@ from tokenschain.core.formats.parameter_bridge import Bridged, Origin
 from tokenschain.core.formats.translation_changes import Changes, Loss, Policy, listed
 from tokenschain.core.ports import Answer
 from tokenschain.core.snapshot import Candidate, Upstream
-from tokenschain.providers import rerank, schema_check
+from tokenschain.providers import rerank
 from tokenschain.providers.access_tokens import TokenKeeper
 from tokenschain.providers.auth import EXCHANGES
 from tokenschain.providers.credential_pool import KeyRing, KeyState, UpstreamKey
@@ -37,6 +37,7 @@ from tokenschain.providers.openai_compat.replies import read_native, read_whole
 from tokenschain.providers.openai_compat.stream_collector import as_stream, gather
 from tokenschain.providers.openai_compat.streams import StreamAnswer
 from tokenschain.providers.openai_compat.targets import Target, head_of, lines_of, target_of
+from tokenschain.providers.schema_check import SchemaChecker
 from tokenschain.providers.signing import Signable
 from tokenschain.providers.vendor_profile import Vendor
 from tokenschain.wire import client as http
@@ -75,6 +76,7 @@ class HttpUpstreams:
         self._vendor_of = vendor_of
         self._report = report
         self._images = images
+        self._schemas = SchemaChecker()
         self._targets: dict[tuple[str, Api, bool], Target] = {}
         self._numbers_only: set[str] = set()
         """Upstreams that have refused embeddings as base64."""
@@ -131,7 +133,7 @@ class HttpUpstreams:
         bridged = _bridge(call, candidate, target.vendor, said)
         _tell(call, bridged)
         if bridged.schema is not None:
-            schema_check.check_schema(bridged.schema, _schema_param(call.parsed))
+            await self._schemas.check_schema(bridged.schema, _schema_param(call.parsed))
         if target.vendor.images_as_data and call.parsed.api is Api.CHAT:
             bridged = bridged._replace(fields=await self._images.inline(bridged.fields))
         ring = target.keys
@@ -207,7 +209,7 @@ class HttpUpstreams:
                 read = gather if gathers else read_whole
                 body = await read(reply, call, attempt, target.vendor)
                 if bridged.schema is not None:
-                    body = schema_check.checked(body, bridged.schema, candidate.upstream.id)
+                    body = await self._schemas.checked(body, bridged.schema, candidate.upstream.id)
                 answer = WholeAnswer(body)
             outcome.leave_open()
             return answer
