@@ -13,6 +13,8 @@ import pytest
 from tests.small_server import serving
 from tokenschain.core.errors import ApiError
 from tokenschain.providers.schema_check import CHECK_MAX_S, SchemaChecker
+from tokenschain.wire.chunked import ChunkedBody, ChunkError
+from tokenschain.wire.server import Exchange, HttpServer
 
 PAUSE_MAX_S = 0.05
 """For which the loop may stand still at most, on a machine that has nothing else to do."""
@@ -165,7 +167,147 @@ def test_unique_items_take_linear_time() -> None:
 
 
 def test_a_huge_schema_and_one_that_is_none_are_refused() -> None:
-    for schema in ({"enum": ["x" * 70_000]}, {"type": "nonsense"}, [], {"$schema": []}, 3):
+    schemas: list[Any] = [{"enum": ["x" * 70_000]}, {"type": "nonsense"}, [], {"$schema": []}, 3]
+    for schema in schemas:
         with pytest.raises(ApiError) as refused:
             asyncio.run(check(schema, "x"))
         assert refused.value.code == "invalid_value"
+
+
+# --- what a caller sends over its connection ------------------------------------------------
+
+
+class Small:
+    """Answers everything at once; keeps count."""
+
+    def __init__(self) -> None:
+        self.answered = 0
+
+    def __call__(self, exchange: Exchange) -> None:
+        self.answered += 1
+        exchange.reply(200, b"", b"x" * 200)
+
+
+def refusal(status: int, code: str, message: str, path: bytes) -> tuple[bytes, bytes]:
+    return b"", code.encode()
+
+
+def connections_of(server: HttpServer) -> list[Any]:
+    return list(server.connections)
+
+
+async def ask(port: int) -> float:
+    """How long another caller waits for an answer, on a connection of its own."""
+    began = time.perf_counter()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /x HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+    assert (await reader.read(12)).endswith(b"200")
+    writer.close()
+    return time.perf_counter() - began
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_pipelined_megabytes_keep_nobody_waiting_and_are_not_kept(reads: bool) -> None:
+    """4 MB of requests: the buffer stays within its limit, others are answered in between."""
+
+    async def run() -> None:
+        handler = Small()
+        server = HttpServer(handler, refusal)
+        port = await server.listen("127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        flood = b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n" * 128_000
+        sending = asyncio.create_task(_send(writer, flood))
+        reading = asyncio.create_task(_drop(reader)) if reads else None
+        await asyncio.sleep(0.05)
+        async with Pauses() as pauses:
+            waits = [await ask(port) for _ in range(10)]
+            for connection in connections_of(server):
+                limit = server.limits.pipeline_bytes_max + 1_048_576  # one read of the loop
+                assert len(connection._buffer) <= limit
+        pauses.check()
+        assert sorted(waits)[5] < PAUSE_MAX_S * SLOWNESS
+        if not reads:
+            for _ in range(200):  # what the kernel keeps of the answers has to fill up first
+                before = handler.answered
+                await asyncio.sleep(0.1)
+                if handler.answered == before:
+                    break
+            assert handler.answered < 128_000, "who reads no answer gets no more"
+        for task in (sending, reading):
+            if task is not None:
+                task.cancel()
+        writer.close()
+        await server.drain(0)
+
+    asyncio.run(run())
+
+
+async def _send(writer: asyncio.StreamWriter, data: bytes) -> None:
+    writer.write(data)
+    await writer.drain()
+
+
+async def _drop(reader: asyncio.StreamReader) -> None:
+    while await reader.read(65_536):
+        pass
+
+
+def test_many_pipelined_requests_are_all_answered_in_linear_time() -> None:
+    async def run(count: int) -> float:
+        handler = Small()
+        server = HttpServer(handler, refusal)
+        port = await server.listen("127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        posts = b"POST /a HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}\r\n"
+        chunked = (
+            b"POST /a HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+        )
+        gets = b"GET /a HTTP/1.1\r\nhost: x\r\n\r\n"
+        last = b"GET /a HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+        began = time.process_time()
+        sending = asyncio.create_task(_send(writer, (posts + gets + chunked) * count + last))
+        await asyncio.wait_for(_drop(reader), 30)
+        await sending
+        assert handler.answered == 3 * count + 1
+        writer.close()
+        await server.drain(0)
+        return time.process_time() - began
+
+    small, large = asyncio.run(run(250)), asyncio.run(run(2_000))
+    assert large < 8 * small * 3
+
+
+def test_who_is_refused_at_the_head_has_no_byte_of_its_body_kept() -> None:
+    async def run() -> None:
+        handler = Small()
+        server = HttpServer(handler, refusal)
+        server.at_head = lambda exchange: exchange.reply(401, b"", b"no")
+        port = await server.listen("127.0.0.1", 0)
+        head = b"POST /a HTTP/1.1\r\nhost: x\r\n%b\r\n\r\n"
+        for field in (b"content-length: 33000000", b"transfer-encoding: chunked",
+                      b"content-length: 9\r\nexpect: 100-continue"):  # fmt: skip
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(head % field)
+            assert b" 401 " in await reader.readline()
+            writer.write(b"x" * 2_000_000)
+            await asyncio.sleep(0.05)
+            for connection in connections_of(server):
+                assert not connection._buffer and not connection._body and not connection._chunks
+            writer.close()
+        assert not handler.answered
+        await server.drain(0)
+
+    asyncio.run(run())
+
+
+def test_a_body_cut_into_single_bytes_is_refused_before_it_costs() -> None:
+    body = ChunkedBody(33_554_432)
+    with pytest.raises(ChunkError, match="too many chunks"):
+        body.feed(b"1\r\nx\r\n" * 100_000)
+    assert not ChunkedBody(100).feed(b"1\r\nx\r\n" * 100)
+
+
+def test_chunk_extensions_and_endless_trailers_are_refused() -> None:
+    for hostile in (b"2;a=b\r\n{}\r\n", b"0\r\n" + b"a:b\r\n" * 1_500_000, b"0" * 2_000):
+        with pytest.raises(ChunkError):
+            ChunkedBody(1_000).feed(hostile)

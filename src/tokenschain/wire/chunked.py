@@ -12,6 +12,10 @@ _NEVER_TRAILING = frozenset(
 )
 _SIZE_LINE_BYTES_MAX = 1_024
 _TRAILER_BYTES_MAX = 8_192
+# A chunk costs as much work as some hundred bytes: what is cut finer than that is no upload.
+CHUNKS_MAX = 8_192
+BYTES_PER_CHUNK_MIN = 64
+"""On the average, of those beyond the first `CHUNKS_MAX`."""
 
 
 class ChunkError(ValueError):
@@ -29,13 +33,14 @@ class ChunkedBody:
     disagree about them. Trailers are read and dropped.
     """
 
-    __slots__ = ("_bytes_max", "_left", "_pending", "_state", "body", "rest")
+    __slots__ = ("_bytes_max", "_chunks", "_left", "_pending", "_state", "body", "rest")
 
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max = bytes_max
         self._pending = b""
         self._state = "size"
         self._left = 0
+        self._chunks = 0
         self.body = bytearray()
         self.rest = b""
         """After the end: bytes that belong to the next message."""
@@ -94,6 +99,9 @@ class ChunkedBody:
                 continue
             if len(self.body) + size > self._bytes_max:
                 raise ChunkError("The body is too large.", too_large=True)
+            self._chunks += 1
+            if self._chunks > CHUNKS_MAX + len(self.body) // BYTES_PER_CHUNK_MIN:
+                raise ChunkError("The body is cut into too many chunks.")
             self._left = size
             self._state = "data"
 
@@ -111,7 +119,7 @@ class ChunkedBody:
         return int(line, 16)
 
 
-def end_of_head(data: bytes) -> int:
+def end_of_head(data: bytes | bytearray) -> int:
     """The index after the empty line that ends a message head, or -1."""
     at = data.find(b"\r\n\r\n")
     return at if at < 0 else at + 4

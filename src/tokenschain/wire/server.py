@@ -40,6 +40,8 @@ _NO_BODY = (204, 304)
 # After a refusal the rest of the request is read and dropped for this long, so that
 # closing with unread data does not reset the connection under the answer.
 _LINGER_S = 2.0
+# A chunked body is taken out of what is buffered in pieces of this size.
+_WINDOW_BYTES = 4_096
 
 
 class Limits(NamedTuple):
@@ -231,6 +233,7 @@ class _Connection(asyncio.Protocol):
         "_deadline",
         "_keep_alive",
         "_lingering",
+        "_next_comes",
         "_reading_paused",
         "_request",
         "_server",
@@ -252,6 +255,7 @@ class _Connection(asyncio.Protocol):
         self._chunks: ChunkedBody | None = None
         self._keep_alive = True
         self._lingering = False
+        self._next_comes = False
         self._reading_paused = False
         self._stalled_since: float | None = None
         self._deadline: float | None = None
@@ -297,6 +301,8 @@ class _Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._stalled_since = None
+        if self.exchange is None and self._buffer:
+            self._await_next()
         if self.exchange is not None and self.exchange.on_resume is not None:
             self.exchange.on_resume()
 
@@ -319,14 +325,14 @@ class _Connection(asyncio.Protocol):
             return
         if self._buffer or self.exchange is not None:
             self._buffer += data
-            if self.exchange is not None:
+            if self.exchange or self._next_comes or self._stalled_since is not None:
                 # Answered in order: what comes early waits, within a limit.
                 if len(self._buffer) > self._server.limits.pipeline_bytes_max:
                     self._reading_paused = True
                     self._transport.pause_reading()
                 return
-            data = bytes(self._buffer)
-            self._buffer.clear()
+            self._take_next()
+            return
         self._take_head(data)
 
     def _take_head(self, data: bytes) -> None:
@@ -382,11 +388,26 @@ class _Connection(asyncio.Protocol):
                 return
             self._body_left = body_bytes
             self._body = bytearray()
-        self._await_body(request, data[end:])
+        begun = data[end:]
+        if self._buffer and not begun:
+            # The head came out of the buffer, and its body is the next thing in there.
+            begun = self._cut(_WINDOW_BYTES if body_bytes == CHUNKED else body_bytes)
+        self._await_body(request, begun)
+        while self._chunks is not None and self._buffer:
+            self._take_body(self._cut(_WINDOW_BYTES))
+
+    def _cut(self, size: int) -> bytes:
+        """Take bytes off the buffer's beginning, which moves none of the others."""
+        cut = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        return cut
 
     def _await_body(self, request: Request, begun: bytes) -> None:
         self._request = request
         self._deadline = request.received_at + self._server.limits.body_grace_s
+        self._read_on()
+        if self._server.at_head is not None and self._refused_at_head(request):
+            return
         try:
             waits_for_us = wants_continue(request.headers)
         except RequestRefused as refused:
@@ -396,6 +417,13 @@ class _Connection(asyncio.Protocol):
             self._take_body(begun)
         elif waits_for_us and self.peer_speaks_1_1:
             self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _refused_at_head(self, request: Request) -> bool:
+        """Whether who asks, or for what, is refused before the body is read."""
+        assert self._server.at_head is not None
+        exchange = Exchange(self, request, keep_alive=False)
+        self._server.at_head(exchange)
+        return exchange.ended
 
     def _take_body(self, data: bytes) -> None:
         request = self._request
@@ -413,7 +441,7 @@ class _Connection(asyncio.Protocol):
             if not done:
                 return
             request.body = bytes(self._chunks.body)
-            self._buffer += self._chunks.rest
+            self._buffer[:0] = self._chunks.rest
             self._chunks = None
         else:
             assert self._body is not None
@@ -437,22 +465,48 @@ class _Connection(asyncio.Protocol):
     def exchange_ended(self, keep_alive: bool) -> None:
         """The answer has been handed to the transport."""
         self.exchange = None
+        if self._request is not None:
+            self._linger()
+            return
         if not keep_alive or self._transport.is_closing():
             self._transport.close()
             return
+        if self._buffer:
+            self._await_next()
+        else:
+            self._read_on()
+        self._deadline = time.monotonic() + self._server.limits.idle_max_s
+
+    def _await_next(self) -> None:
+        # Not from here: a run of short answers would recurse, and others would wait for it. A
+        # caller who does not read the answers gets no more of them for now.
+        if not self._next_comes and self._stalled_since is None:
+            self._next_comes = True
+            self._server.loop.call_soon(self._next_pipelined)
+
+    def _next_pipelined(self) -> None:
+        self._next_comes = False
+        if self.exchange is None and self._buffer and not self._transport.is_closing():
+            self._take_next()
+
+    def _take_next(self) -> None:
+        """Take one message from the buffer; what follows it stays there and is not copied."""
+        buffer = self._buffer
+        while buffer.startswith(b"\r\n"):
+            del buffer[:2]
+        end = end_of_head(buffer)
+        if end < 0:
+            end = len(buffer)
+            self._read_on()
+        elif len(buffer) <= self._server.limits.pipeline_bytes_max:
+            self._read_on()
+        if end:
+            self._take_head(self._cut(end))
+
+    def _read_on(self) -> None:
         if self._reading_paused:
             self._reading_paused = False
             self._transport.resume_reading()
-        if self._buffer:
-            # Not from here: a run of short answers would recurse.
-            self._server.loop.call_soon(self._next_pipelined)
-        self._deadline = time.monotonic() + self._server.limits.idle_max_s
-
-    def _next_pipelined(self) -> None:
-        if self.exchange is None and self._buffer and not self._transport.is_closing():
-            data = bytes(self._buffer)
-            self._buffer.clear()
-            self._take_head(data)
 
     def _refuse(self, refused: RequestRefused, request_line: bytes = b"") -> None:
         """Answer from the wire itself and close: nothing after this can be trusted."""
@@ -460,15 +514,20 @@ class _Connection(asyncio.Protocol):
         if request_line.count(b" ") == 2:
             path = request_line.split(b" ")[1]
         lines, body = self._server.refusal(refused.status, refused.code, refused.message, path)
-        self._request = self._body = self._chunks = None
-        self._buffer.clear()
-        self._lingering = True
-        self._deadline = time.monotonic() + _LINGER_S
         self._transport.write(
             b"%b%bcontent-type: application/json\r\ncontent-length: %d\r\n"
             b"%bconnection: close\r\n\r\n%b"
             % (_STATUS_LINES[refused.status], lines, len(body), self.date_line(), body)
         )
+        self._linger()
+
+    def _linger(self) -> None:
+        """The answer is written; what still comes is dropped, and the connection ends."""
+        self._request = self._body = self._chunks = None
+        self._buffer.clear()
+        self._lingering = True
+        self._deadline = time.monotonic() + _LINGER_S
+        self._read_on()
         if self._transport.can_write_eof():
             self._transport.write_eof()
         else:
@@ -543,6 +602,8 @@ class HttpServer:
         self.connections: set[_Connection] = set()
         self.draining = False
         self.date_line = b""
+        self.at_head: Handler | None = None
+        """May refuse a request whose body has not come yet: what it answers is the answer."""
         self.loop: asyncio.AbstractEventLoop = None  # type: ignore[assignment]
         self._servers: deque[asyncio.Server] = deque()
         self._sweeper: asyncio.TimerHandle | None = None

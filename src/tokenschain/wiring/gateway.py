@@ -269,6 +269,7 @@ class GatewayWorker:
         self._gateway.journal_ok = self._has_room
         proxies = [ip_network(network) for network in server.trusted_proxies]
         self._server = HttpServer(self._gateway, self._gateway.refusal, _limits(server), proxies)
+        self._server.at_head = self._gateway.at_head
 
     # --- run -----------------------------------------------------------------------------
 

@@ -109,6 +109,21 @@ class Gateway:
         except ApiError as error:
             self._refuse(exchange, error)
 
+    def at_head(self, exchange: Exchange) -> None:
+        """Refuse before its body is read what is for no path here or has no valid key.
+
+        Asked only where the body has not come with its head: no stranger's is kept.
+        """
+        request = exchange.request
+        api_format = _FORMATS.get(request.path)
+        try:
+            served = (request.path, paths.place_of(request.path).path)
+            if api_format is None and not any(map(routes.find, served)):
+                raise _not_found(request.method, request.path)
+            self._grant(exchange, "" if api_format is None else api_format.name)
+        except ApiError as error:
+            self._refuse(exchange, error)
+
     def refusal(self, status: int, code: str, message: str, path: bytes) -> tuple[bytes, bytes]:
         """What the wire itself refuses; see `wire.server.RefusalWriter`."""
         error = ApiError(code if code in ERRORS else "malformed_http", message, status=status)
