@@ -152,6 +152,43 @@ class CallRecord(msgspec.Struct, array_like=True):
     """As how many requests it counts: its choices times its prompts."""
 
 
+MODEL_CHARACTERS_MAX = 256
+WORD_CHARACTERS_MAX = 64
+COUNT_MAX = 10**12
+"""Of tokens or bytes in one record; some millions of such add up within 64 bits."""
+
+
+def fitting(text: str, characters_max: int) -> str:
+    """Text from outside as it may stand in a record: cut, and without control characters."""
+    if len(text) <= characters_max and text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else "\ufffd" for c in text[:characters_max])
+
+
+def reduced(record: CallRecord) -> CallRecord:
+    """What is left of a record that cannot be written as it is: who called what, how it ended,
+    and counts that are bounded and therefore estimates."""
+    kept = CallRecord(record.event_id, record.started_ms, record.api)
+    for name in _KEPT:
+        setattr(kept, name, fitting(getattr(record, name), WORD_CHARACTERS_MAX))
+    kept.model_asked = fitting(record.model_asked, MODEL_CHARACTERS_MAX)
+    kept.model_served = fitting(record.model_served, MODEL_CHARACTERS_MAX)
+    kept.status, kept.streamed = record.status, record.streamed
+    kept.total_ms, kept.first_token_ms = record.total_ms, record.first_token_ms
+    kept.prompt_tokens = min(max(record.prompt_tokens, 0), COUNT_MAX)
+    kept.completion_tokens = min(max(record.completion_tokens, 0), COUNT_MAX)
+    kept.usage_source = "estimated"
+    for name in ("cost_pico", "charge_pico"):
+        amount = getattr(record, name)
+        setattr(kept, name, amount if amount is not None and 0 <= amount < 2**63 else None)
+    return kept
+
+
+_KEPT = (
+    "tenant", "project", "environment", "key_id", "account", "gateway", "upstream", "outcome",
+    "fault", "error", "finish_reason", "trace_id", "snapshot_version", "currency",
+    "charge_currency", "cache",
+)  # fmt: skip
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(CallRecord).decode
 _FORMER_HITS = {"exact": HitKind.EXACT, "shared": HitKind.INFLIGHT, "semantic": HitKind.SEMANTIC}

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 TAGS_MAX = 32
 TAG_CHARACTERS_MAX = 128
+"""Of `name=value`, as it stands in the database; control characters in it are not taken."""
 TAGS_BYTES_MAX = 1_024
 """Of all tags of a call together, as they are recorded."""
 HEADER = b"x-tc-tags"
@@ -58,6 +59,9 @@ def parse(line: str, first: Iterable[str] = ()) -> dict[str, str]:
     for part in (*first, *line.split(",")):
         name, _, value = part.strip().partition("=")
         name = name.strip()
-        if name and len(part) <= TAG_CHARACTERS_MAX and (len(found) < TAGS_MAX or name in found):
-            found[name] = value.strip() or name
+        value = value.strip() or name
+        # What is kept of it is `name=value`, also where it is its own value.
+        fits = len(name) + 1 + len(value) <= TAG_CHARACTERS_MAX and part.isprintable()
+        if name and fits and (len(found) < TAGS_MAX or name in found):
+            found[name] = value
     return found

@@ -13,7 +13,14 @@ from typing import Protocol
 from tokenschain.core import call_record
 from tokenschain.core.cache.store import CacheEntry
 from tokenschain.core.call import NOT_CACHED, Attempt, Call
-from tokenschain.core.call_record import AttemptRecord, CallRecord, Overhead, RouteRecord
+from tokenschain.core.call_record import (
+    MODEL_CHARACTERS_MAX,
+    WORD_CHARACTERS_MAX,
+    AttemptRecord,
+    CallRecord,
+    Overhead,
+    RouteRecord,
+)
 from tokenschain.core.errors import ApiError, Fault
 from tokenschain.core.pricing.catalog import (
     Occasion,
@@ -79,12 +86,19 @@ class JournalMetering:
                 if hit is not None and hit.entry is not None and call.error is None:
                     self._price_hit(record, hit.entry)
             try:
-                self._journal.append(call_record.encode(record))
+                self._append(record)
             except self._full as error:
                 # The answer is complete but for its last byte, which now never leaves.
                 call.error = ApiError("journal_full", f"The call was not recorded: {error}.")
         self._observe(record)
         return record
+
+    def _append(self, record: CallRecord) -> None:
+        try:
+            self._journal.append(call_record.encode(record))
+        except (ValueError, OverflowError):
+            # Too large, or with a number that no record holds: less of it is still on record.
+            self._journal.append(call_record.encode(call_record.reduced(record)))
 
     def _price(self, record: CallRecord, call: Call) -> None:
         """What the customer pays: by the selling price, or what the upstream costs.
@@ -150,7 +164,7 @@ def record_of(call: Call, now: float) -> CallRecord:
         record.environment = caller.environment
         record.account = caller.account
         record.key_id = caller.key_id
-    record.model_asked = call.parsed.model
+    record.model_asked = call_record.fitting(call.parsed.model, MODEL_CHARACTERS_MAX)
     record.streamed = call.parsed.stream
     if call.tags is not NO_TAGS:
         record.tags = call.tags.line
@@ -189,7 +203,7 @@ def _fill(record: CallRecord, attempt: Attempt, answered: Attempt | None, began:
     offer = attempt.candidate.offer
     record.upstream = offer.upstream
     record.model_served = offer.model
-    record.finish_reason = attempt.finish_reason
+    record.finish_reason = call_record.fitting(attempt.finish_reason, WORD_CHARACTERS_MAX)
     if attempt.first_token_at is not None:
         record.first_token_ms = (attempt.first_token_at - began) * 1e3
     price = offer.price

@@ -73,9 +73,20 @@ async def serve(call: Call, steps: Steps) -> None:
         call.blame_ourselves()
         raise
     finally:
-        record = steps.metering.settle(call)
-        if call.reservation is not None:
-            call.reservation.settle(record)
-        if call.cache.in_flight is not None:
-            call.cache.in_flight.settle(call, last)
+        _settle(call, steps.metering, last)
     call.writer.close(call, final)
+
+
+def _settle(call: Call, metering: Metering, last: bytes) -> None:
+    """Record, give back what was reserved, keep the answer; each whether or not another fails."""
+    record = None
+    try:
+        record = metering.settle(call)
+    finally:
+        record = record or call.record
+        try:
+            if call.reservation is not None and record is not None:
+                call.reservation.settle(record)
+        finally:
+            if call.cache.in_flight is not None:
+                call.cache.in_flight.settle(call, last)

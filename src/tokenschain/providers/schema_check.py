@@ -214,7 +214,8 @@ def _bounded(kind: Any, schema: Any) -> Any:
     properties = keywords.get("additionalProperties")
     if properties is not None:
         keywords["additionalProperties"] = _unless_by_pattern(properties)
-    bounded: Any = jsonschema.validators.extend(kind, keywords)
+    extend: Any = jsonschema.validators.extend
+    bounded = extend(kind, keywords)
     fields = [(field.name, field.alias) for field in bounded.__attrs_attrs__ if field.init]
 
     def evolve(self: Any, **changes: Any) -> Any:

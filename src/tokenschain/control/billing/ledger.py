@@ -8,7 +8,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Engine, FromClause, func, insert, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    FromClause,
+    Integer,
+    String,
+    func,
+    insert,
+    select,
+    tuple_,
+)
 
 from tokenschain.control.billing import limits, rollups
 from tokenschain.control.billing.rollups import DAY_S
@@ -57,28 +68,26 @@ class Ledger:
     def ingest(self, payloads: Sequence[bytes]) -> int:
         """Enter records, their sums, entries and budgets, in one transaction.
 
+        What cannot be read or entered is kept in `rejected_records`, with its reason.
+
         Returns how many were new.
         """
-        records: dict[str, CallRecord] = {}
-        unreadable: list[tuple[bytes, str]] = []
+        records: dict[str, tuple[CallRecord, bytes]] = {}
+        rejected: list[tuple[bytes, str]] = []
         for payload in payloads:
             try:
                 record = call_record.decode(payload)
             except msgspec.DecodeError as error:
-                unreadable.append((payload, str(error)))
+                rejected.append((payload, str(error)))
+                continue
+            problem = _problem_of(record)
+            if problem:
+                rejected.append((payload, problem))
             else:
-                records[record.event_id] = record
-        self._ensure_days({r.started_ms // db.DAY_MS for r in records.values()})
-        with self._engine.begin() as connection:
-            # Rows are entered in one order by all, so that two writers cannot deadlock.
-            _keep_unreadable(self._engine, connection, sorted(unreadable))
-            rows = [_row(records[name]) for name in sorted(records)]
-            new = db.insert_new(connection, ledger, _COLUMNS, rows)
-            fresh = [records[name] for name in sorted(new)]
-            _keep_platform_costs(connection, fresh)
-            self._roll_up(connection, fresh)
-            _book(connection, fresh)
-            limits.spend(connection, map(self._use, fresh))
+                records[record.event_id] = record, payload
+        if rejected:
+            self._reject(rejected)
+        fresh = self._enter(records)
         uses = self._uses
         for record in fresh:
             at_s = record.started_ms // 1_000
@@ -87,6 +96,35 @@ class Ledger:
         self.received += len(payloads)
         self.entered += len(fresh)
         return len(fresh)
+
+    def _enter(self, records: dict[str, tuple[CallRecord, bytes]]) -> list[CallRecord]:
+        """Enter records in a transaction; where one of them is refused, by ever smaller parts, so
+        that it stops none of the others. Returns those that are new."""
+        # Rows are entered in one order by all, so that two writers cannot deadlock.
+        names = sorted(records)
+        try:
+            self._ensure_days({r.started_ms // db.DAY_MS for r, _ in records.values()})
+            with self._engine.begin() as connection:
+                rows = [_row(records[name][0]) for name in names]
+                new = db.insert_new(connection, ledger, _COLUMNS, rows)
+                fresh = [records[name][0] for name in sorted(new)]
+                _keep_platform_costs(connection, fresh)
+                self._roll_up(connection, fresh)
+                _book(connection, fresh)
+                limits.spend(connection, map(self._use, fresh))
+            return fresh
+        except db.REFUSED as error:
+            self._days.clear()  # a day that was dropped meanwhile is made again
+            if len(names) == 1:
+                self._reject([(records[names[0]][1], str(error))])
+                return []
+            half = len(names) // 2
+            parts = names[:half], names[half:]
+            return [r for part in parts for r in self._enter({n: records[n] for n in part})]
+
+    def _reject(self, rejected: list[tuple[bytes, str]]) -> None:
+        with self._engine.begin() as connection:
+            _keep_rejected(self._engine, connection, sorted(rejected))
 
     def _use(self, r: CallRecord) -> limits.Use:
         tokens = r.prompt_tokens + r.completion_tokens
@@ -145,6 +183,38 @@ def _row(record: CallRecord) -> list[Any]:
     return row
 
 
+REASON_CHARACTERS_MAX = 1_000
+_STARTED_MS_MAX = 2**42
+"""In the year 2109."""
+_WIDTHS = tuple(
+    (name, at, column.type.length)
+    for at, name in enumerate(_COLUMNS)
+    if isinstance((column := ledger.c[name]).type, String) and column.type.length
+)
+_COUNTS = tuple(
+    at
+    for at, name in enumerate(_COLUMNS)
+    if isinstance(ledger.c[name].type, Integer) and name != "started_ms"
+)
+
+
+def _problem_of(record: CallRecord) -> str:
+    """Why a record is not entered, whatever the database would say; empty where it is. A count
+    that fits, but not into the sums, would keep others out."""
+    row = _as_tuple(record)
+    for name, at, width in _WIDTHS:
+        if len(row[at]) > width:
+            return f"{name} has more than {width} characters"
+    counts = [row[at] for at in _COUNTS]
+    for attempt in record.attempts:
+        counts += attempt.prompt_tokens, attempt.completion_tokens
+    if min(counts) < 0 or max(counts) > call_record.COUNT_MAX:
+        return f"a count is not from 0 to {call_record.COUNT_MAX}"
+    if not 0 <= record.started_ms <= _STARTED_MS_MAX:
+        return "it did not start in this age"
+    return ""
+
+
 def platform_costs_of(record: CallRecord) -> list[AttemptRecord]:
     """The attempts of a call whose cost the platform bears; see `core.call_record.Overhead`."""
     return [attempt for attempt in record.attempts if attempt.overhead]
@@ -182,16 +252,16 @@ def _objects(structs: Iterable[Any]) -> str:
     return _json([msgspec.structs.asdict(struct) for struct in structs]).decode()
 
 
-def _keep_unreadable(
-    engine: Engine, connection: Connection, unreadable: list[tuple[bytes, str]]
+def _keep_rejected(
+    engine: Engine, connection: Connection, rejected: list[tuple[bytes, str]]
 ) -> None:
-    for payload, reason in unreadable:
+    for payload, reason in rejected:
         connection.execute(
             upsert(engine, rejected_records)
             .values(
                 payload_hash=prescribed.fingerprint(payload),
                 received_at_s=int(time.time()),
-                reason=reason,
+                reason=call_record.fitting(reason, REASON_CHARACTERS_MAX),
                 payload=payload,
             )
             .on_conflict_do_nothing(index_elements=["payload_hash"])

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from importlib import resources
 from typing import Any
 
+import psycopg
+import sqlalchemy.exc
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -55,6 +57,13 @@ def _tune_sqlite(connection: Any, _record: Any) -> None:
 def _begin_sqlite(connection: Any) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
+
+REFUSED = (
+    sqlalchemy.exc.DataError, sqlalchemy.exc.IntegrityError, psycopg.DataError,
+    psycopg.IntegrityError, OverflowError, ValueError,
+)  # fmt: skip
+"""What values raise that no table takes; a database that is away raises others. (COPY and SQLite's
+driver raise theirs as they are.)"""
 
 _MIGRATION_LOCK = 7_431_001
 
