@@ -168,7 +168,9 @@ def _check_references(schema: Any, param: str) -> None:
             for name in _REFERENCES:
                 target = found.get(name)
                 if isinstance(target, str) and not target.startswith("#"):
-                    raise _bad_schema(f"`{name}` may only lead into the schema itself, by `#`", param)
+                    raise _bad_schema(
+                        f"`{name}` may only lead into the schema itself, by `#`", param
+                    )
             waiting.extend(below for name, below in found.items() if name not in _UNREAD)
 
 
