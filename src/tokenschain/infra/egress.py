@@ -8,11 +8,29 @@ followed.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from urllib.parse import urlsplit
 
 from tokenschain.wire.client import HttpClient, Origin, Reply, Waits
 from tokenschain.wire.resolver import Resolver
+
+# Global by their form, but a way to somewhere else: translators and tunnels carry an IPv4 address
+# inside, which may be any, and clouds answer their own machines at some public address.
+_NEVER = tuple(
+    map(
+        ip_network,
+        (
+            "::/96",  # IPv4-compatible (RFC 4291, 2.5.5.1)
+            "::ffff:0:0:0/96",  # IPv4-translated (RFC 2765)
+            "64:ff9b::/96",  # NAT64 (RFC 6052)
+            "64:ff9b:1::/48",  # NAT64 of one's own (RFC 8215)
+            "2001::/32",  # Teredo
+            "2002::/16",  # 6to4
+            "fec0::/10",  # site-local (RFC 3879)
+            "168.63.129.16/32",  # Azure's wire server
+        ),
+    )
+)
 
 
 class PublicResolver(Resolver):
@@ -40,6 +58,8 @@ class PublicResolver(Resolver):
         parsed = mapped or parsed
         if any(parsed in network for network in self._allowed):
             return True
+        if any(parsed in network for network in _NEVER):
+            return False
         return parsed.is_global and not parsed.is_multicast
 
 

@@ -16,6 +16,8 @@ from tokenschain.wire.client import ClientError, HttpClient, Waits
 
 IMAGE_BYTES_MAX = 10_485_760
 IMAGES_MAX = 16
+CALL_BYTES_MAX = 33_554_432
+"""Of all images of a call together, as they are sent on."""
 _WAITS = Waits(
     connect_max_s=3.0, pool_max_s=3.0, first_byte_max_s=10.0, idle_max_s=5.0, total_max_s=20.0
 )
@@ -44,21 +46,30 @@ class ImageFetcher:
         if b'"image_url"' not in raw:
             return fields
         messages = msgspec.json.decode(raw)
-        fetched = 0
+        fetched = size = 0
         for at, message in enumerate(messages):
             content = message.get("content")
             for number, part in enumerate(content if isinstance(content, list) else ()):
                 image = part.get("image_url") if isinstance(part, dict) else None
-                if not isinstance(image, dict):
+                if image is None:
                     continue
-                url = str(image.get("url"))
-                if not url.startswith(("http://", "https://")):
+                # Some clients write the URL itself.
+                given = image.get("url") if isinstance(image, dict) else image
+                url = str(given).strip()
+                scheme = url.partition(":")[0].lower()
+                if scheme == "data":
                     continue
                 param = f"messages[{at}].content[{number}].image_url"
+                if scheme not in ("http", "https"):
+                    raise _bad(param, "only `data:`, `http:` and `https:` are taken")
                 fetched += 1
                 if fetched > IMAGES_MAX:
                     raise _bad(param, f"more than {IMAGES_MAX} images are not fetched")
-                image["url"] = await self._fetch(url, param)
+                data = await self._fetch(url, param)
+                size += len(data)
+                if size > CALL_BYTES_MAX:
+                    raise _bad(param, f"the images have more than {CALL_BYTES_MAX} bytes in all")
+                part["image_url"] = (image | {"url": data}) if isinstance(image, dict) else data
         return fields | {"messages": Raw(_encode(messages))}
 
     async def _fetch(self, url: str, param: str) -> str:
