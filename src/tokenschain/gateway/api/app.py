@@ -354,7 +354,9 @@ class Gateway:
         Raises:
             ApiError: `model_not_found`.
         """
-        models.answer(models.usable(self._served.get(), grant), model, b"", anthropic=False)
+        snapshot = self._served.get()
+        listed = models.usable(snapshot, grant)
+        models.answer(listed, snapshot.named(model), b"", anthropic=False)
 
     def _explain(self, exchange: Exchange) -> None:
         """A dry run of the choice for a chat request: nothing is sent, nothing is counted."""
@@ -372,9 +374,10 @@ class Gateway:
         grant = self._grant(exchange)
         request = exchange.request
         asked = unquote_to_bytes(name.removesuffix(b"/")).decode("utf-8", "replace")
+        snapshot = self._served.get()
         answer = models.answer(
-            models.usable(self._served.get(), grant),
-            asked,
+            models.usable(snapshot, grant),
+            snapshot.named(asked),
             request.query,
             anthropic=_speaks_anthropic(request),
         )
