@@ -430,8 +430,18 @@ def test_a_known_name_is_another_name_of_what_is_served(
         got = ask(clouds, api, model=name)
         assert (got.status, record_of(got).model_asked) == (200, "deepseek")
         assert got.sent[-1]["thinking"]["type"] == ("enabled" if thinks else "disabled")
+        assert "model=deepseek" in got.says("x-tc-adapted")
     told = ask(clouds, model=name, thinking={"type": "enabled"}).sent[-1]
     assert told["thinking"]["type"] == "enabled", "the call's own word goes before the name's"
+
+
+def test_aliases_are_told_beside_the_model_and_found_by_name(clouds: MoneyLab) -> None:
+    clouds.sell("deepseek", aliases={"deepseek-chat": Alias("deepseek", False)})
+    listed = json.loads(clouds.ask("/v1/models", b"", method="GET").body)["data"]
+    assert {model["id"] for model in listed} == {"any", "deepseek"}
+    assert {m["id"]: m.get("aliases") for m in listed}["deepseek"] == ["deepseek-chat"]
+    one = json.loads(clouds.ask("/v1/models/deepseek-chat", b"", method="GET").body)
+    assert one["id"] == "deepseek"
 
 
 def test_an_unknown_name_is_told_the_nearest_that_the_key_may_use(clouds: MoneyLab) -> None:

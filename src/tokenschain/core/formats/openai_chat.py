@@ -170,7 +170,8 @@ class ParsedRequest(Struct):
     roles: frozenset[str] = frozenset()
     """Who speaks in the messages of a chat."""
     mended: tuple[str, ...] = ()
-    """Fields in which halves of characters were replaced by U+FFFD."""
+    """Fields that were changed before any upstream was chosen: halves of characters replaced by
+    U+FFFD, another name of the model resolved."""
     prompts: int = 1
     """Of a text completion: each is answered by itself."""
 

@@ -22,15 +22,20 @@ class Listed(NamedTuple):
     name: str
     created_s: int
     owner: str
+    aliases: tuple[str, ...] = ()
+    """Other names that it answers to; they are not listed by themselves."""
 
     def openai(self) -> dict[str, object]:
-        """As `GET /v1/models` of OpenAI has it."""
-        return {
+        """As `GET /v1/models` of OpenAI has it, and its other names where it has some."""
+        made: dict[str, object] = {
             "id": self.name,
             "object": "model",
             "created": self.created_s,
             "owned_by": self.owner,
         }
+        if self.aliases:
+            made["aliases"] = list(self.aliases)
+        return made
 
     def anthropic(self) -> dict[str, object]:
         """As `GET /v1/models` of Anthropic has it."""
@@ -45,8 +50,16 @@ class Listed(NamedTuple):
 
 def usable(snapshot: Snapshot, grant: KeyGrant) -> list[Listed]:
     """The models, virtual ones too, that a key may use."""
+    aliases: dict[str, list[str]] = {}
+    for name, alias in snapshot.aliases.items():
+        aliases.setdefault(alias.model, []).append(name)
     found = [
-        Listed(route.name, route.created_s or _FIRST_CREATED_S, route.owned_by or "tokenschain")
+        Listed(
+            route.name,
+            route.created_s or _FIRST_CREATED_S,
+            route.owned_by or "tokenschain",
+            tuple(sorted(aliases.get(route.name, ()))),
+        )
         for route in snapshot.models.values()
     ]
     found += [Listed(name, _FIRST_CREATED_S, "routing") for name in snapshot.routing.models]
@@ -65,7 +78,7 @@ def answer(models: list[Listed], name: str, query: bytes, *, anthropic: bool) ->
     """
     if name:
         for model in models:
-            if model.name == name:
+            if model.name == name or name in model.aliases:
                 return model.anthropic() if anthropic else model.openai()
         raise ApiError("model_not_found", f"The model `{name[:200]}` does not exist here, or this "
                        "key may not use it.", param="model")  # fmt: skip

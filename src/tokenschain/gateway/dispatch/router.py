@@ -460,6 +460,7 @@ def _resolve(call: Call, alias: Alias) -> None:
     """The call is for the model that an old name now means, thinking or not as the name did."""
     parsed = call.parsed
     parsed.model = alias.model
+    parsed.mended += (f"model={alias.model}",)
     if alias.thinking is not None and not THINKING_KEYS & parsed.fields.keys():
         parsed.fields["thinking"] = Raw(b'{"type":"%b"}' % _SWITCH[alias.thinking])
 
