@@ -14,6 +14,7 @@ from tokenschain.control.billing import ledger, limits
 from tokenschain.control.billing.ledger import Ledger
 from tokenschain.control.identity import api_keys, organization
 from tokenschain.core import call_record
+from tokenschain.core.call_record import AttemptRecord, Overhead
 from tokenschain.core.limits import Budget, Rate, Selector
 from tokenschain.infra.database import engine as db
 from tokenschain.infra.database import tables
@@ -235,3 +236,38 @@ def test_standard_names_reach_every_row_and_go_back(bare: Engine) -> None:
     db.migrate(bare, "0006")
     assert rows_of(bare) == rows
     assert names_of(bare) == names
+
+
+# --- 0008: platform costs -------------------------------------------------------------------
+
+
+def test_platform_costs_come_and_go_and_calls_stay(bare: Engine) -> None:
+    db.migrate(bare)
+    wasted = AttemptRecord("other", 0.1, outcome="lost_race", prompt_tokens=5, completion_tokens=3)
+    wasted.currency, wasted.cost_pico, wasted.overhead = "CNY", 700, Overhead.HEDGE
+    made = [record(n, requests=2) for n in range(50)]
+    for one in made[:7]:
+        one.attempts = [wasted, *one.attempts]
+    Ledger(bare).ingest([call_record.encode(one) for one in made])
+    before = sums(bare)
+
+    def ask(what: str) -> int:
+        with bare.connect() as connection:
+            return int(connection.execute(text(f"select {what}")).scalar_one() or 0)
+
+    assert ask("count(*) from platform_costs") == 7
+    assert ask("sum(platform_cost_pico) from usage_daily") == 7 * 700
+    assert ask("sum(requests) from ledger") == 100
+    db.migrate(bare, "0007")
+    assert sums(bare) == before
+    assert ask("count(*) from usage_hourly where upstream = 'other'") == 0
+    assert ask("sum(amount_pico) from ledger_entries where account = 'upstream:other'") == 7 * 700
+    db.migrate(bare)
+    assert sums(bare) == before
+    assert ask("count(*) from platform_costs") == 0
+    assert ask("sum(requests) from ledger") == 50
+    assert Ledger(bare).ingest([call_record.encode(one) for one in made]) == 0
+    late = record(900)
+    late.attempts = [wasted, *late.attempts]
+    assert Ledger(bare).ingest([call_record.encode(late)]) == 1
+    assert ask("sum(platform_cost_pico) from usage_hourly") == 700

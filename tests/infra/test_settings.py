@@ -178,3 +178,32 @@ def test_secret_references(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     for missing in ("env:NOT_THERE", "file:/not/there", "vault:x"):
         with pytest.raises(secrets.SecretMissing):
             secrets.resolve(missing)
+
+
+TWO = """
+upstreams:
+- {id: a, base_url: "http://one/v1"}
+- {id: a, base_url: "http://two/v1"}
+"""
+
+
+def test_two_upstreams_of_one_id_are_refused(tmp_path: Path) -> None:
+    """One's models would be sent to the other's address, with the other's key."""
+    (tmp_path / "tokenschain.yaml").write_text(TWO)
+    with pytest.raises(SettingsError, match=r"upstreams\[1\].id = 'a': upstreams\[0\] has this id"):
+        config.load()
+    (tmp_path / "tokenschain.yaml").write_text(TWO.replace("id: a", "id: engine", 1))
+    with pytest.raises(SettingsError, match="the embedded engine has this id"):
+        config.load()
+
+
+def test_a_custom_upstream_needs_a_zone_where_there_is_a_residency_rule(tmp_path: Path) -> None:
+    one = 'upstreams:\n- {id: a, base_url: "http://one/v1"%s}\n'
+    rule = 'routing: {residency: {"*": [cn, own]}}\n'
+    file = tmp_path / "tokenschain.yaml"
+    file.write_text(one % "" + rule)
+    with pytest.raises(SettingsError, match=r"upstreams\[0\].zone is missing"):
+        config.load()
+    for text in (one % "", one % ", zone: own" + rule):
+        file.write_text(text)
+        assert config.load().upstreams[0].id == "a"

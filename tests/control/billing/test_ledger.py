@@ -5,14 +5,17 @@ from __future__ import annotations
 import random
 import threading
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, func, select
 
 from tests.records import record
 from tokenschain.control.billing import ledger as ledger_module
 from tokenschain.control.billing.ledger import Ledger
 from tokenschain.core import call_record
+from tokenschain.core.call_record import AttemptRecord, Overhead
 from tokenschain.infra.database.tables import (
     ledger,
+    ledger_entries,
+    platform_costs,
     rejected_records,
     usage_hourly,
 )
@@ -76,3 +79,36 @@ def test_an_unknown_price_is_counted_apart_and_never_as_zero(engine: Engine) -> 
     with engine.connect() as connection:
         assert connection.execute(select(ledger.c.cost_pico)).scalar() is None
         assert connection.execute(select(usage_hourly.c.unpriced_calls)).scalar() == 1
+
+
+def test_what_the_platform_bears_is_apart_and_counts_once(engine: Engine) -> None:
+    wasted = AttemptRecord(
+        "other", 0.1, 1.0, 2.0, "upstream_failed", 5, 3, "m-1", 2, 1, "provider", "p/1", "USD",
+        700, Overhead.FAILOVER,
+    )  # fmt: skip
+    made = [record(n) for n in range(20)]
+    for one in made[:10]:
+        one.attempts = [wasted, *one.attempts]
+    payloads = [call_record.encode(one) for one in made]
+    for _ in range(3):
+        Ledger(engine).ingest(payloads)
+    with engine.connect() as connection:
+        rows = connection.execute(select(platform_costs)).all()
+        usage = ledger_module.usage(connection, group_by=["upstream"], from_s=0, until_s=2**40)
+        accounts = dict(
+            connection.execute(
+                select(ledger_entries.c.account, func.sum(ledger_entries.c.amount_pico)).group_by(
+                    ledger_entries.c.account
+                )
+            ).all()
+        )
+    assert len(rows) == 10
+    first = rows[0]
+    assert (first.kind, first.upstream, first.model_served) == ("failover_overhead", "other", "m-1")
+    assert (first.price_version, first.currency, first.cost_pico) == ("p/1", "USD", 700)
+    by_upstream = {row["upstream"]: row for row in usage}
+    assert by_upstream["up"]["platform_cost_pico"] == 0 and by_upstream["up"]["calls"] == 20
+    other = by_upstream["other"]
+    assert (other["calls"], other["cost_pico"], other["platform_cost_pico"]) == (0, 0, 7_000)
+    assert (other["platform_prompt_tokens"], other["platform_completion_tokens"]) == (50, 30)
+    assert (accounts["upstream:other"], accounts["platform_cost"]) == (7_000, -7_000)

@@ -1,0 +1,99 @@
+"""Reservations: never less than a call may use, whichever candidate answers, whenever."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.fakes import GRANT, call_of
+from tokenschain.core.formats.openai_chat import Api, parse
+from tokenschain.core.limits import Rate
+from tokenschain.core.pricing.calendar import PeakSchedule
+from tokenschain.core.pricing.catalog import (
+    Occasion,
+    Price,
+    PriceTier,
+    Usage,
+    cost_at_most,
+    cost_of,
+)
+from tokenschain.core.snapshot import Candidate, ModelRoute, Offer, Plan, Served, Snapshot, Upstream
+from tokenschain.gateway.quota.reservation import LimitQuota
+
+PEAK = PeakSchedule((("09:00", "12:00"), ("14:00", "18:00")))
+DEEPSEEK = Price(
+    "CNY",
+    (PriceTier(500_000, 4_000_000, off_peak=True), PriceTier(1_000_000, 8_000_000)),
+    "d", PEAK,
+)  # fmt: skip
+THINKS = Price(
+    "CNY",
+    (PriceTier(800_000, 2_000_000, thinking=False), PriceTier(800_000, 8_000_000, thinking=True)),
+    "t",
+)
+BY_LENGTH = Price(
+    "CNY",
+    (PriceTier(1_000_000, 2_000_000, input_tokens_max=1_000),
+     PriceTier(3_000_000, 6_000_000, input_tokens_max=100_000), PriceTier(9_000_000, 9_000_000)),
+    "l",
+)  # fmt: skip
+WRITES = Price("USD", (PriceTier(3_000_000, 15_000_000, cache_write=3_750_000),), "w")
+
+
+@pytest.mark.parametrize("price", [DEEPSEEK, THINKS, BY_LENGTH, WRITES], ids=lambda p: p.version)
+@pytest.mark.parametrize(("prompt", "output"), [(10, 50), (5_000, 1), (200_000, 4_000)])
+def test_no_call_of_that_many_tokens_costs_more(price: Price, prompt: int, output: int) -> None:
+    most = cost_at_most(prompt, output, price, writes_cache=True)
+    for thinking in (False, True):
+        for at_s in range(1_790_000_000, 1_790_604_800, 3_600):  # a week
+            for usage in (
+                Usage(prompt, output), Usage(prompt, output, cached_tokens=prompt // 2),
+                Usage(prompt, output, cache_write_tokens=prompt),
+            ):  # fmt: skip
+                assert cost_of(usage, price, Occasion(thinking, at_s)) <= most
+
+
+def quota(*prices: Price, cap: int | None = 8_192) -> tuple[LimitQuota, Plan]:
+    route = ModelRoute("m", "chat", ())
+    candidates = tuple(
+        Candidate(Upstream(f"u{at}"), Offer(f"u{at}", "m", price, cap))
+        for at, price in enumerate(prices)
+    )
+    served = Served(Snapshot("1", {}, {}, rates=(Rate("r", "spend", 10**15, 60),)))
+    made = LimitQuota(
+        served, lambda: 0.0, lambda: 0.0, lambda plan: 1.0, None, None, lambda: 1  # type: ignore[arg-type]
+    )  # fmt: skip
+    made._renew()
+    return made, Plan(route, candidates)
+
+
+def amounts(api: Api, *prices: Price, **body: object) -> tuple[int, int, int, int]:
+    raw = json.dumps({"model": "m", **body}).encode()
+    call = call_of(raw)
+    call.parsed = parse(api, raw)
+    made, plan = quota(*prices)
+    return made._amounts(call, GRANT, plan)
+
+
+HI = [{"role": "user", "content": "hi " * 100}]
+
+
+def test_choices_and_prompts_are_that_many_requests_and_outputs() -> None:
+    one = amounts(Api.CHAT, THINKS, messages=HI, max_tokens=50)
+    four = amounts(Api.CHAT, THINKS, messages=HI, max_tokens=50, n=4)
+    assert (one[0], four[0]) == (1, 4)
+    assert four[1] == 4 * one[1] and four[2] == 4 * one[2]
+    assert four[3] == 1, "one call at once"
+    three = amounts(Api.COMPLETIONS, THINKS, prompt=["a", "b", "c"], max_tokens=50, n=2)
+    assert three[0] == 6 and three[1] >= 6 * 50
+
+
+def test_the_dearest_of_all_candidates_counts() -> None:
+    cheap = Price("CNY", (PriceTier(1, 1),), "cheap")
+    many = [Price("CNY", (PriceTier(at, at),), f"c{at}") for at in range(20)]
+    alone = amounts(Api.CHAT, DEEPSEEK, messages=HI, max_tokens=50)
+    among = amounts(Api.CHAT, cheap, *many, DEEPSEEK, messages=HI, max_tokens=50)
+    assert alone == among
+    prompt = alone[1] - 50
+    assert alone[2] == prompt * 1_000_000 + 50 * 8_000_000, "as at the dearest hour"
