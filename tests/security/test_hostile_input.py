@@ -15,6 +15,7 @@ from tokenschain.core.errors import ApiError
 from tokenschain.providers.schema_check import CHECK_MAX_S, SchemaChecker
 from tokenschain.wire.chunked import ChunkedBody, ChunkError
 from tokenschain.wire.server import Exchange, HttpServer
+from tokenschain.wire.sse import EVENT_BYTES_MAX, SseError, SseReader
 
 PAUSE_MAX_S = 0.05
 """For which the loop may stand still at most, on a machine that has nothing else to do."""
@@ -311,3 +312,20 @@ def test_chunk_extensions_and_endless_trailers_are_refused() -> None:
     for hostile in (b"2;a=b\r\n{}\r\n", b"0\r\n" + b"a:b\r\n" * 1_500_000, b"0" * 2_000):
         with pytest.raises(ChunkError):
             ChunkedBody(1_000).feed(hostile)
+
+
+def test_an_event_in_small_pieces_takes_linear_time_and_empty_lines_count() -> None:
+    def spent(pieces: int) -> float:
+        reader, piece = SseReader(), b"x" * 1_400
+        reader.feed(b"data: ")
+        began = time.process_time()
+        for _ in range(pieces):
+            reader.feed(piece)
+        return time.process_time() - began
+
+    assert spent(5_600) < 8 * max(spent(700), 0.002) * 4
+    lines = b"data\n" * 100_000
+    reader = SseReader()
+    with pytest.raises(SseError):
+        for _ in range(EVENT_BYTES_MAX // 100_000 + 2):
+            reader.feed(lines)

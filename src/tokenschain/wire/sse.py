@@ -8,6 +8,8 @@ from typing import NamedTuple
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _BOM = b"\xef\xbb\xbf"
 EVENT_BYTES_MAX = 8_388_608
+# What a line counts beside its bytes: empty ones take room and time as well.
+_LINE_BYTES = 1
 
 
 class Event(NamedTuple):
@@ -29,12 +31,15 @@ class SseReader:
     start is skipped; comments only count in `comments`.
     """
 
-    __slots__ = ("_bytes_max", "_data", "_event", "_first", "_partial", "_skip_lf", "comments")
+    __slots__ = (
+        "_bytes_max", "_data", "_event", "_first", "_partial", "_size", "_skip_lf", "comments",
+    )  # fmt: skip
 
     def __init__(self, bytes_max: int = EVENT_BYTES_MAX) -> None:
         self._bytes_max = bytes_max
-        self._partial = b""
+        self._partial = bytearray()
         self._data: list[bytes] = []
+        self._size = 0
         self._event = b""
         self._first = True
         self._skip_lf = False
@@ -61,10 +66,17 @@ class SseReader:
                 return []
             self._skip_lf = False
             data = data.removeprefix(b"\n")
-        data = self._partial + data
+        if not self._first and b"\n" not in data and b"\r" not in data:
+            # What came before is neither copied nor looked through again.
+            self._partial += data
+            self._check_size()
+            return []
+        if self._partial:
+            data = bytes(self._partial) + data
+            self._partial.clear()
         if self._first:
             if len(data) < len(_BOM) and _BOM.startswith(data):
-                self._partial = data
+                self._partial += data
                 return []
             data = data.removeprefix(_BOM)
             self._first = False
@@ -75,10 +87,15 @@ class SseReader:
             at = match.end()
         if at == len(data) and data.endswith(b"\r"):
             self._skip_lf = True
-        self._partial = data[at:]
-        if len(self._partial) + sum(map(len, self._data)) > self._bytes_max:
-            raise SseError(f"an event is larger than {self._bytes_max} bytes")
+        if at < len(data):
+            self._partial += data[at:]
+        if self._size or self._partial:
+            self._check_size()
         return events
+
+    def _check_size(self) -> None:
+        if len(self._partial) + self._size > self._bytes_max:
+            raise SseError(f"an event is larger than {self._bytes_max} bytes")
 
     def finish(self) -> list[Event]:
         """The stream has ended; returns a last event that lacked its empty line.
@@ -88,7 +105,8 @@ class SseReader:
         """
         events: list[Event] = []
         if self._partial:
-            line, self._partial = self._partial, b""
+            line = bytes(self._partial)
+            self._partial.clear()
             if line.endswith(b"}") or line.endswith(b"[DONE]"):
                 self._line(line, events)
         self._line(b"", events)
@@ -99,12 +117,14 @@ class SseReader:
             if self._data:
                 events.append(Event(b"\n".join(self._data), self._event))
             self._data = []
+            self._size = 0
             self._event = b""
             return
         name, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if name == b"data":
             self._data.append(value)
+            self._size += len(value) + _LINE_BYTES
         elif name == b"event":
             self._event = value
         elif not name:
