@@ -44,7 +44,6 @@ ELSEWHERE: dict[str, str] = {
     "control/cache/semantic_client.py": "flows/test_caching.py, flows/test_meaning.py",
     "control/identity/organization.py": "control/api/test_isolation.py",
     "control/maintenance.py": "e2e/test_durability.py",
-    "control/model_routes.py": "e2e/test_durability.py",
     "control/publisher.py": "e2e/test_durability.py",
     "control/response_archive.py": "e2e/test_durability.py",
     "control/revisions.py": "e2e/test_durability.py",

@@ -38,6 +38,12 @@ def test_an_alias_leads_to_a_row_and_hides_none(tmp_path: Path) -> None:
             catalog_file.load(_file(tmp_path, HEAD + aliases + "models:\n" + ROW % "p/m"))
 
 
+def test_another_protocol_of_a_cloud_names_who_sells_there(tmp_path: Path) -> None:
+    native = "- {id: n, name: N, base_url: null, chat_models_of: q}\n"
+    with pytest.raises(catalog_file.CatalogError, match="n has the chat models of q"):
+        catalog_file.load(_file(tmp_path, HEAD + native + "models:\n" + ROW % "p/m"))
+
+
 def test_international_sites_are_providers_of_their_own() -> None:
     catalog = catalog_file.load()
     providers = {provider.id: provider for provider in catalog.providers}

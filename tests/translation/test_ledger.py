@@ -20,11 +20,9 @@ def wired(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wired]:
     made.close()
 
 
-# Each client meets some vendors, each vendor some clients; all of them meet in `test_clients`. The
-# native protocols have no rows in the catalog, so that the lab knows more of their models.
-KNOWN = [name for name in VENDORS if not name.endswith("-native")]
+# Each client meets some vendors, each vendor some clients; all of them meet in `test_clients`.
 SAMPLE = [
-    (client, KNOWN[(number * 3 + step) % len(KNOWN)], bool((number + step) % 2))
+    (client, VENDORS[(number * 3 + step) % len(VENDORS)], bool((number + step) % 2))
     for number, client in enumerate(CLIENTS)
     for step in (0, 7)
 ]

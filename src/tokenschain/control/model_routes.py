@@ -13,6 +13,7 @@ from tokenschain.core.pricing.catalog import (
     ModelInfo,
     Price,
     PriceTier,
+    Provider,
 )
 from tokenschain.core.snapshot import (
     Alias,
@@ -71,7 +72,7 @@ def routes(
                 f"catalog does not say where the machines of provider {entry.provider} are"
             )
         table.upstreams[entry.id] = _published(entry, base_url, zone or "")
-        known = by_provider.get(entry.provider, {})
+        known = _known(provider or Provider(entry.provider, ""), by_provider)
         for name, served in _names(entry, known).items():
             found = known.get(served)
             price = _price(entry, served) or (found.price if found is not None else None)
@@ -85,6 +86,17 @@ def routes(
         name: ModelRoute(name, table.kinds[name], tuple(offers), table.owners[name])
         for name, offers in sorted(table.offers.items())
     }
+
+
+def _known(
+    provider: Provider, by_provider: Mapping[str, dict[str, ModelInfo]]
+) -> dict[str, ModelInfo]:
+    """What the catalog knows of a provider's models, by name."""
+    known = by_provider.get(provider.id, {})
+    if provider.chat_models_of is not None:
+        shared = by_provider.get(provider.chat_models_of, {})
+        known = {name: info for name, info in shared.items() if info.kind == "chat"} | known
+    return known
 
 
 class _Routes(NamedTuple):

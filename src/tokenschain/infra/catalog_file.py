@@ -54,7 +54,11 @@ def load(path: Path | None = None) -> Catalog:
         aliases = tuple(msgspec.convert(a, ModelAlias) for a in raw.get("aliases") or ())
     except (yaml.YAMLError, KeyError, TypeError, ValueError, msgspec.ValidationError) as error:
         raise CatalogError(f"{path or 'the shipped catalogue'}: {error}") from error
-    problems = [*_duplicates(text, raw), *_lost_aliases(aliases, models)]
+    problems = [
+        *_duplicates(text, raw),
+        *_lost_aliases(aliases, models),
+        *_lost_providers(providers, models),
+    ]
     if problems:
         raise CatalogError(f"{path or 'the shipped catalogue'}: {'; '.join(problems)}")
     return Catalog(str(raw["version"]), providers, models, aliases)
@@ -95,6 +99,16 @@ def _lost_aliases(aliases: tuple[ModelAlias, ...], models: tuple[ModelInfo, ...]
             yield f"aliases: `{alias.name}` is for {alias.provider} {alias.model}, which is no row"
         if (alias.provider, alias.name) in known:
             yield f"aliases: {alias.provider} sells a model named `{alias.name}`"
+
+
+def _lost_providers(
+    providers: tuple[Provider, ...], models: tuple[ModelInfo, ...]
+) -> Iterator[str]:
+    sold = {info.provider for info in models if info.kind == "chat"}
+    for provider in providers:
+        shared = provider.chat_models_of
+        if shared is not None and shared not in sold:
+            yield f"providers: {provider.id} has the chat models of {shared}, which sells none"
 
 
 def _model(entry: dict[str, Any], version: str, schedules: dict[str, PeakSchedule]) -> ModelInfo:

@@ -151,6 +151,9 @@ class Provider(msgspec.Struct, frozen=True):
     zone: Literal["cn", "abroad"] | None = None
     """Where its machines are; None: not known, and then it serves no call under a residency
     rule unless the operator says where it is."""
+    chat_models_of: str | None = None
+    """The provider whose chat models, limits and prices hold here too: this one is another
+    protocol of the same cloud."""
 
 
 class ModelAlias(msgspec.Struct, frozen=True):
