@@ -156,6 +156,29 @@ class RequestContext:
         if not self.may(action, tenant, **where):
             raise _denied(action)
 
+    def may_for(self, action: str, models: Sequence[str] | None, tenant: str, **where: str) -> bool:
+        """Whether the actor is permitted something there for all of these models.
+
+        Args:
+            models: None: for every model there is and will be.
+        """
+        if models is None:
+            bindings = [binding for binding in self.actor.bindings if binding.models is None]
+            return may(bindings, action, Resource(tenant=tenant, **where))
+        return self.may(action, tenant, **where) and all(
+            self.may(action, tenant, model=model, **where) for model in models
+        )
+
+    def need_for(self, models: Sequence[str] | None, tenant: str, **where: str) -> None:
+        """Insist on the route's permission for all of these models; see `may_for`.
+
+        Raises:
+            ApiError: `permission_denied`.
+        """
+        if not self.may_for(self._declared, models, tenant, **where):
+            raise ApiError("permission_denied", "Your role is for certain models only: name them.",
+                           param="models")  # fmt: skip
+
     def is_self(self, user_id: str) -> bool:
         """Whether it is about the actor's own account, which needs no permission."""
         found = user_id == self.actor.id

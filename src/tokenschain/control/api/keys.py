@@ -144,7 +144,14 @@ class RevokedKey(AnswerBody):
 @router.post("", status_code=201)
 def create_key(asked: Creating, wanted: NewKey) -> IssuedKey:
     """Create an API key; `key` is in this answer and never again."""
-    asked.need(wanted.tenant, project=wanted.project, environment=wanted.environment)
+    project = organization.find(asked.db, "project", wanted.tenant, wanted.project)
+    where = {
+        "account": "" if project is None else project["account"],
+        "project": wanted.project,
+        "environment": wanted.environment,
+    }
+    asked.need(wanted.tenant, **where)
+    asked.need_for(wanted.models, wanted.tenant, **where)
     if not organization.find(asked.db, "tenant", wanted.tenant, wanted.tenant):
         asked.need_also("org:write", PLATFORM)
     _check_class(asked, wanted.data_class)
@@ -184,9 +191,20 @@ def _key(asked: RequestContext, key_id: str) -> Key:
     key = api_keys.find_key(asked.db, key_id)
     if not asked.visible([key], "keys:read"):
         raise ApiError("not_found", "There is no such key.", param="key_id")
-    asked.need(key["tenant"], account=key["account"], project=key["project"],
-               environment=key["environment"])  # fmt: skip
-    return Key.model_validate(key)
+    found = Key.model_validate(key)
+    asked.need(found.tenant, **_place(found))
+    return found
+
+
+def _key_to_change(asked: RequestContext, key_id: str) -> Key:
+    """A key that is to be changed: by nobody whose role is for fewer models than it."""
+    key = _key(asked, key_id)
+    asked.need_for(key.models, key.tenant, **_place(key))
+    return key
+
+
+def _place(key: Key) -> dict[str, str]:
+    return {"account": key.account, "project": key.project, "environment": key.environment}
 
 
 @router.get("/{key_id}")
@@ -202,9 +220,11 @@ def change_key(
     asked: Creating, response: Response, key_id: str, wanted: KeyChange, if_match: IfMatch = ""
 ) -> Key:
     """Change what a key may do; gateways follow within a second."""
-    key = _key(asked, key_id)
+    key = _key_to_change(asked, key_id)
     check_version(if_match, key.revision)
     values = wanted.model_dump(exclude_unset=True)
+    if "models" in values:
+        asked.need_for(wanted.models, key.tenant, **_place(key))
     values = {k: v for k, v in values.items() if v is not None or k in ("models", "expires_at_s")}
     if values:
         api_keys.change_key(asked.db, key_id, values)
@@ -217,7 +237,7 @@ def change_key(
 @router.post("/{key_id}/rotate", status_code=201)
 def rotate_key(asked: Creating, key_id: str, wanted: Rotation) -> RotatedKey:
     """Make a successor of a key; the old key is served beside it for `overlap_s`."""
-    old = _key(asked, key_id)
+    old = _key_to_change(asked, key_id)
     new_id, key = api_keys.rotate_key(
         asked.db, asked.context.suite, key_id, wanted.overlap_s, asked.actor.id
     )
@@ -228,7 +248,7 @@ def rotate_key(asked: Creating, key_id: str, wanted: Rotation) -> RotatedKey:
 @router.delete("/{key_id}")
 def revoke_key(asked: Revoking, key_id: str, if_match: IfMatch = "") -> RevokedKey:
     """Revoke a key; gateways refuse it within a second."""
-    key = _key(asked, key_id)
+    key = _key_to_change(asked, key_id)
     check_version(if_match, key.revision)
     api_keys.revoke_key(asked.db, key_id)
     asked.note(key.tenant, key_id)

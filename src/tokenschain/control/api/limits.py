@@ -25,6 +25,7 @@ from tokenschain.control.api.context import (
     tag,
 )
 from tokenschain.control.billing import limits
+from tokenschain.control.identity import ownership
 from tokenschain.core.errors import ApiError
 from tokenschain.core.limits import PER, SLOTS, Budget, OnUnavailable, Rate, Selector
 from tokenschain.core.tenancy import PLATFORM
@@ -186,12 +187,17 @@ def _shown(limit: limits.Row) -> RateLimit | BudgetLimit:
 def put_limit(
     asked: Writing, response: Response, limit_id: LimitId, wanted: NewLimit, if_match: IfMatch = ""
 ) -> Limit:
-    """Set a rate or budget, anew or changed; in force within a second."""
+    """Set a rate or budget, anew or changed; in force within a second.
+
+    To change one needs the permission where it was, too; what the platform set, only the
+    platform changes.
+    """
     before = limits.find(asked.db, limit_id)
     match = wanted.match
     asked.need(match.tenant or PLATFORM, account=match.account, project=match.project,
                environment=match.environment)  # fmt: skip
     if before is not None:
+        _need_old(asked, before)
         check_version(if_match, before["version"])
         if before["tenant"] != match.tenant:
             raise ApiError("conflict", "The name is taken.", param="limit_id")
@@ -202,11 +208,23 @@ def put_limit(
     thresholds = wanted.alerts if isinstance(wanted, NewBudget) else []
     rate = asked.context.ledger.usd_cny_micro
     limits.put(asked.db, _spec(limit_id, wanted), match.tenant, thresholds, rate)
+    ownership.note_limit(asked.db, limit_id, set_by_platform=asked.may("limits:write", PLATFORM))
     asked.note(match.tenant, limit_id, wanted.model_dump(mode="json"))
     found = limits.find(asked.db, limit_id)
     assert found is not None
     tag(response, found["version"])
     return _shown(found)
+
+
+def _need_old(asked: RequestContext, before: limits.Row) -> None:
+    """Insist on the right over a limit as it stands, which is to be changed or taken away.
+
+    Raises:
+        ApiError: `permission_denied`.
+    """
+    asked.need(before["tenant"] or PLATFORM, **_places(before))
+    if ownership.is_set_by_platform(asked.db, before["id"]):
+        asked.need_also("limits:write", PLATFORM)
 
 
 def _limit(asked: RequestContext, limit_id: str) -> limits.Row:
@@ -249,8 +267,9 @@ def read_limit(asked: Reading, response: Response, limit_id: str) -> Limit:
 
 @router.delete("/{limit_id}")
 def delete_limit(asked: Writing, limit_id: str, if_match: IfMatch = "") -> Deleted:
-    """Take a rate or budget away."""
+    """Take a rate or budget away; what the platform set, only the platform takes away."""
     found = _limit(asked, limit_id)
+    _need_old(asked, found)
     check_version(if_match, found["version"])
     limits.remove(asked.db, limit_id)
     asked.note(found["tenant"], limit_id, {"deleted": True})

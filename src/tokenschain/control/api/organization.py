@@ -28,7 +28,7 @@ from tokenschain.control.api.context import (
 )
 from tokenschain.control.api.money import Money
 from tokenschain.control.billing import wallets
-from tokenschain.control.identity import organization
+from tokenschain.control.identity import organization, ownership
 from tokenschain.core.errors import ApiError
 from tokenschain.core.pricing.catalog import PICO_PER_UNIT
 from tokenschain.core.tenancy import PLATFORM
@@ -80,6 +80,8 @@ class Unit(AnswerBody):
     name: str
     title: str
     closed_at_s: int | None
+    closed_by_platform: bool
+    """Only the platform opens it again."""
     prepaid: bool
     credit_pico: int
     created_at_s: int
@@ -89,7 +91,8 @@ class Unit(AnswerBody):
 @router.post("/units", status_code=201)
 def create_unit(asked: Writing, wanted: NewUnit) -> Unit:
     """Make a tenant, account, project or environment."""
-    asked.need(PLATFORM if wanted.kind == "tenant" else wanted.tenant, project=wanted.project)
+    _need_parent(asked, wanted)
+    ownership.check_fields(asked, "POST /organization/units", wanted.kind, wanted.model_fields_set)
     name = wanted.tenant if wanted.kind == "tenant" else wanted.name
     if wanted.kind == "environment" and not wanted.project:
         raise ApiError("missing_required_parameter", "Name its project.", param="project")
@@ -107,6 +110,25 @@ def create_unit(asked: Writing, wanted: NewUnit) -> Unit:
     wallets.renew(asked.db, wanted.tenant, asked.context.ledger.usd_cny_micro)
     asked.note(wanted.tenant, made["id"], wanted.model_dump(mode="json"))
     return Unit.model_validate(made)
+
+
+def _need_parent(asked: RequestContext, wanted: NewUnit) -> None:
+    """Insist on the right where the new unit will hang: a role over one project makes no other.
+
+    Raises:
+        ApiError: `permission_denied`.
+    """
+    match wanted.kind:
+        case "tenant":
+            asked.need(PLATFORM)
+        case "account":
+            asked.need(wanted.tenant)
+        case "project":
+            asked.need(wanted.tenant, account=wanted.account)
+        case "environment":
+            parent = organization.find(asked.db, "project", wanted.tenant, wanted.project)
+            account = "" if parent is None else parent["account"]
+            asked.need(wanted.tenant, account=account, project=wanted.project)
 
 
 @router.get("/units")
@@ -152,9 +174,15 @@ def change_unit(
 ) -> Unit:
     """Rename, close or open a unit; a tenant's credit line; a project's account.
 
-    A tenant's wallet and credit line need `billing:write`, too.
+    A tenant's wallet and credit line need `billing:write` on the platform; closing or opening a
+    tenant, and opening what the platform closed, need `org:write` there. A project moves by
+    who has the right over both accounts.
     """
     unit = _unit(asked, unit_id)
+    ownership.check_fields(
+        asked, "PATCH /organization/units/{unit_id}", unit["kind"],
+        wanted.model_dump(exclude_none=True),
+    )  # fmt: skip
     check_version(if_match, unit["version"])
     changed = organization.change(asked.db, unit, _values(asked, unit, wanted))
     wallets.renew(asked.db, unit["tenant"], asked.context.ledger.usd_cny_micro)
@@ -174,9 +202,11 @@ def _values(asked: RequestContext, unit: organization.Row, wanted: UnitChange) -
     if wanted.title is not None:
         values["title"] = wanted.title
     if wanted.closed is not None:
+        if unit["closed_by_platform"]:
+            asked.need_also("org:write", PLATFORM)
         values["closed_at_s"] = int(time.time()) if wanted.closed else None
+        values["closed_by_platform"] = wanted.closed and asked.may("org:write", PLATFORM)
     if wanted.prepaid is not None or wanted.credit is not None:
-        asked.need_also("billing:write", unit["tenant"])
         if unit["kind"] != "tenant":
             raise ApiError("invalid_value", "Only tenants have wallets.", param="prepaid")
         if wanted.prepaid is not None:
@@ -190,5 +220,8 @@ def _values(asked: RequestContext, unit: organization.Row, wanted: UnitChange) -
             asked.db, "account", unit["tenant"], wanted.account
         ):
             raise ApiError("not_found", "There is no such account.", param="account")
+        # Not a matter of the project alone: its calls leave one account's budgets for another's.
+        for account in (unit["account"], wanted.account):
+            asked.need_also("org:write", unit["tenant"], account=account)
         values["account"] = wanted.account
     return values

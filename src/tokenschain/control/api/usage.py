@@ -294,9 +294,9 @@ def _only_own(asked: RequestContext, tenant: str | None, project: str | None) ->
     Raises:
         ApiError: `permission_denied` when it would have to be several.
     """
-    if tenant is None or asked.may("usage:read", tenant):
+    if tenant is None or asked.permitted(tenant):
         return
-    if project is not None and asked.may("usage:read", tenant, project=project):
+    if project is not None and asked.permitted(tenant, project=project):
         return
     raise ApiError("permission_denied", "Name a project of yours: `project=...`.", param="project")
 

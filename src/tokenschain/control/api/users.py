@@ -4,6 +4,7 @@
 """
 
 import time
+from collections.abc import Sequence
 from typing import Annotated, ClassVar
 
 from fastapi import APIRouter, Depends, Response
@@ -105,6 +106,8 @@ class User(AnswerBody):
     has_totp: bool
     locked_until_s: int | None
     disabled_at_s: int | None
+    disabled_by_platform: bool
+    """Only the platform lets it in again."""
     created_at_s: int
     version: int
 
@@ -223,8 +226,10 @@ def change_user(
         users_module.rename(asked.db, user_id, wanted.name)
     if wanted.password is not None:
         users_module.set_password(asked.db, user_id, wanted.password)
+    if wanted.disabled is not None and row["disabled_by_platform"]:
+        asked.need_also("users:write", PLATFORM)
     if wanted.disabled is True:
-        users_module.disable(asked.db, user_id)
+        users_module.disable(asked.db, user_id, by_platform=asked.may("users:write", PLATFORM))
     elif wanted.disabled is False:
         users_module.enable(asked.db, user_id)
     changes = wanted.model_dump(exclude_none=True, exclude={"password"})
@@ -237,24 +242,41 @@ def change_user(
 # --- bindings and roles ---------------------------------------------------------------------
 
 
-def _may_give(asked: RequestContext, permissions: frozenset[str], where: Resource) -> None:
-    """A permission can only be granted by one who holds it.
+def _may_give(
+    asked: RequestContext,
+    permissions: frozenset[str],
+    where: Resource,
+    models: Sequence[str] | None = None,
+) -> None:
+    """A permission can only be granted, changed or taken away by one who holds it.
+
+    Args:
+        models: that it is for; None: for all.
 
     Raises:
         ApiError: `permission_denied`.
     """
     over_all = (RoleBinding(permissions, PLATFORM),)
+    place = {
+        "account": where.account,
+        "project": where.project,
+        "environment": where.environment,
+    }
     for action in ACTIONS:
         given = "*" in permissions or may(over_all, action, where)
-        if given and not may(asked.actor.bindings, action, where):
+        if given and not asked.may_for(action, models, where.tenant, **place):
             raise ApiError("permission_denied", f"You cannot give what you lack: `{action}`.")
+
+
+def _may_give_binding(asked: RequestContext, binding: RoleBinding) -> None:
+    where = Resource(binding.tenant, binding.account, binding.project, binding.environment)
+    _may_give(asked, binding.permissions, where, binding.models)
 
 
 def _may_give_all_of(asked: RequestContext, user_id: str) -> None:
     """Who changes a user could act as it, so must have what the user has."""
     for binding in roles.bindings_of(asked.db, user_id):
-        where = Resource(binding.tenant, binding.account, binding.project, binding.environment)
-        _may_give(asked, binding.permissions, where)
+        _may_give_binding(asked, binding)
 
 
 @router.post("/users/{user_id}/bindings", status_code=201)
@@ -266,7 +288,8 @@ def create_binding(asked: Writing, user_id: str, wanted: NewBinding) -> CreatedB
     where = Resource(wanted.tenant, wanted.account, wanted.project, wanted.environment)
     asked.need(wanted.tenant, account=wanted.account, project=wanted.project,
                environment=wanted.environment)  # fmt: skip
-    _may_give(asked, roles.role_of(asked.db, wanted.tenant, wanted.role), where)
+    permissions = roles.role_of(asked.db, wanted.tenant, wanted.role)
+    _may_give(asked, permissions, where, wanted.models)
     fields = wanted.model_dump()
     binding_id = roles.bind(asked.db, user_id, fields.pop("role"), **fields)
     asked.note(wanted.tenant, binding_id, wanted.model_dump() | {"user": user_id})
@@ -275,11 +298,16 @@ def create_binding(asked: Writing, user_id: str, wanted: NewBinding) -> CreatedB
 
 @router.delete("/bindings/{binding_id}")
 def delete_binding(asked: Writing, binding_id: str) -> Deleted:
-    """Take a role away."""
-    tenant = roles.tenant_of_binding(asked.db, binding_id)
-    if tenant is None or not asked.may("users:read", tenant):
+    """Take a role away: by one who could give it."""
+    found = roles.binding_of(asked.db, binding_id)
+    if found is None or not asked.may("users:read", found.binding.tenant):
         raise ApiError("not_found", "There is no such binding.", param="binding_id")
+    tenant = found.binding.tenant
     asked.need(tenant)
+    user = users_module.get(asked.db, found.user_id)
+    if user is not None:
+        asked.need(user["tenant"])
+    _may_give_binding(asked, found.binding)
     roles.unbind(asked.db, binding_id)
     asked.note(tenant, binding_id, {"deleted": True})
     return Deleted(id=binding_id)
@@ -287,11 +315,16 @@ def delete_binding(asked: Writing, binding_id: str) -> Deleted:
 
 @router.put("/roles/{tenant}/{name}")
 def put_role(asked: Writing, tenant: str, name: str, wanted: NewRole) -> Role:
-    """Define a role of a tenant, anew or changed."""
+    """Define a role of a tenant, anew or changed: by one who has what it permits and permitted."""
     asked.need(tenant)
     if not name or len(name) > 64 or not name.replace("-", "").isalnum() or not name.isascii():
         raise ApiError("invalid_value", "A role's name has letters, digits and dashes.",
                        param="name")  # fmt: skip
+    before = roles.own_role(asked.db, tenant, name)
+    if before is not None:
+        _may_give(asked, before, Resource(tenant))
+    elif tenant != PLATFORM and roles.own_role(asked.db, PLATFORM, name) is not None:
+        raise ApiError("conflict", f"`{name}` is a role of the platform.", param="name")
     roles.put_role(asked.db, tenant, name, wanted.permissions)
     _may_give(asked, frozenset(wanted.permissions), Resource(tenant))
     asked.note(tenant, f"role {name}", wanted.model_dump())
@@ -301,7 +334,8 @@ def put_role(asked: Writing, tenant: str, name: str, wanted: NewRole) -> Role:
 @router.get("/roles")
 def list_roles(asked: Reading, tenant: NameQuery = None) -> Roles:
     """List the roles that are always there, and a tenant's own."""
-    own = roles.own_roles(asked.db, asked.tenant(tenant))
+    found = roles.own_roles(asked.db, asked.tenant(tenant))
+    own = [row for row in found if row["tenant"] == PLATFORM or asked.visible([row])]
     there = [
         Role(tenant=PLATFORM, name=name, permissions=sorted(permissions))
         for name, permissions in ROLES.items()
@@ -355,6 +389,7 @@ def delete_token(asked: Writing, token_id: str) -> Deleted:
         raise ApiError("not_found", "There is no such token.", param="token_id")
     if not asked.is_self(owner):
         _user(asked, owner)
+        _may_give_all_of(asked, owner)
     tokens.end_by_id(asked.db, token_id)
     asked.note(asked.actor.tenant, token_id, {"deleted": True})
     return Deleted(id=token_id)

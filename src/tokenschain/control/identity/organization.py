@@ -92,6 +92,7 @@ def create(
         "name": name,
         "title": title or name,
         "closed_at_s": None,
+        "closed_by_platform": False,
         "prepaid": prepaid,
         "credit_pico": credit_pico,
         "created_at_s": int(time.time()),
@@ -135,7 +136,8 @@ def change(connection: Connection, unit: Row, values: Row) -> Row:
     """Change a unit; keys below it follow.
 
     Args:
-        values: of `title`, `closed_at_s`, `prepaid`, `credit_pico`, and a project's `account`.
+        values: of `title`, `closed_at_s`, `closed_by_platform`, `prepaid`, `credit_pico`, and a
+            project's `account`.
     """
     connection.execute(
         update(units).where(units.c.id == unit["id"]).values(**values, version=units.c.version + 1)

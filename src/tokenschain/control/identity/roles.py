@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, delete, insert, or_, select, update
+from sqlalchemy import Row as DatabaseRow
 
 from tokenschain.core.errors import ApiError
 from tokenschain.core.tenancy import ACTIONS, PLATFORM, ROLES, RoleBinding, conflict
@@ -23,14 +24,20 @@ def role_of(connection: Connection, tenant: str, name: str) -> frozenset[str]:
     """
     if name in ROLES:
         return ROLES[name]
+    # The platform's comes first: a tenant does not change what the platform's name means.
+    for whose in (PLATFORM, tenant):
+        found = own_role(connection, whose, name)
+        if found is not None:
+            return found
+    raise ApiError("not_found", f"There is no role `{name}`.", param="role")
+
+
+def own_role(connection: Connection, tenant: str, name: str) -> frozenset[str] | None:
+    """What a role permits that was defined for just this tenant; None when none was."""
     found = connection.execute(
-        select(roles.c.permissions).where(
-            roles.c.name == name, roles.c.tenant.in_((tenant, PLATFORM))
-        )
+        select(roles.c.permissions).where(roles.c.name == name, roles.c.tenant == tenant)
     ).scalar()
-    if found is None:
-        raise ApiError("not_found", f"There is no role `{name}`.", param="role")
-    return frozenset(json.loads(found))
+    return None if found is None else frozenset(json.loads(found))
 
 
 def own_roles(connection: Connection, tenant: str | None) -> list[Row]:
@@ -48,7 +55,8 @@ def put_role(connection: Connection, tenant: str, name: str, permissions: list[s
     """Define a role of a tenant.
 
     Raises:
-        ApiError: `invalid_value` for what cannot be permitted, or not together.
+        ApiError: `invalid_value` for what cannot be permitted, or not together; `conflict` when
+            somebody who has the role holds what must stay apart from it.
     """
     if name in ROLES:
         raise ApiError("conflict", f"`{name}` is a role that is always there.", param="name")
@@ -75,6 +83,32 @@ def put_role(connection: Connection, tenant: str, name: str, permissions: list[s
     ).rowcount
     if not changed:
         connection.execute(insert(roles).values(tenant=tenant, name=name, **values))
+    else:
+        _keep_duties_apart(connection, tenant, name)
+
+
+def _keep_duties_apart(connection: Connection, tenant: str, name: str) -> None:
+    """A role that changes must not bring together what one person may not hold.
+
+    Raises:
+        ApiError: `conflict`.
+    """
+    query = select(bindings.c.user_id).where(bindings.c.role == name).distinct()
+    if tenant != PLATFORM:
+        query = query.where(bindings.c.tenant == tenant)
+    for user_id in connection.execute(query).scalars().all():
+        held = [binding.permissions for binding in bindings_of(connection, user_id)]
+        _refuse_conflict(held, "somebody has this role and the other")
+
+
+def _refuse_conflict(held: list[frozenset[str]], instead: str) -> None:
+    apart = conflict(frozenset().union(*held))
+    if apart is not None and not any("*" in permissions for permissions in held):
+        raise ApiError(
+            "conflict",
+            f"One person may not hold `{apart[0]}` and `{apart[1]}`: {instead}.",
+            param="role",
+        )
 
 
 def bind(
@@ -96,13 +130,7 @@ def bind(
     """
     permissions = role_of(connection, tenant, role)
     held = [b.permissions for b in bindings_of(connection, user_id)]
-    apart = conflict(frozenset().union(permissions, *held))
-    if apart is not None and not any("*" in p for p in (permissions, *held)):
-        raise ApiError(
-            "conflict",
-            f"One person may not hold `{apart[0]}` and `{apart[1]}`: give the role to another.",
-            param="role",
-        )
+    _refuse_conflict([permissions, *held], "give the role to another")
     binding_id = secrets.new_id("bnd")
     connection.execute(
         insert(bindings).values(
@@ -132,9 +160,17 @@ def unbind_source(connection: Connection, user_id: str, source: str) -> None:
     )
 
 
-def tenant_of_binding(connection: Connection, binding_id: str) -> str | None:
-    """The tenant that a binding is over; None when there is no such binding."""
-    return connection.execute(select(bindings.c.tenant).where(bindings.c.id == binding_id)).scalar()
+class HeldBinding(NamedTuple):
+    """A binding and who has it."""
+
+    user_id: str
+    binding: RoleBinding
+
+
+def binding_of(connection: Connection, binding_id: str) -> HeldBinding | None:
+    """A binding by its id, or None; a role that is gone permits nothing."""
+    row = connection.execute(select(bindings).where(bindings.c.id == binding_id)).first()
+    return None if row is None else HeldBinding(row.user_id, _binding(connection, row))
 
 
 def bindings_shown(connection: Connection, user_id: str) -> list[Row]:
@@ -148,14 +184,14 @@ def bindings_shown(connection: Connection, user_id: str) -> list[Row]:
 
 def bindings_of(connection: Connection, user_id: str) -> tuple[RoleBinding, ...]:
     """What a user may do, and where; a role that is gone permits nothing."""
-    found = []
-    for row in connection.execute(select(bindings).where(bindings.c.user_id == user_id)):
-        try:
-            permissions = role_of(connection, row.tenant, row.role)
-        except ApiError:
-            continue
-        models = None if row.models is None else tuple(json.loads(row.models))
-        found.append(
-            RoleBinding(permissions, row.tenant, row.account, row.project, row.environment, models)
-        )
-    return tuple(found)
+    rows = connection.execute(select(bindings).where(bindings.c.user_id == user_id)).all()
+    return tuple(_binding(connection, row) for row in rows)
+
+
+def _binding(connection: Connection, row: DatabaseRow[Any]) -> RoleBinding:
+    try:
+        permissions = role_of(connection, row.tenant, row.role)
+    except ApiError:
+        permissions = frozenset()
+    models = None if row.models is None else tuple(json.loads(row.models))
+    return RoleBinding(permissions, row.tenant, row.account, row.project, row.environment, models)

@@ -122,12 +122,20 @@ def set_password(connection: Connection, user_id: str, password: str) -> None:
     tokens.end_all_of(connection, user_id, "session")
 
 
-def disable(connection: Connection, user_id: str) -> None:
-    """Shut a user out, at once; its tokens are gone."""
+def disable(connection: Connection, user_id: str, *, by_platform: bool = False) -> None:
+    """Shut a user out, at once; its tokens are gone.
+
+    Args:
+        by_platform: only the platform lets it in again.
+    """
     connection.execute(
         update(users)
         .where(users.c.id == user_id)
-        .values(disabled_at_s=int(time.time()), version=users.c.version + 1)
+        .values(
+            disabled_at_s=int(time.time()),
+            disabled_by_platform=by_platform,
+            version=users.c.version + 1,
+        )
     )
     tokens.end_all_of(connection, user_id)
 
@@ -137,7 +145,7 @@ def enable(connection: Connection, user_id: str) -> None:
     connection.execute(
         update(users)
         .where(users.c.id == user_id)
-        .values(disabled_at_s=None, version=users.c.version + 1)
+        .values(disabled_at_s=None, disabled_by_platform=False, version=users.c.version + 1)
     )
 
 

@@ -280,6 +280,7 @@ organization_units = Table(
     Column("credit_pico", Pico, nullable=False, server_default=text("0")),
     Column("created_at_s", BigInteger, nullable=False),
     Column("version", Integer, nullable=False, server_default=text("1")),
+    Column("closed_by_platform", Boolean, nullable=False, server_default=false()),
     UniqueConstraint("tenant", "kind", "project", "name"),
 )
 """The organisation: a project's name is unique in its tenant, an environment's in its project."""
@@ -294,6 +295,7 @@ limits = Table(
     Column("alerts", Text, nullable=False, server_default="[]"),  # percents of a budget
     Column("created_at_s", BigInteger, nullable=False),
     Column("version", Integer, nullable=False, server_default=text("1")),
+    Column("set_by_platform", Boolean, nullable=False, server_default=false()),
     Index("limits_by_tenant", "tenant"),
 )
 
@@ -326,6 +328,7 @@ users = Table(
     Column("disabled_at_s", BigInteger),
     Column("created_at_s", BigInteger, nullable=False),
     Column("version", Integer, nullable=False, server_default=text("1")),
+    Column("disabled_by_platform", Boolean, nullable=False, server_default=false()),
     Index("users_by_tenant", "tenant"),
 )
 

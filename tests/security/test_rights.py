@@ -1,0 +1,412 @@
+"""Privilege escalation: what a tenant's roles cannot do to the platform, to each other, to owners."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.security.platform import Caller, Platform, platform
+from tokenschain.control.identity import ownership
+from tokenschain.core.tenancy import ACTIONS
+
+RATE = {"kind": "rate", "measure": "requests", "amount": 5}
+SEEDS = range(4)
+STEPS = 1_000
+"""Of each seed."""
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    with platform(tmp_path_factory.mktemp("rights")) as made:
+        found(made)
+        yield made
+
+
+def found(house: Platform) -> None:
+    """Two tenants, with accounts and projects, and a platform budget each."""
+    boss = house.operator
+    for tenant in ("acme", "beta"):
+        body: dict[str, Any] = {"kind": "tenant", "tenant": tenant, "name": tenant}
+        assert boss("POST", "/organization/units", body | {"prepaid": True}).status_code == 201
+        for account in ("north", "south"):
+            unit = {"kind": "account", "tenant": tenant, "name": account}
+            assert boss("POST", "/organization/units", unit).status_code == 201
+        for project, account in (("p1", "north"), ("p2", "south"), ("p3", "")):
+            unit = {"kind": "project", "tenant": tenant, "name": project, "account": account}
+            assert boss("POST", "/organization/units", unit).status_code == 201
+        limit = RATE | {"match": {"tenant": tenant}}
+        assert boss("PUT", f"/limits/{tenant}-platform", limit).status_code == 200
+
+
+# --- fields of a tenant that belong to the platform ---------------------------------------
+
+
+@pytest.mark.parametrize("role", ["owner", "admin", "finance"])
+@pytest.mark.parametrize("right", ownership.FIELD_RIGHTS, ids=lambda r: f"{r.route} {r.field}")
+def test_a_tenant_does_not_set_what_the_platform_owns(
+    house: Platform, right: ownership.FieldRight, role: str
+) -> None:
+    value = {"prepaid": False, "credit": "1000000", "closed": False}[right.field]
+    method, _, path = right.route.partition(" ")
+    path = path.replace("{unit_id}", house.unit("tenant", "acme", "acme"))
+    body: dict[str, Any] = {right.field: value}
+    if method == "POST":
+        body |= {"kind": "tenant", "tenant": "acme", "name": "acme"}
+    assert house.person("acme", role)(method, path, body).status_code == 403
+    assert house.rows(
+        "select prepaid, credit_pico from organization_units where kind='tenant' and tenant='acme'"
+    ) == [(1, 0)]
+
+
+def test_credit_of_a_new_tenant_is_a_matter_of_billing(house: Platform) -> None:
+    admin = house.person("*", "admin")
+    body = {"kind": "tenant", "tenant": "gift", "name": "gift"}
+    assert admin("POST", "/organization/units", body | {"credit": "5"}).status_code == 403
+    assert admin("POST", "/organization/units", body).status_code == 201
+
+
+def test_what_the_platform_closed_or_shut_out_the_tenant_does_not_open(house: Platform) -> None:
+    owner = house.person("acme", "owner")
+    project = f"/organization/units/{house.unit('project', 'acme', 'p3')}"
+    assert owner("PATCH", project, {"closed": True}).status_code == 200
+    assert owner("PATCH", project, {"closed": False}).status_code == 200
+    assert house.operator("PATCH", project, {"closed": True}).json()["closed_by_platform"]
+    assert owner("PATCH", project, {"closed": False}).status_code == 403
+    assert house.operator("PATCH", project, {"closed": False}).status_code == 200
+    victim = f"/users/{house.person('acme', 'viewer').id}"
+    assert house.operator("PATCH", victim, {"disabled": True}).json()["disabled_by_platform"]
+    assert owner("PATCH", victim, {"disabled": False}).status_code == 403
+    assert house.operator("PATCH", victim, {"disabled": False}).status_code == 200
+    assert owner("PATCH", victim, {"disabled": True}).status_code == 200
+    assert owner("PATCH", victim, {"disabled": False}).status_code == 200
+
+
+def test_a_limit_that_the_platform_set_is_changed_by_the_platform(house: Platform) -> None:
+    owner = house.person("acme", "owner")
+    more = RATE | {"amount": 10**9, "match": {"tenant": "acme"}}
+    assert owner("PUT", "/limits/acme-platform", more).status_code == 403
+    assert owner("DELETE", "/limits/acme-platform").status_code == 403
+    assert owner("GET", "/limits/acme-platform").json()["amount"] == 5
+    assert owner("PUT", "/limits/acme-mine", more).status_code == 200
+    assert owner("PUT", "/limits/acme-mine", more | {"amount": 1}).status_code == 200
+    assert house.operator("PUT", "/limits/acme-mine", more).status_code == 200
+    assert owner("DELETE", "/limits/acme-mine").status_code == 403
+    assert house.operator("DELETE", "/limits/acme-mine").status_code == 200
+
+
+# --- replacing needs the right at the old and at the new place ------------------------------
+
+
+def test_a_limit_is_not_replaced_from_one_project(house: Platform) -> None:
+    owner = house.person("acme", "owner")
+    dev = house.person("acme", "admin", project="p1")
+    everywhere = {"tenant": "acme"}
+    assert owner("PUT", "/limits/all-acme", RATE | {"match": everywhere}).status_code == 200
+    mine = RATE | {"amount": 9, "match": {"tenant": "acme", "project": "p1"}}
+    assert dev("PUT", "/limits/all-acme", mine).status_code == 403
+    assert owner("GET", "/limits/all-acme").json()["match"]["project"] == ""
+    assert dev("PUT", "/limits/of-p1", mine).status_code == 200
+    theirs = RATE | {"match": {"tenant": "acme", "project": "p2"}}
+    assert dev("PUT", "/limits/of-p1", theirs).status_code == 403
+
+
+def test_a_project_moves_by_who_may_over_both_accounts(house: Platform) -> None:
+    unit = f"/organization/units/{house.unit('project', 'acme', 'p1')}"
+    for where in ({"project": "p1"}, {"account": "north"}):
+        mover = house.person("acme", "admin", **where)
+        assert mover("PATCH", unit, {"title": "mine"}).status_code == 200
+        assert mover("PATCH", unit, {"account": "south"}).status_code == 403
+    assert house.person("acme", "admin")("PATCH", unit, {"account": "north"}).status_code == 200
+
+
+def test_a_role_over_a_project_makes_nothing_beside_it(house: Platform) -> None:
+    dev = house.person("acme", "admin", project="p1")
+    for body in (
+        {"kind": "project", "name": "other", "project": "p1"},
+        {"kind": "project", "name": "other", "project": "p1", "account": "south"},
+        {"kind": "account", "name": "other", "project": "p1"},
+        {"kind": "environment", "name": "test", "project": "p2"},
+    ):
+        assert dev("POST", "/organization/units", {"tenant": "acme"} | body).status_code == 403
+    own = {"kind": "environment", "tenant": "acme", "name": "test", "project": "p1"}
+    assert dev("POST", "/organization/units", own).status_code == 201
+
+
+def test_a_role_is_not_redefined_by_who_lacks_what_it_permits(house: Platform) -> None:
+    owner, admin = house.person("acme", "owner"), house.person("acme", "admin")
+    strong = {"permissions": ["billing:write", "keys:read"]}
+    assert owner("PUT", "/roles/acme/strong", strong).status_code == 200
+    assert admin("PUT", "/roles/acme/strong", {"permissions": ["keys:read"]}).status_code == 403
+    assert "billing:write" in owner("GET", "/roles?tenant=acme").text
+
+
+def test_a_tenant_does_not_change_what_a_role_of_the_platform_means(house: Platform) -> None:
+    weak = {"permissions": ["keys:read"]}
+    assert house.operator("PUT", "/roles/*/support", weak).status_code == 200
+    strong = {"permissions": ["keys:*"]}
+    assert house.person("acme", "owner")("PUT", "/roles/acme/support", strong).status_code == 409
+
+
+def test_separation_of_duties_holds_when_a_role_is_redefined(house: Platform) -> None:
+    owner = house.person("acme", "owner")
+    assert owner("PUT", "/roles/acme/watch", {"permissions": ["usage:read"]}).status_code == 200
+    dev = house.person("acme", "developer")
+    bound = owner("POST", f"/users/{dev.id}/bindings", {"role": "watch", "tenant": "acme"})
+    assert bound.status_code == 201
+    both = owner("PUT", "/roles/acme/watch", {"permissions": ["audit:read"]})
+    assert both.status_code == 409
+    assert dev("GET", "/audit").status_code == 403
+
+
+# --- a role over a project sees the project -------------------------------------------------
+
+
+def test_single_calls_are_listed_by_who_may_export_them(house: Platform) -> None:
+    boss = house.operator
+    exporting = {"permissions": ["usage:export"]}
+    assert boss("PUT", "/roles/acme/exporting", exporting).status_code == 200
+    caller = house.person("acme", "exporting", project="p1")
+    reading = {"role": "viewer", "tenant": "acme"}
+    assert boss("POST", f"/users/{caller.id}/bindings", reading).status_code == 201
+    assert caller("GET", "/calls").status_code == 403
+    assert caller("GET", "/calls?project=p2").status_code == 403
+    assert caller("GET", "/calls?project=p1").status_code == 200
+    assert caller("GET", "/usage").status_code == 200
+
+
+def test_who_is_bound_to_a_project_lists_nothing_of_the_tenant(house: Platform) -> None:
+    owner = house.person("acme", "owner")
+    owner("PUT", "/roles/acme/hidden-role", {"permissions": ["keys:read"]})
+    owner("POST", "/keys", {"tenant": "acme", "project": "p2", "name": "hidden-key"})
+    hidden = RATE | {"match": {"tenant": "acme", "project": "p2"}}
+    owner("PUT", "/limits/hidden-limit", hidden)
+    dev = house.person("acme", "admin", project="p1")
+    for path in ("/keys", "/limits", "/roles", "/users", "/organization/units", "/alert-targets",
+                 "/alerts"):  # fmt: skip
+        reply = dev("GET", path)
+        assert reply.status_code in (200, 403)
+        assert "hidden" not in reply.text and '"p2"' not in reply.text, path
+
+
+# --- roles for certain models -----------------------------------------------------------------
+
+
+def test_a_role_for_certain_models_gives_no_more(house: Platform) -> None:
+    few = house.person("acme", "admin", models=["small"])
+    mine = {"tenant": "acme", "project": "p1"}
+    assert few("POST", "/keys", mine).status_code == 403
+    assert few("POST", "/keys", mine | {"models": ["small", "large"]}).status_code == 403
+    made = few("POST", "/keys", mine | {"models": ["small"]})
+    assert made.status_code == 201
+    assert few("PATCH", f"/keys/{made.json()['id']}", {"models": None}).status_code == 403
+    assert few("PATCH", f"/keys/{made.json()['id']}", {"models": ["large"]}).status_code == 403
+    assert few("PATCH", f"/keys/{made.json()['id']}", {"name": "n"}).status_code == 200
+    other = house.operator("POST", "/keys", mine).json()["id"]
+    assert few("POST", f"/keys/{other}/rotate", {}).status_code == 403
+    assert few("PATCH", f"/keys/{other}", {"name": "n"}).status_code == 403
+    assert few("DELETE", f"/keys/{other}").status_code == 403
+    user = house.person("acme", None).id
+    binding = {"role": "viewer", "tenant": "acme"}
+    path = f"/users/{user}/bindings"
+    assert few("POST", path, binding).status_code == 403
+    assert few("POST", path, binding | {"models": ["large"]}).status_code == 403
+    assert few("POST", path, binding | {"models": ["small"]}).status_code == 201
+    assert few("PUT", "/roles/acme/wide", {"permissions": ["keys:read"]}).status_code == 403
+    more = house.person("acme", "viewer")
+    assert few("PATCH", f"/users/{more.id}", {"password": "a new password 1"}).status_code == 403
+
+
+# --- owners -----------------------------------------------------------------------------------
+
+
+def test_an_admin_does_not_remove_demote_or_shut_out_an_owner(house: Platform) -> None:
+    admin, owner = house.person("acme", "admin"), house.person("acme", "owner")
+    reading = house.operator("GET", f"/users/{owner.id}").json()
+    binding = f"/bindings/{reading['bindings'][0]['id']}"
+    assert admin("DELETE", binding).status_code == 403
+    assert admin("PATCH", f"/users/{owner.id}", {"disabled": True}).status_code == 403
+    token = house.operator("GET", f"/users/{owner.id}/tokens").json()["data"][0]["id"]
+    assert admin("DELETE", f"/tokens/{token}").status_code == 403
+    assert owner("GET", "/audit").status_code == 200
+    other = house.person("acme", "owner")
+    assert other("DELETE", binding).status_code == 200
+
+
+def test_a_tenant_does_not_take_roles_from_people_of_the_platform(house: Platform) -> None:
+    helper = house.person("*", "viewer", over="acme")
+    binding = house.operator("GET", f"/users/{helper.id}").json()["bindings"][0]["id"]
+    assert house.person("acme", "owner")("DELETE", f"/bindings/{binding}").status_code == 403
+
+
+# --- any sequence of calls --------------------------------------------------------------------
+
+OWNED = (
+    "select tenant, prepaid, credit_pico, title, closed_at_s from organization_units"
+    " where kind='tenant' and tenant='beta'",
+    "select prepaid, credit_pico, closed_at_s from organization_units"
+    " where kind='tenant' and tenant='acme'",
+    "select * from organization_units where tenant='beta'",
+    "select * from organization_units where tenant='acme' and kind='account'",
+    "select * from organization_units where tenant='acme' and (project='p2' or name='p2')",
+    "select * from limits where id like '%-platform' or tenant in ('', 'beta')",
+    "select * from limits where id='of-p2'",
+    "select * from api_keys where tenant='beta'",
+    "select id, models, revoked_at_s, expires_at_s, name from api_keys"
+    " where tenant='acme' and (project='p2' or project='p3')",
+    "select * from users where tenant in ('*', 'beta')",
+    "select * from bindings where tenant in ('*', 'beta')"
+    " or user_id in (select id from users where tenant in ('*', 'beta'))",
+    "select * from roles where tenant in ('*', 'beta')",
+    "select * from tokens where user_id in (select id from users where tenant in ('*', 'beta'))",
+    "select * from prices",
+    "select * from fx_rates",
+    "select * from ledger_entries",
+    "select * from balances",
+    "select * from alert_targets where tenant in ('', 'beta')",
+    "select * from cache_flushes where selector not like 'acme%'",
+)
+"""What nobody who is bound to project p1 of `acme` may change."""
+OF_ALL_BUT_THE_TENANT = tuple(s for s in OWNED if "p2" not in s and "kind='account'" not in s)
+"""What no role of the tenant may change."""
+
+
+class Intruder:
+    """Draws calls at random, with what earlier answers gave; only the seed decides."""
+
+    def __init__(self, house: Platform, seed: int, *, project: str) -> None:
+        self.house = house
+        self.random = random.Random(seed)
+        self.project = project
+        actions = sorted(ACTIONS)
+        self.callers: list[Caller] = []
+        for number in range(8):
+            name = f"role-{seed}-{number}"
+            permissions = self.random.sample(actions, self.random.randint(3, len(actions)))
+            if "keys:create" in permissions and "audit:read" in permissions:
+                permissions.remove("audit:read")
+            made = house.operator("PUT", f"/roles/acme/{name}", {"permissions": permissions})
+            assert made.status_code == 200, made.text
+            models = self.random.choice([None, None, ["small"]])
+            self.callers.append(house.person("acme", name, project=project, models=models))
+        for role in ("owner", "admin", "finance"):
+            self.callers.append(house.person("acme", role, project=project))
+        self.ids: dict[str, list[str]] = {
+            "unit": [row[0] for row in house.rows("select id from organization_units")],
+            "key": [row[0] for row in house.rows("select id from api_keys")],
+            "user": [row[0] for row in house.rows("select id from users")],
+            "binding": [row[0] for row in house.rows("select id from bindings")],
+            "token": [row[0] for row in house.rows("select id from tokens")],
+            "limit": [row[0] for row in house.rows("select id from limits")] + ["new-1", "new-2"],
+        }
+
+    def step(self) -> str:
+        """One call; says which."""
+        pick = self.random.choice
+        caller = pick(self.callers)
+        method, path, body = self._call(pick)
+        reply = caller(method, path, body)
+        assert reply.status_code < 500, (method, path, body, reply.text)
+        if reply.status_code == 201:
+            answer = reply.json()
+            for kind, prefix in (("key", "/keys"), ("user", "/users"), ("unit", "/organization")):
+                if path == prefix or (kind == "unit" and path.startswith(prefix)):
+                    self.ids[kind].append(answer["id"])
+            if path.endswith("/bindings"):
+                self.ids["binding"].append(answer["id"])
+            if path.endswith("/tokens"):
+                self.callers.append(Caller(self.house.client, answer["token"], path.split("/")[2]))
+        return f"{method} {path} {body} by {caller.id}: {reply.status_code}"
+
+    def _place(self, pick: Any) -> dict[str, Any]:
+        return {
+            "tenant": pick(["acme", "acme", "beta"]),
+            "account": pick(["", "", "north", "south"]),
+            "project": pick(["", "p1", "p1", "p2", "p3", "new"]),
+            "environment": pick(["", "", "default", "test"]),
+        }
+
+    def _call(self, pick: Any) -> tuple[str, str, Any]:
+        ids, place = self.ids, self._place(pick)
+        number = self.random.randrange(10**6)
+        models = pick([None, ["small"], ["large"], ["small", "large"]])
+        role = pick(["owner", "admin", "developer", "viewer", "auditor", "finance", "mine"])
+        keyed = {name: place[name] or "default" for name in ("tenant", "project", "environment")}
+        unit = {
+            "kind": pick(["tenant", "account", "project", "environment"]),
+            "name": pick(["p1", "p2", "test", f"n{number}"]),
+            "tenant": pick(["acme", "beta", f"t{number}"]),
+            "account": place["account"],
+            "project": place["project"],
+        }
+        change = pick([
+            {"title": "x"}, {"closed": True}, {"closed": False}, {"prepaid": False},
+            {"credit": "99"}, {"account": pick(["", "north", "south"])},
+        ])  # fmt: skip
+        if self.random.random() < 0.3:
+            unit |= {"prepaid": False, "credit": "7"}
+        calls = [
+            ("POST", "/organization/units", unit),
+            ("PATCH", f"/organization/units/{pick(ids['unit'])}", change),
+            ("PATCH", f"/organization/units/{pick(ids['unit'])}", change),
+            ("POST", "/keys", keyed | {"models": models}),
+            ("PATCH", f"/keys/{pick(ids['key'])}", pick([{"models": models}, {"name": "z"}])),
+            ("POST", f"/keys/{pick(ids['key'])}/rotate", {}),
+            ("DELETE", f"/keys/{pick(ids['key'])}", None),
+            ("PUT", f"/limits/{pick(ids['limit'])}", RATE | {"amount": number, "match": place}),
+            ("PUT", f"/limits/{pick(ids['limit'])}",
+             {"kind": "budget", "measure": "spend", "amount": number, "match": place}),
+            ("DELETE", f"/limits/{pick(ids['limit'])}", None),
+            ("POST", "/users", {"tenant": pick(["acme", "beta", "*"]), "name": "N",
+                                "kind": pick(["user", "service"]),
+                                "email": f"n{number}@x.example"}),
+            ("PATCH", f"/users/{pick(ids['user'])}", {"disabled": pick([True, False])}),
+            ("PATCH", f"/users/{pick(ids['user'])}", {"name": "renamed"}),
+            ("POST", f"/users/{pick(ids['user'])}/bindings",
+             place | {"tenant": pick(["acme", "beta", "*"]), "role": role, "models": models}),
+            ("DELETE", f"/bindings/{pick(ids['binding'])}", None),
+            ("PUT", f"/roles/{pick(['acme', 'beta', '*'])}/{pick(['mine', 'support'])}",
+             {"permissions": self.random.sample(sorted(ACTIONS), 2)}),
+            ("POST", f"/users/{pick(ids['user'])}/tokens", {}),
+            ("DELETE", f"/tokens/{pick(ids['token'])}", None),
+            ("POST", "/wallets/acme/deposits", {"amount": "5", "reference": f"r{number}"}),
+            ("POST", "/prices", {"tenant": "acme", "model": "m", "input": "0", "output": "0"}),
+            ("PUT", "/fx-rates/2026-11-25", {"usd_cny": "1", "source": "me"}),
+            ("POST", "/alert-targets", {"tenant": pick(["", "acme", "beta"]), "kind": "email",
+                                        "name": "n", "address": "a@b.example"}),
+            ("POST", "/cache/flush", {"tenant": pick(["", "acme", "beta"])}),
+        ]  # fmt: skip
+        return pick(calls)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("project", ["", "p1"])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_no_sequence_of_calls_changes_what_is_the_platforms_or_anothers(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, project: str
+) -> None:
+    with platform(tmp_path_factory.mktemp("walk")) as house:
+        found(house)
+        for tenant in ("acme", "beta"):
+            for name in ("p1", "p2"):
+                house.operator("POST", "/keys", {"tenant": tenant, "project": name})
+            owner = house.person(tenant, "owner")
+            for name in ("p1", "p2"):
+                match = {"tenant": tenant, "project": name}
+                limit_id = f"of-{name}" if tenant == "acme" else f"beta-{name}"
+                owner("PUT", f"/limits/{limit_id}", RATE | {"match": match})
+        house.operator("PUT", "/roles/*/support", {"permissions": ["keys:read"]})
+        house.person("*", "viewer", over="acme")
+        house.person("*", "owner")
+        intruder = Intruder(house, seed, project=project)
+        statements = OWNED if project else OF_ALL_BUT_THE_TENANT
+        before = {statement: house.rows(statement) for statement in statements}
+        done = 0
+        for number in range(STEPS // 2):
+            said = intruder.step()
+            done += said.endswith(("200", "201"))
+            if number % 10 == 9:
+                for statement in statements:
+                    assert house.rows(statement) == before[statement], (statement, said)
+        assert done > 10, "the walk must get somewhere"
