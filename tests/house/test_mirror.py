@@ -43,6 +43,7 @@ ELSEWHERE: dict[str, str] = {
     "control/cache/rules_and_stats.py": "flows/test_caching.py, flows/test_meaning.py",
     "control/cache/semantic_client.py": "flows/test_caching.py, flows/test_meaning.py",
     "control/identity/organization.py": "control/api/test_isolation.py",
+    "control/identity/ownership.py": "security/test_rights.py",
     "control/maintenance.py": "e2e/test_durability.py",
     "control/publisher.py": "e2e/test_durability.py",
     "control/response_archive.py": "e2e/test_durability.py",
