@@ -133,6 +133,7 @@ ELSEWHERE: dict[str, str] = {
     "infra/migrations/versions/0006_cache_insight.py": "infra/test_migrations.py",
     "infra/migrations/versions/0007_standard_names.py": "infra/test_migrations.py",
     "infra/migrations/versions/0008_platform_costs.py": "infra/test_migrations.py",
+    "infra/migrations/versions/0009_platform_ownership.py": "infra/test_migrations.py",
     "infra/parquet.py": "control/api/test_usage.py",
     "infra/redis/cache.py": "field_failures/test_limits.py, field_failures/test_cache_modes.py",
     "infra/redis/connection.py": "field_failures/test_limits.py, field_failures/test_cache_modes.py",
