@@ -12,7 +12,7 @@ from sqlalchemy import Engine, inspect, select, text
 from tests.records import record
 from tokenschain.control.billing import ledger, limits
 from tokenschain.control.billing.ledger import Ledger
-from tokenschain.control.identity import api_keys, organization
+from tokenschain.control.identity import api_keys
 from tokenschain.core import call_record
 from tokenschain.core.call_record import AttemptRecord, Overhead
 from tokenschain.core.limits import Budget, Rate, Selector
@@ -206,8 +206,10 @@ def test_standard_names_reach_every_row_and_go_back(bare: Engine) -> None:
         ]  # fmt: skip
         assert {(call.api, call.cache_confidence) for call in calls} == {("chat/completions", 0.75)}
         assert json.loads(calls[0].route) == [{"meets_slo": True, "excluded": 'a "in_time": b'}]
-        unit = organization.find(connection, "tenant", "t", "t")
-        assert unit is not None and (unit["id"], unit["credit_pico"]) == ("node_1", 3)
+        units = tables.organization_units.c
+        named = (units.kind == "tenant", units.tenant == "t", units.name == "t")
+        unit = connection.execute(select(units.id, units.credit_pico).where(*named)).one()
+        assert tuple(unit) == ("node_1", 3)
         reversed_ = ledger.reverse(connection, "txn", "undone")
         assert reversed_ is not None
         connection.execute(
