@@ -71,8 +71,9 @@ def test_24_a_replayed_stream_is_the_answer_again(
     if reasoning is not None:
         message["reasoning_content"] = reasoning
     if tools:
+        arguments = json.dumps({"text": content}, ensure_ascii=False)
         message["tool_calls"] = [
-            {"id": f"t{n}", "type": "function", "function": {"name": "f", "arguments": content}}
+            {"id": f"t{n}", "type": "function", "function": {"name": "f", "arguments": arguments}}
             for n in range(2)
         ]
     body = reply(message, "tool_calls" if tools else "stop")
