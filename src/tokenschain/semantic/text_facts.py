@@ -70,7 +70,8 @@ class FactReader:
 
     def __init__(self, lexicon: Lexicon) -> None:
         self._lexicon = lexicon
-        units = "|".join(sorted(map(re.escape, lexicon.units), key=len, reverse=True))
+        self._unit_of = {word: unit for unit, words in lexicon.units.items() for word in words}
+        units = "|".join(sorted(map(re.escape, self._unit_of), key=len, reverse=True))
         self._number = re.compile(
             rf"([$€£¥￥])?\s?(\d[\d,]*(?:\.\d+)?)\s*(k\b|w\b|万|千|百|亿|million|thousand)?\s*"
             rf"(?:({units})(?![a-z])|(?:st|nd|rd|th)\b)?",
@@ -168,7 +169,7 @@ class FactReader:
 
     def _numbers(self, text: str) -> frozenset[tuple[float, str]]:
         """Numbers and of what, in one unit where several say the same."""
-        units = self._lexicon.units
+        units = self._unit_of
         found: set[tuple[float, str]] = set()
         bare = _NO_NUMBER_ZH.sub("＿", text)
         for match in self._number.finditer(bare):
