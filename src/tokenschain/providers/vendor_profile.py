@@ -84,8 +84,6 @@ class Vendor(NamedTuple):
     """How it goes on from the beginning of an answer; None where that is not known."""
     prefill_path: str | None = None
     """Where that is done elsewhere than where chat is."""
-    ends_unsaid: bool = False
-    """Whether its streams end with `[DONE]` and without a finish reason."""
     texts_rerank: bool = False
     """Whether reranking speaks TEI's shape: `texts` in, a bare list out."""
 

@@ -505,9 +505,8 @@ class StreamAnswer:
             self._learn(data)
 
     def _on_done(self) -> None:
-        """The end marker; it is not an end where the answer said none, unless the vendor never
-        says one."""
-        if self._attempt.finish_reason or self._vendor.ends_unsaid or self._relayed_finish():
+        """The end marker; it is not an end where the answer said none."""
+        if self._attempt.finish_reason or self._relayed_finish():
             self._finish()
         elif self._begun:
             self._fail("upstream_interrupted", "the answer ended without a finish reason")
