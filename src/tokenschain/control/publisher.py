@@ -28,6 +28,7 @@ from tokenschain.core.snapshot import (
 )
 from tokenschain.core.tenancy import KeyGrant
 from tokenschain.infra.config import Settings
+from tokenschain.infra.database.engine import reading
 from tokenschain.infra.security import secrets
 from tokenschain.infra.security.suite import Suite
 from tokenschain.wire.client import ClientError, HttpClient, Origin, Waits
@@ -84,7 +85,7 @@ class Publisher:
         100,000 keys costs what revoking one of ten does.
         """
         day = datetime.datetime.now(limits.CHINA).date().isoformat()
-        with self._engine.begin() as connection:
+        with reading(self._engine) as connection:
             revision = revisions.current(connection)
             if (revision, day) == (self._revision, self._day):
                 return False

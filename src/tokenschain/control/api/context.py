@@ -5,6 +5,7 @@
 
 import json
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Annotated, Any, ClassVar, Generic, NamedTuple, TypeVar, get_args
 
 from fastapi import Depends, Header, Query, Request, Response
@@ -29,6 +30,7 @@ from tokenschain.core.errors import ApiError
 from tokenschain.core.tenancy import ACTIONS, PLATFORM, Resource, may
 from tokenschain.infra.config import ADMIN_TOKEN_VARIABLE, Settings
 from tokenschain.infra.database import paging
+from tokenschain.infra.database.engine import reading
 from tokenschain.infra.database.paging import Page, Rows
 from tokenschain.infra.security import secrets
 from tokenschain.infra.security.suite import Sealer, Suite
@@ -110,23 +112,66 @@ def listed(kind: type[Body_], found: Rows, shown: Sequence[Mapping[str, object]]
 # --- who asks, and whether they may -------------------------------------------------------
 
 
+class Begun(NamedTuple):
+    """A transaction, and who asks as it says."""
+
+    db: Connection
+    actor: Actor
+
+
+class Note(NamedTuple):
+    """A line of the audit log; see `admin_log.note`."""
+
+    action: str
+    tenant: str
+    target: str
+    detail: Mapping[str, object] | None
+
+
 class RequestContext:
     """One authenticated request, in one transaction."""
 
     def __init__(
-        self, db: Connection, actor: Actor, author: Author, context: ApiContext, action: str | None
+        self,
+        actor: Actor,
+        author: Author,
+        context: ApiContext,
+        action: str | None,
+        begin: Callable[[], Begun],
+        *,
+        reads: bool,
     ) -> None:
         """
         Args:
             action: the permission that the route declares; None: to be signed in is enough.
+            begin: begins the transaction.
+            reads: whether it only reads.
         """
-        self.db = db
         self.actor = actor
         self.author = author
         self.context = context
         self.action = action
         self.decided = action is None
         """Whether it was found out that the actor may do this."""
+        self.notes: list[Note] = []
+        """Of a request that reads: written down when it has read."""
+        self._begin = begin
+        self._reads = reads
+        self._db: Connection | None = None
+
+    @property
+    def db(self) -> Connection:
+        """The request's transaction.
+
+        One that writes begins here, and keeps others from writing: what takes long or may be
+        refused comes before. Who asks is looked up again in it.
+
+        Raises:
+            ApiError: 401: the actor's token was ended a moment ago.
+        """
+        if self._db is None:
+            self._db, self.actor = self._begin()
+        return self._db
 
     def may(self, action: str, tenant: str, **where: str) -> bool:
         """Whether the actor is permitted something there."""
@@ -236,7 +281,11 @@ class RequestContext:
         Args:
             action: instead of what the route declares.
         """
-        admin_log.note(self.db, self.author, action or self._declared, tenant, target, detail)
+        note = Note(action or self._declared, tenant, target, detail)
+        if self._reads:
+            self.notes.append(note)
+        else:
+            admin_log.note(self.db, self.author, *note)
 
     @property
     def _declared(self) -> str:
@@ -255,7 +304,7 @@ def context_of(request: Request) -> ApiContext:
 
 
 def address_of(request: Request) -> str:
-    """Where a request came from."""
+    """Where a request came from, as the proxies say that are trusted."""
     return request.client.host if request.client is not None else ""
 
 
@@ -301,15 +350,28 @@ class Permission:
     ) -> RequestContext:
         """See https://fastapi.tiangolo.com/advanced/advanced-dependencies/."""
         context = context_of(request)
-        db = request.state.db = context.engine.connect()
-        db.begin()
         token = None if bearer is None else bearer.credentials
-        actor = identify(db, context, token)
-        if idempotency_key and request.method == "POST":
-            _claim(request, f"{token}\n{idempotency_key}")
-        author = Author(actor.id, address_of(request))
-        asked = RequestContext(db, actor, author, context, self.action)
-        request.state.asked = asked
+
+        def begin() -> Begun:
+            db = request.state.db = context.engine.connect()
+            db.begin()
+            begun = Begun(db, identify(db, context, token))
+            if idempotency_key and request.method == "POST":
+                _claim(request, f"{token}\n{idempotency_key}")
+            return begun
+
+        # Nobody who is unknown makes others wait for the right to write.
+        db = request.state.db = reading(context.engine)
+        known = Begun(db, identify(db, context, token))
+        reads = request.method == "GET"
+        if not reads:
+            db.close()
+            request.state.db = None
+        author = Author(known.actor.id, address_of(request))
+        asked = request.state.asked = RequestContext(
+            known.actor, author, context, self.action, (lambda: known) if reads else begin,
+            reads=reads,
+        )  # fmt: skip
         return asked
 
 
@@ -486,17 +548,21 @@ def _claim(request: Request, whose: str) -> None:
 def _end(request: Request, response: Response | None) -> None:
     """Commit what the answer says is done; without an answer, undo."""
     db: Connection | None = request.state.db
-    if db is None:
-        return
-    with db:
-        if response is not None:
-            asked: RequestContext = request.state.asked
-            if not asked.decided:
-                raise RuntimeError(f"{request.url.path} never asked for `{asked.action}`")
+    asked: RequestContext | None = request.state.asked
+    with db or nullcontext():
+        if response is None or asked is None:
+            return
+        if not asked.decided:
+            raise RuntimeError(f"{request.url.path} never asked for `{asked.action}`")
+        if db is not None:
             if request.state.claimed is not None:
                 sealer, body = context_of(request).sealer, bytes(response.body)
                 idempotency.keep(db, sealer, request.state.claimed, response.status_code, body)
             db.commit()
+    if asked.notes:
+        with asked.context.engine.begin() as db:
+            for note in asked.notes:
+                admin_log.note(db, asked.author, *note)
 
 
 # --- names -------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from fastapi.responses import HTMLResponse
 from tokenschain import __version__
 from tokenschain.control import revisions
 from tokenschain.control.api.context import context_of
+from tokenschain.infra.database.engine import reading
 
 router = APIRouter(include_in_schema=False)
 
@@ -24,7 +25,7 @@ async def livez() -> dict[str, bool]:
 @router.get("/readyz")
 def readyz(request: Request) -> dict[str, int | bool]:
     """The database answers, too."""
-    with context_of(request).engine.begin() as db:
+    with reading(context_of(request).engine) as db:
         return {"ready": True, "revision": revisions.current(db)}
 
 

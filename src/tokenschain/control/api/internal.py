@@ -29,6 +29,7 @@ from tokenschain.infra.control_channel.protocol import (
     LeaseBatch,
 )
 from tokenschain.infra.control_channel.response_store import RESPONSE_BYTES_MAX
+from tokenschain.infra.database.engine import reading
 from tokenschain.infra.journal import BadFrame, read_frames
 from tokenschain.infra.security.suite import Signer
 
@@ -149,7 +150,7 @@ async def find_response(context: Context, response_id: str, tenant: str) -> Resp
     """A tenant's stored response."""
 
     def find() -> bytes | None:
-        with context.engine.connect() as db:
+        with reading(context.engine) as db:
             return context.archive.find(db, tenant, response_id)
 
     found = await run_in_threadpool(find)

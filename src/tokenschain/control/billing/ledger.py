@@ -564,7 +564,7 @@ def each_call(
     """
     after: tuple[int, str] | None = None
     while True:
-        with engine.connect() as connection:
+        with db.reading(engine) as connection:
             rows = calls(
                 connection,
                 tenant=tenant, from_ms=from_ms, until_ms=until_ms, after=after, count=page,

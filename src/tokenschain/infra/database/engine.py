@@ -54,8 +54,16 @@ def _tune_sqlite(connection: Any, _record: Any) -> None:
     cursor.close()
 
 
-def _begin_sqlite(connection: Any) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+def reading(engine: Engine) -> Connection:
+    """A connection whose transactions only read: on SQLite they wait for no writer, nor it for
+    them."""
+    return engine.connect().execution_options(only_reads=True)
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # What reads first and writes then would be refused when another wrote in between.
+    reads = connection.get_execution_options().get("only_reads", False)
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
 
 REFUSED = (
