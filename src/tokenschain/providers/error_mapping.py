@@ -208,7 +208,7 @@ def meaning_of(vendor: str, status: int, codes: tuple[str, ...], message: str) -
     """
     text = message.lower()
     if status == 200:  # the status is in the body
-        status = next((int(c) for c in codes if c.isdigit() and 400 <= int(c) < 600), status)
+        status = next((int(c) for c in codes if c.isdecimal() and 400 <= int(c) < 600), status)
     for rule in (*VENDOR_RULES.get(vendor, ()), *GENERAL_RULES):
         named = not rule.codes or any(_named(code, rule.codes) for code in codes if code)
         # A rule with codes and a status fits by either: gateways change one of the two.

@@ -30,7 +30,7 @@ from tokenschain.infra.security import passwords
 router = APIRouter(prefix="/api/v1", route_class=AdminRoute, tags=["sessions"])
 Email = Annotated[str, Field(max_length=200, pattern=r"^[^@\s\x00]+@[^@\s\x00]+$")]
 Password = Annotated[str, Field(min_length=1, max_length=users_module.PASSWORD_CHARACTERS_MAX)]
-Code = Annotated[str, Field(pattern=r"^\d{6}$")]
+Code = Annotated[str, Field(pattern=r"^[0-9]{6}$")]
 
 
 class Login(RequestBody):

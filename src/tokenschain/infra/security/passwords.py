@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import base64
-import hmac
 import os
 import struct
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from tokenschain.infra.security import prescribed
+from tokenschain.infra.security import prescribed, secrets
 
 TOTP_STEP_S = 30
 TOTP_SKEW_STEPS = 1
@@ -58,6 +57,6 @@ def totp_step(secret: str, code: str, now_s: float) -> int | None:
     """The time step a code is right for; None when it is wrong."""
     present = int(now_s // TOTP_STEP_S)
     for step in range(present - TOTP_SKEW_STEPS, present + TOTP_SKEW_STEPS + 1):
-        if hmac.compare_digest(totp_code(secret, step), code):
+        if secrets.same(totp_code(secret, step), code):
             return step
     return None
