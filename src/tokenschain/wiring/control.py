@@ -125,6 +125,8 @@ def _server_config(settings: Settings, app: FastAPI) -> uvicorn.Config:
         access_log=False,
         timeout_graceful_shutdown=_DRAIN_MAX_S,
         server_header=False,
+        proxy_headers=bool(settings.control.trusted_proxies),
+        forwarded_allow_ips=list(settings.control.trusted_proxies),
     )
 
 

@@ -23,6 +23,9 @@ class Author(NamedTuple):
 
 
 SYSTEM = Author("system")
+ADDRESS_CHARACTERS_MAX = 64
+"""What a proxy calls an address may be longer than one."""
+_TARGET_CHARACTERS_MAX = 300
 
 
 def note(
@@ -46,9 +49,9 @@ def note(
             actor=author.id,
             tenant=tenant,
             action=action,
-            target=target,
+            target=target[:_TARGET_CHARACTERS_MAX],
             detail=msgspec.json.encode(detail or {}).decode(),
-            address=author.address,
+            address=author.address[:ADDRESS_CHARACTERS_MAX],
         )
     )
 

@@ -282,6 +282,13 @@ class ControlSettings(msgspec.Struct, frozen=True, kw_only=True):
             "machine."
         ),
     ] = None
+    trusted_proxies: Annotated[
+        tuple[Network, ...],
+        Meta(
+            description="Networks whose `X-Forwarded-For` control believes, as `10.0.0.0/8`: for "
+            "the audit log, and the delay after wrong sign-ins."
+        ),
+    ] = ()
 
 
 class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True):
