@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 MODEL_CACHE := $(HOME)/.cache/tokenschain
 .DEFAULT_GOAL := help
-.PHONY: help run cluster test proofs check bench bench-stores bench-peers chaos docs matrix fuzz clean
+.PHONY: help run cluster test proofs check check-speed bench bench-stores bench-peers chaos docs matrix fuzz clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -46,6 +46,15 @@ check: $(VENV)/dev  ## Lint, types, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench/build/callgrind.so: bench/callgrind.c
+	@command -v valgrind >/dev/null || { apt-get update -q && apt-get install -y -q valgrind; }
+	@command -v gcc >/dev/null || { apt-get update -q && apt-get install -y -q gcc libc6-dev; }
+	@mkdir -p bench/build
+	gcc -O2 -Wall -shared -fPIC -o $@ $<
+
+check-speed: $(VENV)/dev bench/build/callgrind.so  ## Count a call's instructions; more than the budget fails
+	@$(BIN)/python -m bench.instructions
 
 bench/build/%: bench/%.c
 	@command -v gcc >/dev/null || { apt-get update -q && apt-get install -y -q gcc libc6-dev; }
