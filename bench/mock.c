@@ -2,8 +2,9 @@
  *
  *   mock PORT
  *
- * The path chooses the behaviour: /d60/... answers after 60 ms; /p20/... streams one event each
- * 20 ms; both may be combined as /d60p20/... . A body with "stream":true gets 64 content events,
+ * The path or the model's name chooses the behaviour: /d60/... or "md60" answers after 60 ms;
+ * /p20/... or "mp20" streams one event each 20 ms; both may be combined as d60p20. What has no
+ * body is a question for health and gets 200. A body with "stream":true gets 64 content events,
  * a finish, usage and [DONE]. A path with /aigc/ in it is answered as DashScope does. Every event carries its send time (CLOCK_MONOTONIC, ns) as "t".
  */
 #define _GNU_SOURCE
@@ -127,6 +128,13 @@ static int send_event(int fd, int index) {
     return put(fd, out, m);
 }
 
+/* Reads "d60p20" into delay and pace. */
+static void read_variant(struct conn *c, const char *at) {
+    char *end = (char *)at;
+    if (*end == 'd') c->delay = (int)strtol(end + 1, &end, 10);
+    if (*end == 'p') c->pace = (int)strtol(end + 1, &end, 10);
+}
+
 static void go_on(int fd);
 
 static void start_answer(int fd) {
@@ -166,11 +174,9 @@ static void go_on(int fd) {
     char *path = strchr(c->in, ' ');
     c->delay = c->pace = 0;
     c->dashscope = memmem(c->in, (size_t)head, "/aigc/", 6) != NULL;
-    if (path) {
-        char *at = path + 2;
-        if (*at == 'd') c->delay = (int)strtol(at + 1, &at, 10);
-        if (*at == 'p') c->pace = (int)strtol(at + 1, &at, 10);
-    }
+    if (path) read_variant(c, path + 2);
+    char *model = memmem(end, (size_t)length + 4, "\"model\":\"m", 10);
+    if (model && !c->delay && !c->pace) read_variant(c, model + 10);
     int streams = memmem(end, (size_t)length + 4, "\"stream\":true", 13) != NULL;
     c->next_event = streams ? 0 : -1;
     memmove(c->in, c->in + head + length, (size_t)(c->used - head - length));

@@ -1,12 +1,14 @@
 """Measures the relay on one pinned core, side by side with going direct and with peers.
 
-    python -m bench.run [--rounds N] [--peers] [--quick]
+    python -m bench.run [--rounds N] [--peers] [--calls-only] [--quick]
 
 The gateway has core 0 to itself; the mock upstream, the load generator and control share
 core 1, where control has to yield to the other two. CPU is the gateway process's own (user
 and system), so everything it does is in it: the wire, key check, metering, the journal and
 its shipping. Each round measures every target
-one after the other and the table shows medians, so that a noisy minute hits all of them.
+one after the other and the table shows medians, so that a noisy minute hits all of them; a peer
+that is not being measured is stopped (SIGSTOP). nginx, which only passes calls on, is always among
+the targets: CPU as a multiple of nginx's in the same round is the figure to compare machines by.
 """
 
 from __future__ import annotations
@@ -15,27 +17,27 @@ import argparse
 import hashlib
 import json
 import os
-import platform
+import re
 import shutil
+import signal
 import statistics
 import subprocess
-import sys
 import tempfile
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 from sqlalchemy import insert
 from tests.stack import Stack
 
-from bench.peers import PEERS, Peer
+from bench import report
+from bench.peers import KEY, NGINX, PEERS, Peer, Run
 from tokenschain.infra.database import engine as db
 from tokenschain.infra.database.tables import api_keys
 
@@ -46,6 +48,10 @@ CONNECTIONS = 32
 STREAMS = 200
 LEDGER_WAIT_MAX_S = 300.0
 PACE_MS, DELAY_MS = 20, 60
+BURST_STREAMS = 16
+PEER_START_MAX_S = 180.0
+WARM_UPS_MAX, WARM_SHARE = 20, 0.97
+"""A peer is warm when a round of calls costs hardly less than the one before."""
 CANDIDATES, RULES = 300, 50
 KEYS = 100_000
 SWAPS, SWAP_RATE = 40, 500
@@ -68,6 +74,14 @@ class Target(NamedTuple):
     """Waits until work left over from the last phase is done."""
     calls_per_s: float = 20_000.0
     """About what it can do, so that slow targets get fewer calls."""
+    pauses: bool = False
+    """Stopped while others are measured."""
+
+    def pause(self, stop: bool) -> None:
+        """Stop its processes, or let them go on."""
+        if self.pauses and self.pid is not None:
+            for each in tree(self.pid):
+                os.kill(each, signal.SIGSTOP if stop else signal.SIGCONT)
 
 
 def tree(pid: int) -> list[int]:
@@ -105,9 +119,15 @@ def pin(pid: int, core: int) -> None:
 class Bench:
     """One run: owns the processes and the results."""
 
-    def __init__(self, rounds: int, scale: float, folder: Path) -> None:
+    def __init__(self, rounds: int, scale: float, calls_only: bool, folder: Path) -> None:
+        """
+        Args:
+            scale: of the number of calls and the time; 1.0 for figures to publish.
+            calls_only: leave out what is about latency and memory.
+        """
         self.rounds = rounds
         self.scale = scale
+        self.calls_only = calls_only
         self.folder = folder
         self.samples: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         self.single: dict[str, dict[str, float]] = defaultdict(dict)
@@ -179,8 +199,10 @@ class Bench:
         samples["cpu_us_1k"].append(small["cpu_us_call"])
         large = self.load(target, "", 32_768, "closed", CONNECTIONS, max(200, calls // 3))
         samples["cpu_us_32k"].append(large["cpu_us_call"])
+        burst = self.load(target, "", 1_024, "stream", BURST_STREAMS, max(1, int(3 * self.scale)))
+        samples["cpu_us_event_burst"].append(burst["cpu_us_event"])
         target.settle()  # what the closed loop left to ship must not count as latency
-        for rate in (200, 1_000):
+        for rate in () if self.calls_only else (200, 1_000):
             if target.calls_per_s > rate * 1.3:
                 seconds = max(2, int(6 * self.scale))
                 found = self.load(target, f"d{DELAY_MS}", 1_024, "open", rate, seconds)
@@ -364,6 +386,18 @@ def measure_swaps(bench: Bench, target: Target, stack: Stack) -> None:
     found["swap_p999_ms"] = statistics.median(busy)
 
 
+def measure_models(bench: Bench, target: Target, *models: str) -> None:
+    """CPU of calls to models with several upstreams, rules or a cached answer."""
+    chat = json.loads(bench.body("m", 1_024, False).read_text())
+    for model in models:
+        body = bench.folder / f"{model}.json"
+        body.write_text(json.dumps({**chat, "model": model}, separators=(",", ":")))
+        calls = int(20_000 * bench.scale)
+        asked = ("/v1/chat/completions", body)
+        found = bench.load(target, "", 0, "closed", CONNECTIONS, calls, asked=asked)
+        bench.samples[target.name][f"cpu_us_{model}"].append(found["cpu_us_call"])
+
+
 def measure_translations(bench: Bench, target: Target) -> None:
     """CPU of calls that come in or go out in another form than OpenAI's chat."""
     chat = json.loads(bench.body("m", 1_024, False).read_text())
@@ -374,13 +408,7 @@ def measure_translations(bench: Bench, target: Target) -> None:
         "dashscope": ("/v1/chat/completions", chat),
     }
     samples = bench.samples[target.name]
-    for model in ("three", "many", "ruled", "hit"):
-        body = bench.folder / f"{model}.json"
-        body.write_text(json.dumps({**chat, "model": model}, separators=(",", ":")))
-        asked = ("/v1/chat/completions", body)
-        calls = int(20_000 * bench.scale)
-        found = bench.load(target, "", 0, "closed", CONNECTIONS, calls, asked=asked)
-        samples[f"cpu_us_{model}"].append(found["cpu_us_call"])
+    measure_models(bench, target, "ruled", "hit")
     for name, (path, form) in forms.items():
         fields = {**form, "model": "mdashscope" if name == "dashscope" else "m"}
         if name == "messages":
@@ -415,99 +443,67 @@ def soak(bench: Bench, target: Target) -> None:
 
 
 def start_peer(bench: Bench, peer: Peer) -> tuple[subprocess.Popen[bytes], Target]:
-    """Start a peer on the gateway's core and wait until it answers."""
+    """Start a peer on the gateway's core, wait until it answers, and warm it up."""
     began = time.perf_counter()
     environment = {k: v for k, v in os.environ.items() if "proxy" not in k.lower()}
+    log = bench.folder / f"{peer.name}.log"
     process = subprocess.Popen(
-        peer.command(BUILD, bench.folder, bench.mock_port),
+        peer.command(Run(BUILD, bench.folder, bench.mock_port, peer.port)),
         env=environment | peer.environment(bench.folder),
-        stdout=(bench.folder / f"{peer.name}.log").open("wb"), stderr=subprocess.STDOUT,
+        stdout=log.open("wb"), stderr=subprocess.STDOUT,
     )  # fmt: skip
     pin(process.pid, GATEWAY_CORE)
+    port = peer.port
     while True:
         try:
-            urllib.request.urlopen(f"http://127.0.0.1:{peer.port}{peer.ready}", timeout=5).close()
+            port = port or _printed_port(log)
+            urllib.request.urlopen(f"http://127.0.0.1:{port}{peer.ready}", timeout=5).close()
             break
+        except urllib.error.HTTPError:
+            break  # it has no such path, but it answers
         except OSError:
-            if time.perf_counter() - began > 180 or process.poll() is not None:
-                log = (bench.folder / f"{peer.name}.log").read_text()[-2_000:]
-                raise SystemExit(f"{peer.name} did not start:\n{log}") from None
+            if time.perf_counter() - began > PEER_START_MAX_S or process.poll() is not None:
+                for each in tree(process.pid):
+                    os.kill(each, signal.SIGKILL)
+                raise SystemExit(
+                    f"{peer.name} did not start:\n{log.read_text()[-2_000:]}"
+                ) from None
             time.sleep(0.05)
     bench.single[peer.name]["start_s"] = time.perf_counter() - began
     pin(process.pid, GATEWAY_CORE)
     bench.single[peer.name]["rss_mb_start"] = rss_mb(process.pid)
     target = Target(
-        peer.name, peer.port, "sk-bench",
-        lambda variant: ("/v1/chat/completions", f"m{variant}"),
-        process.pid, lambda variant: peer.headers(variant, bench.mock_port),
-        calls_per_s=peer.calls_per_s,
+        peer.name, port, KEY,
+        lambda variant: (peer.path, f"{peer.model}{variant}"),
+        process.pid, lambda _: peer.headers(bench.mock_port),
+        calls_per_s=peer.calls_per_s, pauses=True,
     )  # fmt: skip
-    bench.load(target, "", 1_024, "closed", CONNECTIONS, max(64, int(peer.calls_per_s)))
+    warm_up(bench, target)
+    target.pause(True)
     return process, target
 
 
-ROWS: list[tuple[str, str, Callable[[dict[str, float]], float | None], str]] = [
-    ("CPU per call, 1 KB prompt", "µs", lambda r: r.get("cpu_us_1k"), "{:,.0f}"),
-    ("... Anthropic messages in", "µs", lambda r: r.get("cpu_us_messages"), "{:,.0f}"),
-    ("... Responses in", "µs", lambda r: r.get("cpu_us_responses"), "{:,.0f}"),
-    ("... DashScope native out", "µs", lambda r: r.get("cpu_us_dashscope"), "{:,.0f}"),
-    ("... 3 upstreams to choose from", "µs", lambda r: r.get("cpu_us_three"), "{:,.0f}"),
-    ("... 300 upstreams", "µs", lambda r: r.get("cpu_us_many"), "{:,.0f}"),
-    ("... 300 upstreams, 50 rules", "µs", lambda r: r.get("cpu_us_ruled"), "{:,.0f}"),
-    ("... given again from the cache", "µs", lambda r: r.get("cpu_us_hit"), "{:,.0f}"),
-    ("CPU per call, 32 KB prompt", "µs", lambda r: r.get("cpu_us_32k"), "{:,.0f}"),
-    ("calls on one core, 32 connections", "/s", lambda r: r.get("calls_per_s"), "{:,.0f}"),
-    ("added p50 at 200 calls/s", "ms", lambda r: r.get("added_p50_ms_200"), "{:.2f}"),
-    ("added p99 at 200 calls/s", "ms", lambda r: r.get("added_p99_ms_200"), "{:.2f}"),
-    ("added p50 at 1,000 calls/s", "ms", lambda r: r.get("added_p50_ms_1000"), "{:.2f}"),
-    ("added p99 at 1,000 calls/s", "ms", lambda r: r.get("added_p99_ms_1000"), "{:.2f}"),
-    ("CPU per paced SSE event, 200 streams", "µs", lambda r: r.get("cpu_us_event"), "{:,.0f}"),
-    ("... Anthropic messages in", "µs", lambda r: r.get("cpu_us_event_messages"), "{:,.0f}"),
-    ("... Responses in", "µs", lambda r: r.get("cpu_us_event_responses"), "{:,.0f}"),
-    ("SSE events relayed, of 10,000 offered", "/s", lambda r: r.get("events_per_s"), "{:,.0f}"),
-    ("added p99 per SSE event", "ms", lambda r: r.get("added_event_p99_ms"), "{:.2f}"),
-    ("p99.9 at 500 calls/s", "ms", lambda r: r.get("quiet_p999_ms"), "{:.2f}"),
-    ("... while the configuration changes", "ms", lambda r: r.get("swap_p999_ms"), "{:.2f}"),
-    ("memory at start", "MB", lambda r: r.get("rss_mb_start"), "{:.0f}"),
-    ("memory warm", "MB", lambda r: r.get("rss_mb_warm"), "{:.0f}"),
-    ("memory after 200,000 calls", "MB", lambda r: r.get("rss_mb_after_calls"), "{:.0f}"),
-    ("... and 10,000 aborted streams", "MB", lambda r: r.get("rss_mb_after_aborts"), "{:.0f}"),
-    ("start to ready", "s", lambda r: r.get("start_s"), "{:.2f}"),
-]
+def _printed_port(log: Path) -> int:
+    """The port that a peer chose and printed.
+
+    Raises:
+        ConnectionError: it has not yet.
+    """
+    found = re.search(r"http://127\.0\.0\.1:(\d+)", log.read_text(errors="replace"))
+    if found is None:
+        raise ConnectionError
+    return int(found[1])
 
 
-def summarise(bench: Bench) -> dict[str, dict[str, float]]:
-    """Medians, and what each target adds to going direct in the same round."""
-    results: dict[str, dict[str, float]] = {}
-    direct = bench.samples["direct"]
-    for name, samples in bench.samples.items():
-        found = {key: statistics.median(values) for key, values in samples.items()}
-        if name != "direct":
-            for key, values in samples.items():
-                if key.endswith(("_ms", "_200", "_1000")) and len(values) == len(direct[key]):
-                    found[f"added_{key}"] = statistics.median(
-                        mine - theirs for mine, theirs in zip(values, direct[key], strict=True)
-                    )
-        results[name] = found | bench.single[name]
-    for key in ("cpu_us_1k", "cpu_us_32k", "cpu_us_event"):
-        results["direct"].pop(key)
-    return results
-
-
-def show(results: dict[str, dict[str, float]], title: str) -> None:
-    """The table, for people and as Markdown."""
-    names = list(results)
-    table = Table("", "unit", *names, title=title)
-    lines = [f"| | unit | {' | '.join(names)} |", "|---|---|" + "---:|" * len(names)]
-    for label, unit, value, form in ROWS:
-        cells = [
-            "" if (found := value(results[name])) is None else form.format(found) for name in names
-        ]
-        table.add_row(label, unit, *cells)
-        lines.append(f"| {label} | {unit} | {' | '.join(cells)} |")
-    console = Console(width=120)
-    console.print(table)
-    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+def warm_up(bench: Bench, target: Target) -> None:
+    """Call until a call costs what it cost before: what starts late must not count."""
+    before = float("inf")
+    for _ in range(WARM_UPS_MAX):
+        calls = max(200, int(target.calls_per_s))
+        now = bench.load(target, "", 1_024, "closed", CONNECTIONS, calls)["cpu_us_call"]
+        if now > before * WARM_SHARE:
+            return
+        before = now
 
 
 def wait_for_ledger(stack: Stack, expected: int, stored: int) -> int:
@@ -527,7 +523,8 @@ def main() -> None:
     """Run the benchmark and write its table and JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--peers", action="store_true", help="add LiteLLM and Portkey")
+    parser.add_argument("--peers", action="store_true", help="add gateways in Go, Rust and others")
+    parser.add_argument("--calls-only", action="store_true", help="CPU only: no latency, no memory")
     parser.add_argument("--quick", action="store_true", help="a tenth of the load, one round")
     options = parser.parse_args()
     if (os.cpu_count() or 1) < 2:
@@ -535,71 +532,53 @@ def main() -> None:
     os.sched_setaffinity(0, {LOAD_CORE})
     folder = Path(tempfile.mkdtemp(prefix="tokenschain-bench-"))
     rounds = 1 if options.quick else options.rounds
-    bench = Bench(rounds, 0.1 if options.quick else 1.0, folder)
-    stack, ours = start_gateway(bench, "tokenschain")
-    crowded, limited = start_gateway(bench, "10 limits, 100,000 keys", crowd=True)
+    scale = 0.1 if options.quick else 1.0
+    bench = Bench(rounds, scale, options.calls_only, folder)
     processes: list[subprocess.Popen[bytes]] = []
+    stacks: list[Stack] = []
     try:
+        stack, ours = start_gateway(bench, "tokenschain")
+        stacks.append(stack)
+        crowded, limited = start_gateway(bench, "10 limits, 100,000 keys", crowd=True)
+        stacks.append(crowded)
         direct = Target(
             "direct", bench.mock_port, "none",
             lambda variant: (f"/{variant + '/' if variant else ''}v1/chat/completions", "m"), None,
         )  # fmt: skip
-        targets = [direct, ours, limited]
+        targets = [direct, limited, ours]
+        for peer in (NGINX, *(PEERS if options.peers else ())):
+            process, target = start_peer(bench, peer)
+            processes.append(process)
+            targets.append(target)
         with Progress() as progress:
-            peers = PEERS if options.peers else ()
-            work = progress.add_task("measuring", total=rounds * (3 + len(peers)) + 1)
+            work = progress.add_task("measuring", total=rounds * len(targets) + 2)
             for _ in range(rounds):
                 for target in targets:
+                    target.pause(False)
                     bench.measure(target)
+                    if target in (ours, limited):
+                        measure_models(bench, target, "three", "many")
+                    target.pause(True)
                     progress.advance(work)
                 measure_translations(bench, ours)
-            measure_swaps(bench, limited, crowded)
-            for peer in peers:  # one at a time: they are large, and share the core
-                process, target = start_peer(bench, peer)
-                processes.append(process)
-                for _ in range(rounds):
-                    bench.measure(target)
-                    progress.advance(work)
-                process.terminate()
-                process.wait(30)
-            soak(bench, ours)
-            progress.advance(work)
+            if not options.calls_only:
+                measure_swaps(bench, limited, crowded)
+                progress.advance(work)
+                soak(bench, ours)
+                progress.advance(work)
         answered = bench.answered[ours.name]
         rows = wait_for_ledger(stack, answered, bench.answered["responses"])
         print(f"ledger: {rows:,} rows for {answered:,} answers read to the end and the cut streams")
     finally:
         for process in processes:
-            process.kill()
+            for each in tree(process.pid):
+                os.kill(each, signal.SIGKILL)
         bench.mock.kill()
-        stack.close()
-        crowded.close()
+        for each in stacks:
+            each.close()
         shutil.rmtree(folder, ignore_errors=True)
-    write_results(bench)
-
-
-def write_results(bench: Bench) -> None:
-    """Print the table, and put it with all samples into a file."""
-    results = summarise(bench)
-    cpu = next(
-        (li.partition(":")[2].strip() for li in Path("/proc/cpuinfo").read_text().splitlines()
-         if li.startswith("model name")), platform.machine(),
-    )  # fmt: skip
-    show(results, f"{cpu}, Python {platform.python_version()}, medians of {bench.rounds}")
-    (HERE / "results").mkdir(exist_ok=True)
-    out = HERE / "results" / f"{time.strftime('%Y%m%dT%H%M%S')}.json"
-    out.write_text(
-        json.dumps(
-            {
-                "cpu": cpu,
-                "python": sys.version,
-                "rounds": bench.rounds,
-                "results": results,
-                "samples": bench.samples,
-            },
-            indent=1,
-        )
-    )
-    print(f"written to {out}")
+    asked = "quick: one round, a tenth of the load" if options.quick else f"medians of {rounds}"
+    report.write(bench.samples, bench.single, asked)
 
 
 if __name__ == "__main__":

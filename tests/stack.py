@@ -81,10 +81,14 @@ class Stack:
 
     def start(self, *names: str) -> Stack:
         names = names or ("control", *self.gateway_names)
-        for name in names:
-            self.spawn(name)
-        for name in names:
-            self.wait_ready(name)
+        try:
+            for name in names:
+                self.spawn(name)
+            for name in names:
+                self.wait_ready(name)
+        except BaseException:
+            self.close()  # what did not come up must not stay behind
+            raise
         return self
 
     @property
