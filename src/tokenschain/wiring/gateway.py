@@ -263,7 +263,7 @@ class GatewayWorker:
             self._served,
             self._metrics.text,
             self._fault,
-            ApiSettings(server.heartbeat_s, server.cors_origins),
+            ApiSettings(server.heartbeat_s, server.cors_origins, server.cancel_revoked_calls),
             self._memory,
         )
         self._gateway.journal_ok = self._has_room
@@ -301,6 +301,7 @@ class GatewayWorker:
         yield self._uplink.follow_snapshot()
         yield self._uplink.ship_journal()
         yield self._gateway.keep_streams_alive()
+        yield self._gateway.cancel_revoked_calls()
         yield _leave_metrics(self._metrics)
         yield _refresh_keys(self._upstreams, self._router)
         yield self._responses.ship_always(_SHIP_RESPONSES_S)

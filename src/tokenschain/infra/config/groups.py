@@ -225,6 +225,13 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
         float,
         Meta(gt=0, description="Seconds of silence after which a stream gets a comment line."),
     ] = 15.0
+    cancel_revoked_calls: Annotated[
+        bool,
+        Meta(
+            description="Whether running calls end within a second after their key was revoked, "
+            "closed or has expired; otherwise they go on to their end."
+        ),
+    ] = True
     drain_max_s: Annotated[
         float,
         Meta(ge=0, description="Seconds that running calls may take to finish after SIGTERM."),

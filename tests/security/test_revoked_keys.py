@@ -1,0 +1,141 @@
+"""Running calls of a key that is taken away end, say why, and are charged for what was delivered."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import web
+from tests.stack import Stack
+from tests.upstreams import UpstreamSimulator
+from tests.waiting import until
+
+STREAM_S = 5.0
+"""What each stream would take to its end."""
+ENDS_MAX_S = 3.0
+"""Three times what is promised: the machine may stand still for a moment."""
+TOKENS = 100
+_SAYS = [{"role": "user", "content": "hi"}]
+_BODIES: dict[str, dict[str, Any]] = {
+    "chat/completions": {"messages": _SAYS},
+    "completions": {"prompt": "hi"},
+    "messages": {"messages": _SAYS, "max_tokens": 200},
+    "responses": {"input": "hi"},
+}
+
+
+class Slow(UpstreamSimulator):
+    """Speaks slowly whatever the API: not all of them pass `x_sim` on."""
+
+    def _answer(self, connection: Any, head: str, request: dict[str, Any]) -> bool:
+        stream = {"tokens": TOKENS, "pause_s": STREAM_S / TOKENS}
+        whole = {"delay_s": STREAM_S / 3}
+        return super()._answer(
+            connection, head, request | {"x_sim": stream if request.get("stream") else whole}
+        )
+
+
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    simulator = Slow()
+    made = Stack(tmp_path_factory.mktemp("slow"), simulator.base_url).start()
+    yield made
+    made.close()
+    simulator.close()
+
+
+class Running:
+    """A call on a thread of its own, and what it got."""
+
+    def __init__(self, stack: Stack, key: str, api: str, *, stream: bool = True) -> None:
+        self.text, self.status, self.ended_at = "", 0, 0.0
+        self.id = ""
+        self._body = {"model": "sim-chat", "stream": stream} | _BODIES[api]
+        self._url = f"{stack.url}/v1/{api}"
+        self._headers = {"authorization": f"Bearer {key}"}
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        with web.stream("POST", self._url, json=self._body, headers=self._headers) as reply:
+            self.status, self.id = reply.status_code, reply.headers["x-request-id"]
+            for piece in reply.iter_text():
+                self.text += piece
+        self.ended_at = time.monotonic()
+
+    def end(self) -> str:
+        self._thread.join(STREAM_S * 4)
+        assert not self._thread.is_alive()
+        return self.text
+
+
+def _issue(stack: Stack, **fields: Any) -> tuple[str, str]:
+    made = stack.admin("POST", "/api/v1/keys", json={"name": "taken away"} | fields).json()
+    stack.until_known(made["key"])
+    return str(made["id"]), str(made["key"])
+
+
+def test_streams_of_a_revoked_key_end_in_every_apis_form_and_others_go_on(slow: Stack) -> None:
+    stack = slow
+    name, key = _issue(stack)
+    calls = {api: Running(stack, key, api) for api in _BODIES}
+    whole = Running(stack, key, "chat/completions", stream=False)
+    other = Running(stack, stack.key, "chat/completions")
+    until(lambda: all(call.text.count("word") > 4 for call in calls.values()))
+    stack.admin("DELETE", f"/api/v1/keys/{name}")
+    revoked_at = time.monotonic()
+    texts = {api: call.end() for api, call in calls.items()}
+    for api, call in calls.items():
+        assert call.ended_at - revoked_at < ENDS_MAX_S, api
+        assert call.status == 200
+    for api in ("chat/completions", "completions"):
+        last = texts[api].strip().split("data: ")[-1]
+        assert json.loads(last)["error"]["code"] == "api_key_revoked"
+        assert "[DONE]" not in texts[api]
+    assert "event: error" in texts["messages"] and "message_stop" not in texts["messages"]
+    assert "has been revoked" in texts["messages"]
+    assert '"type":"response.failed"' in texts["responses"].replace('": ', '":')
+    assert "has been revoked" in texts["responses"]
+    assert whole.end() and whole.status == 401
+    assert json.loads(whole.text)["error"]["code"] == "api_key_revoked"
+    assert other.end().count("word") == TOKENS and "[DONE]" in other.text
+
+    for api, call in calls.items():
+        row = stack.row_of(call.id)
+        heard = call.text.count("word")
+        assert (row["outcome"], row["error"]) == ("partial", "api_key_revoked"), api
+        assert 0 < row["completion_tokens"] < TOKENS
+        # What was delivered is counted by its events where the upstream said nothing of it.
+        assert row["completion_tokens"] == pytest.approx(heard, rel=0.8), api
+        assert row["charge_pico"] > 0
+    row = stack.row_of(whole.id)
+    assert (row["status"], row["charge_pico"]) == (401, 0)
+
+
+def test_a_call_ends_when_its_key_expires(slow: Stack) -> None:
+    _, key = _issue(slow, expires_at_s=int(time.time()) + 3)
+    call = Running(slow, key, "chat/completions")
+    assert "api_key_expired" in call.end()
+    assert 0 < call.text.count("word") < TOKENS
+
+
+def test_a_call_goes_on_where_the_setting_says_so(tmp_path: Path) -> None:
+    simulator = Slow()
+    stack = Stack(tmp_path, simulator.base_url, server={"cancel_revoked_calls": False})
+    try:
+        stack.start()
+        name, key = _issue(stack)
+        call = Running(stack, key, "chat/completions")
+        until(lambda: "word" in call.text)
+        stack.admin("DELETE", f"/api/v1/keys/{name}")
+        stack.until_known(key, known=False)
+        assert call.end().count("word") == TOKENS
+    finally:
+        stack.close()
+        simulator.close()
