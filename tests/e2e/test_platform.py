@@ -321,6 +321,11 @@ def test_limits_people_and_money_from_the_shell(platform: Platform) -> None:
     user = said("users", "create", "bot@acme.example", "--tenant", "acme", "--service",
                 "--role", "viewer").strip()  # fmt: skip
     assert user and "bot@acme.example" in said("users", "list", "--tenant", "acme")
+    token = said("tokens", "create", user, "--permission", "keys:read").strip()
+    assert token.startswith("tct-") and "keys:read" in said("tokens", "list", user)
+    listed = said("tokens", "list", user)
+    said("tokens", "revoke", next(word for word in listed.split() if word.startswith("tok_")))
+    assert "tok_" not in said("tokens", "list", user)
     said("wallet", "deposit", "acme", "20.00", "--reference", "bank 9")
     assert "20 CNY" in said("wallet", "show", "acme")
     key = said("keys", "create", "--tenant", "acme").strip()

@@ -364,6 +364,7 @@ PLAIN = frozenset(
         "users",
         "v",
         "value",
+        "verified",
         "version",
         "wait",
         "waiting",

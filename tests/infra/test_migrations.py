@@ -19,7 +19,8 @@ from tokenschain.core.limits import Budget, Rate, Selector
 from tokenschain.infra.database import engine as db
 from tokenschain.infra.database import tables
 
-VERSIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009")
+VERSIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009",
+            "0010")  # fmt: skip
 
 
 @pytest.fixture

@@ -72,11 +72,22 @@ class Platform:
         email = f"p{next(_numbers)}@{tenant.replace('*', 'platform')}.example"
         with self.engine.begin() as connection:
             user_id = users.create_user(
-                connection, tenant=tenant, email=email, name="P", kind=kind, password=password
-            )
+                connection, tenant=tenant, email=email, name="P", kind=kind,
+                password_hash=None if password is None else users.hash_password(password),
+            )  # fmt: skip
             if role is not None:
                 roles.bind(connection, user_id, role, tenant=over or tenant, **where)
             _, token = tokens.issue(connection, INTERNATIONAL, user_id, token_kind, "t", 3_600)
+        return Caller(self.client, token, user_id)
+
+    def with_token(self, token: str, user_id: str) -> Caller:
+        """The admin API as a token's user sees it."""
+        return Caller(self.client, token, user_id)
+
+    def signed_in(self, user_id: str) -> Caller:
+        """A user in a session."""
+        with self.engine.begin() as connection:
+            _, token = tokens.issue(connection, INTERNATIONAL, user_id, "session", "t", 3_600)
         return Caller(self.client, token, user_id)
 
     def rows(self, statement: str) -> list[tuple[Any, ...]]:
@@ -93,13 +104,14 @@ class Platform:
 
 
 @contextmanager
-def platform(folder: Path, oidc: Any = None) -> Iterator[Platform]:
+def platform(folder: Path, oidc: Any = None, database: str | None = None) -> Iterator[Platform]:
     """An empty platform.
 
     Args:
         oidc: in place of the single sign-on's client.
+        database: its URL; by default a SQLite file.
     """
-    engine = db.connect(f"sqlite:///{folder / 'tokenschain.db'}")
+    engine = db.connect(database or f"sqlite:///{folder / 'tokenschain.db'}")
     db.migrate(engine)
     snapshot = SimpleNamespace(models={}, upstreams={})
     publisher: Any = SimpleNamespace(snapshot=snapshot, health={}, engine_metrics={})

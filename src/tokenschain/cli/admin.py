@@ -17,6 +17,7 @@ from tokenschain.infra import config
 keys = typer.Typer(no_args_is_help=True, help="API keys: create, list, rotate, revoke.")
 limits = typer.Typer(no_args_is_help=True, help="Rates and budgets: set, list, remove.")
 users = typer.Typer(no_args_is_help=True, help="People and service accounts: create, list, grant.")
+tokens = typer.Typer(no_args_is_help=True, help="Programs' tokens: create, list, revoke.")
 wallet = typer.Typer(no_args_is_help=True, help="What tenants have paid: show, deposit.")
 
 
@@ -225,6 +226,50 @@ def users_list(tenant: Annotated[str | None, typer.Option()] = None) -> None:
         state = "disabled" if user["disabled_at_s"] else "active"
         shown.add_row(*(user[n] for n in ("id", "email", "name", "kind", "tenant")), state)
     console.print(shown)
+
+
+# --- programs' tokens ------------------------------------------------------------------
+
+
+@tokens.command("create")
+def tokens_create(
+    user_id: Annotated[str, typer.Argument(help="A service account; or yourself, signed in.")],
+    permission: Annotated[
+        list[str] | None,
+        typer.Option(help="What it may do, as keys:read, usage:* or *; several."),
+    ] = None,
+    name: Annotated[str, typer.Option(help="What it is for.")] = "token",
+    expires_in_days: Annotated[int, typer.Option(min=1, max=366)] = 90,
+) -> None:
+    """Create a token for a program; it is shown once.
+
+    It may do what is named, of what its user may.
+    """
+    if not permission:
+        raise typer.BadParameter("name what it may do", param_hint="--permission")
+    body = {"name": name, "lasts_s": expires_in_days * 86_400, "permissions": permission}
+    made = call("POST", f"/api/v1/users/{user_id}/tokens", body)
+    console.print(made["token"], highlight=False, soft_wrap=True)
+    errors.print(f"{made['id']}: keep the token, it is not shown again", highlight=False)
+
+
+@tokens.command("list")
+def tokens_list(user_id: str) -> None:
+    """List a user's tokens and sessions."""
+    shown = table("id", "kind", "name", "permissions", "expires")
+    for token in call("GET", f"/api/v1/users/{user_id}/tokens")["data"]:
+        day = time.strftime("%Y-%m-%d", time.gmtime(token["expires_at_s"]))
+        shown.add_row(
+            token["id"], token["kind"], token["name"], ", ".join(token["permissions"]), day
+        )
+    console.print(shown)
+
+
+@tokens.command("revoke")
+def tokens_revoke(token_id: str) -> None:
+    """End a token or a session."""
+    call("DELETE", f"/api/v1/tokens/{token_id}")
+    console.print(f"revoked {token_id}")
 
 
 # --- money -----------------------------------------------------------------------------

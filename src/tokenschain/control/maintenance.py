@@ -13,7 +13,7 @@ from tokenschain.control.billing import limits
 from tokenschain.control.billing.ledger import Ledger
 from tokenschain.control.billing.rollups import DAY_S
 from tokenschain.control.cache.semantic_client import SemanticProcesses
-from tokenschain.control.identity import api_keys, tokens
+from tokenschain.control.identity import api_keys, login_throttle, tokens
 from tokenschain.control.observability import alerts
 from tokenschain.control.response_archive import ResponseArchive
 from tokenschain.infra.database.engine import drop_days, ensure_days
@@ -77,6 +77,7 @@ class Maintenance:
         self._lease_manager.sweep()
         with self._engine.begin() as connection:
             tokens.sweep(connection)
+            login_throttle.sweep(connection, int(time.time()))
         today = int(time.time() // DAY_S)
         # Partitions are made ahead, so that midnight is a day as any other.
         ensure_days(self._engine, range(today, today + 3))

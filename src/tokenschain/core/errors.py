@@ -157,7 +157,7 @@ _ROWS = (
         _LOGIN,
         False,
         Fault.CALLER,
-        "Too many wrong sign-ins: the account is locked for a while.",
+        "Too many wrong sign-ins from this address: it waits before the next one.",
     ),
     (
         "budget_exceeded",
@@ -232,7 +232,8 @@ _ROWS = (
         "rate_limit_error",
         False,
         Fault.PLATFORM,
-        "All upstreams of the model are at their limits, and the queue is as long as allowed.",
+        "All upstreams of the model are at their limits, and the queue is as long as allowed. "
+        "At control: too many sign in at once.",
     ),
     (
         "payload_too_large",

@@ -26,12 +26,30 @@ def provider() -> Iterator[str]:
         users = [
             User(
                 sub="ann",
-                claims={"email": "Ann@corp.example", "name": "Ann", "groups": ["ops", "x"]},
+                claims={
+                    "email": "Ann@corp.example",
+                    "name": "Ann",
+                    "groups": ["ops", "x"],
+                    "email_verified": True,
+                },
             ),
-            User(sub="bob", claims={"email": "bob@corp.example", "name": "Bob", "groups": ["x"]}),
+            User(
+                sub="bob",
+                claims={
+                    "email": "bob@corp.example",
+                    "name": "Bob",
+                    "groups": ["x"],
+                    "email_verified": True,
+                },
+            ),
             User(
                 sub="eve",
                 claims={"email": "eve@corp.example", "email_verified": False, "groups": ["ops"]},
+            ),
+            User(sub="dan", claims={"email": "dan@corp.example", "groups": ["ops"]}),
+            User(
+                sub="mallory",
+                claims={"email": "root@corp.example", "email_verified": True, "groups": ["ops"]},
             ),
         ]
         with run_server_in_thread(user_claims=users, require_nonce=True) as server:
@@ -96,7 +114,21 @@ def test_who_signs_in_there_has_the_roles_of_its_groups_here(house: Stack, provi
 def test_who_is_in_no_known_group_or_unverified_stays_out(house: Stack, provider: str) -> None:
     assert come_back(house, provider, "bob").status_code == 403
     assert come_back(house, provider, "eve").status_code == 401
+    assert come_back(house, provider, "dan").status_code == 401, "nobody vouches for the address"
     assert "corp.example" not in str(house.rows("select email from users where email like 'bob%'"))
+
+
+def test_a_local_account_is_not_joined_and_the_refusal_is_written_down(
+    house: Stack, provider: str
+) -> None:
+    body = {"tenant": "default", "email": "root@corp.example", "name": "R",
+            "password": "correct horse battery"}  # fmt: skip
+    root = house.admin("POST", "/api/v1/users", json=body).json()["id"]
+    reply = come_back(house, provider, "mallory")
+    assert reply.status_code == 403 and "another account" in reply.json()["error"]["message"]
+    assert house.rows(f"select * from bindings where user_id = '{root}'") == []
+    rows = house.rows("select target, detail from audit_events where action = 'login:refused'")
+    assert rows[-1]["target"] == "root@corp.example" and "mallory" in rows[-1]["detail"]
 
 
 def test_a_forged_way_back_is_refused(house: Stack, provider: str) -> None:

@@ -9,7 +9,9 @@ from tests.stack import Stack
 def test_sessions_and_tokens_end_when_they_should(house: Stack) -> None:
     user = person(house, "alpha", "viewer")
     me = user("GET", "/me").json()["id"]
-    token = user("POST", f"/users/{me}/tokens", json={"name": "ci"}).json()
+    token = user(
+        "POST", f"/users/{me}/tokens", json={"name": "ci", "permissions": ["keys:read"]}
+    ).json()
     program = As(house, token["token"])
     assert program("GET", "/me").json()["id"] == me
     listed = user("GET", f"/users/{me}/tokens")

@@ -76,6 +76,7 @@ def create_app(
         signer,
     )  # fmt: skip
     app.state.oidc = oidc
+    app.state.sign_ins = sessions.SignIns()
     app.add_middleware(_Bounded)
     errors.add_handlers(app)
     for subject in _ADMIN:

@@ -225,8 +225,9 @@ class RequestContext:
                            param="models")  # fmt: skip
 
     def is_self(self, user_id: str) -> bool:
-        """Whether it is about the actor's own account, which needs no permission."""
-        found = user_id == self.actor.id
+        """Whether it is about the actor's own account, which needs no permission: but for a
+        program's token, which has just those it was given."""
+        found = user_id == self.actor.id and self.actor.in_session
         self.decided = self.decided or found
         return found
 

@@ -3,16 +3,21 @@
 (No postponed annotations here: FastAPI reads them.)
 """
 
+import asyncio
 import time
-from typing import Annotated, ClassVar
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, ClassVar, TypeVar
 from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Request
 from pydantic import Field
+from sqlalchemy import Connection
 
 from tokenschain.control.api.context import (
     AdminRoute,
     AnswerBody,
+    ApiContext,
     Example,
     RequestBody,
     RequestContext,
@@ -22,14 +27,20 @@ from tokenschain.control.api.context import (
 )
 from tokenschain.control.audit import admin_log
 from tokenschain.control.audit.admin_log import Author
-from tokenschain.control.identity import tokens
+from tokenschain.control.identity import login_throttle, tokens
 from tokenschain.control.identity import users as users_module
 from tokenschain.core.errors import ApiError
+from tokenschain.infra.database.engine import reading
 from tokenschain.infra.security import passwords
 
 router = APIRouter(prefix="/api/v1", route_class=AdminRoute, tags=["sessions"])
 Email = Annotated[str, Field(max_length=200, pattern=r"^[^@\s\x00]+@[^@\s\x00]+$")]
 Password = Annotated[str, Field(min_length=1, max_length=users_module.PASSWORD_CHARACTERS_MAX)]
+AT_ONCE_MAX = 2
+"""Sign-ins of one control: their passwords take a core and 19 MiB each."""
+WAITING_MAX = 200
+"""Sign-ins that wait for others or run: a few seconds' worth."""
+Done = TypeVar("Done")
 Code = Annotated[str, Field(pattern=r"^[0-9]{6}$")]
 
 
@@ -40,6 +51,8 @@ class Login(RequestBody):
     email: Email
     password: Password
     code: Code | None = None
+    tenant: Annotated[str | None, Field(max_length=64)] = None
+    """Of whom to sign in, when several tenants have a user with the address."""
 
 
 class OwnPassword(RequestBody):
@@ -51,11 +64,17 @@ class OwnPassword(RequestBody):
 
 
 class TotpConfirmation(RequestBody):
-    """The secret that was shown, and a code of it."""
+    """The secret that was shown and a code of it; and the password, or a code of the old secret."""
 
-    example: ClassVar[Example] = {"secret": "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ", "code": "287082"}
+    example: ClassVar[Example] = {
+        "secret": "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ",
+        "code": "287082",
+        "password": "correct horse battery",
+    }
     secret: Annotated[str, Field(pattern=r"^[A-Z2-7]{32}$")]
     code: Code
+    password: Password | None = None
+    old_code: Code | None = None
 
 
 class Session(AnswerBody):
@@ -108,26 +127,87 @@ class TotpState(AnswerBody):
     has_totp: bool = True
 
 
+class SignIns:
+    """Lets few sign in at once, since comparing passwords takes a core each, and few more wait."""
+
+    def __init__(self) -> None:
+        self._slots = asyncio.Semaphore(AT_ONCE_MAX)
+        self._waiting = 0
+
+    async def run(self, work: Callable[[], Done]) -> Done:
+        """Do it in a thread, in turn.
+
+        Raises:
+            ApiError: `overloaded`: too many wait.
+        """
+        if self._waiting >= WAITING_MAX:
+            raise ApiError("overloaded", "Too many sign in at once; try again.", retry_after_s=2.0)
+        self._waiting += 1
+        try:
+            async with self._slots:
+                return await asyncio.to_thread(work)
+        finally:
+            self._waiting -= 1
+
+
 @router.post("/sessions", status_code=201)
-def log_in(request: Request, wanted: Login) -> Session:
+async def log_in(request: Request, wanted: Login) -> Session:
     """Sign in with a password; `token` is in this answer and never again."""
-    context = context_of(request)
-    author = Author("", address_of(request))
-    # A wrong guess is counted although it is refused: not in the request's own transaction.
-    with context.engine.begin() as db:
-        user_id = users_module.log_in(
-            db, context.sealer, wanted.email, wanted.password, wanted.code
-        )
-        if user_id is None:
-            admin_log.note(db, author, "login:failed", "", wanted.email.lower()[:300])
-        else:
-            _, token = tokens.issue(
-                db, context.suite, user_id, "session", "login", tokens.SESSION_S
-            )
-            admin_log.note(db, Author(user_id, author.address), "login", "", user_id)
-    if user_id is None:
-        raise users_module.wrong()
+    sign_ins: SignIns = request.app.state.sign_ins
+    token = await sign_ins.run(partial(_log_in, context_of(request), wanted, address_of(request)))
     return Session(token=token, expires_at_s=int(time.time()) + tokens.SESSION_S)
+
+
+def _log_in(context: ApiContext, wanted: Login, address: str) -> str:
+    """A session's token. Each step has a transaction of its own: a try is counted although it is
+    refused, and passwords are compared while nobody waits for the database.
+
+    Raises:
+        ApiError: `invalid_login` or `account_locked`, alike for users that are not there.
+    """
+    email, now_s = wanted.email.lower(), int(time.time())
+    place = login_throttle.place_of(address)
+    with context.engine.begin() as db:
+        login_throttle.begin(db, email, place, now_s)
+        row = users_module.find_for_login(db, email, wanted.tenant)
+    right = users_module.password_right(row, wanted.password)
+    with context.engine.begin() as db:
+        if row is not None and right and _is_let_in(db, context, row, wanted.code, now_s):
+            login_throttle.succeed(db, email, place)
+            _, token = tokens.issue(
+                db, context.suite, row["id"], "session", "login", tokens.SESSION_S
+            )
+            admin_log.note(db, Author(row["id"], address), "login", "", row["id"])
+            return token
+        _note_failure(db, place, Author("", address), None if row is None else email, now_s)
+    raise users_module.wrong()
+
+
+def _is_let_in(
+    db: Connection, context: ApiContext, row: users_module.Row, code: str | None, now_s: int
+) -> bool:
+    """Whether a user whose password was right may come in."""
+    now = users_module.get(db, row["id"])
+    if now is None or now["password_hash"] != row["password_hash"] or now["disabled_at_s"]:
+        return False
+    if now["totp_sealed"] is None:
+        return True
+    return (
+        code is not None
+        and login_throttle.may_try_code(db, row["email"], now_s)
+        and users_module.use_code(db, context.sealer, now, code)
+    )
+
+
+def _note_failure(
+    db: Connection, place: str, author: Author, email: str | None, now_s: int
+) -> None:
+    """Count a wrong try; a line of the audit log each only where a user is guessed at."""
+    count = login_throttle.fail(db, place, now_s)
+    if email is not None:
+        admin_log.note(db, author, "login:failed", "", email)
+    elif count is not None:
+        admin_log.note(db, author, "login:failed", "", "unknown", {"failures": count})
 
 
 @router.delete("/sessions")
@@ -158,25 +238,42 @@ def me(asked: SignedIn) -> Me:
     )
 
 
-def own_account(asked: RequestContext) -> users_module.Row:
+def own_account(db: Connection, asked: RequestContext) -> users_module.Row:
     """The asking user's account.
 
     Raises:
         ApiError: `not_found`: the platform's owner has none.
     """
-    row = users_module.get(asked.db, asked.actor.id)
+    row = users_module.get(db, asked.actor.id)
     if row is None:
         raise ApiError("not_found", "The platform's owner is no user; make one: POST /users.")
+    return row
+
+
+def _own_account_in_session(asked: RequestContext) -> users_module.Row:
+    """The account of somebody who signed in here, read before the request's transaction begins.
+
+    Raises:
+        ApiError: `permission_denied` for a program's token, which was not there when its user
+            signed in; `conflict` for whom single sign-on lets in.
+    """
+    if not asked.actor.in_session:
+        raise ApiError("permission_denied", "A program's token does not do: sign in.")
+    with reading(asked.context.engine) as db:
+        row = own_account(db, asked)
+    if row["oidc_subject"] is not None:
+        raise ApiError("conflict", "You sign in by single sign-on: change it at the provider.")
     return row
 
 
 @router.post("/me/password")
 def change_own_password(asked: SignedIn, wanted: OwnPassword) -> Changed:
     """Change the own password; all sessions end."""
-    row = own_account(asked)
-    if not passwords.password_matches(row["password_hash"] or "", wanted.old):
-        raise users_module.wrong()
-    users_module.set_password(asked.db, row["id"], wanted.new)
+    row = _own_account_in_session(asked)
+    _prove(asked, row, wanted.old)
+    stored = users_module.hash_password(wanted.new)
+    _insist_unchanged(asked, row)
+    users_module.set_password(asked.db, row["id"], stored)
     asked.note(row["tenant"], row["id"], action="password")
     return Changed()
 
@@ -184,7 +281,7 @@ def change_own_password(asked: SignedIn, wanted: OwnPassword) -> Changed:
 @router.post("/me/totp", status_code=201)
 def offer_totp(asked: SignedIn) -> TotpOffer:
     """Get a secret for an authenticator app; in force once `/me/totp/confirm` had a code of it."""
-    row = own_account(asked)
+    row = _own_account_in_session(asked)
     secret = passwords.new_totp_secret()
     label = quote(f"TokensChain:{row['email']}")
     query = urlencode({"secret": secret, "issuer": "TokensChain"})
@@ -193,10 +290,58 @@ def offer_totp(asked: SignedIn) -> TotpOffer:
 
 @router.post("/me/totp/confirm")
 def confirm_totp(asked: SignedIn, wanted: TotpConfirmation) -> TotpState:
-    """Put the second factor in force."""
-    row = own_account(asked)
+    """Put the second factor in force, or another in its place: with the password, or a code of
+    the old one."""
+    row = _own_account_in_session(asked)
+    _prove(asked, row, wanted.password, wanted.old_code)
     if passwords.totp_step(wanted.secret, wanted.code, time.time()) is None:
         raise users_module.wrong()
+    _insist_unchanged(asked, row)
     users_module.set_totp(asked.db, asked.context.sealer, row["id"], wanted.secret)
     asked.note(row["tenant"], row["id"], action="totp")
     return TotpState()
+
+
+def _prove(
+    asked: RequestContext, row: users_module.Row, password: str | None, code: str | None = None
+) -> None:
+    """Insist on the password, or a code of the second factor: a session may be somebody else's.
+
+    Wrong ones count like those of signing in, in transactions of their own.
+
+    Raises:
+        ApiError: `invalid_login` or `account_locked`.
+    """
+    if password is None and code is None:
+        raise ApiError(
+            "missing_required_parameter",
+            "Send the `password`, or an `old_code`.",
+            param="password",
+        )
+    engine, email, now_s = asked.context.engine, row["email"], int(time.time())
+    place = login_throttle.place_of(asked.author.address)
+    with engine.begin() as db:
+        login_throttle.begin(db, email, place, now_s)
+    right = password is not None and users_module.password_right(row, password)
+    with engine.begin() as db:
+        if password is None and code is not None and row["totp_sealed"] is not None:
+            right = login_throttle.may_try_code(db, email, now_s) and users_module.use_code(
+                db, asked.context.sealer, row, code
+            )
+        if right:
+            login_throttle.succeed(db, email, place)
+        else:
+            _note_failure(db, place, asked.author, email, now_s)
+    if not right:
+        raise users_module.wrong()
+
+
+def _insist_unchanged(asked: RequestContext, row: users_module.Row) -> None:
+    """What was proved must still be so in the request's transaction.
+
+    Raises:
+        ApiError: `conflict`.
+    """
+    now = own_account(asked.db, asked)
+    if any(now[name] != row[name] for name in ("password_hash", "totp_sealed", "oidc_subject")):
+        raise ApiError("conflict", "The account was changed at the same time; try again.")

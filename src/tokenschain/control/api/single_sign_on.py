@@ -15,6 +15,7 @@ from tokenschain.control.api.sessions import Session
 from tokenschain.control.audit import admin_log
 from tokenschain.control.audit.admin_log import Author
 from tokenschain.control.identity import oidc, tokens
+from tokenschain.core.errors import ApiError
 
 OIDC_COOKIE = "tc_oidc"
 
@@ -59,15 +60,27 @@ async def finish_oidc(
     client: oidc.Oidc = request.app.state.oidc
     person = await client.finish(state, code, kept)
 
-    def enter() -> str:
+    author = Author("", address_of(request))
+
+    def enter() -> str | oidc.Entrance:
         with context.engine.begin() as db:
-            user_id = oidc.enter(db, person, context.settings.oidc.roles)
-            _, token = tokens.issue(db, context.suite, user_id, "session", "oidc", tokens.SESSION_S)
-            admin_log.note(db, Author(user_id, address_of(request)), "login", "", user_id,
-                       {"through": "oidc"})  # fmt: skip
+            found = oidc.enter(db, person, context.settings.oidc.roles)
+            detail = {"through": "oidc", "subject": person.subject}
+            if found.user_id is None:
+                # Committed, too: who was refused, why, and what roles that ended.
+                detail["why"] = found.refusal
+                admin_log.note(db, author, "login:refused", "", person.email, detail)
+                return found
+            _, token = tokens.issue(
+                db, context.suite, found.user_id, "session", "oidc", tokens.SESSION_S
+            )
+            by = author._replace(id=found.user_id)
+            admin_log.note(db, by, "login", "", found.user_id, detail)
             return token
 
     token = await run_in_threadpool(enter)
+    if not isinstance(token, str):
+        raise ApiError("permission_denied", token.refusal)
     session = Session(token=token, expires_at_s=int(time.time()) + tokens.SESSION_S)
     answer = JSONResponse(session.model_dump(), headers={"cache-control": "no-store"})
     answer.delete_cookie(OIDC_COOKIE, path="/api/v1/oidc")

@@ -39,6 +39,7 @@ router = APIRouter(prefix="/api/v1", route_class=AdminRoute, tags=["users"])
 Reading = Annotated[RequestContext, Depends(Permission("users:read"))]
 Writing = Annotated[RequestContext, Depends(Permission("users:write"))]
 TenantOrPlatform = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^(\*|[\w.@-]+)$")]
+Permissions = Annotated[list[Annotated[str, Field(max_length=60)]], Field(max_length=100)]
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00]+$")]
 
 
@@ -63,6 +64,7 @@ class UserChange(RequestBody):
 
     example: ClassVar[Example] = {"name": "Ann B.", "disabled": False}
     name: Name | None = None
+    email: Email | None = None
     disabled: bool | None = None
     password: Password | None = None
 
@@ -83,15 +85,21 @@ class NewRole(RequestBody):
     """What a role permits."""
 
     example: ClassVar[Example] = {"permissions": ["keys:read", "usage:read"]}
-    permissions: Annotated[list[Annotated[str, Field(max_length=60)]], Field(max_length=100)]
+    permissions: Permissions
 
 
 class NewToken(RequestBody):
-    """A program's token."""
+    """A program's token: of what its user may, it may what is named here."""
 
-    example: ClassVar[Example] = {"name": "ci", "lasts_s": 7_776_000}
+    example: ClassVar[Example] = {
+        "name": "ci",
+        "lasts_s": 7_776_000,
+        "permissions": ["keys:read", "usage:read"],
+    }
     name: Name = "token"
     lasts_s: Annotated[int, Field(ge=60, le=tokens.API_TOKEN_MAX_S)] = 90 * 86_400
+    permissions: Permissions = Field(default_factory=list)
+    """As of a role; or `*`: all that the user may. Without any, the token can only read `/me`."""
 
 
 class User(AnswerBody):
@@ -104,7 +112,8 @@ class User(AnswerBody):
     name: str
     has_password: bool
     has_totp: bool
-    locked_until_s: int | None
+    has_oidc: bool
+    """Known by the provider's name for the person, and without a password here."""
     disabled_at_s: int | None
     disabled_by_platform: bool
     """Only the platform lets it in again."""
@@ -159,6 +168,7 @@ class IssuedToken(AnswerBody):
     id: str
     token: str
     expires_at_s: int
+    permissions: list[str]
 
 
 class Token(AnswerBody):
@@ -169,6 +179,8 @@ class Token(AnswerBody):
     name: str
     created_at_s: int
     expires_at_s: int
+    permissions: list[str]
+    """What it may do at most, of what its user may; `*`: all."""
 
 
 # --- users ----------------------------------------------------------------------------------
@@ -178,7 +190,10 @@ class Token(AnswerBody):
 def create_user(asked: Writing, wanted: NewUser) -> User:
     """Make a user or a service account; roles are given with bindings."""
     asked.need(wanted.tenant)
-    user_id = users_module.create_user(asked.db, **wanted.model_dump())
+    fields = wanted.model_dump(exclude={"password"})
+    if wanted.password is not None:
+        fields["password_hash"] = users_module.hash_password(wanted.password)
+    user_id = users_module.create_user(asked.db, **fields)
     asked.note(wanted.tenant, user_id, {"email": wanted.email, "kind": wanted.kind})
     return _seen(asked, user_id)
 
@@ -218,17 +233,27 @@ def read_user(asked: Reading, response: Response, user_id: str) -> UserWithBindi
 def change_user(
     asked: Writing, response: Response, user_id: str, wanted: UserChange, if_match: IfMatch = ""
 ) -> User:
-    """Rename a user, shut it out or let it in, give it another password."""
+    """Rename a user, shut it out or let it in, give it another address or password."""
+    stored = None
+    if wanted.password is not None:
+        if user_id == asked.actor.id:
+            raise ApiError("permission_denied", "Your own password: POST /me/password.",
+                           param="password")  # fmt: skip
+        stored = users_module.hash_password(wanted.password)
     row = _user(asked, user_id)
     _may_give_all_of(asked, user_id)
     check_version(if_match, row["version"])
     if wanted.name is not None:
         users_module.rename(asked.db, user_id, wanted.name)
-    if wanted.password is not None:
-        users_module.set_password(asked.db, user_id, wanted.password)
+    if wanted.email is not None:
+        users_module.set_email(asked.db, user_id, wanted.email)
+    if stored is not None:
+        users_module.set_password(asked.db, user_id, stored)
     if wanted.disabled is not None and row["disabled_by_platform"]:
         asked.need_also("users:write", PLATFORM)
     if wanted.disabled is True:
+        for tenant in roles.owned_by(asked.db, user_id):
+            _keep_an_owner(asked, tenant, but_user=user_id)
         users_module.disable(asked.db, user_id, by_platform=asked.may("users:write", PLATFORM))
     elif wanted.disabled is False:
         users_module.enable(asked.db, user_id)
@@ -279,6 +304,24 @@ def _may_give_all_of(asked: RequestContext, user_id: str) -> None:
         _may_give_binding(asked, binding)
 
 
+def _keep_an_owner(asked: RequestContext, tenant: str, **but: str) -> None:
+    """The last owner is only taken away from above: a tenant's by the platform, the platform's by
+    who holds the admin token.
+
+    Args:
+        but: see `roles.has_owner`.
+
+    Raises:
+        ApiError: `conflict`.
+    """
+    if tenant == PLATFORM:
+        from_above = asked.actor.id == users_module.PLATFORM_OWNER.id
+    else:
+        from_above = asked.may("users:write", PLATFORM)
+    if not from_above and not roles.has_owner(asked.db, tenant, **but):
+        raise ApiError("conflict", "This is the last owner: make somebody else an owner first.")
+
+
 @router.post("/users/{user_id}/bindings", status_code=201)
 def create_binding(asked: Writing, user_id: str, wanted: NewBinding) -> CreatedBinding:
     """Give a user a role over a part of the organization."""
@@ -308,6 +351,8 @@ def delete_binding(asked: Writing, binding_id: str) -> Deleted:
     if user is not None:
         asked.need(user["tenant"])
     _may_give_binding(asked, found.binding)
+    if tenant in roles.owned_by(asked.db, found.user_id, binding_id):
+        _keep_an_owner(asked, tenant, but_binding=binding_id)
     roles.unbind(asked.db, binding_id)
     asked.note(tenant, binding_id, {"deleted": True})
     return Deleted(id=binding_id)
@@ -350,20 +395,32 @@ def list_roles(asked: Reading, tenant: NameQuery = None) -> Roles:
 def create_token(asked: Writing, user_id: str, wanted: NewToken) -> IssuedToken:
     """Issue a program's token; `token` is in this answer and never again.
 
-    Users need no permission for a token of their own.
+    Users need no permission for a token of their own, once they have signed in.
     """
+    roles.check_permissions(p for p in wanted.permissions if p != "*")
     if asked.is_self(user_id):
-        row = own_account(asked)
+        row = own_account(asked.db, asked)
     else:
         row = _user(asked, user_id)
         if row["kind"] != "service":
             raise ApiError("permission_denied", "People make their own tokens.")
         _may_give_all_of(asked, user_id)
     token_id, token = tokens.issue(
-        asked.db, asked.context.suite, user_id, "api", wanted.name, wanted.lasts_s
+        asked.db,
+        asked.context.suite,
+        user_id,
+        "api",
+        wanted.name,
+        wanted.lasts_s,
+        wanted.permissions,
     )
-    asked.note(row["tenant"], token_id, {"name": wanted.name})
-    return IssuedToken(id=token_id, token=token, expires_at_s=int(time.time()) + wanted.lasts_s)
+    asked.note(row["tenant"], token_id, {"name": wanted.name, "permissions": wanted.permissions})
+    return IssuedToken(
+        id=token_id,
+        token=token,
+        expires_at_s=int(time.time()) + wanted.lasts_s,
+        permissions=sorted(wanted.permissions),
+    )
 
 
 @router.get("/users/{user_id}/tokens")
@@ -385,11 +442,12 @@ def delete_token(asked: Writing, token_id: str) -> Deleted:
     Users need no permission for their own.
     """
     owner = tokens.owner_of(asked.db, token_id)
-    if owner is None:
-        raise ApiError("not_found", "There is no such token.", param="token_id")
-    if not asked.is_self(owner):
-        _user(asked, owner)
-        _may_give_all_of(asked, owner)
+    if owner is None or not asked.is_self(owner):
+        row = None if owner is None else users_module.get(asked.db, owner)
+        if row is None or not asked.may("users:read", row["tenant"]):
+            raise ApiError("not_found", "There is no such token.", param="token_id")
+        asked.need(row["tenant"])
+        _may_give_all_of(asked, row["id"])
     tokens.end_by_id(asked.db, token_id)
     asked.note(asked.actor.tenant, token_id, {"deleted": True})
     return Deleted(id=token_id)

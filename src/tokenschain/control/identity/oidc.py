@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import secrets as random_secrets
 import time
 from collections.abc import Callable, Mapping
@@ -13,11 +14,13 @@ import msgspec
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Row, select, update
 
 from tokenschain.control.identity import roles as roles_module
+from tokenschain.control.identity import tokens
 from tokenschain.control.identity import users as users_module
 from tokenschain.core.errors import ApiError
+from tokenschain.core.tenancy import PLATFORM
 from tokenschain.infra.database.tables import users
 from tokenschain.infra.egress import exchange
 from tokenschain.infra.security import prescribed, secrets
@@ -27,6 +30,13 @@ from tokenschain.wire.client import ClientError, HttpClient, Waits
 SIGN_IN_MAX_S = 600
 DISCOVERY_S = 3_600
 CLOCKS_APART_MAX_S = 60
+SUBJECT_CHARACTERS_MAX = 255
+"""OIDC Core, 2: `sub` must not exceed 255 characters."""
+EMAIL_CHARACTERS_MAX = 200
+NAME_CHARACTERS_MAX = 100
+SOURCE = "oidc"
+"""Of bindings that groups give."""
+_EMAIL = re.compile(r"[^@\s\x00]+@[^@\s\x00]+")
 _ALGORITHMS = ["RS256", "ES256", "PS256", "EdDSA"]
 _WAITS = Waits(
     connect_max_s=3.0, pool_max_s=3.0, first_byte_max_s=8.0, idle_max_s=5.0, total_max_s=10.0
@@ -42,15 +52,27 @@ class OidcClient(NamedTuple):
     client_secret: Callable[[], str | None]
     redirect_url: str
     groups_claim: str
+    email_verified_required: bool = True
 
 
 class Person(NamedTuple):
     """Who the provider says came."""
 
+    issuer: str
     subject: str
+    """The provider's name for the person, which never changes (OIDC Core, 5.7)."""
     email: str
     name: str
     groups: tuple[str, ...]
+    email_verified: bool = True
+    """Whether the provider vouches for the address."""
+
+
+class Entrance(NamedTuple):
+    """Whether a person may come in: the user that it is here, or why not."""
+
+    user_id: str | None
+    refusal: str = ""
 
 
 class Oidc:
@@ -136,13 +158,7 @@ class Oidc:
             registry.validate(token.claims)
         except (JoseError, ValueError) as error:
             raise users_module.wrong() from error
-        found = token.claims
-        email = str(found.get("email", "")).lower()
-        if "@" not in email or found.get("email_verified") is False:
-            raise users_module.wrong()
-        groups = found.get(self._settings.groups_claim, [])
-        named = tuple(str(g) for g in groups) if isinstance(groups, list) else (str(groups),)
-        return Person(str(found["sub"]), email, str(found.get("name") or email)[:100], named)
+        return person_of(token.claims, self._settings)
 
     async def _discover(self) -> tuple[Any, KeySet]:
         issuer = self._settings.issuer
@@ -172,29 +188,134 @@ class Oidc:
         return found
 
 
-def enter(connection: Connection, person: Person, roles: Mapping[str, str]) -> str:
+def person_of(claims: Mapping[str, Any], agreed: OidcClient) -> Person:
+    """Who the claims of an ID token that was checked are about.
+
+    Raises:
+        ApiError: `invalid_login`: it is for another client, or names nobody.
+    """
+    audience = claims.get("aud")
+    several = isinstance(audience, list) and len(audience) > 1
+    party = claims.get("azp", None if several else agreed.client_id)
+    subject, email = claims.get("sub"), claims.get("email")
+    # `true` alone will do: what the provider does not vouch for, anybody may have put there.
+    verified = claims.get("email_verified") is True
+    if (
+        party != agreed.client_id
+        or not isinstance(subject, str)
+        or not 0 < len(subject) <= SUBJECT_CHARACTERS_MAX
+        or not subject.isprintable()
+        or not isinstance(email, str)
+        or len(email) > EMAIL_CHARACTERS_MAX
+        or not _EMAIL.fullmatch(email)
+        or not (verified or not agreed.email_verified_required)
+    ):
+        raise users_module.wrong()
+    groups = claims.get(agreed.groups_claim, [])
+    named = tuple(map(str, groups)) if isinstance(groups, list) else (str(groups),)
+    name = "".join(c for c in str(claims.get("name") or email) if c.isprintable())
+    return Person(
+        str(agreed.issuer), subject, email.lower(), name[:NAME_CHARACTERS_MAX], named, verified
+    )
+
+
+def enter(connection: Connection, person: Person, roles: Mapping[str, str]) -> Entrance:
     """The user that a person is here, made the first time; its roles follow its groups.
+
+    People are known by issuer and subject alone: an address may be somebody else's tomorrow.
+    Whoever is refused keeps none of the roles that groups gave.
 
     Args:
         roles: `group: role@tenant`.
+    """
+    groups = (roles[group].rpartition("@")[::2] for group in person.groups if group in roles)
+    wanted = list(dict.fromkeys(groups))
+    row = connection.execute(
+        select(users).where(
+            users.c.oidc_subject == person.subject, users.c.oidc_issuer == person.issuer
+        )
+    ).first()
+    if row is not None:
+        # Groups decide anew at every sign-in; what an administrator gave stays.
+        roles_module.unbind_source(connection, row.id, SOURCE)
+    if not wanted:
+        return Entrance(None, "Your groups give you no role here.")
+    if row is not None and row.disabled_at_s is not None:
+        return Entrance(None, "Your account is disabled.")
+    tenant = wanted[0][1] if len({tenant for _, tenant in wanted}) == 1 else PLATFORM
+    try:
+        with connection.begin_nested():
+            if row is None:
+                user_id = _first_time(connection, person, tenant)
+            else:
+                user_id = _again(connection, row, tenant)
+            for role, over in wanted:
+                roles_module.bind(connection, user_id, role, tenant=over, source=SOURCE)
+    except ApiError as error:
+        return Entrance(None, error.message)
+    return Entrance(user_id)
+
+
+def _first_time(connection: Connection, person: Person, tenant: str) -> str:
+    """The user of a person who was not here yet: a new one, or one that waits for it.
+
+    An account that somebody can enter otherwise, or whose rights are not of this person's
+    groups, is nobody's by its address. One that earlier versions let in through the provider,
+    or that was made for it and given nothing, is taken.
 
     Raises:
-        ApiError: `permission_denied` when none of the groups gives a role, or the user is
-            shut out.
+        ApiError: `permission_denied`: the address belongs to another account.
     """
-    wanted = [roles[group].rpartition("@")[::2] for group in person.groups if group in roles]
-    row = connection.execute(select(users).where(users.c.email == person.email)).first()
-    if not wanted or (row is not None and row.disabled_at_s is not None):
-        raise ApiError("permission_denied", "Your groups give you no role here.")
-    if row is None:
-        tenant = wanted[0][1] if len({tenant for _, tenant in wanted}) == 1 else "*"
+    found = connection.execute(select(users).where(users.c.email == person.email)).all()
+    if not found:
         user_id = users_module.create_user(
             connection, tenant=tenant, email=person.email, name=person.name
         )
+    elif len(found) == 1 and person.email_verified and _waits(connection, found[0], tenant):
+        user_id = str(found[0].id)
     else:
-        user_id = row.id
-    # Groups decide anew at every sign-in; what an administrator gave stays.
-    roles_module.unbind_source(connection, user_id, "oidc")
-    for role, tenant in wanted:
-        roles_module.bind(connection, user_id, role, tenant=tenant, source="oidc")
-    return str(user_id)
+        raise _another_account()
+    connection.execute(
+        update(users)
+        .where(users.c.id == user_id)
+        .values(oidc_issuer=person.issuer, oidc_subject=person.subject)
+    )
+    roles_module.unbind_source(connection, user_id, SOURCE)
+    return user_id
+
+
+def _waits(connection: Connection, row: Row[Any], tenant: str) -> bool:
+    """Whether a user without a subject is there for whoever has its address at the provider."""
+    ways_in = (row.password_hash, row.totp_sealed, row.oidc_subject, row.disabled_at_s)
+    sources = {held["source"] for held in roles_module.bindings_shown(connection, row.id)}
+    return (
+        (row.kind, row.tenant) == ("user", tenant)
+        and all(value is None for value in ways_in)
+        and sources != {"admin"}
+    )
+
+
+def _again(connection: Connection, row: Row[Any], tenant: str) -> str:
+    """The user of a person who was here before; of another tenant when its groups are.
+
+    Raises:
+        ApiError: `permission_denied`: the account can be entered otherwise, or the new tenant has
+            one with the address.
+    """
+    if row.kind != "user" or row.password_hash is not None:
+        raise _another_account()
+    if row.tenant != tenant:
+        taken = select(users.c.id).where(users.c.email == row.email, users.c.tenant == tenant)
+        if connection.execute(taken).first() is not None:
+            raise _another_account()
+        # What the former tenant's administrators gave ends with it.
+        roles_module.unbind_source(connection, row.id, "admin")
+        tokens.end_all_of(connection, row.id)
+        connection.execute(update(users).where(users.c.id == row.id).values(tenant=tenant))
+    return str(row.id)
+
+
+def _another_account() -> ApiError:
+    return ApiError(
+        "permission_denied", "Your address belongs to another account here; ask an administrator."
+    )

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+import msgspec
 from sqlalchemy import Connection, delete, insert, or_, select, update
 from sqlalchemy import Row as DatabaseRow
 
 from tokenschain.core.errors import ApiError
-from tokenschain.core.tenancy import ACTIONS, PLATFORM, ROLES, RoleBinding, conflict
-from tokenschain.infra.database.tables import bindings, roles
+from tokenschain.core.tenancy import (
+    ACTIONS,
+    PLATFORM,
+    ROLES,
+    Resource,
+    RoleBinding,
+    conflict,
+    may,
+)
+from tokenschain.infra.database.tables import bindings, roles, users
 from tokenschain.infra.security import secrets
 
 Row = dict[str, Any]
+_ANYTHING = Resource()
 
 
 def role_of(connection: Connection, tenant: str, name: str) -> frozenset[str]:
@@ -60,14 +71,7 @@ def put_role(connection: Connection, tenant: str, name: str, permissions: list[s
     """
     if name in ROLES:
         raise ApiError("conflict", f"`{name}` is a role that is always there.", param="name")
-    kinds = {action.partition(":")[0] for action in ACTIONS}
-    for permission in permissions:
-        kind, _, verb = permission.partition(":")
-        patterned = (kind in kinds and verb == "*") or (kind == "*" and verb == "read")
-        if permission not in ACTIONS and not patterned:
-            raise ApiError(
-                "invalid_value", f"`{permission[:60]}` cannot be permitted.", param="permissions"
-            )
+    check_permissions(permissions)
     apart = conflict(frozenset(permissions))
     if apart is not None:
         raise ApiError(
@@ -85,6 +89,22 @@ def put_role(connection: Connection, tenant: str, name: str, permissions: list[s
         connection.execute(insert(roles).values(tenant=tenant, name=name, **values))
     else:
         _keep_duties_apart(connection, tenant, name)
+
+
+def check_permissions(permissions: Iterable[str]) -> None:
+    """Insist on permissions that there are: `kind:verb`, `kind:*` or `*:read`.
+
+    Raises:
+        ApiError: `invalid_value`.
+    """
+    kinds = {action.partition(":")[0] for action in ACTIONS}
+    for permission in permissions:
+        kind, _, verb = permission.partition(":")
+        patterned = (kind in kinds and verb == "*") or (kind == "*" and verb == "read")
+        if permission not in ACTIONS and not patterned:
+            raise ApiError(
+                "invalid_value", f"`{permission[:60]}` cannot be permitted.", param="permissions"
+            )
 
 
 def _keep_duties_apart(connection: Connection, tenant: str, name: str) -> None:
@@ -160,6 +180,42 @@ def unbind_source(connection: Connection, user_id: str, source: str) -> None:
     )
 
 
+_OWNS = (
+    bindings.c.role == "owner",
+    bindings.c.account == "",
+    bindings.c.project == "",
+    bindings.c.environment == "",
+    bindings.c.models.is_(None),
+)
+"""Of everything in its tenant."""
+
+
+def owned_by(connection: Connection, user_id: str, binding_id: str | None = None) -> list[str]:
+    """The tenants that a user owns; `*` is the platform.
+
+    Args:
+        binding_id: only by this binding.
+    """
+    query = select(bindings.c.tenant).where(bindings.c.user_id == user_id, *_OWNS).distinct()
+    if binding_id is not None:
+        query = query.where(bindings.c.id == binding_id)
+    return list(connection.execute(query).scalars())
+
+
+def has_owner(
+    connection: Connection, tenant: str, *, but_user: str = "", but_binding: str = ""
+) -> bool:
+    """Whether a tenant has an owner besides; nobody takes another away until this ends."""
+    owners = connection.execute(
+        select(bindings.c.id, bindings.c.user_id)
+        .join(users, users.c.id == bindings.c.user_id)
+        .where(bindings.c.tenant == tenant, *_OWNS, users.c.disabled_at_s.is_(None))
+        .order_by(bindings.c.id)
+        .with_for_update()
+    ).all()
+    return any(row.id != but_binding and row.user_id != but_user for row in owners)
+
+
 class HeldBinding(NamedTuple):
     """A binding and who has it."""
 
@@ -186,6 +242,15 @@ def bindings_of(connection: Connection, user_id: str) -> tuple[RoleBinding, ...]
     """What a user may do, and where; a role that is gone permits nothing."""
     rows = connection.execute(select(bindings).where(bindings.c.user_id == user_id)).all()
     return tuple(_binding(connection, row) for row in rows)
+
+
+def within(binding: RoleBinding, allowed: frozenset[str]) -> RoleBinding:
+    """What of a binding is left to who may do only what is allowed, as a token with a scope."""
+    if "*" in allowed:
+        return binding
+    held, scope = RoleBinding(binding.permissions, PLATFORM), RoleBinding(allowed, PLATFORM)
+    both = (a for a in ACTIONS if may((held,), a, _ANYTHING) and may((scope,), a, _ANYTHING))
+    return msgspec.structs.replace(binding, permissions=frozenset(both))
 
 
 def _binding(connection: Connection, row: DatabaseRow[Any]) -> RoleBinding:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select
@@ -14,6 +16,8 @@ from tokenschain.infra.security.suite import Suite
 
 SESSION_S = 12 * 3_600
 API_TOKEN_MAX_S = 366 * 86_400
+EVERYTHING = ("*",)
+"""That the user may; what a session may do."""
 SESSION_PREFIX, TOKEN_PREFIX = "tcs-", "tct-"
 TOKENS_MAX = 100
 """Of one user, sessions included, when a program's token is issued."""
@@ -23,9 +27,18 @@ Row = dict[str, Any]
 
 
 def issue(
-    connection: Connection, suite: Suite, user_id: str, kind: str, name: str, lasts_s: int
+    connection: Connection,
+    suite: Suite,
+    user_id: str,
+    kind: str,
+    name: str,
+    lasts_s: int,
+    permissions: Sequence[str] = EVERYTHING,
 ) -> tuple[str, str]:
     """A session's or a program's token; returns its id and itself, which is shown this once.
+
+    Args:
+        permissions: what it may do at most, of what its user may.
 
     Raises:
         ApiError: `conflict` when there are too many programs' tokens.
@@ -49,6 +62,7 @@ def issue(
             name=name,
             created_at_s=now,
             expires_at_s=now + lasts_s,
+            permissions=json.dumps(sorted(permissions)),
         )
     )
     return token_id, token
@@ -57,9 +71,17 @@ def issue(
 def of_user(connection: Connection, user_id: str) -> list[Row]:
     """A user's tokens and sessions, the oldest first; never the tokens themselves."""
     table = tokens.c
-    query = select(table.id, table.kind, table.name, table.created_at_s, table.expires_at_s)
-    query = query.where(table.user_id == user_id).order_by(table.created_at_s).limit(_SHOWN_MAX)
-    return [dict(row) for row in connection.execute(query).mappings()]
+    query = (
+        select(
+            table.id, table.kind, table.name, table.created_at_s, table.expires_at_s,
+            table.permissions,
+        )
+        .where(table.user_id == user_id)
+        .order_by(table.created_at_s)
+        .limit(_SHOWN_MAX)
+    )  # fmt: skip
+    rows = connection.execute(query).mappings()
+    return [{**row, "permissions": json.loads(row["permissions"])} for row in rows]
 
 
 def owner_of(connection: Connection, token_id: str) -> str | None:

@@ -1,11 +1,12 @@
-"""Users and service accounts: passwords, second factor, lock-out, sign-in."""
+"""Users and service accounts: passwords, second factor, sign-in."""
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, RowMapping, insert, or_, select, update
+from sqlalchemy import Connection, insert, or_, select, update
 
 from tokenschain.control.identity import roles, tokens
 from tokenschain.core.errors import ApiError
@@ -19,9 +20,6 @@ from tokenschain.infra.security.suite import Sealer, Suite
 
 PASSWORD_CHARACTERS_MIN = 12
 PASSWORD_CHARACTERS_MAX = 200
-LOCK_AFTER = 5
-"""Wrong passwords or codes in a row, after which an account is locked."""
-LOCK_S = 15 * 60
 
 Row = dict[str, Any]
 
@@ -33,6 +31,8 @@ class Actor(NamedTuple):
     tenant: str
     """`*`: of the platform."""
     bindings: tuple[RoleBinding, ...]
+    in_session: bool = True
+    """Somebody who signed in, or holds the admin token; false: a program's token."""
 
 
 PLATFORM_OWNER = Actor("platform", PLATFORM, (RoleBinding(ROLES["owner"], PLATFORM),))
@@ -49,17 +49,20 @@ def create_user(
     email: str,
     name: str,
     kind: str = "user",
-    password: str | None = None,
+    password_hash: str | None = None,
 ) -> str:
     """Make a user or a service account; returns its id.
 
+    An address is unique in its tenant alone: nobody learns who there is elsewhere.
+
+    Args:
+        password_hash: see `hash_password`.
+
     Raises:
-        ApiError: `conflict` when the address is taken, `invalid_value` for a weak password.
+        ApiError: `conflict` when the tenant has a user with the address.
     """
     email = email.lower()
-    taken = connection.execute(select(users.c.id).where(users.c.email == email)).first()
-    if taken is not None:
-        raise ApiError("conflict", "There is a user with this address already.", param="email")
+    _refuse_taken(connection, tenant, email)
     user_id = secrets.new_id("svc" if kind == "service" else "usr")
     connection.execute(
         insert(users).values(
@@ -68,14 +71,27 @@ def create_user(
             kind=kind,
             email=email,
             name=name,
-            password_hash=None if password is None else _hash_password(password),
+            password_hash=password_hash,
             created_at_s=int(time.time()),
         )
     )
     return user_id
 
 
-def _hash_password(password: str) -> str:
+def _refuse_taken(connection: Connection, tenant: str, email: str, but: str = "") -> None:
+    taken = select(users.c.id).where(
+        users.c.email == email, users.c.tenant == tenant, users.c.id != but
+    )
+    if connection.execute(taken).first() is not None:
+        raise ApiError("conflict", "There is a user with this address already.", param="email")
+
+
+def hash_password(password: str) -> str:
+    """What is stored of a new password. Takes some 30 ms: call it outside of transactions.
+
+    Raises:
+        ApiError: `invalid_value` for a weak one.
+    """
     if not PASSWORD_CHARACTERS_MIN <= len(password) <= PASSWORD_CHARACTERS_MAX:
         raise ApiError(
             "invalid_value",
@@ -103,23 +119,45 @@ def shown(row: Row) -> Row:
     found = dict(row)
     found["has_password"] = found.pop("password_hash") is not None
     found["has_totp"] = found.pop("totp_sealed") is not None
-    for name in ("totp_last", "failed_logins"):
+    found["has_oidc"] = found.pop("oidc_subject") is not None
+    for name in ("totp_last", "oidc_issuer"):
         found.pop(name)
     return found
 
 
-def set_password(connection: Connection, user_id: str, password: str) -> None:
+def set_password(connection: Connection, user_id: str, password_hash: str) -> None:
     """Change a password; every session ends.
 
+    Args:
+        password_hash: see `hash_password`.
+
     Raises:
-        ApiError: `invalid_value` for a weak one.
+        ApiError: `conflict` for whom single sign-on lets in: the provider answers for the
+            account, so there is no other way into it.
     """
-    connection.execute(
+    changed = connection.execute(
         update(users)
-        .where(users.c.id == user_id)
-        .values(password_hash=_hash_password(password), failed_logins=0, locked_until_s=None)
-    )
+        .where(users.c.id == user_id, users.c.oidc_subject.is_(None))
+        .values(password_hash=password_hash)
+    ).rowcount
+    if not changed:
+        raise ApiError("conflict", "This user signs in by single sign-on.", param="password")
     tokens.end_all_of(connection, user_id, "session")
+
+
+def set_email(connection: Connection, user_id: str, email: str) -> None:
+    """Give a user another address.
+
+    Raises:
+        ApiError: `conflict` when the tenant has another user with it.
+    """
+    row = get(connection, user_id)
+    assert row is not None
+    email = email.lower()
+    _refuse_taken(connection, row["tenant"], email, but=user_id)
+    connection.execute(
+        update(users).where(users.c.id == user_id).values(email=email, version=users.c.version + 1)
+    )
 
 
 def disable(connection: Connection, user_id: str, *, by_platform: bool = False) -> None:
@@ -159,7 +197,7 @@ def rename(connection: Connection, user_id: str, name: str) -> None:
 def actor_of(connection: Connection, suite: Suite, token: str) -> Actor | None:
     """Who a token belongs to; None when it is not valid."""
     row = connection.execute(
-        select(users.c.id, users.c.tenant)
+        select(users.c.id, users.c.tenant, tokens_table.c.kind, tokens_table.c.permissions)
         .join(tokens_table, tokens_table.c.user_id == users.c.id)
         .where(
             tokens_table.c.token_hash == suite.hex_digest(token.encode()),
@@ -169,7 +207,14 @@ def actor_of(connection: Connection, suite: Suite, token: str) -> Actor | None:
     ).first()
     if row is None:
         return None
-    return Actor(row.id, row.tenant, roles.bindings_of(connection, row.id))
+    held = roles.bindings_of(connection, row.id)
+    allowed = frozenset(json.loads(row.permissions))
+    return Actor(
+        row.id,
+        row.tenant,
+        tuple(roles.within(binding, allowed) for binding in held),
+        in_session=row.kind == "session",
+    )
 
 
 # --- signing in ---------------------------------------------------------------------------------
@@ -177,54 +222,27 @@ def actor_of(connection: Connection, suite: Suite, token: str) -> Actor | None:
 _WRONG = "The address, the password or the code is wrong."
 
 
-def log_in(
-    connection: Connection, sealer: Sealer, email: str, password: str, code: str | None
-) -> str | None:
-    """Check a password and, where there is one, the second factor; returns the user's id.
-
-    None means wrong: the caller must commit what was counted and then refuse, so that a
-    guess is counted even though it is refused.
+def find_for_login(connection: Connection, email: str, tenant: str | None = None) -> Row | None:
+    """The user whose address it is; None when there is none.
 
     Args:
-        sealer: seals second factors.
-
-    Raises:
-        ApiError: `account_locked` after too many wrong guesses.
+        tenant: None: the platform's user or else the first one, so that what somebody else's
+            tenant does does not change whom an address signs in.
     """
-    row = (
-        connection.execute(
-            select(users).where(users.c.email == email.lower(), users.c.kind == "user")
-        )
-        .mappings()
-        .first()
-    )
-    now = int(time.time())
-    if row is not None and (row["locked_until_s"] or 0) > now:
-        raise ApiError(
-            "account_locked",
-            "Too many wrong guesses; try again later.",
-            retry_after_s=float(row["locked_until_s"] - now),
-        )
-    # An unknown address takes as long as a known one, so that timing does not tell which exist.
-    stored = (row["password_hash"] if row is not None else None) or passwords.UNKNOWN_USER_HASH
-    right = passwords.password_matches(stored, password)
-    if row is None or row["password_hash"] is None or row["disabled_at_s"] is not None:
-        return None
-    if right and row["totp_sealed"] is not None:
-        right = code is not None and _use_code(connection, sealer, row, code)
-    if not right:
-        failed = row["failed_logins"] + 1
-        locked = now + LOCK_S if failed >= LOCK_AFTER else None
-        connection.execute(
-            update(users)
-            .where(users.c.id == row["id"])
-            .values(failed_logins=0 if locked else failed, locked_until_s=locked)
-        )
-        return None
-    connection.execute(
-        update(users).where(users.c.id == row["id"]).values(failed_logins=0, locked_until_s=None)
-    )
-    return str(row["id"])
+    query = select(users).where(users.c.email == email.lower(), users.c.kind == "user")
+    if tenant is not None:
+        query = query.where(users.c.tenant == tenant)
+    order = (users.c.tenant != PLATFORM, users.c.created_at_s, users.c.id)
+    row = connection.execute(query.order_by(*order).limit(1)).mappings().first()
+    return None if row is None else dict(row)
+
+
+def password_right(row: Row | None, password: str) -> bool:
+    """Whether it is the password of a user; takes as long when there is no such user, so that
+    timing does not tell who exists. Some 30 ms: call it outside of transactions."""
+    stored = None if row is None else row["password_hash"]
+    right = passwords.password_matches(stored or passwords.UNKNOWN_USER_HASH, password)
+    return right and stored is not None
 
 
 def wrong() -> ApiError:
@@ -241,8 +259,13 @@ def set_totp(connection: Connection, sealer: Sealer, user_id: str, secret: str) 
     )
 
 
-def _use_code(connection: Connection, sealer: Sealer, row: RowMapping, code: str) -> bool:
-    """Whether a code is right; each counts once (RFC 6238, 5.2)."""
+def use_code(connection: Connection, sealer: Sealer, row: Row, code: str) -> bool:
+    """Whether a code is right; each counts once (RFC 6238, 5.2).
+
+    Args:
+        sealer: seals second factors.
+        row: a user who has a second factor.
+    """
     secret = sealer.unseal(row["id"], row["totp_sealed"]).decode()
     step = passwords.totp_step(secret, code, time.time())
     if step is None or (row["totp_last"] is not None and step <= row["totp_last"]):

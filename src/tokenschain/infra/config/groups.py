@@ -6,6 +6,7 @@ What control publishes to gateways (`core.snapshot`) is declared there and only 
 from __future__ import annotations
 
 import os
+import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal
@@ -428,6 +429,18 @@ class OidcSettings(msgspec.Struct, frozen=True, kw_only=True):
             "`role@*` for all tenants."
         ),
     ] = {}
+    email_verified_required: Annotated[
+        bool,
+        Meta(
+            description="Whether people are refused for whose address the provider does not vouch "
+            "(`email_verified`). Without it, no account that is there already is joined."
+        ),
+    ] = True
+
+    def __post_init__(self) -> None:
+        for given in self.roles.values():
+            if not re.fullmatch(r"[A-Za-z0-9-]+@(\*|[\w.@-]+)", given):
+                raise ValueError(f"`roles`: {given[:60]!r} is not of the form `role@tenant`")
 
 
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
