@@ -6,9 +6,14 @@ with a default, so that old records stay readable.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
+from operator import attrgetter
+from typing import TypeVar, get_type_hints
 
 import msgspec
+
+from tokenschain.core.tags import TAGS_BYTES_MAX
 
 
 class HitKind(StrEnum):
@@ -152,10 +157,133 @@ class CallRecord(msgspec.Struct, array_like=True):
     """As how many requests it counts: its choices times its prompts."""
 
 
+# --- bounds ----------------------------------------------------------------------------------
+
 MODEL_CHARACTERS_MAX = 256
 WORD_CHARACTERS_MAX = 64
 COUNT_MAX = 10**12
 """Of tokens or bytes in one record; some millions of such add up within 64 bits."""
+AMOUNT_MAX = 10**16
+"""Of pico-units in one record: ten thousand yuan. SQLite adds up some hundreds of such."""
+NUMBER_MAX = 1e15
+STARTED_MS_MAX = 2**42
+"""In the year 2109."""
+STATUS_MAX = 999
+ROUTE_REASON_CHARACTERS_MAX = 1_000
+BYTES_MAX = 16_384
+"""Of a record in the journal."""
+
+CHARACTERS_MAX: Mapping[str, int] = {
+    "event_id": 64,
+    "api": 32,
+    "tenant": 64,
+    "project": 64,
+    "environment": 64,
+    "key_id": 40,
+    "model_asked": MODEL_CHARACTERS_MAX,
+    "model_served": MODEL_CHARACTERS_MAX,
+    "upstream": 64,
+    "outcome": WORD_CHARACTERS_MAX,
+    "fault": 16,
+    "error": WORD_CHARACTERS_MAX,
+    "usage_source": 16,
+    "price_version": 300,
+    "currency": 3,
+    "cache": 16,
+    "moderation": 16,
+    "finish_reason": WORD_CHARACTERS_MAX,
+    "trace_id": 64,
+    "tags": TAGS_BYTES_MAX,
+    "snapshot_version": 64,
+    "route_reason": ROUTE_REASON_CHARACTERS_MAX,
+    "account": 64,
+    "gateway": 80,
+    "charge_currency": 3,
+    "charge_version": 300,
+    "cache_reason": 64,
+    "cache_key": 32,
+}
+"""How long the texts of a record may be: the columns of the ledger are made from it, and both ends
+of the journal keep to it."""
+
+ATTEMPT_CHARACTERS_MAX: Mapping[str, int] = {
+    "upstream": CHARACTERS_MAX["upstream"],
+    "outcome": CHARACTERS_MAX["outcome"],
+    "model": MODEL_CHARACTERS_MAX,
+    "usage_source": CHARACTERS_MAX["usage_source"],
+    "price_version": CHARACTERS_MAX["price_version"],
+    "currency": CHARACTERS_MAX["currency"],
+    "overhead": 32,
+}
+"""The same for each attempt."""
+
+_Bounded = TypeVar("_Bounded", CallRecord, AttemptRecord)
+
+
+def problem_of(record: CallRecord) -> str:
+    """Why a record may not be entered: the field that is out of bounds; empty where all fit."""
+    if not record.event_id:
+        return "event_id is empty"
+    problem = _RECORD.problem_in(record)
+    for attempt in record.attempts:
+        problem = problem or _ATTEMPT.problem_in(attempt)
+    return problem
+
+
+class _Bounds:
+    """Of each text and number of a struct."""
+
+    def __init__(
+        self,
+        kind: type[CallRecord] | type[AttemptRecord],
+        widths: Mapping[str, int],
+        **special: int,
+    ) -> None:
+        """
+        Args:
+            special: of numbers that have bounds of their own.
+        """
+        self.widths = widths
+        self.scales: dict[str, float] = {}
+        """The largest value of each number; none is negative."""
+        for name, hint in get_type_hints(kind).items():
+            if hint in (int, int | None):
+                most = AMOUNT_MAX if name.endswith("_pico") else COUNT_MAX
+                self.scales[name] = special.get(name, most)
+            elif hint in (float, float | None):
+                self.scales[name] = NUMBER_MAX
+        self._texts = attrgetter(*widths)
+        self._numbers = attrgetter(*self.scales)
+
+    def problem_in(self, one: CallRecord | AttemptRecord) -> str:
+        """Which of its fields does not fit; empty where all do."""
+        for (name, width), text in zip(self.widths.items(), self._texts(one), strict=True):
+            if len(text) > width:
+                return f"{name} has more than {width} characters"
+            if "\0" in text:
+                return f"{name} has a NUL in it"
+        for (name, most), number in zip(self.scales.items(), self._numbers(one), strict=True):
+            # A NaN is in no range.
+            if number is not None and not 0 <= number <= most:
+                return f"{name} is not from 0 to {most:g}"
+        return ""
+
+    def within(self, one: _Bounded) -> _Bounded:
+        """A copy whose fields all fit."""
+        kept = msgspec.structs.replace(one)
+        for name, width in self.widths.items():
+            setattr(kept, name, fitting(getattr(one, name), width))
+        for name, most in self.scales.items():
+            number = getattr(one, name)
+            if number is None or 0 <= number <= most:
+                continue
+            if name in _PRICED:  # a wrong amount is none: the price is as good as unknown
+                setattr(kept, name, None)
+            elif isinstance(number, float):
+                setattr(kept, name, 0.0)
+            else:
+                setattr(kept, name, min(max(number, 0), int(most)))
+        return kept
 
 
 def fitting(text: str, characters_max: int) -> str:
@@ -166,29 +294,28 @@ def fitting(text: str, characters_max: int) -> str:
 
 
 def reduced(record: CallRecord) -> CallRecord:
-    """What is left of a record that cannot be written as it is: who called what, how it ended,
-    and counts that are bounded and therefore estimates."""
-    kept = CallRecord(record.event_id, record.started_ms, record.api)
-    for name in _KEPT:
-        setattr(kept, name, fitting(getattr(record, name), WORD_CHARACTERS_MAX))
-    kept.model_asked = fitting(record.model_asked, MODEL_CHARACTERS_MAX)
-    kept.model_served = fitting(record.model_served, MODEL_CHARACTERS_MAX)
-    kept.status, kept.streamed = record.status, record.streamed
-    kept.total_ms, kept.first_token_ms = record.total_ms, record.first_token_ms
-    kept.prompt_tokens = min(max(record.prompt_tokens, 0), COUNT_MAX)
-    kept.completion_tokens = min(max(record.completion_tokens, 0), COUNT_MAX)
+    """What is left of a record that cannot be written as it is: every field within its bounds,
+    so that counts are estimates; without the candidates' table, and with as many attempts as fit
+    into `BYTES_MAX`."""
+    kept = _RECORD.within(record)
     kept.usage_source = "estimated"
-    for name in ("cost_pico", "charge_pico"):
-        amount = getattr(record, name)
-        setattr(kept, name, amount if amount is not None and 0 <= amount < 2**63 else None)
+    kept.route = []
+    attempts = [_ATTEMPT.within(attempt) for attempt in record.attempts]
+    # What the platform bears for an attempt stands nowhere else.
+    kept.attempts = sorted(attempts, key=lambda attempt: not attempt.overhead)
+    while kept.attempts and len(_encode(kept)) > BYTES_MAX:
+        kept.attempts.pop()
+    kept.attempts.sort(key=lambda attempt: attempt.started_ms)
     return kept
 
 
-_KEPT = (
-    "tenant", "project", "environment", "key_id", "account", "gateway", "upstream", "outcome",
-    "fault", "error", "finish_reason", "trace_id", "snapshot_version", "currency",
-    "charge_currency", "cache",
-)  # fmt: skip
+_PRICED = ("cost_pico", "charge_pico")
+_RECORD = _Bounds(CallRecord, CHARACTERS_MAX, started_ms=STARTED_MS_MAX, status=STATUS_MAX)
+_ATTEMPT = _Bounds(AttemptRecord, ATTEMPT_CHARACTERS_MAX)
+
+
+# --- bytes -----------------------------------------------------------------------------------
+
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(CallRecord).decode
 _FORMER_HITS = {"exact": HitKind.EXACT, "shared": HitKind.INFLIGHT, "semantic": HitKind.SEMANTIC}

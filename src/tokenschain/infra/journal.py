@@ -23,6 +23,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from tokenschain.core.call_record import BYTES_MAX
+
 _FRAME = struct.Struct("<II")
 FRAME_OVERHEAD = _FRAME.size
 _SUFFIX = ".segment"
@@ -36,7 +38,7 @@ class JournalLimits(NamedTuple):
     """An unshipped segment is closed after this long, so that its space returns."""
     total_bytes_max: int = 1_073_741_824
     """Beyond this much unshipped journal, calls are refused (`journal_full`)."""
-    record_bytes_max: int = 16_384
+    record_bytes_max: int = BYTES_MAX
 
 
 class JournalFull(Exception):

@@ -13,15 +13,13 @@ from sqlalchemy import (
     Connection,
     Engine,
     FromClause,
-    Integer,
-    String,
     func,
     insert,
     select,
     tuple_,
 )
 
-from tokenschain.control.billing import limits, rollups
+from tokenschain.control.billing import limits, rejected_records, rollups
 from tokenschain.control.billing.rollups import DAY_S
 from tokenschain.core import call_record
 from tokenschain.core.call_record import AttemptRecord, CallRecord
@@ -29,17 +27,15 @@ from tokenschain.core.pricing.catalog import to_yuan
 from tokenschain.core.snapshot import Snapshot
 from tokenschain.infra.database import engine as db
 from tokenschain.infra.database import paging
-from tokenschain.infra.database.engine import upsert
 from tokenschain.infra.database.paging import Page, Rows
 from tokenschain.infra.database.tables import (
     balances,
     ledger,
     platform_costs,
-    rejected_records,
     usage_by_tag,
 )
 from tokenschain.infra.database.tables import ledger_entries as entries
-from tokenschain.infra.security import prescribed, secrets
+from tokenschain.infra.security import secrets
 
 
 class Ledger:
@@ -68,7 +64,7 @@ class Ledger:
     def ingest(self, payloads: Sequence[bytes]) -> int:
         """Enter records, their sums, entries and budgets, in one transaction.
 
-        What cannot be read or entered is kept in `rejected_records`, with its reason.
+        What cannot be read or entered is set aside, with its reason; see `rejected_records`.
 
         Returns how many were new.
         """
@@ -80,22 +76,40 @@ class Ledger:
             except msgspec.DecodeError as error:
                 rejected.append((payload, str(error)))
                 continue
-            problem = _problem_of(record)
+            problem = call_record.problem_of(record)
             if problem:
                 rejected.append((payload, problem))
             else:
                 records[record.event_id] = record, payload
         if rejected:
-            self._reject(rejected)
+            rejected_records.keep(self._engine, rejected)
         fresh = self._enter(records)
+        self._note(fresh)
+        self.received += len(payloads)
+        return len(fresh)
+
+    def enter_again(self, connection: Connection, record: CallRecord) -> None:
+        """Enter a record that was set aside; one that is there already stays as it is.
+
+        Raises:
+            ValueError: it is refused again, and why.
+        """
+        problem = call_record.problem_of(record)
+        if problem:
+            raise ValueError(problem)
+        try:
+            self._ensure_days({record.started_ms // db.DAY_MS})
+            self._note(self._enter_all(connection, [record]))
+        except db.REFUSED as error:
+            raise ValueError(str(error)) from error
+
+    def _note(self, fresh: list[CallRecord]) -> None:
         uses = self._uses
         for record in fresh:
             at_s = record.started_ms // 1_000
             if at_s > uses.get(record.key_id, 0):
                 uses[record.key_id] = at_s
-        self.received += len(payloads)
         self.entered += len(fresh)
-        return len(fresh)
 
     def _enter(self, records: dict[str, tuple[CallRecord, bytes]]) -> list[CallRecord]:
         """Enter records in a transaction; where one of them is refused, by ever smaller parts, so
@@ -105,26 +119,30 @@ class Ledger:
         try:
             self._ensure_days({r.started_ms // db.DAY_MS for r, _ in records.values()})
             with self._engine.begin() as connection:
-                rows = [_row(records[name][0]) for name in names]
-                new = db.insert_new(connection, ledger, _COLUMNS, rows)
-                fresh = [records[name][0] for name in sorted(new)]
-                _keep_platform_costs(connection, fresh)
-                self._roll_up(connection, fresh)
-                _book(connection, fresh)
-                limits.spend(connection, map(self._use, fresh))
-            return fresh
+                return self._enter_all(connection, [records[name][0] for name in names])
         except db.REFUSED as error:
             self._days.clear()  # a day that was dropped meanwhile is made again
             if len(names) == 1:
-                self._reject([(records[names[0]][1], str(error))])
+                rejected_records.keep(self._engine, [(records[names[0]][1], str(error))])
                 return []
             half = len(names) // 2
             parts = names[:half], names[half:]
             return [r for part in parts for r in self._enter({n: records[n] for n in part})]
 
-    def _reject(self, rejected: list[tuple[bytes, str]]) -> None:
-        with self._engine.begin() as connection:
-            _keep_rejected(self._engine, connection, sorted(rejected))
+    def _enter_all(self, connection: Connection, records: list[CallRecord]) -> list[CallRecord]:
+        """All of them or none; returns those that are new.
+
+        Raises:
+            one of `db.REFUSED`: the database takes one of them not.
+        """
+        by_id = {record.event_id: record for record in records}
+        new = db.insert_new(connection, ledger, _COLUMNS, [_row(r) for r in records])
+        fresh = [by_id[name] for name in sorted(new)]
+        _keep_platform_costs(connection, fresh)
+        self._roll_up(connection, fresh)
+        _book(connection, fresh)
+        limits.spend(connection, map(self._use, fresh))
+        return fresh
 
     def _use(self, r: CallRecord) -> limits.Use:
         tokens = r.prompt_tokens + r.completion_tokens
@@ -183,38 +201,6 @@ def _row(record: CallRecord) -> list[Any]:
     return row
 
 
-REASON_CHARACTERS_MAX = 1_000
-_STARTED_MS_MAX = 2**42
-"""In the year 2109."""
-_WIDTHS = tuple(
-    (name, at, column.type.length)
-    for at, name in enumerate(_COLUMNS)
-    if isinstance((column := ledger.c[name]).type, String) and column.type.length
-)
-_COUNTS = tuple(
-    at
-    for at, name in enumerate(_COLUMNS)
-    if isinstance(ledger.c[name].type, Integer) and name != "started_ms"
-)
-
-
-def _problem_of(record: CallRecord) -> str:
-    """Why a record is not entered, whatever the database would say; empty where it is. A count
-    that fits, but not into the sums, would keep others out."""
-    row = _as_tuple(record)
-    for name, at, width in _WIDTHS:
-        if len(row[at]) > width:
-            return f"{name} has more than {width} characters"
-    counts = [row[at] for at in _COUNTS]
-    for attempt in record.attempts:
-        counts += attempt.prompt_tokens, attempt.completion_tokens
-    if min(counts) < 0 or max(counts) > call_record.COUNT_MAX:
-        return f"a count is not from 0 to {call_record.COUNT_MAX}"
-    if not 0 <= record.started_ms <= _STARTED_MS_MAX:
-        return "it did not start in this age"
-    return ""
-
-
 def platform_costs_of(record: CallRecord) -> list[AttemptRecord]:
     """The attempts of a call whose cost the platform bears; see `core.call_record.Overhead`."""
     return [attempt for attempt in record.attempts if attempt.overhead]
@@ -250,22 +236,6 @@ _OF_CALL = ("tenant", "project", "key_id")
 
 def _objects(structs: Iterable[Any]) -> str:
     return _json([msgspec.structs.asdict(struct) for struct in structs]).decode()
-
-
-def _keep_rejected(
-    engine: Engine, connection: Connection, rejected: list[tuple[bytes, str]]
-) -> None:
-    for payload, reason in rejected:
-        connection.execute(
-            upsert(engine, rejected_records)
-            .values(
-                payload_hash=prescribed.fingerprint(payload),
-                received_at_s=int(time.time()),
-                reason=call_record.fitting(reason, REASON_CHARACTERS_MAX),
-                payload=payload,
-            )
-            .on_conflict_do_nothing(index_elements=["payload_hash"])
-        )
 
 
 Row = dict[str, Any]
@@ -603,9 +573,7 @@ def capture(connection: Connection, ledger_: Ledger) -> dict[str, Any]:
     `capture_rate` is entered over readable records received, duplicates not counted: below 1
     means that something could not be read and waits in `rejected_records`.
     """
-    rejected = int(
-        connection.execute(select(func.count()).select_from(rejected_records)).scalar_one()
-    )
+    rejected = rejected_records.count(connection)
     total = ledger_.entered + rejected
     return {
         "received": ledger_.received,

@@ -28,7 +28,24 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Dialect
 
+from tokenschain.core.call_record import (
+    ATTEMPT_CHARACTERS_MAX,
+    CHARACTERS_MAX,
+    MODEL_CHARACTERS_MAX,
+)
+from tokenschain.core.tags import TAG_CHARACTERS_MAX
+
 metadata = MetaData()
+
+
+def _text(
+    name: str, *, primary_key: bool = False, server_default: str | None = None
+) -> Column[Any]:
+    """A text of a call's record, as long as the record says."""
+    kind = String(CHARACTERS_MAX[name])
+    return Column(
+        name, kind, nullable=False, primary_key=primary_key, server_default=server_default
+    )
 
 
 class Pico(TypeDecorator[int]):
@@ -91,40 +108,40 @@ api_keys = Table(
 ledger = Table(
     "ledger",
     metadata,
-    Column("event_id", String(64), nullable=False),
+    _text("event_id"),
     Column("started_ms", BigInteger, nullable=False),
-    Column("api", String(32), nullable=False),
-    Column("tenant", String(64), nullable=False),
-    Column("project", String(64), nullable=False),
-    Column("environment", String(64), nullable=False),
-    Column("key_id", String(40), nullable=False),
-    Column("model_asked", String(256), nullable=False),
-    Column("model_served", String(256), nullable=False),
-    Column("upstream", String(64), nullable=False),
+    _text("api"),
+    _text("tenant"),
+    _text("project"),
+    _text("environment"),
+    _text("key_id"),
+    _text("model_asked"),
+    _text("model_served"),
+    _text("upstream"),
     Column("attempts", Text, nullable=False),  # JSON
     Column("status", Integer, nullable=False),
-    Column("outcome", String(64), nullable=False),
-    Column("fault", String(16), nullable=False),
-    Column("error", String(64), nullable=False),
+    _text("outcome"),
+    _text("fault"),
+    _text("error"),
     Column("streamed", Boolean, nullable=False),
     Column("prompt_tokens", BigInteger, nullable=False),
     Column("cached_tokens", BigInteger, nullable=False),
     Column("completion_tokens", BigInteger, nullable=False),
     Column("reasoning_tokens", BigInteger, nullable=False),
-    Column("usage_source", String(16), nullable=False),
-    Column("price_version", String(300), nullable=False),
-    Column("currency", String(3), nullable=False),
+    _text("usage_source"),
+    _text("price_version"),
+    _text("currency"),
     Column("cost_pico", Pico),  # null: price unknown
-    Column("cache", String(16), nullable=False),
-    Column("moderation", String(16), nullable=False),
+    _text("cache"),
+    _text("moderation"),
     Column("first_token_ms", Float),
     Column("total_ms", Float, nullable=False),
     Column("bytes_in", BigInteger, nullable=False),
     Column("bytes_out", BigInteger, nullable=False),
-    Column("finish_reason", String(64), nullable=False),
-    Column("trace_id", String(64), nullable=False),
+    _text("finish_reason"),
+    _text("trace_id"),
     Column("tags", Text, nullable=False),
-    Column("snapshot_version", String(64), nullable=False),
+    _text("snapshot_version"),
     Column("cache_write_tokens", BigInteger, nullable=False, server_default=text("0")),
     Column("cache_write_1h_tokens", BigInteger, nullable=False, server_default=text("0")),
     Column("audio_prompt_tokens", BigInteger, nullable=False, server_default=text("0")),
@@ -134,13 +151,13 @@ ledger = Table(
     Column("route", Text, nullable=False, server_default="[]"),  # JSON
     Column("route_reason", Text, nullable=False, server_default=""),
     Column("route_propensity", Float, nullable=False, server_default=text("1")),
-    Column("account", String(64), nullable=False, server_default=""),
-    Column("gateway", String(80), nullable=False, server_default=""),
+    _text("account", server_default=""),
+    _text("gateway", server_default=""),
     Column("charge_pico", Pico),  # null: price unknown
-    Column("charge_currency", String(3), nullable=False, server_default=""),
-    Column("charge_version", String(300), nullable=False, server_default=""),
-    Column("cache_reason", String(64), nullable=False, server_default=""),
-    Column("cache_key", String(32), nullable=False, server_default=""),
+    _text("charge_currency", server_default=""),
+    _text("charge_version", server_default=""),
+    _text("cache_reason", server_default=""),
+    _text("cache_key", server_default=""),
     Column("saved_tokens", BigInteger, nullable=False, server_default=text("0")),
     Column("saved_pico", Pico, nullable=False, server_default=text("0")),
     Column("cache_confidence", Float, nullable=False, server_default=text("0")),
@@ -168,14 +185,14 @@ def _sums(name: str, since: str) -> Table:
         name,
         metadata,
         Column(since, BigInteger, primary_key=True),
-        Column("tenant", String(64), primary_key=True),
-        Column("project", String(64), primary_key=True),
-        Column("environment", String(64), primary_key=True),
-        Column("key_id", String(40), primary_key=True),
-        Column("model", String(256), primary_key=True),
-        Column("upstream", String(64), primary_key=True),
-        Column("currency", String(3), primary_key=True),
-        Column("charge_currency", String(3), primary_key=True, server_default=""),
+        _text("tenant", primary_key=True),
+        _text("project", primary_key=True),
+        _text("environment", primary_key=True),
+        _text("key_id", primary_key=True),
+        Column("model", String(MODEL_CHARACTERS_MAX), primary_key=True),
+        _text("upstream", primary_key=True),
+        _text("currency", primary_key=True),
+        _text("charge_currency", primary_key=True, server_default=""),
         Column("calls", BigInteger, nullable=False),
         Column("failed_calls", BigInteger, nullable=False),
         Column("estimated_calls", BigInteger, nullable=False),
@@ -185,7 +202,7 @@ def _sums(name: str, since: str) -> Table:
         Column("completion_tokens", BigInteger, nullable=False),
         Column("reasoning_tokens", BigInteger, nullable=False),
         Column("cost_pico", Pico, nullable=False),
-        Column("account", String(64), nullable=False, server_default=""),
+        _text("account", server_default=""),
         Column("cloud", String(64), nullable=False, server_default=""),
         Column("charge_pico", Pico, nullable=False, server_default=text("0")),
         Column("platform_prompt_tokens", BigInteger, nullable=False, server_default=text("0")),
@@ -203,12 +220,12 @@ usage_by_tag = Table(
     "usage_by_tag",
     metadata,
     Column("hour_s", BigInteger, primary_key=True),
-    Column("tenant", String(64), primary_key=True),
-    Column("project", String(64), primary_key=True),
-    Column("key_id", String(40), primary_key=True),
-    Column("tag", String(128), primary_key=True),  # name=value
-    Column("model", String(256), primary_key=True),
-    Column("charge_currency", String(3), primary_key=True),
+    _text("tenant", primary_key=True),
+    _text("project", primary_key=True),
+    _text("key_id", primary_key=True),
+    Column("tag", String(TAG_CHARACTERS_MAX), primary_key=True),  # name=value
+    Column("model", String(MODEL_CHARACTERS_MAX), primary_key=True),
+    _text("charge_currency", primary_key=True),
     Column("calls", BigInteger, nullable=False),
     Column("prompt_tokens", BigInteger, nullable=False),
     Column("completion_tokens", BigInteger, nullable=False),
@@ -220,24 +237,26 @@ usage_by_tag = Table(
 platform_costs = Table(
     "platform_costs",
     metadata,
-    Column("event_id", String(64), primary_key=True),
+    _text("event_id", primary_key=True),
     Column("attempt", Integer, primary_key=True),  # its number in the call, from 0
     Column("started_ms", BigInteger, nullable=False),
-    Column("kind", String(32), nullable=False),  # core.call_record.Overhead
-    Column("tenant", String(64), nullable=False),
-    Column("project", String(64), nullable=False),
-    Column("key_id", String(40), nullable=False),
-    Column("model_asked", String(256), nullable=False),
-    Column("model_served", String(256), nullable=False),
-    Column("upstream", String(64), nullable=False),
-    Column("outcome", String(64), nullable=False),
+    Column(
+        "kind", String(ATTEMPT_CHARACTERS_MAX["overhead"]), nullable=False
+    ),  # core.call_record.Overhead
+    _text("tenant"),
+    _text("project"),
+    _text("key_id"),
+    _text("model_asked"),
+    _text("model_served"),
+    _text("upstream"),
+    _text("outcome"),
     Column("prompt_tokens", BigInteger, nullable=False),
     Column("cached_tokens", BigInteger, nullable=False),
     Column("completion_tokens", BigInteger, nullable=False),
     Column("reasoning_tokens", BigInteger, nullable=False),
-    Column("usage_source", String(16), nullable=False),
-    Column("price_version", String(300), nullable=False),
-    Column("currency", String(3), nullable=False),
+    _text("usage_source"),
+    _text("price_version"),
+    _text("currency"),
     Column("cost_pico", Pico),  # null: price unknown
     Index("platform_costs_by_time", "started_ms", "event_id"),
     Index("platform_costs_by_upstream", "upstream", "started_ms"),
@@ -318,33 +337,19 @@ users = Table(
     Column("id", String(40), primary_key=True),
     Column("tenant", String(64), nullable=False),  # `*`: of the platform
     Column("kind", String(8), nullable=False),  # user, service
-    Column("email", String(200), nullable=False),
+    Column("email", String(200), nullable=False, unique=True),
     Column("name", String(100), nullable=False),
     Column("password_hash", String(200)),
     Column("totp_sealed", LargeBinary),
     Column("totp_last", BigInteger),  # the last time step used: a code counts once
+    Column("failed_logins", Integer, nullable=False, server_default=text("0")),
+    Column("locked_until_s", BigInteger),
     Column("disabled_at_s", BigInteger),
     Column("created_at_s", BigInteger, nullable=False),
     Column("version", Integer, nullable=False, server_default=text("1")),
     Column("disabled_by_platform", Boolean, nullable=False, server_default=false()),
-    Column("oidc_issuer", String(300)),  # of whom single sign-on lets in, with its subject
-    Column("oidc_subject", String(255)),
     Index("users_by_tenant", "tenant"),
-    Index("users_by_email", "email", "tenant", unique=True),
-    Index("users_by_subject", "oidc_subject", "oidc_issuer", unique=True),
 )
-
-login_failures = Table(
-    "login_failures",
-    metadata,
-    Column("account", String(200), primary_key=True),  # an email address, of a user or of nobody
-    Column("address", String(64), primary_key=True),
-    Column("failed", Integer, nullable=False),
-    Column("next_try_s", BigInteger, nullable=False),
-    Column("forget_at_s", BigInteger, nullable=False),
-    Index("login_failures_by_time", "forget_at_s"),
-)
-"""Sign-ins begun and not succeeded; see `control.identity.login_throttle`."""
 
 roles = Table(
     "roles",
@@ -380,7 +385,6 @@ tokens = Table(
     Column("name", String(100), nullable=False),
     Column("created_at_s", BigInteger, nullable=False),
     Column("expires_at_s", BigInteger, nullable=False),
-    Column("permissions", Text, nullable=False, server_default='["*"]'),  # JSON array
     Index("tokens_by_user", "user_id"),
     Index("tokens_by_expiry", "expires_at_s"),
 )
