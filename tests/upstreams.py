@@ -169,6 +169,8 @@ class UpstreamSimulator:
         mode = sim.get("usage", "final")
         if mode == "none":
             return None
+        if isinstance(mode, dict):
+            return mode
         if mode == "absurd":
             return {"prompt_tokens": -5, "completion_tokens": 1_170_000, "total_tokens": 1}
         prompt = 0 if mode == "zero" else 10 * len(request.get("messages") or [1])

@@ -14,6 +14,7 @@ from tokenschain.core import call_record
 from tokenschain.core.cache.store import CacheEntry
 from tokenschain.core.call import NOT_CACHED, Attempt, Call
 from tokenschain.core.call_record import (
+    AMOUNT_MAX,
     MODEL_CHARACTERS_MAX,
     WORD_CHARACTERS_MAX,
     AttemptRecord,
@@ -76,29 +77,47 @@ class JournalMetering:
 
     def settle(self, call: Call) -> CallRecord:
         """See `core.ports.Metering.settle`."""
-        record = call.record = record_of(call, time.monotonic())
+        try:
+            record = record_of(call, time.monotonic())
+            if call.caller is not None:
+                if call.attempts:
+                    self._price(record, call)
+                else:
+                    hit = call.cache.hit
+                    if hit is not None and hit.entry is not None and call.error is None:
+                        self._price_hit(record, hit.entry)
+        except Exception:
+            # A fault of ours: what is known for certain is on record all the same.
+            call.blame_ourselves()
+            self._keep(call, begun(call))
+            raise
+        return self._keep(call, record)
+
+    def _keep(self, call: Call, record: CallRecord) -> CallRecord:
+        """Append a record and count it."""
         record.gateway = self._name
         if call.caller is not None:
-            if call.attempts:
-                self._price(record, call)
-            else:
-                hit = call.cache.hit
-                if hit is not None and hit.entry is not None and call.error is None:
-                    self._price_hit(record, hit.entry)
             try:
-                self._append(record)
+                record = self._append(record)
             except self._full as error:
                 # The answer is complete but for its last byte, which now never leaves.
                 call.error = ApiError("journal_full", f"The call was not recorded: {error}.")
+        call.record = record
         self._observe(record)
         return record
 
-    def _append(self, record: CallRecord) -> None:
+    def _append(self, record: CallRecord) -> CallRecord:
+        """Returns what was written."""
+        cost, charge = record.cost_pico, record.charge_pico
+        if (cost and cost > AMOUNT_MAX) or (charge and charge > AMOUNT_MAX):
+            record = call_record.reduced(record)
         try:
             self._journal.append(call_record.encode(record))
         except (ValueError, OverflowError):
             # Too large, or with a number that no record holds: less of it is still on record.
-            self._journal.append(call_record.encode(call_record.reduced(record)))
+            record = call_record.reduced(record)
+            self._journal.append(call_record.encode(record))
+        return record
 
     def _price(self, record: CallRecord, call: Call) -> None:
         """What the customer pays: by the selling price, or what the upstream costs.
@@ -147,16 +166,12 @@ class JournalMetering:
         record.charge_pico = whole * share // PER_MILLION
 
 
-def record_of(call: Call, now: float) -> CallRecord:
-    """The record of a call that ends now; see `CallRecord` for units."""
+def begun(call: Call) -> CallRecord:
+    """Who called, and how it ended: what is on record of every call."""
     request = call.request
-    began = request.received_at
     record = CallRecord(request.id, request.started_ms, request.api_format.name)
-    record.total_ms = (now - began) * 1e3
-    record.trace_id = _trace_id(call)
     record.snapshot_version = call.snapshot_version
     record.bytes_in = request.bytes_in
-    record.bytes_out = call.writer.bytes_out
     caller = call.caller
     if caller is not None:
         record.tenant = caller.tenant
@@ -164,10 +179,6 @@ def record_of(call: Call, now: float) -> CallRecord:
         record.environment = caller.environment
         record.account = caller.account
         record.key_id = caller.key_id
-    record.model_asked = call_record.fitting(call.parsed.model, MODEL_CHARACTERS_MAX)
-    record.streamed = call.parsed.stream
-    if call.tags is not NO_TAGS:
-        record.tags = call.tags.line
     error = call.error
     if error is None:
         record.status = 200
@@ -177,6 +188,21 @@ def record_of(call: Call, now: float) -> CallRecord:
         record.outcome = "partial" if call.partial else error.code
         record.fault = error.kind.fault
         record.error = error.code
+    return record
+
+
+def record_of(call: Call, now: float) -> CallRecord:
+    """The record of a call that ends now; see `CallRecord` for units."""
+    request = call.request
+    began = request.received_at
+    record = begun(call)
+    record.total_ms = (now - began) * 1e3
+    record.trace_id = _trace_id(call)
+    record.bytes_out = call.writer.bytes_out
+    record.model_asked = call_record.fitting(call.parsed.model, MODEL_CHARACTERS_MAX)
+    record.streamed = call.parsed.stream
+    if call.tags is not NO_TAGS:
+        record.tags = call.tags.line
     cache = call.cache
     if cache is not NOT_CACHED:
         record.cache, record.cache_reason = cache.outcome, cache.reason

@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from tokenschain.core.call import Call
+from tokenschain.core.call_record import CallRecord
 from tokenschain.core.errors import ApiError
 from tokenschain.core.ports import (
     Auth,
@@ -83,10 +84,14 @@ def _settle(call: Call, metering: Metering, last: bytes) -> None:
     try:
         record = metering.settle(call)
     finally:
-        record = record or call.record
         try:
-            if call.reservation is not None and record is not None:
-                call.reservation.settle(record)
+            if call.reservation is not None:
+                call.reservation.settle(record or call.record or _nothing_used(call))
         finally:
             if call.cache.in_flight is not None:
                 call.cache.in_flight.settle(call, last)
+
+
+def _nothing_used(call: Call) -> CallRecord:
+    """For a call that could not be recorded at all: what it held is given back."""
+    return CallRecord(call.request.id, call.request.started_ms, call.request.api_format.name)

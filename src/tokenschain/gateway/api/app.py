@@ -39,11 +39,6 @@ _RESPONSE_ID = re.compile(r"resp_\w{1,70}", re.ASCII)
 _MESSAGES = b"/v1/messages"
 _JSON = b"application/json"
 _SHOWN_BYTES_MAX = 200
-REVOKED_CHECK_S = 0.25
-"""How often running calls are compared with the keys in force, where those have changed: with the
-way from control, a revoked key's calls end within a second."""
-REVOKED_SLICE_CALLS = 200
-"""Calls compared at once; each takes some microseconds."""
 _HOME = msgspec.json.encode(
     {
         "name": "TokensChain gateway",
@@ -61,8 +56,6 @@ class ApiSettings(NamedTuple):
     """A stream that is silent for this long gets an SSE comment."""
     cors_origins: tuple[str, ...] = ()
     """Origins that may call from a browser; `*` allows all."""
-    cancels_revoked_calls: bool = True
-    """A running call ends when its key may no longer be used."""
 
 
 class Gateway:
@@ -179,9 +172,6 @@ class Gateway:
     async def _run(self, call: Call, writer: CallResponseWriter) -> None:
         try:
             await serve(call, self._steps)
-        except asyncio.CancelledError:
-            # It is recorded by now; a caller who left takes no word of it.
-            call.writer.close(call, b"")
         except Exception as error:  # noqa: BLE001
             # The one border where a fault of our own becomes an answer; its text stays
             # in our log.
@@ -206,33 +196,6 @@ class Gateway:
                         writer.write(comment)
                     now[writer] = writer.bytes_out
             seen = now
-
-    async def cancel_revoked_calls(self) -> None:
-        """End the running calls of keys that may no longer be used; runs until cancelled.
-
-        Whoever a key was taken from has nothing of what its upstream says from then on, and is
-        charged for what came before.
-        """
-        generation = self._served.generation
-        while self._settings.cancels_revoked_calls:
-            await asyncio.sleep(REVOKED_CHECK_S)
-            changed = generation != self._served.generation
-            generation = self._served.generation
-            for number, writer in enumerate(list(self._calls), 1):
-                if writer in self._calls:
-                    self._end_if_revoked(writer, changed=changed)
-                if not number % REVOKED_SLICE_CALLS:
-                    await asyncio.sleep(0)
-
-    def _end_if_revoked(self, writer: CallResponseWriter, *, changed: bool) -> None:
-        call = writer.call
-        caller, request = call.caller, call.request
-        if caller is None or not (changed or caller.expires_at_s is not None):
-            return
-        try:
-            self._auth.grant_of(request.credential, request.api_format.name, request.client_address)
-        except ApiError as error:
-            writer.end_early(error)
 
     def _headers(self, exchange: Exchange) -> bytes:
         """What every answer has that is no call's: its id, and CORS lines for browsers."""

@@ -152,11 +152,6 @@ class CallResponseWriter:
         self.call.forget_prompt()
         del self.call, self.task
 
-    def end_early(self, error: ApiError) -> None:
-        """The call may not go on, and its caller is told why."""
-        self.call.fail(error)
-        self.task.cancel()
-
     def caller_left(self, reason: str) -> None:
         """The connection is gone before the answer was complete."""
         call = self.call
