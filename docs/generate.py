@@ -26,7 +26,7 @@ from tokenschain.infra.config import (
     declared,
     variable_of,
 )
-from tokenschain.infra.telemetry import CALL_METRICS, GAUGE_MEANINGS
+from tokenschain.infra.telemetry import CALL_METRICS, CONTROL_METRICS, GAUGE_MEANINGS
 from tokenschain.providers.error_mapping import GENERAL_RULES, VENDOR_RULES
 from tokenschain.semantic.service import JUDGE_METRICS
 from tokenschain.semantic.service import METRICS as SEMANTIC_METRICS
@@ -149,7 +149,7 @@ def commands() -> str:
 
 
 def metrics() -> str:
-    """Every metric of gateway and semantic process."""
+    """Every metric of gateway, control and semantic process."""
 
     def table(meanings: Mapping[str, str], prefix: str = "tokenschain_") -> str:
         rows = "".join(f"| `{prefix}{name}` | {text} |\n" for name, text in meanings.items())
@@ -165,6 +165,9 @@ def metrics() -> str:
         + table(CALL_METRICS)
         + "\n## Gateway, at present\n\nLabel: `worker`.\n\n"
         + table(GAUGE_MEANINGS)
+        + "\n## Control\n\n`GET /api/v1/metrics`, with a token that has `usage:read` on the "
+        "platform. The first two are counters and end in `_total`.\n\n"
+        + table(CONTROL_METRICS, "tokenschain_control_")
         + "\n## Semantic process\n\nLabels: `tenant`, `project`, `model`; none for the judge.\n\n"
         + table({**SEMANTIC_METRICS, **JUDGE_METRICS}, "")
     )

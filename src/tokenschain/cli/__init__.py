@@ -35,6 +35,7 @@ app.add_typer(admin.limits, name="limits")
 app.add_typer(admin.users, name="users")
 app.add_typer(admin.tokens, name="tokens")
 app.add_typer(admin.wallet, name="wallet")
+app.add_typer(admin.records, name="records")
 app.add_typer(models.model, name="model")
 app.add_typer(vault.vault, name="secrets")
 

@@ -1,9 +1,10 @@
-"""Commands over the admin API: API keys, limits, users, wallets, usage."""
+"""Commands over the admin API: API keys, limits, users, wallets, rejected records, usage."""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any
 
@@ -19,6 +20,9 @@ limits = typer.Typer(no_args_is_help=True, help="Rates and budgets: set, list, r
 users = typer.Typer(no_args_is_help=True, help="People and service accounts: create, list, grant.")
 tokens = typer.Typer(no_args_is_help=True, help="Programs' tokens: create, list, revoke.")
 wallet = typer.Typer(no_args_is_help=True, help="What tenants have paid: show, deposit.")
+records = typer.Typer(
+    no_args_is_help=True, help="Call records that the ledger could not take: look, retry, discard."
+)
 
 
 def call(method: str, path: str, body: Any = None, query: dict[str, str] | None = None) -> Any:
@@ -299,6 +303,63 @@ def wallet_deposit(
     body = {"amount": amount, "currency": currency, "reference": reference}
     made = call("POST", f"/api/v1/wallets/{tenant}/deposits", body)
     console.print(made["transaction_id"], highlight=False)
+
+
+# --- rejected records ------------------------------------------------------------------
+
+
+@records.command("rejected")
+def records_rejected(
+    record_id: Annotated[str | None, typer.Argument(help="Show all that it says.")] = None,
+) -> None:
+    """List the records that could not be entered, with the reason; or show one."""
+    if record_id is not None:
+        console.print_json(data=call("GET", f"/api/v1/rejected-records/{record_id}"))
+        return
+    shown = table("id", "received", "event", "tenant", "model", "gateway", "reason")
+    for one in _rejected():
+        received = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(one["received_at_s"]))
+        words = (one[name] for name in ("event_id", "tenant", "model_asked", "gateway", "reason"))
+        shown.add_row(one["id"], received, *words)
+    console.print(shown)
+
+
+@records.command("retry")
+def records_retry(
+    record_ids: Annotated[list[str] | None, typer.Argument(help="All of them by default.")] = None,
+    reduced: Annotated[
+        bool, typer.Option("--reduced", help="Cut what is out of bounds; counts are estimates.")
+    ] = False,
+) -> None:
+    """Enter rejected records again; those that are refused again stay."""
+    names = record_ids or [one["id"] for one in _rejected() if one["readable"]]
+    entered = 0
+    for name in names:
+        try:
+            call("POST", f"/api/v1/rejected-records/{name}/retry", {"reduced": reduced})
+            entered += 1
+        except admin_client.AdminError as error:
+            errors.print(f"{name}: {error}", highlight=False, markup=False)
+    console.print(f"entered {entered} of {len(names)}")
+    if entered < len(names):
+        raise typer.Exit(1)
+
+
+@records.command("discard")
+def records_discard(record_id: str) -> None:
+    """Give a rejected record up; its call stays out of the ledger."""
+    call("DELETE", f"/api/v1/rejected-records/{record_id}")
+    console.print(f"discarded {record_id}")
+
+
+def _rejected() -> Iterator[dict[str, Any]]:
+    query = {"limit": "200"}
+    while True:
+        found = call("GET", "/api/v1/rejected-records", query=query)
+        yield from found["data"]
+        if found["next_cursor"] is None:
+            return
+        query["cursor"] = found["next_cursor"]
 
 
 # --- usage -----------------------------------------------------------------------------

@@ -59,6 +59,7 @@ class Maintenance:
                 if time.monotonic() - swept_at >= SWEEP_S:
                     swept_at = time.monotonic()
                     await asyncio.to_thread(self._sweep)
+                    await asyncio.to_thread(alerts.look_at_records, self._engine, time.time())
                     if self._semantic is not None:
                         reports = await self._semantic.reports()
                         await asyncio.to_thread(

@@ -165,6 +165,8 @@ ACTIONS: dict[str, str] = {
     "billing:write": "Deposit, set prices, rate again.",
     "users:read": "See users, service accounts, roles and bindings.",
     "users:write": "Make and change them.",
+    "records:read": "See call records that the ledger could not take (on the platform).",
+    "records:write": "Enter them again, or discard them (on the platform).",
     "alerts:read": "See alert targets and what was sent.",
     "alerts:write": "Set alert targets.",
     "cache:read": "See what the cache did and saved.",
@@ -180,7 +182,7 @@ ROLES: dict[str, frozenset[str]] = {
     "owner": frozenset({"*"}),
     "admin": frozenset(
         {"org:*", "keys:*", "limits:*", "usage:*", "billing:read", "users:*", "alerts:*",
-         "models:*", "cache:*"}
+         "models:*", "cache:*", "records:*"}
     ),
     "developer": frozenset(
         {"org:read", "keys:read", "keys:create", "keys:revoke", "limits:read", "usage:read",

@@ -40,7 +40,8 @@ class _Series(msgspec.Struct):
     cached_tokens: int = 0
     completion_tokens: int = 0
     estimated: int = 0
-    cost_pico: dict[str, int] = {}
+    cost_pico: dict[str, float] = {}
+    """Floats, as Prometheus has them: a sum of integers may leave 64 bits, and then the file."""
     total_s: float = 0.0
     total_buckets: list[int] = msgspec.field(
         default_factory=lambda: [0] * (len(SECONDS_BOUNDS) + 1)
@@ -92,7 +93,7 @@ class GatewayMetrics(Collector):
             series.estimated += 1
         if record.cost_pico:
             cost = series.cost_pico
-            cost[record.currency] = cost.get(record.currency, 0) + record.cost_pico
+            cost[record.currency] = cost.get(record.currency, 0.0) + record.cost_pico
         series.total_s += record.total_ms / 1e3
         series.total_buckets[bisect_left(_MS_BOUNDS, record.total_ms)] += 1
         first = record.first_token_ms
@@ -184,6 +185,35 @@ GAUGE_MEANINGS = {
     "snapshot_age_seconds": "Seconds since the last answer of control.",
     "resident_bytes": "Resident memory of the process, in bytes.",
 }
+
+CONTROL_METRICS = {
+    "records_received": "Call records received from gateways, since this process started.",
+    "records_entered": "Call records that were new and are in the ledger now, since it started.",
+    "rejected_records": "Call records that the ledger could not take and that wait to be entered.",
+}
+
+
+class ControlMetrics(Collector):
+    """What control says of itself; read at each scrape."""
+
+    def __init__(self, received: int, entered: int, rejected: int) -> None:
+        self._counters = {"records_received": received, "records_entered": entered}
+        self._gauges = {"rejected_records": rejected}
+
+    def text(self) -> bytes:
+        """In Prometheus' text format."""
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(self)
+        return generate_latest(registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """See `prometheus_client.registry.Collector`."""
+        for name, count in self._counters.items():
+            full = f"tokenschain_control_{name}"
+            yield CounterMetricFamily(full, CONTROL_METRICS[name], value=count)
+        for name, value in self._gauges.items():
+            full = f"tokenschain_control_{name}"
+            yield GaugeMetricFamily(full, CONTROL_METRICS[name], value=value)
 
 
 def _add(

@@ -20,6 +20,7 @@ from tokenschain.control.api import (
     keys,
     limits,
     organization,
+    rejected_records,
     sessions,
     single_sign_on,
     usage,
@@ -34,7 +35,8 @@ from tokenschain.infra.security.suite import Signer
 REQUEST_MAX_S = 20.0
 """For a request to the admin API."""
 _ADMIN = (
-    organization, keys, limits, usage, billing, alerts, cache, sessions, users, single_sign_on,
+    organization, keys, limits, usage, rejected_records, billing, alerts, cache, sessions, users,
+    single_sign_on,
 )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import msgspec
 from fastapi import APIRouter, Depends, Query, Response
-from fastapi.responses import StreamingResponse
+from fastapi.responses import PlainTextResponse, StreamingResponse
 from pydantic import JsonValue
 
 from tokenschain.control.api.context import (
@@ -32,6 +32,9 @@ from tokenschain.control.billing import ledger
 from tokenschain.control.billing.rollups import DAY_S
 from tokenschain.core.errors import ApiError
 from tokenschain.core.tenancy import PLATFORM
+from tokenschain.infra.telemetry import ControlMetrics
+
+METRICS_TYPE = "text/plain; version=0.0.4"
 
 router = APIRouter(prefix="/api/v1", route_class=AdminRoute)
 ReadingUsage = Annotated[RequestContext, Depends(Permission("usage:read"))]
@@ -309,6 +312,20 @@ def _hide_attempts_costs(rows: Iterable[ledger.Row]) -> None:
 def _without(rows: Iterable[ledger.Row], hidden: Iterable[str]) -> list[ledger.Row]:
     names = frozenset(hidden)
     return [{k: v for k, v in row.items() if k not in names} for row in rows]
+
+
+@router.get(
+    "/metrics",
+    response_class=PlainTextResponse,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    tags=["usage"],
+)
+def metrics(asked: ReadingUsage) -> Response:
+    """Show control's metrics in Prometheus' text format."""
+    asked.need(PLATFORM)
+    found = ledger.capture(asked.db, asked.context.ledger)
+    shown = ControlMetrics(found["received"], found["entered"], found["rejected"])
+    return Response(shown.text(), media_type=METRICS_TYPE)
 
 
 @router.get("/calls", response_model_exclude_unset=True, tags=["usage"])

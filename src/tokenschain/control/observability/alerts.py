@@ -15,7 +15,7 @@ from urllib.parse import quote
 import msgspec
 from sqlalchemy import Connection, Engine, or_, select, update
 
-from tokenschain.control.billing import limits
+from tokenschain.control.billing import limits, rejected_records
 from tokenschain.control.billing.rollups import DAY_S
 from tokenschain.core.cache.semantic_protocol import Report
 from tokenschain.core.limits import Budget
@@ -125,6 +125,17 @@ def look_at_cache(engine: Engine, reports: Sequence[Report], now_s: float) -> in
             }
             found += _say(engine, connection, tenant, "cache_false_hits", detail, now_s)
     return found
+
+
+def look_at_records(engine: Engine, now_s: float) -> int:
+    """Note that call records were rejected; said once a day. Returns how many alerts."""
+    day_s = int(now_s // DAY_S) * DAY_S
+    with engine.begin() as connection:
+        count, reason = rejected_records.since(connection, day_s)
+        if not count:
+            return 0
+        detail = {"subject": [], "period_s": day_s, "count": count, "reason": reason}
+        return _say(engine, connection, "", "records_rejected", detail, now_s)
 
 
 def _say(
@@ -348,6 +359,14 @@ def words(kind: str, tenant: str, detail: dict[str, Any]) -> tuple[str, str]:
             f"抽查 {detail['checked']} 次），超过约定的 {share_max}。",
             f"Of the semantic cache hits of {whose}, {share} are false (95 % interval {low} to "
             f"{high}, {detail['checked']} checked); at most {share_max} is allowed.",
+        )
+    if kind == "records_rejected":
+        count, reason = detail["count"], detail["reason"]
+        return (
+            f"今日有 {count} 条调用记录未能入账，已另行保存（例：{reason}）。"
+            "请用 tokenschain records rejected 查看。",
+            f"{count} call records of today could not be entered and are set aside, one because: "
+            f"{reason}. See `tokenschain records rejected`.",
         )
     name = detail["budget"]
     whose = "/".join(part for part in (tenant, *detail["subject"]) if part)

@@ -337,19 +337,33 @@ users = Table(
     Column("id", String(40), primary_key=True),
     Column("tenant", String(64), nullable=False),  # `*`: of the platform
     Column("kind", String(8), nullable=False),  # user, service
-    Column("email", String(200), nullable=False, unique=True),
+    Column("email", String(200), nullable=False),
     Column("name", String(100), nullable=False),
     Column("password_hash", String(200)),
     Column("totp_sealed", LargeBinary),
     Column("totp_last", BigInteger),  # the last time step used: a code counts once
-    Column("failed_logins", Integer, nullable=False, server_default=text("0")),
-    Column("locked_until_s", BigInteger),
     Column("disabled_at_s", BigInteger),
     Column("created_at_s", BigInteger, nullable=False),
     Column("version", Integer, nullable=False, server_default=text("1")),
     Column("disabled_by_platform", Boolean, nullable=False, server_default=false()),
+    Column("oidc_issuer", String(300)),  # of whom single sign-on lets in, with its subject
+    Column("oidc_subject", String(255)),
     Index("users_by_tenant", "tenant"),
+    Index("users_by_email", "email", "tenant", unique=True),
+    Index("users_by_subject", "oidc_subject", "oidc_issuer", unique=True),
 )
+
+login_failures = Table(
+    "login_failures",
+    metadata,
+    Column("account", String(200), primary_key=True),  # an email address, of a user or of nobody
+    Column("address", String(64), primary_key=True),
+    Column("failed", Integer, nullable=False),
+    Column("next_try_s", BigInteger, nullable=False),
+    Column("forget_at_s", BigInteger, nullable=False),
+    Index("login_failures_by_time", "forget_at_s"),
+)
+"""Sign-ins begun and not succeeded; see `control.identity.login_throttle`."""
 
 roles = Table(
     "roles",
@@ -385,6 +399,7 @@ tokens = Table(
     Column("name", String(100), nullable=False),
     Column("created_at_s", BigInteger, nullable=False),
     Column("expires_at_s", BigInteger, nullable=False),
+    Column("permissions", Text, nullable=False, server_default='["*"]'),  # JSON array
     Index("tokens_by_user", "user_id"),
     Index("tokens_by_expiry", "expires_at_s"),
 )
