@@ -14,7 +14,8 @@ import time
 
 import h11
 
-from tokenschain.wire.server import Exchange, HttpServer, Limits, _Connection
+from tokenschain.wire.exchange import Exchange
+from tokenschain.wire.server import HttpServer, Limits, _Connection
 
 PARTS = [
     b"\r\n", b"\n", b"\r", b" ", b"\t", b":", b"\x00", b"0", b"3", b"abc", b"content-length: 3\r\n",

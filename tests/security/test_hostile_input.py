@@ -14,7 +14,8 @@ from tests.small_server import serving
 from tokenschain.core.errors import ApiError
 from tokenschain.providers.schema_check import CHECK_MAX_S, SchemaChecker
 from tokenschain.wire.chunked import ChunkedBody, ChunkError
-from tokenschain.wire.server import Exchange, HttpServer
+from tokenschain.wire.exchange import Exchange
+from tokenschain.wire.server import HttpServer
 from tokenschain.wire.sse import EVENT_BYTES_MAX, SseError, SseReader
 
 PAUSE_MAX_S = 0.05

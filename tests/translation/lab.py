@@ -43,7 +43,7 @@ from tokenschain.providers.images import ImageFetcher
 from tokenschain.providers.openai_compat import HttpUpstreams
 from tokenschain.providers.vendor_table import vendor_of
 from tokenschain.wire import client as http
-from tokenschain.wire.server import Exchange, Request
+from tokenschain.wire.exchange import Exchange, Request
 
 KEY = b"lab-key"
 PRICE = Price("CNY", (PriceTier(1_000_000, 2_000_000),), "lab")

@@ -14,7 +14,8 @@ import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenschain.wire.server import Exchange, HttpServer, Limits
+from tokenschain.wire.exchange import Exchange
+from tokenschain.wire.server import HttpServer, Limits
 
 
 def refusal(status: int, code: str, message: str, path: bytes) -> tuple[bytes, bytes]:

@@ -236,6 +236,14 @@ _ROWS = (
         "At control: too many sign in at once.",
     ),
     (
+        "server_busy",
+        503,
+        _SERVER,
+        False,
+        Fault.PLATFORM,
+        "The process holds as many bytes of requests as it may.",
+    ),
+    (
         "payload_too_large",
         413,
         _BAD,
@@ -450,5 +458,5 @@ class ApiError(Exception):
 
 
 def wire_refusal(status: int, code: str, message: str, path: bytes) -> tuple[bytes, bytes]:
-    """Header lines and body for what the wire itself refuses; see `wire.server.RefusalWriter`."""
+    """Header lines and body for what the wire itself refuses; see `wire.exchange.RefusalWriter`."""
     return b"", ApiError(code if code in ERRORS else "malformed_http", message).body()

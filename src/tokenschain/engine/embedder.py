@@ -12,7 +12,8 @@ import msgspec
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats import openai_chat
 from tokenschain.core.formats.openai_chat import Api
-from tokenschain.wire.server import Exchange, HttpServer, RefusalWriter
+from tokenschain.wire.exchange import Exchange, RefusalWriter
+from tokenschain.wire.server import HttpServer
 
 MODEL = "multilingual-e5-small"
 DIMENSIONS = 384
@@ -35,7 +36,7 @@ class Embedder:
         self._embedded = 0
 
     def __call__(self, exchange: Exchange) -> None:
-        """See `wire.server.Handler`."""
+        """See `wire.exchange.Handler`."""
         request = exchange.request
         if request.path == b"/health":
             exchange.reply(200, _JSON, b'{"status":"ok"}')

@@ -36,7 +36,7 @@ from tokenschain.core.errors import ApiError
 from tokenschain.infra.security.suite import Signer
 from tokenschain.semantic.matcher import Matcher, MatchResult, Unclear, answer_in
 from tokenschain.semantic.remote import Judge
-from tokenschain.wire.server import Exchange
+from tokenschain.wire.exchange import Exchange
 
 LEARN_WAIT_MAX_S = 5.0
 """How long learning waits behind look-ups, which callers wait for."""
@@ -106,7 +106,7 @@ class SemanticService:
         }  # fmt: skip
 
     def __call__(self, exchange: Exchange) -> None:
-        """See `wire.server.Handler`."""
+        """See `wire.exchange.Handler`."""
         request = exchange.request
         path = request.path.decode("latin-1")
         if path == HEALTH_PATH:

@@ -15,13 +15,14 @@ import socket
 import ssl
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from email.utils import formatdate
-from http import HTTPStatus
 from ipaddress import IPv4Network, IPv6Network, ip_address
-from typing import NamedTuple, Protocol, cast
+from typing import NamedTuple, cast
 
+from tokenschain.wire.budgets import BudgetExceeded, ByteBudget, ConnectionTable, network_of
 from tokenschain.wire.chunked import ChunkedBody, ChunkError, end_of_head
+from tokenschain.wire.exchange import STATUS_LINES, Exchange, Handler, RefusalWriter, Request
 from tokenschain.wire.framing import (
     CHUNKED,
     Framing,
@@ -35,13 +36,14 @@ from tokenschain.wire.framing import (
     without_empty_lines,
 )
 
-_STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
-_NO_BODY = (204, 304)
 # After a refusal the rest of the request is read and dropped for this long, so that
 # closing with unread data does not reset the connection under the answer.
 _LINGER_S = 2.0
 # A chunked body is taken out of what is buffered in pieces of this size.
 _WINDOW_BYTES = 4_096
+# What a connection holds below this is not counted against the budget of bytes.
+_UNCOUNTED_BYTES = 16_384
+_SWEPT_AT_ONCE = 512
 
 
 class Limits(NamedTuple):
@@ -63,163 +65,13 @@ class Limits(NamedTuple):
     """Above this much unsent data the producer is paused."""
     pipeline_bytes_max: int = 65_536
     """Above this much data beyond the current request, reading is paused."""
+    body_bytes_total_max: int = 536_870_912
+    """Of requests that are received or served, at one time."""
+    body_bytes_per_address_max: int = 268_435_456
     connections_max: int = 16_384
+    connections_per_address_max: int = 8_192
+    """Of one address that is not a trusted proxy's. One more takes the place of an idle one."""
     sweep_s: float = 0.5
-
-
-class Request:
-    """One request, complete with its body. Header names are lower case."""
-
-    __slots__ = ("body", "headers", "method", "path", "peer", "query", "received_at", "target")
-
-    def __init__(
-        self,
-        method: str,
-        target: bytes,
-        headers: dict[bytes, bytes],
-        peer: str,
-        received_at: float,
-    ) -> None:
-        self.method = method
-        self.target = target
-        self.path, _, self.query = target.partition(b"?")
-        self.headers = headers
-        self.body: bytes = b""
-        self.peer = peer
-        self.received_at = received_at
-
-
-class Handler(Protocol):
-    """What answers: called once per request; must end the exchange sooner or later."""
-
-    def __call__(self, exchange: Exchange) -> None: ...
-
-
-class RefusalWriter(Protocol):
-    """Gives header lines and the body for a request that the wire itself refuses.
-
-    `path` is what was asked for, as far as that is known.
-    """
-
-    def __call__(
-        self, status: int, code: str, message: str, path: bytes
-    ) -> tuple[bytes, bytes]: ...
-
-
-class Exchange:
-    """One request and the way to answer it.
-
-    After `gone` is true, everything written is dropped; `on_gone` is called
-    once, with the reason, when the caller leaves before the answer is complete.
-    """
-
-    __slots__ = (
-        "_chunked",
-        "_connection",
-        "_head_only",
-        "_keep_alive",
-        "bytes_out",
-        "ended",
-        "gone",
-        "on_gone",
-        "on_pause",
-        "on_resume",
-        "request",
-        "started",
-    )
-
-    def __init__(self, connection: _Connection, request: Request, keep_alive: bool) -> None:
-        self._connection = connection
-        self.request = request
-        self._keep_alive = keep_alive
-        self._chunked = False
-        self._head_only = request.method == "HEAD"
-        self.started = False
-        self.ended = False
-        self.gone = False
-        self.bytes_out = 0
-        self.on_gone: Callable[[str], None] | None = None
-        self.on_pause: Callable[[], None] | None = None
-        self.on_resume: Callable[[], None] | None = None
-
-    @property
-    def client_address(self) -> str:
-        """The caller's address, looked up behind trusted proxies only."""
-        return self._connection.client_address(self.request)
-
-    def reply(self, status: int, headers: bytes, body: bytes) -> None:
-        """Answer at once. `headers` are complete lines, each ended by CRLF."""
-        connection = self._connection
-        self.started = self.ended = True
-        if self.gone:
-            return
-        if status in _NO_BODY:
-            length = b""
-            body = b""
-        else:
-            length = b"content-length: %d\r\n" % len(body)
-        if self._head_only:
-            body = b""
-        keep = self._keep_alive and not connection.draining
-        data = b"".join(
-            (
-                _STATUS_LINES[status],
-                headers,
-                length,
-                connection.date_line()
-                if keep
-                else connection.date_line() + b"connection: close\r\n",
-                b"\r\n",
-                body,
-            )
-        )
-        self.bytes_out += len(body)
-        connection.send(data)
-        connection.exchange_ended(keep)
-
-    def begin(self, status: int, headers: bytes) -> None:
-        """Start an answer whose length is not known yet."""
-        connection = self._connection
-        self.started = True
-        if self.gone:
-            return
-        keep = self._keep_alive and not connection.draining
-        self._keep_alive = keep
-        self._chunked = connection.peer_speaks_1_1
-        framing = b"transfer-encoding: chunked\r\n" if self._chunked else b""
-        closing = b"" if keep else b"connection: close\r\n"
-        connection.send(
-            b"".join(
-                (_STATUS_LINES[status], headers, framing, connection.date_line(), closing, b"\r\n")
-            )
-        )
-
-    def write(self, data: bytes) -> None:
-        """Send a piece of the body."""
-        if self.gone or self._head_only or not data:
-            return
-        self.bytes_out += len(data)
-        if self._chunked:
-            data = b"%x\r\n%b\r\n" % (len(data), data)
-        self._connection.send(data)
-
-    def finish(self, data: bytes = b"") -> None:
-        """Send the last piece and end the exchange."""
-        self.ended = True
-        if self.gone:
-            return
-        if self._chunked and not self._head_only:
-            self.bytes_out += len(data)
-            data = b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data) if data else b"0\r\n\r\n"
-            self._connection.send(data)
-        else:
-            self.write(data)
-        self._connection.exchange_ended(self._keep_alive)
-
-    def abort(self) -> None:
-        """Cut the connection: the caller must not take the answer for complete."""
-        self.ended = True
-        self._connection.abort()
 
 
 class _Connection(asyncio.Protocol):
@@ -227,10 +79,13 @@ class _Connection(asyncio.Protocol):
 
     __slots__ = (
         "_body",
+        "_body_bytes",
         "_body_left",
         "_buffer",
         "_chunks",
         "_deadline",
+        "_held",
+        "_holder",
         "_keep_alive",
         "_lingering",
         "_next_comes",
@@ -252,7 +107,10 @@ class _Connection(asyncio.Protocol):
         self._request: Request | None = None
         self._body: bytearray | None = None
         self._body_left = 0
+        self._body_bytes = 0
         self._chunks: ChunkedBody | None = None
+        self._held = 0
+        self._holder = ""
         self._keep_alive = True
         self._lingering = False
         self._next_comes = False
@@ -276,15 +134,15 @@ class _Connection(asyncio.Protocol):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         peer = transport.get_extra_info("peername")
         self.peer = peer[0] if isinstance(peer, tuple) else ""
-        if len(self._server.connections) >= limits.connections_max:
+        if not self._server.connections.admit(self, self._server.share_of(self.peer)):
             transport.abort()
             return
-        self._server.connections.add(self)
         self._deadline = time.monotonic() + limits.idle_max_s
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._server.connections.discard(self)
+        self._server.connections.dismiss(self)
         self._buffer.clear()
+        self._release()
         self._leave("caller_gone")
 
     def _leave(self, reason: str) -> None:
@@ -330,6 +188,7 @@ class _Connection(asyncio.Protocol):
                 if len(self._buffer) > self._server.limits.pipeline_bytes_max:
                     self._reading_paused = True
                     self._transport.pause_reading()
+                    self._hold()
                 return
             self._take_next()
             return
@@ -363,6 +222,8 @@ class _Connection(asyncio.Protocol):
             limit = time.monotonic() + self._server.limits.head_wait_max_s
             self._deadline = min(self._deadline, limit)
         self._buffer += data
+        if len(self._buffer) > _UNCOUNTED_BYTES:
+            self._hold()
 
     def _begin_request(
         self, fields: dict[bytes, bytes], framing: Framing, data: bytes, end: int
@@ -438,19 +299,23 @@ class _Connection(asyncio.Protocol):
                     else RequestRefused(400, "malformed_http", str(error))
                 )
                 return
-            if not done:
+            self._body_bytes = len(self._chunks.body)
+            if not self._hold() or not done:
                 return
             request.body = bytes(self._chunks.body)
             self._buffer[:0] = self._chunks.rest
             self._chunks = None
         else:
             assert self._body is not None
-            if len(data) < self._body_left:
-                self._body += data
-                self._body_left -= len(data)
+            left = self._body_left
+            self._body += data if len(data) <= left else data[:left]
+            self._body_bytes = len(self._body)
+            if not self._hold():
                 return
-            self._body += data[: self._body_left]
-            self._buffer += data[self._body_left :]
+            if len(data) < left:
+                self._body_left = left - len(data)
+                return
+            self._buffer += data[left:]
             request.body = bytes(self._body)
             self._body = None
         self._request = None
@@ -458,6 +323,8 @@ class _Connection(asyncio.Protocol):
 
     def _dispatch(self, request: Request) -> None:
         self._deadline = None
+        if len(request.body) > _UNCOUNTED_BYTES and not self._hold(request):
+            return
         exchange = Exchange(self, request, self._keep_alive)
         self.exchange = exchange
         self._server.handler(exchange)
@@ -465,6 +332,8 @@ class _Connection(asyncio.Protocol):
     def exchange_ended(self, keep_alive: bool) -> None:
         """The answer has been handed to the transport."""
         self.exchange = None
+        if self._held:
+            self._release()
         if self._request is not None:
             self._linger()
             return
@@ -517,7 +386,7 @@ class _Connection(asyncio.Protocol):
         self._transport.write(
             b"%b%bcontent-type: application/json\r\ncontent-length: %d\r\n"
             b"%bconnection: close\r\n\r\n%b"
-            % (_STATUS_LINES[refused.status], lines, len(body), self.date_line(), body)
+            % (STATUS_LINES[refused.status], lines, len(body), self.date_line(), body)
         )
         self._linger()
 
@@ -525,6 +394,7 @@ class _Connection(asyncio.Protocol):
         """The answer is written; what still comes is dropped, and the connection ends."""
         self._request = self._body = self._chunks = None
         self._buffer.clear()
+        self._release()
         self._lingering = True
         self._deadline = time.monotonic() + _LINGER_S
         self._read_on()
@@ -534,6 +404,39 @@ class _Connection(asyncio.Protocol):
             self._transport.close()
 
     # --- limits ------------------------------------------------------------------
+
+    def _hold(self, served: Request | None = None) -> bool:
+        """Count what is kept of this connection; false where that is too much, and it ends.
+
+        Args:
+            served: the request whose body is whole.
+        """
+        request = self._request or served
+        if served is not None:
+            self._body_bytes = len(served.body)
+        more = self._body_bytes + len(self._buffer) - self._held
+        if more <= 0:
+            return True
+        server = self._server
+        if not self._held:
+            address = self.peer if request is None else self.client_address(request)
+            self._holder = server.share_of(address)
+        try:
+            server.body_bytes.take(self._holder, more)
+        except BudgetExceeded as exceeded:
+            if self.exchange is not None:
+                self.abort()  # it pipelines, and its running answer must not be spoilt
+            else:
+                self._request = request
+                self._refuse(_too_much(exceeded))
+            return False
+        self._held += more
+        return True
+
+    def _release(self) -> None:
+        if self._held:
+            self._server.body_bytes.give_back(self._holder, self._held)
+        self._held = self._body_bytes = 0
 
     def sweep(self, now: float) -> None:
         """Enforce the time limits of this connection."""
@@ -554,6 +457,11 @@ class _Connection(asyncio.Protocol):
         else:
             self._transport.close()
 
+    @property
+    def idle(self) -> bool:
+        """Whether it may be closed in favour of another: no request of its is under way."""
+        return self.exchange is None and self._request is None
+
     def drain(self) -> None:
         """Close when idle; after the running exchange otherwise."""
         self.draining = True
@@ -571,6 +479,13 @@ class _Connection(asyncio.Protocol):
                 break
             address = hop
         return address
+
+
+def _too_much(exceeded: BudgetExceeded) -> RequestRefused:
+    if exceeded.by_address:
+        message = "Your address sends more at one time than it may; wait for answers."
+        return RequestRefused(429, "rate_limit_exceeded", message)
+    return RequestRefused(503, "server_busy", "Too much is being sent here; try again soon.")
 
 
 def _too_slow(part: str) -> RequestRefused:
@@ -599,7 +514,12 @@ class HttpServer:
         self.refusal = refusal
         self.limits = limits or Limits()
         self.trusted_proxies = trusted_proxies
-        self.connections: set[_Connection] = set()
+        self.connections: ConnectionTable[_Connection] = ConnectionTable(
+            self.limits.connections_max, self.limits.connections_per_address_max
+        )
+        self.body_bytes = ByteBudget(
+            self.limits.body_bytes_total_max, self.limits.body_bytes_per_address_max
+        )
         self.draining = False
         self.date_line = b""
         self.at_head: Handler | None = None
@@ -637,12 +557,24 @@ class HttpServer:
             self._sweep()
         return int(server.sockets[0].getsockname()[1])
 
+    def share_of(self, address: str) -> str:
+        """Whose share of a budget an address uses: none of its own where callers come through
+        it."""
+        if self.trusted_proxies and _within(address, self.trusted_proxies):
+            return ""
+        return network_of(address)
+
     def _sweep(self) -> None:
-        now = time.monotonic()
         self.date_line = b"date: %b\r\n" % formatdate(usegmt=True).encode()
-        for connection in list(self.connections):
-            connection.sweep(now)
+        self._sweep_some(list(self.connections), 0)
         self._sweeper = self.loop.call_later(self.limits.sweep_s, self._sweep)
+
+    def _sweep_some(self, connections: list[_Connection], at: int) -> None:
+        now = time.monotonic()
+        for connection in connections[at : at + _SWEPT_AT_ONCE]:
+            connection.sweep(now)
+        if at + _SWEPT_AT_ONCE < len(connections):
+            self.loop.call_soon(self._sweep_some, connections, at + _SWEPT_AT_ONCE)
 
     async def drain(self, limit_s: float) -> int:
         """Stop accepting, let running exchanges finish; returns how many were cut.

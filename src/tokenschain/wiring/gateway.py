@@ -37,7 +37,7 @@ from tokenschain.gateway.metering import JournalMetering
 from tokenschain.gateway.pipeline import Steps
 from tokenschain.gateway.quota.leases import BUDGETS_DRAW_MAX_S, RATES_DRAW_MAX_S, Draw, Leases
 from tokenschain.gateway.quota.reservation import LimitQuota
-from tokenschain.infra import log
+from tokenschain.infra import descriptors, log
 from tokenschain.infra.config import ServerSettings, Settings
 from tokenschain.infra.control_channel.client import Channel, Uplink
 from tokenschain.infra.control_channel.response_store import ResponseStore
@@ -76,6 +76,7 @@ _JOIN_MAX_S = 10.0
 def run(settings: Settings, worker: int) -> None:
     """Serve until SIGTERM or SIGINT; then drain, ship the journal and return."""
     log.configure(settings.log_format)
+    descriptors.raise_limit()
     # glibc raises these two by itself as large blocks are freed, and then keeps what
     # ten-megabyte bodies leave behind.
     libc = ctypes.CDLL(None)
@@ -415,6 +416,7 @@ class GatewayWorker:
 
 def _limits(server: ServerSettings) -> Limits:
     """The bounds of callers' connections and requests; both have the same names."""
+    connections_max = min(server.connections_max, descriptors.for_callers())
     return Limits(
         head_bytes_max=server.head_bytes_max,
         headers_max=server.headers_max,
@@ -424,7 +426,12 @@ def _limits(server: ServerSettings) -> Limits:
         body_rate_min=server.body_rate_min,
         idle_max_s=server.idle_max_s,
         write_stall_max_s=server.write_stall_max_s,
-        connections_max=server.connections_max,
+        body_bytes_total_max=max(server.body_bytes_total_max, server.body_bytes_max),
+        body_bytes_per_address_max=max(server.body_bytes_per_address_max, server.body_bytes_max),
+        connections_max=connections_max,
+        connections_per_address_max=min(
+            server.connections_per_address_max, max(1, connections_max // 2)
+        ),
     )
 
 

@@ -31,7 +31,7 @@ from tokenschain.gateway.auth import KeyAuth
 from tokenschain.gateway.conversation_state import StoredConversationState, query_of
 from tokenschain.gateway.pipeline import Steps, serve
 from tokenschain.wire import sse
-from tokenschain.wire.server import Exchange, Request
+from tokenschain.wire.exchange import Exchange, Request
 
 _FORMATS = {f"/v1/{api_format.name}".encode(): api_format for api_format in API_FORMATS}
 _FORMATS[b"/v1/responses/compact"] = COMPACTION
@@ -39,6 +39,12 @@ _RESPONSE_ID = re.compile(r"resp_\w{1,70}", re.ASCII)
 _MESSAGES = b"/v1/messages"
 _JSON = b"application/json"
 _SHOWN_BYTES_MAX = 200
+_TRY_AGAIN = b"retry-after: 1\r\n"
+REVOKED_CHECK_S = 0.25
+"""How often running calls are compared with the keys in force, where those have changed: with the
+way from control, a revoked key's calls end within a second."""
+REVOKED_SLICE_CALLS = 200
+"""Calls compared at once; each takes some microseconds."""
 _HOME = msgspec.json.encode(
     {
         "name": "TokensChain gateway",
@@ -56,6 +62,8 @@ class ApiSettings(NamedTuple):
     """A stream that is silent for this long gets an SSE comment."""
     cors_origins: tuple[str, ...] = ()
     """Origins that may call from a browser; `*` allows all."""
+    cancels_revoked_calls: bool = True
+    """A running call ends when its key may no longer be used."""
 
 
 class Gateway:
@@ -97,7 +105,7 @@ class Gateway:
         return len(self._calls)
 
     def __call__(self, exchange: Exchange) -> None:
-        """Answer one request; see `wire.server.Handler`."""
+        """Answer one request; see `wire.exchange.Handler`."""
         request = exchange.request
         api_format = _FORMATS.get(request.path)
         try:
@@ -125,9 +133,10 @@ class Gateway:
             self._refuse(exchange, error)
 
     def refusal(self, status: int, code: str, message: str, path: bytes) -> tuple[bytes, bytes]:
-        """What the wire itself refuses; see `wire.server.RefusalWriter`."""
+        """What the wire itself refuses; see `wire.exchange.RefusalWriter`."""
         error = ApiError(code if code in ERRORS else "malformed_http", message, status=status)
-        return self._refused(error, self._next_id(), anthropic=path.startswith(_MESSAGES))
+        lines, body = self._refused(error, self._next_id(), anthropic=path.startswith(_MESSAGES))
+        return lines + _TRY_AGAIN if status in (429, 503) else lines, body
 
     def _refuse(self, exchange: Exchange, error: ApiError, more: bytes = b"") -> None:
         request = exchange.request
@@ -172,6 +181,9 @@ class Gateway:
     async def _run(self, call: Call, writer: CallResponseWriter) -> None:
         try:
             await serve(call, self._steps)
+        except asyncio.CancelledError:
+            # It is recorded by now; a caller who left takes no word of it.
+            call.writer.close(call, b"")
         except Exception as error:  # noqa: BLE001
             # The one border where a fault of our own becomes an answer; its text stays
             # in our log.
@@ -196,6 +208,33 @@ class Gateway:
                         writer.write(comment)
                     now[writer] = writer.bytes_out
             seen = now
+
+    async def cancel_revoked_calls(self) -> None:
+        """End the running calls of keys that may no longer be used; runs until cancelled.
+
+        Whoever a key was taken from has nothing of what its upstream says from then on, and is
+        charged for what came before.
+        """
+        generation = self._served.generation
+        while self._settings.cancels_revoked_calls:
+            await asyncio.sleep(REVOKED_CHECK_S)
+            changed = generation != self._served.generation
+            generation = self._served.generation
+            for number, writer in enumerate(list(self._calls), 1):
+                if writer in self._calls:
+                    self._end_if_revoked(writer, changed=changed)
+                if not number % REVOKED_SLICE_CALLS:
+                    await asyncio.sleep(0)
+
+    def _end_if_revoked(self, writer: CallResponseWriter, *, changed: bool) -> None:
+        call = writer.call
+        caller, request = call.caller, call.request
+        if caller is None or not (changed or caller.expires_at_s is not None):
+            return
+        try:
+            self._auth.grant_of(request.credential, request.api_format.name, request.client_address)
+        except ApiError as error:
+            writer.end_early(error)
 
     def _headers(self, exchange: Exchange) -> bytes:
         """What every answer has that is no call's: its id, and CORS lines for browsers."""

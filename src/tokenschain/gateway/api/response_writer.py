@@ -15,7 +15,7 @@ from tokenschain.core.formats.response_echo import not_stored
 from tokenschain.core.pricing.catalog import format_pico
 from tokenschain.core.tenancy import Disconnect
 from tokenschain.wire import sse
-from tokenschain.wire.server import Exchange
+from tokenschain.wire.exchange import Exchange
 
 ROUTE_PARTS_MAX = 20
 
@@ -151,6 +151,11 @@ class CallResponseWriter:
         exchange.on_gone = exchange.on_pause = exchange.on_resume = None
         self.call.forget_prompt()
         del self.call, self.task
+
+    def end_early(self, error: ApiError) -> None:
+        """The call may not go on, and its caller is told why."""
+        self.call.fail(error)
+        self.task.cancel()
 
     def caller_left(self, reason: str) -> None:
         """The connection is gone before the answer was complete."""

@@ -198,6 +198,22 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     body_bytes_max: Annotated[
         int, Meta(ge=1_024, description="Largest request body, in bytes.")
     ] = 33_554_432
+    body_bytes_total_max: Annotated[
+        int,
+        Meta(
+            ge=1_048_576,
+            description="Most bytes of request bodies that are received or served at one time, "
+            "for each worker; more is refused with 503.",
+        ),
+    ] = 536_870_912
+    body_bytes_per_address_max: Annotated[
+        int,
+        Meta(
+            ge=1_048_576,
+            description="As `body_bytes_total_max`, of one address (IPv6: of one /64); more is "
+            "refused with 429.",
+        ),
+    ] = 268_435_456
     head_wait_max_s: Annotated[
         float, Meta(gt=0, description="Seconds within which a request head must arrive.")
     ] = 10.0
@@ -220,8 +236,21 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(gt=0, description="Seconds after which a caller that reads nothing is cut off."),
     ] = 60.0
     connections_max: Annotated[
-        int, Meta(ge=1, description="Most connections of callers, for each worker.")
+        int,
+        Meta(
+            ge=1,
+            description="Most connections of callers, for each worker; fewer where the process "
+            "may not open as many files.",
+        ),
     ] = 16_384
+    connections_per_address_max: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="As `connections_max`, of one address (IPv6: of one /64) that is not a "
+            "trusted proxy; at most half of them.",
+        ),
+    ] = 8_192
     heartbeat_s: Annotated[
         float,
         Meta(gt=0, description="Seconds of silence after which a stream gets a comment line."),
