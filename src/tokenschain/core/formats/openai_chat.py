@@ -15,8 +15,11 @@ from msgspec import Meta, Raw, Struct
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.json_body import read_body, value_of
 from tokenschain.core.formats.request_checks import (
+    RULED,
+    STOPS_MAX,
     Message,
     ResponseFormat,
+    TextMessage,
     Tool,
     check_chat,
     missing,
@@ -46,6 +49,8 @@ class Api(StrEnum):
 
 
 ABSENT = Raw(b"")
+# Looked up once: a member of an enumeration costs more than the comparison with it.
+_CHAT = Api.CHAT
 _EMPTY = (b"", b'""', b"null", b"[]")
 
 
@@ -131,6 +136,23 @@ _PROMPT = {
     Api.EMBEDDINGS: "input",
     Api.RERANK: "documents",
 }
+_TEXTS_FIELDS: dict[str, Any] = {
+    name: kind for name, kind in FIELDS[Api.CHAT].items() if name not in RULED
+} | {
+    "messages": Annotated[list[TextMessage], Meta(min_length=1)],
+    "max_completion_tokens": _Tokens | None,
+    "stop": str | Annotated[list[str], Meta(max_length=STOPS_MAX)] | None,
+}
+_BEYOND_TEXTS = RULED - _TEXTS_FIELDS.keys()
+"""Fields with rules that a decoder cannot hold."""
+_decode_texts = msgspec.json.Decoder(
+    msgspec.defstruct(
+        "ChatOfTexts",
+        [(name, kind) for name, kind in _TEXTS_FIELDS.items() if name in REQUIRED[Api.CHAT]]
+        + [(n, kind, None) for n, kind in _TEXTS_FIELDS.items() if n not in REQUIRED[Api.CHAT]],
+    )
+).decode
+_QUOTE = ord('"')
 _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode_any = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
@@ -195,7 +217,46 @@ def parse(api: Api, body: bytes, native: NativeRequest | None = None) -> ParsedR
         ApiError: 400 with OpenAI's code, and the field that is to blame in `param`.
     """
     fields, mended = read_body(body)
+    if api is _CHAT and not mended and _BEYOND_TEXTS.isdisjoint(fields):
+        texts = _chat_of_texts(fields, body)
+        if texts is not None:
+            return texts
     return _checked(api, fields, body, native, mended)
+
+
+def _chat_of_texts(fields: dict[str, Raw], body: bytes) -> ParsedRequest | None:
+    """The usual chat: messages that are a role and a text, and fields that a type alone can
+    check. One typed decode sees all of it; None where anything else or anything wrong is in it,
+    which `_checked` looks at field by field.
+    """
+    try:
+        chat: Any = _decode_texts(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    most, stream, options = chat.max_completion_tokens, chat.stream, chat.stream_options
+    if most is None:
+        most = chat.max_tokens
+    elif chat.max_tokens is not None:
+        return None
+    if options is not None and not stream:
+        return None
+    roles = set()
+    for message in chat.messages:
+        if memoryview(message.content)[0] != _QUOTE:
+            return None
+        roles.add(message.role)
+    return ParsedRequest(
+        _CHAT,
+        chat.model,
+        fields,
+        stream or False,
+        options is not None and bool(options.include_usage),
+        chat.n or 1,
+        most,
+        # Texts hold no media, and nothing but texts is in them.
+        text_tokens(memoryview(fields["messages"]).nbytes),
+        roles=frozenset(roles),
+    )
 
 
 def _checked(
@@ -300,7 +361,7 @@ def _check_inputs(name: str, value: str | list[str | int | list[int]]) -> None:
 
 def _estimate_prompt(api: Api, fields: dict[str, Raw], prompt: object, body: bytes) -> int:
     """About how many tokens a prompt has; see `core.formats.token_estimate`."""
-    counted = token_array_length(prompt)
+    counted = None if api is _CHAT else token_array_length(prompt)
     if counted is not None:
         return counted
     size = memoryview(fields[_PROMPT[api]]).nbytes

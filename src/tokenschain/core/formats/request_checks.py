@@ -73,6 +73,13 @@ class Message(Struct):
     reasoning_details: Raw = ABSENT
 
 
+class TextMessage(Struct, forbid_unknown_fields=True):
+    """A message that is a text, and nothing beside it."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: Raw
+
+
 class Part(Struct):
     """One part of a content that is a list."""
 
@@ -440,3 +447,5 @@ _RULES: dict[str, Callable[[Any, Values, Native | None], None]] = {
     "top_logprobs": _check_logprobs,
     "reasoning_effort": _check_effort,
 }
+RULED = frozenset(_RULES)
+"""Fields of a chat that have rules beyond their types."""
