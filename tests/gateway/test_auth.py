@@ -74,3 +74,23 @@ def test_the_key_comes_in_any_header(
     headers: dict[bytes, bytes], credentials: tuple[bytes, ...]
 ) -> None:
     assert credentials_of(headers) == credentials
+
+
+def test_wrong_keys_of_an_address_have_a_rate_and_right_ones_from_there_go_on() -> None:
+    served, told = Served(Snapshot("7", {}, {})), list[str]()
+    served.replace_shard(DIGEST[0], encode_shard({DIGEST: GRANT}))
+    keys = KeyAuth(served, INTERNATIONAL.digest, lambda: 100.0, 5, told.append)
+
+    def code(key: bytes, address: str) -> str:
+        try:
+            keys.grant_of(key, "", lambda: address)
+        except ApiError as error:
+            assert error.code != "rate_limit_exceeded" or error.retry_after_s
+            return error.code
+        return ""
+
+    guesses = [code(b"guess%d" % number, f"2001:db8::{number:x}") for number in range(9)]
+    assert guesses == ["invalid_api_key"] * 5 + ["rate_limit_exceeded"] * 4
+    assert code(b"key", "2001:db8::1") == "", "who has a key is not locked out by neighbours"
+    assert code(b"guess", "10.0.0.1") == "invalid_api_key"
+    assert told == ["2001:db8:0:0::/64"]

@@ -257,6 +257,7 @@ PLAIN = frozenset(
         "queries",
         "queue",
         "readable",
+        "reads",
         "readyz",
         "reason",
         "reasoning",

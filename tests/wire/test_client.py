@@ -279,3 +279,24 @@ def test_refused_connections_and_unknown_names() -> None:
     async def script(reader, writer) -> None: ...
 
     against(script, body)
+
+
+def test_an_upstream_that_switches_protocols_unasked_has_failed_and_that_is_all() -> None:
+    faults: list[object] = []
+
+    async def script(reader, writer) -> None:
+        await request_of(reader)
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n")
+        writer.write(b"\r\n\x00\x01\x02" + OK)
+        await writer.drain()
+        await reader.read()
+
+    async def body(origin: Origin) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
+        client = HttpClient()
+        with pytest.raises(BadReply, match="101"):
+            await client.open(origin, GET, Waits())
+        client.close()
+
+    against(script, body)
+    assert not faults, "the event loop has nothing to report"

@@ -9,10 +9,13 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from tokenschain.core import tags
 from tokenschain.core.call import Call
 from tokenschain.core.errors import ApiError
+from tokenschain.core.keyed_rates import KeyedRates
 from tokenschain.core.snapshot import Served
 from tokenschain.core.tenancy import CALL, KeyGrant, Resource, may
+from tokenschain.wire.budgets import network_of
 
 _REMEDY = "Send it as `Authorization: Bearer <key>`, `x-api-key: <key>` or `api-key: <key>`."
+WRONG_KEYS_PER_MINUTE = 600
 _HEADERS = (b"x-api-key", b"api-key")
 """Where Anthropic's and Azure's clients put the key."""
 
@@ -26,13 +29,23 @@ class KeyAuth:
     """
 
     def __init__(
-        self, served: Served, digest: Callable[[bytes], bytes], now_s: Callable[[], float]
+        self,
+        served: Served,
+        digest: Callable[[bytes], bytes],
+        now_s: Callable[[], float],
+        wrong_keys_per_minute: int = WRONG_KEYS_PER_MINUTE,
+        report: Callable[[str], None] = lambda address: None,
     ) -> None:
         """
         Args:
             digest: what control stored of each key.
             now_s: the clock, Unix seconds.
+            wrong_keys_per_minute: of one address; whoever has a key is served from there still.
+            report: told of an address with more, once a minute.
         """
+        self._wrong_keys = KeyedRates(wrong_keys_per_minute)
+        self._reports = KeyedRates(1)
+        self._report = report
         self._served = served
         self._digest = digest
         self._now_s = now_s
@@ -75,7 +88,7 @@ class KeyAuth:
         self._served.get()
         grant = self._served.grant(self._digest(credential))
         if grant is None:
-            raise ApiError("invalid_api_key", f"The API key is not valid. {_REMEDY}")
+            raise self._no_such_key(address())
         if grant.revoked:
             raise ApiError("api_key_revoked", "The API key has been revoked.")
         if grant.expires_at_s is not None and self._now_s() >= grant.expires_at_s:
@@ -89,6 +102,19 @@ class KeyAuth:
             if not may((grant,), CALL, where):
                 raise ApiError("api_not_allowed", f"This API key may not use `/v1/{api}`.")
         return grant
+
+    def _no_such_key(self, address: str) -> ApiError:
+        now, network = self._now_s(), network_of(address)
+        wait_s = self._wrong_keys.wait_s(network, now)
+        if not wait_s:
+            return ApiError("invalid_api_key", f"The API key is not valid. {_REMEDY}")
+        if not self._reports.wait_s(network, now):
+            self._report(network)
+        return ApiError(
+            "rate_limit_exceeded",
+            "Too many wrong API keys came from your address; keys that are right go on.",
+            retry_after_s=wait_s,
+        )
 
 
 @lru_cache(maxsize=1_000)

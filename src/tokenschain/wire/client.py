@@ -291,6 +291,10 @@ class _Connection(asyncio.Protocol):
             # What reads the body failed, not the upstream: it gets its own exception back.
             self._fail(error.__context__ or error)
             return
+        except httptools.HttpParserUpgrade:
+            # Nobody asked for another protocol, and what comes now is in it.
+            self._fail(BadReply("it switches protocols (101)"))
+            return
         except httptools.HttpParserError as error:
             if self._reply is not None:
                 self._fail(BadReply(f"not HTTP/1.1: {type(error).__name__}"))

@@ -245,7 +245,13 @@ class GatewayWorker:
     def _build_api(self) -> None:
         """The pipeline's steps, the API over them, and its server."""
         server = self._settings.server
-        auth = KeyAuth(self._served, self._suite.digest, time.time)
+        auth = KeyAuth(
+            self._served,
+            self._suite.digest,
+            time.time,
+            server.invalid_keys_per_minute_max,
+            self._wrong_keys,
+        )
         steps = Steps(
             metering=JournalMetering(
                 self._journal, JournalFull, self._recorded, self._served, self._name
@@ -264,7 +270,12 @@ class GatewayWorker:
             self._served,
             self._metrics.text,
             self._fault,
-            ApiSettings(server.heartbeat_s, server.cors_origins, server.cancel_revoked_calls),
+            ApiSettings(
+                server.heartbeat_s,
+                server.cors_origins,
+                server.cancel_revoked_calls,
+                server.reads_per_minute_max,
+            ),
             self._memory,
         )
         self._gateway.journal_ok = self._has_room
@@ -406,6 +417,9 @@ class GatewayWorker:
 
     def _response_not_kept(self, name: str) -> None:
         self._log.warning("response_not_kept", id=name)
+
+    def _wrong_keys(self, address: str) -> None:
+        self._log.warning("invalid_keys", address=address)
 
     def _warn(self, event: str, why: str) -> None:
         self._log.warning(event, why=why)

@@ -16,6 +16,7 @@ from tokenschain.core.call import Call, CallRequest
 from tokenschain.core.errors import ERRORS, ApiError
 from tokenschain.core.formats.anthropic import inbound, request_reader
 from tokenschain.core.formats.formats import API_FORMATS, COMPACTION, ApiFormat
+from tokenschain.core.keyed_rates import KeyedRates
 from tokenschain.core.snapshot import Served
 from tokenschain.core.tenancy import KeyGrant
 from tokenschain.gateway.api import models, openapi, paths, routes
@@ -39,6 +40,8 @@ _RESPONSE_ID = re.compile(r"resp_\w{1,70}", re.ASCII)
 _MESSAGES = b"/v1/messages"
 _JSON = b"application/json"
 _SHOWN_BYTES_MAX = 200
+READS_MAX = 1_000
+"""Requests that wait for control at one time."""
 _TRY_AGAIN = b"retry-after: 1\r\n"
 REVOKED_CHECK_S = 0.25
 """How often running calls are compared with the keys in force, where those have changed: with the
@@ -64,6 +67,8 @@ class ApiSettings(NamedTuple):
     """Origins that may call from a browser; `*` allows all."""
     cancels_revoked_calls: bool = True
     """A running call ends when its key may no longer be used."""
+    reads_per_minute_max: int = 1_200
+    """Requests of one key that call no model."""
 
 
 class Gateway:
@@ -85,6 +90,7 @@ class Gateway:
         """
         self._conversations = conversations
         self._reads: set[asyncio.Task[None]] = set()
+        self._read_rates = KeyedRates(settings.reads_per_minute_max)
         self._steps = steps
         self._auth = auth
         self._served = served
@@ -311,6 +317,29 @@ class Gateway:
             lambda: exchange.client_address,
         )
 
+    def _reader(self, exchange: Exchange, api: str = "") -> KeyGrant:
+        """Who asks for what calls no model; counted, since no limit of the key counts it."""
+        grant = self._grant(exchange, api)
+        self._count_read(grant)
+        return grant
+
+    def _count_read(self, grant: KeyGrant) -> None:
+        """
+        Raises:
+            ApiError: `rate_limit_exceeded`, or `server_busy` where too many wait for control.
+        """
+        wait_s = self._read_rates.wait_s(grant.key_id, time.monotonic())
+        if wait_s:
+            most = self._settings.reads_per_minute_max
+            raise ApiError(
+                "rate_limit_exceeded",
+                f"A key may ask {most} times per minute for what calls no model; try again in "
+                f"{max(wait_s, 0.1):.1f} s.",
+                retry_after_s=wait_s,
+            )
+        if len(self._reads) >= READS_MAX:
+            raise ApiError("server_busy", "Too many wait for control; try again soon.")
+
     def _readyz(self, exchange: Exchange) -> None:
         problems = []
         if not self._served.version:
@@ -325,7 +354,7 @@ class Gateway:
     def _stored_response(self, exchange: Exchange, path: bytes) -> None:
         """Read or delete a stored response, which asks control."""
         request = exchange.request
-        caller = self._grant(exchange, "responses")
+        caller = self._reader(exchange, "responses")
         name, _, below = path.decode("latin-1").partition("/")
         if not _RESPONSE_ID.fullmatch(name) or below not in ("", "input_items", "cancel"):
             raise ApiError("not_found", f"There is no response `{name[:80]}`.")
@@ -362,6 +391,7 @@ class Gateway:
         writer = CallResponseWriter(exchange, b"", self._conversations.keep)
         call = self._call("input_tokens", api_format, exchange.request, writer)
         caller = self._steps.auth.authenticate(call)
+        self._count_read(caller)
         headers = self._headers(exchange)
 
         async def answer() -> None:
@@ -382,7 +412,7 @@ class Gateway:
 
     def _count_tokens(self, exchange: Exchange) -> None:
         """Anthropic's count, as far as can be said without the model's tokenizer."""
-        grant = self._grant(exchange, "messages")
+        grant = self._reader(exchange, "messages")
         parsed = request_reader.parse(exchange.request.body, counting=True)
         self._check_served(grant, parsed.model)
         body = msgspec.json.encode({"input_tokens": parsed.prompt_tokens_estimate})
@@ -403,6 +433,7 @@ class Gateway:
         api_format = _FORMATS[b"/v1/chat/completions"]
         call = self._call("explain", api_format, exchange.request, writer)
         caller = self._steps.auth.authenticate(call)
+        self._count_read(caller)
         call.parsed = call.request.api_format.parse(call.request.body)
         plan = self._steps.routing.plan(call, caller)
         answer = msgspec.json.encode(self._steps.opening.explain(call, caller, plan))
@@ -410,7 +441,7 @@ class Gateway:
         exchange.reply(200, JSON_LINE + self._headers(exchange), answer)
 
     def _models(self, exchange: Exchange, name: bytes) -> None:
-        grant = self._grant(exchange)
+        grant = self._reader(exchange)
         request = exchange.request
         asked = unquote_to_bytes(name.removesuffix(b"/")).decode("utf-8", "replace")
         snapshot = self._served.get()

@@ -251,6 +251,22 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
             "trusted proxy; at most half of them.",
         ),
     ] = 8_192
+    invalid_keys_per_minute_max: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="Most wrong API keys of one address (IPv6: of one /64) per minute, for "
+            "each worker; more get 429. Right keys from there are served.",
+        ),
+    ] = 600
+    reads_per_minute_max: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="Most requests of one key per minute, for each worker, that call no "
+            "model: counts of tokens, `routes/explain`, stored responses, lists of models.",
+        ),
+    ] = 1_200
     heartbeat_s: Annotated[
         float,
         Meta(gt=0, description="Seconds of silence after which a stream gets a comment line."),
