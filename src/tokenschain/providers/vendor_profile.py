@@ -40,6 +40,10 @@ class ChunkDecoder(Protocol):
 class NativeRelay(Protocol):
     """Passes the events of one stream on to a caller who speaks the protocol."""
 
+    @property
+    def end_inferred(self) -> bool:
+        """Whether the upstream ended its answer without saying why."""
+
     def events(self, kind: bytes, data: bytes) -> list[RelayedEvent]:
         """What the caller gets of an event; raises `ValueError` where it is none."""
 
@@ -86,6 +90,12 @@ class Vendor(NamedTuple):
     """Where that is done elsewhere than where chat is."""
     texts_rerank: bool = False
     """Whether reranking speaks TEI's shape: `texts` in, a bare list out."""
+
+    @property
+    def caps_output(self) -> bool:
+        """Whether it keeps to the caller's output limit."""
+        known = self.dialect.known
+        return known is None or not known.isdisjoint(("max_tokens", "max_completion_tokens"))
 
 
 PLAIN = Vendor(

@@ -54,7 +54,7 @@ from tokenschain.infra.telemetry import GatewayMetrics, resident_bytes
 from tokenschain.providers.credential_pool import KeyState
 from tokenschain.providers.images import ImageFetcher
 from tokenschain.providers.openai_compat import HttpUpstreams
-from tokenschain.providers.vendor_table import vendor_of
+from tokenschain.providers.vendor_table import VENDORS, vendor_of
 from tokenschain.wire.client import ClientError, HttpClient
 from tokenschain.wire.server import HttpServer, Limits
 
@@ -208,6 +208,7 @@ class GatewayWorker:
             self._rates,
             self._budgets,
             self._gateways_alive,
+            frozenset(name for name, vendor in VENDORS.items() if not vendor.caps_output),
         )
 
     def _leases(

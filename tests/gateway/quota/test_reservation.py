@@ -19,7 +19,8 @@ from tokenschain.core.pricing.catalog import (
     cost_of,
 )
 from tokenschain.core.snapshot import Candidate, ModelRoute, Offer, Plan, Served, Snapshot, Upstream
-from tokenschain.gateway.quota.reservation import LimitQuota
+from tokenschain.gateway.quota.reservation import OUTPUT_FIRST, LimitQuota
+from tokenschain.providers.vendor_table import VENDORS
 
 PEAK = PeakSchedule((("09:00", "12:00"), ("14:00", "18:00")))
 DEEPSEEK = Price(
@@ -97,3 +98,27 @@ def test_the_dearest_of_all_candidates_counts() -> None:
     assert alone == among
     prompt = alone[1] - 50
     assert alone[2] == prompt * 1_000_000 + 50 * 8_000_000, "as at the dearest hour"
+
+
+@pytest.mark.parametrize(("own", "expected"), [(8_192, 8_192), (None, OUTPUT_FIRST), (20, 50)])
+def test_a_cap_that_an_upstream_has_no_place_for_reserves_the_models_own(
+    own: int | None, expected: int
+) -> None:
+    """Tencent's native Hunyuan: its answer may be longer than the caller allowed."""
+    uncapped = frozenset(name for name, vendor in VENDORS.items() if not vendor.caps_output)
+    assert uncapped == {"tencent-hunyuan-native"}
+    native = Upstream("native", provider="tencent-hunyuan-native")
+    capped = Candidate(Upstream("u"), Offer("u", "m", THINKS, 30_000))
+    raw = json.dumps({"model": "m", "messages": HI, "max_tokens": 50}).encode()
+    call = call_of(raw)
+    call.parsed = parse(Api.CHAT, raw)
+    served = Served(Snapshot("1", {"native": native}, {}, rates=(Rate("r", "spend", 1, 60),)))
+    made = LimitQuota(
+        served, lambda: 0.0, lambda: 0.0, lambda plan: 1.0, None, None, lambda: 1, uncapped  # type: ignore[arg-type]
+    )  # fmt: skip
+    made._renew()
+    route = ModelRoute("m", "chat", ())
+    plan = Plan(route, (capped, Candidate(native, Offer("native", "m", THINKS, own))))
+    prompt = call.parsed.prompt_tokens_estimate
+    assert made._amounts(call, GRANT, plan)[1] == prompt + expected
+    assert made._amounts(call, GRANT, Plan(route, (capped,)))[1] == prompt + 50

@@ -143,6 +143,7 @@ class LimitQuota:
         rates: Leases | None,
         budgets: Leases,
         gateways: Callable[[], int],
+        uncapped: frozenset[str] = frozenset(),
     ) -> None:
         """
         Args:
@@ -150,6 +151,7 @@ class LimitQuota:
             rates: the owner of shared rates; None: this process owns them.
             budgets: the owner of budgets.
             gateways: how many processes share the rates, as last known.
+            uncapped: providers that have no place for the caller's output limit.
         """
         self._served = served
         self._clock = clock
@@ -158,6 +160,9 @@ class LimitQuota:
         self._rates = rates
         self._budgets = budgets
         self._gateways = gateways
+        self._uncapped = uncapped
+        self._caps_all = True
+        """Whether every upstream keeps to the caller's output limit."""
         self._generation = -1
         self._limits: tuple[Rate | Budget, ...] = ()
         self._snapshot: Snapshot | None = None
@@ -367,7 +372,8 @@ class LimitQuota:
     def _amounts(self, call: Call, caller: KeyGrant, plan: Plan) -> tuple[int, int, int, int]:
         """Requests, tokens, pico-yuan and calls at once that a call may use at the most.
 
-        Where the caller set no cap, what nearly all answers stay below stands for one.
+        Where the caller set no cap, what nearly all answers stay below stands for one. Where an
+        upstream has no place for the caller's cap, its model's own counts.
         """
         parsed = call.parsed
         requests = parsed.requests
@@ -377,13 +383,16 @@ class LimitQuota:
         output = 0
         if route.kind == "chat":
             output = parsed.output_tokens_max or 0
-            limits = [
-                c.offer.output_tokens_max for tier in (plan, *plan.others) for c in tier.candidates
-            ]
             if not output:
-                output = int(self._outputs.get(route.name, OUTPUT_FIRST))
-                if limits and None not in limits:
-                    output = min(output, max(n for n in limits if n is not None))
+                usual = self._usual_output(route.name)
+                limits = [c.offer.output_tokens_max for c in _candidates_of(plan)]
+                known = [n for n in limits if n is not None]
+                output = min(usual, max(known)) if known and len(known) == len(limits) else usual
+            elif not self._caps_all:
+                for c in _candidates_of(plan):
+                    if c.upstream.provider in self._uncapped:
+                        own = c.offer.output_tokens_max or self._usual_output(route.name)
+                        output = max(output, own)
             output *= requests
         spend = 0
         assert self._snapshot is not None
@@ -392,6 +401,10 @@ class LimitQuota:
             cost = cost_at_most(prompt, output, price, writes_cache=writes)
             spend = max(spend, to_yuan(cost, price.currency, self._snapshot.usd_cny_micro))
         return requests, prompt + output, spend, 1
+
+    def _usual_output(self, model: str) -> int:
+        """Tokens that nearly all answers stay below."""
+        return int(self._outputs.get(model, OUTPUT_FIRST))
 
     def _prices(
         self, snapshot: Snapshot, caller: KeyGrant, model: str, plan: Plan
@@ -454,6 +467,8 @@ class LimitQuota:
         if snapshot is self._snapshot:
             return
         self._snapshot = snapshot
+        providers = {upstream.provider for upstream in snapshot.upstreams.values()}
+        self._caps_all = self._uncapped.isdisjoint(providers)
         self._limits = (*snapshot.rates, *snapshot.budgets)
         self._indexed = {}
         for limit in self._limits:
@@ -563,6 +578,11 @@ class LimitQuota:
 
 
 _PERIODS = {1: "second", 60: "minute", 3_600: "hour"}
+
+
+def _candidates_of(plan: Plan) -> list[Candidate]:
+    """Whoever may answer."""
+    return [c for tier in (plan, *plan.others) for c in tier.candidates]
 
 
 def _lines(kind: bytes, meter: _Meter, left: int, now: float) -> bytes:
