@@ -346,17 +346,15 @@ def test_p14_how_long_to_wait_is_passed_on_as_whole_seconds(
         {"type": "error"},
         {"detail": "no"},
         b'event: error\ndata: {"text": "no"}\n\n',
-        None,
     ],
 )
 def test_p23_a_stream_that_ends_in_an_error_is_no_success(
-    lab: Lab, api: str, model: str, error: Json | bytes | None
+    lab: Lab, api: str, model: str, error: Json | bytes
 ) -> None:
-    """The last: an end marker without a finish reason."""
     words = [chunk(content=word) for word in ("fi", "ne", ", so")]
     for before in (words, []):
         lab.fresh()
-        answers(lab, *frames(*before, *([] if error is None else [error])))
+        answers(lab, *frames(*before, error))
         got = ask(lab, api, model, stream=True)
         assert got.record.outcome != "ok" and got.record.fault == "upstream"
         if before:
@@ -364,6 +362,77 @@ def test_p23_a_stream_that_ends_in_an_error_is_no_success(
             assert not got.body.endswith(DONE)
         else:
             assert got.status >= 502 and not got.record.charge_pico
+
+
+# the end that is none (19): an upstream that says `[DONE]` has ended on purpose, whether it said
+# why or not; a connection that ends without either has not
+
+
+@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_end_marker_without_a_finish_reason_ends_what_was_said(
+    lab: Lab, api: str, model: str, stream: bool
+) -> None:
+    """What was said is the answer: the finish reason follows from it, and the record says that
+    the upstream gave none. Where a whole answer was asked for, too."""
+    answers(lab, *frames(chunk(content="fi"), chunk(content="ne"), last_usage()))
+    got = ask(lab, api, model, stream=stream)
+    said = heard(got, api, stream=stream)
+    assert (said.text, said.error, said.finish) == ("fine", None, FINISH[api][0])
+    assert (got.record.outcome, got.record.completion_tokens) == ("ok", 7)
+    answers(lab, *frames(chunk(content="fine"), chunk(tool_calls=[call(id="c", index=0)])))
+    got = ask(lab, api, model, stream=stream, tools=True)
+    assert heard(got, api, stream=stream).finish == FINISH[api][1]
+    if stream:
+        assert got.record.finish_reason == "inferred"
+        assert len({d["id"] for _, d in events_in(got.body) if "choices" in d}) <= 1
+
+
+FINISH = {
+    "chat/completions": ("stop", "tool_calls"),
+    "messages": ("end_turn", "tool_use"),
+    "responses": ("completed", "completed"),
+}
+
+
+@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize("model", MODELS)
+def test_an_end_marker_within_a_tool_call_is_no_end(lab: Lab, api: str, model: str) -> None:
+    cut = call(arguments='{"city":"Pa', id="c", index=0)
+    for parts in ([chunk(content="fine"), chunk(tool_calls=[cut])], [chunk(tool_calls=[cut])]):
+        lab.fresh()
+        answers(lab, *frames(*parts))
+        got = ask(lab, api, model, stream=True, tools=True)
+        assert (got.record.outcome, got.record.error) == ("partial", "upstream_interrupted")
+
+
+def test_an_end_marker_alone_is_no_answer(lab: Lab) -> None:
+    for model in MODELS:
+        lab.fresh()
+        answers(lab, *frames(chunk(role="assistant", content="")))
+        got = ask(lab, "chat/completions", model, stream=True)
+        assert got.status >= 502 and got.record.fault == "upstream"
+
+
+@pytest.mark.parametrize("api", APIS)
+def test_anthropics_end_without_a_stop_reason(lab: Lab, api: str) -> None:
+    usage = {"input_tokens": 11, "output_tokens": 7}
+    start = {"id": "m", "type": "message", "role": "assistant", "content": [], "usage": usage}
+    text = {"type": "text_delta", "text": "fine"}
+    events: list[Json] = [
+        {"type": "message_start", "message": start | {"model": "up-model"}},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        {"type": "content_block_delta", "index": 0, "delta": text},
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_delta", "delta": {"stop_reason": None}, "usage": {"output_tokens": 7}},
+        {"type": "message_stop"},
+    ]
+    answers(lab, *frames(*events, done=False))
+    got = ask(lab, api, "anthropic", stream=True)
+    assert heard(got, api, stream=True).finish == FINISH[api][0]
+    assert (got.record.outcome, got.record.finish_reason) == ("ok", "inferred")
+    assert (got.record.prompt_tokens, got.record.completion_tokens) == (11, 7)
 
 
 # router-for-me/CLIProxyAPI#3965, decolua/9router#1311, BerriAI/litellm#22709 (R22)

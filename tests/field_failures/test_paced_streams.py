@@ -108,11 +108,61 @@ def test_empty_events_are_skipped(paced: Lab, empty: bytes) -> None:
     assert b"data:\n" not in got.body and b"data: \n" not in got.body
 
 
+def test_an_end_marker_ends_a_relayed_stream_that_gave_no_reason(paced: Lab) -> None:
+    """The last chunk goes on with the stream's own id."""
+    words = [chunk(content=f"word{at} ") for at in range(4)]
+    answers(paced, *frames(*FIRST, *words))
+    got = ask(paced, API, stream=True)
+    *chunks, done = [data for _, data in events_in(got.body)]
+    assert done == "[DONE]" and chunks[-1]["choices"][0]["finish_reason"] == "stop"
+    assert {data["id"] for data in chunks} == {"c-1"}
+    assert (got.record.outcome, got.record.finish_reason) == ("ok", "inferred")
+
+
 @pytest.mark.parametrize(
-    "error", [{"code": 1001, "msg": "no"}, {"error": "no"}, {"detail": "no"}, None]
+    "odd", [{"object": "chat.completion.chunk"}, {"choices": None, "id": None}, {"ping": 1}]
 )
-def test_an_error_after_text_is_no_end(paced: Lab, error: Json | None) -> None:
-    answers(paced, *frames(*FIRST, chunk(content="."), *([error] if error else [])))
+def test_a_chunk_without_choices_is_mended_where_the_others_pass(paced: Lab, odd: Json) -> None:
+    words = [chunk(content=f"word{at} ") for at in range(4)]
+    answers(paced, *frames(*FIRST, *words, odd, chunk(content="."), chunk("stop")))
+    got = ask(paced, API, stream=True)
+    for _, data in events_in(got.body):
+        assert data == "[DONE]" or isinstance(data["choices"], list)
+    assert got.record.outcome == "ok"
+
+
+@pytest.mark.parametrize(
+    "head", [{"created": 1_760_000_000.0}, {"id": None}, {"model": None}, {"id": 7}]
+)
+def test_an_odd_head_is_mended_in_all_chunks(paced: Lab, head: Json) -> None:
+    words = [chunk(content=f"word{at} ") for at in range(4)]
+    answers(paced, *frames(*(c | head for c in (*FIRST, *words, chunk("stop")))))
+    heads = [
+        (type(data["created"]), data["id"], data["model"])
+        for _, data in events_in(ask(paced, API, stream=True).body)
+        if data != "[DONE]"
+    ]
+    assert len(set(heads)) == 1 and heads[0][0] is int and all(heads[0])
+
+
+@pytest.mark.parametrize("declared", [False, True])
+def test_an_older_function_call_after_text_is_a_call(paced: Lab, declared: bool) -> None:
+    """As `tool_calls` for whoever never heard of `functions`; with the finish reason of a call,
+    whatever the upstream says."""
+    pieces = [{"name": "f", "arguments": '{"a"'}, {"arguments": ":1}"}]
+    parts = [chunk(function_call=piece) for piece in pieces]
+    answers(paced, *frames(*FIRST, chunk(content="."), *parts, chunk("stop")))
+    more: Json = {"functions": [{"name": "f", "parameters": {"type": "object"}}]}
+    got = ask(paced, API, stream=True, **(more if declared else {}))
+    name = "function_call" if declared else "tool_calls"
+    deltas = [d["choices"][0] for _, d in events_in(got.body) if d != "[DONE]"]
+    assert deltas[-1]["finish_reason"] == name
+    assert any(name in choice["delta"] for choice in deltas)
+
+
+@pytest.mark.parametrize("error", [{"code": 1001, "msg": "no"}, {"error": "no"}, {"detail": "no"}])
+def test_an_error_after_text_is_no_end(paced: Lab, error: Json) -> None:
+    answers(paced, *frames(*FIRST, chunk(content="."), error))
     got = ask(paced, API, stream=True)
     assert got.record.outcome != "ok" and not got.body.endswith(b"[DONE]\n\n")
     assert [data for kind, data in events_in(got.body) if kind == "error"]

@@ -45,11 +45,15 @@ _FINISH = {
 }
 FAILED_FINISHES = frozenset({"network_error", "insufficient_system_resource", "error"})
 """Finish reasons that mean the upstream broke off."""
+INFERRED = "inferred"
+"""Recorded as the finish reason where the upstream ended its answer without one; the caller is
+told the one that follows from what the answer holds."""
 _PLAIN_FINISHES = frozenset({None, "stop", "length", "content_filter"})
 _OF_CALLS = frozenset({"tool_calls", "function_call"})
 _BY_CONTENT = _OF_CALLS | {"stop", None}
 """Finish reasons that follow from whether a tool is called."""
 _TEXTS = ("content", "reasoning_content", "refusal")
+_HEAD = ("id", "model", "created")
 _COUNTS = (
     "prompt_tokens", "completion_tokens", "total_tokens", "prompt_cache_hit_tokens",
     "cached_tokens",
@@ -141,6 +145,7 @@ class ReplyNormalizer:
         "_functions",
         "_halves",
         "_normalization",
+        "_odd",
         "_splitters",
         "_written",
     )
@@ -161,11 +166,14 @@ class ReplyNormalizer:
         """The first half of a character, by choice and field, until its second half comes."""
         self._functions: set[int] = set()
         """Choices that have given an older `function_call`."""
+        self._odd = False
+        """Whether id, model or time of an answer are not of their types."""
 
     @property
     def watches(self) -> bool:
-        """Whether the next chunks must be read: a tool was called, or half a character waits."""
-        return bool(self._calls or self._halves)
+        """Whether the next chunks must be read: a tool was called, half a character waits, or
+        what is the same in all chunks of a stream had to be mended."""
+        return bool(self._odd or self._calls or self._functions or self._halves)
 
     def whole(self, body: bytes) -> ReadReply:
         """A whole reply.
@@ -183,10 +191,30 @@ class ReplyNormalizer:
         """
         return self._read(data, whole=False)
 
+    def ending(self, last: bytes, choices: int) -> bytes | None:
+        """A last chunk that ends each choice of a stream that gave no finish reason; None where
+        the call of a tool is cut off.
+
+        Args:
+            last: the chunk before it.
+        """
+        if not all(calls.complete for calls in self._calls.values()):
+            return None
+        before = patiently(last) if last else None
+        head = before if isinstance(before, dict) else {}
+        part: dict[str, Any] = (
+            {"text": ""} if self._context.api is Api.COMPLETIONS else {"delta": {}}
+        )
+        ends = [{"index": at, **part, "finish_reason": "stop"} for at in range(choices)]
+        made = {k: v for k, v in head.items() if k not in ("choices", "usage")}
+        self._mend_head(made, whole=False)
+        return _encode({**made, "choices": ends})
+
     def _read(self, data: bytes, *, whole: bool) -> ReadReply:
         if not self._always and not self._halves:
             found = None if self._has_chat_logprobs(data) else plain(data, chooses=self._chooses)
-            if found is not None and not (self._calls and found.finish_reason()):
+            called = self._calls or self._functions
+            if found is not None and not (called and found.finish_reason()):
                 return data, found
         reply = patiently(data)
         if not isinstance(reply, dict):
@@ -226,6 +254,7 @@ class ReplyNormalizer:
 
     def _mend_head(self, reply: dict[str, Any], *, whole: bool) -> None:
         context = self._context
+        said = [repr(reply.get(name)) for name in _HEAD]
         id, model, created = reply.get("id"), reply.get("model"), reply.get("created")
         if isinstance(id, int) and not isinstance(id, bool):
             id = str(id)
@@ -233,6 +262,7 @@ class ReplyNormalizer:
         reply["model"] = model if isinstance(model, str) and model else context.model
         seconds = count_of(created)
         reply["created"] = context.created_s if seconds is None else seconds
+        self._odd = self._odd or said != [repr(reply[name]) for name in _HEAD]
         if not isinstance(reply.get("object"), str):
             kind = "chat.completion" if whole else "chat.completion.chunk"
             reply["object"] = "text_completion" if context.api is Api.COMPLETIONS else kind

@@ -95,6 +95,13 @@ class ToolCalls:
     def __bool__(self) -> bool:
         return bool(self._calls)
 
+    @property
+    def complete(self) -> bool:
+        """Whether no call is cut off within its arguments."""
+        return all(
+            call.custom or call.complete or not call.arguments.strip() for call in self._calls
+        )
+
     def take(self, given: Any) -> list[dict[str, Any]]:
         """The entries of one delta, canonical: numbered, with an id and a name at first."""
         pieces = self._pieces_of(given)

@@ -40,7 +40,8 @@ async def side_by_side(
 
     async def stream(number: int) -> Answer:
         reply = await ask_one(number)
-        return await StreamAnswer(reply, call, mine[number], vendor, outlets[number]).first_token()
+        side = StreamAnswer(reply, call, mine[number], vendor, outlets[number], choices=1)
+        return await side.first_token()
 
     async def whole(number: int) -> bytes:
         return await read_whole(await ask_one(number), call, mine[number], vendor)

@@ -145,24 +145,30 @@ def _collected(body: bytes, call: Call, attempt: Attempt, vendor: Vendor) -> byt
     Raises:
         ValueError: it does not end.
     """
-    normalizer = normalizer_of(call, attempt, vendor)
-    protocol = vendor.protocol if call.parsed.api is Api.CHAT else None
+    normalizer, parsed = normalizer_of(call, attempt, vendor), call.parsed
+    protocol = vendor.protocol if parsed.api is Api.CHAT else None
     decoder = protocol.stream(heading_of(call, attempt)) if protocol is not None else None
     reader = sse.SseReader(REPLY_BYTES_MAX)
     chunks: list[bytes] = []
-    ended = False
+    ended = done = False
     for event in (*reader.feed(body), *reader.finish()):
         data = event.data
         if not data.strip():
             continue
         for chunk in [data] if decoder is None or data == _DONE else decoder.event(data):
             if chunk == _DONE:
+                done = True
                 continue
             made, found = normalizer.chunk(chunk)
             if found.is_error:
                 return made
             ended = ended or bool(found.finish_reason())
             chunks.append(made)
+    if not ended and done and chunks:
+        ending = normalizer.ending(chunks[-1], parsed.requests)
+        if ending is not None:
+            chunks.append(normalizer.chunk(ending)[0])
+            ended = True
     if not ended:
         raise ValueError("the stream does not end")
     return stream_aggregation.whole_of(chunks)

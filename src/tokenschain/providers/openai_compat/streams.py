@@ -10,7 +10,7 @@ from tokenschain.core.errors import ApiError
 from tokenschain.core.formats import canonical, continuation, openai_chat, stream_aggregation
 from tokenschain.core.formats.anthropic.event_relay import RelayedEvent
 from tokenschain.core.formats.continuation import PartialOutput, Splice
-from tokenschain.core.formats.normalization import FAILED_FINISHES, Normalization
+from tokenschain.core.formats.normalization import FAILED_FINISHES, INFERRED, Normalization
 from tokenschain.core.formats.openai_chat import Api
 from tokenschain.core.ports import Answer
 from tokenschain.core.pricing.catalog import Usage
@@ -59,6 +59,7 @@ class StreamAnswer:
         "_body_decoder",
         "_bytes",
         "_call",
+        "_choices",
         "_content",
         "_decoder",
         "_encoding_open",
@@ -67,6 +68,7 @@ class StreamAnswer:
         "_frame_overhead",
         "_frames",
         "_held",
+        "_last",
         "_normalizer",
         "_passing",
         "_quick",
@@ -93,15 +95,18 @@ class StreamAnswer:
         splice: Splice | None = None,
         *,
         relays: bool = False,
+        choices: int | None = None,
     ) -> None:
         """
         Args:
             writer: where it goes, if not straight to the caller.
             splice: joins it to what another upstream has said.
+            choices: how many it holds, if not all that the caller asked for.
             relays: pass the upstream's own events on: the caller speaks its protocol.
         """
         self._reply = reply
         self._call = call
+        self._choices = choices
         self._attempt = attempt
         self._writer = writer or call.output
         self._vendor = vendor
@@ -144,7 +149,7 @@ class StreamAnswer:
         self._frames = 0
         self._frame_overhead = 0
         self._bytes = 0
-        self._tail = self._before_tail = b""
+        self._tail = self._before_tail = self._last = b""
         loop = asyncio.get_running_loop()
         self._first: asyncio.Future[None] = loop.create_future()
         self._ended: asyncio.Future[None] = loop.create_future()
@@ -287,12 +292,15 @@ class StreamAnswer:
             or b'"usage"' in data
             or b'"error"' in data
             or b'"tool_calls"' in data
+            or b'"function_call"' in data
             or (b"\\" in data and (b"\\ud" in data or b"\\uD" in data))
         ):
             return False
         # Events of one line that end in an object: no end marker, no comment, nothing empty.
         events = data.count(b"}\n\n")
         if data.count(b"\n") != 2 * events:
+            return False
+        if data.count(b'"choices":[') + data.count(b'"choices": [') != events:
             return False
         self._frames += events
         return True
@@ -495,6 +503,7 @@ class StreamAnswer:
             return
         if reason:
             self._attempt.finish_reason = reason
+        self._last = data
         self._count(len(data) + _FRAMING_BYTES, found.output_bytes())
         self._hand_on(data, has_choices=bool(found.choices))
         if (
@@ -505,13 +514,29 @@ class StreamAnswer:
             self._learn(data)
 
     def _on_done(self) -> None:
-        """The end marker; it is not an end where the answer said none."""
+        """The end marker: the upstream has ended its answer on purpose, whether it said why or
+        not."""
+        if self._relay is not None and self._relay.end_inferred:
+            self._attempt.finish_reason = INFERRED
         if self._attempt.finish_reason or self._relayed_finish():
             self._finish()
         elif self._begun:
-            self._fail("upstream_interrupted", "the answer ended without a finish reason")
+            self._infer_finish()
         else:
             self._fail("upstream_invalid_reply", "the stream holds no answer")
+
+    def _infer_finish(self) -> None:
+        """Why the answer ended follows from what it holds; not so where a tool's call is cut."""
+        last = self._last
+        for event in sse.SseReader().feed(self._tail):
+            last = event.data or last
+        ending = self._normalizer.ending(last, self._choices or self._call.parsed.requests)
+        if ending is None:
+            self._fail("upstream_interrupted", "the answer ended within a tool call")
+            return
+        self._on_chunk(ending)
+        self._attempt.finish_reason = INFERRED
+        self._finish()
 
     def _on_error_event(self, data: bytes) -> None:
         if self._begun:

@@ -13,6 +13,8 @@ from msgspec import Raw, Struct
 
 from tokenschain.core.formats import lenient_json
 
+_NO_USAGE = Raw(b'{"output_tokens":0}')
+
 
 class RelayedEvent(NamedTuple):
     """One event: its name and its data."""
@@ -72,6 +74,7 @@ class _Stop(Struct):
 
 class _MessageDelta(Struct, tag="message_delta"):
     delta: _Stop
+    usage: Raw = _NO_USAGE
 
 
 class _MessageStop(Struct, tag="message_stop"):
@@ -107,7 +110,15 @@ class EventRelay:
         self._open: int | None = None
         self._seen = 0
         """Blocks that have begun."""
+        self._called = False
+        """Whether one of them calls a tool."""
+        self._usage = _NO_USAGE
+        self._reasoned = False
+        """Whether it said why it stopped."""
         self._ended = False
+        self.end_inferred = False
+        """Whether the upstream ended without a stop reason, and was given the one that follows
+        from its blocks."""
 
     def events(self, kind: bytes, data: bytes) -> list[RelayedEvent]:
         """What the caller gets of an event.
@@ -129,13 +140,20 @@ class EventRelay:
         if self._ended:
             return []
         self._ended = True
-        return [*self._closed(), _event("message_stop", {})]
+        made = self._closed()
+        if not self._reasoned and self._seen and not (made and self._called):
+            self.end_inferred = True
+            reason = "tool_use" if self._called else "end_turn"
+            delta = {"stop_reason": reason, "stop_sequence": None}
+            made.append(_event("message_delta", {"delta": delta, "usage": self._usage}))
+        return [*made, _event("message_stop", {})]
 
     def _fits(self, found: Struct) -> bool:
         """Whether an event may come now; if so, it has."""
         match found:
             case _Start():
                 fits, self._begun = not self._begun, True
+                self._usage = found.message.get("usage", _NO_USAGE)
                 return fits
             case _BlockStart():
                 if self._open is not None or found.index != self._seen or not self._begun:
@@ -143,6 +161,7 @@ class EventRelay:
                 if not found.content_block.whole:
                     return False
                 self._open, self._seen = found.index, self._seen + 1
+                self._called = self._called or found.content_block.type == "tool_use"
                 return True
             case _BlockDelta():
                 return found.index == self._open and found.delta.whole
@@ -152,10 +171,16 @@ class EventRelay:
                 self._open = None
                 return True
             case _MessageDelta():
-                return self._open is None
+                if self._open is not None:
+                    return False
+                self._reasoned = self._reasoned or bool(found.delta.stop_reason)
+                self._usage = found.usage
+                return True
             case _MessageStop():
-                fits, self._ended = self._open is None and not self._ended, True
-                return fits
+                if self._open is not None or self._ended or not self._reasoned:
+                    return False
+                self._ended = True
+                return True
         return False
 
     # --- what does not fit ---------------------------------------------------------------------
@@ -187,6 +212,7 @@ class EventRelay:
                 fields["delta"] = delta if isinstance(delta, dict) else {}
                 reason = fields["delta"].get("stop_reason")
                 fields["delta"]["stop_reason"] = reason if isinstance(reason, str) else None
+                self._reasoned = self._reasoned or bool(fields["delta"]["stop_reason"])
                 return [*self._closed(), _event(name, fields)]
             case "message_stop":
                 return self.end()
@@ -217,6 +243,7 @@ class EventRelay:
     def _block(self, fields: dict[str, Any], block: dict[str, Any]) -> RelayedEvent:
         self._open = self._seen
         self._seen += 1
+        self._called = self._called or block["type"] == "tool_use"
         made = {**fields, "index": self._open, "content_block": block}
         return _event("content_block_start", made)
 

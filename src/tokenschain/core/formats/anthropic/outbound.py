@@ -216,7 +216,6 @@ class MessagesStreamIn:
         """Calls by the number of their block."""
         self._given: dict[int, str] = {}
         """Arguments that stand at the beginning of a block, until pieces of them come."""
-        self._finished = False
         self._thought: list[str] = []
         self._characters = 0
         self._block_start = 0
@@ -243,9 +242,7 @@ class MessagesStreamIn:
             case "message_delta":
                 return self._end_of_message(event)
             case "message_stop":
-                # The end is an end, whether a reason was given for it or not.
-                ended = [] if self._finished else [canon.chunk(self._head, {}, "stop")]
-                return [*ended, b"[DONE]"]
+                return [b"[DONE]"]
             case "error":
                 return [lenient_json.encode({"error": event.error})]
         return []
@@ -266,7 +263,6 @@ class MessagesStreamIn:
         self._count(event.usage)
         made: list[bytes] = []
         if event.delta is not None and event.delta.stop_reason is not None:
-            self._finished = True
             finish = FINISH_REASONS.get(event.delta.stop_reason, "stop")
             made.append(canon.chunk(self._head, {}, finish, _stopped_by(event.delta)))
         usage = _usage_in(self._usage)
