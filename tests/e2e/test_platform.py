@@ -326,8 +326,12 @@ def test_limits_people_and_money_from_the_shell(platform: Platform) -> None:
     listed = said("tokens", "list", user)
     said("tokens", "revoke", next(word for word in listed.split() if word.startswith("tok_")))
     assert "tok_" not in said("tokens", "list", user)
-    said("wallet", "deposit", "acme", "20.00", "--reference", "bank 9")
+    paid = said("wallet", "deposit", "acme", "20.00", "--reference", "bank 9").strip()
+    twice = platform.run("wallet", "deposit", "acme", "20.00", "--reference", "bank 9")
+    assert twice.returncode == 1 and paid in twice.stderr
     assert "20 CNY" in said("wallet", "show", "acme")
+    said("wallet", "reverse", paid, "--reason", "of another tenant")
+    assert "20 CNY" not in said("wallet", "show", "acme")
     key = said("keys", "create", "--tenant", "acme").strip()
     key_id = next(
         line.split()[1] for line in said("keys", "list", "--tenant", "acme").splitlines()

@@ -305,6 +305,16 @@ def wallet_deposit(
     console.print(made["transaction_id"], highlight=False)
 
 
+@wallet.command("reverse")
+def wallet_reverse(
+    transaction_id: Annotated[str, typer.Argument(help="As `wallet deposit` printed it.")],
+    reason: Annotated[str, typer.Option(help="Why it is undone.")],
+) -> None:
+    """Undo a deposit by its opposite; its reference may then be entered again."""
+    made = call("POST", f"/api/v1/ledger-entries/{transaction_id}/reverse", {"reason": reason})
+    console.print(made["transaction_id"], highlight=False)
+
+
 # --- rejected records ------------------------------------------------------------------
 
 

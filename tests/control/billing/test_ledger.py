@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 
+import pytest
 from sqlalchemy import Engine, func, select
 
 from tests.records import record
@@ -112,3 +113,65 @@ def test_what_the_platform_bears_is_apart_and_counts_once(engine: Engine) -> Non
     assert (other["calls"], other["cost_pico"], other["platform_cost_pico"]) == (0, 0, 7_000)
     assert (other["platform_prompt_tokens"], other["platform_completion_tokens"]) == (50, 30)
     assert (accounts["upstream:other"], accounts["platform_cost"]) == (7_000, -7_000)
+
+
+def test_a_reference_of_a_bank_counts_once_for_a_tenant(engine: Engine) -> None:
+    """Again only when its deposit was reversed; also of deposits entered before there were such
+    ids, and whatever the amount."""
+
+    def enter(tenant: str = "t", amount: int = 10**12, reference: str = "BOC-1") -> str:
+        with engine.begin() as connection:
+            return ledger_module.deposit(connection, tenant, "CNY", amount, reference)
+
+    def paid(tenant: str = "t") -> int:
+        with engine.connect() as connection:
+            return ledger_module.balances_of(connection, tenant).get("CNY", 0)
+
+    first = enter()
+    for amount in (10**12, 2 * 10**12):
+        with pytest.raises(ledger_module.AlreadyEntered, match=first):
+            enter(amount=amount)
+    assert paid() == 10**12
+    enter("other")
+    enter(reference="BOC-2")
+    assert (paid(), paid("other")) == (2 * 10**12, 10**12)
+    for _ in range(2):
+        with engine.begin() as connection:
+            assert ledger_module.reverse(connection, first, "typing error") is not None
+        again = enter(amount=3 * 10**12)
+        assert again != first and paid() == 4 * 10**12
+        with pytest.raises(ledger_module.AlreadyEntered, match=again):
+            enter()
+        with engine.begin() as connection:
+            assert ledger_module.reverse(connection, first, "once more") is None
+        first = again
+        with engine.begin() as connection:
+            ledger_module.reverse(connection, first, "and back")
+        first = enter()
+    with engine.begin() as connection:
+        lines = [("customer:t", "t", "CNY", 5), ("cash", "", "CNY", -5)]
+        old = ledger_module.post(connection, "deposit", lines, "BOC-old")
+    with pytest.raises(ledger_module.AlreadyEntered, match=old):
+        enter(reference="BOC-old")
+
+
+def test_of_one_reference_entered_at_once_one_counts(engine: Engine) -> None:
+    ready, outcomes = threading.Barrier(4), []
+
+    def enter() -> None:
+        ready.wait()
+        try:
+            with engine.begin() as connection:
+                ledger_module.deposit(connection, "t", "CNY", 10**12, "BOC-1")
+                outcomes.append("entered")
+        except ledger_module.AlreadyEntered:
+            outcomes.append("refused")
+
+    writers = [threading.Thread(target=enter) for _ in range(4)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert sorted(outcomes) == ["entered", "refused", "refused", "refused"]
+    with engine.connect() as connection:
+        assert ledger_module.balances_of(connection, "t") == {"CNY": 10**12}

@@ -31,8 +31,8 @@ def test_days_and_hours_of_any_range_add_up_to_the_single_calls(engine: Engine) 
 
 def test_sums_of_one_transaction_count_once_and_none_is_ever_rounded(engine: Engine) -> None:
     with engine.begin() as connection:
-        for _ in range(3):
-            ledger_module.deposit(connection, "t", "CNY", 4 * 10**18, "bank")
+        for number in range(3):
+            ledger_module.deposit(connection, "t", "CNY", 4 * 10**18, f"bank {number}")
             if engine.dialect.name == "sqlite":
                 ledger_module.post(connection, "deposit", [("cash", "", "CNY", 4 * 10**18),
                              ("bank", "", "CNY", -4 * 10**18)], "moved on")  # fmt: skip
@@ -45,8 +45,8 @@ def test_sums_of_one_transaction_count_once_and_none_is_ever_rounded(engine: Eng
     assert paid == 4 * 10**18
     # 64 bits are 9.2 million yuan: refused beyond, and what was there is as it was.
     with engine.begin() as connection:
-        ledger_module.deposit(connection, "t", "CNY", 5 * 10**18, "bank")
+        ledger_module.deposit(connection, "t", "CNY", 5 * 10**18, "bank 3")
     with pytest.raises(IntegrityError), engine.begin() as connection:
-        ledger_module.deposit(connection, "t", "CNY", 10**18, "bank")
+        ledger_module.deposit(connection, "t", "CNY", 10**18, "bank 4")
     with engine.connect() as connection:
         assert ledger_module.balances_of(connection, "t")["CNY"] == 9 * 10**18

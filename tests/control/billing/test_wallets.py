@@ -46,8 +46,16 @@ def test_a_rotated_key_overlaps_and_a_wallet_in_dollars_is_worth_its_yuan(own_st
     stack.admin("PATCH", f"/api/v1/organization/units/{node['id']}", json={"prepaid": True})
     until(lambda: status(new["key"]) == 402)
     paid = {"amount": "2", "currency": "USD", "reference": "wire 7"}
-    assert stack.admin("POST", "/api/v1/wallets/d/deposits", json=paid).status_code == 201
+    entered = stack.admin("POST", "/api/v1/wallets/d/deposits", json=paid)
+    assert entered.status_code == 201
     until(lambda: status(new["key"]) == 200)
     wallet = stack.admin("GET", "/api/v1/wallets/d").json()
     assert wallet["credited_pico_cny"] == 14_500_000_000_000
     assert wallet["balances_pico"]["USD"] == 2 * 10**12
+    again = stack.admin(
+        "POST", "/api/v1/wallets/d/deposits", json=paid | {"reference": " wire 7 ", "amount": "3"}
+    )
+    assert (again.status_code, again.json()["error"]["param"]) == (409, "reference")
+    assert entered.json()["transaction_id"] in again.json()["error"]["message"]
+    after = stack.admin("GET", "/api/v1/wallets/d").json()
+    assert after["credited_pico_cny"] == wallet["credited_pico_cny"]

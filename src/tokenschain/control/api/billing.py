@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 
 import msgspec
 from fastapi import APIRouter, Depends
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from tokenschain.control.api.context import (
     AdminRoute,
@@ -45,7 +45,10 @@ class Deposit(RequestBody):
     }
     amount: Paid
     currency: Currency = "CNY"
-    reference: Annotated[str, Field(min_length=1, max_length=150)]
+    reference: Annotated[
+        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=150)
+    ]
+    """The bank's: it counts once for a tenant."""
 
 
 class Reversal(RequestBody):
@@ -189,12 +192,20 @@ def read_wallet(asked: Reading, tenant: str) -> Wallet:
 
 @router.post("/wallets/{tenant}/deposits", status_code=201)
 def create_deposit(asked: Writing, tenant: str, wanted: Deposit) -> Deposited:
-    """Enter what a tenant paid."""
+    """Enter what a tenant paid; a reference counts once, unless its deposit was reversed."""
     asked.need(PLATFORM)
     if organization.find(asked.db, "tenant", tenant, tenant) is None:
         raise ApiError("not_found", "There is no such tenant.", param="tenant")
     amount = int(wanted.amount * PICO_PER_UNIT)
-    transaction = ledger.deposit(asked.db, tenant, wanted.currency, amount, wanted.reference)
+    try:
+        transaction = ledger.deposit(asked.db, tenant, wanted.currency, amount, wanted.reference)
+    except ledger.AlreadyEntered as before:
+        raise ApiError(
+            "conflict",
+            f"The reference `{wanted.reference}` was entered before, by the transaction {before}; "
+            "reverse that first if it was wrong.",
+            param="reference",
+        ) from None
     wallets.renew(asked.db, tenant, asked.context.ledger.usd_cny_micro)
     asked.note(tenant, transaction, wanted.model_dump(mode="json"))
     return Deposited(transaction_id=transaction, balances_pico=ledger.balances_of(asked.db, tenant))

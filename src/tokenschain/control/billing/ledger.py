@@ -247,28 +247,35 @@ PLATFORM_COST = "platform_cost"
 """What upstreams are owed for answers that nobody pays for."""
 
 
+class AlreadyEntered(Exception):
+    """A transaction that is entered once only was entered before; its id is the argument."""
+
+
 def post(
     connection: Connection,
     kind: str,
     lines: Sequence[tuple[str, str, str, int]],
     reference: str,
     at_s: int | None = None,
+    transaction_id: str = "",
 ) -> str:
     """Add a transaction to the double-entry ledger; returns its id.
 
     Args:
         lines: account, tenant, currency and pico-units of each; positive is what the account
             receives.
+        transaction_id: one that can be entered once only; a new one if empty.
 
     Raises:
         ValueError: the lines of a currency do not sum to zero.
+        AlreadyEntered: there is a transaction of that id.
     """
     sums: dict[str, int] = defaultdict(int)
     for _, _, currency, amount in lines:
         sums[currency] += amount
     if any(sums.values()):
         raise ValueError(f"a transaction must sum to zero: {dict(sums)}")
-    transaction_id = secrets.new_id("txn")
+    transaction_id = transaction_id or secrets.new_id("txn")
     now = int(time.time()) if at_s is None else at_s
     rows: list[dict[str, Any]] = [
         {
@@ -286,7 +293,10 @@ def post(
         if amount
     ]
     if rows:
-        connection.execute(insert(entries), rows)
+        adding = upsert(connection.engine, entries).values(rows)
+        once = adding.on_conflict_do_nothing(index_elements=["id"]).returning(entries.c.id)
+        if not connection.execute(once).all():
+            raise AlreadyEntered(transaction_id)
         changes: dict[tuple[str, str, str], int] = defaultdict(int)
         for row in rows:
             changes[row["account"], row["currency"], kind] += row["amount_pico"]
@@ -338,12 +348,30 @@ def _cost_lines(costs: dict[tuple[str, str], int], account: str) -> list[tuple[s
 def deposit(
     connection: Connection, tenant: str, currency: str, amount_pico: int, reference: str
 ) -> str:
-    """A customer paid; returns the transaction's id."""
-    lines = [
-        (f"{CUSTOMER}:{tenant}", tenant, currency, amount_pico),
-        (CASH, "", currency, -amount_pico),
-    ]
-    return post(connection, "deposit", lines, reference)
+    """A customer paid; returns the transaction's id.
+
+    A reference counts once for a tenant, again only when its deposit was reversed. The id is
+    made of it, so that of two at the same time one is refused, too.
+
+    Raises:
+        AlreadyEntered: it was entered before.
+    """
+    account = f"{CUSTOMER}:{tenant}"
+    known = connection.execute(
+        select(entries.c.transaction_id).where(
+            entries.c.tenant == tenant,
+            entries.c.kind == "deposit",
+            entries.c.account == account,
+            entries.c.reference == reference,
+        )
+    ).scalars()
+    before = list(known)
+    for transaction_id in before:
+        if not _is_reversed(connection, transaction_id):
+            raise AlreadyEntered(transaction_id)
+    name = prescribed.fingerprint(f"{tenant}\0{reference}\0{len(before)}".encode())
+    lines = [(account, tenant, currency, amount_pico), (CASH, "", currency, -amount_pico)]
+    return post(connection, "deposit", lines, reference, transaction_id=f"txn_{name[:20]}")
 
 
 def reverse(connection: Connection, transaction_id: str, reference: str) -> str | None:
@@ -351,16 +379,20 @@ def reverse(connection: Connection, transaction_id: str, reference: str) -> str 
     rows = connection.execute(
         select(entries).where(entries.c.transaction_id == transaction_id)
     ).all()
-    undone = connection.execute(
+    if not rows or rows[0].kind == "reversal" or _is_reversed(connection, transaction_id):
+        return None
+    lines = [(row.account, row.tenant, row.currency, -row.amount_pico) for row in rows]
+    return post(connection, "reversal", lines, f"{transaction_id} {reference}"[:200])
+
+
+def _is_reversed(connection: Connection, transaction_id: str) -> bool:
+    found = connection.execute(
         select(entries.c.id).where(
             entries.c.kind == "reversal",
             entries.c.reference.startswith(f"{transaction_id} "),
         )
     ).first()
-    if not rows or undone is not None or rows[0].kind == "reversal":
-        return None
-    lines = [(row.account, row.tenant, row.currency, -row.amount_pico) for row in rows]
-    return post(connection, "reversal", lines, f"{transaction_id} {reference}"[:200])
+    return found is not None
 
 
 def balances_of(connection: Connection, tenant: str) -> dict[str, int]:
