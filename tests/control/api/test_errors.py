@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import time
+
 from tests import web
 from tests.stack import Stack
 
@@ -31,3 +34,19 @@ def test_the_admin_api_needs_its_token_and_speaks_the_apis_errors(stack: Stack) 
     assert stack.admin("GET", "/api/v1/usage?group_by=nope").json()["error"]["param"] == "group_by"
     assert stack.admin("DELETE", "/api/v1/keys/key_nope").status_code == 404
     assert "TokensChain" in web.get(base).text
+
+
+def test_a_body_that_is_cut_off_is_no_fault_of_controls(stack: Stack) -> None:
+    """A gateway that ends while it ships: control says nothing of it in its log."""
+    seen = (stack.folder / "log").stat().st_size
+    for path in ("/internal/v1/journal", "/internal/v1/leases", "/api/v1/keys"):
+        with socket.create_connection(("127.0.0.1", stack.control_port)) as caller:
+            head = (
+                f"POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {stack.admin_token}\r\n"
+            )
+            caller.sendall(f"{head}content-length: 1000\r\n\r\nabc".encode())
+            time.sleep(0.05)
+    assert web.get(f"http://127.0.0.1:{stack.control_port}/api/v1").status_code
+    with (stack.folder / "log").open("rb") as log:
+        log.seek(seen)
+        assert b"Traceback" not in log.read()

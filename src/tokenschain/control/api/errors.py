@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from tokenschain.control.api import former_names
 from tokenschain.core.errors import ApiError
@@ -75,6 +76,8 @@ def add_handlers(app: FastAPI) -> None:
     handle(IntegrityError, _duplicate)
     handle(OperationalError, lambda _, __: unavailable())
     handle(PoolTimeout, lambda _, __: unavailable())
+    # Nobody hears the answer; the handler is there so that it is no fault of ours in the log.
+    handle(ClientDisconnect, lambda _, __: ApiError("caller_gone", "The body was cut off."))
 
 
 def _validation(_: Request, error: RequestValidationError) -> ApiError:
