@@ -89,9 +89,11 @@ async def _ready(settings: Settings) -> bool:
 
 
 def _greet(settings: Settings, first: FirstRun) -> None:
+    from tokenschain.wiring.machine import chat_model  # noqa: PLC0415
+
     base = settings.gateway_base_url
     key = first.api_key or "YOUR_KEY"
-    name = settings.engine.model
+    name = chat_model(settings) or "MODEL"
     console.rule("[bold]TokensChain is up")
     console.print(f"API base URL   [bold cyan]{base}[/]", highlight=False)
     console.print(f"Admin          [bold cyan]{settings.control_base_url}/[/]", highlight=False)

@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 import httpx
 
+from tokenschain.control import model_routes
 from tokenschain.control.identity import api_keys
+from tokenschain.infra import catalog_file
 from tokenschain.infra.config import Settings
 from tokenschain.infra.database import engine as db
 from tokenschain.infra.model_store import make_private
@@ -65,6 +67,19 @@ def children(settings: Settings, *, everything: bool) -> list[Child]:
             probe = partial(answers, f"{address}/health")
             found.append(Child("engine", ["engine"], probe, workers))
     return found
+
+
+def chat_model(settings: Settings) -> str | None:
+    """A model that callers may ask for from the start; None where no settings name one."""
+    if settings.runs_engine:
+        return settings.engine.model
+    if settings.routing.models:
+        return next(iter(settings.routing.models))
+    try:
+        _, models = model_routes.routes(settings, catalog_file.load(), ())
+    except model_routes.UnknownUpstream:
+        return None
+    return next((name for name, route in models.items() if route.kind == "chat"), None)
 
 
 async def answers(url: str) -> bool:
