@@ -35,7 +35,7 @@ from tokenschain.infra.database.tables import (
     usage_by_tag,
 )
 from tokenschain.infra.database.tables import ledger_entries as entries
-from tokenschain.infra.security import secrets
+from tokenschain.infra.security import prescribed, secrets
 
 
 class Ledger:
@@ -247,6 +247,12 @@ PLATFORM_COST = "platform_cost"
 """What upstreams are owed for answers that nobody pays for."""
 
 
+_ENTRY_COLUMNS = (
+    "id", "transaction_id", "at_s", "kind", "account", "tenant", "currency", "amount_pico",
+    "reference",
+)  # fmt: skip
+
+
 class AlreadyEntered(Exception):
     """A transaction that is entered once only was entered before; its id is the argument."""
 
@@ -277,29 +283,17 @@ def post(
         raise ValueError(f"a transaction must sum to zero: {dict(sums)}")
     transaction_id = transaction_id or secrets.new_id("txn")
     now = int(time.time()) if at_s is None else at_s
-    rows: list[dict[str, Any]] = [
-        {
-            "id": f"{transaction_id}_{number}",
-            "transaction_id": transaction_id,
-            "at_s": now,
-            "kind": kind,
-            "account": account,
-            "tenant": tenant,
-            "currency": currency,
-            "amount_pico": amount,
-            "reference": reference,
-        }
-        for number, (account, tenant, currency, amount) in enumerate(lines)
-        if amount
-    ]
-    if rows:
-        adding = upsert(connection.engine, entries).values(rows)
-        once = adding.on_conflict_do_nothing(index_elements=["id"]).returning(entries.c.id)
-        if not connection.execute(once).all():
+    lines = [line for line in lines if line[3]]
+    if lines:
+        rows = [
+            (f"{transaction_id}_{at}", transaction_id, now, kind, *line, reference)
+            for at, line in enumerate(lines)
+        ]
+        if not db.insert_new(connection, entries, _ENTRY_COLUMNS, rows):
             raise AlreadyEntered(transaction_id)
         changes: dict[tuple[str, str, str], int] = defaultdict(int)
-        for row in rows:
-            changes[row["account"], row["currency"], kind] += row["amount_pico"]
+        for account, _, currency, amount in lines:
+            changes[account, currency, kind] += amount
         totals = [(*key, changes[key]) for key in sorted(changes)]
         columns = ("account", "currency", "kind", "amount_pico")
         db.add_up(connection, balances, columns, ("amount_pico",), totals)
