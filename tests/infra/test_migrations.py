@@ -274,3 +274,61 @@ def test_platform_costs_come_and_go_and_calls_stay(bare: Engine) -> None:
     late.attempts = [wasted, *late.attempts]
     assert Ledger(bare).ingest([call_record.encode(late)]) == 1
     assert ask("sum(platform_cost_pico) from usage_hourly") == 700
+
+
+# --- 0010: signing in -----------------------------------------------------------------------
+
+
+def test_who_can_be_entered_otherwise_loses_what_groups_gave(bare: Engine) -> None:
+    db.migrate(bare, "0009")
+    with bare.begin() as connection:
+        for name, kind, password in (
+            ("hijacked", "user", "hash"),
+            ("person", "user", None),
+            ("robot", "service", None),
+        ):
+            connection.execute(
+                text(
+                    "INSERT INTO users (id, tenant, kind, email, name, password_hash, created_at_s, "
+                    "failed_logins, locked_until_s) VALUES (:id, 't', :kind, :email, 'N', :hash, 1, "
+                    "4, 2)"
+                ),
+                {"id": name, "kind": kind, "email": f"{name}@x.example", "hash": password},
+            )
+            for source in ("admin", "oidc"):
+                connection.execute(
+                    text(
+                        "INSERT INTO bindings (id, user_id, role, tenant, account, project, "
+                        "environment, source) VALUES (:id, :user, 'owner', '*', '', '', '', :source)"
+                    ),
+                    {"id": f"{name}-{source}", "user": name, "source": source},
+                )
+        connection.execute(
+            text(
+                "INSERT INTO tokens (id, token_hash, user_id, kind, name, created_at_s, "
+                "expires_at_s) VALUES ('tok', 'h', 'robot', 'api', 'ci', 1, 2)"
+            )
+        )
+    db.migrate(bare)
+    with bare.begin() as connection:
+        held = set(connection.execute(select(tables.bindings.c.id)).scalars())
+        scope = connection.execute(select(tables.tokens.c.permissions)).scalar()
+        insert = text(
+            "INSERT INTO users (id, tenant, kind, email, name, created_at_s) "
+            "VALUES ('same', 'other', 'user', 'person@x.example', 'N', 1)"
+        )
+        connection.execute(insert)
+        columns = {column["name"] for column in inspect(connection).get_columns("users")}
+    assert held == {"hijacked-admin", "person-admin", "person-oidc", "robot-admin"}
+    assert scope == '["*"]'
+    assert columns == set(tables.users.c.keys())
+    db.migrate(bare, "0009")
+    with bare.connect() as connection:
+        emails = connection.execute(text("SELECT id, email FROM users ORDER BY id")).all()
+    assert dict(map(tuple, emails)) == {
+        "hijacked": "hijacked@x.example",
+        "person": "person@x.example",
+        "robot": "robot@x.example",
+        "same": "same@duplicate.invalid",
+    }
+    db.migrate(bare)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests import web
 from tests.security.platform import Platform, platform
+from tests.stack import Stack
+from tests.upstreams import UpstreamSimulator
 
 
 @pytest.fixture(scope="module")
@@ -58,3 +62,57 @@ def test_a_token_that_ends_before_the_change_begins_changes_nothing(house: Platf
         connection.exec_driver_sql("DELETE FROM tokens WHERE user_id = ?", (owner.id,))
     assert waiting.result().status_code == 401
     assert house.rows("select count(*) from api_keys where name = 'late'") == [(0,)]
+
+
+# --- over sockets ---------------------------------------------------------------------------
+
+SIGN_INS = 40
+ANSWERED_MAX_S = 5.0
+"""A request of an administrator while so many sign in; it took 7 to 8 s when they held the lock."""
+
+
+def test_an_administrator_is_answered_while_many_sign_in(
+    tmp_path_factory: pytest.TempPathFactory, upstream: UpstreamSimulator
+) -> None:
+    stack = Stack(tmp_path_factory.mktemp("sign_ins"), upstream.base_url).start("control")
+    url = f"http://127.0.0.1:{stack.control_port}/api/v1/sessions"
+
+    def sign_in(number: int) -> int:
+        body = {"email": f"u{number}@x.example", "password": "wrong wrong wrong"}
+        return web.post(url, json=body, headers={"x-forwarded-for": "6.6.6.6"},
+                        timeout=30).status_code  # fmt: skip
+
+    try:
+        stack.admin("GET", "/api/v1/keys")
+        waits = []
+        with ThreadPoolExecutor(SIGN_INS) as pool:
+            running = [pool.submit(sign_in, number) for number in range(SIGN_INS)]
+            while not waits or not all(one.done() for one in running):
+                began = time.monotonic()
+                assert stack.admin("GET", "/api/v1/keys").status_code == 200
+                made = stack.admin("POST", "/api/v1/keys", json={"name": "k"})
+                assert made.status_code == 201
+                waits.append(time.monotonic() - began)
+        assert {one.result() for one in running} == {401}
+        assert max(waits) < ANSWERED_MAX_S, waits
+        rows = stack.rows("select distinct address from audit_events where action = 'login:failed'")
+        assert [row["address"] for row in rows] == ["127.0.0.1"], "whoever is there says anything"
+    finally:
+        stack.close()
+
+
+def test_a_trusted_proxy_is_believed_and_clipped(
+    tmp_path_factory: pytest.TempPathFactory, upstream: UpstreamSimulator
+) -> None:
+    stack = Stack(tmp_path_factory.mktemp("proxy"), upstream.base_url,
+                  control={"trusted_proxies": ["127.0.0.0/8"]}).start("control")  # fmt: skip
+    url = f"http://127.0.0.1:{stack.control_port}/api/v1/sessions"
+    body = {"email": "u@x.example", "password": "wrong wrong wrong"}
+    try:
+        for said in ("6.6.6.6, 203.0.113.5", "203.0.113.6, 127.0.0.2", "x" * 300):
+            reply = web.post(url, json=body, headers={"x-forwarded-for": said}, timeout=30)
+            assert reply.status_code == 401
+        rows = stack.rows("select address from audit_events where action = 'login:failed'")
+        assert {row["address"] for row in rows} == {"203.0.113.5", "203.0.113.6", "x" * 64}
+    finally:
+        stack.close()

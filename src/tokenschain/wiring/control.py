@@ -112,7 +112,6 @@ def _single_sign_on(settings: Settings, sealer: Sealer, vault: secrets.Vault) ->
         partial(_secret, oidc.client_secret, vault),
         f"{public}/api/v1/oidc/callback",
         oidc.groups_claim,
-        oidc.email_verified_required,
     )
     return Oidc(agreed, HttpClient(), sealer)
 

@@ -115,6 +115,8 @@ def test_who_is_in_no_known_group_or_unverified_stays_out(house: Stack, provider
     assert come_back(house, provider, "bob").status_code == 403
     assert come_back(house, provider, "eve").status_code == 401
     assert come_back(house, provider, "dan").status_code == 401, "nobody vouches for the address"
+    refused = house.rows("select target from audit_events where action = 'login:refused'")
+    assert {row["target"].partition("@")[0] for row in refused} >= {"bob", "eve", "dan"}
     assert "corp.example" not in str(house.rows("select email from users where email like 'bob%'"))
 
 

@@ -293,9 +293,9 @@ def confirm_totp(asked: SignedIn, wanted: TotpConfirmation) -> TotpState:
     """Put the second factor in force, or another in its place: with the password, or a code of
     the old one."""
     row = _own_account_in_session(asked)
-    _prove(asked, row, wanted.password, wanted.old_code)
     if passwords.totp_step(wanted.secret, wanted.code, time.time()) is None:
         raise users_module.wrong()
+    _prove(asked, row, wanted.password, wanted.old_code)
     _insist_unchanged(asked, row)
     users_module.set_totp(asked.db, asked.context.sealer, row["id"], wanted.secret)
     asked.note(row["tenant"], row["id"], action="totp")

@@ -60,11 +60,14 @@ async def finish_oidc(
     client: oidc.Oidc = request.app.state.oidc
     person = await client.finish(state, code, kept)
 
-    author = Author("", address_of(request))
+    author, settings = Author("", address_of(request)), context.settings.oidc
 
     def enter() -> str | oidc.Entrance:
         with context.engine.begin() as db:
-            found = oidc.enter(db, person, context.settings.oidc.roles)
+            found = oidc.enter(
+                db, person, settings.roles,
+                email_verified_required=settings.email_verified_required,
+            )  # fmt: skip
             detail = {"through": "oidc", "subject": person.subject}
             if found.user_id is None:
                 # Committed, too: who was refused, why, and what roles that ended.
@@ -80,7 +83,7 @@ async def finish_oidc(
 
     token = await run_in_threadpool(enter)
     if not isinstance(token, str):
-        raise ApiError("permission_denied", token.refusal)
+        raise ApiError(token.code, token.refusal)
     session = Session(token=token, expires_at_s=int(time.time()) + tokens.SESSION_S)
     answer = JSONResponse(session.model_dump(), headers={"cache-control": "no-store"})
     answer.delete_cookie(OIDC_COOKIE, path="/api/v1/oidc")

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar
 
 from fastapi import APIRouter, Depends, Response
 from pydantic import Field
+from sqlalchemy import Connection
 
 from tokenschain.control.api.context import (
     AdminRoute,
@@ -34,6 +35,7 @@ from tokenschain.control.identity import roles, tokens
 from tokenschain.control.identity import users as users_module
 from tokenschain.core.errors import ApiError
 from tokenschain.core.tenancy import ACTIONS, PLATFORM, ROLES, Resource, RoleBinding, may
+from tokenschain.infra.database.engine import reading
 
 router = APIRouter(prefix="/api/v1", route_class=AdminRoute, tags=["users"])
 Reading = Annotated[RequestContext, Depends(Permission("users:read"))]
@@ -204,8 +206,8 @@ def _seen(asked: RequestContext, user_id: str) -> User:
     return User(**users_module.shown(row))
 
 
-def _user(asked: RequestContext, user_id: str) -> users_module.Row:
-    row = users_module.get(asked.db, user_id)
+def _user(asked: RequestContext, user_id: str, db: Connection | None = None) -> users_module.Row:
+    row = users_module.get(db or asked.db, user_id)
     if row is None or not asked.may("users:read", row["tenant"]):
         raise ApiError("not_found", "There is no such user.", param="user_id")
     asked.need(row["tenant"])
@@ -239,6 +241,8 @@ def change_user(
         if user_id == asked.actor.id:
             raise ApiError("permission_denied", "Your own password: POST /me/password.",
                            param="password")  # fmt: skip
+        with reading(asked.context.engine) as db:
+            _user(asked, user_id, db)  # nobody else makes us hash, which takes long
         stored = users_module.hash_password(wanted.password)
     row = _user(asked, user_id)
     _may_give_all_of(asked, user_id)

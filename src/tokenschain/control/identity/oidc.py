@@ -52,7 +52,6 @@ class OidcClient(NamedTuple):
     client_secret: Callable[[], str | None]
     redirect_url: str
     groups_claim: str
-    email_verified_required: bool = True
 
 
 class Person(NamedTuple):
@@ -73,6 +72,8 @@ class Entrance(NamedTuple):
 
     user_id: str | None
     refusal: str = ""
+    code: str = "permission_denied"
+    """Of `core.errors`, when it is refused."""
 
 
 class Oidc:
@@ -198,8 +199,6 @@ def person_of(claims: Mapping[str, Any], agreed: OidcClient) -> Person:
     several = isinstance(audience, list) and len(audience) > 1
     party = claims.get("azp", None if several else agreed.client_id)
     subject, email = claims.get("sub"), claims.get("email")
-    # `true` alone will do: what the provider does not vouch for, anybody may have put there.
-    verified = claims.get("email_verified") is True
     if (
         party != agreed.client_id
         or not isinstance(subject, str)
@@ -208,18 +207,29 @@ def person_of(claims: Mapping[str, Any], agreed: OidcClient) -> Person:
         or not isinstance(email, str)
         or len(email) > EMAIL_CHARACTERS_MAX
         or not _EMAIL.fullmatch(email)
-        or not (verified or not agreed.email_verified_required)
     ):
         raise users_module.wrong()
     groups = claims.get(agreed.groups_claim, [])
     named = tuple(map(str, groups)) if isinstance(groups, list) else (str(groups),)
     name = "".join(c for c in str(claims.get("name") or email) if c.isprintable())
     return Person(
-        str(agreed.issuer), subject, email.lower(), name[:NAME_CHARACTERS_MAX], named, verified
+        str(agreed.issuer),
+        subject,
+        email.lower(),
+        name[:NAME_CHARACTERS_MAX],
+        named,
+        # `true` alone will do: what the provider does not vouch for, anybody may have put there.
+        email_verified=claims.get("email_verified") is True,
     )
 
 
-def enter(connection: Connection, person: Person, roles: Mapping[str, str]) -> Entrance:
+def enter(
+    connection: Connection,
+    person: Person,
+    roles: Mapping[str, str],
+    *,
+    email_verified_required: bool = True,
+) -> Entrance:
     """The user that a person is here, made the first time; its roles follow its groups.
 
     People are known by issuer and subject alone: an address may be somebody else's tomorrow.
@@ -228,6 +238,10 @@ def enter(connection: Connection, person: Person, roles: Mapping[str, str]) -> E
     Args:
         roles: `group: role@tenant`.
     """
+    if email_verified_required and not person.email_verified:
+        return Entrance(
+            None, "Your provider does not say that your address is verified.", "invalid_login"
+        )
     groups = (roles[group].rpartition("@")[::2] for group in person.groups if group in roles)
     wanted = list(dict.fromkeys(groups))
     row = connection.execute(

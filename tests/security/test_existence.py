@@ -1,0 +1,98 @@
+"""Existence oracles: what is another tenant's is answered like what is not there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, get_args
+
+import pytest
+from fastapi.routing import APIRoute
+
+from tests.security.platform import Platform, platform
+from tokenschain.control.api import app as app_module
+
+GLOBAL_NAMES = {"PUT /limits/{limit_id}"}
+"""Limits share one name space, so a name that is taken is refused (docs/guides)."""
+NOWHERE = "nowhere"
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    with platform(tmp_path_factory.mktemp("existence")) as made:
+        for tenant in ("acme", "beta"):
+            unit = {"kind": "tenant", "tenant": tenant, "name": tenant}
+            assert made.operator("POST", "/organization/units", unit).status_code == 201
+            unit = {"kind": "project", "tenant": tenant, "name": "p1"}
+            assert made.operator("POST", "/organization/units", unit).status_code == 201
+        yield made
+
+
+def theirs(house: Platform) -> dict[str, str]:
+    """One of each thing that the other tenant has, by the name of a path's part."""
+    boss = house.operator
+    owner = house.person("beta", "owner")
+    rate = {"kind": "rate", "measure": "requests", "amount": 5, "match": {"tenant": "beta"}}
+    assert boss("PUT", "/limits/beta-rpm", rate).status_code == 200
+    target = {"tenant": "beta", "kind": "email", "name": "n", "address": "a@b.example"}
+    deposit = boss("POST", "/wallets/beta/deposits", {"amount": "5", "reference": "bank"})
+    return {
+        "unit_id": house.unit("tenant", "beta", "beta"),
+        "key_id": owner("POST", "/keys", {"tenant": "beta", "project": "p1"}).json()["id"],
+        "limit_id": "beta-rpm",
+        "tenant": "beta",
+        "user_id": owner.id,
+        "binding_id": str(house.rows("select id from bindings where tenant = 'beta'")[0][0]),
+        "token_id": owner("GET", f"/users/{owner.id}/tokens").json()["data"][0]["id"],
+        "target_id": boss("POST", "/alert-targets", target).json()["id"],
+        "transaction_id": deposit.json()["transaction_id"],
+        "name": "beta-role",
+        "day": "2026-11-25",
+    }
+
+
+def bodies_of(route: APIRoute) -> dict[str, Any] | None:
+    """A body that makes sense."""
+    for field in route.dependant.body_params:
+        kind: Any = field.field_info.annotation
+        kind = next(iter(get_args(kind)), kind)
+        return dict(kind.example)
+    return None
+
+
+def test_what_is_anothers_is_answered_like_what_is_not_there(house: Platform) -> None:
+    found = theirs(house)
+    owner = house.person("acme", "owner")
+    asked = 0
+    for subject in app_module._ADMIN:
+        for route in subject.router.routes:
+            assert isinstance(route, APIRoute)
+            method, path = min(route.methods or ()), route.path.removeprefix("/api/v1")
+            if path.startswith(("/oidc", "/me", "/sessions")) or f"{method} {path}" in GLOBAL_NAMES:
+                continue
+            queries = {
+                field.alias: field.field_info.examples[0]
+                for field in route.dependant.query_params
+                if field.field_info.examples
+            }
+            answers = []
+            for theirs_ in (True, False):
+                target = path
+                for name, value in found.items():
+                    made_up = NOWHERE if name == "tenant" else f"{value[:-2]}zz"
+                    target = target.replace(f"{{{name}}}", value if theirs_ else made_up)
+                tenant = found["tenant"] if theirs_ else NOWHERE
+                body = bodies_of(route)
+                if body is not None and "tenant" in body and target == path:
+                    body["tenant"] = tenant
+                if body is not None and "match" in body:
+                    body["match"] = {"tenant": tenant}
+                query = queries | ({"tenant": tenant} if target == path and body is None else {})
+                reply = owner(method, target, body, params=query)
+                if reply.status_code == 400 and "tenant" in query:  # it takes none
+                    reply = owner(method, target, body, params=queries)
+                answers.append((reply.status_code, reply.text.replace(tenant, "X")))
+                asked += 1
+            assert answers[0] == answers[1], (method, path, answers)
+            if "{" in path or "tenant" in queries:
+                assert answers[0][0] in (400, 403, 404), (method, path, answers)
+    assert asked > 80
