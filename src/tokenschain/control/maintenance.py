@@ -70,6 +70,8 @@ class Maintenance:
 
     def _note_uses(self) -> None:
         used = self._ledger.take_uses()
+        if not used:
+            return
         with self._engine.begin() as connection:
             api_keys.note_use(connection, used)
 

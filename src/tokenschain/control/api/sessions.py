@@ -34,7 +34,9 @@ from tokenschain.infra.database.engine import reading
 from tokenschain.infra.security import passwords
 
 router = APIRouter(prefix="/api/v1", route_class=AdminRoute, tags=["sessions"])
-Email = Annotated[str, Field(max_length=200, pattern=r"^[^@\s\x00]+@[^@\s\x00]+$")]
+Email = Annotated[
+    str, Field(max_length=users_module.EMAIL_CHARACTERS_MAX, pattern=r"^[^@\s\x00]+@[^@\s\x00]+$")
+]
 Password = Annotated[str, Field(min_length=1, max_length=users_module.PASSWORD_CHARACTERS_MAX)]
 AT_ONCE_MAX = 2
 """Sign-ins of one control: their passwords take a core and 19 MiB each."""
@@ -165,7 +167,10 @@ def _log_in(context: ApiContext, wanted: Login, address: str) -> str:
     Raises:
         ApiError: `invalid_login` or `account_locked`, alike for users that are not there.
     """
-    email, now_s = wanted.email.lower(), int(time.time())
+    email = wanted.email.lower()[
+        : users_module.EMAIL_CHARACTERS_MAX
+    ]  # small letters may be more than one
+    now_s = int(time.time())
     place = login_throttle.place_of(address)
     with context.engine.begin() as db:
         login_throttle.begin(db, email, place, now_s)

@@ -32,7 +32,6 @@ DISCOVERY_S = 3_600
 CLOCKS_APART_MAX_S = 60
 SUBJECT_CHARACTERS_MAX = 255
 """OIDC Core, 2: `sub` must not exceed 255 characters."""
-EMAIL_CHARACTERS_MAX = 200
 NAME_CHARACTERS_MAX = 100
 SOURCE = "oidc"
 """Of bindings that groups give."""
@@ -205,7 +204,7 @@ def person_of(claims: Mapping[str, Any], agreed: OidcClient) -> Person:
         or not 0 < len(subject) <= SUBJECT_CHARACTERS_MAX
         or not subject.isprintable()
         or not isinstance(email, str)
-        or len(email) > EMAIL_CHARACTERS_MAX
+        or len(email) > users_module.EMAIL_CHARACTERS_MAX
         or not _EMAIL.fullmatch(email)
     ):
         raise users_module.wrong()

@@ -20,6 +20,7 @@ from tokenschain.infra.security.suite import Sealer, Suite
 
 PASSWORD_CHARACTERS_MIN = 12
 PASSWORD_CHARACTERS_MAX = 200
+EMAIL_CHARACTERS_MAX = 200
 
 Row = dict[str, Any]
 
