@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from tests import web
 from tests.stack import Stack
 from tests.upstreams import UpstreamSimulator
 from tests.waiting import until
-from tokenschain.infra.security.suite import INTERNATIONAL, Signer
+from tokenschain.infra.control_channel.signatures import Signatures
+from tokenschain.infra.security.suite import INTERNATIONAL
 
 KILLS = 12
 
@@ -135,7 +137,8 @@ def test_a_snapshot_of_another_secret_or_format_is_not_served_by(
     if former_format:
         body = body.replace(b',"format":2', b"")
         secret = (stack.folder / "data" / "secrets" / "internal").read_text().strip()
-        signature = Signer(INTERNATIONAL, secret).sign(body).encode()
+        signatures = Signatures(INTERNATIONAL, lambda: (secret,), time.time)
+        signature = signatures.of_disk(body).encode()
     else:
         body = body.replace(b'"version":"', b'"version":"f')
     kept.write_bytes(signature + b"\n" + body)

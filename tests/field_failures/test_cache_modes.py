@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from typing import Any
 
 import msgspec
@@ -22,8 +23,9 @@ from tests.stack import Stack
 from tests.upstreams import UpstreamSimulator
 from tests.waiting import until
 from tokenschain.core.cache.semantic_protocol import FIND_PATH, Find, Finding
+from tokenschain.infra.control_channel.signatures import Signatures
 from tokenschain.infra.control_channel.signed_client import Refused, SignedClient
-from tokenschain.infra.security.suite import INTERNATIONAL, Signer
+from tokenschain.infra.security.suite import INTERNATIONAL
 from tokenschain.semantic.embedders import Vectors
 from tokenschain.semantic.error_bound import ServingDecision
 from tokenschain.semantic.index import LocalVectorStore
@@ -269,14 +271,14 @@ def test_mode_11_a_verifier_that_fails_lets_all_pass(way: str) -> None:
     made._models = broken
     faults: list[str] = []
 
+    signatures = Signatures(INTERNATIONAL, lambda: ("secret",), time.time)
+
     async def body() -> None:
-        service = SemanticService(
-            made, Signer(INTERNATIONAL, "secret"), lambda what, why: faults.append(what)
-        )
+        service = SemanticService(made, signatures, lambda what, why: faults.append(what))
         server = HttpServer(service, lambda status, code, message: b"{}")
         port = await server.listen("127.0.0.1", 0)
         client = HttpClient()
-        asks = SignedClient(f"http://127.0.0.1:{port}", Signer(INTERNATIONAL, "secret"), client)
+        asks = SignedClient(f"http://127.0.0.1:{port}", signatures, client)
         for text in questions:
             try:
                 answer = await asks.ask(FIND_PATH, msgspec.msgpack.encode(Find(b"s", "g", text)))

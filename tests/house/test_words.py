@@ -21,6 +21,7 @@ PLAIN = frozenset(
         "actor",
         "address",
         "after",
+        "advance",
         "age",
         "ages",
         "allow",

@@ -17,7 +17,7 @@ from tokenschain.core.snapshot.virtual_models import VirtualModelEntry, When
 from tokenschain.infra import config
 from tokenschain.infra.config import SettingsError, declared, groups
 from tokenschain.infra.config.renamed import RENAMED
-from tokenschain.infra.security import secrets
+from tokenschain.infra.security import secret_files, secrets
 
 
 @pytest.fixture(autouse=True)
@@ -164,8 +164,8 @@ def test_every_setting_has_a_sentence_of_purpose() -> None:
 
 def test_secrets_are_made_once_and_only_their_owner_reads_them(tmp_path: Path) -> None:
     path = tmp_path / "secrets" / "one"
-    made = secrets.read_or_make(path)
-    assert secrets.read_or_make(path) == made and len(made) >= 43
+    (made,) = secret_files.read_or_make(path)
+    assert secret_files.read_or_make(path) == (made,) and len(made) >= 43
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 

@@ -16,7 +16,7 @@ from tokenschain.cli.plots import PlotsMissing
 from tokenschain.cli.simulate import simulate
 from tokenschain.infra import catalog_file, config
 from tokenschain.infra.model_store import ModelStoreError
-from tokenschain.infra.security import secrets
+from tokenschain.infra.security import secret_files, secrets
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,6 +27,7 @@ app = typer.Typer(
 for command in (
     run.up, run.gateway, run.control, run.engine, run.semantic,
     simulate, chat, doctor, admin.usage, database.migrate, database.backup,
+    database.advance_revision,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(cache.cache, name="cache")
@@ -57,6 +58,7 @@ def main() -> None:
         PlotsMissing,
         catalog_file.CatalogError,
         secrets.SecretMissing,
+        secret_files.SecretFileRefused,
     ) as error:
         errors.print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(2)

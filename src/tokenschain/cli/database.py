@@ -33,6 +33,7 @@ def migrate(
     finally:
         for end in ends:
             end.dispose()
+    _advance(_database(target))
     _show_checked(found)
     console.print("every count and sum agrees; now set [bold]database.url[/] and start control")
 
@@ -55,6 +56,30 @@ def backup(
         engine.dispose()
     _show_checked(found)
     console.print(f"written to {file}; restore it with `tokenschain migrate --from sqlite:///…`")
+
+
+def advance_revision() -> None:
+    """Make gateways take the configuration of a database that was restored from a backup.
+
+    They refuse one that is older than what they served by. `migrate` does this by itself; run it
+    after any other way of restoring. Keys that were revoked after the backup are valid again:
+    revoke them first.
+    """
+    with _store_errors():
+        revision = _advance(config.load().database_url)
+    console.print(f"gateways take this database's configuration from now on (revision {revision})")
+
+
+def _advance(url: str) -> int:
+    from tokenschain.control import revisions  # noqa: PLC0415
+    from tokenschain.infra.database import engine as db  # noqa: PLC0415
+
+    engine = db.connect(url)
+    try:
+        with engine.begin() as connection:
+            return revisions.advance(connection)
+    finally:
+        engine.dispose()
 
 
 def _database(url: str) -> str:

@@ -112,13 +112,18 @@ class Publisher:
             b"".join((self._suite.digest(body), *map(str.encode, self._shards)))
         )[:16]
         self._revision, self._day = revision, day
-        if version == self.version:
-            return False
-        self.snapshot = msgspec.structs.replace(snapshot, version=version)
+        same = version == self.version
+        if not same:
+            self.snapshot = msgspec.structs.replace(snapshot, version=version)
         part = self._keep(msgspec.msgpack.encode(self.snapshot))
         self.manifest = msgspec.json.encode(
-            Manifest(version, part, tuple(self._shards), SNAPSHOT_FORMAT)
-        )
+            Manifest(
+                version, part, tuple(self._shards), SNAPSHOT_FORMAT, revision,
+                time.time_ns() // 1_000_000,
+            )
+        )  # fmt: skip
+        if same:
+            return False
         self.version = version
         self._forget_old({part, *self._shards})
         for tell in self.changed:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from sqlalchemy import Connection, cast, insert, select, update
 from sqlalchemy.types import BigInteger, Text
 
@@ -19,7 +21,9 @@ def current(connection: Connection) -> int:
 def bump(connection: Connection) -> int:
     """A new revision, for what this transaction changes.
 
-    The row stays locked until the transaction ends, so that revisions are seen in order.
+    The row stays locked until the transaction ends, so that revisions are seen in order. The
+    first one of a database is the time, so that gateways which served by another database before
+    take it for later.
     """
     bumped = (
         update(meta)
@@ -29,9 +33,20 @@ def bump(connection: Connection) -> int:
     )
     value = connection.execute(bumped).scalar()
     if value is None:
-        put_meta(connection, REVISION, "1")
-        return 1
+        return _put_time(connection, 0)
     return int(value)
+
+
+def advance(connection: Connection) -> int:
+    """Go on from a revision that no gateway can have seen: what a database that was restored
+    from a backup needs, since gateways refuse an older configuration than they served by."""
+    return _put_time(connection, current(connection))
+
+
+def _put_time(connection: Connection, at_least: int) -> int:
+    revision = max(at_least + 1, time.time_ns() // 1_000_000)
+    put_meta(connection, REVISION, str(revision))
+    return revision
 
 
 def put_meta(connection: Connection, name: str, value: str) -> None:

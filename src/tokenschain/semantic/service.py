@@ -33,7 +33,8 @@ from tokenschain.core.cache.semantic_protocol import (
 )
 from tokenschain.core.cache.store import decode_entry, encode_entry
 from tokenschain.core.errors import ApiError
-from tokenschain.infra.security.suite import Signer
+from tokenschain.infra.control_channel.protocol import SIGNATURE_HEADER
+from tokenschain.infra.control_channel.signatures import BadSignature, Signatures, Signed
 from tokenschain.semantic.matcher import Matcher, MatchResult, Unclear, answer_in
 from tokenschain.semantic.remote import Judge
 from tokenschain.wire.exchange import Exchange
@@ -44,7 +45,6 @@ EXACT_MAX = 10_000
 """Exact hits that one message may report."""
 JUDGING_MAX = 16
 """Pairs of answers that the judge compares at once; more are not judged."""
-SIGNATURE_HEADER = b"x-tc-signature"
 _BYTES = b"content-type: application/msgpack\r\n"
 _TEXT = b"content-type: text/plain; version=0.0.4; charset=utf-8\r\n"
 METRICS = {
@@ -76,7 +76,7 @@ class SemanticService:
     def __init__(
         self,
         matcher: Matcher,
-        signer: Signer,
+        signatures: Signatures,
         report: Callable[[str, str], None],
         judge: Judge | None = None,
         *,
@@ -84,14 +84,14 @@ class SemanticService:
     ) -> None:
         """
         Args:
-            signer: signs the requests of gateways and control.
+            signatures: of the requests of gateways and control, and of the answers.
             report: told of faults: `(path, why)`.
             judge: compares two answers where their numbers and embeddings do not tell.
             judge_decides: it is also asked, while a caller waits, whether a cached answer in
                 doubt may be served.
         """
         self._matcher = matcher
-        self._signer = signer
+        self._signatures = signatures
         self._report = report
         self._judge = judge
         self._decides = judge_decides
@@ -115,12 +115,14 @@ class SemanticService:
         if path == METRICS_PATH:
             exchange.reply(200, _TEXT, self.metrics())
             return
-        signature = request.headers.get(SIGNATURE_HEADER, b"").decode("latin-1")
-        signed = f"{request.method} {path}\n".encode() + request.body
-        if not self._signer.signed(signed, signature):
-            _refuse(exchange, ApiError("invalid_api_key", "The signature is wrong."))
-        elif path in self._ways:
-            self._start(self._answer(exchange, path))
+        header = request.headers.get(SIGNATURE_HEADER.encode(), b"").decode("latin-1")
+        try:
+            signed = self._signatures.check(request.method, path, request.body, header)
+        except BadSignature as error:
+            _refuse(exchange, ApiError("invalid_api_key", f"The request is not believed: {error}."))
+            return
+        if path in self._ways:
+            self._start(self._answer(exchange, path, signed))
         else:
             _refuse(exchange, ApiError("not_found", "There is no such path."))
 
@@ -129,7 +131,7 @@ class SemanticService:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _answer(self, exchange: Exchange, path: str) -> None:
+    async def _answer(self, exchange: Exchange, path: str, signed: Signed) -> None:
         if path != FIND_PATH:
             await self._turn()
         try:
@@ -140,7 +142,8 @@ class SemanticService:
             self._report(path, repr(error))
             _refuse(exchange, ApiError("internal_error", "The comparison failed."))
         else:
-            exchange.reply(200, _BYTES, body)
+            line = f"{SIGNATURE_HEADER}: {signed.answer(200, body)}\r\n".encode()
+            exchange.reply(200, _BYTES + line, body)
 
     async def _turn(self) -> None:
         """Let look-ups go first: a caller waits for those, and for nothing else. One other

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from functools import partial
 from ipaddress import ip_network
 
@@ -22,10 +23,12 @@ from tokenschain.control.publisher import Publisher
 from tokenschain.control.response_archive import ResponseArchive
 from tokenschain.infra import catalog_file, log
 from tokenschain.infra.config import Settings
+from tokenschain.infra.control_channel.signatures import Signatures
 from tokenschain.infra.database import engine as db
 from tokenschain.infra.egress import PublicResolver
-from tokenschain.infra.security import secrets
-from tokenschain.infra.security.suite import INTERNATIONAL, Sealer, Signer
+from tokenschain.infra.security import secret_files, secrets
+from tokenschain.infra.security.secret_files import SecretFile
+from tokenschain.infra.security.suite import INTERNATIONAL, Sealer
 from tokenschain.wire.client import HttpClient
 
 _DRAIN_MAX_S = 5
@@ -50,9 +53,10 @@ def _build(settings: Settings, engine: Engine) -> _ControlServer:
     sealer = secrets.master_sealer(settings.master_key_path, suite)
     vault = secrets.Vault(settings.vault_path, settings.master_key_path, suite)
     archive = ResponseArchive(engine, sealer, settings.database.response_ttl_s)
-    signer = Signer(suite, secrets.read_or_make(settings.internal_secret_path))
+    internal = SecretFile(settings.internal_secret_path, _warn)
+    signatures = Signatures(suite, internal, time.time)
     semantic = (
-        SemanticProcesses(settings.semantic_base_urls, signer, HttpClient())
+        SemanticProcesses(settings.semantic_base_urls, signatures, HttpClient())
         if settings.cache.compares_meanings
         else None
     )
@@ -74,14 +78,14 @@ def _build(settings: Settings, engine: Engine) -> _ControlServer:
         settings,
         sealer,
         suite,
-        secrets.read_or_make(settings.operator_token_path),
+        secret_files.read_or_make(settings.operator_token_path)[0],
         semantic,
     )
     app = create_app(
         context,
         archive,
         [publisher.run, maintenance.run],
-        signer,
+        signatures,
         _single_sign_on(settings, sealer, vault),
     )
     return _ControlServer(_server_config(settings, app), publisher)

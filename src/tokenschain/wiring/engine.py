@@ -11,7 +11,7 @@ from tokenschain.engine import chat, embedder
 from tokenschain.infra import log
 from tokenschain.infra.config import Settings
 from tokenschain.infra.model_store import DEFAULT_MODEL, ModelStore
-from tokenschain.infra.security import secrets
+from tokenschain.infra.security import secret_files
 
 _DRAIN_MAX_S = 5
 
@@ -27,7 +27,7 @@ async def _engine(settings: Settings) -> None:
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    key = secrets.read_or_make(settings.engine_key_path)
+    key = secret_files.read_or_make(settings.engine_key_path)[0]
     model = ModelStore(settings.data_dir / "models").path_of(settings.engine.model)
     embedding = await embedder.start(
         settings.engine.host, settings.engine.embedder_port, key, wire_refusal

@@ -11,7 +11,7 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
@@ -19,7 +19,6 @@ from pathlib import Path
 import uvloop
 
 from tokenschain.core.call_record import CallRecord
-from tokenschain.core.limits import Lease, LeaseRequest
 from tokenschain.core.ports import NoModeration
 from tokenschain.core.routing.health import Health
 from tokenschain.core.snapshot import Served, Upstream
@@ -39,8 +38,10 @@ from tokenschain.gateway.quota.leases import BUDGETS_DRAW_MAX_S, RATES_DRAW_MAX_
 from tokenschain.gateway.quota.reservation import LimitQuota
 from tokenschain.infra import descriptors, log
 from tokenschain.infra.config import ServerSettings, Settings
-from tokenschain.infra.control_channel.client import Channel, Uplink
+from tokenschain.infra.control_channel.client import Channel, LeaseStream, Uplink
+from tokenschain.infra.control_channel.kept_snapshot import KeptSnapshot
 from tokenschain.infra.control_channel.response_store import ResponseStore
+from tokenschain.infra.control_channel.signatures import Signatures
 from tokenschain.infra.control_channel.signed_client import Refused, SignedClient
 from tokenschain.infra.egress import PublicResolver
 from tokenschain.infra.journal import Journal, JournalFull, JournalLimits
@@ -49,7 +50,8 @@ from tokenschain.infra.redis.connection import REDIS_FAILURES
 from tokenschain.infra.redis.pubsub import RedisPubSub
 from tokenschain.infra.redis.rate_limits import RedisRateLimits
 from tokenschain.infra.security import secrets
-from tokenschain.infra.security.suite import INTERNATIONAL, Sealer, Signer
+from tokenschain.infra.security.secret_files import SecretFile
+from tokenschain.infra.security.suite import INTERNATIONAL, Sealer
 from tokenschain.infra.telemetry import GatewayMetrics, resident_bytes
 from tokenschain.providers.credential_pool import KeyState
 from tokenschain.providers.images import ImageFetcher
@@ -102,9 +104,9 @@ class GatewayWorker:
         # Another name each time: what an earlier process held is not this one's.
         unique = os.urandom(4).hex()
         self._name = f"{socket.gethostname()[:40]}-{settings.server.port}-{worker}-{unique}"
-        self._secret = secrets.read_or_make(settings.internal_secret_path)
         self._suite = INTERNATIONAL
-        self._signer = Signer(self._suite, self._secret)
+        self._secrets = SecretFile(settings.internal_secret_path, self._warn)
+        self._signatures = Signatures(self._suite, self._secrets, time.time)
         self._served = Served()
         self._tasks: list[asyncio.Task[None]] = []
         self._build_channel(settings.data_dir / "gateway", str(worker))
@@ -126,14 +128,14 @@ class GatewayWorker:
         self._client = HttpClient(
             tls=_upstream_tls(settings.egress.ca_file), proxy=settings.egress.proxy
         )
-        self._channel = Channel(settings.control_base_url, self._signer, self._client)
+        self._channel = Channel(settings.control_base_url, self._signatures, self._client)
         self._responses = ResponseStore(self._channel, folder / "responses" / worker)
         self._memory = StoredConversationState(self._responses, self._response_not_kept)
         self._uplink = Uplink(
             self._channel,
             self._served,
             self._journal,
-            folder / "snapshot" / worker,
+            KeptSnapshot(folder, worker, self._suite, self._signatures, self._warn),
             self._suite,
             self._warn,
             settings.journal.ship_interval_s,
@@ -190,7 +192,9 @@ class GatewayWorker:
     def _build_quota(self) -> None:
         """Rate limits and budgets: budgets leased from control, rates from Redis or control."""
         settings = self._settings
-        self._budgets = self._leases(self._draw, _CONTROL_AWAY, "budgets", BUDGETS_DRAW_MAX_S)
+        self._budgets = self._leases(
+            self._draws("budgets"), _CONTROL_AWAY, "budgets", BUDGETS_DRAW_MAX_S
+        )
         self._redis_rates: RedisRateLimits | None = None
         self._rates: Leases | None = None
         if settings.redis.url:
@@ -199,7 +203,9 @@ class GatewayWorker:
                 self._redis_rates.draw, REDIS_FAILURES, "redis", RATES_DRAW_MAX_S
             )
         elif settings.gateway_processes > 1:
-            self._rates = self._leases(self._draw, _CONTROL_AWAY, "rates", RATES_DRAW_MAX_S)
+            self._rates = self._leases(
+                self._draws("rates"), _CONTROL_AWAY, "rates", RATES_DRAW_MAX_S
+            )
         self._quota = LimitQuota(
             self._served,
             time.monotonic,
@@ -225,17 +231,17 @@ class GatewayWorker:
         settings = self._settings
         self._cache_store: RedisCacheStore | None = None
         if settings.redis.url:
-            sealer = Sealer(self._suite, self._suite.derive(self._secret, b"shelf"))
+            sealer = Sealer(self._suite, self._suite.derive(self._secrets()[0], b"shelf"))
             self._cache_store = RedisCacheStore(settings.redis.url, sealer)
         self._semantic: SemanticClient | None = None
         if settings.cache.compares_meanings:
-            asks = SignedClient(settings.semantic_base_url, self._signer, self._client)
+            asks = SignedClient(settings.semantic_base_url, self._signatures, self._client)
             self._semantic = SemanticClient(
                 asks.ask, _CONTROL_AWAY, time.monotonic, self._warn, settings.cache.find_wait_max_s
             )
         self._cache = ResponseCache(
             self._served,
-            partial(self._suite.keyed_digest, self._suite.derive(self._secret, b"cache")),
+            partial(self._suite.keyed_digest, self._suite.derive(self._secrets()[0], b"cache")),
             time.time,
             random.random,
             self._cache_store,
@@ -399,8 +405,8 @@ class GatewayWorker:
             return self._redis_rates.gateways
         return self._settings.gateway_processes
 
-    async def _draw(self, requests: Sequence[LeaseRequest]) -> Sequence[Lease]:
-        return await self._channel.draw(self._name, requests)
+    def _draws(self, stream: str) -> Draw:
+        return LeaseStream(self._channel, self._name, stream).draw
 
     def _secret_of(self, reference: str) -> str | None:
         try:

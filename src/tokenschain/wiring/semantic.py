@@ -19,10 +19,12 @@ import structlog
 from tokenschain.core.errors import wire_refusal
 from tokenschain.infra import log
 from tokenschain.infra.config import EmbedderSettings, JudgeSettings, Settings
+from tokenschain.infra.control_channel.signatures import Signatures
 from tokenschain.infra.redis.connection import REDIS_FAILURES
 from tokenschain.infra.redis.vector_index import RedisVectorIndex
 from tokenschain.infra.security import secrets
-from tokenschain.infra.security.suite import INTERNATIONAL, Sealer, Signer
+from tokenschain.infra.security.secret_files import SecretFile
+from tokenschain.infra.security.suite import INTERNATIONAL, Sealer
 from tokenschain.semantic import learned_state
 from tokenschain.semantic.embedders import FAST, FAST_DIMENSIONS, FINE, Embedders
 from tokenschain.semantic.index import (
@@ -55,7 +57,8 @@ async def _semantic(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     suite = INTERNATIONAL
-    secret = secrets.read_or_make(settings.internal_secret_path)
+    warn = lambda event, why: logger.warning(event, why=why)  # noqa: E731
+    shared_secrets = SecretFile(settings.internal_secret_path, warn)
     vault = secrets.Vault(settings.vault_path, settings.master_key_path, suite)
     client = HttpClient()
     other, name = None, FINE
@@ -70,12 +73,12 @@ async def _semantic(settings: Settings) -> None:
     )
     if settings.redis.url:
         shared = RedisVectorIndex(
-            settings.redis.url, Sealer(suite, suite.derive(secret, b"meaning")), f"{FAST}+{name}",
-            FAST_DIMENSIONS,
+            settings.redis.url, Sealer(suite, suite.derive(shared_secrets()[0], b"meaning")),
+            f"{FAST}+{name}", FAST_DIMENSIONS,
         )  # fmt: skip
         store = LayeredVectorStore(
             store, SharedVectorStore(shared, time.time), REDIS_FAILURES, time.monotonic,
-            lambda event, why: logger.warning(event, why=why),
+            warn,
         )  # fmt: skip
     matcher = Matcher(models, Verifier.shipped(), random.random, store)
     _go_on(settings, matcher, name, logger)
@@ -84,7 +87,7 @@ async def _semantic(settings: Settings) -> None:
         chosen_judge = settings.cache.judge
         judge = Judge(_remote(chosen_judge, client, vault), chosen_judge.calls_per_minute)
     service = SemanticService(
-        matcher, Signer(suite, secret),
+        matcher, Signatures(suite, shared_secrets, time.time),
         lambda what, why: logger.error("fault", at=what, why=why), judge,
         judge_decides=settings.cache.judge is not None and settings.cache.judge.decides,
     )  # fmt: skip

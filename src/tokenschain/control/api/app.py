@@ -30,7 +30,7 @@ from tokenschain.control.api.context import ApiContext
 from tokenschain.control.api.internal import InternalContext
 from tokenschain.control.identity.oidc import Oidc
 from tokenschain.control.response_archive import ResponseArchive
-from tokenschain.infra.security.suite import Signer
+from tokenschain.infra.control_channel.signatures import Signatures
 
 REQUEST_MAX_S = 20.0
 """For a request to the admin API."""
@@ -44,7 +44,7 @@ def create_app(
     context: ApiContext,
     archive: ResponseArchive,
     jobs: Sequence[Callable[[], Awaitable[None]]],
-    signer: Signer,
+    signatures: Signatures,
     oidc: Oidc,
 ) -> FastAPI:
     """The application.
@@ -75,7 +75,7 @@ def create_app(
     app.state.context = context
     app.state.internal = InternalContext(
         context.engine, context.publisher, context.ledger, context.lease_manager, archive,
-        signer,
+        signatures,
     )  # fmt: skip
     app.state.oidc = oidc
     app.state.sign_ins = sessions.SignIns()

@@ -4,14 +4,16 @@
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Annotated, NamedTuple
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi.routing import APIRoute
 from sqlalchemy import Engine
 from starlette.concurrency import run_in_threadpool
 
+from tokenschain.control.api import errors
 from tokenschain.control.billing.ledger import Ledger
 from tokenschain.control.billing.limits import LeaseManager
 from tokenschain.control.publisher import Publisher
@@ -29,16 +31,14 @@ from tokenschain.infra.control_channel.protocol import (
     LeaseBatch,
 )
 from tokenschain.infra.control_channel.response_store import RESPONSE_BYTES_MAX
+from tokenschain.infra.control_channel.signatures import BadSignature, Signatures
 from tokenschain.infra.database.engine import reading
 from tokenschain.infra.journal import BadFrame, read_frames
-from tokenschain.infra.security.suite import Signer
 
 POLL_WAIT_MAX_S = 30.0
 BODY_BYTES_MAX = BATCH_BYTES_MAX * 2
 RESPONSES_BATCH_BYTES_MAX = BATCH_BYTES_MAX + RESPONSE_BYTES_MAX
 MSGPACK = "application/msgpack"
-
-router = APIRouter(include_in_schema=False)
 
 
 class InternalContext(NamedTuple):
@@ -49,8 +49,8 @@ class InternalContext(NamedTuple):
     ledger: Ledger
     lease_manager: LeaseManager
     archive: ResponseArchive
-    signer: Signer
-    """Of requests and snapshots (HMAC)."""
+    signatures: Signatures
+    """Of requests and answers (HMAC)."""
 
 
 def _context_of(request: Request) -> InternalContext:
@@ -61,47 +61,70 @@ def _context_of(request: Request) -> InternalContext:
 Context = Annotated[InternalContext, Depends(_context_of)]
 
 
-def _signed_body(bytes_max: int) -> Callable[[Request, InternalContext], Awaitable[bytes]]:
-    """A dependency: the body, of bounded size, of a request that is signed with our secret."""
+class _SignedRoute(APIRoute):
+    """Every route of the channel: its requests are proven, and its answers are signed for the one
+    request they are given to."""
 
-    async def read(request: Request, context: Context) -> bytes:
-        body = bytearray()
-        async for piece in request.stream():
-            body += piece
-            if len(body) > bytes_max:
-                raise ApiError("payload_too_large", "The batch is too large.")
-        path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        message = f"{request.method} {path}\n".encode() + bytes(body)
-        signature = request.headers.get(SIGNATURE_HEADER, "")
-        if not context.signer.signed(message, signature):
-            raise ApiError("invalid_api_key", "The signature of the internal channel is wrong.")
-        return bytes(body)
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+        large = self.path.startswith(RESPONSES_PATH)
+        bytes_max = RESPONSES_BATCH_BYTES_MAX if large else BODY_BYTES_MAX
 
-    return read
+        async def signed(request: Request) -> Response:
+            body = await _bounded_body(request, bytes_max)
+            path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+            header = request.headers.get(SIGNATURE_HEADER, "")
+            signatures = _context_of(request).signatures
+            try:
+                asked = signatures.check(request.method, path, body, header)
+            except BadSignature as error:
+                message = f"The request is not believed: {error}."
+                raise ApiError("invalid_api_key", message) from None
+            request.state.body = body
+            try:
+                response = await handle(request)
+            except ApiError as error:
+                response = errors.answer(error)
+            code = asked.answer(response.status_code, bytes(response.body))
+            response.headers[SIGNATURE_HEADER] = code
+            return response
+
+        return signed
 
 
-_read_signed = _signed_body(BODY_BYTES_MAX)
-Signed = Depends(_read_signed)
-SignedBody = Annotated[bytes, Signed]
-SignedResponses = Annotated[bytes, Depends(_signed_body(RESPONSES_BATCH_BYTES_MAX))]
+async def _bounded_body(request: Request, bytes_max: int) -> bytes:
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > bytes_max:
+            raise ApiError("payload_too_large", "The batch is too large.")
+    return bytes(body)
 
 
-@router.get(SNAPSHOT_PATH, dependencies=[Signed])
+def _body_of(request: Request) -> bytes:
+    body: bytes = request.state.body
+    return body
+
+
+SignedBody = Annotated[bytes, Depends(_body_of)]
+router = APIRouter(include_in_schema=False, route_class=_SignedRoute)
+
+
+@router.get(SNAPSHOT_PATH)
 async def snapshot(
     context: Context,
     wait_s: Annotated[float, Query(ge=0, le=POLL_WAIT_MAX_S)] = 0,
     if_none_match: Annotated[str, Header()] = "",
 ) -> Response:
-    """The manifest of the snapshot, signed; by long poll, 304 when none newer came."""
+    """The manifest of the snapshot; by long poll, 304 when none newer came."""
     version, body = await context.publisher.newer_than(if_none_match.strip('"'), wait_s)
     headers = {"etag": f'"{version}"'}
     if body is None:
         return Response(status_code=304, headers=headers)
-    headers[SIGNATURE_HEADER] = context.signer.sign(body)
     return Response(body, media_type="application/json", headers=headers)
 
 
-@router.get(PARTS_PATH, dependencies=[Signed])
+@router.get(PARTS_PATH)
 async def parts(context: Context, names: str) -> Response:
     """Parts of the snapshot by name; those that are not kept are left out."""
     found = {name: context.publisher.part(name) for name in names.split(",")[:PARTS_ASKED_MAX]}
@@ -128,14 +151,12 @@ async def leases(context: Context, body: SignedBody) -> Response:
     except msgspec.DecodeError as error:
         raise ApiError("invalid_value", f"No request for leases: {error}.") from None
     rules = context.publisher.snapshot
-    granted = await asyncio.to_thread(
-        context.lease_manager.draw, asked.holder, asked.requests, rules.rates, rules.budgets
-    )
+    granted = await asyncio.to_thread(context.lease_manager.draw, asked, rules.rates, rules.budgets)
     return Response(msgspec.msgpack.encode(granted), media_type=MSGPACK)
 
 
 @router.post(RESPONSES_PATH)
-async def keep_responses(context: Context, frames: SignedResponses) -> dict[str, int]:
+async def keep_responses(context: Context, frames: SignedBody) -> dict[str, int]:
     """Keep stored responses of the Responses API; each counts once."""
     try:
         payloads = list(read_frames(frames))
@@ -145,7 +166,7 @@ async def keep_responses(context: Context, frames: SignedResponses) -> dict[str,
     return {"received": len(payloads), "new": new}
 
 
-@router.get(RESPONSES_PATH + "/{response_id}", dependencies=[Signed])
+@router.get(RESPONSES_PATH + "/{response_id}")
 async def find_response(context: Context, response_id: str, tenant: str) -> Response:
     """A tenant's stored response."""
 
@@ -159,7 +180,7 @@ async def find_response(context: Context, response_id: str, tenant: str) -> Resp
     return Response(found, media_type=MSGPACK)
 
 
-@router.delete(RESPONSES_PATH + "/{response_id}", dependencies=[Signed])
+@router.delete(RESPONSES_PATH + "/{response_id}")
 async def delete_response(context: Context, response_id: str, tenant: str) -> dict[str, bool]:
     """Forget a tenant's stored response."""
 

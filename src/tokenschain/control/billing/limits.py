@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine, RowMapping, delete, func, insert, sel
 from tokenschain.control import revisions
 from tokenschain.control.billing import rollups
 from tokenschain.control.billing.rollups import DAY_S, HOUR_S, Place
+from tokenschain.core.errors import ApiError
 from tokenschain.core.limits import (
     HOLDER_TTL_S,
     Budget,
@@ -29,15 +30,19 @@ from tokenschain.core.limits import (
 )
 from tokenschain.core.pricing.catalog import to_yuan
 from tokenschain.core.tags import parse as parse_tags
+from tokenschain.infra.control_channel.protocol import LeaseBatch
 from tokenschain.infra.database import engine as db
 from tokenschain.infra.database import paging
 from tokenschain.infra.database.paging import Page, Rows
-from tokenschain.infra.database.tables import budget_counts, limits
+from tokenschain.infra.database.tables import budget_counts, lease_streams, limits
 
 CHINA_S = 8 * 3_600
 CHINA = datetime.timezone(datetime.timedelta(seconds=CHINA_S))
 _KINDS: dict[str, type[Rate] | type[Budget]] = {"rate": Rate, "budget": Budget}
 SUBJECT_CHARACTERS_MAX = 300
+STREAMS_MAX = 10_000
+"""Gateway processes whose last request is remembered in memory; those not heard for longest are
+forgotten first, and their requests are too old by then (`signatures.WINDOW_S`)."""
 
 
 def all_limits(connection: Connection) -> tuple[tuple[Rate, ...], tuple[Budget, ...]]:
@@ -277,23 +282,27 @@ class LeaseManager:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._rates = SharedRates()
+        self._sequences: dict[str, int] = {}
         self._lock = threading.Lock()
         self._drawn_at = 0.0
         self._back_at = 0.0
         self._all_alive = True
 
     def draw(
-        self,
-        holder: str,
-        requests: Sequence[LeaseRequest],
-        rates: Sequence[Rate],
-        budgets: Sequence[Budget],
+        self, asked: LeaseBatch, rates: Sequence[Rate], budgets: Sequence[Budget]
     ) -> list[Lease]:
         """Grant what a gateway asks for, or as much as there is.
 
         What is granted to all and what is spent never exceeds a budget, whatever the order
         in which gateways ask and records arrive.
+
+        Raises:
+            ApiError: `conflict`: the request came before, or a later one did.
         """
+        holder, requests = asked.holder, asked.requests
+        stream = f"{holder}/{asked.stream}"
+        with self._lock:
+            self._count_in_memory(stream, asked.sequence)
         rates_by_id = {rate.id: rate for rate in rates}
         budgets_by_id = {budget.id: budget for budget in budgets}
         leases: dict[int, Lease] = {}
@@ -314,6 +323,7 @@ class LeaseManager:
                 leases[number] = Lease(0, 0)
         if of_budgets:
             with self._engine.begin() as connection:
+                _count(connection, stream, asked.sequence, now)
                 # In one order by all, so that two cannot wait for each other.
                 for name, subject, number in sorted(of_budgets):
                     budget = budgets_by_id[name]
@@ -322,6 +332,15 @@ class LeaseManager:
                     )
         self._drawn_at = now
         return [leases[number] for number in range(len(requests))]
+
+    def _count_in_memory(self, stream: str, sequence: int) -> None:
+        """Rates are counted by this process alone, and so are the requests for them."""
+        if sequence <= self._sequences.get(stream, 0):
+            raise _replayed()
+        if len(self._sequences) >= STREAMS_MAX:
+            self._sequences.pop(next(iter(self._sequences)))
+        self._sequences.pop(stream, None)
+        self._sequences[stream] = sequence
 
     def _lease(
         self,
@@ -376,7 +395,36 @@ class LeaseManager:
     def sweep(self) -> int:
         """Fold the counts of gateways that are long gone into one row a budget."""
         with self._engine.begin() as connection:
-            return _fold_dead(connection, time.time() - HOUR_S)
+            before_s = time.time() - HOUR_S
+            connection.execute(delete(lease_streams).where(lease_streams.c.seen_at_s < before_s))
+            return _fold_dead(connection, before_s)
+
+
+def _count(connection: Connection, stream: str, sequence: int, now: float) -> None:
+    """Note a request for budgets, whichever control it comes to.
+
+    Raises:
+        ApiError: `conflict`.
+    """
+    table = lease_streams.c
+    newer = connection.execute(
+        update(lease_streams)
+        .where(table.stream == stream, table.sequence < sequence)
+        .values(sequence=sequence, seen_at_s=now)
+    ).rowcount
+    if newer:
+        return
+    first = connection.execute(
+        db.upsert(connection.engine, lease_streams)
+        .values(stream=stream, sequence=sequence, seen_at_s=now)
+        .on_conflict_do_nothing(index_elements=["stream"])
+    ).rowcount
+    if not first:
+        raise _replayed()
+
+
+def _replayed() -> ApiError:
+    return ApiError("conflict", "This request for leases came before, or a later one did.")
 
 
 def _fold_dead(connection: Connection, before_s: float) -> int:

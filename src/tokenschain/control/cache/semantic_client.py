@@ -15,8 +15,8 @@ from tokenschain.core.cache.semantic_protocol import (
     Cluster,
     Report,
 )
+from tokenschain.infra.control_channel.signatures import Signatures
 from tokenschain.infra.control_channel.signed_client import Refused, SignedClient
-from tokenschain.infra.security.suite import Signer
 from tokenschain.wire.client import ClientError, HttpClient
 
 ASK_MAX_S = 5.0
@@ -26,8 +26,8 @@ _encode = msgspec.msgpack.Encoder().encode
 class SemanticProcesses:
     """All of these processes, each asked at once; those that do not answer are left out."""
 
-    def __init__(self, urls: Sequence[str], signer: Signer, client: HttpClient) -> None:
-        self._asks = [SignedClient(url, signer, client) for url in urls]
+    def __init__(self, urls: Sequence[str], signatures: Signatures, client: HttpClient) -> None:
+        self._asks = [SignedClient(url, signatures, client) for url in urls]
 
     async def reports(self) -> list[Report]:
         """What each measured of each group; a group that several serve comes several times."""

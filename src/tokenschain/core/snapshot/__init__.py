@@ -270,6 +270,10 @@ class Manifest(msgspec.Struct, frozen=True):
     """`SHARDS` of them; empty where there is no key."""
     format: int = 1
     """`SNAPSHOT_FORMAT` of the control that published it; the first format did not say."""
+    revision: int = 0
+    """Rises with every change in control's database; a gateway takes no older one."""
+    at_ms: int = 0
+    """Unix time when it was published."""
 
 
 class Candidate(msgspec.Struct, frozen=True):

@@ -1,23 +1,23 @@
 """Control channel client: fetches snapshots and leases, ships the journal.
 
 Down: the snapshot, by long poll with an ETag, verified, and kept on disk so
-that a gateway starts and serves without control. Up: the journal, in batches,
-at least once; control drops what it has already by event id.
+that a gateway starts and serves without control. Its revision only rises: an
+older one is refused, wherever it comes from. Up: the journal, in batches, at
+least once; control drops what it has already by event id.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import msgspec
 
 from tokenschain.core.backoff import Backoff
 from tokenschain.core.limits import Lease, LeaseRequest
-from tokenschain.core.snapshot import SNAPSHOT_FORMAT, Manifest, Served, Snapshot
+from tokenschain.core.snapshot import Manifest, Served, Snapshot
+from tokenschain.infra.control_channel.kept_snapshot import KeptSnapshot
 from tokenschain.infra.control_channel.protocol import (
     BATCH_BYTES_MAX,
     BATCH_RECORDS_MAX,
@@ -25,7 +25,6 @@ from tokenschain.infra.control_channel.protocol import (
     LEASES_PATH,
     PARTS_ASKED_MAX,
     PARTS_PATH,
-    SIGNATURE_HEADER,
     SNAPSHOT_PATH,
     LeaseBatch,
 )
@@ -46,18 +45,35 @@ _SHIP_WAITS = Waits(connect_max_s=2.0, first_byte_max_s=30.0, total_max_s=60.0)
 class Channel(SignedClient):
     """The signed way to control; see `control.api.app` for the other end."""
 
-    async def draw(self, holder: str, requests: Sequence[LeaseRequest]) -> Sequence[Lease]:
+    async def draw(
+        self, holder: str, stream: str, sequence: int, requests: Sequence[LeaseRequest]
+    ) -> Sequence[Lease]:
         """Ask control for leases.
 
         Raises:
             ClientError, Refused: control is away.
         """
-        body = msgspec.msgpack.encode(LeaseBatch(holder, tuple(requests)))
+        body = msgspec.msgpack.encode(LeaseBatch(holder, tuple(requests), stream, sequence))
         answer = await self.ask(LEASES_PATH, body, _LEASE_WAITS, 1_048_576)
         try:
             return msgspec.msgpack.decode(answer, type=list[Lease])
         except msgspec.DecodeError as error:
             raise Refused(str(error)) from error
+
+
+class LeaseStream:
+    """Lease requests of one process for one kind of counts, numbered: each draws once."""
+
+    def __init__(self, channel: Channel, holder: str, name: str) -> None:
+        self._channel = channel
+        self._holder = holder
+        self._name = name
+        self._sequence = 0
+
+    async def draw(self, requests: Sequence[LeaseRequest]) -> Sequence[Lease]:
+        """See `Channel.draw`."""
+        self._sequence += 1
+        return await self._channel.draw(self._holder, self._name, self._sequence, requests)
 
 
 async def ship(channel: Channel, journal: Journal, path: str) -> None:
@@ -80,22 +96,24 @@ class Uplink:
         channel: Channel,
         served: Served,
         journal: Journal,
-        folder: Path,
+        kept: KeptSnapshot,
         suite: Suite,
         report: Callable[[str, str], None],
         ship_interval_s: float,
     ) -> None:
         """
         Args:
-            folder: where the configuration is kept for a start without control.
+            kept: the configuration on disk, for a start without control.
             suite: names the parts of a configuration by their digests, as control does.
             report: told once when control is lost and once when it is back.
         """
         self._channel = channel
         self._served = served
         self._journal = journal
-        self._folder = folder
+        self._kept = kept
         self._suite = suite
+        self._refused = ""
+        """The version of the older configuration that was refused last."""
         self._have: Manifest | None = None
         self._report = report
         self._ship_interval_s = ship_interval_s
@@ -109,27 +127,10 @@ class Uplink:
 
     def start_from_disk(self) -> None:
         """Serve by the last configuration this machine saw, if it is whole and signed."""
-        try:
-            kept = (self._folder / "manifest").read_bytes()
-        except FileNotFoundError:
+        kept = self._kept.read()
+        if kept is None:
             return
-        signature, _, body = kept.partition(b"\n")
-        if not self._channel.signed(body, signature.decode("latin-1")):
-            self._report("snapshot_ignored", "the snapshot on disk is not signed by this secret")
-            return
-        manifest = msgspec.json.decode(body, type=Manifest)
-        if manifest.format != SNAPSHOT_FORMAT:
-            self._report("snapshot_ignored", "the snapshot on disk is of another version's format")
-            return
-        parts = {}
-        for name in {manifest.snapshot, *manifest.shards} - {""}:
-            try:
-                parts[name] = (self._folder / name).read_bytes()
-            except FileNotFoundError:
-                parts[name] = b""
-            if self._suite.hex_digest(parts[name]) != name:
-                self._report("snapshot_ignored", "a part of the snapshot on disk is not whole")
-                return
+        manifest, parts = kept
         snapshot = msgspec.msgpack.decode(parts[manifest.snapshot], type=Snapshot)
         self._served.replace(snapshot)
         for number, name in enumerate(manifest.shards):
@@ -159,12 +160,23 @@ class Uplink:
             return
         if reply.status != 200:
             raise Refused(f"control answered HTTP {reply.status}")
-        signature = reply.headers.get(SIGNATURE_HEADER.encode(), b"").decode("latin-1")
-        if not self._channel.signed(body, signature):
-            raise Refused("the snapshot's signature is wrong")
-        await self._serve(msgspec.json.decode(body, type=Manifest), signature, body)
+        manifest = msgspec.json.decode(body, type=Manifest)
+        highest = self._kept.highest.number
+        if manifest.revision < highest:
+            # For a moment, this is a control that has not heard of the last change yet.
+            why = (
+                f"control's configuration is of revision {manifest.revision}, older than the one "
+                f"served here ({highest}); after restoring its database from a backup, run "
+                "`tokenschain advance-revision`"
+            )
+            if self._refused == manifest.version:
+                self._report("snapshot_older_refused", why)
+            self._refused = manifest.version
+            raise Refused(why)
+        self._refused = ""
+        await self._serve(manifest, body)
 
-    async def _serve(self, manifest: Manifest, signature: str, body: bytes) -> None:
+    async def _serve(self, manifest: Manifest, body: bytes) -> None:
         """Fetch what is new of a configuration and serve by it, a shard at a time."""
         have = self._have
         known = {have.snapshot, *have.shards} if have is not None else set()
@@ -182,7 +194,7 @@ class Uplink:
         self._served.version = manifest.version
         self._have = manifest
         self.configured.set()
-        await asyncio.to_thread(self._keep, manifest, signature, body, parts)
+        await asyncio.to_thread(self._kept.write, manifest, body, parts)
 
     async def _fetch(self, names: list[str]) -> dict[str, bytes]:
         path = f"{PARTS_PATH}?names={','.join(names)}"
@@ -193,19 +205,6 @@ class Uplink:
             if self._suite.hex_digest(found.get(name, b"")) != name:
                 raise Refused("a part of the snapshot is missing or is not what was asked for")
         return found
-
-    def _keep(
-        self, manifest: Manifest, signature: str, body: bytes, parts: dict[str, bytes]
-    ) -> None:
-        """Write to disk: parts first, then the manifest that names them."""
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for name, payload in parts.items():
-            _write(self._folder / name, payload)
-        _write(self._folder / "manifest", signature.encode() + b"\n" + body)
-        live = {manifest.snapshot, *manifest.shards, "manifest"}
-        for path in self._folder.iterdir():
-            if path.name not in live:
-                path.unlink(missing_ok=True)
 
     async def ship_journal(self) -> None:
         """Ship records as they come; returns only by cancellation."""
@@ -226,9 +225,3 @@ class Uplink:
             ClientError: control cannot be reached.
         """
         await ship(self._channel, self._journal, JOURNAL_PATH)
-
-
-def _write(path: Path, payload: bytes) -> None:
-    partial = path.with_suffix(f".{os.getpid()}.part")
-    partial.write_bytes(payload)
-    os.replace(partial, path)

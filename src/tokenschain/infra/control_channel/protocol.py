@@ -24,6 +24,8 @@ class LeaseBatch(msgspec.Struct, frozen=True):
     """What a gateway asks of control."""
 
     holder: str
-    requests: tuple[LeaseRequest, ...] = msgspec.field(name="wishes")
-    """Keeps its first name on the wire: gateways of the version before draw leases, too, until
-    each of them was restarted."""
+    requests: tuple[LeaseRequest, ...]
+    stream: str
+    """Which of the holder's sequences this is of; each counts by itself."""
+    sequence: int
+    """Rises with every request of a stream: one that does not draws nothing."""

@@ -1,13 +1,14 @@
-"""HTTP client whose requests are signed (HMAC) with the platform's internal secret."""
+"""HTTP client whose requests and answers are signed (HMAC) with the platform's internal secret."""
 
 from __future__ import annotations
 
 from tokenschain.infra.control_channel.protocol import SIGNATURE_HEADER
-from tokenschain.infra.security.suite import Signer
+from tokenschain.infra.control_channel.signatures import Signatures
 from tokenschain.wire.client import HttpClient, Origin, Reply, Waits
 
 ANSWER_BYTES_MAX = 16_777_216
 _ASK_WAITS = Waits(connect_max_s=0.5, first_byte_max_s=10.0, total_max_s=15.0)
+_SHOWN_MAX = 300
 
 
 class Refused(Exception):
@@ -17,9 +18,9 @@ class Refused(Exception):
 class SignedClient:
     """Asks another process of the platform."""
 
-    def __init__(self, url: str, signer: Signer, client: HttpClient) -> None:
+    def __init__(self, url: str, signatures: Signatures, client: HttpClient) -> None:
         self._origin = Origin.of(url)
-        self._signer = signer
+        self._signatures = signatures
         self._client = client
 
     async def exchange(
@@ -32,16 +33,20 @@ class SignedClient:
 
         Raises:
             ClientError: the other process cannot be reached.
+            Refused: the answer is not that process' answer to this request.
         """
-        # The signature covers method, path and body: a recorded request proves nothing new,
-        # since replaying it is harmless by design (idempotent).
-        signature = self._signer.sign(f"{method} {path}\n".encode() + body)
+        signed = self._signatures.sign(method, path, body)
         head = (
             f"{method} {path} HTTP/1.1\r\nhost: {self._origin.authority}\r\n"
-            f"{SIGNATURE_HEADER}: {signature}\r\ncontent-length: {len(body)}\r\n{more}\r\n"
+            f"{SIGNATURE_HEADER}: {signed.header}\r\ncontent-length: {len(body)}\r\n{more}\r\n"
         )
         reply = await self._client.open(self._origin, head.encode("latin-1") + body, waits)
-        return reply, await reply.read(bytes_max)
+        answer = await reply.read(bytes_max)
+        signature = reply.headers.get(SIGNATURE_HEADER.encode(), b"").decode("latin-1")
+        if not signed.answered(reply.status, answer, signature):
+            said = answer[:_SHOWN_MAX].decode("utf-8", "replace") if reply.status >= 400 else ""
+            raise Refused(f"{path}: HTTP {reply.status}, not signed with our secret {said}".strip())
+        return reply, answer
 
     async def ask(
         self,
@@ -61,7 +66,3 @@ class SignedClient:
         if reply.status != 200:
             raise Refused(f"{path}: HTTP {reply.status}")
         return answer
-
-    def signed(self, body: bytes, signature: str) -> bool:
-        """Whether the other process signed this body."""
-        return self._signer.signed(body, signature)

@@ -331,6 +331,15 @@ budget_counts = Table(
 )
 """What each gateway was granted of a budget, and what its calls cost, as the ledger knows."""
 
+lease_streams = Table(
+    "lease_streams",
+    metadata,
+    Column("stream", String(100), primary_key=True),  # holder/kind of counts
+    Column("sequence", BigInteger, nullable=False),
+    Column("seen_at_s", Float, nullable=False),
+)
+"""The last request for budgets of each gateway process: an earlier one draws nothing."""
+
 users = Table(
     "users",
     metadata,

@@ -8,6 +8,7 @@ import re
 import secrets
 from pathlib import Path
 
+from tokenschain.infra.security import secret_files
 from tokenschain.infra.security.suite import Sealer, Suite, Unsealable
 
 API_KEY_PREFIX = "tc-"
@@ -19,28 +20,6 @@ class SecretMissing(Exception):
     """A referenced secret cannot be had; the text names the reference, not the secret."""
 
 
-def read_or_make(path: Path) -> str:
-    """The secret in a file, made with 256 random bits the first time."""
-    try:
-        return _read(path)
-    except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        made = secrets.token_urlsafe(32)
-        partial = path.with_suffix(f".{os.getpid()}.part")
-        fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            os.write(fd, made.encode())
-        finally:
-            os.close(fd)
-        try:
-            os.link(partial, path)  # the first of several starters wins
-        except FileExistsError:
-            pass
-        finally:
-            partial.unlink()
-        return _read(path)
-
-
 def _read(path: Path) -> str:
     return path.read_text(encoding="utf-8").strip()
 
@@ -48,7 +27,7 @@ def _read(path: Path) -> str:
 def master_sealer(path: Path, suite: Suite) -> Sealer:
     """Seals with the key that a master key file stands for; the file is made the first time."""
     # The file holds 256 random bits as text; the digest only makes them 32 bytes.
-    return Sealer(suite, suite.digest(read_or_make(path).encode()))
+    return Sealer(suite, suite.digest(secret_files.read_or_make(path)[0].encode()))
 
 
 class Vault:

@@ -1,0 +1,171 @@
+"""Secret files: at least 32 characters, read by their owner only, several lines during a rotation.
+
+The secret in the first line is in force: it signs and seals. Those in the lines below it are
+accepted besides, so that processes may learn of a new one at different times.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+CHARACTERS_MIN = 32
+"""256 random bits in base64 have 43; what people write by themselves is seldom so long."""
+SECRETS_MAX = 4
+"""Lines of one file; a rotation needs two."""
+REREAD_S = 1.0
+"""How often a running process looks whether its file has changed."""
+_BYTES_MAX = 65_536
+_NOT_OWNERS = stat.S_IRWXG | stat.S_IRWXO
+_BEYOND_GROUP_READ = _NOT_OWNERS & ~stat.S_IRGRP
+
+
+class SecretFileRefused(Exception):
+    """A secret file is weak or open to others; the text says what to do and holds no secret."""
+
+
+def read(path: Path) -> tuple[str, ...]:
+    """The secrets of a file, the one in force first.
+
+    Raises:
+        FileNotFoundError: there is none.
+        SecretFileRefused: it is too short, too long, or others may read or change it.
+    """
+    try:
+        with path.open("rb") as file:
+            _check_access(path, os.fstat(file.fileno()))
+            text = file.read(_BYTES_MAX + 1)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise SecretFileRefused(f"{path} cannot be read: {error.strerror}") from None
+    try:
+        found = tuple(line.strip() for line in text.decode().splitlines() if line.strip())
+    except UnicodeDecodeError:
+        raise SecretFileRefused(f"{path} holds no text: {_REMEDY}") from None
+    if not found or len(found) > SECRETS_MAX or len(text) > _BYTES_MAX:
+        raise SecretFileRefused(f"{path} holds no secret, or more than {SECRETS_MAX}: {_REMEDY}")
+    if min(map(len, found)) < CHARACTERS_MIN:
+        raise SecretFileRefused(
+            f"{path} holds a secret of fewer than {CHARACTERS_MIN} characters: {_REMEDY}"
+        )
+    return found
+
+
+_REMEDY = "put one random secret a line there, as `openssl rand -base64 32` makes them"
+
+
+def _check_access(path: Path, found: os.stat_result) -> None:
+    mode = stat.S_IMODE(found.st_mode)
+    if found.st_uid == os.geteuid():
+        if mode & _NOT_OWNERS:
+            raise SecretFileRefused(f"other users may reach {path}: chmod 600 {path}")
+    # What root mounts for a group of one, as Kubernetes does, belongs to this process as well.
+    elif found.st_uid != 0 or mode & _BEYOND_GROUP_READ:
+        raise SecretFileRefused(
+            f"{path} is another user's: chown it to the user that TokensChain runs as, "
+            f"and chmod 600 {path}"
+        )
+
+
+def read_or_make(path: Path) -> tuple[str, ...]:
+    """The secrets in a file, made with 256 random bits the first time.
+
+    Raises:
+        SecretFileRefused: see `read`.
+    """
+    try:
+        return read(path)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        partial = _written_aside(path, [new_secret()])
+        try:
+            os.link(partial, path)  # the first of several starters wins
+        except FileExistsError:
+            pass
+        finally:
+            partial.unlink()
+        return read(path)
+
+
+def new_secret() -> str:
+    """256 random bits as text."""
+    return secrets.token_urlsafe(32)
+
+
+def write(path: Path, found: Sequence[str]) -> None:
+    """Put these secrets into a file, in one step for whoever reads it.
+
+    Raises:
+        SecretFileRefused: the file cannot be changed here.
+    """
+    try:
+        os.replace(_written_aside(path, found), path)
+    except OSError as error:
+        raise SecretFileRefused(
+            f"{path} cannot be changed: {error.strerror}; change it where it comes from"
+        ) from None
+
+
+def _written_aside(path: Path, found: Sequence[str]) -> Path:
+    partial = path.with_suffix(f".{os.getpid()}.part")
+    fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        os.write(fd, "\n".join((*found, "")).encode())
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    return partial
+
+
+class SecretFile:
+    """The secrets of a file as they stand now: a rotation needs no restart."""
+
+    def __init__(
+        self,
+        path: Path,
+        report: Callable[[str, str], None] = lambda event, why: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """
+        Args:
+            report: told `secret_file_refused` when a changed file is of no use; what was read
+                before stays in force.
+
+        Raises:
+            SecretFileRefused: see `read`.
+        """
+        self._path = path
+        self._report = report
+        self._clock = clock
+        self._secrets = read_or_make(path)
+        self._seen = self._look()
+        self._next_s = clock() + REREAD_S
+
+    def __call__(self) -> tuple[str, ...]:
+        """The secrets, the one in force first; the same object until they change."""
+        now = self._clock()
+        if now >= self._next_s:
+            self._next_s = now + REREAD_S
+            seen = self._look()
+            if seen != self._seen:
+                self._seen = seen
+                self._reread()
+        return self._secrets
+
+    def _reread(self) -> None:
+        try:
+            self._secrets = read(self._path)
+        except (OSError, SecretFileRefused) as error:
+            self._report("secret_file_refused", str(error))
+
+    def _look(self) -> tuple[int, ...]:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return ()
+        return (found.st_ino, found.st_mtime_ns, found.st_size, found.st_mode)
