@@ -142,10 +142,15 @@ ANSWERS = (
     "finish reason is complete: `stop` or `tool_calls`, as its content says; its record says "
     "`inferred`. An answer of HTTP 200 that is a page, "
     "empty, or without choices is asked of the next upstream and costs nothing.\n"
+    "* Calls of `/v1/messages` with server tools, MCP servers or citations bypass the cache: what "
+    "they are answered stands in blocks of Anthropic's own.\n"
     "* Embeddings come in the `encoding_format` that was asked for, whichever the upstream "
     "knows.\n"
     "* `/v1/responses` gives reasoning as summary events and parts when `reasoning.summary`"
-    " was asked for, else as `reasoning_text`. `/v1/messages` begins with the estimated "
+    ' was asked for, else as `reasoning_text`; `include: ["reasoning.encrypted_content"]` adds '
+    "a form to give back whole, with a vendor's signature, and `top_logprobs` or "
+    "`message.output_text.logprobs` what upstreams with `logprobs` say. Sound in an answer is its "
+    "transcript there and at `/v1/messages`. `/v1/messages` begins with the estimated "
     "`input_tokens`; the counted ones follow at the end.\n"
 )
 

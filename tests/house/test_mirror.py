@@ -65,7 +65,7 @@ ELSEWHERE: dict[str, str] = {
     "core/formats/anthropic/request_writer.py": "translation/test_field_lists.py",
     "core/formats/canonical.py": "core/formats/test_translations.py, vendors/test_matrix.py",
     "core/formats/compaction.py": "field_failures/test_k6_responses.py",
-    "core/formats/compaction_item.py": "field_failures/test_k6_responses.py",
+    "core/formats/encrypted_content.py": "field_failures/test_k6_responses.py",
     "core/formats/continuation.py": "flows/test_failover.py",
     "core/formats/dialect.py": "core/formats/test_translations.py, vendors/test_matrix.py",
     "core/formats/forced_calls.py": "field_failures/test_k6_engine.py",
@@ -183,7 +183,6 @@ ELSEWHERE: dict[str, str] = {
     "wiring/control.py": "e2e/test_platform.py",
     "wiring/engine.py": "e2e/test_platform.py",
     "wiring/gateway.py": "e2e/test_platform.py",
-    "wiring/machine.py": "e2e/test_platform.py",
     "wiring/semantic.py": "e2e/test_platform.py",
 }
 

@@ -256,7 +256,7 @@ def _base(api: str, field: str, build: Builder) -> Json | None:
     return None if field not in body else {k: v for k, v in body.items() if k != field}
 
 
-# Values that ask for nothing: what happens without the field as well.
+# Values that ask nothing of the upstream: what happens without the field as well, or is done here.
 NEUTRAL = frozenset(
     {
         "tool_choice.=auto", "function_call.=auto", "service_tier.=auto", "service_tier.=default",
@@ -265,7 +265,7 @@ NEUTRAL = frozenset(
         "thinking.type.=disabled", "tool_choice.type.=auto", "service_tier.=standard_only",
         "speed.=standard", "stop", "parallel_tool_calls", "reasoning_effort.=medium",
         "reasoning.effort.=medium", "reasoning.summary.=auto", "reasoning.generate_summary.=auto",
-        "tools.strict", "store",
+        "tools.strict", "store", "include.=reasoning.encrypted_content",
     }
 )  # fmt: skip
 _TAGS = ("type", "role", "status", "object", "mode")

@@ -22,6 +22,7 @@ from tokenschain.core.cache.key import (
     normal,
 )
 from tokenschain.core.formats import openai_chat
+from tokenschain.core.formats.anthropic import request_reader
 from tokenschain.core.formats.openai_chat import Api
 from tokenschain.infra.security.suite import INTERNATIONAL
 
@@ -174,3 +175,26 @@ def test_digests_are_the_same_in_every_process_and_tell_nothing_without_the_key(
     parsed = openai_chat.parse(Api.CHAT, json.dumps(BODY).encode())
     other = identify(parsed, SPACE, partial(INTERNATIONAL.keyed_digest, b"x" * 32))
     assert isinstance(other, Identity) and other.key != key(BODY).key
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "server_tools"),
+        ({"mcp_servers": [{"type": "url", "url": "https://a.example", "name": "a"}]},
+         "mcp_servers"),
+        ({"messages": [{"role": "user", "content": [
+            {"type": "document", "source": {"type": "text", "media_type": "text/plain",
+             "data": "d"}, "citations": {"enabled": True}}]}]}, "citations"),
+        ({"tools": [{"name": "f", "input_schema": {"type": "object"}}]}, ""),
+    ],
+)  # fmt: skip
+def test_messages_whose_answers_hold_more_than_is_cached_bypass_the_cache(
+    more: dict[str, Any], why: str
+) -> None:
+    """Results of server tools and places of citations: a cached answer, and one shared by calls
+    in flight, has none of them."""
+    body = {"model": "m", "max_tokens": 9, "messages": [USER], **more}
+    parsed = request_reader.parse(json.dumps(body).encode())
+    found = identify(parsed, SPACE, DIGEST, semantic=True)
+    assert found == why if why else isinstance(found, Identity)

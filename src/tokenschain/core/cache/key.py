@@ -7,11 +7,14 @@ prompts and tools never meet, whatever their texts say.
 
 from __future__ import annotations
 
+import re
 import unicodedata
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
+from msgspec import Raw
 
 from tokenschain.core.formats.openai_chat import Api, ParsedRequest
 
@@ -111,6 +114,7 @@ _HARMLESS: dict[str, tuple[Any, ...]] = {
 """Values of fields that otherwise keep a call out: the default, said aloud."""
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder(order="sorted").encode
+_CITED = re.compile(rb'"citations"\s*:\s*\{\s*"enabled"\s*:\s*true')
 _WIDE = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: 0x20}
 
 
@@ -172,6 +176,10 @@ def identify(
             exact = True
         kept[name] = _plain(value)
     native = parsed.native
+    if native is not None and native.api == "messages":
+        kept_apart = _unanswerable(native.fields)
+        if kept_apart:
+            return kept_apart
     if native is not None and any(not loss.adapted for loss in native.losses):
         # An upstream of the same API gets what the canonical form lacks.
         exact = True
@@ -198,6 +206,21 @@ def identify(
         return Identity(key, question=question)
     kept["messages"] = kept["messages"][:-1]
     return Identity(key, digest(base + b"?" + _encode(kept)), question)
+
+
+def _unanswerable(fields: Mapping[str, Raw]) -> str:
+    """What makes a Messages request's answer hold blocks that a cached one has not: the results
+    of server tools and the places that documents are cited from."""
+    if "mcp_servers" in fields:
+        return "mcp_servers"
+    for tool in _decode(fields.get("tools") or b"null") or ():
+        if isinstance(tool, dict) and tool.get("type") not in (None, "custom"):
+            return "server_tools"
+    for name in ("messages", "system"):
+        raw = bytes(fields.get(name, b""))
+        if _CITED.search(raw):
+            return "citations"
+    return ""
 
 
 def normal(text: str) -> str:

@@ -14,7 +14,7 @@ from msgspec import Raw
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats import canonical as canon
 from tokenschain.core.formats import responses_reader
-from tokenschain.core.formats.compaction_item import seal
+from tokenschain.core.formats.encrypted_content import seal
 from tokenschain.core.formats.json_body import read_body, value_of
 from tokenschain.core.formats.openai_chat import ParsedRequest
 from tokenschain.core.formats.openai_responses import usage_out

@@ -14,8 +14,10 @@ from msgspec import Raw
 
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats import canonical as canon
+from tokenschain.core.formats.encrypted_content import seal_reasoning
 from tokenschain.core.formats.openai_chat import ParsedRequest, WireUsage, usage_of
 from tokenschain.core.formats.response_echo import echo_of
+from tokenschain.core.formats.responses_reader import ENCRYPTED
 
 _encode = msgspec.json.Encoder().encode
 
@@ -26,9 +28,11 @@ def reply_of(body: bytes, name: str, asked: ParsedRequest) -> bytes:
     choice = reply.choices[0] if reply.choices else canon.Choice()
     message = choice.said
     output: list[dict[str, Any]] = []
-    if message.reasoning_content:
-        as_summary = _wants_summary(asked)
-        output.append(_reasoning_item(f"rs_{name}", message.reasoning_content, as_summary))
+    text, details = message.reasoning_content or "", message.reasoning_details or []
+    encrypts = _wants_encrypted(asked)
+    if text or (details and encrypts):
+        item = _reasoning_item(f"rs_{name}", text, _wants_summary(asked))
+        output.append(_with_encrypted(item, text, details) if encrypts else item)
     parts: list[dict[str, Any]] = []
     if message.words or not (message.tool_calls or message.refusal):
         parts.append(_text_part(message.words, message.citations, _logprobs_of(choice)))
@@ -58,6 +62,18 @@ def _wants_summary(asked: ParsedRequest) -> bool:
         return False
     reasoning = msgspec.json.decode(raw)
     return isinstance(reasoning, dict) and reasoning.get("summary") not in (None, "none")
+
+
+def _wants_encrypted(asked: ParsedRequest) -> bool:
+    """Whether reasoning is to come in a form that can be given back whole."""
+    raw = asked.native.fields.get("include") if asked.native is not None else None
+    return raw is not None and b'"%b"' % ENCRYPTED.encode() in bytes(raw)
+
+
+def _with_encrypted(
+    item: dict[str, Any], text: str, details: list[canon.ReasoningDetail]
+) -> dict[str, Any]:
+    return {**item, "encrypted_content": seal_reasoning(text, details)}
 
 
 def _logprobs_of(choice: canon.Choice) -> list[Raw]:
@@ -113,7 +129,7 @@ def _reasoning_item(name: str, text: str, as_summary: bool) -> dict[str, Any]:
     if as_summary:
         summary = [{"type": "summary_text", "text": text}] if text else []
         return {"id": name, "type": "reasoning", "summary": summary}
-    content = [{"type": "reasoning_text", "text": text}]
+    content = [{"type": "reasoning_text", "text": text}] if text else []
     return {"id": name, "type": "reasoning", "summary": [], "content": content}
 
 
@@ -169,8 +185,10 @@ _PREFIXES = {"reasoning": "rs", "message": "msg", "function_call": "fc", "custom
 class _Open:
     """An output item that is being streamed."""
 
-    def __init__(self, index: int, name: str, kind: str, as_summary: bool) -> None:
+    def __init__(self, index: int, name: str, kind: str, as_summary: bool, encrypts: bool) -> None:
         self.index = index
+        self.encrypts = encrypts
+        self.details: list[canon.ReasoningDetail] = []
         self.name = name
         self.kind = kind
         self.as_summary = as_summary
@@ -196,7 +214,8 @@ class _Open:
 
     def item(self, status: str = "completed") -> dict[str, Any]:
         if self.kind == "reasoning":
-            return _reasoning_item(self.name, self.text, self.as_summary)
+            item = _reasoning_item(self.name, self.text, self.as_summary)
+            return _with_encrypted(item, self.text, self.details) if self.encrypts else item
         if self.kind == "message":
             parts = [self.part(kind) for kind in self.parts] if status != "in_progress" else []
             return _message_item(self.name, parts, status)
@@ -214,6 +233,7 @@ class ResponsesStreamOut:
     def __init__(self, asked: ParsedRequest, name: str) -> None:
         self._model = asked.model
         self._as_summary = _wants_summary(asked)
+        self._encrypts = _wants_encrypted(asked)
         self._echo = echo_of(asked)
         self._id = name
         self._created = 0
@@ -243,6 +263,8 @@ class ResponsesStreamOut:
             item = self._item(out, "reasoning", "reasoning")
             kind = "reasoning_summary_text" if self._as_summary else "reasoning_text"
             self._piece(out, item, kind, delta.reasoning_content)
+        if delta.reasoning_details and self._encrypts:
+            self._item(out, "reasoning", "reasoning").details += delta.reasoning_details
         if delta.words:
             item = self._part(out, "output_text")
             logprobs = _logprobs_of(choice)
@@ -306,7 +328,7 @@ class ResponsesStreamOut:
             return item
         index = len(self._items)
         name = f"{_PREFIXES[kind]}_{self._id}_{index}"
-        item = self._items[key] = _Open(index, name, kind, self._as_summary)
+        item = self._items[key] = _Open(index, name, kind, self._as_summary, self._encrypts)
         if call is not None:
             item.call = call
         added = {"output_index": index, "item": item.item("in_progress")}

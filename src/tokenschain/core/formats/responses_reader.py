@@ -12,13 +12,13 @@ from msgspec import Raw, Struct
 
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats import canonical as canon
-from tokenschain.core.formats.compaction_item import unseal
+from tokenschain.core.formats.encrypted_content import unseal, unseal_reasoning
 from tokenschain.core.formats.json_body import Body, read_body, value_of
 from tokenschain.core.formats.openai_chat import Api, NativeRequest, ParsedRequest, parse_as
 from tokenschain.core.formats.request_checks import check_metadata, missing
 from tokenschain.core.formats.stored_responses import KEPT_INPUT_BYTES_MAX, items_of
 from tokenschain.core.formats.tool_bridge import freeform_function
-from tokenschain.core.formats.translation_changes import CallerNames, Loss
+from tokenschain.core.formats.translation_changes import CallerNames, Loss, PartPlaces
 
 _encode = msgspec.json.Encoder().encode
 _NAMES = {
@@ -86,7 +86,7 @@ PLAIN = {
     "parallel_tool_calls": "parallel_tool_calls", "stream": "stream", "user": "user",
     "service_tier": "service_tier", "safety_identifier": "safety_identifier",
     "prompt_cache_key": "prompt_cache_key", "prompt_cache_retention": "prompt_cache_retention",
-    "prompt_cache_options": "prompt_cache_options",
+    "prompt_cache_options": "prompt_cache_options", "top_logprobs": "top_logprobs",
 }  # fmt: skip
 """Fields that the canonical form has under this name, with what they hold unlooked at."""
 _KEPT = frozenset({"store", "metadata", "previous_response_id"})
@@ -137,12 +137,15 @@ def parse(body: bytes) -> ParsedRequest:
     return _Reader(read, values).parsed()
 
 
-INCLUDABLE = frozenset(
+LOGPROBS = "message.output_text.logprobs"
+ENCRYPTED = "reasoning.encrypted_content"
+_INCLUDED = frozenset({LOGPROBS, ENCRYPTED})
+"""What answers here can hold beside the rest."""
+INCLUDABLE = _INCLUDED | frozenset(
     {
         "file_search_call.results", "web_search_call.results", "web_search_call.action.sources",
         "message.input_image.image_url", "computer_call_output.output.image_url",
-        "code_interpreter_call.outputs", "reasoning.encrypted_content",
-        "message.output_text.logprobs",
+        "code_interpreter_call.outputs",
     }
 )  # fmt: skip
 """What a caller may ask to have in an answer beside the rest."""
@@ -162,9 +165,10 @@ class _Reader:
         self.losses: list[Loss] = []
         self.made: list[dict[str, Any]] = []
         self.places: list[str] = []
+        self.part_places = PartPlaces()
         self.freeform: set[str] = set()
-        self.reasoning: tuple[str, str] | None = None
-        """Where reasoning stood, and its text, until what followed it is read."""
+        self.reasoning: tuple[str, dict[str, Any]] | None = None
+        """Where reasoning stood, and the fields that tell it, until what followed it is read."""
         self.open_calls: frozenset[str] = frozenset()
 
     def parsed(self) -> ParsedRequest:
@@ -194,7 +198,7 @@ class _Reader:
         native = NativeRequest(
             "responses",
             self.read.fields,
-            CallerNames(_NAMES, tuple(self.places)),
+            CallerNames(self._names(), tuple(self.places), self.part_places.of(self.made)),
             tuple(self.losses),
             frozenset(self.freeform),
         )
@@ -219,10 +223,22 @@ class _Reader:
         values = self.values
         if values.get("truncation") not in (None, "disabled"):
             self.lose("truncation", "nothing is left out of a conversation here")
-        for at, _ in enumerate(values.get("include") or ()):
-            self.lose(f"include[{at}]")
+        for at, name in enumerate(values.get("include") or ()):
+            if name not in _INCLUDED:
+                self.lose(f"include[{at}]")
+
+    def _names(self) -> dict[str, str]:
+        """The caller's names of canonical fields."""
+        included = self.values.get("include") or ()
+        if LOGPROBS in included:
+            return _NAMES | {"logprobs": f"include[{included.index(LOGPROBS)}]"}
+        return _NAMES | {"logprobs": "top_logprobs"}
 
     def _settings(self, fields: dict[str, Any]) -> None:
+        if bytes(fields.get("top_logprobs", b"0")) == b"0":
+            fields.pop("top_logprobs", None)
+        if LOGPROBS in (self.values.get("include") or ()) or "top_logprobs" in fields:
+            fields["logprobs"] = True
         reasoning, text = self.values.get("reasoning"), self.values.get("text")
         if reasoning is not None and reasoning.effort is not None:
             fields["reasoning_effort"] = reasoning.effort
@@ -320,7 +336,8 @@ class _Reader:
 
     def _add(self, place: str, message: dict[str, Any]) -> None:
         if message["role"] == "assistant" and self.reasoning:
-            message["reasoning_content"], self.reasoning = self.reasoning[1], None
+            message |= self.reasoning[1]
+            self.reasoning = None
         self._drop_reasoning()
         self.made.append(message)
         self.places.append(place)
@@ -398,8 +415,13 @@ class _Reader:
         parts = item.get("content") or item.get("summary") or ()
         text = "".join(str(part.get("text") or "") for part in parts if isinstance(part, dict))
         self._drop_reasoning()
-        self.reasoning = (place, text) if text else None
-        if item.get("encrypted_content"):
+        details = unseal_reasoning(item.get("encrypted_content"))
+        text = text or "".join(detail.text or "" for detail in details)
+        told: dict[str, Any] = {"reasoning_content": text} if text else {}
+        if any(detail.signature or detail.data for detail in details):
+            told["reasoning_details"] = details
+        self.reasoning = (place, told) if told else None
+        if item.get("encrypted_content") and not details:
             self.lose(f"{place}.encrypted_content", _KEPT_ELSEWHERE)
 
     def _call(self, place: str, item: _Item, name: Any, arguments: str) -> None:
@@ -424,6 +446,7 @@ class _Reader:
                 raise ApiError("invalid_value", f"Invalid value for `{where}`.", param=where)
             made = self._part(where, part)
             if made is not None:
+                self.part_places.note(made, where)
                 parts.append(made)
         if all(part["type"] == "text" and len(part) == 2 for part in parts):
             return ("" if role == "assistant" else "\n").join(part["text"] for part in parts)

@@ -8,9 +8,9 @@ caller's own, whichever API it spoke.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tokenschain.core.errors import ApiError
 
@@ -58,6 +58,8 @@ class CallerNames(NamedTuple):
     messages: tuple[str, ...] = ()
     """Where each canonical message came from: `system`, `messages[0]`, `input[3]`; behind a `#`
     the caller's name of its content."""
+    parts: Mapping[int, tuple[str, ...]] = {}
+    """Where the parts of a canonical message came from, by its number."""
 
     def of(self, name: str) -> str:
         """The caller's name of a canonical field, of a path below it, or of `name=value`."""
@@ -68,6 +70,9 @@ class CallerNames(NamedTuple):
                 return name
             place, _, content = self.messages[at].partition("#")
             rest = name[found.end() :]
+            part, parts = _PART.match(rest), self.parts.get(at, ())
+            if part is not None and int(part[1]) < len(parts):
+                return parts[int(part[1])] + rest[part.end() :]
             if content and rest.startswith(".content"):
                 rest = f".{content}{rest.removeprefix('.content')}"
             return place + rest
@@ -76,8 +81,29 @@ class CallerNames(NamedTuple):
 
 
 _PLACE = re.compile(r"messages\[(\d+)\]")
+_PART = re.compile(r"\.content\[(\d+)\]")
 _HEAD = re.compile(r"\w+")
 OPENAI_NAMES = CallerNames()
+
+
+class PartPlaces:
+    """Remembers where content parts came from that are being made of a caller's request."""
+
+    def __init__(self) -> None:
+        self._places: dict[int, str] = {}
+
+    def note(self, part: object, place: str) -> None:
+        """Where a part came from; the first word counts. The part must live on."""
+        self._places.setdefault(id(part), place)
+
+    def of(self, messages: Sequence[Mapping[str, Any]]) -> dict[int, tuple[str, ...]]:
+        """The places of the parts of each message whose content is a list of such."""
+        made: dict[int, tuple[str, ...]] = {}
+        for at, message in enumerate(messages):
+            content = message.get("content")
+            if isinstance(content, list):
+                made[at] = tuple(self._places.get(id(part), "") for part in content)
+        return {at: places for at, places in made.items() if all(places)}
 
 
 class Changes:

@@ -15,7 +15,7 @@ from msgspec import Raw, Struct
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.json_body import Body, read_body, value_of
 from tokenschain.core.formats.openai_chat import Api, NativeRequest, ParsedRequest, parse_as
-from tokenschain.core.formats.translation_changes import CallerNames, Loss
+from tokenschain.core.formats.translation_changes import CallerNames, Loss, PartPlaces
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.decode
@@ -122,6 +122,7 @@ class _Reader:
         self.losses: list[Loss] = []
         self.made: list[dict[str, Any]] = []
         self.places: list[str] = []
+        self.part_places = PartPlaces()
 
     def parsed(self) -> ParsedRequest:
         values = self.values
@@ -142,7 +143,7 @@ class _Reader:
             if value is not None and name in _READERS:
                 _READERS[name](self, value, fields)
         self._choose(fields)
-        names = CallerNames(_NAMES, tuple(self.places))
+        names = CallerNames(_NAMES, tuple(self.places), self.part_places.of(self.made))
         native = NativeRequest("messages", self.read.fields, names, tuple(self.losses))
         return parse_as(Api.CHAT, fields, native, self.read.mended)
 
@@ -349,6 +350,8 @@ class _Reader:
         if mark is not None and made:
             made[-1]["cache_control"] = mark
         self._extras(block, where, known)
+        for part in made:
+            self.part_places.note(part, where)
         parts += made
 
     def _extras(self, block: _Block, where: str, known: set[str]) -> None:
