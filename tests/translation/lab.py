@@ -230,7 +230,7 @@ class Lab:
         )
         self.gateway = Gateway(
             steps, auth, self.served, lambda: b"", lambda _, fault: self.faults.append(fault),
-            ApiSettings(), memory,
+            ApiSettings(), memory, lambda text: text,
         )  # fmt: skip
 
     def answer(self, name: str, headers: Mapping[str, str], body: bytes) -> Answer:

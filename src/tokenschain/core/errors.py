@@ -7,6 +7,7 @@ code), whether another upstream is worth trying (`retry`), and who is to blame
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -420,6 +421,7 @@ class ApiError(Exception):
         message: one or two sentences a caller can act on; never a secret.
         param: the request field that is to blame, as `messages[0].role`.
         retry_after_s: sent as `Retry-After` when known.
+        detail: what is for the log alone, as an upstream's own words.
         status: overrides the row's status (an upstream's own 4xx is kept).
     """
 
@@ -431,17 +433,35 @@ class ApiError(Exception):
         param: str | None = None,
         retry_after_s: float | None = None,
         status: int | None = None,
+        detail: str = "",
     ) -> None:
         super().__init__(message)
         self.kind = ERRORS[code]
         self.message = message
         self.param = param
         self.retry_after_s = retry_after_s
+        self.detail = detail
         self.status = status or self.kind.status
 
     @property
     def code(self) -> str:
         return self.kind.code
+
+    def as_told(self, redact: Callable[[str], str], request_id: str) -> ApiError:
+        """The error as a caller is told it: without what is nobody else's business, and with
+        the call's id where only the operator's log says more."""
+        message = redact(self.message)
+        if self.kind.fault is Fault.UPSTREAM or self.kind.type == _UP:
+            message = f"{message} Quote {request_id} when you report it."
+        told = ApiError(
+            self.code,
+            message,
+            param=self.param and redact(self.param),
+            retry_after_s=self.retry_after_s,
+            status=self.status,
+        )
+        told.__cause__ = self
+        return told
 
     def body(self, request_id: str = "") -> bytes:
         """The error as OpenAI's JSON body; the id is in a header there."""

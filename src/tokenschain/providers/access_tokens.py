@@ -42,6 +42,10 @@ class TokenKeeper:
             token = await self._fetch(value, model)
         return token.value
 
+    def values(self) -> list[str]:
+        """The tokens at hand."""
+        return [token.value for token in self._tokens.values()]
+
     async def refresh(self, values: set[str]) -> None:
         """Replace what expires soon, forget keys that are gone. Off the hot path."""
         for value, model in list(self._tokens):
@@ -78,7 +82,9 @@ class TokenKeeper:
                 token = self._tokens[at] = self._exchange.read(text)
             except ClientError as error:
                 raise ApiError(
-                    "upstream_unreachable", f"The upstream's token service: {error}."
+                    "upstream_unreachable",
+                    "The upstream's token service cannot be reached.",
+                    detail=str(error),
                 ) from error
             except msgspec.DecodeError as error:
                 raise ApiError(

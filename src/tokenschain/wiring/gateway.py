@@ -15,11 +15,14 @@ from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import uvloop
 
 from tokenschain.core.call_record import CallRecord
+from tokenschain.core.errors import ApiError
 from tokenschain.core.ports import NoModeration
+from tokenschain.core.redaction import Redactor
 from tokenschain.core.routing.health import Health
 from tokenschain.core.snapshot import Served, Upstream
 from tokenschain.gateway.api.app import ApiSettings, Gateway
@@ -100,6 +103,8 @@ class GatewayWorker:
 
     def __init__(self, settings: Settings, worker: int) -> None:
         self._settings = settings
+        self._redactor = Redactor(self._credentials, self._hosts)
+        log.configure(settings.log_format, self._redactor.secret_free)
         self._log = log.get(process=f"gateway-{worker}")
         # Another name each time: what an earlier process held is not this one's.
         unique = os.urandom(4).hex()
@@ -108,6 +113,7 @@ class GatewayWorker:
         self._secrets = SecretFile(settings.internal_secret_path, self._warn)
         self._signatures = Signatures(self._suite, self._secrets, time.time)
         self._served = Served()
+        self._hosts_of: tuple[str, frozenset[str]] = ("", frozenset())
         self._tasks: list[asyncio.Task[None]] = []
         self._build_channel(settings.data_dir / "gateway", str(worker))
         self._build_dispatch()
@@ -164,6 +170,7 @@ class GatewayWorker:
         self._dispatch = Dispatch(
             self._router, self._upstreams, time.monotonic, random.random, self._breaker_changed
         )
+        self._dispatch.health.note = self._upstream_error
         self._probes = Probes(
             self._router,
             self._dispatch.health,
@@ -284,6 +291,7 @@ class GatewayWorker:
                 server.reads_per_minute_max,
             ),
             self._memory,
+            self._redactor.text,
         )
         self._gateway.journal_ok = self._has_room
         proxies = [ip_network(network) for network in server.trusted_proxies]
@@ -422,6 +430,22 @@ class GatewayWorker:
     def _breaker_changed(self, upstream: str, state: str) -> None:
         self._log.warning(f"breaker_{state}", upstream=upstream)
 
+    def _upstream_error(self, upstream: str, call: str, error: ApiError) -> None:
+        """What the caller is not told of a failure."""
+        self._log.warning(
+            "upstream_error", upstream=upstream, call=call, code=error.code, why=error.detail
+        )
+
+    def _credentials(self) -> frozenset[str]:
+        """What no text may hold, for callers or in the log."""
+        return self._upstreams.credentials()
+
+    def _hosts(self) -> frozenset[str]:
+        """Machines that callers are not told of, by their names."""
+        if self._hosts_of[0] != self._served.version:
+            self._hosts_of = self._served.version, _hosts_of(self._settings, self._served)
+        return self._hosts_of[1]
+
     def _response_not_kept(self, name: str) -> None:
         self._log.warning("response_not_kept", id=name)
 
@@ -433,6 +457,18 @@ class GatewayWorker:
 
     def _fault(self, call_id: str, fault: BaseException) -> None:
         self._log.error("fault", call=call_id, exc_info=fault)
+
+
+def _hosts_of(settings: Settings, served: Served) -> frozenset[str]:
+    """The names of machines in the settings and of upstreams."""
+    urls = [
+        settings.control_base_url, settings.semantic_base_url, settings.redis.url,
+        settings.egress.proxy, f"//{socket.gethostname()}",
+    ]  # fmt: skip
+    if served.version:
+        for upstream in served.get().upstreams.values():
+            urls += [upstream.base_url, upstream.token_url]
+    return frozenset(host for url in urls if url and (host := urlsplit(url).hostname))
 
 
 def _limits(server: ServerSettings) -> Limits:

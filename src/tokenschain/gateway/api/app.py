@@ -83,12 +83,15 @@ class Gateway:
         report: Callable[[str, BaseException], None],
         settings: ApiSettings,
         conversations: StoredConversationState,
+        redact: Callable[[str], str],
     ) -> None:
         """
         Args:
+            redact: takes out of an error's text what its caller is not to read.
             report: told of faults of our own, with the call's id.
         """
         self._conversations = conversations
+        self._redact = redact
         self._reads: set[asyncio.Task[None]] = set()
         self._read_rates = KeyedRates(settings.reads_per_minute_max)
         self._steps = steps
@@ -145,8 +148,9 @@ class Gateway:
         return lines + _TRY_AGAIN if status in (429, 503) else lines, body
 
     def _refuse(self, exchange: Exchange, error: ApiError, more: bytes = b"") -> None:
-        request = exchange.request
-        lines, body = self._refused(error, self._next_id(), anthropic=_speaks_anthropic(request))
+        request, name = exchange.request, self._next_id()
+        error = error.as_told(self._redact, name)
+        lines, body = self._refused(error, name, anthropic=_speaks_anthropic(request))
         send_error(exchange, error, lines + more + self._cors.lines(request.headers), body)
 
     @staticmethod
@@ -164,7 +168,7 @@ class Gateway:
     def _start(self, exchange: Exchange, api_format: ApiFormat) -> None:
         request = exchange.request
         cors = self._cors.lines(request.headers)
-        writer = CallResponseWriter(exchange, cors, self._conversations.keep)
+        writer = CallResponseWriter(exchange, cors, self._conversations.keep, self._redact)
         call = self._call(self._next_id(), api_format, request, writer)
         request.body = b""
         writer.call = call
@@ -388,7 +392,7 @@ class Gateway:
     def _input_tokens(self, exchange: Exchange) -> None:
         """OpenAI's count, as far as can be said without the model's tokenizer."""
         api_format = _FORMATS[b"/v1/responses"]
-        writer = CallResponseWriter(exchange, b"", self._conversations.keep)
+        writer = CallResponseWriter(exchange, b"", self._conversations.keep, self._redact)
         call = self._call("input_tokens", api_format, exchange.request, writer)
         caller = self._steps.auth.authenticate(call)
         self._count_read(caller)
@@ -429,7 +433,7 @@ class Gateway:
 
     def _explain(self, exchange: Exchange) -> None:
         """A dry run of the choice for a chat request: nothing is sent, nothing is counted."""
-        writer = CallResponseWriter(exchange, b"", self._conversations.keep)
+        writer = CallResponseWriter(exchange, b"", self._conversations.keep, self._redact)
         api_format = _FORMATS[b"/v1/chat/completions"]
         call = self._call("explain", api_format, exchange.request, writer)
         caller = self._steps.auth.authenticate(call)

@@ -36,7 +36,7 @@ class CallResponseWriter:
     """The way back to one caller: knows which form the answer has taken so far."""
 
     __slots__ = (
-        "_cors", "_exchange", "_keep", "_stream", "call", "on_pause", "on_resume",
+        "_cors", "_exchange", "_keep", "_redact", "_stream", "call", "on_pause", "on_resume",
         "paused", "task",
     )  # fmt: skip
 
@@ -45,8 +45,15 @@ class CallResponseWriter:
         exchange: Exchange,
         cors: bytes,
         keep: Callable[[Call, bytes], bool],
+        redact: Callable[[str], str],
     ) -> None:
+        """
+        Args:
+            keep: keeps a stored response; false when it cannot be.
+            redact: takes out of an error's text what its caller is not to read.
+        """
         self._exchange = exchange
+        self._redact = redact
         self._keep = keep
         self._cors = cors
         self._stream: StreamFormat | None = None
@@ -132,7 +139,9 @@ class CallResponseWriter:
                     last = not_stored(last)
                 headers = b"".join((JSON_LINE, self._lines(call), self._cost(call), self._cors))
                 exchange.reply(200, headers, last)
-        elif exchange.started:
+            return
+        error = error.as_told(self._redact, call.request.id)
+        if exchange.started:
             # The status is long gone: the error is an event, and no end marker follows.
             event = sse.Event(error.body(), b"error")
             exchange.finish(sse.encode(event) if stream is None else stream.error(error))

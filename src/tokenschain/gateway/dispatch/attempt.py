@@ -84,7 +84,7 @@ class UpstreamAttempt:
             self._answer = await context.upstreams.open(self.call, self.candidate, said)
         except ApiError as error:
             self._end(0)
-            context.health.failed(endpoint, error)
+            context.health.failed(endpoint, error, self.call.request.id)
             raise
         except BaseException:
             # Cancelled: the caller left, or another upstream was faster. That says nothing of
@@ -126,7 +126,7 @@ class UpstreamAttempt:
             return await self._answer.deliver(call)
         except ApiError as error:
             self._settle()
-            self._context.health.failed(self.endpoint, error)
+            self._context.health.failed(self.endpoint, error, self.call.request.id)
             raise
         finally:
             self._settle()

@@ -32,9 +32,17 @@ class HealthEvents:
         self._report = report
         self.publish: Callable[[str, str, float], None] = lambda upstream, kind, for_s: None
         """Lets other gateways know; see `gateway.dispatch.health_sharing`."""
+        self.note: Callable[[str, str, ApiError], None] = lambda upstream, call, error: None
+        """Told of a failure whose detail the caller does not get: upstream, id of the call."""
 
-    def failed(self, endpoint: Endpoint, error: ApiError) -> None:
-        """What a failure means for the upstream."""
+    def failed(self, endpoint: Endpoint, error: ApiError, call: str = "") -> None:
+        """What a failure means for the upstream.
+
+        Args:
+            call: the id of the call that it failed.
+        """
+        if error.detail:
+            self.note(endpoint.name, call, error)
         outcome = outcome_of(error.code)
         now = self._clock()
         if outcome is AttemptOutcome.RATE:

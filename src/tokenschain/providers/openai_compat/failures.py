@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 
 from tokenschain.core.call import Attempt
-from tokenschain.core.errors import ERRORS, ApiError, Fault
+from tokenschain.core.errors import ERRORS, ApiError, Blame, Fault
 from tokenschain.core.formats import openai_chat
 from tokenschain.core.formats.openai_chat import ParsedRequest
 from tokenschain.core.pricing.catalog import Usage
@@ -17,6 +17,11 @@ from tokenschain.providers.vendor_profile import Vendor
 from tokenschain.wire import client as http
 
 ERROR_BYTES_MAX = 65_536
+TEXT_CHARACTERS_MAX = 2_000
+"""Of what an upstream says of the caller's request."""
+PARAM_CHARACTERS_MAX = 200
+DETAIL_CHARACTERS_MAX = 500
+"""Of an upstream's words in the log."""
 
 
 class Outcome:
@@ -66,20 +71,27 @@ def failure_of(error: BaseException, upstream: str) -> ApiError:
     """A failure of the wire, or of our own reading, as the caller sees it."""
     if not isinstance(error, http.ClientError):
         return translation_failure(error, upstream)
+    detail = str(error)
     match error:
         case http.TimedOut():
             return ApiError("upstream_timeout", f"The upstream `{upstream}` gave {error}.")
         case http.PoolExhausted():
-            return ApiError("upstream_busy", f"The upstream `{upstream}` is busy: {error}.")
+            return ApiError("upstream_busy", f"The upstream `{upstream}` is busy.", detail=detail)
         case http.ConnectFailed():
             return ApiError(
-                "upstream_unreachable", f"The upstream `{upstream}` cannot be reached: {error}."
+                "upstream_unreachable",
+                f"The upstream `{upstream}` cannot be reached.",
+                detail=detail,
             )
         case http.BadReply():
-            return ApiError("upstream_invalid_reply", f"The upstream `{upstream}`: {error}.")
+            return ApiError(
+                "upstream_invalid_reply",
+                f"The upstream `{upstream}` gave no answer that can be read.",
+                detail=detail,
+            )
         case _:
             return ApiError(
-                "upstream_interrupted", f"The upstream `{upstream}` broke off: {error}."
+                "upstream_interrupted", f"The upstream `{upstream}` broke off.", detail=detail
             )
 
 
@@ -110,13 +122,21 @@ def refused(
     code = error_mapping.meaning_of(vendor.rules, status, found.codes, found.message)
     wait_s = error_mapping.wait_of(headers, found.message, time.time())
     if ERRORS[code].fault is Fault.CALLER:
-        text = found.message[:2_000] or "The upstream refused the request without a reason."
+        text = found.message[:TEXT_CHARACTERS_MAX] or (
+            "The upstream refused the request without a reason."
+        )
         param = "messages" if code == "context_length_exceeded" else found.param
+        param = param and param[:PARAM_CHARACTERS_MAX]
         kept = status if code == "invalid_request" and status in (400, 413, 422) else None
         return ApiError(code, text, param=param, status=kept)
-    known = f"HTTP {status}" + "".join(f", {c}" for c in found.codes[:1])
+    # What is said of a key may quote it, cut or masked in ways that no filter knows.
+    words = () if ERRORS[code].blame is Blame.KEY else (found.message,)
+    said = " ".join((*found.codes, *words))
     return ApiError(
-        code, f"The upstream `{upstream}`: {_SAYS[code]} ({known}).", retry_after_s=wait_s
+        code,
+        f"The upstream `{upstream}`: {_SAYS[code]} (HTTP {status}).",
+        retry_after_s=wait_s,
+        detail=said[:DETAIL_CHARACTERS_MAX],
     )
 
 

@@ -329,7 +329,7 @@ class StreamAnswer:
         else:
             failure = failure_of(error, self._upstream)
             if failure.code == "upstream_unreachable":
-                failure = ApiError("upstream_interrupted", failure.message)
+                failure = ApiError("upstream_interrupted", failure.message, detail=failure.detail)
             self._fail_with(failure, error)
 
     def _take(self, data: bytes) -> None:

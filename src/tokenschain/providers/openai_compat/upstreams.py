@@ -108,9 +108,17 @@ class HttpUpstreams:
             reply = await self._client.open(origin, head.encode("latin-1"), PROBE_WAITS)
             await reply.read(PROBE_BYTES_MAX)
         except http.ClientError as error:
-            raise ApiError("upstream_unreachable", f"`{upstream.id}`: {error}") from error
+            raise ApiError(
+                "upstream_unreachable", f"`{upstream.id}` cannot be reached.", detail=str(error)
+            ) from error
         if reply.status != 200:
             raise ApiError("upstream_failed", f"`{upstream.id}` answered HTTP {reply.status}.")
+
+    def credentials(self) -> frozenset[str]:
+        """The values that no text may hold: keys, and tokens that were traded for them."""
+        keys = {key.value for ring in self._rings.values() for key in ring.keys}
+        tokens = (token for keeper in self._keepers.values() for token in keeper.values())
+        return frozenset((*keys, *(part for key in keys for part in key.split(":")), *tokens))
 
     def heard(self, upstream: str, number: int, state: str, for_s: float) -> None:
         """Another gateway's key at an upstream has changed its state: so has ours."""
@@ -397,7 +405,9 @@ def _no_key(upstream: Upstream, ring: KeyRing) -> ApiError:
     if not ring.keys:
         missing = ", ".join(upstream.credentials)
         return ApiError(
-            "no_upstream", f"The credential of the upstream `{upstream.id}` is missing: {missing}."
+            "no_upstream",
+            f"The credential of the upstream `{upstream.id}` is missing.",
+            detail=f"missing: {missing}",
         )
     return ApiError(
         "upstream_rate_limited",
