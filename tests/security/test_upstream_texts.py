@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +14,7 @@ from tests import web
 from tests.small_server import JsonHandler, serving
 from tests.stack import PRICES, Stack
 from tests.waiting import until
-from tokenschain.core.redaction import ADDRESS, CREDENTIAL, Redactor
+from tokenschain.core.redaction import ADDRESS, CREDENTIAL
 
 KEY = "sk-UPSTREAM-0123456789abcdef-SECRET"
 INSIDE = "10.20.30.40:8443"
@@ -146,55 +145,3 @@ def test_where_an_upstream_is_and_where_its_key_is_stays_inside(stack: Stack) ->
         assert reply.status_code in (502, 503)
         for text in ("127.0.0.1", ":9", "refused", "NO_SUCH_VARIABLE", "env:"):
             assert text not in reply.text
-
-
-WAYS = [
-    KEY, f"Bearer {KEY}", KEY[:14] + "...", "..." + KEY[-14:], f"'{KEY}'", BASE64, f"x{KEY}y",
-    base64.b64encode(f"user:{KEY}".encode()).decode(), base64.b64encode(f"u:{KEY}".encode()).decode(),
-    "AKIAABCDEFGHIJKLMNOP", "sk-ant-api03-AAAABBBBCCCCDDDD", "LTAI5tABCDEFGHIJKLMNOPQR",
-    "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ4In0.abcdefgh", "authorization: Bearer other-tenants-token",
-    "postgresql://admin:hunter22@db.example.com/x", "-----BEGIN RSA PRIVATE KEY-----\nabc",
-]  # fmt: skip
-ADDRESSES = [
-    "10.0.0.3", "10.0.0.3:8000", "127.0.0.1", "172.16.3.4", "192.168.1.1", "169.254.169.254",
-    "100.64.0.1", "[::1]:80", "::1", "fe80::1", "fd00:ec2::254", "::ffff:10.0.0.1",
-    "localhost:8000", "redis.svc.cluster.local:6379", "node-3.internal", "http://vllm-3:8000/v1",
-    "gpu.example.com", "ray-head:10001",
-]  # fmt: skip
-
-
-def test_credentials_and_addresses_are_found_in_every_form() -> None:
-    redactor = Redactor(
-        lambda: frozenset({KEY}), lambda: frozenset({"gpu.example.com", "ray-head"})
-    )
-    for way in WAYS:
-        found = redactor.text(f"before {way} after")
-        assert CREDENTIAL in found and "before" in found, found
-        assert not any(text in found for text in HIDDEN) and "hunter22" not in found
-    for address in ADDRESSES:
-        found = redactor.text(f"cannot reach {address} now")
-        assert ADDRESS in found and address not in found, found
-
-
-def test_ordinary_words_stay() -> None:
-    redactor = Redactor(lambda: frozenset({KEY}), lambda: frozenset({"sim"}))
-    for text in (
-        "This model's maximum context length is 8192 tokens; you requested 9000 (10:20:30).",
-        "Invalid value for `messages[0].content`: at std::vector, version 1.2.3, see 8.8.8.8 or "
-        "https://api.example.com:8080/docs", "The upstream `sim`: it failed (HTTP 500).",
-        "localised task-sk-learn; the basic plan; 0.5:1; a::b", "请求参数错误：温度必须在 0 到 2 之间",
-    ):  # fmt: skip
-        assert redactor.text(text) == text
-
-
-def test_redaction_is_linear() -> None:
-    redactor = Redactor(lambda: frozenset({KEY}), lambda: frozenset({"a.b"}))
-    for piece in (":", "a.", "1.", "[:", "0:", "-", "bearer ", "a:@", "://", "eyJa.", "a.local-"):
-        small, large = (_steps(redactor, piece, count) for count in (2_000, 20_000))
-        assert large < 60 * small + 1.0, piece
-
-
-def _steps(redactor: Redactor, piece: str, count: int) -> float:
-    began = time.process_time()
-    redactor.text(piece * count)
-    return time.process_time() - began
