@@ -255,10 +255,10 @@ def test_what_another_gateway_gave_just_now_is_waited_for(tmp_path: Path) -> Non
         control.kept["resp_b00000001"] = msgspec.msgpack.encode(stored("resp_b00000001"))
         store = ResponseStore(control, tmp_path)  # type: ignore[arg-type]
         assert (await store.find("t", "resp_b00000001")).id == "resp_b00000001"
-        assert store.keep(stored("resp_a00000001"))
+        assert store.keep(stored(f"resp_a{1:032x}"))
         before = asyncio.get_running_loop().time()
         with pytest.raises(ApiError):
-            await store.find("t", "resp_a00000009")  # our own: it is not on its way
+            await store.find("t", f"resp_a{9:032x}")  # our own: it is not on its way
         assert asyncio.get_running_loop().time() - before < 0.5
         store.close()
 

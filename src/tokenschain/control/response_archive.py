@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 
@@ -10,7 +11,7 @@ from sqlalchemy import Connection, Engine, delete, select
 
 from tokenschain.core.formats.stored_responses import Stored
 from tokenschain.infra.database.engine import upsert
-from tokenschain.infra.database.tables import stored_responses
+from tokenschain.infra.database.tables import api_keys, ledger, stored_responses
 from tokenschain.infra.security.suite import Sealer
 
 
@@ -59,7 +60,7 @@ class ResponseArchive:
                 stored_responses.c.expires_at_s > int(time.time()),
             )
         ).scalar()
-        return None if row is None else self._sealer.unseal(response_id, row)
+        return None if row is None else _owned(connection, self._sealer.unseal(response_id, row))
 
     def delete(self, connection: Connection, tenant: str, response_id: str) -> bool:
         """Forget a tenant's response; false when there is none."""
@@ -77,3 +78,26 @@ class ResponseArchive:
                 delete(stored_responses).where(stored_responses.c.expires_at_s <= int(time.time()))
             )
         return int(result.rowcount)
+
+
+def _owned(connection: Connection, payload: bytes) -> bytes:
+    """A response with the place it belongs to; of those that were kept before they held it, as
+    the ledger knows it. Where that has forgotten the call, it is nobody's."""
+    stored = msgspec.msgpack.decode(payload, type=Stored)
+    if stored.project:
+        return payload
+    row = connection.execute(
+        select(
+            ledger.c.project, ledger.c.environment, ledger.c.model_asked, api_keys.c.data_class,
+            api_keys.c.networks,
+        )
+        .join(api_keys, api_keys.c.id == ledger.c.key_id)
+        .where(
+            ledger.c.event_id == stored.id.removeprefix("resp_"), ledger.c.tenant == stored.tenant
+        )
+    ).first()  # fmt: skip
+    if row is not None:
+        stored.project, stored.environment = row.project, row.environment
+        stored.data_class, stored.models = row.data_class, (row.model_asked,)
+        stored.networks = None if row.networks is None else tuple(json.loads(row.networks))
+    return msgspec.msgpack.encode(stored)

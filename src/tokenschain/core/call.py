@@ -194,6 +194,7 @@ class Call:
         "emulated",
         "error",
         "freeform",
+        "goes_on_from",
         "native_answer",
         "older_functions",
         "output",
@@ -220,6 +221,8 @@ class Call:
         """By authentication, like the next two."""
         self.tags: Tags = NO_TAGS
         self.snapshot_version = ""
+        self.goes_on_from: tuple[str, ...] = ()
+        """By the conversation state: the models of the stored conversation that it goes on from."""
         self.parsed: ParsedRequest = UNREAD
         """By the pipeline: the checked body."""
         self.reservation: Reservation | None = None

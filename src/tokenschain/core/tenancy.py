@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -149,6 +151,21 @@ def may_use(grant: KeyGrant, model: str, api: str = "") -> bool:
         CALL,
         Resource(grant.tenant, grant.account, grant.project, grant.environment, model, api),
     )
+
+
+@lru_cache(maxsize=1_000)
+def _networks(names: tuple[str, ...]) -> tuple[IPv4Network | IPv6Network, ...]:
+    return tuple(ip_network(name) for name in names)
+
+
+def is_within(address: str, networks: tuple[str, ...]) -> bool:
+    """Whether an address is in one of the networks."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return False
+    mapped = getattr(found, "ipv4_mapped", None)
+    return any((mapped or found) in network for network in _networks(networks))
 
 
 ACTIONS: dict[str, str] = {

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from tokenschain.core import tags
 from tokenschain.core.call import Call
 from tokenschain.core.errors import ApiError
 from tokenschain.core.keyed_rates import KeyedRates
 from tokenschain.core.snapshot import Served
-from tokenschain.core.tenancy import CALL, KeyGrant, Resource, may
+from tokenschain.core.tenancy import CALL, KeyGrant, Resource, is_within, may
 from tokenschain.wire.budgets import network_of
 
 _REMEDY = "Send it as `Authorization: Bearer <key>`, `x-api-key: <key>` or `api-key: <key>`."
@@ -95,7 +93,7 @@ class KeyAuth:
             raise ApiError("api_key_expired", "The API key has expired.")
         if grant.suspended:
             raise ApiError("account_suspended", f"This key is not served: {grant.suspended}.")
-        if grant.networks is not None and not _within(address(), grant.networks):
+        if grant.networks is not None and not is_within(address(), grant.networks):
             raise ApiError("network_not_allowed", "The API key may not be used from this address.")
         if api and grant.apis is not None:
             where = Resource(grant.tenant, grant.account, grant.project, grant.environment, "", api)
@@ -115,20 +113,6 @@ class KeyAuth:
             "Too many wrong API keys came from your address; keys that are right go on.",
             retry_after_s=wait_s,
         )
-
-
-@lru_cache(maxsize=1_000)
-def _networks(names: tuple[str, ...]) -> tuple[IPv4Network | IPv6Network, ...]:
-    return tuple(ip_network(name) for name in names)
-
-
-def _within(address: str, networks: tuple[str, ...]) -> bool:
-    try:
-        found = ip_address(address)
-    except ValueError:
-        return False
-    mapped = getattr(found, "ipv4_mapped", None)
-    return any((mapped or found) in network for network in _networks(networks))
 
 
 def credentials_of(headers: dict[bytes, bytes]) -> tuple[bytes, ...]:

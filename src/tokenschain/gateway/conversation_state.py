@@ -12,7 +12,7 @@ from tokenschain.core.errors import ApiError
 from tokenschain.core.formats import stored_responses
 from tokenschain.core.formats.responses_reader import INCLUDABLE
 from tokenschain.core.formats.stored_responses import ITEMS_PAGE, ITEMS_PAGE_MAX, Stored
-from tokenschain.core.tenancy import KeyGrant
+from tokenschain.core.tenancy import KeyGrant, is_within, may_use
 
 _NUMBER_DIGITS_MAX = 9
 
@@ -45,7 +45,8 @@ class StoredConversationState:
         if before is None:
             return body
         try:
-            stored = await self._store.find(caller.tenant, before)
+            stored = await self._find(Reader(caller, call.request.client_address), before)
+            call.goes_on_from = stored.models
             return stored_responses.continued(body, stored)
         except ApiError as error:
             if error.code == "not_found":
@@ -58,58 +59,106 @@ class StoredConversationState:
         except ValueError:
             return body  # parsing says what is wrong with the request
 
-    def keep(self, call: Call, response: bytes) -> bool:
-        """Keep an answer, if its caller asked for that; false when it could not be kept."""
+    async def _find(self, reader: Reader, response_id: str) -> Stored:
+        """A response that its reader may have.
+
+        Raises:
+            ApiError: `not_found`, whether there is none or it is another's.
+        """
+        stored = await self._store.find(reader.grant.tenant, response_id)
+        if not reader.may_have(stored):
+            raise ApiError("not_found", f"There is no response `{response_id}`.")
+        return stored
+
+    def keep(self, call: Call, name: str, response: bytes) -> bool:
+        """Keep an answer, if its caller asked for that; false when it could not be kept.
+
+        Args:
+            name: the response's id.
+        """
         caller = call.caller
         if not call.parsed.kept_input or not response or caller is None:
             return True
-        name = f"resp_{call.request.id}"
-        stored = Stored(name, caller.tenant, time.time(), call.parsed.kept_input, response)
+        model = call.parsed.model
+        # A key that knows a model by another name only is asked for the names it knows.
+        named = (model,) if may_use(caller, model) else caller.models or ()
+        stored = Stored(
+            name,
+            caller.tenant,
+            time.time(),
+            call.parsed.kept_input,
+            response,
+            caller.project,
+            caller.environment,
+            caller.data_class,
+            caller.networks,
+            tuple(dict.fromkeys((*call.goes_on_from, *named))),
+        )
         if self._store.keep(stored):
             return True
         self._report(name)
         return False
 
-    async def delete(self, caller: KeyGrant, response_id: str) -> bytes:
+    async def delete(self, reader: Reader, response_id: str) -> bytes:
         """Forget a response.
 
         Raises:
             ApiError: there is none.
         """
-        await self._store.delete(caller.tenant, response_id)
+        await self._find(reader, response_id)
+        await self._store.delete(reader.grant.tenant, response_id)
         return b'{"id":"%b","object":"response","deleted":true}' % response_id.encode()
 
-    async def read(self, caller: KeyGrant, response_id: str, query: ReadQuery) -> ReadAnswer:
+    async def read(self, reader: Reader, response_id: str, query: ReadQuery) -> ReadAnswer:
         """Read a response, as JSON or as the events of a stream.
 
         Raises:
             ApiError: there is none.
         """
-        response = (await self._store.find(caller.tenant, response_id)).response
+        response = (await self._find(reader, response_id)).response
         if not query.stream:
             return ReadAnswer(response)
         return ReadAnswer(stored_responses.events_of(response, query.starting_after), stream=True)
 
-    async def input_items(self, caller: KeyGrant, response_id: str, query: ReadQuery) -> ReadAnswer:
+    async def input_items(self, reader: Reader, response_id: str, query: ReadQuery) -> ReadAnswer:
         """One page of what led to a response.
 
         Raises:
             ApiError: there is no such response, or no item to go on after.
         """
-        stored = await self._store.find(caller.tenant, response_id)
+        stored = await self._find(reader, response_id)
         return ReadAnswer(
             stored_responses.input_items_of(
                 stored, limit=query.limit, order=query.order, after=query.after
             )
         )
 
-    async def cancel(self, caller: KeyGrant, response_id: str) -> None:
+    async def cancel(self, reader: Reader, response_id: str) -> None:
         """
         Raises:
             ApiError: always: no response runs in the background.
         """
-        await self._store.find(caller.tenant, response_id)
+        await self._find(reader, response_id)
         raise ApiError("invalid_value", "Cannot cancel a synchronous response.")
+
+
+class Reader(NamedTuple):
+    """Who wants a stored response."""
+
+    grant: KeyGrant
+    address: Callable[[], str]
+    """Where the request came from; asked for only where networks matter."""
+
+    def may_have(self, stored: Stored) -> bool:
+        """Whether this is a key of the same place, for all that the conversation holds: what
+        was said under a data class, with a model or from within networks stays there."""
+        grant = self.grant
+        where = (stored.tenant, stored.project, stored.environment, stored.data_class)
+        return (
+            where == (grant.tenant, grant.project, grant.environment, grant.data_class)
+            and all(may_use(grant, model, "responses") for model in stored.models)
+            and (stored.networks is None or is_within(self.address(), stored.networks))
+        )
 
 
 class ReadAnswer(NamedTuple):

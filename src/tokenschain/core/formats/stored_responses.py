@@ -11,6 +11,8 @@ from tokenschain.core.errors import ApiError
 
 KEPT_INPUT_BYTES_MAX = 48 * 1_048_576
 """A longer conversation is not kept, and the response says so."""
+RESPONSE_ID_BYTES = 16
+"""Of chance, last in the id of a response; what stands before names the process."""
 ITEMS_PAGE = 20
 ITEMS_PAGE_MAX = 100
 _encode = msgspec.json.Encoder().encode
@@ -29,6 +31,14 @@ class Stored(Struct):
     """JSON list, oldest first, the conversation before included."""
     response: bytes
     """JSON object."""
+    project: str = ""
+    """Empty of what was kept before version 0.3: control fills it in from the ledger."""
+    environment: str = ""
+    data_class: str = ""
+    networks: tuple[str, ...] | None = None
+    """Where the key it was made with may be used from; None: anywhere."""
+    models: tuple[str, ...] = ()
+    """That answered in the conversation, as they were asked for."""
 
 
 class Input(Struct):

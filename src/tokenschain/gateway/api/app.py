@@ -29,7 +29,7 @@ from tokenschain.gateway.api.response_writer import (
     send_error,
 )
 from tokenschain.gateway.auth import KeyAuth
-from tokenschain.gateway.conversation_state import StoredConversationState, query_of
+from tokenschain.gateway.conversation_state import Reader, StoredConversationState, query_of
 from tokenschain.gateway.pipeline import Steps, serve
 from tokenschain.wire import sse
 from tokenschain.wire.exchange import Exchange, Request
@@ -358,7 +358,7 @@ class Gateway:
     def _stored_response(self, exchange: Exchange, path: bytes) -> None:
         """Read or delete a stored response, which asks control."""
         request = exchange.request
-        caller = self._reader(exchange, "responses")
+        reader = Reader(self._reader(exchange, "responses"), lambda: exchange.client_address)
         name, _, below = path.decode("latin-1").partition("/")
         if not _RESPONSE_ID.fullmatch(name) or below not in ("", "input_items", "cancel"):
             raise ApiError("not_found", f"There is no response `{name[:80]}`.")
@@ -370,13 +370,13 @@ class Gateway:
             try:
                 if request.method == "DELETE":
                     exchange.reply(
-                        200, JSON_LINE + headers, await conversations.delete(caller, name)
+                        200, JSON_LINE + headers, await conversations.delete(reader, name)
                     )
                     return
                 if below == "cancel":
-                    await conversations.cancel(caller, name)
+                    await conversations.cancel(reader, name)
                 read = conversations.input_items if below else conversations.read
-                body, stream = await read(caller, name, query)
+                body, stream = await read(reader, name, query)
                 exchange.reply(200, (SSE_LINES if stream else JSON_LINE) + headers, body)
             except ApiError as error:
                 self._refuse(exchange, error)

@@ -6,18 +6,22 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
+from secrets import token_hex
 
 from tokenschain.core.call import Call
 from tokenschain.core.call_record import HitKind
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.formats import StreamFormat
 from tokenschain.core.formats.response_echo import not_stored
+from tokenschain.core.formats.stored_responses import RESPONSE_ID_BYTES
 from tokenschain.core.pricing.catalog import format_pico
 from tokenschain.core.tenancy import Disconnect
 from tokenschain.wire import sse
 from tokenschain.wire.exchange import Exchange
 
 ROUTE_PARTS_MAX = 20
+CALL_COUNT_DIGITS = 8
+"""Last in the id of a call; what stands before names the process."""
 
 
 _DONE = b"data: [DONE]\n\n"
@@ -36,24 +40,25 @@ class CallResponseWriter:
     """The way back to one caller: knows which form the answer has taken so far."""
 
     __slots__ = (
-        "_cors", "_exchange", "_keep", "_redact", "_stream", "call", "on_pause", "on_resume",
-        "paused", "task",
+        "_cors", "_exchange", "_keep", "_name", "_redact", "_stream", "call", "on_pause",
+        "on_resume", "paused", "task",
     )  # fmt: skip
 
     def __init__(
         self,
         exchange: Exchange,
         cors: bytes,
-        keep: Callable[[Call, bytes], bool],
+        keep: Callable[[Call, str, bytes], bool],
         redact: Callable[[str], str],
     ) -> None:
         """
         Args:
-            keep: keeps a stored response; false when it cannot be.
+            keep: keeps a stored response under its id; false when it cannot be.
             redact: takes out of an error's text what its caller is not to read.
         """
         self._exchange = exchange
         self._redact = redact
+        self._name = ""
         self._keep = keep
         self._cors = cors
         self._stream: StreamFormat | None = None
@@ -89,7 +94,7 @@ class CallResponseWriter:
         exchange = self._exchange
         if not exchange.started:
             if call.request.api_format.stream is not None:
-                self._stream = call.request.api_format.stream(call.parsed, call.request.id)
+                self._stream = call.request.api_format.stream(call.parsed, self._name_of(call))
             exchange.begin(200, b"".join((SSE_LINES, self._lines(call), self._cors)))
 
     def write(self, data: bytes) -> None:
@@ -114,12 +119,22 @@ class CallResponseWriter:
                 return call.native_answer
             if api_format.whole is None:
                 return last
-            return api_format.whole(last, call.request.id, call.parsed)
+            return api_format.whole(last, self._name_of(call), call.parsed)
         except ApiError:
             raise
         except Exception as fault:
             # Whatever goes wrong in writing an answer anew is ours: no upstream is blamed for it.
             raise translation_failed(call) from fault
+
+    def _name_of(self, call: Call) -> str:
+        """What the answer's ids are made of: the call's id, or what nobody can count up where
+        the answer may be asked for again."""
+        if call.request.api_format.name != "responses":
+            return call.request.id
+        if not self._name:
+            process = call.request.id.removeprefix("req_")[:-CALL_COUNT_DIGITS]
+            self._name = process + token_hex(RESPONSE_ID_BYTES)
+        return self._name
 
     def close(self, call: Call, last: bytes) -> None:
         exchange = self._exchange
@@ -131,11 +146,19 @@ class CallResponseWriter:
             if exchange.started:
                 if stream is not None and call.parsed.kept_input and not call.relays:
                     # Before the caller has its end: it may go on from it at once.
-                    last = last if self._keep(call, stream.final) else not_stored(last)
+                    last = (
+                        last
+                        if self._keep(call, f"resp_{self._name}", stream.final)
+                        else not_stored(last)
+                    )
                 exchange.finish(last)
             else:
                 kept = call.request.api_format.whole is not None and call.parsed.kept_input
-                if kept and not call.native_answer and not self._keep(call, last):
+                if (
+                    kept
+                    and not call.native_answer
+                    and not self._keep(call, f"resp_{self._name}", last)
+                ):
                     last = not_stored(last)
                 headers = b"".join((JSON_LINE, self._lines(call), self._cost(call), self._cors))
                 exchange.reply(200, headers, last)

@@ -9,7 +9,11 @@ from urllib.parse import quote
 import msgspec
 
 from tokenschain.core.errors import ApiError
-from tokenschain.core.formats.stored_responses import KEPT_INPUT_BYTES_MAX, Stored
+from tokenschain.core.formats.stored_responses import (
+    KEPT_INPUT_BYTES_MAX,
+    RESPONSE_ID_BYTES,
+    Stored,
+)
 from tokenschain.infra.control_channel.client import Channel, ship
 from tokenschain.infra.control_channel.protocol import RESPONSES_PATH
 from tokenschain.infra.control_channel.signed_client import Refused
@@ -31,8 +35,6 @@ _LIMITS = JournalLimits(
 _WAITS = Waits(connect_max_s=2.0, first_byte_max_s=10.0, total_max_s=15.0)
 _LARGE_WAITS = Waits(connect_max_s=2.0, first_byte_max_s=30.0, total_max_s=60.0)
 _SUFFIX = ".response"
-_COUNT_DIGITS = 8
-"""What stands last in the id of a call: its number; what stands before names the process."""
 
 
 class ResponseStore:
@@ -52,7 +54,7 @@ class ResponseStore:
 
     def keep(self, stored: Stored) -> bool:
         """Spool a response; false when it cannot be kept: too long, or no room."""
-        self._own = stored.id[:-_COUNT_DIGITS]
+        self._own = stored.id[: -2 * RESPONSE_ID_BYTES]
         payload = msgspec.msgpack.encode(stored)
         try:
             if len(payload) > RECORD_BYTES_MAX:
