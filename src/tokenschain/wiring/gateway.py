@@ -11,7 +11,7 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
@@ -103,6 +103,7 @@ class GatewayWorker:
 
     def __init__(self, settings: Settings, worker: int) -> None:
         self._settings = settings
+        self._credentials_of: Callable[[], frozenset[str]] = frozenset
         self._redactor = Redactor(self._credentials, self._hosts)
         log.configure(settings.log_format, self._redactor.secret_free)
         self._log = log.get(process=f"gateway-{worker}")
@@ -164,6 +165,7 @@ class GatewayWorker:
             self._key_changed,
             ImageFetcher(self._image_client),
         )
+        self._credentials_of = self._upstreams.credentials
         self._router = Router(self._served, time.monotonic, time.time, random.random)
         self._router.keyless_of = self._without_key
         self._without_key_before: frozenset[str] = frozenset()
@@ -438,7 +440,7 @@ class GatewayWorker:
 
     def _credentials(self) -> frozenset[str]:
         """What no text may hold, for callers or in the log."""
-        return self._upstreams.credentials()
+        return self._credentials_of()
 
     def _hosts(self) -> frozenset[str]:
         """Machines that callers are not told of, by their names."""
