@@ -171,14 +171,15 @@ def _log_in(context: ApiContext, wanted: Login, address: str) -> str:
         : users_module.EMAIL_CHARACTERS_MAX
     ]  # small letters may be more than one
     now_s = int(time.time())
+    account = login_throttle.account_of(email, wanted.tenant)
     place = login_throttle.place_of(address)
     with context.engine.begin() as db:
-        login_throttle.begin(db, email, place, now_s)
+        login_throttle.begin(db, account, place, now_s)
         row = users_module.find_for_login(db, email, wanted.tenant)
     right = users_module.password_right(row, wanted.password)
     with context.engine.begin() as db:
         if row is not None and right and _is_let_in(db, context, row, wanted.code, now_s):
-            login_throttle.succeed(db, email, place)
+            login_throttle.succeed(db, account, place, row["id"])
             _, token = tokens.issue(
                 db, context.suite, row["id"], "session", "login", tokens.SESSION_S
             )
@@ -199,7 +200,7 @@ def _is_let_in(
         return True
     return (
         code is not None
-        and login_throttle.may_try_code(db, row["email"], now_s)
+        and login_throttle.may_try_code(db, row["id"], now_s)
         and users_module.use_code(db, context.sealer, now, code)
     )
 
@@ -323,20 +324,20 @@ def _prove(
             "Send the `password`, or an `old_code`.",
             param="password",
         )
-    engine, email, now_s = asked.context.engine, row["email"], int(time.time())
+    engine, user_id, now_s = asked.context.engine, row["id"], int(time.time())
     place = login_throttle.place_of(asked.author.address)
     with engine.begin() as db:
-        login_throttle.begin(db, email, place, now_s)
+        login_throttle.begin(db, user_id, place, now_s)
     right = password is not None and users_module.password_right(row, password)
     with engine.begin() as db:
         if password is None and code is not None and row["totp_sealed"] is not None:
-            right = login_throttle.may_try_code(db, email, now_s) and users_module.use_code(
+            right = login_throttle.may_try_code(db, user_id, now_s) and users_module.use_code(
                 db, asked.context.sealer, row, code
             )
         if right:
-            login_throttle.succeed(db, email, place)
+            login_throttle.succeed(db, user_id, place, user_id)
         else:
-            _note_failure(db, place, asked.author, email, now_s)
+            _note_failure(db, place, asked.author, row["email"], now_s)
     if not right:
         raise users_module.wrong()
 

@@ -67,6 +67,7 @@ class UserChange(RequestBody):
     example: ClassVar[Example] = {"name": "Ann B.", "disabled": False}
     name: Name | None = None
     email: Email | None = None
+    """Changed by the platform alone."""
     disabled: bool | None = None
     password: Password | None = None
 
@@ -250,6 +251,8 @@ def change_user(
     if wanted.name is not None:
         users_module.rename(asked.db, user_id, wanted.name)
     if wanted.email is not None:
+        # An older account goes first where an address signs in, so it gets nobody else's.
+        asked.need_also("users:write", PLATFORM)
         users_module.set_email(asked.db, user_id, wanted.email)
     if stored is not None:
         users_module.set_password(asked.db, user_id, stored)

@@ -28,6 +28,7 @@ ANYTHING = ""
 ANYWHERE = ""
 """The address that wrong codes are counted under. Only who has the password can try a code, so
 nobody else is shut out by a delay of the account."""
+_ACCOUNT_CHARACTERS_MAX = 300
 _ADDRESS_CHARACTERS_MAX = 64
 _IPV6_PREFIX = 64
 """What one customer of a provider has at least (RFC 6177), so addresses in it are one."""
@@ -46,12 +47,20 @@ def place_of(address: str) -> str:
     return str(ip_network((parsed, _IPV6_PREFIX), strict=False))
 
 
+def account_of(email: str, tenant: str | None) -> str:
+    """What tries to sign in are counted under: as was asked, whoever there is, so that counting
+    tells nothing, and nobody's success in another tenant clears it."""
+    named = email if tenant is None else f"{email}/{tenant}"
+    return named[:_ACCOUNT_CHARACTERS_MAX]
+
+
 def begin(connection: Connection, account: str, place: str, now_s: int) -> None:
     """Count a try before it is known whether it is right, so that many at once count as many.
 
     Accounts that do not exist are treated the same, so that the answer does not tell which do.
 
     Args:
+        account: of `account_of`, or the id of a user who is signed in.
         place: see `place_of`.
 
     Raises:
@@ -71,9 +80,9 @@ def begin(connection: Connection, account: str, place: str, now_s: int) -> None:
         raise _later(row.next_try_s - now_s)
 
 
-def may_try_code(connection: Connection, account: str, now_s: int) -> bool:
-    """Count a try at the second factor; false when the account has to wait."""
-    return _count(connection, account, ANYWHERE, now_s) is not None
+def may_try_code(connection: Connection, user_id: str, now_s: int) -> bool:
+    """Count a try at a user's second factor; false when it is too early for another."""
+    return _count(connection, user_id, ANYWHERE, now_s) is not None
 
 
 def fail(connection: Connection, place: str, now_s: int) -> int | None:
@@ -86,10 +95,10 @@ def fail(connection: Connection, place: str, now_s: int) -> int | None:
     return None if count & (count - 1) else count
 
 
-def succeed(connection: Connection, account: str, place: str) -> None:
+def succeed(connection: Connection, account: str, place: str, user_id: str) -> None:
     """Forget an account's wrong tries from an address, and wrong codes: all was right."""
     connection.execute(
-        delete(login_failures).where(or_(_at(account, place), _at(account, ANYWHERE)))
+        delete(login_failures).where(or_(_at(account, place), _at(user_id, ANYWHERE)))
     )
 
 

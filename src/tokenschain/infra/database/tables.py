@@ -365,7 +365,7 @@ users = Table(
 login_failures = Table(
     "login_failures",
     metadata,
-    Column("account", String(200), primary_key=True),  # an email address, of a user or of nobody
+    Column("account", String(300), primary_key=True),
     Column("address", String(64), primary_key=True),
     Column("failed", Integer, nullable=False),
     Column("next_try_s", BigInteger, nullable=False),

@@ -29,7 +29,7 @@ def upgrade() -> None:
     op.create_index("users_by_subject", "users", ["oidc_subject", "oidc_issuer"], unique=True)
     op.create_table(
         "login_failures",
-        sa.Column("account", sa.String(length=200), nullable=False),
+        sa.Column("account", sa.String(length=300), nullable=False),
         sa.Column("address", sa.String(length=64), nullable=False),
         sa.Column("failed", sa.Integer(), nullable=False),
         sa.Column("next_try_s", sa.BigInteger(), nullable=False),
