@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import typer.main
 
-from docs import http_reference
+from docs import http_reference, permissions_reference
 from tokenschain import cli
 from tokenschain.core.errors import ERRORS
 from tokenschain.core.snapshot import Routing
@@ -179,6 +179,7 @@ PAGES = {
     "commands.md": commands,
     "http.md": http_reference.page,
     "metrics.md": metrics,
+    "permissions.md": permissions_reference.page,
 }
 
 

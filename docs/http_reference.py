@@ -11,7 +11,6 @@ from fastapi import FastAPI
 
 from tokenschain.control.api.app import create_app
 from tokenschain.control.api.context import ApiContext
-from tokenschain.core.tenancy import ACTIONS
 from tokenschain.gateway.api.routes import ROUTES
 
 REQUEST_HEADERS = {
@@ -210,9 +209,9 @@ def _admin(document: Mapping[str, Any], admin: Mapping[Operation, dict[str, Any]
         "* A POST with an `Idempotency-Key` is done once; repeated within a day, it gives the same "
         "answer.\n"
         "* Times are Unix time, `_s` in seconds and `_ms` in milliseconds; amounts `_pico` are "
-        "10⁻¹² of the currency unit.\n\n"
-        "| permission | allows to |\n|---|---|\n"
-        + "".join(f"| `{name}` | {meaning} |\n" for name, meaning in ACTIONS.items())
+        "10⁻¹² of the currency unit.\n"
+        "* What each permission allows to, where it has to hold, and which fields are the "
+        "platform's own: [Permissions](permissions.md).\n"
     )
     for operation, described in admin.items():
         text += f"\n### {operation.heading}\n\n{described['description'].strip()}\n\n"

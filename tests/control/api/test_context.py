@@ -43,7 +43,7 @@ def operations(app: FastAPI) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def admin_routes() -> Iterator[APIRoute]:
-    for subject in app_module._ADMIN:
+    for subject in app_module.ADMIN_SUBJECTS:
         for route in subject.router.routes:
             assert isinstance(route, AdminRoute), route
             yield route
@@ -85,7 +85,7 @@ def test_no_operation_takes_or_gives_what_is_not_typed() -> None:
 
 
 def test_routes_leave_tables_to_the_subjects() -> None:
-    for subject in (*app_module._ADMIN, context_module):
+    for subject in (*app_module.ADMIN_SUBJECTS, context_module):
         for node in ast.walk(ast.parse(inspect.getsource(subject))):
             if isinstance(node, ast.ImportFrom) and node.module is not None:
                 assert node.module != "tokenschain.infra.database.tables", subject

@@ -21,13 +21,17 @@ from tokenschain.control.api.context import (
     RequestContext,
     listed,
 )
+from tokenschain.control.identity.ownership import Extent
 from tokenschain.control.observability import alert_targets, alerts
 from tokenschain.core.errors import ApiError
 from tokenschain.core.tenancy import PLATFORM
 
 router = APIRouter(prefix="/api/v1", route_class=AdminRoute, tags=["alerts"])
-Reading = Annotated[RequestContext, Depends(Permission("alerts:read"))]
-Writing = Annotated[RequestContext, Depends(Permission("alerts:write"))]
+Reading = Annotated[RequestContext, Depends(Permission("alerts:read", Extent.ROWS))]
+Adding = Annotated[RequestContext, Depends(Permission("alerts:write", Extent.TENANT))]
+Removing = Annotated[
+    RequestContext, Depends(Permission("alerts:write", Extent.TENANT, "alerts:read"))
+]
 TargetKind = Literal["webhook", "email", "dingtalk", "feishu", "wecom"]
 
 
@@ -75,7 +79,7 @@ class Alert(AnswerBody):
 
 
 @router.post("/alert-targets", status_code=201)
-def create_target(asked: Writing, wanted: NewTarget) -> AddedTarget:
+def create_target(asked: Adding, wanted: NewTarget) -> AddedTarget:
     """Add a target; its address and secret are sealed and not shown again."""
     asked.need(wanted.tenant or PLATFORM)
     alert_targets.check_address(wanted.kind, wanted.address, asked.context.settings.alerts.networks)
@@ -93,7 +97,7 @@ def list_targets(asked: Reading, page: Paged, tenant: NameQuery = None) -> ListA
 
 
 @router.delete("/alert-targets/{target_id}")
-def delete_target(asked: Writing, target_id: str) -> Deleted:
+def delete_target(asked: Removing, target_id: str) -> Deleted:
     """Take a target away."""
     tenant = alert_targets.tenant_of(asked.db, target_id)
     if tenant is None or not asked.may("alerts:read", tenant or PLATFORM):

@@ -34,7 +34,7 @@ from tokenschain.infra.control_channel.signatures import Signatures
 
 REQUEST_MAX_S = 20.0
 """For a request to the admin API."""
-_ADMIN = (
+ADMIN_SUBJECTS = (
     organization, keys, limits, usage, rejected_records, billing, alerts, cache, sessions, users,
     single_sign_on,
 )  # fmt: skip
@@ -81,7 +81,7 @@ def create_app(
     app.state.sign_ins = sessions.SignIns()
     app.add_middleware(_Bounded)
     errors.add_handlers(app)
-    for subject in _ADMIN:
+    for subject in ADMIN_SUBJECTS:
         app.include_router(subject.router)
     app.include_router(internal.router)
     app.include_router(health.router)

@@ -26,13 +26,15 @@ from tokenschain.control.api.context import (
 from tokenschain.control.api.money import Currency, Money, Paid, PriceList
 from tokenschain.control.billing import ledger, pricing, rerating, wallets
 from tokenschain.control.identity import organization
+from tokenschain.control.identity.ownership import Extent
 from tokenschain.core.errors import ApiError
 from tokenschain.core.pricing.catalog import MICRO_PER_UNIT, PICO_PER_UNIT, Price, PriceTier
 from tokenschain.core.tenancy import PLATFORM
 
 router = APIRouter(prefix="/api/v1", route_class=AdminRoute, tags=["billing"])
-Reading = Annotated[RequestContext, Depends(Permission("billing:read"))]
-Writing = Annotated[RequestContext, Depends(Permission("billing:write"))]
+Reading = Annotated[RequestContext, Depends(Permission("billing:read", Extent.TENANT))]
+Listing = Annotated[RequestContext, Depends(Permission("billing:read", Extent.ROWS))]
+Writing = Annotated[RequestContext, Depends(Permission("billing:write", Extent.PLATFORM))]
 
 
 class Deposit(RequestBody):
@@ -193,7 +195,6 @@ def read_wallet(asked: Reading, tenant: str) -> Wallet:
 @router.post("/wallets/{tenant}/deposits", status_code=201)
 def create_deposit(asked: Writing, tenant: str, wanted: Deposit) -> Deposited:
     """Enter what a tenant paid; a reference counts once, unless its deposit was reversed."""
-    asked.need(PLATFORM)
     if organization.find(asked.db, "tenant", tenant, tenant) is None:
         raise ApiError("not_found", "There is no such tenant.", param="tenant")
     amount = int(wanted.amount * PICO_PER_UNIT)
@@ -214,7 +215,6 @@ def create_deposit(asked: Writing, tenant: str, wanted: Deposit) -> Deposited:
 @router.post("/ledger-entries/{transaction_id}/reverse", status_code=201)
 def reverse_transaction(asked: Writing, transaction_id: str, wanted: Reversal) -> Reversed:
     """Undo a transaction by its opposite; nothing is ever changed or deleted."""
-    asked.need(PLATFORM)
     made = ledger.reverse(asked.db, transaction_id, wanted.reason)
     if made is None:
         raise ApiError(
@@ -240,7 +240,6 @@ def list_ledger_entries(
 @router.post("/prices", status_code=201)
 def create_price(asked: Writing, wanted: NewPrice) -> CreatedPrice:
     """Let a selling price begin; calls before it keep theirs."""
-    asked.need(PLATFORM)
     from_s = int(time.time()) if wanted.from_s is None else wanted.from_s
     cached = wanted.cached_input
     tier = PriceTier(
@@ -255,7 +254,7 @@ def create_price(asked: Writing, wanted: NewPrice) -> CreatedPrice:
 
 
 @router.get("/prices")
-def list_prices(asked: Reading, page: Paged, tenant: NameQuery = None) -> ListAnswer[SellingPrice]:
+def list_prices(asked: Listing, page: Paged, tenant: NameQuery = None) -> ListAnswer[SellingPrice]:
     """List selling prices; those of one tenant are not another's to see."""
     found = pricing.page(asked.db, page, asked.tenant(tenant))
     return listed(ListAnswer[SellingPrice], found, found.rows)
@@ -264,7 +263,6 @@ def list_prices(asked: Reading, page: Paged, tenant: NameQuery = None) -> ListAn
 @router.put("/fx-rates/{day}")
 def put_fx_rate(asked: Writing, day: str, wanted: NewFxRate) -> FxRate:
     """Note the dollar's rate of a day, `2026-11-25`, China Standard Time."""
-    asked.need(PLATFORM)
     try:
         time.strptime(day, "%Y-%m-%d")
     except ValueError:
@@ -275,7 +273,7 @@ def put_fx_rate(asked: Writing, day: str, wanted: NewFxRate) -> FxRate:
 
 
 @router.get("/fx-rates")
-def list_fx_rates(asked: Reading, page: Paged) -> ListAnswer[FxRate]:
+def list_fx_rates(asked: Listing, page: Paged) -> ListAnswer[FxRate]:
     """List the dollar's rates, the latest first."""
     asked.tenant(None)
     found = pricing.rates_page(asked.db, page)
@@ -288,7 +286,6 @@ def rerate(asked: Writing, wanted: Rerate) -> Rerated:
 
     The differences are entered as one adjustment.
     """
-    asked.need(PLATFORM)
     done = rerating.rerate(
         asked.db,
         tenant=wanted.tenant,

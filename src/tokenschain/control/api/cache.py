@@ -25,15 +25,17 @@ from tokenschain.control.api.context import (
 )
 from tokenschain.control.cache import rules_and_stats
 from tokenschain.control.cache.semantic_client import SemanticProcesses
+from tokenschain.control.identity.ownership import Extent
 from tokenschain.core.errors import ApiError
 from tokenschain.core.tenancy import PLATFORM
 
 DAY_S = 86_400
 CLUSTERS_MAX = 200
 router = APIRouter(prefix="/api/v1/cache", route_class=AdminRoute, tags=["cache"])
-Reading = Annotated[RequestContext, Depends(Permission("cache:read"))]
-Writing = Annotated[RequestContext, Depends(Permission("cache:write"))]
-Inspecting = Annotated[RequestContext, Depends(Permission("cache:inspect"))]
+Reading = Annotated[RequestContext, Depends(Permission("cache:read", Extent.TENANT))]
+Dropping = Annotated[RequestContext, Depends(Permission("cache:write", Extent.TENANT))]
+Judging = Annotated[RequestContext, Depends(Permission("cache:write", Extent.PART))]
+Inspecting = Annotated[RequestContext, Depends(Permission("cache:inspect", Extent.TENANT))]
 
 
 def _moments(from_s: IntMoment = None, until_s: IntMoment = None) -> tuple[int, int]:
@@ -176,7 +178,7 @@ class QueryCluster(AnswerBody):
 
 
 @router.post("/flush")
-def flush(asked: Writing, wanted: Flush) -> Flushed:
+def flush(asked: Dropping, wanted: Flush) -> Flushed:
     """Give none of these answers again; gateways obey within a second.
 
     With `dry_run` it only says what that is worth.
@@ -299,7 +301,7 @@ def _from_processes(
 
 
 @router.post("/feedback")
-def feedback(asked: Writing, said: Feedback) -> Judged:
+def feedback(asked: Judging, said: Feedback) -> Judged:
     """Report whether a cached response was right; a wrong one is dropped within a second.
 
     It counts against the false-hit rate. `request_id` is the `x-request-id` of the answer.

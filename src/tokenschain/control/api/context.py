@@ -24,6 +24,7 @@ from tokenschain.control.billing.ledger import Ledger
 from tokenschain.control.billing.limits import LeaseManager
 from tokenschain.control.cache.semantic_client import SemanticProcesses
 from tokenschain.control.identity import api_keys, users
+from tokenschain.control.identity.ownership import Extent
 from tokenschain.control.identity.users import Actor
 from tokenschain.control.publisher import Publisher
 from tokenschain.core.errors import ApiError
@@ -339,9 +340,28 @@ class Permission:
     request's checks ask about. A route that answers without having asked fails.
     """
 
-    def __init__(self, action: str | None) -> None:
-        assert action is None or action in ACTIONS, action
+    def __init__(
+        self,
+        action: str | None,
+        extent: Extent | None = None,
+        found_with: str = "",
+        *,
+        or_own: bool = False,
+    ) -> None:
+        """
+        Args:
+            action: None: to be signed in is enough.
+            extent: where it must be given; on the platform is asked for here, else by the route,
+                which knows what it is about.
+            found_with: the permission without which the object is not there for the actor.
+            or_own: nothing is needed for the actor's own account.
+        """
+        assert action is None or (action in ACTIONS and extent is not None), action
+        assert not found_with or found_with in ACTIONS, found_with
         self.action = action
+        self.extent = extent
+        self.found_with = found_with
+        self.or_own = or_own
 
     def __call__(
         self,
@@ -373,6 +393,8 @@ class Permission:
             known.actor, author, context, self.action, (lambda: known) if reads else begin,
             reads=reads,
         )  # fmt: skip
+        if self.extent is Extent.PLATFORM:
+            asked.need(PLATFORM)
         return asked
 
 
@@ -433,9 +455,10 @@ class AdminRoute(APIRoute):
         options["summary"] = options.get("summary") or described.partition(";")[0].rstrip(".")
         super().__init__(path, endpoint, **options)
         extra = dict(self.openapi_extra or {})
-        action = _permission_of(self.dependant)
-        if action is not None:
-            extra["x-permission"] = action
+        needed = permission_of(self)
+        if needed is not None and needed.action is not None and needed.extent is not None:
+            extra["x-permission"] = needed.action
+            extra["x-permission-extent"] = needed.extent.name.lower()
         extra["x-codeSamples"] = [{"lang": "Shell", "source": _sample_of(self)}]
         self.openapi_extra = extra
         self.queries = frozenset(
@@ -486,10 +509,11 @@ def _parts_of(dependant: Dependant) -> Iterator[Dependant]:
         yield from _parts_of(part)
 
 
-def _permission_of(dependant: Dependant) -> str | None:
-    for part in _parts_of(dependant):
+def permission_of(route: APIRoute) -> Permission | None:
+    """What a route declares; None where nobody has to be known."""
+    for part in _parts_of(route.dependant):
         if isinstance(part.call, Permission):
-            return part.call.action
+            return part.call
     return None
 
 

@@ -25,16 +25,19 @@ from tokenschain.control.api.context import (
     tag,
 )
 from tokenschain.control.billing.rollups import DAY_S
-from tokenschain.control.identity import api_keys, organization
+from tokenschain.control.identity import api_keys, organization, ownership
+from tokenschain.control.identity.ownership import Extent
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.formats import API_FORMATS
-from tokenschain.core.tenancy import PLATFORM, Disconnect
+from tokenschain.core.tenancy import Disconnect
 from tokenschain.infra.security import secrets
 
 router = APIRouter(prefix="/api/v1/keys", route_class=AdminRoute, tags=["keys"])
-Reading = Annotated[RequestContext, Depends(Permission("keys:read"))]
-Creating = Annotated[RequestContext, Depends(Permission("keys:create"))]
-Revoking = Annotated[RequestContext, Depends(Permission("keys:revoke"))]
+Listing = Annotated[RequestContext, Depends(Permission("keys:read", Extent.ROWS))]
+Reading = Annotated[RequestContext, Depends(Permission("keys:read", Extent.PART))]
+Creating = Annotated[RequestContext, Depends(Permission("keys:create", Extent.PART))]
+Changing = Annotated[RequestContext, Depends(Permission("keys:create", Extent.PART, "keys:read"))]
+Revoking = Annotated[RequestContext, Depends(Permission("keys:revoke", Extent.PART, "keys:read"))]
 
 _APIS = tuple(form.name for form in API_FORMATS)
 Priority = Literal["", "interactive", "default", "bulk"]
@@ -153,7 +156,7 @@ def create_key(asked: Creating, wanted: NewKey) -> IssuedKey:
     asked.need(wanted.tenant, **where)
     asked.need_for(wanted.models, wanted.tenant, **where)
     if not organization.find(asked.db, "tenant", wanted.tenant, wanted.tenant):
-        asked.need_also("org:write", PLATFORM)
+        ownership.check_fields(asked, "POST /keys", ownership.NEW_TENANT)
     _check_class(asked, wanted.data_class)
     fields = wanted.model_dump(exclude={"disconnect"})
     key_id, key = api_keys.create_key(
@@ -169,7 +172,7 @@ def create_key(asked: Creating, wanted: NewKey) -> IssuedKey:
 
 @router.get("")
 def list_keys(
-    asked: Reading, page: Paged, tenant: NameQuery = None, project: NameQuery = None
+    asked: Listing, page: Paged, tenant: NameQuery = None, project: NameQuery = None
 ) -> ListAnswer[Key]:
     """List API keys, the newest first; never the keys themselves."""
     whose = asked.tenant(tenant)
@@ -217,7 +220,7 @@ def read_key(asked: Reading, response: Response, key_id: str) -> Key:
 
 @router.patch("/{key_id}")
 def change_key(
-    asked: Creating, response: Response, key_id: str, wanted: KeyChange, if_match: IfMatch = ""
+    asked: Changing, response: Response, key_id: str, wanted: KeyChange, if_match: IfMatch = ""
 ) -> Key:
     """Change what a key may do; gateways follow within a second."""
     key = _key_to_change(asked, key_id)
@@ -235,7 +238,7 @@ def change_key(
 
 
 @router.post("/{key_id}/rotate", status_code=201)
-def rotate_key(asked: Creating, key_id: str, wanted: Rotation) -> RotatedKey:
+def rotate_key(asked: Changing, key_id: str, wanted: Rotation) -> RotatedKey:
     """Make a successor of a key; the old key is served beside it for `overlap_s`."""
     old = _key_to_change(asked, key_id)
     new_id, key = api_keys.rotate_key(

@@ -26,13 +26,18 @@ from tokenschain.control.api.context import (
 )
 from tokenschain.control.billing import limits
 from tokenschain.control.identity import ownership
+from tokenschain.control.identity.ownership import Extent
 from tokenschain.core.errors import ApiError
 from tokenschain.core.limits import PER, SLOTS, Budget, OnUnavailable, Rate, Selector
 from tokenschain.core.tenancy import PLATFORM
 
 router = APIRouter(prefix="/api/v1/limits", route_class=AdminRoute, tags=["limits"])
-Reading = Annotated[RequestContext, Depends(Permission("limits:read"))]
-Writing = Annotated[RequestContext, Depends(Permission("limits:write"))]
+Listing = Annotated[RequestContext, Depends(Permission("limits:read", Extent.ROWS))]
+Reading = Annotated[RequestContext, Depends(Permission("limits:read", Extent.PART))]
+Setting = Annotated[RequestContext, Depends(Permission("limits:write", Extent.PART))]
+Removing = Annotated[
+    RequestContext, Depends(Permission("limits:write", Extent.PART, "limits:read"))
+]
 
 AMOUNT_MAX = 9 * 10**15
 """Of a rate: counts are exact in Redis' numbers up to here (9,000 yuan, where it is money)."""
@@ -185,7 +190,7 @@ def _shown(limit: limits.Row) -> RateLimit | BudgetLimit:
 
 @router.put("/{limit_id}")
 def put_limit(
-    asked: Writing, response: Response, limit_id: LimitId, wanted: NewLimit, if_match: IfMatch = ""
+    asked: Setting, response: Response, limit_id: LimitId, wanted: NewLimit, if_match: IfMatch = ""
 ) -> Limit:
     """Set a rate or budget, anew or changed; in force within a second.
 
@@ -197,7 +202,7 @@ def put_limit(
     asked.need(match.tenant or PLATFORM, account=match.account, project=match.project,
                environment=match.environment)  # fmt: skip
     if before is not None:
-        _need_old(asked, before)
+        _need_old(asked, before, "PUT /limits/{limit_id}")
         check_version(if_match, before["version"])
         if before["tenant"] != match.tenant:
             raise ApiError("conflict", "The name is taken.", param="limit_id")
@@ -216,7 +221,7 @@ def put_limit(
     return _shown(found)
 
 
-def _need_old(asked: RequestContext, before: limits.Row) -> None:
+def _need_old(asked: RequestContext, before: limits.Row, route: str) -> None:
     """Insist on the right over a limit as it stands, which is to be changed or taken away.
 
     Raises:
@@ -224,7 +229,7 @@ def _need_old(asked: RequestContext, before: limits.Row) -> None:
     """
     asked.need(before["tenant"] or PLATFORM, **_places(before))
     if ownership.is_set_by_platform(asked.db, before["id"]):
-        asked.need_also("limits:write", PLATFORM)
+        ownership.check_fields(asked, route, ownership.SET)
 
 
 def _limit(asked: RequestContext, limit_id: str) -> limits.Row:
@@ -243,7 +248,7 @@ def _places(limit: limits.Row) -> dict[str, str]:
 
 
 @router.get("")
-def list_limits(asked: Reading, page: Paged, tenant: NameQuery = None) -> ListAnswer[Limit]:
+def list_limits(asked: Listing, page: Paged, tenant: NameQuery = None) -> ListAnswer[Limit]:
     """List rates and budgets; with a budget, what is spent of it now and what is promised."""
     whose = asked.tenant(tenant)
     found = limits.page(asked.db, page, whose)
@@ -266,10 +271,10 @@ def read_limit(asked: Reading, response: Response, limit_id: str) -> Limit:
 
 
 @router.delete("/{limit_id}")
-def delete_limit(asked: Writing, limit_id: str, if_match: IfMatch = "") -> Deleted:
+def delete_limit(asked: Removing, limit_id: str, if_match: IfMatch = "") -> Deleted:
     """Take a rate or budget away; what the platform set, only the platform takes away."""
     found = _limit(asked, limit_id)
-    _need_old(asked, found)
+    _need_old(asked, found, "DELETE /limits/{limit_id}")
     check_version(if_match, found["version"])
     limits.remove(asked.db, limit_id)
     asked.note(found["tenant"], limit_id, {"deleted": True})

@@ -29,13 +29,17 @@ from tokenschain.control.api.context import (
 from tokenschain.control.api.money import Money
 from tokenschain.control.billing import wallets
 from tokenschain.control.identity import organization, ownership
+from tokenschain.control.identity.ownership import Extent
 from tokenschain.core.errors import ApiError
 from tokenschain.core.pricing.catalog import PICO_PER_UNIT
 from tokenschain.core.tenancy import PLATFORM
 
 router = APIRouter(prefix="/api/v1/organization", route_class=AdminRoute, tags=["organization"])
-Reading = Annotated[RequestContext, Depends(Permission("org:read"))]
-Writing = Annotated[RequestContext, Depends(Permission("org:write"))]
+Listing = Annotated[RequestContext, Depends(Permission("org:read", Extent.ROWS))]
+Reading = Annotated[RequestContext, Depends(Permission("org:read", Extent.PART))]
+Creating = Annotated[RequestContext, Depends(Permission("org:write", Extent.PART))]
+Changing = Annotated[RequestContext, Depends(Permission("org:write", Extent.PART, "org:read"))]
+_CHANGE = "PATCH /organization/units/{unit_id}"
 Kind = Literal["tenant", "account", "project", "environment"]
 
 
@@ -89,7 +93,7 @@ class Unit(AnswerBody):
 
 
 @router.post("/units", status_code=201)
-def create_unit(asked: Writing, wanted: NewUnit) -> Unit:
+def create_unit(asked: Creating, wanted: NewUnit) -> Unit:
     """Make a tenant, account, project or environment."""
     _need_parent(asked, wanted)
     ownership.check_fields(asked, "POST /organization/units", wanted.kind, wanted.model_fields_set)
@@ -133,7 +137,7 @@ def _need_parent(asked: RequestContext, wanted: NewUnit) -> None:
 
 @router.get("/units")
 def list_units(
-    asked: Reading, page: Paged, tenant: NameQuery = None, kind: Kind | None = None
+    asked: Listing, page: Paged, tenant: NameQuery = None, kind: Kind | None = None
 ) -> ListAnswer[Unit]:
     """List the organization in alphabetical order."""
     whose = asked.tenant(tenant)
@@ -170,7 +174,7 @@ def read_unit(asked: Reading, response: Response, unit_id: str) -> Unit:
 
 @router.patch("/units/{unit_id}")
 def change_unit(
-    asked: Writing, response: Response, unit_id: str, wanted: UnitChange, if_match: IfMatch = ""
+    asked: Changing, response: Response, unit_id: str, wanted: UnitChange, if_match: IfMatch = ""
 ) -> Unit:
     """Rename, close or open a unit; a tenant's credit line; a project's account.
 
@@ -179,10 +183,7 @@ def change_unit(
     who has the right over both accounts.
     """
     unit = _unit(asked, unit_id)
-    ownership.check_fields(
-        asked, "PATCH /organization/units/{unit_id}", unit["kind"],
-        wanted.model_dump(exclude_none=True),
-    )  # fmt: skip
+    ownership.check_fields(asked, _CHANGE, unit["kind"], wanted.model_dump(exclude_none=True))
     check_version(if_match, unit["version"])
     changed = organization.change(asked.db, unit, _values(asked, unit, wanted))
     wallets.renew(asked.db, unit["tenant"], asked.context.ledger.usd_cny_micro)
@@ -203,7 +204,7 @@ def _values(asked: RequestContext, unit: organization.Row, wanted: UnitChange) -
         values["title"] = wanted.title
     if wanted.closed is not None:
         if unit["closed_by_platform"]:
-            asked.need_also("org:write", PLATFORM)
+            ownership.check_fields(asked, _CHANGE, ownership.CLOSED, ["closed"])
         values["closed_at_s"] = int(time.time()) if wanted.closed else None
         values["closed_by_platform"] = wanted.closed and asked.may("org:write", PLATFORM)
     if wanted.prepaid is not None or wanted.credit is not None:

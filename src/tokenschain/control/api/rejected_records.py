@@ -21,13 +21,13 @@ from tokenschain.control.api.context import (
 )
 from tokenschain.control.billing import rejected_records
 from tokenschain.control.billing.rejected_records import Rejected
+from tokenschain.control.identity.ownership import Extent
 from tokenschain.core import call_record
 from tokenschain.core.errors import ApiError
-from tokenschain.core.tenancy import PLATFORM
 
 router = APIRouter(prefix="/api/v1", route_class=AdminRoute, tags=["rejected records"])
-Reading = Annotated[RequestContext, Depends(Permission("records:read"))]
-Writing = Annotated[RequestContext, Depends(Permission("records:write"))]
+Reading = Annotated[RequestContext, Depends(Permission("records:read", Extent.PLATFORM))]
+Writing = Annotated[RequestContext, Depends(Permission("records:write", Extent.PLATFORM))]
 
 
 class RejectedRecord(AnswerBody):
@@ -78,7 +78,6 @@ class Retried(AnswerBody):
 @router.get("/rejected-records")
 def list_rejected(asked: Reading, page: Paged) -> ListAnswer[RejectedRecord]:
     """List call records that could not be entered, with the reason; the latest first."""
-    asked.need(PLATFORM)
     found = rejected_records.page(asked.db, page)
     return listed(ListAnswer[RejectedRecord], found, found.rows)
 
@@ -86,7 +85,6 @@ def list_rejected(asked: Reading, page: Paged) -> ListAnswer[RejectedRecord]:
 @router.get("/rejected-records/{record_id}")
 def read_rejected(asked: Reading, record_id: str) -> WholeRecord:
     """Show all that a rejected record says."""
-    asked.need(PLATFORM)
     found = _find(asked, record_id)
     return WholeRecord(id=record_id, reason=found.reason, record=_plain(found))
 
@@ -94,7 +92,6 @@ def read_rejected(asked: Reading, record_id: str) -> WholeRecord:
 @router.post("/rejected-records/{record_id}/retry")
 def retry_rejected(asked: Writing, record_id: str, wanted: Retry) -> Retried:
     """Enter a rejected record: as it is, or reduced to what fits."""
-    asked.need(PLATFORM)
     record = _find(asked, record_id).record
     if record is None:
         raise ApiError("conflict", "The bytes are no record: it can only be discarded.")
@@ -113,7 +110,6 @@ def retry_rejected(asked: Writing, record_id: str, wanted: Retry) -> Retried:
 @router.delete("/rejected-records/{record_id}")
 def discard_rejected(asked: Writing, record_id: str) -> Deleted:
     """Give a rejected record up: the call stays out of the ledger."""
-    asked.need(PLATFORM)
     found = _find(asked, record_id)
     rejected_records.discard(asked.db, record_id)
     detail = {"discarded": True, "reason": found.reason[:200]}

@@ -6,7 +6,7 @@
 import csv
 import io
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Annotated, Literal
 
 import msgspec
@@ -30,6 +30,8 @@ from tokenschain.control.api.money import PriceList
 from tokenschain.control.audit import admin_log
 from tokenschain.control.billing import ledger
 from tokenschain.control.billing.rollups import DAY_S
+from tokenschain.control.identity import ownership
+from tokenschain.control.identity.ownership import Extent
 from tokenschain.core.errors import ApiError
 from tokenschain.core.tenancy import PLATFORM
 from tokenschain.infra.telemetry import ControlMetrics
@@ -37,20 +39,14 @@ from tokenschain.infra.telemetry import ControlMetrics
 METRICS_TYPE = "text/plain; version=0.0.4"
 
 router = APIRouter(prefix="/api/v1", route_class=AdminRoute)
-ReadingUsage = Annotated[RequestContext, Depends(Permission("usage:read"))]
-Exporting = Annotated[RequestContext, Depends(Permission("usage:export"))]
-ReadingBilling = Annotated[RequestContext, Depends(Permission("billing:read"))]
-ReadingAudit = Annotated[RequestContext, Depends(Permission("audit:read"))]
-ReadingModels = Annotated[RequestContext, Depends(Permission("models:read"))]
-
-_OWN_COSTS = ("cost_pico", "currency")
-"""What the platform pays is its own affair."""
-_OWN_SUMS = (
-    *_OWN_COSTS, "platform_prompt_tokens", "platform_completion_tokens", "platform_cost_pico",
-)  # fmt: skip
-_OWN_ATTEMPT_FIELDS = (*_OWN_COSTS, "price_version", "overhead")
-_OWN_CALL_FIELDS = (*_OWN_COSTS, "price_version", "route", "gateway")
-_OWN_EXPORT_FIELDS = (*_OWN_COSTS, "price_version", "route")
+ReadingUsage = Annotated[RequestContext, Depends(Permission("usage:read", Extent.ROWS))]
+ReadingMetrics = Annotated[RequestContext, Depends(Permission("usage:read", Extent.PLATFORM))]
+ListingCalls = Annotated[RequestContext, Depends(Permission("usage:export", Extent.ROWS))]
+Exporting = Annotated[RequestContext, Depends(Permission("usage:export", Extent.TENANT))]
+ReadingMetering = Annotated[RequestContext, Depends(Permission("billing:read", Extent.PLATFORM))]
+ReadingAudit = Annotated[RequestContext, Depends(Permission("audit:read", Extent.ROWS))]
+ReadingModels = Annotated[RequestContext, Depends(Permission("models:read", Extent.ROWS))]
+ReadingUpstreams = Annotated[RequestContext, Depends(Permission("models:read", Extent.PLATFORM))]
 
 
 class UsageRow(AnswerBody):
@@ -283,9 +279,10 @@ def usage(
         )
     except ValueError as error:
         raise ApiError("invalid_value", f"{error}.", param="group_by") from None
-    if not asked.may("billing:read", PLATFORM):
+    hidden = ownership.hidden_fields(asked, "GET /usage")
+    if hidden:
         # What only the platform's own costs are in is no row of a customer's.
-        rows = _without((r for r in rows if r["calls"] or r["charge_pico"]), _OWN_SUMS)
+        rows = _without((r for r in rows if r["calls"] or r["charge_pico"]), hidden)
     if form == "csv":
         return _csv_answer([rows])
     return Items[UsageRow](data=[UsageRow(**row) for row in rows])
@@ -304,14 +301,15 @@ def _only_own(asked: RequestContext, tenant: str | None, project: str | None) ->
     raise ApiError("permission_denied", "Name a project of yours: `project=...`.", param="project")
 
 
-def _hide_attempts_costs(rows: Iterable[ledger.Row]) -> None:
-    for row in rows:
-        row["attempts"] = _without(row["attempts"], _OWN_ATTEMPT_FIELDS)
-
-
-def _without(rows: Iterable[ledger.Row], hidden: Iterable[str]) -> list[ledger.Row]:
-    names = frozenset(hidden)
-    return [{k: v for k, v in row.items() if k not in names} for row in rows]
+def _without(rows: Iterable[ledger.Row], hidden: Collection[str]) -> list[ledger.Row]:
+    """Rows without those fields; `list.field` is one of the rows of a list in them."""
+    shown = [{k: v for k, v in row.items() if k not in hidden} for row in rows]
+    inner = [name.partition(".") for name in hidden if "." in name]
+    for row in shown:
+        for inside in {inside for inside, _, _ in inner}:
+            names = {name for where, _, name in inner if where == inside}
+            row[inside] = _without(row[inside], names)
+    return shown
 
 
 @router.get(
@@ -320,9 +318,8 @@ def _without(rows: Iterable[ledger.Row], hidden: Iterable[str]) -> list[ledger.R
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
     tags=["usage"],
 )
-def metrics(asked: ReadingUsage) -> Response:
+def metrics(asked: ReadingMetrics) -> Response:
     """Show control's metrics in Prometheus' text format."""
-    asked.need(PLATFORM)
     found = ledger.capture(asked.db, asked.context.ledger)
     shown = ControlMetrics(found["received"], found["entered"], found["rejected"])
     return Response(shown.text(), media_type=METRICS_TYPE)
@@ -330,7 +327,7 @@ def metrics(asked: ReadingUsage) -> Response:
 
 @router.get("/calls", response_model_exclude_unset=True, tags=["usage"])
 def list_calls(
-    asked: Exporting,
+    asked: ListingCalls,
     page: Paged,
     tenant: NameQuery = None,
     project: NameQuery = None,
@@ -355,11 +352,7 @@ def list_calls(
         until_ms=(now + DAY_S if until_s is None else until_s) * 1_000,
         where=where,
     )
-    everything = asked.may("billing:read", PLATFORM)
-    rows = found.rows
-    if not everything:
-        _hide_attempts_costs(rows)
-        rows = _without(rows, _OWN_CALL_FIELDS)
+    rows = _without(found.rows, ownership.hidden_fields(asked, "GET /calls"))
     return listed(ListAnswer[CallRow], found, rows)
 
 
@@ -386,7 +379,7 @@ def export_calls(
     """Export all calls of a time as CSV or Parquet."""
     whose = asked.tenant(tenant)
     asked.need(whose or PLATFORM)
-    everything = asked.may("billing:read", PLATFORM)
+    hidden = ownership.hidden_fields(asked, "GET /calls/export")
     engine = asked.context.engine
 
     def pages() -> Iterator[list[ledger.Row]]:
@@ -394,12 +387,12 @@ def export_calls(
         for rows in ledger.each_call(
             engine, tenant=whose, from_ms=from_s * 1_000, until_ms=until_s * 1_000
         ):
-            if not everything:
-                _hide_attempts_costs(rows)
-            for row in rows:
+            shown = _without(rows, hidden)
+            for row in shown:
                 for name in ("attempts", "route"):
-                    row[name] = msgspec.json.encode(row[name]).decode()
-            yield rows if everything else _without(rows, _OWN_EXPORT_FIELDS)
+                    if name in row:
+                        row[name] = msgspec.json.encode(row[name]).decode()
+            yield shown
 
     asked.note(whose or "", f"{from_s}..{until_s}", {"format": form})
     if form == "csv":
@@ -434,9 +427,8 @@ def _cell(value: object) -> object:
 
 
 @router.get("/metering", tags=["usage"])
-def metering(asked: ReadingBilling) -> Metering:
+def metering(asked: ReadingMetering) -> Metering:
     """Read how complete the ledger is: records received, entered, and put aside unread."""
-    asked.need(PLATFORM)
     return Metering(**ledger.capture(asked.db, asked.context.ledger))
 
 
@@ -454,15 +446,13 @@ def list_models(asked: ReadingModels) -> Items[Model]:
     """List the models served; for operators with the upstreams behind them."""
     asked.tenant(None)
     models = msgspec.to_builtins(list(asked.context.publisher.snapshot.models.values()))
-    if not asked.may("models:read", PLATFORM):
-        models = _without(models, ["offers"])
+    models = _without(models, ownership.hidden_fields(asked, "GET /models"))
     return Items[Model](data=[Model(**model) for model in models])
 
 
 @router.get("/upstreams", tags=["models"])
-def list_upstreams(asked: ReadingModels) -> Items[UpstreamState]:
+def list_upstreams(asked: ReadingUpstreams) -> Items[UpstreamState]:
     """List upstreams with their health as last probed."""
-    asked.need(PLATFORM)
     publisher = asked.context.publisher
     return Items[UpstreamState](
         data=[

@@ -31,15 +31,24 @@ from tokenschain.control.api.context import (
     tag,
 )
 from tokenschain.control.api.sessions import Email, Password, own_account
-from tokenschain.control.identity import roles, tokens
+from tokenschain.control.identity import ownership, roles, tokens
 from tokenschain.control.identity import users as users_module
+from tokenschain.control.identity.ownership import Extent
 from tokenschain.core.errors import ApiError
 from tokenschain.core.tenancy import ACTIONS, PLATFORM, ROLES, Resource, RoleBinding, may
 from tokenschain.infra.database.engine import reading
 
 router = APIRouter(prefix="/api/v1", route_class=AdminRoute, tags=["users"])
-Reading = Annotated[RequestContext, Depends(Permission("users:read"))]
-Writing = Annotated[RequestContext, Depends(Permission("users:write"))]
+Listing = Annotated[RequestContext, Depends(Permission("users:read", Extent.ROWS))]
+Reading = Annotated[RequestContext, Depends(Permission("users:read", Extent.TENANT))]
+_OWN_TOKENS = Permission("users:read", Extent.TENANT, or_own=True)
+ReadingTokens = Annotated[RequestContext, Depends(_OWN_TOKENS)]
+Creating = Annotated[RequestContext, Depends(Permission("users:write", Extent.TENANT))]
+Changing = Annotated[
+    RequestContext, Depends(Permission("users:write", Extent.TENANT, "users:read"))
+]
+_TOKENS = Permission("users:write", Extent.TENANT, "users:read", or_own=True)
+WritingTokens = Annotated[RequestContext, Depends(_TOKENS)]
 TenantOrPlatform = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^(\*|[\w.@-]+)$")]
 Permissions = Annotated[list[Annotated[str, Field(max_length=60)]], Field(max_length=100)]
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00]+$")]
@@ -190,7 +199,7 @@ class Token(AnswerBody):
 
 
 @router.post("/users", status_code=201)
-def create_user(asked: Writing, wanted: NewUser) -> User:
+def create_user(asked: Creating, wanted: NewUser) -> User:
     """Make a user or a service account; roles are given with bindings."""
     asked.need(wanted.tenant)
     fields = wanted.model_dump(exclude={"password"})
@@ -216,7 +225,7 @@ def _user(asked: RequestContext, user_id: str, db: Connection | None = None) -> 
 
 
 @router.get("/users")
-def list_users(asked: Reading, page: Paged, tenant: NameQuery = None) -> ListAnswer[User]:
+def list_users(asked: Listing, page: Paged, tenant: NameQuery = None) -> ListAnswer[User]:
     """List users and service accounts, by id."""
     found = users_module.page(asked.db, page, asked.tenant(tenant))
     seen = [row for row in found.rows if asked.may("users:read", row["tenant"])]
@@ -234,7 +243,7 @@ def read_user(asked: Reading, response: Response, user_id: str) -> UserWithBindi
 
 @router.patch("/users/{user_id}")
 def change_user(
-    asked: Writing, response: Response, user_id: str, wanted: UserChange, if_match: IfMatch = ""
+    asked: Changing, response: Response, user_id: str, wanted: UserChange, if_match: IfMatch = ""
 ) -> User:
     """Rename a user, shut it out or let it in, give it another address or password."""
     stored = None
@@ -257,7 +266,7 @@ def change_user(
     if stored is not None:
         users_module.set_password(asked.db, user_id, stored)
     if wanted.disabled is not None and row["disabled_by_platform"]:
-        asked.need_also("users:write", PLATFORM)
+        ownership.check_fields(asked, "PATCH /users/{user_id}", ownership.DISABLED, ["disabled"])
     if wanted.disabled is True:
         for tenant in roles.owned_by(asked.db, user_id):
             _keep_an_owner(asked, tenant, but_user=user_id)
@@ -330,7 +339,7 @@ def _keep_an_owner(asked: RequestContext, tenant: str, **but: str) -> None:
 
 
 @router.post("/users/{user_id}/bindings", status_code=201)
-def create_binding(asked: Writing, user_id: str, wanted: NewBinding) -> CreatedBinding:
+def create_binding(asked: Changing, user_id: str, wanted: NewBinding) -> CreatedBinding:
     """Give a user a role over a part of the organization."""
     row = _user(asked, user_id)
     if row["tenant"] not in (PLATFORM, wanted.tenant):
@@ -347,7 +356,7 @@ def create_binding(asked: Writing, user_id: str, wanted: NewBinding) -> CreatedB
 
 
 @router.delete("/bindings/{binding_id}")
-def delete_binding(asked: Writing, binding_id: str) -> Deleted:
+def delete_binding(asked: Changing, binding_id: str) -> Deleted:
     """Take a role away: by one who could give it."""
     found = roles.binding_of(asked.db, binding_id)
     if found is None or not asked.may("users:read", found.binding.tenant):
@@ -366,7 +375,7 @@ def delete_binding(asked: Writing, binding_id: str) -> Deleted:
 
 
 @router.put("/roles/{tenant}/{name}")
-def put_role(asked: Writing, tenant: str, name: str, wanted: NewRole) -> Role:
+def put_role(asked: Creating, tenant: str, name: str, wanted: NewRole) -> Role:
     """Define a role of a tenant, anew or changed: by one who has what it permits and permitted."""
     asked.need(tenant)
     if not name or len(name) > 64 or not name.replace("-", "").isalnum() or not name.isascii():
@@ -384,7 +393,7 @@ def put_role(asked: Writing, tenant: str, name: str, wanted: NewRole) -> Role:
 
 
 @router.get("/roles")
-def list_roles(asked: Reading, tenant: NameQuery = None) -> Roles:
+def list_roles(asked: Listing, tenant: NameQuery = None) -> Roles:
     """List the roles that are always there, and a tenant's own."""
     found = roles.own_roles(asked.db, asked.tenant(tenant))
     own = [row for row in found if row["tenant"] == PLATFORM or asked.visible([row])]
@@ -399,7 +408,7 @@ def list_roles(asked: Reading, tenant: NameQuery = None) -> Roles:
 
 
 @router.post("/users/{user_id}/tokens", status_code=201)
-def create_token(asked: Writing, user_id: str, wanted: NewToken) -> IssuedToken:
+def create_token(asked: WritingTokens, user_id: str, wanted: NewToken) -> IssuedToken:
     """Issue a program's token; `token` is in this answer and never again.
 
     Users need no permission for a token of their own, once they have signed in.
@@ -431,7 +440,7 @@ def create_token(asked: Writing, user_id: str, wanted: NewToken) -> IssuedToken:
 
 
 @router.get("/users/{user_id}/tokens")
-def list_tokens(asked: Reading, user_id: str) -> Items[Token]:
+def list_tokens(asked: ReadingTokens, user_id: str) -> Items[Token]:
     """List a user's tokens and sessions; never the tokens themselves.
 
     Users need no permission for their own.
@@ -443,7 +452,7 @@ def list_tokens(asked: Reading, user_id: str) -> Items[Token]:
 
 
 @router.delete("/tokens/{token_id}")
-def delete_token(asked: Writing, token_id: str) -> Deleted:
+def delete_token(asked: WritingTokens, token_id: str) -> Deleted:
     """End a token.
 
     Users need no permission for their own.

@@ -1,9 +1,15 @@
-"""Ownership: what of a tenant belongs to the platform and needs the platform's permission."""
+"""Ownership: where a permission has to hold, and which fields are the platform's own.
+
+With the permission that each operation of the admin API declares, this is the table of rights:
+operation x field x permission. The checks are made from it, docs/reference/permissions.md shows it,
+and tests/security/test_permissions.py walks it with roles of every kind.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple, Protocol
+from enum import StrEnum
+from typing import Literal, NamedTuple, Protocol
 
 from sqlalchemy import Connection, select, update
 
@@ -11,24 +17,64 @@ from tokenschain.core.tenancy import PLATFORM
 from tokenschain.infra.database.tables import limits
 
 
+class Extent(StrEnum):
+    """Where somebody must have the permission that an operation declares."""
+
+    PLATFORM = "on the platform"
+    TENANT = "in the tenant, or on the platform"
+    PART = "in the part of the tenant that it is about, in the tenant, or on the platform"
+    ROWS = "anywhere in the tenant; what it does not reach is not shown"
+
+
 class FieldRight(NamedTuple):
-    """A field of a request that only the platform may set, whatever the rights in the tenant."""
+    """A field that is the platform's own, whatever the rights in the tenant."""
 
     route: str
     """Method and path below `/api/v1`."""
-    kind: str
-    """Of the unit."""
+    side: Literal["request", "answer"]
+    """In a request it is refused, of an answer it is left out."""
+    when: str
+    """Of which objects; empty: of all."""
     field: str
+    """`*`: the whole operation."""
     action: str
     """The permission that is needed on the platform."""
 
 
+TENANT_UNIT = "tenant"
+CLOSED = "closed by the platform"
+DISABLED = "disabled by the platform"
+SET = "set by the platform"
+NEW_TENANT = "a tenant that is not there yet"
+_COSTS = ("cost_pico", "currency")
+_ATTEMPT_COSTS = tuple(f"attempts.{n}" for n in (*_COSTS, "price_version", "overhead"))
+_HIDDEN = {
+    "GET /usage": (
+        *_COSTS, "platform_prompt_tokens", "platform_completion_tokens", "platform_cost_pico",
+    ),
+    "GET /calls": (*_COSTS, "price_version", "route", "gateway", *_ATTEMPT_COSTS),
+    "GET /calls/export": (*_COSTS, "price_version", "route", *_ATTEMPT_COSTS),
+}  # fmt: skip
+_UNIT, _LIMIT = "/organization/units/{unit_id}", "/limits/{limit_id}"
+
 FIELD_RIGHTS = (
-    FieldRight("POST /organization/units", "tenant", "prepaid", "billing:write"),
-    FieldRight("POST /organization/units", "tenant", "credit", "billing:write"),
-    FieldRight("PATCH /organization/units/{unit_id}", "tenant", "prepaid", "billing:write"),
-    FieldRight("PATCH /organization/units/{unit_id}", "tenant", "credit", "billing:write"),
-    FieldRight("PATCH /organization/units/{unit_id}", "tenant", "closed", "org:write"),
+    FieldRight("POST /organization/units", "request", TENANT_UNIT, "*", "org:write"),
+    FieldRight("POST /organization/units", "request", TENANT_UNIT, "prepaid", "billing:write"),
+    FieldRight("POST /organization/units", "request", TENANT_UNIT, "credit", "billing:write"),
+    FieldRight(f"PATCH {_UNIT}", "request", TENANT_UNIT, "prepaid", "billing:write"),
+    FieldRight(f"PATCH {_UNIT}", "request", TENANT_UNIT, "credit", "billing:write"),
+    FieldRight(f"PATCH {_UNIT}", "request", TENANT_UNIT, "closed", "org:write"),
+    FieldRight(f"PATCH {_UNIT}", "request", CLOSED, "closed", "org:write"),
+    FieldRight("POST /keys", "request", NEW_TENANT, "*", "org:write"),
+    FieldRight(f"PUT {_LIMIT}", "request", SET, "*", "limits:write"),
+    FieldRight(f"DELETE {_LIMIT}", "request", SET, "*", "limits:write"),
+    FieldRight("PATCH /users/{user_id}", "request", DISABLED, "disabled", "users:write"),
+    *(
+        FieldRight(route, "answer", "", field, "billing:read")
+        for route, fields in _HIDDEN.items()
+        for field in fields
+    ),
+    FieldRight("GET /models", "answer", "", "offers", "models:read"),
 )
 
 
@@ -42,17 +88,35 @@ class Asker(Protocol):
             ApiError: `permission_denied`.
         """
 
+    def may(self, action: str, tenant: str) -> bool:
+        """Whether a permission is given."""
 
-def check_fields(asked: Asker, route: str, kind: str, fields: Iterable[str]) -> None:
-    """Insist on the platform's permission for those fields that are its own.
+
+def check_fields(asked: Asker, route: str, when: str, fields: Iterable[str] = ()) -> None:
+    """Insist on the platform's permission for what is its own in a request.
+
+    Args:
+        when: of which objects it is one.
+        fields: those that the request sets.
 
     Raises:
         ApiError: `permission_denied`.
     """
     given = frozenset(fields)
     for right in FIELD_RIGHTS:
-        if right.route == route and right.kind == kind and right.field in given:
+        if (right.route, right.side, right.when) == (route, "request", when) and (
+            right.field == "*" or right.field in given
+        ):
             asked.need_also(right.action, PLATFORM)
+
+
+def hidden_fields(asked: Asker, route: str) -> frozenset[str]:
+    """The fields that are left out of an answer."""
+    return frozenset(
+        right.field
+        for right in FIELD_RIGHTS
+        if (right.route, right.side) == (route, "answer") and not asked.may(right.action, PLATFORM)
+    )
 
 
 def is_set_by_platform(connection: Connection, limit_id: str) -> bool:

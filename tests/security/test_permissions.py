@@ -1,0 +1,418 @@
+"""Broken access control: each operation of the admin API asked with roles of every kind.
+
+The table that is walked is the one that the checks are made from: what the routes declare, and
+`control.identity.ownership`. What may happen is worked out here once more, from the table alone.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import pytest
+from docs import permissions_reference
+from sqlalchemy import insert, update
+
+from tests.records import record
+from tests.security.platform import Caller, Platform, platform
+from tokenschain.control.api.context import Permission
+from tokenschain.control.identity import ownership
+from tokenschain.control.identity.ownership import Extent, FieldRight
+from tokenschain.core import call_record
+from tokenschain.core.call_record import AttemptRecord, HitKind
+from tokenschain.core.snapshot import ModelRoute, Offer
+from tokenschain.core.tenancy import ACTIONS, PLATFORM, Resource, RoleBinding, may
+from tokenschain.infra.database.tables import roles as roles_table
+
+RANDOM_ROLES = 3
+"""Of each operation, beside those that are made from what it needs."""
+OPERATIONS = {o.name: o.needed for o in permissions_reference.operations()}
+WALKED = [name for name, needed in OPERATIONS.items() if needed and needed.action]
+BY_PROJECT = ("GET /usage", "GET /calls")
+"""Lists of sums and calls that are asked of one project by who is bound to it."""
+OF_NO_TENANT = ("GET /fx-rates", "GET /models")
+"""Lists that are the same for every tenant."""
+_numbers = itertools.count()
+
+
+class Place(NamedTuple):
+    """Where a role is given."""
+
+    tenant: str
+    project: str = ""
+
+
+EVERYWHERE, ACME, P1 = Place(PLATFORM), Place("acme"), Place("acme", "p1")
+P2, BETA = Place("acme", "p2"), Place("beta")
+PLACES = (EVERYWHERE, ACME, P1, P2, BETA)
+WHOLE = Resource("acme")
+PART = Resource("acme", "north", "p1", "default")
+
+
+class House:
+    """A platform with two tenants, and people whose roles are made as the walk asks for them."""
+
+    def __init__(self, made: Platform) -> None:
+        self.platform = made
+        self._people: dict[tuple[frozenset[str], Place], Caller] = {}
+        boss = made.operator
+        for tenant in ("acme", "beta"):
+            unit = {"tenant": tenant, "name": tenant}
+            assert boss("POST", "/organization/units", unit | {"kind": "tenant"}).status_code == 201
+            north = unit | {"kind": "account", "name": "north"}
+            assert boss("POST", "/organization/units", north).status_code == 201
+            for project in ("p1", "p2"):
+                body = unit | {"kind": "project", "name": project, "account": "north"}
+                assert boss("POST", "/organization/units", body).status_code == 201
+        route = ModelRoute("m", "chat", (Offer("up", "m"),))
+        made.app.state.context.publisher.snapshot.models["m"] = route
+        self.made("/roles/acme/writing", {"permissions": ["users:write"]}, "PUT")
+        self.ingest(
+            "seen", cache=HitKind.EXACT, cache_key="ab" * 16, attempts=[AttemptRecord("up", 1.0)]
+        )
+
+    def ingest(self, name: str, **fields: object) -> None:
+        place = {"tenant": "acme", "account": "north", "project": "p1"}
+        made = record(1, event_id=name, started_ms=int(time.time() * 1e3), **(place | fields))
+        self.platform.app.state.context.ledger.ingest([call_record.encode(made)])
+
+    def person(self, permissions: frozenset[str], place: Place) -> Caller:
+        found = self._people.get((permissions, place))
+        if found is None:
+            name = f"r{next(_numbers)}"
+            role = {"tenant": PLATFORM, "name": name, "permissions": "[]"}
+            with self.platform.engine.begin() as connection:
+                connection.execute(insert(roles_table).values(**role))
+            found = self._people[permissions, place] = self.platform.person(
+                place.tenant, name, project=place.project
+            )
+            given = json.dumps(sorted(permissions))
+            with self.platform.engine.begin() as connection:
+                # Past the API, which keeps some apart: every combination is to be tried.
+                connection.execute(
+                    update(roles_table).where(roles_table.c.name == name).values(permissions=given)
+                )
+        return found
+
+    def made(self, path: str, body: Any, method: str = "POST") -> Any:
+        reply = self.platform.operator(method, path, body)
+        assert reply.status_code in (200, 201), (path, reply.text)
+        return reply.json()
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    with platform(tmp_path_factory.mktemp("permissions")) as made:
+        yield House(made)
+
+
+# --- what is asked ---------------------------------------------------------------------------
+
+
+def _limit(house: House) -> str:
+    name = f"limit-{next(_numbers)}"
+    body = {"kind": "rate", "measure": "requests", "amount": 5}
+    match = {"tenant": "acme", "account": "north", "project": "p1"}
+    setter = house.person(frozenset({"limits:*"}), ACME)
+    assert setter("PUT", f"/limits/{name}", body | {"match": match}).status_code == 200
+    return name
+
+
+def _user(house: House) -> str:
+    number = next(_numbers)
+    body = {"tenant": "acme", "name": "S", "kind": "service", "email": f"s{number}@acme.example"}
+    return str(house.made("/users", body)["id"])
+
+
+def _binding(house: House) -> str:
+    body = {"role": "writing", "tenant": "acme"}
+    return str(house.made(f"/users/{_user(house)}/bindings", body)["id"])
+
+
+def _token(house: House) -> str:
+    user = _user(house)
+    house.made(f"/users/{user}/tokens", {})
+    (token,) = house.platform.operator("GET", f"/users/{user}/tokens").json()["data"]
+    return str(token["id"])
+
+
+def _rejected(house: House) -> str:
+    name = f"odd_{next(_numbers)}"
+    house.ingest(name, finish_reason="x" * 99)
+    listed = house.platform.operator("GET", "/rejected-records?limit=200").json()["data"]
+    return next(str(one["id"]) for one in listed if one["event_id"] == name)
+
+
+def _deposit(house: House) -> str:
+    body = {"amount": "5", "reference": f"r{next(_numbers)}"}
+    return str(house.made("/wallets/acme/deposits", body)["transaction_id"])
+
+
+KEY = {"tenant": "acme", "project": "p1"}
+TARGET = {"tenant": "acme", "kind": "email", "name": "n", "address": "a@b.example"}
+OBJECTS: dict[str, Callable[[House], str]] = {
+    "unit_id": lambda house: house.platform.unit("project", "acme", "p1"),
+    "key_id": lambda house: str(house.made("/keys", KEY)["id"]),
+    "limit_id": _limit,
+    "user_id": _user,
+    "binding_id": _binding,
+    "token_id": _token,
+    "record_id": _rejected,
+    "transaction_id": _deposit,
+    "target_id": lambda house: str(house.made("/alert-targets", TARGET)["id"]),
+    "tenant": lambda _: "acme",
+    "name": lambda _: "writing",
+    "day": lambda _: "2026-11-25",
+}
+"""A fresh object for each variable part of a path, in project p1 where it can be."""
+RATE = {"kind": "rate", "measure": "requests", "amount": 5}
+BODIES: dict[str, Callable[[], dict[str, Any]]] = {
+    "POST /organization/units": lambda: {
+        "kind": "environment", "tenant": "acme", "project": "p1", "name": f"e{next(_numbers)}"
+    },
+    "PATCH /organization/units/{unit_id}": lambda: {"title": "T"},
+    "POST /keys": lambda: KEY,
+    "PATCH /keys/{key_id}": lambda: {"name": "n"},
+    "POST /keys/{key_id}/rotate": dict,
+    "PUT /limits/{limit_id}": lambda: RATE | {"match": {"tenant": "acme", "account": "north",
+                                                        "project": "p1"}},
+    "POST /rejected-records/{record_id}/retry": lambda: {"reduced": True},
+    "POST /wallets/{tenant}/deposits": lambda: {"amount": "1", "reference": f"r{next(_numbers)}"},
+    "POST /ledger-entries/{transaction_id}/reverse": lambda: {"reason": "twice"},
+    "POST /prices": lambda: {"model": "m", "input": "1", "output": "1",
+                             "from_s": 2_000_000_000 + next(_numbers)},
+    "PUT /fx-rates/{day}": lambda: {"usd_cny": "7", "source": "test"},
+    "POST /rerate": lambda: {"tenant": "acme", "model": "none", "from_s": 1, "until_s": 2,
+                             "reason": "test"},
+    "POST /alert-targets": lambda: TARGET,
+    "POST /cache/flush": lambda: {"tenant": "acme", "dry_run": True},
+    "POST /cache/feedback": lambda: {"request_id": "seen", "right": True},
+    "POST /users": lambda: {"tenant": "acme", "name": "N", "kind": "service",
+                            "email": f"n{next(_numbers)}@acme.example"},
+    "PATCH /users/{user_id}": lambda: {"name": "N"},
+    "POST /users/{user_id}/bindings": lambda: {"role": "writing", "tenant": "acme"},
+    "PUT /roles/{tenant}/{name}": lambda: {"permissions": ["users:write"]},
+    "POST /users/{user_id}/tokens": dict,
+}  # fmt: skip
+QUERIES = {
+    "GET /usage": "?tenant=acme&project=p1",
+    "GET /calls": "?tenant=acme&project=p1",
+    "GET /calls/export": "?tenant=acme&from_s=0&until_s=1000000000000",
+}
+
+
+class Call(NamedTuple):
+    """One request of the walk."""
+
+    method: str
+    path: str
+    body: dict[str, Any] | None
+
+
+def call_of(house: House, operation: str) -> Call:
+    """A request about project p1 of `acme`, or about the whole tenant."""
+    method, _, path = operation.partition(" ")
+    for name, make in OBJECTS.items():
+        if f"{{{name}}}" in path:
+            path = path.replace(f"{{{name}}}", make(house))
+    if operation in QUERIES:
+        path += QUERIES[operation]
+    elif method == "GET" and "{" not in operation and takes_tenant(operation):
+        path += "?tenant=acme"
+    body = BODIES[operation]() if operation in BODIES else None
+    return Call(method, path, body)
+
+
+def takes_tenant(operation: str) -> bool:
+    """Whether a list is of one tenant."""
+    needed = OPERATIONS[operation]
+    assert needed is not None
+    return needed.extent is not Extent.PLATFORM and operation not in OF_NO_TENANT
+
+
+def is_permitted(needed: Permission, operation: str, binding: RoleBinding) -> bool:
+    """Whether the table lets somebody with one binding do it."""
+    assert needed.action is not None
+    within: tuple[Resource, ...]
+    match needed.extent:
+        case Extent.PLATFORM:
+            within = (Resource(PLATFORM),)
+        case Extent.TENANT:
+            within = (WHOLE,)
+        case Extent.PART:
+            within = (PART,)
+        case _ if operation in BY_PROJECT:
+            within = (PART,)
+        case _ if operation in OF_NO_TENANT:
+            return may((binding,), needed.action, Resource(binding.tenant, "", binding.project))
+        case _:  # any part of the tenant
+            within = (WHOLE, Resource("acme", "", binding.project))
+    actions = [needed.action, *([needed.found_with] if needed.found_with else [])]
+    return any(all(may((binding,), action, place) for action in actions) for place in within)
+
+
+def roles_for(needed: Permission, chance: random.Random) -> Iterator[tuple[frozenset[str], Place]]:
+    """Roles that have just what it needs, all but that, patterns, and some drawn at random."""
+    assert needed.action is not None
+    enough = frozenset({needed.action} | ({needed.found_with} - {""}))
+    kind, _, verb = needed.action.partition(":")
+    lacking = frozenset(ACTIONS) - {needed.action}
+    yield from itertools.product((enough, lacking), PLACES)
+    if len(enough) > 1:
+        yield from itertools.product((frozenset({needed.action}),), (EVERYWHERE, P1))
+    wide = (frozenset({f"{kind}:*"}), frozenset({f"*:{verb}"}), frozenset({"*"}))
+    yield from itertools.product(wide, (EVERYWHERE, ACME, BETA))
+    for _ in range(RANDOM_ROLES):
+        some = frozenset(chance.sample(sorted(ACTIONS), chance.randint(1, len(ACTIONS))))
+        yield some, chance.choice(PLACES)
+
+
+@pytest.mark.parametrize("operation", WALKED)
+def test_each_operation_is_for_whom_the_table_says(house: House, operation: str) -> None:
+    needed = OPERATIONS[operation]
+    assert needed is not None
+    method = operation.partition(" ")[0]
+    assert method in ("GET", "DELETE") or operation in BODIES, "name a body for it"
+    seen: Counter[bool] = Counter()
+    call = call_of(house, operation)
+    for permissions, place in roles_for(needed, random.Random(operation)):
+        binding = RoleBinding(permissions, place.tenant, project=place.project)
+        expected = is_permitted(needed, operation, binding)
+        seen[expected] += 1
+        caller = house.person(permissions, place)
+        reply = caller(*call)
+        said = (operation, sorted(permissions), place, reply.status_code, reply.text[:300])
+        if expected:
+            assert reply.status_code in (200, 201), said
+            if method != "GET":
+                call = call_of(house, operation)  # what was changed is not there to be refused
+        else:
+            assert reply.status_code in (403, 404), said
+    assert seen[True] >= 3 and seen[False] >= 5, seen
+
+
+def test_the_table_has_a_row_for_each_operation_and_fields_of_routes_that_are_there() -> None:
+    assert len(OPERATIONS) >= 64
+    assert {right.route for right in ownership.FIELD_RIGHTS} <= set(OPERATIONS)
+    assert {right.action for right in ownership.FIELD_RIGHTS} <= set(ACTIONS)
+    unknown = [name for name, needed in OPERATIONS.items() if needed is None]
+    assert unknown == ["POST /sessions", "GET /oidc/start", "GET /oidc/callback"]
+
+
+def test_who_is_nobody_s_may_nothing_that_has_a_permission(house: House) -> None:
+    idle = house.platform.person("acme", None)
+    for operation in WALKED:
+        assert idle(*call_of(house, operation)).status_code in (403, 404), operation
+
+
+def test_ones_own_tokens_need_no_permission(house: House) -> None:
+    caller = house.platform.person("acme", None)
+    owned = [name for name, needed in OPERATIONS.items() if needed and needed.or_own]
+    assert len(owned) == 3
+    made = caller("POST", f"/users/{caller.id}/tokens", {})
+    assert made.status_code == 201
+    listed = caller("GET", f"/users/{caller.id}/tokens").json()["data"]
+    assert caller("DELETE", f"/tokens/{made.json()['id']}").status_code == 200 and listed
+
+
+# --- fields that are the platform's own ---------------------------------------------------------
+
+ASKED = [right for right in ownership.FIELD_RIGHTS if right.side == "request"]
+SHOWN = [right for right in ownership.FIELD_RIGHTS if right.side == "answer"]
+VALUES = {"prepaid": False, "credit": "1000000", "closed": True, "disabled": False}
+
+
+def _owned_object(house: House, right: FieldRight) -> Call:
+    """A request that sets the field of an object that is as the row says."""
+    method, _, path = right.route.partition(" ")
+    boss = house.platform.operator
+    body: dict[str, Any] | None = {right.field: VALUES[right.field]} if right.field != "*" else {}
+    number = next(_numbers)
+    if right.when == ownership.TENANT_UNIT:
+        name = f"t{number}"
+        if method == "POST":
+            body = {"kind": "tenant", "tenant": name, "name": name} | (body or {})
+        else:
+            unit = {"kind": "tenant", "tenant": name, "name": name}
+            path = path.replace("{unit_id}", house.made("/organization/units", unit)["id"])
+    elif right.when == ownership.CLOSED:
+        unit = {"kind": "project", "tenant": "acme", "name": f"c{number}"}
+        path = path.replace("{unit_id}", house.made("/organization/units", unit)["id"])
+        assert boss("PATCH", path, {"closed": True}).status_code == 200
+        body = {"closed": False}
+    elif right.when == ownership.NEW_TENANT:
+        body = {"tenant": f"t{number}", "project": "p"}
+    elif right.when == ownership.SET:
+        path = path.replace("{limit_id}", f"set-{number}")
+        limit = RATE | {"match": {"tenant": "acme"}}
+        assert boss("PUT", path, limit).status_code == 200
+        body = limit if method == "PUT" else None
+    else:
+        assert right.when == ownership.DISABLED
+        path = path.replace("{user_id}", _user(house))
+        assert boss("PATCH", path, {"disabled": True}).status_code == 200
+    return Call(method, path, body)
+
+
+@pytest.mark.parametrize("right", ASKED, ids=lambda r: f"{r.route} {r.when}: {r.field}")
+def test_a_field_of_the_platform_is_set_with_its_permission_only(
+    house: House, right: FieldRight
+) -> None:
+    needed = OPERATIONS[right.route]
+    assert needed is not None and needed.action is not None
+    call = _owned_object(house, right)
+    kinds = (needed.action, *([needed.found_with] if needed.found_with else []), right.action)
+    for tenant in {"acme", str((call.body or {}).get("tenant", "acme"))}:
+        for permissions in (frozenset({"*"}), frozenset(kinds)):
+            refused = house.person(permissions, Place(tenant))(*call)
+            assert refused.status_code in (403, 404), (right, refused.text)
+    # Everything in the tenant and the rest on the platform is not enough; the permission is.
+    if right.action not in kinds[:-1]:
+        lacking = frozenset(ACTIONS) - {right.action}
+        assert house.person(lacking, EVERYWHERE)(*call).status_code == 403
+    done = house.person(frozenset(kinds), EVERYWHERE)(*call)
+    assert done.status_code in (200, 201), (right, done.text)
+
+
+@pytest.mark.parametrize("right", SHOWN, ids=lambda r: f"{r.route}: {r.field}")
+def test_a_field_of_the_platform_is_shown_with_its_permission_only(
+    house: House, right: FieldRight
+) -> None:
+    needed = OPERATIONS[right.route]
+    assert needed is not None and needed.action is not None
+    path = (
+        right.route.partition(" ")[2]
+        + {
+            "GET /usage": "?tenant=acme&from_s=0&until_s=1000000000000",
+            "GET /calls": "?tenant=acme&from_s=0&until_s=1000000000000",
+            "GET /calls/export": "?tenant=acme&from_s=0&until_s=1000000000000",
+            "GET /models": "",
+        }[right.route]
+    )
+    shown = house.person(frozenset({needed.action, right.action}), EVERYWHERE)("GET", path)
+    owner = house.person(frozenset({"*"}), ACME)("GET", path)
+    lacking = house.person(frozenset(ACTIONS) - {right.action}, EVERYWHERE)("GET", path)
+    name = right.field.rpartition(".")[2]
+    inside = right.field.rpartition(".")[0]
+    assert _has(shown.text, inside, name), shown.text[:500]
+    assert not _has(owner.text, inside, name), owner.text[:500]
+    if needed.action != right.action:
+        assert lacking.status_code == 200 and not _has(lacking.text, inside, name)
+
+
+def _has(text: str, inside: str, name: str) -> bool:
+    """Whether an answer has a field in its rows, or in a list of theirs."""
+    if text.startswith("{"):
+        rows = json.loads(text)["data"]
+        assert rows
+        rows = [part for row in rows for part in row[inside]] if inside else rows
+        return any(name in row for row in rows)
+    head, _, rest = text.partition("\n")
+    assert rest
+    columns = head.strip().split(",")
+    return f'""{name}""' in rest if inside else name in columns
