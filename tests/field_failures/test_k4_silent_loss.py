@@ -238,6 +238,30 @@ def test_a_schema_that_is_none_is_refused_before_anybody_is_asked(lab: Lab, mode
     assert (got.status, got.error["param"], got.sent) == (400, "text.format.schema", [])
 
 
+# anthropics/claude-code#30912, Wei-Shaw/sub2api#3677: Anthropic's own blocks in a history
+
+
+@pytest.mark.parametrize("model", ALL)
+def test_blocks_of_tool_search_and_server_tools_do_not_end_a_conversation(
+    lab: Lab, model: str
+) -> None:
+    use = {"type": "tool_use", "id": "t1", "name": "get_weather", "input": {}}
+    reference = {"type": "tool_reference", "tool_name": "get_weather"}
+    search = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search",
+              "input": {"query": "x"}}  # fmt: skip
+    found = {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": []}
+    turns: list[Json] = [
+        HI,
+        {"role": "assistant", "content": [search, found, *text("so"), use]},
+        {"role": "user", "content": [
+            {"type": "tool_result", "tool_use_id": "t1", "content": [reference]}]},
+    ]  # fmt: skip
+    got = anthropic(lab, model, *turns, tools=MESSAGES_TOOLS)
+    assert got.status == 200, got.body
+    if not model.startswith("anthropic"):
+        assert "messages[2].content[0].content[0]" in got.says("x-tc-adapted")
+
+
 # Official SDKs' walk, fault 3: settings that vanished
 
 

@@ -22,6 +22,7 @@ FIELDS = frozenset(
         "temperature", "top_p", "top_k", "stream", "thinking", "metadata", "output_config",
         "service_tier", "container", "cache_control", "context_management", "inference_geo",
         "mcp_servers", "diagnostics", "speed", "user_profile_id", "workspace_id", "output_format",
+        "fallback_credit_token", "fallbacks",
     }
 )  # fmt: skip
 BLOCKS: Mapping[str, frozenset[str]] = {

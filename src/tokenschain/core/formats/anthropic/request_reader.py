@@ -342,6 +342,10 @@ class _Reader:
                 made.append({"type": "text", "text": self._search_result(block, where)})
                 known |= {"source", "title", "content"}
                 self.lose(where, adapted=True)
+            case "tool_reference":  # what a search for tools found
+                made.append({"type": "text", "text": self._string(block, "tool_name", where)})
+                known.add("tool_name")
+                self.lose(where, adapted=True)
             case _:
                 self.lose(where, f"blocks of type `{kind[:40]}` are Anthropic's own",
                           essential=True)  # fmt: skip
