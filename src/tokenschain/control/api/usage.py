@@ -452,15 +452,18 @@ def list_models(asked: ReadingModels) -> Items[Model]:
 
 @router.get("/upstreams", tags=["models"])
 def list_upstreams(asked: ReadingUpstreams) -> Items[UpstreamState]:
-    """List upstreams with their health as last probed."""
+    """List upstreams with their health: own engines as last probed, others as calls found them."""
     publisher = asked.context.publisher
+    called, now_s = asked.context.ledger.upstream_health, time.time()
     return Items[UpstreamState](
         data=[
             UpstreamState(
                 id=upstream.id,
                 provider=upstream.provider,
                 base_url=upstream.base_url,
-                health=publisher.health.get(upstream.id, "not probed"),
+                health=publisher.health.get(upstream.id)
+                or called.of(upstream.id, now_s)
+                or "not probed",
                 metrics=publisher.engine_metrics.get(upstream.id, {}),
             )
             for upstream in publisher.snapshot.upstreams.values()

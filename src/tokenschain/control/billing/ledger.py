@@ -21,6 +21,7 @@ from sqlalchemy import (
 
 from tokenschain.control.billing import limits, rejected_records, rollups
 from tokenschain.control.billing.rollups import DAY_S
+from tokenschain.control.upstream_health import UpstreamHealth
 from tokenschain.core import call_record
 from tokenschain.core.call_record import AttemptRecord, CallRecord
 from tokenschain.core.pricing.catalog import to_yuan
@@ -50,6 +51,7 @@ class Ledger:
         self.received = 0
         self.entered = 0
         self._uses: dict[str, int] = {}
+        self.upstream_health = UpstreamHealth()
 
     def follow(self, snapshot: Snapshot) -> None:
         """Take up a new configuration."""
@@ -104,6 +106,7 @@ class Ledger:
             raise ValueError(str(error)) from error
 
     def _note(self, fresh: list[CallRecord]) -> None:
+        self.upstream_health.note(fresh)
         uses = self._uses
         for record in fresh:
             at_s = record.started_ms // 1_000

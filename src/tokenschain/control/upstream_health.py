@@ -1,0 +1,65 @@
+"""Upstream health as calls found it: clouds are not probed, so that what calls met tells.
+
+Kept in memory, from the records that this control process entered last.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from tokenschain.core.call_record import CallRecord
+from tokenschain.core.errors import ERRORS, Blame
+
+KEPT_MAX = 20
+"""Outcomes kept of each upstream."""
+UPSTREAMS_MAX = 4_096
+RECENT_S = 900.0
+FAILURES_MIN = 3
+"""As many as open a gateway's circuit breaker."""
+
+
+class _Outcome(NamedTuple):
+    at_s: float
+    error: str
+    """Empty where the upstream answered."""
+
+
+class UpstreamHealth:
+    """The last outcomes of each upstream's attempts."""
+
+    def __init__(self) -> None:
+        self._outcomes: dict[str, deque[_Outcome]] = {}
+
+    def note(self, records: Iterable[CallRecord]) -> None:
+        """Remember how attempts ended; those that tell nothing of the upstream are left out."""
+        for record in records:
+            for attempt in record.attempts:
+                kind = ERRORS.get(attempt.outcome)
+                if attempt.outcome == "ok":
+                    error = ""
+                elif kind is not None and kind.blame is not Blame.NONE:
+                    error = kind.code
+                else:
+                    continue
+                known = self._outcomes.get(attempt.upstream)
+                if known is None:
+                    if len(self._outcomes) >= UPSTREAMS_MAX:
+                        continue
+                    known = self._outcomes[attempt.upstream] = deque(maxlen=KEPT_MAX)
+                known.append(_Outcome(record.started_ms / 1e3, error))
+
+    def of(self, upstream: str, now_s: float) -> str:
+        """`up`, `down: why`, or nothing where no recent calls tell."""
+        recent = [o for o in self._outcomes.get(upstream, ()) if now_s - o.at_s < RECENT_S]
+        if not recent:
+            return ""
+        failed = 0
+        for outcome in reversed(recent):
+            if not outcome.error:
+                break
+            failed += 1
+        if failed < FAILURES_MIN:
+            return "" if failed == len(recent) else "up"
+        return f"down: the last {failed} calls failed ({recent[-1].error})"
