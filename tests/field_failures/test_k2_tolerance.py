@@ -251,3 +251,56 @@ def test_p22_an_unreadable_answer_is_the_upstreams(lab: Lab) -> None:
     got = ask(lab, "messages", stream=True)
     assert got.status == 502 and got.record.error == "upstream_invalid_reply"
     assert got.record.charge_pico in (0, None)
+
+
+# own: what chat clients read without a look
+
+
+@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize("model", MODELS)
+def test_a_last_choice_without_a_delta(lab: Lab, api: str, model: str) -> None:
+    """`chunk.choices[0].delta.content` is what everybody reads."""
+    end = {**HEAD, "choices": [{"index": 0, "finish_reason": "stop"}]}
+    answers(lab, *frames(chunk(content="fine"), end, last_usage()))
+    got = ask(lab, api, model, stream=True)
+    assert heard(got, api, stream=True).text == "fine"
+
+
+@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("stream", [False, True])
+def test_finish_reasons_in_capitals(lab: Lab, api: str, model: str, stream: bool) -> None:
+    """As Gemini's and some proxies' of it: `STOP`, `MAX_TOKENS`, `TOOL_CALLS`."""
+    words = {
+        "STOP": ("stop", "end_turn"), "MAX_TOKENS": ("length", "max_tokens"),
+        "SAFETY": ("content_filter", "refusal"),
+    }  # fmt: skip
+    for said, (chat, messages) in words.items():
+        if stream:
+            answers(lab, *frames(chunk(content="fine"), chunk(said)))
+        else:
+            answers(lab, message(finish=said))
+        finish = heard(ask(lab, api, model, stream=stream), api, stream=stream).finish
+        assert api == "responses" or finish == (chat if api == "chat/completions" else messages)
+    given = call(id="c", index=0)
+    if stream:
+        answers(lab, *frames(chunk(tool_calls=[given]), chunk("TOOL_CALLS")))
+    else:
+        answers(lab, message(None, "TOOL_CALLS", tool_calls=[given]))
+    finish = heard(ask(lab, api, model, stream=stream, tools=True), api, stream=stream).finish
+    assert finish in ("tool_calls", "tool_use", "completed")
+
+
+@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"index": 0, "message": {"role": "assistant", "content": "fine"}, "finish_reason": "stop"},
+        [{"index": 0, "text": "fine", "finish_reason": "stop"}],
+    ],
+)
+def test_choices_in_another_form(lab: Lab, api: str, model: str, choices: Any) -> None:
+    """One that is no list; a text completion's where a message was asked for."""
+    answers(lab, {**message(), "choices": choices})
+    assert heard(ask(lab, api, model), api).text == "fine"

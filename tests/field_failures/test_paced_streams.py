@@ -120,14 +120,19 @@ def test_an_end_marker_ends_a_relayed_stream_that_gave_no_reason(paced: Lab) -> 
 
 
 @pytest.mark.parametrize(
-    "odd", [{"object": "chat.completion.chunk"}, {"choices": None, "id": None}, {"ping": 1}]
-)
+    "odd",
+    [
+        {"object": "chat.completion.chunk"}, {"choices": None, "id": None}, {"ping": 1},
+        {"choices": [{"index": 0, "content_filter_offsets": {}}]},
+    ],
+)  # fmt: skip
 def test_a_chunk_without_choices_is_mended_where_the_others_pass(paced: Lab, odd: Json) -> None:
     words = [chunk(content=f"word{at} ") for at in range(4)]
     answers(paced, *frames(*FIRST, *words, odd, chunk(content="."), chunk("stop")))
     got = ask(paced, API, stream=True)
     for _, data in events_in(got.body):
         assert data == "[DONE]" or isinstance(data["choices"], list)
+        assert data == "[DONE]" or all("delta" in choice for choice in data["choices"])
     assert got.record.outcome == "ok"
 
 

@@ -50,6 +50,7 @@ INFERRED = "inferred"
 told the one that follows from what the answer holds."""
 _PLAIN_FINISHES = frozenset({None, "stop", "length", "content_filter"})
 _OF_CALLS = frozenset({"tool_calls", "function_call"})
+_KNOWN_FINISHES = frozenset({"stop", "length", "content_filter"}) | _OF_CALLS | FAILED_FINISHES
 _BY_CONTENT = _OF_CALLS | {"stop", None}
 """Finish reasons that follow from whether a tool is called."""
 _TEXTS = ("content", "reasoning_content", "refusal")
@@ -110,11 +111,12 @@ ReadReply = tuple[bytes, WireReply]
 """A reply or chunk, canonical: its bytes, and what the platform reads of them."""
 
 
-def plain(data: bytes, *, chooses: bool = True) -> WireReply | None:
+def plain(data: bytes, *, chooses: bool = True, texts: bool = False) -> WireReply | None:
     """A reply or chunk in which nothing is odd, or None: then it is to be read closely.
 
     Args:
         chooses: whether answers of its API have choices.
+        texts: whether those are texts, not messages.
     """
     try:
         found = openai_chat.read_reply(data)
@@ -129,7 +131,7 @@ def plain(data: bytes, *, chooses: bool = True) -> WireReply | None:
         if finish is None and choice.message is not None:
             return None
         part = choice.delta or choice.message
-        if part is not None and not part.simple:
+        if not texts if part is None else not part.simple:
             return None
     return found
 
@@ -212,7 +214,9 @@ class ReplyNormalizer:
 
     def _read(self, data: bytes, *, whole: bool) -> ReadReply:
         if not self._always and not self._halves:
-            found = None if self._has_chat_logprobs(data) else plain(data, chooses=self._chooses)
+            texts = self._context.api is Api.COMPLETIONS
+            odd = self._has_chat_logprobs(data)
+            found = None if odd else plain(data, chooses=self._chooses, texts=texts)
             called = self._calls or self._functions
             if found is not None and not (called and found.finish_reason()):
                 return data, found
@@ -235,6 +239,8 @@ class ReplyNormalizer:
     def _mended(self, reply: dict[str, Any], *, whole: bool) -> dict[str, Any]:
         _mend_error(reply)
         choices = reply.get("choices")
+        if isinstance(choices, dict):
+            choices = [choices]
         known = [c for c in choices if isinstance(c, dict)] if isinstance(choices, list) else []
         if self._chooses and not (not known and _is_error(reply)):
             self._mend_head(reply, whole=whole)
@@ -272,7 +278,7 @@ class ReplyNormalizer:
         if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < 1_024:
             index = choice["index"] = at
         finish = choice.get("finish_reason")
-        finish = _FINISH.get(finish, finish) if isinstance(finish, str) else None
+        finish = _finish_of(finish)
         if self._context.api is Api.COMPLETIONS:
             choice["text"] = _text_in(choice.get("text"), "text")
             choice["logprobs"] = completion_logprobs(choice.get("logprobs"))
@@ -282,6 +288,8 @@ class ReplyNormalizer:
         part = choice.get(name)
         if not isinstance(part, dict):
             part = choice.pop(other, None) if isinstance(choice.get(other), dict) else None
+            if part is None and isinstance(choice.get("text"), str):
+                part = choice[name] = {"content": choice.pop("text")}
             if part is None and whole:
                 choice.pop(name, None)
                 choice["finish_reason"] = finish
@@ -433,6 +441,14 @@ def _text_in(value: Any, name: str) -> str:
     if value is None or isinstance(value, bool):
         return ""
     return str(value)
+
+
+def _finish_of(value: Any) -> str | None:
+    """A finish reason in OpenAI's words, where there is one for it."""
+    if not isinstance(value, str):
+        return None
+    word = value.lower()
+    return _FINISH.get(word, word if word in _KNOWN_FINISHES else value)
 
 
 def _is_thinking(part: Any) -> bool:
