@@ -59,11 +59,13 @@ BUDGET = HERE / "instructions.json"
 LIBRARY = HERE / "build" / "callgrind.so"
 TOLERANCE = 0.03
 CALLS, WARM_UP, CONNECTIONS = 200, 96, 8
+WARM_UP_EACH = 4
+"""Calls of the warm-up for each candidate: what is made at first use is no call's cost."""
 KEYS = 100_000
 KEY = b"sk-tc-bench"
 CHAT, MESSAGES, RESPONSES = "/v1/chat/completions", "/v1/messages", "/v1/responses"
 SHORT_STREAM, LONG_STREAM, EVENTS_PER_READ = 10, 110, 10
-TOP = 40
+TOP = 90
 
 
 class Case(NamedTuple):
@@ -344,11 +346,12 @@ async def _run(case: Case, shards: list[bytes], measured: Callable[[bool], None]
             runs = [caller.run(requests[at::CONNECTIONS]) for at, caller in enumerate(callers)]
             await asyncio.gather(*runs)
 
-        requests = [request_of(case, number) for number in range(WARM_UP + CALLS)]
-        await calls(requests[:WARM_UP])
+        first = max(WARM_UP, WARM_UP_EACH * case.candidates)
+        requests = [request_of(case, number) for number in range(first + CALLS)]
+        await calls(requests[:first])
         gc.collect()
         measured(True)
-        await calls(requests[WARM_UP:])
+        await calls(requests[first:])
         measured(False)
         for task in background:
             task.cancel()
