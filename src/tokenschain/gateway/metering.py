@@ -12,7 +12,7 @@ from typing import Protocol
 
 from tokenschain.core import call_record
 from tokenschain.core.cache.store import CacheEntry
-from tokenschain.core.call import NOT_CACHED, Attempt, Call
+from tokenschain.core.call import NOT_CACHED, Attempt, Call, CallRequest
 from tokenschain.core.call_record import (
     AMOUNT_MAX,
     MODEL_CHARACTERS_MAX,
@@ -25,17 +25,22 @@ from tokenschain.core.call_record import (
 from tokenschain.core.errors import ApiError, Fault
 from tokenschain.core.pricing.catalog import (
     Occasion,
+    Price,
     Usage,
     cost_of,
     selling_price,
+    tier_cost,
 )
 from tokenschain.core.routing.selection import Decision
-from tokenschain.core.snapshot import Served
+from tokenschain.core.snapshot import Offer, Served
 from tokenschain.core.tags import NO_TAGS
+from tokenschain.core.tenancy import KeyGrant
 
 ROUTE_ROWS_MAX = 32
 PER_MILLION = 1_000_000
 _NO_USAGE = Usage()
+_NO_OFFER = Offer("", "")
+_NOBODY = KeyGrant("", "", "", "")
 
 
 class Book(Protocol):
@@ -131,15 +136,19 @@ class JournalMetering:
             record.charge_pico = 0
             return
         sell = self._served.get().sell
-        at_s = record.started_ms / 1e3
-        price = selling_price(sell, record.tenant, record.model_asked, at_s) if sell else None
+        price = None
+        if sell:
+            at_s = record.started_ms / 1e3
+            price = selling_price(sell, record.tenant, record.model_asked, at_s)
         if price is None:
             price = answered.candidate.offer.price
-        if price is None:
-            record.charge_pico = None
-            return
+            if price is None or answered.delivered is None:
+                # Sold at cost, which is known by now, or known not to be.
+                record.charge_pico = record.cost_pico
+                record.charge_version = record.price_version
+                return
         usage = answered.delivered or answered.usage or _NO_USAGE
-        record.charge_pico = cost_of(usage, price, Occasion(record.thinking, at_s))
+        record.charge_pico = _cost(usage, price, record.thinking, record.started_ms)
         record.charge_currency = price.currency
         record.charge_version = price.version
 
@@ -158,7 +167,7 @@ class JournalMetering:
         price = selling_price(snapshot.sell, record.tenant, record.model_asked, at_s)
         if price is not None:
             usage = Usage(entry.prompt_tokens, entry.completion_tokens)
-            whole = cost_of(usage, price, Occasion(False, at_s))
+            whole = _cost(usage, price, False, record.started_ms)
             record.charge_currency, record.charge_version = price.currency, price.version
         else:
             whole = entry.cost_pico or 0
@@ -193,64 +202,68 @@ def begun(call: Call) -> CallRecord:
 
 def record_of(call: Call, now: float) -> CallRecord:
     """The record of a call that ends now; see `CallRecord` for units."""
-    request = call.request
-    began = request.received_at
-    record = begun(call)
-    record.total_ms = (now - began) * 1e3
-    record.trace_id = _trace_id(call)
-    record.bytes_out = call.writer.bytes_out
-    record.model_asked = call_record.fitting(call.parsed.model, MODEL_CHARACTERS_MAX)
-    record.streamed = call.parsed.stream
-    if call.tags is not NO_TAGS:
-        record.tags = call.tags.line
-    cache = call.cache
-    if cache is not NOT_CACHED:
-        record.cache, record.cache_reason = cache.outcome, cache.reason
-        record.cache_confidence = cache.hit_confidence
-        if cache.hit is not None:
-            record.cache_key = cache.hit.key.hex()
-            if cache.hit.entry is not None:
-                record.cache_age_s = max(0.0, request.started_ms / 1e3 - cache.hit.entry.stored_s)
+    request, parsed, attempts, error = call.request, call.parsed, call.attempts, call.error
+    caller, began = call.caller or _NOBODY, request.received_at
+    answered = call.answered_by
+    offer, usage, tries = _NO_OFFER, _NO_USAGE, []
+    finish_reason, first_token_ms, thinking = "", None, False
+    cost_pico: int | None = 0
+    if attempts:
+        last = attempts[-1]
+        offer = last.candidate.offer
+        finish_reason = call_record.fitting(last.finish_reason, WORD_CHARACTERS_MAX)
+        if last.first_token_at is not None:
+            first_token_ms = (last.first_token_at - began) * 1e3
+        if answered is not None:
+            usage = answered.delivered or answered.usage or _NO_USAGE
+            thinking = last.thinking or usage.reasoning_tokens > 0
+            cost_pico = _owed(answered, request.started_ms)
+        tries = [_attempt_record(a, answered, cost_pico, request) for a in attempts]
+    status, outcome, fault, code = 200, "ok", "", ""
+    if error is not None:
+        status = 200 if call.partial else error.status
+        outcome = "partial" if call.partial else error.code
+        fault, code = error.kind.fault, error.code
     decision = call.decision
+    route: list[RouteRecord] = []
+    reason, propensity = "", 1.0
     if decision is not None and (len(decision.rows) > 1 or decision.filtered or decision.left_out):
-        _explain(record, decision)
-    if call.attempts:
-        record.requests = call.parsed.requests
-        answered = call.answered_by
-        _fill(record, call.attempts[-1], answered, began)
-        record.attempts = [_attempt_record(record, a, answered, began) for a in call.attempts]
-        if answered is not call.attempts[-1] or len(call.attempts) > 1:
+        route, reason, propensity = _table(decision), decision.reason, decision.propensity
+    price = offer.price
+    # By position: a third of the instructions of setting so many fields one by one, and a tenth
+    # of what their names would take.
+    record = CallRecord(
+        request.id, request.started_ms, request.api_format.name,
+        caller.tenant, caller.project, caller.environment, caller.key_id,
+        call_record.fitting(parsed.model, MODEL_CHARACTERS_MAX), offer.model, offer.upstream,
+        tries, status, outcome, fault, code, parsed.stream,
+        usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens, usage.reasoning_tokens,
+        usage.source, "" if price is None else price.version,
+        "" if price is None else price.currency, cost_pico, NOT_CACHED.outcome, "not_scanned",
+        first_token_ms, (now - began) * 1e3, request.bytes_in, call.writer.bytes_out,
+        finish_reason, _trace_id(request), "" if call.tags is NO_TAGS else call.tags.line,
+        call.snapshot_version, usage.cache_write_tokens, usage.cache_write_1h_tokens,
+        usage.audio_prompt_tokens, usage.image_prompt_tokens, usage.audio_completion_tokens,
+        thinking, route, reason, propensity, caller.account, gateway,
+    )  # fmt: skip
+    if call.cache is not NOT_CACHED:
+        _note_cache(record, call)
+    if attempts:
+        if parsed.requests != 1:
+            record.requests = parsed.requests
+        if answered is not attempts[-1] or len(attempts) > 1:
             _give_reasons(record, answered)
     return record
 
 
-def _fill(record: CallRecord, attempt: Attempt, answered: Attempt | None, began: float) -> None:
-    """Who answered, what the caller had of it, and what that cost."""
-    offer = attempt.candidate.offer
-    record.upstream = offer.upstream
-    record.model_served = offer.model
-    record.finish_reason = call_record.fitting(attempt.finish_reason, WORD_CHARACTERS_MAX)
-    if attempt.first_token_at is not None:
-        record.first_token_ms = (attempt.first_token_at - began) * 1e3
-    price = offer.price
-    if price is not None:
-        record.price_version = price.version
-        record.currency = price.currency
-    if answered is None:
-        return
-    usage = answered.delivered or answered.usage or _NO_USAGE
-    record.prompt_tokens = usage.prompt_tokens
-    record.cached_tokens = usage.cached_tokens
-    record.completion_tokens = usage.completion_tokens
-    record.reasoning_tokens = usage.reasoning_tokens
-    record.usage_source = usage.source
-    record.cache_write_tokens = usage.cache_write_tokens
-    record.cache_write_1h_tokens = usage.cache_write_1h_tokens
-    record.audio_prompt_tokens = usage.audio_prompt_tokens
-    record.image_prompt_tokens = usage.image_prompt_tokens
-    record.audio_completion_tokens = usage.audio_completion_tokens
-    record.thinking = attempt.thinking or usage.reasoning_tokens > 0
-    record.cost_pico = _owed(answered, record.started_ms)
+def _note_cache(record: CallRecord, call: Call) -> None:
+    cache = call.cache
+    record.cache, record.cache_reason = cache.outcome, cache.reason
+    record.cache_confidence = cache.hit_confidence
+    if cache.hit is not None:
+        record.cache_key = cache.hit.key.hex()
+        if cache.hit.entry is not None:
+            record.cache_age_s = max(0.0, record.started_ms / 1e3 - cache.hit.entry.stored_s)
 
 
 def _owed(attempt: Attempt, started_ms: int) -> int | None:
@@ -260,47 +273,55 @@ def _owed(attempt: Attempt, started_ms: int) -> int | None:
         return None
     if usage is None:
         return 0
-    thinking = attempt.thinking or usage.reasoning_tokens > 0
+    return _cost(usage, price, attempt.thinking or usage.reasoning_tokens > 0, started_ms)
+
+
+def _cost(usage: Usage, price: Price, thinking: bool, started_ms: int) -> int:
+    if len(price.tiers) == 1:
+        return tier_cost(usage, price.tiers[0])
     return cost_of(usage, price, Occasion(thinking, started_ms / 1e3))
 
 
-def _explain(record: CallRecord, decision: Decision) -> None:
-    """The candidate table of the first choice."""
-    record.route_reason = decision.reason
-    record.route_propensity = decision.propensity
-    record.route = [
+def _table(decision: Decision) -> list[RouteRecord]:
+    """The candidates of the first choice."""
+    table = [
         RouteRecord(
             row.endpoint.name, row.first_token_s * 1e3, row.cost_pico, row.load, row.meets_slo
         )
         for row in decision.rows
     ]
-    for name, why in (*decision.filtered, *decision.left_out)[:ROUTE_ROWS_MAX]:
-        record.route.append(RouteRecord(name, excluded=why))
+    if decision.filtered or decision.left_out:
+        for name, why in (*decision.filtered, *decision.left_out)[:ROUTE_ROWS_MAX]:
+            table.append(RouteRecord(name, excluded=why))
+    return table
 
 
 def _attempt_record(
-    record: CallRecord, attempt: Attempt, answered: Attempt | None, began: float
+    attempt: Attempt, answered: Attempt | None, cost_pico: int | None, request: CallRequest
 ) -> AttemptRecord:
-    first, ended = attempt.first_byte_at, attempt.ended_at
+    """
+    Args:
+        cost_pico: of the attempt that answered.
+    """
+    began, first, ended = request.received_at, attempt.first_byte_at, attempt.ended_at
     offer, usage = attempt.candidate.offer, attempt.usage
+    mine, price = attempt is answered, offer.price
+    counts = usage or _NO_USAGE
     made = AttemptRecord(
-        attempt.candidate.upstream.id,
+        offer.upstream,
         (attempt.started_at - began) * 1e3,
         None if first is None else (first - began) * 1e3,
         None if ended is None else (ended - began) * 1e3,
         attempt.outcome,
-        model=offer.model,
-    )
-    if usage is None:
-        return made
-    made.prompt_tokens, made.completion_tokens = usage.prompt_tokens, usage.completion_tokens
-    made.cached_tokens, made.reasoning_tokens = usage.cached_tokens, usage.reasoning_tokens
-    made.usage_source = usage.source
-    if offer.price is not None:
-        made.price_version, made.currency = offer.price.version, offer.price.currency
-    mine = attempt is answered
-    made.cost_pico = record.cost_pico if mine else _owed(attempt, record.started_ms)
-    if not mine and usage.prompt_tokens + usage.completion_tokens:
+        counts.prompt_tokens, counts.completion_tokens,
+        offer.model,
+        counts.cached_tokens, counts.reasoning_tokens,
+        counts.source,
+        "" if price is None or usage is None else price.version,
+        "" if price is None or usage is None else price.currency,
+        0 if usage is None else cost_pico if mine else _owed(attempt, request.started_ms),
+    )  # fmt: skip
+    if not mine and counts.prompt_tokens + counts.completion_tokens:
         made.overhead = Overhead.FAILOVER
     return made
 
@@ -320,11 +341,11 @@ def _give_reasons(record: CallRecord, answered: Attempt | None) -> None:
             attempt.overhead = Overhead.TRANSLATION if ours else Overhead.FAILED
 
 
-def _trace_id(call: Call) -> str:
+def _trace_id(request: CallRequest) -> str:
     """The caller's W3C trace id, or the call's own id."""
-    parent = call.request.headers.get(b"traceparent")
+    parent = request.headers.get(b"traceparent")
     if parent is None:
-        return call.request.id
+        return request.id
     parts = parent.split(b"-")
     valid = len(parts) >= 4 and len(parts[1]) == 32 and parts[1].isalnum()
-    return parts[1].decode() if valid else call.request.id
+    return parts[1].decode() if valid else request.id

@@ -123,7 +123,7 @@ class Journal:
             at, end = 0, FRAME_OVERHEAD + size
         # Payload first: were the copy cut short, the length would still read zero.
         segment[at + FRAME_OVERHEAD : end] = payload
-        segment[at : at + FRAME_OVERHEAD] = _FRAME.pack(size, zlib.crc32(payload))
+        _FRAME.pack_into(segment, at, size, zlib.crc32(payload))
         self._at = end
 
     def _rotate(self) -> mmap.mmap:

@@ -214,7 +214,32 @@ def cost_of(usage: Usage, price: Price, occasion: Occasion = Occasion()) -> int:
     Raises:
         ValueError: a part is larger than its whole, or negative.
     """
-    tier = tier_of(price, usage, occasion)
+    return tier_cost(usage, tier_of(price, usage, occasion))
+
+
+def tier_cost(usage: Usage, tier: PriceTier) -> int:
+    """What the call costs by one row; see `cost_of`."""
+    output = usage.completion_tokens
+    special = (
+        usage.cache_write_tokens
+        or usage.cache_write_1h_tokens
+        or usage.audio_prompt_tokens
+        or usage.image_prompt_tokens
+        or usage.audio_completion_tokens
+        or usage.cache_storage_token_hours
+    )
+    if special:
+        return _special_cost(usage, tier)
+    cached = usage.cached_tokens
+    fresh = usage.prompt_tokens - cached
+    if fresh < 0 or output < 0 or cached < 0:
+        raise ValueError(f"token classes do not add up: {usage}")
+    cost = fresh * tier.input + output * tier.output
+    return cost + cached * _either(tier.cached_input, tier.input) if cached else cost
+
+
+def _special_cost(usage: Usage, tier: PriceTier) -> int:
+    """With classes of tokens that few calls have."""
     fresh = (
         usage.prompt_tokens
         - usage.cached_tokens
@@ -262,11 +287,25 @@ def cost_at_most(
     return most
 
 
+class DearestRates(NamedTuple):
+    """The most that a token may cost by one row, in pico-units: what `cost_at_most` is made of."""
+
+    prompt: int
+    cache_writing_prompt: int
+    output: int
+
+
+def dearest_rates(tier: PriceTier) -> DearestRates:
+    """The most that a token may cost by one row, whatever its class."""
+    prompt = max(tier.input, tier.audio_input or 0, tier.image_input or 0)
+    writing = max(prompt, tier.cache_write or 0, tier.cache_write_1h or 0)
+    return DearestRates(prompt, writing, max(tier.output, tier.audio_output or 0))
+
+
 def _most(tier: PriceTier, prompt: int, output: int, writes_cache: bool) -> int:
-    dearest = max(tier.input, tier.audio_input or 0, tier.image_input or 0)
-    if writes_cache:
-        dearest = max(dearest, tier.cache_write or 0, tier.cache_write_1h or 0)
-    return prompt * dearest + output * max(tier.output, tier.audio_output or 0)
+    rates = dearest_rates(tier)
+    dearest = rates.cache_writing_prompt if writes_cache else rates.prompt
+    return prompt * dearest + output * rates.output
 
 
 def _either(price: int | None, otherwise: int) -> int:
