@@ -21,12 +21,15 @@ MISSED_STEP, MISSED_MIN = 0.1, 1e-3
 OPEN_FIRST_S, OPEN_MAX_S, OPEN_JITTER = 1.0, 30.0, 0.2
 SLOW_START_SUCCESSES = 3
 SLOW_START_S = 10.0
+SHARE_MIN = 0.1
+"""Of its usual load, that an upstream gets just after its breaker closed."""
 COOLING_FIRST_S, COOLING_MAX_S = 1.0, 60.0
 QUARANTINE_S = 30.0
 """After refused credentials or an empty account: only a person can mend that."""
 REGION_SHARE, REGION_S = 0.6, 5.0
 """When so many upstreams of a region open within so long, the region is gone, not they."""
 RETRY_SHARE, RETRIES_PER_S, RETRY_BUDGET_S = 0.2, 3.0, 10.0
+RETRIES_LEFT_MAX = RETRIES_PER_S * RETRY_BUDGET_S + 100
 
 
 class AttemptOutcome(StrEnum):
@@ -77,7 +80,6 @@ class Health:
         "_buckets",
         "_cooling_s",
         "_failures",
-        "_missed",
         "_missed_at",
         "_open_s",
         "_successes",
@@ -86,6 +88,7 @@ class Health:
         "cooldown_until",
         "is_open",
         "may_try",
+        "missed",
         "opened_at",
         "reopens_at",
         "shares_trials",
@@ -108,7 +111,8 @@ class Health:
         self._open_s = OPEN_FIRST_S
         self._cooling_s = COOLING_FIRST_S
         self._trial = False
-        self._missed = self._missed_at = 0.0
+        self.missed = self._missed_at = 0.0
+        """The share of attempts that failed, as it was then; below `MISSED_MIN` it is none."""
         self._buckets: list[tuple[int, int, int]] = []
 
     def allows(self, now: float) -> bool:
@@ -131,7 +135,7 @@ class Health:
         """How much of its usual load it should get, above 0 up to 1."""
         if self._successes >= SLOW_START_SUCCESSES and now - self.closed_at >= SLOW_START_S:
             return 1.0
-        return min(1.0, max(0.1, (now - self.closed_at) / SLOW_START_S))
+        return min(1.0, max(SHARE_MIN, (now - self.closed_at) / SLOW_START_S))
 
     def ready_in_s(self, now: float) -> float:
         """Until a call may be tried."""
@@ -243,9 +247,9 @@ class Health:
         self._open_s = min(self._open_s * 2, OPEN_MAX_S)
 
     def _count(self, now: float, good: bool) -> None:
-        if not good or self._missed >= MISSED_MIN:
-            faded = self._missed * math.exp((self._missed_at - now) / WINDOW_S)
-            self._missed = faded + MISSED_STEP * ((not good) - faded)
+        if not good or self.missed >= MISSED_MIN:
+            faded = self.missed * math.exp((self._missed_at - now) / WINDOW_S)
+            self.missed = faded + MISSED_STEP * ((not good) - faded)
             self._missed_at = now
         second = int(now)
         buckets = self._buckets
@@ -264,7 +268,7 @@ class Health:
 
     def success_share(self, now: float) -> float:
         """Of the latest attempts; what went wrong fades within 10 s, nothing known is good."""
-        missed = self._missed
+        missed = self.missed
         if missed < MISSED_MIN:
             return 1.0
         return 1.0 - missed * math.exp((self._missed_at - now) / WINDOW_S)
@@ -281,8 +285,8 @@ class RetryBudget:
 
     def call(self, now: float) -> None:
         """A call came in."""
-        gained = RETRY_SHARE + RETRIES_PER_S * max(0.0, now - self._at)
-        self._left = min(RETRIES_PER_S * RETRY_BUDGET_S + 100, self._left + gained)
+        left = self._left + RETRY_SHARE + RETRIES_PER_S * (now - self._at)
+        self._left = left if left < RETRIES_LEFT_MAX else RETRIES_LEFT_MAX
         self._at = now
 
     def take(self) -> bool:

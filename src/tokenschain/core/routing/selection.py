@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+
+import msgspec
 
 from tokenschain.core.pricing.catalog import Occasion, Usage, cost_of
 from tokenschain.core.routing.admission import ConcurrencyLimit
-from tokenschain.core.routing.health import Health
+from tokenschain.core.routing.health import MISSED_MIN, SHARE_MIN, Health
 from tokenschain.core.snapshot import ZONES, Candidate
 from tokenschain.core.snapshot.routing_policy import Objective, Policy
 
@@ -32,7 +33,9 @@ BACKLOG_SLO_MAX = 0.25
 long prompts fill it long before their number does."""
 ROOM_SHARE = 0.8
 """An upstream with less of its limit in use has room."""
-SCORE_LATENCY_MAX = 3.0
+ROOM_AT_LEAST = ROOM_SHARE * SHARE_MIN
+"""So much it may always have in use."""
+SCORE_LATENCY_MAX, SCORE_COST_MAX = 3.0, 10.0
 RATES_FRESH_S = 60.0
 TOKENS_TIMED_MIN = 8
 """Shorter answers say little about the time between tokens."""
@@ -40,9 +43,10 @@ SLO_S_PER_PROMPT_TOKEN = 1e-4
 """What is promised for a short prompt grows with its length: twice the prefill time of an H100
 (Splitwise: 0.055 ms a token)."""
 _UNKNOWN_COST = 1e30
+_BY_LATENCY, _BY_COST = Objective.LATENCY, Objective.COST
 
 
-class Need(NamedTuple):
+class Need(msgspec.Struct, frozen=True, gc=False):
     """What is known of a call before it is placed."""
 
     prompt_tokens: int
@@ -108,16 +112,39 @@ class Endpoint:
 
     # --- what is expected ---------------------------------------------------------
 
+    def weigh(self, need: Need, slo_s: float, now: float, cached_tokens: int = 0) -> Row:
+        """What is expected of it, were the call to go there: one pass, since each call does this
+        for each of its candidates.
+
+        Args:
+            slo_s: until when its first token must come.
+            cached_tokens: of the prompt, that it is likely to have worked off before.
+        """
+        fresh_tokens = need.prompt_tokens - cached_tokens
+        first_s = self._base_s + self._per_token_s * (self.prefill_tokens + fresh_tokens)
+        peak_s, at = self._peaks[need.bucket]
+        if peak_s > first_s:
+            first_s = max(first_s, peak_s * math.exp((at - now) / PEAK_DECAY_S))
+        rates = self._rates.get(need.bucket)
+        if rates is None or need.now_s - rates[3] > RATES_FRESH_S:
+            rates = self._rates[need.bucket] = self._rates_for(need)
+        fresh, cached, output, _ = rates
+        cost = fresh_tokens * fresh + need.output_tokens * output
+        if cached_tokens:
+            cost += cached_tokens * cached
+        load = self.inflight / self.concurrency_limit.calls
+        in_time = first_s <= slo_s
+        if in_time and load >= ROOM_AT_LEAST:
+            in_time = load < ROOM_SHARE * self.health.share(now)
+        return Row(self, first_s, cost, load, in_time, cached_tokens)
+
     def first_token_s(self, need: Need, now: float, cached_tokens: int = 0) -> float:
         """Expected time to the first token."""
-        ahead = self.prefill_tokens + need.prompt_tokens - cached_tokens
-        modelled = self._base_s + self._per_token_s * ahead
-        peak, at = self._peaks[need.bucket]
-        if peak:
-            peak *= math.exp((at - now) / PEAK_DECAY_S)
-            if peak > modelled:
-                return peak
-        return modelled
+        return self.weigh(need, need.slo_s, now, cached_tokens).first_token_s
+
+    def cost(self, need: Need) -> float:
+        """Expected cost in pico-yuan; very high where the price is not known."""
+        return self.weigh(need, need.slo_s, need.now_s).cost_pico
 
     def alone_s(self, need: Need, cached_tokens: int = 0) -> float:
         """Expected time to the first token if nothing else were sent there."""
@@ -127,14 +154,6 @@ class Endpoint:
         """Peak-EWMA of the time to the first token, for prompts of this size."""
         peak, at = self._peaks[need.bucket]
         return peak * math.exp((at - now) / PEAK_DECAY_S) if peak else self._base_s
-
-    def cost(self, need: Need, cached_tokens: int = 0) -> float:
-        """Expected cost in pico-yuan; very high where the price is not known."""
-        rates = self._rates.get(need.bucket)
-        if rates is None or need.now_s - rates[3] > RATES_FRESH_S:
-            rates = self._rates[need.bucket] = self._rates_for(need)
-        fresh = need.prompt_tokens - cached_tokens
-        return fresh * rates[0] + cached_tokens * rates[1] + need.output_tokens * rates[2]
 
     def _rates_for(self, need: Need) -> tuple[float, float, float, float]:
         """Pico-yuan for a fresh, a cached and an output token, and when that was worked out."""
@@ -213,7 +232,7 @@ def bucket_of(prompt_tokens: int) -> int:
     return len(BUCKETS)
 
 
-class Row(NamedTuple):
+class Row(msgspec.Struct, frozen=True):
     """One candidate as it was weighed: a line of the explanation."""
 
     endpoint: Endpoint
@@ -224,7 +243,7 @@ class Row(NamedTuple):
     cached_tokens: int
 
 
-class Decision(NamedTuple):
+class Decision(msgspec.Struct):
     """What was chosen, and why."""
 
     endpoint: Endpoint | None
@@ -232,20 +251,14 @@ class Decision(NamedTuple):
     reason: str
     propensity: float
     """How likely this choice was; below 1 only when it was explored."""
-    rows: tuple[Row, ...]
-    filtered: tuple[tuple[str, str], ...]
+    rows: Sequence[Row]
+    filtered: Sequence[tuple[str, str]]
     """Upstreams that cannot take the call now, each with why."""
-    left_out: tuple[tuple[str, str], ...] = ()
+    left_out: Sequence[tuple[str, str]] = ()
     """Upstreams that may not serve the call at all, each with why: its data may not go there,
     there is no key for it, or its model is not able."""
-
-    @property
-    def cached_tokens(self) -> int:
-        """Of the prompt, expected in the chosen one's cache."""
-        for row in self.rows:
-            if row.endpoint is self.endpoint:
-                return row.cached_tokens
-        return 0
+    cached_tokens: int = 0
+    """Of the prompt, expected in the chosen one's cache."""
 
 
 Affinity = Mapping[Endpoint, int]
@@ -273,40 +286,43 @@ def decide(
         picked = {endpoints[int(random() * len(endpoints))] for _ in range(SAMPLE)}
         if affinity:
             picked.update(e for e in affinity if e in endpoints)
-        usable, filtered = _usable(list(picked), need, now)
-        if not usable:
-            usable, filtered = _usable(endpoints, need, now)
+        rows, filtered = _weigh(list(picked), need, policy, now, affinity)
+        if not rows:
+            rows, filtered = _weigh(endpoints, need, policy, now, affinity)
     else:
-        usable, filtered = _usable(endpoints, need, now)
-    if not usable:
-        return Decision(None, "no room", 1.0, (), tuple(filtered))
+        rows, filtered = _weigh(endpoints, need, policy, now, affinity)
+    if not rows:
+        return Decision(None, "no room", 1.0, (), filtered)
     if policy.by_zone:
-        trusted = max(e.zone for e in usable)
-        filtered += [(e.name, "less trusted zone") for e in usable if e.zone < trusted]
-        usable = [e for e in usable if e.zone == trusted]
-    rows = [_row(e, need, policy, now, affinity) for e in usable]
-    if len(rows) == 1:
-        return Decision(rows[0].endpoint, "only one", 1.0, tuple(rows), tuple(filtered))
-    meets_slo = [row for row in rows if row.meets_slo]
-    if not meets_slo:
-        best = min(rows, key=lambda row: row.first_token_s * (1 + row.load))
-        return Decision(best.endpoint, "none meets the SLO", 1.0, tuple(rows), tuple(filtered))
-    if explore and len(meets_slo) > 1 and random() < explore:
-        lot = meets_slo[int(random() * len(meets_slo))]
-        share = explore / len(meets_slo)
-        return Decision(lot.endpoint, "explored", share, tuple(rows), tuple(filtered))
-    best = _best(meets_slo, policy, now, need)
-    return Decision(best.endpoint, policy.objective, 1.0, tuple(rows), tuple(filtered))
+        trusted = max(row.endpoint.zone for row in rows)
+        filtered += [
+            (row.endpoint.name, "less trusted zone") for row in rows if row.endpoint.zone < trusted
+        ]
+        rows = [row for row in rows if row.endpoint.zone == trusted]
+    best, reason, propensity = rows[0], "only one", 1.0
+    if len(rows) > 1:
+        meets_slo = [row for row in rows if row.meets_slo]
+        if not meets_slo:
+            best = min(rows, key=lambda row: row.first_token_s * (1 + row.load))
+            reason = "none meets the SLO"
+        elif explore and len(meets_slo) > 1 and random() < explore:
+            best = meets_slo[int(random() * len(meets_slo))]
+            reason, propensity = "explored", explore / len(meets_slo)
+        else:
+            best, reason = _best(meets_slo, policy, now, need), policy.objective
+    return Decision(
+        best.endpoint, reason, propensity, rows, filtered, cached_tokens=best.cached_tokens
+    )
 
 
-def _usable(
-    endpoints: Sequence[Endpoint], need: Need, now: float
-) -> tuple[list[Endpoint], list[tuple[str, str]]]:
+def _weigh(
+    endpoints: Sequence[Endpoint], need: Need, policy: Policy, now: float, affinity: Affinity
+) -> tuple[list[Row], list[tuple[str, str]]]:
+    """Those that can take the call now, weighed, and why the others cannot."""
+    load_max, slo_s = need.load_max, policy.slo_share * need.slo_s
     # Behind with prompts means nothing where there is no other to take them.
-    backlog_max_s = BACKLOG_SLO_MAX * need.slo_s * need.load_max**3
-    if len(endpoints) == 1:
-        backlog_max_s = math.inf
-    usable: list[Endpoint] = []
+    backlog_max_s = BACKLOG_SLO_MAX * need.slo_s * load_max**3 if len(endpoints) > 1 else math.inf
+    rows: list[Row] = []
     filtered: list[tuple[str, str]] = []
     sick: list[Endpoint] = []
     for endpoint in endpoints:
@@ -316,51 +332,47 @@ def _usable(
             filtered.append((endpoint.name, health.state(now)))
         elif endpoint.prefill_tokens and endpoint.backlog_s > backlog_max_s:
             filtered.append((endpoint.name, "behind"))
-        elif (
-            endpoint.inflight + endpoint.reserved
-            >= endpoint.concurrency_limit.calls * need.load_max
-        ):
+        elif endpoint.inflight + endpoint.reserved >= endpoint.concurrency_limit.calls * load_max:
             filtered.append((endpoint.name, "full"))
         else:
-            usable.append(endpoint)
-    if len(sick) == len(endpoints):
+            cached = min(affinity.get(endpoint, 0), need.prompt_tokens) if affinity else 0
+            rows.append(endpoint.weigh(need, slo_s, now, cached))
+    if sick and len(sick) == len(endpoints):
         # All are ejected: better a doubtful one than none (Envoy's panic mode).
-        usable = [min(sick, key=lambda e: e.health.ready_in_s(now))]
-    return usable, filtered
-
-
-def _row(
-    endpoint: Endpoint,
-    need: Need,
-    policy: Policy,
-    now: float,
-    affinity: Affinity,
-) -> Row:
-    cached = min(affinity.get(endpoint, 0), need.prompt_tokens) if affinity else 0
-    expected = endpoint.first_token_s(need, now, cached)
-    load = endpoint.inflight / endpoint.concurrency_limit.calls
-    share = endpoint.health.share(now)
-    meets_slo = expected <= policy.slo_share * need.slo_s and load < ROOM_SHARE * share
-    return Row(endpoint, expected, endpoint.cost(need, cached), load, meets_slo, cached)
+        doubtful = min(sick, key=lambda e: e.health.ready_in_s(now))
+        cached = min(affinity.get(doubtful, 0), need.prompt_tokens)
+        rows = [doubtful.weigh(need, slo_s, now, cached)]
+    return rows, filtered
 
 
 def _best(rows: list[Row], policy: Policy, now: float, need: Need) -> Row:
-    if policy.objective is Objective.LATENCY:
+    if len(rows) == 1:
+        return rows[0]
+    objective = policy.objective
+    if objective is _BY_LATENCY:
         return min(rows, key=lambda row: (row.first_token_s * (1 + row.load), row.cost_pico))
-    if policy.objective is Objective.COST:
+    if objective is _BY_COST:
         return min(rows, key=lambda row: (row.cost_pico * (1 + row.load), row.first_token_s))
-    reference = max(min(row.cost_pico for row in rows), 1.0)
-    return min(rows, key=lambda row: score(row, policy, need, reference, now))
+    reference = max(min([row.cost_pico for row in rows]), 1.0)
+    found = scores(rows, policy, need, reference, now)
+    return rows[found.index(min(found))]
 
 
-def score(row: Row, policy: Policy, need: Need, reference_pico: float, now: float) -> float:
-    """Weigh one candidate; lower is better. Each part is absolute, so that a candidate that
+def scores(
+    rows: Sequence[Row], policy: Policy, need: Need, reference_pico: float, now: float
+) -> list[float]:
+    """Weigh candidates; lower is better. Each part is absolute, so that a candidate that
     comes or goes does not change the others: time as a share of the SLO, cost over the
     cheapest, the square of the load, and the odds of failure."""
-    share = row.endpoint.health.success_share(now)
-    return (
-        policy.latency * min(row.first_token_s / need.slo_s, SCORE_LATENCY_MAX)
-        + policy.price * min(row.cost_pico / reference_pico - 1, 10.0)
-        + policy.load * row.load * row.load
-        - (policy.availability * math.log(share) if share < 1 else 0.0)
-    )
+    slo_s, latency, price, by_load = need.slo_s, policy.latency, policy.price, policy.load
+    found = []
+    for row in rows:
+        late, dear, load = row.first_token_s / slo_s, row.cost_pico / reference_pico - 1, row.load
+        late = late if late < SCORE_LATENCY_MAX else SCORE_LATENCY_MAX
+        dear = dear if dear < SCORE_COST_MAX else SCORE_COST_MAX
+        score = latency * late + price * dear + by_load * load * load
+        health = row.endpoint.health
+        if health.missed >= MISSED_MIN:
+            score -= policy.availability * math.log(health.success_share(now))
+        found.append(score)
+    return found

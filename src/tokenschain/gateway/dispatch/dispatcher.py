@@ -79,7 +79,8 @@ class Dispatch:
         if budget is None:
             budget = self._budgets[plan.route.name] = RetryBudget()
         budget.call(now)
-        self._races = min(self._races + RACE_SHARE, RACES_SAVED_MAX)
+        if self._races < RACES_SAVED_MAX:
+            self._races += RACE_SHARE
         tried: set[Endpoint] = set()
         failure: ApiError | None = None
         if call.parsed.stream:

@@ -49,6 +49,8 @@ PREFIX_BYTES = (2_048, 8_192, 32_768)
 """Beginnings of a prompt that are remembered; vendors cache from about 1,000 tokens on."""
 NEAR_NAMES_MAX = 1_000
 """Unknown model names whose nearest known ones are remembered."""
+PLANNED_MAX = 20_000
+"""Plans by key, model and API that are remembered."""
 NO_KEY = "no key"
 """Why an upstream is left out that no key can be had for."""
 PREFIXES_MAX = 50_000
@@ -92,7 +94,9 @@ class Router:
         self._clock = clock
         self._unix_time = unix_time
         self._random = random
+        self._generation = -1
         self._version = ""
+        self._planned: dict[tuple[str, str, str], tuple[KeyGrant, Plan]] = {}
         self._rules = _NO_RULES
         self._endpoints: dict[tuple[str, str], Endpoint] = {}
         self._healths: dict[str, Health] = {}
@@ -111,9 +115,17 @@ class Router:
 
     def plan(self, call: Call, caller: KeyGrant) -> Plan:
         """See `core.ports.RoutePlanner.plan`."""
+        served = self._served
+        if served.generation != self._generation:
+            self._renew()
+        api = call.request.api_format.name
+        known = self._planned.get((caller.key_id, call.parsed.model, api))
+        if known is not None and known[0] is caller:
+            return known[1]
+        return self._plan(call, caller, api)
+
+    def _plan(self, call: Call, caller: KeyGrant, api: str) -> Plan:
         snapshot = self._served.get()
-        if snapshot.version != self._version:
-            self._renew(snapshot.version, snapshot.routing)
         parsed = call.parsed
         asked = parsed.model
         alias = snapshot.aliases.get(asked)
@@ -124,7 +136,6 @@ class Router:
         if entries is None and self._served.known_as(parsed.model) is None:
             raise self._unknown_model(caller, asked)
         found = self._served.plan(parsed.model, kind) if entries is None else None
-        api = call.request.api_format.name
         if not may_use(caller, parsed.model, api) and not (
             alias is not None and may_use(caller, asked, api)
         ):
@@ -133,7 +144,13 @@ class Router:
             )
         if entries is None:
             assert found is not None
-            self._check_abilities(call, found)
+            if alias is None and not self._list(found).blind:
+                # It depends on nothing else of a call: the next one has it at once.
+                if len(self._planned) >= PLANNED_MAX:
+                    self._planned.clear()
+                self._planned[caller.key_id, asked, api] = caller, found
+            else:
+                self._check_abilities(call, found)
             return found
         traits = virtual_models.CallTraits(parsed, call.tags)
         tiers = []
@@ -194,17 +211,19 @@ class Router:
     def need(self, call: Call, plan: Plan, priority: Priority) -> Need:
         """What is known of a call before it is placed."""
         parsed = call.parsed
+        tokens, most = parsed.prompt_tokens_estimate, parsed.output_tokens_max
         expected = self._outputs.get(plan.route.name, _OUTPUT_FIRST)
-        if parsed.output_tokens_max is not None:
-            expected = min(expected, parsed.output_tokens_max)
+        if most is not None and most < expected:
+            expected = most
+        long_enough = tokens * _BYTES_PER_TOKEN >= PREFIX_BYTES[0]
         return Need(
-            parsed.prompt_tokens_estimate,
+            tokens,
             int(expected) * parsed.choices,
-            self._rules.first_token_slo_s + SLO_S_PER_PROMPT_TOKEN * parsed.prompt_tokens_estimate,
-            self._hashes(call),
+            self._rules.first_token_slo_s + SLO_S_PER_PROMPT_TOKEN * tokens,
+            self._hashes(call) if long_enough else (),
             self._unix_time(),
             RULES[priority].load_max,
-            bucket_of(parsed.prompt_tokens_estimate),
+            bucket_of(tokens),
         )
 
     def lone(self, call: Call, plan: Plan, priority: Priority) -> tuple[Endpoint, Need] | None:
@@ -220,7 +239,8 @@ class Router:
         if endpoint.inflight + endpoint.reserved >= endpoint.concurrency_limit.calls * load_max:
             return None
         tokens = call.parsed.prompt_tokens_estimate
-        return endpoint, Need(tokens, 0, self._rules.first_token_slo_s, bucket=bucket_of(tokens))
+        slo_s = self._rules.first_token_slo_s
+        return endpoint, Need(tokens, 0, slo_s, (), 0.0, 1.0, bucket_of(tokens))
 
     def place(
         self, call: Call, caller: KeyGrant, plan: Plan, need: Need, tried: set[Endpoint]
@@ -233,9 +253,10 @@ class Router:
         policy = self._policy(caller, call.parsed.model)
         decision = None
         left_out: list[tuple[str, str]] = []
-        for tier in (plan, *plan.others):
+        for tier in (plan, *plan.others) if plan.others else (plan,):
             endpoints, out = self._allowed(tier, call, caller, need)
-            left_out += out
+            if out:
+                left_out += out
             left = [e for e in endpoints if e not in tried] if tried else endpoints
             if not left:
                 continue
@@ -245,11 +266,11 @@ class Router:
                 policy,
                 self._clock(),
                 self._random,
-                self._affinity(need),
+                self._affinity(need) if need.prefixes else NO_AFFINITY,
                 self._rules.explore,
             )
             if left_out:
-                decision = decision._replace(left_out=tuple(left_out))
+                decision.left_out = tuple(left_out)
             if decision.endpoint is not None:
                 return decision
         if decision is None and not tried:
@@ -315,10 +336,15 @@ class Router:
 
     # --- what is configured ---------------------------------------------------------
 
-    def _renew(self, version: str, given: Routing) -> None:
-        """Serve by a new snapshot; what was learned of an upstream stays."""
-        self._version = version
-        self._rules = given
+    def _renew(self) -> None:
+        """Serve by a new configuration; what was learned of an upstream stays."""
+        snapshot = self._served.get()
+        self._generation = self._served.generation
+        self._planned.clear()
+        if snapshot.version == self._version:
+            return  # only keys have changed
+        self._version = snapshot.version
+        self._rules = snapshot.routing
         self._lists.clear()
         self._policies.clear()
         self._zones.clear()
@@ -396,7 +422,7 @@ class Router:
     ) -> tuple[list[Endpoint], list[tuple[str, str]]]:
         """Who may serve a call, and why the others may not."""
         known = self._list(tier)
-        endpoints = known.endpoints
+        endpoints, window = known.endpoints, known.window_min
         left_out: list[tuple[str, str]] = []
         if self._rules.residency or caller.data_class:
             zones = self._zones_of(caller)
@@ -411,7 +437,6 @@ class Router:
         if self._keyless:
             left_out += [(e.name, NO_KEY) for e in endpoints if e.name in self._keyless]
             endpoints = [e for e in endpoints if e.name not in self._keyless]
-        window = known.window_min
         if known.told_apart or (window is not None and window < need.prompt_tokens):
             able = _able(endpoints, call, need)
             if len(able) < len(endpoints):
@@ -436,8 +461,6 @@ class Router:
     # --- prefixes ---------------------------------------------------------------------
 
     def _hashes(self, call: Call) -> tuple[int, ...]:
-        if call.parsed.prompt_tokens_estimate * _BYTES_PER_TOKEN < PREFIX_BYTES[0]:
-            return ()
         raw = call.parsed.fields.get("messages")
         if raw is None:
             return ()
@@ -447,8 +470,6 @@ class Router:
         return tuple(hash((whose, text[:n])) for n in PREFIX_BYTES if len(text) >= n)
 
     def _affinity(self, need: Need) -> Affinity:
-        if not need.prefixes:
-            return NO_AFFINITY
         found: dict[Endpoint, int] = {}
         for at, prefix in enumerate(need.prefixes):
             for endpoint in self._prefixes.get(prefix, ()):
