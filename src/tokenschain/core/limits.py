@@ -8,7 +8,7 @@ not wait while a lease lasts. A budget is always leased, from the ledger's owner
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -127,7 +127,7 @@ def by_tags(limit: Rate | Budget) -> bool:
 class Window:
     """A sliding window, counted exactly: the whole truth where one process owns the rate."""
 
-    __slots__ = ("_at", "_counts", "_slot_s", "amount", "used")
+    __slots__ = ("_at", "_slot_s", "amount", "counts", "index", "slot_ends", "used")
 
     def __init__(self, amount: int, window_s: int) -> None:
         slots = SLOTS[window_s]
@@ -135,53 +135,55 @@ class Window:
         self.used = 0
         self._slot_s = window_s / slots
         # One more than the window has: the slot that is only partly outside counts fully.
-        self._counts = [0] * (slots + 1)
+        self.counts = [0] * (slots + 1)
         self._at = 0
+        self.index = 0
+        """Of the slot that is counted in, until `slot_ends`: then `advance` is due."""
+        self.slot_ends = 0.0
 
     def take(self, amount: int, now: float) -> bool:
         """Use an amount if there is room."""
-        at = int(now / self._slot_s)
-        if at != self._at:
-            self._forget(at)
+        if now >= self.slot_ends:
+            self.advance(now)
         if self.used + amount > self.amount:
             return False
         self.used += amount
-        self._counts[at % len(self._counts)] += amount
+        self.counts[self.index] += amount
         return True
 
     def settle(self, taken: int, used: int, now: float) -> None:
         """What was taken turned out to be this much: the difference is given back or counted."""
-        at = int(now / self._slot_s)
-        if at != self._at:
-            self._forget(at)
-        change = used - taken
-        slots = self._counts
-        at %= len(slots)
-        if change < 0:
-            # Given back where it was counted last; never below nothing.
-            for back in range(len(slots)):
-                if change == 0:
-                    break
-                slot = (at - back) % len(slots)
-                part = min(slots[slot], -change)
-                slots[slot] -= part
-                self.used -= part
-                change += part
-        else:
-            slots[at] += change
+        if now >= self.slot_ends:
+            self.advance(now)
+        change, slots, index = used - taken, self.counts, self.index
+        if slots[index] + change >= 0:
+            slots[index] += change
             self.used += change
+            return
+        # Given back where it was counted last; never below nothing.
+        for back in range(len(slots)):
+            if change == 0:
+                break
+            slot = (index - back) % len(slots)
+            part = min(slots[slot], -change)
+            slots[slot] -= part
+            self.used -= part
+            change += part
 
     def left(self, now: float) -> int:
         """How much may be used now."""
-        self._forget(int(now / self._slot_s))
+        if now >= self.slot_ends:
+            self.advance(now)
         return max(0, self.amount - self.used)
+
+    def unused(self) -> int:
+        """How much was left when it was last used."""
+        return self.amount - self.used
 
     def wait_s(self, amount: int, now: float) -> float:
         """How long until that much may be used, if no other call does."""
-        at = int(now / self._slot_s)
-        self._forget(at)
-        over = self.used + min(amount, self.amount) - self.amount
-        slots = self._counts
+        over = min(amount, self.amount) - self.left(now)
+        at, slots = self._at, self.counts
         for ahead in range(1, len(slots) + 1):
             over -= slots[(at + ahead) % len(slots)]
             if over <= 0:
@@ -190,20 +192,21 @@ class Window:
 
     def reset_s(self, now: float) -> float:
         """How long until all may be used again, if no call does."""
-        at = int(now / self._slot_s)
-        self._forget(at)
-        slots = self._counts
-        # The last slot that is used is forgotten last; after a call it is the first looked at.
-        for ahead in range(len(slots), 0, -1):
+        if now >= self.slot_ends:
+            self.advance(now)
+        at, slots = self._at, self.counts
+        if slots[self.index]:  # the usual case, after a call
+            return (at + len(slots)) * self._slot_s - now
+        # The last slot that is used is forgotten last.
+        for ahead in range(len(slots) - 1, 0, -1):
             if slots[(at + ahead) % len(slots)]:
                 return (at + ahead) * self._slot_s - now
         return 0.0
 
-    def _forget(self, at: int) -> None:
-        past = at - self._at
-        if past <= 0:
-            return  # the clock of another process may be a little behind
-        slots = self._counts
+    def advance(self, now: float) -> None:
+        """Count in the slot of `now`, and forget those that the window has left behind."""
+        at = int(now / self._slot_s)
+        past, slots = at - self._at, self.counts
         if past >= len(slots):
             self.used = 0
             slots[:] = [0] * len(slots)
@@ -211,7 +214,9 @@ class Window:
             for slot in range(self._at + 1, at + 1):
                 self.used -= slots[slot % len(slots)]
                 slots[slot % len(slots)] = 0
-        self._at = at
+        if past > 0:  # the clock of another process may be a little behind
+            self._at, self.index = at, at % len(slots)
+            self.slot_ends = (at + 1) * self._slot_s
 
 
 class AtOnce:
@@ -251,7 +256,7 @@ class Pool:
     """
 
     __slots__ = (
-        "amount", "in_use", "known_left", "left", "reset_s", "used_since",
+        "amount", "in_use", "known_left", "left", "low", "reset_at_s", "used_since",
     )  # fmt: skip
 
     def __init__(self, amount: int) -> None:
@@ -264,7 +269,18 @@ class Pool:
         """Taken since the last lease: how fast it goes."""
         self.known_left = amount
         """What the owner of the count had left when it last answered."""
-        self.reset_s = 0.0
+        self.reset_at_s = 0.0
+        """When the owner has more, on this process's clock."""
+        self.low = 0
+        """With no more than this left, another lease is due."""
+
+    def unused(self) -> int:
+        """How much is left, here and as last known of the owner."""
+        return self.left + self.known_left
+
+    def reset_s(self, now: float) -> float:
+        """How long until there is more."""
+        return max(0.0, self.reset_at_s - now)
 
     def take(self, amount: int, now: float) -> bool:
         """Use an amount of the lease, if there is that much."""
@@ -306,6 +322,87 @@ class Pool:
         if self.known_left < 10 * keep:
             keep = 0
         return max(0, self.left - need - keep)
+
+
+ONE, TOKENS, SPEND, AT_ONCE = range(4)
+"""What limits measure: where it stands in a call's amounts."""
+Amounts = tuple[int, int, int, int]
+Counter = Window | AtOnce | Pool
+
+
+class Counters:
+    """The counts that one call falls under, sorted by kind: each call takes and settles them all,
+    in flat loops instead of a method call for each."""
+
+    __slots__ = ("_all", "_at_once", "_pools", "_settled", "_windows", "runs_low")
+
+    def __init__(self, counters: Sequence[tuple[Counter, int]]) -> None:
+        """
+        Args:
+            counters: each with what it measures.
+        """
+        self._windows = tuple((c, kind) for c, kind in counters if isinstance(c, Window))
+        self._settled = tuple((c, kind) for c, kind in self._windows if kind != ONE)
+        """A call stays one call; what else it uses is known when it is over."""
+        self._pools = tuple((c, kind) for c, kind in counters if isinstance(c, Pool))
+        self._at_once = tuple((c, kind) for c, kind in counters if isinstance(c, AtOnce))
+        self.runs_low = False
+        """Set where another lease of a pool is due."""
+        self._all: tuple[tuple[Counter, int], ...] = (*self._windows, *self._pools, *self._at_once)
+
+    def take(self, amounts: Amounts, now: float) -> bool:
+        """Use what a call may need at the most of each count, if there is room in all."""
+        for window, kind in self._windows:
+            if now >= window.slot_ends:
+                window.advance(now)
+            used = window.used + amounts[kind]
+            if used > window.amount:
+                return self._undo(window, amounts, now)
+            window.used = used
+            window.counts[window.index] += amounts[kind]
+        for pool, kind in self._pools:
+            amount = amounts[kind]
+            left = pool.left - amount
+            if left < 0:
+                return self._undo(pool, amounts, now)
+            pool.left = left
+            pool.in_use += amount
+            pool.used_since += amount
+            if left <= pool.low:
+                self.runs_low = True
+        for count, kind in self._at_once:
+            used = count.used + amounts[kind]
+            if used > count.amount:
+                return self._undo(count, amounts, now)
+            count.used = used
+        return True
+
+    def _undo(self, failed: Counter, amounts: Amounts, now: float) -> bool:
+        """Give back what was taken before a count had no room."""
+        for counter, kind in self._all:
+            if counter is failed:
+                break
+            counter.settle(amounts[kind], 0, now)
+        return False
+
+    def settle(self, taken: Amounts, used: Amounts, now: float) -> None:
+        """What was taken turned out to be this much."""
+        changes = [after - before for before, after in zip(taken, used, strict=True)]
+        for window, kind in self._settled:
+            if now >= window.slot_ends:
+                window.advance(now)
+            change, counts, index = changes[kind], window.counts, window.index
+            counted = counts[index] + change
+            if counted < 0:
+                window.settle(taken[kind], used[kind], now)
+            else:
+                counts[index] = counted
+                window.used += change
+        for pool, kind in self._pools:
+            pool.left -= changes[kind]
+            pool.in_use -= taken[kind]
+        for count, kind in self._at_once:
+            count.used -= taken[kind]
 
 
 class LeaseRequest(msgspec.Struct, frozen=True):

@@ -244,7 +244,7 @@ def record_of(call: Call, now: float) -> CallRecord:
         finish_reason, _trace_id(request), "" if call.tags is NO_TAGS else call.tags.line,
         call.snapshot_version, usage.cache_write_tokens, usage.cache_write_1h_tokens,
         usage.audio_prompt_tokens, usage.image_prompt_tokens, usage.audio_completion_tokens,
-        thinking, route, reason, propensity, caller.account, gateway,
+        thinking, route, reason, propensity, caller.account,
     )  # fmt: skip
     if call.cache is not NOT_CACHED:
         _note_cache(record, call)

@@ -176,7 +176,7 @@ class Leases:
         now = self._clock()
         for count, lease in zip(batch, leases, strict=True):
             count.pool.granted(max(0, lease.granted), lease.left)
-            count.pool.reset_s = now + lease.reset_s
+            count.pool.reset_at_s = now + lease.reset_s
             count.until_s = lease.until_s
 
     async def _renew_leases(self) -> None:

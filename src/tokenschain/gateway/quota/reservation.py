@@ -7,16 +7,25 @@ Rates that this process owns are counted exactly; shared ones and budgets are le
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from tokenschain.core.call import Call
 from tokenschain.core.call_record import CallRecord
 from tokenschain.core.errors import ApiError
 from tokenschain.core.limits import (
+    AT_ONCE,
     IDLE_BELOW,
     LEASE_SHARE,
+    ONE,
+    SPEND,
+    TOKENS,
+    Amounts,
     AtOnce,
     Budget,
+    Counter,
+    Counters,
     Facts,
     Pool,
     Rate,
@@ -26,12 +35,14 @@ from tokenschain.core.limits import (
 )
 from tokenschain.core.ports import Load
 from tokenschain.core.pricing.catalog import (
+    DearestRates,
     Price,
     cost_at_most,
+    dearest_rates,
     selling_price,
     to_yuan,
 )
-from tokenschain.core.snapshot import Candidate, Plan, Served, Snapshot
+from tokenschain.core.snapshot import Plan, Served, Snapshot
 from tokenschain.core.tenancy import KeyGrant
 from tokenschain.gateway.quota.leases import Count, Leases
 
@@ -47,65 +58,81 @@ OUTPUT_FIRST = 1_024.0
 OUTPUT_QUANTILE = 0.95
 OUTPUT_STEP = 0.02
 """How fast the 95th percentile of answers' lengths is learned: a share of itself an answer."""
-_ONE, _TOKENS, _SPEND, _AT_ONCE = range(4)
-_KINDS = {"requests": _ONE, "tokens": _TOKENS, "spend": _SPEND, "concurrent": _AT_ONCE}
-
-
-_Counter = Window | AtOnce | Pool
+OUTPUT_UP, OUTPUT_DOWN = (1 + OUTPUT_STEP * up for up in (OUTPUT_QUANTILE, OUTPUT_QUANTILE - 1))
+_KINDS = {"requests": ONE, "tokens": TOKENS, "spend": SPEND, "concurrent": AT_ONCE}
 
 
 class _Meter:
     """One count of one limit."""
 
     __slots__ = (
-        "count", "counter", "hard", "kind", "leases", "limit", "line", "low", "spare", "waiting",
+        "count", "counter", "hard", "kind", "leases", "limit", "limit_line", "line",
+        "reset_name", "spare", "waiting",
     )  # fmt: skip
 
     def __init__(self, limit: Rate | Budget, subject: str, leases: Leases | None) -> None:
-        self.limit = limit
         self.kind = _KINDS[limit.measure]
         self.leases = leases
-        self.hard = isinstance(limit, Rate) or limit.hard
-        self.low = limit.amount // LEASE_SHARE // 2
+        self.limit = limit
+        self.hard = True
+        self.limit_line = self.reset_name = ""
+        """What of the headers is always the same."""
         self.waiting = 0
         self.line: asyncio.Lock | None = None
         self.spare: Window | AtOnce | None = None
         """Counts by itself while the owner of a shared rate is away."""
         self.count: Count | None = None
-        self.counter: _Counter
+        self.counter: Counter
         if leases is not None:
-            at_once = self.kind == _AT_ONCE
+            at_once = self.kind == AT_ONCE
             lapses = isinstance(limit, Rate) and not at_once
             self.count = Count(limit.id, subject, limit.amount, at_once, lapses)
             self.counter = self.count.pool
             leases.add(self.count)
-        elif isinstance(limit, Rate) and self.kind != _AT_ONCE:
+        elif isinstance(limit, Rate) and self.kind != AT_ONCE:
             self.counter = Window(limit.amount, limit.window_s)
         else:
             self.counter = AtOnce(limit.amount)
+        self.renew(limit)
+
+    def renew(self, limit: Rate | Budget) -> None:
+        """The limit, which may have another amount than before."""
+        self.limit = limit
+        self.hard = isinstance(limit, Rate) or limit.hard
+        self.counter.amount = limit.amount
+        if isinstance(self.counter, Pool):
+            self.counter.low = limit.amount // LEASE_SHARE // 2
+        kind = _SHOWN.get(self.kind, "")
+        name = f"x-ratelimit-{{}}-{kind}: "
+        self.limit_line = f"{name.format('limit')}{limit.amount}\r\n{name.format('remaining')}"
+        self.reset_name = name.format("reset")
 
 
 class _Meters:
     """The counts that the calls of one key for one model fall under, laid out for speed."""
 
-    __slots__ = ("all", "pairs", "pools", "settled", "shown", "tagged")
+    __slots__ = ("all", "counters", "pools", "shown", "tagged")
 
     def __init__(self, meters: Sequence[_Meter], tagged: Sequence[Rate | Budget] = ()) -> None:
         self.all = tuple(meters)
         self.tagged = tuple(tagged)
         """Limits whose counts depend on a call's tags as well."""
-        self.pairs = tuple((meter.counter, meter.kind) for meter in meters)
+        self.counters = Counters([(meter.counter, meter.kind) for meter in meters])
         self.pools = tuple(
             (meter, meter.counter) for meter in meters if isinstance(meter.counter, Pool)
         )
-        self.settled = tuple(
-            (counter, kind)
-            for counter, kind in self.pairs
-            if kind != _ONE or isinstance(counter, Pool)  # a call stays one call
-        )
-        self.shown = tuple(
-            meter for meter in meters if meter.kind <= _TOKENS and isinstance(meter.limit, Rate)
-        )
+        by_kind = [
+            tuple(
+                (meter, meter.counter)
+                for meter in meters
+                if meter.kind == kind
+                and isinstance(meter.limit, Rate)
+                and isinstance(meter.counter, Window | Pool)
+            )
+            for kind in _SHOWN
+        ]
+        self.shown = tuple(filter(None, by_kind))
+        """The rates that callers are told of: those of requests, and those of tokens."""
 
 
 class _Reservation:
@@ -113,14 +140,12 @@ class _Reservation:
 
     __slots__ = ("_quota", "amounts", "meters", "taken")
 
-    def __init__(
-        self, quota: LimitQuota, meters: _Meters, amounts: tuple[int, int, int, int]
-    ) -> None:
+    def __init__(self, quota: LimitQuota, meters: _Meters, amounts: Amounts) -> None:
         self._quota = quota
         self.meters = meters
         self.amounts = amounts
-        self.taken: Sequence[tuple[_Counter, int]] = ()
-        """Counts and kinds that are settled when the call ends."""
+        self.taken: Counters | None = None
+        """Counts that are settled when the call ends."""
 
     def settle(self, record: CallRecord) -> None:
         """See `core.call.Reservation.settle`."""
@@ -129,6 +154,63 @@ class _Reservation:
     def headers(self) -> bytes:
         """See `core.call.Reservation.headers`."""
         return self._quota.headers(self.meters)
+
+
+class _PlanAmounts:
+    """What estimates need of a plan's offers; worked out once for each snapshot."""
+
+    __slots__ = ("candidates", "output_max", "prices", "uncapped")
+
+    def __init__(self, plan: Plan, uncapped: frozenset[str]) -> None:
+        """
+        Args:
+            uncapped: providers that have no place for the caller's output limit.
+        """
+        self.candidates = plan.candidates
+        everyone = [c for tier in (plan, *plan.others) for c in tier.candidates]
+        offers = [candidate.offer for candidate in everyone]
+        limits = [offer.output_tokens_max for offer in offers]
+        self.output_max: int | None = None
+        """The longest answer that any of them gives, where all say it."""
+        if limits and None not in limits:
+            self.output_max = max(n for n in limits if n is not None)
+        self.uncapped = frozenset(
+            c.offer.output_tokens_max for c in everyone if c.upstream.provider in uncapped
+        )
+        """What those that do not keep to the caller's limit give at most; None: not known."""
+        found = {offer.price.version: offer.price for offer in offers if offer.price is not None}
+        self.prices = _Prices(tuple(found.values()))
+
+
+class _Prices:
+    """What a call may be charged by: whichever of all candidates answers."""
+
+    __slots__ = ("_other", "_yuan", "writes_matter")
+
+    def __init__(self, prices: Sequence[Price]) -> None:
+        flat = [p for p in prices if len(p.tiers) == 1 and p.currency == "CNY"]
+        rates = {dearest_rates(price.tiers[0]) for price in flat}
+        # One that is nowhere dearer than another never makes the most.
+        self._yuan = tuple(r for r in rates if not any(_below(r, other) for other in rates))
+        self._other = tuple(price for price in prices if price not in flat)
+        self.writes_matter = bool(self._other) or any(
+            rate.cache_writing_prompt > rate.prompt for rate in rates
+        )
+
+    def most(self, prompt: int, output: int, usd_cny_micro: int, *, writes_cache: bool) -> int:
+        """The most that so many tokens may cost, in pico-yuan."""
+        most = 0
+        for plain, writing, out in self._yuan:
+            cost = prompt * (writing if writes_cache else plain) + output * out
+            most = cost if cost > most else most
+        for price in self._other:
+            cost = cost_at_most(prompt, output, price, writes_cache=writes_cache)
+            most = max(most, to_yuan(cost, price.currency, usd_cny_micro))
+        return most
+
+
+def _below(one: DearestRates, other: DearestRates) -> bool:
+    return one != other and all(a <= b for a, b in zip(one, other, strict=True))
 
 
 class LimitQuota:
@@ -161,8 +243,6 @@ class LimitQuota:
         self._budgets = budgets
         self._gateways = gateways
         self._uncapped = uncapped
-        self._caps_all = True
-        """Whether every upstream keeps to the caller's output limit."""
         self._generation = -1
         self._limits: tuple[Rate | Budget, ...] = ()
         self._snapshot: Snapshot | None = None
@@ -172,7 +252,8 @@ class LimitQuota:
         self._waiting = 0
         """Calls that wait in any line."""
         self._outputs: dict[str, float] = {}
-        self._plan_prices: dict[int, tuple[tuple[Candidate, ...], tuple[Price, ...]]] = {}
+        self._plan_amounts: dict[int, _PlanAmounts] = {}
+        self._selling_prices: dict[int, tuple[Price, _Prices]] = {}
 
     # --- reserve ------------------------------------------------------------------------
 
@@ -203,29 +284,16 @@ class LimitQuota:
         # Calls wait in line for one of these: a newcomer must not go before them.
         if self._waiting and any(meter.waiting for meter in held.all):
             return False
-        now = self._clock()
-        amounts = reservation.amounts
-        for number, (counter, kind) in enumerate(held.pairs):
-            if not counter.take(amounts[kind], now):
-                self._give_back(held.pairs[:number], amounts)
-                return False
-        reservation.taken = held.settled
-        for meter, pool in held.pools:
-            if pool.left <= meter.low and pool.known_left > 0:
-                self._request_lease(meter)
+        if not held.counters.take(reservation.amounts, self._clock()):
+            return False
+        reservation.taken = held.counters
+        if held.counters.runs_low:
+            held.counters.runs_low = False
+            for meter, pool in held.pools:
+                if pool.left <= pool.low and pool.known_left > 0:
+                    assert meter.leases is not None and meter.count is not None, "it has a pool"
+                    meter.leases.request(meter.count)
         return True
-
-    @staticmethod
-    def _request_lease(meter: _Meter) -> None:
-        if meter.leases is not None and meter.count is not None:
-            meter.leases.request(meter.count)
-
-    def _give_back(
-        self, taken: Sequence[tuple[_Counter, int]], amounts: tuple[int, int, int, int]
-    ) -> None:
-        now = self._clock()
-        for counter, kind in taken:
-            counter.settle(amounts[kind], 0, now)
 
     async def _take_slowly(self, reservation: _Reservation, plan: Plan) -> None:
         """Draw leases, burst, count alone or wait in line, where the limits say so.
@@ -233,7 +301,7 @@ class LimitQuota:
         Raises:
             ApiError: a limit has no room.
         """
-        taken: list[tuple[_Counter, int]] = []
+        taken: list[tuple[Counter, int]] = []
         amounts = reservation.amounts
         try:
             await self._draw(reservation)
@@ -241,9 +309,11 @@ class LimitQuota:
                 counter = await self._take_one(meter, amounts[meter.kind], plan)
                 taken.append((counter, meter.kind))
         except BaseException:
-            self._give_back(taken, amounts)
+            now = self._clock()
+            for counter, kind in taken:
+                counter.settle(amounts[kind], 0, now)
             raise
-        reservation.taken = taken
+        reservation.taken = Counters(taken)
 
     async def _draw(self, reservation: _Reservation) -> None:
         """One exchange for all leases that are used up.
@@ -268,7 +338,7 @@ class LimitQuota:
             for owner, (counts, amounts) in short.items():
                 await owner.draw(counts, amounts)
 
-    async def _take_one(self, meter: _Meter, amount: int, plan: Plan) -> _Counter:
+    async def _take_one(self, meter: _Meter, amount: int, plan: Plan) -> Counter:
         now = self._clock()
         counter = meter.counter
         if not meter.waiting and counter.take(amount, now):
@@ -286,7 +356,7 @@ class LimitQuota:
                 return await self._wait_in_line(meter, amount, limit.wait_s)
         raise self._refusal(meter, amount, now)
 
-    def _take_alone(self, meter: _Meter, amount: int, now: float) -> _Counter:
+    def _take_alone(self, meter: _Meter, amount: int, now: float) -> Counter:
         """The owner of the count is away: an equal share of it, or nothing."""
         limit = meter.limit
         if limit.on_unavailable == "deny":
@@ -300,14 +370,14 @@ class LimitQuota:
         spare = meter.spare
         share = max(1, limit.amount // max(1, self._gateways()))
         if spare is None:
-            at_once = meter.kind == _AT_ONCE
+            at_once = meter.kind == AT_ONCE
             spare = meter.spare = AtOnce(share) if at_once else Window(share, limit.window_s)
         spare.amount = share
         if not spare.take(amount, now):
             raise self._refusal(meter, amount, now)
         return spare
 
-    async def _wait_in_line(self, meter: _Meter, amount: int, wait_s: float) -> _Counter:
+    async def _wait_in_line(self, meter: _Meter, amount: int, wait_s: float) -> Counter:
         """Wait until there is room, first come first served."""
         if meter.line is None:
             meter.line = asyncio.Lock()
@@ -328,7 +398,7 @@ class LimitQuota:
         counter = meter.counter
         if isinstance(counter, Pool) and meter.leases is not None and meter.count is not None:
             now = self._clock()
-            await asyncio.sleep(min(max(counter.reset_s - now, 0.01), 0.25))
+            await asyncio.sleep(min(max(counter.reset_s(now), 0.01), 0.25))
             await meter.leases.draw([meter.count], [amount])
         elif isinstance(counter, Window):
             await asyncio.sleep(min(max(counter.wait_s(amount, self._clock()), 0.001), 0.25))
@@ -347,8 +417,8 @@ class LimitQuota:
                 "budget_exceeded",
                 f"The {limit.period} budget `{limit.id}` leaves no room for this call.",
             )
-        what = limit.measure if meter.kind != _AT_ONCE else "calls at once"
-        window = "" if meter.kind == _AT_ONCE else f" per {_PERIODS[limit.window_s]}"
+        what = limit.measure if meter.kind != AT_ONCE else "calls at once"
+        window = "" if meter.kind == AT_ONCE else f" per {_PERIODS[limit.window_s]}"
         counter = meter.counter
         if amount > limit.amount:
             return ApiError(
@@ -356,10 +426,7 @@ class LimitQuota:
                 f"This call alone needs {amount} {what}; limit `{limit.id}` is "
                 f"{limit.amount}{window}.",
             )
-        if isinstance(counter, Pool):
-            wait_s = max(0.0, counter.reset_s - now)
-        else:
-            wait_s = counter.wait_s(amount, now)
+        wait_s = counter.reset_s(now) if isinstance(counter, Pool) else counter.wait_s(amount, now)
         return ApiError(
             "rate_limit_exceeded",
             f"Limit `{limit.id}` is {limit.amount} {what}{window}; try again in "
@@ -369,73 +436,68 @@ class LimitQuota:
 
     # --- estimates ----------------------------------------------------------------------
 
-    def _amounts(self, call: Call, caller: KeyGrant, plan: Plan) -> tuple[int, int, int, int]:
+    def _amounts(self, call: Call, caller: KeyGrant, plan: Plan) -> Amounts:
         """Requests, tokens, pico-yuan and calls at once that a call may use at the most.
 
         Where the caller set no cap, what nearly all answers stay below stands for one. Where an
         upstream has no place for the caller's cap, its model's own counts.
         """
-        parsed = call.parsed
+        parsed, snapshot = call.parsed, self._snapshot
+        assert snapshot is not None
+        known = self._plan_amounts.get(id(plan.candidates))
+        if known is None or known.candidates is not plan.candidates or plan.others:
+            known = self._amounts_of(plan)
         requests = parsed.requests
         # Where an upstream gives one choice at a time, each is asked for with the whole prompt.
         prompt = parsed.prompt_tokens_estimate * parsed.choices
-        route = plan.route
         output = 0
-        if route.kind == "chat":
+        if plan.route.kind == "chat":
             output = parsed.output_tokens_max or 0
             if not output:
-                usual = self._usual_output(route.name)
-                limits = [c.offer.output_tokens_max for c in _candidates_of(plan)]
-                known = [n for n in limits if n is not None]
-                output = min(usual, max(known)) if known and len(known) == len(limits) else usual
-            elif not self._caps_all:
-                for c in _candidates_of(plan):
-                    if c.upstream.provider in self._uncapped:
-                        own = c.offer.output_tokens_max or self._usual_output(route.name)
-                        output = max(output, own)
+                output = self._usual_output(plan.route.name)
+                if known.output_max is not None:
+                    output = min(output, known.output_max)
+            else:
+                for own in known.uncapped:
+                    output = max(output, own or self._usual_output(plan.route.name))
             output *= requests
-        spend = 0
-        assert self._snapshot is not None
-        writes = b'"cache_control"' in call.request.body
-        for price in self._prices(self._snapshot, caller, parsed.model, plan):
-            cost = cost_at_most(prompt, output, price, writes_cache=writes)
-            spend = max(spend, to_yuan(cost, price.currency, self._snapshot.usd_cny_micro))
+        prices = known.prices
+        if snapshot.sell:
+            prices = self._sold_by(snapshot, caller, parsed.model) or prices
+        writes = prices.writes_matter and b'"cache_control"' in call.request.body
+        spend = prices.most(prompt, output, snapshot.usd_cny_micro, writes_cache=writes)
         return requests, prompt + output, spend, 1
 
     def _usual_output(self, model: str) -> int:
         """Tokens that nearly all answers stay below."""
         return int(self._outputs.get(model, OUTPUT_FIRST))
 
-    def _prices(
-        self, snapshot: Snapshot, caller: KeyGrant, model: str, plan: Plan
-    ) -> Sequence[Price]:
-        """What the call may be charged by: whichever of all candidates answers."""
-        sell = snapshot.sell
-        if sell:
-            price = selling_price(sell, caller.tenant, model, self._unix_time())
-            if price is not None:
-                return (price,)
-        known = self._plan_prices.get(id(plan.candidates))
-        if known is not None and known[0] is plan.candidates and not plan.others:
-            return known[1]
-        found: dict[str, Price] = {}
-        for tier in (plan, *plan.others):
-            for candidate in tier.candidates:
-                if candidate.offer.price is not None:
-                    found[candidate.offer.price.version] = candidate.offer.price
-        prices = tuple(found.values())
-        if not plan.others:
-            if len(self._plan_prices) >= PLANS_MAX:
-                self._plan_prices.clear()
-            self._plan_prices[id(plan.candidates)] = plan.candidates, prices
-        return prices
+    def _amounts_of(self, plan: Plan) -> _PlanAmounts:
+        found = _PlanAmounts(plan, self._uncapped)
+        if not plan.others:  # a virtual model's plan is made for one call
+            if len(self._plan_amounts) >= PLANS_MAX:
+                self._plan_amounts.clear()
+            self._plan_amounts[id(plan.candidates)] = found
+        return found
+
+    def _sold_by(self, snapshot: Snapshot, caller: KeyGrant, model: str) -> _Prices | None:
+        """The selling price that holds, if there is one."""
+        price = selling_price(snapshot.sell, caller.tenant, model, self._unix_time())
+        if price is None:
+            return None
+        known = self._selling_prices.get(id(price))
+        if known is None or known[0] is not price:
+            if len(self._selling_prices) >= PLANS_MAX:
+                self._selling_prices.clear()
+            known = self._selling_prices[id(price)] = price, _Prices((price,))
+        return known[1]
 
     # --- settle -------------------------------------------------------------------------
 
     def settle(self, reservation: _Reservation, record: CallRecord) -> None:
         """Give back what was reserved and count what was used."""
-        taken, reservation.taken = reservation.taken, ()
-        if taken:
+        taken, reservation.taken = reservation.taken, None
+        if taken is not None:
             spend = 0
             if record.charge_pico:
                 assert self._snapshot is not None
@@ -443,18 +505,16 @@ class LimitQuota:
                     record.charge_pico, record.charge_currency, self._snapshot.usd_cny_micro
                 )
             amounts = reservation.amounts
-            used = (amounts[_ONE], record.prompt_tokens + record.completion_tokens, spend, 0)
-            now = self._clock()
-            for counter, kind in taken:
-                counter.settle(amounts[kind], used[kind], now)
+            used = (amounts[ONE], record.prompt_tokens + record.completion_tokens, spend, 0)
+            taken.settle(amounts, used, self._clock())
         if record.outcome == "ok" and record.completion_tokens:
             self._learn(record.model_asked, record.completion_tokens)
 
     def _learn(self, model: str, tokens: int) -> None:
         """The 95th percentile of answers' lengths, by small steps up or down."""
         before = self._outputs.get(model, OUTPUT_FIRST)
-        share = OUTPUT_QUANTILE if tokens > before else OUTPUT_QUANTILE - 1
-        self._outputs[model] = max(1.0, before * (1 + OUTPUT_STEP * share))
+        after = before * (OUTPUT_UP if tokens > before else OUTPUT_DOWN)
+        self._outputs[model] = after if after > 1.0 else 1.0
 
     # --- what limits there are ------------------------------------------------------------
 
@@ -463,12 +523,11 @@ class LimitQuota:
         self._generation = self._served.generation
         snapshot = self._served.get()
         self._held.clear()
-        self._plan_prices.clear()
+        self._plan_amounts.clear()
+        self._selling_prices.clear()
         if snapshot is self._snapshot:
             return
         self._snapshot = snapshot
-        providers = {upstream.provider for upstream in snapshot.upstreams.values()}
-        self._caps_all = self._uncapped.isdisjoint(providers)
         self._limits = (*snapshot.rates, *snapshot.budgets)
         self._indexed = {}
         for limit in self._limits:
@@ -487,10 +546,7 @@ class LimitQuota:
             if now_set is None or _shape(now_set) != _shape(meter.limit):
                 gone.append(key)
                 continue
-            meter.limit = limit = now_set
-            meter.counter.amount = limit.amount
-            meter.low = limit.amount // LEASE_SHARE // 2
-            meter.hard = isinstance(limit, Rate) or limit.hard
+            meter.renew(now_set)
             if isinstance(meter.counter, Pool):
                 meter.counter.known_left = max(1, meter.counter.known_left)
         for key in gone:
@@ -556,58 +612,42 @@ class LimitQuota:
 
     def headers(self, meters: _Meters) -> bytes:
         """`x-ratelimit-*` lines: of the rate limit that has the least left, for each kind."""
-        requests = tokens = None
-        requests_left = tokens_left = 0
-        for meter in meters.shown:
-            counter = meter.counter
-            if isinstance(counter, Window):
-                left = counter.amount - counter.used
-            else:
-                assert isinstance(counter, Pool)
-                left = counter.left + counter.known_left
-            if meter.kind == _ONE:
-                if requests is None or left < requests_left:
-                    requests, requests_left = meter, left
-            elif tokens is None or left < tokens_left:
-                tokens, tokens_left = meter, left
-        if requests is None and tokens is None:
+        if not meters.shown:
             return b""
-        now = self._clock()
-        lines = b"" if requests is None else _lines(b"requests", requests, requests_left, now)
-        return lines if tokens is None else lines + _lines(b"tokens", tokens, tokens_left, now)
+        now, lines = self._clock(), ""
+        for of_kind in meters.shown:
+            meter, counter = of_kind[0]
+            least = counter.unused()
+            for other, other_counter in of_kind[1:]:
+                left = other_counter.unused()
+                if left < least:
+                    meter, counter, least = other, other_counter, left
+            lines += (
+                f"{meter.limit_line}{least if least > 0 else 0}\r\n"
+                f"{meter.reset_name}{_duration(counter.reset_s(now))}\r\n"
+            )
+        return lines.encode("ascii")
 
 
+_SHOWN = {ONE: "requests", TOKENS: "tokens"}
 _PERIODS = {1: "second", 60: "minute", 3_600: "hour"}
 
 
-def _candidates_of(plan: Plan) -> list[Candidate]:
-    """Whoever may answer."""
-    return [c for tier in (plan, *plan.others) for c in tier.candidates]
-
-
-def _lines(kind: bytes, meter: _Meter, left: int, now: float) -> bytes:
-    counter = meter.counter
-    if isinstance(counter, Window):
-        reset_s = counter.reset_s(now)
-    else:
-        assert isinstance(counter, Pool)
-        reset_s = max(0.0, counter.reset_s - now)
-    return (
-        b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %d\r\n"
-        b"x-ratelimit-reset-%b: %b\r\n"
-        % (kind, meter.limit.amount, kind, max(0, left), kind, _duration(reset_s))
-    )
-
-
-def _duration(seconds: float) -> bytes:
+def _duration(seconds: float) -> str:
     """As OpenAI writes it, `6m0s`, `2s`, `20ms`; never less than it is."""
     if seconds < 1:
-        return b"%dms" % -(-seconds * 1_000 // 1)
-    whole = int(-(-seconds // 1))
-    return b"%ds" % whole if whole < 60 else b"%dm%ds" % divmod(whole, 60)
+        return _words(math.ceil(seconds * 1_000), "ms")
+    return _words(math.ceil(seconds), "s")
 
 
-def _overdraw(counter: _Counter, amount: int, now: float) -> _Counter:
+@lru_cache(maxsize=8_192)
+def _words(count: int, unit: str) -> str:
+    if unit == "ms" or count < 60:
+        return f"{count}{unit}"
+    return f"{count // 60}m{count % 60}s"
+
+
+def _overdraw(counter: Counter, amount: int, now: float) -> Counter:
     """Count a use that nothing covers; it is settled as any other."""
     if isinstance(counter, Pool):
         counter.left -= amount
