@@ -184,6 +184,9 @@ class LoggedSteps:
     async def screen_input(self, call: Call, caller: KeyGrant, plan: Plan) -> None:
         self._do("screen input")
 
+    def recall(self, call: Call, caller: KeyGrant, body: bytes) -> ParsedRequest | None:
+        return None
+
     async def look_up(self, call: Call, caller: KeyGrant, plan: Plan) -> Answer | None:
         call.cache = CacheResult("miss")
         if self.hit:

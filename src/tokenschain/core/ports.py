@@ -12,6 +12,7 @@ from typing import Protocol
 from tokenschain.core.call import Call
 from tokenschain.core.call_record import CallRecord
 from tokenschain.core.formats.continuation import PartialOutput
+from tokenschain.core.formats.openai_chat import ParsedRequest
 from tokenschain.core.snapshot import Candidate, Plan
 from tokenschain.core.tenancy import KeyGrant
 
@@ -85,6 +86,10 @@ class Moderation(Protocol):
 
 
 class Cache(Protocol):
+    def recall(self, call: Call, caller: KeyGrant, body: bytes) -> ParsedRequest | None:
+        """What a body says that the same key has sent before, letter by letter; None where that
+        is not known: then it is parsed."""
+
     async def look_up(self, call: Call, caller: KeyGrant, plan: Plan) -> Answer | None:
         """A cached answer to the same question by the same tenant; notes on `call.cache` what
         was found, and whether identical calls may wait for this one.
@@ -153,6 +158,9 @@ class NoModeration:
 
 class NoCache:
     """Nothing is cached."""
+
+    def recall(self, call: Call, caller: KeyGrant, body: bytes) -> ParsedRequest | None:
+        return None
 
     async def look_up(self, call: Call, caller: KeyGrant, plan: Plan) -> Answer | None:
         return None

@@ -27,6 +27,7 @@ from tokenschain.core.ports import (
     Quota,
     RoutePlanner,
 )
+from tokenschain.core.tenancy import KeyGrant
 
 
 class Steps(NamedTuple):
@@ -55,7 +56,7 @@ async def serve(call: Call, steps: Steps) -> None:
         steps.metering.admit(call)
         caller = steps.auth.authenticate(call)
         # Nothing here holds on to the body: the answer's stream may outlast it by far.
-        call.parsed = call.request.api_format.parse(await steps.conversation.load(call, caller))
+        _parse(call, caller, steps.cache, await steps.conversation.load(call, caller))
         plan = steps.routing.plan(call, caller)
 
         await steps.quota.reserve(call, caller, plan)
@@ -76,6 +77,11 @@ async def serve(call: Call, steps: Steps) -> None:
     finally:
         _settle(call, steps.metering, last)
     call.writer.close(call, final)
+
+
+def _parse(call: Call, caller: KeyGrant, cache: Cache, body: bytes) -> None:
+    known = cache.recall(call, caller, body)
+    call.parsed = call.request.api_format.parse(body) if known is None else known
 
 
 def _settle(call: Call, metering: Metering, last: bytes) -> None:

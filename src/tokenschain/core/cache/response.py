@@ -35,14 +35,36 @@ class ReplayTarget(NamedTuple):
         return f"chatcmpl-{self.call_id}" if self.api is Api.CHAT else f"cmpl-{self.call_id}"
 
 
+class ReplyTemplate:
+    """A whole reply with places for another call's id and time: made once, filled for each call.
+
+    Embeddings and ranks have neither.
+    """
+
+    __slots__ = ("_after", "_body")
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        fields = _decode_raw(body)
+        for name in ("id", "created"):
+            fields.pop(name, None)
+        rest = _encode(fields)
+        self._after = b"," + rest[1:] if fields else b"}"
+
+    def fill(self, call_id: str, created_s: int, api: Api) -> bytes:
+        """The reply to another call; its time in Unix seconds."""
+        if api is Api.CHAT:
+            return b'{"id":"chatcmpl-%b","created":%d%b' % (
+                call_id.encode(), created_s, self._after,
+            )  # fmt: skip
+        if api is Api.COMPLETIONS:
+            return b'{"id":"cmpl-%b","created":%d%b' % (call_id.encode(), created_s, self._after)
+        return self._body
+
+
 def as_new(body: bytes, target: ReplayTarget) -> bytes:
-    """A reply under another call's id and time; embeddings and ranks have neither."""
-    if target.api not in (Api.CHAT, Api.COMPLETIONS):
-        return body
-    fields = _decode_raw(body)
-    fields["id"] = Raw(_encode(target.id))
-    fields["created"] = Raw(b"%d" % (target.created_s))
-    return _encode(fields)
+    """A reply under another call's id and time."""
+    return ReplyTemplate(body).fill(target.call_id, target.created_s, target.api)
 
 
 def chunks(body: bytes, target: ReplayTarget) -> Iterator[tuple[int, bytes]]:

@@ -140,7 +140,9 @@ class _TenantQueue:
     def ask_for(self, key: bytes) -> CacheEntry:
         """An answer that is there."""
         weight = COSTLY_WEIGHT if key in self._costly else 1
-        self._frequency[key] = min(self._frequency[key] + weight, FREQUENCY_MAX * weight)
+        asked = self._frequency[key]
+        if asked < FREQUENCY_MAX * weight:
+            self._frequency[key] = min(asked + weight, FREQUENCY_MAX * weight)
         return self._entries[key]
 
     def add(self, key: bytes, entry: CacheEntry, size: int) -> None:

@@ -12,10 +12,12 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import msgspec
+from msgspec import structs
 
 from tokenschain.core.backoff import Backoff
 from tokenschain.core.cache.directives import Directives, directives_of, refusal_of, ttl_of
 from tokenschain.core.cache.key import Identity, KeyedDigest, Namespace, identify
+from tokenschain.core.cache.response import ReplyTemplate
 from tokenschain.core.cache.store import (
     TTL_JITTER,
     CacheEntry,
@@ -26,7 +28,7 @@ from tokenschain.core.cache.store import (
 from tokenschain.core.call import CacheResult, Call, Hit, ResponseWriter
 from tokenschain.core.call_record import HitKind
 from tokenschain.core.errors import ApiError
-from tokenschain.core.formats.openai_chat import Api
+from tokenschain.core.formats.openai_chat import Api, ParsedRequest
 from tokenschain.core.ports import Answer
 from tokenschain.core.snapshot import Plan, Served
 from tokenschain.core.snapshot.cache_rules import CacheRules, flush_name
@@ -41,6 +43,8 @@ SHARED_BACKOFF_S = 1.0
 STORES_MAX = 1_000
 """Answers on their way to the shared store; beyond it the oldest are dropped."""
 KEYS_WATCHED_MAX = 10_000
+REPEATED_BYTES_MAX, REPEATED_OVERHEAD_BYTES = 4_194_304, 2_048
+"""Memory for bodies that were asked again; one may take a hundredth of it."""
 TAGS_MAX = 16
 """Tags kept with an answer, by which it can be flushed."""
 _TEMPERATURE = msgspec.json.Decoder(float | None).decode
@@ -119,6 +123,9 @@ class ResponseCache:
         self._writes: dict[str, tuple[int, int]] = {}
         self._stores: deque[tuple[bytes, CacheEntry]] = deque(maxlen=STORES_MAX)
         self._stored = asyncio.Event()
+        self._repeated: dict[tuple[str, str, bytes], _Repeated] = {}
+        """By key, API and body."""
+        self._repeated_bytes = 0
 
     @property
     def entries(self) -> int:
@@ -137,7 +144,11 @@ class ResponseCache:
         if not self._on:
             return None
         directives = directives_of(call.request.headers.get(b"x-tc-cache"))
-        identity = self._identity(call, caller, plan, directives)
+        repeated = self._repeated_of(call, caller, plan) if self._repeated else None
+        if repeated is not None and (directives.look or directives.store):
+            identity: Identity | str = repeated.identity
+        else:
+            identity = self._identity(call, caller, plan, directives)
         if isinstance(identity, str):
             call.cache = CacheResult("bypass", identity)
             if directives.only:
@@ -150,16 +161,58 @@ class ResponseCache:
             self._rules.flushed_at(caller.tenant, caller.project, call.parsed.model),
         )
         if directives.look:
-            hit = await self._hit(call, lookup)
+            hit = self._in_memory(call, lookup) or await self._elsewhere(call, lookup)
             if hit is not None:
                 assert hit.entry is not None, "only what is in flight has none yet"
                 result.hit, result.outcome = hit, hit.kind
-                return CachedAnswer(hit.entry, self._rules.replay_chars_per_s)
+                template = None
+                if hit.kind is HitKind.EXACT:
+                    if repeated is None:
+                        repeated = self._remember(call, caller, plan, identity)
+                    template = repeated.template_of(hit.entry) if repeated else None
+                return CachedAnswer(hit.entry, self._rules.replay_chars_per_s, template)
         if directives.only:
             raise _not_cached("miss")
         if not directives.store:
             return None
         return await self._lead_or_follow(call, lookup)
+
+    # --- requests that come again, letter by letter ------------------------------------------
+
+    def recall(self, call: Call, caller: KeyGrant, body: bytes) -> ParsedRequest | None:
+        """See `core.ports.Cache.recall`."""
+        if not self._repeated or self._generation != self._served.generation:
+            return None
+        known = self._repeated.get((caller.key_id, call.request.api_format.name, body))
+        # A copy: a call lets go of its fields, and an alias renames the model.
+        return None if known is None else structs.replace(known.parsed)
+
+    def _repeated_of(self, call: Call, caller: KeyGrant, plan: Plan) -> _Repeated | None:
+        request = call.request
+        known = self._repeated.get((caller.key_id, request.api_format.name, request.body))
+        return known if known is not None and known.route == plan.route.name else None
+
+    def _remember(
+        self, call: Call, caller: KeyGrant, plan: Plan, identity: Identity
+    ) -> _Repeated | None:
+        """The next call with this body need not be parsed and identified again.
+
+        Only what was asked at least twice, and whose parsed form no call changes.
+        """
+        parsed, request = call.parsed, call.request
+        size = len(request.body) + REPEATED_OVERHEAD_BYTES
+        if size > REPEATED_BYTES_MAX // 100 or parsed.native is not None or parsed.mended:
+            return None
+        if self._repeated_bytes + size > REPEATED_BYTES_MAX:
+            self._forget_repeated()
+        self._repeated_bytes += size
+        known = _Repeated(structs.replace(parsed), identity, plan.route.name)
+        self._repeated[caller.key_id, request.api_format.name, request.body] = known
+        return known
+
+    def _forget_repeated(self) -> None:
+        self._repeated.clear()
+        self._repeated_bytes = 0
 
     async def ship(self) -> None:
         """Put answers where other gateways find them; returns only by cancellation."""
@@ -212,6 +265,7 @@ class ResponseCache:
     def _renew(self) -> None:
         """Serve by a new snapshot."""
         self._generation = self._served.generation
+        self._forget_repeated()
         rules = self._served.get().cache
         if rules is self._rules:
             return
@@ -225,13 +279,17 @@ class ResponseCache:
 
     # --- look-up -------------------------------------------------------------------------
 
-    async def _hit(self, call: Call, lookup: CacheLookup) -> Hit | None:
+    def _in_memory(self, call: Call, lookup: CacheLookup) -> Hit | None:
         key, now = lookup.identity.key, self._unix_time()
         entry = self._store.get(key, now)
-        if entry is not None and self._fresh(entry, key, lookup, now):
-            if self._semantic is not None and lookup.identity.namespace:
-                self._semantic.exact(call)
-            return Hit(HitKind.EXACT, entry, key)
+        if entry is None or not self._fresh(entry, key, lookup, now):
+            return None
+        if self._semantic is not None and lookup.identity.namespace:
+            self._semantic.exact(call)
+        return Hit(HitKind.EXACT, entry, key)
+
+    async def _elsewhere(self, call: Call, lookup: CacheLookup) -> Hit | None:
+        key, now = lookup.identity.key, self._unix_time()
         if self._shared is not None and not self._shared_backoff.wait_s:
             entry = await self._from_shared(key)
             if entry is not None and self._fresh(entry, key, lookup, now):
@@ -341,6 +399,27 @@ class ResponseCache:
             self._writes.clear()
         self._writes[key_id] = (minute, count)
         return count <= self._rules.writes_per_minute
+
+
+class _Repeated:
+    """A body that was asked again, and what it means."""
+
+    __slots__ = ("_entry", "_template", "identity", "parsed", "route")
+
+    def __init__(self, parsed: ParsedRequest, identity: Identity, route: str) -> None:
+        self.parsed = parsed
+        self.identity = identity
+        self.route = route
+        self._entry: CacheEntry | None = None
+        self._template: ReplyTemplate | None = None
+
+    def template_of(self, entry: CacheEntry) -> ReplyTemplate:
+        """The answer, ready to be filled for another call."""
+        template = self._template
+        if template is None or self._entry is not entry:
+            template = self._template = ReplyTemplate(entry.body)
+            self._entry = entry
+        return template
 
 
 class CacheLookup:

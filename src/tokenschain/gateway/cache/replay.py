@@ -12,20 +12,30 @@ from tokenschain.core.call import Call
 class CachedAnswer:
     """A cached response, in the form that this caller asked for."""
 
-    __slots__ = ("_chars_per_s", "_entry")
+    __slots__ = ("_chars_per_s", "_entry", "_template")
 
-    def __init__(self, entry: CacheEntry, chars_per_s: float) -> None:
+    def __init__(
+        self,
+        entry: CacheEntry,
+        chars_per_s: float,
+        template: response.ReplyTemplate | None = None,
+    ) -> None:
         """
         Args:
             chars_per_s: how fast a stream is replayed; 0: at once.
+            template: of the entry's body, where it was made before.
         """
         self._entry = entry
         self._chars_per_s = chars_per_s
+        self._template = template
 
     async def deliver(self, call: Call) -> bytes:
         """See `core.ports.Answer.deliver`."""
         if not call.parsed.stream:
-            return response.as_new(self._entry.body, target_of(call))
+            template, request = self._template, call.request
+            if template is None:
+                template = response.ReplyTemplate(self._entry.body)
+            return template.fill(request.id, request.started_ms // 1_000, call.parsed.api)
         writer = call.output
         call.partial = True
         writer.begin_stream(call)
