@@ -403,7 +403,7 @@ def test_a_fault_while_a_call_is_recorded_leaves_a_record(
 
     house = Metered(tmp_path)
     call = house.call(Usage(1, 1))
-    monkeypatch.setattr(metering, "_fill", broken)
+    monkeypatch.setattr(metering, "_attempt_record", broken)
     with pytest.raises(ZeroDivisionError):
         house.metering.settle(call)
     (written,) = house.records

@@ -10,7 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from enum import IntEnum
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
+
+import msgspec
 
 LIMIT_MIN = 1
 ANSWERS_MIN = 16
@@ -52,7 +54,7 @@ class Priority(IntEnum):
     BULK = 3
 
 
-class ClassRule(NamedTuple):
+class ClassRule(msgspec.Struct, frozen=True):
     """What one class may do."""
 
     load_max: float
@@ -193,9 +195,10 @@ class Service:
 
     def charge(self, tenant: str, input_tokens: int, output_tokens: int, weight: float) -> None:
         """A tenant was served."""
+        counters = self._counters
         served = (input_tokens + OUTPUT_WEIGHT * output_tokens) / weight
-        self._counters[tenant] = self.of(tenant) + served
-        if len(self._counters) > QUEUE_CALLS_MAX:
+        counters[tenant] = counters.get(tenant, 0.0) + served
+        if len(counters) > QUEUE_CALLS_MAX:
             least = min(self._counters.values())
             self._counters = {t: c - least for t, c in self._counters.items() if c > least}
 

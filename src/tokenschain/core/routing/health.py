@@ -113,7 +113,8 @@ class Health:
         self._trial = False
         self.missed = self._missed_at = 0.0
         """The share of attempts that failed, as it was then; below `MISSED_MIN` it is none."""
-        self._buckets: list[tuple[int, int, int]] = []
+        self._buckets: list[list[int]] = []
+        """Of the last seconds: which, successes, failures."""
 
     def allows(self, now: float) -> bool:
         """Whether a call may go there now; a trial included."""
@@ -251,15 +252,13 @@ class Health:
             faded = self.missed * math.exp((self._missed_at - now) / WINDOW_S)
             self.missed = faded + MISSED_STEP * ((not good) - faded)
             self._missed_at = now
-        second = int(now)
+        second, which = int(now), 1 if good else 2
         buckets = self._buckets
-        if buckets and buckets[-1][0] == second:
-            _, ok, bad = buckets[-1]
-            buckets[-1] = (second, ok + good, bad + (not good))
-        else:
-            buckets.append((second, int(good), int(not good)))
+        if not buckets or buckets[-1][0] != second:
+            buckets.append([second, 0, 0])
             if len(buckets) > WINDOW_S:
                 del buckets[0]
+        buckets[-1][which] += 1
 
     def _window_bad(self, now: float) -> bool:
         recent = [b for b in self._buckets if b[0] > now - WINDOW_S]

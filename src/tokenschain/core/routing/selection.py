@@ -8,6 +8,7 @@ used as the rule it was worse than least-in-flight (docs/decisions/0009-routing.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
@@ -226,10 +227,7 @@ class Endpoint:
 
 def bucket_of(prompt_tokens: int) -> int:
     """Which of the prompt sizes told apart."""
-    for at, end in enumerate(BUCKETS):
-        if prompt_tokens <= end:
-            return at
-    return len(BUCKETS)
+    return bisect_left(BUCKETS, prompt_tokens)
 
 
 class Row(msgspec.Struct, frozen=True):

@@ -32,8 +32,8 @@ class UpstreamAttempt:
     """One call at one upstream, counted there until it is over."""
 
     __slots__ = (
-        "_ahead", "_answer", "_began", "_context", "_fresh", "_over", "_spoke_at",
-        "call", "caller", "candidate", "endpoint", "need", "plan", "seen",
+        "_ahead", "_answer", "_began", "_context", "_fresh", "_over", "_seen", "_spoke_at",
+        "call", "caller", "candidate", "endpoint", "need", "plan",
     )  # fmt: skip
 
     def __init__(
@@ -47,7 +47,8 @@ class UpstreamAttempt:
         cached_tokens: int = 0,
     ) -> None:
         self._context = context
-        self._fresh = max(0, need.prompt_tokens - cached_tokens)
+        fresh = need.prompt_tokens - cached_tokens
+        self._fresh = fresh if fresh > 0 else 0
         self._answer: Answer | None = None
         self._began = 0.0
         self._ahead = 0
@@ -60,14 +61,21 @@ class UpstreamAttempt:
         self.endpoint = endpoint
         self.candidate = endpoint.candidate
         """As it was when the call went there; a new snapshot brings others."""
-        self.seen = {endpoint}
+        self._seen: set[Endpoint] | None = None
+
+    @property
+    def seen(self) -> set[Endpoint]:
+        """The upstreams that were asked beside it or went on for it, and its own."""
+        if self._seen is None:
+            self._seen = {self.endpoint}
+        return self._seen
 
     def beside(self, endpoint: Endpoint) -> UpstreamAttempt:
         """The same call at another upstream."""
         other = UpstreamAttempt(
             self._context, self.call, self.caller, self.plan, self.need, endpoint
         )
-        other.seen = self.seen
+        other._seen = self.seen
         self.seen.add(endpoint)
         return other
 
@@ -101,17 +109,19 @@ class UpstreamAttempt:
             context.wait_queue.free_at(endpoint)
         else:
             self._note_whole()
-        context.health.succeeded(endpoint)
-        context.router.opened(endpoint, self.need)
+        context.health.succeeded(endpoint, now)
+        if self.need.prefixes:
+            context.router.opened(endpoint, self.need)
         if not streams:
             self._settle()
         return self
 
     def _note_whole(self) -> None:
         """A whole answer came; when it began is known only if it was a stream on the way."""
-        endpoint, attempt = self.endpoint, self.attempt
+        endpoint = self.endpoint
+        attempt = self.attempt if self.candidate.upstream.stream_whole else None
         first = attempt.first_token_at if attempt is not None else None
-        if first is not None and self.candidate.upstream.stream_whole:
+        if first is not None:
             took_s = max(0.0, first - self._began)
             endpoint.spoke(self._fresh, self._ahead, took_s, self._context.clock())
         else:
@@ -173,6 +183,9 @@ class UpstreamAttempt:
     @property
     def attempt(self) -> Attempt | None:
         """What was noted of it on the call."""
+        attempts = self.call.attempts
+        if attempts and attempts[-1].candidate is self.candidate:
+            return attempts[-1]
         for attempt in reversed(self.call.attempts):
             if attempt.candidate is self.candidate:
                 return attempt
@@ -184,11 +197,12 @@ class UpstreamAttempt:
             return
         attempt = self.attempt
         usage = attempt.usage if attempt is not None else None
-        tokens = usage.completion_tokens if usage is not None else 0
-        self._end(tokens)
-        if usage is not None:
-            router = self._context.router
-            if attempt is not None and attempt.outcome == "ok":
+        if attempt is None or usage is None:
+            self._end(0)
+        else:
+            tokens, router = usage.completion_tokens, self._context.router
+            self._end(tokens)
+            if attempt.outcome == "ok":
                 router.learned(self.plan.route, tokens)
             router.service.charge(self.caller.tenant, usage.prompt_tokens, tokens, 1.0)
 

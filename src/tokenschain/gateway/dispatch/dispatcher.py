@@ -7,7 +7,7 @@ a rival; at most three are asked, and retries have a budget (docs/decisions/0009
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 
 from tokenschain.core.call import Call
 from tokenschain.core.errors import ApiError
@@ -40,6 +40,8 @@ _PRIORITIES = {
     b"default": Priority.DEFAULT,
     b"bulk": Priority.BULK,
 }
+_STREAM, _WHOLE = Priority.INTERACTIVE, Priority.DEFAULT
+"""Of calls that say nothing of it."""
 
 
 class Dispatch:
@@ -67,12 +69,19 @@ class Dispatch:
         self._races = RACES_SAVED_MAX
         self._budgets: dict[str, RetryBudget] = {}
 
-    async def open(self, call: Call, caller: KeyGrant, plan: Plan) -> Answer:
+    def open(self, call: Call, caller: KeyGrant, plan: Plan) -> Coroutine[None, None, Answer]:
         """See `core.ports.Opening.open`."""
+        # No coroutine of its own: what is awaited passes through each that is on the way.
         priority = _priority_of(call, caller)
         lone = self._router.lone(call, plan, priority)
         if lone is not None and b"x-tc-route" not in call.request.headers:
-            return await UpstreamAttempt(self._context, call, caller, plan, lone[1], lone[0]).open()
+            return UpstreamAttempt(self._context, call, caller, plan, lone[1], lone[0]).open()
+        return self._open_best(call, caller, plan, priority)
+
+    async def _open_best(
+        self, call: Call, caller: KeyGrant, plan: Plan, priority: Priority
+    ) -> Answer:
+        """Ask the best upstream, and others when it fails."""
         now = self._clock()
         need = self._router.need(call, plan, priority)
         budget = self._budgets.get(plan.route.name)
@@ -156,13 +165,13 @@ class Dispatch:
 
     # --- one attempt ---------------------------------------------------------------------
 
-    async def _try(
+    def _try(
         self, attempt: UpstreamAttempt, tried: set[Endpoint], budget: RetryBudget
-    ) -> UpstreamAttempt:
+    ) -> Coroutine[None, None, UpstreamAttempt]:
         """One attempt, and rivals beside it when it is silent for too long; gives the winner."""
         speaks = attempt.call.parsed.stream or attempt.endpoint.candidate.upstream.stream_whole
         if not speaks or len(tried) >= attempt.plan.size:
-            return await attempt.open()
+            return attempt.open()
         expected = attempt.endpoint.first_token_s(attempt.need, self._clock())
         race = Race(self, self._clock, attempt, tried, budget)
         if expected > RACE_ABOVE_S:
@@ -172,7 +181,7 @@ class Dispatch:
             race.hung_after_s = min(max(HANG_FACTOR * expected, HANG_MIN_S), HANG_MAX_S)
             if self._router.hedges and attempt.need.load_max >= 1:
                 race.spare_after_s = max(HEDGE_FACTOR * expected, HEDGE_MIN_S)
-        return await race.run()
+        return race.run()
 
     def take_spare(self) -> bool:
         """Whether a call may be asked twice that nothing is known to be wrong with."""
@@ -270,9 +279,11 @@ class ContinuedAnswer:
 
 
 def _priority_of(call: Call, caller: KeyGrant) -> Priority:
-    given = call.request.headers.get(b"x-tc-priority") or caller.priority.encode()
+    given = call.request.headers.get(b"x-tc-priority")
     if not given:
-        return Priority.INTERACTIVE if call.parsed.stream else Priority.DEFAULT
+        if not caller.priority:
+            return _STREAM if call.parsed.stream else _WHOLE
+        given = caller.priority.encode()
     found = _PRIORITIES.get(given)
     if found is None or found is Priority.SYSTEM:
         raise ApiError(

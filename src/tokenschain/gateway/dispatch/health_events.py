@@ -58,10 +58,11 @@ class HealthEvents:
             for other in self._router.breaker_opened(endpoint):
                 self._report(other, "open_with_its_region")
 
-    def succeeded(self, endpoint: Endpoint) -> None:
+    def succeeded(self, endpoint: Endpoint, now: float) -> None:
         """An upstream began to answer."""
-        was_open = endpoint.health.is_open
-        endpoint.health.succeeded(self._clock())
-        if was_open and not endpoint.health.is_open:
+        health = endpoint.health
+        was_open = health.is_open
+        health.succeeded(now)
+        if was_open and not health.is_open:
             self._report(endpoint.name, "closed")
             self.publish(endpoint.name, "closed", 0.0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import NamedTuple
 
 from tokenschain.core.call import Attempt, Call, WholeAnswer
@@ -57,10 +57,13 @@ class Batching:
     def explain(self, call: Call, caller: KeyGrant, plan: Plan) -> dict[str, object]:
         return self._opening.explain(call, caller, plan)
 
-    async def open(self, call: Call, caller: KeyGrant, plan: Plan) -> Answer:
+    def open(self, call: Call, caller: KeyGrant, plan: Plan) -> Coroutine[None, None, Answer]:
         part = request_batching.part_of(call.parsed)
         if part is None:
-            return await self._opening.open(call, caller, plan)
+            return self._opening.open(call, caller, plan)
+        return self._open_part(call, caller, plan, part)
+
+    async def _open_part(self, call: Call, caller: KeyGrant, plan: Plan, part: BatchPart) -> Answer:
         key = request_batching.key_of(call.parsed, caller.tenant, caller.project)
         lane = self._lanes.get(key)
         if lane is None:

@@ -228,12 +228,10 @@ class Router:
 
     def lone(self, call: Call, plan: Plan, priority: Priority) -> tuple[Endpoint, Need] | None:
         """The only upstream there is, if it has room: there is nothing to weigh."""
-        if plan.others or len(plan.candidates) != 1 or self._rules.residency:
+        if len(plan.candidates) != 1 or plan.others or self._rules.residency:
             return None
-        if call.caller is not None and call.caller.data_class:
-            return None
-        endpoint = self._list(plan).endpoints[0]
-        if endpoint.name in self._keyless:
+        endpoint, caller = self._list(plan).endpoints[0], call.caller
+        if endpoint.name in self._keyless or (caller is not None and caller.data_class):
             return None
         load_max = RULES[priority].load_max
         if endpoint.inflight + endpoint.reserved >= endpoint.concurrency_limit.calls * load_max:
