@@ -556,3 +556,16 @@ def test_the_openapi_document_is_one_and_its_schemas_take_requests() -> None:
     chat = document["paths"]["/v1/chat/completions"]["post"]["requestBody"]
     properties = chat["content"]["application/json"]["schema"]["properties"]
     assert properties["temperature"]["anyOf"][0] == {"type": "number", "minimum": 0, "maximum": 2}
+
+
+@pytest.mark.parametrize("model", ["openai", "anthropic", "deepseek"])
+def test_a_tool_in_another_apis_form_is_named_for_what_it_lacks(lab: Lab, model: str) -> None:
+    """Not as one that runs on somebody's servers."""
+    chat = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+    got = lab.ask("/v1/responses", {"model": model, "input": "hi", "tools": [chat]})
+    assert (got.status, got.error["param"], got.sent) == (400, "tools[0].name", [])
+    body = {"model": model, "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
+    for tool in (chat, {"name": "f", "parameters": {"type": "object"}}):
+        got = lab.ask("/v1/messages", body | {"tools": [tool]})
+        assert got.status == 400 and not got.sent
+        assert "tools[0].input_schema" in got.error["message"]

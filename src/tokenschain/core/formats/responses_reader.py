@@ -281,9 +281,11 @@ class _Reader:
                 for name, raw in given.items()
             }
             kind = str(tool.get("type"))
-            if kind == "function" and isinstance(tool.get("name"), str):
+            if kind in ("function", "custom") and not isinstance(tool.get("name"), str):
+                raise missing(f"tools[{at}].name")
+            if kind == "function":
                 made.append(self._function(at, tool))
-            elif kind == "custom" and isinstance(tool.get("name"), str):
+            elif kind == "custom":
                 made.append(freeform_function(tool))
                 self.freeform.add(tool["name"])
                 self.lose(f"tools[{at}]", adapted=True)

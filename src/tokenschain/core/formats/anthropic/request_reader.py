@@ -213,6 +213,11 @@ class _Reader:
             kind = _text(tool.get("type")) or "custom"
             if kind == "custom" and "input_schema" in tool:
                 tools.append(self._tool(at, tool))
+            elif kind in ("custom", "function"):  # the second is OpenAI's
+                name = f"tools[{at}].input_schema"
+                raise ApiError(
+                    "missing_required_parameter", f"The field `{name}` is required.", param=name
+                )
             else:
                 elsewhere.append(at)
         for at in elsewhere:
