@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +15,8 @@ import pytest
 from sqlalchemy import text
 
 from tests.security.platform import Platform, platform
+from tokenschain.control.api import sessions
+from tokenschain.control.api.sessions import SignIns
 from tokenschain.control.identity import login_throttle, oidc
 from tokenschain.control.identity.oidc import Entrance, OidcClient, Person
 from tokenschain.core.errors import ApiError
@@ -285,6 +289,26 @@ def test_one_address_does_not_guess_at_everybody(house: Platform) -> None:
         assert login_throttle.fail(connection, place, later_s) == 1, "it begins anew"
         login_throttle.sweep(connection, later_s + login_throttle.FORGET_S)
         assert connection.execute(text("select count(*) from login_failures")).scalar() == 0
+
+
+def test_one_address_does_not_fill_the_queue() -> None:
+    async def crowd() -> list[object]:
+        sign_ins = SignIns()
+        go_on = threading.Event()
+        full = [
+            asyncio.create_task(sign_ins.run("here", go_on.wait))
+            for _ in range(sessions.WAITING_OF_PLACE_MAX + 1)
+        ]
+        await asyncio.sleep(0)
+        other = asyncio.create_task(sign_ins.run("there", lambda: True))
+        await asyncio.sleep(0)
+        go_on.set()
+        return await asyncio.gather(other, *full, return_exceptions=True)
+
+    other, *full = asyncio.run(crowd())
+    assert other is True
+    refused = [found for found in full if isinstance(found, ApiError)]
+    assert [error.code for error in refused] == ["overloaded"]
 
 
 def test_strangers_do_not_fill_the_audit_log(house: Platform) -> None:

@@ -5,6 +5,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Annotated, ClassVar, TypeVar
@@ -40,8 +41,10 @@ Email = Annotated[
 Password = Annotated[str, Field(min_length=1, max_length=users_module.PASSWORD_CHARACTERS_MAX)]
 AT_ONCE_MAX = 2
 """Sign-ins of one control: their passwords take a core and 19 MiB each."""
-WAITING_MAX = 200
-"""Sign-ins that wait for others or run: a few seconds' worth."""
+WAITING_MAX = 400
+"""Sign-ins that wait for others or run: some seconds' worth."""
+WAITING_OF_PLACE_MAX = 50
+"""Those of them that come from one address."""
 Done = TypeVar("Done")
 Code = Annotated[str, Field(pattern=r"^[0-9]{6}$")]
 
@@ -134,29 +137,37 @@ class SignIns:
 
     def __init__(self) -> None:
         self._slots = asyncio.Semaphore(AT_ONCE_MAX)
-        self._waiting = 0
+        self._waiting: Counter[str] = Counter()
 
-    async def run(self, work: Callable[[], Done]) -> Done:
+    async def run(self, place: str, work: Callable[[], Done]) -> Done:
         """Do it in a thread, in turn.
+
+        Args:
+            place: see `login_throttle.place_of`; one place does not fill the queue.
 
         Raises:
             ApiError: `overloaded`: too many wait.
         """
-        if self._waiting >= WAITING_MAX:
+        if self._waiting.total() >= WAITING_MAX or self._waiting[place] >= WAITING_OF_PLACE_MAX:
             raise ApiError("overloaded", "Too many sign in at once; try again.", retry_after_s=2.0)
-        self._waiting += 1
+        self._waiting[place] += 1
         try:
             async with self._slots:
                 return await asyncio.to_thread(work)
         finally:
-            self._waiting -= 1
+            self._waiting[place] -= 1
+            if not self._waiting[place]:
+                del self._waiting[place]
 
 
 @router.post("/sessions", status_code=201)
 async def log_in(request: Request, wanted: Login) -> Session:
     """Sign in with a password; `token` is in this answer and never again."""
     sign_ins: SignIns = request.app.state.sign_ins
-    token = await sign_ins.run(partial(_log_in, context_of(request), wanted, address_of(request)))
+    address = address_of(request)
+    token = await sign_ins.run(
+        login_throttle.place_of(address), partial(_log_in, context_of(request), wanted, address)
+    )
     return Session(token=token, expires_at_s=int(time.time()) + tokens.SESSION_S)
 
 
