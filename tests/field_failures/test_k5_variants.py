@@ -399,8 +399,13 @@ FINISH = {
 @pytest.mark.parametrize("api", APIS)
 @pytest.mark.parametrize("model", MODELS)
 def test_an_end_marker_within_a_tool_call_is_no_end(lab: Lab, api: str, model: str) -> None:
+    """Nor within the reasoning before an answer."""
     cut = call(arguments='{"city":"Pa', id="c", index=0)
-    for parts in ([chunk(content="fine"), chunk(tool_calls=[cut])], [chunk(tool_calls=[cut])]):
+    for parts in (
+        [chunk(content="fine"), chunk(tool_calls=[cut])], [chunk(tool_calls=[cut])],
+        [chunk(reasoning_content="Let"), chunk(reasoning_content=" me")],
+        [chunk(reasoning="hm"), last_usage()],
+    ):  # fmt: skip
         lab.fresh()
         answers(lab, *frames(*parts))
         got = ask(lab, api, model, stream=True, tools=True)

@@ -195,7 +195,7 @@ class ReplyNormalizer:
 
     def ending(self, last: bytes, choices: int) -> bytes | None:
         """A last chunk that ends each choice of a stream that gave no finish reason; None where
-        the call of a tool is cut off.
+        the call of a tool is cut off, or nothing but reasoning came last.
 
         Args:
             last: the chunk before it.
@@ -204,6 +204,8 @@ class ReplyNormalizer:
             return None
         before = patiently(last) if last else None
         head = before if isinstance(before, dict) else {}
+        if not self._calls and any(map(_only_thinks, head.get("choices") or ())):
+            return None
         part: dict[str, Any] = (
             {"text": ""} if self._context.api is Api.COMPLETIONS else {"delta": {}}
         )
@@ -449,6 +451,14 @@ def _finish_of(value: Any) -> str | None:
         return None
     word = value.lower()
     return _FINISH.get(word, word if word in _KNOWN_FINISHES else value)
+
+
+def _only_thinks(choice: Any) -> bool:
+    """Whether a chunk's choice holds reasoning and nothing else."""
+    delta = choice.get("delta") if isinstance(choice, dict) else None
+    if not isinstance(delta, dict) or delta.get("content"):
+        return False
+    return bool(delta.get("reasoning_content") or delta.get("reasoning"))
 
 
 def _is_thinking(part: Any) -> bool:

@@ -505,7 +505,7 @@ class StreamAnswer:
             return
         if reason:
             self._attempt.finish_reason = reason
-        self._last = data
+        self._last = data if found.choices else self._last
         self._count(len(data) + _FRAMING_BYTES, found.output_bytes())
         self._hand_on(data, has_choices=bool(found.choices))
         if (
@@ -528,13 +528,15 @@ class StreamAnswer:
             self._fail("upstream_invalid_reply", "the stream holds no answer")
 
     def _infer_finish(self) -> None:
-        """Why the answer ended follows from what it holds; not so where a tool's call is cut."""
+        """Why the answer ended follows from what it holds; not so where that is cut off."""
         last = self._last
         for event in sse.SseReader().feed(self._tail):
             last = event.data or last
         ending = self._normalizer.ending(last, self._choices or self._call.parsed.requests)
         if ending is None:
-            self._fail("upstream_interrupted", "the answer ended within a tool call")
+            self._fail(
+                "upstream_interrupted", "the answer ended within a tool call or its reasoning"
+            )
             return
         self._on_chunk(ending)
         self._attempt.finish_reason = INFERRED
