@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.field_failures.answers import answers, chunk, frames, message
+from tests.field_failures.answers import answers, call, chunk, frames, message
 from tests.field_failures.test_k1_messages import (
     ALL,
     FUNCTION,
@@ -236,6 +236,51 @@ def test_a_schema_that_is_none_is_refused_before_anybody_is_asked(lab: Lab, mode
     format = {"type": "json_schema", "name": "n", "schema": schema}
     got = responses(lab, model, "hi", text={"format": format})
     assert (got.status, got.error["param"], got.sent) == (400, "text.format.schema", [])
+
+
+# mxyhi/token_proxy#307, coder/coder#28656, 10/chatgpt-codex-proxy#9: Codex's namespaces of tools
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("model", ["openai", "deepseek", "alibaba"])
+def test_tools_of_a_namespace_are_called_within_it(lab: Lab, model: str, stream: bool) -> None:
+    """They are told by names that no other tool has, and called back by their own; a history
+    with such calls goes on."""
+    function = {"type": "function", "name": "run", "parameters": {"type": "object"}}
+    custom = {"type": "custom", "name": "exec", "description": "Runs JavaScript."}
+    spaces = [
+        {"type": "namespace", "name": "functions", "description": "d", "tools": [custom, function]},
+        {"type": "namespace", "name": "crm", "description": "d", "tools": [function]},
+    ]
+    more = {"type": "additional_tools", "role": "developer", "tools": spaces}
+    for tools, given in ((spaces, [HI]), ([], [more, HI])):
+        lab.alter = None
+        got = responses(lab, model, given, tools=tools)
+        names = [tool["function"]["name"] for tool in sent(got)["tools"]]
+        assert names == ["exec", "run", "crm__run"]
+    calls = [
+        call("crm__run", "{}", id="c1", index=0), call("exec", '{"input":"1+1"}', id="c2", index=1),
+    ]  # fmt: skip
+    if stream:
+        answers(lab, *frames(*(chunk(tool_calls=[made]) for made in calls), chunk("tool_calls")))
+    else:
+        answers(lab, message(None, "tool_calls", tool_calls=calls))
+    got = responses(lab, model, [HI], tools=spaces, stream=stream)
+    if stream:
+        last = [line for line in got.body.split(b"\n") if line.startswith(b"data: ")][-1]
+        output = json.loads(last.removeprefix(b"data: "))["response"]["output"]
+    else:
+        output = json.loads(got.body)["output"]
+    found = [(i["type"], i["namespace"], i["name"]) for i in output if "call_id" in i]
+    assert found == [("function_call", "crm", "run"), ("custom_tool_call", "functions", "exec")]
+    lab.alter = None
+    results = [
+        {"type": "function_call_output", "call_id": "c1", "output": "ok"},
+        {"type": "custom_tool_call_output", "call_id": "c2", "output": "2"},
+    ]
+    again = responses(lab, model, [HI, *output, *results], tools=spaces)
+    history = json.dumps(sent(again)["messages"])
+    assert "crm__run" in history and again.says("x-tc-dropped") == []
 
 
 # anthropics/claude-code#30912, Wei-Shaw/sub2api#3677: Anthropic's own blocks in a history

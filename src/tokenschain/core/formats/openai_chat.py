@@ -6,6 +6,7 @@ rule here are looked into. What has no rule travels on as the bytes it came in.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -171,6 +172,8 @@ class NativeRequest(Struct):
     """What the canonical form does not hold."""
     freeform: frozenset[str] = frozenset()
     """Freeform tools that became functions: calls of them are to be turned back."""
+    namespaces: Mapping[str, tuple[str, str]] = {}
+    """Namespace and name of tools that the caller declared within one."""
 
 
 class ParsedRequest(Struct):

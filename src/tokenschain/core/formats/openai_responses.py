@@ -7,6 +7,7 @@ Source: OpenAI's API reference for /v1/responses, as its Python SDK 2.x types it
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -41,7 +42,7 @@ def reply_of(body: bytes, name: str, asked: ParsedRequest) -> bytes:
     if parts:
         output.append(_message_item(f"msg_{name}", parts))
     for at, call in enumerate(message.tool_calls or ()):
-        output.append(_call_item(f"{_call_prefix(call)}_{name}_{at}", call))
+        output.append(_call_item(f"{_call_prefix(call)}_{name}_{at}", call, _spaces_of(asked)))
     return _encode(
         _response(
             name,
@@ -170,13 +171,24 @@ def _call_prefix(call: canon.ToolCall) -> str:
     return "fc" if call.custom is None else "ctc"
 
 
-def _call_item(name: str, call: canon.ToolCall, status: str = "completed") -> dict[str, Any]:
+_Spaces = Mapping[str, tuple[str, str]]
+"""Namespace and name of tools, by their name upstream."""
+
+
+def _spaces_of(asked: ParsedRequest) -> _Spaces:
+    return asked.native.namespaces if asked.native is not None else {}
+
+
+def _call_item(
+    name: str, call: canon.ToolCall, spaces: _Spaces, status: str = "completed"
+) -> dict[str, Any]:
     made: dict[str, Any] = {"id": name, "call_id": call.id or name, "status": status}
+    called = call.function.name if call.custom is None else call.custom.name
+    space = spaces.get(called or "")
+    tool = {"name": called} if space is None else {"namespace": space[0], "name": space[1]}
     if call.custom is not None:
-        said = {"name": call.custom.name, "input": call.custom.input or ""}
-        return {**made, "type": "custom_tool_call", **said}
-    said = {"name": call.function.name, "arguments": call.function.arguments or ""}
-    return {**made, "type": "function_call", **said}
+        return {**made, "type": "custom_tool_call", **tool, "input": call.custom.input or ""}
+    return {**made, "type": "function_call", **tool, "arguments": call.function.arguments or ""}
 
 
 _PREFIXES = {"reasoning": "rs", "message": "msg", "function_call": "fc", "custom_tool_call": "ctc"}
@@ -185,9 +197,12 @@ _PREFIXES = {"reasoning": "rs", "message": "msg", "function_call": "fc", "custom
 class _Open:
     """An output item that is being streamed."""
 
-    def __init__(self, index: int, name: str, kind: str, as_summary: bool, encrypts: bool) -> None:
+    def __init__(
+        self, index: int, name: str, kind: str, as_summary: bool, encrypts: bool, spaces: _Spaces
+    ) -> None:
         self.index = index
         self.encrypts = encrypts
+        self.spaces = spaces
         self.details: list[canon.ReasoningDetail] = []
         self.name = name
         self.kind = kind
@@ -224,7 +239,7 @@ class _Open:
             said = canon.ToolCall(id=call.id, custom=canon.CustomCall(call.custom.name, self.text))
         else:
             said = canon.ToolCall(canon.Function(call.function.name, self.text), call.id)
-        return _call_item(self.name, said, status)
+        return _call_item(self.name, said, self.spaces, status)
 
 
 class ResponsesStreamOut:
@@ -234,6 +249,7 @@ class ResponsesStreamOut:
         self._model = asked.model
         self._as_summary = _wants_summary(asked)
         self._encrypts = _wants_encrypted(asked)
+        self._spaces = _spaces_of(asked)
         self._echo = echo_of(asked)
         self._id = name
         self._created = 0
@@ -328,7 +344,9 @@ class ResponsesStreamOut:
             return item
         index = len(self._items)
         name = f"{_PREFIXES[kind]}_{self._id}_{index}"
-        item = self._items[key] = _Open(index, name, kind, self._as_summary, self._encrypts)
+        item = self._items[key] = _Open(
+            index, name, kind, self._as_summary, self._encrypts, self._spaces
+        )
         if call is not None:
             item.call = call
         added = {"output_index": index, "item": item.item("in_progress")}
@@ -399,7 +417,7 @@ class ResponsesStreamOut:
                 done = {**at, "input": text}
                 out.append(self._event("response.custom_tool_call_input.done", done))
             case _:
-                done = {**at, "arguments": text, "name": item.call.function.name}
+                done = {**at, "arguments": text, "name": item.item()["name"]}
                 out.append(self._event("response.function_call_arguments.done", done))
         finished = {"output_index": item.index, "item": item.item()}
         out.append(self._event("response.output_item.done", finished))

@@ -109,6 +109,7 @@ FIELDS: dict[str, Any] = {
     "previous_response_id": str | None,
 }
 """The fields that are read, with their types."""
+_READ_TOOLS = _decoder(list[dict[str, Any]] | None)
 _READ = {name: _decoder(kind) for name, kind in FIELDS.items()}
 
 
@@ -167,6 +168,9 @@ class _Reader:
         self.places: list[str] = []
         self.part_places = PartPlaces()
         self.freeform: set[str] = set()
+        self.namespaces: dict[str, tuple[str, str]] = {}
+        """Namespace and name of tools that are declared within one, by their name upstream."""
+        self.plain_names: set[Any] = set()
         self.reasoning: tuple[str, dict[str, Any]] | None = None
         """Where reasoning stood, and the fields that tell it, until what followed it is read."""
         self.open_calls: frozenset[str] = frozenset()
@@ -175,15 +179,13 @@ class _Reader:
         values = self.values
         self._unknown()
         self._instructions(values.get("instructions"))
-        tools = list(values.get("tools") or ())
+        tools = self._declared()
         if isinstance(values["input"], str):
             self._add("input", {"role": "user", "content": values["input"]})
         else:
             self._pair(values["input"])
             for at, item in enumerate(values["input"]):
-                if item.get("type") == "additional_tools":
-                    tools += msgspec.convert(item.get("tools") or [], list[dict[str, Any]])
-                else:
+                if item.get("type") != "additional_tools":
                     self._item(f"input[{at}]", item)
             self._drop_reasoning()
         if not self.made:  # nothing that chat knows; the losses decide
@@ -201,6 +203,7 @@ class _Reader:
             CallerNames(self._names(), tuple(self.places), self.part_places.of(self.made)),
             tuple(self.losses),
             frozenset(self.freeform),
+            self.namespaces,
         )
         parsed = parse_as(Api.CHAT, fields, native, self.read.mended)
         if values.get("store") is not False:
@@ -272,33 +275,78 @@ class _Reader:
 
     # --- tools ----------------------------------------------------------------------
 
-    def _tools(self, tools: list[dict[str, Any]], fields: dict[str, Any]) -> None:
+    def _declared(self) -> list[tuple[str, _Item]]:
+        """All tools with their places: those beside the input and in it, and those of namespaces
+        by names that no other has."""
+        given = [(f"tools[{at}]", {name: _plain(value) for name, value in tool.items()})
+                 for at, tool in enumerate(self.values.get("tools") or ())]  # fmt: skip
+        items = self.values["input"] if isinstance(self.values["input"], list) else ()
+        for at, item in enumerate(items):
+            if item.get("type") == "additional_tools":
+                more = value_of(f"input[{at}].tools", Raw(_encode(item.get("tools"))), _READ_TOOLS)
+                given += [(f"input[{at}].tools[{n}]", tool) for n, tool in enumerate(more or ())]
+        self.plain_names = {t.get("name") for _, t in given if t.get("type") != "namespace"}
+        taken = set(self.plain_names)
+        made: list[tuple[str, _Item]] = []
+        for place, tool in given:
+            inner = tool.get("tools")
+            if tool.get("type") != "namespace" or not isinstance(inner, list) or not inner:
+                made.append((place, tool))
+                continue
+            self.lose(place, adapted=True)
+            space = _check_text(f"{place}.name", tool.get("name"))
+            for at, one in enumerate(inner):
+                where = f"{place}.tools[{at}]"
+                if not isinstance(one, dict):
+                    raise ApiError("invalid_type", f"Invalid type for `{where}`.", param=where)
+                name = _check_text(f"{where}.name", one.get("name"))
+                known = name if name not in taken else f"{space}__{name}"
+                taken.add(known)
+                if name:
+                    self.namespaces[known] = space, name
+                made.append((where, one | {"name": known or None}))
+        return made
+
+    def _known(self, name: Any, space: Any = None) -> Any:
+        """A tool's name upstream; without a namespace, of any that it is in."""
+        if not space and name in self.plain_names:
+            return name
+        for known, (its_space, its_name) in self.namespaces.items():
+            if its_name == name and (its_space == space or not space):
+                return known
+        return name
+
+    def _called(self, place: str, item: _Item) -> Any:
+        """The name upstream of the tool that an item of the history calls."""
+        name, space = item.get("name"), item.get("namespace")
+        if space and (space, name) not in self.namespaces.values():
+            self.lose(f"{place}.namespace", "no tool is declared within it")
+            return name
+        return self._known(name, space) if space else name
+
+    def _tools(self, tools: list[tuple[str, _Item]], fields: dict[str, Any]) -> None:
         made: list[dict[str, Any]] = []
-        elsewhere: list[tuple[int, str]] = []
-        for at, given in enumerate(tools):
-            tool = {
-                name: msgspec.json.decode(raw) if isinstance(raw, Raw) else raw
-                for name, raw in given.items()
-            }
+        elsewhere: list[tuple[str, str]] = []
+        for place, tool in tools:
             kind = str(tool.get("type"))
             if kind in ("function", "custom") and not isinstance(tool.get("name"), str):
-                raise missing(f"tools[{at}].name")
+                raise missing(f"{place}.name")
             if kind == "function":
-                made.append(self._function(at, tool))
+                made.append(self._function(place, tool))
             elif kind == "custom":
                 made.append(freeform_function(tool))
                 self.freeform.add(tool["name"])
-                self.lose(f"tools[{at}]", adapted=True)
+                self.lose(place, adapted=True)
             else:
-                elsewhere.append((at, kind))
-        for at, kind in elsewhere:
+                elsewhere.append((place, kind))
+        for place, kind in elsewhere:
             why = f"tools of type `{kind[:40]}`: {_SERVER_SIDE}"
-            self.lose(f"tools[{at}]", why, essential=not made)
+            self.lose(place, why, essential=not made)
         if made:
             fields["tools"] = made
-        self._choose(fields, elsewhere)
+        self._choose(fields, bool(elsewhere))
 
-    def _function(self, at: int, tool: dict[str, Any]) -> dict[str, Any]:
+    def _function(self, place: str, tool: dict[str, Any]) -> dict[str, Any]:
         parameters = tool.get("parameters")
         function = {
             "name": tool["name"],
@@ -309,22 +357,23 @@ class _Reader:
         known = {"type", "name", "description", "parameters", "strict"}
         for name in sorted(tool.keys() - known):
             if tool[name] not in (None, False, []):
-                self.lose(f"tools[{at}].{name}")
+                self.lose(f"{place}.{name}")
         return {
             "type": "function",
             "function": {name: value for name, value in function.items() if value is not None},
         }
 
-    def _choose(self, fields: dict[str, Any], elsewhere: list[tuple[int, str]]) -> None:
+    def _choose(self, fields: dict[str, Any], elsewhere: bool) -> None:
         choice = self.values.get("tool_choice")
         if isinstance(choice, str):
             fields["tool_choice"] = choice
         elif choice is None:
             return
         elif choice.type in ("function", "custom"):
-            fields["tool_choice"] = {"type": "function", "function": {"name": choice.name}}
+            named = {"name": self._known(choice.name)}
+            fields["tool_choice"] = {"type": "function", "function": named}
         elif choice.type == "allowed_tools":
-            names = [tool.get("name") for tool in choice.tools or ()]
+            names = [self._known(t.get("name"), t.get("namespace")) for t in choice.tools or ()]
             if not any(names):
                 self.lose("tool_choice", "it names none of the tools")
                 return
@@ -378,12 +427,12 @@ class _Reader:
                 self._add(place, {"role": role, "content": self._content(place, item, role)})
                 self._rest(place, item, "content")
             case "function_call":
-                self._rest(place, item, "call_id", "name", "arguments")
-                self._call(place, item, item.get("name"), item.get("arguments") or "")
+                self._rest(place, item, "call_id", "name", "arguments", "namespace")
+                self._call(place, item, self._called(place, item), item.get("arguments") or "")
             case "custom_tool_call":
-                self._rest(place, item, "call_id", "name", "input")
+                self._rest(place, item, "call_id", "name", "input", "namespace")
                 arguments = _encode({"input": item.get("input") or ""}).decode()
-                self._call(place, item, item.get("name"), arguments)
+                self._call(place, item, self._called(place, item), arguments)
             case "reasoning":
                 self._reason(place, item)
             case "compaction" if unseal(item.get("encrypted_content")):
@@ -489,6 +538,10 @@ class _Reader:
         if mark is not None:
             made["prompt_cache_breakpoint"] = mark
         return made
+
+
+def _plain(value: Any) -> Any:
+    return msgspec.json.decode(value) if isinstance(value, Raw) else value
 
 
 def _call_id(item: _Item) -> str:
