@@ -12,8 +12,14 @@ from hypothesis import strategies as st
 
 from tests.servers import RedisStack
 from tokenschain.core.limits import (
+    AT_ONCE,
+    ONE,
     SLOTS,
+    SPEND,
+    TOKENS,
+    AtOnce,
     Budget,
+    Counters,
     Facts,
     LeaseRequest,
     Pool,
@@ -66,6 +72,89 @@ def test_what_is_given_back_may_be_taken_again_and_what_was_more_is_counted() ->
     window.settle(0, 500, 3.0)  # longer than anyone thought
     assert window.left(3.0) == 0 and window.used == 530
     assert window.left(64.5) == 100
+
+
+class SlowWindow:
+    """The same as `Window`, slot by slot and without a short cut."""
+
+    def __init__(self, amount: int, window_s: int) -> None:
+        self.amount, self.slots = amount, SLOTS[window_s]
+        self.slot_s = window_s / self.slots
+        self.counts: dict[int, int] = {}
+
+    @property
+    def used(self) -> int:
+        return sum(self.counts.values())
+
+    def take(self, amount: int, now: float) -> bool:
+        at = int(now / self.slot_s)
+        self.counts = {slot: n for slot, n in self.counts.items() if slot >= at - self.slots}
+        if self.used + amount > self.amount:
+            return False
+        self.counts[at] = self.counts.get(at, 0) + amount
+        return True
+
+    def settle(self, taken: int, used: int, now: float) -> None:
+        self.take(self.amount + 1, now)
+        change = used - taken
+        if change > 0:
+            at = int(now / self.slot_s)
+            self.counts[at] = self.counts.get(at, 0) + change
+        for slot in sorted(self.counts, reverse=True) if change < 0 else ():
+            part = min(self.counts[slot], -change)
+            self.counts[slot] -= part
+            change += part
+
+
+STEPS = st.lists(
+    st.tuples(st.floats(0, 30), st.integers(0, 3), st.integers(0, 9), st.integers(0, 15)),
+    max_size=60,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(STEPS)
+def test_counts_in_flat_loops_are_those_of_each_count_by_itself(
+    steps: list[tuple[float, int, int, int]],
+) -> None:
+    def leased(amount: int) -> Pool:
+        pool = Pool(1_000)
+        pool.granted(amount, 1_000)
+        return pool
+
+    def counts() -> list[tuple[Window | AtOnce | Pool, int]]:
+        return [
+            (Window(12, 60), ONE), (Window(60, 60), TOKENS), (Window(400, 1), SPEND),
+            (AtOnce(4), AT_ONCE), (leased(9), ONE), (leased(80), TOKENS), (leased(5), AT_ONCE),
+        ]  # fmt: skip
+
+    flat, single = counts(), counts()
+    slow = [SlowWindow(12, 60), SlowWindow(60, 60), SlowWindow(400, 1)]
+    counters = Counters(flat)
+    now, open_calls = 1_000.0, []
+    for pause, ends, tokens, really in steps:
+        now += pause
+        amounts = (1, tokens, 10 * tokens, 1)
+        for window, _ in (*flat[:3], *single[:3]):
+            window.left(now)
+        room = [c.left if isinstance(c, Pool) else c.amount - c.used for c, _ in single]
+        fits = all(n >= amounts[kind] for n, (_, kind) in zip(room, single, strict=True))
+        assert counters.take(amounts, now) is fits
+        if fits:
+            open_calls.append((amounts, (1, really, 10 * really, 0)))
+            for counter, kind in single:
+                assert counter.take(amounts[kind], now)
+        for window, kind in zip(slow, (ONE, TOKENS, SPEND), strict=True):
+            assert window.take(amounts[kind] if fits else 10**9, now) is fits
+        for taken, used in open_calls[:ends]:
+            counters.settle(taken, used, now)
+            for counter, kind in (*single, *zip(slow, (ONE, TOKENS, SPEND), strict=True)):
+                counter.settle(taken[kind], used[kind], now)
+        del open_calls[:ends]
+        assert [c.used for c, _ in flat[:3]] == [window.used for window in slow]
+        for (one, _), (other, _) in zip(flat, single, strict=True):
+            names = set(type(one).__slots__) - {"_counts", "used_since"}
+            assert [getattr(one, n) for n in names] == [getattr(other, n) for n in names]
 
 
 def test_tags_and_selectors_find_the_calls_they_mean() -> None:

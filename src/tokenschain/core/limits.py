@@ -127,19 +127,21 @@ def by_tags(limit: Rate | Budget) -> bool:
 class Window:
     """A sliding window, counted exactly: the whole truth where one process owns the rate."""
 
-    __slots__ = ("_at", "_slot_s", "amount", "counts", "index", "slot_ends", "used")
+    __slots__ = ("_at", "_counts", "_slot_s", "amount", "before", "slot_ends", "used")
 
     def __init__(self, amount: int, window_s: int) -> None:
         slots = SLOTS[window_s]
         self.amount = amount
         self.used = 0
+        """In the whole window."""
+        self.before = 0
+        """Of that, in slots before the one that is counted in."""
+        self.slot_ends = 0.0
+        """When `advance` is due."""
         self._slot_s = window_s / slots
         # One more than the window has: the slot that is only partly outside counts fully.
-        self.counts = [0] * (slots + 1)
+        self._counts = [0] * (slots + 1)
         self._at = 0
-        self.index = 0
-        """Of the slot that is counted in, until `slot_ends`: then `advance` is due."""
-        self.slot_ends = 0.0
 
     def take(self, amount: int, now: float) -> bool:
         """Use an amount if there is room."""
@@ -148,27 +150,24 @@ class Window:
         if self.used + amount > self.amount:
             return False
         self.used += amount
-        self.counts[self.index] += amount
         return True
 
     def settle(self, taken: int, used: int, now: float) -> None:
         """What was taken turned out to be this much: the difference is given back or counted."""
         if now >= self.slot_ends:
             self.advance(now)
-        change, slots, index = used - taken, self.counts, self.index
-        if slots[index] + change >= 0:
-            slots[index] += change
-            self.used += change
-            return
+        self.used += used - taken
         # Given back where it was counted last; never below nothing.
-        for back in range(len(slots)):
-            if change == 0:
-                break
-            slot = (index - back) % len(slots)
-            part = min(slots[slot], -change)
+        slots, back = self._counts, 0
+        while self.used < self.before:
+            back += 1
+            if back == len(slots):
+                self.used = self.before = 0
+                return
+            slot = (self._at - back) % len(slots)
+            part = min(slots[slot], self.before - self.used)
             slots[slot] -= part
-            self.used -= part
-            change += part
+            self.before -= part
 
     def left(self, now: float) -> int:
         """How much may be used now."""
@@ -182,8 +181,11 @@ class Window:
 
     def wait_s(self, amount: int, now: float) -> float:
         """How long until that much may be used, if no other call does."""
-        over = min(amount, self.amount) - self.left(now)
-        at, slots = self._at, self.counts
+        if now >= self.slot_ends:
+            self.advance(now)
+        over = self.used + min(amount, self.amount) - self.amount
+        at, slots = self._at, self._counts
+        slots[at % len(slots)] = self.used - self.before
         for ahead in range(1, len(slots) + 1):
             over -= slots[(at + ahead) % len(slots)]
             if over <= 0:
@@ -194,8 +196,8 @@ class Window:
         """How long until all may be used again, if no call does."""
         if now >= self.slot_ends:
             self.advance(now)
-        at, slots = self._at, self.counts
-        if slots[self.index]:  # the usual case, after a call
+        at, slots = self._at, self._counts
+        if self.used > self.before:  # the usual case, after a call
             return (at + len(slots)) * self._slot_s - now
         # The last slot that is used is forgotten last.
         for ahead in range(len(slots) - 1, 0, -1):
@@ -206,17 +208,19 @@ class Window:
     def advance(self, now: float) -> None:
         """Count in the slot of `now`, and forget those that the window has left behind."""
         at = int(now / self._slot_s)
-        past, slots = at - self._at, self.counts
+        past, slots = at - self._at, self._counts
+        if past <= 0:
+            return  # the clock of another process may be a little behind
         if past >= len(slots):
             self.used = 0
             slots[:] = [0] * len(slots)
         else:
+            slots[self._at % len(slots)] = self.used - self.before
             for slot in range(self._at + 1, at + 1):
                 self.used -= slots[slot % len(slots)]
                 slots[slot % len(slots)] = 0
-        if past > 0:  # the clock of another process may be a little behind
-            self._at, self.index = at, at % len(slots)
-            self.slot_ends = (at + 1) * self._slot_s
+        self.before = self.used
+        self._at, self.slot_ends = at, (at + 1) * self._slot_s
 
 
 class AtOnce:
@@ -359,7 +363,6 @@ class Counters:
             if used > window.amount:
                 return self._undo(window, amounts, now)
             window.used = used
-            window.counts[window.index] += amounts[kind]
         for pool, kind in self._pools:
             amount = amounts[kind]
             left = pool.left - amount
@@ -387,17 +390,18 @@ class Counters:
 
     def settle(self, taken: Amounts, used: Amounts, now: float) -> None:
         """What was taken turned out to be this much."""
-        changes = [after - before for before, after in zip(taken, used, strict=True)]
+        # By kind, as amounts are.
+        changes = (
+            used[0] - taken[0], used[1] - taken[1], used[2] - taken[2], used[3] - taken[3],
+        )  # fmt: skip
         for window, kind in self._settled:
             if now >= window.slot_ends:
                 window.advance(now)
-            change, counts, index = changes[kind], window.counts, window.index
-            counted = counts[index] + change
-            if counted < 0:
+            after = window.used + changes[kind]
+            if after < window.before:
                 window.settle(taken[kind], used[kind], now)
             else:
-                counts[index] = counted
-                window.used += change
+                window.used = after
         for pool, kind in self._pools:
             pool.left -= changes[kind]
             pool.in_use -= taken[kind]
