@@ -51,6 +51,9 @@ class KeyAuth:
     def credential_of(self, headers: dict[bytes, bytes]) -> bytes:
         """The API key of a request, or nothing. Some clients send a placeholder beside it: of
         several, the first that is a key counts."""
+        usual = headers.get(b"authorization")
+        if usual is not None and usual[:7] == b"Bearer " and headers.keys().isdisjoint(_HEADERS):
+            return usual[7:].strip()
         found = credentials_of(headers)
         if len(found) < 2:
             return found[0] if found else b""
@@ -83,9 +86,9 @@ class KeyAuth:
         """
         if not credential:
             raise ApiError("missing_api_key", f"No API key was sent. {_REMEDY}")
-        self._served.get()
         grant = self._served.grant(self._digest(credential))
         if grant is None:
+            self._served.get()
             raise self._no_such_key(address())
         if grant.revoked:
             raise ApiError("api_key_revoked", "The API key has been revoked.")

@@ -65,6 +65,9 @@ class Journal:
         self._folder = folder
         self.limits = limits or JournalLimits()
         self._half = self.limits.segment_bytes // 2
+        self._roomy_below = self.limits.segment_bytes * 3 // 4
+        self._segment_bytes = self.limits.segment_bytes
+        self._record_bytes_max = self.limits.record_bytes_max
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
@@ -96,6 +99,8 @@ class Journal:
         Raises:
             JournalFull: there is no allocated room for its record.
         """
+        if self._at < self._roomy_below and self._map is not None:
+            return
         if self._spare is None and not self._fits(self.limits.segment_bytes // 4):
             self.make_room()
             if self._spare is None and not self._fits(self.limits.segment_bytes // 8):
@@ -113,12 +118,12 @@ class Journal:
             ValueError: the payload exceeds `record_bytes_max`.
         """
         size = len(payload)
-        if size > self.limits.record_bytes_max:
+        if size > self._record_bytes_max:
             raise ValueError(f"a record of {size} bytes is over the limit")
         at = self._at
         end = at + FRAME_OVERHEAD + size
         segment = self._map
-        if segment is None or end > self.limits.segment_bytes:
+        if segment is None or end > self._segment_bytes:
             segment = self._rotate()
             at, end = 0, FRAME_OVERHEAD + size
         # Payload first: were the copy cut short, the length would still read zero.
