@@ -304,3 +304,12 @@ def test_choices_in_another_form(lab: Lab, api: str, model: str, choices: Any) -
     """One that is no list; a text completion's where a message was asked for."""
     answers(lab, {**message(), "choices": choices})
     assert heard(ask(lab, api, model), api).text == "fine"
+
+
+@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize("model", MODELS)
+def test_a_stream_that_ends_with_the_whole_answer_once_more(lab: Lab, api: str, model: str) -> None:
+    answers(lab, *frames(chunk(content="fi"), chunk(content="ne"), message()))
+    got = ask(lab, api, model, stream=True)
+    assert heard(got, api, stream=True).text == "fine"
+    assert (got.record.completion_tokens, got.record.finish_reason) == (7, "stop")

@@ -148,6 +148,7 @@ class ReplyNormalizer:
         "_halves",
         "_normalization",
         "_odd",
+        "_said",
         "_splitters",
         "_written",
     )
@@ -168,6 +169,8 @@ class ReplyNormalizer:
         """The first half of a character, by choice and field, until its second half comes."""
         self._functions: set[int] = set()
         """Choices that have given an older `function_call`."""
+        self._said = False
+        """Whether a chunk came before."""
         self._odd = False
         """Whether id, model or time of an answer are not of their types."""
 
@@ -204,7 +207,8 @@ class ReplyNormalizer:
             return None
         before = patiently(last) if last else None
         head = before if isinstance(before, dict) else {}
-        if not self._calls and any(map(_only_thinks, head.get("choices") or ())):
+        said = head.get("choices")
+        if not self._calls and isinstance(said, list) and any(map(_only_thinks, said)):
             return None
         part: dict[str, Any] = (
             {"text": ""} if self._context.api is Api.COMPLETIONS else {"delta": {}}
@@ -220,11 +224,18 @@ class ReplyNormalizer:
             odd = self._has_chat_logprobs(data)
             found = None if odd else plain(data, chooses=self._chooses, texts=texts)
             called = self._calls or self._functions
-            if found is not None and not (called and found.finish_reason()):
+            if found is not None and not (
+                (called and found.finish_reason())
+                or (not whole and any(c.message is not None for c in found.choices or ()))
+            ):
+                self._said = True
                 return data, found
         reply = patiently(data)
         if not isinstance(reply, dict):
             raise ValueError("not a JSON object")
+        if not whole and self._said and reply.get("object") == "chat.completion":
+            _forget_recap(reply)
+        self._said = True
         mended = self._mended(reply, whole=whole)
         try:
             made = _encode(mended)
@@ -451,6 +462,15 @@ def _finish_of(value: Any) -> str | None:
         return None
     word = value.lower()
     return _FINISH.get(word, word if word in _KNOWN_FINISHES else value)
+
+
+def _forget_recap(reply: dict[str, Any]) -> None:
+    """The whole answer once more at the end of a stream: what it says was said."""
+    choices = reply.get("choices")
+    for choice in choices if isinstance(choices, list) else ():
+        if isinstance(choice, dict) and "delta" not in choice:
+            choice.pop("message", None)
+            choice["delta"] = {}
 
 
 def _only_thinks(choice: Any) -> bool:
