@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from fastapi.routing import APIRoute
 
 from tests import web
 from tests.security.platform import Platform, platform
 from tests.stack import Stack
 from tests.upstreams import UpstreamSimulator
+from tokenschain.control.api import app as app_module
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +35,31 @@ def test_reading_and_refusing_go_on_while_another_writes(house: Platform) -> Non
             assert unknown.status_code == 401, (method, path)
         denied = {"email": "a@b.example", "tenant": "acme", "name": "A"}
         assert viewer("POST", "/users", denied).status_code == 403
+
+
+NOTED = {"/api/v1/calls/export", "/api/v1/cache/query-clusters"}
+"""What reads and is written down for the audit, once it has read."""
+
+
+def test_no_route_that_reads_waits_for_a_writer(house: Platform) -> None:
+    owner = house.person("acme", "owner")
+    asked = 0
+    with house.engine.begin():
+        for subject in app_module._ADMIN:
+            for route in subject.router.routes:
+                assert isinstance(route, APIRoute)
+                if route.methods != {"GET"} or route.path in NOTED or "oidc" in route.path:
+                    continue
+                path = re.sub(r"\{\w+\}", "acme", route.path.removeprefix("/api/v1"))
+                queries = {
+                    field.alias: field.field_info.examples[0]
+                    for field in route.dependant.query_params
+                    if field.field_info.examples
+                }
+                reply = owner("GET", path, params=queries)
+                assert reply.status_code in (200, 403, 404), (path, reply.text)
+                asked += 1
+    assert asked > 20
 
 
 def test_what_reading_writes_down_is_written_when_it_has_read(house: Platform) -> None:
