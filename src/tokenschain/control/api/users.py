@@ -259,9 +259,8 @@ def change_user(
     check_version(if_match, row["version"])
     if wanted.name is not None:
         users_module.rename(asked.db, user_id, wanted.name)
+    ownership.check_fields(asked, "PATCH /users/{user_id}", "", wanted.model_fields_set)
     if wanted.email is not None:
-        # An older account goes first where an address signs in, so it gets nobody else's.
-        asked.need_also("users:write", PLATFORM)
         users_module.set_email(asked.db, user_id, wanted.email)
     if stored is not None:
         users_module.set_password(asked.db, user_id, stored)

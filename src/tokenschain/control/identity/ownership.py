@@ -56,6 +56,7 @@ _HIDDEN = {
     "GET /calls/export": (*_COSTS, "price_version", "route", *_ATTEMPT_COSTS),
 }  # fmt: skip
 _UNIT, _LIMIT = "/organization/units/{unit_id}", "/limits/{limit_id}"
+_USER = "PATCH /users/{user_id}"
 
 FIELD_RIGHTS = (
     FieldRight("POST /organization/units", "request", TENANT_UNIT, "*", "org:write"),
@@ -68,7 +69,9 @@ FIELD_RIGHTS = (
     FieldRight("POST /keys", "request", NEW_TENANT, "*", "org:write"),
     FieldRight(f"PUT {_LIMIT}", "request", SET, "*", "limits:write"),
     FieldRight(f"DELETE {_LIMIT}", "request", SET, "*", "limits:write"),
-    FieldRight("PATCH /users/{user_id}", "request", DISABLED, "disabled", "users:write"),
+    FieldRight(_USER, "request", DISABLED, "disabled", "users:write"),
+    # An older account goes first where an address signs in, so it gets nobody else's.
+    FieldRight(_USER, "request", "", "email", "users:write"),
     *(
         FieldRight(route, "answer", "", field, "billing:read")
         for route, fields in _HIDDEN.items()
