@@ -63,7 +63,7 @@ def test_what_is_anothers_is_answered_like_what_is_not_there(house: Platform) ->
     found = theirs(house)
     owner = house.person("acme", "owner")
     asked = 0
-    for subject in app_module._ADMIN:
+    for subject in app_module.ADMIN_SUBJECTS:
         for route in subject.router.routes:
             assert isinstance(route, APIRoute)
             method, path = min(route.methods or ()), route.path.removeprefix("/api/v1")
