@@ -33,10 +33,10 @@ class ChunkedBody:
     disagree about them. Trailers are read and dropped.
     """
 
-    __slots__ = ("_bytes_max", "_chunks", "_left", "_pending", "_state", "body", "rest")
+    __slots__ = ("_chunks", "_left", "_pending", "_state", "body", "bytes_max", "rest")
 
     def __init__(self, bytes_max: int) -> None:
-        self._bytes_max = bytes_max
+        self.bytes_max = bytes_max
         self._pending = b""
         self._state = "size"
         self._left = 0
@@ -97,7 +97,7 @@ class ChunkedBody:
                 self._state = "trailer"
                 self._left = 0
                 continue
-            if len(self.body) + size > self._bytes_max:
+            if len(self.body) + size > self.bytes_max:
                 raise ChunkError("The body is too large.", too_large=True)
             self._chunks += 1
             if self._chunks > CHUNKS_MAX + len(self.body) // BYTES_PER_CHUNK_MIN:

@@ -15,7 +15,7 @@ import socket
 import ssl
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from email.utils import formatdate
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import NamedTuple, cast
@@ -236,8 +236,14 @@ class _Connection(asyncio.Protocol):
                 self._buffer += data[end:]
             self._dispatch(request)
             return
+        allowed = self._server.limits.body_bytes_max
+        if self._server.body_bytes_max_of is not None:
+            allowed = self._server.body_bytes_max_of(request.path)
+            if body_bytes > allowed:
+                self._refuse(body_too_large(allowed))
+                return
         if body_bytes == CHUNKED:
-            self._chunks = ChunkedBody(self._server.limits.body_bytes_max)
+            self._chunks = ChunkedBody(allowed)
         else:
             left_over = len(data) - end - body_bytes
             if left_over >= 0:
@@ -294,7 +300,7 @@ class _Connection(asyncio.Protocol):
                 done = self._chunks.feed(data)
             except ChunkError as error:
                 self._refuse(
-                    body_too_large(self._server.limits.body_bytes_max)
+                    body_too_large(self._chunks.bytes_max)
                     if error.too_large
                     else RequestRefused(400, "malformed_http", str(error))
                 )
@@ -524,6 +530,8 @@ class HttpServer:
         self.date_line = b""
         self.at_head: Handler | None = None
         """May refuse a request whose body has not come yet: what it answers is the answer."""
+        self.body_bytes_max_of: Callable[[bytes], int] | None = None
+        """The largest body by path, where paths differ; none above `Limits.body_bytes_max`."""
         self.loop: asyncio.AbstractEventLoop = None  # type: ignore[assignment]
         self._servers: deque[asyncio.Server] = deque()
         self._sweeper: asyncio.TimerHandle | None = None

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import socket
+import asyncio
+import signal
 import time
 from functools import partial
 from ipaddress import ip_network
 
-import uvicorn
+import uvloop
 from fastapi import FastAPI
 from sqlalchemy import Engine
 
 from tokenschain.control.api.app import create_app
 from tokenschain.control.api.context import ApiContext
+from tokenschain.control.api.internal import BODY_BYTES_MAX, RESPONSES_BATCH_BYTES_MAX
 from tokenschain.control.billing.ledger import Ledger
 from tokenschain.control.billing.limits import LeaseManager
 from tokenschain.control.cache.semantic_client import SemanticProcesses
@@ -21,8 +23,11 @@ from tokenschain.control.maintenance import Maintenance
 from tokenschain.control.observability.alerts import Mail, Sender
 from tokenschain.control.publisher import Publisher
 from tokenschain.control.response_archive import ResponseArchive
-from tokenschain.infra import catalog_file, log
+from tokenschain.core.errors import ApiError, wire_refusal
+from tokenschain.infra import catalog_file, descriptors, log
+from tokenschain.infra.asgi import AsgiHandler
 from tokenschain.infra.config import Settings
+from tokenschain.infra.control_channel.protocol import JOURNAL_PATH, RESPONSES_PATH
 from tokenschain.infra.control_channel.signatures import Signatures
 from tokenschain.infra.database import engine as db
 from tokenschain.infra.egress import PublicResolver
@@ -30,8 +35,13 @@ from tokenschain.infra.security import secret_files, secrets
 from tokenschain.infra.security.secret_files import SecretFile
 from tokenschain.infra.security.suite import INTERNATIONAL, Sealer
 from tokenschain.wire.client import HttpClient
+from tokenschain.wire.server import HttpServer, Limits
 
 _DRAIN_MAX_S = 5
+_BODY_RATE_MIN = 65_536
+"""Slowest upload, in bytes per second: gateways are near, and strangers may have no longer."""
+_BODY_BYTES_TOTAL_MAX = max(268_435_456, 4 * RESPONSES_BATCH_BYTES_MAX)
+"""Of the bodies that are received or served at one time."""
 
 
 def run(settings: Settings) -> None:
@@ -39,10 +49,11 @@ def run(settings: Settings) -> None:
     log.configure(settings.log_format)
     engine = db.connect(settings.database_url, settings.database.connections_max)
     db.migrate(engine)
-    _build(settings, engine).run()
+    descriptors.raise_limit()
+    uvloop.run(_serve(settings, *_build(settings, engine)))
 
 
-def _build(settings: Settings, engine: Engine) -> _ControlServer:
+def _build(settings: Settings, engine: Engine) -> tuple[FastAPI, Publisher]:
     """Control's parts over the database."""
     suite = INTERNATIONAL
     publisher = Publisher(engine, settings, catalog_file.load(), suite, _warn)
@@ -81,14 +92,13 @@ def _build(settings: Settings, engine: Engine) -> _ControlServer:
         secret_files.read_or_make(settings.operator_token_path)[0],
         semantic,
     )
-    app = create_app(
+    return create_app(
         context,
         archive,
         [publisher.run, maintenance.run],
         signatures,
         _single_sign_on(settings, sealer, vault),
-    )
-    return _ControlServer(_server_config(settings, app), publisher)
+    ), publisher
 
 
 def _alert_sender(
@@ -120,18 +130,50 @@ def _single_sign_on(settings: Settings, sealer: Sealer, vault: secrets.Vault) ->
     return Oidc(agreed, HttpClient(), sealer)
 
 
-def _server_config(settings: Settings, app: FastAPI) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        host=settings.control.host,
-        port=settings.control.port,
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=_DRAIN_MAX_S,
-        server_header=False,
-        proxy_headers=bool(settings.control.trusted_proxies),
-        forwarded_allow_ips=list(settings.control.trusted_proxies),
+async def _serve(settings: Settings, app: FastAPI, publisher: Publisher) -> None:
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    server = _server(settings, app)
+    async with app.router.lifespan_context(app):
+        await server.listen(settings.control.host, settings.control.port)
+        log.get(process="control").info(
+            "listening", host=settings.control.host, port=settings.control.port
+        )
+        await stopping.wait()
+        # Waiting polls of snapshots are let go, or connections would not end before the limit.
+        await publisher.close()
+        await server.drain(_DRAIN_MAX_S)
+
+
+def _server(settings: Settings, app: FastAPI) -> HttpServer:
+    """What strangers may use of control is bounded before any of its routes is asked."""
+    connections_max = min(settings.control.connections_max, descriptors.for_callers())
+    limits = Limits(
+        body_bytes_max=RESPONSES_BATCH_BYTES_MAX,
+        body_rate_min=_BODY_RATE_MIN,
+        body_bytes_total_max=_BODY_BYTES_TOTAL_MAX,
+        body_bytes_per_address_max=_BODY_BYTES_TOTAL_MAX // 2,
+        connections_max=connections_max,
+        connections_per_address_max=max(1, connections_max // 2),
     )
+    larger = {
+        JOURNAL_PATH.encode(): BODY_BYTES_MAX,
+        RESPONSES_PATH.encode(): RESPONSES_BATCH_BYTES_MAX,
+    }
+    proxies = [ip_network(network) for network in settings.control.trusted_proxies]
+    server = HttpServer(AsgiHandler(app, _failed, _fault), wire_refusal, limits, proxies)
+    server.body_bytes_max_of = lambda path: larger.get(path, settings.control.body_bytes_max)
+    return server
+
+
+def _failed() -> tuple[int, bytes, bytes]:
+    error = ApiError("internal_error", "Control failed; its log says why.")
+    return error.status, b"content-type: application/json\r\n", error.body()
+
+
+def _fault(path: str, error: BaseException) -> None:
+    log.get(process="control").error("fault", at=path[:200], exc_info=error)
 
 
 def _secret(reference: str | None, vault: secrets.Vault) -> str | None:
@@ -140,15 +182,3 @@ def _secret(reference: str | None, vault: secrets.Vault) -> str | None:
 
 def _warn(event: str, why: str) -> None:
     log.get(process="control").warning(event, why=why)
-
-
-class _ControlServer(uvicorn.Server):
-    """Lets waiting snapshot polls go before it waits for connections to end."""
-
-    def __init__(self, config: uvicorn.Config, publisher: Publisher) -> None:
-        super().__init__(config)
-        self._publisher = publisher
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        await self._publisher.close()
-        await super().shutdown(sockets)

@@ -342,6 +342,22 @@ class ControlSettings(msgspec.Struct, frozen=True, kw_only=True):
             "the audit log, and the delay after wrong sign-ins."
         ),
     ] = ()
+    body_bytes_max: Annotated[
+        int,
+        Meta(
+            ge=65_536,
+            description="Largest request body of the admin API, in bytes; what gateways ship has "
+            "limits of its own.",
+        ),
+    ] = 1_048_576
+    connections_max: Annotated[
+        int,
+        Meta(
+            ge=16,
+            description="Most connections to control, at most half of them from one address; "
+            "fewer where the process may not open as many files.",
+        ),
+    ] = 4_096
 
 
 class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True):
