@@ -293,8 +293,7 @@ class StreamAnswer:
             or not data.endswith(b"}\n\n")
             or b'"usage"' in data
             or b'"error"' in data
-            or b'"tool_calls"' in data
-            or b'"function_call"' in data
+            or b"_call" in data  # `tool_calls` or `function_call`
             or (b"\\" in data and (b"\\ud" in data or b"\\uD" in data))
         ):
             return False
@@ -302,7 +301,7 @@ class StreamAnswer:
         events = data.count(b"}\n\n")
         if data.count(b"\n") != 2 * events:
             return False
-        if data.count(self._mark) < events:
+        if self._mark not in data if events == 1 else data.count(self._mark) < events:
             return False  # one of them has no choice, or none that says what it adds
         self._frames += events
         return True
