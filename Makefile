@@ -41,11 +41,12 @@ cluster: $(VENV)/dev $(MODEL_CACHE)/models/smollm2-135m-instruct.gguf  ## Start 
 proofs: $(VENV)/dev  ## Try 10,000 conversations, 10,000 answers and 20,000 mutated ones
 	PROOFS=full $(BIN)/python -m pytest tests/translation --timeout 600
 
-check: $(VENV)/dev  ## Lint, types, layers
+check: $(VENV)/dev  ## Lint, types, layers, unsafe calls
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml src
 
 bench/build/callgrind.so: bench/callgrind.c
 	@command -v valgrind >/dev/null || { apt-get update -q && apt-get install -y -q valgrind; }

