@@ -38,8 +38,8 @@ test: $(VENV)/dev tests/clients/node_modules $(MODEL_CACHE)/models/smollm2-135m-
 cluster: $(VENV)/dev $(MODEL_CACHE)/models/smollm2-135m-instruct.gguf  ## Start three gateways, control, PostgreSQL, Redis and the engine
 	@TEST_MODEL_CACHE=$(MODEL_CACHE) exec $(BIN)/python -m tests.cluster
 
-proofs: $(VENV)/dev  ## Try 10,000 conversations, 10,000 answers and 20,000 mutated ones
-	PROOFS=full $(BIN)/python -m pytest tests/translation --timeout 600
+proofs: $(VENV)/dev  ## Try 10,000 conversations, 100,000 records, 50,000 calls of intruders and more
+	PROOFS=full $(BIN)/python -m pytest tests/translation tests/security --timeout 1800
 
 check: $(VENV)/dev  ## Lint, types, layers, unsafe calls
 	$(BIN)/ruff check .
