@@ -160,7 +160,10 @@ class Journal:
             return
         number, self._next = self._next, self._next + 1
         path = self._path(number)
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        except OSError:
+            return  # no descriptor is left, or the folder is gone: as a full disk
         try:
             os.posix_fallocate(fd, 0, self.limits.segment_bytes)
             self._spare = (number, mmap.mmap(fd, self.limits.segment_bytes))

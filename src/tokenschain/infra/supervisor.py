@@ -20,6 +20,8 @@ STOP_GRACE_S = 5.0
 """On top of the drain limit, before a child that ignores SIGTERM is killed."""
 PROBE_INTERVAL_S = 5.0
 PROBE_FAILURES_MAX = 6
+"""One after the other, before a child is restarted: it is given half a minute, and as much to
+start in."""
 _PR_SET_PDEATHSIG = 1
 
 

@@ -7,6 +7,7 @@ answers for all: each leaves its counts in a file that the others read.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
@@ -118,7 +119,8 @@ class GatewayMetrics(Collector):
 
     def text(self) -> bytes:
         """All workers' metrics in Prometheus' text format."""
-        self.leave()
+        with contextlib.suppress(OSError):  # its siblings' counts are as old as they are
+            self.leave()
         return generate_latest(self._registry)
 
     def collect(self) -> Iterator[Metric]:
@@ -228,6 +230,9 @@ def _add(
 
 
 def resident_bytes() -> int:
-    """Resident memory of this process."""
-    with open("/proc/self/statm", encoding="ascii") as statm:
-        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    """Resident memory of this process; 0 where it cannot be read."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as statm:
+            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0

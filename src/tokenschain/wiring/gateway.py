@@ -47,6 +47,7 @@ from tokenschain.infra.control_channel.response_store import ResponseStore
 from tokenschain.infra.control_channel.signatures import Signatures
 from tokenschain.infra.control_channel.signed_client import Refused, SignedClient
 from tokenschain.infra.egress import PublicResolver
+from tokenschain.infra.heartbeat import beat, heartbeat_path
 from tokenschain.infra.journal import Journal, JournalFull, JournalLimits
 from tokenschain.infra.redis.cache import RedisCacheStore
 from tokenschain.infra.redis.connection import REDIS_FAILURES
@@ -71,6 +72,7 @@ _LARGE_BLOCK_BYTES = 262_144
 _LEAVE_METRICS_S = 1.0
 _REFRESH_KEYS_S = 2.0
 _SHIP_RESPONSES_S = 1.0
+_BEGIN_AGAIN_S = 1.0
 _LAST_SHIPMENT_MAX_S = 5.0
 _CONTROL_AWAY = (ClientError, Refused)
 """What a call of control raises when control is away."""
@@ -103,6 +105,7 @@ class GatewayWorker:
 
     def __init__(self, settings: Settings, worker: int) -> None:
         self._settings = settings
+        self._worker = worker
         self._credentials_of: Callable[[], frozenset[str]] = frozenset
         self._redactor = Redactor(self._credentials, self._hosts)
         log.configure(settings.log_format, self._redactor.secret_free)
@@ -310,7 +313,9 @@ class GatewayWorker:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopping.set)
         async with asyncio.TaskGroup() as background:
-            self._tasks = [background.create_task(work) for work in self._background()]
+            self._tasks = [
+                background.create_task(self._kept_up(work)) for work in self._background()
+            ]
             if server.workers > 1:
                 # A sibling may have the port already: calls are its until this one can serve them.
                 await _any_of([self._uplink.configured, stopping], _JOIN_MAX_S)
@@ -325,25 +330,36 @@ class GatewayWorker:
         await self._drain()
         self._log.info("stopped", calls_cut=cut)
 
-    def _background(self) -> Iterator[Coroutine[None, None, None]]:
+    def _background(self) -> Iterator[Callable[[], Coroutine[None, None, None]]]:
         """What goes on beside the calls."""
-        yield self._uplink.follow_snapshot()
-        yield self._uplink.ship_journal()
-        yield self._gateway.keep_streams_alive()
-        yield self._gateway.cancel_revoked_calls()
-        yield _leave_metrics(self._metrics)
-        yield _refresh_keys(self._upstreams, self._router)
-        yield self._responses.ship_always(_SHIP_RESPONSES_S)
-        yield self._budgets.run()
-        yield self._probes.run()
+        yield self._uplink.follow_snapshot
+        yield self._uplink.ship_journal
+        yield self._gateway.keep_streams_alive
+        yield self._gateway.cancel_revoked_calls
+        yield partial(_leave_metrics, self._metrics)
+        yield partial(_refresh_keys, self._upstreams, self._router)
+        yield partial(self._responses.ship_always, _SHIP_RESPONSES_S)
+        yield partial(beat, heartbeat_path(self._settings.data_dir, self._worker))
+        yield self._budgets.run
+        yield self._probes.run
         if self._cache_store is not None:
-            yield self._cache.ship()
+            yield self._cache.ship
         if self._semantic is not None:
-            yield self._semantic.run()
+            yield self._semantic.run
         if self._rates is not None:
-            yield self._rates.run()
+            yield self._rates.run
         if self._shared is not None:
-            yield self._shared.run()
+            yield self._shared.run
+
+    async def _kept_up(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
+        """Begin again what the operating system refused something: a file, for want of
+        descriptors. Calls that need none go on, so the process must."""
+        while True:
+            try:
+                await work()
+            except* OSError as errors:
+                self._log.warning("background_failed", why=str(errors.exceptions[0]))
+            await asyncio.sleep(_BEGIN_AGAIN_S)
 
     # --- drain ---------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from tokenschain.control.identity import api_keys
 from tokenschain.infra import catalog_file
 from tokenschain.infra.config import Settings
 from tokenschain.infra.database import engine as db
+from tokenschain.infra.heartbeat import HeartbeatProbe, heartbeat_path
 from tokenschain.infra.model_store import make_private
 from tokenschain.infra.security.suite import INTERNATIONAL
 from tokenschain.infra.supervisor import Child
@@ -52,13 +53,20 @@ def prepare(settings: Settings) -> FirstRun:
 def children(settings: Settings, *, everything: bool) -> list[Child]:
     """The processes of one machine: the gateway's workers, and the rest if wanted."""
     found = [
-        Child(f"gateway-{worker}", ["gateway", "--worker", str(worker)])
+        Child(
+            f"gateway-{worker}",
+            ["gateway", "--worker", str(worker)],
+            HeartbeatProbe(heartbeat_path(settings.data_dir, worker)),
+        )
         for worker in range(settings.server.workers)
     ]
     if everything:
         # Gateways end first: their streams come from the engine, their records go to control.
         workers = [child.name for child in found]
-        found.insert(0, Child("control", ["control"], serves=workers))
+        probe = partial(
+            answers, f"http://{_local(settings.control.host)}:{settings.control.port}/livez"
+        )
+        found.insert(0, Child("control", ["control"], probe, workers))
         if settings.cache.compares_meanings:
             probe = partial(answers, f"{settings.semantic_base_url}/health")
             found.append(Child("semantic", ["semantic"], probe))
@@ -80,6 +88,10 @@ def chat_model(settings: Settings) -> str | None:
     except model_routes.UnknownUpstream:
         return None
     return next((name for name, route in models.items() if route.kind == "chat"), None)
+
+
+def _local(host: str) -> str:
+    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
 
 
 async def answers(url: str) -> bool:
