@@ -7,6 +7,7 @@ import pytest
 from tokenschain.wire.framing import (
     CHUNKED,
     Framing,
+    KnownHead,
     RequestRefused,
     check_partial_head,
     framing_of,
@@ -122,3 +123,51 @@ def test_only_100_continue_may_be_expected():
     assert not wants_continue({})
     with pytest.raises(RequestRefused, match="100-continue"):
         wants_continue({b"expect": b"a miracle"})
+
+
+REPEATED = b"POST /v1/x HTTP/1.1\r\nhost: x\r\nContent-Length:  12 \r\nx-12: 12\r\n\r\n"
+
+
+def known(head: bytes) -> KnownHead | None:
+    request_line, fields = parse_head(head, headers_max=10)
+    return KnownHead.of(head, fields, framing_of(request_line, fields, BODY_BYTES_MAX))
+
+
+@pytest.mark.parametrize("length", [b"12", b"0", b"7", b"999", b"012", b"9" * 18])
+def test_a_repeated_head_is_read_as_the_parser_would_read_it(length: bytes):
+    before = known(REPEATED)
+    assert before is not None
+    head = REPEATED.replace(b" 12 ", b" %b " % length)
+    found = before.match(head + b"body")
+    assert found == (len(head), length)
+    assert before.fields(length) == parse_head(head, headers_max=10)[1]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        REPEATED.replace(b" 12 ", b" 1 2 "),
+        REPEATED.replace(b" 12 ", b" +12 "),
+        REPEATED.replace(b" 12 ", b"  "),
+        REPEATED.replace(b" 12 ", b" 12\r\ncontent-length: 3 "),
+        REPEATED.replace(b" 12 ", b" 12\r\ntransfer-encoding: chunked "),
+        REPEATED.replace(b" 12 ", b" %b " % (b"9" * 19)),
+        REPEATED.replace(b"host: x", b"host: y"),
+        REPEATED.replace(b"x-12: 12", b"x-12: 13"),
+        REPEATED.replace(b"12\r\n\r\n", b"12\r\nexpect: 100-continue\r\n\r\n"),
+        REPEATED[:-1],
+        REPEATED[:-2] + b"\n",
+        REPEATED[:40],
+        b"\r\n" + REPEATED,
+    ],
+)
+def test_a_head_that_differs_in_more_than_its_length_is_not_known(other: bytes):
+    before = known(REPEATED)
+    assert before is not None and before.match(other + b"") is None
+
+
+def test_only_short_heads_of_bodies_with_a_length_are_remembered():
+    assert known(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n") is None
+    assert known(b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n") is None
+    long = b"x: %b\r\n\r\n" % (b"y" * 2_048)
+    assert known(REPEATED[:-2] + long) is None

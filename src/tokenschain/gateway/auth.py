@@ -54,7 +54,10 @@ class KeyAuth:
         usual = headers.get(b"authorization")
         if usual is not None and usual[:7] == b"Bearer " and headers.keys().isdisjoint(_HEADERS):
             return usual[7:].strip()
-        found = credentials_of(headers)
+        return self.choose(credentials_of(headers))
+
+    def choose(self, found: tuple[bytes, ...]) -> bytes:
+        """That of several."""
         if len(found) < 2:
             return found[0] if found else b""
         for key in found:

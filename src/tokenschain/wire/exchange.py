@@ -6,6 +6,8 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Protocol
 
+from tokenschain.wire.framing import KnownHead
+
 STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
 _NO_BODY = (204, 304)
 
@@ -13,7 +15,9 @@ _NO_BODY = (204, 304)
 class Request:
     """One request, complete with its body. Header names are lower case."""
 
-    __slots__ = ("body", "headers", "method", "path", "peer", "query", "received_at", "target")
+    __slots__ = (
+        "body", "head", "headers", "method", "path", "peer", "query", "received_at", "target",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -22,11 +26,18 @@ class Request:
         headers: dict[bytes, bytes],
         peer: str,
         received_at: float,
+        head: KnownHead | None = None,
     ) -> None:
+        """
+        Args:
+            headers: shared by all requests with the same head, so not to be changed.
+            head: what its connection remembers of it.
+        """
         self.method = method
         self.target = target
         self.path, _, self.query = target.partition(b"?")
         self.headers = headers
+        self.head = head
         self.body: bytes = b""
         self.peer = peer
         self.received_at = received_at

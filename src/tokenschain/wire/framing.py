@@ -22,10 +22,13 @@ _EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")
 _TARGET = re.compile(rb"[\x21-\x7e]+")
 # 10^18 - 1 is far above every limit on bodies and still a cheap integer.
 _LENGTH_DIGITS_MAX = 18
+_LENGTH = b"content-length"
 _NOT_STRICT = "The request head is not strict HTTP/1.1."
 # llhttp calls back only for methods that this object has; it has none.
 _NO_CALLBACKS = object()
 
+KNOWN_HEAD_BYTES_MAX = 2_048
+"""A longer head is not remembered."""
 CHUNKED = -1
 """The `body_bytes` of a body whose length is told chunk by chunk."""
 
@@ -49,6 +52,56 @@ class Framing(NamedTuple):
     keep_alive: bool
     body_bytes: int | None
     """The body's length; None without a body, `CHUNKED` where the chunks tell it."""
+
+
+class KnownHead:
+    """The head of a request that was understood, for the next one on its connection: clients
+    repeat theirs byte for byte, but for the length of the body.
+
+    What is equal to a head that was found strict is strict, so nothing is checked again.
+    """
+
+    __slots__ = ("_after", "_before", "_fields", "_head", "_size", "framing", "notes")
+
+    def __init__(self, head: bytes, fields: dict[bytes, bytes], framing: Framing) -> None:
+        length = fields[_LENGTH]
+        at = head.lower().index(b"\r\n%b:" % _LENGTH)
+        start = head.index(length, at + len(_LENGTH) + 3)
+        self._head, self._size = head, len(head)
+        self._before = head[:start]
+        self._after = head[start + len(length) :]
+        self._fields = fields
+        self.framing = framing
+        self.notes: object = None
+        """What the handler derived from the head, if it is the same for all that repeat it."""
+
+    @classmethod
+    def of(cls, head: bytes, fields: dict[bytes, bytes], framing: Framing) -> KnownHead | None:
+        """A head to be remembered; None where it is long, or of a request without a length."""
+        if len(head) > KNOWN_HEAD_BYTES_MAX or framing.body_bytes in (None, CHUNKED):
+            return None
+        return cls(head, fields, framing)
+
+    def match(self, data: bytes) -> tuple[int, bytes] | None:
+        """Where the head ends that `data` begins with, and its length's digits; None where it
+        is another head."""
+        # A slice costs a third of what `startswith` does.
+        if data[: self._size] == self._head:
+            return self._size, self._fields[_LENGTH]
+        before, after = self._before, self._after
+        if not data.startswith(before):
+            return None
+        start = len(before)
+        at = data.find(after, start, start + _LENGTH_DIGITS_MAX + len(after))
+        digits = data[start:at]
+        if at < 0 or not digits.isdigit():
+            return None
+        return at + len(after), digits
+
+    def fields(self, length: bytes) -> dict[bytes, bytes]:
+        """The fields with that length; not to be changed."""
+        fields = self._fields
+        return fields if fields[_LENGTH] == length else fields | {_LENGTH: length}
 
 
 def without_empty_lines(data: bytes) -> bytes:

@@ -26,6 +26,7 @@ from tokenschain.wire.exchange import STATUS_LINES, Exchange, Handler, RefusalWr
 from tokenschain.wire.framing import (
     CHUNKED,
     Framing,
+    KnownHead,
     RequestRefused,
     body_too_large,
     check_partial_head,
@@ -44,6 +45,8 @@ _WINDOW_BYTES = 4_096
 # What a connection holds below this is not counted against the budget of bytes.
 _UNCOUNTED_BYTES = 16_384
 _SWEPT_AT_ONCE = 512
+# After so many heads in a row that were unlike the one before them, none is remembered.
+_UNLIKE_MAX = 8
 
 
 class Limits(NamedTuple):
@@ -87,6 +90,7 @@ class _Connection(asyncio.Protocol):
         "_held",
         "_holder",
         "_keep_alive",
+        "_known",
         "_lingering",
         "_next_comes",
         "_reading_paused",
@@ -94,6 +98,7 @@ class _Connection(asyncio.Protocol):
         "_server",
         "_stalled_since",
         "_transport",
+        "_unlike",
         "draining",
         "exchange",
         "peer",
@@ -112,6 +117,8 @@ class _Connection(asyncio.Protocol):
         self._held = 0
         self._holder = ""
         self._keep_alive = True
+        self._known: KnownHead | None = None
+        self._unlike = 0
         self._lingering = False
         self._next_comes = False
         self._reading_paused = False
@@ -197,6 +204,15 @@ class _Connection(asyncio.Protocol):
     def _take_head(self, data: bytes) -> None:
         """`data` begins where a message begins and no exchange is running."""
         limits = self._server.limits
+        known = self._known
+        found = None if known is None else known.match(data)
+        if known is not None and found is not None:
+            end, length = found
+            body_bytes = int(length)
+            if body_bytes <= limits.body_bytes_max and end <= limits.head_bytes_max:
+                self._unlike = 0
+                self._begin_request(known.framing, known.fields(length), body_bytes, data, end)
+                return
         request_line = b""
         try:
             if data.startswith((b"\r\n", b"\n")):
@@ -210,12 +226,15 @@ class _Connection(asyncio.Protocol):
                 return
             if end > limits.head_bytes_max:
                 raise head_too_large()
-            request_line, fields = parse_head(data[:end], limits.headers_max)
+            head = data[:end]
+            request_line, fields = parse_head(head, limits.headers_max)
             framing = framing_of(request_line, fields, limits.body_bytes_max)
         except RequestRefused as refused:
             self._refuse(refused, request_line)
             return
-        self._begin_request(fields, framing, data, end)
+        self._known = KnownHead.of(head, fields, framing) if self._unlike < _UNLIKE_MAX else None
+        self._unlike += 1
+        self._begin_request(framing, fields, framing.body_bytes, data, end)
 
     def _await_head(self, data: bytes) -> None:
         if not self._buffer and self._deadline is not None:
@@ -226,11 +245,18 @@ class _Connection(asyncio.Protocol):
             self._hold()
 
     def _begin_request(
-        self, fields: dict[bytes, bytes], framing: Framing, data: bytes, end: int
+        self,
+        framing: Framing,
+        fields: dict[bytes, bytes],
+        body_bytes: int | None,
+        data: bytes,
+        end: int,
     ) -> None:
         """The head, which ends at `end`, is understood; take the body or wait for it."""
-        method, target, self.peer_speaks_1_1, self._keep_alive, body_bytes = framing
-        request = Request(method, target, fields, self.peer, time.monotonic())
+        self.peer_speaks_1_1, self._keep_alive = framing.speaks_1_1, framing.keep_alive
+        request = Request(
+            framing.method, framing.target, fields, self.peer, time.monotonic(), self._known
+        )
         if body_bytes is None:
             if len(data) > end:
                 self._buffer += data[end:]

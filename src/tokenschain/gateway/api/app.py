@@ -28,7 +28,7 @@ from tokenschain.gateway.api.response_writer import (
     id_lines,
     send_error,
 )
-from tokenschain.gateway.auth import KeyAuth
+from tokenschain.gateway.auth import KeyAuth, credentials_of
 from tokenschain.gateway.conversation_state import Reader, StoredConversationState, query_of
 from tokenschain.gateway.pipeline import Steps, serve
 from tokenschain.wire import sse
@@ -69,6 +69,14 @@ class ApiSettings(NamedTuple):
     """A running call ends when its key may no longer be used."""
     reads_per_minute_max: int = 1_200
     """Requests of one key that call no model."""
+
+
+class _CallHead(NamedTuple):
+    """What the head of a call says to the API; kept with the head for those that repeat it."""
+
+    api_format: ApiFormat
+    credential: bytes
+    cors: bytes
 
 
 class Gateway:
@@ -116,11 +124,20 @@ class Gateway:
     def __call__(self, exchange: Exchange) -> None:
         """Answer one request; see `wire.exchange.Handler`."""
         request = exchange.request
+        head = request.head
+        if head is not None and type(head.notes) is _CallHead:
+            self._start(exchange, head.notes)
+            return
         api_format = _FORMATS.get(request.path)
         try:
             if api_format is not None and request.method == "POST":
                 _check_encoding(request.headers)
-                self._start(exchange, api_format)
+                cors = self._cors.lines(request.headers)
+                found = credentials_of(request.headers)
+                call_head = _CallHead(api_format, self._auth.choose(found), cors)
+                if head is not None and len(found) < 2 and _as_asked(request):
+                    head.notes = call_head
+                self._start(exchange, call_head)
                 return
             self._answer_small(exchange)
         except ApiError as error:
@@ -165,24 +182,28 @@ class Gateway:
 
     # --- calls -------------------------------------------------------------------
 
-    def _start(self, exchange: Exchange, api_format: ApiFormat) -> None:
+    def _start(self, exchange: Exchange, head: _CallHead) -> None:
         request = exchange.request
-        cors = self._cors.lines(request.headers)
-        writer = CallResponseWriter(exchange, cors, self._conversations.keep, self._redact)
-        call = self._call(self._next_id(), api_format, request, writer)
+        writer = CallResponseWriter(exchange, head.cors, self._conversations.keep, self._redact)
+        call = self._call(self._next_id(), head.api_format, head.credential, request, writer)
         request.body = b""
         writer.call = call
         writer.task = self._create_task(self._run(call, writer))
         self._calls.add(writer)
         exchange.on_gone = writer.caller_left
 
+    @staticmethod
     def _call(
-        self, id: str, api_format: ApiFormat, request: Request, writer: CallResponseWriter
+        id: str,
+        api_format: ApiFormat,
+        credential: bytes,
+        request: Request,
+        writer: CallResponseWriter,
     ) -> Call:
-        body, headers = request.body, request.headers
+        body = request.body
         return Call(
             CallRequest(
-                id, api_format, body, self._auth.credential_of(headers), headers,
+                id, api_format, body, credential, request.headers,
                 request.received_at, time.time_ns() // 1_000_000, writer.client_address, len(body),
             ),
             writer,
@@ -393,7 +414,8 @@ class Gateway:
         """OpenAI's count, as far as can be said without the model's tokenizer."""
         api_format = _FORMATS[b"/v1/responses"]
         writer = CallResponseWriter(exchange, b"", self._conversations.keep, self._redact)
-        call = self._call("input_tokens", api_format, exchange.request, writer)
+        credential = self._auth.credential_of(exchange.request.headers)
+        call = self._call("input_tokens", api_format, credential, exchange.request, writer)
         caller = self._steps.auth.authenticate(call)
         self._count_read(caller)
         headers = self._headers(exchange)
@@ -435,7 +457,8 @@ class Gateway:
         """A dry run of the choice for a chat request: nothing is sent, nothing is counted."""
         writer = CallResponseWriter(exchange, b"", self._conversations.keep, self._redact)
         api_format = _FORMATS[b"/v1/chat/completions"]
-        call = self._call("explain", api_format, exchange.request, writer)
+        credential = self._auth.credential_of(exchange.request.headers)
+        call = self._call("explain", api_format, credential, exchange.request, writer)
         caller = self._steps.auth.authenticate(call)
         self._count_read(caller)
         call.parsed = call.request.api_format.parse(call.request.body)
@@ -475,6 +498,11 @@ def _check_encoding(headers: dict[bytes, bytes]) -> None:
             "unsupported_media_type",
             f"Bodies of type `{shown}` are not read here: send `Content-Type: application/json`.",
         )
+
+
+def _as_asked(request: Request) -> bool:
+    """Whether the path is still the one in the head: `_answer_small` sets the one it means."""
+    return request.path == request.target.partition(b"?")[0]
 
 
 def _speaks_anthropic(request: Request) -> bool:
