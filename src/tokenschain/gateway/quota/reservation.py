@@ -48,6 +48,13 @@ from tokenschain.gateway.quota.leases import Count, Leases
 
 HELD_CACHE_MAX = 50_000
 METERS_MAX = 200_000
+"""Counts of values that callers choose by their tags, in all."""
+VALUES_MAX = 20_000
+"""Of one limit and key; a key that sends more has one count for all of the others."""
+OTHER = "\x1eother"
+"""The subject of that count, which no tag can spell."""
+LOOKED_AT = 4
+"""Counts looked at whenever a new one is made."""
 PLANS_MAX = 10_000
 """Plans whose prices are remembered."""
 WAITING_MAX = 1_000
@@ -248,6 +255,9 @@ class LimitQuota:
         self._snapshot: Snapshot | None = None
         self._indexed: dict[tuple[str, str], list[Rate | Budget]] = {}
         self._meters: dict[tuple[str, str], _Meter] = {}
+        self._by_tags: dict[tuple[str, str], tuple[str, str]] = {}
+        """Of those, which are of values of tags, and of which limit and key."""
+        self._values: dict[tuple[str, str], int] = {}
         self._held: dict[tuple[str, str], _Meters] = {}
         self._waiting = 0
         """Calls that wait in any line."""
@@ -573,7 +583,7 @@ class LimitQuota:
     def _with_tags(self, held: _Meters, call: Call, caller: KeyGrant) -> _Meters:
         facts = _facts(caller, call.parsed.model)._replace(tags=call.tags.values)
         more = [
-            self._meter(limit, subject)
+            self._tagged_meter(limit, subject, caller.key_id)
             for limit in held.tagged
             if (subject := subject_of(limit, facts)) is not None
         ]
@@ -583,28 +593,46 @@ class LimitQuota:
         key = (limit.id, subject)
         meter = self._meters.get(key)
         if meter is None:
-            if len(self._meters) >= METERS_MAX:
-                self._sweep()
             leases = self._rates if isinstance(limit, Rate) else self._budgets
             meter = self._meters[key] = _Meter(limit, subject, leases)
         return meter
 
-    def _sweep(self) -> None:
-        """Forget counts that hold nothing."""
+    def _tagged_meter(self, limit: Rate | Budget, subject: str, key_id: str) -> _Meter:
+        """The count of values that callers choose: bounded for each limit and key."""
+        key = (limit.id, subject)
+        if key not in self._meters:
+            self._turn_hand()
+            place = (limit.id, key_id)
+            if self._values.get(place, 0) >= VALUES_MAX or len(self._by_tags) >= METERS_MAX:
+                return self._meter(limit, OTHER)
+            self._values[place] = self._values.get(place, 0) + 1
+            self._by_tags[key] = place
+        return self._meter(limit, subject)
+
+    def _turn_hand(self) -> None:
+        """Look at the counts that were not for the longest time; forget those that hold
+        nothing. More go than come, and none waits for a sweep."""
         now = self._clock()
-        for key, meter in list(self._meters.items()):
+        for _ in range(min(LOOKED_AT, len(self._by_tags))):
+            key = next(iter(self._by_tags))
+            meter = self._meters[key]
             counter = meter.counter
-            idle = (
-                counter.left(now) >= counter.amount
-                if not isinstance(counter, Pool)
-                else (not counter.in_use and not counter.left)
-            )
+            if isinstance(counter, Pool):
+                idle = not counter.in_use and not counter.left
+            else:
+                idle = counter.left(now) >= counter.amount
             if idle and not meter.waiting:
                 self._forget(key)
-        self._held.clear()
+            else:
+                self._by_tags[key] = self._by_tags.pop(key)
 
     def _forget(self, key: tuple[str, str]) -> None:
         meter = self._meters.pop(key)
+        place = self._by_tags.pop(key, None)
+        if place is not None:
+            left = self._values[place] = self._values[place] - 1
+            if not left:
+                del self._values[place]
         if meter.leases is not None and meter.count is not None:
             meter.leases.forget([meter.count])
 
