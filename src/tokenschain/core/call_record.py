@@ -41,7 +41,7 @@ class Overhead(StrEnum):
     """The caller had an error, for want of an answer that could be given."""
 
 
-class AttemptRecord(msgspec.Struct, array_like=True):
+class AttemptRecord(msgspec.Struct, array_like=True, gc=False):
     """One upstream tried for a call; times are milliseconds since the call began."""
 
     upstream: str
@@ -66,7 +66,7 @@ class AttemptRecord(msgspec.Struct, array_like=True):
     """An `Overhead`, where the platform bears the cost; empty where it is the call's own."""
 
 
-class RouteRecord(msgspec.Struct, array_like=True):
+class RouteRecord(msgspec.Struct, array_like=True, gc=False):
     """One candidate as the first choice weighed it."""
 
     upstream: str
@@ -81,7 +81,7 @@ class RouteRecord(msgspec.Struct, array_like=True):
     """Why it was not weighed at all."""
 
 
-class CallRecord(msgspec.Struct, array_like=True):
+class CallRecord(msgspec.Struct, array_like=True, gc=False):
     """One call. Content is never here, only counts and references.
 
     Times are milliseconds: `started_ms` since the Unix epoch, all others since

@@ -230,7 +230,7 @@ def bucket_of(prompt_tokens: int) -> int:
     return bisect_left(BUCKETS, prompt_tokens)
 
 
-class Row(msgspec.Struct, frozen=True):
+class Row(msgspec.Struct, frozen=True, gc=False):
     """One candidate as it was weighed: a line of the explanation."""
 
     endpoint: Endpoint
@@ -241,7 +241,7 @@ class Row(msgspec.Struct, frozen=True):
     cached_tokens: int
 
 
-class Decision(msgspec.Struct):
+class Decision(msgspec.Struct, gc=False):
     """What was chosen, and why."""
 
     endpoint: Endpoint | None
@@ -351,8 +351,11 @@ def _best(rows: list[Row], policy: Policy, now: float, need: Need) -> Row:
         return min(rows, key=lambda row: (row.first_token_s * (1 + row.load), row.cost_pico))
     if objective is _BY_COST:
         return min(rows, key=lambda row: (row.cost_pico * (1 + row.load), row.first_token_s))
-    reference = max(min([row.cost_pico for row in rows]), 1.0)
-    found = scores(rows, policy, need, reference, now)
+    cheapest = rows[0].cost_pico
+    for row in rows:
+        cost = row.cost_pico
+        cheapest = cost if cost < cheapest else cheapest
+    found = scores(rows, policy, need, cheapest if cheapest > 1.0 else 1.0, now)
     return rows[found.index(min(found))]
 
 
