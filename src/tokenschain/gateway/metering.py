@@ -239,7 +239,7 @@ def record_of(call: Call, now: float) -> CallRecord:
         tries, status, outcome, fault, code, parsed.stream,
         usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens, usage.reasoning_tokens,
         usage.source, "" if price is None else price.version,
-        "" if price is None else price.currency, cost_pico, NOT_CACHED.outcome, "not_scanned",
+        "" if price is None else price.currency, cost_pico, call.cache.outcome, "not_scanned",
         first_token_ms, (now - began) * 1e3, request.bytes_in, call.writer.bytes_out,
         finish_reason, _trace_id(request), "" if call.tags is NO_TAGS else call.tags.line,
         call.snapshot_version, usage.cache_write_tokens, usage.cache_write_1h_tokens,
@@ -258,8 +258,10 @@ def record_of(call: Call, now: float) -> CallRecord:
 
 def _note_cache(record: CallRecord, call: Call) -> None:
     cache = call.cache
-    record.cache, record.cache_reason = cache.outcome, cache.reason
-    record.cache_confidence = cache.hit_confidence
+    if cache.reason:
+        record.cache_reason = cache.reason
+    if cache.hit_confidence:
+        record.cache_confidence = cache.hit_confidence
     if cache.hit is not None:
         record.cache_key = cache.hit.key.hex()
         if cache.hit.entry is not None:
