@@ -186,20 +186,27 @@ class _PlanAmounts:
         )
         """What those that do not keep to the caller's limit give at most; None: not known."""
         found = {offer.price.version: offer.price for offer in offers if offer.price is not None}
-        self.prices = _Prices(tuple(found.values()))
+        self.prices = PlanPrices(tuple(found.values()))
 
 
-class _Prices:
+class PlanPrices:
     """What a call may be charged by: whichever of all candidates answers."""
 
     __slots__ = ("_other", "_yuan", "writes_matter")
 
     def __init__(self, prices: Sequence[Price]) -> None:
-        flat = [p for p in prices if len(p.tiers) == 1 and p.currency == "CNY"]
-        rates = {dearest_rates(price.tiers[0]) for price in flat}
+        rates: set[DearestRates] = set()
+        self._other: list[Price] = []
+        for price in prices:
+            if len(price.tiers) == 1 and price.currency == "CNY":
+                rates.add(dearest_rates(price.tiers[0]))
+            else:
+                self._other.append(price)
         # One that is nowhere dearer than another never makes the most.
-        self._yuan = tuple(r for r in rates if not any(_below(r, other) for other in rates))
-        self._other = tuple(price for price in prices if price not in flat)
+        self._yuan: list[DearestRates] = []
+        for rate in sorted(rates, reverse=True):
+            if not any(_below(rate, dearer) for dearer in self._yuan):
+                self._yuan.append(rate)
         self.writes_matter = bool(self._other) or any(
             rate.cache_writing_prompt > rate.prompt for rate in rates
         )
@@ -217,7 +224,7 @@ class _Prices:
 
 
 def _below(one: DearestRates, other: DearestRates) -> bool:
-    return one != other and all(a <= b for a, b in zip(one, other, strict=True))
+    return all(a <= b for a, b in zip(one, other, strict=True))
 
 
 class LimitQuota:
@@ -263,7 +270,7 @@ class LimitQuota:
         """Calls that wait in any line."""
         self._outputs: dict[str, float] = {}
         self._plan_amounts: dict[int, _PlanAmounts] = {}
-        self._selling_prices: dict[int, tuple[Price, _Prices]] = {}
+        self._selling_prices: dict[int, tuple[Price, PlanPrices]] = {}
 
     # --- reserve ------------------------------------------------------------------------
 
@@ -490,7 +497,7 @@ class LimitQuota:
             self._plan_amounts[id(plan.candidates)] = found
         return found
 
-    def _sold_by(self, snapshot: Snapshot, caller: KeyGrant, model: str) -> _Prices | None:
+    def _sold_by(self, snapshot: Snapshot, caller: KeyGrant, model: str) -> PlanPrices | None:
         """The selling price that holds, if there is one."""
         price = selling_price(snapshot.sell, caller.tenant, model, self._unix_time())
         if price is None:
@@ -499,7 +506,7 @@ class LimitQuota:
         if known is None or known[0] is not price:
             if len(self._selling_prices) >= PLANS_MAX:
                 self._selling_prices.clear()
-            known = self._selling_prices[id(price)] = price, _Prices((price,))
+            known = self._selling_prices[id(price)] = price, PlanPrices((price,))
         return known[1]
 
     # --- settle -------------------------------------------------------------------------
