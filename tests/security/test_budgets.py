@@ -37,6 +37,7 @@ async def tight() -> AsyncIterator[tuple[HttpServer, int, list[Exchange]]]:
     port = await server.listen("127.0.0.1", 0)
     yield server, port, waiting
     await server.drain(0)
+    await asyncio.sleep(0.1)  # until the aborted sockets are closed
     assert server.body_bytes.held == 0 and len(server.connections) == 0
 
 
@@ -136,6 +137,7 @@ def test_a_new_connection_is_taken_on_where_an_address_holds_all_it_may(first: b
                 if source == "127.0.0.1" and b"length" in first:
                     with pytest.raises((ConnectionError, IndexError)):
                         await status_of(caller)
+                    ended([caller])
                     continue
                 await until(lambda: bool(waiting))
                 waiting.pop().reply(200, b"", b"")

@@ -30,6 +30,7 @@ def with_control(folder: Path, talk: Callable[[HttpServer, int], Awaitable[None]
         port = await server.listen("127.0.0.1", 0)
         await asyncio.wait_for(talk(server, port), 3 * WAIT_MAX_S)
         await server.drain(0)
+        await asyncio.sleep(0.1)  # until the aborted sockets are closed
         assert server.body_bytes.held == 0
 
     with platform(folder) as over:

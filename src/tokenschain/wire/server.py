@@ -72,7 +72,7 @@ class Limits(NamedTuple):
     """Of requests that are received or served, at one time."""
     body_bytes_per_address_max: int = 268_435_456
     connections_max: int = 16_384
-    connections_per_address_max: int = 8_192
+    connections_per_address_max: int = 12_288
     """Of one address that is not a trusted proxy's. One more takes the place of an idle one."""
     sweep_s: float = 0.5
 

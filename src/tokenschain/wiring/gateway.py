@@ -505,7 +505,7 @@ def _limits(server: ServerSettings) -> Limits:
         body_bytes_per_address_max=max(server.body_bytes_per_address_max, server.body_bytes_max),
         connections_max=connections_max,
         connections_per_address_max=min(
-            server.connections_per_address_max, max(1, connections_max // 2)
+            server.connections_per_address_max, max(1, connections_max * 3 // 4)
         ),
     )
 

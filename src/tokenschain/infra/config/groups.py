@@ -248,9 +248,10 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             ge=1,
             description="As `connections_max`, of one address (IPv6: of one /64) that is not a "
-            "trusted proxy; at most half of them.",
+            "trusted proxy; at most three quarters of them. One more takes the place of an idle "
+            "one.",
         ),
-    ] = 8_192
+    ] = 12_288
     invalid_keys_per_minute_max: Annotated[
         int,
         Meta(
