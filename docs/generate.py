@@ -44,7 +44,7 @@ def settings() -> str:
         "variable; a list of plain words may have commas instead. `tokenschain doctor` shows each "
         "value and where it comes from. A wrong or unknown setting is refused at start.\n\n"
         "```yaml\ndata_dir: /var/lib/tokenschain\nserver:\n  host: 0.0.0.0\n  port: 8000\n"
-        "database:\n  url: postgresql+psycopg://user:password@host/name\n```\n\n"
+        "database:\n  url: postgresql://user:password@host/name\n```\n\n"
         f"`{cli.config.ADMIN_TOKEN_VARIABLE}` holds the admin token for commands that run "
         "elsewhere than on control's machine.\n"
     )

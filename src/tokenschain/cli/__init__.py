@@ -21,6 +21,7 @@ from tokenschain.infra.security import secret_files, secrets
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
+    pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     help="One OpenAI-compatible API over China's model clouds and your own engines.",
 )
@@ -51,14 +52,38 @@ def main() -> None:
     """Entry point; mistakes of the user end in one clear line."""
     try:
         app()
-    except (
-        config.SettingsError,
-        admin_client.AdminError,
-        ModelStoreError,
-        PlotsMissing,
-        catalog_file.CatalogError,
-        secrets.SecretMissing,
-        secret_files.SecretFileRefused,
-    ) as error:
-        errors.print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
+    except Exception as error:
+        told = _told(error)
+        if told is None:
+            raise
+        for line in told.splitlines():
+            errors.print(f"[red]error:[/red] {escape(line)}", highlight=False, soft_wrap=True)
         sys.exit(2)
+
+
+_MENDABLE = (
+    config.SettingsError,
+    admin_client.AdminError,
+    ModelStoreError,
+    PlotsMissing,
+    catalog_file.CatalogError,
+    run.StartFailed,
+    secrets.SecretMissing,
+    secret_files.SecretFileRefused,
+)
+_DATABASE_MODULES = ("sqlalchemy.", "tokenschain.infra.database.")
+"""By name, so that a process without a database does not load its library."""
+
+
+def _told(error: Exception) -> str | None:
+    """What to tell of an error that a person can mend; None for a fault of our own."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, _MENDABLE):
+        return str(error)
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return f"{where}{error.strerror or error}"
+    if f"{type(error).__module__}.".startswith(_DATABASE_MODULES):
+        return str(error).partition("\n")[0]
+    return None

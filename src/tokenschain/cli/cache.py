@@ -17,6 +17,7 @@ from rich.progress import Progress
 
 from tokenschain.cli import plots as plotting
 from tokenschain.cli.admin import call
+from tokenschain.cli.admin_client import AdminError
 from tokenschain.cli.output import console, errors, table
 from tokenschain.core.pricing.catalog import format_pico
 from tokenschain.infra import config
@@ -249,6 +250,8 @@ def evaluate(
     lines: list[str] = []
     drawn: dict[str, Any] = {}
     paths = [data] if data.is_file() else [data / f"{name}.jsonl" for name in PAIR_SETS]
+    if not any(path.exists() for path in paths):
+        raise AdminError(f"there are no pairs at {data}: {', '.join(PAIR_SETS)} (.jsonl)")
     for path in paths:
         if not path.exists():
             errors.print(f"{path} is not there: left out", highlight=False)

@@ -26,6 +26,7 @@ def migrate(
     from tokenschain.infra.database import engine as db  # noqa: PLC0415 - gateways do without
     from tokenschain.infra.database import transfer  # noqa: PLC0415
 
+    console.print(f"from {_shown(source)} to {_shown(target)}", highlight=False, soft_wrap=True)
     ends = [db.connect(_database(url)) for url in (source, target)]
     try:
         with _rows_progress() as report, _store_errors():
@@ -48,7 +49,9 @@ def backup(
     from tokenschain.infra.database import engine as db  # noqa: PLC0415
     from tokenschain.infra.database import transfer  # noqa: PLC0415
 
-    engine = db.connect(config.load().database_url)
+    url = config.load().database_url
+    console.print(f"copying {_shown(url)}", highlight=False, soft_wrap=True)
+    engine = db.connect(url)
     try:
         with _rows_progress() as report, _store_errors():
             found = transfer.back_up(engine, file, report)
@@ -87,6 +90,12 @@ def _database(url: str) -> str:
     if "://" not in url:
         return f"sqlite:///{url}"
     return url.replace("postgresql://", "postgresql+psycopg://", 1)
+
+
+def _shown(url: str) -> str:
+    """An address without its password."""
+    scheme, found, rest = url.rpartition("@")
+    return f"{scheme.partition('://')[0]}://{rest}" if found else url
 
 
 def _show_checked(found: Any) -> None:

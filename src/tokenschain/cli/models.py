@@ -44,6 +44,10 @@ def model_list(
         console.print(shown)
         return
     catalog = catalog_file.load()
+    if provider is not None and provider not in {info.provider for info in catalog.models}:
+        near = catalog_file.near_providers(provider, catalog.providers)
+        hint = f"; near: {', '.join(near)}" if near else ""
+        raise catalog_file.CatalogError(f"the catalog has no provider {provider}{hint}")
     columns = ["provider", "model", "kind", "context"]
     columns += ["abilities"] * abilities + ["input", "output", "cached"] * prices
     shown = table(*columns)

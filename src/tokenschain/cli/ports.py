@@ -14,6 +14,8 @@ def all_of(settings: Settings) -> Iterator[tuple[str, str, int]]:
     if settings.runs_engine:
         yield "engine.port", settings.engine.host, settings.engine.port
         yield "engine.embedder_port", settings.engine.host, settings.engine.embedder_port
+    if settings.cache.compares_meanings and not settings.semantic.urls:
+        yield "semantic.port", settings.semantic.host, settings.semantic.port
 
 
 def is_taken(host: str, port: int) -> bool:

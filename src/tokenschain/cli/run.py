@@ -27,6 +27,10 @@ _OWNER_ONLY = 0o077
 """Umask of all processes: journal, database and secrets are no other user's."""
 
 
+class StartFailed(Exception):
+    """A process of the platform ended before all were ready."""
+
+
 def up(
     port: Annotated[int | None, typer.Option(help="Port of the gateway.")] = None,
     control_port: Annotated[int | None, typer.Option(help="Port of control.")] = None,
@@ -45,6 +49,7 @@ def up(
     settings = _begin(flags)
     log.configure(settings.log_format)
     _refuse_taken_ports(settings)
+    machine.check(settings)
     _pull_default_if_needed(settings)
     first = machine.prepare(settings)
     _hand_down(flags)
@@ -58,24 +63,35 @@ def _begin(flags: Mapping[str, object] | None = None) -> Settings:
 
 
 async def _up(settings: Settings, children: Sequence[Child], first: FirstRun) -> None:
-    supervisor = Supervisor(children, log.get(process="up").warning, settings.server.drain_max_s)
+    started = asyncio.Event()
+    supervisor = Supervisor(
+        children, log.get(process="up").warning, settings.server.drain_max_s, started
+    )
     async with asyncio.TaskGroup() as group:
         running = group.create_task(supervisor.run())
         ready = group.create_task(_ready(settings))
         await asyncio.wait({running, ready}, return_when=asyncio.FIRST_COMPLETED)
         if ready.done() and not running.done():
+            started.set()
             if ready.result():
                 _greet(settings, first)
             else:
                 errors.print("[yellow]not ready yet[/yellow]: see the log lines above")
         ready.cancel()
+    if supervisor.failed is not None:
+        raise StartFailed(
+            f"{supervisor.failed} did not start, so the rest was ended; its line above says why"
+        )
 
 
 async def _ready(settings: Settings) -> bool:
     """Wait until a call would be answered."""
     from tokenschain.wiring.machine import answers  # noqa: PLC0415
 
-    urls = [settings.gateway_base_url.removesuffix("/v1") + "/readyz"]
+    urls = [
+        f"{settings.control_base_url}/readyz",
+        settings.gateway_base_url.removesuffix("/v1") + "/readyz",
+    ]
     if settings.runs_engine:
         urls.append(f"http://{settings.engine.host}:{settings.engine.port}/health")
         urls.append(f"http://{settings.engine.host}:{settings.engine.embedder_port}/health")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Container, Iterable, Mapping
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ from tokenschain.core.snapshot import (
     Upstream,
 )
 from tokenschain.core.snapshot.virtual_models import VirtualModelEntry
+from tokenschain.infra import catalog_file
 from tokenschain.infra.config import Settings, UpstreamSettings
 
 ENGINE = "engine"
@@ -36,7 +38,8 @@ _OWN_PRICE = Price("CNY", (PriceTier(0, 0, 0),), "own-engine/1")
 
 
 class UnknownUpstream(ValueError):
-    """An upstream's settings do not fit the catalog; says what to change."""
+    """Settings of upstreams or routing do not fit the catalog; one line a problem, with what to
+    change."""
 
 
 def routes(
@@ -57,20 +60,20 @@ def routes(
     for info in catalog.models:
         by_provider.setdefault(info.provider, {})[info.model] = info
     providers = {provider.id: provider for provider in catalog.providers}
+    problems = []
     for entry in settings.upstreams:
         provider = providers.get(entry.provider)
         base_url = entry.base_url or (provider.base_url if provider is not None else None)
         if not base_url:
-            raise UnknownUpstream(
-                f"upstream {entry.id}: set base_url, since the catalog has no address for "
-                f"provider {entry.provider}"
-            )
+            problems.append(_no_address(entry, catalog))
+            continue
         zone = entry.zone or (provider.zone if provider is not None else None)
         if zone is None and settings.routing.residency:
-            raise UnknownUpstream(
+            problems.append(
                 f"upstream {entry.id}: set zone, since routing.residency has rules and the "
                 f"catalog does not say where the machines of provider {entry.provider} are"
             )
+            continue
         table.upstreams[entry.id] = _published(entry, base_url, zone or "")
         known = _known(provider or Provider(entry.provider, ""), by_provider)
         for name, served in _names(entry, known).items():
@@ -82,10 +85,26 @@ def routes(
             if kind in KINDS:
                 vendor = found.vendor if found is not None else entry.provider
                 table.add(name, kind, vendor, _offer(entry.id, served, price, found))
+    if problems:
+        raise UnknownUpstream("\n".join(problems))
     return table.upstreams, {
         name: ModelRoute(name, table.kinds[name], tuple(offers), table.owners[name])
         for name, offers in sorted(table.offers.items())
     }
+
+
+def _no_address(entry: UpstreamSettings, catalog: Catalog) -> str:
+    known = entry.provider in {provider.id for provider in catalog.providers}
+    near = [] if known else catalog_file.near_providers(entry.provider, catalog.providers)
+    if near:
+        return (
+            f"upstream {entry.id}: the catalog has no provider {entry.provider}; did you mean "
+            f"{' or '.join(near)}? Else set base_url"
+        )
+    return (
+        f"upstream {entry.id}: set base_url, since the catalog has no address for provider "
+        f"{entry.provider}"
+    )
 
 
 def _known(
@@ -176,14 +195,20 @@ def routing(
     known = set(models)
     also = aliases or {}
     virtual: dict[str, tuple[VirtualModelEntry, ...]] = {}
+    problems = []
     for name, entries in given.models.items():
         if name in known:
-            raise UnknownUpstream(f"routing.models: `{name}` is the name of a model already")
+            problems.append(f"routing.models: `{name}` is the name of a model already")
         for entry in entries:
             if entry.model not in known | also.keys() and not settings.engine.url:
-                raise UnknownUpstream(
+                near = difflib.get_close_matches(entry.model, [*known, *also], 1)
+                problems.append(
                     f"routing.models.{name}: no upstream serves the model `{entry.model}`"
+                    + (f"; did you mean `{near[0]}`?" if near else "")
                 )
+    if problems:
+        raise UnknownUpstream("\n".join(problems))
+    for name, entries in given.models.items():
         virtual[name] = tuple(
             msgspec.structs.replace(entry, model=also[entry.model].model)
             if entry.model in also
@@ -229,3 +254,14 @@ def _price(entry: UpstreamSettings, model: str) -> Price | None:
         None if cached is None else int(cached * MICRO_PER_UNIT),
     )
     return Price(found.currency, (tier,), f"settings/{entry.id}/{model}")
+
+
+def check(settings: Settings, catalog: Catalog) -> None:
+    """Check what the settings say of upstreams and routing before anything starts by it.
+
+    Raises:
+        UnknownUpstream: with every problem.
+    """
+    upstreams, models = routes(settings, catalog, ())
+    also = aliases(catalog, upstreams, models, settings.routing.models)
+    routing(settings, models, also)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import difflib
+from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from importlib import resources
 from pathlib import Path
@@ -22,6 +23,7 @@ from tokenschain.core.pricing.catalog import (
     Provider,
 )
 
+_NEAR_MAX = 3
 _CONDITIONS = frozenset({"input_tokens_max", "output_tokens_max", "thinking", "off_peak", "batch"})
 
 
@@ -62,6 +64,14 @@ def load(path: Path | None = None) -> Catalog:
     if problems:
         raise CatalogError(f"{path or 'the shipped catalogue'}: {'; '.join(problems)}")
     return Catalog(str(raw["version"]), providers, models, aliases)
+
+
+def near_providers(name: str, providers: Iterable[Provider]) -> list[str]:
+    """Ids of the providers that somebody may have meant: by id, name or address, nearest first."""
+    wanted, ids = name.lower(), [provider.id for provider in providers]
+    said = {p.id: f"{p.id} {p.name} {p.base_url or ''}".lower() for p in providers}
+    found = [id for id in ids if len(wanted) > 2 and wanted in said[id]]
+    return (found or difflib.get_close_matches(wanted, ids, _NEAR_MAX, 0.6))[:_NEAR_MAX]
 
 
 def _duplicates(text: str, raw: dict[str, Any]) -> Iterator[str]:

@@ -13,6 +13,7 @@ length of zero marks the end. The same frames travel to control unchanged.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import mmap
 import os
@@ -73,8 +74,12 @@ class Journal:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
+            owner = os.pread(self._lock, 20, 0).decode("ascii", "replace") or "another"
             os.close(self._lock)
-            raise
+            why = f"in use by process {owner}: end it, or set another data_dir"
+            raise BlockingIOError(errno.EWOULDBLOCK, why, str(folder)) from None
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, str(os.getpid()).encode(), 0)
         # Segments a former owner left are shipped first, from their start: control
         # knows by event id what it has already.
         self._old = sorted(int(f.stem) for f in folder.glob(f"*{_SUFFIX}"))

@@ -41,13 +41,22 @@ class Supervisor:
     """Keeps children running until told to stop."""
 
     def __init__(
-        self, children: Sequence[Child], report: Callable[..., None], stop_max_s: float
+        self,
+        children: Sequence[Child],
+        report: Callable[..., None],
+        stop_max_s: float,
+        started: asyncio.Event | None = None,
     ) -> None:
         """
         Args:
             report: told `(event, **details)` when a child starts, crashes or is killed.
             stop_max_s: how long children may take to end after SIGTERM.
+            started: set when all are ready; a child that ends before ends everything. Without it
+                every child is started again.
         """
+        self._started = started
+        self.failed: str | None = None
+        """The child whose end ended the start."""
         self._children = children
         self._report = report
         self._stop_max_s = stop_max_s
@@ -88,6 +97,10 @@ class Supervisor:
             )
             status = await self._watch(child, process)
             if self._stopping.is_set():
+                return
+            if self._started is not None and not self._started.is_set():
+                self.failed = child.name
+                self.stop()
                 return
             if time.monotonic() - began > STEADY_S:
                 backoff_s = BACKOFF_MIN_S

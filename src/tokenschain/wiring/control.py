@@ -48,6 +48,7 @@ def run(settings: Settings) -> None:
     """Serve the admin API and the internal channel until SIGTERM or SIGINT."""
     log.configure(settings.log_format)
     engine = db.connect(settings.database_url, settings.database.connections_max)
+    db.wait_for(engine, settings.database.start_wait_s, log.get(process="control").warning)
     db.migrate(engine)
     descriptors.raise_limit()
     uvloop.run(_serve(settings, *_build(settings, engine)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from functools import partial
 from typing import NamedTuple
 
@@ -9,8 +10,8 @@ import httpx
 
 from tokenschain.control import model_routes
 from tokenschain.control.identity import api_keys
-from tokenschain.infra import catalog_file
-from tokenschain.infra.config import Settings
+from tokenschain.infra import catalog_file, log
+from tokenschain.infra.config import Settings, SettingsError, variable_of
 from tokenschain.infra.database import engine as db
 from tokenschain.infra.heartbeat import HeartbeatProbe, heartbeat_path
 from tokenschain.infra.model_store import make_private
@@ -27,11 +28,37 @@ class FirstRun(NamedTuple):
     api_key: str | None
 
 
+def check(settings: Settings) -> None:
+    """Check settings against the catalog before anything starts.
+
+    Raises:
+        SettingsError: with every problem.
+    """
+    try:
+        model_routes.check(settings, catalog_file.load())
+    except model_routes.UnknownUpstream as error:
+        raise SettingsError(str(error)) from None
+
+
 def prepare(settings: Settings) -> FirstRun:
-    """Bring the database up to date; on a fresh one, make the first credentials."""
-    make_private(settings.data_dir)
+    """Bring the database up to date; on a fresh one, make the first credentials.
+
+    Raises:
+        SettingsError: the data folder cannot be used.
+        DatabaseUnreachable: nor can the database.
+    """
+    try:
+        make_private(settings.data_dir)
+        with tempfile.TemporaryFile(dir=settings.data_dir):
+            pass  # it can be written
+    except OSError as error:
+        raise SettingsError(
+            f"data_dir {settings.data_dir} cannot be used: {error.strerror}; set "
+            f"{variable_of('data_dir')} to a folder that this user may write"
+        ) from None
     engine = db.connect(settings.database_url)
     try:
+        db.wait_for(engine, settings.database.start_wait_s, log.get(process="up").warning)
         db.migrate(engine)
         with engine.begin() as connection:
             token = api_keys.make_admin_token(connection, INTERNATIONAL)

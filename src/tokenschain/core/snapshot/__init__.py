@@ -69,7 +69,7 @@ class Upstream(msgspec.Struct, frozen=True):
     base_url: Annotated[
         str,
         Meta(
-            pattern=r"^(https?://.*)?$",
+            pattern=r"^(https?://[^/\s]+(/\S*)?)?$",
             description="Address up to and including the version, as `https://host/v1`; the "
             "catalog's by default.",
         ),

@@ -368,12 +368,16 @@ class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True):
         str | None,
         Meta(
             description="SQLAlchemy URL; by default a SQLite file in `data_dir`. For PostgreSQL: "
-            "`postgresql+psycopg://user:password@host/name`."
+            "`postgresql://user:password@host/name`."
         ),
     ] = None
     connections_max: Annotated[
         int, Meta(ge=2, le=500, description="Most connections of one control to PostgreSQL.")
     ] = 10
+    start_wait_s: Annotated[
+        float,
+        Meta(ge=0, le=3_600, description="How long a start waits for PostgreSQL, in seconds."),
+    ] = 30.0
     ledger_days: Annotated[
         int, Meta(ge=1, description="Days after which single calls are deleted; sums stay.")
     ] = 400
@@ -608,8 +612,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def database_url(self) -> str:
-        """The database's URL."""
-        return self.database.url or f"sqlite:///{self.data_dir / 'tokenschain.db'}"
+        """The database's URL, with the driver that is installed."""
+        given = self.database.url
+        if given is None:
+            return f"sqlite:///{self.data_dir / 'tokenschain.db'}"
+        return given.replace("postgresql://", "postgresql+psycopg://", 1)
 
     @property
     def control_base_url(self) -> str:

@@ -8,7 +8,7 @@ import types
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 import msgspec
 import yaml
@@ -99,12 +99,30 @@ def _file_values() -> Values:
     if path is None:
         return {}
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        text = path.read_text(encoding="utf-8")
+        values = yaml.safe_load(text) or {}
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise SettingsError(f"{path} line {line}: not UTF-8; save the file as UTF-8") from None
+    except yaml.MarkedYAMLError as error:
+        raise SettingsError(_misspelt(path, text, error)) from None
     except yaml.YAMLError as error:
         raise SettingsError(f"{path}: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise SettingsError(f"{path}: must hold `name: value` lines")
     return values
+
+
+def _misspelt(path: Path, text: str, error: yaml.MarkedYAMLError) -> str:
+    """Where a file is no YAML, and why."""
+    mark = error.problem_mark or error.context_mark
+    number = mark.line if mark is not None else 0
+    lines = [*text.splitlines(), ""]
+    line = lines[min(number, len(lines) - 1)]
+    if "\t" in line[: len(line) - len(line.lstrip())]:
+        return f"{path} line {number + 1}: a tab; indent with spaces"
+    why = ", ".join(part for part in (error.context, error.problem) if part)
+    return f"{path} line {number + 1}: {why}"
 
 
 def _environment() -> Iterator[tuple[str, object]]:
@@ -142,13 +160,18 @@ def _hint_of(name: str) -> Any:
 
 def _parsed(name: str, text: str, hint: Any) -> object:
     """A variable's value: JSON for groups, mappings and lists; else its text."""
-    if declared.bare_of(hint) in (str, Path):
+    bare = declared.bare_of(hint)
+    if bare in (str, Path):
         return text
     if text.lstrip()[:1] in ("{", "["):
         try:
             return msgspec.json.decode(text)
         except msgspec.DecodeError as error:
             raise SettingsError(f"{variable_of(name)} is not JSON: {error}") from None
+    if get_origin(bare) is tuple and declared.struct_of(get_args(bare)[0]) is not None:
+        raise SettingsError(f"{variable_of(name)} must be JSON: a list of objects, as [{{...}}]")
+    if get_origin(bare) is dict or declared.struct_of(bare) is not None:
+        raise SettingsError(f"{variable_of(name)} must be JSON: an object, as {{...}}")
     return text
 
 
@@ -212,13 +235,16 @@ def _wrong(hint: Any, value: object, path: str) -> Iterator[str]:
             yield from _wrong(of_value, item, f"{path}.{key}")
     else:
         try:
-            _convert(value, hint)
+            _convert(_literal(hint, value), hint)
             if NETWORK in getattr(hint, "__metadata__", ()):
                 ip_network(str(value))
         except msgspec.ValidationError:
+            secret = declared.bare_of(hint) is str and "sealed" in str(hint)
+            why = f"must be {declared.range_of(hint)}"
+            if secret:
+                why += "; put the secret into the environment, or use `tokenschain secrets set`"
             # What stands for a secret's place may be the secret itself: it is not repeated.
-            shown = "…" if declared.bare_of(hint) is str and "sealed" in str(hint) else value
-            yield _explain(path, shown, f"must be {declared.range_of(hint)}")
+            yield _explain(path, "…" if secret else value, why)
         except ValueError as error:
             yield _explain(path, value, str(error))
 
@@ -241,6 +267,15 @@ def _shown(value: object) -> str:
 
 def _convert(value: object, to: Any) -> Any:
     return msgspec.convert(value, to, strict=False, dec_hook=_from_text)
+
+
+def _literal(hint: Any, value: Any) -> Any:
+    """`off`, `on`, `yes` and `no` as the words they are where a word is asked: YAML 1.1 reads them
+    as true and false."""
+    if isinstance(value, bool) and get_origin(declared.bare_of(hint)) is Literal:
+        words = ("on", "yes") if value else ("off", "no")
+        return next((word for word in words if word in get_args(declared.bare_of(hint))), value)
+    return value
 
 
 def _from_text(wanted: type, value: Any) -> Any:
@@ -272,7 +307,7 @@ def _in_form(hint: Any, value: Any) -> Any:
         return [_in_form(get_args(bare)[0], item) for item in _items(bare, value)]
     if get_origin(bare) is dict and isinstance(value, dict):
         return {key: _in_form(get_args(bare)[1], item) for key, item in value.items()}
-    return value
+    return _literal(hint, value)
 
 
 def _items(bare: Any, value: object) -> list[Any] | tuple[Any, ...]:
@@ -287,7 +322,18 @@ def _items(bare: Any, value: object) -> list[Any] | tuple[Any, ...]:
 
 
 def _contradictions(settings: Settings) -> Iterator[str]:
-    """Settings that are right by themselves and wrong together."""
+    """Settings that are right by themselves and wrong together, and addresses of stores."""
+    for name, url, schemes in (
+        ("database.url", settings.database.url, _DATABASE_SCHEMES),
+        ("redis.url", settings.redis.url, _REDIS_SCHEMES),
+    ):
+        if url is not None and not url.startswith(schemes):
+            # The address may hold a password: it is not repeated.
+            first, *others = (f"{scheme}..." for scheme in schemes)
+            yield (
+                f"setting {name} must begin with {', '.join([first, *others[:-1]])} or {others[-1]}"
+                f". Set {variable_of(name)} or `{name}:` in the file."
+            )
     if bool(settings.tls.certificate_file) != bool(settings.tls.key_file):
         yield "tls.certificate_file and tls.key_file belong together: set both"
     yield from _upstream_contradictions(settings)
@@ -298,6 +344,8 @@ def _contradictions(settings: Settings) -> Iterator[str]:
             yield f"setting routing: no policy `{name}`; known: {', '.join(sorted(known))}"
 
 
+_DATABASE_SCHEMES = ("postgresql://", "postgresql+psycopg://", "sqlite:///")
+_REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 _OWN_UPSTREAMS = ("engine", "embedder")
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from importlib import resources
 from typing import Any
 
@@ -17,6 +18,8 @@ from sqlalchemy import Connection, Engine, Table, create_engine, event
 from sqlalchemy.dialects import postgresql, sqlite
 
 LOCK_WAIT_MAX_S = 5.0
+_AWAIT_S = 0.5
+"""How often a database that is not up yet is asked again."""
 POOL_CONNECTIONS = 10
 STATEMENT_MAX_S = 30
 """PostgreSQL ends a statement that takes longer."""
@@ -42,6 +45,41 @@ def connect(url: str, connections_max: int = POOL_CONNECTIONS) -> Engine:
             "tcp_user_timeout": int(LOCK_WAIT_MAX_S * 1e3),
         },
     )
+
+
+class DatabaseUnreachable(Exception):
+    """No connection could be had; says where and why, without the password."""
+
+
+def wait_for(engine: Engine, wait_max_s: float, report: Callable[..., None]) -> None:
+    """Wait for a database that is not up yet; SQLite's is there or cannot be.
+
+    Args:
+        report: told `database_awaited` once, when it has to wait.
+
+    Raises:
+        DatabaseUnreachable: there is no connection after `wait_max_s`, or it is refused for
+            another reason than that nobody listens.
+    """
+    deadline, told = time.monotonic() + wait_max_s, False
+    while True:
+        try:
+            engine.connect().close()
+            return
+        except sqlalchemy.exc.OperationalError as error:
+            url = engine.url
+            where = url.database if url.host is None else f"{url.host}:{url.port or 5432}"
+            why = str(error.orig).partition("\n")[0].strip()
+            refused = url.host is None or "FATAL" in why
+            if refused or time.monotonic() > deadline:
+                raise DatabaseUnreachable(
+                    f"the database at {where} cannot be used: {why}; start it, or set "
+                    "TOKENSCHAIN_DATABASE__URL"
+                ) from None
+            if not told:
+                report("database_awaited", where=where, why=why, wait_max_s=wait_max_s)
+                told = True
+            time.sleep(_AWAIT_S)
 
 
 def _tune_sqlite(connection: Any, _record: Any) -> None:

@@ -22,6 +22,7 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    inspect,
     literal_column,
     select,
     tuple_,
@@ -73,6 +74,7 @@ def move(source: Engine, target: Engine, progress: Progress) -> dict[str, Checke
     Raises:
         MovingError: the target is in use, or a count or sum differs.
     """
+    require_platform(source)
     for engine in (source, target):
         db.migrate(engine)
     _refuse_used(target)
@@ -90,6 +92,20 @@ def move(source: Engine, target: Engine, progress: Progress) -> dict[str, Checke
                     raise MovingError(f"{table.name} arrived otherwise: {', '.join(wrong)}")
                 found[table.name] = here
     return found
+
+
+def require_platform(engine: Engine) -> None:
+    """Refuse what is no database of the platform, before anything is made or read.
+
+    Raises:
+        MovingError: there is none, or it holds something else.
+    """
+    file = engine.url.database
+    if engine.dialect.name == "sqlite" and not Path(file or "").is_file():
+        raise MovingError(f"there is no database at {file}")
+    if not inspect(engine).has_table(meta.name):
+        where = engine.url.render_as_string(hide_password=True)
+        raise MovingError(f"{where} is no database of this platform")
 
 
 def _refuse_used(target: Engine) -> None:
@@ -183,12 +199,16 @@ def back_up(source: Engine, file: Path, progress: Progress) -> dict[str, Checked
     """Write everything into a SQLite file, while the platform runs.
 
     Raises:
-        MovingError: the file is there already, or what arrived is not what was sent.
+        MovingError: the file is there already or cannot be made, there is no platform to copy, or
+            what arrived is not what was sent.
     """
+    require_platform(source)
     try:
         file.touch(mode=0o600, exist_ok=False)  # not readable by others while it is written
     except FileExistsError:
         raise MovingError(f"{file} is there already") from None
+    except OSError as error:
+        raise MovingError(f"{file} cannot be written: {error.strerror}") from None
     copy = db.connect(f"sqlite:///{file}")
     try:
         if source.dialect.name == "sqlite":
