@@ -111,7 +111,12 @@ def _resident_mb() -> float:
 
 
 def _in_redis(url: str) -> VectorStore:
-    store = RedisVectorIndex(url, Sealer(INTERNATIONAL, b"k" * 32), "bench", FAST_DIMENSIONS)
+    store = RedisVectorIndex(
+        url,
+        Sealer(INTERNATIONAL, lambda: ("k",), lambda secret: b"k" * 32),
+        "bench",
+        FAST_DIMENSIONS,
+    )
     store.near(b"s", np.zeros(FAST_DIMENSIONS, np.float32), 1)
     return SharedVectorStore(store, time.time)
 

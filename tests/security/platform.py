@@ -22,6 +22,7 @@ from tokenschain.control.identity import organization, roles, tokens, users
 from tokenschain.infra.config import Settings
 from tokenschain.infra.database import engine as db
 from tokenschain.infra.security import secrets
+from tokenschain.infra.security.secret_files import SecretFile
 from tokenschain.infra.security.suite import INTERNATIONAL
 
 OPERATOR = "tco-of-the-operator"
@@ -121,7 +122,7 @@ def platform(folder: Path, oidc: Any = None, database: str | None = None) -> Ite
         Ledger(engine),
         LeaseManager(engine),
         Settings(data_dir=folder),
-        secrets.master_sealer(folder / "master", INTERNATIONAL),
+        secrets.master_sealer(SecretFile(folder / "master"), INTERNATIONAL),
         INTERNATIONAL,
         OPERATOR,
         None,

@@ -58,6 +58,11 @@ class Letters:
         return np.array(rows, dtype=np.float32)
 
 
+def sealer_of(secret: str) -> Sealer:
+    secrets = (secret,)
+    return Sealer(INTERNATIONAL, lambda: secrets, lambda one: one.encode() * 32)
+
+
 def entry(answer: str, question: str = "", expires_s: float = 1e12) -> CacheEntry:
     body = json.dumps({"choices": [{"message": {"content": answer}}]}).encode()
     return CacheEntry(body, "t", "m", 0.0, expires_s, question=question)
@@ -183,7 +188,7 @@ def kept(request: pytest.FixtureRequest) -> VectorStore:
         return LocalVectorStore(2**24)
     redis: RedisStack = request.getfixturevalue("redis")
     redis.flush()
-    store = RedisVectorIndex(redis.url, Sealer(INTERNATIONAL, b"k" * 32), "test", FAST_DIMENSIONS)
+    store = RedisVectorIndex(redis.url, sealer_of("k"), "test", FAST_DIMENSIONS)
     store.near(b"s", unit(0, FAST_DIMENSIONS), 1)  # makes the index
     return SharedVectorStore(store, lambda: 0.0)
 
@@ -220,7 +225,7 @@ def test_both_stores_keep_find_and_forget(
 
 def test_texts_in_redis_are_sealed_and_an_emptied_redis_is_begun_anew(redis: RedisStack) -> None:
     redis.flush()
-    store = RedisVectorIndex(redis.url, Sealer(INTERNATIONAL, b"k" * 32), "test", FAST_DIMENSIONS)
+    store = RedisVectorIndex(redis.url, sealer_of("k"), "test", FAST_DIMENSIONS)
     shared = SharedVectorStore(store, lambda: 0.0)
     fast, fine = unit(1, FAST_DIMENSIONS), unit(1, FINE_DIMENSIONS)
 
@@ -233,7 +238,7 @@ def test_texts_in_redis_are_sealed_and_an_emptied_redis_is_begun_anew(redis: Red
         said = b"".join(v for name in client.scan_iter() for v in client.hvals(name))
     assert b"secret" not in said
     other = SharedVectorStore(
-        RedisVectorIndex(redis.url, Sealer(INTERNATIONAL, b"x" * 32), "test", FAST_DIMENSIONS),
+        RedisVectorIndex(redis.url, sealer_of("x"), "test", FAST_DIMENSIONS),
         lambda: 0.0,
     )
     assert other.near(b"s", fast, 1) == [] and other.entry(b"s", b"k" * 16, 1.0) is None
@@ -246,7 +251,7 @@ def test_texts_in_redis_are_sealed_and_an_emptied_redis_is_begun_anew(redis: Red
 def test_without_the_shared_store_this_machine_goes_on_alone(redis: RedisStack) -> None:
     redis.flush()
     told: list[str] = []
-    store = RedisVectorIndex(redis.url, Sealer(INTERNATIONAL, b"k" * 32), "test", FAST_DIMENSIONS)
+    store = RedisVectorIndex(redis.url, sealer_of("k"), "test", FAST_DIMENSIONS)
     layered = LayeredVectorStore(
         LocalVectorStore(2**20), SharedVectorStore(store, lambda: 0.0), REDIS_FAILURES, time.monotonic,
         lambda event, why: told.append(event),

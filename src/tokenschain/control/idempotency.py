@@ -10,7 +10,7 @@ from sqlalchemy import Connection, delete, select
 from tokenschain.core.errors import ApiError
 from tokenschain.infra.database.engine import upsert
 from tokenschain.infra.database.tables import idempotency
-from tokenschain.infra.security.suite import Sealer
+from tokenschain.infra.security.suite import Place, Sealable, Sealer
 
 KEPT_S = 24 * 3_600
 KEY_CHARACTERS_MAX = 200
@@ -51,7 +51,7 @@ def claim(
     row = connection.execute(select(idempotency).where(idempotency.c.key_hash == key_hash)).one()
     if row.request_hash != request_hash:
         raise ApiError("conflict", "This idempotency key came with another request.")
-    return Answered(row.status, sealer.unseal(key_hash, row.sealed))
+    return Answered(row.status, sealer.unseal(_place(key_hash), row.sealed))
 
 
 def keep(connection: Connection, sealer: Sealer, key_hash: str, status: int, body: bytes) -> None:
@@ -59,5 +59,10 @@ def keep(connection: Connection, sealer: Sealer, key_hash: str, status: int, bod
     connection.execute(
         idempotency.update()
         .where(idempotency.c.key_hash == key_hash)
-        .values(status=status, sealed=sealer.seal(key_hash, body))
+        .values(status=status, sealed=sealer.seal(_place(key_hash), body))
     )
+
+
+def _place(key_hash: str) -> Place:
+    # The hash is of the caller as well.
+    return Place(Sealable.IDEMPOTENT_ANSWER, "", key_hash)

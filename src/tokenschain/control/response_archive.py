@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, delete, select
 from tokenschain.core.formats.stored_responses import Stored
 from tokenschain.infra.database.engine import upsert
 from tokenschain.infra.database.tables import api_keys, ledger, stored_responses
-from tokenschain.infra.security.suite import Sealer
+from tokenschain.infra.security.suite import Place, Sealable, Sealer
 
 
 class ResponseArchive:
@@ -37,7 +37,7 @@ class ResponseArchive:
                 "id": stored.id,
                 "tenant": stored.tenant,
                 "expires_at_s": int(stored.created_s) + self._ttl_s,
-                "sealed": self._sealer.seal(stored.id, payload),
+                "sealed": self._sealer.seal(_place(stored.tenant, stored.id), payload),
             }
         if not rows:
             return 0
@@ -60,7 +60,9 @@ class ResponseArchive:
                 stored_responses.c.expires_at_s > int(time.time()),
             )
         ).scalar()
-        return None if row is None else _owned(connection, self._sealer.unseal(response_id, row))
+        if row is None:
+            return None
+        return _owned(connection, self._sealer.unseal(_place(tenant, response_id), row))
 
     def delete(self, connection: Connection, tenant: str, response_id: str) -> bool:
         """Forget a tenant's response; false when there is none."""
@@ -101,3 +103,7 @@ def _owned(connection: Connection, payload: bytes) -> bytes:
         stored.data_class, stored.models = row.data_class, (row.model_asked,)
         stored.networks = None if row.networks is None else tuple(json.loads(row.networks))
     return msgspec.msgpack.encode(stored)
+
+
+def _place(tenant: str, response_id: str) -> Place:
+    return Place(Sealable.RESPONSE, tenant, response_id)

@@ -12,6 +12,7 @@ import uvloop
 from fastapi import FastAPI
 from sqlalchemy import Engine
 
+from tokenschain.control import resealing
 from tokenschain.control.api.app import create_app
 from tokenschain.control.api.context import ApiContext
 from tokenschain.control.api.internal import BODY_BYTES_MAX, RESPONSES_BATCH_BYTES_MAX
@@ -62,7 +63,8 @@ def _build(settings: Settings, engine: Engine) -> tuple[FastAPI, Publisher]:
     ledger.follow(publisher.snapshot)
     publisher.changed.append(ledger.follow)
     lease_manager = LeaseManager(engine)
-    sealer = secrets.master_sealer(settings.master_key_path, suite)
+    sealer = secrets.master_sealer(SecretFile(settings.master_key_path, _warn), suite)
+    resealing.bring_up_to_date(engine, sealer, _warn)
     vault = secrets.Vault(settings.vault_path, settings.master_key_path, suite)
     archive = ResponseArchive(engine, sealer, settings.database.response_ttl_s)
     internal = SecretFile(settings.internal_secret_path, _warn)

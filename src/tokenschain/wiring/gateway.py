@@ -243,7 +243,8 @@ class GatewayWorker:
         settings = self._settings
         self._cache_store: RedisCacheStore | None = None
         if settings.redis.url:
-            sealer = Sealer(self._suite, self._suite.derive(self._secrets()[0], b"shelf"))
+            derive = self._suite.derive
+            sealer = Sealer(self._suite, self._secrets, lambda secret: derive(secret, b"shelf"))
             self._cache_store = RedisCacheStore(settings.redis.url, sealer)
         self._semantic: SemanticClient | None = None
         if settings.cache.compares_meanings:

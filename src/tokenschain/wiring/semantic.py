@@ -73,7 +73,8 @@ async def _semantic(settings: Settings) -> None:
     )
     if settings.redis.url:
         shared = RedisVectorIndex(
-            settings.redis.url, Sealer(suite, suite.derive(shared_secrets()[0], b"meaning")),
+            settings.redis.url,
+            Sealer(suite, shared_secrets, lambda secret: suite.derive(secret, b"meaning")),
             f"{FAST}+{name}", FAST_DIMENSIONS,
         )  # fmt: skip
         store = LayeredVectorStore(

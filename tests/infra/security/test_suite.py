@@ -10,8 +10,11 @@ from tokenschain.infra.security.suite import (
     INTERNATIONAL,
     KEY_BYTES,
     KEYED_DIGEST_BYTES,
+    Place,
+    Sealable,
     Sealer,
     Signer,
+    Suite,
     Unsealable,
 )
 
@@ -20,8 +23,20 @@ KEY = b"k" * KEY_BYTES
 SEALED = bytes.fromhex("0196f4cf7ee3c546e823c91c4a4eb0c062650bc6c0f6131011824fe8eac5de2dbae6")
 
 
-def test_what_was_sealed_before_is_still_unsealed():
-    assert Sealer(INTERNATIONAL, KEY).unseal("cloud", SEALED) == b"hello"
+PLACE = Place(Sealable.CREDENTIAL, "", "cloud")
+
+
+def sealer_of(*keys: bytes, suite: Suite = INTERNATIONAL) -> Sealer:
+    names = tuple(map(str, range(len(keys))))
+    return Sealer(suite, lambda: names, lambda name: keys[int(name)])
+
+
+def test_what_was_sealed_before_is_opened_only_to_be_sealed_anew():
+    assert sealer_of(KEY).unseal_former(PLACE, SEALED) == b"hello"
+    with pytest.raises(Unsealable, match="another suite"):
+        sealer_of(KEY).unseal(PLACE, SEALED)
+    with pytest.raises(Unsealable):
+        sealer_of(KEY).unseal_former(PLACE, sealer_of(KEY).seal(PLACE, b"hello"))
 
 
 def test_digests_stored_before_are_still_found():
@@ -35,24 +50,47 @@ def test_digests_stored_before_are_still_found():
     assert len(INTERNATIONAL.keyed_digest(KEY, b"data")) == KEYED_DIGEST_BYTES
 
 
-def test_another_name_key_version_or_text_is_not_unsealed():
-    sealer = Sealer(INTERNATIONAL, KEY)
-    changed = SEALED[:-1] + bytes([SEALED[-1] ^ 1])
-    for name, sealed in [
-        ("other", SEALED), ("cloud", changed), ("cloud", b""), ("cloud", SEALED[:5]),
-        ("cloud", b"\x02" + SEALED[1:]),
-    ]:  # fmt: skip
+def test_another_place_key_version_or_text_is_not_unsealed():
+    sealer = sealer_of(KEY)
+    sealed = sealer.seal(PLACE, b"hello")
+    assert sealer.unseal(PLACE, sealed) == b"hello"
+    for text in (
+        sealed[:-1] + bytes([sealed[-1] ^ 1]), b"", sealed[:5], sealed[1:], b"\x01" + sealed[1:],
+        b"\x03" + sealed[1:],
+    ):  # fmt: skip
         with pytest.raises(Unsealable):
-            sealer.unseal(name, sealed)
+            sealer.unseal(PLACE, text)
+    for place in (
+        Place(Sealable.CREDENTIAL, "", "other"), Place(Sealable.CREDENTIAL, "acme", "cloud"),
+        Place(Sealable.CREDENTIAL, "cloud", ""), Place(Sealable.RESPONSE, "", "cloud"),
+    ):  # fmt: skip
+        with pytest.raises(Unsealable):
+            sealer.unseal(place, sealed)
     with pytest.raises(Unsealable):
-        Sealer(INTERNATIONAL, b"x" * KEY_BYTES).unseal("cloud", SEALED)
+        sealer_of(b"x" * KEY_BYTES).unseal(PLACE, sealed)
+
+
+def test_no_two_places_read_alike():
+    kind = Sealable.RESPONSE
+    places = [Place(kind, a, b) for a, b in [("ab", "c"), ("a", "bc"), ("", "abc"), ("abc", "")]]
+    assert len({place.encoded() for place in places}) == len(places)
 
 
 def test_each_sealing_is_another_text():
-    sealer = Sealer(INTERNATIONAL, KEY)
-    one, other = sealer.seal("cloud", b"hello"), sealer.seal("cloud", b"hello")
+    sealer = sealer_of(KEY)
+    one, other = sealer.seal(PLACE, b"hello"), sealer.seal(PLACE, b"hello")
     assert one != other
-    assert sealer.unseal("cloud", one) == sealer.unseal("cloud", other) == b"hello"
+    assert sealer.unseal(PLACE, one) == sealer.unseal(PLACE, other) == b"hello"
+
+
+def test_the_first_key_seals_and_each_opens():
+    new = b"n" * KEY_BYTES
+    both = sealer_of(new, KEY)
+    assert both.unseal(PLACE, sealer_of(KEY).seal(PLACE, b"old")) == b"old"
+    sealed = both.seal(PLACE, b"new")
+    assert sealer_of(new).unseal(PLACE, sealed) == b"new"
+    with pytest.raises(Unsealable):
+        sealer_of(KEY).unseal(PLACE, sealed)
 
 
 def test_a_signature_is_right_for_its_message_and_secret_only():
@@ -66,6 +104,6 @@ def test_a_signature_is_right_for_its_message_and_secret_only():
 
 
 def test_another_suite_cannot_read_what_this_one_sealed():
-    other = dataclasses.replace(INTERNATIONAL, name="other", sealed_version=b"\x02")
+    other = dataclasses.replace(INTERNATIONAL, name="other", sealed_version=b"\x07")
     with pytest.raises(Unsealable, match="another suite"):
-        Sealer(other, KEY).unseal("cloud", SEALED)
+        sealer_of(KEY, suite=other).unseal(PLACE, sealer_of(KEY).seal(PLACE, b"hello"))

@@ -24,7 +24,7 @@ from tokenschain.core.tenancy import PLATFORM
 from tokenschain.infra.database.tables import users
 from tokenschain.infra.egress import exchange
 from tokenschain.infra.security import prescribed, secrets
-from tokenschain.infra.security.suite import Sealer
+from tokenschain.infra.security.suite import Place, Sealable, Sealer
 from tokenschain.wire.client import ClientError, HttpClient, Waits
 
 SIGN_IN_MAX_S = 600
@@ -40,7 +40,7 @@ _ALGORITHMS = ["RS256", "ES256", "PS256", "EdDSA"]
 _WAITS = Waits(
     connect_max_s=3.0, pool_max_s=3.0, first_byte_max_s=8.0, idle_max_s=5.0, total_max_s=10.0
 )
-_SEALED_AS = "oidc sign-in"
+_COOKIE = Place(Sealable.SIGN_IN, "", "oidc sign-in")
 
 
 class OidcClient(NamedTuple):
@@ -109,7 +109,7 @@ class Oidc:
             "code_challenge_method": "S256",
         }
         kept = msgspec.json.encode([state, nonce, verifier, int(time.time())])
-        sealed = base64.urlsafe_b64encode(self._sealer.seal(_SEALED_AS, kept)).decode()
+        sealed = base64.urlsafe_b64encode(self._sealer.seal(_COOKIE, kept)).decode()
         return f"{discovered['authorization_endpoint']}?{urlencode(asked)}", sealed
 
     async def finish(self, state: str, code: str, kept: str) -> Person:
@@ -119,7 +119,7 @@ class Oidc:
             ApiError: `invalid_login`, without saying what was wrong.
         """
         try:
-            opened = self._sealer.unseal(_SEALED_AS, base64.urlsafe_b64decode(kept))
+            opened = self._sealer.unseal(_COOKIE, base64.urlsafe_b64decode(kept))
             expected, nonce, verifier, began_s = msgspec.json.decode(opened)
         except (ValueError, msgspec.DecodeError):
             raise users_module.wrong() from None

@@ -16,7 +16,7 @@ from tokenschain.infra.database.paging import Page, Rows
 from tokenschain.infra.database.tables import tokens as tokens_table
 from tokenschain.infra.database.tables import users
 from tokenschain.infra.security import passwords, secrets
-from tokenschain.infra.security.suite import Sealer, Suite
+from tokenschain.infra.security.suite import Place, Sealable, Sealer, Suite, Unsealable
 
 PASSWORD_CHARACTERS_MIN = 12
 PASSWORD_CHARACTERS_MAX = 200
@@ -253,10 +253,12 @@ def wrong() -> ApiError:
 
 def set_totp(connection: Connection, sealer: Sealer, user_id: str, secret: str) -> None:
     """Put a second factor in force."""
+    tenant = connection.execute(select(users.c.tenant).where(users.c.id == user_id)).scalar_one()
+    place = Place(Sealable.SECOND_FACTOR, tenant, user_id)
     connection.execute(
         update(users)
         .where(users.c.id == user_id)
-        .values(totp_sealed=sealer.seal(user_id, secret.encode()), totp_last=None)
+        .values(totp_sealed=sealer.seal(place, secret.encode()), totp_last=None)
     )
 
 
@@ -267,7 +269,11 @@ def use_code(connection: Connection, sealer: Sealer, row: Row, code: str) -> boo
         sealer: seals second factors.
         row: a user who has a second factor.
     """
-    secret = sealer.unseal(row["id"], row["totp_sealed"]).decode()
+    place = Place(Sealable.SECOND_FACTOR, row["tenant"], row["id"])
+    try:
+        secret = sealer.unseal(place, row["totp_sealed"]).decode()
+    except Unsealable:
+        return False  # not this user's, or of another master key: no code is right for it
     step = passwords.totp_step(secret, code, time.time())
     if step is None or (row["totp_last"] is not None and step <= row["totp_last"]):
         return False

@@ -15,7 +15,7 @@ from tokenschain.infra.database import paging
 from tokenschain.infra.database.paging import Page, Rows
 from tokenschain.infra.database.tables import alert_targets
 from tokenschain.infra.security import secrets
-from tokenschain.infra.security.suite import Sealer
+from tokenschain.infra.security.suite import Place, Sealable, Sealer
 
 
 def check_address(kind: str, address: str, allowed: Sequence[str]) -> None:
@@ -67,10 +67,16 @@ def add(
     connection.execute(
         insert(alert_targets).values(
             id=target_id, tenant=tenant, kind=kind, name=name,
-            sealed=sealer.seal(target_id, content), created_at_s=int(time.time()),
+            sealed=sealer.seal(place_of(tenant, target_id), content),
+            created_at_s=int(time.time()),
         )
     )  # fmt: skip
     return target_id
+
+
+def place_of(tenant: str, target_id: str) -> Place:
+    """Where a target's address and secret are sealed for."""
+    return Place(Sealable.ALERT_TARGET, tenant, target_id)
 
 
 def page(connection: Connection, page_: Page, tenant: str | None) -> Rows:

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Engine, or_, select, update
 
 from tokenschain.control.billing import limits, rejected_records
 from tokenschain.control.billing.rollups import DAY_S
+from tokenschain.control.observability.alert_targets import place_of
 from tokenschain.core.cache.semantic_protocol import Report
 from tokenschain.core.limits import Budget
 from tokenschain.core.pricing.catalog import format_pico
@@ -254,11 +255,12 @@ class Sender:
 
     async def _send(self, target: Any, alert: Any) -> str | None:
         """Why it did not arrive; None when it did."""
-        sealed = msgspec.json.decode(self._sealer.unseal(target["id"], target["sealed"]))
-        address, secret = sealed["address"], sealed["secret"]
         detail = msgspec.json.decode(alert["detail"])
         zh, en = words(alert["kind"], alert["tenant"], detail)
         try:
+            place = place_of(target["tenant"], target["id"])
+            sealed = msgspec.json.decode(self._sealer.unseal(place, target["sealed"]))
+            address, secret = sealed["address"], sealed["secret"]
             if target["kind"] == "email":
                 await asyncio.to_thread(self._send_mail, address, zh, en)
                 return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tokenschain.infra.redis.connection import KEY_PREFIX, connect
-from tokenschain.infra.security.suite import Sealer, Unsealable
+from tokenschain.infra.security.suite import Place, Sealable, Sealer, Unsealable
 
 
 class RedisCacheStore:
@@ -22,15 +22,20 @@ class RedisCacheStore:
             return None
         assert isinstance(sealed, bytes), "answers are not decoded"
         try:
-            return self._sealer.unseal(name, sealed)
+            return self._sealer.unseal(_place(name), sealed)
         except Unsealable:
             return None
 
     async def put(self, key: bytes, value: bytes, ttl_s: float) -> None:
         """Keep it for so long."""
         name = f"{KEY_PREFIX}answer:{key.hex()}"
-        await self._redis.set(name, self._sealer.seal(name, value), px=int(ttl_s * 1e3))
+        await self._redis.set(name, self._sealer.seal(_place(name), value), px=int(ttl_s * 1e3))
 
     async def close(self) -> None:
         """Close the connections."""
         await self._redis.aclose()
+
+
+def _place(name: str) -> Place:
+    # Its name is made of the tenant, too (`core.cache.key`).
+    return Place(Sealable.CACHED_ANSWER, "", name)

@@ -9,12 +9,13 @@ import redis as sync_redis
 from redis.exceptions import ResponseError
 
 from tokenschain.infra.redis.connection import ANSWER_MAX_S, CONNECT_MAX_S, KEY_PREFIX
-from tokenschain.infra.security.suite import Sealer, Unsealable
+from tokenschain.infra.security.suite import Place, Sealable, Sealer, Unsealable
 
 LARGE_SPACE = 5_000
 """Above this many questions the graph is searched; below it Redis compares all, which is exact."""
 COUNT_EVERY_S = 60.0
 SPACES_COUNTED_MAX = 10_000
+_QUESTION, _ANSWER = Sealable.CACHED_QUESTION, Sealable.CACHED_ANSWER
 
 
 class RedisVectorIndex:
@@ -54,7 +55,7 @@ class RedisVectorIndex:
         for name, fields in zip(rows[1::2], rows[2::2], strict=True):
             values = dict(zip(fields[::2], fields[1::2], strict=True))
             key = bytes.fromhex(name.decode().rpartition(":")[2])
-            question = self._unsealed(key, values.get(b"question"))
+            question = self._unsealed(_QUESTION, key, values.get(b"question"))
             if question is not None and b"fine" in values:
                 cosine = 1.0 - float(values[b"far"])
                 found.append((key, question.decode(), cosine, values[b"fine"]))
@@ -88,7 +89,7 @@ class RedisVectorIndex:
         """The answer under a key."""
         sealed = self._redis.hget(self._name(key), "entry")
         assert sealed is None or isinstance(sealed, bytes), "answers are not decoded"
-        return self._unsealed(key, sealed)
+        return self._unsealed(_ANSWER, key, sealed)
 
     def put(
         self, namespace: bytes, key: bytes, question: str, fast: Any, fine: Any, entry: bytes,
@@ -98,8 +99,8 @@ class RedisVectorIndex:
         name = self._name(key)
         fields: dict[str | bytes, bytes | float | int | str] = {
             "space": namespace.hex(), "fast": fast.tobytes(), "fine": fine.tobytes(),
-            "question": self._sealer.seal(key.hex(), question.encode()),
-            "entry": self._sealer.seal(key.hex(), entry),
+            "question": self._sealer.seal(_place(_QUESTION, key), question.encode()),
+            "entry": self._sealer.seal(_place(_ANSWER, key), entry),
         }  # fmt: skip
         with self._redis.pipeline() as pipe:
             pipe.hset(name, mapping=fields)  # type: ignore[arg-type]
@@ -117,11 +118,11 @@ class RedisVectorIndex:
     def _name(self, key: bytes) -> str:
         return f"{self._prefix}{key.hex()}"
 
-    def _unsealed(self, key: bytes, sealed: bytes | None) -> bytes | None:
+    def _unsealed(self, kind: Sealable, key: bytes, sealed: bytes | None) -> bytes | None:
         if sealed is None:
             return None
         try:
-            return self._sealer.unseal(key.hex(), sealed)
+            return self._sealer.unseal(_place(kind, key), sealed)
         except Unsealable:
             return None
 
@@ -136,3 +137,8 @@ class RedisVectorIndex:
         except ResponseError as error:
             if "already exists" not in str(error).lower():
                 raise
+
+
+def _place(kind: Sealable, key: bytes) -> Place:
+    # The key is made of the tenant, too (`core.cache.key`).
+    return Place(kind, "", key.hex())

@@ -8,8 +8,8 @@ import re
 import secrets
 from pathlib import Path
 
-from tokenschain.infra.security import secret_files
-from tokenschain.infra.security.suite import Sealer, Suite, Unsealable
+from tokenschain.infra.security.secret_files import SecretFile, SecretFileRefused
+from tokenschain.infra.security.suite import Place, Sealable, Sealer, Suite, Unsealable
 
 API_KEY_PREFIX = "tc-"
 SHOWN_CHARACTERS = 8
@@ -24,10 +24,10 @@ def _read(path: Path) -> str:
     return path.read_text(encoding="utf-8").strip()
 
 
-def master_sealer(path: Path, suite: Suite) -> Sealer:
-    """Seals with the key that a master key file stands for; the file is made the first time."""
+def master_sealer(file: SecretFile, suite: Suite) -> Sealer:
+    """Seals with the key that a master key file stands for; opens by each that is in it."""
     # The file holds 256 random bits as text; the digest only makes them 32 bytes.
-    return Sealer(suite, suite.digest(secret_files.read_or_make(path)[0].encode()))
+    return Sealer(suite, file, lambda secret: suite.digest(secret.encode()))
 
 
 class Vault:
@@ -41,6 +41,7 @@ class Vault:
         self._folder = folder
         self._key_file = key_file
         self._suite = suite
+        self._made: Sealer | None = None
 
     def store(self, name: str, secret: str) -> None:
         """Seal a secret under a name; an older one is replaced at once."""
@@ -49,7 +50,7 @@ class Vault:
         partial = path.with_suffix(f".{os.getpid()}.part")
         fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
-            os.write(fd, self._sealer().seal(name, secret.encode()))
+            os.write(fd, self._sealer().seal(_place(name), secret.encode()))
         finally:
             os.close(fd)
         os.replace(partial, path)
@@ -61,9 +62,30 @@ class Vault:
             SecretMissing: there is none, or it was not sealed here.
         """
         try:
-            return self._sealer().unseal(name, self._path(name).read_bytes()).decode()
-        except (OSError, Unsealable) as error:
+            return self._opened(name, self._path(name).read_bytes())
+        except (OSError, Unsealable, SecretFileRefused) as error:
             raise SecretMissing(f"sealed:{name} cannot be read ({type(error).__name__})") from None
+
+    def _opened(self, name: str, sealed: bytes) -> str:
+        sealer = self._sealer()
+        try:
+            return sealer.unseal(_place(name), sealed).decode()
+        except Unsealable:
+            # By a version before: bound to its name, too, and sealed anew now.
+            secret = sealer.unseal_former(_place(name), sealed).decode()
+            self.store(name, secret)
+            return secret
+
+    def reseal(self) -> int:
+        """Seal everything anew with the key in force; gives how many there are.
+
+        Raises:
+            SecretMissing: one of them cannot be read; those before it are sealed anew.
+        """
+        names = self.names()
+        for name in names:
+            self.store(name, self.read(name))
+        return len(names)
 
     def names(self) -> list[str]:
         """The names of what is sealed."""
@@ -81,7 +103,14 @@ class Vault:
         return self._folder / f"{name}.sealed"
 
     def _sealer(self) -> Sealer:
-        return master_sealer(self._key_file, self._suite)
+        # Made when it is needed first: who keeps no secrets here needs no key.
+        if self._made is None:
+            self._made = master_sealer(SecretFile(self._key_file), self._suite)
+        return self._made
+
+
+def _place(name: str) -> Place:
+    return Place(Sealable.CREDENTIAL, "", name)
 
 
 def resolve(reference: str, vault: Vault | None = None) -> str:

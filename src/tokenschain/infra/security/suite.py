@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hmac
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from hashlib import blake2b, sha256
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -20,6 +21,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 KEY_BYTES = 32
 KEYED_DIGEST_BYTES = 16
 _NONCE_BYTES = 12
+_FORMER_VERSION = b"\x01"
+"""Of what was bound to its name alone, not to kind and tenant."""
 
 
 class Unsealable(ValueError):
@@ -44,7 +47,8 @@ class Suite:
 
     name: str
     sealed_version: bytes
-    """One byte before everything that is sealed: tells the suites' sealed texts apart."""
+    """One byte before everything that is sealed: tells the suites' sealed texts apart, and those
+    of earlier versions."""
     digest: Callable[[bytes], bytes]
     mac: Callable[[bytes, bytes], bytes]
     """(key, message) -> code."""
@@ -77,33 +81,98 @@ class Signer:
         return hmac.compare_digest(self.sign(message).encode(), signature.encode())
 
 
+class Sealable(StrEnum):
+    """What is sealed; a sealed text of one kind opens as no other."""
+
+    CREDENTIAL = "credential"
+    RESPONSE = "response"
+    ALERT_TARGET = "alert_target"
+    SECOND_FACTOR = "second_factor"
+    IDEMPOTENT_ANSWER = "idempotent_answer"
+    SIGN_IN = "sign_in"
+    CACHED_ANSWER = "cached_answer"
+    CACHED_QUESTION = "cached_question"
+
+
+class Place(NamedTuple):
+    """Where a sealed text belongs: moved elsewhere, it does not open."""
+
+    kind: Sealable
+    tenant: str
+    """Empty for what belongs to none, or to a tenant by its name already."""
+    name: str
+    """Unique among its kind."""
+
+    def encoded(self) -> bytes:
+        """All parts, each behind its length, so that no two places read alike."""
+        parts = [part.encode() for part in self]
+        return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+
+
 class Sealer:
-    """Seals secrets at rest with one key; each is bound to its name."""
+    """Seals at rest: by the first of its keys, and opens by each of them."""
 
-    __slots__ = ("_aead", "_version")
+    __slots__ = ("_key_of", "_ring", "_secrets", "_seen", "_suite")
 
-    def __init__(self, suite: Suite, key: bytes) -> None:
-        self._version = suite.sealed_version
-        self._aead = suite.aead(key)
+    def __init__(
+        self,
+        suite: Suite,
+        secrets: Callable[[], Sequence[str]],
+        key_of: Callable[[str], bytes],
+    ) -> None:
+        """
+        Args:
+            secrets: what the keys are made of, the one in force first.
+            key_of: makes a key of `KEY_BYTES` of a secret.
+        """
+        self._suite = suite
+        self._secrets = secrets
+        self._key_of = key_of
+        self._seen: Sequence[str] = ()
+        self._ring: tuple[Aead, ...] = ()
 
-    def seal(self, name: str, secret: bytes) -> bytes:
-        """Version, nonce, then the encrypted secret; the name is authenticated."""
-        nonce = os.urandom(_NONCE_BYTES)
-        return self._version + nonce + self._aead.encrypt(nonce, secret, name.encode())
+    def seal(self, place: Place, secret: bytes) -> bytes:
+        """Version, nonce, then the encrypted secret; version and place are authenticated."""
+        version, nonce = self._suite.sealed_version, os.urandom(_NONCE_BYTES)
+        data = version + place.encoded()
+        return version + nonce + self._keys()[0].encrypt(nonce, secret, data)
 
-    def unseal(self, name: str, sealed: bytes) -> bytes:
+    def unseal(self, place: Place, sealed: bytes) -> bytes:
         """The secret again.
 
         Raises:
-            Unsealable: it is not what was sealed under this name with this key.
+            Unsealable: it is not what was sealed for this place with one of the keys.
         """
-        at = len(self._version) + _NONCE_BYTES
-        if not sealed.startswith(self._version):
-            raise Unsealable(f"the secret {name} was sealed by another suite")
-        try:
-            return self._aead.decrypt(sealed[len(self._version) : at], sealed[at:], name.encode())
-        except (InvalidTag, ValueError) as error:
-            raise Unsealable(f"the secret {name} cannot be unsealed") from error
+        version = self._suite.sealed_version
+        if not sealed.startswith(version):
+            raise Unsealable(f"the {place.kind} {place.name} was sealed by another suite")
+        return self._opened(place, sealed, version + place.encoded())
+
+    def unseal_former(self, place: Place, sealed: bytes) -> bytes:
+        """What a version before this one sealed, with its name alone; only to seal it anew.
+
+        Raises:
+            Unsealable: it did not.
+        """
+        if not sealed.startswith(_FORMER_VERSION):
+            raise Unsealable(f"the {place.kind} {place.name} was not sealed by an earlier version")
+        return self._opened(place, sealed, place.name.encode())
+
+    def _opened(self, place: Place, sealed: bytes, data: bytes) -> bytes:
+        at = len(_FORMER_VERSION) + _NONCE_BYTES
+        for key in self._keys():
+            try:
+                return key.decrypt(sealed[len(_FORMER_VERSION) : at], sealed[at:], data)
+            except (InvalidTag, ValueError):
+                continue
+        raise Unsealable(f"the {place.kind} {place.name} cannot be unsealed")
+
+    def _keys(self) -> tuple[Aead, ...]:
+        secrets = self._secrets()
+        if secrets is not self._seen:
+            self._ring = tuple(self._suite.aead(self._key_of(secret)) for secret in secrets)
+            self._seen = secrets
+        return self._ring
 
 
 def _sha256(data: bytes) -> bytes:
@@ -125,7 +194,7 @@ def _derive_blake2b(secret: str, purpose: bytes) -> bytes:
 # SHA-256 (FIPS 180-4), HMAC (FIPS 198-1), BLAKE2b (RFC 7693), AES-256-GCM (NIST SP 800-38D).
 INTERNATIONAL = Suite(
     name="international",
-    sealed_version=b"\x01",
+    sealed_version=b"\x02",
     digest=_sha256,
     mac=_hmac_sha256,
     keyed_digest=_keyed_blake2b,
