@@ -500,6 +500,14 @@ def test_what_is_no_record_can_only_be_discarded(house: Platform) -> None:
     assert boss("DELETE", path).status_code == 404
 
 
+def test_a_formula_in_an_export_is_text(house: Platform) -> None:
+    """CWE-1236: a spreadsheet would run it."""
+    made = record(3, event_id="formula", tenant="acme", model_asked="=cmd|'/c calc'!A0")
+    house.app.state.context.ledger.ingest([call_record.encode(made)])
+    text = house.operator("GET", f"/calls/export?from_s=0&until_s={2**40}&tenant=acme").text
+    assert "'=cmd|" in text and ",=cmd" not in text
+
+
 def test_rejected_records_are_the_platforms(house: Platform) -> None:
     name = set_aside(house, "mine", finish_reason="y" * 200, tenant="acme")
     owner, viewer = house.person("acme", "owner"), house.person("*", "viewer")
