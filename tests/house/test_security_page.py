@@ -29,13 +29,6 @@ def test_each_promise_and_each_risk_has_a_test() -> None:
     assert len(rows) > 10 and all("::test_" in row for row in rows)
 
 
-def test_each_file_of_attacks_is_named() -> None:
-    named = {path for path, _ in NAMED}
-    files = {f"tests/security/{p.name}" for p in (ROOT / "tests" / "security").glob("test_*.py")}
-    # Of these the classes are named by the tests of others.
-    assert files - named <= {"tests/security/test_control_locks.py"}, files - named
-
-
 def test_the_policy_leads_to_the_page_and_back() -> None:
     assert "docs/security.md" in (ROOT / "SECURITY.md").read_text("utf-8")
     assert "../SECURITY.md" in PAGE
