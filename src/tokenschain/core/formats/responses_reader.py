@@ -285,7 +285,8 @@ class _Reader:
             if item.get("type") == "additional_tools":
                 more = value_of(f"input[{at}].tools", Raw(_encode(item.get("tools"))), _READ_TOOLS)
                 given += [(f"input[{at}].tools[{n}]", tool) for n, tool in enumerate(more or ())]
-        self.plain_names = {t.get("name") for _, t in given if t.get("type") != "namespace"}
+        plain = (t.get("name") for _, t in given if t.get("type") != "namespace")
+        self.plain_names = {name for name in plain if isinstance(name, str)}
         taken = set(self.plain_names)
         made: list[tuple[str, _Item]] = []
         for place, tool in given:
@@ -309,7 +310,7 @@ class _Reader:
 
     def _known(self, name: Any, space: Any = None) -> Any:
         """A tool's name upstream; without a namespace, of any that it is in."""
-        if not space and name in self.plain_names:
+        if not isinstance(name, str) or (not space and name in self.plain_names):
             return name
         for known, (its_space, its_name) in self.namespaces.items():
             if its_name == name and (its_space == space or not space):

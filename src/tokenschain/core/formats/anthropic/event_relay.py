@@ -213,6 +213,8 @@ class EventRelay:
                 reason = fields["delta"].get("stop_reason")
                 fields["delta"]["stop_reason"] = reason if isinstance(reason, str) else None
                 self._reasoned = self._reasoned or bool(fields["delta"]["stop_reason"])
+                if isinstance(fields.get("usage"), dict):
+                    self._usage = fields["usage"]
                 return [*self._closed(), _event(name, fields)]
             case "message_stop":
                 return self.end()
