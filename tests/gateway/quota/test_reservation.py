@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.fakes import GRANT, call_of
 from tokenschain.core.formats.openai_chat import Api, parse
@@ -19,10 +17,9 @@ from tokenschain.core.pricing.catalog import (
     Usage,
     cost_at_most,
     cost_of,
-    to_yuan,
 )
 from tokenschain.core.snapshot import Candidate, ModelRoute, Offer, Plan, Served, Snapshot, Upstream
-from tokenschain.gateway.quota.reservation import OUTPUT_FIRST, LimitQuota, PlanPrices
+from tokenschain.gateway.quota.reservation import OUTPUT_FIRST, LimitQuota
 from tokenschain.providers.vendor_table import VENDORS
 
 PEAK = PeakSchedule((("09:00", "12:00"), ("14:00", "18:00")))
@@ -56,34 +53,6 @@ def test_no_call_of_that_many_tokens_costs_more(price: Price, prompt: int, outpu
                 Usage(prompt, output, cache_write_tokens=prompt),
             ):  # fmt: skip
                 assert cost_of(usage, price, Occasion(thinking, at_s)) <= most
-
-
-FLAT = st.builds(
-    lambda tier, currency: Price(currency, (tier,), f"{tier}"),
-    st.builds(
-        PriceTier, st.integers(1, 9), st.integers(1, 9), cache_write=st.none() | st.integers(1, 20),
-        audio_input=st.none() | st.integers(1, 20), input_tokens_max=st.none() | st.just(5),
-    ),
-    st.sampled_from(["CNY", "CNY", "USD"]),
-)  # fmt: skip
-
-
-@given(
-    st.lists(FLAT | st.sampled_from([DEEPSEEK, THINKS, BY_LENGTH]), max_size=12),
-    st.integers(0, 50), st.integers(0, 50), st.booleans(),
-)  # fmt: skip
-def test_prepared_prices_give_the_dearest_of_all(
-    prices: list[Price], prompt: int, output: int, writes: bool
-) -> None:
-    costs = [
-        to_yuan(cost_at_most(prompt, output, p, writes_cache=writes), p.currency, 7_000_000)
-        for p in prices
-    ]
-    made = PlanPrices(prices)
-    assert made.most(prompt, output, 7_000_000, writes_cache=writes) == max(costs, default=0)
-    assert made.writes_matter or made.most(prompt, output, 7_000_000, writes_cache=True) == max(
-        costs, default=0
-    )
 
 
 def quota(*prices: Price, cap: int | None = 8_192) -> tuple[LimitQuota, Plan]:

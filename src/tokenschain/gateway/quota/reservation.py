@@ -35,15 +35,13 @@ from tokenschain.core.limits import (
 )
 from tokenschain.core.ports import Load
 from tokenschain.core.pricing.catalog import (
-    DearestRates,
     Price,
-    cost_at_most,
-    dearest_rates,
     selling_price,
     to_yuan,
 )
 from tokenschain.core.snapshot import Plan, Served, Snapshot
 from tokenschain.core.tenancy import KeyGrant
+from tokenschain.gateway.quota.estimates import PlanAmounts, PlanPrices
 from tokenschain.gateway.quota.leases import Count, Leases
 
 HELD_CACHE_MAX = 50_000
@@ -163,70 +161,6 @@ class _Reservation:
         return self._quota.headers(self.meters)
 
 
-class _PlanAmounts:
-    """What estimates need of a plan's offers; worked out once for each snapshot."""
-
-    __slots__ = ("candidates", "output_max", "prices", "uncapped")
-
-    def __init__(self, plan: Plan, uncapped: frozenset[str]) -> None:
-        """
-        Args:
-            uncapped: providers that have no place for the caller's output limit.
-        """
-        self.candidates = plan.candidates
-        everyone = [c for tier in (plan, *plan.others) for c in tier.candidates]
-        offers = [candidate.offer for candidate in everyone]
-        limits = [offer.output_tokens_max for offer in offers]
-        self.output_max: int | None = None
-        """The longest answer that any of them gives, where all say it."""
-        if limits and None not in limits:
-            self.output_max = max(n for n in limits if n is not None)
-        self.uncapped = frozenset(
-            c.offer.output_tokens_max for c in everyone if c.upstream.provider in uncapped
-        )
-        """What those that do not keep to the caller's limit give at most; None: not known."""
-        found = {offer.price.version: offer.price for offer in offers if offer.price is not None}
-        self.prices = PlanPrices(tuple(found.values()))
-
-
-class PlanPrices:
-    """What a call may be charged by: whichever of all candidates answers."""
-
-    __slots__ = ("_other", "_yuan", "writes_matter")
-
-    def __init__(self, prices: Sequence[Price]) -> None:
-        rates: set[DearestRates] = set()
-        self._other: list[Price] = []
-        for price in prices:
-            if len(price.tiers) == 1 and price.currency == "CNY":
-                rates.add(dearest_rates(price.tiers[0]))
-            else:
-                self._other.append(price)
-        # One that is nowhere dearer than another never makes the most.
-        self._yuan: list[DearestRates] = []
-        for rate in sorted(rates, reverse=True):
-            if not any(_below(rate, dearer) for dearer in self._yuan):
-                self._yuan.append(rate)
-        self.writes_matter = bool(self._other) or any(
-            rate.cache_writing_prompt > rate.prompt for rate in rates
-        )
-
-    def most(self, prompt: int, output: int, usd_cny_micro: int, *, writes_cache: bool) -> int:
-        """The most that so many tokens may cost, in pico-yuan."""
-        most = 0
-        for plain, writing, out in self._yuan:
-            cost = prompt * (writing if writes_cache else plain) + output * out
-            most = cost if cost > most else most
-        for price in self._other:
-            cost = cost_at_most(prompt, output, price, writes_cache=writes_cache)
-            most = max(most, to_yuan(cost, price.currency, usd_cny_micro))
-        return most
-
-
-def _below(one: DearestRates, other: DearestRates) -> bool:
-    return all(a <= b for a, b in zip(one, other, strict=True))
-
-
 class LimitQuota:
     """Every limit that a call falls under; see `core.ports.Quota`."""
 
@@ -269,7 +203,7 @@ class LimitQuota:
         self._waiting = 0
         """Calls that wait in any line."""
         self._outputs: dict[str, float] = {}
-        self._plan_amounts: dict[int, _PlanAmounts] = {}
+        self._plan_amounts: dict[int, PlanAmounts] = {}
         self._selling_prices: dict[int, tuple[Price, PlanPrices]] = {}
 
     # --- reserve ------------------------------------------------------------------------
@@ -489,8 +423,8 @@ class LimitQuota:
         """Tokens that nearly all answers stay below."""
         return int(self._outputs.get(model, OUTPUT_FIRST))
 
-    def _amounts_of(self, plan: Plan) -> _PlanAmounts:
-        found = _PlanAmounts(plan, self._uncapped)
+    def _amounts_of(self, plan: Plan) -> PlanAmounts:
+        found = PlanAmounts(plan, self._uncapped)
         if not plan.others:  # a virtual model's plan is made for one call
             if len(self._plan_amounts) >= PLANS_MAX:
                 self._plan_amounts.clear()
