@@ -45,7 +45,8 @@ ANSWER_HEADERS = {
     "x-tc-adapted": "What was sent in another form: `messages[0].role`, `max_tokens=8192`.",
     "x-tc-dropped": "Parameters that the upstream does not offer and that were left out.",
     "x-tc-emulated": "Parameters that the upstream does not offer and that were emulated.",
-    "x-tc-route": "The candidates with their figures, and those tried; only when asked for.",
+    "x-tc-route": "Why this upstream, only when asked for; the figures of every candidate for keys "
+    "with `routing_details`.",
     "Allow": "With 405: the methods that the path has.",
     "Retry-After": "Seconds to wait before trying again.",
 }

@@ -199,7 +199,7 @@ def test_a_key_sees_only_its_models(stack: Stack) -> None:
     assert [m["id"] for m in listed] == ["other-chat"]
     body = {"model": "sim-chat", "messages": [{"role": "user", "content": "x"}]}
     reply = web.post(f"{stack.url}/v1/chat/completions", json=body, headers=headers)
-    assert (reply.status_code, reply.json()["error"]["code"]) == (403, "model_not_allowed")
+    assert (reply.status_code, reply.json()["error"]["code"]) == (404, "model_not_found")
 
 
 ROUTES = [

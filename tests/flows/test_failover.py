@@ -159,7 +159,10 @@ def test_a_caller_can_ask_how_its_upstream_was_found(
     reply = web.post(
         f"{stack.url}/v1/chat/completions",
         json={"model": "m", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 3},
-        headers=stack.headers | {"x-tc-route": "1"},
+        headers={
+            "authorization": f"Bearer {stack.new_key(routing_details=True)}",
+            "x-tc-route": "1",
+        },
         timeout=10,
     )
     told = reply.headers["x-tc-route"]

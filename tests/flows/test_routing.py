@@ -82,7 +82,7 @@ def test_virtual_models_are_listed_and_checked_like_others(routed: Stack) -> Non
     one = web.get(f"{routed.url}/v1/models/writer", headers=routed.headers)
     assert one.json()["owned_by"] == "routing"
     refused = ask(routed, "writer", "x", routed.new_key(models=["qwen"]))
-    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "model_not_allowed")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (404, "model_not_found")
 
 
 def test_data_never_leaves_its_zone_even_when_that_is_dearer_or_impossible(routed: Stack) -> None:
@@ -95,7 +95,8 @@ def test_data_never_leaves_its_zone_even_when_that_is_dearer_or_impossible(route
 
 def test_the_choice_can_be_asked_for_without_a_call(routed: Stack) -> None:
     body = {"model": "both", "messages": [{"role": "user", "content": "x"}], "max_tokens": 5}
-    reply = web.post(f"{routed.url}/api/v1/routes/explain", json=body, headers=routed.headers)
+    headers = {"authorization": f"Bearer {routed.new_key(routing_details=True)}"}
+    reply = web.post(f"{routed.url}/api/v1/routes/explain", json=body, headers=headers)
     told = reply.json()
     assert told["chosen"] == "there" and told["policy"] == "cost-first"
     assert [c["upstream"] for c in told["candidates"]] == ["here", "there"]
@@ -116,8 +117,12 @@ def test_an_operators_own_policy_holds_for_whom_it_is_set(routed: Stack) -> None
 
 
 def test_a_lone_upstream_is_explained_too(routed: Stack) -> None:
-    told = ask(routed, "glm", "x", **{"x-tc-route": "1"}).headers["x-tc-route"]
-    assert told.startswith("only one; here ") and told.endswith("tried here=ok")
+    asked = {"x-tc-route": "1"}
+    key = routed.new_key(routing_details=True)
+    told = ask(routed, "glm", "x", key, **asked).headers["x-tc-route"]
+    assert told.startswith("only one; here ttft=") and told.endswith("tried here=ok")
+    told = ask(routed, "glm", "x", **asked).headers["x-tc-route"]
+    assert told == "only one; candidate 1 chosen; tried here=ok"
 
 
 def test_what_finds_no_room_waits_in_line_and_bulk_waits_longest(routed: Stack) -> None:

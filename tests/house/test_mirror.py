@@ -142,6 +142,7 @@ ELSEWHERE: dict[str, str] = {
     "infra/migrations/versions/0009_platform_ownership.py": "infra/test_migrations.py",
     "infra/migrations/versions/0010_sign_in.py": "infra/test_migrations.py",
     "infra/migrations/versions/0011_lease_streams.py": "infra/test_migrations.py",
+    "infra/migrations/versions/0012_routing_details.py": "infra/test_migrations.py",
     "infra/parquet.py": "control/api/test_usage.py",
     "infra/redis/cache.py": "field_failures/test_limits.py, field_failures/test_cache_modes.py",
     "infra/redis/connection.py": "field_failures/test_limits.py, field_failures/test_cache_modes.py",

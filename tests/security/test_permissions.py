@@ -325,7 +325,7 @@ def test_ones_own_tokens_need_no_permission(house: House) -> None:
 ASKED = [right for right in ownership.FIELD_RIGHTS if right.side == "request"]
 SHOWN = [right for right in ownership.FIELD_RIGHTS if right.side == "answer"]
 VALUES = {"prepaid": False, "credit": "1000000", "closed": True, "disabled": False,
-          "email": "new@acme.example"}  # fmt: skip
+          "email": "new@acme.example", "routing_details": True}  # fmt: skip
 
 
 def _owned_object(house: House, right: FieldRight) -> Call:
@@ -348,6 +348,9 @@ def _owned_object(house: House, right: FieldRight) -> Call:
         body = {"closed": False}
     elif right.when == ownership.NEW_TENANT:
         body = {"tenant": f"t{number}", "project": "p"}
+    elif right.when == ownership.ROUTING_DETAILS:
+        body = {**(body or {}), "name": "k"} | ({"tenant": "acme"} if method == "POST" else {})
+        path = path.replace("{key_id}", house.made("/keys", {"tenant": "acme"})["id"])
     elif right.when == ownership.SET:
         path = path.replace("{limit_id}", f"set-{number}")
         limit = RATE | {"match": {"tenant": "acme"}}

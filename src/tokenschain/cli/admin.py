@@ -42,6 +42,11 @@ def keys_create(
     models: Annotated[list[str] | None, typer.Option("--model", help="Allow only these.")] = None,
     expires_in_days: Annotated[int | None, typer.Option(min=1)] = None,
     disconnect: Annotated[str, typer.Option(help="cancel or drain.")] = "cancel",
+    *,
+    routing_details: Annotated[
+        bool,
+        typer.Option("--routing-details", help="Show it costs, loads and other upstreams."),
+    ] = False,
 ) -> None:
     """Create an API key; it is shown once."""
     expires = None if expires_in_days is None else int(time.time()) + expires_in_days * 86_400
@@ -53,6 +58,7 @@ def keys_create(
         "models": models,
         "expires_at_s": expires,
         "disconnect": disconnect,
+        "routing_details": routing_details,
     }
     made = call("POST", "/api/v1/keys", body)
     console.print(made["key"], highlight=False, soft_wrap=True)

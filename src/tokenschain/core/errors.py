@@ -209,14 +209,13 @@ _ROWS = (
         "It was changed since the version that `If-Match` names.",
     ),
     (
-        "model_not_allowed",
-        403,
-        "permission_error",
+        "model_not_found",
+        404,
+        _BAD,
         False,
         Fault.CALLER,
-        "The key may not use this model.",
+        "No such model is served here, or the key may not use it.",
     ),
-    ("model_not_found", 404, _BAD, False, Fault.CALLER, "No such model is served here."),
     ("not_found", 404, _BAD, False, Fault.CALLER, "No such path."),
     ("method_not_allowed", 405, _BAD, False, Fault.CALLER, "The path exists with other methods."),
     (

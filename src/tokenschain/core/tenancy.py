@@ -96,6 +96,8 @@ class KeyGrant(msgspec.Struct, frozen=True, omit_defaults=True):
     priority: str = ""
     """Of calls that do not say theirs."""
     data_class: str = ""
+    routing_details: bool = False
+    """Whether it is shown costs, loads and upstreams that its calls did not go to."""
     suspended: str = ""
     """Why none of its calls are served: its tenant or project is closed."""
 

@@ -26,7 +26,7 @@ from tokenschain.core.formats.anthropic import request_reader
 from tokenschain.core.formats.openai_chat import Api
 from tokenschain.infra.security.suite import INTERNATIONAL
 
-SPACE = Namespace("t", "p", "e", "", "", "m", "m", "")
+SPACE = Namespace("t", "p", "e", "", "", "m", "m", "", "")
 DIGEST = partial(INTERNATIONAL.keyed_digest, b"k" * 32)
 SYSTEM = {"role": "system", "content": "You sell shoes."}
 USER = {"role": "user", "content": "How do I return a pair?"}

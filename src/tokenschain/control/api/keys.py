@@ -54,6 +54,7 @@ class KeyRights(RequestBody):
     tags: Annotated[list[Tag], Field(default_factory=list, max_length=16)]
     priority: Priority = ""
     data_class: DataClass = ""
+    routing_details: bool = False
     expires_at_s: Annotated[int | None, Field(gt=0, le=2**53)] = None
     disconnect: Literal["cancel", "drain"] = "cancel"
 
@@ -88,6 +89,7 @@ class KeyChange(RequestBody):
     priority: Priority | None = None
     tags: Annotated[list[Tag] | None, Field(max_length=16)] = None
     expires_at_s: Annotated[int | None, Field(gt=0, le=2**53)] = None
+    routing_details: bool | None = None
 
 
 class Rotation(RequestBody):
@@ -113,6 +115,7 @@ class Key(AnswerBody):
     tags: list[str]
     priority: str
     data_class: str
+    routing_details: bool
     disconnect: str
     created_at_s: int
     created_by: str
@@ -158,6 +161,7 @@ def create_key(asked: Creating, wanted: NewKey) -> IssuedKey:
     if not organization.find(asked.db, "tenant", wanted.tenant, wanted.tenant):
         ownership.check_fields(asked, "POST /keys", ownership.NEW_TENANT)
     _check_class(asked, wanted.data_class)
+    _check_fields(asked, "POST /keys", wanted)
     fields = wanted.model_dump(exclude={"disconnect"})
     key_id, key = api_keys.create_key(
         asked.db,
@@ -188,6 +192,12 @@ def _check_class(asked: RequestContext, data_class: str) -> None:
             f"No zones are set for `class/{data_class}` in `routing.residency`.",
             param="data_class",
         )
+
+
+def _check_fields(asked: RequestContext, route: str, wanted: NewKey | KeyChange) -> None:
+    """What others' calls cost and how busy they keep the upstreams is the platform's to show."""
+    if wanted.routing_details:
+        ownership.check_fields(asked, route, ownership.ROUTING_DETAILS, ("routing_details",))
 
 
 def _key(asked: RequestContext, key_id: str) -> Key:
@@ -228,6 +238,7 @@ def change_key(
     values = wanted.model_dump(exclude_unset=True)
     if "models" in values:
         asked.need_for(wanted.models, key.tenant, **_place(key))
+    _check_fields(asked, "PATCH /keys/{key_id}", wanted)
     values = {k: v for k, v in values.items() if v is not None or k in ("models", "expires_at_s")}
     if values:
         api_keys.change_key(asked.db, key_id, values)

@@ -41,6 +41,7 @@ def create_key(
     tags: list[str] | None = None,
     priority: str = "",
     data_class: str = "",
+    routing_details: bool = False,
     created_by: str = "",
     rotated_from: str | None = None,
 ) -> tuple[str, str]:
@@ -67,6 +68,7 @@ def create_key(
             tags=json.dumps(tags or []),
             priority=priority,
             data_class=data_class,
+            routing_details=routing_details,
             disconnect=disconnect.value,
             created_at_s=int(time.time()),
             created_by=created_by,
@@ -170,7 +172,7 @@ def rotate_key(
             name: old[name]
             for name in (
                 "name", "tenant", "project", "environment", "models", "apis", "networks",
-                "tags", "priority", "data_class", "expires_at_s",
+                "tags", "priority", "data_class", "expires_at_s", "routing_details",
             )
         },
         disconnect=Disconnect(old["disconnect"]),
@@ -232,6 +234,7 @@ def _grant(row: Any, shut: dict[tuple[str, str, str], str]) -> KeyGrant:
         tags=tuple(json.loads(row.tags)),
         priority=row.priority,
         data_class=row.data_class,
+        routing_details=row.routing_details,
         suspended=suspended,
     )
 

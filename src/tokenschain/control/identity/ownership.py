@@ -46,6 +46,7 @@ CLOSED = "closed by the platform"
 DISABLED = "disabled by the platform"
 SET = "set by the platform"
 NEW_TENANT = "a tenant that is not there yet"
+ROUTING_DETAILS = "set to true"
 _COSTS = ("cost_pico", "currency")
 _ATTEMPT_COSTS = tuple(f"attempts.{n}" for n in (*_COSTS, "price_version", "overhead"))
 _HIDDEN = {
@@ -67,6 +68,10 @@ FIELD_RIGHTS = (
     FieldRight(f"PATCH {_UNIT}", "request", TENANT_UNIT, "closed", "org:write"),
     FieldRight(f"PATCH {_UNIT}", "request", CLOSED, "closed", "org:write"),
     FieldRight("POST /keys", "request", NEW_TENANT, "*", "org:write"),
+    FieldRight("POST /keys", "request", ROUTING_DETAILS, "routing_details", "billing:read"),
+    FieldRight(
+        "PATCH /keys/{key_id}", "request", ROUTING_DETAILS, "routing_details", "billing:read"
+    ),
     FieldRight(f"PUT {_LIMIT}", "request", SET, "*", "limits:write"),
     FieldRight(f"DELETE {_LIMIT}", "request", SET, "*", "limits:write"),
     FieldRight(_USER, "request", DISABLED, "disabled", "users:write"),

@@ -131,6 +131,8 @@ class Namespace(NamedTuple):
     """As it was asked for."""
     route: str
     """Where a virtual model led."""
+    translation: str
+    """What the call's headers say of how it may be changed for an upstream."""
     release: str
     """Of the model and the prompts; another release is another space."""
 

@@ -63,7 +63,11 @@ def usable(snapshot: Snapshot, grant: KeyGrant) -> list[Listed]:
         for route in snapshot.models.values()
     ]
     found += [Listed(name, _FIRST_CREATED_S, "routing") for name in snapshot.routing.models]
-    return [model for model in found if may_use(grant, model.name)]
+    return [
+        model
+        for model in found
+        if any(may_use(grant, name) for name in (model.name, *model.aliases))
+    ]
 
 
 def answer(models: list[Listed], name: str, query: bytes, *, anthropic: bool) -> dict[str, object]:
@@ -80,8 +84,11 @@ def answer(models: list[Listed], name: str, query: bytes, *, anthropic: bool) ->
         for model in models:
             if model.name == name or name in model.aliases:
                 return model.anthropic() if anthropic else model.openai()
-        raise ApiError("model_not_found", f"The model `{name[:200]}` does not exist here, or this "
-                       "key may not use it.", param="model")  # fmt: skip
+        raise ApiError(
+            "model_not_found",
+            f"The model `{name[:200]}` does not exist here, or this API key may not use it.",
+            param="model",
+        )
     if not anthropic:
         return {"object": "list", "data": [model.openai() for model in models]}
     return _page(models, query)

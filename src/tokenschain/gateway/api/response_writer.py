@@ -15,6 +15,7 @@ from tokenschain.core.formats.formats import StreamFormat
 from tokenschain.core.formats.response_echo import not_stored
 from tokenschain.core.formats.stored_responses import RESPONSE_ID_BYTES
 from tokenschain.core.pricing.catalog import format_pico
+from tokenschain.core.routing.selection import Decision
 from tokenschain.core.tenancy import Disconnect
 from tokenschain.wire import sse
 from tokenschain.wire.exchange import Exchange
@@ -301,6 +302,8 @@ def _route(call: Call) -> bytes:
     decision = call.decision
     if decision is None or b"x-tc-route" not in call.request.headers:
         return b""
+    if call.caller is None or not call.caller.routing_details:
+        return b"x-tc-route: %b\r\n" % _outline(call, decision).encode("latin-1", "replace")
     parts = [decision.reason]
     for row in decision.rows:
         parts.append(
@@ -311,6 +314,20 @@ def _route(call: Call) -> bytes:
     tried = " > ".join(f"{a.candidate.upstream.id}={a.outcome}" for a in call.attempts)
     line = "; ".join([*parts[:ROUTE_PARTS_MAX], f"tried {tried}"])
     return b"x-tc-route: %b\r\n" % line.encode("latin-1", "replace")
+
+
+def _outline(call: Call, decision: Decision) -> str:
+    """The same for who has no right to figures: the order, reasons, and the upstream that
+    answered, which every answer names."""
+    parts = [decision.reason]
+    for at, row in enumerate(decision.rows, 1):
+        chosen = " chosen" if row.endpoint is decision.endpoint else ""
+        parts.append(f"candidate {at}{chosen}{'' if row.meets_slo else ' late'}")
+    parts += [f"excluded: {why}" for _, why in (*decision.filtered, *decision.left_out)]
+    *others, last = call.attempts
+    outcomes = [attempt.outcome for attempt in others]
+    tried = " > ".join((*outcomes, f"{last.candidate.upstream.id}={last.outcome}"))
+    return "; ".join((*parts[:ROUTE_PARTS_MAX], f"tried {tried}"))
 
 
 def _names(header: bytes, names: tuple[str, ...]) -> bytes:

@@ -71,8 +71,8 @@ ROUTES: tuple[Route, ...] = (
     Route("/v1/models/{id}", ("GET",), "models", "One of them."),
     Route(
         "/api/v1/routes/explain", ("POST",), "explain",
-        "Where a chat request would go now, with the figures of every candidate. Nothing is sent "
-        "and nothing is billed.",
+        "Where a chat request would go now and why; with the figures of every candidate for keys "
+        "with `routing_details`. Nothing is sent and nothing is billed.",
     ),
     Route(
         "/v1/openapi.json", ("GET",), "openapi",

@@ -190,7 +190,7 @@ class ResponseCache:
     def _repeated_of(self, call: Call, caller: KeyGrant, plan: Plan) -> _Repeated | None:
         request = call.request
         known = self._repeated.get((caller.key_id, request.api_format.name, request.body))
-        return known if known is not None and known.route == plan.route.name else None
+        return known if known is not None and known.place == _place_of(call, plan) else None
 
     def _remember(
         self, call: Call, caller: KeyGrant, plan: Plan, identity: Identity
@@ -206,7 +206,7 @@ class ResponseCache:
         if self._repeated_bytes + size > REPEATED_BYTES_MAX:
             self._forget_repeated()
         self._repeated_bytes += size
-        known = _Repeated(structs.replace(parsed), identity, plan.route.name)
+        known = _Repeated(structs.replace(parsed), identity, _place_of(call, plan))
         self._repeated[caller.key_id, request.api_format.name, request.body] = known
         return known
 
@@ -243,17 +243,14 @@ class ResponseCache:
             return "off"
         if not directives.look and not directives.store:
             return "asked"
-        user = ""
-        if rules.scope == "user":
-            given = parsed.fields.get("user")
-            user = bytes(given).decode("utf-8", "replace") if given is not None else caller.key_id
+        user = _user_of(parsed, caller) if rules.scope == "user" else ""
         if parsed.api in (Api.CHAT, Api.COMPLETIONS):
             temperature = parsed.fields.get("temperature")
             if temperature is not None and (_TEMPERATURE(temperature) or 0) > rules.temperature_max:
                 return "temperature"
         namespace = Namespace(
             caller.tenant, caller.project, caller.environment, user, caller.data_class,
-            parsed.model, plan.route.name, "",
+            parsed.model, *_place_of(call, plan), "",
         )  # fmt: skip
         return identify(
             parsed,
@@ -404,12 +401,13 @@ class ResponseCache:
 class _Repeated:
     """A body that was asked again, and what it means."""
 
-    __slots__ = ("_entry", "_template", "identity", "parsed", "route")
+    __slots__ = ("_entry", "_template", "identity", "parsed", "place")
 
-    def __init__(self, parsed: ParsedRequest, identity: Identity, route: str) -> None:
+    def __init__(self, parsed: ParsedRequest, identity: Identity, place: tuple[str, str]) -> None:
         self.parsed = parsed
         self.identity = identity
-        self.route = route
+        self.place = place
+        """What beside key, API and body is in the identity."""
         self._entry: CacheEntry | None = None
         self._template: ReplyTemplate | None = None
 
@@ -420,6 +418,32 @@ class _Repeated:
             template = self._template = ReplyTemplate(entry.body)
             self._entry = entry
         return template
+
+
+ANSWER_HEADERS = (b"x-tc-unsupported", b"anthropic-beta")
+"""Headers that change what an upstream is asked, and so the answer."""
+_USERS = ("user", "safety_identifier")
+_NOBODY = (b"null", b'""')
+
+
+def _user_of(parsed: ParsedRequest, caller: KeyGrant) -> str:
+    """Whose answers a call may get where users do not share them; who names nobody is the key."""
+    given = [
+        name.encode() + b"=" + raw
+        for name in _USERS
+        if (raw := bytes(parsed.fields.get(name, b"null"))) not in _NOBODY
+    ]
+    return b"&".join(given).decode("utf-8", "replace") if given else caller.key_id
+
+
+def _place_of(call: Call, plan: Plan) -> tuple[str, str]:
+    """Where a call goes, and how its headers let it be changed for that; an entry of a virtual
+    model may name the upstream itself."""
+    route, headers = plan.route.name, call.request.headers
+    if route != call.parsed.model:
+        route = " ".join((route, *(candidate.upstream.id for candidate in plan.candidates)))
+    given = [headers[name] if name in headers else b"" for name in ANSWER_HEADERS]
+    return route, b"\n".join(given).decode("latin-1").strip()
 
 
 class CacheLookup:

@@ -15,7 +15,7 @@ from tokenschain.core.formats.continuation import PartialOutput
 from tokenschain.core.ports import Answer, Upstreams
 from tokenschain.core.routing.admission import Priority
 from tokenschain.core.routing.health import RetryBudget
-from tokenschain.core.routing.selection import Endpoint
+from tokenschain.core.routing.selection import Decision, Endpoint, Need
 from tokenschain.core.snapshot import Plan
 from tokenschain.core.tenancy import KeyGrant
 from tokenschain.gateway.dispatch.attempt import AttemptContext, UpstreamAttempt
@@ -129,6 +129,10 @@ class Dispatch:
         need = self._router.need(call, plan, _priority_of(call, caller))
         decision = self._router.place(call, caller, plan, need, set())
         now = self._clock()
+        if not caller.routing_details:
+            return _outline(
+                call, need, decision, self._router.policy_name(caller, call.parsed.model)
+            )
         return {
             "model": call.parsed.model,
             "tiers": [tier.route.name for tier in (plan, *plan.others)],
@@ -276,6 +280,24 @@ class ContinuedAnswer:
 
     def partial_output(self) -> PartialOutput | None:
         return self._attempt.partial_output()
+
+
+def _outline(call: Call, need: Need, decision: Decision, policy: str) -> dict[str, object]:
+    """A decision for who has no right to the figures: the order of the candidates and reasons."""
+    return {
+        "model": call.parsed.model,
+        "policy": policy,
+        "prompt_tokens": need.prompt_tokens,
+        "output_tokens": need.output_tokens,
+        "first_token_slo_s": need.slo_s,
+        "chosen": decision.endpoint.name if decision.endpoint is not None else None,
+        "reason": decision.reason,
+        "candidates": [
+            {"chosen": row.endpoint is decision.endpoint, "meets_slo": row.meets_slo}
+            for row in decision.rows
+        ],
+        "excluded": sorted(why for _, why in (*decision.filtered, *decision.left_out)),
+    }
 
 
 def _priority_of(call: Call, caller: KeyGrant) -> Priority:

@@ -135,23 +135,21 @@ class Router:
         entries = self._rules.models.get(parsed.model)
         if entries is None and self._served.known_as(parsed.model) is None:
             raise self._unknown_model(caller, asked)
-        found = self._served.plan(parsed.model, kind) if entries is None else None
         if not may_use(caller, parsed.model, api) and not (
             alias is not None and may_use(caller, asked, api)
         ):
-            raise ApiError(
-                "model_not_allowed", f"This API key may not use `{asked}`.", param="model"
-            )
+            # As if there were none: names are not to be tried out.
+            raise self._unknown_model(caller, asked)
         if entries is None:
-            assert found is not None
-            if alias is None and not self._list(found).blind:
+            only = self._served.plan(parsed.model, kind)
+            if alias is None and not self._list(only).blind:
                 # It depends on nothing else of a call: the next one has it at once.
                 if len(self._planned) >= PLANNED_MAX:
                     self._planned.clear()
-                self._planned[caller.key_id, asked, api] = caller, found
+                self._planned[caller.key_id, asked, api] = caller, only
             else:
-                self._check_abilities(call, found)
-            return found
+                self._check_abilities(call, only)
+            return only
         traits = virtual_models.CallTraits(parsed, call.tags)
         tiers = []
         for entry in virtual_models.ordered(entries, traits, self._random):
@@ -185,7 +183,8 @@ class Router:
         hint = f" Did you mean {' or '.join(f'`{name}`' for name in near)}?" if near else ""
         return ApiError(
             "model_not_found",
-            f"The model `{asked[:200]}` does not exist.{hint} GET /v1/models lists what there is.",
+            f"The model `{asked[:200]}` does not exist here, or this API key may not use it.{hint} "
+            "GET /v1/models lists what there is.",
             param="model",
         )
 

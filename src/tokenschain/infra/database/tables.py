@@ -101,6 +101,7 @@ api_keys = Table(
     Column("rotated_from", String(40)),
     Column("last_used_at_s", BigInteger),
     Column("revision", BigInteger, nullable=False, server_default=text("0")),
+    Column("routing_details", Boolean, nullable=False, server_default=false()),
     Index("api_keys_by_tenant", "tenant", "created_at_s"),
     Index("api_keys_by_revision", "revision"),
 )
