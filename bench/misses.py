@@ -89,7 +89,10 @@ def measure(bench: Bench, rounds: int, per_second: float) -> dict[str, list[tupl
                 for caller in aside:
                     caller.join()
                 found[mode].append((seen["p50_ms"], seen["p99_ms"]))
-        metrics = httpx.get(f"http://127.0.0.1:{stack.settings.semantic.port}/metrics").text
+        metrics = httpx.get(
+            f"http://127.0.0.1:{stack.settings.semantic.port}/metrics",
+            headers=stack.metrics_headers,
+        ).text
         assert 'group="default/default/semantic"' in metrics, "meanings were compared"
         return found
     finally:

@@ -112,6 +112,7 @@ class Stack:
                 "TOKENSCHAIN_DATA_DIR": str(self.folder / name),
                 "TOKENSCHAIN_SERVER__PORT": str(self.ports[int(number)]),
                 "TOKENSCHAIN_SECRETS__INTERNAL_SECRET_FILE": str(data / "secrets" / "internal"),
+                "TOKENSCHAIN_SECRETS__METRICS_TOKEN_FILE": str(data / "secrets" / "metrics"),
             }
         self.processes[name] = subprocess.Popen(
             [sys.executable, "-m", "tokenschain", *arguments],
@@ -199,9 +200,21 @@ class Stack:
         """
         self.new_key(name="probe")
 
+    @property
+    def metrics_headers(self) -> dict[str, str]:
+        """What reads metrics of the first gateway's machine."""
+        token = self.settings.metrics_token_path.read_text(encoding="utf-8").strip()
+        return {"authorization": f"Bearer {token}"}
+
+    def metrics(self, url: str = "") -> str:
+        """The metrics of one gateway, by default of the first."""
+        reply = web.get(f"{url or self.url}/metrics", headers=self.metrics_headers)
+        assert reply.status_code == 200, reply.text
+        return reply.text
+
     def counted(self) -> float:
         """Calls that the gateways' metrics count; workers refresh them once a second."""
-        text = "".join(web.get(f"{url}/metrics").text for url in self.urls)
+        text = "".join(map(self.metrics, self.urls))
         lines = (li for li in text.splitlines() if li.startswith("tokenschain_calls_total"))
         return sum(float(line.split()[-1]) for line in lines)
 

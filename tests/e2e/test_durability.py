@@ -175,7 +175,7 @@ def test_ten_thousand_idle_connections_do_not_disturb_a_call(own_stack: Any) -> 
         for _ in range(wanted):
             idle.append(socket.create_connection(("127.0.0.1", stack.port)))
         assert stack.chat().status_code == 200
-        text = web.get(f"{stack.url}/metrics").text
+        text = stack.metrics()
         line = next(li for li in text.splitlines() if li.startswith("tokenschain_connections{"))
         assert float(line.split()[-1]) >= wanted
         memory = next(li for li in text.splitlines() if li.startswith("tokenschain_resident"))

@@ -274,7 +274,7 @@ def test_mode_11_a_verifier_that_fails_lets_all_pass(way: str) -> None:
     signatures = Signatures(INTERNATIONAL, lambda: ("secret",), time.time)
 
     async def body() -> None:
-        service = SemanticService(made, signatures, lambda what, why: faults.append(what))
+        service = SemanticService(made, signatures, lambda what, why: faults.append(what), "t")
         server = HttpServer(service, lambda status, code, message: b"{}")
         port = await server.listen("127.0.0.1", 0)
         client = HttpClient()

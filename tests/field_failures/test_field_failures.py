@@ -17,7 +17,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests import web
 from tests.flows.test_calls import events_of, text_of
 from tests.stack import Stack
 from tests.upstreams import UpstreamSimulator
@@ -143,7 +142,7 @@ def test_04_what_was_in_flight_when_a_gateway_was_killed_blocks_nothing(
         caller.close()
     stack.start("gateway")
     assert stack.chat().status_code == 200
-    text = web.get(f"{stack.url}/metrics").text
+    text = stack.metrics()
     assert 'tokenschain_running_calls{worker="0"} 0.0' in text
     assert len(stack.settled(1)) == 1
 

@@ -242,7 +242,7 @@ def test_a_long_stream_is_not_held_in_memory(own_stack: Any, upstream: UpstreamS
     sim = {"large": [200, 40_000]}
 
     def resident() -> float:
-        text = web.get(f"{stack.url}/metrics").text
+        text = stack.metrics()
         return float(re.search(r"tokenschain_resident_bytes{[^}]*} (\S+)", text)[1])  # type: ignore[index]
 
     for number in range(5):

@@ -263,7 +263,7 @@ def test_no_route_answers_without_a_key(
 def test_small_routes(stack: Stack) -> None:
     assert web.get(f"{stack.url}/livez").text == "ok\n"
     assert web.get(f"{stack.url}/readyz").json()["ready"] is True
-    assert 'tokenschain_calls_total{api="chat/completions"' in web.get(f"{stack.url}/metrics").text
+    assert 'tokenschain_calls_total{api="chat/completions"' in stack.metrics()
     assert httpx.head(f"{stack.url}/livez").status_code == 200
     assert web.get(f"{stack.url}/nope").json()["error"]["code"] == "not_found"
     wrong = web.get(f"{stack.url}/v1/chat/completions")
@@ -335,7 +335,7 @@ def test_workers_share_a_port_and_any_of_them_answers_for_all(own_stack) -> None
     for _ in range(30):
         assert stack.chat().status_code == 200
     until(lambda: stack.counted() == calls + 30)
-    text = web.get(f"{stack.url}/metrics").text
+    text = stack.metrics()
     counts = [li for li in text.splitlines() if li.startswith("tokenschain_calls_total")]
     assert {li.split('worker="')[1][0] for li in counts} == {"0", "1"}
     assert sum(float(li.split()[-1]) for li in counts) == calls + 30

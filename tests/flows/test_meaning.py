@@ -64,7 +64,9 @@ def test_questions_that_mean_the_same_get_the_same_answer_and_traps_do_not(
     assert 0 < float(hit.headers["x-tc-cache-confidence"]) <= 1
     row = stack.row_of(hit)
     assert (row["cache"], row["prompt_tokens"]) == ("hit-semantic", 0) and row["saved_tokens"] > 0
-    metrics = web.get(f"http://127.0.0.1:{stack.settings.semantic.port}/metrics").text
+    metrics = web.get(
+        f"http://127.0.0.1:{stack.settings.semantic.port}/metrics", headers=stack.metrics_headers
+    ).text
     assert 'tokenschain_semantic_served{group="default/default/sim-chat"}' in metrics
     for path in ("find", "learn", "drop", "report", "clusters"):
         url = f"http://127.0.0.1:{stack.settings.semantic.port}/{path}"
@@ -207,7 +209,9 @@ def test_a_judge_may_decide_and_is_never_taken_for_having_said_yes(
             assert outcome(trap, "yes") == "miss"
         assert not any("not" in one["new_question"].split() or "2" in one["new_question"]
                        for one in JudgeHandler.asked[before:] if "new_question" in one)  # fmt: skip
-    metrics = web.get(f"http://127.0.0.1:{stack.settings.semantic.port}/metrics").text
+    metrics = web.get(
+        f"http://127.0.0.1:{stack.settings.semantic.port}/metrics", headers=stack.metrics_headers
+    ).text
     assert "tokenschain_semantic_judge_asked_total" in metrics
     assert "judge-key" not in stack.read_log() and "lamp" not in stack.read_log()
 

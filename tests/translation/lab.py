@@ -229,7 +229,7 @@ class Lab:
             opening=self.dispatch,
         )
         self.gateway = Gateway(
-            steps, auth, self.served, lambda: b"", lambda _, fault: self.faults.append(fault),
+            steps, auth, self.served, lambda: b"", "", lambda _, fault: self.faults.append(fault),
             ApiSettings(), memory, lambda text: text,
         )  # fmt: skip
 

@@ -35,6 +35,7 @@ from tokenschain.core.cache.store import decode_entry, encode_entry
 from tokenschain.core.errors import ApiError
 from tokenschain.infra.control_channel.protocol import SIGNATURE_HEADER
 from tokenschain.infra.control_channel.signatures import BadSignature, Signatures, Signed
+from tokenschain.infra.security.secrets import same
 from tokenschain.semantic.matcher import Matcher, MatchResult, Unclear, answer_in
 from tokenschain.semantic.remote import Judge
 from tokenschain.wire.exchange import Exchange
@@ -78,6 +79,7 @@ class SemanticService:
         matcher: Matcher,
         signatures: Signatures,
         report: Callable[[str, str], None],
+        metrics_token: str,
         judge: Judge | None = None,
         *,
         judge_decides: bool = False,
@@ -86,6 +88,7 @@ class SemanticService:
         Args:
             signatures: of the requests of gateways and control, and of the answers.
             report: told of faults: `(path, why)`.
+            metrics_token: who reads metrics shows it.
             judge: compares two answers where their numbers and embeddings do not tell.
             judge_decides: it is also asked, while a caller waits, whether a cached answer in
                 doubt may be served.
@@ -93,6 +96,7 @@ class SemanticService:
         self._matcher = matcher
         self._signatures = signatures
         self._report = report
+        self._metrics_token = metrics_token
         self._judge = judge
         self._decides = judge_decides
         # One thread: the models are not to be used from two, and one core is enough.
@@ -113,7 +117,11 @@ class SemanticService:
             exchange.reply(200, _JSON, b'{"status":"ok"}')
             return
         if path == METRICS_PATH:
-            exchange.reply(200, _TEXT, self.metrics())
+            given = request.headers.get(b"authorization", b"").decode("latin-1")
+            if same(given.removeprefix("Bearer "), self._metrics_token):
+                exchange.reply(200, _TEXT, self.metrics())
+            else:
+                _refuse(exchange, ApiError("invalid_api_key", "Metrics need their token."))
             return
         header = request.headers.get(SIGNATURE_HEADER.encode(), b"").decode("latin-1")
         try:

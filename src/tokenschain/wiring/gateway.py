@@ -54,7 +54,7 @@ from tokenschain.infra.redis.connection import REDIS_FAILURES
 from tokenschain.infra.redis.pubsub import RedisPubSub
 from tokenschain.infra.redis.rate_limits import RedisRateLimits
 from tokenschain.infra.security import secrets
-from tokenschain.infra.security.secret_files import SecretFile
+from tokenschain.infra.security.secret_files import SecretFile, read_or_make
 from tokenschain.infra.security.suite import INTERNATIONAL, Sealer
 from tokenschain.infra.telemetry import GatewayMetrics, resident_bytes
 from tokenschain.providers.credential_pool import KeyState
@@ -289,6 +289,7 @@ class GatewayWorker:
             auth,
             self._served,
             self._metrics.text,
+            read_or_make(self._settings.metrics_token_path)[0],
             self._fault,
             ApiSettings(
                 server.heartbeat_s,

@@ -23,7 +23,7 @@ from tokenschain.infra.control_channel.signatures import Signatures
 from tokenschain.infra.redis.connection import REDIS_FAILURES
 from tokenschain.infra.redis.vector_index import RedisVectorIndex
 from tokenschain.infra.security import secrets
-from tokenschain.infra.security.secret_files import SecretFile
+from tokenschain.infra.security.secret_files import SecretFile, read_or_make
 from tokenschain.infra.security.suite import INTERNATIONAL, Sealer
 from tokenschain.semantic import learned_state
 from tokenschain.semantic.embedders import FAST, FAST_DIMENSIONS, FINE, Embedders
@@ -89,7 +89,8 @@ async def _semantic(settings: Settings) -> None:
         judge = Judge(_remote(chosen_judge, client, vault), chosen_judge.calls_per_minute)
     service = SemanticService(
         matcher, Signatures(suite, shared_secrets, time.time),
-        lambda what, why: logger.error("fault", at=what, why=why), judge,
+        lambda what, why: logger.error("fault", at=what, why=why),
+        read_or_make(settings.metrics_token_path)[0], judge,
         judge_decides=settings.cache.judge is not None and settings.cache.judge.decides,
     )  # fmt: skip
     server = HttpServer(service, wire_refusal)

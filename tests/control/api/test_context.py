@@ -14,7 +14,6 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from sqlalchemy import Engine
 
-from tests import web
 from tests.stack import Stack
 from tokenschain.control.api import app as app_module
 from tokenschain.control.api import context as context_module
@@ -177,5 +176,6 @@ def test_examples_are_bodies_that_are_taken(stack: Stack, app: FastAPI) -> None:
             assert reply.is_success or missing, (name, reply.text)
             tried += 1
     assert tried > 15
-    url = f"http://127.0.0.1:{stack.control_port}/openapi.json"
-    assert web.get(url).json()["paths"].keys() == app.openapi()["paths"].keys()
+    assert (
+        stack.admin("GET", "/openapi.json").json()["paths"].keys() == app.openapi()["paths"].keys()
+    )

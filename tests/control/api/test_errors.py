@@ -12,7 +12,7 @@ from tests.stack import Stack
 def test_the_admin_api_needs_its_token_and_speaks_the_apis_errors(stack: Stack) -> None:
 
     base = f"http://127.0.0.1:{stack.control_port}"
-    schema = web.get(f"{base}/openapi.json").json()
+    schema = stack.admin("GET", "/openapi.json").json()
     routes = [(m, p) for p, methods in schema["paths"].items() for m in methods]
     assert len(routes) >= 5
     open_to_all = {"/api/v1/sessions", "/api/v1/oidc/start", "/api/v1/oidc/callback"}

@@ -9,7 +9,7 @@ from tests.upstreams import UpstreamSimulator
 
 
 def get_routes(stack: Stack) -> list[str]:
-    schema = web.get(f"http://127.0.0.1:{stack.control_port}/openapi.json").json()
+    schema = stack.admin("GET", "/openapi.json").json()
     return [path for path, methods in schema["paths"].items() if "get" in methods]
 
 

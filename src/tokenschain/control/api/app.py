@@ -65,6 +65,7 @@ def create_app(
         title="TokensChain control",
         version=__version__,
         lifespan=lifespan,
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         responses={
@@ -85,6 +86,7 @@ def create_app(
         app.include_router(subject.router)
     app.include_router(internal.router)
     app.include_router(health.router)
+    app.include_router(health.described)
     return app
 
 

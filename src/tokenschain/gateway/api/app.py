@@ -31,6 +31,7 @@ from tokenschain.gateway.api.response_writer import (
 from tokenschain.gateway.auth import KeyAuth, credentials_of
 from tokenschain.gateway.conversation_state import Reader, StoredConversationState, query_of
 from tokenschain.gateway.pipeline import Steps, serve
+from tokenschain.infra.security.secrets import same
 from tokenschain.wire import sse
 from tokenschain.wire.exchange import Exchange, Request
 
@@ -88,6 +89,7 @@ class Gateway:
         auth: KeyAuth,
         served: Served,
         metrics_text: Callable[[], bytes],
+        metrics_token: str,
         report: Callable[[str, BaseException], None],
         settings: ApiSettings,
         conversations: StoredConversationState,
@@ -106,6 +108,7 @@ class Gateway:
         self._auth = auth
         self._served = served
         self._metrics_text = metrics_text
+        self._metrics_token = metrics_token
         self._report = report
         self._settings = settings
         self._calls: set[CallResponseWriter] = set()
@@ -319,6 +322,12 @@ class Gateway:
             case "readyz":
                 self._readyz(exchange)
             case "metrics":
+                if not self._may_see_inside(exchange):
+                    raise ApiError(
+                        "invalid_api_key",
+                        "Metrics need the token of `secrets.metrics_token_file`, as "
+                        "`Authorization: Bearer`.",
+                    )
                 lines = b"content-type: text/plain; version=0.0.4; charset=utf-8\r\n"
                 exchange.reply(200, lines + self._headers(exchange), self._metrics_text())
             case "models":
@@ -365,6 +374,12 @@ class Gateway:
         if len(self._reads) >= READS_MAX:
             raise ApiError("server_busy", "Too many wait for control; try again soon.")
 
+    def _may_see_inside(self, exchange: Exchange) -> bool:
+        """Whether who asks has the token for metrics: callers are told no more than yes or no."""
+        given = credentials_of(exchange.request.headers)
+        token = self._metrics_token
+        return bool(token) and any(same(each.decode("latin-1"), token) for each in given)
+
     def _readyz(self, exchange: Exchange) -> None:
         problems = []
         if not self._served.version:
@@ -373,7 +388,10 @@ class Gateway:
             problems.append("shutting down")
         if not self.journal_ok():
             problems.append("the journal has no room")
-        body = msgspec.json.encode({"ready": not problems, "problems": problems})
+        said: dict[str, object] = {"ready": not problems}
+        if self._may_see_inside(exchange):
+            said["problems"] = problems
+        body = msgspec.json.encode(said)
         exchange.reply(503 if problems else 200, JSON_LINE + self._headers(exchange), body)
 
     def _stored_response(self, exchange: Exchange, path: bytes) -> None:

@@ -81,8 +81,14 @@ ROUTES: tuple[Route, ...] = (
     Route("/openapi.json", ("GET",), "openapi", "The same."),
     Route("/", ("GET",), "home", "What this is, and where its API is described."),
     Route("/livez", ("GET",), "livez", "200 while the process runs."),
-    Route("/readyz", ("GET",), "readyz", "200 when calls are answered; else 503 with the reasons."),
-    Route("/metrics", ("GET",), "metrics", "Metrics in Prometheus' text format."),
+    Route(
+        "/readyz", ("GET",), "readyz",
+        "200 when calls are answered, else 503; with the reasons for the token for metrics.",
+    ),
+    Route(
+        "/metrics", ("GET",), "metrics",
+        "Metrics in Prometheus' text format, with the token for metrics.",
+    ),
 )  # fmt: skip
 
 

@@ -416,6 +416,13 @@ class SecretsSettings(msgspec.Struct, frozen=True, kw_only=True):
             "default made in `data_dir`."
         ),
     ] = None
+    metrics_token_file: Annotated[
+        Path | None,
+        Meta(
+            description="File with the token that `/metrics` of gateways and of the semantic "
+            "process asks for; by default made in `data_dir`."
+        ),
+    ] = None
 
 
 class JournalSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -663,6 +670,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def operator_token_path(self) -> Path:
         """What lets this machine's own commands administer; only its owner reads it."""
         return self.data_dir / "secrets" / "operator"
+
+    @property
+    def metrics_token_path(self) -> Path:
+        """What Prometheus shows to read metrics."""
+        return self.secrets.metrics_token_file or self.data_dir / "secrets" / "metrics"
 
     @property
     def master_key_path(self) -> Path:
