@@ -42,6 +42,7 @@ def cluster(
         redis={"url": redis.url},
         upstreams=[cloud, dead],
         oidc={
+            "networks": ["127.0.0.0/8"],
             "issuer": "http://127.0.0.1:1",
             "client_id": "tokenschain",
             "client_secret": "env:OIDC",

@@ -54,9 +54,9 @@ def inline(url: str, *networks: str) -> str:
         part = {"type": "image_url", "image_url": {"url": url}}
         messages = [{"role": "user", "content": [part]}]
         try:
-            return await ImageFetcher(client).inline(
-                {"messages": Raw(msgspec.json.encode(messages))}
-            )
+            asked = {"messages": Raw(msgspec.json.encode(messages))}
+            async with ImageFetcher(client).inlined(asked) as fields:
+                return fields
         finally:
             client.close()
 

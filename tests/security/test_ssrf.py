@@ -13,6 +13,7 @@ from msgspec import Raw
 from tokenschain.core.errors import ApiError
 from tokenschain.infra.egress import PublicResolver
 from tokenschain.providers.images import ImageFetcher
+from tokenschain.providers.vendor_table import vendor_of
 from tokenschain.wire.client import HttpClient
 
 INSIDE = [
@@ -45,7 +46,9 @@ def inline(image: Any) -> dict[str, Raw]:
 
     async def run() -> dict[str, Raw]:
         client = HttpClient(resolver=PublicResolver())
-        return await ImageFetcher(client).inline({"messages": Raw(msgspec.json.encode(messages))})
+        asked = {"messages": Raw(msgspec.json.encode(messages))}
+        async with ImageFetcher(client).inlined(asked) as fields:
+            return fields
 
     return asyncio.run(run())
 
@@ -67,3 +70,74 @@ def test_no_image_url_goes_on_to_the_upstream_unread(url: str, plain: bool) -> N
 def test_images_as_data_go_on() -> None:
     for image in ("data:image/png;base64,AA==", {"url": "data:image/png;base64,AA=="}):
         assert b"data:image/png;base64,AA==" in bytes(inline(image)["messages"])
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "video_url", "video_url": {"url": "http://8.8.8.8/x.mp4"}},
+        {"type": "audio_url", "audio_url": {"url": "https://8.8.8.8/x"}},
+        {"type": "video", "video": ["http://127.0.0.1/1.png"]},
+        {"type": "input_image", "image_url": "file:///etc/passwd"},
+        {"type": "image", "image": "/proc/self/environ"},
+        {"type": "image", "image": {"path": "/etc/passwd"}},
+        {"type": "file", "file": {"file_url": "http://127.0.0.1/x.pdf"}},
+        {"type": "file", "file": {"file_data": "http://127.0.0.1/x.pdf"}},
+        {"type": "input_audio", "input_audio": {"data": "http://127.0.0.1/a.wav"}},
+        {"type": "document_url", "document_url": "ftp://127.0.0.1/x"},
+        {"type": "image_url", "image_url": {"url": "HTTP://127.0.0.1/x"}},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("escaped", [False, True])
+def test_no_address_in_any_part_is_left_to_an_engine(part: dict[str, Any], escaped: bool) -> None:
+    raw = msgspec.json.encode([{"role": "user", "content": [{"type": "text", "text": "x"}, part]}])
+    if escaped:
+        for name in (b"_url", b"image", b"video", b"file", b"audio"):
+            raw = raw.replace(b'"' + name, b'"\\u%04x' % name[0] + name[1:])
+        raw = raw.replace(b"_url", b"\\u005furl")
+    with pytest.raises(ApiError) as refused:
+        fetched(raw)
+    assert refused.value.code == "invalid_value"
+
+
+def fetched(raw: bytes, bytes_max: int = 1_000_000_000) -> dict[str, Raw]:
+    async def run() -> dict[str, Raw]:
+        fetcher = ImageFetcher(HttpClient(resolver=PublicResolver()), bytes_max)
+        async with fetcher.inlined({"messages": Raw(raw)}) as fields:
+            return fields
+
+    return asyncio.run(run())
+
+
+def test_data_and_words_in_parts_go_on_untouched() -> None:
+    parts = [
+        {"type": "text", "text": "see http://127.0.0.1/ and file:///etc/passwd"},
+        {"type": "image", "image": "/9j/" + "A" * 400},
+        {"type": "input_audio", "input_audio": {"data": "A" * 400, "format": "wav"}},
+        {"type": "file", "file": {"file_data": "data:text/plain;base64,AA==", "filename": "a:b"}},
+    ]
+    raw = msgspec.json.encode([{"role": "user", "content": parts}])
+    assert bytes(fetched(raw)["messages"]) == raw
+
+
+def test_images_have_a_budget_of_the_process_that_is_given_back() -> None:
+    part = {"type": "image_url", "image_url": {"url": "http://8.8.8.8/x"}}
+    raw = msgspec.json.encode([{"role": "user", "content": [part]}])
+    with pytest.raises(ApiError) as refused:
+        fetched(raw, bytes_max=1_000)
+    assert refused.value.code == "overloaded" and refused.value.status == 429
+
+    async def run() -> None:
+        fetcher = ImageFetcher(HttpClient(resolver=PublicResolver()))
+        with pytest.raises(ApiError):
+            async with fetcher.inlined({"messages": Raw(raw.replace(b"8.8.8.8", b"127.0.0.1"))}):
+                pass
+        assert fetcher._held == 0
+
+    asyncio.run(run())
+
+
+def test_engines_of_ones_own_get_images_as_data() -> None:
+    for name in ("vllm", "sglang", "mindie", "xinference", "ollama"):
+        assert vendor_of(name).images_as_data, name

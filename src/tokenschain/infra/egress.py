@@ -1,5 +1,6 @@
 """SSRF-safe egress: requests to addresses that others name reach public addresses only.
 
+Whatever leaves this machine leaves here or by `wire.client`: a house test finds what does not.
 Names are resolved here and only public addresses are connected to, the very addresses that
 were checked, so that a name that changes its mind in between gains nothing. Redirects are not
 followed.
@@ -7,8 +8,12 @@ followed.
 
 from __future__ import annotations
 
+import smtplib
+import ssl
 from collections.abc import Mapping, Sequence
+from email.message import EmailMessage
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from tokenschain.wire.client import HttpClient, Origin, Reply, Waits
@@ -31,6 +36,9 @@ _NEVER = tuple(
         ),
     )
 )
+
+
+_SMTPS_PORT = 465
 
 
 class PublicResolver(Resolver):
@@ -92,3 +100,37 @@ async def exchange(
     head = f"{method} {target} HTTP/1.1\r\n" + "".join(f"{k}: {v}\r\n" for k, v in lines.items())
     reply = await client.open(origin, f"{head}\r\n".encode("latin-1") + body, waits)
     return reply, await reply.read(bytes_max)
+
+
+MailRefused = smtplib.SMTPException
+
+
+class MailServer(NamedTuple):
+    """The operator's own mail server; nobody else names one."""
+
+    host: str
+    port: int
+    user: str | None
+    password: str | None
+    tls: bool
+
+
+def send_mail(server: MailServer, message: EmailMessage, wait_max_s: float) -> None:
+    """Hand a message to the mail server; blocks.
+
+    Raises:
+        OSError: it cannot be reached.
+        MailRefused: it does not take the message.
+    """
+    context = ssl.create_default_context()
+    connection: smtplib.SMTP
+    if server.port == _SMTPS_PORT:
+        connection = smtplib.SMTP_SSL(server.host, server.port, timeout=wait_max_s, context=context)
+    else:
+        connection = smtplib.SMTP(server.host, server.port, timeout=wait_max_s)
+    with connection:
+        if server.tls and server.port != _SMTPS_PORT:
+            connection.starttls(context=context)
+        if server.user and server.password:
+            connection.login(server.user, server.password)
+        connection.send_message(message)

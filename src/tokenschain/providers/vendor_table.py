@@ -457,8 +457,10 @@ VENDORS: dict[str, Vendor] = {
         ),
         Normalization.REASONING,
     ),
-    "vllm": Vendor("vllm", _VLLM, Normalization.REASONING, prefill=Prefill.TEMPLATE),
-    "sglang": Vendor("sglang", _VLLM, prefill=Prefill.TEMPLATE),
+    "vllm": Vendor(
+        "vllm", _VLLM, Normalization.REASONING, prefill=Prefill.TEMPLATE, images_as_data=True
+    ),
+    "sglang": Vendor("sglang", _VLLM, prefill=Prefill.TEMPLATE, images_as_data=True),
     # llama.cpp counts the tokens of one prompt and one choice where there are several.
     "local": Vendor(
         dialect=Dialect(
@@ -478,8 +480,9 @@ VENDORS: dict[str, Vendor] = {
             json_schema=False,
             messages=_seeing(),
         ),
+        images_as_data=True,
     ),
-    "xinference": Vendor("xinference", _VLLM),
+    "xinference": Vendor("xinference", _VLLM, images_as_data=True),
     "ollama": Vendor(
         "ollama",
         Dialect(

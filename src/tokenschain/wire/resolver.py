@@ -7,6 +7,8 @@ import socket
 import time
 
 DNS_TTL_S = 30.0
+NAMES_MAX = 10_000
+"""Names that are remembered; callers choose some."""
 
 
 class Resolver:
@@ -33,6 +35,8 @@ class Resolver:
             if cached is not None:
                 return cached[1]
             raise
+        if len(self._cache) >= NAMES_MAX:
+            self._cache.clear()
         addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
         self._cache[host, port] = (now + self._ttl_s, addresses)
         return addresses

@@ -130,7 +130,8 @@ def _single_sign_on(settings: Settings, sealer: Sealer, vault: secrets.Vault) ->
         f"{public}/api/v1/oidc/callback",
         oidc.groups_claim,
     )
-    return Oidc(agreed, HttpClient(), sealer)
+    allowed = [ip_network(network) for network in oidc.networks]
+    return Oidc(agreed, HttpClient(resolver=PublicResolver(allowed)), sealer)
 
 
 async def _serve(settings: Settings, app: FastAPI, publisher: Publisher) -> None:

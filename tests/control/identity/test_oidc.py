@@ -66,6 +66,7 @@ def house(
         tmp_path_factory.mktemp("oidc"),
         upstream.base_url,
         oidc={
+            "networks": ["127.0.0.0/8"],
             "issuer": provider,
             "client_secret": f"file:{secret}",
             "roles": {"ops": "admin@default", "audit": "auditor@*"},

@@ -8,7 +8,7 @@ import secrets as random_secrets
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import msgspec
 from joserfc import jwt
@@ -41,6 +41,7 @@ _WAITS = Waits(
     connect_max_s=3.0, pool_max_s=3.0, first_byte_max_s=8.0, idle_max_s=5.0, total_max_s=10.0
 )
 _COOKIE = Place(Sealable.SIGN_IN, "", "oidc sign-in")
+_SCHEMES = ("http", "https")
 
 
 class OidcClient(NamedTuple):
@@ -170,9 +171,18 @@ class Oidc:
             discovered = await self._ask("GET", url, {}, b"")
             if discovered.get("issuer") != issuer:
                 raise ApiError("upstream_invalid_reply", "The provider has another name.")
+            self._check_addresses(discovered)
             jwks = await self._ask("GET", discovered["jwks_uri"], {}, b"")
             self._found = now, discovered, KeySet.import_key_set(jwks)
         return self._found[1], self._found[2]
+
+    def _check_addresses(self, discovered: Any) -> None:
+        """What a provider names is asked, and browsers are sent there: by HTTPS, unless the
+        operator's own address of it has none."""
+        schemes = ("https",) if str(self._settings.issuer).startswith("https:") else _SCHEMES
+        for name in ("authorization_endpoint", "token_endpoint", "jwks_uri"):
+            if urlsplit(str(discovered.get(name, ""))).scheme not in schemes:
+                raise ApiError("upstream_invalid_reply", f"The provider's `{name}` is no address.")
 
     async def _ask(self, method: str, url: str, headers: dict[str, str], body: bytes) -> Any:
         try:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import smtplib
-import ssl
 import time
 from collections.abc import Callable, Sequence
 from email.message import EmailMessage
@@ -26,7 +24,7 @@ from tokenschain.infra.database.engine import upsert
 from tokenschain.infra.database.paging import Page, Rows
 from tokenschain.infra.database.tables import alert_targets, alerts
 from tokenschain.infra.database.tables import limits as limits_table
-from tokenschain.infra.egress import exchange
+from tokenschain.infra.egress import MailRefused, MailServer, exchange, send_mail
 from tokenschain.infra.security import prescribed
 from tokenschain.infra.security.suite import Sealer
 from tokenschain.wire.client import ClientError, HttpClient, Waits
@@ -276,7 +274,7 @@ class Sender:
                 headers = {}
             headers["content-type"] = "application/json"
             reply, answer = await exchange(self._client, "POST", url, headers, body, _WAITS, 65_536)
-        except (ClientError, OSError, ValueError, smtplib.SMTPException) as error:
+        except (ClientError, OSError, ValueError, MailRefused) as error:
             return type(error).__name__
         return _complaint(target["kind"], reply.status, answer)
 
@@ -288,19 +286,11 @@ class Sender:
         message["From"], message["To"] = mail.sender, address
         message["Subject"] = f"TokensChain: {en.partition('.')[0]}"
         message.set_content(f"{zh}\n\n{en}\n")
-        context = ssl.create_default_context()
-        server: smtplib.SMTP
-        if mail.port == 465:
-            server = smtplib.SMTP_SSL(mail.host, mail.port, timeout=SEND_MAX_S, context=context)
-        else:
-            server = smtplib.SMTP(mail.host, mail.port, timeout=SEND_MAX_S)
-        with server:
-            if mail.tls and mail.port != 465:
-                server.starttls(context=context)
-            password = mail.password()
-            if mail.user and password:
-                server.login(mail.user, password)
-            server.send_message(message)
+        send_mail(
+            MailServer(mail.host, mail.port, mail.user, mail.password(), tls=mail.tls),
+            message,
+            SEND_MAX_S,
+        )
 
 
 def webhook_signature(secret: str, at_s: int, body: bytes) -> str:

@@ -123,6 +123,15 @@ class Upstream(msgspec.Struct, frozen=True):
             "stays below.",
         ),
     ] = 1_000
+    media_urls: Annotated[
+        Literal["", "inline", "pass"],
+        Meta(
+            description="What becomes of URLs in messages: images are fetched here, from public "
+            "addresses only, and sent as data, other media by URL are refused (`inline`), or all "
+            "are passed on for the upstream to fetch (`pass`). By default inlined for engines of "
+            "your own (vLLM, SGLang, MindIE, Xinference, Ollama, and zone `own`)."
+        ),
+    ] = ""
     probe_path: Annotated[
         str,
         Meta(

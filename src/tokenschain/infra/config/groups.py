@@ -485,6 +485,13 @@ class OidcSettings(msgspec.Struct, frozen=True, kw_only=True):
         str | None,
         Meta(description="Issuer URL of the OpenID Connect provider that people sign in with."),
     ] = None
+    networks: Annotated[
+        tuple[Network, ...],
+        Meta(
+            description="Private networks that the provider may be in, as `10.2.0.0/16`; public "
+            "addresses always may."
+        ),
+    ] = ()
     client_id: Annotated[
         str, Meta(description="Client id of this platform at the provider.")
     ] = "tokenschain"  # fmt: skip

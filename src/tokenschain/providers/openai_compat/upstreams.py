@@ -142,8 +142,20 @@ class HttpUpstreams:
         _tell(call, bridged)
         if bridged.schema is not None:
             await self._schemas.check_schema(bridged.schema, _schema_param(call.parsed))
-        if target.vendor.images_as_data and call.parsed.api is Api.CHAT:
-            bridged = bridged._replace(fields=await self._images.inline(bridged.fields))
+        if not _inlines(target):
+            return await self._with_key(call, candidate, target, bridged, said)
+        async with self._images.inlined(bridged.fields) as fields:
+            bridged = bridged._replace(fields=fields)
+            return await self._with_key(call, candidate, target, bridged, said)
+
+    async def _with_key(
+        self,
+        call: Call,
+        candidate: Candidate,
+        target: Target,
+        bridged: Bridged,
+        said: PartialOutput | None,
+    ) -> Answer:
         ring = target.keys
         if ring is None:
             return await self._try(call, candidate, target, bridged, None, said)
@@ -399,6 +411,15 @@ class _Held:
         if self._key is not None:
             self._key.end()
             self._key = None
+
+
+def _inlines(target: Target) -> bool:
+    """Whether an upstream gets images as data: engines of one's own would fetch what a caller
+    names from within the network."""
+    wanted = target.upstream.media_urls
+    if wanted:
+        return wanted == "inline"
+    return target.vendor.images_as_data or target.upstream.zone == "own"
 
 
 def _no_key(upstream: Upstream, ring: KeyRing) -> ApiError:
