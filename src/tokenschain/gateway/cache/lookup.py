@@ -442,7 +442,7 @@ def _place_of(call: Call, plan: Plan) -> tuple[str, str]:
     route, headers = plan.route.name, call.request.headers
     if route != call.parsed.model:
         route = " ".join((route, *(candidate.upstream.id for candidate in plan.candidates)))
-    given = [headers[name] if name in headers else b"" for name in ANSWER_HEADERS]
+    given = [headers.get(name, b"") for name in ANSWER_HEADERS]
     return route, b"\n".join(given).decode("latin-1").strip()
 
 
