@@ -17,7 +17,7 @@ def test_a_gateway_is_ready_or_not_and_its_metrics_have_a_token(stack: Stack) ->
     assert web.get(f"{stack.url}/readyz").json() == {"ready": True}
     assert web.get(f"{stack.url}/livez").text == "ok\n"
     wrong = stack.metrics_headers["authorization"][:-1] + "é"
-    for headers in ({}, stack.headers, {"authorization": "Bearer "}, {"x-api-key": "x"},
+    for headers in ({}, stack.headers, {"authorization": "Bearer"}, {"x-api-key": "x"},
                     {"authorization": f"Bearer {stack.admin_token}"},
                     {"authorization": wrong.encode()}):  # fmt: skip
         refused = httpx.get(f"{stack.url}/metrics", headers=headers, verify=web.TLS)  # type: ignore[arg-type]
