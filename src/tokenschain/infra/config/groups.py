@@ -418,10 +418,7 @@ class SecretsSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     metrics_token_file: Annotated[
         Path | None,
-        Meta(
-            description="File with the token that `/metrics` of gateways and of the semantic "
-            "process asks for; by default made in `data_dir`."
-        ),
+        Meta(description="File with the token for `/metrics`; by default made in `data_dir`."),
     ] = None
 
 
@@ -487,10 +484,7 @@ class OidcSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     networks: Annotated[
         tuple[Network, ...],
-        Meta(
-            description="Private networks that the provider may be in, as `10.2.0.0/16`; public "
-            "addresses always may."
-        ),
+        Meta(description="Private networks that the provider may be in, as `10.2.0.0/16`."),
     ] = ()
     client_id: Annotated[
         str, Meta(description="Client id of this platform at the provider.")
