@@ -94,7 +94,7 @@ def test_calls_after_text_are_told_apart(paced: Lab, passed: list[bytes], style:
     got = ask(paced, API, stream=True, tools=True)
     found = heard(got, API, stream=True)
     assert [c[1:] for c in found.calls] == TWO and found.finish == "tool_calls"
-    assert len(passed) == 1, "the full stop, and no call"
+    assert b'"."' in passed[-1] and not any(b"_call" in piece for piece in passed)
 
 
 @pytest.mark.parametrize("empty", [b"data:\n\n", b"data: \n\n", b": x\n\n", b"data:\r\n\r\n"])

@@ -205,6 +205,9 @@ class StreamAnswer:
 
     def _give_held(self) -> None:
         held, self._held = self._held, None
+        if self._raw and held:
+            self._writer.write(b"".join([data for data, _ in held]))
+            return
         for data, chunks in held or ():
             if self._relay is not None:
                 self._writer.native(data, chunks)
@@ -272,7 +275,10 @@ class StreamAnswer:
             self._tail = data
             if self._said is not None:
                 self._keep(data)
-            self._writer.write(data)
+            if self._held is not None:
+                self._held.append((data, []))
+            else:
+                self._writer.write(data)
             return
         try:
             self._take(data)
@@ -294,6 +300,8 @@ class StreamAnswer:
             or b'"usage"' in data
             or b'"error"' in data
             or b"_call" in data  # `tool_calls` or `function_call`
+            or b'_reason":"' in data  # an end, which may be in another's words
+            or b'_reason": "' in data
             or (b"\\" in data and (b"\\ud" in data or b"\\uD" in data))
         ):
             return False
@@ -364,7 +372,7 @@ class StreamAnswer:
             self._on_event(event)
         self._quick = (
             self._raw
-            and self._held is None
+            and (self._held is None or self._begun)
             and self._body_decoder is None
             and not self._normalizer.watches
             and self._reader.between_events
@@ -572,10 +580,11 @@ class StreamAnswer:
             if not has_choices:
                 return
             data = openai_chat.without_usage(data)
-        if self._held is not None:
-            self._held.append((data, []))
-        else:
+        if self._held is None:
             self._writer.event(data)
+        else:
+            # What passes as it came is held so, and leaves in one write.
+            self._held.append((b"data: %b\n\n" % data if self._raw else data, []))
 
     def _begin(self, frame_overhead: int) -> None:
         self._begun = True
