@@ -120,6 +120,8 @@ ELSEWHERE: dict[str, str] = {
     "infra/config/loading.py": "infra/test_settings.py",
     "infra/config/renamed.py": "infra/test_settings.py",
     "control/resealing.py": "security/test_sealed.py",
+    "infra/hardening.py": "security/test_hardening.py",
+    "infra/security/rotation.py": "security/test_rotation.py",
     "infra/control_channel/client.py": "e2e/test_durability.py",
     "infra/control_channel/response_store.py": "flows/test_responses.py",
     "infra/control_channel/kept_snapshot.py": "security/test_signed_channel.py",

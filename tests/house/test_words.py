@@ -22,6 +22,7 @@ PLAIN = frozenset(
         "address",
         "after",
         "advance",
+        "stage",
         "age",
         "ages",
         "allow",

@@ -311,6 +311,22 @@ def test_files_put_back_are_not_served_by(tmp_path: Path) -> None:
     assert again.read() is None and "not signed" in said[0]
 
 
+def test_what_is_kept_is_signed_again_when_the_secret_changes(tmp_path: Path) -> None:
+    secrets = [("a" * 40,)]
+    signatures = Signatures(INTERNATIONAL, lambda: secrets[0], time.time)
+
+    def kept() -> KeptSnapshot:
+        return KeptSnapshot(tmp_path, "0", INTERNATIONAL, signatures, lambda *_: None)
+
+    first = kept()
+    first.write(*_manifest(5, 10))
+    secrets[0] = ("b" * 40,)
+    assert kept().read() is None
+    first.renew()
+    found = kept()
+    assert found.read() is not None and found.highest == (5, 10)
+
+
 def test_a_control_restored_from_a_backup_is_refused_until_it_says_so(
     tmp_path: Path, upstream: UpstreamSimulator
 ) -> None:

@@ -14,7 +14,7 @@ from tokenschain.cli.doctor import doctor
 from tokenschain.cli.output import console, errors
 from tokenschain.cli.plots import PlotsMissing
 from tokenschain.cli.simulate import simulate
-from tokenschain.infra import catalog_file, config
+from tokenschain.infra import catalog_file, config, hardening
 from tokenschain.infra.model_store import ModelStoreError
 from tokenschain.infra.security import secret_files, secrets
 
@@ -50,6 +50,7 @@ def version() -> None:
 
 def main() -> None:
     """Entry point; mistakes of the user end in one clear line."""
+    hardening.harden()
     try:
         app()
     except Exception as error:
@@ -70,6 +71,7 @@ _MENDABLE = (
     run.StartFailed,
     secrets.SecretMissing,
     secret_files.SecretFileRefused,
+    hardening.FolderRefused,
 )
 _DATABASE_MODULES = ("sqlalchemy.", "tokenschain.infra.database.")
 """By name, so that a process without a database does not load its library."""

@@ -14,10 +14,10 @@ from rich.markup import escape
 from tokenschain import __version__
 from tokenschain.cli import admin_client, ports
 from tokenschain.cli.output import console, table
-from tokenschain.infra import catalog_file, config
+from tokenschain.infra import catalog_file, config, hardening
 from tokenschain.infra.config import Settings
 from tokenschain.infra.model_store import ModelStore
-from tokenschain.infra.security import secrets
+from tokenschain.infra.security import secret_files, secrets
 from tokenschain.infra.security.suite import INTERNATIONAL
 
 MIN_FREE_BYTES = 2_000_000_000
@@ -70,6 +70,22 @@ def _check_disk(settings: Settings, problems: list[str]) -> None:
     folder = settings.data_dir
     if folder.exists() and stat.S_IMODE(folder.stat().st_mode) & 0o077:
         problems.append(f"other users may look into {folder}: chmod 700 {folder}")
+    open_files = hardening.open_to_others(folder) if folder.exists() else []
+    if open_files:
+        problems.append(
+            f"{len(open_files)} files in {folder} are readable or writable by others, as "
+            f"{open_files[0]}: chmod -R go= {folder}"
+        )
+    for path in (settings.internal_secret_path, settings.master_key_path):
+        try:
+            found = secret_files.read(path)
+        except FileNotFoundError:
+            continue
+        except secret_files.SecretFileRefused as error:
+            problems.append(str(error))
+            continue
+        if len(found) > 1:
+            problems.append(f"{path} holds a former secret: tokenschain secrets rotate")
     if settings.runs_engine:
         store = ModelStore(settings.data_dir / "models")
         if settings.engine.model not in store.names():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ import typer
 from tokenschain.cli import ports
 from tokenschain.cli.models import pull_progress
 from tokenschain.cli.output import console, errors
-from tokenschain.infra import config, log
+from tokenschain.infra import config, hardening, log
 from tokenschain.infra.config import Settings
 from tokenschain.infra.model_store import DEFAULT_MODEL, ModelStore
 from tokenschain.infra.supervisor import Child, Supervisor
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from tokenschain.wiring.machine import FirstRun
 
 READY_MAX_S = 120.0
-_OWNER_ONLY = 0o077
-"""Umask of all processes: journal, database and secrets are no other user's."""
 
 
 class StartFailed(Exception):
@@ -57,9 +56,11 @@ def up(
 
 
 def _begin(flags: Mapping[str, object] | None = None) -> Settings:
-    """The settings in force, and files that only their owner reads from here on."""
-    os.umask(_OWNER_ONLY)
-    return config.load(flags)
+    """The settings in force, in a data folder of this user's own."""
+    settings = config.load(flags)
+    log.configure(settings.log_format)
+    hardening.make_own(settings.data_dir, log.get(process="start").warning)
+    return settings
 
 
 async def _up(settings: Settings, children: Sequence[Child], first: FirstRun) -> None:
@@ -108,12 +109,12 @@ def _greet(settings: Settings, first: FirstRun) -> None:
     from tokenschain.wiring.machine import chat_model  # noqa: PLC0415
 
     base = settings.gateway_base_url
-    key = first.api_key or "YOUR_KEY"
+    key = (first.api_key if sys.stdout.isatty() else None) or "YOUR_KEY"
     name = chat_model(settings) or "MODEL"
     console.rule("[bold]TokensChain is up")
     console.print(f"API base URL   [bold cyan]{base}[/]", highlight=False)
     console.print(f"Admin          [bold cyan]{settings.control_base_url}/[/]", highlight=False)
-    if not _show_once(first):
+    if not _show_once(settings, first):
         console.print("API key        as before; `tokenschain keys create` makes another")
     console.print("\nTry it / 试一试：\n")
     for line in (
@@ -130,12 +131,29 @@ def _greet(settings: Settings, first: FirstRun) -> None:
     console.print("\nCtrl-C ends it. / 按 Ctrl-C 结束。")
 
 
-def _show_once(first: FirstRun) -> bool:
-    """Show credentials made just now; they cannot be shown again."""
-    for name, made in (("API key    ", first.api_key), ("Admin token", first.admin_token)):
-        if made is not None:
-            line = f"{name}    [bold green]{made}[/]  (shown once, keep it)"
-            console.print(line, highlight=False, soft_wrap=True)
+def _show_once(settings: Settings, first: FirstRun) -> bool:
+    """Show credentials made just now; they cannot be shown again.
+
+    Standard output that is no terminal ends in a log: then they go into a file of their owner's.
+    """
+    made = {"API key": first.api_key, "Admin token": first.admin_token}
+    found = {name: value for name, value in made.items() if value is not None}
+    if found and not sys.stdout.isatty():
+        path = settings.data_dir / "secrets" / "first-credentials"
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.unlink(missing_ok=True)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(fd, "w", encoding="utf-8") as file:
+            file.writelines(f"{name:<15}{value}\n" for name, value in found.items())
+        console.print(
+            f"Credentials    {path}  (keep them, then delete the file)",
+            highlight=False,
+            soft_wrap=True,
+        )
+        return first.api_key is not None
+    for name, value in found.items():
+        line = f"{name:<15}[bold green]{value}[/]  (shown once, keep it)"
+        console.print(line, highlight=False, soft_wrap=True)
     return first.api_key is not None
 
 
@@ -200,7 +218,7 @@ def control() -> None:
     from tokenschain.wiring import machine  # noqa: PLC0415
 
     settings = _begin()
-    _show_once(machine.prepare(settings))
+    _show_once(settings, machine.prepare(settings))
     process.run(settings)
 
 

@@ -1,18 +1,22 @@
-"""Commands of secrets sealed on this machine: set, list, delete."""
+"""Commands of secrets on this machine: set, list, delete, rotate."""
 
 from __future__ import annotations
 
 import sys
+import time
 from typing import Annotated
 
 import typer
 
 from tokenschain.cli.output import console
 from tokenschain.infra import config
-from tokenschain.infra.security import secrets
+from tokenschain.infra.security import rotation, secrets
+from tokenschain.infra.security.rotation import RotatedSecret, Stage
 from tokenschain.infra.security.suite import INTERNATIONAL
 
-vault = typer.Typer(no_args_is_help=True, help="Secrets sealed on this machine: set, list, delete.")
+vault = typer.Typer(
+    no_args_is_help=True, help="Secrets on this machine: set, list, delete, rotate."
+)
 
 
 @vault.command("set")
@@ -38,6 +42,35 @@ def secrets_delete(name: str) -> None:
     if not _vault().delete(name):
         raise secrets.SecretMissing(f"there is no sealed secret {name}")
     console.print(f"deleted {name}")
+
+
+@vault.command("rotate")
+def secrets_rotate(
+    secret: Annotated[RotatedSecret, typer.Argument(help="The secret to rotate.")],
+    stage: Annotated[
+        Stage | None,
+        typer.Option(help="One stage only, where other machines need a copy of the file between."),
+    ] = None,
+) -> None:
+    """Rotate the master key or the internal secret of a running platform.
+
+    Without `--stage`, all stages one after the other: enough where all processes read the same
+    file. Running processes need no restart.
+    """
+    settings = config.load()
+    master = secret is RotatedSecret.MASTER
+    path = settings.master_key_path if master else settings.internal_secret_path
+    for step in Stage if stage is None else (stage,):
+        rotation.go(path, step)
+        if step is not Stage.FINISH and (master or stage is None):
+            # Whatever runs has to know of it, before all is sealed anew or the next step is taken.
+            time.sleep(rotation.NOTICED_S)
+        if master and step is Stage.USE:
+            from tokenschain.control import resealing  # noqa: PLC0415 - gateways do without
+
+            count = resealing.reseal_machine(settings)
+            console.print(f"{count} sealed texts are sealed with the new key", highlight=False)
+        console.print(f"{step}: done, {path}", highlight=False, soft_wrap=True)
 
 
 def _vault() -> secrets.Vault:

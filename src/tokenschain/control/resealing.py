@@ -8,8 +8,12 @@ from typing import Any, NamedTuple
 from sqlalchemy import Column, Connection, Engine, Table, select, update
 
 from tokenschain.control import revisions
+from tokenschain.infra.config import Settings
+from tokenschain.infra.database import engine as db
 from tokenschain.infra.database.tables import alert_targets, idempotency, stored_responses, users
-from tokenschain.infra.security.suite import Place, Sealable, Sealer, Unsealable
+from tokenschain.infra.security import secrets
+from tokenschain.infra.security.secret_files import SecretFile, SecretFileRefused
+from tokenschain.infra.security.suite import INTERNATIONAL, Place, Sealable, Sealer, Unsealable
 
 BATCH_ROWS = 100
 _FORMAT = "sealed_format"
@@ -95,6 +99,29 @@ def reseal(
                 break
             last = rows[-1][0].name
     return Resealed(count, unreadable)
+
+
+def reseal_machine(settings: Settings) -> int:
+    """Seal anew what this machine has: its credentials, and the database where it is control's.
+
+    Raises:
+        SecretFileRefused: something opens with no key of the file, which still holds the old one.
+    """
+    count = secrets.Vault(settings.vault_path, settings.master_key_path, INTERNATIONAL).reseal()
+    if settings.database.url is None and not (settings.data_dir / "tokenschain.db").exists():
+        return count
+    engine = db.connect(settings.database_url)
+    try:
+        sealer = secrets.master_sealer(SecretFile(settings.master_key_path), INTERNATIONAL)
+        found = reseal(engine, sealer)
+    finally:
+        engine.dispose()
+    if found.unreadable:
+        raise SecretFileRefused(
+            f"{found.unreadable} sealed texts of the database open with no key in "
+            f"{settings.master_key_path}: is it the file of this database?"
+        )
+    return count + found.sealed
 
 
 def _rows(connection: Connection, one: SealedColumn, after: str) -> Iterator[tuple[Place, bytes]]:

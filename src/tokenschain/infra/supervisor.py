@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple
 
 BACKOFF_MIN_S = 0.2
@@ -35,6 +35,8 @@ class Child(NamedTuple):
     """Whether it is healthy; a child that fails it for long is restarted."""
     serves: Sequence[str] = ()
     """Children that need this one: it is ended after them."""
+    environment: Mapping[str, str] | None = None
+    """All that it gets of it; ours by default."""
 
 
 class Supervisor:
@@ -92,6 +94,7 @@ class Supervisor:
                 "tokenschain",
                 *child.arguments,
                 stdin=subprocess.DEVNULL,
+                env=child.environment,
                 start_new_session=True,
                 preexec_fn=_die_with_parent,
             )

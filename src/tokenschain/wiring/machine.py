@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from functools import partial
 from typing import NamedTuple
@@ -10,8 +11,14 @@ import httpx
 
 from tokenschain.control import model_routes
 from tokenschain.control.identity import api_keys
-from tokenschain.infra import catalog_file, log
-from tokenschain.infra.config import Settings, SettingsError, variable_of
+from tokenschain.infra import catalog_file, hardening, log
+from tokenschain.infra.config import (
+    ADMIN_TOKEN_VARIABLE,
+    ENV_PREFIX,
+    Settings,
+    SettingsError,
+    variable_of,
+)
 from tokenschain.infra.database import engine as db
 from tokenschain.infra.heartbeat import HeartbeatProbe, heartbeat_path
 from tokenschain.infra.model_store import make_private
@@ -101,7 +108,32 @@ def children(settings: Settings, *, everything: bool) -> list[Child]:
             address = f"http://{settings.engine.host}:{settings.engine.port}"
             probe = partial(answers, f"{address}/health")
             found.append(Child("engine", ["engine"], probe, workers))
-    return found
+    return [
+        child._replace(environment=_environment_of(settings, child.arguments[0])) for child in found
+    ]
+
+
+_CONTROLS_OWN = ("DATABASE", "SMTP", "OIDC", "ALERTS")
+_SHARED = ("REDIS",)
+"""Groups of settings that may hold secrets, by who needs them."""
+
+
+def _environment_of(settings: Settings, kind: str) -> dict[str, str]:
+    """What one kind of process needs of our environment: settings, and the secrets it uses."""
+    cache = settings.cache
+    upstreams = settings.upstreams
+    references: dict[str, list[str | None]] = {
+        "gateway": [one for upstream in upstreams for one in upstream.credential],
+        # Control asks own engines how they are.
+        "control": [settings.smtp.password, settings.oidc.client_secret]
+        + [one for up in upstreams if up.provider == "local" for one in up.credential],
+        "semantic": [one.credential for one in (cache.judge, cache.embedder) if one is not None],
+        "engine": [],
+    }
+    withheld = [ADMIN_TOKEN_VARIABLE]
+    withheld += [ENV_PREFIX + group for group in _CONTROLS_OWN if kind != "control"]
+    withheld += [ENV_PREFIX + group for group in _SHARED if kind not in ("gateway", "semantic")]
+    return hardening.lean_environment(os.environ, ENV_PREFIX, withheld, references[kind])
 
 
 def chat_model(settings: Settings) -> str | None:

@@ -10,7 +10,12 @@ import msgspec
 from msgspec import NODEFAULT, inspect
 
 from tokenschain.core.snapshot import UpstreamLimits
-from tokenschain.infra.config.groups import CacheSettings, Settings, UpstreamSettings
+from tokenschain.infra.config.groups import (
+    REFERENCE_PATTERN,
+    CacheSettings,
+    Settings,
+    UpstreamSettings,
+)
 
 PUBLISHED_ONLY: dict[type, tuple[str, ...]] = {
     UpstreamSettings: ("credentials", "limits"),
@@ -114,7 +119,7 @@ def _in_words(found: inspect.Type) -> str:
 
 
 _TEXTS = {
-    r"^(env|file|sealed):.+$": "`env:NAME`, `file:PATH` or `sealed:NAME`",
+    REFERENCE_PATTERN: "`env:NAME`, `file:PATH` or `sealed:NAME`",
     r"^https?://\S+$": "an address that begins with http:// or https://",
     r"^https?://": "an address that begins with http:// or https://",
     r"^(https?://[^/\s]+(/\S*)?)?$": "an address with a host that begins with http:// or https://",

@@ -20,9 +20,10 @@ from tokenschain.core.snapshot.cache_rules import CacheRules
 FIND_WAIT_MAX_S = 0.4
 """How long a call waits for the process that compares questions."""
 
+REFERENCE_PATTERN = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+|sealed:[A-Za-z0-9][A-Za-z0-9._-]*)$"
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 # Never in a union with a list: msgspec 0.22 frees the pattern of such a string too often.
-Reference = Annotated[str, Meta(pattern=r"^(env|file|sealed):.+$")]
+Reference = Annotated[str, Meta(pattern=REFERENCE_PATTERN)]
 """Where a secret is: `env:NAME`, `file:PATH` or `sealed:NAME`."""
 HttpUrl = Annotated[str, Meta(pattern=r"^https?://\S+$")]
 NETWORK = Meta(extra={"network": True})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import types
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_network
@@ -69,7 +70,7 @@ def load(flags: Mapping[str, object] | None = None) -> Settings:
     for name, value in (flags or {}).items():
         if value is not None:
             _put(values, name, value)
-    problems = list(_problems(Settings, values, ""))
+    problems = [*_raw_secrets(values, ""), *_problems(Settings, values, "")]
     if problems:
         raise SettingsError("\n".join(dict.fromkeys(problems)))
     settings: Settings = _convert(_published(Settings, values), Settings)
@@ -107,7 +108,11 @@ def _file_values() -> Values:
     except yaml.MarkedYAMLError as error:
         raise SettingsError(_misspelt(path, text, error)) from None
     except yaml.YAMLError as error:
-        raise SettingsError(f"{path}: {' '.join(str(error).split())}") from None
+        # The line itself may hold a secret: where it is says enough.
+        mark = getattr(error, "problem_mark", None)
+        where = "" if mark is None else f" at line {mark.line + 1}, column {mark.column + 1}"
+        what = getattr(error, "problem", None) or "cannot be read"
+        raise SettingsError(f"{path}: is no YAML{where}: {_without_secrets(what)}") from None
     if not isinstance(values, dict):
         raise SettingsError(f"{path}: must hold `name: value` lines")
     return values
@@ -262,7 +267,40 @@ def _explain(path: str, value: object, why: str) -> str:
 
 
 def _shown(value: object) -> str:
-    return repr(value)[:_SHOWN_MAX]
+    return _without_secrets(repr(value))[:_SHOWN_MAX]
+
+
+_SECRET = re.compile(
+    r"(?<![A-Za-z0-9])(sk-[\w-]{12,}|tc[ao]?-[\w-]{20,}|AKIA[0-9A-Z]{12,}|AKID\w{12,}|LTAI\w{12,}"
+    r"|gh[pousr]_\w{20,}|hf_\w{20,}|xox[bp]-[\w-]{20,}|eyJ[\w-]{10,}\.[\w-]+(\.[\w-]+)?"
+    r"|[0-9a-f]{32}\.\w{16}|Bearer\s+\S{12,}|-----BEGIN [A-Z ]*PRIVATE KEY)"
+)
+"""What vendors', clouds' and our own keys look like."""
+_WITH_PASSWORD = re.compile(r"(?<=://)[^/\s@]*:[^/\s@]*@")
+_PASSWORDS_IN = ("database.url", "redis.url", "egress.proxy")
+"""Addresses that hold the password of what they lead to."""
+
+
+def _raw_secrets(value: object, path: str) -> Iterator[str]:
+    """Settings that hold a secret itself and not its place; the secret is not repeated."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _raw_secrets(inner, f"{path}.{name}" if path else str(name))
+    elif isinstance(value, list | tuple):
+        for number, inner in enumerate(value):
+            yield from _raw_secrets(inner, f"{path}[{number}]")
+    elif isinstance(value, str) and (
+        _SECRET.search(value) or (path not in _PASSWORDS_IN and _WITH_PASSWORD.search(value))
+    ):
+        yield (
+            f"setting {_without_secrets(path)} holds a secret itself: put it into an environment "
+            "variable, a file or `tokenschain secrets set NAME`, and give `env:NAME`, `file:PATH` "
+            "or `sealed:NAME` where a credential is asked for"
+        )
+
+
+def _without_secrets(text: str) -> str:
+    return _WITH_PASSWORD.sub("…@", _SECRET.sub("…", text))
 
 
 def _convert(value: object, to: Any) -> Any:

@@ -157,6 +157,7 @@ class Uplink:
         )
         self.heard_at = time.monotonic()
         if reply.status == 304:
+            await asyncio.to_thread(self._kept.renew)
             return
         if reply.status != 200:
             raise Refused(f"control answered HTTP {reply.status}")

@@ -49,6 +49,7 @@ class KeptSnapshot:
         self._suite = suite
         self._signatures = signatures
         self._report = report
+        self._manifest = b""
         self.highest = self._read_highest()
         """The latest that was served here."""
 
@@ -63,7 +64,8 @@ class KeptSnapshot:
             return None
 
     def _read(self) -> tuple[Manifest, dict[str, bytes]]:
-        manifest = msgspec.json.decode(self._proven(self._folder / "manifest"), type=Manifest)
+        body = self._proven(self._folder / "manifest")
+        manifest = msgspec.json.decode(body, type=Manifest)
         if manifest.format != SNAPSHOT_FORMAT:
             raise _Ignored("is of another version's format")
         if Revision(manifest.revision, manifest.at_ms) < self.highest:
@@ -76,6 +78,7 @@ class KeptSnapshot:
                 parts[name] = b""
             if self._suite.hex_digest(parts[name]) != name:
                 raise _Ignored("is not whole")
+        self._manifest = body
         return manifest, parts
 
     def write(self, manifest: Manifest, body: bytes, parts: Mapping[str, bytes]) -> None:
@@ -88,15 +91,26 @@ class KeptSnapshot:
         for name, payload in parts.items():
             _write(self._folder / name, payload)
         _write(self._folder / "manifest", self._signed(body))
+        self._manifest = body
         revision = Revision(manifest.revision, manifest.at_ms)
         if revision > self.highest:
             self.highest = revision
-            self._revision_path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            _write(self._revision_path, self._signed(msgspec.json.encode(revision)))
+            self._write_highest()
         live = {manifest.snapshot, *manifest.shards, "manifest"}
         for path in self._folder.iterdir():
             if path.name not in live:
                 path.unlink(missing_ok=True)
+
+    def renew(self) -> None:
+        """Sign again what is kept, where another secret is in force by now."""
+        path = self._folder / "manifest"
+        if self._manifest and path.read_bytes() != self._signed(self._manifest):
+            _write(path, self._signed(self._manifest))
+            self._write_highest()
+
+    def _write_highest(self) -> None:
+        self._revision_path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _write(self._revision_path, self._signed(msgspec.json.encode(self.highest)))
 
     def _read_highest(self) -> Revision:
         try:

@@ -20,6 +20,7 @@ SECRETS_MAX = 4
 REREAD_S = 1.0
 """How often a running process looks whether its file has changed."""
 _BYTES_MAX = 65_536
+_COMMENT = "#"
 _NOT_OWNERS = stat.S_IRWXG | stat.S_IRWXO
 _BEYOND_GROUP_READ = _NOT_OWNERS & ~stat.S_IRGRP
 
@@ -44,7 +45,8 @@ def read(path: Path) -> tuple[str, ...]:
     except OSError as error:
         raise SecretFileRefused(f"{path} cannot be read: {error.strerror}") from None
     try:
-        found = tuple(line.strip() for line in text.decode().splitlines() if line.strip())
+        lines = [line.strip() for line in text.decode().splitlines()]
+        found = tuple(line for line in lines if line and not line.startswith(_COMMENT))
     except UnicodeDecodeError:
         raise SecretFileRefused(f"{path} holds no text: {_REMEDY}") from None
     if not found or len(found) > SECRETS_MAX or len(text) > _BYTES_MAX:
@@ -54,6 +56,14 @@ def read(path: Path) -> tuple[str, ...]:
             f"{path} holds a secret of fewer than {CHARACTERS_MIN} characters: {_REMEDY}"
         )
     return found
+
+
+def note_of(path: Path) -> str:
+    """What was noted in a file beside its secrets; empty where nothing was."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith(_COMMENT):
+            return line.removeprefix(_COMMENT).strip()
+    return ""
 
 
 _REMEDY = "put one random secret a line there, as `openssl rand -base64 32` makes them"
@@ -97,25 +107,29 @@ def new_secret() -> str:
     return secrets.token_urlsafe(32)
 
 
-def write(path: Path, found: Sequence[str]) -> None:
+def write(path: Path, found: Sequence[str], note: str = "") -> None:
     """Put these secrets into a file, in one step for whoever reads it.
+
+    Args:
+        note: stands before the last one, in a line of its own that begins with `#`.
 
     Raises:
         SecretFileRefused: the file cannot be changed here.
     """
     try:
-        os.replace(_written_aside(path, found), path)
+        lines = (*found[:-1], f"{_COMMENT} {note}", found[-1]) if note else found
+        os.replace(_written_aside(path, lines), path)
     except OSError as error:
         raise SecretFileRefused(
             f"{path} cannot be changed: {error.strerror}; change it where it comes from"
         ) from None
 
 
-def _written_aside(path: Path, found: Sequence[str]) -> Path:
+def _written_aside(path: Path, lines: Sequence[str]) -> Path:
     partial = path.with_suffix(f".{os.getpid()}.part")
     fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        os.write(fd, "\n".join((*found, "")).encode())
+        os.write(fd, "\n".join((*lines, "")).encode())
         os.fsync(fd)
     finally:
         os.close(fd)
