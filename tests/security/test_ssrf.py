@@ -11,6 +11,7 @@ import pytest
 from msgspec import Raw
 
 from tokenschain.core.errors import ApiError
+from tokenschain.core.formats.openai_chat import Api, parse
 from tokenschain.infra.egress import PublicResolver
 from tokenschain.providers.images import ImageFetcher
 from tokenschain.providers.vendor_table import vendor_of
@@ -141,3 +142,13 @@ def test_images_have_a_budget_of_the_process_that_is_given_back() -> None:
 def test_engines_of_ones_own_get_images_as_data() -> None:
     for name in ("vllm", "sglang", "mindie", "xinference", "ollama"):
         assert vendor_of(name).images_as_data, name
+
+
+@pytest.mark.parametrize("plain", [True, False])
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "file://localhost/etc/passwd", "file:/x"])
+def test_no_upstream_is_given_the_name_of_a_file(plain: bool, url: str) -> None:
+    part = {"type": "image_url", "image_url": url if plain else {"url": url}}
+    body = {"model": "m", "messages": [{"role": "user", "content": [part]}]}
+    with pytest.raises(ApiError) as refused:
+        parse(Api.CHAT, msgspec.json.encode(body))
+    assert refused.value.code == "invalid_image_url"

@@ -45,7 +45,9 @@ CHOICE_WORDS = frozenset({"none", "auto", "required", "any"})
 FORMATS = frozenset({"text", "json_object", "json_schema"})
 _ITEM = re.compile(r"(?:input|messages)\[\d+\](?:\.content\[\d+\])?")
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
-_URL = re.compile(r'"(?:https?://[^\s"]+|data:[^\s"]+|[a-z][a-z0-9+.-]*://?[^\s"]+)"', re.ASCII)
+_URL = re.compile(
+    r'"(?!file:)(?:https?://[^\s"]+|data:[^\s"]+|[a-z][a-z0-9+.-]*://?[^\s"]+)"', re.ASCII
+)
 _BARE_BASE64 = re.compile(r'"[A-Za-z0-9+/=]{64}')
 """GLM takes pictures so."""
 _USUAL_SCHEMAS = (b'{"type":"object"', b'{"type": "object"')
