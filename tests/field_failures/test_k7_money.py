@@ -400,7 +400,7 @@ def test_an_upstream_without_a_key_is_left_out_and_the_next_one_asked(clouds: Mo
     assert (got.status, record_of(got).upstream) == (200, "moonshot")
     assert ("deepseek", "no key") in [(r.upstream, r.excluded) for r in record_of(got).route]
     told = json.loads(clouds.ask("/api/v1/routes/explain", {"model": "any", "messages": HI}).body)
-    assert told["chosen"] == "moonshot" and told["left_out"] == {"deepseek": "no key"}
+    assert told["chosen"] == "moonshot" and told["excluded"] == ["no key"]
     alone = ask(clouds, model="deepseek")
     assert alone.status == 503 and alone.error["code"] == "no_upstream"
     assert "env:" not in alone.error["message"]

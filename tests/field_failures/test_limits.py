@@ -317,7 +317,7 @@ def test_06_no_route_is_a_side_door(own_stack: Any, upstream: UpstreamSimulator)
         "nobody": ({}, 401),
         "revoked": (revoked, 401),
         "expired": (expired, 401),
-        "denied model": (denied, 403),
+        "denied model": (denied, 404),
         "denied network": (elsewhere, 403),
         "denied API": (one_api, 403),
         "closed tenant": (shut, 403),
