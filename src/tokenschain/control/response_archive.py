@@ -5,42 +5,70 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Engine, delete, select
+from sqlalchemy import Connection, Engine, delete, func, select
 
 from tokenschain.core.formats.stored_responses import Stored
 from tokenschain.infra.database.engine import upsert
 from tokenschain.infra.database.tables import api_keys, ledger, stored_responses
 from tokenschain.infra.security.suite import Place, Sealable, Sealer
 
+BYTES_PER_TENANT_MAX = 10_737_418_240
+_COUNTED_S = 60.0
+"""How long what a tenant has is counted on from the last sum over its rows."""
+
+
+class Kept(NamedTuple):
+    """What was made of responses."""
+
+    new: int
+    full: list[str]
+    """Tenants with no room for more; what came for them is dropped."""
+
 
 class ResponseArchive:
     """Stored responses; a tenant finds its own only."""
 
-    def __init__(self, engine: Engine, sealer: Sealer, ttl_s: int) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        sealer: Sealer,
+        ttl_s: int,
+        bytes_per_tenant_max: int = BYTES_PER_TENANT_MAX,
+    ) -> None:
         """
         Args:
             sealer: seals what callers and models said.
             ttl_s: how long a response is kept.
+            bytes_per_tenant_max: sealed; a tenant that has more stores no further one.
         """
         self._engine = engine
         self._sealer = sealer
         self._ttl_s = ttl_s
+        self._bytes_max = bytes_per_tenant_max
+        self._held: dict[str, tuple[float, int]] = {}
+        """Bytes of each tenant that stored lately, and when they were summed."""
 
-    def keep(self, payloads: Sequence[bytes]) -> int:
-        """Keep responses as a gateway shipped them; each counts once. Returns how many are new."""
+    def keep(self, payloads: Sequence[bytes]) -> Kept:
+        """Keep responses as a gateway shipped them; each counts once."""
+        full: set[str] = set()
         rows = {}
         for payload in payloads:
             stored = msgspec.msgpack.decode(payload, type=Stored)
+            sealed = self._sealer.seal(_place(stored.tenant, stored.id), payload)
+            if not self._has_room(stored.tenant, len(sealed)):
+                full.add(stored.tenant)
+                continue
             rows[stored.id] = {
                 "id": stored.id,
                 "tenant": stored.tenant,
                 "expires_at_s": int(stored.created_s) + self._ttl_s,
-                "sealed": self._sealer.seal(_place(stored.tenant, stored.id), payload),
+                "sealed": sealed,
             }
         if not rows:
-            return 0
+            return Kept(0, sorted(full))
         statement = (
             upsert(self._engine, stored_responses)
             .on_conflict_do_nothing(index_elements=["id"])
@@ -49,7 +77,25 @@ class ResponseArchive:
         with self._engine.begin() as connection:
             # In one order by all, so that two writers cannot deadlock.
             found = connection.execute(statement, [rows[name] for name in sorted(rows)])
-            return len(found.scalars().all())
+            return Kept(len(found.scalars().all()), sorted(full))
+
+    def _has_room(self, tenant: str, size: int) -> bool:
+        """Whether a tenant may store so much more, which is counted then."""
+        at_s, held = self._held.get(tenant, (float("-inf"), 0))
+        if time.monotonic() - at_s > _COUNTED_S:
+            at_s, held = time.monotonic(), self._sum(tenant)
+        fits = held + size <= self._bytes_max
+        self._held[tenant] = at_s, held + size * fits
+        return fits
+
+    def _sum(self, tenant: str) -> int:
+        with self._engine.connect() as connection:
+            found = connection.execute(
+                select(func.sum(func.length(stored_responses.c.sealed))).where(
+                    stored_responses.c.tenant == tenant
+                )
+            ).scalar()
+        return int(found or 0)
 
     def find(self, connection: Connection, tenant: str, response_id: str) -> bytes | None:
         """A tenant's response as it was shipped, or None."""
@@ -66,6 +112,7 @@ class ResponseArchive:
 
     def delete(self, connection: Connection, tenant: str, response_id: str) -> bool:
         """Forget a tenant's response; false when there is none."""
+        self._held.pop(tenant, None)
         result = connection.execute(
             delete(stored_responses).where(
                 stored_responses.c.id == response_id, stored_responses.c.tenant == tenant
@@ -75,6 +122,7 @@ class ResponseArchive:
 
     def sweep(self) -> int:
         """Forget what has expired; returns how many."""
+        self._held.clear()
         with self._engine.begin() as connection:
             result = connection.execute(
                 delete(stored_responses).where(stored_responses.c.expires_at_s <= int(time.time()))

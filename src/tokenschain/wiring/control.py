@@ -59,14 +59,19 @@ def _build(settings: Settings, engine: Engine) -> tuple[FastAPI, Publisher]:
     """Control's parts over the database."""
     suite = INTERNATIONAL
     publisher = Publisher(engine, settings, catalog_file.load(), suite, _warn)
-    ledger = Ledger(engine)
+    ledger = Ledger(engine, settings.database.tags_per_key_day_max)
     ledger.follow(publisher.snapshot)
     publisher.changed.append(ledger.follow)
     lease_manager = LeaseManager(engine)
     sealer = secrets.master_sealer(SecretFile(settings.master_key_path, _warn), suite)
     resealing.bring_up_to_date(engine, sealer, _warn)
     vault = secrets.Vault(settings.vault_path, settings.master_key_path, suite)
-    archive = ResponseArchive(engine, sealer, settings.database.response_ttl_s)
+    archive = ResponseArchive(
+        engine,
+        sealer,
+        settings.database.response_ttl_s,
+        settings.database.response_bytes_per_tenant_max,
+    )
     internal = SecretFile(settings.internal_secret_path, _warn)
     signatures = Signatures(suite, internal, time.time)
     semantic = (

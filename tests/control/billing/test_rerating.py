@@ -18,6 +18,7 @@ from tokenschain.control.billing import (
     rollups,
 )
 from tokenschain.control.billing.ledger import Ledger
+from tokenschain.control.billing.rollups import TagNames
 from tokenschain.core import call_record
 from tokenschain.core.limits import Budget, Selector
 from tokenschain.core.pricing.catalog import Price, PriceTier
@@ -35,7 +36,7 @@ def rerate(engine: Engine, **fields: Any) -> rerating.Rerated:
     with engine.begin() as connection:
         return rerating.rerate(
             connection, tenant="", model="m", from_ms=0, until_ms=2**50, reason="mended",
-            clouds={"up": "sim"}, usd_cny_micro=7_000_000, **fields,
+            clouds={"up": "sim"}, tag_names=TagNames(), usd_cny_micro=7_000_000, **fields,
         )  # fmt: skip
 
 

@@ -294,6 +294,7 @@ def rerate(asked: Writing, wanted: Rerate) -> Rerated:
         until_ms=wanted.until_s * 1_000,
         reason=wanted.reason,
         clouds=asked.context.ledger.clouds,
+        tag_names=asked.context.ledger.tag_names,
         usd_cny_micro=asked.context.ledger.usd_cny_micro,
     )
     for name in done.differences_pico:

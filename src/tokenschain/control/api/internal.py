@@ -156,14 +156,14 @@ async def leases(context: Context, body: SignedBody) -> Response:
 
 
 @router.post(RESPONSES_PATH)
-async def keep_responses(context: Context, frames: SignedBody) -> dict[str, int]:
+async def keep_responses(context: Context, frames: SignedBody) -> dict[str, int | list[str]]:
     """Keep stored responses of the Responses API; each counts once."""
     try:
         payloads = list(read_frames(frames))
-        new = await asyncio.to_thread(context.archive.keep, payloads)
+        kept = await asyncio.to_thread(context.archive.keep, payloads)
     except (BadFrame, msgspec.DecodeError) as error:
         raise _damaged(error) from None
-    return {"received": len(payloads), "new": new}
+    return {"received": len(payloads), "new": kept.new, "full": kept.full}
 
 
 @router.get(RESPONSES_PATH + "/{response_id}")

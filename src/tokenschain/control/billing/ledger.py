@@ -42,8 +42,16 @@ from tokenschain.infra.security import prescribed, secrets
 class Ledger:
     """Enters records; each event id counts once, however often it arrives."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(
+        self, engine: Engine, tags_per_key_day_max: int = rollups.TAGS_PER_KEY_AND_DAY_MAX
+    ) -> None:
+        """
+        Args:
+            tags_per_key_day_max: the sums of more are kept under one name.
+        """
         self._engine = engine
+        self.tag_names = rollups.TagNames(tags_per_key_day_max)
+        self._models: frozenset[str] | None = None
         self._days: set[int] = set()
         self.clouds: dict[str, str] = {}
         """Providers of upstreams, kept in step by the publisher."""
@@ -57,6 +65,7 @@ class Ledger:
         """Take up a new configuration."""
         self.clouds = {u.id: u.provider for u in snapshot.upstreams.values()}
         self.usd_cny_micro = snapshot.usd_cny_micro
+        self._models = frozenset((*snapshot.models, *snapshot.aliases))
 
     def take_uses(self) -> dict[str, int]:
         """When keys were used last, since this was last asked; Unix time."""
@@ -159,7 +168,7 @@ class Ledger:
             self._days |= missing
 
     def _roll_up(self, connection: Connection, records: list[CallRecord]) -> None:
-        rollup = rollups.Rollup(self.clouds)
+        rollup = rollups.Rollup(self.clouds, self.tag_names, self._models)
         for r in records:
             rollup.add(
                 r,

@@ -54,6 +54,7 @@ def rerate(
     until_ms: int,
     reason: str,
     clouds: Mapping[str, str],
+    tag_names: rollups.TagNames,
     usd_cny_micro: int,
 ) -> Rerated:
     """Rate a time's calls of a model again by the selling prices that now hold for them.
@@ -65,7 +66,7 @@ def rerate(
     sell = pricing.selling_prices(connection)
     done = Rerated(differences_pico={})
     differences: dict[tuple[str, str], int] = defaultdict(int)
-    rollup = rollups.Rollup(clouds)
+    rollup = rollups.Rollup(clouds, tag_names)
     uses: list[limits.Use] = []
     for row in _rated_calls(connection, tenant, model, from_ms, until_ms):
         done.calls += 1

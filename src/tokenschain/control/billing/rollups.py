@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any, Protocol
 
 from sqlalchemy import Connection, Subquery, or_, select, union_all
@@ -37,6 +37,13 @@ _MORE = ("account", "cloud")
 TAG_KEY = ("tenant", "project", "key_id", "tag", "model", "charge_currency")
 TAG_SUMS = ("calls", "prompt_tokens", "completion_tokens", "charge_pico")
 _OF_TAGS = tuple(map(SUMS.index, TAG_SUMS))
+UNKNOWN_MODEL = "(unknown)"
+"""Stands for every model that was refused since there is none of its name: callers make those up,
+and each would have rows of its own."""
+OTHER_TAG = "other"
+"""Stands for the tags of a key and day beyond their bound; no tag is without `=`."""
+TAGS_PER_KEY_AND_DAY_MAX = 5_000
+_REMEMBERED_TAGS_MAX = 200_000
 
 
 class Place(Protocol):
@@ -50,19 +57,79 @@ class Place(Protocol):
     key_id: str
     model_asked: str
     upstream: str
+    outcome: str
     currency: str
     tags: str
+
+
+class TagNames:
+    """Which tags have rows of their own: the first so many of each key and day.
+
+    What the database has by name stays by name, so a later correction of a call finds its row.
+    """
+
+    def __init__(self, per_key_and_day_max: int = TAGS_PER_KEY_AND_DAY_MAX) -> None:
+        self._max = per_key_and_day_max
+        self._seen: dict[tuple[str, ...], set[str]] = {}
+        self._count = 0
+
+    def named(self, connection: Connection, key: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The row of a tag; `key` is its hour and `TAG_KEY`."""
+        hour_s, tenant, project, key_id, tag, *rest = key
+        day_s = hour_s // DAY_S * DAY_S
+        of = (str(day_s), tenant, project, key_id)
+        seen = self._seen.get(of)
+        if seen is None:
+            if self._count > _REMEMBERED_TAGS_MAX:
+                self._seen.clear()
+                self._count = 0
+            seen = self._seen[of] = _tags_of(connection, day_s, *of[1:])
+            self._count += 1 + len(seen)
+        if tag not in seen:
+            if len(seen) >= self._max:
+                return (hour_s, tenant, project, key_id, OTHER_TAG, *rest)
+            seen.add(tag)
+            self._count += 1
+        return key
+
+
+def _tags_of(
+    connection: Connection, day_s: int, tenant: str, project: str, key_id: str
+) -> set[str]:
+    column = usage_by_tag.c
+    return set(
+        connection.execute(
+            select(column.tag)
+            .distinct()
+            .where(
+                column.tenant == tenant,
+                column.hour_s >= day_s,
+                column.hour_s < day_s + DAY_S,
+                column.project == project,
+                column.key_id == key_id,
+                column.tag != OTHER_TAG,
+            )
+        ).scalars()
+    )
 
 
 class Rollup:
     """Sums on their way into the database."""
 
-    def __init__(self, clouds: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        clouds: Mapping[str, str],
+        tag_names: TagNames,
+        models: Container[str] | None = None,
+    ) -> None:
         """
         Args:
             clouds: providers of upstreams.
+            models: all names that models may be called by; None: not known yet.
         """
         self._clouds = clouds
+        self._tag_names = tag_names
+        self._models = models
         self._hours: dict[tuple[Any, ...], list[Any]] = {}
         self._tags: dict[tuple[Any, ...], list[int]] = {}
 
@@ -70,15 +137,25 @@ class Rollup:
         """Add amounts, by their names in `SUMS`, where a call belongs."""
         sums = tuple((NOTHING | amounts).values())
         hour_s = of.started_ms // 3_600_000 * HOUR_S
-        key = (hour_s, of.tenant, of.project, of.environment, of.key_id, of.model_asked,
+        model = self._model_of(of)
+        key = (hour_s, of.tenant, of.project, of.environment, of.key_id, model,
                of.upstream, of.currency, charge_currency)  # fmt: skip
         _add(self._hours, key, sums, of.account)
         part = tuple(sums[at] for at in _OF_TAGS)
         if of.tags and any(part):
             for name, value in parse_tags(of.tags).items():
                 tag_key = (hour_s, of.tenant, of.project, of.key_id, f"{name}={value}",
-                           of.model_asked, charge_currency)  # fmt: skip
+                           model, charge_currency)  # fmt: skip
                 _add(self._tags, tag_key, part)
+
+    def _model_of(self, of: Place) -> str:
+        if of.upstream or of.outcome in ("ok", "partial") or not of.model_asked:
+            return of.model_asked
+        if self._models is None:
+            there = of.outcome != "model_not_found"
+        else:
+            there = of.model_asked in self._models
+        return of.model_asked if there else UNKNOWN_MODEL
 
     def enter(self, connection: Connection) -> None:
         """Add them to what there is, in one order by all, so that no two writers wait for each
@@ -89,7 +166,10 @@ class Rollup:
         columns = (*KEY, *SUMS, *_MORE)
         db.add_up(connection, usage_hourly, ("hour_s", *columns), SUMS, self._rows(self._hours))
         db.add_up(connection, usage_daily, ("day_s", *columns), SUMS, self._rows(days))
-        by_tag = [(*key, *self._tags[key]) for key in sorted(self._tags)]
+        tags: dict[tuple[Any, ...], list[int]] = {}
+        for key in sorted(self._tags):
+            _add(tags, self._tag_names.named(connection, key), tuple(self._tags[key]))
+        by_tag = [(*key, *tags[key]) for key in sorted(tags)]
         db.add_up(connection, usage_by_tag, ("hour_s", *TAG_KEY, *TAG_SUMS), TAG_SUMS, by_tag)
 
     def _rows(self, sums: dict[tuple[Any, ...], list[Any]]) -> list[tuple[Any, ...]]:

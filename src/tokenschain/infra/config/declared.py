@@ -11,11 +11,11 @@ from msgspec import NODEFAULT, inspect
 
 from tokenschain.core.snapshot import UpstreamLimits
 from tokenschain.infra.config.groups import (
-    REFERENCE_PATTERN,
     CacheSettings,
     Settings,
     UpstreamSettings,
 )
+from tokenschain.infra.config.value_types import REFERENCE_PATTERN
 
 PUBLISHED_ONLY: dict[type, tuple[str, ...]] = {
     UpstreamSettings: ("credentials", "limits"),

@@ -6,7 +6,6 @@ What control publishes to gateways (`core.snapshot`) is declared there and only 
 from __future__ import annotations
 
 import os
-import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,19 +15,11 @@ from msgspec import Meta, field
 
 from tokenschain.core.snapshot import Routing, Upstream
 from tokenschain.core.snapshot.cache_rules import CacheRules
+from tokenschain.infra.config.sign_in import OidcSettings
+from tokenschain.infra.config.value_types import HttpUrl, Network, Port, Reference
 
 FIND_WAIT_MAX_S = 0.4
 """How long a call waits for the process that compares questions."""
-
-REFERENCE_PATTERN = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+|sealed:[A-Za-z0-9][A-Za-z0-9._-]*)$"
-Port = Annotated[int, Meta(ge=0, le=65_535)]
-# Never in a union with a list: msgspec 0.22 frees the pattern of such a string too often.
-Reference = Annotated[str, Meta(pattern=REFERENCE_PATTERN)]
-"""Where a secret is: `env:NAME`, `file:PATH` or `sealed:NAME`."""
-HttpUrl = Annotated[str, Meta(pattern=r"^https?://\S+$")]
-NETWORK = Meta(extra={"network": True})
-Network = Annotated[str, NETWORK]
-"""A network as `10.0.0.0/8`."""
 
 
 class PriceSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -385,6 +376,22 @@ class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True):
     response_ttl_s: Annotated[
         int, Meta(ge=60, description="Seconds after which stored responses are deleted.")
     ] = 2_592_000
+    response_bytes_per_tenant_max: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="Bytes of stored responses of one tenant; beyond, answers are given and "
+            "say that they are not stored.",
+        ),
+    ] = 10_737_418_240
+    tags_per_key_day_max: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="Tags of one key and day with sums of their own; those of all others are "
+            "kept under `other`.",
+        ),
+    ] = 5_000
 
 
 class RedisSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -474,48 +481,6 @@ class SmtpSettings(msgspec.Struct, frozen=True, kw_only=True):
     tls: Annotated[
         bool, Meta(description="Whether to insist on STARTTLS, or on TLS at port 465.")
     ] = True  # fmt: skip
-
-
-class OidcSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Single sign-on by OpenID Connect."""
-
-    issuer: Annotated[
-        str | None,
-        Meta(description="Issuer URL of the OpenID Connect provider that people sign in with."),
-    ] = None
-    networks: Annotated[
-        tuple[Network, ...],
-        Meta(description="Private networks that the provider may be in, as `10.2.0.0/16`."),
-    ] = ()
-    client_id: Annotated[
-        str, Meta(description="Client id of this platform at the provider.")
-    ] = "tokenschain"  # fmt: skip
-    client_secret: Annotated[
-        Reference | None,
-        Meta(description="Where the client secret is: `env:NAME`, `file:PATH` or `sealed:NAME`."),
-    ] = None
-    groups_claim: Annotated[
-        str, Meta(description="Claim that lists a person's groups.")
-    ] = "groups"  # fmt: skip
-    roles: Annotated[
-        dict[str, str],
-        Meta(
-            description="Groups at the provider to roles here, as `group: role@tenant`, or "
-            "`role@*` for all tenants."
-        ),
-    ] = {}
-    email_verified_required: Annotated[
-        bool,
-        Meta(
-            description="Whether people are refused for whose address the provider does not vouch "
-            "(`email_verified`). Without it, no account that is there already is joined."
-        ),
-    ] = True
-
-    def __post_init__(self) -> None:
-        for given in self.roles.values():
-            if not re.fullmatch(r"[A-Za-z0-9-]+@(\*|[\w.@-]+)", given):
-                raise ValueError(f"`roles`: {given[:60]!r} is not of the form `role@tenant`")
 
 
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,8 +17,9 @@ import yaml
 from tokenschain.core.snapshot import ZONES, UpstreamLimits
 from tokenschain.core.snapshot.routing_policy import POLICIES
 from tokenschain.infra.config import declared
-from tokenschain.infra.config.groups import NETWORK, Reference, Settings, UpstreamSettings
+from tokenschain.infra.config.groups import Settings, UpstreamSettings
 from tokenschain.infra.config.renamed import RENAMED
+from tokenschain.infra.config.value_types import NETWORK, Reference
 
 ENV_PREFIX = "TOKENSCHAIN_"
 ADMIN_TOKEN_VARIABLE = "TOKENSCHAIN_ADMIN_TOKEN"  # noqa: S105

@@ -76,15 +76,22 @@ class LeaseStream:
         return await self._channel.draw(self._holder, self._name, self._sequence, requests)
 
 
-async def ship(channel: Channel, journal: Journal, path: str) -> None:
+async def ship(
+    channel: Channel, journal: Journal, path: str, answered: Callable[[bytes], None] | None = None
+) -> None:
     """Ship everything a journal holds now; what is acknowledged is forgotten.
+
+    Args:
+        answered: told what control says to each batch.
 
     Raises:
         ClientError: control cannot be reached.
         Refused: it answered with an error.
     """
     while (batch := journal.next_batch(BATCH_BYTES_MAX, BATCH_RECORDS_MAX)) is not None:
-        await channel.ask(path, batch.frames, _SHIP_WAITS, 65_536)
+        said = await channel.ask(path, batch.frames, _SHIP_WAITS, 65_536)
+        if answered is not None:
+            answered(said)
         journal.acknowledge(batch)
 
 

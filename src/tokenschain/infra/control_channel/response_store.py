@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 from urllib.parse import quote
 
@@ -35,6 +36,16 @@ _LIMITS = JournalLimits(
 _WAITS = Waits(connect_max_s=2.0, first_byte_max_s=10.0, total_max_s=15.0)
 _LARGE_WAITS = Waits(connect_max_s=2.0, first_byte_max_s=30.0, total_max_s=60.0)
 _SUFFIX = ".response"
+FULL_S = 60.0
+"""How long nothing is kept for a tenant that had no room, before control is asked again."""
+
+
+class _Answer(msgspec.Struct):
+    full: list[str] = []
+    """Tenants with no room for more responses."""
+
+
+_decode_answer = msgspec.json.Decoder(_Answer).decode
 
 
 class ResponseStore:
@@ -51,9 +62,13 @@ class ResponseStore:
         """What the ids of this process begin with: those are not waited for."""
         self._shipping = asyncio.Lock()
         self._kept = asyncio.Event()
+        self._full: dict[str, float] = {}
+        """Tenants without room, and until when that is believed; monotonic."""
 
     def keep(self, stored: Stored) -> bool:
         """Spool a response; false when it cannot be kept: too long, or no room."""
+        if self._full and self._is_full(stored.tenant):
+            return False
         self._own = stored.id[: -2 * RESPONSE_ID_BYTES]
         payload = msgspec.msgpack.encode(stored)
         try:
@@ -67,6 +82,21 @@ class ResponseStore:
             return False
         self._kept.set()
         return True
+
+    def _is_full(self, tenant: str) -> bool:
+        until = self._full.get(tenant)
+        if until is not None and until <= time.monotonic():
+            del self._full[tenant]
+            return False
+        return until is not None
+
+    def _note(self, answer: bytes) -> None:
+        try:
+            full = _decode_answer(answer).full
+        except msgspec.DecodeError as error:
+            raise Refused(str(error)) from error
+        for tenant in full:
+            self._full[tenant] = time.monotonic() + FULL_S
 
     def _open(self) -> Journal:
         if self._spool is None:
@@ -111,11 +141,11 @@ class ResponseStore:
             if self._spool is None and not self._folder.exists():
                 return
             spool = self._open()
-            await ship(self._channel, spool, RESPONSES_PATH)
+            await ship(self._channel, spool, RESPONSES_PATH, self._note)
             spool.make_room()
             for path in self._large():
                 body = frame(path.read_bytes())
-                await self._channel.ask(RESPONSES_PATH, body, _LARGE_WAITS, 65_536)
+                self._note(await self._channel.ask(RESPONSES_PATH, body, _LARGE_WAITS, 65_536))
                 path.unlink()
 
     async def find(self, tenant: str, response_id: str) -> Stored:
@@ -134,6 +164,7 @@ class ResponseStore:
             ApiError: as `find`.
         """
         await self._ask_patiently("DELETE", tenant, response_id)
+        self._full.pop(tenant, None)
 
     async def _ask_patiently(self, method: str, tenant: str, response_id: str) -> bytes:
         """Ask for a response that another gateway may have given just now: it may be on its

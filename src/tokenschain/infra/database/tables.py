@@ -282,6 +282,7 @@ stored_responses = Table(
     Column("expires_at_s", BigInteger, nullable=False),
     Column("sealed", LargeBinary, nullable=False),
     Index("stored_responses_by_expiry", "expires_at_s"),
+    Index("stored_responses_by_tenant", "tenant"),
 )
 """What callers of the Responses API asked to be kept; sealed, and deleted when expired."""
 

@@ -1,0 +1,17 @@
+"""Types of single settings: ports, addresses, networks, references to secrets."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+REFERENCE_PATTERN = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+|sealed:[A-Za-z0-9][A-Za-z0-9._-]*)$"
+Port = Annotated[int, Meta(ge=0, le=65_535)]
+# Never in a union with a list: msgspec 0.22 frees the pattern of such a string too often.
+Reference = Annotated[str, Meta(pattern=REFERENCE_PATTERN)]
+"""Where a secret is: `env:NAME`, `file:PATH` or `sealed:NAME`."""
+HttpUrl = Annotated[str, Meta(pattern=r"^https?://\S+$")]
+NETWORK = Meta(extra={"network": True})
+Network = Annotated[str, NETWORK]
+"""A network as `10.0.0.0/8`."""
