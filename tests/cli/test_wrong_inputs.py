@@ -176,3 +176,15 @@ def test_a_process_that_does_not_start_ends_the_start(place: Path) -> None:
     assert "gateway-0 did not start" in done.stderr
     assert "TokensChain is up" not in done.stdout
     assert "Traceback" not in done.stderr
+
+
+def test_doctor_finds_what_would_stop_a_start(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "tokenschain.yaml").write_text(CUSTOM.format(provider="aliyun", more=""))
+    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setattr(sys, "argv", ["tokenschain", "doctor"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 1
+    assert "no provider aliyun; did you mean alibaba" in " ".join(capsys.readouterr().out.split())

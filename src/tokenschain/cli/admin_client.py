@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from tokenschain.infra import config
 from tokenschain.infra.config import ADMIN_TOKEN_VARIABLE, Settings
 
 _TIMEOUT_S = 10.0
@@ -38,7 +39,8 @@ def call(
             reply = client.request(method, path, json=body, params=query)
         except httpx.HTTPError as error:
             raise AdminError(
-                f"control at {at} cannot be reached ({error}); is `tokenschain up` running?"
+                f"control at {at} cannot be reached ({error}); is `tokenschain up` running? "
+                f"Settings: {config.config_file() or 'no tokenschain.yaml in this folder'}"
             ) from None
     if reply.is_error:
         raise AdminError(http.message_of(reply))

@@ -40,6 +40,7 @@ def doctor() -> None:
     for name, origin in config.sources().items():
         shown.add_row(name, escape(_setting_shown(settings, name)), origin)
     console.print(shown)
+    _check_routes(settings, problems)
     _check_disk(settings, problems)
     _check_upstreams(settings, problems)
     _check_control(settings, problems)
@@ -57,6 +58,16 @@ def _setting_shown(settings: Settings, name: str) -> str:
         return ", ".join(upstream.id for upstream in value)
     text = str(value)
     return text.rpartition("@")[2] if "://" in text and isinstance(value, str) else text
+
+
+def _check_routes(settings: Settings, problems: list[str]) -> None:
+    """What would stop a start: providers and models that the catalog does not know, and so on."""
+    from tokenschain.wiring import machine  # noqa: PLC0415 - a process imports what it needs
+
+    try:
+        machine.check(settings)
+    except config.SettingsError as error:
+        problems.append(str(error))
 
 
 def _check_disk(settings: Settings, problems: list[str]) -> None:

@@ -13,5 +13,6 @@ def table(*names: str) -> Table:
     """A table whose cells fold on a narrow terminal instead of losing their ends."""
     made = Table()
     for name in names:
-        made.add_column(name, overflow="fold")
+        # An id is copied into the next command.
+        made.add_column(name, overflow="fold", no_wrap=name == "id")
     return made
