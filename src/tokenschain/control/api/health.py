@@ -8,6 +8,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 
 from tokenschain.control import revisions
 from tokenschain.control.api.context import AdminRoute, SignedIn, context_of
+from tokenschain.infra.database.engine import reading
 
 router = APIRouter(include_in_schema=False)
 described = APIRouter(route_class=AdminRoute, include_in_schema=False)
@@ -22,7 +23,7 @@ async def livez() -> dict[str, bool]:
 @router.get("/readyz")
 def readyz(request: Request) -> dict[str, bool]:
     """The database answers, too."""
-    with context_of(request).engine.connect() as db:
+    with reading(context_of(request).engine) as db:
         revisions.current(db)
     return {"ready": True}
 
