@@ -11,7 +11,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tokenschain.cli import admin_client
-from tokenschain.cli.output import console, errors, table
+from tokenschain.cli.output import console, errors, table, without_password
 from tokenschain.infra import config
 
 
@@ -26,7 +26,11 @@ def migrate(
     from tokenschain.infra.database import engine as db  # noqa: PLC0415 - gateways do without
     from tokenschain.infra.database import transfer  # noqa: PLC0415
 
-    console.print(f"from {_shown(source)} to {_shown(target)}", highlight=False, soft_wrap=True)
+    console.print(
+        f"from {without_password(source)} to {without_password(target)}",
+        highlight=False,
+        soft_wrap=True,
+    )
     ends = [db.connect(_database(url)) for url in (source, target)]
     try:
         with _rows_progress() as report, _store_errors():
@@ -50,7 +54,7 @@ def backup(
     from tokenschain.infra.database import transfer  # noqa: PLC0415
 
     url = config.load().database_url
-    console.print(f"copying {_shown(url)}", highlight=False, soft_wrap=True)
+    console.print(f"copying {without_password(url)}", highlight=False, soft_wrap=True)
     engine = db.connect(url)
     try:
         with _rows_progress() as report, _store_errors():
@@ -86,16 +90,8 @@ def _advance(url: str) -> int:
 
 
 def _database(url: str) -> str:
-    """`postgresql://` and a plain path mean what people expect."""
-    if "://" not in url:
-        return f"sqlite:///{url}"
-    return url.replace("postgresql://", "postgresql+psycopg://", 1)
-
-
-def _shown(url: str) -> str:
-    """An address without its password."""
-    scheme, found, rest = url.rpartition("@")
-    return f"{scheme.partition('://')[0]}://{rest}" if found else url
+    """A plain path means a SQLite file."""
+    return url if "://" in url else f"sqlite:///{url}"
 
 
 def _show_checked(found: Any) -> None:

@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from tokenschain import __version__
 from tokenschain.cli import admin_client, ports
-from tokenschain.cli.output import console, table
+from tokenschain.cli.output import console, table, without_password
 from tokenschain.infra import catalog_file, config, hardening
 from tokenschain.infra.config import Settings
 from tokenschain.infra.model_store import ModelStore
@@ -56,8 +56,7 @@ def _setting_shown(settings: Settings, name: str) -> str:
     value = attrgetter(name)(settings)
     if name == "upstreams":
         return ", ".join(upstream.id for upstream in value)
-    text = str(value)
-    return text.rpartition("@")[2] if "://" in text and isinstance(value, str) else text
+    return without_password(value) if isinstance(value, str) else str(value)
 
 
 def _check_routes(settings: Settings, problems: list[str]) -> None:

@@ -16,3 +16,9 @@ def table(*names: str) -> Table:
         # An id is copied into the next command.
         made.add_column(name, overflow="fold", no_wrap=name == "id")
     return made
+
+
+def without_password(url: str) -> str:
+    """An address without who signs in there; any other text as it is."""
+    scheme, found, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}" if found else url

@@ -46,7 +46,6 @@ def up(
         "server.workers": workers,
     }
     settings = _begin(flags)
-    log.configure(settings.log_format)
     _refuse_taken_ports(settings)
     machine.check(settings)
     _pull_default_if_needed(settings)
@@ -202,7 +201,6 @@ def gateway(
         return
     from tokenschain.wiring import machine  # noqa: PLC0415
 
-    log.configure(settings.log_format)
     _hand_down(flags)
     supervisor = Supervisor(
         machine.children(settings, everything=False),

@@ -19,6 +19,7 @@ from tokenschain.infra.config import (
     SettingsError,
     variable_of,
 )
+from tokenschain.infra.config.groups import reachable
 from tokenschain.infra.database import engine as db
 from tokenschain.infra.heartbeat import HeartbeatProbe, heartbeat_path
 from tokenschain.infra.model_store import make_private
@@ -98,7 +99,7 @@ def children(settings: Settings, *, everything: bool) -> list[Child]:
         # Gateways end first: their streams come from the engine, their records go to control.
         workers = [child.name for child in found]
         probe = partial(
-            answers, f"http://{_local(settings.control.host)}:{settings.control.port}/livez"
+            answers, f"http://{reachable(settings.control.host)}:{settings.control.port}/livez"
         )
         found.insert(0, Child("control", ["control"], probe, workers))
         if settings.cache.compares_meanings:
@@ -147,14 +148,6 @@ def chat_model(settings: Settings) -> str | None:
     except model_routes.UnknownUpstream:
         return None
     return next((name for name, route in models.items() if route.kind == "chat"), None)
-
-
-def _local(host: str) -> str:
-    if host == "0.0.0.0":  # noqa: S104  # nosec B104  # what is bound is looked at, not bound
-        return "127.0.0.1"
-    if host == "::":
-        return "[::1]"
-    return f"[{host}]" if ":" in host else host
 
 
 async def answers(url: str) -> bool:

@@ -586,28 +586,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def database_url(self) -> str:
-        """The database's URL, with the driver that is installed."""
-        given = self.database.url
-        if given is None:
-            return f"sqlite:///{self.data_dir / 'tokenschain.db'}"
-        return given.replace("postgresql://", "postgresql+psycopg://", 1)
+        """The database's URL."""
+        return self.database.url or f"sqlite:///{self.data_dir / 'tokenschain.db'}"
 
     @property
     def control_base_url(self) -> str:
         """Where gateways reach control."""
         control = self.control
-        return control.url or f"http://{_reachable(control.host)}:{control.port}"
+        return control.url or f"http://{reachable(control.host)}:{control.port}"
 
     @property
     def gateway_base_url(self) -> str:
         """Where callers on this machine reach the gateway, up to `/v1`."""
         scheme = "https" if self.tls.certificate_file else "http"
-        return f"{scheme}://{_reachable(self.server.host)}:{self.server.port}/v1"
+        return f"{scheme}://{reachable(self.server.host)}:{self.server.port}/v1"
 
     @property
     def semantic_base_url(self) -> str:
         """Where this machine's process that compares questions is."""
-        return f"http://{_reachable(self.semantic.host)}:{self.semantic.port}"
+        return f"http://{reachable(self.semantic.host)}:{self.semantic.port}"
 
     @property
     def semantic_base_urls(self) -> list[str]:
@@ -657,6 +654,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.data_dir / "secrets" / "engine"
 
 
-def _reachable(host: str) -> str:
-    """A listening address as one to connect to on the same machine."""
-    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104  # nosec B104  # never bound to
+def reachable(host: str) -> str:
+    """A listening address as one to connect to on the same machine, as it stands in a URL."""
+    found = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # nosec B104  # never bound to
+    return f"[{found}]" if ":" in found else found

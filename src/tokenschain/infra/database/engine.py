@@ -26,7 +26,11 @@ STATEMENT_MAX_S = 30
 
 
 def connect(url: str, connections_max: int = POOL_CONNECTIONS) -> Engine:
-    """An engine for a database URL; waits and pool are bounded."""
+    """An engine for a database URL; waits and pool are bounded.
+
+    `postgresql://` means the driver that is installed.
+    """
+    url = url.replace("postgresql://", "postgresql+psycopg://", 1)
     if url.startswith("sqlite"):
         engine = create_engine(url, connect_args={"timeout": LOCK_WAIT_MAX_S})
         event.listen(engine, "connect", _tune_sqlite)
