@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from importlib import resources
@@ -42,9 +43,18 @@ def load(path: Path | None = None) -> Catalog:
         CatalogError: the file cannot be understood.
     """
     if path is None:
-        text = resources.files("tokenschain").joinpath("data/catalogue.yaml").read_text("utf-8")
-    else:
-        text = path.read_text(encoding="utf-8")
+        return _shipped()
+    return _read(path.read_text(encoding="utf-8"), str(path))
+
+
+@functools.cache
+def _shipped() -> Catalog:
+    """Read once a process: it takes a tenth of a second."""
+    text = resources.files("tokenschain").joinpath("data/catalogue.yaml").read_text("utf-8")
+    return _read(text, "the shipped catalogue")
+
+
+def _read(text: str, name: str) -> Catalog:
     try:
         raw = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  # nosec B506  # safe, either
         schedules = {
@@ -55,14 +65,14 @@ def load(path: Path | None = None) -> Catalog:
         providers = tuple(msgspec.convert(p, Provider) for p in raw["providers"])
         aliases = tuple(msgspec.convert(a, ModelAlias) for a in raw.get("aliases") or ())
     except (yaml.YAMLError, KeyError, TypeError, ValueError, msgspec.ValidationError) as error:
-        raise CatalogError(f"{path or 'the shipped catalogue'}: {error}") from error
+        raise CatalogError(f"{name}: {error}") from error
     problems = [
         *_duplicates(text, raw),
         *_lost_aliases(aliases, models),
         *_lost_providers(providers, models),
     ]
     if problems:
-        raise CatalogError(f"{path or 'the shipped catalogue'}: {'; '.join(problems)}")
+        raise CatalogError(f"{name}: {'; '.join(problems)}")
     return Catalog(str(raw["version"]), providers, models, aliases)
 
 
