@@ -102,6 +102,14 @@ def test_every_problem_is_said_at_once(
     assert "upstream b" in found[1]
 
 
+def test_control_alone_checks_the_same(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "tokenschain.yaml").write_text("upstreams:\n- {id: a, provider: aliyun}\n")
+    assert "did you mean alibaba" in said(monkeypatch, capsys, "control")
+    assert not (place / "data").exists()
+
+
 VARIABLES = {
     "no JSON": ({"UPSTREAMS": "id: a"}, "TOKENSCHAIN_UPSTREAMS must be JSON: a list"),
     "a database of no kind": ({"DATABASE__URL": "postgres://u:s3cret@h/x"}, "postgresql://"),

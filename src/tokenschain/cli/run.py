@@ -216,6 +216,7 @@ def control() -> None:
     from tokenschain.wiring import machine  # noqa: PLC0415
 
     settings = _begin()
+    machine.check(settings)
     _show_once(settings, machine.prepare(settings))
     process.run(settings)
 
