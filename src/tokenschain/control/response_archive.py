@@ -11,11 +11,11 @@ import msgspec
 from sqlalchemy import Connection, Engine, delete, func, select
 
 from tokenschain.core.formats.stored_responses import Stored
+from tokenschain.infra.config.groups import RESPONSE_BYTES_PER_TENANT_MAX
 from tokenschain.infra.database.engine import upsert
 from tokenschain.infra.database.tables import api_keys, ledger, stored_responses
 from tokenschain.infra.security.suite import Place, Sealable, Sealer
 
-BYTES_PER_TENANT_MAX = 10_737_418_240
 _COUNTED_S = 60.0
 """How long what a tenant has is counted on from the last sum over its rows."""
 
@@ -36,7 +36,7 @@ class ResponseArchive:
         engine: Engine,
         sealer: Sealer,
         ttl_s: int,
-        bytes_per_tenant_max: int = BYTES_PER_TENANT_MAX,
+        bytes_per_tenant_max: int = RESPONSE_BYTES_PER_TENANT_MAX,
     ) -> None:
         """
         Args:

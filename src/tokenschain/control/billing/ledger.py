@@ -26,6 +26,7 @@ from tokenschain.core import call_record
 from tokenschain.core.call_record import AttemptRecord, CallRecord
 from tokenschain.core.pricing.catalog import to_yuan
 from tokenschain.core.snapshot import Snapshot
+from tokenschain.infra.config.groups import TAGS_PER_KEY_DAY_MAX
 from tokenschain.infra.database import engine as db
 from tokenschain.infra.database import paging
 from tokenschain.infra.database.paging import Page, Rows
@@ -42,9 +43,7 @@ from tokenschain.infra.security import prescribed, secrets
 class Ledger:
     """Enters records; each event id counts once, however often it arrives."""
 
-    def __init__(
-        self, engine: Engine, tags_per_key_day_max: int = rollups.TAGS_PER_KEY_AND_DAY_MAX
-    ) -> None:
+    def __init__(self, engine: Engine, tags_per_key_day_max: int = TAGS_PER_KEY_DAY_MAX) -> None:
         """
         Args:
             tags_per_key_day_max: the sums of more are kept under one name.

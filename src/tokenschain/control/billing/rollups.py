@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from sqlalchemy import Connection, Subquery, or_, select, union_all
 
 from tokenschain.core.tags import parse as parse_tags
+from tokenschain.infra.config.groups import TAGS_PER_KEY_DAY_MAX
 from tokenschain.infra.database import engine as db
 from tokenschain.infra.database.tables import usage_by_tag, usage_daily, usage_hourly
 
@@ -42,7 +43,6 @@ UNKNOWN_MODEL = "(unknown)"
 and each would have rows of its own."""
 OTHER_TAG = "other"
 """Stands for the tags of a key and day beyond their bound; no tag is without `=`."""
-TAGS_PER_KEY_AND_DAY_MAX = 5_000
 _REMEMBERED_TAGS_MAX = 200_000
 
 
@@ -68,7 +68,7 @@ class TagNames:
     What the database has by name stays by name, so a later correction of a call finds its row.
     """
 
-    def __init__(self, per_key_and_day_max: int = TAGS_PER_KEY_AND_DAY_MAX) -> None:
+    def __init__(self, per_key_and_day_max: int = TAGS_PER_KEY_DAY_MAX) -> None:
         self._max = per_key_and_day_max
         self._seen: dict[tuple[str, ...], set[str]] = {}
         self._count = 0

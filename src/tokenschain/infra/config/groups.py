@@ -18,6 +18,8 @@ from tokenschain.core.snapshot.cache_rules import CacheRules
 from tokenschain.infra.config.sign_in import OidcSettings
 from tokenschain.infra.config.value_types import HttpUrl, Network, Port, Reference
 
+TAGS_PER_KEY_DAY_MAX = 5_000
+RESPONSE_BYTES_PER_TENANT_MAX = 10_737_418_240
 FIND_WAIT_MAX_S = 0.4
 """How long a call waits for the process that compares questions."""
 
@@ -383,7 +385,7 @@ class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True):
             description="Bytes of stored responses of one tenant; beyond, answers are given and "
             "say that they are not stored.",
         ),
-    ] = 10_737_418_240
+    ] = RESPONSE_BYTES_PER_TENANT_MAX
     tags_per_key_day_max: Annotated[
         int,
         Meta(
@@ -391,7 +393,7 @@ class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True):
             description="Tags of one key and day with sums of their own; those of all others are "
             "kept under `other`.",
         ),
-    ] = 5_000
+    ] = TAGS_PER_KEY_DAY_MAX
 
 
 class RedisSettings(msgspec.Struct, frozen=True, kw_only=True):
