@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import IPv6Address
 from typing import Generic, Protocol, TypeVar
 
 _LOOKED_AT_MAX = 64
@@ -58,17 +59,18 @@ class ByteBudget:
 
 
 def network_of(address: str) -> str:
-    """What counts as one address: an IPv6 caller commands all of a /64."""
+    """What counts as one address: an IPv6 caller commands all of a /64 (RFC 6177), and an IPv4
+    address written as an IPv6 one is itself. What is no address counts as it is."""
     if ":" not in address:
         return address
-    if address.startswith("::ffff:") and "." in address:
-        return address[7:]
-    groups = address.partition("%")[0].split("::")
-    first = groups[0].split(":") if groups[0] else []
-    if len(groups) == 2:
-        last = groups[1].split(":") if groups[1] else []
-        first += ["0"] * (8 - len(first) - len(last)) + last
-    return ":".join(first[:4]) + "::/64"
+    try:
+        parsed = IPv6Address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    groups = parsed.exploded.split(":")[:4]
+    return ":".join(group.lstrip("0") or "0" for group in groups) + "::/64"
 
 
 class Closable(Protocol):

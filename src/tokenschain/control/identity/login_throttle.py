@@ -6,13 +6,12 @@ is counted for the address as well.
 
 from __future__ import annotations
 
-from ipaddress import IPv6Address, ip_address, ip_network
-
 from sqlalchemy import ColumnElement, Connection, and_, case, delete, or_, select
 
 from tokenschain.core.errors import ApiError
 from tokenschain.infra.database import engine as db
 from tokenschain.infra.database.tables import login_failures
+from tokenschain.wire.budgets import network_of
 
 FREE_TRIES = 5
 """Of an address at an account in a row, before there is a delay."""
@@ -30,21 +29,11 @@ ANYWHERE = ""
 nobody else is shut out by a delay of the account."""
 _ACCOUNT_CHARACTERS_MAX = 300
 _ADDRESS_CHARACTERS_MAX = 64
-_IPV6_PREFIX = 64
-"""What one customer of a provider has at least (RFC 6177), so addresses in it are one."""
 
 
 def place_of(address: str) -> str:
     """What tries from an address are counted under."""
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return address[:_ADDRESS_CHARACTERS_MAX] or "unknown"
-    if not isinstance(parsed, IPv6Address):
-        return str(parsed)
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return str(ip_network((parsed, _IPV6_PREFIX), strict=False))
+    return network_of(address)[:_ADDRESS_CHARACTERS_MAX] or "unknown"
 
 
 def account_of(email: str, tenant: str | None) -> str:
