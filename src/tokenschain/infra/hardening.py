@@ -53,6 +53,8 @@ def make_own(folder: Path, report: Callable[..., None]) -> None:
         found = folder.stat()
     except FileNotFoundError:
         return
+    if not stat.S_ISDIR(found.st_mode):
+        raise FolderRefused(f"data_dir {folder} is no folder: set data_dir to one")
     if found.st_uid != os.geteuid():
         raise FolderRefused(
             f"data_dir {folder} belongs to another user: chown it to the user that TokensChain "
