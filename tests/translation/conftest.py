@@ -18,7 +18,7 @@ def shared_lab() -> Iterator[Lab]:
 
 
 @pytest.fixture
-def lab(shared_lab: Lab) -> Lab:
+def lab(shared_lab: Lab) -> Iterator[Lab]:
     shared_lab.fresh()
-    shared_lab.alter = None
-    return shared_lab
+    yield shared_lab
+    shared_lab.alter = None  # the next test has the vendors as they are

@@ -295,7 +295,7 @@ class StreamAnswer:
                 self._frames += 1
                 return True
         if (
-            not data.startswith(b"data:")
+            not data.startswith(b"data: ")
             or not data.endswith(b"}\n\n")
             or b'"usage"' in data
             or b'"error"' in data
@@ -307,7 +307,7 @@ class StreamAnswer:
             return False
         # Events of one line that end in an object: no end marker, no comment, nothing empty.
         events = data.count(b"}\n\n")
-        if data.count(b"\n") != 2 * events:
+        if data.count(b"\n") != 2 * events or data.count(b"\ndata: ") != events - 1:
             return False
         if self._mark not in data if events == 1 else data.count(self._mark) < events:
             return False  # one of them has no choice, or none that says what it adds
