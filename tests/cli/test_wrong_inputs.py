@@ -12,7 +12,7 @@ import pytest
 
 from tests.ports import free_port
 from tokenschain import cli
-from tokenschain.infra import config
+from tokenschain.infra import config, hardening
 
 KEY = "sk-1234567890abcdef"
 CUSTOM = "upstreams:\n- {{id: a, provider: {provider}, credential: 'env:X'{more}}}\n"
@@ -24,6 +24,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in [name for name in os.environ if name.startswith("TOKENSCHAIN_")]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+    # Of processes of their own: here it would harden the tests, too.
+    monkeypatch.setattr(hardening, "harden", lambda: None)
     for name, value in {
         "DATA_DIR": str(tmp_path / "data"),
         "ENGINE__ENABLED": "false",
