@@ -173,6 +173,7 @@ def test_secrets_are_made_once_and_only_their_owner_reads_them(tmp_path: Path) -
 def test_secret_references(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_KEY", "s3cret")
     (tmp_path / "key").write_text(" filed \n")
+    (tmp_path / "key").chmod(0o600)
     assert secrets.resolve("env:SOME_KEY") == "s3cret"
     assert secrets.resolve(f"file:{tmp_path}/key") == "filed"
     for missing in ("env:NOT_THERE", "file:/not/there", "vault:x"):

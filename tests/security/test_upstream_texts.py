@@ -58,6 +58,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with serving(Talkative) as url:
         folder = tmp_path_factory.mktemp("talkative")
         (folder / "key").write_text(KEY)
+        (folder / "key").chmod(0o600)
         entries: list[dict[str, Any]] = [
             {"id": "cloud", "models": ["m", "e", "r"], "base_url": f"{url}/v1",
              "kinds": {"e": "embedding", "r": "rerank"}, "credential": f"file:{folder / 'key'}"},

@@ -109,7 +109,7 @@ def _check_upstreams(settings: Settings, problems: list[str]) -> None:
     vault = secrets.Vault(settings.vault_path, settings.master_key_path, INTERNATIONAL)
     for upstream in settings.upstreams:
         zone = upstream.zone or zones.get(upstream.provider) or "unknown"
-        missing = [name for name in upstream.credential if not _is_there(name, vault)]
+        missing = [why for name in upstream.credential if (why := _why_missing(name, vault))]
         found = len(upstream.credential) - len(missing)
         keys = (
             f"{found} of {len(upstream.credential)} keys" if upstream.credential else "no key set"
@@ -119,14 +119,15 @@ def _check_upstreams(settings: Settings, problems: list[str]) -> None:
             highlight=False,
         )
         if upstream.credential and not found:
-            problems.append(f"upstream {upstream.id} gets no calls: no key at {', '.join(missing)}")
+            problems.append(f"upstream {upstream.id} gets no calls: {'; '.join(missing)}")
 
 
-def _is_there(reference: str, vault: secrets.Vault) -> bool:
+def _why_missing(reference: str, vault: secrets.Vault) -> str:
     try:
-        return bool(secrets.resolve(reference, vault))
-    except secrets.SecretMissing:
-        return False
+        secrets.resolve(reference, vault)
+    except secrets.SecretMissing as error:
+        return str(error)
+    return ""
 
 
 def _check_control(settings: Settings, problems: list[str]) -> None:

@@ -118,6 +118,7 @@ class GatewayWorker:
         self._signatures = Signatures(self._suite, self._secrets, time.time)
         self._served = Served()
         self._hosts_of: tuple[str, frozenset[str]] = ("", frozenset())
+        self._unusable: dict[str, str] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._build_channel(settings.data_dir / "gateway", str(worker))
         self._build_dispatch()
@@ -437,10 +438,16 @@ class GatewayWorker:
         return LeaseStream(self._channel, self._name, stream).draw
 
     def _secret_of(self, reference: str) -> str | None:
+        """A credential; why there is none is said when that changes."""
         try:
-            return secrets.resolve(reference, self._vault)
-        except secrets.SecretMissing:
+            found = secrets.resolve(reference, self._vault)
+        except secrets.SecretMissing as error:
+            if self._unusable.get(reference) != str(error):
+                self._unusable[reference] = str(error)
+                self._log.warning("credential_unusable", why=str(error))
             return None
+        self._unusable.pop(reference, None)
+        return found
 
     def _key_changed(self, upstream: str, number: int, state: KeyState, for_s: float) -> None:
         self._log.warning(f"upstream_key_{state}", upstream=upstream, key=number)

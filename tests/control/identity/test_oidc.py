@@ -62,6 +62,7 @@ def house(
 ) -> Iterator[Stack]:
     secret = tmp_path_factory.mktemp("secret") / "oidc"
     secret.write_text("of-the-client")
+    secret.chmod(0o600)
     made = Stack(
         tmp_path_factory.mktemp("oidc"),
         upstream.base_url,

@@ -36,26 +36,53 @@ def read(path: Path) -> tuple[str, ...]:
         FileNotFoundError: there is none.
         SecretFileRefused: it is too short, too long, or others may read or change it.
     """
-    try:
-        with path.open("rb") as file:
-            _check_access(path, os.fstat(file.fileno()))
-            text = file.read(_BYTES_MAX + 1)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise SecretFileRefused(f"{path} cannot be read: {error.strerror}") from None
-    try:
-        lines = [line.strip() for line in text.decode().splitlines()]
-        found = tuple(line for line in lines if line and not line.startswith(_COMMENT))
-    except UnicodeDecodeError:
-        raise SecretFileRefused(f"{path} holds no text: {_REMEDY}") from None
-    if not found or len(found) > SECRETS_MAX or len(text) > _BYTES_MAX:
+    lines = [line.strip() for line in _text_of(path).splitlines()]
+    found = tuple(line for line in lines if line and not line.startswith(_COMMENT))
+    if not found or len(found) > SECRETS_MAX:
         raise SecretFileRefused(f"{path} holds no secret, or more than {SECRETS_MAX}: {_REMEDY}")
     if min(map(len, found)) < CHARACTERS_MIN:
         raise SecretFileRefused(
             f"{path} holds a secret of fewer than {CHARACTERS_MIN} characters: {_REMEDY}"
         )
     return found
+
+
+def read_credential(path: Path) -> str:
+    """A credential that somebody else made: one line, of any length that a file may have.
+
+    Raises:
+        FileNotFoundError: there is none.
+        SecretFileRefused: it is no such file, or others may read or change it.
+    """
+    found = _text_of(path).strip()
+    if not found.isprintable():
+        raise SecretFileRefused(f"{path} holds more than one line of text")
+    return found
+
+
+def _text_of(path: Path) -> str:
+    """What a file of secrets holds. A pipe or a device keeps nobody waiting: it is not read."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "its name holds NUL"
+        raise SecretFileRefused(f"{path} cannot be read: {why}") from None
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
+            raise SecretFileRefused(f"{path} is no file: put the secret into one")
+        _check_access(path, found)
+        text = os.read(fd, _BYTES_MAX + 1)
+    finally:
+        os.close(fd)
+    if len(text) > _BYTES_MAX:
+        raise SecretFileRefused(f"{path} has more than {_BYTES_MAX} bytes: {_REMEDY}")
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        raise SecretFileRefused(f"{path} holds no text: {_REMEDY}") from None
 
 
 def note_of(path: Path) -> str:

@@ -8,6 +8,7 @@ import re
 import secrets
 from pathlib import Path
 
+from tokenschain.infra.security import secret_files
 from tokenschain.infra.security.secret_files import SecretFile, SecretFileRefused
 from tokenschain.infra.security.suite import Place, Sealable, Sealer, Suite, Unsealable
 
@@ -18,10 +19,6 @@ SECRET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 class SecretMissing(Exception):
     """A referenced secret cannot be had; the text names the reference, not the secret."""
-
-
-def _read(path: Path) -> str:
-    return path.read_text(encoding="utf-8").strip()
 
 
 def master_sealer(file: SecretFile, suite: Suite) -> Sealer:
@@ -117,7 +114,7 @@ def resolve(reference: str, vault: Vault | None = None) -> str:
     """The secret behind `env:NAME`, `file:PATH` or `sealed:NAME`.
 
     Raises:
-        SecretMissing: it is not there or empty.
+        SecretMissing: it is not there, empty, or in a file that is refused.
     """
     kind, _, name = reference.partition(":")
     if kind == "sealed" and vault is not None:
@@ -126,9 +123,11 @@ def resolve(reference: str, vault: Vault | None = None) -> str:
         value = os.environ.get(name, "")
     elif kind == "file":
         try:
-            value = _read(Path(name))
-        except OSError:
+            value = secret_files.read_credential(Path(name))
+        except FileNotFoundError:
             value = ""
+        except SecretFileRefused as error:
+            raise SecretMissing(str(error)) from None
     else:
         raise SecretMissing(f"`{kind}:` is no kind of secret reference")
     if not value:
