@@ -440,6 +440,36 @@ def test_anthropics_end_without_a_stop_reason(lab: Lab, api: str) -> None:
     assert (got.record.prompt_tokens, got.record.completion_tokens) == (11, 7)
 
 
+@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize("kind", ["thinking", "tool_use"])
+@pytest.mark.parametrize("closed", [True, False])
+@pytest.mark.parametrize("last", ["message_stop", "[DONE]"])
+def test_anthropics_end_within_reasoning_or_a_call_is_none(
+    lab: Lab, api: str, kind: str, closed: bool, last: str
+) -> None:
+    if kind == "tool_use" and closed:
+        return  # a whole call
+    usage = {"input_tokens": 11, "output_tokens": 7}
+    start = {"id": "m", "type": "message", "role": "assistant", "content": [], "usage": usage}
+    block, delta = {
+        "thinking": ({"thinking": "", "signature": ""}, {"thinking": "Let me see."}),
+        "tool_use": ({"id": "t1", "name": "get_weather", "input": {}}, {"partial_json": '{"ci'}),
+    }[kind]
+    piece = {"type": "thinking_delta" if kind == "thinking" else "input_json_delta", **delta}
+    events: list[Json] = [
+        {"type": "message_start", "message": start | {"model": "up-model"}},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": kind, **block}},
+        {"type": "content_block_delta", "index": 0, "delta": piece},
+    ]
+    events += [{"type": "content_block_stop", "index": 0}] if closed else []
+    events += [{"type": "message_stop"}] if last == "message_stop" else []
+    answers(lab, *frames(*events, done=last == "[DONE]"))
+    got = ask(lab, api, "anthropic", stream=True, tools=True)
+    assert b"message_stop" not in got.body and b"response.completed" not in got.body
+    assert b"error" in got.body or b"response.failed" in got.body
+    assert (got.record.outcome, got.record.error) == ("partial", "upstream_interrupted"), got.body
+
+
 # router-for-me/CLIProxyAPI#3965, decolua/9router#1311, BerriAI/litellm#22709 (R22)
 
 

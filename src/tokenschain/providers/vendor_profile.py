@@ -44,11 +44,15 @@ class NativeRelay(Protocol):
     def end_inferred(self) -> bool:
         """Whether the upstream ended its answer without saying why."""
 
+    @property
+    def cut_off(self) -> bool:
+        """Whether the upstream ended within a call or its reasoning."""
+
     def events(self, kind: bytes, data: bytes) -> list[RelayedEvent]:
         """What the caller gets of an event; raises `ValueError` where it is none."""
 
     def end(self) -> list[RelayedEvent]:
-        """What is missing at the end of an answer that is complete."""
+        """What is missing at the end of an answer; nothing where that is `cut_off`."""
 
 
 class VendorProtocol(NamedTuple):

@@ -35,6 +35,7 @@ from tokenschain.wire import sse
 
 _FRAMING_BYTES = len(b"data: \n\n")
 _DONE = b"[DONE]"
+_CUT_OFF = "the answer ended within a tool call or its reasoning"
 _MAGIC_BYTES = 2
 _SNIFFED_BYTES_MAX = 1_024
 """That many blank bytes at the beginning are taken for a stream."""
@@ -447,11 +448,11 @@ class StreamAnswer:
         if event.event == b"error" and self._decoder is None:
             self._on_error_event(data)
             return
-        if self._decoder is None or data == _DONE:
-            self._on_chunk(data)
-            return
         if self._relay is not None:
             self._relay_event(self._relay, event)
+            return
+        if self._decoder is None or data == _DONE:
+            self._on_chunk(data)
             return
         try:
             chunks = self._decoder.event(data)
@@ -463,12 +464,15 @@ class StreamAnswer:
 
     def _relay_event(self, relay: NativeRelay, event: sse.Event) -> None:
         try:
-            events = relay.events(event.event, event.data)
+            done = event.data.strip() == _DONE
+            events = relay.end() if done else relay.events(event.event, event.data)
         except ValueError:
             self._fail("upstream_invalid_reply", "an event is not of its protocol")
             return
         for relayed in events:
             self._pass(relayed)
+        if relay.cut_off:
+            self._fail("upstream_interrupted", _CUT_OFF)
 
     def _pass(self, event: RelayedEvent) -> None:
         """Pass an event on; its canonical chunks say what it means."""
@@ -541,9 +545,7 @@ class StreamAnswer:
             last = event.data or last
         ending = self._normalizer.ending(last, self._choices or self._call.parsed.requests)
         if ending is None:
-            self._fail(
-                "upstream_interrupted", "the answer ended within a tool call or its reasoning"
-            )
+            self._fail("upstream_interrupted", _CUT_OFF)
             return
         self._on_chunk(ending)
         self._attempt.finish_reason = INFERRED

@@ -94,6 +94,7 @@ _BLOCK_OF = {
 }
 """How a block would have begun that a delta belongs to; of a tool nobody knows the name."""
 _FILLED = {"text": {"text": ""}, "thinking": {"thinking": "", "signature": ""}}
+_REASONING = frozenset({"thinking", "redacted_thinking"})
 _KINDS = frozenset(
     {
         "message_start", "content_block_start", "content_block_delta", "content_block_stop",
@@ -112,6 +113,8 @@ class EventRelay:
         """Blocks that have begun."""
         self._called = False
         """Whether one of them calls a tool."""
+        self._thinks = False
+        """Whether the last of them is reasoning."""
         self._usage = _NO_USAGE
         self._reasoned = False
         """Whether it said why it stopped."""
@@ -119,6 +122,8 @@ class EventRelay:
         self.end_inferred = False
         """Whether the upstream ended without a stop reason, and was given the one that follows
         from its blocks."""
+        self.cut_off = False
+        """Whether none follows: it ended within a call or its reasoning."""
 
     def events(self, kind: bytes, data: bytes) -> list[RelayedEvent]:
         """What the caller gets of an event.
@@ -136,12 +141,15 @@ class EventRelay:
         return self._mended(name, data)
 
     def end(self) -> list[RelayedEvent]:
-        """What is missing at the end of an answer that is complete."""
+        """What is missing at the end of an answer; nothing where that is `cut_off`."""
         if self._ended:
             return []
         self._ended = True
         made = self._closed()
-        if not self._reasoned and self._seen and not (made and self._called):
+        if not self._reasoned and self._seen:
+            if (made and self._called) or (self._thinks and not self._called):
+                self.cut_off = True
+                return []
             self.end_inferred = True
             reason = "tool_use" if self._called else "end_turn"
             delta = {"stop_reason": reason, "stop_sequence": None}
@@ -160,8 +168,7 @@ class EventRelay:
                     return False
                 if not found.content_block.whole:
                     return False
-                self._open, self._seen = found.index, self._seen + 1
-                self._called = self._called or found.content_block.type == "tool_use"
+                self._begin(found.content_block.type)
                 return True
             case _BlockDelta():
                 return found.index == self._open and found.delta.whole
@@ -182,6 +189,12 @@ class EventRelay:
                 self._ended = True
                 return True
         return False
+
+    def _begin(self, kind: str) -> None:
+        """A block of a type begins."""
+        self._open, self._seen = self._seen, self._seen + 1
+        self._called = self._called or kind == "tool_use"
+        self._thinks = kind in _REASONING
 
     # --- what does not fit ---------------------------------------------------------------------
 
@@ -243,9 +256,7 @@ class EventRelay:
         return [*self._started(), *self._closed(), self._block(fields, block)]
 
     def _block(self, fields: dict[str, Any], block: dict[str, Any]) -> RelayedEvent:
-        self._open = self._seen
-        self._seen += 1
-        self._called = self._called or block["type"] == "tool_use"
+        self._begin(block["type"])
         made = {**fields, "index": self._open, "content_block": block}
         return _event("content_block_start", made)
 
