@@ -11,6 +11,8 @@ import pytest
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats import openai_chat
 from tokenschain.core.formats.openai_chat import Api, ParsedRequest
+from tokenschain.core.formats.stored_responses import previous_of
+from tokenschain.gateway.api.paths import with_model
 
 _TEXT = {"role": "user", "content": "hi"}
 _PICTURE = {"type": "image_url", "image_url": {"url": "https://a.example/b.png"}}
@@ -97,6 +99,21 @@ def _bodies() -> list[bytes]:
         b"",
     ]
     return made
+
+
+def test_a_mark_of_utf8_before_a_body_is_passed_over() -> None:
+    """As RFC 8259 (8.1) allows: editors and PowerShell write it."""
+    plain = json.dumps({"model": "m", "previous_response_id": "resp_1", "messages": [_TEXT]})
+    for text in (plain, plain.replace("hi", "h\u00e9"), plain.replace("hi", "\\ud83d")):
+        body = text.encode("utf-8-sig")
+        read = openai_chat.parse(Api.CHAT, body)
+        assert read.fields == openai_chat.parse(Api.CHAT, text.encode()).fields
+    body = plain.encode("utf-8-sig")
+    assert previous_of(body) == "resp_1"
+    assert b'"model":"deployed"' in with_model(body, b"deployed")
+    for twice in (b"\xef\xbb\xbf", b"\xef\xbb\xbf" * 2 + plain.encode()):
+        with pytest.raises(ApiError, match="JSON"):
+            openai_chat.parse(Api.CHAT, twice)
 
 
 def test_the_quick_way_changes_no_outcome(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -51,8 +52,8 @@ def read_body(body: bytes) -> Body:
         try:
             fields = _decode_fields(body)
         except msgspec.DecodeError:
-            whole, count = mend(body)
-            if not count:
+            whole, count = mend(without_mark(body))
+            if not count and len(whole) == len(body):
                 raise
             fields = _decode_fields(whole)
             mended = tuple(n for n, raw in fields.items() if _REPLACEMENT in bytes(raw))
@@ -63,6 +64,11 @@ def read_body(body: bytes) -> Body:
     if not body.isascii():
         _check_utf8(body, fields)
     return Body(fields, mended)
+
+
+def without_mark(body: bytes) -> bytes:
+    """A body without the mark of UTF-8 that editors write before it, as RFC 8259 (8.1) allows."""
+    return body.removeprefix(BOM_UTF8)
 
 
 def _check_parts(body: bytes) -> None:

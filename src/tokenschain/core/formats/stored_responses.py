@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from tokenschain.core.errors import ApiError
+from tokenschain.core.formats.json_body import without_mark
 
 KEPT_INPUT_BYTES_MAX = 48 * 1_048_576
 """A longer conversation is not kept, and the response says so."""
@@ -64,7 +65,7 @@ def previous_of(body: bytes) -> str | None:
     if _PREVIOUS not in body:
         return None
     try:
-        raw = _decode_fields(body).get("previous_response_id", Raw(b"null"))
+        raw = _decode_fields(without_mark(body)).get("previous_response_id", Raw(b"null"))
         return msgspec.json.decode(raw, type=str | None)
     except msgspec.DecodeError:
         return None  # parsing says what is wrong
@@ -76,6 +77,7 @@ def continued(body: bytes, before: Stored) -> bytes:
     Raises:
         msgspec.DecodeError: the request is none.
     """
+    body = without_mark(body)
     fields = _decode_fields(body)
     items = _decode_items(before.input_items)
     items += msgspec.json.decode(before.response, type=_Before).output

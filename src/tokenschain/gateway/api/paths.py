@@ -12,6 +12,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 from msgspec import Raw
 
+from tokenschain.core.formats.json_body import without_mark
 from tokenschain.gateway.api import routes
 
 _SLASHES = re.compile(rb"/{2,}")
@@ -59,7 +60,7 @@ def with_model(body: bytes, model: bytes) -> bytes:
     """A body with the model that its path names; unchanged where it is no JSON object, so that
     parsing says what is wrong."""
     try:
-        fields = _decode_fields(body)
+        fields = _decode_fields(without_mark(body))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return body
     fields["model"] = Raw(_encode(model.decode("utf-8", "replace")))
