@@ -19,6 +19,7 @@ from tokenschain.control.api.context import ApiContext
 from tokenschain.control.billing.ledger import Ledger
 from tokenschain.control.billing.limits import LeaseManager
 from tokenschain.control.identity import organization, roles, tokens, users
+from tokenschain.core.snapshot import Routing
 from tokenschain.infra.config import Settings
 from tokenschain.infra.database import engine as db
 from tokenschain.infra.security import secrets
@@ -114,7 +115,7 @@ def platform(folder: Path, oidc: Any = None, database: str | None = None) -> Ite
     """
     engine = db.connect(database or f"sqlite:///{folder / 'tokenschain.db'}")
     db.migrate(engine)
-    snapshot = SimpleNamespace(models={}, upstreams={})
+    snapshot = SimpleNamespace(models={}, upstreams={}, routing=Routing())
     publisher: Any = SimpleNamespace(snapshot=snapshot, health={}, engine_metrics={})
     context = ApiContext(
         engine,

@@ -13,9 +13,10 @@ import msgspec
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from tokenschain.control import model_routes, revisions
+from tokenschain.control import revisions
 from tokenschain.control.billing import limits, pricing
 from tokenschain.control.cache import rules_and_stats
+from tokenschain.control.configuration import model_routes, resources
 from tokenschain.control.identity import api_keys
 from tokenschain.core.pricing.catalog import Catalog
 from tokenschain.core.snapshot import (
@@ -56,6 +57,7 @@ class Publisher:
     ) -> None:
         self._engine = engine
         self._settings = settings
+        self._configuration = resources.of_settings(settings)
         self._catalog = catalog
         self._suite = suite
         self._report = report
@@ -92,21 +94,21 @@ class Publisher:
             changed = list(api_keys.grants(connection, self._revision))
             rates, budgets = limits.all_limits(connection)
             sell = pricing.selling_prices(connection)
-            cache = rules_and_stats.rules(connection, self._settings)
-            usd_cny = pricing.usd_cny_micro(connection, day, self._settings.routing.usd_cny)
+            cache = rules_and_stats.rules(connection, self._configuration.cache)
+            usd_cny = pricing.usd_cny_micro(connection, day, self._configuration.routing.usd_cny)
         touched = set()
         for digest, grant in changed:
             self._keys[digest[0]][digest] = grant
             touched.add(digest[0])
         for number in touched:
             self._shards[number] = self._keep(encode_shard(self._keys[number]))
-        upstreams, models = model_routes.routes(self._settings, self._catalog, self._discovered)
-        virtual = self._settings.routing.models
-        aliases = model_routes.aliases(self._catalog, upstreams, models, virtual)
-        routing = model_routes.routing(self._settings, models, aliases)
-        snapshot = Snapshot(
-            "", upstreams, models, routing, rates, budgets, sell, usd_cny, cache, aliases
+        routes = model_routes.build(
+            self._configuration, self._settings, self._catalog, self._discovered
         )
+        snapshot = Snapshot(
+            "", routes.upstreams, routes.models, routes.routing, rates, budgets, sell, usd_cny,
+            cache, routes.aliases,
+        )  # fmt: skip
         body = msgspec.msgpack.encode(snapshot)
         version = self._suite.hex_digest(
             b"".join((self._suite.digest(body), *map(str.encode, self._shards)))

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import httpx
 
-from tokenschain.control import model_routes
+from tokenschain.control.configuration import model_routes, resources
 from tokenschain.control.identity import api_keys
 from tokenschain.infra import catalog_file, hardening, log
 from tokenschain.infra.config import (
@@ -42,10 +42,9 @@ def check(settings: Settings) -> None:
     Raises:
         SettingsError: with every problem.
     """
-    try:
-        model_routes.check(settings, catalog_file.load())
-    except model_routes.UnknownUpstream as error:
-        raise SettingsError(str(error)) from None
+    routes = model_routes.build(resources.of_settings(settings), settings, catalog_file.load(), ())
+    if routes.problems:
+        raise SettingsError("\n".join(map(str, routes.problems)))
 
 
 def prepare(settings: Settings) -> FirstRun:
@@ -143,11 +142,8 @@ def chat_model(settings: Settings) -> str | None:
         return settings.engine.model
     if settings.routing.models:
         return next(iter(settings.routing.models))
-    try:
-        _, models = model_routes.routes(settings, catalog_file.load(), ())
-    except model_routes.UnknownUpstream:
-        return None
-    return next((name for name, route in models.items() if route.kind == "chat"), None)
+    routes = model_routes.build(resources.of_settings(settings), settings, catalog_file.load(), ())
+    return next((name for name, route in routes.models.items() if route.kind == "chat"), None)
 
 
 async def answers(url: str) -> bool:

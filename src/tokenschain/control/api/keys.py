@@ -186,7 +186,10 @@ def list_keys(
 
 def _check_class(asked: RequestContext, data_class: str) -> None:
     """A class that no zones are set for would protect nothing."""
-    if data_class and f"class/{data_class}" not in asked.context.settings.routing.residency:
+    if (
+        data_class
+        and f"class/{data_class}" not in asked.context.publisher.snapshot.routing.residency
+    ):
         raise ApiError(
             "invalid_value",
             f"No zones are set for `class/{data_class}` in `routing.residency`.",

@@ -6,13 +6,13 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
 from sqlalchemy import Connection, and_, case, func, select
 
 from tokenschain.control import revisions
 from tokenschain.core.cache.semantic_protocol import Cluster
 from tokenschain.core.call_record import HitKind
 from tokenschain.core.snapshot.cache_rules import CacheRules, flush_name
-from tokenschain.infra.config import Settings
 from tokenschain.infra.database.engine import upsert
 from tokenschain.infra.database.tables import cache_flushes, ledger
 
@@ -36,11 +36,10 @@ class Group(NamedTuple):
         return Group(tenant, project, model)
 
 
-def rules(connection: Connection, settings: Settings) -> CacheRules:
-    """The rules as gateways serve by them."""
+def rules(connection: Connection, given: CacheRules) -> CacheRules:
+    """The rules as gateways serve by them, with what was flushed."""
     flushed = {row.selector: row.at_ms / 1e3 for row in connection.execute(select(cache_flushes))}
-    given = {name: getattr(settings.cache, name) for name in CacheRules.__struct_fields__}
-    return CacheRules(**given | {"flushed": flushed})
+    return msgspec.structs.replace(given, flushed=flushed)
 
 
 def flush(connection: Connection, tenant: str, part: str = "", value: str = "") -> float:

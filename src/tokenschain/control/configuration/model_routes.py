@@ -1,13 +1,14 @@
-"""Model routes: which upstreams serve which models, from settings and catalog."""
+"""Model routes: which upstreams serve which models, from configuration and catalog."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from typing import NamedTuple
 
 import msgspec
 
+from tokenschain.control.configuration.resources import Configuration, Kind, Problem
 from tokenschain.core.pricing.catalog import (
     MICRO_PER_UNIT,
     Catalog,
@@ -37,43 +38,61 @@ _OWN_PRICE = Price("CNY", (PriceTier(0, 0, 0),), "own-engine/1")
 """Calls to our own engine cost nothing a token; machines are accounted elsewhere."""
 
 
-class UnknownUpstream(ValueError):
-    """Settings of upstreams or routing do not fit the catalog; one line a problem, with what to
-    change."""
+class Routes(NamedTuple):
+    """What gateways route calls by, and what of the configuration is of no use."""
+
+    upstreams: dict[str, Upstream]
+    models: dict[str, ModelRoute]
+    aliases: dict[str, Alias]
+    routing: Routing
+    problems: tuple[Problem, ...]
+    """What is named in one was left out, or leads nowhere."""
 
 
-def routes(
-    settings: Settings, catalog: Catalog, discovered: Iterable[str]
-) -> tuple[dict[str, Upstream], dict[str, ModelRoute]]:
-    """All upstreams, and every model name with its offers in the settings' order.
+def build(
+    configuration: Configuration, settings: Settings, catalog: Catalog, discovered: Iterable[str]
+) -> Routes:
+    """All upstreams, and every model name with its offers in the configuration's order.
 
     Args:
-        discovered: models that an engine under `engine_url` says it serves.
-
-    Raises:
-        UnknownUpstream: an upstream lacks an address, or a zone where a residency rule asks for
-            one.
+        settings: of this platform's own engine, and whether models without a price are served.
+        discovered: models that an engine under `engine.url` says it serves.
     """
-    table = _Routes({}, {}, {}, {})
+    table = _Table({}, {}, {}, {}, [])
     _add_own_engine(table, settings, discovered)
+    _add_upstreams(table, configuration, settings, catalog)
+    models = {
+        name: ModelRoute(name, table.kinds[name], tuple(offers), table.owners[name])
+        for name, offers in sorted(table.offers.items())
+    }
+    aliases = _aliases(catalog, table.upstreams, models, configuration.virtual_names)
+    known_later = bool(settings.engine.url)
+    virtual = _virtual_models(table, configuration, models, aliases, known_later)
+    routing = msgspec.structs.replace(configuration.routing, models=virtual)
+    return Routes(table.upstreams, models, aliases, routing, tuple(table.problems))
+
+
+def _add_upstreams(
+    table: _Table, configuration: Configuration, settings: Settings, catalog: Catalog
+) -> None:
     by_provider: dict[str, dict[str, ModelInfo]] = {}
     for info in catalog.models:
         by_provider.setdefault(info.provider, {})[info.model] = info
     providers = {provider.id: provider for provider in catalog.providers}
-    problems = []
-    for entry in settings.upstreams:
+    for whose, entry in configuration.upstreams.items():
         provider = providers.get(entry.provider)
         base_url = entry.base_url or (provider.base_url if provider is not None else None)
         if not base_url:
-            problems.append(_no_address(entry, catalog))
+            field, why = _no_address(entry, catalog)
+            table.problems.append(Problem(Kind.UPSTREAM, *whose, field, why))
             continue
         zone = entry.zone or (provider.zone if provider is not None else None)
-        if zone is None and settings.routing.residency:
-            problems.append(
-                f"upstream {entry.id}: set zone, since routing.residency has rules and the "
-                f"catalog does not say where the machines of provider {entry.provider} are"
+        if zone is None and configuration.routing.residency:
+            why = (
+                "set zone, since routing has residency rules and the catalog does not say where "
+                f"the machines of provider {entry.provider} are"
             )
-            continue
+            table.problems.append(Problem(Kind.UPSTREAM, *whose, "zone", why))
         table.upstreams[entry.id] = _published(entry, base_url, zone or "")
         known = _known(provider or Provider(entry.provider, ""), by_provider)
         for name, served in _names(entry, known).items():
@@ -85,25 +104,19 @@ def routes(
             if kind in KINDS:
                 vendor = found.vendor if found is not None else entry.provider
                 table.add(name, kind, vendor, _offer(entry.id, served, price, found))
-    if problems:
-        raise UnknownUpstream("\n".join(problems))
-    return table.upstreams, {
-        name: ModelRoute(name, table.kinds[name], tuple(offers), table.owners[name])
-        for name, offers in sorted(table.offers.items())
-    }
 
 
-def _no_address(entry: UpstreamSettings, catalog: Catalog) -> str:
+def _no_address(entry: UpstreamSettings, catalog: Catalog) -> tuple[str, str]:
+    """The field that is wrong, and why."""
     known = entry.provider in {provider.id for provider in catalog.providers}
     near = [] if known else catalog_file.near_providers(entry.provider, catalog.providers)
     if near:
-        return (
-            f"upstream {entry.id}: the catalog has no provider {entry.provider}; did you mean "
+        return "provider", (
+            f"the catalog has no provider {entry.provider}; did you mean "
             f"{' or '.join(near)}? Else set base_url"
         )
-    return (
-        f"upstream {entry.id}: set base_url, since the catalog has no address for provider "
-        f"{entry.provider}"
+    return "base_url", (
+        f"set base_url, since the catalog has no address for provider {entry.provider}"
     )
 
 
@@ -118,13 +131,14 @@ def _known(
     return known
 
 
-class _Routes(NamedTuple):
-    """Upstreams by id; offers, kind and owner of each model name."""
+class _Table(NamedTuple):
+    """Upstreams by id; offers, kind and owner of each model name; what is wrong."""
 
     upstreams: dict[str, Upstream]
     offers: dict[str, list[Offer]]
     kinds: dict[str, str]
     owners: dict[str, str]
+    problems: list[Problem]
 
     def add(self, name: str, kind: str, owner: str, offer: Offer) -> None:
         """Add an offer; a name's kind and owner are its first offer's."""
@@ -133,7 +147,7 @@ class _Routes(NamedTuple):
         self.offers.setdefault(name, []).append(offer)
 
 
-def _add_own_engine(table: _Routes, settings: Settings, discovered: Iterable[str]) -> None:
+def _add_own_engine(table: _Table, settings: Settings, discovered: Iterable[str]) -> None:
     """The engine at `engine.url` with what it says it serves, or the embedded one."""
     owner = "own engine"
     if settings.engine.url:
@@ -162,7 +176,7 @@ def _offer(upstream: str, model: str, price: Price | None, info: ModelInfo | Non
     )
 
 
-def aliases(
+def _aliases(
     catalog: Catalog,
     upstreams: Mapping[str, Upstream],
     models: Mapping[str, ModelRoute],
@@ -183,39 +197,39 @@ def aliases(
     return found
 
 
-def routing(
-    settings: Settings, models: Iterable[str], aliases: Mapping[str, Alias] | None = None
-) -> Routing:
-    """The routing settings as gateways serve by them, aliases in them resolved.
+def _virtual_models(
+    table: _Table,
+    configuration: Configuration,
+    models: Collection[str],
+    aliases: Mapping[str, Alias],
+    known_later: bool,
+) -> dict[str, tuple[VirtualModelEntry, ...]]:
+    """The virtual models, aliases in them resolved.
 
-    Raises:
-        UnknownUpstream: a virtual model has the name of a model, or names none.
+    Args:
+        known_later: whether models may turn up that are not known yet.
     """
-    given = settings.routing
-    known = set(models)
-    also = aliases or {}
-    virtual: dict[str, tuple[VirtualModelEntry, ...]] = {}
-    problems = []
-    for name, entries in given.models.items():
-        if name in known:
-            problems.append(f"routing.models: `{name}` is the name of a model already")
-        for entry in entries:
-            if entry.model not in known | also.keys() and not settings.engine.url:
-                near = difflib.get_close_matches(entry.model, [*known, *also], 1)
-                problems.append(
-                    f"routing.models.{name}: no upstream serves the model `{entry.model}`"
-                    + (f"; did you mean `{near[0]}`?" if near else "")
+    known = {*models, *aliases}
+    found: dict[str, tuple[VirtualModelEntry, ...]] = {}
+    for (tenant, name), entries in configuration.virtual_models.items():
+        if name in models:
+            why = "there is a model of this name; choose another"
+            table.problems.append(Problem(Kind.VIRTUAL_MODEL, tenant, name, "name", why))
+        for number, entry in enumerate(entries):
+            if entry.model not in known and not known_later:
+                near = difflib.get_close_matches(entry.model, known, 1)
+                why = f"no upstream serves the model `{entry.model}`" + (
+                    f"; did you mean `{near[0]}`?" if near else ""
                 )
-    if problems:
-        raise UnknownUpstream("\n".join(problems))
-    for name, entries in given.models.items():
-        virtual[name] = tuple(
-            msgspec.structs.replace(entry, model=also[entry.model].model)
-            if entry.model in also
+                at = f"entries[{number}].model"
+                table.problems.append(Problem(Kind.VIRTUAL_MODEL, tenant, name, at, why))
+        found[name] = tuple(
+            msgspec.structs.replace(entry, model=aliases[entry.model].model)
+            if entry.model in aliases
             else entry
             for entry in entries
         )
-    return msgspec.structs.replace(given, models=virtual)
+    return found
 
 
 def _published(entry: UpstreamSettings, base_url: str, zone: str) -> Upstream:
@@ -254,14 +268,3 @@ def _price(entry: UpstreamSettings, model: str) -> Price | None:
         None if cached is None else int(cached * MICRO_PER_UNIT),
     )
     return Price(found.currency, (tier,), f"settings/{entry.id}/{model}")
-
-
-def check(settings: Settings, catalog: Catalog) -> None:
-    """Check what the settings say of upstreams and routing before anything starts by it.
-
-    Raises:
-        UnknownUpstream: with every problem.
-    """
-    upstreams, models = routes(settings, catalog, ())
-    also = aliases(catalog, upstreams, models, settings.routing.models)
-    routing(settings, models, also)
