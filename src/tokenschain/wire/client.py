@@ -132,6 +132,14 @@ class Reply:
         """Counts what the reader takes for progress; a sink counts for itself, so
         that heartbeats of an upstream do not keep a dead stream alive."""
 
+    def whole(self, bytes_max: int) -> bytes:
+        """The body, where all of it came in one piece and is here; otherwise nothing, and `read`
+        waits for it."""
+        chunks = self._chunks
+        if self._done and len(chunks) == 1 and len(chunks[0]) <= bytes_max and not self._error:
+            return chunks[0]
+        return b""
+
     async def read(self, bytes_max: int) -> bytes:
         """The whole body.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import NamedTuple
 
 from tokenschain.core.call import Attempt, Call
@@ -127,13 +127,14 @@ class UpstreamAttempt:
         else:
             endpoint.silent(self._fresh)
 
-    async def deliver(self, call: Call) -> bytes:
+    def deliver(self, call: Call) -> Coroutine[None, None, bytes]:
         """See `core.ports.Answer.deliver`."""
         assert self._answer is not None
-        if self._over:
-            return await self._answer.deliver(call)
+        return self._answer.deliver(call) if self._over else self._deliver(self._answer, call)
+
+    async def _deliver(self, answer: Answer, call: Call) -> bytes:
         try:
-            return await self._answer.deliver(call)
+            return await answer.deliver(call)
         except ApiError as error:
             self._settle()
             self._context.health.failed(self.endpoint, error, self.call.request.id)

@@ -24,47 +24,29 @@ DETAIL_CHARACTERS_MAX = 500
 """Of an upstream's words in the log."""
 
 
-class Outcome:
-    """What became of an attempt, kept right on every way out."""
+def note_failure(
+    attempt: Attempt, parsed: ParsedRequest, upstream: str, error: BaseException
+) -> None:
+    """Note on an attempt that it ended with an error, or was cancelled.
 
-    __slots__ = ("_ask", "_attempt", "_open", "_upstream")
-
-    def __init__(self, attempt: Attempt, parsed: ParsedRequest, upstream: str) -> None:
-        self._attempt = attempt
-        self._ask = parsed
-        self._upstream = upstream
-        self._open = False
-
-    def leave_open(self) -> None:
-        """The answer has begun; whoever delivers it settles the attempt."""
-        self._open = True
-
-    async def __aenter__(self) -> Outcome:
-        return self
-
-    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if self._open:
-            return
-        attempt = self._attempt
-        attempt.ended_at = time.monotonic()
-        if isinstance(error, http.ClientError):
-            failure = failure_of(error, self._upstream)
-            attempt.outcome = failure.code
-            raise failure from error
-        if isinstance(error, ApiError):
-            attempt.outcome = error.code
-        elif isinstance(error, Exception):
-            failure = translation_failure(error, self._upstream)
-            attempt.outcome = failure.code
-            raise failure from error
-        elif isinstance(error, asyncio.CancelledError):
-            # The upstream may have worked; what it did is not known.
-            attempt.outcome = "caller_gone"
-            attempt.usage = attempt.usage or Usage(
-                prompt_tokens=self._ask.prompt_tokens_estimate, source="estimated"
-            )
-        else:
-            attempt.outcome = "internal_error"
+    Raises:
+        ApiError: what the caller sees, where `error` is none itself.
+    """
+    attempt.ended_at = time.monotonic()
+    if isinstance(error, ApiError):
+        attempt.outcome = error.code
+    elif isinstance(error, Exception):
+        failure = failure_of(error, upstream)
+        attempt.outcome = failure.code
+        raise failure from error
+    elif isinstance(error, asyncio.CancelledError):
+        # The upstream may have worked; what it did is not known.
+        attempt.outcome = "caller_gone"
+        attempt.usage = attempt.usage or Usage(
+            prompt_tokens=parsed.prompt_tokens_estimate, source="estimated"
+        )
+    else:
+        attempt.outcome = "internal_error"
 
 
 def failure_of(error: BaseException, upstream: str) -> ApiError:

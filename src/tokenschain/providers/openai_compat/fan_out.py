@@ -12,7 +12,7 @@ from tokenschain.core.formats import canonical, openai_chat
 from tokenschain.core.formats.continuation import PartialOutput
 from tokenschain.core.ports import Answer
 from tokenschain.core.pricing.catalog import Usage
-from tokenschain.providers.openai_compat.replies import heading_of, read_whole
+from tokenschain.providers.openai_compat.replies import REPLY_BYTES_MAX, heading_of, read_whole
 from tokenschain.providers.openai_compat.streams import StreamAnswer
 from tokenschain.providers.vendor_profile import Vendor
 from tokenschain.wire import client as http
@@ -44,7 +44,9 @@ async def side_by_side(
         return await side.first_token()
 
     async def whole(number: int) -> bytes:
-        return await read_whole(await ask_one(number), call, mine[number], vendor)
+        reply = await ask_one(number)
+        body = await reply.read(REPLY_BYTES_MAX)
+        return read_whole(body, reply, call, mine[number], vendor)
 
     if call.parsed.stream:
         answers = await _all([stream(number) for number in range(len(mine))])

@@ -40,13 +40,14 @@ _DONE = b"[DONE]"
 _CANONICAL, _CHAT, _COMPLETIONS = Normalization.CANONICAL, Api.CHAT, Api.COMPLETIONS
 
 
-async def read_whole(reply: http.Reply, call: Call, attempt: Attempt, vendor: Vendor) -> bytes:
+def read_whole(
+    body: bytes, reply: http.Reply, call: Call, attempt: Attempt, vendor: Vendor
+) -> bytes:
     """A whole reply, canonical and understood.
 
     Raises:
         ApiError: it is an error, or no answer.
     """
-    body = await reply.read(REPLY_BYTES_MAX)
     attempt.first_token_at = attempt.ended_at = time.monotonic()
     if not body.startswith(b"{"):
         body = _decoded(body, reply, attempt)

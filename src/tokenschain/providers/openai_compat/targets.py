@@ -26,6 +26,9 @@ class Target(NamedTuple):
     keys: KeyRing | None
     sign: Signer | None
     tokens: TokenKeeper | None
+    inlines: bool
+    """Whether it gets images as data: engines of one's own would fetch what a caller names from
+    within the network."""
 
 
 def target_of(
@@ -71,6 +74,9 @@ def target_of(
         keys,
         SIGNERS.get(upstream.auth) or (protocol.sign if protocol is not None else None),
         tokens,
+        upstream.media_urls == "inline"
+        if upstream.media_urls
+        else vendor.images_as_data or upstream.zone == "own",
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 
 import msgspec
 from msgspec import Raw
@@ -31,9 +31,13 @@ from tokenschain.providers.auth import EXCHANGES
 from tokenschain.providers.credential_pool import KeyRing, KeyState, UpstreamKey
 from tokenschain.providers.images import ImageFetcher
 from tokenschain.providers.openai_compat import embeddings
-from tokenschain.providers.openai_compat.failures import Outcome, refusal_of
+from tokenschain.providers.openai_compat.failures import note_failure, refusal_of
 from tokenschain.providers.openai_compat.fan_out import side_by_side
-from tokenschain.providers.openai_compat.replies import read_native, read_whole
+from tokenschain.providers.openai_compat.replies import (
+    REPLY_BYTES_MAX,
+    read_native,
+    read_whole,
+)
 from tokenschain.providers.openai_compat.stream_collector import as_stream, gather
 from tokenschain.providers.openai_compat.streams import StreamAnswer
 from tokenschain.providers.openai_compat.targets import Target, head_of, lines_of, target_of
@@ -49,6 +53,8 @@ PROMPTS_MAX = 128
 PROBE_WAITS = http.Waits(connect_max_s=1.0, first_byte_max_s=2.0, total_max_s=3.0)
 PROBE_BYTES_MAX = 65_536
 POLICY_HEADER = b"x-tc-unsupported"
+# Looked up once: a member of an enumeration costs more than the comparison with it.
+_CHAT, _COMPLETIONS, _EMBEDDINGS = Api.CHAT, Api.COMPLETIONS, Api.EMBEDDINGS
 _decode_list = msgspec.json.Decoder(list[Raw]).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -130,25 +136,22 @@ class HttpUpstreams:
         """See `core.ports.Upstreams.can_resume`."""
         return self._vendor_of(candidate.upstream.provider).prefill is not None
 
-    async def open(
+    def open(
         self, call: Call, candidate: Candidate, said: PartialOutput | None = None
-    ) -> Answer:
+    ) -> Coroutine[None, None, Answer]:
         """See `core.ports.Upstreams.open`.
 
         A key that the upstream complains about rests, and the next one is tried.
         """
+        # Not a coroutine itself: each that a call waits in costs it some 1,500 instructions.
         target = self._target(candidate.upstream, call.parsed.api, said is not None)
         bridged = _bridge(call, candidate, target.vendor, said)
         _tell(call, bridged)
-        if bridged.schema is not None:
-            await self._schemas.check_schema(bridged.schema, _schema_param(call.parsed))
-        if not _inlines(target):
-            return await self._with_key(call, candidate, target, bridged, said)
-        async with self._images.inlined(bridged.fields) as fields:
-            bridged = bridged._replace(fields=fields)
-            return await self._with_key(call, candidate, target, bridged, said)
+        if bridged.schema is not None or target.inlines:
+            return self._open_prepared(call, candidate, target, bridged, said)
+        return self._with_key(call, candidate, target, bridged, said)
 
-    async def _with_key(
+    async def _open_prepared(
         self,
         call: Call,
         candidate: Candidate,
@@ -156,9 +159,36 @@ class HttpUpstreams:
         bridged: Bridged,
         said: PartialOutput | None,
     ) -> Answer:
-        ring = target.keys
-        if ring is None:
-            return await self._try(call, candidate, target, bridged, None, said)
+        """Check the schema of the answer and fetch the images, then ask."""
+        if bridged.schema is not None:
+            await self._schemas.check_schema(bridged.schema, _schema_param(call.parsed))
+        if not target.inlines:
+            return await self._with_key(call, candidate, target, bridged, said)
+        async with self._images.inlined(bridged.fields) as fields:
+            bridged = bridged._replace(fields=fields)
+            return await self._with_key(call, candidate, target, bridged, said)
+
+    def _with_key(
+        self,
+        call: Call,
+        candidate: Candidate,
+        target: Target,
+        bridged: Bridged,
+        said: PartialOutput | None,
+    ) -> Coroutine[None, None, Answer]:
+        if target.keys is None:
+            return self._try(call, candidate, target, bridged, None, said)
+        return self._with_keys(call, candidate, target, bridged, target.keys, said)
+
+    async def _with_keys(
+        self,
+        call: Call,
+        candidate: Candidate,
+        target: Target,
+        bridged: Bridged,
+        ring: KeyRing,
+        said: PartialOutput | None,
+    ) -> Answer:
         failure: ApiError | None = None
         for _ in range(min(len(ring.keys), KEYS_TRIED_MAX)):
             key = ring.take()
@@ -189,50 +219,45 @@ class HttpUpstreams:
         key: UpstreamKey | None,
         said: PartialOutput | None,
     ) -> Answer:
-        parsed = call.parsed
+        parsed, upstream, vendor = call.parsed, candidate.upstream, target.vendor
         attempt = Attempt(candidate, time.monotonic())
         attempt.thinking = bool(bridged.thinking)
-        prompts = _prompts(parsed, bridged.fields, target.vendor.dialect)
-        if prompts or parsed.choices > target.vendor.dialect.choices_max:
+        api, fields = parsed.api, bridged.fields
+        prompts = _prompts(fields, vendor.dialect) if api is _COMPLETIONS else []
+        if prompts or parsed.choices > vendor.dialect.choices_max:
             return await self._several(call, candidate, target, attempt, bridged, prompts, key)
         call.attempts.append(attempt)
-        async with Outcome(attempt, parsed, candidate.upstream.id) as outcome:
-            gathers = (
-                candidate.upstream.stream_whole
-                and not parsed.stream
-                and parsed.api is Api.CHAT
-                and not bridged.relays
-            )
-            sent, fields = (
-                as_stream(parsed, bridged.fields) if gathers else (parsed, bridged.fields)
-            )
-            ask = functools.partial(
-                self._send, call, sent, candidate, target, key=key, relays=bridged.relays
-            )
-            if parsed.api is Api.EMBEDDINGS:
-                reply = await self._embed(call, candidate, target.vendor, fields, ask)
+        try:
+            sent, relays = parsed, bridged.relays
+            gathers = upstream.stream_whole and not parsed.stream and api is _CHAT and not relays
+            if gathers:
+                sent, fields = as_stream(parsed, fields)
+            if api is _EMBEDDINGS:
+                ask = functools.partial(self._send, call, sent, candidate, target, key)
+                reply = await self._embed(call, candidate, vendor, fields, ask)
             else:
-                reply = await ask(fields)
+                reply = await self._send(call, sent, candidate, target, key, fields, relays=relays)
             attempt.first_byte_at = time.monotonic()
             if reply.status != 200:
-                raise await refusal_of(reply, candidate.upstream.id, target.vendor)
-            answer: Answer
+                raise await refusal_of(reply, upstream.id, vendor)
             if parsed.stream:
                 stream = StreamAnswer(
-                    reply, call, attempt, target.vendor, splice=said and Splice(said),
-                    relays=bridged.relays,
-                )  # fmt: skip
-                answer = await stream.first_token()
-            elif bridged.relays:
-                answer = await read_native(reply, call, attempt, target.vendor)
+                    reply, call, attempt, vendor, splice=said and Splice(said), relays=relays
+                )
+                return await stream.first_token()
+            if relays:
+                return await read_native(reply, call, attempt, vendor)
+            if gathers:
+                body = await gather(reply, call, attempt, vendor)
             else:
-                read = gather if gathers else read_whole
-                body = await read(reply, call, attempt, target.vendor)
-                if bridged.schema is not None:
-                    body = await self._schemas.checked(body, bridged.schema, candidate.upstream.id)
-                answer = WholeAnswer(body)
-            outcome.leave_open()
-            return answer
+                body = reply.whole(REPLY_BYTES_MAX) or await reply.read(REPLY_BYTES_MAX)
+                body = read_whole(body, reply, call, attempt, vendor)
+            if bridged.schema is not None:
+                body = await self._schemas.checked(body, bridged.schema, upstream.id)
+            return WholeAnswer(body)
+        except BaseException as error:
+            note_failure(attempt, parsed, upstream.id, error)
+            raise
 
     async def _embed(
         self,
@@ -257,30 +282,30 @@ class HttpUpstreams:
         call.adapted += ("encoding_format",)
         return await ask(embeddings.as_numbers(fields))
 
-    async def _send(
+    def _send(
         self,
         call: Call,
         parsed: ParsedRequest,
         candidate: Candidate,
         target: Target,
+        key: UpstreamKey | None,
         fields: dict[str, Raw],
         *,
-        key: UpstreamKey | None,
         relays: bool = False,
-    ) -> http.Reply:
-        protocol = target.vendor.protocol
+    ) -> Coroutine[None, None, http.Reply]:
+        protocol, chats = target.vendor.protocol, parsed.api is _CHAT
         offer = candidate.offer
         lines = b""
         if relays:
             body = _encode(fields)
             beta = call.request.headers.get(b"anthropic-beta")
             lines = b"anthropic-beta: %b\r\n" % beta if beta is not None else b""
-        elif protocol is not None and parsed.api is Api.CHAT:
+        elif protocol is not None and chats:
             asked = canonical.read(fields)
             body = protocol.request(asked, offer.model, offer.output_tokens_max)
             if parsed.stream:
                 lines = lines_of(protocol.stream_headers)
-        elif parsed.api is Api.RERANK and target.vendor.texts_rerank:
+        elif target.vendor.texts_rerank and parsed.api is Api.RERANK:
             body = rerank.texts_request(fields)
         else:
             known = target.vendor.dialect.stream_usage
@@ -293,15 +318,32 @@ class HttpUpstreams:
             request = Signable("POST", target.path, headers, body)
             lines += lines_of(target.sign(request, key.value, time.time()))
         elif target.tokens is not None:
-            token = await target.tokens.token_of(key.value, offer.model)
-            lines += lines_of((("authorization", f"Bearer {token}"),))
+            return self._send_with_token(target, target.tokens, key, offer.model, lines, body)
         else:
             head = head_of(target, key)
-        return await self._client.open(
+        return self._exchange(target, head, lines, body)
+
+    async def _send_with_token(
+        self,
+        target: Target,
+        tokens: TokenKeeper,
+        key: UpstreamKey,
+        model: str,
+        lines: bytes,
+        body: bytes,
+    ) -> http.Reply:
+        token = await tokens.token_of(key.value, model)
+        lines += lines_of((("authorization", f"Bearer {token}"),))
+        return await self._exchange(target, target.keyless_head, lines, body)
+
+    def _exchange(
+        self, target: Target, head: bytes, lines: bytes, body: bytes
+    ) -> Coroutine[None, None, http.Reply]:
+        return self._client.open(
             target.origin,
             b"%b%bcontent-length: %d\r\n\r\n%b" % (head, lines, len(body), body),
             target.waits,
-            candidate.upstream.limits.connections_max,
+            target.upstream.limits.connections_max,
         )
 
     async def _several(
@@ -332,16 +374,17 @@ class HttpUpstreams:
             fields = dict(bridged.fields)
             if prompts:
                 fields["prompt"] = prompts[number]
-            reply = await self._send(call, call.parsed, candidate, target, fields, key=key)
+            reply = await self._send(call, call.parsed, candidate, target, key, fields)
             if reply.status != 200:
                 raise await refusal_of(reply, candidate.upstream.id, target.vendor)
             return reply
 
-        async with Outcome(attempt, call.parsed, candidate.upstream.id) as outcome:
+        try:
             count = len(prompts) or call.parsed.choices
-            answer = await side_by_side(call, attempt, target.vendor, count, ask_one)
-            outcome.leave_open()
-            return answer
+            return await side_by_side(call, attempt, target.vendor, count, ask_one)
+        except BaseException as error:
+            note_failure(attempt, call.parsed, candidate.upstream.id, error)
+            raise
 
     def _target(self, upstream: Upstream, api: Api, resumes: bool) -> Target:
         target = self._targets.get((upstream.id, api, resumes))
@@ -413,15 +456,6 @@ class _Held:
             self._key = None
 
 
-def _inlines(target: Target) -> bool:
-    """Whether an upstream gets images as data: engines of one's own would fetch what a caller
-    names from within the network."""
-    wanted = target.upstream.media_urls
-    if wanted:
-        return wanted == "inline"
-    return target.vendor.images_as_data or target.upstream.zone == "own"
-
-
 def _no_key(upstream: Upstream, ring: KeyRing) -> ApiError:
     if not ring.keys:
         missing = ", ".join(upstream.credentials)
@@ -437,13 +471,13 @@ def _no_key(upstream: Upstream, ring: KeyRing) -> ApiError:
     )
 
 
-def _prompts(parsed: ParsedRequest, fields: dict[str, Raw], known: Dialect) -> list[Raw]:
+def _prompts(fields: dict[str, Raw], known: Dialect) -> list[Raw]:
     """The prompts of a text completion, where the upstream takes one at a time.
 
     Raises:
         ApiError: there are more than are asked side by side.
     """
-    if parsed.api is not Api.COMPLETIONS or known.many_prompts:
+    if known.many_prompts:
         return []
     raw = bytes(fields["prompt"])
     prompts = _decode_list(raw) if raw[:1] == b"[" else []
@@ -472,7 +506,7 @@ def _bridge(
     if "n" in fields and (choices == 1 or choices > vendor.dialect.choices_max):
         fields = {name: raw for name, raw in fields.items() if name != "n"}
     most = offer.output_tokens_max
-    if parsed.api is not Api.CHAT:
+    if parsed.api is not _CHAT:
         return _bridge_other(call, dict(fields), vendor, most)
     if native is None:
         over = most is not None and (parsed.output_tokens_max or 0) > most
