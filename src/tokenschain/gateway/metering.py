@@ -83,10 +83,12 @@ class JournalMetering:
     def settle(self, call: Call) -> CallRecord:
         """See `core.ports.Metering.settle`."""
         try:
-            record = record_of(call, time.monotonic())
+            record = record_of(call, time.monotonic(), self._name)
             if call.caller is not None:
-                if call.attempts:
-                    self._price(record, call)
+                attempts = call.attempts
+                if attempts:
+                    if self._served.get().sell or attempts[-1].delivered is not None:
+                        self._price(record, call)
                 else:
                     hit = call.cache.hit
                     if hit is not None and hit.entry is not None and call.error is None:
@@ -94,13 +96,12 @@ class JournalMetering:
         except Exception:
             # A fault of ours: what is known for certain is on record all the same.
             call.blame_ourselves()
-            self._keep(call, begun(call))
+            self._keep(call, begun(call, self._name))
             raise
         return self._keep(call, record)
 
     def _keep(self, call: Call, record: CallRecord) -> CallRecord:
         """Append a record and count it."""
-        record.gateway = self._name
         if call.caller is not None:
             try:
                 record = self._append(record)
@@ -125,28 +126,19 @@ class JournalMetering:
         return record
 
     def _price(self, record: CallRecord, call: Call) -> None:
-        """What the customer pays: by the selling price, or what the upstream costs.
-
-        Nothing where the answer was not given; then `record` costs nothing either, and what
-        upstreams are owed stands on its attempts.
-        """
-        record.charge_currency = record.currency
+        """What the customer pays, where that may be another amount than what the upstream is
+        owed, at which `record_of` has it sold."""
         answered = call.answered_by
         if answered is None:
-            record.charge_pico = 0
             return
-        sell = self._served.get().sell
-        price = None
+        sell, price = self._served.get().sell, None
         if sell:
             at_s = record.started_ms / 1e3
             price = selling_price(sell, record.tenant, record.model_asked, at_s)
         if price is None:
             price = answered.candidate.offer.price
             if price is None or answered.delivered is None:
-                # Sold at cost, which is known by now, or known not to be.
-                record.charge_pico = record.cost_pico
-                record.charge_version = record.price_version
-                return
+                return  # sold at cost, which is known by now, or known not to be
         usage = answered.delivered or answered.usage or _NO_USAGE
         record.charge_pico = _cost(usage, price, record.thinking, record.started_ms)
         record.charge_currency = price.currency
@@ -175,10 +167,11 @@ class JournalMetering:
         record.charge_pico = whole * share // PER_MILLION
 
 
-def begun(call: Call) -> CallRecord:
+def begun(call: Call, name: str) -> CallRecord:
     """Who called, and how it ended: what is on record of every call."""
     request = call.request
     record = CallRecord(request.id, request.started_ms, request.api_format.name)
+    record.gateway = name
     record.snapshot_version = call.snapshot_version
     record.bytes_in = request.bytes_in
     caller = call.caller
@@ -200,8 +193,15 @@ def begun(call: Call) -> CallRecord:
     return record
 
 
-def record_of(call: Call, now: float) -> CallRecord:
-    """The record of a call that ends now; see `CallRecord` for units."""
+def record_of(call: Call, now: float, name: str = "") -> CallRecord:
+    """The record of a call that ends now, sold at cost; see `CallRecord` for units.
+
+    Nothing is charged where the answer was not given; then what upstreams are owed stands on its
+    attempts.
+
+    Args:
+        name: of this process.
+    """
     request, parsed, attempts, error = call.request, call.parsed, call.attempts, call.error
     caller, began = call.caller or _NOBODY, request.received_at
     answered = call.answered_by
@@ -218,7 +218,10 @@ def record_of(call: Call, now: float) -> CallRecord:
             usage = answered.delivered or answered.usage or _NO_USAGE
             thinking = last.thinking or usage.reasoning_tokens > 0
             cost_pico = _owed(answered, request.started_ms)
-        tries = [_attempt_record(a, answered, cost_pico, request) for a in attempts]
+        if len(attempts) == 1:
+            tries = [_attempt_record(last, answered, cost_pico, request)]
+        else:
+            tries = [_attempt_record(a, answered, cost_pico, request) for a in attempts]
     status, outcome, fault, code = 200, "ok", "", ""
     if error is not None:
         status = 200 if call.partial else error.status
@@ -230,6 +233,7 @@ def record_of(call: Call, now: float) -> CallRecord:
     if decision is not None and (len(decision.rows) > 1 or decision.filtered or decision.left_out):
         route, reason, propensity = _table(decision), decision.reason, decision.propensity
     price = offer.price
+    version, currency = ("", "") if price is None else (price.version, price.currency)
     # By position: a third of the instructions of setting so many fields one by one, and a tenth
     # of what their names would take.
     record = CallRecord(
@@ -238,13 +242,13 @@ def record_of(call: Call, now: float) -> CallRecord:
         call_record.fitting(parsed.model, MODEL_CHARACTERS_MAX), offer.model, offer.upstream,
         tries, status, outcome, fault, code, parsed.stream,
         usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens, usage.reasoning_tokens,
-        usage.source, "" if price is None else price.version,
-        "" if price is None else price.currency, cost_pico, call.cache.outcome, "not_scanned",
+        usage.source, version, currency, cost_pico, call.cache.outcome, "not_scanned",
         first_token_ms, (now - began) * 1e3, request.bytes_in, call.writer.bytes_out,
         finish_reason, _trace_id(request), "" if call.tags is NO_TAGS else call.tags.line,
         call.snapshot_version, usage.cache_write_tokens, usage.cache_write_1h_tokens,
         usage.audio_prompt_tokens, usage.image_prompt_tokens, usage.audio_completion_tokens,
-        thinking, route, reason, propensity, caller.account,
+        thinking, route, reason, propensity, caller.account, name,
+        cost_pico, currency, "" if answered is None else version,
     )  # fmt: skip
     if call.cache is not NOT_CACHED:
         _note_cache(record, call)

@@ -505,8 +505,10 @@ class WireReply(Struct):
 
     def finish_reason(self) -> str:
         """The last finish reason in it, or an empty string."""
-        reasons = [c.finish_reason for c in self.choices or () if c.finish_reason]
-        return reasons[-1] if reasons else ""
+        for choice in reversed(self.choices or ()):
+            if choice.finish_reason:
+                return choice.finish_reason
+        return ""
 
     def output_bytes(self) -> int:
         """Bytes of generated text: content, reasoning, tool calls, refusal; more than 0 when
@@ -556,6 +558,10 @@ def usage_of(wire: WireUsage | None) -> Usage | None:
     completion = wire.completion_tokens or 0
     inside, outside = wire.prompt_tokens_details, wire.completion_tokens_details
     cached = wire.prompt_cache_hit_tokens or wire.cached_tokens or 0
+    if inside is None and outside is None:
+        if not 0 <= cached <= prompt <= COUNT_MAX or not 0 <= completion <= COUNT_MAX:
+            return None
+        return Usage(prompt, completion, cached, 0, "provider")
     written = written_1h = audio = image = 0
     if inside is not None:
         cached = inside.cached_tokens or cached

@@ -354,5 +354,6 @@ def format_pico(cost_pico: int, currency: str) -> str:
         return f"0 {currency}"
     whole, part = divmod(abs(cost_pico), PICO_PER_UNIT)
     sign = "-" if cost_pico < 0 else ""
-    digits = f"{part:012d}".rstrip("0")
+    # The twelve digits behind a one: a third of the instructions of `{part:012d}`.
+    digits = str(PICO_PER_UNIT + part)[1:].rstrip("0")
     return f"{sign}{whole}{'.' + digits if digits else ''} {currency}"
