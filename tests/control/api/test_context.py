@@ -6,6 +6,7 @@ import ast
 import inspect
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, cast, get_type_hints
 
 import pytest
@@ -14,6 +15,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from sqlalchemy import Engine
 
+from tests.security.platform import platform
 from tests.stack import Stack
 from tokenschain.control.api import app as app_module
 from tokenschain.control.api import context as context_module
@@ -179,3 +181,26 @@ def test_examples_are_bodies_that_are_taken(stack: Stack, app: FastAPI) -> None:
     assert (
         stack.admin("GET", "/openapi.json").json()["paths"].keys() == app.openapi()["paths"].keys()
     )
+
+
+def test_a_query_parameter_that_is_unknown_is_refused_with_a_near_name_on_every_route(
+    tmp_path: Path,
+) -> None:
+    """The routes are those of the running app; a callback gets what its provider sends along."""
+    with platform(tmp_path) as made:
+        asked = 0
+        for route in admin_routes():
+            if not route.refuses_unknown_queries:
+                assert route.path.startswith("/api/v1/oidc/"), route.path
+                continue
+            path = re.sub(r"\{\w+(:path)?\}", "x", route.path_format).removeprefix("/api/v1")
+            for known in ("no_such_parameter", *sorted(route.queries)):
+                wrong = known if known == "no_such_parameter" else f"{known}z"
+                reply = made.operator(min(route.methods or ()), path, {}, params={wrong: "1"})
+                error = reply.json()["error"]
+                said = (route.path, wrong, reply.text)
+                assert (reply.status_code, error["code"]) == (400, "invalid_value"), said
+                assert error["param"] == wrong, said
+                assert ("Did you mean" in error["message"]) == (wrong != known), said
+                asked += 1
+        assert asked > 100

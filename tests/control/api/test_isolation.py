@@ -48,6 +48,7 @@ def test_tenant_a_sees_no_row_of_b_over_any_get(house: Stack, upstream: Upstream
         "tenant": ["beta"],
         "user_id": [u["id"] for u in beta("GET", "/users").json()["data"]],
         "record_id": ["0" * 64],
+        "event_id": [c["event_id"] for c in beta("GET", "/calls").json()["data"]],
     }
     assert all(theirs.values())
     checked = 0

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tests.control.people import person
+from tests.security.platform import platform
 from tests.stack import Stack
 
 
@@ -42,3 +45,23 @@ def test_a_project_developer_stays_in_the_project(house: Stack) -> None:
     assert dev("GET", "/audit").status_code == 403
     names = {node["name"] for node in dev("GET", "/organization/units").json()["data"]}
     assert "p1" in names and "p2" not in names
+
+
+def test_a_role_is_taken_away_when_nobody_has_it(tmp_path: Path) -> None:
+    with platform(tmp_path) as made:
+        boss = made.operator
+        unit = {"kind": "tenant", "tenant": "acme", "name": "acme"}
+        assert boss("POST", "/organization/units", unit).status_code == 201
+        body = {"permissions": ["users:write", "audit:read"]}
+        assert boss("PUT", "/roles/acme/helper", body).status_code == 200
+        helper = made.person("acme", "helper")
+        held = boss("DELETE", "/roles/acme/helper")
+        assert (held.status_code, held.json()["error"]["code"]) == (409, "conflict")
+        assert "1 bindings" in held.json()["error"]["message"]
+        with_less = made.person("acme", "admin")
+        (binding,) = boss("GET", f"/users/{helper.id}").json()["bindings"]
+        assert boss("DELETE", f"/bindings/{binding['id']}").status_code == 200
+        assert with_less("DELETE", "/roles/acme/helper").status_code == 403, "it lacks audit:read"
+        assert boss("DELETE", "/roles/acme/helper").status_code == 200
+        assert boss("DELETE", "/roles/acme/helper").status_code == 404
+        assert boss("DELETE", "/roles/acme/owner").status_code == 404, "it is always there"

@@ -127,6 +127,28 @@ def test_a_budget_half_used_is_said_once_to_everyone(
     assert len(seen) == 1 and seen[0]["sent_at_s"] and seen[0]["tries"] == 2
 
 
+def test_a_test_message_reaches_just_its_target(own_stack: Any) -> None:
+    with receivers() as (url, got):
+        stack = own_stack(alerts={"networks": "127.0.0.0/8"}).start("control")
+        robots = [("feishu", f"{url}/feishu"), ("wecom", f"{url}/wecom?key=k")]
+        made = [
+            stack.admin("POST", "/api/v1/alert-targets",
+                        json={"kind": kind, "name": kind, "address": address,
+                              "secret": SECRET if kind == "feishu" else ""}).json()["id"]
+            for kind, address in robots
+        ]  # fmt: skip
+        said = stack.admin("POST", f"/api/v1/alert-targets/{made[1]}/test").json()
+
+        def arrived() -> Any:
+            (seen,) = stack.admin("GET", "/api/v1/alerts").json()["data"]
+            return seen if seen["sent_at_s"] else None
+
+        seen = until(arrived, 60)
+    assert (seen["id"], seen["targets_left"]) == (said["id"], "[]")
+    assert [(kind, "测试消息" in text) for kind, text, _ in got] == [("wecom", True)]
+    assert stack.admin("POST", "/api/v1/alert-targets/tgt_none/test").status_code == 404
+
+
 def test_a_name_that_points_into_the_house_is_not_reached(own_stack: Any) -> None:
     """`localhost` passes as a name and is refused when it is resolved."""
     hits: list[str] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated, ClassVar, Literal
 
 from fastapi import APIRouter, Depends
@@ -29,7 +30,7 @@ from tokenschain.core.tenancy import PLATFORM
 router = APIRouter(prefix="/api/v1", route_class=AdminRoute, tags=["alerts"])
 Reading = Annotated[RequestContext, Depends(Permission("alerts:read", Extent.ROWS))]
 Adding = Annotated[RequestContext, Depends(Permission("alerts:write", Extent.TENANT))]
-Removing = Annotated[
+Changing = Annotated[
     RequestContext, Depends(Permission("alerts:write", Extent.TENANT, "alerts:read"))
 ]
 TargetKind = Literal["webhook", "email", "dingtalk", "feishu", "wecom"]
@@ -96,13 +97,32 @@ def list_targets(asked: Reading, page: Paged, tenant: NameQuery = None) -> ListA
     return listed(ListAnswer[Target], found, asked.visible(found.rows))
 
 
-@router.delete("/alert-targets/{target_id}")
-def delete_target(asked: Removing, target_id: str) -> Deleted:
-    """Take a target away."""
+@router.post("/alert-targets/{target_id}/test", status_code=201)
+def send_test(asked: Changing, target_id: str) -> Alert:
+    """Send a target a test message, within seconds; `GET /alerts` says whether it arrived."""
+    tenant = _tenant_of(asked, target_id)
+    made = alerts.say_test(asked.db, tenant, target_id, int(time.time()))
+    asked.note(tenant, target_id, {"test": made["id"]})
+    return Alert.model_validate(made)
+
+
+def _tenant_of(asked: RequestContext, target_id: str) -> str:
+    """Whose a target is that is to be changed.
+
+    Raises:
+        ApiError: `not_found` or `permission_denied`.
+    """
     tenant = alert_targets.tenant_of(asked.db, target_id)
     if tenant is None or not asked.may("alerts:read", tenant or PLATFORM):
         raise ApiError("not_found", "There is no such target.", param="target_id")
     asked.need(tenant or PLATFORM)
+    return tenant
+
+
+@router.delete("/alert-targets/{target_id}")
+def delete_target(asked: Changing, target_id: str) -> Deleted:
+    """Take a target away."""
+    tenant = _tenant_of(asked, target_id)
     alert_targets.remove(asked.db, target_id)
     asked.note(tenant, target_id, {"deleted": True})
     return Deleted(id=target_id)

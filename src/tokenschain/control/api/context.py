@@ -28,6 +28,7 @@ from tokenschain.control.identity.ownership import Extent
 from tokenschain.control.identity.users import Actor
 from tokenschain.control.publisher import Publisher
 from tokenschain.core.errors import ApiError
+from tokenschain.core.routing.near_names import near_names
 from tokenschain.core.tenancy import ACTIONS, PLATFORM, Resource, may
 from tokenschain.infra.config import ADMIN_TOKEN_VARIABLE, Settings
 from tokenschain.infra.database import paging
@@ -494,11 +495,13 @@ def _refuse_unknown(request: Request, known: frozenset[str]) -> None:
     for name in request.query_params:
         if name not in known:
             new = former_names.FIELDS.get(name)
+            near = near_names(name, known)
+            hint = f" Did you mean `{near[0]}`?" if near else ""
             raise ApiError(
                 "invalid_value",
                 former_names.said_of(name, new)
                 if new in known
-                else f"There is no query parameter `{name[:60]}` here.",
+                else f"There is no query parameter `{name[:60]}` here.{hint}",
                 param=name[:60],
             )
 

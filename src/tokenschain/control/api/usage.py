@@ -33,6 +33,7 @@ from tokenschain.control.billing.rollups import DAY_S
 from tokenschain.control.identity import ownership
 from tokenschain.control.identity.ownership import Extent
 from tokenschain.core.errors import ApiError
+from tokenschain.core.tags import TAG_CHARACTERS_MAX
 from tokenschain.core.tenancy import PLATFORM
 from tokenschain.infra.telemetry import ControlMetrics
 
@@ -42,6 +43,7 @@ router = APIRouter(prefix="/api/v1", route_class=AdminRoute)
 ReadingUsage = Annotated[RequestContext, Depends(Permission("usage:read", Extent.ROWS))]
 ReadingMetrics = Annotated[RequestContext, Depends(Permission("usage:read", Extent.PLATFORM))]
 ListingCalls = Annotated[RequestContext, Depends(Permission("usage:export", Extent.ROWS))]
+ReadingCall = Annotated[RequestContext, Depends(Permission("usage:export", Extent.PART))]
 Exporting = Annotated[RequestContext, Depends(Permission("usage:export", Extent.TENANT))]
 ReadingMetering = Annotated[RequestContext, Depends(Permission("billing:read", Extent.PLATFORM))]
 ReadingAudit = Annotated[RequestContext, Depends(Permission("audit:read", Extent.ROWS))]
@@ -334,13 +336,19 @@ def list_calls(
     key_id: NameQuery = None,
     model: Annotated[str | None, Query(max_length=256)] = None,
     outcome: Annotated[str | None, Query(max_length=64)] = None,
+    upstream: NameQuery = None,
+    tag: Annotated[str | None, Query(max_length=TAG_CHARACTERS_MAX)] = None,
     from_s: IntMoment = None,
     until_s: IntMoment = None,
 ) -> ListAnswer[CallRow]:
-    """List single calls with their attempts and the choice among upstreams; the latest first."""
+    """List single calls with their attempts and the choice among upstreams; the latest first.
+
+    Of the last day by default. `upstream` was tried, whether or not it answered; `tag` is one of
+    the call's tags, as `team=search`.
+    """
     whose = asked.tenant(tenant)
     named = (("project", project), ("key_id", key_id), ("model_asked", model),
-             ("outcome", outcome))  # fmt: skip
+             ("outcome", outcome), ("tried", upstream), ("tag", tag))  # fmt: skip
     where = [(name, value) for name, value in named if value is not None]
     _only_own(asked, whose, project)
     now = int(time.time())
@@ -424,6 +432,21 @@ def _cell(value: object) -> object:
     if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
         return f"'{value}"
     return value
+
+
+@router.get("/calls/{event_id}", response_model_exclude_unset=True, tags=["usage"])
+def read_call(asked: ReadingCall, event_id: str) -> CallRow:
+    """Read one call by its id, the `x-request-id` of its answer."""
+    row = ledger.call(asked.db, event_id)
+    if row is None or not asked.permitted(
+        row["tenant"],
+        account=row["account"],
+        project=row["project"],
+        environment=row["environment"],
+    ):
+        raise ApiError("not_found", "There is no such call.", param="event_id")
+    hidden = ownership.hidden_fields(asked, "GET /calls/{event_id}")
+    return CallRow(**_without([row], hidden)[0])
 
 
 @router.get("/metering", tags=["usage"])

@@ -391,6 +391,20 @@ def put_role(asked: Creating, tenant: str, name: str, wanted: NewRole) -> Role:
     return Role(tenant=tenant, name=name, permissions=sorted(wanted.permissions))
 
 
+@router.delete("/roles/{tenant}/{name}")
+def delete_role(asked: Changing, tenant: str, name: str) -> Deleted:
+    """Take away a role of a tenant that no binding gives any more: by one who has what it
+    permits."""
+    before = roles.own_role(asked.db, tenant, name) if asked.may("users:read", tenant) else None
+    if before is None:
+        raise ApiError("not_found", "There is no such role.", param="name")
+    asked.need(tenant)
+    _may_give(asked, before, Resource(tenant))
+    roles.remove_role(asked.db, tenant, name)
+    asked.note(tenant, f"role {name}", {"deleted": True})
+    return Deleted(id=name)
+
+
 @router.get("/roles")
 def list_roles(asked: Listing, tenant: NameQuery = None) -> Roles:
     """List the roles that are always there, and a tenant's own."""

@@ -15,6 +15,8 @@ from sqlalchemy import (
     FromClause,
     func,
     insert,
+    literal,
+    or_,
     select,
     tuple_,
 )
@@ -529,18 +531,41 @@ def calls(
     """Single calls, the latest first.
 
     Args:
-        where: columns and the value each must have.
+        where: columns and the value each must have; `tag` is one of a call's tags, `tried` an
+            upstream that was tried for it.
         after: time and id of the last row of the page before.
     """
     query = select(ledger).where(ledger.c.started_ms >= from_ms, ledger.c.started_ms < until_ms)
     if tenant is not None:
         query = query.where(ledger.c.tenant == tenant)
     for name, value in where:
-        query = query.where(ledger.c[name] == value)
+        query = query.where(_has(name, value))
     if after is not None:
         query = query.where(tuple_(ledger.c.started_ms, ledger.c.event_id) < after)
     query = query.order_by(ledger.c.started_ms.desc(), ledger.c.event_id.desc()).limit(count)
     return [_shown(dict(row)) for row in connection.execute(query).mappings()]
+
+
+def _has(name: str, value: str) -> ColumnElement[bool]:
+    if name == "tag":
+        return _contains(literal(",") + ledger.c.tags + literal(","), f",{value},")
+    if name == "tried":
+        upstream = msgspec.json.encode(value).decode()
+        return or_(
+            ledger.c.upstream == value, _contains(ledger.c.attempts, f'"upstream":{upstream}')
+        )
+    return ledger.c[name] == value
+
+
+def _contains(text: ColumnElement[str], part: str) -> ColumnElement[bool]:
+    """Whether a text has a part, letter by letter: LIKE takes `A` for `a` on SQLite."""
+    return func.replace(text, part, "") != text
+
+
+def call(connection: Connection, event_id: str) -> Row | None:
+    """One call by its id, which is the `x-request-id` of its answer; None when there is none."""
+    row = connection.execute(select(ledger).where(ledger.c.event_id == event_id)).mappings().first()
+    return None if row is None else _shown(dict(row))
 
 
 def calls_page(

@@ -49,11 +49,13 @@ NEW_TENANT = "a tenant that is not there yet"
 ROUTING_DETAILS = "set to true"
 _COSTS = ("cost_pico", "currency")
 _ATTEMPT_COSTS = tuple(f"attempts.{n}" for n in (*_COSTS, "price_version", "overhead"))
+_CALL_COSTS = (*_COSTS, "price_version", "route", "gateway", *_ATTEMPT_COSTS)
 _HIDDEN = {
     "GET /usage": (
         *_COSTS, "platform_prompt_tokens", "platform_completion_tokens", "platform_cost_pico",
     ),
-    "GET /calls": (*_COSTS, "price_version", "route", "gateway", *_ATTEMPT_COSTS),
+    "GET /calls": _CALL_COSTS,
+    "GET /calls/{event_id}": _CALL_COSTS,
     "GET /calls/export": (*_COSTS, "price_version", "route", *_ATTEMPT_COSTS),
 }  # fmt: skip
 _UNIT, _LIMIT = "/organization/units/{unit_id}", "/limits/{limit_id}"

@@ -25,6 +25,7 @@ from tokenschain.infra.security import secrets
 
 Row = dict[str, Any]
 _ANYTHING = Resource()
+_HOLDERS_COUNTED_MAX = 100
 
 
 def role_of(connection: Connection, tenant: str, name: str) -> frozenset[str]:
@@ -89,6 +90,24 @@ def put_role(connection: Connection, tenant: str, name: str, permissions: list[s
         connection.execute(insert(roles).values(tenant=tenant, name=name, **values))
     else:
         _keep_duties_apart(connection, tenant, name)
+
+
+def remove_role(connection: Connection, tenant: str, name: str) -> None:
+    """Take a role away that was defined for just this tenant.
+
+    Raises:
+        ApiError: `conflict` while somebody has it.
+    """
+    held = select(bindings.c.id).where(bindings.c.role == name)
+    if tenant != PLATFORM:
+        held = held.where(bindings.c.tenant == tenant)
+    count = len(connection.execute(held.limit(_HOLDERS_COUNTED_MAX)).all())
+    if count:
+        more = " or more" if count == _HOLDERS_COUNTED_MAX else ""
+        raise ApiError(
+            "conflict", f"{count}{more} bindings give the role: take them away first.", param="name"
+        )
+    connection.execute(delete(roles).where(roles.c.tenant == tenant, roles.c.name == name))
 
 
 def check_permissions(permissions: Iterable[str]) -> None:

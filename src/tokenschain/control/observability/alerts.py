@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import msgspec
-from sqlalchemy import Connection, Engine, or_, select, update
+from sqlalchemy import Connection, Engine, insert, or_, select, update
 
 from tokenschain.control.billing import limits, rejected_records
 from tokenschain.control.billing.rollups import DAY_S
@@ -25,7 +25,7 @@ from tokenschain.infra.database.paging import Page, Rows
 from tokenschain.infra.database.tables import alert_targets, alerts
 from tokenschain.infra.database.tables import limits as limits_table
 from tokenschain.infra.egress import MailRefused, MailServer, exchange, send_mail
-from tokenschain.infra.security import prescribed
+from tokenschain.infra.security import prescribed, secrets
 from tokenschain.infra.security.suite import Sealer
 from tokenschain.wire.client import ClientError, HttpClient, Waits
 
@@ -157,6 +157,18 @@ def _say(
         .returning(alerts.c.id)
     )  # fmt: skip
     return len(done.all())
+
+
+def say_test(connection: Connection, tenant: str, target_id: str, now_s: int) -> dict[str, Any]:
+    """Note a message that only tries whether one target gets what it is sent."""
+    detail = {"target": target_id}
+    row = {
+        "id": secrets.new_id("alr"), "tenant": tenant, "at_s": now_s, "kind": "test", "tries": 0,
+        "detail": msgspec.json.encode(detail).decode(), "next_try_s": now_s, "sent_at_s": None,
+        "targets_left": msgspec.json.encode([target_id]).decode(),
+    }  # fmt: skip
+    connection.execute(insert(alerts).values(row))
+    return row | {"detail": detail}
 
 
 def page(connection: Connection, page_: Page, tenant: str | None) -> Rows:
@@ -359,6 +371,11 @@ def words(kind: str, tenant: str, detail: dict[str, Any]) -> tuple[str, str]:
             "请用 tokenschain records rejected 查看。",
             f"{count} call records of today could not be entered and are set aside, one because: "
             f"{reason}. See `tokenschain records rejected`.",
+        )
+    if kind == "test":
+        return (
+            "这是一条测试消息：告警可以送达这里。",
+            "This is a test message: alerts arrive here.",
         )
     name = detail["budget"]
     whose = "/".join(part for part in (tenant, *detail["subject"]) if part)
