@@ -10,6 +10,7 @@ from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.continuation import PartialOutput
 from tokenschain.core.formats.formats import API_FORMATS, ApiFormat
 from tokenschain.core.formats.openai_chat import ParsedRequest
+from tokenschain.core.log_events import silent
 from tokenschain.core.ports import Answer, NoCache, NoModeration, NoQuota
 from tokenschain.core.pricing.catalog import Price, PriceTier
 from tokenschain.core.snapshot import (
@@ -94,7 +95,7 @@ class FakeHouse:
         self.log: list[str] = []
         self.room: ApiError | None = None
         router = Router(self.served(), lambda: 0.0, lambda: 0.0, lambda: 0.5)
-        dispatch = Dispatch(router, self, lambda: 0.0, lambda: 0.5, lambda *_: None)
+        dispatch = Dispatch(router, self, lambda: 0.0, lambda: 0.5, silent)
         self.steps = Steps(self, self, self, router, NoQuota(), NoModeration(), NoCache(), dispatch)
 
     def call(self, body: bytes = BODY) -> Call:

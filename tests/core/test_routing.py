@@ -159,7 +159,7 @@ def test_a_region_that_goes_at_once_is_left_alone_as_a_whole() -> None:
             opened = by_name[name].health.failed(HARD, 1.0, None, 0.5)
         assert opened
         others = router.breaker_opened(by_name[name])
-    assert others == ["c"] and by_name["c"].health.is_open
+    assert list(others) == ["c"] and by_name["c"].health.is_open
     assert not by_name["d"].health.is_open
 
 

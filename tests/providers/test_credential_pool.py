@@ -25,7 +25,7 @@ class Clock:
 
 
 def ring(values: dict[str, str], clock: Clock, told: list[Any]) -> KeyRing:
-    return KeyRing(list(values), values.get, clock, lambda n, state, for_s: told.append((n, state)))
+    return KeyRing(list(values), values.get, clock, lambda n, state, *_: told.append((n, state)))
 
 
 def test_keys_take_turns_and_those_blamed_rest() -> None:
@@ -42,7 +42,14 @@ def test_keys_take_turns_and_those_blamed_rest() -> None:
     assert [k.value for _ in range(4) if (k := keys.take())] == ["c", "a", "c", "a"]
     clock.now += 7.0
     assert "b" in [k.value for _ in range(3) if (k := keys.take())]
+    assert told == [(2, KeyState.COOLING)], "nobody knows yet whether it is taken again"
+    keys.answered(second)
     assert told == [(2, KeyState.COOLING), (2, KeyState.READY)]
+    keys.blame(second, "upstream_rejected_credentials", None)
+    keys.blame(second, "upstream_rejected_credentials", None)
+    clock.now += 600.0
+    keys.blame(second, "upstream_rejected_credentials", None)
+    assert told[2:] == [(2, KeyState.DEAD)] * 2, "once, and once more when it was tried again"
 
 
 def test_when_all_rest_it_is_known_for_how_long() -> None:
@@ -83,6 +90,8 @@ def test_what_another_gateway_says_of_a_key_is_taken_over_and_not_told_on() -> N
     assert [k.value for _ in range(3) if (k := keys.take())] == ["b", "b", "b"]
     clock.now += 5.0
     assert "a" in [k.value for _ in range(2) if (k := keys.take())]
+    assert told == []
+    keys.answered(keys.keys[0])
     assert told == [(1, KeyState.READY)]
 
 

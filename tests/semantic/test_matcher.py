@@ -254,7 +254,7 @@ def test_without_the_shared_store_this_machine_goes_on_alone(redis: RedisStack) 
     store = RedisVectorIndex(redis.url, sealer_of("k"), "test", FAST_DIMENSIONS)
     layered = LayeredVectorStore(
         LocalVectorStore(2**20), SharedVectorStore(store, lambda: 0.0), REDIS_FAILURES, time.monotonic,
-        lambda event, why: told.append(event),
+        lambda event, why="", **fields: told.append(event),
     )  # fmt: skip
     fast, fine = unit(1, FAST_DIMENSIONS), unit(1, FINE_DIMENSIONS)
     layered.put(b"s", b"a" * 16, "a", fast, fine, entry("a", expires_s=99.0))

@@ -19,6 +19,7 @@ from tests.vendors.strict.table import VENDORS
 from tests.vendors.strict.vendor import Answer, Counted, Strict
 from tokenschain.core.call_record import CallRecord
 from tokenschain.core.errors import ApiError
+from tokenschain.core.log_events import silent
 from tokenschain.core.ports import NoCache, NoModeration, NoQuota
 from tokenschain.core.pricing.catalog import Price, PriceTier
 from tokenschain.core.snapshot import (
@@ -215,7 +216,7 @@ class Lab:
         )
         chance = random.Random(7).random
         self.router = Router(self.served, time.monotonic, time.time, chance)
-        self.dispatch = Dispatch(self.router, upstreams, time.monotonic, chance, lambda *_: None)
+        self.dispatch = Dispatch(self.router, upstreams, time.monotonic, chance, silent)
         auth = KeyAuth(self.served, INTERNATIONAL.digest, time.time)
         memory = StoredConversationState(_Store(), lambda *_: None)
         steps = Steps(

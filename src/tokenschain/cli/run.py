@@ -57,15 +57,15 @@ def up(
 def _begin(flags: Mapping[str, object] | None = None) -> Settings:
     """The settings in force, in a data folder of this user's own."""
     settings = config.load(flags)
-    log.configure(settings.log_format)
-    hardening.make_own(settings.data_dir, log.get(process="start").warning)
+    log.configure(settings.log_format, settings.node_name)
+    hardening.make_own(settings.data_dir, log.report(process="start"))
     return settings
 
 
 async def _up(settings: Settings, children: Sequence[Child], first: FirstRun) -> None:
     started = asyncio.Event()
     supervisor = Supervisor(
-        children, log.get(process="up").warning, settings.server.drain_max_s, started
+        children, log.report(process="up"), settings.server.drain_max_s, started
     )
     async with asyncio.TaskGroup() as group:
         running = group.create_task(supervisor.run())
@@ -204,7 +204,7 @@ def gateway(
     _hand_down(flags)
     supervisor = Supervisor(
         machine.children(settings, everything=False),
-        log.get(process="gateway").warning,
+        log.report(process="gateway"),
         settings.server.drain_max_s,
     )
     asyncio.run(supervisor.run())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -16,7 +15,8 @@ from tokenschain.control.cache.semantic_client import SemanticProcesses
 from tokenschain.control.identity import api_keys, login_throttle, tokens
 from tokenschain.control.observability import alerts
 from tokenschain.control.response_archive import ResponseArchive
-from tokenschain.infra.database.engine import drop_days, ensure_days
+from tokenschain.core.log_events import Reporter
+from tokenschain.infra.database.engine import drop_days, ensure_days, first_line
 
 SWEEP_S = 60.0
 
@@ -35,7 +35,7 @@ class Maintenance:
         archive: ResponseArchive,
         sender: alerts.Sender,
         ledger_days: int,
-        report: Callable[[str, str], None],
+        report: Reporter,
         semantic: SemanticProcesses | None,
     ) -> None:
         self._engine = engine
@@ -66,7 +66,7 @@ class Maintenance:
                             alerts.look_at_cache, self._engine, reports, time.time()
                         )
             except SQLAlchemyError as error:
-                self._report("chore_failed", type(error).__name__)
+                self._report("chore_failed", first_line(error))
 
     def _note_uses(self) -> None:
         used = self._ledger.take_uses()
@@ -86,4 +86,4 @@ class Maintenance:
         ensure_days(self._engine, range(today, today + 3))
         dropped = drop_days(self._engine, today - self._ledger_days)
         if dropped:
-            self._report("ledger_days_dropped", f"{len(dropped)} days")
+            self._report("ledger_days_dropped", days=len(dropped))

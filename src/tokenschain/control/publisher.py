@@ -18,6 +18,8 @@ from tokenschain.control.billing import limits, pricing
 from tokenschain.control.cache import rules_and_stats
 from tokenschain.control.configuration import model_routes, resources
 from tokenschain.control.identity import api_keys
+from tokenschain.core.backoff import Backoff
+from tokenschain.core.log_events import Reporter
 from tokenschain.core.pricing.catalog import Catalog
 from tokenschain.core.snapshot import (
     SHARDS,
@@ -29,7 +31,7 @@ from tokenschain.core.snapshot import (
 )
 from tokenschain.core.tenancy import KeyGrant
 from tokenschain.infra.config import Settings
-from tokenschain.infra.database.engine import reading
+from tokenschain.infra.database.engine import first_line, reading
 from tokenschain.infra.security import secrets
 from tokenschain.infra.security.suite import Suite
 from tokenschain.wire.client import ClientError, HttpClient, Origin, Waits
@@ -53,14 +55,14 @@ class Publisher:
         settings: Settings,
         catalog: Catalog,
         suite: Suite,
-        report: Callable[[str, str], None],
+        report: Reporter,
     ) -> None:
         self._engine = engine
         self._settings = settings
         self._configuration = resources.of_settings(settings)
         self._catalog = catalog
         self._suite = suite
-        self._report = report
+        self._backoff = Backoff(time.monotonic, WATCH_S, name="database", report=report)
         self._revision = -1
         self._day = ""
         self._discovered: tuple[str, ...] = ()
@@ -190,8 +192,9 @@ class Publisher:
             try:
                 changed = await asyncio.to_thread(self.refresh)
             except SQLAlchemyError as error:
-                self._report("database_unavailable", type(error).__name__)
+                self._backoff.failed(first_line(error))
                 continue
+            self._backoff.answered()
             if changed:
                 async with self._changed:
                     self._changed.notify_all()

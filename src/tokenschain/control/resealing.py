@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Column, Connection, Engine, Table, select, update
 
 from tokenschain.control import revisions
+from tokenschain.core.log_events import Reporter
 from tokenschain.infra.config import Settings
 from tokenschain.infra.database import engine as db
 from tokenschain.infra.database.tables import alert_targets, idempotency, stored_responses, users
@@ -56,7 +57,7 @@ class Resealed(NamedTuple):
     unreadable: int
 
 
-def bring_up_to_date(engine: Engine, sealer: Sealer, report: Callable[[str, str], None]) -> None:
+def bring_up_to_date(engine: Engine, sealer: Sealer, report: Reporter) -> None:
     """Seal anew what a version before bound to its name alone; once for each database.
 
     From then on such texts are refused: a row moved to another tenant opens for no one.

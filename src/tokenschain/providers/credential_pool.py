@@ -38,7 +38,8 @@ class UpstreamKey:
     """One key; its value never leaves for a log or an error."""
 
     __slots__ = (
-        "calls_max", "heads", "inflight", "number", "reference", "rests_until", "state", "value",
+        "calls_max", "heads", "inflight", "number", "reference", "rests_until", "since", "state",
+        "value",
     )  # fmt: skip
 
     def __init__(self, number: int, reference: str, value: str) -> None:
@@ -46,6 +47,8 @@ class UpstreamKey:
         self.reference = reference
         self.value = value
         self.state = KeyState.READY
+        self.since = 0.0
+        """When it left the state `ready`."""
         self.rests_until = 0.0
         self.inflight = 0
         self.calls_max = math.inf
@@ -66,13 +69,14 @@ class KeyRing:
         references: Sequence[str],
         resolve: Callable[[str], str | None],
         now: Callable[[], float],
-        report: Callable[[int, KeyState, float], None],
+        report: Callable[[int, KeyState, float, str], None],
     ) -> None:
         """
         Args:
             resolve: the secret behind a reference, or None while it cannot be had.
             now: monotonic seconds.
-            report: told when a key's state changes: its number from 1, the state, for how long.
+            report: told when a key's state changes: its number from 1, the state, how many
+                seconds it rests (or did, when it is ready again), and the error's code.
         """
         self._references = references
         self._resolve = resolve
@@ -108,7 +112,6 @@ class KeyRing:
             key = keys[(self._turn + step) % len(keys)]
             if lone or (key.inflight < key.calls_max and self._now() >= key.rests_until):
                 self._turn += step + 1
-                self._set(key, KeyState.READY, 0.0)
                 key.inflight += 1
                 return key
         return None
@@ -118,24 +121,29 @@ class KeyRing:
         state, rest_s = _RESTS[code]
         if state == KeyState.COOLING:
             key.calls_max = max(1.0, min(key.calls_max, key.inflight) * BACKOFF_RATE)
-        self._set(key, KeyState(state), wait_s or rest_s)
+        now, for_s = self._now(), wait_s or rest_s
+        if key.state is KeyState.READY:
+            key.since = now
+        if key.state != state or now >= key.rests_until:
+            self._report(key.number, KeyState(state), for_s, code)
+        key.state, key.rests_until = KeyState(state), now + for_s
 
     def answered(self, key: UpstreamKey) -> None:
-        """An upstream took a call with it."""
+        """An upstream took a call with it: whatever was said of it is over."""
+        if key.state is not KeyState.READY:
+            self._report(key.number, KeyState.READY, self._now() - key.since, "")
+            key.state, key.rests_until = KeyState.READY, 0.0
         key.calls_max += 1.0 / key.calls_max
 
     def heard(self, number: int, state: KeyState, for_s: float) -> None:
         """Take another gateway's word for a key."""
         for key in self.keys:
             if key.number == number:
+                if key.state is KeyState.READY:
+                    key.since = self._now()
                 key.state, key.rests_until = state, self._now() + for_s
 
     @property
     def ready_in_s(self) -> float:
         """Until the first resting key may be tried again."""
         return max(0.0, min((key.rests_until for key in self.keys), default=0.0) - self._now())
-
-    def _set(self, key: UpstreamKey, state: KeyState, for_s: float) -> None:
-        if key.state is not state:
-            self._report(key.number, state, for_s)
-        key.state, key.rests_until = state, self._now() + for_s

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from tokenschain.core.backoff import Backoff
 from tokenschain.core.cache.store import (
     CacheEntry,
     CacheStore,
     decode_entry,
     encode_entry,
 )
+from tokenschain.core.log_events import Reporter
 from tokenschain.infra.redis.vector_index import RedisVectorIndex
 from tokenschain.semantic.embedders import FAST_DIMENSIONS, FINE_DIMENSIONS, Vectors
 
@@ -180,38 +183,32 @@ class LayeredVectorStore:
         shared: VectorStore,
         store_errors: tuple[type[Exception], ...],
         clock: Callable[[], float],
-        report: Callable[[str, str], None],
+        report: Reporter,
     ) -> None:
         """
         Args:
             store_errors: what the shared one raises when it cannot be reached.
-            report: told `(event, why)` when it is gone.
+            report: told once when it is lost, and once when it is back.
         """
         self._local, self._shared = local, shared
         self._store_errors = store_errors
-        self._clock = clock
-        self._report = report
-        self._retry_at = 0.0
+        self._backoff = Backoff(clock, RETRY_AFTER_S, name="shared_semantic", report=report)
 
     def near(self, namespace: bytes, fast: Vectors, count: int) -> list[CachedQuestion]:
         """See `VectorStore.near`."""
         found = {one.key: one for one in self._local.near(namespace, fast, count)}
         if self._reachable:
-            try:
+            with self._asking():
                 for one in self._shared.near(namespace, fast, count):
                     found.setdefault(one.key, one)
-            except self._store_errors as error:
-                self._lost(error)
         return sorted(found.values(), key=lambda one: -one.fast_cosine)[:count]
 
     def entry(self, namespace: bytes, key: bytes, now_s: float) -> CacheEntry | None:
         """See `VectorStore.entry`."""
         entry = self._local.entry(namespace, key, now_s)
         if entry is None and self._reachable:
-            try:
+            with self._asking():
                 entry = self._shared.entry(namespace, key, now_s)
-            except self._store_errors as error:
-                self._lost(error)
         return entry
 
     def put(
@@ -226,19 +223,15 @@ class LayeredVectorStore:
         """See `VectorStore.put`."""
         self._local.put(namespace, key, question, fast, fine, entry)
         if self._reachable:
-            try:
+            with self._asking():
                 self._shared.put(namespace, key, question, fast, fine, entry)
-            except self._store_errors as error:
-                self._lost(error)
 
     def drop(self, namespace: bytes, key: bytes) -> None:
         """See `VectorStore.drop`."""
         self._local.drop(namespace, key)
         if self._reachable:
-            try:
+            with self._asking():
                 self._shared.drop(namespace, key)
-            except self._store_errors as error:
-                self._lost(error)
 
     def questions(self, namespace: bytes) -> list[tuple[bytes, str]]:
         """See `VectorStore.questions`."""
@@ -246,11 +239,16 @@ class LayeredVectorStore:
 
     @property
     def _reachable(self) -> bool:
-        return self._clock() >= self._retry_at
+        return not self._backoff.wait_s
 
-    def _lost(self, error: Exception) -> None:
-        self._retry_at = self._clock() + RETRY_AFTER_S
-        self._report("shared_semantic_lost", str(error) or type(error).__name__)
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """The shared store is asked; that it fails is noted and goes no further."""
+        try:
+            yield
+            self._backoff.answered()
+        except self._store_errors as error:
+            self._backoff.failed(str(error) or type(error).__name__)
 
 
 class Index:

@@ -15,6 +15,7 @@ from tokenschain.core.call_record import CallRecord
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.continuation import PartialOutput
 from tokenschain.core.formats.formats import API_FORMATS
+from tokenschain.core.log_events import silent
 from tokenschain.core.ports import Answer, NoCache, NoModeration, NoQuota
 from tokenschain.core.pricing.catalog import (
     MICRO_PER_UNIT,
@@ -156,7 +157,7 @@ class _World:
         pick = BASELINES.get(setup.policy)
         router = Router(*given) if pick is None else Baseline(pick, *given)
         upstreams = _Upstreams(self)
-        dispatch = Dispatch(router, upstreams, self._clock, self._random.random, lambda *_: None)
+        dispatch = Dispatch(router, upstreams, self._clock, self._random.random, silent)
         upstreams.baseline = router if isinstance(router, Baseline) else None
         null = _Null()
         return Steps(null, null, null, router, NoQuota(), NoModeration(), NoCache(), dispatch)

@@ -373,7 +373,7 @@ class _Connection(asyncio.Protocol):
                 self._client.active.discard(self)
                 reply._end(None)
                 return
-        self._fail(Interrupted("the upstream closed the connection"))
+        self._fail(Interrupted("the connection was closed before the answer was complete"))
 
     def _fail(self, error: BaseException) -> None:
         reply, self._reply = self._reply, None

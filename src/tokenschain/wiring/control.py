@@ -25,6 +25,7 @@ from tokenschain.control.observability.alerts import Mail, Sender
 from tokenschain.control.publisher import Publisher
 from tokenschain.control.response_archive import ResponseArchive
 from tokenschain.core.errors import ApiError, wire_refusal
+from tokenschain.core.log_events import Reporter
 from tokenschain.infra import catalog_file, descriptors, log
 from tokenschain.infra.asgi import AsgiHandler
 from tokenschain.infra.config import Settings
@@ -47,9 +48,9 @@ _BODY_BYTES_TOTAL_MAX = max(268_435_456, 4 * RESPONSES_BATCH_BYTES_MAX)
 
 def run(settings: Settings) -> None:
     """Serve the admin API and the internal channel until SIGTERM or SIGINT."""
-    log.configure(settings.log_format)
+    log.configure(settings.log_format, settings.node_name)
     engine = db.connect(settings.database_url, settings.database.connections_max)
-    db.wait_for(engine, settings.database.start_wait_s, log.get(process="control").warning)
+    db.wait_for(engine, settings.database.start_wait_s, log.report(process="control"))
     db.migrate(engine)
     descriptors.raise_limit()
     uvloop.run(_serve(settings, *_build(settings, engine)))
@@ -58,13 +59,14 @@ def run(settings: Settings) -> None:
 def _build(settings: Settings, engine: Engine) -> tuple[FastAPI, Publisher]:
     """Control's parts over the database."""
     suite = INTERNATIONAL
-    publisher = Publisher(engine, settings, catalog_file.load(), suite, _warn)
+    report = log.EventLog(log.get(process="control"))
+    publisher = Publisher(engine, settings, catalog_file.load(), suite, report)
     ledger = Ledger(engine, settings.database.tags_per_key_day_max)
     ledger.follow(publisher.snapshot)
     publisher.changed.append(ledger.follow)
     lease_manager = LeaseManager(engine)
-    sealer = secrets.master_sealer(SecretFile(settings.master_key_path, _warn), suite)
-    resealing.bring_up_to_date(engine, sealer, _warn)
+    sealer = secrets.master_sealer(SecretFile(settings.master_key_path, report), suite)
+    resealing.bring_up_to_date(engine, sealer, report)
     vault = secrets.Vault(settings.vault_path, settings.master_key_path, suite)
     archive = ResponseArchive(
         engine,
@@ -72,7 +74,7 @@ def _build(settings: Settings, engine: Engine) -> tuple[FastAPI, Publisher]:
         settings.database.response_ttl_s,
         settings.database.response_bytes_per_tenant_max,
     )
-    internal = SecretFile(settings.internal_secret_path, _warn)
+    internal = SecretFile(settings.internal_secret_path, report)
     signatures = Signatures(suite, internal, time.time)
     semantic = (
         SemanticProcesses(settings.semantic_base_urls, signatures, HttpClient())
@@ -84,9 +86,9 @@ def _build(settings: Settings, engine: Engine) -> tuple[FastAPI, Publisher]:
         ledger,
         lease_manager,
         archive,
-        _alert_sender(settings, engine, sealer, vault),
+        _alert_sender(settings, engine, sealer, vault, report),
         settings.database.ledger_days,
-        _warn,
+        report,
         semantic,
     )
     context = ApiContext(
@@ -110,7 +112,7 @@ def _build(settings: Settings, engine: Engine) -> tuple[FastAPI, Publisher]:
 
 
 def _alert_sender(
-    settings: Settings, engine: Engine, sealer: Sealer, vault: secrets.Vault
+    settings: Settings, engine: Engine, sealer: Sealer, vault: secrets.Vault, report: Reporter
 ) -> Sender:
     smtp = settings.smtp
     mail = Mail(
@@ -122,7 +124,7 @@ def _alert_sender(
         smtp.tls,
     )
     allowed = [ip_network(network) for network in settings.alerts.networks]
-    return Sender(engine, sealer, HttpClient(resolver=PublicResolver(allowed)), mail, _warn)
+    return Sender(engine, sealer, HttpClient(resolver=PublicResolver(allowed)), mail, report)
 
 
 def _single_sign_on(settings: Settings, sealer: Sealer, vault: secrets.Vault) -> Oidc:
@@ -187,7 +189,3 @@ def _fault(path: str, error: BaseException) -> None:
 
 def _secret(reference: str | None, vault: secrets.Vault) -> str | None:
     return None if reference is None else secrets.resolve(reference, vault)
-
-
-def _warn(event: str, why: str) -> None:
-    log.get(process="control").warning(event, why=why)

@@ -18,7 +18,7 @@ _DRAIN_MAX_S = 5
 
 def run(settings: Settings) -> None:
     """Serve the embedded chat model and embedder until SIGTERM or SIGINT."""
-    log.configure(settings.log_format)
+    log.configure(settings.log_format, settings.node_name)
     asyncio.run(_engine(settings))
 
 

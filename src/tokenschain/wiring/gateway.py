@@ -82,7 +82,7 @@ _JOIN_MAX_S = 10.0
 
 def run(settings: Settings, worker: int) -> None:
     """Serve until SIGTERM or SIGINT; then drain, ship the journal and return."""
-    log.configure(settings.log_format)
+    log.configure(settings.log_format, settings.node_name)
     descriptors.raise_limit()
     # glibc raises these two by itself as large blocks are freed, and then keeps what
     # ten-megabyte bodies leave behind.
@@ -108,13 +108,14 @@ class GatewayWorker:
         self._worker = worker
         self._credentials_of: Callable[[], frozenset[str]] = frozenset
         self._redactor = Redactor(self._credentials, self._hosts)
-        log.configure(settings.log_format, self._redactor.secret_free)
+        log.configure(settings.log_format, settings.node_name, self._redactor.secret_free)
         self._log = log.get(process=f"gateway-{worker}")
+        self._report = log.EventLog(self._log)
         # Another name each time: what an earlier process held is not this one's.
         unique = os.urandom(4).hex()
-        self._name = f"{socket.gethostname()[:40]}-{settings.server.port}-{worker}-{unique}"
+        self._name = f"{settings.node_name}-{worker}-{unique}"
         self._suite = INTERNATIONAL
-        self._secrets = SecretFile(settings.internal_secret_path, self._warn)
+        self._secrets = SecretFile(settings.internal_secret_path, self._report)
         self._signatures = Signatures(self._suite, self._secrets, time.time)
         self._served = Served()
         self._hosts_of: tuple[str, frozenset[str]] = ("", frozenset())
@@ -146,9 +147,9 @@ class GatewayWorker:
             self._channel,
             self._served,
             self._journal,
-            KeptSnapshot(folder, worker, self._suite, self._signatures, self._warn),
+            KeptSnapshot(folder, worker, self._suite, self._signatures, self._report),
             self._suite,
-            self._warn,
+            self._report,
             settings.journal.ship_interval_s,
         )
         self._uplink.start_from_disk()
@@ -174,7 +175,7 @@ class GatewayWorker:
         self._router.keyless_of = self._without_key
         self._without_key_before: frozenset[str] = frozenset()
         self._dispatch = Dispatch(
-            self._router, self._upstreams, time.monotonic, random.random, self._breaker_changed
+            self._router, self._upstreams, time.monotonic, random.random, self._report
         )
         self._dispatch.health.note = self._upstream_error
         self._probes = Probes(
@@ -182,7 +183,7 @@ class GatewayWorker:
             self._dispatch.health,
             time.monotonic,
             self._upstreams.probe,
-            self._breaker_changed,
+            self._report,
         )
 
     def _build_shared_health(self) -> None:
@@ -196,7 +197,7 @@ class GatewayWorker:
                 REDIS_FAILURES,
                 self._healths,
                 time.monotonic,
-                self._breaker_changed,
+                self._report,
                 self._name,
                 self._upstreams.heard,
             )
@@ -206,18 +207,18 @@ class GatewayWorker:
         """Rate limits and budgets: budgets leased from control, rates from Redis or control."""
         settings = self._settings
         self._budgets = self._leases(
-            self._draws("budgets"), _CONTROL_AWAY, "budgets", BUDGETS_DRAW_MAX_S
+            self._draws("budgets"), _CONTROL_AWAY, "budget_leases", BUDGETS_DRAW_MAX_S
         )
         self._redis_rates: RedisRateLimits | None = None
         self._rates: Leases | None = None
         if settings.redis.url:
             self._redis_rates = RedisRateLimits(settings.redis.url, self._served, self._name)
             self._rates = self._leases(
-                self._redis_rates.draw, REDIS_FAILURES, "redis", RATES_DRAW_MAX_S
+                self._redis_rates.draw, REDIS_FAILURES, "rate_leases", RATES_DRAW_MAX_S
             )
         elif settings.gateway_processes > 1:
             self._rates = self._leases(
-                self._draws("rates"), _CONTROL_AWAY, "rates", RATES_DRAW_MAX_S
+                self._draws("rates"), _CONTROL_AWAY, "rate_leases", RATES_DRAW_MAX_S
             )
         self._quota = LimitQuota(
             self._served,
@@ -228,6 +229,7 @@ class GatewayWorker:
             self._budgets,
             self._gateways_alive,
             frozenset(name for name, vendor in VENDORS.items() if not vendor.caps_output),
+            self._report,
         )
 
     def _leases(
@@ -237,7 +239,7 @@ class GatewayWorker:
         store: str,
         wait_max_s: float,
     ) -> Leases:
-        return Leases(draw, failures, time.monotonic, time.time, self._warn, store, wait_max_s)
+        return Leases(draw, failures, time.monotonic, time.time, self._report, store, wait_max_s)
 
     def _build_cache(self) -> None:
         """The response cache: in memory, shared by Redis, semantic where the settings ask."""
@@ -251,7 +253,11 @@ class GatewayWorker:
         if settings.cache.compares_meanings:
             asks = SignedClient(settings.semantic_base_url, self._signatures, self._client)
             self._semantic = SemanticClient(
-                asks.ask, _CONTROL_AWAY, time.monotonic, self._warn, settings.cache.find_wait_max_s
+                asks.ask,
+                _CONTROL_AWAY,
+                time.monotonic,
+                self._report,
+                settings.cache.find_wait_max_s,
             )
         self._cache = ResponseCache(
             self._served,
@@ -361,7 +367,7 @@ class GatewayWorker:
             try:
                 await work()
             except* OSError as errors:
-                self._log.warning("background_failed", why=str(errors.exceptions[0]))
+                self._report("background_failed", str(errors.exceptions[0]))
             await asyncio.sleep(_BEGIN_AGAIN_S)
 
     # --- drain ---------------------------------------------------------------------------
@@ -373,7 +379,11 @@ class GatewayWorker:
                 await self._uplink.ship_all()
                 await self._responses.ship()
         except Exception as error:  # noqa: BLE001 - what is not shipped now waits on disk
-            self._log.warning("journal_kept", why=str(error))
+            self._report(
+                "journal_kept",
+                str(error) or type(error).__name__,
+                backlog_bytes=self._journal.unshipped_bytes,
+            )
         for connected in (self._redis_rates, self._pubsub, self._cache_store):
             if connected is not None:
                 await connected.close()
@@ -398,9 +408,9 @@ class GatewayWorker:
         """Which upstreams no key can be had for; each is said once, when that begins or ends."""
         now = self._upstreams.without_key(upstreams)
         for name in sorted(now - self._without_key_before):
-            self._log.warning("upstream_without_key", upstream=name)
+            self._report("upstream_without_key", upstream=name)
         for name in sorted(self._without_key_before - now):
-            self._log.info("upstream_has_key", upstream=name)
+            self._report("upstream_has_key", upstream=name)
         self._without_key_before = now
         return now
 
@@ -444,24 +454,22 @@ class GatewayWorker:
         except secrets.SecretMissing as error:
             if self._unusable.get(reference) != str(error):
                 self._unusable[reference] = str(error)
-                self._log.warning("credential_unusable", why=str(error))
+                self._report("credential_unusable", str(error))
             return None
         self._unusable.pop(reference, None)
         return found
 
-    def _key_changed(self, upstream: str, number: int, state: KeyState, for_s: float) -> None:
-        self._log.warning(f"upstream_key_{state}", upstream=upstream, key=number)
+    def _key_changed(
+        self, upstream: str, number: int, state: KeyState, for_s: float, why: str
+    ) -> None:
+        how_long = {"rested_s" if state is KeyState.READY else "retry_in_s": round(for_s, 1)}
+        self._report(f"upstream_key_{state}", why, upstream=upstream, key=number, **how_long)
         if self._shared is not None and state is not KeyState.READY:
             self._shared.publish(upstream, state, for_s, number)
 
-    def _breaker_changed(self, upstream: str, state: str) -> None:
-        self._log.warning(f"breaker_{state}", upstream=upstream)
-
     def _upstream_error(self, upstream: str, call: str, error: ApiError) -> None:
         """What the caller is not told of a failure."""
-        self._log.warning(
-            "upstream_error", upstream=upstream, call=call, code=error.code, why=error.detail
-        )
+        self._report("upstream_error", error.detail, upstream=upstream, call=call, code=error.code)
 
     def _credentials(self) -> frozenset[str]:
         """What no text may hold, for callers or in the log."""
@@ -474,13 +482,10 @@ class GatewayWorker:
         return self._hosts_of[1]
 
     def _response_not_kept(self, name: str) -> None:
-        self._log.warning("response_not_kept", id=name)
+        self._report("response_not_kept", id=name)
 
     def _wrong_keys(self, address: str) -> None:
-        self._log.warning("invalid_keys", address=address)
-
-    def _warn(self, event: str, why: str) -> None:
-        self._log.warning(event, why=why)
+        self._report("invalid_keys", address=address)
 
     def _fault(self, call_id: str, fault: BaseException) -> None:
         self._log.error("fault", call=call_id, exc_info=fault)

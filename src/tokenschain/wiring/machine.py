@@ -65,7 +65,7 @@ def prepare(settings: Settings) -> FirstRun:
         ) from None
     engine = db.connect(settings.database_url)
     try:
-        db.wait_for(engine, settings.database.start_wait_s, log.get(process="up").warning)
+        db.wait_for(engine, settings.database.start_wait_s, log.report(process="up"))
         db.migrate(engine)
         with engine.begin() as connection:
             token = api_keys.make_admin_token(connection, INTERNATIONAL)

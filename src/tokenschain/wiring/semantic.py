@@ -14,9 +14,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import msgspec
-import structlog
 
 from tokenschain.core.errors import wire_refusal
+from tokenschain.core.log_events import Reporter
 from tokenschain.infra import log
 from tokenschain.infra.config import EmbedderSettings, JudgeSettings, Settings
 from tokenschain.infra.control_channel.signatures import Signatures
@@ -46,7 +46,7 @@ _DRAIN_MAX_S = 2
 
 def run(settings: Settings) -> None:
     """Serve gateways until SIGTERM or SIGINT."""
-    log.configure(settings.log_format)
+    log.configure(settings.log_format, settings.node_name)
     asyncio.run(_semantic(settings))
 
 
@@ -57,8 +57,8 @@ async def _semantic(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     suite = INTERNATIONAL
-    warn = lambda event, why: logger.warning(event, why=why)  # noqa: E731
-    shared_secrets = SecretFile(settings.internal_secret_path, warn)
+    report = log.EventLog(logger)
+    shared_secrets = SecretFile(settings.internal_secret_path, report)
     vault = secrets.Vault(settings.vault_path, settings.master_key_path, suite)
     client = HttpClient()
     other, name = None, FINE
@@ -79,10 +79,10 @@ async def _semantic(settings: Settings) -> None:
         )  # fmt: skip
         store = LayeredVectorStore(
             store, SharedVectorStore(shared, time.time), REDIS_FAILURES, time.monotonic,
-            warn,
+            report,
         )  # fmt: skip
     matcher = Matcher(models, Verifier.shipped(), random.random, store)
-    _go_on(settings, matcher, name, logger)
+    _go_on(settings, matcher, name, report)
     judge = None
     if settings.cache.judge is not None:
         chosen_judge = settings.cache.judge
@@ -104,7 +104,7 @@ async def _semantic(settings: Settings) -> None:
         try:
             await asyncio.to_thread(learned_state.write, settings.semantic_state_path, name, state)
         except OSError as error:
-            logger.warning("learned_not_saved", why=str(error))
+            report("learned_not_saved", str(error))
     await server.drain(_DRAIN_MAX_S)
     client.close()
 
@@ -117,12 +117,10 @@ def _remote(
     return RemoteModel(client, chosen.base_url, chosen.model, key, chosen.wait_max_s)
 
 
-def _go_on(
-    settings: Settings, matcher: Matcher, embedder: str, logger: structlog.stdlib.BoundLogger
-) -> None:
+def _go_on(settings: Settings, matcher: Matcher, embedder: str, report: Reporter) -> None:
     try:
         state = learned_state.read(settings.semantic_state_path, embedder)
         if state is not None:
             matcher.restore(state)
     except (OSError, msgspec.DecodeError) as error:
-        logger.warning("learned_lost", why=str(error))
+        report("learned_lost", str(error))

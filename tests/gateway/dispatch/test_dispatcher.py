@@ -14,6 +14,7 @@ from tests.fakes import GRANT, FakeHouse, call_of
 from tokenschain.core.call import Attempt, Call
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.openai_chat import Api, parse
+from tokenschain.core.log_events import silent
 from tokenschain.core.routing.health import AttemptOutcome
 from tokenschain.core.snapshot import Candidate, Routing
 from tokenschain.gateway.dispatch.dispatcher import Dispatch
@@ -79,7 +80,7 @@ def place(
         served.replace(msgspec.structs.replace(served.get(), version="2", routing=rules))
     router = Router(served, lambda: loop.now, lambda: loop.now, random.Random(1).random)
     prepare(router)
-    dispatch = Dispatch(router, clouds, lambda: loop.now, lambda: 0.5, lambda *_: None)  # type: ignore[arg-type]
+    dispatch = Dispatch(router, clouds, lambda: loop.now, lambda: 0.5, silent)  # type: ignore[arg-type]
     call = call_of(BODY)
     call.parsed = parse(Api.CHAT, BODY)
     call.caller = GRANT

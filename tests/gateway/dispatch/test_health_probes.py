@@ -39,6 +39,9 @@ def test_idle_and_open_upstreams_are_probed(monkeypatch: pytest.MonkeyPatch) -> 
     Engine.asked, Engine.status = [], 200
     reported: list[tuple[str, str]] = []
 
+    def report(event: str, /, why: str = "", **fields: object) -> None:
+        reported.append((str(fields["upstream"]), event))
+
     async def run(url: str) -> None:
         served = FakeHouse(engine=["x"], cloud=["x"]).served()
         snapshot = served.get()
@@ -52,9 +55,7 @@ def test_idle_and_open_upstreams_are_probed(monkeypatch: pytest.MonkeyPatch) -> 
             client, lambda _: None, vendor_of, lambda *_: None, ImageFetcher(client)
         )
         router = Router(served, time.monotonic, time.time, lambda: 0.5)
-        dispatch = Dispatch(
-            router, clouds, time.monotonic, lambda: 0.5, lambda *told: reported.append(told)
-        )
+        dispatch = Dispatch(router, clouds, time.monotonic, lambda: 0.5, report)
         call = call_of(BODY)
         call.parsed, call.caller = parse(Api.CHAT, BODY), GRANT
         plan = router.plan(call, GRANT)
@@ -64,7 +65,7 @@ def test_idle_and_open_upstreams_are_probed(monkeypatch: pytest.MonkeyPatch) -> 
             dispatch.health,
             time.monotonic,
             clouds.probe,
-            lambda *told: reported.append(told),
+            report,
         )
         task = asyncio.create_task(probes.run())
         await asyncio.sleep(0.3)
@@ -72,12 +73,12 @@ def test_idle_and_open_upstreams_are_probed(monkeypatch: pytest.MonkeyPatch) -> 
         # It dies while nobody calls: the next caller is not the one who finds out.
         Engine.status = 503
         await asyncio.sleep(0.2 + CONSECUTIVE_FAILURES_MAX * 0.05)
-        assert found.health.is_open and reported == [("engine", "open")]
+        assert found.health.is_open and reported == [("engine", "breaker_open")]
         # It comes back: whoever calls next is let through at once.
         found.health.reopens_at = time.monotonic() + 60
         Engine.status = 200
         await asyncio.sleep(0.2)
-        assert ("engine", "answers_probe") in reported
+        assert ("engine", "breaker_answers_probe") in reported
         assert found.health.allows(time.monotonic())
         task.cancel()
         client.close()

@@ -14,6 +14,7 @@ from tests import web
 from tests.servers import RedisStack
 from tests.stack import PRICES, Stack
 from tests.upstreams import UpstreamSimulator
+from tokenschain.core.log_events import silent
 from tokenschain.core.routing.health import AttemptOutcome, Health
 from tokenschain.gateway.dispatch import health_sharing
 from tokenschain.gateway.dispatch.health_sharing import SharedHealth
@@ -84,7 +85,7 @@ def test_one_learns_from_another_and_one_alone_tries(
         shared = [
             SharedHealth(
                 wires[n], (OSError, *REDIS_FAILURES), lambda n=n: healths[n], time.monotonic,
-                lambda upstream, state: reported.append((upstream, state)), f"gateway{n}",
+                lambda event, **more: reported.append((str(more["upstream"]), event)), f"gateway{n}",
                 lambda *told: keys.append(told),
             )
             for n in range(3)
@@ -98,7 +99,7 @@ def test_one_learns_from_another_and_one_alone_tries(
         shared[0].publish("cloud", "open", first.reopens_at - now)
         await asyncio.sleep(0.3)
         assert all(found["cloud"].is_open for found in healths)
-        assert reported == [("cloud", "open_elsewhere")] * 2
+        assert reported == [("cloud", "breaker_open_elsewhere")] * 2
         # Its time has come: one of the three may try, and no other.
         await asyncio.sleep(1.2)
         allowed = [found["cloud"].allows(time.monotonic()) for found in healths]
@@ -144,7 +145,7 @@ def test_without_the_others_everyone_tries_for_themselves(
             (OSError,),
             lambda: {"cloud": health},
             time.monotonic,
-            lambda *_: None,
+            silent,
             "me",
             lambda *_: None,
         )

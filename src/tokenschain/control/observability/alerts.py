@@ -18,6 +18,7 @@ from tokenschain.control.billing.rollups import DAY_S
 from tokenschain.control.observability.alert_targets import place_of
 from tokenschain.core.cache.semantic_protocol import Report
 from tokenschain.core.limits import Budget
+from tokenschain.core.log_events import Reporter
 from tokenschain.core.pricing.catalog import format_pico
 from tokenschain.infra.database import paging
 from tokenschain.infra.database.engine import upsert
@@ -192,7 +193,7 @@ class Sender:
         sealer: Sealer,
         client: HttpClient,
         mail: Mail,
-        report: Callable[[str, str], None],
+        report: Reporter,
     ) -> None:
         """
         Args:

@@ -89,6 +89,7 @@ class Health:
         "is_open",
         "may_try",
         "missed",
+        "open_since",
         "opened_at",
         "reopens_at",
         "shares_trials",
@@ -102,6 +103,8 @@ class Health:
         """Rate limited or refused until then."""
         self.closed_at = -SLOW_START_S
         self.opened_at = 0.0
+        self.open_since = 0.0
+        """When the breaker opened first; trials that fail open it again at `opened_at`."""
         self.shares_trials = False
         """Whether one process of several at a time makes the trial."""
         self.may_try = True
@@ -225,6 +228,10 @@ class Health:
                 self._opened(now)
             self.reopens_at = now + min(for_s, OPEN_MAX_S * (1 + OPEN_JITTER))
 
+    def failures(self, now: float) -> int:
+        """Attempts that failed: one after the other, or in the last 10 s, whichever are more."""
+        return max(self._failures, sum(b[2] for b in self._buckets if b[0] > now - WINDOW_S))
+
     @property
     def tries(self) -> bool:
         """Whether the trial is on its way."""
@@ -238,6 +245,8 @@ class Health:
 
     def _opened(self, now: float) -> None:
         self.opened_at = now
+        if not self.is_open:
+            self.open_since = now
         self.is_open, self._trial = True, False
         self.may_try = not self.shares_trials
         self._successes = 0

@@ -22,6 +22,7 @@ from tokenschain.core.cache.semantic_protocol import (
 from tokenschain.core.cache.store import CacheEntry, decode_entry, encode_entry
 from tokenschain.core.call import Call, Hit
 from tokenschain.core.call_record import HitKind
+from tokenschain.core.log_events import Reporter
 from tokenschain.core.snapshot.cache_rules import CacheRules
 from tokenschain.gateway.cache.lookup import NOTHING_FOUND, Found
 
@@ -41,7 +42,7 @@ class SemanticClient:
         send: Callable[[str, bytes], Awaitable[bytes]],
         store_errors: tuple[type[Exception], ...],
         clock: Callable[[], float],
-        report: Callable[[str, str], None],
+        report: Reporter,
         find_wait_max_s: float,
     ) -> None:
         """

@@ -88,6 +88,8 @@ class UpstreamAttempt:
         context, endpoint = self._context, self.endpoint
         self._began = context.clock()
         self._ahead = endpoint.begin(self._fresh)
+        if endpoint.health.is_open:
+            context.health.trial(endpoint, self.call.request.id)
         try:
             self._answer = await context.upstreams.open(self.call, self.candidate, said)
         except ApiError as error:

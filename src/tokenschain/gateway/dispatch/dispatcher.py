@@ -10,8 +10,9 @@ import asyncio
 from collections.abc import Callable, Coroutine
 
 from tokenschain.core.call import Call
-from tokenschain.core.errors import ApiError
+from tokenschain.core.errors import ApiError, Blame
 from tokenschain.core.formats.continuation import PartialOutput
+from tokenschain.core.log_events import Reporter
 from tokenschain.core.ports import Answer, Upstreams
 from tokenschain.core.routing.admission import Priority
 from tokenschain.core.routing.health import RetryBudget
@@ -53,18 +54,20 @@ class Dispatch:
         upstreams: Upstreams,
         clock: Callable[[], float],
         random: Callable[[], float],
-        report: Callable[[str, str], None],
+        report: Reporter,
     ) -> None:
         """
         Args:
             clock: monotonic seconds, as the router's.
-            report: told when an upstream's breaker opens or closes: its id and the state.
+            report: told when an upstream's breaker changes its state, when a stream that broke
+                off goes on elsewhere or cannot, and when a queue is full.
         """
         self._router = router
         self._upstreams = upstreams
         self._clock = clock
         self.health = HealthEvents(router, clock, random, report)
-        self.wait_queue = WaitQueue(router, clock)
+        self.wait_queue = WaitQueue(router, clock, report)
+        self._report = report
         self._context = AttemptContext(upstreams, router, self.wait_queue, self.health, clock)
         self._races = RACES_SAVED_MAX
         self._budgets: dict[str, RetryBudget] = {}
@@ -226,6 +229,7 @@ class Dispatch:
         call = broken.call
         said = broken.partial_output() if continuations < CONTINUATIONS_MAX else None
         if said is None or not error.kind.retry:
+            self._broke_off(broken, error)
             raise error
         tried = broken.seen
         same_model = Plan(broken.plan.route, broken.plan.candidates)
@@ -234,6 +238,7 @@ class Dispatch:
             if decision.endpoint is None:
                 broken.make_last()
                 if decision.reason == "all tried":
+                    self._broke_off(broken, error)
                     raise error
                 # Many may have broken off at once: they go before all who have not begun.
                 decision = await self.wait_queue.wait(
@@ -247,11 +252,25 @@ class Dispatch:
             other = broken.beside(endpoint)
             try:
                 async with asyncio.timeout(HANG_MAX_S):
-                    return await other.open(said)
+                    went_on = await other.open(said)
             except TimeoutError:
                 other.hung(HANG_MAX_S)
             except ApiError:
                 continue
+            self._report(
+                "stream_continued", error.code, upstream=broken.endpoint.name,
+                to=endpoint.name, call=call.request.id, tokens=said.tokens,
+            )  # fmt: skip
+            return went_on
+
+    def _broke_off(self, broken: UpstreamAttempt, error: ApiError) -> None:
+        """A stream ends with an error; said where an upstream is to blame."""
+        if error.kind.blame in (Blame.UPSTREAM, Blame.KEY):
+            said = broken.partial_output()
+            self._report(
+                "stream_broke_off", error.code, upstream=broken.endpoint.name,
+                call=broken.call.request.id, tokens=said.tokens if said is not None else None,
+            )  # fmt: skip
 
 
 class ContinuedAnswer:

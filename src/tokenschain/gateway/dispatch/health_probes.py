@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from tokenschain.core.errors import ApiError
+from tokenschain.core.log_events import Reporter
 from tokenschain.core.routing.selection import Endpoint
 from tokenschain.core.snapshot import Upstream
 from tokenschain.gateway.dispatch.health_events import HealthEvents
@@ -28,12 +29,12 @@ class Probes:
         health: HealthEvents,
         clock: Callable[[], float],
         ask: Callable[[Upstream], Awaitable[None]],
-        report: Callable[[str, str], None],
+        report: Reporter,
     ) -> None:
         """
         Args:
             ask: is the upstream there; raises `ApiError` when it is not. Limited in time.
-            report: told the upstream's id and `answers_probe`, when an ejected one is back.
+            report: told `breaker_answers_probe`, when an ejected one is back.
         """
         self._router = router
         self._health = health
@@ -45,6 +46,7 @@ class Probes:
         """Until cancelled."""
         while True:
             await asyncio.sleep(PROBE_S)
+            self._health.end_rests()
             await asyncio.gather(*(self._probe(endpoint) for endpoint in self._due()))
 
     def _due(self) -> list[Endpoint]:
@@ -72,6 +74,6 @@ class Probes:
         if health.is_open:
             # It is there; whether it answers calls is for the next call to say.
             health.try_soon(now)
-            self._report(endpoint.name, "answers_probe")
+            self._report("breaker_answers_probe", upstream=endpoint.name)
         else:
             health.present(now)

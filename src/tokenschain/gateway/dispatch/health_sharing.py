@@ -13,6 +13,7 @@ from typing import Protocol
 import msgspec
 
 from tokenschain.core.backoff import Backoff
+from tokenschain.core.log_events import Reporter
 from tokenschain.core.routing.health import Health
 
 LOOK_S = 0.1
@@ -44,7 +45,7 @@ class HealthChannel(Protocol):
         """Send to all gateways; raises when there is no way."""
 
     def listen(self) -> AsyncIterator[bytes]:
-        """What is told, until there is no way."""
+        """What is told, until there is no way; now and then nothing, when nothing is told."""
 
     async def claim(self, name: str, for_s: float) -> bool:
         """Be the only one for a while; false when another is."""
@@ -62,7 +63,7 @@ class SharedHealth:
         failures: tuple[type[Exception], ...],
         healths: Callable[[], Mapping[str, Health]],
         clock: Callable[[], float],
-        report: Callable[[str, str], None],
+        report: Reporter,
         holder: str,
         key_heard: Callable[[str, int, str, float], None],
     ) -> None:
@@ -70,7 +71,8 @@ class SharedHealth:
         Args:
             failures: what `channel` raises when there is no way.
             healths: of all upstreams, by id.
-            report: told `(upstream, state)` when another's word opened or closed a breaker.
+            report: told when another's word opened or closed a breaker or gave it a rest, and
+                when the way to the others is lost or back.
             key_heard: told what another says of a key: upstream, number, state, for how long.
         """
         self._channel = channel
@@ -82,7 +84,7 @@ class SharedHealth:
         self._key_heard = key_heard
         self._queue: asyncio.Queue[News] = asyncio.Queue(NEWS_MAX)
         self._claims: dict[str, float] = {}
-        self._backoff = Backoff(clock, RETRY_S)
+        self._backoff = Backoff(clock, RETRY_S, name="redis", report=report)
 
     def publish(self, upstream: str, kind: str, for_s: float = 0.0, key: int = 0) -> None:
         """Let the others know, soon."""
@@ -92,14 +94,16 @@ class SharedHealth:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
+            why = ""
             try:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._publish())
                     group.create_task(self._listen())
                     group.create_task(self._claim_trials())
-            except* self._failures:
+            except* self._failures as errors:
                 self._alone()
-            await asyncio.sleep(self._backoff.failed())
+                why = str(errors.exceptions[0]) or type(errors.exceptions[0]).__name__
+            await asyncio.sleep(self._backoff.failed(why))
 
     def _alone(self) -> None:
         """The others cannot be asked: each gateway makes its own trials."""
@@ -121,6 +125,9 @@ class SharedHealth:
 
     async def _listen(self) -> None:
         async for message in self._channel.listen():
+            self._backoff.answered()
+            if not message:
+                continue
             try:
                 news = msgspec.msgpack.decode(message, type=News)
             except msgspec.DecodeError:
@@ -134,9 +141,14 @@ class SharedHealth:
             if health is None:
                 continue
             was_open = health.is_open
-            health.heard(news.kind, news.for_s, self._clock())
-            if health.is_open != was_open:
-                self._report(news.upstream, f"{news.kind}_elsewhere")
+            now = self._clock()
+            rested = now < health.cooldown_until
+            health.heard(news.kind, news.for_s, now)
+            if health.is_open != was_open or (news.kind == "rests" and not rested):
+                self._report(
+                    f"breaker_{news.kind}_elsewhere",
+                    upstream=news.upstream, by=news.holder, retry_in_s=round(news.for_s, 1),
+                )  # fmt: skip
 
     async def _claim_trials(self) -> None:
         while True:

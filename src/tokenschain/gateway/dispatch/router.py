@@ -293,15 +293,16 @@ class Router:
         while len(self._prefixes) > PREFIXES_MAX:
             self._prefixes.popitem(last=False)
 
-    def breaker_opened(self, endpoint: Endpoint) -> list[str]:
+    def breaker_opened(self, endpoint: Endpoint) -> dict[str, float]:
         """An upstream was given up: so is its region, when most of it went at once.
 
         Returns:
-            The other upstreams that are ejected with it.
+            The other upstreams that are ejected with it, and after how many seconds they are
+            tried again.
         """
         region = endpoint.candidate.upstream.region
         if not region:
-            return []
+            return {}
         now = self._clock()
         healths = {
             e.name: e.health
@@ -310,11 +311,11 @@ class Router:
         }
         gone = [h for h in healths.values() if h.is_open and now - h.opened_at <= REGION_S]
         if len(healths) < 2 or len(gone) < max(2, REGION_SHARE * len(healths)):
-            return []
+            return {}
         others = [name for name, health in healths.items() if not health.is_open]
         for name in others:
             healths[name].eject(now, self._random())
-        return others
+        return {name: healths[name].ready_in_s(now) for name in others}
 
     @property
     def hedges(self) -> bool:

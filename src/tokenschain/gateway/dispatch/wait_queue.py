@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from tokenschain.core.call import Call
 from tokenschain.core.errors import ApiError
+from tokenschain.core.log_events import Reporter
 from tokenschain.core.routing.admission import (
     RULES,
     AdmissionQueue,
@@ -38,7 +39,12 @@ class QueuedCall(NamedTuple):
 class WaitQueue:
     """One queue for each model; a call that leaves an upstream wakes the next in order."""
 
-    def __init__(self, router: Router, clock: Callable[[], float]) -> None:
+    def __init__(self, router: Router, clock: Callable[[], float], report: Reporter) -> None:
+        """
+        Args:
+            report: told `queue_full`.
+        """
+        self._report = report
         self._router = router
         self._clock = clock
         self._queues: dict[str, AdmissionQueue[QueuedCall]] = {}
@@ -80,7 +86,12 @@ class WaitQueue:
         prefix = need.prefixes[0] if need.prefixes else 0
         waiting = Waiting(queued, priority, caller.tenant, now, now + wait_max_s, prefix)
         if not queue.add(waiting):
-            raise failure or _overloaded(queue.wait_s(priority))
+            wait_s = queue.wait_s(priority)
+            self._report(
+                "queue_full", model=name, priority=priority.name.lower(),
+                waiting=len(queue), retry_in_s=round(wait_s, 1),
+            )  # fmt: skip
+            raise failure or _overloaded(wait_s)
         for endpoint in self._router.endpoints(plan):
             self._queues_of.setdefault(endpoint, set()).add(name)
         try:

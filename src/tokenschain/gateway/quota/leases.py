@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from tokenschain.core.backoff import Backoff
 from tokenschain.core.limits import Lease, LeaseRequest, Pool
+from tokenschain.core.log_events import Reporter
 
 RATES_DRAW_MAX_S = 0.25
 BUDGETS_DRAW_MAX_S = 1.0
@@ -62,20 +63,23 @@ class Leases:
         failures: tuple[type[Exception], ...],
         clock: Callable[[], float],
         unix_time: Callable[[], float],
-        report: Callable[[str, str], None],
+        report: Reporter,
         name: str,
         draw_max_s: float,
     ) -> None:
         """
         Args:
             draw: one exchange; raises one of `failures` when the owner is away.
-            report: told once when the owner is lost, and once when it is back.
+            report: told once when leases cannot be drawn (`NAME_paused`), and once when they can
+                again (`NAME_resumed`).
         """
         self._draw = draw
         self._failures: tuple[type[Exception], ...] = (TimeoutError, *failures)
         self._clock = clock
         self._unix_time = unix_time
-        self._backoff = Backoff(clock, BACKOFF_S, name=name, report=report)
+        self._backoff = Backoff(
+            clock, BACKOFF_S, name=name, report=report, away="paused", back="resumed"
+        )
         self._draw_max_s = draw_max_s
         self._counts: set[Count] = set()
         self._wanted: set[Count] = set()
@@ -170,7 +174,7 @@ class Leases:
             for count, request in zip(batch, requests, strict=True):
                 if request.want < 0:
                     count.pool.left -= request.want
-            self._backoff.failed(type(error).__name__)
+            self._backoff.failed(str(error) or type(error).__name__)
             return
         self._backoff.answered()
         now = self._clock()

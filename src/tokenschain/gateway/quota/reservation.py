@@ -33,6 +33,7 @@ from tokenschain.core.limits import (
     by_tags,
     subject_of,
 )
+from tokenschain.core.log_events import Reporter, silent
 from tokenschain.core.ports import Load
 from tokenschain.core.pricing.catalog import (
     Price,
@@ -57,6 +58,10 @@ PLANS_MAX = 10_000
 """Plans whose prices are remembered."""
 WAITING_MAX = 1_000
 """Calls that wait for room in one rate."""
+REACHED_AGAIN_S = 3_600
+"""A budget, or a limit of calls at once, is not said to be reached again within."""
+SUBJECT_SHOWN_MAX = 100
+"""Characters of what a count is of, in the log."""
 DRAWS_MAX = 4
 """Exchanges one call waits for."""
 OUTPUT_FIRST = 1_024.0
@@ -72,11 +77,14 @@ class _Meter:
 
     __slots__ = (
         "count", "counter", "hard", "kind", "leases", "limit", "limit_line", "line",
-        "reset_name", "spare", "waiting",
+        "quiet_until", "reset_name", "spare", "subject", "waiting",
     )  # fmt: skip
 
     def __init__(self, limit: Rate | Budget, subject: str, leases: Leases | None) -> None:
         self.kind = _KINDS[limit.measure]
+        self.subject = subject
+        self.quiet_until = 0.0
+        """That it is reached is not said again before."""
         self.leases = leases
         self.limit = limit
         self.hard = True
@@ -174,6 +182,7 @@ class LimitQuota:
         budgets: Leases,
         gateways: Callable[[], int],
         uncapped: frozenset[str] = frozenset(),
+        report: Reporter = silent,
     ) -> None:
         """
         Args:
@@ -182,6 +191,7 @@ class LimitQuota:
             budgets: the owner of budgets.
             gateways: how many processes share the rates, as last known.
             uncapped: providers that have no place for the caller's output limit.
+            report: told `limit_reached` of each count, once in a window.
         """
         self._served = served
         self._clock = clock
@@ -191,6 +201,7 @@ class LimitQuota:
         self._budgets = budgets
         self._gateways = gateways
         self._uncapped = uncapped
+        self._report = report
         self._generation = -1
         self._limits: tuple[Rate | Budget, ...] = ()
         self._snapshot: Snapshot | None = None
@@ -358,6 +369,8 @@ class LimitQuota:
 
     def _refusal(self, meter: _Meter, amount: int, now: float) -> ApiError:
         limit = meter.limit
+        if now >= meter.quiet_until:
+            self._say_reached(meter, now)
         if isinstance(limit, Budget):
             if limit.wallet:
                 return ApiError(
@@ -384,6 +397,21 @@ class LimitQuota:
             f"{max(wait_s, 0.1):.1f} s.",
             retry_after_s=max(wait_s, 0.1),
         )
+
+    def _say_reached(self, meter: _Meter, now: float) -> None:
+        """Once in the window of a rate, and once in an hour of a budget or of calls at once."""
+        limit = meter.limit
+        window_s, per = REACHED_AGAIN_S, "at once"
+        if isinstance(limit, Budget):
+            per = "wallet" if limit.wallet else str(limit.period)
+        elif meter.kind != AT_ONCE:
+            window_s, per = limit.window_s, _PERIODS[limit.window_s]
+        meter.quiet_until = now + window_s
+        subject = meter.subject.replace("\x1f", " ").replace(OTHER, "other")[:SUBJECT_SHOWN_MAX]
+        self._report(
+            "limit_reached", limit=limit.id, subject=subject, measure=limit.measure,
+            amount=limit.amount, per=per,
+        )  # fmt: skip
 
     # --- estimates ----------------------------------------------------------------------
 

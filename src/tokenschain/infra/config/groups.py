@@ -6,6 +6,7 @@ What control publishes to gateways (`core.snapshot`) is declared there and only 
 from __future__ import annotations
 
 import os
+import socket
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal
@@ -162,6 +163,14 @@ class CacheSettings(CacheRules, frozen=True, kw_only=True):
 class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The gateway's API: address, processes, and the limits of its connections."""
 
+    name: Annotated[
+        str,
+        Meta(
+            pattern=r"^[A-Za-z0-9._-]{0,63}$",
+            description="Name of this gateway in the log, as `node`, and in call records; by "
+            "default the host's name and the port.",
+        ),
+    ] = ""
     host: Annotated[str, Meta(description="Address the gateway listens on.")] = "127.0.0.1"
     port: Annotated[Port, Meta(description="Port the gateway listens on.")] = 8000
     workers: Annotated[
@@ -590,6 +599,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def database_url(self) -> str:
         """The database's URL."""
         return self.database.url or f"sqlite:///{self.data_dir / 'tokenschain.db'}"
+
+    @property
+    def node_name(self) -> str:
+        """The gateway's name in the log and in call records."""
+        return self.server.name or f"{socket.gethostname()[:40]}-{self.server.port}"
 
     @property
     def control_base_url(self) -> str:

@@ -16,6 +16,7 @@ import msgspec
 
 from tokenschain.core.backoff import Backoff
 from tokenschain.core.limits import Lease, LeaseRequest
+from tokenschain.core.log_events import Reporter
 from tokenschain.core.snapshot import Manifest, Served, Snapshot
 from tokenschain.infra.control_channel.kept_snapshot import KeptSnapshot
 from tokenschain.infra.control_channel.protocol import (
@@ -105,14 +106,15 @@ class Uplink:
         journal: Journal,
         kept: KeptSnapshot,
         suite: Suite,
-        report: Callable[[str, str], None],
+        report: Reporter,
         ship_interval_s: float,
     ) -> None:
         """
         Args:
             kept: the configuration on disk, for a start without control.
             suite: names the parts of a configuration by their digests, as control does.
-            report: told once when control is lost and once when it is back.
+            report: told once when control is lost and once when it is back, and of each
+                configuration that comes into force.
         """
         self._channel = channel
         self._served = served
@@ -127,10 +129,16 @@ class Uplink:
         clock = time.monotonic
         self._control = Backoff(clock, RETRY_MIN_S, RETRY_MAX_S, "control", report)
         first_s = 2 * max(ship_interval_s, RETRY_MIN_S)
-        self._shipping = Backoff(clock, first_s, max(first_s, RETRY_MAX_S), "journal", report)
+        self._shipping = Backoff(
+            clock, first_s, max(first_s, RETRY_MAX_S), "shipping", self._report_shipping,
+            away="paused", back="resumed",
+        )  # fmt: skip
         self.heard_at = time.monotonic()
         self.configured = asyncio.Event()
         """Set when there is a configuration to serve by."""
+
+    def _report_shipping(self, event: str, /, why: str = "", **fields: object) -> None:
+        self._report(event, why, backlog_bytes=self._journal.unshipped_bytes, **fields)
 
     def start_from_disk(self) -> None:
         """Serve by the last configuration this machine saw, if it is whole and signed."""
@@ -145,6 +153,14 @@ class Uplink:
         self._served.version = manifest.version
         self._have = manifest
         self.configured.set()
+        self._say_in_force(manifest, "disk")
+
+    def _say_in_force(self, manifest: Manifest, source: str) -> None:
+        snapshot = self._served.get()
+        self._report(
+            "configuration_in_force", revision=manifest.revision, version=manifest.version,
+            upstreams=len(snapshot.upstreams), models=len(snapshot.models), source=source,
+        )  # fmt: skip
 
     async def follow_snapshot(self) -> None:
         """Keep the snapshot current; returns only by cancellation."""
@@ -202,6 +218,7 @@ class Uplink:
         self._served.version = manifest.version
         self._have = manifest
         self.configured.set()
+        self._say_in_force(manifest, "control")
         await asyncio.to_thread(self._kept.write, manifest, body, parts)
 
     async def _fetch(self, names: list[str]) -> dict[str, bytes]:

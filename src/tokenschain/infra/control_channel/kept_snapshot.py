@@ -7,12 +7,13 @@ that was served here: that is remembered apart, so that files put back from a co
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
+from tokenschain.core.log_events import Reporter
 from tokenschain.core.snapshot import SNAPSHOT_FORMAT, Manifest
 from tokenschain.infra.control_channel.signatures import Signatures
 from tokenschain.infra.security.suite import Suite
@@ -36,7 +37,7 @@ class KeptSnapshot:
         worker: str,
         suite: Suite,
         signatures: Signatures,
-        report: Callable[[str, str], None],
+        report: Reporter,
     ) -> None:
         """
         Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from importlib import resources
 from typing import Any
 
@@ -16,6 +16,9 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, Table, create_engine, event
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import SQLAlchemyError
+
+from tokenschain.core.log_events import Reporter
 
 LOCK_WAIT_MAX_S = 5.0
 _AWAIT_S = 0.5
@@ -55,7 +58,13 @@ class DatabaseUnreachable(Exception):
     """No connection could be had; says where and why, without the password."""
 
 
-def wait_for(engine: Engine, wait_max_s: float, report: Callable[..., None]) -> None:
+def first_line(error: SQLAlchemyError) -> str:
+    """What a database error says, without the statement and its values."""
+    cause = getattr(error, "orig", None) or error
+    return str(cause).partition("\n")[0].strip() or type(error).__name__
+
+
+def wait_for(engine: Engine, wait_max_s: float, report: Reporter) -> None:
     """Wait for a database that is not up yet; SQLite's is there or cannot be.
 
     Args:
@@ -73,7 +82,7 @@ def wait_for(engine: Engine, wait_max_s: float, report: Callable[..., None]) -> 
         except sqlalchemy.exc.OperationalError as error:
             url = engine.url
             where = url.database if url.host is None else f"{url.host}:{url.port or 5432}"
-            why = str(error.orig).partition("\n")[0].strip()
+            why = first_line(error)
             refused = url.host is None or "FATAL" in why
             if refused or time.monotonic() > deadline:
                 raise DatabaseUnreachable(

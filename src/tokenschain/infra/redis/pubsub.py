@@ -20,7 +20,7 @@ class RedisPubSub:
         await self._redis.publish(f"{KEY_PREFIX}news", message)
 
     async def listen(self) -> AsyncIterator[bytes]:
-        """What is told; a Redis that does not answer is noticed within `LISTEN_S`."""
+        """What is told, or nothing; a Redis that does not answer is noticed within `LISTEN_S`."""
         async with self._redis.pubsub(ignore_subscribe_messages=True) as heard:
             await heard.subscribe(f"{KEY_PREFIX}news")
             while True:
@@ -29,6 +29,7 @@ class RedisPubSub:
                     yield message["data"]
                 else:
                     await self._redis.ping()
+                    yield b""
 
     async def claim(self, name: str, for_s: float) -> bool:
         """Be the only one for a while."""

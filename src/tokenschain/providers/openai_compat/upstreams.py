@@ -67,7 +67,7 @@ class HttpUpstreams:
         client: http.HttpClient,
         secret_of: Callable[[str], str | None],
         vendor_of: Callable[[str], Vendor],
-        report: Callable[[str, int, KeyState, float], None],
+        report: Callable[[str, int, KeyState, float, str], None],
         images: ImageFetcher,
     ) -> None:
         """
@@ -423,7 +423,7 @@ class HttpUpstreams:
                 upstream.credentials,
                 self._secret_of,
                 time.monotonic,
-                lambda number, state, for_s: self._report(upstream.id, number, state, for_s),
+                functools.partial(self._report, upstream.id),
             )
         return ring
 
