@@ -151,7 +151,7 @@ def test_a_region_that_goes_at_once_is_left_alone_as_a_whole() -> None:
     offers = tuple(Offer(name, "m", price(0)) for name in upstreams)
     served = Served(Snapshot("1", upstreams, {"m": ModelRoute("m", "chat", offers)}))
     router = Router(served, lambda: 1.0, lambda: 1.0, lambda: 0.5)
-    plan = served.known("m", "chat")
+    plan = served.directory("").known("m", "chat")
     assert plan is not None
     by_name = {e.name: e for e in router.endpoints(plan)}
     for name in ("a", "b"):

@@ -24,15 +24,15 @@ from tokenschain.core.call_record import (
 )
 from tokenschain.core.errors import ApiError, Fault
 from tokenschain.core.pricing.catalog import (
+    PICO_PER_MICRO,
     Occasion,
     Price,
     Usage,
     cost_of,
-    selling_price,
     tier_cost,
 )
 from tokenschain.core.routing.selection import Decision
-from tokenschain.core.snapshot import Offer, Served
+from tokenschain.core.snapshot import OWN_UPSTREAM_PRICE, Offer, Served
 from tokenschain.core.tags import NO_TAGS
 from tokenschain.core.tenancy import KeyGrant
 
@@ -87,7 +87,12 @@ class JournalMetering:
             if call.caller is not None:
                 attempts = call.attempts
                 if attempts:
-                    if self._served.get().sell or attempts[-1].delivered is not None:
+                    last = attempts[-1]
+                    if (
+                        self._served.get().sell
+                        or last.delivered is not None
+                        or last.candidate.upstream.tenant
+                    ):
                         self._price(record, call)
                 else:
                     hit = call.cache.hit
@@ -131,12 +136,19 @@ class JournalMetering:
         answered = call.answered_by
         if answered is None:
             return
-        sell, price = self._served.get().sell, None
-        if sell:
-            at_s = record.started_ms / 1e3
-            price = selling_price(sell, record.tenant, record.model_asked, at_s)
+        upstream, offer = answered.candidate.upstream, answered.candidate.offer
+        if upstream.tenant:
+            # The tenant pays the vendor itself.
+            record.charge_pico = upstream.call_fee_micro_yuan * PICO_PER_MICRO
+            record.charge_currency = OWN_UPSTREAM_PRICE.currency
+            record.charge_version = OWN_UPSTREAM_PRICE.version
+            return
+        price = None
+        if self._served.get().sell:
+            directory = self._served.directory(record.tenant)
+            price = directory.selling_price(record.model_asked, offer, record.started_ms / 1e3)
         if price is None:
-            price = answered.candidate.offer.price
+            price = offer.price
             if price is None or answered.delivered is None:
                 return  # sold at cost, which is known by now, or known not to be
         usage = answered.delivered or answered.usage or _NO_USAGE
@@ -153,10 +165,10 @@ class JournalMetering:
         record.currency = entry.currency
         record.usage_source = "cache"
         share = round(snapshot.cache.hit_price * PER_MILLION)
-        if not share:
+        if not share or entry.price_version == OWN_UPSTREAM_PRICE.version:
             return
-        at_s = record.started_ms / 1e3
-        price = selling_price(snapshot.sell, record.tenant, record.model_asked, at_s)
+        directory = self._served.directory(record.tenant)
+        price = directory.selling_price(record.model_asked, None, record.started_ms / 1e3)
         if price is not None:
             usage = Usage(entry.prompt_tokens, entry.completion_tokens)
             whole = _cost(usage, price, False, record.started_ms)

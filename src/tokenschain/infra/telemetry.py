@@ -32,6 +32,8 @@ SECONDS_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 6
 _MS_BOUNDS = tuple(b * 1e3 for b in SECONDS_BOUNDS)
 _SERIES_MAX = 5_000
 """Distinct label sets kept; what comes beyond is counted under `other`."""
+OWN = "own"
+"""Label of models that tenants named themselves, and of their own upstreams."""
 
 
 @dataclass(slots=True)
@@ -63,12 +65,21 @@ class _Counts(msgspec.Struct):
 class GatewayMetrics(Collector):
     """Counts calls; renders its own and its siblings' counts."""
 
-    def __init__(self, worker: str, folder: Path, gauges: Callable[[], dict[str, float]]) -> None:
+    def __init__(
+        self,
+        worker: str,
+        folder: Path,
+        gauges: Callable[[], dict[str, float]],
+        serves: Callable[[str], bool] = lambda model: True,
+    ) -> None:
         """
         Args:
             folder: where the workers of one gateway leave their counts.
             gauges: read at each scrape: connections, running calls, journal size.
+            serves: whether the platform has a model of a name; a tenant's own are counted
+                together, as are its own upstreams: tenants make as many as they like.
         """
+        self._serves = serves
         self._counts = _Counts(worker)
         self._folder = folder
         self._gauges = gauges
@@ -103,10 +114,17 @@ class GatewayMetrics(Collector):
             series.first_token_buckets[bisect_left(_MS_BOUNDS, first)] += 1
 
     def _new_series(self, key: tuple[str, str, str]) -> _Series:
-        if len(self._by_call) >= _SERIES_MAX:
-            key = ("other", "other", "other")
-        series = self._by_call.setdefault(key, _Series())
-        self._counts.series["\t".join(key)] = series
+        api, model, upstream = key
+        if model and not self._serves(model):
+            model = OWN
+        labels = "\t".join((api, model, OWN if "/" in upstream else upstream))
+        named = self._counts.series
+        if labels not in named and len(named) >= _SERIES_MAX:
+            labels = "other\tother\tother"
+        series = named.setdefault(labels, _Series())
+        if len(self._by_call) >= 2 * _SERIES_MAX:
+            self._by_call.clear()
+        self._by_call[key] = series
         return series
 
     def leave(self) -> None:

@@ -102,7 +102,7 @@ def place(
         result, over = run(one(), loop)
     finally:
         asyncio.set_event_loop(None)
-    for endpoint in router.endpoints(router._served.known("m", "chat")):  # type: ignore[arg-type]
+    for endpoint in router.endpoints(router._served.directory("").known("m", "chat")):  # type: ignore[arg-type]
         assert (endpoint.inflight, endpoint.prefill_tokens, endpoint.reserved) == (0, 0, 0)
     return result, router, call, over
 
@@ -187,7 +187,7 @@ def test_a_hedge_does_not_stop_a_hung_upstream_from_being_noticed() -> None:
 
 def test_a_trial_that_is_left_does_not_keep_an_upstream_out_for_ever() -> None:
     def give_up(router: Router) -> None:
-        router.endpoints(router._served.known("m", "chat"))  # type: ignore[arg-type]
+        router.endpoints(router._served.directory("").known("m", "chat"))  # type: ignore[arg-type]
         for _ in range(3):
             router._healths["a"].failed(AttemptOutcome.HARD, 0.0, None, 0.5)
 
@@ -210,7 +210,7 @@ def test_a_new_snapshot_while_rivals_race_bills_the_one_who_won() -> None:
                     copied = msgspec.json.decode(msgspec.json.encode(snapshot), type=type(snapshot))
                     router._served.replace(msgspec.structs.replace(copied, version="3"))
                     router.plan(call, GRANT)
-                    router.endpoints(router._served.known("m", "chat"))  # type: ignore[arg-type]
+                    router.endpoints(router._served.directory("").known("m", "chat"))  # type: ignore[arg-type]
 
     clouds = Renewing(a=2.0, b=5.0)
     answer, _, call, _ = place(clouds, prepare=renewed.append)

@@ -296,6 +296,7 @@ def rerate(asked: Writing, wanted: Rerate) -> Rerated:
         clouds=asked.context.ledger.clouds,
         tag_names=asked.context.ledger.tag_names,
         usd_cny_micro=asked.context.ledger.usd_cny_micro,
+        tenants=asked.context.publisher.snapshot.tenants,
     )
     for name in done.differences_pico:
         tenant = name.partition(" ")[0]

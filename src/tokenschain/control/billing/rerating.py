@@ -22,9 +22,11 @@ from tokenschain.core.pricing.catalog import (
     Price,
     Usage,
     cost_of,
+    price_at,
     selling_price,
     to_yuan,
 )
+from tokenschain.core.snapshot import OWN_UPSTREAM_PRICE, TenantConfiguration
 from tokenschain.infra.database.tables import ledger
 
 PAGE = 5_000
@@ -56,12 +58,17 @@ def rerate(
     clouds: Mapping[str, str],
     tag_names: rollups.TagNames,
     usd_cny_micro: int,
+    tenants: Mapping[str, TenantConfiguration] | None = None,
 ) -> Rerated:
     """Rate a time's calls of a model again by the selling prices that now hold for them.
 
     The single rows are rewritten with their new charge and price version, sums and budgets
     follow, and the difference is one adjustment in the double-entry ledger: sums of entries and
     rows agree before and after. A second run finds nothing to do.
+
+    Args:
+        tenants: what they have of their own: a virtual model that a tenant made itself is sold as
+            the models behind it, so a price for all of that name is none of its calls'.
     """
     sell = pricing.selling_prices(connection)
     done = Rerated(differences_pico={})
@@ -71,7 +78,12 @@ def rerate(
     for row in _rated_calls(connection, tenant, model, from_ms, until_ms):
         done.calls += 1
         at_s = row.started_ms / 1e3
-        price = selling_price(sell, row.tenant, model, at_s)
+        mine = (tenants or {}).get(row.tenant)
+        if mine is not None and model in mine.virtual_models:
+            dated = sell.get(f"{row.tenant}/{model}")
+            price = price_at(dated, at_s) if dated else None
+        else:
+            price = selling_price(sell, row.tenant, model, at_s)
         if price is None or price.version == row.charge_version:
             continue
         usage = Usage(source=row.usage_source, **{n: getattr(row, n) for n in _CLASSES})
@@ -118,6 +130,8 @@ def _rated_calls(
                 seen.started_ms < until_ms,
                 seen.model_asked == model,
                 seen.charge_pico.is_not(None),
+                # What a tenant's own upstream answered has no price of the platform's.
+                seen.charge_version != OWN_UPSTREAM_PRICE.version,
             )
             .order_by(seen.started_ms, seen.event_id)
             .limit(PAGE)

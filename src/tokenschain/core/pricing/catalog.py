@@ -15,6 +15,7 @@ from tokenschain.core.pricing.calendar import PeakSchedule, is_peak
 
 PICO_PER_UNIT = 10**12
 MICRO_PER_UNIT = 10**6
+PICO_PER_MICRO = PICO_PER_UNIT // MICRO_PER_UNIT
 
 
 Currency = Literal["CNY", "USD"]

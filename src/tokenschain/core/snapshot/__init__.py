@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, get_args
 
 import msgspec
@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from tokenschain.core.errors import ApiError
 from tokenschain.core.limits import Budget, Rate
-from tokenschain.core.pricing.catalog import DatedPrice, Price
+from tokenschain.core.pricing.catalog import DatedPrice, Price, PriceTier, price_at
 from tokenschain.core.snapshot.cache_rules import CacheRules
 from tokenschain.core.snapshot.routing_policy import Policy, RuleScope
 from tokenschain.core.snapshot.virtual_models import VirtualModelEntry
@@ -21,7 +21,7 @@ Zone = Literal["abroad", "cn", "mlps3", "gov", "own"]
 a government cloud, machines of one's own."""
 ZONES: tuple[str, ...] = get_args(Zone)
 ResidencyScope = Annotated[str, Meta(pattern=r"^(\*|(tenant|project|model)/.+|class/[\w-]{1,32})$")]
-"""Whose data a residency rule is for."""
+"""Whose data a residency rule is for: a `RuleScope`, or `class/NAME` for keys of a data class."""
 
 
 class UpstreamLimits(msgspec.Struct, frozen=True):
@@ -60,8 +60,13 @@ class Upstream(msgspec.Struct, frozen=True):
 
     id: Annotated[
         str,
-        Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$", description="Name of the upstream, unique."),
+        Meta(
+            pattern=r"^([\w.-]{1,62}/)?[a-z0-9][a-z0-9._-]{0,62}$",
+            max_length=64,
+            description="Name of the upstream, unique.",
+        ),
     ]
+    """A tenant's own is published under `own_id`: names of two tenants differ."""
     provider: Annotated[
         str,
         Meta(description="A provider of the catalog (`tokenschain model list`), or `custom`."),
@@ -143,6 +148,36 @@ class Upstream(msgspec.Struct, frozen=True):
             "default: for a cloud, the next call is the probe.",
         ),
     ] = ""
+    tenant: Annotated[
+        str,
+        Meta(
+            description="The tenant whose own upstream it is (bring your own key): it serves that "
+            "tenant's calls only, and the tenant pays the vendor itself. Empty: the platform's."
+        ),
+    ] = ""
+    call_fee_micro_yuan: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000_000,
+            description="What a tenant is charged for a call that its own upstream answered, in "
+            "millionths of a yuan; 0 is nothing.",
+        ),
+    ] = 0
+    drain: Annotated[
+        bool,
+        Meta(description="Whether it gets no new calls; those that run are finished, streams too."),
+    ] = False
+
+
+def own_id(tenant: str, name: str) -> str:
+    """The id that an upstream is published under."""
+    return f"{tenant}/{name}" if tenant else name
+
+
+OWN_UPSTREAM_PRICE = Price("CNY", (PriceTier(0, 0, 0),), "own-upstream/1")
+"""What a call at a tenant's own upstream costs the platform. Its version on a record says that
+the tenant paid the vendor itself."""
 
 
 class Offer(msgspec.Struct, frozen=True):
@@ -174,8 +209,9 @@ class Routing(msgspec.Struct, frozen=True):
     policy_overrides: Annotated[
         dict[RuleScope, str],
         Meta(
-            description="Policies by `tenant/NAME`, `project/NAME` or `model/NAME`; a model's "
-            "beats a project's, that a tenant's."
+            description="Policies by `tenant/NAME`, `project/NAME`, `model/NAME`, or one tenant's "
+            "`tenant/NAME/project/NAME` and `tenant/NAME/model/NAME`; a model's beats a project's, "
+            "that a tenant's."
         ),
     ] = {}
     first_token_slo_s: Annotated[
@@ -209,9 +245,10 @@ class Routing(msgspec.Struct, frozen=True):
     residency: Annotated[
         dict[ResidencyScope, tuple[Zone, ...]],
         Meta(
-            description="Zones that data may go to, by `tenant/NAME`, `project/NAME` or `*`, and "
-            "by `class/NAME` for keys of that data class, whoever holds them; both must hold. "
-            "Nothing is sent elsewhere, whatever fails."
+            description="Zones that data may go to, by `*`, `tenant/NAME`, `project/NAME`, "
+            "`model/NAME`, one tenant's `tenant/NAME/project/NAME` and `tenant/NAME/model/NAME`, "
+            "and `class/NAME` for keys of that data class, whoever holds them. A zone must be in "
+            "every rule that applies. Nothing is sent elsewhere, whatever fails."
         ),
     ] = {}
 
@@ -236,6 +273,21 @@ class Alias(msgspec.Struct, frozen=True):
     """Whether the old name stood for thinking; the call's own word goes before it."""
 
 
+OwnUpstreams = Literal["first", "only", "also"]
+"""When a tenant's own upstreams are asked: before the platform's, instead of them, or among them
+as the policy orders."""
+
+
+class TenantConfiguration(msgspec.Struct, frozen=True):
+    """What one tenant has of its own. Inside it, its names go before the platform's; nobody else
+    sees them."""
+
+    models: dict[str, ModelRoute] = {}
+    """What its own upstreams serve, by the names its callers use."""
+    virtual_models: dict[str, tuple[VirtualModelEntry, ...]] = {}
+    own_upstreams: OwnUpstreams = "first"
+
+
 class Snapshot(msgspec.Struct, frozen=True):
     """Everything the data plane needs to decide, but for the keys: those come in shards, so
     that a change of one is not a change of all."""
@@ -254,18 +306,15 @@ class Snapshot(msgspec.Struct, frozen=True):
     cache: CacheRules = CacheRules()
     aliases: dict[str, Alias] = {}
     """Other names of `models`, none of them a model's or a virtual model's own."""
-
-    def named(self, model: str) -> str:
-        """The name that a model is served by, for one of its aliases; else as it was."""
-        alias = self.aliases.get(model)
-        return model if alias is None else alias.model
+    tenants: dict[str, TenantConfiguration] = {}
+    """Of those tenants that have anything of their own."""
 
 
 SHARDS = 256
 """Keys are published by the first byte of their hash."""
 
 
-SNAPSHOT_FORMAT = 2
+SNAPSHOT_FORMAT = 3
 """Raised when the meaning of a published field changes. A gateway serves by its own format only:
 it would ignore a renamed field, and with it the restriction that the field holds."""
 
@@ -318,14 +367,182 @@ def encode_shard(grants: Mapping[bytes, KeyGrant]) -> bytes:
     return encode({digest: msgspec.Raw(encode(grants[digest])) for digest in sorted(grants)})
 
 
+class ModelDirectory:
+    """The model names of one tenant, its own before the platform's, and what may serve each.
+
+    A tenant that has nothing of its own shares the platform's. Plans are made when they are asked
+    for first, so that a configuration with many names is in force at once.
+    """
+
+    __slots__ = ("_mine", "_plans", "_snapshot", "_tenant")
+
+    def __init__(self, snapshot: Snapshot, tenant: str = "") -> None:
+        self._snapshot = snapshot
+        self._tenant = tenant
+        self._mine = snapshot.tenants.get(tenant)
+        self._plans: dict[str, Plan] = {}
+
+    def names(self) -> list[tuple[str, ModelRoute | None]]:
+        """Every name that can be called, with its route; None for a virtual model's."""
+        found: dict[str, ModelRoute | None] = {}
+        shared, mine = self._snapshot, self._mine
+        if mine is None or mine.own_upstreams != "only":
+            found |= shared.models
+        if mine is not None:
+            found |= mine.models
+        for name, entries in shared.routing.models.items():
+            if name not in found and (mine is None or any(e.model in found for e in entries)):
+                found[name] = None
+        if mine is not None:
+            found |= dict.fromkeys(mine.virtual_models)
+        return list(found.items())
+
+    def alias(self, name: str) -> Alias | None:
+        """What a name stands for that is no model's own."""
+        alias = self._snapshot.aliases.get(name)
+        return None if alias is None or self.is_own(name) else alias
+
+    def aliases(self) -> dict[str, Alias]:
+        """Those names."""
+        return {name: a for name, a in self._snapshot.aliases.items() if not self.is_own(name)}
+
+    def named(self, model: str) -> str:
+        """The name that a model is served by, for one of its aliases; else as it was."""
+        alias = self.alias(model)
+        return model if alias is None else alias.model
+
+    def is_own(self, name: str) -> bool:
+        """Whether it is a name that the tenant gave."""
+        mine = self._mine
+        return mine is not None and (name in mine.virtual_models or name in mine.models)
+
+    def virtual_model(self, name: str) -> tuple[VirtualModelEntry, ...] | None:
+        """The entries of a virtual model; None where the name is a model's, or none at all."""
+        mine = self._mine
+        if mine is not None:
+            own = mine.virtual_models.get(name)
+            if own is not None or name in mine.models:
+                return own
+        return self._snapshot.routing.models.get(name)
+
+    def known(self, model: str, kind: str) -> Plan | None:
+        """What may serve a model of a kind, when it is served at all."""
+        plan = self.plan_of(model)
+        return plan if plan is not None and plan.route.kind == kind else None
+
+    def plan(self, model: str, kind: str) -> Plan:
+        """Choose what may serve a call.
+
+        Raises:
+            ApiError: `model_not_found`, `invalid_value` when the model is of another kind,
+                `no_upstream` when nothing is behind it.
+        """
+        plan = self.plan_of(model)
+        if plan is None:
+            raise ApiError(
+                "model_not_found",
+                f"The model `{model[:200]}` does not exist. GET /v1/models lists what there is.",
+                param="model",
+            )
+        if plan.route.kind != kind:
+            raise ApiError(
+                "invalid_value",
+                f"The model `{model}` is for {plan.route.kind}, this endpoint for {kind}.",
+                param="model",
+            )
+        if not plan.candidates:
+            raise ApiError(
+                "no_upstream", f"No upstream that takes calls serves `{model}`.", param="model"
+            )
+        return plan
+
+    def plan_of(self, model: str) -> Plan | None:
+        """What may serve a model, in the order the snapshot lists; None where there is none."""
+        plan = self._plans.get(model)
+        if plan is None:
+            plan = self._make(model)
+            if plan is not None:
+                self._plans[model] = plan
+        return plan
+
+    def _make(self, model: str) -> Plan | None:
+        shared, mine = self._snapshot.models.get(model), self._mine
+        own = None if mine is None else mine.models.get(model)
+        if mine is not None and mine.own_upstreams == "only":
+            shared = None
+        if own is not None and shared is not None and own.kind != shared.kind:
+            shared = None  # its own name, whatever others call by it
+        if own is None or mine is None:
+            return None if shared is None else Plan(shared, self._candidates(shared, ""))
+        # Queues, retries and what is learned go by the route's name: they are not the platform's.
+        route = msgspec.structs.replace(own, name=own_id(self._tenant, model))
+        candidates = self._candidates(own, self._tenant)
+        if shared is None:
+            return Plan(route, candidates)
+        others = self._candidates(shared, "")
+        if mine.own_upstreams == "also":
+            return Plan(route, (*candidates, *others))
+        if not candidates:
+            return Plan(shared, others)
+        return Plan(route, candidates, (Plan(shared, others),) if others else ())
+
+    def _candidates(self, route: ModelRoute, tenant: str) -> tuple[Candidate, ...]:
+        """Those of a tenant's own upstreams, or of the platform's, that take new calls."""
+        found = []
+        for offer in route.offers:
+            upstream = self._snapshot.upstreams.get(offer.upstream)
+            if upstream is None or upstream.tenant != tenant or upstream.drain:
+                continue
+            if tenant:
+                offer = msgspec.structs.replace(offer, price=OWN_UPSTREAM_PRICE)
+            found.append(Candidate(upstream, offer))
+        return tuple(found)
+
+    def selling_price(self, model: str, offer: Offer | None, at_s: float) -> Price | None:
+        """What the tenant pays for a model at a time: by a price of its own, else by that for all.
+
+        A virtual model that the tenant made itself is sold as the model behind it that answered:
+        a name chosen by who pays sets no price.
+
+        Args:
+            offer: what answered; None where that is not known yet.
+        """
+        sell = self._snapshot.sell
+        dated: Sequence[DatedPrice] | None = sell.get(f"{self._tenant}/{model}")
+        if not dated:
+            mine = self._mine
+            entries = None if mine is None else mine.virtual_models.get(model)
+            if entries is not None:
+                model = self._model_behind(entries, offer)
+                dated = sell.get(f"{self._tenant}/{model}")
+            dated = dated or sell.get(model)
+        return price_at(dated, at_s) if dated else None
+
+    def _model_behind(self, entries: Sequence[VirtualModelEntry], offer: Offer | None) -> str:
+        for entry in entries:
+            route = self._snapshot.models.get(entry.model)
+            if offer is None or (
+                route is not None
+                and any(
+                    each.upstream == offer.upstream and each.model == offer.model
+                    for each in route.offers
+                )
+            ):
+                return entry.model
+        return ""
+
+
 class Served:
     """The configuration in force: the one cell the data plane reads and its feed replaces."""
 
-    __slots__ = ("_grants", "_plans", "_shards", "_snapshot", "generation", "version")
+    __slots__ = (
+        "_directories", "_grants", "_shards", "_shared", "_snapshot", "generation", "version",
+    )  # fmt: skip
 
     def __init__(self, snapshot: Snapshot | None = None) -> None:
         self._snapshot: Snapshot | None = None
-        self._plans: dict[str, Plan] = {}
+        self._directories: dict[str, ModelDirectory] = {}
+        self._shared: ModelDirectory | None = None
         self._shards: list[dict[bytes, msgspec.Raw]] = [_NO_SHARD] * SHARDS
         self._grants: dict[bytes, KeyGrant] = {}
         self.generation = 0
@@ -363,17 +580,8 @@ class Served:
 
     def replace(self, snapshot: Snapshot) -> None:
         """Serve by this snapshot from now on."""
-        self._plans = {
-            name: Plan(
-                route,
-                tuple(
-                    Candidate(snapshot.upstreams[offer.upstream], offer)
-                    for offer in route.offers
-                    if offer.upstream in snapshot.upstreams
-                ),
-            )
-            for name, route in snapshot.models.items()
-        }
+        self._shared = ModelDirectory(snapshot)
+        self._directories = {name: ModelDirectory(snapshot, name) for name in snapshot.tenants}
         self._snapshot = snapshot
         self.generation += 1
 
@@ -384,41 +592,20 @@ class Served:
             ApiError: `no_snapshot`: this gateway has never reached control.
         """
         if self._snapshot is None:
-            raise ApiError("no_snapshot", "The gateway is starting; try again in a moment.")
+            raise _no_snapshot()
         return self._snapshot
 
-    def known_as(self, model: str) -> str | None:
-        """The kind of a model; None when it is not served at all."""
-        plan = self._plans.get(model)
-        return None if plan is None else plan.route.kind
-
-    def known(self, model: str, kind: str) -> Plan | None:
-        """What may serve a model of a kind, when it is served at all."""
-        plan = self._plans.get(model)
-        return plan if plan is not None and plan.route.kind == kind else None
-
-    def plan(self, model: str, kind: str) -> Plan:
-        """Choose what may serve a call, in the order the snapshot lists.
+    def directory(self, tenant: str) -> ModelDirectory:
+        """The model names that a tenant's callers may use.
 
         Raises:
-            ApiError: `model_not_found`, `invalid_value` when the model is of another kind,
-                `no_upstream` when nothing is behind it.
+            ApiError: `no_snapshot`: this gateway has never reached control.
         """
-        plan = self._plans.get(model)
-        if plan is None:
-            raise ApiError(
-                "model_not_found",
-                f"The model `{model[:200]}` does not exist. GET /v1/models lists what there is.",
-                param="model",
-            )
-        if plan.route.kind != kind:
-            raise ApiError(
-                "invalid_value",
-                f"The model `{model}` is for {plan.route.kind}, this endpoint for {kind}.",
-                param="model",
-            )
-        if not plan.candidates:
-            raise ApiError(
-                "no_upstream", f"No upstream for `{model}` is configured.", param="model"
-            )
-        return plan
+        directory = self._directories.get(tenant, self._shared)
+        if directory is None:
+            raise _no_snapshot()
+        return directory
+
+
+def _no_snapshot() -> ApiError:
+    return ApiError("no_snapshot", "The gateway is starting; try again in a moment.")

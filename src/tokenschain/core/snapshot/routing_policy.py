@@ -83,16 +83,27 @@ POLICIES = {
 }
 
 RuleScope = Annotated[str, Meta(pattern=r"^(\*|(tenant|project|model)/.+)$")]
-"""Whose calls a rule is for: `tenant/NAME`, `project/NAME`, `model/NAME`, or `*` for all."""
+"""Whose calls a rule is for: `*` for all, `tenant/NAME`, `project/NAME` or `model/NAME` whoever's
+it is, and `tenant/NAME/project/NAME` or `tenant/NAME/model/NAME` for one tenant's."""
 
 T = TypeVar("T")
 
 
+def scopes(tenant: str, project: str, model: str) -> tuple[str, ...]:
+    """The scopes of rules that a call falls under, the narrowest first: a model's before a
+    project's, that before a tenant's."""
+    own = f"tenant/{tenant}"
+    return (
+        f"{own}/model/{model}", f"model/{model}",
+        f"{own}/project/{project}", f"project/{project}",
+        own,
+    )  # fmt: skip
+
+
 def narrowest(rules: Mapping[str, T], tenant: str, project: str, model: str, otherwise: T) -> T:
-    """Of rules by `tenant/NAME`, `project/NAME` or `model/NAME`: a model's beats a project's,
-    that a tenant's."""
+    """The rule of the narrowest scope that a call falls under; see `scopes`."""
     if rules:
-        for name in (f"model/{model}", f"project/{project}", f"tenant/{tenant}"):
+        for name in scopes(tenant, project, model):
             if name in rules:
                 return rules[name]
     return otherwise

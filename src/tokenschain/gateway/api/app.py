@@ -467,9 +467,9 @@ class Gateway:
         Raises:
             ApiError: `model_not_found`.
         """
-        snapshot = self._served.get()
-        listed = models.usable(snapshot, grant)
-        models.answer(listed, snapshot.named(model), b"", anthropic=False)
+        directory = self._served.directory(grant.tenant)
+        listed = models.usable(directory, grant)
+        models.answer(listed, directory.named(model), b"", anthropic=False)
 
     def _explain(self, exchange: Exchange) -> None:
         """A dry run of the choice for a chat request: nothing is sent, nothing is counted."""
@@ -489,10 +489,10 @@ class Gateway:
         grant = self._reader(exchange)
         request = exchange.request
         asked = unquote_to_bytes(name.removesuffix(b"/")).decode("utf-8", "replace")
-        snapshot = self._served.get()
+        directory = self._served.directory(grant.tenant)
         answer = models.answer(
-            models.usable(snapshot, grant),
-            snapshot.named(asked),
+            models.usable(directory, grant),
+            directory.named(asked),
             request.query,
             anthropic=_speaks_anthropic(request),
         )

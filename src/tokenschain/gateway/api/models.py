@@ -7,7 +7,7 @@ from typing import NamedTuple
 from urllib.parse import parse_qs
 
 from tokenschain.core.errors import ApiError
-from tokenschain.core.snapshot import Snapshot
+from tokenschain.core.snapshot import ModelDirectory
 from tokenschain.core.tenancy import KeyGrant, may_use
 
 PAGE_MODELS = 20
@@ -48,21 +48,22 @@ class Listed(NamedTuple):
         }
 
 
-def usable(snapshot: Snapshot, grant: KeyGrant) -> list[Listed]:
+def usable(directory: ModelDirectory, grant: KeyGrant) -> list[Listed]:
     """The models, virtual ones too, that a key may use."""
     aliases: dict[str, list[str]] = {}
-    for name, alias in snapshot.aliases.items():
+    for name, alias in directory.aliases().items():
         aliases.setdefault(alias.model, []).append(name)
     found = [
-        Listed(
-            route.name,
+        Listed(name, _FIRST_CREATED_S, "routing")
+        if route is None
+        else Listed(
+            name,
             route.created_s or _FIRST_CREATED_S,
             route.owned_by or "tokenschain",
-            tuple(sorted(aliases.get(route.name, ()))),
+            tuple(sorted(aliases.get(name, ()))),
         )
-        for route in snapshot.models.values()
+        for name, route in directory.names()
     ]
-    found += [Listed(name, _FIRST_CREATED_S, "routing") for name in snapshot.routing.models]
     return [
         model
         for model in found

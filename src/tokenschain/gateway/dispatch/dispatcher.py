@@ -213,7 +213,10 @@ class Dispatch:
 
     def _resumable(self, plan: Plan) -> bool:
         """Whether another upstream could go on where one breaks off."""
-        return len(plan.candidates) > 1 and any(map(self._upstreams.can_resume, plan.candidates))
+        return any(
+            len(tier.candidates) > 1 and any(map(self._upstreams.can_resume, tier.candidates))
+            for tier in ((plan, *plan.others) if plan.others else (plan,))
+        )
 
     async def continue_elsewhere(
         self, broken: UpstreamAttempt, error: ApiError, continuations: int
@@ -232,7 +235,7 @@ class Dispatch:
             self._broke_off(broken, error)
             raise error
         tried = broken.seen
-        same_model = Plan(broken.plan.route, broken.plan.candidates)
+        same_model = _tier_of(broken)
         while True:
             decision = self._router.place(call, broken.caller, same_model, broken.need, tried)
             if decision.endpoint is None:
@@ -271,6 +274,19 @@ class Dispatch:
                 "stream_broke_off", error.code, upstream=broken.endpoint.name,
                 call=broken.call.request.id, tokens=said.tokens if said is not None else None,
             )  # fmt: skip
+
+
+def _tier_of(broken: UpstreamAttempt) -> Plan:
+    """Where a stream may go on that broke off: the same model, and at the same one's expense. What
+    a tenant's own upstream began is not charged for as the platform's, nor the other way round."""
+    of = broken.candidate
+    payer = of.upstream.tenant
+    for tier in (broken.plan, *broken.plan.others):
+        mine = [c for c in tier.candidates if c.upstream.tenant == payer]
+        if any(c.upstream.id == of.upstream.id and c.offer.model == of.offer.model for c in mine):
+            same = len(mine) == len(tier.candidates)
+            return Plan(tier.route, tier.candidates if same else tuple(mine))
+    return Plan(broken.plan.route, ())
 
 
 class ContinuedAnswer:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from msgspec import Raw
@@ -40,8 +40,9 @@ from tokenschain.core.snapshot import (
     Routing,
     Served,
     Upstream,
+    own_id,
 )
-from tokenschain.core.snapshot.routing_policy import POLICIES, Policy, narrowest
+from tokenschain.core.snapshot.routing_policy import POLICIES, Policy, narrowest, scopes
 from tokenschain.core.tenancy import KeyGrant, may_use
 
 _KINDS = {Api.EMBEDDINGS: "embedding", Api.RERANK: "rerank"}
@@ -102,7 +103,7 @@ class Router:
         self._healths: dict[str, Health] = {}
         self._lists: dict[int, _Known] = {}
         self._policies: dict[tuple[str, str, str], Policy] = {}
-        self._zones: dict[tuple[str, str, str], frozenset[str] | None] = {}
+        self._zones: dict[tuple[str, str, str, str, str], frozenset[str] | None] = {}
         self._outputs: dict[str, float] = {}
         self._near: dict[tuple[str, str], tuple[str, ...]] = {}
         self._keyless: frozenset[str] = frozenset()
@@ -125,15 +126,15 @@ class Router:
         return self._plan(call, caller, api)
 
     def _plan(self, call: Call, caller: KeyGrant, api: str) -> Plan:
-        snapshot = self._served.get()
+        directory = self._served.directory(caller.tenant)
         parsed = call.parsed
         asked = parsed.model
-        alias = snapshot.aliases.get(asked)
+        alias = directory.alias(asked)
         if alias is not None:
             _resolve(call, alias)
         kind = _KINDS.get(parsed.api, "chat")
-        entries = self._rules.models.get(parsed.model)
-        if entries is None and self._served.known_as(parsed.model) is None:
+        entries = directory.virtual_model(parsed.model)
+        if entries is None and directory.plan_of(parsed.model) is None:
             raise self._unknown_model(caller, asked)
         if not may_use(caller, parsed.model, api) and not (
             alias is not None and may_use(caller, asked, api)
@@ -141,7 +142,7 @@ class Router:
             # As if there were none: names are not to be tried out.
             raise self._unknown_model(caller, asked)
         if entries is None:
-            only = self._served.plan(parsed.model, kind)
+            only = directory.plan(parsed.model, kind)
             if alias is None and not self._list(only).blind:
                 # It depends on nothing else of a call: the next one has it at once.
                 if len(self._planned) >= PLANNED_MAX:
@@ -151,16 +152,11 @@ class Router:
                 self._check_abilities(call, only)
             return only
         traits = virtual_models.CallTraits(parsed, call.tags)
-        tiers = []
+        tiers: list[Plan] = []
         for entry in virtual_models.ordered(entries, traits, self._random):
-            found = self._served.known(entry.model, kind)
-            if found is None:
-                continue
-            if entry.upstream is not None:
-                kept = tuple(c for c in found.candidates if c.upstream.id == entry.upstream)
-                found = Plan(found.route, kept)
-            if found.candidates:
-                tiers.append(found)
+            found = directory.known(entry.model, kind)
+            if found is not None:
+                tiers += _tiers_of(found, entry.upstream)
         if not tiers:
             raise ApiError(
                 "no_upstream", f"No entry of `{parsed.model}` fits this call.", param="model"
@@ -175,9 +171,9 @@ class Router:
         if near is None:
             if len(self._near) >= NEAR_NAMES_MAX:
                 self._near.clear()
-            snapshot = self._served.get()
-            names = (*snapshot.models, *self._rules.models, *snapshot.aliases)
-            known = [name for name in names if may_use(caller, snapshot.named(name))]
+            directory = self._served.directory(caller.tenant)
+            names = (*(name for name, _ in directory.names()), *directory.aliases())
+            known = [name for name in names if may_use(caller, directory.named(name))]
             near = near_names(asked, known)
             self._near[caller.key_id, asked] = near
         hint = f" Did you mean {' or '.join(f'`{name}`' for name in near)}?" if near else ""
@@ -227,9 +223,12 @@ class Router:
 
     def lone(self, call: Call, plan: Plan, priority: Priority) -> tuple[Endpoint, Need] | None:
         """The only upstream there is, if it has room: there is nothing to weigh."""
-        if len(plan.candidates) != 1 or plan.others or self._rules.residency:
+        if plan.others or self._rules.residency:
             return None
-        endpoint, caller = self._list(plan).endpoints[0], call.caller
+        endpoints = self._list(plan).endpoints
+        if len(endpoints) != 1:
+            return None
+        endpoint, caller = endpoints[0], call.caller
         if endpoint.name in self._keyless or (caller is not None and caller.data_class):
             return None
         load_max = RULES[priority].load_max
@@ -300,14 +299,14 @@ class Router:
             The other upstreams that are ejected with it, and after how many seconds they are
             tried again.
         """
-        region = endpoint.candidate.upstream.region
-        if not region:
-            return {}
+        upstream = endpoint.candidate.upstream
+        if not upstream.region or upstream.tenant:
+            return {}  # what a tenant says of its own upstreams is no word on a region
         now = self._clock()
         healths = {
             e.name: e.health
             for e in self._endpoints.values()
-            if e.candidate.upstream.region == region
+            if e.candidate.upstream.region == upstream.region and not e.candidate.upstream.tenant
         }
         gone = [h for h in healths.values() if h.is_open and now - h.opened_at <= REGION_S]
         if len(healths) < 2 or len(gone) < max(2, REGION_SHARE * len(healths)):
@@ -359,14 +358,16 @@ class Router:
         candidates = plan.candidates
         known = self._lists.get(id(candidates))
         if known is None or known.candidates is not candidates:
-            windows = [c.offer.context_window for c in candidates if c.offer.context_window]
-            unable = any(c.offer.abilities is not None for c in candidates)
+            upstreams = self._served.get().upstreams
+            taking = [c for c in candidates if _takes_calls(c, upstreams)]
+            windows = [c.offer.context_window for c in taking if c.offer.context_window]
+            unable = any(c.offer.abilities is not None for c in taking)
             known = _Known(
                 candidates,
-                [self._endpoint(candidate) for candidate in candidates],
+                [self._endpoint(c, upstreams[c.upstream.id]) for c in taking],
                 min(windows, default=None),
                 unable,
-                all(map(_is_blind, candidates)),
+                all(map(_is_blind, taking)),
             )
             if len(self._lists) > 10_000:
                 self._lists.clear()
@@ -387,11 +388,20 @@ class Router:
         """What is known of a candidate."""
         return self._endpoints[candidate.upstream.id, candidate.offer.model]
 
-    def _endpoint(self, candidate: Candidate) -> Endpoint:
-        upstream = candidate.upstream
+    def _endpoint(self, candidate: Candidate, upstream: Upstream) -> Endpoint:
+        """What is known of a candidate.
+
+        Args:
+            upstream: as the snapshot in force has it. A call that was planned before, and waits
+                or goes on, may have an earlier one.
+        """
         key = (upstream.id, candidate.offer.model)
         most = min(upstream.concurrency_max, upstream.limits.connections_max)
         endpoint = self._endpoints.get(key)
+        if candidate.upstream is not upstream:
+            if endpoint is not None:
+                return endpoint
+            candidate = Candidate(upstream, candidate.offer)
         if endpoint is None:
             endpoint = self._endpoints[key] = Endpoint(
                 candidate,
@@ -423,7 +433,7 @@ class Router:
         endpoints, window = known.endpoints, known.window_min
         left_out: list[tuple[str, str]] = []
         if self._rules.residency or caller.data_class:
-            zones = self._zones_of(caller)
+            zones = self._zones_of(caller, call.parsed.model, tier.route.name)
             if zones is not None:
                 left_out = [
                     (e.name, f"data may not go to zone {e.candidate.upstream.zone or 'unknown'}")
@@ -442,18 +452,25 @@ class Router:
             endpoints = able
         return endpoints, left_out
 
-    def _zones_of(self, caller: KeyGrant) -> frozenset[str] | None:
-        key = (caller.tenant, caller.project, caller.data_class)
+    def _zones_of(self, caller: KeyGrant, asked: str, served: str) -> frozenset[str] | None:
+        """The zones that are in every rule which applies to a call; None where none does.
+
+        Args:
+            asked: the name that the caller gave, and `served`, that of the model behind it: a
+                rule for a model holds by whatever name it is called.
+        """
+        key = (caller.tenant, caller.project, caller.data_class, asked, served)
         if key not in self._zones:
-            rows = self._rules.residency
-            names = (f"project/{caller.project}", f"tenant/{caller.tenant}", "*")
-            found = next((rows[name] for name in names if name in rows), None)
-            zones = None if found is None else frozenset(found)
+            if len(self._zones) > 10_000:
+                self._zones.clear()
+            rows, tenant = self._rules.residency, caller.tenant
+            models = (asked, served.removeprefix(own_id(tenant, "")))
+            names = {"*", *(s for m in models for s in scopes(tenant, caller.project, m))}
+            rules = [frozenset(rows[name]) for name in names if name in rows]
             if caller.data_class:
                 # A class that is no longer known may go nowhere.
-                of_class = frozenset(rows.get(f"class/{caller.data_class}", ()))
-                zones = of_class if zones is None else zones & of_class
-            self._zones[key] = zones
+                rules.append(frozenset(rows.get(f"class/{caller.data_class}", ())))
+            self._zones[key] = frozenset.intersection(*rules) if rules else None
         return self._zones[key]
 
     # --- prefixes ---------------------------------------------------------------------
@@ -473,6 +490,25 @@ class Router:
             for endpoint in self._prefixes.get(prefix, ()):
                 found[endpoint] = PREFIX_BYTES[at] // _BYTES_PER_TOKEN
         return found
+
+
+def _takes_calls(candidate: Candidate, upstreams: Mapping[str, Upstream]) -> bool:
+    """Whether new calls go to a candidate by the snapshot in force; it may be of an earlier one."""
+    now = upstreams.get(candidate.upstream.id)
+    return now is not None and not now.drain and now.tenant == candidate.upstream.tenant
+
+
+def _tiers_of(plan: Plan, upstream: str | None) -> list[Plan]:
+    """What of a model's plan an entry of a virtual model asks, in order.
+
+    Args:
+        upstream: the only one that is asked; None for any.
+    """
+    tiers = (plan, *plan.others)
+    if upstream is None:
+        return [tier for tier in tiers if tier.candidates]
+    kept = ((t.route, tuple(c for c in t.candidates if c.upstream.id == upstream)) for t in tiers)
+    return [Plan(route, candidates) for route, candidates in kept if candidates]
 
 
 def _resolve(call: Call, alias: Alias) -> None:

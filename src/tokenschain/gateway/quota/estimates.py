@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tokenschain.core.pricing.catalog import (
+    PICO_PER_MICRO,
     DearestRates,
     Price,
     cost_at_most,
@@ -17,7 +18,7 @@ from tokenschain.core.snapshot import Plan
 class PlanAmounts:
     """What estimates need of a plan's offers; worked out once for each snapshot."""
 
-    __slots__ = ("candidates", "output_max", "prices", "uncapped")
+    __slots__ = ("candidates", "fee_pico", "on_platform", "output_max", "prices", "uncapped")
 
     def __init__(self, plan: Plan, uncapped: frozenset[str]) -> None:
         """
@@ -36,6 +37,10 @@ class PlanAmounts:
             c.offer.output_tokens_max for c in everyone if c.upstream.provider in uncapped
         )
         """What those that do not keep to the caller's limit give at most; None: not known."""
+        self.on_platform = not all(c.upstream.tenant for c in everyone)
+        """Whether any of them is the platform's, so that its selling prices may count."""
+        fees = [c.upstream.call_fee_micro_yuan for c in everyone if c.upstream.tenant]
+        self.fee_pico = max(fees, default=0) * PICO_PER_MICRO
         found = {offer.price.version: offer.price for offer in offers if offer.price is not None}
         self.prices = PlanPrices(tuple(found.values()))
 

@@ -37,7 +37,6 @@ from tokenschain.core.log_events import Reporter, silent
 from tokenschain.core.ports import Load
 from tokenschain.core.pricing.catalog import (
     Price,
-    selling_price,
     to_yuan,
 )
 from tokenschain.core.snapshot import Plan, Served, Snapshot
@@ -441,10 +440,11 @@ class LimitQuota:
                     output = max(output, own or self._usual_output(plan.route.name))
             output *= requests
         prices = known.prices
-        if snapshot.sell:
-            prices = self._sold_by(snapshot, caller, parsed.model) or prices
+        if snapshot.sell and known.on_platform:
+            prices = self._sold_by(caller, parsed.model) or prices
         writes = prices.writes_matter and b'"cache_control"' in call.request.body
         spend = prices.most(prompt, output, snapshot.usd_cny_micro, writes_cache=writes)
+        spend = max(spend, known.fee_pico)
         return requests, prompt + output, spend, 1
 
     def _usual_output(self, model: str) -> int:
@@ -459,9 +459,10 @@ class LimitQuota:
             self._plan_amounts[id(plan.candidates)] = found
         return found
 
-    def _sold_by(self, snapshot: Snapshot, caller: KeyGrant, model: str) -> PlanPrices | None:
+    def _sold_by(self, caller: KeyGrant, model: str) -> PlanPrices | None:
         """The selling price that holds, if there is one."""
-        price = selling_price(snapshot.sell, caller.tenant, model, self._unix_time())
+        directory = self._served.directory(caller.tenant)
+        price = directory.selling_price(model, None, self._unix_time())
         if price is None:
             return None
         known = self._selling_prices.get(id(price))
