@@ -109,7 +109,7 @@ class Publisher:
         )
         snapshot = Snapshot(
             "", routes.upstreams, routes.models, routes.routing, rates, budgets, sell, usd_cny,
-            cache, routes.aliases,
+            cache, routes.aliases, routes.tenants,
         )  # fmt: skip
         body = msgspec.msgpack.encode(snapshot)
         version = self._suite.hex_digest(

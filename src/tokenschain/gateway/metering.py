@@ -139,7 +139,7 @@ class JournalMetering:
         upstream, offer = answered.candidate.upstream, answered.candidate.offer
         if upstream.tenant:
             # The tenant pays the vendor itself.
-            record.charge_pico = upstream.call_fee_micro_yuan * PICO_PER_MICRO
+            record.charge_pico = upstream.call_fee_micro_cny * PICO_PER_MICRO
             record.charge_currency = OWN_UPSTREAM_PRICE.currency
             record.charge_version = OWN_UPSTREAM_PRICE.version
             return

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import NamedTuple
 
 import msgspec
 
-from tokenschain.control.configuration.resources import Configuration, Kind, Problem
+from tokenschain.control.configuration.resources import Configuration, Kind, Owned, Problem
 from tokenschain.core.pricing.catalog import (
     MICRO_PER_UNIT,
     Catalog,
@@ -18,11 +18,14 @@ from tokenschain.core.pricing.catalog import (
     Provider,
 )
 from tokenschain.core.snapshot import (
+    UPSTREAM_ID_CHARACTERS_MAX,
     Alias,
     ModelRoute,
     Offer,
     Routing,
+    TenantConfiguration,
     Upstream,
+    own_id,
 )
 from tokenschain.core.snapshot.virtual_models import VirtualModelEntry
 from tokenschain.infra import catalog_file
@@ -44,6 +47,7 @@ class Routes(NamedTuple):
     upstreams: dict[str, Upstream]
     models: dict[str, ModelRoute]
     aliases: dict[str, Alias]
+    tenants: dict[str, TenantConfiguration]
     routing: Routing
     problems: tuple[Problem, ...]
     """What is named in one was left out, or leads nowhere."""
@@ -58,18 +62,19 @@ def build(
         settings: of this platform's own engine, and whether models without a price are served.
         discovered: models that an engine under `engine.url` says it serves.
     """
-    table = _Table({}, {}, {}, {}, [])
+    table = _Table({}, {"": _Names({}, {}, {})}, [])
     _add_own_engine(table, settings, discovered)
     _add_upstreams(table, configuration, settings, catalog)
-    models = {
-        name: ModelRoute(name, table.kinds[name], tuple(offers), table.owners[name])
-        for name, offers in sorted(table.offers.items())
-    }
+    models = table.models_of("")
     aliases = _aliases(catalog, table.upstreams, models, configuration.virtual_names)
     known_later = bool(settings.engine.url)
-    virtual = _virtual_models(table, configuration, models, aliases, known_later)
-    routing = msgspec.structs.replace(configuration.routing, models=virtual)
-    return Routes(table.upstreams, models, aliases, routing, tuple(table.problems))
+    virtual = _virtual_models(table, configuration, aliases, known_later)
+    routing = msgspec.structs.replace(configuration.routing, models=virtual.pop("", {}))
+    tenants = {
+        tenant: TenantConfiguration(table.models_of(tenant), virtual.get(tenant, {}))
+        for tenant in sorted({*table.names, *virtual} - {""})
+    }
+    return Routes(table.upstreams, models, aliases, tenants, routing, tuple(table.problems))
 
 
 def _add_upstreams(
@@ -93,17 +98,25 @@ def _add_upstreams(
                 f"the machines of provider {entry.provider} are"
             )
             table.problems.append(Problem(Kind.UPSTREAM, *whose, "zone", why))
-        table.upstreams[entry.id] = _published(entry, base_url, zone or "")
+        published = _published(entry, whose, base_url, zone or "")
+        if published is None:
+            why = (
+                "choose a shorter name: with its tenant's it has 64 characters at most, and no `/`"
+            )
+            table.problems.append(Problem(Kind.UPSTREAM, *whose, "name", why))
+            continue
+        table.upstreams[published.id] = published
         known = _known(provider or Provider(entry.provider, ""), by_provider)
         for name, served in _names(entry, known).items():
             found = known.get(served)
             price = _price(entry, served) or (found.price if found is not None else None)
-            if price is None and settings.unpriced_models == "refuse":
+            if price is None and not whose.tenant and settings.unpriced_models == "refuse":
                 continue
             kind = entry.kinds.get(served) or (found.kind if found is not None else "chat")
             if kind in KINDS:
                 vendor = found.vendor if found is not None else entry.provider
-                table.add(name, kind, vendor, _offer(entry.id, served, price, found))
+                offer = _offer(published.id, served, price, found)
+                table.names_of(whose.tenant).add(name, kind, vendor, offer)
 
 
 def _no_address(entry: UpstreamSettings, catalog: Catalog) -> tuple[str, str]:
@@ -131,14 +144,12 @@ def _known(
     return known
 
 
-class _Table(NamedTuple):
-    """Upstreams by id; offers, kind and owner of each model name; what is wrong."""
+class _Names(NamedTuple):
+    """Offers, kind and owner of each model name."""
 
-    upstreams: dict[str, Upstream]
     offers: dict[str, list[Offer]]
     kinds: dict[str, str]
     owners: dict[str, str]
-    problems: list[Problem]
 
     def add(self, name: str, kind: str, owner: str, offer: Offer) -> None:
         """Add an offer; a name's kind and owner are its first offer's."""
@@ -147,13 +158,35 @@ class _Table(NamedTuple):
         self.offers.setdefault(name, []).append(offer)
 
 
+class _Table(NamedTuple):
+    """Upstreams by id; model names by tenant, the platform's under none; what is wrong."""
+
+    upstreams: dict[str, Upstream]
+    names: dict[str, _Names]
+    problems: list[Problem]
+
+    def names_of(self, tenant: str) -> _Names:
+        """A tenant's model names."""
+        return self.names.setdefault(tenant, _Names({}, {}, {}))
+
+    def models_of(self, tenant: str) -> dict[str, ModelRoute]:
+        """What is served by a tenant's own upstreams, or by the platform's."""
+        found = self.names.get(tenant)
+        if found is None:
+            return {}
+        return {
+            name: ModelRoute(name, found.kinds[name], tuple(offers), found.owners[name])
+            for name, offers in sorted(found.offers.items())
+        }
+
+
 def _add_own_engine(table: _Table, settings: Settings, discovered: Iterable[str]) -> None:
     """The engine at `engine.url` with what it says it serves, or the embedded one."""
     owner = "own engine"
     if settings.engine.url:
         table.upstreams[ENGINE] = Upstream(ENGINE, "custom", settings.engine.url, zone="own")
         for name in discovered:
-            table.add(name, "chat", owner, Offer(ENGINE, name, _OWN_PRICE))
+            table.names_of("").add(name, "chat", owner, Offer(ENGINE, name, _OWN_PRICE))
     elif settings.engine.enabled:
         key = f"file:{settings.engine_key_path}"
         host = settings.engine.host
@@ -163,9 +196,9 @@ def _add_own_engine(table: _Table, settings: Settings, discovered: Iterable[str]
         table.upstreams[EMBEDDER] = Upstream(EMBEDDER, "local", embed, (key,), zone="own")
         model = settings.engine.model
         offer = Offer(ENGINE, model, _OWN_PRICE, abilities=_ENGINE_ABILITIES)
-        table.add(model, "chat", owner, offer)
+        table.names_of("").add(model, "chat", owner, offer)
         embedding = Offer(EMBEDDER, EMBEDDING_MODEL, _OWN_PRICE)
-        table.add(EMBEDDING_MODEL, "embedding", owner, embedding)
+        table.names_of("").add(EMBEDDING_MODEL, "embedding", owner, embedding)
 
 
 def _offer(upstream: str, model: str, price: Price | None, info: ModelInfo | None) -> Offer:
@@ -200,19 +233,21 @@ def _aliases(
 def _virtual_models(
     table: _Table,
     configuration: Configuration,
-    models: Collection[str],
     aliases: Mapping[str, Alias],
     known_later: bool,
-) -> dict[str, tuple[VirtualModelEntry, ...]]:
-    """The virtual models, aliases in them resolved.
+) -> dict[str, dict[str, tuple[VirtualModelEntry, ...]]]:
+    """The virtual models by tenant and name, aliases in them resolved.
 
     Args:
         known_later: whether models may turn up that are not known yet.
     """
-    known = {*models, *aliases}
-    found: dict[str, tuple[VirtualModelEntry, ...]] = {}
+    everyone = {*table.names_of("").offers, *aliases}
+    known_to = {tenant: everyone | names.offers.keys() for tenant, names in table.names.items()}
+    found: dict[str, dict[str, tuple[VirtualModelEntry, ...]]] = {}
     for (tenant, name), entries in configuration.virtual_models.items():
-        if name in models:
+        known = known_to.get(tenant, everyone)
+        # A tenant's name goes before the platform's, but not before its own upstreams' models.
+        if tenant in table.names and name in table.names[tenant].offers:
             why = "there is a model of this name; choose another"
             table.problems.append(Problem(Kind.VIRTUAL_MODEL, tenant, name, "name", why))
         for number, entry in enumerate(entries):
@@ -223,18 +258,30 @@ def _virtual_models(
                 )
                 at = f"entries[{number}].model"
                 table.problems.append(Problem(Kind.VIRTUAL_MODEL, tenant, name, at, why))
-        found[name] = tuple(
-            msgspec.structs.replace(entry, model=aliases[entry.model].model)
-            if entry.model in aliases
-            else entry
-            for entry in entries
+        found.setdefault(tenant, {})[name] = tuple(
+            _resolved(table, tenant, entry, aliases) for entry in entries
         )
     return found
 
 
-def _published(entry: UpstreamSettings, base_url: str, zone: str) -> Upstream:
-    """An upstream of the settings as gateways know it."""
+def _resolved(
+    table: _Table, tenant: str, entry: VirtualModelEntry, aliases: Mapping[str, Alias]
+) -> VirtualModelEntry:
+    """An entry as published: by the model's own name, and by the id of its upstream."""
+    own = tenant in table.names and entry.model in table.names[tenant].offers
+    if entry.model in aliases and not (tenant and own):
+        entry = msgspec.structs.replace(entry, model=aliases[entry.model].model)
+    if tenant and entry.upstream is not None and own_id(tenant, entry.upstream) in table.upstreams:
+        entry = msgspec.structs.replace(entry, upstream=own_id(tenant, entry.upstream))
+    return entry
+
+
+def _published(entry: UpstreamSettings, whose: Owned, base_url: str, zone: str) -> Upstream | None:
+    """An upstream of the settings as gateways know it; None where its name is none."""
+    if "/" in whose.name or len(own_id(*whose)) > UPSTREAM_ID_CHARACTERS_MAX:
+        return None
     given = {name: getattr(entry, name) for name in Upstream.__struct_fields__}
+    given["id"], given["tenant"] = own_id(*whose), whose.tenant
     given["base_url"] = base_url
     given["credentials"] = entry.credential
     given["zone"] = zone

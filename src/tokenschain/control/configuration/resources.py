@@ -73,7 +73,9 @@ def of_settings(settings: Settings) -> Configuration:
     """What the settings say of upstreams, routing and cache."""
     rules = {name: getattr(settings.cache, name) for name in CacheRules.__struct_fields__}
     return Configuration(
-        upstreams={Owned("", upstream.id): upstream for upstream in settings.upstreams},
+        upstreams={
+            Owned(upstream.tenant, upstream.id): upstream for upstream in settings.upstreams
+        },
         virtual_models={
             Owned("", name): entries for name, entries in settings.routing.models.items()
         },

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, get_args
 import msgspec
 from msgspec import Meta
 
+from tokenschain.core.call_record import CHARACTERS_MAX
 from tokenschain.core.errors import ApiError
 from tokenschain.core.limits import Budget, Rate
 from tokenschain.core.pricing.catalog import DatedPrice, Price, PriceTier, price_at
@@ -22,6 +23,9 @@ a government cloud, machines of one's own."""
 ZONES: tuple[str, ...] = get_args(Zone)
 ResidencyScope = Annotated[str, Meta(pattern=r"^(\*|(tenant|project|model)/.+|class/[\w-]{1,32})$")]
 """Whose data a residency rule is for: a `RuleScope`, or `class/NAME` for keys of a data class."""
+
+
+UPSTREAM_ID_CHARACTERS_MAX = CHARACTERS_MAX["upstream"]
 
 
 class UpstreamLimits(msgspec.Struct, frozen=True):
@@ -62,11 +66,11 @@ class Upstream(msgspec.Struct, frozen=True):
         str,
         Meta(
             pattern=r"^([\w.-]{1,62}/)?[a-z0-9][a-z0-9._-]{0,62}$",
-            max_length=64,
-            description="Name of the upstream, unique.",
+            max_length=UPSTREAM_ID_CHARACTERS_MAX,
+            description="Name of the upstream, unique: lower case letters, digits, `.`, `_` or "
+            "`-`. A tenant's own is published as `TENANT/NAME`, 64 characters at most.",
         ),
     ]
-    """A tenant's own is published under `own_id`: names of two tenants differ."""
     provider: Annotated[
         str,
         Meta(description="A provider of the catalog (`tokenschain model list`), or `custom`."),
@@ -155,7 +159,7 @@ class Upstream(msgspec.Struct, frozen=True):
             "tenant's calls only, and the tenant pays the vendor itself. Empty: the platform's."
         ),
     ] = ""
-    call_fee_micro_yuan: Annotated[
+    call_fee_micro_cny: Annotated[
         int,
         Meta(
             ge=0,
@@ -191,6 +195,11 @@ class Offer(msgspec.Struct, frozen=True):
     context_window: int | None = None
     abilities: tuple[str, ...] | None = None
     """None when they are not known: then nothing is ruled out."""
+
+
+OwnUpstreams = Literal["first", "only", "also"]
+"""When a tenant's own upstreams are asked: before the platform's, instead of them, or among them
+as the policy orders."""
 
 
 class Routing(msgspec.Struct, frozen=True):
@@ -242,6 +251,14 @@ class Routing(msgspec.Struct, frozen=True):
         dict[str, tuple[VirtualModelEntry, ...]],
         Meta(description="Virtual models by name, each a list of entries; see below."),
     ] = {}
+    own_upstreams: Annotated[
+        dict[str, OwnUpstreams],
+        Meta(
+            description="By tenant, when its own upstreams are asked: `first`, before the "
+            "platform's, which is where nothing is said; `only`, instead of them; `also`, among "
+            "them, as the policy orders."
+        ),
+    ] = {}
     residency: Annotated[
         dict[ResidencyScope, tuple[Zone, ...]],
         Meta(
@@ -273,11 +290,6 @@ class Alias(msgspec.Struct, frozen=True):
     """Whether the old name stood for thinking; the call's own word goes before it."""
 
 
-OwnUpstreams = Literal["first", "only", "also"]
-"""When a tenant's own upstreams are asked: before the platform's, instead of them, or among them
-as the policy orders."""
-
-
 class TenantConfiguration(msgspec.Struct, frozen=True):
     """What one tenant has of its own. Inside it, its names go before the platform's; nobody else
     sees them."""
@@ -285,7 +297,6 @@ class TenantConfiguration(msgspec.Struct, frozen=True):
     models: dict[str, ModelRoute] = {}
     """What its own upstreams serve, by the names its callers use."""
     virtual_models: dict[str, tuple[VirtualModelEntry, ...]] = {}
-    own_upstreams: OwnUpstreams = "first"
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -374,19 +385,20 @@ class ModelDirectory:
     for first, so that a configuration with many names is in force at once.
     """
 
-    __slots__ = ("_mine", "_plans", "_snapshot", "_tenant")
+    __slots__ = ("_mine", "_own", "_plans", "_snapshot", "_tenant")
 
     def __init__(self, snapshot: Snapshot, tenant: str = "") -> None:
         self._snapshot = snapshot
         self._tenant = tenant
         self._mine = snapshot.tenants.get(tenant)
+        self._own = snapshot.routing.own_upstreams.get(tenant, "first")
         self._plans: dict[str, Plan] = {}
 
     def names(self) -> list[tuple[str, ModelRoute | None]]:
         """Every name that can be called, with its route; None for a virtual model's."""
         found: dict[str, ModelRoute | None] = {}
         shared, mine = self._snapshot, self._mine
-        if mine is None or mine.own_upstreams != "only":
+        if mine is None or self._own != "only":
             found |= shared.models
         if mine is not None:
             found |= mine.models
@@ -468,7 +480,7 @@ class ModelDirectory:
     def _make(self, model: str) -> Plan | None:
         shared, mine = self._snapshot.models.get(model), self._mine
         own = None if mine is None else mine.models.get(model)
-        if mine is not None and mine.own_upstreams == "only":
+        if mine is not None and self._own == "only":
             shared = None
         if own is not None and shared is not None and own.kind != shared.kind:
             shared = None  # its own name, whatever others call by it
@@ -480,7 +492,7 @@ class ModelDirectory:
         if shared is None:
             return Plan(route, candidates)
         others = self._candidates(shared, "")
-        if mine.own_upstreams == "also":
+        if self._own == "also":
             return Plan(route, (*candidates, *others))
         if not candidates:
             return Plan(shared, others)
@@ -493,9 +505,8 @@ class ModelDirectory:
             upstream = self._snapshot.upstreams.get(offer.upstream)
             if upstream is None or upstream.tenant != tenant or upstream.drain:
                 continue
-            if tenant:
-                offer = msgspec.structs.replace(offer, price=OWN_UPSTREAM_PRICE)
-            found.append(Candidate(upstream, offer))
+            priced = msgspec.structs.replace(offer, price=OWN_UPSTREAM_PRICE) if tenant else offer
+            found.append(Candidate(upstream, priced))
         return tuple(found)
 
     def selling_price(self, model: str, offer: Offer | None, at_s: float) -> Price | None:

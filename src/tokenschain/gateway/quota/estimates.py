@@ -39,7 +39,7 @@ class PlanAmounts:
         """What those that do not keep to the caller's limit give at most; None: not known."""
         self.on_platform = not all(c.upstream.tenant for c in everyone)
         """Whether any of them is the platform's, so that its selling prices may count."""
-        fees = [c.upstream.call_fee_micro_yuan for c in everyone if c.upstream.tenant]
+        fees = [c.upstream.call_fee_micro_cny for c in everyone if c.upstream.tenant]
         self.fee_pico = max(fees, default=0) * PICO_PER_MICRO
         found = {offer.price.version: offer.price for offer in offers if offer.price is not None}
         self.prices = PlanPrices(tuple(found.values()))

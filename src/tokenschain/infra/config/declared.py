@@ -123,8 +123,8 @@ _TEXTS = {
     r"^https?://\S+$": "an address that begins with http:// or https://",
     r"^https?://": "an address that begins with http:// or https://",
     r"^(https?://[^/\s]+(/\S*)?)?$": "an address with a host that begins with http:// or https://",
-    r"^[a-z0-9][a-z0-9._-]{0,62}$": "at most 63 lower case letters, digits, `.`, `_` or `-`, a "
-    "letter or digit first",
+    r"^([\w.-]{1,62}/)?[a-z0-9][a-z0-9._-]{0,62}$": "at most 63 lower case letters, digits, `.`, "
+    "`_` or `-`, a letter or digit first",
     r"^(\*|(tenant|project|model)/.+)$": "`tenant/NAME`, `project/NAME`, `model/NAME`, "
     "`tenant/NAME/project/NAME`, `tenant/NAME/model/NAME` or `*`",
 }

@@ -52,13 +52,6 @@ class UpstreamSettings(Upstream, frozen=True, kw_only=True):
     In the file, the fields of `limits` stand beside the others.
     """
 
-    id: Annotated[
-        str,
-        Meta(
-            pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$",
-            description="Name of the upstream, unique among the platform's or one tenant's.",
-        ),
-    ]
     credential: Annotated[
         tuple[Reference, ...],
         Meta(
