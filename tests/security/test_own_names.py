@@ -292,7 +292,7 @@ def test_a_failing_upstream_of_a_tenant_says_nothing_of_a_region() -> None:
     for endpoint in router.known:
         if endpoint.candidate.upstream.tenant:
             endpoint.health.eject(1.0, 0.5)
-            assert router.breaker_opened(endpoint) == []
+            assert router.breaker_opened(endpoint) == {}
     assert not router.healths["x"].is_open and not router.healths["y"].is_open
 
 
