@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.fakes import FakeAnswer, call_of, price
 from tokenschain.core.call import Attempt, Call
+from tokenschain.core.call_record import CHARACTERS_MAX
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats import openai_chat
 from tokenschain.core.formats.continuation import PartialOutput
@@ -18,6 +19,7 @@ from tokenschain.core.ports import Answer
 from tokenschain.core.pricing.catalog import DatedPrice
 from tokenschain.core.snapshot import (
     OWN_UPSTREAM_PRICE,
+    UPSTREAM_ID_CHARACTERS_MAX,
     Candidate,
     ModelRoute,
     Offer,
@@ -294,6 +296,10 @@ def test_a_failing_upstream_of_a_tenant_says_nothing_of_a_region() -> None:
             endpoint.health.eject(1.0, 0.5)
             assert router.breaker_opened(endpoint) == {}
     assert not router.healths["x"].is_open and not router.healths["y"].is_open
+
+
+def test_every_id_that_can_be_published_has_room_in_a_record() -> None:
+    assert CHARACTERS_MAX["upstream"] == UPSTREAM_ID_CHARACTERS_MAX
 
 
 # --- prices ----------------------------------------------------------------------------------

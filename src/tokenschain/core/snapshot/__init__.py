@@ -8,7 +8,6 @@ from typing import Annotated, Literal, get_args
 import msgspec
 from msgspec import Meta
 
-from tokenschain.core.call_record import CHARACTERS_MAX
 from tokenschain.core.errors import ApiError
 from tokenschain.core.limits import Budget, Rate
 from tokenschain.core.pricing.catalog import DatedPrice, Price, PriceTier, price_at
@@ -25,7 +24,8 @@ ResidencyScope = Annotated[str, Meta(pattern=r"^(\*|(tenant|project|model)/.+|cl
 """Whose data a residency rule is for: a `RuleScope`, or `class/NAME` for keys of a data class."""
 
 
-UPSTREAM_ID_CHARACTERS_MAX = CHARACTERS_MAX["upstream"]
+UPSTREAM_ID_CHARACTERS_MAX = 64
+"""As many as a call's record has room for."""
 
 
 class UpstreamLimits(msgspec.Struct, frozen=True):
