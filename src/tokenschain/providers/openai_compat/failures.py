@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from typing import NamedTuple
+
+import msgspec
 
 from tokenschain.core.call import Attempt
 from tokenschain.core.errors import ERRORS, ApiError, Blame, Fault
-from tokenschain.core.formats import openai_chat
 from tokenschain.core.formats.openai_chat import ParsedRequest
 from tokenschain.core.pricing.catalog import Usage
 from tokenschain.providers import error_mapping
@@ -22,6 +24,9 @@ TEXT_CHARACTERS_MAX = 2_000
 PARAM_CHARACTERS_MAX = 200
 DETAIL_CHARACTERS_MAX = 500
 """Of an upstream's words in the log."""
+
+
+_decode_any = msgspec.json.Decoder().decode
 
 
 def note_failure(
@@ -100,7 +105,7 @@ def refused(
 ) -> ApiError:
     """What an error means; its words reach the caller only when they are about the caller's
     request: words about our account or the upstream's inside are not the caller's business."""
-    found = openai_chat.read_error(body)
+    found = _read_error(body)
     code = error_mapping.meaning_of(vendor.rules, status, found.codes, found.message)
     wait_s = error_mapping.wait_of(headers, found.message, time.time())
     if ERRORS[code].fault is Fault.CALLER:
@@ -132,3 +137,43 @@ _SAYS = {
     "upstream_timeout": "it timed out itself",
     "upstream_failed": "it failed",
 }
+
+
+class _WireError(NamedTuple):
+    """An upstream's error, as far as it said."""
+
+    message: str = ""
+    codes: tuple[str, ...] = ()
+    """What it calls code and type."""
+    param: str | None = None
+
+
+def _read_error(data: bytes) -> _WireError:
+    """Understand an upstream's error body, in any of the usual shapes."""
+    try:
+        found = _decode_any(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _WireError()
+    if isinstance(found, str):
+        return _WireError(found)
+    if not isinstance(found, dict):
+        return _WireError()
+    response = found.get("Response")
+    inner = response.get("Error") if isinstance(response, dict) else None
+    inner = inner or found.get("error") or found.get("base_resp") or found
+    if isinstance(inner, str):
+        return _WireError(inner)
+    if not isinstance(inner, dict):
+        return _WireError()
+    param = inner.get("param")
+    words = (inner.get(name) for name in _MESSAGE_NAMES)
+    codes = (inner.get(name) for name in _CODE_NAMES)
+    return _WireError(
+        next((str(word) for word in words if word), ""),
+        tuple(str(code) for code in codes if code not in (None, "", 0)),
+        param if isinstance(param, str) else None,
+    )
+
+
+_MESSAGE_NAMES = ("message", "Message", "error_msg", "status_msg", "msg", "detail")
+_CODE_NAMES = ("code", "Code", "error_code", "status_code", "type", "upstream_code")
