@@ -69,6 +69,20 @@ def test_an_image_is_written_in_as_data(host: str) -> None:
     assert inline("data:image/png;base64,AA==") == "data:image/png;base64,AA=="
 
 
+def test_a_source_of_anthropics_becomes_one_of_data(host: str) -> None:
+    async def run() -> Any:
+        client = HttpClient(resolver=PublicResolver([ip_network("127.0.0.0/8")]))
+        source = {"type": "url", "url": f"{host}/pixel.png?x=1"}
+        messages = [{"role": "user", "content": [{"type": "image", "source": source}]}]
+        asked = {"messages": Raw(msgspec.json.encode(messages))}
+        async with ImageFetcher(client).inlined(asked) as fields:
+            return msgspec.json.decode(fields["messages"])
+
+    (block,) = asyncio.run(run())[0]["content"]
+    assert block["source"]["type"] == "base64" and block["source"]["media_type"] == "image/png"
+    assert block["source"]["data"].startswith("iVBOR")
+
+
 @pytest.mark.parametrize(
     ("path", "says"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from ipaddress import ip_network
 from typing import Any
 
@@ -10,10 +11,13 @@ import msgspec
 import pytest
 from msgspec import Raw
 
+from tests import web
+from tests.stack import PRICES, Stack
+from tests.upstreams import UpstreamSimulator
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.openai_chat import Api, parse
-from tokenschain.infra.egress import PublicResolver
-from tokenschain.providers.images import ImageFetcher
+from tokenschain.infra.egress import PublicResolver, is_local
+from tokenschain.providers.images import ImageFetcher, MediaUrls
 from tokenschain.providers.vendor_table import vendor_of
 from tokenschain.wire.client import HttpClient
 
@@ -39,6 +43,129 @@ def test_an_address_that_leads_inside_is_not_reached(address: str) -> None:
 def test_public_and_allowed_addresses_are_reached() -> None:
     assert resolved("8.8.8.8") == ["8.8.8.8"]
     assert resolved("64:ff9b::808:808", "64:ff9b::/96") == ["64:ff9b::808:808"]
+
+
+def test_a_name_that_is_not_known_is_refused_in_the_same_words() -> None:
+    said = set()
+    for name in ("127.0.0.1", "localhost", "no-such-name.invalid"):
+        with pytest.raises(OSError) as refused:
+            resolved(name)
+        said.add((type(refused.value), str(refused.value)))
+    assert len(said) == 1
+
+
+LOCAL = [
+    "127.0.0.1", "127.1", "2130706433", "0x7f.1", "0177.0.0.1", "127.0.0.1.", "%31%32%37.0.0.1",
+    "１２７.0.0.1", "127。0。0。1", "①②⑦.0.0.1", "0", "10.0.0.1", "169.254.169.254",
+    "[::1]", "::1", "[::ffff:127.0.0.1]", "[64:ff9b::7f00:1]", "[fe80::1%25eth0]", "localhost",
+    "LOCALHOST.", "a.localhost", "db", "printer.local", "metadata.google.internal", "",
+    "api.default.svc",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("host", LOCAL)
+def test_a_host_inside_is_known_in_any_spelling(host: str) -> None:
+    assert is_local(host)
+
+
+@pytest.mark.parametrize("host", ["8.8.8.8", "example.com", "[2606:4700::1111]", "a.b.cn.", "1.to"])
+def test_a_host_of_the_world_is_none_of_them(host: str) -> None:
+    assert not is_local(host)
+
+
+UPSTREAMS: list[dict[str, Any]] = [
+    {"id": "of-nobody"},
+    {"id": "in-the-country", "zone": "cn"},
+    {"id": "passing", "media_urls": "pass"},
+    {"id": "passing-abroad", "media_urls": "pass", "zone": "abroad"},
+    {"id": "cloud", "provider": "moonshot"},
+    {"id": "native", "provider": "anthropic"},
+    {"id": "engine", "provider": "vllm"},
+    {"id": "ours", "zone": "own"},
+]
+URLS = [
+    "http://127.0.0.1:1/a.png", "https://LOCALHOST/a.png", "http://169.254.169.254/latest",
+    "http://[::1]/a", " http://10.0.0.1/a", "http:127.0.0.1/a", "http:/127.0.0.1/a",
+    "http://8.8.8.8\\@127.0.0.1/a", "http://127.1/a", "ftp://127.0.0.1/a",
+]  # fmt: skip
+
+
+def parts_of(url: str) -> list[dict[str, Any]]:
+    return [
+        {"type": "image_url", "image_url": {"url": url}},
+        {"type": "image_url", "image_url": {"detail": "low", "url": url}},
+        {"type": "video_url", "video_url": {"url": url}},
+        {"type": "video", "video": [url]},
+        {"type": "file", "file": {"file_url": url, "filename": "a.pdf"}},
+        {"type": "input_audio", "input_audio": {"data": url, "format": "wav"}},
+        {"type": "image", "image": url},
+    ]
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stack, UpstreamSimulator]]:
+    simulator = UpstreamSimulator()
+    entries = [
+        {"base_url": simulator.base_url, "models": {entry["id"]: "m"}, "prices": {"m": PRICES},
+         "kinds": {"m": "chat"}} | entry
+        for entry in [*UPSTREAMS, {"id": "trusting", "zone": "own", "media_urls": "pass"}]
+    ]  # fmt: skip
+    made = Stack(tmp_path_factory.mktemp("media"), simulator.base_url, upstreams=entries).start()
+    yield made, simulator
+    made.close()
+    simulator.close()
+
+
+@pytest.mark.parametrize("upstream", [entry["id"] for entry in UPSTREAMS])
+def test_no_upstream_is_given_an_address_inside(
+    stack: tuple[Stack, UpstreamSimulator], upstream: str
+) -> None:
+    gateway, simulator = stack
+    simulator.reset()
+    for url in URLS:
+        for part in parts_of(url):
+            reply = gateway.chat(
+                model=upstream,
+                messages=[{"role": "user", "content": [{"type": "text", "text": "x"}, part]}],
+            )
+            assert reply.status_code == 400 or url not in str(simulator.requests), (url, part)
+            if reply.status_code == 400:
+                assert reply.json()["error"]["code"] in ("invalid_value", "invalid_image_url",
+                                                         "unsupported_parameter")  # fmt: skip
+    source = {"type": "url", "url": URLS[0]}
+    for kind in ("image", "document"):
+        reply = web.post(
+            f"{gateway.url}/v1/messages", headers=gateway.headers,
+            json={"model": upstream, "max_tokens": 5,
+                  "messages": [{"role": "user", "content": [{"type": kind, "source": source}]}]},
+        )  # fmt: skip
+        assert reply.status_code == 400, reply.text
+    assert "127.0.0.1" not in str(simulator.requests)
+    assert gateway.chat(model=upstream).status_code in (200, 502), "a plain call is served"
+
+
+def test_who_trusts_callers_says_so_of_an_upstream_of_their_own(
+    stack: tuple[Stack, UpstreamSimulator],
+) -> None:
+    gateway, simulator = stack
+    simulator.reset()
+    part = {"type": "image_url", "image_url": {"url": URLS[0]}}
+    says = [{"role": "user", "content": [part]}]
+    assert gateway.chat(model="trusting", messages=says).status_code == 200
+    assert URLS[0] in str(simulator.requests)
+
+
+def test_an_address_of_a_cloud_passes_without_being_looked_up(
+    stack: tuple[Stack, UpstreamSimulator],
+) -> None:
+    """The gateway of an air-gapped network knows no names of the world."""
+    gateway, simulator = stack
+    simulator.reset()
+    for url in ("https://no-such-name.invalid/a.png", "ms://file-id", "https://8.8.8.8/a.png"):
+        part = {"type": "image_url", "image_url": {"url": url}}
+        reply = gateway.chat(model="cloud", messages=[{"role": "user", "content": [part]}])
+        assert reply.status_code == 200, reply.text
+        assert url in str(simulator.requests)
 
 
 def inline(image: Any) -> dict[str, Raw]:
@@ -87,6 +214,12 @@ def test_images_as_data_go_on() -> None:
         {"type": "input_audio", "input_audio": {"data": "http://127.0.0.1/a.wav"}},
         {"type": "document_url", "document_url": "ftp://127.0.0.1/x"},
         {"type": "image_url", "image_url": {"url": "HTTP://127.0.0.1/x"}},
+        {"type": "image", "source": {"type": "url", "url": "http://127.0.0.1/x"}},
+        {"type": "document", "source": {"type": "url", "url": "http://8.8.8.8/x"}},
+        {
+            "type": "tool_result",
+            "content": [{"type": "image", "source": {"type": "url", "url": "http://127.0.0.1/x"}}],
+        },
     ],
     ids=str,
 )
@@ -117,6 +250,8 @@ def test_data_and_words_in_parts_go_on_untouched() -> None:
         {"type": "image", "image": "/9j/" + "A" * 400},
         {"type": "input_audio", "input_audio": {"data": "A" * 400, "format": "wav"}},
         {"type": "file", "file": {"file_data": "data:text/plain;base64,AA==", "filename": "a:b"}},
+        {"type": "document", "source": {"type": "text", "data": "see: http://127.0.0.1/"}},
+        {"type": "image", "source": {"type": "base64", "data": "/9j/" + "A" * 400}},
     ]
     raw = msgspec.json.encode([{"role": "user", "content": parts}])
     assert bytes(fetched(raw)["messages"]) == raw
@@ -137,6 +272,41 @@ def test_images_have_a_budget_of_the_process_that_is_given_back() -> None:
         assert fetcher._held == 0
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("mcp_servers", [{"type": "url", "url": "http://127.0.0.1/mcp", "name": "x"}]),
+        ("tools", [{"type": "mcp", "server_url": "http://127.0.0.1/mcp"}]),
+    ],
+)
+def test_no_address_of_a_tool_is_left_to_an_engine(field: str, value: Any) -> None:
+    async def run(media: MediaUrls) -> None:
+        images = ImageFetcher(HttpClient(resolver=PublicResolver()))
+        asked = {field: Raw(msgspec.json.encode(value))}
+        if media is MediaUrls.INLINED:
+            async with images.inlined(asked):
+                pass
+        else:
+            await images.check(asked, media)
+
+    for media in (MediaUrls.INLINED, MediaUrls.READ, MediaUrls.RESOLVED):
+        with pytest.raises(ApiError) as refused:
+            asyncio.run(run(media))
+        assert refused.value.code == "invalid_value"
+
+
+def test_words_in_the_schema_of_a_tool_are_no_addresses() -> None:
+    schema = {"type": "object", "properties": {"image": {"enum": ["http://127.0.0.1/"]}}}
+    tools = [{"type": "function", "function": {"name": "f", "parameters": schema}}]
+    raw = Raw(msgspec.json.encode(tools))
+
+    async def run() -> dict[str, Raw]:
+        async with ImageFetcher(HttpClient(resolver=PublicResolver())).inlined({"tools": raw}) as f:
+            return f
+
+    assert asyncio.run(run()) == {"tools": raw}
 
 
 def test_engines_of_ones_own_get_images_as_data() -> None:

@@ -9,12 +9,21 @@ followed.
 from __future__ import annotations
 
 import smtplib
+import socket
 import ssl
+import unicodedata
 from collections.abc import Mapping, Sequence
 from email.message import EmailMessage
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
 from typing import NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from tokenschain.wire.client import HttpClient, Origin, Reply, Waits
 from tokenschain.wire.resolver import Resolver
@@ -54,21 +63,54 @@ class PublicResolver(Resolver):
         Raises:
             OSError: the name has no address that may be reached.
         """
-        found = await super().resolve(host, port)
+        try:
+            found = await super().resolve(host, port)
+        except OSError:
+            found = []
         public = [address for address in found if self._may_reach(address)]
         if not public:
-            raise OSError("not a public address")
+            # The same for a name that is not known, so that nobody learns which names there are.
+            raise OSError("no public address")
         return public
 
     def _may_reach(self, address: str) -> bool:
-        parsed = ip_address(address.partition("%")[0])
-        mapped = getattr(parsed, "ipv4_mapped", None)
-        parsed = mapped or parsed
-        if any(parsed in network for network in self._allowed):
-            return True
-        if any(parsed in network for network in _NEVER):
-            return False
-        return parsed.is_global and not parsed.is_multicast
+        parsed = _address_of(address)
+        return any(parsed in network for network in self._allowed) or _is_public(parsed)
+
+
+def _address_of(text: str) -> IPv4Address | IPv6Address:
+    parsed = ip_address(text.partition("%")[0])
+    return getattr(parsed, "ipv4_mapped", None) or parsed
+
+
+def _is_public(address: IPv4Address | IPv6Address) -> bool:
+    if any(address in network for network in _NEVER):
+        return False
+    return address.is_global and not address.is_multicast
+
+
+def is_local(host: str) -> bool:
+    """Whether a host leads inside by how it is written: as an address that is not public, in any
+    spelling that some parser takes, or as a name of a local network. Nothing is looked up.
+
+    Args:
+        host: as it stands in a URL; brackets around IPv6 are gone or not.
+    """
+    text = unicodedata.normalize("NFKC", unquote(host)).replace("\u3002", ".").lower()
+    text = text.strip("[]").rstrip(".")
+    try:
+        return not _is_public(_address_of(text))
+    except ValueError:
+        pass
+    try:
+        # Of fewer parts, octal, hexadecimal: what the C library takes.
+        return not _is_public(IPv4Address(socket.inet_aton(text)))
+    except (OSError, ValueError):
+        return "." not in text or text.endswith(_LOCAL_NAMES)
+
+
+_LOCAL_NAMES = (".localhost", ".local", ".internal", ".intranet", ".lan", ".home.arpa", ".svc")
+"""Ends of names that no public name has (RFC 6761, 6762, 8375, ICANN), and of Kubernetes'."""
 
 
 async def exchange(

@@ -480,7 +480,7 @@ class HttpClient:
         self._tls = tls
         self._proxy = Origin.of(proxy) if proxy else None
         self._connections_max = connections_max
-        self._resolver = resolver or Resolver()
+        self.resolver = resolver or Resolver()
         self._pools: dict[Origin, _Pool] = {}
         self._sweeper: asyncio.TimerHandle | None = None
 
@@ -575,7 +575,7 @@ class HttpClient:
         if self._proxy is not None and not _is_loopback(origin.host):
             await self._connect_through_proxy(self._proxy, origin, connection, context)
             return
-        addresses = await self._resolver.resolve(origin.host, origin.port)
+        addresses = await self.resolver.resolve(origin.host, origin.port)
         failure: OSError | None = None
         for address in addresses:
             try:
@@ -598,7 +598,7 @@ class HttpClient:
         connection: _Connection,
         context: ssl.SSLContext | None,
     ) -> None:
-        addresses = await self._resolver.resolve(proxy.host, proxy.port)
+        addresses = await self.resolver.resolve(proxy.host, proxy.port)
         tunnel = Tunnel(f"{_bracketed(origin.host)}:{origin.port}".encode())
         transport, _ = await self.loop.create_connection(lambda: tunnel, addresses[0], proxy.port)
         try:

@@ -9,6 +9,7 @@ from tokenschain.core.snapshot import Upstream
 from tokenschain.providers.access_tokens import TokenKeeper
 from tokenschain.providers.auth import SIGNERS
 from tokenschain.providers.credential_pool import KeyRing, UpstreamKey
+from tokenschain.providers.images import MediaUrls
 from tokenschain.providers.vendor_profile import KeyScheme, Signer, Vendor
 from tokenschain.wire import client as http
 
@@ -26,9 +27,7 @@ class Target(NamedTuple):
     keys: KeyRing | None
     sign: Signer | None
     tokens: TokenKeeper | None
-    inlines: bool
-    """Whether it gets images as data: engines of one's own would fetch what a caller names from
-    within the network."""
+    media_urls: MediaUrls
 
 
 def target_of(
@@ -74,10 +73,19 @@ def target_of(
         keys,
         SIGNERS.get(upstream.auth) or (protocol.sign if protocol is not None else None),
         tokens,
-        upstream.media_urls == "inline"
-        if upstream.media_urls
-        else vendor.images_as_data or upstream.zone == "own",
+        _media_urls(upstream, vendor),
     )
+
+
+def _media_urls(upstream: Upstream, vendor: Vendor) -> MediaUrls:
+    """What becomes of URLs that an upstream would fetch: an engine of one's own would do so from
+    within the network, and of a `custom` one nobody knows where it is."""
+    own, wanted = upstream.zone == "own", upstream.media_urls
+    if wanted == "pass":
+        return MediaUrls.PASSED if own else MediaUrls.RESOLVED
+    if wanted or own or vendor.images_as_data or upstream.provider == "custom":
+        return MediaUrls.INLINED
+    return MediaUrls.READ
 
 
 def head_of(target: Target, key: UpstreamKey) -> bytes:

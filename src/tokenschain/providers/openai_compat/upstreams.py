@@ -29,7 +29,7 @@ from tokenschain.providers import rerank
 from tokenschain.providers.access_tokens import TokenKeeper
 from tokenschain.providers.auth import EXCHANGES
 from tokenschain.providers.credential_pool import KeyRing, KeyState, UpstreamKey
-from tokenschain.providers.images import ImageFetcher
+from tokenschain.providers.images import BESIDE_MESSAGES, ImageFetcher, MediaUrls
 from tokenschain.providers.openai_compat import embeddings
 from tokenschain.providers.openai_compat.failures import note_failure, refusal_of
 from tokenschain.providers.openai_compat.fan_out import side_by_side
@@ -147,7 +147,8 @@ class HttpUpstreams:
         target = self._target(candidate.upstream, call.parsed.api, said is not None)
         bridged = _bridge(call, candidate, target.vendor, said)
         _tell(call, bridged)
-        if bridged.schema is not None or target.inlines:
+        texts = call.parsed.all_text and BESIDE_MESSAGES.isdisjoint(bridged.fields)
+        if bridged.schema is not None or not texts:
             return self._open_prepared(call, candidate, target, bridged, said)
         return self._with_key(call, candidate, target, bridged, said)
 
@@ -159,10 +160,13 @@ class HttpUpstreams:
         bridged: Bridged,
         said: PartialOutput | None,
     ) -> Answer:
-        """Check the schema of the answer and fetch the images, then ask."""
+        """Check the schema of the answer and addresses of media, or fetch those; then ask."""
         if bridged.schema is not None:
             await self._schemas.check_schema(bridged.schema, _schema_param(call.parsed))
-        if not target.inlines:
+        media = target.media_urls
+        if media is not MediaUrls.INLINED:
+            if media is not MediaUrls.PASSED:
+                await self._images.check(bridged.fields, media)
             return await self._with_key(call, candidate, target, bridged, said)
         async with self._images.inlined(bridged.fields) as fields:
             bridged = bridged._replace(fields=fields)
