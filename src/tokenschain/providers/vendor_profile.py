@@ -14,6 +14,7 @@ from tokenschain.core.formats.dialect import Dialect
 from tokenschain.core.formats.message_rules import MARKS, MessageRules
 from tokenschain.core.formats.normalization import Normalization
 from tokenschain.core.formats.openai_chat import Api
+from tokenschain.core.formats.token_estimate import PICTURE_TOKENS_MAX
 from tokenschain.providers.signing import Signable
 
 HeaderLines = tuple[tuple[str, str], ...]
@@ -94,6 +95,8 @@ class Vendor(NamedTuple):
     """Where that is done elsewhere than where chat is."""
     texts_rerank: bool = False
     """Whether reranking speaks TEI's shape: `texts` in, a bare list out."""
+    picture_tokens: int = PICTURE_TOKENS_MAX
+    """The most prompt tokens of one picture, as it documents."""
 
     @property
     def caps_output(self) -> bool:

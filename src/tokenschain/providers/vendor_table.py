@@ -308,11 +308,18 @@ _MISTRAL = Dialect(
 )  # fmt: skip
 # `prefix: true`, under /beta only (DeepSeek's chat prefix completion).
 _DEEPSEEK_PREFILL: Any = {"prefill": Prefill.PREFIX, "prefill_path": "/beta/chat/completions"}
+_ALIBABA_VENDOR = Vendor(
+    "alibaba",
+    _ALIBABA,
+    paths=_ALIBABA_PATHS,
+    prefill=Prefill.PARTIAL,
+    picture_tokens=2_560,  # 2,621,440 pixels at most, one token for 32 x 32 (Qwen3-VL)
+)
 _VLLM = Dialect(thinking=ThinkingStyle.TEMPLATE, **_SELF_HOSTED)
 
 VENDORS: dict[str, Vendor] = {
-    "alibaba": Vendor("alibaba", _ALIBABA, paths=_ALIBABA_PATHS, prefill=Prefill.PARTIAL),
-    "alibaba-intl": Vendor("alibaba", _ALIBABA, paths=_ALIBABA_PATHS, prefill=Prefill.PARTIAL),
+    "alibaba": _ALIBABA_VENDOR,
+    "alibaba-intl": _ALIBABA_VENDOR,
     "alibaba-native": Vendor("alibaba", _ALIBABA_NATIVE, protocol=alibaba.PROTOCOL),
     "tencent-tokenhub": Vendor("tencent", _TOKENHUB),
     "tencent-tokenhub-intl": Vendor("tencent", _TOKENHUB),
@@ -336,7 +343,12 @@ VENDORS: dict[str, Vendor] = {
     ),
     "huawei-maas": Vendor("huawei", _HUAWEI, paths=_HUAWEI_PATHS),
     "huawei-maas-intl": Vendor("huawei", _HUAWEI, paths=_HUAWEI_PATHS),
-    "volcengine-ark": Vendor("volcano", _ARK, prefill=Prefill.LAST),  # models that do not think
+    "volcengine-ark": Vendor(
+        "volcano",
+        _ARK,
+        prefill=Prefill.LAST,  # models that do not think
+        picture_tokens=5_120,  # pixels / 784, capped so where `detail` is high
+    ),
     "baidu-qianfan": Vendor(
         "baidu",
         Dialect(
@@ -410,13 +422,15 @@ VENDORS: dict[str, Vendor] = {
     "baichuan": Vendor("baichuan", _PLAIN_TEXT),
     "lingyiwanwu": Vendor("lingyiwanwu", _PLAIN_TEXT),
     "longcat": Vendor("longcat", _PLAIN_TEXT),
-    "openai": Vendor("openai", _OPENAI),
+    # 85 + 170 for each of 8 tiles are 1,445; 1,536 patches times 1.62 (the mini models) are more.
+    "openai": Vendor("openai", _OPENAI, picture_tokens=2_489),
     "anthropic": Vendor(
         "anthropic",
         _ANTHROPIC,
         auth=KeyScheme.X_API_KEY,
         protocol=anthropic.PROTOCOL,
         prefill=Prefill.LAST,
+        picture_tokens=4_784,  # pixels / 750; 2,576 pixels on the long side at most
     ),
     "mistral": Vendor("mistral", _MISTRAL, prefill=Prefill.PREFIX),
     "together": Vendor(

@@ -168,7 +168,7 @@ class GatewayWorker:
             self._secret_of,
             vendor_of,
             self._key_changed,
-            ImageFetcher(self._image_client),
+            ImageFetcher(self._image_client, settings.egress.image_bytes_total_max),
         )
         self._credentials_of = self._upstreams.credentials
         self._router = Router(self._served, time.monotonic, time.time, random.random)
@@ -230,6 +230,7 @@ class GatewayWorker:
             self._gateways_alive,
             frozenset(name for name, vendor in VENDORS.items() if not vendor.caps_output),
             self._report,
+            {name: vendor.picture_tokens for name, vendor in VENDORS.items()},
         )
 
     def _leases(

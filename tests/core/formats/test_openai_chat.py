@@ -124,4 +124,6 @@ def test_the_quick_way_changes_no_outcome(monkeypatch: pytest.MonkeyPatch) -> No
     assert sum(found is not None for found in taken) > len(_FIELDS)
     monkeypatch.setattr(openai_chat, "_chat_of_texts", lambda *_: None)
     for body, found in zip(bodies, quick, strict=True):
+        if isinstance(found, ParsedRequest):
+            found.all_text = False  # what the slow way does not say
         assert _outcome(body) == found, body

@@ -7,7 +7,9 @@ import json
 import pytest
 
 from tests.fakes import GRANT, call_of
+from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.openai_chat import Api, parse
+from tokenschain.core.formats.token_estimate import PICTURE_TOKENS_MAX
 from tokenschain.core.limits import Rate
 from tokenschain.core.pricing.calendar import PeakSchedule
 from tokenschain.core.pricing.catalog import (
@@ -85,9 +87,48 @@ def test_choices_and_prompts_are_that_many_requests_and_outputs() -> None:
     four = amounts(Api.CHAT, THINKS, messages=HI, max_tokens=50, n=4)
     assert (one[0], four[0]) == (1, 4)
     assert four[1] == 4 * one[1] and four[2] == 4 * one[2]
-    assert four[3] == 1, "one call at once"
+    assert (one[3], four[3]) == (1, 4), "all of them run at once"
     three = amounts(Api.COMPLETIONS, THINKS, prompt=["a", "b", "c"], max_tokens=50, n=2)
-    assert three[0] == 6 and three[1] >= 6 * 50
+    assert three[0] == three[3] == 6 and three[1] >= 6 * 50
+
+
+def test_choices_of_prompts_have_a_bound() -> None:
+    with pytest.raises(ApiError) as refused:
+        parse(Api.COMPLETIONS, json.dumps({"model": "m", "prompt": ["a"] * 17, "n": 128}).encode())
+    assert (refused.value.code, refused.value.param) == ("invalid_value", "n")
+    parse(Api.COMPLETIONS, json.dumps({"model": "m", "prompt": ["a"] * 16, "n": 128}).encode())
+
+
+PICTURE = {"type": "image_url", "image_url": {"detail": "high", "url": "https://example.com/a"}}
+
+
+def test_pictures_are_reserved_for_what_they_count_at_the_most() -> None:
+    def tokens(provider: str, *parts: object, n: int = 1) -> int:
+        served = Served(Snapshot("1", {}, {}, rates=(Rate("r", "tokens", 10**9, 60),)))
+        most = {name: vendor.picture_tokens for name, vendor in VENDORS.items()}
+        made = LimitQuota(
+            served, lambda: 0.0, lambda: 0.0, lambda plan: 1.0, None, None, lambda: 1,  # type: ignore[arg-type]
+            picture_tokens=most,
+        )  # fmt: skip
+        made._renew()
+        upstream = Upstream("u", provider=provider)
+        plan = Plan(ModelRoute("m", "chat", ()), (Candidate(upstream, Offer("u", "m", THINKS)),))
+        text = {"type": "text", "text": "hi"}
+        body = {"model": "m", "n": n, "max_tokens": 1,
+                "messages": [{"role": "user", "content": [text, *parts]}]}  # fmt: skip
+        raw = json.dumps(body).encode()
+        call = call_of(raw)
+        call.parsed = parse(Api.CHAT, raw)
+        return made._amounts(call, GRANT, plan)[1]
+
+    for provider in ("openai", "anthropic", "alibaba", "volcengine-ark", "custom", "zhipu"):
+        vendor = VENDORS.get(provider)
+        most = vendor.picture_tokens if vendor is not None else PICTURE_TOKENS_MAX
+        plain = tokens(provider)
+        for part in (PICTURE, {"type": "image", "image": "https://example.com/a"},
+                     {"type": "image_url", "image_url": "data:image/png;base64,AA=="}):  # fmt: skip
+            assert most <= tokens(provider, part) - plain < most + 100, (provider, part)
+            assert tokens(provider, *[part] * 3, n=2) >= 6 * most
 
 
 def test_the_dearest_of_all_candidates_counts() -> None:

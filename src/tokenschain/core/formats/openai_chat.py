@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Raw, Struct
@@ -26,6 +26,8 @@ from tokenschain.core.formats.request_checks import (
     missing,
 )
 from tokenschain.core.formats.token_estimate import (
+    NO_MEDIA,
+    Media,
     may_hold_media,
     media_of,
     text_tokens,
@@ -36,6 +38,8 @@ from tokenschain.core.pricing.catalog import Usage
 
 CHOICES_MAX = 128
 INPUTS_MAX = 2_048
+ANSWERS_MAX = 2_048
+"""Of one request: choices of all prompts."""
 COUNT_MAX = 1_000_000_000
 """Tokens of one answer; a count above is nonsense."""
 
@@ -199,6 +203,10 @@ class ParsedRequest(Struct):
     U+FFFD, another name of the model resolved."""
     prompts: int = 1
     """Of a text completion: each is answered by itself."""
+    pictures: int = 0
+    """In the messages, whether as data or by URL."""
+    all_text: bool = False
+    """Whether the messages are known to be texts and nothing beside them."""
 
     @property
     def requests(self) -> int:
@@ -259,6 +267,7 @@ def _chat_of_texts(fields: dict[str, Raw], body: bytes) -> ParsedRequest | None:
         # Texts hold no media, and nothing but texts is in them.
         text_tokens(memoryview(fields["messages"]).nbytes),
         roles=frozenset(roles),
+        all_text=True,
     )
 
 
@@ -290,6 +299,14 @@ def _checked(
             "`stream_options` is only allowed when `stream` is true.",
             param="stream_options",
         )
+    prompts = 1
+    if api is Api.COMPLETIONS:
+        prompts = _prompts_in(values["prompt"])
+        if prompts * (values.get("n") or 1) > ANSWERS_MAX:
+            raise ApiError(
+                "invalid_value", f"`n` times the prompts is {ANSWERS_MAX} at most.", param="n"
+            )
+    media = media_of(bytes(fields[_PROMPT[api]])) if may_hold_media(body) else NO_MEDIA
     return ParsedRequest(
         api=api,
         model=values["model"],
@@ -298,11 +315,12 @@ def _checked(
         wants_usage=options is not None and bool(options.include_usage),
         choices=values.get("n") or 1,
         output_tokens_max=values.get("max_completion_tokens") or values.get("max_tokens"),
-        prompt_tokens_estimate=_estimate_prompt(api, fields, values[_PROMPT[api]], body),
+        prompt_tokens_estimate=_estimate_prompt(api, fields, values[_PROMPT[api]], media),
         roles=frozenset([message.role for message in values.get("messages", ())]),
         native=native,
         mended=mended,
-        prompts=_prompts_in(values["prompt"]) if api is Api.COMPLETIONS else 1,
+        prompts=prompts,
+        pictures=media.pictures,
     )
 
 
@@ -362,7 +380,7 @@ def _check_inputs(name: str, value: str | list[str | int | list[int]]) -> None:
             raise ApiError(code, f"`{where}` must not be empty.", param=where)
 
 
-def _estimate_prompt(api: Api, fields: dict[str, Raw], prompt: object, body: bytes) -> int:
+def _estimate_prompt(api: Api, fields: dict[str, Raw], prompt: object, media: Media) -> int:
     """About how many tokens a prompt has; see `core.formats.token_estimate`."""
     counted = None if api is _CHAT else token_array_length(prompt)
     if counted is not None:
@@ -371,10 +389,7 @@ def _estimate_prompt(api: Api, fields: dict[str, Raw], prompt: object, body: byt
     tools = fields.get("tools")
     if tools is not None:
         size += memoryview(tools).nbytes
-    if may_hold_media(body):
-        media_bytes, media_tokens = media_of(bytes(fields[_PROMPT[api]]))
-        return text_tokens(size - media_bytes) + media_tokens
-    return text_tokens(size)
+    return text_tokens(size - media.base64_bytes) + media.tokens
 
 
 def _prompts_in(prompt: object) -> int:
@@ -658,43 +673,3 @@ def without_usage(data: bytes) -> bytes:
     fields = _decode_fields(data)
     fields.pop("usage", None)
     return _encode(fields)
-
-
-class WireError(NamedTuple):
-    """An upstream's error, as far as it said."""
-
-    message: str = ""
-    codes: tuple[str, ...] = ()
-    """What it calls code and type."""
-    param: str | None = None
-
-
-def read_error(data: bytes) -> WireError:
-    """Understand an upstream's error body, in any of the usual shapes."""
-    try:
-        found = _decode_any(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return WireError()
-    if isinstance(found, str):
-        return WireError(found)
-    if not isinstance(found, dict):
-        return WireError()
-    response = found.get("Response")
-    inner = response.get("Error") if isinstance(response, dict) else None
-    inner = inner or found.get("error") or found.get("base_resp") or found
-    if isinstance(inner, str):
-        return WireError(inner)
-    if not isinstance(inner, dict):
-        return WireError()
-    param = inner.get("param")
-    words = (inner.get(name) for name in _MESSAGE_NAMES)
-    codes = (inner.get(name) for name in _CODE_NAMES)
-    return WireError(
-        next((str(word) for word in words if word), ""),
-        tuple(str(code) for code in codes if code not in (None, "", 0)),
-        param if isinstance(param, str) else None,
-    )
-
-
-_MESSAGE_NAMES = ("message", "Message", "error_msg", "status_msg", "msg", "detail")
-_CODE_NAMES = ("code", "Code", "error_code", "status_code", "type", "upstream_code")

@@ -135,10 +135,12 @@ class Upstream(msgspec.Struct, frozen=True):
     media_urls: Annotated[
         Literal["", "inline", "pass"],
         Meta(
-            description="What becomes of URLs in messages: images are fetched here, from public "
-            "addresses only, and sent as data, other media by URL are refused (`inline`), or all "
-            "are passed on for the upstream to fetch (`pass`). By default inlined for engines of "
-            "your own (vLLM, SGLang, MindIE, Xinference, Ollama, and zone `own`)."
+            description="What becomes of URLs of media in messages: images are fetched here, from "
+            "public addresses only, and sent as data, other media by URL are refused (`inline`), "
+            "or all are passed on for the upstream to fetch (`pass`), but for those that lead to "
+            "no public address, which only an upstream of zone `own` gets. By default inlined for "
+            "engines of your own (vLLM, SGLang, MindIE, Xinference, Ollama, zone `own`) and for "
+            "`custom` providers."
         ),
     ] = ""
     probe_path: Annotated[

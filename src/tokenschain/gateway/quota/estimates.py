@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from tokenschain.core.formats.token_estimate import PICTURE_TOKENS_MAX
 from tokenschain.core.pricing.catalog import (
     PICO_PER_MICRO,
     DearestRates,
@@ -18,12 +19,18 @@ from tokenschain.core.snapshot import Plan
 class PlanAmounts:
     """What estimates need of a plan's offers; worked out once for each snapshot."""
 
-    __slots__ = ("candidates", "fee_pico", "on_platform", "output_max", "prices", "uncapped")
+    __slots__ = (
+        "candidates", "fee_pico", "on_platform", "output_max", "picture_tokens", "prices",
+        "uncapped",
+    )  # fmt: skip
 
-    def __init__(self, plan: Plan, uncapped: frozenset[str]) -> None:
+    def __init__(
+        self, plan: Plan, uncapped: frozenset[str], picture_tokens: Mapping[str, int]
+    ) -> None:
         """
         Args:
             uncapped: providers that have no place for the caller's output limit.
+            picture_tokens: by provider, the most that one picture counts.
         """
         self.candidates = plan.candidates
         everyone = [c for tier in (plan, *plan.others) for c in tier.candidates]
@@ -41,6 +48,10 @@ class PlanAmounts:
         """Whether any of them is the platform's, so that its selling prices may count."""
         fees = [c.upstream.call_fee_micro_cny for c in everyone if c.upstream.tenant]
         self.fee_pico = max(fees, default=0) * PICO_PER_MICRO
+        self.picture_tokens = max(
+            (picture_tokens.get(c.upstream.provider, PICTURE_TOKENS_MAX) for c in everyone),
+            default=PICTURE_TOKENS_MAX,
+        )
         found = {offer.price.version: offer.price for offer in offers if offer.price is not None}
         self.prices = PlanPrices(tuple(found.values()))
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from types import MappingProxyType
 
 from tokenschain.core.call import Call
 from tokenschain.core.call_record import CallRecord
 from tokenschain.core.errors import ApiError
+from tokenschain.core.formats.token_estimate import PICTURE_TOKENS
 from tokenschain.core.limits import (
     AT_ONCE,
     IDLE_BELOW,
@@ -182,6 +184,7 @@ class LimitQuota:
         gateways: Callable[[], int],
         uncapped: frozenset[str] = frozenset(),
         report: Reporter = silent,
+        picture_tokens: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         """
         Args:
@@ -191,6 +194,7 @@ class LimitQuota:
             gateways: how many processes share the rates, as last known.
             uncapped: providers that have no place for the caller's output limit.
             report: told `limit_reached` of each count, once in a window.
+            picture_tokens: by provider, the most that one picture counts.
         """
         self._served = served
         self._clock = clock
@@ -201,6 +205,7 @@ class LimitQuota:
         self._gateways = gateways
         self._uncapped = uncapped
         self._report = report
+        self._picture_tokens = picture_tokens
         self._generation = -1
         self._limits: tuple[Rate | Budget, ...] = ()
         self._snapshot: Snapshot | None = None
@@ -415,7 +420,8 @@ class LimitQuota:
     # --- estimates ----------------------------------------------------------------------
 
     def _amounts(self, call: Call, caller: KeyGrant, plan: Plan) -> Amounts:
-        """Requests, tokens, pico-yuan and calls at once that a call may use at the most.
+        """Requests, tokens, pico-yuan and calls at once that a call may use at the most: each
+        choice of each prompt is a request, and all of them run at once.
 
         Where the caller set no cap, what nearly all answers stay below stands for one. Where an
         upstream has no place for the caller's cap, its model's own counts.
@@ -427,7 +433,11 @@ class LimitQuota:
             known = self._amounts_of(plan)
         requests = parsed.requests
         # Where an upstream gives one choice at a time, each is asked for with the whole prompt.
-        prompt = parsed.prompt_tokens_estimate * parsed.choices
+        prompt = parsed.prompt_tokens_estimate
+        if parsed.pictures:
+            # The estimate counts them for what they come to on average.
+            prompt += parsed.pictures * max(0, known.picture_tokens - PICTURE_TOKENS)
+        prompt *= parsed.choices
         output = 0
         if plan.route.kind == "chat":
             output = parsed.output_tokens_max or 0
@@ -445,14 +455,14 @@ class LimitQuota:
         writes = prices.writes_matter and b'"cache_control"' in call.request.body
         spend = prices.most(prompt, output, snapshot.usd_cny_micro, writes_cache=writes)
         spend = max(spend, known.fee_pico)
-        return requests, prompt + output, spend, 1
+        return requests, prompt + output, spend, requests
 
     def _usual_output(self, model: str) -> int:
         """Tokens that nearly all answers stay below."""
         return int(self._outputs.get(model, OUTPUT_FIRST))
 
     def _amounts_of(self, plan: Plan) -> PlanAmounts:
-        found = PlanAmounts(plan, self._uncapped)
+        found = PlanAmounts(plan, self._uncapped, self._picture_tokens)
         if not plan.others:  # a virtual model's plan is made for one call
             if len(self._plan_amounts) >= PLANS_MAX:
                 self._plan_amounts.clear()

@@ -321,6 +321,14 @@ class EgressSettings(msgspec.Struct, frozen=True, kw_only=True):
             "upstreams that take images only as data; public addresses always may."
         ),
     ] = ()
+    image_bytes_total_max: Annotated[
+        int,
+        Meta(
+            ge=16_777_216,
+            description="Most bytes of images that are fetched for running calls at one time, for "
+            "each worker; more is refused with 429.",
+        ),
+    ] = 134_217_728
 
 
 class ControlSettings(msgspec.Struct, frozen=True, kw_only=True):
