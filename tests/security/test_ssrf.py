@@ -16,8 +16,10 @@ from tests.stack import PRICES, Stack
 from tests.upstreams import UpstreamSimulator
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.openai_chat import Api, parse
+from tokenschain.core.snapshot import Upstream
 from tokenschain.infra.egress import PublicResolver, is_local
 from tokenschain.providers.images import ImageFetcher, MediaUrls
+from tokenschain.providers.openai_compat.targets import target_of
 from tokenschain.providers.vendor_table import vendor_of
 from tokenschain.wire.client import HttpClient
 
@@ -153,6 +155,16 @@ def test_who_trusts_callers_says_so_of_an_upstream_of_their_own(
     says = [{"role": "user", "content": [part]}]
     assert gateway.chat(model="trusting", messages=says).status_code == 200
     assert URLS[0] in str(simulator.requests)
+
+
+def test_a_tenant_does_not_open_the_network_to_its_own_upstream() -> None:
+    def media_of(tenant: str) -> MediaUrls:
+        upstream = Upstream(
+            "u", base_url="http://8.8.8.8/v1", zone="own", media_urls="pass", tenant=tenant
+        )
+        return target_of(upstream, vendor_of("custom"), Api.CHAT, None, None, None).media_urls
+
+    assert (media_of(""), media_of("acme")) == (MediaUrls.PASSED, MediaUrls.RESOLVED)
 
 
 def test_an_address_of_a_cloud_passes_without_being_looked_up(

@@ -79,10 +79,11 @@ def target_of(
 
 def _media_urls(upstream: Upstream, vendor: Vendor) -> MediaUrls:
     """What becomes of URLs that an upstream would fetch: an engine of one's own would do so from
-    within the network, and of a `custom` one nobody knows where it is."""
+    within the network, and of a `custom` one nobody knows where it is. That an address inside may
+    be reached is for the platform alone to say, not for a tenant of its own upstream."""
     own, wanted = upstream.zone == "own", upstream.media_urls
     if wanted == "pass":
-        return MediaUrls.PASSED if own else MediaUrls.RESOLVED
+        return MediaUrls.PASSED if own and not upstream.tenant else MediaUrls.RESOLVED
     if wanted or own or vendor.images_as_data or upstream.provider == "custom":
         return MediaUrls.INLINED
     return MediaUrls.READ
