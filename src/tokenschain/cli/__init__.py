@@ -10,7 +10,7 @@ from rich.markup import escape
 from tokenschain import __version__
 from tokenschain.cli import admin, admin_client, cache, database, models, run, vault
 from tokenschain.cli.chat import chat
-from tokenschain.cli.doctor import doctor
+from tokenschain.cli.doctor.command import doctor
 from tokenschain.cli.output import console, errors
 from tokenschain.cli.plots import PlotsMissing
 from tokenschain.cli.simulate import simulate

@@ -29,6 +29,25 @@ def call(
     Raises:
         AdminError: refused, or not reachable.
     """
+    return msgspec.json.decode(_exchange(settings, method, path, body, query))
+
+
+def text(settings: Settings, path: str) -> str:
+    """What a GET of the admin API answers as text.
+
+    Raises:
+        AdminError: refused, or not reachable.
+    """
+    return _exchange(settings, "GET", path).decode("utf-8", "replace")
+
+
+def _exchange(
+    settings: Settings,
+    method: str,
+    path: str,
+    body: object | None = None,
+    query: dict[str, str] | None = None,
+) -> bytes:
     import httpx  # noqa: PLC0415 - gateways do without
 
     from tokenschain.cli import http  # noqa: PLC0415
@@ -44,7 +63,7 @@ def call(
             ) from None
     if reply.is_error:
         raise AdminError(http.message_of(reply))
-    return msgspec.json.decode(reply.content)
+    return reply.content
 
 
 def _token(settings: Settings) -> str:

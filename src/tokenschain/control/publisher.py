@@ -82,6 +82,11 @@ class Publisher:
         self.engine_metrics: dict[str, dict[str, float]] = {}
         self.refresh()
 
+    @property
+    def revision(self) -> int:
+        """Of what is published."""
+        return self._revision
+
     def refresh(self) -> bool:
         """Make anew what has changed since the last time; true when anything has.
 

@@ -26,6 +26,18 @@ class _Outcome(NamedTuple):
     """Empty where the upstream answered."""
 
 
+class RecentOutcomes(NamedTuple):
+    """What the last attempts at one upstream met, within `RECENT_S`."""
+
+    succeeded: int = 0
+    failed: int = 0
+    last_success_s: float | None = None
+    """Unix time."""
+    last_failure_s: float | None = None
+    last_error: str = ""
+    """Code of the last failure."""
+
+
 class UpstreamHealth:
     """The last outcomes of each upstream's attempts."""
 
@@ -52,7 +64,7 @@ class UpstreamHealth:
 
     def of(self, upstream: str, now_s: float) -> str:
         """`up`, `down: why`, or nothing where no recent calls tell."""
-        recent = [o for o in self._outcomes.get(upstream, ()) if now_s - o.at_s < RECENT_S]
+        recent = self._recent(upstream, now_s)
         if not recent:
             return ""
         failed = 0
@@ -63,3 +75,20 @@ class UpstreamHealth:
         if failed < FAILURES_MIN:
             return "" if failed == len(recent) else "up"
         return f"down: the last {failed} calls failed ({recent[-1].error})"
+
+    def recent(self, upstream: str, now_s: float) -> RecentOutcomes:
+        """The last attempts at an upstream, counted."""
+        outcomes = self._recent(upstream, now_s)
+        failures = [outcome for outcome in outcomes if outcome.error]
+        successes = [outcome for outcome in outcomes if not outcome.error]
+        return RecentOutcomes(
+            len(successes),
+            len(failures),
+            successes[-1].at_s if successes else None,
+            failures[-1].at_s if failures else None,
+            failures[-1].error if failures else "",
+        )
+
+    def _recent(self, upstream: str, now_s: float) -> list[_Outcome]:
+        known = self._outcomes.get(upstream, ())
+        return [outcome for outcome in tuple(known) if now_s - outcome.at_s < RECENT_S]

@@ -19,7 +19,7 @@ class Backoff:
 
     __slots__ = (
         "_away", "_back", "_began", "_clock", "_first_s", "_known", "_max_s", "_name", "_next_s",
-        "_report", "_told", "_until", "failures", "is_lost", "lost_at",
+        "_report", "_told", "_until", "failures", "is_lost", "lost_at", "why",
     )  # fmt: skip
 
     def __init__(
@@ -57,6 +57,8 @@ class Backoff:
         """Since when; only while it is lost."""
         self.failures = 0
         """Exchanges that failed one after the other."""
+        self.why = ""
+        """What it failed with."""
 
     @property
     def wait_s(self) -> float:
@@ -69,6 +71,7 @@ class Backoff:
         now = self._clock()
         self._until = now + pause_s
         self._next_s = min(2 * pause_s, self._max_s)
+        self.why = why
         if not self.is_lost:
             self.is_lost, self.lost_at = True, now
         self.failures += 1

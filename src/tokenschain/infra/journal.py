@@ -98,6 +98,13 @@ class Journal:
         live = len(self._old) + (self._map is not None) + (self._spare is not None)
         return live * self.limits.segment_bytes
 
+    @property
+    def backlog_bytes(self) -> int:
+        """Bytes of records that control has not acknowledged; of closed segments all is counted."""
+        shipped = self._shipped
+        closed = sum(self._segment_bytes - shipped.get(number, 0) for number in self._old)
+        return closed + (0 if self._map is None else self._at - shipped.get(self._number, 0))
+
     def check_room(self) -> None:
         """To be called before a call is accepted.
 

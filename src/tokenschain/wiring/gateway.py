@@ -19,8 +19,10 @@ from urllib.parse import urlsplit
 
 import uvloop
 
+from tokenschain import __version__
 from tokenschain.core.call_record import CallRecord
 from tokenschain.core.errors import ApiError
+from tokenschain.core.gateway_status import GatewayStatus
 from tokenschain.core.ports import NoModeration
 from tokenschain.core.redaction import Redactor
 from tokenschain.core.routing.health import Health
@@ -35,6 +37,7 @@ from tokenschain.gateway.dispatch.health_probes import Probes
 from tokenschain.gateway.dispatch.health_sharing import SharedHealth
 from tokenschain.gateway.dispatch.request_batching import Batching
 from tokenschain.gateway.dispatch.router import Router
+from tokenschain.gateway.dispatch.upstream_status import upstream_statuses
 from tokenschain.gateway.metering import JournalMetering
 from tokenschain.gateway.pipeline import Steps
 from tokenschain.gateway.quota.leases import BUDGETS_DRAW_MAX_S, RATES_DRAW_MAX_S, Draw, Leases
@@ -47,6 +50,7 @@ from tokenschain.infra.control_channel.response_store import ResponseStore
 from tokenschain.infra.control_channel.signatures import Signatures
 from tokenschain.infra.control_channel.signed_client import Refused, SignedClient
 from tokenschain.infra.egress import PublicResolver
+from tokenschain.infra.gateway_status_files import keep_status, status_path
 from tokenschain.infra.heartbeat import beat, heartbeat_path
 from tokenschain.infra.journal import Journal, JournalFull, JournalLimits
 from tokenschain.infra.redis.cache import RedisCacheStore
@@ -350,6 +354,7 @@ class GatewayWorker:
         yield partial(_refresh_keys, self._upstreams, self._router)
         yield partial(self._responses.ship_always, _SHIP_RESPONSES_S)
         yield partial(beat, heartbeat_path(self._settings.data_dir, self._worker))
+        yield partial(keep_status, status_path(self._settings.data_dir, self._worker), self.status)
         yield self._budgets.run
         yield self._probes.run
         if self._cache_store is not None:
@@ -427,6 +432,31 @@ class GatewayWorker:
             "snapshot_age_seconds": time.monotonic() - self._uplink.heard_at,
             "resident_bytes": resident_bytes(),
         }
+
+    def status(self) -> GatewayStatus:
+        """What this worker says of itself; see `core.gateway_status`."""
+        now, uplink = time.monotonic(), self._uplink
+        lost = {"control": uplink.control_lost, "budgets": self._budgets.lost}
+        if self._rates is not None:
+            lost["redis" if self._redis_rates else "rates"] = self._rates.lost
+        if self._semantic is not None:
+            lost["semantic"] = self._semantic.lost
+        return GatewayStatus(
+            name=self._name,
+            worker=self._worker,
+            pid=os.getpid(),
+            version=__version__,
+            at_s=time.time(),
+            revision=uplink.revision,
+            snapshot_age_s=round(now - uplink.heard_at, 3),
+            journal_backlog_bytes=self._journal.backlog_bytes,
+            journal_bytes_max=self._journal.limits.total_bytes_max,
+            journal_lag_s=round(now - uplink.shipped_at, 3),
+            upstreams=upstream_statuses(
+                self._router, self._dispatch.health, self._upstreams.key_states(), now
+            ),
+            lost={name: why for name, why in lost.items() if why is not None},
+        )
 
     def _has_room(self) -> bool:
         """Whether the journal takes another record."""

@@ -14,6 +14,7 @@ from tokenschain.control.api import (
     alerts,
     billing,
     cache,
+    diagnostics,
     errors,
     health,
     internal,
@@ -35,8 +36,8 @@ from tokenschain.infra.control_channel.signatures import Signatures
 REQUEST_MAX_S = 20.0
 """For a request to the admin API."""
 ADMIN_SUBJECTS = (
-    organization, keys, limits, usage, rejected_records, billing, alerts, cache, sessions, users,
-    single_sign_on,
+    organization, keys, limits, usage, diagnostics, rejected_records, billing, alerts, cache,
+    sessions, users, single_sign_on,
 )  # fmt: skip
 
 

@@ -27,7 +27,13 @@ class SemanticProcesses:
     """All of these processes, each asked at once; those that do not answer are left out."""
 
     def __init__(self, urls: Sequence[str], signatures: Signatures, client: HttpClient) -> None:
+        self._urls = tuple(urls)
         self._asks = [SignedClient(url, signatures, client) for url in urls]
+
+    async def answering(self) -> dict[str, bool]:
+        """Whether each of these processes answers, by its address."""
+        answers = await self._ask_each(REPORT_PATH, b"")
+        return {url: answer is not None for url, answer in zip(self._urls, answers, strict=True)}
 
     async def reports(self) -> list[Report]:
         """What each measured of each group; a group that several serve comes several times."""
@@ -50,6 +56,9 @@ class SemanticProcesses:
         return found
 
     async def _ask_all(self, path: str, body: bytes) -> list[bytes]:
+        return [answer for answer in await self._ask_each(path, body) if answer is not None]
+
+    async def _ask_each(self, path: str, body: bytes) -> list[bytes | None]:
         async def ask(client: SignedClient) -> bytes | None:
             try:
                 async with asyncio.timeout(ASK_MAX_S):
@@ -57,8 +66,7 @@ class SemanticProcesses:
             except (TimeoutError, ClientError, Refused):
                 return None
 
-        answers = await asyncio.gather(*map(ask, self._asks))
-        return [answer for answer in answers if answer is not None]
+        return await asyncio.gather(*map(ask, self._asks))
 
 
 def _read(answer: bytes, kind: Any) -> Any:

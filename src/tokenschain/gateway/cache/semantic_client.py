@@ -63,6 +63,11 @@ class SemanticClient:
         self._exact: Counter[str] = Counter()
         self._feedback: asyncio.Queue[Learn | Drop] = asyncio.Queue(LEARN_QUEUE_MAX)
 
+    @property
+    def lost(self) -> str | None:
+        """Why the process that compares questions does not answer; None while it does."""
+        return self._backoff.why if self._backoff.is_lost else None
+
     def exact(self, call: Call) -> None:
         """An answer was given to the very same question."""
         self._exact[_group(call)] += 1

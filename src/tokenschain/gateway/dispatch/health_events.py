@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from tokenschain.core.errors import ApiError
 from tokenschain.core.log_events import Reporter
 from tokenschain.core.routing.health import AttemptOutcome, outcome_of
 from tokenschain.core.routing.selection import Endpoint
 from tokenschain.gateway.dispatch.router import Router
+
+_SAYS_NOTHING = (AttemptOutcome.CLIENT, AttemptOutcome.CANCEL)
+
+
+class Failure(NamedTuple):
+    """How an attempt failed."""
+
+    at: float
+    code: str
 
 
 class HealthEvents:
@@ -37,6 +47,8 @@ class HealthEvents:
         """Told of a failure whose detail the caller does not get: upstream, id of the call."""
         self._resting: dict[str, tuple[Endpoint, float]] = {}
         """Upstreams that rest, and since when."""
+        self.last_failures: dict[str, Failure] = {}
+        """The latest of each upstream."""
 
     def failed(self, endpoint: Endpoint, error: ApiError, call: str = "") -> None:
         """What a failure means for the upstream.
@@ -48,6 +60,8 @@ class HealthEvents:
             self.note(endpoint.name, call, error)
         outcome = outcome_of(error.code)
         now = self._clock()
+        if outcome not in _SAYS_NOTHING:
+            self.last_failures[endpoint.name] = Failure(now, error.code)
         if outcome is AttemptOutcome.RATE:
             endpoint.concurrency_limit.refused(endpoint.inflight, now)
         health = endpoint.health

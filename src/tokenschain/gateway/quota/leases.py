@@ -87,6 +87,11 @@ class Leases:
         self._round: asyncio.Future[None] | None = None
 
     @property
+    def lost(self) -> str | None:
+        """Why the owner of the counts does not answer; None while it does."""
+        return self._backoff.why if self._backoff.is_lost else None
+
+    @property
     def is_away(self) -> bool:
         """Whether the owner did not answer when last asked."""
         return self._backoff.is_lost

@@ -15,7 +15,7 @@ from tokenschain.infra.config.groups import (
     Settings,
     UpstreamSettings,
 )
-from tokenschain.infra.config.value_types import REFERENCE_PATTERN
+from tokenschain.infra.config.value_types import HOLDS_PASSWORD, REFERENCE_PATTERN
 
 PUBLISHED_ONLY: dict[type, tuple[str, ...]] = {
     UpstreamSettings: ("credentials", "limits"),
@@ -32,6 +32,11 @@ class Declared(NamedTuple):
     description: str
     default: object
     """`msgspec.NODEFAULT` when it must be given."""
+
+    @property
+    def holds_password(self) -> bool:
+        """Whether it is an address with the password of what it leads to."""
+        return HOLDS_PASSWORD in getattr(self.hint, "__metadata__", ())
 
 
 def fields_of(struct: type) -> dict[str, Declared]:

@@ -17,7 +17,13 @@ from msgspec import Meta, field
 from tokenschain.core.snapshot import Routing, Upstream
 from tokenschain.core.snapshot.cache_rules import CacheRules
 from tokenschain.infra.config.sign_in import OidcSettings
-from tokenschain.infra.config.value_types import HttpUrl, Network, Port, Reference
+from tokenschain.infra.config.value_types import (
+    HOLDS_PASSWORD,
+    HttpUrl,
+    Network,
+    Port,
+    Reference,
+)
 
 TAGS_PER_KEY_DAY_MAX = 5_000
 RESPONSE_BYTES_PER_TENANT_MAX = 10_737_418_240
@@ -309,6 +315,7 @@ class EgressSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     proxy: Annotated[
         str | None,
+        HOLDS_PASSWORD,
         Meta(
             description="Address of a proxy that understands CONNECT for calls to upstreams, as "
             "`http://host:port`."
@@ -377,6 +384,7 @@ class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     url: Annotated[
         str | None,
+        HOLDS_PASSWORD,
         Meta(
             description="SQLAlchemy URL; by default a SQLite file in `data_dir`. For PostgreSQL: "
             "`postgresql://user:password@host/name`."
@@ -418,6 +426,7 @@ class RedisSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     url: Annotated[
         str | None,
+        HOLDS_PASSWORD,
         Meta(
             description="Address of Redis for what gateways share, as "
             "`redis://:password@host:6379/0`; without it, one gateway counts by itself and "

@@ -152,16 +152,22 @@ def _environment() -> Iterator[tuple[str, object]]:
 
 def _hint_of(name: str) -> Any:
     """The type of a setting; None when there is no such setting."""
+    found = _declared(name)
+    return None if found is None else found.hint
+
+
+def _declared(name: str) -> declared.Declared | None:
+    """A setting as it is declared; None when there is no such setting."""
     struct: type | None = Settings
-    hint: Any = None
+    found: declared.Declared | None = None
     for part in name.split("."):
         if struct is None:
             return None
         found = declared.fields_of(struct).get(part)
         if found is None:
             return None
-        hint, struct = found.hint, declared.struct_of(found.hint)
-    return hint
+        struct = declared.struct_of(found.hint)
+    return found
 
 
 def _parsed(name: str, text: str, hint: Any) -> object:
@@ -278,8 +284,6 @@ _SECRET = re.compile(
 )
 """What vendors', clouds' and our own keys look like."""
 _WITH_PASSWORD = re.compile(r"(?<=://)[^/\s@]*:[^/\s@]*@")
-_PASSWORDS_IN = ("database.url", "redis.url", "egress.proxy")
-"""Addresses that hold the password of what they lead to."""
 
 
 def _raw_secrets(value: object, path: str) -> Iterator[str]:
@@ -291,13 +295,18 @@ def _raw_secrets(value: object, path: str) -> Iterator[str]:
         for number, inner in enumerate(value):
             yield from _raw_secrets(inner, f"{path}[{number}]")
     elif isinstance(value, str) and (
-        _SECRET.search(value) or (path not in _PASSWORDS_IN and _WITH_PASSWORD.search(value))
+        _SECRET.search(value) or (not _holds_password(path) and _WITH_PASSWORD.search(value))
     ):
         yield (
             f"setting {_without_secrets(path)} holds a secret itself: put it into an environment "
             "variable, a file or `tokenschain secrets set NAME`, and give `env:NAME`, `file:PATH` "
             "or `sealed:NAME` where a credential is asked for"
         )
+
+
+def _holds_password(name: str) -> bool:
+    found = _declared(name)
+    return found is not None and found.holds_password
 
 
 def _without_secrets(text: str) -> str:

@@ -15,3 +15,5 @@ HttpUrl = Annotated[str, Meta(pattern=r"^https?://\S+$")]
 NETWORK = Meta(extra={"network": True})
 Network = Annotated[str, NETWORK]
 """A network as `10.0.0.0/8`."""
+HOLDS_PASSWORD = Meta(extra={"holds_password": True})
+"""An address with the password of what it leads to: never shown whole."""

@@ -133,12 +133,23 @@ class Uplink:
             clock, first_s, max(first_s, RETRY_MAX_S), "shipping", self._report_shipping,
             away="paused", back="resumed",
         )  # fmt: skip
-        self.heard_at = time.monotonic()
+        self.heard_at = self.shipped_at = time.monotonic()
+        """When control answered last, and when it had everything that was journalled."""
         self.configured = asyncio.Event()
         """Set when there is a configuration to serve by."""
 
     def _report_shipping(self, event: str, /, why: str = "", **fields: object) -> None:
         self._report(event, why, backlog_bytes=self._journal.unshipped_bytes, **fields)
+
+    @property
+    def revision(self) -> int:
+        """The revision that is served; 0 before the first."""
+        return self._have.revision if self._have is not None else 0
+
+    @property
+    def control_lost(self) -> str | None:
+        """Why control does not answer; None while it does."""
+        return self._control.why if self._control.is_lost else None
 
     def start_from_disk(self) -> None:
         """Serve by the last configuration this machine saw, if it is whole and signed."""
@@ -237,6 +248,7 @@ class Uplink:
             pause_s = self._ship_interval_s
             try:
                 await self.ship_all()
+                self.shipped_at = time.monotonic()
                 self._shipping.answered()
             except (ClientError, Refused) as error:
                 pause_s = self._shipping.failed(str(error))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Iterable, Sequence
 from importlib import resources
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 import sqlalchemy.exc
@@ -145,6 +146,68 @@ def migrate(engine: Engine, revision: str = "head") -> None:
             command.downgrade(config, target)
         else:
             command.upgrade(config, target)
+
+
+class SchemaVersion(NamedTuple):
+    """Which migration a database is at, and the last one that this program knows."""
+
+    have: str | None
+    """None: it has no tables of ours."""
+    latest: str
+
+    @property
+    def is_newer(self) -> bool:
+        """Whether a later program migrated it."""
+        return self.have is not None and self.have > self.latest
+
+
+def schema_version(connection: Connection) -> SchemaVersion:
+    """The migration of a database beside this program's."""
+    config = Config()
+    folder = resources.files("tokenschain.infra").joinpath("migrations")
+    config.set_main_option("script_location", str(folder))
+    latest = ScriptDirectory.from_config(config).get_current_head()
+    assert latest is not None, "the program has migrations"
+    return SchemaVersion(MigrationContext.configure(connection).get_current_revision(), latest)
+
+
+class DatabaseProbe(NamedTuple):
+    """What a database says of itself."""
+
+    schema: SchemaVersion
+    unix_time_s: float | None
+    """See `unix_time`."""
+
+
+def probe(url: str) -> DatabaseProbe | None:
+    """Look at a database and change nothing; None where a file of SQLite is still to be made.
+
+    Raises:
+        DatabaseUnreachable: it cannot be used, and why.
+    """
+    engine = connect(url, 2)
+    if engine.dialect.name == "sqlite":
+        file = engine.url.database
+        if not file or not os.path.exists(file):
+            return None
+    try:
+        wait_for(engine, 0.0, lambda *_, **__: None)
+        with reading(engine) as connection:
+            return DatabaseProbe(schema_version(connection), unix_time(connection))
+    except sqlalchemy.exc.DBAPIError as error:
+        why = str(error.orig).partition("\n")[0].strip()
+        raise DatabaseUnreachable(f"the database at {engine.url.database}: {why}") from None
+    finally:
+        engine.dispose()
+
+
+def unix_time(connection: Connection) -> float | None:
+    """The time by the database's own clock; None where it is this machine's."""
+    if connection.dialect.name != "postgresql":
+        return None
+    return float(
+        connection.exec_driver_sql("SELECT extract(epoch FROM clock_timestamp())").scalar_one()
+    )
 
 
 DAY_MS = 86_400_000

@@ -23,3 +23,17 @@ def connect(url: str) -> Redis:
         retry_on_timeout=False,
         protocol=2,
     )
+
+
+async def server_time(url: str) -> float:
+    """The Unix time by Redis' own clock.
+
+    Raises:
+        RedisError, OSError: Redis is away, or refuses who asks.
+    """
+    client = connect(url)
+    try:
+        seconds, micros = await client.time()
+        return float(seconds) + micros / 1e6
+    finally:
+        await client.aclose()

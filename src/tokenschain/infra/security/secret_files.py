@@ -96,6 +96,16 @@ def note_of(path: Path) -> str:
 _REMEDY = "put one random secret a line there, as `openssl rand -base64 32` makes them"
 
 
+def check_access(path: Path) -> None:
+    """Insist that nobody else reads or changes a file with a secret.
+
+    Raises:
+        FileNotFoundError: there is none.
+        SecretFileRefused: others may, or it is another user's.
+    """
+    _check_access(path, path.stat())
+
+
 def _check_access(path: Path, found: os.stat_result) -> None:
     mode = stat.S_IMODE(found.st_mode)
     if found.st_uid == os.geteuid():

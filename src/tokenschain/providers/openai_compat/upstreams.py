@@ -23,6 +23,7 @@ from tokenschain.core.formats.dialect import Dialect
 from tokenschain.core.formats.openai_chat import Api, ParsedRequest
 from tokenschain.core.formats.parameter_bridge import Bridged, Origin
 from tokenschain.core.formats.translation_changes import Changes, Loss, Policy, listed
+from tokenschain.core.gateway_status import MISSING, KeyStatus
 from tokenschain.core.ports import Answer
 from tokenschain.core.snapshot import Candidate, Upstream
 from tokenschain.providers import rerank
@@ -125,6 +126,20 @@ class HttpUpstreams:
         keys = {key.value for ring in self._rings.values() for key in ring.keys}
         tokens = (token for keeper in self._keepers.values() for token in keeper.values())
         return frozenset((*keys, *(part for key in keys for part in key.split(":")), *tokens))
+
+    def key_states(self) -> dict[str, list[KeyStatus]]:
+        """How each upstream's keys are; those whose reference leads to nothing are `missing`."""
+        now = time.monotonic()
+        found = {}
+        for upstream, ring in self._rings.items():
+            known = {key.number: key for key in ring.keys}
+            found[upstream.id] = [
+                KeyStatus(number, key.state, max(0.0, key.rests_until - now))
+                if (key := known.get(number)) is not None
+                else KeyStatus(number, MISSING)
+                for number in range(1, len(upstream.credentials) + 1)
+            ]
+        return found
 
     def heard(self, upstream: str, number: int, state: str, for_s: float) -> None:
         """Another gateway's key at an upstream has changed its state: so has ours."""

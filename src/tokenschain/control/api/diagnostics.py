@@ -1,0 +1,133 @@
+"""Admin API: diagnostics of the running platform, as `tokenschain doctor` reads them.
+
+(No postponed annotations here: FastAPI reads them.)
+"""
+
+import time
+from typing import Annotated
+
+from anyio import from_thread
+from fastapi import APIRouter, Depends
+
+from tokenschain import __version__
+from tokenschain.control import revisions
+from tokenschain.control.api.context import (
+    AdminRoute,
+    AnswerBody,
+    Permission,
+    RequestContext,
+)
+from tokenschain.control.billing import ledger
+from tokenschain.control.identity.ownership import Extent
+from tokenschain.control.upstream_health import RECENT_S
+from tokenschain.infra.database import engine as database
+
+router = APIRouter(prefix="/api/v1", route_class=AdminRoute, tags=["diagnostics"])
+Reading = Annotated[RequestContext, Depends(Permission("models:read", Extent.PLATFORM))]
+
+
+class DatabaseDiagnosis(AnswerBody):
+    """The database that control works with."""
+
+    kind: str
+    """`sqlite` or `postgresql`."""
+    unix_time_s: float | None
+    """By its own clock; null where it is control's."""
+    migration: str | None
+    migration_latest: str
+    """The last one that control's program knows."""
+
+
+class UpstreamDiagnosis(AnswerBody):
+    """An upstream, and what calls met there within the last minutes."""
+
+    id: str
+    provider: str
+    zone: str
+    """`unknown` where neither the configuration nor the catalog says it."""
+    credentials: int
+    """How many keys are configured."""
+    probe: str
+    """Of own engines: what the last probe said; empty for others."""
+    health: str
+    """`up`, `down: why`, or empty where no recent calls tell."""
+    succeeded: int
+    """Of the last attempts, at most 20."""
+    failed: int
+    last_success_s: float | None
+    """Unix time."""
+    last_failure_s: float | None
+    last_error: str
+
+
+class RecordsDiagnosis(AnswerBody):
+    """Call records that this control process got since it started."""
+
+    received: int
+    entered: int
+    rejected: int
+    """Set aside in the database, waiting for somebody."""
+
+
+class Diagnostics(AnswerBody):
+    """What control knows of the running platform."""
+
+    version: str
+    """Of control's program."""
+    unix_time_s: float
+    revision: int
+    """Of the configuration in the database."""
+    published_revision: int
+    """Of the one that gateways get."""
+    database: DatabaseDiagnosis
+    recent_s: float
+    """How far back the counts of upstreams go."""
+    upstreams: list[UpstreamDiagnosis]
+    records: RecordsDiagnosis
+    semantic: dict[str, bool]
+    """Whether each process that compares questions answers, by its address."""
+
+
+@router.get("/diagnostics")
+def read_diagnostics(asked: Reading) -> Diagnostics:
+    """Read how the platform is: database, upstreams as calls found them, records, processes."""
+    context, now_s = asked.context, time.time()
+    schema = database.schema_version(asked.db)
+    captured = ledger.capture(asked.db, context.ledger)
+    semantic = context.semantic
+    return Diagnostics(
+        version=__version__,
+        unix_time_s=now_s,
+        revision=revisions.current(asked.db),
+        published_revision=context.publisher.revision,
+        database=DatabaseDiagnosis(
+            kind=asked.db.dialect.name,
+            unix_time_s=database.unix_time(asked.db),
+            migration=schema.have,
+            migration_latest=schema.latest,
+        ),
+        recent_s=RECENT_S,
+        upstreams=_upstreams(asked, now_s),
+        records=RecordsDiagnosis(
+            received=captured["received"],
+            entered=captured["entered"],
+            rejected=captured["rejected"],
+        ),
+        semantic={} if semantic is None else from_thread.run(semantic.answering),
+    )
+
+
+def _upstreams(asked: RequestContext, now_s: float) -> list[UpstreamDiagnosis]:
+    publisher, called = asked.context.publisher, asked.context.ledger.upstream_health
+    return [
+        UpstreamDiagnosis(
+            id=upstream.id,
+            provider=upstream.provider,
+            zone=upstream.zone or "unknown",
+            credentials=len(upstream.credentials),
+            probe=publisher.health.get(upstream.id, ""),
+            health=called.of(upstream.id, now_s),
+            **called.recent(upstream.id, now_s)._asdict(),
+        )
+        for upstream in publisher.snapshot.upstreams.values()
+    ]

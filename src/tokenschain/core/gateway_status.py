@@ -1,0 +1,58 @@
+"""Status of a gateway worker as it says it: configuration, journal, upstreams, what it lost."""
+
+from __future__ import annotations
+
+import msgspec
+
+MISSING = "missing"
+"""The state of a key whose reference leads to nothing."""
+
+
+class KeyStatus(msgspec.Struct, frozen=True):
+    """One key of an upstream."""
+
+    number: int
+    """From 1, in the order of the upstream's `credential`."""
+    state: str
+    """Of `providers.credential_pool.KeyState`, or `MISSING`."""
+    rests_s: float = 0.0
+    """Until it is tried again."""
+
+
+class UpstreamStatus(msgspec.Struct, frozen=True):
+    """What one worker knows of an upstream."""
+
+    id: str
+    breaker: str
+    """See `core.routing.health.Health.state`."""
+    why: str = ""
+    """Code of the last failure; empty where none came since it answered last."""
+    ready_in_s: float = 0.0
+    """Until a call may be tried."""
+    running: int = 0
+    """Calls that are there now."""
+    keys: tuple[KeyStatus, ...] = ()
+
+
+class GatewayStatus(msgspec.Struct, frozen=True):
+    """What one worker says of itself."""
+
+    name: str
+    worker: int
+    pid: int
+    version: str
+    """Of the program."""
+    at_s: float
+    """When it said so; Unix time by its clock."""
+    revision: int
+    """Of the configuration that it serves by; 0 before the first."""
+    snapshot_age_s: float
+    """Since control answered last."""
+    journal_backlog_bytes: int
+    """Records that control has not acknowledged."""
+    journal_bytes_max: int
+    journal_lag_s: float
+    """Since control had everything."""
+    upstreams: tuple[UpstreamStatus, ...] = ()
+    lost: dict[str, str] = {}
+    """What does not answer, and why: `control`, `budgets`, `rates`, `redis`, `semantic`."""
