@@ -306,7 +306,7 @@ def test_commands(platform: Platform, client: openai.OpenAI) -> None:
     until(lambda: platform.run("doctor", COLUMNS="200").returncode == 0)  # looks every 5 s
     assert "qwen" in platform.run("model", "list", "--prices", COLUMNS="200").stdout
     assert platform.run("version").stdout.strip()
-    wrong = platform.run("doctor", TOKENSCHAIN_SERVER__PORT="x")
+    wrong = platform.run("usage", TOKENSCHAIN_SERVER__PORT="x")
     assert (
         wrong.returncode == 2 and "server.port" in wrong.stderr and "Traceback" not in wrong.stderr
     )

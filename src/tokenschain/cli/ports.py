@@ -34,7 +34,6 @@ _LIVE = {
     "server.port": "/livez", "control.port": "/livez", "engine.port": "/health",
     "engine.embedder_port": "/health", "semantic.port": "/health",
 }  # fmt: skip
-_ANSWER_MAX_S = 3.0
 
 
 def is_ours(settings: Settings, name: str) -> bool:
@@ -43,16 +42,9 @@ def is_ours(settings: Settings, name: str) -> bool:
     Args:
         name: of the port's setting.
     """
-    import httpx  # noqa: PLC0415 - gateways do without
+    from tokenschain.cli import http  # noqa: PLC0415 - gateways do without
 
     scheme = "https" if name == "server.port" and settings.tls.certificate_file else "http"
     host, port = next((host, port) for one, host, port in all_of(settings) if one == name)
-    try:
-        # Its certificate is for callers' name of it; nothing is sent that it could betray.
-        with httpx.Client(verify=False, trust_env=False, timeout=_ANSWER_MAX_S) as client:  # noqa: S501  # nosec B501  # see above
-            reply = client.get(f"{scheme}://{reachable(host)}:{port}{_LIVE[name]}")
-    except httpx.HTTPError:
-        return False
-    if name == "server.port":
-        return reply.status_code == 200 and reply.text == "ok\n"
-    return reply.status_code == 200 and reply.text.startswith("{")
+    text = http.read_own(f"{scheme}://{reachable(host)}:{port}{_LIVE[name]}")
+    return text == "ok\n" if name == "server.port" else text.startswith("{")

@@ -15,15 +15,14 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from tokenschain.cli import admin_client
-from tokenschain.cli.http import client
+from tokenschain.cli.http import read_own
 from tokenschain.core.redaction import Redactor
 from tokenschain.infra.config import ADMIN_TOKEN_VARIABLE, ENV_PREFIX, Settings
 from tokenschain.infra.gateway_status_files import read_statuses
-from tokenschain.infra.security import secret_files, secrets
+from tokenschain.infra.security import secrets
 from tokenschain.infra.security.suite import INTERNATIONAL
 
 LOG_LINES_MAX = 5_000
-_FETCH_MAX_S = 5.0
 _SECRET_BYTES_MAX = 65_536
 _SECRET_CHARACTERS_MIN = 4
 _TOKEN = re.compile(r"[\w+/=.-]{16,}")
@@ -93,7 +92,7 @@ def _candidates(settings: Settings) -> Iterator[str]:
     for reference in references:
         try:
             secret = secrets.resolve(reference, vault)
-        except (secrets.SecretMissing, secret_files.SecretFileRefused, UnicodeDecodeError):
+        except secrets.SecretMissing:
             continue
         yield secret
         yield from secret.split(":")  # `id:secret`, of clouds that sign
@@ -135,14 +134,12 @@ def _in_address(url: str) -> Iterator[str]:
 
 
 def _gateway_metrics(settings: Settings) -> str:
-    import httpx  # noqa: PLC0415 - gateways do without
-
     try:
         token = settings.metrics_token_path.read_text(encoding="utf-8").strip()
-        with client(settings.gateway_base_url.removesuffix("/v1"), token, _FETCH_MAX_S) as asks:
-            return asks.get("/metrics").text
-    except (OSError, httpx.HTTPError) as error:
-        return f"not to be had: {error}\n"
+    except OSError as error:
+        return f"no token for metrics: {error}\n"
+    base = settings.gateway_base_url.removesuffix("/v1")
+    return read_own(f"{base}/metrics", token) or "the gateway does not answer\n"
 
 
 def _control_metrics(settings: Settings) -> str:

@@ -14,7 +14,7 @@ import typer
 from rich.markup import escape
 
 from tokenschain import __version__
-from tokenschain.cli.doctor.findings import Finding, Findings, Verdict, worst
+from tokenschain.cli.doctor.findings import CheckResult, Findings, Verdict, worst
 from tokenschain.cli.output import console, errors
 from tokenschain.infra import config
 from tokenschain.infra.config.shown import ShownSetting, shown_settings
@@ -28,7 +28,7 @@ _MARKS = {
 }
 
 
-class Report(msgspec.Struct, frozen=True):
+class DoctorReport(msgspec.Struct, frozen=True):
     """What `--json` prints, and a bundle holds."""
 
     version: str
@@ -36,7 +36,7 @@ class Report(msgspec.Struct, frozen=True):
     system: str
     libraries: dict[str, str]
     verdict: Verdict
-    findings: list[Finding]
+    findings: list[CheckResult]
     settings: list[ShownSetting]
 
 
@@ -64,7 +64,7 @@ def doctor(
     try:
         settings = config.load()
     except config.SettingsError as error:
-        found = [Finding("settings", Verdict.FAIL, line, "correct it: a start is refused")
+        found = [CheckResult("settings", Verdict.FAIL, line, "correct it: a start is refused")
                  for line in str(error).splitlines()]  # fmt: skip
         _tell(_report(found, []), as_json, all_settings)
         raise typer.Exit(1) from None
@@ -78,7 +78,7 @@ def doctor(
     raise typer.Exit(1 if report.verdict is Verdict.FAIL else 0)
 
 
-def examine(settings: config.Settings, offline: bool) -> Iterator[Finding]:
+def examine(settings: config.Settings, offline: bool) -> Iterator[CheckResult]:
     """What all checks find.
 
     Args:
@@ -90,7 +90,7 @@ def examine(settings: config.Settings, offline: bool) -> Iterator[Finding]:
 
     vault = secrets.Vault(settings.vault_path, settings.master_key_path, INTERNATIONAL)
     gateways = () if offline else tuple(platform_checks.running_gateways(settings))
-    machine = machine_checks.Machine(
+    machine = machine_checks.ThisMachine(
         settings, catalog_file.load(), vault, gateways, running=not offline
     )
     yield from _run(machine_checks.MACHINE_CHECKS.items(), machine)
@@ -104,7 +104,7 @@ Subject = TypeVar("Subject")
 
 def _run(
     checks: Iterable[tuple[str, Callable[[Subject, Findings], None]]], subject: Subject
-) -> Iterator[Finding]:
+) -> Iterator[CheckResult]:
     for name, check in checks:
         found = Findings(name)
         try:
@@ -114,8 +114,8 @@ def _run(
         yield from found
 
 
-def _report(findings: list[Finding], settings: list[ShownSetting]) -> Report:
-    return Report(
+def _report(findings: list[CheckResult], settings: list[ShownSetting]) -> DoctorReport:
+    return DoctorReport(
         __version__,
         platform.python_version(),
         platform.platform(),
@@ -126,7 +126,7 @@ def _report(findings: list[Finding], settings: list[ShownSetting]) -> Report:
     )
 
 
-def _tell(report: Report, as_json: bool, all_settings: bool) -> None:
+def _tell(report: DoctorReport, as_json: bool, all_settings: bool) -> None:
     if as_json:
         as_objects = msgspec.to_builtins(
             {

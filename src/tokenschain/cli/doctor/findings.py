@@ -17,7 +17,7 @@ class Verdict(StrEnum):
     """Something does not work, or will not at the next start."""
 
 
-class Finding(NamedTuple):
+class CheckResult(NamedTuple):
     """What one check says of one thing."""
 
     check: str
@@ -32,28 +32,28 @@ class Findings:
 
     def __init__(self, check: str) -> None:
         self._check = check
-        self._found: list[Finding] = []
+        self._found: list[CheckResult] = []
 
     def ok(self, said: str) -> None:
         """All is well."""
-        self._found.append(Finding(self._check, Verdict.OK, said))
+        self._found.append(CheckResult(self._check, Verdict.OK, said))
 
     def warn(self, said: str, mend: str = "") -> None:
         """Somebody should look."""
-        self._found.append(Finding(self._check, Verdict.WARN, said, mend))
+        self._found.append(CheckResult(self._check, Verdict.WARN, said, mend))
 
     def fail(self, said: str, mend: str = "") -> None:
         """Something does not work."""
-        self._found.append(Finding(self._check, Verdict.FAIL, said, mend))
+        self._found.append(CheckResult(self._check, Verdict.FAIL, said, mend))
 
-    def __iter__(self) -> Iterator[Finding]:
+    def __iter__(self) -> Iterator[CheckResult]:
         return iter(self._found)
 
     def __bool__(self) -> bool:
         return bool(self._found)
 
 
-def worst(findings: Iterable[Finding]) -> Verdict:
+def worst(findings: Iterable[CheckResult]) -> Verdict:
     """The verdict on all together."""
     verdicts = {finding.verdict for finding in findings}
     return next((v for v in (Verdict.FAIL, Verdict.WARN) if v in verdicts), Verdict.OK)

@@ -20,6 +20,7 @@ from tokenschain.core.gateway_status import MISSING, GatewayStatus
 from tokenschain.core.pricing.catalog import Catalog
 from tokenschain.infra import config, hardening
 from tokenschain.infra.config import Settings
+from tokenschain.infra.model_store import DEFAULT_MODEL
 from tokenschain.infra.security import secret_files, secrets
 
 FREE_BYTES_MIN, FREE_BYTES_WARN = 268_435_456, 2_000_000_000
@@ -31,7 +32,7 @@ SKEW_WARN_S, SKEW_FAIL_S = 2.0, 20.0
 STATUS_FRESH_S = 15.0
 
 
-class Machine(NamedTuple):
+class ThisMachine(NamedTuple):
     """What the checks look at."""
 
     settings: Settings
@@ -43,7 +44,7 @@ class Machine(NamedTuple):
     """Whether the running platform is looked at, too."""
 
 
-def check_settings(machine: Machine, found: Findings) -> None:
+def check_settings(machine: ThisMachine, found: Findings) -> None:
     """Providers and models that the catalog does not know, names that nobody serves."""
     from tokenschain.wiring import machine as wiring  # noqa: PLC0415 - doctor alone needs it
 
@@ -56,7 +57,7 @@ def check_settings(machine: Machine, found: Findings) -> None:
         found.ok(f"usable; file: {config.config_file() or 'none'}")
 
 
-def check_data_dir(machine: Machine, found: Findings) -> None:
+def check_data_dir(machine: ThisMachine, found: Findings) -> None:
     """The data folder is this user's alone and can be written."""
     folder = machine.settings.data_dir
     if not folder.exists():
@@ -89,7 +90,7 @@ def _read_only(folder: Path) -> bool:
     return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
 
 
-def check_disk(machine: Machine, found: Findings) -> None:
+def check_disk(machine: ThisMachine, found: Findings) -> None:
     """There is room for database, journal and models."""
     folder = machine.settings.data_dir
     while not folder.exists():
@@ -107,7 +108,7 @@ def check_disk(machine: Machine, found: Findings) -> None:
         found.ok(said)
 
 
-def check_secret_files(machine: Machine, found: Findings) -> None:
+def check_secret_files(machine: ThisMachine, found: Findings) -> None:
     """The platform's own secrets: strong, read by their owner only, no rotation left half done."""
     settings = machine.settings
     for path in (
@@ -127,36 +128,37 @@ def check_secret_files(machine: Machine, found: Findings) -> None:
         found.ok("in order")
 
 
-def check_credentials(machine: Machine, found: Findings) -> None:
+def check_credentials(machine: ThisMachine, found: Findings) -> None:
     """For every upstream a key can be had, and files with keys are their owner's alone."""
     told = {u.id: u.keys for status in machine.gateways for u in status.upstreams}
     for upstream in machine.settings.upstreams:
         references = upstream.credential
-        for reference in references:
-            _check_key_file(reference, f"upstream {upstream.id}", found)
         known = told.get(upstream.id)
         if known:
             # The gateway's own word: its environment need not be this shell's.
-            missing = [references[key.number - 1] for key in known
-                       if key.state == MISSING and key.number <= len(references)]  # fmt: skip
-        else:
-            missing = [name for name in references if not _resolves(name, machine.vault)]
-        if missing and len(missing) == len(references):
-            found.fail(
-                f"upstream {upstream.id} gets no calls: no key at {', '.join(missing)}", _MEND_KEY
+            references = tuple(
+                references[key.number - 1]
+                for key in known
+                if key.state == MISSING and key.number <= len(references)
             )
+        missing = [
+            why or f"{name} holds no secret for the gateway"
+            for name in references
+            if (why := _why_missing(name, machine.vault)) or known
+        ]
+        if missing and len(missing) == len(upstream.credential):
+            found.fail(f"upstream {upstream.id} gets no calls: {'; '.join(missing)}", _MEND_KEY)
         elif missing:
             found.warn(
-                f"upstream {upstream.id} lacks {len(missing)} of {len(references)} keys: "
-                f"nothing at {', '.join(missing)}",
+                f"upstream {upstream.id} lacks {len(missing)} of {len(upstream.credential)} keys: "
+                f"{'; '.join(missing)}",
                 _MEND_KEY,
             )
     for name, other in _other_references(machine.settings):
-        _check_key_file(other, name, found)
         # Where the platform runs, its processes have an environment of their own.
         elsewhere = machine.running and other.startswith("env:")
-        if not elsewhere and not _resolves(other, machine.vault):
-            found.fail(f"{name} = {other} holds no secret", _MEND_KEY)
+        if not elsewhere and (why := _why_missing(other, machine.vault)):
+            found.fail(f"{name}: {why}", _MEND_KEY)
     if not found:
         count = sum(len(upstream.credential) for upstream in machine.settings.upstreams)
         found.ok(f"{count} keys of {len(machine.settings.upstreams)} upstreams can be had")
@@ -176,26 +178,15 @@ def _other_references(settings: Settings) -> Iterator[tuple[str, str]]:
     yield from ((name, reference) for name, reference in named.items() if reference is not None)
 
 
-def _check_key_file(reference: str, whose: str, found: Findings) -> None:
-    kind, _, path = reference.partition(":")
-    if kind != "file":
-        return
+def _why_missing(reference: str, vault: secrets.Vault) -> str:
     try:
-        secret_files.check_access(Path(path))
-    except OSError:
-        return  # that it holds nothing is told elsewhere
-    except secret_files.SecretFileRefused as error:
-        found.warn(f"key of {whose}: {error}", f"chmod 600 {path}")
+        secrets.resolve(reference, vault)
+    except secrets.SecretMissing as error:
+        return str(error)
+    return ""
 
 
-def _resolves(reference: str, vault: secrets.Vault) -> bool:
-    try:
-        return bool(secrets.resolve(reference, vault))
-    except (secrets.SecretMissing, secret_files.SecretFileRefused, UnicodeDecodeError):
-        return False
-
-
-def check_zones(machine: Machine, found: Findings) -> None:
+def check_zones(machine: ThisMachine, found: Findings) -> None:
     """Where data goes at each upstream."""
     zones = {provider.id: provider.zone for provider in machine.catalog.providers}
     by_zone: dict[str, list[str]] = {}
@@ -212,7 +203,7 @@ def check_zones(machine: Machine, found: Findings) -> None:
         found.ok(f"{zone}: {', '.join(names)}")
 
 
-def check_certificates(machine: Machine, found: Findings) -> None:
+def check_certificates(machine: ThisMachine, found: Findings) -> None:
     """Certificate, key and authorities can be read, fit together and are not about to expire."""
     tls, authorities = machine.settings.tls, machine.settings.egress.ca_file
     if tls.certificate_file is not None and tls.key_file is not None:
@@ -226,7 +217,12 @@ def check_certificates(machine: Machine, found: Findings) -> None:
             )
         else:
             _check_expiry(tls.certificate_file, "tls.certificate_file", found)
-        _check_key_file(f"file:{tls.key_file}", "tls.key_file", found)
+        try:
+            secret_files.check_access(tls.key_file)
+        except FileNotFoundError:
+            pass  # told above
+        except secret_files.SecretFileRefused as error:
+            found.warn(f"tls.key_file: {error}", f"chmod 600 {tls.key_file}")
     if authorities is not None:
         try:
             ssl.create_default_context(cafile=str(authorities))
@@ -258,7 +254,7 @@ def _why(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def check_ports(machine: Machine, found: Findings) -> None:
+def check_ports(machine: ThisMachine, found: Findings) -> None:
     """The ports are free, or our own processes listen there."""
     for name, host, port in ports.all_of(machine.settings):
         if not port or not ports.is_taken(host, port):
@@ -272,7 +268,7 @@ def check_ports(machine: Machine, found: Findings) -> None:
         found.ok("free, or our own processes listen")
 
 
-def check_database(machine: Machine, found: Findings) -> None:
+def check_database(machine: ThisMachine, found: Findings) -> None:
     """The database can be used, and its tables are of this program."""
     from tokenschain.infra.database import engine as database  # noqa: PLC0415 - slow to load
 
@@ -306,7 +302,7 @@ def check_database(machine: Machine, found: Findings) -> None:
         check_skew("the database's clock", probed.unix_time_s, asked_s, time.time(), found)
 
 
-def check_redis(machine: Machine, found: Findings) -> None:
+def check_redis(machine: ThisMachine, found: Findings) -> None:
     """Redis answers, and its clock is this machine's."""
     url = machine.settings.redis.url
     if url is None:
@@ -344,14 +340,16 @@ def check_skew(
         found.warn(said, mend)
 
 
-def check_engine(machine: Machine, found: Findings) -> None:
+def check_engine(machine: ThisMachine, found: Findings) -> None:
     """The embedded engine's model is here."""
     engine = machine.settings.engine
     if not machine.settings.runs_engine:
         found.ok(f"another server stands in: {engine.url}" if engine.url else "off")
         return
     file = machine.settings.data_dir / "models" / f"{engine.model}.gguf"
-    if not file.is_file():
+    if not file.is_file() and engine.model == DEFAULT_MODEL.name and not file.parent.exists():
+        found.ok(f"{engine.model} is fetched at the first start")
+    elif not file.is_file():
         found.fail(f"model {engine.model} is not pulled", f"tokenschain model pull {engine.model}")
     template = engine.chat_template_file
     if template is not None and not template.is_file():
@@ -360,7 +358,7 @@ def check_engine(machine: Machine, found: Findings) -> None:
         found.ok(f"{engine.model} is here")
 
 
-def check_catalog(machine: Machine, found: Findings) -> None:
+def check_catalog(machine: ThisMachine, found: Findings) -> None:
     """How old the shipped prices and models are."""
     version = machine.catalog.version
     try:
@@ -376,7 +374,7 @@ def check_catalog(machine: Machine, found: Findings) -> None:
         found.ok(said)
 
 
-Check = Callable[[Machine, Findings], None]
+Check = Callable[[ThisMachine, Findings], None]
 
 MACHINE_CHECKS: dict[str, Check] = {
     "settings": check_settings,

@@ -12,7 +12,7 @@ import msgspec
 from tokenschain import __version__
 from tokenschain.cli import admin_client, ports
 from tokenschain.cli.doctor.findings import Findings
-from tokenschain.cli.doctor.machine_checks import STATUS_FRESH_S, Machine, check_skew
+from tokenschain.cli.doctor.machine_checks import STATUS_FRESH_S, ThisMachine, check_skew
 from tokenschain.core.gateway_status import MISSING, GatewayStatus, UpstreamStatus
 from tokenschain.infra import config
 from tokenschain.infra.config import Settings
@@ -60,7 +60,7 @@ class RecordsSeen(msgspec.Struct, frozen=True):
     rejected: int = 0
 
 
-class Diagnostics(msgspec.Struct, frozen=True):
+class PlatformSeen(msgspec.Struct, frozen=True):
     """What control says of the platform; see `GET /api/v1/diagnostics`."""
 
     version: str
@@ -77,8 +77,8 @@ class Diagnostics(msgspec.Struct, frozen=True):
 class Platform(NamedTuple):
     """What the checks look at."""
 
-    machine: Machine
-    told: Diagnostics | None
+    machine: ThisMachine
+    told: PlatformSeen | None
     """None: control does not answer."""
     why: str
     """Why it does not."""
@@ -108,12 +108,12 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def ask(machine: Machine) -> Platform:
+def ask(machine: ThisMachine) -> Platform:
     """Ask control how the platform is."""
     asked_s = time.time()
     try:
         answer = admin_client.call(machine.settings, "GET", "/api/v1/diagnostics")
-        told = msgspec.convert(answer, Diagnostics)
+        told = msgspec.convert(answer, PlatformSeen)
     except admin_client.AdminError as error:
         return Platform(machine, None, str(error), asked_s, time.time())
     except msgspec.ValidationError as error:
@@ -177,7 +177,7 @@ def _check_no_gateway(settings: Settings, found: Findings) -> None:
         found.ok("none on this machine")
 
 
-def _check_gateway(status: GatewayStatus, told: Diagnostics | None, found: Findings) -> None:
+def _check_gateway(status: GatewayStatus, told: PlatformSeen | None, found: Findings) -> None:
     name = f"gateway-{status.worker}"
     before = len(list(found))
     if status.version != __version__:
@@ -257,7 +257,9 @@ def _check_upstream(
     if seen is not None and seen.probe.startswith("down"):
         found.fail(f"upstream {name} is {seen.probe}", "start it, or correct its base_url")
     elif seen is not None and seen.health.startswith("down"):
-        found.fail(f"upstream {name} is {seen.health}; {why}", _mend_of(seen.last_error))
+        last = _ago(now_s - seen.last_failure_s) if seen.last_failure_s is not None else ""
+        said = "; ".join([f"upstream {name} is {seen.health}, the last {last}", *breakers])
+        found.fail(said, _mend_of(seen.last_error))
     elif breakers:
         code = next((up.why for _, up in at_gateways if up.why), "")
         found.fail(f"upstream {name} gets no calls now: {why}", _mend_of(code))
