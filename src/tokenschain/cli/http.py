@@ -43,7 +43,7 @@ def client(base_url: str, token: str, timeout_s: float) -> httpx.Client:
     )
 
 
-def read_own(url: str, token: str = "") -> str:
+def read_own(url: str, token: str | None = None) -> str:
     """What a process of this machine answers to a GET; empty unless with 200, in time."""
     try:
         # Its certificate is for callers' name of it, and the way there leaves no machine.
