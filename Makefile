@@ -10,15 +10,26 @@ MODEL_CACHE := $(HOME)/.cache/tokenschain
 help:  ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-$(VENV)/run: requirements.lock pyproject.toml
+# uv does in seconds what takes pip up to two minutes, and as pip it checks each hash; where it is
+# not to be had, pip installs. It is told of pip's index, which it does not read by itself.
+install = index=$${PIP_INDEX_URL:-$$($(BIN)/pip config get global.index-url 2>/dev/null)}; \
+	{ test -x $(BIN)/uv && $(BIN)/uv pip install --python $(BIN)/python \
+		$${index:+--default-index $$index} --require-hashes -r $(1); } || \
+	$(BIN)/pip install --disable-pip-version-check --require-hashes -r $(1)
+
+$(VENV)/run: requirements.lock requirements-uv.lock pyproject.toml
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { apt-get update -q && apt-get install -y -q python3-venv; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@echo "Installing what requirements.lock names into $(VENV) ..."
+	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements-uv.lock || \
+		echo "There is no uv for this machine: pip installs, which takes some minutes."
+	@$(call install,requirements.lock)
+	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/dev: requirements-dev.lock $(VENV)/run
-	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@echo "Installing what requirements-dev.lock names into $(VENV) ..."
+	@$(call install,requirements-dev.lock)
 	@touch $@
 
 run: $(VENV)/run  ## Start the whole platform with a small real model

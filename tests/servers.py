@@ -22,6 +22,10 @@ from tokenschain.infra.database import engine as db
 START_MAX_S = 30.0
 
 
+ENDS_WITH_US = ("setpriv", "--pdeathsig", "TERM")
+"""Before a command: Linux ends it when the tests are gone, however they went."""
+
+
 class _Server:
     """A process that can be paused and ends with us."""
 
@@ -93,7 +97,7 @@ class Postgres(_Server):
         for name, value in settings.items():
             options += ["-c", f"{name}={value}"]
         with open(log or os.devnull, "wb") as out:
-            self.process = subprocess.Popen([*command, *options], stderr=out)
+            self.process = subprocess.Popen([*ENDS_WITH_US, *command, *options], stderr=out)
         self.url = self._url("postgres")
         self._made = 0
         probe = db.connect(self.url)
@@ -133,7 +137,7 @@ class RedisStack(_Server):
         server.chmod(0o755)
         module.chmod(0o755)
         self.process = subprocess.Popen(
-            [server, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "",
+            [*ENDS_WITH_US, server, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "",
              "--dir", self.folder, "--loadmodule", module],
             stdout=subprocess.DEVNULL,
         )  # fmt: skip

@@ -16,6 +16,7 @@ import yaml
 
 from tests import web
 from tests.ports import free_port
+from tests.servers import ENDS_WITH_US
 from tests.waiting import WAIT_MAX_S, until
 from tokenschain.infra import config
 from tokenschain.infra.database import engine as db
@@ -115,7 +116,7 @@ class Stack:
                 "TOKENSCHAIN_SECRETS__METRICS_TOKEN_FILE": str(data / "secrets" / "metrics"),
             }
         self.processes[name] = subprocess.Popen(
-            [sys.executable, "-m", "tokenschain", *arguments],
+            [*ENDS_WITH_US, sys.executable, "-m", "tokenschain", *arguments],
             env=environment,
             stdout=self.log,
             stderr=self.log,
