@@ -277,6 +277,7 @@ PLAIN = frozenset(
         "reference",
         "rejected",
         "remove",
+        "renew",
         "replay",
         "replicas",
         "reply",

@@ -40,6 +40,7 @@ app.add_typer(admin.wallet, name="wallet")
 app.add_typer(admin.records, name="records")
 app.add_typer(models.model, name="model")
 app.add_typer(vault.vault, name="secrets")
+app.add_typer(vault.credentials, name="credentials")
 
 
 @app.command()

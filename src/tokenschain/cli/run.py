@@ -15,7 +15,7 @@ import typer
 from tokenschain.cli import ports
 from tokenschain.cli.models import pull_progress
 from tokenschain.cli.output import console, errors
-from tokenschain.infra import config, hardening, log
+from tokenschain.infra import config, folder_lock, hardening, log
 from tokenschain.infra.config import Settings
 from tokenschain.infra.model_store import DEFAULT_MODEL, ModelStore
 from tokenschain.infra.supervisor import Child, Supervisor
@@ -46,8 +46,10 @@ def up(
         "server.workers": workers,
     }
     settings = _begin(flags)
-    _refuse_taken_ports(settings)
     machine.check(settings)
+    machine.open_folder(settings)
+    folder_lock.hold(settings.data_dir)  # until this process ends
+    _refuse_taken_ports(settings)
     _pull_default_if_needed(settings)
     first = machine.prepare(settings)
     _hand_down(flags)
@@ -76,7 +78,10 @@ async def _up(settings: Settings, children: Sequence[Child], first: FirstRun) ->
             if ready.result():
                 _greet(settings, first)
             else:
-                errors.print("[yellow]not ready yet[/yellow]: see the log lines above")
+                errors.print(
+                    f"[yellow]not ready[/yellow] after {READY_MAX_S:g} s: see the log lines above, "
+                    "and what `tokenschain doctor` says"
+                )
         ready.cancel()
     if supervisor.failed is not None:
         raise StartFailed(
@@ -135,15 +140,12 @@ def _show_once(settings: Settings, first: FirstRun) -> bool:
 
     Standard output that is no terminal ends in a log: then they go into a file of their owner's.
     """
+    from tokenschain.wiring.machine import first_credentials_path  # noqa: PLC0415
+
+    path = first_credentials_path(settings)
     made = {"API key": first.api_key, "Admin token": first.admin_token}
     found = {name: value for name, value in made.items() if value is not None}
     if found and not sys.stdout.isatty():
-        path = settings.data_dir / "secrets" / "first-credentials"
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path.unlink(missing_ok=True)
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(fd, "w", encoding="utf-8") as file:
-            file.writelines(f"{name:<15}{value}\n" for name, value in found.items())
         console.print(
             f"Credentials    {path}  (keep them, then delete the file)",
             highlight=False,
@@ -153,6 +155,8 @@ def _show_once(settings: Settings, first: FirstRun) -> bool:
     for name, value in found.items():
         line = f"{name:<15}[bold green]{value}[/]  (shown once, keep it)"
         console.print(line, highlight=False, soft_wrap=True)
+    if found:
+        path.unlink(missing_ok=True)
     return first.api_key is not None
 
 

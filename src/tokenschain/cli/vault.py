@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -76,3 +77,47 @@ def secrets_rotate(
 def _vault() -> secrets.Vault:
     settings = config.load()
     return secrets.Vault(settings.vault_path, settings.master_key_path, INTERNATIONAL)
+
+
+class Credential(StrEnum):
+    """What of the first start can be made anew."""
+
+    ADMIN_TOKEN = "admin-token"  # noqa: S105 - its name
+    API_KEY = "api-key"
+
+
+credentials = typer.Typer(
+    no_args_is_help=True, help="First API key and admin token, on the machine of the platform."
+)
+
+
+@credentials.command("show")
+def credentials_show() -> None:
+    """Show the first API key and admin token, unless a terminal has shown them already."""
+    from tokenschain.wiring import machine  # noqa: PLC0415 - gateways do without
+
+    kept = machine.kept_credentials(config.load())
+    if not kept:
+        raise secrets.SecretMissing(
+            "they were shown at the first start, and only their hashes are kept: "
+            "`tokenschain credentials renew admin-token`, or `api-key`, makes another"
+        )
+    console.print(kept, end="", highlight=False, soft_wrap=True, markup=False)
+
+
+@credentials.command("renew")
+def credentials_renew(
+    credential: Annotated[Credential, typer.Argument(help="What to make anew.")],
+) -> None:
+    """Make another admin token, which ends the former at once, or another first API key.
+
+    Needs the data folder and the database, not a running control; it is written to the audit log.
+    """
+    from tokenschain.wiring import machine  # noqa: PLC0415 - gateways do without
+
+    settings = config.load()
+    if credential is Credential.ADMIN_TOKEN:
+        made = machine.renew_admin_token(settings)
+    else:
+        made = machine.another_key(settings)
+    console.print(made, highlight=False, soft_wrap=True, markup=False)

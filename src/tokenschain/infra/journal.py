@@ -13,8 +13,6 @@ length of zero marks the end. The same frames travel to control unchanged.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import mmap
 import os
 import struct
@@ -25,6 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tokenschain.core.call_record import BYTES_MAX
+from tokenschain.infra import folder_lock
 
 _FRAME = struct.Struct("<II")
 FRAME_OVERHEAD = _FRAME.size
@@ -70,16 +69,7 @@ class Journal:
         self._segment_bytes = self.limits.segment_bytes
         self._record_bytes_max = self.limits.record_bytes_max
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            owner = os.pread(self._lock, 20, 0).decode("ascii", "replace") or "another"
-            os.close(self._lock)
-            why = f"in use by process {owner}: end it, or set another data_dir"
-            raise BlockingIOError(errno.EWOULDBLOCK, why, str(folder)) from None
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, str(os.getpid()).encode(), 0)
+        self._lock = folder_lock.hold(folder)
         # Segments a former owner left are shipped first, from their start: control
         # knows by event id what it has already.
         self._old = sorted(int(f.stem) for f in folder.glob(f"*{_SUFFIX}"))

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import httpx
+from sqlalchemy import Connection, Engine
 
+from tokenschain.control.audit import admin_log
+from tokenschain.control.audit.admin_log import Author
 from tokenschain.control.configuration import model_routes, resources
 from tokenschain.control.identity import api_keys
 from tokenschain.infra import catalog_file, hardening, log
@@ -47,12 +53,11 @@ def check(settings: Settings) -> None:
         raise SettingsError("\n".join(map(str, routes.problems)))
 
 
-def prepare(settings: Settings) -> FirstRun:
-    """Bring the database up to date; on a fresh one, make the first credentials.
+def open_folder(settings: Settings) -> None:
+    """Make the data folder where it is missing, and see that it can be written.
 
     Raises:
-        SettingsError: the data folder cannot be used.
-        DatabaseUnreachable: nor can the database.
+        SettingsError: it cannot be used.
     """
     try:
         make_private(settings.data_dir)
@@ -63,6 +68,16 @@ def prepare(settings: Settings) -> FirstRun:
             f"data_dir {settings.data_dir} cannot be used: {error.strerror}; set "
             f"{variable_of('data_dir')} to a folder that this user may write"
         ) from None
+
+
+def prepare(settings: Settings) -> FirstRun:
+    """Bring the database up to date; on a fresh one, make the first credentials.
+
+    Raises:
+        SettingsError: the data folder cannot be used.
+        DatabaseUnreachable: nor can the database.
+    """
+    open_folder(settings)
     engine = db.connect(settings.database_url)
     try:
         db.wait_for(engine, settings.database.start_wait_s, log.report(process="up"))
@@ -71,17 +86,91 @@ def prepare(settings: Settings) -> FirstRun:
             token = api_keys.make_admin_token(connection, INTERNATIONAL)
             key = None
             if token is not None and not api_keys.any_keys(connection):
-                _, key = api_keys.create_key(
-                    connection,
-                    INTERNATIONAL,
-                    name="first key",
-                    tenant="default",
-                    project="default",
-                    environment="default",
-                )
+                _, key = _first_key(connection)
+            _keep_first(settings, FirstRun(token, key))
     finally:
         engine.dispose()
     return FirstRun(token, key)
+
+
+def _first_key(connection: Connection) -> tuple[str, str]:
+    return api_keys.create_key(
+        connection,
+        INTERNATIONAL,
+        name="first key",
+        tenant="default",
+        project="default",
+        environment="default",
+    )
+
+
+def first_credentials_path(settings: Settings) -> Path:
+    """Where credentials are that were made at the start, until they are shown on a terminal."""
+    return settings.data_dir / "secrets" / "first-credentials"
+
+
+def _keep_first(settings: Settings, made: FirstRun) -> None:
+    """Before the database knows them: a start that fails later must not lose them."""
+    named = {"API key": made.api_key, "Admin token": made.admin_token}
+    found = {name: value for name, value in named.items() if value is not None}
+    if not found:
+        return
+    path = first_credentials_path(settings)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.unlink(missing_ok=True)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(fd, "w", encoding="utf-8") as file:
+        file.writelines(f"{name:<15}{value}\n" for name, value in found.items())
+
+
+OPERATOR = Author("operator")
+"""Who has this machine's files, as the audit log names them."""
+
+
+def renew_admin_token(settings: Settings) -> str:
+    """Another admin token; the former is worth nothing from now on. Audited.
+
+    Raises:
+        DatabaseUnreachable: the database cannot be used.
+    """
+    with _database(settings) as engine, engine.begin() as connection:
+        token = api_keys.renew_admin_token(connection, INTERNATIONAL)
+        admin_log.note(connection, OPERATOR, "users:write", "", "admin-token", {"renewed": True})
+    return token
+
+
+def another_key(settings: Settings) -> str:
+    """Another API key like the first. Audited.
+
+    Raises:
+        DatabaseUnreachable: the database cannot be used.
+    """
+    with _database(settings) as engine, engine.begin() as connection:
+        key_id, key = _first_key(connection)
+        admin_log.note(connection, OPERATOR, "keys:create", "default", key_id)
+    return key
+
+
+def kept_credentials(settings: Settings) -> str:
+    """Credentials of the first start that were not shown yet; empty where none are. Audited."""
+    try:
+        found = first_credentials_path(settings).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
+    with _database(settings) as engine, engine.begin() as connection:
+        admin_log.note(connection, OPERATOR, "users:read", "", "first-credentials")
+    return found
+
+
+@contextmanager
+def _database(settings: Settings) -> Iterator[Engine]:
+    engine = db.connect(settings.database_url)
+    try:
+        db.wait_for(engine, 0.0, log.report(process="credentials"))
+        db.migrate(engine)
+        yield engine
+    finally:
+        engine.dispose()
 
 
 def children(settings: Settings, *, everything: bool) -> list[Child]:

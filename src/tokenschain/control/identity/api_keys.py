@@ -247,6 +247,11 @@ def make_admin_token(connection: Connection, suite: Suite) -> str | None:
     """The admin token, made and shown once; None when there is one already."""
     if revisions.get_meta(connection, ADMIN_HASH) is not None:
         return None
+    return renew_admin_token(connection, suite)
+
+
+def renew_admin_token(connection: Connection, suite: Suite) -> str:
+    """Another admin token in place of the one there is, which is worth nothing any more."""
     token = secrets.new_token("tca-")
     revisions.put_meta(connection, ADMIN_HASH, suite.hex_digest(token.encode()))
     return token
