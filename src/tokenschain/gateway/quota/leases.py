@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from tokenschain.core.backoff import Backoff
-from tokenschain.core.limits import Lease, LeaseRequest, Pool
+from tokenschain.core.limits import Lease, LeaseRequest, Pool, Window
 from tokenschain.core.log_events import Reporter
 
 RATES_DRAW_MAX_S = 0.25
@@ -32,7 +32,8 @@ class Count:
     """One shared count and this process's lease on it."""
 
     __slots__ = (
-        "at_once", "idle_rounds", "lapses", "limit", "needed", "pool", "subject", "until_s",
+        "at_once", "drawn", "idle_rounds", "lapses", "limit", "needed", "pool", "subject",
+        "until_s",
     )  # fmt: skip
 
     def __init__(
@@ -52,6 +53,9 @@ class Count:
         """What calls are waiting for."""
         self.until_s = 0.0
         self.idle_rounds = 0
+        self.drawn: Window | None = None
+        """Of a rate: what this process was granted in its window, so that it does not take a whole
+        share besides when the owner is away."""
 
 
 class Leases:
@@ -185,6 +189,8 @@ class Leases:
         now = self._clock()
         for count, lease in zip(batch, leases, strict=True):
             count.pool.granted(max(0, lease.granted), lease.left)
+            if count.drawn is not None and lease.granted:
+                count.drawn.settle(0, lease.granted, now)
             count.pool.reset_at_s = now + lease.reset_s
             count.until_s = lease.until_s
 

@@ -101,6 +101,8 @@ class _Meter:
             at_once = self.kind == AT_ONCE
             lapses = isinstance(limit, Rate) and not at_once
             self.count = Count(limit.id, subject, limit.amount, at_once, lapses)
+            if isinstance(limit, Rate) and not at_once:
+                self.count.drawn = self.spare = Window(limit.amount, limit.window_s)
             self.counter = self.count.pool
             leases.add(self.count)
         elif isinstance(limit, Rate) and self.kind != AT_ONCE:
