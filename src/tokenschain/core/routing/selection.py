@@ -44,6 +44,8 @@ SLO_S_PER_PROMPT_TOKEN = 1e-4
 """What is promised for a short prompt grows with its length: twice the prefill time of an H100
 (Splitwise: 0.055 ms a token)."""
 _UNKNOWN_COST = 1e30
+_Rates = tuple[float, float, float, float]
+"""Pico-yuan for a fresh, a cached and an output token, and when that was worked out."""
 _BY_LATENCY, _BY_COST = Objective.LATENCY, Objective.COST
 
 
@@ -97,13 +99,13 @@ class Endpoint:
         self._per_token_s = self._idle_per_token_s = PER_TOKEN_PRIOR_S
         self._measured = False
         self._peaks: list[tuple[float, float]] = [(0.0, 0.0)] * (len(BUCKETS) + 1)
-        self._rates: dict[int, tuple[float, float, float, float]] = {}
+        self._rates: list[_Rates | None] = [None] * len(self._peaks)
 
     def renew(self, candidate: Candidate, usd_cny: float) -> None:
         """Another snapshot: what is configured may be other, what was measured stays."""
         if candidate is not self.candidate:
             self.candidate, self.usd_cny = candidate, usd_cny
-            self._rates.clear()
+            self._rates = [None] * len(self._peaks)
 
     @property
     def zone(self) -> int:
@@ -113,39 +115,18 @@ class Endpoint:
 
     # --- what is expected ---------------------------------------------------------
 
-    def weigh(self, need: Need, slo_s: float, now: float, cached_tokens: int = 0) -> Row:
-        """What is expected of it, were the call to go there: one pass, since each call does this
-        for each of its candidates.
+    def first_token_s(self, need: Need, now: float, cached_tokens: int = 0) -> float:
+        """Expected time to the first token.
 
         Args:
-            slo_s: until when its first token must come.
             cached_tokens: of the prompt, that it is likely to have worked off before.
         """
-        fresh_tokens = need.prompt_tokens - cached_tokens
-        first_s = self._base_s + self._per_token_s * (self.prefill_tokens + fresh_tokens)
-        peak_s, at = self._peaks[need.bucket]
-        if peak_s > first_s:
-            first_s = max(first_s, peak_s * math.exp((at - now) / PEAK_DECAY_S))
-        rates = self._rates.get(need.bucket)
-        if rates is None or need.now_s - rates[3] > RATES_FRESH_S:
-            rates = self._rates[need.bucket] = self._rates_for(need)
-        fresh, cached, output, _ = rates
-        cost = fresh_tokens * fresh + need.output_tokens * output
-        if cached_tokens:
-            cost += cached_tokens * cached
-        load = self.inflight / self.concurrency_limit.calls
-        in_time = first_s <= slo_s
-        if in_time and load >= ROOM_AT_LEAST:
-            in_time = load < ROOM_SHARE * self.health.share(now)
-        return Row(self, first_s, cost, load, in_time, cached_tokens)
-
-    def first_token_s(self, need: Need, now: float, cached_tokens: int = 0) -> float:
-        """Expected time to the first token."""
-        return self.weigh(need, need.slo_s, now, cached_tokens).first_token_s
+        known = {self: cached_tokens} if cached_tokens else NO_AFFINITY
+        return weigh((self,), need, need.slo_s, now, known)[0].first_token_s
 
     def cost(self, need: Need) -> float:
         """Expected cost in pico-yuan; very high where the price is not known."""
-        return self.weigh(need, need.slo_s, need.now_s).cost_pico
+        return weigh((self,), need, need.slo_s, need.now_s)[0].cost_pico
 
     def alone_s(self, need: Need, cached_tokens: int = 0) -> float:
         """Expected time to the first token if nothing else were sent there."""
@@ -156,8 +137,7 @@ class Endpoint:
         peak, at = self._peaks[need.bucket]
         return peak * math.exp((at - now) / PEAK_DECAY_S) if peak else self._base_s
 
-    def _rates_for(self, need: Need) -> tuple[float, float, float, float]:
-        """Pico-yuan for a fresh, a cached and an output token, and when that was worked out."""
+    def _rates_for(self, need: Need) -> _Rates:
         price = self.candidate.offer.price
         if price is None:
             return (_UNKNOWN_COST, _UNKNOWN_COST, _UNKNOWN_COST, need.now_s)
@@ -299,7 +279,11 @@ def decide(
         rows = [row for row in rows if row.endpoint.zone == trusted]
     best, reason, propensity = rows[0], "only one", 1.0
     if len(rows) > 1:
-        meets_slo = [row for row in rows if row.meets_slo]
+        meets_slo = rows
+        for row in rows:
+            if not row.meets_slo:
+                meets_slo = [row for row in rows if row.meets_slo]
+                break
         if not meets_slo:
             best = min(rows, key=lambda row: row.first_token_s * (1 + row.load))
             reason = "none meets the SLO"
@@ -320,7 +304,7 @@ def _weigh(
     load_max, slo_s = need.load_max, policy.slo_share * need.slo_s
     # Behind with prompts means nothing where there is no other to take them.
     backlog_max_s = BACKLOG_SLO_MAX * need.slo_s * load_max**3 if len(endpoints) > 1 else math.inf
-    rows: list[Row] = []
+    able: list[Endpoint] = []
     filtered: list[tuple[str, str]] = []
     sick: list[Endpoint] = []
     for endpoint in endpoints:
@@ -333,14 +317,51 @@ def _weigh(
         elif endpoint.inflight + endpoint.reserved >= endpoint.concurrency_limit.calls * load_max:
             filtered.append((endpoint.name, "full"))
         else:
-            cached = min(affinity.get(endpoint, 0), need.prompt_tokens) if affinity else 0
-            rows.append(endpoint.weigh(need, slo_s, now, cached))
+            able.append(endpoint)
     if sick and len(sick) == len(endpoints):
         # All are ejected: better a doubtful one than none (Envoy's panic mode).
-        doubtful = min(sick, key=lambda e: e.health.ready_in_s(now))
-        cached = min(affinity.get(doubtful, 0), need.prompt_tokens)
-        rows = [doubtful.weigh(need, slo_s, now, cached)]
-    return rows, filtered
+        able = [min(sick, key=lambda e: e.health.ready_in_s(now))]
+    return weigh(able, need, slo_s, now, affinity), filtered
+
+
+def weigh(
+    endpoints: Sequence[Endpoint],
+    need: Need,
+    slo_s: float,
+    now: float,
+    affinity: Affinity = NO_AFFINITY,
+) -> list[Row]:
+    """What is expected of upstreams, were the call to go there.
+
+    Each call does this for each of its candidates: one flat loop takes half of what a method of
+    each would.
+
+    Args:
+        slo_s: until when the first token must come.
+    """
+    tokens, output_tokens, at_s = need.prompt_tokens, need.output_tokens, need.now_s
+    bucket, cached, fresh = need.bucket, 0, tokens
+    rows = []
+    for endpoint in endpoints:
+        if affinity:
+            cached = min(affinity.get(endpoint, 0), tokens)
+            fresh = tokens - cached
+        first_s = endpoint._base_s + endpoint._per_token_s * (endpoint.prefill_tokens + fresh)
+        peak_s, peak_at = endpoint._peaks[bucket]
+        if peak_s > first_s:
+            first_s = max(first_s, peak_s * math.exp((peak_at - now) / PEAK_DECAY_S))
+        rates = endpoint._rates[bucket]
+        if rates is None or at_s - rates[3] > RATES_FRESH_S:
+            rates = endpoint._rates[bucket] = endpoint._rates_for(need)
+        cost = fresh * rates[0] + output_tokens * rates[2]
+        if cached:
+            cost += cached * rates[1]
+        load = endpoint.inflight / endpoint.concurrency_limit.calls
+        in_time = first_s <= slo_s
+        if in_time and load >= ROOM_AT_LEAST:
+            in_time = load < ROOM_SHARE * endpoint.health.share(now)
+        rows.append(Row(endpoint, first_s, cost, load, in_time, cached))
+    return rows
 
 
 def _best(rows: list[Row], policy: Policy, now: float, need: Need) -> Row:

@@ -107,6 +107,8 @@ class Router:
         self._outputs: dict[str, float] = {}
         self._near: dict[tuple[str, str], tuple[str, ...]] = {}
         self._keyless: frozenset[str] = frozenset()
+        self._narrows = False
+        """Whether the rules or missing keys leave out upstreams for any caller."""
         self.keyless_of: Callable[[Iterable[Upstream]], frozenset[str]] = lambda upstreams: (
             frozenset()
         )
@@ -250,8 +252,15 @@ class Router:
         decision = None
         left_out: list[tuple[str, str]] = []
         for tier in (plan, *plan.others) if plan.others else (plan,):
-            endpoints, out = self._allowed(tier, call, caller, need)
-            if out:
+            known = self._list(tier)
+            endpoints, window = known.endpoints, known.window_min
+            if (
+                self._narrows
+                or caller.data_class
+                or known.told_apart
+                or (window is not None and window < need.prompt_tokens)
+            ):
+                endpoints, out = self._allowed(known, call, caller, need)
                 left_out += out
             left = [e for e in endpoints if e not in tried] if tried else endpoints
             if not left:
@@ -352,6 +361,7 @@ class Router:
         """Look again which upstreams have a key; gives the ids of those that have none."""
         if self._version:
             self._keyless = self.keyless_of(self._served.get().upstreams.values())
+        self._narrows = bool(self._keyless or self._rules.residency)
         return self._keyless
 
     def _list(self, plan: Plan) -> _Known:
@@ -426,10 +436,9 @@ class Router:
         return policy
 
     def _allowed(
-        self, tier: Plan, call: Call, caller: KeyGrant, need: Need
+        self, known: _Known, call: Call, caller: KeyGrant, need: Need
     ) -> tuple[list[Endpoint], list[tuple[str, str]]]:
         """Who may serve a call, and why the others may not."""
-        known = self._list(tier)
         endpoints, window = known.endpoints, known.window_min
         left_out: list[tuple[str, str]] = []
         if self._rules.residency or caller.data_class:
