@@ -91,7 +91,7 @@ class Endpoint:
         self.inflight = 0
         self.reserved = 0
         """Places promised to calls that are about to go."""
-        self.prefill_tokens = 0
+        self.prefill_tokens = 0.0
         """Prompt tokens sent that no first token has come for yet."""
         self.token_s = 0.0
         """Time between two tokens, recent average; 0 when not known."""
@@ -158,14 +158,14 @@ class Endpoint:
 
     # --- what is learned ----------------------------------------------------------
 
-    def begin(self, prompt_tokens: int) -> int:
+    def begin(self, prompt_tokens: int) -> float:
         """A call goes there; gives the prompt tokens ahead of its first token."""
         self.inflight += 1
         self.prefill_tokens += prompt_tokens
         self.health.begin()
         return self.prefill_tokens
 
-    def spoke(self, prompt_tokens: int, ahead: int, took_s: float, now: float) -> None:
+    def spoke(self, prompt_tokens: int, ahead: float, took_s: float, now: float) -> None:
         """The first token came."""
         self.prefill_tokens -= prompt_tokens
         base = self._base_s
@@ -312,7 +312,7 @@ def _weigh(
         if (health.is_open or now < health.cooldown_until) and not health.allows(now):
             sick.append(endpoint)
             filtered.append((endpoint.name, health.state(now)))
-        elif endpoint.prefill_tokens and endpoint.backlog_s > backlog_max_s:
+        elif endpoint._per_token_s * endpoint.prefill_tokens > backlog_max_s:
             filtered.append((endpoint.name, "behind"))
         elif endpoint.inflight + endpoint.reserved >= endpoint.concurrency_limit.calls * load_max:
             filtered.append((endpoint.name, "full"))
@@ -339,8 +339,8 @@ def weigh(
     Args:
         slo_s: until when the first token must come.
     """
-    tokens, output_tokens, at_s = need.prompt_tokens, need.output_tokens, need.now_s
-    bucket, cached, fresh = need.bucket, 0, tokens
+    tokens, output_tokens, at_s = need.prompt_tokens, float(need.output_tokens), need.now_s
+    bucket, cached, fresh = need.bucket, 0, float(tokens)
     rows = []
     for endpoint in endpoints:
         if affinity:
@@ -386,11 +386,13 @@ def scores(
     """Weigh candidates; lower is better. Each part is absolute, so that a candidate that
     comes or goes does not change the others: time as a share of the SLO, cost over the
     cheapest, the square of the load, and the odds of failure."""
-    slo_s, latency, price, by_load = need.slo_s, policy.latency, policy.price, policy.load
+    # No call of `min` in it: each takes as many instructions as thirty steps of this loop.
+    latency, price, by_load = policy.latency / need.slo_s, policy.price, policy.load
+    late_max, per_pico = SCORE_LATENCY_MAX * need.slo_s, 1.0 / reference_pico
     found = []
     for row in rows:
-        late, dear, load = row.first_token_s / slo_s, row.cost_pico / reference_pico - 1, row.load
-        late = late if late < SCORE_LATENCY_MAX else SCORE_LATENCY_MAX
+        late, dear, load = row.first_token_s, row.cost_pico * per_pico - 1.0, row.load
+        late = late if late < late_max else late_max
         dear = dear if dear < SCORE_COST_MAX else SCORE_COST_MAX
         score = latency * late + price * dear + by_load * load * load
         health = row.endpoint.health

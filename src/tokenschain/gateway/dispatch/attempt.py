@@ -51,7 +51,7 @@ class UpstreamAttempt:
         self._fresh = fresh if fresh > 0 else 0
         self._answer: Answer | None = None
         self._began = 0.0
-        self._ahead = 0
+        self._ahead = 0.0
         self._spoke_at = 0.0
         self._over = False
         self.call = call
