@@ -26,9 +26,11 @@ from tokenschain.core.tenancy import KeyGrant
 from tokenschain.gateway.dispatch.dispatcher import Dispatch
 from tokenschain.gateway.dispatch.router import Router
 from tokenschain.gateway.pipeline import Steps
+from tokenschain.infra.security.suite import INTERNATIONAL
 
 BODY = b'{"model":"m","messages":[{"role":"user","content":"hi"}]}'
 CHAT = API_FORMATS[0]
+KEY_DIGEST = INTERNATIONAL.digest(b"key")
 GRANT = KeyGrant("key_1", "t", "p", "e")
 
 
@@ -68,7 +70,7 @@ def price(at: int) -> Price:
 
 def call_of(body: bytes, log: list[str] | None = None, api_format: ApiFormat = CHAT) -> Call:
     """A call as the API would begin it; what its caller gets stands in `log`."""
-    request = CallRequest("req_1", api_format, body, b"key", {}, 0.0, 0, bytes_in=len(body))
+    request = CallRequest("req_1", api_format, body, KEY_DIGEST, {}, 0.0, 0, bytes_in=len(body))
     return Call(request, FakeResponseWriter([] if log is None else log))
 
 

@@ -83,7 +83,7 @@ def test_wrong_keys_of_an_address_have_a_rate_and_right_ones_from_there_go_on() 
 
     def code(key: bytes, address: str) -> str:
         try:
-            keys.grant_of(key, "", lambda: address)
+            keys.grant_of(keys.digest_of((key,)), "", lambda: address)
         except ApiError as error:
             assert error.code != "rate_limit_exceeded" or error.retry_after_s
             return error.code

@@ -37,7 +37,9 @@ class Quota:
         call.parsed = parse(Api.CHAT, BODY)
         call.tags = tags_of(b"user=" + user.encode(), ())
         try:
-            asyncio.run(self.made.reserve(call, GRANT, PLAN))
+            waits = self.made.reserve(call, GRANT, PLAN)
+            if waits is not None:
+                asyncio.run(waits)
         except ApiError as error:
             assert error.code == "rate_limit_exceeded"
             return False

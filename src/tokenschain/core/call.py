@@ -76,7 +76,8 @@ class CallRequest(msgspec.Struct, frozen=True):
     id: str
     api_format: ApiFormat
     body: bytes
-    credential: bytes
+    key_digest: bytes
+    """Of the API key; empty where none was sent."""
     headers: dict[bytes, bytes]
     received_at: float
     """Monotonic seconds."""

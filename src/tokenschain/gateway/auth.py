@@ -48,27 +48,24 @@ class KeyAuth:
         self._digest = digest
         self._now_s = now_s
 
-    def credential_of(self, headers: dict[bytes, bytes]) -> bytes:
-        """The API key of a request, or nothing. Some clients send a placeholder beside it: of
-        several, the first that is a key counts."""
-        usual = headers.get(b"authorization")
-        if usual is not None and usual[:7] == b"Bearer " and headers.keys().isdisjoint(_HEADERS):
-            return usual[7:].strip()
-        return self.choose(credentials_of(headers))
+    def key_digest_of(self, headers: dict[bytes, bytes]) -> bytes:
+        """The digest of a request's API key, or nothing. Some clients send a placeholder beside
+        it: of several, the first that is a key counts."""
+        return self.digest_of(credentials_of(headers))
 
-    def choose(self, found: tuple[bytes, ...]) -> bytes:
-        """That of several."""
-        if len(found) < 2:
-            return found[0] if found else b""
-        for key in found:
-            if self._served.grant(self._digest(key)) is not None:
-                return key
-        return found[0]
+    def digest_of(self, found: tuple[bytes, ...]) -> bytes:
+        """That of one of several keys, or nothing."""
+        digests = [self._digest(key) for key in found if key]
+        if len(digests) > 1:
+            for digest in digests:
+                if self._served.grant(digest) is not None:
+                    return digest
+        return digests[0] if digests else b""
 
     def authenticate(self, call: Call) -> KeyGrant:
         """See `core.ports.Auth.authenticate`."""
         grant = self.grant_of(
-            call.request.credential, call.request.api_format.name, call.request.client_address
+            call.request.key_digest, call.request.api_format.name, call.request.client_address
         )
         call.caller = grant
         call.snapshot_version = self._served.version
@@ -77,7 +74,7 @@ class KeyAuth:
             call.tags = tags.tags_of(given or b"", grant.tags)
         return grant
 
-    def grant_of(self, credential: bytes, api: str, address: Callable[[], str]) -> KeyGrant:
+    def grant_of(self, key_digest: bytes, api: str, address: Callable[[], str]) -> KeyGrant:
         """What a key may do.
 
         Args:
@@ -87,9 +84,9 @@ class KeyAuth:
         Raises:
             ApiError: 401 or 403, with what to do about it.
         """
-        if not credential:
+        if not key_digest:
             raise ApiError("missing_api_key", f"No API key was sent. {_REMEDY}")
-        grant = self._served.grant(self._digest(credential))
+        grant = self._served.grant(key_digest)
         if grant is None:
             self._served.get()
             raise self._no_such_key(address())

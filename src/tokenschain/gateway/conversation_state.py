@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import NamedTuple, Protocol
 from urllib.parse import parse_qs
 
@@ -36,14 +36,15 @@ class StoredConversationState:
         self._store = store
         self._report = report
 
-    async def load(self, call: Call, caller: KeyGrant) -> bytes:
+    def load(self, call: Call, caller: KeyGrant) -> Coroutine[None, None, bytes] | None:
         """See `core.ports.ConversationState.load`."""
-        body = call.request.body
         if call.request.api_format.name != "responses":
-            return body
-        before = stored_responses.previous_of(body)
-        if before is None:
-            return body
+            return None
+        before = stored_responses.previous_of(call.request.body)
+        return None if before is None else self._continued(call, caller, before)
+
+    async def _continued(self, call: Call, caller: KeyGrant, before: str) -> bytes:
+        body = call.request.body
         try:
             stored = await self._find(Reader(caller, call.request.client_address), before)
             call.goes_on_from = stored.models

@@ -56,12 +56,18 @@ async def serve(call: Call, steps: Steps) -> None:
         steps.metering.admit(call)
         caller = steps.auth.authenticate(call)
         # Nothing here holds on to the body: the answer's stream may outlast it by far.
-        _parse(call, caller, steps.cache, await steps.conversation.load(call, caller))
+        if (loading := steps.conversation.load(call, caller)) is None:
+            _parse(call, caller, steps.cache, call.request.body)
+        else:
+            _parse(call, caller, steps.cache, await loading)
         plan = steps.routing.plan(call, caller)
 
-        await steps.quota.reserve(call, caller, plan)
-        await steps.moderation.screen_input(call, caller, plan)
-        answer = await steps.cache.look_up(call, caller, plan)
+        if (reserving := steps.quota.reserve(call, caller, plan)) is not None:
+            await reserving
+        if (screening := steps.moderation.screen_input(call, caller, plan)) is not None:
+            await screening
+        looking_up = steps.cache.look_up(call, caller, plan)
+        answer = None if looking_up is None else await looking_up
         if answer is None:
             if call.cache.in_flight is not None:
                 call.output = call.cache.in_flight.recorder(call.writer)

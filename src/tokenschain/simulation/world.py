@@ -236,7 +236,7 @@ class _Null:
         return NO_RECORD
 
     def authenticate(self, call: Call) -> KeyGrant:
-        tenant = call.request.credential.decode()
+        tenant = call.request.key_digest.decode()
         call.caller = KeyGrant(tenant, tenant, tenant, "simulated")
         return call.caller
 

@@ -49,7 +49,8 @@ class House:
         return known is not None, call.cache.outcome, answer
 
     async def _answer(self, call: Call, caller: KeyGrant) -> bytes:
-        found = await self.cache.look_up(call, caller, PLAN)
+        looking_up = self.cache.look_up(call, caller, PLAN)
+        found = None if looking_up is None else await looking_up
         if found is not None:
             return await found.deliver(call)
         call.attempts.append(Attempt(CANDIDATE, 0.0))

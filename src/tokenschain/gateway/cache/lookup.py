@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -137,12 +137,15 @@ class ResponseCache:
         """Bytes of answers in memory."""
         return self._store.bytes_held
 
-    async def look_up(self, call: Call, caller: KeyGrant, plan: Plan) -> Answer | None:
+    def look_up(
+        self, call: Call, caller: KeyGrant, plan: Plan
+    ) -> Coroutine[None, None, Answer | None] | None:
         """See `core.ports.Cache.look_up`."""
         if self._generation != self._served.generation:
             self._renew()
-        if not self._on:
-            return None
+        return self._look_up(call, caller, plan) if self._on else None
+
+    async def _look_up(self, call: Call, caller: KeyGrant, plan: Plan) -> Answer | None:
         directives = directives_of(call.request.headers.get(b"x-tc-cache"))
         repeated = self._repeated_of(call, caller, plan) if self._repeated else None
         if repeated is not None and (directives.look or directives.store):

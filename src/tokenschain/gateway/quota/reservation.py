@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
 
@@ -77,8 +77,9 @@ class _Meter:
     """One count of one limit."""
 
     __slots__ = (
-        "count", "counter", "hard", "kind", "leases", "limit", "limit_line", "line",
-        "quiet_until", "reset_name", "spare", "subject", "waiting",
+        "_reset_line", "_reset_name", "_reset_slot", "_reset_until", "count", "counter", "hard",
+        "kind", "leases", "limit", "limit_line", "line", "quiet_until", "spare", "subject",
+        "waiting",
     )  # fmt: skip
 
     def __init__(self, limit: Rate | Budget, subject: str, leases: Leases | None) -> None:
@@ -89,8 +90,9 @@ class _Meter:
         self.leases = leases
         self.limit = limit
         self.hard = True
-        self.limit_line = self.reset_name = ""
+        self.limit_line = self._reset_name = self._reset_line = ""
         """What of the headers is always the same."""
+        self._reset_slot = self._reset_until = 0.0
         self.waiting = 0
         self.line: asyncio.Lock | None = None
         self.spare: Window | AtOnce | None = None
@@ -121,7 +123,25 @@ class _Meter:
         kind = _SHOWN.get(self.kind, "")
         name = f"x-ratelimit-{{}}-{kind}: "
         self.limit_line = f"{name.format('limit')}{limit.amount}\r\n{name.format('remaining')}"
-        self.reset_name = name.format("reset")
+        self._reset_name = name.format("reset")
+        self._reset_until = 0.0
+
+    def reset_line(self, now: float) -> str:
+        """When all may be used again, as a header; made anew when it reads otherwise, which is
+        once a second or more seldom."""
+        counter = self.counter
+        assert not isinstance(counter, AtOnce), "calls at once have no time"
+        slot_ends = 0.0
+        if type(counter) is Window and counter.used > counter.before:
+            slot_ends = counter.slot_ends
+            if now < self._reset_until and slot_ends == self._reset_slot:
+                return self._reset_line
+        seconds = counter.reset_s(now)
+        line = f"{self._reset_name}{_duration(seconds)}\r\n"
+        if seconds > 1 and slot_ends:
+            self._reset_line, self._reset_slot = line, slot_ends
+            self._reset_until = now + seconds - (math.ceil(seconds) - 1)
+        return line
 
 
 class _Meters:
@@ -225,12 +245,14 @@ class LimitQuota:
 
     # --- reserve ------------------------------------------------------------------------
 
-    async def reserve(self, call: Call, caller: KeyGrant, plan: Plan) -> None:
+    def reserve(
+        self, call: Call, caller: KeyGrant, plan: Plan
+    ) -> Coroutine[None, None, None] | None:
         """See `core.ports.Quota.reserve`."""
         if self._generation != self._served.generation:
             self._renew()
         if not self._limits:
-            return
+            return None
         model = call.parsed.model
         key = (caller.key_id, model)
         held = self._held.get(key)
@@ -239,12 +261,11 @@ class LimitQuota:
         if held.tagged:
             held = self._with_tags(held, call, caller)
         if not held.all:
-            return
+            return None
         reservation = _Reservation(self, held, self._amounts(call, caller, plan))
         call.reservation = reservation
         # Without an `await` in between: all counts or none, and no other call sees a half.
-        if not self._take(reservation):
-            await self._take_slowly(reservation, plan)
+        return None if self._take(reservation) else self._take_slowly(reservation, plan)
 
     def _take(self, reservation: _Reservation) -> bool:
         """Take from every count without waiting; all or nothing."""
@@ -631,11 +652,8 @@ class LimitQuota:
             for other, other_counter in of_kind[1:]:
                 left = other_counter.unused()
                 if left < least:
-                    meter, counter, least = other, other_counter, left
-            lines += (
-                f"{meter.limit_line}{least if least > 0 else 0}\r\n"
-                f"{meter.reset_name}{_duration(counter.reset_s(now))}\r\n"
-            )
+                    meter, least = other, left
+            lines += f"{meter.limit_line}{least if least > 0 else 0}\r\n{meter.reset_line(now)}"
         return lines.encode("ascii")
 
 
