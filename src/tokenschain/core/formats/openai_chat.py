@@ -424,7 +424,7 @@ def encode_for(
 # --- replies ---------------------------------------------------------------------
 
 
-class _PromptDetails(Struct):
+class _PromptDetails(Struct, gc=False):
     cached_tokens: int | None = None
     cache_creation_input_tokens: int | None = None
     cache_write_1h_tokens: int | None = None
@@ -432,12 +432,12 @@ class _PromptDetails(Struct):
     image_tokens: int | None = None
 
 
-class _CompletionDetails(Struct):
+class _CompletionDetails(Struct, gc=False):
     reasoning_tokens: int | None = None
     audio_tokens: int | None = None
 
 
-class WireUsage(Struct):
+class WireUsage(Struct, gc=False):
     """OpenAI's usage object, with the places where vendors put the same counts."""
 
     prompt_tokens: int | None = None
@@ -451,7 +451,7 @@ class WireUsage(Struct):
     """Kimi."""
 
 
-class _Delta(Struct):
+class _Delta(Struct, gc=False):
     content: str | None = None
     reasoning_content: str | None = None
     reasoning: Raw = ABSENT
@@ -473,7 +473,7 @@ class _Delta(Struct):
         )
 
 
-class _Choice(Struct):
+class _Choice(Struct, gc=False):
     index: int = 0
     finish_reason: str | None = None
     delta: _Delta | None = None
@@ -490,7 +490,7 @@ class _BaseResp(Struct):
 _NO_CODE = (*_EMPTY, b"0", b'"0"', b"200", b'"200"')
 
 
-class WireReply(Struct):
+class WireReply(Struct, gc=False):
     """What the platform reads of a reply or of one chunk of a stream.
 
     Strict: what does not fit is mended first, see `core.formats.normalization`.

@@ -75,7 +75,7 @@ class Message(Struct):
     reasoning_details: Raw = ABSENT
 
 
-class TextMessage(Struct, forbid_unknown_fields=True):
+class TextMessage(Struct, forbid_unknown_fields=True, gc=False):
     """A message that is a text, and nothing beside it."""
 
     role: Literal["system", "developer", "user", "assistant"]

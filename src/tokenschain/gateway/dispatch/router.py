@@ -225,20 +225,19 @@ class Router:
 
     def lone(self, call: Call, plan: Plan, priority: Priority) -> tuple[Endpoint, Need] | None:
         """The only upstream there is, if it has room: there is nothing to weigh."""
-        if plan.others or self._rules.residency:
+        if plan.others or self._narrows:
             return None
         endpoints = self._list(plan).endpoints
         if len(endpoints) != 1:
             return None
         endpoint, caller = endpoints[0], call.caller
-        if endpoint.name in self._keyless or (caller is not None and caller.data_class):
+        if caller is not None and caller.data_class:
             return None
         load_max = RULES[priority].load_max
         if endpoint.inflight + endpoint.reserved >= endpoint.concurrency_limit.calls * load_max:
             return None
-        tokens = call.parsed.prompt_tokens_estimate
-        slo_s = self._rules.first_token_slo_s
-        return endpoint, Need(tokens, 0, slo_s, (), 0.0, 1.0, bucket_of(tokens))
+        # Of no size class: nothing is weighed by it.
+        return endpoint, Need(call.parsed.prompt_tokens_estimate, 0, self._rules.first_token_slo_s)
 
     def place(
         self, call: Call, caller: KeyGrant, plan: Plan, need: Need, tried: set[Endpoint]
@@ -260,7 +259,7 @@ class Router:
                 or known.told_apart
                 or (window is not None and window < need.prompt_tokens)
             ):
-                endpoints, out = self._allowed(known, call, caller, need)
+                endpoints, out = self._allowed(tier, call, caller, need)
                 left_out += out
             left = [e for e in endpoints if e not in tried] if tried else endpoints
             if not left:
@@ -436,9 +435,10 @@ class Router:
         return policy
 
     def _allowed(
-        self, known: _Known, call: Call, caller: KeyGrant, need: Need
+        self, tier: Plan, call: Call, caller: KeyGrant, need: Need
     ) -> tuple[list[Endpoint], list[tuple[str, str]]]:
         """Who may serve a call, and why the others may not."""
+        known = self._list(tier)
         endpoints, window = known.endpoints, known.window_min
         left_out: list[tuple[str, str]] = []
         if self._rules.residency or caller.data_class:
