@@ -26,7 +26,8 @@ from tokenschain.infra.config import (
     declared,
     variable_of,
 )
-from tokenschain.infra.telemetry import CALL_METRICS, CONTROL_METRICS, GAUGE_MEANINGS
+from tokenschain.infra.control_telemetry import CONTROL_COUNTERS, CONTROL_GAUGES
+from tokenschain.infra.telemetry import COUNTERS, GAUGES, HISTOGRAMS, Described
 from tokenschain.providers.error_mapping import GENERAL_RULES, VENDOR_RULES
 from tokenschain.semantic.service import JUDGE_METRICS
 from tokenschain.semantic.service import METRICS as SEMANTIC_METRICS
@@ -151,25 +152,39 @@ def commands() -> str:
 def metrics() -> str:
     """Every metric of gateway, control and semantic process."""
 
-    def table(meanings: Mapping[str, str], prefix: str = "tokenschain_") -> str:
-        rows = "".join(f"| `{prefix}{name}` | {text} |\n" for name, text in meanings.items())
-        return f"| metric | meaning |\n|---|---|\n{rows}"
+    def table(metrics: Mapping[str, Described], prefix: str = "tokenschain_", end: str = "") -> str:
+        return "| metric | labels | meaning |\n|---|---|---|\n" + "".join(
+            f"| `{prefix}{name}{end}` | {', '.join(f'`{one}`' for one in found.labels)} | "
+            f"{found.meaning} |\n"
+            for name, found in metrics.items()
+        )
 
+    control = "tokenschain_control_"
+    semantic = {**SEMANTIC_METRICS, **JUDGE_METRICS}
     return (
-        "# Metrics\n\nHow to scrape: [Metrics and logs](../guides/metrics-and-logs.md). A name "
-        "that ends in `_seconds` is a histogram.\n\n## Gateway, by call\n\n"
-        "`GET /metrics` of any worker answers for all workers of the machine. Labels: `worker`, "
-        "`api`, `model` (as the caller wrote it), `upstream`; and `outcome` for calls (`ok` or an "
-        "[error code](errors.md)), `class` for tokens (`input`, `cached_input`, `output`), "
-        "`currency` for cost. Counters end in `_total`.\n\n"
-        + table(CALL_METRICS)
-        + "\n## Gateway, at present\n\nLabel: `worker`.\n\n"
-        + table(GAUGE_MEANINGS)
-        + "\n## Control\n\n`GET /api/v1/metrics`, with a token that has `usage:read` on the "
-        "platform. The first two are counters and end in `_total`.\n\n"
-        + table(CONTROL_METRICS, "tokenschain_control_")
+        "# Metrics\n\nHow to scrape, alert rules and a board: "
+        "[Metrics and logs](../guides/metrics-and-logs.md).\n\n## Gateway\n\n"
+        "`GET /metrics` of any worker answers for all workers of the machine; each series has the "
+        "label `worker`, too. `model` is the name that callers wrote, `other` where there is no "
+        "such model; `outcome` is `ok` or an [error code](errors.md); of `cache_lookups` it is "
+        "`hit`, `miss` or `bypass`, and `tier` says which look-up hit: `exact`, `inflight` (an "
+        "identical call in progress) or `semantic`; `class` of tokens is `input`, `cached_input` "
+        "or `output`. Tenants, keys and users are no labels. Beyond 1,000 upstreams or models the "
+        "figures of the rest stand under `other`, and so do counts beyond 5,000 sets of labels."
+        "\n\n### Counters\n\n"
+        + table(COUNTERS, end="_total")
+        + "\n### Histograms\n\n"
+        + table(HISTOGRAMS)
+        + "\n### Gauges\n\n"
+        + table(GAUGES)
+        + "\n## Control\n\n`GET /metrics` with the token for metrics, or `GET /api/v1/metrics` "
+        "with one that has `usage:read` on the platform. While the database is lost, what is in it "
+        "is left out.\n\n### Counters\n\n"
+        + table(CONTROL_COUNTERS, control, "_total")
+        + "\n### Gauges\n\n"
+        + table(CONTROL_GAUGES, control)
         + "\n## Semantic process\n\nLabels: `tenant`, `project`, `model`; none for the judge.\n\n"
-        + table({**SEMANTIC_METRICS, **JUDGE_METRICS}, "")
+        + table({name: Described(text) for name, text in semantic.items()}, "")
     )
 
 

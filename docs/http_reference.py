@@ -68,6 +68,7 @@ _HIDDEN_MEANINGS = {
     "/openapi.json": "The admin API's OpenAPI 3.1 document.",
     "/livez": "200 while the process runs.",
     "/readyz": "200 when the database answers; with the configuration's revision.",
+    "/metrics": "Metrics in Prometheus' text format, with the token for metrics.",
 }
 _INTERNAL = "/internal/"
 _TAKEN_AS_KNOWN = {"authorization", "idempotency-key", "if-match"}

@@ -13,7 +13,7 @@ from tokenschain import cli
 from tokenschain.core.errors import ERRORS
 from tokenschain.gateway.api.routes import ROUTES
 from tokenschain.infra.config import declared
-from tokenschain.infra.telemetry import CALL_METRICS, GAUGE_MEANINGS
+from tokenschain.infra.telemetry import COUNTERS, GAUGES, HISTOGRAMS
 from tokenschain.semantic.service import JUDGE_METRICS, METRICS
 
 METRIC_LABELS = ("worker", "api", "model", "upstream", "outcome", "class", "currency",
@@ -28,7 +28,7 @@ def public_names() -> dict[str, set[str]]:
         "API fields": set(_fields(document)),
         "settings": set(_settings()),
         "commands": set(_commands(typer.main.get_command(cli.app), "")),
-        "metrics": {*CALL_METRICS, *GAUGE_MEANINGS, *METRICS, *JUDGE_METRICS, *METRIC_LABELS},
+        "metrics": {*COUNTERS, *HISTOGRAMS, *GAUGES, *METRICS, *JUDGE_METRICS, *METRIC_LABELS},
         "headers": {*http_reference.REQUEST_HEADERS, *http_reference.ANSWER_HEADERS},
         "error codes": set(ERRORS),
     }

@@ -16,7 +16,8 @@ from tests.house.tree import ROOT, SOURCE, pages
 from tokenschain import cli
 from tokenschain.core.errors import ERRORS
 from tokenschain.infra.config import declared
-from tokenschain.infra.telemetry import CALL_METRICS, CONTROL_METRICS, GAUGE_MEANINGS
+from tokenschain.infra.control_telemetry import CONTROL_COUNTERS, CONTROL_GAUGES
+from tokenschain.infra.telemetry import COUNTERS, GAUGES, HISTOGRAMS
 from tokenschain.semantic.service import JUDGE_METRICS, METRICS
 
 README_LINES_MAX = 120
@@ -83,8 +84,10 @@ def test_each_setting_command_metric_and_error_code_has_its_place() -> None:
     known = list(_commands(typer.main.get_command(cli.app), ""))
     assert len(known) > 30
     assert not [name for name in known if f"\n## {name}\n" not in commands]
-    measured = [f"tokenschain_{name}" for name in (*CALL_METRICS, *GAUGE_MEANINGS)]
-    measured += [f"tokenschain_control_{name}" for name in CONTROL_METRICS]
+    measured = [f"tokenschain_{name}" for name in (*HISTOGRAMS, *GAUGES)]
+    measured += [f"tokenschain_{name}_total" for name in COUNTERS]
+    measured += [f"tokenschain_control_{name}" for name in CONTROL_GAUGES]
+    measured += [f"tokenschain_control_{name}_total" for name in CONTROL_COUNTERS]
     measured += [*METRICS, *JUDGE_METRICS]
     assert not [name for name in measured if f"| `{name}` |" not in metrics]
     assert not [code for code in ERRORS if f"`{code}`</a>" in errors or f"`{code}`" not in errors]

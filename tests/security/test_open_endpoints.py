@@ -42,11 +42,13 @@ def test_control_names_nothing_to_strangers(stack: Stack) -> None:
     assert home.status_code == 200 and not any(
         name in home.text for name in ("sim-chat", "other-chat", "sim-embed")
     )
-    for path in ("/openapi.json", "/api/v1/metrics", "/docs", "/redoc"):
+    for path in ("/openapi.json", "/metrics", "/api/v1/metrics", "/docs", "/redoc"):
         for headers in ({}, stack.headers, {"authorization": "Bearer x"}):
             refused = web.get(f"{base}{path}", headers=headers)
             assert refused.status_code in (401, 404), (path, refused.text[:200])
     assert stack.admin("GET", "/openapi.json").json()["openapi"].startswith("3.")
+    figures = web.get(f"{base}/metrics", headers=stack.metrics_headers)
+    assert "tokenschain_control_database_up 1.0" in figures.text
 
 
 class _Exchange:

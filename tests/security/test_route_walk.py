@@ -151,4 +151,4 @@ def test_each_operation_of_the_admin_api_is_refused_to_who_is_unknown(house: Pla
 def test_control_has_no_other_open_route_than_those_that_are_known() -> None:
     hidden = http_reference.hidden_operations(http_reference.control_app())
     open_ones = {one.path for one in hidden if not one.path.startswith("/internal/")}
-    assert open_ones <= {"/", "/livez", "/readyz", "/openapi.json"}
+    assert open_ones <= {"/", "/livez", "/readyz", "/metrics", "/openapi.json"}

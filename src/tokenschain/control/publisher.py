@@ -157,6 +157,16 @@ class Publisher:
             else:
                 self._parts.pop(name, None)
 
+    @property
+    def revision(self) -> int:
+        """Of the configuration that is published."""
+        return self._revision
+
+    @property
+    def database_up(self) -> bool:
+        """Whether the database answered when it was asked last."""
+        return not self._backoff.is_lost
+
     def part(self, name: str) -> bytes | None:
         """A part by the SHA-256 of its bytes; None when it is not kept any more."""
         return self._parts.get(name)

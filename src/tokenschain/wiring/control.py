@@ -101,6 +101,8 @@ def _build(settings: Settings, engine: Engine) -> tuple[FastAPI, Publisher]:
         suite,
         secret_files.read_or_make(settings.operator_token_path)[0],
         semantic,
+        secret_files.read_or_make(settings.metrics_token_path)[0],
+        report.counts,
     )
     return create_app(
         context,

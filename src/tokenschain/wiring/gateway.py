@@ -25,6 +25,7 @@ from tokenschain.core.errors import ApiError
 from tokenschain.core.gateway_status import GatewayStatus
 from tokenschain.core.ports import NoModeration
 from tokenschain.core.redaction import Redactor
+from tokenschain.core.routing.admission import Priority
 from tokenschain.core.routing.health import Health
 from tokenschain.core.snapshot import Served, Upstream
 from tokenschain.gateway.api.app import ApiSettings, Gateway
@@ -33,6 +34,7 @@ from tokenschain.gateway.cache.lookup import ResponseCache
 from tokenschain.gateway.cache.semantic_client import SemanticClient
 from tokenschain.gateway.conversation_state import StoredConversationState
 from tokenschain.gateway.dispatch.dispatcher import Dispatch
+from tokenschain.gateway.dispatch.gauges import upstream_gauges
 from tokenschain.gateway.dispatch.health_probes import Probes
 from tokenschain.gateway.dispatch.health_sharing import SharedHealth
 from tokenschain.gateway.dispatch.request_batching import Batching
@@ -60,7 +62,7 @@ from tokenschain.infra.redis.rate_limits import RedisRateLimits
 from tokenschain.infra.security import secrets
 from tokenschain.infra.security.secret_files import SecretFile, read_or_make
 from tokenschain.infra.security.suite import INTERNATIONAL, Sealer
-from tokenschain.infra.telemetry import GatewayMetrics, resident_bytes
+from tokenschain.infra.telemetry import GatewayMetrics, Gauges, resident_bytes
 from tokenschain.providers.credential_pool import KeyState
 from tokenschain.providers.images import ImageFetcher
 from tokenschain.providers.openai_compat import HttpUpstreams
@@ -157,7 +159,9 @@ class GatewayWorker:
             settings.journal.ship_interval_s,
         )
         self._uplink.start_from_disk()
-        self._metrics = GatewayMetrics(worker, folder / "metrics", self._gauges)
+        self._metrics = GatewayMetrics(
+            worker, folder / "metrics", self._gauges, self._is_model, self._report.counts
+        )
 
     def _build_dispatch(self) -> None:
         """What chooses an upstream and asks it."""
@@ -182,6 +186,7 @@ class GatewayWorker:
             self._router, self._upstreams, time.monotonic, random.random, self._report
         )
         self._dispatch.health.note = self._upstream_error
+        self._dispatch.wait_queue.observe = self._metrics.waited
         self._probes = Probes(
             self._router,
             self._dispatch.health,
@@ -420,18 +425,34 @@ class GatewayWorker:
         self._without_key_before = now
         return now
 
-    def _gauges(self) -> dict[str, float]:
+    def _gauges(self) -> Gauges:
         """Read at each scrape."""
-        return {
+        queue = self._dispatch.wait_queue
+        states = self._upstreams.key_states()
+        keys = {name: [str(key.state) for key in found] for name, found in states.items()}
+        known = self._served.get().upstreams if self._served.version else {}
+        plain = {
             "connections": len(self._server.connections),
             "running_calls": self._gateway.running,
-            "waiting_calls": self._dispatch.wait_queue.waiting,
             "cached_answers": self._cache.entries,
             "cached_bytes": self._cache.bytes_held,
             "journal_unshipped_bytes": self._journal.unshipped_bytes,
+            "snapshot_revision": self._uplink.revision,
             "snapshot_age_seconds": time.monotonic() - self._uplink.heard_at,
             "resident_bytes": resident_bytes(),
         }
+        return {
+            **{name: {"": value} for name, value in plain.items()},
+            "waiting_calls": {p.name.lower(): queue.waiting_of(p) for p in Priority},
+            "retry_budget": {m: b.left for m, b in self._dispatch.retry_budgets.items()},
+            **upstream_gauges(known, self._router, keys, time.monotonic()),
+        }
+
+    def _is_model(self, name: str) -> bool:
+        snapshot = self._served.get()
+        return (
+            name in snapshot.models or name in snapshot.routing.models or name in snapshot.aliases
+        )
 
     def status(self) -> GatewayStatus:
         """What this worker says of itself; see `core.gateway_status`."""

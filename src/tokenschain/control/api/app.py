@@ -20,6 +20,7 @@ from tokenschain.control.api import (
     internal,
     keys,
     limits,
+    metrics,
     organization,
     rejected_records,
     sessions,
@@ -87,6 +88,7 @@ def create_app(
         app.include_router(subject.router)
     app.include_router(internal.router)
     app.include_router(health.router)
+    app.include_router(metrics.router)
     app.include_router(health.described)
     return app
 

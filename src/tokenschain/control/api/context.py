@@ -51,6 +51,10 @@ class ApiContext(NamedTuple):
     operator: str
     semantic: SemanticProcesses | None
     """None where no tenant uses the semantic cache."""
+    metrics_token: str = ""
+    """Who shows it reads metrics."""
+    log_events: Mapping[str, int] = {}
+    """Events of the log, by name."""
 
 
 # --- bodies and answers ------------------------------------------------------------------

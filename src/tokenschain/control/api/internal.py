@@ -133,13 +133,15 @@ async def parts(context: Context, names: str) -> Response:
 
 
 @router.post(JOURNAL_PATH)
-async def journal(context: Context, frames: SignedBody) -> dict[str, int]:
+async def journal(
+    context: Context, frames: SignedBody, backlog_bytes: Annotated[int, Query(ge=0)] = 0
+) -> dict[str, int]:
     """Enter a batch of call records; each counts once."""
     try:
         payloads = list(read_frames(frames))
     except BadFrame as error:
         raise _damaged(error) from None
-    new = await asyncio.to_thread(context.ledger.ingest, payloads)
+    new = await asyncio.to_thread(context.ledger.ingest, payloads, backlog_bytes)
     return {"received": len(payloads), "new": new}
 
 

@@ -26,6 +26,7 @@ from tokenschain.control.api.context import (
     RequestContext,
     listed,
 )
+from tokenschain.control.api.metrics import METRICS_TYPE, metrics_text
 from tokenschain.control.api.money import PriceList
 from tokenschain.control.audit import admin_log
 from tokenschain.control.billing import ledger
@@ -35,9 +36,6 @@ from tokenschain.control.identity.ownership import Extent
 from tokenschain.core.errors import ApiError
 from tokenschain.core.tags import TAG_CHARACTERS_MAX
 from tokenschain.core.tenancy import PLATFORM
-from tokenschain.infra.telemetry import ControlMetrics
-
-METRICS_TYPE = "text/plain; version=0.0.4"
 
 router = APIRouter(prefix="/api/v1", route_class=AdminRoute)
 ReadingUsage = Annotated[RequestContext, Depends(Permission("usage:read", Extent.ROWS))]
@@ -322,9 +320,7 @@ def _without(rows: Iterable[ledger.Row], hidden: Collection[str]) -> list[ledger
 )
 def metrics(asked: ReadingMetrics) -> Response:
     """Show control's metrics in Prometheus' text format."""
-    found = ledger.capture(asked.db, asked.context.ledger)
-    shown = ControlMetrics(found["received"], found["entered"], found["rejected"])
-    return Response(shown.text(), media_type=METRICS_TYPE)
+    return Response(metrics_text(asked.context), media_type=METRICS_TYPE)
 
 
 @router.get("/calls", response_model_exclude_unset=True, tags=["usage"])

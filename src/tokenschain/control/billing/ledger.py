@@ -23,6 +23,7 @@ from sqlalchemy import (
 
 from tokenschain.control.billing import limits, rejected_records, rollups
 from tokenschain.control.billing.rollups import DAY_S
+from tokenschain.control.shipping import Shipping
 from tokenschain.control.upstream_health import UpstreamHealth
 from tokenschain.core import call_record
 from tokenschain.core.call_record import AttemptRecord, CallRecord
@@ -61,6 +62,7 @@ class Ledger:
         self.entered = 0
         self._uses: dict[str, int] = {}
         self.upstream_health = UpstreamHealth()
+        self.shipping = Shipping()
 
     def follow(self, snapshot: Snapshot) -> None:
         """Take up a new configuration."""
@@ -73,10 +75,13 @@ class Ledger:
         uses, self._uses = self._uses, {}
         return uses
 
-    def ingest(self, payloads: Sequence[bytes]) -> int:
+    def ingest(self, payloads: Sequence[bytes], backlog_bytes: int = 0) -> int:
         """Enter records, their sums, entries and budgets, in one transaction.
 
         What cannot be read or entered is set aside, with its reason; see `rejected_records`.
+
+        Args:
+            backlog_bytes: what the gateway has still to ship.
 
         Returns how many were new.
         """
@@ -98,6 +103,10 @@ class Ledger:
         fresh = self._enter(records)
         self._note(fresh)
         self.received += len(payloads)
+        if fresh:
+            now_s, oldest = time.time(), min(fresh, key=lambda record: record.started_ms)
+            lag_s = now_s - (oldest.started_ms + oldest.total_ms) / 1e3
+            self.shipping.note(oldest.gateway, lag_s, backlog_bytes, now_s)
         return len(fresh)
 
     def enter_again(self, connection: Connection, record: CallRecord) -> None:

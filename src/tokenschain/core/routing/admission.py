@@ -221,6 +221,10 @@ class AdmissionQueue(Generic[T]):
     def __len__(self) -> int:
         return self._count
 
+    def waiting(self, priority: Priority) -> int:
+        """Calls of one class that wait."""
+        return sum(map(len, self._waiting[priority].values()))
+
     def wait_s(self, priority: Priority) -> float:
         """Estimate of how long a new call of a class would wait."""
         ahead = sum(len(w) for p in Priority if p <= priority for w in self._waiting[p].values())

@@ -297,6 +297,11 @@ class RetryBudget:
         self._left = left if left < RETRIES_LEFT_MAX else RETRIES_LEFT_MAX
         self._at = now
 
+    @property
+    def left(self) -> float:
+        """Retries that may be made at once."""
+        return self._left
+
     def take(self) -> bool:
         """Whether a retry may be made."""
         if self._left < 1:

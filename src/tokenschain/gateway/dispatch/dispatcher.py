@@ -7,7 +7,7 @@ a rival; at most three are asked, and retries have a budget (docs/decisions/0009
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 
 from tokenschain.core.call import Call
 from tokenschain.core.errors import ApiError, Blame
@@ -126,6 +126,11 @@ class Dispatch:
                     break
         assert failure is not None, "something was tried"
         raise failure
+
+    @property
+    def retry_budgets(self) -> Mapping[str, RetryBudget]:
+        """By model."""
+        return self._budgets
 
     def explain(self, call: Call, caller: KeyGrant, plan: Plan) -> dict[str, object]:
         """See `core.ports.Opening.explain`."""

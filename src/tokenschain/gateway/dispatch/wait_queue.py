@@ -45,6 +45,8 @@ class WaitQueue:
             report: told `queue_full`.
         """
         self._report = report
+        self.observe: Callable[[str, float], None] = lambda priority, wait_s: None
+        """Told how long a call waited, whether or not it got a place."""
         self._router = router
         self._clock = clock
         self._queues: dict[str, AdmissionQueue[QueuedCall]] = {}
@@ -54,6 +56,10 @@ class WaitQueue:
     def waiting(self) -> int:
         """Calls that wait for room."""
         return sum(len(queue) for queue in self._queues.values())
+
+    def waiting_of(self, priority: Priority) -> int:
+        """Those of one class."""
+        return sum(queue.waiting(priority) for queue in self._queues.values())
 
     async def wait(
         self,
@@ -108,6 +114,7 @@ class WaitQueue:
             raise
         finally:
             queue.remove(waiting)
+            self.observe(priority.name.lower(), self._clock() - now)
         self._give_back(woken, others=False)
         return woken.result()
 

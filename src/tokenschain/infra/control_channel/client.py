@@ -90,7 +90,9 @@ async def ship(
         Refused: it answered with an error.
     """
     while (batch := journal.next_batch(BATCH_BYTES_MAX, BATCH_RECORDS_MAX)) is not None:
-        said = await channel.ask(path, batch.frames, _SHIP_WAITS, 65_536)
+        backlog_bytes = max(0, journal.unshipped_bytes - len(batch.frames))
+        asked = f"{path}?backlog_bytes={backlog_bytes}"
+        said = await channel.ask(asked, batch.frames, _SHIP_WAITS, 65_536)
         if answered is not None:
             answered(said)
         journal.acknowledge(batch)
@@ -172,6 +174,11 @@ class Uplink:
             "configuration_in_force", revision=manifest.revision, version=manifest.version,
             upstreams=len(snapshot.upstreams), models=len(snapshot.models), source=source,
         )  # fmt: skip
+
+    @property
+    def revision(self) -> int:
+        """Of the configuration in force; 0 before there is one."""
+        return self._have.revision if self._have is not None else 0
 
     async def follow_snapshot(self) -> None:
         """Keep the snapshot current; returns only by cancellation."""

@@ -18,6 +18,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, Table, create_engine, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import QueuePool
 
 from tokenschain.core.log_events import Reporter
 
@@ -104,6 +105,14 @@ def _tune_sqlite(connection: Any, _record: Any) -> None:
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
+
+
+def pool_use(engine: Engine) -> tuple[int, int]:
+    """Connections in use, and how many there may be."""
+    pool = engine.pool
+    if isinstance(pool, QueuePool):
+        return pool.checkedout(), pool.size() + max(0, pool._max_overflow)
+    return 0, 1
 
 
 def reading(engine: Engine) -> Connection:
