@@ -69,7 +69,7 @@ def test_names_that_callers_make_up_are_one_label(tmp_path: Path) -> None:
     metrics.observe(record(200, model_asked="known", model_served="", upstream="",
                            outcome="rate_limit_exceeded"))  # fmt: skip
     text = metrics.text().decode()
-    assert "made" not in text
+    assert "up-1" not in text
     assert set(re.findall(r'model="([^"]*)"', text)) == {"other", "known"}
 
 

@@ -116,7 +116,9 @@ def platform(folder: Path, oidc: Any = None, database: str | None = None) -> Ite
     engine = db.connect(database or f"sqlite:///{folder / 'tokenschain.db'}")
     db.migrate(engine)
     snapshot = SimpleNamespace(models={}, upstreams={}, routing=Routing())
-    publisher: Any = SimpleNamespace(snapshot=snapshot, health={}, engine_metrics={})
+    publisher: Any = SimpleNamespace(
+        snapshot=snapshot, health={}, engine_metrics={}, revision=1, database_up=True
+    )
     context = ApiContext(
         engine,
         publisher,
