@@ -158,11 +158,6 @@ class Publisher:
                 self._parts.pop(name, None)
 
     @property
-    def revision(self) -> int:
-        """Of the configuration that is published."""
-        return self._revision
-
-    @property
     def database_up(self) -> bool:
         """Whether the database answered when it was asked last."""
         return not self._backoff.is_lost

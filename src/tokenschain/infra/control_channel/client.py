@@ -175,11 +175,6 @@ class Uplink:
             upstreams=len(snapshot.upstreams), models=len(snapshot.models), source=source,
         )  # fmt: skip
 
-    @property
-    def revision(self) -> int:
-        """Of the configuration in force; 0 before there is one."""
-        return self._have.revision if self._have is not None else 0
-
     async def follow_snapshot(self) -> None:
         """Keep the snapshot current; returns only by cancellation."""
         while True:
