@@ -231,6 +231,7 @@ PLAIN = frozenset(
         "older",
         "on",
         "once",
+        "open",
         "openapi",
         "origin",
         "origins",
