@@ -20,7 +20,7 @@ import pytest
 from tests.house.tree import ROOT, pages
 from tests.stack import PRICES, Stack
 from tests.upstreams import UpstreamSimulator
-from tokenschain.control.configuration import model_routes, resources
+from tokenschain.control.configuration import model_routes
 from tokenschain.control.observability import alerts
 from tokenschain.infra import catalog_file, config
 
@@ -90,8 +90,7 @@ def test_yaml_is_what_control_starts_with(
     file.write_text(block.text, "utf-8")
     monkeypatch.setenv("TOKENSCHAIN_CONFIG", str(file))
     settings = config.load()
-    given = resources.of_settings(settings)
-    routes = model_routes.build(given, settings, catalog_file.load(), ())
+    routes = model_routes.of_settings(settings, catalog_file.load())
     assert not routes.problems
 
 

@@ -18,8 +18,11 @@ from tokenschain.control.api.app import create_app
 from tokenschain.control.api.context import ApiContext
 from tokenschain.control.billing.ledger import Ledger
 from tokenschain.control.billing.limits import LeaseManager
+from tokenschain.control.configuration.changes import Configurator
 from tokenschain.control.identity import organization, roles, tokens, users
+from tokenschain.core.log_events import silent
 from tokenschain.core.snapshot import Routing
+from tokenschain.infra import catalog_file
 from tokenschain.infra.config import Settings
 from tokenschain.infra.database import engine as db
 from tokenschain.infra.security import secrets
@@ -119,13 +122,16 @@ def platform(folder: Path, oidc: Any = None, database: str | None = None) -> Ite
     publisher: Any = SimpleNamespace(
         snapshot=snapshot, health={}, engine_metrics={}, revision=1, database_up=True
     )
+    settings = Settings(data_dir=folder)
+    sealer = secrets.master_sealer(SecretFile(folder / "master"), INTERNATIONAL)
     context = ApiContext(
         engine,
         publisher,
         Ledger(engine),
         LeaseManager(engine),
-        Settings(data_dir=folder),
-        secrets.master_sealer(SecretFile(folder / "master"), INTERNATIONAL),
+        settings,
+        Configurator(settings, catalog_file.load(), sealer, INTERNATIONAL, silent),
+        sealer,
         INTERNATIONAL,
         OPERATOR,
         None,

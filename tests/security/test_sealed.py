@@ -55,6 +55,7 @@ def fill(engine: Any, seal: Any) -> dict[tuple[str, str], bytes]:
                 ("alert_targets", Place(Sealable.ALERT_TARGET, "acme", "tgt_1")),
                 ("users", Place(Sealable.SECOND_FACTOR, "acme", user)),
                 ("idempotency", Place(Sealable.IDEMPOTENT_ANSWER, "", "k" * 64)),
+                ("credential_values", Place(Sealable.STORED_CREDENTIAL, "", "acme/k/0123456789ab")),
             ]
         ):
             content = f"content {number}".encode()
@@ -69,6 +70,8 @@ def fill(engine: Any, seal: Any) -> dict[tuple[str, str], bytes]:
                 "users": "update users set totp_sealed = :sealed where id = :name",
                 "idempotency": "insert into idempotency (key_hash, request_hash, status, sealed,"
                 " created_at_s) values (:name, 'r', 200, :sealed, 1)",
+                "credential_values": "insert into credential_values (id, sealed)"
+                " values (:name, :sealed)",
             }[table]
             used = {k: v for k, v in values.items() if f":{k}" in statement}
             connection.execute(text(statement), used)

@@ -12,6 +12,7 @@ from tokenschain.control.billing import limits
 from tokenschain.control.billing.ledger import Ledger
 from tokenschain.control.billing.rollups import DAY_S
 from tokenschain.control.cache.semantic_client import SemanticProcesses
+from tokenschain.control.configuration import store
 from tokenschain.control.identity import api_keys, login_throttle, tokens
 from tokenschain.control.observability import alerts
 from tokenschain.control.response_archive import ResponseArchive
@@ -81,6 +82,7 @@ class Maintenance:
         with self._engine.begin() as connection:
             tokens.sweep(connection)
             login_throttle.sweep(connection, int(time.time()))
+            store.sweep(connection, time.time())
         today = int(time.time() // DAY_S)
         # Partitions are made ahead, so that midnight is a day as any other.
         ensure_days(self._engine, range(today, today + 3))

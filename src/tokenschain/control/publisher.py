@@ -7,20 +7,21 @@ import datetime
 import re
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import msgspec
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from tokenschain.control import revisions
 from tokenschain.control.billing import limits, pricing
 from tokenschain.control.cache import rules_and_stats
-from tokenschain.control.configuration import model_routes, resources
+from tokenschain.control.configuration import history, model_routes, tenant_rules
+from tokenschain.control.configuration.changes import Configurator, State
 from tokenschain.control.identity import api_keys
 from tokenschain.core.backoff import Backoff
 from tokenschain.core.log_events import Reporter
-from tokenschain.core.pricing.catalog import Catalog
 from tokenschain.core.snapshot import (
     SHARDS,
     SNAPSHOT_FORMAT,
@@ -32,7 +33,7 @@ from tokenschain.core.snapshot import (
 from tokenschain.core.tenancy import KeyGrant
 from tokenschain.infra.config import Settings
 from tokenschain.infra.database.engine import first_line, reading
-from tokenschain.infra.security import secrets
+from tokenschain.infra.security import credentials, secrets
 from tokenschain.infra.security.suite import Suite
 from tokenschain.wire.client import ClientError, HttpClient, Origin, Waits
 
@@ -46,6 +47,16 @@ _PROBE_WAITS = Waits(
 _METRIC = re.compile(r"^llamacpp:(\w+) ([0-9.e+-]+)$", re.MULTILINE)
 
 
+class _Built(NamedTuple):
+    """What the publisher makes of one revision of the configuration."""
+
+    revision: int
+    discovered: tuple[str, ...]
+    internal: Sequence[str]
+    state: State
+    credentials: dict[str, bytes]
+
+
 class Publisher:
     """Keeps the snapshot in step with the database and the settings."""
 
@@ -53,19 +64,26 @@ class Publisher:
         self,
         engine: Engine,
         settings: Settings,
-        catalog: Catalog,
+        configurator: Configurator,
         suite: Suite,
+        internal: Callable[[], Sequence[str]],
         report: Reporter,
     ) -> None:
+        """
+        Args:
+            internal: the secrets that gateways share with control; stored credentials are
+                published sealed by the one in force.
+        """
         self._engine = engine
         self._settings = settings
-        self._configuration = resources.of_settings(settings)
-        self._catalog = catalog
+        self._configurator = configurator
         self._suite = suite
+        self._internal = internal
+        self._sealer = credentials.sealer_of(suite, internal)
         self._backoff = Backoff(time.monotonic, WATCH_S, name="database", report=report)
         self._revision = -1
         self._day = ""
-        self._discovered: tuple[str, ...] = ()
+        self._built: _Built | None = None
         self._changed = asyncio.Condition()
         self._closed = False
         self._client = HttpClient()
@@ -94,27 +112,28 @@ class Publisher:
         100,000 keys costs what revoking one of ten does.
         """
         day = datetime.datetime.now(limits.CHINA).date().isoformat()
+        renewed = self._built is not None and self._built.internal is not self._internal()
         with reading(self._engine) as connection:
             revision = revisions.current(connection)
-            if (revision, day) == (self._revision, self._day):
+            if (revision, day) == (self._revision, self._day) and not renewed:
                 return False
+            built = self._build(connection)
+            given = built.state.given
             changed = list(api_keys.grants(connection, self._revision))
             rates, budgets = limits.all_limits(connection)
             sell = pricing.selling_prices(connection)
-            cache = rules_and_stats.rules(connection, self._configuration.cache)
-            usd_cny = pricing.usd_cny_micro(connection, day, self._configuration.routing.usd_cny)
+            cache = rules_and_stats.rules(connection, tenant_rules.cache(given))
+            usd_cny = pricing.usd_cny_micro(connection, day, given.routing.usd_cny)
         touched = set()
         for digest, grant in changed:
             self._keys[digest[0]][digest] = grant
             touched.add(digest[0])
         for number in touched:
             self._shards[number] = self._keep(encode_shard(self._keys[number]))
-        routes = model_routes.build(
-            self._configuration, self._settings, self._catalog, self._discovered
-        )
+        routes = built.state.routes
         snapshot = Snapshot(
             "", routes.upstreams, routes.models, routes.routing, rates, budgets, sell, usd_cny,
-            cache, routes.aliases, routes.tenants,
+            cache, routes.aliases, routes.tenants, built.credentials,
         )  # fmt: skip
         body = msgspec.msgpack.encode(snapshot)
         version = self._suite.hex_digest(
@@ -138,6 +157,26 @@ class Publisher:
         for tell in self.changed:
             tell(self.snapshot)
         return True
+
+    def _build(self, connection: Connection) -> _Built:
+        """What is made of the configuration alone: anew only when that has changed."""
+        internal = self._internal()
+        number, discovered = history.latest(connection), self._configurator.discovered
+        built = self._built
+        if (
+            built is not None
+            and (built.revision, built.discovered) == (number, discovered)
+            and built.internal is internal
+        ):
+            return built
+        state = self._configurator.current(connection)
+        secrets_of = self._configurator.secrets(connection, state)
+        sealed = {
+            name: self._sealer.seal_alike(credentials.place_of(name), secret)
+            for name, secret in sorted(secrets_of.items())
+        }
+        self._built = _Built(number, discovered, internal, state, sealed)
+        return self._built
 
     def _keep(self, payload: bytes) -> str:
         name = self._suite.hex_digest(payload)
@@ -239,8 +278,8 @@ class Publisher:
     def _discover(self, models: bytes) -> None:
         found = msgspec.json.decode(models, type=_ModelList)
         names = tuple(model.id for model in found.data)
-        if names != self._discovered:
-            self._discovered = names
+        if names != self._configurator.discovered:
+            self._configurator.discovered = names
             self._revision = -1
 
     async def _get(self, upstream: Upstream, path: str, *, of_version: bool = True) -> bytes:

@@ -11,7 +11,13 @@ from tokenschain.control import revisions
 from tokenschain.core.log_events import Reporter
 from tokenschain.infra.config import Settings
 from tokenschain.infra.database import engine as db
-from tokenschain.infra.database.tables import alert_targets, idempotency, stored_responses, users
+from tokenschain.infra.database.tables import (
+    alert_targets,
+    credential_values,
+    idempotency,
+    stored_responses,
+    users,
+)
 from tokenschain.infra.security import secrets
 from tokenschain.infra.security.secret_files import SecretFile, SecretFileRefused
 from tokenschain.infra.security.suite import INTERNATIONAL, Place, Sealable, Sealer, Unsealable
@@ -45,6 +51,10 @@ SEALED = (
     SealedColumn(
         idempotency, idempotency.c.sealed, idempotency.c.key_hash, None,
         Sealable.IDEMPOTENT_ANSWER,
+    ),
+    SealedColumn(
+        credential_values, credential_values.c.sealed, credential_values.c.id, None,
+        Sealable.STORED_CREDENTIAL,
     ),
 )  # fmt: skip
 """Every sealed column there is; a test compares it with the tables."""

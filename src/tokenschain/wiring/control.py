@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
+from collections.abc import Mapping
 from functools import partial
 from ipaddress import ip_network
+from typing import NamedTuple
 
 import uvloop
 from fastapi import FastAPI
@@ -19,14 +21,17 @@ from tokenschain.control.api.internal import BODY_BYTES_MAX, RESPONSES_BATCH_BYT
 from tokenschain.control.billing.ledger import Ledger
 from tokenschain.control.billing.limits import LeaseManager
 from tokenschain.control.cache.semantic_client import SemanticProcesses
+from tokenschain.control.configuration.changes import Configurator
+from tokenschain.control.configuration.settings_file import SettingsFile
 from tokenschain.control.identity.oidc import Oidc, OidcClient
 from tokenschain.control.maintenance import Maintenance
+from tokenschain.control.observability import alerts
 from tokenschain.control.observability.alerts import Mail, Sender
 from tokenschain.control.publisher import Publisher
 from tokenschain.control.response_archive import ResponseArchive
 from tokenschain.core.errors import ApiError, wire_refusal
 from tokenschain.core.log_events import Reporter
-from tokenschain.infra import catalog_file, descriptors, log
+from tokenschain.infra import catalog_file, config, descriptors, log
 from tokenschain.infra.asgi import AsgiHandler
 from tokenschain.infra.config import Settings
 from tokenschain.infra.control_channel.protocol import JOURNAL_PATH, RESPONSES_PATH
@@ -35,7 +40,7 @@ from tokenschain.infra.database import engine as db
 from tokenschain.infra.egress import PublicResolver
 from tokenschain.infra.security import secret_files, secrets
 from tokenschain.infra.security.secret_files import SecretFile
-from tokenschain.infra.security.suite import INTERNATIONAL, Sealer
+from tokenschain.infra.security.suite import INTERNATIONAL, Sealer, Suite
 from tokenschain.wire.client import HttpClient
 from tokenschain.wire.server import HttpServer, Limits
 
@@ -56,17 +61,28 @@ def run(settings: Settings) -> None:
     uvloop.run(_serve(settings, *_build(settings, engine)))
 
 
-def _build(settings: Settings, engine: Engine) -> tuple[FastAPI, Publisher]:
+class _Running(NamedTuple):
+    """What a running control is told of."""
+
+    publisher: Publisher
+    settings_file: SettingsFile
+
+
+def _build(settings: Settings, engine: Engine) -> tuple[FastAPI, _Running]:
     """Control's parts over the database."""
     suite = INTERNATIONAL
     report = log.EventLog(log.get(process="control"))
-    publisher = Publisher(engine, settings, catalog_file.load(), suite, report)
+    sealer = secrets.master_sealer(SecretFile(settings.master_key_path, report), suite)
+    resealing.bring_up_to_date(engine, sealer, report)
+    internal = SecretFile(settings.internal_secret_path, report)
+    configurator = Configurator(settings, catalog_file.load(), sealer, suite, report)
+    settings_file = _settings_file(engine, configurator, suite, report)
+    settings_file.apply(settings)
+    publisher = Publisher(engine, settings, configurator, suite, internal, report)
     ledger = Ledger(engine, settings.database.tags_per_key_day_max)
     ledger.follow(publisher.snapshot)
     publisher.changed.append(ledger.follow)
     lease_manager = LeaseManager(engine)
-    sealer = secrets.master_sealer(SecretFile(settings.master_key_path, report), suite)
-    resealing.bring_up_to_date(engine, sealer, report)
     vault = secrets.Vault(settings.vault_path, settings.master_key_path, suite)
     archive = ResponseArchive(
         engine,
@@ -74,7 +90,6 @@ def _build(settings: Settings, engine: Engine) -> tuple[FastAPI, Publisher]:
         settings.database.response_ttl_s,
         settings.database.response_bytes_per_tenant_max,
     )
-    internal = SecretFile(settings.internal_secret_path, report)
     signatures = Signatures(suite, internal, time.time)
     semantic = (
         SemanticProcesses(settings.semantic_base_urls, signatures, HttpClient())
@@ -97,6 +112,7 @@ def _build(settings: Settings, engine: Engine) -> tuple[FastAPI, Publisher]:
         ledger,
         lease_manager,
         settings,
+        configurator,
         sealer,
         suite,
         secret_files.read_or_make(settings.operator_token_path)[0],
@@ -107,10 +123,21 @@ def _build(settings: Settings, engine: Engine) -> tuple[FastAPI, Publisher]:
     return create_app(
         context,
         archive,
-        [publisher.run, maintenance.run],
+        [publisher.run, maintenance.run, settings_file.run],
         signatures,
         _single_sign_on(settings, sealer, vault),
-    ), publisher
+    ), _Running(publisher, settings_file)
+
+
+def _settings_file(
+    engine: Engine, configurator: Configurator, suite: Suite, report: Reporter
+) -> SettingsFile:
+    def alert(detail: Mapping[str, object]) -> None:
+        alerts.configuration_refused(engine, detail, time.time())
+
+    return SettingsFile(
+        engine, configurator, suite, config.load, config.config_file(), report, alert
+    )
 
 
 def _alert_sender(
@@ -143,10 +170,11 @@ def _single_sign_on(settings: Settings, sealer: Sealer, vault: secrets.Vault) ->
     return Oidc(agreed, HttpClient(resolver=PublicResolver(allowed)), sealer)
 
 
-async def _serve(settings: Settings, app: FastAPI, publisher: Publisher) -> None:
-    stopping = asyncio.Event()
+async def _serve(settings: Settings, app: FastAPI, running: _Running) -> None:
+    stopping, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+        loop.add_signal_handler(number, stopping.set)
+    loop.add_signal_handler(signal.SIGHUP, running.settings_file.hang_up)
     server = _server(settings, app)
     async with app.router.lifespan_context(app):
         await server.listen(settings.control.host, settings.control.port)
@@ -155,7 +183,7 @@ async def _serve(settings: Settings, app: FastAPI, publisher: Publisher) -> None
         )
         await stopping.wait()
         # Waiting polls of snapshots are let go, or connections would not end before the limit.
-        await publisher.close()
+        await running.publisher.close()
         await server.drain(_DRAIN_MAX_S)
 
 

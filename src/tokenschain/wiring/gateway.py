@@ -59,7 +59,7 @@ from tokenschain.infra.redis.cache import RedisCacheStore
 from tokenschain.infra.redis.connection import REDIS_FAILURES
 from tokenschain.infra.redis.pubsub import RedisPubSub
 from tokenschain.infra.redis.rate_limits import RedisRateLimits
-from tokenschain.infra.security import secrets
+from tokenschain.infra.security import credentials, secrets
 from tokenschain.infra.security.secret_files import SecretFile, read_or_make
 from tokenschain.infra.security.suite import INTERNATIONAL, Sealer
 from tokenschain.infra.telemetry import GatewayMetrics, Gauges, resident_bytes
@@ -77,6 +77,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _LARGE_BLOCK_BYTES = 262_144
 _LEAVE_METRICS_S = 1.0
 _REFRESH_KEYS_S = 2.0
+_LOOK_FOR_KEYS_S = 0.25
 _SHIP_RESPONSES_S = 1.0
 _BEGIN_AGAIN_S = 1.0
 _LAST_SHIPMENT_MAX_S = 5.0
@@ -170,6 +171,7 @@ class GatewayWorker:
         self._image_client = HttpClient(
             tls=_upstream_tls(settings.egress.ca_file), resolver=PublicResolver(networks)
         )
+        self._stored_credentials = credentials.sealer_of(self._suite, self._secrets)
         self._vault = secrets.Vault(settings.vault_path, settings.master_key_path, self._suite)
         self._upstreams = HttpUpstreams(
             self._client,
@@ -356,7 +358,7 @@ class GatewayWorker:
         yield self._gateway.keep_streams_alive
         yield self._gateway.cancel_revoked_calls
         yield partial(_leave_metrics, self._metrics)
-        yield partial(_refresh_keys, self._upstreams, self._router)
+        yield self._refresh_keys
         yield partial(self._responses.ship_always, _SHIP_RESPONSES_S)
         yield partial(beat, heartbeat_path(self._settings.data_dir, self._worker))
         yield partial(keep_status, status_path(self._settings.data_dir, self._worker), self.status)
@@ -424,6 +426,17 @@ class GatewayWorker:
             self._report("upstream_has_key", upstream=name)
         self._without_key_before = now
         return now
+
+    async def _refresh_keys(self) -> None:
+        """Keys are read again now and then, and at once when a configuration may have new ones."""
+        version, read_at = self._served.version, time.monotonic()
+        while True:
+            await asyncio.sleep(_LOOK_FOR_KEYS_S)
+            now = time.monotonic()
+            if self._served.version != version or now - read_at >= _REFRESH_KEYS_S:
+                version, read_at = self._served.version, now
+                await self._upstreams.refresh_keys()
+                self._router.note_keys()
 
     def _gauges(self) -> Gauges:
         """Read at each scrape."""
@@ -502,7 +515,11 @@ class GatewayWorker:
     def _secret_of(self, reference: str) -> str | None:
         """A credential; why there is none is said when that changes."""
         try:
-            found = secrets.resolve(reference, self._vault)
+            if reference.startswith(credentials.STORED):
+                published = self._served.get().credentials
+                found = credentials.opened(reference, self._stored_credentials, published)
+            else:
+                found = secrets.resolve(reference, self._vault)
         except secrets.SecretMissing as error:
             if self._unusable.get(reference) != str(error):
                 self._unusable[reference] = str(error)
@@ -587,13 +604,6 @@ async def _leave_metrics(metrics: GatewayMetrics) -> None:
     while True:
         await asyncio.sleep(_LEAVE_METRICS_S)
         metrics.leave()
-
-
-async def _refresh_keys(upstreams: HttpUpstreams, router: Router) -> None:
-    while True:
-        await asyncio.sleep(_REFRESH_KEYS_S)
-        await upstreams.refresh_keys()
-        router.note_keys()
 
 
 def _server_tls(settings: Settings) -> ssl.SSLContext | None:

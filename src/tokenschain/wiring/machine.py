@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine
 
 from tokenschain.control.audit import admin_log
 from tokenschain.control.audit.admin_log import Author
-from tokenschain.control.configuration import model_routes, resources
+from tokenschain.control.configuration import model_routes
 from tokenschain.control.identity import api_keys
 from tokenschain.infra import catalog_file, hardening, log
 from tokenschain.infra.config import (
@@ -48,7 +48,7 @@ def check(settings: Settings) -> None:
     Raises:
         SettingsError: with every problem.
     """
-    routes = model_routes.build(resources.of_settings(settings), settings, catalog_file.load(), ())
+    routes = model_routes.of_settings(settings, catalog_file.load())
     if routes.problems:
         raise SettingsError("\n".join(map(str, routes.problems)))
 
@@ -231,7 +231,7 @@ def chat_model(settings: Settings) -> str | None:
         return settings.engine.model
     if settings.routing.models:
         return next(iter(settings.routing.models))
-    routes = model_routes.build(resources.of_settings(settings), settings, catalog_file.load(), ())
+    routes = model_routes.of_settings(settings, catalog_file.load())
     return next((name for name, route in routes.models.items() if route.kind == "chat"), None)
 
 

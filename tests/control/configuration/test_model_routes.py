@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tokenschain.control.configuration import model_routes, resources
+from tokenschain.control.configuration import model_routes
 from tokenschain.infra import catalog_file, config
 
 NATIVE = """
@@ -27,8 +27,7 @@ def test_a_clouds_own_protocol_sells_its_chat_models_at_the_same_price(
     file.write_text(NATIVE % (provider, native), "utf-8")
     monkeypatch.setenv("TOKENSCHAIN_CONFIG", str(file))
     settings = config.load()
-    given = resources.of_settings(settings)
-    models = model_routes.build(given, settings, catalog_file.load(), ()).models
+    models = model_routes.of_settings(settings, catalog_file.load()).models
     shared = 0
     for route in models.values():
         offers = {offer.upstream: offer for offer in route.offers}

@@ -1,37 +1,8 @@
-"""Resources of the configuration, as the settings give them."""
+"""Resources: how they are named."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pytest
-
-from tokenschain.control.configuration.resources import Kind, Owned, Problem, of_settings
-from tokenschain.infra import config
-
-FILE = """
-upstreams:
-- {id: one, provider: alibaba}
-- {id: two, provider: deepseek}
-routing:
-  policy: cost-first
-  models: {writer: [{model: qwen3-max}]}
-cache: {mode: exact}
-"""
-
-
-def test_upstreams_routing_and_cache_are_read_off_the_settings(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / "tokenschain.yaml"
-    file.write_text(FILE, "utf-8")
-    monkeypatch.setenv("TOKENSCHAIN_CONFIG", str(file))
-    found = of_settings(config.load())
-    assert [name for _, name in found.upstreams] == ["one", "two"], "in the file's order"
-    assert found.virtual_models[Owned("", "writer")][0].model == "qwen3-max"
-    assert found.virtual_names == {"writer"}
-    assert found.routing.policy == "cost-first" and not found.routing.models
-    assert found.cache.mode == "exact"
+from tokenschain.control.configuration.resources import Kind, Problem
 
 
 def test_a_problem_names_the_resource_and_whose_it_is() -> None:

@@ -23,6 +23,7 @@ from tokenschain.control.audit.admin_log import Author
 from tokenschain.control.billing.ledger import Ledger
 from tokenschain.control.billing.limits import LeaseManager
 from tokenschain.control.cache.semantic_client import SemanticProcesses
+from tokenschain.control.configuration.changes import Configurator
 from tokenschain.control.identity import api_keys, users
 from tokenschain.control.identity.ownership import Extent
 from tokenschain.control.identity.users import Actor
@@ -46,6 +47,7 @@ class ApiContext(NamedTuple):
     ledger: Ledger
     lease_manager: LeaseManager
     settings: Settings
+    configurator: Configurator
     sealer: Sealer
     suite: Suite
     operator: str

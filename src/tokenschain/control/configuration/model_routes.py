@@ -8,7 +8,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from tokenschain.control.configuration.resources import Configuration, Kind, Owned, Problem
+from tokenschain.control.configuration import configuration, tenant_rules
+from tokenschain.control.configuration.configuration import Configuration
+from tokenschain.control.configuration.kinds import OfferSpec
+from tokenschain.control.configuration.resources import Kind, Owned, Problem
 from tokenschain.core.pricing.catalog import (
     MICRO_PER_UNIT,
     Catalog,
@@ -29,7 +32,7 @@ from tokenschain.core.snapshot import (
 )
 from tokenschain.core.snapshot.virtual_models import VirtualModelEntry
 from tokenschain.infra import catalog_file
-from tokenschain.infra.config import Settings, UpstreamSettings
+from tokenschain.infra.config import PriceSettings, Settings, UpstreamSettings
 
 ENGINE = "engine"
 EMBEDDER = "embedder"
@@ -53,8 +56,13 @@ class Routes(NamedTuple):
     """What is named in one was left out, or leads nowhere."""
 
 
+def of_settings(settings: Settings, catalog: Catalog) -> Routes:
+    """What the settings alone would give."""
+    return build(configuration.of_settings(settings), settings, catalog, ())
+
+
 def build(
-    configuration: Configuration, settings: Settings, catalog: Catalog, discovered: Iterable[str]
+    given: Configuration, settings: Settings, catalog: Catalog, discovered: Iterable[str]
 ) -> Routes:
     """All upstreams, and every model name with its offers in the configuration's order.
 
@@ -64,12 +72,18 @@ def build(
     """
     table = _Table({}, {"": _Names({}, {}, {})}, [])
     _add_own_engine(table, settings, discovered)
-    _add_upstreams(table, configuration, settings, catalog)
+    by_provider = _by_provider(catalog)
+    _add_upstreams(table, given, settings, catalog, by_provider)
+    _add_models(table, given, settings, by_provider)
     models = table.models_of("")
-    aliases = _aliases(catalog, table.upstreams, models, configuration.virtual_names)
+    aliases = _aliases(catalog, table.upstreams, models, given.virtual_names)
     known_later = bool(settings.engine.url)
-    virtual = _virtual_models(table, configuration, aliases, known_later)
-    routing = msgspec.structs.replace(configuration.routing, models=virtual.pop("", {}))
+    virtual = _virtual_models(table, given, aliases, known_later)
+    fields = {name: getattr(given.routing, name) for name in Routing.__struct_fields__}
+    fields["models"] = virtual.pop("", {})
+    fields["policy_overrides"] = tenant_rules.policies(given)
+    fields["own_upstreams"] = tenant_rules.own_upstreams(given)
+    routing = Routing(**fields | {"residency": tenant_rules.residency(given)})
     tenants = {
         tenant: TenantConfiguration(table.models_of(tenant), virtual.get(tenant, {}))
         for tenant in sorted({*table.names, *virtual} - {""})
@@ -77,14 +91,22 @@ def build(
     return Routes(table.upstreams, models, aliases, tenants, routing, tuple(table.problems))
 
 
-def _add_upstreams(
-    table: _Table, configuration: Configuration, settings: Settings, catalog: Catalog
-) -> None:
-    by_provider: dict[str, dict[str, ModelInfo]] = {}
+def _by_provider(catalog: Catalog) -> dict[str, dict[str, ModelInfo]]:
+    found: dict[str, dict[str, ModelInfo]] = {}
     for info in catalog.models:
-        by_provider.setdefault(info.provider, {})[info.model] = info
+        found.setdefault(info.provider, {})[info.model] = info
+    return found
+
+
+def _add_upstreams(
+    table: _Table,
+    given: Configuration,
+    settings: Settings,
+    catalog: Catalog,
+    by_provider: Mapping[str, dict[str, ModelInfo]],
+) -> None:
     providers = {provider.id: provider for provider in catalog.providers}
-    for whose, entry in configuration.upstreams.items():
+    for whose, entry in given.upstreams.items():
         provider = providers.get(entry.provider)
         base_url = entry.base_url or (provider.base_url if provider is not None else None)
         if not base_url:
@@ -92,7 +114,7 @@ def _add_upstreams(
             table.problems.append(Problem(Kind.UPSTREAM, *whose, field, why))
             continue
         zone = entry.zone or (provider.zone if provider is not None else None)
-        if zone is None and configuration.routing.residency:
+        if zone is None and given.routing.residency and not whose.tenant:
             why = (
                 "set zone, since routing has residency rules and the catalog does not say where "
                 f"the machines of provider {entry.provider} are"
@@ -109,7 +131,8 @@ def _add_upstreams(
         known = _known(provider or Provider(entry.provider, ""), by_provider)
         for name, served in _names(entry, known).items():
             found = known.get(served)
-            price = _price(entry, served) or (found.price if found is not None else None)
+            set_here = _price(entry.prices.get(served), f"settings/{entry.id}/{served}")
+            price = set_here or (found.price if found is not None else None)
             if price is None and not whose.tenant and settings.unpriced_models == "refuse":
                 continue
             kind = entry.kinds.get(served) or (found.kind if found is not None else "chat")
@@ -117,6 +140,52 @@ def _add_upstreams(
                 vendor = found.vendor if found is not None else entry.provider
                 offer = _offer(published.id, served, price, found)
                 table.names_of(whose.tenant).add(name, kind, vendor, offer)
+
+
+def _add_models(
+    table: _Table,
+    given: Configuration,
+    settings: Settings,
+    by_provider: Mapping[str, dict[str, ModelInfo]],
+) -> None:
+    """Models with offers of their own; one takes the place of what its upstream sells by that
+    name already."""
+    names = table.names_of("")
+    for name, spec in given.models.items():
+        for offer in spec.offers:
+            upstream = given.upstreams.get(Owned("", offer.upstream))
+            if upstream is None:
+                continue  # `checks` says so
+            served = offer.model or name
+            found = by_provider.get(upstream.provider, {}).get(served)
+            made = _offer_of(name, offer, served, found)
+            if made.price is None and settings.unpriced_models == "refuse":
+                at = f"offers[{spec.offers.index(offer)}].price"
+                why = f"{at}: the catalog has no price for `{served}` there: set it"
+                table.problems.append(Problem(Kind.MODEL, "", name, at, why))
+                continue
+            before = names.offers.setdefault(name, [])
+            before[:] = [one for one in before if one.upstream != offer.upstream]
+            owner = spec.owned_by or (found.vendor if found is not None else upstream.provider)
+            names.add(name, spec.kind, owner, made)
+        if names.offers.get(name):
+            names.kinds[name] = spec.kind
+            names.owners[name] = spec.owned_by or names.owners[name]
+        else:
+            names.offers.pop(name, None)
+
+
+def _offer_of(name: str, spec: OfferSpec, served: str, found: ModelInfo | None) -> Offer:
+    """An offer as it is set, and as the catalog knows it for the rest."""
+    known = _offer(spec.upstream, served, found.price if found is not None else None, found)
+    return Offer(
+        spec.upstream,
+        served,
+        _price(spec.price, f"model/{name}/{spec.upstream}") or known.price,
+        spec.output_tokens_max or known.output_tokens_max,
+        spec.context_window or known.context_window,
+        spec.abilities if spec.abilities is not None else known.abilities,
+    )
 
 
 def _no_address(entry: UpstreamSettings, catalog: Catalog) -> tuple[str, str]:
@@ -232,7 +301,7 @@ def _aliases(
 
 def _virtual_models(
     table: _Table,
-    configuration: Configuration,
+    given: Configuration,
     aliases: Mapping[str, Alias],
     known_later: bool,
 ) -> dict[str, dict[str, tuple[VirtualModelEntry, ...]]]:
@@ -244,14 +313,16 @@ def _virtual_models(
     everyone = {*table.names_of("").offers, *aliases}
     known_to = {tenant: everyone | names.offers.keys() for tenant, names in table.names.items()}
     found: dict[str, dict[str, tuple[VirtualModelEntry, ...]]] = {}
-    for (tenant, name), entries in configuration.virtual_models.items():
+    # Of those that name a virtual model, `checks` says more.
+    virtual_names = {name for _, name in given.virtual_models}
+    for (tenant, name), entries in given.virtual_models.items():
         known = known_to.get(tenant, everyone)
         # A tenant's name goes before the platform's, but not before its own upstreams' models.
         if tenant in table.names and name in table.names[tenant].offers:
             why = "there is a model of this name; choose another"
             table.problems.append(Problem(Kind.VIRTUAL_MODEL, tenant, name, "name", why))
         for number, entry in enumerate(entries):
-            if entry.model not in known and not known_later:
+            if entry.model not in known and entry.model not in virtual_names and not known_later:
                 near = difflib.get_close_matches(entry.model, known, 1)
                 why = f"no upstream serves the model `{entry.model}`" + (
                     f"; did you mean `{near[0]}`?" if near else ""
@@ -283,9 +354,15 @@ def _published(entry: UpstreamSettings, whose: Owned, base_url: str, zone: str) 
     given = {name: getattr(entry, name) for name in Upstream.__struct_fields__}
     given["id"], given["tenant"] = own_id(*whose), whose.tenant
     given["base_url"] = base_url
-    given["credentials"] = entry.credential
+    given["credentials"] = tuple(_credential(whose.tenant, one) for one in entry.credential)
     given["zone"] = zone
     return Upstream(**given)
+
+
+def _credential(tenant: str, reference: str) -> str:
+    """A reference as gateways look it up: a stored credential's with whose it is."""
+    kind, _, name = reference.partition(":")
+    return f"stored:{tenant}/{name}" if kind == "stored" else reference
 
 
 def _abilities(info: ModelInfo) -> tuple[str, ...] | None:
@@ -304,8 +381,7 @@ def _names(entry: UpstreamSettings, known: Mapping[str, ModelInfo]) -> dict[str,
     return {name: name for name in entry.models}
 
 
-def _price(entry: UpstreamSettings, model: str) -> Price | None:
-    found = entry.prices.get(model)
+def _price(found: PriceSettings | None, version: str) -> Price | None:
     if found is None:
         return None
     cached = found.cached_input
@@ -314,4 +390,4 @@ def _price(entry: UpstreamSettings, model: str) -> Price | None:
         int(found.output * MICRO_PER_UNIT),
         None if cached is None else int(cached * MICRO_PER_UNIT),
     )
-    return Price(found.currency, (tier,), f"settings/{entry.id}/{model}")
+    return Price(found.currency, (tier,), version)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from email.message import EmailMessage
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -136,6 +136,19 @@ def look_at_records(engine: Engine, now_s: float) -> int:
             return 0
         detail = {"subject": [], "period_s": day_s, "count": count, "reason": reason}
         return _say(engine, connection, "", "records_rejected", detail, now_s)
+
+
+def configuration_refused(engine: Engine, detail: Mapping[str, Any], now_s: float) -> int:
+    """Note that a configuration was refused; the same one is said once a day. Returns how many.
+
+    Args:
+        detail: `subject`, the file or gateway, and the `reason`.
+    """
+    day_s = int(now_s // DAY_S) * DAY_S
+    subject = [*detail["subject"], prescribed.fingerprint(str(detail["reason"]).encode())[:12]]
+    found = {**detail, "subject": subject, "period_s": day_s}
+    with engine.begin() as connection:
+        return _say(engine, connection, "", "configuration_refused", found, now_s)
 
 
 def _say(
@@ -377,6 +390,12 @@ def words(kind: str, tenant: str, detail: dict[str, Any]) -> tuple[str, str]:
         return (
             "这是一条测试消息：告警可以送达这里。",
             "This is a test message: alerts arrive here.",
+        )
+    if kind == "configuration_refused":
+        where, reason = detail["subject"][0], detail["reason"]
+        return (
+            f"配置（{where}）未生效，仍沿用之前的配置：{reason}",
+            f"The configuration ({where}) was refused, and the one before stays in force: {reason}",
         )
     name = detail["budget"]
     whose = "/".join(part for part in (tenant, *detail["subject"]) if part)

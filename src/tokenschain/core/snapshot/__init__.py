@@ -321,6 +321,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     """Other names of `models`, none of them a model's or a virtual model's own."""
     tenants: dict[str, TenantConfiguration] = {}
     """Of those tenants that have anything of their own."""
+    credentials: dict[str, bytes] = {}
+    """Secrets that upstreams name as `stored:TENANT/NAME`, by that, sealed for gateways."""
 
 
 SHARDS = 256

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -11,17 +12,14 @@ from msgspec import NODEFAULT, inspect
 
 from tokenschain.core.snapshot import UpstreamLimits
 from tokenschain.infra.config.groups import (
-    CacheSettings,
     Settings,
     UpstreamSettings,
 )
-from tokenschain.infra.config.value_types import HOLDS_PASSWORD, REFERENCE_PATTERN
-
-PUBLISHED_ONLY: dict[type, tuple[str, ...]] = {
-    UpstreamSettings: ("credentials", "limits"),
-    CacheSettings: ("flushed",),
-}
-"""Fields of what is published that settings give in another form or not at all."""
+from tokenschain.infra.config.value_types import (
+    HOLDS_PASSWORD,
+    REFERENCE_PATTERN,
+    UPSTREAM_CREDENTIAL_PATTERN,
+)
 
 
 class Declared(NamedTuple):
@@ -39,17 +37,19 @@ class Declared(NamedTuple):
         return HOLDS_PASSWORD in getattr(self.hint, "__metadata__", ())
 
 
-def fields_of(struct: type) -> dict[str, Declared]:
-    """What may stand under a group, in order."""
+@functools.cache
+def fields_of(struct: type) -> Mapping[str, Declared]:
+    """What may stand under a group, in order; but for its `published_only`, which are given in
+    another form or not at all."""
     hints = get_type_hints(struct, include_extras=True)
     found: dict[str, Declared] = {}
     for each in msgspec.structs.fields(struct):
-        if each.name not in PUBLISHED_ONLY.get(struct, ()):
+        if each.name not in getattr(struct, "published_only", ()):
             default = each.default
             if each.default_factory is not NODEFAULT:
                 default = each.default_factory()
             found[each.name] = Declared(hints[each.name], _description(hints[each.name]), default)
-    if struct is UpstreamSettings:
+    if issubclass(struct, UpstreamSettings):
         found |= fields_of(UpstreamLimits)
     return found
 
@@ -125,6 +125,7 @@ def _in_words(found: inspect.Type) -> str:
 
 _TEXTS = {
     REFERENCE_PATTERN: "`env:NAME`, `file:PATH` or `sealed:NAME`",
+    UPSTREAM_CREDENTIAL_PATTERN: "`env:NAME`, `file:PATH`, `sealed:NAME` or `stored:NAME`",
     r"^https?://\S+$": "an address that begins with http:// or https://",
     r"^https?://": "an address that begins with http:// or https://",
     r"^(https?://[^/\s]+(/\S*)?)?$": "an address with a host that begins with http:// or https://",

@@ -9,7 +9,7 @@ import os
 import socket
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 from msgspec import Meta, field
@@ -23,6 +23,7 @@ from tokenschain.infra.config.value_types import (
     Network,
     Port,
     Reference,
+    UpstreamCredential,
 )
 
 TAGS_PER_KEY_DAY_MAX = 5_000
@@ -58,11 +59,13 @@ class UpstreamSettings(Upstream, frozen=True, kw_only=True):
     In the file, the fields of `limits` stand beside the others.
     """
 
+    published_only: ClassVar[tuple[str, ...]] = ("credentials", "limits")
     credential: Annotated[
-        tuple[Reference, ...],
+        tuple[UpstreamCredential, ...],
         Meta(
-            description="Where its key is, or a list of several: `env:NAME`, `file:PATH` or "
-            "`sealed:NAME` (`tokenschain secrets set`). Never the key itself."
+            description="Where its key is, or a list of several: `env:NAME`, `file:PATH`, "
+            "`sealed:NAME` (`tokenschain secrets set`), or `stored:NAME` for a credential of "
+            "control's database. Never the key itself."
         ),
     ] = ()
     models: Annotated[
@@ -136,6 +139,8 @@ class EmbedderSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 class CacheSettings(CacheRules, frozen=True, kw_only=True):
     """The published cache rules, and the models that help to compare questions."""
+
+    published_only: ClassVar[tuple[str, ...]] = ("flushed",)
 
     judge: Annotated[
         JudgeSettings | None,

@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import difflib
 import os
-import re
-import types
 from collections.abc import Iterator, Mapping
-from ipaddress import ip_network
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, get_args, get_origin
 
 import msgspec
 import yaml
 
-from tokenschain.core.snapshot import ZONES, UpstreamLimits
+from tokenschain.core.snapshot import ZONES
 from tokenschain.core.snapshot.routing_policy import POLICIES
-from tokenschain.infra.config import declared
-from tokenschain.infra.config.groups import Settings, UpstreamSettings
+from tokenschain.infra.config import declared, validation
+from tokenschain.infra.config.groups import Settings
 from tokenschain.infra.config.renamed import RENAMED
-from tokenschain.infra.config.value_types import NETWORK, Reference
+from tokenschain.infra.config.validation import Values, Wrong, WrongBy
 
 ENV_PREFIX = "TOKENSCHAIN_"
 ADMIN_TOKEN_VARIABLE = "TOKENSCHAIN_ADMIN_TOKEN"  # noqa: S105
 DEFAULT_FILE = "tokenschain.yaml"
 _REFERENCE = "see docs/reference/settings.md for names"
-_SHOWN_MAX = 100
-
-Values = dict[str, Any]
-"""Settings as the file holds them."""
 
 
 class SettingsError(Exception):
@@ -71,10 +63,13 @@ def load(flags: Mapping[str, object] | None = None) -> Settings:
     for name, value in (flags or {}).items():
         if value is not None:
             _put(values, name, value)
-    problems = [*_raw_secrets(values, ""), *_problems(Settings, values, "")]
-    if problems:
-        raise SettingsError("\n".join(dict.fromkeys(problems)))
-    settings: Settings = _convert(_published(Settings, values), Settings)
+    wrongs = [
+        *validation.raw_secrets(values, "", _holds_password),
+        *validation.wrongs(Settings, values, ""),
+    ]
+    if wrongs:
+        raise SettingsError("\n".join(dict.fromkeys(map(_said, wrongs))))
+    settings: Settings = validation.converted(Settings, values)
     problems = list(_contradictions(settings))
     if problems:
         raise SettingsError("\n".join(problems))
@@ -113,7 +108,9 @@ def _file_values() -> Values:
         mark = getattr(error, "problem_mark", None)
         where = "" if mark is None else f" at line {mark.line + 1}, column {mark.column + 1}"
         what = getattr(error, "problem", None) or "cannot be read"
-        raise SettingsError(f"{path}: is no YAML{where}: {_without_secrets(what)}") from None
+        raise SettingsError(
+            f"{path}: is no YAML{where}: {validation.without_secrets(what)}"
+        ) from None
     if not isinstance(values, dict):
         raise SettingsError(f"{path}: must hold `name: value` lines")
     return values
@@ -204,169 +201,30 @@ def _has(values: object, name: str) -> bool:
     return True
 
 
-def _problems(struct: type, values: object, path: str) -> Iterator[str]:
-    """What is wrong with the values of a group: names, then types and ranges."""
-    if not isinstance(values, dict):
-        yield f"setting {path} = {_shown(values)}: must be `name: value` lines."
-        return
-    fields = declared.fields_of(struct)
-    for name, value in values.items():
-        full = f"{path}.{name}" if path else str(name)
-        if full in RENAMED:
-            yield f"`{full}` is now `{RENAMED[full]}`"
-        elif name not in fields:
-            near = difflib.get_close_matches(str(name), list(fields), 1)
-            hint = f"did you mean `{near[0]}`?" if near else f"remove it, or {_REFERENCE}"
-            yield f"unknown setting {full}: {hint}"
-        else:
-            yield from _wrong(fields[name].hint, value, full)
-    for name, found in fields.items():
-        if found.default is msgspec.NODEFAULT and name not in values:
-            yield f"setting {path}.{name} is missing: {found.description}"
-
-
-def _wrong(hint: Any, value: object, path: str) -> Iterator[str]:
-    """What is wrong with one value, item by item, so that the message names the item."""
-    struct, bare = declared.struct_of(hint), declared.bare_of(hint)
-    optional = get_origin(_unannotated(hint)) in (Union, types.UnionType) and value is None
-    if struct is not None and not optional:
-        found = list(_problems(struct, value, path))
-        yield from found
-        if not found and isinstance(value, dict):
-            try:  # what a group checks by itself, as that no price is negative
-                _convert(_published(struct, value), struct)
-            except msgspec.ValidationError as error:
-                yield _explain(path, value, str(error).partition(" - at ")[0])
-    elif get_origin(bare) is tuple and value is not None and not isinstance(value, dict):
-        for number, item in enumerate(_items(bare, value)):
-            yield from _wrong(get_args(bare)[0], item, f"{path}[{number}]")
-    elif get_origin(bare) is dict and isinstance(value, dict):
-        of_key, of_value = get_args(bare)
-        for key, item in value.items():
-            yield from _wrong(of_key, key, f"{path}.{key}")
-            yield from _wrong(of_value, item, f"{path}.{key}")
-    else:
-        try:
-            _convert(_literal(hint, value), hint)
-            if NETWORK in getattr(hint, "__metadata__", ()):
-                ip_network(str(value))
-        except msgspec.ValidationError:
-            secret = declared.bare_of(hint) is str and "sealed" in str(hint)
-            why = f"must be {declared.range_of(hint)}"
-            if secret:
-                why += "; put the secret into the environment, or use `tokenschain secrets set`"
-            # What stands for a secret's place may be the secret itself: it is not repeated.
-            yield _explain(path, "…" if secret else value, why)
-        except ValueError as error:
-            yield _explain(path, value, str(error))
-
-
-def _unannotated(hint: Any) -> Any:
-    return hint.__origin__ if hasattr(hint, "__metadata__") else hint
-
-
-def _explain(path: str, value: object, why: str) -> str:
+def _said(wrong: Wrong) -> str:
+    """What is wrong with a setting, and the remedy."""
+    path = wrong.path
+    match wrong.fault:
+        case WrongBy.RENAMED:
+            return f"`{path}` is now {wrong.why}"
+        case WrongBy.UNKNOWN:
+            return f"unknown setting {path}: {wrong.why or f'remove it, or {_REFERENCE}'}"
+        case WrongBy.MISSING:
+            return f"setting {path} is missing: {wrong.why}"
+        case WrongBy.SECRET:
+            return f"setting {path} {wrong.why}"
+        case WrongBy.NO_GROUP:
+            return f"setting {path} = {wrong.shown}: {wrong.why}."
     top = path.partition("[")[0]
     while _hint_of(top) is None and "." in top:
         top = top.rpartition(".")[0]
     where = f"{variable_of(top)} or `{path}:` in the file"
-    return f"setting {path} = {_shown(value)}: {why}. Set {where}."
-
-
-def _shown(value: object) -> str:
-    return _without_secrets(repr(value))[:_SHOWN_MAX]
-
-
-_SECRET = re.compile(
-    r"(?<![A-Za-z0-9])(sk-[\w-]{12,}|tc[ao]?-[\w-]{20,}|AKIA[0-9A-Z]{12,}|AKID\w{12,}|LTAI\w{12,}"
-    r"|gh[pousr]_\w{20,}|hf_\w{20,}|xox[bp]-[\w-]{20,}|eyJ[\w-]{10,}\.[\w-]+(\.[\w-]+)?"
-    r"|[0-9a-f]{32}\.\w{16}|Bearer\s+\S{12,}|-----BEGIN [A-Z ]*PRIVATE KEY)"
-)
-"""What vendors', clouds' and our own keys look like."""
-_WITH_PASSWORD = re.compile(r"(?<=://)[^/\s@]*:[^/\s@]*@")
-
-
-def _raw_secrets(value: object, path: str) -> Iterator[str]:
-    """Settings that hold a secret itself and not its place; the secret is not repeated."""
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            yield from _raw_secrets(inner, f"{path}.{name}" if path else str(name))
-    elif isinstance(value, list | tuple):
-        for number, inner in enumerate(value):
-            yield from _raw_secrets(inner, f"{path}[{number}]")
-    elif isinstance(value, str) and (
-        _SECRET.search(value) or (not _holds_password(path) and _WITH_PASSWORD.search(value))
-    ):
-        yield (
-            f"setting {_without_secrets(path)} holds a secret itself: put it into an environment "
-            "variable, a file or `tokenschain secrets set NAME`, and give `env:NAME`, `file:PATH` "
-            "or `sealed:NAME` where a credential is asked for"
-        )
+    return f"setting {path} = {wrong.shown}: {wrong.why}. Set {where}."
 
 
 def _holds_password(name: str) -> bool:
     found = _declared(name)
     return found is not None and found.holds_password
-
-
-def _without_secrets(text: str) -> str:
-    return _WITH_PASSWORD.sub("…@", _SECRET.sub("…", text))
-
-
-def _convert(value: object, to: Any) -> Any:
-    return msgspec.convert(value, to, strict=False, dec_hook=_from_text)
-
-
-def _literal(hint: Any, value: Any) -> Any:
-    """`off`, `on`, `yes` and `no` as the words they are where a word is asked: YAML 1.1 reads them
-    as true and false."""
-    if isinstance(value, bool) and get_origin(declared.bare_of(hint)) is Literal:
-        words = ("on", "yes") if value else ("off", "no")
-        return next((word for word in words if word in get_args(declared.bare_of(hint))), value)
-    return value
-
-
-def _from_text(wanted: type, value: Any) -> Any:
-    if wanted is Path and isinstance(value, str | Path):
-        return Path(value)
-    raise TypeError("must be a path")
-
-
-def _published(struct: type, values: Values) -> Values:
-    """The values of a group in the form that is declared, all groups below it included."""
-    found: Values = {"zone": "", "limits": {}} if struct is UpstreamSettings else {}
-    for name, declaration in declared.fields_of(struct).items():
-        if name not in values:
-            continue
-        value = _in_form(declaration.hint, values[name])
-        if struct is UpstreamSettings and name in UpstreamLimits.__struct_fields__:
-            found["limits"][name] = value
-        else:
-            found[name] = value
-    return found
-
-
-def _in_form(hint: Any, value: Any) -> Any:
-    """One value in the form that is declared."""
-    struct, bare = declared.struct_of(hint), declared.bare_of(hint)
-    if struct is not None:
-        return value if value is None else _published(struct, value)
-    if get_origin(bare) is tuple and not isinstance(value, dict):
-        return [_in_form(get_args(bare)[0], item) for item in _items(bare, value)]
-    if get_origin(bare) is dict and isinstance(value, dict):
-        return {key: _in_form(get_args(bare)[1], item) for key, item in value.items()}
-    return _literal(hint, value)
-
-
-def _items(bare: Any, value: object) -> list[Any] | tuple[Any, ...]:
-    """The items of a list: given as such, as one item, or as text with commas between them."""
-    if isinstance(value, list | tuple):
-        return value
-    if not isinstance(value, str):
-        return [value]
-    if get_args(bare)[0] is Reference:
-        return [value]
-    return [part.strip() for part in value.split(",") if part.strip()]
 
 
 def _contradictions(settings: Settings) -> Iterator[str]:

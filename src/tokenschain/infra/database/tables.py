@@ -525,3 +525,43 @@ alerts = Table(
     Index("alerts_by_tenant", "tenant", "at_s"),
     Index("alerts_unsent", "sent_at_s", "next_try_s"),
 )
+
+resources = Table(
+    "resources",
+    metadata,
+    Column("kind", String(16), primary_key=True),  # of control.configuration.resources.Kind
+    Column("tenant", String(64), primary_key=True),  # empty: the platform's
+    Column("name", String(200), primary_key=True),
+    Column("spec", Text, nullable=False),  # JSON, canonical; never a secret
+    Column("managed_by", String(8), nullable=False),  # api, file
+    Column("revision", BigInteger, nullable=False),
+    Column("changed_at_ms", BigInteger, nullable=False),
+)
+"""The configuration in force."""
+
+credential_values = Table(
+    "credential_values",
+    metadata,
+    Column("id", String(160), primary_key=True),  # tenant/name/fingerprint
+    Column("sealed", LargeBinary, nullable=False),
+    Column("replaced_at_s", BigInteger),  # null while a resource names it
+)
+"""Secrets of credentials; those that were replaced stay a while, for rollbacks."""
+
+config_revisions = Table(
+    "config_revisions",
+    metadata,
+    Column("revision", BigInteger, primary_key=True, autoincrement=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("actor", String(64), nullable=False),
+    Column("origin", String(8), nullable=False),  # api, file
+    Column("tenant", String(64), nullable=False),  # whose resources changed; empty: not one's
+    Column("reason", String(500), nullable=False),
+    Column("changes", Text, nullable=False),  # JSON: each resource before and after
+    Column("effects", Text, nullable=False),  # JSON: models and upstreams gained and lost
+    Column("rolled_back_of", BigInteger),
+    Column("refusals", Text, nullable=False, server_default="[]"),  # JSON: gateways that kept the
+    # configuration before, and why
+    Index("config_revisions_by_tenant", "tenant", "revision"),
+)
+"""Every change of the configuration."""

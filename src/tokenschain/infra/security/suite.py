@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 KEY_BYTES = 32
 KEYED_DIGEST_BYTES = 16
 _NONCE_BYTES = 12
+_NONCES = b"nonces of alike sealing"
 _FORMER_VERSION = b"\x01"
 """Of what was bound to its name alone, not to kind and tenant."""
 
@@ -85,6 +86,8 @@ class Sealable(StrEnum):
     """What is sealed; a sealed text of one kind opens as no other."""
 
     CREDENTIAL = "credential"
+    STORED_CREDENTIAL = "stored_credential"
+    PUBLISHED_CREDENTIAL = "published_credential"
     RESPONSE = "response"
     ALERT_TARGET = "alert_target"
     SECOND_FACTOR = "second_factor"
@@ -109,6 +112,14 @@ class Place(NamedTuple):
         return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
 
 
+class _Key(NamedTuple):
+    """What one secret of a `Sealer` gives."""
+
+    aead: Aead
+    mac_key: bytes
+    """For nonces that are made of what is sealed."""
+
+
 class Sealer:
     """Seals at rest: by the first of its keys, and opens by each of them."""
 
@@ -129,13 +140,26 @@ class Sealer:
         self._secrets = secrets
         self._key_of = key_of
         self._seen: Sequence[str] = ()
-        self._ring: tuple[Aead, ...] = ()
+        self._ring: tuple[_Key, ...] = ()
 
     def seal(self, place: Place, secret: bytes) -> bytes:
         """Version, nonce, then the encrypted secret; version and place are authenticated."""
-        version, nonce = self._suite.sealed_version, os.urandom(_NONCE_BYTES)
+        return self._sealed(place, secret, os.urandom(_NONCE_BYTES))
+
+    def seal_alike(self, place: Place, secret: bytes) -> bytes:
+        """As `seal`, and the same secret in the same place always gives the same bytes.
+
+        The nonce is made of both (SIV, RFC 5297), so that none comes twice with another text;
+        what is given away is whether a secret has changed.
+        """
+        said = place.encoded() + secret
+        nonce = self._suite.mac(self._keys()[0].mac_key, said)[:_NONCE_BYTES]
+        return self._sealed(place, secret, nonce)
+
+    def _sealed(self, place: Place, secret: bytes, nonce: bytes) -> bytes:
+        version = self._suite.sealed_version
         data = version + place.encoded()
-        return version + nonce + self._keys()[0].encrypt(nonce, secret, data)
+        return version + nonce + self._keys()[0].aead.encrypt(nonce, secret, data)
 
     def unseal(self, place: Place, sealed: bytes) -> bytes:
         """The secret again.
@@ -162,15 +186,18 @@ class Sealer:
         at = len(_FORMER_VERSION) + _NONCE_BYTES
         for key in self._keys():
             try:
-                return key.decrypt(sealed[len(_FORMER_VERSION) : at], sealed[at:], data)
+                return key.aead.decrypt(sealed[len(_FORMER_VERSION) : at], sealed[at:], data)
             except (InvalidTag, ValueError):
                 continue
         raise Unsealable(f"the {place.kind} {place.name} cannot be unsealed")
 
-    def _keys(self) -> tuple[Aead, ...]:
+    def _keys(self) -> tuple[_Key, ...]:
         secrets = self._secrets()
         if secrets is not self._seen:
-            self._ring = tuple(self._suite.aead(self._key_of(secret)) for secret in secrets)
+            keys = map(self._key_of, secrets)
+            self._ring = tuple(
+                _Key(self._suite.aead(key), self._suite.mac(key, _NONCES)) for key in keys
+            )
             self._seen = secrets
         return self._ring
 

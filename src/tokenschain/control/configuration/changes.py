@@ -1,0 +1,336 @@
+"""Changes of the configuration: checked whole, previewed, written as one revision, rolled back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from sqlalchemy import Connection, select
+
+from tokenschain.control import revisions
+from tokenschain.control.audit import admin_log
+from tokenschain.control.audit.admin_log import Author
+from tokenschain.control.configuration import checks, configuration, history, kinds, model_routes
+from tokenschain.control.configuration import store as resource_store
+from tokenschain.control.configuration.checks import Organization
+from tokenschain.control.configuration.configuration import Configuration
+from tokenschain.control.configuration.history import ConfigRevision, Effects, ResourceChange
+from tokenschain.control.configuration.kinds import CredentialSpec, Spec
+from tokenschain.control.configuration.model_routes import Routes
+from tokenschain.control.configuration.resources import Kind, Origin, Owned, Problem, ResourceKey
+from tokenschain.control.configuration.store import ResourceStore, StoredResource
+from tokenschain.core.errors import ApiError
+from tokenschain.core.log_events import Reporter
+from tokenschain.core.pricing.catalog import Catalog
+from tokenschain.infra.config import Settings
+from tokenschain.infra.database.tables import meta, organization_units
+from tokenschain.infra.security.suite import Sealer, Suite
+
+ACTION = "configuration:write"
+RESOURCES_MAX = 20_000
+"""Of a whole platform."""
+_SHOWN_MAX = 20
+_AUDITED_MAX = 50
+
+
+class Change(NamedTuple):
+    """What a resource is to be."""
+
+    key: ResourceKey
+    values: object
+    """Its spec as somebody gives it; None: it is removed."""
+
+
+class ConfigurationRefused(Exception):
+    """What was asked for is wrong; nothing was changed."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(map(str, problems[:_SHOWN_MAX])))
+        self.problems = tuple(problems)
+
+
+class Outcome(NamedTuple):
+    """What was changed, or would be."""
+
+    revision: int
+    """0 where nothing was written: a dry run, or everything is so already."""
+    changed: tuple[ResourceChange, ...]
+    effects: Effects
+    warnings: tuple[Problem, ...]
+    """What a tenant's resources, or rules of the settings file, name in vain."""
+    resources: Mapping[ResourceKey, StoredResource]
+    """All of them as they are then."""
+
+
+class State(NamedTuple):
+    """Resources, the configuration they make up, and what gateways route by then."""
+
+    resources: dict[ResourceKey, StoredResource]
+    given: Configuration
+    routes: Routes
+
+
+class Configurator:
+    """Changes the configuration in the database."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        catalog: Catalog,
+        sealer: Sealer,
+        suite: Suite,
+        report: Reporter,
+    ) -> None:
+        self._settings = settings
+        self._catalog = catalog
+        self._sealer = sealer
+        self._suite = suite
+        self._store = ResourceStore(report)
+        self.discovered: tuple[str, ...] = ()
+        """Models that an engine under `engine.url` says it serves."""
+
+    def read(self, connection: Connection) -> dict[ResourceKey, StoredResource]:
+        """Every resource in force."""
+        return self._store.read(connection)
+
+    def change(
+        self,
+        connection: Connection,
+        author: Author,
+        wanted: Sequence[Change],
+        *,
+        origin: Origin = Origin.API,
+        reason: str = "",
+        rolled_back_of: int | None = None,
+        dry_run: bool = False,
+        detail: Mapping[str, object] | None = None,
+    ) -> Outcome:
+        """Make changes, all or none, as one revision with its audit note.
+
+        Args:
+            origin: the file may take over what the API made, and not the other way round.
+            dry_run: only say what would become of it.
+            detail: more for the audit log.
+
+        Raises:
+            ConfigurationRefused: with every problem.
+            ApiError: `conflict`: the settings file manages one of them.
+        """
+        if not dry_run:
+            _lock(connection)
+        before = self._state(self._store.read(connection))
+        specs, problems = self._specs(connection, wanted, before.resources, origin)
+        if problems:
+            raise ConfigurationRefused(problems)
+        changed = _changed(specs, before.resources, origin)
+        after = self._after(before, specs, origin)
+        warnings = self._check(connection, before, after, {one.key for one in changed}, origin)
+        cache = before.given.cache != after.given.cache
+        cache = cache or before.given.tenant_cache != after.given.tenant_cache
+        effects = history.effects_of(before.routes, after.routes, cache=cache)
+        if dry_run or not changed:
+            return Outcome(0, changed, effects, warnings, after.resources)
+        number = revisions.bump(connection)
+        found = history.written(number, author, origin, reason, changed, effects, rolled_back_of)
+        resources = self._write(connection, found, after, wanted)
+        named = [str(one.key) for one in changed[:_AUDITED_MAX]]
+        more = {"reason": reason} if reason else {}
+        told = {"changed": len(changed), "resources": named, **more, **(detail or {})}
+        admin_log.note(connection, author, ACTION, found.tenant, f"revision {number}", told)
+        return Outcome(number, changed, effects, warnings, resources)
+
+    def roll_back(
+        self,
+        connection: Connection,
+        author: Author,
+        revision: ConfigRevision,
+        *,
+        reason: str = "",
+        dry_run: bool = False,
+    ) -> Outcome:
+        """Undo what a revision did: a new revision that makes each of its resources what it was.
+
+        Raises:
+            ApiError: `conflict`: a later revision changed one of them, or the settings file
+                manages it.
+            ConfigurationRefused: it would be wrong today.
+        """
+        later = history.changed_since(connection, revision.revision)
+        for one in revision.changes:
+            if one.key in later:
+                raise ApiError(
+                    "conflict",
+                    f"Revision {later[one.key]} changed {one.key} since; roll that back first.",
+                    param="revision",
+                )
+        wanted = [Change(one.key, one.before) for one in revision.changes]
+        return self.change(
+            connection, author, wanted, reason=reason or f"roll back revision {revision.revision}",
+            rolled_back_of=revision.revision, dry_run=dry_run,
+        )  # fmt: skip
+
+    def current(self, connection: Connection) -> State:
+        """What is in force."""
+        return self._state(self._store.read(connection))
+
+    def secrets(self, connection: Connection, state: State) -> dict[str, bytes]:
+        """The secrets of all credentials, by `tenant/name`."""
+        return resource_store.secrets_of(connection, self._sealer, state.resources)
+
+    def _state(self, resources: dict[ResourceKey, StoredResource]) -> State:
+        given = configuration.of_specs({key: one.spec for key, one in resources.items()})
+        routes = model_routes.build(given, self._settings, self._catalog, self.discovered)
+        return State(resources, given, routes)
+
+    def _specs(
+        self,
+        connection: Connection,
+        wanted: Sequence[Change],
+        before: Mapping[ResourceKey, StoredResource],
+        origin: Origin,
+    ) -> tuple[dict[ResourceKey, Spec | None], list[Problem]]:
+        """The specs that are asked for; None of what is to be removed."""
+        specs: dict[ResourceKey, Spec | None] = {}
+        problems: list[Problem] = []
+        for key, values in wanted:
+            known = before.get(key)
+            if known is not None and known.managed_by is Origin.FILE and origin is Origin.API:
+                raise ApiError(
+                    "conflict",
+                    f"The {key} is managed by the settings file of control: change it there.",
+                    param="name",
+                )
+            if key in specs:
+                problems.append(Problem(*key, "name", "it is given twice"))
+            elif values is None:
+                specs[key] = None
+            else:
+                spec, found = kinds.read(key, values)
+                if isinstance(spec, CredentialSpec):
+                    spec, more = self._marked(connection, key, spec)
+                    found += more
+                problems += found
+                specs[key] = spec
+        return specs, problems
+
+    def _marked(
+        self, connection: Connection, key: ResourceKey, spec: CredentialSpec
+    ) -> tuple[CredentialSpec, list[Problem]]:
+        """A credential as it is kept: by the fingerprint of its secret alone."""
+        if spec.value:
+            mark = resource_store.fingerprint(self._suite, key, spec.value)
+            return CredentialSpec(fingerprint=mark), []
+        if not spec.fingerprint:
+            return spec, [Problem(*key, "value", "`value` is missing: the secret itself")]
+        if not resource_store.has_secret(connection, key, spec.fingerprint):
+            why = f"no secret with fingerprint {spec.fingerprint} is kept: give its `value`"
+            return spec, [Problem(*key, "value", why)]
+        return spec, []
+
+    def _after(
+        self, before: State, specs: Mapping[ResourceKey, Spec | None], origin: Origin
+    ) -> State:
+        resources = dict(before.resources)
+        for key, spec in specs.items():
+            if spec is None:
+                resources.pop(key, None)
+            else:
+                resources[key] = StoredResource(key, spec, origin, 0, 0)
+        if len(resources) > RESOURCES_MAX:
+            raise ApiError("conflict", f"There may be at most {RESOURCES_MAX} resources.")
+        return self._state(resources)
+
+    def _check(
+        self,
+        connection: Connection,
+        before: State,
+        after: State,
+        changed: set[ResourceKey],
+        origin: Origin,
+    ) -> tuple[Problem, ...]:
+        """Insist that the whole is right then; what was wrong before is nobody's fault now, nor
+        does a tenant's mistake keep the platform from its changes.
+
+        Raises:
+            ConfigurationRefused: it is not.
+        """
+        old = set(checks.problems(before.given, before.routes))
+        fatal, warnings = [], []
+        for problem in checks.problems(after.given, after.routes):
+            if problem.key in changed or (problem not in old and not problem.tenant):
+                fatal.append(problem)
+            elif problem not in old:
+                warnings.append(problem)
+        organization = organization_of(connection)
+        for problem in checks.reference_problems(after.given, after.routes, organization):
+            if problem.key in changed and origin is not Origin.FILE:
+                fatal.append(problem)
+            elif problem.key in changed:
+                warnings.append(problem)
+        if fatal:
+            raise ConfigurationRefused(list(dict.fromkeys(fatal)))
+        return tuple(warnings)
+
+    def _write(
+        self, connection: Connection, made: ConfigRevision, after: State, wanted: Sequence[Change]
+    ) -> dict[ResourceKey, StoredResource]:
+        history.write(connection, made)
+        resources = dict(after.resources)
+        for one in made.changes:
+            if one.kind is Kind.CREDENTIAL:
+                self._write_secret(connection, one, wanted)
+            if one.after is None:
+                resource_store.remove(connection, one.key)
+                continue
+            found = resources[one.key]._replace(revision=made.revision, changed_at_ms=made.at_ms)
+            resources[one.key] = found
+            resource_store.put(connection, found)
+        return resources
+
+    def _write_secret(
+        self, connection: Connection, one: ResourceChange, wanted: Sequence[Change]
+    ) -> None:
+        before = str((one.before or {}).get("fingerprint", ""))
+        after = str((one.after or {}).get("fingerprint", ""))
+        given = next((change.values for change in wanted if change.key == one.key), None)
+        if isinstance(given, dict) and given.get("value"):
+            secret = str(given["value"])
+            resource_store.keep_secret(connection, self._sealer, one.key, after, secret)
+        resource_store.name_secret(connection, one.key, before, after)
+
+
+def _changed(
+    specs: Mapping[ResourceKey, Spec | None],
+    before: Mapping[ResourceKey, StoredResource],
+    origin: Origin,
+) -> tuple[ResourceChange, ...]:
+    """What differs from what is there; in the order of kinds and names."""
+    found = []
+    for key in sorted(specs):
+        spec, known = specs[key], before.get(key)
+        if spec is None and known is None:
+            continue
+        same = known is not None and known.spec == spec and known.managed_by is origin
+        if not same:
+            old = None if known is None else known.values
+            new = None if spec is None else kinds.canonical(spec)
+            found.append(ResourceChange(*key, old, new, origin))
+    return tuple(found)
+
+
+def _lock(connection: Connection) -> None:
+    """Changes of the configuration come one after the other; on SQLite, all do anyway."""
+    row = select(meta.c.value).where(meta.c.name == revisions.REVISION)
+    connection.execute(row.with_for_update()).first()
+
+
+def organization_of(connection: Connection) -> Organization:
+    """The tenants and projects that there are."""
+    units = organization_units.c
+    rows = connection.execute(
+        select(units.kind, units.tenant, units.name).where(units.kind.in_(("tenant", "project")))
+    ).all()
+    return Organization(
+        frozenset(row.name for row in rows if row.kind == "tenant"),
+        frozenset(Owned(row.tenant, row.name) for row in rows if row.kind == "project"),
+    )

@@ -1,0 +1,109 @@
+"""Configuration: everything that is published but for keys, limits and prices, as one value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+import msgspec
+
+from tokenschain.control.configuration.kinds import (
+    SINGLE,
+    CacheRulesSpec,
+    CredentialSpec,
+    ModelSpec,
+    RoutingSpec,
+    Spec,
+    TenantCacheRulesSpec,
+    TenantRoutingSpec,
+    UpstreamSpec,
+    VirtualModelSpec,
+)
+from tokenschain.control.configuration.resources import Kind, Owned, ResourceKey
+from tokenschain.core.snapshot.virtual_models import VirtualModelEntry
+from tokenschain.infra.config import Settings
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class Configuration(msgspec.Struct, frozen=True):
+    """Everything that is published but for keys, limits and prices; the same resources always
+    make the same one."""
+
+    upstreams: Mapping[Owned, UpstreamSpec] = {}
+    """In the order in which they are preferred, all else being equal."""
+    credentials: Mapping[Owned, CredentialSpec] = {}
+    models: Mapping[str, ModelSpec] = {}
+    virtual_models: Mapping[Owned, tuple[VirtualModelEntry, ...]] = {}
+    routing: RoutingSpec = RoutingSpec()
+    tenant_routing: Mapping[str, TenantRoutingSpec] = {}
+    cache: CacheRulesSpec = CacheRulesSpec()
+    tenant_cache: Mapping[str, TenantCacheRulesSpec] = {}
+
+    @property
+    def virtual_names(self) -> frozenset[str]:
+        """Names of the platform's virtual models."""
+        return frozenset(name for tenant, name in self.virtual_models if not tenant)
+
+
+def of_specs(specs: Mapping[ResourceKey, Spec]) -> Configuration:
+    """The configuration that resources make up."""
+    upstreams: list[tuple[Owned, UpstreamSpec]] = []
+    credentials: dict[Owned, CredentialSpec] = {}
+    models: dict[str, ModelSpec] = {}
+    virtual: dict[Owned, tuple[VirtualModelEntry, ...]] = {}
+    routing, cache = RoutingSpec(), CacheRulesSpec()
+    tenant_routing: dict[str, TenantRoutingSpec] = {}
+    tenant_cache: dict[str, TenantCacheRulesSpec] = {}
+    for key in sorted(specs):
+        spec, whose = specs[key], Owned(key.tenant, key.name)
+        match spec:
+            case UpstreamSpec():
+                upstreams.append((whose, spec))
+            case CredentialSpec():
+                credentials[whose] = spec
+            case ModelSpec():
+                models[key.name] = spec
+            case VirtualModelSpec():
+                virtual[whose] = spec.entries
+            case RoutingSpec():
+                routing = spec
+            case TenantRoutingSpec():
+                tenant_routing[key.tenant] = spec
+            case CacheRulesSpec():
+                cache = spec
+            case TenantCacheRulesSpec():
+                tenant_cache[key.tenant] = spec
+    # Names follow their order within a tenant; the platform's upstreams come first.
+    upstreams.sort(key=lambda one: (one[0].tenant, one[1].preference))
+    return Configuration(
+        dict(upstreams), credentials, models, virtual, routing, tenant_routing, cache, tenant_cache
+    )
+
+
+def specs_of(settings: Settings) -> dict[ResourceKey, Spec]:
+    """What the settings say of upstreams, routing and cache, as resources of the platform."""
+    found: dict[ResourceKey, Spec] = {}
+    for number, upstream in enumerate(settings.upstreams):
+        fields = {name: getattr(upstream, name) for name in upstream.__struct_fields__}
+        key = ResourceKey(Kind.UPSTREAM, fields.get("tenant", ""), upstream.id)
+        found[key] = UpstreamSpec(**fields, preference=number)
+    for name, entries in settings.routing.models.items():
+        found[ResourceKey(Kind.VIRTUAL_MODEL, "", name)] = VirtualModelSpec(entries=entries)
+    routing = _only(RoutingSpec, msgspec.structs.replace(settings.routing, models={}))
+    if routing != RoutingSpec():
+        found[ResourceKey(Kind.ROUTING, "", SINGLE)] = routing
+    cache = _only(CacheRulesSpec, settings.cache)
+    if cache != CacheRulesSpec():
+        found[ResourceKey(Kind.CACHE_RULES, "", SINGLE)] = cache
+    return found
+
+
+def of_settings(settings: Settings) -> Configuration:
+    """What the settings alone make up."""
+    return of_specs(specs_of(settings))
+
+
+def _only(wanted: type[T], given: msgspec.Struct) -> T:
+    """A spec from a group that has its fields, and others."""
+    return wanted(**{name: getattr(given, name) for name in wanted.__struct_fields__})

@@ -1,0 +1,67 @@
+"""Rules of tenants beside the platform's: which hold, and how gateways are told of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+from tokenschain.control.configuration.configuration import Configuration
+from tokenschain.core.snapshot import OwnUpstreams, Zone
+from tokenschain.core.snapshot.cache_rules import CacheRules
+
+T = TypeVar("T")
+
+
+def policies(given: Configuration) -> dict[str, str]:
+    """Routing policies by whose calls they are for."""
+    found = dict(given.routing.policy_overrides)
+    for tenant, spec in given.tenant_routing.items():
+        own = dict(spec.policy_overrides)
+        if spec.policy is not None:
+            own.setdefault("*", spec.policy)
+        _add(found, tenant, own)
+    return found
+
+
+def own_upstreams(given: Configuration) -> dict[str, OwnUpstreams]:
+    """By tenant, when its own upstreams are asked."""
+    own = {tenant: spec.own_upstreams for tenant, spec in given.tenant_routing.items()}
+    return own | given.routing.own_upstreams
+
+
+def residency(given: Configuration) -> dict[str, tuple[Zone, ...]]:
+    """Zones by whose data may go there. A tenant only takes zones away: where the platform has a
+    rule for the same calls, both hold."""
+    found = dict(given.routing.residency)
+    for tenant, spec in given.tenant_routing.items():
+        for scope, zones in spec.residency.items():
+            name = _scope(tenant, scope)
+            for rule in ("*", name):
+                allowed = given.routing.residency.get(rule)
+                if allowed is not None:
+                    zones = tuple(zone for zone in allowed if zone in zones)  # noqa: PLW2901
+            found[name] = zones
+    return found
+
+
+def cache(given: Configuration) -> CacheRules:
+    """Cache rules, tenants' among them."""
+    rules = {name: getattr(given.cache, name) for name in CacheRules.__struct_fields__}
+    modes, rates = dict(given.cache.mode_overrides), dict(given.cache.false_hit_rate_max)
+    for tenant, spec in given.tenant_cache.items():
+        own = dict(spec.mode_overrides)
+        if spec.mode is not None:
+            own.setdefault("*", spec.mode)
+        _add(modes, tenant, own)
+        _add(rates, tenant, spec.false_hit_rate_max)
+    return CacheRules(**rules | {"mode_overrides": modes, "false_hit_rate_max": rates})
+
+
+def _add(found: dict[str, T], tenant: str, own: Mapping[str, T]) -> None:
+    """A tenant's own rules: what the platform has set for the same calls goes before."""
+    for scope, rule in own.items():
+        found.setdefault(_scope(tenant, scope), rule)
+
+
+def _scope(tenant: str, scope: str) -> str:
+    return f"tenant/{tenant}" if scope == "*" else f"tenant/{tenant}/{scope}"
