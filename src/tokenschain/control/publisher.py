@@ -7,7 +7,7 @@ import datetime
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -39,6 +39,8 @@ from tokenschain.wire.client import ClientError, HttpClient, Origin, Waits
 
 WATCH_S = 0.25
 """How often the database is asked whether another control changed something."""
+ANSWER_MAX_S = 5.0
+"""A database that takes longer to answer is lost until it does."""
 PROBE_S = 5.0
 OLD_PARTS_MAX = 64
 _PROBE_WAITS = Waits(
@@ -235,11 +237,22 @@ class Publisher:
         finally:
             self._client.close()
 
+    async def _answered(self, refreshing: Coroutine[None, None, bool]) -> bool:
+        """What a look at the database gives; that it hangs is said while it is waited for."""
+        task = asyncio.ensure_future(refreshing)
+        try:
+            while not (await asyncio.wait({task}, timeout=ANSWER_MAX_S))[0]:
+                self._backoff.failed(f"it has not answered for {ANSWER_MAX_S:g} s")
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+        return task.result()
+
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(WATCH_S)
             try:
-                changed = await asyncio.to_thread(self.refresh)
+                changed = await self._answered(asyncio.to_thread(self.refresh))
             except SQLAlchemyError as error:
                 self._backoff.failed(first_line(error))
                 continue

@@ -281,7 +281,7 @@ GAUGES = {
     "cached_answers": Described("Cached answers in memory."),
     "cached_bytes": Described("Bytes of cached answers in memory."),
     "journal_unshipped_bytes": Described(
-        "Bytes of journal on disk that control has not acknowledged."
+        "Bytes of call records that wait on disk for control to acknowledge them."
     ),
     "snapshot_revision": Described("Revision of the configuration in force."),
     "snapshot_age_seconds": Described("Seconds since the last answer of control."),

@@ -395,7 +395,7 @@ class GatewayWorker:
             self._report(
                 "journal_kept",
                 str(error) or type(error).__name__,
-                backlog_bytes=self._journal.unshipped_bytes,
+                backlog_bytes=self._journal.backlog_bytes,
             )
         for connected in (self._redis_rates, self._pubsub, self._cache_store):
             if connected is not None:
@@ -449,7 +449,7 @@ class GatewayWorker:
             "running_calls": self._gateway.running,
             "cached_answers": self._cache.entries,
             "cached_bytes": self._cache.bytes_held,
-            "journal_unshipped_bytes": self._journal.unshipped_bytes,
+            "journal_unshipped_bytes": self._journal.backlog_bytes,
             "snapshot_revision": self._uplink.revision,
             "snapshot_age_seconds": time.monotonic() - self._uplink.heard_at,
             "resident_bytes": resident_bytes(),

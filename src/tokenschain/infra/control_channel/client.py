@@ -90,7 +90,7 @@ async def ship(
         Refused: it answered with an error.
     """
     while (batch := journal.next_batch(BATCH_BYTES_MAX, BATCH_RECORDS_MAX)) is not None:
-        backlog_bytes = max(0, journal.unshipped_bytes - len(batch.frames))
+        backlog_bytes = max(0, journal.backlog_bytes - len(batch.frames))
         asked = f"{path}?backlog_bytes={backlog_bytes}"
         said = await channel.ask(asked, batch.frames, _SHIP_WAITS, 65_536)
         if answered is not None:
@@ -141,7 +141,7 @@ class Uplink:
         """Set when there is a configuration to serve by."""
 
     def _report_shipping(self, event: str, /, why: str = "", **fields: object) -> None:
-        self._report(event, why, backlog_bytes=self._journal.unshipped_bytes, **fields)
+        self._report(event, why, backlog_bytes=self._journal.backlog_bytes, **fields)
 
     @property
     def revision(self) -> int:
@@ -186,7 +186,9 @@ class Uplink:
 
     async def _poll(self) -> None:
         have = self._served.version
-        path = f"{SNAPSHOT_PATH}?wait_s={POLL_WAIT_S:g}"
+        # After a loss an answer is wanted at once, not when something changes.
+        wait_s = 0.0 if self._control.is_lost else POLL_WAIT_S
+        path = f"{SNAPSHOT_PATH}?wait_s={wait_s:g}"
         known = f'if-none-match: "{have}"\r\n'
         reply, body = await self._channel.exchange(
             "GET", path, b"", _POLL_WAITS, _SNAPSHOT_BYTES_MAX, known
