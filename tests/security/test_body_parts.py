@@ -7,14 +7,15 @@ import json
 import pytest
 
 from tokenschain.core.errors import ApiError
-from tokenschain.core.formats.json_body import OBJECTS_MAX, STRINGS_MAX, read_body
+from tokenschain.core.formats.json_body import read_body
+from tokenschain.core.formats.json_bounds import REQUEST_BOUNDS
 
 TEXT = {"type": "text", "text": "a"}
 HOSTILE = {
-    "messages": {"messages": [{"role": "user", "content": "a"}] * (OBJECTS_MAX + 1)},
-    "parts": {"messages": [{"role": "user", "content": [TEXT] * (OBJECTS_MAX + 1)}]},
-    "tools": {"tools": [{}] * (OBJECTS_MAX + 1)},
-    "metadata": {"metadata": {str(n): "" for n in range(STRINGS_MAX)}},
+    "messages": {"messages": [{"role": "user", "content": "a"}] * (REQUEST_BOUNDS.objects + 1)},
+    "parts": {"messages": [{"role": "user", "content": [TEXT] * (REQUEST_BOUNDS.objects + 1)}]},
+    "tools": {"tools": [{}] * (REQUEST_BOUNDS.objects + 1)},
+    "metadata": {"metadata": {str(n): "" for n in range(REQUEST_BOUNDS.texts)}},
 }
 
 
@@ -34,5 +35,5 @@ def test_code_and_quoted_json_in_a_text_are_no_parts() -> None:
 
 
 def test_many_parts_below_the_bound_pass() -> None:
-    parts = [TEXT] * (OBJECTS_MAX - 2)
+    parts = [TEXT] * (REQUEST_BOUNDS.objects - 2)
     assert read_body(json.dumps({"messages": [{"content": parts}]}).encode()).fields

@@ -37,6 +37,22 @@ def test_each_route_without_a_call_stands_here() -> None:
     assert {route.handler for route in routes.ROUTES} - UNCOUNTED == ASKS.keys()
 
 
+def test_paths_that_are_not_served_are_counted_by_address(lab: Lab) -> None:
+    lab.gateway._not_found_rates = KeyedRates(RATE)
+    answers = [lab.ask(f"/v1/none/{at}", {}) for at in range(RATE + 2)]
+    assert [answer.status for answer in answers] == [404] * RATE + [429] * 2
+    assert int(answers[-1].headers["retry-after"]) >= 1
+
+
+def test_models_that_do_not_exist_are_counted_by_key(lab: Lab) -> None:
+    lab.router._not_found = KeyedRates(RATE)
+    body = {"messages": [{"role": "user", "content": "hi"}]}
+    path = "/v1/chat/completions"
+    answers = [lab.ask(path, body | {"model": f"none-{at}"}) for at in range(RATE + 2)]
+    assert [answer.status for answer in answers] == [404] * RATE + [429] * 2
+    assert lab.ask(path, body | {"model": "openai"}).status == 200, "its other calls go on"
+
+
 @pytest.mark.parametrize("name", ASKS)
 def test_a_key_may_ask_so_often_and_no_more(lab: Lab, name: str) -> None:
     lab.gateway._read_rates = KeyedRates(RATE)

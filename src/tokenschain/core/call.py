@@ -208,6 +208,7 @@ class Call:
         "resumable",
         "snapshot_version",
         "tags",
+        "takes_long",
         "tool_names",
         "writer",
     )
@@ -225,7 +226,9 @@ class Call:
         self.goes_on_from: tuple[str, ...] = ()
         """By the conversation state: the models of the stored conversation that it goes on from."""
         self.parsed: ParsedRequest = UNREAD
-        """By the pipeline: the checked body."""
+        """By the pipeline, like the next: the checked body."""
+        self.takes_long = False
+        """Whether to read or write the whole request takes so long that it is done off the loop."""
         self.reservation: Reservation | None = None
         """By the quota, before anything is taken: a refusal shows its limits, too."""
         self.cache: CacheResult = NOT_CACHED

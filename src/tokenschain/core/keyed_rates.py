@@ -5,6 +5,8 @@ from __future__ import annotations
 KEYS_MAX = 20_000
 """Keys remembered at one time; all beyond share one bucket."""
 OTHER = "other"
+NOT_FOUND_PER_MINUTE = 600
+"""Requests that are answered 404: a caller with a wrong setting stays below it."""
 _LOOKED_AT = 2
 """Old entries looked at whenever a new one comes: more go than come, and none is swept."""
 

@@ -10,7 +10,7 @@ coroutine costs a call some 1,500 instructions.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from tokenschain.core.call import Call
 from tokenschain.core.call_record import CallRecord
@@ -18,6 +18,19 @@ from tokenschain.core.formats.continuation import PartialOutput
 from tokenschain.core.formats.openai_chat import ParsedRequest
 from tokenschain.core.snapshot import Candidate, Plan
 from tokenschain.core.tenancy import KeyGrant
+
+T = TypeVar("T")
+
+
+class OffLoop(Protocol):
+    """Where long work is done on what came from outside, so that no other call waits for it."""
+
+    async def __call__(self, work: Callable[[], T]) -> T:
+        """What the work gives, or raises.
+
+        Raises:
+            ApiError: `overloaded`: too much work waits.
+        """
 
 
 class Answer(Protocol):
@@ -152,6 +165,11 @@ class Metering(Protocol):
 
     def settle(self, call: Call) -> CallRecord:
         """Write the call's one record. Never raises for the caller's fault."""
+
+
+async def on_loop(work: Callable[[], T]) -> T:
+    """See `OffLoop`: everybody waits."""
+    return work()
 
 
 class NoQuota:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Coroutine
-from typing import NamedTuple, Protocol
+from functools import partial
+from typing import NamedTuple, Protocol, TypeVar
 from urllib.parse import parse_qs
 
 from tokenschain.core.call import Call
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats import stored_responses
+from tokenschain.core.formats.json_bounds import LONG_BYTES, TooManyParts, check_parts
 from tokenschain.core.formats.responses_reader import INCLUDABLE
 from tokenschain.core.formats.stored_responses import ITEMS_PAGE, ITEMS_PAGE_MAX, Stored
+from tokenschain.core.ports import OffLoop, on_loop
 from tokenschain.core.tenancy import KeyGrant, is_within, may_use
 
+T = TypeVar("T")
 _NUMBER_DIGITS_MAX = 9
 
 
@@ -28,27 +32,35 @@ class Store(Protocol):
 class StoredConversationState:
     """The step before a call is parsed, and what the API does with stored responses."""
 
-    def __init__(self, store: Store, report: Callable[[str], None]) -> None:
+    def __init__(
+        self, store: Store, report: Callable[[str], None], off_loop: OffLoop = on_loop
+    ) -> None:
         """
         Args:
             report: told of a response that could not be kept, by its id.
+            off_loop: where long conversations are read and written.
         """
         self._store = store
         self._report = report
+        self._off_loop = off_loop
 
     def load(self, call: Call, caller: KeyGrant) -> Coroutine[None, None, bytes] | None:
         """See `core.ports.ConversationState.load`."""
         if call.request.api_format.name != "responses":
             return None
-        before = stored_responses.previous_of(call.request.body)
-        return None if before is None else self._continued(call, caller, before)
+        goes_on = stored_responses.may_go_on(call.request.body)
+        return self._continued(call, caller) if goes_on else None
 
-    async def _continued(self, call: Call, caller: KeyGrant, before: str) -> bytes:
+    async def _continued(self, call: Call, caller: KeyGrant) -> bytes:
         body = call.request.body
+        before = await self._do(partial(_previous_of, body), body)
+        if before is None:
+            return body
         try:
             stored = await self._find(Reader(caller, call.request.client_address), before)
             call.goes_on_from = stored.models
-            return stored_responses.continued(body, stored)
+            continued = partial(stored_responses.continued, body, stored)
+            return await self._do(continued, body, stored.input_items, stored.response)
         except ApiError as error:
             if error.code == "not_found":
                 raise ApiError(
@@ -59,6 +71,10 @@ class StoredConversationState:
             raise
         except ValueError:
             return body  # parsing says what is wrong with the request
+
+    async def _do(self, work: Callable[[], T], *read: bytes) -> T:
+        """Do what reads these, where nobody waits for it if it takes long."""
+        return await self._off_loop(work) if max(map(len, read)) > LONG_BYTES else work()
 
     async def _find(self, reader: Reader, response_id: str) -> Stored:
         """A response that its reader may have.
@@ -119,7 +135,8 @@ class StoredConversationState:
         response = (await self._find(reader, response_id)).response
         if not query.stream:
             return ReadAnswer(response)
-        return ReadAnswer(stored_responses.events_of(response, query.starting_after), stream=True)
+        events = partial(stored_responses.events_of, response, query.starting_after)
+        return ReadAnswer(await self._do(events, response), stream=True)
 
     async def input_items(self, reader: Reader, response_id: str, query: ReadQuery) -> ReadAnswer:
         """One page of what led to a response.
@@ -128,11 +145,14 @@ class StoredConversationState:
             ApiError: there is no such response, or no item to go on after.
         """
         stored = await self._find(reader, response_id)
-        return ReadAnswer(
-            stored_responses.input_items_of(
-                stored, limit=query.limit, order=query.order, after=query.after
-            )
+        page = partial(
+            stored_responses.input_items_of,
+            stored,
+            limit=query.limit,
+            order=query.order,
+            after=query.after,
         )
+        return ReadAnswer(await self._do(page, stored.input_items))
 
     async def cancel(self, reader: Reader, response_id: str) -> None:
         """
@@ -141,6 +161,15 @@ class StoredConversationState:
         """
         await self._find(reader, response_id)
         raise ApiError("invalid_value", "Cannot cancel a synchronous response.")
+
+
+def _previous_of(body: bytes) -> str | None:
+    try:
+        if len(body) > LONG_BYTES:
+            check_parts(body)
+    except TooManyParts:
+        return None  # parsing says so
+    return stored_responses.previous_of(body)
 
 
 class Reader(NamedTuple):

@@ -12,20 +12,26 @@ run a whole call on fakes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from tokenschain.core.call import Call
 from tokenschain.core.call_record import CallRecord
 from tokenschain.core.errors import ApiError
+from tokenschain.core.formats.json_bounds import LONG_BYTES
+from tokenschain.core.formats.openai_chat import ParsedRequest
 from tokenschain.core.ports import (
     Auth,
     Cache,
     ConversationState,
     Metering,
     Moderation,
+    OffLoop,
     Opening,
     Quota,
     RoutePlanner,
+    on_loop,
 )
 from tokenschain.core.tenancy import KeyGrant
 
@@ -41,6 +47,8 @@ class Steps(NamedTuple):
     moderation: Moderation
     cache: Cache
     opening: Opening
+    off_loop: OffLoop = on_loop
+    """Where long bodies are read and written."""
 
 
 async def serve(call: Call, steps: Steps) -> None:
@@ -57,9 +65,12 @@ async def serve(call: Call, steps: Steps) -> None:
         caller = steps.auth.authenticate(call)
         # Nothing here holds on to the body: the answer's stream may outlast it by far.
         if (loading := steps.conversation.load(call, caller)) is None:
-            _parse(call, caller, steps.cache, call.request.body)
+            long = _parse(call, caller, steps.cache, call.request.body)
         else:
-            _parse(call, caller, steps.cache, await loading)
+            long = _parse(call, caller, steps.cache, await loading)
+        if long is not None:
+            call.parsed = await steps.off_loop(long)
+            del long
         plan = steps.routing.plan(call, caller)
 
         if (reserving := steps.quota.reserve(call, caller, plan)) is not None:
@@ -73,7 +84,10 @@ async def serve(call: Call, steps: Steps) -> None:
                 call.output = call.cache.in_flight.recorder(call.writer)
             answer = await steps.opening.open(call, caller, plan)
         last = await answer.deliver(call)
-        final = call.writer.complete(call, last)
+        if len(last) > LONG_BYTES:
+            final = await steps.off_loop(partial(call.writer.complete, call, last))
+        else:
+            final = call.writer.complete(call, last)
 
     except ApiError as error:
         call.fail(error)
@@ -85,9 +99,19 @@ async def serve(call: Call, steps: Steps) -> None:
     call.writer.close(call, final)
 
 
-def _parse(call: Call, caller: KeyGrant, cache: Cache, body: bytes) -> None:
+def _parse(
+    call: Call, caller: KeyGrant, cache: Cache, body: bytes
+) -> Callable[[], ParsedRequest] | None:
+    """Parse the body, or give back how: it takes long."""
     known = cache.recall(call, caller, body)
-    call.parsed = call.request.api_format.parse(body) if known is None else known
+    if known is not None:
+        call.parsed = known
+    elif len(body) > LONG_BYTES:
+        call.takes_long = True
+        return partial(call.request.api_format.parse, body)
+    else:
+        call.parsed = call.request.api_format.parse(body)
+    return None
 
 
 def _settle(call: Call, metering: Metering, last: bytes) -> None:

@@ -11,13 +11,16 @@ import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from enum import Enum
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Raw
 
 from tokenschain.core.errors import ApiError
+from tokenschain.core.formats.json_bounds import LONG_BYTES
+from tokenschain.core.ports import OffLoop, on_loop
 from tokenschain.infra.egress import exchange, is_local
 from tokenschain.wire.client import BadReply, ClientError, HttpClient, Waits
 
@@ -53,6 +56,7 @@ _NAMES_HOST = re.compile(rb'"\s*(?:%b):' % "|".join(sorted(_FETCHED | {"file"}))
 HOSTS_MAX = 64
 """Names that are looked up for one call."""
 _encode = msgspec.json.Encoder().encode
+T = TypeVar("T")
 
 
 class MediaUrls(Enum):
@@ -70,14 +74,21 @@ class MediaUrls(Enum):
 class ImageFetcher:
     """Writes images into a request as data, within a budget of the process."""
 
-    def __init__(self, client: HttpClient, bytes_max: int = PROCESS_BYTES_MAX) -> None:
+    def __init__(
+        self,
+        client: HttpClient,
+        bytes_max: int = PROCESS_BYTES_MAX,
+        off_loop: OffLoop = on_loop,
+    ) -> None:
         """
         Args:
             client: one with an `infra.egress.PublicResolver`.
             bytes_max: of all images that calls of this process hold at once.
+            off_loop: where URLs are looked for in long requests.
         """
         self._client = client
         self._bytes_max = bytes_max
+        self._off_loop = off_loop
         self._held = 0
 
     @asynccontextmanager
@@ -110,12 +121,7 @@ class ImageFetcher:
         Raises:
             ApiError: `invalid_value`, naming the part.
         """
-        hosts: dict[tuple[str, int], str] = {}
-        for name, decoded in _decoded(fields, _may_name_host):
-            for place in _places(decoded, name):
-                found = _host_of(place)
-                if found is not None:
-                    hosts.setdefault(found, place.param)
+        hosts = await self._do(partial(_hosts_in, fields), fields)
         if media is not MediaUrls.RESOLVED:
             return
         if len(hosts) > HOSTS_MAX:
@@ -127,20 +133,17 @@ class ImageFetcher:
             except (OSError, ValueError) as error:
                 raise _bad(param, _NOT_PUBLIC) from error
 
+    async def _do(self, work: Callable[[], T], fields: dict[str, Raw]) -> T:
+        """Do what reads a request, where nobody waits for it if it takes long."""
+        long = any(memoryview(raw).nbytes > LONG_BYTES for raw in fields.values())
+        return await self._off_loop(work) if long else work()
+
     async def _inline(self, fields: dict[str, Raw], hold: Callable[[int], None]) -> dict[str, Raw]:
         made = dict(fields)
         fetched = size = 0
-        for name, decoded in _decoded(fields, _may_hold_urls):
-            changed = False
-            for place in list(_places(decoded, name)):
+        for name, decoded, places in await self._do(partial(_images_in, fields), fields):
+            for place in places:
                 url = place.url.strip()
-                scheme = url.partition(":")[0].lower()
-                if scheme == "data" or (place.bare and _is_data(url)):
-                    continue
-                if scheme not in ("http", "https"):
-                    raise _bad(place.param, "only `data:`, `http:` and `https:` are taken")
-                if not place.image:
-                    raise _bad(place.param, "this upstream takes it as data only")
                 fetched += 1
                 if fetched > IMAGES_MAX:
                     raise _bad(place.param, f"more than {IMAGES_MAX} images are not fetched")
@@ -153,8 +156,7 @@ class ImageFetcher:
                         place.param, f"the images have more than {CALL_BYTES_MAX} bytes in all"
                     )
                 place.write(data)
-                changed = True
-            if changed:
+            if places:
                 made[name] = Raw(_encode(decoded))
         return made
 
@@ -203,6 +205,44 @@ def _host_of(place: _Place) -> tuple[str, int] | None:
     if is_local(host):
         raise _bad(place.param, _NOT_PUBLIC)
     return host, port
+
+
+def _hosts_in(fields: dict[str, Raw]) -> dict[tuple[str, int], str]:
+    """Hosts and ports that media are fetched from, and where each is named first.
+
+    Raises:
+        ApiError: see `_host_of`.
+    """
+    hosts: dict[tuple[str, int], str] = {}
+    for name, decoded in _decoded(fields, _may_name_host):
+        for place in _places(decoded, name):
+            found = _host_of(place)
+            if found is not None:
+                hosts.setdefault(found, place.param)
+    return hosts
+
+
+def _images_in(fields: dict[str, Raw]) -> list[tuple[str, Any, list[_Place]]]:
+    """Fields, what they hold, and the places of the images in them that are to be fetched.
+
+    Raises:
+        ApiError: what stands in a place is not taken.
+    """
+    found = []
+    for name, decoded in _decoded(fields, _may_hold_urls):
+        wanted = []
+        for place in _places(decoded, name):
+            url = place.url.strip()
+            scheme = url.partition(":")[0].lower()
+            if scheme == "data" or (place.bare and _is_data(url)):
+                continue
+            if scheme not in ("http", "https"):
+                raise _bad(place.param, "only `data:`, `http:` and `https:` are taken")
+            if not place.image:
+                raise _bad(place.param, "this upstream takes it as data only")
+            wanted.append(place)
+        found.append((name, decoded, wanted))
+    return found
 
 
 def _decoded(

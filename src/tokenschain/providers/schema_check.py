@@ -7,16 +7,15 @@ the answer is the model's anyway), and every check has bounds of size, depth, st
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
 from tokenschain.core.errors import ApiError
+from tokenschain.infra.off_loop import WorkThread
 
 SCHEMA_BYTES_MAX = 65_536
 ANSWER_BYTES_MAX = 1_048_576
@@ -38,16 +37,13 @@ _MESSAGE_CHARACTERS_MAX = 300
 _decode = msgspec.json.decode
 _encode = msgspec.json.encode
 _FENCE = "```"
-_T = TypeVar("_T")
 
 
 class SchemaChecker:
     """Checks schemas and answers in a thread of its own, so that no other caller waits."""
 
     def __init__(self) -> None:
-        # One thread: checks hold the interpreter most of their time, so more would gain nothing.
-        self._thread = ThreadPoolExecutor(1, "schema")
-        self._waiting = 0
+        self._off_loop = WorkThread("JSON schemas", CHECKS_WAITING_MAX)
 
     async def check_schema(self, schema: bytes, param: str) -> None:
         """See `check_schema`.
@@ -55,7 +51,7 @@ class SchemaChecker:
         Raises:
             ApiError: `overloaded` as well: too many checks are waiting.
         """
-        await self._run(functools.partial(check_schema, schema, param))
+        await self._off_loop(functools.partial(check_schema, schema, param))
 
     async def checked(self, body: bytes, schema: bytes, upstream: str) -> bytes:
         """See `checked`.
@@ -63,21 +59,7 @@ class SchemaChecker:
         Raises:
             ApiError: `overloaded` as well: too many checks are waiting.
         """
-        return await self._run(functools.partial(checked, body, schema, upstream))
-
-    async def _run(self, check: Callable[[], _T]) -> _T:
-        if self._waiting >= CHECKS_WAITING_MAX:
-            raise ApiError("overloaded", "Too many JSON schemas are waiting to be checked.")
-        self._waiting += 1
-        done = asyncio.get_running_loop().run_in_executor(self._thread, check)
-        # Counted until the thread has had it: a caller who leaves frees no room in its queue.
-        done.add_done_callback(self._ended)
-        return await asyncio.shield(done)
-
-    def _ended(self, done: asyncio.Future[_T]) -> None:
-        self._waiting -= 1
-        if not done.cancelled():
-            done.exception()  # seen, also where the caller has left
+        return await self._off_loop(functools.partial(checked, body, schema, upstream))
 
 
 def check_schema(schema: bytes, param: str) -> None:

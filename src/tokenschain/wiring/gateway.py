@@ -10,6 +10,7 @@ import random
 import signal
 import socket
 import ssl
+import sys
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from functools import partial
@@ -55,6 +56,7 @@ from tokenschain.infra.egress import PublicResolver
 from tokenschain.infra.gateway_status_files import keep_status, status_path
 from tokenschain.infra.heartbeat import beat, heartbeat_path
 from tokenschain.infra.journal import Journal, JournalFull, JournalLimits
+from tokenschain.infra.off_loop import WorkThread
 from tokenschain.infra.redis.cache import RedisCacheStore
 from tokenschain.infra.redis.connection import REDIS_FAILURES
 from tokenschain.infra.redis.pubsub import RedisPubSub
@@ -73,6 +75,9 @@ from tokenschain.wire.server import HttpServer, Limits
 _GC_THRESHOLDS = (20_000, 20, 20)
 """A call allocates some hundred objects, nearly all freed by count; the default of
 700 would look for cycles several times a call's worth of work."""
+_SWITCH_INTERVAL_S = 0.0005
+"""How long the loop waits for the interpreter while long bodies are read in their thread; the
+default of 5 ms would be had at every turn."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _LARGE_BLOCK_BYTES = 262_144
 _LEAVE_METRICS_S = 1.0
@@ -100,6 +105,7 @@ def run(settings: Settings, worker: int) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     uvloop.run(_serve(settings, worker))
 
 
@@ -128,6 +134,7 @@ class GatewayWorker:
         self._hosts_of: tuple[str, frozenset[str]] = ("", frozenset())
         self._unusable: dict[str, str] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._off_loop = WorkThread("long bodies")
         self._build_channel(settings.data_dir / "gateway", str(worker))
         self._build_dispatch()
         self._build_shared_health()
@@ -149,7 +156,9 @@ class GatewayWorker:
         )
         self._channel = Channel(settings.control_base_url, self._signatures, self._client)
         self._responses = ResponseStore(self._channel, folder / "responses" / worker)
-        self._memory = StoredConversationState(self._responses, self._response_not_kept)
+        self._memory = StoredConversationState(
+            self._responses, self._response_not_kept, self._off_loop
+        )
         self._uplink = Uplink(
             self._channel,
             self._served,
@@ -178,10 +187,17 @@ class GatewayWorker:
             self._secret_of,
             vendor_of,
             self._key_changed,
-            ImageFetcher(self._image_client, settings.egress.image_bytes_total_max),
+            ImageFetcher(self._image_client, settings.egress.image_bytes_total_max, self._off_loop),
+            self._off_loop,
         )
         self._credentials_of = self._upstreams.credentials
-        self._router = Router(self._served, time.monotonic, time.time, random.random)
+        self._router = Router(
+            self._served,
+            time.monotonic,
+            time.time,
+            random.random,
+            self._settings.server.not_found_per_minute_max,
+        )
         self._router.keyless_of = self._without_key
         self._without_key_before: frozenset[str] = frozenset()
         self._dispatch = Dispatch(
@@ -279,6 +295,7 @@ class GatewayWorker:
             self._cache_store,
             REDIS_FAILURES,
             self._semantic,
+            self._off_loop,
         )
 
     def _build_api(self) -> None:
@@ -302,6 +319,7 @@ class GatewayWorker:
             moderation=NoModeration(),
             cache=self._cache,
             opening=Batching(self._dispatch, time.monotonic),
+            off_loop=self._off_loop,
         )
         self._gateway = Gateway(
             steps,
@@ -315,6 +333,7 @@ class GatewayWorker:
                 server.cors_origins,
                 server.cancel_revoked_calls,
                 server.reads_per_minute_max,
+                server.not_found_per_minute_max,
             ),
             self._memory,
             self._redactor.text,

@@ -11,21 +11,23 @@ import msgspec
 from msgspec import Raw
 
 from tokenschain.core.errors import ApiError
+from tokenschain.core.formats.json_bounds import LONG_BYTES, TooManyParts, check_parts
 
 _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 _ESCAPES = re.compile(
-    rb"\\\\"
+    rb"(?:\\\\)+"
     rb"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
     rb"|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
 )
 """Escaped backslashes and whole pairs, which stay, and halves of a pair alone."""
 _REPLACEMENT = rb"\ufffd"
-OBJECTS_MAX = 20_000
-"""Of a body: each takes microseconds to read, while nobody else is served."""
-STRINGS_MAX = 200_000
-_LARGE_BYTES = 2 * OBJECTS_MAX
-"""A body below cannot have as many objects."""
-_OBJECT_OR_STRING = re.compile(rb'\{|"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+_MENDED_AT_ONCE_BYTES = 262_144
+_CUT_STEP_BYTES = 4_096
+_ESCAPE_PAIR_BYTES = 12
+_CUT = re.compile(
+    rb"(?<!\\)(?:[^\\0-9a-fA-Fu]|\\(?!u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..)\\)", re.DOTALL
+)
+"""Where a text may be cut: in no escape, and not between two halves."""
 
 
 class Body(NamedTuple):
@@ -45,14 +47,19 @@ def read_body(body: bytes) -> Body:
     Raises:
         ApiError: `invalid_json`: no JSON object, not UTF-8, or of too many parts.
     """
-    if len(body) > _LARGE_BYTES:
-        _check_parts(body)
+    try:
+        if len(body) > LONG_BYTES:
+            check_parts(body)
+    except TooManyParts as error:
+        raise ApiError("invalid_json", f"The body has {error}.") from None
     mended: tuple[str, ...] = ()
     try:
         try:
             fields = _decode_fields(body)
         except msgspec.DecodeError:
-            whole, count = mend(without_mark(body))
+            halves = b"\\ud" in body or b"\\uD" in body
+            unmarked = without_mark(body)
+            whole, count = mend(unmarked) if halves else (unmarked, 0)
             if not count and len(whole) == len(body):
                 raise
             fields = _decode_fields(whole)
@@ -71,26 +78,6 @@ def without_mark(body: bytes) -> bytes:
     return body.removeprefix(BOM_UTF8)
 
 
-def _check_parts(body: bytes) -> None:
-    """Refuse what has few bytes but takes seconds: every object and string is looked at.
-
-    Braces and quotes within texts do not count, so long code passes.
-    """
-    if body.count(b"{") <= OBJECTS_MAX and body.count(b'"') <= 2 * STRINGS_MAX:
-        return
-    objects = strings = 0
-    for found in _OBJECT_OR_STRING.finditer(body):
-        if found.end() - found.start() == 1:
-            objects += 1
-        else:
-            strings += 1
-        if objects > OBJECTS_MAX or strings > STRINGS_MAX:
-            raise ApiError(
-                "invalid_json",
-                f"The body has more than {OBJECTS_MAX} objects or {STRINGS_MAX} texts.",
-            )
-
-
 def mend(body: bytes) -> tuple[bytes, int]:
     """The text with U+FFFD for each half character, and how many there were."""
     count = 0
@@ -102,7 +89,23 @@ def mend(body: bytes) -> tuple[bytes, int]:
         count += 1
         return _REPLACEMENT
 
-    return _ESCAPES.sub(replaced, body), count
+    pieces, start = [], 0
+    while start < len(body):
+        end = _cut_after(body, start + _MENDED_AT_ONCE_BYTES)
+        pieces.append(_ESCAPES.sub(replaced, body[start:end]))
+        start = end
+    return b"".join(pieces), count
+
+
+def _cut_after(body: bytes, at: int) -> int:
+    while at < len(body):
+        found = _CUT.search(body, at, at + _CUT_STEP_BYTES)
+        if found is not None:
+            return found.start()
+        at += _CUT_STEP_BYTES
+        if b"\\" not in body[at - _ESCAPE_PAIR_BYTES : at]:
+            return at
+    return len(body)
 
 
 def _check_utf8(body: bytes, fields: Mapping[str, Raw]) -> None:

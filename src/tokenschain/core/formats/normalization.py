@@ -18,6 +18,7 @@ import msgspec
 
 from tokenschain.core.formats import openai_chat
 from tokenschain.core.formats.forced_calls import WrittenCalls
+from tokenschain.core.formats.json_bounds import LONG_BYTES, check_parts
 from tokenschain.core.formats.lenient_json import (
     count_of,
     encodable,
@@ -54,6 +55,7 @@ _KNOWN_FINISHES = frozenset({"stop", "length", "content_filter"}) | _OF_CALLS | 
 _BY_CONTENT = _OF_CALLS | {"stop", None}
 """Finish reasons that follow from whether a tool is called."""
 _TEXTS = ("content", "reasoning_content", "refusal")
+_CHOICES_MAX = 4_096
 _HEAD = ("id", "model", "created")
 _COUNTS = (
     "prompt_tokens", "completion_tokens", "total_tokens", "prompt_cache_hit_tokens",
@@ -230,6 +232,8 @@ class ReplyNormalizer:
             ):
                 self._said = True
                 return data, found
+        if len(data) > LONG_BYTES:
+            check_parts(data)  # now it is read in full
         reply = patiently(data)
         if not isinstance(reply, dict):
             raise ValueError("not a JSON object")
@@ -255,6 +259,8 @@ class ReplyNormalizer:
         if isinstance(choices, dict):
             choices = [choices]
         known = [c for c in choices if isinstance(c, dict)] if isinstance(choices, list) else []
+        if len(known) > _CHOICES_MAX:
+            raise ValueError("too many choices")
         if self._chooses and not (not known and _is_error(reply)):
             self._mend_head(reply, whole=whole)
             reply["choices"] = known

@@ -60,10 +60,13 @@ def items_of(given: str | list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{"id": f"item_{at}", "type": "message"} | item for at, item in enumerate(given)]
 
 
+def may_go_on(body: bytes) -> bool:
+    """A quick look whether a request goes on from a response."""
+    return _PREVIOUS in body
+
+
 def previous_of(body: bytes) -> str | None:
     """The id of the response that a request goes on from."""
-    if _PREVIOUS not in body:
-        return None
     try:
         raw = _decode_fields(without_mark(body)).get("previous_response_id", Raw(b"null"))
         return msgspec.json.decode(raw, type=str | None)

@@ -8,8 +8,9 @@ caller's own, whichever API it spoke.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
+from itertools import islice
 from typing import Any, NamedTuple
 
 from tokenschain.core.errors import ApiError
@@ -107,14 +108,14 @@ class PartPlaces:
 
 
 class Changes:
-    """Collects what is changed on the way to one upstream."""
+    """Collects what is changed on the way to one upstream: names, each once, in order."""
 
     def __init__(self, policy: Policy = Policy.AUTO, names: CallerNames = OPENAI_NAMES) -> None:
         self.policy = policy
         self._names = names
-        self.dropped: list[str] = []
-        self.adapted: list[str] = []
-        self.emulated: list[str] = []
+        self.dropped: dict[str, None] = {}
+        self.adapted: dict[str, None] = {}
+        self.emulated: dict[str, None] = {}
 
     def drop(self, name: str, why: str, *, essential: bool = False) -> None:
         """Note that a field is left out.
@@ -169,26 +170,24 @@ class Changes:
         """That a canonical field is not taken, in the caller's words."""
         return unsupported(self._names.of(name), why)
 
-    def _note(self, list: list[str], name: str) -> None:
-        _add(list, self._names.of(name))
+    def _note(self, names: dict[str, None], name: str) -> None:
+        _add(names, self._names.of(name))
 
 
 _UNFIT = re.compile(r"[^\x21-\x7e]|,")
 _NAME_CHARS_MAX = 80
 
 
-def _add(names: list[str], name: str) -> None:
+def _add(names: dict[str, None], name: str) -> None:
     """Names may be the caller's own: nothing that a header cannot hold goes into one."""
-    name = _UNFIT.sub("?", name)[:_NAME_CHARS_MAX]
-    if name not in names:
-        names.append(name)
+    names[_UNFIT.sub("?", name[:_NAME_CHARS_MAX])] = None
 
 
-def listed(names: list[str]) -> tuple[str, ...]:
+def listed(names: Collection[str]) -> tuple[str, ...]:
     """What a header says: all names, or the first and how many more."""
     if len(names) <= NAMES_MAX:
         return tuple(names)
-    return (*names[:NAMES_MAX], f"{len(names) - NAMES_MAX} more")
+    return (*islice(names, NAMES_MAX), f"{len(names) - NAMES_MAX} more")
 
 
 def unsupported(name: str, why: str) -> ApiError:

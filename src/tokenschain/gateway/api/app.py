@@ -7,6 +7,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -16,7 +17,9 @@ from tokenschain.core.call import Call, CallRequest
 from tokenschain.core.errors import ERRORS, ApiError
 from tokenschain.core.formats.anthropic import inbound, request_reader
 from tokenschain.core.formats.formats import API_FORMATS, COMPACTION, ApiFormat
-from tokenschain.core.keyed_rates import KeyedRates
+from tokenschain.core.formats.json_bounds import LONG_BYTES
+from tokenschain.core.formats.openai_chat import ParsedRequest
+from tokenschain.core.keyed_rates import NOT_FOUND_PER_MINUTE, KeyedRates
 from tokenschain.core.snapshot import Served
 from tokenschain.core.tenancy import KeyGrant
 from tokenschain.gateway.api import models, openapi, paths, routes
@@ -33,6 +36,7 @@ from tokenschain.gateway.conversation_state import Reader, StoredConversationSta
 from tokenschain.gateway.pipeline import Steps, serve
 from tokenschain.infra.security.secrets import same
 from tokenschain.wire import sse
+from tokenschain.wire.budgets import network_of
 from tokenschain.wire.exchange import Exchange, Request
 
 _FORMATS = {f"/v1/{api_format.name}".encode(): api_format for api_format in API_FORMATS}
@@ -70,6 +74,8 @@ class ApiSettings(NamedTuple):
     """A running call ends when its key may no longer be used."""
     reads_per_minute_max: int = 1_200
     """Requests of one key that call no model."""
+    not_found_per_minute_max: int = NOT_FOUND_PER_MINUTE
+    """Requests of one address for paths that are not served."""
 
 
 class _CallHead(NamedTuple):
@@ -104,6 +110,7 @@ class Gateway:
         self._redact = redact
         self._reads: set[asyncio.Task[None]] = set()
         self._read_rates = KeyedRates(settings.reads_per_minute_max)
+        self._not_found_rates = KeyedRates(settings.not_found_per_minute_max)
         self._steps = steps
         self._auth = auth
         self._served = served
@@ -156,7 +163,7 @@ class Gateway:
         try:
             served = (request.path, paths.place_of(request.path).path)
             if api_format is None and not any(map(routes.find, served)):
-                raise _not_found(request.method, request.path)
+                raise self._not_found(exchange)
             self._grant(exchange, "" if api_format is None else api_format.name)
         except ApiError as error:
             self._refuse(exchange, error)
@@ -300,7 +307,7 @@ class Gateway:
             exchange.reply(204, headers + lines, b"")
             return
         if found is None:
-            raise _not_found(method, request.path)
+            raise self._not_found(exchange)
         route, rest = found
         if ("GET" if method == "HEAD" else method) not in route.methods:
             allow = routes.methods_of(route)
@@ -310,6 +317,23 @@ class Gateway:
             self._refuse(exchange, error, b"allow: %b\r\n" % allow.encode())
             return
         self._answer_route(exchange, route, rest)
+
+    def _not_found(self, exchange: Exchange) -> ApiError:
+        """404, never 501: official SDKs try a 5xx again; 429 where an address asks so too often."""
+        network = network_of(exchange.client_address)
+        wait_s = self._not_found_rates.wait_s(network, time.monotonic())
+        if wait_s:
+            return ApiError(
+                "rate_limit_exceeded",
+                "Too many requests came from your address for what is not served here.",
+                retry_after_s=wait_s,
+            )
+        path = exchange.request.path
+        hint = paths.hint_of(path)
+        meant = f" Did you mean {hint}?" if hint else " See /v1/openapi.json for what is served."
+        return ApiError(
+            "not_found", f"There is no {exchange.request.method} {_shown(path)} here.{meant}"
+        )
 
     def _answer_route(self, exchange: Exchange, route: routes.Route, rest: bytes) -> None:
         match route.handler:
@@ -443,7 +467,7 @@ class Gateway:
             try:
                 loading = self._conversations.load(call, caller)
                 body = call.request.body if loading is None else await loading
-                parsed = api_format.parse(body)
+                parsed = await self._parsed(partial(api_format.parse, body), body)
                 self._check_served(caller, parsed.model)
             except ApiError as error:
                 self._refuse(exchange, error)
@@ -457,13 +481,27 @@ class Gateway:
         exchange.on_pause = exchange.on_resume = None
         self._read(answer())
 
+    async def _parsed(self, parsing: Callable[[], ParsedRequest], body: bytes) -> ParsedRequest:
+        return await self._steps.off_loop(parsing) if len(body) > LONG_BYTES else parsing()
+
     def _count_tokens(self, exchange: Exchange) -> None:
         """Anthropic's count, as far as can be said without the model's tokenizer."""
         grant = self._reader(exchange, "messages")
-        parsed = request_reader.parse(exchange.request.body, counting=True)
-        self._check_served(grant, parsed.model)
-        body = msgspec.json.encode({"input_tokens": parsed.prompt_tokens_estimate})
-        exchange.reply(200, JSON_LINE + self._headers(exchange), body)
+        body = exchange.request.body
+        exchange.request.body = b""
+
+        async def answer() -> None:
+            try:
+                parsing = partial(request_reader.parse, body, counting=True)
+                parsed = await self._parsed(parsing, body)
+                self._check_served(grant, parsed.model)
+            except ApiError as error:
+                self._refuse(exchange, error)
+                return
+            count = {"input_tokens": parsed.prompt_tokens_estimate}
+            exchange.reply(200, JSON_LINE + self._headers(exchange), msgspec.json.encode(count))
+
+        self._read(answer())
 
     def _check_served(self, grant: KeyGrant, model: str) -> None:
         """
@@ -482,11 +520,20 @@ class Gateway:
         call = self._call("explain", api_format, key_digest, exchange.request, writer)
         caller = self._steps.auth.authenticate(call)
         self._count_read(caller)
-        call.parsed = call.request.api_format.parse(call.request.body)
-        plan = self._steps.routing.plan(call, caller)
-        answer = msgspec.json.encode(self._steps.opening.explain(call, caller, plan))
         exchange.on_pause = exchange.on_resume = None
-        exchange.reply(200, JSON_LINE + self._headers(exchange), answer)
+
+        async def answer() -> None:
+            body = call.request.body
+            try:
+                call.parsed = await self._parsed(partial(api_format.parse, body), body)
+                plan = self._steps.routing.plan(call, caller)
+                explained = self._steps.opening.explain(call, caller, plan)
+            except ApiError as error:
+                self._refuse(exchange, error)
+                return
+            exchange.reply(200, JSON_LINE + self._headers(exchange), msgspec.json.encode(explained))
+
+        self._read(answer())
 
     def _models(self, exchange: Exchange, name: bytes) -> None:
         grant = self._reader(exchange)
@@ -533,10 +580,3 @@ def _speaks_anthropic(request: Request) -> bool:
 
 def _shown(path: bytes) -> str:
     return path[:_SHOWN_BYTES_MAX].decode("latin-1")
-
-
-def _not_found(method: str, path: bytes) -> ApiError:
-    """404, never 501: official SDKs try a 5xx again."""
-    hint = paths.hint_of(path)
-    meant = f" Did you mean {hint}?" if hint else " See /v1/openapi.json for what is served."
-    return ApiError("not_found", f"There is no {method} {_shown(path)} here.{meant}")

@@ -10,9 +10,7 @@ from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 import msgspec
-from msgspec import Raw
 
-from tokenschain.core.formats.json_body import without_mark
 from tokenschain.gateway.api import routes
 
 _SLASHES = re.compile(rb"/{2,}")
@@ -20,7 +18,6 @@ _VERSIONS = re.compile(rb"\A(?:/(?:openai|api|anthropic))?(?:/v1)*(?=/)")
 _DEPLOYMENT = re.compile(rb"/openai/deployments/([^/]+)/(.+)")
 _AZURE = b"/openai/"
 METHODS_OF_ALL = "GET, HEAD, POST, DELETE, OPTIONS"
-_decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 _encode = msgspec.json.encode
 
 
@@ -57,11 +54,11 @@ def hint_of(path: bytes) -> str:
 
 
 def with_model(body: bytes, model: bytes) -> bytes:
-    """A body with the model that its path names; unchanged where it is no JSON object, so that
-    parsing says what is wrong."""
-    try:
-        fields = _decode_fields(without_mark(body))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    """A body with the model that its path names, as its last field: that one counts. Unchanged
+    where it is no JSON object, so that parsing says what is wrong."""
+    start = body.rstrip()
+    if not start.endswith(b"}"):
         return body
-    fields["model"] = Raw(_encode(model.decode("utf-8", "replace")))
-    return _encode(fields)
+    start = start[:-1].rstrip()
+    comma = b"" if start.endswith(b"{") else b","
+    return b'%b%b"model":%b}' % (start, comma, _encode(model.decode("utf-8", "replace")))

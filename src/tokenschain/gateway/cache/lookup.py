@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -29,7 +30,7 @@ from tokenschain.core.call import CacheResult, Call, Hit, ResponseWriter
 from tokenschain.core.call_record import HitKind
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.openai_chat import Api, ParsedRequest
-from tokenschain.core.ports import Answer
+from tokenschain.core.ports import Answer, OffLoop, on_loop
 from tokenschain.core.snapshot import Plan, Served
 from tokenschain.core.snapshot.cache_rules import CacheRules, flush_name
 from tokenschain.core.tenancy import KeyGrant
@@ -45,6 +46,7 @@ STORES_MAX = 1_000
 KEYS_WATCHED_MAX = 10_000
 REPEATED_BYTES_MAX, REPEATED_OVERHEAD_BYTES = 4_194_304, 2_048
 """Memory for bodies that were asked again; one may take a hundredth of it."""
+_REPEATED_BODY_BYTES_MAX = REPEATED_BYTES_MAX // 100 - REPEATED_OVERHEAD_BYTES
 TAGS_MAX = 16
 """Tags kept with an answer, by which it can be flushed."""
 _TEMPERATURE = msgspec.json.Decoder(float | None).decode
@@ -99,12 +101,14 @@ class ResponseCache:
         shared: SharedCacheStore | None = None,
         store_errors: tuple[type[Exception], ...] = (),
         semantic: SemanticLookup | None = None,
+        off_loop: OffLoop = on_loop,
     ) -> None:
         """
         Args:
             digest: keyed with a secret, makes all digests.
             unix_time: Unix time.
             store_errors: what the shared store raises.
+            off_loop: where long requests are identified.
         """
         self._served = served
         self._digest = digest
@@ -113,6 +117,7 @@ class ResponseCache:
         self._shared = shared
         self._store_errors: tuple[type[Exception], ...] = (TimeoutError, *store_errors)
         self._semantic = semantic
+        self._off_loop = off_loop
         self._shared_backoff = Backoff(unix_time, SHARED_BACKOFF_S)
         self._generation = -1
         self._rules = CacheRules()
@@ -147,11 +152,17 @@ class ResponseCache:
 
     async def _look_up(self, call: Call, caller: KeyGrant, plan: Plan) -> Answer | None:
         directives = directives_of(call.request.headers.get(b"x-tc-cache"))
-        repeated = self._repeated_of(call, caller, plan) if self._repeated else None
+        repeated = None
+        if self._repeated and len(call.request.body) <= _REPEATED_BODY_BYTES_MAX:
+            repeated = self._repeated_of(call, caller, plan)
         if repeated is not None and (directives.look or directives.store):
             identity: Identity | str = repeated.identity
         else:
-            identity = self._identity(call, caller, plan, directives)
+            identity = (
+                await self._off_loop(partial(self._identity, call, caller, plan, directives))
+                if call.takes_long
+                else self._identity(call, caller, plan, directives)
+            )
         if isinstance(identity, str):
             call.cache = CacheResult("bypass", identity)
             if directives.only:
@@ -186,6 +197,8 @@ class ResponseCache:
         """See `core.ports.Cache.recall`."""
         if not self._repeated or self._generation != self._served.generation:
             return None
+        if len(body) > _REPEATED_BODY_BYTES_MAX:
+            return None
         known = self._repeated.get((caller.key_id, call.request.api_format.name, body))
         # A copy: a call lets go of its fields, and an alias renames the model.
         return None if known is None else structs.replace(known.parsed)
@@ -203,9 +216,9 @@ class ResponseCache:
         Only what was asked at least twice, and whose parsed form no call changes.
         """
         parsed, request = call.parsed, call.request
-        size = len(request.body) + REPEATED_OVERHEAD_BYTES
-        if size > REPEATED_BYTES_MAX // 100 or parsed.native is not None or parsed.mended:
+        if len(request.body) > _REPEATED_BODY_BYTES_MAX or parsed.native or parsed.mended:
             return None
+        size = len(request.body) + REPEATED_OVERHEAD_BYTES
         if self._repeated_bytes + size > REPEATED_BYTES_MAX:
             self._forget_repeated()
         self._repeated_bytes += size

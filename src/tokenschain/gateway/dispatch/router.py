@@ -12,6 +12,7 @@ from tokenschain.core.call import Call
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.openai_chat import Api
 from tokenschain.core.formats.thinking import THINKING_KEYS
+from tokenschain.core.keyed_rates import NOT_FOUND_PER_MINUTE, KeyedRates
 from tokenschain.core.routing import virtual_models
 from tokenschain.core.routing.admission import (
     RULES,
@@ -84,13 +85,16 @@ class Router:
         clock: Callable[[], float],
         unix_time: Callable[[], float],
         random: Callable[[], float],
+        not_found_per_minute: int = NOT_FOUND_PER_MINUTE,
     ) -> None:
         """
         Args:
             clock: monotonic seconds.
             unix_time: Unix time, for prices by the hour.
             random: uniform in [0, 1).
+            not_found_per_minute: calls of one key for models that there are not.
         """
+        self._not_found = KeyedRates(not_found_per_minute)
         self._served = served
         self._clock = clock
         self._unix_time = unix_time
@@ -168,7 +172,16 @@ class Router:
         return plan
 
     def _unknown_model(self, caller: KeyGrant, asked: str) -> ApiError:
-        """A 404 that names what the caller may have meant, of the models that it may use."""
+        """A 404 that names what the caller may have meant, of the models that it may use; 429
+        where a key asks so too often, which no limit counts."""
+        wait_s = self._not_found.wait_s(caller.key_id, self._clock())
+        if wait_s:
+            return ApiError(
+                "rate_limit_exceeded",
+                "This key has asked too often for models that it may not use or that do not exist.",
+                param="model",
+                retry_after_s=wait_s,
+            )
         near = self._near.get((caller.key_id, asked))
         if near is None:
             if len(self._near) >= NEAR_NAMES_MAX:
@@ -488,7 +501,7 @@ class Router:
         raw = call.parsed.fields.get("messages")
         if raw is None:
             return ()
-        text = bytes(raw)
+        text = bytes(memoryview(raw)[: PREFIX_BYTES[-1]])
         # Of one tenant: the time must not tell one tenant what another asked.
         whose = (call.caller.tenant if call.caller is not None else "", call.parsed.model)
         return tuple(hash((whose, text[:n])) for n in PREFIX_BYTES if len(text) >= n)

@@ -14,6 +14,7 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 from msgspec import Meta, field
 
+from tokenschain.core.keyed_rates import NOT_FOUND_PER_MINUTE
 from tokenschain.core.snapshot import Routing, Upstream
 from tokenschain.core.snapshot.cache_rules import CacheRules
 from tokenschain.infra.config.sign_in import OidcSettings
@@ -274,6 +275,11 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
             "each worker; more get 429. Right keys from there are served.",
         ),
     ] = 600
+    not_found_per_minute_max: Annotated[
+        int,
+        Meta(ge=1, description="Most requests per minute, for each worker, that are answered 404: "
+             "of one address for paths, of one key for models; more get 429."),
+    ] = NOT_FOUND_PER_MINUTE  # fmt: skip
     reads_per_minute_max: Annotated[
         int,
         Meta(

@@ -144,7 +144,7 @@ class ResponseStore:
             await ship(self._channel, spool, RESPONSES_PATH, self._note)
             spool.make_room()
             for path in self._large():
-                body = frame(path.read_bytes())
+                body = await asyncio.to_thread(_framed, path)
                 self._note(await self._channel.ask(RESPONSES_PATH, body, _LARGE_WAITS, 65_536))
                 path.unlink()
 
@@ -202,3 +202,7 @@ class ResponseStore:
         """Release the spool; what is unshipped stays on disk."""
         if self._spool is not None:
             self._spool.close()
+
+
+def _framed(path: Path) -> bytes:
+    return frame(path.read_bytes())

@@ -18,6 +18,9 @@ from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.openai_chat import ParsedRequest
 
 _decode = msgspec.json.Decoder().decode
+_decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
+_decode_entries = msgspec.json.Decoder(list[dict[str, Raw]]).decode
+_ERROR_FIELDS = ("error", "code", "error_code", "base_resp")
 _encode = msgspec.json.Encoder().encode
 _BASE64 = b'"base64"'
 _FIELD = "encoding_format"
@@ -52,19 +55,20 @@ def reply_from(body: bytes, parsed: ParsedRequest) -> bytes:
     wanted = wants_base64(parsed)
     if b'"embedding"' in body and _is_base64(body) is wanted:
         return body
-    reply = _decode(body)
-    if not isinstance(reply, dict):
-        raise ValueError("not a JSON object")
-    data = reply.get("data")
-    if not isinstance(data, list) or not data:
-        if any(reply.get(name) for name in ("error", "code", "error_code", "base_resp")):
+    reply = _decode_fields(body)
+    try:
+        data = _decode_entries(reply.get("data", b"[]"))
+    except msgspec.ValidationError:
+        data = []
+    if not data:
+        if any(_decode(reply.get(name, b"null")) for name in _ERROR_FIELDS):
             return body
         raise ValueError("no embeddings")
+    # Vector by vector: millions of numbers at once would hold the interpreter.
     for entry in data:
-        if not isinstance(entry, dict):
-            raise ValueError("not an embedding")
-        entry["embedding"] = _in_form(entry.get("embedding"), base64_wanted=wanted)
-    return _encode(reply)
+        vector = _in_form(_decode(entry.get("embedding", b"null")), base64_wanted=wanted)
+        entry["embedding"] = Raw(_encode(vector))
+    return _encode({**reply, "data": data})
 
 
 def _is_base64(body: bytes) -> bool | None:

@@ -5,14 +5,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeVar
 
 from tokenschain.core.call import Attempt, Call, ResponseWriter, WholeAnswer
 from tokenschain.core.formats import canonical, openai_chat
 from tokenschain.core.formats.continuation import PartialOutput
-from tokenschain.core.ports import Answer
+from tokenschain.core.formats.json_bounds import LONG_BYTES
+from tokenschain.core.ports import Answer, OffLoop
 from tokenschain.core.pricing.catalog import Usage
-from tokenschain.providers.openai_compat.replies import REPLY_BYTES_MAX, heading_of, read_whole
+from tokenschain.providers.openai_compat.replies import (
+    REPLY_BYTES_MAX,
+    heading_of,
+    read_whole,
+    takes_long,
+)
 from tokenschain.providers.openai_compat.streams import StreamAnswer
 from tokenschain.providers.vendor_profile import Vendor
 from tokenschain.wire import client as http
@@ -27,6 +34,7 @@ async def side_by_side(
     vendor: Vendor,
     count: int,
     ask_one: Callable[[int], Awaitable[http.Reply]],
+    off_loop: OffLoop,
 ) -> Answer:
     """One answer of that many choices.
 
@@ -46,7 +54,8 @@ async def side_by_side(
     async def whole(number: int) -> bytes:
         reply = await ask_one(number)
         body = await reply.read(REPLY_BYTES_MAX)
-        return read_whole(body, reply, call, mine[number], vendor)
+        reading = partial(read_whole, body, reply, call, mine[number], vendor)
+        return await off_loop(reading) if takes_long(body) else reading()
 
     if call.parsed.stream:
         answers = await _all([stream(number) for number in range(len(mine))])
@@ -55,7 +64,9 @@ async def side_by_side(
     bodies = await _all([whole(number) for number in range(len(mine))])
     attempt.first_byte_at = attempt.first_token_at = attempt.ended_at = time.monotonic()
     attempt.usage, attempt.outcome = _total(mine), "ok"
-    return WholeAnswer(openai_chat.join_choices(bodies, attempt.usage))
+    joining = partial(openai_chat.join_choices, bodies, attempt.usage)
+    long = sum(map(len, bodies)) > LONG_BYTES
+    return WholeAnswer(await off_loop(joining) if long else joining())
 
 
 async def _all(waits: list[Awaitable[T]]) -> list[T]:

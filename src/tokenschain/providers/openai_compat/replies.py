@@ -8,6 +8,7 @@ from tokenschain.core.call import Attempt, Call, WholeAnswer
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats import canonical, openai_chat, stream_aggregation
 from tokenschain.core.formats.anthropic import outbound
+from tokenschain.core.formats.json_bounds import LONG_BYTES, REPLY_BOUNDS, check_parts
 from tokenschain.core.formats.normalization import (
     FAILED_FINISHES,
     Normalization,
@@ -18,6 +19,7 @@ from tokenschain.core.formats.normalization import (
 )
 from tokenschain.core.formats.openai_chat import Api, ParsedRequest, WireReply
 from tokenschain.core.formats.token_estimate import BYTES_PER_TOKEN
+from tokenschain.core.ports import OffLoop
 from tokenschain.core.pricing.catalog import Usage
 from tokenschain.core.snapshot import Offer
 from tokenschain.providers import rerank
@@ -40,6 +42,11 @@ _DONE = b"[DONE]"
 _CANONICAL, _CHAT, _COMPLETIONS = Normalization.CANONICAL, Api.CHAT, Api.COMPLETIONS
 
 
+def takes_long(body: bytes) -> bool:
+    """Whether to read a reply takes long: it is long, or encoded and may be."""
+    return len(body) > LONG_BYTES or not body.startswith(b"{")
+
+
 def read_whole(
     body: bytes, reply: http.Reply, call: Call, attempt: Attempt, vendor: Vendor
 ) -> bytes:
@@ -55,18 +62,22 @@ def read_whole(
 
 
 async def read_native(
-    reply: http.Reply, call: Call, attempt: Attempt, vendor: Vendor
+    reply: http.Reply, call: Call, attempt: Attempt, vendor: Vendor, off_loop: OffLoop
 ) -> WholeAnswer:
     """A whole reply of the caller's own protocol: as it came, if nothing in it is odd.
 
     Raises:
         ApiError: it is an error, or no answer.
     """
-    body = await reply.read(REPLY_BYTES_MAX)
-    attempt.first_token_at = attempt.ended_at = time.monotonic()
-    body = _decoded(body, reply, attempt)
-    understood_body = understood(body, call, attempt, vendor)
-    return WholeAnswer(understood_body, body if outbound.is_native(body) else b"")
+    sent = await reply.read(REPLY_BYTES_MAX)
+
+    def read() -> WholeAnswer:
+        attempt.first_token_at = attempt.ended_at = time.monotonic()
+        body = _decoded(sent, reply, attempt)
+        understood_body = understood(body, call, attempt, vendor)
+        return WholeAnswer(understood_body, body if outbound.is_native(body) else b"")
+
+    return await off_loop(read) if takes_long(sent) else read()
 
 
 def _decoded(body: bytes, reply: http.Reply, attempt: Attempt) -> bytes:
@@ -86,6 +97,8 @@ def understood(body: bytes, call: Call, attempt: Attempt, vendor: Vendor) -> byt
     upstream = attempt.candidate.upstream.id
     parsed = call.parsed
     try:
+        if len(body) > LONG_BYTES:
+            check_parts(body, REPLY_BOUNDS)
         body, found = _read(body, call, attempt, vendor)
     except ValueError:
         raise ApiError(

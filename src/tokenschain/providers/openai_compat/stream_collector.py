@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 from msgspec import Raw
 
 from tokenschain.core.call import Attempt, Call
 from tokenschain.core.formats import stream_aggregation
+from tokenschain.core.formats.json_bounds import LONG_BYTES
 from tokenschain.core.formats.openai_chat import ParsedRequest
+from tokenschain.core.ports import OffLoop
 from tokenschain.providers.openai_compat.streams import StreamAnswer
 from tokenschain.providers.vendor_profile import Vendor
 from tokenschain.wire import client as http
@@ -23,7 +26,9 @@ def as_stream(
     return asked, {**fields, "stream": Raw(b"true")}
 
 
-async def gather(reply: http.Reply, call: Call, attempt: Attempt, vendor: Vendor) -> bytes:
+async def gather(
+    reply: http.Reply, call: Call, attempt: Attempt, vendor: Vendor, off_loop: OffLoop
+) -> bytes:
     """Read a stream to its end.
 
     Raises:
@@ -35,7 +40,8 @@ async def gather(reply: http.Reply, call: Call, attempt: Attempt, vendor: Vendor
         await answer.deliver(call)
     finally:
         call.partial = False
-    return stream_aggregation.whole_of(basket.chunks)
+    joining = partial(stream_aggregation.whole_of, basket.chunks)
+    return await off_loop(joining) if sum(map(len, basket.chunks)) > LONG_BYTES else joining()
 
 
 class _Basket:

@@ -10,6 +10,11 @@ from tokenschain.core.errors import ApiError
 from tokenschain.core.formats import canonical, continuation, openai_chat, stream_aggregation
 from tokenschain.core.formats.anthropic.event_relay import RelayedEvent
 from tokenschain.core.formats.continuation import PartialOutput, Splice
+from tokenschain.core.formats.json_bounds import (
+    EVENT_BOUNDS,
+    TooManyParts,
+    check_parts,
+)
 from tokenschain.core.formats.normalization import FAILED_FINISHES, INFERRED, Normalization
 from tokenschain.core.formats.openai_chat import Api
 from tokenschain.core.ports import Answer
@@ -37,6 +42,8 @@ _FRAMING_BYTES = len(b"data: \n\n")
 _DONE = b"[DONE]"
 _CUT_OFF = "the answer ended within a tool call or its reasoning"
 _MAGIC_BYTES = 2
+_EVENT_SMALL_BYTES = 16_384
+"""A shorter one is read whatever it is made of."""
 _SNIFFED_BYTES_MAX = 1_024
 """That many blank bytes at the beginning are taken for a stream."""
 
@@ -358,7 +365,7 @@ class StreamAnswer:
         if self._content is Content.JSON:
             self._body.append(data)
             self._bytes += len(data)
-            if self._bytes > REPLY_BYTES_MAX:
+            if self._bytes > sse.EVENT_BYTES_MAX:
                 self._fail("upstream_invalid_reply", "its reply is too long")
             return
         if self._content is Content.PAGE:
@@ -445,6 +452,12 @@ class StreamAnswer:
             data = data.replace(b"\n", b" ").strip()
         if self._ended.done() or not data or data.isspace() or data == b"null":
             return
+        if len(data) > _EVENT_SMALL_BYTES:
+            try:
+                check_parts(data, EVENT_BOUNDS)
+            except TooManyParts as error:
+                self._fail("upstream_invalid_reply", f"an event has {error}")
+                return
         if event.event == b"error" and self._decoder is None:
             self._on_error_event(data)
             return

@@ -20,11 +20,12 @@ from tokenschain.core.formats import (
 from tokenschain.core.formats.anthropic.relay import relayed
 from tokenschain.core.formats.continuation import PartialOutput, Splice
 from tokenschain.core.formats.dialect import Dialect
+from tokenschain.core.formats.json_bounds import LONG_BYTES
 from tokenschain.core.formats.openai_chat import Api, ParsedRequest
 from tokenschain.core.formats.parameter_bridge import Bridged, Origin
 from tokenschain.core.formats.translation_changes import Changes, Loss, Policy, listed
 from tokenschain.core.gateway_status import MISSING, KeyStatus
-from tokenschain.core.ports import Answer
+from tokenschain.core.ports import Answer, OffLoop, on_loop
 from tokenschain.core.snapshot import Candidate, Upstream
 from tokenschain.providers import rerank
 from tokenschain.providers.access_tokens import TokenKeeper
@@ -70,6 +71,7 @@ class HttpUpstreams:
         vendor_of: Callable[[str], Vendor],
         report: Callable[[str, int, KeyState, float, str], None],
         images: ImageFetcher,
+        off_loop: OffLoop = on_loop,
     ) -> None:
         """
         Args:
@@ -77,12 +79,14 @@ class HttpUpstreams:
             vendor_of: the row of a provider in the table of vendors.
             report: told when a key's state changes: upstream, number of the key, state, for
                 how long.
+            off_loop: where long requests are written and long replies are read.
         """
         self._client = client
         self._secret_of = secret_of
         self._vendor_of = vendor_of
         self._report = report
         self._images = images
+        self._off_loop = off_loop
         self._schemas = SchemaChecker()
         self._targets: dict[tuple[str, Api, bool], Target] = {}
         self._numbers_only: set[str] = set()
@@ -160,12 +164,21 @@ class HttpUpstreams:
         """
         # Not a coroutine itself: each that a call waits in costs it some 1,500 instructions.
         target = self._target(candidate.upstream, call.parsed.api, said is not None)
+        if call.takes_long:
+            return self._open_long(call, candidate, target, said)
         bridged = _bridge(call, candidate, target.vendor, said)
         _tell(call, bridged)
-        texts = call.parsed.all_text and BESIDE_MESSAGES.isdisjoint(bridged.fields)
-        if bridged.schema is not None or not texts:
+        if bridged.schema is not None or target.inlines:
             return self._open_prepared(call, candidate, target, bridged, said)
         return self._with_key(call, candidate, target, bridged, said)
+
+    async def _open_long(
+        self, call: Call, candidate: Candidate, target: Target, said: PartialOutput | None
+    ) -> Answer:
+        bridging = functools.partial(_bridge, call, candidate, target.vendor, said)
+        bridged = await self._off_loop(bridging)
+        _tell(call, bridged)
+        return await self._open_prepared(call, candidate, target, bridged, said)
 
     async def _open_prepared(
         self,
@@ -254,6 +267,10 @@ class HttpUpstreams:
             if api is _EMBEDDINGS:
                 ask = functools.partial(self._send, call, sent, candidate, target, key)
                 reply = await self._embed(call, candidate, vendor, fields, ask)
+            elif call.takes_long:
+                given = (call, sent, candidate, target, key, fields)
+                writing = functools.partial(self._send, *given, relays=relays)
+                reply = await self._send_long(writing)
             else:
                 reply = await self._send(call, sent, candidate, target, key, fields, relays=relays)
             attempt.first_byte_at = time.monotonic()
@@ -265,12 +282,17 @@ class HttpUpstreams:
                 )
                 return await stream.first_token()
             if relays:
-                return await read_native(reply, call, attempt, vendor)
+                return await read_native(reply, call, attempt, vendor, self._off_loop)
             if gathers:
-                body = await gather(reply, call, attempt, vendor)
+                body = await gather(reply, call, attempt, vendor, self._off_loop)
             else:
                 body = reply.whole(REPLY_BYTES_MAX) or await reply.read(REPLY_BYTES_MAX)
-                body = read_whole(body, reply, call, attempt, vendor)
+                if len(body) > LONG_BYTES or not body.startswith(b"{"):
+                    # What is encoded may be long.
+                    reading = functools.partial(read_whole, body, reply, call, attempt, vendor)
+                    body = await self._off_loop(reading)
+                else:
+                    body = read_whole(body, reply, call, attempt, vendor)
             if bridged.schema is not None:
                 body = await self._schemas.checked(body, bridged.schema, upstream.id)
             return WholeAnswer(body)
@@ -342,6 +364,13 @@ class HttpUpstreams:
             head = head_of(target, key)
         return self._exchange(target, head, lines, body)
 
+    async def _send_long(
+        self, writing: Callable[[], Coroutine[None, None, http.Reply]]
+    ) -> http.Reply:
+        """As `_send`, which writes the request at once, in the thread, and sends it when it is
+        awaited, on the loop: nothing of the client may be touched before."""
+        return await (await self._off_loop(writing))
+
     async def _send_with_token(
         self,
         target: Target,
@@ -393,14 +422,18 @@ class HttpUpstreams:
             fields = dict(bridged.fields)
             if prompts:
                 fields["prompt"] = prompts[number]
-            reply = await self._send(call, call.parsed, candidate, target, key, fields)
+            given = (call, call.parsed, candidate, target, key, fields)
+            if call.takes_long:
+                reply = await self._send_long(functools.partial(self._send, *given))
+            else:
+                reply = await self._send(*given)
             if reply.status != 200:
                 raise await refusal_of(reply, candidate.upstream.id, target.vendor)
             return reply
 
         try:
             count = len(prompts) or call.parsed.choices
-            return await side_by_side(call, attempt, target.vendor, count, ask_one)
+            return await side_by_side(call, attempt, target.vendor, count, ask_one, self._off_loop)
         except BaseException as error:
             note_failure(attempt, call.parsed, candidate.upstream.id, error)
             raise
