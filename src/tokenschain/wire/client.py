@@ -27,6 +27,9 @@ SWEEP_S = 0.1
 IDLE_KEEP_S = 30.0
 """An idle connection is closed after this long; most servers keep theirs longer."""
 _HEAD_BYTES_MAX = 65_536
+_PIECE_BYTES = 65_536
+"""Taken in at a time; the rest of a longer read waits for the loop's next turn, so that others
+are served in between."""
 
 
 class Origin(NamedTuple):
@@ -230,6 +233,7 @@ class _Connection(asyncio.Protocol):
         "_pool",
         "_progress_seen",
         "_reply",
+        "_rest",
         "_transport",
         "_waits",
         "closed",
@@ -252,6 +256,8 @@ class _Connection(asyncio.Protocol):
         self._keep = False
         self._paused = False
         self._progress_seen = -1
+        self._rest = memoryview(b"")
+        """Read and not yet taken in; reading stands still for as long."""
         self._waits = Waits()
         self.head: asyncio.Future[Reply] | None = None
         self.closed = False
@@ -287,6 +293,11 @@ class _Connection(asyncio.Protocol):
     # --- incoming ----------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
+        if len(data) > _PIECE_BYTES:
+            self._transport.pause_reading()
+            self._rest = memoryview(data)
+            self._take_rest()
+            return
         if self._reply is None:
             # Bytes that were not asked for: this connection can no longer be trusted.
             self.abort()
@@ -313,6 +324,19 @@ class _Connection(asyncio.Protocol):
             self._head_bytes += len(data)
             if self._head_bytes > _HEAD_BYTES_MAX:
                 self._fail(BadReply("the reply's head is too large"))
+
+    def _take_rest(self) -> None:
+        """Take in the next piece of a long read; one to a turn of the loop."""
+        if self.closed or self._paused or not self._rest:
+            return
+        piece, self._rest = bytes(self._rest[:_PIECE_BYTES]), self._rest[_PIECE_BYTES:]
+        self.data_received(piece)
+        if self.closed or self._paused:
+            return
+        if self._rest:
+            self._client.loop.call_soon(self._take_rest)
+        else:
+            self._transport.resume_reading()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._fields[name.lower()] = value
@@ -345,7 +369,7 @@ class _Connection(asyncio.Protocol):
         if reply is None:
             return
         self._client.active.discard(self)
-        if self._keep and not self._paused:
+        if self._keep and not self._paused and not self._rest:
             self._pool.give_back(self)
         else:
             self.abort()
@@ -395,7 +419,10 @@ class _Connection(asyncio.Protocol):
     def resume(self) -> None:
         if self._paused and not self.closed:
             self._paused = False
-            self._transport.resume_reading()
+            if self._rest:
+                self._client.loop.call_soon(self._take_rest)
+            else:
+                self._transport.resume_reading()
             self._progress_seen = -1
 
     def abort(self) -> None:

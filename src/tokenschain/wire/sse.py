@@ -10,6 +10,9 @@ _BOM = b"\xef\xbb\xbf"
 EVENT_BYTES_MAX = 8_388_608
 # What a line counts beside its bytes: empty ones take room and time as well.
 _LINE_BYTES = 1
+_LINES_FREE = 4_096
+_LINE_BYTES_MIN = 4
+"""On average, of what comes at a time: each line takes a microsecond."""
 
 
 class Event(NamedTuple):
@@ -80,6 +83,10 @@ class SseReader:
                 return []
             data = data.removeprefix(_BOM)
             self._first = False
+        if len(data) > _LINES_FREE:
+            lines = max(data.count(b"\n"), data.count(b"\r"))
+            if lines > _LINES_FREE + len(data) // _LINE_BYTES_MIN:
+                raise SseError("it consists of next to nothing but line ends")
         events: list[Event] = []
         at = 0
         for match in _LINE_END.finditer(data):

@@ -8,6 +8,7 @@ for whole answers alike.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -18,6 +19,9 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 CALLS_MAX = 1_024
 """Of one answer; what comes beyond is left out."""
+_STRUCTURE = re.compile(r'["{}\[\]]|\\.|\\\Z', re.DOTALL)
+_SCALAR_CHARS_MAX = 1_024
+"""Of arguments that are neither an object nor a list."""
 _NAMED = frozenset({"index", "id", "type", "function", "custom"})
 
 
@@ -41,8 +45,9 @@ class _Piece(NamedTuple):
 class _ToolCall:
     """One call, as far as it has come."""
 
-    __slots__ = ("announced", "custom", "given_id", "given_index", "held", "id", "more", "name",
-                 "number", "pieces")  # fmt: skip
+    __slots__ = ("_carried", "_complete", "_depth", "_inside", "_nested", "_pieces", "_spoilt", "announced",
+                 "custom", "given_id", "given_index", "held", "id", "more", "name", "number",
+                 "size")  # fmt: skip
 
     def __init__(self, number: int, piece: _Piece) -> None:
         self.number = number
@@ -51,7 +56,13 @@ class _ToolCall:
         self.id = ""
         self.name = piece.name
         self.custom = piece.custom
-        self.pieces: list[str] = []
+        self._pieces: list[str] = []
+        self.size = 0
+        """Characters of its arguments."""
+        self._depth, self._inside, self._nested, self._carried = 0, False, False, ""
+        self._spoilt = False
+        self._complete: bool | None = False
+        """Whether the arguments are a JSON value; None while that is to be looked at."""
         self.announced = False
         self.held = False
         """Whether it is given out in one piece at the end: a freeform tool's call, the text of
@@ -60,12 +71,47 @@ class _ToolCall:
 
     @property
     def arguments(self) -> str:
-        return "".join(self.pieces)
+        if len(self._pieces) > 1:
+            self._pieces = ["".join(self._pieces)]
+        return self._pieces[0] if self._pieces else ""
+
+    def says(self, arguments: str) -> bool:
+        """Whether these are its arguments so far."""
+        return len(arguments) == self.size and arguments == self.arguments
+
+    def add(self, arguments: str) -> None:
+        """Take more of its arguments. Each piece is looked at once: some upstreams name the call
+        with every piece, and each time it matters whether the call was complete before."""
+        if not arguments:
+            return
+        self._pieces.append(arguments)
+        self.size += len(arguments)
+        if self._spoilt or arguments.isspace():
+            return
+        if self._nested and not self._depth:
+            # A value was over, and something comes after it: that is none, whatever follows.
+            self._spoilt, self._complete = True, False
+            return
+        text = self._carried + arguments
+        self._carried = ""
+        for found in _STRUCTURE.finditer(text):
+            sign = found[0]
+            if sign == '"':
+                self._inside = not self._inside
+            elif sign == "\\":
+                self._carried = sign
+            elif not self._inside and len(sign) == 1:
+                self._nested = True
+                self._depth += 1 if sign in "{[" else -1
+        self._complete = None if not self._depth and not self._inside else False
 
     @property
     def complete(self) -> bool:
         """Whether its arguments are a JSON value."""
-        return is_json(self.arguments)
+        if self._complete is None:
+            short = self._nested or self.size <= _SCALAR_CHARS_MAX
+            self._complete = short and is_json(self.arguments)
+        return self._complete
 
 
 class ToolCalls:
@@ -125,7 +171,7 @@ class ToolCalls:
                 continue
             seen.add(same)
             call = self._new(piece)
-            call.pieces.append(piece.arguments)
+            call.add(piece.arguments)
             entry = self._entry(call, self._said(call))
             entry.pop("index")
             made.append(entry | piece.more)
@@ -145,7 +191,7 @@ class ToolCalls:
                 call.announced = True
                 made.append(self._entry(call, self._said(call)) | call.more)
             elif not call.custom and not call.arguments.strip():
-                call.pieces.append("{}")
+                call.add("{}")
                 made.append(_more(call, "{}"))
         return made
 
@@ -156,7 +202,7 @@ class ToolCalls:
         known = self._known(piece, from_end)
         if known is None:
             return self._new(piece) if len(self._calls) < CALLS_MAX else None
-        if piece.name and piece.arguments == known.arguments and known.complete:
+        if piece.name and known.says(piece.arguments) and known.complete:
             return None  # the whole call once more
         return known
 
@@ -203,7 +249,7 @@ class ToolCalls:
         if piece.name and not call.name:
             call.name = piece.name
             call.held = not call.custom and call.name in self._freeform
-        call.pieces.append(piece.arguments)
+        call.add(piece.arguments)
         call.more |= piece.more
         if call.announced:
             if piece.arguments or piece.more:
@@ -241,7 +287,7 @@ def _continues(call: _ToolCall, piece: _Piece) -> bool:
     if piece.name != call.name:
         return False
     # The name again: with each piece, or a second call of the same function.
-    return not call.complete or not piece.arguments or piece.arguments == call.arguments
+    return not call.complete or not piece.arguments or call.says(piece.arguments)
 
 
 def _continues_id(call: _ToolCall, piece: _Piece) -> bool:
@@ -252,7 +298,7 @@ def _continues_id(call: _ToolCall, piece: _Piece) -> bool:
         return False
     if piece.place is not None and call.given_index is not None:
         return piece.place == call.given_index
-    return not call.complete or not piece.arguments or piece.arguments == call.arguments
+    return not call.complete or not piece.arguments or call.says(piece.arguments)
 
 
 def _pieces_of(given: Any) -> list[_Piece]:

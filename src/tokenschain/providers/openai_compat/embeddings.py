@@ -25,6 +25,8 @@ _encode = msgspec.json.Encoder().encode
 _BASE64 = b'"base64"'
 _FIELD = "encoding_format"
 _FLOAT_BYTES = 4
+_VECTOR_BYTES_MAX = 1_048_576
+"""As JSON: some 50,000 numbers."""
 _REFUSALS = frozenset({400, 422, 501})
 
 
@@ -57,16 +59,19 @@ def reply_from(body: bytes, parsed: ParsedRequest) -> bytes:
         return body
     reply = _decode_fields(body)
     try:
-        data = _decode_entries(reply.get("data", b"[]"))
+        data = _decode_entries(reply.get("data", Raw(b"[]")))
     except msgspec.ValidationError:
         data = []
     if not data:
-        if any(_decode(reply.get(name, b"null")) for name in _ERROR_FIELDS):
+        if any(_decode(reply.get(name, Raw(b"null"))) for name in _ERROR_FIELDS):
             return body
         raise ValueError("no embeddings")
     # Vector by vector: millions of numbers at once would hold the interpreter.
     for entry in data:
-        vector = _in_form(_decode(entry.get("embedding", b"null")), base64_wanted=wanted)
+        raw = entry.get("embedding", Raw(b"null"))
+        if memoryview(raw).nbytes > _VECTOR_BYTES_MAX:
+            raise ValueError("not a vector")
+        vector = _in_form(_decode(raw), base64_wanted=wanted)
         entry["embedding"] = Raw(_encode(vector))
     return _encode({**reply, "data": data})
 

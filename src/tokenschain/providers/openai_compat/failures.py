@@ -24,6 +24,8 @@ TEXT_CHARACTERS_MAX = 2_000
 PARAM_CHARACTERS_MAX = 200
 DETAIL_CHARACTERS_MAX = 500
 """Of an upstream's words in the log."""
+MESSAGE_CHARACTERS_MAX = 8_192
+"""Of what is looked through for its meaning."""
 
 
 _decode_any = msgspec.json.Decoder().decode
@@ -106,6 +108,9 @@ def refused(
     """What an error means; its words reach the caller only when they are about the caller's
     request: words about our account or the upstream's inside are not the caller's business."""
     found = _read_error(body)
+    # Looked through for what it means: no more of it than anybody reads.
+    codes = tuple(code[:DETAIL_CHARACTERS_MAX] for code in found.codes)
+    found = found._replace(message=found.message[:MESSAGE_CHARACTERS_MAX], codes=codes)
     code = error_mapping.meaning_of(vendor.rules, status, found.codes, found.message)
     wait_s = error_mapping.wait_of(headers, found.message, time.time())
     if ERRORS[code].fault is Fault.CALLER:

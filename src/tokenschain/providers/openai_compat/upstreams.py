@@ -168,7 +168,8 @@ class HttpUpstreams:
             return self._open_long(call, candidate, target, said)
         bridged = _bridge(call, candidate, target.vendor, said)
         _tell(call, bridged)
-        if bridged.schema is not None or target.inlines:
+        texts = call.parsed.all_text and BESIDE_MESSAGES.isdisjoint(bridged.fields)
+        if bridged.schema is not None or not texts:
             return self._open_prepared(call, candidate, target, bridged, said)
         return self._with_key(call, candidate, target, bridged, said)
 
