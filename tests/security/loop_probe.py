@@ -14,8 +14,9 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from tests.stack import Stack
@@ -94,8 +95,8 @@ class WatchedStack(Stack):
 class LyingUpstream(UpstreamSimulator):
     """Answers byte by byte what a request names in `x_sim.raw`; else as the simulator does."""
 
-    def __init__(self) -> None:
-        self.raw: dict[str, bytes] = {}
+    def __init__(self, raw: Mapping[str, bytes] = MappingProxyType({})) -> None:
+        self.raw = raw
         super().__init__()
         self.remembers = False
 

@@ -74,10 +74,20 @@ class SseReader:
             self._partial += data
             self._check_size()
             return []
-        if self._partial:
+        events: list[Event] = []
+        if self._partial and not self._first:
+            # The line that was begun is not looked through again either.
+            end = _LINE_END.search(data)
+            assert end is not None
+            self._partial += data[: end.start()]
+            line = bytes(self._partial)
+            self._partial.clear()
+            self._line(line, events)
+            self._skip_lf = end.end() == len(data) and data.endswith(b"\r")
+            data = data[end.end() :]
+        if self._first:
             data = bytes(self._partial) + data
             self._partial.clear()
-        if self._first:
             if len(data) < len(_BOM) and _BOM.startswith(data):
                 self._partial += data
                 return []
@@ -87,7 +97,6 @@ class SseReader:
             lines = max(data.count(b"\n"), data.count(b"\r"))
             if lines > _LINES_FREE + len(data) // _LINE_BYTES_MIN:
                 raise SseError("it consists of next to nothing but line ends")
-        events: list[Event] = []
         at = 0
         for match in _LINE_END.finditer(data):
             self._line(data[at : match.start()], events)

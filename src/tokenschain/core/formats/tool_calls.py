@@ -45,9 +45,9 @@ class _Piece(NamedTuple):
 class _ToolCall:
     """One call, as far as it has come."""
 
-    __slots__ = ("_carried", "_complete", "_depth", "_inside", "_nested", "_pieces", "_spoilt", "announced",
-                 "custom", "given_id", "given_index", "held", "id", "more", "name", "number",
-                 "size")  # fmt: skip
+    __slots__ = ("_carried", "_complete", "_depth", "_inside", "_nested", "_pieces", "_spoilt",
+                 "announced", "custom", "given_id", "given_index", "held", "id", "more", "name",
+                 "number", "size")  # fmt: skip
 
     def __init__(self, number: int, piece: _Piece) -> None:
         self.number = number
