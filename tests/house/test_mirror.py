@@ -138,6 +138,7 @@ ELSEWHERE: dict[str, str] = {
     "infra/config/groups.py": "infra/test_settings.py",
     "infra/config/loading.py": "infra/test_settings.py",
     "infra/config/renamed.py": "infra/test_settings.py",
+    "infra/config/server.py": "infra/test_settings.py",
     "infra/config/sign_in.py": "infra/test_settings.py",
     "infra/config/validation.py": "infra/test_settings.py",
     "infra/config/value_types.py": "infra/test_settings.py",

@@ -9,7 +9,6 @@ from tokenschain.infra.config.groups import (
     EmbedderSettings,
     JudgeSettings,
     PriceSettings,
-    ServerSettings,
     Settings,
     UpstreamSettings,
 )
@@ -22,6 +21,7 @@ from tokenschain.infra.config.loading import (
     sources,
     variable_of,
 )
+from tokenschain.infra.config.server import ServerSettings
 
 __all__ = [
     "ADMIN_TOKEN_VARIABLE",
