@@ -129,7 +129,7 @@ class BrokenAnswer(FakeAnswer):
         raise ApiError("upstream_failed", "it broke off")
 
     def partial_output(self) -> PartialOutput | None:
-        return PartialOutput(text="so far")
+        return PartialOutput("so far", "chatcmpl-1", 1, "m", 2)
 
 
 @settings(max_examples=300, deadline=None)
