@@ -44,6 +44,13 @@ def test_a_change_is_one_revision_with_its_diff_effects_and_audit_note(platform:
     assert notes[0]["detail"]["resources"] == ["upstream one"]
 
 
+def test_each_field_of_the_settings_file_may_be_set(platform: Platform) -> None:
+    times = {"idle_max_s": 5, "connections_max": 7, "queue_wait_max_s": 1.0}
+    platform.put(UPSTREAM, "one", upstream("alpha", **times))
+    limits = platform.state.routes.upstreams["one"].limits
+    assert (limits.idle_max_s, limits.connections_max) == (5.0, 7)
+
+
 def test_what_is_so_already_is_no_revision(platform: Platform) -> None:
     first = platform.put(UPSTREAM, "one", upstream("alpha"))
     again = platform.put(UPSTREAM, "one", upstream("alpha", first_byte_max_s=300))

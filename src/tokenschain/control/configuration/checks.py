@@ -15,7 +15,7 @@ from tokenschain.core.routing.near_names import near_names
 from tokenschain.core.snapshot.routing_policy import POLICIES
 
 STORED = "stored:"
-PLATFORM_FIELDS = ("zone", "call_fee_micro_yuan")
+PLATFORM_FIELDS = ("zone", "call_fee_micro_cny")
 """Of a tenant's own upstream: what only the platform sets."""
 
 

@@ -23,7 +23,7 @@ SINGLE = "default"
 PREFERENCE = 100
 ENTRIES_MAX = 100
 OFFERS_MAX = 50
-SPEC_BYTES_MAX = 262_144
+SPEC_BYTES_MAX = 65_536
 SECRET_CHARACTERS_MAX = 16_384
 TenantScope = Annotated[str, Meta(pattern=r"^(\*|(project|model)/.+)$")]
 """Which of a tenant's calls a rule is for: `*`, `project/NAME` or `model/NAME`."""
@@ -190,7 +190,9 @@ _OF_TENANT: dict[Kind, type[Spec]] = {
     Kind.ROUTING: TenantRoutingSpec,
     Kind.CACHE_RULES: TenantCacheRulesSpec,
 }
-_OLD_NAMES_IN = {Kind.ROUTING: "routing.", Kind.CACHE_RULES: "cache."}
+_OLD_NAMES_IN = {
+    Kind.UPSTREAM: "upstreams.", Kind.ROUTING: "routing.", Kind.CACHE_RULES: "cache.",
+}  # fmt: skip
 """Groups of the settings file that the specs were, where names were other ones."""
 _SINGLES = (Kind.ROUTING, Kind.CACHE_RULES)
 _LOWER = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
@@ -220,7 +222,7 @@ def read(key: ResourceKey, values: object) -> tuple[Spec | None, list[Problem]]:
     if len(msgspec.json.encode(values)) > SPEC_BYTES_MAX:
         why = f"spec is larger than {SPEC_BYTES_MAX} bytes"
         return None, [*problems, Problem(*key, "spec", why)]
-    prefix = _OLD_NAMES_IN.get(key.kind, "")
+    prefix = _OLD_NAMES_IN.get(key.kind, "resource.")
     found = list(validation.wrongs(wanted, values, prefix.rstrip(".")))
     if key.kind is not Kind.CREDENTIAL:
         found += validation.raw_secrets(values, prefix.rstrip("."))

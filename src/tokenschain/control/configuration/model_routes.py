@@ -159,6 +159,9 @@ def _add_models(
             served = offer.model or name
             found = by_provider.get(upstream.provider, {}).get(served)
             made = _offer_of(name, offer, served, found)
+            if made.price is None:
+                price = _price(upstream.prices.get(served), f"settings/{upstream.id}/{served}")
+                made = msgspec.structs.replace(made, price=price)
             if made.price is None and settings.unpriced_models == "refuse":
                 at = f"offers[{spec.offers.index(offer)}].price"
                 why = f"{at}: the catalog has no price for `{served}` there: set it"

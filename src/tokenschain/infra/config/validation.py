@@ -60,13 +60,13 @@ def wrongs(struct: type, values: object, path: str) -> Iterator[Wrong]:
     fields = declared.fields_of(struct)
     for name, value in values.items():
         full = f"{path}.{name}" if path else str(name)
-        if full in RENAMED:
+        if name in fields:
+            yield from _wrong(fields[name].hint, value, full)
+        elif full in RENAMED:
             yield Wrong(WrongBy.RENAMED, full, f"`{RENAMED[full]}`")
-        elif name not in fields:
+        else:
             near = difflib.get_close_matches(str(name), list(fields), 1)
             yield Wrong(WrongBy.UNKNOWN, full, f"did you mean `{near[0]}`?" if near else "")
-        else:
-            yield from _wrong(fields[name].hint, value, full)
     for name, found in fields.items():
         if found.default is msgspec.NODEFAULT and name not in values:
             full = f"{path}.{name}" if path else name
