@@ -10,8 +10,9 @@ from typing import Any
 import msgspec
 import typer.main
 
-from docs import http_reference, permissions_reference
+from docs import command_operations, http_reference, permissions_reference
 from tokenschain import cli
+from tokenschain.cli import operations
 from tokenschain.core.errors import ERRORS
 from tokenschain.core.snapshot import Routing
 from tokenschain.core.snapshot.routing_policy import Policy
@@ -33,6 +34,8 @@ from tokenschain.semantic.service import JUDGE_METRICS
 from tokenschain.semantic.service import METRICS as SEMANTIC_METRICS
 
 FOLDER = Path(__file__).parent / "reference"
+OPERATIONS = Path(__file__).parents[1] / "src" / "tokenschain" / "data" / operations.DOCUMENT
+"""What the commands know of the admin API."""
 _NOTE = "<!-- Written by docs/generate.py; do not edit. -->\n\n"
 
 
@@ -208,6 +211,11 @@ def main() -> int:
             stale.append(name)
             if "--check" not in sys.argv:
                 path.write_text(text, "utf-8")
+    document = command_operations.document()
+    if not OPERATIONS.exists() or OPERATIONS.read_bytes() != document:
+        stale.append(OPERATIONS.name)
+        if "--check" not in sys.argv:
+            OPERATIONS.write_bytes(document)
     print(f"{'stale' if '--check' in sys.argv else 'written'}: {', '.join(stale) or 'none'}")
     return 1 if stale and "--check" in sys.argv else 0
 

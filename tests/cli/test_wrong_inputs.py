@@ -38,14 +38,17 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def said(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    *arguments: str,
+    code: int = 2,
 ) -> str:
     """What a command says as it refuses."""
     monkeypatch.setattr(sys, "argv", ["tokenschain", *arguments])
     with pytest.raises(SystemExit) as ended:
         cli.main()
     found = capsys.readouterr()
-    assert ended.value.code == 2, found
+    assert ended.value.code == code, found
     errors = [line for line in found.err.splitlines() if line.startswith("error: ")]
     assert errors, found
     assert "Traceback" not in found.err
@@ -150,6 +153,7 @@ COMMANDS = {
     "models of nobody": (["model", "list", "--provider", "aliyun"], "near: alibaba"),
     "pairs of nowhere": (["cache", "evaluate", "--data", "/nowhere"], "no pairs at /nowhere"),
 }
+"""What is well said, of something that is not there."""
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -157,7 +161,7 @@ def test_wrong_commands(
     name: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments, wanted = COMMANDS[name]
-    assert wanted in said(monkeypatch, capsys, *arguments)
+    assert wanted in said(monkeypatch, capsys, *arguments, code=1)
     assert not (place / "x.db").exists(), "a refused move left a file behind"
 
 

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import sys
+from enum import IntEnum
 
 import typer
+import typer.main
 from rich.markup import escape
+from typer.core import TyperGroup
 
 from tokenschain import __version__
-from tokenschain.cli import admin, admin_client, cache, database, models, run, vault
+from tokenschain.cli import (
+    admin,
+    admin_client,
+    api_commands,
+    cache,
+    database,
+    language,
+    models,
+    run,
+    vault,
+)
 from tokenschain.cli.chat import chat
 from tokenschain.cli.doctor.command import doctor
+from tokenschain.cli.language import told
 from tokenschain.cli.output import console, errors
 from tokenschain.cli.plots import PlotsMissing
 from tokenschain.cli.simulate import simulate
@@ -18,9 +32,22 @@ from tokenschain.infra import catalog_file, config, hardening
 from tokenschain.infra.model_store import ModelStoreError
 from tokenschain.infra.security import secret_files, secrets
 
+
+class ExitCode(IntEnum):
+    """How a command ends: its exit code."""
+
+    DONE = 0
+    REFUSED = 1
+    """The platform refuses it, or there is no such thing."""
+    MISUSED = 2
+    """Wrong arguments or settings; nothing was asked of the platform."""
+    UNREACHABLE = 3
+    """The platform does not answer."""
+
+
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     help="One OpenAI-compatible API over China's model clouds and your own engines.",
@@ -31,16 +58,37 @@ for command in (
     database.advance_revision,
 ):  # fmt: skip
     app.command()(command)
-app.add_typer(cache.cache, name="cache")
-app.add_typer(admin.keys, name="keys")
-app.add_typer(admin.limits, name="limits")
-app.add_typer(admin.users, name="users")
-app.add_typer(admin.tokens, name="tokens")
-app.add_typer(admin.wallet, name="wallet")
-app.add_typer(admin.records, name="records")
-app.add_typer(models.model, name="model")
-app.add_typer(vault.vault, name="secrets")
-app.add_typer(vault.credentials, name="credentials")
+GROUPS: dict[str, typer.Typer] = {
+    "tenants": typer.Typer(help="Tenants: list, create, change."),
+    "accounts": typer.Typer(help="Accounts within tenants."),
+    "projects": typer.Typer(help="Projects within tenants."),
+    "environments": typer.Typer(help="Environments within projects."),
+    "keys": typer.Typer(help="API keys: create, list, change, rotate, revoke."),
+    "limits": admin.limits,
+    "users": admin.users,
+    "roles": typer.Typer(help="Roles, and what they permit."),
+    "tokens": typer.Typer(help="Programs' tokens: create, list, revoke."),
+    "me": typer.Typer(help="Your own account: sign in, password, second factor."),
+    "calls": typer.Typer(help="Single calls: list, show, export."),
+    "wallet": typer.Typer(help="What tenants have paid: show, deposit."),
+    "ledger": typer.Typer(help="The double-entry ledger, and how complete it is."),
+    "prices": typer.Typer(help="Selling prices."),
+    "fx": typer.Typer(help="The dollar's exchange rates."),
+    "audit": typer.Typer(help="Who changed what."),
+    "alerts": admin.alerts,
+    "records": admin.records,
+    "metrics": typer.Typer(help="Control's metrics."),
+    "cache": cache.cache,
+    "upstreams": typer.Typer(help="Upstreams and their health."),
+    "model": models.model,
+    "secrets": vault.vault,
+    "credentials": vault.credentials,
+}
+"""Groups of commands by name; those of one operation of the admin API are added from the table."""
+api_commands.add_commands(GROUPS)
+for name, group in GROUPS.items():
+    group.info.no_args_is_help = True
+    app.add_typer(group, name=name)
 
 
 @app.command()
@@ -52,15 +100,37 @@ def version() -> None:
 def main() -> None:
     """Entry point; mistakes of the user end in one clear line."""
     hardening.harden()
+    command = typer.main.get_command(app)
+    assert isinstance(command, TyperGroup)
+    language.localize(command)
     try:
-        app()
+        ended = command.main(
+            _arguments(sys.argv[1:]), prog_name="tokenschain", standalone_mode=False
+        )
+    except typer.Abort:
+        sys.exit(_INTERRUPTED)
     except Exception as error:
-        told = _told(error)
-        if told is None:
+        said = _said_of(error)
+        if said is None:
             raise
-        for line in told.splitlines():
-            errors.print(f"[red]error:[/red] {escape(line)}", highlight=False, soft_wrap=True)
-        sys.exit(2)
+        for line in said.splitlines():
+            errors.print(
+                f"[red]{told('error:')}[/red] {escape(line)}", highlight=False, soft_wrap=True
+            )
+        sys.exit(_ending_of(error))
+    sys.exit(ended if isinstance(ended, int) else ExitCode.DONE)
+
+
+def _arguments(given: list[str]) -> list[str]:
+    """The arguments, with the seconds of a `--watch` that says none: typer knows no option whose
+    value may be left out."""
+    found: list[str] = []
+    for at, text in enumerate(given):
+        found.append(text)
+        after = given[at + 1] if at + 1 < len(given) else ""
+        if text == "--watch" and not after.replace(".", "", 1).isdecimal():
+            found.append(str(api_commands.WATCH_S))
+    return found
 
 
 _MENDABLE = (
@@ -74,14 +144,20 @@ _MENDABLE = (
     secret_files.SecretFileRefused,
     hardening.FolderRefused,
 )
+_INTERRUPTED = 130
+"""As shells say it of Ctrl-C."""
+_WRONG_USAGE = typer.BadParameter.__bases__[0]
+"""Every error of the parser of the command line, which typer keeps to itself."""
+_REFUSALS = (admin_client.AdminError, catalog_file.CatalogError)
 _DATABASE_MODULES = ("sqlalchemy.", "tokenschain.infra.database.")
 """By name, so that a process without a database does not load its library."""
 
 
-def _told(error: Exception) -> str | None:
+def _said_of(error: Exception) -> str | None:
     """What to tell of an error that a person can mend; None for a fault of our own."""
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
+    error = _first(error)
+    if isinstance(error, _WRONG_USAGE):
+        return _said_of_usage(error)
     if isinstance(error, _MENDABLE):
         return str(error)
     if isinstance(error, OSError):
@@ -90,3 +166,27 @@ def _told(error: Exception) -> str | None:
     if f"{type(error).__module__}.".startswith(_DATABASE_MODULES):
         return str(error).partition("\n")[0]
     return None
+
+
+def _said_of_usage(error: Exception) -> str:
+    """What is wrong with the arguments, on one line, and where to read about them."""
+    ctx: typer.Context | None = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        return ""  # help was shown as the error was made
+    hint = getattr(error, "param_hint", None)
+    message = str(error) if hint else error.format_message()  # type: ignore[attr-defined]
+    said = " ".join((f"{hint}: {message}" if hint else message).split())
+    return f"{said.removesuffix('.')}; {ctx.command_path} --help" if ctx is not None else said
+
+
+def _ending_of(error: Exception) -> ExitCode:
+    error = _first(error)
+    if isinstance(error, admin_client.Unreachable):
+        return ExitCode.UNREACHABLE
+    return ExitCode.REFUSED if isinstance(error, _REFUSALS) else ExitCode.MISUSED
+
+
+def _first(error: Exception) -> Exception:
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error

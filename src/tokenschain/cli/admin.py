@@ -1,119 +1,55 @@
-"""Commands over the admin API: API keys, limits, users, wallets, rejected records, usage."""
+"""Commands over the admin API that do more than one call, or say more than a table: limits, new
+users, rejected records, test messages, usage."""
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any
 
 import typer
 
-from tokenschain.cli import admin_client
-from tokenschain.cli.output import console, errors, table
+from tokenschain.cli import admin_client, tables
+from tokenschain.cli.admin_client import AdminError, AdminRequest
+from tokenschain.cli.api_commands import ROWS, secret_input
+from tokenschain.cli.language import told
+from tokenschain.cli.output import console, errors
+from tokenschain.cli.tables import Format, Output
 from tokenschain.core.pricing.catalog import PICO_PER_UNIT, format_pico
+from tokenschain.core.routing.near_names import near_names
 from tokenschain.infra import config
 
-keys = typer.Typer(no_args_is_help=True, help="API keys: create, list, rotate, revoke.")
-limits = typer.Typer(no_args_is_help=True, help="Rates and budgets: set, list, remove.")
-users = typer.Typer(no_args_is_help=True, help="People and service accounts: create, list, grant.")
-tokens = typer.Typer(no_args_is_help=True, help="Programs' tokens: create, list, revoke.")
-wallet = typer.Typer(no_args_is_help=True, help="What tenants have paid: show, deposit.")
+limits = typer.Typer(no_args_is_help=True, help="Rates and budgets: set, list, show, remove.")
+users = typer.Typer(no_args_is_help=True, help="People and service accounts, and their roles.")
+alerts = typer.Typer(no_args_is_help=True, help="Alerts, and where they are sent.")
 records = typer.Typer(
     no_args_is_help=True, help="Call records that the ledger could not take: look, retry, discard."
 )
 
 
-def call(method: str, path: str, body: Any = None, query: dict[str, str] | None = None) -> Any:
+def call(method: str, path: str, body: Any = None, query: Mapping[str, str] | None = None) -> Any:
     """One request to the admin API of the platform that the settings name."""
     return admin_client.call(config.load(), method, path, body, query=query)
 
 
-# --- keys ----------------------------------------------------------------------------
-
-
-@keys.command("create")
-def keys_create(
-    name: Annotated[str, typer.Option(help="What the key is for.")] = "key",
-    tenant: Annotated[str, typer.Option()] = "default",
-    project: Annotated[str, typer.Option()] = "default",
-    environment: Annotated[str, typer.Option()] = "default",
-    models: Annotated[list[str] | None, typer.Option("--model", help="Allow only these.")] = None,
-    expires_in_days: Annotated[int | None, typer.Option(min=1)] = None,
-    disconnect: Annotated[str, typer.Option(help="cancel or drain.")] = "cancel",
-    *,
-    routing_details: Annotated[
-        bool,
-        typer.Option("--routing-details", help="Show it costs, loads and other upstreams."),
-    ] = False,
-) -> None:
-    """Create an API key; it is shown once."""
-    expires = None if expires_in_days is None else int(time.time()) + expires_in_days * 86_400
-    body = {
-        "name": name,
-        "tenant": tenant,
-        "project": project,
-        "environment": environment,
-        "models": models,
-        "expires_at_s": expires,
-        "disconnect": disconnect,
-        "routing_details": routing_details,
-    }
-    made = call("POST", "/api/v1/keys", body)
-    console.print(made["key"], highlight=False, soft_wrap=True)
-    errors.print(f"{made['id']}: keep the key, it is not shown again", highlight=False)
-
-
-@keys.command("list")
-def keys_list(tenant: Annotated[str | None, typer.Option()] = None) -> None:
-    """List API keys by their prefixes."""
-    query = None if tenant is None else {"tenant": tenant}
-    found = call("GET", "/api/v1/keys", query=query)["data"]
-    shown = table("id", "key", "name", "tenant", "project", "environment", "state")
-    for key in found:
-        shown.add_row(
-            key["id"],
-            f"{key['prefix']}…",
-            key["name"],
-            key["tenant"],
-            key["project"],
-            key["environment"],
-            _state(key),
-        )
-    console.print(shown)
-
-
-def _state(key: dict[str, Any]) -> str:
-    if key["revoked_at_s"] is not None:
-        return "revoked"
-    if key["expires_at_s"] is not None and key["expires_at_s"] <= time.time():
-        return "expired"
-    return "active"
-
-
-@keys.command("revoke")
-def keys_revoke(key_id: str) -> None:
-    """Revoke an API key; it is refused within a second."""
-    call("DELETE", f"/api/v1/keys/{key_id}")
-    console.print(f"revoked {key_id}")
-
-
-@keys.command("rotate")
-def keys_rotate(
-    key_id: str,
-    overlap_s: Annotated[int, typer.Option(min=0, help="How long the old one goes on.")] = 86_400,
-) -> None:
-    """Make a successor that may do the same; it is shown once."""
-    made = call("POST", f"/api/v1/keys/{key_id}/rotate", {"overlap_s": overlap_s})
-    console.print(made["key"], highlight=False, soft_wrap=True)
-    errors.print(f"{made['id']}: {key_id} is served for {overlap_s} s more", highlight=False)
+def rows_of(path: str, query: Mapping[str, str] | None = None, most: int | None = None) -> Any:
+    """The rows of a list of the admin API."""
+    settings = config.load()
+    rows, _ = admin_client.pages(settings, AdminRequest("GET", path, query=query or {}), most)
+    if not rows and query:
+        admin_client.check_tenant(settings, query.get("tenant"))
+    return rows
 
 
 # --- limits ----------------------------------------------------------------------------
 
 _WINDOWS = {"second": 1, "minute": 60, "hour": 3_600}
 _PERIODS = ("day", "month", "total")
+_MEASURES = ("requests", "tokens", "spend", "concurrent")
+_MATCHED = ("tenant", "account", "project", "environment", "key_id", "model", "tag")
+_PER = (*_MATCHED[:-1], "tag:NAME")
+_LIMIT_COLUMNS = ("id", "measure", "limit", "period", "match", "per", "spent")
 
 
 @limits.command("set")
@@ -129,66 +65,127 @@ def limits_set(
     match: Annotated[
         list[str] | None, typer.Option(help="Which calls: tenant=x, model=y, tag=a=b; several.")
     ] = None,
+    everyone: Annotated[
+        bool, typer.Option("--everyone", help="All calls of all tenants, instead of --match.")
+    ] = False,
     per: Annotated[
         list[str] | None, typer.Option(help="Counted per: key_id, tenant, tag:user; several.")
     ] = None,
     wait_s: Annotated[float, typer.Option(min=0, help="A call over the rate may wait.")] = 0,
+    burst_when_idle: Annotated[
+        bool, typer.Option("--burst-when-idle", help="A rate that holds when upstreams are busy.")
+    ] = False,
+    on_unavailable: Annotated[
+        str | None, typer.Option(help="When it cannot be counted: allow or deny.")
+    ] = None,
     soft: Annotated[bool, typer.Option("--soft", help="A budget that only alerts.")] = False,
     alert: Annotated[
         list[int] | None, typer.Option(help="Percent of a budget to alert at; several.")
     ] = None,
 ) -> None:
     """Set a rate or a budget; gateways follow within a second."""
-    if period not in (*_WINDOWS, *_PERIODS):
-        known = ", ".join((*_WINDOWS, *_PERIODS))
-        raise typer.BadParameter(f"one of {known}", param_hint="--period")
+    _known(period, (*_WINDOWS, *_PERIODS), "--period")
+    _known(measure, _MEASURES, "--measure")
     if per is not None and not {*_WINDOWS, *_PERIODS}.isdisjoint(per):
-        raise typer.BadParameter("a length of time is now --period", param_hint="--per")
-    try:
-        number = Decimal(amount) * (PICO_PER_UNIT if measure == "spend" else 1)
-    except InvalidOperation:
-        raise typer.BadParameter(f"`{amount}` is no number", param_hint="amount") from None
+        raise typer.BadParameter(told("a length of time is now --period"), param_hint="--per")
+    for one in per or ():
+        _known("tag:NAME" if one.startswith("tag:") else one, _PER, "--per")
     body: dict[str, Any] = {
         "kind": "rate" if period in _WINDOWS else "budget",
         "measure": measure,
-        "amount": int(number),
-        "match": dict(part.partition("=")[::2] for part in match or ()),
+        "amount": _amount(amount, measure),
+        "match": _matched(match or (), everyone=everyone),
         "per": per or [],
     }
     if period in _WINDOWS:
         body |= {"window_s": _WINDOWS[period], "wait_s": wait_s}
+        body |= {"burst_when_idle": burst_when_idle}
     else:
         body |= {"period": period, "hard": not soft}
         if alert:
             body["alerts"] = alert
-    call("PUT", f"/api/v1/limits/{name}", body)
-    console.print(f"set {name}")
+    if on_unavailable is not None:
+        _known(on_unavailable, ("allow", "deny"), "--on-unavailable")
+        body["on_unavailable"] = on_unavailable
+    call("PUT", f"/api/v1/limits/{admin_client.quoted(name)}", body)
+    console.print(told("set {name}", name=name), highlight=False, markup=False)
+
+
+def _amount(text: str, measure: str) -> int:
+    """As the API counts it: whole, and money in pico-yuan."""
+    try:
+        number = Decimal(text) * (PICO_PER_UNIT if measure == "spend" else 1)
+    except InvalidOperation:
+        raise typer.BadParameter(
+            told("`{text}` is no number", text=text), param_hint="amount"
+        ) from None
+    if number != number.to_integral_value():
+        raise typer.BadParameter(
+            told("`{text}` is no whole number of {measure}", text=text, measure=measure),
+            param_hint="amount",
+        )
+    return int(number)
+
+
+def _matched(parts: tuple[str, ...] | list[str], *, everyone: bool) -> dict[str, str]:
+    """Which calls are limited: those named, or all when that was said."""
+    if not parts and not everyone:
+        raise typer.BadParameter(
+            told("say which calls, as --match tenant=NAME, or --everyone for all calls there are"),
+            param_hint="--match",
+        )
+    if parts and everyone:
+        raise typer.BadParameter(told("either --match or --everyone"), param_hint="--match")
+    found = {}
+    for part in parts:
+        name, _, value = part.partition("=")
+        _known(name, _MATCHED, "--match")
+        if not value:
+            raise typer.BadParameter(
+                told("{name} of what? Say {name}=VALUE", name=name), param_hint="--match"
+            )
+        found[name] = value
+    return found
+
+
+def _known(name: str, names: tuple[str, ...], option: str) -> None:
+    if name not in names:
+        near = near_names(name, names)
+        hint = told("; did you mean {names}?", names=near[0]) if near else ""
+        raise typer.BadParameter(
+            told("`{name}` is none of {names}", name=name, names=", ".join(names)) + hint,
+            param_hint=option,
+        )
 
 
 @limits.command("list")
-def limits_list(tenant: Annotated[str | None, typer.Option()] = None) -> None:
+def limits_list(
+    tenant: Annotated[str | None, typer.Option(help="Tenant.")] = None,
+    output_format: Output = Format.TABLE,
+) -> None:
     """List limits; of budgets what is spent."""
-    found = call("GET", "/api/v1/limits", query=None if tenant is None else {"tenant": tenant})
-    shown = table("name", "measure", "amount", "period", "match", "per", "spent")
+    found = rows_of("/api/v1/limits", {} if tenant is None else {"tenant": tenant})
+    if output_format in (Format.TABLE, Format.WIDE):
+        found = [_limit_row(limit) for limit in found]
+    tables.show(found, _LIMIT_COLUMNS, output_format)
+
+
+def _limit_row(limit: Mapping[str, Any]) -> dict[str, Any]:
+    """A limit in words: money in yuan, the window by its name."""
+    spend = limit["measure"] == "spend"
+    amounts = [limit["amount"], *(use["spent"] for use in limit.get("used", ()))]
+    texts = [format_pico(amount, "CNY") if spend else f"{amount:,}" for amount in amounts]
     windows = {seconds: name for name, seconds in _WINDOWS.items()}
-    for limit in found["data"]:
-        spend = limit["measure"] == "spend"
-        amounts = [limit["amount"], *(use["spent"] for use in limit.get("used", ()))]
-        texts = [format_pico(a, "CNY") if spend else f"{a:,}" for a in amounts]
-        period = limit.get("period") or windows[limit["window_s"]]
-        match = ", ".join(f"{k}={v}" for k, v in limit["match"].items() if v)
-        spent = ", ".join(texts[1:3]) + (" …" if len(texts) > 3 else "")
-        shown.add_row(
-            limit["id"], limit["measure"], texts[0], period, match, ", ".join(limit["per"]), spent
-        )
-    console.print(shown)
-
-
-@limits.command("remove")
-def limits_remove(name: str) -> None:
-    """Take a limit away."""
-    call("DELETE", f"/api/v1/limits/{name}")
-    console.print(f"removed {name}")
+    match = ", ".join(f"{k}={v}" for k, v in limit["match"].items() if v)
+    return {
+        "id": limit["id"],
+        "measure": limit["measure"],
+        "limit": texts[0],
+        "period": limit.get("period") or windows[limit["window_s"]],
+        "match": match or told("everyone"),
+        "per": limit["per"],
+        "spent": ", ".join(texts[1:3]) + (" …" if len(texts) > 3 else ""),
+    }
 
 
 # --- people ----------------------------------------------------------------------------
@@ -196,148 +193,74 @@ def limits_remove(name: str) -> None:
 
 @users.command("create")
 def users_create(
-    email: str,
+    email: Annotated[str, typer.Argument(help="E-mail address.")],
     tenant: Annotated[str, typer.Option(help="Its tenant; `*` is the platform.")] = "default",
-    name: Annotated[str, typer.Option()] = "",
+    name: Annotated[str, typer.Option(help="Name.")] = "",
     role: Annotated[str | None, typer.Option(help="Given in the tenant at once.")] = None,
     service: Annotated[bool, typer.Option("--service", help="A service account.")] = False,
 ) -> None:
     """Create a user; the password is read from standard input."""
+    if role is not None:  # before a user is made that has none
+        found = call("GET", "/api/v1/roles", query={"tenant": tenant})["data"]
+        _known(role, tuple(one["name"] for one in found), "--role")
     body: dict[str, Any] = {"email": email, "tenant": tenant, "name": name or email}
     if service:
         body["kind"] = "service"
-    elif sys.stdin.isatty():
-        body["password"] = typer.prompt("password", hide_input=True, confirmation_prompt=True)
     else:
-        body["password"] = sys.stdin.read().strip()
+        body["password"] = secret_input("password")
     made = call("POST", "/api/v1/users", body)
     if role is not None:
-        users_grant(made["id"], role, tenant)
-    console.print(made["id"])
+        given = {"role": role, "tenant": tenant}
+        call("POST", f"/api/v1/users/{made['id']}/bindings", given)
+        said = told("{user} is {role} of {tenant}", user=made["id"], role=role, tenant=tenant)
+        errors.print(said, highlight=False, markup=False)
+    console.print(made["id"], highlight=False)
 
 
-@users.command("grant")
-def users_grant(
-    user_id: str,
-    role: str,
-    tenant: Annotated[str, typer.Option()] = "default",
+# --- alerts ----------------------------------------------------------------------------
+
+_ARRIVES_MAX_S = 30.0
+
+
+@alerts.command("test")
+def alerts_test(
+    target_id: Annotated[str, typer.Argument(help="Id, as `alerts targets` shows it.")],
 ) -> None:
-    """Give a user a role in a tenant."""
-    call("POST", f"/api/v1/users/{user_id}/bindings", {"role": role, "tenant": tenant})
-    errors.print(f"{user_id} is {role} of {tenant}")
-
-
-@users.command("list")
-def users_list(tenant: Annotated[str | None, typer.Option()] = None) -> None:
-    """List people and service accounts."""
-    found = call("GET", "/api/v1/users", query=None if tenant is None else {"tenant": tenant})
-    shown = table("id", "email", "name", "kind", "tenant", "state")
-    for user in found["data"]:
-        state = "disabled" if user["disabled_at_s"] else "active"
-        shown.add_row(*(user[n] for n in ("id", "email", "name", "kind", "tenant")), state)
-    console.print(shown)
-
-
-# --- programs' tokens ------------------------------------------------------------------
-
-
-@tokens.command("create")
-def tokens_create(
-    user_id: Annotated[str, typer.Argument(help="A service account; or yourself, signed in.")],
-    permission: Annotated[
-        list[str] | None,
-        typer.Option(help="What it may do, as keys:read, usage:* or *; several."),
-    ] = None,
-    name: Annotated[str, typer.Option(help="What it is for.")] = "token",
-    expires_in_days: Annotated[int, typer.Option(min=1, max=366)] = 90,
-) -> None:
-    """Create a token for a program; it is shown once.
-
-    It may do what is named, of what its user may.
-    """
-    if not permission:
-        raise typer.BadParameter("name what it may do", param_hint="--permission")
-    body = {"name": name, "lasts_s": expires_in_days * 86_400, "permissions": permission}
-    made = call("POST", f"/api/v1/users/{user_id}/tokens", body)
-    console.print(made["token"], highlight=False, soft_wrap=True)
-    errors.print(f"{made['id']}: keep the token, it is not shown again", highlight=False)
-
-
-@tokens.command("list")
-def tokens_list(user_id: str) -> None:
-    """List a user's tokens and sessions."""
-    shown = table("id", "kind", "name", "permissions", "expires")
-    for token in call("GET", f"/api/v1/users/{user_id}/tokens")["data"]:
-        day = time.strftime("%Y-%m-%d", time.gmtime(token["expires_at_s"]))
-        shown.add_row(
-            token["id"], token["kind"], token["name"], ", ".join(token["permissions"]), day
-        )
-    console.print(shown)
-
-
-@tokens.command("revoke")
-def tokens_revoke(token_id: str) -> None:
-    """End a token or a session."""
-    call("DELETE", f"/api/v1/tokens/{token_id}")
-    console.print(f"revoked {token_id}")
-
-
-# --- money -----------------------------------------------------------------------------
-
-
-@wallet.command("show")
-def wallet_show(tenant: str) -> None:
-    """Show what a tenant has left."""
-    found = call("GET", f"/api/v1/wallets/{tenant}")
-    shown = table("tenant", "prepaid", "balance", "credit line")
-    balances = [format_pico(v, k) for k, v in found["balances_pico"].items()]
-    shown.add_row(
-        tenant, "yes" if found["prepaid"] else "no", ", ".join(balances) or "0",
-        format_pico(found["credit_pico"], "CNY"),
-    )  # fmt: skip
-    console.print(shown)
-
-
-@wallet.command("deposit")
-def wallet_deposit(
-    tenant: str,
-    amount: Annotated[str, typer.Argument(help="As `1000.00`.")],
-    reference: Annotated[str, typer.Option(help="The bank's, for reconciliation.")],
-    currency: Annotated[str, typer.Option(help="CNY or USD.")] = "CNY",
-) -> None:
-    """Enter what a tenant paid."""
-    body = {"amount": amount, "currency": currency, "reference": reference}
-    made = call("POST", f"/api/v1/wallets/{tenant}/deposits", body)
-    console.print(made["transaction_id"], highlight=False)
-
-
-@wallet.command("reverse")
-def wallet_reverse(
-    transaction_id: Annotated[str, typer.Argument(help="As `wallet deposit` printed it.")],
-    reason: Annotated[str, typer.Option(help="Why it is undone.")],
-) -> None:
-    """Undo a deposit by its opposite; its reference may then be entered again."""
-    made = call("POST", f"/api/v1/ledger-entries/{transaction_id}/reverse", {"reason": reason})
-    console.print(made["transaction_id"], highlight=False)
+    """Send a test message to a target, and say whether it arrived."""
+    path = f"/api/v1/alert-targets/{admin_client.quoted(target_id)}/test"
+    made = call("POST", path)
+    deadline = time.monotonic() + _ARRIVES_MAX_S
+    while time.monotonic() < deadline:
+        found = next(one for one in rows_of("/api/v1/alerts", most=ROWS) if one["id"] == made["id"])
+        if found["sent_at_s"] is not None and found["targets_left"] == "[]":
+            console.print(told("it arrived"))
+            return
+        if found["tries"]:
+            break
+        time.sleep(0.5)
+    raise AdminError(
+        told("it did not arrive; it is tried again, and control's log says why: alert_not_sent")
+    )
 
 
 # --- rejected records ------------------------------------------------------------------
+
+_RECORD_COLUMNS = ("id", "received_at_s", "reason", "event_id", "tenant", "model_asked", "gateway")
 
 
 @records.command("rejected")
 def records_rejected(
     record_id: Annotated[str | None, typer.Argument(help="Show all that it says.")] = None,
+    output_format: Output = Format.TABLE,
 ) -> None:
     """List the records that could not be entered, with the reason; or show one."""
-    if record_id is not None:
-        console.print_json(data=call("GET", f"/api/v1/rejected-records/{record_id}"))
+    if record_id is None:
+        tables.show(rows_of("/api/v1/rejected-records"), _RECORD_COLUMNS, output_format)
         return
-    shown = table("id", "received", "event", "tenant", "model", "gateway", "reason")
-    for one in _rejected():
-        received = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(one["received_at_s"]))
-        words = (one[name] for name in ("event_id", "tenant", "model_asked", "gateway", "reason"))
-        shown.add_row(one["id"], received, *words)
-    console.print(shown)
+    found = call("GET", f"/api/v1/rejected-records/{admin_client.quoted(record_id)}")
+    if output_format in (Format.TABLE, Format.WIDE):  # the record is what is to be seen
+        found = {name: found[name] for name in ("id", "reason")} | (found["record"] or {})
+    tables.show(found, (), output_format)
 
 
 @records.command("retry")
@@ -348,75 +271,72 @@ def records_retry(
     ] = False,
 ) -> None:
     """Enter rejected records again; those that are refused again stay."""
-    names = record_ids or [one["id"] for one in _rejected() if one["readable"]]
+    rejected = [] if record_ids else rows_of("/api/v1/rejected-records")
+    names = record_ids or [one["id"] for one in rejected if one["readable"]]
     entered = 0
     for name in names:
+        path = f"/api/v1/rejected-records/{admin_client.quoted(name)}/retry"
         try:
-            call("POST", f"/api/v1/rejected-records/{name}/retry", {"reduced": reduced})
+            call("POST", path, {"reduced": reduced})
             entered += 1
-        except admin_client.AdminError as error:
+        except admin_client.Unreachable:
+            raise
+        except AdminError as error:
             errors.print(f"{name}: {error}", highlight=False, markup=False)
-    console.print(f"entered {entered} of {len(names)}")
+    console.print(told("entered {entered} of {all}", entered=entered, all=len(names)))
     if entered < len(names):
         raise typer.Exit(1)
 
 
-@records.command("discard")
-def records_discard(record_id: str) -> None:
-    """Give a rejected record up; its call stays out of the ledger."""
-    call("DELETE", f"/api/v1/rejected-records/{record_id}")
-    console.print(f"discarded {record_id}")
-
-
-def _rejected() -> Iterator[dict[str, Any]]:
-    query = {"limit": "200"}
-    while True:
-        found = call("GET", "/api/v1/rejected-records", query=query)
-        yield from found["data"]
-        if found["next_cursor"] is None:
-            return
-        query["cursor"] = found["next_cursor"]
-
-
 # --- usage -----------------------------------------------------------------------------
+
+_USAGE_COLUMNS = (
+    "calls", "failed_calls", "prompt_tokens", "cached_tokens", "completion_tokens", "charge_pico",
+    "cost_pico", "platform_cost_pico", "unpriced_calls",
+)  # fmt: skip
 
 
 def usage(
     days: Annotated[int, typer.Option(min=1, max=3_660, help="How far back.")] = 30,
     by: Annotated[str, typer.Option(help="Dimensions, separated by commas.")] = "tenant,model,day",
-    tenant: Annotated[str | None, typer.Option()] = None,
+    tenant: Annotated[str | None, typer.Option(help="Tenant.")] = None,
+    output_format: Output = Format.TABLE,
 ) -> None:
-    """Show calls, tokens and cost.
+    """Show calls, tokens, charges and cost.
 
-    Beside it, what upstreams are owed for answers that no caller pays for.
+    Charge is what callers pay, cost what upstreams are owed for their answers; platform cost is
+    what upstreams are owed for answers that no caller pays for. Days are UTC. In a table, amounts
+    in several currencies stand side by side; csv and json have a row for each.
     """
     query = {"group_by": by, "from_s": str(int(time.time()) - days * 86_400)}
     if tenant is not None:
         query["tenant"] = tenant
     rows = call("GET", "/api/v1/usage", query=query)["data"]
-    names = [name.strip() for name in by.split(",")]
-    shown = table(*names, "calls", "failed", "input", "cached", "output", "cost", "platform cost")
+    if not rows:
+        admin_client.check_tenant(config.load(), tenant)
+    names = [name.strip() for name in by.split(",") if name.strip()]
+    if output_format in (Format.TABLE, Format.WIDE):
+        rows = _added_up(rows, names)
+    tables.show(rows, (*names, *_USAGE_COLUMNS), output_format)
+
+
+_CURRENCIES = {"charge_pico": "charge_currency", "cost_pico": "currency",
+               "platform_cost_pico": "currency"}  # fmt: skip
+
+
+def _added_up(rows: list[dict[str, Any]], names: list[str]) -> list[dict[str, Any]]:
+    """One row for each of what was asked for; the API has one for each pair of currencies."""
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
     for row in rows:
-        cost = borne = "-"
-        if row.get("currency"):
-            cost = format_pico(row["cost_pico"], row["currency"])
-            if row["platform_cost_pico"]:
-                borne = format_pico(row["platform_cost_pico"], row["currency"])
-        if row.get("unpriced_calls"):
-            cost += f" + {row['unpriced_calls']} unpriced"
-        shown.add_row(
-            *(row[name] for name in names),
-            *(
-                str(row.get(name, "-"))
-                for name in (
-                    "calls",
-                    "failed_calls",
-                    "prompt_tokens",
-                    "cached_tokens",
-                    "completion_tokens",
-                )
-            ),
-            cost,
-            borne,
-        )
-    console.print(shown)
+        key = tuple(row.get(name) for name in names)
+        total = found.setdefault(key, dict(zip(names, key, strict=True)))
+        for name, value in row.items():
+            if name in names or type(value) is not int:
+                continue
+            if name not in _CURRENCIES:
+                total[name] = total.get(name, 0) + value
+            else:
+                amounts = total.setdefault(name, {})
+                currency = row[_CURRENCIES[name]]
+                amounts[currency] = amounts.get(currency, 0) + value
+    return list(found.values())

@@ -3,18 +3,46 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote
 
 import msgspec
 
+from tokenschain.cli.language import told
+from tokenschain.core.routing.near_names import near_names
 from tokenschain.infra import config
 from tokenschain.infra.config import ADMIN_TOKEN_VARIABLE, Settings
 
+if TYPE_CHECKING:
+    import httpx
+
 _TIMEOUT_S = 10.0
+_PAGE = 200
+"""Rows asked for at once: the most that control gives."""
 
 
 class AdminError(Exception):
-    """Control refused or cannot be reached; the message says what to do."""
+    """Control refused; the message says what to do."""
+
+
+class Unreachable(AdminError):
+    """Control does not answer."""
+
+
+class AdminRequest(NamedTuple):
+    """One request to the admin API."""
+
+    method: str
+    path: str
+    body: object | None = None
+    query: Mapping[str, str] = {}
+    headers: Mapping[str, str] = {}
+    anonymous: bool = False
+    """Whether it needs no token."""
 
 
 def call(
@@ -22,14 +50,20 @@ def call(
     method: str,
     path: str,
     body: object | None = None,
-    query: dict[str, str] | None = None,
+    query: Mapping[str, str] | None = None,
 ) -> Any:
     """One call of the admin API; returns the decoded answer.
 
     Raises:
         AdminError: refused, or not reachable.
     """
-    return msgspec.json.decode(_exchange(settings, method, path, body, query))
+    return send(settings, AdminRequest(method, path, body, query or {}))
+
+
+def send(settings: Settings, request: AdminRequest) -> Any:
+    """The same, for a request as a whole."""
+    with _answering(settings, request) as reply:
+        return msgspec.json.decode(reply.read())
 
 
 def text(settings: Settings, path: str) -> str:
@@ -38,32 +72,102 @@ def text(settings: Settings, path: str) -> str:
     Raises:
         AdminError: refused, or not reachable.
     """
-    return _exchange(settings, "GET", path).decode("utf-8", "replace")
+    with _answering(settings, AdminRequest("GET", path)) as reply:
+        return reply.read().decode("utf-8", "replace")
 
 
-def _exchange(
-    settings: Settings,
-    method: str,
-    path: str,
-    body: object | None = None,
-    query: dict[str, str] | None = None,
-) -> bytes:
+def pages(settings: Settings, request: AdminRequest, most: int | None) -> tuple[list[Any], bool]:
+    """The rows of a list, page by page, and whether these are all.
+
+    Args:
+        most: at most so many; None: all.
+
+    Raises:
+        AdminError: refused, or not reachable.
+    """
+    rows: list[Any] = []
+    query = dict(request.query)
+    while True:
+        query["limit"] = str(_PAGE if most is None else min(_PAGE, most - len(rows)))
+        found = send(settings, request._replace(query=query))
+        rows += found["data"]
+        if found["next_cursor"] is None:
+            return rows, True
+        if most is not None and len(rows) >= most:
+            return rows, False
+        query["cursor"] = found["next_cursor"]
+
+
+def download(settings: Settings, request: AdminRequest, path: Path | None) -> None:
+    """An answer as it comes, into a file or to standard output.
+
+    Raises:
+        AdminError: refused, or not reachable.
+    """
+    with _answering(settings, request) as reply:
+        binary = "text/" not in reply.headers.get("content-type", "")
+        if path is None and binary and sys.stdout.isatty():
+            raise AdminError(told("this is no text: name a file with --out"))
+        with nullcontext(sys.stdout.buffer) if path is None else path.open("wb") as file:
+            for piece in reply.iter_bytes():
+                file.write(piece)
+            file.flush()
+
+
+def check_tenant(settings: Settings, tenant: str | None) -> None:
+    """Insist that a tenant is there, of which nothing was found.
+
+    Raises:
+        AdminError: it is not; names those that are like it.
+    """
+    if not tenant or tenant == "*":
+        return
+    every = AdminRequest("GET", "/api/v1/organization/units", query={"kind": "tenant"})
+    try:
+        names = [unit["name"] for unit in pages(settings, every, None)[0]]
+    except AdminError:
+        return  # who sees no tenants is told nothing of them
+    if tenant not in names:
+        near = near_names(tenant, names)
+        said = told("there is no tenant {tenant}", tenant=tenant)
+        hint = told("; did you mean {names}?", names=", ".join(near)) if near else ""
+        raise AdminError(said + hint)
+
+
+def quoted(part: str) -> str:
+    """A part of a path, whatever it is made of."""
+    return quote(part, safe="")
+
+
+@contextmanager
+def _answering(settings: Settings, request: AdminRequest) -> Iterator[httpx.Response]:
+    """An answer that is no error, whose body is still to be read."""
     import httpx  # noqa: PLC0415 - gateways do without
 
     from tokenschain.cli import http  # noqa: PLC0415
 
     at = settings.control_base_url
-    with http.client(at, _token(settings), _TIMEOUT_S) as client:
+    token = None if request.anonymous else _token(settings)
+    with http.client(at, token, _TIMEOUT_S) as client:
         try:
-            reply = client.request(method, path, json=body, params=query)
+            with client.stream(
+                request.method, request.path, json=request.body, params=dict(request.query),
+                headers=dict(request.headers),
+            ) as reply:  # fmt: skip
+                if reply.is_error:
+                    reply.read()
+                    raise AdminError(http.message_of(reply))
+                yield reply
         except httpx.HTTPError as error:
-            raise AdminError(
-                f"control at {at} cannot be reached ({error}); is `tokenschain up` running? "
-                f"Settings: {config.config_file() or 'no tokenschain.yaml in this folder'}"
+            raise Unreachable(
+                told(
+                    "control at {address} cannot be reached ({why}); is `tokenschain up` running? "
+                    "Settings: {file}",
+                    address=at,
+                    why=error,
+                    file=config.config_file() or told("no tokenschain.yaml in this folder"),
+                )
             ) from None
-    if reply.is_error:
-        raise AdminError(http.message_of(reply))
-    return reply.content
 
 
 def _token(settings: Settings) -> str:
@@ -74,6 +178,9 @@ def _token(settings: Settings) -> str:
         return settings.operator_token_path.read_text(encoding="utf-8").strip()
     except OSError:
         raise AdminError(
-            f"no admin token: set {ADMIN_TOKEN_VARIABLE}, or run this on the machine and as the "
-            "user that runs control"
+            told(
+                "no admin token: set {variable}, or run this on the machine and as the user that "
+                "runs control",
+                variable=ADMIN_TOKEN_VARIABLE,
+            )
         ) from None

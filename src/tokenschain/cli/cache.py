@@ -12,121 +12,147 @@ from statistics import fmean
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.progress import Progress
 
 from tokenschain.cli import plots as plotting
+from tokenschain.cli import tables
 from tokenschain.cli.admin import call
-from tokenschain.cli.admin_client import AdminError
+from tokenschain.cli.admin_client import AdminError, check_tenant
+from tokenschain.cli.language import told
 from tokenschain.cli.output import console, errors, table
-from tokenschain.core.pricing.catalog import format_pico
+from tokenschain.cli.tables import Format, Output
 from tokenschain.infra import config
 
+Tenant = Annotated[str | None, typer.Option(help="Tenant.")]
+Days = Annotated[int, typer.Option(min=1, help="How far back.")]
 cache = typer.Typer(no_args_is_help=True, help="Response cache: figures, flushing, evaluation.")
 PAIR_SETS = ("fow_pairs", "guardpairs", "pawsx_zh")
 TRAPS_MAX = (0.02, 0.05)
 
 
+_STATS_COLUMNS = ("tenant", "model", "cache", "reason", "calls", "saved_tokens", "saved_pico")
+
+
 @cache.command("stats")
 def stats(
-    tenant: Annotated[str | None, typer.Option()] = None,
-    days: Annotated[int, typer.Option(min=1)] = 1,
+    tenant: Tenant = None,
+    days: Days = 1,
+    output_format: Output = Format.TABLE,
 ) -> None:
     """Show hits, misses and savings of the cache, by tenant, model and outcome."""
-    shown = table("tenant", "model", "cache", "reason", "calls", "saved tokens", "saved")
-    for row in call("GET", "/api/v1/cache/stats", query=_since(days, tenant))["data"]:
-        saved = f"{format_pico(row['saved_pico'], row['currency'])}" if row["saved_pico"] else ""
-        shown.add_row(
-            row["tenant"], row["model"], row["cache"], row["reason"], f"{row['calls']:,}",
-            f"{row['saved_tokens']:,}", saved,
-        )  # fmt: skip
-    console.print(shown)
+    tables.show(_found("stats", tenant, days), _STATS_COLUMNS, output_format)
+
+
+_AGE_COLUMNS = ("age up to", "hits", "share of hits kept by that ttl")
 
 
 @cache.command("hit-ages")
 def hit_ages(
-    tenant: Annotated[str | None, typer.Option()] = None,
-    model: Annotated[str | None, typer.Option()] = None,
-    days: Annotated[int, typer.Option(min=1)] = 7,
+    tenant: Tenant = None,
+    model: Annotated[str | None, typer.Option(help="Model.")] = None,
+    days: Days = 7,
+    output_format: Output = Format.TABLE,
 ) -> None:
     """Age of cached responses when they were served: what another ttl_s would keep."""
-    shown = table("age up to", "hits", "share of hits kept by that ttl")
-    for row in call("GET", "/api/v1/cache/hit-ages", query=_since(days, tenant, model=model))[
-        "data"
-    ]:
-        bar = "█" * round(row["share_within"] * _BAR)
-        shown.add_row(
-            _span(row["age_s_max"]), f"{row['hits']:,}", f"{row['share_within']:7.1%} {bar}"
-        )
-    console.print(shown)
+    rows = _found("hit-ages", tenant, days, model=model)
+    columns: tuple[str, ...] = ("age_s_max", "hits", "share_within")
+    if output_format in (Format.TABLE, Format.WIDE):
+        columns = _AGE_COLUMNS
+        shares = [row["share_within"] for row in rows]
+        bars = [f"{share:7.1%} {'█' * round(share * _BAR)}" for share in shares]
+        rows = [
+            dict(zip(columns, (_span(row["age_s_max"]), row["hits"], bar), strict=True))
+            for row, bar in zip(rows, bars, strict=True)
+        ]
+    tables.show(rows, columns, output_format)
+
+
+_CHOICE_COLUMNS = ("at most", "threshold", "false hits", "semantic hits", "saved_pico")
 
 
 @cache.command("threshold-preview")
 def threshold_preview(
-    tenant: Annotated[str | None, typer.Option()] = None,
-    days: Annotated[int, typer.Option(min=1)] = 1,
+    tenant: Tenant = None,
+    days: Days = 1,
+    output_format: Output = Format.TABLE,
 ) -> None:
     """Show the measured false-hit rate, and what another limit would have given."""
-    found = call("GET", "/api/v1/cache/threshold-preview", query=_since(days, tenant))["data"]
+    found = _found("threshold-preview", tenant, days)
+    if output_format not in (Format.TABLE, Format.WIDE):
+        tables.show(found, (), output_format)
+        return
     if not found:
-        console.print("no semantic look-ups yet")
+        errors.print(told("no semantic look-ups yet"))
     for one in found:
         console.print(
-            f"[bold]{one['tenant']}/{one['project']} {one['model']}[/bold]: "
-            f"false hits {one['false_hit_rate']:.2%} ({one['false_hit_rate_low']:.2%} to "
-            f"{one['false_hit_rate_high']:.2%}, {one['checked']:,} checked), at most "
-            f"{one['false_hit_rate_max']:.1%} wanted; "
-            f"{one['exact_hits']:,} exact hits, {one['lookups']:,} compared",
-            highlight=False,
-        )
-        shown = table("at most", "threshold", "false hits", "semantic hits", "saved")
-        for choice in one["choices"]:
-            threshold = choice["threshold"]
-            shown.add_row(
-                f"{choice['false_hit_rate_max']:.1%}",
-                "never" if threshold is None else f"{threshold:.3f}",
-                f"{choice['false_hit_rate']:.2%}",
-                f"{choice['hits']:,}",
-                _money(choice["saved_pico"]),
-            )
-        console.print(shown)
+            f"{one['tenant']}/{one['project']} {one['model']}: "
+            + told(
+                "false hits {rate:.2%} ({low:.2%} to {high:.2%}, {checked:,} checked), at most "
+                "{most:.1%} wanted; {exact:,} exact hits, {lookups:,} compared",
+                rate=one["false_hit_rate"], low=one["false_hit_rate_low"],
+                high=one["false_hit_rate_high"], checked=one["checked"],
+                most=one["false_hit_rate_max"], exact=one["exact_hits"], lookups=one["lookups"],
+            ),
+            highlight=False, markup=False,
+        )  # fmt: skip
+        rows = [
+            {
+                "at most": f"{choice['false_hit_rate_max']:.1%}",
+                "threshold": told("never")
+                if choice["threshold"] is None
+                else f"{choice['threshold']:.3f}",
+                "false hits": f"{choice['false_hit_rate']:.2%}",
+                "semantic hits": choice["hits"],
+                "saved_pico": choice["saved_pico"],
+            }
+            for choice in one["choices"]
+        ]
+        tables.show(rows, _CHOICE_COLUMNS, output_format)
+
+
+_CLUSTER_COLUMNS = ("lookups", "misses", "saved_pico", "query", "answer", "model")
 
 
 @cache.command("query-clusters")
 def query_clusters(
-    tenant: Annotated[str, typer.Option()],
-    days: Annotated[int, typer.Option(min=1)] = 7,
-    limit: Annotated[int, typer.Option(min=1, max=200)] = 20,
+    tenant: Annotated[str, typer.Option(help="Tenant.")],
+    days: Days = 7,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="At most so many.")] = 20,
     out: Annotated[
         Path | None, typer.Option(help="File for one question of each, as `cache warm` reads it.")
     ] = None,
+    output_format: Output = Format.TABLE,
 ) -> None:
     """Show frequent questions, their wordings, and what answering them once saves."""
-    query = _since(days, tenant) | {"limit": str(limit)}
-    found = call("GET", "/api/v1/cache/query-clusters", query=query)["data"]
-    shown = table("asked", "misses", "saved", "query", "answer", "model")
-    for row in found:
-        said = row["queries"][0] + (
-            f"  (+{len(row['queries']) - 1} ways)" if len(row["queries"]) > 1 else ""
-        )
-        shown.add_row(
-            f"{row['lookups']:,}", f"{row['misses']:,}", _money(row["saved_pico"]),
-            _short(said), _short(row["answer"]), row["model"],
-        )  # fmt: skip
-    console.print(shown)
+    found = _found("query-clusters", tenant, days, limit=str(limit))
+    rows = found
+    if output_format in (Format.TABLE, Format.WIDE):
+        rows = [row | {"query": _wordings(row["queries"])} for row in found]
+    tables.show(rows, _CLUSTER_COLUMNS, output_format)
     if out is not None:
         lines = [" ".join(row["queries"][0].split()) for row in found]
         out.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        console.print(f"{len(lines)} questions in {out}: `tokenschain cache warm {out}`")
+        said = told("{count} questions in {file}: `tokenschain cache warm {file}`",
+                    count=len(lines), file=out)  # fmt: skip
+        errors.print(said, highlight=False, markup=False, soft_wrap=True)
+
+
+def _wordings(queries: list[str]) -> str:
+    more = len(queries) - 1
+    return queries[0] + (told("  (+{count} ways)", count=more) if more else "")
 
 
 _BAR = 30
-_SHORT = 60
 
 
-def _since(days: int, tenant: str | None, **more: str | None) -> dict[str, str]:
+def _found(what: str, tenant: str | None, days: int, **more: str | None) -> list[dict[str, Any]]:
+    """What the cache's part of the admin API tells of the last days."""
     given = {"from_s": str(int(time.time()) - days * 86_400), "tenant": tenant, **more}
-    return {name: value for name, value in given.items() if value is not None}
+    query = {name: value for name, value in given.items() if value is not None}
+    rows: list[dict[str, Any]] = call("GET", f"/api/v1/cache/{what}", query=query)["data"]
+    if not rows:
+        check_tenant(config.load(), tenant)
+    return rows
 
 
 def _span(seconds: int) -> str:
@@ -136,20 +162,11 @@ def _span(seconds: int) -> str:
     return f"{seconds} s"
 
 
-def _money(by_currency: dict[str, int]) -> str:
-    return ", ".join(format_pico(pico, currency) for currency, pico in by_currency.items())
-
-
-def _short(text: str) -> str:
-    text = " ".join(text.split())
-    return escape(text if len(text) <= _SHORT else text[: _SHORT - 1] + "…")
-
-
 @cache.command("flush")
 def flush(
     tenant: Annotated[str, typer.Option(help="Empty: all tenants.")] = "",
-    project: Annotated[str, typer.Option()] = "",
-    model: Annotated[str, typer.Option()] = "",
+    project: Annotated[str, typer.Option(help="Project.")] = "",
+    model: Annotated[str, typer.Option(help="Model.")] = "",
     tag: Annotated[str, typer.Option(help="As name=value.")] = "",
     entry: Annotated[str, typer.Option(help="The x-tc-cache-key of an answer.")] = "",
     dry_run: Annotated[bool, typer.Option(help="Only say what it is worth.")] = False,
@@ -158,10 +175,21 @@ def flush(
     body = {"tenant": tenant, "project": project, "model": model, "tag": tag, "entry": entry,
             "dry_run": dry_run}  # fmt: skip
     found = call("POST", "/api/v1/cache/flush", body)
+    hits, answers = found["hits_last_day"], found["answers_last_day"]
     console.print(
-        f"{'would drop' if dry_run else 'dropped'} cached responses that were served "
-        f"{found['hits_last_day']:,} times in the last day ({found['answers_last_day']:,} of them)"
-    )
+        told(
+            "would drop cached responses that were served {hits:,} times in the last day "
+            "({answers:,} of them)",
+            hits=hits, answers=answers,
+        )
+        if dry_run
+        else told(
+            "dropped cached responses that were served {hits:,} times in the last day "
+            "({answers:,} of them)",
+            hits=hits, answers=answers,
+        ),
+        highlight=False,
+    )  # fmt: skip
 
 
 @cache.command("warm")
@@ -204,8 +232,8 @@ def warm(
                 outcomes[f"failed: {error}"] += 1
             progress.advance(task)
     for outcome, count in outcomes.most_common():
-        said = escape(_WARMED.get(outcome, outcome))
-        console.print(f"{count:,} {said}", highlight=False)
+        said = told(_WARMED.get(outcome, outcome))
+        console.print(f"{count:,} {said}", highlight=False, markup=False)
     if any(outcome.startswith("failed") for outcome in outcomes):
         raise typer.Exit(1)
 
@@ -232,7 +260,7 @@ def evaluate(
     ],
     streams: Annotated[bool, typer.Option(help="Run the streams, too.")] = True,
     calls: Annotated[int, typer.Option(min=500, help="Of a stream.")] = 12_000,
-    seeds: Annotated[int, typer.Option(min=1, max=20)] = 3,
+    seeds: Annotated[int, typer.Option(min=1, max=20, help="Runs of each stream.")] = 3,
     out: Annotated[Path | None, typer.Option(help="File for the tables, as Markdown.")] = None,
     keep: Annotated[Path | None, typer.Option(help="Folder to keep embeddings in.")] = None,
     plots: Annotated[

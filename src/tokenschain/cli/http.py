@@ -28,16 +28,16 @@ def _certificates() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-def client(base_url: str, token: str, timeout_s: float) -> httpx.Client:
+def client(base_url: str, token: str | None, timeout_s: float) -> httpx.Client:
     """A client of control or of a gateway.
 
     Args:
-        token: sent as `Authorization: Bearer`.
+        token: sent as `Authorization: Bearer`; None: nobody in particular asks.
         timeout_s: longest wait for a connection, and between two pieces of an answer.
     """
     return httpx.Client(
         base_url=base_url,
-        headers={"authorization": f"Bearer {token}"},
+        headers={} if token is None else {"authorization": f"Bearer {token}"},
         timeout=timeout_s,
         verify=_certificates(),
     )

@@ -18,8 +18,10 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 
-from tokenschain.cli import admin_client
-from tokenschain.cli.output import console, table
+from tokenschain.cli import admin_client, tables
+from tokenschain.cli.language import told
+from tokenschain.cli.output import console, errors
+from tokenschain.cli.tables import Format, Output
 from tokenschain.core.pricing.catalog import Price
 from tokenschain.infra import catalog_file, config
 from tokenschain.infra.model_store import DEFAULT_MODEL, ModelStore, Progress
@@ -33,37 +35,37 @@ def model_list(
     provider: Annotated[str | None, typer.Option(help="Only this provider's.")] = None,
     abilities: Annotated[bool, typer.Option(help="Show abilities.")] = False,
     prices: Annotated[bool, typer.Option(help="Show list prices per 1M tokens.")] = False,
+    output_format: Output = Format.TABLE,
 ) -> None:
     """List the model catalog, or what is served."""
     settings = config.load()
     if served:
-        shown = table("model", "kind", "upstreams")
-        for route in admin_client.call(settings, "GET", "/api/v1/models")["data"]:
-            offers = ", ".join(offer["upstream"] for offer in route["offers"])
-            shown.add_row(route["name"], route["kind"], offers)
-        console.print(shown)
+        served_now = admin_client.call(settings, "GET", "/api/v1/models")["data"]
+        tables.show(served_now, ("name", "kind", "offers"), output_format)
         return
     catalog = catalog_file.load()
     if provider is not None and provider not in {info.provider for info in catalog.models}:
         near = catalog_file.near_providers(provider, catalog.providers)
-        hint = f"; near: {', '.join(near)}" if near else ""
-        raise catalog_file.CatalogError(f"the catalog has no provider {provider}{hint}")
+        hint = told("; near: {names}", names=", ".join(near)) if near else ""
+        said = told("the catalog has no provider {provider}", provider=provider)
+        raise catalog_file.CatalogError(said + hint)
     columns = ["provider", "model", "kind", "context"]
     columns += ["abilities"] * abilities + ["input", "output", "cached"] * prices
-    shown = table(*columns)
-    count = 0
+    rows = []
     for info in catalog.models:
         if provider is not None and info.provider != provider:
             continue
-        count += 1
-        row = [info.provider, info.model, info.kind, str(info.context_window or "?")]
+        cells = [info.provider, info.model, info.kind, info.context_window or "?"]
         if abilities:
-            row.append(" ".join(info.abilities))
+            cells.append(" ".join(info.abilities))
         if prices:
-            row += _price_cells(info.price)
-        shown.add_row(*row)
-    console.print(shown)
-    console.print(f"{count} models; catalog of {catalog.version}", highlight=False)
+            cells += _price_cells(info.price)
+        rows.append(dict(zip(columns, cells, strict=True)))
+    tables.show(rows, columns, output_format)
+    errors.print(
+        told("{count} models; catalog of {day}", count=len(rows), day=catalog.version),
+        highlight=False,
+    )
 
 
 def _price_cells(price: Price | None) -> list[str]:
@@ -90,8 +92,8 @@ def model_show(
     found = [info for info in catalog.models if name in (info.id, info.model)]
     if not found:
         near = difflib.get_close_matches(name, [info.id for info in catalog.models], 3, 0.4)
-        hint = f"; near: {', '.join(near)}" if near else ""
-        raise catalog_file.CatalogError(f"the catalog has no {name}{hint}")
+        hint = told("; near: {names}", names=", ".join(near)) if near else ""
+        raise catalog_file.CatalogError(told("the catalog has no {name}", name=name) + hint)
     for info in found:
         console.rule(f"[bold]{info.id}")
         for label, value in catalog_file.describe(info):
@@ -109,7 +111,7 @@ def model_diff(
         count += 1
         colour = {"+": "green", "-": "red", "~": "yellow"}[kind]
         console.print(f"[{colour}]{kind}[/] {what}", highlight=False, soft_wrap=True)
-    console.print(f"{count} differences", highlight=False)
+    console.print(told("{count} differences", count=count), highlight=False)
 
 
 @model.command("pull")

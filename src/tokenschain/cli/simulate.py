@@ -11,7 +11,10 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
-from tokenschain.cli.output import console, errors, table
+from tokenschain.cli import tables
+from tokenschain.cli.language import told
+from tokenschain.cli.output import errors
+from tokenschain.cli.tables import Format, Output
 from tokenschain.infra import config
 
 
@@ -31,16 +34,18 @@ def simulate(
     seeds: Annotated[int, typer.Option(min=1, max=100, help="Runs, each with other calls.")] = 5,
     replicas: Annotated[int, typer.Option(min=1, max=64, help="Gateways, each on its own.")] = 2,
     out: Annotated[Path | None, typer.Option(help="Folder for the table and plots.")] = None,
+    output_format: Output = Format.TABLE,
 ) -> None:
     """Compare routing policies in virtual time over modelled clouds."""
     from tokenschain.cli import plots  # noqa: PLC0415 - loads the simulation
     from tokenschain.simulation import report, scenarios, traces  # noqa: PLC0415 - slow to load
 
     if scenario == "list":
-        shown = table("scenario", "load", "what happens")
-        for name, found in scenarios.SCENARIOS.items():
-            shown.add_row(name, f"{found.load:g}", found.meaning)
-        console.print(shown)
+        known = [
+            {"name": name, "load": found.load, "what happens": found.meaning}
+            for name, found in scenarios.SCENARIOS.items()
+        ]
+        tables.show(known, ("name", "load", "what happens"), output_format)
         return
     _known(scenario, scenarios.SCENARIOS, "scenario")
     policies = policy or list(scenarios.ALL_POLICIES)
@@ -62,10 +67,8 @@ def simulate(
         task = progress.add_task("simulating", total=len(policies) * seeds)
         workers = max(1, os.cpu_count() or 1)
         rows = report.compare(runs, workers, lambda: progress.advance(task))
-    shown = table(*report.HEADINGS)
-    for row in rows:
-        shown.add_row(*report.cells(row))
-    console.print(shown)
+    shown = [dict(zip(report.HEADINGS, report.cells(row), strict=True)) for row in rows]
+    tables.show(shown, report.HEADINGS, output_format)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         title = f"{scenario}, load {load or scenarios.SCENARIOS[scenario].load:g}"
@@ -74,7 +77,7 @@ def simulate(
             out / f"{scenario}-first-token.svg", rows, f"{title}: who waits how long"
         )
         plots.cost(out / f"{scenario}-cost.svg", rows, f"{title}: cost against wait")
-        console.print(f"written to {out}")
+        errors.print(told("written to {path}", path=out), highlight=False, markup=False)
 
 
 def _known(name: str, names: Collection[str], what: str) -> None:

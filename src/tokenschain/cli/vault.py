@@ -9,7 +9,10 @@ from typing import Annotated
 
 import typer
 
+from tokenschain.cli import tables
+from tokenschain.cli.language import told
 from tokenschain.cli.output import console
+from tokenschain.cli.tables import Format, Output
 from tokenschain.infra import config
 from tokenschain.infra.security import rotation, secrets
 from tokenschain.infra.security.rotation import RotatedSecret, Stage
@@ -23,26 +26,27 @@ vault = typer.Typer(
 @vault.command("set")
 def secrets_set(name: Annotated[str, typer.Argument(help="Its name, for `sealed:NAME`.")]) -> None:
     """Seal a secret read from standard input; gateways take it up within 2 s."""
-    value = typer.prompt("secret", hide_input=True) if sys.stdin.isatty() else sys.stdin.read()
+    asked = told("secret")
+    value = typer.prompt(asked, hide_input=True) if sys.stdin.isatty() else sys.stdin.read()
     if not value.strip():
-        raise secrets.SecretMissing("nothing was given on standard input")
+        raise secrets.SecretMissing(told("nothing was given on standard input"))
     _vault().store(name, value.strip())
-    console.print(f"sealed; use it as [bold]sealed:{name}[/]")
+    said = told("sealed; use it as sealed:{name}", name=name)
+    console.print(said, highlight=False, markup=False)
 
 
 @vault.command("list")
-def secrets_list() -> None:
+def secrets_list(output_format: Output = Format.TABLE) -> None:
     """List the names of sealed secrets."""
-    for name in _vault().names():
-        console.print(name, highlight=False)
+    tables.show([{"name": name} for name in _vault().names()], ("name",), output_format)
 
 
 @vault.command("delete")
-def secrets_delete(name: str) -> None:
+def secrets_delete(name: Annotated[str, typer.Argument(help="Its name.")]) -> None:
     """Delete a sealed secret."""
     if not _vault().delete(name):
-        raise secrets.SecretMissing(f"there is no sealed secret {name}")
-    console.print(f"deleted {name}")
+        raise secrets.SecretMissing(told("there is no sealed secret {name}", name=name))
+    console.print(told("deleted {name}", name=name), highlight=False, markup=False)
 
 
 @vault.command("rotate")

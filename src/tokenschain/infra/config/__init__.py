@@ -15,6 +15,7 @@ from tokenschain.infra.config.groups import (
 from tokenschain.infra.config.loading import (
     ADMIN_TOKEN_VARIABLE,
     ENV_PREFIX,
+    LANGUAGE_VARIABLE,
     SettingsError,
     config_file,
     load,
@@ -26,6 +27,7 @@ from tokenschain.infra.config.server import ServerSettings
 __all__ = [
     "ADMIN_TOKEN_VARIABLE",
     "ENV_PREFIX",
+    "LANGUAGE_VARIABLE",
     "CacheSettings",
     "EmbedderSettings",
     "JudgeSettings",

@@ -19,6 +19,8 @@ from tokenschain.infra.config.validation import Values, Wrong, WrongBy
 
 ENV_PREFIX = "TOKENSCHAIN_"
 ADMIN_TOKEN_VARIABLE = "TOKENSCHAIN_ADMIN_TOKEN"  # noqa: S105
+LANGUAGE_VARIABLE = "TOKENSCHAIN_LANG"
+"""Of what commands say: `zh` or `en`."""
 DEFAULT_FILE = "tokenschain.yaml"
 _REFERENCE = "see docs/reference/settings.md for names"
 
@@ -133,7 +135,7 @@ def _environment() -> Iterator[tuple[str, object]]:
     for variable in sorted(os.environ):
         if not variable.startswith(ENV_PREFIX):
             continue
-        if variable in (f"{ENV_PREFIX}CONFIG", ADMIN_TOKEN_VARIABLE):
+        if variable in (f"{ENV_PREFIX}CONFIG", ADMIN_TOKEN_VARIABLE, LANGUAGE_VARIABLE):
             continue
         name = variable.removeprefix(ENV_PREFIX).lower().replace("__", ".")
         hint = _hint_of(name)

@@ -1,0 +1,176 @@
+"""Which command is which operation of the admin API: names, arguments, columns.
+
+An operation that has no row gets a command by convention: `GET /things` is `things list`,
+`GET /things/{id}` is `things show`, PUT `set`, PATCH `change`, DELETE `remove`, POST `create`, and
+`POST /things/{id}/verb` is `things verb`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from tokenschain.cli.operations import Operation
+
+KEY = "id prefix name tenant project environment state expires_at_s last_used_at_s"
+UNIT = "id tenant name title state prepaid credit_pico created_at_s"
+CALL = (
+    "event_id started_ms tenant model_asked upstream outcome charge_pico prompt_tokens "
+    "completion_tokens total_ms first_token_ms cache key_id project"
+)
+
+
+class Command(NamedTuple):
+    """One command that is one operation."""
+
+    name: str
+    """As it is typed: `calls list`."""
+    operation: str
+    """Method and path below `/api/v1`."""
+    columns: str = ""
+    """Of a list, the most telling first; see `tables.show`. Of a change, what is printed."""
+    arguments: str = ""
+    """Fields that are given without the name of an option, in this order."""
+    fixed: Mapping[str, str | bool] = {}
+    """Fields that the command itself says; `{field}` stands for another's value."""
+    shown_once: str = ""
+    """The field of the answer that is printed alone and never shown again."""
+    asks: str = ""
+    """Fields that are read from standard input, one a line, or asked for on a terminal."""
+    offers: str = ""
+    """Fields that are read so when their flag is given."""
+    summary: str = ""
+    """In place of the operation's own."""
+    watched: bool = False
+    """Whether it helps to see it again and again."""
+
+
+def _units(kind: str, title: str) -> tuple[Command, ...]:
+    group, fixed, unit = f"{kind}s", {"kind": kind}, "/organization/units/{unit_id}"
+    made, name = fixed, "tenant name"
+    if kind == "tenant":
+        made, name = fixed | {"name": "{tenant}"}, "tenant"
+    return (
+        Command(f"{group} list", "GET /organization/units", UNIT, fixed=fixed,
+                summary=f"List {group}"),
+        Command(f"{group} create", "POST /organization/units", "id", name, made,
+                summary=f"Create {title}"),
+        Command(f"{group} show", f"GET {unit}", summary=f"Show {title}"),
+        Command(f"{group} change", f"PATCH {unit}", summary=f"Change {title}: rename, close, open"),
+    )  # fmt: skip
+
+
+COMMANDS: tuple[Command, ...] = (
+    *_units("tenant", "a tenant"),
+    *_units("account", "an account"),
+    *_units("project", "a project"),
+    *_units("environment", "an environment"),
+    Command("keys create", "POST /keys", shown_once="key"),
+    Command("keys list", "GET /keys", KEY),
+    Command("keys show", "GET /keys/{key_id}"),
+    Command("keys change", "PATCH /keys/{key_id}"),
+    Command("keys revoke", "DELETE /keys/{key_id}", "id"),
+    Command("keys rotate", "POST /keys/{key_id}/rotate", shown_once="key"),
+    Command("limits show", "GET /limits/{limit_id}"),
+    Command("limits remove", "DELETE /limits/{limit_id}", "id"),
+    Command("metrics show", "GET /metrics"),
+    Command("calls list", "GET /calls", CALL, watched=True),
+    Command("calls show", "GET /calls/{event_id}"),
+    Command("calls export", "GET /calls/export"),
+    Command("ledger capture", "GET /metering"),
+    Command("ledger list", "GET /ledger-entries",
+            "id transaction_id at_s kind tenant account amount_pico currency reference"),
+    Command("ledger reverse", "POST /ledger-entries/{transaction_id}/reverse", "transaction_id"),
+    Command("ledger rerate", "POST /rerate"),
+    Command("wallet reverse", "POST /ledger-entries/{transaction_id}/reverse", "transaction_id",
+            summary="Undo a deposit by its opposite; its reference may then be entered again"),
+    Command("wallet show", "GET /wallets/{tenant}"),
+    Command("wallet deposit", "POST /wallets/{tenant}/deposits", "transaction_id", "amount"),
+    Command("prices list", "GET /prices", "id tenant model price from_s"),
+    Command("prices set", "POST /prices", "id", "model"),
+    Command("fx list", "GET /fx-rates", "day usd_cny_micro source"),
+    Command("fx set", "PUT /fx-rates/{day}", "day", "usd_cny"),
+    Command("audit list", "GET /audit", "at_ms actor tenant action target detail address id",
+            watched=True),
+    Command("model served", "GET /models", "name kind owned_by offers"),
+    Command("upstreams list", "GET /upstreams", "id provider health base_url metrics",
+            watched=True),
+    Command("records discard", "DELETE /rejected-records/{record_id}", "id"),
+    Command("alerts list", "GET /alerts", "at_s kind tenant detail sent_at_s tries id",
+            watched=True),
+    Command("alerts targets", "GET /alert-targets", "id kind name tenant created_at_s"),
+    Command("alerts add", "POST /alert-targets", "id", "kind address", offers="secret"),
+    Command("alerts remove", "DELETE /alert-targets/{target_id}", "id"),
+    Command("cache feedback", "POST /cache/feedback", arguments="request_id"),
+    Command("me show", "GET /me"),
+    Command("me sign-in", "POST /sessions", arguments="email", shown_once="token", asks="password"),
+    Command("me sign-out", "DELETE /sessions"),
+    Command("me password", "POST /me/password", asks="old new"),
+    Command("me totp", "POST /me/totp"),
+    Command("me confirm-totp", "POST /me/totp/confirm", asks="secret",
+            arguments="code", offers="password"),
+    Command("users list", "GET /users", "id email name kind tenant state created_at_s"),
+    Command("users show", "GET /users/{user_id}"),
+    Command("users change", "PATCH /users/{user_id}", offers="password"),
+    Command("users disable", "PATCH /users/{user_id}", "id", fixed={"disabled": True},
+            summary="Shut a user out: sessions and tokens end within a second"),
+    Command("users enable", "PATCH /users/{user_id}", "id", fixed={"disabled": False},
+            summary="Let a user in again"),
+    Command("users grant", "POST /users/{user_id}/bindings", "id", "role"),
+    Command("users revoke", "DELETE /bindings/{binding_id}", "id"),
+    Command("roles list", "GET /roles", "name tenant permissions"),
+    Command("roles set", "PUT /roles/{tenant}/{name}"),
+    Command("roles remove", "DELETE /roles/{tenant}/{name}", "id"),
+    Command("tokens create", "POST /users/{user_id}/tokens", shown_once="token"),
+    Command("tokens list", "GET /users/{user_id}/tokens", "id kind name permissions expires_at_s"),
+    Command("tokens revoke", "DELETE /tokens/{token_id}", "id"),
+)  # fmt: skip
+"""Groups and their commands in the order in which help shows them."""
+
+BY_HAND: dict[str, str] = {
+    "PUT /limits/{limit_id}": "limits set",
+    "GET /limits": "limits list",
+    "GET /usage": "usage",
+    "GET /rejected-records": "records rejected",
+    "GET /rejected-records/{record_id}": "records rejected",
+    "POST /rejected-records/{record_id}/retry": "records retry",
+    "POST /alert-targets/{target_id}/test": "alerts test",
+    "POST /users": "users create",
+    "POST /cache/flush": "cache flush",
+    "GET /cache/stats": "cache stats",
+    "GET /cache/hit-ages": "cache hit-ages",
+    "GET /cache/threshold-preview": "cache threshold-preview",
+    "GET /cache/query-clusters": "cache query-clusters",
+    "GET /diagnostics": "doctor",
+}
+"""Operations of commands that do more than one call, or say more than a table."""
+
+WITHOUT: dict[str, str] = {
+    "GET /oidc/start": "a browser goes there to sign in",
+    "GET /oidc/callback": "the identity provider sends the browser back there",
+}
+"""Operations that no command is for, with the reason."""
+
+_VERBS = {"PUT": "set", "PATCH": "change", "DELETE": "remove", "POST": "create"}
+
+
+def all_commands(operations: Iterable[Operation]) -> list[Command]:
+    """The table, and a command by convention for each operation that is not in it."""
+    known = {command.operation for command in COMMANDS} | set(BY_HAND) | set(WITHOUT)
+    made = [by_convention(one) for one in operations if one.name not in known]
+    return [*COMMANDS, *made]
+
+
+def by_convention(operation: Operation) -> Command:
+    """The command of an operation that has no row."""
+    parts = operation.path.strip("/").split("/")
+    words = [part for part in parts if not part.startswith("{")]
+    of_one = bool(re.search(r"\}$", operation.path))
+    if len(words) > 1 and operation.method == "POST":
+        return Command(f"{words[0]} {'-'.join(words[1:])}", operation.name)
+    group = "-".join(words)
+    if operation.method == "GET":
+        verb = "show" if of_one or operation.answers == "object" else "list"
+        return Command(f"{group} {verb}", operation.name, " ".join(operation.columns))
+    return Command(f"{group} {_VERBS[operation.method]}", operation.name)
