@@ -21,7 +21,7 @@ from tokenschain.control.billing.limits import LeaseManager
 from tokenschain.control.configuration.changes import Configurator
 from tokenschain.control.identity import organization, roles, tokens, users
 from tokenschain.core.log_events import silent
-from tokenschain.core.snapshot import Routing
+from tokenschain.core.snapshot import Snapshot
 from tokenschain.infra import catalog_file
 from tokenschain.infra.config import Settings
 from tokenschain.infra.database import engine as db
@@ -118,7 +118,7 @@ def platform(folder: Path, oidc: Any = None, database: str | None = None) -> Ite
     """
     engine = db.connect(database or f"sqlite:///{folder / 'tokenschain.db'}")
     db.migrate(engine)
-    snapshot = SimpleNamespace(models={}, upstreams={}, routing=Routing())
+    snapshot = Snapshot("", {}, {})
     publisher: Any = SimpleNamespace(
         snapshot=snapshot, health={}, engine_metrics={}, revision=1, database_up=True
     )

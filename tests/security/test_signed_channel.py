@@ -23,7 +23,7 @@ from tests.stack import Stack
 from tests.upstreams import UpstreamSimulator
 from tests.waiting import until
 from tokenschain.core.limits import Lease, LeaseRequest
-from tokenschain.core.snapshot import Manifest, Snapshot, encode_shard
+from tokenschain.core.snapshot import SNAPSHOT_FORMAT, Manifest, Snapshot, encode_shard
 from tokenschain.infra.control_channel.kept_snapshot import KeptSnapshot
 from tokenschain.infra.control_channel.protocol import (
     JOURNAL_PATH,
@@ -285,7 +285,7 @@ def _manifest(revision: int, at_ms: int) -> tuple[Manifest, bytes, dict[str, byt
     shard = encode_shard({})
     parts = {INTERNATIONAL.hex_digest(one): one for one in (part, shard)}
     names = (INTERNATIONAL.hex_digest(shard), *[""] * 255)
-    found = Manifest(str(revision), INTERNATIONAL.hex_digest(part), names, 2, revision, at_ms)
+    found = Manifest(str(revision), INTERNATIONAL.hex_digest(part), names, SNAPSHOT_FORMAT, revision, at_ms)
     return found, msgspec.json.encode(found), parts
 
 
