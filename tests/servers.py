@@ -10,8 +10,10 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from redis import Redis
 from sqlalchemy import text
@@ -20,10 +22,19 @@ from tests.ports import free_port
 from tokenschain.infra.database import engine as db
 
 START_MAX_S = 30.0
+_ENDS_WITH_US = ("setpriv", "--pdeathsig", "TERM")
+_STARTER = ThreadPoolExecutor(1, "starter")
+"""Linux ends such processes with the thread that started them: this one lives as long as we."""
 
 
-ENDS_WITH_US = ("setpriv", "--pdeathsig", "TERM")
-"""Before a command: Linux ends it when the tests are gone, however they went."""
+def start(command: Sequence[str | Path], **options: Any) -> subprocess.Popen[bytes]:
+    """Start a process that Linux ends when the tests are gone, however they went.
+
+    Args:
+        options: of `subprocess.Popen`.
+    """
+    whole = [*_ENDS_WITH_US, *command]
+    return _STARTER.submit(subprocess.Popen, whole, **options).result()
 
 
 class _Server:
@@ -97,7 +108,7 @@ class Postgres(_Server):
         for name, value in settings.items():
             options += ["-c", f"{name}={value}"]
         with open(log or os.devnull, "wb") as out:
-            self.process = subprocess.Popen([*ENDS_WITH_US, *command, *options], stderr=out)
+            self.process = start([*command, *options], stderr=out)
         self.url = self._url("postgres")
         self._made = 0
         probe = db.connect(self.url)
@@ -136,8 +147,8 @@ class RedisStack(_Server):
         self.port = free_port()
         server.chmod(0o755)
         module.chmod(0o755)
-        self.process = subprocess.Popen(
-            [*ENDS_WITH_US, server, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "",
+        self.process = start(
+            [server, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "",
              "--dir", self.folder, "--loadmodule", module],
             stdout=subprocess.DEVNULL,
         )  # fmt: skip

@@ -14,9 +14,8 @@ from typing import Any
 import httpx
 import yaml
 
-from tests import web
+from tests import servers, web
 from tests.ports import free_port
-from tests.servers import ENDS_WITH_US
 from tests.waiting import WAIT_MAX_S, until
 from tokenschain.infra import config
 from tokenschain.infra.database import engine as db
@@ -115,8 +114,8 @@ class Stack:
                 "TOKENSCHAIN_SECRETS__INTERNAL_SECRET_FILE": str(data / "secrets" / "internal"),
                 "TOKENSCHAIN_SECRETS__METRICS_TOKEN_FILE": str(data / "secrets" / "metrics"),
             }
-        self.processes[name] = subprocess.Popen(
-            [*ENDS_WITH_US, sys.executable, "-m", "tokenschain", *arguments],
+        self.processes[name] = servers.start(
+            [sys.executable, "-m", "tokenschain", *arguments],
             env=environment,
             stdout=self.log,
             stderr=self.log,

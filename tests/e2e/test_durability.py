@@ -16,6 +16,7 @@ from tests import web
 from tests.stack import Stack
 from tests.upstreams import UpstreamSimulator
 from tests.waiting import until
+from tokenschain.core.snapshot import SNAPSHOT_FORMAT
 from tokenschain.infra.control_channel.signatures import Signatures
 from tokenschain.infra.security.suite import INTERNATIONAL
 
@@ -135,7 +136,7 @@ def test_a_snapshot_of_another_secret_or_format_is_not_served_by(
     kept = Path(stack.folder / "data" / "gateway" / "snapshot" / "0" / "manifest")
     signature, _, body = kept.read_bytes().partition(b"\n")
     if former_format:
-        body = body.replace(b',"format":2', b"")
+        body = body.replace(b',"format":%d' % SNAPSHOT_FORMAT, b"")
         secret = (stack.folder / "data" / "secrets" / "internal").read_text().strip()
         signatures = Signatures(INTERNATIONAL, lambda: (secret,), time.time)
         signature = signatures.of_disk(body).encode()

@@ -285,7 +285,9 @@ def _manifest(revision: int, at_ms: int) -> tuple[Manifest, bytes, dict[str, byt
     shard = encode_shard({})
     parts = {INTERNATIONAL.hex_digest(one): one for one in (part, shard)}
     names = (INTERNATIONAL.hex_digest(shard), *[""] * 255)
-    found = Manifest(str(revision), INTERNATIONAL.hex_digest(part), names, SNAPSHOT_FORMAT, revision, at_ms)
+    found = Manifest(
+        str(revision), INTERNATIONAL.hex_digest(part), names, SNAPSHOT_FORMAT, revision, at_ms
+    )
     return found, msgspec.json.encode(found), parts
 
 
