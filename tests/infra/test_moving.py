@@ -164,4 +164,4 @@ def test_a_running_platform_is_backed_up_moved_to_postgresql_and_restored(
     engine.dispose()
     assert kept == set(calls[:5])
     wrong = run(stack, "migrate", "--from", str(saved), "--to", "postgresql://x@127.0.0.1:1/x")
-    assert wrong.returncode == 2 and "error:" in wrong.stderr, wrong.stderr
+    assert wrong.returncode == 1 and "error:" in wrong.stderr, wrong.stderr

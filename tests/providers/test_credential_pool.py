@@ -150,7 +150,7 @@ def test_a_bad_key_is_passed_over_and_a_new_one_needs_no_restart(tmp_path: Path)
         assert refused.json()["error"]["code"] == "upstream_rejected_credentials"
         assert "CANARY" not in refused.text
         command("set", "good", said=KEY)
-        assert command("list").split() == ["good"]
+        assert command("list").split() == ["name", "good"]
         until(lambda: stack.chat(model="m").status_code == 200)
         row = stack.row_of(stack.chat(model="m"))
         assert row["outcome"] == "ok"

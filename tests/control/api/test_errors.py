@@ -26,7 +26,7 @@ def test_the_admin_api_needs_its_token_and_speaks_the_apis_errors(stack: Stack) 
             )
             assert reply.status_code == 401, (method, path)
             assert reply.json()["error"]["type"] == "invalid_request_error"
-    for method, path in (("GET", "/internal/v2/snapshot"), ("POST", "/internal/v1/journal")):
+    for method, path in (("GET", "/internal/v3/snapshot"), ("POST", "/internal/v1/journal")):
         reply = stack.admin(method, path)
         assert reply.status_code == 401
     wrong = stack.admin("POST", "/api/v1/keys", json={"tenant": "../x"})
