@@ -245,14 +245,27 @@ def _images_in(fields: dict[str, Raw]) -> list[tuple[str, Any, list[_Place]]]:
     return found
 
 
+def may_name_media(fields: dict[str, Raw]) -> bool:
+    """Whether `ImageFetcher` has anything to look into; never false where it has."""
+    return any(_structures(fields, _may_hold_urls))
+
+
 def _decoded(
     fields: dict[str, Raw], quick_look: Callable[[bytes], bool]
 ) -> Iterator[tuple[str, Any]]:
     """The fields that may hold URLs of media, decoded."""
+    for name, raw in _structures(fields, quick_look):
+        yield name, msgspec.json.decode(raw)
+
+
+def _structures(
+    fields: dict[str, Raw], quick_look: Callable[[bytes], bool]
+) -> Iterator[tuple[str, bytes]]:
+    """Fields that are no plain values and may hold URLs of media."""
     for name in sorted(_FIELDS & fields.keys()):
         raw = bytes(fields[name])
         if raw[:1] in (b"[", b"{") and quick_look(raw):
-            yield name, msgspec.json.decode(raw)
+            yield name, raw
 
 
 def _bad(param: str, why: str) -> ApiError:

@@ -31,7 +31,7 @@ from tokenschain.providers import rerank
 from tokenschain.providers.access_tokens import TokenKeeper
 from tokenschain.providers.auth import EXCHANGES
 from tokenschain.providers.credential_pool import KeyRing, KeyState, UpstreamKey
-from tokenschain.providers.images import BESIDE_MESSAGES, ImageFetcher, MediaUrls
+from tokenschain.providers.images import BESIDE_MESSAGES, ImageFetcher, MediaUrls, may_name_media
 from tokenschain.providers.openai_compat import embeddings
 from tokenschain.providers.openai_compat.failures import note_failure, refusal_of
 from tokenschain.providers.openai_compat.fan_out import side_by_side
@@ -169,7 +169,7 @@ class HttpUpstreams:
         bridged = _bridge(call, candidate, target.vendor, said)
         _tell(call, bridged)
         texts = call.parsed.all_text and BESIDE_MESSAGES.isdisjoint(bridged.fields)
-        if bridged.schema is not None or not texts:
+        if bridged.schema is not None or (not texts and may_name_media(bridged.fields)):
             return self._open_prepared(call, candidate, target, bridged, said)
         return self._with_key(call, candidate, target, bridged, said)
 
