@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
-from tests.control.configuration.conftest import ALICE, Platform, upstream
+from tests.control.configuration.conftest import ALICE, Platform, configurator, upstream
 from tokenschain.control.audit import admin_log
 from tokenschain.control.configuration import history, store
 from tokenschain.control.configuration.changes import Change, ConfigurationRefused
@@ -49,6 +50,16 @@ def test_each_field_of_the_settings_file_may_be_set(platform: Platform) -> None:
     platform.put(UPSTREAM, "one", upstream("alpha", **times))
     limits = platform.state.routes.upstreams["one"].limits
     assert (limits.idle_max_s, limits.connections_max) == (5.0, 7)
+
+
+def test_the_name_of_our_own_engine_is_free_where_none_runs(
+    platform: Platform, tmp_path: Path
+) -> None:
+    platform.put(UPSTREAM, "engine", upstream("alpha"))
+    assert platform.state.routes.models["alpha"].offers[0].upstream == "engine"
+    ours = platform._replace(configurator=configurator(tmp_path, runs_engine=True))
+    said = refused(ours, Change(ResourceKey(UPSTREAM, "", "embedder"), upstream("beta")))
+    assert said == "upstream embedder: the embedded engine has this name; choose another"
 
 
 def test_what_is_so_already_is_no_revision(platform: Platform) -> None:

@@ -11,7 +11,7 @@ from tokenschain.control.configuration.configuration import Configuration
 from tokenschain.control.configuration.kinds import SINGLE, UpstreamSpec
 from tokenschain.control.configuration.model_routes import EMBEDDER, ENGINE, Routes
 from tokenschain.control.configuration.resources import Kind, Owned, Problem, ResourceKey
-from tokenschain.core.routing.near_names import near_names
+from tokenschain.core.routing.near_names import did_you_mean
 from tokenschain.core.snapshot.routing_policy import POLICIES
 
 STORED = "stored:"
@@ -77,7 +77,7 @@ def reference_problems(
             else:
                 continue
             if name not in known:
-                why = f"{field}.{scope}: there is no {kind} `{name}`{_near(name, known)}"
+                why = f"{field}.{scope}: there is no {kind} `{name}`{did_you_mean(name, known)}"
                 found.append(Problem(*key, f"{field}.{scope}", why))
     owners = {tenant for tenant, _ in (*given.upstreams, *given.virtual_models)}
     for tenant in sorted(owners - organization.tenants - {""}):
@@ -105,27 +105,19 @@ def _parts(scope: str, tenant: str) -> tuple[str, str, str]:
     return named, part, name
 
 
-def _near(name: str, known: Iterable[str]) -> str:
-    near = near_names(name, known)
-    return f"; did you mean {' or '.join(f'`{one}`' for one in near)}?" if near else ""
-
-
 # --- each kind ---------------------------------------------------------------------------
 
 
 def _of_upstreams(given: Configuration) -> Iterator[Problem]:
     for whose, spec in given.upstreams.items():
         key = ResourceKey(Kind.UPSTREAM, *whose)
-        if not whose.tenant and whose.name in (ENGINE, EMBEDDER):
-            why = "the embedded engine has this name; choose another"
-            yield Problem(*key, "name", why)
         for reference in spec.credential:
             if not reference.startswith(STORED):
                 continue
             name = reference.removeprefix(STORED)
             if Owned(whose.tenant, name) not in given.credentials:
                 known = [one for tenant, one in given.credentials if tenant == whose.tenant]
-                why = f"credential: there is no credential `{name}`{_near(name, known)}"
+                why = f"credential: there is no credential `{name}`{did_you_mean(name, known)}"
                 yield Problem(*key, "credential", why)
         if whose.tenant:
             yield from _of_own_upstream(key, spec)
@@ -163,7 +155,7 @@ def _of_models(given: Configuration) -> Iterator[Problem]:
             if offer.upstream not in known:
                 at = f"offers[{number}].upstream"
                 why = f"{at}: there is no upstream `{offer.upstream}`"
-                why += _near(offer.upstream, upstreams)
+                why += did_you_mean(offer.upstream, upstreams)
                 yield Problem(Kind.MODEL, "", name, at, why)
 
 
@@ -177,7 +169,8 @@ def _of_virtual_models(given: Configuration, routes: Routes) -> Iterator[Problem
             upstream = entry.upstream
             known = {name for tenant, name in given.upstreams if tenant in ("", whose.tenant)}
             if upstream is not None and upstream not in known | {ENGINE, EMBEDDER}:
-                why = f"{at}.upstream: there is no upstream `{upstream}`{_near(upstream, known)}"
+                why = f"{at}.upstream: there is no upstream `{upstream}`"
+                why += did_you_mean(upstream, known)
                 yield Problem(*key, f"{at}.upstream", why)
             if entry.model in routes.models:
                 continue
@@ -219,6 +212,6 @@ def _of_policies(given: Configuration) -> Iterator[Problem]:
         named += [(tenant, f"policy_overrides.{at}", n) for at, n in spec.policy_overrides.items()]
     for tenant, field, name in named:
         if name not in known:
-            near = _near(name, known) or f"; known: {', '.join(sorted(known))}"
+            near = did_you_mean(name, known) or f"; known: {', '.join(sorted(known))}"
             why = f"{field}: there is no policy `{name}`{near}"
             yield Problem(Kind.ROUTING, tenant, SINGLE, field, why)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Container, Iterable, Mapping
 from typing import NamedTuple
 
@@ -20,6 +19,7 @@ from tokenschain.core.pricing.catalog import (
     PriceTier,
     Provider,
 )
+from tokenschain.core.routing.near_names import did_you_mean
 from tokenschain.core.snapshot import (
     UPSTREAM_ID_CHARACTERS_MAX,
     Alias,
@@ -125,6 +125,10 @@ def _add_upstreams(
             why = (
                 "choose a shorter name: with its tenant's it has 64 characters at most, and no `/`"
             )
+            table.problems.append(Problem(Kind.UPSTREAM, *whose, "name", why))
+            continue
+        if published.id in table.upstreams:
+            why = "the embedded engine has this name; choose another"
             table.problems.append(Problem(Kind.UPSTREAM, *whose, "name", why))
             continue
         table.upstreams[published.id] = published
@@ -326,10 +330,8 @@ def _virtual_models(
             table.problems.append(Problem(Kind.VIRTUAL_MODEL, tenant, name, "name", why))
         for number, entry in enumerate(entries):
             if entry.model not in known and entry.model not in virtual_names and not known_later:
-                near = difflib.get_close_matches(entry.model, known, 1)
-                why = f"no upstream serves the model `{entry.model}`" + (
-                    f"; did you mean `{near[0]}`?" if near else ""
-                )
+                why = f"no upstream serves the model `{entry.model}`"
+                why += did_you_mean(entry.model, known, 1)
                 at = f"entries[{number}].model"
                 table.problems.append(Problem(Kind.VIRTUAL_MODEL, tenant, name, at, why))
         found.setdefault(tenant, {})[name] = tuple(

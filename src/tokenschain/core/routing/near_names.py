@@ -28,3 +28,9 @@ def near_names(asked: str, known: Iterable[str]) -> tuple[str, ...]:
         by_form.setdefault(name.lower().rpartition("/")[2], name)
     near = difflib.get_close_matches(wanted, by_form, NAMES_MAX, SHARE_MIN)
     return tuple(by_form[form] for form in near)
+
+
+def did_you_mean(asked: str, known: Iterable[str], most: int = NAMES_MAX) -> str:
+    """The end of a sentence about a name that there is none of; empty where none is near."""
+    near = near_names(asked, known)[:most]
+    return f"; did you mean {' or '.join(f'`{name}`' for name in near)}?" if near else ""
