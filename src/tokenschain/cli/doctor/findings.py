@@ -49,8 +49,8 @@ class Findings:
     def __iter__(self) -> Iterator[CheckResult]:
         return iter(self._found)
 
-    def __bool__(self) -> bool:
-        return bool(self._found)
+    def __len__(self) -> int:
+        return len(self._found)
 
 
 def worst(findings: Iterable[CheckResult]) -> Verdict:

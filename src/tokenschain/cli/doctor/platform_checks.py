@@ -179,7 +179,7 @@ def _check_no_gateway(settings: Settings, found: Findings) -> None:
 
 def _check_gateway(status: GatewayStatus, told: PlatformSeen | None, found: Findings) -> None:
     name = f"gateway-{status.worker}"
-    before = len(list(found))
+    before = len(found)
     if status.version != __version__:
         found.warn(
             f"{name} is of version {status.version}, this command of {__version__}",
@@ -210,7 +210,7 @@ def _check_gateway(status: GatewayStatus, told: PlatformSeen | None, found: Find
             f"{name} cannot reach {_LOST.get(what, what)}: {why or 'no answer'}",
             _WITHOUT.get(what, ""),
         )
-    if len(list(found)) == before:
+    if len(found) == before:
         found.ok(f"{name} serves by revision {status.revision}, records are with control")
 
 
@@ -245,7 +245,7 @@ def _check_upstream(
     now_s: float,
     found: Findings,
 ) -> None:
-    before = len(list(found))
+    before = len(found)
     met = "no recent calls" if seen is None else _met(seen, now_s)
     keys = _keys_of(at_gateways)
     breakers = [
@@ -274,7 +274,7 @@ def _check_upstream(
         found.fail(f"upstream {name} has no usable key: {', '.join(bad)}", _MEND_KEYS)
     elif bad:
         found.warn(f"upstream {name}: {', '.join(bad)}; the others serve", _MEND_KEYS)
-    if len(list(found)) == before:
+    if len(found) == before:
         zone = seen.zone if seen is not None else "unknown"
         count = len(keys) or (seen.credentials if seen is not None else 0)
         found.ok(f"{name}: zone {zone}, {_counted(count, 'key')}, {met}")

@@ -94,12 +94,11 @@ class ConfigRevision(NamedTuple):
 
 def effects_of(before: Routes, after: Routes, *, cache: bool) -> Effects:
     """What becomes of the snapshot."""
-    plain = _without_models
     return Effects(
         _effect(before.upstreams, after.upstreams),
         _effect(before.models, after.models),
         _effect(before.routing.models, after.routing.models),
-        plain(before) != plain(after),
+        _without_models(before) != _without_models(after),
         cache,
     )
 
