@@ -15,6 +15,7 @@ from tokenschain.core.call_record import CHARACTERS_MAX
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats import openai_chat
 from tokenschain.core.formats.continuation import PartialOutput
+from tokenschain.core.log_events import silent
 from tokenschain.core.ports import Answer
 from tokenschain.core.pricing.catalog import DatedPrice
 from tokenschain.core.snapshot import (
@@ -143,7 +144,7 @@ def test_no_call_reaches_another_tenants_upstream(
     snapshot: Snapshot, tenant: str, model: str, breaks: bool
 ) -> None:
     upstreams, router = EveryUpstreamFails(breaks=breaks), router_of(snapshot)
-    dispatch = Dispatch(router, upstreams, lambda: 1.0, lambda: 0.5, lambda *_: None)
+    dispatch = Dispatch(router, upstreams, lambda: 1.0, lambda: 0.5, silent)
     asked, caller = call(model, stream=breaks), grant(tenant)
 
     async def serve() -> None:

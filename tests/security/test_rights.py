@@ -22,6 +22,9 @@ RATE = {"kind": "rate", "measure": "requests", "amount": 5}
 SEEDS = range(4)
 PROJECTS = ("", "p1")
 STEPS = (50_000 if os.environ.get("PROOFS") == "full" else 4_000) // len(SEEDS) // len(PROJECTS)
+STEPS_MAX = 10 * STEPS
+DONE_MIN = 5
+"""A walk goes on until so many of its calls were permitted."""
 """Of each seed, by roles over a tenant and by roles over a project of it."""
 CHANGING = {
     o.name: re.compile(re.sub(r"\{[^}]*\}", "[^/]+", o.name) + "$")
@@ -458,10 +461,12 @@ def test_no_sequence_of_calls_changes_what_is_the_platforms_or_anothers(
         statements = OWNED if project else OF_ALL_BUT_THE_TENANT
         before = {statement: house.rows(statement) for statement in statements}
         done = 0
-        for number in range(STEPS):
+        for number in range(STEPS_MAX):
+            if number >= STEPS and done >= DONE_MIN:
+                break
             said = intruder.step()
             done += said.endswith(("200", "201"))
             if number % 10 == 9:
                 for statement in statements:
                     assert house.rows(statement) == before[statement], (statement, said)
-        assert done >= 3, "the walk must get somewhere"
+        assert done >= DONE_MIN, "the walk must get somewhere"
