@@ -29,6 +29,7 @@ from tokenschain.core.snapshot import (
     Snapshot,
     Upstream,
     encode_shard,
+    encoding,
 )
 from tokenschain.core.tenancy import KeyGrant
 from tokenschain.infra.config import Settings
@@ -137,7 +138,7 @@ class Publisher:
             "", routes.upstreams, routes.models, routes.routing, rates, budgets, sell, usd_cny,
             cache, routes.aliases, routes.tenants, built.credentials,
         )  # fmt: skip
-        body = msgspec.msgpack.encode(snapshot)
+        body = encoding.encode(snapshot)
         version = self._suite.hex_digest(
             b"".join((self._suite.digest(body), *map(str.encode, self._shards)))
         )[:16]
@@ -145,7 +146,7 @@ class Publisher:
         same = version == self.version
         if not same:
             self.snapshot = msgspec.structs.replace(snapshot, version=version)
-        part = self._keep(msgspec.msgpack.encode(self.snapshot))
+        part = self._keep(encoding.encode(self.snapshot))
         self.manifest = msgspec.json.encode(
             Manifest(
                 version, part, tuple(self._shards), SNAPSHOT_FORMAT, revision,

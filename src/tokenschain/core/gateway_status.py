@@ -34,6 +34,14 @@ class UpstreamStatus(msgspec.Struct, frozen=True):
     keys: tuple[KeyStatus, ...] = ()
 
 
+class RefusedRevision(msgspec.Struct, frozen=True):
+    """A configuration that a worker could not use: it keeps the one before, whole."""
+
+    revision: int
+    version: str
+    why: str
+
+
 class GatewayStatus(msgspec.Struct, frozen=True):
     """What one worker says of itself."""
 
@@ -56,3 +64,5 @@ class GatewayStatus(msgspec.Struct, frozen=True):
     upstreams: tuple[UpstreamStatus, ...] = ()
     lost: dict[str, str] = {}
     """What does not answer, and why: `control`, `budgets`, `rates`, `redis`, `semantic`."""
+    refused: RefusedRevision | None = None
+    """The latest configuration, where it is of no use there."""

@@ -579,6 +579,7 @@ class HttpClient:
             idle = self._take_idle(pool)
             if idle is not None:
                 return idle
+        pool = self._pools.setdefault(origin, pool)  # it may have been empty, and swept away
         pool.count += 1
         connection = _Connection(self, pool)
         try:
@@ -662,6 +663,8 @@ class HttpClient:
             # The stack's bottom is the longest idle.
             while pool.idle and now - pool.idle[0].idle_since > IDLE_KEEP_S:
                 pool.idle[0].abort()
+        for origin in [o for o, p in self._pools.items() if not p.count and not p.waiters]:
+            del self._pools[origin]  # addresses come and go, with upstreams that leave
         self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
 
 

@@ -28,7 +28,7 @@ from tokenschain.core.ports import NoModeration
 from tokenschain.core.redaction import Redactor
 from tokenschain.core.routing.admission import Priority
 from tokenschain.core.routing.health import Health
-from tokenschain.core.snapshot import Served, Upstream
+from tokenschain.core.snapshot import Served, Snapshot, Upstream
 from tokenschain.gateway.api.app import ApiSettings, Gateway
 from tokenschain.gateway.auth import KeyAuth
 from tokenschain.gateway.cache.lookup import ResponseCache
@@ -39,7 +39,7 @@ from tokenschain.gateway.dispatch.gauges import upstream_gauges
 from tokenschain.gateway.dispatch.health_probes import Probes
 from tokenschain.gateway.dispatch.health_sharing import SharedHealth
 from tokenschain.gateway.dispatch.request_batching import Batching
-from tokenschain.gateway.dispatch.router import Router
+from tokenschain.gateway.dispatch.router import Router, check_policies
 from tokenschain.gateway.dispatch.upstream_status import upstream_statuses
 from tokenschain.gateway.metering import JournalMetering
 from tokenschain.gateway.pipeline import Steps
@@ -204,6 +204,8 @@ class GatewayWorker:
             self._router, self._upstreams, time.monotonic, random.random, self._report
         )
         self._dispatch.health.note = self._upstream_error
+        self._uplink.check = self._check_configuration
+        self._uplink.changed.append(self._router.renew)
         self._dispatch.wait_queue.observe = self._metrics.waited
         self._probes = Probes(
             self._router,
@@ -373,6 +375,7 @@ class GatewayWorker:
     def _background(self) -> Iterator[Callable[[], Coroutine[None, None, None]]]:
         """What goes on beside the calls."""
         yield self._uplink.follow_snapshot
+        yield partial(self._uplink.report_always, self.status)
         yield self._uplink.ship_journal
         yield self._gateway.keep_streams_alive
         yield self._gateway.cancel_revoked_calls
@@ -456,6 +459,9 @@ class GatewayWorker:
                 version, read_at = self._served.version, now
                 await self._upstreams.refresh_keys()
                 self._router.note_keys()
+                self._router.forget_gone()
+                if self._router.upstreams:
+                    self._upstreams.keep_only(self._router.upstreams)
 
     def _gauges(self) -> Gauges:
         """Read at each scrape."""
@@ -509,7 +515,17 @@ class GatewayWorker:
                 self._router, self._dispatch.health, self._upstreams.key_states(), now
             ),
             lost={name: why for name, why in lost.items() if why is not None},
+            refused=uplink.refused,
         )
+
+    def _check_configuration(self, snapshot: Snapshot) -> None:
+        """
+        Raises:
+            ValueError: this worker's parts cannot be built by it.
+        """
+        check_policies(snapshot.routing)
+        for upstream in snapshot.upstreams.values():
+            self._upstreams.check(upstream)
 
     def _has_room(self) -> bool:
         """Whether the journal takes another record."""

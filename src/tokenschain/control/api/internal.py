@@ -13,14 +13,17 @@ from fastapi.routing import APIRoute
 from sqlalchemy import Engine
 from starlette.concurrency import run_in_threadpool
 
+from tokenschain.control import gateways
 from tokenschain.control.api import errors
 from tokenschain.control.billing.ledger import Ledger
 from tokenschain.control.billing.limits import LeaseManager
 from tokenschain.control.publisher import Publisher
 from tokenschain.control.response_archive import ResponseArchive
 from tokenschain.core.errors import ApiError
+from tokenschain.core.gateway_status import GatewayStatus
 from tokenschain.infra.control_channel.protocol import (
     BATCH_BYTES_MAX,
+    GATEWAYS_PATH,
     JOURNAL_PATH,
     LEASES_PATH,
     PARTS_ASKED_MAX,
@@ -155,6 +158,17 @@ async def leases(context: Context, body: SignedBody) -> Response:
     rules = context.publisher.snapshot
     granted = await asyncio.to_thread(context.lease_manager.draw, asked, rules.rates, rules.budgets)
     return Response(msgspec.msgpack.encode(granted), media_type=MSGPACK)
+
+
+@router.post(GATEWAYS_PATH)
+async def gateway_status(context: Context, body: SignedBody) -> dict[str, bool]:
+    """What a gateway serves by, and what it refused."""
+    try:
+        status = msgspec.msgpack.decode(body, type=GatewayStatus)
+    except msgspec.DecodeError as error:
+        raise ApiError("invalid_value", f"No status of a gateway: {error}.") from None
+    await asyncio.to_thread(gateways.note, context.engine, status)
+    return {"noted": True}
 
 
 @router.post(RESPONSES_PATH)

@@ -14,6 +14,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
 from pydantic import JsonValue
 
+from tokenschain.control import gateways
 from tokenschain.control.api.context import (
     AdminRoute,
     AnswerBody,
@@ -467,6 +468,46 @@ def list_models(asked: ReadingModels) -> Items[Model]:
     models = msgspec.to_builtins(list(asked.context.publisher.snapshot.models.values()))
     models = _without(models, ownership.hidden_fields(asked, "GET /models"))
     return Items[Model](data=[Model(**model) for model in models])
+
+
+class GatewayState(AnswerBody):
+    """A gateway process as it said it last."""
+
+    name: str
+    version: str
+    """Of the program."""
+    revision: int
+    """Of the configuration that it serves by."""
+    age_s: float
+    """Between its last word from control and its report."""
+    seen_s: float
+    """When it reported; Unix time."""
+    refused_revision: int | None
+    """The latest configuration, where it cannot use that and keeps the one before."""
+    refused_why: str
+    running: dict[str, int]
+    """Calls that run now, by upstream; an upstream with `drain` is done when none shows any."""
+
+
+@router.get("/gateways", tags=["models"])
+def list_gateways(asked: ReadingUpstreams) -> Items[GatewayState]:
+    """List the gateway processes with the configuration that each serves by."""
+    rows = []
+    for one in gateways.seen(asked.db):
+        status, refused = one.status, one.status.refused
+        rows.append(
+            GatewayState(
+                name=status.name,
+                version=status.version,
+                revision=status.revision,
+                age_s=status.snapshot_age_s,
+                seen_s=one.seen_s,
+                refused_revision=None if refused is None else refused.revision,
+                refused_why="" if refused is None else refused.why,
+                running={u.id: u.running for u in status.upstreams if u.running},
+            )
+        )
+    return Items[GatewayState](data=rows)
 
 
 @router.get("/upstreams", tags=["models"])

@@ -45,7 +45,7 @@ class Usage(msgspec.Struct, frozen=True):
     """Tokens kept in an explicit cache, times hours; billed by few vendors."""
 
 
-class PriceTier(msgspec.Struct, frozen=True):
+class PriceTier(msgspec.Struct, frozen=True, gc=False):
     """One row of a price list, in micro-units per 1M tokens; classes left out cost as input
     or output do. The fields after `cache_storage` are the row's conditions."""
 
@@ -68,7 +68,7 @@ class PriceTier(msgspec.Struct, frozen=True):
     """Per 1M tokens and hour."""
 
 
-class Price(msgspec.Struct, frozen=True):
+class Price(msgspec.Struct, frozen=True, gc=False):
     """A dated price list of one model at one upstream; the first row that holds is billed."""
 
     currency: Currency
@@ -79,7 +79,7 @@ class Price(msgspec.Struct, frozen=True):
     """When its rows with `off_peak` hold."""
 
 
-class DatedPrice(msgspec.Struct, frozen=True):
+class DatedPrice(msgspec.Struct, frozen=True, gc=False):
     """A price and when it begins to hold."""
 
     from_s: int

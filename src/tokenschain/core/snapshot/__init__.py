@@ -28,7 +28,11 @@ UPSTREAM_ID_CHARACTERS_MAX = 64
 """As many as a call's record has room for."""
 
 
-class UpstreamLimits(msgspec.Struct, frozen=True):
+# What a configuration has by the ten thousand is no matter of the garbage collector (`gc=False`):
+# nothing in it leads back to itself, and looking through it would take tens of milliseconds.
+
+
+class UpstreamLimits(msgspec.Struct, frozen=True, gc=False):
     """How long and how much one upstream may take; seconds and counts."""
 
     connect_max_s: Annotated[
@@ -59,7 +63,7 @@ class UpstreamLimits(msgspec.Struct, frozen=True):
     ] = 5.0
 
 
-class Upstream(msgspec.Struct, frozen=True):
+class Upstream(msgspec.Struct, frozen=True, gc=False):
     """One endpoint that answers calls."""
 
     id: Annotated[
@@ -186,7 +190,7 @@ OWN_UPSTREAM_PRICE = Price("CNY", (PriceTier(0, 0, 0),), "own-upstream/1")
 the tenant paid the vendor itself."""
 
 
-class Offer(msgspec.Struct, frozen=True):
+class Offer(msgspec.Struct, frozen=True, gc=False):
     """One model as one upstream sells it."""
 
     upstream: str
@@ -272,7 +276,7 @@ class Routing(msgspec.Struct, frozen=True):
     ] = {}
 
 
-class ModelRoute(msgspec.Struct, frozen=True):
+class ModelRoute(msgspec.Struct, frozen=True, gc=False):
     """A name callers use and the offers behind it, in order of preference."""
 
     name: str
@@ -283,7 +287,7 @@ class ModelRoute(msgspec.Struct, frozen=True):
     created_s: int = 0
 
 
-class Alias(msgspec.Struct, frozen=True):
+class Alias(msgspec.Struct, frozen=True, gc=False):
     """Another name of a model; see `core.pricing.catalog.ModelAlias`."""
 
     model: str
@@ -370,10 +374,21 @@ class Plan(msgspec.Struct, frozen=True):
         return len(self.candidates) + sum(len(plan.candidates) for plan in self.others)
 
 
-_NO_SHARD: dict[bytes, msgspec.Raw] = {}
+Shard = Mapping[bytes, msgspec.Raw]
+"""The keys of one shard, not decoded yet."""
+_NO_SHARD: Shard = {}
 _decode_shard = msgspec.msgpack.Decoder(dict[bytes, msgspec.Raw]).decode
 _decode_grant = msgspec.msgpack.Decoder(KeyGrant).decode
 _GRANTS_MAX = 50_000
+
+
+def decode_shard(payload: bytes) -> Shard:
+    """The keys of one shard; none for no bytes.
+
+    Raises:
+        msgspec.DecodeError: the bytes are no shard.
+    """
+    return _decode_shard(payload) if payload else _NO_SHARD
 
 
 def encode_shard(grants: Mapping[bytes, KeyGrant]) -> bytes:
@@ -558,7 +573,7 @@ class Served:
         self._snapshot: Snapshot | None = None
         self._directories: dict[str, ModelDirectory] = {}
         self._shared: ModelDirectory | None = None
-        self._shards: list[dict[bytes, msgspec.Raw]] = [_NO_SHARD] * SHARDS
+        self._shards: list[Shard] = [_NO_SHARD] * SHARDS
         self._grants: dict[bytes, KeyGrant] = {}
         self.generation = 0
         """Counts every change."""
@@ -587,11 +602,26 @@ class Served:
         Raises:
             msgspec.DecodeError: the bytes are no shard.
         """
-        shard = _decode_shard(payload) if payload else _NO_SHARD
+        self._put_shard(number, decode_shard(payload))
+
+    def _put_shard(self, number: int, shard: Shard) -> None:
         for digest in self._shards[number]:
             self._grants.pop(digest, None)
         self._shards[number] = shard
         self.generation += 1
+
+    def serve(self, version: str, snapshot: Snapshot | None, shards: Mapping[int, Shard]) -> None:
+        """Serve by another configuration, all of it from the same moment on.
+
+        Args:
+            snapshot: None where it is the one in force.
+            shards: those that are other ones.
+        """
+        if snapshot is not None:
+            self.replace(snapshot)
+        for number, shard in shards.items():
+            self._put_shard(number, shard)
+        self.version = version
 
     def replace(self, snapshot: Snapshot) -> None:
         """Serve by this snapshot from now on."""

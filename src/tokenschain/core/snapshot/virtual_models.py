@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 
-class When(msgspec.Struct, frozen=True):
+class When(msgspec.Struct, frozen=True, gc=False):
     """Conditions of an entry; all that are given must hold."""
 
     language: Annotated[
@@ -32,7 +32,7 @@ class When(msgspec.Struct, frozen=True):
     ] = None
 
 
-class VirtualModelEntry(msgspec.Struct, frozen=True):
+class VirtualModelEntry(msgspec.Struct, frozen=True, gc=False):
     """One line of a virtual model."""
 
     model: Annotated[str, Meta(description="Name of a model that is served.")]

@@ -354,6 +354,11 @@ class Router:
 
     # --- what is configured ---------------------------------------------------------
 
+    def renew(self) -> None:
+        """Serve by another configuration at once: waiting calls go where it says."""
+        if self._served.generation != self._generation:
+            self._renew()
+
     def _renew(self) -> None:
         """Serve by a new configuration; what was learned of an upstream stays."""
         snapshot = self._served.get()
@@ -368,6 +373,18 @@ class Router:
         self._zones.clear()
         self._near.clear()
         self.note_keys()
+
+    def forget_gone(self) -> None:
+        """Let go of upstreams that have left the configuration, once their last calls are over."""
+        if not self._version:
+            return
+        there = self._served.get().upstreams
+        for key, endpoint in list(self._endpoints.items()):
+            if endpoint.name not in there and not endpoint.inflight and not endpoint.reserved:
+                del self._endpoints[key]
+        busy = {endpoint.name for endpoint in self._endpoints.values()}
+        for name in [n for n in self._healths if n not in there and n not in busy]:
+            del self._healths[name]
 
     def note_keys(self) -> frozenset[str]:
         """Look again which upstreams have a key; gives the ids of those that have none."""
@@ -395,6 +412,11 @@ class Router:
                 self._lists.clear()
             self._lists[id(candidates)] = known
         return known
+
+    @property
+    def upstreams(self) -> list[Upstream]:
+        """Those of the configuration in force; none before the first."""
+        return list(self._served.get().upstreams.values()) if self._version else []
 
     @property
     def known(self) -> list[Endpoint]:
@@ -512,6 +534,16 @@ class Router:
             for endpoint in self._prefixes.get(prefix, ()):
                 found[endpoint] = PREFIX_BYTES[at] // _BYTES_PER_TOKEN
         return found
+
+
+def check_policies(rules: Routing) -> None:
+    """
+    Raises:
+        ValueError: a policy is named that there is none of.
+    """
+    for name in (rules.policy, *rules.policy_overrides.values()):
+        if name not in rules.custom_policies and name not in POLICIES:
+            raise ValueError(f"there is no routing policy `{name}`")
 
 
 def _takes_calls(candidate: Candidate, upstreams: Mapping[str, Upstream]) -> bool:

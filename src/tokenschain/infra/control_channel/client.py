@@ -9,19 +9,31 @@ least once; control drops what it has already by event id.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from tokenschain.core.backoff import Backoff
+from tokenschain.core.gateway_status import GatewayStatus, RefusedRevision
 from tokenschain.core.limits import Lease, LeaseRequest
 from tokenschain.core.log_events import Reporter
-from tokenschain.core.snapshot import Manifest, Served, Snapshot
+from tokenschain.core.snapshot import (
+    SNAPSHOT_FORMAT,
+    Manifest,
+    Served,
+    Shard,
+    Snapshot,
+    decode_shard,
+    encoding,
+)
 from tokenschain.infra.control_channel.kept_snapshot import KeptSnapshot
 from tokenschain.infra.control_channel.protocol import (
     BATCH_BYTES_MAX,
     BATCH_RECORDS_MAX,
+    GATEWAYS_PATH,
     JOURNAL_PATH,
     LEASES_PATH,
     PARTS_ASKED_MAX,
@@ -37,6 +49,9 @@ from tokenschain.wire.client import ClientError, Waits
 POLL_WAIT_S = 20.0
 RETRY_MIN_S = 0.1
 RETRY_MAX_S = 2.0
+REPORT_S = 5.0
+REASON_CHARACTERS_MAX = 500
+FREED_AT_ONCE = 32
 _SNAPSHOT_BYTES_MAX = 268_435_456
 _POLL_WAITS = Waits(connect_max_s=2.0, first_byte_max_s=POLL_WAIT_S + 5, total_max_s=60.0)
 _LEASE_WAITS = Waits(connect_max_s=0.5, first_byte_max_s=1.0, total_max_s=1.5)
@@ -98,6 +113,42 @@ async def ship(
         journal.acknowledge(batch)
 
 
+async def decode_beside_calls(payload: bytes) -> Snapshot:
+    """The snapshot, read in steps between which callers go on.
+
+    Raises:
+        msgspec.DecodeError: the bytes are no snapshot.
+    """
+    steps = encoding.decode_in_steps(payload)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            snapshot: Snapshot = end.value
+            return snapshot
+        # Looked through now, a step's objects are out of the collector's way for good; left to
+        # itself, it looks through all of them at once.
+        gc.collect(0)
+        await asyncio.sleep(0)
+
+
+def items_of(served: Served) -> list[object]:
+    """The larger parts of the configuration in force, if there is one."""
+    if not served.version:
+        return []
+    old = served.get()
+    own = (items for t in old.tenants.values() for items in (t.models, t.virtual_models))
+    maps = (old.upstreams, old.models, old.routing.models, old.sell, *own)
+    return [item for items in maps for item in items.values()]
+
+
+async def let_go(held: list[object]) -> None:
+    """Free what is no longer served by, some at a time: it is hundreds of thousands of objects."""
+    while held:
+        del held[-FREED_AT_ONCE:]
+        await asyncio.sleep(0)
+
+
 class Uplink:
     """Follows the snapshot and ships the journal until cancelled."""
 
@@ -137,6 +188,13 @@ class Uplink:
         )  # fmt: skip
         self.heard_at = self.shipped_at = time.monotonic()
         """When control answered last, and when it had everything that was journalled."""
+        self.refused: RefusedRevision | None = None
+        """The latest configuration, where it cannot be used here."""
+        self.check: Callable[[Snapshot], None] = lambda snapshot: None
+        """Raises where the parts of this process cannot be built by a configuration."""
+        self.changed: list[Callable[[], None]] = []
+        """Called when another snapshot is in force."""
+        self.news = asyncio.Event()
         self.configured = asyncio.Event()
         """Set when there is a configuration to serve by."""
 
@@ -159,11 +217,14 @@ class Uplink:
         if kept is None:
             return
         manifest, parts = kept
-        snapshot = msgspec.msgpack.decode(parts[manifest.snapshot], type=Snapshot)
-        self._served.replace(snapshot)
-        for number, name in enumerate(manifest.shards):
-            self._served.replace_shard(number, parts[name] if name else b"")
-        self._served.version = manifest.version
+        try:
+            snapshot = encoding.decode(parts[manifest.snapshot])
+            self.check(snapshot)
+            shards = {n: decode_shard(parts[s]) for n, s in enumerate(manifest.shards) if s}
+        except Exception as error:  # noqa: BLE001 - control has another one, or says why
+            self._refuse(manifest, error)
+            return
+        self._served.serve(manifest.version, snapshot, shards)
         self._have = manifest
         self.configured.set()
         self._say_in_force(manifest, "disk")
@@ -185,7 +246,8 @@ class Uplink:
                 await asyncio.sleep(self._control.failed(str(error)))
 
     async def _poll(self) -> None:
-        have = self._served.version
+        # One that was refused is not asked for again: the next one is waited for.
+        have = self.refused.version if self.refused is not None else self._served.version
         # After a loss an answer is wanted at once, not when something changes.
         wait_s = 0.0 if self._control.is_lost else POLL_WAIT_S
         path = f"{SNAPSHOT_PATH}?wait_s={wait_s:g}"
@@ -216,33 +278,85 @@ class Uplink:
         await self._serve(manifest, body)
 
     async def _serve(self, manifest: Manifest, body: bytes) -> None:
-        """Fetch what is new of a configuration and serve by it, a shard at a time."""
+        """Fetch what is new of a configuration and serve by it, or keep the one in force.
+
+        Everything is read and tried first, in steps between which callers go on; then all of it
+        is in force at once.
+        """
         have = self._have
         known = {have.snapshot, *have.shards} if have is not None else set()
         new = sorted({manifest.snapshot, *manifest.shards} - known - {""})
         parts: dict[str, bytes] = {}
         for at in range(0, len(new), PARTS_ASKED_MAX):
             parts |= await self._fetch(new[at : at + PARTS_ASKED_MAX])
+        try:
+            snapshot, shards = await self._read(manifest, parts)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with it, calls go on
+            self._refuse(manifest, error)
+            return
+        held = items_of(self._served) if snapshot is not None else []
+        self._served.serve(manifest.version, snapshot, shards)
+        self._have = manifest
+        self.refused = None
+        self.configured.set()
+        for renew in self.changed:
+            renew()
+        self._say_in_force(manifest, "control")
+        self.news.set()
+        await let_go(held)
+        await asyncio.to_thread(self._kept.write, manifest, body, parts)
+
+    async def _read(
+        self, manifest: Manifest, parts: Mapping[str, bytes]
+    ) -> tuple[Snapshot | None, dict[int, Shard]]:
+        """What is new of a configuration, ready to be served by.
+
+        Raises:
+            Exception: it cannot be used.
+        """
+        if manifest.format != SNAPSHOT_FORMAT:
+            raise Refused(f"its format is {manifest.format}, this gateway's {SNAPSHOT_FORMAT}")
+        snapshot = None
         if manifest.snapshot in parts:
-            self._served.replace(msgspec.msgpack.decode(parts[manifest.snapshot], type=Snapshot))
+            snapshot = await decode_beside_calls(parts[manifest.snapshot])
+            self.check(snapshot)
+        have, shards = self._have, {}
         for number, name in enumerate(manifest.shards):
             if have is None or have.shards[number] != name:
-                self._served.replace_shard(number, parts[name] if name else b"")
-                # Callers go on in between: no swap takes longer than one shard does.
+                shards[number] = decode_shard(parts[name] if name else b"")
                 await asyncio.sleep(0)
-        self._served.version = manifest.version
-        self._have = manifest
-        self.configured.set()
-        self._say_in_force(manifest, "control")
-        await asyncio.to_thread(self._kept.write, manifest, body, parts)
+        return snapshot, shards
+
+    def _refuse(self, manifest: Manifest, error: Exception) -> None:
+        why = str(error)[:REASON_CHARACTERS_MAX] or type(error).__name__
+        self.refused = RefusedRevision(manifest.revision, manifest.version, why)
+        self._report(
+            "configuration_refused", why, revision=manifest.revision, version=manifest.version,
+            kept=self._have.revision if self._have is not None else None,
+        )  # fmt: skip
+        self.news.set()
+
+    async def report_always(self, say: Callable[[], GatewayStatus]) -> None:
+        """Tell control what is in force here: now and then, and at once when that changes."""
+        while True:
+            self.news.clear()
+            try:
+                body = msgspec.msgpack.encode(say())
+                await self._channel.ask(GATEWAYS_PATH, body, _LEASE_WAITS, 65_536)
+            except (ClientError, Refused):
+                await asyncio.sleep(RETRY_MAX_S)  # said by who follows the snapshot
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(REPORT_S):
+                    await self.news.wait()
 
     async def _fetch(self, names: list[str]) -> dict[str, bytes]:
         path = f"{PARTS_PATH}?names={','.join(names)}"
         body = await self._channel.ask(path, b"", _POLL_WAITS, _SNAPSHOT_BYTES_MAX, "GET")
         found = msgspec.msgpack.decode(body, type=dict[str, bytes])
         for name in names:
-            # The manifest is signed and names its parts by their hashes.
-            if self._suite.hex_digest(found.get(name, b"")) != name:
+            # The manifest is signed and names its parts by their hashes; hashing megabytes takes
+            # milliseconds, in which callers go on.
+            if await asyncio.to_thread(self._suite.hex_digest, found.get(name, b"")) != name:
                 raise Refused("a part of the snapshot is missing or is not what was asked for")
         return found
 

@@ -13,6 +13,7 @@ PARTS_PATH = "/internal/v1/parts"
 LEASES_PATH = "/internal/v1/leases"
 JOURNAL_PATH = "/internal/v1/journal"
 RESPONSES_PATH = "/internal/v1/responses"
+GATEWAYS_PATH = "/internal/v1/gateways"
 SIGNATURE_HEADER = "x-tc-signature"
 BATCH_BYTES_MAX = 1_048_576
 BATCH_RECORDS_MAX = 2_000

@@ -125,6 +125,34 @@ class HttpUpstreams:
         if reply.status != 200:
             raise ApiError("upstream_failed", f"`{upstream.id}` answered HTTP {reply.status}.")
 
+    def check(self, upstream: Upstream) -> None:
+        """
+        Raises:
+            ValueError: it cannot be asked as it is configured.
+        """
+        try:
+            http.Origin.of(upstream.base_url)
+            vendor = self._vendor_of(upstream.provider)
+            if upstream.auth == "token" and vendor.rules not in EXCHANGES:
+                raise ValueError(f"the provider {upstream.provider} has no token service")
+            if upstream.token_url is not None:
+                http.Origin.of(upstream.token_url)
+        except (ValueError, LookupError) as error:
+            raise ValueError(f"upstream {upstream.id}: {error}") from error
+
+    def keep_only(self, upstreams: Iterable[Upstream]) -> None:
+        """Let go of upstreams that have left the configuration; calls that run there go on, and
+        their connections are closed afterwards, when they have been idle (`IDLE_KEEP_S`)."""
+        there = set(upstreams)
+        ids = {upstream.id for upstream in there}
+        for known in [one for one in self._rings if one not in there]:
+            del self._rings[known]
+        for known in [one for one in self._keepers if one not in there]:
+            del self._keepers[known]
+        for name in [name for name in self._targets if name[0] not in ids]:
+            del self._targets[name]
+        self._numbers_only &= ids
+
     def credentials(self) -> frozenset[str]:
         """The values that no text may hold: keys, and tokens that were traded for them."""
         keys = {key.value for ring in self._rings.values() for key in ring.keys}

@@ -1,0 +1,76 @@
+"""Gateways as they said it last: what each serves by, and which configuration it refused."""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+import msgspec
+from sqlalchemy import Connection, Engine, delete, select
+
+from tokenschain.control import revisions
+from tokenschain.control.configuration import history
+from tokenschain.control.observability import alerts
+from tokenschain.core.gateway_status import GatewayStatus
+from tokenschain.infra.database.tables import meta
+
+FORGOTTEN_S = 600.0
+"""A gateway that says nothing for so long is gone: each process has a name of its own."""
+_PREFIX = "gw/"
+_encode = msgspec.json.Encoder().encode
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """A report and when it came."""
+
+    status: GatewayStatus
+    seen_s: float
+    """Unix time by the database's writer."""
+
+
+class _Row(NamedTuple):
+    name: str
+    value: str
+
+
+_decode = msgspec.json.Decoder(Seen).decode
+
+
+def note(engine: Engine, status: GatewayStatus) -> None:
+    """Keep a report; a configuration that was refused is noted on its revision, and alerted."""
+    now_s = time.time()
+    with engine.begin() as connection:
+        revisions.put_meta(connection, _PREFIX + status.name, _encode(Seen(status, now_s)).decode())
+        refused = status.refused
+        new = refused is not None and history.refuse(
+            connection, refused.revision, status.name, refused.why
+        )
+        _forget(connection, now_s)
+    if refused is not None and new:
+        detail = {"subject": [status.name], "reason": refused.why}
+        alerts.configuration_refused(engine, detail, now_s)
+
+
+def seen(connection: Connection) -> list[Seen]:
+    """All gateways that are there, by name."""
+    query = select(meta.c.name, meta.c.value).where(meta.c.name.like(f"{_PREFIX}%"))
+    rows = [_Row(*row) for row in connection.execute(query.order_by(meta.c.name))]
+    now_s = time.time()
+    found = (_decode(row.value) for row in rows)
+    return [one for one in found if now_s - one.seen_s < FORGOTTEN_S]
+
+
+def refusing(connection: Connection) -> list[str]:
+    """The names of gateways that keep an earlier configuration than the one published."""
+    return [one.status.name for one in seen(connection) if one.status.refused is not None]
+
+
+def _forget(connection: Connection, now_s: float) -> None:
+    query = select(meta.c.name, meta.c.value).where(meta.c.name.like(f"{_PREFIX}%"))
+    gone = [
+        row.name
+        for row in (_Row(*each) for each in connection.execute(query))
+        if now_s - _decode(row.value).seen_s >= FORGOTTEN_S
+    ]
+    if gone:
+        connection.execute(delete(meta).where(meta.c.name.in_(gone)))
