@@ -17,6 +17,7 @@ ELSEWHERE: dict[str, str] = {
     "infra/control_telemetry.py": "security/test_open_endpoints.py, house/test_deploy.py",
     "cli/admin.py": "cli/test_api_commands.py, e2e/test_platform.py",
     "cli/admin_client.py": "cli/test_api_commands.py, e2e/test_platform.py",
+    "core/snapshot/encoding.py": "infra/control_channel/test_snapshot_feed.py",
     "cli/cache.py": "e2e/test_platform.py",
     "cli/chat.py": "e2e/test_platform.py",
     "cli/chat_client.py": "e2e/test_platform.py",

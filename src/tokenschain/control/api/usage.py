@@ -480,11 +480,11 @@ class GatewayState(AnswerBody):
     """Of the configuration that it serves by."""
     age_s: float
     """Between its last word from control and its report."""
-    seen_s: float
+    received_s: float
     """When it reported; Unix time."""
-    refused_revision: int | None
+    rejected_revision: int | None
     """The latest configuration, where it cannot use that and keeps the one before."""
-    refused_why: str
+    rejected_reason: str
     running: dict[str, int]
     """Calls that run now, by upstream; an upstream with `drain` is done when none shows any."""
 
@@ -501,9 +501,9 @@ def list_gateways(asked: ReadingUpstreams) -> Items[GatewayState]:
                 version=status.version,
                 revision=status.revision,
                 age_s=status.snapshot_age_s,
-                seen_s=one.seen_s,
-                refused_revision=None if refused is None else refused.revision,
-                refused_why="" if refused is None else refused.why,
+                received_s=one.seen_s,
+                rejected_revision=None if refused is None else refused.revision,
+                rejected_reason="" if refused is None else refused.why,
                 running={u.id: u.running for u in status.upstreams if u.running},
             )
         )
