@@ -4,8 +4,8 @@
 
 300 upstreams, 240 models with 50 offers each, 10,000 virtual models with three entries each: the
 payload of some 8 MB is read, swapped in and the one before freed. Beside it a task wakes as often
-as it can; its longest wait is the pause, in CPU time, so that what else runs on the machine does not
-count. Shown are the median and the worst of the rounds.
+as it can; its longest wait is the pause, in CPU time, so that what else runs on the machine does
+not count. Shown are the median and the worst of the rounds.
 """
 
 from __future__ import annotations

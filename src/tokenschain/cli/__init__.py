@@ -80,6 +80,7 @@ GROUPS: dict[str, typer.Typer] = {
     "metrics": typer.Typer(help="Control's metrics."),
     "cache": cache.cache,
     "upstreams": typer.Typer(help="Upstreams and their health."),
+    "gateways": typer.Typer(help="Gateway processes, and what each serves by."),
     "model": models.model,
     "secrets": vault.vault,
     "credentials": vault.credentials,

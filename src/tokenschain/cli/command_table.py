@@ -96,6 +96,8 @@ COMMANDS: tuple[Command, ...] = (
     Command("model served", "GET /models", "name kind owned_by offers"),
     Command("upstreams list", "GET /upstreams", "id provider health base_url metrics",
             watched=True),
+    Command("gateways list", "GET /gateways",
+            "name revision rejected_revision rejected_reason running age_s version", watched=True),
     Command("records discard", "DELETE /rejected-records/{record_id}", "id"),
     Command("alerts list", "GET /alerts", "at_s kind tenant detail sent_at_s tries id",
             watched=True),
