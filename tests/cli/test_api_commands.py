@@ -230,7 +230,8 @@ def test_calls_by_filter_and_by_request_id(run: Shell, stack: Stack) -> None:
     used = run("usage", "--by", "model,day")
     days = [(row["model"], row["day"]) for row in used.rows]
     assert days and len(days) == len(set(days)), "no day stands twice"
-    assert run("usage", "--by", "tag").code == 0
+    for by in ("tag", "day,tag", "tag,model", "model,"):
+        assert run("usage", "--by", by).code == 0, by
     assert "one of" in run("usage", "--by", "modle").err
 
 

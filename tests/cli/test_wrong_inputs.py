@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import socket
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine, event
 
 from tests.ports import free_port
 from tokenschain import cli
-from tokenschain.infra import config, hardening
+from tokenschain.infra import config, folder_lock, hardening
 
 KEY = "sk-1234567890abcdef"
 CUSTOM = "upstreams:\n- {{id: a, provider: {provider}, credential: 'env:X'{more}}}\n"
@@ -82,6 +86,29 @@ FILES = {
         ).encode(),
         "no upstream serves the model `deepseek-flas`; did you mean `deepseek-flash`?",
     ),
+    "two upstreams with one id": (
+        (CUSTOM + "- {{id: a, provider: alibaba, credential: 'env:Y'}}\n")
+        .format(provider="deepseek", more="")
+        .encode(),
+        "upstreams[1].id = 'a': upstreams[0] has this id already",
+    ),
+    "a list": (b"- a\n- b\n", "must hold `name: value` lines"),
+    "an unknown setting": (b"upstream: []\n", "did you mean `upstreams`?"),
+    "a scheme of no web": (
+        CUSTOM.format(provider="custom", more=", base_url: 'ftp://h/v1'").encode(),
+        "upstreams[0].base_url = 'ftp://h/v1': must be",
+    ),
+    "a zone of nowhere": (
+        CUSTOM.format(provider="deepseek", more=", zone: mars").encode(),
+        "upstreams[0].zone = 'mars': must be one of",
+    ),
+    "a price that is none": (
+        CUSTOM.format(
+            provider="deepseek", more=", prices: {m: {currency: CNY, input: dear, output: 1}}"
+        ).encode(),
+        "upstreams[0].prices.m",
+    ),
+    "half a pair": (b"tls: {certificate_file: /x}\n", "belong together: set both"),
 }
 
 
@@ -137,6 +164,80 @@ def test_wrong_variables(
     assert wanted in said(monkeypatch, capsys, "up")
 
 
+PORTS = {
+    "server.port": {},
+    "control.port": {},
+    "engine.port": {"ENGINE__ENABLED": "true"},
+    "engine.embedder_port": {"ENGINE__ENABLED": "true"},
+    "semantic.port": {"CACHE__MODE": "semantic"},
+}
+
+
+@pytest.mark.parametrize("name", PORTS)
+def test_a_port_that_is_taken(
+    name: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        variable = config.variable_of(name)
+        for one, value in (PORTS[name] | {variable: str(port)}).items():
+            monkeypatch.setenv(f"TOKENSCHAIN_{one.removeprefix('TOKENSCHAIN_')}", value)
+        heard = said(monkeypatch, capsys, "up")
+    assert f"port {port} on " in heard
+    assert f"is taken: stop what uses it, or set {variable} to another" in heard
+
+
+def test_a_second_start_says_which_process_has_the_folder(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "data").mkdir(mode=0o700)
+    lock = folder_lock.hold(place / "data")
+    try:
+        assert f"in use by process {os.getpid()}: end it" in said(monkeypatch, capsys, "up")
+    finally:
+        os.close(lock)
+
+
+DISKS = {
+    "a full disk": (errno.ENOSPC, "No space left on device; make room on its disk, or set"),
+    "no more of a quota": (errno.EDQUOT, "make room on its disk, or set TOKENSCHAIN_DATA_DIR"),
+    "a read-only disk": (errno.EROFS, "Read-only file system; make it a folder that this user may"),
+}
+
+
+@pytest.mark.parametrize("name", DISKS)
+def test_a_folder_that_cannot_be_written(
+    name: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    number, wanted = DISKS[name]
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    assert wanted in said(monkeypatch, capsys, "up")
+    assert not (place / "data" / "tokenschain.db").exists()
+
+
+def test_a_disk_that_fills_as_the_tables_are_made(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A database that may have so few pages says the same as one without room."""
+
+    def few_pages(connection: sqlite3.Connection, _record: object) -> None:
+        connection.execute("PRAGMA max_page_count=20")
+
+    event.listen(Engine, "connect", few_pages)
+    try:
+        heard = said(monkeypatch, capsys, "up")
+    finally:
+        event.remove(Engine, "connect", few_pages)
+    assert heard == (
+        "error: the database refuses: database or disk is full; `tokenschain doctor` looks at it, "
+        "its disk and its rights"
+    )
+
+
 def test_a_data_folder_that_is_a_file(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -163,6 +264,23 @@ def test_wrong_commands(
     arguments, wanted = COMMANDS[name]
     assert wanted in said(monkeypatch, capsys, *arguments, code=1)
     assert not (place / "x.db").exists(), "a refused move left a file behind"
+
+
+MISUSES = {
+    "no such command": (["upstraems", "list"], "Did you mean 'upstreams'?"),
+    "no such scenario": (["simulate", "reigon"], "no scenario `reigon`; did you mean region?"),
+    "no such policy": (["simulate", "--policy", "cost-frist"], "did you mean cost-first?"),
+    "no such period": (["usage", "--per", "week"], "--per"),
+    "less than nothing": (["wallet", "deposit", "default", "-5"], "-5"),
+}
+
+
+@pytest.mark.parametrize("name", MISUSES)
+def test_misused_commands(
+    name: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments, wanted = MISUSES[name]
+    assert wanted in said(monkeypatch, capsys, *arguments)
 
 
 def test_off_is_a_mode_of_the_cache(place: Path) -> None:

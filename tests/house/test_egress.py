@@ -17,6 +17,7 @@ OWN = {
     "infra/model_store.py": "a command of the operator: models from the hub that it names",
     "wiring/machine.py": "asks this machine's own engine",
     "cli/http.py": "a command: the operator's own control and gateway",
+    "cli/readiness.py": "the same: processes of this machine",
     "cli/admin_client.py": "the same",
     "cli/chat_client.py": "the same",
 }

@@ -165,8 +165,17 @@ def _said_of(error: Exception) -> str | None:
         where = f"{error.filename}: " if error.filename is not None else ""
         return f"{where}{error.strerror or error}"
     if f"{type(error).__module__}.".startswith(_DATABASE_MODULES):
-        return str(error).partition("\n")[0]
+        return _said_of_database(error)
     return None
+
+
+def _said_of_database(error: Exception) -> str:
+    """What a database says itself, without the statement; who looks at it next."""
+    cause = getattr(error, "orig", None)
+    if cause is None:
+        return str(error).partition("\n")[0]
+    why = str(cause).partition("\n")[0].strip() or type(cause).__name__
+    return f"the database refuses: {why}; `tokenschain doctor` looks at it, its disk and its rights"
 
 
 def _said_of_usage(error: Exception) -> str:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from tokenschain.cli import ports
+from tokenschain.cli.language import told
 from tokenschain.cli.models import pull_progress
 from tokenschain.cli.output import console, errors
 from tokenschain.infra import config, folder_lock, hardening, log
@@ -22,8 +23,6 @@ from tokenschain.infra.supervisor import Child, Supervisor
 
 if TYPE_CHECKING:
     from tokenschain.wiring.machine import FirstRun
-
-READY_MAX_S = 120.0
 
 
 class StartFailed(Exception):
@@ -65,57 +64,59 @@ def _begin(flags: Mapping[str, object] | None = None) -> Settings:
 
 
 async def _up(settings: Settings, children: Sequence[Child], first: FirstRun) -> None:
+    from tokenschain.cli import readiness  # noqa: PLC0415 - gateways do without its client
+    from tokenschain.wiring.machine import chat_model  # noqa: PLC0415
+
     started = asyncio.Event()
     supervisor = Supervisor(
         children, log.report(process="up"), settings.server.drain_max_s, started
     )
+
+    async def come_up() -> None:
+        await readiness.wait(settings, _tell)
+        started.set()
+        model = chat_model(settings)
+        _greet(settings, first, model, await readiness.first_call(settings, first.api_key, model))
+
     async with asyncio.TaskGroup() as group:
         running = group.create_task(supervisor.run())
-        ready = group.create_task(_ready(settings))
+        ready = asyncio.ensure_future(come_up())
         await asyncio.wait({running, ready}, return_when=asyncio.FIRST_COMPLETED)
-        if ready.done() and not running.done():
-            started.set()
-            if ready.result():
-                _greet(settings, first)
-            else:
-                errors.print(
-                    f"[yellow]not ready[/yellow] after {READY_MAX_S:g} s: see the log lines above, "
-                    "and what `tokenschain doctor` says"
-                )
         ready.cancel()
+        (failed,) = await asyncio.gather(ready, return_exceptions=True)
+        if isinstance(failed, Exception):
+            supervisor.stop()
     if supervisor.failed is not None:
         raise StartFailed(
             f"{supervisor.failed} did not start, so the rest was ended; its line above says why"
         )
+    if isinstance(failed, readiness.NotReady):
+        raise StartFailed(f"{failed}; see the lines above, and `tokenschain doctor`")
+    if isinstance(failed, Exception):
+        raise failed
 
 
-async def _ready(settings: Settings) -> bool:
-    """Wait until a call would be answered."""
-    from tokenschain.wiring.machine import answers  # noqa: PLC0415
-
-    urls = [
-        f"{settings.control_base_url}/readyz",
-        settings.gateway_base_url.removesuffix("/v1") + "/readyz",
-    ]
-    if settings.runs_engine:
-        urls.append(f"http://{settings.engine.host}:{settings.engine.port}/health")
-        urls.append(f"http://{settings.engine.host}:{settings.engine.embedder_port}/health")
-    deadline = time.monotonic() + READY_MAX_S
-    while urls and time.monotonic() < deadline:
-        if await answers(urls[0]):
-            urls.pop(0)
-        else:
-            await asyncio.sleep(0.1)
-    return not urls
+def _tell(line: str) -> None:
+    errors.print(
+        f"[yellow]{told('waiting:')}[/yellow] {escape(line)}", highlight=False, soft_wrap=True
+    )
 
 
-def _greet(settings: Settings, first: FirstRun) -> None:
-    from tokenschain.wiring.machine import chat_model  # noqa: PLC0415
+def _greet(settings: Settings, first: FirstRun, model: str | None, refused: str) -> None:
+    """Say that the platform is up, and how to call it.
 
+    Args:
+        model: that callers may ask for.
+        refused: why a first call does not work; empty when it does.
+    """
     base = settings.gateway_base_url
     key = (first.api_key if sys.stdout.isatty() else None) or "YOUR_KEY"
-    name = chat_model(settings) or "MODEL"
-    console.rule("[bold]TokensChain is up")
+    name = model or "MODEL"
+    if refused:
+        console.rule("[bold yellow]TokensChain runs, but a first call does not work")
+        console.print(refused, highlight=False, soft_wrap=True, markup=False)
+    else:
+        console.rule("[bold]TokensChain is up")
     console.print(f"API base URL   [bold cyan]{base}[/]", highlight=False)
     console.print(f"Admin          [bold cyan]{settings.control_base_url}/[/]", highlight=False)
     if not _show_once(settings, first):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -33,6 +34,8 @@ from tokenschain.infra.security.suite import INTERNATIONAL
 from tokenschain.infra.supervisor import Child
 
 _PROBE_MAX_S = 5.0
+_ROOM_BYTES_MIN = 1_048_576
+"""For the tables of an empty database; a gateway that has no room for its journal says so."""
 
 
 class FirstRun(NamedTuple):
@@ -61,12 +64,14 @@ def open_folder(settings: Settings) -> None:
     """
     try:
         make_private(settings.data_dir)
-        with tempfile.TemporaryFile(dir=settings.data_dir):
-            pass  # it can be written
+        with tempfile.TemporaryFile(dir=settings.data_dir) as file:
+            os.posix_fallocate(file.fileno(), 0, _ROOM_BYTES_MIN)
     except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        what = "make room on its disk" if full else "make it a folder that this user may write"
         raise SettingsError(
-            f"data_dir {settings.data_dir} cannot be used: {error.strerror}; set "
-            f"{variable_of('data_dir')} to a folder that this user may write"
+            f"data_dir {settings.data_dir} cannot be used: {error.strerror}; {what}, or set "
+            f"{variable_of('data_dir')} to another"
         ) from None
 
 

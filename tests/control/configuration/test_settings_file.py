@@ -69,6 +69,17 @@ def test_a_start_makes_one_revision_and_the_next_one_none(followed: Followed) ->
     assert gone is not None and gone.revision and not followed.names()
 
 
+def test_a_rule_for_a_tenant_that_is_not_there_is_said(followed: Followed) -> None:
+    followed.write(
+        "routing: {residency: {tenant/acne: [cn]}, policy_overrides: {tenant/acne: cost-first}}\n"
+        "cache: {mode_overrides: {tenant/acne: exact}}\n"
+    )
+    followed.file.apply(config.load())
+    said = [detail for name, detail in followed.said if name == "settings_file_warning"]
+    assert len(said) == 3
+    assert all("there is no tenant `acne`; did you mean `acme`?" in line for line in said)
+
+
 def test_a_changed_file_is_in_force_and_a_wrong_one_is_not(followed: Followed) -> None:
     asyncio.run(_follow(followed))
 
