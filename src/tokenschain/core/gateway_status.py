@@ -31,6 +31,8 @@ class UpstreamStatus(msgspec.Struct, frozen=True):
     """Until a call may be tried."""
     running: int = 0
     """Calls that are there now."""
+    leaves: bool = False
+    """Whether it gets no new calls: it is drained, or no longer in the configuration."""
     keys: tuple[KeyStatus, ...] = ()
 
 

@@ -11,7 +11,7 @@ from tokenschain.core.call import Call
 from tokenschain.core.routing.selection import Decision, Endpoint, Need
 from tokenschain.core.snapshot import Plan
 from tokenschain.core.tenancy import KeyGrant
-from tokenschain.gateway.dispatch.router import Router
+from tokenschain.gateway.dispatch.router import ALL_TRIED, Router
 
 NO_LIMIT = 1_000_000_000
 RIF_QUANTILE = 0.8
@@ -39,7 +39,7 @@ class Baseline(Router):
             endpoint.concurrency_limit.calls = NO_LIMIT
         up = [e for e in endpoints if e.health.allows(now)] or endpoints
         if not up:
-            return Decision(None, "all tried", 1.0, (), ())
+            return Decision(None, ALL_TRIED, 1.0, (), ())
         return Decision(self._pick(self, up, need, now), "baseline", 1.0, (), ())
 
     def observe(self, endpoint: Endpoint, took_s: float) -> None:

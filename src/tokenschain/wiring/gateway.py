@@ -205,7 +205,7 @@ class GatewayWorker:
         )
         self._dispatch.health.note = self._upstream_error
         self._uplink.check = self._check_configuration
-        self._uplink.changed.append(self._router.renew)
+        self._uplink.changed.append(self._dispatch.reconfigure)
         self._dispatch.wait_queue.observe = self._metrics.waited
         self._probes = Probes(
             self._router,
@@ -459,7 +459,7 @@ class GatewayWorker:
                 version, read_at = self._served.version, now
                 await self._upstreams.refresh_keys()
                 self._router.note_keys()
-                self._router.forget_gone()
+                self._dispatch.forget_gone()
                 if self._router.upstreams:
                     self._upstreams.keep_only(self._router.upstreams)
 

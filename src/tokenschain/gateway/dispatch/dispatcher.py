@@ -22,7 +22,7 @@ from tokenschain.core.tenancy import KeyGrant
 from tokenschain.gateway.dispatch.attempt import AttemptContext, UpstreamAttempt
 from tokenschain.gateway.dispatch.health_events import HealthEvents
 from tokenschain.gateway.dispatch.race import Race
-from tokenschain.gateway.dispatch.router import Router
+from tokenschain.gateway.dispatch.router import ALL_TRIED, Router
 from tokenschain.gateway.dispatch.wait_queue import WaitQueue
 
 ATTEMPTS_MAX = 3
@@ -102,7 +102,7 @@ class Dispatch:
                 break
             decision = self._router.place(call, caller, plan, need, tried)
             if decision.endpoint is None:
-                if decision.reason == "all tried":
+                if decision.reason == ALL_TRIED:
                     break
                 decision = await self.wait_queue.wait(
                     call, caller, plan, need, tried, priority, failure
@@ -126,6 +126,17 @@ class Dispatch:
                     break
         assert failure is not None, "something was tried"
         raise failure
+
+    def reconfigure(self) -> None:
+        """Serve by another configuration at once: calls that wait go where it says."""
+        self._router.renew()
+        self.wait_queue.look_again()
+
+    def forget_gone(self) -> None:
+        """Let go of upstreams that have left the configuration, once their last calls are over."""
+        left = self._router.forget_gone()
+        self.health.forget_but(left)
+        self.wait_queue.forget_idle()
 
     @property
     def retry_budgets(self) -> Mapping[str, RetryBudget]:
@@ -245,7 +256,7 @@ class Dispatch:
             decision = self._router.place(call, broken.caller, same_model, broken.need, tried)
             if decision.endpoint is None:
                 broken.make_last()
-                if decision.reason == "all tried":
+                if decision.reason == ALL_TRIED:
                     self._broke_off(broken, error)
                     raise error
                 # Many may have broken off at once: they go before all who have not begun.

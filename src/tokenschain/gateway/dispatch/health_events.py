@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from tokenschain.core.errors import ApiError
@@ -117,3 +117,8 @@ class HealthEvents:
             if now >= endpoint.health.cooldown_until:
                 del self._resting[name]
                 self._report("upstream_back", upstream=name, rested_s=round(now - since, 1))
+
+    def forget_but(self, upstreams: Collection[str]) -> None:
+        """Let go of the others' failures: they have left the configuration."""
+        for name in [name for name in self.last_failures if name not in upstreams]:
+            del self.last_failures[name]

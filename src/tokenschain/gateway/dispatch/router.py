@@ -55,6 +55,8 @@ PLANNED_MAX = 20_000
 """Plans by key, model and API that are remembered."""
 NO_KEY = "no key"
 """Why an upstream is left out that no key can be had for."""
+ALL_TRIED = "all tried"
+"""Why no upstream is left to choose: each was tried, or takes no calls."""
 PREFIXES_MAX = 50_000
 PREFIX_HOLDERS_MAX = 4
 """Upstreams remembered for each, the latest."""
@@ -258,7 +260,7 @@ class Router:
         """Choose an upstream that was not tried; no endpoint when there is no room in any.
 
         Raises:
-            ApiError: `no_upstream`, when the data may go to none of them.
+            ApiError: `no_upstream`, when the data may go to none of them, or none takes calls.
         """
         policy = self._policy(caller, call.parsed.model)
         decision = None
@@ -291,8 +293,22 @@ class Router:
             if decision.endpoint is not None:
                 return decision
         if decision is None and not tried:
+            renewed = self.current(call, caller, plan)
+            if renewed is not plan:
+                return self.place(call, caller, renewed, need, tried)
             raise _nowhere(left_out)
-        return decision or Decision(None, "all tried", 1.0, (), ())
+        return decision or Decision(None, ALL_TRIED, 1.0, (), ())
+
+    def current(self, call: Call, caller: KeyGrant, plan: Plan) -> Plan:
+        """The plan, or another by the configuration in force, where none of its upstreams takes
+        calls any more: between a plan and the call's turn they may have been drained or removed.
+
+        Raises:
+            ApiError: nothing takes the call by that configuration either.
+        """
+        if any(self._list(tier).endpoints for tier in (plan, *plan.others)):
+            return plan
+        return self.plan(call, caller)
 
     def load(self, plan: Plan) -> float:
         """See `core.ports.Load`."""
@@ -374,17 +390,20 @@ class Router:
         self._near.clear()
         self.note_keys()
 
-    def forget_gone(self) -> None:
-        """Let go of upstreams that have left the configuration, once their last calls are over."""
-        if not self._version:
-            return
-        there = self._served.get().upstreams
+    def forget_gone(self) -> frozenset[str]:
+        """Let go of upstreams that have left the configuration, once their last calls are over.
+
+        Returns:
+            The ids of those that are left.
+        """
+        there = self._served.get().upstreams if self._version else {}
         for key, endpoint in list(self._endpoints.items()):
             if endpoint.name not in there and not endpoint.inflight and not endpoint.reserved:
                 del self._endpoints[key]
-        busy = {endpoint.name for endpoint in self._endpoints.values()}
-        for name in [n for n in self._healths if n not in there and n not in busy]:
+        left = {*there, *(endpoint.name for endpoint in self._endpoints.values())}
+        for name in [name for name in self._healths if name not in left]:
             del self._healths[name]
+        return frozenset(left)
 
     def note_keys(self) -> frozenset[str]:
         """Look again which upstreams have a key; gives the ids of those that have none."""

@@ -23,6 +23,7 @@ def upstream_statuses(
     running: Counter[str] = Counter()
     for endpoint in router.known:
         running[endpoint.name] += endpoint.inflight
+    taking = {upstream.id for upstream in router.upstreams if not upstream.drain}
     found = []
     for name, health in sorted(router.healths.items()):
         failure = events.last_failures.get(name)
@@ -35,6 +36,7 @@ def upstream_statuses(
                 why=failure.code if failure is not None and told else "",
                 ready_in_s=round(health.ready_in_s(now), 3),
                 running=running[name],
+                leaves=name not in taking,
                 keys=tuple(keys.get(name, ())),
             )
         )

@@ -18,7 +18,7 @@ from tokenschain.core.routing.admission import (
 from tokenschain.core.routing.selection import Decision, Endpoint, Need
 from tokenschain.core.snapshot import Plan
 from tokenschain.core.tenancy import KeyGrant
-from tokenschain.gateway.dispatch.router import Router
+from tokenschain.gateway.dispatch.router import ALL_TRIED, Router
 
 WAIT_SLO_SHARE = 0.5
 """Share of the promised time that a call may spend in the queue, where it has one to keep."""
@@ -74,12 +74,14 @@ class WaitQueue:
         """Wait in the model's queue.
 
         Args:
-            failure: what is raised instead of `overloaded`, when an upstream has failed before.
+            failure: what is raised instead, when an upstream has failed before.
 
         Raises:
-            ApiError: `overloaded`, at once when the wait would be too long.
+            ApiError: `overloaded`, at once when the wait would be too long; `no_upstream`, when
+                none takes the call any more.
         """
         now = self._clock()
+        plan = self._router.current(call, caller, plan)
         wait_max_s = min(RULES[priority].wait_max_s, _deadline_s(call))
         if priority is Priority.INTERACTIVE:
             wait_max_s = min(wait_max_s, WAIT_SLO_SHARE * need.slo_s)
@@ -98,8 +100,7 @@ class WaitQueue:
                 waiting=len(queue), retry_in_s=round(wait_s, 1),
             )  # fmt: skip
             raise failure or _overloaded(wait_s)
-        for endpoint in self._router.endpoints(plan):
-            self._queues_of.setdefault(endpoint, set()).add(name)
+        self._watch(name, plan)
         try:
             async with asyncio.timeout(wait_max_s):
                 await woken
@@ -107,6 +108,8 @@ class WaitQueue:
             # It may have been woken in the same turn of the loop: then the place is its own.
             if not woken.done() or woken.cancelled():
                 raise failure or _overloaded(queue.wait_s(priority)) from None
+        except ApiError as error:
+            raise failure or error from None
         except asyncio.CancelledError:
             # The caller left after a place was promised: the next in order gets it.
             if woken.done() and not woken.cancelled():
@@ -128,6 +131,11 @@ class WaitQueue:
         if others:
             self.free_at(endpoint)
 
+    def _watch(self, name: str, plan: Plan) -> None:
+        """A model's queue is looked at when a call leaves one of these upstreams."""
+        for endpoint in self._router.endpoints(plan):
+            self._queues_of.setdefault(endpoint, set()).add(name)
+
     def free_at(self, endpoint: Endpoint) -> None:
         """An upstream may have room again: the next in order is woken."""
         names = self._queues_of.get(endpoint)
@@ -135,29 +143,60 @@ class WaitQueue:
             return
         now = self._clock()
         for name in list(names):
-            queue = self._queues[name]
-            while (head := queue.head(now)) is not None:
+            self._wake(name, now)
+            if not len(self._queues[name]):
+                names.discard(name)
+
+    def look_again(self) -> None:
+        """Another configuration is in force: calls go to who takes them now, or nobody does."""
+        now = self._clock()
+        for name, queue in self._queues.items():
+            if len(queue):
+                self._wake(name, now)
+            if (head := queue.head(now)) is not None:
                 queued = head.item
+                self._watch(name, self._router.current(queued.call, queued.caller, queued.plan))
+
+    def forget_idle(self) -> None:
+        """Let go of upstreams that no queue waits for."""
+        self._queues_of = {e: names for e, names in self._queues_of.items() if names}
+
+    def _wake(self, name: str, now: float) -> None:
+        """Place those whose turn it is, as far as there is room."""
+        queue = self._queues[name]
+        while (head := queue.head(now)) is not None:
+            queued = head.item
+            try:
                 decision = self._router.place(
                     queued.call, queued.caller, queued.plan, queued.need, queued.tried
                 )
-                if decision.endpoint is None:
-                    break
-                if _too_late(head, decision, now):
-                    queue.remove(head)
-                    if not queued.woken.done():
-                        queued.woken.set_exception(_overloaded(queue.wait_s(head.priority)))
-                    continue
-                queue.take(head, now)
-                if not queued.woken.done():
-                    # The place is taken now, not when the call's task runs: others look before.
-                    decision.endpoint.reserved += 1
-                    queued.woken.set_result(decision)
-            victim = queue.shed(now)
-            if victim is not None and not victim.item.woken.done():
-                victim.item.woken.set_exception(_overloaded(queue.wait_s(victim.priority)))
-            if not len(queue):
-                names.discard(name)
+            except ApiError as error:
+                # Nobody takes it any more; that is not for the call to hear that made room.
+                _refuse(queue, head, error)
+                continue
+            if decision.endpoint is None and decision.reason == ALL_TRIED:
+                gone = "Those that are left of the model's upstreams take no calls any more."
+                _refuse(queue, head, ApiError("no_upstream", gone, param="model"))
+                continue
+            if decision.endpoint is None:
+                break
+            if _too_late(head, decision, now):
+                _refuse(queue, head, _overloaded(queue.wait_s(head.priority)))
+                continue
+            queue.take(head, now)
+            if not queued.woken.done():
+                # The place is taken now, not when the call's task runs: others look before.
+                decision.endpoint.reserved += 1
+                queued.woken.set_result(decision)
+        victim = queue.shed(now)
+        if victim is not None and not victim.item.woken.done():
+            victim.item.woken.set_exception(_overloaded(queue.wait_s(victim.priority)))
+
+
+def _refuse(queue: AdmissionQueue[QueuedCall], head: Waiting[QueuedCall], error: ApiError) -> None:
+    queue.remove(head)
+    if not head.item.woken.done():
+        head.item.woken.set_exception(error)
 
 
 def _too_late(head: Waiting[QueuedCall], decision: Decision, now: float) -> bool:
