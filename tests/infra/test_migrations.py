@@ -19,7 +19,7 @@ from tokenschain.infra.database import engine as db
 from tokenschain.infra.database import tables
 
 VERSIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009",
-            "0010", "0011", "0012", "0013", "0014")  # fmt: skip
+            "0010", "0011", "0012", "0013", "0014", "0015")  # fmt: skip
 
 
 @pytest.fixture
@@ -330,4 +330,63 @@ def test_who_can_be_entered_otherwise_loses_what_groups_gave(bare: Engine) -> No
         "robot": "robot@x.example",
         "same": "same@duplicate.invalid",
     }
+    db.migrate(bare)
+
+
+# --- 0015: limits are named in their tenant --------------------------------------------------
+
+
+def test_limits_and_what_was_spent_of_them_get_their_tenants_name(bare: Engine) -> None:
+    db.migrate(bare, "0014")
+    former = {
+        "all": Rate("all", "requests", 5),
+        "cap": Budget("cap", "spend", 6, match=Selector("t")),
+        "wallet/t": Budget("wallet/t", "spend", 7, "total", Selector("t"), wallet=True),
+    }
+    detail = {"budget": "cap", "subject": [], "period_s": 1, "percent": 80, "amount": 6}
+
+    def identity(budget: str) -> str:
+        said = ("budget_reached", budget, [], 1, 80, 6)
+        return hashlib.sha256(repr(said).encode()).hexdigest()
+
+    with bare.begin() as connection:
+        for name, limit in former.items():
+            limits.put(connection, limit, limit.match.tenant)
+            connection.execute(
+                text(
+                    "INSERT INTO budget_counts (budget_id, subject, period_s, holder, granted, "
+                    "spent, seen_at_s) VALUES (:id, '', 1, 'h', 0, 3, 0)"
+                ),
+                {"id": name},
+            )
+        connection.execute(
+            text(
+                "INSERT INTO alerts (id, tenant, at_s, kind, detail, next_try_s) "
+                "VALUES (:id, 't', 1, 'budget_reached', :detail, 1)"
+            ),
+            {"id": identity("cap"), "detail": json.dumps(detail)},
+        )
+
+    def found() -> tuple[set[str], set[str], dict[str, str]]:
+        with bare.connect() as connection:
+            rates, budgets = limits.all_limits(connection)
+            counted = connection.execute(text("SELECT budget_id FROM budget_counts")).scalars()
+            said = connection.execute(text("SELECT id, detail FROM alerts")).all()
+            return (
+                {limit.id for limit in (*rates, *budgets)},
+                set(counted),
+                {row.id: json.loads(row.detail)["budget"] for row in said},
+            )
+
+    db.migrate(bare)
+    names = {"all", "t/cap", "t/wallet"}
+    assert found() == (names, names, {identity("t/cap"): "t/cap"})
+    with bare.begin() as connection:
+        limits.put(connection, Rate("u/cap", "requests", 1, match=Selector("u")), "u")
+        long = f"{'t' * 64}/{'n' * 63}"
+        limits.put(connection, Rate(long, "requests", 1, match=Selector("t" * 64)), "t" * 64)
+    db.migrate(bare, "0014")
+    ids, counted, said = found()
+    assert ids == {*former, "u.cap", "n" * 63}
+    assert (counted, said) == ({*former}, {identity("cap"): "cap"})
     db.migrate(bare)

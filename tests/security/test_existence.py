@@ -13,8 +13,6 @@ from tests.security.platform import Platform, platform
 from tokenschain.control.api import app as app_module
 from tokenschain.core import call_record
 
-GLOBAL_NAMES = {"PUT /limits/{limit_id}"}
-"""Limits share one name space, so a name that is taken is refused (docs/guides)."""
 NOWHERE = "nowhere"
 
 
@@ -43,7 +41,7 @@ def theirs(house: Platform) -> dict[str, str]:
     return {
         "unit_id": house.unit("tenant", "beta", "beta"),
         "key_id": owner("POST", "/keys", {"tenant": "beta", "project": "p1"}).json()["id"],
-        "limit_id": "beta-rpm",
+        "limit_id": "beta/beta-rpm",
         "tenant": "beta",
         "user_id": owner.id,
         "binding_id": str(house.rows("select id from bindings where tenant = 'beta'")[0][0]),
@@ -73,7 +71,7 @@ def test_what_is_anothers_is_answered_like_what_is_not_there(house: Platform) ->
         for route in subject.router.routes:
             assert isinstance(route, APIRoute)
             method, path = min(route.methods or ()), route.path.removeprefix("/api/v1")
-            if path.startswith(("/oidc", "/me", "/sessions")) or f"{method} {path}" in GLOBAL_NAMES:
+            if path.startswith(("/oidc", "/me", "/sessions")):
                 continue
             queries = {
                 field.alias: field.field_info.examples[0]
@@ -102,3 +100,42 @@ def test_what_is_anothers_is_answered_like_what_is_not_there(house: Platform) ->
             if "{" in path or "tenant" in queries:
                 assert answers[0][0] in (400, 403, 404), (method, path, answers)
     assert asked > 80
+
+
+def test_the_name_of_a_limit_is_its_tenants_own(house: Platform) -> None:
+    acme, beta, boss = house.person("acme", "owner"), house.person("beta", "owner"), house.operator
+    rate = {"kind": "rate", "measure": "requests", "amount": 5}
+    for asker, tenant, amount in ((acme, "acme", 7), (beta, "beta", 8)):
+        body = rate | {"amount": amount, "match": {"tenant": tenant}}
+        made = asker("PUT", "/limits/cap", body)
+        assert (made.status_code, made.json()["id"]) == (200, f"{tenant}/cap")
+        assert made.json()["version"] == 1
+    for name in ("cap", "acme/cap"):
+        assert acme("GET", f"/limits/{name}").json()["amount"] == 7
+    assert acme("GET", "/limits/beta/cap").status_code == 404
+    assert acme("DELETE", "/limits/beta/cap").status_code == 404
+    # Another tenant's is not moved into one's own, nor one's own into another.
+    for name, tenant, status in (("beta/cap", "acme", 409), ("acme/cap", "beta", 403)):
+        body = rate | {"match": {"tenant": tenant}}
+        assert acme("PUT", f"/limits/{name}", body).status_code == status
+    assert boss("GET", "/limits/beta/cap").json()["amount"] == 8
+    # Who sees both says which; the platform's own has the bare name.
+    assert boss("GET", "/limits/cap").status_code == 409
+    assert boss("PUT", "/limits/cap", rate | {"amount": 9}).json()["id"] == "cap"
+    assert boss("GET", "/limits/cap").json()["amount"] == 9
+    assert acme("GET", "/limits/cap").json()["amount"] == 7
+    assert acme("DELETE", "/limits/cap").json() == {"id": "acme/cap", "deleted": True}
+    assert acme("GET", "/limits/cap").status_code == 404
+    assert beta("GET", "/limits/cap").json()["amount"] == 8
+
+
+def test_a_wallet_is_a_limit_that_nobody_sets_or_takes_away(house: Platform) -> None:
+    unit = house.unit("tenant", "acme", "acme")
+    prepaid = house.operator("PATCH", f"/organization/units/{unit}", {"prepaid": True})
+    assert prepaid.status_code == 200
+    rich = {"kind": "budget", "measure": "spend", "amount": 10**18, "match": {"tenant": "acme"}}
+    for asker in (house.person("acme", "owner"), house.operator):
+        for name in ("wallet", "acme/wallet"):
+            assert asker("PUT", f"/limits/{name}", rich).status_code == 409
+            assert asker("DELETE", f"/limits/{name}").status_code == 409
+            assert asker("GET", f"/limits/{name}").json()["amount"] == 0

@@ -54,7 +54,9 @@ _LIMIT_COLUMNS = ("id", "measure", "limit", "period", "match", "per", "spent")
 
 @limits.command("set")
 def limits_set(
-    name: Annotated[str, typer.Argument(help="Its name; setting it again changes it.")],
+    name: Annotated[
+        str, typer.Argument(help="Its name in its tenant; setting it again changes it.")
+    ],
     amount: Annotated[str, typer.Argument(help="Requests, tokens, calls, or yuan as `12.50`.")],
     measure: Annotated[
         str, typer.Option(help="requests, tokens, spend or concurrent.")
@@ -107,8 +109,8 @@ def limits_set(
     if on_unavailable is not None:
         _known(on_unavailable, ("allow", "deny"), "--on-unavailable")
         body["on_unavailable"] = on_unavailable
-    call("PUT", f"/api/v1/limits/{admin_client.quoted(name)}", body)
-    console.print(told("set {name}", name=name), highlight=False, markup=False)
+    made = call("PUT", f"/api/v1/limits/{admin_client.quoted(name)}", body)
+    console.print(told("set {name}", name=made["id"]), highlight=False, markup=False)
 
 
 def _amount(text: str, measure: str) -> int:

@@ -169,7 +169,7 @@ def test_a_name_that_points_into_the_house_is_not_reached(own_stack: Any) -> Non
         budget = {"kind": "budget", "measure": "requests", "amount": 0, "period": "total",
                   "alerts": [100], "match": {"tenant": "default"}}  # fmt: skip
         stack.admin("PUT", "/api/v1/limits/none", json=budget)
-        engine_rows = "insert into budget_counts values ('none', '', 0, '', 0, 1, 0)"
+        engine_rows = "insert into budget_counts values ('default/none', '', 0, '', 0, 1, 0)"
         import sqlite3
 
         with sqlite3.connect(stack.folder / "data" / "tokenschain.db") as connection:

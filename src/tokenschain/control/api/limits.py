@@ -62,7 +62,8 @@ class Match(RequestBody):
 
 
 _Per = Annotated[str, Field(max_length=70, pattern=rf"^({'|'.join(PER)}|tag:[\w.-]{{1,60}})$")]
-LimitId = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+LimitId = Annotated[str, Path(pattern=r"^([\w.@-]{1,64}/)?[a-z0-9][a-z0-9._-]{0,62}$")]
+"""`TENANT/NAME`; the platform's own: `NAME`. A name alone is looked up among those in reach."""
 
 
 class NewRate(RequestBody):
@@ -188,24 +189,29 @@ def _shown(limit: limits.Row) -> RateLimit | BudgetLimit:
     return (RateLimit if limit["kind"] == "rate" else BudgetLimit).model_validate(limit)
 
 
-@router.put("/{limit_id}")
+@router.put("/{limit_id:path}")
 def put_limit(
     asked: Setting, response: Response, limit_id: LimitId, wanted: NewLimit, if_match: IfMatch = ""
 ) -> Limit:
     """Set a rate or budget, anew or changed; in force within a second.
 
-    To change one needs the permission where it was, too; what the platform set, only the
-    platform changes.
+    Its id is `TENANT/NAME`, of the tenant that it matches; NAME alone means that, too. To change
+    one needs the permission where it was, too; what the platform set, only the platform changes.
     """
-    before = limits.find(asked.db, limit_id)
     match = wanted.match
     asked.need(match.tenant or PLATFORM, account=match.account, project=match.project,
                environment=match.environment)  # fmt: skip
+    tenant, _, name = limit_id.rpartition("/")
+    if tenant not in ("", match.tenant):
+        raise ApiError("conflict", "A limit stays in its tenant: match that one, or set another.",
+                       param="match.tenant")  # fmt: skip
+    if match.tenant and name == limits.WALLET:
+        raise _wallet_refused()
+    limit_id = limits.id_of(match.tenant, name)
+    before = limits.find(asked.db, limit_id)
     if before is not None:
         _need_old(asked, before, "PUT /limits/{limit_id}")
         check_version(if_match, before["version"])
-        if before["tenant"] != match.tenant:
-            raise ApiError("conflict", "The name is taken.", param="limit_id")
         if before["kind"] != wanted.kind:
             raise ApiError("conflict", "A limit does not change its kind.", param="kind")
     elif if_match:
@@ -233,13 +239,33 @@ def _need_old(asked: RequestContext, before: limits.Row, route: str) -> None:
 
 
 def _limit(asked: RequestContext, limit_id: str) -> limits.Row:
-    found = limits.find(asked.db, limit_id)
-    if found is not None:
-        whose, where = found["tenant"] or PLATFORM, _places(found)
-        if asked.may("limits:read", whose, **where):
-            asked.need(whose, **where)
-            return found
-    raise ApiError("not_found", "There is no such limit.", param="limit_id")
+    """The limit of an id, or the only one of a name that the actor may see.
+
+    Raises:
+        ApiError: `not_found`; `conflict`: several tenants have one of that name.
+    """
+    one = limits.find(asked.db, limit_id)
+    known = [] if one is None else [one]
+    if "/" not in limit_id:
+        known = limits.named(asked.db, limit_id)
+    seen = [
+        limit
+        for limit in known
+        if asked.may("limits:read", limit["tenant"] or PLATFORM, **_places(limit))
+    ]
+    found = next((limit for limit in seen if limit["id"] == limit_id), seen[0] if seen else None)
+    if found is None:
+        raise ApiError("not_found", "There is no such limit.", param="limit_id")
+    if found["id"] != limit_id and len(seen) > 1:
+        raise ApiError("conflict", "Limits of several tenants have this name: say TENANT/NAME.",
+                       param="limit_id")  # fmt: skip
+    asked.need(found["tenant"] or PLATFORM, **_places(found))
+    return found
+
+
+def _wallet_refused() -> ApiError:
+    return ApiError("conflict", "A tenant's `wallet` follows its deposits and credit: see wallets.",
+                    param="limit_id")  # fmt: skip
 
 
 def _places(limit: limits.Row) -> dict[str, str]:
@@ -270,12 +296,14 @@ def read_limit(asked: Reading, response: Response, limit_id: str) -> Limit:
     return _shown(found)
 
 
-@router.delete("/{limit_id}")
+@router.delete("/{limit_id:path}")
 def delete_limit(asked: Removing, limit_id: str, if_match: IfMatch = "") -> Deleted:
     """Take a rate or budget away; what the platform set, only the platform takes away."""
     found = _limit(asked, limit_id)
     _need_old(asked, found, "DELETE /limits/{limit_id}")
+    if found.get("wallet"):
+        raise _wallet_refused()
     check_version(if_match, found["version"])
-    limits.remove(asked.db, limit_id)
-    asked.note(found["tenant"], limit_id, {"deleted": True})
-    return Deleted(id=limit_id)
+    limits.remove(asked.db, found["id"])
+    asked.note(found["tenant"], found["id"], {"deleted": True})
+    return Deleted(id=found["id"])

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Engine, RowMapping, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, RowMapping, delete, func, insert, or_, select, update
 
 from tokenschain.control import revisions
 from tokenschain.control.billing import rollups
@@ -39,6 +39,8 @@ from tokenschain.infra.database.tables import budget_counts, lease_streams, limi
 CHINA_S = 8 * 3_600
 CHINA = datetime.timezone(datetime.timedelta(seconds=CHINA_S))
 _KINDS: dict[str, type[Rate] | type[Budget]] = {"rate": Rate, "budget": Budget}
+WALLET = "wallet"
+"""The name of each prepaid tenant's wallet among its limits."""
 SUBJECT_CHARACTERS_MAX = 300
 STREAMS_MAX = 10_000
 """Gateway processes whose last request is remembered in memory; those not heard for longest are
@@ -94,10 +96,25 @@ def remove(connection: Connection, limit_id: str) -> bool:
 Row = dict[str, Any]
 
 
+def id_of(tenant: str, name: str) -> str:
+    """The id of a limit: a name is one in its tenant, and for the platform one without tenant."""
+    return f"{tenant}/{name}" if tenant else name
+
+
 def find(connection: Connection, limit_id: str) -> Row | None:
     """A limit as it is set, or None."""
     row = connection.execute(select(limits).where(limits.c.id == limit_id)).mappings().first()
     return None if row is None else shown(row)
+
+
+def named(connection: Connection, name: str) -> list[Row]:
+    """The limits of this name, the platform's and every tenant's."""
+    rows = connection.execute(
+        select(limits)
+        .where(or_(limits.c.id == name, limits.c.id.endswith(f"/{name}", autoescape=True)))
+        .order_by(limits.c.id)
+    )
+    return list(map(shown, rows.mappings()))
 
 
 def page(connection: Connection, page_: Page, tenant: str | None) -> Rows:

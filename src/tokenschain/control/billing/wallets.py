@@ -8,9 +8,6 @@ from tokenschain.control.billing import ledger, limits
 from tokenschain.core.limits import Budget, Selector
 from tokenschain.infra.database.tables import organization_units as units
 
-WALLET = "wallet/"
-"""Limits of this prefix are wallets."""
-
 
 def renew(connection: Connection, tenant: str, usd_cny_micro: int) -> None:
     """Let a tenant's wallet follow what the ledger and the organization now say.
@@ -32,7 +29,7 @@ def put(connection: Connection, tenant: str, deposited_pico: int) -> None:
         .mappings()
         .first()
     )
-    name = WALLET + tenant
+    name = limits.id_of(tenant, limits.WALLET)
     if unit is None or not unit["prepaid"]:
         if limits.find(connection, name) is not None:
             limits.remove(connection, name)

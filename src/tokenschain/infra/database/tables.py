@@ -309,7 +309,7 @@ organization_units = Table(
 limits = Table(
     "limits",
     metadata,
-    Column("id", String(64), primary_key=True),
+    Column("id", String(128), primary_key=True),  # TENANT/NAME; the platform's: NAME
     Column("kind", String(8), nullable=False),  # rate, budget
     Column("tenant", String(64), nullable=False),  # who may see it; empty: the platform's
     Column("spec", Text, nullable=False),  # JSON of core.limits.Rate or Budget
@@ -323,7 +323,7 @@ limits = Table(
 budget_counts = Table(
     "budget_counts",
     metadata,
-    Column("budget_id", String(64), primary_key=True),
+    Column("budget_id", String(128), primary_key=True),
     Column("subject", String(300), primary_key=True),
     Column("period_s", BigInteger, primary_key=True),  # Unix time of the period's start
     Column("holder", String(80), primary_key=True),
