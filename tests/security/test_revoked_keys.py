@@ -139,3 +139,39 @@ def test_a_call_goes_on_where_the_setting_says_so(tmp_path: Path) -> None:
     finally:
         stack.close()
         simulator.close()
+
+
+def test_a_call_ends_when_its_key_is_narrowed_and_goes_on_where_it_still_may(slow: Stack) -> None:
+    narrowed: dict[str, tuple[Any, str]] = {
+        "models": (["another"], "model_not_found"),
+        "apis": (["embeddings"], "api_not_allowed"),
+        "networks": (["10.0.0.0/8"], "network_not_allowed"),
+        # Of a key that had no end: nothing of it changes when the moment comes.
+        "expires_at_s": (None, "api_key_expired"),
+    }
+    kept = {
+        "models": ["sim-chat", "another"],
+        "apis": ["chat/completions"],
+        "networks": ["127.0.0.0/8"],
+        "expires_at_s": int(time.time()) + 3_600,
+    }
+    keys = {field: _issue(slow) for field in narrowed}
+    spared = {field: _issue(slow) for field in kept}
+    calls = {field: Running(slow, key, "chat/completions") for field, (_, key) in keys.items()}
+    others = {field: Running(slow, key, "chat/completions") for field, (_, key) in spared.items()}
+    running = [*calls.values(), *others.values()]
+    until(lambda: all("word" in call.text for call in running))
+    for field, (narrower, _) in narrowed.items():
+        value = int(time.time()) + 2 if narrower is None else narrower
+        reply = slow.admin("PATCH", f"/api/v1/keys/{keys[field][0]}", json={field: value})
+        assert reply.status_code == 200, reply.text
+        reply = slow.admin("PATCH", f"/api/v1/keys/{spared[field][0]}", json={field: kept[field]})
+        assert reply.status_code == 200, reply.text
+    for field, (_, code) in narrowed.items():
+        text = calls[field].end()
+        assert code in text and 0 < text.count("word") < TOKENS, field
+        row = slow.row_of(calls[field].id)
+        assert (row["outcome"], row["error"]) == ("partial", code), field
+        assert row["charge_pico"] > 0, field
+    for field, call in others.items():
+        assert call.end().count("word") == TOKENS and "[DONE]" in call.text, field

@@ -6,7 +6,7 @@ from ipaddress import ip_network
 from typing import Annotated, ClassVar, Literal
 
 from fastapi import APIRouter, Depends, Response
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field
 
 from tokenschain.control.api.context import (
     AdminRoute,
@@ -39,29 +39,35 @@ Creating = Annotated[RequestContext, Depends(Permission("keys:create", Extent.PA
 Changing = Annotated[RequestContext, Depends(Permission("keys:create", Extent.PART, "keys:read"))]
 Revoking = Annotated[RequestContext, Depends(Permission("keys:revoke", Extent.PART, "keys:read"))]
 
+_UNBOUNDED = ("models", "apis", "networks", "expires_at_s")
+"""Null stands for all, or for ever."""
 _APIS = tuple(form.name for form in API_FORMATS)
 Priority = Literal["", "interactive", "default", "bulk"]
 DataClass = Annotated[str, Field(max_length=32, pattern=r"^[\w-]*$")]
+
+
+def _network(text: str) -> str:
+    return str(ip_network(text, strict=False))
+
+
+Models = Annotated[list[str] | None, Field(max_length=1_000)]
+Apis = Annotated[list[Literal[_APIS]] | None, Field(max_length=50)]  # type: ignore[valid-type]
+Networks = Annotated[list[Annotated[str, AfterValidator(_network)]] | None, Field(max_length=100)]
 Tag = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^,\x00-\x1f]+$")]
 
 
 class KeyRights(RequestBody):
     """What a key may do."""
 
-    models: Annotated[list[str] | None, Field(max_length=1_000)] = None
-    apis: Annotated[list[Literal[_APIS]] | None, Field(max_length=50)] = None  # type: ignore[valid-type]
-    networks: Annotated[list[str] | None, Field(max_length=100)] = None
+    models: Models = None
+    apis: Apis = None
+    networks: Networks = None
     tags: Annotated[list[Tag], Field(default_factory=list, max_length=16)]
     priority: Priority = ""
     data_class: DataClass = ""
     routing_details: bool = False
     expires_at_s: Annotated[int | None, Field(gt=0, le=2**53)] = None
     disconnect: Literal["cancel", "drain"] = "cancel"
-
-    @field_validator("networks")
-    @classmethod
-    def _are_networks(cls, value: list[str] | None) -> list[str] | None:
-        return None if value is None else [str(ip_network(each, strict=False)) for each in value]
 
 
 class NewKey(KeyRights):
@@ -85,7 +91,9 @@ class KeyChange(RequestBody):
 
     example: ClassVar[Example] = {"name": "search, nightly", "priority": "bulk"}
     name: Annotated[str | None, Field(min_length=1, max_length=100)] = None
-    models: Annotated[list[str] | None, Field(max_length=1_000)] = None
+    models: Models = None
+    apis: Apis = None
+    networks: Networks = None
     priority: Priority | None = None
     tags: Annotated[list[Tag] | None, Field(max_length=16)] = None
     expires_at_s: Annotated[int | None, Field(gt=0, le=2**53)] = None
@@ -242,7 +250,7 @@ def change_key(
     if "models" in values:
         asked.need_for(wanted.models, key.tenant, **_place(key))
     _check_fields(asked, "PATCH /keys/{key_id}", wanted)
-    values = {k: v for k, v in values.items() if v is not None or k in ("models", "expires_at_s")}
+    values = {k: v for k, v in values.items() if v is not None or k in _UNBOUNDED}
     if values:
         api_keys.change_key(asked.db, key_id, values)
         asked.note(key.tenant, key_id, values)

@@ -21,7 +21,7 @@ from tokenschain.core.formats.json_bounds import LONG_BYTES
 from tokenschain.core.formats.openai_chat import ParsedRequest
 from tokenschain.core.keyed_rates import NOT_FOUND_PER_MINUTE, KeyedRates
 from tokenschain.core.snapshot import Served
-from tokenschain.core.tenancy import KeyGrant
+from tokenschain.core.tenancy import KeyGrant, may_use
 from tokenschain.gateway.api import models, openapi, paths, routes
 from tokenschain.gateway.api.cors import Cors
 from tokenschain.gateway.api.response_writer import (
@@ -49,8 +49,8 @@ READS_MAX = 1_000
 """Requests that wait for control at one time."""
 _TRY_AGAIN = b"retry-after: 1\r\n"
 REVOKED_CHECK_S = 0.25
-"""How often running calls are compared with the keys in force, where those have changed: with the
-way from control, a revoked key's calls end within a second."""
+"""How often running calls are compared with the keys in force: with the way from control, the calls
+that a key no longer allows end within a second."""
 REVOKED_SLICE_CALLS = 200
 """Calls compared at once; each takes some microseconds."""
 _HOME = msgspec.json.encode(
@@ -252,31 +252,44 @@ class Gateway:
             seen = now
 
     async def cancel_revoked_calls(self) -> None:
-        """End the running calls of keys that may no longer be used; runs until cancelled.
+        """End the running calls that their keys no longer allow; runs until cancelled.
 
-        Whoever a key was taken from has nothing of what its upstream says from then on, and is
-        charged for what came before.
+        Whoever a key was taken from, or whose key was narrowed, has nothing of what its upstream
+        says from then on, and is charged for what came before.
         """
-        generation = self._served.generation
         while self._settings.cancels_revoked_calls:
             await asyncio.sleep(REVOKED_CHECK_S)
-            changed = generation != self._served.generation
-            generation = self._served.generation
             for number, writer in enumerate(list(self._calls), 1):
                 if writer in self._calls:
-                    self._end_if_revoked(writer, changed=changed)
+                    self._end_if_revoked(writer)
                 if not number % REVOKED_SLICE_CALLS:
                     await asyncio.sleep(0)
 
-    def _end_if_revoked(self, writer: CallResponseWriter, *, changed: bool) -> None:
+    def _end_if_revoked(self, writer: CallResponseWriter) -> None:
         call = writer.call
-        caller, request = call.caller, call.request
-        if caller is None or not (changed or caller.expires_at_s is not None):
+        if call.caller is None:
+            return
+        request, model = call.request, call.parsed.model
+        grant = self._served.grant(request.key_digest)
+        if grant is not None and grant is writer.checked and grant.expires_at_s is None:
             return
         try:
-            self._auth.grant_of(request.key_digest, request.api_format.name, request.client_address)
+            grant = self._auth.grant_of(
+                request.key_digest, request.api_format.name, request.client_address
+            )
+            directory = self._served.directory(grant.tenant)
+            # A key may know the model by another of its names.
+            if not may_use(grant, model) and model not in map(directory.named, grant.models or ()):
+                raise ApiError(
+                    "model_not_found",
+                    f"This API key may no longer use the model `{model}`.",
+                    param="model",
+                )
         except ApiError as error:
             writer.end_early(error)
+        else:
+            # A body that is not read yet names no model.
+            writer.checked = grant if model else None
 
     def _headers(self, exchange: Exchange) -> bytes:
         """What every answer has that is no call's: its id, and CORS lines for browsers."""

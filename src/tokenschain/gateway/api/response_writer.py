@@ -16,7 +16,7 @@ from tokenschain.core.formats.response_echo import not_stored
 from tokenschain.core.formats.stored_responses import RESPONSE_ID_BYTES
 from tokenschain.core.pricing.catalog import format_pico
 from tokenschain.core.routing.selection import Decision
-from tokenschain.core.tenancy import Disconnect
+from tokenschain.core.tenancy import Disconnect, KeyGrant
 from tokenschain.wire import sse
 from tokenschain.wire.exchange import Exchange
 
@@ -41,8 +41,8 @@ class CallResponseWriter:
     """The way back to one caller: knows which form the answer has taken so far."""
 
     __slots__ = (
-        "_cors", "_exchange", "_keep", "_name", "_redact", "_stream", "call", "on_pause",
-        "on_resume", "paused", "task",
+        "_cors", "_exchange", "_keep", "_name", "_redact", "_stream", "call", "checked",
+        "on_pause", "on_resume", "paused", "task",
     )  # fmt: skip
 
     def __init__(
@@ -63,6 +63,8 @@ class CallResponseWriter:
         self._keep = keep
         self._cors = cors
         self._stream: StreamFormat | None = None
+        self.checked: KeyGrant | None = None
+        """The grant of its key that was last found to allow the call while it ran."""
         self.call: Call
         self.task: asyncio.Task[None]
         self.on_pause: Callable[[], None] | None = None
