@@ -27,6 +27,7 @@ def test_a_killed_test_run_ends_its_stack(tmp_path: Path) -> None:
     assert run.stdout is not None
     pids = [int(pid) for pid in run.stdout.readline().split()]
     assert len(pids) == 2
+    until(lambda: not any(_comm(pid) == "setpriv" for pid in pids))  # it asks for the signal first
     run.kill()
     run.wait()
     run.stdout.close()
@@ -38,3 +39,8 @@ def _runs(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def _comm(pid: int) -> str:
+    """The name of the program that a process is now."""
+    return Path(f"/proc/{pid}/comm").read_text().strip()
