@@ -45,7 +45,7 @@ tests/clients/node_modules: tests/clients/package-lock.json
 
 test: $(VENV)/dev tests/clients/node_modules $(MODEL_CACHE)/models/smollm2-135m-instruct.gguf  ## Run every test, real servers included
 	@command -v promtool >/dev/null || { apt-get update -q && apt-get install -y -q --no-install-recommends prometheus; }
-	TEST_MODEL_CACHE=$(MODEL_CACHE) $(BIN)/python -m pytest
+	TEST_MODEL_CACHE=$(MODEL_CACHE) $(BIN)/python -m pytest -n 2 --dist loadfile
 
 cluster: $(VENV)/dev $(MODEL_CACHE)/models/smollm2-135m-instruct.gguf  ## Start three gateways, control, PostgreSQL, Redis and the engine
 	@TEST_MODEL_CACHE=$(MODEL_CACHE) exec $(BIN)/python -m tests.cluster
