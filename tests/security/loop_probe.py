@@ -28,6 +28,9 @@ PAUSE_MAX_S = 0.05
 """For which the loop may stand still, on a machine that has nothing else to do."""
 SLOWNESS = 3
 """By how much a loaded or small machine may be slower at what it computes."""
+PAUSE_LIMIT_S = PAUSE_MAX_S * SLOWNESS
+TRIES = 3
+"""Of which the best counts: what else the machine does makes one pause longer, our code each."""
 LOOK_S = 0.002
 _LONGEST = struct.Struct("d")
 

@@ -14,12 +14,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx
 import pytest
 
 from tests.security.attacks import ATTACKS, FULL, LIES
-from tests.security.loop_probe import PAUSE_MAX_S, SLOWNESS, LyingUpstream, WatchedStack
+from tests.security.loop_probe import PAUSE_LIMIT_S, TRIES, LyingUpstream, WatchedStack
 from tests.waiting import WAIT_MAX_S, until
 
 ANSWER_MAX_S = 2.0
@@ -80,10 +81,19 @@ def ask(watched: WatchedStack) -> float:
     return time.monotonic() - began
 
 
-@pytest.mark.parametrize("names", [*((name,) for name in ATTACKS), tuple(ATTACKS)], ids=" ".join)
-def test_others_are_answered_while_one_attacks(
-    watched: WatchedStack, names: tuple[str, ...]
-) -> None:
+class Seen(NamedTuple):
+    """What others saw of an attack, and the worker's memory."""
+
+    pause_s: float
+    wait_s: float
+    grown_bytes: int
+
+    @property
+    def bounded(self) -> bool:
+        return self.pause_s < PAUSE_LIMIT_S and self.wait_s < ANSWER_MAX_S
+
+
+def attack(watched: WatchedStack, names: tuple[str, ...]) -> Seen:
     pid = watched.processes["gateway"].pid
     ask(watched)
     before = resident_bytes(pid)
@@ -96,9 +106,19 @@ def test_others_are_answered_while_one_attacks(
             waits.append(ask(watched))
             most = max(most, resident_bytes(pid))
         # Before its connections are closed: the loop does that of all in one turn, 10 us each.
-        longest_s = watched.probe.longest_s
-    assert longest_s < PAUSE_MAX_S * SLOWNESS
-    assert sorted(waits)[int(len(waits) * 0.98)] < ANSWER_MAX_S
-    assert most - before < MEMORY_MAX_BYTES
+        pause_s = watched.probe.longest_s
     until(lambda: connections(pid) < 50)
+    return Seen(pause_s, sorted(waits)[int(len(waits) * 0.98)], most - before)
+
+
+@pytest.mark.parametrize("names", [*((name,) for name in ATTACKS), tuple(ATTACKS)], ids=" ".join)
+def test_others_are_answered_while_one_attacks(
+    watched: WatchedStack, names: tuple[str, ...]
+) -> None:
+    for _ in range(TRIES):
+        seen = attack(watched, names)
+        assert seen.grown_bytes < MEMORY_MAX_BYTES
+        if seen.bounded:
+            break
+    assert seen.bounded, seen
     ask(watched)
