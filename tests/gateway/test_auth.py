@@ -11,7 +11,7 @@ from tokenschain.core.errors import ApiError
 from tokenschain.core.snapshot import Served, Snapshot, encode_shard
 from tokenschain.core.tags import NO_TAGS
 from tokenschain.core.tenancy import KeyGrant
-from tokenschain.gateway.auth import KeyAuth, credentials_of
+from tokenschain.gateway.auth import REFUSED_TOLD_S, KeyAuth, credentials_of
 from tokenschain.infra.security.suite import INTERNATIONAL
 
 DIGEST = INTERNATIONAL.digest(b"key")
@@ -79,7 +79,11 @@ def test_the_key_comes_in_any_header(
 def test_wrong_keys_of_an_address_have_a_rate_and_right_ones_from_there_go_on() -> None:
     served, told = Served(Snapshot("7", {}, {})), list[str]()
     served.replace_shard(DIGEST[0], encode_shard({DIGEST: GRANT}))
-    keys = KeyAuth(served, INTERNATIONAL.digest, lambda: 100.0, 5, told.append)
+
+    def report(event: str, why: str = "", **fields: object) -> None:
+        told.append(f"{event} {fields['address']}")
+
+    keys = KeyAuth(served, INTERNATIONAL.digest, lambda: 100.0, 5, report)
 
     def code(key: bytes, address: str) -> str:
         try:
@@ -93,4 +97,27 @@ def test_wrong_keys_of_an_address_have_a_rate_and_right_ones_from_there_go_on() 
     assert guesses == ["invalid_api_key"] * 5 + ["rate_limit_exceeded"] * 4
     assert code(b"key", "2001:db8::1") == "", "who has a key is not locked out by neighbours"
     assert code(b"guess", "10.0.0.1") == "invalid_api_key"
-    assert told == ["2001:db8:0:0::/64"]
+    assert told == ["invalid_keys 2001:db8:0:0::/64"]
+
+
+def test_a_refused_key_is_said_once_a_minute_with_the_cause_and_counted() -> None:
+    served, told, now = Served(Snapshot("7", {}, {})), list[tuple[object, ...]](), [100.0]
+    revoked = msgspec.structs.replace(GRANT, revoked=True)
+    served.replace_shard(DIGEST[0], encode_shard({DIGEST: revoked}))
+
+    def report(event: str, why: str = "", **fields: object) -> None:
+        told.append((event, why, *fields.values()))
+
+    keys = KeyAuth(served, INTERNATIONAL.digest, lambda: now[0], report=report)
+    for _ in range(50):
+        with pytest.raises(ApiError, match="revoked"):
+            keys.grant_of(DIGEST, "", str)
+        now[0] += 2.0
+    assert told == [
+        ("key_refused", "api_key_revoked", GRANT.key_id, GRANT.tenant, GRANT.project, refused)
+        for refused in (1, 31)
+    ]
+    (seen,) = keys.refused_keys
+    assert (seen.id, seen.why, seen.refused) == (GRANT.key_id, "api_key_revoked", 50)
+    now[0] += REFUSED_TOLD_S
+    assert keys.refused_keys == ()

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 
 from tests.house.tree import DOCS, modules, parsed
 from tokenschain.core import log_events
+from tokenschain.infra import access_log
 from tokenschain.providers.credential_pool import KeyState
 
 LOGGING = {"debug", "info", "warning", "error", "report", "_report"}
 """What is called with an event's name: a logger's methods, and what passes events on to one."""
-EVENT = re.compile(r"[a-z]+(_[a-z]+)+|listening|stopped|serving|comparing|fault|call")
+EVENT = re.compile(r"[a-z]+(_[a-z]+)+|listening|stopped|serving|comparing|fault")
 NEWS = {"open", "closed", "rests"}
 """What gateways tell each other of a breaker."""
 
@@ -33,7 +34,7 @@ def _texts(call: ast.Call) -> list[str]:
 
 def logged() -> set[str]:
     """Every event; of those put together from parts, each that the source can make."""
-    names = set()
+    names = {access_log.EVENT}
     for call in _calls(LOGGING):
         event = call.args[0] if call.args else None
         if isinstance(event, ast.Constant) and EVENT.fullmatch(str(event.value)):

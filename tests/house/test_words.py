@@ -281,6 +281,7 @@ PLAIN = frozenset(
         "recent",
         "redis",
         "reference",
+        "refused",
         "rejected",
         "remove",
         "renew",

@@ -44,6 +44,19 @@ class RefusedRevision(msgspec.Struct, frozen=True):
     why: str
 
 
+class RefusedKey(msgspec.Struct, frozen=True):
+    """An API key that may no longer be used, or not from there, and is used all the same."""
+
+    id: str
+    tenant: str
+    why: str
+    """Error code of the last refusal."""
+    refused: int
+    """Requests since the process began."""
+    last_s: float
+    """When it was refused last; Unix time."""
+
+
 class GatewayStatus(msgspec.Struct, frozen=True):
     """What one worker says of itself."""
 
@@ -68,3 +81,5 @@ class GatewayStatus(msgspec.Struct, frozen=True):
     """What does not answer, and why: `control`, `budgets`, `rates`, `redis`, `semantic`."""
     refused: RefusedRevision | None = None
     """The latest configuration, where it is of no use there."""
+    refused_keys: tuple[RefusedKey, ...] = ()
+    """Those of the last minutes, the latest last."""

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
+from itertools import islice
 
 from tokenschain.core import tags
 from tokenschain.core.call import Call
 from tokenschain.core.errors import ApiError
+from tokenschain.core.gateway_status import RefusedKey
 from tokenschain.core.keyed_rates import KeyedRates
+from tokenschain.core.log_events import Reporter, silent
 from tokenschain.core.snapshot import Served
 from tokenschain.core.tenancy import CALL, KeyGrant, Resource, is_within, may
 from tokenschain.wire.budgets import network_of
 
 _REMEDY = "Send it as `Authorization: Bearer <key>`, `x-api-key: <key>` or `api-key: <key>`."
 WRONG_KEYS_PER_MINUTE = 600
+REFUSED_KEYS_MAX = 1_000
+"""Keys whose refusals are counted; the latest."""
+REFUSED_TOLD_S, REFUSED_TOLD_MAX = 600.0, 20
+"""How long, and of how many keys, refusals are told in the gateway's status."""
 _HEADERS = (b"x-api-key", b"api-key")
 """Where Anthropic's and Azure's clients put the key."""
 
@@ -32,18 +40,21 @@ class KeyAuth:
         digest: Callable[[bytes], bytes],
         now_s: Callable[[], float],
         wrong_keys_per_minute: int = WRONG_KEYS_PER_MINUTE,
-        report: Callable[[str], None] = lambda address: None,
+        report: Reporter = silent,
     ) -> None:
         """
         Args:
             digest: what control stored of each key.
             now_s: the clock, Unix seconds.
             wrong_keys_per_minute: of one address; whoever has a key is served from there still.
-            report: told of an address with more, once a minute.
+            report: told `invalid_keys` of an address with more, and `key_refused` of a key that
+                may no longer be used; of each once a minute.
         """
         self._wrong_keys = KeyedRates(wrong_keys_per_minute)
         self._reports = KeyedRates(1)
         self._report = report
+        self._refused: OrderedDict[str, RefusedKey] = OrderedDict()
+        """By key, the latest last."""
         self._served = served
         self._digest = digest
         self._now_s = now_s
@@ -91,18 +102,40 @@ class KeyAuth:
             self._served.get()
             raise self._no_such_key(address())
         if grant.revoked:
-            raise ApiError("api_key_revoked", "The API key has been revoked.")
+            raise self._refusal(grant, "api_key_revoked", "The API key has been revoked.")
         if grant.expires_at_s is not None and self._now_s() >= grant.expires_at_s:
-            raise ApiError("api_key_expired", "The API key has expired.")
+            raise self._refusal(grant, "api_key_expired", "The API key has expired.")
         if grant.suspended:
-            raise ApiError("account_suspended", f"This key is not served: {grant.suspended}.")
+            why = f"This key is not served: {grant.suspended}."
+            raise self._refusal(grant, "account_suspended", why)
         if grant.networks is not None and not is_within(address(), grant.networks):
-            raise ApiError("network_not_allowed", "The API key may not be used from this address.")
+            why = "The API key may not be used from this address."
+            raise self._refusal(grant, "network_not_allowed", why)
         if api and grant.apis is not None:
             where = Resource(grant.tenant, grant.account, grant.project, grant.environment, "", api)
             if not may((grant,), CALL, where):
                 raise ApiError("api_not_allowed", f"This API key may not use `/v1/{api}`.")
         return grant
+
+    @property
+    def refused_keys(self) -> tuple[RefusedKey, ...]:
+        """Keys that were refused lately, the latest last."""
+        now, latest = self._now_s(), islice(reversed(self._refused.values()), REFUSED_TOLD_MAX)
+        return tuple(reversed([key for key in latest if now - key.last_s < REFUSED_TOLD_S]))
+
+    def _refusal(self, grant: KeyGrant, code: str, message: str) -> ApiError:
+        """A key that is known is refused: counted, and said once a minute, since whoever uses it
+        most likely does not know."""
+        now, name = self._now_s(), grant.key_id
+        before = self._refused.pop(name, None)
+        refused = 1 if before is None else before.refused + 1
+        self._refused[name] = RefusedKey(name, grant.tenant, code, refused, now)
+        if len(self._refused) > REFUSED_KEYS_MAX:
+            self._refused.popitem(last=False)
+        if not self._reports.wait_s(name, now):
+            self._report("key_refused", code, key=name, tenant=grant.tenant, project=grant.project,
+                         refused=refused)  # fmt: skip
+        return ApiError(code, message)
 
     def _no_such_key(self, address: str) -> ApiError:
         now, network = self._now_s(), network_of(address)
@@ -110,7 +143,7 @@ class KeyAuth:
         if not wait_s:
             return ApiError("invalid_api_key", f"The API key is not valid. {_REMEDY}")
         if not self._reports.wait_s(network, now):
-            self._report(network)
+            self._report("invalid_keys", address=network)
         return ApiError(
             "rate_limit_exceeded",
             "Too many wrong API keys came from your address; keys that are right go on.",

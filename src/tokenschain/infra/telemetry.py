@@ -87,6 +87,8 @@ class _Counts(msgspec.Struct):
     series: dict[str, _Series] = {}
     attempts: dict[str, int] = {}
     """By upstream and outcome; those are left out that answered a call at once (`series`)."""
+    refusals: dict[str, int] = {}
+    """By error code."""
     waits: dict[str, _Waits] = {}
     events: dict[str, int] = {}
     gauges: Gauges = {}
@@ -154,9 +156,20 @@ class GatewayMetrics(Collector):
             series.first_token_ms += first
             series.first_token_buckets[bisect_left(_MS_BOUNDS, first)] += 1
 
+    def refused(self, code: str) -> None:
+        """Count a request that was refused before an upstream was asked.
+
+        Args:
+            code: of `core.errors`, of which there are so many.
+        """
+        refusals = self._counts.refusals
+        refusals[code] = refusals.get(code, 0) + 1
+
     def _count_attempts(self, record: CallRecord) -> None:
         """Of a call that did not simply go well; one that did counts as one attempt that did."""
         counted = self._counts.attempts
+        if record.error and not record.attempts:
+            self.refused(record.error)
         for attempt in record.attempts:
             name = f"{_upstream_label(attempt.upstream)}\t{attempt.outcome}"
             counted[name] = counted.get(name, 0) + 1
@@ -214,6 +227,8 @@ class GatewayMetrics(Collector):
                 counted["attempts"].add_metric([worker, upstream, outcome], number)
             for (model, tier, outcome), number in _cached(counts).items():
                 counted["cache_lookups"].add_metric([worker, model, tier, outcome], number)
+            for code, number in counts.refusals.items():
+                counted["refused_requests"].add_metric([worker, code], number)
             for event, number in counts.events.items():
                 counted["log_events"].add_metric([worker, event], number)
             for priority, waits in counts.waits.items():
@@ -241,6 +256,11 @@ COUNTERS = {
     "attempts": Described(
         "Attempts at upstreams, those included that another upstream made up for.",
         ("upstream", "outcome"),
+    ),
+    "refused_requests": Described(
+        "Requests refused before an upstream was asked, by error code; also those that were no "
+        "calls.",
+        ("reason",),
     ),
     "cache_lookups": Described(
         "What the response cache did for calls.", ("model", "tier", "outcome")
@@ -286,6 +306,9 @@ GAUGES = {
     "snapshot_revision": Described("Revision of the configuration in force."),
     "snapshot_age_seconds": Described("Seconds since the last answer of control."),
     "resident_bytes": Described("Resident memory of the process, in bytes."),
+    "access_log_dropped": Described(
+        "Calls without a line in the access log, which could not be written fast enough."
+    ),
 }
 
 

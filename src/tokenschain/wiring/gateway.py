@@ -46,6 +46,7 @@ from tokenschain.gateway.pipeline import Steps
 from tokenschain.gateway.quota.leases import BUDGETS_DRAW_MAX_S, RATES_DRAW_MAX_S, Draw, Leases
 from tokenschain.gateway.quota.reservation import LimitQuota
 from tokenschain.infra import descriptors, log
+from tokenschain.infra.access_log import AccessLog
 from tokenschain.infra.config import ServerSettings, Settings
 from tokenschain.infra.control_channel.client import Channel, LeaseStream, Uplink
 from tokenschain.infra.control_channel.kept_snapshot import KeptSnapshot
@@ -169,6 +170,15 @@ class GatewayWorker:
             settings.journal.ship_interval_s,
         )
         self._uplink.start_from_disk()
+        self._access_log: AccessLog | None = None
+        if settings.server.access_log:
+            self._access_log = AccessLog(
+                settings.server.access_log,
+                settings.node_name,
+                f"gateway-{worker}",
+                self._redactor.secret_free,
+                self._report,
+            )
         self._metrics = GatewayMetrics(
             worker, folder / "metrics", self._gauges, self._is_model, self._report.counts
         )
@@ -303,16 +313,17 @@ class GatewayWorker:
     def _build_api(self) -> None:
         """The pipeline's steps, the API over them, and its server."""
         server = self._settings.server
-        auth = KeyAuth(
+        self._auth = auth = KeyAuth(
             self._served,
             self._suite.digest,
             time.time,
             server.invalid_keys_per_minute_max,
-            self._wrong_keys,
+            self._report,
         )
+        recorded = self._recorded if self._access_log is None else self._recorded_and_logged
         steps = Steps(
             metering=JournalMetering(
-                self._journal, JournalFull, self._recorded, self._served, self._name
+                self._journal, JournalFull, recorded, self._served, self._name
             ),
             auth=auth,
             conversation=self._memory,
@@ -341,6 +352,7 @@ class GatewayWorker:
             self._redactor.text,
         )
         self._gateway.journal_ok = self._has_room
+        self._gateway.refused = self._refused
         proxies = [ip_network(network) for network in server.trusted_proxies]
         self._server = HttpServer(self._gateway, self._gateway.refusal, _limits(server), proxies)
         self._server.at_head = self._gateway.at_head
@@ -386,6 +398,8 @@ class GatewayWorker:
         yield partial(keep_status, status_path(self._settings.data_dir, self._worker), self.status)
         yield self._budgets.run
         yield self._probes.run
+        if self._access_log is not None:
+            yield self._access_log.run
         if self._cache_store is not None:
             yield self._cache.ship
         if self._semantic is not None:
@@ -422,6 +436,8 @@ class GatewayWorker:
         for connected in (self._redis_rates, self._pubsub, self._cache_store):
             if connected is not None:
                 await connected.close()
+        if self._access_log is not None:
+            await self._access_log.close()
         self._client.close()
         self._image_client.close()
         self._journal.close()
@@ -438,6 +454,20 @@ class GatewayWorker:
                 call=record.event_id, api=record.api, upstream=record.upstream,
                 model=record.model_served,
             )  # fmt: skip
+
+    def _refused(self, name: str, error: ApiError) -> None:
+        """A request was refused that never became a call."""
+        self._metrics.refused(error.code)
+        if self._access_log is not None:
+            now_ms = time.time_ns() // 1_000_000
+            record = CallRecord(name, now_ms, "", status=error.status, outcome=error.code)
+            record.error = error.code
+            self._access_log.note(record)
+
+    def _recorded_and_logged(self, record: CallRecord) -> None:
+        self._recorded(record)
+        assert self._access_log is not None, "chosen only where there is one"
+        self._access_log.note(record)
 
     def _without_key(self, upstreams: Iterable[Upstream]) -> frozenset[str]:
         """Which upstreams no key can be had for; each is said once, when that begins or ends."""
@@ -478,6 +508,7 @@ class GatewayWorker:
             "snapshot_revision": self._uplink.revision,
             "snapshot_age_seconds": time.monotonic() - self._uplink.heard_at,
             "resident_bytes": resident_bytes(),
+            "access_log_dropped": 0 if self._access_log is None else self._access_log.dropped,
         }
         return {
             **{name: {"": value} for name, value in plain.items()},
@@ -516,6 +547,7 @@ class GatewayWorker:
             ),
             lost={name: why for name, why in lost.items() if why is not None},
             refused=uplink.refused,
+            refused_keys=self._auth.refused_keys,
         )
 
     def _check_configuration(self, snapshot: Snapshot) -> None:
@@ -587,9 +619,6 @@ class GatewayWorker:
 
     def _response_not_kept(self, name: str) -> None:
         self._report("response_not_kept", id=name)
-
-    def _wrong_keys(self, address: str) -> None:
-        self._report("invalid_keys", address=address)
 
     def _fault(self, call_id: str, fault: BaseException) -> None:
         self._log.error("fault", call=call_id, exc_info=fault)

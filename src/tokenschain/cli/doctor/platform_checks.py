@@ -13,7 +13,7 @@ from tokenschain import __version__
 from tokenschain.cli import admin_client, ports
 from tokenschain.cli.doctor.findings import Findings
 from tokenschain.cli.doctor.machine_checks import STATUS_FRESH_S, ThisMachine, check_skew
-from tokenschain.core.gateway_status import MISSING, GatewayStatus, UpstreamStatus
+from tokenschain.core.gateway_status import MISSING, GatewayStatus, RefusedKey, UpstreamStatus
 from tokenschain.infra import config
 from tokenschain.infra.config import Settings
 from tokenschain.infra.gateway_status_files import read_statuses
@@ -332,6 +332,36 @@ _MEND_BY_CODE = {
 }
 
 
+def check_keys(platform: Platform, found: Findings) -> None:
+    """No API key that may not be used any more is used all the same."""
+    by_key: dict[tuple[str, str, str], list[RefusedKey]] = {}
+    for status in platform.machine.gateways:
+        for key in status.refused_keys:
+            by_key.setdefault((key.tenant, key.id, key.why), []).append(key)
+    for (tenant, name, why), at_gateways in sorted(by_key.items()):
+        refused = sum(key.refused for key in at_gateways)
+        last_s = max(key.last_s for key in at_gateways)
+        found.warn(
+            f"API key {name} of tenant {tenant} is in use and refused: {why}, "
+            f"{_counted(refused, 'time')}, the last {_ago(time.time() - last_s)}",
+            _MEND_REFUSED.get(why, f"see `{why}` in docs/reference/errors.md"),
+        )
+    if not found:
+        found.ok("none was refused lately")
+
+
+_MEND_REFUSED = {
+    "api_key_revoked": "`tokenschain audit list` says who revoked it; give its application "
+    "another key",
+    "api_key_expired": "set another `expires_at_s`, or give its application another key: "
+    "`tokenschain keys rotate`",
+    "account_suspended": "its tenant, account, project or environment is closed; "
+    "`tokenschain audit list` says by whom",
+    "network_not_allowed": "it is used from outside its `networks`: was it stolen? Else add the "
+    "network",
+}
+
+
 def check_records(platform: Platform, found: Findings) -> None:
     """No call record waits that the ledger could not take."""
     if platform.told is None:
@@ -376,6 +406,7 @@ PLATFORM_CHECKS: dict[str, Check] = {
     "gateways": check_gateways,
     "processes": check_processes,
     "upstreams": check_upstreams,
+    "keys": check_keys,
     "records": check_records,
 }
 """By name, in the order they are told in."""

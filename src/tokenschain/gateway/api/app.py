@@ -123,6 +123,8 @@ class Gateway:
         self._count = 0
         self.draining = False
         self.journal_ok: Callable[[], bool] = lambda: True
+        self.refused: Callable[[str, ApiError], None] = lambda name, error: None
+        """Told of each request that is refused before it became a call."""
         self._cors = Cors(settings.cors_origins)
         self._loop = asyncio.get_running_loop()
 
@@ -171,11 +173,14 @@ class Gateway:
     def refusal(self, status: int, code: str, message: str, path: bytes) -> tuple[bytes, bytes]:
         """What the wire itself refuses; see `wire.exchange.RefusalWriter`."""
         error = ApiError(code if code in ERRORS else "malformed_http", message, status=status)
-        lines, body = self._refused(error, self._next_id(), anthropic=path.startswith(_MESSAGES))
+        name = self._next_id()
+        self.refused(name, error)
+        lines, body = self._refused(error, name, anthropic=path.startswith(_MESSAGES))
         return lines + _TRY_AGAIN if status in (429, 503) else lines, body
 
     def _refuse(self, exchange: Exchange, error: ApiError, more: bytes = b"") -> None:
         request, name = exchange.request, self._next_id()
+        self.refused(name, error)
         error = error.as_told(self._redact, name)
         lines, body = self._refused(error, name, anthropic=_speaks_anthropic(request))
         send_error(exchange, error, lines + more + self._cors.lines(request.headers), body)

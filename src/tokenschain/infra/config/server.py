@@ -142,3 +142,11 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
         float,
         Meta(ge=0, description="Seconds that running calls may take to finish after SIGTERM."),
     ] = 30.0
+    access_log: Annotated[
+        str,
+        Meta(
+            pattern=r"^(|stderr|/[^\x00]*)$",
+            description="Where one line of JSON for each call is written: `stderr`, or a file by "
+            "its whole path, as `/var/log/tokenschain/access.log`; by default nowhere.",
+        ),
+    ] = ""
