@@ -409,6 +409,23 @@ PLAIN = frozenset(
         "write",
         "writes",
         "x",
+        "added",
+        "apply",
+        "back",
+        "before",
+        "changes",
+        "documents",
+        "field",
+        "fields",
+        "gained",
+        "lost",
+        "managed",
+        "more",
+        "removed",
+        "rolled",
+        "rules",
+        "warnings",
+        "why",
     ]
 )
 """Plain English, units, and names of protocols and products: words that need no glossary."""

@@ -35,7 +35,7 @@ OPERATIONS = {o.name: o.needed for o in permissions_reference.operations()}
 WALKED = [name for name, needed in OPERATIONS.items() if needed and needed.action]
 BY_PROJECT = ("GET /usage", "GET /calls")
 """Lists of sums and calls that are asked of one project by who is bound to it."""
-OF_NO_TENANT = ("GET /fx-rates", "GET /models")
+OF_NO_TENANT = ("GET /fx-rates", "GET /served-models")
 """Lists that are the same for every tenant."""
 _numbers = itertools.count()
 
@@ -71,6 +71,9 @@ class House:
                 assert boss("POST", "/organization/units", body).status_code == 201
         route = ModelRoute("m", "chat", (Offer("up", "m"),))
         made.app.state.context.publisher.snapshot.models["m"] = route
+        walk = {"base_url": "https://models.example/v1", "models": ["m"],
+                "prices": {"m": {"input": 1, "output": 1}}}  # fmt: skip
+        self.made("/upstreams/walk", {"spec": walk}, "PUT")
         self.made("/roles/acme/writing", {"permissions": ["users:write"]}, "PUT")
         self.ingest(
             "seen", cache=HitKind.EXACT, cache_key="ab" * 16, attempts=[AttemptRecord("up", 1.0)]
@@ -159,6 +162,29 @@ def _role(house: House) -> str:
     return name
 
 
+def _own_virtual_model(house: House) -> Any:
+    body = {"spec": SPECS["virtual-models"]}
+    return house.made(f"/virtual-models/v{next(_numbers)}?tenant=acme", body, "PUT")
+
+
+def _resource(house: House, path: str) -> str:
+    """A fresh resource of the kind that a path is of, and the path to it."""
+    kind = path.split("/")[1]
+    single = kind in ("routing", "cache-rules")
+    name = "default" if single else f"r{next(_numbers)}"
+    path = path.replace("{resource_name}", name) + ("" if kind == "models" else "?tenant=acme")
+    house.made(path, {"spec": SPECS[kind]}, "PUT")
+    return path
+
+
+SPECS: dict[str, dict[str, Any]] = {
+    "upstreams": {"base_url": "https://models.example/v1", "models": ["m"]},
+    "credentials": {"value": "secret"},
+    "models": {"offers": [{"upstream": "walk", "model": "m"}]},
+    "virtual-models": {"entries": [{"model": "m"}]},
+    "routing": {"policy": "cost-first"},
+    "cache-rules": {"mode": "exact"},
+}
 KEY = {"tenant": "acme", "project": "p1"}
 TARGET = {"tenant": "acme", "kind": "email", "name": "n", "address": "a@b.example"}
 OBJECTS: dict[str, Callable[[House], str]] = {
@@ -175,6 +201,7 @@ OBJECTS: dict[str, Callable[[House], str]] = {
     "tenant": lambda _: "acme",
     "name": _role,
     "day": lambda _: "2026-11-25",
+    "revision": lambda house: str(_own_virtual_model(house)["revision"]),
 }
 """A fresh object for each variable part of a path, in project p1 where it can be."""
 RATE = {"kind": "rate", "measure": "requests", "amount": 5}
@@ -206,6 +233,13 @@ BODIES: dict[str, Callable[[], dict[str, Any] | None]] = {
     "POST /alert-targets/{target_id}/test": lambda: None,
     "PUT /roles/{tenant}/{name}": lambda: {"permissions": ["users:write"]},
     "POST /users/{user_id}/tokens": dict,
+    "POST /configuration/apply": lambda: {"documents": [
+        {"kind": "cache-rules", "name": "default", "tenant": "acme", "spec": {}}]},
+    "POST /revisions/{revision}/rollback": dict,
+    **{f"PUT /{kind}/{{resource_name}}": lambda spec=spec: {"spec": spec}
+       for kind, spec in SPECS.items()},
+    **{f"PATCH /{kind}/{{resource_name}}": lambda spec=spec: {"spec": spec}
+       for kind, spec in SPECS.items()},
 }  # fmt: skip
 QUERIES = {
     "GET /usage": "?tenant=acme&project=p1",
@@ -228,7 +262,9 @@ def call_of(house: House, operation: str) -> Call:
     for name, make in OBJECTS.items():
         if f"{{{name}}}" in path:
             path = path.replace(f"{{{name}}}", make(house))
-    if operation in QUERIES:
+    if "{resource_name}" in path:
+        path = _resource(house, path)
+    elif operation in QUERIES:
         path += QUERIES[operation]
     elif method == "GET" and "{" not in operation and takes_tenant(operation):
         path += "?tenant=acme"
@@ -333,7 +369,8 @@ def test_ones_own_tokens_need_no_permission(house: House) -> None:
 ASKED = [right for right in ownership.FIELD_RIGHTS if right.side == "request"]
 SHOWN = [right for right in ownership.FIELD_RIGHTS if right.side == "answer"]
 VALUES = {"prepaid": False, "credit": "1000000", "closed": True, "disabled": False,
-          "email": "new@acme.example", "routing_details": True}  # fmt: skip
+          "email": "new@acme.example", "routing_details": True, "zone": "cn",
+          "call_fee_micro_cny": 1, "credential": "env:KEY"}  # fmt: skip
 
 
 def _owned_object(house: House, right: FieldRight) -> Call:
@@ -364,6 +401,9 @@ def _owned_object(house: House, right: FieldRight) -> Call:
         limit = RATE | {"match": {"tenant": "acme"}}
         assert boss("PUT", path, limit).status_code == 200
         body = limit if method == "PUT" else None
+    elif right.when == ownership.OWN:
+        path = path.replace("{resource_name}", f"own-{number}") + "?tenant=acme"
+        body = {"spec": SPECS["upstreams"] | {right.field: VALUES[right.field]}}
     else:
         path = path.replace("{user_id}", _user(house))
         if right.when:
@@ -404,7 +444,7 @@ def test_a_field_of_the_platform_is_shown_with_its_permission_only(
             "GET /usage": "?tenant=acme&from_s=0&until_s=1000000000000",
             "GET /calls": "?tenant=acme&from_s=0&until_s=1000000000000",
             "GET /calls/export": "?tenant=acme&from_s=0&until_s=1000000000000",
-            "GET /models": "",
+            "GET /served-models": "",
             "GET /calls/{event_id}": "",
         }[right.route]
     )

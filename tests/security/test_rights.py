@@ -44,6 +44,10 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 def found(house: Platform) -> None:
     """Two tenants, with accounts and projects, and a platform budget each."""
     boss = house.operator
+    shared = {"base_url": "https://models.example/v1", "models": ["m"],
+              "prices": {"m": {"input": 1, "output": 1}}, "credential": "stored:k"}  # fmt: skip
+    for path, spec in (("credentials/k", {"value": "ours"}), ("upstreams/shared", shared)):
+        assert boss("PUT", f"/{path}", {"spec": spec}).status_code == 200
     for tenant in ("acme", "beta"):
         body: dict[str, Any] = {"kind": "tenant", "tenant": tenant, "name": tenant}
         assert boss("POST", "/organization/units", body | {"prepaid": True}).status_code == 201
@@ -53,6 +57,8 @@ def found(house: Platform) -> None:
         for project, account in (("p1", "north"), ("p2", "south"), ("p3", "")):
             unit = {"kind": "project", "tenant": tenant, "name": project, "account": account}
             assert boss("POST", "/organization/units", unit).status_code == 201
+        virtual = {"spec": {"entries": [{"model": "m"}]}}
+        assert boss("PUT", f"/virtual-models/faq?tenant={tenant}", virtual).status_code == 200
         limit = RATE | {"match": {"tenant": tenant}}
         assert boss("PUT", f"/limits/{tenant}-platform", limit).status_code == 200
         boss("POST", f"/wallets/{tenant}/deposits", {"amount": "1", "reference": f"of {tenant}"})
@@ -300,6 +306,9 @@ OWNED = (
     "select * from usage_hourly where tenant='beta'",
     "select * from alert_targets where tenant in ('', 'beta')",
     "select * from cache_flushes where selector not like 'acme%'",
+    "select * from resources where tenant in ('', 'beta')",
+    "select * from credential_values where id not like 'acme/%'",
+    "select * from config_revisions where tenant in ('', 'beta')",
 )
 """What nobody who is bound to project p1 of `acme` may change."""
 OF_ALL_BUT_THE_TENANT = tuple(s for s in OWNED if "p2" not in s and "kind='account'" not in s)
@@ -337,6 +346,7 @@ class Intruder:
             "transaction": [
                 row[0] for row in house.rows("select distinct transaction_id from ledger_entries")
             ],
+            "revision": [row[0] for row in house.rows("select revision from config_revisions")],
             "rejected": [row[0] for row in house.rows("select payload_hash from rejected_records")],
         }
 
@@ -365,6 +375,28 @@ class Intruder:
             "project": pick(["", "p1", "p1", "p2", "p3", "new"]),
             "environment": pick(["", "", "default", "test"]),
         }
+
+    def _of_configuration(self, pick: Any) -> Iterator[tuple[str, str, Any]]:
+        specs: dict[str, dict[str, Any]] = {
+            "upstreams": {"base_url": "https://models.example/v1", "models": ["m"],
+                          "credential": pick(["env:KEY", "stored:k"])},
+            "credentials": {"value": "secret"},
+            "models": {"offers": [{"upstream": "shared", "model": "m"}]},
+            "virtual-models": {"entries": [{"model": "m"}]},
+            "routing": {"policy": "cost-first"},
+            "cache-rules": {"mode": "exact"},
+        }  # fmt: skip
+        whose = pick(["acme", "acme", "beta", ""])
+        for path, spec in specs.items():
+            name = "default" if path in ("routing", "cache-rules") else pick(["k", "shared"])
+            for method in ("PUT", "PATCH", "DELETE"):
+                body = None if method == "DELETE" else {"spec": spec}
+                yield method, f"/{path}/{name}?tenant={whose}", body
+        document = {"kind": "routing", "name": "default", "tenant": whose, "spec": {}}
+        prune = pick([True, False])
+        yield "POST", "/configuration/apply", {"documents": [document], "prune": prune}
+        yield "POST", "/configuration/apply", {"documents": [], "prune": prune}
+        yield "POST", f"/revisions/{pick(self.ids['revision'])}/rollback", {}
 
     def draw(self) -> tuple[str, str, Any]:
         """A call that may change something: method, path and body."""
@@ -427,7 +459,7 @@ class Intruder:
             ("POST", f"/rejected-records/{pick(ids['rejected'])}/retry", {"reduced": True}),
             ("DELETE", f"/rejected-records/{pick(ids['rejected'])}", None),
         ]  # fmt: skip
-        return pick(calls)  # type: ignore[no-any-return]
+        return pick([*calls, *self._of_configuration(pick)])  # type: ignore[no-any-return]
 
 
 def test_the_walk_draws_each_operation_that_changes_something(house: Platform) -> None:

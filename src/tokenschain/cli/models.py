@@ -40,7 +40,7 @@ def model_list(
     """List the model catalog, or what is served."""
     settings = config.load()
     if served:
-        served_now = admin_client.call(settings, "GET", "/api/v1/models")["data"]
+        served_now = admin_client.call(settings, "GET", "/api/v1/served-models")["data"]
         tables.show(served_now, ("name", "kind", "offers"), output_format)
         return
     catalog = catalog_file.load()

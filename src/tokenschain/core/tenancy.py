@@ -192,6 +192,9 @@ ACTIONS: dict[str, str] = {
     "cache:write": "Drop answers from the cache.",
     "cache:inspect": "Read questions that callers asked often, and the answers they got.",
     "audit:read": "Read what was changed by whom.",
+    "configuration:read": "See upstreams, virtual models, routing and cache rules, and their "
+    "revisions.",
+    "configuration:write": "Change them, and roll revisions back.",
     "models:read": "See models and upstreams.",
     "models:call": "Call models.",
 }
@@ -201,7 +204,7 @@ ROLES: dict[str, frozenset[str]] = {
     "owner": frozenset({"*"}),
     "admin": frozenset(
         {"org:*", "keys:*", "limits:*", "usage:*", "billing:read", "users:*", "alerts:*",
-         "models:*", "cache:*", "records:*"}
+         "models:*", "cache:*", "records:*", "configuration:*"}
     ),
     "developer": frozenset(
         {"org:read", "keys:read", "keys:create", "keys:revoke", "limits:read", "usage:read",

@@ -14,6 +14,7 @@ from tokenschain.control.api import (
     alerts,
     billing,
     cache,
+    configuration,
     diagnostics,
     errors,
     health,
@@ -38,7 +39,7 @@ REQUEST_MAX_S = 20.0
 """For a request to the admin API."""
 ADMIN_SUBJECTS = (
     organization, keys, limits, usage, diagnostics, rejected_records, billing, alerts, cache,
-    sessions, users, single_sign_on,
+    configuration, sessions, users, single_sign_on,
 )  # fmt: skip
 
 

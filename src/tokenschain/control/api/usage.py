@@ -461,12 +461,12 @@ def list_audit(
     return listed(ListAnswer[AuditEvent], found, asked.visible(found.rows))
 
 
-@router.get("/models", response_model_exclude_unset=True, tags=["models"])
-def list_models(asked: ReadingModels) -> Items[Model]:
+@router.get("/served-models", response_model_exclude_unset=True, tags=["models"])
+def list_served_models(asked: ReadingModels) -> Items[Model]:
     """List the models served; for operators with the upstreams behind them."""
     asked.tenant(None)
     models = msgspec.to_builtins(list(asked.context.publisher.snapshot.models.values()))
-    models = _without(models, ownership.hidden_fields(asked, "GET /models"))
+    models = _without(models, ownership.hidden_fields(asked, "GET /served-models"))
     return Items[Model](data=[Model(**model) for model in models])
 
 
@@ -510,8 +510,8 @@ def list_gateways(asked: ReadingUpstreams) -> Items[GatewayState]:
     return Items[GatewayState](data=rows)
 
 
-@router.get("/upstreams", tags=["models"])
-def list_upstreams(asked: ReadingUpstreams) -> Items[UpstreamState]:
+@router.get("/upstream-health", tags=["models"])
+def list_upstream_health(asked: ReadingUpstreams) -> Items[UpstreamState]:
     """List upstreams with their health: own engines as last probed, others as calls found them."""
     publisher = asked.context.publisher
     called, now_s = asked.context.ledger.upstream_health, time.time()

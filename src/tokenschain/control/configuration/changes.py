@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -29,6 +30,7 @@ from tokenschain.infra.security.suite import Sealer, Suite
 ACTION = "configuration:write"
 RESOURCES_MAX = 20_000
 """Of a whole platform."""
+RESOURCES_PER_TENANT_MAX = 1_000
 _SHOWN_MAX = 20
 _AUDITED_MAX = 50
 
@@ -195,12 +197,13 @@ class Configurator:
         for key, values in wanted:
             known = before.get(key)
             if known is not None and known.managed_by is Origin.FILE and origin is Origin.API:
-                raise ApiError(
-                    "conflict",
-                    f"The {key} is managed by the settings file of control: change it there.",
-                    param="name",
-                )
-            if key in specs:
+                if not _same(known, values):
+                    raise ApiError(
+                        "conflict",
+                        f"The {key} is managed by the settings file of control: change it there.",
+                        param="name",
+                    )
+            elif key in specs:
                 problems.append(Problem(*key, "name", "it is given twice"))
             elif values is None:
                 specs[key] = None
@@ -238,6 +241,11 @@ class Configurator:
                 resources[key] = StoredResource(key, spec, origin, 0, 0)
         if len(resources) > RESOURCES_MAX:
             raise ApiError("conflict", f"There may be at most {RESOURCES_MAX} resources.")
+        counts = Counter(key.tenant for key in resources)
+        for tenant in {key.tenant for key in specs} - {""}:
+            if counts[tenant] > RESOURCES_PER_TENANT_MAX:
+                why = f"A tenant may have at most {RESOURCES_PER_TENANT_MAX} resources."
+                raise ApiError("conflict", why)
         return self._state(resources)
 
     def _check(
@@ -316,6 +324,11 @@ def _changed(
             new = None if spec is None else kinds.canonical(spec)
             found.append(ResourceChange(*key, old, new, origin))
     return tuple(found)
+
+
+def _same(known: StoredResource, values: object) -> bool:
+    """Whether what is asked for is there already."""
+    return values is not None and kinds.read(known.key, values)[0] == known.spec
 
 
 def _lock(connection: Connection) -> None:

@@ -13,9 +13,10 @@ from tokenschain.control.configuration.model_routes import EMBEDDER, ENGINE, Rou
 from tokenschain.control.configuration.resources import Kind, Owned, Problem, ResourceKey
 from tokenschain.core.routing.near_names import did_you_mean
 from tokenschain.core.snapshot.routing_policy import POLICIES
+from tokenschain.infra.config.validation import Values
 
 STORED = "stored:"
-PLATFORM_FIELDS = ("zone", "call_fee_micro_cny")
+_PLATFORM_FIELDS = ("zone", "call_fee_micro_cny")
 """Of a tenant's own upstream: what only the platform sets."""
 
 
@@ -131,6 +132,21 @@ def _of_own_upstream(key: ResourceKey, spec: UpstreamSpec) -> Iterator[Problem]:
             yield Problem(*key, field, why)
 
 
+def platform_fields(before: Values, after: Mapping[str, object]) -> list[str]:
+    """The fields of a tenant's own upstream that a change sets and that are the platform's own:
+    where data goes, what a call is charged, and keys that the gateway's machine holds."""
+    found = [name for name in _PLATFORM_FIELDS if before.get(name) != after.get(name)]
+    if before != after and not (_all_stored(before) and _all_stored(after)):
+        found.append("credential")
+    return found
+
+
+def _all_stored(values: Mapping[str, object]) -> bool:
+    given = values.get("credential") or ()
+    references = given if isinstance(given, list | tuple) else (given,)
+    return all(str(one).startswith(STORED) for one in references)
+
+
 def _is_public(url: str) -> bool:
     """Whether an address is https, and not plainly an inner one; names are resolved, and checked
     again, when a call goes there."""
@@ -169,8 +185,10 @@ def _of_virtual_models(given: Configuration, routes: Routes) -> Iterator[Problem
             upstream = entry.upstream
             known = {name for tenant, name in given.upstreams if tenant in ("", whose.tenant)}
             if upstream is not None and upstream not in known | {ENGINE, EMBEDDER}:
+                # A tenant is told of its own alone.
+                mine = {name for tenant, name in given.upstreams if tenant == whose.tenant}
                 why = f"{at}.upstream: there is no upstream `{upstream}`"
-                why += did_you_mean(upstream, known)
+                why += did_you_mean(upstream, mine)
                 yield Problem(*key, f"{at}.upstream", why)
             if entry.model in routes.models:
                 continue

@@ -96,11 +96,26 @@ def effects_of(before: Routes, after: Routes, *, cache: bool) -> Effects:
     """What becomes of the snapshot."""
     return Effects(
         _effect(before.upstreams, after.upstreams),
-        _effect(before.models, after.models),
-        _effect(before.routing.models, after.routing.models),
+        _effect(_models(before), _models(after)),
+        _effect(_virtual_models(before), _virtual_models(after)),
         _without_models(before) != _without_models(after),
         cache,
     )
+
+
+def _models(routes: Routes) -> dict[str, object]:
+    """The platform's, and each tenant's as `tenant/name`."""
+    own = ((tenant, one.models) for tenant, one in routes.tenants.items())
+    return {**routes.models, **_qualified(own)}
+
+
+def _virtual_models(routes: Routes) -> dict[str, object]:
+    own = ((tenant, one.virtual_models) for tenant, one in routes.tenants.items())
+    return {**routes.routing.models, **_qualified(own)}
+
+
+def _qualified(own: Iterable[tuple[str, Mapping[str, object]]]) -> dict[str, object]:
+    return {f"{tenant}/{name}": one for tenant, found in own for name, one in found.items()}
 
 
 def _without_models(routes: Routes) -> object:

@@ -14,7 +14,9 @@ from tokenschain.control.configuration.kinds import CredentialSpec, Spec
 from tokenschain.control.configuration.resources import Kind, Origin, ResourceKey
 from tokenschain.core.log_events import Reporter
 from tokenschain.infra.config.validation import Values
+from tokenschain.infra.database import paging
 from tokenschain.infra.database.engine import upsert
+from tokenschain.infra.database.paging import Page
 from tokenschain.infra.database.tables import credential_values, resources
 from tokenschain.infra.security.suite import Place, Sealable, Sealer, Suite, Unsealable
 
@@ -70,6 +72,33 @@ class ResourceStore:
             found[key] = row.spec, made
         self._known = found
         return {key: made for key, (_, made) in found.items()}
+
+
+class ResourcePage(NamedTuple):
+    """One page of the resources of a kind."""
+
+    resources: list[StoredResource]
+    next_cursor: str | None
+
+
+def page(connection: Connection, kind: Kind, page_: Page, tenant: str | None) -> ResourcePage:
+    """One page of the resources of a kind, by tenant and name; unreadable ones are left out.
+
+    Args:
+        tenant: only this tenant's.
+    """
+    query, order = select(resources).where(resources.c.kind == kind.value), resources.c
+    rows = paging.read_page(connection, query, page_, (order.tenant, order.name), tenant=tenant)
+    found = []
+    for row in rows.rows:
+        key = ResourceKey(kind, row["tenant"], row["name"])
+        try:
+            spec = kinds.stored(key, msgspec.json.decode(row["spec"]))
+        except msgspec.DecodeError:
+            continue
+        origin = Origin(row["managed_by"])
+        found.append(StoredResource(key, spec, origin, row["revision"], row["changed_at_ms"]))
+    return ResourcePage(found, rows.next_cursor)
 
 
 def put(connection: Connection, resource: StoredResource) -> None:

@@ -47,6 +47,7 @@ DISABLED = "disabled by the platform"
 SET = "set by the platform"
 NEW_TENANT = "a tenant that is not there yet"
 ROUTING_DETAILS = "set to true"
+OWN = "a tenant's own upstream"
 _COSTS = ("cost_pico", "currency")
 _ATTEMPT_COSTS = tuple(f"attempts.{n}" for n in (*_COSTS, "price_version", "overhead"))
 _CALL_COSTS = (*_COSTS, "price_version", "route", "gateway", *_ATTEMPT_COSTS)
@@ -59,6 +60,7 @@ _HIDDEN = {
     "GET /calls/export": (*_COSTS, "price_version", "route", *_ATTEMPT_COSTS),
 }  # fmt: skip
 _UNIT, _LIMIT = "/organization/units/{unit_id}", "/limits/{limit_id}"
+_UPSTREAM = "PUT /upstreams/{resource_name}"
 _USER = "PATCH /users/{user_id}"
 
 FIELD_RIGHTS = (
@@ -76,6 +78,10 @@ FIELD_RIGHTS = (
     ),
     FieldRight(f"PUT {_LIMIT}", "request", SET, "*", "limits:write"),
     FieldRight(f"DELETE {_LIMIT}", "request", SET, "*", "limits:write"),
+    FieldRight(_UPSTREAM, "request", OWN, "zone", "configuration:write"),
+    FieldRight(_UPSTREAM, "request", OWN, "call_fee_micro_cny", "configuration:write"),
+    # A reference leads to what the gateway's machine holds; `stored:` is the tenant's.
+    FieldRight(_UPSTREAM, "request", OWN, "credential", "configuration:write"),
     FieldRight(_USER, "request", DISABLED, "disabled", "users:write"),
     # An older account goes first where an address signs in, so it gets nobody else's.
     FieldRight(_USER, "request", "", "email", "users:write"),
@@ -84,7 +90,7 @@ FIELD_RIGHTS = (
         for route, fields in _HIDDEN.items()
         for field in fields
     ),
-    FieldRight("GET /models", "answer", "", "offers", "models:read"),
+    FieldRight("GET /served-models", "answer", "", "offers", "models:read"),
 )
 
 

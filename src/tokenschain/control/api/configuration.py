@@ -1,0 +1,627 @@
+"""Admin API: the configuration's resources, all documents at once, and revisions.
+
+(No postponed annotations here: FastAPI reads them.)
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+
+from fastapi import APIRouter, Depends, Path, Query, Response
+from pydantic import Field, JsonValue
+from sqlalchemy import Connection
+
+from tokenschain.control.api.context import (
+    AdminRoute,
+    AnswerBody,
+    Example,
+    IfMatch,
+    Items,
+    ListAnswer,
+    MaybeLabel,
+    NameQuery,
+    Paged,
+    Permission,
+    RequestBody,
+    RequestContext,
+    tag,
+)
+from tokenschain.control.configuration import changes, checks, history, kinds, store
+from tokenschain.control.configuration.changes import Change, ConfigurationRefused, Outcome
+from tokenschain.control.configuration.history import ConfigRevision, Effect, ResourceChange
+from tokenschain.control.configuration.resources import Kind, Origin, ResourceKey
+from tokenschain.control.configuration.store import StoredResource
+from tokenschain.control.identity import ownership
+from tokenschain.control.identity.ownership import Extent
+from tokenschain.core.errors import ApiError
+from tokenschain.core.tenancy import PLATFORM
+from tokenschain.infra.database.paging import Page
+
+router = APIRouter(prefix="/api/v1", route_class=AdminRoute, tags=["configuration"])
+READ, WRITE = "configuration:read", "configuration:write"
+DOCUMENTS_MAX = changes.RESOURCES_MAX
+_FIELDS_SHOWN_MAX = 200
+PATHS: dict[Kind, str] = {
+    Kind.UPSTREAM: "upstreams",
+    Kind.CREDENTIAL: "credentials",
+    Kind.MODEL: "models",
+    Kind.VIRTUAL_MODEL: "virtual-models",
+    Kind.ROUTING: "routing",
+    Kind.CACHE_RULES: "cache-rules",
+}
+_WORDS: dict[Kind, tuple[str, str]] = {
+    Kind.UPSTREAM: ("an upstream", "upstreams"),
+    Kind.CREDENTIAL: ("a credential", "credentials; never the secrets"),
+    Kind.MODEL: ("a model", "models with offers of their own"),
+    Kind.VIRTUAL_MODEL: ("a virtual model", "virtual models"),
+    Kind.ROUTING: ("routing rules", "routing rules"),
+    Kind.CACHE_RULES: ("cache rules", "cache rules"),
+}
+_EXAMPLES: dict[Kind, dict[str, JsonValue]] = {
+    Kind.UPSTREAM: {"provider": "alibaba", "credential": "stored:bailian-1"},
+    Kind.CREDENTIAL: {"value": "the-vendors-key"},
+    Kind.MODEL: {"offers": [{"upstream": "bailian", "model": "qwen3-max"}]},
+    Kind.VIRTUAL_MODEL: {"entries": [{"model": "qwen3-max"}]},
+    Kind.ROUTING: {"policy": "cost-first"},
+    Kind.CACHE_RULES: {"mode": "exact"},
+}
+
+Tenant = Annotated[str, Query(max_length=64, pattern=r"^[\w.@-]*$")]
+"""Whose resource it is; empty for the platform's."""
+DryRun = Annotated[bool, Query()]
+"""Whether only to say what would become of it."""
+ResourceName = Annotated[str, Path(max_length=200)]
+Reason = Annotated[str, Query(max_length=history.REASON_CHARACTERS_MAX)]
+
+
+# --- answers -----------------------------------------------------------------------------
+
+
+class ConfigResource(AnswerBody):
+    """One resource of the configuration."""
+
+    kind: Kind
+    tenant: str
+    """Empty for the platform's."""
+    name: str
+    spec: dict[str, JsonValue]
+    """What differs from the defaults; of a credential, the fingerprint of its secret alone."""
+    managed_by: Origin
+    revision: int
+    """Of its last change; its ETag."""
+    changed_at_ms: int
+
+
+class FieldDiff(AnswerBody):
+    """One field before and after; null where it is not set."""
+
+    field: str
+    before: JsonValue
+    after: JsonValue
+
+
+class ResourceDiff(AnswerBody):
+    """What becomes of one resource."""
+
+    kind: Kind
+    tenant: str
+    name: str
+    action: Literal["added", "changed", "removed"]
+    fields: list[FieldDiff]
+    """At most 200."""
+
+
+class EffectNames(AnswerBody):
+    """Names that the snapshot gains, loses or has otherwise; a tenant's as `tenant/name`."""
+
+    gained: list[str]
+    lost: list[str]
+    changed: list[str]
+    more: int
+    """How many more there are."""
+
+
+class SnapshotEffects(AnswerBody):
+    """What a change does to what gateways serve by."""
+
+    upstreams: EffectNames
+    models: EffectNames
+    virtual_models: EffectNames
+    routing: bool
+    """Whether policies, residency or weights change."""
+    cache: bool
+
+
+class Applied(AnswerBody):
+    """What was changed, or would be."""
+
+    revision: int | None
+    """Null where nothing was written: a dry run, or everything was so already."""
+    dry_run: bool
+    changes: list[ResourceDiff]
+    effects: SnapshotEffects
+    warnings: list[str]
+    """What a tenant's resources name in vain from then on."""
+
+
+class AppliedResource(Applied):
+    """What was changed of one resource, and how it is then."""
+
+    resource: ConfigResource | None
+    """Null where it was removed."""
+
+
+class GatewayRefusal(AnswerBody):
+    """A gateway that could not use a revision and serves by the one before."""
+
+    gateway: str
+    why: str
+    at_ms: int
+
+
+class RevisionSummary(AnswerBody):
+    """One change of the configuration."""
+
+    revision: int
+    at_ms: int
+    actor: str
+    origin: Origin
+    tenant: str
+    """Whose resources it changed; empty: the platform's, or several tenants'."""
+    reason: str
+    resources: list[str]
+    """As `upstream bailian`; at most 20."""
+    changed: int
+    """How many resources."""
+    rolled_back_of: int | None
+    refusals: list[GatewayRefusal]
+
+
+class RevisionDetail(RevisionSummary):
+    """One change of the configuration, with its diff and effects."""
+
+    changes: list[ResourceDiff]
+    effects: SnapshotEffects
+
+
+class ConfigDocument(AnswerBody):
+    """A resource as a document."""
+
+    kind: Kind
+    name: str
+    tenant: str
+    spec: dict[str, JsonValue]
+
+
+# --- bodies ------------------------------------------------------------------------------
+
+
+class NewSpec(RequestBody):
+    """What a resource is to be."""
+
+    example: ClassVar[Example] = {"spec": {"provider": "alibaba", "credential": "stored:bailian-1"}}
+    spec: dict[str, JsonValue]
+    reason: Annotated[str, Field(max_length=history.REASON_CHARACTERS_MAX)] = ""
+
+
+class GivenDocument(RequestBody):
+    """A resource as a document."""
+
+    example: ClassVar[Example] = {
+        "kind": "virtual-model", "name": "writer", "spec": {"entries": [{"model": "qwen3-max"}]},
+    }  # fmt: skip
+    kind: Kind
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    tenant: MaybeLabel = ""
+    spec: Annotated[dict[str, JsonValue], Field(default_factory=dict)]
+
+
+class Documents(RequestBody):
+    """Documents that the configuration is to be as."""
+
+    example: ClassVar[Example] = {"documents": [dict(GivenDocument.example)], "dry_run": True}
+    documents: Annotated[list[GivenDocument], Field(max_length=DOCUMENTS_MAX)]
+    prune: bool = False
+    """Whether resources that the API made and that are in no document are removed: the
+    platform's, and those of tenants that the documents name."""
+    dry_run: bool = False
+    reason: Annotated[str, Field(max_length=history.REASON_CHARACTERS_MAX)] = ""
+
+
+class Rollback(RequestBody):
+    """Why a revision is undone."""
+
+    example: ClassVar[Example] = {"reason": "wrong prices", "dry_run": True}
+    reason: Annotated[str, Field(max_length=history.REASON_CHARACTERS_MAX)] = ""
+    dry_run: bool = False
+
+
+# --- each kind ---------------------------------------------------------------------------
+
+
+class _Guards(NamedTuple):
+    """The permissions of one kind's operations."""
+
+    listing: Permission
+    reading: Permission
+    writing: Permission
+    removing: Permission
+
+
+def _guards(kind: Kind) -> _Guards:
+    own = kinds.spec_type(kind, "tenant") is not None
+    extent = Extent.TENANT if own else Extent.PLATFORM
+    return _Guards(
+        Permission(READ, Extent.ROWS if own else Extent.PLATFORM), Permission(READ, extent),
+        Permission(WRITE, extent), Permission(WRITE, extent, READ),
+    )  # fmt: skip
+
+
+def _add_reading(kind: Kind, guards: _Guards) -> None:
+    """The operations of a kind that change nothing."""
+
+    def list_all(
+        asked: Annotated[RequestContext, Depends(guards.listing)],
+        page: Paged,
+        tenant: NameQuery = None,
+    ) -> ListAnswer[ConfigResource]:
+        return _listed(asked, kind, page, tenant)
+
+    def read(
+        asked: Annotated[RequestContext, Depends(guards.reading)],
+        response: Response,
+        resource_name: ResourceName,
+        tenant: Tenant = "",
+    ) -> ConfigResource:
+        found = _found(asked, ResourceKey(kind, tenant, resource_name))
+        tag(response, found.revision)
+        return _shown(found)
+
+    one, several = _WORDS[kind]
+    _add(kind, "GET", "list", list_all, f"List {several}.", item=False)
+    _add(kind, "GET", "read", read, f"Read {one}.")
+
+
+def _add_writing(kind: Kind, guards: _Guards) -> None:
+    """The operations of a kind that change something."""
+
+    def put(
+        asked: Annotated[RequestContext, Depends(guards.writing)],
+        response: Response,
+        resource_name: ResourceName,
+        wanted: NewSpec,
+        tenant: Tenant = "",
+        dry_run: DryRun = False,
+        if_match: IfMatch = "",
+    ) -> AppliedResource:
+        key = ResourceKey(kind, tenant, resource_name)
+        asked.need(tenant or PLATFORM)
+        _check_version(asked.context.configurator.read(asked.db).get(key), if_match)
+        return _changed(asked, response, key, dict(wanted.spec), wanted.reason, dry_run=dry_run)
+
+    def patch(
+        asked: Annotated[RequestContext, Depends(guards.writing)],
+        response: Response,
+        resource_name: ResourceName,
+        wanted: NewSpec,
+        tenant: Tenant = "",
+        dry_run: DryRun = False,
+        if_match: IfMatch = "",
+    ) -> AppliedResource:
+        key = ResourceKey(kind, tenant, resource_name)
+        asked.need(tenant or PLATFORM)
+        found = asked.context.configurator.read(asked.db).get(key)
+        if found is None:
+            raise _missing(key)
+        _check_version(found, if_match)
+        values = _merged({} if kind is Kind.CREDENTIAL else found.values, wanted.spec)
+        return _changed(asked, response, key, values, wanted.reason, dry_run=dry_run)
+
+    def remove(
+        asked: Annotated[RequestContext, Depends(guards.removing)],
+        response: Response,
+        resource_name: ResourceName,
+        tenant: Tenant = "",
+        dry_run: DryRun = False,
+        reason: Reason = "",
+        if_match: IfMatch = "",
+    ) -> AppliedResource:
+        key = ResourceKey(kind, tenant, resource_name)
+        _check_version(_found(asked, key), if_match)
+        return _changed(asked, response, key, None, reason, dry_run=dry_run)
+
+    one, _ = _WORDS[kind]
+    set_it = f"Set {one}, anew or changed; in force at all gateways within a second."
+    _add(kind, "PUT", "put", put, set_it)
+    back = f"Change fields of {one}; null takes one back to its default (RFC 7396)."
+    _add(kind, "PATCH", "patch", patch, back)
+    _add(kind, "DELETE", "delete", remove, f"Take {one} away.")
+
+
+def _add(
+    kind: Kind, method: str, verb: str, function: Callable[..., Any], said: str, *,
+    item: bool = True,
+) -> None:  # fmt: skip
+    path = PATHS[kind]
+    name = f"{verb}_{path.replace('-', '_')}"
+    function.__doc__ = said
+    at = f"/{path}/{{resource_name:path}}" if item else f"/{path}"
+    router.add_api_route(at, function, methods=[method], name=name, operation_id=name)
+
+
+for _kind in Kind:
+    _add_reading(_kind, _guards(_kind))
+    _add_writing(_kind, _guards(_kind))
+
+
+def _listed(
+    asked: RequestContext, kind: Kind, page: Page, tenant: str | None
+) -> ListAnswer[ConfigResource]:
+    whose = asked.tenant(tenant) if kinds.spec_type(kind, "tenant") else None
+    if kinds.spec_type(kind, "tenant") is None:
+        asked.need(PLATFORM)
+    found = store.page(asked.db, kind, page, whose)
+    shown = [_shown(one) for one in found.resources if asked.may(READ, one.key.tenant or PLATFORM)]
+    return ListAnswer[ConfigResource](data=shown, next_cursor=found.next_cursor)
+
+
+def _found(asked: RequestContext, key: ResourceKey) -> StoredResource:
+    """A resource that the actor may see.
+
+    Raises:
+        ApiError: `not_found`, `permission_denied`.
+    """
+    if not asked.may(READ, key.tenant or PLATFORM):
+        raise _missing(key)
+    asked.need(key.tenant or PLATFORM)
+    found = asked.context.configurator.read(asked.db).get(key)
+    if found is None:
+        raise _missing(key)
+    return found
+
+
+def _missing(key: ResourceKey) -> ApiError:
+    return ApiError("not_found", f"There is no {key}.", param="resource_name")
+
+
+def _check_version(found: StoredResource | None, if_match: str) -> None:
+    """Insist that a resource is as it was read.
+
+    Raises:
+        ApiError: `precondition_failed`, with both revisions.
+    """
+    wanted = if_match.strip().removeprefix("W/")
+    if not wanted or (wanted == "*" and found is not None):
+        return
+    if found is None:
+        raise ApiError("precondition_failed", "There is no such resource any more.")
+    if wanted != f'"{found.revision}"':
+        raise ApiError(
+            "precondition_failed",
+            f'You have revision {wanted.strip(chr(34))}; it is at revision "{found.revision}" now: '
+            "read it again.",
+        )
+
+
+def _merged(before: Mapping[str, Any], patch: Mapping[str, JsonValue]) -> dict[str, Any]:
+    """A JSON merge patch (RFC 7396)."""
+    found = dict(before)
+    for name, value in patch.items():
+        if value is None:
+            found.pop(name, None)
+        elif isinstance(value, dict) and isinstance(found.get(name), dict):
+            found[name] = _merged(found[name], value)
+        else:
+            found[name] = value
+    return found
+
+
+def _changed(
+    asked: RequestContext,
+    response: Response,
+    key: ResourceKey,
+    values: dict[str, Any] | None,
+    reason: str,
+    *,
+    dry_run: bool,
+) -> AppliedResource:
+    asked.need(key.tenant or PLATFORM)
+    outcome = _made(asked, [Change(key, values)], reason, dry_run=dry_run)
+    found = outcome.resources.get(key)
+    if found is not None and found.revision:
+        tag(response, found.revision)
+    shown = None if found is None else _shown(found)
+    return AppliedResource(resource=shown, **_applied(outcome, dry_run=dry_run))
+
+
+def _made(
+    asked: RequestContext, wanted: Sequence[Change], reason: str, *, dry_run: bool
+) -> Outcome:
+    configurator = asked.context.configurator
+    _check_own_upstreams(asked, configurator.read(asked.db), wanted)
+    try:
+        return configurator.change(
+            asked.db, asked.author, wanted, reason=reason, dry_run=dry_run
+        )  # fmt: skip
+    except ConfigurationRefused as error:
+        raise _refusal(error) from None
+
+
+def _refusal(error: ConfigurationRefused) -> ApiError:
+    return ApiError("invalid_value", str(error), param=error.problems[0].field or None)
+
+
+def _check_own_upstreams(
+    asked: RequestContext, before: Mapping[ResourceKey, StoredResource], wanted: Iterable[Change]
+) -> None:
+    """What the platform alone says of a tenant's own upstream: where data goes, what a call is
+    charged, and keys that the gateway's machine holds.
+
+    Raises:
+        ApiError: `permission_denied`.
+    """
+    for key, values in wanted:
+        if key.kind is Kind.UPSTREAM and key.tenant and isinstance(values, dict):
+            known = before.get(key)
+            fields = checks.platform_fields({} if known is None else known.values, values)
+            ownership.check_fields(asked, "PUT /upstreams/{resource_name}", ownership.OWN, fields)
+
+
+# --- all at once -------------------------------------------------------------------------
+
+Applying = Annotated[RequestContext, Depends(Permission(WRITE, Extent.TENANT))]
+Exporting = Annotated[RequestContext, Depends(Permission(READ, Extent.ROWS))]
+ReadingRevisions = Annotated[RequestContext, Depends(Permission(READ, Extent.ROWS))]
+ReadingRevision = Annotated[RequestContext, Depends(Permission(READ, Extent.TENANT))]
+RollingBack = Annotated[RequestContext, Depends(Permission(WRITE, Extent.TENANT, READ))]
+
+
+@router.post("/configuration/apply")
+def apply_documents(asked: Applying, wanted: Documents) -> Applied:
+    """Make the configuration what documents say, all or none, as one revision.
+
+    Their order does not matter, and the same documents again change nothing.
+    """
+    owners = {document.tenant for document in wanted.documents}
+    if wanted.prune and asked.may(WRITE, PLATFORM):
+        owners.add("")
+    for owner in owners or {asked.actor.tenant.replace(PLATFORM, "")}:
+        asked.need(owner or PLATFORM)
+    given = [
+        Change(ResourceKey(one.kind, one.tenant, one.name), dict(one.spec))
+        for one in wanted.documents
+    ]
+    if wanted.prune:
+        named = {one.key for one in given}
+        given += [
+            Change(key, None)
+            for key, one in asked.context.configurator.read(asked.db).items()
+            if key.tenant in owners and key not in named and one.managed_by is Origin.API
+        ]
+    outcome = _made(asked, given, wanted.reason, dry_run=wanted.dry_run)
+    return Applied(**_applied(outcome, dry_run=wanted.dry_run))
+
+
+@router.get("/configuration")
+def export_documents(asked: Exporting, tenant: NameQuery = None) -> Items[ConfigDocument]:
+    """Export the configuration as documents, which applied to an empty platform make the same
+    snapshot; of credentials, the fingerprints alone."""
+    whose = asked.tenant(tenant)
+    found = asked.context.configurator.read(asked.db)
+    documents = [
+        ConfigDocument(kind=key.kind, name=key.name, tenant=key.tenant, spec=found[key].values)
+        for key in sorted(found)
+        if (whose is None or key.tenant == whose) and asked.may(READ, key.tenant or PLATFORM)
+    ]
+    return Items[ConfigDocument](data=documents)
+
+
+# --- revisions ---------------------------------------------------------------------------
+
+
+@router.get("/revisions", tags=["configuration"])
+def list_revisions(
+    asked: ReadingRevisions, page: Paged, tenant: NameQuery = None
+) -> ListAnswer[RevisionSummary]:
+    """List changes of the configuration, the latest first."""
+    whose = asked.tenant(tenant)
+    found, rows = history.page(asked.db, page, whose)
+    shown = [
+        RevisionSummary(**_summary(one)) for one in found if asked.may(READ, one.tenant or PLATFORM)
+    ]
+    return ListAnswer[RevisionSummary](data=shown, next_cursor=rows.next_cursor)
+
+
+@router.get("/revisions/{revision}")
+def read_revision(asked: ReadingRevision, revision: int) -> RevisionDetail:
+    """Read one change of the configuration: who, when, why, what differs and what it did."""
+    return _detail(_revision(asked, asked.db, revision))
+
+
+@router.post("/revisions/{revision}/rollback")
+def roll_back_revision(asked: RollingBack, revision: int, wanted: Rollback) -> Applied:
+    """Undo what a revision did, by a new revision.
+
+    It is refused where a later revision changed the same resources, or where what was would be
+    wrong today.
+    """
+    found = _revision(asked, asked.db, revision)
+    for owner in {one.tenant for one in found.changes}:
+        asked.need(owner or PLATFORM)
+    configurator = asked.context.configurator
+    back = [Change(one.key, one.before) for one in found.changes]
+    _check_own_upstreams(asked, configurator.read(asked.db), back)
+    try:
+        outcome = configurator.roll_back(
+            asked.db, asked.author, found, reason=wanted.reason, dry_run=wanted.dry_run
+        )
+    except ConfigurationRefused as error:
+        raise _refusal(error) from None
+    return Applied(**_applied(outcome, dry_run=wanted.dry_run))
+
+
+def _revision(asked: RequestContext, db: Connection, number: int) -> ConfigRevision:
+    found = history.find(db, number) if 0 < number < 2**63 else None
+    if found is None or not asked.may(READ, found.tenant or PLATFORM):
+        raise ApiError("not_found", f"There is no revision {number}.", param="revision")
+    asked.need(found.tenant or PLATFORM)
+    return found
+
+
+# --- as they are shown -------------------------------------------------------------------
+
+
+def _shown(found: StoredResource) -> ConfigResource:
+    return ConfigResource(
+        **found.key._asdict(), spec=found.values, managed_by=found.managed_by,
+        revision=found.revision, changed_at_ms=found.changed_at_ms,
+    )  # fmt: skip
+
+
+def _diff(change: ResourceChange) -> ResourceDiff:
+    action: Literal["added", "changed", "removed"] = "changed"
+    if change.before is None:
+        action = "added"
+    elif change.after is None:
+        action = "removed"
+    fields = list(history.fields_of(change.before or {}, change.after or {}))
+    return ResourceDiff(
+        **change.key._asdict(), action=action,
+        fields=[FieldDiff(**one._asdict()) for one in fields[:_FIELDS_SHOWN_MAX]],
+    )  # fmt: skip
+
+
+def _effects(found: history.Effects) -> SnapshotEffects:
+    def names(effect: Effect) -> EffectNames:
+        return EffectNames.model_validate(effect)
+
+    return SnapshotEffects(
+        upstreams=names(found.upstreams), models=names(found.models),
+        virtual_models=names(found.virtual_models), routing=found.routing, cache=found.cache,
+    )  # fmt: skip
+
+
+def _applied(outcome: Outcome, *, dry_run: bool) -> dict[str, Any]:
+    return {
+        "revision": outcome.revision or None,
+        "dry_run": dry_run,
+        "changes": [_diff(one) for one in outcome.changed],
+        "effects": _effects(outcome.effects),
+        "warnings": [str(one) for one in outcome.warnings],
+    }
+
+
+def _summary(found: ConfigRevision) -> dict[str, Any]:
+    return {
+        "revision": found.revision, "at_ms": found.at_ms, "actor": found.actor,
+        "origin": found.origin, "tenant": found.tenant, "reason": found.reason,
+        "resources": [str(one.key) for one in found.changes[:20]],
+        "changed": len(found.changes), "rolled_back_of": found.rolled_back_of,
+        "refusals": [GatewayRefusal.model_validate(one) for one in found.refusals],
+    }  # fmt: skip
+
+
+def _detail(found: ConfigRevision) -> RevisionDetail:
+    return RevisionDetail(
+        **_summary(found), changes=[_diff(one) for one in found.changes],
+        effects=_effects(found.effects),
+    )  # fmt: skip
