@@ -16,6 +16,7 @@ from tokenschain.cli import (
     admin_client,
     api_commands,
     cache,
+    configuration,
     database,
     language,
     models,
@@ -55,7 +56,7 @@ app = typer.Typer(
 for command in (
     run.up, run.gateway, run.control, run.engine, run.semantic,
     simulate, chat, doctor, admin.usage, database.migrate, database.backup,
-    database.advance_revision,
+    database.advance_revision, configuration.apply, configuration.diff, configuration.export,
 ):  # fmt: skip
     app.command()(command)
 GROUPS: dict[str, typer.Typer] = {
@@ -81,6 +82,12 @@ GROUPS: dict[str, typer.Typer] = {
     "cache": cache.cache,
     "upstreams": typer.Typer(help="Upstreams and their health."),
     "gateways": typer.Typer(help="Gateway processes, and what each serves by."),
+    "upstream-credentials": configuration.credentials,
+    "models": typer.Typer(help="Models of your own: kind, abilities, prices, offers."),
+    "virtual-models": typer.Typer(help="Virtual models: names that are routed by rules."),
+    "routing": typer.Typer(help="Routing: policies, weights, residency, hedging."),
+    "cache-rules": typer.Typer(help="Rules of the response cache."),
+    "revisions": typer.Typer(help="Changes of the configuration: list, show, roll back."),
     "model": models.model,
     "secrets": vault.vault,
     "credentials": vault.credentials,

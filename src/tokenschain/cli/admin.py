@@ -12,9 +12,9 @@ import typer
 
 from tokenschain.cli import admin_client, tables
 from tokenschain.cli.admin_client import AdminError, AdminRequest
-from tokenschain.cli.api_commands import ROWS, secret_input
+from tokenschain.cli.api_commands import ROWS
 from tokenschain.cli.language import told
-from tokenschain.cli.output import console, errors
+from tokenschain.cli.output import console, errors, secret_input
 from tokenschain.cli.tables import Format, Output
 from tokenschain.core.pricing.catalog import PICO_PER_UNIT, format_pico
 from tokenschain.core.routing.near_names import near_names

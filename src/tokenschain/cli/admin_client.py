@@ -60,9 +60,9 @@ def call(
     return send(settings, AdminRequest(method, path, body, query or {}))
 
 
-def send(settings: Settings, request: AdminRequest) -> Any:
+def send(settings: Settings, request: AdminRequest, timeout_s: float = _TIMEOUT_S) -> Any:
     """The same, for a request as a whole."""
-    with _answering(settings, request) as reply:
+    with _answering(settings, request, timeout_s) as reply:
         return msgspec.json.decode(reply.read())
 
 
@@ -140,7 +140,9 @@ def quoted(part: str) -> str:
 
 
 @contextmanager
-def _answering(settings: Settings, request: AdminRequest) -> Iterator[httpx.Response]:
+def _answering(
+    settings: Settings, request: AdminRequest, timeout_s: float = _TIMEOUT_S
+) -> Iterator[httpx.Response]:
     """An answer that is no error, whose body is still to be read."""
     import httpx  # noqa: PLC0415 - gateways do without
 
@@ -148,7 +150,7 @@ def _answering(settings: Settings, request: AdminRequest) -> Iterator[httpx.Resp
 
     at = settings.control_base_url
     token = None if request.anonymous else _token(settings)
-    with http.client(at, token, _TIMEOUT_S) as client:
+    with http.client(at, token, timeout_s) as client:
         try:
             with client.stream(
                 request.method, request.path, json=request.body, params=dict(request.query),

@@ -16,9 +16,10 @@ import typer
 
 from tokenschain.cli import admin_client, tables
 from tokenschain.cli.command_table import Command, all_commands
+from tokenschain.cli.configuration import show_applied
 from tokenschain.cli.language import told
 from tokenschain.cli.operations import Field, Operation, operations
-from tokenschain.cli.output import errors
+from tokenschain.cli.output import errors, secret_input
 from tokenschain.cli.tables import CHINA, Format, Output
 from tokenschain.infra import config
 
@@ -78,6 +79,7 @@ FIELDS: dict[str, str] = {
     "role": "Role; `tokenschain roles list` shows them.",
     "routing_details": "Show callers costs, loads and other upstreams.",
     "secret": "Secret that messages are signed with.",
+    "spec": "What it is to be, as JSON or YAML; @FILE from a file.",
     "source": "Where the figure is from.",
     "tag": "One of the call's tags, as team=search.",
     "tags": "Tags of every call with the key, as team=search; several.",
@@ -327,17 +329,6 @@ def _request(
     )  # fmt: skip
 
 
-def secret_input(name: str) -> str:
-    """A secret, which is no argument since others see those: asked for, or the next line."""
-    if sys.stdin.isatty():
-        text: str = typer.prompt(told(name.replace("_", " ")), hide_input=True)
-    else:
-        text = sys.stdin.readline().rstrip("\n")
-    if not text:
-        raise typer.BadParameter(told("{name} is read from standard input: nothing", name=name))
-    return text
-
-
 def _answer(
     operation: Operation, request: admin_client.AdminRequest, given: Mapping[str, Any]
 ) -> Any:
@@ -358,6 +349,9 @@ def _answer(
 
 
 def _show(command: Command, operation: Operation, found: Any, output: Format) -> None:
+    if {"changes", "effects"} <= set(operation.columns) and operation.method != "GET":
+        show_applied(found, output)
+        return
     columns = command.columns.split()
     human = output in (Format.TABLE, Format.WIDE)
     if command.shown_once and human:

@@ -61,7 +61,29 @@ def _units(kind: str, title: str) -> tuple[Command, ...]:
     )  # fmt: skip
 
 
+RESOURCE = "name tenant managed_by revision changed_at_ms spec"
+_RESOURCES = {"upstreams": "upstreams", "credentials": "upstream-credentials", "models": "models",
+              "virtual-models": "virtual-models", "routing": "routing",
+              "cache-rules": "cache-rules"}  # fmt: skip
+"""Kinds of resources of the configuration by path, and their groups of commands."""
+
+
+def _resources() -> tuple[Command, ...]:
+    found = []
+    for path, group in _RESOURCES.items():
+        one = f"/{path}/{{resource_name}}"
+        found += [
+            Command(f"{group} list", f"GET /{path}", RESOURCE),
+            Command(f"{group} show", f"GET {one}"),
+            *([Command(f"{group} set", f"PUT {one}")] if path != "credentials" else ()),
+            Command(f"{group} change", f"PATCH {one}"),
+            Command(f"{group} remove", f"DELETE {one}"),
+        ]
+    return tuple(found)
+
+
 COMMANDS: tuple[Command, ...] = (
+    *_resources(),
     *_units("tenant", "a tenant"),
     *_units("account", "an account"),
     *_units("project", "a project"),
@@ -93,11 +115,16 @@ COMMANDS: tuple[Command, ...] = (
     Command("fx set", "PUT /fx-rates/{day}", "day", "usd_cny"),
     Command("audit list", "GET /audit", "at_ms actor tenant action target detail address id",
             watched=True),
-    Command("model served", "GET /models", "name kind owned_by offers"),
-    Command("upstreams list", "GET /upstreams", "id provider health base_url metrics",
+    Command("model served", "GET /served-models", "name kind owned_by offers"),
+    Command("upstreams health", "GET /upstream-health", "id provider health base_url metrics",
             watched=True),
     Command("gateways list", "GET /gateways",
             "name revision rejected_revision rejected_reason running age_s version", watched=True),
+    Command("revisions list", "GET /revisions",
+            "revision at_ms actor tenant resources reason changed rolled_back_of refusals",
+            watched=True),
+    Command("revisions show", "GET /revisions/{revision}"),
+    Command("revisions rollback", "POST /revisions/{revision}/rollback"),
     Command("records discard", "DELETE /rejected-records/{record_id}", "id"),
     Command("alerts list", "GET /alerts", "at_s kind tenant detail sent_at_s tries id",
             watched=True),
@@ -139,6 +166,9 @@ BY_HAND: dict[str, str] = {
     "POST /rejected-records/{record_id}/retry": "records retry",
     "POST /alert-targets/{target_id}/test": "alerts test",
     "POST /users": "users create",
+    "POST /configuration/apply": "apply",
+    "GET /configuration": "export",
+    "PUT /credentials/{resource_name}": "upstream-credentials set",
     "POST /cache/flush": "cache flush",
     "GET /cache/stats": "cache stats",
     "GET /cache/hit-ages": "cache hit-ages",
