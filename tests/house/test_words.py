@@ -411,6 +411,7 @@ PLAIN = frozenset(
         "x",
         "added",
         "apply",
+        "f",
         "back",
         "before",
         "changes",

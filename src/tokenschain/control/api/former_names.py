@@ -16,7 +16,7 @@ FIELDS: Mapping[str, str] = {
 VALUES: Mapping[str, Mapping[str, str]] = {"on_unavailable": {"open": "allow", "closed": "deny"}}
 """By field."""
 PATHS: Mapping[str, str] = {
-    "/api/v1/endpoints": "/api/v1/upstreams",
+    "/api/v1/endpoints": "/api/v1/upstream-health",
     "/api/v1/nodes": "/api/v1/organization/units",
     "/api/v1/entries": "/api/v1/ledger-entries",
     "/api/v1/cache/outlook": "/api/v1/cache/threshold-preview",

@@ -64,8 +64,9 @@ class UpstreamSettings(Upstream, frozen=True, kw_only=True):
     credential: Annotated[
         tuple[UpstreamCredential, ...],
         Meta(
-            description="Where its key is, or a list of several: `env:NAME`, `file:PATH` or "
-            "`sealed:NAME` (`tokenschain secrets set`); never the key itself."
+            description="Where its key is, or a list of several: `env:NAME`, `file:PATH`, "
+            "`sealed:NAME` (`tokenschain secrets set`), or `stored:NAME` for a credential of "
+            "control's database (`tokenschain upstream-credentials set`). Never the key itself."
         ),
     ] = ()
     models: Annotated[
