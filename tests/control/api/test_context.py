@@ -162,17 +162,23 @@ def test_former_names_are_refused_and_the_new_one_is_named(stack: Stack) -> None
 def test_examples_are_bodies_that_are_taken(stack: Stack, app: FastAPI) -> None:
     schemas = app.openapi()["components"]["schemas"]
     tried = 0
+    for path, spec in (
+        ("credentials/bailian-1", {"value": "secret"}),
+        ("upstreams/bailian", {"provider": "alibaba", "credential": "stored:bailian-1"}),
+    ):
+        assert stack.admin("PUT", f"/api/v1/{path}", json={"spec": spec}).is_success
     for name, operation in operations(app):
         method, _, path = name.partition(" ")
         if "requestBody" not in operation or WITHOUT_PERMISSION.match(path):
             continue
         schema = operation["requestBody"]["content"]["application/json"]["schema"]
         kinds = schema.get("oneOf", [schema])
-        for number, kind in enumerate(kinds):
+        for kind in kinds:
             example = schemas[kind["$ref"].rpartition("/")[2]]["examples"][0]
             assert example, name
             target = path.replace("{day}", "2026-11-25")
-            target = re.sub(r"\{[^}]*\}", f"none-{number}", target)
+            target = re.sub("(routing|cache-rules)/{resource_name}", r"\1/default", target)
+            target = re.sub(r"\{[^}]*\}", f"none-{tried}", target)
             reply = stack.admin(method, target, json=example)
             missing = reply.status_code == 404
             assert reply.is_success or missing, (name, reply.text)

@@ -33,6 +33,8 @@ def test_tenant_a_sees_no_row_of_b_over_any_get(house: Stack, upstream: Upstream
                           "address": f"x@{tenant}.example"})  # fmt: skip
         house.admin("PUT", f"/api/v1/roles/{tenant}/{tenant}-role",
                     json={"permissions": ["org:read"]})  # fmt: skip
+        house.admin("PUT", f"/api/v1/virtual-models/faq?tenant={tenant}",
+                    json={"spec": {"entries": [{"model": "sim-chat"}]}})  # fmt: skip
         house.until_known(key["key"])
         body = {"model": "sim-chat", "messages": [{"role": "user", "content": "x"}]}
         reply = web.post(f"{house.url}/v1/chat/completions", json=body,
@@ -49,6 +51,8 @@ def test_tenant_a_sees_no_row_of_b_over_any_get(house: Stack, upstream: Upstream
         "user_id": [u["id"] for u in beta("GET", "/users").json()["data"]],
         "record_id": ["0" * 64],
         "event_id": [c["event_id"] for c in beta("GET", "/calls").json()["data"]],
+        "revision": [str(r["revision"]) for r in beta("GET", "/revisions").json()["data"]],
+        "resource_name": ["faq"],
     }
     assert all(theirs.values())
     checked = 0
@@ -61,8 +65,8 @@ def test_tenant_a_sees_no_row_of_b_over_any_get(house: Stack, upstream: Upstream
             target = path
             if name:
                 target = path[: path.index("{")] + value + path[path.index("}") + 1 :]
-            of_nobody = path in ("/me", "/models", "/upstreams", "/metering", "/fx-rates",
-                                 "/metrics", "/rejected-records", "/diagnostics", "/gateways")  # fmt: skip
+            of_nobody = path in ("/me", "/served-models", "/upstream-health", "/metering", "/fx-rates",
+                                 "/metrics", "/rejected-records", "/diagnostics")  # fmt: skip
             for query in ("",) if name or of_nobody else ("", "?tenant=beta"):
                 reply = alpha("GET", target + query)
                 assert "beta" not in reply.text.replace("?tenant=beta", ""), (target, reply.text)
@@ -73,7 +77,8 @@ def test_tenant_a_sees_no_row_of_b_over_any_get(house: Stack, upstream: Upstream
                 seen = beta("GET", target)
                 if not name and target in ("/organization/units", "/keys", "/limits", "/users", "/usage",
                                            "/calls", "/ledger-entries", "/prices", "/audit",
-                                           "/alert-targets", "/roles"):  # fmt: skip
+                                           "/alert-targets", "/roles", "/virtual-models",
+                                           "/configuration", "/revisions"):  # fmt: skip
                     assert "beta" in seen.text, target
     assert checked > 25
     export = alpha("GET", f"/calls/export?from_s=0&until_s={2**40}&format=csv")

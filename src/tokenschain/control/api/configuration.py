@@ -56,15 +56,6 @@ _WORDS: dict[Kind, tuple[str, str]] = {
     Kind.ROUTING: ("routing rules", "routing rules"),
     Kind.CACHE_RULES: ("cache rules", "cache rules"),
 }
-_EXAMPLES: dict[Kind, dict[str, JsonValue]] = {
-    Kind.UPSTREAM: {"provider": "alibaba", "credential": "stored:bailian-1"},
-    Kind.CREDENTIAL: {"value": "the-vendors-key"},
-    Kind.MODEL: {"offers": [{"upstream": "bailian", "model": "qwen3-max"}]},
-    Kind.VIRTUAL_MODEL: {"entries": [{"model": "qwen3-max"}]},
-    Kind.ROUTING: {"policy": "cost-first"},
-    Kind.CACHE_RULES: {"mode": "exact"},
-}
-
 Tenant = Annotated[str, Query(max_length=64, pattern=r"^[\w.@-]*$")]
 """Whose resource it is; empty for the platform's."""
 DryRun = Annotated[bool, Query()]
@@ -198,9 +189,56 @@ class ConfigDocument(AnswerBody):
 class NewSpec(RequestBody):
     """What a resource is to be."""
 
-    example: ClassVar[Example] = {"spec": {"provider": "alibaba", "credential": "stored:bailian-1"}}
     spec: dict[str, JsonValue]
     reason: Annotated[str, Field(max_length=history.REASON_CHARACTERS_MAX)] = ""
+
+
+class UpstreamBody(NewSpec):
+    """What an upstream is to be."""
+
+    example: ClassVar[Example] = {"spec": {"provider": "alibaba", "credential": "stored:bailian-1"}}
+
+
+class CredentialBody(NewSpec):
+    """What a credential is to be."""
+
+    example: ClassVar[Example] = {"spec": {"value": "the-vendors-key"}}
+
+
+class ModelBody(NewSpec):
+    """What a model is to be."""
+
+    example: ClassVar[Example] = {
+        "spec": {"offers": [{"upstream": "bailian", "model": "qwen3-max"}]}
+    }
+
+
+class VirtualModelBody(NewSpec):
+    """What a virtual model is to be."""
+
+    example: ClassVar[Example] = {"spec": {"entries": [{"model": "qwen3-max"}]}}
+
+
+class RoutingBody(NewSpec):
+    """What routing rules are to be."""
+
+    example: ClassVar[Example] = {"spec": {"policy": "cost-first"}}
+
+
+class CacheRulesBody(NewSpec):
+    """What cache rules are to be."""
+
+    example: ClassVar[Example] = {"spec": {"mode": "exact"}}
+
+
+_BODIES: dict[Kind, type[NewSpec]] = {
+    Kind.UPSTREAM: UpstreamBody,
+    Kind.CREDENTIAL: CredentialBody,
+    Kind.MODEL: ModelBody,
+    Kind.VIRTUAL_MODEL: VirtualModelBody,
+    Kind.ROUTING: RoutingBody,
+    Kind.CACHE_RULES: CacheRulesBody,
+}
 
 
 class GivenDocument(RequestBody):
@@ -329,6 +367,8 @@ def _add_writing(kind: Kind, guards: _Guards) -> None:
         _check_version(_found(asked, key), if_match)
         return _changed(asked, response, key, None, reason, dry_run=dry_run)
 
+    for function in (put, patch):
+        function.__annotations__["wanted"] = _BODIES[kind]
     one, _ = _WORDS[kind]
     set_it = f"Set {one}, anew or changed; in force at all gateways within a second."
     _add(kind, "PUT", "put", put, set_it)
@@ -439,9 +479,7 @@ def _made(
     configurator = asked.context.configurator
     _check_own_upstreams(asked, configurator.read(asked.db), wanted)
     try:
-        return configurator.change(
-            asked.db, asked.author, wanted, reason=reason, dry_run=dry_run
-        )  # fmt: skip
+        return configurator.change(asked.db, asked.author, wanted, reason=reason, dry_run=dry_run)
     except ConfigurationRefused as error:
         raise _refusal(error) from None
 
