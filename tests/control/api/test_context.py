@@ -159,9 +159,14 @@ def test_former_names_are_refused_and_the_new_one_is_named(stack: Stack) -> None
     assert fields.isdisjoint(former_names.FIELDS)
 
 
+def revisions_of(stack: Stack) -> set[int]:
+    return {one["revision"] for one in stack.admin("GET", "/api/v1/revisions").json()["data"]}
+
+
 def test_examples_are_bodies_that_are_taken(stack: Stack, app: FastAPI) -> None:
     schemas = app.openapi()["components"]["schemas"]
     tried = 0
+    before = revisions_of(stack)
     for path, spec in (
         ("credentials/bailian-1", {"value": "secret"}),
         ("upstreams/bailian", {"provider": "alibaba", "credential": "stored:bailian-1"}),
@@ -178,12 +183,16 @@ def test_examples_are_bodies_that_are_taken(stack: Stack, app: FastAPI) -> None:
             assert example, name
             target = path.replace("{day}", "2026-11-25")
             target = re.sub("(routing|cache-rules)/{resource_name}", r"\1/default", target)
+            target = target.replace("{revision}", "1")
             target = re.sub(r"\{[^}]*\}", f"none-{tried}", target)
             reply = stack.admin(method, target, json=example)
             missing = reply.status_code == 404
             assert reply.is_success or missing, (name, reply.text)
             tried += 1
     assert tried > 15
+    for revision in sorted(revisions_of(stack) - before, reverse=True):  # others call it, too
+        undone = stack.admin("POST", f"/api/v1/revisions/{revision}/rollback", json={})
+        assert undone.is_success, undone.text
     assert (
         stack.admin("GET", "/openapi.json").json()["paths"].keys() == app.openapi()["paths"].keys()
     )
