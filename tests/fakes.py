@@ -187,6 +187,9 @@ class LoggedSteps:
     async def screen_input(self, call: Call, caller: KeyGrant, plan: Plan) -> None:
         self._do("screen input")
 
+    def ready(self, call: Call) -> None:
+        return None
+
     def recall(self, call: Call, caller: KeyGrant, body: bytes) -> ParsedRequest | None:
         return None
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import pytest
 
-from tests.fakes import FakeHouse, LoggedSteps
+from tests.fakes import BODY, CHAT, FakeHouse, LoggedReservation, LoggedSteps
+from tokenschain.core.call import Call
 from tokenschain.core.errors import ApiError
-from tokenschain.gateway.pipeline import serve
+from tokenschain.core.formats.openai_chat import UNREAD
+from tokenschain.core.snapshot import Plan
+from tokenschain.core.tenancy import KeyGrant
+from tokenschain.gateway.pipeline import answer_at_once, serve
 
 
 def down(code: str = "upstream_unreachable") -> ApiError:
@@ -41,6 +46,62 @@ def begun_by(step: str) -> list[str]:
     if at >= STEPS.index("look up"):
         settled.append("settle flight")
     return settled
+
+
+class ReadySteps(LoggedSteps):
+    """Steps of which none waits, and an answer that stands ready."""
+
+    parsed = CHAT.parse(BODY)
+
+    def reserve(self, call: Call, caller: KeyGrant, plan: Plan) -> None:  # type: ignore[override]
+        call.reservation = LoggedReservation(self.log)
+        self._do("reserve")
+
+    def screen_input(self, call: Call, caller: KeyGrant, plan: Plan) -> None:  # type: ignore[override]
+        self._do("screen input")
+
+    def holds(self, call: Call, plan: Plan) -> bool:
+        self._do("hold")
+        return True
+
+    def give(self, call: Call) -> bytes:
+        self._do("give")
+        return b"ready"
+
+
+READY_STEPS = ("admit", "authenticate", "plan", "hold", "screen input", "reserve", "give")
+
+
+def test_an_answer_that_stands_ready_is_given_by_the_same_steps_without_waiting() -> None:
+    steps = ReadySteps()
+    assert answer_at_once(steps.call(), steps.steps, steps)
+    assert steps.log == [*READY_STEPS, "record", "settle reservation", "close ready"]
+
+
+@pytest.mark.parametrize("step", READY_STEPS[:-1])
+def test_a_call_that_is_refused_before_its_ready_answer_is_left_untouched(step: str) -> None:
+    steps = ReadySteps(step, down("invalid_value"))
+    call = steps.call()
+    assert not answer_at_once(call, steps.steps, steps)
+    assert steps.log == list(READY_STEPS[: READY_STEPS.index(step) + 1])
+    assert call.parsed is UNREAD and call.reservation is None and call.error is None
+
+
+@pytest.mark.parametrize("waits", ["reserve", "screen_input"])
+def test_a_call_that_would_have_to_wait_for_a_step_is_left_before_it(
+    waits: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = ReadySteps()
+    monkeypatch.setattr(steps, waits, partial(getattr(LoggedSteps, waits), steps))
+    assert not answer_at_once(steps.call(), steps.steps, steps)
+    assert waits.replace("_", " ") not in steps.log and "give" not in steps.log
+
+
+def test_a_fault_while_a_ready_answer_is_given_settles_what_was_begun() -> None:
+    steps = ReadySteps("give", ZeroDivisionError())
+    with pytest.raises(ZeroDivisionError):
+        answer_at_once(steps.call(), steps.steps, steps)
+    assert steps.log == [*READY_STEPS, "record", "settle reservation"]
 
 
 def test_each_step_comes_in_its_place() -> None:

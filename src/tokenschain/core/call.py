@@ -6,7 +6,7 @@ Every slot of `Call` is written by one step, which its docstring names; all othe
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -98,13 +98,24 @@ class Reservation(Protocol):
         """`x-ratelimit-*` lines, as OpenAI names them."""
 
 
-class Hit(NamedTuple):
+class Hit:
     """A cached answer that a call is given."""
 
-    kind: HitKind
-    entry: CacheEntry | None
-    """None until the answer of a call in flight is complete."""
-    key: bytes
+    __slots__ = ("_name", "entry", "key", "kind")
+
+    def __init__(self, kind: HitKind, entry: CacheEntry | None, key: bytes) -> None:
+        self.kind = kind
+        self.entry = entry
+        """None until the answer of a call in flight is complete."""
+        self.key = key
+        self._name = ""
+
+    @property
+    def name(self) -> str:
+        """The key in hex, as callers and records name the answer."""
+        if not self._name:
+            self._name = self.key.hex()
+        return self._name
 
 
 class InFlight(Protocol):

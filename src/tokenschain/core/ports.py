@@ -107,7 +107,25 @@ class Moderation(Protocol):
         """
 
 
+class ReadyAnswer(Protocol):
+    """A whole answer that stands ready for a request which came before letter by letter."""
+
+    parsed: ParsedRequest
+    """What the request says; not to be changed, since others say the same."""
+
+    def holds(self, call: Call, plan: Plan) -> bool:
+        """Whether it is still to be given, and to a call of this plan; counts as asking for it."""
+
+    def give(self, call: Call) -> bytes:
+        """The answer, under the id and time of a call that it `holds` for; noted on
+        `call.cache`."""
+
+
 class Cache(Protocol):
+    def ready(self, call: Call) -> ReadyAnswer | None:
+        """What stands ready for the very request, by the same key; nothing of it has been read or
+        checked so far."""
+
     def recall(self, call: Call, caller: KeyGrant, body: bytes) -> ParsedRequest | None:
         """What a body says that the same key has sent before, letter by letter; None where that
         is not known: then it is parsed."""
@@ -188,6 +206,9 @@ class NoModeration:
 
 class NoCache:
     """Nothing is cached."""
+
+    def ready(self, call: Call) -> None:
+        return None
 
     def recall(self, call: Call, caller: KeyGrant, body: bytes) -> ParsedRequest | None:
         return None

@@ -83,10 +83,10 @@ class JournalMetering:
     def settle(self, call: Call) -> CallRecord:
         """See `core.ports.Metering.settle`."""
         try:
-            record = record_of(call, time.monotonic(), self._name)
-            if call.caller is not None:
-                attempts = call.attempts
-                if attempts:
+            now, attempts, hit = time.monotonic(), call.attempts, call.cache.hit
+            if attempts or hit is None or hit.entry is None or call.error is not None:
+                record = record_of(call, now, self._name)
+                if attempts and call.caller is not None:
                     last = attempts[-1]
                     if (
                         self._served.get().sell
@@ -94,10 +94,11 @@ class JournalMetering:
                         or last.candidate.upstream.tenant
                     ):
                         self._price(record, call)
-                else:
-                    hit = call.cache.hit
-                    if hit is not None and hit.entry is not None and call.error is None:
-                        self._price_hit(record, hit.entry)
+            else:
+                record = hit_record_of(call, hit.name, hit.entry, now, self._name)
+                share = round(self._served.get().cache.hit_price * PER_MILLION)
+                if share:
+                    self._price_hit(record, hit.entry, share)
         except Exception:
             # A fault of ours: what is known for certain is on record all the same.
             call.blame_ourselves()
@@ -156,16 +157,9 @@ class JournalMetering:
         record.charge_currency = price.currency
         record.charge_version = price.version
 
-    def _price_hit(self, record: CallRecord, entry: CacheEntry) -> None:
-        """A cache hit: nothing upstream; the customer pays the share by policy."""
-        snapshot = self._served.get()
-        record.model_served = entry.model_served
-        record.saved_tokens = entry.prompt_tokens + entry.completion_tokens
-        record.saved_pico = entry.cost_pico or 0
-        record.currency = entry.currency
-        record.usage_source = "cache"
-        share = round(snapshot.cache.hit_price * PER_MILLION)
-        if not share or entry.price_version == OWN_UPSTREAM_PRICE.version:
+    def _price_hit(self, record: CallRecord, entry: CacheEntry, share: int) -> None:
+        """The customer pays a share of what the answer would cost, in millionths."""
+        if entry.price_version == OWN_UPSTREAM_PRICE.version:
             return
         directory = self._served.directory(record.tenant)
         price = directory.selling_price(record.model_asked, None, record.started_ms / 1e3)
@@ -272,6 +266,35 @@ def record_of(call: Call, now: float, name: str = "") -> CallRecord:
     return record
 
 
+def hit_record_of(
+    call: Call, key: str, entry: CacheEntry, now: float, name: str = ""
+) -> CallRecord:
+    """The record of a call that was given a cached answer, free of charge: `record_of` it, in a
+    third of the instructions, and what the answer saved.
+
+    Args:
+        key: of the answer, in hex.
+        name: of this process.
+    """
+    request, parsed, cache, caller = call.request, call.parsed, call.cache, call.caller or _NOBODY
+    started_ms = request.started_ms
+    age_s = started_ms / 1e3 - entry.stored_s
+    return CallRecord(
+        request.id, started_ms, request.api_format.name,
+        caller.tenant, caller.project, caller.environment, caller.key_id,
+        call_record.fitting(parsed.model, MODEL_CHARACTERS_MAX), entry.model_served, "",
+        [], 200, "ok", "", "", parsed.stream, 0, 0, 0, 0,
+        "cache", "", entry.currency, 0, cache.outcome, "not_scanned",
+        None, (now - request.received_at) * 1e3, request.bytes_in, call.writer.bytes_out,
+        "", _trace_id(request), "" if call.tags is NO_TAGS else call.tags.line,
+        call.snapshot_version, 0, 0, 0, 0, 0,
+        False, [], "", 1.0, caller.account, name,
+        0, "", "", "", key,
+        entry.prompt_tokens + entry.completion_tokens, entry.cost_pico or 0,
+        cache.hit_confidence, age_s if age_s > 0.0 else 0.0,
+    )  # fmt: skip
+
+
 def _note_cache(record: CallRecord, call: Call) -> None:
     cache = call.cache
     if cache.reason:
@@ -279,7 +302,7 @@ def _note_cache(record: CallRecord, call: Call) -> None:
     if cache.hit_confidence:
         record.cache_confidence = cache.hit_confidence
     if cache.hit is not None:
-        record.cache_key = cache.hit.key.hex()
+        record.cache_key = cache.hit.name
         if cache.hit.entry is not None:
             record.cache_age_s = max(0.0, record.started_ms / 1e3 - cache.hit.entry.stored_s)
 

@@ -40,13 +40,35 @@ class House:
 
     def ask(self, body: bytes = BODY, caller: KeyGrant = GRANT) -> tuple[bool, str, bytes]:
         """Whether the body was known, what the cache did, and its answer."""
-        call = call_of(body)
-        call.caller = caller
+        call = self.call_of(body, caller)
         known = self.cache.recall(call, caller, body)
         call.parsed = CHAT.parse(body) if known is None else known
         answer = asyncio.run(self._answer(call, caller))
         call.forget_prompt()
         return known is not None, call.cache.outcome, answer
+
+    def call_of(self, body: bytes = BODY, caller: KeyGrant = GRANT) -> Call:
+        """A call with a key of the caller's own."""
+        call = call_of(body)
+        call.request = structs.replace(call.request, key_digest=caller.key_id.encode())
+        call.caller = caller
+        return call
+
+    def ask_again(self, caller: KeyGrant = GRANT, plan: Plan = PLAN, **headers: bytes) -> bytes:
+        """The answer that stands ready for the same request; nothing where there is none."""
+        call = self.call_of(BODY, caller)
+        given = {name.replace("_", "-").encode(): value for name, value in headers.items()}
+        call.request = structs.replace(call.request, headers=given)
+        ready = self.cache.ready(call)
+        if ready is None:
+            return b""
+        call.parsed = ready.parsed
+        if not ready.holds(call, plan):
+            return b""
+        answer = ready.give(call)
+        assert call.cache.outcome == "hit-exact"
+        assert call.cache.hit is not None and call.cache.hit.entry is not None
+        return answer
 
     async def _answer(self, call: Call, caller: KeyGrant) -> bytes:
         looking_up = self.cache.look_up(call, caller, PLAN)
@@ -113,3 +135,49 @@ def test_bodies_are_remembered_within_a_bound() -> None:
     large = BODY.replace(b"hi", b"x" * (lookup.REPEATED_BYTES_MAX // 100))
     for _ in range(3):
         assert house.ask(large)[0] is False
+
+
+def test_an_answer_that_was_given_twice_stands_ready_for_the_very_request() -> None:
+    house = House()
+    house.ask()
+    assert house.ask_again() == b"", "asked once: nothing is remembered yet"
+    _, _, second = house.ask()
+    assert house.ask_again() == second
+    assert house.ask()[0], "and is known without one, too"
+
+
+def test_what_stands_ready_is_for_the_same_key_place_and_cache_only() -> None:
+    house = House()
+    for _ in range(2):
+        house.ask()
+    assert house.ask_again(structs.replace(GRANT, key_id="key_2")) == b""
+    elsewhere = Plan(ModelRoute("other", "chat", PLAN.route.offers), PLAN.candidates)
+    assert house.ask_again(plan=elsewhere) == b""
+    assert house.ask_again(x_tc_unsupported=b"drop") == b""
+    assert house.ask_again(x_tc_cache=b"no-cache") == b""
+    assert house.ask_again() != b""
+
+
+def test_what_is_too_old_flushed_or_no_longer_cached_stands_ready_no_more() -> None:
+    house = House()
+    for change in (
+        lambda: setattr(house, "now", house.now + 200_000),
+        lambda: house.served.replace(snapshot(flushed={flush_name("t"): house.now + 1})),
+        lambda: house.served.replace(snapshot(mode_overrides={"model/m": "off"})),
+    ):
+        for _ in range(2):
+            house.ask()
+        assert house.ask_again() != b""
+        change()
+        assert house.ask_again() == b""
+        house.now += 2
+
+
+def test_a_stream_does_not_stand_ready() -> None:
+    house = House()
+    body = BODY.replace(b"{", b'{"stream":true,', 1)
+    call = house.call_of(body)
+    call.parsed = CHAT.parse(body)
+    for _ in range(3):
+        house.ask(body)
+    assert house.cache.ready(house.call_of(body)) is None

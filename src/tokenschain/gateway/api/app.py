@@ -20,6 +20,7 @@ from tokenschain.core.formats.formats import API_FORMATS, COMPACTION, ApiFormat
 from tokenschain.core.formats.json_bounds import LONG_BYTES
 from tokenschain.core.formats.openai_chat import ParsedRequest
 from tokenschain.core.keyed_rates import NOT_FOUND_PER_MINUTE, KeyedRates
+from tokenschain.core.ports import ReadyAnswer
 from tokenschain.core.snapshot import Served
 from tokenschain.core.tenancy import KeyGrant, may_use
 from tokenschain.gateway.api import models, openapi, paths, routes
@@ -33,7 +34,7 @@ from tokenschain.gateway.api.response_writer import (
 )
 from tokenschain.gateway.auth import KeyAuth, credentials_of
 from tokenschain.gateway.conversation_state import Reader, StoredConversationState, query_of
-from tokenschain.gateway.pipeline import Steps, serve
+from tokenschain.gateway.pipeline import Steps, answer_at_once, serve
 from tokenschain.infra.security.secrets import same
 from tokenschain.wire import sse
 from tokenschain.wire.budgets import network_of
@@ -112,6 +113,7 @@ class Gateway:
         self._read_rates = KeyedRates(settings.reads_per_minute_max)
         self._not_found_rates = KeyedRates(settings.not_found_per_minute_max)
         self._steps = steps
+        self._ready = steps.cache.ready
         self._auth = auth
         self._served = served
         self._metrics_text = metrics_text
@@ -202,11 +204,23 @@ class Gateway:
         writer = CallResponseWriter(exchange, head.cors, self._conversations.keep, self._redact)
         call = self._call(self._next_id(), head.api_format, head.key_digest, request, writer)
         request.body = b""
+        ready = self._ready(call)
+        if ready is not None and self._answered(call, ready):
+            writer.untie()
+            return
         writer.call = call
         # Named, and by its class: a name that asyncio makes up takes 1,500 instructions.
         writer.task = asyncio.Task(self._run(call, writer), loop=self._loop, name=call.request.id)
         self._calls.add(writer)
         exchange.on_gone = writer.caller_left
+
+    def _answered(self, call: Call, ready: ReadyAnswer) -> bool:
+        """Whether a call could be answered without a task of its own."""
+        try:
+            return answer_at_once(call, self._steps, ready)
+        except Exception as error:  # noqa: BLE001
+            self._blame_ourselves(call, error)
+            return True
 
     @staticmethod
     def _call(
@@ -232,14 +246,16 @@ class Gateway:
             # It is recorded by now; a caller who left takes no word of it.
             call.writer.close(call, b"")
         except Exception as error:  # noqa: BLE001
-            # The one border where a fault of our own becomes an answer; its text stays
-            # in our log.
-            self._report(call.request.id, error)
-            call.blame_ourselves()
-            call.writer.close(call, b"")
+            self._blame_ourselves(call, error)
         finally:
             self._calls.discard(writer)
             writer.release()
+
+    def _blame_ourselves(self, call: Call, error: Exception) -> None:
+        """The one border where a fault of our own becomes an answer; its text stays in our log."""
+        self._report(call.request.id, error)
+        call.blame_ourselves()
+        call.writer.close(call, b"")
 
     async def keep_streams_alive(self) -> None:
         """Send a comment on each stream that was silent; runs until cancelled."""

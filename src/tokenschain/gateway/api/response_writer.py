@@ -180,12 +180,16 @@ class CallResponseWriter:
             )
 
     def release(self) -> None:
-        """The call is over. Unties what points in circles, so that memory is freed by
-        count: a garbage collection of thousands of calls stops all calls for 6 ms."""
-        exchange = self._exchange
-        exchange.on_gone = exchange.on_pause = exchange.on_resume = None
+        """The call is over, and its task with it."""
+        self.untie()
         self.call.forget_prompt()
         del self.call, self.task
+
+    def untie(self) -> None:
+        """Let go of what points in circles, so that memory is freed by count: a garbage
+        collection of thousands of calls stops all calls for 6 ms."""
+        exchange = self._exchange
+        exchange.on_gone = exchange.on_pause = exchange.on_resume = None
 
     def end_early(self, error: ApiError) -> None:
         """The call may not go on, and its caller is told why."""
@@ -225,7 +229,7 @@ class CallResponseWriter:
         if request.api_format.name == "messages":
             extra += b"request-id: %b\r\n" % request.id.encode()
         if not call.attempts:
-            return b"x-request-id: %b\r\n%b%b" % (request.id.encode(), _cached(call), extra)
+            return f"x-request-id: {request.id}\r\n{_cached(call)}".encode() + extra
         if call.adapted or call.dropped or call.emulated or b"x-tc-route" in request.headers:
             extra += (
                 _names(b"x-tc-adapted", call.adapted)
@@ -252,19 +256,17 @@ class CallResponseWriter:
         return f"x-tc-cost: {format_pico(record.charge_pico, record.charge_currency)}\r\n".encode()
 
 
-def _cached(call: Call) -> bytes:
+def _cached(call: Call) -> str:
     """Where an answer came from that no upstream gave."""
     hit = call.cache.hit
     if hit is None:
-        return b""
-    line = b"x-tc-cache: %b\r\nx-tc-cache-key: %b\r\n" % (
-        hit.kind.encode(), hit.key.hex().encode(),
-    )  # fmt: skip
+        return ""
+    line = f"x-tc-cache: {hit.kind}\r\nx-tc-cache-key: {hit.name}\r\n"
     if hit.entry is None:
         return line
-    age_s = max(0, int(call.request.started_ms / 1e3 - hit.entry.stored_s))
-    hit_confidence = call.cache.hit_confidence if hit.kind is HitKind.SEMANTIC else 1.0
-    return b"%bage: %d\r\nx-tc-cache-confidence: %.3f\r\n" % (line, age_s, hit_confidence)
+    age_s = int(call.request.started_ms / 1e3 - hit.entry.stored_s)
+    confidence = f"{call.cache.hit_confidence:.3f}" if hit.kind is HitKind.SEMANTIC else "1.000"
+    return f"{line}age: {age_s if age_s > 0 else 0}\r\nx-tc-cache-confidence: {confidence}\r\n"
 
 
 def id_lines(name: str, *, anthropic: bool = False) -> bytes:

@@ -26,11 +26,11 @@ from tokenschain.core.cache.store import (
     decode_entry,
     encode_entry,
 )
-from tokenschain.core.call import CacheResult, Call, Hit, ResponseWriter
+from tokenschain.core.call import CacheResult, Call, CallRequest, Hit, ResponseWriter
 from tokenschain.core.call_record import HitKind
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.openai_chat import Api, ParsedRequest
-from tokenschain.core.ports import Answer, OffLoop, on_loop
+from tokenschain.core.ports import Answer, OffLoop, ReadyAnswer, on_loop
 from tokenschain.core.snapshot import Plan, Served
 from tokenschain.core.snapshot.cache_rules import CacheRules, flush_name
 from tokenschain.core.tenancy import KeyGrant
@@ -128,8 +128,8 @@ class ResponseCache:
         self._writes: dict[str, tuple[int, int]] = {}
         self._stores: deque[tuple[bytes, CacheEntry]] = deque(maxlen=STORES_MAX)
         self._stored = asyncio.Event()
-        self._repeated: dict[tuple[str, str, bytes], _Repeated] = {}
-        """By key, API and body."""
+        self._repeated: dict[tuple[bytes, str, bytes], _Repeated] = {}
+        """By the digest of the key, API and body."""
         self._repeated_bytes = 0
 
     @property
@@ -152,9 +152,7 @@ class ResponseCache:
 
     async def _look_up(self, call: Call, caller: KeyGrant, plan: Plan) -> Answer | None:
         directives = directives_of(call.request.headers.get(b"x-tc-cache"))
-        repeated = None
-        if self._repeated and len(call.request.body) <= _REPEATED_BODY_BYTES_MAX:
-            repeated = self._repeated_of(call, caller, plan)
+        repeated = self._repeated_of(call, plan)
         if repeated is not None and (directives.look or directives.store):
             identity: Identity | str = repeated.identity
         else:
@@ -182,8 +180,8 @@ class ResponseCache:
                 template = None
                 if hit.kind is HitKind.EXACT:
                     if repeated is None:
-                        repeated = self._remember(call, caller, plan, identity)
-                    template = repeated.template_of(hit.entry) if repeated else None
+                        repeated = self._remember(call, plan, identity)
+                    template = repeated.template_of(hit) if repeated else None
                 return CachedAnswer(hit.entry, self._rules.replay_chars_per_s, template)
         if directives.only:
             raise _not_cached("miss")
@@ -193,24 +191,42 @@ class ResponseCache:
 
     # --- requests that come again, letter by letter ------------------------------------------
 
+    def ready(self, call: Call) -> ReadyAnswer | None:
+        """See `core.ports.Cache.ready`; none where the call says how the cache is to be used."""
+        if not self._repeated:
+            return None
+        request = call.request
+        known = self._known(request, request.body)
+        if known is None or known.parsed.stream or b"x-tc-cache" in request.headers:
+            return None
+        return known
+
     def recall(self, call: Call, caller: KeyGrant, body: bytes) -> ParsedRequest | None:
         """See `core.ports.Cache.recall`."""
-        if not self._repeated or self._generation != self._served.generation:
-            return None
-        if len(body) > _REPEATED_BODY_BYTES_MAX:
-            return None
-        known = self._repeated.get((caller.key_id, call.request.api_format.name, body))
+        known = self._known(call.request, body) if self._repeated else None
         # A copy: a call lets go of its fields, and an alias renames the model.
         return None if known is None else structs.replace(known.parsed)
 
-    def _repeated_of(self, call: Call, caller: KeyGrant, plan: Plan) -> _Repeated | None:
-        request = call.request
-        known = self._repeated.get((caller.key_id, request.api_format.name, request.body))
+    def _known(self, request: CallRequest, body: bytes) -> _Repeated | None:
+        # Whose key it is, and what that may do, is the same while the generation is.
+        if self._generation != self._served.generation or len(body) > _REPEATED_BODY_BYTES_MAX:
+            return None
+        return self._repeated.get((request.key_digest, request.api_format.name, body))
+
+    def _repeated_of(self, call: Call, plan: Plan) -> _Repeated | None:
+        known = self._known(call.request, call.request.body)
         return known if known is not None and known.place == _place_of(call, plan) else None
 
-    def _remember(
-        self, call: Call, caller: KeyGrant, plan: Plan, identity: Identity
-    ) -> _Repeated | None:
+    def entry_of(self, key: bytes) -> CacheEntry | None:
+        """What is kept in memory under a key and young enough."""
+        return self._store.get(key, self._unix_time())
+
+    def count_exact(self, call: Call, identity: Identity) -> None:
+        """A call was given the answer to its very question."""
+        if self._semantic is not None and identity.namespace:
+            self._semantic.exact(call)
+
+    def _remember(self, call: Call, plan: Plan, identity: Identity) -> _Repeated | None:
         """The next call with this body need not be parsed and identified again.
 
         Only what was asked at least twice, and whose parsed form no call changes.
@@ -222,8 +238,8 @@ class ResponseCache:
         if self._repeated_bytes + size > REPEATED_BYTES_MAX:
             self._forget_repeated()
         self._repeated_bytes += size
-        known = _Repeated(structs.replace(parsed), identity, _place_of(call, plan))
-        self._repeated[caller.key_id, request.api_format.name, request.body] = known
+        known = _Repeated(self, structs.replace(parsed), identity, _place_of(call, plan))
+        self._repeated[request.key_digest, request.api_format.name, request.body] = known
         return known
 
     def _forget_repeated(self) -> None:
@@ -297,8 +313,7 @@ class ResponseCache:
         entry = self._store.get(key, now)
         if entry is None or not self._fresh(entry, key, lookup, now):
             return None
-        if self._semantic is not None and lookup.identity.namespace:
-            self._semantic.exact(call)
+        self.count_exact(call, lookup.identity)
         return Hit(HitKind.EXACT, entry, key)
 
     async def _elsewhere(self, call: Call, lookup: CacheLookup) -> Hit | None:
@@ -415,25 +430,51 @@ class ResponseCache:
 
 
 class _Repeated:
-    """A body that was asked again, and what it means."""
+    """A body that was asked again, what it means, and its answer; see `core.ports.ReadyAnswer`."""
 
-    __slots__ = ("_entry", "_template", "identity", "parsed", "place")
+    __slots__ = ("_cache", "_entry", "_result", "_template", "identity", "parsed", "place")
 
-    def __init__(self, parsed: ParsedRequest, identity: Identity, place: tuple[str, str]) -> None:
+    def __init__(
+        self,
+        cache: ResponseCache,
+        parsed: ParsedRequest,
+        identity: Identity,
+        place: tuple[str, str],
+    ) -> None:
+        self._cache = cache
         self.parsed = parsed
         self.identity = identity
         self.place = place
         """What beside key, API and body is in the identity."""
         self._entry: CacheEntry | None = None
-        self._template: ReplyTemplate | None = None
+        self._template: ReplyTemplate
+        self._result: CacheResult
 
-    def template_of(self, entry: CacheEntry) -> ReplyTemplate:
-        """The answer, ready to be filled for another call."""
-        template = self._template
-        if template is None or self._entry is not entry:
-            template = self._template = ReplyTemplate(entry.body)
+    def template_of(self, hit: Hit) -> ReplyTemplate:
+        """The answer that a call was found to be given, ready to be filled for others."""
+        entry = hit.entry
+        assert entry is not None, "only what is in flight has none yet"
+        if self._entry is not entry:
+            self._template = ReplyTemplate(entry.body)
+            self._result = CacheResult(hit.kind)
+            self._result.hit = hit
             self._entry = entry
-        return template
+        return self._template
+
+    def holds(self, call: Call, plan: Plan) -> bool:
+        """See `core.ports.ReadyAnswer.holds`."""
+        if self._entry is None or self.place != _place_of(call, plan):
+            return False
+        # The very entry that was found for such a call before: what was flushed since is of
+        # another generation, so that only its age can have changed.
+        return self._cache.entry_of(self.identity.key) is self._entry
+
+    def give(self, call: Call) -> bytes:
+        """See `core.ports.ReadyAnswer.give`."""
+        self._cache.count_exact(call, self.identity)
+        call.cache = self._result
+        request = call.request
+        return self._template.fill(request.id, request.started_ms // 1_000, self.parsed.api)
 
 
 ANSWER_HEADERS = (b"x-tc-unsupported", b"anthropic-beta")
@@ -458,6 +499,11 @@ def _place_of(call: Call, plan: Plan) -> tuple[str, str]:
     route, headers = plan.route.name, call.request.headers
     if route != call.parsed.model:
         route = " ".join((route, *(candidate.upstream.id for candidate in plan.candidates)))
+    for name in ANSWER_HEADERS:
+        if name in headers:
+            break
+    else:
+        return route, ""
     given = [headers.get(name, b"") for name in ANSWER_HEADERS]
     return route, b"\n".join(given).decode("latin-1").strip()
 

@@ -13,7 +13,7 @@ import msgspec
 
 from tokenschain.core.cache import response
 from tokenschain.core.cache.store import CacheEntry
-from tokenschain.core.call import CacheResult, Call, ResponseWriter
+from tokenschain.core.call import CacheResult, Call, Hit, ResponseWriter
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats import openai_chat, stream_aggregation
 from tokenschain.core.formats.openai_chat import Api
@@ -199,7 +199,7 @@ class FollowedAnswer:
             raise ApiError(
                 "upstream_interrupted", "The identical call that was being answered broke off."
             )
-        self._result.hit = hit._replace(entry=flight.entry)
+        self._result.hit = Hit(hit.kind, flight.entry, hit.key)
         call.partial = False
         return b"" if call.parsed.stream else response.as_new(flight.entry.body, target_of(call))
 
