@@ -236,7 +236,9 @@ def record_of(call: Call, now: float, name: str = "") -> CallRecord:
     decision = call.decision
     route: list[RouteRecord] = []
     reason, propensity = "", 1.0
-    if decision is not None and (len(decision.rows) > 1 or decision.filtered or decision.left_out):
+    if decision is not None and (
+        len(decision.weighed) > 1 or decision.filtered or decision.left_out
+    ):
         route, reason, propensity = _table(decision), decision.reason, decision.propensity
     price = offer.price
     version, currency = ("", "") if price is None else (price.version, price.currency)
@@ -326,10 +328,8 @@ def _cost(usage: Usage, price: Price, thinking: bool, started_ms: int) -> int:
 def _table(decision: Decision) -> list[RouteRecord]:
     """The candidates of the first choice."""
     table = [
-        RouteRecord(
-            row.endpoint.name, row.first_token_s * 1e3, row.cost_pico, row.load, row.meets_slo
-        )
-        for row in decision.rows
+        RouteRecord(endpoint.name, first_token_s * 1e3, cost_pico, load, meets_slo)
+        for endpoint, first_token_s, cost_pico, load, meets_slo, _ in decision.weighed
     ]
     if decision.filtered or decision.left_out:
         for name, why in (*decision.filtered, *decision.left_out)[:ROUTE_ROWS_MAX]:

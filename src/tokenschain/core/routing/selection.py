@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -122,11 +123,11 @@ class Endpoint:
             cached_tokens: of the prompt, that it is likely to have worked off before.
         """
         known = {self: cached_tokens} if cached_tokens else NO_AFFINITY
-        return weigh((self,), need, need.slo_s, now, known)[0].first_token_s
+        return weigh((self,), need, need.slo_s, now, known)[0][1]
 
     def cost(self, need: Need) -> float:
         """Expected cost in pico-yuan; very high where the price is not known."""
-        return weigh((self,), need, need.slo_s, need.now_s)[0].cost_pico
+        return weigh((self,), need, need.slo_s, need.now_s)[0][2]
 
     def alone_s(self, need: Need, cached_tokens: int = 0) -> float:
         """Expected time to the first token if nothing else were sent there."""
@@ -210,7 +211,7 @@ def bucket_of(prompt_tokens: int) -> int:
     return bisect_left(BUCKETS, prompt_tokens)
 
 
-class Row(msgspec.Struct, frozen=True, gc=False):
+class Row(NamedTuple):
     """One candidate as it was weighed: a line of the explanation."""
 
     endpoint: Endpoint
@@ -221,6 +222,11 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     cached_tokens: int
 
 
+Weighed = tuple[Endpoint, float, float, float, bool, int]
+"""A row while it is compared: each call makes one for each candidate, and a plain tuple takes a
+tenth of what its type would."""
+
+
 class Decision(msgspec.Struct, gc=False):
     """What was chosen, and why."""
 
@@ -229,14 +235,19 @@ class Decision(msgspec.Struct, gc=False):
     reason: str
     propensity: float
     """How likely this choice was; below 1 only when it was explored."""
-    rows: Sequence[Row]
+    weighed: Sequence[Weighed]
     filtered: Sequence[tuple[str, str]]
     """Upstreams that cannot take the call now, each with why."""
+    cached_tokens: int = 0
+    """Of the prompt, expected in the chosen one's cache."""
     left_out: Sequence[tuple[str, str]] = ()
     """Upstreams that may not serve the call at all, each with why: its data may not go there,
     there is no key for it, or its model is not able."""
-    cached_tokens: int = 0
-    """Of the prompt, expected in the chosen one's cache."""
+
+    @property
+    def rows(self) -> list[Row]:
+        """The candidates that were compared."""
+        return [Row(*weighed) for weighed in self.weighed]
 
 
 Affinity = Mapping[Endpoint, int]
@@ -260,68 +271,69 @@ def decide(
         affinity: makes those cheaper and faster that have the beginning in their cache.
         explore: share of calls that go to any upstream in time, so that estimates stay fresh.
     """
-    if len(endpoints) > 2 * SAMPLE:
-        picked = {endpoints[int(random() * len(endpoints))] for _ in range(SAMPLE)}
-        if affinity:
-            picked.update(e for e in affinity if e in endpoints)
-        rows, filtered = _weigh(list(picked), need, policy, now, affinity)
-        if not rows:
-            rows, filtered = _weigh(endpoints, need, policy, now, affinity)
-    else:
-        rows, filtered = _weigh(endpoints, need, policy, now, affinity)
-    if not rows:
-        return Decision(None, "no room", 1.0, (), filtered)
-    if policy.by_zone:
-        trusted = max(row.endpoint.zone for row in rows)
-        filtered += [
-            (row.endpoint.name, "less trusted zone") for row in rows if row.endpoint.zone < trusted
-        ]
-        rows = [row for row in rows if row.endpoint.zone == trusted]
-    best, reason, propensity = rows[0], "only one", 1.0
-    if len(rows) > 1:
-        meets_slo = rows
-        for row in rows:
-            if not row.meets_slo:
-                meets_slo = [row for row in rows if row.meets_slo]
-                break
-        if not meets_slo:
-            best = min(rows, key=lambda row: row.first_token_s * (1 + row.load))
-            reason = "none meets the SLO"
-        elif explore and len(meets_slo) > 1 and random() < explore:
-            best = meets_slo[int(random() * len(meets_slo))]
-            reason, propensity = "explored", explore / len(meets_slo)
-        else:
-            best, reason = _best(meets_slo, policy, now, need), policy.objective
-    return Decision(
-        best.endpoint, reason, propensity, rows, filtered, cached_tokens=best.cached_tokens
-    )
-
-
-def _weigh(
-    endpoints: Sequence[Endpoint], need: Need, policy: Policy, now: float, affinity: Affinity
-) -> tuple[list[Row], list[tuple[str, str]]]:
-    """Those that can take the call now, weighed, and why the others cannot."""
-    load_max, slo_s = need.load_max, policy.slo_share * need.slo_s
-    # Behind with prompts means nothing where there is no other to take them.
-    backlog_max_s = BACKLOG_SLO_MAX * need.slo_s * load_max**3 if len(endpoints) > 1 else math.inf
-    able: list[Endpoint] = []
     filtered: list[tuple[str, str]] = []
-    sick: list[Endpoint] = []
-    for endpoint in endpoints:
-        health = endpoint.health
-        if (health.is_open or now < health.cooldown_until) and not health.allows(now):
-            sick.append(endpoint)
-            filtered.append((endpoint.name, health.state(now)))
-        elif endpoint._per_token_s * endpoint.prefill_tokens > backlog_max_s:
-            filtered.append((endpoint.name, "behind"))
-        elif endpoint.inflight + endpoint.reserved >= endpoint.concurrency_limit.calls * load_max:
-            filtered.append((endpoint.name, "full"))
+    some = endpoints
+    if len(endpoints) > 2 * SAMPLE:
+        some = _sample(endpoints, random())
+        if affinity:
+            some += [e for e in affinity if e in endpoints and e not in some]
+    weighed = weigh(some, need, policy.slo_share * need.slo_s, now, affinity, filtered)
+    if not weighed:
+        if some is not endpoints:
+            filtered.clear()
+            weighed = weigh(endpoints, need, policy.slo_share * need.slo_s, now, affinity, filtered)
+        weighed = weighed or _least_sick(endpoints, need, policy, now, affinity)
+        if not weighed:
+            return Decision(None, "no room", 1.0, (), filtered)
+    if policy.by_zone:
+        trusted = max(endpoint.zone for endpoint, *_ in weighed)
+        filtered += [(e.name, "less trusted zone") for e, *_ in weighed if e.zone < trusted]
+        weighed = [row for row in weighed if row[0].zone == trusted]
+    best, reason, propensity = weighed[0], "only one", 1.0
+    if len(weighed) > 1:
+        in_time = weighed
+        for _, _, _, _, meets_slo, _ in weighed:
+            if not meets_slo:
+                in_time = [row for row in weighed if row[4]]
+                break
+        if not in_time:
+            best = min(weighed, key=lambda row: row[1] * (1 + row[3]))
+            reason = "none meets the SLO"
+        elif explore and len(in_time) > 1 and random() < explore:
+            best = in_time[int(random() * len(in_time))]
+            reason, propensity = "explored", explore / len(in_time)
         else:
-            able.append(endpoint)
-    if sick and len(sick) == len(endpoints):
-        # All are ejected: better a doubtful one than none (Envoy's panic mode).
-        able = [min(sick, key=lambda e: e.health.ready_in_s(now))]
-    return weigh(able, need, slo_s, now, affinity), filtered
+            best, reason = _best(in_time, policy, now, need), policy.objective
+    return Decision(best[0], reason, propensity, weighed, filtered, best[5])
+
+
+def _sample(endpoints: Sequence[Endpoint], random: float) -> list[Endpoint]:
+    """`SAMPLE` of many at equal distances, which is as random as where they begin; each is as
+    likely as any other, and no two are the same.
+
+    Args:
+        random: uniform in [0, 1).
+    """
+    count = len(endpoints)
+    place = random * count
+    at = int(place)
+    step = 1 + int((place - at) * ((count - 1) // (SAMPLE - 1)))
+    return [
+        endpoints[at],
+        endpoints[(at + step) % count],
+        endpoints[(at + 2 * step) % count],
+        endpoints[(at + 3 * step) % count],
+    ]
+
+
+def _least_sick(
+    endpoints: Sequence[Endpoint], need: Need, policy: Policy, now: float, affinity: Affinity
+) -> list[Weighed]:
+    """Where all are ejected: better a doubtful one than none (Envoy's panic mode)."""
+    if not endpoints or any(endpoint.health.allows(now) for endpoint in endpoints):
+        return []
+    least = min(endpoints, key=lambda endpoint: endpoint.health.ready_in_s(now))
+    return weigh((least,), need, policy.slo_share * need.slo_s, now, affinity)
 
 
 def weigh(
@@ -330,7 +342,8 @@ def weigh(
     slo_s: float,
     now: float,
     affinity: Affinity = NO_AFFINITY,
-) -> list[Row]:
+    filtered: list[tuple[str, str]] | None = None,
+) -> list[Weighed]:
     """What is expected of upstreams, were the call to go there.
 
     Each call does this for each of its candidates: one flat loop takes half of what a method of
@@ -338,15 +351,33 @@ def weigh(
 
     Args:
         slo_s: until when the first token must come.
+        filtered: takes those that cannot take the call now, each with why; None: all are weighed.
     """
     tokens, output_tokens, at_s = need.prompt_tokens, float(need.output_tokens), need.now_s
-    bucket, cached, fresh = need.bucket, 0, float(tokens)
-    rows = []
+    load_max, bucket, cached, fresh = need.load_max, need.bucket, 0, float(tokens)
+    # Behind with prompts means nothing where there is no other to take them.
+    backlog_max_s = BACKLOG_SLO_MAX * need.slo_s * load_max**3 if len(endpoints) > 1 else math.inf
+    weighed = []
     for endpoint in endpoints:
+        health, limit = endpoint.health, endpoint.concurrency_limit.calls
+        per_token_s, ahead = endpoint._per_token_s, endpoint.prefill_tokens
+        # Shares of the limit, as comparing a count with a float takes five times as long.
+        load = endpoint.inflight / limit
+        if filtered is not None:
+            if (health.is_open or now < health.cooldown_until) and not health.allows(now):
+                filtered.append((endpoint.name, health.state(now)))
+                continue
+            if per_token_s * ahead > backlog_max_s:
+                filtered.append((endpoint.name, "behind"))
+                continue
+            reserved = endpoint.reserved
+            if (load + reserved / limit if reserved else load) >= load_max:
+                filtered.append((endpoint.name, "full"))
+                continue
         if affinity:
             cached = min(affinity.get(endpoint, 0), tokens)
             fresh = tokens - cached
-        first_s = endpoint._base_s + endpoint._per_token_s * (endpoint.prefill_tokens + fresh)
+        first_s = endpoint._base_s + per_token_s * (ahead + fresh)
         peak_s, peak_at = endpoint._peaks[bucket]
         if peak_s > first_s:
             first_s = max(first_s, peak_s * math.exp((peak_at - now) / PEAK_DECAY_S))
@@ -356,32 +387,31 @@ def weigh(
         cost = fresh * rates[0] + output_tokens * rates[2]
         if cached:
             cost += cached * rates[1]
-        load = endpoint.inflight / endpoint.concurrency_limit.calls
         in_time = first_s <= slo_s
         if in_time and load >= ROOM_AT_LEAST:
-            in_time = load < ROOM_SHARE * endpoint.health.share(now)
-        rows.append(Row(endpoint, first_s, cost, load, in_time, cached))
-    return rows
+            in_time = load < ROOM_SHARE * health.share(now)
+        weighed.append((endpoint, first_s, cost, load, in_time, cached))
+    return weighed
 
 
-def _best(rows: list[Row], policy: Policy, now: float, need: Need) -> Row:
+def _best(rows: list[Weighed], policy: Policy, now: float, need: Need) -> Weighed:
     if len(rows) == 1:
         return rows[0]
     objective = policy.objective
     if objective is _BY_LATENCY:
-        return min(rows, key=lambda row: (row.first_token_s * (1 + row.load), row.cost_pico))
+        return min(rows, key=lambda row: (row[1] * (1 + row[3]), row[2]))
     if objective is _BY_COST:
-        return min(rows, key=lambda row: (row.cost_pico * (1 + row.load), row.first_token_s))
-    cheapest = rows[0].cost_pico
+        return min(rows, key=lambda row: (row[2] * (1 + row[3]), row[1]))
+    cheapest = rows[0][2]
     for row in rows:
-        cost = row.cost_pico
+        cost = row[2]
         cheapest = cost if cost < cheapest else cheapest
     found = scores(rows, policy, need, cheapest if cheapest > 1.0 else 1.0, now)
     return rows[found.index(min(found))]
 
 
 def scores(
-    rows: Sequence[Row], policy: Policy, need: Need, reference_pico: float, now: float
+    rows: Sequence[Weighed], policy: Policy, need: Need, reference_pico: float, now: float
 ) -> list[float]:
     """Weigh candidates; lower is better. Each part is absolute, so that a candidate that
     comes or goes does not change the others: time as a share of the SLO, cost over the
@@ -390,13 +420,15 @@ def scores(
     latency, price, by_load = policy.latency / need.slo_s, policy.price, policy.load
     late_max, per_pico = SCORE_LATENCY_MAX * need.slo_s, 1.0 / reference_pico
     found = []
-    for row in rows:
-        late, dear, load = row.first_token_s, row.cost_pico * per_pico - 1.0, row.load
-        late = late if late < late_max else late_max
-        dear = dear if dear < SCORE_COST_MAX else SCORE_COST_MAX
-        score = latency * late + price * dear + by_load * load * load
-        health = row.endpoint.health
-        if health.missed >= MISSED_MIN:
-            score -= policy.availability * math.log(health.success_share(now))
+    for endpoint, late, cost, load, _, _ in rows:
+        dear = cost * per_pico - 1.0
+        score = (
+            latency * (late if late < late_max else late_max)
+            + price * (dear if dear < SCORE_COST_MAX else SCORE_COST_MAX)
+            + by_load * load * load
+        )
+        missed = endpoint.health.missed
+        if missed >= MISSED_MIN:
+            score -= policy.availability * math.log(endpoint.health.success_share(now))
         found.append(score)
     return found

@@ -78,6 +78,9 @@ class _Known(NamedTuple):
     """Whether all are known not to take pictures."""
 
 
+_NONE_KNOWN = _Known((), [], None, False, True)
+
+
 class Router:
     """Plans calls and chooses among upstreams; owns what this process knows of them."""
 
@@ -108,6 +111,8 @@ class Router:
         self._endpoints: dict[tuple[str, str], Endpoint] = {}
         self._healths: dict[str, Health] = {}
         self._lists: dict[int, _Known] = {}
+        self._latest = _NONE_KNOWN
+        """Of those, the one looked up last: a call asks more than once."""
         self._policies: dict[tuple[str, str, str], Policy] = {}
         self._zones: dict[tuple[str, str, str, str, str], frozenset[str] | None] = {}
         self._outputs: dict[str, float] = {}
@@ -242,10 +247,12 @@ class Router:
         """The only upstream there is, if it has room: there is nothing to weigh."""
         if plan.others or self._narrows:
             return None
-        endpoints = self._list(plan).endpoints
-        if len(endpoints) != 1:
+        known = self._latest
+        if known.candidates is not plan.candidates:
+            known = self._list(plan)
+        if len(known.endpoints) != 1:
             return None
-        endpoint, caller = endpoints[0], call.caller
+        endpoint, caller = known.endpoints[0], call.caller
         if caller is not None and caller.data_class:
             return None
         load_max = RULES[priority].load_max
@@ -266,7 +273,9 @@ class Router:
         decision = None
         left_out: list[tuple[str, str]] = []
         for tier in (plan, *plan.others) if plan.others else (plan,):
-            known = self._list(tier)
+            known = self._latest
+            if known.candidates is not tier.candidates:
+                known = self._list(tier)
             endpoints, window = known.endpoints, known.window_min
             if (
                 self._narrows
@@ -385,6 +394,7 @@ class Router:
         self._version = snapshot.version
         self._rules = snapshot.routing
         self._lists.clear()
+        self._latest = _NONE_KNOWN
         self._policies.clear()
         self._zones.clear()
         self._near.clear()
@@ -430,6 +440,7 @@ class Router:
             if len(self._lists) > 10_000:
                 self._lists.clear()
             self._lists[id(candidates)] = known
+        self._latest = known
         return known
 
     @property
