@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -24,6 +26,7 @@ def end(*_):
     open(log, "a").write(name + "\\n")
     sys.exit(0)
 signal.signal(signal.SIGTERM, end)
+signal.signal(signal.SIGHUP, lambda *_: open(log, "a").write(name + " reads again\\n"))
 open(log + ".up", "a").write(name + "\\n")
 while True:
     time.sleep(1)
@@ -60,6 +63,31 @@ def test_those_who_are_needed_end_last(tmp_path: Path, events: list[Any]) -> Non
 
     asyncio.run(run())
     assert log.read_text().split() == ["gateway-1", "gateway-0", "control"]
+    assert events == []
+
+
+def test_sighup_is_passed_on_to_those_who_read_their_settings_again(
+    tmp_path: Path, events: list[Any]
+) -> None:
+    log, up = tmp_path / "log", tmp_path / "log.up"
+    children = [
+        Child("control", ["control", str(log), "0"], serves=["gateway-0"], reloads=True),
+        Child("gateway-0", ["gateway-0", str(log), "0"]),
+    ]
+
+    async def run() -> None:
+        made = Supervisor(children, lambda event, **more: events.append((event, more)), 5.0)
+        running = asyncio.create_task(made.run())
+        while not up.exists() or len(up.read_text().split()) < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGHUP)
+        while not log.exists():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        made.stop()
+        await asyncio.wait_for(running, 10)
+
+    asyncio.run(run())
+    assert log.read_text().splitlines() == ["control reads again", "gateway-0", "control"]
     assert events == []
 
 

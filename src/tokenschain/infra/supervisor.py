@@ -37,6 +37,8 @@ class Child(NamedTuple):
     """Children that need this one: it is ended after them."""
     environment: Mapping[str, str] | None = None
     """All that it gets of it; ours by default."""
+    reloads: bool = False
+    """Whether SIGHUP is passed on to it."""
 
 
 class Supervisor:
@@ -64,19 +66,33 @@ class Supervisor:
         self._stop_max_s = stop_max_s
         self._stopping = asyncio.Event()
         self._ended = {child.name: asyncio.Event() for child in children}
+        self._running: dict[str, asyncio.subprocess.Process] = {}
+        self._had_terminal = _has_terminal()
 
     def stop(self) -> None:
         """Ask everything to end; `run` then returns."""
         self._stopping.set()
 
     async def run(self) -> None:
-        """Run until `stop`, or SIGINT or SIGTERM arrives."""
+        """Run until `stop`, or SIGINT or SIGTERM arrives, or the terminal is closed."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self.stop)
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
         async with asyncio.TaskGroup() as group:
             for child in self._children:
                 group.create_task(self._run_child(child))
+
+    def _hang_up(self) -> None:
+        """SIGHUP asks daemons to read their settings again; a terminal that is closed sends it,
+        too."""
+        if self._had_terminal and not _has_terminal():
+            self.stop()
+            return
+        for child in self._children:
+            process = self._running.get(child.name)
+            if child.reloads and process is not None and process.returncode is None:
+                process.send_signal(signal.SIGHUP)
 
     async def _run_child(self, child: Child) -> None:
         try:
@@ -98,6 +114,7 @@ class Supervisor:
                 start_new_session=True,
                 preexec_fn=_die_with_parent,
             )
+            self._running[child.name] = process
             status = await self._watch(child, process)
             if self._stopping.is_set():
                 return
@@ -154,8 +171,19 @@ class Supervisor:
             await asyncio.Event().wait()
 
 
+def _has_terminal() -> bool:
+    """Whether there is a terminal that controls this process."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
 def _die_with_parent() -> None:
-    """Linux: be told to end when the supervisor is gone, however it went."""
+    """Linux: be told to end when the supervisor is gone, however it went; SIGHUP does not end
+    what has not yet said what it means there."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() == 1:
         os._exit(0)

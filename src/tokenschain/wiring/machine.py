@@ -194,7 +194,7 @@ def children(settings: Settings, *, everything: bool) -> list[Child]:
         probe = partial(
             answers, f"http://{reachable(settings.control.host)}:{settings.control.port}/livez"
         )
-        found.insert(0, Child("control", ["control"], probe, workers))
+        found.insert(0, Child("control", ["control"], probe, workers, reloads=True))
         if settings.cache.compares_meanings:
             probe = partial(answers, f"{settings.semantic_base_url}/health")
             found.append(Child("semantic", ["semantic"], probe))
