@@ -77,27 +77,55 @@ def test_a_dry_run_says_the_same_and_writes_nothing(platform: Platform) -> None:
 
 def test_everything_that_is_wrong_is_said_at_once(platform: Platform) -> None:
     platform.put(UPSTREAM, "one", upstream("alpha"))
+    routing = {"policy": "cost-frist", "policy_overrides": {"tenant/acne": "balanced"}}
     said = refused(
         platform,
         Change(ResourceKey(UPSTREAM, "", "Two"), {"provider": "alibaba"}),
-        Change(ResourceKey(UPSTREAM, "", "three"), {"provider": "aliyun", "zome": "cn"}),
+        Change(ResourceKey(UPSTREAM, "", "three"), {"provider": "aliyun", "regoin": "cn-beijing"}),
         Change(ResourceKey(VIRTUAL, "", "writer"), {"entries": [{"model": "alpha", "weight": -1}]}),
+        Change(ResourceKey(VIRTUAL, "", "reader"), {"entries": [{"model": "a", "upstream": "on"}]}),
+        Change(ResourceKey(VIRTUAL, "", "c"), entries("d")),
+        Change(ResourceKey(VIRTUAL, "", "d"), entries("c")),
+        Change(ResourceKey(Kind.ROUTING, "", "default"), routing),
+        Change(ResourceKey(Kind.CREDENTIAL, "", "k"), {}),
+        Change(ResourceKey(Kind.MODEL, "", "m"), {"offers": [{"upstream": "onne"}]}),
     )
-    assert "upstream Two: a name has at most 63 lower case" in said
-    assert "there is no field `zome`; did you mean `zone`?" in said
-    assert "entries[0].weight = -1" in said
+    for part in (
+        "upstream Two: a name has at most 63 lower case",
+        "no provider aliyun; did you mean alibaba",
+        "there is no field `regoin`; did you mean `region`?",
+        "entries[0].weight = -1",
+        "entries[0].upstream: there is no upstream `on`; did you mean `one`?",
+        "`d` leads back to `c`, a cycle",
+        "no policy `cost-frist`; did you mean `cost-first`?",
+        "there is no tenant `acne`; did you mean `acme`?",
+        "credential k: `value` is missing",
+        "offers[0].upstream: there is no upstream `onne`; did you mean `one`?",
+    ):
+        assert part in said
+    assert len(platform.state.resources) == 1, "all or nothing"
+
+
+def test_what_one_mistake_leads_to_is_not_said_too(platform: Platform) -> None:
+    platform.put(UPSTREAM, "one", upstream("alpha"))
     said = refused(
         platform,
-        Change(ResourceKey(UPSTREAM, "", "three"), {"provider": "aliyun"}),
-        Change(ResourceKey(VIRTUAL, "", "writer"), entries("alpa")),
-        Change(ResourceKey(Kind.ROUTING, "", "default"), {"policy": "cost-frist",
-                                                  "policy_overrides": {"tenant/acne": "balanced"}}),
+        Change(ResourceKey(UPSTREAM, "", "two"), upstream("beta", zone="cm")),
+        Change(ResourceKey(VIRTUAL, "", "writer"), entries("beta", "alpa")),
+        Change(ResourceKey(VIRTUAL, "", "reader"), {"entries": 7}),
+        Change(ResourceKey(VIRTUAL, "", "other"), entries("reader")),
+    )
+    assert len(said.splitlines()) == 3 and "zone = 'cm'" in said and "entries[0] = 7" in said
+    assert "the model `alpa`; did you mean `alpha`?" in said
+    said = refused(
+        platform,
+        Change(ResourceKey(UPSTREAM, "", "two"), {"provider": "custom", "base_ulr": "https://a.example"}),
+        Change(ResourceKey(Kind.MODEL, "", "m"), {"offers": [{"upstream": "two", "price": {"input": 1, "output": 1}}]}),
+        Change(ResourceKey(VIRTUAL, "", "writer"), entries("gamma")),
     )  # fmt: skip
-    assert "no provider aliyun; did you mean alibaba" in said
-    assert "serves the model `alpa`; did you mean `alpha`?" in said
-    assert "no policy `cost-frist`; did you mean `cost-first`?" in said
-    assert "there is no tenant `acne`; did you mean `acme`?" in said
-    assert len(platform.state.resources) == 1, "all or nothing"
+    assert said.splitlines() == [
+        "upstream two: there is no field `base_ulr`; did you mean `base_url`?"
+    ]
 
 
 def test_virtual_models_name_no_virtual_models_least_of_all_in_a_circle(platform: Platform) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import Connection, select
@@ -121,12 +121,12 @@ class Configurator:
         if not dry_run:
             _lock(connection)
         before = self._state(self._store.read(connection))
-        specs, problems = self._specs(connection, wanted, before.resources, origin)
-        if problems:
-            raise ConfigurationRefused(problems)
+        specs, wrong = self._specs(connection, wanted, before.resources, origin)
         changed = _changed(specs, before.resources, origin)
         after = self._after(before, specs, origin)
-        warnings = self._check(connection, before, after, {one.key for one in changed}, origin)
+        fatal, warnings = self._check(connection, before, after, {c.key for c in changed}, origin)
+        if wrong or fatal:
+            raise ConfigurationRefused([*wrong, *_besides(wrong, fatal)])
         cache = before.given.cache != after.given.cache
         cache = cache or before.given.tenant_cache != after.given.tenant_cache
         effects = history.effects_of(before.routes, after.routes, cache=cache)
@@ -191,7 +191,8 @@ class Configurator:
         before: Mapping[ResourceKey, StoredResource],
         origin: Origin,
     ) -> tuple[dict[ResourceKey, Spec | None], list[Problem]]:
-        """The specs that are asked for; None of what is to be removed."""
+        """The specs that are asked for, None of what is to be removed, and what is wrong with
+        them; of those that are, what is left without it."""
         specs: dict[ResourceKey, Spec | None] = {}
         problems: list[Problem] = []
         for key, values in wanted:
@@ -209,11 +210,11 @@ class Configurator:
                 specs[key] = None
             else:
                 spec, found = kinds.read(key, values)
-                if isinstance(spec, CredentialSpec):
-                    spec, more = self._marked(connection, key, spec)
-                    found += more
+                if isinstance(spec, CredentialSpec) and not found:
+                    spec, found = self._marked(connection, key, spec)
                 problems += found
-                specs[key] = spec
+                if spec is not None:
+                    specs[key] = spec
         return specs, problems
 
     def _marked(
@@ -255,13 +256,9 @@ class Configurator:
         after: State,
         changed: set[ResourceKey],
         origin: Origin,
-    ) -> tuple[Problem, ...]:
-        """Insist that the whole is right then; what was wrong before is nobody's fault now, nor
-        does a tenant's mistake keep the platform from its changes.
-
-        Raises:
-            ConfigurationRefused: it is not.
-        """
+    ) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
+        """What is wrong with the whole then, and what is only to be said: what was wrong before is
+        nobody's fault now, nor does a tenant's mistake keep the platform from its changes."""
         old = set(checks.problems(before.given, before.routes))
         fatal, warnings = [], []
         for problem in checks.problems(after.given, after.routes):
@@ -275,9 +272,7 @@ class Configurator:
                 fatal.append(problem)
             elif problem.key in changed:
                 warnings.append(problem)
-        if fatal:
-            raise ConfigurationRefused(list(dict.fromkeys(fatal)))
-        return tuple(warnings)
+        return tuple(dict.fromkeys(fatal)), tuple(warnings)
 
     def _write(
         self, connection: Connection, made: ConfigRevision, after: State, wanted: Sequence[Change]
@@ -328,7 +323,24 @@ def _changed(
 
 def _same(known: StoredResource, values: object) -> bool:
     """Whether what is asked for is there already."""
-    return values is not None and kinds.read(known.key, values)[0] == known.spec
+    return values is not None and kinds.read(known.key, values) == (known.spec, [])
+
+
+def _besides(wrong: Sequence[Problem], others: Iterable[Problem]) -> Iterator[Problem]:
+    """Problems of the whole that are more than what wrong specs lead to."""
+    if not wrong:
+        yield from others
+        return
+    keys, fields = {one.key for one in wrong}, {(one.key, kinds.field_of(one)) for one in wrong}
+    names = {f"`{one.name}`" for one in wrong}
+    sold_in_doubt = any(kinds.may_sell_otherwise(one) for one in wrong)
+    for problem in others:
+        field = kinds.field_of(problem)
+        same_fault = (problem.key, field) in fields or (problem.key in keys and field == "base_url")
+        sold = problem.why.startswith(model_routes.UNSERVED) or "model/" in problem.field
+        named = any(name in problem.why for name in names)
+        if not (same_fault or named or (sold and sold_in_doubt)):
+            yield problem
 
 
 def _lock(connection: Connection) -> None:

@@ -194,6 +194,8 @@ _OLD_NAMES_IN = {
     Kind.UPSTREAM: "upstreams.", Kind.ROUTING: "routing.", Kind.CACHE_RULES: "cache.",
 }  # fmt: skip
 """Groups of the settings file that the specs were, where names were other ones."""
+_SELLING = ("provider", "base_url", "models", "prices", "kinds", "offers")
+"""Fields that decide which models there are."""
 _SINGLES = (Kind.ROUTING, Kind.CACHE_RULES)
 _LOWER = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -212,7 +214,11 @@ def spec_type(kind: Kind, tenant: str) -> type[Spec] | None:
 
 
 def read(key: ResourceKey, values: object) -> tuple[Spec | None, list[Problem]]:
-    """A spec as somebody gives it, or all that is wrong with it."""
+    """A spec as somebody gives it, and all that is wrong with it.
+
+    Where something is, the spec is without the fields that are wrong, so that the rest can be
+    checked at the same time; None where nothing can be made of it.
+    """
     problems = [Problem(*key, field, why) for field, why in _name_problems(key)]
     wanted = spec_type(key.kind, key.tenant)
     if wanted is None:
@@ -230,12 +236,26 @@ def read(key: ResourceKey, values: object) -> tuple[Spec | None, list[Problem]]:
         Problem(*key, *_said(wrong._replace(path=wrong.path.removeprefix(prefix))))
         for wrong in dict.fromkeys(found)
     ]
-    if problems:
-        return None, problems
+    wrong_fields = {field_of(problem) for problem in problems}
+    right = {name: value for name, value in values.items() if name not in wrong_fields}
     try:
-        return _named(key, validation.converted(wanted, values)), []
+        return _named(key, validation.converted(wanted, right)), problems
     except msgspec.ValidationError as error:
-        return None, [Problem(*key, "spec", str(error))]
+        return None, problems or [Problem(*key, "spec", str(error))]
+
+
+def field_of(problem: Problem) -> str:
+    """The field of a spec that a problem is in, as `entries` of `entries[0].model`."""
+    return re.split(r"[.[]", problem.field, maxsplit=1)[0]
+
+
+def may_sell_otherwise(problem: Problem) -> bool:
+    """Whether a spec without the field that is wrong may sell other models than what was meant."""
+    wanted = spec_type(problem.kind, problem.tenant)
+    if problem.kind not in (Kind.UPSTREAM, Kind.MODEL) or wanted is None:
+        return False
+    field = field_of(problem)
+    return field in _SELLING or (field != "name" and field not in declared.fields_of(wanted))
 
 
 def stored(key: ResourceKey, values: Values) -> Spec:

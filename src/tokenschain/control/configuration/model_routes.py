@@ -34,6 +34,7 @@ from tokenschain.core.snapshot.virtual_models import VirtualModelEntry
 from tokenschain.infra import catalog_file
 from tokenschain.infra.config import PriceSettings, Settings, UpstreamSettings
 
+UNSERVED = "no upstream serves the model"
 ENGINE = "engine"
 EMBEDDER = "embedder"
 EMBEDDING_MODEL = "multilingual-e5-small"
@@ -158,8 +159,8 @@ def _add_models(
     for name, spec in given.models.items():
         for offer in spec.offers:
             upstream = given.upstreams.get(Owned("", offer.upstream))
-            if upstream is None:
-                continue  # `checks` says so
+            if upstream is None or offer.upstream not in table.upstreams:
+                continue  # what is wrong with the upstream is said elsewhere
             served = offer.model or name
             found = by_provider.get(upstream.provider, {}).get(served)
             made = _offer_of(name, offer, served, found)
@@ -330,7 +331,7 @@ def _virtual_models(
             table.problems.append(Problem(Kind.VIRTUAL_MODEL, tenant, name, "name", why))
         for number, entry in enumerate(entries):
             if entry.model not in known and entry.model not in virtual_names and not known_later:
-                why = f"no upstream serves the model `{entry.model}`"
+                why = f"{UNSERVED} `{entry.model}`"
                 why += did_you_mean(entry.model, known, 1)
                 at = f"entries[{number}].model"
                 table.problems.append(Problem(Kind.VIRTUAL_MODEL, tenant, name, at, why))
