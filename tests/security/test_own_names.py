@@ -313,8 +313,11 @@ def test_a_name_that_a_tenant_gave_sets_no_price() -> None:
     offer = made.models["m"].offers[0]
     assert served.directory("stranger").selling_price("faq", offer, 1.0) == price(1)
     assert served.directory("a").selling_price("faq", offer, 1.0) == price(500)
-    sell["a/faq"] = (DatedPrice(0, price(7)),)
-    assert served.directory("a").selling_price("faq", offer, 1.0) == price(7)
+    sell["a/faq"] = sell["a/chosen"] = (DatedPrice(0, price(7)),)
+    assert served.directory("a").selling_price("faq", offer, 1.0) == price(500), "meant the shared"
+    named = {"chosen": (VirtualModelEntry("m"),)}
+    made = msgspec.structs.replace(made, tenants={"a": TenantConfiguration({}, named)})
+    assert Served(made).directory("a").selling_price("chosen", offer, 1.0) == price(7)
 
 
 # --- residency -------------------------------------------------------------------------------

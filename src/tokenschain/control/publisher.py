@@ -265,7 +265,8 @@ class Publisher:
     async def _probe_all(self) -> None:
         while True:
             for upstream in list(self.snapshot.upstreams.values()):
-                if upstream.provider == "local" or upstream.id == model_routes.ENGINE:
+                ours = upstream.provider == "local" or upstream.id == model_routes.ENGINE
+                if ours and not upstream.tenant:  # a tenant's leads where control has no business
                     await self._probe(upstream)
             await asyncio.sleep(PROBE_S)
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
+from tests.control.configuration.conftest import Platform, upstream
 from tokenschain.control.configuration import tenant_rules
+from tokenschain.control.configuration.changes import Change, ConfigurationRefused
 from tokenschain.control.configuration.configuration import Configuration
 from tokenschain.control.configuration.kinds import (
     CacheRulesSpec,
@@ -10,6 +14,7 @@ from tokenschain.control.configuration.kinds import (
     TenantCacheRulesSpec,
     TenantRoutingSpec,
 )
+from tokenschain.control.configuration.resources import Kind, ResourceKey
 
 
 def test_a_tenant_takes_zones_away_and_adds_none() -> None:
@@ -41,3 +46,26 @@ def test_what_the_platform_set_for_the_same_calls_goes_before() -> None:
     rules = tenant_rules.cache(given)
     assert rules.mode_overrides == {"tenant/acme": "off"}
     assert rules.false_hit_rate_max == {"tenant/acme": 0.02}
+
+
+def test_a_tenant_is_charged_for_its_own_upstreams_whatever_it_calls_them(
+    platform: Platform,
+) -> None:
+    def fees() -> dict[str, int]:
+        return {one.id: one.call_fee_micro_cny for one in platform.state.routes.upstreams.values()}
+
+    agreed = {"own_upstream_fees_micro_cny": {"tenant/acme": 200, "*": 50}}
+    platform.put(Kind.ROUTING, "default", agreed)
+    platform.put(Kind.UPSTREAM, "shared", upstream("alpha"))
+    for tenant, name in (("acme", "one"), ("beta", "one")):
+        platform.put(Kind.UPSTREAM, name, upstream("alpha"), tenant=tenant)
+    assert fees() == {"shared": 0, "acme/one": 200, "beta/one": 50}
+    platform.put(Kind.UPSTREAM, "one", None, tenant="acme")
+    platform.put(Kind.UPSTREAM, "two", upstream("alpha", call_fee_micro_cny=7), tenant="acme")
+    platform.put(Kind.UPSTREAM, "three", upstream("alpha"), tenant="acme")
+    assert fees() == {"shared": 0, "acme/two": 7, "acme/three": 200, "beta/one": 50}
+    wrong = {"own_upstream_fees_micro_cny": {"tenant/acne": 1}, "own_upstreams": {"bete": "only"}}
+    with pytest.raises(ConfigurationRefused) as caught:
+        platform.change([Change(ResourceKey(Kind.ROUTING, "", "default"), wrong)])
+    assert "there is no tenant `acne`; did you mean `acme`?" in str(caught.value)
+    assert "there is no tenant `bete`; did you mean `beta`?" in str(caught.value)

@@ -53,6 +53,8 @@ def reference_problems(
     rules: list[tuple[ResourceKey, str, Iterable[str]]] = [
         (key, "policy_overrides", routing.policy_overrides),
         (key, "residency", routing.residency),
+        (key, "own_upstream_fees_micro_cny", routing.own_upstream_fees_micro_cny),
+        (key, "own_upstreams", [f"tenant/{tenant}" for tenant in routing.own_upstreams]),
         (of_cache, "mode_overrides", cache.mode_overrides),
         (of_cache, "false_hit_rate_max", cache.false_hit_rate_max),
     ]

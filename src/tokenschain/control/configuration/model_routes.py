@@ -121,7 +121,7 @@ def _add_upstreams(
                 f"the machines of provider {entry.provider} are"
             )
             table.problems.append(Problem(Kind.UPSTREAM, *whose, "zone", why))
-        published = _published(entry, whose, base_url, zone or "")
+        published = _published(given, entry, whose, base_url, zone or "")
         if published is None:
             why = (
                 "choose a shorter name: with its tenant's it has 64 characters at most, and no `/`"
@@ -353,7 +353,9 @@ def _resolved(
     return entry
 
 
-def _published(entry: UpstreamSettings, whose: Owned, base_url: str, zone: str) -> Upstream | None:
+def _published(
+    configured: Configuration, entry: UpstreamSettings, whose: Owned, base_url: str, zone: str
+) -> Upstream | None:
     """An upstream of the settings as gateways know it; None where its name is none."""
     if "/" in whose.name or len(own_id(*whose)) > UPSTREAM_ID_CHARACTERS_MAX:
         return None
@@ -362,6 +364,9 @@ def _published(entry: UpstreamSettings, whose: Owned, base_url: str, zone: str) 
     given["base_url"] = base_url
     given["credentials"] = tuple(_credential(whose.tenant, one) for one in entry.credential)
     given["zone"] = zone
+    if whose.tenant and not entry.call_fee_micro_cny:
+        fees = configured.routing.own_upstream_fees_micro_cny
+        given["call_fee_micro_cny"] = fees.get(f"tenant/{whose.tenant}", fees.get("*", 0))
     return Upstream(**given)
 
 

@@ -20,6 +20,7 @@ Zone = Literal["abroad", "cn", "mlps3", "gov", "own"]
 """Data zones by trust: outside the country, in it, in it and certified for MLPS 2.0 level 3,
 a government cloud, machines of one's own."""
 ZONES: tuple[str, ...] = get_args(Zone)
+CALL_FEE_MAX_MICRO_CNY = 1_000_000_000
 ResidencyScope = Annotated[str, Meta(pattern=r"^(\*|(tenant|project|model)/.+|class/[\w-]{1,32})$")]
 """Whose data a residency rule is for: a `RuleScope`, or `class/NAME` for keys of a data class."""
 
@@ -169,9 +170,10 @@ class Upstream(msgspec.Struct, frozen=True, gc=False):
         int,
         Meta(
             ge=0,
-            le=1_000_000_000,
+            le=CALL_FEE_MAX_MICRO_CNY,
             description="What a tenant is charged for a call that its own upstream answered, in "
-            "millionths of a yuan; 0 is nothing.",
+            "millionths of a yuan; 0 is what `routing.own_upstream_fees_micro_cny` says. Only the "
+            "platform sets it.",
         ),
     ] = 0
     drain: Annotated[
@@ -203,6 +205,8 @@ class Offer(msgspec.Struct, frozen=True, gc=False):
     """None when they are not known: then nothing is ruled out."""
 
 
+PayerScope = Annotated[str, Meta(pattern=r"^(\*|tenant/.+)$")]
+"""Who pays by a rule: everybody, or one tenant."""
 OwnUpstreams = Literal["first", "only", "also"]
 """When a tenant's own upstreams are asked: before the platform's, instead of them, or among them
 as the policy orders."""
@@ -263,6 +267,14 @@ class Routing(msgspec.Struct, frozen=True):
             description="By tenant, when its own upstreams are asked: `first`, before the "
             "platform's, which is where nothing is said; `only`, instead of them; `also`, among "
             "them, as the policy orders."
+        ),
+    ] = {}
+    own_upstream_fees_micro_cny: Annotated[
+        dict[PayerScope, Annotated[int, Meta(ge=0, le=CALL_FEE_MAX_MICRO_CNY)]],
+        Meta(
+            description="What a tenant is charged for a call that an upstream of its own answered, "
+            "in millionths of a yuan, by `tenant/NAME`, or `*` for all others. Nothing is charged "
+            "where there is no rule; an upstream's `call_fee_micro_cny` is charged in its place."
         ),
     ] = {}
     residency: Annotated[
@@ -537,16 +549,22 @@ class ModelDirectory:
         Args:
             offer: what answered; None where that is not known yet.
         """
-        sell = self._snapshot.sell
-        dated: Sequence[DatedPrice] | None = sell.get(f"{self._tenant}/{model}")
+        sell, mine = self._snapshot.sell, self._mine
+        entries = None if mine is None else mine.virtual_models.get(model)
+        dated: Sequence[DatedPrice] | None = None
+        if entries is None or not self._is_shared(model):
+            dated = sell.get(f"{self._tenant}/{model}")
         if not dated:
-            mine = self._mine
-            entries = None if mine is None else mine.virtual_models.get(model)
             if entries is not None:
                 model = self._model_behind(entries, offer)
                 dated = sell.get(f"{self._tenant}/{model}")
             dated = dated or sell.get(model)
         return price_at(dated, at_s) if dated else None
+
+    def _is_shared(self, name: str) -> bool:
+        """Whether the platform has a model of this name, whose price is not meant for another."""
+        shared = self._snapshot
+        return name in shared.models or name in shared.aliases or name in shared.routing.models
 
     def _model_behind(self, entries: Sequence[VirtualModelEntry], offer: Offer | None) -> str:
         for entry in entries:
