@@ -15,7 +15,6 @@ from tests.faulty import FaultyClouds
 from tests.servers import Postgres, RedisStack
 from tests.stack import PRICES, Stack
 from tests.waiting import until
-from tokenschain.cli.doctor.command import examine
 
 CONTINUED_S = 10.0
 """Far below the 20 s that a poll of the configuration may wait for a change."""
@@ -26,12 +25,10 @@ class Incident:
 
     def __init__(self, folder: Path, postgres: Postgres, redis: RedisStack) -> None:
         self.clouds = FaultyClouds(2)
-        self.access_log = folder / "access.log"
         self.stack = Stack(
             folder / "incidents", "http://unused", upstreams=self.clouds.upstreams(PRICES),
             routing={"policy": "cost-first", "explore": 0.0}, log_format="json",
             database={"url": postgres.database()}, redis={"url": redis.url},
-            server={"access_log": str(self.access_log)},
         ).start()  # fmt: skip
 
     def call(self) -> bool:
@@ -84,23 +81,6 @@ def test_a_healthy_start_warns_of_nothing_and_each_line_names_its_gateway(
     assert incident.lines("configuration_in_force")
 
 
-def test_each_call_has_a_line_in_the_access_log_by_the_id_that_its_caller_quotes(
-    incident: Incident,
-) -> None:
-    reply = web.post(f"{incident.stack.url}/v1/chat/completions", headers=incident.stack.headers,
-                     json={"model": "m", "messages": [{"role": "user", "content": "a word"}]})  # fmt: skip
-    quoted = f'"{reply.headers["x-request-id"]}"'
-    until(lambda: incident.access_log.exists() and quoted in incident.access_log.read_text("utf-8"))
-    text = incident.access_log.read_text("utf-8")
-    (line,) = [json.loads(li) for li in text.splitlines() if quoted in li]
-    usage = reply.json()["usage"]
-    assert (line["status"], line["outcome"], line["upstream"]) == (200, "ok", "cloud0")
-    assert line["finish_reason"] == "stop" and line["tenant"] == "default" and line["key"]
-    assert line["completion_tokens"] == usage["completion_tokens"]
-    assert 0 < line["first_byte_ms"] <= line["total_ms"]
-    assert "a word" not in text and incident.stack.key not in text
-
-
 def test_an_upstream_that_is_down(incident: Incident) -> None:
     incident.clouds.break_cloud(0, "refused")
     line = incident.until_said("breaker_open", upstream="cloud0")
@@ -115,48 +95,6 @@ def test_an_upstream_that_is_down(incident: Incident) -> None:
     assert incident.until_said("breaker_closed", upstream="cloud0")["open_s"] > 0
     assert incident.lines("breaker_half_open", upstream="cloud0")
     assert incident.figure('tokenschain_upstream_breaker_open{upstream="cloud0",worker="0"}') == 0
-
-
-def _until_refused(incident: Incident, key: str, code: str) -> None:
-    """Until the gateway knows that a key is refused."""
-    headers = {"authorization": f"Bearer {key}"}
-
-    def refused() -> bool:
-        reply = web.post(f"{incident.stack.url}/v1/chat/completions", headers=headers,
-                         json={"model": "m", "messages": []})  # fmt: skip
-        return bool(reply.json().get("error", {}).get("code") == code)
-
-    until(refused)
-
-
-@pytest.mark.parametrize("killed", ["api_key_revoked", "api_key_expired", "account_suspended"])
-def test_a_key_that_is_killed(incident: Incident, killed: str) -> None:
-    """Cause and effect, from log, metrics and doctor alone."""
-    stack, project = incident.stack, killed.replace("_", "-")
-    path = "/api/v1/organization/units"
-    unit = stack.admin("POST", path, json={"tenant": "default", "kind": "project",
-                                           "name": project}).json()  # fmt: skip
-    made = stack.admin("POST", "/api/v1/keys", json={"project": project}).json()
-    stack.until_known(made["key"])
-    key = f"/api/v1/keys/{made['id']}"
-    match killed:
-        case "api_key_revoked":
-            stack.admin("DELETE", key)
-        case "api_key_expired":
-            stack.admin("PATCH", key, json={"expires_at_s": 1})
-        case _:
-            stack.admin("PATCH", f"{path}/{unit['id']}", json={"closed": True})
-    _until_refused(incident, made["key"], killed)
-    line = until(lambda: incident.lines("key_refused", key=made["id"]))[0]
-    assert (line["why"], line["tenant"], line["project"]) == (killed, "default", project)
-    counted = f'tokenschain_refused_requests_total{{reason="{killed}",worker="0"}}'
-    assert incident.figure(counted) >= 1
-    said = f"API key {made['id']} of tenant default is in use and refused: {killed}"
-    found = until(lambda: [one for one in examine(stack.settings, offline=False)
-                           if said in one.said])  # fmt: skip
-    assert found[0].check == "keys" and found[0].mend
-    until(lambda: f'"{killed}"' in incident.access_log.read_text("utf-8"))
-    assert made["key"] not in stack.read_log()
 
 
 def test_control_that_is_killed(incident: Incident) -> None:

@@ -256,6 +256,19 @@ def test_a_revision_is_rolled_back_by_a_new_one(platform: Platform) -> None:
     assert undone is not None and undone.rolled_back_of == done.revision
 
 
+def test_revisions_are_rolled_back_one_after_the_other(platform: Platform) -> None:
+    made = [platform.put(UPSTREAM, "one", upstream("alpha"))]
+    before = platform.state.routes
+    made.append(platform.put(UPSTREAM, "one", upstream("alpha") | {"drain": True}))
+    made.append(platform.put(UPSTREAM, "one", None))
+    for done in reversed(made[1:]):
+        with platform.engine.begin() as connection:
+            found = history.find(connection, done.revision)
+            assert found is not None
+            platform.configurator.roll_back(connection, ALICE, found)
+    assert platform.state.routes == before
+
+
 def test_a_rollback_that_would_undo_later_changes_or_be_wrong_is_refused(
     platform: Platform,
 ) -> None:

@@ -153,13 +153,15 @@ class Configurator:
         """Undo what a revision did: a new revision that makes each of its resources what it was.
 
         Raises:
-            ApiError: `conflict`: a later revision changed one of them, or the settings file
-                manages it.
+            ApiError: `conflict`: a later revision changed one of them and was not rolled back
+                itself, or the settings file manages it.
             ConfigurationRefused: it would be wrong today.
         """
         later = history.changed_since(connection, revision.revision)
+        current = self.read(connection)
         for one in revision.changes:
-            if one.key in later:
+            now = current.get(one.key)
+            if one.key in later and one.after != (None if now is None else now.values):
                 raise ApiError(
                     "conflict",
                     f"Revision {later[one.key]} changed {one.key} since; roll that back first.",
