@@ -65,6 +65,13 @@ class Load:
 
     def _run(self) -> None:
         connections: dict[int, http.client.HTTPConnection] = {}
+        try:
+            self._send(connections)
+        finally:
+            for connection in connections.values():
+                connection.close()
+
+    def _send(self, connections: dict[int, http.client.HTTPConnection]) -> None:
         while not self._ended.is_set():
             number = next(self._numbers)
             due_in_s = self._began + number / self._per_s - time.monotonic()

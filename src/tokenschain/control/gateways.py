@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import NamedTuple
 
 import msgspec
@@ -58,6 +59,14 @@ def seen(connection: Connection) -> list[Seen]:
     now_s = time.time()
     found = (_decode(row.value) for row in rows)
     return [one for one in found if now_s - one.seen_s < FORGOTTEN_S]
+
+
+def running(connection: Connection) -> Counter[str]:
+    """Calls that run at each upstream, by its id, at all gateways together."""
+    found: Counter[str] = Counter()
+    for one in seen(connection):
+        found.update({upstream.id: upstream.running for upstream in one.status.upstreams})
+    return found
 
 
 def refusing(connection: Connection) -> list[str]:

@@ -233,6 +233,10 @@ class UpstreamState(AnswerBody):
     provider: str
     base_url: str
     health: str
+    drain: bool
+    """Whether it gets no new calls."""
+    running: int
+    """Calls that run there now, at all gateways as they said it last."""
     metrics: dict[str, float]
 
 
@@ -515,6 +519,7 @@ def list_upstream_health(asked: ReadingUpstreams) -> Items[UpstreamState]:
     """List upstreams with their health: own engines as last probed, others as calls found them."""
     publisher = asked.context.publisher
     called, now_s = asked.context.ledger.upstream_health, time.time()
+    running = gateways.running(asked.db)
     return Items[UpstreamState](
         data=[
             UpstreamState(
@@ -524,6 +529,8 @@ def list_upstream_health(asked: ReadingUpstreams) -> Items[UpstreamState]:
                 health=publisher.health.get(upstream.id)
                 or called.of(upstream.id, now_s)
                 or "not probed",
+                drain=upstream.drain,
+                running=running[upstream.id],
                 metrics=publisher.engine_metrics.get(upstream.id, {}),
             )
             for upstream in publisher.snapshot.upstreams.values()
