@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,15 @@ from sqlalchemy import text
 
 from tests.control.configuration.conftest import ALICE, Platform, configurator, upstream
 from tokenschain.control.audit import admin_log
-from tokenschain.control.configuration import history, store
+from tokenschain.control.configuration import checks, history, store
 from tokenschain.control.configuration.changes import Change, ConfigurationRefused
-from tokenschain.control.configuration.resources import Kind, Origin, ResourceKey
+from tokenschain.control.configuration.configuration import Configuration
+from tokenschain.control.configuration.kinds import UpstreamSpec
+from tokenschain.control.configuration.model_routes import Routes
+from tokenschain.control.configuration.resources import Kind, Origin, Owned, ResourceKey
 from tokenschain.core.errors import ApiError
+from tokenschain.core.snapshot import ModelRoute, Routing
+from tokenschain.core.snapshot.virtual_models import VirtualModelEntry
 from tokenschain.infra.database import paging
 
 UPSTREAM, VIRTUAL = Kind.UPSTREAM, Kind.VIRTUAL_MODEL
@@ -238,6 +244,24 @@ def test_a_tenants_upstream_uses_its_own_credentials_and_leads_outside(platform:
                 "https://169.254.169.254/v1", "https://localhost/v1"):  # fmt: skip
         wanted = Change(ResourceKey(UPSTREAM, "acme", "mine"), upstream("alpha", base_url=url))
         assert "https address that is public" in refused(platform, wanted), url
+
+
+def test_checking_virtual_models_costs_no_more_with_many_upstreams() -> None:
+    """10,000 names and 300 upstreams are checked anew at each change."""
+
+    def took_s(upstreams: int) -> float:
+        spec, entry = UpstreamSpec(), VirtualModelEntry("m", "u0")
+        given = Configuration(
+            upstreams={Owned("", f"u{n}"): spec for n in range(upstreams)},
+            virtual_models={Owned("", f"v{n}"): (entry,) for n in range(1_000)},
+        )
+        routes = Routes({}, {"m": ModelRoute("m", "chat", ())}, {}, {}, Routing(), ())
+        began = time.thread_time()
+        assert not list(checks._of_virtual_models(given, routes))
+        return time.thread_time() - began
+
+    few, many = (min(took_s(count) for _ in range(5)) for count in (3, 600))
+    assert many < 5 * few
 
 
 # --- rollback ----------------------------------------------------------------------------------

@@ -185,8 +185,11 @@ def _of_virtual_models(given: Configuration, routes: Routes) -> Iterator[Problem
         for number, entry in enumerate(entries):
             at = f"entries[{number}]"
             upstream = entry.upstream
-            known = {name for tenant, name in given.upstreams if tenant in ("", whose.tenant)}
-            if upstream is not None and upstream not in known | {ENGINE, EMBEDDER}:
+            if upstream is not None and not (
+                upstream in (ENGINE, EMBEDDER)
+                or Owned("", upstream) in given.upstreams
+                or Owned(whose.tenant, upstream) in given.upstreams
+            ):
                 # A tenant is told of its own alone.
                 mine = {name for tenant, name in given.upstreams if tenant == whose.tenant}
                 why = f"{at}.upstream: there is no upstream `{upstream}`"
