@@ -34,16 +34,66 @@ def about_the_lamp(request: dict[str, Any], sim: dict[str, Any]) -> list[str]:
     return ["Put the ", f"{lamp} lamp ", f"into the {lamp} box."]
 
 
+def _said_that_it_learns(stack: Stack, outcomes: list[str]) -> None:
+    """In the header, the ledger, the metrics, `routes/explain` and the preview; other projects
+    still learn, by calls or from pairs."""
+    first_hit = outcomes.index("hit-semantic")
+    assert set(outcomes[:100]) <= {"miss:learning", "hit-exact", "hit-inflight"}
+    assert "miss:learning" not in outcomes[first_hit:]
+    (row,) = stack.rows("select count(*) as n from ledger where cache_reason = 'learning'")
+    assert row["n"] == outcomes.count("miss:learning")
+    assert 'outcome="miss:learning"' in stack.metrics()
+    other = {"authorization": f"Bearer {stack.new_key(project='other')}"}
+    body = {"model": "sim-chat", "messages": [{"role": "user", "content": "Where is the lamp?"}]}
+
+    def explained(headers: dict[str, str]) -> Any:
+        url = f"{stack.url}/api/v1/routes/explain"
+        return web.post(url, json=body, headers=headers).json()["cache"]
+
+    assert explained(stack.headers) == {"mode": "semantic", "learning": False}
+    assert explained(other)["learning"] is None
+    reply = web.post(f"{stack.url}/v1/chat/completions", json=body, headers=other)
+    assert reply.headers["x-tc-cache"] == "miss:learning"
+    assert explained(other)["learning"] is True
+    preview = stack.admin("GET", "/api/v1/cache/threshold-preview").json()["data"]
+    seen = {one["project"]: (one["pairs"] >= 150, one["pairs_needed"]) for one in preview}
+    assert seen == {"default": (True, 150), "other": (False, 150)}
+
+    def teach(**fields: Any) -> tuple[int, Any]:
+        wanted = {"tenant": "default", "project": "other", "model": "sim-chat", "pairs": PAIRS}
+        said = stack.admin("POST", "/api/v1/cache/pairs", json=wanted | fields)
+        return said.status_code, said.json()
+
+    status, taught = teach()
+    assert (status, taught["learned"], taught["unlike"], taught["pairs"]) == (200, 2, 1, 2)
+    assert (taught["threshold"], taught["pairs_needed"], taught["processes"]) == (None, 150, 1)
+    assert [teach(**wrong)[0] for wrong in (
+        {"project": "none"}, {"model": "none"}, {"pairs": []}, {"pairs": PAIRS * 100},
+        {"pairs": [{"a": "x", "b": "", "y": 1}]}, {"pairs": [{"a": "x", "b": "y", "y": 2}]},
+    )] == [404, 404, 400, 400, 400, 400]  # fmt: skip
+
+
+PAIRS = [
+    {"a": "How do I return the red lamp?", "b": "How can I return the red lamp?", "y": 1},
+    {"a": "How do I return the red lamp?", "b": "How do I return the red lamps?", "y": 1},
+    {"a": "How do I return the red lamp?", "b": "What is the capital of France?", "y": 0},
+]
+
+
 def test_questions_that_mean_the_same_get_the_same_answer_and_traps_do_not(
     own_stack: Any, upstream: UpstreamSimulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Semantic hits come by themselves once enough was compared; without its process, misses."""
+    """Semantic hits come by themselves once enough was compared; without its process, misses. The
+    mode is switched on while the gateway runs."""
     upstream.reset()
     monkeypatch.setattr(upstream, "says", about_the_lamp)
     stack = own_stack(
-        cache={"mode": "semantic", "false_hit_rate_max": {"*": 0.05}},
         semantic={"port": free_port()},
     ).start("control", "semantic", "gateway")
+    rules = {"spec": {"mode": "semantic", "false_hit_rate_max": {"*": 0.05}}}
+    switched = stack.admin("PUT", "/api/v1/cache-rules/default", json=rules)
+    assert "`tokenschain semantic`" in switched.json()["warnings"][0], switched.text
+    stack.until_served()
     outcomes: list[str] = []
     with ThreadPoolExecutor(2) as pool:
         for round_ in range(30):
@@ -55,6 +105,7 @@ def test_questions_that_mean_the_same_get_the_same_answer_and_traps_do_not(
             if "hit-semantic" in outcomes:
                 break
     assert "hit-semantic" in outcomes, stack.read_log()
+    _said_that_it_learns(stack, outcomes)
     hit = next(
         reply
         for text in ("How do I return the red lamp, please?", "How can I return the blue lamp",
@@ -76,7 +127,8 @@ def test_questions_that_mean_the_same_get_the_same_answer_and_traps_do_not(
         assert ask(stack, trap).headers["x-tc-cache"] == "miss", trap
     other = stack.new_key(tenant="other")
     assert (
-        ask(stack, "How do I return the red lamp, please?", other).headers["x-tc-cache"] == "miss"
+        ask(stack, "How do I return the red lamp, please?", other).headers["x-tc-cache"]
+        == "miss:learning"
     )
     told_of_it(stack)
     # What was learned outlives the process; what it kept does not.
@@ -96,7 +148,7 @@ def test_questions_that_mean_the_same_get_the_same_answer_and_traps_do_not(
 def preview_of(stack: Stack) -> Any:
     """Of the tenant that was asked; `other` is there too, with nothing learned."""
     told = stack.admin("GET", "/api/v1/cache/threshold-preview").json()["data"]
-    (found,) = (one for one in told if one["tenant"] == "default")
+    (found,) = (one for one in told if one["tenant"] == one["project"] == "default")
     return found
 
 
@@ -190,7 +242,7 @@ def test_a_judge_may_decide_and_is_never_taken_for_having_said_yes(
         # A sample of what it says yes to is answered upstream, to check it.
         served = []
         for lamp in LAMPS:
-            assert outcome(pair[0].format(lamp), "no") == "miss"
+            assert outcome(pair[0].format(lamp), "no") == "miss:learning"
             time.sleep(0.3)  # learning runs behind the answer, and nothing tells when it is done
             served.append(outcome(pair[1].format(lamp), "Yes."))
         assert served.count("hit-semantic") >= len(LAMPS) - 4
@@ -201,12 +253,12 @@ def test_a_judge_may_decide_and_is_never_taken_for_having_said_yes(
         verdicts = ("No", "perhaps", "yes, because", "", "silence")
         for verdict, lamp in zip(verdicts, LAMPS, strict=False):
             began = time.monotonic()
-            assert outcome(way.format(lamp), verdict) == "miss", verdict
+            assert outcome(way.format(lamp), verdict).startswith("miss"), verdict
             assert time.monotonic() - began < SILENT_S, "a judge that is silent is not waited for"
         # What the guards rule out is not put to it: it says yes to everything here.
         before = len(JudgeHandler.asked)
         for trap in ("How do I not return the red lamp?", "How do I return the 2 red lamps?"):
-            assert outcome(trap, "yes") == "miss"
+            assert outcome(trap, "yes").startswith("miss")
         assert not any("not" in one["new_question"].split() or "2" in one["new_question"]
                        for one in JudgeHandler.asked[before:] if "new_question" in one)  # fmt: skip
     metrics = web.get(

@@ -14,6 +14,7 @@ from tests.house.tree import DOCS, ROOT, pages
 GLOSSARY = DOCS / "glossary.md"
 PLAIN = frozenset(
     [
+        "a",
         "abilities",
         "above",
         "access",
@@ -39,6 +40,7 @@ PLAIN = frozenset(
         "auth",
         "authorization",
         "availability",
+        "b",
         "backup",
         "balance",
         "base",
@@ -184,6 +186,8 @@ PLAIN = frozenset(
         "lasts",
         "latency",
         "latest",
+        "learn",
+        "learned",
         "left",
         "length",
         "limited",
@@ -218,6 +222,7 @@ PLAIN = frozenset(
         "ms",
         "msg",
         "name",
+        "needed",
         "needs",
         "network",
         "networks",
@@ -262,6 +267,7 @@ PLAIN = frozenset(
         "prefix",
         "preview",
         "previous",
+        "processes",
         "promised",
         "prompt",
         "properties",
@@ -378,6 +384,7 @@ PLAIN = frozenset(
         "unavailable",
         "unix",
         "unknown",
+        "unlike",
         "unpriced",
         "unreachable",
         "unshipped",
@@ -427,6 +434,7 @@ PLAIN = frozenset(
         "rules",
         "warnings",
         "why",
+        "y",
     ]
 )
 """Plain English, units, and names of protocols and products: words that need no glossary."""

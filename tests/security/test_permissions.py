@@ -225,6 +225,8 @@ BODIES: dict[str, Callable[[], dict[str, Any] | None]] = {
                              "reason": "test"},
     "POST /alert-targets": lambda: TARGET,
     "POST /cache/flush": lambda: {"tenant": "acme", "dry_run": True},
+    "POST /cache/pairs": lambda: {"tenant": "acme", "project": "p1", "model": "m",
+                                  "pairs": [{"a": "x", "b": "y", "y": 1}]},
     "POST /cache/feedback": lambda: {"request_id": "seen", "right": True},
     "POST /users": lambda: {"tenant": "acme", "name": "N", "kind": "service",
                             "email": f"n{next(_numbers)}@acme.example"},
@@ -241,6 +243,8 @@ BODIES: dict[str, Callable[[], dict[str, Any] | None]] = {
     **{f"PATCH /{kind}/{{resource_name}}": lambda spec=spec: {"spec": spec}
        for kind, spec in SPECS.items()},
 }  # fmt: skip
+REFUSED_LATER = {"POST /cache/pairs": 409}
+"""What is permitted and cannot be done here: no questions are compared by meaning."""
 QUERIES = {
     "GET /usage": "?tenant=acme&project=p1",
     "GET /calls": "?tenant=acme&project=p1",
@@ -332,7 +336,7 @@ def test_each_operation_is_for_whom_the_table_says(house: House, operation: str)
         reply = caller(*call)
         said = (operation, sorted(permissions), place, reply.status_code, reply.text[:300])
         if expected:
-            assert reply.status_code in (200, 201), said
+            assert reply.status_code in (200, 201, REFUSED_LATER.get(operation)), said
             if method != "GET":
                 call = call_of(house, operation)  # what was changed is not there to be refused
         else:

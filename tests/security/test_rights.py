@@ -450,6 +450,8 @@ class Intruder:
             ("POST", "/alert-targets", {"tenant": pick(["", "acme", "beta"]), "kind": "email",
                                         "name": "n", "address": "a@b.example"}),
             ("POST", "/cache/flush", {"tenant": pick(["", "acme", "beta"])}),
+            ("POST", "/cache/pairs", {"tenant": pick(["acme", "beta"]), "project": "p1",
+                                      "model": "m", "pairs": [{"a": "x", "b": "y", "y": 1}]}),
             ("POST", "/cache/feedback", {"request_id": pick(["req_beta", "none"]), "right": False}),
             ("DELETE", f"/alert-targets/{pick(ids['target'])}", None),
             ("POST", f"/alert-targets/{pick(ids['target'])}/test", None),

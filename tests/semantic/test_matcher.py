@@ -14,6 +14,7 @@ from redis import Redis
 
 from tests.servers import RedisStack
 from tests.waiting import until
+from tokenschain.core.cache.semantic_protocol import LabelledPair
 from tokenschain.core.cache.store import CacheEntry
 from tokenschain.infra.redis import vector_index as redis_module
 from tokenschain.infra.redis.connection import REDIS_FAILURES
@@ -106,6 +107,30 @@ def test_it_serves_once_it_knows_enough_and_drops_what_was_wrong() -> None:
     made.drop("g", b"s", key, 0.01)
     assert key not in {made.find(b"s", "g", f"my {n * 3} parcel where is it now").key
                        for n in "abcdefgh"}  # fmt: skip
+
+
+def test_pairs_that_are_known_teach_it_before_there_are_calls() -> None:
+    """Group by group; pairs that would never be compared tell nothing."""
+    made = matcher()
+    names = "abcdefghijklmnopqrstuvwxyz"
+    for number in range(LABELS_MIN):
+        assert made.error_bound_of("g").learning
+        name, end = names[number % 26] * 3, "?" * (number // 26)
+        asked = f"where is my {name} parcel {end}", f"my {name} parcel, where is it {end}"
+        assert made.teach("g", LabelledPair(*asked, True), 0.05)
+    bound = made.error_bound_of("g")
+    bound.refit()
+    assert bound.threshold is not None and not bound.learning and bound.pairs == LABELS_MIN
+    assert not made.teach("g", LabelledPair("aaaa", "zzzz", True), 0.05)
+    assert not made.teach("g", LabelledPair("in 3 days?", "in 30 days?", True), 0.05)
+    assert bound.pairs == LABELS_MIN
+    found = []
+    for name in names:
+        asked = f"where is my {name * 3} parcel ??", f"my {name * 3} parcel, where is it ??"
+        made.learn(name.encode(), "g", b"k", asked[0], entry("there", asked[0]), 0.05)
+        found.append(made.find(name.encode(), "g", asked[1]).decision)
+    assert ServingDecision.SERVE in found
+    assert made.error_bound_of("another").learning
 
 
 def test_namespaces_and_groups_never_meet() -> None:

@@ -95,6 +95,8 @@ def threshold_preview(
             ),
             highlight=False, markup=False,
         )  # fmt: skip
+        if one["pairs"] < one["pairs_needed"]:
+            console.print(_progress(one), highlight=False, markup=False)
         rows = [
             {
                 "at most": f"{choice['false_hit_rate_max']:.1%}",
@@ -108,6 +110,105 @@ def threshold_preview(
             for choice in one["choices"]
         ]
         tables.show(rows, _CHOICE_COLUMNS, output_format)
+
+
+def _progress(found: dict[str, Any]) -> str:
+    return told(
+        "learning: {pairs:,} of {needed:,} pairs of questions compared; until then no question "
+        "is answered by meaning",
+        pairs=found["pairs"], needed=found["pairs_needed"],
+    )  # fmt: skip
+
+
+@cache.command("learn")
+def learn(
+    pairs: Annotated[
+        Path,
+        typer.Option(help='Lines of JSON, as {"a": ..., "b": ..., "y": 0 or 1}.', exists=True),
+    ],
+    model: Annotated[str, typer.Option(help="Model.")],
+    tenant: Annotated[str, typer.Option(help="Tenant.")] = "default",
+    project: Annotated[str, typer.Option(help="Project.")] = "default",
+) -> None:
+    """Teach the semantic cache from pairs of questions, so that it serves from the start.
+
+    `y` is 1 where one answer is right for both questions, and 0 where it is not. A file with a line
+    that is no pair is refused as a whole.
+    """
+    rows = _pairs_in(pairs)
+    learned = unlike = 0
+    found: dict[str, Any] = {}
+    with Progress(console=errors, transient=True) as progress:
+        task = progress.add_task("learning", total=len(rows))
+        for start in range(0, len(rows), _PAIRS_AT_ONCE):
+            some = rows[start : start + _PAIRS_AT_ONCE]
+            body = {"tenant": tenant, "project": project, "model": model, "pairs": some}
+            found = call("POST", "/api/v1/cache/pairs", body)
+            learned, unlike = learned + found["learned"], unlike + found["unlike"]
+            progress.advance(task, len(some))
+    said = told(
+        "learned from {learned:,} pairs; {unlike:,} are so unlike that they would never be "
+        "compared",
+        learned=learned, unlike=unlike,
+    )  # fmt: skip
+    console.print(said, highlight=False, markup=False)
+    if found["pairs"] < found["pairs_needed"]:
+        said = _progress(found)
+    elif found["threshold"] is None:
+        said = told("no question is answered by meaning: too many pairs are wrong at any threshold")
+    else:
+        said = told("questions are answered by meaning from a confidence of {threshold:.3f}",
+                    threshold=found["threshold"])  # fmt: skip
+    console.print(said, highlight=False, markup=False)
+
+
+_PAIRS_AT_ONCE, _PAIRS_MAX, _QUESTION_CHARACTERS_MAX = 20, 10_000, 2_000
+_BAD_LINES_SHOWN = 20
+
+
+def _pairs_in(path: Path) -> list[dict[str, Any]]:
+    """The pairs of a file; one with bad lines is refused, and they are named."""
+    rows: list[dict[str, Any]] = []
+    bad: list[str] = []
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            why = (
+                "" if len(rows) < _PAIRS_MAX else told("more than {most:,} pairs", most=_PAIRS_MAX)
+            )
+            try:
+                row = json.loads(line)
+            except ValueError:
+                row = None
+            why = why or _fault_of(row)
+            if why:
+                bad.append(f"{path}:{number}: {why}")
+            elif not bad:
+                rows.append({"a": row["a"], "b": row["b"], "y": row["y"]})
+            if len(bad) > _BAD_LINES_SHOWN:
+                break
+    for said in bad[:_BAD_LINES_SHOWN]:
+        errors.print(said, highlight=False, markup=False, soft_wrap=True)
+    if bad:
+        raise AdminError(told("nothing was learned: correct these lines first"))
+    if not rows:
+        raise AdminError(told("there are no pairs in {file}", file=path))
+    return rows
+
+
+def _fault_of(row: Any) -> str:
+    """Why a line is no pair."""
+    if not isinstance(row, dict):
+        return told('no JSON object, as {"a": ..., "b": ..., "y": 0 or 1}')
+    for name in ("a", "b"):
+        text = row.get(name)
+        if not isinstance(text, str) or not 0 < len(text) <= _QUESTION_CHARACTERS_MAX:
+            return told("`{name}` is no text of 1 to {most:,} characters",
+                        name=name, most=_QUESTION_CHARACTERS_MAX)  # fmt: skip
+    if type(row.get("y")) is not int or row["y"] not in (0, 1):
+        return told("`y` is neither 0 nor 1")
+    return ""
 
 
 _CLUSTER_COLUMNS = ("lookups", "misses", "saved_pico", "query", "answer", "model")

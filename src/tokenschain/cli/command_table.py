@@ -175,6 +175,7 @@ BY_HAND: dict[str, str] = {
     "GET /cache/hit-ages": "cache hit-ages",
     "GET /cache/threshold-preview": "cache threshold-preview",
     "GET /cache/query-clusters": "cache query-clusters",
+    "POST /cache/pairs": "cache learn",
     "GET /diagnostics": "doctor",
 }
 """Operations of commands that do more than one call, or say more than a table."""

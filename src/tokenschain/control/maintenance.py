@@ -37,7 +37,7 @@ class Maintenance:
         sender: alerts.Sender,
         ledger_days: int,
         report: Reporter,
-        semantic: SemanticProcesses | None,
+        semantic: SemanticProcesses,
     ) -> None:
         self._engine = engine
         self._semantic = semantic
@@ -61,11 +61,10 @@ class Maintenance:
                     swept_at = time.monotonic()
                     await asyncio.to_thread(self._sweep)
                     await asyncio.to_thread(alerts.look_at_records, self._engine, time.time())
-                    if self._semantic is not None:
-                        reports = await self._semantic.reports()
-                        await asyncio.to_thread(
-                            alerts.look_at_cache, self._engine, reports, time.time()
-                        )
+                    reports = await self._semantic.reports()
+                    await asyncio.to_thread(
+                        alerts.look_at_cache, self._engine, reports, time.time()
+                    )
             except SQLAlchemyError as error:
                 self._report("chore_failed", first_line(error))
 

@@ -28,6 +28,10 @@ class HitKind(StrEnum):
     """A question that means the same was answered before."""
 
 
+LEARNING = "learning"
+"""Why a question missed that was looked up by meaning: too few pairs were compared so far."""
+
+
 class Overhead(StrEnum):
     """Why the platform, not the caller, bears what an upstream is owed for an attempt."""
 
@@ -142,7 +146,7 @@ class CallRecord(msgspec.Struct, array_like=True, gc=False):
     charge_currency: str = ""
     charge_version: str = ""
     cache_reason: str = ""
-    """Why the cache was bypassed."""
+    """Why the cache was bypassed; of a miss `LEARNING`, or nothing."""
     cache_key: str = ""
     """Of the cached response that was given, in hex."""
     saved_tokens: int = 0

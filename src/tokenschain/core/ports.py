@@ -141,6 +141,9 @@ class Cache(Protocol):
             ApiError: `invalid_value` for `x-tc-cache`, `not_cached` when nothing else was wanted.
         """
 
+    def explain(self, call: Call, caller: KeyGrant) -> dict[str, object]:
+        """What the cache would do for the call; nothing is looked up."""
+
 
 class Upstreams(Protocol):
     async def open(
@@ -215,3 +218,6 @@ class NoCache:
 
     def look_up(self, call: Call, caller: KeyGrant, plan: Plan) -> None:
         return None
+
+    def explain(self, call: Call, caller: KeyGrant) -> dict[str, object]:
+        return {"mode": "off", "learning": None}

@@ -159,14 +159,15 @@ class AccessLog:
         if not record.model_served and model:
             model = self._redact(model)
         ended_s = (record.started_ms + record.total_ms) / 1e3
+        cache, reason = record.cache, record.cache_reason
         return AccessLine(
             EVENT, "info",
             datetime.fromtimestamp(ended_s, UTC).isoformat(timespec="milliseconds"),
             self._node, self._process, record.event_id, record.key_id, record.tenant,
             record.project, record.api, model, record.model_served, record.upstream,
             len(attempts), record.status, record.outcome, record.error, record.finish_reason,
-            record.streamed, record.cache, record.prompt_tokens, record.cached_tokens,
-            record.completion_tokens,
+            record.streamed, f"{cache}:{reason}" if reason else cache,
+            record.prompt_tokens, record.cached_tokens, record.completion_tokens,
             None if first_byte_ms is None else round(first_byte_ms, 3),
             round(record.total_ms, 3), record.bytes_in, record.bytes_out,
         )  # fmt: skip

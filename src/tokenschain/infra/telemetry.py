@@ -139,6 +139,8 @@ class GatewayMetrics(Collector):
             self._count_attempts(record)
         cache = record.cache
         if cache != BYPASS:
+            if record.cache_reason:
+                cache = f"{cache}:{record.cache_reason}"  # `miss:learning` alone
             series.cached[cache] = series.cached.get(cache, 0) + 1
         series.prompt_tokens += record.prompt_tokens
         series.cached_tokens += record.cached_tokens

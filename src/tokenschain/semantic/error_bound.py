@@ -179,6 +179,16 @@ class ErrorBound:
         """Probability that a cached answer is right here."""
         return float(_sigmoid(_row(features) @ self._model))
 
+    @property
+    def pairs(self) -> int:
+        """Pairs of questions that were compared; the latest 2,000."""
+        return len(self._labels)
+
+    @property
+    def learning(self) -> bool:
+        """Whether there are too few of them to serve anything."""
+        return len(self._labels) < LABELS_MIN
+
     def decide(self, hit_confidence: float) -> tuple[ServingDecision, float]:
         """What is done with a lookup whose best candidate has this confidence.
 
@@ -223,6 +233,12 @@ class ErrorBound:
                 self._checked_wrong += weight
         self._since_fit += 1
         if self._since_fit >= FIT_EVERY and len(self._labels) >= LABELS_MIN:
+            self._since_fit = 0
+            self._fit()
+
+    def refit(self) -> None:
+        """Choose the threshold anew, where there are enough labels, without waiting for more."""
+        if not self.learning:
             self._since_fit = 0
             self._fit()
 
@@ -276,8 +292,7 @@ class ErrorBound:
         made.false_hit_rate_max = state.false_hit_rate_max
         made._checked_right, made._checked_wrong, made._squares = state.checks
         made.exact_served, made.served, made.checked = state.counts
-        if len(made._labels) >= LABELS_MIN:
-            made._fit()
+        made.refit()
         return made
 
     def false_hit_rate(self) -> FalseHitRate:

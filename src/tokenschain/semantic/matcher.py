@@ -16,10 +16,11 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 import numpy as np
 
-from tokenschain.core.cache.semantic_protocol import Cluster, Report
+from tokenschain.core.cache.semantic_protocol import Cluster, LabelledPair, Report
 from tokenschain.core.cache.store import CacheEntry
 from tokenschain.semantic.embedders import Vectors
 from tokenschain.semantic.error_bound import (
+    LABELS_MIN,
     ErrorBound,
     ErrorBoundState,
     Features,
@@ -260,6 +261,29 @@ class Matcher:
         if right:
             _join(self._equivalent, unclear.key, pending.key)
 
+    def teach(self, group: str, pair: LabelledPair, false_hit_rate_max: float) -> bool:
+        """Learn from two questions as if the first were cached and the second asked.
+
+        Returns:
+            Whether it tells anything: pairs that would never be compared do not.
+        """
+        fast = self._models.fast([pair.question, pair.other])
+        fast_cosine = float(fast[0] @ fast[1])
+        if fast_cosine < FAST_MIN:
+            return False
+        fine = self._models.fine([pair.question, pair.other])
+        cosines = self._models.to_scale(fine[:1] @ fine[1])
+        probability, _ = self._verifier.weigh(
+            self._verifier.facts_of(pair.question), self._verifier.facts_of(pair.other),
+            float(cosines[0]), fast_cosine,
+        )  # fmt: skip
+        if not probability >= NEAR_MIN:
+            return False
+        near = [CachedQuestion(b"", pair.question, fast_cosine, fine[0])]
+        features = self._features(near, cosines, b"", probability)
+        self.error_bound_of(group).learn(features, pair.same, 1.0, false_hit_rate_max)
+        return True
+
     def drop(self, group: str, namespace: bytes, key: bytes, false_hit_rate_max: float) -> None:
         """An answer was flushed. If it was served lately it counts as a false hit: who flushes a
         single answer calls it wrong."""
@@ -284,7 +308,8 @@ class Matcher:
             rate = bound.false_hit_rate()
             found.append(
                 Report(group, bound.false_hit_rate_max, rate.estimate, rate.low, rate.high,
-                       rate.checked, bound.served, bound.threshold, list(bound.previews))
+                       rate.checked, bound.served, bound.threshold, list(bound.previews),
+                       bound.pairs, LABELS_MIN)
             )  # fmt: skip
         return found
 

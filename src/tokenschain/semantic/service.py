@@ -24,18 +24,22 @@ from tokenschain.core.cache.semantic_protocol import (
     HEALTH_PATH,
     LEARN_PATH,
     METRICS_PATH,
+    PAIRS_PATH,
     REPORT_PATH,
     AskClusters,
     Drop,
     Find,
     Finding,
     Learn,
+    PairsTaught,
+    TeachPairs,
 )
 from tokenschain.core.cache.store import decode_entry, encode_entry
 from tokenschain.core.errors import ApiError
 from tokenschain.infra.control_channel.protocol import SIGNATURE_HEADER
 from tokenschain.infra.control_channel.signatures import BadSignature, Signatures, Signed
 from tokenschain.infra.security.secrets import same
+from tokenschain.semantic.error_bound import LABELS_MIN
 from tokenschain.semantic.matcher import Matcher, MatchResult, Unclear, answer_in
 from tokenschain.semantic.remote import Judge
 from tokenschain.wire.exchange import Exchange
@@ -55,6 +59,7 @@ METRICS = {
     "tokenschain_semantic_false_hit_rate_high": "Upper end of its 95 % interval.",
     "tokenschain_semantic_checked": "Would-be hits that were answered upstream to check them.",
     "tokenschain_semantic_served": "Semantic hits.",
+    "tokenschain_semantic_pairs": "Pairs of questions compared; below 150 nothing is served.",
     "tokenschain_semantic_threshold": "Hit confidence from which answers are served; NaN: none "
     "are.",
 }
@@ -67,6 +72,7 @@ _find = msgspec.msgpack.Decoder(Find).decode
 _drop = msgspec.msgpack.Decoder(Drop).decode
 _learn = msgspec.msgpack.Decoder(Learn).decode
 _clusters = msgspec.msgpack.Decoder(AskClusters).decode
+_pairs = msgspec.msgpack.Decoder(TeachPairs).decode
 _encode = msgspec.msgpack.Encoder().encode
 _Result = TypeVar("_Result")
 
@@ -107,6 +113,7 @@ class SemanticService:
         self._ways: dict[str, Callable[[bytes], Awaitable[bytes]]] = {
             FIND_PATH: self._find, LEARN_PATH: self._learn, DROP_PATH: self._drop,
             REPORT_PATH: self._reports, CLUSTERS_PATH: self._groups,
+            PAIRS_PATH: self._teach,
         }  # fmt: skip
 
     def __call__(self, exchange: Exchange) -> None:
@@ -181,7 +188,7 @@ class SemanticService:
         asked = _find(body)
         self._finding += 1
         try:
-            found = await self.in_thread(self._look, asked)
+            found, learning = await self.in_thread(self._look, asked)
         finally:
             self._found()
         doubt, judge = found.doubt, self._judge
@@ -193,13 +200,15 @@ class SemanticService:
             ):
                 found = found._replace(key=doubt.key, entry=cached)
         entry = b"" if found.entry is None else encode_entry(found.entry)
-        return _encode(Finding(found.hit_confidence, found.key, entry))
+        return _encode(Finding(found.hit_confidence, found.key, entry, learning))
 
-    def _look(self, asked: Find) -> MatchResult:
+    def _look(self, asked: Find) -> tuple[MatchResult, bool]:
+        """What was found, and whether the group is still learning."""
         error_bound = self._matcher.error_bound_of(asked.group)
         for _ in range(min(asked.exact, EXACT_MAX)):
             error_bound.record_exact_hit()
-        return self._matcher.find(asked.namespace, asked.group, asked.question)
+        found = self._matcher.find(asked.namespace, asked.group, asked.question)
+        return found, error_bound.learning
 
     async def _learn(self, body: bytes) -> bytes:
         said = _learn(body)
@@ -230,6 +239,20 @@ class SemanticService:
         )
         return _encode(None)
 
+    async def _teach(self, body: bytes) -> bytes:
+        """Pair by pair: look-ups go between."""
+        asked = _pairs(body)
+        bound = await self.in_thread(self._matcher.error_bound_of, asked.group)
+        learned = 0
+        for pair in asked.pairs:
+            learned += await self.in_thread(
+                self._matcher.teach, asked.group, pair, asked.false_hit_rate_max
+            )
+            await self._turn()
+        await self.in_thread(bound.refit)
+        unlike = len(asked.pairs) - learned
+        return _encode(PairsTaught(learned, unlike, bound.pairs, LABELS_MIN, bound.threshold))
+
     async def _reports(self, _: bytes) -> bytes:
         return _encode(await self.in_thread(self._matcher.reports))
 
@@ -245,7 +268,7 @@ class SemanticService:
         lines += [f"# TYPE {name} gauge" for name in METRICS]
         for one in self._matcher.reports():
             values = (
-                one.false_hit_rate, one.low, one.high, one.checked, one.served,
+                one.false_hit_rate, one.low, one.high, one.checked, one.served, one.pairs,
                 math.nan if one.threshold is None else one.threshold,
             )  # fmt: skip
             label = one.group.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")

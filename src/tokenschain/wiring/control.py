@@ -91,11 +91,7 @@ def _build(settings: Settings, engine: Engine) -> tuple[FastAPI, _Running]:
         settings.database.response_bytes_per_tenant_max,
     )
     signatures = Signatures(suite, internal, time.time)
-    semantic = (
-        SemanticProcesses(settings.semantic_base_urls, signatures, HttpClient())
-        if settings.cache.compares_meanings
-        else None
-    )
+    semantic = SemanticProcesses(settings.semantic_base_urls, signatures, HttpClient())
     maintenance = Maintenance(
         engine,
         ledger,

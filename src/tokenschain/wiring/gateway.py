@@ -289,16 +289,10 @@ class GatewayWorker:
             derive = self._suite.derive
             sealer = Sealer(self._suite, self._secrets, lambda secret: derive(secret, b"shelf"))
             self._cache_store = RedisCacheStore(settings.redis.url, sealer)
-        self._semantic: SemanticClient | None = None
-        if settings.cache.compares_meanings:
-            asks = SignedClient(settings.semantic_base_url, self._signatures, self._client)
-            self._semantic = SemanticClient(
-                asks.ask,
-                _CONTROL_AWAY,
-                time.monotonic,
-                self._report,
-                settings.cache.find_wait_max_s,
-            )
+        asks = SignedClient(settings.semantic_base_url, self._signatures, self._client)
+        self._semantic = SemanticClient(
+            asks.ask, _CONTROL_AWAY, time.monotonic, self._report, settings.cache.find_wait_max_s
+        )
         self._cache = ResponseCache(
             self._served,
             partial(self._suite.keyed_digest, self._suite.derive(self._secrets()[0], b"cache")),
@@ -398,12 +392,11 @@ class GatewayWorker:
         yield partial(keep_status, status_path(self._settings.data_dir, self._worker), self.status)
         yield self._budgets.run
         yield self._probes.run
+        yield self._semantic.run
         if self._access_log is not None:
             yield self._access_log.run
         if self._cache_store is not None:
             yield self._cache.ship
-        if self._semantic is not None:
-            yield self._semantic.run
         if self._rates is not None:
             yield self._rates.run
         if self._shared is not None:
@@ -526,11 +519,10 @@ class GatewayWorker:
     def status(self) -> GatewayStatus:
         """What this worker says of itself; see `core.gateway_status`."""
         now, uplink = time.monotonic(), self._uplink
-        lost = {"control": uplink.control_lost, "budgets": self._budgets.lost}
+        lost = {"control": uplink.control_lost, "budgets": self._budgets.lost,
+                "semantic": self._semantic.lost}  # fmt: skip
         if self._rates is not None:
             lost["redis" if self._redis_rates else "rates"] = self._rates.lost
-        if self._semantic is not None:
-            lost["semantic"] = self._semantic.lost
         return GatewayStatus(
             name=self._name,
             worker=self._worker,

@@ -5,7 +5,7 @@
 
 import time
 from collections.abc import Callable, Coroutine
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from anyio import from_thread
 from fastapi import APIRouter, Depends, Query
@@ -17,6 +17,7 @@ from tokenschain.control.api.context import (
     Example,
     IntMoment,
     Items,
+    Label,
     MaybeLabel,
     NameQuery,
     Permission,
@@ -25,12 +26,16 @@ from tokenschain.control.api.context import (
 )
 from tokenschain.control.cache import rules_and_stats
 from tokenschain.control.cache.semantic_client import SemanticProcesses
+from tokenschain.control.identity import organization
 from tokenschain.control.identity.ownership import Extent
+from tokenschain.core.cache.semantic_protocol import LabelledPair
 from tokenschain.core.errors import ApiError
+from tokenschain.core.snapshot import ModelDirectory
 from tokenschain.core.tenancy import PLATFORM
 
 DAY_S = 86_400
 CLUSTERS_MAX = 200
+PAIRS_MAX, QUESTION_CHARACTERS_MAX = 200, 2_000
 router = APIRouter(prefix="/api/v1/cache", route_class=AdminRoute, tags=["cache"])
 Reading = Annotated[RequestContext, Depends(Permission("cache:read", Extent.TENANT))]
 Dropping = Annotated[RequestContext, Depends(Permission("cache:write", Extent.TENANT))]
@@ -90,6 +95,49 @@ class Feedback(RequestBody):
     request_id: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[\w-]+$")]
     right: bool
     comment: Annotated[str, Field(max_length=1_000)] = ""
+
+
+class Pair(RequestBody):
+    """Two questions, and whether one answer is right for both (`y` 1) or not (0)."""
+
+    example: ClassVar[Example] = {"a": "How do I reset it?", "b": "how to reset it", "y": 1}
+    a: Annotated[str, Field(min_length=1, max_length=QUESTION_CHARACTERS_MAX)]
+    b: Annotated[str, Field(min_length=1, max_length=QUESTION_CHARACTERS_MAX)]
+    y: Literal[0, 1]
+
+
+class PairsToLearn(RequestBody):
+    """Pairs of questions from which the semantic cache learns before there are calls."""
+
+    example: ClassVar[Example] = {
+        "tenant": "acme",
+        "project": "faq",
+        "model": "qwen-plus",
+        "pairs": [
+            {"a": "How do I reset it?", "b": "how to reset it", "y": 1},
+            {"a": "Can I return it in 3 days?", "b": "Can I return it in 30 days?", "y": 0},
+        ],
+    }
+    tenant: Label
+    project: Label
+    model: Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f]+$")]
+    pairs: Annotated[list[Pair], Field(min_length=1, max_length=PAIRS_MAX)]
+
+
+class Learned(AnswerBody):
+    """What came of pairs, at the process that knows least."""
+
+    learned: int
+    unlike: int
+    """Pairs so unlike that they would never be compared: they tell nothing."""
+    pairs: int
+    """Compared so far, those of calls included."""
+    pairs_needed: int
+    """Before these nothing is served."""
+    threshold: float | None
+    """Hit confidence from which answers are served; null: none are."""
+    processes: int
+    """Processes that learned them."""
 
 
 class Flushed(AnswerBody):
@@ -157,6 +205,10 @@ class ThresholdPreview(AnswerBody):
     false_hit_rate_high: float
     checked: int
     served: int
+    pairs: int
+    """Pairs of questions compared so far; the latest 2,000 count."""
+    pairs_needed: int
+    """Before these nothing is served: `x-tc-cache: miss:learning`."""
     threshold: float | None
     exact_hits: int
     lookups: int
@@ -257,6 +309,7 @@ def threshold_preview(
                 **group._asdict(), false_hit_rate_max=one.false_hit_rate_max,
                 false_hit_rate=one.false_hit_rate, false_hit_rate_low=one.low,
                 false_hit_rate_high=one.high, checked=one.checked, served=one.served,
+                pairs=one.pairs, pairs_needed=one.pairs_needed,
                 threshold=one.threshold, exact_hits=found["exact_hits"],
                 lookups=found["lookups"], choices=choices,
             )
@@ -287,6 +340,43 @@ def query_clusters(
     clusters = _from_processes(asked, lambda semantic: semantic.clusters(whose, keys, limit))
     rows = rules_and_stats.query_clusters(clusters, given)[:limit]
     return Items[QueryCluster](data=[QueryCluster(**row) for row in rows])
+
+
+@router.post("/pairs")
+def learn_pairs(asked: Dropping, wanted: PairsToLearn) -> Learned:
+    """Teach the semantic cache from pairs of questions, before it has compared those of calls.
+
+    Each pair counts as one that a call brought: the first question as if its answer were cached,
+    the second as asked. At most 200 at a time; `tokenschain cache learn` sends a whole file.
+    """
+    asked.need(wanted.tenant)
+    if not organization.find(asked.db, "project", wanted.tenant, wanted.project):
+        raise ApiError("not_found", "There is no such project.", param="project")
+    snapshot = asked.context.publisher.snapshot
+    directory = ModelDirectory(snapshot, wanted.tenant)
+    model = directory.named(wanted.model)
+    if all(model != name for name, _ in directory.names()):
+        raise ApiError("model_not_found", f"The model `{model}` is not served.", param="model")
+    if snapshot.cache.mode_of(wanted.tenant, wanted.project, model) != "semantic":
+        raise ApiError(
+            "conflict",
+            "Questions are not compared by meaning there: set `cache.mode` to `semantic` first.",
+            param="model",
+        )
+    group = f"{wanted.tenant}/{wanted.project}/{model}"
+    pairs = [LabelledPair(pair.a, pair.b, pair.y == 1) for pair in wanted.pairs]
+    most = snapshot.cache.false_hit_rate_max_of(wanted.tenant, wanted.project, model)
+    told = _from_processes(asked, lambda semantic: semantic.teach(group, pairs, most))
+    if not told:
+        raise ApiError(
+            "server_busy", "No process that compares questions answers: `tokenschain semantic`."
+        )
+    asked.note(wanted.tenant, f"pairs/{group}", {"pairs": len(pairs)})
+    least = min(told, key=lambda one: one.pairs)
+    return Learned(
+        learned=least.learned, unlike=least.unlike, pairs=least.pairs,
+        pairs_needed=least.pairs_needed, threshold=least.threshold, processes=len(told),
+    )  # fmt: skip
 
 
 Told = TypeVar("Told")

@@ -94,7 +94,7 @@ def read_diagnostics(asked: Reading) -> Diagnostics:
     context, now_s = asked.context, time.time()
     schema = database.schema_version(asked.db)
     captured = ledger.capture(asked.db, context.ledger)
-    semantic = context.semantic
+    semantic = context.semantic if context.publisher.snapshot.cache.compares_meanings else None
     return Diagnostics(
         version=__version__,
         unix_time_s=now_s,

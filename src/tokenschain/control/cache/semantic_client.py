@@ -10,16 +10,23 @@ import msgspec
 
 from tokenschain.core.cache.semantic_protocol import (
     CLUSTERS_PATH,
+    PAIRS_PATH,
     REPORT_PATH,
     AskClusters,
     Cluster,
+    LabelledPair,
+    PairsTaught,
     Report,
+    TeachPairs,
 )
 from tokenschain.infra.control_channel.signatures import Signatures
 from tokenschain.infra.control_channel.signed_client import Refused, SignedClient
 from tokenschain.wire.client import ClientError, HttpClient
 
 ASK_MAX_S = 5.0
+PAIRS_AT_ONCE = 20
+"""Some seconds of comparing, where calls are looked up in between."""
+TEACH_MAX_S = 30.0
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -55,13 +62,34 @@ class SemanticProcesses:
                 seen.update(one.keys)
         return found
 
+    async def teach(
+        self, group: str, pairs: Sequence[LabelledPair], false_hit_rate_max: float
+    ) -> list[PairsTaught]:
+        """Have each of them learn from these pairs; what each says at the end."""
+        totals = [(0, 0)] * len(self._asks)
+        found: list[PairsTaught | None] = [None] * len(self._asks)
+        for start in range(0, len(pairs), PAIRS_AT_ONCE):
+            some = list(pairs[start : start + PAIRS_AT_ONCE])
+            body = _encode(TeachPairs(group, false_hit_rate_max, some))
+            answers = await self._ask_each(PAIRS_PATH, body, TEACH_MAX_S)
+            for at, answer in enumerate(answers):
+                taught = _read(answer, PairsTaught) if answer is not None else None
+                if taught:
+                    learned, unlike = totals[at]
+                    totals[at] = learned + taught.learned, unlike + taught.unlike
+                    taught.learned, taught.unlike = totals[at]
+                    found[at] = taught
+        return [one for one in found if one is not None]
+
     async def _ask_all(self, path: str, body: bytes) -> list[bytes]:
         return [answer for answer in await self._ask_each(path, body) if answer is not None]
 
-    async def _ask_each(self, path: str, body: bytes) -> list[bytes | None]:
+    async def _ask_each(
+        self, path: str, body: bytes, wait_max_s: float = ASK_MAX_S
+    ) -> list[bytes | None]:
         async def ask(client: SignedClient) -> bytes | None:
             try:
-                async with asyncio.timeout(ASK_MAX_S):
+                async with asyncio.timeout(wait_max_s):
                     return await client.ask(path, body)
             except (TimeoutError, ClientError, Refused):
                 return None

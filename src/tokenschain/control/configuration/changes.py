@@ -274,6 +274,8 @@ class Configurator:
                 fatal.append(problem)
             elif problem.key in changed:
                 warnings.append(problem)
+        if origin is not Origin.FILE:
+            warnings += checks.consequences(before.given, after.given)
         return tuple(dict.fromkeys(fatal)), tuple(warnings)
 
     def _write(

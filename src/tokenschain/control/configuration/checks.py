@@ -38,6 +38,17 @@ def problems(given: Configuration, routes: Routes) -> list[Problem]:
     ]
 
 
+def consequences(before: Configuration, after: Configuration) -> Iterator[Problem]:
+    """What is right, and needs something that no configuration gives."""
+    if after.compares_meanings and not before.compares_meanings:
+        yield Problem(
+            Kind.CACHE_RULES, "", SINGLE, "mode",
+            "questions are compared by the process `tokenschain semantic`, one beside each "
+            "gateway: start it, where it does not run yet (`tokenschain up` starts it when it is "
+            "started the next time). Until then they are misses.",
+        )  # fmt: skip
+
+
 def reference_problems(
     given: Configuration, routes: Routes, organization: Organization
 ) -> list[Problem]:

@@ -45,6 +45,14 @@ class Configuration(msgspec.Struct, frozen=True):
         """Names of the platform's virtual models."""
         return frozenset(name for tenant, name in self.virtual_models if not tenant)
 
+    @property
+    def compares_meanings(self) -> bool:
+        """Whether anyone's questions are compared by meaning."""
+        own = self.tenant_cache.values()
+        return self.cache.compares_meanings or any(
+            "semantic" in (rules.mode, *rules.mode_overrides.values()) for rules in own
+        )
+
 
 def of_specs(specs: Mapping[ResourceKey, Spec]) -> Configuration:
     """The configuration that resources make up."""

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 FIND_PATH, LEARN_PATH, DROP_PATH = "/find", "/learn", "/drop"
-REPORT_PATH, CLUSTERS_PATH = "/report", "/clusters"
+REPORT_PATH, CLUSTERS_PATH, PAIRS_PATH = "/report", "/clusters", "/pairs"
 HEALTH_PATH, METRICS_PATH = "/health", "/metrics"
 
 
@@ -33,6 +33,8 @@ class Finding(msgspec.Struct, array_like=True):
     """Probability that the best candidate is right, whether it is served or not."""
     key: bytes = b""
     entry: bytes = b""
+    learning: bool = False
+    """Too few pairs of questions were compared so far: nothing is served yet."""
 
 
 class Drop(msgspec.Struct, array_like=True):
@@ -72,6 +74,39 @@ class Report(msgspec.Struct, array_like=True):
     threshold: float | None
     """Hit confidence from which answers are served; None: none are."""
     previews: list[ThresholdPreview]
+    pairs: int = 0
+    """Pairs of questions that were compared."""
+    pairs_needed: int = 0
+    """Before the first of them nothing is served."""
+
+
+class LabelledPair(msgspec.Struct, array_like=True):
+    """Two questions of which somebody knows whether one answer is right for both."""
+
+    question: str
+    other: str
+    same: bool
+
+
+class TeachPairs(msgspec.Struct, array_like=True):
+    """Learn from pairs before there are calls."""
+
+    group: str
+    false_hit_rate_max: float
+    pairs: list[LabelledPair]
+
+
+class PairsTaught(msgspec.Struct, array_like=True):
+    """What came of it."""
+
+    learned: int
+    unlike: int
+    """Pairs so unlike that they would never be compared: they tell nothing."""
+    pairs: int
+    """Of the group, those included that calls brought."""
+    pairs_needed: int
+    threshold: float | None
+    """See `Report.threshold`."""
 
 
 class AskClusters(msgspec.Struct, array_like=True):

@@ -95,6 +95,11 @@ class CacheRules(msgspec.Struct, frozen=True):
     flushed: dict[str, float] = {}
     """What was stored until then is no longer given: Unix times by `flush_name`."""
 
+    @property
+    def compares_meanings(self) -> bool:
+        """Whether anyone's questions are compared by meaning."""
+        return "semantic" in (self.mode, *self.mode_overrides.values())
+
     def mode_of(self, tenant: str, project: str, model: str) -> Mode:
         """The mode in force for a call."""
         return narrowest(self.mode_overrides, tenant, project, model, self.mode)

@@ -562,6 +562,7 @@ class Gateway:
                 call.parsed = await self._parsed(partial(api_format.parse, body), body)
                 plan = self._steps.routing.plan(call, caller)
                 explained = self._steps.opening.explain(call, caller, plan)
+                explained["cache"] = self._steps.cache.explain(call, caller)
             except ApiError as error:
                 self._refuse(exchange, error)
                 return

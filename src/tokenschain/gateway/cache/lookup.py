@@ -27,7 +27,7 @@ from tokenschain.core.cache.store import (
     encode_entry,
 )
 from tokenschain.core.call import CacheResult, Call, CallRequest, Hit, ResponseWriter
-from tokenschain.core.call_record import HitKind
+from tokenschain.core.call_record import LEARNING, HitKind
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.openai_chat import Api, ParsedRequest
 from tokenschain.core.ports import Answer, OffLoop, ReadyAnswer, on_loop
@@ -68,6 +68,8 @@ class Found(NamedTuple):
     hit: Hit | None
     confidence: float
     """Of the nearest cached answer, whether it is given or not; see `CacheResult`."""
+    learning: bool = False
+    """Nothing is served yet, for want of pairs of questions that were compared."""
 
 
 NOTHING_FOUND = Found(None, 0.0)
@@ -84,6 +86,9 @@ class SemanticLookup(Protocol):
 
     def learn(self, call: Call, identity: Identity, rules: CacheRules, entry: CacheEntry) -> None:
         """A question was answered by an upstream."""
+
+    def is_learning(self, call: Call) -> bool | None:
+        """Whether nothing is served yet to such callers; None before a first look-up."""
 
     def drop(self, call: Call, identity: Identity, rules: CacheRules, key: bytes) -> None:
         """An answer may not be given any more."""
@@ -188,6 +193,14 @@ class ResponseCache:
         if not directives.store:
             return None
         return await self._lead_or_follow(call, lookup)
+
+    def explain(self, call: Call, caller: KeyGrant) -> dict[str, object]:
+        """See `core.ports.Cache.explain`."""
+        rules = self._served.get().cache
+        mode = rules.mode_of(caller.tenant, caller.project, call.parsed.model)
+        by_meaning = mode == "semantic" and self._semantic is not None
+        learning = self._semantic.is_learning(call) if by_meaning and self._semantic else None
+        return {"mode": mode, "learning": learning}
 
     # --- requests that come again, letter by letter ------------------------------------------
 
@@ -324,7 +337,10 @@ class ResponseCache:
                 self._store.put(key, entry)
                 return Hit(HitKind.EXACT, entry, key)
         if self._semantic is not None and lookup.identity.namespace:
-            hit, call.cache.hit_confidence = await self._semantic.find(call, lookup.identity)
+            found = await self._semantic.find(call, lookup.identity)
+            hit, call.cache.hit_confidence = found.hit, found.confidence
+            if found.learning and hit is None:
+                call.cache.reason = LEARNING
             if hit is not None and hit.entry is not None:
                 if self._fresh(hit.entry, hit.key, lookup, now):
                     return hit
@@ -375,7 +391,7 @@ class ResponseCache:
                 return None  # it failed before it said anything: each for itself
             result = call.cache
             result.hit = Hit(HitKind.INFLIGHT, flight.entry, key)
-            result.outcome = HitKind.INFLIGHT
+            result.outcome, result.reason = HitKind.INFLIGHT, ""
             return FollowedAnswer(flight, result)
         # From here to the pipeline's `recorder` nothing is awaited: who comes next finds the
         # flight, and everything the leader is sent is recorded.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -30,6 +30,7 @@ LEARN_MAX_S = 10.0
 BACKOFF_S = 2.0
 """Pause after it failed or was too slow: a call waits for it once, not every call."""
 LEARN_QUEUE_MAX = 1_000
+GROUPS_MAX = 10_000
 _encode = msgspec.msgpack.Encoder().encode
 _finding = msgspec.msgpack.Decoder(Finding).decode
 
@@ -61,6 +62,8 @@ class SemanticClient:
         self._find_wait_max_s = find_wait_max_s
         self._backoff = Backoff(clock, BACKOFF_S, name="semantic", report=report)
         self._exact: Counter[str] = Counter()
+        self._learning: OrderedDict[str, bool] = OrderedDict()
+        """By group, as the last look-up said."""
         self._feedback: asyncio.Queue[Learn | Drop] = asyncio.Queue(LEARN_QUEUE_MAX)
 
     @property
@@ -82,13 +85,20 @@ class SemanticClient:
             async with asyncio.timeout(self._find_wait_max_s):
                 found = _finding(await self._send(FIND_PATH, _encode(asked)))
             self._backoff.answered()
+            self._learning[group] = found.learning
+            if len(self._learning) > GROUPS_MAX:
+                self._learning.popitem(last=False)
             if not found.entry:
-                return Found(None, found.hit_confidence)
+                return Found(None, found.hit_confidence, found.learning)
             hit = Hit(HitKind.SEMANTIC, decode_entry(found.entry), found.key)
             return Found(hit, found.hit_confidence)
         except self._store_errors as error:
             self._backoff.failed(str(error) or type(error).__name__)
             return NOTHING_FOUND
+
+    def is_learning(self, call: Call) -> bool | None:
+        """See `gateway.cache.lookup.SemanticLookup.is_learning`."""
+        return self._learning.get(_group(call))
 
     def learn(self, call: Call, identity: Identity, rules: CacheRules, entry: CacheEntry) -> None:
         """See `gateway.cache.lookup.SemanticLookup.learn`."""

@@ -166,11 +166,6 @@ class CacheSettings(CacheRules, frozen=True, kw_only=True):
             + (embedder.wait_max_s if embedder is not None else 0.0)
         )
 
-    @property
-    def compares_meanings(self) -> bool:
-        """Whether anybody's questions are compared by meaning."""
-        return "semantic" in (self.mode, *self.mode_overrides.values())
-
 
 class TlsSettings(msgspec.Struct, frozen=True, kw_only=True):
     """HTTPS for callers of the gateway."""
