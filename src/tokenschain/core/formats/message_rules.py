@@ -111,6 +111,8 @@ class MessageRules(msgspec.Struct, frozen=True, kw_only=True):
     """Roles, as JSON, whose messages of a text alone need no look; made of the rules."""
     by_role: frozenset[str] = frozenset()
     """Made of the rules where they are few: without one of these roles no rule applies."""
+    read_by_role: bool = False
+    """Whether the role of a message that is a text tells if it must be read; made of the rules."""
     searches: tuple[tuple[bytes, ...], ...] = ()
     """Made of the rules where they are few: what stands in messages that must be read, alone or
     together with one of those that follow."""
@@ -121,6 +123,10 @@ class MessageRules(msgspec.Struct, frozen=True, kw_only=True):
         plain = {"system", "developer", "user", "assistant", "tool"} - self.roles.keys()
         roles = frozenset(b'"%b"' % role.encode() for role in plain)
         msgspec.structs.force_setattr(self, "plain_roles", roles)
+        by_role_alone = self.blanks and not (
+            self.always or self.alternates or self.system_first or self.never_empty
+        )
+        msgspec.structs.force_setattr(self, "read_by_role", by_role_alone)
         few = not (self.joined or self.parts or self.left_out or self.never_empty or self.known)
         found: list[tuple[bytes, ...]] = []
         if few and self.nulls and self.blanks and self.functions and self.tool_ids is None:

@@ -229,13 +229,15 @@ def parse(api: Api, body: bytes, native: NativeRequest | None = None) -> ParsedR
     """
     fields, mended = read_body(body)
     if api is _CHAT and not mended and _BEYOND_TEXTS.isdisjoint(fields):
-        texts = _chat_of_texts(fields, body)
+        texts = _chat_of_texts(fields, body, native)
         if texts is not None:
             return texts
     return _checked(api, fields, body, native, mended)
 
 
-def _chat_of_texts(fields: dict[str, Raw], body: bytes) -> ParsedRequest | None:
+def _chat_of_texts(
+    fields: dict[str, Raw], body: bytes, native: NativeRequest | None
+) -> ParsedRequest | None:
     """The usual chat: messages that are a role and a text, and fields that a type alone can
     check. One typed decode sees all of it; None where anything else or anything wrong is in it,
     which `_checked` looks at field by field.
@@ -266,6 +268,7 @@ def _chat_of_texts(fields: dict[str, Raw], body: bytes) -> ParsedRequest | None:
         most,
         # Texts hold no media, and nothing but texts is in them.
         text_tokens(memoryview(fields["messages"]).nbytes),
+        native=native,
         roles=frozenset(roles),
         all_text=True,
     )
@@ -338,6 +341,11 @@ def parse_as(
     raws = {
         name: value if type(value) is Raw else Raw(_encode(value)) for name, value in fields.items()
     }
+    if api is _CHAT and not mended and _BEYOND_TEXTS.isdisjoint(raws):
+        # What any API may ask of texts is within what OpenAI's may: nothing else is to be checked.
+        texts = _chat_of_texts(raws, _encode(raws), native)
+        if texts is not None:
+            return texts
     try:
         return _checked(api, raws, bytes(raws[_PROMPT[api]]), native, mended)
     except ApiError as error:

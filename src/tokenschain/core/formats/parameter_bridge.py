@@ -133,23 +133,43 @@ def bridge(
     )
 
 
-def touches(dialect: Dialect, model: str, fields: Mapping[str, Raw], roles: frozenset[str]) -> bool:
-    """Whether any rule may apply to a request of OpenAI's chat: false for nearly every call.
+_WRITTEN_ANEW = THINKING_KEYS | {
+    "tools", "tool_choice", "parallel_tool_calls", "functions", "function_call", "stop",
+}  # fmt: skip
+"""Fields of a translated request that are looked at for any vendor."""
+
+
+def touches(
+    dialect: Dialect,
+    model: str,
+    fields: Mapping[str, Raw],
+    roles: frozenset[str],
+    *,
+    texts: bool = False,
+    translated: bool = False,
+) -> bool:
+    """Whether any rule may apply to a request: false for nearly every call.
 
     Args:
         roles: who speaks in its messages.
+        texts: whether each of them is known to be a text and nothing beside it.
+        translated: whether it came in by another API than OpenAI's chat.
     """
     watched = dialect.watched_of(model) if dialect.by_model else dialect.watched
     if not fields.keys().isdisjoint(watched):
+        return True
+    if translated and not (texts and fields.keys().isdisjoint(_WRITTEN_ANEW)):
         return True
     if dialect.known is not None and not fields.keys() <= dialect.known:
         return True
     tools = fields.get("tools")
     if tools is not None and tool_bridge.tools_apply(dialect.messages, bytes(tools)):
         return True
-    rules = dialect.messages
+    rules = dialect.messages_of(model, translated=True) if translated else dialect.messages
     if rules.by_role and roles.isdisjoint(rules.by_role):
         return False
+    if texts and rules.read_by_role:
+        return not roles.isdisjoint(rules.roles)
     return message_bridge.applies(rules, bytes(fields["messages"]))
 
 

@@ -23,7 +23,13 @@ from tokenschain.core.formats.dialect import Dialect
 from tokenschain.core.formats.json_bounds import LONG_BYTES
 from tokenschain.core.formats.openai_chat import Api, ParsedRequest
 from tokenschain.core.formats.parameter_bridge import Bridged, Origin
-from tokenschain.core.formats.translation_changes import Changes, Loss, Policy, listed
+from tokenschain.core.formats.translation_changes import (
+    OPENAI_NAMES,
+    Changes,
+    Loss,
+    Policy,
+    listed,
+)
 from tokenschain.core.gateway_status import MISSING, KeyStatus
 from tokenschain.core.ports import Answer, OffLoop, on_loop
 from tokenschain.core.snapshot import Candidate, Upstream
@@ -196,7 +202,11 @@ class HttpUpstreams:
             return self._open_long(call, candidate, target, said)
         bridged = _bridge(call, candidate, target.vendor, said)
         _tell(call, bridged)
-        texts = call.parsed.all_text and BESIDE_MESSAGES.isdisjoint(bridged.fields)
+        texts = (
+            call.parsed.all_text
+            and not bridged.relays  # as its caller wrote it: not all of that was translated
+            and BESIDE_MESSAGES.isdisjoint(bridged.fields)
+        )
         if bridged.schema is not None or (not texts and may_name_media(bridged.fields)):
             return self._open_prepared(call, candidate, target, bridged, said)
         return self._with_key(call, candidate, target, bridged, said)
@@ -589,18 +599,19 @@ def _bridge(
     most = offer.output_tokens_max
     if parsed.api is not _CHAT:
         return _bridge_other(call, dict(fields), vendor, most)
-    if native is None:
-        over = most is not None and (parsed.output_tokens_max or 0) > most
-        if not over and not parameter_bridge.touches(
-            vendor.dialect, offer.model, fields, parsed.roles
-        ):
-            return Bridged(dict(fields))
-        origin = Origin(output_tokens_max=most)
-    else:
+    losses: tuple[Loss, ...] = ()
+    if native is not None:
         losses = native.losses
         if native.api == "messages" and b"anthropic-beta" in call.request.headers:
             losses = (*losses, Loss("anthropic-beta"))
-        origin = Origin(native.names, losses, True, most)
+    over = most is not None and (parsed.output_tokens_max or 0) > most
+    if not over and not losses and not parameter_bridge.touches(
+        vendor.dialect, offer.model, fields, parsed.roles,
+        texts=parsed.all_text and said is None, translated=native is not None,
+    ):  # fmt: skip
+        return Bridged(dict(fields))
+    names = OPENAI_NAMES if native is None else native.names
+    origin = Origin(names, losses, native is not None, most)
     return parameter_bridge.bridge(fields, offer.model, vendor.dialect, _policy(call), origin)
 
 
