@@ -11,7 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenschain.core.errors import ApiError
-from tokenschain.core.formats import canonical, openai_responses, stream_aggregation
+from tokenschain.core.formats import (
+    canonical,
+    openai_responses,
+    parameter_bridge,
+    responses_reader,
+    stream_aggregation,
+)
 from tokenschain.core.formats.anthropic import (
     inbound,
     outbound,
@@ -20,6 +26,8 @@ from tokenschain.core.formats.anthropic import (
 )
 from tokenschain.core.formats.normalization import Normalization, ReplyNormalizer
 from tokenschain.core.formats.openai_chat import UNREAD
+from tokenschain.core.formats.translation_changes import Policy
+from tokenschain.providers.vendor_table import VENDORS
 from tokenschain.wire.sse import SseReader
 
 ASKED = msgspec.structs.replace(UNREAD, model="m")
@@ -341,3 +349,54 @@ def test_think_tags_are_told_from_the_answer_in_any_cut(
         for name in got:
             got[name] += delta.get(name) or ""
     assert got == {"content": answer, "reasoning_content": reasoning}
+
+
+FIELDS_OF_MESSAGES: tuple[dict[str, Any], ...] = (
+    {"temperature": 0.5}, {"top_p": 0.5}, {"stream": True}, {"stop_sequences": ["x"]},
+    {"stop_sequences": [" "]}, {"top_k": 3}, {"metadata": {"user_id": "u"}},
+    {"thinking": {"type": "enabled", "budget_tokens": 1_024}, "max_tokens": 4_096},
+    {"thinking": {"type": "disabled"}}, {"service_tier": "auto"},
+    {"messages": [{"role": "user", "content": ""}]},
+    {"messages": [{"role": "user", "content": [{"type": "text", "text": "hi"}]}]},
+    {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]},
+    {"messages": [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]},
+    {"tools": [{"name": "f", "input_schema": {"type": "object"}}], "tool_choice": {"type": "any"}},
+)  # fmt: skip
+FIELDS_OF_RESPONSES: tuple[dict[str, Any], ...] = (
+    {"temperature": 0.5}, {"top_p": 0.5}, {"stream": True}, {"max_output_tokens": 9},
+    {"top_logprobs": 2}, {"reasoning": {"effort": "high"}}, {"reasoning": {"effort": "none"}},
+    {"text": {"format": {"type": "json_object"}}}, {"text": {"verbosity": "low"}},
+    {"parallel_tool_calls": True}, {"tool_choice": "auto"}, {"service_tier": "flex"},
+    {"user": "u"}, {"instructions": ""}, {"input": ""},
+    {"input": [{"role": "developer", "content": "a"}, {"role": "user", "content": "b"}]},
+)  # fmt: skip
+
+
+def test_what_a_bridge_is_not_asked_for_it_would_leave_as_it_is() -> None:
+    """Of translated texts: whatever the fields, no vendor's rules would have changed anything."""
+    system, turns = "You are helpful.", [{"role": "user", "content": "hi"}]
+    asked = {
+        "messages": ({"model": "m", "max_tokens": 9, "system": system, "messages": turns},
+                     request_reader.parse, FIELDS_OF_MESSAGES),
+        "responses": ({"model": "m", "instructions": system, "input": "hi"},
+                      responses_reader.parse, FIELDS_OF_RESPONSES),
+    }  # fmt: skip
+    passed = 0
+    for plain, parse, extras in asked.values():
+        for extra in ({}, *extras):
+            parsed = parse(json.dumps(plain | extra).encode())
+            native = parsed.native
+            assert native is not None
+            origin = parameter_bridge.Origin(native.names, native.losses, True)
+            for vendor in VENDORS.values():
+                if native.losses or parameter_bridge.touches(
+                    vendor.dialect, "m", parsed.fields, parsed.roles,
+                    texts=parsed.all_text, translated=True,
+                ):  # fmt: skip
+                    continue
+                bridged = parameter_bridge.bridge(
+                    parsed.fields, "m", vendor.dialect, Policy.AUTO, origin
+                )
+                assert bridged == parameter_bridge.Bridged(parsed.fields), (vendor, extra)
+                passed += 1
+    assert passed > len(VENDORS), "most are passed over"

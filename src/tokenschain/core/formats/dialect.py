@@ -17,6 +17,11 @@ import msgspec
 from tokenschain.core.formats.message_rules import MessageRules
 from tokenschain.core.formats.thinking import THINKING_KEYS, ThinkingStyle
 
+WATCHED_OF_TRANSLATED = THINKING_KEYS | {
+    "tools", "tool_choice", "parallel_tool_calls", "functions", "function_call", "stop",
+}  # fmt: skip
+"""Fields of a request of another API than OpenAI's chat that are looked at for any vendor."""
+
 
 class History(StrEnum):
     """What a vendor wants of the reasoning in earlier assistant messages."""

@@ -236,7 +236,7 @@ def parse(api: Api, body: bytes, native: NativeRequest | None = None) -> ParsedR
 
 
 def _chat_of_texts(
-    fields: dict[str, Raw], body: bytes, native: NativeRequest | None
+    fields: dict[str, Raw], body: bytes, native: NativeRequest | None = None
 ) -> ParsedRequest | None:
     """The usual chat: messages that are a role and a text, and fields that a type alone can
     check. One typed decode sees all of it; None where anything else or anything wrong is in it,

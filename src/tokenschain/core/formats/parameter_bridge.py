@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Raw
 
 from tokenschain.core.formats import forced_calls, message_bridge, tool_bridge
-from tokenschain.core.formats.dialect import Dialect, History
+from tokenschain.core.formats.dialect import WATCHED_OF_TRANSLATED, Dialect, History
 from tokenschain.core.formats.thinking import (
     BUDGET_DEFAULT,
     EFFORT_BUDGETS,
@@ -133,12 +133,6 @@ def bridge(
     )
 
 
-_WRITTEN_ANEW = THINKING_KEYS | {
-    "tools", "tool_choice", "parallel_tool_calls", "functions", "function_call", "stop",
-}  # fmt: skip
-"""Fields of a translated request that are looked at for any vendor."""
-
-
 def touches(
     dialect: Dialect,
     model: str,
@@ -158,7 +152,7 @@ def touches(
     watched = dialect.watched_of(model) if dialect.by_model else dialect.watched
     if not fields.keys().isdisjoint(watched):
         return True
-    if translated and not (texts and fields.keys().isdisjoint(_WRITTEN_ANEW)):
+    if translated and not (texts and fields.keys().isdisjoint(WATCHED_OF_TRANSLATED)):
         return True
     if dialect.known is not None and not fields.keys() <= dialect.known:
         return True

@@ -41,9 +41,8 @@ def echo_of(asked: ParsedRequest) -> dict[str, Any]:
     """The fields of a response that say what was asked for."""
     given = {} if asked.native is None else asked.native.fields
     said = dict(_DEFAULTS)
-    for name in _DEFAULTS.keys() & given.keys():
-        raw = given[name]
-        if bytes(memoryview(raw)[:4]) == b"null":
+    for name, raw in given.items():
+        if name not in _DEFAULTS or bytes(memoryview(raw)[:4]) == b"null":
             continue
         if name in _MERGED:
             said[name] = _DEFAULTS[name] | msgspec.json.decode(raw, type=dict[str, Any])

@@ -191,9 +191,9 @@ class _Reader:
         if not self.made:  # nothing that chat knows; the losses decide
             self._add("input", {"role": "user", "content": ""})
         fields: dict[str, Any] = {"model": values["model"], "messages": self.made}
-        for name, canonical in PLAIN.items():
-            raw = self.read.fields.get(name)
-            if raw is not None and bytes(raw) != b"null":
+        for name, raw in self.read.fields.items():
+            canonical = PLAIN.get(name)
+            if canonical is not None and bytes(raw) != b"null":
                 fields[canonical] = raw
         self._settings(fields)
         self._tools(tools, fields)
@@ -221,7 +221,9 @@ class _Reader:
 
     def _unknown(self) -> None:
         for name, raw in self.read.fields.items():
-            if name not in _READ and name not in PLAIN and bytes(raw) not in (b"null", b"[]"):
+            if name in _READ or name in PLAIN:
+                continue
+            if bytes(raw) not in (b"null", b"[]"):
                 self.lose(name)
         values = self.values
         if values.get("truncation") not in (None, "disabled"):
@@ -278,6 +280,8 @@ class _Reader:
     def _declared(self) -> list[tuple[str, _Item]]:
         """All tools with their places: those beside the input and in it, and those of namespaces
         by names that no other has."""
+        if not self.values.get("tools") and isinstance(self.values["input"], str):
+            return []
         given = [(f"tools[{at}]", {name: _plain(value) for name, value in tool.items()})
                  for at, tool in enumerate(self.values.get("tools") or ())]  # fmt: skip
         items = self.values["input"] if isinstance(self.values["input"], list) else ()

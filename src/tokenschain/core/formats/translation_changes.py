@@ -100,6 +100,8 @@ class PartPlaces:
     def of(self, messages: Sequence[Mapping[str, Any]]) -> dict[int, tuple[str, ...]]:
         """The places of the parts of each message whose content is a list of such."""
         made: dict[int, tuple[str, ...]] = {}
+        if not self._places:
+            return made
         for at, message in enumerate(messages):
             content = message.get("content")
             if isinstance(content, list):
