@@ -7,14 +7,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.stack import PRICES, Stack
 from tests.vendors.simulators import KEY, PROFILES, Simulator
 from tests.waiting import until
+from tokenschain.core.snapshot import Upstream
 from tokenschain.infra.security.secrets import SecretMissing, Vault, resolve
 from tokenschain.infra.security.suite import INTERNATIONAL
 from tokenschain.providers.credential_pool import KeyRing, KeyState
+from tokenschain.providers.images import ImageFetcher
+from tokenschain.providers.openai_compat.upstreams import HttpUpstreams
+from tokenschain.providers.vendor_table import vendor_of
+from tokenschain.wire.client import HttpClient
 
 
 class Clock:
@@ -22,6 +28,26 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+def test_a_key_rests_on_when_something_else_of_its_upstream_changes() -> None:
+    """A drain or another limit is no reason to ask with a key that was refused."""
+    client = HttpClient()
+    clouds = HttpUpstreams(
+        client, {"env:A": "sk-a"}.get, vendor_of, lambda *_: None, ImageFetcher(client)
+    )
+    before = Upstream("u", "custom", "https://u.example/v1", ("env:A",))
+
+    def states(now: Upstream) -> list[str]:
+        clouds.without_key([now])
+        clouds.keep_only([now])
+        return [key.state for key in clouds.key_states()["u"]]
+
+    assert states(before) == [KeyState.READY]
+    clouds.heard("u", 1, KeyState.DEAD, 600.0)
+    assert states(msgspec.structs.replace(before, drain=True, zone="cn")) == [KeyState.DEAD]
+    elsewhere = msgspec.structs.replace(before, base_url="https://other.example/v1")
+    assert states(elsewhere) == [KeyState.READY], "another place may well take it"
 
 
 def ring(values: dict[str, str], clock: Clock, told: list[Any]) -> KeyRing:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import NamedTuple
 
 import msgspec
 from msgspec import Raw
@@ -67,6 +68,17 @@ _decode_list = msgspec.json.Decoder(list[Raw]).decode
 _encode = msgspec.json.Encoder().encode
 
 
+class _Account(NamedTuple):
+    """What keys belong to: they rest, or hold a token, whatever else changes of an upstream."""
+
+    id: str
+    provider: str
+    base_url: str
+    auth: str
+    token_url: str | None
+    credentials: tuple[str, ...]
+
+
 class HttpUpstreams:
     """Upstream client: sends a request to an upstream of any vendor and opens its reply."""
 
@@ -97,14 +109,14 @@ class HttpUpstreams:
         self._targets: dict[tuple[str, Api, bool], Target] = {}
         self._numbers_only: set[str] = set()
         """Upstreams that have refused embeddings as base64."""
-        self._rings: dict[Upstream, KeyRing] = {}
-        self._keepers: dict[Upstream, TokenKeeper] = {}
+        self._rings: dict[_Account, KeyRing] = {}
+        self._keepers: dict[_Account, TokenKeeper] = {}
 
     async def refresh_keys(self) -> None:
         """Read all keys' references again, so that a new key needs no restart."""
-        for upstream, ring in self._rings.items():
+        for account, ring in self._rings.items():
             ring.refresh()
-            keeper = self._keepers.get(upstream)
+            keeper = self._keepers.get(account)
             if keeper is not None:
                 await keeper.refresh({key.value for key in ring.keys})
 
@@ -149,8 +161,8 @@ class HttpUpstreams:
     def keep_only(self, upstreams: Iterable[Upstream]) -> None:
         """Let go of upstreams that have left the configuration; calls that run there go on, and
         their connections are closed afterwards, when they have been idle (`IDLE_KEEP_S`)."""
-        there = set(upstreams)
-        ids = {upstream.id for upstream in there}
+        there = set(map(_account_of, upstreams))
+        ids = {account.id for account in there}
         for known in [one for one in self._rings if one not in there]:
             del self._rings[known]
         for known in [one for one in self._keepers if one not in there]:
@@ -169,13 +181,13 @@ class HttpUpstreams:
         """How each upstream's keys are; those whose reference leads to nothing are `missing`."""
         now = time.monotonic()
         found = {}
-        for upstream, ring in self._rings.items():
+        for account, ring in self._rings.items():
             known = {key.number: key for key in ring.keys}
-            found[upstream.id] = [
+            found[account.id] = [
                 KeyStatus(number, key.state, max(0.0, key.rests_until - now))
                 if (key := known.get(number)) is not None
                 else KeyStatus(number, MISSING)
-                for number in range(1, len(upstream.credentials) + 1)
+                for number in range(1, len(account.credentials) + 1)
             ]
         return found
 
@@ -494,7 +506,8 @@ class HttpUpstreams:
     def _keeper(self, upstream: Upstream) -> TokenKeeper | None:
         if upstream.auth != "token":
             return None
-        keeper = self._keepers.get(upstream)
+        account = _account_of(upstream)
+        keeper = self._keepers.get(account)
         if keeper is None:
             exchange = EXCHANGES.get(self._vendor_of(upstream.provider).rules)
             if exchange is None:
@@ -502,21 +515,29 @@ class HttpUpstreams:
                     "no_upstream", f"The provider of `{upstream.id}` has no token service."
                 )
             keeper = TokenKeeper(self._client, exchange, upstream.token_url)
-            self._keepers[upstream] = keeper
+            self._keepers[account] = keeper
         return keeper
 
     def _ring(self, upstream: Upstream) -> KeyRing | None:
         if not upstream.credentials:
             return None
-        ring = self._rings.get(upstream)
+        account = _account_of(upstream)
+        ring = self._rings.get(account)
         if ring is None:
-            ring = self._rings[upstream] = KeyRing(
+            ring = self._rings[account] = KeyRing(
                 upstream.credentials,
                 self._secret_of,
                 time.monotonic,
                 functools.partial(self._report, upstream.id),
             )
         return ring
+
+
+def _account_of(upstream: Upstream) -> _Account:
+    return _Account(
+        upstream.id, upstream.provider, upstream.base_url, upstream.auth, upstream.token_url,
+        upstream.credentials,
+    )  # fmt: skip
 
 
 class _Held:
