@@ -24,11 +24,13 @@ from tests.small_server import JsonHandler, serving
 from tests.stack import PRICES, Stack
 from tests.upstreams import UpstreamSimulator
 from tests.waiting import until
-from tokenschain import cli
+from tokenschain import __version__, cli
 from tokenschain.cli.doctor import machine_checks
 from tokenschain.cli.doctor.command import examine
 from tokenschain.cli.doctor.findings import CheckResult, Verdict
+from tokenschain.control import gateways, revisions
 from tokenschain.control.billing import rejected_records
+from tokenschain.core.gateway_status import GatewayStatus, RefusedKey, RefusedRevision
 from tokenschain.infra import config, hardening
 from tokenschain.infra.database import engine as db
 from tokenschain.infra.security import secret_files
@@ -389,6 +391,56 @@ def test_a_record_that_could_not_be_entered_is_found(running: Stack) -> None:
     found_in_time(running, "records", "1 call records")
     with engine.begin() as connection:
         connection.exec_driver_sql("DELETE FROM rejected_records")
+    engine.dispose()
+
+
+FAR = GatewayStatus(
+    name="far-8000-0-aaaa", worker=0, pid=1, version=__version__, at_s=0.0, revision=10**15,
+    snapshot_age_s=1.0, journal_backlog_bytes=0, journal_bytes_max=10**9, journal_lag_s=0.0,
+)  # fmt: skip
+REFUSED = RefusedRevision(10**15 + 1, "", "no room")
+KEY = RefusedKey("key_far", "acme", "api_key_expired", 7, time.time())
+ELSEWHERE: dict[str, tuple[dict[str, Any], str, Verdict, str]] = {
+    "clock": ({"at_s": 45.0}, "gateways", Verdict.FAIL, "the clock of far-8000-0 is 45"),
+    "version": ({"version": "0.0"}, "gateways", Verdict.WARN, "far-8000-0 is of version 0.0"),
+    "refused": ({"refused": REFUSED}, "gateways", Verdict.FAIL, "cannot use 1000000000000001: no room"),
+    "no configuration": ({"revision": 0}, "gateways", Verdict.FAIL, "has no configuration yet"),
+    "deaf": ({"snapshot_age_s": 300.0}, "gateways", Verdict.WARN, "heard nothing of control for"),
+    "lag": ({"journal_lag_s": 90.0, "journal_backlog_bytes": 5 * 10**6}, "gateways", Verdict.WARN,
+            "far-8000-0 holds 5.0 MB of records that control has not got for 90 s"),
+    "full": ({"journal_backlog_bytes": 95 * 10**7}, "gateways", Verdict.FAIL, "95% of what it may"),
+    "redis": ({"lost": {"redis": "refused"}}, "gateways", Verdict.WARN, "cannot reach Redis"),
+    "key": ({"refused_keys": (KEY,)}, "keys", Verdict.WARN, "key_far of tenant acme is in use"),
+}  # fmt: skip
+
+
+def report_from_elsewhere(stack: Stack, ago_s: float = 1.0, **fields: Any) -> None:
+    """What a gateway of another machine told control; its clock is ahead by `at_s`."""
+    heard_s = time.time() - ago_s
+    fields["at_s"] = heard_s + fields.get("at_s", 0.0)
+    status = msgspec.structs.replace(FAR, **fields)
+    row = msgspec.json.encode(gateways.Seen(status, heard_s)).decode()
+    engine = db.connect(stack.settings.database_url)
+    with engine.begin() as connection:
+        revisions.put_meta(connection, f"gw/{status.name}", row)
+    engine.dispose()
+
+
+def test_faults_of_gateways_on_other_machines_are_found(running: Stack) -> None:
+    for fields, check, verdict, said in ELSEWHERE.values():
+        report_from_elsewhere(running, **fields)
+        found = [one for one in look(running) if "far" in one.said]
+        assert [(one.check, one.verdict) for one in found] == [(check, verdict)], (said, found)
+        assert said in found[0].said and found[0].mend
+    report_from_elsewhere(running, ago_s=120.0)
+    (found,) = [one for one in look(running) if "far" in one.said]
+    assert found.verdict is Verdict.WARN and "told control nothing for 12" in found.said
+    # A process in its place: the one before is no fault.
+    report_from_elsewhere(running, name="far-8000-0-bbbb")
+    assert not [one for one in look(running) if "far" in one.said]
+    engine = db.connect(running.settings.database_url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM meta WHERE name LIKE 'gw/far%'")
     engine.dispose()
 
 

@@ -328,11 +328,16 @@ def check_redis(machine: ThisMachine, found: Findings) -> None:
 
 
 def check_skew(
-    whose: str, told_s: float, asked_s: float, answered_s: float, found: Findings
+    whose: str,
+    told_s: float,
+    asked_s: float,
+    answered_s: float,
+    found: Findings,
+    other: str = "this machine's",
 ) -> None:
     """Two clocks, one read while the other showed `asked_s` to `answered_s`."""
     apart_s = max(asked_s - told_s, told_s - answered_s, 0.0)
-    said = f"{whose} is {apart_s:.1f} s apart from this machine's"
+    said = f"{whose} is {apart_s:.1f} s apart from {other}"
     mend = "let NTP (chrony, systemd-timesyncd) set the clock of each machine"
     if apart_s >= SKEW_FAIL_S:
         found.fail(f"{said}; at 30 s gateways and control refuse each other", mend)

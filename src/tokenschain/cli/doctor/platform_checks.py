@@ -13,13 +13,21 @@ from tokenschain import __version__
 from tokenschain.cli import admin_client, ports
 from tokenschain.cli.doctor.findings import Findings
 from tokenschain.cli.doctor.machine_checks import STATUS_FRESH_S, ThisMachine, check_skew
-from tokenschain.core.gateway_status import MISSING, GatewayStatus, RefusedKey, UpstreamStatus
+from tokenschain.core.gateway_status import (
+    MISSING,
+    GatewayStatus,
+    RefusedKey,
+    RefusedRevision,
+    UpstreamStatus,
+)
 from tokenschain.infra import config
 from tokenschain.infra.config import Settings
 from tokenschain.infra.gateway_status_files import read_statuses
 
 HEARD_MAX_S = 60.0
 """Control answers a gateway's poll every 20 s."""
+REPORTED_MAX_S = 60.0
+"""Gateways tell control of themselves every few seconds."""
 JOURNAL_LAG_WARN_S = 30.0
 JOURNAL_SHARE_WARN, JOURNAL_SHARE_FAIL = 0.5, 0.9
 FAILURES_WARN, FAILURE_SHARE_WARN = 3, 0.2
@@ -54,6 +62,42 @@ class UpstreamSeen(msgspec.Struct, frozen=True):
     last_error: str = ""
 
 
+class GatewaySeen(msgspec.Struct, frozen=True):
+    """See `control.api.diagnostics.GatewayDiagnosis`."""
+
+    name: str
+    worker: int
+    version: str
+    at_s: float
+    received_s: float
+    revision: int
+    snapshot_age_s: float
+    journal_backlog_bytes: int
+    journal_bytes_max: int
+    journal_lag_s: float
+    lost: dict[str, str]
+    rejected_revision: int | None = None
+    rejected_reason: str = ""
+    refused_keys: tuple[RefusedKey, ...] = ()
+
+    @property
+    def place(self) -> str:
+        """Which worker of which gateway it is, whatever process does its work."""
+        return self.name.rpartition("-")[0]
+
+    @property
+    def status(self) -> GatewayStatus:
+        """As a gateway of this machine leaves it."""
+        rejected = None
+        if self.rejected_revision is not None:
+            rejected = RefusedRevision(self.rejected_revision, "", self.rejected_reason)
+        return GatewayStatus(
+            self.name, self.worker, 0, self.version, self.at_s, self.revision,
+            self.snapshot_age_s, self.journal_backlog_bytes, self.journal_bytes_max,
+            self.journal_lag_s, lost=self.lost, refused=rejected, refused_keys=self.refused_keys,
+        )  # fmt: skip
+
+
 class RecordsSeen(msgspec.Struct, frozen=True):
     """See `control.api.diagnostics.RecordsDiagnosis`."""
 
@@ -72,6 +116,7 @@ class PlatformSeen(msgspec.Struct, frozen=True):
     upstreams: list[UpstreamSeen]
     records: RecordsSeen
     semantic: dict[str, bool]
+    gateways: tuple[GatewaySeen, ...] = ()
 
 
 class Platform(NamedTuple):
@@ -89,6 +134,16 @@ class Platform(NamedTuple):
     @property
     def settings(self) -> Settings:
         return self.machine.settings
+
+    @property
+    def elsewhere(self) -> list[GatewaySeen]:
+        """Gateways of other machines: of each worker the process that was heard last."""
+        told = () if self.told is None else self.told.gateways
+        latest = {one.place: one for one in sorted(told, key=lambda one: one.received_s)}
+        here = read_statuses(self.settings.data_dir)
+        for name in {status.name.rpartition("-")[0] for status in here}:
+            latest.pop(name, None)
+        return list(latest.values())
 
 
 def running_gateways(settings: Settings) -> Iterator[GatewayStatus]:
@@ -151,7 +206,8 @@ def check_control(platform: Platform, found: Findings) -> None:
 
 
 def check_gateways(platform: Platform, found: Findings) -> None:
-    """This machine's gateways run, serve what control publishes, and ship their records."""
+    """Gateways run, serve what control publishes, and ship their records: this machine's by what
+    they say here, those of others by what they told control."""
     settings, told = platform.settings, platform.told
     statuses = platform.machine.gateways
     if told is not None:
@@ -163,7 +219,32 @@ def check_gateways(platform: Platform, found: Findings) -> None:
     if not statuses:
         _check_no_gateway(settings, found)
     for status in statuses:
-        _check_gateway(status, told, found)
+        _check_gateway(f"gateway-{status.worker}", status, told, found)
+    for _ in range(BEHIND_LOOKS):
+        if platform.told is None or all(
+            one.revision >= platform.told.published_revision for one in platform.elsewhere
+        ):
+            break
+        time.sleep(BEHIND_WAIT_S)
+        platform = ask(platform.machine)
+    for one in platform.elsewhere:
+        _check_elsewhere(one, platform, found)
+
+
+def _check_elsewhere(one: GatewaySeen, platform: Platform, found: Findings) -> None:
+    """A gateway of another machine."""
+    assert platform.told is not None, "who told of it"
+    silent_s = platform.told.unix_time_s - one.received_s
+    if silent_s > REPORTED_MAX_S:
+        found.warn(
+            f"{one.place} has told control nothing for {silent_s:.0f} s",
+            "it ended, or cannot reach control: look at its log; ten minutes after its last word "
+            "it is forgotten",
+        )
+        return
+    whose = f"the clock of {one.place}"
+    check_skew(whose, one.at_s, one.received_s, one.received_s, found, "control's")
+    _check_gateway(one.place, one.status, platform.told, found)
 
 
 def _check_no_gateway(settings: Settings, found: Findings) -> None:
@@ -177,8 +258,9 @@ def _check_no_gateway(settings: Settings, found: Findings) -> None:
         found.ok("none on this machine")
 
 
-def _check_gateway(status: GatewayStatus, told: PlatformSeen | None, found: Findings) -> None:
-    name = f"gateway-{status.worker}"
+def _check_gateway(
+    name: str, status: GatewayStatus, told: PlatformSeen | None, found: Findings
+) -> None:
     before = len(found)
     if status.version != __version__:
         found.warn(
@@ -187,6 +269,13 @@ def _check_gateway(status: GatewayStatus, told: PlatformSeen | None, found: Find
         )
     if not status.revision:
         found.fail(f"{name} has no configuration yet", "start control, or look at why it is lost")
+    elif status.refused is not None:
+        found.fail(
+            f"{name} keeps revision {status.revision}, since it cannot use "
+            f"{status.refused.revision}: {status.refused.why}",
+            "restart it with control's version, or roll the revision back: "
+            "`tokenschain revisions rollback`",
+        )
     elif told is not None and status.revision < told.published_revision:
         found.fail(
             f"{name} serves by revision {status.revision}, control publishes "
@@ -335,7 +424,8 @@ _MEND_BY_CODE = {
 def check_keys(platform: Platform, found: Findings) -> None:
     """No API key that may not be used any more is used all the same."""
     by_key: dict[tuple[str, str, str], list[RefusedKey]] = {}
-    for status in platform.machine.gateways:
+    elsewhere = [one.status for one in platform.elsewhere]
+    for status in (*platform.machine.gateways, *elsewhere):
         for key in status.refused_keys:
             by_key.setdefault((key.tenant, key.id, key.why), []).append(key)
     for (tenant, name, why), at_gateways in sorted(by_key.items()):

@@ -10,7 +10,7 @@ from anyio import from_thread
 from fastapi import APIRouter, Depends
 
 from tokenschain import __version__
-from tokenschain.control import revisions
+from tokenschain.control import gateways, revisions
 from tokenschain.control.api.context import (
     AdminRoute,
     AnswerBody,
@@ -60,6 +60,43 @@ class UpstreamDiagnosis(AnswerBody):
     last_error: str
 
 
+class RefusedKeyDiagnosis(AnswerBody):
+    """An API key that is in use and refused."""
+
+    id: str
+    tenant: str
+    why: str
+    """Error code."""
+    refused: int
+    """Requests since the gateway's process began."""
+    last_s: float
+    """Unix time."""
+
+
+class GatewayDiagnosis(AnswerBody):
+    """A gateway process as it said it last."""
+
+    name: str
+    worker: int
+    version: str
+    at_s: float
+    """When it said so, by its own clock; Unix time."""
+    received_s: float
+    """When control heard it."""
+    revision: int
+    snapshot_age_s: float
+    """Since it heard of control."""
+    journal_backlog_bytes: int
+    journal_bytes_max: int
+    journal_lag_s: float
+    lost: dict[str, str]
+    """What it cannot reach, and why."""
+    rejected_revision: int | None
+    """The latest configuration, where it cannot use that."""
+    rejected_reason: str
+    refused_keys: list[RefusedKeyDiagnosis]
+
+
 class RecordsDiagnosis(AnswerBody):
     """Call records that this control process got since it started."""
 
@@ -84,6 +121,8 @@ class Diagnostics(AnswerBody):
     """How far back the counts of upstreams go."""
     upstreams: list[UpstreamDiagnosis]
     records: RecordsDiagnosis
+    gateways: list[GatewayDiagnosis]
+    """Those of the last minutes, of all machines."""
     semantic: dict[str, bool]
     """Whether each process that compares questions answers, by its address."""
 
@@ -113,8 +152,28 @@ def read_diagnostics(asked: Reading) -> Diagnostics:
             entered=captured["entered"],
             rejected=captured["rejected"],
         ),
+        gateways=[_gateway(one) for one in gateways.seen(asked.db)],
         semantic={} if semantic is None else from_thread.run(semantic.answering),
     )
+
+
+def _gateway(seen: gateways.Seen) -> GatewayDiagnosis:
+    status, rejected = seen.status, seen.status.refused
+    return GatewayDiagnosis(
+        name=status.name, worker=status.worker, version=status.version, at_s=status.at_s,
+        received_s=seen.seen_s, revision=status.revision, snapshot_age_s=status.snapshot_age_s,
+        journal_backlog_bytes=status.journal_backlog_bytes,
+        journal_bytes_max=status.journal_bytes_max, journal_lag_s=status.journal_lag_s,
+        lost=status.lost,
+        rejected_revision=None if rejected is None else rejected.revision,
+        rejected_reason="" if rejected is None else rejected.why,
+        refused_keys=[
+            RefusedKeyDiagnosis(
+                id=key.id, tenant=key.tenant, why=key.why, refused=key.refused, last_s=key.last_s
+            )
+            for key in status.refused_keys
+        ],
+    )  # fmt: skip
 
 
 def _upstreams(asked: RequestContext, now_s: float) -> list[UpstreamDiagnosis]:
