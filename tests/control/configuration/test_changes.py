@@ -18,9 +18,11 @@ from tokenschain.control.configuration.kinds import UpstreamSpec
 from tokenschain.control.configuration.model_routes import Routes
 from tokenschain.control.configuration.resources import Kind, Origin, Owned, ResourceKey
 from tokenschain.core.errors import ApiError
-from tokenschain.core.snapshot import ModelRoute, Routing
+from tokenschain.core.snapshot import TOKEN_PROVIDERS, ModelRoute, Routing
 from tokenschain.core.snapshot.virtual_models import VirtualModelEntry
 from tokenschain.infra.database import paging
+from tokenschain.providers.auth import EXCHANGES
+from tokenschain.providers.vendor_table import VENDORS
 
 UPSTREAM, VIRTUAL = Kind.UPSTREAM, Kind.VIRTUAL_MODEL
 SECRET = "sk-a-secret-of-the-vendor"
@@ -132,6 +134,21 @@ def test_what_one_mistake_leads_to_is_not_said_too(platform: Platform) -> None:
     assert said.splitlines() == [
         "upstream two: there is no field `base_ulr`; did you mean `base_url`?"
     ]
+
+
+def test_an_upstream_that_gateways_cannot_ask_is_refused(platform: Platform) -> None:
+    """Gateways would refuse the whole configuration, and every later one with it."""
+    for fields, why in (
+        ({"auth": "token"}, "auth: provider custom has no token service"),
+        ({"base_url": "https://models.example:99999/v1"}, "base_url: it is no address"),
+        ({"token_url": "https://token.example:x/"}, "token_url: it is no address"),
+    ):
+        for tenant in ("", "acme"):
+            key = ResourceKey(UPSTREAM, tenant, "one")
+            assert why in refused(platform, Change(key, upstream("alpha", **fields)))
+    assert {
+        name for name, vendor in VENDORS.items() if vendor.rules in EXCHANGES
+    } == set(TOKEN_PROVIDERS)  # fmt: skip
 
 
 def test_virtual_models_name_no_virtual_models_least_of_all_in_a_circle(platform: Platform) -> None:

@@ -17,7 +17,6 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
-from tokenschain.providers.images import ImageFetcher
 
 from tests.control.configuration.conftest import ALICE, Platform, configurator, upstream
 from tests.security.test_own_names import EveryUpstreamFails, call, router_of
@@ -35,6 +34,7 @@ from tokenschain.gateway.dispatch.router import check_policies
 from tokenschain.infra.config import Settings
 from tokenschain.infra.database import engine as db
 from tokenschain.infra.security.suite import INTERNATIONAL
+from tokenschain.providers.images import ImageFetcher
 from tokenschain.providers.openai_compat.upstreams import HttpUpstreams
 from tokenschain.providers.vendor_table import vendor_of
 from tokenschain.wire.client import HttpClient

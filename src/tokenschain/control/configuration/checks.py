@@ -12,8 +12,10 @@ from tokenschain.control.configuration.kinds import SINGLE, UpstreamSpec
 from tokenschain.control.configuration.model_routes import EMBEDDER, ENGINE, Routes
 from tokenschain.control.configuration.resources import Kind, Owned, Problem, ResourceKey
 from tokenschain.core.routing.near_names import did_you_mean
+from tokenschain.core.snapshot import TOKEN_PROVIDERS
 from tokenschain.core.snapshot.routing_policy import POLICIES
 from tokenschain.infra.config.validation import Values
+from tokenschain.wire.client import Origin
 
 STORED = "stored:"
 _PLATFORM_FIELDS = ("zone", "call_fee_micro_cny")
@@ -133,8 +135,23 @@ def _of_upstreams(given: Configuration) -> Iterator[Problem]:
                 known = [one for tenant, one in given.credentials if tenant == whose.tenant]
                 why = f"credential: there is no credential `{name}`{did_you_mean(name, known)}"
                 yield Problem(*key, "credential", why)
+        yield from _of_gateways(key, spec)
         if whose.tenant:
             yield from _of_own_upstream(key, spec)
+
+
+def _of_gateways(key: ResourceKey, spec: UpstreamSpec) -> Iterator[Problem]:
+    """What gateways could not ask: one such upstream would keep every change from them."""
+    for field, url in (("base_url", spec.base_url), ("token_url", spec.token_url)):
+        if url:
+            try:
+                Origin.of(url)
+            except ValueError as error:
+                yield Problem(*key, field, f"{field}: it is no address of a server: {error}")
+    if spec.auth == "token" and spec.provider.removesuffix("-intl") not in TOKEN_PROVIDERS:
+        known = " and ".join(TOKEN_PROVIDERS)
+        why = f"auth: provider {spec.provider} has no token service; those that have: {known}"
+        yield Problem(*key, "auth", why)
 
 
 def _of_own_upstream(key: ResourceKey, spec: UpstreamSpec) -> Iterator[Problem]:

@@ -20,6 +20,8 @@ Zone = Literal["abroad", "cn", "mlps3", "gov", "own"]
 """Data zones by trust: outside the country, in it, in it and certified for MLPS 2.0 level 3,
 a government cloud, machines of one's own."""
 ZONES: tuple[str, ...] = get_args(Zone)
+TOKEN_PROVIDERS = ("baidu-qianfan", "volcengine-ark")
+"""Providers with a service that trades credentials for tokens (`auth: token`)."""
 CALL_FEE_MAX_MICRO_CNY = 1_000_000_000
 ResidencyScope = Annotated[str, Meta(pattern=r"^(\*|(tenant|project|model)/.+|class/[\w-]{1,32})$")]
 """Whose data a residency rule is for: a `RuleScope`, or `class/NAME` for keys of a data class."""
