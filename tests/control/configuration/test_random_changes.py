@@ -148,7 +148,7 @@ class _Step:
 _steps = st.lists(
     st.builds(
         _Step,
-        st.lists(changes(), min_size=1, max_size=3),
+        st.lists(changes(), min_size=1, max_size=2),
         _often(Origin.API, Origin.API, seldom=(Origin.FILE,)),
         _often(None, seldom=(0, 1)),
     ),
@@ -293,7 +293,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_House]:
 
 
 @settings(
-    max_examples=1_500 if FULL else 25, deadline=None, derandomize=not FULL,
+    max_examples=1_500 if FULL else 40, deadline=None, derandomize=not FULL,
     suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate],
 )  # fmt: skip
 @given(steps=_steps)

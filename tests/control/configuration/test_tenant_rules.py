@@ -69,3 +69,12 @@ def test_a_tenant_is_charged_for_its_own_upstreams_whatever_it_calls_them(
         platform.change([Change(ResourceKey(Kind.ROUTING, "", "default"), wrong)])
     assert "there is no tenant `acne`; did you mean `acme`?" in str(caught.value)
     assert "there is no tenant `bete`; did you mean `beta`?" in str(caught.value)
+
+
+def test_a_policy_that_was_taken_away_holds_for_no_tenant(platform: Platform) -> None:
+    platform.put(Kind.ROUTING, "default", {"custom_policies": {"mine": {}}})
+    platform.put(Kind.ROUTING, "default", {"policy": "mine"}, tenant="acme")
+    assert platform.state.routes.routing.policy_overrides == {"tenant/acme": "mine"}
+    done = platform.put(Kind.ROUTING, "default", None)
+    assert "there is no policy `mine`" in str(done.warnings[0])
+    assert platform.state.routes.routing.policy_overrides == {}

@@ -8,18 +8,24 @@ from typing import TypeVar
 from tokenschain.control.configuration.configuration import Configuration
 from tokenschain.core.snapshot import OwnUpstreams, Zone
 from tokenschain.core.snapshot.cache_rules import CacheRules
+from tokenschain.core.snapshot.routing_policy import POLICIES
 
 T = TypeVar("T")
 
 
 def policies(given: Configuration) -> dict[str, str]:
-    """Routing policies by whose calls they are for."""
+    """Routing policies by whose calls they are for.
+
+    A tenant's rule for a policy that the platform has taken away since is left out: gateways
+    refuse a configuration that names one.
+    """
     found = dict(given.routing.policy_overrides)
+    known = {*POLICIES, *given.routing.custom_policies}
     for tenant, spec in given.tenant_routing.items():
         own = dict(spec.policy_overrides)
         if spec.policy is not None:
             own.setdefault("*", spec.policy)
-        _add(found, tenant, own)
+        _add(found, tenant, {scope: name for scope, name in own.items() if name in known})
     return found
 
 
