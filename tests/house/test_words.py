@@ -300,6 +300,7 @@ PLAIN = frozenset(
         "request",
         "requests",
         "required",
+        "reset",
         "resident",
         "response",
         "responses",

@@ -231,6 +231,7 @@ BODIES: dict[str, Callable[[], dict[str, Any] | None]] = {
     "POST /users": lambda: {"tenant": "acme", "name": "N", "kind": "service",
                             "email": f"n{next(_numbers)}@acme.example"},
     "PATCH /users/{user_id}": lambda: {"name": "N"},
+    "POST /users/{user_id}/totp/reset": dict,
     "POST /users/{user_id}/bindings": lambda: {"role": "writing", "tenant": "acme"},
     "POST /alert-targets/{target_id}/test": lambda: None,
     "PUT /roles/{tenant}/{name}": lambda: {"permissions": ["users:write"]},
@@ -243,8 +244,9 @@ BODIES: dict[str, Callable[[], dict[str, Any] | None]] = {
     **{f"PATCH /{kind}/{{resource_name}}": lambda spec=spec: {"spec": spec}
        for kind, spec in SPECS.items()},
 }  # fmt: skip
-REFUSED_LATER = {"POST /cache/pairs": 409}
-"""What is permitted and cannot be done here: no questions are compared by meaning."""
+REFUSED_LATER = {"POST /cache/pairs": 409, "POST /users/{user_id}/totp/reset": 400}
+"""What is permitted and cannot be done here: no questions are compared by meaning, and the asker
+shows no password."""
 QUERIES = {
     "GET /usage": "?tenant=acme&project=p1",
     "GET /calls": "?tenant=acme&project=p1",

@@ -436,6 +436,7 @@ class Intruder:
                                 "email": f"n{number}@x.example"}),
             ("PATCH", f"/users/{pick(ids['user'])}", {"disabled": pick([True, False])}),
             ("PATCH", f"/users/{pick(ids['user'])}", {"name": "renamed"}),
+            ("POST", f"/users/{pick(ids['user'])}/totp/reset", {}),
             ("POST", f"/users/{pick(ids['user'])}/bindings",
              place | {"tenant": pick(["acme", "beta", "*"]), "role": role, "models": models}),
             ("DELETE", f"/bindings/{pick(ids['binding'])}", None),

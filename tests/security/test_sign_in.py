@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -14,11 +15,12 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from tests.security.platform import Platform, platform
+from tests.security.platform import Caller, Platform, platform
 from tokenschain.control.api import sessions
 from tokenschain.control.api.sessions import SignIns
 from tokenschain.control.identity import login_throttle, oidc
 from tokenschain.control.identity.oidc import Entrance, OidcClient, Person
+from tokenschain.control.observability.alerts import words
 from tokenschain.core.errors import ApiError
 from tokenschain.infra.security import passwords
 
@@ -552,3 +554,107 @@ def test_owners_who_remove_each_other_at_the_same_time_leave_one(house: Platform
                       pairs))  # fmt: skip
     left = f"select count(*) from users where tenant = '{tenant}' and disabled_at_s is null"
     assert house.rows(left)[0][0] >= 1
+
+
+# --- a second factor that is lost -----------------------------------------------------------
+
+
+def with_totp(house: Platform, tenant: str, role: str | None) -> tuple[Caller, str, list[str]]:
+    """Somebody with a second factor: its secret and its recovery codes."""
+    person = house.person(tenant, role, password=PASSWORD)
+    secret = person("POST", "/me/totp").json()["secret"]
+    body = {"secret": secret, "code": code_of(secret), "password": PASSWORD}
+    confirmed = person("POST", "/me/totp/confirm", body)
+    assert confirmed.status_code == 200
+    return person, secret, confirmed.json()["recovery_codes"]
+
+
+def test_a_recovery_code_lets_in_once_and_is_nowhere_to_read(house: Platform) -> None:
+    person, _, codes = with_totp(house, "acme", "viewer")
+    email = email_of(house, person.id)
+    assert len(set(codes)) == 10 and all(len(code) == 19 for code in codes)
+    stored = str(house.rows("select code_hash, user_id from recovery_codes"))
+    assert not any(code in stored or code.replace("-", "") in stored for code in codes)
+    assert sign_in(house, email, PASSWORD).status_code == 401
+    assert sign_in(house, email, WRONG, recovery_code=codes[0]).status_code == 401
+    assert sign_in(house, email, PASSWORD, recovery_code=codes[0].upper()).status_code == 201
+    assert sign_in(house, email, PASSWORD, recovery_code=codes[0]).status_code == 401
+    assert sign_in(house, email, PASSWORD, recovery_code=codes[1].replace("-", "")).is_success
+    other, _, others = with_totp(house, "acme", "viewer")
+    assert sign_in(house, email, PASSWORD, recovery_code=others[0]).status_code == 401
+    # Another second factor brings other codes.
+    secret = other("POST", "/me/totp").json()["secret"]
+    body = {"secret": secret, "code": code_of(secret), "password": PASSWORD}
+    assert other("POST", "/me/totp/confirm", body).status_code == 200
+    reply = sign_in(house, email_of(house, other.id), PASSWORD, recovery_code=others[1])
+    assert reply.status_code == 401
+
+
+def test_one_recovery_code_used_by_many_at_once_lets_in_one(house: Platform) -> None:
+    person, _, codes = with_totp(house, "acme", "viewer")
+    email = email_of(house, person.id)
+    with ThreadPoolExecutor(4) as pool:
+        replies = list(
+            pool.map(lambda _: sign_in(house, email, PASSWORD, recovery_code=codes[0]), range(4))
+        )
+    assert sorted(reply.status_code for reply in replies).count(201) == 1
+
+
+def test_recovery_codes_are_not_guessed(house: Platform) -> None:
+    person, _, codes = with_totp(house, "acme", "viewer")
+    email = email_of(house, person.id)
+    for _ in range(login_throttle.FREE_TRIES + 1):
+        assert not sign_in(house, email, PASSWORD, recovery_code="aaaa-bbbb-cccc-dddd").is_success
+    assert not sign_in(house, email, PASSWORD, recovery_code=codes[0]).is_success
+    assert house.rows(f"select count(*) from recovery_codes where user_id = '{person.id}'") == [
+        (10,)
+    ]
+
+
+def test_a_lost_second_factor_is_taken_away_by_an_owner_who_signs_in_again(
+    house: Platform,
+) -> None:
+    lost, _, codes = with_totp(house, "acme", "viewer")
+    email, path = email_of(house, lost.id), f"/users/{lost.id}/totp/reset"
+    owner, secret, _ = with_totp(house, "acme", "owner")
+    proof = {"password": PASSWORD, "code": code_of(secret, 1)}
+    admin = house.person("acme", "admin", password=PASSWORD)
+    assert admin("POST", path, {"password": PASSWORD}).status_code == 403
+    stranger = house.person("beta", "owner", password=PASSWORD)
+    assert stranger("POST", path, {"password": PASSWORD}).status_code == 404
+    assert owner("POST", path, {}).status_code == 400
+    assert owner("POST", path, {"password": PASSWORD}).status_code == 401, "its own second factor"
+    assert owner("POST", path, proof | {"password": WRONG}).status_code == 401
+    program = house.person("acme", "owner", password=PASSWORD, token_kind="api")
+    assert program("POST", path, {"password": PASSWORD}).status_code == 403
+    assert lost("GET", "/me").status_code == 200
+    assert owner("POST", f"/users/{owner.id}/totp/reset", proof).status_code == 403, "its own"
+
+    done = owner("POST", path, proof)
+    assert (done.status_code, done.json()["has_totp"]) == (200, False), done.text
+    assert lost("GET", "/me").status_code == 401, "sessions end"
+    assert sign_in(house, email, PASSWORD, recovery_code=codes[0]).status_code == 201
+    assert house.rows(f"select count(*) from recovery_codes where user_id = '{lost.id}'") == [(0,)]
+    assert count(house, f"action = 'factors:reset' and target = '{lost.id}'") == 1
+    ((tenant, detail),) = house.rows(
+        f"select tenant, detail from alerts where kind = 'second_factor_reset' "
+        f"and detail like '%{lost.id}%'"
+    )
+    assert tenant == "acme" and owner.id in detail and email in detail
+    assert owner.id in words("second_factor_reset", tenant, json.loads(detail))[1]
+    assert house.operator("POST", path, {}).status_code == 409, "there is none any more"
+
+
+def test_who_has_less_takes_no_second_factor_away(house: Platform) -> None:
+    """A help desk's role does not reach its owner's account, nor a tenant's the platform's."""
+    boss, _, _ = with_totp(house, "acme", "owner")
+    desk = {"permissions": ["factors:reset", "users:read"]}
+    assert house.operator("PUT", "/roles/acme/help-desk", desk).status_code == 200
+    helper = house.person("acme", "help-desk", password=PASSWORD)
+    proof = {"password": PASSWORD}
+    assert helper("POST", f"/users/{boss.id}/totp/reset", proof).status_code == 403
+    nobody, _, _ = with_totp(house, "acme", None)
+    assert helper("POST", f"/users/{nobody.id}/totp/reset", proof).status_code == 200
+    platform_user, _, _ = with_totp(house, "*", "viewer")
+    assert boss("POST", f"/users/{platform_user.id}/totp/reset", proof).status_code == 404
+    assert house.operator("POST", f"/users/{boss.id}/totp/reset", {}).status_code == 200

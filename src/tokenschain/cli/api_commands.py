@@ -73,6 +73,7 @@ FIELDS: dict[str, str] = {
     "priority": "Order in which calls get a free slot.",
     "project": "Project.",
     "reason": "Why.",
+    "recovery_code": "Ask for a recovery code instead of a code of the second factor.",
     "reference": "The bank's, for reconciliation; it counts once.",
     "request_id": "Request id of the answer.",
     "right": "Whether the cached answer was right.",
@@ -355,7 +356,8 @@ def _show(command: Command, operation: Operation, found: Any, output: Format) ->
     columns = command.columns.split()
     human = output in (Format.TABLE, Format.WIDE)
     if command.shown_once and human:
-        print(found[command.shown_once])
+        shown = found[command.shown_once]
+        print(*(shown if isinstance(shown, list) else [shown]), sep="\n")
         errors.print(
             told("{id}: keep it, it is not shown again", id=found.get("id", command.shown_once)),
             highlight=False,

@@ -184,6 +184,7 @@ ACTIONS: dict[str, str] = {
     "billing:write": "Deposit, set prices, rate again.",
     "users:read": "See users, service accounts, roles and bindings.",
     "users:write": "Make and change them.",
+    "factors:reset": "Take away a second factor that its user lost.",
     "records:read": "See call records that the ledger could not take (on the platform).",
     "records:write": "Enter them again, or discard them (on the platform).",
     "alerts:read": "See alert targets and what was sent.",

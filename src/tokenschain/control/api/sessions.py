@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, ClassVar, TypeVar
+from typing import Annotated, ClassVar, NamedTuple, TypeVar
 from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Request
@@ -28,7 +28,7 @@ from tokenschain.control.api.context import (
 )
 from tokenschain.control.audit import admin_log
 from tokenschain.control.audit.admin_log import Author
-from tokenschain.control.identity import login_throttle, tokens
+from tokenschain.control.identity import login_throttle, recovery_codes, tokens
 from tokenschain.control.identity import users as users_module
 from tokenschain.core.errors import ApiError
 from tokenschain.infra.database.engine import reading
@@ -47,15 +47,18 @@ WAITING_OF_PLACE_MAX = 50
 """Those of them that come from one address."""
 Done = TypeVar("Done")
 Code = Annotated[str, Field(pattern=r"^[0-9]{6}$")]
+RecoveryCode = Annotated[str, Field(pattern=recovery_codes.PATTERN)]
 
 
 class Login(RequestBody):
-    """A password, and the code of the second factor where there is one."""
+    """A password, and where there is a second factor its code, or a recovery code instead."""
 
     example: ClassVar[Example] = {"email": "ann@example.com", "password": "correct horse battery"}
     email: Email
     password: Password
     code: Code | None = None
+    recovery_code: RecoveryCode | None = None
+    """One of those that the second factor came with; each counts once."""
     tenant: Annotated[str | None, Field(max_length=64)] = None
     """Of whom to sign in, when several tenants have a user with the address."""
 
@@ -126,10 +129,11 @@ class TotpOffer(AnswerBody):
     uri: str
 
 
-class TotpState(AnswerBody):
-    """Whether a second factor is in force."""
+class ConfirmedTotp(AnswerBody):
+    """The second factor is in force, with new recovery codes, which are in this answer and never
+    again."""
 
-    has_totp: bool = True
+    recovery_codes: list[str]
 
 
 class SignIns:
@@ -189,19 +193,30 @@ def _log_in(context: ApiContext, wanted: Login, address: str) -> str:
         row = users_module.find_for_login(db, email, wanted.tenant)
     right = users_module.password_right(row, wanted.password)
     with context.engine.begin() as db:
-        if row is not None and right and _is_let_in(db, context, row, wanted.code, now_s):
+        codes = SecondFactor(wanted.code, wanted.recovery_code)
+        if row is not None and right and _is_let_in(db, context, row, codes, now_s):
             login_throttle.succeed(db, account, place, row["id"])
             _, token = tokens.issue(
                 db, context.suite, row["id"], "session", "login", tokens.SESSION_S
             )
-            admin_log.note(db, Author(row["id"], address), "login", "", row["id"])
+            detail = None
+            if row["totp_sealed"] is not None and codes.code is None:
+                detail = {"recovery_codes_left": recovery_codes.left(db, row["id"])}
+            admin_log.note(db, Author(row["id"], address), "login", "", row["id"], detail)
             return token
         _note_failure(db, place, Author("", address), None if row is None else email, now_s)
     raise users_module.wrong()
 
 
+class SecondFactor(NamedTuple):
+    """What shows the second factor: a code of it, or a recovery code."""
+
+    code: str | None
+    recovery_code: str | None = None
+
+
 def _is_let_in(
-    db: Connection, context: ApiContext, row: users_module.Row, code: str | None, now_s: int
+    db: Connection, context: ApiContext, row: users_module.Row, shown: SecondFactor, now_s: int
 ) -> bool:
     """Whether a user whose password was right may come in."""
     now = users_module.get(db, row["id"])
@@ -209,11 +224,15 @@ def _is_let_in(
         return False
     if now["totp_sealed"] is None:
         return True
-    return (
-        code is not None
-        and login_throttle.may_try_code(db, row["id"], now_s)
-        and users_module.use_code(db, context.sealer, now, code)
-    )
+    code, recovery_code = shown
+    if code is None and recovery_code is None:
+        return False
+    if not login_throttle.may_try_code(db, row["id"], now_s):
+        return False
+    if code is not None:
+        return users_module.use_code(db, context.sealer, now, code)
+    assert recovery_code is not None
+    return recovery_codes.use(db, context.suite, row["id"], recovery_code)
 
 
 def _note_failure(
@@ -306,17 +325,22 @@ def offer_totp(asked: SignedIn) -> TotpOffer:
 
 
 @router.post("/me/totp/confirm")
-def confirm_totp(asked: SignedIn, wanted: TotpConfirmation) -> TotpState:
+def confirm_totp(asked: SignedIn, wanted: TotpConfirmation) -> ConfirmedTotp:
     """Put the second factor in force, or another in its place: with the password, or a code of
-    the old one."""
+    the old one.
+
+    `recovery_codes` are in this answer and never again, in place of earlier ones: each lets in
+    once where the second factor is lost.
+    """
     row = _own_account_in_session(asked)
     if passwords.totp_step(wanted.secret, wanted.code, time.time()) is None:
         raise users_module.wrong()
     _prove(asked, row, wanted.password, wanted.old_code)
     _insist_unchanged(asked, row)
     users_module.set_totp(asked.db, asked.context.sealer, row["id"], wanted.secret)
+    codes = recovery_codes.issue(asked.db, asked.context.suite, row["id"])
     asked.note(row["tenant"], row["id"], action="totp")
-    return TotpState()
+    return ConfirmedTotp(recovery_codes=codes)
 
 
 def _prove(
@@ -345,6 +369,33 @@ def _prove(
             right = login_throttle.may_try_code(db, user_id, now_s) and users_module.use_code(
                 db, asked.context.sealer, row, code
             )
+        if right:
+            login_throttle.succeed(db, user_id, place, user_id)
+        else:
+            _note_failure(db, place, asked.author, row["email"], now_s)
+    if not right:
+        raise users_module.wrong()
+
+
+def sign_in_again(asked: RequestContext, password: str | None, shown: SecondFactor) -> None:
+    """Insist on all that signing in takes, of who is signed in (step-up): a session may be
+    somebody else's. Who holds the admin token has shown it.
+
+    Raises:
+        ApiError: `invalid_login` or `account_locked`; see also `_own_account_in_session`.
+    """
+    if asked.actor.id == users_module.PLATFORM_OWNER.id:
+        return
+    row = _own_account_in_session(asked)
+    if password is None:
+        raise ApiError("missing_required_parameter", "Send your own `password`.", param="password")
+    context, user_id, now_s = asked.context, row["id"], int(time.time())
+    place = login_throttle.place_of(asked.author.address)
+    with context.engine.begin() as db:
+        login_throttle.begin(db, user_id, place, now_s)
+    right = users_module.password_right(row, password)
+    with context.engine.begin() as db:
+        right = right and _is_let_in(db, context, row, shown, now_s)
         if right:
             login_throttle.succeed(db, user_id, place, user_id)
         else:

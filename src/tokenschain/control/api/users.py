@@ -30,10 +30,19 @@ from tokenschain.control.api.context import (
     listed,
     tag,
 )
-from tokenschain.control.api.sessions import Email, Password, own_account
+from tokenschain.control.api.sessions import (
+    Code,
+    Email,
+    Password,
+    RecoveryCode,
+    SecondFactor,
+    own_account,
+    sign_in_again,
+)
 from tokenschain.control.identity import ownership, roles, tokens
 from tokenschain.control.identity import users as users_module
 from tokenschain.control.identity.ownership import Extent
+from tokenschain.control.observability import alerts
 from tokenschain.core.errors import ApiError
 from tokenschain.core.tenancy import ACTIONS, PLATFORM, ROLES, Resource, RoleBinding, may
 from tokenschain.infra.database.engine import reading
@@ -46,6 +55,9 @@ ReadingTokens = Annotated[RequestContext, Depends(_OWN_TOKENS)]
 Creating = Annotated[RequestContext, Depends(Permission("users:write", Extent.TENANT))]
 Changing = Annotated[
     RequestContext, Depends(Permission("users:write", Extent.TENANT, "users:read"))
+]
+Resetting = Annotated[
+    RequestContext, Depends(Permission("factors:reset", Extent.TENANT, "users:read"))
 ]
 _TOKENS = Permission("users:write", Extent.TENANT, "users:read", or_own=True)
 WritingTokens = Annotated[RequestContext, Depends(_TOKENS)]
@@ -79,6 +91,16 @@ class UserChange(RequestBody):
     """Changed by the platform alone."""
     disabled: bool | None = None
     password: Password | None = None
+
+
+class TotpReset(RequestBody):
+    """The asker's own password, and a code of their second factor where they have one."""
+
+    example: ClassVar[Example] = {"password": "correct horse battery", "code": "287082"}
+    password: Password | None = None
+    """Not needed with the admin token."""
+    code: Code | None = None
+    recovery_code: RecoveryCode | None = None
 
 
 class NewBinding(RequestBody):
@@ -277,6 +299,32 @@ def change_user(
     found = _seen(asked, user_id)
     tag(response, found.version)
     return found
+
+
+@router.post("/users/{user_id}/totp/reset")
+def reset_totp(asked: Resetting, user_id: str, wanted: TotpReset) -> User:
+    """Take away a second factor that its user lost, and end the user's sessions.
+
+    The asker shows the own password and second factor again. The tenant's and the platform's alert
+    targets are told.
+    """
+    with reading(asked.context.engine) as db:
+        _user(asked, user_id, db)
+    if user_id == asked.actor.id:
+        raise ApiError("permission_denied", "Your own: use a recovery code, or ask another owner.",
+                       param="user_id")  # fmt: skip
+    sign_in_again(asked, wanted.password, SecondFactor(wanted.code, wanted.recovery_code))
+    row = _user(asked, user_id)
+    _may_give_all_of(asked, user_id)
+    if row["totp_sealed"] is None:
+        raise ApiError("conflict", "This user has no second factor.", param="user_id")
+    users_module.remove_totp(asked.db, user_id)
+    asked.note(row["tenant"], user_id, {"totp": "reset"})
+    alerts.second_factor_reset(
+        asked.db, row["tenant"], {"user": user_id, "email": row["email"], "by": asked.actor.id},
+        time.time(),
+    )  # fmt: skip
+    return _seen(asked, user_id)
 
 
 # --- bindings and roles ---------------------------------------------------------------------

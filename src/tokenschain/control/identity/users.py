@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, insert, or_, select, update
 
-from tokenschain.control.identity import roles, tokens
+from tokenschain.control.identity import recovery_codes, roles, tokens
 from tokenschain.core.errors import ApiError
 from tokenschain.core.tenancy import PLATFORM, ROLES, RoleBinding
 from tokenschain.infra.database import paging
@@ -260,6 +260,17 @@ def set_totp(connection: Connection, sealer: Sealer, user_id: str, secret: str) 
         .where(users.c.id == user_id)
         .values(totp_sealed=sealer.seal(place, secret.encode()), totp_last=None)
     )
+
+
+def remove_totp(connection: Connection, user_id: str) -> None:
+    """Take the second factor and its recovery codes away; every session ends."""
+    connection.execute(
+        update(users)
+        .where(users.c.id == user_id)
+        .values(totp_sealed=None, totp_last=None, version=users.c.version + 1)
+    )
+    recovery_codes.forget(connection, user_id)
+    tokens.end_all_of(connection, user_id, "session")
 
 
 def use_code(connection: Connection, sealer: Sealer, row: Row, code: str) -> bool:

@@ -20,6 +20,7 @@ from tokenschain.core.cache.semantic_protocol import Report
 from tokenschain.core.limits import Budget
 from tokenschain.core.log_events import Reporter
 from tokenschain.core.pricing.catalog import format_pico
+from tokenschain.core.tenancy import PLATFORM
 from tokenschain.infra.database import paging
 from tokenschain.infra.database.engine import upsert
 from tokenschain.infra.database.paging import Page, Rows
@@ -149,6 +150,19 @@ def configuration_refused(engine: Engine, detail: Mapping[str, Any], now_s: floa
     found = {**detail, "subject": subject, "period_s": day_s}
     with engine.begin() as connection:
         return _say(engine, connection, "", "configuration_refused", found, now_s)
+
+
+def second_factor_reset(
+    connection: Connection, tenant: str, detail: Mapping[str, str], now_s: float
+) -> int:
+    """Note that somebody took a user's second factor away. Returns how many.
+
+    Args:
+        detail: `user` and `email` of the user, and who it was `by`.
+    """
+    found = {**detail, "subject": [detail["user"]], "period_s": now_s}
+    told = "" if tenant == PLATFORM else tenant
+    return _say(connection.engine, connection, told, "second_factor_reset", found, now_s)
 
 
 def _say(
@@ -396,6 +410,13 @@ def words(kind: str, tenant: str, detail: dict[str, Any]) -> tuple[str, str]:
         return (
             f"配置（{where}）未生效，仍沿用之前的配置：{reason}",
             f"The configuration ({where}) was refused, and the one before stays in force: {reason}",
+        )
+    if kind == "second_factor_reset":
+        return (
+            f"{detail['by']} 已重置 {detail['email']}（{detail['user']}）的双因素认证；"
+            "如非本人申请，请立即停用该账号。",
+            f"{detail['by']} took away the second factor of {detail['email']} ({detail['user']}). "
+            "If that user did not ask for it, shut the account out at once.",
         )
     name = detail["budget"]
     whose = "/".join(part for part in (tenant, *detail["subject"]) if part)

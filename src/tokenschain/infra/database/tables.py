@@ -364,6 +364,15 @@ users = Table(
     Index("users_by_subject", "oidc_subject", "oidc_issuer", unique=True),
 )
 
+recovery_codes = Table(
+    "recovery_codes",
+    metadata,
+    Column("code_hash", String(64), primary_key=True),
+    Column("user_id", String(40), nullable=False),
+    Index("recovery_codes_by_user", "user_id"),
+)
+"""Codes that let in without the second factor; one that was used is gone."""
+
 login_failures = Table(
     "login_failures",
     metadata,
