@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 import threading
 from pathlib import Path
 
@@ -11,7 +12,11 @@ import pytest
 from tests.stack import Stack
 from tests.upstreams import UpstreamSimulator
 from tests.waiting import until
+from tokenschain.infra.config import Settings
+from tokenschain.infra.config.groups import TlsSettings
+from tokenschain.infra.security.secret_files import SecretFileRefused
 from tokenschain.infra.security.secrets import SecretMissing, resolve
+from tokenschain.wiring import gateway
 
 KEY = "sk-of-the-cloud"
 
@@ -97,3 +102,18 @@ def test_a_gateway_says_what_to_do_and_serves_once_it_is_done(
         until(lambda: stack.chat().status_code == 200)
     finally:
         stack.close()
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o644, 0o620, 0o602])
+def test_a_gateway_does_not_speak_https_with_a_key_that_others_may_reach(
+    tmp_path: Path, mode: int
+) -> None:
+    files = {"certificate_file": tmp_path / "chain.pem", "key_file": tmp_path / "key.pem"}
+    for path in files.values():
+        written(path, "no certificate", mode)
+    settings = Settings(data_dir=tmp_path, tls=TlsSettings(**files))
+    with pytest.raises(SecretFileRefused, match="chmod 600"):
+        gateway._server_tls(settings)
+    files["key_file"].chmod(0o600)
+    with pytest.raises(ssl.SSLError):  # now it is read
+        gateway._server_tls(settings)

@@ -63,7 +63,7 @@ from tokenschain.infra.redis.connection import REDIS_FAILURES
 from tokenschain.infra.redis.pubsub import RedisPubSub
 from tokenschain.infra.redis.rate_limits import RedisRateLimits
 from tokenschain.infra.security import credentials, secrets
-from tokenschain.infra.security.secret_files import SecretFile, read_or_make
+from tokenschain.infra.security.secret_files import SecretFile, check_access, read_or_make
 from tokenschain.infra.security.suite import INTERNATIONAL, Sealer
 from tokenschain.infra.telemetry import GatewayMetrics, Gauges, resident_bytes
 from tokenschain.providers.credential_pool import KeyState
@@ -663,8 +663,15 @@ async def _leave_metrics(metrics: GatewayMetrics) -> None:
 
 
 def _server_tls(settings: Settings) -> ssl.SSLContext | None:
+    """How callers are served over HTTPS; None without a certificate.
+
+    Raises:
+        SecretFileRefused: others may read or change the file of the key.
+    """
     if settings.tls.certificate_file is None:
         return None
+    assert settings.tls.key_file is not None  # both are set, or none
+    check_access(settings.tls.key_file)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(settings.tls.certificate_file, settings.tls.key_file)

@@ -222,7 +222,7 @@ def check_certificates(machine: ThisMachine, found: Findings) -> None:
         except FileNotFoundError:
             pass  # told above
         except secret_files.SecretFileRefused as error:
-            found.warn(f"tls.key_file: {error}", f"chmod 600 {tls.key_file}")
+            found.fail(f"tls.key_file: {error}", f"chmod 600 {tls.key_file}")
     if authorities is not None:
         try:
             ssl.create_default_context(cafile=str(authorities))
