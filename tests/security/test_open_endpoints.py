@@ -62,7 +62,7 @@ class _Exchange:
 
 def test_metrics_of_the_semantic_process_have_the_token_too() -> None:
     report = SimpleNamespace(group="acme/hr/m", false_hit_rate=0.0, low=0.0, high=0.0, checked=1,
-                             served=1, threshold=None)  # fmt: skip
+                             served=1, pairs=7, threshold=None)  # fmt: skip
     matcher: Any = SimpleNamespace(reports=lambda: [report])
     unused: Any = None
     service = SemanticService(matcher, unused, lambda *_: None, "token-of-metrics")
