@@ -100,6 +100,10 @@ def disk_full(at: Place) -> None:
     at.patch.setattr(machine_checks.shutil, "disk_usage", lambda folder: usage)
 
 
+def access_log_without_a_folder(at: Place) -> None:
+    at.set("SERVER__ACCESS_LOG", str(at.folder / "none" / "access.log"))
+
+
 def weak_secret(at: Place) -> None:
     (at.data / "secrets").mkdir(mode=0o700)
     secret_files.write(at.data / "secrets" / "internal", ["short"])
@@ -218,6 +222,7 @@ FAULTS: dict[Callable[[Place], None], tuple[str, Verdict, str]] = {
     folder_is_a_file: ("data folder", Verdict.FAIL, "is no folder"),
     file_open_to_others: ("data folder", Verdict.FAIL, "1 files in"),
     disk_full: ("disk", Verdict.FAIL, "only 0.0 GB free"),
+    access_log_without_a_folder: ("disk", Verdict.FAIL, "the access log"),
     weak_secret: ("secret files", Verdict.FAIL, "fewer than 32 characters"),
     rotation_not_finished: ("secret files", Verdict.WARN, "holds a former secret"),
     key_missing: ("credentials", Verdict.FAIL, "upstream a gets no calls: env:NO_SUCH_KEY"),

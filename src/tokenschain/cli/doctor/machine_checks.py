@@ -106,6 +106,16 @@ def check_disk(machine: ThisMachine, found: Findings) -> None:
         found.warn(f"only {inodes.f_favail:,} more files fit under {folder}", mend)
     else:
         found.ok(said)
+    log = machine.settings.server.access_log
+    if log.startswith("/"):
+        # A file that is there is written; else its folder has to take a new one.
+        place = Path(log) if Path(log).exists() else Path(log).parent
+        if not os.access(place, os.W_OK) or Path(log).is_dir():
+            found.fail(
+                f"the access log {log} cannot be written",
+                "make its folder and let the platform's user write there, or set "
+                f"{config.variable_of('server.access_log')}",
+            )
 
 
 def check_secret_files(machine: ThisMachine, found: Findings) -> None:
