@@ -50,7 +50,8 @@ def test_no_route_that_reads_waits_for_a_writer(house: Platform) -> None:
                 assert isinstance(route, APIRoute)
                 if route.methods != {"GET"} or route.path in NOTED or "oidc" in route.path:
                     continue
-                path = re.sub(r"\{\w+\}", "acme", route.path.removeprefix("/api/v1"))
+                path = route.path.removeprefix("/api/v1").replace("{revision}", "1")
+                path = re.sub(r"\{\w+\}", "acme", path)
                 queries = {
                     field.alias: field.field_info.examples[0]
                     for field in route.dependant.query_params

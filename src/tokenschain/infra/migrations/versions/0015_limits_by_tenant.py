@@ -63,9 +63,9 @@ def _limits() -> list[tuple[str, str, bool]]:
 
 
 def _widen(characters: int) -> None:
-    if op.get_bind().dialect.name == "postgresql":  # SQLite keeps texts of any length
-        for table, column in _COLUMNS:
-            op.execute(f"ALTER TABLE {table} ALTER COLUMN {column} TYPE varchar({characters})")
+    for table, column in _COLUMNS:
+        with op.batch_alter_table(table) as batch:
+            batch.alter_column(column, type_=sa.String(characters))
 
 
 def _rename(names: dict[str, str]) -> None:
