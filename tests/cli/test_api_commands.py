@@ -111,12 +111,12 @@ def test_times_are_a_while_ago_or_chinas_days() -> None:
 
 
 def test_a_structure_is_json_yaml_or_a_file(tmp_path: Any) -> None:
-    assert api_commands._structure('{"a": [1]}') == {"a": [1]}
+    assert api_commands.structure('{"a": [1]}') == {"a": [1]}
     (tmp_path / "spec.yaml").write_text("a: [1]\nname: 百炼\n")
-    assert api_commands._structure(f"@{tmp_path}/spec.yaml") == {"a": [1], "name": "百炼"}
+    assert api_commands.structure(f"@{tmp_path}/spec.yaml") == {"a": [1], "name": "百炼"}
     for wrong in ("{", "@/nowhere.yaml"):
         with pytest.raises(typer.BadParameter):
-            api_commands._structure(wrong)
+            api_commands.structure(wrong)
 
 
 def test_names_of_options_have_no_units() -> None:

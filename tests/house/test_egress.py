@@ -23,7 +23,8 @@ OWN = {
 }
 CLIENTS = {
     "wiring/gateway.py": "upstreams that the operator names; images through `PublicResolver`",
-    "wiring/control.py": "semantic processes of the operator; the rest through `PublicResolver`",
+    "wiring/control.py": "semantic processes and upstreams of the operator; the rest through "
+    "`PublicResolver`",
     "wiring/semantic.py": "the operator's judge and embedder",
     "control/publisher.py": "health and metrics of the operator's engines",
 }
@@ -72,6 +73,6 @@ def test_each_client_is_made_where_its_addresses_are_known() -> None:
 
 
 def test_what_others_name_is_asked_through_the_guard() -> None:
-    for name, count in (("wiring/gateway.py", 1), ("wiring/control.py", 2)):
+    for name, count in (("wiring/gateway.py", 1), ("wiring/control.py", 3)):
         text = next(path for path in modules() if name_of(path) == name).read_text("utf-8")
         assert text.count("resolver=PublicResolver(") == count, name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +21,8 @@ from tokenschain.control.billing.limits import LeaseManager
 from tokenschain.control.configuration.changes import Configurator
 from tokenschain.control.identity import organization, roles, tokens, users
 from tokenschain.core.log_events import silent
-from tokenschain.core.snapshot import Snapshot
+from tokenschain.core.snapshot import Snapshot, Upstream
+from tokenschain.core.upstream_report import StepResult, Trial, UpstreamReport
 from tokenschain.infra import catalog_file
 from tokenschain.infra.config import Settings
 from tokenschain.infra.database import engine as db
@@ -108,6 +109,15 @@ class Platform:
         return str(found["id"])
 
 
+class NothingTested:
+    """In place of what reaches upstreams: no test leaves this machine."""
+
+    async def test(
+        self, upstream: Upstream, trial: Trial | None, stored: Mapping[str, str]
+    ) -> UpstreamReport:
+        return UpstreamReport((StepResult("credential", "skipped", f"{len(stored)} stored"),))
+
+
 @contextmanager
 def platform(folder: Path, oidc: Any = None, database: str | None = None) -> Iterator[Platform]:
     """An empty platform.
@@ -135,6 +145,7 @@ def platform(folder: Path, oidc: Any = None, database: str | None = None) -> Ite
         INTERNATIONAL,
         OPERATOR,
         None,
+        upstream_tester=NothingTested(),
     )
     nothing: Any = None
     app = create_app(context, nothing, [], nothing, oidc)

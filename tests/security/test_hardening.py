@@ -99,7 +99,7 @@ def test_children_get_only_what_they_need(monkeypatch: pytest.MonkeyPatch, tmp_p
     }
     assert found["gateway-0"] - everywhere == {"UPSTREAM_KEY", "TOKENSCHAIN_REDIS__URL"}
     assert found["control"] - everywhere == {
-        "SMTP_PASSWORD", "OIDC_SECRET", "TOKENSCHAIN_DATABASE__URL",
+        "SMTP_PASSWORD", "OIDC_SECRET", "UPSTREAM_KEY", "TOKENSCHAIN_DATABASE__URL",
     }  # fmt: skip
     assert found["semantic"] - everywhere == {"JUDGE_KEY", "TOKENSCHAIN_REDIS__URL"}
     assert found["engine"] == everywhere

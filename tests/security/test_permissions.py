@@ -173,7 +173,7 @@ def _resource(house: House, path: str) -> str:
     single = kind in ("routing", "cache-rules")
     name = "default" if single else f"r{next(_numbers)}"
     path = path.replace("{resource_name}", name) + ("" if kind == "models" else "?tenant=acme")
-    house.made(path, {"spec": SPECS[kind]}, "PUT")
+    house.made(path.replace("/test?", "?"), {"spec": SPECS[kind]}, "PUT")
     return path
 
 
@@ -239,6 +239,7 @@ BODIES: dict[str, Callable[[], dict[str, Any] | None]] = {
     "POST /configuration/apply": lambda: {"documents": [
         {"kind": "cache-rules", "name": "default", "tenant": "acme", "spec": {}}]},
     "POST /revisions/{revision}/rollback": dict,
+    "POST /upstreams/{resource_name}/test": dict,
     **{f"PUT /{kind}/{{resource_name}}": lambda spec=spec: {"spec": spec}
        for kind, spec in SPECS.items()},
     **{f"PATCH /{kind}/{{resource_name}}": lambda spec=spec: {"spec": spec}

@@ -21,6 +21,7 @@ from tokenschain.cli import (
     language,
     models,
     run,
+    upstreams,
     vault,
 )
 from tokenschain.cli.chat import chat
@@ -80,7 +81,7 @@ GROUPS: dict[str, typer.Typer] = {
     "records": admin.records,
     "metrics": typer.Typer(help="Control's metrics."),
     "cache": cache.cache,
-    "upstreams": typer.Typer(help="Upstreams and their health."),
+    "upstreams": upstreams.upstreams,
     "gateways": typer.Typer(help="Gateway processes, and what each serves by."),
     "upstream-credentials": configuration.credentials,
     "models": typer.Typer(help="Models of your own: kind, abilities, prices, offers."),

@@ -212,7 +212,7 @@ def _parser(field: Field) -> Callable[[str], Any] | None:
     if field.is_duration:
         return _duration
     if field.kind == "json":
-        return _structure
+        return structure
     return _one_of(field.choices) if field.choices else None
 
 
@@ -257,7 +257,7 @@ def _moment(text: str, direction: int) -> int:
     return int((at if at.tzinfo else at.replace(tzinfo=CHINA)).timestamp())
 
 
-def _structure(text: str) -> Any:
+def structure(text: str) -> Any:
     """JSON or YAML; `@FILE` is what a file has, `@-` what standard input has."""
     import yaml  # noqa: PLC0415 - slow to load
 
@@ -306,7 +306,7 @@ def _request(
         if isinstance(value, str):
             said[name] = value.format_map(said)
     whole = given.get("body")
-    body = {} if whole is None else _structure(whole)
+    body = {} if whole is None else structure(whole)
     if not isinstance(body, dict):
         raise typer.BadParameter(told("an object is needed"), param_hint="--body")
     path, query, headers = f"/api/v1{operation.path}", {}, {}

@@ -77,7 +77,7 @@ def _resources() -> tuple[Command, ...]:
             Command(f"{group} show", f"GET {one}"),
             *([Command(f"{group} set", f"PUT {one}")] if path != "credentials" else ()),
             Command(f"{group} change", f"PATCH {one}"),
-            Command(f"{group} remove", f"DELETE {one}"),
+            *([Command(f"{group} remove", f"DELETE {one}")] if path != "upstreams" else ()),
         ]
     return tuple(found)
 
@@ -173,6 +173,8 @@ BY_HAND: dict[str, str] = {
     "POST /configuration/apply": "apply",
     "GET /configuration": "export",
     "PUT /credentials/{resource_name}": "upstream-credentials set",
+    "POST /upstreams/{resource_name}/test": "upstreams test",
+    "DELETE /upstreams/{resource_name}": "upstreams remove",
     "POST /cache/flush": "cache flush",
     "GET /cache/stats": "cache stats",
     "GET /cache/hit-ages": "cache hit-ages",

@@ -22,6 +22,7 @@ from ipaddress import (
     ip_address,
     ip_network,
 )
+from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -48,6 +49,14 @@ _NEVER = tuple(
 
 
 _SMTPS_PORT = 465
+
+
+def upstream_tls(ca_file: Path | None) -> ssl.SSLContext:
+    """Whose certificates are taken as an upstream's: the system's authorities', and one's own."""
+    context = ssl.create_default_context()
+    if ca_file is not None:
+        context.load_verify_locations(ca_file)
+    return context
 
 
 class PublicResolver(Resolver):

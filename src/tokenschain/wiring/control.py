@@ -37,10 +37,13 @@ from tokenschain.infra.config import Settings
 from tokenschain.infra.control_channel.protocol import JOURNAL_PATH, RESPONSES_PATH
 from tokenschain.infra.control_channel.signatures import Signatures
 from tokenschain.infra.database import engine as db
-from tokenschain.infra.egress import PublicResolver
+from tokenschain.infra.egress import PublicResolver, upstream_tls
 from tokenschain.infra.security import secret_files, secrets
 from tokenschain.infra.security.secret_files import SecretFile
 from tokenschain.infra.security.suite import INTERNATIONAL, Sealer, Suite
+from tokenschain.providers.images import ImageFetcher
+from tokenschain.providers.upstream_tester import HttpUpstreamTester
+from tokenschain.providers.vendor_table import vendor_of
 from tokenschain.wire.client import HttpClient
 from tokenschain.wire.server import HttpServer, Limits
 
@@ -115,6 +118,7 @@ def _build(settings: Settings, engine: Engine) -> tuple[FastAPI, _Running]:
         semantic,
         secret_files.read_or_make(settings.metrics_token_path)[0],
         report.counts,
+        _upstream_tester(settings, vault),
     )
     return create_app(
         context,
@@ -150,6 +154,19 @@ def _alert_sender(
     )
     allowed = [ip_network(network) for network in settings.alerts.networks]
     return Sender(engine, sealer, HttpClient(resolver=PublicResolver(allowed)), mail, report)
+
+
+def _upstream_tester(settings: Settings, vault: secrets.Vault) -> HttpUpstreamTester:
+    def secret_of(reference: str) -> str | None:
+        try:
+            return secrets.resolve(reference, vault)
+        except secrets.SecretMissing:
+            return None
+
+    tls = upstream_tls(settings.egress.ca_file)
+    outside = HttpClient(tls=tls, resolver=PublicResolver())
+    client = HttpClient(tls=tls, proxy=settings.egress.proxy)
+    return HttpUpstreamTester(client, outside, secret_of, vendor_of, ImageFetcher(outside))
 
 
 def _single_sign_on(settings: Settings, sealer: Sealer, vault: secrets.Vault) -> Oidc:

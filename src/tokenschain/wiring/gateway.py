@@ -53,7 +53,7 @@ from tokenschain.infra.control_channel.kept_snapshot import KeptSnapshot
 from tokenschain.infra.control_channel.response_store import ResponseStore
 from tokenschain.infra.control_channel.signatures import Signatures
 from tokenschain.infra.control_channel.signed_client import Refused, SignedClient
-from tokenschain.infra.egress import PublicResolver
+from tokenschain.infra.egress import PublicResolver, upstream_tls
 from tokenschain.infra.gateway_status_files import keep_status, status_path
 from tokenschain.infra.heartbeat import beat, heartbeat_path
 from tokenschain.infra.journal import Journal, JournalFull, JournalLimits
@@ -153,7 +153,7 @@ class GatewayWorker:
             JournalLimits(total_bytes_max=settings.journal.total_bytes_max),
         )
         self._client = HttpClient(
-            tls=_upstream_tls(settings.egress.ca_file), proxy=settings.egress.proxy
+            tls=upstream_tls(settings.egress.ca_file), proxy=settings.egress.proxy
         )
         self._channel = Channel(settings.control_base_url, self._signatures, self._client)
         self._responses = ResponseStore(self._channel, folder / "responses" / worker)
@@ -188,7 +188,7 @@ class GatewayWorker:
         settings = self._settings
         networks = [ip_network(network) for network in settings.egress.image_networks]
         self._image_client = HttpClient(
-            tls=_upstream_tls(settings.egress.ca_file), resolver=PublicResolver(networks)
+            tls=upstream_tls(settings.egress.ca_file), resolver=PublicResolver(networks)
         )
         self._stored_credentials = credentials.sealer_of(self._suite, self._secrets)
         self._vault = secrets.Vault(settings.vault_path, settings.master_key_path, self._suite)
@@ -676,11 +676,4 @@ def _server_tls(settings: Settings) -> ssl.SSLContext | None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(settings.tls.certificate_file, settings.tls.key_file)
     context.set_alpn_protocols(["http/1.1"])
-    return context
-
-
-def _upstream_tls(ca_file: Path | None) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    if ca_file is not None:
-        context.load_verify_locations(ca_file)
     return context

@@ -218,9 +218,9 @@ def _environment_of(settings: Settings, kind: str) -> dict[str, str]:
     upstreams = settings.upstreams
     references: dict[str, list[str | None]] = {
         "gateway": [one for upstream in upstreams for one in upstream.credential],
-        # Control asks own engines how they are.
+        # Control asks own engines how they are, and tests every upstream.
         "control": [settings.smtp.password, settings.oidc.client_secret]
-        + [one for up in upstreams if up.provider == "local" for one in up.credential],
+        + [one for upstream in upstreams for one in upstream.credential],
         "semantic": [one.credential for one in (cache.judge, cache.embedder) if one is not None],
         "engine": [],
     }

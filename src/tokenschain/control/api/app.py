@@ -26,6 +26,7 @@ from tokenschain.control.api import (
     rejected_records,
     sessions,
     single_sign_on,
+    upstream_tests,
     usage,
     users,
 )
@@ -39,7 +40,7 @@ REQUEST_MAX_S = 20.0
 """For a request to the admin API."""
 ADMIN_SUBJECTS = (
     organization, keys, limits, usage, diagnostics, rejected_records, billing, alerts, cache,
-    configuration, sessions, users, single_sign_on,
+    configuration, upstream_tests, sessions, users, single_sign_on,
 )  # fmt: skip
 
 

@@ -349,7 +349,7 @@ def _add_writing(kind: Kind, guards: _Guards) -> None:
         asked.need(tenant or PLATFORM)
         found = asked.context.configurator.read(asked.db).get(key)
         if found is None:
-            raise _missing(key)
+            raise missing(key)
         _check_version(found, if_match)
         values = _merged({} if kind is Kind.CREDENTIAL else found.values, wanted.spec)
         return _changed(asked, response, key, values, wanted.reason, dry_run=dry_run)
@@ -411,15 +411,15 @@ def _found(asked: RequestContext, key: ResourceKey) -> StoredResource:
         ApiError: `not_found`, `permission_denied`.
     """
     if not asked.may(READ, key.tenant or PLATFORM):
-        raise _missing(key)
+        raise missing(key)
     asked.need(key.tenant or PLATFORM)
     found = asked.context.configurator.read(asked.db).get(key)
     if found is None:
-        raise _missing(key)
+        raise missing(key)
     return found
 
 
-def _missing(key: ResourceKey) -> ApiError:
+def missing(key: ResourceKey) -> ApiError:
     return ApiError("not_found", f"There is no {key}.", param="resource_name")
 
 
@@ -477,18 +477,18 @@ def _made(
     asked: RequestContext, wanted: Sequence[Change], reason: str, *, dry_run: bool
 ) -> Outcome:
     configurator = asked.context.configurator
-    _check_own_upstreams(asked, configurator.read(asked.db), wanted)
+    check_own_upstreams(asked, configurator.read(asked.db), wanted)
     try:
         return configurator.change(asked.db, asked.author, wanted, reason=reason, dry_run=dry_run)
     except ConfigurationRefused as error:
-        raise _refusal(error) from None
+        raise refusal(error) from None
 
 
-def _refusal(error: ConfigurationRefused) -> ApiError:
+def refusal(error: ConfigurationRefused) -> ApiError:
     return ApiError("invalid_value", str(error), param=error.problems[0].field or None)
 
 
-def _check_own_upstreams(
+def check_own_upstreams(
     asked: RequestContext, before: Mapping[ResourceKey, StoredResource], wanted: Iterable[Change]
 ) -> None:
     """What the platform alone says of a tenant's own upstream: where data goes, what a call is
@@ -587,13 +587,13 @@ def roll_back_revision(asked: RollingBack, revision: int, wanted: Rollback) -> A
         asked.need(owner or PLATFORM)
     configurator = asked.context.configurator
     back = [Change(one.key, one.before) for one in found.changes]
-    _check_own_upstreams(asked, configurator.read(asked.db), back)
+    check_own_upstreams(asked, configurator.read(asked.db), back)
     try:
         outcome = configurator.roll_back(
             asked.db, asked.author, found, reason=wanted.reason, dry_run=wanted.dry_run
         )
     except ConfigurationRefused as error:
-        raise _refusal(error) from None
+        raise refusal(error) from None
     return Applied(**_applied(outcome, dry_run=wanted.dry_run))
 
 

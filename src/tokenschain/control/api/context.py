@@ -31,6 +31,7 @@ from tokenschain.control.publisher import Publisher
 from tokenschain.core.errors import ApiError
 from tokenschain.core.routing.near_names import near_names
 from tokenschain.core.tenancy import ACTIONS, PLATFORM, Resource, may
+from tokenschain.core.upstream_report import UpstreamTester
 from tokenschain.infra.config import ADMIN_TOKEN_VARIABLE, Settings
 from tokenschain.infra.database import paging
 from tokenschain.infra.database.engine import reading
@@ -57,6 +58,8 @@ class ApiContext(NamedTuple):
     """Who shows it reads metrics."""
     log_events: Mapping[str, int] = {}
     """Events of the log, by name."""
+    upstream_tester: UpstreamTester | None = None
+    """None where no upstream is to be reached from here."""
 
 
 # --- bodies and answers ------------------------------------------------------------------

@@ -120,7 +120,7 @@ class Configurator:
         """
         if not dry_run:
             _lock(connection)
-        before = self._state(self._store.read(connection))
+        before = self.state_of(self._store.read(connection))
         specs, wrong = self._specs(connection, wanted, before.resources, origin)
         changed = _changed(specs, before.resources, origin)
         after = self._after(before, specs, origin)
@@ -175,13 +175,15 @@ class Configurator:
 
     def current(self, connection: Connection) -> State:
         """What is in force."""
-        return self._state(self._store.read(connection))
+        return self.state_of(self._store.read(connection))
 
     def secrets(self, connection: Connection, state: State) -> dict[str, bytes]:
         """The secrets of all credentials, by `tenant/name`."""
         return resource_store.secrets_of(connection, self._sealer, state.resources)
 
-    def _state(self, resources: dict[ResourceKey, StoredResource]) -> State:
+    def state_of(self, resources: Mapping[ResourceKey, StoredResource]) -> State:
+        """The configuration that resources make up, in force or not."""
+        resources = dict(resources)
         given = configuration.of_specs({key: one.spec for key, one in resources.items()})
         routes = model_routes.build(given, self._settings, self._catalog, self.discovered)
         return State(resources, given, routes)
@@ -249,7 +251,7 @@ class Configurator:
             if counts[tenant] > RESOURCES_PER_TENANT_MAX:
                 why = f"A tenant may have at most {RESOURCES_PER_TENANT_MAX} resources."
                 raise ApiError("conflict", why)
-        return self._state(resources)
+        return self.state_of(resources)
 
     def _check(
         self,

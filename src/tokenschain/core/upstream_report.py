@@ -1,0 +1,88 @@
+"""What a test of an upstream found: credential, connection, models, one small call.
+
+Each step says what failed and how to mend it. Whoever does the steps is a `UpstreamTester`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple, Protocol
+
+from tokenschain.core.snapshot import Offer, Upstream
+
+TEST_MAX_S = 15.0
+"""For all steps: whoever asks is answered in time."""
+MODELS_MAX = 2_000
+"""Of an upstream's own list, as many are read."""
+
+Step = Literal["credential", "connection", "models", "call"]
+StepOutcome = Literal["ok", "failed", "skipped"]
+
+
+class StepResult(NamedTuple):
+    """One step of a test."""
+
+    step: Step
+    outcome: StepOutcome
+    said: str
+    """What was found, or why it was left out."""
+    mend: str = ""
+    """What to do about it, where it failed."""
+    took_ms: int | None = None
+
+
+class UpstreamReport(NamedTuple):
+    """What a test found."""
+
+    steps: tuple[StepResult, ...]
+    models: tuple[str, ...] | None = None
+    """The models that the upstream lists; None where it has no list that can be read."""
+
+
+class Trial(NamedTuple):
+    """What is called to see whether it works."""
+
+    kind: str
+    """`chat`, `embedding` or `rerank`."""
+    offer: Offer
+
+
+class UpstreamTester(Protocol):
+    """Tests upstreams; see `providers.upstream_tester`."""
+
+    async def test(
+        self, upstream: Upstream, trial: Trial | None, stored: Mapping[str, str]
+    ) -> UpstreamReport:
+        """Test one, within `TEST_MAX_S`.
+
+        Args:
+            trial: None where no model of it is served.
+            stored: secrets of stored credentials, by reference.
+
+        Raises:
+            ApiError: `server_busy`: enough tests are under way.
+        """
+
+
+MENDS = {
+    "upstream_rejected_credentials": "store a key that is valid there: `tokenschain "
+    "upstream-credentials set`; some vendors have keys for each region",
+    "upstream_access_denied": "let the account use this model in the vendor's console, or take it "
+    "out of `models`",
+    "upstream_out_of_funds": "top up the account at the vendor",
+    "upstream_model_not_found": "correct its name in `models`: `models: {ours: theirs}` where the "
+    "vendor has another",
+    "upstream_rate_limited": "try again in a minute, or ask the vendor for a higher limit",
+    "upstream_overloaded": "try again in a minute",
+    "upstream_timeout": "see whether it is up; a model that loads may need a longer "
+    "`first_byte_max_s`",
+    "upstream_unreachable": "see whether `base_url` is right and this machine may go there "
+    "(firewall, `egress.proxy`)",
+    "upstream_invalid_reply": "see whether `base_url` is that of its API, up to and including the "
+    "version, and `provider` the right one",
+    "upstream_interrupted": "try again; if it stays so, look at the upstream's own log",
+    "upstream_failed": "try again; if it stays so, look at the upstream's own log",
+    "no_upstream": "store its key: `tokenschain upstream-credentials set`",
+}
+"""What to do about an error of a call, by its code."""
+MEND_OTHERS = "see whether `provider` and `models` are right: it refuses what it is asked"
