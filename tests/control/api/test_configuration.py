@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.control.configuration.conftest import upstream
+from tests.control.configuration.conftest import configurator, upstream
 from tests.security.platform import Caller, Platform, platform
+from tokenschain.control.publisher import Publisher
+from tokenschain.core.log_events import silent
+from tokenschain.core.snapshot import encoding
+from tokenschain.infra.config import Settings
+from tokenschain.infra.security.suite import INTERNATIONAL
 
 SECRET = "sk-a-secret-of-the-vendor"
 
@@ -201,6 +207,17 @@ def test_what_is_exported_makes_the_same_snapshot_elsewhere(
             assert other.operator("POST", "/organization/units", body).status_code == 201
         done(other.operator("POST", "/configuration/apply", {"documents": exported}))
         assert done(other.operator("GET", "/configuration"))["data"] == exported
+        assert published(house) == published(other)
+
+
+def published(made: Platform) -> bytes:
+    """The snapshot that gateways get."""
+    secrets = ["internal" * 6]
+    publisher = Publisher(
+        made.engine, Settings(), configurator(Path("/nowhere")), INTERNATIONAL, lambda: secrets,
+        silent,
+    )  # fmt: skip
+    return encoding.encode(publisher.snapshot)
 
 
 # --- revisions ---------------------------------------------------------------------------------
