@@ -15,6 +15,8 @@ ELSEWHERE: dict[str, str] = {
     "control/api/metrics.py": "security/test_open_endpoints.py, security/test_bad_records.py",
     "control/observability/metrics.py": "security/test_open_endpoints.py",
     "infra/control_telemetry.py": "security/test_open_endpoints.py, house/test_deploy.py",
+    "core/upstream_report.py": "providers/test_upstream_tester.py",
+    "control/configuration/discovery.py": "control/api/test_upstream_tests.py",
     "cli/admin.py": "cli/test_api_commands.py, e2e/test_platform.py",
     "cli/admin_client.py": "cli/test_api_commands.py, e2e/test_platform.py",
     "core/snapshot/encoding.py": "infra/control_channel/test_snapshot_feed.py",

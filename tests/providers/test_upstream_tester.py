@@ -115,7 +115,7 @@ def test_one_small_call_works_in_each_vendors_dialect(
     failed = step(wrong, "call")
     # Xunfei says the same of a wrong key and of a model that an account may not use.
     mend = "let the account use" if provider == "xfyun-spark" else "upstream-credentials set"
-    assert failed.outcome == "failed" and mend in failed.mend, failed
+    assert failed.outcome == "failed" and mend in failed.remedy, failed
     assert "CANARY" not in str(wrong)
 
 
@@ -123,7 +123,7 @@ def test_every_step_is_told_and_nothing_of_the_key(server: str) -> None:
     found = report_of(server)
     assert outcomes(found) == ["ok", "ok", "ok", "ok"]
     assert found.models == ("alpha", "beta"), "a name that is the key is left out"
-    assert step(found, "call").said == "`alpha` answers: 9 + 1 tokens"
+    assert step(found, "call").message == "`alpha` answers: 9 + 1 tokens"
     assert step(found, "call").took_ms is not None
     Handler.answers = (400, {"error": {"message": f"bad header Bearer {KEY}"}})
     refused = report_of(server)
@@ -144,7 +144,7 @@ def test_embeddings_are_called_as_such(server: str) -> None:
 def test_a_credential_that_is_not_there_is_named_and_nothing_is_called(server: str) -> None:
     found = report_of(server, secret="")
     assert outcomes(found) == ["failed", "ok", "ok", "skipped"]
-    assert "`stored:k`" in step(found, "credential").said
+    assert "`stored:k`" in step(found, "credential").message
     assert Handler.seen == ["/v1/models"]
 
 
@@ -152,7 +152,7 @@ def test_a_credential_that_is_not_there_is_named_and_nothing_is_called(server: s
 def test_where_nobody_listens_the_rest_is_left_out(scheme: str) -> None:
     found = report_of(f"{scheme}://127.0.0.1:{free_port()}/v1")
     assert outcomes(found) == ["ok", "failed", "skipped", "skipped"]
-    assert "base_url" in step(found, "connection").mend
+    assert "base_url" in step(found, "connection").remedy
 
 
 def test_tls_that_is_none_is_a_matter_of_the_connection(server: str) -> None:
@@ -167,14 +167,14 @@ def test_an_upstream_that_hangs_is_waited_for_within_a_bound(
     Handler.hangs = True
     found = report_of(server)
     assert step(found, "call").outcome == "failed"
-    assert "first_byte_max_s" in step(found, "call").mend
+    assert "first_byte_max_s" in step(found, "call").remedy
 
 
 def test_a_tenants_upstream_is_asked_at_public_addresses_only(server: str) -> None:
     port = server.rpartition(":")[2]
     for host in ("127.0.0.1", "localhost"):
         found = report_of(f"http://{host}:{port}", tenant="acme")
-        assert "no public address" in step(found, "connection").said
+        assert "no public address" in step(found, "connection").message
         assert outcomes(found)[1:] == ["failed", "skipped", "skipped"]
     assert Handler.seen == []
 

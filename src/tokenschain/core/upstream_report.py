@@ -24,9 +24,9 @@ class StepResult(NamedTuple):
 
     step: Step
     outcome: StepOutcome
-    said: str
+    message: str
     """What was found, or why it was left out."""
-    mend: str = ""
+    remedy: str = ""
     """What to do about it, where it failed."""
     took_ms: int | None = None
 

@@ -153,7 +153,7 @@ def _parts(secret: str) -> tuple[str, ...]:
 
 def _without_secrets(report: UpstreamReport, redactor: Redactor) -> UpstreamReport:
     """An upstream may say again what it was sent; who asks may know the upstream, not its key."""
-    steps = tuple(one._replace(said=redactor.secret_free(one.said)) for one in report.steps)
+    steps = tuple(one._replace(message=redactor.secret_free(one.message)) for one in report.steps)
     models = report.models
     if models is not None:
         models = tuple(name for name in models if redactor.secret_free(name) == name)

@@ -65,7 +65,7 @@ def test_a_stored_upstream_is_tested_with_its_secret_which_is_not_told(
     assert SECRET not in reply.text
     assert reply.json() == {
         "ok": True, "models": None,
-        "steps": [{"step": "call", "outcome": "ok", "said": "it answers", "mend": "",
+        "steps": [{"step": "call", "outcome": "ok", "message": "it answers", "remedy": "",
                    "took_ms": 12}],
     }  # fmt: skip
     ((tested, trial, stored),) = tester.asked

@@ -58,9 +58,9 @@ class TestStep(AnswerBody):
     __test__ = False
     step: Literal["credential", "connection", "models", "call"]
     outcome: Literal["ok", "failed", "skipped"]
-    said: str
+    message: str
     """What was found, or why it was left out."""
-    mend: str
+    remedy: str
     """What to do about it, where it failed."""
     took_ms: int | None
 
