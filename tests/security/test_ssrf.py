@@ -14,14 +14,16 @@ from msgspec import Raw
 from tests import web
 from tests.stack import PRICES, Stack
 from tests.upstreams import UpstreamSimulator
+from tokenschain.control.configuration import checks
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.openai_chat import Api, parse
 from tokenschain.core.snapshot import Upstream
-from tokenschain.infra.egress import PublicResolver, is_local
+from tokenschain.infra.egress import PublicResolver, is_local, outside_client
 from tokenschain.providers.images import ImageFetcher, MediaUrls
 from tokenschain.providers.openai_compat.targets import target_of
+from tokenschain.providers.openai_compat.upstreams import HttpUpstreams
 from tokenschain.providers.vendor_table import vendor_of
-from tokenschain.wire.client import HttpClient
+from tokenschain.wire.client import ClientError, HttpClient
 
 INSIDE = [
     "127.0.0.1", "10.0.0.1", "169.254.169.254", "100.100.100.200", "192.0.0.192", "168.63.129.16",
@@ -165,6 +167,51 @@ def test_a_tenant_does_not_open_the_network_to_its_own_upstream() -> None:
         return target_of(upstream, vendor_of("custom"), Api.CHAT, None, None, None).media_urls
 
     assert (media_of(""), media_of("acme")) == (MediaUrls.PASSED, MediaUrls.RESOLVED)
+
+
+@pytest.mark.parametrize("tenant", ["", "acme"])
+def test_what_a_tenant_names_is_not_asked_where_its_name_leads_inside(tenant: str) -> None:
+    """Whether it is there, for an answer, or for a token: a name may lead anywhere, and change."""
+    simulator = UpstreamSimulator()
+    address = simulator.base_url.replace("127.0.0.1", "localhost")
+    named = Upstream(
+        "u", "baidu-qianfan", address, ("env:A",), auth="token", token_url=address, tenant=tenant,
+        probe_path="/",
+    )  # fmt: skip
+
+    async def run() -> list[str]:
+        client, outside = HttpClient(), outside_client(None, None)
+        clouds = HttpUpstreams(
+            client, {"env:A": "a:b"}.get, vendor_of, lambda *_: None, ImageFetcher(client),
+            outside=outside,
+        )  # fmt: skip
+        target = clouds._target(named, Api.CHAT, False)
+        assert target.tokens is not None
+        said = []
+        for asked in (
+            clouds.probe(named),
+            clouds._exchange(target, target.keyless_head, b"", b"{}"),
+            target.tokens.token_of("a:b", "m"),
+        ):
+            try:
+                await asked
+                said.append("")
+            except (ApiError, ClientError) as error:
+                said.append(f"{error} {getattr(error, 'detail', '')}")
+        client.close()
+        outside.close()
+        return said
+
+    said = asyncio.run(run())
+    simulator.close()
+    assert len(said) == 3
+    assert all(("no public address" in one) == bool(tenant) for one in said), said
+
+
+@pytest.mark.parametrize("host", [host for host in LOCAL if "%" not in host])
+def test_no_upstream_of_a_tenant_is_set_to_an_address_inside(host: str) -> None:
+    authority = f"[{host}]" if ":" in host and not host.startswith("[") else host
+    assert not checks._is_public(f"https://{authority}/v1")
 
 
 def test_an_address_of_a_cloud_passes_without_being_looked_up(

@@ -87,6 +87,15 @@ class PublicResolver(Resolver):
         return any(parsed in network for network in self._allowed) or _is_public(parsed)
 
 
+def outside_client(ca_file: Path | None, proxy: str | None) -> HttpClient:
+    """For upstreams that tenants name: they lead out, whatever their names resolve to.
+
+    Where a proxy is the only way out, it resolves the names, and what may be reached is its rule.
+    """
+    resolver = None if proxy else PublicResolver()
+    return HttpClient(tls=upstream_tls(ca_file), proxy=proxy, resolver=resolver)
+
+
 def _address_of(text: str) -> IPv4Address | IPv6Address:
     parsed = ip_address(text.partition("%")[0])
     return getattr(parsed, "ipv4_mapped", None) or parsed

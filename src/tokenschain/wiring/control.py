@@ -37,7 +37,7 @@ from tokenschain.infra.config import Settings
 from tokenschain.infra.control_channel.protocol import JOURNAL_PATH, RESPONSES_PATH
 from tokenschain.infra.control_channel.signatures import Signatures
 from tokenschain.infra.database import engine as db
-from tokenschain.infra.egress import PublicResolver, upstream_tls
+from tokenschain.infra.egress import PublicResolver, outside_client, upstream_tls
 from tokenschain.infra.security import secret_files, secrets
 from tokenschain.infra.security.secret_files import SecretFile
 from tokenschain.infra.security.suite import INTERNATIONAL, Sealer, Suite
@@ -163,9 +163,9 @@ def _upstream_tester(settings: Settings, vault: secrets.Vault) -> HttpUpstreamTe
         except secrets.SecretMissing:
             return None
 
-    tls = upstream_tls(settings.egress.ca_file)
-    outside = HttpClient(tls=tls, resolver=PublicResolver())
-    client = HttpClient(tls=tls, proxy=settings.egress.proxy)
+    egress = settings.egress
+    outside = outside_client(egress.ca_file, egress.proxy)
+    client = HttpClient(tls=upstream_tls(egress.ca_file), proxy=egress.proxy)
     return HttpUpstreamTester(client, outside, secret_of, vendor_of, ImageFetcher(outside))
 
 

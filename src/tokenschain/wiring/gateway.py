@@ -53,7 +53,7 @@ from tokenschain.infra.control_channel.kept_snapshot import KeptSnapshot
 from tokenschain.infra.control_channel.response_store import ResponseStore
 from tokenschain.infra.control_channel.signatures import Signatures
 from tokenschain.infra.control_channel.signed_client import Refused, SignedClient
-from tokenschain.infra.egress import PublicResolver, upstream_tls
+from tokenschain.infra.egress import PublicResolver, outside_client, upstream_tls
 from tokenschain.infra.gateway_status_files import keep_status, status_path
 from tokenschain.infra.heartbeat import beat, heartbeat_path
 from tokenschain.infra.journal import Journal, JournalFull, JournalLimits
@@ -190,6 +190,7 @@ class GatewayWorker:
         self._image_client = HttpClient(
             tls=upstream_tls(settings.egress.ca_file), resolver=PublicResolver(networks)
         )
+        self._outside = outside_client(settings.egress.ca_file, settings.egress.proxy)
         self._stored_credentials = credentials.sealer_of(self._suite, self._secrets)
         self._vault = secrets.Vault(settings.vault_path, settings.master_key_path, self._suite)
         self._upstreams = HttpUpstreams(
@@ -199,6 +200,7 @@ class GatewayWorker:
             self._key_changed,
             ImageFetcher(self._image_client, settings.egress.image_bytes_total_max, self._off_loop),
             self._off_loop,
+            self._outside,
         )
         self._credentials_of = self._upstreams.credentials
         self._router = Router(
@@ -433,6 +435,7 @@ class GatewayWorker:
             await self._access_log.close()
         self._client.close()
         self._image_client.close()
+        self._outside.close()
         self._journal.close()
         self._responses.close()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from ipaddress import ip_address
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -15,6 +14,7 @@ from tokenschain.core.routing.near_names import did_you_mean
 from tokenschain.core.snapshot import TOKEN_PROVIDERS
 from tokenschain.core.snapshot.routing_policy import POLICIES
 from tokenschain.infra.config.validation import Values
+from tokenschain.infra.egress import is_local
 from tokenschain.wire.client import Origin
 
 STORED = "stored:"
@@ -179,18 +179,13 @@ def _all_stored(values: Mapping[str, object]) -> bool:
 
 def _is_public(url: str) -> bool:
     """Whether an address is https, and not plainly an inner one; names are resolved, and checked
-    again, when a call goes there."""
+    again, when a call goes there (`infra.egress.outside_client`)."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError:
         return False
-    if parts.scheme != "https" or not host or parts.username:
-        return False
-    try:
-        return ip_address(host).is_global
-    except ValueError:
-        return "." in host.rstrip(".") and not host.rstrip(".").endswith((".local", ".internal"))
+    return parts.scheme == "https" and bool(host) and not parts.username and not is_local(host)
 
 
 def _of_models(given: Configuration) -> Iterator[Problem]:

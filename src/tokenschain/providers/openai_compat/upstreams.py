@@ -90,16 +90,18 @@ class HttpUpstreams:
         report: Callable[[str, int, KeyState, float, str], None],
         images: ImageFetcher,
         off_loop: OffLoop = on_loop,
+        outside: http.HttpClient | None = None,
     ) -> None:
         """
         Args:
             secret_of: the secret behind a reference, or None while it cannot be had.
             vendor_of: the row of a provider in the table of vendors.
-            report: told when a key's state changes: upstream, number of the key, state, for
-                how long.
+            report: told of a key's new state: upstream, number of the key, state, for how long.
             off_loop: where long requests are written and long replies are read.
+            outside: for upstreams of tenants, see `infra.egress.outside_client`.
         """
         self._client = client
+        self._outside = outside or client
         self._secret_of = secret_of
         self._vendor_of = vendor_of
         self._report = report
@@ -134,7 +136,9 @@ class HttpUpstreams:
         origin = http.Origin.of(upstream.base_url)
         head = f"GET {upstream.probe_path} HTTP/1.1\r\nhost: {origin.authority}\r\n\r\n"
         try:
-            reply = await self._client.open(origin, head.encode("latin-1"), PROBE_WAITS)
+            reply = await self._client_of(upstream).open(
+                origin, head.encode("latin-1"), PROBE_WAITS
+            )
             await reply.read(PROBE_BYTES_MAX)
         except http.ClientError as error:
             raise ApiError(
@@ -438,7 +442,7 @@ class HttpUpstreams:
     def _exchange(
         self, target: Target, head: bytes, lines: bytes, body: bytes
     ) -> Coroutine[None, None, http.Reply]:
-        return self._client.open(
+        return self._client_of(target.upstream).open(
             target.origin,
             b"%b%bcontent-length: %d\r\n\r\n%b" % (head, lines, len(body), body),
             target.waits,
@@ -514,9 +518,12 @@ class HttpUpstreams:
                 raise ApiError(
                     "no_upstream", f"The provider of `{upstream.id}` has no token service."
                 )
-            keeper = TokenKeeper(self._client, exchange, upstream.token_url)
+            keeper = TokenKeeper(self._client_of(upstream), exchange, upstream.token_url)
             self._keepers[account] = keeper
         return keeper
+
+    def _client_of(self, upstream: Upstream) -> http.HttpClient:
+        return self._outside if upstream.tenant else self._client
 
     def _ring(self, upstream: Upstream) -> KeyRing | None:
         if not upstream.credentials:
