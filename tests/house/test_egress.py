@@ -22,6 +22,7 @@ OWN = {
     "cli/chat_client.py": "the same",
 }
 CLIENTS = {
+    "infra/egress.py": "upstreams that tenants name",
     "wiring/gateway.py": "upstreams that the operator names; images through `PublicResolver`",
     "wiring/control.py": "semantic processes and upstreams of the operator; the rest through "
     "`PublicResolver`",
@@ -73,6 +74,7 @@ def test_each_client_is_made_where_its_addresses_are_known() -> None:
 
 
 def test_what_others_name_is_asked_through_the_guard() -> None:
-    for name, count in (("wiring/gateway.py", 1), ("wiring/control.py", 3)):
+    for name, count in (("wiring/gateway.py", 1), ("wiring/control.py", 2)):
         text = next(path for path in modules() if name_of(path) == name).read_text("utf-8")
         assert text.count("resolver=PublicResolver(") == count, name
+        assert text.count("outside_client(") == 1, name

