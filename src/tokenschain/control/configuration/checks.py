@@ -185,7 +185,9 @@ def _is_public(url: str) -> bool:
         host, _ = parts.hostname, parts.port
     except ValueError:
         return False
-    return parts.scheme == "https" and bool(host) and not parts.username and not is_local(host)
+    if parts.scheme != "https" or not host or parts.username:
+        return False
+    return not is_local(host)
 
 
 def _of_models(given: Configuration) -> Iterator[Problem]:
