@@ -348,10 +348,8 @@ def _prove(
 ) -> None:
     """Insist on the password, or a code of the second factor: a session may be somebody else's.
 
-    Wrong ones count like those of signing in, in transactions of their own.
-
     Raises:
-        ApiError: `invalid_login` or `account_locked`.
+        ApiError: see `_insist`.
     """
     if password is None and code is None:
         raise ApiError(
@@ -359,22 +357,15 @@ def _prove(
             "Send the `password`, or an `old_code`.",
             param="password",
         )
-    engine, user_id, now_s = asked.context.engine, row["id"], int(time.time())
-    place = login_throttle.place_of(asked.author.address)
-    with engine.begin() as db:
-        login_throttle.begin(db, user_id, place, now_s)
-    right = password is not None and users_module.password_right(row, password)
-    with engine.begin() as db:
-        if password is None and code is not None and row["totp_sealed"] is not None:
-            right = login_throttle.may_try_code(db, user_id, now_s) and users_module.use_code(
-                db, asked.context.sealer, row, code
-            )
-        if right:
-            login_throttle.succeed(db, user_id, place, user_id)
-        else:
-            _note_failure(db, place, asked.author, row["email"], now_s)
-    if not right:
-        raise users_module.wrong()
+
+    def is_shown(db: Connection, now_s: int, right: bool) -> bool:
+        if password is not None or code is None or row["totp_sealed"] is None:
+            return right
+        return login_throttle.may_try_code(db, row["id"], now_s) and users_module.use_code(
+            db, asked.context.sealer, row, code
+        )
+
+    _insist(asked, row, password, is_shown)
 
 
 def sign_in_again(asked: RequestContext, password: str | None, shown: SecondFactor) -> None:
@@ -382,20 +373,42 @@ def sign_in_again(asked: RequestContext, password: str | None, shown: SecondFact
     somebody else's. Who holds the admin token has shown it.
 
     Raises:
-        ApiError: `invalid_login` or `account_locked`; see also `_own_account_in_session`.
+        ApiError: see `_insist` and `_own_account_in_session`.
     """
     if asked.actor.id == users_module.PLATFORM_OWNER.id:
         return
     row = _own_account_in_session(asked)
     if password is None:
         raise ApiError("missing_required_parameter", "Send your own `password`.", param="password")
-    context, user_id, now_s = asked.context, row["id"], int(time.time())
+
+    def is_shown(db: Connection, now_s: int, right: bool) -> bool:
+        return right and _is_let_in(db, asked.context, row, shown, now_s)
+
+    _insist(asked, row, password, is_shown)
+
+
+def _insist(
+    asked: RequestContext,
+    row: users_module.Row,
+    password: str | None,
+    is_shown: Callable[[Connection, int, bool], bool],
+) -> None:
+    """Insist that who is signed in shows it again. Wrong tries count like those of signing in, in
+    transactions of their own; the password is compared while nobody waits for the database.
+
+    Args:
+        is_shown: by the time in Unix seconds, and whether the password is right.
+
+    Raises:
+        ApiError: `invalid_login` or `account_locked`.
+    """
+    engine, user_id, now_s = asked.context.engine, row["id"], int(time.time())
     place = login_throttle.place_of(asked.author.address)
-    with context.engine.begin() as db:
+    with engine.begin() as db:
         login_throttle.begin(db, user_id, place, now_s)
-    right = users_module.password_right(row, password)
-    with context.engine.begin() as db:
-        right = right and _is_let_in(db, context, row, shown, now_s)
+    right = password is not None and users_module.password_right(row, password)
+    with engine.begin() as db:
+        right = is_shown(db, now_s, right)
         if right:
             login_throttle.succeed(db, user_id, place, user_id)
         else:
