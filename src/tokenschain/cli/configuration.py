@@ -29,6 +29,9 @@ Files = Annotated[
     list[Path],
     typer.Option("-f", "--file", help="YAML or JSON documents: a file, a folder, or -; several."),
 ]
+Tenant = Annotated[str, typer.Option(help="Tenant; without one, the platform's.")]
+Reason = Annotated[str, typer.Option(help="Why.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what it would do.")]
 Prune = Annotated[
     bool, typer.Option("--prune", help="Remove what the API made and no document names.")
 ]
@@ -36,9 +39,9 @@ Prune = Annotated[
 
 def apply(
     files: Files,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would do.")] = False,
+    dry_run: DryRun = False,
     prune: Prune = False,
-    reason: Annotated[str, typer.Option(help="Why.")] = "",
+    reason: Reason = "",
     output_format: Output = Format.TABLE,
 ) -> None:
     """Make the configuration what documents say, all or none, as one revision.
@@ -85,18 +88,22 @@ def export(
 @credentials.command("set")
 def credentials_set(
     name: Annotated[str, typer.Argument(help="Its name, for `stored:NAME`.")],
-    tenant: Annotated[str, typer.Option(help="Tenant; without one, the platform's.")] = "",
-    reason: Annotated[str, typer.Option(help="Why.")] = "",
+    tenant: Tenant = "",
+    reason: Reason = "",
     output_format: Output = Format.TABLE,
 ) -> None:
     """Store a vendor's key, or another in its place; it is read from standard input.
 
     Upstreams use it as `stored:NAME`, and gateways within a second.
     """
-    body = {"spec": {"value": secret_input("value")}, "reason": reason}
+    show_applied(store_credential(name, secret_input("value"), tenant, reason), output_format)
+
+
+def store_credential(name: str, secret: str, tenant: str, reason: str) -> Any:
+    """Store a vendor's key sealed; the API's answer."""
+    body = {"spec": {"value": secret}, "reason": reason}
     path = f"/api/v1/credentials/{admin_client.quoted(name)}"
-    found = admin_client.call(config.load(), "PUT", path, body, query={"tenant": tenant})
-    show_applied(found, output_format)
+    return admin_client.call(config.load(), "PUT", path, body, query={"tenant": tenant})
 
 
 def _applied(body: Mapping[str, Any]) -> Any:

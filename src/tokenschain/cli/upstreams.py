@@ -10,7 +10,7 @@ import typer
 from tokenschain.cli import admin_client, tables
 from tokenschain.cli.admin_client import AdminError, AdminRequest
 from tokenschain.cli.api_commands import structure
-from tokenschain.cli.configuration import show_applied
+from tokenschain.cli.configuration import DryRun, Reason, Tenant, show_applied, store_credential
 from tokenschain.cli.language import told
 from tokenschain.cli.output import console, errors, secret_input
 from tokenschain.cli.tables import Format, Output
@@ -21,9 +21,6 @@ _TEST_MAX_S = 25.0
 _MARKS = {"ok": "[green]ok[/green]  ", "failed": "[red]FAIL[/red]", "skipped": "[dim]--[/dim]  "}
 
 Name = Annotated[str, typer.Argument(help="Its name.")]
-Tenant = Annotated[str, typer.Option(help="Tenant; without one, the platform's.")]
-Reason = Annotated[str, typer.Option(help="Why.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what it would do.")]
 
 
 @upstreams.command("add")
@@ -65,7 +62,7 @@ def add(
     given: dict[str, Any] = {"provider": provider} | (structure(spec) if spec else {})
     references = list(credential or [])
     if key:
-        _store_key(name, tenant, reason)
+        store_credential(name, secret_input("key"), tenant, reason)
         references.append(f"stored:{name}")
     more = {"base_url": base_url, "credential": references, "models": model, "zone": zone}
     given |= {field: value for field, value in more.items() if value}
@@ -141,12 +138,6 @@ def _serves(name: str, effects: Mapping[str, Any]) -> str:
     if lost:
         said += "\n" + told("no other upstream serves {models}", models=", ".join(lost))
     return said
-
-
-def _store_key(name: str, tenant: str, reason: str) -> None:
-    body = {"spec": {"value": secret_input("key")}, "reason": reason}
-    path = f"/api/v1/credentials/{admin_client.quoted(name)}"
-    admin_client.call(config.load(), "PUT", path, body, query=_query(tenant))
 
 
 def _tested(name: str, tenant: str, body: Mapping[str, Any], output: Output = Format.TABLE) -> bool:
