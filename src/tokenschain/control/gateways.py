@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from typing import NamedTuple
 
 import msgspec
 from sqlalchemy import Connection, Engine, delete, select
@@ -29,11 +28,6 @@ class Seen(msgspec.Struct, frozen=True):
     """Unix time by the database's writer."""
 
 
-class _Row(NamedTuple):
-    name: str
-    value: str
-
-
 _decode = msgspec.json.Decoder(Seen).decode
 
 
@@ -54,11 +48,8 @@ def note(engine: Engine, status: GatewayStatus) -> None:
 
 def seen(connection: Connection) -> list[Seen]:
     """All gateways that are there, by name."""
-    query = select(meta.c.name, meta.c.value).where(meta.c.name.like(f"{_PREFIX}%"))
-    rows = [_Row(*row) for row in connection.execute(query.order_by(meta.c.name))]
     now_s = time.time()
-    found = (_decode(row.value) for row in rows)
-    return [one for one in found if now_s - one.seen_s < FORGOTTEN_S]
+    return [one for one in _reports(connection) if now_s - one.seen_s < FORGOTTEN_S]
 
 
 def running(connection: Connection) -> Counter[str]:
@@ -74,12 +65,16 @@ def refusing(connection: Connection) -> list[str]:
     return [one.status.name for one in seen(connection) if one.status.refused is not None]
 
 
+def _reports(connection: Connection) -> list[Seen]:
+    query = select(meta.c.value).where(meta.c.name.like(f"{_PREFIX}%")).order_by(meta.c.name)
+    return list(map(_decode, connection.scalars(query)))
+
+
 def _forget(connection: Connection, now_s: float) -> None:
-    query = select(meta.c.name, meta.c.value).where(meta.c.name.like(f"{_PREFIX}%"))
     gone = [
-        row.name
-        for row in (_Row(*each) for each in connection.execute(query))
-        if now_s - _decode(row.value).seen_s >= FORGOTTEN_S
+        _PREFIX + one.status.name
+        for one in _reports(connection)
+        if now_s - one.seen_s >= FORGOTTEN_S
     ]
     if gone:
         connection.execute(delete(meta).where(meta.c.name.in_(gone)))
