@@ -23,6 +23,7 @@ from tokenschain.control.api.context import (
     Permission,
     RequestBody,
     RequestContext,
+    is_version,
     tag,
 )
 from tokenschain.control.configuration import changes, checks, history, kinds, store
@@ -333,7 +334,7 @@ def _add_writing(kind: Kind, guards: _Guards) -> None:
     ) -> AppliedResource:
         key = ResourceKey(kind, tenant, resource_name)
         asked.need(tenant or PLATFORM)
-        _check_version(asked.context.configurator.read(asked.db).get(key), if_match)
+        _check_version(store.find(asked.db, key), if_match)
         return _changed(asked, response, key, dict(wanted.spec), wanted.reason, dry_run=dry_run)
 
     def patch(
@@ -347,7 +348,7 @@ def _add_writing(kind: Kind, guards: _Guards) -> None:
     ) -> AppliedResource:
         key = ResourceKey(kind, tenant, resource_name)
         asked.need(tenant or PLATFORM)
-        found = asked.context.configurator.read(asked.db).get(key)
+        found = store.find(asked.db, key)
         if found is None:
             raise missing(key)
         _check_version(found, if_match)
@@ -396,9 +397,11 @@ for _kind in Kind:
 def _listed(
     asked: RequestContext, kind: Kind, page: Page, tenant: str | None
 ) -> ListAnswer[ConfigResource]:
-    whose = asked.tenant(tenant) if kinds.spec_type(kind, "tenant") else None
+    whose = None
     if kinds.spec_type(kind, "tenant") is None:
         asked.need(PLATFORM)
+    else:
+        whose = asked.tenant(tenant)
     found = store.page(asked.db, kind, page, whose)
     shown = [_shown(one) for one in found.resources if asked.may(READ, one.key.tenant or PLATFORM)]
     return ListAnswer[ConfigResource](data=shown, next_cursor=found.next_cursor)
@@ -413,7 +416,7 @@ def _found(asked: RequestContext, key: ResourceKey) -> StoredResource:
     if not asked.may(READ, key.tenant or PLATFORM):
         raise missing(key)
     asked.need(key.tenant or PLATFORM)
-    found = asked.context.configurator.read(asked.db).get(key)
+    found = store.find(asked.db, key)
     if found is None:
         raise missing(key)
     return found
@@ -429,17 +432,15 @@ def _check_version(found: StoredResource | None, if_match: str) -> None:
     Raises:
         ApiError: `precondition_failed`, with both revisions.
     """
-    wanted = if_match.strip().removeprefix("W/")
-    if not wanted or (wanted == "*" and found is not None):
+    if is_version(if_match, None if found is None else found.revision):
         return
     if found is None:
         raise ApiError("precondition_failed", "There is no such resource any more.")
-    if wanted != f'"{found.revision}"':
-        raise ApiError(
-            "precondition_failed",
-            f'You have revision {wanted.strip(chr(34))}; it is at revision "{found.revision}" now: '
-            "read it again.",
-        )
+    wanted = if_match.strip().removeprefix("W/").strip('"')
+    raise ApiError(
+        "precondition_failed",
+        f'You have revision {wanted}; it is at revision "{found.revision}" now: read it again.',
+    )
 
 
 def _merged(before: Mapping[str, Any], patch: Mapping[str, JsonValue]) -> dict[str, Any]:
@@ -477,7 +478,7 @@ def _made(
     asked: RequestContext, wanted: Sequence[Change], reason: str, *, dry_run: bool
 ) -> Outcome:
     configurator = asked.context.configurator
-    check_own_upstreams(asked, configurator.read(asked.db), wanted)
+    check_own_upstreams(asked, asked.db, wanted)
     try:
         return configurator.change(asked.db, asked.author, wanted, reason=reason, dry_run=dry_run)
     except ConfigurationRefused as error:
@@ -488,17 +489,17 @@ def refusal(error: ConfigurationRefused) -> ApiError:
     return ApiError("invalid_value", str(error), param=error.problems[0].field or None)
 
 
-def check_own_upstreams(
-    asked: RequestContext, before: Mapping[ResourceKey, StoredResource], wanted: Iterable[Change]
-) -> None:
+def check_own_upstreams(asked: RequestContext, db: Connection, wanted: Iterable[Change]) -> None:
     """What the platform alone says of a tenant's own upstream: where data goes, what a call is
     charged, and keys that the gateway's machine holds.
 
     Raises:
         ApiError: `permission_denied`.
     """
-    for key, values in wanted:
-        if key.kind is Kind.UPSTREAM and key.tenant and isinstance(values, dict):
+    own = [one for one in wanted if one.key.kind is Kind.UPSTREAM and one.key.tenant]
+    before = asked.context.configurator.read(db) if own else {}
+    for key, values in own:
+        if isinstance(values, dict):
             known = before.get(key)
             fields = checks.platform_fields({} if known is None else known.values, values)
             ownership.check_fields(asked, "PUT /upstreams/{resource_name}", ownership.OWN, fields)
@@ -572,7 +573,7 @@ def list_revisions(
 @router.get("/revisions/{revision}")
 def read_revision(asked: ReadingRevision, revision: int) -> RevisionDetail:
     """Read one change of the configuration: who, when, why, what differs and what it did."""
-    return _detail(_revision(asked, asked.db, revision))
+    return _detail(_revision(asked, revision))
 
 
 @router.post("/revisions/{revision}/rollback")
@@ -582,12 +583,12 @@ def roll_back_revision(asked: RollingBack, revision: int, wanted: Rollback) -> A
     It is refused where a later revision changed the same resources, or where what was would be
     wrong today.
     """
-    found = _revision(asked, asked.db, revision)
+    found = _revision(asked, revision)
     for owner in {one.tenant for one in found.changes}:
         asked.need(owner or PLATFORM)
     configurator = asked.context.configurator
     back = [Change(one.key, one.before) for one in found.changes]
-    check_own_upstreams(asked, configurator.read(asked.db), back)
+    check_own_upstreams(asked, asked.db, back)
     try:
         outcome = configurator.roll_back(
             asked.db, asked.author, found, reason=wanted.reason, dry_run=wanted.dry_run
@@ -597,8 +598,8 @@ def roll_back_revision(asked: RollingBack, revision: int, wanted: Rollback) -> A
     return Applied(**_applied(outcome, dry_run=wanted.dry_run))
 
 
-def _revision(asked: RequestContext, db: Connection, number: int) -> ConfigRevision:
-    found = history.find(db, number) if 0 < number < 2**63 else None
+def _revision(asked: RequestContext, number: int) -> ConfigRevision:
+    found = history.find(asked.db, number) if 0 < number < 2**63 else None
     if found is None or not asked.may(READ, found.tenant or PLATFORM):
         raise ApiError("not_found", f"There is no revision {number}.", param="revision")
     asked.need(found.tenant or PLATFORM)

@@ -436,8 +436,14 @@ def check_version(if_match: str, version: int) -> None:
     Raises:
         ApiError: `precondition_failed`.
     """
-    if if_match and if_match.strip() not in ("*", f'"{version}"', f'W/"{version}"'):
+    if not is_version(if_match, version):
         raise ApiError("precondition_failed", "It was changed since you read it; read it again.")
+
+
+def is_version(if_match: str, version: int | None) -> bool:
+    """Whether an `If-Match` takes a version; None where there is nothing. None given takes any."""
+    wanted = if_match.strip()
+    return not wanted or (version is not None and wanted in ("*", f'"{version}"', f'W/"{version}"'))
 
 
 def tag(response: Response, version: int) -> None:

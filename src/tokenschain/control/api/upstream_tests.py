@@ -146,7 +146,7 @@ def _state(
     if spec is None:
         return configurator.state_of(resources)
     change = Change(key, spec)
-    check_own_upstreams(asked, resources, [change])
+    check_own_upstreams(asked, db, [change])
     try:
         outcome = configurator.change(db, asked.author, [change], dry_run=True)
     except ConfigurationRefused as error:

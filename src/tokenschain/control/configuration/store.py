@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, select, update
 
 from tokenschain.control.configuration import kinds
 from tokenschain.control.configuration.kinds import CredentialSpec, Spec
@@ -74,6 +74,12 @@ class ResourceStore:
         return {key: made for key, (_, made) in found.items()}
 
 
+def find(connection: Connection, key: ResourceKey) -> StoredResource | None:
+    """One resource; None where there is none, or this version cannot read it."""
+    row = connection.execute(select(resources).where(_at(key))).mappings().first()
+    return None if row is None else _decoded(key, row)
+
+
 class ResourcePage(NamedTuple):
     """One page of the resources of a kind."""
 
@@ -89,16 +95,22 @@ def page(connection: Connection, kind: Kind, page_: Page, tenant: str | None) ->
     """
     query, order = select(resources).where(resources.c.kind == kind.value), resources.c
     rows = paging.read_page(connection, query, page_, (order.tenant, order.name), tenant=tenant)
-    found = []
-    for row in rows.rows:
-        key = ResourceKey(kind, row["tenant"], row["name"])
-        try:
-            spec = kinds.stored(key, msgspec.json.decode(row["spec"]))
-        except msgspec.DecodeError:
-            continue
-        origin = Origin(row["managed_by"])
-        found.append(StoredResource(key, spec, origin, row["revision"], row["changed_at_ms"]))
-    return ResourcePage(found, rows.next_cursor)
+    found = [_decoded(ResourceKey(kind, row["tenant"], row["name"]), row) for row in rows.rows]
+    return ResourcePage([one for one in found if one is not None], rows.next_cursor)
+
+
+def _decoded(key: ResourceKey, row: Mapping[Any, Any]) -> StoredResource | None:
+    try:
+        spec = kinds.stored(key, msgspec.json.decode(row["spec"]))
+    except msgspec.DecodeError:
+        return None
+    origin = Origin(row["managed_by"])
+    return StoredResource(key, spec, origin, row["revision"], row["changed_at_ms"])
+
+
+def _at(key: ResourceKey) -> ColumnElement[bool]:
+    table = resources.c
+    return and_(table.kind == key.kind.value, table.tenant == key.tenant, table.name == key.name)
 
 
 def put(connection: Connection, resource: StoredResource) -> None:
@@ -119,12 +131,7 @@ def put(connection: Connection, resource: StoredResource) -> None:
 
 def remove(connection: Connection, key: ResourceKey) -> None:
     """Take a resource away."""
-    table = resources.c
-    connection.execute(
-        delete(resources).where(
-            table.kind == key.kind.value, table.tenant == key.tenant, table.name == key.name
-        )
-    )
+    connection.execute(delete(resources).where(_at(key)))
 
 
 # --- secrets of credentials ----------------------------------------------------------------
