@@ -403,7 +403,9 @@ def code_of(secret: str, steps: int = 0) -> str:
     return passwords.totp_code(secret, int(time.time() // 30) + steps)
 
 
-def test_a_second_factor_changes_with_the_password_or_an_old_code(house: Platform) -> None:
+def test_a_second_factor_is_put_in_force_with_the_password_and_replaced_with_a_code(
+    house: Platform,
+) -> None:
     user = house.person("acme", "viewer", password=PASSWORD)
     assert confirm(user)[0] == 400
     assert confirm(user, password=WRONG)[0] == 401
@@ -415,6 +417,19 @@ def test_a_second_factor_changes_with_the_password_or_an_old_code(house: Platfor
     assert status == 200
     assert confirm(user, old_code=code_of(secret))[0] == 401, "of the one before"
     assert sign_in(house, email_of(house, user.id), PASSWORD, code=code_of(other)).is_success
+
+
+def test_the_password_alone_replaces_no_second_factor(house: Platform) -> None:
+    owner, secret, codes = with_totp(house, "acme", "owner")
+    lost, _, _ = with_totp(house, "acme", "viewer")
+    status, other = confirm(owner, password=PASSWORD)
+    assert status == 400
+    for more in ({"old_code": code_of(other)}, {"recovery_code": "aaaa-bbbb-cccc-dddd"}):
+        assert confirm(owner, password=PASSWORD, **more)[0] == 401, more
+    proof = {"password": PASSWORD, "code": code_of(other)}
+    assert owner("POST", f"/users/{lost.id}/totp/reset", proof).status_code == 401
+    assert confirm(owner, password=WRONG, old_code=code_of(secret))[0] == 401
+    assert confirm(owner, password=PASSWORD, recovery_code=codes[0])[0] == 200
 
 
 def test_a_session_is_no_way_to_guess_its_password(house: Platform) -> None:
@@ -584,7 +599,7 @@ def test_a_recovery_code_lets_in_once_and_is_nowhere_to_read(house: Platform) ->
     assert sign_in(house, email, PASSWORD, recovery_code=others[0]).status_code == 401
     # Another second factor brings other codes.
     secret = other("POST", "/me/totp").json()["secret"]
-    body = {"secret": secret, "code": code_of(secret), "password": PASSWORD}
+    body = {"secret": secret, "code": code_of(secret), "recovery_code": others[0]}
     assert other("POST", "/me/totp/confirm", body).status_code == 200
     reply = sign_in(house, email_of(house, other.id), PASSWORD, recovery_code=others[1])
     assert reply.status_code == 401

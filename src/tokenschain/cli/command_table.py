@@ -140,7 +140,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("me password", "POST /me/password", asks="old new"),
     Command("me totp", "POST /me/totp"),
     Command("me confirm-totp", "POST /me/totp/confirm", shown_once="recovery_codes",
-            asks="secret", arguments="code", offers="password"),
+            asks="secret", arguments="code", offers="password recovery_code"),
     Command("users list", "GET /users", "id email name kind tenant state created_at_s"),
     Command("users show", "GET /users/{user_id}"),
     Command("users change", "PATCH /users/{user_id}", offers="password"),

@@ -72,7 +72,8 @@ class OwnPassword(RequestBody):
 
 
 class TotpConfirmation(RequestBody):
-    """The secret that was shown and a code of it; and the password, or a code of the old secret."""
+    """The secret that was shown and a code of it; and the password, or where another second factor
+    is in force a code of it, or a recovery code."""
 
     example: ClassVar[Example] = {
         "secret": "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ",
@@ -82,7 +83,10 @@ class TotpConfirmation(RequestBody):
     secret: Annotated[str, Field(pattern=r"^[A-Z2-7]{32}$")]
     code: Code
     password: Password | None = None
+    """It does alone where no second factor is in force."""
     old_code: Code | None = None
+    recovery_code: RecoveryCode | None = None
+    """In place of `old_code`; it counts once."""
 
 
 class Session(AnswerBody):
@@ -306,7 +310,7 @@ def _own_account_in_session(asked: RequestContext) -> users_module.Row:
 def change_own_password(asked: SignedIn, wanted: OwnPassword) -> Changed:
     """Change the own password; all sessions end."""
     row = _own_account_in_session(asked)
-    _prove(asked, row, wanted.old)
+    _insist(asked, row, wanted.old, lambda _db, _now_s, right: right)
     stored = users_module.hash_password(wanted.new)
     _insist_unchanged(asked, row)
     users_module.set_password(asked.db, row["id"], stored)
@@ -326,8 +330,8 @@ def offer_totp(asked: SignedIn) -> TotpOffer:
 
 @router.post("/me/totp/confirm")
 def confirm_totp(asked: SignedIn, wanted: TotpConfirmation) -> ConfirmedTotp:
-    """Put the second factor in force, or another in its place: with the password, or a code of
-    the old one.
+    """Put the second factor in force: with the password; in another's place with a code of it or
+    a recovery code.
 
     `recovery_codes` are in this answer and never again, in place of earlier ones: each lets in
     once where the second factor is lost.
@@ -335,7 +339,7 @@ def confirm_totp(asked: SignedIn, wanted: TotpConfirmation) -> ConfirmedTotp:
     row = _own_account_in_session(asked)
     if passwords.totp_step(wanted.secret, wanted.code, time.time()) is None:
         raise users_module.wrong()
-    _prove(asked, row, wanted.password, wanted.old_code)
+    _prove_for_totp(asked, row, wanted)
     _insist_unchanged(asked, row)
     users_module.set_totp(asked.db, asked.context.sealer, row["id"], wanted.secret)
     codes = recovery_codes.issue(asked.db, asked.context.suite, row["id"])
@@ -343,29 +347,31 @@ def confirm_totp(asked: SignedIn, wanted: TotpConfirmation) -> ConfirmedTotp:
     return ConfirmedTotp(recovery_codes=codes)
 
 
-def _prove(
-    asked: RequestContext, row: users_module.Row, password: str | None, code: str | None = None
-) -> None:
-    """Insist on the password, or a code of the second factor: a session may be somebody else's.
+def _prove_for_totp(asked: RequestContext, row: users_module.Row, wanted: TotpConfirmation) -> None:
+    """Insist on the second factor in force before another takes its place, else on the password.
+
+    The password alone would make a second factor for whoever knows it, and what asks for both
+    would ask for one.
 
     Raises:
         ApiError: see `_insist`.
     """
-    if password is None and code is None:
+    shown = SecondFactor(wanted.old_code, wanted.recovery_code)
+    in_force = row["totp_sealed"] is not None
+    if in_force and not any(shown):
         raise ApiError(
             "missing_required_parameter",
-            "Send the `password`, or an `old_code`.",
-            param="password",
+            "Send an `old_code`, of the second factor in force, or a `recovery_code`.",
+            param="old_code",
         )
+    if wanted.password is None and not any(shown):
+        raise ApiError("missing_required_parameter", "Send your `password`.", param="password")
 
     def is_shown(db: Connection, now_s: int, right: bool) -> bool:
-        if password is not None or code is None or row["totp_sealed"] is None:
-            return right
-        return login_throttle.may_try_code(db, row["id"], now_s) and users_module.use_code(
-            db, asked.context.sealer, row, code
-        )
+        known = right or (in_force and wanted.password is None)
+        return known and _is_let_in(db, asked.context, row, shown, now_s)
 
-    _insist(asked, row, password, is_shown)
+    _insist(asked, row, wanted.password, is_shown)
 
 
 def sign_in_again(asked: RequestContext, password: str | None, shown: SecondFactor) -> None:
