@@ -83,6 +83,7 @@ class Publisher:
         self._suite = suite
         self._internal = internal
         self._sealer = credentials.sealer_of(suite, internal)
+        self._report = report
         self._backoff = Backoff(time.monotonic, WATCH_S, name="database", report=report)
         self._revision = -1
         self._day = ""
@@ -99,9 +100,11 @@ class Publisher:
         self.version = ""
         self.manifest = b""
         self.snapshot = Snapshot("", {}, {})
+        self._unpublishable = ""
+        """Why the last look could not be published."""
         self.health: dict[str, str] = {}
         self.engine_metrics: dict[str, dict[str, float]] = {}
-        self.refresh()
+        self._refresh_or_say()
 
     @property
     def revision(self) -> int:
@@ -211,7 +214,7 @@ class Publisher:
     async def newer_than(self, version: str, wait_s: float) -> tuple[str, bytes | None]:
         """The manifest, or None in its place when none newer came within `wait_s`."""
         deadline = time.monotonic() + wait_s
-        while self.version == version and not self._closed:
+        while (self.version == version or not self.manifest) and not self._closed:
             left_s = deadline - time.monotonic()
             if left_s <= 0:
                 return version, None
@@ -221,7 +224,8 @@ class Publisher:
                         await self._changed.wait()
             except TimeoutError:
                 return version, None
-        return self.version, None if self.version == version else self.manifest
+        same = self.version == version or not self.manifest
+        return self.version, None if same else self.manifest
 
     async def close(self) -> None:
         """Let waiting polls go; none waits from now on."""
@@ -249,11 +253,26 @@ class Publisher:
             raise
         return task.result()
 
+    def _refresh_or_say(self) -> bool:
+        """See `refresh`; where what is in the database cannot be published, what was goes on being
+        served, and control stays there for whoever mends it."""
+        try:
+            changed = self.refresh()
+        except SQLAlchemyError:
+            raise
+        except Exception as error:  # noqa: BLE001
+            if str(error) != self._unpublishable:
+                self._report("chore_failed", f"publishing: {type(error).__name__}: {error}")
+            self._unpublishable = str(error)
+            return False
+        self._unpublishable = ""
+        return changed
+
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(WATCH_S)
             try:
-                changed = await self._answered(asyncio.to_thread(self.refresh))
+                changed = await self._answered(asyncio.to_thread(self._refresh_or_say))
             except SQLAlchemyError as error:
                 self._backoff.failed(first_line(error))
                 continue

@@ -11,7 +11,14 @@ from sqlalchemy import Connection, select
 from tokenschain.control import revisions
 from tokenschain.control.audit import admin_log
 from tokenschain.control.audit.admin_log import Author
-from tokenschain.control.configuration import checks, configuration, history, kinds, model_routes
+from tokenschain.control.configuration import (
+    checks,
+    configuration,
+    history,
+    kinds,
+    model_routes,
+    tenant_rules,
+)
 from tokenschain.control.configuration import store as resource_store
 from tokenschain.control.configuration.checks import Organization
 from tokenschain.control.configuration.configuration import Configuration
@@ -23,6 +30,7 @@ from tokenschain.control.configuration.store import ResourceStore, StoredResourc
 from tokenschain.core.errors import ApiError
 from tokenschain.core.log_events import Reporter
 from tokenschain.core.pricing.catalog import Catalog
+from tokenschain.core.snapshot import Snapshot, encoding
 from tokenschain.infra.config import Settings
 from tokenschain.infra.database.tables import meta, organization_units
 from tokenschain.infra.security.suite import Sealer, Suite
@@ -31,6 +39,8 @@ ACTION = "configuration:write"
 RESOURCES_MAX = 20_000
 """Of a whole platform."""
 RESOURCES_PER_TENANT_MAX = 1_000
+SNAPSHOT_BYTES_MAX = 67_108_864
+"""A quarter of what gateways take in at once."""
 _SHOWN_MAX = 20
 _AUDITED_MAX = 50
 
@@ -127,6 +137,9 @@ class Configurator:
         fatal, warnings = self._check(connection, before, after, {c.key for c in changed}, origin)
         if wrong or fatal:
             raise ConfigurationRefused([*wrong, *_besides(wrong, fatal)])
+        why = _unreadable(after) if changed else ""
+        if why:
+            raise ConfigurationRefused([Problem(*changed[0].key, "spec", why)])
         cache = before.given.cache != after.given.cache
         cache = cache or before.given.tenant_cache != after.given.tenant_cache
         effects = history.effects_of(before.routes, after.routes, cache=cache)
@@ -347,6 +360,24 @@ def _besides(wrong: Sequence[Problem], others: Iterable[Problem]) -> Iterator[Pr
         named = any(name in problem.why for name in names)
         if not (same_fault or named or (sold and sold_in_doubt)):
             yield problem
+
+
+def _unreadable(after: State) -> str:
+    """Why gateways could not take the configuration in; empty: they can. Whatever gets past the
+    other checks must not keep every later change from them."""
+    routes, cache = after.routes, tenant_rules.cache(after.given)
+    snapshot = Snapshot(
+        "", routes.upstreams, routes.models, routes.routing, cache=cache, aliases=routes.aliases,
+        tenants=routes.tenants,
+    )  # fmt: skip
+    try:
+        body = encoding.encode(snapshot)
+        encoding.decode(body)
+    except Exception as error:  # noqa: BLE001 - any would be theirs
+        return f"gateways could not read it: {error}"
+    if len(body) > SNAPSHOT_BYTES_MAX:
+        return f"the whole configuration would be larger than {SNAPSHOT_BYTES_MAX} bytes"
+    return ""
 
 
 def _lock(connection: Connection) -> None:

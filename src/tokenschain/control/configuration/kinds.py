@@ -14,7 +14,7 @@ from msgspec import Meta, field
 from tokenschain.control.configuration.resources import Kind, Problem, ResourceKey
 from tokenschain.core.snapshot import OwnUpstreams, Routing, UpstreamLimits, Zone
 from tokenschain.core.snapshot.cache_rules import CacheRules, Mode
-from tokenschain.core.snapshot.virtual_models import VirtualModelEntry
+from tokenschain.core.snapshot.virtual_models import TOKENS_MAX, VirtualModelEntry
 from tokenschain.infra.config import PriceSettings, UpstreamSettings, declared, validation
 from tokenschain.infra.config.validation import Values, Wrong, WrongBy
 
@@ -25,7 +25,7 @@ ENTRIES_MAX = 100
 OFFERS_MAX = 50
 SPEC_BYTES_MAX = 65_536
 SECRET_CHARACTERS_MAX = 16_384
-TenantScope = Annotated[str, Meta(pattern=r"^(\*|(project|model)/.+)$")]
+TenantScope = Annotated[str, Meta(pattern=r"^(\*|(project|model)/.+)\Z")]
 """Which of a tenant's calls a rule is for: `*`, `project/NAME` or `model/NAME`."""
 
 
@@ -53,14 +53,14 @@ class CredentialSpec(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             min_length=1,
             max_length=SECRET_CHARACTERS_MAX,
-            pattern=r"^[\x21-\x7e]+$",
+            pattern=r"^[\x21-\x7e]+\Z",
             description="The secret itself. Taken in, never given out.",
         ),
     ] = ""
     fingerprint: Annotated[
         str,
         Meta(
-            pattern=r"^([0-9a-f]{12})?$",
+            pattern=r"^([0-9a-f]{12})?\Z",
             description="First characters of a digest of the secret: tells whether two are the "
             "same. Without `value`, it names one that is kept already.",
         ),
@@ -79,10 +79,11 @@ class OfferSpec(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="What it costs there; the catalog's price by default."),
     ] = None
     output_tokens_max: Annotated[
-        Annotated[int, Meta(ge=1)] | None, Meta(description="Longest answer, in tokens.")
+        Annotated[int, Meta(ge=1, le=TOKENS_MAX)] | None,
+        Meta(description="Longest answer, in tokens."),
     ] = None
     context_window: Annotated[
-        Annotated[int, Meta(ge=1)] | None,
+        Annotated[int, Meta(ge=1, le=TOKENS_MAX)] | None,
         Meta(description="Prompt and answer together, in tokens."),
     ] = None
     abilities: Annotated[
@@ -225,10 +226,13 @@ def read(key: ResourceKey, values: object) -> tuple[Spec | None, list[Problem]]:
         return None, problems
     if not isinstance(values, dict):
         return None, [*problems, Problem(*key, "spec", "spec must hold `name: value` pairs")]
+    prefix = _OLD_NAMES_IN.get(key.kind, "resource.")
+    unusable = [_said(wrong) for wrong in validation.unusable(values, "")]
+    if unusable:
+        return None, [*problems, *(Problem(*key, *said) for said in dict.fromkeys(unusable))]
     if len(msgspec.json.encode(values)) > SPEC_BYTES_MAX:
         why = f"spec is larger than {SPEC_BYTES_MAX} bytes"
         return None, [*problems, Problem(*key, "spec", why)]
-    prefix = _OLD_NAMES_IN.get(key.kind, "resource.")
     found = list(validation.wrongs(wanted, values, prefix.rstrip(".")))
     if key.kind is not Kind.CREDENTIAL:
         found += validation.raw_secrets(values, prefix.rstrip("."))

@@ -23,12 +23,16 @@ ZONES: tuple[str, ...] = get_args(Zone)
 TOKEN_PROVIDERS = ("baidu-qianfan", "volcengine-ark")
 """Providers with a service that trades credentials for tokens (`auth: token`)."""
 CALL_FEE_MAX_MICRO_CNY = 1_000_000_000
-ResidencyScope = Annotated[str, Meta(pattern=r"^(\*|(tenant|project|model)/.+|class/[\w-]{1,32})$")]
+ResidencyScope = Annotated[
+    str, Meta(pattern=r"^(\*|(tenant|project|model)/.+|class/[\w-]{1,32})\Z")
+]
 """Whose data a residency rule is for: a `RuleScope`, or `class/NAME` for keys of a data class."""
-
-
 UPSTREAM_ID_CHARACTERS_MAX = 64
 """As many as a call's record has room for."""
+WAIT_MAX_S = 604_800
+"""Of limits that are seconds: a week, longer than any answer."""
+COUNT_MAX = 1_000_000
+"""Of limits that count connections, calls or shares."""
 
 
 # What a configuration has by the ten thousand is no matter of the garbage collector (`gc=False`):
@@ -39,12 +43,18 @@ class UpstreamLimits(msgspec.Struct, frozen=True, gc=False):
     """How long and how much one upstream may take; seconds and counts."""
 
     connect_max_s: Annotated[
-        float, Meta(gt=0, description="Seconds until a connection must stand, TLS included.")
+        float,
+        Meta(
+            gt=0,
+            le=WAIT_MAX_S,
+            description="Seconds until a connection must stand, TLS included.",
+        ),
     ] = 5.0
     first_byte_max_s: Annotated[
         float,
         Meta(
             gt=0,
+            le=WAIT_MAX_S,
             description="Seconds until the first byte of an answer; a whole generation when the "
             "call is not streamed.",
         ),
@@ -53,16 +63,21 @@ class UpstreamLimits(msgspec.Struct, frozen=True, gc=False):
         float,
         Meta(
             gt=0,
+            le=WAIT_MAX_S,
             description="Longest pause between two events of a stream, in seconds; comments do "
             "not count as events.",
         ),
     ] = 120.0
-    total_max_s: Annotated[float, Meta(gt=0, description="Longest answer, in seconds.")] = 1_800.0
+    total_max_s: Annotated[
+        float, Meta(gt=0, le=WAIT_MAX_S, description="Longest answer, in seconds.")
+    ] = 1_800.0
     connections_max: Annotated[
-        int, Meta(gt=0, description="Most connections at once, for each gateway worker.")
+        int,
+        Meta(gt=0, le=COUNT_MAX, description="Most connections at once, for each gateway worker."),
     ] = 1_000
     queue_wait_max_s: Annotated[
-        float, Meta(gt=0, description="Longest wait for a free connection, in seconds.")
+        float,
+        Meta(gt=0, le=WAIT_MAX_S, description="Longest wait for a free connection, in seconds."),
     ] = 5.0
 
 
@@ -72,7 +87,7 @@ class Upstream(msgspec.Struct, frozen=True, gc=False):
     id: Annotated[
         str,
         Meta(
-            pattern=r"^([\w.-]{1,62}/)?[a-z0-9][a-z0-9._-]{0,62}$",
+            pattern=r"^([\w.@-]{1,62}/)?[a-z0-9][a-z0-9._-]{0,62}\Z",
             max_length=UPSTREAM_ID_CHARACTERS_MAX,
             description="Name of the upstream, unique: lower case letters, digits, `.`, `_` or "
             "`-`. A tenant's own is published as `TENANT/NAME`, 64 characters at most.",
@@ -85,7 +100,7 @@ class Upstream(msgspec.Struct, frozen=True, gc=False):
     base_url: Annotated[
         str,
         Meta(
-            pattern=r"^(https?://[^/\s]+(/\S*)?)?$",
+            pattern=r"^(https?://[^/\s]+(/\S*)?)?\Z",
             description="Address up to and including the version, as `https://host/v1`; the "
             "catalog's by default.",
         ),
@@ -135,6 +150,7 @@ class Upstream(msgspec.Struct, frozen=True, gc=False):
         int,
         Meta(
             gt=0,
+            le=COUNT_MAX,
             description="Most calls at once, for each gateway worker; the limit that is learned "
             "stays below.",
         ),
@@ -153,7 +169,7 @@ class Upstream(msgspec.Struct, frozen=True, gc=False):
     probe_path: Annotated[
         str,
         Meta(
-            pattern=r"^(/[!-~]*)?$",
+            pattern=r"^(/[!-~]*)?\Z",
             max_length=200,
             description="Path of a health check that is asked with GET, without a key, while no "
             "call goes there or its breaker is open: `/health` of vLLM, SGLang, TEI, llama.cpp. A "
@@ -207,7 +223,7 @@ class Offer(msgspec.Struct, frozen=True, gc=False):
     """None when they are not known: then nothing is ruled out."""
 
 
-PayerScope = Annotated[str, Meta(pattern=r"^(\*|tenant/.+)$")]
+PayerScope = Annotated[str, Meta(pattern=r"^(\*|tenant/.+)\Z")]
 """Who pays by a rule: everybody, or one tenant."""
 OwnUpstreams = Literal["first", "only", "also"]
 """When a tenant's own upstreams are asked: before the platform's, instead of them, or among them
@@ -236,7 +252,12 @@ class Routing(msgspec.Struct, frozen=True):
         ),
     ] = {}
     first_token_slo_s: Annotated[
-        float, Meta(gt=0, description="The time to the first token that is promised, in seconds.")
+        float,
+        Meta(
+            gt=0,
+            le=WAIT_MAX_S,
+            description="The time to the first token that is promised, in seconds.",
+        ),
     ] = 2.0
     explore: Annotated[
         float,
@@ -256,7 +277,9 @@ class Routing(msgspec.Struct, frozen=True):
     ] = False
     usd_cny: Annotated[
         float,
-        Meta(gt=0, description="Yuan for a dollar, to compare prices; never for billing."),
+        Meta(
+            gt=0, le=1_000, description="Yuan for a dollar, to compare prices; never for billing."
+        ),
     ] = 7.0
     region: Annotated[str, Meta(description="Where the gateway is, as `cn-shanghai`.")] = ""
     models: Annotated[

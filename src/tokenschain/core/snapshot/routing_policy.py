@@ -82,7 +82,7 @@ POLICIES = {
     "compliance-first": Policy(by_zone=True),
 }
 
-RuleScope = Annotated[str, Meta(pattern=r"^(\*|(tenant|project|model)/.+)$")]
+RuleScope = Annotated[str, Meta(pattern=r"^(\*|(tenant|project|model)/.+)\Z")]
 """Whose calls a rule is for: `*` for all, `tenant/NAME`, `project/NAME` or `model/NAME` whoever's
 it is, and `tenant/NAME/project/NAME` or `tenant/NAME/model/NAME` for one tenant's."""
 

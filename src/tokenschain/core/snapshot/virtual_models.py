@@ -7,6 +7,9 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+TOKENS_MAX = 2**31
+"""Of one request: more than any model takes."""
+
 
 class When(msgspec.Struct, frozen=True, gc=False):
     """Conditions of an entry; all that are given must hold."""
@@ -24,10 +27,10 @@ class When(msgspec.Struct, frozen=True, gc=False):
         Meta(description="What the call must use, all of `tools`, `vision`, `json_schema` named."),
     ] = ()
     prompt_tokens_min: Annotated[
-        int, Meta(ge=0, description="Smallest prompt, in estimated tokens.")
+        int, Meta(ge=0, le=TOKENS_MAX, description="Smallest prompt, in estimated tokens.")
     ] = 0
     prompt_tokens_max: Annotated[
-        Annotated[int, Meta(ge=1)] | None,
+        Annotated[int, Meta(ge=1, le=TOKENS_MAX)] | None,
         Meta(description="Largest prompt, in estimated tokens."),
     ] = None
 
@@ -40,7 +43,7 @@ class VirtualModelEntry(msgspec.Struct, frozen=True, gc=False):
         str | None, Meta(description="Id of the only upstream that is asked; any by default.")
     ] = None
     weight: Annotated[
-        Annotated[int, Meta(ge=0)] | None,
+        Annotated[int, Meta(ge=0, le=1_000_000)] | None,
         Meta(description="Share of the turns among neighbouring entries with weights."),
     ] = None
     when: Annotated[

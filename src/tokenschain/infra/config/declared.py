@@ -112,7 +112,8 @@ def _in_words(found: inspect.Type) -> str:
         case inspect.DecimalType():
             return "an amount"
         case inspect.StrType() if found.pattern is not None:
-            return _TEXTS.get(found.pattern, f"text that matches `{found.pattern}`")
+            plain = found.pattern.replace(r"\Z", "$")
+            return _TEXTS.get(found.pattern, f"text that matches `{plain}`")
         case inspect.StrType():
             return "text"
         case inspect.CustomType():
@@ -126,12 +127,12 @@ def _in_words(found: inspect.Type) -> str:
 _TEXTS = {
     REFERENCE_PATTERN: "`env:NAME`, `file:PATH` or `sealed:NAME`",
     UPSTREAM_CREDENTIAL_PATTERN: "`env:NAME`, `file:PATH`, `sealed:NAME` or `stored:NAME`",
-    r"^https?://\S+$": "an address that begins with http:// or https://",
+    r"^https?://\S+\Z": "an address that begins with http:// or https://",
     r"^https?://": "an address that begins with http:// or https://",
-    r"^(https?://[^/\s]+(/\S*)?)?$": "an address with a host that begins with http:// or https://",
-    r"^([\w.-]{1,62}/)?[a-z0-9][a-z0-9._-]{0,62}$": "at most 63 lower case letters, digits, `.`, "
+    r"^(https?://[^/\s]+(/\S*)?)?\Z": "an address with a host that begins with http:// or https://",
+    r"^([\w.@-]{1,62}/)?[a-z0-9][a-z0-9._-]{0,62}\Z": "at most 63 lower case letters, digits, `.`, "
     "`_` or `-`, a letter or digit first",
-    r"^(\*|(tenant|project|model)/.+)$": "`tenant/NAME`, `project/NAME`, `model/NAME`, "
+    r"^(\*|(tenant|project|model)/.+)\Z": "`tenant/NAME`, `project/NAME`, `model/NAME`, "
     "`tenant/NAME/project/NAME`, `tenant/NAME/model/NAME` or `*`",
 }
 """Patterns in words."""

@@ -33,6 +33,10 @@ FIND_WAIT_MAX_S = 0.4
 """How long a call waits for the process that compares questions."""
 
 
+PRICE_MAX = 1_000_000
+"""Of 1,000,000 tokens, in either currency: hundreds of times what any model costs."""
+
+
 class PriceSettings(msgspec.Struct, frozen=True, kw_only=True):
     """A price the operator sets, per 1,000,000 tokens."""
 
@@ -50,8 +54,11 @@ class PriceSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
 
     def __post_init__(self) -> None:
-        if min(self.input, self.output, self.cached_input or 0) < 0:
-            raise ValueError("a price must not be negative")
+        for price in (self.input, self.output, self.cached_input or Decimal()):
+            if not price.is_finite() or price > PRICE_MAX:
+                raise ValueError(f"a price must be at most {PRICE_MAX}")
+            if price < 0:
+                raise ValueError("a price must not be negative")
 
 
 class UpstreamSettings(Upstream, frozen=True, kw_only=True):

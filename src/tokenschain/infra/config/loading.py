@@ -66,6 +66,7 @@ def load(flags: Mapping[str, object] | None = None) -> Settings:
         if value is not None:
             _put(values, name, value)
     wrongs = [
+        *validation.unusable(values, ""),
         *validation.raw_secrets(values, "", _holds_password),
         *validation.wrongs(Settings, values, ""),
     ]

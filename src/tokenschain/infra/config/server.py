@@ -17,7 +17,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     name: Annotated[
         str,
         Meta(
-            pattern=r"^[A-Za-z0-9._-]{0,63}$",
+            pattern=r"^[A-Za-z0-9._-]{0,63}\Z",
             description="Name of this gateway in the log, as `node`, and in call records; by "
             "default the host's name and the port.",
         ),
@@ -145,7 +145,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     access_log: Annotated[
         str,
         Meta(
-            pattern=r"^(|stderr|/[^\x00]*)$",
+            pattern=r"^(|stderr|/[^\x00]*)\Z",
             description="Where one line of JSON for each call is written: `stderr`, or a file by "
             "its whole path, as `/var/log/tokenschain/access.log`; by default nowhere.",
         ),

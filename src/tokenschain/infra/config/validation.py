@@ -6,6 +6,7 @@ All that is wrong is found in one pass, each with the path of the value that is.
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import types
 from collections.abc import Callable, Iterator
@@ -153,6 +154,31 @@ def raw_secrets(
             "secrets set NAME`, and give `env:NAME`, `file:PATH` or `sealed:NAME` where a "
             "credential is asked for",
         )
+
+
+NUMBER_MAX = 2**53
+"""Of whole numbers: what JSON's readers agree on (RFC 8259, 6)."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+
+
+def unusable(value: object, path: str) -> Iterator[Wrong]:
+    """Values that are right where they stand and that somebody could not read further on: numbers
+    that are not finite or too large, and texts with control characters or half a character."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from unusable(name, path)
+            yield from unusable(inner, f"{path}.{name}" if path else str(name))
+    elif isinstance(value, list | tuple):
+        for number, inner in enumerate(value):
+            yield from unusable(inner, f"{path}[{number}]")
+    elif isinstance(value, int):
+        if not -NUMBER_MAX <= value <= NUMBER_MAX:
+            yield Wrong(WrongBy.VALUE, path, f"must be at most {NUMBER_MAX}", "a number")
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            yield Wrong(WrongBy.VALUE, path, "must be a finite number", shown(value))
+    elif isinstance(value, str) and _CONTROL.search(value):
+        yield Wrong(WrongBy.VALUE, path, "must have no control characters", "a text")
 
 
 def without_secrets(text: str) -> str:

@@ -6,15 +6,17 @@ from typing import Annotated
 
 from msgspec import Meta
 
-REFERENCE_PATTERN = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+|sealed:[A-Za-z0-9][A-Za-z0-9._-]*)$"
-UPSTREAM_CREDENTIAL_PATTERN = REFERENCE_PATTERN[:-2] + "|stored:[A-Za-z0-9][A-Za-z0-9._-]*)$"
+REFERENCE_PATTERN = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+|sealed:[A-Za-z0-9][A-Za-z0-9._-]*)\Z"
+UPSTREAM_CREDENTIAL_PATTERN = (
+    REFERENCE_PATTERN.removesuffix(r")\Z") + r"|stored:[A-Za-z0-9][A-Za-z0-9._-]*)\Z"
+)
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 # Never in a union with a list: msgspec 0.22 frees the pattern of such a string too often.
 Reference = Annotated[str, Meta(pattern=REFERENCE_PATTERN)]
 """Where a secret is: `env:NAME`, `file:PATH` or `sealed:NAME`."""
 UpstreamCredential = Annotated[str, Meta(pattern=UPSTREAM_CREDENTIAL_PATTERN)]
 """A `Reference`, or `stored:NAME` for a credential in control's database."""
-HttpUrl = Annotated[str, Meta(pattern=r"^https?://\S+$")]
+HttpUrl = Annotated[str, Meta(pattern=r"^https?://\S+\Z")]
 NETWORK = Meta(extra={"network": True})
 Network = Annotated[str, NETWORK]
 """A network as `10.0.0.0/8`."""
