@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from sqlalchemy import Connection, select
@@ -25,7 +26,14 @@ from tokenschain.control.configuration.configuration import Configuration
 from tokenschain.control.configuration.history import ConfigRevision, Effects, ResourceChange
 from tokenschain.control.configuration.kinds import CredentialSpec, Spec
 from tokenschain.control.configuration.model_routes import Routes
-from tokenschain.control.configuration.resources import Kind, Origin, Owned, Problem, ResourceKey
+from tokenschain.control.configuration.resources import (
+    PROBLEMS_MAX,
+    Kind,
+    Origin,
+    Owned,
+    Problem,
+    ResourceKey,
+)
 from tokenschain.control.configuration.store import ResourceStore, StoredResource
 from tokenschain.core.errors import ApiError
 from tokenschain.core.log_events import Reporter
@@ -213,6 +221,8 @@ class Configurator:
         specs: dict[ResourceKey, Spec | None] = {}
         problems: list[Problem] = []
         for key, values in wanted:
+            if len(problems) >= PROBLEMS_MAX:
+                raise ConfigurationRefused(problems)
             known = before.get(key)
             if known is not None and known.managed_by is Origin.FILE and origin is Origin.API:
                 if not _same(known, values):
@@ -277,21 +287,20 @@ class Configurator:
         """What is wrong with the whole then, and what is only to be said: what was wrong before is
         nobody's fault now, nor does a tenant's mistake keep the platform from its changes."""
         old = set(checks.problems(before.given, before.routes))
-        fatal, warnings = [], []
+        fatal, warnings = dict[Problem, None](), dict[Problem, None]()
         for problem in checks.problems(after.given, after.routes):
             if problem.key in changed or (problem not in old and not problem.tenant):
-                fatal.append(problem)
+                fatal[problem] = None
             elif problem not in old:
-                warnings.append(problem)
+                warnings[problem] = None
         organization = organization_of(connection)
         for problem in checks.reference_problems(after.given, after.routes, organization):
-            if problem.key in changed and origin is not Origin.FILE:
-                fatal.append(problem)
-            elif problem.key in changed:
-                warnings.append(problem)
+            if problem.key in changed:
+                (warnings if origin is Origin.FILE else fatal)[problem] = None
+        found = [*islice(warnings, PROBLEMS_MAX)]
         if origin is not Origin.FILE:
-            warnings += checks.consequences(before.given, after.given)
-        return tuple(dict.fromkeys(fatal)), tuple(warnings)
+            found += checks.consequences(before.given, after.given)
+        return tuple(islice(fatal, PROBLEMS_MAX)), tuple(found)
 
     def _write(
         self, connection: Connection, made: ConfigRevision, after: State, wanted: Sequence[Change]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import partial
+from itertools import chain
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -58,8 +60,7 @@ def reference_problems(
 
     Names may be given before what they name is there, so that the settings file may have these.
     """
-    served = {*routes.models, *routes.aliases, *given.virtual_names}
-    projects = {project for _, project in organization.projects}
+    known = _Known(given, routes, organization)
     found = []
     routing, cache = given.routing, given.cache
     key, of_cache = ResourceKey(Kind.ROUTING, "", SINGLE), ResourceKey(Kind.CACHE_RULES, "", SINGLE)
@@ -79,22 +80,21 @@ def reference_problems(
         key = ResourceKey(Kind.CACHE_RULES, tenant, SINGLE)
         rules += [(key, "mode_overrides", kept.mode_overrides),
                   (key, "false_hit_rate_max", kept.false_hit_rate_max)]  # fmt: skip
-    known: Collection[str]
+    among: list[Collection[str]]
     for key, field, scopes in rules:
         for scope in scopes:
             tenant, part, name = _parts(scope, key.tenant)
             if tenant and tenant not in organization.tenants:
-                kind, name, known = "tenant", tenant, organization.tenants
+                kind, name, among = "tenant", tenant, [organization.tenants]
             elif part == "project":
-                kind = "project"
-                known = {p for t, p in organization.projects if t == tenant} if tenant else projects
+                kind, among = "project", known.projects(tenant)
             elif part == "model":
-                kind, known = "model", served | _own_names(given, routes, tenant)
+                kind, among = "model", known.models(tenant)
             else:
                 continue
-            if name not in known:
-                why = f"{field}.{scope}: there is no {kind} `{name}`{did_you_mean(name, known)}"
-                found.append(Problem(*key, f"{field}.{scope}", why))
+            if not any(name in names for names in among):
+                why = f"{field}.{scope}: there is no {kind} `{name}`"
+                found.append(Problem(*key, f"{field}.{scope}", why, _near(name, *among)))
     owners = {tenant for tenant, _ in (*given.upstreams, *given.virtual_models)}
     for tenant in sorted(owners - organization.tenants - {""}):
         found += [
@@ -106,9 +106,30 @@ def reference_problems(
     return found
 
 
-def _own_names(given: Configuration, routes: Routes, tenant: str) -> set[str]:
-    own = routes.tenants.get(tenant)
-    return set() if own is None else {*own.models, *own.virtual_models}
+class _Known:
+    """The names that rules may be for: of everybody, and of each tenant."""
+
+    def __init__(self, given: Configuration, routes: Routes, organization: Organization) -> None:
+        self._served = {*routes.models, *routes.aliases, *given.virtual_names}
+        self._own = routes.tenants
+        self._projects: dict[str, set[str]] = {"": set()}
+        for tenant, project in organization.projects:
+            self._projects[""].add(project)
+            self._projects.setdefault(tenant, set()).add(project)
+
+    def models(self, tenant: str) -> list[Collection[str]]:
+        """Names that a tenant's calls may have."""
+        own = self._own.get(tenant)
+        return [self._served] if own is None else [self._served, own.models, own.virtual_models]
+
+    def projects(self, tenant: str) -> list[Collection[str]]:
+        """A tenant's projects; without one, everybody's."""
+        return [self._projects.get(tenant, ())]
+
+
+def _near(name: str, *among: Iterable[str]) -> Callable[[], str]:
+    """Near names, when they are asked for."""
+    return lambda: did_you_mean(name, chain(*among))
 
 
 def _parts(scope: str, tenant: str) -> tuple[str, str, str]:
@@ -132,9 +153,10 @@ def _of_upstreams(given: Configuration) -> Iterator[Problem]:
                 continue
             name = reference.removeprefix(STORED)
             if Owned(whose.tenant, name) not in given.credentials:
-                known = [one for tenant, one in given.credentials if tenant == whose.tenant]
-                why = f"credential: there is no credential `{name}`{did_you_mean(name, known)}"
-                yield Problem(*key, "credential", why)
+                why = f"credential: there is no credential `{name}`"
+                yield Problem(
+                    *key, "credential", why, _near(name, _own(given.credentials, whose.tenant))
+                )
         yield from _of_gateways(key, spec)
         if whose.tenant:
             yield from _of_own_upstream(key, spec)
@@ -191,20 +213,18 @@ def _is_public(url: str) -> bool:
 
 
 def _of_models(given: Configuration) -> Iterator[Problem]:
-    upstreams = [name for tenant, name in given.upstreams if not tenant]
-    known = frozenset(upstreams)
+    known = [name for tenant, name in given.upstreams if not tenant]
+    there = frozenset(known)
     for name, spec in given.models.items():
         for number, offer in enumerate(spec.offers):
-            if offer.upstream not in known:
+            if offer.upstream not in there:
                 at = f"offers[{number}].upstream"
                 why = f"{at}: there is no upstream `{offer.upstream}`"
-                why += did_you_mean(offer.upstream, upstreams)
-                yield Problem(Kind.MODEL, "", name, at, why)
+                yield Problem(Kind.MODEL, "", name, at, why, _near(offer.upstream, known))
 
 
 def _of_virtual_models(given: Configuration, routes: Routes) -> Iterator[Problem]:
     """Entries that name a virtual model, or an upstream that there is none of."""
-    names = set(given.virtual_models)
     for whose, entries in given.virtual_models.items():
         key = ResourceKey(Kind.VIRTUAL_MODEL, *whose)
         for number, entry in enumerate(entries):
@@ -216,38 +236,18 @@ def _of_virtual_models(given: Configuration, routes: Routes) -> Iterator[Problem
                 or Owned(whose.tenant, upstream) in given.upstreams
             ):
                 # A tenant is told of its own alone.
-                mine = {name for tenant, name in given.upstreams if tenant == whose.tenant}
                 why = f"{at}.upstream: there is no upstream `{upstream}`"
-                why += did_you_mean(upstream, mine)
-                yield Problem(*key, f"{at}.upstream", why)
-            if entry.model in routes.models:
-                continue
-            found = _reached(given.virtual_models, names, whose, entry.model)
-            if found is None:
-                continue
-            why = f"{at}.model: `{entry.model}` is a virtual model; name models that are served"
-            if whose in found:
-                why = f"{at}.model: `{entry.model}` leads back to `{whose.name}`, a cycle"
-            yield Problem(*key, f"{at}.model", why)
+                near = _near(upstream, _own(given.upstreams, whose.tenant))
+                yield Problem(*key, f"{at}.upstream", why, near)
+            # No virtual model leads to another, so that none leads back to itself.
+            if entry.model not in routes.models and given.is_virtual(whose.tenant, entry.model):
+                why = f"{at}.model: `{entry.model}` is a virtual model; name models that are served"
+                yield Problem(*key, f"{at}.model", why)
 
 
-def _reached(
-    virtual: Mapping[Owned, Iterable[object]], names: Collection[Owned], whose: Owned, model: str
-) -> set[Owned] | None:
-    """The virtual models that one leads to; None where `model` is none."""
-    own, shared = Owned(whose.tenant, model), Owned("", model)
-    first = own if own in names else shared
-    if first not in names:
-        return None
-    found, left = {first}, [first]
-    while left:
-        for entry in virtual[left.pop()]:
-            name = getattr(entry, "model", "")
-            for one in (Owned(whose.tenant, name), Owned("", name)):
-                if one in names and one not in found:
-                    found.add(one)
-                    left.append(one)
-    return found
+def _own(names: Iterable[Owned], tenant: str) -> Iterator[str]:
+    """A tenant's own among all names."""
+    return (name for whose, name in names if whose == tenant)
 
 
 def _of_policies(given: Configuration) -> Iterator[Problem]:
@@ -260,6 +260,9 @@ def _of_policies(given: Configuration) -> Iterator[Problem]:
         named += [(tenant, f"policy_overrides.{at}", n) for at, n in spec.policy_overrides.items()]
     for tenant, field, name in named:
         if name not in known:
-            near = did_you_mean(name, known) or f"; known: {', '.join(sorted(known))}"
-            why = f"{field}: there is no policy `{name}`{near}"
-            yield Problem(Kind.ROUTING, tenant, SINGLE, field, why)
+            why = f"{field}: there is no policy `{name}`"
+            yield Problem(Kind.ROUTING, tenant, SINGLE, field, why, partial(_policies, name, known))
+
+
+def _policies(name: str, known: Collection[str]) -> str:
+    return did_you_mean(name, known) or f"; known: {', '.join(sorted(known))}"

@@ -45,6 +45,11 @@ class Configuration(msgspec.Struct, frozen=True):
         """Names of the platform's virtual models."""
         return frozenset(name for tenant, name in self.virtual_models if not tenant)
 
+    def is_virtual(self, tenant: str, model: str) -> bool:
+        """Whether a name is a virtual model to a tenant: one of its own, or of the platform's."""
+        virtual = self.virtual_models
+        return Owned(tenant, model) in virtual or Owned("", model) in virtual
+
     @property
     def compares_meanings(self) -> bool:
         """Whether anyone's questions are compared by meaning."""

@@ -6,12 +6,13 @@ import re
 from collections.abc import Mapping
 from decimal import Decimal
 from enum import StrEnum
+from itertools import islice
 from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 from msgspec import Meta, field
 
-from tokenschain.control.configuration.resources import Kind, Problem, ResourceKey
+from tokenschain.control.configuration.resources import PROBLEMS_MAX, Kind, Problem, ResourceKey
 from tokenschain.core.snapshot import OwnUpstreams, Routing, UpstreamLimits, Zone
 from tokenschain.core.snapshot.cache_rules import CacheRules, Mode
 from tokenschain.core.snapshot.virtual_models import TOKENS_MAX, VirtualModelEntry
@@ -233,7 +234,7 @@ def read(key: ResourceKey, values: object) -> tuple[Spec | None, list[Problem]]:
     if len(msgspec.json.encode(values)) > SPEC_BYTES_MAX:
         why = f"spec is larger than {SPEC_BYTES_MAX} bytes"
         return None, [*problems, Problem(*key, "spec", why)]
-    found = list(validation.wrongs(wanted, values, prefix.rstrip(".")))
+    found = list(islice(validation.wrongs(wanted, values, prefix.rstrip(".")), PROBLEMS_MAX))
     if key.kind is not Kind.CREDENTIAL:
         found += validation.raw_secrets(values, prefix.rstrip("."))
     problems += [

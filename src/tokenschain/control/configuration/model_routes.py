@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
+from functools import partial
+from itertools import chain
 from typing import NamedTuple
 
 import msgspec
@@ -318,27 +320,34 @@ def _virtual_models(
     Args:
         known_later: whether models may turn up that are not known yet.
     """
-    everyone = {*table.names_of("").offers, *aliases}
-    known_to = {tenant: everyone | names.offers.keys() for tenant, names in table.names.items()}
+    served, nothing = table.names_of("").offers, dict[str, list[Offer]]()
     found: dict[str, dict[str, tuple[VirtualModelEntry, ...]]] = {}
-    # Of those that name a virtual model, `checks` says more.
-    virtual_names = {name for _, name in given.virtual_models}
     for (tenant, name), entries in given.virtual_models.items():
-        known = known_to.get(tenant, everyone)
+        own = table.names[tenant].offers if tenant in table.names else nothing
+        known = (served, aliases, own)
         # A tenant's name goes before the platform's, but not before its own upstreams' models.
-        if tenant in table.names and name in table.names[tenant].offers:
+        if name in own:
             why = "there is a model of this name; choose another"
             table.problems.append(Problem(Kind.VIRTUAL_MODEL, tenant, name, "name", why))
         for number, entry in enumerate(entries):
-            if entry.model not in known and entry.model not in virtual_names and not known_later:
-                why = f"{UNSERVED} `{entry.model}`"
-                why += did_you_mean(entry.model, known, 1)
-                at = f"entries[{number}].model"
-                table.problems.append(Problem(Kind.VIRTUAL_MODEL, tenant, name, at, why))
+            model = entry.model
+            # Of those that name a virtual model, `checks` says more.
+            if not (known_later or given.is_virtual(tenant, model) or _is_in(known, model)):
+                near = partial(_nearest, model, known)
+                at, why = f"entries[{number}].model", f"{UNSERVED} `{model}`"
+                table.problems.append(Problem(Kind.VIRTUAL_MODEL, tenant, name, at, why, near))
         found.setdefault(tenant, {})[name] = tuple(
             _resolved(table, tenant, entry, aliases) for entry in entries
         )
     return found
+
+
+def _is_in(known: Iterable[Container[str]], name: str) -> bool:
+    return any(name in names for names in known)
+
+
+def _nearest(name: str, known: Iterable[Iterable[str]]) -> str:
+    return did_you_mean(name, chain.from_iterable(known), 1)
 
 
 def _resolved(

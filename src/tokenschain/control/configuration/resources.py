@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from enum import StrEnum
 from typing import NamedTuple
+
+PROBLEMS_MAX = 100
+"""More than these are not looked for: somebody mends what is said first."""
 
 
 class Kind(StrEnum):
@@ -45,7 +50,12 @@ class ResourceKey(NamedTuple):
         return f"{self.kind} {self.name}" + (f" of tenant {self.tenant}" if self.tenant else "")
 
 
-class Problem(NamedTuple):
+def _no_hint() -> str:
+    return ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Problem:
     """What is wrong with one resource, and what to change."""
 
     kind: Kind
@@ -55,6 +65,9 @@ class Problem(NamedTuple):
     """Of its spec, as `entries[0].model`; empty: the resource as a whole."""
     why: str
     """Says by itself what to change."""
+    hint: Callable[[], str] = dataclasses.field(default=_no_hint, compare=False, repr=False)
+    """What is said after it, as near names: found when it is shown, since of a large configuration
+    much may be wrong that nobody reads."""
 
     @property
     def key(self) -> ResourceKey:
@@ -62,4 +75,4 @@ class Problem(NamedTuple):
         return ResourceKey(self.kind, self.tenant, self.name)
 
     def __str__(self) -> str:
-        return f"{self.key}: {self.why}"
+        return f"{self.key}: {self.why}{self.hint()}"
