@@ -1,4 +1,4 @@
-"""Checks of a configuration: cost in proportion to it, however much of it is wrong."""
+"""Checks of a configuration: what they cost, what tenants may not do, and what they are not told."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tokenschain.control.configuration.kinds import Spec
 from tokenschain.control.configuration.resources import Kind, Owned, ResourceKey
 from tokenschain.infra import catalog_file
 from tokenschain.infra.config import Settings
+from tokenschain.wire.client import Origin
 
 VIRTUAL = Kind.VIRTUAL_MODEL
 TOO_LONG = 3.0
@@ -113,3 +114,80 @@ def test_a_spec_of_unknown_fields_is_not_read_to_its_end() -> None:
     _, problems = kinds.read(key, values)
     assert len(problems) == 100
     assert time.thread_time() - began < 1.0
+
+
+# --- zones and fees that the platform has set -----------------------------------------------------
+
+
+def zone_of(provider: str, base_url: str | None, tenant: str, **more: Any) -> str:
+    values = {"provider": provider, "models": ["m"]} | more
+    if base_url is not None:
+        values["base_url"] = base_url
+    key = ResourceKey(Kind.UPSTREAM, tenant, "u")
+    whole = configuration.of_specs({key: kinds.stored(key, values)})
+    routes = model_routes.build(whole, Settings(), catalog_file.load(), ())
+    (found,) = [one for one in routes.upstreams.values() if one.tenant == tenant]
+    return found.zone
+
+
+def test_a_tenants_upstream_is_in_its_providers_zone_only_at_its_providers_address() -> None:
+    for provider in catalog_file.load().providers:
+        if provider.base_url is None or provider.zone is None:
+            continue
+        host = Origin.of(provider.base_url).host
+        assert zone_of(provider.id, None, "acme") == provider.zone
+        assert zone_of(provider.id, f"https://{host.upper()}/v9", "acme") == provider.zone
+        for elsewhere in (
+            "https://thief.example/v1", f"https://{host}.thief.example/v1", f"https://{host}:444/",
+            f"https://thief.example/{host}", f"https://thief.example?{host}", f"http://{host}/v1",
+        ):  # fmt: skip
+            assert zone_of(provider.id, elsewhere, "acme") == "", elsewhere
+            assert zone_of(provider.id, elsewhere, "acme", zone="own") == "own", "the platform's"
+    # Where the catalog has no address, nobody but the platform knows.
+    for provider in catalog_file.load().providers:
+        if provider.base_url is None:
+            assert zone_of(provider.id, "https://some.example/v1", "acme") == ""
+
+
+@pytest.mark.parametrize(
+    "pinned", [{"zone": "cn"}, {"call_fee_micro_cny": 777}, {"credential": "env:KEY"}]
+)
+def test_what_the_platform_said_of_a_tenants_upstream_stays_with_it(
+    house: Platform, pinned: dict[str, Any]
+) -> None:
+    boss, owner = house.operator, house.person("acme", "admin")
+    path, field = "/upstreams/pinned?tenant=acme", next(iter(pinned))
+    made = boss("PUT", path, {"spec": upstream("m") | pinned})
+    assert made.status_code == 200, made.text
+
+    def apply(name: str, *, prune: bool) -> Any:
+        document = {"kind": "upstream", "tenant": "acme", "name": name, "spec": upstream("m")}
+        body = {"documents": [document], "prune": prune}
+        return owner("POST", "/configuration/apply", body)
+
+    elsewhere = {"base_url": "https://thief.example/v1"}
+    attempts = [
+        owner("PATCH", path, {"spec": elsewhere}),
+        owner("PATCH", path, {"spec": {"provider": "deepseek"}}),
+        owner("PATCH", path, {"spec": {"token_url": "https://thief.example/t"}}),
+        owner("PATCH", path, {"spec": {field: None}}),
+        owner("PUT", path, {"spec": upstream("m") | pinned | elsewhere}),
+        owner("PUT", path, {"spec": upstream("m")}),
+        owner("DELETE", path),
+        owner("POST", f"/revisions/{made.json()['revision']}/rollback", {}),
+        apply("pinned", prune=False),
+        apply("other", prune=True),
+    ]
+    assert [reply.status_code for reply in attempts] == [403] * len(attempts)
+    if field != "credential":
+        said = f"The platform set {field} of the upstream pinned of tenant acme: only the platform"
+        assert f"{said} changes its base_url." in attempts[0].json()["error"]["message"]
+        assert f"{said} takes it away." in attempts[6].json()["error"]["message"]
+        assert owner("PATCH", path, {"spec": {"drain": True}}).status_code == 200
+        explicit = {"provider": "custom", "token_url": None}
+        assert owner("PATCH", path, {"spec": explicit}).status_code == 200, "as it is by default"
+    assert boss("GET", path).json()["spec"][field] in (pinned[field], [pinned[field]])
+    assert boss("DELETE", path).status_code == 200
+    for method, body in (("PUT", {"spec": upstream("m")}), ("PATCH", {"spec": elsewhere})):
+        assert owner(method, path, body).status_code == 200, "nothing of it is the platform's"
+    assert owner("DELETE", path).status_code == 200

@@ -377,7 +377,9 @@ ASKED = [right for right in ownership.FIELD_RIGHTS if right.side == "request"]
 SHOWN = [right for right in ownership.FIELD_RIGHTS if right.side == "answer"]
 VALUES = {"prepaid": False, "credit": "1000000", "closed": True, "disabled": False,
           "email": "new@acme.example", "routing_details": True, "zone": "cn",
-          "call_fee_micro_cny": 1, "credential": "env:KEY"}  # fmt: skip
+          "call_fee_micro_cny": 1, "credential": "env:KEY", "provider": "deepseek",
+          "base_url": "https://elsewhere.example/v1",
+          "token_url": "https://elsewhere.example/token"}  # fmt: skip
 
 
 def _owned_object(house: House, right: FieldRight) -> Call:
@@ -411,6 +413,12 @@ def _owned_object(house: House, right: FieldRight) -> Call:
     elif right.when == ownership.OWN:
         path = path.replace("{resource_name}", f"own-{number}") + "?tenant=acme"
         body = {"spec": SPECS["upstreams"] | {right.field: VALUES[right.field]}}
+    elif right.when == ownership.PINNED:
+        path = path.replace("{resource_name}", f"pinned-{number}") + "?tenant=acme"
+        spec = SPECS["upstreams"] | {"call_fee_micro_cny": 5}
+        assert boss("PUT", path, {"spec": spec}).status_code == 200
+        field = {right.field: VALUES[right.field]} if right.field != "*" else {}
+        body = {"spec": spec | field} if method == "PUT" else None
     else:
         path = path.replace("{user_id}", _user(house))
         if right.when:

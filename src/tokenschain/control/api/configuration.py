@@ -41,6 +41,7 @@ router = APIRouter(prefix="/api/v1", route_class=AdminRoute, tags=["configuratio
 READ, WRITE = "configuration:read", "configuration:write"
 DOCUMENTS_MAX = changes.RESOURCES_MAX
 _FIELDS_SHOWN_MAX = 200
+_SETTING, _REMOVING = "PUT /upstreams/{resource_name}", "DELETE /upstreams/{resource_name}"
 PATHS: dict[Kind, str] = {
     Kind.UPSTREAM: "upstreams",
     Kind.CREDENTIAL: "credentials",
@@ -491,7 +492,8 @@ def refusal(error: ConfigurationRefused) -> ApiError:
 
 def check_own_upstreams(asked: RequestContext, db: Connection, wanted: Iterable[Change]) -> None:
     """What the platform alone says of a tenant's own upstream: where data goes, what a call is
-    charged, and keys that the gateway's machine holds.
+    charged, and keys that the gateway's machine holds. Where it has said so, the upstream stays,
+    and leads where it did.
 
     Raises:
         ApiError: `permission_denied`.
@@ -499,10 +501,21 @@ def check_own_upstreams(asked: RequestContext, db: Connection, wanted: Iterable[
     own = [one for one in wanted if one.key.kind is Kind.UPSTREAM and one.key.tenant]
     before = asked.context.configurator.read(db) if own else {}
     for key, values in own:
+        known = before.get(key)
+        old = {} if known is None else known.values
         if isinstance(values, dict):
-            known = before.get(key)
-            fields = checks.platform_fields({} if known is None else known.values, values)
-            ownership.check_fields(asked, "PUT /upstreams/{resource_name}", ownership.OWN, fields)
+            fields = checks.platform_fields(old, values)
+            ownership.check_fields(asked, _SETTING, ownership.OWN, fields)
+        found = checks.platform_set(old)
+        if found:
+            moved = checks.address_fields(old, values) if isinstance(values, dict) else []
+            why = f"The platform set {' and '.join(found)} of the {key}: only the platform " + (
+                f"changes its {' and '.join(moved)}." if moved else "takes it away."
+            )
+            if moved:
+                ownership.check_fields(asked, _SETTING, ownership.PINNED, moved, why)
+            elif values is None:
+                ownership.check_fields(asked, _REMOVING, ownership.PINNED, why=why)
 
 
 # --- all at once -------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from tokenschain.control.configuration.resources import Kind, Owned, Problem, Re
 from tokenschain.core.routing.near_names import did_you_mean
 from tokenschain.core.snapshot import TOKEN_PROVIDERS
 from tokenschain.core.snapshot.routing_policy import POLICIES
+from tokenschain.infra.config import declared
 from tokenschain.infra.config.validation import Values
 from tokenschain.infra.egress import is_local
 from tokenschain.wire.client import Origin
@@ -22,6 +23,8 @@ from tokenschain.wire.client import Origin
 STORED = "stored:"
 _PLATFORM_FIELDS = ("zone", "call_fee_micro_cny")
 """Of a tenant's own upstream: what only the platform sets."""
+_ADDRESS_FIELDS = ("provider", "base_url", "token_url")
+"""Where an upstream leads, which is what the platform's fields were set for."""
 
 
 class Organization(NamedTuple):
@@ -191,6 +194,22 @@ def platform_fields(before: Values, after: Mapping[str, object]) -> list[str]:
     if before != after and not (_all_stored(before) and _all_stored(after)):
         found.append("credential")
     return found
+
+
+def platform_set(values: Values) -> list[str]:
+    """The fields of a tenant's own upstream that the platform has set."""
+    found = [name for name in _PLATFORM_FIELDS if values.get(name)]
+    return found if _all_stored(values) else [*found, "credential"]
+
+
+def address_fields(before: Values, after: Mapping[str, object]) -> list[str]:
+    """The fields that a change of an upstream has lead elsewhere."""
+    fields = declared.fields_of(UpstreamSpec)
+    return [
+        name
+        for name in _ADDRESS_FIELDS
+        if before.get(name, fields[name].default) != after.get(name, fields[name].default)
+    ]
 
 
 def _all_stored(values: Mapping[str, object]) -> bool:

@@ -35,6 +35,7 @@ from tokenschain.core.snapshot import (
 from tokenschain.core.snapshot.virtual_models import VirtualModelEntry
 from tokenschain.infra import catalog_file
 from tokenschain.infra.config import PriceSettings, Settings, UpstreamSettings
+from tokenschain.wire.client import Origin
 
 UNSERVED = "no upstream serves the model"
 ENGINE = "engine"
@@ -116,7 +117,7 @@ def _add_upstreams(
             field, why = _no_address(entry, catalog)
             table.problems.append(Problem(Kind.UPSTREAM, *whose, field, why))
             continue
-        zone = entry.zone or (provider.zone if provider is not None else None)
+        zone = entry.zone or _zone_of(provider, whose, base_url)
         if zone is None and given.routing.residency and not whose.tenant:
             why = (
                 "set zone, since routing has residency rules and the catalog does not say where "
@@ -147,6 +148,23 @@ def _add_upstreams(
                 vendor = found.vendor if found is not None else entry.provider
                 offer = _offer(published.id, served, price, found)
                 table.names_of(whose.tenant).add(name, kind, vendor, offer)
+
+
+def _zone_of(provider: Provider | None, whose: Owned, base_url: str) -> str | None:
+    """Where a provider's machines are. A tenant's own upstream is there only if it leads to them:
+    a tenant does not say itself where its data goes."""
+    if provider is None:
+        return None
+    if whose.tenant and not _leads_to(provider, base_url):
+        return None
+    return provider.zone
+
+
+def _leads_to(provider: Provider, base_url: str) -> bool:
+    try:
+        return bool(provider.base_url) and Origin.of(base_url) == Origin.of(provider.base_url or "")
+    except ValueError:
+        return False
 
 
 def _add_models(

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from sqlalchemy import Connection, select, update
 
+from tokenschain.core.errors import ApiError
 from tokenschain.core.tenancy import PLATFORM
 from tokenschain.infra.database.tables import limits
 
@@ -48,6 +49,7 @@ SET = "set by the platform"
 NEW_TENANT = "a tenant that is not there yet"
 ROUTING_DETAILS = "set to true"
 OWN = "a tenant's own upstream"
+PINNED = "a tenant's own upstream of which the platform set a field"
 _COSTS = ("cost_pico", "currency")
 _ATTEMPT_COSTS = tuple(f"attempts.{n}" for n in (*_COSTS, "price_version", "overhead"))
 _CALL_COSTS = (*_COSTS, "price_version", "route", "gateway", *_ATTEMPT_COSTS)
@@ -82,6 +84,11 @@ FIELD_RIGHTS = (
     FieldRight(_UPSTREAM, "request", OWN, "call_fee_micro_cny", "configuration:write"),
     # A reference leads to what the gateway's machine holds; `stored:` is the tenant's.
     FieldRight(_UPSTREAM, "request", OWN, "credential", "configuration:write"),
+    *(
+        FieldRight(_UPSTREAM, "request", PINNED, field, "configuration:write")
+        for field in ("provider", "base_url", "token_url")
+    ),
+    FieldRight(_UPSTREAM.replace("PUT", "DELETE"), "request", PINNED, "*", "configuration:write"),
     FieldRight(_USER, "request", DISABLED, "disabled", "users:write"),
     # An older account goes first where an address signs in, so it gets nobody else's.
     FieldRight(_USER, "request", "", "email", "users:write"),
@@ -108,12 +115,15 @@ class Asker(Protocol):
         """Whether a permission is given."""
 
 
-def check_fields(asked: Asker, route: str, when: str, fields: Iterable[str] = ()) -> None:
+def check_fields(
+    asked: Asker, route: str, when: str, fields: Iterable[str] = (), why: str = ""
+) -> None:
     """Insist on the platform's permission for what is its own in a request.
 
     Args:
         when: of which objects it is one.
         fields: those that the request sets.
+        why: what is said where the permission's name alone does not explain it.
 
     Raises:
         ApiError: `permission_denied`.
@@ -123,6 +133,8 @@ def check_fields(asked: Asker, route: str, when: str, fields: Iterable[str] = ()
         if (right.route, right.side, right.when) == (route, "request", when) and (
             right.field == "*" or right.field in given
         ):
+            if why and not asked.may(right.action, PLATFORM):
+                raise ApiError("permission_denied", why)
             asked.need_also(right.action, PLATFORM)
 
 
