@@ -54,3 +54,10 @@ def test_pairs_are_sent_some_at_a_time_and_what_came_of_them_is_said(
     assert sent[0]["project"] == "faq" and sent[0]["pairs"][0] == GOOD
     assert "47 pairs" in done.out and "3 are so unlike" in done.out
     assert "from a confidence of 0.812" in done.out
+
+
+def test_pairs_of_long_questions_are_sent_in_smaller_pieces() -> None:
+    long, longest = ({"a": text, "b": text, "y": 1} for text in ("x" * 2_000, "长" * 2_000))
+    assert [len(some) for some in cache._pieces([GOOD, *[long] * 9, longest, longest])] == [
+        4, 4, 2, 1, 1,
+    ]  # fmt: skip

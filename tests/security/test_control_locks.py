@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import inspect
 import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.routing import APIRoute
+from pydantic import ValidationError
+from sqlalchemy import Engine, text
 
 from tests import web
-from tests.security.platform import Platform, platform
+from tests.security.platform import OPERATOR, Platform, platform
 from tests.stack import Stack
 from tests.upstreams import UpstreamSimulator
+from tokenschain.control import api as api_package
 from tokenschain.control.api import app as app_module
+from tokenschain.control.api import cache as cache_api
+from tokenschain.control.api.context import RequestContext
+from tokenschain.control.cache import semantic_client
+from tokenschain.control.cache.semantic_client import SemanticProcesses
+from tokenschain.core.cache.semantic_protocol import LabelledPair, PairsTaught
+from tokenschain.core.errors import ApiError
+from tokenschain.core.snapshot import ModelRoute, Snapshot
+from tokenschain.core.snapshot.cache_rules import CacheRules
+from tokenschain.core.upstream_report import UpstreamReport
+from tokenschain.infra.control_channel.signatures import Signatures
+from tokenschain.infra.security.suite import INTERNATIONAL
+from tokenschain.wire.client import HttpClient
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +111,137 @@ def test_a_token_that_ends_before_the_change_begins_changes_nothing(house: Platf
         connection.exec_driver_sql("DELETE FROM tokens WHERE user_id = ?", (owner.id,))
     assert waiting.result().status_code == 401
     assert house.rows("select count(*) from api_keys where name = 'late'") == [(0,)]
+
+
+# --- those who wait for other processes -----------------------------------------------------
+
+
+class Slow:
+    """In place of the semantic processes and of upstreams: others write while it is asked."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.asked: list[str] = []
+
+    def _write(self, what: str) -> None:
+        with self._engine.begin() as connection:  # it raises where another writes for long
+            connection.execute(text("update meta set value = value"))
+        self.asked.append(what)
+
+    async def teach(self, *_: Any) -> list[PairsTaught]:
+        self._write("teach")
+        return [PairsTaught(1, 0, 1, 150, None)]
+
+    async def test(self, *_: Any) -> UpstreamReport:
+        self._write("test")
+        return UpstreamReport(())
+
+
+@pytest.fixture
+def slow(house: Platform) -> Iterator[Slow]:
+    state, found = house.app.state, Slow(house.engine)
+    before = state.context
+    publisher = before.publisher
+    served, publisher.snapshot = publisher.snapshot, Snapshot(
+        "v", {}, {"m": ModelRoute("m", "chat", ())}, cache=CacheRules(mode="semantic")
+    )  # fmt: skip
+    state.context = before._replace(semantic=found, upstream_tester=found)
+    yield found
+    state.context, publisher.snapshot = before, served
+
+
+PAIRS = {"tenant": "acme", "project": "faq", "model": "m", "pairs": [{"a": "x", "b": "y", "y": 1}]}
+SPEC = {"spec": {"provider": "custom", "base_url": "https://a.example/v1", "models": ["m"],
+                 "prices": {"m": {"currency": "CNY", "input": "1", "output": "1"}}}}  # fmt: skip
+ASKING: dict[str, tuple[str, dict[str, Any]]] = {
+    "POST /api/v1/cache/pairs": ("/cache/pairs", PAIRS),
+    "POST /api/v1/upstreams/{resource_name:path}/test": ("/upstreams/one/test", SPEC),
+}
+"""Routes that change something and ask another process, or the network."""
+
+
+def test_others_write_while_a_route_waits_for_another_process(house: Platform, slow: Slow) -> None:
+    unit = {"kind": "project", "tenant": "acme", "name": "faq"}
+    assert house.operator("POST", "/organization/units", unit).status_code in (201, 409)
+    for number, (path, body) in enumerate(ASKING.values(), 1):
+        headers = {"authorization": f"Bearer {OPERATOR}", "idempotency-key": f"once {path}"}
+        replies = [
+            house.client.post(f"/api/v1{path}", json=body, headers=headers) for _ in range(2)
+        ]
+        assert [reply.status_code for reply in replies] == [200, 200], replies[0].text
+        assert replies[1].headers["idempotent-replay"] == "true"
+        assert len(slow.asked) == number, "what was done before asks nobody again"
+
+
+def test_every_route_that_waits_is_among_them() -> None:
+    waits = re.compile(r"wait_for\(|_from_processes\(")
+    found = {
+        f"{method} {route.path}"
+        for subject in app_module.ADMIN_SUBJECTS
+        for route in subject.router.routes
+        if isinstance(route, APIRoute)
+        for method in route.methods
+        if method != "GET" and waits.search(inspect.getsource(route.endpoint))
+    }
+    assert found == set(ASKING)
+    folder = Path(api_package.__path__[0])
+    threads = {one.name for one in folder.glob("*.py") if "from_thread" in one.read_text("utf-8")}
+    assert threads == {"context.py"}, "other routes wait through it"
+
+
+def test_who_waits_with_a_transaction_begun_is_told_so() -> None:
+    nothing: Any = None
+    asked = RequestContext(
+        nothing, nothing, nothing, None, lambda: nothing, lambda: None, reads=False
+    )
+    asked._db = nothing = object()
+    with pytest.raises(RuntimeError, match="others would wait"):
+        asked.wait_for(asyncio.sleep, 0)
+
+
+def test_pairs_at_once_are_few_and_short() -> None:
+    def taken(*pairs: tuple[str, str]) -> bool:
+        rows = [{"a": a, "b": b, "y": 1} for a, b in pairs]
+        with contextlib.suppress(ValidationError):
+            return bool(cache_api.PairsToLearn.model_validate(PAIRS | {"pairs": rows}))
+        return False
+
+    assert taken(*[("x", "y")] * 20) and not taken(*[("x", "y")] * 21)
+    assert taken(("😀" * 2_000, "😀" * 2_000)), "one of the longest"
+    assert not taken(("长" * 2_000, "长" * 2_000), ("长" * 1_000, "长" * 1_000))
+
+
+def test_a_process_that_hangs_ends_a_lesson_in_time_and_takes_one_slot_of_a_tenant(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert semantic_client.TEACH_MAX_S < app_module.REQUEST_MAX_S / 1.5
+    monkeypatch.setattr(semantic_client, "TEACH_MAX_S", 0.5)
+
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async def lessons() -> list[Any]:
+        server = await asyncio.start_server(hang, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with server:
+            client = HttpClient()
+            processes = SemanticProcesses(
+                [url], Signatures(INTERNATIONAL, lambda: ["s" * 32], time.time), client
+            )
+            pairs = [LabelledPair("a", "b", same=True)]
+            asked = [
+                processes.teach(tenant, "g", pairs, 0.05)
+                for tenant in ("acme", "acme", "beta", "gamma", "*")
+            ]
+            found = await asyncio.gather(*asked, return_exceptions=True)
+            client.close()
+            return found
+
+    said = asyncio.run(lessons())
+    assert [one.code if isinstance(one, ApiError) else one for one in said] == [
+        [], "server_busy", [], "server_busy", [],
+    ]  # fmt: skip
 
 
 # --- over sockets ---------------------------------------------------------------------------

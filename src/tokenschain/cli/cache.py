@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,11 @@ from tokenschain.cli.admin_client import AdminError, check_tenant
 from tokenschain.cli.language import told
 from tokenschain.cli.output import console, errors, table
 from tokenschain.cli.tables import Format, Output
+from tokenschain.core.cache.semantic_protocol import (
+    PAIR_BYTES_MAX,
+    PAIRS_MAX,
+    QUESTION_CHARACTERS_MAX,
+)
 from tokenschain.infra import config
 
 Tenant = Annotated[str | None, typer.Option(help="Tenant.")]
@@ -140,8 +146,7 @@ def learn(
     found: dict[str, Any] = {}
     with Progress(console=errors, transient=True) as progress:
         task = progress.add_task("learning", total=len(rows))
-        for start in range(0, len(rows), _PAIRS_AT_ONCE):
-            some = rows[start : start + _PAIRS_AT_ONCE]
+        for some in _pieces(rows):
             body = {"tenant": tenant, "project": project, "model": model, "pairs": some}
             found = call("POST", "/api/v1/cache/pairs", body)
             learned, unlike = learned + found["learned"], unlike + found["unlike"]
@@ -162,8 +167,22 @@ def learn(
     console.print(said, highlight=False, markup=False)
 
 
-_PAIRS_AT_ONCE, _PAIRS_MAX, _QUESTION_CHARACTERS_MAX = 20, 10_000, 2_000
+_PAIRS_OF_FILE_MAX = 10_000
 _BAD_LINES_SHOWN = 20
+
+
+def _pieces(rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """The pairs by as many as are learned at once."""
+    some: list[dict[str, Any]] = []
+    size = 0
+    for row in rows:
+        more = len(f"{row['a']}{row['b']}".encode("utf-8", "replace"))
+        if some and (len(some) >= PAIRS_MAX or size + more > PAIR_BYTES_MAX):
+            yield some
+            some, size = [], 0
+        some.append(row)
+        size += more
+    yield some
 
 
 def _pairs_in(path: Path) -> list[dict[str, Any]]:
@@ -175,7 +194,9 @@ def _pairs_in(path: Path) -> list[dict[str, Any]]:
             if not line.strip():
                 continue
             why = (
-                "" if len(rows) < _PAIRS_MAX else told("more than {most:,} pairs", most=_PAIRS_MAX)
+                ""
+                if len(rows) < _PAIRS_OF_FILE_MAX
+                else told("more than {most:,} pairs", most=_PAIRS_OF_FILE_MAX)
             )
             try:
                 row = json.loads(line)
@@ -203,9 +224,9 @@ def _fault_of(row: Any) -> str:
         return told('no JSON object, as {"a": ..., "b": ..., "y": 0 or 1}')
     for name in ("a", "b"):
         text = row.get(name)
-        if not isinstance(text, str) or not 0 < len(text) <= _QUESTION_CHARACTERS_MAX:
+        if not isinstance(text, str) or not 0 < len(text) <= QUESTION_CHARACTERS_MAX:
             return told("`{name}` is no text of 1 to {most:,} characters",
-                        name=name, most=_QUESTION_CHARACTERS_MAX)  # fmt: skip
+                        name=name, most=QUESTION_CHARACTERS_MAX)  # fmt: skip
     if type(row.get("y")) is not int or row["y"] not in (0, 1):
         return told("`y` is neither 0 nor 1")
     return ""

@@ -23,19 +23,14 @@ class Answered(NamedTuple):
     body: bytes
 
 
-def claim(
-    connection: Connection, sealer: Sealer, key_hash: str, request_hash: str
-) -> Answered | None:
-    """Note that a request is being done; its answer, when it was done before.
+def claim(connection: Connection, key_hash: str, request_hash: str) -> bool:
+    """Note that a request is being done, if it was not done before.
 
     A second request with the same key waits here until the first one's transaction has ended.
 
     Args:
         key_hash: of the caller and its idempotency key.
         request_hash: of what is asked.
-
-    Raises:
-        ApiError: `conflict`: the key came with another request.
     """
     now = int(time.time())
     connection.execute(delete(idempotency).where(idempotency.c.created_at_s < now - KEPT_S))
@@ -46,9 +41,28 @@ def claim(
         )
         .on_conflict_do_nothing(index_elements=["key_hash"])
     ).rowcount
-    if claimed:
+    return bool(claimed)
+
+
+def find(
+    connection: Connection, sealer: Sealer, key_hash: str, request_hash: str
+) -> Answered | None:
+    """What a request was answered when it was done before.
+
+    Args:
+        key_hash: see `claim`.
+        request_hash: see `claim`.
+
+    Raises:
+        ApiError: `conflict`: the key came with another request.
+    """
+    kept = select(idempotency).where(
+        idempotency.c.key_hash == key_hash,
+        idempotency.c.created_at_s >= int(time.time()) - KEPT_S,
+    )
+    row = connection.execute(kept).one_or_none()
+    if row is None:
         return None
-    row = connection.execute(select(idempotency).where(idempotency.c.key_hash == key_hash)).one()
     if row.request_hash != request_hash:
         raise ApiError("conflict", "This idempotency key came with another request.")
     return Answered(row.status, sealer.unseal(_place(key_hash), row.sealed))

@@ -105,7 +105,7 @@ def test_answers_describe_the_rows_there_are() -> None:
 def test_a_route_that_never_asks_whether_it_may_answers_nothing(engine: Engine) -> None:
     """The declared permission is checked, or the request fails and is undone."""
     nothing = cast(Any, None)
-    asked = RequestContext(nothing, nothing, nothing, "keys:read", nothing, reads=False)
+    asked = RequestContext(nothing, nothing, nothing, "keys:read", nothing, nothing, reads=False)
     assert not asked.decided
     with pytest.raises(AssertionError):
         Permission("keys:fly")

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from anyio import from_thread
 from fastapi import APIRouter, Depends, Query
 from pydantic import Field, model_validator
 
@@ -28,14 +27,19 @@ from tokenschain.control.cache import rules_and_stats
 from tokenschain.control.cache.semantic_client import SemanticProcesses
 from tokenschain.control.identity import organization
 from tokenschain.control.identity.ownership import Extent
-from tokenschain.core.cache.semantic_protocol import LabelledPair
+from tokenschain.core.cache.semantic_protocol import (
+    PAIR_BYTES_MAX,
+    PAIRS_MAX,
+    QUESTION_CHARACTERS_MAX,
+    LabelledPair,
+)
 from tokenschain.core.errors import ApiError
 from tokenschain.core.snapshot import ModelDirectory
 from tokenschain.core.tenancy import PLATFORM
+from tokenschain.infra.database.engine import reading
 
 DAY_S = 86_400
 CLUSTERS_MAX = 200
-PAIRS_MAX, QUESTION_CHARACTERS_MAX = 200, 2_000
 router = APIRouter(prefix="/api/v1/cache", route_class=AdminRoute, tags=["cache"])
 Reading = Annotated[RequestContext, Depends(Permission("cache:read", Extent.TENANT))]
 Dropping = Annotated[RequestContext, Depends(Permission("cache:write", Extent.TENANT))]
@@ -122,6 +126,16 @@ class PairsToLearn(RequestBody):
     project: Label
     model: Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f]+$")]
     pairs: Annotated[list[Pair], Field(min_length=1, max_length=PAIRS_MAX)]
+
+    @model_validator(mode="after")
+    def _few_bytes(self) -> "PairsToLearn":
+        size = sum(len(f"{pair.a}{pair.b}".encode("utf-8", "replace")) for pair in self.pairs)
+        if size > PAIR_BYTES_MAX:
+            raise ValueError(
+                f"the questions of `pairs` take {size:,} bytes of at most {PAIR_BYTES_MAX:,}: "
+                "send fewer at a time"
+            )
+        return self
 
 
 class Learned(AnswerBody):
@@ -347,11 +361,13 @@ def learn_pairs(asked: Dropping, wanted: PairsToLearn) -> Learned:
     """Teach the semantic cache from pairs of questions, before it has compared those of calls.
 
     Each pair counts as one that a call brought: the first question as if its answer were cached,
-    the second as asked. At most 200 at a time; `tokenschain cache learn` sends a whole file.
+    the second as asked. At most 20 at a time, whose questions take at most 16,000 bytes;
+    `tokenschain cache learn` sends a whole file.
     """
     asked.need(wanted.tenant)
-    if not organization.find(asked.db, "project", wanted.tenant, wanted.project):
-        raise ApiError("not_found", "There is no such project.", param="project")
+    with reading(asked.context.engine) as db:
+        if not organization.find(db, "project", wanted.tenant, wanted.project):
+            raise ApiError("not_found", "There is no such project.", param="project")
     snapshot = asked.context.publisher.snapshot
     directory = ModelDirectory(snapshot, wanted.tenant)
     model = directory.named(wanted.model)
@@ -366,10 +382,14 @@ def learn_pairs(asked: Dropping, wanted: PairsToLearn) -> Learned:
     group = f"{wanted.tenant}/{wanted.project}/{model}"
     pairs = [LabelledPair(pair.a, pair.b, pair.y == 1) for pair in wanted.pairs]
     most = snapshot.cache.false_hit_rate_max_of(wanted.tenant, wanted.project, model)
-    told = _from_processes(asked, lambda semantic: semantic.teach(group, pairs, most))
+    told = _from_processes(
+        asked, lambda semantic: semantic.teach(wanted.tenant, group, pairs, most)
+    )
     if not told:
         raise ApiError(
-            "server_busy", "No process that compares questions answers: `tokenschain semantic`."
+            "server_busy",
+            "No process that compares questions answers in time: see whether `tokenschain "
+            "semantic` runs, or send fewer pairs.",
         )
     asked.note(wanted.tenant, f"pairs/{group}", {"pairs": len(pairs)})
     least = min(told, key=lambda one: one.pairs)
@@ -387,7 +407,7 @@ def _from_processes(
 ) -> list[Told]:
     """Ask the processes that compare questions, from a worker thread."""
     semantic = asked.context.semantic
-    return [] if semantic is None else from_thread.run(question, semantic)
+    return [] if semantic is None else asked.wait_for(question, semantic)
 
 
 @router.post("/feedback")

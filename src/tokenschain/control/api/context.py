@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Annotated, Any, ClassVar, Generic, NamedTuple, TypeVar, get_args
 
+from anyio import from_thread
 from fastapi import Depends, Header, Query, Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
@@ -87,6 +88,7 @@ class AnswerBody(BaseModel):
 
 Item = TypeVar("Item")
 Body_ = TypeVar("Body_", bound=BaseModel)
+Found = TypeVar("Found")
 
 
 class ListAnswer(AnswerBody, Generic[Item]):
@@ -149,6 +151,7 @@ class RequestContext:
         context: ApiContext,
         action: str | None,
         begin: Callable[[], Begun],
+        replay: Callable[[], None],
         *,
         reads: bool,
     ) -> None:
@@ -156,6 +159,7 @@ class RequestContext:
         Args:
             action: the permission that the route declares; None: to be signed in is enough.
             begin: begins the transaction.
+            replay: answers again what was done before, by its idempotency key.
             reads: whether it only reads.
         """
         self.actor = actor
@@ -167,6 +171,7 @@ class RequestContext:
         self.notes: list[Note] = []
         """Of a request that reads: written down when it has read."""
         self._begin = begin
+        self._replay = replay
         self._reads = reads
         self._db: Connection | None = None
 
@@ -183,6 +188,20 @@ class RequestContext:
         if self._db is None:
             self._db, self.actor = self._begin()
         return self._db
+
+    def wait_for(self, ask: Callable[..., Coroutine[Any, Any, Found]], *given: object) -> Found:
+        """Ask another process or the network, from a worker thread.
+
+        It comes before the request's transaction: whoever is slow there would keep all others from
+        writing here. A request that was done before is answered again, and nobody asked.
+
+        Raises:
+            RuntimeError: the transaction has begun.
+        """
+        if self._db is not None and not self._reads:
+            raise RuntimeError("others would wait to write until there is an answer")
+        self._replay()
+        return from_thread.run(ask, *given)
 
     def may(self, action: str, tenant: str, **where: str) -> bool:
         """Whether the actor is permitted something there."""
@@ -382,13 +401,21 @@ class Permission:
         """See https://fastapi.tiangolo.com/advanced/advanced-dependencies/."""
         context = context_of(request)
         token = None if bearer is None else bearer.credentials
+        repeatable = f"{token}\n{idempotency_key}"
+        if not idempotency_key or request.method != "POST":
+            repeatable = ""
+
+        def replay() -> None:
+            if repeatable:
+                with reading(context.engine) as found_in:
+                    _replay(request, found_in, repeatable)
 
         def begin() -> Begun:
             db = request.state.db = context.engine.connect()
             db.begin()
             begun = Begun(db, identify(db, context, token))
-            if idempotency_key and request.method == "POST":
-                _claim(request, f"{token}\n{idempotency_key}")
+            if repeatable:
+                _claim(request, repeatable)
             return begun
 
         # Nobody who is unknown makes others wait for the right to write.
@@ -401,7 +428,7 @@ class Permission:
         author = Author(known.actor.id, address_of(request))
         asked = request.state.asked = RequestContext(
             known.actor, author, context, self.action, (lambda: known) if reads else begin,
-            reads=reads,
+            replay, reads=reads,
         )  # fmt: skip
         if self.extent is Extent.PLATFORM:
             asked.need(PLATFORM)
@@ -578,14 +605,30 @@ def _claim(request: Request, whose: str) -> None:
         _Replay: it was done before.
         ApiError: `conflict`: the key came with another request.
     """
-    context = context_of(request)
-    key = context.suite.hex_digest(whose.encode())
-    what = context.suite.hex_digest(f"{request.url.path}\n".encode() + request.state.body)
-    done = idempotency.claim(request.state.db, context.sealer, key, what)
+    key, what = _repeatable(request, whose)
+    if not idempotency.claim(request.state.db, key, what):
+        _replay(request, request.state.db, whose)
+    request.state.claimed = key
+
+
+def _replay(request: Request, db: Connection, whose: str) -> None:
+    """Answer again a request that was done before.
+
+    Raises:
+        _Replay: it was.
+        ApiError: `conflict`: the key came with another request.
+    """
+    done = idempotency.find(db, context_of(request).sealer, *_repeatable(request, whose))
     if done is not None:
         headers = {"idempotent-replay": "true"}
         raise _Replay(Response(done.body, done.status, headers, media_type="application/json"))
-    request.state.claimed = key
+
+
+def _repeatable(request: Request, whose: str) -> tuple[str, str]:
+    """Hashes of the caller with its key, and of what is asked."""
+    suite = context_of(request).suite
+    what = f"{request.url.path}\n".encode() + request.state.body
+    return suite.hex_digest(whose.encode()), suite.hex_digest(what)
 
 
 def _end(request: Request, response: Response | None) -> None:

@@ -6,7 +6,6 @@
 import time
 from typing import Annotated
 
-from anyio import from_thread
 from fastapi import APIRouter, Depends
 
 from tokenschain import __version__
@@ -153,7 +152,7 @@ def read_diagnostics(asked: Reading) -> Diagnostics:
             rejected=captured["rejected"],
         ),
         gateways=[_gateway(one) for one in gateways.seen(asked.db)],
-        semantic={} if semantic is None else from_thread.run(semantic.answering),
+        semantic={} if semantic is None else asked.wait_for(semantic.answering),
     )
 
 

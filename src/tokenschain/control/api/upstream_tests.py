@@ -6,7 +6,6 @@
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
-from anyio import from_thread
 from fastapi import APIRouter, Depends, Path, Query
 from pydantic import Field, JsonValue
 from sqlalchemy import Connection
@@ -120,8 +119,7 @@ def test_upstream(
     if wanted.model and found.trial is None:
         why = f"The {key} does not serve `{wanted.model}`."
         raise ApiError("invalid_value", why, param="model")
-    # No transaction is open while others are waited for.
-    report = from_thread.run(tester.test, found.upstream, found.trial, stored)
+    report = asked.wait_for(tester.test, found.upstream, found.trial, stored)
     failed = [one.step for one in report.steps if one.outcome == "failed"]
     asked.note(tenant, str(key), {"test": failed or "ok"})
     return UpstreamTest(

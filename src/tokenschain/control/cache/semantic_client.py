@@ -19,14 +19,16 @@ from tokenschain.core.cache.semantic_protocol import (
     Report,
     TeachPairs,
 )
+from tokenschain.core.slots import Slots
 from tokenschain.infra.control_channel.signatures import Signatures
 from tokenschain.infra.control_channel.signed_client import Refused, SignedClient
-from tokenschain.wire.client import ClientError, HttpClient
+from tokenschain.wire.client import ClientError, HttpClient, Waits
 
-ASK_MAX_S = 5.0
-PAIRS_AT_ONCE = 20
-"""Some seconds of comparing, where calls are looked up in between."""
-TEACH_MAX_S = 30.0
+ASK_MAX_S, CONNECT_MAX_S = 5.0, 0.5
+TEACH_MAX_S = 12.0
+"""Whoever teaches is answered in time; see `control.api.app.REQUEST_MAX_S`."""
+TEACHERS_MAX = 3
+"""At one time: each keeps the processes comparing, and a thread of control waiting."""
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -36,6 +38,7 @@ class SemanticProcesses:
     def __init__(self, urls: Sequence[str], signatures: Signatures, client: HttpClient) -> None:
         self._urls = tuple(urls)
         self._asks = [SignedClient(url, signatures, client) for url in urls]
+        self._teachers = Slots(TEACHERS_MAX, "Other pairs are being learned; try again soon.")
 
     async def answering(self) -> dict[str, bool]:
         """Whether each of these processes answers, by its address."""
@@ -63,34 +66,33 @@ class SemanticProcesses:
         return found
 
     async def teach(
-        self, group: str, pairs: Sequence[LabelledPair], false_hit_rate_max: float
+        self, tenant: str, group: str, pairs: Sequence[LabelledPair], false_hit_rate_max: float
     ) -> list[PairsTaught]:
-        """Have each of them learn from these pairs; what each says at the end."""
-        totals = [(0, 0)] * len(self._asks)
-        found: list[PairsTaught | None] = [None] * len(self._asks)
-        for start in range(0, len(pairs), PAIRS_AT_ONCE):
-            some = list(pairs[start : start + PAIRS_AT_ONCE])
-            body = _encode(TeachPairs(group, false_hit_rate_max, some))
-            answers = await self._ask_each(PAIRS_PATH, body, TEACH_MAX_S)
-            for at, answer in enumerate(answers):
-                taught = _read(answer, PairsTaught) if answer is not None else None
-                if taught:
-                    learned, unlike = totals[at]
-                    totals[at] = learned + taught.learned, unlike + taught.unlike
-                    taught.learned, taught.unlike = totals[at]
-                    found[at] = taught
-        return [one for one in found if one is not None]
+        """Have each of them learn from these pairs, within `TEACH_MAX_S`; what each says.
 
-    async def _ask_all(self, path: str, body: bytes) -> list[bytes]:
-        return [answer for answer in await self._ask_each(path, body) if answer is not None]
+        Raises:
+            ApiError: `server_busy`: enough pairs are being learned.
+        """
+        body = _encode(TeachPairs(group, false_hit_rate_max, list(pairs)))
+        with self._teachers.taken(tenant):
+            answers = await self._ask_all(PAIRS_PATH, body, TEACH_MAX_S)
+        return [taught for answer in answers if (taught := _read(answer, PairsTaught))]
+
+    async def _ask_all(self, path: str, body: bytes, wait_max_s: float = ASK_MAX_S) -> list[bytes]:
+        answers = await self._ask_each(path, body, wait_max_s)
+        return [answer for answer in answers if answer is not None]
 
     async def _ask_each(
         self, path: str, body: bytes, wait_max_s: float = ASK_MAX_S
     ) -> list[bytes | None]:
+        waits = Waits(
+            connect_max_s=CONNECT_MAX_S, first_byte_max_s=wait_max_s, total_max_s=wait_max_s
+        )
+
         async def ask(client: SignedClient) -> bytes | None:
             try:
                 async with asyncio.timeout(wait_max_s):
-                    return await client.ask(path, body)
+                    return await client.ask(path, body, waits)
             except (TimeoutError, ClientError, Refused):
                 return None
 

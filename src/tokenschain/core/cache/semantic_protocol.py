@@ -80,6 +80,13 @@ class Report(msgspec.Struct, array_like=True):
     """Before the first of them nothing is served."""
 
 
+PAIRS_MAX, PAIR_BYTES_MAX = 20, 16_000
+"""Of pairs that are taught at once, and of their questions in UTF-8: some seconds of comparing.
+A long text takes longer than as much in short ones; one pair of the longest fits."""
+QUESTION_CHARACTERS_MAX = 2_000
+"""Of a pair."""
+
+
 class LabelledPair(msgspec.Struct, array_like=True):
     """Two questions of which somebody knows whether one answer is right for both."""
 
