@@ -183,3 +183,20 @@ def test_only_so_many_are_tested_at_once(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(upstream_tester, "TESTS_MAX", 0)
     with pytest.raises(ApiError, match="Other upstreams are being tested"):
         report_of("http://127.0.0.1:1/v1")
+
+
+def test_a_tenant_tests_one_at_a_time_and_leaves_one_to_the_platform() -> None:
+    async def run() -> list[str]:
+        client = HttpClient(resolver=PublicResolver())
+        tester = HttpUpstreamTester(client, client, lambda _: None, vendor_of, ImageFetcher(client))
+        url = "http://localhost:1/v1"  # no public address
+        asked = [
+            tester.test(Upstream("up", base_url=url, tenant=tenant), None, {})
+            for tenant in ("a", "a", "b", "c", "d", "")
+        ]
+        found = await asyncio.gather(*asked, return_exceptions=True)
+        client.close()
+        return [one.code if isinstance(one, ApiError) else type(one).__name__ for one in found]
+
+    done, busy = UpstreamReport.__name__, "server_busy"
+    assert asyncio.run(run()) == [done, busy, done, done, busy, done]

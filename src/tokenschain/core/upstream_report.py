@@ -60,7 +60,7 @@ class UpstreamTester(Protocol):
             stored: secrets of stored credentials, by reference.
 
         Raises:
-            ApiError: `server_busy`: enough tests are under way.
+            ApiError: `server_busy`: enough tests are under way, or one of the same tenant.
         """
 
 

@@ -18,6 +18,7 @@ from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.formats import API_FORMATS
 from tokenschain.core.formats.openai_chat import Api
 from tokenschain.core.redaction import Redactor
+from tokenschain.core.slots import Slots
 from tokenschain.core.snapshot import Candidate, Upstream
 from tokenschain.core.upstream_report import (
     MEND_OTHERS,
@@ -35,7 +36,7 @@ from tokenschain.providers.vendor_profile import KeyScheme, Vendor
 from tokenschain.wire import client as http
 
 TESTS_MAX = 4
-"""At one time: each holds a connection and may wait for long."""
+"""At one time: each holds a connection and may wait for long, as the upstream likes."""
 LIST_BYTES_MAX = 2_097_152
 _NAME_CHARACTERS_MAX = 200
 _LIST_WAITS = http.Waits(5.0, 5.0, 8.0, 8.0, 8.0)
@@ -71,19 +72,14 @@ class HttpUpstreamTester:
         self._secret_of = secret_of
         self._vendor_of = vendor_of
         self._images = images
-        self._under_way = 0
+        self._slots = Slots(TESTS_MAX, "Other upstreams are being tested; try again soon.")
 
     async def test(
         self, upstream: Upstream, trial: Trial | None, stored: Mapping[str, str]
     ) -> UpstreamReport:
         """See `core.upstream_report.UpstreamTester.test`."""
-        if self._under_way >= TESTS_MAX:
-            raise ApiError("server_busy", "Other upstreams are being tested; try again soon.")
-        self._under_way += 1
-        try:
+        with self._slots.taken(upstream.tenant):
             return await self._tested(upstream, trial, stored)
-        finally:
-            self._under_way -= 1
 
     async def _tested(
         self, upstream: Upstream, trial: Trial | None, stored: Mapping[str, str]
