@@ -330,8 +330,8 @@ def offer_totp(asked: SignedIn) -> TotpOffer:
 
 @router.post("/me/totp/confirm")
 def confirm_totp(asked: SignedIn, wanted: TotpConfirmation) -> ConfirmedTotp:
-    """Put the second factor in force: with the password; in another's place with a code of it or
-    a recovery code.
+    """Put the second factor in force: with the password, or in another's place with a code of it
+    or a recovery code.
 
     `recovery_codes` are in this answer and never again, in place of earlier ones: each lets in
     once where the second factor is lost.
