@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 
-from tests.security.platform import Platform, platform
+from tests.security.platform import Caller, Platform, platform
 from tokenschain.control.configuration import checks, configuration, kinds, model_routes
 from tokenschain.control.configuration.checks import Organization
 from tokenschain.control.configuration.kinds import Spec
-from tokenschain.control.configuration.resources import Kind, Owned, ResourceKey
+from tokenschain.control.configuration.resources import Kind, Owned, Problem, ResourceKey
 from tokenschain.infra import catalog_file
 from tokenschain.infra.config import Settings
 from tokenschain.wire.client import Origin
@@ -191,3 +193,51 @@ def test_what_the_platform_said_of_a_tenants_upstream_stays_with_it(
     for method, body in (("PUT", {"spec": upstream("m")}), ("PATCH", {"spec": elsewhere})):
         assert owner(method, path, body).status_code == 200, "nothing of it is the platform's"
     assert owner("DELETE", path).status_code == 200
+
+
+# --- what tenants are not told --------------------------------------------------------------------
+
+
+def entry_of(caller: Caller, **entry: Any) -> httpx.Response:
+    path = "/virtual-models/probe?tenant=acme&dry_run=true"
+    return caller("PUT", path, {"spec": {"entries": [entry]}})
+
+
+def test_names_of_other_tenants_are_as_names_that_there_are_none_of(house: Platform) -> None:
+    owner, other = house.person("acme", "admin"), house.person("bravo", "admin")
+    spec = {"spec": upstream("m-of-bravo")}
+    assert other("PUT", "/upstreams/mine?tenant=bravo", spec).status_code == 200
+    entries = {"spec": {"entries": [{"model": "m-of-bravo"}]}}
+    assert other("PUT", "/virtual-models/secret-bot?tenant=bravo", entries).status_code == 200
+    for name in ("secret-bot", "m-of-bravo", "mine"):
+        for field in ("model", "upstream"):
+            told = entry_of(owner, **{"model": "none-such"} | {field: name})
+            of_none = entry_of(owner, **{"model": "none-such"} | {field: "x" * len(name)})
+            assert told.status_code == of_none.status_code == 400, (field, name, told.text)
+            assert told.text == of_none.text.replace("x" * len(name), name)
+
+
+def test_an_upstream_of_the_platform_is_known_by_the_models_it_sells(house: Platform) -> None:
+    boss, owner = house.operator, house.person("acme", "admin")
+    price = {"input": 1, "output": 1}
+    for name, models in (("seller", ["sold"]), ("hidden", ["other"])):
+        spec = upstream(*models, prices={model: price for model in models})
+        assert boss("PUT", f"/upstreams/{name}", {"spec": spec}).status_code == 200
+    assert entry_of(owner, model="sold", upstream="seller").status_code == 200
+    told = entry_of(owner, model="sold", upstream="hidden")
+    of_none = entry_of(owner, model="sold", upstream="nobody")
+    assert told.status_code == of_none.status_code == 400
+    assert told.text == of_none.text.replace("nobody", "hidden")
+    assert entry_of(owner, model="other", upstream="hidden").status_code == 200
+
+
+def test_warnings_are_of_tenants_whose_configuration_one_may_read(
+    house: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_bravo = Problem(VIRTUAL, "bravo", "secret-bot", "name", "it is of no use now")
+    of_acme = dataclasses.replace(of_bravo, tenant="acme", name="mine")
+    monkeypatch.setattr(checks, "consequences", lambda before, after: [of_bravo, of_acme])
+    for caller, told in ((house.person("acme", "admin"), 1), (house.operator, 2)):
+        reply = caller("PUT", "/cache-rules/default?tenant=acme&dry_run=true", {"spec": {}})
+        assert reply.status_code == 200 and len(reply.json()["warnings"]) == told
+        assert ("bravo" in reply.text) == (told == 2)

@@ -21,6 +21,7 @@ from sqlalchemy import insert, update
 from tests.records import record
 from tests.security.platform import Caller, Platform, platform
 from tokenschain.control.api.context import Permission
+from tokenschain.control.configuration import history
 from tokenschain.control.identity import ownership
 from tokenschain.control.identity.ownership import Extent, FieldRight
 from tokenschain.core import call_record
@@ -461,8 +462,12 @@ def test_a_field_of_the_platform_is_shown_with_its_permission_only(
             "GET /calls/export": "?tenant=acme&from_s=0&until_s=1000000000000",
             "GET /served-models": "",
             "GET /calls/{event_id}": "",
+            "GET /revisions": "?tenant=acme",
+            "GET /revisions/{revision}": "",
         }[right.route]
     )
+    if "/revisions" in path:
+        path = path.replace("{revision}", str(_refused_revision(house)))
     path = path.replace("{event_id}", "seen")
     shown = house.person(frozenset({needed.action, right.action}), EVERYWHERE)("GET", path)
     owner = house.person(frozenset({"*"}), ACME)("GET", path)
@@ -473,6 +478,16 @@ def test_a_field_of_the_platform_is_shown_with_its_permission_only(
     assert not _has(owner.text, inside, name), owner.text[:500]
     if needed.action != right.action:
         assert lacking.status_code == 200 and not _has(lacking.text, inside, name)
+
+
+def _refused_revision(house: House) -> int:
+    """The latest revision, of acme's configuration; a gateway refused it."""
+    spec = {"spec": {"entries": [{"model": "m"}]}}
+    path = f"/virtual-models/refused-{next(_numbers)}?tenant=acme"
+    revision = int(house.made(path, spec, "PUT")["revision"])
+    with house.platform.engine.begin() as connection:
+        history.refuse(connection, revision, "gw-1", "an upstream of beta is wrong")
+    return revision
 
 
 def _has(text: str, inside: str, name: str) -> bool:

@@ -6,6 +6,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
+import msgspec
 from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import Field, JsonValue
 from sqlalchemy import Connection
@@ -144,10 +145,13 @@ class AppliedResource(Applied):
 
 
 class GatewayRefusal(AnswerBody):
-    """A gateway that could not use a revision and serves by the one before."""
+    """A gateway that could not use a revision and serves by the one before.
 
-    gateway: str
-    why: str
+    Which one and why is said to the platform alone.
+    """
+
+    gateway: str = ""
+    why: str = ""
     at_ms: int
 
 
@@ -472,7 +476,7 @@ def _changed(
     if found is not None and found.revision:
         tag(response, found.revision)
     shown = None if found is None else _shown(found)
-    return AppliedResource(resource=shown, **_applied(outcome, dry_run=dry_run))
+    return AppliedResource(resource=shown, **_applied(asked, outcome, dry_run=dry_run))
 
 
 def _made(
@@ -550,7 +554,7 @@ def apply_documents(asked: Applying, wanted: Documents) -> Applied:
             if key.tenant in owners and key not in named and one.managed_by is Origin.API
         ]
     outcome = _made(asked, given, wanted.reason, dry_run=wanted.dry_run)
-    return Applied(**_applied(outcome, dry_run=wanted.dry_run))
+    return Applied(**_applied(asked, outcome, dry_run=wanted.dry_run))
 
 
 @router.get("/configuration")
@@ -570,23 +574,27 @@ def export_documents(asked: Exporting, tenant: NameQuery = None) -> Items[Config
 # --- revisions ---------------------------------------------------------------------------
 
 
-@router.get("/revisions", tags=["configuration"])
+@router.get("/revisions", response_model_exclude_unset=True, tags=["configuration"])
 def list_revisions(
     asked: ReadingRevisions, page: Paged, tenant: NameQuery = None
 ) -> ListAnswer[RevisionSummary]:
     """List changes of the configuration, the latest first."""
     whose = asked.tenant(tenant)
     found, rows = history.page(asked.db, page, whose)
+    hidden = ownership.hidden_fields(asked, "GET /revisions")
     shown = [
-        RevisionSummary(**_summary(one)) for one in found if asked.may(READ, one.tenant or PLATFORM)
+        RevisionSummary(**_summary(one, hidden))
+        for one in found
+        if asked.may(READ, one.tenant or PLATFORM)
     ]
     return ListAnswer[RevisionSummary](data=shown, next_cursor=rows.next_cursor)
 
 
-@router.get("/revisions/{revision}")
+@router.get("/revisions/{revision}", response_model_exclude_unset=True)
 def read_revision(asked: ReadingRevision, revision: int) -> RevisionDetail:
     """Read one change of the configuration: who, when, why, what differs and what it did."""
-    return _detail(_revision(asked, revision))
+    hidden = ownership.hidden_fields(asked, "GET /revisions/{revision}")
+    return _detail(_revision(asked, revision), hidden)
 
 
 @router.post("/revisions/{revision}/rollback")
@@ -608,7 +616,7 @@ def roll_back_revision(asked: RollingBack, revision: int, wanted: Rollback) -> A
         )
     except ConfigurationRefused as error:
         raise refusal(error) from None
-    return Applied(**_applied(outcome, dry_run=wanted.dry_run))
+    return Applied(**_applied(asked, outcome, dry_run=wanted.dry_run))
 
 
 def _revision(asked: RequestContext, number: int) -> ConfigRevision:
@@ -652,28 +660,35 @@ def _effects(found: history.Effects) -> SnapshotEffects:
     )  # fmt: skip
 
 
-def _applied(outcome: Outcome, *, dry_run: bool) -> dict[str, Any]:
+def _applied(asked: RequestContext, outcome: Outcome, *, dry_run: bool) -> dict[str, Any]:
     return {
         "revision": outcome.revision or None,
         "dry_run": dry_run,
         "changes": [_diff(one) for one in outcome.changed],
         "effects": _effects(outcome.effects),
-        "warnings": [str(one) for one in outcome.warnings],
+        "warnings": [
+            str(one) for one in outcome.warnings if not one.tenant or asked.may(READ, one.tenant)
+        ],
     }
 
 
-def _summary(found: ConfigRevision) -> dict[str, Any]:
+def _summary(found: ConfigRevision, hidden: frozenset[str]) -> dict[str, Any]:
     return {
         "revision": found.revision, "at_ms": found.at_ms, "actor": found.actor,
         "origin": found.origin, "tenant": found.tenant, "reason": found.reason,
         "resources": [str(one.key) for one in found.changes[:20]],
         "changed": len(found.changes), "rolled_back_of": found.rolled_back_of,
-        "refusals": [GatewayRefusal.model_validate(one) for one in found.refusals],
+        "refusals": [_refusal(one, hidden) for one in found.refusals],
     }  # fmt: skip
 
 
-def _detail(found: ConfigRevision) -> RevisionDetail:
+def _refusal(found: history.Refusal, hidden: frozenset[str]) -> GatewayRefusal:
+    said = msgspec.structs.asdict(found)
+    return GatewayRefusal(**{k: v for k, v in said.items() if f"refusals.{k}" not in hidden})
+
+
+def _detail(found: ConfigRevision, hidden: frozenset[str]) -> RevisionDetail:
     return RevisionDetail(
-        **_summary(found), changes=[_diff(one) for one in found.changes],
+        **_summary(found, hidden), changes=[_diff(one) for one in found.changes],
         effects=_effects(found.effects),
     )  # fmt: skip

@@ -244,6 +244,8 @@ def _of_models(given: Configuration) -> Iterator[Problem]:
 
 def _of_virtual_models(given: Configuration, routes: Routes) -> Iterator[Problem]:
     """Entries that name a virtual model, or an upstream that there is none of."""
+    sold = {(model, offer.upstream) for model, route in routes.models.items()
+            for offer in route.offers}  # fmt: skip
     for whose, entries in given.virtual_models.items():
         key = ResourceKey(Kind.VIRTUAL_MODEL, *whose)
         for number, entry in enumerate(entries):
@@ -251,10 +253,10 @@ def _of_virtual_models(given: Configuration, routes: Routes) -> Iterator[Problem
             upstream = entry.upstream
             if upstream is not None and not (
                 upstream in (ENGINE, EMBEDDER)
-                or Owned("", upstream) in given.upstreams
                 or Owned(whose.tenant, upstream) in given.upstreams
+                # A tenant may know who sells a model that it may call, and else of its own alone.
+                or (whose.tenant and (_served(routes, entry.model), upstream) in sold)
             ):
-                # A tenant is told of its own alone.
                 why = f"{at}.upstream: there is no upstream `{upstream}`"
                 near = _near(upstream, _own(given.upstreams, whose.tenant))
                 yield Problem(*key, f"{at}.upstream", why, near)
@@ -262,6 +264,12 @@ def _of_virtual_models(given: Configuration, routes: Routes) -> Iterator[Problem
             if entry.model not in routes.models and given.is_virtual(whose.tenant, entry.model):
                 why = f"{at}.model: `{entry.model}` is a virtual model; name models that are served"
                 yield Problem(*key, f"{at}.model", why)
+
+
+def _served(routes: Routes, model: str) -> str:
+    """The model that a name or alias stands for."""
+    alias = routes.aliases.get(model)
+    return model if alias is None else alias.model
 
 
 def _own(names: Iterable[Owned], tenant: str) -> Iterator[str]:

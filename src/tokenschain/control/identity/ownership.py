@@ -97,6 +97,12 @@ FIELD_RIGHTS = (
         for route, fields in _HIDDEN.items()
         for field in fields
     ),
+    # Gateways are the platform's, and so is what else a configuration holds.
+    *(
+        FieldRight(route, "answer", "", f"refusals.{field}", "configuration:read")
+        for route in ("GET /revisions", "GET /revisions/{revision}")
+        for field in ("gateway", "why")
+    ),
     FieldRight("GET /served-models", "answer", "", "offers", "models:read"),
 )
 
