@@ -18,6 +18,7 @@ from tokenschain.core.snapshot.cache_rules import CacheRules, Mode
 from tokenschain.core.snapshot.virtual_models import TOKENS_MAX, VirtualModelEntry
 from tokenschain.infra.config import PriceSettings, UpstreamSettings, declared, validation
 from tokenschain.infra.config.validation import Values, Wrong, WrongBy
+from tokenschain.infra.config.value_types import SECRET
 
 SINGLE = "default"
 """The name of kinds of which there is one for the platform and one for each tenant."""
@@ -57,6 +58,7 @@ class CredentialSpec(msgspec.Struct, frozen=True, kw_only=True):
             pattern=r"^[\x21-\x7e]+\Z",
             description="The secret itself. Taken in, never given out.",
         ),
+        SECRET,
     ] = ""
     fingerprint: Annotated[
         str,
@@ -65,6 +67,7 @@ class CredentialSpec(msgspec.Struct, frozen=True, kw_only=True):
             description="First characters of a digest of the secret: tells whether two are the "
             "same. Without `value`, it names one that is kept already.",
         ),
+        SECRET,
     ] = ""
 
 

@@ -18,6 +18,7 @@ from tokenschain.infra.config.groups import (
 from tokenschain.infra.config.value_types import (
     HOLDS_PASSWORD,
     REFERENCE_PATTERN,
+    SECRET,
     UPSTREAM_CREDENTIAL_PATTERN,
 )
 
@@ -79,6 +80,18 @@ def bare_of(hint: Any) -> Any:
         if len(parts) == 1:
             return bare_of(parts[0])
     return hint
+
+
+def holds_secret(hint: Any) -> bool:
+    """Whether a secret may be in a value of a type: in itself, an item or a field of it."""
+    marks = getattr(hint, "__metadata__", ())
+    if SECRET in marks or HOLDS_PASSWORD in marks:
+        return True
+    struct = struct_of(hint)
+    if struct is not None:
+        return any(holds_secret(found.hint) for found in fields_of(struct).values())
+    parts = (hint.__origin__,) if marks else get_args(hint)
+    return any(holds_secret(part) for part in parts)
 
 
 def _description(hint: Any) -> str:

@@ -56,7 +56,8 @@ class Wrong(NamedTuple):
 def wrongs(struct: type, values: object, path: str) -> Iterator[Wrong]:
     """What is wrong with the values of a group: names, then types and ranges."""
     if not isinstance(values, dict):
-        yield Wrong(WrongBy.NO_GROUP, path, "must be `name: value` lines", shown(values))
+        said = _repeated(struct, values)
+        yield Wrong(WrongBy.NO_GROUP, path, "must be `name: value` lines", said)
         return
     fields = declared.fields_of(struct)
     for name, value in values.items():
@@ -86,7 +87,7 @@ def _wrong(hint: Any, value: object, path: str) -> Iterator[Wrong]:
                 converted(struct, value)
             except msgspec.ValidationError as error:
                 why = str(error).partition(" - at ")[0]
-                yield Wrong(WrongBy.VALUE, path, why, shown(value))
+                yield Wrong(WrongBy.VALUE, path, why, _repeated(struct, value))
     elif get_origin(bare) is tuple and value is not None and not isinstance(value, dict):
         for number, item in enumerate(_items(bare, value)):
             yield from _wrong(get_args(bare)[0], item, f"{path}[{number}]")
@@ -101,22 +102,30 @@ def _wrong(hint: Any, value: object, path: str) -> Iterator[Wrong]:
             if NETWORK in getattr(hint, "__metadata__", ()):
                 ip_network(str(value))
         except msgspec.ValidationError:
-            secret = declared.bare_of(hint) is str and "sealed" in str(hint)
             why = f"must be {declared.range_of(hint)}"
-            if secret:
+            if "`sealed:NAME`" in why:
                 why += "; put the secret into the environment, or use `tokenschain secrets set`"
-            # What stands for a secret's place may be the secret itself: it is not repeated.
-            yield Wrong(WrongBy.VALUE, path, why, repr("…") if secret else shown(value))
+            yield Wrong(WrongBy.VALUE, path, why, _repeated(hint, value))
         except ValueError as error:
-            yield Wrong(WrongBy.VALUE, path, str(error), shown(value))
+            yield Wrong(WrongBy.VALUE, path, str(error), _repeated(hint, value))
 
 
 def _unannotated(hint: Any) -> Any:
     return hint.__origin__ if hasattr(hint, "__metadata__") else hint
 
 
+def _repeated(hint: Any, value: object) -> str:
+    """A value that is wrong as it may be repeated: but for what holds a secret."""
+    struct = declared.struct_of(hint)
+    if struct is not None and isinstance(value, dict):
+        fields = declared.fields_of(struct)
+        secret = {name for name, found in fields.items() if declared.holds_secret(found.hint)}
+        return shown({name: "…" if name in secret else one for name, one in value.items()})
+    return repr("…") if declared.holds_secret(hint) else shown(value)
+
+
 def shown(value: object) -> str:
-    """A value as it may be repeated: shortened, and without secrets."""
+    """A value as it may be repeated: shortened, and without what looks like a secret."""
     return without_secrets(repr(value))[:_SHOWN_MAX]
 
 

@@ -10,11 +10,14 @@ REFERENCE_PATTERN = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+|sealed:[A-Za-z0-9][A-
 UPSTREAM_CREDENTIAL_PATTERN = (
     REFERENCE_PATTERN.removesuffix(r")\Z") + r"|stored:[A-Za-z0-9][A-Za-z0-9._-]*)\Z"
 )
+SECRET = Meta(extra={"secret": True})
+"""What holds a secret, or its place, where somebody may write the secret itself: a value that is
+wrong is not repeated."""
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 # Never in a union with a list: msgspec 0.22 frees the pattern of such a string too often.
-Reference = Annotated[str, Meta(pattern=REFERENCE_PATTERN)]
+Reference = Annotated[str, Meta(pattern=REFERENCE_PATTERN), SECRET]
 """Where a secret is: `env:NAME`, `file:PATH` or `sealed:NAME`."""
-UpstreamCredential = Annotated[str, Meta(pattern=UPSTREAM_CREDENTIAL_PATTERN)]
+UpstreamCredential = Annotated[str, Meta(pattern=UPSTREAM_CREDENTIAL_PATTERN), SECRET]
 """A `Reference`, or `stored:NAME` for a credential in control's database."""
 HttpUrl = Annotated[str, Meta(pattern=r"^https?://\S+\Z")]
 NETWORK = Meta(extra={"network": True})
