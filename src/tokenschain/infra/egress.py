@@ -27,6 +27,7 @@ from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from tokenschain.wire.client import HttpClient, Origin, Reply, Waits
+from tokenschain.wire.request_head import encode_lines
 from tokenschain.wire.resolver import Resolver
 
 # Global by their form, but a way to somewhere else: translators and tunnels carry an IPv4 address
@@ -90,10 +91,19 @@ class PublicResolver(Resolver):
 def outside_client(ca_file: Path | None, proxy: str | None) -> HttpClient:
     """For upstreams that tenants name: they lead out, whatever their names resolve to.
 
-    Where a proxy is the only way out, it resolves the names, and what may be reached is its rule.
+    Where a proxy is the only way out, nothing goes past it: it resolves the names, and what may be
+    reached is its rule. Hosts that are inside as they are written are refused before it is asked.
     """
-    resolver = None if proxy else PublicResolver()
-    return HttpClient(tls=upstream_tls(ca_file), proxy=proxy, resolver=resolver)
+    tls = upstream_tls(ca_file)
+    if not proxy:
+        return HttpClient(tls=tls, resolver=PublicResolver())
+    return HttpClient(tls=tls, proxy=proxy, past_proxy=_never_inside)
+
+
+def _never_inside(host: str) -> bool:
+    if is_local(host):
+        raise OSError("no public address")
+    return False
 
 
 def _address_of(text: str) -> IPv4Address | IPv6Address:
@@ -157,8 +167,8 @@ async def exchange(
     lines = {"host": origin.authority, "user-agent": "tokenschain", **headers}
     if body:
         lines["content-length"] = str(len(body))
-    head = f"{method} {target} HTTP/1.1\r\n" + "".join(f"{k}: {v}\r\n" for k, v in lines.items())
-    reply = await client.open(origin, f"{head}\r\n".encode("latin-1") + body, waits)
+    head = encode_lines((f"{method} {target} HTTP/1.1", *(f"{k}: {v}" for k, v in lines.items())))
+    reply = await client.open(origin, b"%b\r\n%b" % (head, body), waits)
     return reply, await reply.read(bytes_max)
 
 

@@ -10,6 +10,7 @@ import msgspec
 from tokenschain.core.errors import ApiError
 from tokenschain.providers.auth import TOKEN_REFRESH_S, AccessToken, TokenExchange, key_pair
 from tokenschain.wire.client import ClientError, HttpClient, Origin, Waits
+from tokenschain.wire.request_head import can_be_value, encode_lines
 
 _WAITS = Waits(
     connect_max_s=3.0, pool_max_s=3.0, first_byte_max_s=5.0, idle_max_s=5.0, total_max_s=8.0
@@ -66,27 +67,31 @@ class TokenKeeper:
             target, headers, body = self._exchange.request(
                 self._origin.authority, model, key_pair(value), time.time()
             )
-            lines = "".join(f"{name}: {text}\r\n" for name, text in headers)
-            head = (
-                f"{target} HTTP/1.1\r\nhost: {self._origin.authority}\r\n{lines}"
-                f"content-length: {len(body)}\r\n\r\n"
-            )
+            head = encode_lines((
+                f"{target} HTTP/1.1", f"host: {self._origin.authority}",
+                *(f"{name}: {text}" for name, text in headers), f"content-length: {len(body)}",
+            ))  # fmt: skip
             try:
-                reply = await self._client.open(self._origin, head.encode("latin-1") + body, _WAITS)
+                asked = b"%b\r\n%b" % (head, body)
+                reply = await self._client.open(self._origin, asked, _WAITS)
                 text = await reply.read(_REPLY_BYTES_MAX)
                 if reply.status not in (200, 201):
                     raise ApiError(
                         "upstream_rejected_credentials",
                         f"The upstream's token service answered HTTP {reply.status}.",
                     )
-                token = self._tokens[at] = self._exchange.read(text)
+                token = self._exchange.read(text)
+                if not can_be_value(token.value):
+                    raise ValueError("no header can carry the token")
+                self._tokens[at] = token
             except ClientError as error:
                 raise ApiError(
                     "upstream_unreachable",
                     "The upstream's token service cannot be reached.",
                     detail=str(error),
                 ) from error
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, ValueError, OverflowError, RecursionError) as error:
+                # `OverflowError`: its end is no time of this machine's.
                 raise ApiError(
                     "upstream_invalid_reply", "The upstream's token service gave no token."
                 ) from error

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 
+from tokenschain.wire.request_head import can_be_value
+
 REJECTED_REST_S = 600.0
 """A refused key is tried again after this long, unless its value changes before."""
 EXHAUSTED_REST_S = 300.0
@@ -73,7 +75,8 @@ class KeyRing:
     ) -> None:
         """
         Args:
-            resolve: the secret behind a reference, or None while it cannot be had.
+            resolve: the secret behind a reference, or None while it cannot be had; one that no
+                header can carry is as none.
             now: monotonic seconds.
             report: told when a key's state changes: its number from 1, the state, how many
                 seconds it rests (or did, when it is ready again), and the error's code.
@@ -93,7 +96,7 @@ class KeyRing:
         for number, reference in enumerate(self._references, 1):
             value = self._resolve(reference)
             key = known.get(reference)
-            if value is None:
+            if value is None or not can_be_value(value):
                 continue
             if key is None or key.value != value:
                 key = UpstreamKey(number, reference, value)

@@ -34,6 +34,7 @@ from tokenschain.providers.openai_compat.body_decoding import BadEncoding, decod
 from tokenschain.providers.openai_compat.upstreams import HttpUpstreams
 from tokenschain.providers.vendor_profile import KeyScheme, Vendor
 from tokenschain.wire import client as http
+from tokenschain.wire.request_head import can_be_value, encode_lines
 
 TESTS_MAX = 4
 """At one time: each holds a connection and may wait for long, as the upstream likes."""
@@ -85,7 +86,8 @@ class HttpUpstreamTester:
         self, upstream: Upstream, trial: Trial | None, stored: Mapping[str, str]
     ) -> UpstreamReport:
         def secret_of(reference: str) -> str | None:
-            return stored.get(reference) or self._secret_of(reference)
+            found = stored.get(reference) or self._secret_of(reference)
+            return found if found and can_be_value(found) else None
 
         secrets = {reference: secret_of(reference) for reference in upstream.credentials}
         credential = _credential_step(upstream, secrets)
@@ -113,8 +115,12 @@ class HttpUpstreamTester:
     ) -> tuple[StepResult, StepResult, tuple[str, ...] | None]:
         """Who answers, and which models it lists."""
         vendor = self._vendor_of(upstream.provider)
-        origin = http.Origin.of(upstream.base_url)
-        head = _list_head(upstream, vendor, origin, key)
+        try:
+            origin = http.Origin.of(upstream.base_url)
+            head = _list_head(upstream, vendor, origin, key)
+        except ValueError as error:
+            failed = StepResult("connection", "failed", str(error), "see the host in `base_url`")
+            return failed, StepResult("models", "skipped", "there is no connection"), None
         began = time.monotonic()
         try:
             reply = await client.open(origin, head, _LIST_WAITS)
@@ -191,7 +197,7 @@ def _list_head(upstream: Upstream, vendor: Vendor, origin: http.Origin, key: str
     scheme = _KEY_LINES.get(vendor.auth)
     if key is not None and scheme is not None and not upstream.auth:
         lines.append(f"{scheme}{key}")
-    return "\r\n".join([*lines, "", ""]).encode("latin-1", "replace")
+    return encode_lines(lines) + b"\r\n"
 
 
 class _Listed(msgspec.Struct, frozen=True):

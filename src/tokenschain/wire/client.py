@@ -15,12 +15,15 @@ import socket
 import ssl
 import time
 from collections import deque
+from collections.abc import Callable
+from ipaddress import ip_address
 from typing import NamedTuple, Protocol, cast
 from urllib.parse import urlsplit
 
 import httptools
 
 from tokenschain.wire.proxy_tunnel import Tunnel
+from tokenschain.wire.request_head import ascii_host
 from tokenschain.wire.resolver import Resolver
 
 SWEEP_S = 0.1
@@ -41,16 +44,20 @@ class Origin(NamedTuple):
 
     @classmethod
     def of(cls, url: str) -> Origin:
-        """The origin of a URL.
+        """The origin of a URL, its host as it is looked up.
 
         Raises:
-            ValueError: not an http or https URL with a host.
+            ValueError: not an http or https URL with a host, or one that cannot stand in a
+                request's head as it is.
         """
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"not an http(s) URL: {url!r}")
+        beyond = parts._replace(netloc="").geturl()
+        if " " in url or not url.isprintable() or not beyond.isascii():
+            raise ValueError(f"not percent-encoded: {url!r}")
         tls = parts.scheme == "https"
-        return cls(tls, parts.hostname, parts.port or (443 if tls else 80))
+        return cls(tls, ascii_host(parts.hostname), parts.port or (443 if tls else 80))
 
     @property
     def authority(self) -> str:
@@ -492,20 +499,23 @@ class HttpClient:
         *,
         tls: ssl.SSLContext | None = None,
         proxy: str | None = None,
+        past_proxy: Callable[[str], bool] | None = None,
         connections_max: int = 1_000,
         resolver: Resolver | None = None,
     ) -> None:
         """
         Args:
             tls: the context for https origins; the system's trust store by default.
-            proxy: an `http://host:port` that understands CONNECT, for all origins
-                but loopback ones.
+            proxy: an `http://host:port` that understands CONNECT.
+            past_proxy: whether a host is connected to without it, by default this machine alone;
+                raises OSError for one that is not to be reached.
             connections_max: per origin.
         """
         self.loop: asyncio.AbstractEventLoop = None  # type: ignore[assignment]
         self.active: set[_Connection] = set()
         self._tls = tls
         self._proxy = Origin.of(proxy) if proxy else None
+        self._past_proxy = past_proxy or _is_loopback
         self._connections_max = connections_max
         self.resolver = resolver or Resolver()
         self._pools: dict[Origin, _Pool] = {}
@@ -588,7 +598,7 @@ class HttpClient:
         except TimeoutError:
             connection.abort()
             raise TimedOut("connection", waits.connect_max_s) from None
-        except OSError as error:  # ssl.SSLError is one
+        except (OSError, ValueError) as error:  # `ssl.SSLError` is one; a host, the other
             connection.abort()
             raise ConnectFailed(f"{origin.authority}: {_plain(error)}") from error
         except BaseException:
@@ -600,7 +610,7 @@ class HttpClient:
         context = None
         if origin.tls:
             context = self._tls = self._tls or ssl.create_default_context()
-        if self._proxy is not None and not _is_loopback(origin.host):
+        if self._proxy is not None and not self._past_proxy(origin.host):
             await self._connect_through_proxy(self._proxy, origin, connection, context)
             return
         addresses = await self.resolver.resolve(origin.host, origin.port)
@@ -669,14 +679,18 @@ class HttpClient:
 
 
 def _is_loopback(host: str) -> bool:
-    return host in ("localhost", "::1") or host.startswith("127.")
+    """A name such as `127.a.example` leads anywhere."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _plain(error: OSError) -> str:
+def _plain(error: OSError | ValueError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"certificate not trusted ({error.verify_message})"
-    return error.strerror or str(error) or type(error).__name__
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

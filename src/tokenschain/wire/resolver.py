@@ -31,10 +31,12 @@ class Resolver:
         loop = asyncio.get_running_loop()
         try:
             found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except OSError:
+        except (OSError, ValueError) as error:
             if cached is not None:
                 return cached[1]
-            raise
+            if isinstance(error, OSError):
+                raise
+            raise OSError(f"no name of a host: {error}") from error  # `UnicodeError` is a value's
         if len(self._cache) >= NAMES_MAX:
             self._cache.clear()
         addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))

@@ -184,7 +184,8 @@ class ResponseStore:
     async def _ask(self, method: str, tenant: str, response_id: str) -> bytes:
         try:
             await self.ship()
-            path = f"{RESPONSES_PATH}/{response_id}?tenant={quote(tenant, safe='')}"
+            name, whose = quote(response_id, safe=""), quote(tenant, safe="")
+            path = f"{RESPONSES_PATH}/{name}?tenant={whose}"
             reply, body = await self._channel.exchange(
                 method, path, b"", _WAITS, RESPONSE_BYTES_MAX
             )

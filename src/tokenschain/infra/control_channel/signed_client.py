@@ -7,6 +7,7 @@ import asyncio
 from tokenschain.infra.control_channel.protocol import SIGNATURE_HEADER
 from tokenschain.infra.control_channel.signatures import Signatures
 from tokenschain.wire.client import HttpClient, Origin, Reply, Waits
+from tokenschain.wire.request_head import encode_lines
 
 ANSWER_BYTES_MAX = 16_777_216
 LARGE_BYTES = 262_144
@@ -40,11 +41,12 @@ class SignedClient:
             Refused: the answer is not that process' answer to this request.
         """
         signed = self._signatures.sign(method, path, body)
-        head = (
-            f"{method} {path} HTTP/1.1\r\nhost: {self._origin.authority}\r\n"
-            f"{SIGNATURE_HEADER}: {signed.header}\r\ncontent-length: {len(body)}\r\n{more}\r\n"
-        )
-        reply = await self._client.open(self._origin, head.encode("latin-1") + body, waits)
+        head = encode_lines((
+            f"{method} {path} HTTP/1.1", f"host: {self._origin.authority}",
+            f"{SIGNATURE_HEADER}: {signed.header}", f"content-length: {len(body)}",
+        ))  # fmt: skip
+        asked = b"%b%b\r\n%b" % (head, more.encode("latin-1"), body)
+        reply = await self._client.open(self._origin, asked, waits)
         answer = await reply.read(bytes_max)
         signature = reply.headers.get(SIGNATURE_HEADER.encode(), b"").decode("latin-1")
         check = signed.answered

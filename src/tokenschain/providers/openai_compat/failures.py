@@ -13,6 +13,7 @@ from tokenschain.core.call import Attempt
 from tokenschain.core.errors import ERRORS, ApiError, Blame, Fault
 from tokenschain.core.formats.openai_chat import ParsedRequest
 from tokenschain.core.pricing.catalog import Usage
+from tokenschain.core.snapshot import Upstream
 from tokenschain.providers import error_mapping
 from tokenschain.providers.openai_compat.body_decoding import BadEncoding, decoded
 from tokenschain.providers.vendor_profile import Vendor
@@ -29,6 +30,12 @@ MESSAGE_CHARACTERS_MAX = 8_192
 
 
 _decode_any = msgspec.json.Decoder().decode
+
+
+def unreachable(upstream: Upstream, error: Exception) -> ApiError:
+    """Nobody is there, or its address is none."""
+    said = f"`{upstream.id}` cannot be reached."
+    return ApiError("upstream_unreachable", said, detail=str(error))
 
 
 def note_failure(

@@ -12,6 +12,7 @@ from tokenschain.providers.credential_pool import KeyRing, UpstreamKey
 from tokenschain.providers.images import MediaUrls
 from tokenschain.providers.vendor_profile import KeyScheme, Signer, Vendor
 from tokenschain.wire import client as http
+from tokenschain.wire.request_head import encode_lines
 
 
 class Target(NamedTuple):
@@ -38,6 +39,10 @@ def target_of(
     keys: KeyRing | None,
     tokens: TokenKeeper | None,
 ) -> Target:
+    """
+    Raises:
+        ValueError: it cannot be asked as it is configured.
+    """
     origin = http.Origin.of(upstream.base_url)
     address, mark, query = upstream.base_url.partition("?")
     base = "/" + address.split("://", 1)[1].partition("/")[2].strip("/")
@@ -54,7 +59,6 @@ def target_of(
         "content-type: application/json",
         "accept-encoding: identity",
         "user-agent: tokenschain",
-        "",
     )
     return Target(
         upstream,
@@ -62,7 +66,7 @@ def target_of(
         origin,
         path,
         lines,
-        "\r\n".join(lines).encode("latin-1"),
+        encode_lines(lines),
         http.Waits(
             connect_max_s=limits.connect_max_s,
             pool_max_s=limits.queue_wait_max_s,
@@ -89,6 +93,17 @@ def _media_urls(upstream: Upstream, vendor: Vendor) -> MediaUrls:
     return MediaUrls.READ
 
 
+def probe_of(upstream: Upstream) -> tuple[http.Origin, bytes]:
+    """Where and how it is asked whether it is there.
+
+    Raises:
+        ValueError: it cannot be asked as it is configured.
+    """
+    origin = http.Origin.of(upstream.base_url)
+    asked = f"GET {upstream.probe_path} HTTP/1.1"
+    return origin, encode_lines((asked, f"host: {origin.authority}")) + b"\r\n"
+
+
 def head_of(target: Target, key: UpstreamKey) -> bytes:
     """The request head with a key, made once for each."""
     head = key.heads.get(target.path)
@@ -96,7 +111,7 @@ def head_of(target: Target, key: UpstreamKey) -> bytes:
         auth = _AUTH_LINES.get(target.vendor.auth)
         line = (f"{auth}{key.value}",) if auth is not None else ()
         whole = (*target.lines[:2], *line, *target.lines[2:])
-        head = key.heads[target.path] = "\r\n".join(whole).encode("latin-1")
+        head = key.heads[target.path] = encode_lines(whole)
     return head
 
 

@@ -40,7 +40,7 @@ from tokenschain.providers.auth import EXCHANGES
 from tokenschain.providers.credential_pool import KeyRing, KeyState, UpstreamKey
 from tokenschain.providers.images import BESIDE_MESSAGES, ImageFetcher, MediaUrls, may_name_media
 from tokenschain.providers.openai_compat import embeddings
-from tokenschain.providers.openai_compat.failures import note_failure, refusal_of
+from tokenschain.providers.openai_compat.failures import note_failure, refusal_of, unreachable
 from tokenschain.providers.openai_compat.fan_out import side_by_side
 from tokenschain.providers.openai_compat.replies import (
     REPLY_BYTES_MAX,
@@ -49,7 +49,13 @@ from tokenschain.providers.openai_compat.replies import (
 )
 from tokenschain.providers.openai_compat.stream_collector import as_stream, gather
 from tokenschain.providers.openai_compat.streams import StreamAnswer
-from tokenschain.providers.openai_compat.targets import Target, head_of, lines_of, target_of
+from tokenschain.providers.openai_compat.targets import (
+    Target,
+    head_of,
+    lines_of,
+    probe_of,
+    target_of,
+)  # fmt: skip
 from tokenschain.providers.schema_check import SchemaChecker
 from tokenschain.providers.signing import Signable
 from tokenschain.providers.vendor_profile import Vendor
@@ -133,32 +139,28 @@ class HttpUpstreams:
         Raises:
             ApiError: it does not say so within `PROBE_WAITS`.
         """
-        origin = http.Origin.of(upstream.base_url)
-        head = f"GET {upstream.probe_path} HTTP/1.1\r\nhost: {origin.authority}\r\n\r\n"
         try:
-            reply = await self._client_of(upstream).open(
-                origin, head.encode("latin-1"), PROBE_WAITS
-            )
+            origin, head = probe_of(upstream)
+            reply = await self._client_of(upstream).open(origin, head, PROBE_WAITS)
             await reply.read(PROBE_BYTES_MAX)
-        except http.ClientError as error:
-            raise ApiError(
-                "upstream_unreachable", f"`{upstream.id}` cannot be reached.", detail=str(error)
-            ) from error
+        except (http.ClientError, ValueError) as error:
+            raise unreachable(upstream, error) from error
         if reply.status != 200:
             raise ApiError("upstream_failed", f"`{upstream.id}` answered HTTP {reply.status}.")
 
     def check(self, upstream: Upstream) -> None:
         """
         Raises:
-            ValueError: it cannot be asked as it is configured.
+            ValueError: it cannot be asked as it is configured. Where a tenant names an address
+                that is none, its own calls fail.
         """
         try:
-            http.Origin.of(upstream.base_url)
             vendor = self._vendor_of(upstream.provider)
             if upstream.auth == "token" and vendor.rules not in EXCHANGES:
                 raise ValueError(f"the provider {upstream.provider} has no token service")
-            if upstream.token_url is not None:
-                http.Origin.of(upstream.token_url)
+            for url in () if upstream.tenant else (upstream.base_url, upstream.token_url):
+                if url is not None:
+                    http.Origin.of(url)
         except (ValueError, LookupError) as error:
             raise ValueError(f"upstream {upstream.id}: {error}") from error
 
@@ -497,14 +499,12 @@ class HttpUpstreams:
         target = self._targets.get((upstream.id, api, resumes))
         if target is None or target.upstream is not upstream:
             vendor = self._vendor_of(upstream.provider)
-            target = self._targets[upstream.id, api, resumes] = target_of(
-                upstream,
-                vendor,
-                api,
-                vendor.prefill_path if resumes else None,
-                self._ring(upstream),
-                self._keeper(upstream),
-            )
+            elsewhere, ring = vendor.prefill_path if resumes else None, self._ring(upstream)
+            try:
+                target = target_of(upstream, vendor, api, elsewhere, ring, self._keeper(upstream))
+            except ValueError as error:
+                raise unreachable(upstream, error) from error
+            self._targets[upstream.id, api, resumes] = target
         return target
 
     def _keeper(self, upstream: Upstream) -> TokenKeeper | None:
