@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -16,7 +17,7 @@ from tokenschain.control.configuration import store
 from tokenschain.control.identity import api_keys, login_throttle, tokens
 from tokenschain.control.observability import alerts
 from tokenschain.control.response_archive import ResponseArchive
-from tokenschain.core.log_events import Reporter
+from tokenschain.core.log_events import Reporter, report_failure
 from tokenschain.infra.database.engine import drop_days, ensure_days, first_line
 
 SWEEP_S = 60.0
@@ -53,20 +54,29 @@ class Maintenance:
         swept_at = 0.0
         while True:
             await asyncio.sleep(alerts.LOOK_S)
-            try:
-                await asyncio.to_thread(alerts.look, self._engine, time.time())
-                await self._sender.send_due(time.time())
-                await asyncio.to_thread(self._note_uses)
-                if time.monotonic() - swept_at >= SWEEP_S:
-                    swept_at = time.monotonic()
-                    await asyncio.to_thread(self._sweep)
-                    await asyncio.to_thread(alerts.look_at_records, self._engine, time.time())
-                    reports = await self._semantic.reports()
-                    await asyncio.to_thread(
-                        alerts.look_at_cache, self._engine, reports, time.time()
-                    )
-            except SQLAlchemyError as error:
-                self._report("chore_failed", first_line(error))
+            await self._do(asyncio.to_thread(alerts.look, self._engine, time.time()))
+            await self._do(self._sender.send_due(time.time()))
+            await self._do(asyncio.to_thread(self._note_uses))
+            if time.monotonic() - swept_at >= SWEEP_S:
+                swept_at = time.monotonic()
+                await self._do(asyncio.to_thread(self._archive.sweep))
+                await self._do(asyncio.to_thread(self._lease_manager.sweep))
+                await self._do(asyncio.to_thread(self._sweep))
+                await self._do(asyncio.to_thread(alerts.look_at_records, self._engine, time.time()))
+                await self._do(self._look_at_cache())
+
+    async def _do(self, chore: Awaitable[object]) -> None:
+        """One chore; whatever it fails of, the others are done."""
+        try:
+            await chore
+        except SQLAlchemyError as error:
+            self._report("chore_failed", first_line(error))
+        except Exception as error:  # noqa: BLE001 - control goes on, whatever the data are
+            report_failure(self._report, error)
+
+    async def _look_at_cache(self) -> None:
+        reports = await self._semantic.reports()
+        await asyncio.to_thread(alerts.look_at_cache, self._engine, reports, time.time())
 
     def _note_uses(self) -> None:
         used = self._ledger.take_uses()
@@ -76,8 +86,6 @@ class Maintenance:
             api_keys.note_use(connection, used)
 
     def _sweep(self) -> None:
-        self._archive.sweep()
-        self._lease_manager.sweep()
         with self._engine.begin() as connection:
             tokens.sweep(connection)
             login_throttle.sweep(connection, int(time.time()))

@@ -37,6 +37,7 @@ from tokenschain.infra.database.engine import first_line, reading
 from tokenschain.infra.security import credentials, secrets
 from tokenschain.infra.security.suite import Suite
 from tokenschain.wire.client import ClientError, HttpClient, Origin, Waits
+from tokenschain.wire.request_head import encode_lines
 
 WATCH_S = 0.25
 """How often the database is asked whether another control changed something."""
@@ -301,12 +302,7 @@ class Publisher:
                 self.engine_metrics[upstream.id] = {
                     name: float(value) for name, value in _METRIC.findall(text)
                 }
-        except (
-            ClientError,
-            msgspec.DecodeError,
-            UnicodeDecodeError,
-            secrets.SecretMissing,
-        ) as error:
+        except Exception as error:  # noqa: BLE001 - whatever an engine answers, control goes on
             self.health[upstream.id] = f"down: {error}"
 
     def _discover(self, models: bytes) -> None:
@@ -321,12 +317,10 @@ class Publisher:
         origin = Origin.of(base)
         target = "/" + base.split("://", 1)[1].partition("/")[2].strip("/") + path
         key = secrets.resolve(upstream.credentials[0]) if upstream.credentials else None
-        head = (
-            f"GET {target.replace('//', '/')} HTTP/1.1\r\nhost: {origin.authority}\r\n"
-            + (f"authorization: Bearer {key}\r\n" if key else "")
-            + "\r\n"
-        )
-        reply = await self._client.open(origin, head.encode("latin-1"), _PROBE_WAITS)
+        lines = [f"GET {target.replace('//', '/')} HTTP/1.1", f"host: {origin.authority}"]
+        if key:
+            lines.append(f"authorization: Bearer {key}")
+        reply = await self._client.open(origin, encode_lines(lines) + b"\r\n", _PROBE_WAITS)
         body = await reply.read(1_000_000)
         if reply.status != 200:
             raise ClientError(f"HTTP {reply.status}")

@@ -17,6 +17,15 @@ class Reporter(Protocol):
     def __call__(self, event: str, /, why: str = "", **fields: object) -> None: ...
 
 
+def report_failure(report: Reporter, error: BaseException, **fields: object) -> None:
+    """Report that work beside the calls failed and is begun again: a fault of ours with its
+    traceback, what the system refused in its words."""
+    if isinstance(error, OSError):
+        report("background_failed", str(error), **fields)
+    else:
+        report("background_failed", repr(error), exc_info=error, **fields)
+
+
 def is_good_news(event: str) -> bool:
     """Whether an event is logged at level INFO, not WARNING."""
     return event.endswith(GOOD_NEWS)

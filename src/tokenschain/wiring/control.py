@@ -33,6 +33,7 @@ from tokenschain.core.errors import ApiError, wire_refusal
 from tokenschain.core.log_events import Reporter
 from tokenschain.infra import catalog_file, config, descriptors, log
 from tokenschain.infra.asgi import AsgiHandler
+from tokenschain.infra.background import kept_up
 from tokenschain.infra.config import Settings
 from tokenschain.infra.control_channel.protocol import JOURNAL_PATH, RESPONSES_PATH
 from tokenschain.infra.control_channel.signatures import Signatures
@@ -123,7 +124,7 @@ def _build(settings: Settings, engine: Engine) -> tuple[FastAPI, _Running]:
     return create_app(
         context,
         archive,
-        [publisher.run, maintenance.run, settings_file.run],
+        [partial(kept_up, job.run, report) for job in (publisher, maintenance, settings_file)],
         signatures,
         _single_sign_on(settings, sealer, vault),
     ), _Running(publisher, settings_file)

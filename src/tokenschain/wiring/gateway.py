@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import gc
 import os
@@ -47,6 +48,7 @@ from tokenschain.gateway.quota.leases import BUDGETS_DRAW_MAX_S, RATES_DRAW_MAX_
 from tokenschain.gateway.quota.reservation import LimitQuota
 from tokenschain.infra import descriptors, log
 from tokenschain.infra.access_log import AccessLog
+from tokenschain.infra.background import kept_up
 from tokenschain.infra.config import ServerSettings, Settings
 from tokenschain.infra.control_channel.client import Channel, LeaseStream, Uplink
 from tokenschain.infra.control_channel.kept_snapshot import KeptSnapshot
@@ -71,6 +73,7 @@ from tokenschain.providers.images import ImageFetcher
 from tokenschain.providers.openai_compat import HttpUpstreams
 from tokenschain.providers.vendor_table import VENDORS, vendor_of
 from tokenschain.wire.client import ClientError, HttpClient
+from tokenschain.wire.request_head import ascii_host, can_be_value
 from tokenschain.wire.server import HttpServer, Limits
 
 _GC_THRESHOLDS = (20_000, 20, 20)
@@ -85,7 +88,6 @@ _LEAVE_METRICS_S = 1.0
 _REFRESH_KEYS_S = 2.0
 _LOOK_FOR_KEYS_S = 0.25
 _SHIP_RESPONSES_S = 1.0
-_BEGIN_AGAIN_S = 1.0
 _LAST_SHIPMENT_MAX_S = 5.0
 _CONTROL_AWAY = (ClientError, Refused)
 """What a call of control raises when control is away."""
@@ -364,7 +366,7 @@ class GatewayWorker:
             loop.add_signal_handler(number, stopping.set)
         async with asyncio.TaskGroup() as background:
             self._tasks = [
-                background.create_task(self._kept_up(work)) for work in self._background()
+                background.create_task(kept_up(work, self._report)) for work in self._background()
             ]
             if server.workers > 1:
                 # A sibling may have the port already: calls are its until this one can serve them.
@@ -403,16 +405,6 @@ class GatewayWorker:
             yield self._rates.run
         if self._shared is not None:
             yield self._shared.run
-
-    async def _kept_up(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
-        """Begin again what the operating system refused something: a file, for want of
-        descriptors. Calls that need none go on, so the process must."""
-        while True:
-            try:
-                await work()
-            except* OSError as errors:
-                self._report("background_failed", str(errors.exceptions[0]))
-            await asyncio.sleep(_BEGIN_AGAIN_S)
 
     # --- drain ---------------------------------------------------------------------------
 
@@ -582,6 +574,9 @@ class GatewayWorker:
                 found = credentials.opened(reference, self._stored_credentials, published)
             else:
                 found = secrets.resolve(reference, self._vault)
+            if not can_be_value(found):
+                why = f"{reference} holds a line feed, or else what no header can carry"
+                raise secrets.SecretMissing(why)
         except secrets.SecretMissing as error:
             if self._unusable.get(reference) != str(error):
                 self._unusable[reference] = str(error)
@@ -628,7 +623,13 @@ def _hosts_of(settings: Settings, served: Served) -> frozenset[str]:
     if served.version:
         for upstream in served.get().upstreams.values():
             urls += [upstream.base_url, upstream.token_url]
-    return frozenset(host for url in urls if url and (host := urlsplit(url).hostname))
+    found: set[str] = set()
+    for url in filter(None, urls):
+        with contextlib.suppress(ValueError):  # of a tenant's, that nothing is found at
+            host = urlsplit(url).hostname or ""
+            found.add(host)
+            found.add(ascii_host(host))
+    return frozenset(found - {""})
 
 
 def _limits(server: ServerSettings) -> Limits:

@@ -100,11 +100,11 @@ async def _semantic(settings: Settings) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SAVE_EVERY_S):
                 await stopping.wait()
-        state = await service.in_thread(matcher.state)
         try:
+            state = await service.in_thread(matcher.state)
             await asyncio.to_thread(learned_state.write, settings.semantic_state_path, name, state)
-        except OSError as error:
-            report("learned_not_saved", str(error))
+        except Exception as error:  # noqa: BLE001 - what was learned can be learned again
+            report("learned_not_saved", str(error) or type(error).__name__)
     await server.drain(_DRAIN_MAX_S)
     client.close()
 

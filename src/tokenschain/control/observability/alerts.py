@@ -26,10 +26,10 @@ from tokenschain.infra.database.engine import upsert
 from tokenschain.infra.database.paging import Page, Rows
 from tokenschain.infra.database.tables import alert_targets, alerts
 from tokenschain.infra.database.tables import limits as limits_table
-from tokenschain.infra.egress import MailRefused, MailServer, exchange, send_mail
+from tokenschain.infra.egress import MailServer, exchange, send_mail
 from tokenschain.infra.security import prescribed, secrets
 from tokenschain.infra.security.suite import Sealer
-from tokenschain.wire.client import ClientError, HttpClient, Waits
+from tokenschain.wire.client import HttpClient, Waits
 
 LOOK_S = 2.0
 SEND_MAX_S = 10.0
@@ -314,7 +314,7 @@ class Sender:
                 headers = {}
             headers["content-type"] = "application/json"
             reply, answer = await exchange(self._client, "POST", url, headers, body, _WAITS, 65_536)
-        except (ClientError, OSError, ValueError, MailRefused) as error:
+        except Exception as error:  # noqa: BLE001 - one target's is no reason to tell no other
             return type(error).__name__
         return _complaint(target["kind"], reply.status, answer)
 

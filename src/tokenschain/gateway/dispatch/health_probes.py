@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from tokenschain.core.errors import ApiError
-from tokenschain.core.log_events import Reporter
+from tokenschain.core.log_events import Reporter, report_failure
 from tokenschain.core.routing.selection import Endpoint
 from tokenschain.core.snapshot import Upstream
 from tokenschain.gateway.dispatch.health_events import HealthEvents
@@ -69,6 +69,9 @@ class Probes:
         except ApiError as error:
             if not health.is_open:
                 self._health.failed(endpoint, error)
+            return
+        except Exception as error:  # noqa: BLE001 - ours, and nothing is known of the upstream
+            report_failure(self._report, error, upstream=endpoint.name)
             return
         now = self._clock()
         if health.is_open:

@@ -152,8 +152,10 @@ class Leases:
                     self._woken.set()
                 # Who comes during the exchange waits for the next round: this batch is closed.
                 waiting, self._round = self._round, None
-                await self._exchange(batch)
-                _release(waiting)
+                try:
+                    await self._exchange(batch)
+                finally:
+                    _release(waiting)
                 if self._backoff.is_lost:
                     # Who came while the exchange failed must not wait for the next one.
                     waiting, self._round = self._round, None
