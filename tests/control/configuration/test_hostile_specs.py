@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from tests.control.configuration.conftest import Platform, upstream
-from tokenschain.control.configuration import changes
+from tokenschain.control.configuration import bounds, changes
 from tokenschain.control.configuration.changes import Change, ConfigurationRefused
 from tokenschain.control.configuration.resources import Kind, ResourceKey
 from tokenschain.control.identity import organization
@@ -83,7 +83,7 @@ def test_what_else_gateways_could_not_read_is_refused(
 def test_what_is_too_large_for_gateways_is_refused(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(changes, "SNAPSHOT_BYTES_MAX", 100)
+    monkeypatch.setattr(bounds, "SNAPSHOT_BYTES_MAX", 100)
     with pytest.raises(ConfigurationRefused, match="larger than 100 bytes"):
         platform.change([Change(ResourceKey(Kind.UPSTREAM, "", "u"), upstream("m"))])
 

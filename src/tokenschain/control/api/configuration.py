@@ -27,7 +27,7 @@ from tokenschain.control.api.context import (
     is_version,
     tag,
 )
-from tokenschain.control.configuration import changes, checks, history, kinds, store
+from tokenschain.control.configuration import bounds, checks, history, kinds, store
 from tokenschain.control.configuration.changes import Change, ConfigurationRefused, Outcome
 from tokenschain.control.configuration.history import ConfigRevision, Effect, ResourceChange
 from tokenschain.control.configuration.resources import Kind, Origin, ResourceKey
@@ -40,7 +40,7 @@ from tokenschain.infra.database.paging import Page
 
 router = APIRouter(prefix="/api/v1", route_class=AdminRoute, tags=["configuration"])
 READ, WRITE = "configuration:read", "configuration:write"
-DOCUMENTS_MAX = changes.RESOURCES_MAX
+DOCUMENTS_MAX = bounds.RESOURCES_MAX
 _FIELDS_SHOWN_MAX = 200
 _SETTING, _REMOVING = "PUT /upstreams/{resource_name}", "DELETE /upstreams/{resource_name}"
 PATHS: dict[Kind, str] = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple
@@ -13,6 +12,7 @@ from tokenschain.control import revisions
 from tokenschain.control.audit import admin_log
 from tokenschain.control.audit.admin_log import Author
 from tokenschain.control.configuration import (
+    bounds,
     checks,
     configuration,
     history,
@@ -21,6 +21,7 @@ from tokenschain.control.configuration import (
     tenant_rules,
 )
 from tokenschain.control.configuration import store as resource_store
+from tokenschain.control.configuration.bounds import Measured
 from tokenschain.control.configuration.checks import Organization
 from tokenschain.control.configuration.configuration import Configuration
 from tokenschain.control.configuration.history import ConfigRevision, Effects, ResourceChange
@@ -44,11 +45,6 @@ from tokenschain.infra.database.tables import meta, organization_units
 from tokenschain.infra.security.suite import Sealer, Suite
 
 ACTION = "configuration:write"
-RESOURCES_MAX = 20_000
-"""Of a whole platform."""
-RESOURCES_PER_TENANT_MAX = 1_000
-SNAPSHOT_BYTES_MAX = 67_108_864
-"""A quarter of what gateways take in at once."""
 _SHOWN_MAX = 20
 _AUDITED_MAX = 50
 
@@ -267,14 +263,12 @@ class Configurator:
                 resources.pop(key, None)
             else:
                 resources[key] = StoredResource(key, spec, origin, 0, 0)
-        if len(resources) > RESOURCES_MAX:
-            raise ApiError("conflict", f"There may be at most {RESOURCES_MAX} resources.")
-        counts = Counter(key.tenant for key in resources)
-        for tenant in {key.tenant for key in specs} - {""}:
-            if counts[tenant] > RESOURCES_PER_TENANT_MAX:
-                why = f"A tenant may have at most {RESOURCES_PER_TENANT_MAX} resources."
-                raise ApiError("conflict", why)
-        return self.state_of(resources)
+        after = self.state_of(resources)
+        bounds.check(
+            Measured(before.resources, before.routes), Measured(after.resources, after.routes),
+            {key.tenant for key in specs},
+        )  # fmt: skip
+        return after
 
     def _check(
         self,
@@ -384,8 +378,8 @@ def _unreadable(after: State) -> str:
         encoding.decode(body)
     except Exception as error:  # noqa: BLE001 - any would be theirs
         return f"gateways could not read it: {error}"
-    if len(body) > SNAPSHOT_BYTES_MAX:
-        return f"the whole configuration would be larger than {SNAPSHOT_BYTES_MAX} bytes"
+    if len(body) > bounds.SNAPSHOT_BYTES_MAX:
+        return f"the whole configuration would be larger than {bounds.SNAPSHOT_BYTES_MAX} bytes"
     return ""
 
 
