@@ -142,6 +142,10 @@ def test_an_upstream_that_gateways_cannot_ask_is_refused(platform: Platform) -> 
         ({"auth": "token"}, "auth: provider custom has no token service"),
         ({"base_url": "https://models.example:99999/v1"}, "base_url: it is no address"),
         ({"token_url": "https://token.example:x/"}, "token_url: it is no address"),
+        ({"base_url": "https://a..com/v1"}, "base_url: it is no address"),
+        ({"base_url": f"https://{'a' * 64}.com/v1"}, "base_url: it is no address"),
+        ({"base_url": "https://models.example/v1\n"}, "base_url"),
+        ({"token_url": "https://token.example/\r\nx: y"}, "token_url"),
     ):
         for tenant in ("", "acme"):
             key = ResourceKey(UPSTREAM, tenant, "one")
