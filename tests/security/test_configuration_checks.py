@@ -10,9 +10,10 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from sqlalchemy import Connection, event
 
 from tests.security.platform import Caller, Platform, platform
-from tokenschain.control.configuration import checks, configuration, kinds, model_routes
+from tokenschain.control.configuration import changes, checks, configuration, kinds, model_routes
 from tokenschain.control.configuration.checks import Organization
 from tokenschain.control.configuration.kinds import Spec
 from tokenschain.control.configuration.resources import Kind, Owned, Problem, ResourceKey
@@ -241,3 +242,40 @@ def test_warnings_are_of_tenants_whose_configuration_one_may_read(
         reply = caller("PUT", "/cache-rules/default?tenant=acme&dry_run=true", {"spec": {}})
         assert reply.status_code == 200 and len(reply.json()["warnings"]) == told
         assert ("bravo" in reply.text) == (told == 2)
+
+
+# --- two changes at once --------------------------------------------------------------------------
+
+OWN = "/upstreams/own?tenant=acme"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("PUT", OWN, {"spec": upstream("m")}),
+        ("PATCH", OWN, {"spec": {"drain": True}}),
+        ("DELETE", OWN, None),
+        ("POST", "/configuration/apply", {"documents": [
+            {"kind": "upstream", "tenant": "acme", "name": "u", "spec": upstream("m")}],
+            "prune": True}),
+        ("POST", "/revisions/{revision}/rollback", {}),
+    ],
+)  # fmt: skip
+def test_what_is_checked_is_read_when_nobody_else_may_change_it(
+    house: Platform, monkeypatch: pytest.MonkeyPatch, method: str, path: str, body: Any
+) -> None:
+    """On PostgreSQL a change waits for another at the row of the revision counter only."""
+    made = house.operator("PUT", OWN, {"spec": upstream("m", region=f"r-{method}-{len(path)}")})
+    path = path.replace("{revision}", str(made.json()["revision"]))
+    said: list[str] = []
+    lock = changes.lock
+
+    def noted(connection: Connection) -> None:
+        said.append("locked")
+        lock(connection)
+
+    monkeypatch.setattr(changes, "lock", noted)
+    event.listen(house.engine, "before_cursor_execute", lambda *given: said.append(given[2]))
+    assert house.person("acme", "admin")(method, path, body).status_code == 200
+    begun = said[max(at for at, one in enumerate(said) if one == "BEGIN IMMEDIATE") :]
+    assert begun.index("locked") < next(n for n, one in enumerate(begun) if "FROM resources" in one)

@@ -27,7 +27,7 @@ from tokenschain.control.api.context import (
     is_version,
     tag,
 )
-from tokenschain.control.configuration import bounds, checks, history, kinds, store
+from tokenschain.control.configuration import bounds, changes, checks, history, kinds, store
 from tokenschain.control.configuration.changes import Change, ConfigurationRefused, Outcome
 from tokenschain.control.configuration.history import ConfigRevision, Effect, ResourceChange
 from tokenschain.control.configuration.resources import Kind, Origin, ResourceKey
@@ -339,7 +339,7 @@ def _add_writing(kind: Kind, guards: _Guards) -> None:
     ) -> AppliedResource:
         key = ResourceKey(kind, tenant, resource_name)
         asked.need(tenant or PLATFORM)
-        _check_version(store.find(asked.db, key), if_match)
+        _check_version(store.find(_locked(asked), key), if_match)
         return _changed(asked, response, key, dict(wanted.spec), wanted.reason, dry_run=dry_run)
 
     def patch(
@@ -353,7 +353,7 @@ def _add_writing(kind: Kind, guards: _Guards) -> None:
     ) -> AppliedResource:
         key = ResourceKey(kind, tenant, resource_name)
         asked.need(tenant or PLATFORM)
-        found = store.find(asked.db, key)
+        found = store.find(_locked(asked), key)
         if found is None:
             raise missing(key)
         _check_version(found, if_match)
@@ -421,7 +421,7 @@ def _found(asked: RequestContext, key: ResourceKey) -> StoredResource:
     if not asked.may(READ, key.tenant or PLATFORM):
         raise missing(key)
     asked.need(key.tenant or PLATFORM)
-    found = store.find(asked.db, key)
+    found = store.find(_locked(asked), key)
     if found is None:
         raise missing(key)
     return found
@@ -479,11 +479,18 @@ def _changed(
     return AppliedResource(resource=shown, **_applied(asked, outcome, dry_run=dry_run))
 
 
+def _locked(asked: RequestContext) -> Connection:
+    """The request's transaction; where it writes, no other one changes what it checks."""
+    if asked.action == WRITE:
+        changes.lock(asked.db)
+    return asked.db
+
+
 def _made(
     asked: RequestContext, wanted: Sequence[Change], reason: str, *, dry_run: bool
 ) -> Outcome:
     configurator = asked.context.configurator
-    check_own_upstreams(asked, asked.db, wanted)
+    check_own_upstreams(asked, _locked(asked), wanted)
     try:
         return configurator.change(asked.db, asked.author, wanted, reason=reason, dry_run=dry_run)
     except ConfigurationRefused as error:
@@ -495,9 +502,8 @@ def refusal(error: ConfigurationRefused) -> ApiError:
 
 
 def check_own_upstreams(asked: RequestContext, db: Connection, wanted: Iterable[Change]) -> None:
-    """What the platform alone says of a tenant's own upstream: where data goes, what a call is
-    charged, and keys that the gateway's machine holds. Where it has said so, the upstream stays,
-    and leads where it did.
+    """What the platform alone says of a tenant's own upstream: where data goes, what a call costs,
+    and keys of the gateway's machine. Where it has said so, the upstream stays where it is.
 
     Raises:
         ApiError: `permission_denied`.
@@ -550,7 +556,7 @@ def apply_documents(asked: Applying, wanted: Documents) -> Applied:
         named = {one.key for one in given}
         given += [
             Change(key, None)
-            for key, one in asked.context.configurator.read(asked.db).items()
+            for key, one in asked.context.configurator.read(_locked(asked)).items()
             if key.tenant in owners and key not in named and one.managed_by is Origin.API
         ]
     outcome = _made(asked, given, wanted.reason, dry_run=wanted.dry_run)
@@ -609,7 +615,7 @@ def roll_back_revision(asked: RollingBack, revision: int, wanted: Rollback) -> A
         asked.need(owner or PLATFORM)
     configurator = asked.context.configurator
     back = [Change(one.key, one.before) for one in found.changes]
-    check_own_upstreams(asked, asked.db, back)
+    check_own_upstreams(asked, _locked(asked), back)
     try:
         outcome = configurator.roll_back(
             asked.db, asked.author, found, reason=wanted.reason, dry_run=wanted.dry_run

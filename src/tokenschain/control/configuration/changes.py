@@ -133,7 +133,7 @@ class Configurator:
             ApiError: `conflict`: the settings file manages one of them.
         """
         if not dry_run:
-            _lock(connection)
+            lock(connection)
         before = self.state_of(self._store.read(connection))
         specs, wrong = self._specs(connection, wanted, before.resources, origin)
         changed = _changed(specs, before.resources, origin)
@@ -383,8 +383,9 @@ def _unreadable(after: State) -> str:
     return ""
 
 
-def _lock(connection: Connection) -> None:
-    """Changes of the configuration come one after the other; on SQLite, all do anyway."""
+def lock(connection: Connection) -> None:
+    """Changes of the configuration come one after the other; on SQLite, all do anyway. What a
+    change depends on is read after this."""
     row = select(meta.c.value).where(meta.c.name == revisions.REVISION)
     connection.execute(row.with_for_update()).first()
 
