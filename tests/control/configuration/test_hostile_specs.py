@@ -80,12 +80,15 @@ def test_what_else_gateways_could_not_read_is_refused(
         platform.change([Change(ResourceKey(Kind.UPSTREAM, "", "u"), upstream("m"))])
 
 
-def test_what_is_too_large_for_gateways_is_refused(
+def test_what_is_too_large_for_gateways_is_refused_and_may_shrink(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name in ("u", "v"):
+        platform.put(Kind.UPSTREAM, name, upstream("m"))
     monkeypatch.setattr(bounds, "SNAPSHOT_BYTES_MAX", 100)
     with pytest.raises(ConfigurationRefused, match="larger than 100 bytes"):
-        platform.change([Change(ResourceKey(Kind.UPSTREAM, "", "u"), upstream("m"))])
+        platform.put(Kind.UPSTREAM, "w", upstream("m"))
+    platform.put(Kind.UPSTREAM, "v", None)
 
 
 def test_a_tenant_named_like_an_address_has_upstreams_of_its_own(platform: Platform) -> None:

@@ -141,7 +141,7 @@ class Configurator:
         fatal, warnings = self._check(connection, before, after, {c.key for c in changed}, origin)
         if wrong or fatal:
             raise ConfigurationRefused([*wrong, *_besides(wrong, fatal)])
-        why = _unreadable(after) if changed else ""
+        why = _unreadable(before, after) if changed else ""
         if why:
             raise ConfigurationRefused([Problem(*changed[0].key, "spec", why)])
         cache = before.given.cache != after.given.cache
@@ -365,22 +365,28 @@ def _besides(wrong: Sequence[Problem], others: Iterable[Problem]) -> Iterator[Pr
             yield problem
 
 
-def _unreadable(after: State) -> str:
+def _unreadable(before: State, after: State) -> str:
     """Why gateways could not take the configuration in; empty: they can. Whatever gets past the
     other checks must not keep every later change from them."""
-    routes, cache = after.routes, tenant_rules.cache(after.given)
-    snapshot = Snapshot(
-        "", routes.upstreams, routes.models, routes.routing, cache=cache, aliases=routes.aliases,
-        tenants=routes.tenants,
-    )  # fmt: skip
     try:
-        body = encoding.encode(snapshot)
+        body = encoding.encode(_published(after))
         encoding.decode(body)
     except Exception as error:  # noqa: BLE001 - any would be theirs
         return f"gateways could not read it: {error}"
-    if len(body) > bounds.SNAPSHOT_BYTES_MAX:
-        return f"the whole configuration would be larger than {bounds.SNAPSHOT_BYTES_MAX} bytes"
+    most = bounds.SNAPSHOT_BYTES_MAX
+    # What is too large already may shrink.
+    if len(body) > most and len(body) >= len(encoding.encode(_published(before))):
+        return f"the whole configuration would be larger than {most} bytes"
     return ""
+
+
+def _published(state: State) -> Snapshot:
+    """The part of a snapshot that the configuration makes up."""
+    routes, cache = state.routes, tenant_rules.cache(state.given)
+    return Snapshot(
+        "", routes.upstreams, routes.models, routes.routing, cache=cache, aliases=routes.aliases,
+        tenants=routes.tenants,
+    )  # fmt: skip
 
 
 def lock(connection: Connection) -> None:
