@@ -63,7 +63,14 @@ def test_a_tenant_is_charged_for_its_own_upstreams_whatever_it_calls_them(
     platform.put(Kind.UPSTREAM, "one", None, tenant="acme")
     platform.put(Kind.UPSTREAM, "two", upstream("alpha", call_fee_micro_cny=7), tenant="acme")
     platform.put(Kind.UPSTREAM, "three", upstream("alpha"), tenant="acme")
-    assert fees() == {"shared": 0, "acme/two": 7, "acme/three": 200, "beta/one": 50}
+    assert fees() == {"shared": 0, "acme/two": 200, "acme/three": 200, "beta/one": 50}
+    # What the platform set at one upstream is for all of the tenant's, those made later too.
+    platform.put(Kind.UPSTREAM, "dear", upstream("alpha", call_fee_micro_cny=80), tenant="beta")
+    platform.put(Kind.UPSTREAM, "later", upstream("alpha"), tenant="beta")
+    assert {fee for name, fee in fees().items() if name.startswith("beta/")} == {80}
+    platform.put(Kind.ROUTING, "default", {"own_upstream_fees_micro_cny": {"tenant/beta": 0}})
+    assert fees()["beta/dear"] == 0, "agreed by name"
+    assert fees()["acme/three"] == 7, "and nothing for everybody"
     wrong = {"own_upstream_fees_micro_cny": {"tenant/acne": 1}, "own_upstreams": {"bete": "only"}}
     with pytest.raises(ConfigurationRefused) as caught:
         platform.change([Change(ResourceKey(Kind.ROUTING, "", "default"), wrong)])

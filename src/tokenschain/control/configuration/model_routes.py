@@ -110,6 +110,7 @@ def _add_upstreams(
     by_provider: Mapping[str, dict[str, ModelInfo]],
 ) -> None:
     providers = {provider.id: provider for provider in catalog.providers}
+    fees = _OwnUpstreamFees(given)
     for whose, entry in given.upstreams.items():
         provider = providers.get(entry.provider)
         base_url = entry.base_url or (provider.base_url if provider is not None else None)
@@ -124,7 +125,7 @@ def _add_upstreams(
                 f"the machines of provider {entry.provider} are"
             )
             table.problems.append(Problem(Kind.UPSTREAM, *whose, "zone", why))
-        published = _published(given, entry, whose, base_url, zone or "")
+        published = _published(entry, whose, base_url, zone or "", fees)
         if published is None:
             why = (
                 "choose a shorter name: with its tenant's it has 64 characters at most, and no `/`"
@@ -380,8 +381,28 @@ def _resolved(
     return entry
 
 
+class _OwnUpstreamFees:
+    """What each tenant is charged for a call that an upstream of its own answered.
+
+    One fee for all of a tenant's, so that nobody avoids it by making another upstream: what is
+    agreed with the tenant by name, else the highest that the platform has set at any of them,
+    else what holds for everybody.
+    """
+
+    def __init__(self, given: Configuration) -> None:
+        self._agreed = given.routing.own_upstream_fees_micro_cny
+        self._set: dict[str, int] = {}
+        for whose, entry in given.upstreams.items():
+            self._set[whose.tenant] = max(self._set.get(whose.tenant, 0), entry.call_fee_micro_cny)
+
+    def of(self, tenant: str) -> int:
+        """In millionths of a yuan."""
+        fee = self._agreed.get(f"tenant/{tenant}")
+        return fee if fee is not None else self._set.get(tenant) or self._agreed.get("*", 0)
+
+
 def _published(
-    configured: Configuration, entry: UpstreamSettings, whose: Owned, base_url: str, zone: str
+    entry: UpstreamSettings, whose: Owned, base_url: str, zone: str, fees: _OwnUpstreamFees
 ) -> Upstream | None:
     """An upstream of the settings as gateways know it; None where its name is none."""
     if "/" in whose.name or len(own_id(*whose)) > UPSTREAM_ID_CHARACTERS_MAX:
@@ -391,9 +412,8 @@ def _published(
     given["base_url"] = base_url
     given["credentials"] = tuple(_credential(whose.tenant, one) for one in entry.credential)
     given["zone"] = zone
-    if whose.tenant and not entry.call_fee_micro_cny:
-        fees = configured.routing.own_upstream_fees_micro_cny
-        given["call_fee_micro_cny"] = fees.get(f"tenant/{whose.tenant}", fees.get("*", 0))
+    if whose.tenant:
+        given["call_fee_micro_cny"] = fees.of(whose.tenant)
     return Upstream(**given)
 
 

@@ -189,9 +189,9 @@ class Upstream(msgspec.Struct, frozen=True, gc=False):
         Meta(
             ge=0,
             le=CALL_FEE_MAX_MICRO_CNY,
-            description="What a tenant is charged for a call that its own upstream answered, in "
-            "millionths of a yuan; 0 is what `routing.own_upstream_fees_micro_cny` says. Only the "
-            "platform sets it.",
+            description="What a tenant is charged for a call that any upstream of its own "
+            "answered, in millionths of a yuan: the highest of its upstreams, where "
+            "`routing.own_upstream_fees_micro_cny` does not name the tenant. The platform sets it.",
         ),
     ] = 0
     drain: Annotated[
@@ -298,8 +298,8 @@ class Routing(msgspec.Struct, frozen=True):
         dict[PayerScope, Annotated[int, Meta(ge=0, le=CALL_FEE_MAX_MICRO_CNY)]],
         Meta(
             description="What a tenant is charged for a call that an upstream of its own answered, "
-            "in millionths of a yuan, by `tenant/NAME`, or `*` for all others. Nothing is charged "
-            "where there is no rule; an upstream's `call_fee_micro_cny` is charged in its place."
+            "in millionths of a yuan, by `tenant/NAME`, or `*` for all others, whose upstreams "
+            "have no `call_fee_micro_cny` either. Nothing is charged where there is no rule."
         ),
     ] = {}
     residency: Annotated[
