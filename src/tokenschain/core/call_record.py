@@ -135,7 +135,8 @@ class CallRecord(msgspec.Struct, array_like=True, gc=False):
     audio_completion_tokens: int = 0
     thinking: bool = False
     route: list[RouteRecord] = []
-    """Empty when there was one candidate only."""
+    """What was weighed. Empty when there was one candidate only, and for most calls that went where
+    the policy says while all could take them in time: see `gateway.metering`."""
     route_reason: str = ""
     route_propensity: float = 1.0
     account: str = ""

@@ -243,6 +243,8 @@ class Decision(msgspec.Struct, gc=False):
     left_out: Sequence[tuple[str, str]] = ()
     """Upstreams that may not serve the call at all, each with why: its data may not go there,
     there is no key for it, or its model is not able."""
+    obvious: bool = False
+    """Whether all candidates could take the call in time, and the policy's first went."""
 
     @property
     def rows(self) -> list[Row]:
@@ -289,7 +291,7 @@ def decide(
         trusted = max(endpoint.zone for endpoint, *_ in weighed)
         filtered += [(e.name, "less trusted zone") for e, *_ in weighed if e.zone < trusted]
         weighed = [row for row in weighed if row[0].zone == trusted]
-    best, reason, propensity = weighed[0], "only one", 1.0
+    best, reason, propensity, obvious = weighed[0], "only one", 1.0, False
     if len(weighed) > 1:
         in_time = weighed
         for _, _, _, _, meets_slo, _ in weighed:
@@ -304,7 +306,8 @@ def decide(
             reason, propensity = "explored", explore / len(in_time)
         else:
             best, reason = _best(in_time, policy, now, need), policy.objective
-    return Decision(best[0], reason, propensity, weighed, filtered, best[5])
+            obvious = in_time is weighed and not filtered
+    return Decision(best[0], reason, propensity, weighed, filtered, best[5], (), obvious)
 
 
 def _sample(endpoints: Sequence[Endpoint], random: float) -> list[Endpoint]:

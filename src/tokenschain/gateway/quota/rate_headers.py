@@ -1,0 +1,101 @@
+"""What callers are told of their rates: the `x-ratelimit-*` lines of an answer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+
+from tokenschain.core.limits import ONE, TOKENS, Pool, Window
+
+KINDS = {ONE: "requests", TOKENS: "tokens"}
+"""The measures that callers are told of, by the names that OpenAI's SDKs look for."""
+
+
+class RateLines:
+    """The lines of one rate, around what is left of it."""
+
+    __slots__ = ("_name", "after", "before", "counter", "until")
+
+    def __init__(self, kind: int, amount: int, counter: Window | Pool) -> None:
+        name = f"x-ratelimit-{{}}-{KINDS[kind]}: "
+        self.counter = counter
+        self.before = f"{name.format('limit')}{amount}\r\n{name.format('remaining')}"
+        self._name = f"\r\n{name.format('reset')}"
+        self.after = ""
+        """When all may be used again."""
+        self.until = 0.0
+        """Until when that reads the same, if the window is used in its last slot."""
+
+    def renew(self, now: float) -> None:
+        """Say anew when all may be used again: once a second or more seldom where one process
+        counts, and for each answer of a lease."""
+        counter = self.counter
+        seconds = counter.reset_s(now)
+        self.after = f"{self._name}{_duration(seconds)}\r\n"
+        if seconds > 1 and isinstance(counter, Window) and counter.used > counter.before:
+            other = now + seconds - (math.ceil(seconds) - 1)
+            self.until = other if other < counter.slot_ends else counter.slot_ends
+
+
+class RateHeaders:
+    """The lines of all rates that the calls of one key for one model fall under: of the one that
+    has the least left, for each kind."""
+
+    __slots__ = ("_kinds",)
+
+    def __init__(self, rates: Sequence[tuple[int, RateLines]]) -> None:
+        """
+        Args:
+            rates: each with what it measures.
+        """
+        kinds = [
+            (
+                tuple(
+                    (lines, lines.counter)
+                    for measured, lines in rates
+                    if measured == kind and isinstance(lines.counter, Window)
+                ),
+                tuple(
+                    (lines, lines.counter)
+                    for measured, lines in rates
+                    if measured == kind and isinstance(lines.counter, Pool)
+                ),
+            )
+            for kind in KINDS
+        ]
+        self._kinds = tuple(kind for kind in kinds if kind[0] or kind[1])
+
+    def lines(self, now: float) -> bytes:
+        """As they stand in an answer."""
+        text = ""
+        for windows, pools in self._kinds:
+            said, least, stale = None, 0, True
+            for lines, window in windows:
+                left = window.amount - window.used
+                if said is None or left < least:
+                    said, least = lines, left
+                    stale = now >= lines.until or window.used == window.before
+            for lines, pool in pools:
+                left = pool.unused()
+                if said is None or left < least:
+                    said, least, stale = lines, left, True
+            assert said is not None, "a kind has a rate"
+            if stale:
+                said.renew(now)
+            text += f"{said.before}{least if least > 0 else 0}{said.after}"
+        return text.encode("ascii")
+
+
+def _duration(seconds: float) -> str:
+    """As OpenAI writes it, `6m0s`, `2s`, `20ms`; never less than it is."""
+    if seconds < 1:
+        return _words(math.ceil(seconds * 1_000), "ms")
+    return _words(math.ceil(seconds), "s")
+
+
+@lru_cache(maxsize=8_192)
+def _words(count: int, unit: str) -> str:
+    if unit == "ms" or count < 60:
+        return f"{count}{unit}"
+    return f"{count // 60}m{count % 60}s"
