@@ -260,23 +260,54 @@ class Pool:
     """
 
     __slots__ = (
-        "amount", "in_use", "known_left", "left", "low", "reset_at_s", "used_since",
-    )  # fmt: skip
+        "_since",
+        "amount",
+        "known_left",
+        "low",
+        "reset_at_s",
+        "settled",
+        "supply",
+        "taken",
+    )
 
     def __init__(self, amount: int) -> None:
         self.amount = amount
         """Of the whole limit; what a lease's size is measured by."""
-        self.left = 0
-        self.in_use = 0
-        """Taken and not yet settled."""
-        self.used_since = 0
-        """Taken since the last lease: how fast it goes."""
+        # Three sums that only grow, as a rule, of which the rest is told: a call writes one of
+        # them as it is taken and two as it is settled.
+        self.supply = 0
+        """Ever leased or given back by calls that ended."""
+        self.taken = 0
+        """Ever, by calls."""
+        self.settled = 0
+        """Of that, by calls that have ended."""
+        self._since = 0
+        """What was taken when the last lease came."""
         self.known_left = amount
         """What the owner of the count had left when it last answered."""
         self.reset_at_s = 0.0
         """When the owner has more, on this process's clock."""
         self.low = 0
-        """With no more than this left, another lease is due."""
+        """With no more than this left, another lease is due; not below 0."""
+
+    @property
+    def left(self) -> int:
+        """Of the lease; below 0 where more was used than it covers."""
+        return self.supply - self.taken
+
+    @left.setter
+    def left(self, left: int) -> None:
+        self.supply = self.taken + left
+
+    @property
+    def in_use(self) -> int:
+        """Taken and not yet settled."""
+        return self.taken - self.settled
+
+    @property
+    def used_since(self) -> int:
+        """Taken since the last lease: how fast it goes."""
+        return self.taken - self._since
 
     def unused(self) -> int:
         """How much is left, here and as last known of the owner."""
@@ -290,15 +321,13 @@ class Pool:
         """Use an amount of the lease, if there is that much."""
         if self.left < amount:
             return False
-        self.left -= amount
-        self.in_use += amount
-        self.used_since += amount
+        self.taken += amount
         return True
 
     def settle(self, taken: int, used: int, now: float) -> None:
         """What was taken turned out to be this much."""
-        self.left += taken - used
-        self.in_use -= taken
+        self.supply += taken - used
+        self.settled += taken
 
     def request(self, need: int) -> int:
         """How much to ask for: what is needed now, what is owed, and some in advance.
@@ -315,9 +344,9 @@ class Pool:
 
     def granted(self, amount: int, left: int) -> None:
         """A lease came."""
-        self.left += amount
+        self.supply += amount
         self.known_left = left
-        self.used_since = 0
+        self._since = self.taken
 
     def surplus(self, need: int) -> int:
         """What may be given back: more than was used since the last lease, and than calls are
@@ -364,15 +393,13 @@ class Counters:
                 return self._undo(window, amounts, now)
             window.used = used
         for pool, kind in self._pools:
-            amount = amounts[kind]
-            left = pool.left - amount
-            if left < 0:
-                return self._undo(pool, amounts, now)
-            pool.left = left
-            pool.in_use += amount
-            pool.used_since += amount
+            taken = pool.taken + amounts[kind]
+            left = pool.supply - taken
             if left <= pool.low:
+                if left < 0:
+                    return self._undo(pool, amounts, now)
                 self.runs_low = True
+            pool.taken = taken
         for count, kind in self._at_once:
             used = count.used + amounts[kind]
             if used > count.amount:
@@ -385,7 +412,10 @@ class Counters:
         for counter, kind in self._all:
             if counter is failed:
                 break
-            counter.settle(amounts[kind], 0, now)
+            if isinstance(counter, Pool):
+                counter.taken -= amounts[kind]  # as if it had never been, in its sums, too
+            else:
+                counter.settle(amounts[kind], 0, now)
         return False
 
     def settle(self, taken: Amounts, used: Amounts, now: float) -> None:
@@ -403,8 +433,8 @@ class Counters:
             else:
                 window.used = after
         for pool, kind in self._pools:
-            pool.left -= changes[kind]
-            pool.in_use -= taken[kind]
+            pool.supply -= changes[kind]
+            pool.settled += taken[kind]
         for count, kind in self._at_once:
             count.used -= taken[kind]
 

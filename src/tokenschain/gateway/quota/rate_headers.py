@@ -33,6 +33,7 @@ class RateLines:
         counter = self.counter
         seconds = counter.reset_s(now)
         self.after = f"{self._name}{_duration(seconds)}\r\n"
+        self.until = 0.0
         if seconds > 1 and isinstance(counter, Window) and counter.used > counter.before:
             other = now + seconds - (math.ceil(seconds) - 1)
             self.until = other if other < counter.slot_ends else counter.slot_ends

@@ -7,9 +7,7 @@ Rates that this process owns are counted exactly; shared ones and budgets are le
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from functools import lru_cache
 from types import MappingProxyType
 
 from tokenschain.core.call import Call
@@ -45,6 +43,7 @@ from tokenschain.core.snapshot import Plan, Served, Snapshot
 from tokenschain.core.tenancy import KeyGrant
 from tokenschain.gateway.quota.estimates import PlanAmounts, PlanPrices
 from tokenschain.gateway.quota.leases import Count, Leases
+from tokenschain.gateway.quota.rate_headers import KINDS, RateHeaders, RateLines
 
 HELD_CACHE_MAX = 50_000
 METERS_MAX = 200_000
@@ -77,9 +76,8 @@ class _Meter:
     """One count of one limit."""
 
     __slots__ = (
-        "_reset_line", "_reset_name", "_reset_slot", "_reset_until", "count", "counter", "hard",
-        "kind", "leases", "limit", "limit_line", "line", "quiet_until", "spare", "subject",
-        "waiting",
+        "count", "counter", "hard", "kind", "leases", "limit", "line", "lines", "quiet_until",
+        "spare", "subject", "waiting",
     )  # fmt: skip
 
     def __init__(self, limit: Rate | Budget, subject: str, leases: Leases | None) -> None:
@@ -90,9 +88,8 @@ class _Meter:
         self.leases = leases
         self.limit = limit
         self.hard = True
-        self.limit_line = self._reset_name = self._reset_line = ""
-        """What of the headers is always the same."""
-        self._reset_slot = self._reset_until = 0.0
+        self.lines: RateLines | None = None
+        """What callers are told of a rate of requests or tokens."""
         self.waiting = 0
         self.line: asyncio.Lock | None = None
         self.spare: Window | AtOnce | None = None
@@ -119,35 +116,16 @@ class _Meter:
         self.hard = isinstance(limit, Rate) or limit.hard
         self.counter.amount = limit.amount
         if isinstance(self.counter, Pool):
-            self.counter.low = limit.amount // LEASE_SHARE // 2
-        kind = _SHOWN.get(self.kind, "")
-        name = f"x-ratelimit-{{}}-{kind}: "
-        self.limit_line = f"{name.format('limit')}{limit.amount}\r\n{name.format('remaining')}"
-        self._reset_name = name.format("reset")
-        self._reset_until = 0.0
-
-    def reset_line(self, now: float) -> str:
-        """When all may be used again, as a header; made anew when it reads otherwise, which is
-        once a second or more seldom."""
-        counter = self.counter
-        assert not isinstance(counter, AtOnce), "calls at once have no time"
-        slot_ends = 0.0
-        if type(counter) is Window and counter.used > counter.before:
-            slot_ends = counter.slot_ends
-            if now < self._reset_until and slot_ends == self._reset_slot:
-                return self._reset_line
-        seconds = counter.reset_s(now)
-        line = f"{self._reset_name}{_duration(seconds)}\r\n"
-        if seconds > 1 and slot_ends:
-            self._reset_line, self._reset_slot = line, slot_ends
-            self._reset_until = now + seconds - (math.ceil(seconds) - 1)
-        return line
+            self.counter.low = max(0, limit.amount // LEASE_SHARE // 2)
+        told = self.kind in KINDS and isinstance(limit, Rate)
+        if told and not isinstance(self.counter, AtOnce):
+            self.lines = RateLines(self.kind, limit.amount, self.counter)
 
 
 class _Meters:
     """The counts that the calls of one key for one model fall under, laid out for speed."""
 
-    __slots__ = ("all", "counters", "pools", "shown", "tagged")
+    __slots__ = ("all", "counters", "headers", "pools", "tagged")
 
     def __init__(self, meters: Sequence[_Meter], tagged: Sequence[Rate | Budget] = ()) -> None:
         self.all = tuple(meters)
@@ -157,18 +135,10 @@ class _Meters:
         self.pools = tuple(
             (meter, meter.counter) for meter in meters if isinstance(meter.counter, Pool)
         )
-        by_kind = [
-            tuple(
-                (meter, meter.counter)
-                for meter in meters
-                if meter.kind == kind
-                and isinstance(meter.limit, Rate)
-                and isinstance(meter.counter, Window | Pool)
-            )
-            for kind in _SHOWN
-        ]
-        self.shown = tuple(filter(None, by_kind))
-        """The rates that callers are told of: those of requests, and those of tokens."""
+        self.headers = RateHeaders(
+            [(meter.kind, meter.lines) for meter in meters if meter.lines is not None]
+        )
+        """What callers are told."""
 
 
 class _Reservation:
@@ -189,7 +159,7 @@ class _Reservation:
 
     def headers(self) -> bytes:
         """See `core.call.Reservation.headers`."""
-        return self._quota.headers(self.meters)
+        return self.meters.headers.lines(self._quota.clock())
 
 
 class LimitQuota:
@@ -219,7 +189,7 @@ class LimitQuota:
             picture_tokens: by provider, the most that one picture counts.
         """
         self._served = served
-        self._clock = clock
+        self.clock = clock
         self._unix_time = unix_time
         self._load = load
         self._rates = rates
@@ -273,7 +243,7 @@ class LimitQuota:
         # Calls wait in line for one of these: a newcomer must not go before them.
         if self._waiting and any(meter.waiting for meter in held.all):
             return False
-        if not held.counters.take(reservation.amounts, self._clock()):
+        if not held.counters.take(reservation.amounts, self.clock()):
             return False
         reservation.taken = held.counters
         if held.counters.runs_low:
@@ -298,7 +268,7 @@ class LimitQuota:
                 counter = await self._take_one(meter, amounts[meter.kind], plan)
                 taken.append((counter, meter.kind))
         except BaseException:
-            now = self._clock()
+            now = self.clock()
             for counter, kind in taken:
                 counter.settle(amounts[kind], 0, now)
             raise
@@ -328,7 +298,7 @@ class LimitQuota:
                 await owner.draw(counts, amounts)
 
     async def _take_one(self, meter: _Meter, amount: int, plan: Plan) -> Counter:
-        now = self._clock()
+        now = self.clock()
         counter = meter.counter
         if not meter.waiting and counter.take(amount, now):
             return counter
@@ -374,10 +344,10 @@ class LimitQuota:
         self._waiting += 1
         try:
             async with asyncio.timeout(wait_s), meter.line:
-                while not meter.counter.take(amount, self._clock()):
+                while not meter.counter.take(amount, self.clock()):
                     await self._wait_for_room(meter, amount)
         except TimeoutError:
-            raise self._refusal(meter, amount, self._clock()) from None
+            raise self._refusal(meter, amount, self.clock()) from None
         finally:
             meter.waiting -= 1
             self._waiting -= 1
@@ -386,11 +356,11 @@ class LimitQuota:
     async def _wait_for_room(self, meter: _Meter, amount: int) -> None:
         counter = meter.counter
         if isinstance(counter, Pool) and meter.leases is not None and meter.count is not None:
-            now = self._clock()
+            now = self.clock()
             await asyncio.sleep(min(max(counter.reset_s(now), 0.01), 0.25))
             await meter.leases.draw([meter.count], [amount])
         elif isinstance(counter, Window):
-            await asyncio.sleep(min(max(counter.wait_s(amount, self._clock()), 0.001), 0.25))
+            await asyncio.sleep(min(max(counter.wait_s(amount, self.clock()), 0.001), 0.25))
         else:
             await asyncio.sleep(0.02)  # the end of a call cannot be foretold
 
@@ -519,7 +489,7 @@ class LimitQuota:
                 )
             amounts = reservation.amounts
             used = (amounts[ONE], record.prompt_tokens + record.completion_tokens, spend, 0)
-            taken.settle(amounts, used, self._clock())
+            taken.settle(amounts, used, self.clock())
         if record.outcome == "ok" and record.completion_tokens:
             self._learn(record.model_asked, record.completion_tokens)
 
@@ -615,7 +585,7 @@ class LimitQuota:
     def _turn_hand(self) -> None:
         """Look at the counts that were not for the longest time; forget those that hold
         nothing. More go than come, and none waits for a sweep."""
-        now = self._clock()
+        now = self.clock()
         for _ in range(min(LOOKED_AT, len(self._by_tags))):
             key = next(iter(self._by_tags))
             meter = self._meters[key]
@@ -639,47 +609,14 @@ class LimitQuota:
         if meter.leases is not None and meter.count is not None:
             meter.leases.forget([meter.count])
 
-    # --- what callers are told --------------------------------------------------------------
 
-    def headers(self, meters: _Meters) -> bytes:
-        """`x-ratelimit-*` lines: of the rate limit that has the least left, for each kind."""
-        if not meters.shown:
-            return b""
-        now, lines = self._clock(), ""
-        for of_kind in meters.shown:
-            meter, counter = of_kind[0]
-            least = counter.unused()
-            for other, other_counter in of_kind[1:]:
-                left = other_counter.unused()
-                if left < least:
-                    meter, least = other, left
-            lines += f"{meter.limit_line}{least if least > 0 else 0}\r\n{meter.reset_line(now)}"
-        return lines.encode("ascii")
-
-
-_SHOWN = {ONE: "requests", TOKENS: "tokens"}
 _PERIODS = {1: "second", 60: "minute", 3_600: "hour"}
-
-
-def _duration(seconds: float) -> str:
-    """As OpenAI writes it, `6m0s`, `2s`, `20ms`; never less than it is."""
-    if seconds < 1:
-        return _words(math.ceil(seconds * 1_000), "ms")
-    return _words(math.ceil(seconds), "s")
-
-
-@lru_cache(maxsize=8_192)
-def _words(count: int, unit: str) -> str:
-    if unit == "ms" or count < 60:
-        return f"{count}{unit}"
-    return f"{count // 60}m{count % 60}s"
 
 
 def _overdraw(counter: Counter, amount: int, now: float) -> Counter:
     """Count a use that nothing covers; it is settled as any other."""
     if isinstance(counter, Pool):
-        counter.left -= amount
-        counter.in_use += amount
+        counter.taken += amount
     elif isinstance(counter, AtOnce):
         counter.used += amount
     else:
