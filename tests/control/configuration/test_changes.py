@@ -136,6 +136,27 @@ def test_what_one_mistake_leads_to_is_not_said_too(platform: Platform) -> None:
     ]
 
 
+def test_what_has_the_name_of_a_mistake_is_said_all_the_same(platform: Platform) -> None:
+    """What a problem is about tells, and no word in it."""
+    platform.put(UPSTREAM, "one", upstream("alpha"))
+    said = refused(
+        platform,
+        Change(ResourceKey(Kind.CREDENTIAL, "", "alpa"), {}),
+        Change(ResourceKey(VIRTUAL, "", "writer"), entries("alpa")),
+    )
+    assert "credential alpa: `value` is missing" in said
+    assert "the model `alpa`; did you mean `alpha`?" in said
+    said = refused(
+        platform,
+        Change(
+            ResourceKey(Kind.ROUTING, "", "default"),
+            {"policy": "mine", "custom_policies": {"mine": {"price": "dear"}}},
+        ),
+        Change(ResourceKey(Kind.ROUTING, "acme", "default"), {"policy": "mine"}),
+    )
+    assert len(said.splitlines()) == 1 and "custom_policies.mine" in said
+
+
 def test_an_upstream_that_gateways_cannot_ask_is_refused(platform: Platform) -> None:
     """Gateways would refuse the whole configuration, and every later one with it."""
     for fields, why in (

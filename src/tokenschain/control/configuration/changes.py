@@ -30,6 +30,7 @@ from tokenschain.control.configuration.model_routes import Routes
 from tokenschain.control.configuration.resources import (
     PROBLEMS_MAX,
     Kind,
+    NamedInVain,
     Origin,
     Owned,
     Problem,
@@ -350,19 +351,40 @@ def _same(known: StoredResource, values: object) -> bool:
 
 def _besides(wrong: Sequence[Problem], others: Iterable[Problem]) -> Iterator[Problem]:
     """Problems of the whole that are more than what wrong specs lead to."""
-    if not wrong:
-        yield from others
-        return
-    keys, fields = {one.key for one in wrong}, {(one.key, kinds.field_of(one)) for one in wrong}
-    names = {f"`{one.name}`" for one in wrong}
+    by_key: dict[ResourceKey, list[Problem]] = {}
+    for one in wrong:
+        by_key.setdefault(one.key, []).append(one)
     sold_in_doubt = any(kinds.may_sell_otherwise(one) for one in wrong)
     for problem in others:
-        field = kinds.field_of(problem)
-        same_fault = (problem.key, field) in fields or (problem.key in keys and field == "base_url")
-        sold = problem.why.startswith(model_routes.UNSERVED) or "model/" in problem.field
-        named = any(name in problem.why for name in names)
-        if not (same_fault or named or (sold and sold_in_doubt)):
+        field, because = kinds.field_of(problem), problem.because
+        same_fault = any(
+            kinds.field_of(one) == field or (because and kinds.may_be_of(one, because))
+            for one in by_key.get(problem.key, ())
+        )
+        if not (same_fault or _is_in_doubt(problem.names, by_key, sold_in_doubt=sold_in_doubt)):
             yield problem
+
+
+def _is_in_doubt(
+    named: NamedInVain | None,
+    wrong: Mapping[ResourceKey, Sequence[Problem]],
+    *,
+    sold_in_doubt: bool,
+) -> bool:
+    """Whether what is named in vain may be there once the specs that are wrong are mended."""
+    if named is None:
+        return False
+    if named.field:
+        key = ResourceKey(named.kind, named.tenant, named.name)
+        return any(kinds.may_be_of(one, (named.field,)) for one in wrong.get(key, ()))
+    if named.kind is Kind.MODEL and sold_in_doubt:
+        return True
+    as_kinds = (Kind.MODEL, Kind.VIRTUAL_MODEL) if named.kind is Kind.MODEL else (named.kind,)
+    return any(
+        ResourceKey(kind, tenant, named.name) in wrong
+        for kind in as_kinds
+        for tenant in {named.tenant, ""}
+    )
 
 
 def _unreadable(before: State, after: State) -> str:

@@ -11,7 +11,13 @@ from urllib.parse import urlsplit
 from tokenschain.control.configuration.configuration import Configuration
 from tokenschain.control.configuration.kinds import SINGLE, UpstreamSpec
 from tokenschain.control.configuration.model_routes import EMBEDDER, ENGINE, Routes
-from tokenschain.control.configuration.resources import Kind, Owned, Problem, ResourceKey
+from tokenschain.control.configuration.resources import (
+    Kind,
+    NamedInVain,
+    Owned,
+    Problem,
+    ResourceKey,
+)
 from tokenschain.core.routing.near_names import did_you_mean
 from tokenschain.core.snapshot import TOKEN_PROVIDERS
 from tokenschain.core.snapshot.routing_policy import POLICIES
@@ -21,6 +27,7 @@ from tokenschain.infra.egress import is_local
 from tokenschain.wire.client import Origin
 
 STORED = "stored:"
+_POLICY = NamedInVain(Kind.ROUTING, "", SINGLE, "custom_policies")
 _PLATFORM_FIELDS = ("zone", "call_fee_micro_cny")
 """Of a tenant's own upstream: what only the platform sets."""
 _ADDRESS_FIELDS = ("provider", "base_url", "token_url")
@@ -97,7 +104,9 @@ def reference_problems(
                 continue
             if not any(name in names for names in among):
                 why = f"{field}.{scope}: there is no {kind} `{name}`"
-                found.append(Problem(*key, f"{field}.{scope}", why, _near(name, *among)))
+                vain = NamedInVain(Kind.MODEL, tenant, name) if kind == "model" else None
+                near = _near(name, *among)
+                found.append(Problem(*key, f"{field}.{scope}", why, vain, hint=near))
     owners = {tenant for tenant, _ in (*given.upstreams, *given.virtual_models)}
     for tenant in sorted(owners - organization.tenants - {""}):
         found += [
@@ -157,9 +166,9 @@ def _of_upstreams(given: Configuration) -> Iterator[Problem]:
             name = reference.removeprefix(STORED)
             if Owned(whose.tenant, name) not in given.credentials:
                 why = f"credential: there is no credential `{name}`"
-                yield Problem(
-                    *key, "credential", why, _near(name, _own(given.credentials, whose.tenant))
-                )
+                vain = NamedInVain(Kind.CREDENTIAL, whose.tenant, name)
+                near = _near(name, _own(given.credentials, whose.tenant))
+                yield Problem(*key, "credential", why, vain, hint=near)
         yield from _of_gateways(key, spec)
         if whose.tenant:
             yield from _of_own_upstream(key, spec)
@@ -176,7 +185,7 @@ def _of_gateways(key: ResourceKey, spec: UpstreamSpec) -> Iterator[Problem]:
     if spec.auth == "token" and spec.provider.removesuffix("-intl") not in TOKEN_PROVIDERS:
         known = " and ".join(TOKEN_PROVIDERS)
         why = f"auth: provider {spec.provider} has no token service; those that have: {known}"
-        yield Problem(*key, "auth", why)
+        yield Problem(*key, "auth", why, because=("provider",))
 
 
 def _of_own_upstream(key: ResourceKey, spec: UpstreamSpec) -> Iterator[Problem]:
@@ -239,7 +248,9 @@ def _of_models(given: Configuration) -> Iterator[Problem]:
             if offer.upstream not in there:
                 at = f"offers[{number}].upstream"
                 why = f"{at}: there is no upstream `{offer.upstream}`"
-                yield Problem(Kind.MODEL, "", name, at, why, _near(offer.upstream, known))
+                vain = NamedInVain(Kind.UPSTREAM, "", offer.upstream)
+                near = _near(offer.upstream, known)
+                yield Problem(Kind.MODEL, "", name, at, why, vain, hint=near)
 
 
 def _of_virtual_models(given: Configuration, routes: Routes) -> Iterator[Problem]:
@@ -259,11 +270,13 @@ def _of_virtual_models(given: Configuration, routes: Routes) -> Iterator[Problem
             ):
                 why = f"{at}.upstream: there is no upstream `{upstream}`"
                 near = _near(upstream, _own(given.upstreams, whose.tenant))
-                yield Problem(*key, f"{at}.upstream", why, near)
+                vain = NamedInVain(Kind.UPSTREAM, whose.tenant, upstream)
+                yield Problem(*key, f"{at}.upstream", why, vain, hint=near)
             # No virtual model leads to another, so that none leads back to itself.
             if entry.model not in routes.models and given.is_virtual(whose.tenant, entry.model):
                 why = f"{at}.model: `{entry.model}` is a virtual model; name models that are served"
-                yield Problem(*key, f"{at}.model", why)
+                vain = NamedInVain(Kind.VIRTUAL_MODEL, whose.tenant, entry.model)
+                yield Problem(*key, f"{at}.model", why, vain)
 
 
 def _served(routes: Routes, model: str) -> str:
@@ -288,7 +301,8 @@ def _of_policies(given: Configuration) -> Iterator[Problem]:
     for tenant, field, name in named:
         if name not in known:
             why = f"{field}: there is no policy `{name}`"
-            yield Problem(Kind.ROUTING, tenant, SINGLE, field, why, partial(_policies, name, known))
+            near = partial(_policies, name, known)
+            yield Problem(Kind.ROUTING, tenant, SINGLE, field, why, _POLICY, hint=near)
 
 
 def _policies(name: str, known: Collection[str]) -> str:

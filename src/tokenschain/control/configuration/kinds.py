@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from decimal import Decimal
 from enum import StrEnum
 from itertools import islice
@@ -259,11 +259,16 @@ def field_of(problem: Problem) -> str:
 
 def may_sell_otherwise(problem: Problem) -> bool:
     """Whether a spec without the field that is wrong may sell other models than what was meant."""
+    selling = problem.kind in (Kind.UPSTREAM, Kind.MODEL)
+    return selling and may_be_of(problem, _SELLING)
+
+
+def may_be_of(problem: Problem, fields: Container[str]) -> bool:
+    """Whether what is wrong is one of these fields, or has a name that may be meant for one."""
     wanted = spec_type(problem.kind, problem.tenant)
-    if problem.kind not in (Kind.UPSTREAM, Kind.MODEL) or wanted is None:
-        return False
     field = field_of(problem)
-    return field in _SELLING or (field != "name" and field not in declared.fields_of(wanted))
+    misspelt = wanted is not None and field != "name" and field not in declared.fields_of(wanted)
+    return field in fields or misspelt
 
 
 def stored(key: ResourceKey, values: Values) -> Spec:

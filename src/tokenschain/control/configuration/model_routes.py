@@ -12,7 +12,7 @@ import msgspec
 from tokenschain.control.configuration import configuration, tenant_rules
 from tokenschain.control.configuration.configuration import Configuration
 from tokenschain.control.configuration.kinds import OfferSpec
-from tokenschain.control.configuration.resources import Kind, Owned, Problem
+from tokenschain.control.configuration.resources import Kind, NamedInVain, Owned, Problem
 from tokenschain.core.pricing.catalog import (
     MICRO_PER_UNIT,
     Catalog,
@@ -37,7 +37,6 @@ from tokenschain.infra import catalog_file
 from tokenschain.infra.config import PriceSettings, Settings, UpstreamSettings
 from tokenschain.wire.client import Origin
 
-UNSERVED = "no upstream serves the model"
 ENGINE = "engine"
 EMBEDDER = "embedder"
 EMBEDDING_MODEL = "multilingual-e5-small"
@@ -116,7 +115,9 @@ def _add_upstreams(
         base_url = entry.base_url or (provider.base_url if provider is not None else None)
         if not base_url:
             field, why = _no_address(entry, catalog)
-            table.problems.append(Problem(Kind.UPSTREAM, *whose, field, why))
+            because = ("provider",) if field == "base_url" else ()
+            problem = Problem(Kind.UPSTREAM, *whose, field, why, because=because)
+            table.problems.append(problem)
             continue
         zone = entry.zone or _zone_of(provider, whose, base_url)
         if zone is None and given.routing.residency and not whose.tenant:
@@ -124,7 +125,8 @@ def _add_upstreams(
                 "set zone, since routing has residency rules and the catalog does not say where "
                 f"the machines of provider {entry.provider} are"
             )
-            table.problems.append(Problem(Kind.UPSTREAM, *whose, "zone", why))
+            problem = Problem(Kind.UPSTREAM, *whose, "zone", why, because=("provider", "base_url"))
+            table.problems.append(problem)
         published = _published(entry, whose, base_url, zone or "", fees)
         if published is None:
             why = (
@@ -353,8 +355,10 @@ def _virtual_models(
             # Of those that name a virtual model, `checks` says more.
             if not (known_later or given.is_virtual(tenant, model) or _is_in(known, model)):
                 near = partial(_nearest, model, known)
-                at, why = f"entries[{number}].model", f"{UNSERVED} `{model}`"
-                table.problems.append(Problem(Kind.VIRTUAL_MODEL, tenant, name, at, why, near))
+                at, why = f"entries[{number}].model", f"no upstream serves the model `{model}`"
+                vain = NamedInVain(Kind.MODEL, tenant, model)
+                problem = Problem(Kind.VIRTUAL_MODEL, tenant, name, at, why, vain, hint=near)
+                table.problems.append(problem)
         found.setdefault(tenant, {})[name] = tuple(
             _resolved(table, tenant, entry, aliases) for entry in entries
         )

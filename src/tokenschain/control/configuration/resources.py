@@ -50,6 +50,17 @@ class ResourceKey(NamedTuple):
         return f"{self.kind} {self.name}" + (f" of tenant {self.tenant}" if self.tenant else "")
 
 
+class NamedInVain(NamedTuple):
+    """What a spec names, and there is none of."""
+
+    kind: Kind
+    tenant: str
+    """Whose it would be; a tenant may name the platform's, too."""
+    name: str
+    field: str = ""
+    """Of the resource that would define it, as `custom_policies`; empty: the resource itself."""
+
+
 def _no_hint() -> str:
     return ""
 
@@ -65,6 +76,10 @@ class Problem:
     """Of its spec, as `entries[0].model`; empty: the resource as a whole."""
     why: str
     """Says by itself what to change."""
+    names: NamedInVain | None = None
+    """What is missing, where that is the problem: another resource may mend it."""
+    because: tuple[str, ...] = ()
+    """Other fields of the same spec that it comes from."""
     hint: Callable[[], str] = dataclasses.field(default=_no_hint, compare=False, repr=False)
     """What is said after it, as near names: found when it is shown, since of a large configuration
     much may be wrong that nobody reads."""
