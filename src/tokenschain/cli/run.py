@@ -45,12 +45,14 @@ def up(
         "server.workers": workers,
     }
     settings = _begin(flags)
-    machine.check(settings)
+    checked = machine.check(settings)
     machine.open_folder(settings)
     folder_lock.hold(settings.data_dir)  # until this process ends
     _refuse_taken_ports(settings)
     _pull_default_if_needed(settings)
     first = machine.prepare(settings)
+    if not checked:
+        machine.check(settings)  # the database is there now
     _hand_down(flags)
     asyncio.run(_up(settings, machine.children(settings, everything=True), first))
 
@@ -221,8 +223,10 @@ def control() -> None:
     from tokenschain.wiring import machine  # noqa: PLC0415
 
     settings = _begin()
-    machine.check(settings)
+    checked = machine.check(settings)
     _show_once(settings, machine.prepare(settings))
+    if not checked:
+        machine.check(settings)  # the database is there now
     process.run(settings)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -13,10 +13,13 @@ from typing import NamedTuple
 
 import httpx
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from tokenschain.control.audit import admin_log
 from tokenschain.control.audit.admin_log import Author
-from tokenschain.control.configuration import model_routes
+from tokenschain.control.configuration import configuration, model_routes, settings_file
+from tokenschain.control.configuration.resources import Origin, ResourceKey
+from tokenschain.control.configuration.store import ResourceStore, StoredResource
 from tokenschain.control.identity import api_keys
 from tokenschain.infra import catalog_file, hardening, log
 from tokenschain.infra.config import (
@@ -45,15 +48,41 @@ class FirstRun(NamedTuple):
     api_key: str | None
 
 
-def check(settings: Settings) -> None:
-    """Check settings against the catalog before anything starts.
+def check(settings: Settings) -> bool:
+    """Check settings against the catalog, and beside what the database has, before anything
+    starts.
+
+    Returns:
+        Whether the database could be asked; else what it might mend is unchecked.
 
     Raises:
         SettingsError: with every problem.
     """
-    routes = model_routes.of_settings(settings, catalog_file.load())
-    if routes.problems:
-        raise SettingsError("\n".join(map(str, routes.problems)))
+    found = kept_resources(settings)
+    problems = settings_file.problems(settings, catalog_file.load(), found)
+    if problems:
+        raise SettingsError("\n".join(map(str, problems)))
+    return found is not None
+
+
+def kept_resources(settings: Settings) -> Mapping[ResourceKey, StoredResource] | None:
+    """The resources in the database, without waiting for it or changing anything; None where they
+    cannot be had."""
+    try:
+        probed = db.probe(settings.database_url)
+        if probed is None or probed.schema.have is None:
+            # It is still to be made; where control is elsewhere, so is its database.
+            return {} if settings.control.url is None else None
+        if probed.schema.have != probed.schema.latest:
+            return None
+        engine = db.connect(settings.database_url, 1)
+        try:
+            with db.reading(engine) as connection:
+                return ResourceStore(log.report(process="start")).read(connection)
+        finally:
+            engine.dispose()
+    except (db.DatabaseUnreachable, SQLAlchemyError):
+        return None  # whoever needs it waits for it, and says so
 
 
 def open_folder(settings: Settings) -> None:
@@ -231,12 +260,17 @@ def _environment_of(settings: Settings, kind: str) -> dict[str, str]:
 
 
 def chat_model(settings: Settings) -> str | None:
-    """A model that callers may ask for from the start; None where no settings name one."""
+    """A model that callers may ask for from the start; None where nothing names one."""
     if settings.runs_engine:
         return settings.engine.model
     if settings.routing.models:
         return next(iter(settings.routing.models))
-    routes = model_routes.of_settings(settings, catalog_file.load())
+    kept = kept_resources(settings) or {}
+    made = {key: one.spec for key, one in kept.items() if one.managed_by is Origin.API}
+    given = configuration.of_specs({**made, **configuration.specs_of(settings)})
+    if given.virtual_names:
+        return min(given.virtual_names)
+    routes = model_routes.build(given, settings, catalog_file.load(), ())
     return next((name for name, route in routes.models.items() if route.kind == "chat"), None)
 
 

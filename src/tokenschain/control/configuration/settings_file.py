@@ -11,21 +11,57 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from tokenschain.control.audit.admin_log import Author
-from tokenschain.control.configuration import configuration, kinds
+from tokenschain.control.configuration import checks, configuration, kinds, model_routes
 from tokenschain.control.configuration.changes import (
     Change,
     ConfigurationRefused,
     Configurator,
     Outcome,
 )
-from tokenschain.control.configuration.resources import Origin
+from tokenschain.control.configuration.kinds import Spec
+from tokenschain.control.configuration.resources import Origin, Problem, ResourceKey
+from tokenschain.control.configuration.store import StoredResource
 from tokenschain.core.log_events import Reporter
+from tokenschain.core.pricing.catalog import Catalog
 from tokenschain.infra.config import Settings, SettingsError
 from tokenschain.infra.security.suite import Suite
 
 LOOK_S = 1.0
 """How often the file is looked at."""
 AUTHOR = Author("file")
+
+
+def problems(
+    settings: Settings, catalog: Catalog, found: Mapping[ResourceKey, StoredResource] | None
+) -> list[Problem]:
+    """What is wrong with what the settings manage, beside what the API made.
+
+    Args:
+        found: every resource in the database; None where they cannot be had: what they might
+            mend is nothing wrong then.
+    """
+    specs = configuration.specs_of(settings)
+    kept = {key: one.spec for key, one in (found or {}).items()}
+    made = {key: spec for key, spec in kept.items()
+            if found is not None and found[key].managed_by is Origin.API}  # fmt: skip
+    wrong = [
+        one for key, spec in specs.items() for one in kinds.read(key, kinds.canonical(spec))[1]
+    ]
+    old = set(_of_whole(kept, settings, catalog))
+    wrong += [
+        one
+        for one in _of_whole({**made, **specs}, settings, catalog)
+        if (one.key in specs or (one not in old and not one.tenant))
+        and (found is not None or one.names is None)
+    ]
+    return list(dict.fromkeys(wrong))
+
+
+def _of_whole(
+    specs: Mapping[ResourceKey, Spec], settings: Settings, catalog: Catalog
+) -> list[Problem]:
+    given = configuration.of_specs(specs)
+    return checks.problems(given, model_routes.build(given, settings, catalog, ()))
 
 
 class SettingsFile:
