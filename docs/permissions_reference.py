@@ -48,8 +48,11 @@ def page() -> str:
         + "".join(f"| {extent.name.lower()} | {extent} |\n" for extent in Extent)
         + "\nAn object that the actor may not see is not there: 404. Anything else that is not "
         "permitted is a 403.\n\n"
-        "## Operations\n\n| operation | permission | where | the object is seen with |\n"
-        "|---|---|---|---|\n"
+        "## Operations\n\nA role for certain models permits what is about these alone, where the "
+        "last column says so: keys and limits for no others, of lists and sums these models' rows. "
+        "Elsewhere it permits nothing.\n\n"
+        "| operation | permission | where | the object is seen with | a role for certain models |\n"
+        "|---|---|---|---|---|\n"
     )
     for name, needed in operations():
         text += f"| `{name}` | {_needed(needed)} |\n"
@@ -66,12 +69,13 @@ def page() -> str:
 
 def _needed(needed: Permission | None) -> str:
     if needed is None:
-        return "none, no token needed | |"
+        return "none, no token needed | | |"
     if needed.action is None or needed.extent is None:
-        return "none, any signed-in user | |"
+        return "none, any signed-in user | | |"
     own = "; none for one's own account" if needed.or_own else ""
     seen = f"`{needed.found_with}`" if needed.found_with else ""
-    return f"`{needed.action}`{own} | {needed.extent.name.lower()} | {seen}"
+    models = "of its models" if needed.by_model else ""
+    return f"`{needed.action}`{own} | {needed.extent.name.lower()} | {seen} | {models}"
 
 
 def _when(right: FieldRight) -> str:

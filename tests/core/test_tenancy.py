@@ -27,6 +27,21 @@ def test_a_binding_reaches_down_the_tree_and_never_up_or_across() -> None:
     assert may((RoleBinding(ROLES["auditor"], "t"),), "audit:read", Resource("t"))
 
 
+def test_a_binding_for_certain_models_reaches_nothing_wider_than_a_model() -> None:
+    few = RoleBinding(ROLES["owner"], "t", models=("m", ""))
+    assert all(may((few,), action, Resource("t", model="m")) for action in ACTIONS)
+    for wider in (Resource("t"), Resource("t", "", "p", "e"), Resource("t", model="n")):
+        assert not any(may((few,), action, wider) for action in ACTIONS), wider
+    assert not may((RoleBinding(ROLES["owner"], "*", models=("m",)),), "org:write", Resource("*"))
+
+
+def test_a_binding_over_every_tenants_part_is_not_one_over_the_platform() -> None:
+    part = RoleBinding(ROLES["owner"], "*", project="p")
+    assert may((part,), "keys:read", Resource("t", "", "p"))
+    assert not may((part,), "keys:read", Resource("*"))
+    assert not may((part,), "keys:read", Resource("t"))
+
+
 def test_every_role_permits_only_what_there_is() -> None:
     kinds = {action.partition(":")[0] for action in ACTIONS}
     for role, permissions in ROLES.items():

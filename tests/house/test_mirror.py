@@ -50,6 +50,7 @@ ELSEWHERE: dict[str, str] = {
     "control/api/health.py": "e2e/test_durability.py",
     "control/api/internal.py": "e2e/test_durability.py",
     "control/api/keys.py": "control/identity/test_api_keys.py",
+    "control/api/repetition.py": "control/test_idempotency.py, security/test_control_locks.py",
     "control/api/limits.py": "field_failures/test_limits.py",
     "control/api/money.py": "control/billing/test_wallets.py",
     "control/api/organization.py": "control/api/test_isolation.py",

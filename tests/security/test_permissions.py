@@ -48,6 +48,8 @@ class Place(NamedTuple):
     project: str = ""
 
 
+Models = tuple[str, ...] | None
+"""That a role is for; None: all."""
 EVERYWHERE, ACME, P1 = Place(PLATFORM), Place("acme"), Place("acme", "p1")
 P2, BETA = Place("acme", "p2"), Place("beta")
 PLACES = (EVERYWHERE, ACME, P1, P2, BETA)
@@ -60,7 +62,7 @@ class House:
 
     def __init__(self, made: Platform) -> None:
         self.platform = made
-        self._people: dict[tuple[frozenset[str], Place], Caller] = {}
+        self._people: dict[tuple[frozenset[str], Place, Models], Caller] = {}
         boss = made.operator
         for tenant in ("acme", "beta"):
             unit = {"tenant": tenant, "name": tenant}
@@ -70,8 +72,9 @@ class House:
             for project in ("p1", "p2"):
                 body = unit | {"kind": "project", "name": project, "account": "north"}
                 assert boss("POST", "/organization/units", body).status_code == 201
-        route = ModelRoute("m", "chat", (Offer("up", "m"),))
-        made.app.state.context.publisher.snapshot.models["m"] = route
+        for model in ("m", "n"):
+            route = ModelRoute(model, "chat", (Offer("up", model),))
+            made.app.state.context.publisher.snapshot.models[model] = route
         walk = {"base_url": "https://models.example/v1", "models": ["m"],
                 "prices": {"m": {"input": 1, "output": 1}}}  # fmt: skip
         self.made("/upstreams/walk", {"spec": walk}, "PUT")
@@ -79,22 +82,27 @@ class House:
         self.ingest(
             "seen", cache=HitKind.EXACT, cache_key="ab" * 16, attempts=[AttemptRecord("up", 1.0)]
         )
+        for model in ("m", "n"):
+            self.ingest(f"of-{model}", model_asked=model)
+            price = {"model": model, "input": "1", "output": "1", "from_s": 1}
+            self.made("/prices", price)
 
     def ingest(self, name: str, **fields: object) -> None:
         place = {"tenant": "acme", "account": "north", "project": "p1"}
         made = record(1, event_id=name, started_ms=int(time.time() * 1e3), **(place | fields))
         self.platform.app.state.context.ledger.ingest([call_record.encode(made)])
 
-    def person(self, permissions: frozenset[str], place: Place) -> Caller:
-        found = self._people.get((permissions, place))
+    def person(self, permissions: frozenset[str], place: Place, models: Models = None) -> Caller:
+        found = self._people.get((permissions, place, models))
         if found is None:
             name = f"r{next(_numbers)}"
             role = {"tenant": PLATFORM, "name": name, "permissions": "[]"}
             with self.platform.engine.begin() as connection:
                 connection.execute(insert(roles_table).values(**role))
-            found = self._people[permissions, place] = self.platform.person(
-                place.tenant, name, project=place.project
-            )
+            found = self._people[permissions, place, models] = self.platform.person(
+                place.tenant, name, project=place.project,
+                models=None if models is None else list(models),
+            )  # fmt: skip
             given = json.dumps(sorted(permissions))
             with self.platform.engine.begin() as connection:
                 # Past the API, which keeps some apart: every combination is to be tried.
@@ -346,6 +354,108 @@ def test_each_operation_is_for_whom_the_table_says(house: House, operation: str)
         else:
             assert reply.status_code in (403, 404), said
     assert seen[True] >= 3 and seen[False] >= 5, seen
+
+
+# --- roles for certain models -------------------------------------------------------------------
+
+
+def _limit_of(house: House, model: str) -> str:
+    name = f"limit-{next(_numbers)}"
+    body = RATE | {"match": {"tenant": "acme", "project": "p1", "model": model}}
+    setter = house.person(frozenset({"limits:*"}), ACME)
+    assert setter("PUT", f"/limits/{name}", body).status_code == 200
+    return name
+
+
+def _about(house: House, operation: str, model: str) -> Call:
+    """A request about one model; of what is about none, any."""
+    method, path, body = call_of(house, operation)
+    if "{key_id}" in operation:
+        key = house.made("/keys", KEY | {"models": [model]})["id"]
+        path = operation.partition(" ")[2].replace("{key_id}", key)
+    elif "{limit_id}" in operation:
+        path = operation.partition(" ")[2].replace("{limit_id}", _limit_of(house, model))
+    elif "{event_id}" in operation:
+        path = f"/calls/of-{model}"
+    if operation == "POST /keys":
+        body = KEY | {"models": [model]}
+    elif operation == "PUT /limits/{limit_id}":
+        body = RATE | {"match": {"tenant": "acme", "project": "p1", "model": model}}
+    return Call(method, path, body)
+
+
+BY_MODEL = [name for name in WALKED if (needed := OPERATIONS[name]) and needed.by_model]
+NAMED = {"GET /usage": "model", "GET /calls": "model_asked", "GET /prices": "model",
+         "GET /served-models": "name", "GET /keys": "models", "GET /limits": "match"}  # fmt: skip
+"""Where each list has the model."""
+
+
+@pytest.mark.parametrize("operation", WALKED)
+def test_a_role_for_certain_models_does_what_the_table_says(house: House, operation: str) -> None:
+    needed = OPERATIONS[operation]
+    assert needed is not None
+    callers = [house.person(frozenset({"*"}), place, ("m",)) for place in (EVERYWHERE, ACME, P1)]
+    if not needed.by_model:
+        call = _about(house, operation, "m")
+        for few in callers:
+            reply = few(*call)
+            assert reply.status_code in (403, 404), (call, reply.status_code, reply.text)
+        return
+    for few, model in itertools.product(callers, ("m", "n")):
+        permitted = model == "m" or operation in NAMED
+        call = _about(house, operation, model)
+        reply = few(*call)
+        assert (reply.status_code in (200, 201)) is permitted, (call, reply.text)
+        assert permitted or reply.status_code in (403, 404), (call, reply.text)
+    if operation in NAMED:
+        _check_rows(house, operation, callers)
+
+
+def _check_rows(house: House, operation: str, callers: list[Caller]) -> None:
+    """Of a list, only the rows of the one model are shown."""
+    for key_models in (["m"], ["n"], ["m", "n"], None):
+        house.made("/keys", KEY | {"models": key_models})
+    for model in ("m", "n", ""):
+        _limit_of(house, model)
+    for few in callers:
+        rows = few(*_about(house, operation, "m")).json()["data"]
+        seen = [row[NAMED[operation]] for row in rows]
+        if operation == "GET /limits":
+            seen = [match["model"] for match in seen]
+        assert seen and all(one in ("m", ["m"]) for one in seen), rows
+
+
+def test_every_operation_that_answers_for_certain_models_is_walked_with_them() -> None:
+    assert {name for name in BY_MODEL if "{" not in name and name.startswith("GET")} == set(NAMED)
+
+
+def test_what_is_wider_than_a_models_key_or_limit_is_not_there_for_its_role(house: House) -> None:
+    few = house.person(frozenset({"*"}), ACME, ("m",))
+    for wide in (KEY, KEY | {"models": []}, KEY | {"models": ["m", "n"]}):
+        key = str(house.made("/keys", wide)["id"])
+        for method, path, body in (
+            ("GET", f"/keys/{key}", None), ("PATCH", f"/keys/{key}", {"name": "n"}),
+            ("POST", f"/keys/{key}/rotate", {}), ("DELETE", f"/keys/{key}", None),
+        ):  # fmt: skip
+            assert few(method, path, body).status_code == 404
+        assert few("POST", "/keys", wide).status_code == 403
+    mine = KEY | {"models": ["m"]}
+    own = few("POST", "/keys", mine).json()["id"]
+    for wider in (None, ["n"], ["m", "n"], []):
+        assert few("PATCH", f"/keys/{own}", {"models": wider}).status_code == 403
+    for new in ({"project": "made-by-a-key"}, {"environment": "made-by-a-key"}):
+        assert few("POST", "/keys", mine | new).status_code == 403
+    units = house.platform.operator("GET", "/organization/units?tenant=acme&limit=200")
+    assert "made-by-a-key" not in units.text
+    limit = _limit_of(house, "m")
+    for match in ({"tenant": "acme"}, {"tenant": "acme", "model": "n"}, {"model": "m"}):
+        assert few("PUT", f"/limits/{limit}", RATE | {"match": match}).status_code == 403
+    assert few("GET", f"/limits/{_limit(house)}").status_code == 404
+    whole = house.platform.operator("GET", "/usage?tenant=acme&model=m").json()["data"]
+    for query in ("", "&group_by=tenant", "&group_by=upstream", "&group_by=model"):
+        rows = few("GET", f"/usage?tenant=acme{query}").json()["data"]
+        assert sum(row["calls"] for row in rows) == sum(row["calls"] for row in whole) > 0, query
+    assert few("GET", "/usage?tenant=acme&model=n").json()["data"] == []
 
 
 def test_the_table_has_a_row_for_each_operation_and_fields_of_routes_that_are_there() -> None:

@@ -31,6 +31,7 @@ class Resource(NamedTuple):
     project: str = ""
     environment: str = ""
     model: str = ""
+    """Empty: what is about all models, which a binding for certain ones does not reach."""
     api: str = ""
     """An API below `/v1/`, as `chat/completions`."""
 
@@ -118,19 +119,20 @@ def may(bindings: Iterable[Binding], action: str, resource: Resource) -> bool:
         if action not in permissions and not _by_pattern(permissions, action):
             continue
         tenant = binding.tenant
-        if tenant != PLATFORM:
-            if tenant != resource.tenant or not tenant:
-                continue
-            # A binding over a part does not reach the whole: who is bound to a project
-            # may not do to its tenant what it may do to the project.
-            if binding.account and binding.account != resource.account:
-                continue
-            if binding.project and binding.project != resource.project:
-                continue
-            if binding.environment and binding.environment != resource.environment:
-                continue
+        if tenant != PLATFORM and (tenant != resource.tenant or not tenant):
+            continue
+        # A binding over a part does not reach the whole: who is bound to a project
+        # may not do to its tenant what it may do to the project.
+        if binding.account and binding.account != resource.account:
+            continue
+        if binding.project and binding.project != resource.project:
+            continue
+        if binding.environment and binding.environment != resource.environment:
+            continue
+        # Nor does one for certain models reach what is wider than a model: people, projects,
+        # money and configuration are about all of them.
         models = binding.models
-        if models is not None and resource.model and resource.model not in models:
+        if models is not None and (not resource.model or resource.model not in models):
             continue
         apis = binding.apis
         if apis is not None and resource.api and resource.api not in apis:

@@ -13,7 +13,7 @@ from tokenschain.core.gateway_status import RefusedKey
 from tokenschain.core.keyed_rates import KeyedRates
 from tokenschain.core.log_events import Reporter, silent
 from tokenschain.core.snapshot import Served
-from tokenschain.core.tenancy import CALL, KeyGrant, Resource, is_within, may
+from tokenschain.core.tenancy import KeyGrant, is_within
 from tokenschain.wire.budgets import network_of
 
 _REMEDY = "Send it as `Authorization: Bearer <key>`, `x-api-key: <key>` or `api-key: <key>`."
@@ -111,10 +111,8 @@ class KeyAuth:
         if grant.networks is not None and not is_within(address(), grant.networks):
             why = "The API key may not be used from this address."
             raise self._refusal(grant, "network_not_allowed", why)
-        if api and grant.apis is not None:
-            where = Resource(grant.tenant, grant.account, grant.project, grant.environment, "", api)
-            if not may((grant,), CALL, where):
-                raise ApiError("api_not_allowed", f"This API key may not use `/v1/{api}`.")
+        if api and grant.apis is not None and api not in grant.apis:
+            raise ApiError("api_not_allowed", f"This API key may not use `/v1/{api}`.")
         return grant
 
     @property

@@ -34,6 +34,9 @@ from tokenschain.core.tenancy import PLATFORM
 router = APIRouter(prefix="/api/v1", route_class=AdminRoute, tags=["billing"])
 Reading = Annotated[RequestContext, Depends(Permission("billing:read", Extent.TENANT))]
 Listing = Annotated[RequestContext, Depends(Permission("billing:read", Extent.ROWS))]
+ListingPrices = Annotated[
+    RequestContext, Depends(Permission("billing:read", Extent.ROWS, by_model=True))
+]
 Writing = Annotated[RequestContext, Depends(Permission("billing:write", Extent.PLATFORM))]
 
 
@@ -254,9 +257,12 @@ def create_price(asked: Writing, wanted: NewPrice) -> CreatedPrice:
 
 
 @router.get("/prices")
-def list_prices(asked: Listing, page: Paged, tenant: NameQuery = None) -> ListAnswer[SellingPrice]:
+def list_prices(
+    asked: ListingPrices, page: Paged, tenant: NameQuery = None
+) -> ListAnswer[SellingPrice]:
     """List selling prices; those of one tenant are not another's to see."""
-    found = pricing.page(asked.db, page, asked.tenant(tenant))
+    whose = asked.tenant(tenant)
+    found = pricing.page(asked.db, page, whose, asked.models_anywhere(whose))
     return listed(ListAnswer[SellingPrice], found, found.rows)
 
 

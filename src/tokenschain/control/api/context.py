@@ -19,6 +19,7 @@ from starlette.concurrency import run_in_threadpool
 
 from tokenschain.control import idempotency, revisions
 from tokenschain.control.api import former_names
+from tokenschain.control.api.repetition import Repetition, Replay
 from tokenschain.control.audit import admin_log
 from tokenschain.control.audit.admin_log import Author
 from tokenschain.control.billing.ledger import Ledger
@@ -31,7 +32,7 @@ from tokenschain.control.identity.users import Actor
 from tokenschain.control.publisher import Publisher
 from tokenschain.core.errors import ApiError
 from tokenschain.core.routing.near_names import near_names
-from tokenschain.core.tenancy import ACTIONS, PLATFORM, Resource, may
+from tokenschain.core.tenancy import ACTIONS, PLATFORM, Resource, RoleBinding, may
 from tokenschain.core.upstream_report import UpstreamTester
 from tokenschain.infra.config import ADMIN_TOKEN_VARIABLE, Settings
 from tokenschain.infra.database import paging
@@ -154,6 +155,7 @@ class RequestContext:
         replay: Callable[[], None],
         *,
         reads: bool,
+        by_model: bool = False,
     ) -> None:
         """
         Args:
@@ -161,11 +163,13 @@ class RequestContext:
             begin: begins the transaction.
             replay: answers again what was done before, by its idempotency key.
             reads: whether it only reads.
+            by_model: see `Permission`.
         """
         self.actor = actor
         self.author = author
         self.context = context
         self.action = action
+        self.by_model = by_model
         self.decided = action is None
         """Whether it was found out that the actor may do this."""
         self.notes: list[Note] = []
@@ -209,6 +213,8 @@ class RequestContext:
 
     def permitted(self, tenant: str, **where: str) -> bool:
         """Whether the actor is permitted there what the route declares."""
+        if not self.by_model:
+            where.pop("model", None)
         found = self.may(self._declared, tenant, **where)
         self.decided = self.decided or found
         return found
@@ -237,11 +243,10 @@ class RequestContext:
         Args:
             models: None: for every model there is and will be.
         """
-        if models is None:
-            bindings = [binding for binding in self.actor.bindings if binding.models is None]
-            return may(bindings, action, Resource(tenant=tenant, **where))
-        return self.may(action, tenant, **where) and all(
-            self.may(action, tenant, model=model, **where) for model in models
+        if self.may(action, tenant, **where):
+            return True
+        return bool(models) and all(
+            self.may(action, tenant, model=model, **where) for model in models or ()
         )
 
     def need_for(self, models: Sequence[str] | None, tenant: str, **where: str) -> None:
@@ -250,9 +255,47 @@ class RequestContext:
         Raises:
             ApiError: `permission_denied`.
         """
-        if not self.may_for(self._declared, models, tenant, **where):
+        assert self.by_model, "the route is for nobody whose role is for certain models"
+        if self.may_for(self._declared, models, tenant, **where):
+            self.decided = True
+        elif self.models_in(tenant, **where):
             raise ApiError("permission_denied", "Your role is for certain models only: name them.",
                            param="models")  # fmt: skip
+        else:
+            raise _denied(self._declared)
+
+    def models_in(self, tenant: str, **where: str) -> frozenset[str] | None:
+        """For which models the route's permission is given there; None: for all, empty: for
+        none."""
+        place = Resource(tenant, **where)
+        return self._models_of([b for b in self.actor.bindings if self._gives(b, place)])
+
+    def models_anywhere(self, tenant: str | None) -> frozenset[str] | None:
+        """The same, of a list of the tenant that who is bound to any part of it may read."""
+        return self._models_of(self._reaching(tenant or PLATFORM))
+
+    def _models_of(self, bindings: Sequence[RoleBinding]) -> frozenset[str] | None:
+        """All models of bindings that give the route's permission."""
+        if any(binding.models is None for binding in bindings):
+            self.decided = True
+            return None
+        found = frozenset[str]().union(*(binding.models or () for binding in bindings))
+        self.decided = self.decided or bool(found)
+        return found
+
+    def _reaching(self, tenant: str) -> list[RoleBinding]:
+        """The bindings that give the route's permission in any part of a tenant."""
+        return [
+            one
+            for one in self.actor.bindings
+            if self._gives(one, Resource(tenant, one.account, one.project, one.environment))
+        ]
+
+    def _gives(self, binding: RoleBinding, place: Resource) -> bool:
+        """Whether a binding gives the route's permission there, for some models at least."""
+        if self.by_model and binding.models:
+            place = place._replace(model=binding.models[0])
+        return may((binding,), self._declared, place)
 
     def is_self(self, user_id: str) -> bool:
         """Whether it is about the actor's own account, which needs no permission: but for a
@@ -268,16 +311,15 @@ class RequestContext:
             ApiError: `permission_denied` for another's.
         """
         if asked is None and self.actor.tenant == PLATFORM:
-            self.need(PLATFORM)
+            if self.models_in(PLATFORM) == frozenset():
+                raise _denied(self._declared)
             return None
         tenant = asked if asked is not None else self.actor.tenant
         # Anyone bound to a part of the tenant may ask; rows are then looked at one by one.
-        for binding in self.actor.bindings:
-            place = Resource(tenant, binding.account, binding.project, binding.environment)
-            if may((binding,), self._declared, place):
-                self.decided = True
-                return tenant
-        raise _denied(self._declared)
+        if not self._reaching(tenant):
+            raise _denied(self._declared)
+        self.decided = True
+        return tenant
 
     def visible(
         self, rows: Sequence[dict[str, Any]], action: str | None = None
@@ -375,6 +417,7 @@ class Permission:
         extent: Extent | None = None,
         found_with: str = "",
         *,
+        by_model: bool = False,
         or_own: bool = False,
     ) -> None:
         """
@@ -383,6 +426,8 @@ class Permission:
             extent: where it must be given; on the platform is asked for here, else by the route,
                 which knows what it is about.
             found_with: the permission without which the object is not there for the actor.
+            by_model: whether a role for certain models does, for what is about those alone: the
+                route asks with the model, and shows no others. Else such a role does nothing here.
             or_own: nothing is needed for the actor's own account.
         """
         assert action is None or (action in ACTIONS and extent is not None), action
@@ -390,6 +435,7 @@ class Permission:
         self.action = action
         self.extent = extent
         self.found_with = found_with
+        self.by_model = by_model
         self.or_own = or_own
 
     def __call__(
@@ -401,21 +447,23 @@ class Permission:
         """See https://fastapi.tiangolo.com/advanced/advanced-dependencies/."""
         context = context_of(request)
         token = None if bearer is None else bearer.credentials
-        repeatable = f"{token}\n{idempotency_key}"
-        if not idempotency_key or request.method != "POST":
-            repeatable = ""
+        repetition = None
+        if idempotency_key and request.method == "POST":
+            whose = f"{token}\n{idempotency_key}"
+            repetition = Repetition.of(request, context.suite, context.sealer, whose)
 
         def replay() -> None:
-            if repeatable:
+            if repetition is not None:
                 with reading(context.engine) as found_in:
-                    _replay(request, found_in, repeatable)
+                    repetition.replay(found_in)
 
         def begin() -> Begun:
             db = request.state.db = context.engine.connect()
             db.begin()
             begun = Begun(db, identify(db, context, token))
-            if repeatable:
-                _claim(request, repeatable)
+            if repetition is not None:
+                repetition.claim(db)
+                request.state.claimed = repetition
             return begun
 
         # Nobody who is unknown makes others wait for the right to write.
@@ -428,7 +476,7 @@ class Permission:
         author = Author(known.actor.id, address_of(request))
         asked = request.state.asked = RequestContext(
             known.actor, author, context, self.action, (lambda: known) if reads else begin,
-            replay, reads=reads,
+            replay, reads=reads, by_model=self.by_model,
         )  # fmt: skip
         if self.extent is Extent.PLATFORM:
             asked.need(PLATFORM)
@@ -520,7 +568,7 @@ class AdminRoute(APIRoute):
                 request.state.body = await request.body()
             try:
                 response = await handle(request)
-            except _Replay as replay:
+            except Replay as replay:
                 response = replay.response
                 await run_in_threadpool(_end, request, None)
             except BaseException:
@@ -587,50 +635,6 @@ def _sample_of(route: APIRoute) -> str:
     return " \\\n  ".join(lines)
 
 
-# --- idempotency -----------------------------------------------------------------------------
-
-
-class _Replay(Exception):
-    """The request was done before; this was the answer."""
-
-    def __init__(self, response: Response) -> None:
-        super().__init__("done before")
-        self.response = response
-
-
-def _claim(request: Request, whose: str) -> None:
-    """Note that the request is being done.
-
-    Raises:
-        _Replay: it was done before.
-        ApiError: `conflict`: the key came with another request.
-    """
-    key, what = _repeatable(request, whose)
-    if not idempotency.claim(request.state.db, key, what):
-        _replay(request, request.state.db, whose)
-    request.state.claimed = key
-
-
-def _replay(request: Request, db: Connection, whose: str) -> None:
-    """Answer again a request that was done before.
-
-    Raises:
-        _Replay: it was.
-        ApiError: `conflict`: the key came with another request.
-    """
-    done = idempotency.find(db, context_of(request).sealer, *_repeatable(request, whose))
-    if done is not None:
-        headers = {"idempotent-replay": "true"}
-        raise _Replay(Response(done.body, done.status, headers, media_type="application/json"))
-
-
-def _repeatable(request: Request, whose: str) -> tuple[str, str]:
-    """Hashes of the caller with its key, and of what is asked."""
-    suite = context_of(request).suite
-    what = f"{request.url.path}\n".encode() + request.state.body
-    return suite.hex_digest(whose.encode()), suite.hex_digest(what)
-
-
 def _end(request: Request, response: Response | None) -> None:
     """Commit what the answer says is done; without an answer, undo."""
     db: Connection | None = request.state.db
@@ -642,8 +646,7 @@ def _end(request: Request, response: Response | None) -> None:
             raise RuntimeError(f"{request.url.path} never asked for `{asked.action}`")
         if db is not None:
             if request.state.claimed is not None:
-                sealer, body = context_of(request).sealer, bytes(response.body)
-                idempotency.keep(db, sealer, request.state.claimed, response.status_code, body)
+                request.state.claimed.keep(db, response)
             db.commit()
     if asked.notes:
         with asked.context.engine.begin() as db:

@@ -33,11 +33,15 @@ from tokenschain.core.tenancy import Disconnect
 from tokenschain.infra.security import secrets
 
 router = APIRouter(prefix="/api/v1/keys", route_class=AdminRoute, tags=["keys"])
-Listing = Annotated[RequestContext, Depends(Permission("keys:read", Extent.ROWS))]
-Reading = Annotated[RequestContext, Depends(Permission("keys:read", Extent.PART))]
-Creating = Annotated[RequestContext, Depends(Permission("keys:create", Extent.PART))]
-Changing = Annotated[RequestContext, Depends(Permission("keys:create", Extent.PART, "keys:read"))]
-Revoking = Annotated[RequestContext, Depends(Permission("keys:revoke", Extent.PART, "keys:read"))]
+Listing = Annotated[RequestContext, Depends(Permission("keys:read", Extent.ROWS, by_model=True))]
+Reading = Annotated[RequestContext, Depends(Permission("keys:read", Extent.PART, by_model=True))]
+Creating = Annotated[RequestContext, Depends(Permission("keys:create", Extent.PART, by_model=True))]
+Changing = Annotated[
+    RequestContext, Depends(Permission("keys:create", Extent.PART, "keys:read", by_model=True))
+]
+Revoking = Annotated[
+    RequestContext, Depends(Permission("keys:revoke", Extent.PART, "keys:read", by_model=True))
+]
 
 _UNBOUNDED = ("models", "apis", "networks", "expires_at_s")
 """Null stands for all, or for ever."""
@@ -164,8 +168,8 @@ def create_key(asked: Creating, wanted: NewKey) -> IssuedKey:
         "project": wanted.project,
         "environment": wanted.environment,
     }
-    asked.need(wanted.tenant, **where)
     asked.need_for(wanted.models, wanted.tenant, **where)
+    _check_place(asked, wanted, where)
     if not organization.find(asked.db, "tenant", wanted.tenant, wanted.tenant):
         ownership.check_fields(asked, "POST /keys", ownership.NEW_TENANT)
     _check_class(asked, wanted.data_class)
@@ -189,7 +193,22 @@ def list_keys(
     """List API keys, the newest first; never the keys themselves."""
     whose = asked.tenant(tenant)
     found = api_keys.page(asked.db, page, whose, project)
-    return listed(ListAnswer[Key], found, asked.visible(found.rows))
+    seen = [row for row in found.rows if _is_seen(asked, Key.model_validate(row))]
+    return listed(ListAnswer[Key], found, seen)
+
+
+def _check_place(asked: RequestContext, wanted: NewKey, where: dict[str, str]) -> None:
+    """A role for certain models makes no projects and environments on the way.
+
+    Raises:
+        ApiError: `permission_denied`.
+    """
+    if asked.may("keys:create", wanted.tenant, **where):
+        return
+    names = (wanted.tenant, wanted.project, wanted.environment)
+    if not organization.is_there(asked.db, *names):
+        raise ApiError("permission_denied", "Your role is for certain models only: name a project "
+                       "and an environment that are there.", param="project")  # fmt: skip
 
 
 def _check_class(asked: RequestContext, data_class: str) -> None:
@@ -212,19 +231,16 @@ def _check_fields(asked: RequestContext, route: str, wanted: NewKey | KeyChange)
 
 
 def _key(asked: RequestContext, key_id: str) -> Key:
-    key = api_keys.find_key(asked.db, key_id)
-    if not asked.visible([key], "keys:read"):
+    """A key, by nobody whose role is for fewer models than it."""
+    found = Key.model_validate(api_keys.find_key(asked.db, key_id))
+    if not _is_seen(asked, found):
         raise ApiError("not_found", "There is no such key.", param="key_id")
-    found = Key.model_validate(key)
-    asked.need(found.tenant, **_place(found))
+    asked.need_for(found.models, found.tenant, **_place(found))
     return found
 
 
-def _key_to_change(asked: RequestContext, key_id: str) -> Key:
-    """A key that is to be changed: by nobody whose role is for fewer models than it."""
-    key = _key(asked, key_id)
-    asked.need_for(key.models, key.tenant, **_place(key))
-    return key
+def _is_seen(asked: RequestContext, key: Key) -> bool:
+    return asked.may_for("keys:read", key.models, key.tenant, **_place(key))
 
 
 def _place(key: Key) -> dict[str, str]:
@@ -244,7 +260,7 @@ def change_key(
     asked: Changing, response: Response, key_id: str, wanted: KeyChange, if_match: IfMatch = ""
 ) -> Key:
     """Change what a key may do; gateways follow within a second."""
-    key = _key_to_change(asked, key_id)
+    key = _key(asked, key_id)
     check_version(if_match, key.revision)
     values = wanted.model_dump(exclude_unset=True)
     if "models" in values:
@@ -262,7 +278,7 @@ def change_key(
 @router.post("/{key_id}/rotate", status_code=201)
 def rotate_key(asked: Changing, key_id: str, wanted: Rotation) -> RotatedKey:
     """Make a successor of a key; the old key is served beside it for `overlap_s`."""
-    old = _key_to_change(asked, key_id)
+    old = _key(asked, key_id)
     new_id, key = api_keys.rotate_key(
         asked.db, asked.context.suite, key_id, wanted.overlap_s, asked.actor.id
     )
@@ -273,7 +289,7 @@ def rotate_key(asked: Changing, key_id: str, wanted: Rotation) -> RotatedKey:
 @router.delete("/{key_id}")
 def revoke_key(asked: Revoking, key_id: str, if_match: IfMatch = "") -> RevokedKey:
     """Revoke a key; gateways refuse it within a second."""
-    key = _key_to_change(asked, key_id)
+    key = _key(asked, key_id)
     check_version(if_match, key.revision)
     api_keys.revoke_key(asked.db, key_id)
     asked.note(key.tenant, key_id)

@@ -32,11 +32,11 @@ from tokenschain.core.limits import PER, SLOTS, Budget, OnUnavailable, Rate, Sel
 from tokenschain.core.tenancy import PLATFORM
 
 router = APIRouter(prefix="/api/v1/limits", route_class=AdminRoute, tags=["limits"])
-Listing = Annotated[RequestContext, Depends(Permission("limits:read", Extent.ROWS))]
-Reading = Annotated[RequestContext, Depends(Permission("limits:read", Extent.PART))]
-Setting = Annotated[RequestContext, Depends(Permission("limits:write", Extent.PART))]
+Listing = Annotated[RequestContext, Depends(Permission("limits:read", Extent.ROWS, by_model=True))]
+Reading = Annotated[RequestContext, Depends(Permission("limits:read", Extent.PART, by_model=True))]
+Setting = Annotated[RequestContext, Depends(Permission("limits:write", Extent.PART, by_model=True))]
 Removing = Annotated[
-    RequestContext, Depends(Permission("limits:write", Extent.PART, "limits:read"))
+    RequestContext, Depends(Permission("limits:write", Extent.PART, "limits:read", by_model=True))
 ]
 
 AMOUNT_MAX = 9 * 10**15
@@ -200,7 +200,7 @@ def put_limit(
     """
     match = wanted.match
     asked.need(match.tenant or PLATFORM, account=match.account, project=match.project,
-               environment=match.environment)  # fmt: skip
+               environment=match.environment, model=match.model)  # fmt: skip
     tenant, _, name = limit_id.rpartition("/")
     if tenant not in ("", match.tenant):
         raise ApiError("conflict", "A limit stays in its tenant: match that one, or set another.",
@@ -219,7 +219,8 @@ def put_limit(
     thresholds = wanted.alerts if isinstance(wanted, NewBudget) else []
     rate = asked.context.ledger.usd_cny_micro
     limits.put(asked.db, _spec(limit_id, wanted), match.tenant, thresholds, rate)
-    ownership.note_limit(asked.db, limit_id, set_by_platform=asked.may("limits:write", PLATFORM))
+    by_platform = asked.may("limits:write", PLATFORM, model=match.model)
+    ownership.note_limit(asked.db, limit_id, set_by_platform=by_platform)
     asked.note(match.tenant, limit_id, wanted.model_dump(mode="json"))
     found = limits.find(asked.db, limit_id)
     assert found is not None
@@ -235,7 +236,7 @@ def _need_old(asked: RequestContext, before: limits.Row, route: str) -> None:
     """
     asked.need(before["tenant"] or PLATFORM, **_places(before))
     if ownership.is_set_by_platform(asked.db, before["id"]):
-        ownership.check_fields(asked, route, ownership.SET)
+        ownership.check_fields(asked, route, ownership.SET, model=before["match"]["model"])
 
 
 def _limit(asked: RequestContext, limit_id: str) -> limits.Row:
@@ -270,7 +271,7 @@ def _wallet_refused() -> ApiError:
 
 def _places(limit: limits.Row) -> dict[str, str]:
     match = limit["match"]
-    return {name: match.get(name, "") for name in ("account", "project", "environment")}
+    return {name: match[name] for name in ("account", "project", "environment", "model")}
 
 
 @router.get("")

@@ -110,6 +110,8 @@ class Reach(AnswerBody):
     account: str
     project: str
     environment: str
+    models: list[str] | None
+    """Null: all. Else it reaches what is about these alone."""
 
 
 class Me(AnswerBody):
@@ -272,6 +274,7 @@ def me(asked: SignedIn) -> Me:
                 account=binding.account,
                 project=binding.project,
                 environment=binding.environment,
+                models=None if binding.models is None else list(binding.models),
             )
             for binding in asked.actor.bindings
         ],

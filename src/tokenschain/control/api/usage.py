@@ -39,14 +39,22 @@ from tokenschain.core.tags import TAG_CHARACTERS_MAX
 from tokenschain.core.tenancy import PLATFORM
 
 router = APIRouter(prefix="/api/v1", route_class=AdminRoute)
-ReadingUsage = Annotated[RequestContext, Depends(Permission("usage:read", Extent.ROWS))]
+ReadingUsage = Annotated[
+    RequestContext, Depends(Permission("usage:read", Extent.ROWS, by_model=True))
+]
 ReadingMetrics = Annotated[RequestContext, Depends(Permission("usage:read", Extent.PLATFORM))]
-ListingCalls = Annotated[RequestContext, Depends(Permission("usage:export", Extent.ROWS))]
-ReadingCall = Annotated[RequestContext, Depends(Permission("usage:export", Extent.PART))]
+ListingCalls = Annotated[
+    RequestContext, Depends(Permission("usage:export", Extent.ROWS, by_model=True))
+]
+ReadingCall = Annotated[
+    RequestContext, Depends(Permission("usage:export", Extent.PART, by_model=True))
+]
 Exporting = Annotated[RequestContext, Depends(Permission("usage:export", Extent.TENANT))]
 ReadingMetering = Annotated[RequestContext, Depends(Permission("billing:read", Extent.PLATFORM))]
 ReadingAudit = Annotated[RequestContext, Depends(Permission("audit:read", Extent.ROWS))]
-ReadingModels = Annotated[RequestContext, Depends(Permission("models:read", Extent.ROWS))]
+ReadingModels = Annotated[
+    RequestContext, Depends(Permission("models:read", Extent.ROWS, by_model=True))
+]
 ReadingUpstreams = Annotated[RequestContext, Depends(Permission("models:read", Extent.PLATFORM))]
 
 
@@ -271,7 +279,7 @@ def usage(
             )
     named = (("project", project), ("key_id", key_id), ("model", model))
     where = [(name, value) for name, value in named if value is not None]
-    _only_own(asked, whose, project)
+    models = _only_own(asked, whose, project)
     now = int(time.time())
     try:
         rows = ledger.usage(
@@ -281,6 +289,7 @@ def usage(
             until_s=now + DAY_S if until_s is None else until_s,
             tenant=whose,
             where=where,
+            models=models,
         )
     except ValueError as error:
         raise ApiError("invalid_value", f"{error}.", param="group_by") from None
@@ -293,16 +302,21 @@ def usage(
     return Items[UsageRow](data=[UsageRow(**row) for row in rows])
 
 
-def _only_own(asked: RequestContext, tenant: str | None, project: str | None) -> None:
-    """Who is bound to a project only sees that project's usage.
+def _only_own(
+    asked: RequestContext, tenant: str | None, project: str | None
+) -> frozenset[str] | None:
+    """Who is bound to a project only sees that project's usage, and whose role is for certain
+    models only theirs, which are returned; None: all.
 
     Raises:
-        ApiError: `permission_denied` when it would have to be several.
+        ApiError: `permission_denied` when it would have to be several projects.
     """
-    if tenant is None or asked.permitted(tenant):
-        return
-    if project is not None and asked.permitted(tenant, project=project):
-        return
+    for where in ({}, {} if project is None else {"project": project}):
+        models = asked.models_in(tenant or PLATFORM, **where)
+        if models is None:
+            return None
+    if models:
+        return models
     raise ApiError("permission_denied", "Name a project of yours: `project=...`.", param="project")
 
 
@@ -351,7 +365,7 @@ def list_calls(
     named = (("project", project), ("key_id", key_id), ("model_asked", model),
              ("outcome", outcome), ("tried", upstream), ("tag", tag))  # fmt: skip
     where = [(name, value) for name, value in named if value is not None]
-    _only_own(asked, whose, project)
+    models = _only_own(asked, whose, project)
     now = int(time.time())
     found = ledger.calls_page(
         asked.db,
@@ -360,6 +374,7 @@ def list_calls(
         from_ms=(now - DAY_S if from_s is None else from_s) * 1_000,
         until_ms=(now + DAY_S if until_s is None else until_s) * 1_000,
         where=where,
+        models=models,
     )
     rows = _without(found.rows, ownership.hidden_fields(asked, "GET /calls"))
     return listed(ListAnswer[CallRow], found, rows)
@@ -444,6 +459,7 @@ def read_call(asked: ReadingCall, event_id: str) -> CallRow:
         account=row["account"],
         project=row["project"],
         environment=row["environment"],
+        model=row["model_asked"],
     ):
         raise ApiError("not_found", "There is no such call.", param="event_id")
     hidden = ownership.hidden_fields(asked, "GET /calls/{event_id}")
@@ -468,8 +484,9 @@ def list_audit(
 @router.get("/served-models", response_model_exclude_unset=True, tags=["models"])
 def list_served_models(asked: ReadingModels) -> Items[Model]:
     """List the models served; for operators with the upstreams behind them."""
-    asked.tenant(None)
-    models = msgspec.to_builtins(list(asked.context.publisher.snapshot.models.values()))
+    reach = asked.models_anywhere(asked.tenant(None))
+    served = asked.context.publisher.snapshot.models.values()
+    models = msgspec.to_builtins([m for m in served if reach is None or m.name in reach])
     models = _without(models, ownership.hidden_fields(asked, "GET /served-models"))
     return Items[Model](data=[Model(**model) for model in models])
 

@@ -63,6 +63,7 @@ _TOKENS = Permission("users:write", Extent.TENANT, "users:read", or_own=True)
 WritingTokens = Annotated[RequestContext, Depends(_TOKENS)]
 TenantOrPlatform = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^(\*|[\w.@-]+)$")]
 Permissions = Annotated[list[Annotated[str, Field(max_length=60)]], Field(max_length=100)]
+ModelName = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f]+$")]
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00]+$")]
 
 
@@ -112,7 +113,9 @@ class NewBinding(RequestBody):
     account: MaybeLabel = ""
     project: MaybeLabel = ""
     environment: MaybeLabel = ""
-    models: Annotated[list[str] | None, Field(max_length=1_000)] = None
+    models: Annotated[list[ModelName] | None, Field(min_length=1, max_length=1_000)] = None
+    """Null: all. Else the role permits what is about these alone, as their keys, limits and usage,
+    and nothing that is wider."""
 
 
 class NewRole(RequestBody):
@@ -391,6 +394,9 @@ def create_binding(asked: Changing, user_id: str, wanted: NewBinding) -> Created
     row = _user(asked, user_id)
     if row["tenant"] not in (PLATFORM, wanted.tenant):
         raise ApiError("invalid_value", "The user is of another tenant.", param="tenant")
+    if wanted.tenant == PLATFORM and (wanted.account or wanted.project or wanted.environment):
+        raise ApiError("invalid_value", "The platform has no such parts: name their tenant.",
+                       param="tenant")  # fmt: skip
     where = Resource(wanted.tenant, wanted.account, wanted.project, wanted.environment)
     asked.need(wanted.tenant, account=wanted.account, project=wanted.project,
                environment=wanted.environment)  # fmt: skip

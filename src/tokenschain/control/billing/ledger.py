@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -448,6 +448,7 @@ def usage(
     until_s: int,
     tenant: str | None = None,
     where: Sequence[tuple[str, str]] = (),
+    models: Collection[str] | None = None,
     rows_max: int = 100_000,
 ) -> list[dict[str, Any]]:
     """Sums over the rollups, added up by the database; currencies never mix.
@@ -457,6 +458,7 @@ def usage(
             for each of its tags.
         from_s: Unix time, inclusive; `until_s` exclusive.
         where: dimensions and the value each must have.
+        models: only calls that asked for one of these; None: all.
 
     Raises:
         ValueError: a dimension that tags are not counted by.
@@ -477,6 +479,8 @@ def usage(
         query = query.where(table.c.tenant == tenant)
     for name, value in where:
         query = query.where(table.c[name] == value)
+    if models is not None:
+        query = query.where(table.c.model.in_(models))
     return [_usage_row(row, keys, sums) for row in connection.execute(query)]
 
 
@@ -534,6 +538,7 @@ def calls(
     from_ms: int,
     until_ms: int,
     where: Sequence[tuple[str, str]] = (),
+    models: Collection[str] | None = None,
     after: tuple[str | int, ...] | None = None,
     count: int,
 ) -> list[dict[str, Any]]:
@@ -542,6 +547,7 @@ def calls(
     Args:
         where: columns and the value each must have; `tag` is one of a call's tags, `tried` an
             upstream that was tried for it.
+        models: see `usage`.
         after: time and id of the last row of the page before.
     """
     query = select(ledger).where(ledger.c.started_ms >= from_ms, ledger.c.started_ms < until_ms)
@@ -549,6 +555,8 @@ def calls(
         query = query.where(ledger.c.tenant == tenant)
     for name, value in where:
         query = query.where(_has(name, value))
+    if models is not None:
+        query = query.where(ledger.c.model_asked.in_(models))
     if after is not None:
         query = query.where(tuple_(ledger.c.started_ms, ledger.c.event_id) < after)
     query = query.order_by(ledger.c.started_ms.desc(), ledger.c.event_id.desc()).limit(count)
@@ -585,13 +593,14 @@ def calls_page(
     from_ms: int,
     until_ms: int,
     where: Sequence[tuple[str, str]] = (),
+    models: Collection[str] | None = None,
 ) -> Rows:
     """One page of single calls, the latest first; see `calls`."""
     order = (ledger.c.started_ms, ledger.c.event_id)
     after = paging.after_of(page, order)
     rows = calls(
-        connection, tenant=tenant, from_ms=from_ms, until_ms=until_ms, where=where, after=after,
-        count=page.limit,
+        connection, tenant=tenant, from_ms=from_ms, until_ms=until_ms, where=where,
+        models=models, after=after, count=page.limit,
     )  # fmt: skip
     return Rows(rows, paging.cursor_after(rows, page, order))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from collections.abc import Collection
 from decimal import ROUND_HALF_UP, Decimal
 
 import msgspec
@@ -56,9 +57,20 @@ def add_price(connection: Connection, tenant: str, model: str, price: Price, fro
     return price_id
 
 
-def page(connection: Connection, page_: Page, tenant: str | None) -> Rows:
-    """One page of selling prices: a tenant's own and the general ones, or all."""
+def page(
+    connection: Connection,
+    page_: Page,
+    tenant: str | None,
+    models: Collection[str] | None = None,
+) -> Rows:
+    """One page of selling prices: a tenant's own and the general ones, or all.
+
+    Args:
+        models: only of these; None: of all.
+    """
     query = select(prices)
+    if models is not None:
+        query = query.where(prices.c.model.in_(models))
     if tenant is not None:
         query = query.where(prices.c.tenant.in_((tenant, "")))
     found = paging.read_page(connection, query, page_, (prices.c.id,))

@@ -102,6 +102,14 @@ def create(
     return row
 
 
+def is_there(connection: Connection, tenant: str, project: str, environment: str) -> bool:
+    """Whether a project and its environment are there, so that `ensure` would make nothing."""
+    return (
+        find(connection, "project", tenant, project) is not None
+        and find(connection, "environment", tenant, environment, project) is not None
+    )
+
+
 def ensure(connection: Connection, tenant: str, project: str, environment: str) -> str:
     """Make a tenant, its project and the project's environment where they are missing.
 

@@ -110,19 +110,25 @@ FIELD_RIGHTS = (
 class Asker(Protocol):
     """Who asks; see `control.api.context.RequestContext`."""
 
-    def need_also(self, action: str, tenant: str) -> None:
+    def need_also(self, action: str, tenant: str, *, model: str = "") -> None:
         """Insist on a permission.
 
         Raises:
             ApiError: `permission_denied`.
         """
 
-    def may(self, action: str, tenant: str) -> bool:
+    def may(self, action: str, tenant: str, *, model: str = "") -> bool:
         """Whether a permission is given."""
 
 
 def check_fields(
-    asked: Asker, route: str, when: str, fields: Iterable[str] = (), why: str = ""
+    asked: Asker,
+    route: str,
+    when: str,
+    fields: Iterable[str] = (),
+    why: str = "",
+    *,
+    model: str = "",
 ) -> None:
     """Insist on the platform's permission for what is its own in a request.
 
@@ -130,6 +136,7 @@ def check_fields(
         when: of which objects it is one.
         fields: those that the request sets.
         why: what is said where the permission's name alone does not explain it.
+        model: that the object is about, if it is about one.
 
     Raises:
         ApiError: `permission_denied`.
@@ -139,9 +146,9 @@ def check_fields(
         if (right.route, right.side, right.when) == (route, "request", when) and (
             right.field == "*" or right.field in given
         ):
-            if why and not asked.may(right.action, PLATFORM):
+            if why and not asked.may(right.action, PLATFORM, model=model):
                 raise ApiError("permission_denied", why)
-            asked.need_also(right.action, PLATFORM)
+            asked.need_also(right.action, PLATFORM, model=model)
 
 
 def hidden_fields(asked: Asker, route: str) -> frozenset[str]:

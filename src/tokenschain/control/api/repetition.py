@@ -1,0 +1,66 @@
+"""Idempotency of requests: a POST that was done is answered again, by its `Idempotency-Key`."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from fastapi import Request, Response
+from sqlalchemy import Connection
+
+from tokenschain.control import idempotency
+from tokenschain.infra.security.suite import Sealer, Suite
+
+
+class Replay(Exception):
+    """The request was done before; this was the answer."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__("done before")
+        self.response = response
+
+
+class Repetition(NamedTuple):
+    """One request that may come again."""
+
+    key: str
+    """Hash of the caller with its key."""
+    what: str
+    """Hash of what is asked."""
+    sealer: Sealer
+
+    @classmethod
+    def of(cls, request: Request, suite: Suite, sealer: Sealer, whose: str) -> Repetition:
+        """A request whose body was read.
+
+        Args:
+            whose: the caller with its key.
+        """
+        url = request.url
+        what = f"{url.path}?{url.query}\n".encode() + request.state.body
+        return cls(suite.hex_digest(whose.encode()), suite.hex_digest(what), sealer)
+
+    def claim(self, db: Connection) -> None:
+        """Note that the request is being done.
+
+        Raises:
+            Replay: it was done before.
+            ApiError: `conflict`: the key came with another request.
+        """
+        if not idempotency.claim(db, self.key, self.what):
+            self.replay(db)
+
+    def replay(self, db: Connection) -> None:
+        """Answer again a request that was done before.
+
+        Raises:
+            Replay: it was.
+            ApiError: `conflict`: the key came with another request.
+        """
+        done = idempotency.find(db, self.sealer, self.key, self.what)
+        if done is not None:
+            headers = {"idempotent-replay": "true"}
+            raise Replay(Response(done.body, done.status, headers, media_type="application/json"))
+
+    def keep(self, db: Connection, response: Response) -> None:
+        """Keep the answer of a claimed request."""
+        idempotency.keep(db, self.sealer, self.key, response.status_code, bytes(response.body))
