@@ -29,6 +29,7 @@ ELSEWHERE: dict[str, str] = {
     "cli/doctor/findings.py": "cli/test_doctor.py",
     "cli/doctor/machine_checks.py": "cli/test_doctor.py",
     "cli/doctor/platform_checks.py": "cli/test_doctor.py",
+    "control/api/configuration_answers.py": "control/api/test_configuration.py",
     "control/api/diagnostics.py": "cli/test_doctor.py",
     "core/gateway_status.py": "cli/test_doctor.py",
     "gateway/dispatch/upstream_status.py": "cli/test_doctor.py",

@@ -4,16 +4,24 @@
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
-import msgspec
 from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import Field, JsonValue
 from sqlalchemy import Connection
 
+from tokenschain.control.api import configuration_answers as answers
+from tokenschain.control.api.configuration_answers import (
+    READ,
+    Applied,
+    AppliedResource,
+    ConfigDocument,
+    ConfigResource,
+    RevisionDetail,
+    RevisionSummary,
+)
 from tokenschain.control.api.context import (
     AdminRoute,
-    AnswerBody,
     Example,
     IfMatch,
     Items,
@@ -29,7 +37,7 @@ from tokenschain.control.api.context import (
 )
 from tokenschain.control.configuration import bounds, changes, checks, history, kinds, store
 from tokenschain.control.configuration.changes import Change, ConfigurationRefused, Outcome
-from tokenschain.control.configuration.history import ConfigRevision, Effect, ResourceChange
+from tokenschain.control.configuration.history import ConfigRevision
 from tokenschain.control.configuration.resources import Kind, Origin, ResourceKey
 from tokenschain.control.configuration.store import StoredResource
 from tokenschain.control.identity import ownership
@@ -39,9 +47,8 @@ from tokenschain.core.tenancy import PLATFORM
 from tokenschain.infra.database.paging import Page
 
 router = APIRouter(prefix="/api/v1", route_class=AdminRoute, tags=["configuration"])
-READ, WRITE = "configuration:read", "configuration:write"
+WRITE = "configuration:write"
 DOCUMENTS_MAX = bounds.RESOURCES_MAX
-_FIELDS_SHOWN_MAX = 200
 _SETTING, _REMOVING = "PUT /upstreams/{resource_name}", "DELETE /upstreams/{resource_name}"
 PATHS: dict[Kind, str] = {
     Kind.UPSTREAM: "upstreams",
@@ -65,128 +72,6 @@ DryRun = Annotated[bool, Query()]
 """Whether only to say what would become of it."""
 ResourceName = Annotated[str, Path(max_length=200)]
 Reason = Annotated[str, Query(max_length=history.REASON_CHARACTERS_MAX)]
-
-
-# --- answers -----------------------------------------------------------------------------
-
-
-class ConfigResource(AnswerBody):
-    """One resource of the configuration."""
-
-    kind: Kind
-    tenant: str
-    """Empty for the platform's."""
-    name: str
-    spec: dict[str, JsonValue]
-    """What differs from the defaults; of a credential, the fingerprint of its secret alone."""
-    managed_by: Origin
-    revision: int
-    """Of its last change; its ETag."""
-    changed_at_ms: int
-
-
-class FieldDiff(AnswerBody):
-    """One field before and after; null where it is not set."""
-
-    field: str
-    before: JsonValue
-    after: JsonValue
-
-
-class ResourceDiff(AnswerBody):
-    """What becomes of one resource."""
-
-    kind: Kind
-    tenant: str
-    name: str
-    action: Literal["added", "changed", "removed"]
-    fields: list[FieldDiff]
-    """At most 200."""
-
-
-class EffectNames(AnswerBody):
-    """Names that the snapshot gains, loses or has otherwise; a tenant's as `tenant/name`."""
-
-    gained: list[str]
-    lost: list[str]
-    changed: list[str]
-    more: int
-    """How many more there are."""
-
-
-class SnapshotEffects(AnswerBody):
-    """What a change does to what gateways serve by."""
-
-    upstreams: EffectNames
-    models: EffectNames
-    virtual_models: EffectNames
-    routing: bool
-    """Whether policies, residency or weights change."""
-    cache: bool
-
-
-class Applied(AnswerBody):
-    """What was changed, or would be."""
-
-    revision: int | None
-    """Null where nothing was written: a dry run, or everything was so already."""
-    dry_run: bool
-    changes: list[ResourceDiff]
-    effects: SnapshotEffects
-    warnings: list[str]
-    """What a tenant's resources name in vain from then on."""
-
-
-class AppliedResource(Applied):
-    """What was changed of one resource, and how it is then."""
-
-    resource: ConfigResource | None
-    """Null where it was removed."""
-
-
-class GatewayRefusal(AnswerBody):
-    """A gateway that could not use a revision and serves by the one before.
-
-    Which one and why is said to the platform alone.
-    """
-
-    gateway: str = ""
-    why: str = ""
-    at_ms: int
-
-
-class RevisionSummary(AnswerBody):
-    """One change of the configuration."""
-
-    revision: int
-    at_ms: int
-    actor: str
-    origin: Origin
-    tenant: str
-    """Whose resources it changed; empty: the platform's, or several tenants'."""
-    reason: str
-    resources: list[str]
-    """As `upstream bailian`; at most 20."""
-    changed: int
-    """How many resources."""
-    rolled_back_of: int | None
-    refusals: list[GatewayRefusal]
-
-
-class RevisionDetail(RevisionSummary):
-    """One change of the configuration, with its diff and effects."""
-
-    changes: list[ResourceDiff]
-    effects: SnapshotEffects
-
-
-class ConfigDocument(AnswerBody):
-    """A resource as a document."""
-
-    kind: Kind
-    name: str
-    tenant: str
-    spec: dict[str, JsonValue]
 
 
 # --- bodies ------------------------------------------------------------------------------
@@ -318,7 +203,7 @@ def _add_reading(kind: Kind, guards: _Guards) -> None:
     ) -> ConfigResource:
         found = _found(asked, ResourceKey(kind, tenant, resource_name))
         tag(response, found.revision)
-        return _shown(found)
+        return answers.resource_shown(found)
 
     one, several = _WORDS[kind]
     _add(kind, "GET", "list", list_all, f"List {several}.", item=False)
@@ -408,7 +293,11 @@ def _listed(
     else:
         whose = asked.tenant(tenant)
     found = store.page(asked.db, kind, page, whose)
-    shown = [_shown(one) for one in found.resources if asked.may(READ, one.key.tenant or PLATFORM)]
+    shown = [
+        answers.resource_shown(one)
+        for one in found.resources
+        if asked.may(READ, one.key.tenant or PLATFORM)
+    ]
     return ListAnswer[ConfigResource](data=shown, next_cursor=found.next_cursor)
 
 
@@ -475,8 +364,8 @@ def _changed(
     found = outcome.resources.get(key)
     if found is not None and found.revision:
         tag(response, found.revision)
-    shown = None if found is None else _shown(found)
-    return AppliedResource(resource=shown, **_applied(asked, outcome, dry_run=dry_run))
+    shown = None if found is None else answers.resource_shown(found)
+    return AppliedResource(resource=shown, **answers.applied(asked, outcome, dry_run=dry_run))
 
 
 def _locked(asked: RequestContext) -> Connection:
@@ -560,7 +449,7 @@ def apply_documents(asked: Applying, wanted: Documents) -> Applied:
             if key.tenant in owners and key not in named and one.managed_by is Origin.API
         ]
     outcome = _made(asked, given, wanted.reason, dry_run=wanted.dry_run)
-    return Applied(**_applied(asked, outcome, dry_run=wanted.dry_run))
+    return Applied(**answers.applied(asked, outcome, dry_run=wanted.dry_run))
 
 
 @router.get("/configuration")
@@ -589,7 +478,7 @@ def list_revisions(
     found, rows = history.page(asked.db, page, whose)
     hidden = ownership.hidden_fields(asked, "GET /revisions")
     shown = [
-        RevisionSummary(**_summary(one, hidden))
+        RevisionSummary(**answers.summary(one, hidden))
         for one in found
         if asked.may(READ, one.tenant or PLATFORM)
     ]
@@ -600,7 +489,7 @@ def list_revisions(
 def read_revision(asked: ReadingRevision, revision: int) -> RevisionDetail:
     """Read one change of the configuration: who, when, why, what differs and what it did."""
     hidden = ownership.hidden_fields(asked, "GET /revisions/{revision}")
-    return _detail(_revision(asked, revision), hidden)
+    return answers.detail(_revision(asked, revision), hidden)
 
 
 @router.post("/revisions/{revision}/rollback")
@@ -622,7 +511,7 @@ def roll_back_revision(asked: RollingBack, revision: int, wanted: Rollback) -> A
         )
     except ConfigurationRefused as error:
         raise refusal(error) from None
-    return Applied(**_applied(asked, outcome, dry_run=wanted.dry_run))
+    return Applied(**answers.applied(asked, outcome, dry_run=wanted.dry_run))
 
 
 def _revision(asked: RequestContext, number: int) -> ConfigRevision:
@@ -631,70 +520,3 @@ def _revision(asked: RequestContext, number: int) -> ConfigRevision:
         raise ApiError("not_found", f"There is no revision {number}.", param="revision")
     asked.need(found.tenant or PLATFORM)
     return found
-
-
-# --- as they are shown -------------------------------------------------------------------
-
-
-def _shown(found: StoredResource) -> ConfigResource:
-    return ConfigResource(
-        **found.key._asdict(), spec=found.values, managed_by=found.managed_by,
-        revision=found.revision, changed_at_ms=found.changed_at_ms,
-    )  # fmt: skip
-
-
-def _diff(change: ResourceChange) -> ResourceDiff:
-    action: Literal["added", "changed", "removed"] = "changed"
-    if change.before is None:
-        action = "added"
-    elif change.after is None:
-        action = "removed"
-    fields = list(history.fields_of(change.before or {}, change.after or {}))
-    return ResourceDiff(
-        **change.key._asdict(), action=action,
-        fields=[FieldDiff(**one._asdict()) for one in fields[:_FIELDS_SHOWN_MAX]],
-    )  # fmt: skip
-
-
-def _effects(found: history.Effects) -> SnapshotEffects:
-    def names(effect: Effect) -> EffectNames:
-        return EffectNames.model_validate(effect)
-
-    return SnapshotEffects(
-        upstreams=names(found.upstreams), models=names(found.models),
-        virtual_models=names(found.virtual_models), routing=found.routing, cache=found.cache,
-    )  # fmt: skip
-
-
-def _applied(asked: RequestContext, outcome: Outcome, *, dry_run: bool) -> dict[str, Any]:
-    return {
-        "revision": outcome.revision or None,
-        "dry_run": dry_run,
-        "changes": [_diff(one) for one in outcome.changed],
-        "effects": _effects(outcome.effects),
-        "warnings": [
-            str(one) for one in outcome.warnings if not one.tenant or asked.may(READ, one.tenant)
-        ],
-    }
-
-
-def _summary(found: ConfigRevision, hidden: frozenset[str]) -> dict[str, Any]:
-    return {
-        "revision": found.revision, "at_ms": found.at_ms, "actor": found.actor,
-        "origin": found.origin, "tenant": found.tenant, "reason": found.reason,
-        "resources": [str(one.key) for one in found.changes[:20]],
-        "changed": len(found.changes), "rolled_back_of": found.rolled_back_of,
-        "refusals": [_refusal(one, hidden) for one in found.refusals],
-    }  # fmt: skip
-
-
-def _refusal(found: history.Refusal, hidden: frozenset[str]) -> GatewayRefusal:
-    said = msgspec.structs.asdict(found)
-    return GatewayRefusal(**{k: v for k, v in said.items() if f"refusals.{k}" not in hidden})
-
-
-def _detail(found: ConfigRevision, hidden: frozenset[str]) -> RevisionDetail:
-    return RevisionDetail(
-        **_summary(found, hidden), changes=[_diff(one) for one in found.changes],
-        effects=_effects(found.effects),
-    )  # fmt: skip

@@ -11,12 +11,12 @@ from pydantic import Field, JsonValue
 from sqlalchemy import Connection
 
 from tokenschain.control.api.configuration import (
-    READ,
     WRITE,
     check_own_upstreams,
     missing,
     refusal,
 )
+from tokenschain.control.api.configuration_answers import READ
 from tokenschain.control.api.context import (
     AdminRoute,
     AnswerBody,
