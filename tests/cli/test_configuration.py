@@ -68,6 +68,24 @@ def test_what_is_wrong_is_told_and_changes_nothing(run: Shell) -> None:
     assert run("apply", "-f", "-", given="spec: {}\n").code == 2
 
 
+def test_every_mistake_names_its_file_and_document(run: Shell, tmp_path: Path) -> None:
+    """With what the settings file manages, and of a document that is none, in one pass."""
+    wrong = {"kind": "virtual-model", "name": "w", "spec": {"entries": [{"model": "sim-chaat"}]}}
+    managed = {"kind": "upstream", "name": "sim", "spec": {"provider": "deepseek"}}
+    file = tmp_path / "two.yaml"
+    file.write_text(yaml.safe_dump_all([wrong, managed]))
+    said = run("apply", "-f", str(file)).err.splitlines()
+    assert len(said) == 2, said
+    assert f"{file} document 2: upstream sim: it is managed by the settings file" in said[0]
+    assert "tokenschain.yaml of control, under `upstreams`" in said[0]
+    assert f"{file} document 1: virtual-model w: no upstream serves the model" in said[1]
+    file.write_text(yaml.safe_dump_all([wrong, wrong | {"kind": "x"}, wrong | {"kind": "y"}]))
+    said = run("apply", "-f", str(file)).err.splitlines()
+    assert len(said) == 2, said
+    assert f"{file} document 2: Invalid value for `kind`" in said[0]
+    assert f"{file} document 3: Invalid value for `kind`" in said[1]
+
+
 def test_a_vendors_key_is_no_argument_and_shown_nowhere(run: Shell) -> None:
     done = run("upstream-credentials", "set", "bailian-1", given="sk-of-the-vendor\n")
     assert done.code == 0, done
@@ -85,7 +103,12 @@ def test_folders_are_read_whole_and_mistakes_name_the_file(tmp_path: Path) -> No
     )
     (tmp_path / "deep" / "a.json").write_text('{"kind": "model", "name": "a"}')
     (tmp_path / "notes.txt").write_text("no document")
-    assert [one["name"] for one in documents([tmp_path])] == ["b", "c", "a"]
+    found = documents([tmp_path])
+    assert [one.values["name"] for one in found] == ["b", "c", "a"]
+    deep = str(tmp_path / "deep" / "a.json")
+    assert [one.place.removeprefix(f"{tmp_path}/") for one in found] == [
+        "b.yaml document 1", "b.yaml document 3", deep.removeprefix(f"{tmp_path}/"),
+    ]  # fmt: skip
     for text in ("kind: [\n", "- 1\n", "kind: model\n"):
         (tmp_path / "wrong.yaml").write_text(text)
         with pytest.raises(typer.BadParameter, match=r"wrong\.yaml"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,6 +13,7 @@ from urllib.parse import quote
 import msgspec
 
 from tokenschain.cli.language import told
+from tokenschain.core.errors import ErrorProblem
 from tokenschain.core.routing.near_names import near_names
 from tokenschain.infra import config
 from tokenschain.infra.config import ADMIN_TOKEN_VARIABLE, Settings
@@ -27,6 +28,14 @@ _PAGE = 200
 
 class AdminError(Exception):
     """Control refused; the message says what to do."""
+
+    def __init__(self, message: str, problems: Sequence[ErrorProblem] = ()) -> None:
+        """
+        Args:
+            problems: of a change of the configuration, each by itself.
+        """
+        super().__init__(message)
+        self.problems = problems
 
 
 class Unreachable(AdminError):
@@ -158,7 +167,7 @@ def _answering(
             ) as reply:  # fmt: skip
                 if reply.is_error:
                     reply.read()
-                    raise AdminError(http.message_of(reply))
+                    raise AdminError(http.message_of(reply), http.problems_of(reply))
                 yield reply
         except httpx.HTTPError as error:
             raise Unreachable(

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import typer
 
 from tokenschain.cli import admin_client, tables
-from tokenschain.cli.admin_client import AdminRequest
+from tokenschain.cli.admin_client import AdminError, AdminRequest, Unreachable
 from tokenschain.cli.language import told
 from tokenschain.cli.output import console, errors, secret_input
 from tokenschain.cli.tables import Format, Output
+from tokenschain.core.errors import ErrorProblem
 from tokenschain.infra import config
 
 SUFFIXES = (".yaml", ".yml", ".json")
 """Of the files in a folder that are read."""
 _MARKS = {"added": "+", "changed": "~", "removed": "-"}
+_INDEXED = re.compile(r"^(?P<said>.*`)documents\.(?P<number>\d+)\.")
 _APPLY_MAX_S = 60.0
 """Of documents: the whole configuration is checked, and what it does is worked out."""
 
@@ -49,14 +52,14 @@ def apply(
     A document is `kind`, `name`, `spec` and, of a tenant's own, `tenant`. Their order does not
     matter, and the same documents again change nothing.
     """
-    body = {"documents": documents(files), "prune": prune, "dry_run": dry_run, "reason": reason}
-    show_applied(_applied(body), output_format)
+    show_applied(
+        _applied(documents(files), prune=prune, dry_run=dry_run, reason=reason), output_format
+    )
 
 
 def diff(files: Files, prune: Prune = False, output_format: Output = Format.TABLE) -> None:
     """Show what applying documents would change."""
-    body = {"documents": documents(files), "prune": prune, "dry_run": True}
-    show_applied(_applied(body), output_format)
+    show_applied(_applied(documents(files), prune=prune, dry_run=True), output_format)
 
 
 def export(
@@ -106,15 +109,55 @@ def store_credential(name: str, secret: str, tenant: str, reason: str) -> Any:
     return admin_client.call(config.load(), "PUT", path, body, query={"tenant": tenant})
 
 
-def _applied(body: Mapping[str, Any]) -> Any:
+def _applied(found: Sequence[Document], *, prune: bool, dry_run: bool, reason: str = "") -> Any:
+    given = [document.values for document in found]
+    body = {"documents": given, "prune": prune, "dry_run": dry_run, "reason": reason}
     request = AdminRequest("POST", "/api/v1/configuration/apply", body)
-    return admin_client.send(config.load(), request, _APPLY_MAX_S)
+    try:
+        return admin_client.send(config.load(), request, _APPLY_MAX_S)
+    except AdminError as error:
+        if isinstance(error, Unreachable):
+            raise
+        lines = [_placed(one, found) for one in error.problems] or [
+            _INDEXED.sub(lambda index: _place_of(index, found), line)
+            for line in str(error).splitlines()
+        ]
+        raise AdminError("\n".join(dict.fromkeys(lines))) from None
+
+
+def _place_of(index: re.Match[str], found: Sequence[Document]) -> str:
+    """What the API said of `documents.N.`, as whoever wrote the documents knows it."""
+    number = int(index["number"])
+    place = found[number].place if number < len(found) else f"documents.{number}"
+    return f"{place}: {index['said']}"
+
+
+def _placed(problem: ErrorProblem, found: Sequence[Document]) -> str:
+    """A problem with the document that it is in."""
+    key = (problem.kind, problem.tenant, problem.name)
+    places = [document.place for document in found if document.key == key]
+    whose = f" of tenant {problem.tenant}" if problem.tenant else ""
+    where = f"{', '.join(places)}: " if places else ""
+    return f"{where}{problem.kind} {problem.name}{whose}: {problem.message}"
 
 
 # --- documents -------------------------------------------------------------------------------
 
 
-def documents(paths: Sequence[Path]) -> list[dict[str, Any]]:
+class Document(NamedTuple):
+    """A document, and where it was read."""
+
+    place: str
+    values: dict[str, Any]
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Kind, tenant and name, as problems have them."""
+        kind, tenant, name = (self.values.get(one, "") for one in ("kind", "tenant", "name"))
+        return str(kind), str(tenant or ""), str(name)
+
+
+def documents(paths: Sequence[Path]) -> list[Document]:
     """The documents of files and folders, in their order.
 
     Raises:
@@ -123,7 +166,7 @@ def documents(paths: Sequence[Path]) -> list[dict[str, Any]]:
     return [document for path in paths for document in _documents_at(path)]
 
 
-def _documents_at(path: Path) -> Iterator[dict[str, Any]]:
+def _documents_at(path: Path) -> Iterator[Document]:
     if path.is_dir():
         for inner in sorted(one for one in path.rglob("*") if one.suffix in SUFFIXES):
             yield from _documents_at(inner)
@@ -144,7 +187,8 @@ def _documents_at(path: Path) -> Iterator[dict[str, Any]]:
                 told("{path}: document {number} has no kind and name", path=path, number=number),
                 param_hint="--file",
             )
-        yield document
+        place = told("{path} document {number}", path=path, number=number)
+        yield Document(place if len(found) > 1 else str(path), document)
 
 
 # --- what a change does ----------------------------------------------------------------------

@@ -8,12 +8,15 @@ from functools import cache
 import httpx
 import msgspec
 
-_MESSAGE_MAX = 500
+from tokenschain.core.errors import ErrorProblem
+
+_MESSAGE_MAX = 4_000
 _OWN_ANSWER_MAX_S = 3.0
 
 
 class _Detail(msgspec.Struct, frozen=True):
     message: str = ""
+    problems: tuple[ErrorProblem, ...] = ()
 
 
 class _Error(msgspec.Struct, frozen=True):
@@ -56,6 +59,14 @@ def read_own(url: str, token: str | None = None) -> str:
     except httpx.HTTPError:
         return ""
     return reply.text if reply.status_code == 200 else ""
+
+
+def problems_of(reply: httpx.Response) -> tuple[ErrorProblem, ...]:
+    """The problems that an answer lists, each by itself."""
+    try:
+        return msgspec.json.decode(reply.content, type=_Error).error.problems
+    except msgspec.DecodeError:
+        return ()
 
 
 def message_of(reply: httpx.Response) -> str:

@@ -7,7 +7,7 @@ code), whether another upstream is worth trying (`retry`), and who is to blame
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -412,6 +412,16 @@ _ROWS = (
 ERRORS: dict[str, ErrorKind] = {row[0]: ErrorKind(*row) for row in _ROWS}
 
 
+class ErrorProblem(msgspec.Struct, frozen=True):
+    """One of several problems of a change of the configuration."""
+
+    kind: str
+    tenant: str
+    name: str
+    field: str
+    message: str
+
+
 class ApiError(Exception):
     """A refusal or failure on its way to the caller.
 
@@ -421,6 +431,7 @@ class ApiError(Exception):
         param: the request field that is to blame, as `messages[0].role`.
         retry_after_s: sent as `Retry-After` when known.
         detail: what is for the log alone, as an upstream's own words.
+        problems: each by itself, where several are said at once.
         status: overrides the row's status (an upstream's own 4xx is kept).
     """
 
@@ -433,6 +444,7 @@ class ApiError(Exception):
         retry_after_s: float | None = None,
         status: int | None = None,
         detail: str = "",
+        problems: Sequence[ErrorProblem] = (),
     ) -> None:
         super().__init__(message)
         self.kind = ERRORS[code]
@@ -440,6 +452,7 @@ class ApiError(Exception):
         self.param = param
         self.retry_after_s = retry_after_s
         self.detail = detail
+        self.problems = problems
         self.status = status or self.kind.status
 
     @property
@@ -464,16 +477,15 @@ class ApiError(Exception):
 
     def body(self, request_id: str = "") -> bytes:
         """The error as OpenAI's JSON body; the id is in a header there."""
-        return msgspec.json.encode(
-            {
-                "error": {
-                    "message": self.message,
-                    "type": self.kind.type,
-                    "param": self.param,
-                    "code": self.kind.code,
-                }
-            }
-        )
+        said: dict[str, object] = {
+            "message": self.message,
+            "type": self.kind.type,
+            "param": self.param,
+            "code": self.kind.code,
+        }
+        if self.problems:
+            said["problems"] = self.problems
+        return msgspec.json.encode({"error": said})
 
 
 def wire_refusal(status: int, code: str, message: str, path: bytes) -> tuple[bytes, bytes]:

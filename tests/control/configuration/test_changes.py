@@ -217,8 +217,26 @@ def test_the_file_takes_over_and_the_api_keeps_off(platform: Platform) -> None:
     platform.put(UPSTREAM, "one", upstream("alpha"))
     done = platform.put(UPSTREAM, "one", upstream("alpha"), origin=Origin.FILE)
     assert done.revision, "who manages it is a change, too"
-    with pytest.raises(ApiError, match="managed by the settings file"):
-        platform.put(UPSTREAM, "one", upstream("beta"))
+    platform.configurator.settings_file = "the settings file /etc/tokenschain.yaml of control"
+    said = refused(platform, Change(ResourceKey(UPSTREAM, "", "one"), upstream("alpha", "beta")))
+    assert said == (
+        "upstream one: it is managed by the settings file /etc/tokenschain.yaml of control, under "
+        "`upstreams`, id `one`: change it there"
+    )
+
+
+def test_what_the_file_manages_hides_no_other_problem(platform: Platform) -> None:
+    """And what the change would have made of it is there for the rest of the check."""
+    platform.put(UPSTREAM, "one", upstream("alpha"), origin=Origin.FILE)
+    said = refused(
+        platform,
+        Change(ResourceKey(UPSTREAM, "", "one"), upstream("alpha", "beta")),
+        Change(ResourceKey(VIRTUAL, "", "writer"), entries("beta", "alpa")),
+        Change(ResourceKey(VIRTUAL, "", "reader"), {"entries": 7}),
+    ).splitlines()
+    assert len(said) == 3, said
+    assert "managed by" in said[0] and "entries[0] = 7" in said[1]
+    assert "the model `alpa`; did you mean `alpha`?" in said[2]
 
 
 # --- credentials -------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ from tokenschain.control.configuration.resources import Kind, Origin, ResourceKe
 from tokenschain.control.configuration.store import StoredResource
 from tokenschain.control.identity import ownership
 from tokenschain.control.identity.ownership import Extent
-from tokenschain.core.errors import ApiError
+from tokenschain.core.errors import ApiError, ErrorProblem
 from tokenschain.core.tenancy import PLATFORM
 from tokenschain.infra.database.paging import Page
 
@@ -387,7 +387,13 @@ def _made(
 
 
 def refusal(error: ConfigurationRefused) -> ApiError:
-    return ApiError("invalid_value", str(error), param=error.problems[0].field or None)
+    """The answer to what was refused: every problem, with the resource and field it is about."""
+    problems = [
+        ErrorProblem(one.kind, one.tenant, one.name, one.field, f"{one.why}{one.hint()}")
+        for one in error.problems
+    ]
+    code = "conflict" if error.is_conflict else "invalid_value"
+    return ApiError(code, str(error), param=error.problems[0].field or None, problems=problems)
 
 
 def check_own_upstreams(asked: RequestContext, db: Connection, wanted: Iterable[Change]) -> None:

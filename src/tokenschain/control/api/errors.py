@@ -29,6 +29,20 @@ MEANINGS: Mapping[int, str] = {
 """Statuses that any operation may answer, as the OpenAPI document says."""
 
 
+_SHOWN_MAX = 20
+"""Invalid values of one request that are said."""
+
+
+class ProblemDetail(BaseModel):
+    """One problem of a change of the configuration, and the resource and field it is about."""
+
+    kind: str
+    tenant: str
+    name: str
+    field: str
+    message: str
+
+
 class ErrorDetail(BaseModel):
     """What went wrong; see docs/reference/errors.md."""
 
@@ -36,6 +50,8 @@ class ErrorDetail(BaseModel):
     type: str
     param: str | None
     code: str
+    problems: list[ProblemDetail] | None = None
+    """Each by itself, where a change of the configuration is refused."""
 
 
 class ErrorBody(BaseModel):
@@ -81,13 +97,17 @@ def add_handlers(app: FastAPI) -> None:
 
 
 def _validation(_: Request, error: RequestValidationError) -> ApiError:
-    former = former_names.of_errors(error.errors())
+    found = error.errors()
+    former = former_names.of_errors(found)
     if former is not None:
         param, message = former
         return ApiError("invalid_value", message, param=param)
-    found = error.errors()[0]
-    param = ".".join(str(part) for part in found["loc"][1:])
-    return ApiError("invalid_value", f"Invalid value for `{param}`: {found['msg']}.", param=param)
+    params = [".".join(str(part) for part in one["loc"][1:]) for one in found]
+    lines = [
+        f"Invalid value for `{param}`: {one['msg']}."
+        for param, one in zip(params[:_SHOWN_MAX], found, strict=False)
+    ]
+    return ApiError("invalid_value", "\n".join(lines), param=params[0])
 
 
 def _http(request: Request, error: HTTPException) -> ApiError:

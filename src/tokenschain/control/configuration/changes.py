@@ -28,6 +28,7 @@ from tokenschain.control.configuration.history import ConfigRevision, Effects, R
 from tokenschain.control.configuration.kinds import CredentialSpec, Spec
 from tokenschain.control.configuration.model_routes import Routes
 from tokenschain.control.configuration.resources import (
+    MANAGED_BY,
     PROBLEMS_MAX,
     Kind,
     NamedInVain,
@@ -62,8 +63,16 @@ class ConfigurationRefused(Exception):
     """What was asked for is wrong; nothing was changed."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        super().__init__("\n".join(map(str, problems[:_SHOWN_MAX])))
+        lines = list(map(str, problems[:_SHOWN_MAX]))
+        if len(problems) > _SHOWN_MAX:
+            lines.append(f"and {len(problems) - _SHOWN_MAX} more")
+        super().__init__("\n".join(lines))
         self.problems = tuple(problems)
+
+    @property
+    def is_conflict(self) -> bool:
+        """Whether nothing is wrong but that the settings file manages what was to change."""
+        return all(one.field == MANAGED_BY for one in self.problems)
 
 
 class Outcome(NamedTuple):
@@ -105,6 +114,8 @@ class Configurator:
         self._store = ResourceStore(report)
         self.discovered: tuple[str, ...] = ()
         """Models that an engine under `engine.url` says it serves."""
+        self.settings_file = "the environment of control"
+        """Where what is managed by the settings is, as people know it."""
 
     def read(self, connection: Connection) -> dict[ResourceKey, StoredResource]:
         """Every resource in force."""
@@ -130,8 +141,7 @@ class Configurator:
             detail: more for the audit log.
 
         Raises:
-            ConfigurationRefused: with every problem.
-            ApiError: `conflict`: the settings file manages one of them.
+            ConfigurationRefused: with every problem, also that the settings file manages one.
         """
         if not dry_run:
             lock(connection)
@@ -172,8 +182,8 @@ class Configurator:
 
         Raises:
             ApiError: `conflict`: a later revision changed one of them and was not rolled back
-                itself, or the settings file manages it.
-            ConfigurationRefused: it would be wrong today.
+                itself.
+            ConfigurationRefused: it would be wrong today, or the settings file manages it.
         """
         later = history.changed_since(connection, revision.revision)
         current = self.read(connection)
@@ -222,13 +232,11 @@ class Configurator:
                 raise ConfigurationRefused(problems)
             known = before.get(key)
             if known is not None and known.managed_by is Origin.FILE and origin is Origin.API:
-                if not _same(known, values):
-                    raise ApiError(
-                        "conflict",
-                        f"The {key} is managed by the settings file of control: change it there.",
-                        param="name",
-                    )
-            elif key in specs:
+                if _same(known, values):
+                    continue
+                # What it would be is checked with the rest all the same.
+                problems.append(Problem(*key, MANAGED_BY, self._managed(key)))
+            if key in specs:
                 problems.append(Problem(*key, "name", "it is given twice"))
             elif values is None:
                 specs[key] = None
@@ -240,6 +248,10 @@ class Configurator:
                 if spec is not None:
                     specs[key] = spec
         return specs, problems
+
+    def _managed(self, key: ResourceKey) -> str:
+        place = configuration.place_in_file(key)
+        return f"it is managed by {self.settings_file}, under {place}: change it there"
 
     def _marked(
         self, connection: Connection, key: ResourceKey, spec: CredentialSpec
@@ -351,10 +363,11 @@ def _same(known: StoredResource, values: object) -> bool:
 
 def _besides(wrong: Sequence[Problem], others: Iterable[Problem]) -> Iterator[Problem]:
     """Problems of the whole that are more than what wrong specs lead to."""
+    specs = [one for one in wrong if one.field != MANAGED_BY]
     by_key: dict[ResourceKey, list[Problem]] = {}
-    for one in wrong:
+    for one in specs:
         by_key.setdefault(one.key, []).append(one)
-    sold_in_doubt = any(kinds.may_sell_otherwise(one) for one in wrong)
+    sold_in_doubt = any(kinds.may_sell_otherwise(one) for one in specs)
     for problem in others:
         field, because = kinds.field_of(problem), problem.because
         same_fault = any(

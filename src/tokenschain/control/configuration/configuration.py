@@ -112,6 +112,18 @@ def specs_of(settings: Settings) -> dict[ResourceKey, Spec]:
     return found
 
 
+def place_in_file(key: ResourceKey) -> str:
+    """Where the settings have a resource that they manage."""
+    match key.kind:
+        case Kind.UPSTREAM:
+            return f"`upstreams`, id `{key.name}`"
+        case Kind.VIRTUAL_MODEL:
+            return f"`routing.models.{key.name}`"
+        case Kind.ROUTING:
+            return "`routing`"
+    return "`cache`"
+
+
 def of_settings(settings: Settings) -> Configuration:
     """What the settings alone make up."""
     return of_specs(specs_of(settings))

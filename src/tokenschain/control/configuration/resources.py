@@ -11,6 +11,10 @@ PROBLEMS_MAX = 100
 """More than these are not looked for: somebody mends what is said first."""
 
 
+MANAGED_BY = "managed_by"
+"""The field of a problem that is none of the spec: the settings file keeps the resource up."""
+
+
 class Kind(StrEnum):
     """Kinds of resources, as documents name them."""
 

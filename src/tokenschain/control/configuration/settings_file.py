@@ -92,6 +92,8 @@ class SettingsFile:
         self._path = path
         self._report = report
         self._alert = alert
+        if path is not None:
+            configurator.settings_file = f"the settings file {path.absolute()} of control"
         self._seen = self._look()
         self._asked = asyncio.Event()
 
