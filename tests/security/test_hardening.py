@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 
 from tests.stack import Stack
 from tests.upstreams import UpstreamSimulator
+from tokenschain.cli import run as run_commands
 from tokenschain.infra import config, hardening
 from tokenschain.wiring import machine
 
@@ -161,3 +163,33 @@ def test_weak_secrets_end_the_start_and_doctor_names_them(tmp_path: Path) -> Non
         refused = run(tmp_path, *command, **environment)
         assert refused.returncode == 2, refused.stderr
         assert "chmod 600" in refused.stderr.replace("\n", "")
+
+
+class Terminal(io.StringIO):
+    """Standard output that somebody looks at."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_first_credentials_are_shown_to_a_terminal_and_go_into_no_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    file = tmp_path / "tokenschain.yaml"
+    file.write_text(f"data_dir: '{tmp_path / 'data'}'\nengine: {{enabled: false}}\n")
+    monkeypatch.setenv("TOKENSCHAIN_CONFIG", str(file))
+    settings = config.load()
+    first = machine.prepare(settings)
+    assert first.api_key is not None and first.admin_token is not None
+    path = machine.first_credentials_path(settings)
+    output = Terminal() if terminal else io.StringIO()
+    monkeypatch.setattr(sys, "stdout", output)
+    run_commands._greet(settings, first, "a-model", "")
+    shown = output.getvalue()
+    for credential in (first.api_key, first.admin_token):
+        assert (credential in shown) == terminal
+    assert path.exists() != terminal, "what was shown once is kept nowhere"
+    if not terminal:
+        assert path.name in shown and stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert first.api_key in path.read_text() and first.admin_token in path.read_text()

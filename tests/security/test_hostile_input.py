@@ -100,9 +100,11 @@ def test_a_schema_reads_no_file_and_no_url(
         with pytest.raises(ApiError) as refused:
             asyncio.run(check(schema, {"a": "x"}))
     assert refused.value.code == "invalid_value" and "INTERNAL" not in str(refused.value)
+    assert refused.value.param == "schema", "it is refused before anybody is asked"
     assert not asked
 
 
+@pytest.mark.filterwarnings("ignore:Automatically retrieving remote references")
 def test_a_reference_that_the_check_of_the_schema_overlooks_is_not_fetched_either(
     tmp_path: Path,
 ) -> None:

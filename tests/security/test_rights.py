@@ -14,7 +14,6 @@ from docs import permissions_reference
 
 from tests.records import record
 from tests.security.platform import Caller, Platform, platform
-from tokenschain.control.identity import ownership
 from tokenschain.core import call_record
 from tokenschain.core.tenancy import ACTIONS
 
@@ -74,26 +73,27 @@ def found(house: Platform) -> None:
 
 # --- fields of a tenant that belong to the platform ---------------------------------------
 
-OF_TENANTS = [
-    r for r in ownership.FIELD_RIGHTS if r.when == ownership.TENANT_UNIT and r.field != "*"
-]
+SETS = [("POST", {"prepaid": False}), ("POST", {"credit": "1000000"}),
+        ("PATCH", {"prepaid": False}), ("PATCH", {"credit": "1000000"}),
+        ("PATCH", {"closed": True}), ("PATCH", {"closed": False})]  # fmt: skip
+"""Not taken from the table of rights: a row that is missing there has to be missed here."""
 
 
 @pytest.mark.parametrize("role", ["owner", "admin", "finance"])
-@pytest.mark.parametrize("right", OF_TENANTS, ids=lambda r: f"{r.route} {r.field}")
+@pytest.mark.parametrize(("method", "values"), SETS, ids=str)
 def test_a_tenant_does_not_set_what_the_platform_owns(
-    house: Platform, right: ownership.FieldRight, role: str
+    house: Platform, method: str, values: dict[str, Any], role: str
 ) -> None:
-    value = {"prepaid": False, "credit": "1000000", "closed": False}[right.field]
-    method, _, path = right.route.partition(" ")
-    path = path.replace("{unit_id}", house.unit("tenant", "acme", "acme"))
-    body: dict[str, Any] = {right.field: value}
+    path, body = "/organization/units", dict(values)
+    if method == "PATCH":
+        path += f"/{house.unit('tenant', 'acme', 'acme')}"
     if method == "POST":
         body |= {"kind": "tenant", "tenant": "acme", "name": "acme"}
     assert house.person("acme", role)(method, path, body).status_code == 403
     assert house.rows(
-        "select prepaid, credit_pico from organization_units where kind='tenant' and tenant='acme'"
-    ) == [(1, 0)]
+        "select prepaid, credit_pico, closed_at_s from organization_units"
+        " where kind='tenant' and tenant='acme'"
+    ) == [(1, 0, None)]
 
 
 def test_credit_of_a_new_tenant_is_a_matter_of_billing(house: Platform) -> None:
@@ -362,6 +362,12 @@ class Intruder:
         for role in ("owner", "admin", "finance"):
             self.callers.append(house.person("acme", role, project=project, models=models))
         self.ids: dict[str, list[str]] = {
+            "tenant": [
+                row[0]
+                for row in house.rows(
+                    "select id from organization_units where kind='tenant' and tenant='acme'"
+                )
+            ],
             "unit": [row[0] for row in house.rows("select id from organization_units")],
             "key": [row[0] for row in house.rows("select id from api_keys")],
             "user": [row[0] for row in house.rows("select id from users")],
@@ -450,7 +456,7 @@ class Intruder:
         calls = [
             ("POST", "/organization/units", unit),
             ("PATCH", f"/organization/units/{pick(ids['unit'])}", change),
-            ("PATCH", f"/organization/units/{pick(ids['unit'])}", change),
+            ("PATCH", f"/organization/units/{pick(ids['tenant'])}", change),
             ("POST", "/keys", keyed | {"models": models}),
             ("PATCH", f"/keys/{pick(ids['key'])}", pick([{"models": models}, {"name": "z"}])),
             ("POST", f"/keys/{pick(ids['key'])}/rotate", {}),
