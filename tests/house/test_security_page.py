@@ -10,6 +10,7 @@ from tests.house.tree import ROOT
 
 PAGE = (ROOT / "docs" / "security.md").read_text("utf-8")
 NAMED = sorted(set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", PAGE)))
+FILES = sorted(set(re.findall(r"`(tests/[\w/]+\.py)`", PAGE)))
 OWASP = [*(f"API{number}" for number in range(1, 11)), *(f"LLM{n:02}" for n in range(1, 11))]
 
 
@@ -17,6 +18,11 @@ OWASP = [*(f"API{number}" for number in range(1, 11)), *(f"LLM{n:02}" for n in r
 def test_each_test_that_the_page_names_is_there(path: str, name: str) -> None:
     text = (ROOT / path).read_text("utf-8")
     assert re.search(rf"^(?:async )?def {name}\(", text, re.MULTILINE), f"{path} has no {name}"
+
+
+def test_each_file_that_the_page_names_is_there() -> None:
+    assert len(FILES) > 30
+    assert not [path for path in FILES if not (ROOT / path).is_file()]
 
 
 def test_each_promise_and_each_risk_has_a_test() -> None:

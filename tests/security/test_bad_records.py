@@ -395,7 +395,12 @@ class Metered:
 
 @pytest.mark.parametrize(
     ("usage", "micro"),
-    [(Usage(2**70, 1), 1), (Usage(10**9, 10**9), 10**12), (Usage(10**9, 10**9), 10**9)],
+    [
+        (Usage(2**70, 1), 0),
+        (Usage(2**70, 1), 1),
+        (Usage(10**9, 10**9), 10**12),
+        (Usage(10**9, 10**9), 10**9),
+    ],
 )
 def test_what_no_record_holds_is_written_reduced(tmp_path: Path, usage: Usage, micro: int) -> None:
     house = Metered(tmp_path)

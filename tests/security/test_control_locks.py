@@ -27,6 +27,7 @@ from tokenschain.control.api import cache as cache_api
 from tokenschain.control.api.context import RequestContext
 from tokenschain.control.cache import semantic_client
 from tokenschain.control.cache.semantic_client import SemanticProcesses
+from tokenschain.control.identity import users
 from tokenschain.core.cache.semantic_protocol import LabelledPair, PairsTaught
 from tokenschain.core.errors import ApiError
 from tokenschain.core.snapshot import ModelRoute, Snapshot
@@ -55,6 +56,25 @@ def test_reading_and_refusing_go_on_while_another_writes(house: Platform) -> Non
             assert unknown.status_code == 401, (method, path)
         denied = {"email": "a@b.example", "tenant": "acme", "name": "A"}
         assert viewer("POST", "/users", denied).status_code == 403
+
+
+def test_passwords_are_compared_while_others_may_write(
+    house: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared = []
+
+    def compare(row: object, password: str) -> bool:
+        with house.engine.begin():  # refused with 503 where the sign-in holds the lock
+            compared.append(password)
+        return False
+
+    monkeypatch.setattr(users, "password_right", compare)
+    login = {"email": "a@acme.example", "password": "wrong wrong wrong"}
+    assert house.client.post("/api/v1/sessions", json=login).status_code == 401
+    change = {"old": "wrong wrong wrong", "new": "a longer and better password"}
+    member = house.person("acme", "viewer", password="right right right")
+    assert member("POST", "/me/password", change).status_code == 401
+    assert len(compared) == 2
 
 
 NOTED = {"/api/v1/calls/export", "/api/v1/cache/query-clusters"}

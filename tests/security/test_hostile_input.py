@@ -332,3 +332,6 @@ def test_an_event_in_small_pieces_takes_linear_time_and_empty_lines_count() -> N
     with pytest.raises(SseError):
         for _ in range(EVENT_BYTES_MAX // 100_000 + 2):
             reader.feed(lines)
+    for line in (b"\n", b":\n", b"\r\n", b"x\r"):
+        with pytest.raises(SseError):
+            SseReader().feed(b"data: a\n\n" + line * 100_000)

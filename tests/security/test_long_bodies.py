@@ -79,6 +79,7 @@ HOSTILE: dict[str, Callable[[], Made]] = {
         200,
     ),
     "messages": lambda: (CHAT, conversation(49_000, "a"), 200),
+    "messages to count": lambda: ("messages/count_tokens", conversation(49_000, "a"), 200),
     "a text to embed": lambda: (
         "embeddings", b'{"model":"sim-embed","input":["' + b"a" * BODY_BYTES + b'"]}', 200
     ),

@@ -19,7 +19,7 @@ from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.openai_chat import Api, parse
 from tokenschain.core.snapshot import Upstream
 from tokenschain.infra.egress import PublicResolver, is_local, outside_client
-from tokenschain.providers.images import ImageFetcher, MediaUrls
+from tokenschain.providers.images import CALL_BYTES_MAX, IMAGES_MAX, ImageFetcher, MediaUrls
 from tokenschain.providers.openai_compat.targets import target_of
 from tokenschain.providers.openai_compat.upstreams import HttpUpstreams
 from tokenschain.providers.vendor_table import vendor_of
@@ -314,6 +314,24 @@ def test_data_and_words_in_parts_go_on_untouched() -> None:
     ]
     raw = msgspec.json.encode([{"role": "user", "content": parts}])
     assert bytes(fetched(raw)["messages"]) == raw
+
+
+@pytest.mark.parametrize(("count", "image_bytes"), [(IMAGES_MAX + 1, 1), (2, CALL_BYTES_MAX)])
+def test_images_of_one_call_are_bounded_in_number_and_bytes(
+    monkeypatch: pytest.MonkeyPatch, count: int, image_bytes: int
+) -> None:
+    async def fetch(*_: object) -> str:
+        return "data:image/png;base64," + "A" * (image_bytes // 2 + 1)
+
+    monkeypatch.setattr(ImageFetcher, "_fetch", fetch)
+    parts = [
+        {"type": "image_url", "image_url": {"url": f"http://8.8.8.8/{n}"}} for n in range(count)
+    ]
+    assert fetched(msgspec.json.encode([{"role": "user", "content": parts[:-1]}]))
+    with pytest.raises(ApiError) as refused:
+        fetched(msgspec.json.encode([{"role": "user", "content": parts}]))
+    assert refused.value.code == "invalid_value"
+    assert str(refused.value.param).startswith(f"messages[0].content[{count - 1}]")
 
 
 def test_images_have_a_budget_of_the_process_that_is_given_back() -> None:

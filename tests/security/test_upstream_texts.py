@@ -20,8 +20,17 @@ KEY = "sk-UPSTREAM-0123456789abcdef-SECRET"
 INSIDE = "10.20.30.40:8443"
 HOST = "gpu-7.rack.internal"
 BASE64 = base64.b64encode(KEY.encode()).decode()
-SAID = f"temperature is wrong; got authorization: Bearer {KEY} ({BASE64}) at http://{HOST}/v1, {INSIDE}"
-HIDDEN = (KEY, KEY[:12], KEY[-12:], BASE64[:12], INSIDE, HOST, "10.20.30.40")
+OF_OTHERS = (
+    "AKIAIOSFODNN7EXAMPLE",
+    "gsk_abcdefghijklmnop0123456789",
+    "eyJhbGciOiJIUzI1NiJ9.eyJhIjoxfQ.c2lnbmF0dXJl",
+)
+"""Credentials of services behind the upstream, which are known by their form alone."""
+SAID = (
+    f"temperature is wrong; got authorization: Bearer {KEY} ({BASE64}) at http://{HOST}/v1, {INSIDE}"
+    f"; signed by {', '.join(OF_OTHERS)}"
+)
+HIDDEN = (KEY, KEY[:12], KEY[-12:], BASE64[:12], INSIDE, HOST, "10.20.30.40", *OF_OTHERS)
 REQUESTS: dict[str, dict[str, Any]] = {
     "chat/completions": {"messages": [{"role": "user", "content": "hi"}]},
     "completions": {"prompt": "hi"},
