@@ -14,7 +14,6 @@ import asyncio
 import socket
 import ssl
 import time
-from collections import deque
 from collections.abc import Callable
 from ipaddress import ip_address
 from typing import NamedTuple, Protocol, cast
@@ -22,6 +21,7 @@ from urllib.parse import urlsplit
 
 import httptools
 
+from tokenschain.wire.connection_pool import ConnectionPool
 from tokenschain.wire.proxy_tunnel import Tunnel
 from tokenschain.wire.request_head import ascii_host
 from tokenschain.wire.resolver import Resolver
@@ -458,37 +458,7 @@ class _Connection(asyncio.Protocol):
             self._fail(TimedOut("next event", waits.idle_max_s))
 
 
-class _Pool:
-    """The connections of one origin: a stack of idle ones and a bounded count."""
-
-    __slots__ = ("count", "idle", "waiters")
-
-    def __init__(self) -> None:
-        self.idle: list[_Connection] = []
-        self.count = 0
-        self.waiters: deque[asyncio.Future[None]] = deque()
-
-    def give_back(self, connection: _Connection) -> None:
-        connection.idle_since = time.monotonic()
-        self.idle.append(connection)
-        self.wake_one()
-
-    def forget(self, connection: _Connection) -> None:
-        """Give the place of a closed connection to the next who waits."""
-        if connection.forgotten:
-            return
-        connection.forgotten = True
-        self.count -= 1
-        if connection in self.idle:
-            self.idle.remove(connection)
-        self.wake_one()
-
-    def wake_one(self) -> None:
-        while self.waiters:
-            waiter = self.waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-                return
+_Pool = ConnectionPool[_Connection]
 
 
 class HttpClient:
@@ -541,8 +511,8 @@ class HttpClient:
             self._sweep()
         pool = self._pools.get(origin)
         if pool is None:
-            pool = self._pools[origin] = _Pool()
-        connection = self._take_idle(pool)
+            pool = self._pools[origin] = ConnectionPool()
+        connection = pool.take_idle()
         reused = connection is not None
         while True:
             if connection is None:
@@ -558,14 +528,6 @@ class HttpClient:
                 if not reused or not connection.untouched:
                     raise
                 connection, reused = None, False
-
-    @staticmethod
-    def _take_idle(pool: _Pool) -> _Connection | None:
-        while pool.idle:
-            connection = pool.idle.pop()
-            if not connection.closed:
-                return connection
-        return None
 
     async def _new_connection(
         self, origin: Origin, pool: _Pool, waits: Waits, connections_max: int
@@ -586,7 +548,7 @@ class HttpClient:
                 if waiter.done():
                     pool.wake_one()
                 raise
-            idle = self._take_idle(pool)
+            idle = pool.take_idle()
             if idle is not None:
                 return idle
         pool = self._pools.setdefault(origin, pool)  # it may have been empty, and swept away
@@ -670,9 +632,7 @@ class HttpClient:
         for connection in list(self.active):
             connection.sweep(now)
         for pool in self._pools.values():
-            # The stack's bottom is the longest idle.
-            while pool.idle and now - pool.idle[0].idle_since > IDLE_KEEP_S:
-                pool.idle[0].abort()
+            pool.close_idle(now - IDLE_KEEP_S)
         for origin in [o for o, p in self._pools.items() if not p.count and not p.waiters]:
             del self._pools[origin]  # addresses come and go, with upstreams that leave
         self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
