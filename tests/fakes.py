@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
+
 from tokenschain.core.call import Attempt, CacheResult, Call, CallRequest, ResponseWriter
 from tokenschain.core.call_record import CallRecord
 from tokenschain.core.errors import ApiError
@@ -151,7 +153,7 @@ class LoggedSteps:
         self.steps = Steps(self, self, self, self, self, self, self, self)
 
     def call(self) -> Call:
-        return call_of(BODY, self.log, CHAT._replace(parse=self._parse))
+        return call_of(BODY, self.log, msgspec.structs.replace(CHAT, parse=self._parse))
 
     def _do(self, step: str) -> None:
         self.log.append(step)

@@ -154,7 +154,9 @@ def test_p26_an_answer_that_cannot_be_said_to_the_caller_costs_it_nothing(
         monkeypatch.setattr(openai_responses.ResponsesStreamOut, "end", broken)
     else:
         path = f"/v1/{api}".encode()
-        monkeypatch.setitem(app._FORMATS, path, app._FORMATS[path]._replace(whole=broken))
+        monkeypatch.setitem(
+            app._FORMATS, path, msgspec.structs.replace(app._FORMATS[path], whole=broken)
+        )
     record = record_of(got := ask(clouds, api, stream=stream))
     assert (record.error, record.fault) == ("translation_failed", "platform")
     assert (record.charge_pico, record.cost_pico) == (0, 0)

@@ -73,6 +73,37 @@ def test_idle_connections_are_reused() -> None:
     against(script, body)
 
 
+@pytest.mark.parametrize(
+    "behind",
+    [
+        b"HTTP/1.1 200 OK\r\nx-of: the one before\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nno",
+        b"H",
+        b"no HTTP",
+    ],
+)
+def test_what_follows_an_answer_is_not_the_beginning_of_the_next_one(behind: bytes) -> None:
+    connections = 0
+
+    async def script(reader, writer) -> None:
+        nonlocal connections
+        connections += 1
+        while True:
+            await request_of(reader)
+            writer.write(OK + behind)
+
+    async def body(origin: Origin) -> None:
+        client = HttpClient()
+        for _ in range(3):
+            reply = await client.open(origin, GET, Waits())
+            assert (reply.status, await reply.read(10)) == (200, b"ok")
+            assert b"x-of" not in reply.headers
+        client.close()
+        assert connections == 3
+
+    against(script, body)
+
+
 def test_an_idle_connection_the_peer_closed_is_retried_once_and_only_then() -> None:
     requests = 0
 

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import NamedTuple
+
+import msgspec
 
 from tokenschain.core.call import Call
 from tokenschain.core.call_record import CallRecord
@@ -37,7 +38,7 @@ from tokenschain.core.ports import (
 from tokenschain.core.tenancy import KeyGrant
 
 
-class Steps(NamedTuple):
+class Steps(msgspec.Struct, frozen=True):
     """The steps, each behind its port."""
 
     metering: Metering

@@ -7,6 +7,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
+import msgspec
+
 from tokenschain.core.formats.anthropic.event_relay import RelayedEvent
 from tokenschain.core.formats.canonical import Conversation, ReplyMetadata
 from tokenschain.core.formats.continuation import Prefill
@@ -74,7 +76,7 @@ class VendorProtocol(NamedTuple):
     """Passes its events on to callers of that API."""
 
 
-class Vendor(NamedTuple):
+class Vendor(msgspec.Struct, frozen=True):
     """One row."""
 
     rules: str = ""

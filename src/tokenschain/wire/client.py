@@ -20,6 +20,7 @@ from typing import NamedTuple, Protocol, cast
 from urllib.parse import urlsplit
 
 import httptools
+import msgspec
 
 from tokenschain.wire.connection_pool import ConnectionPool
 from tokenschain.wire.proxy_tunnel import Tunnel
@@ -66,7 +67,7 @@ class Origin(NamedTuple):
         return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
 
 
-class Waits(NamedTuple):
+class Waits(msgspec.Struct, frozen=True):
     """The limits of one exchange, seconds; see the error of the same name."""
 
     connect_max_s: float = 5.0
@@ -256,7 +257,9 @@ class _Connection(asyncio.Protocol):
         self._client = client
         self._pool = pool
         self._transport: asyncio.Transport = None  # type: ignore[assignment]
-        self._parser: httptools.HttpResponseParser | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        """One for all replies: llhttp begins anew behind each. Another parser for each reply takes
+        3,000 instructions."""
         self._reply: Reply | None = None
         self._fields: dict[bytes, bytes] = {}
         self._head_bytes = 0
@@ -291,7 +294,6 @@ class _Connection(asyncio.Protocol):
         self.started = now
         self.deadline = now + waits.first_byte_max_s
         self._reply = Reply(self)
-        self._parser = httptools.HttpResponseParser(self)
         self.head = self._client.loop.create_future()
         self._client.active.add(self)
         self._transport.write(data)
@@ -310,7 +312,6 @@ class _Connection(asyncio.Protocol):
             self.abort()
             return
         self.untouched = False
-        assert self._parser is not None
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserCallbackError as error:
@@ -345,12 +346,16 @@ class _Connection(asyncio.Protocol):
         else:
             self._transport.resume_reading()
 
+    def on_message_begin(self) -> None:
+        if self._reply is None:
+            # What follows an answer in the same read must not be the beginning of the next one.
+            raise BadReply("bytes behind the answer")
+
     def on_header(self, name: bytes, value: bytes) -> None:
         self._fields[name.lower()] = value
 
     def on_headers_complete(self) -> None:
         parser = self._parser
-        assert parser is not None
         status = parser.get_status_code()
         if status < 200:
             self._fields = {}

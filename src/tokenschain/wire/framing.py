@@ -7,9 +7,9 @@ the message ends is a refusal, after which the connection must be closed (RFC 91
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 import httptools
+import msgspec
 
 # Names whose repetition changes who is asking or where the message ends.
 _SINGLE = frozenset(
@@ -43,7 +43,7 @@ class RequestRefused(Exception):
         self.message = message
 
 
-class Framing(NamedTuple):
+class Framing(msgspec.Struct, frozen=True):
     """What the head says about the message and its connection."""
 
     method: str

@@ -18,7 +18,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from email.utils import formatdate
 from ipaddress import IPv4Network, IPv6Network, ip_address
-from typing import NamedTuple, cast
+from typing import cast
+
+import msgspec
 
 from tokenschain.wire.budgets import BudgetExceeded, ByteBudget, ConnectionTable, network_of
 from tokenschain.wire.chunked import ChunkedBody, ChunkError, end_of_head
@@ -49,7 +51,7 @@ _SWEPT_AT_ONCE = 512
 _UNLIKE_MAX = 8
 
 
-class Limits(NamedTuple):
+class Limits(msgspec.Struct, frozen=True):
     """What one caller may use of the server. Bytes and seconds."""
 
     head_bytes_max: int = 32_768

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+import msgspec
 
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats import compaction, openai_chat, openai_responses, responses_reader
@@ -29,7 +31,7 @@ class StreamFormat(Protocol):
         """What follows when the stream broke off; it must not look like an end."""
 
 
-class ApiFormat(NamedTuple):
+class ApiFormat(msgspec.Struct, frozen=True):
     """One API that callers may speak."""
 
     name: str

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
@@ -57,6 +58,9 @@ ANSWER_TOKENS_DEFAULT = 4_096
 """Left to the answer beside a thinking budget where the caller set no limit."""
 
 
+NO_NAMES: Mapping[str, str] = MappingProxyType({})
+
+
 class Origin(NamedTuple):
     """What is known of a request beside its canonical fields."""
 
@@ -69,7 +73,7 @@ class Origin(NamedTuple):
     """The most that the upstream's model gives."""
 
 
-class Bridged(NamedTuple):
+class Bridged(msgspec.Struct, frozen=True, gc=False):
     """A request in a vendor's dialect, and what was changed on the way."""
 
     fields: dict[str, Raw]
@@ -83,7 +87,7 @@ class Bridged(NamedTuple):
     """Freeform tools sent as functions: the answer's calls of them are to be turned back."""
     older_functions: bool = False
     """Whether `functions` were sent as `tools`: the answer's call is to be turned back."""
-    tool_names: Mapping[str, str] = {}
+    tool_names: Mapping[str, str] = NO_NAMES
     """The callers' names of tools that were sent under others."""
     called_by_schema: bool = False
     """Whether the answer is a call written as JSON: see `forced_calls`."""

@@ -79,7 +79,7 @@ class ApiSettings(NamedTuple):
     """Requests of one address for paths that are not served."""
 
 
-class _CallHead(NamedTuple):
+class _CallHead(msgspec.Struct, frozen=True):
     """What the head of a call says to the API; kept with the head for those that repeat it."""
 
     api_format: ApiFormat

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import NamedTuple
+
+import msgspec
 
 from tokenschain.core.call import Attempt, Call
 from tokenschain.core.errors import ApiError
@@ -17,7 +18,7 @@ from tokenschain.gateway.dispatch.router import Router
 from tokenschain.gateway.dispatch.wait_queue import WaitQueue
 
 
-class AttemptContext(NamedTuple):
+class AttemptContext(msgspec.Struct, frozen=True):
     """What attempts share; none of it knows of an attempt."""
 
     upstreams: Upstreams

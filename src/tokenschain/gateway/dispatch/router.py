@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
 
+import msgspec
 from msgspec import Raw
 
 from tokenschain.core.call import Call
@@ -65,7 +65,7 @@ _OUTPUT_FIRST = 256.0
 _NO_RULES = Routing()
 
 
-class _Known(NamedTuple):
+class _Known(msgspec.Struct, frozen=True):
     """A plan's candidates, and what saves a look at each."""
 
     candidates: tuple[Candidate, ...]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import msgspec
 
 from tokenschain.core.formats.openai_chat import Api
 from tokenschain.core.snapshot import Upstream
@@ -15,7 +15,7 @@ from tokenschain.wire import client as http
 from tokenschain.wire.request_head import encode_lines
 
 
-class Target(NamedTuple):
+class Target(msgspec.Struct, frozen=True):
     """One upstream's address and all of the request head that never changes but for the key."""
 
     upstream: Upstream

@@ -254,7 +254,7 @@ class HttpUpstreams:
                 await self._images.check(bridged.fields, media)
             return await self._with_key(call, candidate, target, bridged, said)
         async with self._images.inlined(bridged.fields) as fields:
-            bridged = bridged._replace(fields=fields)
+            bridged = msgspec.structs.replace(bridged, fields=fields)
             return await self._with_key(call, candidate, target, bridged, said)
 
     def _with_key(
