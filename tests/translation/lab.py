@@ -255,10 +255,11 @@ class Lab:
         self.records.clear()
         self.faults.clear()
         caller = _Caller()
-        request = Request(method, path.encode(), headers, "127.0.0.1", time.monotonic())
-        request.body = raw
+        target = path.encode()
+        plain, _, query = target.partition(b"?")
+        request = Request(method, target, plain, query, headers, time.monotonic(), body=raw)
         caller.date_line = caller.date_line_of  # type: ignore[assignment]
-        self.gateway(Exchange(caller, request, True))  # type: ignore[arg-type]
+        self.gateway.answer(Exchange(caller, request, True))  # type: ignore[arg-type]
         async with asyncio.timeout(WAIT_MAX_S):
             await caller.done.wait()
         head, _, answered = b"".join(caller.got).partition(b"\r\n\r\n")

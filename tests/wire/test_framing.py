@@ -96,7 +96,7 @@ def test_a_connection_is_kept_as_its_version_and_header_say():
     assert not framed("connection: Close").keep_alive
     assert not framed("connection: x, close").keep_alive
     old = "GET / HTTP/1.0"
-    assert framed(first=old, host=False) == Framing("GET", b"/", False, False, None)
+    assert framed(first=old, host=False) == Framing("GET", b"/", b"/", b"", False, False, None)
     assert framed("connection: keep-alive", first=old).keep_alive
 
 

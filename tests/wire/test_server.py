@@ -22,6 +22,19 @@ def refusal(status: int, code: str, message: str, path: bytes) -> tuple[bytes, b
     return b"x-refused: %b\r\n" % (path or b"-"), f"{code}: {message}".encode()
 
 
+class Watcher:
+    """Notes what it is told of an exchange."""
+
+    def __init__(self, gone: list[str]) -> None:
+        self.caller_left = gone.append
+        self.paused = 0
+
+    def pause(self) -> None:
+        self.paused += 1
+
+    def resume(self) -> None: ...
+
+
 class Echo:
     """Answers with what it understood; `/slow` after a while, `/stream` in pieces."""
 
@@ -35,7 +48,7 @@ class Echo:
         request = exchange.request
         self.seen.append((request.method, request.path, request.body))
         if request.path == b"/slow":
-            exchange.on_gone = self.gone.append
+            exchange.watcher = Watcher(self.gone)
             loop = asyncio.get_running_loop()
             loop.call_later(0.3, lambda: exchange.ended or exchange.reply(200, b"", b"slow"))
         elif request.path == b"/stream":
@@ -51,20 +64,13 @@ class Echo:
 
     def _flood(self, exchange: Exchange) -> None:
         exchange.begin(200, b"")
-        exchange.on_gone = self.gone.append
-        running = True
-
-        def pause() -> None:
-            nonlocal running
-            running = False
-            self.paused += 1
-
-        exchange.on_pause = pause
+        exchange.watcher = watcher = Watcher(self.gone)
         for _ in range(10_000):
-            if not running:
+            if watcher.paused:
                 break
             self.sent += 1
             exchange.write(b"z" * 65_536)
+        self.paused += watcher.paused
 
 
 def serve(

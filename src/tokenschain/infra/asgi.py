@@ -69,12 +69,17 @@ class _Cycle:
         self._over = asyncio.Event()
         self._writable = asyncio.Event()
         self._writable.set()
-        exchange.on_gone = self._gone
-        exchange.on_pause = self._writable.clear
-        exchange.on_resume = self._writable.set
+        exchange.watcher = self
 
-    def _gone(self, _: str) -> None:
+    def caller_left(self, _: str) -> None:
+        """See `wire.exchange.Watcher`, as the next two."""
         self._over.set()
+        self._writable.set()
+
+    def pause(self) -> None:
+        self._writable.clear()
+
+    def resume(self) -> None:
         self._writable.set()
 
     async def receive(self) -> Message:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from http import HTTPStatus
 from typing import Protocol
+
+import msgspec
 
 from tokenschain.wire.framing import KnownHead
 
@@ -12,35 +13,20 @@ STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in 
 _NO_BODY = (204, 304)
 
 
-class Request:
-    """One request, complete with its body. Header names are lower case."""
+class Request(msgspec.Struct, eq=False):
+    """One request, complete with its body."""
 
-    __slots__ = (
-        "body", "head", "headers", "method", "path", "peer", "query", "received_at", "target",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        method: str,
-        target: bytes,
-        headers: dict[bytes, bytes],
-        peer: str,
-        received_at: float,
-        head: KnownHead | None = None,
-    ) -> None:
-        """
-        Args:
-            headers: shared by all requests with the same head, so not to be changed.
-            head: what its connection remembers of it.
-        """
-        self.method = method
-        self.target = target
-        self.path, _, self.query = target.partition(b"?")
-        self.headers = headers
-        self.head = head
-        self.body: bytes = b""
-        self.peer = peer
-        self.received_at = received_at
+    method: str
+    target: bytes
+    path: bytes
+    query: bytes
+    headers: dict[bytes, bytes]
+    """Names are lower case; shared by all requests with the same head, so not to be changed."""
+    received_at: float
+    """Monotonic seconds."""
+    head: KnownHead | None = None
+    """What its connection remembers of it."""
+    body: bytes = b""
 
 
 class Handler(Protocol):
@@ -73,26 +59,34 @@ class Connection(Protocol):
     def exchange_ended(self, keep_alive: bool) -> None: ...
 
 
+class Watcher(Protocol):
+    """Who is told what becomes of an answer's way to the caller."""
+
+    def caller_left(self, reason: str) -> None:
+        """The caller left before the answer was complete; told once."""
+
+    def pause(self) -> None:
+        """The caller reads too slowly: stop producing."""
+
+    def resume(self) -> None: ...
+
+
 class Exchange:
     """One request and the way to answer it.
 
-    After `gone` is true, everything written is dropped; `on_gone` is called
-    once, with the reason, when the caller leaves before the answer is complete.
+    After `gone` is true, everything written is dropped.
     """
 
     __slots__ = (
         "_chunked",
         "_connection",
-        "_head_only",
         "_keep_alive",
         "bytes_out",
         "ended",
         "gone",
-        "on_gone",
-        "on_pause",
-        "on_resume",
         "request",
         "started",
+        "watcher",
     )
 
     def __init__(self, connection: Connection, request: Request, keep_alive: bool) -> None:
@@ -100,14 +94,11 @@ class Exchange:
         self.request = request
         self._keep_alive = keep_alive
         self._chunked = False
-        self._head_only = request.method == "HEAD"
         self.started = False
         self.ended = False
         self.gone = False
         self.bytes_out = 0
-        self.on_gone: Callable[[str], None] | None = None
-        self.on_pause: Callable[[], None] | None = None
-        self.on_resume: Callable[[], None] | None = None
+        self.watcher: Watcher | None = None
 
     @property
     def client_address(self) -> str:
@@ -125,7 +116,7 @@ class Exchange:
             body = b""
         else:
             length = b"content-length: %d\r\n" % len(body)
-        if self._head_only:
+        if self.request.method == "HEAD":
             body = b""
         keep = self._keep_alive and not connection.draining
         data = b"".join(
@@ -163,7 +154,7 @@ class Exchange:
 
     def write(self, data: bytes) -> None:
         """Send a piece of the body."""
-        if self.gone or self._head_only or not data:
+        if self.gone or self.request.method == "HEAD" or not data:
             return
         self.bytes_out += len(data)
         if self._chunked:
@@ -175,7 +166,7 @@ class Exchange:
         self.ended = True
         if self.gone:
             return
-        if self._chunked and not self._head_only:
+        if self._chunked and self.request.method != "HEAD":
             self.bytes_out += len(data)
             data = b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data) if data else b"0\r\n\r\n"
             self._connection.send(data)

@@ -48,6 +48,8 @@ class Framing(msgspec.Struct, frozen=True):
 
     method: str
     target: bytes
+    path: bytes
+    query: bytes
     speaks_1_1: bool
     keep_alive: bool
     body_bytes: int | None
@@ -61,17 +63,22 @@ class KnownHead:
     What is equal to a head that was found strict is strict, so nothing is checked again.
     """
 
-    __slots__ = ("_after", "_before", "_fields", "_head", "_size", "framing", "notes")
+    __slots__ = (
+        "_after", "_before", "bytes_whole", "fields", "framing", "head", "notes", "size",
+    )  # fmt: skip
 
     def __init__(self, head: bytes, fields: dict[bytes, bytes], framing: Framing) -> None:
         length = fields[_LENGTH]
         at = head.lower().index(b"\r\n%b:" % _LENGTH)
         start = head.index(length, at + len(_LENGTH) + 3)
-        self._head, self._size = head, len(head)
+        self.head, self.size = head, len(head)
         self._before = head[:start]
         self._after = head[start + len(length) :]
-        self._fields = fields
+        self.fields = fields
+        """Not to be changed."""
         self.framing = framing
+        self.bytes_whole = len(head) + (framing.body_bytes or 0)
+        """Of the head and its body."""
         self.notes: object = None
         """What the handler derived from the head, if it is the same for all that repeat it."""
 
@@ -86,8 +93,8 @@ class KnownHead:
         """Where the head ends that `data` begins with, and its length's digits; None where it
         is another head."""
         # A slice costs a third of what `startswith` does.
-        if data[: self._size] == self._head:
-            return self._size, self._fields[_LENGTH]
+        if data[: self.size] == self.head:
+            return self.size, self.fields[_LENGTH]
         before, after = self._before, self._after
         if not data.startswith(before):
             return None
@@ -98,9 +105,9 @@ class KnownHead:
             return None
         return at + len(after), digits
 
-    def fields(self, length: bytes) -> dict[bytes, bytes]:
+    def fields_with(self, length: bytes) -> dict[bytes, bytes]:
         """The fields with that length; not to be changed."""
-        fields = self._fields
+        fields = self.fields
         return fields if fields[_LENGTH] == length else fields | {_LENGTH: length}
 
 
@@ -200,9 +207,9 @@ def framing_of(request_line: bytes, fields: dict[bytes, bytes], body_bytes_max: 
         raise RequestRefused(400, "malformed_http", "The request target must be a path.")
     connection = fields.get(b"connection")
     keep_alive = speaks_1_1 if connection is None else _keeps_alive(connection, speaks_1_1)
-    return Framing(
-        method, target, speaks_1_1, keep_alive, _body_bytes(fields, speaks_1_1, body_bytes_max)
-    )
+    path, _, query = target.partition(b"?")
+    body_bytes = _body_bytes(fields, speaks_1_1, body_bytes_max)
+    return Framing(method, target, path, query, speaks_1_1, keep_alive, body_bytes)
 
 
 def body_too_large(bytes_max: int) -> RequestRefused:

@@ -352,7 +352,9 @@ class GatewayWorker:
         self._gateway.journal_ok = self._has_room
         self._gateway.refused = self._refused
         proxies = [ip_network(network) for network in server.trusted_proxies]
-        self._server = HttpServer(self._gateway, self._gateway.refusal, _limits(server), proxies)
+        self._server = HttpServer(
+            self._gateway.answer, self._gateway.refusal, _limits(server), proxies
+        )
         self._server.at_head = self._gateway.at_head
 
     # --- run -----------------------------------------------------------------------------

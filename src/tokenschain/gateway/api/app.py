@@ -108,6 +108,7 @@ class Gateway:
             report: told of faults of our own, with the call's id.
         """
         self._conversations = conversations
+        self._keep = conversations.keep
         self._redact = redact
         self._reads: set[asyncio.Task[None]] = set()
         self._read_rates = KeyedRates(settings.reads_per_minute_max)
@@ -135,7 +136,7 @@ class Gateway:
         """Calls being served."""
         return len(self._calls)
 
-    def __call__(self, exchange: Exchange) -> None:
+    def answer(self, exchange: Exchange) -> None:
         """Answer one request; see `wire.exchange.Handler`."""
         request = exchange.request
         head = request.head
@@ -201,18 +202,17 @@ class Gateway:
 
     def _start(self, exchange: Exchange, head: _CallHead) -> None:
         request = exchange.request
-        writer = CallResponseWriter(exchange, head.cors, self._conversations.keep, self._redact)
+        writer = CallResponseWriter(exchange, head.cors, self._keep, self._redact)
         call = self._call(self._next_id(), head.api_format, head.key_digest, request, writer)
         request.body = b""
         ready = self._ready(call)
         if ready is not None and self._answered(call, ready):
-            writer.untie()
             return
         writer.call = call
         # Named, and by its class: a name that asyncio makes up takes 1,500 instructions.
         writer.task = asyncio.Task(self._run(call, writer), loop=self._loop, name=call.request.id)
         self._calls.add(writer)
-        exchange.on_gone = writer.caller_left
+        exchange.watcher = writer
 
     def _answered(self, call: Call, ready: ReadyAnswer) -> bool:
         """Whether a call could be answered without a task of its own."""
@@ -332,7 +332,7 @@ class Gateway:
                 if method == "POST":
                     if place.model:
                         request.body = paths.with_model(request.body, place.model)
-                    self(exchange)
+                    self.answer(exchange)
                     return
         if method == "OPTIONS":
             allow = paths.METHODS_OF_ALL if found is None else routes.methods_of(found[0])
@@ -490,7 +490,7 @@ class Gateway:
     def _input_tokens(self, exchange: Exchange) -> None:
         """OpenAI's count, as far as can be said without the model's tokenizer."""
         api_format = _FORMATS[b"/v1/responses"]
-        writer = CallResponseWriter(exchange, b"", self._conversations.keep, self._redact)
+        writer = CallResponseWriter(exchange, b"", self._keep, self._redact)
         key_digest = self._auth.key_digest_of(exchange.request.headers)
         call = self._call("input_tokens", api_format, key_digest, exchange.request, writer)
         caller = self._steps.auth.authenticate(call)
@@ -512,7 +512,6 @@ class Gateway:
             }
             exchange.reply(200, JSON_LINE + headers, msgspec.json.encode(count))
 
-        exchange.on_pause = exchange.on_resume = None
         self._read(answer())
 
     async def _parsed(self, parsing: Callable[[], ParsedRequest], body: bytes) -> ParsedRequest:
@@ -548,13 +547,12 @@ class Gateway:
 
     def _explain(self, exchange: Exchange) -> None:
         """A dry run of the choice for a chat request: nothing is sent, nothing is counted."""
-        writer = CallResponseWriter(exchange, b"", self._conversations.keep, self._redact)
+        writer = CallResponseWriter(exchange, b"", self._keep, self._redact)
         api_format = _FORMATS[b"/v1/chat/completions"]
         key_digest = self._auth.key_digest_of(exchange.request.headers)
         call = self._call("explain", api_format, key_digest, exchange.request, writer)
         caller = self._steps.auth.authenticate(call)
         self._count_read(caller)
-        exchange.on_pause = exchange.on_resume = None
 
         async def answer() -> None:
             body = call.request.body

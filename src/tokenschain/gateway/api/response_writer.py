@@ -70,8 +70,6 @@ class CallResponseWriter:
         self.on_pause: Callable[[], None] | None = None
         self.on_resume: Callable[[], None] | None = None
         self.paused = False
-        exchange.on_pause = self._pause
-        exchange.on_resume = self._resume
 
     @property
     def gone(self) -> bool:
@@ -181,15 +179,11 @@ class CallResponseWriter:
 
     def release(self) -> None:
         """The call is over, and its task with it."""
-        self.untie()
+        # What points in circles is let go of, so that memory is freed by count: a garbage
+        # collection of thousands of calls stops all calls for 6 ms.
+        self._exchange.watcher = None
         self.call.forget_prompt()
         del self.call, self.task
-
-    def untie(self) -> None:
-        """Let go of what points in circles, so that memory is freed by count: a garbage
-        collection of thousands of calls stops all calls for 6 ms."""
-        exchange = self._exchange
-        exchange.on_gone = exchange.on_pause = exchange.on_resume = None
 
     def end_early(self, error: ApiError) -> None:
         """The call may not go on, and its caller is told why."""
@@ -197,7 +191,7 @@ class CallResponseWriter:
         self.task.cancel()
 
     def caller_left(self, reason: str) -> None:
-        """The connection is gone before the answer was complete."""
+        """See `wire.exchange.Watcher`, as the next two."""
         call = self.call
         messages = {
             "caller_gone": "The caller closed the connection.",
@@ -212,12 +206,12 @@ class CallResponseWriter:
             return
         self.task.cancel()
 
-    def _pause(self) -> None:
+    def pause(self) -> None:
         self.paused = True
         if self.on_pause is not None:
             self.on_pause()
 
-    def _resume(self) -> None:
+    def resume(self) -> None:
         self.paused = False
         if self.on_resume is not None:
             self.on_resume()
