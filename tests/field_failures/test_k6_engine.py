@@ -10,9 +10,9 @@ import pytest
 from openai.types import CompletionChoice
 
 from tokenschain.core.formats import forced_calls, openai_chat, parameter_bridge
+from tokenschain.core.formats.bridged_request import Bridged
 from tokenschain.core.formats.normalization import Normalization, ReplyContext, ReplyNormalizer
 from tokenschain.core.formats.openai_chat import Api
-from tokenschain.core.formats.parameter_bridge import Bridged
 from tokenschain.core.formats.translation_changes import Policy
 from tokenschain.providers.vendor_table import vendor_of
 

@@ -16,7 +16,7 @@ from tokenschain.core.errors import ApiError
 from tokenschain.core.formats import openai_chat
 from tokenschain.core.formats.continuation import PartialOutput
 from tokenschain.core.log_events import silent
-from tokenschain.core.ports import Answer
+from tokenschain.core.ports import Answer, delivered
 from tokenschain.core.pricing.catalog import DatedPrice
 from tokenschain.core.snapshot import (
     OWN_UPSTREAM_PRICE,
@@ -151,7 +151,7 @@ def test_no_call_reaches_another_tenants_upstream(
         plan = router.plan(asked, caller)
         dispatch.explain(asked, caller, plan)
         answer = await dispatch.open(asked, caller, plan)
-        await answer.deliver(asked)
+        await delivered(answer, asked)
 
     with pytest.raises(ApiError):
         asyncio.run(serve())

@@ -1,4 +1,4 @@
-"""One call while it is being served: a frozen request and the result of each step.
+"""One call while it is being served: its request and the result of each step.
 
 Every slot of `Call` is written by one step, which its docstring names; all others only read it.
 """
@@ -70,8 +70,8 @@ class CallerWriter(ResponseWriter, Protocol):
         """
 
 
-class CallRequest(msgspec.Struct, frozen=True):
-    """What came in."""
+class CallRequest(msgspec.Struct, eq=False):
+    """What came in; never changed, but that its body is let go of."""
 
     id: str
     api_format: ApiFormat
@@ -314,8 +314,7 @@ class Call:
 
     def forget_prompt(self) -> None:
         """Free the request's memory: a stream may outlast it by far."""
-        if self.request.body:
-            self.request = msgspec.structs.replace(self.request, body=b"")
+        self.request.body = b""
         if not self.resumable:
             self.parsed.fields = {}
             if self.parsed.native is not None:
@@ -326,23 +325,17 @@ class Call:
 _LEFT = ("caller_gone", "caller_stalled")
 
 
-class WholeAnswer:
+class WholeAnswer(msgspec.Struct, frozen=True, gc=False):
     """An answer that is all there; see `core.ports.Answer`."""
 
-    __slots__ = ("_body", "_native")
+    body: bytes
+    native: bytes = b""
+    """The same in the caller's own protocol, where it came so."""
 
-    def __init__(self, body: bytes, native: bytes = b"") -> None:
-        """
-        Args:
-            native: the same in the caller's own protocol, where it came so.
-        """
-        self._body = body
-        self._native = native
-
-    async def deliver(self, call: Call) -> bytes:
-        call.relays = bool(self._native)
-        call.native_answer = self._native
-        return self._body
+    def deliver(self, call: Call) -> bytes:
+        call.relays = bool(self.native)
+        call.native_answer = self.native
+        return self.body
 
     def abort(self) -> None: ...
 

@@ -36,8 +36,8 @@ class OffLoop(Protocol):
 class Answer(Protocol):
     """An upstream that has begun to answer."""
 
-    async def deliver(self, call: Call) -> bytes:
-        """Give the caller all but the last bytes; return those.
+    def deliver(self, call: Call) -> bytes | Coroutine[None, None, bytes]:
+        """Give the caller all but the last bytes; return those, at once where all is there.
 
         They are held back until the call's record is written.
 
@@ -50,6 +50,12 @@ class Answer(Protocol):
 
     def partial_output(self) -> PartialOutput | None:
         """After it broke off: what the caller has, when another can safely go on."""
+
+
+async def delivered(answer: Answer, call: Call) -> bytes:
+    """What `Answer.deliver` gives, waited for if need be."""
+    last = answer.deliver(call)
+    return last if isinstance(last, bytes) else await last
 
 
 class Auth(Protocol):

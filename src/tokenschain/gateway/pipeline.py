@@ -85,7 +85,8 @@ async def serve(call: Call, steps: Steps) -> None:
             if call.cache.in_flight is not None:
                 call.output = call.cache.in_flight.recorder(call.writer)
             answer = await steps.opening.open(call, caller, plan)
-        last = await answer.deliver(call)
+        delivering = answer.deliver(call)
+        last = delivering if isinstance(delivering, bytes) else await delivering
         if len(last) > LONG_BYTES:
             final = await steps.off_loop(partial(call.writer.complete, call, last))
         else:

@@ -17,6 +17,7 @@ from tokenschain.core.call import Call, CallRequest
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.formats import API_FORMATS
 from tokenschain.core.formats.openai_chat import Api
+from tokenschain.core.ports import delivered
 from tokenschain.core.redaction import Redactor
 from tokenschain.core.slots import Slots
 from tokenschain.core.snapshot import Candidate, Upstream
@@ -230,7 +231,7 @@ async def _called(
     try:
         async with asyncio.timeout(max(1.0, left_s)):
             answer = await upstreams.open(call, Candidate(upstream, trial.offer))
-            await answer.deliver(call)
+            await delivered(answer, call)
     except TimeoutError:
         said = f"{named} gave no answer within {left_s:.0f} s"
         return StepResult("call", "failed", said, MENDS["upstream_timeout"])

@@ -24,6 +24,7 @@ from tokenschain.core.formats.anthropic import (
     request_reader,
     request_writer,
 )
+from tokenschain.core.formats.bridged_request import Bridged, Origin
 from tokenschain.core.formats.normalization import Normalization, ReplyNormalizer
 from tokenschain.core.formats.openai_chat import UNREAD
 from tokenschain.core.formats.translation_changes import Policy
@@ -387,7 +388,7 @@ def test_what_a_bridge_is_not_asked_for_it_would_leave_as_it_is() -> None:
             parsed = parse(json.dumps(plain | extra).encode())
             native = parsed.native
             assert native is not None
-            origin = parameter_bridge.Origin(native.names, native.losses, True)
+            origin = Origin(native.names, native.losses, True)
             for vendor in VENDORS.values():
                 if native.losses or parameter_bridge.touches(
                     vendor.dialect, "m", parsed.fields, parsed.roles,
@@ -397,6 +398,6 @@ def test_what_a_bridge_is_not_asked_for_it_would_leave_as_it_is() -> None:
                 bridged = parameter_bridge.bridge(
                     parsed.fields, "m", vendor.dialect, Policy.AUTO, origin
                 )
-                assert bridged == parameter_bridge.Bridged(parsed.fields), (vendor, extra)
+                assert bridged == Bridged(parsed.fields), (vendor, extra)
                 passed += 1
     assert passed > len(VENDORS), "most are passed over"

@@ -15,6 +15,7 @@ from tokenschain.core.call import Attempt, Call
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.openai_chat import Api, parse
 from tokenschain.core.log_events import silent
+from tokenschain.core.ports import delivered
 from tokenschain.core.routing.health import AttemptOutcome
 from tokenschain.core.snapshot import Candidate, Routing
 from tokenschain.gateway.dispatch.dispatcher import Dispatch
@@ -94,7 +95,7 @@ def place(
         try:
             answer = await task
             over = loop.now
-            return (await answer.deliver(call)).decode(), over
+            return (await delivered(answer, call)).decode(), over
         except (ApiError, asyncio.CancelledError) as error:
             return error, loop.now
 

@@ -15,6 +15,7 @@ from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.continuation import PartialOutput
 from tokenschain.core.formats.openai_chat import Api, parse
 from tokenschain.core.log_events import silent
+from tokenschain.core.ports import delivered
 from tokenschain.core.snapshot import (
     Candidate,
     ModelRoute,
@@ -108,7 +109,7 @@ class House:
         """Who answered, or the code of the error."""
         try:
             answer = await self.dispatch.open(call, GRANT, plan)
-            return (await answer.deliver(call)).decode()
+            return (await delivered(answer, call)).decode()
         except ApiError as error:
             return error.code
 

@@ -16,6 +16,7 @@ from tokenschain.core.call import Attempt, Call
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.formats import API_FORMATS
 from tokenschain.core.formats.openai_chat import Api, parse
+from tokenschain.core.ports import delivered
 from tokenschain.core.pricing.catalog import Usage
 from tokenschain.core.routing import request_batching
 from tokenschain.core.snapshot import (
@@ -72,7 +73,7 @@ def call_of(text: Any, **more: Any) -> Call:
 
 async def embed(house: Batching, call: Call) -> Any:
     answer = await house.open(call, GRANT, PLAN)
-    return json.loads(await answer.deliver(call))
+    return json.loads(await delivered(answer, call))
 
 
 def run(texts: list[Any], **more: Any) -> tuple[Embedder, list[Any], list[Call]]:

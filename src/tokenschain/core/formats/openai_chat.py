@@ -227,7 +227,8 @@ def parse(api: Api, body: bytes, native: NativeRequest | None = None) -> ParsedR
     Raises:
         ApiError: 400 with OpenAI's code, and the field that is to blame in `param`.
     """
-    fields, mended = read_body(body)
+    read = read_body(body)
+    fields, mended = read.fields, read.mended
     if api is _CHAT and not mended and _BEYOND_TEXTS.isdisjoint(fields):
         texts = _chat_of_texts(fields, body, native)
         if texts is not None:
@@ -267,7 +268,7 @@ def _chat_of_texts(
         chat.n or 1,
         most,
         # Texts hold no media, and nothing but texts is in them.
-        text_tokens(memoryview(fields["messages"]).nbytes),
+        text_tokens(len(fields["messages"])),
         native=native,
         roles=frozenset(roles),
         all_text=True,
@@ -528,7 +529,10 @@ class WireReply(Struct, gc=False):
 
     def finish_reason(self) -> str:
         """The last finish reason in it, or an empty string."""
-        for choice in reversed(self.choices or ()):
+        choices = self.choices or ()
+        if len(choices) == 1:
+            return choices[0].finish_reason or ""
+        for choice in reversed(choices):
             if choice.finish_reason:
                 return choice.finish_reason
         return ""

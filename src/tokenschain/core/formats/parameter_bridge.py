@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from msgspec import Raw
 
 from tokenschain.core.formats import forced_calls, message_bridge, tool_bridge
+from tokenschain.core.formats.bridged_request import Bridged, Origin
 from tokenschain.core.formats.dialect import WATCHED_OF_TRANSLATED, Dialect, History
 from tokenschain.core.formats.thinking import (
     BUDGET_DEFAULT,
@@ -30,10 +30,7 @@ from tokenschain.core.formats.thinking import (
 )
 from tokenschain.core.formats.translation_changes import (
     ESSENTIAL,
-    OPENAI_NAMES,
-    CallerNames,
     Changes,
-    Loss,
     Policy,
     listed,
 )
@@ -56,43 +53,6 @@ _LOST_REASONING = " "
 LIMITS = ("max_completion_tokens", "max_tokens")
 ANSWER_TOKENS_DEFAULT = 4_096
 """Left to the answer beside a thinking budget where the caller set no limit."""
-
-
-NO_NAMES: Mapping[str, str] = MappingProxyType({})
-
-
-class Origin(NamedTuple):
-    """What is known of a request beside its canonical fields."""
-
-    names: CallerNames = OPENAI_NAMES
-    losses: tuple[Loss, ...] = ()
-    """What the canonical form does not hold of it."""
-    translated: bool = False
-    """Whether it came in by another API than OpenAI's chat."""
-    output_tokens_max: int | None = None
-    """The most that the upstream's model gives."""
-
-
-class Bridged(msgspec.Struct, frozen=True, gc=False):
-    """A request in a vendor's dialect, and what was changed on the way."""
-
-    fields: dict[str, Raw]
-    dropped: tuple[str, ...] = ()
-    emulated: tuple[str, ...] = ()
-    thinking: bool | None = None
-    schema: bytes | None = None
-    """The JSON schema that was emulated: to be checked, since it was only asked for."""
-    adapted: tuple[str, ...] = ()
-    freeform: frozenset[str] = frozenset()
-    """Freeform tools sent as functions: the answer's calls of them are to be turned back."""
-    older_functions: bool = False
-    """Whether `functions` were sent as `tools`: the answer's call is to be turned back."""
-    tool_names: Mapping[str, str] = NO_NAMES
-    """The callers' names of tools that were sent under others."""
-    called_by_schema: bool = False
-    """Whether the answer is a call written as JSON: see `forced_calls`."""
-    relays: bool = False
-    """Whether the fields are the caller's own, in the protocol that the vendor speaks."""
 
 
 def bridge(

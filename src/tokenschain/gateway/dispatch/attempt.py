@@ -9,7 +9,7 @@ import msgspec
 from tokenschain.core.call import Attempt, Call
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.continuation import PartialOutput
-from tokenschain.core.ports import Answer, Upstreams
+from tokenschain.core.ports import Answer, Upstreams, delivered
 from tokenschain.core.routing.selection import Endpoint, Need
 from tokenschain.core.snapshot import Plan
 from tokenschain.core.tenancy import KeyGrant
@@ -94,13 +94,13 @@ class UpstreamAttempt:
         try:
             self._answer = await context.upstreams.open(self.call, self.candidate, said)
         except ApiError as error:
-            self._end(0)
+            self._end(0, context.clock())
             context.health.failed(endpoint, error, self.call.request.id)
             raise
         except BaseException:
             # Cancelled: the caller left, or another upstream was faster. That says nothing of
             # this one; if it was the trial of an open breaker, another call may make it.
-            self._end(0)
+            self._end(0, context.clock())
             endpoint.health.withdrawn()
             raise
         now = context.clock()
@@ -111,33 +111,33 @@ class UpstreamAttempt:
             # Its backlog of prompts is shorter now: a call that waits for that may go.
             context.wait_queue.free_at(endpoint)
         else:
-            self._note_whole()
+            self._note_whole(now)
         context.health.succeeded(endpoint, now)
         if self.need.prefixes:
             context.router.opened(endpoint, self.need)
         if not streams:
-            self._settle()
+            self._settle(now)
         return self
 
-    def _note_whole(self) -> None:
+    def _note_whole(self, now: float) -> None:
         """A whole answer came; when it began is known only if it was a stream on the way."""
-        endpoint = self.endpoint
-        attempt = self.attempt if self.candidate.upstream.stream_whole else None
-        first = attempt.first_token_at if attempt is not None else None
+        endpoint, first = self.endpoint, None
+        if self.candidate.upstream.stream_whole and (attempt := self.attempt) is not None:
+            first = attempt.first_token_at
         if first is not None:
             took_s = max(0.0, first - self._began)
-            endpoint.spoke(self._fresh, self._ahead, took_s, self._context.clock())
+            endpoint.spoke(self._fresh, self._ahead, took_s, now)
         else:
             endpoint.silent(self._fresh)
 
-    def deliver(self, call: Call) -> Coroutine[None, None, bytes]:
+    def deliver(self, call: Call) -> bytes | Coroutine[None, None, bytes]:
         """See `core.ports.Answer.deliver`."""
         assert self._answer is not None
         return self._answer.deliver(call) if self._over else self._deliver(self._answer, call)
 
     async def _deliver(self, answer: Answer, call: Call) -> bytes:
         try:
-            return await answer.deliver(call)
+            return await delivered(answer, call)
         except ApiError as error:
             self._settle()
             self._context.health.failed(self.endpoint, error, self.call.request.id)
@@ -195,26 +195,27 @@ class UpstreamAttempt:
                 return attempt
         return None
 
-    def _settle(self) -> None:
+    def _settle(self, now: float | None = None) -> None:
         """The answer is over, well or not; nothing happens the second time."""
         if self._over:
             return
+        if now is None:
+            now = self._context.clock()
         attempt = self.attempt
         usage = attempt.usage if attempt is not None else None
         if attempt is None or usage is None:
-            self._end(0)
+            self._end(0, now)
         else:
             tokens, router = usage.completion_tokens, self._context.router
-            self._end(tokens)
+            self._end(tokens, now)
             if attempt.outcome == "ok":
                 router.learned(self.plan.route, tokens)
             router.service.charge(self.caller.tenant, usage.prompt_tokens, tokens, 1.0)
 
-    def _end(self, tokens: int) -> None:
+    def _end(self, tokens: int, now: float) -> None:
         if self._over:
             return
         self._over = True
-        now = self._context.clock()
         endpoint = self.endpoint
         took_s = now - self._began
         if self._spoke_at:

@@ -13,7 +13,7 @@ from tokenschain.core.call import Call
 from tokenschain.core.errors import ApiError, Blame
 from tokenschain.core.formats.continuation import PartialOutput
 from tokenschain.core.log_events import Reporter
-from tokenschain.core.ports import Answer, Upstreams
+from tokenschain.core.ports import Answer, Upstreams, delivered
 from tokenschain.core.routing.admission import Priority
 from tokenschain.core.routing.health import RetryBudget
 from tokenschain.core.routing.selection import Decision, Endpoint, Need
@@ -319,7 +319,7 @@ class ContinuedAnswer:
         continuations = 0
         while True:
             try:
-                return await self._attempt.deliver(call)
+                return await delivered(self._attempt, call)
             except ApiError as error:
                 self._attempt = await self._dispatch.continue_elsewhere(
                     self._attempt, error, continuations

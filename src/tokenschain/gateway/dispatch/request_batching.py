@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from tokenschain.core.call import Attempt, Call, WholeAnswer
 from tokenschain.core.errors import ApiError, Fault
-from tokenschain.core.ports import Answer, Opening
+from tokenschain.core.ports import Answer, Opening, delivered
 from tokenschain.core.routing import request_batching
 from tokenschain.core.routing.request_batching import BatchPart, Size
 from tokenschain.core.snapshot import Plan
@@ -129,7 +129,7 @@ class Batching:
         weights = [member.call.parsed.prompt_tokens_estimate for member in members]
         try:
             answer = await self._opening.open(joint, first.caller, first.plan)
-            body = await answer.deliver(joint)
+            body = await delivered(answer, joint)
             attempt = joint.attempts[-1]
             assert attempt.usage is not None, "an answered attempt has its usage"
             parts = request_batching.apart(
@@ -159,7 +159,7 @@ class Batching:
         for member in members:
             try:
                 answer = await self._opening.open(member.call, member.caller, member.plan)
-                body = await answer.deliver(member.call)
+                body = await delivered(answer, member.call)
             except ApiError as error:
                 _fail(member, error)
             else:

@@ -12,7 +12,7 @@ from tokenschain.core.call import Attempt, Call, ResponseWriter, WholeAnswer
 from tokenschain.core.formats import canonical, openai_chat
 from tokenschain.core.formats.continuation import PartialOutput
 from tokenschain.core.formats.json_bounds import LONG_BYTES
-from tokenschain.core.ports import Answer, OffLoop
+from tokenschain.core.ports import Answer, OffLoop, delivered
 from tokenschain.core.pricing.catalog import Usage
 from tokenschain.providers.openai_compat.replies import (
     REPLY_BYTES_MAX,
@@ -144,7 +144,7 @@ class _Merged:
         writer.on_resume = self._resume
         attempt = self._attempt
         try:
-            await _all([answer.deliver(call) for answer in self._answers])
+            await _all([delivered(answer, call) for answer in self._answers])
             attempt.outcome = "ok"
             if call.parsed.wants_usage or not writer.takes_raw:
                 head = heading_of(call, attempt).head(call.request.id)

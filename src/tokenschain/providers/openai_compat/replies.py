@@ -106,7 +106,8 @@ def understood(body: bytes, call: Call, attempt: Attempt, vendor: Vendor) -> byt
         ) from None
     # Kept whatever follows: what the upstream counted it is owed, whoever pays for it.
     usage = attempt.usage = openai_chat.usage_of(found.usage)
-    if found.is_error:
+    # With choices it can be one only by MiniMax's `base_resp`.
+    if (not found.choices or found.base_resp is not None) and found.is_error:
         raise refused(200, body, {}, upstream, vendor)
     finish = found.finish_reason()
     if finish in FAILED_FINISHES:

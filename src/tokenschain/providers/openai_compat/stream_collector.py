@@ -12,7 +12,7 @@ from tokenschain.core.call import Attempt, Call
 from tokenschain.core.formats import stream_aggregation
 from tokenschain.core.formats.json_bounds import LONG_BYTES
 from tokenschain.core.formats.openai_chat import ParsedRequest
-from tokenschain.core.ports import OffLoop
+from tokenschain.core.ports import OffLoop, delivered
 from tokenschain.providers.openai_compat.streams import StreamAnswer
 from tokenschain.providers.vendor_profile import Vendor
 from tokenschain.wire import client as http
@@ -37,7 +37,7 @@ async def gather(
     basket = _Basket(call)
     answer = await StreamAnswer(reply, call, attempt, vendor, basket).first_token()
     try:
-        await answer.deliver(call)
+        await delivered(answer, call)
     finally:
         call.partial = False
     joining = partial(stream_aggregation.whole_of, basket.chunks)

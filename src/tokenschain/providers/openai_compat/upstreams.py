@@ -12,27 +12,14 @@ from msgspec import Raw
 
 from tokenschain.core.call import Attempt, Call, WholeAnswer
 from tokenschain.core.errors import ApiError, Blame
-from tokenschain.core.formats import (
-    canonical,
-    continuation,
-    openai_chat,
-    parameter_bridge,
-)
-from tokenschain.core.formats.anthropic.relay import relayed
+from tokenschain.core.formats import canonical, openai_chat
+from tokenschain.core.formats.bridged_request import Bridged
 from tokenschain.core.formats.continuation import PartialOutput, Splice
 from tokenschain.core.formats.dialect import Dialect
-from tokenschain.core.formats.json_bounds import LONG_BYTES
 from tokenschain.core.formats.openai_chat import Api, ParsedRequest
-from tokenschain.core.formats.parameter_bridge import Bridged, Origin
-from tokenschain.core.formats.translation_changes import (
-    OPENAI_NAMES,
-    Changes,
-    Loss,
-    Policy,
-    listed,
-)
+from tokenschain.core.formats.translation_changes import Policy
 from tokenschain.core.gateway_status import MISSING, KeyStatus
-from tokenschain.core.ports import Answer, OffLoop, on_loop
+from tokenschain.core.ports import Answer, OffLoop, delivered, on_loop
 from tokenschain.core.snapshot import Candidate, Upstream
 from tokenschain.providers import rerank
 from tokenschain.providers.access_tokens import TokenKeeper
@@ -46,6 +33,14 @@ from tokenschain.providers.openai_compat.replies import (
     REPLY_BYTES_MAX,
     read_native,
     read_whole,
+    takes_long,
+    understood,
+)
+from tokenschain.providers.openai_compat.request_bridge import (
+    bridged_request,
+    policy_of,
+    schema_param,
+    tell,
 )
 from tokenschain.providers.openai_compat.stream_collector import as_stream, gather
 from tokenschain.providers.openai_compat.streams import StreamAnswer
@@ -67,7 +62,6 @@ PROMPTS_MAX = 128
 """Of one text completion, where each is a call."""
 PROBE_WAITS = http.Waits(connect_max_s=1.0, first_byte_max_s=2.0, total_max_s=3.0)
 PROBE_BYTES_MAX = 65_536
-POLICY_HEADER = b"x-tc-unsupported"
 # Looked up once: a member of an enumeration costs more than the comparison with it.
 _CHAT, _COMPLETIONS, _EMBEDDINGS = Api.CHAT, Api.COMPLETIONS, Api.EMBEDDINGS
 _decode_list = msgspec.json.Decoder(list[Raw]).decode
@@ -218,8 +212,8 @@ class HttpUpstreams:
         target = self._target(candidate.upstream, call.parsed.api, said is not None)
         if call.takes_long:
             return self._open_long(call, candidate, target, said)
-        bridged = _bridge(call, candidate, target.vendor, said)
-        _tell(call, bridged)
+        bridged = bridged_request(call, candidate, target.vendor, said)
+        tell(call, bridged)
         texts = (
             call.parsed.all_text
             and not bridged.relays  # as its caller wrote it: not all of that was translated
@@ -232,9 +226,9 @@ class HttpUpstreams:
     async def _open_long(
         self, call: Call, candidate: Candidate, target: Target, said: PartialOutput | None
     ) -> Answer:
-        bridging = functools.partial(_bridge, call, candidate, target.vendor, said)
+        bridging = functools.partial(bridged_request, call, candidate, target.vendor, said)
         bridged = await self._off_loop(bridging)
-        _tell(call, bridged)
+        tell(call, bridged)
         return await self._open_prepared(call, candidate, target, bridged, said)
 
     async def _open_prepared(
@@ -247,7 +241,7 @@ class HttpUpstreams:
     ) -> Answer:
         """Check the schema of the answer and addresses of media, or fetch those; then ask."""
         if bridged.schema is not None:
-            await self._schemas.check_schema(bridged.schema, _schema_param(call.parsed))
+            await self._schemas.check_schema(bridged.schema, schema_param(call.parsed))
         media = target.media_urls
         if media is not MediaUrls.INLINED:
             if media is not MediaUrls.PASSED:
@@ -310,7 +304,8 @@ class HttpUpstreams:
     ) -> Answer:
         parsed, upstream, vendor = call.parsed, candidate.upstream, target.vendor
         attempt = Attempt(candidate, time.monotonic())
-        attempt.thinking = bool(bridged.thinking)
+        if bridged.thinking:
+            attempt.thinking = True
         api, fields = parsed.api, bridged.fields
         prompts = _prompts(fields, vendor.dialect) if api is _COMPLETIONS else []
         if prompts or parsed.choices > vendor.dialect.choices_max:
@@ -344,12 +339,12 @@ class HttpUpstreams:
                 body = await gather(reply, call, attempt, vendor, self._off_loop)
             else:
                 body = reply.whole(REPLY_BYTES_MAX) or await reply.read(REPLY_BYTES_MAX)
-                if len(body) > LONG_BYTES or not body.startswith(b"{"):
-                    # What is encoded may be long.
+                if takes_long(body):
                     reading = functools.partial(read_whole, body, reply, call, attempt, vendor)
                     body = await self._off_loop(reading)
                 else:
-                    body = read_whole(body, reply, call, attempt, vendor)
+                    attempt.first_token_at = attempt.ended_at = time.monotonic()
+                    body = understood(body, call, attempt, vendor)
             if bridged.schema is not None:
                 body = await self._schemas.checked(body, bridged.schema, upstream.id)
             return WholeAnswer(body)
@@ -467,7 +462,7 @@ class HttpUpstreams:
                 "unsupported_parameter", "With several prompts the upstream gives one choice each.",
                 param="n",
             )  # fmt: skip
-        if not prompts and _policy(call) in (Policy.ERROR, Policy.DROP):
+        if not prompts and policy_of(call) in (Policy.ERROR, Policy.DROP):
             most = target.vendor.dialect.choices_max
             raise ApiError(
                 "unsupported_parameter", f"The upstream gives {most} choices at most.", param="n"
@@ -558,7 +553,7 @@ class _Held:
 
     async def deliver(self, call: Call) -> bytes:
         try:
-            return await self._answer.deliver(call)
+            return await delivered(self._answer, call)
         finally:
             self._end()
 
@@ -605,96 +600,3 @@ def _prompts(fields: dict[str, Raw], known: Dialect) -> list[Raw]:
     if len(prompts) > PROMPTS_MAX:
         raise ApiError("invalid_value", f"`prompt` holds {PROMPTS_MAX} at most.", param="prompt")
     return prompts
-
-
-def _bridge(
-    call: Call, candidate: Candidate, vendor: Vendor, said: PartialOutput | None
-) -> Bridged:
-    """The request in the vendor's dialect; the call's own fields stay for the next upstream."""
-    parsed, offer = call.parsed, candidate.offer
-    native, protocol = parsed.native, vendor.protocol
-    if native is not None and protocol is not None and protocol.relays == native.api:
-        gathers = candidate.upstream.stream_whole and not parsed.stream
-        if said is None and not gathers:
-            most = offer.output_tokens_max
-            return relayed(native, offer.model, vendor.dialect, _policy(call), most)
-    fields = parsed.fields
-    if said is not None and vendor.prefill is not None:
-        fields = continuation.request(fields, said, vendor.prefill)
-    choices = parsed.choices
-    if "n" in fields and (choices == 1 or choices > vendor.dialect.choices_max):
-        fields = {name: raw for name, raw in fields.items() if name != "n"}
-    most = offer.output_tokens_max
-    if parsed.api is not _CHAT:
-        return _bridge_other(call, dict(fields), vendor, most)
-    losses: tuple[Loss, ...] = ()
-    if native is not None:
-        losses = native.losses
-        if native.api == "messages" and b"anthropic-beta" in call.request.headers:
-            losses = (*losses, Loss("anthropic-beta"))
-    over = most is not None and (parsed.output_tokens_max or 0) > most
-    if not over and not losses and not parameter_bridge.touches(
-        vendor.dialect, offer.model, fields, parsed.roles,
-        texts=parsed.all_text and said is None, translated=native is not None,
-    ):  # fmt: skip
-        return Bridged(dict(fields))
-    names = OPENAI_NAMES if native is None else native.names
-    origin = Origin(names, losses, native is not None, most)
-    return parameter_bridge.bridge(fields, offer.model, vendor.dialect, _policy(call), origin)
-
-
-_NOT_ASKED = (b"null", b"false", b'""', b"1")
-"""Values of `echo`, `suffix` and `best_of` that ask for nothing."""
-
-
-def _bridge_other(
-    call: Call, fields: dict[str, Raw], vendor: Vendor, output_tokens_max: int | None
-) -> Bridged:
-    """The request of another API than chat: relayed, but for what its vendor has no place for."""
-    parsed, changes = call.parsed, Changes(_policy(call))
-    asked = parsed.output_tokens_max
-    if output_tokens_max is not None and asked is not None and asked > output_tokens_max:
-        fields["max_tokens"] = Raw(_encode(output_tokens_max))
-        changes.limit(
-            "max_tokens", output_tokens_max, f"its model gives {output_tokens_max} at most"
-        )
-    if parsed.api is Api.COMPLETIONS:
-        for name in sorted(fields.keys() & vendor.dialect.completions_refused):
-            if bytes(fields.pop(name)) not in _NOT_ASKED:
-                changes.drop(name, "it does not offer it", essential=True)
-    if parsed.api is Api.RERANK and vendor.texts_rerank:
-        for name in sorted(fields.keys() - rerank.TEXTS_FIELDS):
-            changes.drop(name, "it does not offer it")
-    return Bridged(fields, listed(changes.dropped), adapted=listed(changes.adapted))
-
-
-def _schema_param(parsed: ParsedRequest) -> str:
-    """Where the caller wrote the schema of the answer."""
-    if parsed.native is None:
-        return "response_format.json_schema.schema"
-    return f"{parsed.native.names.of('response_format')}.schema"
-
-
-def _tell(call: Call, bridged: Bridged) -> None:
-    """Note on the call what was changed, for the caller and for who reads the answer."""
-    native = call.parsed.native
-    call.dropped, call.emulated = bridged.dropped, bridged.emulated
-    mended = call.parsed.mended
-    call.adapted = (*mended, *bridged.adapted) if mended else bridged.adapted
-    call.older_functions = bridged.older_functions
-    call.tool_names = bridged.tool_names
-    call.called_by_schema = bridged.called_by_schema
-    call.freeform = bridged.freeform if native is None else bridged.freeform | native.freeform
-
-
-def _policy(call: Call) -> Policy:
-    wanted = call.request.headers.get(POLICY_HEADER)
-    if wanted is None:
-        return Policy.AUTO
-    try:
-        return Policy(wanted.decode("latin-1"))
-    except ValueError:
-        known = ", ".join(Policy)
-        raise ApiError(
-            "invalid_value", f"`x-tc-unsupported` is one of: {known}.", param="x-tc-unsupported"
-        ) from None

@@ -13,10 +13,10 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from tokenschain.core.formats.bridged_request import Bridged
 from tokenschain.core.formats.dialect import Dialect
 from tokenschain.core.formats.message_bridge import ToolIdMap
 from tokenschain.core.formats.openai_chat import NativeRequest
-from tokenschain.core.formats.parameter_bridge import Bridged
 from tokenschain.core.formats.thinking import BUDGET_DEFAULT, fitted
 from tokenschain.core.formats.translation_changes import Changes, Policy, listed
 
