@@ -12,6 +12,8 @@ from tests.house.tree import ROOT, modules, name_of
 TESTS = ROOT / "tests"
 DECLARATIONS = "declarations only"
 ELSEWHERE: dict[str, str] = {
+    "core/formats/bridged_request.py": DECLARATIONS,
+    "providers/openai_compat/request_bridge.py": "translation/, core/formats/test_translations.py",
     "control/api/metrics.py": "security/test_open_endpoints.py, security/test_bad_records.py",
     "control/observability/metrics.py": "security/test_open_endpoints.py",
     "infra/control_telemetry.py": "security/test_open_endpoints.py, house/test_deploy.py",

@@ -140,7 +140,7 @@ def test_a_repeated_head_is_read_as_the_parser_would_read_it(length: bytes):
     head = REPEATED.replace(b" 12 ", b" %b " % length)
     found = before.match(head + b"body")
     assert found == (len(head), length)
-    assert before.fields(length) == parse_head(head, headers_max=10)[1]
+    assert before.fields_with(length) == parse_head(head, headers_max=10)[1]
 
 
 @pytest.mark.parametrize(
