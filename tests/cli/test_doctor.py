@@ -25,9 +25,10 @@ from tests.stack import PRICES, Stack
 from tests.upstreams import UpstreamSimulator
 from tests.waiting import until
 from tokenschain import __version__, cli
-from tokenschain.cli.doctor import machine_checks
+from tokenschain.cli.doctor import machine_checks, platform_checks
 from tokenschain.cli.doctor.command import examine
-from tokenschain.cli.doctor.findings import CheckResult, Verdict
+from tokenschain.cli.doctor.findings import CheckResult, Findings, Verdict
+from tokenschain.cli.doctor.platform_checks import UpstreamSeen
 from tokenschain.control import gateways, revisions
 from tokenschain.control.billing import rejected_records
 from tokenschain.core.gateway_status import GatewayStatus, RefusedKey, RefusedRevision
@@ -397,6 +398,15 @@ def test_a_record_that_could_not_be_entered_is_found(running: Stack) -> None:
     with engine.begin() as connection:
         connection.exec_driver_sql("DELETE FROM rejected_records")
     engine.dispose()
+
+
+def test_a_variable_that_gateways_have_not_got_is_found() -> None:
+    found = Findings("upstreams")
+    seen = UpstreamSeen("one", "cn", 1, unset_variables={"VENDOR_KEY": ["gw-1", "gw-2"]})
+    platform_checks._check_upstream("one", seen, [], 0.0, found)
+    (one,) = found
+    assert one.verdict is Verdict.FAIL and "stored:NAME" in one.mend
+    assert one.said == "upstream one: `env:VENDOR_KEY` is not set at gw-1, gw-2"
 
 
 FAR = GatewayStatus(

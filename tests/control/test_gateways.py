@@ -32,6 +32,16 @@ def test_each_gateway_is_there_as_it_said_it_last(platform: Platform) -> None:
     ]
 
 
+def test_variables_that_gateways_have_not_got_are_known(platform: Platform) -> None:
+    """Of those that run, and that say what they have."""
+    for name, variables in (("g-1", ("A", "B")), ("g-2", ("B",)), ("old", None)):
+        status = msgspec.structs.replace(STATUS, name=name, set_variables=variables)
+        gateways.note(platform.engine, status)
+    with platform.engine.begin() as connection:
+        found = gateways.lacking(connection, ["A", "B", "C"])
+    assert found == {"A": ["g-2"], "C": ["g-1", "g-2"]}
+
+
 def test_gateways_that_say_nothing_are_forgotten(
     platform: Platform,
     monkeypatch: pytest.MonkeyPatch,

@@ -10,12 +10,22 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.stack import Stack
 from tests.upstreams import UpstreamSimulator
 from tokenschain.cli import run as run_commands
-from tokenschain.infra import config, hardening
+from tokenschain.control.configuration.changes import Change, Configurator
+from tokenschain.control.configuration.resources import Kind, ResourceKey
+from tokenschain.core.gateway_status import GatewayStatus
+from tokenschain.core.log_events import silent
+from tokenschain.infra import catalog_file, config, hardening
+from tokenschain.infra.database import engine as db
+from tokenschain.infra.gateway_status_files import status_path
+from tokenschain.infra.security import secrets
+from tokenschain.infra.security.secret_files import SecretFile
+from tokenschain.infra.security.suite import INTERNATIONAL
 from tokenschain.wiring import machine
 
 KEYS = (
@@ -105,6 +115,38 @@ def test_children_get_only_what_they_need(monkeypatch: pytest.MonkeyPatch, tmp_p
     }  # fmt: skip
     assert found["semantic"] - everywhere == {"JUDGE_KEY", "TOKENSCHAIN_REDIS__URL"}
     assert found["engine"] == everywhere
+
+
+def test_gateways_get_the_variables_that_resources_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exactly those, of the database; where that is elsewhere, of what they served last."""
+    monkeypatch.setattr(os, "environ", {
+        "TOKENSCHAIN_DATA_DIR": str(tmp_path), "TOKENSCHAIN_ENGINE__ENABLED": "false",
+        "BY_API": "sk-1", "SERVED_LAST": "sk-2", "OF_OTHERS": "sk-3",
+    })  # fmt: skip
+    settings = config.load()
+    machine.prepare(settings)
+    spec = {"provider": "deepseek", "credential": ["env:BY_API", "env:NOT_SET", "stored:k"]}
+    sealer = secrets.master_sealer(SecretFile(settings.master_key_path), INTERNATIONAL)
+    engine = db.connect(settings.database_url)
+    made = Configurator(settings, catalog_file.load(), sealer, INTERNATIONAL, silent)
+    with engine.begin() as connection:
+        made.change(connection, machine.OPERATOR, [
+            Change(ResourceKey(Kind.CREDENTIAL, "", "k"), {"value": "sk-4"}),
+            Change(ResourceKey(Kind.UPSTREAM, "", "one"), spec),
+        ])  # fmt: skip
+    engine.dispose()
+    for child in machine.children(settings, everything=True):
+        given = {name for name in child.environment or () if not name.startswith("TOKENSCHAIN_")}
+        assert given == {"BY_API"}, child.name
+    status = GatewayStatus("g", 0, 1, "0", 0.0, 5, 0.2, 0, 1, 0.0, variables=("SERVED_LAST",))
+    path = status_path(tmp_path, 0)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(msgspec.json.encode(status))
+    (tmp_path / "tokenschain.db").unlink()
+    (gateway,) = machine.children(settings, everything=False)
+    assert hardening.secret_variables(gateway.environment or {}, "TOKENSCHAIN_") == ("SERVED_LAST",)
 
 
 def test_no_process_leaves_a_core_or_lets_a_debugger_in(

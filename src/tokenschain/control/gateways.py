@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Iterable
 
 import msgspec
 from sqlalchemy import Connection, Engine, delete, select
@@ -16,6 +17,8 @@ from tokenschain.infra.database.tables import meta
 
 FORGOTTEN_S = 600.0
 """A gateway that says nothing for so long is gone: each process has a name of its own."""
+REPORTED_MAX_S = 60.0
+"""Gateways tell of themselves every few seconds; one that does not has ended."""
 _PREFIX = "gw/"
 _encode = msgspec.json.Encoder().encode
 
@@ -58,6 +61,22 @@ def running(connection: Connection) -> Counter[str]:
     for one in seen(connection):
         found.update({upstream.id: upstream.running for upstream in one.status.upstreams})
     return found
+
+
+def lacking(connection: Connection, variables: Iterable[str]) -> dict[str, list[str]]:
+    """Of these environment variables, those that are not set at gateways that run now, with their
+    names. A gateway gets those that are named as it starts."""
+    now_s = time.time()
+    told = [one.status for one in _reports(connection) if now_s - one.seen_s < REPORTED_MAX_S]
+    found = {
+        name: [
+            status.name
+            for status in told
+            if status.set_variables is not None and name not in status.set_variables
+        ]
+        for name in sorted(set(variables))
+    }
+    return {name: at for name, at in found.items() if at}
 
 
 def refusing(connection: Connection) -> list[str]:

@@ -83,3 +83,7 @@ class GatewayStatus(msgspec.Struct, frozen=True):
     """The latest configuration, where it is of no use there."""
     refused_keys: tuple[RefusedKey, ...] = ()
     """Those of the last minutes, the latest last."""
+    variables: tuple[str, ...] = ()
+    """Environment variables that the configuration names as credentials."""
+    set_variables: tuple[str, ...] | None = None
+    """Those that may hold credentials and were handed on as it started; None: it does not say."""

@@ -85,4 +85,10 @@ MENDS = {
     "no_upstream": "store its key: `tokenschain upstream-credentials set`",
 }
 """What to do about an error of a call, by its code."""
+MEND_VARIABLE = (
+    "a gateway gets the variables that are named as it starts: set it there and restart the "
+    "gateway, or store the key with `tokenschain upstream-credentials set NAME` and name it "
+    "`stored:NAME`, which needs no restart"
+)
+"""What to do about a credential in the environment that a gateway has not got."""
 MEND_OTHERS = "see whether `provider` and `models` are right: it refuses what it is asked"

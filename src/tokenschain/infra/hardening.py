@@ -14,6 +14,7 @@ _OWNER_ONLY = 0o077
 _PR_SET_DUMPABLE = 4
 _OWN_FILES = ("tokenschain.db", "gateway", "secrets", "models", "semantic")
 """What the platform makes in its data folder."""
+_VARIABLES_MAX = 1_000
 _PASSED = frozenset(
     ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TERM", "COLUMNS",
      "NO_COLOR", "FORCE_COLOR", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "LD_PRELOAD", "SSL_CERT_FILE",
@@ -86,6 +87,21 @@ def open_to_others(folder: Path) -> list[Path]:
     return found
 
 
+def variables_in(references: Iterable[str | None]) -> set[str]:
+    """The variables that references to secrets name, as `env:NAME`."""
+    return {ref.removeprefix("env:") for ref in references if ref and ref.startswith("env:")}
+
+
+def secret_variables(environment: Mapping[str, str], settings_prefix: str) -> tuple[str, ...]:
+    """Variables that are set and were handed on for a secret in them: neither settings, nor what
+    every process gets."""
+    return tuple(
+        name
+        for name, value in sorted(environment.items())
+        if value and name not in _PASSED and not name.startswith((*_PASSED_GROUPS, settings_prefix))
+    )[:_VARIABLES_MAX]
+
+
 def lean_environment(
     environment: Mapping[str, str],
     settings_prefix: str,
@@ -100,7 +116,7 @@ def lean_environment(
         references: where it finds its secrets; `env:NAME` among them passes the variable.
     """
     withheld = tuple(withheld)
-    named = {ref.removeprefix("env:") for ref in references if ref and ref.startswith("env:")}
+    named = variables_in(references)
     return {
         name: value
         for name, value in environment.items()

@@ -41,15 +41,15 @@ from tokenschain.gateway.dispatch.health_probes import Probes
 from tokenschain.gateway.dispatch.health_sharing import SharedHealth
 from tokenschain.gateway.dispatch.request_batching import Batching
 from tokenschain.gateway.dispatch.router import Router, check_policies
-from tokenschain.gateway.dispatch.upstream_status import upstream_statuses
+from tokenschain.gateway.dispatch.upstream_status import upstream_statuses, variables_of
 from tokenschain.gateway.metering import JournalMetering
 from tokenschain.gateway.pipeline import Steps
 from tokenschain.gateway.quota.leases import BUDGETS_DRAW_MAX_S, RATES_DRAW_MAX_S, Draw, Leases
 from tokenschain.gateway.quota.reservation import LimitQuota
-from tokenschain.infra import descriptors, log
+from tokenschain.infra import descriptors, hardening, log
 from tokenschain.infra.access_log import AccessLog
 from tokenschain.infra.background import kept_up
-from tokenschain.infra.config import ServerSettings, Settings
+from tokenschain.infra.config import ENV_PREFIX, ServerSettings, Settings
 from tokenschain.infra.control_channel.client import Channel, LeaseStream, Uplink
 from tokenschain.infra.control_channel.kept_snapshot import KeptSnapshot
 from tokenschain.infra.control_channel.response_store import ResponseStore
@@ -537,6 +537,8 @@ class GatewayWorker:
             lost={name: why for name, why in lost.items() if why is not None},
             refused=uplink.refused,
             refused_keys=self._auth.refused_keys,
+            variables=variables_of(self._served.get().upstreams.values()),
+            set_variables=hardening.secret_variables(os.environ, ENV_PREFIX),
         )
 
     def _check_configuration(self, snapshot: Snapshot) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from tokenschain.control.audit import admin_log
 from tokenschain.control.audit.admin_log import Author
 from tokenschain.control.configuration import configuration, model_routes, settings_file
+from tokenschain.control.configuration.kinds import UpstreamSpec
 from tokenschain.control.configuration.resources import Origin, ResourceKey
 from tokenschain.control.configuration.store import ResourceStore, StoredResource
 from tokenschain.control.identity import api_keys
@@ -31,6 +32,7 @@ from tokenschain.infra.config import (
 )
 from tokenschain.infra.config.groups import reachable
 from tokenschain.infra.database import engine as db
+from tokenschain.infra.gateway_status_files import read_statuses
 from tokenschain.infra.heartbeat import HeartbeatProbe, heartbeat_path
 from tokenschain.infra.model_store import make_private
 from tokenschain.infra.security.suite import INTERNATIONAL
@@ -231,9 +233,23 @@ def children(settings: Settings, *, everything: bool) -> list[Child]:
             address = f"http://{settings.engine.host}:{settings.engine.port}"
             probe = partial(answers, f"{address}/health")
             found.append(Child("engine", ["engine"], probe, workers))
+    named = _named_references(settings)
     return [
-        child._replace(environment=_environment_of(settings, child.arguments[0])) for child in found
+        child._replace(environment=_environment_of(settings, child.arguments[0], named))
+        for child in found
     ]
+
+
+def _named_references(settings: Settings) -> list[str]:
+    """Where credentials of upstreams are: by the settings, by the resources in the database, and,
+    where that is elsewhere, by what gateways of this machine served last."""
+    found = [one for upstream in settings.upstreams for one in upstream.credential]
+    for resource in (kept_resources(settings) or {}).values():
+        if isinstance(resource.spec, UpstreamSpec):
+            found += resource.spec.credential
+    for status in read_statuses(settings.data_dir):
+        found += [f"env:{name}" for name in status.variables]
+    return found
 
 
 _CONTROLS_OWN = ("DATABASE", "SMTP", "OIDC", "ALERTS")
@@ -241,15 +257,17 @@ _SHARED = ("REDIS",)
 """Groups of settings that may hold secrets, by who needs them."""
 
 
-def _environment_of(settings: Settings, kind: str) -> dict[str, str]:
-    """What one kind of process needs of our environment: settings, and the secrets it uses."""
+def _environment_of(settings: Settings, kind: str, named: Sequence[str]) -> dict[str, str]:
+    """What one kind of process needs of our environment: settings, and the secrets it uses.
+
+    Args:
+        named: references to credentials of upstreams.
+    """
     cache = settings.cache
-    upstreams = settings.upstreams
     references: dict[str, list[str | None]] = {
-        "gateway": [one for upstream in upstreams for one in upstream.credential],
+        "gateway": [*named],
         # Control asks own engines how they are, and tests every upstream.
-        "control": [settings.smtp.password, settings.oidc.client_secret]
-        + [one for upstream in upstreams for one in upstream.credential],
+        "control": [settings.smtp.password, settings.oidc.client_secret, *named],
         "semantic": [one.credential for one in (cache.judge, cache.embedder) if one is not None],
         "engine": [],
     }

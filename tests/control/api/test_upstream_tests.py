@@ -10,6 +10,8 @@ from sqlalchemy import text
 
 from tests.control.configuration.conftest import upstream
 from tests.security.platform import Platform, platform
+from tokenschain.control import gateways
+from tokenschain.core.gateway_status import GatewayStatus
 from tokenschain.core.snapshot import Upstream
 from tokenschain.core.upstream_report import StepResult, Trial, UpstreamReport
 
@@ -135,3 +137,41 @@ def test_a_tenant_tests_its_own_alone_with_its_own_secrets(
     ):
         assert admin("POST", path, body).status_code in (400, 403, 404), path
     assert len(tester.asked) == 1
+
+
+UNSET = "`env:VENDOR_KEY` is not set at gw-1"
+
+
+def test_a_variable_that_gateways_have_not_got_is_told(
+    made: Platform, tester: RecordingTester
+) -> None:
+    """As it is set and as it is tested; once a gateway has it, no more."""
+
+    def heard(*variables: str) -> None:
+        status = GatewayStatus(
+            "gw-1", 0, 1, "0.1.0", 0.0, 5, 0.2, 0, 1, 0.0, set_variables=variables
+        )
+        gateways.note(made.engine, status)
+
+    def put(credential: str) -> list[str]:
+        spec = {"spec": upstream("gamma", credential=credential)}
+        reply = made.operator("PUT", "/upstreams/two", spec)
+        assert reply.status_code == 200, reply.text
+        return list(reply.json()["warnings"])
+
+    def tested() -> dict[str, Any]:
+        (step,) = made.operator("POST", "/upstreams/two/test", {}).json()["steps"]
+        return dict(step)
+
+    heard()
+    (warning,) = put("env:VENDOR_KEY")
+    assert UNSET in warning and "stored:NAME" in warning and "restart" in warning
+    tester.step = StepResult("credential", "ok", "1 of 1 are there")
+    step = tested()
+    assert (step["outcome"], step["message"]) == ("failed", "not set: `env:VENDOR_KEY` at gw-1")
+    put("stored:k")
+    heard("VENDOR_KEY")
+    assert put("env:VENDOR_KEY") == []
+    assert tested()["outcome"] == "ok"
+    tester.step = StepResult("credential", "failed", "not to be had here")
+    assert tested()["outcome"] == "skipped", "gateways make the calls, not control"

@@ -20,6 +20,7 @@ from tokenschain.core.gateway_status import (
     RefusedRevision,
     UpstreamStatus,
 )
+from tokenschain.core.upstream_report import MEND_VARIABLE
 from tokenschain.infra import config
 from tokenschain.infra.config import Settings
 from tokenschain.infra.gateway_status_files import read_statuses
@@ -60,6 +61,7 @@ class UpstreamSeen(msgspec.Struct, frozen=True):
     last_success_s: float | None = None
     last_failure_s: float | None = None
     last_error: str = ""
+    unset_variables: dict[str, list[str]] = {}
 
 
 class GatewaySeen(msgspec.Struct, frozen=True):
@@ -358,6 +360,14 @@ def _check_upstream(
         and (seen.failed >= FAILURE_SHARE_WARN * (seen.failed + seen.succeeded))
     ):
         found.warn(f"upstream {name}: {why}", _mend_of(seen.last_error))
+    if seen is not None and seen.unset_variables:
+        unset = "; ".join(
+            f"`env:{name}` is not set at {', '.join(at)}"
+            for name, at in seen.unset_variables.items()
+        )
+        say = found.fail if len(seen.unset_variables) >= seen.credentials else found.warn
+        say(f"upstream {name}: {unset}", MEND_VARIABLE)
+        keys = {number: state for number, state in keys.items() if state != MISSING}
     bad = [f"key {number} {state}" for number, state in keys.items() if state not in _USABLE]
     if bad and len(bad) == len(keys):
         found.fail(f"upstream {name} has no usable key: {', '.join(bad)}", _MEND_KEYS)

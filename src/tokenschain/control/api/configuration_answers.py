@@ -3,20 +3,26 @@
 (No postponed annotations here: FastAPI reads them.)
 """
 
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 import msgspec
 from pydantic import JsonValue
 
+from tokenschain.control import gateways
 from tokenschain.control.api.context import AnswerBody, RequestContext
 from tokenschain.control.configuration import history
 from tokenschain.control.configuration.changes import Outcome
 from tokenschain.control.configuration.history import ConfigRevision, Effect, ResourceChange
 from tokenschain.control.configuration.resources import Kind, Origin
 from tokenschain.control.configuration.store import StoredResource
+from tokenschain.core.tenancy import PLATFORM
+from tokenschain.core.upstream_report import MEND_VARIABLE
+from tokenschain.infra import hardening
 
 READ = "configuration:read"
 _FIELDS_SHOWN_MAX = 200
+_GATEWAYS_SHOWN_MAX = 5
 
 
 class ConfigResource(AnswerBody):
@@ -179,8 +185,23 @@ def applied(asked: RequestContext, outcome: Outcome, *, dry_run: bool) -> dict[s
         "effects": _effects(outcome.effects),
         "warnings": [
             str(one) for one in outcome.warnings if not one.tenant or asked.may(READ, one.tenant)
-        ],
+        ]
+        + list(_unset_variables(asked, outcome.changed)),
     }
+
+
+def _unset_variables(asked: RequestContext, changed: Iterable[ResourceChange]) -> Iterator[str]:
+    """Credentials in the environment that gateways have not got: to them, there is no key."""
+    for one in changed:
+        if one.kind is Kind.UPSTREAM and one.after is not None:
+            named = hardening.variables_in(one.after.get("credential", ()))
+            for name, at in gateways.lacking(asked.db, named).items():
+                # Names of gateways are the platform's business.
+                named_there = (
+                    at[:_GATEWAYS_SHOWN_MAX] if asked.may(READ, PLATFORM) else ["gateways"]
+                )
+                where = ", ".join(named_there)
+                yield f"{one.key}: `env:{name}` is not set at {where}: {MEND_VARIABLE}"
 
 
 def summary(found: ConfigRevision, hidden: frozenset[str]) -> dict[str, Any]:

@@ -4,6 +4,7 @@
 """
 
 import time
+from itertools import chain
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
@@ -19,6 +20,7 @@ from tokenschain.control.api.context import (
 from tokenschain.control.billing import ledger
 from tokenschain.control.identity.ownership import Extent
 from tokenschain.control.upstream_health import RECENT_S
+from tokenschain.infra import hardening
 from tokenschain.infra.database import engine as database
 
 router = APIRouter(prefix="/api/v1", route_class=AdminRoute, tags=["diagnostics"])
@@ -57,6 +59,8 @@ class UpstreamDiagnosis(AnswerBody):
     """Unix time."""
     last_failure_s: float | None
     last_error: str
+    unset_variables: dict[str, list[str]]
+    """Credentials in the environment that gateways have not got, with the gateways."""
 
 
 class RefusedKeyDiagnosis(AnswerBody):
@@ -177,6 +181,9 @@ def _gateway(seen: gateways.Seen) -> GatewayDiagnosis:
 
 def _upstreams(asked: RequestContext, now_s: float) -> list[UpstreamDiagnosis]:
     publisher, called = asked.context.publisher, asked.context.ledger.upstream_health
+    upstreams = publisher.snapshot.upstreams.values()
+    named = {one.id: hardening.variables_in(one.credentials) for one in upstreams}
+    lacking = gateways.lacking(asked.db, chain.from_iterable(named.values()))
     return [
         UpstreamDiagnosis(
             id=upstream.id,
@@ -186,6 +193,9 @@ def _upstreams(asked: RequestContext, now_s: float) -> list[UpstreamDiagnosis]:
             probe=publisher.health.get(upstream.id, ""),
             health=called.of(upstream.id, now_s),
             **called.recent(upstream.id, now_s)._asdict(),
+            unset_variables={
+                name: at for name, at in lacking.items() if name in named[upstream.id]
+            },
         )
-        for upstream in publisher.snapshot.upstreams.values()
+        for upstream in upstreams
     ]

@@ -3,13 +3,14 @@
 (No postponed annotations here: FastAPI reads them.)
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, ClassVar, Literal
 
 from fastapi import APIRouter, Depends, Path, Query
 from pydantic import Field, JsonValue
 from sqlalchemy import Connection
 
+from tokenschain.control import gateways
 from tokenschain.control.api.configuration import (
     WRITE,
     check_own_upstreams,
@@ -33,6 +34,8 @@ from tokenschain.control.identity.ownership import Extent
 from tokenschain.core.errors import ApiError
 from tokenschain.core.snapshot import Upstream
 from tokenschain.core.tenancy import PLATFORM
+from tokenschain.core.upstream_report import MEND_VARIABLE, StepResult, UpstreamReport
+from tokenschain.infra import hardening
 from tokenschain.infra.database.engine import reading
 
 router = APIRouter(prefix="/api/v1", route_class=AdminRoute, tags=["configuration"])
@@ -116,10 +119,15 @@ def test_upstream(
         if found is None:
             raise ApiError("invalid_value", f"The {key} has no address.", param="spec")
         stored = _secrets(asked, db, state, found.upstream)
+        named = hardening.variables_in(found.upstream.credentials)
+        lacking = gateways.lacking(db, named)
+        heard = bool(gateways.seen(db))
     if wanted.model and found.trial is None:
         why = f"The {key} does not serve `{wanted.model}`."
         raise ApiError("invalid_value", why, param="model")
     report = asked.wait_for(tester.test, found.upstream, found.trial, stored)
+    if named and heard:
+        report = _at_gateways(report, named, lacking, names=asked.may(READ, PLATFORM))
     failed = [one.step for one in report.steps if one.outcome == "failed"]
     asked.note(tenant, str(key), {"test": failed or "ok"})
     return UpstreamTest(
@@ -127,6 +135,35 @@ def test_upstream(
         steps=[TestStep.model_validate(one) for one in report.steps],
         models=None if report.models is None else _models(asked, state, key, report.models),
     )
+
+
+def _at_gateways(
+    report: UpstreamReport,
+    named: Collection[str],
+    lacking: Mapping[str, Sequence[str]],
+    *,
+    names: bool,
+) -> UpstreamReport:
+    """A report with what gateways have of the variables that are named: they make the calls.
+
+    Args:
+        names: whether gateways are named.
+    """
+    credential = next((one for one in report.steps if one.step == "credential"), None)
+    others = [one for one in report.steps if one is not credential]
+    if lacking:
+        where = [
+            f"`env:{name}` at {', '.join(at) if names else 'gateways'}"
+            for name, at in lacking.items()
+        ]
+        said = f"not set: {'; '.join(where)}"
+        credential = StepResult("credential", "failed", said, MEND_VARIABLE)
+    elif credential is not None and credential.outcome == "failed":
+        variables = ", ".join(f"`env:{name}`" for name in sorted(named))
+        said = f"{variables}: gateways have it, control has not, so that it cannot call"
+        credential = StepResult("credential", "skipped", said)
+    first = () if credential is None else (credential,)
+    return report._replace(steps=(*first, *others))
 
 
 def _state(

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from tokenschain.core.gateway_status import KeyStatus, UpstreamStatus
+from tokenschain.core.snapshot import Upstream
 from tokenschain.gateway.dispatch.health_events import HealthEvents
 from tokenschain.gateway.dispatch.router import Router
+from tokenschain.infra import hardening
 
 FAILURE_TOLD_S = 60.0
 """How long a failure is told of an upstream that has answered since."""
+
+
+def variables_of(upstreams: Iterable[Upstream]) -> tuple[str, ...]:
+    """The environment variables that upstreams' credentials are in."""
+    named = (reference for upstream in upstreams for reference in upstream.credentials)
+    return tuple(sorted(hardening.variables_in(named)))
 
 
 def upstream_statuses(
