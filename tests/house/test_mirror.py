@@ -106,7 +106,6 @@ ELSEWHERE: dict[str, str] = {
     "core/formats/parameter_bridge.py": "field_failures/test_k1_messages.py, translation/test_conversations.py",
     "core/formats/request_checks.py": "field_failures/test_k6_clients.py",
     "core/formats/response_echo.py": "field_failures/test_k6_responses.py",
-    "core/formats/responses_reader.py": "field_failures/test_k4_silent_loss.py, translation/test_field_lists.py",
     "core/formats/stored_responses.py": "field_failures/test_k6_responses.py",
     "core/formats/stream_aggregation.py": "core/formats/test_translations.py, vendors/test_matrix.py",
     "core/formats/think_tags.py": "field_failures/test_k5_variants.py",

@@ -43,16 +43,14 @@ def reply_of(body: bytes, name: str, asked: ParsedRequest) -> bytes:
         output.append(_message_item(f"msg_{name}", parts))
     for at, call in enumerate(message.tool_calls or ()):
         output.append(_call_item(f"{_call_prefix(call)}_{name}_{at}", call, _spaces_of(asked)))
-    return _encode(
-        _response(
-            name,
-            reply.model or asked.model,
-            output,
-            choice.finish_reason,
-            reply.usage,
-            reply.created,
-            echo_of(asked),
-        )
+    return _response(
+        name,
+        reply.model or asked.model,
+        output,
+        choice.finish_reason,
+        reply.usage,
+        reply.created,
+        echo_of(asked),
     )
 
 
@@ -81,6 +79,9 @@ def _logprobs_of(choice: canon.Choice) -> list[Raw]:
     return (choice.logprobs.content if choice.logprobs is not None else None) or []
 
 
+_REASONS = {"length": "max_output_tokens", "content_filter": "content_filter"}
+
+
 def _response(
     name: str,
     model: str,
@@ -88,24 +89,33 @@ def _response(
     finish: str | None,
     usage: WireUsage | None,
     created: int,
-    echo: dict[str, Any],
+    echo: bytes,
     status: str | None = None,
-) -> dict[str, Any]:
-    reasons = {"length": "max_output_tokens", "content_filter": "content_filter"}
-    reason = reasons.get(finish or "")
-    return {
-        "id": f"resp_{name}",
-        "object": "response",
-        "created_at": created,
-        "status": status or ("incomplete" if reason else "completed"),
-        "error": None,
-        "incomplete_details": {"reason": reason} if reason else None,
-        "model": model,
-        "output": output,
-        "usage": usage_out(usage),
-        # Last, so that it can be found from the end: see `response_echo.not_stored`.
-        **echo,
-    }
+    error: ApiError | None = None,
+) -> bytes:
+    """
+    Args:
+        echo: what it says of its request; see `echo_of`.
+    """
+    reason = _REASONS.get(finish or "")
+    made = _encode(
+        {
+            "id": f"resp_{name}",
+            "object": "response",
+            "created_at": created,
+            "status": status or _status(finish),
+            "error": None if error is None else {"code": error.code, "message": error.message},
+            "incomplete_details": {"reason": reason} if reason else None,
+            "model": model,
+            "output": output,
+            "usage": usage_out(usage),
+        }
+    )
+    return b"%b,%b}" % (made[:-1], echo)
+
+
+def _status(finish: str | None) -> str:
+    return "incomplete" if finish in _REASONS else "completed"
 
 
 def usage_out(wire: WireUsage | None) -> dict[str, Any] | None:
@@ -308,21 +318,21 @@ class ResponsesStreamOut:
         for item in self._items.values():
             self._close(out, item)
         output = [item.item() for item in self._items.values()]
-        response = _response(
+        self.final = _response(
             self._id, self._model, output, self._finish, self._usage, self._created, self._echo
         )
-        self.final = _encode(response)
-        out.append(self._event(f"response.{response['status']}", {"response": response}))
+        kind = f"response.{_status(self._finish)}"
+        out.append(self._event(kind, {"response": Raw(self.final)}))
         return b"".join(out)
 
     def error(self, error: ApiError) -> bytes:
         """The stream broke off."""
         output = [item.item("incomplete") for item in self._items.values()]
         response = _response(
-            self._id, self._model, output, None, self._usage, self._created, self._echo, "failed"
-        )
-        response["error"] = {"code": error.code, "message": error.message}
-        return self._event("response.failed", {"response": response})
+            self._id, self._model, output, None, self._usage, self._created, self._echo, "failed",
+            error,
+        )  # fmt: skip
+        return self._event("response.failed", {"response": Raw(response)})
 
     def _begin(self, chunk: canon.ChatReply, out: list[bytes]) -> None:
         if self._begun:
@@ -334,7 +344,7 @@ class ResponsesStreamOut:
             self._id, self._model, [], None, None, self._created, self._echo, "in_progress"
         )
         for kind in ("response.created", "response.in_progress"):
-            out.append(self._event(kind, {"response": response}))
+            out.append(self._event(kind, {"response": Raw(response)}))
 
     def _item(
         self, out: list[bytes], key: str, kind: str, call: canon.ToolCall | None = None

@@ -37,21 +37,33 @@ _MERGED = ("reasoning", "text")
 _FUNCTION: dict[str, Any] = {"description": None, "parameters": None, "strict": None}
 
 
-def echo_of(asked: ParsedRequest) -> dict[str, Any]:
-    """The fields of a response that say what was asked for."""
+_encode = msgspec.json.Encoder().encode
+_SAID = {name: b'"%b":%b' % (name.encode(), _encode(value)) for name, value in _DEFAULTS.items()}
+_STORED, _NOT_STORED = b'"store":true', b'"store":false'
+
+
+def echo_of(asked: ParsedRequest) -> bytes:
+    """The fields of a response that say what was asked for, as JSON within its braces."""
     given = {} if asked.native is None else asked.native.fields
-    said = dict(_DEFAULTS)
+    said = _SAID.copy()
     for name, raw in given.items():
-        if name not in _DEFAULTS or bytes(memoryview(raw)[:4]) == b"null":
+        if name not in said:
+            continue
+        value = bytes(raw)
+        if value[:4] == b"null":
             continue
         if name in _MERGED:
-            said[name] = _DEFAULTS[name] | msgspec.json.decode(raw, type=dict[str, Any])
+            value = _encode(_DEFAULTS[name] | msgspec.json.decode(raw, type=dict[str, Any]))
         elif name == "tools":
-            said[name] = [_tool(tool) for tool in msgspec.json.decode(raw, type=list[Any])]
-        elif name != "service_tier" or bytes(raw) != b'"auto"':
-            said[name] = raw
-    said["store"] = bool(asked.kept_input)
-    return said
+            value = _encode([_tool(tool) for tool in msgspec.json.decode(raw, type=list[Any])])
+        elif name == "service_tier" and value == b'"auto"':
+            continue
+        elif b"\n" in value or b"\r" in value:
+            # As the caller laid it out: a line of an event may not be broken.
+            value = _encode(msgspec.json.decode(raw))
+        said[name] = b'"%b":%b' % (name.encode(), value)
+    # Last, so that it can be found from the end: see `not_stored`.
+    return b"%b,%b" % (b",".join(said.values()), _STORED if asked.kept_input else _NOT_STORED)
 
 
 def _tool(tool: Any) -> Any:
@@ -63,5 +75,5 @@ def _tool(tool: Any) -> Any:
 
 def not_stored(response: bytes) -> bytes:
     """A response, or the event with it, that says that it was not kept after all."""
-    before, found, after = response.rpartition(b'"store":true')
-    return before + b'"store":false' + after if found else response
+    before, found, after = response.rpartition(_STORED)
+    return before + _NOT_STORED + after if found else response

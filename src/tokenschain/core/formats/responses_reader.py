@@ -120,6 +120,9 @@ def parse(body: bytes) -> ParsedRequest:
         ApiError: with the field to blame.
     """
     read = read_body(body)
+    texts = _of_texts(read)
+    if texts is not None:
+        return texts
     values = {name: value_of(name, raw, _READ[name]) for name, raw in read.fields.items()
               if name in _READ}  # fmt: skip
     for name in ("model", "input"):
@@ -155,6 +158,50 @@ _REFUSED = {
     "conversation": "Conversations are not kept here; send `previous_response_id` or the items.",
     "prompt": "Stored prompts are not kept here; send `instructions` and `input`.",
 }
+
+
+_TEXT_FIELDS = (PLAIN.keys() - {"top_logprobs"}) | {"model", "input", "instructions", "store"}
+_TEXT_NAMES = _NAMES | {"logprobs": "top_logprobs"}
+_ASKED = CallerNames(_TEXT_NAMES, ("input",))
+_TOLD_AND_ASKED = CallerNames(_TEXT_NAMES, ("instructions", "input"))
+_QUOTE = b'"'[0]
+
+
+def _of_texts(read: Body) -> ParsedRequest | None:
+    """The usual request, its texts as the caller wrote them: a text, instructions or none, and
+    fields that go on as they are. None where it holds anything else, which `_Reader` looks at.
+    A third of the instructions, and of a long text no copy is decoded.
+    """
+    given = read.fields
+    asked, model = given.get("input"), given.get("model")
+    told, store = given.get("instructions"), bytes(given.get("store", b"null"))
+    if asked is None or model is None or read.mended or not _TEXT_FIELDS.issuperset(given):
+        return None
+    text = bytes(asked)
+    # What is escaped has another length: estimates are made of it.
+    if text[0] != _QUOTE or b"\\u" in text or store not in (b"false", b"true", b"null"):
+        return None
+    names, messages = _ASKED, b'[{"role":"user","content":%b}]' % text
+    if told is not None and (words := bytes(told)) not in (b"null", b'""'):
+        if words[0] != _QUOTE or b"\\u" in words:
+            return None
+        names = _TOLD_AND_ASKED
+        messages = b'[{"role":"system","content":%b},%b' % (words, messages[1:])
+    fields: dict[str, Any] = {"model": model, "messages": Raw(messages)}
+    for name, raw in given.items():
+        canonical = PLAIN.get(name)
+        if canonical is not None and bytes(raw) != b"null":
+            fields[canonical] = raw
+    parsed = parse_as(Api.CHAT, fields, NativeRequest("responses", given, names), ())
+    if store != b"false":
+        _keep_input(parsed, value_of("input", asked, _READ["input"]))
+    return parsed
+
+
+def _keep_input(parsed: ParsedRequest, given: str | list[_Item]) -> None:
+    """For who asks later what was asked here."""
+    kept = _encode(items_of(given))
+    parsed.kept_input = kept if len(kept) <= KEPT_INPUT_BYTES_MAX else b""
 
 
 class _Reader:
@@ -207,8 +254,7 @@ class _Reader:
         )
         parsed = parse_as(Api.CHAT, fields, native, self.read.mended)
         if values.get("store") is not False:
-            kept = _encode(items_of(values["input"]))
-            parsed.kept_input = kept if len(kept) <= KEPT_INPUT_BYTES_MAX else b""
+            _keep_input(parsed, values["input"])
         return parsed
 
     def lose(
@@ -237,7 +283,7 @@ class _Reader:
         included = self.values.get("include") or ()
         if LOGPROBS in included:
             return _NAMES | {"logprobs": f"include[{included.index(LOGPROBS)}]"}
-        return _NAMES | {"logprobs": "top_logprobs"}
+        return _TEXT_NAMES
 
     def _settings(self, fields: dict[str, Any]) -> None:
         if bytes(fields.get("top_logprobs", b"0")) == b"0":
