@@ -29,6 +29,7 @@ from tokenschain.core.routing.health import (
 )
 from tokenschain.core.routing.regions import round_trip_s
 from tokenschain.core.routing.selection import (
+    MANY,
     Endpoint,
     Need,
     decide,
@@ -549,3 +550,29 @@ def test_nearer_regions_answer_sooner_before_anything_was_measured() -> None:
     assert round_trip_s("cn-beijing", "cn-zhangjiakou") < round_trip_s("cn-beijing", "cn-shenzhen")
     assert 0.02 < round_trip_s("cn-north-4", "cn-south-1") < 0.04
     assert round_trip_s("cn-beijing", "nowhere") == 0.0
+
+
+@pytest.mark.parametrize("place", [0.0, 0.123, 0.5, 0.9999999])
+@pytest.mark.parametrize("count", [MANY + 1, 60, 300])
+def test_of_many_the_last_one_and_two_others_are_looked_at(count: int, place: float) -> None:
+    many, policy = [endpoint(str(n)) for n in range(count)], POLICIES["balanced"]
+    drawn = decide(many, NEED, policy, 0.0, lambda: place).rows
+    assert len({row.endpoint for row in drawn}) == 4
+    last = many[3]
+    seen = [row.endpoint for row in decide(many, NEED, policy, 0.0, lambda: place, last=last).rows]
+    assert len(set(seen)) == len(seen) and last in seen
+    last.inflight = 10
+    chosen = decide(many, NEED, policy, 0.0, lambda: place, last=last).endpoint
+    assert chosen is not None and chosen is not last, "it is full"
+
+
+def test_the_last_one_is_left_as_soon_as_another_is_better() -> None:
+    """Calls come faster than they end: load is spread, though each begins with the last one."""
+    many, chance = [endpoint(str(n)) for n in range(60)], random.Random(16)
+    last, chosen = None, []
+    for _ in range(240):
+        last = decide(many, NEED, POLICIES["balanced"], 0.0, chance.random, last=last).endpoint
+        assert last is not None
+        last.begin(10)
+        chosen.append(last.name)
+    assert len(set(chosen)) > 50 and max(map(chosen.count, set(chosen))) <= 8

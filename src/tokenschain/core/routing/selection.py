@@ -28,8 +28,10 @@ PER_TOKEN_PRIOR_S = 1e-4
 """Prefill of a prompt token before anything was measured: between an H100 and an A100 under a
 70B model (Splitwise). Without it the first burst would all go to the cheapest."""
 IDLE_GAIN = 0.005
-SAMPLE = 4
-"""Of more than twice as many candidates, this many are looked at (power of d choices)."""
+MANY = 8
+"""Of more candidates, few are looked at: the one that was best the last time and two others
+(power of d choices with a memory: Mitzenmacher, Prabhakar and Shah, 2002)."""
+DRAWN_AT_FIRST = 4
 BACKLOG_SLO_MAX = 0.25
 """An upstream of several with prompts for more than this share of the SLO before it is full:
 long prompts fill it long before their number does."""
@@ -265,6 +267,7 @@ def decide(
     random: Callable[[], float],
     affinity: Affinity = NO_AFFINITY,
     explore: float = 0.0,
+    last: Endpoint | None = None,
 ) -> Decision:
     """Choose where a call goes.
 
@@ -272,11 +275,12 @@ def decide(
         random: uniform in [0, 1).
         affinity: makes those cheaper and faster that have the beginning in their cache.
         explore: share of calls that go to any upstream in time, so that estimates stay fresh.
+        last: of the endpoints, the one that was chosen the last time.
     """
     filtered: list[tuple[str, str]] = []
     some = endpoints
-    if len(endpoints) > 2 * SAMPLE:
-        some = _sample(endpoints, random())
+    if len(endpoints) > MANY:
+        some = _drawn(endpoints, random(), last)
         if affinity:
             some += [e for e in affinity if e in endpoints and e not in some]
     weighed = weigh(some, need, policy.slo_share * need.slo_s, now, affinity, filtered)
@@ -294,8 +298,8 @@ def decide(
     best, reason, propensity, obvious = weighed[0], "only one", 1.0, False
     if len(weighed) > 1:
         in_time = weighed
-        for _, _, _, _, meets_slo, _ in weighed:
-            if not meets_slo:
+        for row in weighed:
+            if not row[4]:
                 in_time = [row for row in weighed if row[4]]
                 break
         if not in_time:
@@ -310,23 +314,25 @@ def decide(
     return Decision(best[0], reason, propensity, weighed, filtered, best[5], (), obvious)
 
 
-def _sample(endpoints: Sequence[Endpoint], random: float) -> list[Endpoint]:
-    """`SAMPLE` of many at equal distances, which is as random as where they begin; each is as
+def _drawn(endpoints: Sequence[Endpoint], random: float, last: Endpoint | None) -> list[Endpoint]:
+    """A few of many at equal distances, which is as random as where they begin; each is as
     likely as any other, and no two are the same.
 
     Args:
         random: uniform in [0, 1).
+        last: is one of them.
     """
     count = len(endpoints)
     place = random * count
     at = int(place)
-    step = 1 + int((place - at) * ((count - 1) // (SAMPLE - 1)))
-    return [
-        endpoints[at],
-        endpoints[(at + step) % count],
-        endpoints[(at + 2 * step) % count],
-        endpoints[(at + 3 * step) % count],
-    ]
+    if last is None:
+        step = 1 + int((place - at) * ((count - 1) // (DRAWN_AT_FIRST - 1)))
+        return [endpoints[(at + number * step) % count] for number in range(DRAWN_AT_FIRST)]
+    one = endpoints[at]
+    other = endpoints[(at + 1 + int((place - at) * (count - 1))) % count]
+    if one is last or other is last:
+        return [one, other]
+    return [last, one, other]
 
 
 def _least_sick(
@@ -359,7 +365,9 @@ def weigh(
     tokens, output_tokens, at_s = need.prompt_tokens, float(need.output_tokens), need.now_s
     load_max, bucket, cached, fresh = need.load_max, need.bucket, 0, float(tokens)
     # Behind with prompts means nothing where there is no other to take them.
-    backlog_max_s = BACKLOG_SLO_MAX * need.slo_s * load_max**3 if len(endpoints) > 1 else math.inf
+    backlog_max_s = math.inf
+    if len(endpoints) > 1:
+        backlog_max_s = BACKLOG_SLO_MAX * need.slo_s * load_max * load_max * load_max
     weighed = []
     for endpoint in endpoints:
         health, limit = endpoint.health, endpoint.concurrency_limit.calls
@@ -430,8 +438,8 @@ def scores(
             + price * (dear if dear < SCORE_COST_MAX else SCORE_COST_MAX)
             + by_load * load * load
         )
-        missed = endpoint.health.missed
-        if missed >= MISSED_MIN:
-            score -= policy.availability * math.log(endpoint.health.success_share(now))
+        health = endpoint.health
+        if health.missed >= MISSED_MIN:
+            score -= policy.availability * math.log(health.success_share(now))
         found.append(score)
     return found

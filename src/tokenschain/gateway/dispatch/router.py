@@ -24,6 +24,7 @@ from tokenschain.core.routing.health import REGION_S, REGION_SHARE, Health
 from tokenschain.core.routing.near_names import near_names
 from tokenschain.core.routing.regions import round_trip_s
 from tokenschain.core.routing.selection import (
+    MANY,
     NO_AFFINITY,
     SLO_S_PER_PROMPT_TOKEN,
     Affinity,
@@ -65,7 +66,7 @@ _OUTPUT_FIRST = 256.0
 _NO_RULES = Routing()
 
 
-class _Known(msgspec.Struct, frozen=True):
+class _Known(msgspec.Struct):
     """A plan's candidates, and what saves a look at each."""
 
     candidates: tuple[Candidate, ...]
@@ -76,6 +77,8 @@ class _Known(msgspec.Struct, frozen=True):
     """Whether the abilities of any are known."""
     blind: bool
     """Whether all are known not to take pictures."""
+    last: Endpoint | None = None
+    """Of many, the one that was chosen the last time."""
 
 
 _NONE_KNOWN = _Known((), [], None, False, True)
@@ -288,6 +291,7 @@ class Router:
             left = [e for e in endpoints if e not in tried] if tried else endpoints
             if not left:
                 continue
+            many = len(left) > MANY and left is known.endpoints
             decision = decide(
                 left,
                 need,
@@ -296,7 +300,10 @@ class Router:
                 self._random,
                 self._affinity(need) if need.prefixes else NO_AFFINITY,
                 self._rules.explore,
+                known.last if many else None,
             )
+            if many:
+                known.last = decision.endpoint
             if left_out:
                 decision.left_out = tuple(left_out)
             if decision.endpoint is not None:
