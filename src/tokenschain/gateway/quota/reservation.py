@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import MappingProxyType
 
+import msgspec
+
 from tokenschain.core.call import Call
 from tokenschain.core.call_record import CallRecord
 from tokenschain.core.errors import ApiError
@@ -141,25 +143,31 @@ class _Meters:
         """What callers are told."""
 
 
-class _Reservation:
+class _Reservation(msgspec.Struct, gc=False):
     """What a call holds until it is settled; see `core.call.Reservation`."""
 
-    __slots__ = ("_quota", "amounts", "meters", "taken")
-
-    def __init__(self, quota: LimitQuota, meters: _Meters, amounts: Amounts) -> None:
-        self._quota = quota
-        self.meters = meters
-        self.amounts = amounts
-        self.taken: Counters | None = None
-        """Counts that are settled when the call ends."""
+    quota: LimitQuota
+    meters: _Meters
+    amounts: Amounts
+    taken: Counters | None = None
+    """Counts that are settled when the call ends."""
 
     def settle(self, record: CallRecord) -> None:
         """See `core.call.Reservation.settle`."""
-        self._quota.settle(self, record)
+        taken, quota = self.taken, self.quota
+        if taken is not None:
+            self.taken = None
+            spend, amounts = record.charge_pico or 0, self.amounts
+            if spend and record.charge_currency != "CNY":
+                spend = quota.in_yuan(spend, record.charge_currency)
+            used = (amounts[ONE], record.prompt_tokens + record.completion_tokens, spend, 0)
+            taken.settle(amounts, used, quota.clock())
+        if record.completion_tokens and record.outcome == "ok":
+            quota.learn(record.model_asked, record.completion_tokens)
 
     def headers(self) -> bytes:
         """See `core.call.Reservation.headers`."""
-        return self.meters.headers.lines(self._quota.clock())
+        return self.meters.headers.lines(self.quota.clock())
 
 
 class LimitQuota:
@@ -232,27 +240,17 @@ class LimitQuota:
             held = self._with_tags(held, call, caller)
         if not held.all:
             return None
-        reservation = _Reservation(self, held, self._amounts(call, caller, plan))
-        call.reservation = reservation
-        # Without an `await` in between: all counts or none, and no other call sees a half.
-        return None if self._take(reservation) else self._take_slowly(reservation, plan)
-
-    def _take(self, reservation: _Reservation) -> bool:
-        """Take from every count without waiting; all or nothing."""
-        held = reservation.meters
+        amounts, counters = self._amounts(call, caller, plan), held.counters
         # Calls wait in line for one of these: a newcomer must not go before them.
-        if self._waiting and any(meter.waiting for meter in held.all):
-            return False
-        if not held.counters.take(reservation.amounts, self.clock()):
-            return False
-        reservation.taken = held.counters
-        if held.counters.runs_low:
-            held.counters.runs_low = False
-            for meter, pool in held.pools:
-                if pool.left <= pool.low and pool.known_left > 0:
-                    assert meter.leases is not None and meter.count is not None, "it has a pool"
-                    meter.leases.request(meter.count)
-        return True
+        in_line = self._waiting and any(meter.waiting for meter in held.all)
+        # Without an `await` in between: all counts or none, and no other call sees a half.
+        if not in_line and counters.take(amounts, self.clock()):
+            call.reservation = _Reservation(self, held, amounts, counters)
+            if counters.runs_low:
+                _draw_soon(held)
+            return None
+        call.reservation = reservation = _Reservation(self, held, amounts)
+        return self._take_slowly(reservation, plan)
 
     async def _take_slowly(self, reservation: _Reservation, plan: Plan) -> None:
         """Draw leases, burst, count alone or wait in line, where the limits say so.
@@ -477,23 +475,12 @@ class LimitQuota:
 
     # --- settle -------------------------------------------------------------------------
 
-    def settle(self, reservation: _Reservation, record: CallRecord) -> None:
-        """Give back what was reserved and count what was used."""
-        taken, reservation.taken = reservation.taken, None
-        if taken is not None:
-            spend = 0
-            if record.charge_pico:
-                assert self._snapshot is not None
-                spend = to_yuan(
-                    record.charge_pico, record.charge_currency, self._snapshot.usd_cny_micro
-                )
-            amounts = reservation.amounts
-            used = (amounts[ONE], record.prompt_tokens + record.completion_tokens, spend, 0)
-            taken.settle(amounts, used, self.clock())
-        if record.outcome == "ok" and record.completion_tokens:
-            self._learn(record.model_asked, record.completion_tokens)
+    def in_yuan(self, pico: int, currency: str) -> int:
+        """An amount in pico-yuan, by the exchange rate in force."""
+        assert self._snapshot is not None
+        return to_yuan(pico, currency, self._snapshot.usd_cny_micro)
 
-    def _learn(self, model: str, tokens: int) -> None:
+    def learn(self, model: str, tokens: int) -> None:
         """The 95th percentile of answers' lengths, by small steps up or down."""
         before = self._outputs.get(model, OUTPUT_FIRST)
         after = before * (OUTPUT_UP if tokens > before else OUTPUT_DOWN)
@@ -611,6 +598,15 @@ class LimitQuota:
 
 
 _PERIODS = {1: "second", 60: "minute", 3_600: "hour"}
+
+
+def _draw_soon(held: _Meters) -> None:
+    """Ask for another lease of those that run low."""
+    held.counters.runs_low = False
+    for meter, pool in held.pools:
+        if pool.left <= pool.low and pool.known_left > 0:
+            assert meter.leases is not None and meter.count is not None, "it has a pool"
+            meter.leases.request(meter.count)
 
 
 def _overdraw(counter: Counter, amount: int, now: float) -> Counter:
