@@ -537,9 +537,13 @@ class GatewayWorker:
             lost={name: why for name, why in lost.items() if why is not None},
             refused=uplink.refused,
             refused_keys=self._auth.refused_keys,
-            variables=variables_of(self._served.get().upstreams.values()),
+            variables=self._variables(),
             set_variables=hardening.secret_variables(os.environ, ENV_PREFIX),
         )
+
+    def _variables(self) -> tuple[str, ...]:
+        served = self._served
+        return variables_of(served.get().upstreams.values()) if served.version else ()
 
     def _check_configuration(self, snapshot: Snapshot) -> None:
         """
