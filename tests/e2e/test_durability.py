@@ -16,7 +16,7 @@ from tests import web
 from tests.stack import Stack
 from tests.upstreams import UpstreamSimulator
 from tests.waiting import until
-from tokenschain.core.snapshot import SNAPSHOT_FORMAT
+from tokenschain.core.snapshot.manifest import SNAPSHOT_FORMAT
 from tokenschain.infra.control_channel.signatures import Signatures
 from tokenschain.infra.security.suite import INTERNATIONAL
 

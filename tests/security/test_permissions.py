@@ -26,6 +26,7 @@ from tokenschain.control.identity import ownership
 from tokenschain.control.identity.ownership import Extent, FieldRight
 from tokenschain.core import call_record
 from tokenschain.core.call_record import AttemptRecord, HitKind
+from tokenschain.core.gateway_status import RefusedRevision
 from tokenschain.core.snapshot import ModelRoute, Offer
 from tokenschain.core.tenancy import ACTIONS, PLATFORM, Resource, RoleBinding, may
 from tokenschain.infra.database.tables import roles as roles_table
@@ -596,7 +597,8 @@ def _refused_revision(house: House) -> int:
     path = f"/virtual-models/refused-{next(_numbers)}?tenant=acme"
     revision = int(house.made(path, spec, "PUT")["revision"])
     with house.platform.engine.begin() as connection:
-        history.refuse(connection, revision, "gw-1", "an upstream of beta is wrong")
+        refused = RefusedRevision(revision, "", "an upstream of beta is wrong")
+        history.refuse(connection, refused, "gw-1")
     return revision
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests import web
+from tests.security.picky_gateway import UNUSABLE, WHY, PickyStack
 from tests.stack import Stack
 from tests.upstreams import UpstreamSimulator
 from tests.waiting import until
@@ -175,3 +176,61 @@ def test_a_call_ends_when_its_key_is_narrowed_and_goes_on_where_it_still_may(slo
         assert row["charge_pico"] > 0, field
     for field, call in others.items():
         assert call.end().count("word") == TOKENS and "[DONE]" in call.text, field
+
+
+def test_what_protects_comes_through_though_the_rest_is_refused(tmp_path: Path) -> None:
+    simulator = UpstreamSimulator()
+    stack = PickyStack(tmp_path, simulator.base_url)
+    try:
+        stack.start()
+        name, key = _issue(stack)
+        units = "/api/v1/organization/units"
+        tenant = {"kind": "tenant", "tenant": "acme", "name": "acme"}
+        acme = stack.admin("POST", units, json=tenant)
+        assert acme.status_code == 201, acme.text
+        project = {"kind": "project", "tenant": "acme", "name": "p"}
+        assert stack.admin("POST", units, json=project).status_code == 201
+        closed = stack.new_key(tenant="acme", project="p")
+        spec = {"base_url": simulator.base_url, "models": ["new-chat"]}
+        put = stack.admin("PUT", f"/api/v1/upstreams/{UNUSABLE}", json={"spec": spec})
+        assert put.status_code == 200, put.text
+        revision = put.json()["revision"]
+
+        def state() -> dict[str, Any]:
+            (one,) = stack.admin("GET", "/api/v1/gateways").json()["data"]
+            return dict(one)
+
+        until(lambda: state()["rejected_revision"] == revision)
+        assert stack.chat().status_code == 200 and stack.chat(model="new-chat").status_code == 404
+
+        stack.admin("DELETE", f"/api/v1/keys/{name}")
+        stack.until_known(key, known=False)
+        shut = stack.admin("PATCH", f"{units}/{acme.json()['id']}", json={"closed": True})
+        assert shut.status_code == 200, shut.text
+
+        def status(key: str) -> int:
+            headers = {"authorization": f"Bearer {key}"}
+            return web.get(f"{stack.url}/v1/models", headers=headers).status_code
+
+        until(lambda: status(closed) == 403)
+        limit = {"kind": "rate", "measure": "requests", "amount": 0}
+        limit |= {"match": {"model": "other-chat"}}
+        put = stack.admin("PUT", "/api/v1/limits/tight", json=limit)
+        assert put.status_code == 200, put.text
+        until(lambda: stack.chat(model="other-chat").status_code == 429)
+        assert stack.chat().status_code == 200 and stack.chat(model="new-chat").status_code == 404
+
+        # It is said, and holds after a start without control.
+        now = state()
+        assert now["revision"] < revision <= now["rejected_revision"]
+        assert now["applied_parts"] == ["keys", "limits", "residency"]
+        found = stack.admin("GET", f"/api/v1/revisions/{revision}").json()
+        assert found["refusals"][0]["why"] == WHY
+        assert found["refusals"][0]["applied"] == ["keys", "limits", "residency"]
+        stack.kill("control")
+        stack.stop("gateway")
+        stack.start("gateway")
+        assert (status(key), status(closed), status(stack.key)) == (401, 403, 200)
+    finally:
+        stack.close()
+        simulator.close()

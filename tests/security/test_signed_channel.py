@@ -23,7 +23,8 @@ from tests.stack import Stack
 from tests.upstreams import UpstreamSimulator
 from tests.waiting import until
 from tokenschain.core.limits import Lease, LeaseRequest
-from tokenschain.core.snapshot import SNAPSHOT_FORMAT, Manifest, Snapshot, encode_shard
+from tokenschain.core.snapshot import Snapshot, encode_shard
+from tokenschain.core.snapshot.manifest import SNAPSHOT_FORMAT, Manifest
 from tokenschain.infra.control_channel.kept_snapshot import KeptSnapshot
 from tokenschain.infra.control_channel.protocol import (
     JOURNAL_PATH,

@@ -40,9 +40,7 @@ def note(engine: Engine, status: GatewayStatus) -> None:
     with engine.begin() as connection:
         revisions.put_meta(connection, _PREFIX + status.name, _encode(Seen(status, now_s)).decode())
         refused = status.refused
-        new = refused is not None and history.refuse(
-            connection, refused.revision, status.name, refused.why
-        )
+        new = refused is not None and history.refuse(connection, refused, status.name)
         _forget(connection, now_s)
     if refused is not None and new:
         detail = {"subject": [status.name], "reason": refused.why}

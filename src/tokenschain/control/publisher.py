@@ -24,12 +24,16 @@ from tokenschain.core.backoff import Backoff
 from tokenschain.core.log_events import Reporter
 from tokenschain.core.snapshot import (
     SHARDS,
-    SNAPSHOT_FORMAT,
-    Manifest,
     Snapshot,
     Upstream,
     encode_shard,
     encoding,
+)
+from tokenschain.core.snapshot.manifest import (
+    KEYS_FORMAT,
+    SNAPSHOT_FORMAT,
+    VERSION_CHARACTERS,
+    Manifest,
 )
 from tokenschain.core.tenancy import KeyGrant
 from tokenschain.infra.config import Settings
@@ -145,7 +149,7 @@ class Publisher:
         body = encoding.encode(snapshot)
         version = self._suite.hex_digest(
             b"".join((self._suite.digest(body), *map(str.encode, self._shards)))
-        )[:16]
+        )[:VERSION_CHARACTERS]
         self._revision, self._day = revision, day
         same = version == self.version
         if not same:
@@ -154,7 +158,7 @@ class Publisher:
         self.manifest = msgspec.json.encode(
             Manifest(
                 version, part, tuple(self._shards), SNAPSHOT_FORMAT, revision,
-                time.time_ns() // 1_000_000,
+                time.time_ns() // 1_000_000, KEYS_FORMAT,
             )
         )  # fmt: skip
         if same:

@@ -37,11 +37,14 @@ class UpstreamStatus(msgspec.Struct, frozen=True):
 
 
 class RefusedRevision(msgspec.Struct, frozen=True):
-    """A configuration that a worker could not use: it keeps the one before, whole."""
+    """A configuration that a worker could not use: it keeps the one before, but for what
+    protects."""
 
     revision: int
     version: str
     why: str
+    applied: tuple[str, ...] = ()
+    """The parts of it that are in force all the same: `keys`, `limits`."""
 
 
 class RefusedKey(msgspec.Struct, frozen=True):

@@ -13,10 +13,9 @@ import pytest
 from bench import swap
 
 from tests.fakes import price
+from tokenschain.core.limits import Rate
 from tokenschain.core.snapshot import (
     SHARDS,
-    SNAPSHOT_FORMAT,
-    Manifest,
     ModelRoute,
     Offer,
     Routing,
@@ -27,6 +26,7 @@ from tokenschain.core.snapshot import (
     encode_shard,
     encoding,
 )
+from tokenschain.core.snapshot.manifest import KEYS_FORMAT, SNAPSHOT_FORMAT, Manifest
 from tokenschain.core.snapshot.virtual_models import VirtualModelEntry
 from tokenschain.core.tenancy import KeyGrant
 from tokenschain.gateway.dispatch.router import check_policies
@@ -38,7 +38,7 @@ from tokenschain.infra.security.suite import INTERNATIONAL
 DIGEST = b"\x05" * 32
 
 
-def snapshot(version: str, names: int = 3, policy: str = "balanced") -> Snapshot:
+def snapshot(version: str, names: int = 3, policy: str = "balanced", **fields: Any) -> Snapshot:
     upstreams = {n: Upstream(n, "sim", f"http://{n}.example/v1") for n in ("a", "b")}
     offers = tuple(Offer(name, "m", price(0)) for name in upstreams)
     virtual = {f"v{n}": (VirtualModelEntry("m"), VirtualModelEntry("m", "a")) for n in range(names)}
@@ -46,8 +46,9 @@ def snapshot(version: str, names: int = 3, policy: str = "balanced") -> Snapshot
         version,
         upstreams,
         {"m": ModelRoute("m", "chat", offers)},
-        Routing(policy, models=virtual),
+        Routing(policy, models=virtual, residency=fields.pop("residency", {})),
         tenants={"t": TenantConfiguration({}, {"faq": (VirtualModelEntry("m"),)})},
+        **fields,
     )
 
 
@@ -66,12 +67,15 @@ class ControlFake:
         part: bytes,
         key: str = "",
         format_: int = SNAPSHOT_FORMAT,
+        keys_format: int = KEYS_FORMAT,
     ) -> None:
         names = [""] * SHARDS
         if key:
             shard = encode_shard({DIGEST: KeyGrant(key, "t", "p", "e")})
-            names[DIGEST[0]] = self._keep(shard)
-        manifest = Manifest(version, self._keep(part), tuple(names), format_, revision, revision)
+            names[DIGEST[0]] = self._keep(b"\xc1" if key == "none" else shard)
+        manifest = Manifest(
+            version, self._keep(part), tuple(names), format_, revision, revision, keys_format
+        )
         self.version, self.body = version, msgspec.json.encode(manifest)
 
     def _keep(self, payload: bytes) -> str:
@@ -127,35 +131,65 @@ def test_a_snapshot_comes_back_as_it_was_and_in_the_same_bytes() -> None:
     assert sum(1 for _ in encoding.decode_in_steps(payload)) >= len(payload) // 200_000 > 0
 
 
+LIMIT, LOWER = (Rate("r", "requests", 100),), (Rate("r", "requests", 1),)
 Spoil = Callable[[ControlFake], None]
-SPOILED: dict[str, Spoil] = {
-    "bytes that are none": lambda c: c.publish("2", 2, b"\xc1nonsense", "new"),
-    "a part that is none": lambda c: c.publish("2", 2, msgspec.msgpack.encode([b"\xc1"]), "new"),
-    "no blocks": lambda c: c.publish("2", 2, msgspec.msgpack.encode([]), "new"),
-    "a policy that there is none of": lambda c: c.publish(
-        "2", 2, encoding.encode(snapshot("2", policy="nope")), "new"
+SPOILED: dict[str, tuple[Spoil, tuple[str, ...]]] = {
+    "bytes that are none": (lambda c: c.publish("2", 2, b"\xc1nonsense", "new"), ("keys",)),
+    "a part that is none": (
+        lambda c: c.publish("2", 2, msgspec.msgpack.encode([b"\xc1"]), "new"), ("keys",)
     ),
-    "another format": lambda c: c.publish("2", 2, encoding.encode(snapshot("2")), "new", 99),
-}
+    "no blocks": (lambda c: c.publish("2", 2, msgspec.msgpack.encode([]), "new"), ("keys",)),
+    "a policy that there is none of": (
+        lambda c: c.publish(
+            "2", 2, encoding.encode(snapshot("2", policy="nope", rates=LOWER)), "new"
+        ),
+        ("keys", "limits", "residency"),
+    ),
+    "another format": (
+        lambda c: c.publish("2", 2, encoding.encode(snapshot("2", rates=LOWER)), "new", 99),
+        ("keys", "limits", "residency"),
+    ),
+    "another format of keys": (
+        lambda c: c.publish("2", 2, encoding.encode(snapshot("2", rates=LOWER)), "new", 99, 99), ()
+    ),
+    "keys that are none": (
+        lambda c: c.publish("2", 2, encoding.encode(snapshot("2", rates=LOWER)), "none"),
+        ("limits", "residency"),
+    ),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("how", sorted(SPOILED))
-def test_what_cannot_be_used_changes_nothing(how: str, tmp_path: Path) -> None:
+def test_what_cannot_be_used_changes_nothing_but_keys_and_restrictions(
+    how: str, tmp_path: Path
+) -> None:
     control = ControlFake()
     gateway = Gateway(tmp_path, control)
+    spoil, applied = SPOILED[how]
+    before = snapshot("1", rates=LIMIT)
+
+    def check(served: Served, revision: int) -> None:
+        now, grant = served.get(), served.grant(DIGEST)
+        assert revision == 1, "of the routing"
+        assert (now.models, now.upstreams) == (before.models, before.upstreams)
+        assert now.routing == before.routing
+        assert now.rates == (LOWER if "limits" in applied else LIMIT)
+        assert grant is not None and grant.key_id == ("new" if "keys" in applied else "old")
 
     async def run() -> None:
-        control.publish("1", 1, encoding.encode(snapshot("1")), "old")
+        control.publish("1", 1, encoding.encode(before), "old")
         await gateway.poll()
-        before = gateway.served.get()
-        SPOILED[how](control)
+        spoil(control)
         await gateway.poll()
         refused = gateway.uplink.refused
         assert refused is not None and refused.revision == 2 and refused.why
+        assert refused.applied == applied
         assert gateway.events.count("configuration_refused") == 1
-        assert gateway.served.get() is before and gateway.served.version == "1"
-        grant = gateway.served.grant(DIGEST)
-        assert grant is not None and grant.key_id == "old", "the keys of it neither"
+        check(gateway.served, gateway.uplink.revision)
+        # So it is after a start without control, too.
+        again = Gateway(tmp_path, control)
+        again.uplink.start_from_disk()
+        check(again.served, again.uplink.revision)
         # It is not asked for again, and the next one is taken.
         await gateway.poll()
         assert gateway.events.count("configuration_refused") == 1
@@ -163,7 +197,35 @@ def test_what_cannot_be_used_changes_nothing(how: str, tmp_path: Path) -> None:
         await gateway.poll()
         grant = gateway.served.grant(DIGEST)
         assert gateway.uplink.refused is None and gateway.served.version == "3"
+        assert gateway.served.get() == snapshot("3") and gateway.uplink.revision == 3
         assert grant is not None and grant.key_id == "third"
+
+    asyncio.run(run())
+
+
+def test_data_goes_where_the_routing_in_force_and_the_refused_one_allow(tmp_path: Path) -> None:
+    control = ControlFake()
+    gateway = Gateway(tmp_path, control)
+    later: dict[str, Any] = {"*": ("cn",), "class/secret": ("own",)}
+
+    async def run() -> None:
+        for revision, policy, residency in (
+            (1, "balanced", {"*": ("cn", "gov"), "tenant/t": ("gov",)}), (2, "nope", later)
+        ):  # fmt: skip
+            made = snapshot(str(revision), policy=policy, residency=residency)
+            control.publish(str(revision), revision, encoding.encode(made))
+            await gateway.poll()
+        rules = gateway.served.get().routing.residency
+        assert rules == {"*": ("cn",), "tenant/t": ("gov",), "class/secret": ("own",)}
+        # What a later one says takes the place of that, be it refused, too.
+        control.publish("3", 3, encoding.encode(snapshot("3", policy="nope")))
+        await gateway.poll()
+        rules = gateway.served.get().routing.residency
+        assert rules == {"*": ("cn", "gov"), "tenant/t": ("gov",)}
+        control.publish("1", 4, encoding.encode(snapshot("1")))
+        await gateway.poll()
+        assert gateway.served.get().routing.residency == {}
+        assert gateway.uplink.refused is None
 
     asyncio.run(run())
 

@@ -80,6 +80,7 @@ class GatewaySeen(msgspec.Struct, frozen=True):
     lost: dict[str, str]
     rejected_revision: int | None = None
     rejected_reason: str = ""
+    applied_parts: tuple[str, ...] = ()
     refused_keys: tuple[RefusedKey, ...] = ()
 
     @property
@@ -92,7 +93,9 @@ class GatewaySeen(msgspec.Struct, frozen=True):
         """As a gateway of this machine leaves it."""
         rejected = None
         if self.rejected_revision is not None:
-            rejected = RefusedRevision(self.rejected_revision, "", self.rejected_reason)
+            rejected = RefusedRevision(
+                self.rejected_revision, "", self.rejected_reason, self.applied_parts
+            )
         return GatewayStatus(
             self.name, self.worker, 0, self.version, self.at_s, self.revision,
             self.snapshot_age_s, self.journal_backlog_bytes, self.journal_bytes_max,
@@ -272,9 +275,10 @@ def _check_gateway(
     if not status.revision:
         found.fail(f"{name} has no configuration yet", "start control, or look at why it is lost")
     elif status.refused is not None:
+        applied = ", ".join(status.refused.applied) or "nothing"
         found.fail(
             f"{name} keeps revision {status.revision}, since it cannot use "
-            f"{status.refused.revision}: {status.refused.why}",
+            f"{status.refused.revision}: {status.refused.why} (in force of it: {applied})",
             "restart it with control's version, or roll the revision back: "
             "`tokenschain revisions rollback`",
         )

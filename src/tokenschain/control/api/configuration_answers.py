@@ -100,14 +100,15 @@ class AppliedResource(Applied):
 
 
 class GatewayRefusal(AnswerBody):
-    """A gateway that could not use a revision and serves by the one before.
+    """A gateway that could not use a revision and routes by the one before.
 
-    Which one and why is said to the platform alone.
+    Which one and why is said to the platform alone; `applied` are the parts in force all the same.
     """
 
     gateway: str = ""
     why: str = ""
     at_ms: int
+    applied: list[str]
 
 
 class RevisionSummary(AnswerBody):

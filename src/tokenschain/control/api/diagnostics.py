@@ -97,6 +97,8 @@ class GatewayDiagnosis(AnswerBody):
     rejected_revision: int | None
     """The latest configuration, where it cannot use that."""
     rejected_reason: str
+    applied_parts: list[str]
+    """Of the rejected one, in force all the same: `keys`, `limits`, `residency`."""
     refused_keys: list[RefusedKeyDiagnosis]
 
 
@@ -170,6 +172,7 @@ def _gateway(seen: gateways.Seen) -> GatewayDiagnosis:
         lost=status.lost,
         rejected_revision=None if rejected is None else rejected.revision,
         rejected_reason="" if rejected is None else rejected.why,
+        applied_parts=[] if rejected is None else list(rejected.applied),
         refused_keys=[
             RefusedKeyDiagnosis(
                 id=key.id, tenant=key.tenant, why=key.why, refused=key.refused, last_s=key.last_s

@@ -506,6 +506,8 @@ class GatewayState(AnswerBody):
     rejected_revision: int | None
     """The latest configuration, where it cannot use that and keeps the one before."""
     rejected_reason: str
+    applied_parts: list[str]
+    """Of the rejected one, in force all the same: `keys`, `limits`, `residency`."""
     running: dict[str, int]
     """Calls that run now, by upstream; an upstream with `drain` is done when none shows any."""
 
@@ -525,6 +527,7 @@ def list_gateways(asked: ReadingUpstreams) -> Items[GatewayState]:
                 received_s=one.seen_s,
                 rejected_revision=None if refused is None else refused.revision,
                 rejected_reason="" if refused is None else refused.why,
+                applied_parts=[] if refused is None else list(refused.applied),
                 running={u.id: u.running for u in status.upstreams if u.running},
             )
         )

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, func, insert, select, update
 from tokenschain.control.audit.admin_log import Author
 from tokenschain.control.configuration.model_routes import Routes
 from tokenschain.control.configuration.resources import Kind, Origin, ResourceKey
+from tokenschain.core.gateway_status import RefusedRevision
 from tokenschain.infra.config.validation import Values
 from tokenschain.infra.database import paging
 from tokenschain.infra.database.paging import Page, Rows
@@ -75,6 +76,8 @@ class Refusal(msgspec.Struct, frozen=True):
     gateway: str
     why: str
     at_ms: int
+    applied: tuple[str, ...] = ()
+    """What of it is in force there all the same."""
 
 
 class ConfigRevision(NamedTuple):
@@ -187,24 +190,26 @@ def changed_since(connection: Connection, revision: int) -> dict[ResourceKey, in
     return found
 
 
-def refuse(connection: Connection, revision: int, gateway: str, why: str) -> int | None:
+def refuse(connection: Connection, refused: RefusedRevision, gateway: str) -> int | None:
     """Note that a gateway kept the configuration before; each is noted once.
 
     Args:
-        revision: of the snapshot that it could not use.
+        refused: the snapshot that it could not use.
 
     Returns:
         The revision of the configuration that is in it; None where there is none, or the gateway
         has said so before.
     """
     query = select(func.max(config_revisions.c.revision))
-    number = connection.execute(query.where(config_revisions.c.revision <= revision)).scalar()
+    number = connection.execute(
+        query.where(config_revisions.c.revision <= refused.revision)
+    ).scalar()
     found = None if number is None else find(connection, number)
     if found is None or len(found.refusals) >= REFUSALS_MAX:
         return None
     if any(one.gateway == gateway for one in found.refusals):
         return None
-    refusal = Refusal(gateway, why, time.time_ns() // 1_000_000)
+    refusal = Refusal(gateway, refused.why, time.time_ns() // 1_000_000, refused.applied)
     changed = update(config_revisions).where(config_revisions.c.revision == found.revision)
     refusals = msgspec.json.encode([*found.refusals, refusal]).decode()
     connection.execute(changed.values(refusals=refusals))

@@ -370,26 +370,6 @@ SHARDS = 256
 """Keys are published by the first byte of their hash."""
 
 
-SNAPSHOT_FORMAT = 3
-"""Raised when the meaning of a published field changes. A gateway serves by its own format only:
-it would ignore a renamed field, and with it the restriction that the field holds."""
-
-
-class Manifest(msgspec.Struct, frozen=True):
-    """What a configuration consists of; parts are named by the SHA-256 of their bytes."""
-
-    version: str
-    snapshot: str
-    shards: tuple[str, ...]
-    """`SHARDS` of them; empty where there is no key."""
-    format: int = 1
-    """`SNAPSHOT_FORMAT` of the control that published it; the first format did not say."""
-    revision: int = 0
-    """Rises with every change in control's database; a gateway takes no older one."""
-    at_ms: int = 0
-    """Unix time when it was published."""
-
-
 class Candidate(msgspec.Struct, frozen=True):
     """One upstream that could answer this call."""
 

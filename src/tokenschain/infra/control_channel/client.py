@@ -2,7 +2,8 @@
 
 Down: the snapshot, by long poll with an ETag, verified, and kept on disk so
 that a gateway starts and serves without control. Its revision only rises: an
-older one is refused, wherever it comes from. Up: the journal, in batches, at
+older one is refused, wherever it comes from. What protects comes into force
+even where the rest is of no use here: keys, limits, data residency. Up: the journal, in batches, at
 least once; control drops what it has already by event id.
 """
 
@@ -20,15 +21,15 @@ from tokenschain.core.backoff import Backoff
 from tokenschain.core.gateway_status import GatewayStatus, RefusedRevision
 from tokenschain.core.limits import Lease, LeaseRequest
 from tokenschain.core.log_events import Reporter
-from tokenschain.core.snapshot import (
+from tokenschain.core.snapshot import Served, Shard, Snapshot, decode_shard, encoding, restrictions
+from tokenschain.core.snapshot.manifest import (
+    KEYS_FORMAT,
     SNAPSHOT_FORMAT,
+    VERSION_CHARACTERS,
+    EarlierRouting,
     Manifest,
-    Served,
-    Shard,
-    Snapshot,
-    decode_shard,
-    encoding,
 )
+from tokenschain.core.snapshot.restrictions import Restrictions
 from tokenschain.infra.control_channel.kept_snapshot import KeptSnapshot
 from tokenschain.infra.control_channel.protocol import (
     BATCH_BYTES_MAX,
@@ -178,6 +179,8 @@ class Uplink:
         self._refused = ""
         """The version of the older configuration that was refused last."""
         self._have: Manifest | None = None
+        self._whole: Snapshot | None = None
+        """The last snapshot that was of use here, without what restricts it by now."""
         self._report = report
         self._ship_interval_s = ship_interval_s
         clock = time.monotonic
@@ -204,8 +207,8 @@ class Uplink:
 
     @property
     def revision(self) -> int:
-        """The revision that is served; 0 before the first."""
-        return self._have.revision if self._have is not None else 0
+        """The revision that calls are routed by; 0 before the first."""
+        return self._have.routing_revision if self._have is not None else 0
 
     @property
     def control_lost(self) -> str | None:
@@ -220,20 +223,24 @@ class Uplink:
         manifest, parts = kept
         try:
             snapshot = encoding.decode(parts[manifest.snapshot])
+            whole, earlier = snapshot, manifest.earlier_routing
+            if earlier is not None:
+                later = restrictions.decode(parts[earlier.restrictions])
+                snapshot = restrictions.restricted(whole, later, manifest.version)
             self.check(snapshot)
             shards = {n: decode_shard(parts[s]) for n, s in enumerate(manifest.shards) if s}
         except Exception as error:  # noqa: BLE001 - control has another one, or says why
             self._refuse(manifest, error)
             return
         self._served.serve(manifest.version, snapshot, shards)
-        self._have = manifest
+        self._have, self._whole = manifest, whole
         self.configured.set()
         self._say_in_force(manifest, "disk")
 
     def _say_in_force(self, manifest: Manifest, source: str) -> None:
         snapshot = self._served.get()
         self._report(
-            "configuration_in_force", revision=manifest.revision, version=manifest.version,
+            "configuration_in_force", revision=manifest.routing_revision, version=manifest.version,
             upstreams=len(snapshot.upstreams), models=len(snapshot.models), source=source,
         )  # fmt: skip
 
@@ -285,19 +292,22 @@ class Uplink:
         is in force at once.
         """
         have = self._have
-        known = {have.snapshot, *have.shards} if have is not None else set()
-        new = sorted({manifest.snapshot, *manifest.shards} - known - {""})
+        known = have.parts if have is not None else frozenset()
+        if have is not None and have.earlier_routing is not None:
+            known -= {have.snapshot}  # other restrictions are in force
+        new = sorted(manifest.parts - known)
         parts: dict[str, bytes] = {}
         for at in range(0, len(new), PARTS_ASKED_MAX):
             parts |= await self._fetch(new[at : at + PARTS_ASKED_MAX])
         try:
-            snapshot, shards = await self._read(manifest, parts)
+            snapshot = await self._read(manifest, parts)
+            shards = await self._read_keys(manifest, parts)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it, calls go on
-            self._refuse(manifest, error)
+            await self._serve_what_protects(manifest, parts, error)
             return
         held = items_of(self._served) if snapshot is not None else []
         self._served.serve(manifest.version, snapshot, shards)
-        self._have = manifest
+        self._have, self._whole = manifest, snapshot or self._whole
         self.refused = None
         self.configured.set()
         for renew in self.changed:
@@ -307,33 +317,91 @@ class Uplink:
         await let_go(held)
         await asyncio.to_thread(self._kept.write, manifest, body, parts)
 
-    async def _read(
-        self, manifest: Manifest, parts: Mapping[str, bytes]
-    ) -> tuple[Snapshot | None, dict[int, Shard]]:
-        """What is new of a configuration, ready to be served by.
+    async def _read(self, manifest: Manifest, parts: Mapping[str, bytes]) -> Snapshot | None:
+        """The snapshot, where it is another one, ready to be served by.
 
         Raises:
             Exception: it cannot be used.
         """
         if manifest.format != SNAPSHOT_FORMAT:
             raise Refused(f"its format is {manifest.format}, this gateway's {SNAPSHOT_FORMAT}")
-        snapshot = None
-        if manifest.snapshot in parts:
-            snapshot = await decode_beside_calls(parts[manifest.snapshot])
-            self.check(snapshot)
+        if manifest.snapshot not in parts:
+            return None
+        snapshot = await decode_beside_calls(parts[manifest.snapshot])
+        self.check(snapshot)
+        return snapshot
+
+    async def _read_keys(self, manifest: Manifest, parts: Mapping[str, bytes]) -> dict[int, Shard]:
+        """The shards of keys that are other ones.
+
+        Raises:
+            Exception: they cannot be used.
+        """
         have, shards = self._have, {}
         for number, name in enumerate(manifest.shards):
             if have is None or have.shards[number] != name:
                 shards[number] = decode_shard(parts[name] if name else b"")
                 await asyncio.sleep(0)
-        return snapshot, shards
+        return shards
 
-    def _refuse(self, manifest: Manifest, error: Exception) -> None:
+    async def _serve_what_protects(
+        self, manifest: Manifest, parts: Mapping[str, bytes], error: Exception
+    ) -> None:
+        """Refuse a configuration but for its keys and its restrictions, each as a whole where it
+        can be read: what was revoked, closed or lowered is so whatever is wrong with the rest."""
+        have, whole = self._have, self._whole
+        shards: dict[int, Shard] | None = None
+        later: Restrictions | None = None
+        if have is not None and whole is not None and manifest.keys_format == KEYS_FORMAT:
+            with contextlib.suppress(Exception):  # then they are not named among what is applied
+                shards = await self._read_keys(manifest, parts)
+            with contextlib.suppress(Exception):
+                payload = parts.get(manifest.snapshot)
+                later = (
+                    restrictions.of_payload(payload) if payload else restrictions.of_snapshot(whole)
+                )
+            if shards is not None or later is not None:
+                later_or_same = later or restrictions.of_snapshot(self._served.get())
+                await self._serve_partly(have, whole, manifest, shards, later_or_same, parts)
+        applied = ["keys"] * (shards is not None) + ["limits", "residency"] * (later is not None)
+        self._refuse(manifest, error, tuple(applied))
+
+    async def _serve_partly(
+        self,
+        have: Manifest,
+        whole: Snapshot,
+        manifest: Manifest,
+        shards: Mapping[int, Shard] | None,
+        later: Restrictions,
+        parts: Mapping[str, bytes],
+    ) -> None:
+        """Serve by keys and restrictions of a later configuration and the routing in force; kept
+        so on disk, too, as of the later revision: nothing older is taken from now on."""
+        payload = restrictions.encode(later)
+        name = self._suite.hex_digest(payload)
+        both = f"{have.version}+{manifest.version}".encode()
+        made = msgspec.structs.replace(
+            have,
+            version=self._suite.hex_digest(both)[:VERSION_CHARACTERS],
+            shards=have.shards if shards is None else manifest.shards,
+            revision=manifest.revision,
+            at_ms=manifest.at_ms,
+            earlier_routing=EarlierRouting(have.routing_revision, name),
+        )
+        snapshot = restrictions.restricted(whole, later, made.version)
+        self._served.serve(made.version, snapshot, shards or {})
+        self._have = made
+        for renew in self.changed:
+            renew()
+        kept = {part: parts[part] for part in made.parts & parts.keys()} | {name: payload}
+        await asyncio.to_thread(self._kept.write, made, msgspec.json.encode(made), kept)
+
+    def _refuse(self, manifest: Manifest, error: Exception, applied: tuple[str, ...] = ()) -> None:
         why = str(error)[:REASON_CHARACTERS_MAX] or type(error).__name__
-        self.refused = RefusedRevision(manifest.revision, manifest.version, why)
+        self.refused = RefusedRevision(manifest.revision, manifest.version, why, applied)
         self._report(
             "configuration_refused", why, revision=manifest.revision, version=manifest.version,
-            kept=self._have.revision if self._have is not None else None,
+            kept=self.revision or None, applied=list(applied),
         )  # fmt: skip
         self.news.set()
 

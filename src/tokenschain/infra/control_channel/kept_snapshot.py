@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from tokenschain.core.log_events import Reporter
-from tokenschain.core.snapshot import SNAPSHOT_FORMAT, Manifest
+from tokenschain.core.snapshot.manifest import SNAPSHOT_FORMAT, Manifest
 from tokenschain.infra.control_channel.signatures import Signatures
 from tokenschain.infra.security.suite import Suite
 
@@ -72,7 +72,7 @@ class KeptSnapshot:
         if Revision(manifest.revision, manifest.at_ms) < self.highest:
             raise _Ignored("is older than the last that was served here")
         parts = {}
-        for name in {manifest.snapshot, *manifest.shards} - {""}:
+        for name in manifest.parts:
             try:
                 parts[name] = (self._folder / name).read_bytes()
             except FileNotFoundError:
@@ -97,7 +97,7 @@ class KeptSnapshot:
         if revision > self.highest:
             self.highest = revision
             self._write_highest()
-        live = {manifest.snapshot, *manifest.shards, "manifest"}
+        live = {*manifest.parts, "manifest"}
         for path in self._folder.iterdir():
             if path.name not in live:
                 path.unlink(missing_ok=True)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import msgspec
 
 from tokenschain.core.limits import LeaseRequest
-from tokenschain.core.snapshot import SNAPSHOT_FORMAT
+from tokenschain.core.snapshot.manifest import KEYS_FORMAT
 
-SNAPSHOT_PATH = f"/internal/v{SNAPSHOT_FORMAT}/snapshot"
-"""Named by format: a gateway of another version is told 404 and keeps what it serves by."""
+SNAPSHOT_PATH = f"/internal/v{KEYS_FORMAT}/snapshot"
+"""Named by the format of keys: a gateway that could not read them is told 404 and keeps what it
+serves by. One that knows no more than them takes those."""
 PARTS_PATH = "/internal/v1/parts"
 LEASES_PATH = "/internal/v1/leases"
 JOURNAL_PATH = "/internal/v1/journal"
