@@ -18,6 +18,10 @@ _AUTOMATIC = zlib.MAX_WBITS | 32
 _RAW = -zlib.MAX_WBITS
 _ENCODINGS = frozenset({b"gzip", b"x-gzip", b"deflate"})
 _STEP_BYTES = 1_048_576
+_PIECE_BYTES = 65_536
+"""Of what came, given to the decompressor at once: it copies what is left after each member."""
+MEMBERS_MAX = 1_024
+"""Of one body; parallel packers begin one each 128 KiB or more (`pigz -i`, bgzip 64 KiB)."""
 
 
 class Content(StrEnum):
@@ -45,12 +49,17 @@ class BadEncoding(ValueError):
 
 
 class BodyDecoder:
-    """Undoes a content encoding, piece by piece, up to a limit of bytes."""
+    """Undoes a content encoding, piece by piece, up to a limit of bytes and of members."""
 
-    __slots__ = ("_bytes_left", "_decompressor", "_raw_tried", "_started")
+    __slots__ = (
+        "_between", "_bytes_left", "_decompressor", "_members_left", "_raw_tried", "_started"
+    )  # fmt: skip
 
     def __init__(self, bytes_max: int) -> None:
         self._bytes_left = bytes_max
+        self._members_left = MEMBERS_MAX
+        self._between = False
+        """Whether a member ended and none began since: zeros may fill up."""
         self._decompressor = zlib.decompressobj(_AUTOMATIC)
         self._raw_tried = False
         self._started = False
@@ -59,9 +68,16 @@ class BodyDecoder:
         """What more bytes hold.
 
         Raises:
-            BadEncoding: they are no gzip or deflate, or hold more than the limit.
+            BadEncoding: they are no gzip or deflate, or hold more than the limits.
         """
         made: list[bytes] = []
+        for start in range(0, len(data), _PIECE_BYTES):
+            self._feed_piece(data[start : start + _PIECE_BYTES], made)
+        return b"".join(made)
+
+    def _feed_piece(self, data: bytes, made: list[bytes]) -> None:
+        if self._between:
+            data = data.lstrip(b"\0")
         while data:
             try:
                 piece = self._decompressor.decompress(data, _STEP_BYTES)
@@ -72,16 +88,19 @@ class BodyDecoder:
                 self._raw_tried = True
                 self._decompressor = zlib.decompressobj(_RAW)
                 continue
-            self._started = True
+            self._started, self._between = True, False
             made.append(piece)
             self._bytes_left -= len(piece)
             if self._bytes_left < 0:
                 raise BadEncoding("its body holds more bytes than the limit")
             data = self._decompressor.unconsumed_tail
             if self._decompressor.eof:
+                self._members_left -= 1
+                if not self._members_left:
+                    raise BadEncoding(f"its body has more than {MEMBERS_MAX} parts")
                 data = self._decompressor.unused_data.lstrip(b"\0")
+                self._between = True
                 self._decompressor = zlib.decompressobj(_AUTOMATIC)
-        return b"".join(made)
 
 
 def decoder_of(headers: Mapping[bytes, bytes], start: bytes, bytes_max: int) -> BodyDecoder | None:
