@@ -6,6 +6,7 @@ import asyncio
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,6 +27,7 @@ from tokenschain.core.snapshot import (
     Plan,
     Upstream,
 )
+from tokenschain.core.tenancy import KeyGrant
 from tokenschain.gateway.dispatch.request_batching import LANES, Batching
 
 PLAN = Plan(ModelRoute("e", "embedding", ()), ())
@@ -180,11 +182,53 @@ def test_what_is_not_understood_goes_alone(text: Any, more: dict[str, Any]) -> N
     assert request_batching.part_of(call_of(text, **more).parsed) is None
 
 
-def test_other_options_or_another_project_never_share() -> None:
-    plain = request_batching.key_of(call_of("x").parsed, "t", "p")
-    assert plain != request_batching.key_of(call_of("x", dimensions=8).parsed, "t", "p")
-    assert plain != request_batching.key_of(call_of("x").parsed, "t", "q")
-    assert plain != request_batching.key_of(call_of("x").parsed, "u", "p")
+def key(grant: KeyGrant = GRANT, plan: Plan = PLAN, **more: Any) -> tuple[object, ...]:
+    return request_batching.key_of(call_of("x", **more).parsed, grant, plan)
+
+
+def test_other_options_projects_and_upstreams_never_share() -> None:
+    assert key() == key(msgspec.structs.replace(GRANT, key_id="key_2"))
+    others = [
+        key(dimensions=8),
+        key(plan=Plan(PLAN.route, (CANDIDATE,))),
+        key(plan=Plan(PLAN.route, (), (Plan(PLAN.route, (CANDIDATE, CANDIDATE)),))),
+        *(
+            key(msgspec.structs.replace(GRANT, **{name: "other"}))
+            for name in ("tenant", "project", "environment", "data_class", "priority")
+        ),
+    ]
+    assert len({key(), *others}) == 1 + len(others)
+
+
+def test_each_text_goes_where_its_own_key_and_headers_let_it() -> None:
+    """One decision serves a batch: nobody's text may ride on a key that may go further."""
+    secret = msgspec.structs.replace(GRANT, key_id="key_2", data_class="secret")
+    sent: dict[str, set[tuple[str, bytes | None]]] = {}
+
+    class Watching(Embedder):
+        async def open(self, call: Call, caller: Any, plan: Plan) -> Any:
+            texts = json.loads(bytes(call.parsed.fields["input"]))
+            by = (caller.data_class, call.request.headers.get(b"x-tc-deadline-ms"))
+            for text in [texts] if isinstance(texts, str) else texts:
+                sent.setdefault(text, set()).add(by)
+            return await super().open(call, caller, plan)
+
+    async def ask(house: Batching, text: str, grant: KeyGrant, headers: dict[bytes, bytes]) -> None:
+        call = call_of(text)
+        call.request = msgspec.structs.replace(call.request, headers=headers)
+        await (await house.open(call, grant, PLAN)).deliver(call)
+
+    async def run() -> None:
+        house = Batching(Watching(), asyncio.get_running_loop().time)  # type: ignore[arg-type]
+        kinds = [("open", GRANT, {}), ("secret", secret, {}),
+                 ("soon", GRANT, {b"x-tc-deadline-ms": b"9"})]  # fmt: skip
+        await asyncio.gather(
+            *(ask(house, f"{name} {n}", *given) for n in range(12) for name, *given in kinds)
+        )
+
+    asyncio.run(run())
+    ways = {"open": ("", None), "secret": ("secret", None), "soon": ("", b"9")}
+    assert sent == {f"{name} {n}": {way} for n in range(12) for name, way in ways.items()}
 
 
 @given(st.integers(0, 10**6), st.lists(st.integers(0, 1_000), min_size=1, max_size=20))

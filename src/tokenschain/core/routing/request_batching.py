@@ -15,6 +15,8 @@ from msgspec import Raw
 from tokenschain.core.formats.openai_chat import Api, ParsedRequest
 from tokenschain.core.formats.token_estimate import BYTES_PER_TOKEN
 from tokenschain.core.pricing.catalog import Usage
+from tokenschain.core.snapshot import Plan
+from tokenschain.core.tenancy import KeyGrant
 
 TEXTS_FIRST, TEXTS_MAX = 8, 64
 TARGET_S = 1.0
@@ -75,11 +77,18 @@ def part_of(parsed: ParsedRequest) -> BatchPart | None:
     return BatchPart(texts, max(map(len, texts)).bit_length())
 
 
-def key_of(parsed: ParsedRequest, tenant: str, project: str) -> tuple[object, ...]:
+def key_of(parsed: ParsedRequest, grant: KeyGrant, plan: Plan) -> tuple[object, ...]:
     """Calls with the same key may share a batch: same model and options, same project, so that
-    the time does not tell what another tenant does."""
+    the time does not tell what another tenant does; and the same upstreams for the same class of
+    data, since one call decides for all of them where their texts go."""
     options = tuple(bytes(parsed.fields.get(name, b"")) for name in _ALIKE[parsed.api])
-    return (tenant, project, parsed.api, options)
+    upstreams = tuple(
+        (candidate.upstream.id, candidate.offer.model)
+        for tier in (plan, *plan.others)
+        for candidate in tier.candidates
+    )
+    scope = (grant.tenant, grant.project, grant.environment, grant.data_class, grant.priority)
+    return (scope, parsed.api, options, upstreams)
 
 
 def together(first: ParsedRequest, texts: list[str]) -> ParsedRequest:

@@ -22,6 +22,8 @@ from tokenschain.core.tenancy import KeyGrant
 LANES = 2
 """Batches under way at once for each kind: one is on the wire while one is worked on."""
 KINDS_MAX = 10_000
+_DECIDING = (b"x-tc-priority", b"x-tc-deadline-ms", b"x-tc-unsupported")
+"""Headers that say how a call is served: one call's would hold for its whole batch."""
 
 
 class _Member(NamedTuple):
@@ -64,7 +66,8 @@ class Batching:
         return self._open_part(call, caller, plan, part)
 
     async def _open_part(self, call: Call, caller: KeyGrant, plan: Plan, part: BatchPart) -> Answer:
-        key = request_batching.key_of(call.parsed, caller.tenant, caller.project)
+        asked = (call.request.headers.get(name) for name in _DECIDING)
+        key = (*request_batching.key_of(call.parsed, caller, plan), *asked)
         lane = self._lanes.get(key)
         if lane is None:
             if len(self._lanes) >= KINDS_MAX:
