@@ -141,7 +141,6 @@ ELSEWHERE: dict[str, str] = {
     "gateway/dispatch/race.py": "flows/test_failover.py, flows/test_routing.py",
     "gateway/dispatch/router.py": "flows/test_failover.py, flows/test_routing.py",
     "gateway/dispatch/wait_queue.py": "flows/test_failover.py, flows/test_routing.py",
-    "infra/off_loop.py": "security/test_long_bodies.py",
     "infra/config/declared.py": "infra/test_settings.py",
     "infra/config/groups.py": "infra/test_settings.py",
     "infra/config/loading.py": "infra/test_settings.py",

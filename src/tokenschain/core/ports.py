@@ -25,8 +25,11 @@ T = TypeVar("T")
 class OffLoop(Protocol):
     """Where long work is done on what came from outside, so that no other call waits for it."""
 
-    async def __call__(self, work: Callable[[], T]) -> T:
+    async def __call__(self, work: Callable[[], T], caller: KeyGrant | None = None) -> T:
         """What the work gives, or raises.
+
+        Args:
+            caller: whose turn it takes.
 
         Raises:
             ApiError: `overloaded`: too much work waits.
@@ -194,7 +197,7 @@ class Metering(Protocol):
         """Write the call's one record. Never raises for the caller's fault."""
 
 
-async def on_loop(work: Callable[[], T]) -> T:
+async def on_loop(work: Callable[[], T], caller: KeyGrant | None = None) -> T:
     """See `OffLoop`: everybody waits."""
     return work()
 

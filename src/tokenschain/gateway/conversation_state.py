@@ -53,14 +53,14 @@ class StoredConversationState:
 
     async def _continued(self, call: Call, caller: KeyGrant) -> bytes:
         body = call.request.body
-        before = await self._do(partial(_previous_of, body), body)
+        before = await self._do(caller, partial(_previous_of, body), body)
         if before is None:
             return body
         try:
             stored = await self._find(Reader(caller, call.request.client_address), before)
             call.goes_on_from = stored.models
             continued = partial(stored_responses.continued, body, stored)
-            return await self._do(continued, body, stored.input_items, stored.response)
+            return await self._do(caller, continued, body, stored.input_items, stored.response)
         except ApiError as error:
             if error.code == "not_found":
                 raise ApiError(
@@ -72,9 +72,9 @@ class StoredConversationState:
         except ValueError:
             return body  # parsing says what is wrong with the request
 
-    async def _do(self, work: Callable[[], T], *read: bytes) -> T:
+    async def _do(self, caller: KeyGrant, work: Callable[[], T], *read: bytes) -> T:
         """Do what reads these, where nobody waits for it if it takes long."""
-        return await self._off_loop(work) if max(map(len, read)) > LONG_BYTES else work()
+        return await self._off_loop(work, caller) if max(map(len, read)) > LONG_BYTES else work()
 
     async def _find(self, reader: Reader, response_id: str) -> Stored:
         """A response that its reader may have.
@@ -136,7 +136,7 @@ class StoredConversationState:
         if not query.stream:
             return ReadAnswer(response)
         events = partial(stored_responses.events_of, response, query.starting_after)
-        return ReadAnswer(await self._do(events, response), stream=True)
+        return ReadAnswer(await self._do(reader.grant, events, response), stream=True)
 
     async def input_items(self, reader: Reader, response_id: str, query: ReadQuery) -> ReadAnswer:
         """One page of what led to a response.
@@ -152,7 +152,7 @@ class StoredConversationState:
             order=query.order,
             after=query.after,
         )
-        return ReadAnswer(await self._do(page, stored.input_items))
+        return ReadAnswer(await self._do(reader.grant, page, stored.input_items))
 
     async def cancel(self, reader: Reader, response_id: str) -> None:
         """

@@ -71,7 +71,7 @@ async def serve(call: Call, steps: Steps) -> None:
         else:
             long = _parse(call, caller, steps.cache, await loading)
         if long is not None:
-            call.parsed = await steps.off_loop(long)
+            call.parsed = await steps.off_loop(long, caller)
             del long
         plan = steps.routing.plan(call, caller)
 
@@ -88,7 +88,7 @@ async def serve(call: Call, steps: Steps) -> None:
         delivering = answer.deliver(call)
         last = delivering if isinstance(delivering, bytes) else await delivering
         if len(last) > LONG_BYTES:
-            final = await steps.off_loop(partial(call.writer.complete, call, last))
+            final = await steps.off_loop(partial(call.writer.complete, call, last), caller)
         else:
             final = call.writer.complete(call, last)
 

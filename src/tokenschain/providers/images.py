@@ -21,6 +21,7 @@ from msgspec import Raw
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.json_bounds import LONG_BYTES
 from tokenschain.core.ports import OffLoop, on_loop
+from tokenschain.core.tenancy import KeyGrant
 from tokenschain.infra.egress import exchange, is_local
 from tokenschain.wire.client import BadReply, ClientError, HttpClient, Waits
 
@@ -92,7 +93,9 @@ class ImageFetcher:
         self._held = 0
 
     @asynccontextmanager
-    async def inlined(self, fields: dict[str, Raw]) -> AsyncIterator[dict[str, Raw]]:
+    async def inlined(
+        self, fields: dict[str, Raw], caller: KeyGrant | None = None
+    ) -> AsyncIterator[dict[str, Raw]]:
         """The same request with every image's URL replaced by its data, which is held as long.
 
         Raises:
@@ -111,17 +114,19 @@ class ImageFetcher:
             held += size
 
         try:
-            yield await self._inline(fields, hold)
+            yield await self._inline(fields, hold, caller)
         finally:
             self._held -= held
 
-    async def check(self, fields: dict[str, Raw], media: MediaUrls) -> None:
+    async def check(
+        self, fields: dict[str, Raw], media: MediaUrls, caller: KeyGrant | None = None
+    ) -> None:
         """Refuse URLs that lead inside, or to the upstream's own files.
 
         Raises:
             ApiError: `invalid_value`, naming the part.
         """
-        hosts = await self._do(partial(_hosts_in, fields), fields)
+        hosts = await self._do(partial(_hosts_in, fields), fields, caller)
         if media is not MediaUrls.RESOLVED:
             return
         if len(hosts) > HOSTS_MAX:
@@ -133,15 +138,19 @@ class ImageFetcher:
             except (OSError, ValueError) as error:
                 raise _bad(param, _NOT_PUBLIC) from error
 
-    async def _do(self, work: Callable[[], T], fields: dict[str, Raw]) -> T:
+    async def _do(
+        self, work: Callable[[], T], fields: dict[str, Raw], caller: KeyGrant | None
+    ) -> T:
         """Do what reads a request, where nobody waits for it if it takes long."""
         long = any(memoryview(raw).nbytes > LONG_BYTES for raw in fields.values())
-        return await self._off_loop(work) if long else work()
+        return await self._off_loop(work, caller) if long else work()
 
-    async def _inline(self, fields: dict[str, Raw], hold: Callable[[int], None]) -> dict[str, Raw]:
+    async def _inline(
+        self, fields: dict[str, Raw], hold: Callable[[int], None], caller: KeyGrant | None
+    ) -> dict[str, Raw]:
         made = dict(fields)
         fetched = size = 0
-        for name, decoded, places in await self._do(partial(_images_in, fields), fields):
+        for name, decoded, places in await self._do(partial(_images_in, fields), fields, caller):
             for place in places:
                 url = place.url.strip()
                 fetched += 1

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from tokenschain.core.errors import ApiError
+from tokenschain.core.tenancy import KeyGrant
 from tokenschain.infra.off_loop import WorkThread
 
 SCHEMA_BYTES_MAX = 65_536
@@ -26,6 +27,7 @@ DEPTH_MAX = 64
 """Of nested keywords, references included."""
 CHECK_MAX_S = 1.0
 CHECKS_WAITING_MAX = 64
+CHECKS_OF_KEY_MAX = 8
 
 _UNREAD = ("const", "default", "enum", "example", "examples")
 """Keywords whose values are data, not schemas."""
@@ -43,23 +45,25 @@ class SchemaChecker:
     """Checks schemas and answers in a thread of its own, so that no other caller waits."""
 
     def __init__(self) -> None:
-        self._off_loop = WorkThread("JSON schemas", CHECKS_WAITING_MAX)
+        self._off_loop = WorkThread("JSON schemas", CHECKS_WAITING_MAX, CHECKS_OF_KEY_MAX)
 
-    async def check_schema(self, schema: bytes, param: str) -> None:
+    async def check_schema(self, schema: bytes, param: str, caller: KeyGrant | None) -> None:
         """See `check_schema`.
 
         Raises:
             ApiError: `overloaded` as well: too many checks are waiting.
         """
-        await self._off_loop(functools.partial(check_schema, schema, param))
+        await self._off_loop(functools.partial(check_schema, schema, param), caller)
 
-    async def checked(self, body: bytes, schema: bytes, upstream: str) -> bytes:
+    async def checked(
+        self, body: bytes, schema: bytes, upstream: str, caller: KeyGrant | None
+    ) -> bytes:
         """See `checked`.
 
         Raises:
             ApiError: `overloaded` as well: too many checks are waiting.
         """
-        return await self._off_loop(functools.partial(checked, body, schema, upstream))
+        return await self._off_loop(functools.partial(checked, body, schema, upstream), caller)
 
 
 def check_schema(schema: bytes, param: str) -> None:

@@ -501,7 +501,7 @@ class Gateway:
             try:
                 loading = self._conversations.load(call, caller)
                 body = call.request.body if loading is None else await loading
-                parsed = await self._parsed(partial(api_format.parse, body), body)
+                parsed = await self._parsed(caller, partial(api_format.parse, body), body)
                 self._check_served(caller, parsed.model)
             except ApiError as error:
                 self._refuse(exchange, error)
@@ -514,8 +514,11 @@ class Gateway:
 
         self._read(answer())
 
-    async def _parsed(self, parsing: Callable[[], ParsedRequest], body: bytes) -> ParsedRequest:
-        return await self._steps.off_loop(parsing) if len(body) > LONG_BYTES else parsing()
+    async def _parsed(
+        self, caller: KeyGrant, parsing: Callable[[], ParsedRequest], body: bytes
+    ) -> ParsedRequest:
+        long = len(body) > LONG_BYTES
+        return await self._steps.off_loop(parsing, caller) if long else parsing()
 
     def _count_tokens(self, exchange: Exchange) -> None:
         """Anthropic's count, as far as can be said without the model's tokenizer."""
@@ -526,7 +529,7 @@ class Gateway:
         async def answer() -> None:
             try:
                 parsing = partial(request_reader.parse, body, counting=True)
-                parsed = await self._parsed(parsing, body)
+                parsed = await self._parsed(grant, parsing, body)
                 self._check_served(grant, parsed.model)
             except ApiError as error:
                 self._refuse(exchange, error)
@@ -557,7 +560,7 @@ class Gateway:
         async def answer() -> None:
             body = call.request.body
             try:
-                call.parsed = await self._parsed(partial(api_format.parse, body), body)
+                call.parsed = await self._parsed(caller, partial(api_format.parse, body), body)
                 plan = self._steps.routing.plan(call, caller)
                 explained = self._steps.opening.explain(call, caller, plan)
                 explained["cache"] = self._steps.cache.explain(call, caller)

@@ -162,7 +162,9 @@ class ResponseCache:
             identity: Identity | str = repeated.identity
         else:
             identity = (
-                await self._off_loop(partial(self._identity, call, caller, plan, directives))
+                await self._off_loop(
+                    partial(self._identity, call, caller, plan, directives), caller
+                )
                 if call.takes_long
                 else self._identity(call, caller, plan, directives)
             )

@@ -55,7 +55,7 @@ async def side_by_side(
         reply = await ask_one(number)
         body = await reply.read(REPLY_BYTES_MAX)
         reading = partial(read_whole, body, reply, call, mine[number], vendor)
-        return await off_loop(reading) if takes_long(body) else reading()
+        return await off_loop(reading, call.caller) if takes_long(body) else reading()
 
     if call.parsed.stream:
         answers = await _all([stream(number) for number in range(len(mine))])
@@ -66,7 +66,7 @@ async def side_by_side(
     attempt.usage, attempt.outcome = _total(mine), "ok"
     joining = partial(openai_chat.join_choices, bodies, attempt.usage)
     long = sum(map(len, bodies)) > LONG_BYTES
-    return WholeAnswer(await off_loop(joining) if long else joining())
+    return WholeAnswer(await off_loop(joining, call.caller) if long else joining())
 
 
 async def _all(waits: list[Awaitable[T]]) -> list[T]:

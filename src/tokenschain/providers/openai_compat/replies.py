@@ -77,7 +77,7 @@ async def read_native(
         understood_body = understood(body, call, attempt, vendor)
         return WholeAnswer(understood_body, body if outbound.is_native(body) else b"")
 
-    return await off_loop(read) if takes_long(sent) else read()
+    return await off_loop(read, call.caller) if takes_long(sent) else read()
 
 
 def _decoded(body: bytes, reply: http.Reply, attempt: Attempt) -> bytes:

@@ -41,7 +41,11 @@ async def gather(
     finally:
         call.partial = False
     joining = partial(stream_aggregation.whole_of, basket.chunks)
-    return await off_loop(joining) if sum(map(len, basket.chunks)) > LONG_BYTES else joining()
+    return (
+        await off_loop(joining, call.caller)
+        if sum(map(len, basket.chunks)) > LONG_BYTES
+        else joining()
+    )
 
 
 class _Basket:

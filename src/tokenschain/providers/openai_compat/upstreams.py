@@ -227,7 +227,7 @@ class HttpUpstreams:
         self, call: Call, candidate: Candidate, target: Target, said: PartialOutput | None
     ) -> Answer:
         bridging = functools.partial(bridged_request, call, candidate, target.vendor, said)
-        bridged = await self._off_loop(bridging)
+        bridged = await self._off_loop(bridging, call.caller)
         tell(call, bridged)
         return await self._open_prepared(call, candidate, target, bridged, said)
 
@@ -241,13 +241,13 @@ class HttpUpstreams:
     ) -> Answer:
         """Check the schema of the answer and addresses of media, or fetch those; then ask."""
         if bridged.schema is not None:
-            await self._schemas.check_schema(bridged.schema, schema_param(call.parsed))
+            await self._schemas.check_schema(bridged.schema, schema_param(call.parsed), call.caller)
         media = target.media_urls
         if media is not MediaUrls.INLINED:
             if media is not MediaUrls.PASSED:
-                await self._images.check(bridged.fields, media)
+                await self._images.check(bridged.fields, media, call.caller)
             return await self._with_key(call, candidate, target, bridged, said)
-        async with self._images.inlined(bridged.fields) as fields:
+        async with self._images.inlined(bridged.fields, call.caller) as fields:
             bridged = msgspec.structs.replace(bridged, fields=fields)
             return await self._with_key(call, candidate, target, bridged, said)
 
@@ -322,7 +322,7 @@ class HttpUpstreams:
             elif call.takes_long:
                 given = (call, sent, candidate, target, key, fields)
                 writing = functools.partial(self._send, *given, relays=relays)
-                reply = await self._send_long(writing)
+                reply = await self._send_long(call, writing)
             else:
                 reply = await self._send(call, sent, candidate, target, key, fields, relays=relays)
             attempt.first_byte_at = time.monotonic()
@@ -341,12 +341,12 @@ class HttpUpstreams:
                 body = reply.whole(REPLY_BYTES_MAX) or await reply.read(REPLY_BYTES_MAX)
                 if takes_long(body):
                     reading = functools.partial(read_whole, body, reply, call, attempt, vendor)
-                    body = await self._off_loop(reading)
+                    body = await self._off_loop(reading, call.caller)
                 else:
                     attempt.first_token_at = attempt.ended_at = time.monotonic()
                     body = understood(body, call, attempt, vendor)
             if bridged.schema is not None:
-                body = await self._schemas.checked(body, bridged.schema, upstream.id)
+                body = await self._schemas.checked(body, bridged.schema, upstream.id, call.caller)
             return WholeAnswer(body)
         except BaseException as error:
             note_failure(attempt, parsed, upstream.id, error)
@@ -417,11 +417,11 @@ class HttpUpstreams:
         return self._exchange(target, head, lines, body)
 
     async def _send_long(
-        self, writing: Callable[[], Coroutine[None, None, http.Reply]]
+        self, call: Call, writing: Callable[[], Coroutine[None, None, http.Reply]]
     ) -> http.Reply:
         """As `_send`, which writes the request at once, in the thread, and sends it when it is
         awaited, on the loop: nothing of the client may be touched before."""
-        return await (await self._off_loop(writing))
+        return await (await self._off_loop(writing, call.caller))
 
     async def _send_with_token(
         self,
@@ -476,7 +476,7 @@ class HttpUpstreams:
                 fields["prompt"] = prompts[number]
             given = (call, call.parsed, candidate, target, key, fields)
             if call.takes_long:
-                reply = await self._send_long(functools.partial(self._send, *given))
+                reply = await self._send_long(call, functools.partial(self._send, *given))
             else:
                 reply = await self._send(*given)
             if reply.status != 200:
