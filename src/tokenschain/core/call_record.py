@@ -308,7 +308,7 @@ def reduced(record: CallRecord) -> CallRecord:
     attempts = [_ATTEMPT.within(attempt) for attempt in record.attempts]
     # What the platform bears for an attempt stands nowhere else.
     kept.attempts = sorted(attempts, key=lambda attempt: not attempt.overhead)
-    while kept.attempts and len(_encode(kept)) > BYTES_MAX:
+    while kept.attempts and len(encode(kept)) > BYTES_MAX:
         kept.attempts.pop()
     kept.attempts.sort(key=lambda attempt: attempt.started_ms)
     return kept
@@ -321,15 +321,11 @@ _ATTEMPT = _Bounds(AttemptRecord, ATTEMPT_CHARACTERS_MAX)
 
 # --- bytes -----------------------------------------------------------------------------------
 
-_encode = msgspec.msgpack.Encoder().encode
+encode = msgspec.msgpack.Encoder().encode
+"""A record as bytes for the journal."""
 _decode = msgspec.msgpack.Decoder(CallRecord).decode
 _FORMER_HITS = {"exact": HitKind.EXACT, "shared": HitKind.INFLIGHT, "semantic": HitKind.SEMANTIC}
 """As gateways of 0.1 wrote them: their journals may be shipped after an upgrade of control."""
-
-
-def encode(record: CallRecord) -> bytes:
-    """The record as bytes for the journal."""
-    return _encode(record)
 
 
 def decode(data: bytes | memoryview) -> CallRecord:

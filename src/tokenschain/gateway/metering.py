@@ -41,6 +41,7 @@ TABLE_ON_RECORD = "0"
 """Last digit of the ids, counted in hex, of calls that have their candidates on record though there
 was nothing to ask: one in sixteen. The table is 8,000 instructions of a call with three."""
 PER_MILLION = 1_000_000
+_USUAL_ENDS = frozenset({"stop", "length", "tool_calls", ""})
 _NO_USAGE = Usage()
 _NO_OFFER = Offer("", "")
 _NOBODY = KeyGrant("", "", "", "")
@@ -220,7 +221,9 @@ def record_of(call: Call, now: float, name: str = "") -> CallRecord:
     if attempts:
         last = attempts[-1]
         offer = last.candidate.offer
-        finish_reason = call_record.fitting(last.finish_reason, WORD_CHARACTERS_MAX)
+        finish_reason = last.finish_reason
+        if finish_reason not in _USUAL_ENDS:
+            finish_reason = call_record.fitting(finish_reason, WORD_CHARACTERS_MAX)
         if last.first_token_at is not None:
             first_token_ms = (last.first_token_at - began) * 1e3
         if answered is not None:
@@ -231,6 +234,8 @@ def record_of(call: Call, now: float, name: str = "") -> CallRecord:
             tries = [_attempt_record(last, answered, cost_pico, request)]
         else:
             tries = [_attempt_record(a, answered, cost_pico, request) for a in attempts]
+    parent = request.headers.get(b"traceparent")
+    trace_id = request.id if parent is None else _trace_of(parent) or request.id
     status, outcome, fault, code = 200, "ok", "", ""
     if error is not None:
         status = 200 if call.partial else error.status
@@ -257,7 +262,7 @@ def record_of(call: Call, now: float, name: str = "") -> CallRecord:
         usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens, usage.reasoning_tokens,
         usage.source, version, currency, cost_pico, call.cache.outcome, "not_scanned",
         first_token_ms, (now - began) * 1e3, request.bytes_in, call.writer.bytes_out,
-        finish_reason, _trace_id(request), "" if call.tags is NO_TAGS else call.tags.line,
+        finish_reason, trace_id, "" if call.tags is NO_TAGS else call.tags.line,
         call.snapshot_version, usage.cache_write_tokens, usage.cache_write_1h_tokens,
         usage.audio_prompt_tokens, usage.image_prompt_tokens, usage.audio_completion_tokens,
         thinking, route, reason, propensity, caller.account, name,
@@ -286,6 +291,8 @@ def hit_record_of(
     request, parsed, cache, caller = call.request, call.parsed, call.cache, call.caller or _NOBODY
     started_ms = request.started_ms
     age_s = started_ms / 1e3 - entry.stored_s
+    parent = request.headers.get(b"traceparent")
+    trace_id = request.id if parent is None else _trace_of(parent) or request.id
     return CallRecord(
         request.id, started_ms, request.api_format.name,
         caller.tenant, caller.project, caller.environment, caller.key_id,
@@ -293,7 +300,7 @@ def hit_record_of(
         [], 200, "ok", "", "", parsed.stream, 0, 0, 0, 0,
         "cache", "", entry.currency, 0, cache.outcome, "not_scanned",
         None, (now - request.received_at) * 1e3, request.bytes_in, call.writer.bytes_out,
-        "", _trace_id(request), "" if call.tags is NO_TAGS else call.tags.line,
+        "", trace_id, "" if call.tags is NO_TAGS else call.tags.line,
         call.snapshot_version, 0, 0, 0, 0, 0,
         False, [], "", 1.0, caller.account, name,
         0, "", "", "", key,
@@ -321,6 +328,8 @@ def _owed(attempt: Attempt, started_ms: int) -> int | None:
         return None
     if usage is None:
         return 0
+    if len(price.tiers) == 1:
+        return tier_cost(usage, price.tiers[0])
     return _cost(usage, price, attempt.thinking or usage.reasoning_tokens > 0, started_ms)
 
 
@@ -400,11 +409,8 @@ def _give_reasons(record: CallRecord, answered: Attempt | None) -> None:
             attempt.overhead = Overhead.TRANSLATION if ours else Overhead.FAILED
 
 
-def _trace_id(request: CallRequest) -> str:
-    """The caller's W3C trace id, or the call's own id."""
-    parent = request.headers.get(b"traceparent")
-    if parent is None:
-        return request.id
+def _trace_of(parent: bytes) -> str:
+    """The trace id of W3C's `traceparent`; empty where it is none."""
     parts = parent.split(b"-")
     valid = len(parts) >= 4 and len(parts[1]) == 32 and parts[1].isalnum()
-    return parts[1].decode() if valid else request.id
+    return parts[1].decode() if valid else ""
