@@ -22,6 +22,8 @@ ELSEWHERE: dict[str, str] = {
     "cli/admin.py": "cli/test_api_commands.py, e2e/test_platform.py",
     "cli/admin_client.py": "cli/test_api_commands.py, e2e/test_platform.py",
     "core/snapshot/encoding.py": "infra/control_channel/test_snapshot_feed.py",
+    "core/snapshot/manifest.py": "infra/control_channel/test_snapshot_feed.py",
+    "core/snapshot/restrictions.py": "infra/control_channel/test_snapshot_feed.py",
     "cli/chat.py": "e2e/test_platform.py",
     "cli/chat_client.py": "e2e/test_platform.py",
     "cli/command_table.py": "cli/test_api_commands.py",
