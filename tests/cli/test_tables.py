@@ -78,6 +78,19 @@ def test_json_and_yaml_are_raw(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(shown(capsys, Format.JSON, [])) == []
 
 
+def test_no_form_commands_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evil = "a\x1b]52;c;ZXZpbA==\x07b\x9b31mc\u202egpj.exe\x7f"
+    rows = [{"id": "key_1", "name": evil}]
+    with terminal(monkeypatch, 100):
+        for output in Format:
+            text = shown(capsys, output, rows)
+            assert not any(c in text for c in "\x1b\x07\x9b\u202e\x7f"), output
+            assert "key_1" in text
+    assert json.loads(shown(capsys, Format.JSON, rows)) == rows
+
+
 def test_csv_has_every_column_exact_numbers_and_no_formula(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -9,13 +9,20 @@ from tokenschain.core.redaction import ADDRESS, CREDENTIAL, Redactor
 
 KEY = "sk-UPSTREAM-0123456789abcdef-SECRET"
 BASE64 = base64.b64encode(KEY.encode()).decode()
-HIDDEN = (KEY, KEY[:12], KEY[-12:], BASE64[:12])
+HIDDEN = (
+    KEY, KEY[:12], KEY[-12:], BASE64[:12], "Cd2Cd2", "Ab1Ab1", "89abcdef0", "aaaa-bbbb", "7xxx", "XXXX",
+)  # fmt: skip
 WAYS = [
     KEY, f"Bearer {KEY}", KEY[:14] + "...", "..." + KEY[-14:], f"'{KEY}'", BASE64, f"x{KEY}y",
     base64.b64encode(f"user:{KEY}".encode()).decode(), base64.b64encode(f"u:{KEY}".encode()).decode(),
     "AKIAABCDEFGHIJKLMNOP", "sk-ant-api03-AAAABBBBCCCCDDDD", "LTAI5tABCDEFGHIJKLMNOPQR",
     "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ4In0.abcdefgh", "authorization: Bearer other-tenants-token",
     "postgresql://admin:hunter22@db.example.com/x", "-----BEGIN RSA PRIVATE KEY-----\nabc",
+    f"tct-{'Cd2' * 14}", f"tcs-{'Ab1' * 14}",
+    "https://oapi.dingtalk.com/robot/send?access_token=0123456789abcdef0123",
+    "https://open.feishu.cn/open-apis/bot/v2/hook/5d0f7c3e-aaaa-bbbb-cccc-1234567890ab",
+    "https://qyapi.weixin.qq.com/cgi-bin/webhook/send?key=693a91f6-7xxx-4bc4-97a0-0ec2sifa5aaa",
+    "https://hooks.slack.com/services/T00000000/B00000000/XXXXXXXXXXXXXXXXXXXXXXXX",
 ]  # fmt: skip
 ADDRESSES = [
     "10.0.0.3", "10.0.0.3:8000", "127.0.0.1", "172.16.3.4", "192.168.1.1", "169.254.169.254",

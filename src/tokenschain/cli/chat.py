@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from tokenschain.cli import tables
 from tokenschain.cli.output import console, errors
 from tokenschain.infra import config
 
@@ -29,7 +30,8 @@ def chat(
             console.print(f"[bold green]{escape(talk.model)}[/] ", end="")
             try:
                 for piece in talk.say(said):
-                    console.print(piece, end="", markup=False, highlight=False, soft_wrap=True)
+                    shown = tables.printable(piece, keep="\n\t")
+                    console.print(shown, end="", markup=False, highlight=False, soft_wrap=True)
             except ChatError as error:
                 errors.print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
             console.print()

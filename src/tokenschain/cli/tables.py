@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,11 +20,14 @@ from rich.cells import cell_len, set_cell_size
 from tokenschain.cli.language import told
 from tokenschain.cli.output import console, errors
 from tokenschain.core.pricing.catalog import format_pico
+from tokenschain.core.spreadsheet import text_cell
 
 Row = Mapping[str, Any]
 """One object of an answer of the admin API."""
 CHINA = timezone(timedelta(hours=8), "Asia/Shanghai")
 GAP = "  "
+_COMMANDING = re.compile(r"[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""What JSON leaves as it is and a terminal obeys: second half of control codes, directions."""
 SHORTENED_MIN = 12
 """Columns that are narrower than this are not shortened, but left out."""
 BOM = "\ufeff"
@@ -64,14 +68,17 @@ def show(found: Sequence[Row] | Row, columns: Sequence[str], output: Format) -> 
     """
     match output:
         case Format.JSON:
-            print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+            text = msgspec.json.format(msgspec.json.encode(found), indent=2).decode()
+            print(_COMMANDING.sub(lambda found: f"\\u{ord(found.group()):04x}", text))
         case Format.YAML:
             import yaml  # noqa: PLC0415 - slow to load
 
-            print(yaml.safe_dump(found, allow_unicode=True, sort_keys=False), end="")
+            text = yaml.safe_dump(found, allow_unicode=True, sort_keys=False)
+            print(printable(text, keep="\n") if console.is_terminal else text, end="")
         case Format.CSV | Format.EXCEL:
             rows = [found] if isinstance(found, Mapping) else found
-            sys.stdout.write(_csv(rows, _all(rows, columns), for_excel=output is Format.EXCEL))
+            text = _csv(rows, _all(rows, columns), for_excel=output is Format.EXCEL)
+            sys.stdout.write(printable(text, keep="\r\n\t") if console.is_terminal else text)
         case _ if isinstance(found, Mapping):
             _show_object(found)
         case _:
@@ -201,19 +208,8 @@ def _csv(rows: Sequence[Row], columns: Sequence[str], *, for_excel: bool) -> str
     writer = csv.writer(out, lineterminator="\r\n" if for_excel else "\n")
     writer.writerow([heading(name) if for_excel else name for name in columns])
     for row in rows:
-        writer.writerow([_unlike_formula(cell(row, name, bare=True)) for name in columns])
+        writer.writerow([text_cell(cell(row, name, bare=True)) for name in columns])
     return (BOM if for_excel else "") + out.getvalue()
-
-
-def _unlike_formula(text: str) -> str:
-    """Text that a spreadsheet would take for a formula is shown as text (CWE-1236)."""
-    if text[:1] in ("=", "+", "-", "@") and not _is_number(text):
-        return f"'{text}"
-    return text
-
-
-def _is_number(text: str) -> bool:
-    return text.lstrip("-").replace(".", "", 1).isdecimal()
 
 
 # --- cells -----------------------------------------------------------------------------------
@@ -295,11 +291,15 @@ def moment(at_s: float, *, milliseconds: bool = False) -> str:
     return at.isoformat(" ", "milliseconds" if milliseconds else "seconds")
 
 
-def printable(text: str) -> str:
-    """A text on one line and without what a terminal would obey."""
+def printable(text: str, keep: str = "") -> str:
+    """A text on one line and without what a terminal would obey.
+
+    Args:
+        keep: what stays all the same, as line feeds.
+    """
     if text.isprintable():
         return text
-    return "".join(letter if letter.isprintable() else " " for letter in text)
+    return "".join(c if c.isprintable() or c in keep else " " for c in text)
 
 
 # --- again and again -------------------------------------------------------------------------

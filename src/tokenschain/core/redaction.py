@@ -23,11 +23,15 @@ _WHOLE_CHARACTERS_MIN = 6
 _FORMS = re.compile(
     r"(?i:\b(?:bearer|basic|authorization:|x-api-key:|api-key:)\s+)(?=\S{8})(?!\[credential\])"
     r"[^\s\"',;)}\]]+"
-    r"|(?<![\w-])(?:sk|tc|tca|tco|tcs|pk|ak|rk|gsk|xai|hf|ghp|nvapi)[-_][A-Za-z0-9_-]{16,}"
+    r"|(?<![\w-])(?:sk|tc[a-z]?|pk|ak|rk|gsk|xai|hf|ghp|nvapi)[-_][A-Za-z0-9_-]{16,}"
     r"|\b(?:AKIA|ASIA|LTAI|AKID|AKLT|AIza)[A-Za-z0-9_-]{12,}"
     r"|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_.-]{8,}"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*"
     r"|(?<=://)[^/\s@]+:[^/\s@]+(?=@)"
+    # Addresses that are credentials: whoever has a chat robot's may write as it.
+    r"|(?i:(?<=[?&]access_token=)|(?<=[?&]token=)|(?<=[?&]secret=)|(?<=[?&]sign=)|(?<=[?&]key=))"
+    r"[^&\s\"'<>)}\]]{8,}"
+    r"|(?<=/hook/)[A-Za-z0-9_-]{16,}|(?<=/services/)[A-Z0-9]{8,}/[A-Z0-9]{8,}/[A-Za-z0-9]{16,}"
 )
 _NUMERIC = re.compile(
     r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.]*\d)(?::\d{1,5})?"

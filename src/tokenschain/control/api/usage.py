@@ -35,6 +35,7 @@ from tokenschain.control.billing.rollups import DAY_S
 from tokenschain.control.identity import ownership
 from tokenschain.control.identity.ownership import Extent
 from tokenschain.core.errors import ApiError
+from tokenschain.core.spreadsheet import text_cell
 from tokenschain.core.tags import TAG_CHARACTERS_MAX
 from tokenschain.core.tenancy import PLATFORM
 
@@ -444,10 +445,7 @@ def _csv(pages: Iterable[list[ledger.Row]]) -> Iterator[str]:
 
 
 def _cell(value: object) -> object:
-    """Text that a spreadsheet would take for a formula is shown as text (CWE-1236)."""
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
-        return f"'{value}"
-    return value
+    return text_cell(value) if isinstance(value, str) else value
 
 
 @router.get("/calls/{event_id}", response_model_exclude_unset=True, tags=["usage"])
