@@ -211,7 +211,8 @@ class Reply:
             return
         self.progress += 1
         self._chunks.append(data)
-        self._wake()
+        if self._waiter is not None:
+            self._wake(self._waiter)
 
     def _end(self, error: BaseException | None) -> None:
         if self._done:
@@ -221,11 +222,13 @@ class Reply:
         self._connection = None
         if self._sink is not None:
             self._sink.on_end(error)
-        self._wake()
+        if self._waiter is not None:
+            self._wake(self._waiter)
 
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+    @staticmethod
+    def _wake(waiter: asyncio.Future[None]) -> None:
+        if not waiter.done():
+            waiter.set_result(None)
 
 
 class _Connection(asyncio.Protocol):
@@ -368,7 +371,8 @@ class _Connection(asyncio.Protocol):
         self._progress_seen = -1
 
     def on_body(self, data: bytes) -> None:
-        self._announce()
+        if self.head is not None:
+            self._announce()
         reply = self._reply
         if reply is not None:
             reply._data(data)
@@ -376,7 +380,8 @@ class _Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if self._reply is None or self._reply.status == 0:
             return  # an interim 1xx
-        self._announce()
+        if self.head is not None:
+            self._announce()
         reply, self._reply = self._reply, None
         if reply is None:
             return

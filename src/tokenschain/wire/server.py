@@ -394,7 +394,7 @@ class _Connection(asyncio.Protocol):
             return
         if self._buffer:
             self._await_next()
-        else:
+        elif self._reading_paused:
             self._read_on()
         self._deadline = time.monotonic() + self._server.limits.idle_max_s
 

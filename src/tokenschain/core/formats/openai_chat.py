@@ -26,6 +26,7 @@ from tokenschain.core.formats.request_checks import (
     missing,
 )
 from tokenschain.core.formats.token_estimate import (
+    BYTES_PER_TOKEN,
     NO_MEDIA,
     Media,
     may_hold_media,
@@ -267,8 +268,8 @@ def _chat_of_texts(
         options is not None and bool(options.include_usage),
         chat.n or 1,
         most,
-        # Texts hold no media, and nothing but texts is in them.
-        text_tokens(len(fields["messages"])),
+        # `text_tokens`: texts hold no media, and nothing but texts is in them.
+        len(fields["messages"]) // BYTES_PER_TOKEN + 1,
         native=native,
         roles=frozenset(roles),
         all_text=True,

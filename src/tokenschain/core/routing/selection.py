@@ -165,7 +165,8 @@ class Endpoint:
         """A call goes there; gives the prompt tokens ahead of its first token."""
         self.inflight += 1
         self.prefill_tokens += prompt_tokens
-        self.health.begin()
+        if self.health.is_open:
+            self.health.begin()  # the trial
         return self.prefill_tokens
 
     def spoke(self, prompt_tokens: int, ahead: float, took_s: float, now: float) -> None:

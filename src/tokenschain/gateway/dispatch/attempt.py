@@ -201,7 +201,9 @@ class UpstreamAttempt:
             return
         if now is None:
             now = self._context.clock()
-        attempt = self.attempt
+        attempts = self.call.attempts
+        last = attempts[-1] if attempts else None
+        attempt = last if last is not None and last.candidate is self.candidate else self.attempt
         usage = attempt.usage if attempt is not None else None
         if attempt is None or usage is None:
             self._end(0, now)

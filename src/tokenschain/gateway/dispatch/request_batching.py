@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from tokenschain.core.call import Attempt, Call, WholeAnswer
 from tokenschain.core.errors import ApiError, Fault
+from tokenschain.core.formats.openai_chat import Api
 from tokenschain.core.ports import Answer, Opening, delivered
 from tokenschain.core.routing import request_batching
 from tokenschain.core.routing.request_batching import BatchPart, Size
@@ -24,6 +25,7 @@ LANES = 2
 KINDS_MAX = 10_000
 _DECIDING = (b"x-tc-priority", b"x-tc-deadline-ms", b"x-tc-unsupported")
 """Headers that say how a call is served: one call's would hold for its whole batch."""
+_CHAT = Api.CHAT
 
 
 class _Member(NamedTuple):
@@ -60,7 +62,8 @@ class Batching:
         return self._opening.explain(call, caller, plan)
 
     def open(self, call: Call, caller: KeyGrant, plan: Plan) -> Coroutine[None, None, Answer]:
-        part = request_batching.part_of(call.parsed)
+        parsed = call.parsed
+        part = None if parsed.api is _CHAT else request_batching.part_of(parsed)
         if part is None:
             return self._opening.open(call, caller, plan)
         return self._open_part(call, caller, plan, part)

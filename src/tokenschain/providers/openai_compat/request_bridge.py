@@ -99,8 +99,6 @@ def schema_param(parsed: ParsedRequest) -> str:
 
 def tell(call: Call, bridged: Bridged) -> None:
     """Note on the call what was changed, for the caller and for who reads the answer."""
-    if bridged.untouched and not call.attempts and not call.parsed.mended:
-        return  # as nearly always: there is nothing to note, and nothing of another upstream's
     native = call.parsed.native
     call.dropped, call.emulated = bridged.dropped, bridged.emulated
     mended = call.parsed.mended

@@ -213,7 +213,8 @@ class HttpUpstreams:
         if call.takes_long:
             return self._open_long(call, candidate, target, said)
         bridged = bridged_request(call, candidate, target.vendor, said)
-        tell(call, bridged)
+        if not bridged.untouched or call.attempts or call.parsed.mended:
+            tell(call, bridged)
         texts = (
             call.parsed.all_text
             and not bridged.relays  # as its caller wrote it: not all of that was translated
@@ -221,7 +222,9 @@ class HttpUpstreams:
         )
         if bridged.schema is not None or (not texts and may_name_media(bridged.fields)):
             return self._open_prepared(call, candidate, target, bridged, said)
-        return self._with_key(call, candidate, target, bridged, said)
+        if target.keys is None:
+            return self._try(call, candidate, target, bridged, None, said)
+        return self._with_keys(call, candidate, target, bridged, target.keys, said)
 
     async def _open_long(
         self, call: Call, candidate: Candidate, target: Target, said: PartialOutput | None
@@ -439,7 +442,8 @@ class HttpUpstreams:
     def _exchange(
         self, target: Target, head: bytes, lines: bytes, body: bytes
     ) -> Coroutine[None, None, http.Reply]:
-        return self._client_of(target.upstream).open(
+        client = self._outside if target.upstream.tenant else self._client
+        return client.open(
             target.origin,
             b"%b%bcontent-length: %d\r\n\r\n%b" % (head, lines, len(body), body),
             target.waits,
