@@ -11,7 +11,7 @@ from tokenschain.core.call_record import CallRecord
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.continuation import PartialOutput
 from tokenschain.core.formats.formats import API_FORMATS, ApiFormat
-from tokenschain.core.formats.openai_chat import ParsedRequest
+from tokenschain.core.formats.openai_chat import UNREAD, ParsedRequest
 from tokenschain.core.log_events import silent
 from tokenschain.core.ports import Answer, NoCache, NoModeration, NoQuota
 from tokenschain.core.pricing.catalog import Price, PriceTier
@@ -73,7 +73,8 @@ def price(at: int) -> Price:
 def call_of(body: bytes, log: list[str] | None = None, api_format: ApiFormat = CHAT) -> Call:
     """A call as the API would begin it; what its caller gets stands in `log`."""
     request = CallRequest("req_1", api_format, body, KEY_DIGEST, {}, 0.0, 0, bytes_in=len(body))
-    return Call(request, FakeResponseWriter([] if log is None else log))
+    writer = FakeResponseWriter([] if log is None else log)
+    return Call(request, writer, writer, UNREAD)
 
 
 class FakeAnswer:

@@ -1,6 +1,6 @@
 """One call while it is being served: its request and the result of each step.
 
-Every slot of `Call` is written by one step, which its docstring names; all others only read it.
+Every field of `Call` is written by one step, which its docstring names; all others only read it.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import msgspec
 from tokenschain.core.cache.store import CacheEntry
 from tokenschain.core.call_record import CallRecord, HitKind
 from tokenschain.core.errors import ApiError, Fault
+from tokenschain.core.formats.bridged_request import NO_NAMES
 from tokenschain.core.formats.continuation import PartialOutput
 from tokenschain.core.formats.formats import ApiFormat
-from tokenschain.core.formats.openai_chat import UNREAD, ParsedRequest
+from tokenschain.core.formats.openai_chat import ParsedRequest
 from tokenschain.core.pricing.catalog import Usage
 from tokenschain.core.routing.selection import Decision
 from tokenschain.core.snapshot import Candidate
@@ -192,89 +193,60 @@ class Attempt:
         """Whether thinking was asked for; prices may depend on it."""
 
 
-class Call:
+class Call(msgspec.Struct, eq=False):
     """A request on its way through the steps of `gateway.pipeline`, with what each made of it."""
 
-    __slots__ = (
-        "adapted",
-        "attempts",
-        "cache",
-        "called_by_schema",
-        "caller",
-        "decision",
-        "dropped",
-        "emulated",
-        "error",
-        "freeform",
-        "goes_on_from",
-        "native_answer",
-        "older_functions",
-        "output",
-        "parsed",
-        "partial",
-        "record",
-        "relays",
-        "request",
-        "reservation",
-        "resumable",
-        "snapshot_version",
-        "tags",
-        "takes_long",
-        "tool_names",
-        "writer",
-    )
-
-    def __init__(self, request: CallRequest, writer: CallerWriter) -> None:
-        self.request = request
-        self.writer = writer
-        """The way back to the caller; the API's, and only the API's to close."""
-        self.output: ResponseWriter = writer
-        """Where the answer goes: `writer`, or what the pipeline put around it."""
-        self.caller: KeyGrant | None = None
-        """By authentication, like the next two."""
-        self.tags: Tags = NO_TAGS
-        self.snapshot_version = ""
-        self.goes_on_from: tuple[str, ...] = ()
-        """By the conversation state: the models of the stored conversation that it goes on from."""
-        self.parsed: ParsedRequest = UNREAD
-        """By the pipeline, like the next: the checked body."""
-        self.takes_long = False
-        """Whether to read or write the whole request takes so long that it is done off the loop."""
-        self.reservation: Reservation | None = None
-        """By the quota, before anything is taken: a refusal shows its limits, too."""
-        self.cache: CacheResult = NOT_CACHED
-        """By the cache."""
-        self.decision: Decision | None = None
-        """By dispatch, like the next: the first choice among upstreams."""
-        self.resumable = False
-        """Whether another upstream could go on with a stream that breaks off."""
-        self.attempts: list[Attempt] = []
-        """By the upstreams, like what follows; the one whose answer is given is the last."""
-        self.dropped: tuple[str, ...] = ()
-        """Parameters the upstream does not offer and the call went without."""
-        self.emulated: tuple[str, ...] = ()
-        """Parameters the upstream does not offer and the platform made up for."""
-        self.adapted: tuple[str, ...] = ()
-        """Parts of the request that were written in another way for the upstream."""
-        self.freeform: frozenset[str] = frozenset()
-        """Freeform tools that the upstream knows as functions: calls of them are turned back."""
-        self.called_by_schema = False
-        """Whether the upstream was made to write a call as JSON: see `formats.forced_calls`."""
-        self.tool_names: Mapping[str, str] = {}
-        """The caller's names of tools that the upstream knows by others."""
-        self.older_functions = False
-        """Whether `functions` were sent as `tools`: a call is to come back as `function_call`."""
-        self.relays = False
-        """Whether the upstream speaks the caller's API: its answer passes as it is."""
-        self.native_answer = b""
-        """By the answer that is delivered, where `relays`: a whole answer as it came."""
-        self.partial = False
-        """By the answer that is delivered: begun and not complete. With an error at the end, the
-        caller has had a part of it."""
-        self.record: CallRecord | None = None
-        """By metering, when the call is settled."""
-        self.error: ApiError | None = None
-        """What the caller is told instead of an answer; see `fail`."""
+    request: CallRequest
+    writer: CallerWriter
+    """The way back to the caller; the API's, and only the API's to close."""
+    output: ResponseWriter
+    """Where the answer goes: `writer`, or what the pipeline put around it."""
+    parsed: ParsedRequest
+    """By the pipeline, like `takes_long`: the checked body; `UNREAD` until then."""
+    caller: KeyGrant | None = None
+    """By authentication, like the next two."""
+    tags: Tags = NO_TAGS
+    snapshot_version: str = ""
+    goes_on_from: tuple[str, ...] = ()
+    """By the conversation state: the models of the stored conversation that it goes on from."""
+    takes_long: bool = False
+    """By the pipeline: whether to read or write the whole request takes so long that it is done
+    off the loop."""
+    reservation: Reservation | None = None
+    """By the quota, before anything is taken: a refusal shows its limits, too."""
+    cache: CacheResult = NOT_CACHED
+    """By the cache."""
+    decision: Decision | None = None
+    """By dispatch, like the next: the first choice among upstreams."""
+    resumable: bool = False
+    """Whether another upstream could go on with a stream that breaks off."""
+    attempts: list[Attempt] = []
+    """By the upstreams, like what follows; the one whose answer is given is the last."""
+    dropped: tuple[str, ...] = ()
+    """Parameters the upstream does not offer and the call went without."""
+    emulated: tuple[str, ...] = ()
+    """Parameters the upstream does not offer and the platform made up for."""
+    adapted: tuple[str, ...] = ()
+    """Parts of the request that were written in another way for the upstream."""
+    freeform: frozenset[str] = frozenset()
+    """Freeform tools that the upstream knows as functions: calls of them are turned back."""
+    called_by_schema: bool = False
+    """Whether the upstream was made to write a call as JSON: see `formats.forced_calls`."""
+    tool_names: Mapping[str, str] = NO_NAMES
+    """The caller's names of tools that the upstream knows by others."""
+    older_functions: bool = False
+    """Whether `functions` were sent as `tools`: a call is to come back as `function_call`."""
+    relays: bool = False
+    """Whether the upstream speaks the caller's API: its answer passes as it is."""
+    native_answer: bytes = b""
+    """By the answer that is delivered, where `relays`: a whole answer as it came."""
+    partial: bool = False
+    """By the answer that is delivered: begun and not complete. With an error at the end, the
+    caller has had a part of it."""
+    record: CallRecord | None = None
+    """By metering, when the call is settled."""
+    error: ApiError | None = None
+    """What the caller is told instead of an answer; see `fail`."""
 
     def fail(self, error: ApiError) -> None:
         """The call ends with an error, unless it had failed before: the first cause is told."""
@@ -307,9 +279,9 @@ class Call:
 
     def together_with(self, parsed: ParsedRequest) -> Call:
         """A call of the same caller that asks for several at once; see `gateway.dispatch`."""
-        other = Call(msgspec.structs.replace(self.request, body=b""), self.writer)
+        request = msgspec.structs.replace(self.request, body=b"")
+        other = Call(request, self.writer, self.writer, parsed)
         other.caller = self.caller
-        other.parsed = parsed
         return other
 
     def forget_prompt(self) -> None:
@@ -333,8 +305,8 @@ class WholeAnswer(msgspec.Struct, frozen=True, gc=False):
     """The same in the caller's own protocol, where it came so."""
 
     def deliver(self, call: Call) -> bytes:
-        call.relays = bool(self.native)
-        call.native_answer = self.native
+        if self.native:
+            call.relays, call.native_answer = True, self.native
         return self.body
 
     def abort(self) -> None: ...

@@ -16,7 +16,7 @@ import msgspec
 from tokenschain.core.call import Call, CallRequest
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.formats import API_FORMATS
-from tokenschain.core.formats.openai_chat import Api
+from tokenschain.core.formats.openai_chat import UNREAD, Api
 from tokenschain.core.ports import delivered
 from tokenschain.core.redaction import Redactor
 from tokenschain.core.slots import Slots
@@ -250,7 +250,8 @@ def _call(trial: Trial) -> Call:
     api_format = next(one for one in API_FORMATS if one.name == api.value)
     now = time.monotonic()
     request = CallRequest("upstream-test", api_format, body, b"", {}, now, time.time_ns() // 10**6)
-    call = Call(request, _NoCaller())
+    nobody = _NoCaller()
+    call = Call(request, nobody, nobody, UNREAD)
     call.parsed = api_format.parse(body)
     return call
 

@@ -15,6 +15,7 @@ from tokenschain.core.call_record import CallRecord
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.continuation import PartialOutput
 from tokenschain.core.formats.formats import API_FORMATS
+from tokenschain.core.formats.openai_chat import UNREAD
 from tokenschain.core.log_events import silent
 from tokenschain.core.ports import Answer, NoCache, NoModeration, NoQuota
 from tokenschain.core.pricing.catalog import (
@@ -194,7 +195,7 @@ class _World:
             str(number), API_FORMATS[0], _body(number, arrival), arrival.tenant.encode(), headers,
             self._loop.now, 0,
         )  # fmt: skip
-        call = Call(request, writer)
+        call = Call(request, writer, writer, UNREAD)
         writer.arrival = arrival
         began = self._loop.now
         await serve(call, steps)

@@ -18,7 +18,7 @@ from tokenschain.core.errors import ERRORS, ApiError
 from tokenschain.core.formats.anthropic import inbound, request_reader
 from tokenschain.core.formats.formats import API_FORMATS, COMPACTION, ApiFormat
 from tokenschain.core.formats.json_bounds import LONG_BYTES
-from tokenschain.core.formats.openai_chat import ParsedRequest
+from tokenschain.core.formats.openai_chat import UNREAD, ParsedRequest
 from tokenschain.core.keyed_rates import NOT_FOUND_PER_MINUTE, KeyedRates
 from tokenschain.core.ports import ReadyAnswer
 from tokenschain.core.snapshot import Served
@@ -237,6 +237,8 @@ class Gateway:
                 request.received_at, time.time_ns() // 1_000_000, writer.client_address, len(body),
             ),
             writer,
+            writer,
+            UNREAD,
         )  # fmt: skip
 
     async def _run(self, call: Call, writer: CallResponseWriter) -> None:
