@@ -48,6 +48,7 @@ _JSON = b"application/json"
 _SHOWN_BYTES_MAX = 200
 READS_MAX = 1_000
 """Requests that wait for control at one time."""
+_HEX_BYTES = tuple(f"{number:02x}" for number in range(256))
 _TRY_AGAIN = b"retry-after: 1\r\n"
 REVOKED_CHECK_S = 0.25
 """How often running calls are compared with the keys in force: with the way from control, the calls
@@ -123,6 +124,8 @@ class Gateway:
         self._settings = settings
         self._calls: set[CallResponseWriter] = set()
         self._id_prefix = f"req_{os.urandom(8).hex()}"
+        self._id_head = ""
+        """Of the ids of 256 requests."""
         self._count = 0
         self.draining = False
         self.journal_ok: Callable[[], bool] = lambda: True
@@ -195,8 +198,12 @@ class Gateway:
         return id_lines(name), error.body()
 
     def _next_id(self) -> str:
-        self._count = count = self._count + 1
-        return f"{self._id_prefix}{count:08x}"
+        count = self._count
+        self._count = count + 1
+        if not count & 0xFF:
+            self._id_head = f"{self._id_prefix}{count >> 8:06x}"
+        # Two digits out of a table: to write all eight anew takes 1,000 instructions more.
+        return self._id_head + _HEX_BYTES[count & 0xFF]
 
     # --- calls -------------------------------------------------------------------
 

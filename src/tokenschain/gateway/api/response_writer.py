@@ -240,6 +240,8 @@ class CallResponseWriter:
             f"x-request-id: {request.id}\r\nx-tc-upstream: {attempt.candidate.upstream.id}\r\n"
             f"x-tc-cache: {call.cache.text}\r\nx-tc-overhead-ms: {overhead_ms:.2f}\r\n"
         )
+        if lines.isascii():
+            return lines.encode() + extra
         return lines.encode("latin-1", "replace") + extra
 
     @staticmethod

@@ -112,7 +112,8 @@ def understood(body: bytes, call: Call, attempt: Attempt, vendor: Vendor) -> byt
     finish = found.finish_reason()
     if finish in FAILED_FINISHES:
         raise ApiError("upstream_failed", f"The upstream `{upstream}` gave up ({finish}).")
-    if not _answers(found, body, parsed.api):
+    choices = found.choices
+    if not (choices and choices[0].message is not None) and not _answers(found, parsed.api):
         raise ApiError(
             "upstream_invalid_reply", f"The upstream `{upstream}` sent a reply without an answer."
         )
@@ -189,7 +190,7 @@ def _collected(body: bytes, call: Call, attempt: Attempt, vendor: Vendor) -> byt
     return stream_aggregation.whole_of(chunks)
 
 
-def _answers(found: WireReply, body: bytes, api: Api) -> bool:
+def _answers(found: WireReply, api: Api) -> bool:
     """Whether there is an answer in a reply: an empty success is none."""
     if api is not _CHAT and api is not _COMPLETIONS:
         return True

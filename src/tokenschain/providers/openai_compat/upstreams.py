@@ -341,12 +341,15 @@ class HttpUpstreams:
             if gathers:
                 body = await gather(reply, call, attempt, vendor, self._off_loop)
             else:
-                body = reply.whole(REPLY_BYTES_MAX) or await reply.read(REPLY_BYTES_MAX)
+                body, now = reply.whole(REPLY_BYTES_MAX), attempt.first_byte_at
+                if not body:
+                    body = await reply.read(REPLY_BYTES_MAX)
+                    now = time.monotonic()
                 if takes_long(body):
                     reading = functools.partial(read_whole, body, reply, call, attempt, vendor)
                     body = await self._off_loop(reading, call.caller)
                 else:
-                    attempt.first_token_at = attempt.ended_at = time.monotonic()
+                    attempt.first_token_at = attempt.ended_at = now
                     body = understood(body, call, attempt, vendor)
             if bridged.schema is not None:
                 body = await self._schemas.checked(body, bridged.schema, upstream.id, call.caller)
