@@ -35,7 +35,8 @@ ANSWER_HEADERS = {
     "request-id": "The same, for Anthropic's clients.",
     "x-tc-upstream": "The upstream that answered.",
     "x-tc-cache": "`hit-exact`, `hit-inflight` or `hit-semantic`: answered from the cache; `miss`, "
-    "`miss:learning` or `bypass:REASON`. See [Response cache](../guides/response-cache.md).",
+    "`miss:learning`, `miss:unavailable` or `bypass:REASON`. See "
+    "[Response cache](../guides/response-cache.md).",
     "x-tc-cache-key": "Id of the cached answer.",
     "x-tc-cache-confidence": "Probability that the cached answer is right for this question, 0 to "
     "1.",

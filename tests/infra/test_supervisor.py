@@ -111,3 +111,40 @@ def test_a_crashing_child_is_restarted_ever_more_slowly(
     assert [more["status"] for _, more in events] == [3] * 4
     assert [more["restart_in_s"] for _, more in events] == [0.1, 0.1, 0.2, 0.4]
     assert at[3] - at[2] >= 0.2
+
+
+def test_a_child_runs_while_it_is_wanted(
+    tmp_path: Path, events: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is started when it is wanted first, stays for a while, and comes again."""
+    monkeypatch.setattr(supervisor, "WANTED_LOOK_S", 0.02)
+    monkeypatch.setattr(supervisor, "UNWANTED_S", 0.3)
+    wanted, log, up = tmp_path / "wanted", tmp_path / "log", tmp_path / "log.up"
+    children = [
+        Child("gateway", ["gateway", str(log), "0"]),
+        Child("semantic", ["semantic", str(log), "0"], wanted=wanted.exists),
+    ]
+
+    def said(file: Path) -> list[str]:
+        return file.read_text().split() if file.exists() else []
+
+    async def until(true: Any) -> None:
+        async with asyncio.timeout(30):
+            while not true():  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+
+    async def run() -> None:
+        made = Supervisor(children, lambda event, **more: events.append((event, more)), 5.0)
+        running = asyncio.create_task(made.run())
+        await until(lambda: said(up) == ["gateway"])
+        for times in (1, 2):
+            wanted.touch()
+            await until(lambda times=times: said(up).count("semantic") == times)
+            wanted.unlink()
+            await until(lambda times=times: said(log).count("semantic") == times)
+        made.stop()
+        await asyncio.wait_for(running, 30)
+
+    asyncio.run(run())
+    assert said(log) == ["semantic", "semantic", "gateway"]
+    assert events == [("child_not_wanted", {"name": "semantic"})] * 2

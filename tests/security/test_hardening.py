@@ -139,7 +139,8 @@ def test_gateways_get_the_variables_that_resources_name(
     engine.dispose()
     for child in machine.children(settings, everything=True):
         given = {name for name in child.environment or () if not name.startswith("TOKENSCHAIN_")}
-        assert given == {"BY_API"}, child.name
+        wanted = set() if child.name == "semantic" else {"BY_API"}
+        assert given == wanted, child.name
     status = GatewayStatus("g", 0, 1, "0", 0.0, 5, 0.2, 0, 1, 0.0, variables=("SERVED_LAST",))
     path = status_path(tmp_path, 0)
     path.parent.mkdir(parents=True)

@@ -142,7 +142,7 @@ class CacheResult:
         self.outcome = outcome
         """`bypass`, `miss`, or the kind of the hit."""
         self.reason = reason
-        """Why it was bypassed; of a miss `LEARNING`, or nothing."""
+        """Why it was bypassed; of a miss `LEARNING`, `UNAVAILABLE`, or nothing."""
         self.hit: Hit | None = None
         self.hit_confidence = 0.0
         """Estimated probability that the nearest cached answer is right for this question, given

@@ -29,6 +29,8 @@ class HitKind(StrEnum):
 
 
 LEARNING = "learning"
+UNAVAILABLE = "unavailable"
+"""Questions were to be compared by meaning, and the process that does so does not answer."""
 """Why a question missed that was looked up by meaning: too few pairs were compared so far."""
 
 
@@ -147,7 +149,7 @@ class CallRecord(msgspec.Struct, array_like=True, gc=False):
     charge_currency: str = ""
     charge_version: str = ""
     cache_reason: str = ""
-    """Why the cache was bypassed; of a miss `LEARNING`, or nothing."""
+    """Why the cache was bypassed; of a miss `LEARNING`, `UNAVAILABLE`, or nothing."""
     cache_key: str = ""
     """Of the cached response that was given, in hex."""
     saved_tokens: int = 0

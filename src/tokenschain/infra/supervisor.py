@@ -22,6 +22,10 @@ PROBE_INTERVAL_S = 5.0
 PROBE_FAILURES_MAX = 6
 """One after the other, before a child is restarted: it is given half a minute, and as much to
 start in."""
+WANTED_LOOK_S = 0.5
+"""How often a child that is not always wanted is asked about."""
+UNWANTED_S = 600.0
+"""A child that nobody has wanted for so long is ended: it may be switched on again soon."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -39,6 +43,8 @@ class Child(NamedTuple):
     """All that it gets of it; ours by default."""
     reloads: bool = False
     """Whether SIGHUP is passed on to it."""
+    wanted: Callable[[], bool] | None = None
+    """Whether it is to run; it is started when it is, and ended `UNWANTED_S` after it is not."""
 
 
 class Supervisor:
@@ -102,7 +108,7 @@ class Supervisor:
 
     async def _keep(self, child: Child) -> None:
         backoff_s = BACKOFF_MIN_S
-        while not self._stopping.is_set():
+        while await self._is_wanted(child):
             began = time.monotonic()
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -115,9 +121,12 @@ class Supervisor:
                 preexec_fn=_die_with_parent,
             )
             self._running[child.name] = process
-            status = await self._watch(child, process)
+            status, unwanted = await self._watch(child, process)
             if self._stopping.is_set():
                 return
+            if unwanted:
+                self._report("child_not_wanted", name=child.name)
+                continue
             if self._started is not None and not self._started.is_set():
                 self.failed = child.name
                 self.stop()
@@ -134,13 +143,33 @@ class Supervisor:
                 pass
             backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
 
-    async def _watch(self, child: Child, process: asyncio.subprocess.Process) -> int:
-        """Wait for the end of a child, of its health, or of everything."""
+    async def _is_wanted(self, child: Child) -> bool:
+        """Wait until a child is wanted; false where everything ends before."""
+        while not self._stopping.is_set():
+            if child.wanted is None or child.wanted():
+                return True
+            try:
+                async with asyncio.timeout(WANTED_LOOK_S):
+                    await self._stopping.wait()
+            except TimeoutError:
+                pass
+        return False
+
+    async def _watch(self, child: Child, process: asyncio.subprocess.Process) -> tuple[int, bool]:
+        """Wait for the end of a child, of its health, of its use, or of everything.
+
+        Returns:
+            How it ended, and whether that is because nobody wants it.
+        """
         ended = asyncio.ensure_future(process.wait())
         stopping = asyncio.ensure_future(self._stopping.wait())
         probing = asyncio.ensure_future(self._probe(child))
+        unwanted = asyncio.ensure_future(self._unwanted(child))
         try:
-            await asyncio.wait({ended, stopping, probing}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                {ended, stopping, probing, unwanted}, return_when=asyncio.FIRST_COMPLETED
+            )
+            given_up = unwanted.done() and not ended.done()
             if not ended.done():
                 if probing.done():
                     self._report("child_unhealthy", name=child.name)
@@ -156,10 +185,21 @@ class Supervisor:
                 except TimeoutError:
                     self._report("child_killed", name=child.name)
                     process.kill()
-            return await ended
+            return await ended, given_up
         finally:
             stopping.cancel()
             probing.cancel()
+            unwanted.cancel()
+
+    async def _unwanted(self, child: Child) -> None:
+        """Returns when nobody has wanted the child for long."""
+        since: float | None = None
+        while since is None or time.monotonic() - since < UNWANTED_S:
+            await asyncio.sleep(WANTED_LOOK_S)
+            if child.wanted is None or child.wanted():
+                since = None
+            elif since is None:
+                since = time.monotonic()
 
     async def _probe(self, child: Child) -> None:
         """Returns when the child has been unhealthy for too long."""

@@ -140,7 +140,7 @@ class GatewayMetrics(Collector):
         cache = record.cache
         if cache != BYPASS:
             if record.cache_reason:
-                cache = f"{cache}:{record.cache_reason}"  # `miss:learning` alone
+                cache = f"{cache}:{record.cache_reason}"  # as `miss:learning`
             series.cached[cache] = series.cached.get(cache, 0) + 1
         series.prompt_tokens += record.prompt_tokens
         series.cached_tokens += record.cached_tokens

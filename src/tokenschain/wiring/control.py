@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from functools import partial
 from ipaddress import ip_network
+from pathlib import Path
 from typing import NamedTuple
 
 import uvloop
@@ -31,6 +32,7 @@ from tokenschain.control.publisher import Publisher
 from tokenschain.control.response_archive import ResponseArchive
 from tokenschain.core.errors import ApiError, wire_refusal
 from tokenschain.core.log_events import Reporter
+from tokenschain.core.snapshot import Snapshot
 from tokenschain.infra import catalog_file, config, descriptors, log
 from tokenschain.infra.asgi import AsgiHandler
 from tokenschain.infra.background import kept_up
@@ -47,6 +49,7 @@ from tokenschain.providers.upstream_tester import HttpUpstreamTester
 from tokenschain.providers.vendor_table import vendor_of
 from tokenschain.wire.client import HttpClient
 from tokenschain.wire.server import HttpServer, Limits
+from tokenschain.wiring.machine import want_semantic
 
 _DRAIN_MAX_S = 5
 _BODY_RATE_MIN = 65_536
@@ -86,6 +89,8 @@ def _build(settings: Settings, engine: Engine) -> tuple[FastAPI, _Running]:
     ledger = Ledger(engine, settings.database.tags_per_key_day_max)
     ledger.follow(publisher.snapshot)
     publisher.changed.append(ledger.follow)
+    publisher.changed.append(partial(_want_semantic, settings.semantic_wanted_path, report))
+    _want_semantic(settings.semantic_wanted_path, report, publisher.snapshot)
     lease_manager = LeaseManager(engine)
     vault = secrets.Vault(settings.vault_path, settings.master_key_path, suite)
     archive = ResponseArchive(
@@ -128,6 +133,14 @@ def _build(settings: Settings, engine: Engine) -> tuple[FastAPI, _Running]:
         signatures,
         _single_sign_on(settings, sealer, vault),
     ), _Running(publisher, settings_file)
+
+
+def _want_semantic(path: Path, report: Reporter, snapshot: Snapshot) -> None:
+    """Have `tokenschain up` run the semantic process while questions are compared by meaning."""
+    try:
+        want_semantic(path, wanted=snapshot.cache.compares_meanings)
+    except OSError as error:
+        report("chore_failed", str(error))
 
 
 def _settings_file(

@@ -226,9 +226,11 @@ def children(settings: Settings, *, everything: bool) -> list[Child]:
             answers, f"http://{reachable(settings.control.host)}:{settings.control.port}/livez"
         )
         found.insert(0, Child("control", ["control"], probe, workers, reloads=True))
+        probe = partial(answers, f"{settings.semantic_base_url}/health")
+        wanted = partial(_is_there, settings.semantic_wanted_path)
         if settings.cache.compares_meanings:
-            probe = partial(answers, f"{settings.semantic_base_url}/health")
-            found.append(Child("semantic", ["semantic"], probe))
+            want_semantic(settings.semantic_wanted_path, wanted=True)
+        found.append(Child("semantic", ["semantic"], probe, wanted=wanted))
         if settings.runs_engine:
             address = f"http://{settings.engine.host}:{settings.engine.port}"
             probe = partial(answers, f"{address}/health")
@@ -238,6 +240,23 @@ def children(settings: Settings, *, everything: bool) -> list[Child]:
         child._replace(environment=_environment_of(settings, child.arguments[0], named))
         for child in found
     ]
+
+
+def want_semantic(path: Path, *, wanted: bool) -> None:
+    """Say whether the semantic process of this machine is to run.
+
+    Raises:
+        OSError: it cannot be said.
+    """
+    if wanted:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.touch(mode=0o600)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _is_there(path: Path) -> bool:
+    return path.exists()
 
 
 def _named_references(settings: Settings) -> list[str]:

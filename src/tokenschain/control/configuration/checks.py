@@ -58,8 +58,8 @@ def consequences(before: Configuration, after: Configuration) -> Iterator[Proble
         yield Problem(
             Kind.CACHE_RULES, "", SINGLE, "mode",
             "questions are compared by the process `tokenschain semantic`, one beside each "
-            "gateway: start it, where it does not run yet (`tokenschain up` starts it when it is "
-            "started the next time). Until then they are misses.",
+            "gateway: `tokenschain up` starts it now, and where gateways run by themselves it is "
+            "yours to start. Until it answers, `x-tc-cache` says `miss:unavailable`.",
         )  # fmt: skip
 
 

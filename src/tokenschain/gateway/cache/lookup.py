@@ -27,7 +27,7 @@ from tokenschain.core.cache.store import (
     encode_entry,
 )
 from tokenschain.core.call import CacheResult, Call, CallRequest, Hit, ResponseWriter
-from tokenschain.core.call_record import LEARNING, HitKind
+from tokenschain.core.call_record import LEARNING, UNAVAILABLE, HitKind
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.openai_chat import Api, ParsedRequest
 from tokenschain.core.ports import Answer, OffLoop, ReadyAnswer, on_loop
@@ -72,7 +72,8 @@ class Found(NamedTuple):
     """Nothing is served yet, for want of pairs of questions that were compared."""
 
 
-NOTHING_FOUND = Found(None, 0.0)
+UNANSWERED = Found(None, 0.0)
+"""Of a process that does not answer, or not in time."""
 
 
 class SemanticLookup(Protocol):
@@ -343,6 +344,8 @@ class ResponseCache:
             hit, call.cache.hit_confidence = found.hit, found.confidence
             if found.learning and hit is None:
                 call.cache.reason = LEARNING
+            elif found is UNANSWERED:
+                call.cache.reason = UNAVAILABLE
             if hit is not None and hit.entry is not None:
                 if self._fresh(hit.entry, hit.key, lookup, now):
                     return hit

@@ -24,7 +24,7 @@ from tokenschain.core.call import Call, Hit
 from tokenschain.core.call_record import HitKind
 from tokenschain.core.log_events import Reporter
 from tokenschain.core.snapshot.cache_rules import CacheRules
-from tokenschain.gateway.cache.lookup import NOTHING_FOUND, Found
+from tokenschain.gateway.cache.lookup import UNANSWERED, Found
 
 LEARN_MAX_S = 10.0
 BACKOFF_S = 2.0
@@ -78,7 +78,7 @@ class SemanticClient:
     async def find(self, call: Call, identity: Identity) -> Found:
         """See `gateway.cache.lookup.SemanticLookup.find`."""
         if self._backoff.wait_s:
-            return NOTHING_FOUND
+            return UNANSWERED
         group = _group(call)
         asked = Find(identity.namespace, group, identity.question, self._exact.pop(group, 0))
         try:
@@ -94,7 +94,7 @@ class SemanticClient:
             return Found(hit, found.hit_confidence)
         except self._store_errors as error:
             self._backoff.failed(str(error) or type(error).__name__)
-            return NOTHING_FOUND
+            return UNANSWERED
 
     def is_learning(self, call: Call) -> bool | None:
         """See `gateway.cache.lookup.SemanticLookup.is_learning`."""

@@ -544,6 +544,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.data_dir / "semantic" / "learned"
 
     @property
+    def semantic_wanted_path(self) -> Path:
+        """There while anyone's questions are compared by meaning; `tokenschain up` looks."""
+        return self.data_dir / "semantic" / "wanted"
+
+    @property
     def operator_token_path(self) -> Path:
         """What lets this machine's own commands administer; only its owner reads it."""
         return self.data_dir / "secrets" / "operator"
