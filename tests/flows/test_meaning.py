@@ -306,7 +306,7 @@ def test_another_embedder_serves_as_well_and_without_it_there_are_misses(
         monkeypatch.setattr(EmbedderHandler, "broken", True)
         for lamp in LAMPS[:5]:
             reply = ask(stack, f"Say, how do I return the {lamp} lamp?")
-            assert (reply.status_code, reply.headers["x-tc-cache"]) == (200, "miss")
+            assert (reply.status_code, reply.headers["x-tc-cache"]) == (200, "miss:unavailable")
         assert "HTTP 503" in stack.read_log()
     # Where what was learned cannot be kept, that is said, and all else goes on.
     (stack.folder / "data" / "semantic").write_text("in the way")

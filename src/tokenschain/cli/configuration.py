@@ -179,6 +179,7 @@ def _documents_at(path: Path) -> Iterator[Document]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         why = " ".join(str(error).split())
         raise typer.BadParameter(f"{path}: {why}", param_hint="--file") from None
+    source = told("standard input") if str(path) == "-" else str(path)
     for number, document in enumerate(found, 1):
         if document is None:  # only comments, or nothing behind the last ---
             continue
@@ -187,8 +188,8 @@ def _documents_at(path: Path) -> Iterator[Document]:
                 told("{path}: document {number} has no kind and name", path=path, number=number),
                 param_hint="--file",
             )
-        place = told("{path} document {number}", path=path, number=number)
-        yield Document(place if len(found) > 1 else str(path), document)
+        place = told("{path} document {number}", path=source, number=number)
+        yield Document(place if len(found) > 1 else source, document)
 
 
 # --- what a change does ----------------------------------------------------------------------

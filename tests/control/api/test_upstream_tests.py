@@ -169,6 +169,8 @@ def test_a_variable_that_gateways_have_not_got_is_told(
     tester.step = StepResult("credential", "ok", "1 of 1 are there")
     step = tested()
     assert (step["outcome"], step["message"]) == ("failed", "not set: `env:VENDOR_KEY` at gw-1")
+    drained = made.operator("PATCH", "/upstreams/two", {"spec": {"drain": True}}).json()
+    assert drained["warnings"] == [], "it is said of the change that names it"
     put("stored:k")
     heard("VENDOR_KEY")
     assert put("env:VENDOR_KEY") == []

@@ -196,6 +196,7 @@ def _unset_variables(asked: RequestContext, changed: Iterable[ResourceChange]) -
     for one in changed:
         if one.kind is Kind.UPSTREAM and one.after is not None:
             named = hardening.variables_in(one.after.get("credential", ()))
+            named -= hardening.variables_in((one.before or {}).get("credential", ()))
             for name, at in gateways.lacking(asked.db, named).items():
                 # Names of gateways are the platform's business.
                 named_there = (
