@@ -306,7 +306,14 @@ class GatewayWorker:
             REDIS_FAILURES,
             self._semantic,
             self._off_loop,
+            self._may_compare(),
         )
+
+    def _may_compare(self) -> Callable[..., bool] | None:
+        """Whether residency lets a call's texts go to the models elsewhere that compare them."""
+        helping = (self._settings.cache.judge, self._settings.cache.embedder)
+        zones = frozenset(one.zone for one in helping if one is not None)
+        return partial(self._router.may_go_to, zones) if zones else None
 
     def _build_api(self) -> None:
         """The pipeline's steps, the API over them, and its server."""

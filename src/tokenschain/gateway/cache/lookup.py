@@ -108,6 +108,7 @@ class ResponseCache:
         store_errors: tuple[type[Exception], ...] = (),
         semantic: SemanticLookup | None = None,
         off_loop: OffLoop = on_loop,
+        may_compare: Callable[[Call, KeyGrant, Plan], bool] | None = None,
     ) -> None:
         """
         Args:
@@ -115,6 +116,8 @@ class ResponseCache:
             unix_time: Unix time.
             store_errors: what the shared store raises.
             off_loop: where long requests are identified.
+            may_compare: whether a call's texts may go where meanings are compared; None where
+                that is on machines of the platform alone.
         """
         self._served = served
         self._digest = digest
@@ -124,6 +127,7 @@ class ResponseCache:
         self._store_errors: tuple[type[Exception], ...] = (TimeoutError, *store_errors)
         self._semantic = semantic
         self._off_loop = off_loop
+        self._may_compare = may_compare
         self._shared_backoff = Backoff(unix_time, SHARED_BACKOFF_S)
         self._generation = -1
         self._rules = CacheRules()
@@ -304,7 +308,9 @@ class ResponseCache:
             parsed,
             namespace,
             self._digest,
-            semantic=mode == "semantic" and self._semantic is not None,
+            semantic=mode == "semantic"
+            and self._semantic is not None
+            and (self._may_compare is None or self._may_compare(call, caller, plan)),
         )
 
     def _renew(self) -> None:

@@ -533,6 +533,14 @@ class Router:
             endpoints = able
         return endpoints, left_out
 
+    def may_go_to(self, zones: frozenset[str], call: Call, caller: KeyGrant, plan: Plan) -> bool:
+        """Whether residency lets the texts of a call that has its plan go to all these zones."""
+        allowed = (
+            self._zones_of(caller, call.parsed.model, tier.route.name)
+            for tier in (plan, *plan.others)
+        )
+        return all(rule is None or zones <= rule for rule in allowed)
+
     def _zones_of(self, caller: KeyGrant, asked: str, served: str) -> frozenset[str] | None:
         """The zones that are in every rule which applies to a call; None where none does.
 

@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 from msgspec import Meta, field
 
-from tokenschain.core.snapshot import Routing, Upstream
+from tokenschain.core.snapshot import ZONES, Routing, Upstream, Zone
 from tokenschain.core.snapshot.cache_rules import CacheRules
 from tokenschain.infra.config.server import ServerSettings
 from tokenschain.infra.config.sign_in import OidcSettings
@@ -93,7 +93,19 @@ class UpstreamSettings(Upstream, frozen=True, kw_only=True):
     ] = field(default_factory=dict)
 
 
-class JudgeSettings(msgspec.Struct, frozen=True, kw_only=True):
+class HelpingModelSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """A model elsewhere that sees the texts of calls, so that residency rules hold for it too."""
+
+    zone: Annotated[
+        Literal[Zone, ""],
+        Meta(
+            description="Where the server's machines are, for residency rules: "
+            f"{', '.join(ZONES)}. Where it is unknown, no call under a rule is compared by meaning."
+        ),
+    ] = ""
+
+
+class JudgeSettings(HelpingModelSettings, frozen=True, kw_only=True):
     """A chat model that says whether a cached answer fits."""
 
     base_url: Annotated[
@@ -124,7 +136,7 @@ class JudgeSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 600
 
 
-class EmbedderSettings(msgspec.Struct, frozen=True, kw_only=True):
+class EmbedderSettings(HelpingModelSettings, frozen=True, kw_only=True):
     """An embedding model in place of the better of the two that come with the platform."""
 
     base_url: Annotated[
