@@ -45,6 +45,7 @@ class FakeResponseWriter:
         self.on_resume: Callable[[], None] | None = None
         self.bytes_out = 0
         self.takes_raw = True
+        self.ends_long = False
 
     def begin_stream(self, call: Call) -> None:
         self.log.append("begin")
@@ -59,6 +60,12 @@ class FakeResponseWriter:
         self.log.append(data.decode())
 
     def complete(self, call: Call, last: bytes) -> bytes:
+        return last
+
+    def keeps_long(self, call: Call, last: bytes) -> bool:
+        return False
+
+    def keep(self, call: Call, last: bytes) -> bytes:
         return last
 
     def close(self, call: Call, last: bytes) -> None:

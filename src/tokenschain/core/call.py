@@ -57,6 +57,10 @@ class ResponseWriter(Protocol):
 class CallerWriter(ResponseWriter, Protocol):
     """The caller's own way back."""
 
+    @property
+    def ends_long(self) -> bool:
+        """Whether what ends a stream repeats all of it, and that is long."""
+
     def complete(self, call: Call, last: bytes) -> bytes:
         """What ends the answer in the API's own format; nothing is sent yet.
 
@@ -68,6 +72,19 @@ class CallerWriter(ResponseWriter, Protocol):
 
         Raises:
             ApiError: `translation_failed`.
+        """
+
+    def keeps_long(self, call: Call, last: bytes) -> bool:
+        """Whether the answer is to be stored and so long that `keep` takes its time."""
+
+    def keep(self, call: Call, last: bytes) -> bytes:
+        """Store an answer that is to be; before `close`, which does it otherwise.
+
+        Args:
+            last: what ends the answer.
+
+        Returns:
+            The same, which says so where it could not be stored.
         """
 
 

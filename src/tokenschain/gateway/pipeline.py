@@ -13,6 +13,7 @@ run a whole call on fakes.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from functools import partial
 
 import msgspec
@@ -87,7 +88,7 @@ async def serve(call: Call, steps: Steps) -> None:
             answer = await steps.opening.open(call, caller, plan)
         delivering = answer.deliver(call)
         last = delivering if isinstance(delivering, bytes) else await delivering
-        if len(last) > LONG_BYTES:
+        if len(last) > LONG_BYTES or call.writer.ends_long:
             final = await steps.off_loop(partial(call.writer.complete, call, last), caller)
         else:
             final = call.writer.complete(call, last)
@@ -99,6 +100,9 @@ async def serve(call: Call, steps: Steps) -> None:
         raise
     finally:
         _settle(call, steps.metering, last)
+    if call.writer.keeps_long(call, final):
+        with suppress(ApiError):  # too much waits there: then it is stored as it is sent
+            final = await steps.off_loop(partial(call.writer.keep, call, final), caller)
     call.writer.close(call, final)
 
 

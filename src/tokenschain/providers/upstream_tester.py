@@ -263,6 +263,7 @@ class _NoCaller:
     on_resume: Callable[[], None] | None = None
     bytes_out = 0
     takes_raw = False
+    ends_long = False
 
     def begin_stream(self, call: Call) -> None: ...
 
@@ -273,6 +274,12 @@ class _NoCaller:
     def native(self, data: bytes, chunks: list[bytes]) -> None: ...
 
     def complete(self, call: Call, last: bytes) -> bytes:
+        return last
+
+    def keeps_long(self, call: Call, last: bytes) -> bool:
+        return False
+
+    def keep(self, call: Call, last: bytes) -> bytes:
         return last
 
     def close(self, call: Call, last: bytes) -> None: ...

@@ -257,6 +257,7 @@ class _Writer:
         self.on_resume: Callable[[], None] | None = None
         self.bytes_out = 0
         self.takes_raw = True
+        self.ends_long = False
 
     def begin_stream(self, call: Call) -> None:
         if self.began_at is None:
@@ -269,6 +270,12 @@ class _Writer:
     def native(self, data: bytes, chunks: list[bytes]) -> None: ...
 
     def complete(self, call: Call, last: bytes) -> bytes:
+        return last
+
+    def keeps_long(self, call: Call, last: bytes) -> bool:
+        return False
+
+    def keep(self, call: Call, last: bytes) -> bytes:
         return last
 
     def close(self, call: Call, last: bytes) -> None: ...

@@ -40,8 +40,9 @@ REQUEST_BOUNDS = JsonBounds(50_000, 50_000, 200_000, 1_000_000, 16_777_216, 3_00
 much Chinese written as escapes as fills a context of 2 million tokens."""
 REPLY_BOUNDS = JsonBounds(200_000, 200_000, 800_000, 10_000_000, 134_217_728, 500_000)
 """20 alternatives to each of 8,000 tokens; 2,048 vectors of 4,096 numbers."""
-EVENT_BOUNDS = JsonBounds(5_000, 5_000, 40_000, 400_000, 4_194_304, 1_000_000)
-"""Of one event of a stream, which is read on the loop."""
+EVENT_BOUNDS = JsonBounds(5_000, 5_000, 40_000, 400_000, 4_194_304, 300_000)
+"""Of one event of a stream, which is read on the loop: no slower than one of as many bytes as an
+event may have, without escapes."""
 
 
 def check_parts(body: bytes, bounds: JsonBounds = REQUEST_BOUNDS) -> None:

@@ -252,6 +252,12 @@ class _Open:
         return _call_item(self.name, said, self.spaces, status)
 
 
+OUTPUT_CHARACTERS_MAX = 16_777_216
+"""Of a streamed response: all of it is held until its end, which repeats it four times."""
+CHUNKS_BYTES_MAX = 134_217_728
+"""Of all its chunks: what else they bring is held as well."""
+
+
 class ResponsesStreamOut:
     """Canonical chunks to the events of a response; items may be open side by side."""
 
@@ -267,12 +273,20 @@ class ResponsesStreamOut:
         """The whole response, once the stream has ended well."""
         self._begun = False
         self._number = 0
+        self._bytes = self._characters = 0
         self._items: dict[str, _Open] = {}
         self._finish: str | None = None
         self._usage: WireUsage | None = None
 
     def event(self, data: bytes) -> bytes:
-        """What one canonical chunk adds."""
+        """What one canonical chunk adds.
+
+        Raises:
+            ApiError: `upstream_invalid_reply`: the answer is longer than any model's.
+        """
+        self._bytes += len(data)
+        if self._bytes > CHUNKS_BYTES_MAX:
+            raise _too_long()
         chunk = canon.read_reply(data)
         out: list[bytes] = []
         self._begin(chunk, out)
@@ -298,6 +312,7 @@ class ResponsesStreamOut:
             self._piece(out, item, "output_text", delta.words, logprobs)
         if delta.refusal:
             item = self._part(out, "refusal")
+            self._hold(delta.refusal)
             item.refusal.append(delta.refusal)
             fields = {**self._at(item), "content_index": item.parts.index("refusal")}
             out.append(self._event("response.refusal.delta", fields | {"delta": delta.refusal}))
@@ -387,6 +402,7 @@ class ResponsesStreamOut:
         text: str,
         logprobs: list[Raw] | None = None,
     ) -> None:
+        self._hold(text)
         item.pieces.append(text)
         fields = {**self._at(item), "delta": text}
         if kind == "reasoning_summary_text":
@@ -397,6 +413,11 @@ class ResponsesStreamOut:
             fields["content_index"] = item.parts.index(kind)
             fields["logprobs"] = logprobs or []
         out.append(self._event(f"response.{kind}.delta", fields))
+
+    def _hold(self, text: str) -> None:
+        self._characters += len(text)
+        if self._characters > OUTPUT_CHARACTERS_MAX:
+            raise _too_long()
 
     def _cite(self, out: list[bytes], item: _Open, citation: canon.UrlCitation) -> None:
         fields = {
@@ -449,3 +470,7 @@ class ResponsesStreamOut:
         data = _encode({"type": kind, "sequence_number": self._number, **fields})
         self._number += 1
         return b"event: %b\ndata: %b\n\n" % (kind.encode(), data)
+
+
+def _too_long() -> ApiError:
+    return ApiError("upstream_invalid_reply", "The upstream's answer is longer than any may be.")

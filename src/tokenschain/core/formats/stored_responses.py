@@ -12,6 +12,8 @@ from tokenschain.core.formats.json_body import without_mark
 
 KEPT_INPUT_BYTES_MAX = 48 * 1_048_576
 """A longer conversation is not kept, and the response says so."""
+KEPT_AT_ONCE_BYTES_MAX = 2_097_152
+"""A longer response, as one with pictures, is stored in a file of its own, off the loop."""
 RESPONSE_ID_BYTES = 16
 """Of chance, last in the id of a response; what stands before names the process."""
 ITEMS_PAGE = 20

@@ -12,8 +12,9 @@ from tokenschain.core.call import Call
 from tokenschain.core.call_record import HitKind
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.formats import StreamFormat
+from tokenschain.core.formats.json_bounds import LONG_BYTES
 from tokenschain.core.formats.response_echo import not_stored
-from tokenschain.core.formats.stored_responses import RESPONSE_ID_BYTES
+from tokenschain.core.formats.stored_responses import KEPT_AT_ONCE_BYTES_MAX, RESPONSE_ID_BYTES
 from tokenschain.core.pricing.catalog import format_pico
 from tokenschain.core.routing.selection import Decision
 from tokenschain.core.tenancy import Disconnect, KeyGrant
@@ -41,7 +42,7 @@ class CallResponseWriter:
     """The way back to one caller: knows which form the answer has taken so far."""
 
     __slots__ = (
-        "_cors", "_exchange", "_keep", "_name", "_redact", "_stream", "call", "checked",
+        "_cors", "_exchange", "_keep", "_kept", "_name", "_redact", "_stream", "call", "checked",
         "on_pause", "on_resume", "paused", "task",
     )  # fmt: skip
 
@@ -61,6 +62,8 @@ class CallResponseWriter:
         self._redact = redact
         self._name = ""
         self._keep = keep
+        self._kept = False
+        """Whether it was seen to that the answer is stored."""
         self._cors = cors
         self._stream: StreamFormat | None = None
         self.checked: KeyGrant | None = None
@@ -127,6 +130,35 @@ class CallResponseWriter:
             # Whatever goes wrong in writing an answer anew is ours: no upstream is blamed for it.
             raise translation_failed(call) from fault
 
+    @property
+    def ends_long(self) -> bool:
+        """See `core.call.CallerWriter.ends_long`."""
+        return self._stream is not None and self._exchange.bytes_out > LONG_BYTES
+
+    def keeps_long(self, call: Call, last: bytes) -> bool:
+        """See `core.call.CallerWriter.keeps_long`."""
+        kept_input = call.parsed.kept_input
+        if not kept_input:
+            return False
+        return len(kept_input) + len(self._to_keep(call, last)) >= KEPT_AT_ONCE_BYTES_MAX
+
+    def keep(self, call: Call, last: bytes) -> bytes:
+        """See `core.call.CallerWriter.keep`."""
+        response = self._to_keep(call, last)
+        self._kept = True
+        if not response or self._keep(call, f"resp_{self._name}", response):
+            return last
+        return not_stored(last)
+
+    def _to_keep(self, call: Call, last: bytes) -> bytes:
+        """The response that is still to be stored; empty where there is none."""
+        if self._kept or call.error is not None or not call.parsed.kept_input:
+            return b""
+        if self._exchange.started:
+            stream = self._stream
+            return b"" if stream is None or call.relays else stream.final
+        return b"" if call.request.api_format.whole is None or call.native_answer else last
+
     def _name_of(self, call: Call) -> str:
         """What the answer's ids are made of: the call's id, or what nobody can count up where
         the answer may be asked for again."""
@@ -144,23 +176,12 @@ class CallResponseWriter:
         error = call.error
         stream = self._stream
         if error is None:
+            if call.parsed.kept_input:
+                # Before the caller has its end: it may go on from it at once.
+                last = self.keep(call, last)
             if exchange.started:
-                if stream is not None and call.parsed.kept_input and not call.relays:
-                    # Before the caller has its end: it may go on from it at once.
-                    last = (
-                        last
-                        if self._keep(call, f"resp_{self._name}", stream.final)
-                        else not_stored(last)
-                    )
                 exchange.finish(last)
             else:
-                kept = call.request.api_format.whole is not None and call.parsed.kept_input
-                if (
-                    kept
-                    and not call.native_answer
-                    and not self._keep(call, f"resp_{self._name}", last)
-                ):
-                    last = not_stored(last)
                 headers = b"".join((JSON_LINE, self._lines(call), self._cost(call), self._cors))
                 exchange.reply(200, headers, last)
             return

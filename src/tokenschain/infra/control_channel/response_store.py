@@ -11,6 +11,7 @@ import msgspec
 
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.stored_responses import (
+    KEPT_AT_ONCE_BYTES_MAX,
     KEPT_INPUT_BYTES_MAX,
     RESPONSE_ID_BYTES,
     Stored,
@@ -21,8 +22,6 @@ from tokenschain.infra.control_channel.signed_client import Refused
 from tokenschain.infra.journal import Journal, JournalFull, JournalLimits, frame
 from tokenschain.wire.client import ClientError, Waits
 
-RECORD_BYTES_MAX = 2_097_152
-"""A longer response, as one with pictures, has a file of its own."""
 RESPONSE_BYTES_MAX = KEPT_INPUT_BYTES_MAX + 16 * 1_048_576
 """A longer one is not kept."""
 LARGE_TOTAL_BYTES_MAX = 8 * RESPONSE_BYTES_MAX
@@ -31,7 +30,9 @@ READ_YOUR_WRITES_WAIT_MAX_S = 2.0
 """A response that another gateway has given just now is waited for so long."""
 _READ_AGAIN_S = 0.02
 _LIMITS = JournalLimits(
-    segment_bytes=8_388_608, total_bytes_max=134_217_728, record_bytes_max=RECORD_BYTES_MAX
+    segment_bytes=8_388_608,
+    total_bytes_max=134_217_728,
+    record_bytes_max=KEPT_AT_ONCE_BYTES_MAX,
 )
 _WAITS = Waits(connect_max_s=2.0, first_byte_max_s=10.0, total_max_s=15.0)
 _LARGE_WAITS = Waits(connect_max_s=2.0, first_byte_max_s=30.0, total_max_s=60.0)
@@ -45,6 +46,7 @@ class _Answer(msgspec.Struct):
     """Tenants with no room for more responses."""
 
 
+_decode_stored = msgspec.msgpack.Decoder(Stored).decode
 _decode_answer = msgspec.json.Decoder(_Answer).decode
 
 
@@ -62,17 +64,22 @@ class ResponseStore:
         """What the ids of this process begin with: those are not waited for."""
         self._shipping = asyncio.Lock()
         self._kept = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """Where it is shipped, once that has begun."""
         self._full: dict[str, float] = {}
         """Tenants without room, and until when that is believed; monotonic."""
 
     def keep(self, stored: Stored) -> bool:
-        """Spool a response; false when it cannot be kept: too long, or no room."""
+        """Spool a response; false when it cannot be kept: too long, or no room.
+
+        One beyond `KEPT_AT_ONCE_BYTES_MAX` may be kept from any thread, one at a time.
+        """
         if self._full and self._is_full(stored.tenant):
             return False
         self._own = stored.id[: -2 * RESPONSE_ID_BYTES]
         payload = msgspec.msgpack.encode(stored)
         try:
-            if len(payload) > RECORD_BYTES_MAX:
+            if len(payload) > KEPT_AT_ONCE_BYTES_MAX:
                 self._keep_large(stored.id, payload)
             else:
                 spool = self._open()
@@ -80,7 +87,10 @@ class ResponseStore:
                 spool.append(payload)
         except (JournalFull, ValueError, OSError):
             return False
-        self._kept.set()
+        if self._loop is None:
+            self._kept.set()
+        else:
+            self._loop.call_soon_threadsafe(self._kept.set)
         return True
 
     def _is_full(self, tenant: str) -> bool:
@@ -121,6 +131,7 @@ class ResponseStore:
         Args:
             interval_s: the wait before the next try while control is away.
         """
+        self._loop = asyncio.get_running_loop()
         while True:
             try:
                 await self.ship()
@@ -155,7 +166,9 @@ class ResponseStore:
             ApiError: `not_found`, or `database_unavailable` while control is away.
         """
         body = await self._ask_patiently("GET", tenant, response_id)
-        return msgspec.msgpack.decode(body, type=Stored)
+        if len(body) > KEPT_AT_ONCE_BYTES_MAX:
+            return await asyncio.to_thread(_decode_stored, body)
+        return _decode_stored(body)
 
     async def delete(self, tenant: str, response_id: str) -> None:
         """Forget a tenant's response.

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 
 from tokenschain.infra.control_channel.protocol import SIGNATURE_HEADER
-from tokenschain.infra.control_channel.signatures import Signatures
+from tokenschain.infra.control_channel.signatures import Signatures, Signed
 from tokenschain.wire.client import HttpClient, Origin, Reply, Waits
 from tokenschain.wire.request_head import encode_lines
 
 ANSWER_BYTES_MAX = 16_777_216
 LARGE_BYTES = 262_144
-"""Answers from this size on are checked beside the event loop."""
+"""Requests from this size on are signed beside the event loop, and such answers checked."""
 _ASK_WAITS = Waits(connect_max_s=0.5, first_byte_max_s=10.0, total_max_s=15.0)
 _SHOWN_MAX = 300
 
@@ -40,12 +40,11 @@ class SignedClient:
             ClientError: the other process cannot be reached.
             Refused: the answer is not that process' answer to this request.
         """
-        signed = self._signatures.sign(method, path, body)
-        head = encode_lines((
-            f"{method} {path} HTTP/1.1", f"host: {self._origin.authority}",
-            f"{SIGNATURE_HEADER}: {signed.header}", f"content-length: {len(body)}",
-        ))  # fmt: skip
-        asked = b"%b%b\r\n%b" % (head, more.encode("latin-1"), body)
+        given = (method, path, body, more)
+        if len(body) < LARGE_BYTES:
+            signed, asked = self._signed(*given)
+        else:
+            signed, asked = await asyncio.to_thread(self._signed, *given)
         reply = await self._client.open(self._origin, asked, waits)
         answer = await reply.read(bytes_max)
         signature = reply.headers.get(SIGNATURE_HEADER.encode(), b"").decode("latin-1")
@@ -58,6 +57,15 @@ class SignedClient:
             said = answer[:_SHOWN_MAX].decode("utf-8", "replace") if reply.status >= 400 else ""
             raise Refused(f"{path}: HTTP {reply.status}, not signed with our secret {said}".strip())
         return reply, answer
+
+    def _signed(self, method: str, path: str, body: bytes, more: str) -> tuple[Signed, bytes]:
+        """A request's signature, and the request as it is sent."""
+        signed = self._signatures.sign(method, path, body)
+        head = encode_lines((
+            f"{method} {path} HTTP/1.1", f"host: {self._origin.authority}",
+            f"{SIGNATURE_HEADER}: {signed.header}", f"content-length: {len(body)}",
+        ))  # fmt: skip
+        return signed, b"%b%b\r\n%b" % (head, more.encode("latin-1"), body)
 
     async def ask(
         self,

@@ -7,7 +7,7 @@ proxies on the way. Content types are wrong as often, so the first bytes decide.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 
 _BOM = b"\xef\xbb\xbf"
@@ -17,7 +17,7 @@ _ZLIB_FIRST = b"\x78"
 _AUTOMATIC = zlib.MAX_WBITS | 32
 _RAW = -zlib.MAX_WBITS
 _ENCODINGS = frozenset({b"gzip", b"x-gzip", b"deflate"})
-_STEP_BYTES = 1_048_576
+_STEP_BYTES = 65_536
 _PIECE_BYTES = 65_536
 """Of what came, given to the decompressor at once: it copies what is left after each member."""
 MEMBERS_MAX = 1_024
@@ -70,12 +70,19 @@ class BodyDecoder:
         Raises:
             BadEncoding: they are no gzip or deflate, or hold more than the limits.
         """
-        made: list[bytes] = []
-        for start in range(0, len(data), _PIECE_BYTES):
-            self._feed_piece(data[start : start + _PIECE_BYTES], made)
-        return b"".join(made)
+        return b"".join(self.pieces(data))
 
-    def _feed_piece(self, data: bytes, made: list[bytes]) -> None:
+    def pieces(self, data: bytes) -> Iterator[bytes]:
+        """What more bytes hold, a piece at a time: a few may hold megabytes. What comes after them
+        waits until all pieces are taken.
+
+        Raises:
+            BadEncoding: as `feed`.
+        """
+        for start in range(0, len(data), _PIECE_BYTES):
+            yield from self._pieces(data[start : start + _PIECE_BYTES])
+
+    def _pieces(self, data: bytes) -> Iterator[bytes]:
         if self._between:
             data = data.lstrip(b"\0")
         while data:
@@ -89,10 +96,10 @@ class BodyDecoder:
                 self._decompressor = zlib.decompressobj(_RAW)
                 continue
             self._started, self._between = True, False
-            made.append(piece)
             self._bytes_left -= len(piece)
             if self._bytes_left < 0:
                 raise BadEncoding("its body holds more bytes than the limit")
+            yield piece
             data = self._decompressor.unconsumed_tail
             if self._decompressor.eof:
                 self._members_left -= 1

@@ -49,7 +49,7 @@ async def side_by_side(
     async def stream(number: int) -> Answer:
         reply = await ask_one(number)
         side = StreamAnswer(reply, call, mine[number], vendor, outlets[number], choices=1)
-        return await side.first_token()
+        return await side.first_token(off_loop)
 
     async def whole(number: int) -> bytes:
         reply = await ask_one(number)

@@ -31,7 +31,7 @@ from tokenschain.providers.openai_compat.body_decoding import (
     decoded,
 )
 from tokenschain.providers.openai_compat.failures import refused
-from tokenschain.providers.vendor_profile import Vendor
+from tokenschain.providers.vendor_profile import ChunkDecoder, Vendor
 from tokenschain.wire import client as http
 from tokenschain.wire import sse
 
@@ -162,8 +162,7 @@ def _collected(body: bytes, call: Call, attempt: Attempt, vendor: Vendor) -> byt
         ValueError: it does not end.
     """
     normalizer, parsed = normalizer_of(call, attempt, vendor), call.parsed
-    protocol = vendor.protocol if parsed.api is Api.CHAT else None
-    decoder = protocol.stream(heading_of(call, attempt)) if protocol is not None else None
+    decoder = chunk_decoder_of(vendor, call, attempt)
     reader = sse.SseReader(REPLY_BYTES_MAX)
     chunks: list[bytes] = []
     ended = done = False
@@ -198,6 +197,13 @@ def _answers(found: WireReply, api: Api) -> bool:
         if choice.message is not None or choice.text is not None:
             return True
     return False
+
+
+def chunk_decoder_of(vendor: Vendor, call: Call, attempt: Attempt) -> ChunkDecoder | None:
+    """What turns events of a vendor's own protocol into chunks; None where they are chunks."""
+    if vendor.protocol is None or call.parsed.api is not Api.CHAT:
+        return None
+    return vendor.protocol.stream(heading_of(call, attempt))
 
 
 def normalizer_of(call: Call, attempt: Attempt, vendor: Vendor) -> ReplyNormalizer:

@@ -35,7 +35,7 @@ async def gather(
         ApiError: it failed; the caller has nothing of it yet, so another upstream may be asked.
     """
     basket = _Basket(call)
-    answer = await StreamAnswer(reply, call, attempt, vendor, basket).first_token()
+    answer = await StreamAnswer(reply, call, attempt, vendor, basket).first_token(off_loop)
     try:
         await delivered(answer, call)
     finally:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
+from functools import partial
 
 from tokenschain.core.call import Attempt, Call, ResponseWriter
 from tokenschain.core.errors import ApiError
@@ -12,29 +14,32 @@ from tokenschain.core.formats.anthropic.event_relay import RelayedEvent
 from tokenschain.core.formats.continuation import PartialOutput, Splice
 from tokenschain.core.formats.json_bounds import (
     EVENT_BOUNDS,
+    LONG_BYTES,
     TooManyParts,
     check_parts,
 )
 from tokenschain.core.formats.normalization import FAILED_FINISHES, INFERRED, Normalization
 from tokenschain.core.formats.openai_chat import Api
-from tokenschain.core.ports import Answer
+from tokenschain.core.ports import Answer, OffLoop, on_loop
 from tokenschain.core.pricing.catalog import Usage
 from tokenschain.providers.openai_compat.body_decoding import (
     BadEncoding,
-    BodyDecoder,
     Content,
     content_of,
     decoder_of,
 )
+from tokenschain.providers.openai_compat.decoding_turns import DecodingTurns
 from tokenschain.providers.openai_compat.failures import failure_of, refused, translation_failure
 from tokenschain.providers.openai_compat.replies import (
     REPLY_BYTES_MAX,
+    chunk_decoder_of,
     estimate,
     heading_of,
     normalizer_of,
+    takes_long,
     understood,
 )
-from tokenschain.providers.vendor_profile import ChunkDecoder, NativeRelay, Vendor
+from tokenschain.providers.vendor_profile import NativeRelay, Vendor
 from tokenschain.wire import client as http
 from tokenschain.wire import sse
 
@@ -64,7 +69,6 @@ class StreamAnswer:
         "_before_tail",
         "_begun",
         "_body",
-        "_body_decoder",
         "_bytes",
         "_call",
         "_choices",
@@ -90,6 +94,7 @@ class StreamAnswer:
         "_splice",
         "_start",
         "_tail",
+        "_turns",
         "_vendor",
         "_writer",
     )
@@ -119,7 +124,7 @@ class StreamAnswer:
         self._attempt = attempt
         self._writer = writer or call.output
         self._vendor = vendor
-        self._decoder = _decoder_of(vendor, call, attempt)
+        self._decoder = chunk_decoder_of(vendor, call, attempt)
         self._normalizer = normalizer_of(call, attempt, vendor)
         self._raw = (
             self._decoder is None
@@ -150,8 +155,8 @@ class StreamAnswer:
         self._encoding_open = True
         self._content = Content.UNKNOWN
         self._body: list[bytes] = []
-        """A whole answer that came where a stream was asked for."""
-        self._body_decoder: BodyDecoder | None = None
+        """A whole answer that came where a stream was asked for; then the chunks it is given in."""
+        self._turns: DecodingTurns | None = None
         self._held: list[tuple[bytes, list[bytes]]] | None = []
         self._begun = False
         self._quick = False
@@ -164,8 +169,11 @@ class StreamAnswer:
         self._first: asyncio.Future[None] = loop.create_future()
         self._ended: asyncio.Future[None] = loop.create_future()
 
-    async def first_token(self) -> Answer:
+    async def first_token(self, off_loop: OffLoop = on_loop) -> Answer:
         """Wait for the first token, or for an end without one.
+
+        Args:
+            off_loop: where a long answer is read that came whole.
 
         Raises:
             ApiError: the stream failed before it.
@@ -173,6 +181,8 @@ class StreamAnswer:
         try:
             self._reply.push(self)
             await self._first
+            if self._body:
+                self._body = await self._understand(b"".join(self._body), off_loop)
         except asyncio.CancelledError:
             self._reply.abort()
             self._settle()
@@ -186,10 +196,12 @@ class StreamAnswer:
         call.forget_prompt()
         call.relays = self._relay is not None
         writer.begin_stream(call)
-        writer.on_pause = self._reply.pause
-        writer.on_resume = self._reply.resume
+        source = self._turns or self._reply
+        writer.on_pause, writer.on_resume = source.pause, source.resume
         try:
             self._give_held()
+            if self._body:
+                await self._give_chunks()
             await self._ended
             call.partial = False
             self._attempt.outcome = "ok"
@@ -288,10 +300,17 @@ class StreamAnswer:
             else:
                 self._writer.write(data)
             return
+        self._step(self._take, data)
+
+    def _step(self, read: Callable[[bytes], None], data: bytes) -> bool:
+        """Read a piece; false where the stream is over by that."""
         try:
-            self._take(data)
+            read(data)
+        except ApiError as error:
+            self._fail_with(error)
         except Exception as fault:  # noqa: BLE001 - ours, and the caller is told so
             self._fail_with(translation_failure(fault, self._upstream), fault)
+        return not self._ended.done()
 
     def _may_pass(self, data: bytes) -> bool:
         """Whether a piece is whole events with nothing of interest in them; counts them."""
@@ -338,7 +357,11 @@ class StreamAnswer:
         """The upstream's body is complete or broke off."""
         if self._ended.done():
             return
-        if error is None:
+        if self._turns is not None and self._turns.holds_end(error):
+            return
+        if isinstance(error, BadEncoding):
+            self._fail("upstream_invalid_reply", str(error))
+        elif error is None:
             try:
                 self._complete()
             except Exception as fault:  # noqa: BLE001 - ours, and the caller is told so
@@ -353,15 +376,37 @@ class StreamAnswer:
         """Read a piece: decoded, and told apart from a whole answer."""
         if self._ended.done():
             return
-        if self._content is Content.UNKNOWN or self._body_decoder is not None:
+        if self._encoding_open:
+            data = self._start + data
+            if len(data) < _MAGIC_BYTES:
+                self._start = data
+                return
+            self._start, self._encoding_open = b"", False
             try:
-                found = self._opened(data)
+                decoder = decoder_of(self._reply.headers, data[:64], REPLY_BYTES_MAX)
             except BadEncoding as error:
                 self._fail("upstream_invalid_reply", str(error))
                 return
-            if found is None:
-                return
-            data = found
+            if decoder is not None:
+                read = partial(self._step, self._read)
+                self._turns = DecodingTurns(decoder, self._reply, read, self.on_end)
+        if self._turns is None:
+            self._read(data)
+        else:
+            self._turns.take(data)
+
+    def _read(self, data: bytes) -> None:
+        """Read a piece without its content encoding; the first ones are held until they say what
+        the body holds."""
+        if self._content is Content.UNKNOWN:
+            data = self._start + data
+            content = content_of(data[:_SNIFFED_BYTES_MAX])
+            if content is Content.UNKNOWN:
+                if len(data) < _SNIFFED_BYTES_MAX:
+                    self._start = data
+                    return
+                content = Content.EVENTS
+            self._start, self._content = b"", content
         if self._content is Content.JSON:
             self._body.append(data)
             self._bytes += len(data)
@@ -381,44 +426,16 @@ class StreamAnswer:
         self._quick = (
             self._raw
             and (self._held is None or self._begun)
-            and self._body_decoder is None
+            and self._turns is None
             and not self._normalizer.watches
             and self._reader.between_events
             and not self._ended.done()
         )
 
-    def _opened(self, data: bytes) -> bytes | None:
-        """A piece without its content encoding; the first ones are held until they say what
-        the body holds.
-
-        Raises:
-            BadEncoding: it cannot be decoded.
-        """
-        if self._content is Content.UNKNOWN and self._encoding_open:
-            data = self._start + data
-            if len(data) < _MAGIC_BYTES:
-                self._start = data
-                return None
-            self._start, self._encoding_open = b"", False
-            self._body_decoder = decoder_of(self._reply.headers, data[:64], REPLY_BYTES_MAX)
-        if self._body_decoder is not None:
-            data = self._body_decoder.feed(data)
-        if self._content is not Content.UNKNOWN:
-            return data
-        data = self._start + data
-        content = content_of(data[:_SNIFFED_BYTES_MAX])
-        if content is Content.UNKNOWN:
-            if len(data) < _SNIFFED_BYTES_MAX:
-                self._start = data
-                return None
-            content = Content.EVENTS
-        self._start, self._content = b"", content
-        return data
-
     def _complete(self) -> None:
         """The body has ended well: so has the answer, if it said so."""
         if self._content is Content.JSON:
-            self._deliver_body(b"".join(self._body))
+            self._first.set_result(None)
             return
         for event in self._reader.finish():
             self._on_event(event)
@@ -432,17 +449,35 @@ class StreamAnswer:
             return
         self._fail("upstream_interrupted", "the stream ended without an end")
 
-    def _deliver_body(self, body: bytes) -> None:
-        """A whole answer given as a stream."""
+    async def _understand(self, body: bytes, off_loop: OffLoop) -> list[bytes]:
+        """The chunks of a whole answer that is to be given as a stream.
+
+        Raises:
+            ApiError: it is an error, or no answer.
+        """
+
+        def read() -> list[bytes]:
+            whole = understood(body, self._call, self._attempt, self._vendor)
+            return list(stream_aggregation.chunks_of(whole))
+
         self._bytes = 0
         self._relay = None
         try:
-            whole = understood(body, self._call, self._attempt, self._vendor)
-        except ApiError as error:
-            self._fail_with(error)
-            return
-        for chunk in stream_aggregation.chunks_of(whole):
+            return await off_loop(read, self._call.caller) if takes_long(body) else read()
+        except ApiError:
+            # Nothing was produced, nothing is owed.
+            self._ended.cancel()
+            raise
+
+    async def _give_chunks(self) -> None:
+        """Give an answer that came whole in its chunks; others go on between long ones."""
+        given = 0
+        for chunk in self._body:
             self._on_chunk(chunk)
+            given += len(chunk)
+            if given > LONG_BYTES:
+                given = 0
+                await asyncio.sleep(0)
         self._finish()
 
     def _on_event(self, event: sse.Event) -> None:
@@ -638,14 +673,6 @@ class StreamAnswer:
         elif not self._ended.done():
             self._ended.set_exception(error)
         self._reply.abort()
-
-
-def _decoder_of(vendor: Vendor, call: Call, attempt: Attempt) -> ChunkDecoder | None:
-    if call.parsed.api is not Api.CHAT:
-        return None
-    if vendor.protocol is not None:
-        return vendor.protocol.stream(heading_of(call, attempt))
-    return None
 
 
 def _finish_reason(piece: bytes) -> str:

@@ -335,7 +335,7 @@ class HttpUpstreams:
                 stream = StreamAnswer(
                     reply, call, attempt, vendor, splice=said and Splice(said), relays=relays
                 )
-                return await stream.first_token()
+                return await stream.first_token(self._off_loop)
             if relays:
                 return await read_native(reply, call, attempt, vendor, self._off_loop)
             if gathers:
