@@ -17,6 +17,7 @@ from tokenschain import cli
 from tokenschain.cli import cache, language, tables
 from tokenschain.cli.command_table import all_commands
 from tokenschain.cli.operations import operations
+from tokenschain.core import upstream_report
 
 
 def helps(command: Any) -> Iterator[str]:
@@ -64,7 +65,7 @@ def _english(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def english() -> set[str]:
     states = {"active", "expired", "revoked", "disabled", "closed"}
-    words = set(cache._WARMED.values()) | states
+    words = set(cache._WARMED.values()) | states | set(upstream_report.TEXTS)
     return {*helps(typer.main.get_command(cli.app)), *said(), *headings(), *words}
 
 

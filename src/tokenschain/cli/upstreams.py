@@ -149,8 +149,8 @@ def _tested(name: str, tenant: str, body: Mapping[str, Any], output: Output = Fo
         return bool(found["ok"])
     for step in found["steps"]:
         took = "" if step["took_ms"] is None else f" ({step['took_ms']} ms)"
-        said = tables.printable(f"{step['step']}: {step['message']}{took}")
-        mend = f" → {tables.printable(step['remedy'])}" if step["remedy"] else ""
+        said = tables.printable(f"{told(step['step'])}: {told(step['message'])}{took}")
+        mend = f" → {tables.printable(told(step['remedy']))}" if step["remedy"] else ""
         console.print(_MARKS[step["outcome"]], end=" ")
         console.print(f"{said}{mend}", highlight=False, markup=False, soft_wrap=True)
     if found["models"] is not None:

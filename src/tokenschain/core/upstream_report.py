@@ -6,7 +6,7 @@ Each step says what failed and how to mend it. Whoever does the steps is a `Upst
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, get_args
 
 from tokenschain.core.snapshot import Offer, Upstream
 
@@ -91,4 +91,24 @@ MEND_VARIABLE = (
     "`stored:NAME`, which needs no restart"
 )
 """What to do about a credential in the environment that a gateway has not got."""
+MEND_HOST = "see the host in `base_url`"
+MEND_CERTIFICATE = (
+    "see whether its certificate is valid for the host in `base_url`; for an authority of your own "
+    "set `egress.ca_file`"
+)
+MEND_MODELS = "name `models`, or set their `prices`"
+MEND_REFERENCE = (
+    "store it with `tokenschain upstream-credentials set NAME` and name it `stored:NAME`; what is "
+    "in the environment or a file of a gateway's machine is not seen by control elsewhere"
+)
+NO_CONNECTION = "there is no connection"
+NO_CREDENTIAL = "there is no credential"
+NO_CREDENTIAL_CONFIGURED = "none is configured"
+NO_MODEL_SERVED = "no model of it is served: the catalog has no price for any of `models`"
 MEND_OTHERS = "see whether `provider` and `models` are right: it refuses what it is asked"
+TEXTS: tuple[str, ...] = (
+    *get_args(Step), *MENDS.values(), MEND_VARIABLE, MEND_HOST, MEND_CERTIFICATE, MEND_MODELS,
+    MEND_REFERENCE, MEND_OTHERS, NO_CONNECTION, NO_CREDENTIAL, NO_CREDENTIAL_CONFIGURED,
+    NO_MODEL_SERVED,
+)  # fmt: skip
+"""What is said in these very words, and so in other languages, too."""

@@ -22,9 +22,17 @@ from tokenschain.core.redaction import Redactor
 from tokenschain.core.slots import Slots
 from tokenschain.core.snapshot import Candidate, Upstream
 from tokenschain.core.upstream_report import (
+    MEND_CERTIFICATE,
+    MEND_HOST,
+    MEND_MODELS,
     MEND_OTHERS,
+    MEND_REFERENCE,
     MENDS,
     MODELS_MAX,
+    NO_CONNECTION,
+    NO_CREDENTIAL,
+    NO_CREDENTIAL_CONFIGURED,
+    NO_MODEL_SERVED,
     TEST_MAX_S,
     StepResult,
     Trial,
@@ -98,12 +106,11 @@ class HttpUpstreamTester:
         connection, listing, models = await self._listed(client, upstream, key)
         steps = [credential, connection, listing]
         if connection.outcome == "failed":
-            steps.append(StepResult("call", "skipped", "there is no connection"))
+            steps.append(StepResult("call", "skipped", NO_CONNECTION))
         elif credential.outcome == "failed":
-            steps.append(StepResult("call", "skipped", "there is no credential"))
+            steps.append(StepResult("call", "skipped", NO_CREDENTIAL))
         elif trial is None:
-            why = "no model of it is served: the catalog has no price for any of `models`"
-            steps.append(StepResult("call", "failed", why, "name `models`, or set their `prices`"))
+            steps.append(StepResult("call", "failed", NO_MODEL_SERVED, MEND_MODELS))
         else:
             upstreams = HttpUpstreams(client, secret_of, self._vendor_of, _ignore, self._images)
             left_s = TEST_MAX_S - (time.monotonic() - began)
@@ -120,8 +127,8 @@ class HttpUpstreamTester:
             origin = http.Origin.of(upstream.base_url)
             head = _list_head(upstream, vendor, origin, key)
         except ValueError as error:
-            failed = StepResult("connection", "failed", str(error), "see the host in `base_url`")
-            return failed, StepResult("models", "skipped", "there is no connection"), None
+            failed = StepResult("connection", "failed", str(error), MEND_HOST)
+            return failed, StepResult("models", "skipped", NO_CONNECTION), None
         began = time.monotonic()
         try:
             reply = await client.open(origin, head, _LIST_WAITS)
@@ -130,16 +137,13 @@ class HttpUpstreamTester:
         except (http.ConnectFailed, http.TimedOut, http.PoolExhausted) as error:
             mend = MENDS["upstream_unreachable"]
             if "certificate" in str(error).lower():
-                mend = (
-                    "see whether its certificate is valid for the host in `base_url`; for an "
-                    "authority of your own set `egress.ca_file`"
-                )
+                mend = MEND_CERTIFICATE
             failed = StepResult("connection", "failed", str(error), mend)
-            return failed, StepResult("models", "skipped", "there is no connection"), None
+            return failed, StepResult("models", "skipped", NO_CONNECTION), None
         except (http.ClientError, BadEncoding) as error:
             said = f"{origin.authority} answers, but not as an API does: {error}"
             failed = StepResult("connection", "failed", said, MENDS["upstream_invalid_reply"])
-            return failed, StepResult("models", "skipped", "there is no connection"), None
+            return failed, StepResult("models", "skipped", NO_CONNECTION), None
         tls = "TLS, its certificate is valid" if origin.tls else "without TLS"
         answers = StepResult("connection", "ok", f"{origin.authority} answers ({tls})", "", took_ms)
         models = _names_in(body) if reply.status == 200 else None
@@ -165,15 +169,12 @@ def _without_secrets(report: UpstreamReport, redactor: Redactor) -> UpstreamRepo
 
 def _credential_step(upstream: Upstream, secrets: Mapping[str, str | None]) -> StepResult:
     if not secrets:
-        return StepResult("credential", "skipped", "none is configured")
+        return StepResult("credential", "skipped", NO_CREDENTIAL_CONFIGURED)
     missing = [_named(upstream, one) for one, secret in secrets.items() if not secret]
     if not missing:
         return StepResult("credential", "ok", f"{len(secrets)} of {len(secrets)} are there")
     said = f"not to be had here: {', '.join(missing)}"
-    mend = (
-        "store it with `tokenschain upstream-credentials set NAME` and name it `stored:NAME`; what "
-        "is in the environment or a file of a gateway's machine is not seen by control elsewhere"
-    )
+    mend = MEND_REFERENCE
     if len(missing) < len(secrets):
         return StepResult("credential", "ok", f"{said}; the others are there", mend)
     return StepResult("credential", "failed", said, mend)
