@@ -216,7 +216,7 @@ def test_each_text_goes_where_its_own_key_and_headers_let_it() -> None:
     async def ask(house: Batching, text: str, grant: KeyGrant, headers: dict[bytes, bytes]) -> None:
         call = call_of(text)
         call.request = msgspec.structs.replace(call.request, headers=headers)
-        await (await house.open(call, grant, PLAN)).deliver(call)
+        await delivered(await house.open(call, grant, PLAN), call)
 
     async def run() -> None:
         house = Batching(Watching(), asyncio.get_running_loop().time)  # type: ignore[arg-type]
