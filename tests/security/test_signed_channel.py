@@ -367,3 +367,20 @@ def test_leases_answer_what_was_asked_only() -> None:
     assert not one.answered(409, body, one.answer(200, body))
     assert not one.answered(200, body + b"\x00", one.answer(200, body))
     assert not one.answered(200, body, one.header.split()[2]), "a request is no answer"
+
+
+def test_a_secret_that_was_replaced_is_believed_while_it_stands_in_the_file() -> None:
+    def of(*secrets: str) -> Signatures:
+        return Signatures(INTERNATIONAL, lambda: secrets, lambda: 1e9)
+
+    former, both, alone = of("o" * 32), of("n" * 32, "o" * 32), of("n" * 32)
+    signed = former.sign("POST", "/internal", b"batch")
+    asked = both.check("POST", "/internal", b"batch", signed.header)
+    assert both.former_at_s == 1e9, "who rotates sees that it is still used"
+    assert signed.answered(200, b"taken", asked.answer(200, b"taken"))
+    assert both.is_of_disk(b"kept", former.of_disk(b"kept"))
+    with pytest.raises(BadSignature):
+        alone.check(
+            "POST", "/internal", b"batch", former.sign("POST", "/internal", b"batch").header
+        )
+    assert not alone.is_of_disk(b"kept", former.of_disk(b"kept"))
