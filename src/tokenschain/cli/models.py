@@ -24,7 +24,8 @@ from tokenschain.cli.output import console, errors
 from tokenschain.cli.tables import Format, Output
 from tokenschain.core.pricing.catalog import Price
 from tokenschain.infra import catalog_file, config
-from tokenschain.infra.model_store import DEFAULT_MODEL, ModelStore, Progress
+from tokenschain.infra.model_store import DEFAULT_MODEL, ModelStore
+from tokenschain.infra.wheels import Progress
 
 model = typer.Typer(no_args_is_help=True, help="Models: the catalog, and files of your own.")
 

