@@ -15,6 +15,8 @@ import uvloop
 from fastapi import FastAPI
 from sqlalchemy import Engine
 
+from tokenschain.console import browser_files
+from tokenschain.console.app import Console, ConsoleSettings
 from tokenschain.control import resealing
 from tokenschain.control.api.app import create_app
 from tokenschain.control.api.context import ApiContext
@@ -230,9 +232,20 @@ def _server(settings: Settings, app: FastAPI) -> HttpServer:
         RESPONSES_PATH.encode(): RESPONSES_BATCH_BYTES_MAX,
     }
     proxies = [ip_network(network) for network in settings.control.trusted_proxies]
-    server = HttpServer(AsgiHandler(app, _failed, _fault), wire_refusal, limits, proxies)
+    server = HttpServer(
+        AsgiHandler(_console(settings, app), _failed, _fault), wire_refusal, limits, proxies
+    )
     server.body_bytes_max_of = lambda path: larger.get(path, settings.control.body_bytes_max)
     return server
+
+
+def _console(settings: Settings, app: FastAPI) -> Console:
+    known = ConsoleSettings(
+        settings.control.public_url,
+        bool(settings.oidc.issuer),
+        browser_files.folder_in(settings.data_dir),
+    )
+    return Console(app, known, INTERNATIONAL, _fault)
 
 
 def _failed() -> tuple[int, bytes, bytes]:

@@ -71,6 +71,9 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         ("tag=team", set()),
         ("tag=%25", set()),
         ("upstream=one&tag=Team=A", {"rescued"}),
+        ("result=rescued", {"rescued"}),
+        ("result=ok", {"first", "other"}),
+        ("result=failed", set()),
     ],
 )
 def test_calls_are_found_by_upstream_and_tag(house: Platform, query: str, wanted: set[str]) -> None:

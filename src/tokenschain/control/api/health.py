@@ -36,13 +36,14 @@ def openapi(request: Request, _: SignedIn) -> JSONResponse:
 
 @router.get("/", response_class=HTMLResponse)
 async def home() -> str:
-    """Where the admin API is; nothing of what is served. The console comes later."""
+    """Where the admin API is; nothing of what is served. The console is beside it."""
     return """<!doctype html><html lang="en"><meta charset="utf-8">
 <title>TokensChain control</title>
 <style>body{font:16px/1.5 system-ui,sans-serif;max-width:46rem;margin:3rem auto;padding:0 1rem}
 code{background:#f4f4f4;padding:.1rem .3rem}</style>
 <h1>TokensChain control</h1>
+<p>The <a href="/console">console</a>, in Chinese and English.</p>
 <p>The admin API is under <code>/api/v1</code>, described at <code>/openapi.json</code>;
 send the admin token as <code>Authorization: Bearer</code>.</p>
-<p lang="zh">控制面管理接口位于 <code>/api/v1</code>，接口说明见
+<p lang="zh"><a href="/console">控制台</a>。控制面管理接口位于 <code>/api/v1</code>，接口说明见
 <code>/openapi.json</code>；请在请求头中携带管理员令牌。</p></html>"""

@@ -45,10 +45,10 @@ ReadingUsage = Annotated[
 ]
 ReadingMetrics = Annotated[RequestContext, Depends(Permission("usage:read", Extent.PLATFORM))]
 ListingCalls = Annotated[
-    RequestContext, Depends(Permission("usage:export", Extent.ROWS, by_model=True))
+    RequestContext, Depends(Permission("usage:read", Extent.ROWS, by_model=True))
 ]
 ReadingCall = Annotated[
-    RequestContext, Depends(Permission("usage:export", Extent.PART, by_model=True))
+    RequestContext, Depends(Permission("usage:read", Extent.PART, by_model=True))
 ]
 Exporting = Annotated[RequestContext, Depends(Permission("usage:export", Extent.TENANT))]
 ReadingMetering = Annotated[RequestContext, Depends(Permission("billing:read", Extent.PLATFORM))]
@@ -57,6 +57,9 @@ ReadingModels = Annotated[
     RequestContext, Depends(Permission("models:read", Extent.ROWS, by_model=True))
 ]
 ReadingUpstreams = Annotated[RequestContext, Depends(Permission("models:read", Extent.PLATFORM))]
+
+
+CallResult = Literal["ok", "cached", "rescued", "failed", "limited", "blocked"]
 
 
 class UsageRow(AnswerBody):
@@ -352,6 +355,7 @@ def list_calls(
     key_id: NameQuery = None,
     model: Annotated[str | None, Query(max_length=256)] = None,
     outcome: Annotated[str | None, Query(max_length=64)] = None,
+    result: Annotated[CallResult | None, Query()] = None,
     upstream: NameQuery = None,
     tag: Annotated[str | None, Query(max_length=TAG_CHARACTERS_MAX)] = None,
     from_s: IntMoment = None,
@@ -359,12 +363,13 @@ def list_calls(
 ) -> ListAnswer[CallRow]:
     """List single calls with their attempts and the choice among upstreams; the latest first.
 
-    Of the last day by default. `upstream` was tried, whether or not it answered; `tag` is one of
-    the call's tags, as `team=search`.
+    Of the last day by default. `result` is what became of the call in one word; `upstream` was
+    tried, whether or not it answered; `tag` is one of the call's tags, as `team=search`.
     """
     whose = asked.tenant(tenant)
     named = (("project", project), ("key_id", key_id), ("model_asked", model),
-             ("outcome", outcome), ("tried", upstream), ("tag", tag))  # fmt: skip
+             ("outcome", outcome), ("result", result), ("tried", upstream),
+             ("tag", tag))  # fmt: skip
     where = [(name, value) for name, value in named if value is not None]
     models = _only_own(asked, whose, project)
     now = int(time.time())

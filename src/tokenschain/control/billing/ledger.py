@@ -13,9 +13,11 @@ from sqlalchemy import (
     Connection,
     Engine,
     FromClause,
+    and_,
     func,
     insert,
     literal,
+    not_,
     or_,
     select,
     tuple_,
@@ -26,7 +28,7 @@ from tokenschain.control.billing.rollups import DAY_S
 from tokenschain.control.shipping import Shipping
 from tokenschain.control.upstream_health import UpstreamHealth
 from tokenschain.core import call_record
-from tokenschain.core.call_record import AttemptRecord, CallRecord
+from tokenschain.core.call_record import AttemptRecord, CallRecord, HitKind
 from tokenschain.core.pricing.catalog import to_yuan
 from tokenschain.core.snapshot import Snapshot
 from tokenschain.infra.config.groups import TAGS_PER_KEY_DAY_MAX
@@ -546,7 +548,7 @@ def calls(
 
     Args:
         where: columns and the value each must have; `tag` is one of a call's tags, `tried` an
-            upstream that was tried for it.
+            upstream that was tried for it, `result` what became of it in one word.
         models: see `usage`.
         after: time and id of the last row of the page before.
     """
@@ -571,7 +573,28 @@ def _has(name: str, value: str) -> ColumnElement[bool]:
         return or_(
             ledger.c.upstream == value, _contains(ledger.c.attempts, f'"upstream":{upstream}')
         )
+    if name == "result":
+        return _results()[value]
     return ledger.c[name] == value
+
+
+def _results() -> dict[str, ColumnElement[bool]]:
+    """What became of a call, each in one of six words."""
+    row = ledger.c
+    limited = or_(row.status == 429, row.outcome.in_(("rate_limit_exceeded", "overloaded")))
+    blocked = and_(row.outcome == "content_filter", not_(limited))
+    fine = and_(row.outcome == "ok", not_(limited))
+    cached = row.cache.in_([kind.value for kind in HitKind])
+    # No text within the JSON has this: its quotes would be escaped.
+    several = _contains(row.attempts, '},{"upstream":')
+    return {
+        "ok": and_(fine, not_(cached), not_(several)),
+        "cached": and_(fine, cached),
+        "rescued": and_(fine, not_(cached), several),
+        "failed": and_(row.outcome != "ok", not_(limited), not_(blocked)),
+        "limited": limited,
+        "blocked": blocked,
+    }
 
 
 def _contains(text: ColumnElement[str], part: str) -> ColumnElement[bool]:

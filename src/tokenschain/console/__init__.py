@@ -1,0 +1,1 @@
+"""The web console: pages over the admin API, in Chinese and English."""

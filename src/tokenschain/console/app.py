@@ -1,0 +1,332 @@
+"""The web console's ASGI application: routes, sign-in, security headers, static files."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from http.cookies import CookieError, SimpleCookie
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, quote
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from tokenschain.console import calls, overview, static_files
+from tokenschain.console.admin_api import AdminApi, ApiRefusal, AsgiApp, Message
+from tokenschain.console.navigation import PAGE_ICONS
+from tokenschain.console.rendering import TEMPLATES, Renderer
+from tokenschain.console.session_cookie import Site, own_path
+from tokenschain.console.static_files import StaticFiles
+from tokenschain.console.strings import translate
+from tokenschain.console.visit import THEMES, SignedOut, Visit, preferences_of
+from tokenschain.core.presentation import LANGUAGES
+from tokenschain.infra.security import secrets
+from tokenschain.infra.security.suite import Suite
+
+PREFIX = "/console"
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",
+    "x-frame-options": "DENY",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+}
+FORM_BYTES_MAX = 65_536
+FORM_FIELDS_MAX = 200
+READ_MAX_S = 3.0
+"""For each part of a page."""
+SIGN_IN_MAX_S = 20.0
+"""Sign-ins wait for each other."""
+PACKED_BYTES_MIN = 1_024
+KEPT = "public, max-age=31536000, immutable"
+
+Handler = Callable[[Visit, Renderer], Awaitable[Response]]
+PAGES: Mapping[tuple[str, str], Handler] = {
+    ("GET", PREFIX): overview.show,
+    ("GET", f"{PREFIX}/live"): overview.live_calls,
+    ("GET", f"{PREFIX}/calls"): calls.show,
+}
+
+
+class _Session(msgspec.Struct):
+    token: str
+
+
+class ConsoleSettings(NamedTuple):
+    """What the console is told of the platform."""
+
+    public_url: str | None
+    """See `control.public_url`."""
+    single_sign_on: bool
+    browser_files: Path
+    """The folder of third-party files; see `browser_files`."""
+
+
+class Console:
+    """The pages under `/console`; everything else goes to the application behind it.
+
+    Nothing of a signed-in person is kept here: the cookie holds the session's token, and any
+    replica answers.
+    """
+
+    def __init__(
+        self,
+        app: AsgiApp,
+        settings: ConsoleSettings,
+        suite: Suite,
+        report: Callable[[str, BaseException], None],
+    ) -> None:
+        """
+        Args:
+            app: with the admin API.
+            report: told of a fault of the API: `(path, why)`.
+        """
+        self._app = app
+        self._report = report
+        self._site = Site(settings.public_url)
+        self._single_sign_on = settings.single_sign_on
+        icons = static_files.icons_in(TEMPLATES) | PAGE_ICONS
+        self._static = StaticFiles(settings.browser_files, icons, suite)
+        self._renderer = Renderer(self._static)
+
+    async def __call__(
+        self,
+        scope: Message,
+        receive: Callable[[], Awaitable[Message]],
+        send: Callable[[Message], Awaitable[None]],
+    ) -> None:
+        """See ASGI."""
+        path = scope.get("path", "")
+        if scope["type"] != "http" or not (path == PREFIX or path.startswith(f"{PREFIX}/")):
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        response = await self._answer(request)
+        for name, value in HEADERS.items():
+            response.headers.setdefault(name, value)
+        response.headers.setdefault("cache-control", "no-store")
+        await response(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Response:
+        path, method = request.url.path, request.method
+        if path.startswith(f"{static_files.PREFIX}/"):
+            return self._file(request)
+        if method not in ("GET", "HEAD", "POST"):
+            return self._plain(request, "method", 405)
+        if not self._site.serves(request.headers.get("host", "")):
+            return self._plain(request, "host", 421)
+        form: dict[str, str] = {}
+        if method == "POST":
+            if not self._site.sent_by_own_page(request.headers):
+                return self._plain(request, "foreign", 403)
+            found = await _form_of(request)
+            if found is None:
+                return self._plain(request, "form", 413)
+            form = found
+        match path.removeprefix(PREFIX), method:
+            case "/sign-in", "POST":
+                return await self._sign_in(request, form)
+            case "/sign-in", _:
+                return self._sign_in_page(request, own_path(request.query_params.get("next", "")))
+            case "/sign-out", "POST":
+                return await self._sign_out(request)
+            case "/preferences", "POST":
+                return self._prefer(form)
+        return await self._page(request, form)
+
+    # --- pages ---------------------------------------------------------------------------------
+
+    async def _page(self, request: Request, form: Mapping[str, str]) -> Response:
+        path = request.url.path
+        method = "GET" if request.method == "HEAD" else request.method
+        handler = PAGES.get((method, path.rstrip("/") or path))
+        visit = self._visit(request, form)
+        try:
+            await visit.know_reader()
+            if handler is None:
+                return self._html(request, visit, "not_found.html", 404)
+            response = await handler(visit, self._renderer)
+        except SignedOut:
+            return self._to_sign_in(request)
+        except ApiRefusal as refusal:
+            return self._html(request, visit, "failed.html", refusal.status, refusal=refusal)
+        return _packed(request, response)
+
+    def _visit(self, request: Request, form: Mapping[str, str]) -> Visit:
+        fragment = ""
+        if request.headers.get("hx-request"):
+            fragment = request.headers.get("hx-target", "").rpartition("#")[2] or "fragment"
+        return Visit(
+            request.url.path.rstrip("/") or PREFIX,
+            dict(request.query_params),
+            self._preferences(request),
+            self._api(request, self._token(request), READ_MAX_S),
+            secrets.new_id("con"),
+            fragment=fragment,
+            form=form,
+        )
+
+    def _html(
+        self, request: Request, visit: Visit, template: str, status: int, **values: Any
+    ) -> Response:
+        text = self._renderer.page(template, visit, **values)
+        return _packed(request, Response(text, status, media_type="text/html"))
+
+    def _to_sign_in(self, request: Request) -> Response:
+        """Of a fragment the whole page goes there; it knows its own address."""
+        if request.headers.get("hx-request"):
+            back = request.headers.get("hx-current-url", "")
+            back = own_path(back[back.find(PREFIX) :] if PREFIX in back else "")
+            response = Response(status_code=200)
+            response.headers["hx-redirect"] = f"{PREFIX}/sign-in?next={quote(back, safe='')}"
+            return response
+        asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        back = own_path(asked) if request.method == "GET" else PREFIX
+        end = "" if back == PREFIX else f"?next={quote(back, safe='')}"
+        return RedirectResponse(f"{PREFIX}/sign-in{end}", 303)
+
+    # --- signing in ----------------------------------------------------------------------------
+
+    def _sign_in_page(
+        self, request: Request, back: str, refusal: ApiRefusal | None = None, email: str = ""
+    ) -> Response:
+        language, theme = self._preferences(request)
+        known = {"invalid_login", "account_locked", "overloaded", "timeout"}
+        key = None
+        if refusal is not None:
+            key = f"sign_in.{refusal.code}" if refusal.code in known else "sign_in.invalid_login"
+        text = self._renderer.alone(
+            "sign_in.html", language, theme, t=_translator(language), back=back, wrong=key,
+            email=email, single_sign_on=self._single_sign_on,
+        )  # fmt: skip
+        status = 200 if refusal is None else refusal.status
+        return _packed(request, Response(text, status, media_type="text/html"))
+
+    async def _sign_in(self, request: Request, form: Mapping[str, str]) -> Response:
+        """Sign in with a password. What can be no address or code is not told apart from what is
+        wrong: the API says the same of both."""
+        back, code = own_path(form.get("next", "")), form.get("code", "").replace(" ", "")
+        wanted = {"email": form.get("email", ""), "password": form.get("password", "")}
+        if code:
+            is_code = code.isdecimal() and len(code) == 6
+            wanted["code" if is_code else "recovery_code"] = code
+        try:
+            session = await self._api(request, "", SIGN_IN_MAX_S).send(
+                "POST", "/sessions", _Session, wanted
+            )
+        except ApiRefusal as refusal:
+            return self._sign_in_page(request, back, refusal, wanted["email"])
+        return self._entered(session.token, back)
+
+    def _entered(self, token: str, back: str) -> Response:
+        response = RedirectResponse(back, 303)
+        response.headers.append("set-cookie", self._site.set_session(token))
+        return response
+
+    async def _sign_out(self, request: Request) -> Response:
+        """The session ends, whether or not the API can be asked to end it."""
+        token = self._token(request)
+        if token:
+            await self._api(request, token, READ_MAX_S).ask("DELETE", "/sessions")
+        return self._entered("", f"{PREFIX}/sign-in")
+
+    def _prefer(self, form: Mapping[str, str]) -> Response:
+        response = RedirectResponse(_back_of(form), 303)
+        for name, known in (("lang", LANGUAGES), ("theme", THEMES)):
+            if form.get(name) in known:
+                response.headers.append("set-cookie", self._site.set_preference(name, form[name]))
+        return response
+
+    # --- what requests say ---------------------------------------------------------------------
+
+    def _token(self, request: Request) -> str:
+        return _cookies(request).get(self._site.cookie, "")
+
+    def _preferences(self, request: Request) -> Any:
+        return preferences_of(_cookies(request), request.headers.get("accept-language", ""))
+
+    def _api(self, request: Request, token: str, wait_max_s: float) -> AdminApi:
+        address = request.client.host if request.client is not None else ""
+        return AdminApi(self._app, self._report, address, token, wait_max_s=wait_max_s)
+
+    # --- small answers -------------------------------------------------------------------------
+
+    def _file(self, request: Request) -> Response:
+        found = self._static.find(request.url.path)
+        if found is None:
+            return Response(status_code=404)
+        packed = "gzip" in request.headers.get("accept-encoding", "")
+        headers = {"cache-control": KEPT, "vary": "accept-encoding"}
+        if packed:
+            headers["content-encoding"] = "gzip"
+        body = found.packed if packed else found.body
+        return Response(body, headers=headers, media_type=found.media_type)
+
+    def _plain(self, request: Request, what: str, status: int) -> Response:
+        language, theme = self._preferences(request)
+        text = self._renderer.alone(
+            "refused.html", language, theme, t=_translator(language), what=what
+        )
+        return Response(text, status, media_type="text/html")
+
+
+def _translator(language: Any) -> Callable[..., str]:
+    def text(key: str, **values: object) -> str:
+        return translate(key, language, **values)
+
+    return text
+
+
+def _back_of(form: Mapping[str, str]) -> str:
+    """The page to go back to, the sign-in among them."""
+    back = form.get("back", "")
+    return back if back == f"{PREFIX}/sign-in" else own_path(back)
+
+
+async def _form_of(request: Request) -> dict[str, str] | None:
+    """A form's fields; None for what is too large to be one."""
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > FORM_BYTES_MAX:
+            return None
+    try:
+        pairs = parse_qsl(
+            body.decode("utf-8"), keep_blank_values=True, max_num_fields=FORM_FIELDS_MAX
+        )
+    except ValueError:
+        return None
+    return dict(pairs)
+
+
+def _cookies(request: Request) -> dict[str, str]:
+    try:
+        found = SimpleCookie(request.headers.get("cookie", ""))
+    except CookieError:
+        return {}
+    return {name: morsel.value for name, morsel in found.items()}
+
+
+def _packed(request: Request, response: Response) -> Response:
+    """With gzip where the browser takes it and it is a page that was read: what is shown once
+    after a form, as a new key, is not packed beside what others wrote (BREACH)."""
+    body = bytes(response.body)
+    if (
+        request.method != "GET"
+        or len(body) < PACKED_BYTES_MIN
+        or "gzip" not in request.headers.get("accept-encoding", "")
+    ):
+        return response
+    packed = static_files.pack(body)
+    response.body = packed
+    response.headers["content-encoding"] = "gzip"
+    response.headers["content-length"] = str(len(packed))
+    response.headers["vary"] = "accept-encoding, cookie"
+    return response

@@ -1,0 +1,182 @@
+"""Calls page: the log of calls with filters in the address, and each call's drawer."""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+import msgspec
+from starlette.responses import Response
+
+from tokenschain.console.admin_api import ApiRefusal, segment
+from tokenschain.console.rendering import Renderer
+from tokenschain.console.visit import PagePart, Visit
+
+RANGES = {"1h": 3_600, "24h": 86_400, "7d": 7 * 86_400, "30d": 30 * 86_400}
+"""By name, in seconds."""
+DEFAULT_RANGE = "24h"
+SHOWN_MAX = 50
+BINS = 48
+RESULTS = ("ok", "cached", "rescued", "failed", "limited", "blocked")
+FILTERS = ("result", "model", "upstream", "key_id", "tag")
+FAILED_BY_LIMIT = frozenset({"rate_limit_exceeded", "insufficient_quota", "overloaded"})
+BLOCKED = frozenset({"content_filter"})
+
+
+class CallAttempt(msgspec.Struct):
+    """One upstream tried for a call; see the API's `Attempt`."""
+
+    upstream: str
+    started_ms: float = 0.0
+    first_byte_ms: float | None = None
+    ended_ms: float | None = None
+    outcome: str = ""
+
+
+class CallSummary(msgspec.Struct):
+    """A call as lists show it; see `GET /calls`."""
+
+    event_id: str
+    started_ms: int
+    tenant: str
+    project: str
+    key_id: str
+    model_asked: str
+    model_served: str
+    upstream: str
+    status: int
+    outcome: str
+    cache: str
+    first_token_ms: float | None
+    total_ms: float
+    prompt_tokens: int
+    completion_tokens: int
+    charge_pico: int | None
+    charge_currency: str
+    attempts: list[CallAttempt]
+
+    @property
+    def at_s(self) -> float:
+        """When it began; Unix time."""
+        return self.started_ms / 1_000
+
+    @property
+    def result(self) -> str:
+        """What became of it, in the console's six words; see `out.` in the catalogue."""
+        if self.outcome in FAILED_BY_LIMIT or self.status == 429:
+            return "limited"
+        if self.outcome in BLOCKED:
+            return "blocked"
+        if self.outcome != "ok":
+            return "failed"
+        if self.cache not in ("bypass", "miss", ""):
+            return "cached"
+        return "rescued" if len(self.attempts) > 1 else "ok"
+
+
+class CallCandidate(msgspec.Struct):
+    """One upstream as the first choice weighed it; see the API's `RouteCandidate`."""
+
+    upstream: str
+    first_token_ms: float
+    load: float
+    meets_slo: bool
+    excluded: str
+    cost_pico: float | None = None
+    """Only the platform's to see."""
+
+
+class CallDetail(CallSummary, kw_only=True):
+    """A call with all that is known of it; see `GET /calls/{event_id}`."""
+
+    api: str
+    environment: str
+    error: str
+    finish_reason: str
+    streamed: bool
+    cached_tokens: int
+    reasoning_tokens: int
+    usage_source: str
+    trace_id: str
+    tags: str
+    moderation: str
+    route_reason: str
+    route: list[CallCandidate] | None = None
+    cache_reason: str = ""
+    cache_confidence: float = 0.0
+    saved_pico: int = 0
+    snapshot_version: str = ""
+
+
+class TimeBin(NamedTuple):
+    """Calls that began within one part of the range."""
+
+    ok: int
+    cached: int
+    bad: int
+
+
+class CallList(msgspec.Struct):
+    """A page of calls."""
+
+    data: list[CallSummary]
+    next_cursor: str | None = None
+
+
+async def show(visit: Visit, renderer: Renderer) -> Response:
+    """The calls of a range, and one of them in the drawer where the address names it.
+
+    A fragment is asked for by the filters (the results) or by a row (the drawer).
+    """
+    opened = visit.query.get("call", "").strip()
+    if visit.fragment == "drawer-body" and opened:
+        text = renderer.page("_call.html", visit, part=await _read(visit, opened))
+        return Response(text, media_type="text/html")
+    chosen = visit.query.get("range", DEFAULT_RANGE)
+    chosen = chosen if chosen in RANGES else DEFAULT_RANGE
+    given = {name: visit.query.get(name, "") for name in FILTERS}
+    now_s = int(time.time())
+    query = {
+        **given,
+        "from_s": now_s - RANGES[chosen],
+        "until_s": now_s + 60,
+        "limit": SHOWN_MAX,
+        "cursor": visit.query.get("cursor"),
+        "tenant": visit.tenant,
+        "project": visit.project("usage:read"),
+    }
+    parts = await visit.parts(calls=visit.api.get("/calls", CallList, query))
+    calls = parts["calls"]
+    values = {
+        "calls": calls, "given": given, "chosen": chosen, "ranges": tuple(RANGES),
+        "results": RESULTS, "bins": _bins(calls), "filtered": any(given.values()),
+    }  # fmt: skip
+    if visit.fragment:
+        response = Response(renderer.page("_calls.html", visit, **values), media_type="text/html")
+        response.headers["hx-push-url"] = visit.here()
+        return response
+    part = await _read(visit, opened) if opened else None
+    text = renderer.page("calls.html", visit, part=part, **values)
+    return Response(text, media_type="text/html")
+
+
+async def _read(visit: Visit, event_id: str) -> PagePart:
+    """One call; that it is another tenant's looks as if it were not there."""
+    try:
+        detail = await visit.api.get(f"/calls/{segment(event_id)}", CallDetail)
+    except ApiRefusal as refusal:
+        return PagePart(None, refusal)
+    return PagePart(detail, None)
+
+
+def _bins(calls: PagePart) -> list[TimeBin]:
+    """The shown calls over the time that they took place in."""
+    if calls.data is None or not calls.data.data:
+        return []
+    rows = calls.data.data
+    first, last = rows[-1].started_ms, rows[0].started_ms + 1
+    sums = [[0, 0, 0] for _ in range(BINS)]
+    for row in rows:
+        at = min(BINS - 1, (row.started_ms - first) * BINS // (last - first))
+        sums[at][{"ok": 0, "rescued": 0, "cached": 1}.get(row.result, 2)] += 1
+    return [TimeBin(*one) for one in sums]

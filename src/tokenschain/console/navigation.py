@@ -1,0 +1,26 @@
+"""Navigation of the console: which pages there are, and which permission each needs."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class NavigationEntry(NamedTuple):
+    """A page in the navigation."""
+
+    key: str
+    """Its name in the catalogue, after `nav.`."""
+    path: str
+    permission: str
+    icon: str
+
+
+NAVIGATION: tuple[tuple[str, tuple[NavigationEntry, ...]], ...] = (
+    (
+        "build",
+        (NavigationEntry("overview", "/console", "usage:read", "layout-dashboard"),),
+    ),
+    ("scale", (NavigationEntry("calls", "/console/calls", "usage:read", "scroll-text"),)),
+)
+
+PAGE_ICONS = frozenset(entry.icon for _, entries in NAVIGATION for entry in entries)

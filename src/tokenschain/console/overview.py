@@ -1,0 +1,228 @@
+"""Overview page: calls, cost, availability and cache over a range, cost by model, live calls."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import msgspec
+from starlette.responses import Response
+
+from tokenschain.console.admin_api import Query
+from tokenschain.console.calls import CallList
+from tokenschain.console.rendering import Renderer
+from tokenschain.console.visit import Visit
+from tokenschain.core import presentation
+
+RANGES = {"24h": 24, "7d": 7 * 24, "30d": 30 * 24}
+"""By name, in hours."""
+LIVE_CALLS = 12
+MODELS_SHOWN = 6
+HOUR_S, DAY_S = 3_600, 86_400
+
+
+class HourRow(msgspec.Struct):
+    """Sums of one model's calls in one hour; see `GET /usage`."""
+
+    hour: str
+    charge_currency: str
+    calls: int
+    charge_pico: int
+    failed_calls: int = 0
+    model: str = ""
+
+    @property
+    def at_s(self) -> int:
+        """When the hour begins; Unix time."""
+        return int(datetime.strptime(self.hour, "%Y-%m-%dT%H:00Z").replace(tzinfo=UTC).timestamp())
+
+
+class HourRows(msgspec.Struct):
+    """Those of a range."""
+
+    data: list[HourRow]
+
+
+class Tile(NamedTuple):
+    """One figure with its change against the time before, and its course."""
+
+    key: str
+    value: str
+    exact: str
+    change: str
+    tone: str
+    """Of the change: `good`, `bad` or `flat`; dearer is neither."""
+    course: list[float]
+
+
+class ModelCost(NamedTuple):
+    """What one model cost, by day or hour."""
+
+    model: str
+    """Empty: all others together."""
+    amounts: list[float]
+    """Of the currency unit."""
+    total_pico: int
+
+
+class Figures(NamedTuple):
+    """What the overview shows of a range."""
+
+    tiles: list[Tile]
+    labels: list[str]
+    by_model: list[ModelCost]
+    currency: str
+    by_day: bool
+
+
+async def show(visit: Visit, renderer: Renderer) -> Response:
+    """The overview."""
+    name = visit.choice("range", tuple(RANGES))
+    hours, now_s = RANGES[name], int(time.time())
+    until_s = (now_s // HOUR_S + 1) * HOUR_S
+    query: Query = {
+        "group_by": "model,hour",
+        "from_s": until_s - 2 * hours * HOUR_S,
+        "until_s": until_s,
+        "tenant": visit.tenant,
+        "project": visit.project("usage:read"),
+    }
+    parts = await visit.parts(
+        usage=visit.api.get("/usage", HourRows, query),
+        calls=_latest(visit),
+    )
+    usage = parts["usage"]
+    figures = None if usage.data is None else _figures(visit, usage.data.data, until_s, hours)
+    text = renderer.page(
+        "overview.html", visit, usage=usage, calls=parts["calls"], figures=figures, chosen=name,
+        ranges=tuple(RANGES),
+    )  # fmt: skip
+    return Response(text, media_type="text/html")
+
+
+async def live_calls(visit: Visit, renderer: Renderer) -> Response:
+    """The latest calls, as the overview asks for them every two seconds."""
+    parts = await visit.parts(calls=_latest(visit))
+    text = renderer.page("_live.html", visit, calls=parts["calls"])
+    return Response(text, media_type="text/html")
+
+
+async def _latest(visit: Visit) -> CallList:
+    project = visit.project("usage:read")
+    query = {"limit": LIVE_CALLS, "tenant": visit.tenant, "project": project}
+    return await visit.api.get("/calls", CallList, query)
+
+
+def _figures(visit: Visit, rows: list[HourRow], until_s: int, hours: int) -> Figures:
+    """The range beside the one before it."""
+    from_s = until_s - hours * HOUR_S
+    now = [row for row in rows if row.at_s >= from_s]
+    before = [row for row in rows if row.at_s < from_s]
+    currency = _main_currency(now or before)
+    by_day = hours > 48
+    step_s = DAY_S if by_day else HOUR_S
+    first = presentation.midnight(from_s) if by_day else from_s
+    starts = list(range(first, until_s, step_s))
+    models = _by_model([row for row in now if row.charge_currency == currency], starts, step_s)
+    labels = [_label(at, by_day=by_day) for at in starts]
+    return Figures(_tiles(visit, now, before, from_s, hours, currency), labels, models, currency,
+                   by_day)  # fmt: skip
+
+
+def _main_currency(rows: list[HourRow]) -> str:
+    calls: dict[str, int] = defaultdict(int)
+    for row in rows:
+        calls[row.charge_currency] += row.calls
+    return max(calls, key=lambda name: (calls[name], name), default="") or "CNY"
+
+
+def _label(at_s: int, *, by_day: bool) -> str:
+    day, _, clock = presentation.stamp(at_s).partition(" ")
+    return day[5:] if by_day else clock[:5]
+
+
+def _tiles(
+    visit: Visit,
+    now: list[HourRow],
+    before: list[HourRow],
+    from_s: int,
+    hours: int,
+    currency: str,
+) -> list[Tile]:
+    language = visit.language
+    calls, calls_before = sum(r.calls for r in now), sum(r.calls for r in before)
+    cost, cost_before = (
+        sum(r.charge_pico for r in rows if r.charge_currency == currency) for rows in (now, before)
+    )
+    failed = sum(r.failed_calls for r in now)
+    fine = None if not calls else 1 - failed / calls
+    fine_before = None
+    if calls_before:
+        fine_before = 1 - sum(r.failed_calls for r in before) / calls_before
+    by_hour: dict[int, list[int]] = {from_s + n * HOUR_S: [0, 0, 0] for n in range(hours)}
+    for row in now:
+        sums = by_hour[row.at_s]
+        sums[0] += row.calls
+        sums[1] += row.charge_pico if row.charge_currency == currency else 0
+        sums[2] += row.failed_calls
+    courses = _courses(list(by_hour.values()))
+    return [
+        Tile("calls", presentation.count(calls, language), f"{calls:,}",
+             _relative(calls, calls_before), "flat", courses[0]),
+        Tile("cost", presentation.money(cost, currency, language, short=True),
+             presentation.exact_money(cost, currency), _relative(cost, cost_before), "flat",
+             courses[1]),
+        Tile("success", presentation.share(fine, 3), presentation.share(fine, 3),
+             *_difference(fine, fine_before), courses[2]),
+        Tile("failed", presentation.count(failed, language), f"{failed:,}", "", "flat",
+             courses[3]),
+    ]  # fmt: skip
+
+
+def _courses(hours: list[list[int]]) -> list[list[float]]:
+    """By hour, in at most some fifty steps: calls, cost, share that succeeded, failed calls."""
+    size = max(1, len(hours) // 48)
+    steps = [
+        [sum(column) for column in zip(*hours[at : at + size], strict=True)]
+        for at in range(0, len(hours), size)
+    ]
+    return [
+        [float(calls) for calls, _, _ in steps],
+        [cost / 1e12 for _, cost, _ in steps],
+        [1 - failed / calls if calls else 1.0 for calls, _, failed in steps],
+        [float(failed) for _, _, failed in steps],
+    ]
+
+
+def _relative(now: int, before: int) -> str:
+    return presentation.change(now / before - 1) if before else ""
+
+
+def _difference(now: float | None, before: float | None) -> tuple[str, str]:
+    if now is None or before is None:
+        return "", "flat"
+    tone = "flat" if now == before else "good" if now > before else "bad"
+    return presentation.points(now - before), tone
+
+
+def _by_model(rows: list[HourRow], starts: list[int], step_s: int) -> list[ModelCost]:
+    """Cost by model and step, the dearest first; what is left over together."""
+    totals: dict[str, int] = defaultdict(int)
+    cells: dict[tuple[str, int], int] = defaultdict(int)
+    for row in rows:
+        at = (row.at_s - starts[0]) // step_s
+        totals[row.model] += row.charge_pico
+        cells[row.model, at] += row.charge_pico
+    ranked = sorted(totals, key=lambda name: (-totals[name], name))
+    shown, rest = ranked[:MODELS_SHOWN], ranked[MODELS_SHOWN:]
+    groups = [(name, [name]) for name in shown] + ([("", rest)] if rest else [])
+    return [
+        ModelCost(
+            name,
+            [sum(cells[one, at] for one in of) / 1e12 for at in range(len(starts))],
+            sum(totals[one] for one in of),
+        )
+        for name, of in groups
+    ]

@@ -1,0 +1,56 @@
+/* Charts: options come from data in the page and the tokens of the style sheet. */
+const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const holders = [...document.querySelectorAll("[data-chart]")].filter((one) => one.dataset.library);
+
+function tip(rows, head) {
+  const box = document.createElement("div"), title = document.createElement("b");
+  box.className = "tip";
+  title.textContent = head;
+  box.append(title);
+  for (const [colour, name, value] of rows) {
+    const line = document.createElement("div"), dot = document.createElement("span");
+    const label = document.createElement("span"), number = document.createElement("span");
+    dot.className = "swatch";
+    dot.style.background = colour;
+    label.textContent = name;
+    number.textContent = value;
+    number.className = "num";
+    line.append(dot, label, number);
+    box.append(line);
+  }
+  return box;
+}
+
+const kinds = {
+  stacked({ labels, rows, sign, total }) {
+    const money = (n) => sign + n.toLocaleString("en", n && n < 1 ? { maximumSignificantDigits: 4 } : { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+    const label = { color: css("--ink-3"), fontSize: 12, hideOverlap: true };
+    return {
+      animationDuration: matchMedia("(prefers-reduced-motion: reduce)").matches ? 0 : 250,
+      textStyle: { fontFamily: css("--font"), color: css("--ink-2") },
+      tooltip: {
+        trigger: "axis", confine: true, backgroundColor: css("--surface"), borderColor: css("--line-2"), padding: [8, 12],
+        textStyle: { color: css("--ink"), fontSize: 12.5 }, axisPointer: { type: "line", lineStyle: { color: css("--line-2") } },
+        formatter: (points) => tip([...points.map((p) => [p.color, p.seriesName, money(p.value)]).reverse(), ["transparent", total, money(points.reduce((sum, p) => sum + p.value, 0))]], points[0].name),
+      },
+      grid: { left: 8, right: 8, top: 10, bottom: 44, containLabel: true },
+      legend: { bottom: 0, left: 0, type: "scroll", icon: "roundRect", itemWidth: 10, itemHeight: 10, itemGap: 12, textStyle: { color: css("--ink-2"), fontSize: 12 } },
+      xAxis: { type: "category", data: labels, axisLine: { lineStyle: { color: css("--line-2") } }, axisTick: { show: false }, axisLabel: label },
+      yAxis: { type: "value", axisLabel: { ...label, formatter: (n) => sign + n.toLocaleString("en", { maximumSignificantDigits: 4 }) }, splitLine: { lineStyle: { color: css("--line") } } },
+      series: rows.map(({ name, other, values }, i) => ({ name, type: "bar", stack: "all", barMaxWidth: 26, data: values, itemStyle: { color: css(`--c${other ? 7 : i + 1}`) }, emphasis: { focus: "series" } })),
+    };
+  },
+};
+
+if (holders.length) {
+  const echarts = await import(holders[0].dataset.library);
+  for (const holder of holders) {
+    const kind = holder.dataset.chart;
+    const data = JSON.parse(document.querySelector(`[data-for="${kind}"]`).textContent);
+    const chart = echarts.init(holder, null, { renderer: "canvas" });
+    const draw = () => chart.setOption(kinds[kind](data), true);
+    draw();
+    new ResizeObserver(() => chart.resize()).observe(holder);
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+  }
+}
