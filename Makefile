@@ -38,13 +38,17 @@ run: $(VENV)/run  ## Start the whole platform with a small real model
 $(MODEL_CACHE)/models/smollm2-135m-instruct.gguf: $(VENV)/run
 	TOKENSCHAIN_DATA_DIR=$(MODEL_CACHE) $(BIN)/tokenschain model pull
 
+$(MODEL_CACHE)/browser/lucide.db: $(VENV)/run
+	$(BIN)/python -m tokenschain.console.browser_files $(MODEL_CACHE)/browser
+
 tests/clients/node_modules: tests/clients/package-lock.json
 	@command -v npm >/dev/null || { apt-get update -q && apt-get install -y -q nodejs npm; }
 	npm ci --silent --no-audit --no-fund --prefix tests/clients
 	@touch $@
 
-test: $(VENV)/dev tests/clients/node_modules $(MODEL_CACHE)/models/smollm2-135m-instruct.gguf  ## Run every test, real servers included
+test: $(VENV)/dev tests/clients/node_modules $(MODEL_CACHE)/models/smollm2-135m-instruct.gguf $(MODEL_CACHE)/browser/lucide.db  ## Run every test, real servers included
 	@command -v promtool >/dev/null || { apt-get update -q && apt-get install -y -q --no-install-recommends prometheus; }
+	@command -v chromium >/dev/null || { apt-get update -q && apt-get install -y -q --no-install-recommends chromium; }
 	TEST_MODEL_CACHE=$(MODEL_CACHE) $(BIN)/python -m pytest -n 2 --dist loadfile
 
 cluster: $(VENV)/dev $(MODEL_CACHE)/models/smollm2-135m-instruct.gguf  ## Start three gateways, control, PostgreSQL, Redis and the engine

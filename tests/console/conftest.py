@@ -33,5 +33,5 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
             for tenant in ("alpha", "beta") for n in range(1, 4)
         ]  # fmt: skip
         made.app.state.context.ledger.ingest([call_record.encode(call) for call in calls])
-        settings = ConsoleSettings(None, False, folder / "browser")
+        settings = ConsoleSettings(None, False, "http://127.0.0.1:8000/v1", folder / "browser")
         yield House(made, Console(made.app, settings, INTERNATIONAL, unseen), folder / "browser")

@@ -6,6 +6,7 @@ import pytest
 
 from tests.console.visitors import Browser, House, Page, inline_code, unseen
 from tokenschain.console.app import Console, ConsoleSettings
+from tokenschain.control.identity import sign_in_links
 from tokenschain.infra.security.suite import INTERNATIONAL
 
 PASSWORD = "correct horse battery"
@@ -83,7 +84,9 @@ def test_a_name_that_was_resolved_to_this_machine_by_others_is_not_served(house:
 
 
 def test_behind_https_the_cookie_is_of_this_host_alone(house: House) -> None:
-    settings = ConsoleSettings("https://ai.example.cn", False, house.folder)
+    settings = ConsoleSettings(
+        "https://ai.example.cn", False, "http://127.0.0.1:8000/v1", house.folder
+    )
     console = Console(house.platform.app, settings, INTERNATIONAL, unseen)
     person = house.platform.person("alpha", "developer", password=PASSWORD)
     form = {"email": _email(house, person.id), "password": PASSWORD}
@@ -145,3 +148,16 @@ def test_language_and_theme_follow_the_browser_until_chosen(house: House) -> Non
     assert 'lang="zh-CN"' in text
     wrong = browser.post("/console/preferences", {"lang": "<b>", "theme": "pink"})
     assert "set-cookie" not in wrong.headers
+
+
+def test_the_operators_link_leads_to_the_first_run_page_once(house: House) -> None:
+    with house.platform.engine.begin() as db:
+        code = sign_in_links.make(db, INTERNATIONAL)
+    browser = house.stranger()
+    entered = browser.get(f"/console/enter?code={code}")
+    assert (entered.status_code, entered.headers["location"]) == (303, "/console/start")
+    page = browser.get("/console/start")
+    assert page.status_code == 200 and "The first call" in page.text
+    again = house.stranger().get(f"/console/enter?code={code}")
+    assert again.status_code == 401 and "set-cookie" not in again.headers
+    assert code not in again.text and "sign-in-link" in again.text

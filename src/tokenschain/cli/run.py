@@ -20,6 +20,7 @@ from tokenschain.infra import config, folder_lock, hardening, log
 from tokenschain.infra.config import Settings
 from tokenschain.infra.model_store import DEFAULT_MODEL, ModelStore
 from tokenschain.infra.supervisor import Child, Supervisor
+from tokenschain.infra.wheels import WheelUnavailable
 
 if TYPE_CHECKING:
     from tokenschain.wiring.machine import FirstRun
@@ -50,6 +51,7 @@ def up(
     folder_lock.hold(settings.data_dir)  # until this process ends
     _refuse_taken_ports(settings)
     _pull_default_if_needed(settings)
+    _fetch_browser_files(settings)
     first = machine.prepare(settings)
     if not checked:
         machine.check(settings)  # the database is there now
@@ -67,7 +69,7 @@ def _begin(flags: Mapping[str, object] | None = None) -> Settings:
 
 async def _up(settings: Settings, children: Sequence[Child], first: FirstRun) -> None:
     from tokenschain.cli import readiness  # noqa: PLC0415 - gateways do without its client
-    from tokenschain.wiring.machine import chat_model  # noqa: PLC0415
+    from tokenschain.wiring.machine import chat_model, sign_in_link  # noqa: PLC0415
 
     started = asyncio.Event()
     supervisor = Supervisor(
@@ -78,7 +80,11 @@ async def _up(settings: Settings, children: Sequence[Child], first: FirstRun) ->
         await readiness.wait(settings, _tell)
         started.set()
         model = chat_model(settings)
-        _greet(settings, first, model, await readiness.first_call(settings, first.api_key, model))
+        refused = await readiness.first_call(settings, first.api_key, model)
+        # A link is for eyes: standard output that is no terminal ends in a log.
+        seen = sys.stdout.isatty()
+        link = await asyncio.to_thread(sign_in_link, settings) if seen else None
+        _greet(settings, first, model, refused, link)
 
     async with asyncio.TaskGroup() as group:
         running = group.create_task(supervisor.run())
@@ -104,12 +110,15 @@ def _tell(line: str) -> None:
     )
 
 
-def _greet(settings: Settings, first: FirstRun, model: str | None, refused: str) -> None:
+def _greet(
+    settings: Settings, first: FirstRun, model: str | None, refused: str, link: str | None
+) -> None:
     """Say that the platform is up, and how to call it.
 
     Args:
         model: that callers may ask for.
         refused: why a first call does not work; empty when it does.
+        link: signs the operator in to the console, once.
     """
     base = settings.gateway_base_url
     key = (first.api_key if sys.stdout.isatty() else None) or "YOUR_KEY"
@@ -119,6 +128,13 @@ def _greet(settings: Settings, first: FirstRun, model: str | None, refused: str)
         console.print(refused, highlight=False, soft_wrap=True, markup=False)
     else:
         console.rule("[bold]TokensChain is up")
+    address = link or f"{settings.control_base_url}/console"
+    console.print(f"Console        [bold cyan]{address}[/]", highlight=False, soft_wrap=True)
+    if link is not None:
+        console.print(
+            "               (signs you in once, within 15 minutes / 一次有效，15 分钟内)",
+            highlight=False,
+        )
     console.print(f"API base URL   [bold cyan]{base}[/]", highlight=False)
     console.print(f"Admin          [bold cyan]{settings.control_base_url}/[/]", highlight=False)
     if not _show_once(settings, first):
@@ -176,6 +192,22 @@ def _pull_default_if_needed(settings: Settings) -> None:
     )
     with pull_progress() as report:
         store.pull(DEFAULT_MODEL.name, None, report)
+
+
+def _fetch_browser_files(settings: Settings) -> None:
+    """Files of others that the console's pages load; they work without, so nothing waits for it."""
+    from tokenschain.console import browser_files  # noqa: PLC0415
+
+    folder = browser_files.folder_in(settings.data_dir)
+    if not browser_files.missing(folder):
+        return
+    console.print(f"{told('Fetching files of the console once:')} htmx, ECharts, Lucide (1.4 MB)",
+                  highlight=False)  # fmt: skip
+    try:
+        browser_files.fetch(folder, lambda _done, _total: None)
+    except WheelUnavailable as why:
+        said = told("the console works without charts and icons")
+        errors.print(f"{escape(str(why))}; {said}", highlight=False, soft_wrap=True)
 
 
 def _refuse_taken_ports(settings: Settings) -> None:

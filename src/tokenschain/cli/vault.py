@@ -88,6 +88,7 @@ class Credential(StrEnum):
 
     ADMIN_TOKEN = "admin-token"  # noqa: S105 - its name
     API_KEY = "api-key"
+    SIGN_IN_LINK = "sign-in-link"
 
 
 credentials = typer.Typer(
@@ -113,7 +114,8 @@ def credentials_show() -> None:
 def credentials_renew(
     credential: Annotated[Credential, typer.Argument(help="What to make anew.")],
 ) -> None:
-    """Make another admin token, which ends the former at once, or another first API key.
+    """Make another admin token, which ends the former at once, another first API key, or a link
+    that signs in to the console once within 15 minutes.
 
     Needs the data folder and the database, not a running control; it is written to the audit log.
     """
@@ -122,6 +124,8 @@ def credentials_renew(
     settings = config.load()
     if credential is Credential.ADMIN_TOKEN:
         made = machine.renew_admin_token(settings)
+    elif credential is Credential.SIGN_IN_LINK:
+        made = machine.sign_in_link(settings)
     else:
         made = machine.another_key(settings)
     console.print(made, highlight=False, soft_wrap=True, markup=False)

@@ -12,7 +12,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from tokenschain.console import calls, overview, static_files
+from tokenschain.console import calls, keys, models, overview, start, static_files
 from tokenschain.console.admin_api import AdminApi, ApiRefusal, AsgiApp, Message
 from tokenschain.console.navigation import PAGE_ICONS
 from tokenschain.console.rendering import TEMPLATES, Renderer
@@ -50,8 +50,15 @@ KEPT = "public, max-age=31536000, immutable"
 Handler = Callable[[Visit, Renderer], Awaitable[Response]]
 PAGES: Mapping[tuple[str, str], Handler] = {
     ("GET", PREFIX): overview.show,
+    ("GET", f"{PREFIX}/start"): start.show,
     ("GET", f"{PREFIX}/live"): overview.live_calls,
     ("GET", f"{PREFIX}/calls"): calls.show,
+    ("GET", f"{PREFIX}/models"): models.show,
+    ("GET", f"{PREFIX}/keys"): keys.show,
+    ("GET", f"{PREFIX}/keys/new"): keys.ask,
+    ("POST", f"{PREFIX}/keys/new"): keys.create,
+    ("GET", f"{PREFIX}/keys/revoke"): keys.confirm,
+    ("POST", f"{PREFIX}/keys/revoke"): keys.revoke,
 }
 
 
@@ -65,6 +72,8 @@ class ConsoleSettings(NamedTuple):
     public_url: str | None
     """See `control.public_url`."""
     single_sign_on: bool
+    gateway_url: str
+    """Where callers reach the gateway, for samples to copy."""
     browser_files: Path
     """The folder of third-party files; see `browser_files`."""
 
@@ -94,7 +103,11 @@ class Console:
         self._single_sign_on = settings.single_sign_on
         icons = static_files.icons_in(TEMPLATES) | PAGE_ICONS
         self._static = StaticFiles(settings.browser_files, icons, suite)
-        self._renderer = Renderer(self._static)
+        self._renderer = Renderer(self._static, settings.gateway_url)
+
+    def address_of(self, name: str) -> str:
+        """Where a static file is."""
+        return self._static.address(name)
 
     async def __call__(
         self,
@@ -135,6 +148,8 @@ class Console:
                 return await self._sign_in(request, form)
             case "/sign-in", _:
                 return self._sign_in_page(request, own_path(request.query_params.get("next", "")))
+            case "/enter", "GET":
+                return await self._enter(request)
             case "/sign-out", "POST":
                 return await self._sign_out(request)
             case "/preferences", "POST":
@@ -224,6 +239,17 @@ class Console:
         except ApiRefusal as refusal:
             return self._sign_in_page(request, back, refusal, wanted["email"])
         return self._entered(session.token, back)
+
+    async def _enter(self, request: Request) -> Response:
+        """Sign the operator in by a link of this machine."""
+        code = {"code": request.query_params.get("code", "")[:100]}
+        try:
+            session = await self._api(request, "", SIGN_IN_MAX_S).send(
+                "POST", "/sessions/link", _Session, code
+            )
+        except ApiRefusal:
+            return self._plain(request, "link", 401)
+        return self._entered(session.token, f"{PREFIX}/start")
 
     def _entered(self, token: str, back: str) -> Response:
         response = RedirectResponse(back, 303)

@@ -18,7 +18,11 @@ class NavigationEntry(NamedTuple):
 NAVIGATION: tuple[tuple[str, tuple[NavigationEntry, ...]], ...] = (
     (
         "build",
-        (NavigationEntry("overview", "/console", "usage:read", "layout-dashboard"),),
+        (
+            NavigationEntry("overview", "/console", "usage:read", "layout-dashboard"),
+            NavigationEntry("models", "/console/models", "models:read", "boxes"),
+            NavigationEntry("keys", "/console/keys", "keys:read", "key-round"),
+        ),
     ),
     ("scale", (NavigationEntry("calls", "/console/calls", "usage:read", "scroll-text"),)),
 )

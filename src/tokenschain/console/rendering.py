@@ -19,7 +19,11 @@ TEMPLATES = Path(__file__).parent / "templates"
 class Renderer:
     """Fills in templates; everything that goes in is text, and stays it."""
 
-    def __init__(self, static: StaticFiles) -> None:
+    def __init__(self, static: StaticFiles, gateway_url: str) -> None:
+        """
+        Args:
+            gateway_url: where callers reach the gateway, for samples to copy.
+        """
         self._environment = Environment(
             loader=FileSystemLoader(TEMPLATES),
             autoescape=True,
@@ -29,7 +33,10 @@ class Renderer:
             auto_reload=False,
         )
         self._environment.globals.update(
-            fmt=presentation, static=static.address, has_file=static.__contains__
+            fmt=presentation,
+            static=static.address,
+            has_file=static.__contains__,
+            gateway_url=gateway_url,
         )
 
     def page(self, template: str, visit: Visit, **values: object) -> str:
@@ -55,10 +62,15 @@ def _visible(visit: Visit) -> list[tuple[str, list[tuple[str, str, str, bool]]]]
     shown = []
     for group, entries in NAVIGATION:
         own = [
-            (one.key, visit.link(one.path), one.icon, one.path == visit.path)
+            (one.key, visit.link(one.path), one.icon, _is_at(one.path, visit.path))
             for one in entries
             if visit.reader.may(one.permission)
         ]
         if own:
             shown.append((group, own))
     return shown
+
+
+def _is_at(entry: str, path: str) -> bool:
+    """Whether an entry's page, or one below it, is shown; all are below the first."""
+    return path == entry or (entry.count("/") > 1 and path.startswith(f"{entry}/"))

@@ -83,6 +83,6 @@ def own_path(path: str) -> str:
         and not parts.netloc
         and not any(ord(c) < 33 or c == "\\" for c in path)
         and (parts.path == "/console" or parts.path.startswith("/console/"))
-        and not parts.path.startswith(("/console/static", "/console/sign"))
+        and not parts.path.startswith(("/console/static", "/console/sign", "/console/enter"))
     )
     return path if fine else "/console"

@@ -243,6 +243,7 @@ def _console(settings: Settings, app: FastAPI) -> Console:
     known = ConsoleSettings(
         settings.control.public_url,
         bool(settings.oidc.issuer),
+        settings.gateway_base_url,
         browser_files.folder_in(settings.data_dir),
     )
     return Console(app, known, INTERNATIONAL, _fault)

@@ -21,7 +21,7 @@ from tokenschain.control.configuration import configuration, model_routes, setti
 from tokenschain.control.configuration.kinds import UpstreamSpec
 from tokenschain.control.configuration.resources import Origin, ResourceKey
 from tokenschain.control.configuration.store import ResourceStore, StoredResource
-from tokenschain.control.identity import api_keys
+from tokenschain.control.identity import api_keys, sign_in_links
 from tokenschain.infra import catalog_file, hardening, log
 from tokenschain.infra.config import (
     ADMIN_TOKEN_VARIABLE,
@@ -164,15 +164,31 @@ OPERATOR = Author("operator")
 
 
 def renew_admin_token(settings: Settings) -> str:
-    """Another admin token; the former is worth nothing from now on. Audited.
+    """Another admin token; the former is worth nothing from now on, and who came in by a sign-in
+    link is signed out. Audited.
 
     Raises:
         DatabaseUnreachable: the database cannot be used.
     """
     with _database(settings) as engine, engine.begin() as connection:
         token = api_keys.renew_admin_token(connection, INTERNATIONAL)
+        sign_in_links.end_sessions(connection)
         admin_log.note(connection, OPERATOR, "users:write", "", "admin-token", {"renewed": True})
     return token
+
+
+def sign_in_link(settings: Settings) -> str:
+    """An address that signs the operator in to the console, once and soon. Audited.
+
+    Raises:
+        DatabaseUnreachable: the database cannot be used.
+    """
+    with _database(settings) as engine, engine.begin() as connection:
+        code = sign_in_links.make(connection, INTERNATIONAL)
+        detail = {"lasts_s": sign_in_links.LINK_S}
+        admin_log.note(connection, OPERATOR, "users:write", "", "sign-in-link", detail)
+    base = settings.control.public_url or settings.control_base_url
+    return f"{base}/console/enter?code={code}"
 
 
 def another_key(settings: Settings) -> str:

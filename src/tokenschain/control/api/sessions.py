@@ -28,7 +28,12 @@ from tokenschain.control.api.context import (
 )
 from tokenschain.control.audit import admin_log
 from tokenschain.control.audit.admin_log import Author
-from tokenschain.control.identity import login_throttle, recovery_codes, tokens
+from tokenschain.control.identity import (
+    login_throttle,
+    recovery_codes,
+    sign_in_links,
+    tokens,
+)
 from tokenschain.control.identity import users as users_module
 from tokenschain.core.errors import ApiError
 from tokenschain.infra.database.engine import reading
@@ -61,6 +66,13 @@ class Login(RequestBody):
     """One of those that the second factor came with; each counts once."""
     tenant: Annotated[str | None, Field(max_length=64)] = None
     """Of whom to sign in, when several tenants have a user with the address."""
+
+
+class LinkCode(RequestBody):
+    """The code of a sign-in link."""
+
+    example: ClassVar[Example] = {"code": "tcl-Zm9yIHRoaXMgb25lIHRpbWUgYW5kIG5ldmVyIGFnYWlu"}
+    code: Annotated[str, Field(min_length=20, max_length=100)]
 
 
 class OwnPassword(RequestBody):
@@ -178,6 +190,25 @@ async def log_in(request: Request, wanted: Login) -> Session:
     token = await sign_ins.run(
         login_throttle.place_of(address), partial(_log_in, context_of(request), wanted, address)
     )
+    return Session(token=token, expires_at_s=int(time.time()) + tokens.SESSION_S)
+
+
+@router.post("/sessions/link", status_code=201)
+def use_link(request: Request, wanted: LinkCode) -> Session:
+    """Sign in with a link of the platform's operator, which serves once; see
+    `tokenschain credentials renew sign-in-link`."""
+    context, address = context_of(request), address_of(request)
+    over = ApiError("invalid_login", "The link was used already, or is over: make another.")
+    # Nobody guesses a code; strangers who try do not make others wait to write.
+    with reading(context.engine) as db:
+        if not sign_in_links.is_open(db, context.suite, wanted.code):
+            raise over
+    with context.engine.begin() as db:
+        token = sign_in_links.use(db, context.suite, wanted.code)
+        if token is None:
+            raise over
+        by = Author(users_module.OPERATOR.id, address)
+        admin_log.note(db, by, "login", "", by.id, {"through": "link"})
     return Session(token=token, expires_at_s=int(time.time()) + tokens.SESSION_S)
 
 

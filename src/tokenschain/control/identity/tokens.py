@@ -18,7 +18,8 @@ SESSION_S = 12 * 3_600
 API_TOKEN_MAX_S = 366 * 86_400
 EVERYTHING = ("*",)
 """That the user may; what a session may do."""
-SESSION_PREFIX, TOKEN_PREFIX = "tcs-", "tct-"
+SESSION_PREFIX, TOKEN_PREFIX, LINK_PREFIX = "tcs-", "tct-", "tcl-"
+_PREFIXES = {"session": SESSION_PREFIX, "api": TOKEN_PREFIX, "link": LINK_PREFIX}
 TOKENS_MAX = 100
 """Of one user, sessions included, when a program's token is issued."""
 _SHOWN_MAX = 200
@@ -49,8 +50,7 @@ def issue(
         ).scalar_one()
         if count >= TOKENS_MAX:
             raise ApiError("conflict", f"There are {TOKENS_MAX} tokens already; end some first.")
-    prefix = SESSION_PREFIX if kind == "session" else TOKEN_PREFIX
-    token = secrets.new_token(prefix)
+    token = secrets.new_token(_PREFIXES[kind])
     token_id = secrets.new_id("tok")
     now = int(time.time())
     connection.execute(
@@ -82,6 +82,17 @@ def of_user(connection: Connection, user_id: str) -> list[Row]:
     )  # fmt: skip
     rows = connection.execute(query).mappings()
     return [{**row, "permissions": json.loads(row["permissions"])} for row in rows]
+
+
+def is_session_of(connection: Connection, suite: Suite, user_id: str, token: str) -> bool:
+    """Whether it is the token of a user's session that has not ended."""
+    query = select(tokens.c.id).where(
+        tokens.c.token_hash == suite.hex_digest(token.encode()),
+        tokens.c.user_id == user_id,
+        tokens.c.kind == "session",
+        tokens.c.expires_at_s > int(time.time()),
+    )
+    return connection.execute(query).first() is not None
 
 
 def owner_of(connection: Connection, token_id: str) -> str | None:

@@ -415,7 +415,7 @@ tokens = Table(
     Column("id", String(40), primary_key=True),
     Column("token_hash", String(64), nullable=False, unique=True),
     Column("user_id", String(40), nullable=False),
-    Column("kind", String(8), nullable=False),  # session, api
+    Column("kind", String(8), nullable=False),  # session, api, link
     Column("name", String(100), nullable=False),
     Column("created_at_s", BigInteger, nullable=False),
     Column("expires_at_s", BigInteger, nullable=False),

@@ -1,0 +1,157 @@
+"""API keys page: the list, a new key shown once, and revoking by typing the name."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+from starlette.responses import RedirectResponse, Response
+
+from tokenschain.console.admin_api import ApiRefusal, segment
+from tokenschain.console.rendering import Renderer
+from tokenschain.console.visit import Visit
+from tokenschain.core.presentation import SHANGHAI
+from tokenschain.infra.security import secrets
+
+PATH = "/console/keys"
+LISTED_MAX = 100
+FIELDS = ("name", "tenant", "project", "environment", "models", "networks", "expires")
+
+
+class ApiKey(msgspec.Struct):
+    """A key as its list shows it; see `GET /keys`."""
+
+    id: str
+    prefix: str
+    name: str
+    tenant: str
+    project: str
+    environment: str
+    models: list[str] | None
+    networks: list[str] | None
+    created_at_s: int
+    expires_at_s: int | None
+    revoked_at_s: int | None
+    last_used_at_s: int | None
+    revision: int
+
+    def state(self, now_s: float) -> str:
+        """Whether it is served; see `keys.state.` in the catalogue."""
+        if self.revoked_at_s is not None and self.revoked_at_s <= now_s:
+            return "revoked"
+        if self.expires_at_s is not None and self.expires_at_s <= now_s:
+            return "expired"
+        return "ending" if self.revoked_at_s is not None else "active"
+
+
+class ApiKeyList(msgspec.Struct):
+    """A page of keys."""
+
+    data: list[ApiKey]
+    next_cursor: str | None = None
+
+
+class CreatedKey(msgspec.Struct):
+    """A new key; it is shown once."""
+
+    id: str
+    key: str
+
+
+async def show(visit: Visit, renderer: Renderer) -> Response:
+    """The keys, the newest first."""
+    query = {
+        "limit": LISTED_MAX,
+        "cursor": visit.query.get("cursor"),
+        "tenant": visit.tenant,
+        "project": visit.query.get("project"),
+    }
+    parts = await visit.parts(keys=visit.api.get("/keys", ApiKeyList, query))
+    return _html(renderer.page("keys.html", visit, keys=parts["keys"]))
+
+
+async def ask(visit: Visit, renderer: Renderer) -> Response:
+    """The form for a new key."""
+    given = {
+        "name": "",
+        "tenant": visit.tenant or ("default" if visit.on_platform else visit.reader.tenant),
+        "project": visit.project("keys:create") or "default",
+        "environment": "default",
+    }
+    return _form(visit, renderer, given, None)
+
+
+async def create(visit: Visit, renderer: Renderer) -> Response:
+    """Make a key, and show it this once: never in an address, nor kept by the browser."""
+    given = {name: visit.form.get(name, "").strip() for name in FIELDS}
+    body: dict[str, object] = {
+        name: given[name] for name in ("name", "tenant", "project", "environment") if given[name]
+    }
+    for name in ("models", "networks"):
+        if given[name]:
+            body[name] = [one for one in given[name].replace(",", " ").split() if one]
+    try:
+        if given["expires"]:
+            body["expires_at_s"] = _end_of_day(given["expires"])
+        headers = {"idempotency-key": visit.form.get("once", "")[:64]}
+        made = await visit.api.send("POST", "/keys", CreatedKey, body, headers)
+    except ApiRefusal as refusal:
+        return _form(visit, renderer, given, refusal)
+    sample_model = body.get("models")
+    text = renderer.page(
+        "key_created.html", visit, made=made, given=given,
+        model=sample_model[0] if isinstance(sample_model, list) and sample_model else "MODEL",
+    )  # fmt: skip
+    return _html(text)
+
+
+def _form(
+    visit: Visit, renderer: Renderer, given: dict[str, str], refusal: ApiRefusal | None
+) -> Response:
+    full = {name: given.get(name, "") for name in FIELDS}
+    text = renderer.page(
+        "key_new.html", visit, given=full, refusal=refusal, once=secrets.new_id("once")
+    )
+    return _html(text, 200 if refusal is None else refusal.status)
+
+
+def _end_of_day(day: str) -> int:
+    """When a day ends in Shanghai.
+
+    Raises:
+        ApiRefusal: it is none.
+    """
+    try:
+        found = datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=SHANGHAI)
+    except ValueError:
+        raise ApiRefusal(400, "invalid_value", f"{day[:20]} is no day.", "expires_at_s") from None
+    return int(found.timestamp()) + 86_400
+
+
+async def confirm(visit: Visit, renderer: Renderer) -> Response:
+    """What revoking a key does, with its name to type."""
+    key = await visit.api.get(f"/keys/{segment(visit.query.get('key', ''))}", ApiKey)
+    return _html(renderer.page("key_revoke.html", visit, key=key, wrong="", refusal=None))
+
+
+async def revoke(visit: Visit, renderer: Renderer) -> Response:
+    """Revoke a key whose name was typed, unless it was changed since the page was read."""
+    path = f"/keys/{segment(visit.form.get('key', ''))}"
+    key = await visit.api.get(path, ApiKey)
+    wrong, refusal = "", None
+    if visit.form.get("typed", "") != key.name:
+        wrong = "keys.not_the_name"
+    else:
+        try:
+            revision = f'"{visit.form.get("revision", "")[:20]}"'
+            await visit.api.send("DELETE", path, msgspec.Raw, headers={"if-match": revision})
+        except ApiRefusal as error:
+            refusal = error
+        else:
+            return RedirectResponse(visit.link(PATH), 303)
+    text = renderer.page("key_revoke.html", visit, key=key, wrong=wrong, refusal=refusal)
+    return _html(text, 400 if refusal is None else refusal.status)
+
+
+def _html(text: str, status: int = 200) -> Response:
+    return Response(text, status, media_type="text/html")

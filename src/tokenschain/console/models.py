@@ -1,0 +1,87 @@
+"""Models page: cards of the models served, and for the platform the upstreams behind them."""
+
+from __future__ import annotations
+
+import msgspec
+from starlette.responses import Response
+
+from tokenschain.console.rendering import Renderer
+from tokenschain.console.visit import Visit
+
+KINDS = ("chat", "embedding")
+OFFERS_SHOWN = 6
+
+
+class PriceTier(msgspec.Struct):
+    """Micro-units per 1,000,000 tokens; see the API's `PriceRow`."""
+
+    input: int
+    output: int
+
+
+class OfferPrice(msgspec.Struct):
+    """What one upstream asks for a model."""
+
+    currency: str
+    tiers: list[PriceTier]
+
+
+class OfferCard(msgspec.Struct):
+    """A model as one upstream sells it."""
+
+    upstream: str
+    model: str
+    price: OfferPrice | None = None
+    output_tokens_max: int | None = None
+    context_window: int | None = None
+    abilities: list[str] | None = None
+
+
+class ModelCard(msgspec.Struct):
+    """A model that is served; see `GET /served-models`."""
+
+    name: str
+    kind: str
+    owned_by: str
+    offers: list[OfferCard] | None = None
+
+    @property
+    def context_window(self) -> int | None:
+        """The largest of its offers; None where none is known or may be seen."""
+        return max((o.context_window for o in self.offers or () if o.context_window), default=None)
+
+    @property
+    def abilities(self) -> list[str]:
+        """Those of any offer."""
+        return sorted({name for offer in self.offers or () for name in offer.abilities or ()})
+
+
+class ModelList(msgspec.Struct):
+    """The models."""
+
+    data: list[ModelCard]
+
+
+async def show(visit: Visit, renderer: Renderer) -> Response:
+    """The models whose name has what is looked for."""
+    given = {name: visit.query.get(name, "") for name in ("find", "kind")}
+    parts = await visit.parts(models=visit.api.get("/served-models", ModelList))
+    models = parts["models"]
+    found = []
+    if models.data is not None:
+        wanted = given["find"].lower()
+        found = sorted(
+            (
+                one for one in models.data.data
+                if wanted in f"{one.name} {one.owned_by}".lower()
+                and given["kind"] in ("", one.kind)
+            ),
+            key=lambda one: one.name,
+        )  # fmt: skip
+    values = {"models": models, "found": found, "given": given, "kinds": KINDS}
+    template = "_models.html" if visit.fragment else "models.html"
+    text = renderer.page(template, visit, offers_shown=OFFERS_SHOWN, **values)
+    response = Response(text, media_type="text/html")
+    if visit.fragment:
+        response.headers["hx-push-url"] = visit.here()
+    return response

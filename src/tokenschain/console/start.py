@@ -1,0 +1,35 @@
+"""First-run page of the console: a key, a call, and where to see what happened."""
+
+from __future__ import annotations
+
+import time
+
+from starlette.responses import Response
+
+from tokenschain.console.calls import CallList
+from tokenschain.console.keys import ApiKeyList
+from tokenschain.console.models import ModelList
+from tokenschain.console.rendering import Renderer
+from tokenschain.console.visit import Visit
+
+MODELS_NAMED = 5
+
+
+async def show(visit: Visit, renderer: Renderer) -> Response:
+    """What is done already, and the next step."""
+    parts = await visit.parts(
+        keys=visit.api.get("/keys", ApiKeyList, {"limit": 20, "tenant": visit.tenant}),
+        calls=visit.api.get("/calls", CallList, {"limit": 1, "tenant": visit.tenant}),
+        models=visit.api.get("/served-models", ModelList),
+    )
+    now_s = time.time()
+    keys, calls, models = (parts[name].data for name in ("keys", "calls", "models"))
+    names = [one.name for one in (models.data if models else ()) if one.kind == "chat"]
+    text = renderer.page(
+        "start.html",
+        visit,
+        has_key=bool(keys) and any(one.state(now_s) == "active" for one in keys.data),
+        has_call=bool(calls and calls.data),
+        names=names[:MODELS_NAMED],
+    )
+    return Response(text, media_type="text/html")

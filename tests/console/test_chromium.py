@@ -1,0 +1,179 @@
+"""The console in a real browser: policy, accessibility, keyboard, both themes and a phone's width."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser as Chromium
+from playwright.sync_api import Page as Tab
+from playwright.sync_api import sync_playwright
+
+from tests.console.test_static_files import CACHE
+from tests.console.visitors import House, unseen
+from tests.house.tree import ROOT
+from tests.ports import free_port
+from tokenschain.console.app import Console, ConsoleSettings
+from tokenschain.core.errors import ApiError, wire_refusal
+from tokenschain.infra.asgi import AsgiHandler
+from tokenschain.infra.security.suite import INTERNATIONAL
+from tokenschain.wire.server import HttpServer, Limits
+
+AXE = ROOT / "tests" / "clients" / "node_modules" / "axe-core" / "axe.min.js"
+CHROMIUM = "/usr/bin/chromium"
+PASSWORD = "correct horse battery"
+ACTION_MAX_MS = 30_000
+
+pytestmark = pytest.mark.skipif(
+    not Path(CHROMIUM).exists() or not AXE.exists(), reason="`make test` installs them"
+)
+
+
+class Visitor:
+    """A browser before a console that listens."""
+
+    def __init__(self, chromium: Chromium, base: str, house: House) -> None:
+        self._chromium = chromium
+        self.base = base
+        self.house = house
+
+    def tab(
+        self, token: str = "", language: str = "en", theme: str = "light", width: int = 1_280
+    ) -> tuple[Tab, list[str]]:
+        """A tab, and what its browser complained of."""
+        context = self._chromium.new_context(
+            viewport={"width": width, "height": 844}, timezone_id="America/New_York"
+        )
+        wanted = {"tc_lang": language, "tc_theme": theme, **({"tc": token} if token else {})}
+        context.add_cookies(
+            [{"name": name, "value": value, "url": self.base} for name, value in wanted.items()]
+        )
+        tab = context.new_page()
+        tab.set_default_timeout(ACTION_MAX_MS)
+        wrong: list[str] = []
+        tab.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+        tab.on("pageerror", lambda error: wrong.append(str(error)))
+        tab.on(
+            "request",
+            lambda asked: None if asked.url.startswith(self.base) else wrong.append(asked.url),
+        )
+        return tab, wrong
+
+
+@pytest.fixture(scope="module")
+def visitor(house: House) -> Iterator[Visitor]:
+    port, loop, up = free_port(), asyncio.new_event_loop(), threading.Event()
+    base = f"http://127.0.0.1:{port}"
+    settings = ConsoleSettings(None, False, "http://127.0.0.1:8000/v1", CACHE)
+    console = Console(house.platform.app, settings, INTERNATIONAL, unseen)
+
+    def failed() -> tuple[int, bytes, bytes]:
+        error = ApiError("internal_error", "failed")
+        return error.status, b"", error.body()
+
+    async def serve() -> None:
+        server = HttpServer(AsgiHandler(console, failed, unseen), wire_refusal, Limits(), [])
+        await server.listen("127.0.0.1", port)
+        up.set()
+        await asyncio.Event().wait()
+
+    def run() -> None:
+        task = loop.create_task(serve())
+        stopping.append(lambda: loop.call_soon_threadsafe(task.cancel))
+        with pytest.raises(asyncio.CancelledError):
+            loop.run_until_complete(task)
+
+    stopping: list[Any] = []
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert up.wait(30)
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield Visitor(chromium, base, house)
+        chromium.close()
+    stopping[0]()
+    thread.join(30)
+    loop.close()
+
+
+def _serious(tab: Tab) -> list[str]:
+    """What axe finds that keeps people out."""
+    # Evaluated by the tool, not loaded by the page: its policy would refuse that.
+    tab.evaluate(AXE.read_text("utf-8"))
+    found = tab.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    return [
+        f"{one['id']}: {node['html'][:120]}"
+        for one in found["violations"]
+        if one["impact"] in ("serious", "critical")
+        for node in one["nodes"]
+    ]
+
+
+def test_signing_in_and_out(visitor: Visitor) -> None:
+    person = visitor.house.platform.person("alpha", "developer", password=PASSWORD)
+    email = visitor.house.platform.rows(f"SELECT email FROM users WHERE id = '{person.id}'")[0][0]
+    tab, wrong = visitor.tab()
+    tab.goto(f"{visitor.base}/console/calls")
+    assert "/console/sign-in" in tab.url
+    assert _serious(tab) == []
+    tab.keyboard.type(str(email))
+    tab.keyboard.press("Tab")
+    tab.keyboard.type(PASSWORD)
+    tab.keyboard.press("Enter")
+    tab.wait_for_url(f"{visitor.base}/console/calls")
+    tab.get_by_role("button", name="Sign out").click()
+    tab.wait_for_url("**/console/sign-in")
+    assert wrong == []
+
+
+@pytest.mark.parametrize(("language", "theme"), [("zh", "light"), ("en", "dark")])
+def test_no_page_breaks_the_policy_or_keeps_anyone_out(
+    visitor: Visitor, language: str, theme: str
+) -> None:
+    token = visitor.house.platform.person("alpha", "owner").token
+    tab, wrong = visitor.tab(token, language, theme)
+    for path in ("", "/calls", "/calls?call=alpha-1", "/keys", "/keys/new", "/models", "/start"):
+        tab.goto(f"{visitor.base}/console{path}", wait_until="networkidle")
+        assert _serious(tab) == [], path
+    assert wrong == []
+
+
+def test_pages_fit_a_phone(visitor: Visitor) -> None:
+    tab, wrong = visitor.tab(visitor.house.platform.person("alpha", "owner").token, width=390)
+    for path in ("", "/calls", "/calls?call=alpha-1", "/keys", "/keys/new", "/models", "/start"):
+        tab.goto(f"{visitor.base}/console{path}")
+        assert tab.evaluate("document.documentElement.scrollWidth") <= 390, path
+    tab.goto(f"{visitor.base}/console/keys")
+    tab.get_by_role("button", name="Menu").click()
+    tab.get_by_role("link", name="Calls").click()
+    tab.wait_for_url(f"{visitor.base}/console/calls")
+    assert wrong == []
+
+
+def test_a_call_is_opened_and_shut_by_keyboard_and_focus_comes_back(visitor: Visitor) -> None:
+    tab, wrong = visitor.tab(visitor.house.platform.person("alpha", "developer").token)
+    tab.goto(f"{visitor.base}/console/calls?model=alpha-model")
+    link = tab.locator("tr#alpha-2 a")
+    link.focus()
+    tab.keyboard.press("Enter")
+    tab.locator("#drawer[open] #drawer-title").wait_for()
+    assert "call=alpha-2" in tab.url
+    tab.keyboard.press("Escape")
+    tab.locator("#drawer:not([open])").wait_for(state="attached")
+    assert "call=" not in tab.url and "model=alpha-model" in tab.url
+    assert tab.evaluate("document.activeElement.closest('tr').id") == "alpha-2"
+    assert wrong == []
+
+
+def test_filters_change_the_table_and_the_address(visitor: Visitor) -> None:
+    tab, wrong = visitor.tab(visitor.house.platform.person("alpha", "developer").token)
+    tab.goto(f"{visitor.base}/console/calls")
+    tab.get_by_label("Outcome").select_option("blocked")
+    tab.get_by_text("No call matches").wait_for()
+    assert "result=blocked" in tab.url
+    assert wrong == []
