@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.console.visitors import Browser, House, Page, inline_code, unseen
@@ -161,3 +163,36 @@ def test_the_operators_link_leads_to_the_first_run_page_once(house: House) -> No
     again = house.stranger().get(f"/console/enter?code={code}")
     assert again.status_code == 401 and "set-cookie" not in again.headers
     assert code not in again.text and "sign-in-link" in again.text
+
+
+def test_signing_in_with_the_company_comes_back_to_the_console(house: House) -> None:
+    asked: list[tuple[str, str, dict[bytes, bytes]]] = []
+
+    async def provider_side(scope: Any, receive: Any, send: Any) -> None:
+        asked.append((scope["path"], scope["query_string"].decode(), dict(scope["headers"])))
+        start = scope["path"].endswith("/start")
+        headers = [(b"location", b"https://idp.example/authorize")] if start else []
+        headers.append((b"set-cookie", b"tc_oidc=kept; Path=/api/v1/oidc; HttpOnly"))
+        fine = b"code=right" in scope["query_string"]
+        status = 302 if start else 200 if fine else 401
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        body = b'{"token":"tcs-of-ann","expires_at_s":1}' if fine else b"{}"
+        await send({"type": "http.response.body", "body": body})
+
+    settings = ConsoleSettings(None, True, "http://127.0.0.1:8000/v1", house.folder)
+    console = Console(provider_side, settings, INTERNATIONAL, unseen)
+    browser = Browser(console)
+    assert "/console/sign-in/company" in browser.get("/console/sign-in").text
+    away = browser.get("/console/sign-in/company")
+    assert away.headers["location"] == "https://idp.example/authorize"
+    back = browser.get("/api/v1/oidc/callback?state=s&code=right&session_state=x")
+    assert (back.status_code, back.headers["location"]) == (303, "/console")
+    assert browser.cookie("tc") == "tcs-of-ann"
+    path, query, headers = asked[-1]
+    assert (path, query) == ("/api/v1/oidc/callback", "state=s&code=right")
+    assert b"tc_oidc=kept" in headers[b"cookie"]
+    # Who did not come from the console gets the API's own answer.
+    assert browser.get("/api/v1/oidc/callback?state=s&code=right").json()["token"] == "tcs-of-ann"
+    browser.get("/console/sign-in/company")
+    refused = browser.get("/api/v1/oidc/callback?state=s&code=wrong")
+    assert refused.status_code == 401 and 'role="alert"' in refused.text

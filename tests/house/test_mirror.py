@@ -24,6 +24,7 @@ ELSEWHERE: dict[str, str] = {
     "console/navigation.py": "console/test_pages.py",
     "console/overview.py": "console/test_pages.py",
     "console/rendering.py": "console/test_pages.py",
+    "console/scope.py": "console/test_pages.py",
     "console/session_cookie.py": "console/test_app.py",
     "console/start.py": "console/test_app.py, console/test_pages.py",
     "console/visit.py": "console/test_app.py, console/test_pages.py",

@@ -12,11 +12,11 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from tokenschain.console import calls, keys, models, overview, start, static_files
+from tokenschain.console import calls, keys, models, overview, scope, start, static_files
 from tokenschain.console.admin_api import AdminApi, ApiRefusal, AsgiApp, Message
 from tokenschain.console.navigation import PAGE_ICONS
 from tokenschain.console.rendering import TEMPLATES, Renderer
-from tokenschain.console.session_cookie import Site, own_path
+from tokenschain.console.session_cookie import COMPANY_COOKIE, Site, own_path
 from tokenschain.console.static_files import StaticFiles
 from tokenschain.console.strings import translate
 from tokenschain.console.visit import THEMES, SignedOut, Visit, preferences_of
@@ -25,6 +25,8 @@ from tokenschain.infra.security import secrets
 from tokenschain.infra.security.suite import Suite
 
 PREFIX = "/console"
+COMPANY_CALLBACK = "/api/v1/oidc/callback"
+"""Of single sign-on; see `GET /oidc/callback`."""
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -51,6 +53,7 @@ Handler = Callable[[Visit, Renderer], Awaitable[Response]]
 PAGES: Mapping[tuple[str, str], Handler] = {
     ("GET", PREFIX): overview.show,
     ("GET", f"{PREFIX}/start"): start.show,
+    ("GET", f"{PREFIX}/scope"): scope.show,
     ("GET", f"{PREFIX}/live"): overview.live_calls,
     ("GET", f"{PREFIX}/calls"): calls.show,
     ("GET", f"{PREFIX}/models"): models.show,
@@ -117,11 +120,17 @@ class Console:
     ) -> None:
         """See ASGI."""
         path = scope.get("path", "")
-        if scope["type"] != "http" or not (path == PREFIX or path.startswith(f"{PREFIX}/")):
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         request = Request(scope, receive)
-        response = await self._answer(request)
+        if path == COMPANY_CALLBACK and COMPANY_COOKIE in _cookies(request):
+            response = await self._company_sign_in(request)
+        elif path == PREFIX or path.startswith(f"{PREFIX}/"):
+            response = await self._answer(request)
+        else:
+            await self._app(scope, receive, send)
+            return
         for name, value in HEADERS.items():
             response.headers.setdefault(name, value)
         response.headers.setdefault("cache-control", "no-store")
@@ -148,6 +157,8 @@ class Console:
                 return await self._sign_in(request, form)
             case "/sign-in", _:
                 return self._sign_in_page(request, own_path(request.query_params.get("next", "")))
+            case "/sign-in/company", "GET":
+                return await self._to_company(request)
             case "/enter", "GET":
                 return await self._enter(request)
             case "/sign-out", "POST":
@@ -213,7 +224,7 @@ class Console:
         self, request: Request, back: str, refusal: ApiRefusal | None = None, email: str = ""
     ) -> Response:
         language, theme = self._preferences(request)
-        known = {"invalid_login", "account_locked", "overloaded", "timeout"}
+        known = {"invalid_login", "account_locked", "overloaded", "timeout", "company_failed"}
         key = None
         if refusal is not None:
             key = f"sign_in.{refusal.code}" if refusal.code in known else "sign_in.invalid_login"
@@ -250,6 +261,35 @@ class Console:
         except ApiRefusal:
             return self._plain(request, "link", 401)
         return self._entered(session.token, f"{PREFIX}/start")
+
+    async def _to_company(self, request: Request) -> Response:
+        """Go to the identity provider. It sends the browser back to the API's own address, the
+        only one that is registered there; a cookie says that the console asked."""
+        answer = await self._api(request, "", SIGN_IN_MAX_S).ask("GET", "/oidc/start")
+        if answer.status != 302:
+            return RedirectResponse(f"{PREFIX}/sign-in", 303)
+        response = RedirectResponse(answer.headers["location"], 302)
+        response.headers.append("set-cookie", answer.headers["set-cookie"])
+        response.headers.append("set-cookie", self._site.set_company(asked=True))
+        return response
+
+    async def _company_sign_in(self, request: Request) -> Response:
+        """Come back from the identity provider."""
+        query = {name: request.query_params.get(name, "") for name in ("state", "code")}
+        cookies = {"cookie": request.headers.get("cookie", "")}
+        try:
+            answer = await self._api(request, "", SIGN_IN_MAX_S).ask(
+                "GET", "/oidc/callback", query, None, cookies
+            )
+            if answer.status != 200:
+                raise ApiRefusal(answer.status, "company_failed", "")
+        except ApiRefusal as refusal:
+            response = self._sign_in_page(request, PREFIX, refusal)
+        else:
+            session = msgspec.json.decode(answer.body, type=_Session)
+            response = self._entered(session.token, PREFIX)
+        response.headers.append("set-cookie", self._site.set_company(asked=False))
+        return response
 
     def _entered(self, token: str, back: str) -> Response:
         response = RedirectResponse(back, 303)

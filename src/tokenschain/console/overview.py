@@ -21,6 +21,7 @@ RANGES = {"24h": 24, "7d": 7 * 24, "30d": 30 * 24}
 LIVE_CALLS = 12
 MODELS_SHOWN = 6
 HOUR_S, DAY_S = 3_600, 86_400
+CACHE_RANGE_MAX_S = 7 * DAY_S
 
 
 class HourRow(msgspec.Struct):
@@ -45,6 +46,21 @@ class HourRows(msgspec.Struct):
     data: list[HourRow]
 
 
+class CacheRow(msgspec.Struct):
+    """What the cache did for calls of one outcome; see `GET /cache/stats`."""
+
+    cache: str
+    calls: int
+    saved_pico: int
+    currency: str
+
+
+class CacheRows(msgspec.Struct):
+    """Those of a range."""
+
+    data: list[CacheRow]
+
+
 class Tile(NamedTuple):
     """One figure with its change against the time before, and its course."""
 
@@ -55,6 +71,7 @@ class Tile(NamedTuple):
     tone: str
     """Of the change: `good`, `bad` or `flat`; dearer is neither."""
     course: list[float]
+    hint: str = ""
 
 
 class ModelCost(NamedTuple):
@@ -92,9 +109,14 @@ async def show(visit: Visit, renderer: Renderer) -> Response:
     parts = await visit.parts(
         usage=visit.api.get("/usage", HourRows, query),
         calls=_latest(visit),
+        cache=_cache(visit, until_s - hours * HOUR_S, until_s),
     )
     usage = parts["usage"]
-    figures = None if usage.data is None else _figures(visit, usage.data.data, until_s, hours)
+    figures = None
+    if usage.data is not None:
+        figures = _figures(visit, usage.data.data, until_s, hours)
+        if parts["cache"].data is not None and parts["cache"].data.data:
+            figures.tiles[-1] = _cache_tile(visit, parts["cache"].data.data, figures.currency)
     text = renderer.page(
         "overview.html", visit, usage=usage, calls=parts["calls"], figures=figures, chosen=name,
         ranges=tuple(RANGES),
@@ -113,6 +135,24 @@ async def _latest(visit: Visit) -> CallList:
     project = visit.project("usage:read")
     query = {"limit": LIVE_CALLS, "tenant": visit.tenant, "project": project}
     return await visit.api.get("/calls", CallList, query)
+
+
+async def _cache(visit: Visit, from_s: int, until_s: int) -> CacheRows:
+    """What the cache did; of single projects it is not kept, and long ranges take long."""
+    if visit.project("cache:read") or until_s - from_s > CACHE_RANGE_MAX_S:
+        return CacheRows([])
+    query: Query = {"from_s": from_s, "until_s": until_s, "tenant": visit.tenant}
+    return await visit.api.get("/cache/stats", CacheRows, query)
+
+
+def _cache_tile(visit: Visit, rows: list[CacheRow], currency: str) -> Tile:
+    calls = sum(row.calls for row in rows)
+    hits = sum(row.calls for row in rows if row.cache.startswith("hit"))
+    saved = sum(row.saved_pico for row in rows if row.currency == currency)
+    share = presentation.share(hits / calls) if calls else presentation.UNKNOWN
+    amount = presentation.money(saved, currency, visit.language, short=True)
+    hint = visit.text("tile.cache.saved", amount=amount)
+    return Tile("cache", share, f"{hits:,} / {calls:,}", "", "flat", [], hint)
 
 
 def _figures(visit: Visit, rows: list[HourRow], until_s: int, hours: int) -> Figures:

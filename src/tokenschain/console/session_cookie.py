@@ -8,6 +8,8 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 SESSION_S = 12 * 3_600
+COMPANY_COOKIE, COMPANY_S = "tc_console", 600
+"""Of a sign-in at the identity provider, while it goes on."""
 PREFERENCE_S = 365 * 86_400
 
 
@@ -55,6 +57,15 @@ class Site(NamedTuple):
         lasts_s = SESSION_S if token else 0
         end = "; Secure" if self.secure else ""
         return f"{self.cookie}={token}; Path=/; Max-Age={lasts_s}; HttpOnly; SameSite=Lax{end}"
+
+    def set_company(self, *, asked: bool) -> str:
+        """A `Set-Cookie` that says whether the console sent the browser to the identity
+        provider."""
+        lasts_s = COMPANY_S if asked else 0
+        end = "; Secure" if self.secure else ""
+        return (
+            f"{COMPANY_COOKIE}=1; Path=/api/v1/oidc; Max-Age={lasts_s}; HttpOnly; SameSite=Lax{end}"
+        )
 
     def set_preference(self, name: str, value: str) -> str:
         """A `Set-Cookie` of the language or the theme."""

@@ -22,6 +22,16 @@ STRINGS: dict[str, tuple[str, str]] = {
     "top.zone": ("北京时间 UTC+8", "Beijing time, UTC+8"),
     "top.everything": ("全部租户", "All tenants"),
     "top.scope": ("租户与项目", "Tenant and project"),
+    "scope.title": ("租户与项目", "Tenant and project"),
+    "scope.sub": (
+        "选择页面显示谁的数据；地址随之改变，可发给同事",
+        "Choose whose data pages show; the address says it, and can be sent on",
+    ),
+    "scope.tenants": ("租户", "Tenants"),
+    "scope.projects": ("项目", "Projects"),
+    "scope.whole": ("整个租户", "The whole tenant"),
+    "scope.none": ("没有可选的项目", "There are no projects to choose"),
+    "scope.closed": ("已关闭", "closed"),
     # --- states ---
     "state.failed": ("这一部分没有读到", "This part could not be read"),
     "state.forbidden": ("没有权限", "No permission"),
@@ -87,6 +97,10 @@ STRINGS: dict[str, tuple[str, str]] = {
         "登录服务没有及时回应，稍后再试。",
         "The sign-in did not answer in time; try again later.",
     ),
+    "sign_in.company_failed": (
+        "企业账号登录没有完成；请重试，或联系管理员。",
+        "Signing in with the company did not succeed; try again, or ask an administrator.",
+    ),
     "sign_in.pitch": ("一个接口，接入全国模型与算力", "One API for China's models and compute"),
     "sign_in.point1": (
         "按时延、价格、负载与可用性，为每次调用逐一择优",
@@ -139,6 +153,8 @@ STRINGS: dict[str, tuple[str, str]] = {
     "tile.calls": ("调用次数", "Calls"),
     "tile.cost": ("费用", "Cost"),
     "tile.success": ("成功率", "Success"),
+    "tile.cache": ("缓存命中率", "Cache hits"),
+    "tile.cache.saved": ("节省 {amount}", "{amount} saved"),
     "tile.failed": ("失败调用", "Failed calls"),
     "overview.by_model": ("按模型的费用", "Cost by model"),
     "overview.by_day": ("每日，北京时间", "Daily, Beijing time"),

@@ -1,0 +1,51 @@
+"""Switcher of the console: whose data pages show, a tenant's or one project's."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+
+import msgspec
+from starlette.responses import Response
+
+from tokenschain.console.admin_api import Query
+from tokenschain.console.rendering import Renderer
+from tokenschain.console.session_cookie import own_path
+from tokenschain.console.visit import Visit
+
+LISTED_MAX = 200
+
+
+class OrganizationUnit(msgspec.Struct):
+    """A tenant or a project; see `GET /organization/units`."""
+
+    tenant: str
+    name: str
+    title: str
+    closed_at_s: int | None
+
+
+class OrganizationUnits(msgspec.Struct):
+    """Those of one kind."""
+
+    data: list[OrganizationUnit]
+    next_cursor: str | None = None
+
+
+async def show(visit: Visit, renderer: Renderer) -> Response:
+    """Tenants, for the platform's people, and the projects of the one that is shown."""
+    back = own_path(visit.query.get("back", ""))
+    tenant = visit.tenant or (None if visit.on_platform else visit.reader.tenant)
+
+    def units(kind: str, of: str | None) -> Awaitable[object]:
+        query: Query = {"kind": kind, "limit": LISTED_MAX, "tenant": of}
+        return visit.api.get("/organization/units", OrganizationUnits, query)
+
+    reads = {"tenants": units("tenant", None)} if visit.on_platform else {}
+    if tenant:
+        reads["projects"] = units("project", tenant)
+    parts = await visit.parts(**reads)
+    text = renderer.page(
+        "scope.html", visit, back=back.partition("?")[0], shown=tenant,
+        tenants=parts.get("tenants"), projects=parts.get("projects"),
+    )  # fmt: skip
+    return Response(text, media_type="text/html")
