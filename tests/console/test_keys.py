@@ -29,7 +29,7 @@ def test_a_new_key_is_shown_once_and_calls_of_the_form_again_make_no_second(hous
     assert key in again.text, "the same answer"
     listed = browser.get("/console/keys").text
     assert listed.count("once shown") == 3 and key not in listed, "row, its title, and the action"
-    assert "2 models" in listed and "1 networks" in listed
+    assert "models: 2" in listed and "networks: 1" in listed
 
 
 def test_what_is_wrong_with_a_new_key_is_said_and_nothing_typed_is_lost(house: House) -> None:

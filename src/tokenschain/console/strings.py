@@ -186,8 +186,8 @@ STRINGS: dict[str, tuple[str, str]] = {
     "keys.place": ("项目 / 环境", "Project / environment"),
     "keys.scope": ("范围", "Scope"),
     "keys.every_model": ("全部模型", "All models"),
-    "keys.n_models": ("{n} 个模型", "{n} models"),
-    "keys.n_networks": ("{n} 个网段", "{n} networks"),
+    "keys.n_models": ("{n} 个模型", "models: {n}"),
+    "keys.n_networks": ("{n} 个网段", "networks: {n}"),
     "keys.last_used": ("最近使用", "Last used"),
     "keys.never": ("从未", "never"),
     "keys.expires": ("到期", "Expires"),
@@ -246,7 +246,7 @@ STRINGS: dict[str, tuple[str, str]] = {
     "models.title": ("模型广场", "Models"),
     "models.sub": (
         "{n} 个模型可调用；名称即请求中的 model",
-        "{n} models can be called; the name is what requests say as model",
+        "Models that can be called: {n}; the name is what requests say as model",
     ),
     "models.find": ("搜索模型", "Search models"),
     "models.every_kind": ("全部类型", "All kinds"),
@@ -254,7 +254,7 @@ STRINGS: dict[str, tuple[str, str]] = {
     "models.kind.embedding": ("向量", "Embedding"),
     "models.by": ("提供方 {name}", "by {name}"),
     "models.context": ("上下文 {n}", "Context {n}"),
-    "models.offers": ("{n} 个上游", "{n} upstreams"),
+    "models.offers": ("{n} 个上游", "Upstreams: {n}"),
     "models.per_million": ("每百万 tokens，输入 + 输出", "per million tokens, in + out"),
     "models.more": ("另有 {n} 个", "{n} more"),
     "models.copy": ("复制名称", "Copy the name"),
@@ -342,7 +342,7 @@ STRINGS: dict[str, tuple[str, str]] = {
     "call.trace": ("链路 ID", "Trace ID"),
     "call.tags": ("标签", "Tags"),
     "call.from_cache": ("缓存", "Cache"),
-    "call.attempts": ("{n} 次尝试", "{n} attempts"),
+    "call.attempts": ("{n} 次尝试", "Attempts: {n}"),
 }
 """A key is named by its page; both texts have the same placeholders."""
 
