@@ -65,6 +65,7 @@ FIELDS: dict[str, str] = {
     "old_code": "Code of the second factor that is replaced.",
     "out": "File to write; standard output by default.",
     "outcome": "ok, or an error code.",
+    "result": "What became of the call, in one word.",
     "output": "Price of output tokens, per 1,000,000.",
     "overlap_s": "How long the old one goes on, as 1d.",
     "password": "Password.",
