@@ -454,6 +454,10 @@ PLAIN = frozenset(
         "warnings",
         "why",
         "y",
+        "blocked",
+        "link",
+        "rescued",
+        "result",
     ]
 )
 """Plain English, units, and names of protocols and products: words that need no glossary."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, quote
@@ -124,7 +123,7 @@ class Console:
             await self._app(scope, receive, send)
             return
         request = Request(scope, receive)
-        if path == COMPANY_CALLBACK and COMPANY_COOKIE in _cookies(request):
+        if path == COMPANY_CALLBACK and COMPANY_COOKIE in request.cookies:
             response = await self._company_sign_in(request)
         elif path == PREFIX or path.startswith(f"{PREFIX}/"):
             response = await self._answer(request)
@@ -313,10 +312,10 @@ class Console:
     # --- what requests say ---------------------------------------------------------------------
 
     def _token(self, request: Request) -> str:
-        return _cookies(request).get(self._site.cookie, "")
+        return request.cookies.get(self._site.cookie, "")
 
     def _preferences(self, request: Request) -> Any:
-        return preferences_of(_cookies(request), request.headers.get("accept-language", ""))
+        return preferences_of(request.cookies, request.headers.get("accept-language", ""))
 
     def _api(self, request: Request, token: str, wait_max_s: float) -> AdminApi:
         address = request.client.host if request.client is not None else ""
@@ -370,14 +369,6 @@ async def _form_of(request: Request) -> dict[str, str] | None:
     except ValueError:
         return None
     return dict(pairs)
-
-
-def _cookies(request: Request) -> dict[str, str]:
-    try:
-        found = SimpleCookie(request.headers.get("cookie", ""))
-    except CookieError:
-        return {}
-    return {name: morsel.value for name, morsel in found.items()}
 
 
 def _packed(request: Request, response: Response) -> Response:

@@ -12,7 +12,7 @@ KINDS = ("chat", "embedding")
 OFFERS_SHOWN = 6
 
 
-class PriceTier(msgspec.Struct):
+class OfferTier(msgspec.Struct):
     """Micro-units per 1,000,000 tokens; see the API's `PriceRow`."""
 
     input: int
@@ -23,7 +23,7 @@ class OfferPrice(msgspec.Struct):
     """What one upstream asks for a model."""
 
     currency: str
-    tiers: list[PriceTier]
+    tiers: list[OfferTier]
 
 
 class OfferCard(msgspec.Struct):

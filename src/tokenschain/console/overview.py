@@ -84,7 +84,7 @@ class ModelCost(NamedTuple):
     total_pico: int
 
 
-class Figures(NamedTuple):
+class OverviewFigures(NamedTuple):
     """What the overview shows of a range."""
 
     tiles: list[Tile]
@@ -155,7 +155,7 @@ def _cache_tile(visit: Visit, rows: list[CacheRow], currency: str) -> Tile:
     return Tile("cache", share, f"{hits:,} / {calls:,}", "", "flat", [], hint)
 
 
-def _figures(visit: Visit, rows: list[HourRow], until_s: int, hours: int) -> Figures:
+def _figures(visit: Visit, rows: list[HourRow], until_s: int, hours: int) -> OverviewFigures:
     """The range beside the one before it."""
     from_s = until_s - hours * HOUR_S
     now = [row for row in rows if row.at_s >= from_s]
@@ -167,8 +167,8 @@ def _figures(visit: Visit, rows: list[HourRow], until_s: int, hours: int) -> Fig
     starts = list(range(first, until_s, step_s))
     models = _by_model([row for row in now if row.charge_currency == currency], starts, step_s)
     labels = [_label(at, by_day=by_day) for at in starts]
-    return Figures(_tiles(visit, now, before, from_s, hours, currency), labels, models, currency,
-                   by_day)  # fmt: skip
+    tiles = _tiles(visit, now, before, from_s, hours, currency)
+    return OverviewFigures(tiles, labels, models, currency, by_day)
 
 
 def _main_currency(rows: list[HourRow]) -> str:

@@ -19,7 +19,7 @@ CARRIED = ("tenant", "project", "range")
 """Parameters that links from page to page keep."""
 
 
-class Signed(msgspec.Struct):
+class Reader(msgspec.Struct):
     """Who is signed in; see `GET /me`."""
 
     id: str
@@ -91,7 +91,7 @@ class Visit:
         self.request_id = request_id
         self.fragment = fragment
         self.form = form or {}
-        self.reader = Signed("", "", [])
+        self.reader = Reader("", "", [])
 
     async def know_reader(self) -> None:
         """Find out who reads.
@@ -101,7 +101,7 @@ class Visit:
             ApiRefusal: the API does not answer.
         """
         try:
-            self.reader = await self.api.get("/me", Signed)
+            self.reader = await self.api.get("/me", Reader)
         except ApiRefusal as refusal:
             if refusal.status == 401:
                 raise SignedOut from None
