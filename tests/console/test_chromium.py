@@ -79,7 +79,10 @@ def visitor(house: House) -> Iterator[Visitor]:
         server = HttpServer(AsgiHandler(console, failed, unseen), wire_refusal, Limits(), [])
         await server.listen("127.0.0.1", port)
         up.set()
-        await asyncio.Event().wait()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await server.drain(1.0)
 
     def run() -> None:
         task = loop.create_task(serve())

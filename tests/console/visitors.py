@@ -66,7 +66,7 @@ class House:
 
     def key_of(self, tenant: str) -> str:
         """The id of a key of a tenant."""
-        return str(self.platform.rows(f"SELECT id FROM api_keys WHERE tenant = '{tenant}'")[0][0])
+        return str(self.platform.rows(f"SELECT id FROM api_keys WHERE name = '{tenant} key'")[0][0])
 
     def enter(self, **fields: Any) -> str:
         """Enter one call of now in the ledger; returns its id."""

