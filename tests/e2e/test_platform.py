@@ -49,6 +49,8 @@ class Platform:
         assert source.is_file(), "`make test` fetches the model first"
         if not (models / source.name).exists():
             shutil.copyfile(source, models / source.name)
+        if (CACHE / "browser").is_dir():
+            shutil.copytree(CACHE / "browser", folder / "browser", dirs_exist_ok=True)
         self.output = ""
 
     def start(self) -> float:

@@ -111,7 +111,7 @@ def _tell(line: str) -> None:
 
 
 def _greet(
-    settings: Settings, first: FirstRun, model: str | None, refused: str, link: str | None
+    settings: Settings, first: FirstRun, model: str | None, refused: str, link: str | None = None
 ) -> None:
     """Say that the platform is up, and how to call it.
 
