@@ -199,17 +199,21 @@ def test_separation_of_duties_holds_when_a_role_is_redefined(house: Platform) ->
 # --- a role over a project sees the project -------------------------------------------------
 
 
-def test_single_calls_are_listed_by_who_may_export_them(house: Platform) -> None:
+def test_single_calls_are_listed_by_who_may_see_usage_there_and_no_more(house: Platform) -> None:
     boss = house.operator
-    exporting = {"permissions": ["usage:export"]}
-    assert boss("PUT", "/roles/acme/exporting", exporting).status_code == 200
-    caller = house.person("acme", "exporting", project="p1")
-    reading = {"role": "viewer", "tenant": "acme"}
-    assert boss("POST", f"/users/{caller.id}/bindings", reading).status_code == 201
+    for name, permission in (("reading", "usage:read"), ("elsewhere", "keys:read")):
+        role = {"permissions": [permission]}
+        assert boss("PUT", f"/roles/acme/{name}", role).status_code == 200
+    caller = house.person("acme", "reading", project="p1")
+    other = {"role": "elsewhere", "tenant": "acme"}
+    assert boss("POST", f"/users/{caller.id}/bindings", other).status_code == 201
     assert caller("GET", "/calls").status_code == 403
     assert caller("GET", "/calls?project=p2").status_code == 403
     assert caller("GET", "/calls?project=p1").status_code == 200
-    assert caller("GET", "/usage").status_code == 200
+    export = "/calls/export?from_s=0&until_s=1"
+    assert caller("GET", export).status_code == 403
+    assert house.person("acme", "viewer")("GET", export).status_code == 403
+    assert house.person("acme", "elsewhere")("GET", "/calls").status_code == 403
 
 
 def test_who_is_bound_to_a_project_lists_nothing_of_the_tenant(house: Platform) -> None:

@@ -19,7 +19,7 @@ CARRIED = ("tenant", "project", "range")
 """Parameters that links from page to page keep."""
 
 
-class Reader(msgspec.Struct):
+class SignedInReader(msgspec.Struct):
     """Who is signed in; see `GET /me`."""
 
     id: str
@@ -91,7 +91,7 @@ class Visit:
         self.request_id = request_id
         self.fragment = fragment
         self.form = form or {}
-        self.reader = Reader("", "", [])
+        self.reader = SignedInReader("", "", [])
 
     async def know_reader(self) -> None:
         """Find out who reads.
@@ -101,7 +101,7 @@ class Visit:
             ApiRefusal: the API does not answer.
         """
         try:
-            self.reader = await self.api.get("/me", Reader)
+            self.reader = await self.api.get("/me", SignedInReader)
         except ApiRefusal as refusal:
             if refusal.status == 401:
                 raise SignedOut from None
