@@ -9,8 +9,9 @@ from fastapi import APIRouter
 
 from tokenschain.control.api.app import ADMIN_SUBJECTS
 from tokenschain.control.api.context import AdminRoute, Permission, permission_of
+from tokenschain.control.identity import tokens
 from tokenschain.control.identity.ownership import FIELD_RIGHTS, Extent, FieldRight
-from tokenschain.core.tenancy import ACTIONS, ROLES
+from tokenschain.core.tenancy import ACCOUNT_ACTIONS, ACTIONS, ROLES
 
 
 class Operation(NamedTuple):
@@ -48,11 +49,16 @@ def page() -> str:
         + "".join(f"| {extent.name.lower()} | {extent} |\n" for extent in Extent)
         + "\nAn object that the actor may not see is not there: 404. Anything else that is not "
         "permitted is a 403.\n\n"
-        "## Operations\n\nA role for certain models permits what is about these alone, where the "
-        "last column says so: keys and limits for no others, of lists and sums these models' rows. "
+        "## Operations\n\nA role for certain models permits what is about these alone, where its "
+        "column says so: keys and limits for no others, of lists and sums these models' rows. "
         "Elsewhere it permits nothing.\n\n"
-        "| operation | permission | where | the object is seen with | a role for certain models |\n"
-        "|---|---|---|---|---|\n"
+        "Who acts on accounts shows password and second factor again, as the last column says: in "
+        f"the request, or for {tokens.STEP_UP_S // 60} minutes with `POST /me/step-up`. Whom "
+        "single sign-on lets in signs in again instead, the admin token needs nothing more, and a "
+        "program's token does not do. Power over accounts is "
+        f"{' or '.join(f'`{action}`' for action in ACCOUNT_ACTIONS)}.\n\n"
+        "| operation | permission | where | the object is seen with | a role for certain models | "
+        "password and second factor shown again |\n|---|---|---|---|---|---|\n"
     )
     for name, needed in operations():
         text += f"| `{name}` | {_needed(needed)} |\n"
@@ -69,13 +75,14 @@ def page() -> str:
 
 def _needed(needed: Permission | None) -> str:
     if needed is None:
-        return "none, no token needed | | |"
+        return "none, no token needed | | | |"
+    again = str(needed.step_up or "")
     if needed.action is None or needed.extent is None:
-        return "none, any signed-in user | | |"
+        return f"none, any signed-in user | | | | {again}"
     own = "; none for one's own account" if needed.or_own else ""
     seen = f"`{needed.found_with}`" if needed.found_with else ""
     models = "of its models" if needed.by_model else ""
-    return f"`{needed.action}`{own} | {needed.extent.name.lower()} | {seen} | {models}"
+    return f"`{needed.action}`{own} | {needed.extent.name.lower()} | {seen} | {models} | {again}"
 
 
 def _when(right: FieldRight) -> str:

@@ -68,11 +68,13 @@ class Platform:
         kind: str = "user",
         token_kind: str = "session",
         password: str | None = None,
+        stepped_up: bool = True,
         **where: Any,
     ) -> Caller:
         """Somebody with one role, signed in.
 
         Args:
+            stepped_up: whether password and second factor were shown again a moment ago.
             over: the tenant that the role is over, if not the person's own.
         """
         email = f"p{next(_numbers)}@{tenant.replace('*', 'platform')}.example"
@@ -84,6 +86,8 @@ class Platform:
             if role is not None:
                 roles.bind(connection, user_id, role, tenant=over or tenant, **where)
             _, token = tokens.issue(connection, INTERNATIONAL, user_id, token_kind, "t", 3_600)
+            if stepped_up and token_kind == "session":
+                tokens.note_step_up(connection, INTERNATIONAL, token)
         return Caller(self.client, token, user_id)
 
     def with_token(self, token: str, user_id: str) -> Caller:

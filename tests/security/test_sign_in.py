@@ -409,13 +409,14 @@ def test_a_second_factor_is_put_in_force_with_the_password_and_replaced_with_a_c
     user = house.person("acme", "viewer", password=PASSWORD)
     assert confirm(user)[0] == 400
     assert confirm(user, password=WRONG)[0] == 401
-    assert confirm(user, old_code="123456")[0] == 401, "there is no old one"
+    assert confirm(user, old_code="123456")[0] == 400, "there is no old one"
     status, secret = confirm(user, password=PASSWORD)
     assert status == 200
-    assert confirm(user, old_code=passwords.totp_code(secret, 1))[0] == 401
-    status, other = confirm(user, old_code=code_of(secret))
+    assert confirm(user, password=PASSWORD, old_code=passwords.totp_code(secret, 1))[0] == 401
+    assert confirm(user, old_code=code_of(secret))[0] == 400, "the code alone"
+    status, other = confirm(user, password=PASSWORD, old_code=code_of(secret))
     assert status == 200
-    assert confirm(user, old_code=code_of(secret))[0] == 401, "of the one before"
+    assert confirm(user, password=PASSWORD, old_code=code_of(secret))[0] == 401, "of the one before"
     assert sign_in(house, email_of(house, user.id), PASSWORD, code=code_of(other)).is_success
 
 
@@ -584,6 +585,15 @@ def with_totp(house: Platform, tenant: str, role: str | None) -> tuple[Caller, s
     return person, secret, confirmed.json()["recovery_codes"]
 
 
+def long_trusted(house: Platform, person: Caller) -> None:
+    """Let somebody's roles and second factor be some days old."""
+    long_ago = int(time.time()) - 3 * 86_400
+    with house.engine.begin() as connection:
+        for statement in ("update bindings set created_at_s = :s where user_id = :i",
+                          "update users set totp_since_s = :s where id = :i"):  # fmt: skip
+            connection.execute(text(statement), {"s": long_ago, "i": person.id})
+
+
 def test_a_recovery_code_lets_in_once_and_is_nowhere_to_read(house: Platform) -> None:
     person, _, codes = with_totp(house, "acme", "viewer")
     email = email_of(house, person.id)
@@ -599,7 +609,8 @@ def test_a_recovery_code_lets_in_once_and_is_nowhere_to_read(house: Platform) ->
     assert sign_in(house, email, PASSWORD, recovery_code=others[0]).status_code == 401
     # Another second factor brings other codes.
     secret = other("POST", "/me/totp").json()["secret"]
-    body = {"secret": secret, "code": code_of(secret), "recovery_code": others[0]}
+    body = {"secret": secret, "code": code_of(secret), "password": PASSWORD,
+            "recovery_code": others[0]}  # fmt: skip
     assert other("POST", "/me/totp/confirm", body).status_code == 200
     reply = sign_in(house, email_of(house, other.id), PASSWORD, recovery_code=others[1])
     assert reply.status_code == 401
@@ -635,6 +646,7 @@ def test_a_lost_second_factor_is_taken_away_by_an_owner_who_signs_in_again(
     lost, _, codes = with_totp(house, "acme", "viewer")
     email, path = email_of(house, lost.id), f"/users/{lost.id}/totp/reset"
     owner, secret, _ = with_totp(house, "acme", "owner")
+    long_trusted(house, owner)
     proof = {"password": PASSWORD, "code": code_of(secret, 1)}
     admin = house.person("acme", "admin", password=PASSWORD)
     assert admin("POST", path, {"password": PASSWORD}).status_code == 403
@@ -668,11 +680,17 @@ def test_who_has_less_takes_no_second_factor_away(house: Platform) -> None:
     boss, _, _ = with_totp(house, "acme", "owner")
     desk = {"permissions": ["factors:reset", "users:read"]}
     assert house.operator("PUT", "/roles/acme/help-desk", desk).status_code == 200
-    helper = house.person("acme", "help-desk", password=PASSWORD)
-    proof = {"password": PASSWORD}
-    assert helper("POST", f"/users/{boss.id}/totp/reset", proof).status_code == 403
+    helper, _, codes = with_totp(house, "acme", "help-desk")
+    long_trusted(house, helper)
+
+    def reset(user: Caller) -> int:
+        proof = {"password": PASSWORD, "recovery_code": codes.pop()}
+        return helper("POST", f"/users/{user.id}/totp/reset", proof).status_code
+
+    assert reset(boss) == 403
     nobody, _, _ = with_totp(house, "acme", None)
-    assert helper("POST", f"/users/{nobody.id}/totp/reset", proof).status_code == 200
+    assert reset(nobody) == 200
     platform_user, _, _ = with_totp(house, "*", "viewer")
-    assert boss("POST", f"/users/{platform_user.id}/totp/reset", proof).status_code == 404
+    path = f"/users/{platform_user.id}/totp/reset"
+    assert boss("POST", path, {"password": PASSWORD}).status_code == 404
     assert house.operator("POST", f"/users/{boss.id}/totp/reset", {}).status_code == 200

@@ -151,6 +151,14 @@ _ROWS = (
         Fault.CALLER,
         "The signed-in user may not do this.",
     ),
+    (
+        "step_up_required",
+        403,
+        "permission_error",
+        False,
+        Fault.CALLER,
+        "The signed-in user has to show password and second factor again first.",
+    ),
     ("invalid_login", 401, _LOGIN, False, Fault.CALLER, "The sign-in is wrong."),
     (
         "account_locked",

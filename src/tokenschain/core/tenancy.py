@@ -221,8 +221,16 @@ ROLES: dict[str, frozenset[str]] = {
 }  # fmt: skip
 """The roles that are always there; tenants may define others."""
 
+ACCOUNT_ACTIONS = ("users:write", "factors:reset")
+"""Who is permitted one of these has power over other people's accounts."""
+
 APART: tuple[tuple[str, str], ...] = (("keys:create", "audit:read"),)
 """Separation of duties: only an owner may hold both."""
+
+
+def is_power_over_accounts(permissions: frozenset[str]) -> bool:
+    """Whether permissions have one of `ACCOUNT_ACTIONS`."""
+    return any(a in permissions or _by_pattern(permissions, a) for a in ACCOUNT_ACTIONS)
 
 
 def conflict(permissions: frozenset[str]) -> tuple[str, str] | None:

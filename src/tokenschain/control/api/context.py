@@ -4,6 +4,7 @@
 """
 
 import json
+import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Annotated, Any, ClassVar, Generic, NamedTuple, TypeVar, get_args
@@ -26,8 +27,8 @@ from tokenschain.control.billing.ledger import Ledger
 from tokenschain.control.billing.limits import LeaseManager
 from tokenschain.control.cache.semantic_client import SemanticProcesses
 from tokenschain.control.configuration.changes import Configurator
-from tokenschain.control.identity import api_keys, users
-from tokenschain.control.identity.ownership import Extent
+from tokenschain.control.identity import api_keys, tokens, users
+from tokenschain.control.identity.ownership import Extent, StepUp
 from tokenschain.control.identity.users import Actor
 from tokenschain.control.publisher import Publisher
 from tokenschain.core.errors import ApiError
@@ -174,6 +175,8 @@ class RequestContext:
         """Whether it was found out that the actor may do this."""
         self.notes: list[Note] = []
         """Of a request that reads: written down when it has read."""
+        self.proved = False
+        """Whether the actor was found to have shown all that signing in takes."""
         self._begin = begin
         self._replay = replay
         self._reads = reads
@@ -297,6 +300,22 @@ class RequestContext:
             place = place._replace(model=binding.models[0])
         return may((binding,), self._declared, place)
 
+    def need_step_up(self) -> None:
+        """Insist that the actor has shown all that signing in takes within the last minutes.
+
+        Raises:
+            ApiError: `step_up_required`; `permission_denied` for a program's token.
+        """
+        actor = self.actor
+        if not actor.in_session:
+            raise ApiError("permission_denied", "A program's token does not do: sign in.")
+        if actor.proved_at_s is None or actor.proved_at_s < time.time() - tokens.STEP_UP_S:
+            how = "sign in again" if actor.from_provider else "POST /me/step-up"
+            raise ApiError(
+                "step_up_required", f"Show again that it is you who has this session: {how}."
+            )
+        self.proved = True
+
     def is_self(self, user_id: str) -> bool:
         """Whether it is about the actor's own account, which needs no permission: but for a
         program's token, which has just those it was given."""
@@ -419,6 +438,7 @@ class Permission:
         *,
         by_model: bool = False,
         or_own: bool = False,
+        step_up: StepUp | None = None,
     ) -> None:
         """
         Args:
@@ -429,6 +449,7 @@ class Permission:
             by_model: whether a role for certain models does, for what is about those alone: the
                 route asks with the model, and shows no others. Else such a role does nothing here.
             or_own: nothing is needed for the actor's own account.
+            step_up: when the actor has to show again all that signing in takes; the route asks.
         """
         assert action is None or (action in ACTIONS and extent is not None), action
         assert not found_with or found_with in ACTIONS, found_with
@@ -437,6 +458,7 @@ class Permission:
         self.found_with = found_with
         self.by_model = by_model
         self.or_own = or_own
+        self.step_up = step_up
 
     def __call__(
         self,
@@ -478,6 +500,7 @@ class Permission:
             known.actor, author, context, self.action, (lambda: known) if reads else begin,
             replay, reads=reads, by_model=self.by_model,
         )  # fmt: skip
+        asked.proved = self.step_up in (None, StepUp.POWER)
         if self.extent is Extent.PLATFORM:
             asked.need(PLATFORM)
         return asked
@@ -644,6 +667,8 @@ def _end(request: Request, response: Response | None) -> None:
             return
         if not asked.decided:
             raise RuntimeError(f"{request.url.path} never asked for `{asked.action}`")
+        if not asked.proved:
+            raise RuntimeError(f"{request.url.path} never asked who has the session")
         if db is not None:
             if request.state.claimed is not None:
                 request.state.claimed.keep(db, response)

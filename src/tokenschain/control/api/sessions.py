@@ -11,7 +11,7 @@ from functools import partial
 from typing import Annotated, ClassVar, NamedTuple, TypeVar
 from urllib.parse import quote, urlencode
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from pydantic import Field
 from sqlalchemy import Connection
 
@@ -20,6 +20,7 @@ from tokenschain.control.api.context import (
     AnswerBody,
     ApiContext,
     Example,
+    Permission,
     RequestBody,
     RequestContext,
     SignedIn,
@@ -35,6 +36,7 @@ from tokenschain.control.identity import (
     tokens,
 )
 from tokenschain.control.identity import users as users_module
+from tokenschain.control.identity.ownership import StepUp
 from tokenschain.core.errors import ApiError
 from tokenschain.infra.database.engine import reading
 from tokenschain.infra.security import passwords
@@ -51,6 +53,7 @@ WAITING_MAX = 400
 WAITING_OF_PLACE_MAX = 50
 """Those of them that come from one address."""
 Done = TypeVar("Done")
+Proving = Annotated[RequestContext, Depends(Permission(None, step_up=StepUp.REQUEST))]
 Code = Annotated[str, Field(pattern=r"^[0-9]{6}$")]
 RecoveryCode = Annotated[str, Field(pattern=recovery_codes.PATTERN)]
 
@@ -76,16 +79,28 @@ class LinkCode(RequestBody):
 
 
 class OwnPassword(RequestBody):
-    """The old password and the new."""
+    """The old password and the new, and where there is a second factor a code of it, or a recovery
+    code."""
 
     example: ClassVar[Example] = {"old": "correct horse battery", "new": "a better horse battery"}
     old: Password
     new: Password
+    code: Code | None = None
+    recovery_code: RecoveryCode | None = None
+
+
+class Proof(RequestBody):
+    """The own password, and where there is a second factor a code of it, or a recovery code."""
+
+    example: ClassVar[Example] = {"password": "correct horse battery", "code": "287082"}
+    password: Password
+    code: Code | None = None
+    recovery_code: RecoveryCode | None = None
 
 
 class TotpConfirmation(RequestBody):
-    """The secret that was shown and a code of it; and the password, or where another second factor
-    is in force a code of it, or a recovery code."""
+    """The secret that was shown and a code of it; and the password, with a code of the second
+    factor that is in force where there is one, or a recovery code."""
 
     example: ClassVar[Example] = {
         "secret": "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ",
@@ -95,7 +110,6 @@ class TotpConfirmation(RequestBody):
     secret: Annotated[str, Field(pattern=r"^[A-Z2-7]{32}$")]
     code: Code
     password: Password | None = None
-    """It does alone where no second factor is in force."""
     old_code: Code | None = None
     recovery_code: RecoveryCode | None = None
     """In place of `old_code`; it counts once."""
@@ -145,6 +159,13 @@ class TotpOffer(AnswerBody):
 
     secret: str
     uri: str
+
+
+class SteppedUp(AnswerBody):
+    """The session counts as its user's own for some minutes."""
+
+    until_s: int
+    """Unix time."""
 
 
 class ConfirmedTotp(AnswerBody):
@@ -340,11 +361,22 @@ def _own_account_in_session(asked: RequestContext) -> users_module.Row:
     return row
 
 
+@router.post("/me/step-up")
+def step_up(asked: Proving, request: Request, wanted: Proof) -> SteppedUp:
+    """Show password and second factor again, for what asks for more than a session: for some
+    minutes, in this session."""
+    row = sign_in_again(asked, wanted.password, SecondFactor(wanted.code, wanted.recovery_code))
+    _insist_unchanged(asked, row)
+    token = request.headers.get("authorization", "").partition(" ")[2]
+    tokens.note_step_up(asked.db, asked.context.suite, token)
+    asked.note(row["tenant"], row["id"], action="step-up")
+    return SteppedUp(until_s=int(time.time()) + tokens.STEP_UP_S)
+
+
 @router.post("/me/password")
-def change_own_password(asked: SignedIn, wanted: OwnPassword) -> Changed:
-    """Change the own password; all sessions end."""
-    row = _own_account_in_session(asked)
-    _insist(asked, row, wanted.old, lambda _db, _now_s, right: right)
+def change_own_password(asked: Proving, wanted: OwnPassword) -> Changed:
+    """Change the own password, with a code where there is a second factor; all sessions end."""
+    row = sign_in_again(asked, wanted.old, SecondFactor(wanted.code, wanted.recovery_code))
     stored = users_module.hash_password(wanted.new)
     _insist_unchanged(asked, row)
     users_module.set_password(asked.db, row["id"], stored)
@@ -363,9 +395,9 @@ def offer_totp(asked: SignedIn) -> TotpOffer:
 
 
 @router.post("/me/totp/confirm")
-def confirm_totp(asked: SignedIn, wanted: TotpConfirmation) -> ConfirmedTotp:
-    """Put the second factor in force: with the password, or in another's place with a code of it
-    or a recovery code.
+def confirm_totp(asked: Proving, wanted: TotpConfirmation) -> ConfirmedTotp:
+    """Put the second factor in force: with the password, and in another's place with a code of it
+    or a recovery code besides.
 
     `recovery_codes` are in this answer and never again, in place of earlier ones: each lets in
     once where the second factor is lost.
@@ -373,7 +405,14 @@ def confirm_totp(asked: SignedIn, wanted: TotpConfirmation) -> ConfirmedTotp:
     row = _own_account_in_session(asked)
     if passwords.totp_step(wanted.secret, wanted.code, time.time()) is None:
         raise users_module.wrong()
-    _prove_for_totp(asked, row, wanted)
+    shown = SecondFactor(wanted.old_code, wanted.recovery_code)
+    if row["totp_sealed"] is not None and not any(shown):
+        raise ApiError(
+            "missing_required_parameter",
+            "Send an `old_code`, of the second factor in force, or a `recovery_code`.",
+            param="old_code",
+        )
+    row = sign_in_again(asked, wanted.password, shown)
     _insist_unchanged(asked, row)
     users_module.set_totp(asked.db, asked.context.sealer, row["id"], wanted.secret)
     codes = recovery_codes.issue(asked.db, asked.context.suite, row["id"])
@@ -381,63 +420,29 @@ def confirm_totp(asked: SignedIn, wanted: TotpConfirmation) -> ConfirmedTotp:
     return ConfirmedTotp(recovery_codes=codes)
 
 
-def _prove_for_totp(asked: RequestContext, row: users_module.Row, wanted: TotpConfirmation) -> None:
-    """Insist on the second factor in force before another takes its place, else on the password.
-
-    The password alone would make a second factor for whoever knows it, and what asks for both
-    would ask for one.
-
-    Raises:
-        ApiError: see `_insist`.
-    """
-    shown = SecondFactor(wanted.old_code, wanted.recovery_code)
-    in_force = row["totp_sealed"] is not None
-    if in_force and not any(shown):
-        raise ApiError(
-            "missing_required_parameter",
-            "Send an `old_code`, of the second factor in force, or a `recovery_code`.",
-            param="old_code",
-        )
-    if wanted.password is None and not any(shown):
-        raise ApiError("missing_required_parameter", "Send your `password`.", param="password")
-
-    def is_shown(db: Connection, now_s: int, right: bool) -> bool:
-        known = right or (in_force and wanted.password is None)
-        return known and _is_let_in(db, asked.context, row, shown, now_s)
-
-    _insist(asked, row, wanted.password, is_shown)
-
-
-def sign_in_again(asked: RequestContext, password: str | None, shown: SecondFactor) -> None:
+def sign_in_again(
+    asked: RequestContext, password: str | None, shown: SecondFactor
+) -> users_module.Row:
     """Insist on all that signing in takes, of who is signed in (step-up): a session may be
-    somebody else's. Who holds the admin token has shown it.
+    somebody else's. Returns the account, as it was then.
 
     Raises:
         ApiError: see `_insist` and `_own_account_in_session`.
     """
-    if asked.actor.id == users_module.PLATFORM_OWNER.id:
-        return
     row = _own_account_in_session(asked)
     if password is None:
         raise ApiError("missing_required_parameter", "Send your own `password`.", param="password")
 
-    def is_shown(db: Connection, now_s: int, right: bool) -> bool:
-        return right and _is_let_in(db, asked.context, row, shown, now_s)
-
-    _insist(asked, row, password, is_shown)
+    _insist(asked, row, password, shown)
+    asked.proved = True
+    return row
 
 
 def _insist(
-    asked: RequestContext,
-    row: users_module.Row,
-    password: str | None,
-    is_shown: Callable[[Connection, int, bool], bool],
+    asked: RequestContext, row: users_module.Row, password: str, shown: SecondFactor
 ) -> None:
     """Insist that who is signed in shows it again. Wrong tries count like those of signing in, in
     transactions of their own; the password is compared while nobody waits for the database.
-
-    Args:
-        is_shown: by the time in Unix seconds, and whether the password is right.
 
     Raises:
         ApiError: `invalid_login` or `account_locked`.
@@ -446,9 +451,9 @@ def _insist(
     place = login_throttle.place_of(asked.author.address)
     with engine.begin() as db:
         login_throttle.begin(db, user_id, place, now_s)
-    right = password is not None and users_module.password_right(row, password)
+    right = users_module.password_right(row, password)
     with engine.begin() as db:
-        right = is_shown(db, now_s, right)
+        right = right and _is_let_in(db, asked.context, row, shown, now_s)
         if right:
             login_throttle.succeed(db, user_id, place, user_id)
         else:

@@ -41,10 +41,18 @@ from tokenschain.control.api.sessions import (
 )
 from tokenschain.control.identity import ownership, roles, tokens
 from tokenschain.control.identity import users as users_module
-from tokenschain.control.identity.ownership import Extent
+from tokenschain.control.identity.ownership import Extent, StepUp
 from tokenschain.control.observability import alerts
 from tokenschain.core.errors import ApiError
-from tokenschain.core.tenancy import ACTIONS, PLATFORM, ROLES, Resource, RoleBinding, may
+from tokenschain.core.tenancy import (
+    ACTIONS,
+    PLATFORM,
+    ROLES,
+    Resource,
+    RoleBinding,
+    is_power_over_accounts,
+    may,
+)
 from tokenschain.infra.database.engine import reading
 
 router = APIRouter(prefix="/api/v1", route_class=AdminRoute, tags=["users"])
@@ -53,14 +61,26 @@ Reading = Annotated[RequestContext, Depends(Permission("users:read", Extent.TENA
 _OWN_TOKENS = Permission("users:read", Extent.TENANT, or_own=True)
 ReadingTokens = Annotated[RequestContext, Depends(_OWN_TOKENS)]
 Creating = Annotated[RequestContext, Depends(Permission("users:write", Extent.TENANT))]
+Defining = Annotated[
+    RequestContext, Depends(Permission("users:write", Extent.TENANT, step_up=StepUp.POWER))
+]
 Changing = Annotated[
-    RequestContext, Depends(Permission("users:write", Extent.TENANT, "users:read"))
+    RequestContext,
+    Depends(Permission("users:write", Extent.TENANT, "users:read", step_up=StepUp.POWER)),
 ]
 Resetting = Annotated[
-    RequestContext, Depends(Permission("factors:reset", Extent.TENANT, "users:read"))
+    RequestContext,
+    Depends(Permission("factors:reset", Extent.TENANT, "users:read", step_up=StepUp.REQUEST)),
 ]
-_TOKENS = Permission("users:write", Extent.TENANT, "users:read", or_own=True)
-WritingTokens = Annotated[RequestContext, Depends(_TOKENS)]
+_ISSUING, _ENDING = (
+    Permission("users:write", Extent.TENANT, "users:read", or_own=True, step_up=step_up)
+    for step_up in (StepUp.ALWAYS, StepUp.POWER)
+)
+IssuingTokens = Annotated[RequestContext, Depends(_ISSUING)]
+EndingTokens = Annotated[RequestContext, Depends(_ENDING)]
+RESET_AFTER_S = 86_400
+"""How long who takes a second factor away must have had the right to, and an own second factor:
+whoever got hold of somebody's account makes others by it, and they are seen meanwhile."""
 TenantOrPlatform = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^(\*|[\w.@-]+)$")]
 Permissions = Annotated[list[Annotated[str, Field(max_length=60)]], Field(max_length=100)]
 ModelName = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f]+$")]
@@ -176,6 +196,8 @@ class Binding(CreatedBinding):
 
     source: str
     """`admin`, or `oidc`: from the groups of single sign-on."""
+    created_at_s: int | None
+    """Null: before that was noted."""
 
 
 class UserWithBindings(User):
@@ -281,6 +303,9 @@ def change_user(
         stored = users_module.hash_password(wanted.password)
     row = _user(asked, user_id)
     _may_give_all_of(asked, user_id)
+    enters = wanted.password is not None or wanted.email is not None
+    if enters or (wanted.disabled is not None and _has_power(asked, user_id)):
+        asked.need_step_up()
     check_version(if_match, row["version"])
     if wanted.name is not None:
         users_module.rename(asked.db, user_id, wanted.name)
@@ -308,16 +333,20 @@ def change_user(
 def reset_totp(asked: Resetting, user_id: str, wanted: TotpReset) -> User:
     """Take away a second factor that its user lost, and end the user's sessions.
 
-    The asker shows the own password and second factor again. The tenant's and the platform's alert
-    targets are told.
+    The asker shows the own password and second factor again, and has had both the right and the
+    factor for a day. The user, the tenant's and the platform's alert targets are told.
     """
     with reading(asked.context.engine) as db:
         _user(asked, user_id, db)
     if user_id == asked.actor.id:
         raise ApiError("permission_denied", "Your own: use a recovery code, or ask another owner.",
                        param="user_id")  # fmt: skip
-    sign_in_again(asked, wanted.password, SecondFactor(wanted.code, wanted.recovery_code))
+    if asked.actor.id == users_module.PLATFORM_OWNER.id:
+        asked.need_step_up()  # the admin token has shown it
+    else:
+        sign_in_again(asked, wanted.password, SecondFactor(wanted.code, wanted.recovery_code))
     row = _user(asked, user_id)
+    _insist_long_trusted(asked, row["tenant"])
     _may_give_all_of(asked, user_id)
     if row["totp_sealed"] is None:
         raise ApiError("conflict", "This user has no second factor.", param="user_id")
@@ -328,6 +357,27 @@ def reset_totp(asked: Resetting, user_id: str, wanted: TotpReset) -> User:
         time.time(),
     )  # fmt: skip
     return _seen(asked, user_id)
+
+
+def _insist_long_trusted(asked: RequestContext, tenant: str) -> None:
+    """Who takes a second factor away is nobody who was made for it a moment ago.
+
+    Raises:
+        ApiError: `permission_denied`.
+    """
+    if asked.actor.id == users_module.PLATFORM_OWNER.id:
+        return
+    since_s = time.time() - RESET_AFTER_S
+    row = own_account(asked.db, asked)
+    if row["totp_sealed"] is None:
+        raise ApiError("permission_denied", "You have no second factor yourself: set one up.")
+    held = roles.bindings_of(asked.db, asked.actor.id, since_s=since_s)
+    if (row["totp_since_s"] or 0) > since_s or not may(held, "factors:reset", Resource(tenant)):
+        raise ApiError(
+            "permission_denied",
+            "Your right to do this, or your own second factor, is not a day old yet: ask "
+            "somebody who has had both for longer.",
+        )
 
 
 # --- bindings and roles ---------------------------------------------------------------------
@@ -370,6 +420,12 @@ def _may_give_all_of(asked: RequestContext, user_id: str) -> None:
         _may_give_binding(asked, binding)
 
 
+def _has_power(asked: RequestContext, user_id: str) -> bool:
+    """Whether a user has power over accounts, of whatever tenant."""
+    held = roles.bindings_of(asked.db, user_id)
+    return any(is_power_over_accounts(binding.permissions) for binding in held)
+
+
 def _keep_an_owner(asked: RequestContext, tenant: str, **but: str) -> None:
     """The last owner is only taken away from above: a tenant's by the platform, the platform's by
     who holds the admin token.
@@ -402,6 +458,8 @@ def create_binding(asked: Changing, user_id: str, wanted: NewBinding) -> Created
                environment=wanted.environment)  # fmt: skip
     permissions = roles.role_of(asked.db, wanted.tenant, wanted.role)
     _may_give(asked, permissions, where, wanted.models)
+    if is_power_over_accounts(permissions):
+        asked.need_step_up()
     fields = wanted.model_dump()
     binding_id = roles.bind(asked.db, user_id, fields.pop("role"), **fields)
     asked.note(wanted.tenant, binding_id, wanted.model_dump() | {"user": user_id})
@@ -420,6 +478,8 @@ def delete_binding(asked: Changing, binding_id: str) -> Deleted:
     if user is not None:
         asked.need(user["tenant"])
     _may_give_binding(asked, found.binding)
+    if is_power_over_accounts(found.binding.permissions):
+        asked.need_step_up()
     if tenant in roles.owned_by(asked.db, found.user_id, binding_id):
         _keep_an_owner(asked, tenant, but_binding=binding_id)
     roles.unbind(asked.db, binding_id)
@@ -428,7 +488,7 @@ def delete_binding(asked: Changing, binding_id: str) -> Deleted:
 
 
 @router.put("/roles/{tenant}/{name}")
-def put_role(asked: Creating, tenant: str, name: str, wanted: NewRole) -> Role:
+def put_role(asked: Defining, tenant: str, name: str, wanted: NewRole) -> Role:
     """Define a role of a tenant, anew or changed: by one who has what it permits and permitted."""
     asked.need(tenant)
     if not name or len(name) > 64 or not name.replace("-", "").isalnum() or not name.isascii():
@@ -441,6 +501,8 @@ def put_role(asked: Creating, tenant: str, name: str, wanted: NewRole) -> Role:
         raise ApiError("conflict", f"`{name}` is a role of the platform.", param="name")
     roles.put_role(asked.db, tenant, name, wanted.permissions)
     _may_give(asked, frozenset(wanted.permissions), Resource(tenant))
+    if is_power_over_accounts(frozenset(wanted.permissions) | (before or frozenset())):
+        asked.need_step_up()
     asked.note(tenant, f"role {name}", wanted.model_dump())
     return Role(tenant=tenant, name=name, permissions=sorted(wanted.permissions))
 
@@ -454,6 +516,8 @@ def delete_role(asked: Changing, tenant: str, name: str) -> Deleted:
         raise ApiError("not_found", "There is no such role.", param="name")
     asked.need(tenant)
     _may_give(asked, before, Resource(tenant))
+    if is_power_over_accounts(before):
+        asked.need_step_up()
     roles.remove_role(asked.db, tenant, name)
     asked.note(tenant, f"role {name}", {"deleted": True})
     return Deleted(id=name)
@@ -475,7 +539,7 @@ def list_roles(asked: Listing, tenant: NameQuery = None) -> Roles:
 
 
 @router.post("/users/{user_id}/tokens", status_code=201)
-def create_token(asked: WritingTokens, user_id: str, wanted: NewToken) -> IssuedToken:
+def create_token(asked: IssuingTokens, user_id: str, wanted: NewToken) -> IssuedToken:
     """Issue a program's token; `token` is in this answer and never again.
 
     Users need no permission for a token of their own, once they have signed in.
@@ -488,6 +552,7 @@ def create_token(asked: WritingTokens, user_id: str, wanted: NewToken) -> Issued
         if row["kind"] != "service":
             raise ApiError("permission_denied", "People make their own tokens.")
         _may_give_all_of(asked, user_id)
+    asked.need_step_up()
     token_id, token = tokens.issue(
         asked.db,
         asked.context.suite,
@@ -519,7 +584,7 @@ def list_tokens(asked: ReadingTokens, user_id: str) -> Items[Token]:
 
 
 @router.delete("/tokens/{token_id}")
-def delete_token(asked: WritingTokens, token_id: str) -> Deleted:
+def delete_token(asked: EndingTokens, token_id: str) -> Deleted:
     """End a token.
 
     Users need no permission for their own.
@@ -531,6 +596,8 @@ def delete_token(asked: WritingTokens, token_id: str) -> Deleted:
             raise ApiError("not_found", "There is no such token.", param="token_id")
         asked.need(row["tenant"])
         _may_give_all_of(asked, row["id"])
+        if _has_power(asked, row["id"]):
+            asked.need_step_up()
     tokens.end_by_id(asked.db, token_id)
     asked.note(asked.actor.tenant, token_id, {"deleted": True})
     return Deleted(id=token_id)

@@ -27,6 +27,15 @@ class Extent(StrEnum):
     ROWS = "anywhere in the tenant; what it does not reach is not shown"
 
 
+class StepUp(StrEnum):
+    """When whoever acts has to show again all that signing in takes: a session may be somebody
+    else's by now. A program's token never does, the admin token always."""
+
+    REQUEST = "in the request itself"
+    ALWAYS = "within the last minutes"
+    POWER = "within the last minutes, for a password, an address, or power over accounts"
+
+
 class FieldRight(NamedTuple):
     """A field that is the platform's own, whatever the rights in the tenant."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -182,6 +183,7 @@ def bind(
             environment=environment,
             models=None if models is None else json.dumps(models),
             source=source,
+            created_at_s=int(time.time()),
         )
     )
     return binding_id
@@ -257,9 +259,19 @@ def bindings_shown(connection: Connection, user_id: str) -> list[Row]:
     ]
 
 
-def bindings_of(connection: Connection, user_id: str) -> tuple[RoleBinding, ...]:
-    """What a user may do, and where; a role that is gone permits nothing."""
-    rows = connection.execute(select(bindings).where(bindings.c.user_id == user_id)).all()
+def bindings_of(
+    connection: Connection, user_id: str, *, since_s: float | None = None
+) -> tuple[RoleBinding, ...]:
+    """What a user may do, and where; a role that is gone permits nothing.
+
+    Args:
+        since_s: only what was given by then; Unix time.
+    """
+    query = select(bindings).where(bindings.c.user_id == user_id)
+    if since_s is not None:
+        given = bindings.c.created_at_s
+        query = query.where(or_(given.is_(None), given <= since_s))
+    rows = connection.execute(query).all()
     return tuple(_binding(connection, row) for row in rows)
 
 

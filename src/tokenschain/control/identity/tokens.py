@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from tokenschain.core.errors import ApiError
 from tokenschain.infra.database.tables import tokens
@@ -15,6 +15,8 @@ from tokenschain.infra.security import secrets
 from tokenschain.infra.security.suite import Suite
 
 SESSION_S = 12 * 3_600
+STEP_UP_S = 300
+"""How long what was shown again counts in the session that it was shown in."""
 API_TOKEN_MAX_S = 366 * 86_400
 EVERYTHING = ("*",)
 """That the user may; what a session may do."""
@@ -120,6 +122,15 @@ def end_all_of(connection: Connection, user_id: str, kind: str | None = None) ->
     """
     ended = delete(tokens).where(tokens.c.user_id == user_id)
     connection.execute(ended if kind is None else ended.where(tokens.c.kind == kind))
+
+
+def note_step_up(connection: Connection, suite: Suite, token: str) -> None:
+    """Whoever holds the session has shown all that signing in takes."""
+    connection.execute(
+        update(tokens)
+        .where(tokens.c.token_hash == suite.hex_digest(token.encode()))
+        .values(stepped_up_at_s=int(time.time()))
+    )
 
 
 def sweep(connection: Connection) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from typing import Any, NamedTuple
 
@@ -34,9 +35,16 @@ class Actor(NamedTuple):
     bindings: tuple[RoleBinding, ...]
     in_session: bool = True
     """Somebody who signed in, or holds the admin token; false: a program's token."""
+    proved_at_s: float | None = None
+    """When all that signing in takes was shown last, for acts that ask for it again (step-up): by
+    `POST /me/step-up`, or to the provider of single sign-on; Unix time."""
+    from_provider: bool = False
+    """Whether single sign-on lets the person in."""
 
 
-PLATFORM_OWNER = Actor("platform", PLATFORM, (RoleBinding(ROLES["owner"], PLATFORM),))
+PLATFORM_OWNER = Actor(
+    "platform", PLATFORM, (RoleBinding(ROLES["owner"], PLATFORM),), proved_at_s=math.inf
+)
 """Whoever holds the admin token."""
 OPERATOR = Actor("operator", PLATFORM, (RoleBinding(ROLES["owner"], PLATFORM),))
 """Whoever has the platform's machine and came in by a sign-in link: may what the owner may, but
@@ -124,7 +132,7 @@ def shown(row: Row) -> Row:
     found["has_password"] = found.pop("password_hash") is not None
     found["has_totp"] = found.pop("totp_sealed") is not None
     found["has_oidc"] = found.pop("oidc_subject") is not None
-    for name in ("totp_last", "oidc_issuer"):
+    for name in ("totp_last", "totp_since_s", "oidc_issuer"):
         found.pop(name)
     return found
 
@@ -201,7 +209,15 @@ def rename(connection: Connection, user_id: str, name: str) -> None:
 def actor_of(connection: Connection, suite: Suite, token: str) -> Actor | None:
     """Who a token belongs to; None when it is not valid."""
     row = connection.execute(
-        select(users.c.id, users.c.tenant, tokens_table.c.kind, tokens_table.c.permissions)
+        select(
+            users.c.id,
+            users.c.tenant,
+            users.c.oidc_subject,
+            tokens_table.c.kind,
+            tokens_table.c.permissions,
+            tokens_table.c.created_at_s,
+            tokens_table.c.stepped_up_at_s,
+        )
         .join(tokens_table, tokens_table.c.user_id == users.c.id)
         .where(
             tokens_table.c.token_hash == suite.hex_digest(token.encode()),
@@ -213,11 +229,14 @@ def actor_of(connection: Connection, suite: Suite, token: str) -> Actor | None:
         return OPERATOR if tokens.is_session_of(connection, suite, OPERATOR.id, token) else None
     held = roles.bindings_of(connection, row.id)
     allowed = frozenset(json.loads(row.permissions))
+    from_provider = row.oidc_subject is not None
     return Actor(
         row.id,
         row.tenant,
         tuple(roles.within(binding, allowed) for binding in held),
         in_session=row.kind == "session",
+        proved_at_s=row.created_at_s if from_provider else row.stepped_up_at_s,
+        from_provider=from_provider,
     )
 
 
@@ -261,7 +280,11 @@ def set_totp(connection: Connection, sealer: Sealer, user_id: str, secret: str) 
     connection.execute(
         update(users)
         .where(users.c.id == user_id)
-        .values(totp_sealed=sealer.seal(place, secret.encode()), totp_last=None)
+        .values(
+            totp_sealed=sealer.seal(place, secret.encode()),
+            totp_last=None,
+            totp_since_s=int(time.time()),
+        )
     )
 
 
@@ -270,7 +293,7 @@ def remove_totp(connection: Connection, user_id: str) -> None:
     connection.execute(
         update(users)
         .where(users.c.id == user_id)
-        .values(totp_sealed=None, totp_last=None, version=users.c.version + 1)
+        .values(totp_sealed=None, totp_last=None, totp_since_s=None, version=users.c.version + 1)
     )
     recovery_codes.forget(connection, user_id)
     tokens.end_all_of(connection, user_id, "session")

@@ -353,6 +353,7 @@ users = Table(
     Column("password_hash", String(200)),
     Column("totp_sealed", LargeBinary),
     Column("totp_last", BigInteger),  # the last time step used: a code counts once
+    Column("totp_since_s", BigInteger),  # null: since before that was noted
     Column("disabled_at_s", BigInteger),
     Column("created_at_s", BigInteger, nullable=False),
     Column("version", Integer, nullable=False, server_default=text("1")),
@@ -406,6 +407,7 @@ bindings = Table(
     Column("environment", String(64), nullable=False),
     Column("models", Text),
     Column("source", String(16), nullable=False, server_default="admin"),  # admin, oidc
+    Column("created_at_s", BigInteger),  # null: before that was noted
     Index("bindings_by_user", "user_id"),
 )
 
@@ -420,6 +422,7 @@ tokens = Table(
     Column("created_at_s", BigInteger, nullable=False),
     Column("expires_at_s", BigInteger, nullable=False),
     Column("permissions", Text, nullable=False, server_default='["*"]'),  # JSON array
+    Column("stepped_up_at_s", BigInteger),  # of a session: when its user showed all proof again
     Index("tokens_by_user", "user_id"),
     Index("tokens_by_expiry", "expires_at_s"),
 )

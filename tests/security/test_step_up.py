@@ -1,0 +1,286 @@
+"""Account takeover from within: a session or a program's token is no proof of who acts on accounts.
+
+What gives or takes power over accounts is done by who shows password and second factor again; the
+operations are those that the table of rights marks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import pytest
+from sqlalchemy import text
+
+from tests.security.platform import Caller, Platform, platform
+from tests.security.test_permissions import OPERATIONS
+from tests.security.test_sign_in import code_of, email_of, long_trusted, sign_in, with_totp
+from tokenschain.control.api.users import RESET_AFTER_S
+from tokenschain.control.identity import tokens
+from tokenschain.control.identity.ownership import StepUp
+from tokenschain.control.observability import alerts
+
+PASSWORD = "correct horse battery"
+NEW = "a better horse battery"
+WITHOUT = {
+    "POST /sessions": "it is signing in",
+    "DELETE /sessions": "it only ends the own session",
+    "POST /me/totp": "it offers a secret that is not in force",
+    "POST /users": "who is made has no role yet",
+}
+"""Changes of accounts and sessions that ask for nothing more, and why."""
+_numbers = itertools.count()
+
+
+class Act(NamedTuple):
+    """A request that gives or takes power over accounts."""
+
+    method: str
+    path: str
+    body: Any = None
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    with platform(tmp_path_factory.mktemp("step-up")) as made:
+        boss = made.operator
+        for tenant in ("acme", "beta"):
+            body = {"kind": "tenant", "tenant": tenant, "name": tenant}
+            assert boss("POST", "/organization/units", body).status_code == 201
+        desk = {"permissions": ["factors:reset", "users:read"]}
+        assert boss("PUT", "/roles/acme/desk", desk).status_code == 200
+        yield made
+
+
+def _binding(house: Platform) -> str:
+    held = house.operator("GET", f"/users/{house.person('acme', 'admin').id}").json()["bindings"]
+    return str(held[0]["id"])
+
+
+def _token(house: Platform) -> str:
+    user = house.person("acme", "desk").id
+    return str(house.operator("GET", f"/users/{user}/tokens").json()["data"][0]["id"])
+
+
+def _role(house: Platform) -> str:
+    path = f"/roles/acme/mine-{next(_numbers)}"
+    body = {"permissions": ["users:*", "keys:read"]}
+    assert house.operator("PUT", path, body).status_code == 200
+    return path
+
+
+def _member(house: Platform) -> str:
+    return f"/users/{house.person('acme', 'viewer', password=PASSWORD).id}"
+
+
+ACTS: dict[str, tuple[Callable[[Platform, Caller], Act], ...]] = {
+    "PATCH /users/{user_id}": (
+        lambda house, _: Act("PATCH", _member(house), {"password": NEW}),
+        lambda house, _: Act("PATCH", _member(house), {"email": f"n{next(_numbers)}@a.example"}),
+        lambda house, _: Act(
+            "PATCH", f"/users/{house.person('acme', 'admin').id}", {"disabled": True}
+        ),
+    ),
+    "POST /users/{user_id}/bindings": tuple(
+        lambda house, _, role=role: Act(
+            "POST", f"{_member(house)}/bindings", {"role": role, "tenant": "acme"}
+        )
+        for role in ("owner", "admin", "desk")
+    ),
+    "DELETE /bindings/{binding_id}": (
+        lambda house, _: Act("DELETE", f"/bindings/{_binding(house)}"),
+    ),
+    "PUT /roles/{tenant}/{name}": (
+        lambda house, _: Act("PUT", f"/roles/acme/r{next(_numbers)}",
+                             {"permissions": ["users:write"]}),
+        lambda house, _: Act("PUT", _role(house), {"permissions": ["keys:read"]}),
+    ),
+    "DELETE /roles/{tenant}/{name}": (lambda house, _: Act("DELETE", _role(house)),),
+    "POST /users/{user_id}/tokens": (
+        lambda house, _: Act(
+            "POST", f"/users/{house.person('acme', None, kind='service').id}/tokens", {}
+        ),
+        lambda _, who: Act("POST", f"/users/{who.id}/tokens", {"permissions": ["*"]}),
+    ),
+    "DELETE /tokens/{token_id}": (lambda house, _: Act("DELETE", f"/tokens/{_token(house)}"),),
+}  # fmt: skip
+"""What asks whether proof was shown within the last minutes, by operation."""
+IN_REQUEST = {
+    "POST /me/step-up", "POST /me/password", "POST /me/totp/confirm",
+    "POST /users/{user_id}/totp/reset",
+}  # fmt: skip
+
+
+def test_every_change_of_accounts_says_what_is_shown_again() -> None:
+    said = {name: needed.step_up for name, needed in OPERATIONS.items() if needed}
+    assert {n for n, s in said.items() if s in (StepUp.POWER, StepUp.ALWAYS)} == set(ACTS)
+    assert {name for name, step_up in said.items() if step_up is StepUp.REQUEST} == IN_REQUEST
+    parts = ("/users", "/me", "/bindings", "/roles", "/tokens", "/sessions")
+    changes = {
+        name for name in OPERATIONS
+        if not name.startswith("GET") and name.partition(" ")[2].startswith(parts)
+    }  # fmt: skip
+    assert changes == {*ACTS, *IN_REQUEST, *WITHOUT}
+
+
+EVERYTHING = (
+    "select id, email, name, password_hash, totp_sealed, disabled_at_s from users order by id",
+    "select id, user_id, role from bindings order by id",
+    "select * from roles order by tenant, name",
+    "select id, user_id, kind from tokens order by id",
+)
+
+
+@pytest.mark.parametrize("tenant", ["acme", "*"], ids=["tenant", "platform"])
+@pytest.mark.parametrize("operation", ACTS)
+def test_a_session_alone_gives_and_takes_no_power(
+    house: Platform, operation: str, tenant: str
+) -> None:
+    stolen = house.person(tenant, "owner", password=PASSWORD, stepped_up=False)
+    program = house.person(tenant, "owner", token_kind="api")
+    late = house.person(tenant, "owner", password=PASSWORD)
+    _wait(house, late, tokens.STEP_UP_S + 1)
+    for make in ACTS[operation]:
+        act = make(house, stolen)
+        if act.body is not None and "email" in act.body and tenant != "*":
+            continue  # the platform's to change
+        own = act.path == f"/users/{stolen.id}/tokens"
+        before = [house.rows(one) for one in EVERYTHING]
+        for who, code in ((stolen, "step_up_required"), (late, "step_up_required"),
+                          (program, "permission_denied")):  # fmt: skip
+            reply = who(act.method, f"/users/{who.id}/tokens" if own else act.path, act.body)
+            assert reply.status_code == 403, (act, reply.text)
+            assert reply.json()["error"]["code"] == code, (act, reply.text)
+        assert [house.rows(one) for one in EVERYTHING] == before, act
+        assert stolen("POST", "/me/step-up", {"password": NEW}).status_code == 401
+        assert stolen(*act).status_code == 403
+        assert stolen("POST", "/me/step-up", {"password": PASSWORD}).status_code == 200
+        assert stolen(*act).status_code in (200, 201), act
+        _wait(house, stolen, tokens.STEP_UP_S + 1)
+
+
+def _wait(house: Platform, caller: Caller, seconds: int) -> None:
+    """Let time pass since somebody signed in and showed proof."""
+    statement = (
+        "update tokens set stepped_up_at_s = stepped_up_at_s - :s, created_at_s = created_at_s - :s"
+        " where user_id = :i"
+    )
+    with house.engine.begin() as connection:
+        connection.execute(text(statement), {"s": seconds, "i": caller.id})
+
+
+def test_what_gives_no_power_over_accounts_asks_for_nothing_more(house: Platform) -> None:
+    admin = house.person("acme", "admin", stepped_up=False)
+    program = house.person("acme", "admin", token_kind="api")
+    for who in (admin, program):
+        body = {"tenant": "acme", "email": f"n{next(_numbers)}@acme.example", "name": "N"}
+        user = who("POST", "/users", body).json()["id"]
+        bound = who("POST", f"/users/{user}/bindings", {"role": "developer", "tenant": "acme"})
+        assert bound.status_code == 201
+        assert who("PATCH", f"/users/{user}", {"disabled": True, "name": "M"}).status_code == 200
+        assert who("DELETE", f"/bindings/{bound.json()['id']}").status_code == 200
+        role = f"/roles/acme/r{next(_numbers)}"
+        assert who("PUT", role, {"permissions": ["keys:read"]}).status_code == 200
+
+
+def test_what_one_session_showed_another_has_not(house: Platform) -> None:
+    owner, _, codes = with_totp(house, "acme", "owner")
+    other = house.signed_in(owner.id)
+    act = f"/users/{owner.id}/tokens"
+    assert other("POST", "/me/step-up", {"password": PASSWORD}).status_code == 401, "no code"
+    assert other("POST", act, {}).status_code == 403
+    proof = {"password": PASSWORD, "recovery_code": codes[0]}
+    third = house.signed_in(owner.id)
+    assert third("POST", "/me/step-up", proof).status_code == 200
+    assert third("POST", act, {}).status_code == 201
+    assert other("POST", act, {}).status_code == 403
+    assert other("POST", "/me/step-up", proof).status_code == 401, "each counts once"
+    program = house.person("acme", "owner", password=PASSWORD, token_kind="api")
+    assert program("POST", "/me/step-up", {"password": PASSWORD}).status_code == 403
+
+
+def test_whom_single_sign_on_lets_in_signs_in_again(house: Platform) -> None:
+    person = house.person("acme", "owner", stepped_up=False)
+    with house.engine.begin() as connection:
+        linked = "update users set oidc_subject = :s, oidc_issuer = 'i' where id = :i"
+        connection.execute(text(linked), {"s": person.id, "i": person.id})
+    act = f"/users/{person.id}/tokens"
+    assert person("POST", act, {}).status_code == 201
+    _wait(house, person, tokens.STEP_UP_S + 1)
+    late = person("POST", act, {})
+    assert (late.status_code, late.json()["error"]["code"]) == (403, "step_up_required")
+    assert "sign in again" in late.json()["error"]["message"]
+    assert person("POST", "/me/step-up", {"password": PASSWORD}).status_code == 409
+
+
+def test_the_old_password_alone_changes_none_beside_a_second_factor(house: Platform) -> None:
+    person, secret, codes = with_totp(house, "acme", "viewer")
+    change = {"old": PASSWORD, "new": NEW}
+    assert person("POST", "/me/password", change).status_code == 401
+    assert person("POST", "/me/password", change | {"code": "000000"}).status_code == 401
+    wrong = {"old": NEW, "new": NEW, "recovery_code": codes[0]}
+    assert person("POST", "/me/password", wrong).status_code == 401
+    done = person("POST", "/me/password", change | {"recovery_code": codes[0]})
+    assert done.status_code == 200, done.text
+    email = email_of(house, person.id)
+    assert sign_in(house, email, NEW, code=code_of(secret)).status_code == 201
+
+
+def test_a_new_owner_does_not_take_the_first_ones_factor_away(house: Platform) -> None:
+    """Who holds a session, even with its password, does not walk around another's factor."""
+    first, _, _ = with_totp(house, "acme", "owner")
+    path = f"/users/{first.id}/totp/reset"
+    weak = house.person("acme", "owner", password=PASSWORD, stepped_up=False)
+    long_trusted(house, weak)
+    proof = {"password": PASSWORD}
+    said = weak("POST", path, proof)
+    assert said.status_code == 403 and "no second factor" in said.text
+    second, _, codes = with_totp(house, "acme", None)
+    bindings, owner = f"/users/{second.id}/bindings", {"role": "owner", "tenant": "acme"}
+    assert weak("POST", bindings, owner).status_code == 403, "a stolen session"
+    assert weak("POST", "/me/step-up", proof).status_code == 200
+    assert weak("POST", bindings, owner).status_code == 201
+
+    def reset() -> int:
+        return second(
+            "POST", path, {"password": PASSWORD, "recovery_code": codes.pop()}
+        ).status_code
+
+    def let(seconds: int, statement: str) -> None:
+        with house.engine.begin() as connection:
+            long_ago = {"s": int(time.time()) - seconds, "i": second.id}
+            connection.execute(text(statement), long_ago)
+
+    assert reset() == 403, "both are new"
+    let(RESET_AFTER_S + 60, "update users set totp_since_s = :s where id = :i")
+    assert reset() == 403, "the right is new"
+    let(RESET_AFTER_S // 2, "update bindings set created_at_s = :s where user_id = :i")
+    assert reset() == 403, "it is not a day old"
+    assert house.rows(f"select totp_sealed from users where id = '{first.id}'") != [(None,)]
+    let(RESET_AFTER_S + 60, "update bindings set created_at_s = :s where user_id = :i")
+    assert reset() == 200
+    other, _, _ = with_totp(house, "acme", "owner")
+    assert house.operator("POST", f"/users/{other.id}/totp/reset", {}).status_code == 200
+
+
+def test_who_loses_a_second_factor_is_told_by_mail(
+    house: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(alerts, "send_mail", lambda _, message, __: told.append(message["To"]))
+    person, _, _ = with_totp(house, "acme", "viewer")
+    assert house.operator("POST", f"/users/{person.id}/totp/reset", {}).status_code == 200
+    nothing: Any = None
+    for host in (None, "mail.example"):
+        mail: Any = SimpleNamespace(host=host, port=25, user=None, password=lambda: None,
+                                    sender="tc@example.com", tls=False)  # fmt: skip
+        sender = alerts.Sender(house.engine, nothing, nothing, mail, lambda *_: None)
+        if host is not None:
+            with house.engine.begin() as connection:
+                connection.execute(text("update alerts set sent_at_s = null, next_try_s = 0"))
+        assert asyncio.run(sender.send_due(time.time() + 1)) >= 1
+        assert (email_of(house, person.id) in told) is (host is not None)
