@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -56,26 +57,46 @@ def secrets_rotate(
         Stage | None,
         typer.Option(help="One stage only, where other machines need a copy of the file between."),
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Go on though some have not reported the new secret.")
+    ] = False,
 ) -> None:
     """Rotate the master key or the internal secret of a running platform.
 
     Without `--stage`, all stages one after the other: enough where all processes read the same
-    file. Running processes need no restart.
+    file. Running processes need no restart. Before the new secret is used, and before the old one
+    is forgotten, it waits until gateways and controls report that they have the new one.
     """
     settings = config.load()
     master = secret is RotatedSecret.MASTER
     path = settings.master_key_path if master else settings.internal_secret_path
     for step in Stage if stage is None else (stage,):
+        if not force:
+            _until_reported(settings, secret, path, step)
         rotation.go(path, step)
         if step is not Stage.FINISH and (master or stage is None):
-            # Whatever runs has to know of it, before all is sealed anew or the next step is taken.
+            # Who reports nothing has to know of it, too, before the next step is taken.
             time.sleep(rotation.NOTICED_S)
         if master and step is Stage.USE:
             from tokenschain.control import resealing  # noqa: PLC0415 - gateways do without
 
+            if stage is None and not force:
+                _until_reported(settings, secret, path, Stage.FINISH)
             count = resealing.reseal_machine(settings)
             console.print(f"{count} sealed texts are sealed with the new key", highlight=False)
         console.print(f"{step}: done, {path}", highlight=False, soft_wrap=True)
+
+
+def _until_reported(
+    settings: config.Settings, secret: RotatedSecret, path: Path, step: Stage
+) -> None:
+    """Wait before a stage until all processes that report their secrets are ready for it."""
+    from tokenschain.control import secret_reports  # noqa: PLC0415 - gateways do without
+
+    wanted = rotation.new_fingerprint(path) if step is not Stage.ADD else None
+    in_force = step is Stage.FINISH
+    if wanted is not None and in_force is rotation.is_in_use(path):
+        secret_reports.until_reported(settings, secret, wanted, in_force=in_force)
 
 
 def _vault() -> secrets.Vault:

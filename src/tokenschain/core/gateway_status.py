@@ -90,3 +90,6 @@ class GatewayStatus(msgspec.Struct, frozen=True):
     """Environment variables that the configuration names as credentials."""
     set_variables: tuple[str, ...] | None = None
     """Those that may hold credentials and were handed on as it started; None: it does not say."""
+    secrets: dict[str, tuple[str, ...]] = {}
+    """Fingerprints of what it accepts of `infra.security.rotation.RotatedSecret`, the one in force
+    first; what it has not needed yet is left out."""

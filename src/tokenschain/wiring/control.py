@@ -32,6 +32,7 @@ from tokenschain.control.observability import alerts
 from tokenschain.control.observability.alerts import Mail, Sender
 from tokenschain.control.publisher import Publisher
 from tokenschain.control.response_archive import ResponseArchive
+from tokenschain.control.secret_reports import SecretReports
 from tokenschain.core.errors import ApiError, wire_refusal
 from tokenschain.core.log_events import Reporter
 from tokenschain.core.snapshot import Snapshot
@@ -81,7 +82,8 @@ def _build(settings: Settings, engine: Engine) -> tuple[FastAPI, _Running]:
     """Control's parts over the database."""
     suite = INTERNATIONAL
     report = log.EventLog(log.get(process="control"))
-    sealer = secrets.master_sealer(SecretFile(settings.master_key_path, report), suite)
+    master = SecretFile(settings.master_key_path, report)
+    sealer = secrets.master_sealer(master, suite)
     resealing.bring_up_to_date(engine, sealer, report)
     internal = SecretFile(settings.internal_secret_path, report)
     configurator = Configurator(settings, catalog_file.load(), sealer, suite, report)
@@ -131,7 +133,15 @@ def _build(settings: Settings, engine: Engine) -> tuple[FastAPI, _Running]:
     return create_app(
         context,
         archive,
-        [partial(kept_up, job.run, report) for job in (publisher, maintenance, settings_file)],
+        [
+            partial(kept_up, job.run, report)
+            for job in (
+                publisher,
+                maintenance,
+                settings_file,
+                SecretReports(engine, settings.node_name, internal, master, report),
+            )
+        ],
         signatures,
         _single_sign_on(settings, sealer, vault),
     ), _Running(publisher, settings_file)

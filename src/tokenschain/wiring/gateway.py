@@ -64,7 +64,7 @@ from tokenschain.infra.redis.cache import RedisCacheStore
 from tokenschain.infra.redis.connection import REDIS_FAILURES
 from tokenschain.infra.redis.pubsub import RedisPubSub
 from tokenschain.infra.redis.rate_limits import RedisRateLimits
-from tokenschain.infra.security import credentials, secrets
+from tokenschain.infra.security import credentials, rotation, secrets
 from tokenschain.infra.security.secret_files import SecretFile, check_access, read_or_make
 from tokenschain.infra.security.suite import INTERNATIONAL, Sealer
 from tokenschain.infra.telemetry import GatewayMetrics, Gauges, resident_bytes
@@ -546,6 +546,7 @@ class GatewayWorker:
             refused_keys=self._auth.refused_keys,
             variables=self._variables(),
             set_variables=hardening.secret_variables(os.environ, ENV_PREFIX),
+            secrets=rotation.secrets_of(self._secrets(), self._vault.fingerprints()),
         )
 
     def _variables(self) -> tuple[str, ...]:

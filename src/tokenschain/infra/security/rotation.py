@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 
@@ -21,6 +22,16 @@ class RotatedSecret(StrEnum):
     INTERNAL = "internal"
 
 
+def secrets_of(
+    internal: Sequence[str], master_fingerprints: tuple[str, ...]
+) -> dict[str, tuple[str, ...]]:
+    """What a process reports of the secrets that it accepts."""
+    found = {RotatedSecret.INTERNAL: secret_files.fingerprints(internal)}
+    if master_fingerprints:
+        found[RotatedSecret.MASTER] = master_fingerprints
+    return {secret.value: names for secret, names in found.items()}
+
+
 class Stage(StrEnum):
     """The stages of a rotation, in order. Between two, all machines get the changed file."""
 
@@ -30,6 +41,18 @@ class Stage(StrEnum):
     """The new one is in force, the old one still accepted; what is sealed is sealed anew."""
     FINISH = "finish"
     """The old one is forgotten."""
+
+
+def new_fingerprint(path: Path) -> str | None:
+    """Of the new secret of a rotation that is under way; None where none is."""
+    found, note = secret_files.read(path), secret_files.note_of(path)
+    names = secret_files.fingerprints(found)
+    return {_WAITS: names[-1], _FORMER: names[0]}.get(note)
+
+
+def is_in_use(path: Path) -> bool:
+    """Whether the new secret of a rotation is in force already."""
+    return secret_files.note_of(path) == _FORMER
 
 
 def go(path: Path, stage: Stage) -> None:

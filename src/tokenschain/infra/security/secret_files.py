@@ -13,12 +13,15 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from tokenschain.infra.security import prescribed
+
 CHARACTERS_MIN = 32
 """256 random bits in base64 have 43; what people write by themselves is seldom so long."""
 SECRETS_MAX = 4
 """Lines of one file; a rotation needs two."""
 REREAD_S = 1.0
 """How often a running process looks whether its file has changed."""
+FINGERPRINT_CHARACTERS = 8
 _BYTES_MAX = 65_536
 _COMMENT = "#"
 _NOT_OWNERS = stat.S_IRWXG | stat.S_IRWXO
@@ -83,6 +86,12 @@ def _text_of(path: Path) -> str:
         return text.decode()
     except UnicodeDecodeError:
         raise SecretFileRefused(f"{path} holds no text: {_REMEDY}") from None
+
+
+def fingerprints(found: Sequence[str]) -> tuple[str, ...]:
+    """What secrets are compared by where they must not be told: too short to find one with."""
+    names = (prescribed.fingerprint(f"secret\0{one}".encode()) for one in found)
+    return tuple(name[:FINGERPRINT_CHARACTERS] for name in names)
 
 
 def note_of(path: Path) -> str:

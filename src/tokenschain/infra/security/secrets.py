@@ -38,6 +38,7 @@ class Vault:
         self._folder = folder
         self._key_file = key_file
         self._suite = suite
+        self._key: SecretFile | None = None
         self._made: Sealer | None = None
 
     def store(self, name: str, secret: str) -> None:
@@ -88,6 +89,10 @@ class Vault:
         """The names of what is sealed."""
         return sorted(path.stem for path in self._folder.glob("*.sealed"))
 
+    def fingerprints(self) -> tuple[str, ...]:
+        """Those of the master keys that it opens with now; none where it was not needed yet."""
+        return () if self._key is None else secret_files.fingerprints(self._key())
+
     def delete(self, name: str) -> bool:
         """Forget a secret; false when there was none."""
         found = self._path(name).exists()
@@ -102,7 +107,8 @@ class Vault:
     def _sealer(self) -> Sealer:
         # Made when it is needed first: who keeps no secrets here needs no key.
         if self._made is None:
-            self._made = master_sealer(SecretFile(self._key_file), self._suite)
+            self._key = SecretFile(self._key_file)
+            self._made = master_sealer(self._key, self._suite)
         return self._made
 
 
