@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import random
 import re
@@ -228,6 +229,39 @@ def test_who_is_bound_to_a_project_lists_nothing_of_the_tenant(house: Platform) 
         reply = dev("GET", path)
         assert reply.status_code in (200, 403)
         assert "hidden" not in reply.text and '"p2"' not in reply.text, path
+
+
+LISTS = ("/keys", "/limits", "/organization/units", "/users", "/alert-targets", "/alerts", "/audit",
+         "/virtual-models", "/upstreams", "/revisions")  # fmt: skip
+
+
+@pytest.mark.parametrize("path", LISTS)
+def test_pages_of_a_list_tell_nothing_of_what_is_not_shown(house: Platform, path: str) -> None:
+    """How many there are, and the name in the cursor, would say what the rows do not."""
+    owner = house.person("acme", "owner")
+    mine = {"tenant": "acme", "project": "p1"}
+    for project in ("p2", "p1", "p2", "p1"):
+        where = mine | {"project": project}
+        assert house.operator("POST", "/keys", where).status_code == 201
+        name = f"/limits/{project}-{time.time_ns()}"
+        assert owner("PUT", name, RATE | {"match": where}).status_code == 200
+    few = house.person("acme", "owner", project="p1")
+    whole = few("GET", f"{path}?limit=200")
+    assert (whole.status_code, whole.json()["next_cursor"]) == (200, None)
+    seen, cursor, pages = [], "", 0
+    while cursor is not None:
+        page = few("GET", f"{path}?limit=1&cursor={cursor}").json()
+        seen += page["data"]
+        pages, cursor = pages + 1, page["next_cursor"]
+        if cursor is not None:
+            named = base64.urlsafe_b64decode(cursor).decode()
+            assert str(page["data"][-1].get("id", page["data"][-1].get("name"))) in named or (
+                path == "/organization/units" and page["data"][-1]["name"] in named
+            )
+    assert seen == whole.json()["data"]
+    assert pages <= len(seen) + 1
+    everything = owner("GET", f"{path}?limit=200").json()["data"]
+    assert len(everything) > len(seen) or path == "/alerts"
 
 
 # --- roles for certain models -----------------------------------------------------------------

@@ -298,7 +298,9 @@ def _listed(
         for one in found.resources
         if asked.may(READ, one.key.tenant or PLATFORM)
     ]
-    return ListAnswer[ConfigResource](data=shown, next_cursor=found.next_cursor)
+    # Of one tenant, all is seen or nothing: then not even where the next page begins.
+    cursor = found.next_cursor if asked.may(READ, whose or PLATFORM) else None
+    return ListAnswer[ConfigResource](data=shown, next_cursor=cursor)
 
 
 def _found(asked: RequestContext, key: ResourceKey) -> StoredResource:
@@ -488,7 +490,8 @@ def list_revisions(
         for one in found
         if asked.may(READ, one.tenant or PLATFORM)
     ]
-    return ListAnswer[RevisionSummary](data=shown, next_cursor=rows.next_cursor)
+    cursor = rows.next_cursor if asked.may(READ, whose or PLATFORM) else None
+    return ListAnswer[RevisionSummary](data=shown, next_cursor=cursor)
 
 
 @router.get("/revisions/{revision}", response_model_exclude_unset=True)

@@ -119,9 +119,12 @@ def listed(kind: type[Body_], found: Rows, shown: Sequence[Mapping[str, object]]
 
     Args:
         kind: of `ListAnswer`.
-        shown: those of the page's rows that the caller may see.
+        shown: all of the page's rows as the caller sees them; or none, where the list is of
+            nothing that it may see. Where some are seen and some are not, see
+            `paging.seen_page`.
     """
-    return kind.model_validate({"data": list(shown), "next_cursor": found.next_cursor})
+    cursor = found.next_cursor if shown else None  # it would tell of what is not shown
+    return kind.model_validate({"data": list(shown), "next_cursor": cursor})
 
 
 # --- who asks, and whether they may -------------------------------------------------------

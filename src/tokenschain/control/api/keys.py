@@ -30,6 +30,7 @@ from tokenschain.control.identity.ownership import Extent
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.formats import API_FORMATS
 from tokenschain.core.tenancy import Disconnect
+from tokenschain.infra.database.paging import seen_page
 from tokenschain.infra.security import secrets
 
 router = APIRouter(prefix="/api/v1/keys", route_class=AdminRoute, tags=["keys"])
@@ -192,9 +193,12 @@ def list_keys(
 ) -> ListAnswer[Key]:
     """List API keys, the newest first; never the keys themselves."""
     whose = asked.tenant(tenant)
-    found = api_keys.page(asked.db, page, whose, project)
-    seen = [row for row in found.rows if _is_seen(asked, Key.model_validate(row))]
-    return listed(ListAnswer[Key], found, seen)
+    found = seen_page(
+        lambda part: api_keys.page(asked.db, part, whose, project),
+        page,
+        lambda row: _is_seen(asked, Key.model_validate(row)),
+    )
+    return listed(ListAnswer[Key], found, found.rows)
 
 
 def _check_place(asked: RequestContext, wanted: NewKey, where: dict[str, str]) -> None:

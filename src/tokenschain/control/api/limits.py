@@ -30,6 +30,7 @@ from tokenschain.control.identity.ownership import Extent
 from tokenschain.core.errors import ApiError
 from tokenschain.core.limits import PER, SLOTS, Budget, OnUnavailable, Rate, Selector
 from tokenschain.core.tenancy import PLATFORM
+from tokenschain.infra.database.paging import seen_page
 
 router = APIRouter(prefix="/api/v1/limits", route_class=AdminRoute, tags=["limits"])
 Listing = Annotated[RequestContext, Depends(Permission("limits:read", Extent.ROWS, by_model=True))]
@@ -278,14 +279,13 @@ def _places(limit: limits.Row) -> dict[str, str]:
 def list_limits(asked: Listing, page: Paged, tenant: NameQuery = None) -> ListAnswer[Limit]:
     """List rates and budgets; with a budget, what is spent of it now and what is promised."""
     whose = asked.tenant(tenant)
-    found = limits.page(asked.db, page, whose)
-    seen = [
-        limit
-        for limit in found.rows
-        if asked.may("limits:read", limit["tenant"] or PLATFORM, **_places(limit))
-    ]
-    limits.add_used(asked.db, seen)
-    return listed(ListAnswer[Limit], found, seen)
+    found = seen_page(
+        lambda part: limits.page(asked.db, part, whose),
+        page,
+        lambda row: asked.may("limits:read", row["tenant"] or PLATFORM, **_places(row)),
+    )
+    limits.add_used(asked.db, found.rows)
+    return listed(ListAnswer[Limit], found, found.rows)
 
 
 @router.get("/{limit_id:path}")

@@ -33,6 +33,7 @@ from tokenschain.control.identity.ownership import Extent
 from tokenschain.core.errors import ApiError
 from tokenschain.core.pricing.catalog import PICO_PER_UNIT
 from tokenschain.core.tenancy import PLATFORM
+from tokenschain.infra.database.paging import seen_page
 
 router = APIRouter(prefix="/api/v1/organization", route_class=AdminRoute, tags=["organization"])
 Listing = Annotated[RequestContext, Depends(Permission("org:read", Extent.ROWS))]
@@ -141,9 +142,12 @@ def list_units(
 ) -> ListAnswer[Unit]:
     """List the organization in alphabetical order."""
     whose = asked.tenant(tenant)
-    found = organization.page(asked.db, page, whose, kind)
-    seen = [unit for unit in found.rows if asked.visible([_place(unit)])]
-    return listed(ListAnswer[Unit], found, seen)
+    found = seen_page(
+        lambda part: organization.page(asked.db, part, whose, kind),
+        page,
+        lambda unit: bool(asked.visible([_place(unit)])),
+    )
+    return listed(ListAnswer[Unit], found, found.rows)
 
 
 def _place(unit: organization.Row) -> organization.Row:

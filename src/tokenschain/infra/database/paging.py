@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import Column, Connection, Select, tuple_
@@ -14,6 +14,8 @@ from tokenschain.core.errors import ApiError
 
 PAGE_MAX = 200
 """Rows of one page."""
+ROUNDS_MAX = 50
+"""Pages that are read for one of `seen_page`."""
 CURSOR_CHARACTERS_MAX = 500
 _NUMBER_MAX = 2**62
 
@@ -32,6 +34,8 @@ class Rows(NamedTuple):
     rows: list[dict[str, Any]]
     next_cursor: str | None
     """Where the next page begins; None when there is none."""
+    order: tuple[str, ...] = ()
+    """The columns that the list is ordered by."""
 
 
 def page_of(limit: int, cursor: str) -> Page:
@@ -96,7 +100,29 @@ def read_page(
         query = query.where(here < after if newest else here > after)
     query = query.order_by(*(column.desc() if newest else column for column in order))
     rows = [dict(row) for row in db.execute(query.limit(page.limit)).mappings()]
-    return Rows(rows, cursor_after(rows, page, order))
+    return Rows(rows, cursor_after(rows, page, order), tuple(column.name for column in order))
+
+
+def seen_page(
+    read: Callable[[Page], Rows], page: Page, is_seen: Callable[[dict[str, Any]], bool]
+) -> Rows:
+    """A page of what somebody may see of a list: neither its length nor its cursor tells how much
+    more there is, or what, up to some thousands of rows that are passed over.
+
+    Args:
+        read: a page of all of it, with its `order`.
+    """
+    rows: list[dict[str, Any]] = []
+    found, rounds = read(page), 1
+    while True:
+        for row in found.rows:
+            if is_seen(row):
+                rows.append(row)
+                if len(rows) == page.limit:
+                    return Rows(rows, _cursor([row[name] for name in found.order]))
+        if found.next_cursor is None or rounds == ROUNDS_MAX:
+            return Rows(rows, found.next_cursor)
+        found, rounds = read(page_of(PAGE_MAX, found.next_cursor)), rounds + 1
 
 
 def cursor_after(
@@ -105,5 +131,8 @@ def cursor_after(
     """Where the page after these rows begins; None when they are fewer than were asked for."""
     if len(rows) < page.limit:
         return None
-    last = [rows[-1][column.name] for column in order]
+    return _cursor([rows[-1][column.name] for column in order])
+
+
+def _cursor(last: list[str | int]) -> str:
     return base64.urlsafe_b64encode(json.dumps(last).encode()).decode()
