@@ -30,7 +30,7 @@ _numbers = itertools.count()
 
 
 def person(stack: Stack, tenant: str, role: str, **where: Any) -> As:
-    """A user of a tenant with a role, signed in."""
+    """A user of a tenant with a role, signed in, who has shown the password again."""
     email = f"u{next(_numbers)}@{tenant}.example"
     body = {"tenant": tenant, "email": email, "name": "U", "password": PASSWORD}
     made = stack.admin("POST", "/api/v1/users", json=body)
@@ -40,7 +40,9 @@ def person(stack: Stack, tenant: str, role: str, **where: Any) -> As:
         json={"role": role, "tenant": tenant, **where},
     )  # fmt: skip
     assert bound.status_code == 201, bound.text
-    return As(stack, sign_in(stack, email, PASSWORD).json()["token"], email)
+    user = As(stack, sign_in(stack, email, PASSWORD).json()["token"], email)
+    assert user("POST", "/me/step-up", json={"password": PASSWORD}).status_code == 200
+    return user
 
 
 def sign_in(stack: Stack, email: str, password: str, code: str | None = None) -> httpx.Response:

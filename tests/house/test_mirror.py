@@ -193,6 +193,7 @@ ELSEWHERE: dict[str, str] = {
     "infra/migrations/versions/0014_configuration.py": "infra/test_migrations.py",
     "infra/migrations/versions/0015_limits_by_tenant.py": "infra/test_migrations.py",
     "infra/migrations/versions/0016_recovery_codes.py": "infra/test_migrations.py",
+    "infra/migrations/versions/0017_step_up.py": "infra/test_migrations.py",
     "infra/parquet.py": "control/api/test_usage.py",
     "infra/redis/cache.py": "field_failures/test_limits.py, field_failures/test_cache_modes.py",
     "infra/redis/connection.py": "field_failures/test_limits.py, field_failures/test_cache_modes.py",

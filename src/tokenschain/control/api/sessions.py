@@ -164,7 +164,7 @@ class TotpOffer(AnswerBody):
 class SteppedUp(AnswerBody):
     """The session counts as its user's own for some minutes."""
 
-    until_s: int
+    expires_at_s: int
     """Unix time."""
 
 
@@ -370,7 +370,7 @@ def step_up(asked: Proving, request: Request, wanted: Proof) -> SteppedUp:
     token = request.headers.get("authorization", "").partition(" ")[2]
     tokens.note_step_up(asked.db, asked.context.suite, token)
     asked.note(row["tenant"], row["id"], action="step-up")
-    return SteppedUp(until_s=int(time.time()) + tokens.STEP_UP_S)
+    return SteppedUp(expires_at_s=int(time.time()) + tokens.STEP_UP_S)
 
 
 @router.post("/me/password")
