@@ -209,7 +209,7 @@ class CallResponseWriter:
     def end_early(self, error: ApiError) -> None:
         """The call may not go on, and its caller is told why."""
         self.call.fail(error)
-        self.task.cancel()
+        self._cancel()
 
     def caller_left(self, reason: str) -> None:
         """See `wire.exchange.Watcher`, as the next two."""
@@ -225,7 +225,11 @@ class CallResponseWriter:
             if self.on_resume is not None:
                 self.on_resume()
             return
-        self.task.cancel()
+        self._cancel()
+
+    def _cancel(self) -> None:
+        """End the task, but not before its first step: one that has none leaves no record."""
+        self.task.get_loop().call_soon(self.task.cancel)
 
     def pause(self) -> None:
         self.paused = True
