@@ -21,6 +21,7 @@ from tokenschain.control import resealing
 from tokenschain.control.api.app import create_app
 from tokenschain.control.api.context import ApiContext
 from tokenschain.control.api.internal import BODY_BYTES_MAX, RESPONSES_BATCH_BYTES_MAX
+from tokenschain.control.api.sessions import LOGIN_BYTES_MAX, SESSIONS_PATH
 from tokenschain.control.billing.ledger import Ledger
 from tokenschain.control.billing.limits import LeaseManager
 from tokenschain.control.cache.semantic_client import SemanticProcesses
@@ -237,15 +238,16 @@ def _server(settings: Settings, app: FastAPI) -> HttpServer:
         connections_max=connections_max,
         connections_per_address_max=max(1, connections_max // 2),
     )
-    larger = {
+    bytes_max = {
         JOURNAL_PATH.encode(): BODY_BYTES_MAX,
         RESPONSES_PATH.encode(): RESPONSES_BATCH_BYTES_MAX,
+        SESSIONS_PATH.encode(): LOGIN_BYTES_MAX,
     }
     proxies = [ip_network(network) for network in settings.control.trusted_proxies]
     server = HttpServer(
         AsgiHandler(_console(settings, app), _failed, _fault), wire_refusal, limits, proxies
     )
-    server.body_bytes_max_of = lambda path: larger.get(path, settings.control.body_bytes_max)
+    server.body_bytes_max_of = lambda path: bytes_max.get(path, settings.control.body_bytes_max)
     return server
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 from fastapi import APIRouter, Depends, Path, Query, Response
-from pydantic import Field, JsonValue
+from pydantic import FailFast, Field, JsonValue
 from sqlalchemy import Connection
 
 from tokenschain.control.api import configuration_answers as answers
@@ -43,6 +43,7 @@ from tokenschain.control.configuration.store import StoredResource
 from tokenschain.control.identity import ownership
 from tokenschain.control.identity.ownership import Extent
 from tokenschain.core.errors import ApiError, ErrorProblem
+from tokenschain.core.formats.json_bounds import DOCUMENTS_BOUNDS, JsonBounds
 from tokenschain.core.tenancy import PLATFORM
 from tokenschain.infra.database.paging import Page
 
@@ -148,7 +149,8 @@ class Documents(RequestBody):
     """Documents that the configuration is to be as."""
 
     example: ClassVar[Example] = {"documents": [dict(GivenDocument.example)], "dry_run": True}
-    documents: Annotated[list[GivenDocument], Field(max_length=DOCUMENTS_MAX)]
+    bounds: ClassVar[JsonBounds] = DOCUMENTS_BOUNDS
+    documents: Annotated[list[GivenDocument], FailFast(), Field(max_length=DOCUMENTS_MAX)]
     prune: bool = False
     """Whether resources that the API made and that are in no document are removed: the
     platform's, and those of tenants that the documents name."""

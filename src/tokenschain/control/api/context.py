@@ -3,7 +3,6 @@
 (No postponed annotations here: FastAPI reads them.)
 """
 
-import json
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -11,15 +10,15 @@ from typing import Annotated, Any, ClassVar, Generic, NamedTuple, TypeVar, get_a
 
 from anyio import from_thread
 from fastapi import Depends, Header, Query, Request, Response
-from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 from sqlalchemy import Connection, Engine
 from starlette.concurrency import run_in_threadpool
 
 from tokenschain.control import idempotency, revisions
 from tokenschain.control.api import former_names
+from tokenschain.control.api.code_samples import parts_of, sample_of
 from tokenschain.control.api.repetition import Repetition, Replay
 from tokenschain.control.audit import admin_log
 from tokenschain.control.audit.admin_log import Author
@@ -32,10 +31,16 @@ from tokenschain.control.identity.ownership import Extent, StepUp
 from tokenschain.control.identity.users import Actor
 from tokenschain.control.publisher import Publisher
 from tokenschain.core.errors import ApiError
+from tokenschain.core.formats.json_bounds import (
+    ADMIN_BOUNDS,
+    JsonBounds,
+    TooManyParts,
+    check_parts,
+)
 from tokenschain.core.routing.near_names import near_names
 from tokenschain.core.tenancy import ACTIONS, PLATFORM, Resource, RoleBinding, may
 from tokenschain.core.upstream_report import UpstreamTester
-from tokenschain.infra.config import ADMIN_TOKEN_VARIABLE, Settings
+from tokenschain.infra.config import Settings
 from tokenschain.infra.database import paging
 from tokenschain.infra.database.engine import reading
 from tokenschain.infra.database.paging import Page, Rows
@@ -75,11 +80,24 @@ def _add_example(schema: dict[str, Any], model: type["RequestBody"]) -> None:
     schema["examples"] = [dict(model.example)]
 
 
+_UNKNOWN_MAX = 20
+"""Fields besides those there are, of which each is said; of more, that there are too many."""
+
+
 class RequestBody(BaseModel):
     """A request's body; what it does not know it refuses."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra=_add_example)
     example: ClassVar[Example] = {}
+    bounds: ClassVar[JsonBounds] = ADMIN_BOUNDS
+    """What it may be made of, counted before it is decoded."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_many(cls, given: object) -> object:
+        if isinstance(given, dict) and len(given) > len(cls.model_fields) + _UNKNOWN_MAX:
+            raise ValueError(f"{len(given)} fields, and there are {len(cls.model_fields)}")
+        return given
 
 
 class AnswerBody(BaseModel):
@@ -576,11 +594,14 @@ class AdminRoute(APIRoute):
         if needed is not None and needed.action is not None and needed.extent is not None:
             extra["x-permission"] = needed.action
             extra["x-permission-extent"] = needed.extent.name.lower()
-        extra["x-codeSamples"] = [{"lang": "Shell", "source": _sample_of(self)}]
+        examples = [body.example for body in _bodies_of(self)]
+        sample = sample_of(self, examples, signed_in=needed is not None)
+        extra["x-codeSamples"] = [{"lang": "Shell", "source": sample}]
         self.openapi_extra = extra
         self.queries = frozenset(
-            field.alias for part in _parts_of(self.dependant) for field in part.query_params
+            field.alias for part in parts_of(self.dependant) for field in part.query_params
         )
+        self.bounds = next((body.bounds for body in _bodies_of(self)), ADMIN_BOUNDS)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """See `fastapi.routing.APIRoute`."""
@@ -590,8 +611,8 @@ class AdminRoute(APIRoute):
             if self.refuses_unknown_queries:
                 _refuse_unknown(request, self.queries)
             request.state.db = request.state.claimed = request.state.asked = None
-            if request.method == "POST":
-                request.state.body = await request.body()
+            request.state.body = await request.body()
+            _count_parts(request.state.body, self.bounds)
             try:
                 response = await handle(request)
             except Replay as replay:
@@ -605,6 +626,13 @@ class AdminRoute(APIRoute):
             return response
 
         return in_transaction
+
+
+def _count_parts(body: bytes, bounds: JsonBounds) -> None:
+    try:
+        check_parts(body, bounds)
+    except TooManyParts as error:
+        raise ApiError("invalid_json", f"The body has {error}.") from None
 
 
 def _refuse_unknown(request: Request, known: frozenset[str]) -> None:
@@ -622,43 +650,20 @@ def _refuse_unknown(request: Request, known: frozenset[str]) -> None:
             )
 
 
-def _parts_of(dependant: Dependant) -> Iterator[Dependant]:
-    yield dependant
-    for part in dependant.dependencies:
-        yield from _parts_of(part)
-
-
 def permission_of(route: APIRoute) -> Permission | None:
     """What a route declares; None where nobody has to be known."""
-    for part in _parts_of(route.dependant):
+    for part in parts_of(route.dependant):
         if isinstance(part.call, Permission):
             return part.call
     return None
 
 
-def _sample_of(route: APIRoute) -> str:
-    """A call to copy: the paths' parts in capitals, required queries and a body that makes
-    sense."""
-    path = route.path_format
-    for part in _parts_of(route.dependant):
-        for field in part.path_params:
-            path = path.replace(f"{{{field.alias}}}", field.alias.upper())
-    queries = [
-        f"{field.alias}={field.field_info.examples[0]}"
-        for field in route.dependant.query_params
-        if field.field_info.examples
-    ]
-    url = f"http://127.0.0.1:8001{path}" + (f"?{'&'.join(queries)}" if queries else "")
-    lines = [f"curl -X {min(route.methods or ())} '{url}'"]
-    if any(isinstance(part.call, Permission) for part in _parts_of(route.dependant)):
-        lines.append(f'-H "authorization: Bearer ${ADMIN_TOKEN_VARIABLE}"')
+def _bodies_of(route: APIRoute) -> Iterator[type[RequestBody]]:
     for field in route.dependant.body_params:
         kind = field.field_info.annotation
         body = next(iter(get_args(kind)), kind)
         assert isinstance(body, type) and issubclass(body, RequestBody)
-        text = json.dumps(dict(body.example), ensure_ascii=False)
-        lines += ["-H 'content-type: application/json'", f"-d '{text}'"]
-    return " \\\n  ".join(lines)
+        yield body
 
 
 def _end(request: Request, response: Response | None) -> None:

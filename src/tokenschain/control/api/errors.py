@@ -102,10 +102,11 @@ def _validation(_: Request, error: RequestValidationError) -> ApiError:
     if former is not None:
         param, message = former
         return ApiError("invalid_value", message, param=param)
-    params = [".".join(str(part) for part in one["loc"][1:]) for one in found]
+    shown = found[:_SHOWN_MAX]
+    params = [".".join(str(part) for part in one["loc"][1:]) for one in shown]
     lines = [
         f"Invalid value for `{param}`: {one['msg']}."
-        for param, one in zip(params[:_SHOWN_MAX], found, strict=False)
+        for param, one in zip(params, shown, strict=True)
     ]
     return ApiError("invalid_value", "\n".join(lines), param=params[0])
 

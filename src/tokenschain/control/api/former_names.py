@@ -49,9 +49,11 @@ def of_errors(errors: Sequence[Mapping[str, Any]]) -> tuple[str, str] | None:
         name = str(error["loc"][-1])
         if error["type"] == "extra_forbidden" and name in FIELDS:
             return _param_of(error), said_of(name, FIELDS[name])
-        new = VALUES.get(name, {}).get(str(error.get("input")))
-        if error["type"] == "literal_error" and new is not None:
-            return _param_of(error), said_of(str(error["input"]), new)
+        # What was given may be large: it is looked at where a name is expected.
+        given = error["input"] if error["type"] == "literal_error" else None
+        new = VALUES.get(name, {}).get(given) if isinstance(given, str) else None
+        if new is not None:
+            return _param_of(error), said_of(str(given), new)
     return None
 
 

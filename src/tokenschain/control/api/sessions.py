@@ -46,6 +46,9 @@ Email = Annotated[
     str, Field(max_length=users_module.EMAIL_CHARACTERS_MAX, pattern=r"^[^@\s\x00]+@[^@\s\x00]+$")
 ]
 Password = Annotated[str, Field(min_length=1, max_length=users_module.PASSWORD_CHARACTERS_MAX)]
+SESSIONS_PATH = "/api/v1/sessions"
+LOGIN_BYTES_MAX = 4_096
+"""Of a request to sign in, which anybody may send."""
 AT_ONCE_MAX = 2
 """Sign-ins of one control: their passwords take a core and 19 MiB each."""
 WAITING_MAX = 400

@@ -43,6 +43,10 @@ REPLY_BOUNDS = JsonBounds(200_000, 200_000, 800_000, 10_000_000, 134_217_728, 50
 EVENT_BOUNDS = JsonBounds(5_000, 5_000, 40_000, 400_000, 4_194_304, 300_000)
 """Of one event of a stream, which is read on the loop: no slower than one of as many bytes as an
 event may have, without escapes."""
+ADMIN_BOUNDS = JsonBounds(2_000, 2_000, 10_000, 10_000, 262_144, 300_000)
+"""Of a request to the admin API: 1,000 pairs of questions, a role for 1,000 models."""
+DOCUMENTS_BOUNDS = JsonBounds(50_000, 50_000, 400_000, 400_000, 4_194_304, 300_000)
+"""Of a platform's configuration at once."""
 
 
 def check_parts(body: bytes, bounds: JsonBounds = REQUEST_BOUNDS) -> None:
