@@ -7,7 +7,6 @@ import json
 import string
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 

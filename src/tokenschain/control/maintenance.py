@@ -51,11 +51,21 @@ class Maintenance:
 
     async def run(self) -> None:
         """Until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._send_alerts())
+            group.create_task(self._do_chores())
+
+    async def _send_alerts(self) -> None:
+        # By itself: who takes long to answer keeps no chore waiting.
+        while True:
+            await asyncio.sleep(alerts.LOOK_S)
+            await self._do(self._sender.send_due(time.time()))
+
+    async def _do_chores(self) -> None:
         swept_at = 0.0
         while True:
             await asyncio.sleep(alerts.LOOK_S)
             await self._do(asyncio.to_thread(alerts.look, self._engine, time.time()))
-            await self._do(self._sender.send_due(time.time()))
             await self._do(asyncio.to_thread(self._note_uses))
             if time.monotonic() - swept_at >= SWEEP_S:
                 swept_at = time.monotonic()

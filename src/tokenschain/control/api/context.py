@@ -12,7 +12,7 @@ from anyio import from_thread
 from fastapi import Depends, Header, Query, Request, Response
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
 from sqlalchemy import Connection, Engine
 from starlette.concurrency import run_in_threadpool
 
@@ -26,7 +26,7 @@ from tokenschain.control.billing.ledger import Ledger
 from tokenschain.control.billing.limits import LeaseManager
 from tokenschain.control.cache.semantic_client import SemanticProcesses
 from tokenschain.control.configuration.changes import Configurator
-from tokenschain.control.identity import api_keys, tokens, users
+from tokenschain.control.identity import api_keys, shares, tokens, users
 from tokenschain.control.identity.ownership import Extent, StepUp
 from tokenschain.control.identity.users import Actor
 from tokenschain.control.publisher import Publisher
@@ -693,5 +693,15 @@ Label = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[\w.@-]+$")
 """A name in the organization."""
 MaybeLabel = Annotated[str, Field(max_length=64, pattern=r"^[\w.@-]*$")]
 NameQuery = Annotated[str | None, Query(max_length=64, pattern=r"^[\w.@*-]+$")]
+ModelName = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f]+$")]
+
+
+def _few_characters(names: list[str]) -> list[str]:
+    if sum(map(len, names)) > shares.NAMES_CHARACTERS_MAX:
+        raise ValueError(f"the names have more than {shares.NAMES_CHARACTERS_MAX} characters")
+    return names
+
+
+ModelNames = Annotated[list[ModelName], Field(max_length=1_000), AfterValidator(_few_characters)]
 IntMoment = Annotated[int | None, Query(ge=0, le=2**53)]
 """Unix time."""

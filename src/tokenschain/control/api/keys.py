@@ -15,6 +15,7 @@ from tokenschain.control.api.context import (
     IfMatch,
     Label,
     ListAnswer,
+    ModelNames,
     NameQuery,
     Paged,
     Permission,
@@ -55,9 +56,12 @@ def _network(text: str) -> str:
     return str(ip_network(text, strict=False))
 
 
-Models = Annotated[list[str] | None, Field(max_length=1_000)]
+NETWORK_CHARACTERS_MAX = 64
+"""Of a network's text: an IPv6 one with its zone and prefix has fewer."""
+Models = ModelNames | None
 Apis = Annotated[list[Literal[_APIS]] | None, Field(max_length=50)]  # type: ignore[valid-type]
-Networks = Annotated[list[Annotated[str, AfterValidator(_network)]] | None, Field(max_length=100)]
+Network = Annotated[str, Field(max_length=NETWORK_CHARACTERS_MAX), AfterValidator(_network)]
+Networks = Annotated[list[Network] | None, Field(max_length=100)]
 Tag = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^,\x00-\x1f]+$")]
 
 

@@ -25,7 +25,7 @@ from tokenschain.control.api.context import (
     tag,
 )
 from tokenschain.control.billing import limits
-from tokenschain.control.identity import ownership
+from tokenschain.control.identity import ownership, shares
 from tokenschain.control.identity.ownership import Extent
 from tokenschain.core.errors import ApiError
 from tokenschain.core.limits import PER, SLOTS, Budget, OnUnavailable, Rate, Selector
@@ -217,6 +217,8 @@ def put_limit(
             raise ApiError("conflict", "A limit does not change its kind.", param="kind")
     elif if_match:
         raise ApiError("precondition_failed", "There is no such limit.")
+    else:
+        shares.check(asked.db, shares.LIMITS, match.tenant)
     thresholds = wanted.alerts if isinstance(wanted, NewBudget) else []
     rate = asked.context.ledger.usd_cny_micro
     limits.put(asked.db, _spec(limit_id, wanted), match.tenant, thresholds, rate)

@@ -60,6 +60,8 @@ ReadingUpstreams = Annotated[RequestContext, Depends(Permission("models:read", E
 
 
 CallResult = Literal["ok", "cached", "rescued", "failed", "limited", "blocked"]
+_ROWS_AT_ONCE = 1_000
+"""Written of a long answer at a time."""
 
 
 class UsageRow(AnswerBody):
@@ -271,7 +273,7 @@ def usage(
     key_id: NameQuery = None,
     model: Annotated[str | None, Query(max_length=256)] = None,
     form: Annotated[Literal["json", "csv"], Query(alias="format")] = "json",
-) -> Items[UsageRow] | Response:
+) -> Response:
     """Add up calls, tokens, charges and cost; amounts are 10^-12 of the currency unit, exact."""
     whose = asked.tenant(tenant)
     dimensions = [name.strip() for name in group_by.split(",") if name.strip()]
@@ -302,8 +304,10 @@ def usage(
         # What only the platform's own costs are in is no row of a customer's.
         rows = _without((r for r in rows if r["calls"] or r["charge_pico"]), hidden)
     if form == "csv":
-        return _csv_answer([rows])
-    return Items[UsageRow](data=[UsageRow(**row) for row in rows])
+        return _csv_answer(
+            rows[at : at + _ROWS_AT_ONCE] for at in range(0, len(rows), _ROWS_AT_ONCE)
+        )
+    return StreamingResponse(_json(rows), media_type="application/json")
 
 
 def _only_own(
@@ -430,6 +434,15 @@ def export_calls(
     from tokenschain.infra import parquet  # noqa: PLC0415 - slow to load, seldom needed
 
     return StreamingResponse(parquet.encode(pages()), media_type="application/vnd.apache.parquet")
+
+
+def _json(rows: list[ledger.Row]) -> Iterator[bytes]:
+    """`Items[UsageRow]`, slice by slice: many rows at once would keep the event loop waiting."""
+    yield b'{"data":['
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        encoded = msgspec.json.encode(rows[start : start + _ROWS_AT_ONCE])
+        yield (b"," if start else b"") + encoded[1:-1]
+    yield b"]}"
 
 
 def _csv_answer(pages: Iterable[list[ledger.Row]]) -> Response:

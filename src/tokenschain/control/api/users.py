@@ -21,6 +21,7 @@ from tokenschain.control.api.context import (
     Label,
     ListAnswer,
     MaybeLabel,
+    ModelNames,
     NameQuery,
     Paged,
     Permission,
@@ -83,7 +84,6 @@ RESET_AFTER_S = 86_400
 whoever got hold of somebody's account makes others by it, and they are seen meanwhile."""
 TenantOrPlatform = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^(\*|[\w.@-]+)$")]
 Permissions = Annotated[list[Annotated[str, Field(max_length=60)]], Field(max_length=100)]
-ModelName = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f]+$")]
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00]+$")]
 
 
@@ -133,7 +133,7 @@ class NewBinding(RequestBody):
     account: MaybeLabel = ""
     project: MaybeLabel = ""
     environment: MaybeLabel = ""
-    models: Annotated[list[ModelName] | None, Field(min_length=1, max_length=1_000)] = None
+    models: Annotated[ModelNames, Field(min_length=1)] | None = None
     """Null: all. Else the role permits what is about these alone, as their keys, limits and usage,
     and nothing that is wider."""
 

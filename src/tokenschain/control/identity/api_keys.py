@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, bindparam, insert, or_, select, update
 
 from tokenschain.control import revisions
-from tokenschain.control.identity import organization
+from tokenschain.control.identity import organization, shares
 from tokenschain.core.errors import ApiError
 from tokenschain.core.tenancy import Disconnect, KeyGrant
 from tokenschain.infra.database import paging
@@ -49,6 +49,8 @@ def create_key(
 
     What it belongs to is made where it is missing.
     """
+    in_force = api_keys.c.revoked_at_s.is_(None)
+    shares.check(connection, shares.KEYS, tenant, in_force)
     account = organization.ensure(connection, tenant, project, environment)
     key = secrets.new_api_key()
     key_id = secrets.new_id("key")

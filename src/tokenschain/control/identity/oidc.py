@@ -282,6 +282,7 @@ def enter(
 def _first_time(connection: Connection, person: Person, tenant: str) -> str:
     """The user of a person who was not here yet: a new one, or one that waits for it.
 
+    Looked for in the tenant that the groups name: what others have with the address is theirs.
     An account that somebody can enter otherwise, or whose rights are not of this person's
     groups, is nobody's by its address. One that earlier versions let in through the provider,
     or that was made for it and given nothing, is taken.
@@ -289,7 +290,8 @@ def _first_time(connection: Connection, person: Person, tenant: str) -> str:
     Raises:
         ApiError: `permission_denied`: the address belongs to another account.
     """
-    found = connection.execute(select(users).where(users.c.email == person.email)).all()
+    its = (users.c.email == person.email, users.c.tenant == tenant)
+    found = connection.execute(select(users).where(*its)).all()
     if not found:
         user_id = users_module.create_user(
             connection, tenant=tenant, email=person.email, name=person.name

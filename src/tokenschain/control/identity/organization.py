@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, insert, select, update
 
 from tokenschain.control import revisions
+from tokenschain.control.identity import shares
 from tokenschain.core.errors import ApiError
 from tokenschain.infra.database import paging
 from tokenschain.infra.database.paging import Page, Rows
@@ -98,6 +99,8 @@ def create(
         "created_at_s": int(time.time()),
         "version": 1,
     }
+    if kind != "tenant":
+        shares.check(connection, shares.UNITS, tenant)
     connection.execute(insert(units).values(row))
     return row
 

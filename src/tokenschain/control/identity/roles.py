@@ -11,6 +11,7 @@ import msgspec
 from sqlalchemy import Connection, delete, insert, or_, select, update
 from sqlalchemy import Row as DatabaseRow
 
+from tokenschain.control.identity import shares
 from tokenschain.core.errors import ApiError
 from tokenschain.core.tenancy import (
     ACTIONS,
@@ -88,6 +89,7 @@ def put_role(connection: Connection, tenant: str, name: str, permissions: list[s
         .values(**values, version=roles.c.version + 1)
     ).rowcount
     if not changed:
+        shares.check(connection, shares.ROLES, tenant)
         connection.execute(insert(roles).values(tenant=tenant, name=name, **values))
     else:
         _keep_duties_apart(connection, tenant, name)
@@ -169,6 +171,7 @@ def bind(
         ApiError: `not_found` for the role; `conflict` when duties must stay apart.
     """
     permissions = role_of(connection, tenant, role)
+    shares.check_bindings(connection, user_id)
     held = [b.permissions for b in bindings_of(connection, user_id)]
     _refuse_conflict([permissions, *held], "give the role to another")
     binding_id = secrets.new_id("bnd")

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, insert, or_, select, update
 
-from tokenschain.control.identity import recovery_codes, roles, tokens
+from tokenschain.control.identity import recovery_codes, roles, shares, tokens
 from tokenschain.core.errors import ApiError
 from tokenschain.core.tenancy import PLATFORM, ROLES, RoleBinding
 from tokenschain.infra.database import paging
@@ -75,6 +75,7 @@ def create_user(
     """
     email = email.lower()
     _refuse_taken(connection, tenant, email)
+    shares.check(connection, shares.USERS, tenant)
     user_id = secrets.new_id("svc" if kind == "service" else "usr")
     connection.execute(
         insert(users).values(

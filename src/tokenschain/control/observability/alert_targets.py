@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 from sqlalchemy import Connection, insert, select
 
+from tokenschain.control.identity import shares
 from tokenschain.core.errors import ApiError
 from tokenschain.infra.database import paging
 from tokenschain.infra.database.paging import Page, Rows
@@ -62,6 +63,7 @@ def add(
         sealer: seals its address and secret.
         tenant: whose alerts it gets; empty: those of all tenants.
     """
+    shares.check(connection, shares.ALERT_TARGETS, tenant)
     target_id = secrets.new_id("tgt")
     content = msgspec.json.encode({"address": address, "secret": secret})
     connection.execute(

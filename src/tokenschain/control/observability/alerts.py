@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import msgspec
-from sqlalchemy import Connection, Engine, insert, or_, select, update
+from sqlalchemy import Connection, Engine, func, insert, or_, select, update
 
 from tokenschain.control.billing import limits, rejected_records
 from tokenschain.control.billing.rollups import DAY_S
 from tokenschain.control.observability.alert_targets import place_of
 from tokenschain.core.cache.semantic_protocol import Report
+from tokenschain.core.errors import ApiError
 from tokenschain.core.limits import Budget
 from tokenschain.core.log_events import Reporter
 from tokenschain.core.pricing.catalog import format_pico
@@ -36,6 +37,16 @@ SEND_MAX_S = 10.0
 TRIES_MAX = 8
 RETRY_FIRST_S = 5
 BATCH_MAX = 50
+"""Alerts that are sent side by side, of all tenants in turn."""
+MAILS_AT_ONCE_MAX = 2
+"""Each takes one of the process' few threads."""
+RESTS_AFTER = 3
+"""Failures in a row of one target, after which it rests."""
+REST_S = 60.0
+RESTING_MAX = 10_000
+TESTS_MINUTE_S = 60
+TESTS_PER_MINUTE_MAX = 5
+"""Of a tenant; of one target, one."""
 PERSON = "person"
 """In place of a target: the address of whom an alert is about, where a mail server is set."""
 FORECAST_FROM = 0.1
@@ -190,8 +201,21 @@ def _say(
 
 
 def say_test(connection: Connection, tenant: str, target_id: str, now_s: int) -> dict[str, Any]:
-    """Note a message that only tries whether one target gets what it is sent."""
+    """Note a message that only tries whether one target gets what it is sent.
+
+    Raises:
+        ApiError: `rate_limit_exceeded`.
+    """
     detail = {"target": target_id}
+    recent = connection.execute(
+        select(alerts.c.detail).where(
+            alerts.c.tenant == tenant, alerts.c.kind == "test",
+            alerts.c.at_s > now_s - TESTS_MINUTE_S,
+        )
+    ).scalars().all()  # fmt: skip
+    if len(recent) >= TESTS_PER_MINUTE_MAX or msgspec.json.encode(detail).decode() in recent:
+        raise ApiError("rate_limit_exceeded", "A target is tested once a minute, and a tenant's "
+                       f"{TESTS_PER_MINUTE_MAX} times.", retry_after_s=TESTS_MINUTE_S)  # fmt: skip
     row = {
         "id": secrets.new_id("alr"), "tenant": tenant, "at_s": now_s, "kind": "test", "tries": 0,
         "detail": msgspec.json.encode(detail).decode(), "next_try_s": now_s, "sent_at_s": None,
@@ -235,27 +259,53 @@ class Sender:
         self._client = client
         self._mail = mail
         self._report = report
+        self._mails = asyncio.Semaphore(MAILS_AT_ONCE_MAX)
+        self._failures: dict[str, tuple[int, float]] = {}
+        """Of each target: how many in a row, and the (monotonic) time of the last."""
 
     async def send_due(self, now_s: float) -> int:
-        """Try what is due; returns how many alerts have now reached everyone."""
+        """Try what is due, of all tenants in turn and side by side; returns how many alerts have
+        now reached everyone."""
         due = await asyncio.to_thread(self._due, int(now_s))
-        done = 0
-        for alert, targets in due:
-            results = await asyncio.gather(*(self._send(target, alert) for target in targets))
-            failed = [t["id"] for t, why in zip(targets, results, strict=True) if why is not None]
-            for target, why in zip(targets, results, strict=True):
-                if why is not None and alert["tries"] + 1 >= TRIES_MAX:
-                    self._report("alert_not_sent", f"{alert['kind']} to {target['id']}: {why}")
-            await asyncio.to_thread(self._settle, alert, failed, int(now_s))
-            done += not failed
-        return done
+        return sum(await asyncio.gather(*(self._tell(*one, now_s) for one in due)))
+
+    async def _tell(self, alert: Any, targets: list[Any], now_s: float) -> bool:
+        """Whether an alert has now reached everyone."""
+        results = await asyncio.gather(*(self._try(target, alert) for target in targets))
+        failed = [t["id"] for t, why in zip(targets, results, strict=True) if why is not None]
+        for target, why in zip(targets, results, strict=True):
+            if why is not None and alert["tries"] + 1 >= TRIES_MAX:
+                self._report("alert_not_sent", f"{alert['kind']} to {target['id']}: {why}")
+        await asyncio.to_thread(self._settle, alert, failed, int(now_s))
+        return not failed
+
+    async def _try(self, target: Any, alert: Any) -> str | None:
+        """Why it did not arrive; a target that failed several times is let rest."""
+        name = target["id"]
+        count, last_at = self._failures.pop(name, (0, 0.0))
+        if count >= RESTS_AFTER and time.monotonic() - last_at < REST_S:
+            self._failures[name] = (count, last_at)
+            return "it failed several times, and rests"
+        try:
+            async with asyncio.timeout(2 * SEND_MAX_S):
+                why = await self._send(target, alert)
+        except TimeoutError:
+            why = "TimeoutError"
+        if why is not None:
+            if len(self._failures) >= RESTING_MAX:
+                del self._failures[next(iter(self._failures))]
+            self._failures[name] = (count + 1, time.monotonic())
+        return why
 
     def _due(self, now_s: int) -> list[tuple[Any, list[Any]]]:
         with self._engine.begin() as connection:
+            turn = func.row_number().over(
+                partition_by=alerts.c.tenant, order_by=(alerts.c.next_try_s, alerts.c.id)
+            )
             rows = connection.execute(
                 select(alerts)
                 .where(alerts.c.sent_at_s.is_(None), alerts.c.next_try_s <= now_s)
-                .order_by(alerts.c.next_try_s)
+                .order_by(turn, alerts.c.next_try_s)
                 .limit(BATCH_MAX)
             ).mappings()
             found = []
@@ -308,7 +358,8 @@ class Sender:
             sealed = msgspec.json.decode(self._sealer.unseal(place, target["sealed"]))
             address, secret = sealed["address"], sealed["secret"]
             if target["kind"] == "email":
-                await asyncio.to_thread(self._send_mail, address, zh, en)
+                async with self._mails:
+                    await asyncio.to_thread(self._send_mail, address, zh, en)
                 return None
             now_s = int(time.time())
             if target["kind"] == "webhook":
