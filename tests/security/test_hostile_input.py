@@ -285,7 +285,12 @@ def test_who_is_refused_at_the_head_has_no_byte_of_its_body_kept() -> None:
     async def run() -> None:
         handler = Small()
         server = HttpServer(handler, refusal)
-        server.at_head = lambda exchange: exchange.reply(401, b"", b"no")
+
+        def refuse(exchange: Exchange) -> bool:
+            exchange.reply(401, b"", b"no")
+            return False
+
+        server.at_head = refuse
         port = await server.listen("127.0.0.1", 0)
         head = b"POST /a HTTP/1.1\r\nhost: x\r\n%b\r\n\r\n"
         for field in (b"content-length: 33000000", b"transfer-encoding: chunked",

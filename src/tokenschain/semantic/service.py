@@ -42,7 +42,7 @@ from tokenschain.infra.security.secrets import same
 from tokenschain.semantic.error_bound import LABELS_MIN
 from tokenschain.semantic.matcher import Matcher, MatchResult, Unclear, answer_in
 from tokenschain.semantic.remote import Judge
-from tokenschain.wire.exchange import Exchange
+from tokenschain.wire.exchange import Exchange, Request
 
 LEARN_WAIT_MAX_S = 5.0
 """How long learning waits behind look-ups, which callers wait for."""
@@ -130,14 +130,29 @@ class SemanticService:
             else:
                 _refuse(exchange, ApiError("invalid_api_key", "Metrics need their token."))
             return
-        header = request.headers.get(SIGNATURE_HEADER.encode(), b"").decode("latin-1")
+        self._start(self._check(exchange, path))
+
+    def at_head(self, exchange: Exchange) -> bool:
+        """Refuse who has not signed before the body is read; see `HttpServer.at_head`."""
+        request = exchange.request
+        path = request.path.decode("latin-1")
         try:
-            signed = self._signatures.check(request.method, path, request.body, header)
+            self._signatures.check_head(request.method, path, _signature_of(request))
         except BadSignature as error:
-            _refuse(exchange, ApiError("invalid_api_key", f"The request is not believed: {error}."))
+            _refuse(exchange, _not_believed(error))
+            return False
+        return True
+
+    async def _check(self, exchange: Exchange, path: str) -> None:
+        request = exchange.request
+        check = self._signatures.check_beside
+        try:
+            signed = await check(request.method, path, request.body, _signature_of(request))
+        except BadSignature as error:
+            _refuse(exchange, _not_believed(error))
             return
         if path in self._ways:
-            self._start(self._answer(exchange, path, signed))
+            await self._answer(exchange, path, signed)
         else:
             _refuse(exchange, ApiError("not_found", "There is no such path."))
 
@@ -281,6 +296,14 @@ class SemanticService:
             for (name, meaning), count in zip(JUDGE_METRICS.items(), counts, strict=True):
                 lines += [f"# HELP {name} {meaning}", f"# TYPE {name} counter", f"{name} {count}"]
         return "\n".join((*lines, "")).encode()
+
+
+def _signature_of(request: Request) -> str:
+    return request.headers.get(SIGNATURE_HEADER.encode(), b"").decode("latin-1")
+
+
+def _not_believed(error: BadSignature) -> ApiError:
+    return ApiError("invalid_api_key", f"The request is not believed: {error}.")
 
 
 def _refuse(exchange: Exchange, error: ApiError) -> None:

@@ -61,6 +61,8 @@ class Limits(msgspec.Struct, frozen=True):
     """From the first byte of a head to its last."""
     body_grace_s: float = 10.0
     """A body may take this long, plus one second per `body_rate_min` bytes received."""
+    stranger_grace_s: float = 10.0
+    """The same, where it is not proven who sends; see `HttpServer.at_head`."""
     body_rate_min: int = 4_096
     idle_max_s: float = 75.0
     """Before a request begins, on a new connection as between two."""
@@ -95,6 +97,7 @@ class _Connection(asyncio.Protocol):
         "_known",
         "_lingering",
         "_next_comes",
+        "_proven",
         "_reading_paused",
         "_request",
         "_server",
@@ -123,6 +126,7 @@ class _Connection(asyncio.Protocol):
         self._unlike = 0
         self._lingering = False
         self._next_comes = False
+        self._proven = True
         self._reading_paused = False
         self._stalled_since: float | None = None
         self._deadline: float | None = None
@@ -315,10 +319,14 @@ class _Connection(asyncio.Protocol):
 
     def _await_body(self, request: Request, begun: bytes) -> None:
         self._request = request
-        self._deadline = request.received_at + self._server.limits.body_grace_s
+        limits = self._server.limits
+        self._deadline = request.received_at + limits.body_grace_s
         self._read_on()
-        if self._server.at_head is not None and self._refused_at_head(request):
-            return
+        if self._server.at_head is not None:
+            if self._refused_at_head(request):
+                return
+            if not self._proven:
+                self._deadline = request.received_at + limits.stranger_grace_s
         try:
             waits_for_us = wants_continue(request.headers)
         except RequestRefused as refused:
@@ -333,7 +341,7 @@ class _Connection(asyncio.Protocol):
         """Whether who asks, or for what, is refused before the body is read."""
         assert self._server.at_head is not None
         exchange = Exchange(self, request, keep_alive=False)
-        self._server.at_head(exchange)
+        self._proven = self._server.at_head(exchange)
         return exchange.ended
 
     def _take_body(self, data: bytes) -> None:
@@ -511,8 +519,9 @@ class _Connection(asyncio.Protocol):
 
     @property
     def idle(self) -> bool:
-        """Whether it may be closed in favour of another: no request of its is under way."""
-        return self.exchange is None and self._request is None
+        """Whether it may be closed in favour of another: no request of its is under way, but one
+        whose body a stranger has still to send."""
+        return self.exchange is None and (self._request is None or not self._proven)
 
     def drain(self) -> None:
         """Close when idle; after the running exchange otherwise."""
@@ -574,8 +583,9 @@ class HttpServer:
         )
         self.draining = False
         self.date_line = b""
-        self.at_head: Handler | None = None
-        """May refuse a request whose body has not come yet: what it answers is the answer."""
+        self.at_head: Callable[[Exchange], bool] | None = None
+        """May refuse a request whose body has not come yet: what it answers is the answer. True
+        where it is proven who sends; a stranger's connection makes room for others."""
         self.body_bytes_max_of: Callable[[bytes], int] | None = None
         """The largest body by path, where paths differ; none above `Limits.body_bytes_max`."""
         self.loop: asyncio.AbstractEventLoop = None  # type: ignore[assignment]

@@ -41,8 +41,12 @@ from tokenschain.infra import catalog_file, config, descriptors, log
 from tokenschain.infra.asgi import AsgiHandler
 from tokenschain.infra.background import kept_up
 from tokenschain.infra.config import Settings
-from tokenschain.infra.control_channel.protocol import JOURNAL_PATH, RESPONSES_PATH
-from tokenschain.infra.control_channel.signatures import Signatures
+from tokenschain.infra.control_channel.protocol import (
+    JOURNAL_PATH,
+    RESPONSES_PATH,
+    SIGNATURE_HEADER,
+)
+from tokenschain.infra.control_channel.signatures import BadSignature, Signatures
 from tokenschain.infra.database import engine as db
 from tokenschain.infra.egress import PublicResolver, outside_client, upstream_tls
 from tokenschain.infra.security import secret_files, secrets
@@ -52,12 +56,16 @@ from tokenschain.providers.images import ImageFetcher
 from tokenschain.providers.upstream_tester import HttpUpstreamTester
 from tokenschain.providers.vendor_table import vendor_of
 from tokenschain.wire.client import HttpClient
+from tokenschain.wire.exchange import Exchange, Request
 from tokenschain.wire.server import HttpServer, Limits
 from tokenschain.wiring.machine import want_semantic
 
 _DRAIN_MAX_S = 5
+_JSON_LINE = b"content-type: application/json\r\n"
 _BODY_RATE_MIN = 65_536
 """Slowest upload, in bytes per second: gateways are near, and strangers may have no longer."""
+_STRANGER_GRACE_S = 3.0
+_WRITE_STALL_MAX_S = 20.0
 _BODY_BYTES_TOTAL_MAX = max(268_435_456, 4 * RESPONSES_BATCH_BYTES_MAX)
 """Of the bodies that are received or served at one time."""
 
@@ -232,7 +240,9 @@ def _server(settings: Settings, app: FastAPI) -> HttpServer:
     connections_max = min(settings.control.connections_max, descriptors.for_callers())
     limits = Limits(
         body_bytes_max=RESPONSES_BATCH_BYTES_MAX,
+        stranger_grace_s=_STRANGER_GRACE_S,
         body_rate_min=_BODY_RATE_MIN,
+        write_stall_max_s=_WRITE_STALL_MAX_S,
         body_bytes_total_max=_BODY_BYTES_TOTAL_MAX,
         body_bytes_per_address_max=_BODY_BYTES_TOTAL_MAX // 2,
         connections_max=connections_max,
@@ -247,6 +257,7 @@ def _server(settings: Settings, app: FastAPI) -> HttpServer:
     server = HttpServer(
         AsgiHandler(_console(settings, app), _failed, _fault), wire_refusal, limits, proxies
     )
+    server.at_head = _HeadCheck(app.state.internal.signatures)
     server.body_bytes_max_of = lambda path: bytes_max.get(path, settings.control.body_bytes_max)
     return server
 
@@ -261,9 +272,41 @@ def _console(settings: Settings, app: FastAPI) -> Console:
     return Console(app, known, INTERNATIONAL, _fault)
 
 
+class _HeadCheck:
+    """Who may send a body to control: gateways whose head is signed, who signs in, and who shows
+    a token. Only the first is proven by the head alone; see `HttpServer.at_head`."""
+
+    def __init__(self, signatures: Signatures) -> None:
+        self._signatures = signatures
+
+    def __call__(self, exchange: Exchange) -> bool:
+        request = exchange.request
+        path = request.path.decode("latin-1")
+        try:
+            if path.startswith("/internal/"):
+                self._check_signature(request, path)
+                return True
+            if path != SESSIONS_PATH and b"authorization" not in request.headers:
+                raise ApiError("missing_api_key", "Send a token as `Authorization: Bearer`.")
+        except ApiError as error:
+            exchange.reply(error.status, _JSON_LINE, error.body())
+        return False
+
+    def _check_signature(self, request: Request, path: str) -> None:
+        query = request.query.decode("latin-1")
+        header = request.headers.get(SIGNATURE_HEADER.encode(), b"").decode("latin-1")
+        try:
+            self._signatures.check_head(
+                request.method, f"{path}?{query}" if query else path, header
+            )
+        except BadSignature as error:
+            message = f"The request is not believed: {error}."
+            raise ApiError("invalid_api_key", message) from None
+
+
 def _failed() -> tuple[int, bytes, bytes]:
     error = ApiError("internal_error", "Control failed; its log says why.")
-    return error.status, b"content-type: application/json\r\n", error.body()
+    return error.status, _JSON_LINE, error.body()
 
 
 def _fault(path: str, error: BaseException) -> None:

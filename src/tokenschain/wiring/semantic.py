@@ -94,6 +94,7 @@ async def _semantic(settings: Settings) -> None:
         judge_decides=settings.cache.judge is not None and settings.cache.judge.decides,
     )  # fmt: skip
     server = HttpServer(service, wire_refusal)
+    server.at_head = service.at_head
     port = await server.listen(settings.semantic.host, settings.semantic.port)
     logger.info("comparing", host=settings.semantic.host, port=port)
     while not stopping.is_set():

@@ -79,7 +79,7 @@ class _SignedRoute(APIRoute):
             header = request.headers.get(SIGNATURE_HEADER, "")
             signatures = _context_of(request).signatures
             try:
-                asked = signatures.check(request.method, path, body, header)
+                asked = await signatures.check_beside(request.method, path, body, header)
             except BadSignature as error:
                 message = f"The request is not believed: {error}."
                 raise ApiError("invalid_api_key", message) from None

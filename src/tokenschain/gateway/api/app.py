@@ -161,7 +161,7 @@ class Gateway:
         except ApiError as error:
             self._refuse(exchange, error)
 
-    def at_head(self, exchange: Exchange) -> None:
+    def at_head(self, exchange: Exchange) -> bool:
         """Refuse before its body is read what is for no path here or has no valid key.
 
         Asked only where the body has not come with its head: no stranger's is kept.
@@ -175,6 +175,8 @@ class Gateway:
             self._grant(exchange, "" if api_format is None else api_format.name)
         except ApiError as error:
             self._refuse(exchange, error)
+            return False
+        return True
 
     def refusal(self, status: int, code: str, message: str, path: bytes) -> tuple[bytes, bytes]:
         """What the wire itself refuses; see `wire.exchange.RefusalWriter`."""

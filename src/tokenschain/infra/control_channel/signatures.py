@@ -1,17 +1,20 @@
 """Signatures between processes: requests carry time and nonce, answers are bound to them.
 
-A request is believed once and within `WINDOW_S`; an answer is believed by the one request it was
-given to. So whoever records what passes between two processes can neither ask again nor answer
-in another's place, with or without TLS.
+What is signed of a request is its head, with the length and digest of its body: a stranger is
+known as one before the body is read. A request is believed once and within `WINDOW_S`; an answer
+is believed by the one request it was given to. So whoever records what passes between two
+processes can neither ask again nor answer in another's place, with or without TLS.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from tokenschain.infra.security.secrets import same
 from tokenschain.infra.security.suite import Signer, Suite
 
 WINDOW_S = 30.0
@@ -19,7 +22,11 @@ WINDOW_S = 30.0
 NONCES_MAX = 250_000
 """Requests remembered: 4,000 a second over the window in both directions, some 20 MB."""
 _NONCE_BYTES = 8
-_HEADER = re.compile(r"([0-9]{1,15}) ([0-9a-f]{16}) ([0-9a-f]{64})", re.ASCII)
+LARGE_BYTES = 262_144
+"""Bodies and answers from this size on are hashed beside the event loop."""
+_HEADER = re.compile(
+    r"([0-9]{1,15}) ([0-9a-f]{16}) ([0-9]{1,12}) ([0-9a-f]{64}) ([0-9a-f]{64})", re.ASCII
+)
 _DISK = b"kept on disk\n"
 
 
@@ -47,6 +54,21 @@ class Signed(NamedTuple):
         return f"answer {self.nonce} {status}\n".encode() + body
 
 
+class _Head(NamedTuple):
+    """What a request's header says and its signature proves."""
+
+    at_ms: int
+    nonce: str
+    length: int
+    digest: str
+    """Of the body."""
+
+    def message(self, method: str, path: str) -> bytes:
+        """What is signed."""
+        said = f"request {self.at_ms} {self.nonce} {self.length} {self.digest}"
+        return f"{said}\n{method} {path}\n".encode()
+
+
 class Signatures:
     """Signs requests and checks them, by the secrets that processes share."""
 
@@ -71,11 +93,23 @@ class Signatures:
 
     def sign(self, method: str, path: str, body: bytes) -> Signed:
         """Sign a request; `header` goes with it."""
-        at_ms = int(self._unix_time() * 1e3)
-        nonce = os.urandom(_NONCE_BYTES).hex()
+        head = _Head(
+            int(self._unix_time() * 1e3), os.urandom(_NONCE_BYTES).hex(), len(body),
+            self._suite.hex_digest(body),
+        )  # fmt: skip
         signer = self._signers()[0]
-        code = signer.sign(_request(method, path, at_ms, nonce, body))
-        return Signed(nonce, signer, f"{at_ms} {nonce} {code}")
+        code = signer.sign(head.message(method, path))
+        return Signed(head.nonce, signer, " ".join((*map(str, head), code)))
+
+    def check_head(self, method: str, path: str, header: str) -> None:
+        """Whether to wait for a request's body; `check` says whether the request is believed.
+
+        Raises:
+            BadSignature: see `check`.
+        """
+        head, _ = self._read(method, path, header)
+        if self._nonces.is_known(head.nonce, head.at_ms / 1e3):
+            raise BadSignature("it came before")
 
     def check(self, method: str, path: str, body: bytes, header: str) -> Signed:
         """The request, once it is proven.
@@ -83,27 +117,48 @@ class Signatures:
         Raises:
             BadSignature: it is not signed with a secret of ours, too old, or came before.
         """
+        head, signer = self._read(method, path, header)
+        digest = self._suite.hex_digest(body) if len(body) == head.length else ""
+        return self._believe(head, signer, digest, header)
+
+    async def check_beside(self, method: str, path: str, body: bytes, header: str) -> Signed:
+        """The same, where a large body must not keep the event loop waiting."""
+        head, signer = self._read(method, path, header)
+        if len(body) != head.length:
+            digest = ""
+        elif len(body) < LARGE_BYTES:
+            digest = self._suite.hex_digest(body)
+        else:
+            digest = await asyncio.to_thread(self._suite.hex_digest, body)
+        return self._believe(head, signer, digest, header)
+
+    def _read(self, method: str, path: str, header: str) -> tuple[_Head, Signer]:
+        """What the header says, and whose secret signed it just now."""
         found = _HEADER.fullmatch(header)
         if found is None:
             raise BadSignature("it is not signed")
-        at_ms, nonce, code = int(found[1]), found[2], found[3]
-        message = _request(method, path, at_ms, nonce, body)
-        ring = self._signers()
-        signer = next((one for one in ring if one.signed(message, code)), None)
+        head = _Head(int(found[1]), found[2], int(found[3]), found[4])
+        message = head.message(method, path)
+        signer = next((one for one in self._signers() if one.signed(message, found[5])), None)
         if signer is None:
             raise BadSignature("the signature is wrong")
-        now = self._unix_time()
-        apart_s = now - at_ms / 1e3
+        apart_s = self._unix_time() - head.at_ms / 1e3
         if abs(apart_s) > WINDOW_S:
             raise BadSignature(
                 f"it is {apart_s:.0f} s old; set the clocks of both machines (NTP): "
                 f"{WINDOW_S:g} s are allowed"
             )
-        if not self._nonces.is_new(nonce, at_ms / 1e3, now):
+        return head, signer
+
+    def _believe(self, head: _Head, signer: Signer, digest: str, header: str) -> Signed:
+        if not same(digest, head.digest):
+            raise BadSignature("the signature is wrong")
+        now = self._unix_time()
+        if not self._nonces.is_new(head.nonce, head.at_ms / 1e3, now):
             raise BadSignature("it came before")
-        if signer is not ring[0]:
+        if signer is not self._signers()[0]:
             self.former_at_s = now
-        return Signed(nonce, signer, header)
+        return Signed(head.nonce, signer, header)
 
     def of_disk(self, body: bytes) -> str:
         """Of what this process keeps on disk for itself."""
@@ -128,6 +183,10 @@ class Nonces:
         self._count_max = count_max
         self._slots: dict[int, set[int]] = {}
 
+    def is_known(self, nonce: str, at_s: float) -> bool:
+        """Whether a nonce was noted; it is not by this."""
+        return int(nonce, 16) in self._slots.get(int(at_s // WINDOW_S), ())
+
     def is_new(self, nonce: str, at_s: float, now_s: float) -> bool:
         """Note a nonce; false when it is known, or when there is no room to know it: what
         cannot be remembered cannot be believed."""
@@ -141,7 +200,3 @@ class Nonces:
             return False
         nonces.add(value)
         return True
-
-
-def _request(method: str, path: str, at_ms: int, nonce: str, body: bytes) -> bytes:
-    return f"request {at_ms} {nonce}\n{method} {path}\n".encode() + body

@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 
 from tokenschain.infra.control_channel.protocol import SIGNATURE_HEADER
-from tokenschain.infra.control_channel.signatures import Signatures, Signed
+from tokenschain.infra.control_channel.signatures import LARGE_BYTES, Signatures, Signed
 from tokenschain.wire.client import HttpClient, Origin, Reply, Waits
 from tokenschain.wire.request_head import encode_lines
 
 ANSWER_BYTES_MAX = 16_777_216
-LARGE_BYTES = 262_144
-"""Requests from this size on are signed beside the event loop, and such answers checked."""
 _ASK_WAITS = Waits(connect_max_s=0.5, first_byte_max_s=10.0, total_max_s=15.0)
 _SHOWN_MAX = 300
 
