@@ -44,6 +44,13 @@ class KeyedRates:
         buckets[key] = empty_at if wait_s > 0 else empty_at + self._interval_s
         return max(0.0, wait_s)
 
+    def is_full(self, key: str, now: float) -> bool:
+        """Whether `wait_s` would find no room; nothing is counted."""
+        found = self._empty_at.get(key)
+        if found is None and len(self._empty_at) >= self._keys_max:
+            found = self._empty_at.get(OTHER)
+        return found is not None and min(found, now + 60.0) + self._interval_s > now + 60.0
+
     def _forget_some(self, now: float) -> None:
         buckets = self._empty_at
         for _ in range(min(_LOOKED_AT, len(buckets))):

@@ -32,6 +32,7 @@ from tokenschain.control.api import (
 )
 from tokenschain.control.api.context import ApiContext
 from tokenschain.control.api.internal import InternalContext
+from tokenschain.control.api.wrong_tokens import WrongTokens
 from tokenschain.control.identity.oidc import Oidc
 from tokenschain.control.response_archive import ResponseArchive
 from tokenschain.infra.control_channel.signatures import Signatures
@@ -84,6 +85,7 @@ def create_app(
     )  # fmt: skip
     app.state.oidc = oidc
     app.state.sign_ins = sessions.SignIns()
+    app.state.wrong_tokens = WrongTokens(context.suite)
     app.add_middleware(_Bounded)
     errors.add_handlers(app)
     for subject in ADMIN_SUBJECTS:

@@ -20,6 +20,7 @@ from tokenschain.control import idempotency, revisions
 from tokenschain.control.api import former_names
 from tokenschain.control.api.code_samples import parts_of, sample_of
 from tokenschain.control.api.repetition import Repetition, Replay
+from tokenschain.control.api.wrong_tokens import WrongTokens
 from tokenschain.control.audit import admin_log
 from tokenschain.control.audit.admin_log import Author
 from tokenschain.control.billing.ledger import Ledger
@@ -610,6 +611,8 @@ class AdminRoute(APIRoute):
         async def in_transaction(request: Request) -> Response:
             if self.refuses_unknown_queries:
                 _refuse_unknown(request, self.queries)
+            wrong_tokens: WrongTokens = request.app.state.wrong_tokens
+            wrong_tokens.check(request)
             request.state.db = request.state.claimed = request.state.asked = None
             request.state.body = await request.body()
             _count_parts(request.state.body, self.bounds)
@@ -618,11 +621,15 @@ class AdminRoute(APIRoute):
             except Replay as replay:
                 response = replay.response
                 await run_in_threadpool(_end, request, None)
-            except BaseException:
+            except BaseException as error:
+                if isinstance(error, ApiError) and error.code == "invalid_api_key":
+                    wrong_tokens.note(request, right=False)
                 await run_in_threadpool(_end, request, None)
                 raise
             else:
                 await run_in_threadpool(_end, request, response)
+                if request.state.asked is not None:
+                    wrong_tokens.note(request, right=True)
             return response
 
         return in_transaction

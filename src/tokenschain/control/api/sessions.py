@@ -5,7 +5,7 @@
 
 import asyncio
 import time
-from collections import Counter
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Annotated, ClassVar, NamedTuple, TypeVar
@@ -179,11 +179,13 @@ class ConfirmedTotp(AnswerBody):
 
 
 class SignIns:
-    """Lets few sign in at once, since comparing passwords takes a core each, and few more wait."""
+    """Lets few sign in at once, since comparing passwords takes a core each, and few more wait:
+    their addresses take turns, and where too many wait, the address with most of them makes
+    room."""
 
     def __init__(self) -> None:
-        self._slots = asyncio.Semaphore(AT_ONCE_MAX)
-        self._waiting: Counter[str] = Counter()
+        self._running = 0
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
 
     async def run(self, place: str, work: Callable[[], Done]) -> Done:
         """Do it in a thread, in turn.
@@ -194,16 +196,51 @@ class SignIns:
         Raises:
             ApiError: `overloaded`: too many wait.
         """
-        if self._waiting.total() >= WAITING_MAX or self._waiting[place] >= WAITING_OF_PLACE_MAX:
-            raise ApiError("overloaded", "Too many sign in at once; try again.", retry_after_s=2.0)
-        self._waiting[place] += 1
+        if self._running < AT_ONCE_MAX:
+            self._running += 1
+        else:
+            await self._wait(place)
         try:
-            async with self._slots:
-                return await asyncio.to_thread(work)
+            return await asyncio.to_thread(work)
         finally:
-            self._waiting[place] -= 1
-            if not self._waiting[place]:
-                del self._waiting[place]
+            self._let_next()
+
+    async def _wait(self, place: str) -> None:
+        mine = self._waiting.get(place, ())
+        if len(mine) >= WAITING_OF_PLACE_MAX:
+            raise _too_many()
+        if sum(map(len, self._waiting.values())) >= WAITING_MAX:
+            most = max(self._waiting, key=lambda one: len(self._waiting[one]))
+            if len(self._waiting[most]) <= len(mine) + 1:
+                raise _too_many()
+            self._waiting[most].pop().set_exception(_too_many())
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(place, deque()).append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.cancelled():
+                self._waiting[place].remove(turn)
+                if not self._waiting[place]:
+                    del self._waiting[place]
+            elif turn.exception() is None:
+                self._let_next()
+            raise
+
+    def _let_next(self) -> None:
+        if not self._waiting:
+            self._running -= 1
+            return
+        place = next(iter(self._waiting))
+        waiting = self._waiting.pop(place)
+        turn = waiting.popleft()
+        if waiting:
+            self._waiting[place] = waiting
+        turn.set_result(None)
+
+
+def _too_many() -> ApiError:
+    return ApiError("overloaded", "Too many sign in at once; try again.", retry_after_s=2.0)
 
 
 @router.post("/sessions", status_code=201)
