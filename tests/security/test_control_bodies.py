@@ -46,8 +46,11 @@ def test_no_operation_decodes_a_body_of_too_many_parts(over: Platform) -> None:
     for method, path in operations:
         for body, headers in itertools.product(many, (HEADERS, HEADERS | _sign_in(over))):
             refused = over.client.request(method, path, content=body, headers=headers)
-            assert refused.status_code == 400, (method, path, refused.text)
-            if body is not FIELDS or not path.endswith("apply"):
+            if body is FIELDS and path.endswith("/configuration/apply"):
+                # Documents may have as many names, and nowhere as many fields in one object.
+                assert refused.status_code in (400, 401) and len(refused.text) < 1_000
+            else:
+                assert refused.status_code == 400, (method, path, refused.text)
                 assert "The body has more than" in refused.text, (method, path)
 
 

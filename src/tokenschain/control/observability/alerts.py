@@ -282,15 +282,16 @@ class Sender:
     async def _try(self, target: Any, alert: Any) -> str | None:
         """Why it did not arrive; a target that failed several times is let rest."""
         name = target["id"]
-        count, last_at = self._failures.pop(name, (0, 0.0))
+        count, last_at = self._failures.get(name, (0, 0.0))
         if count >= RESTS_AFTER and time.monotonic() - last_at < REST_S:
-            self._failures[name] = (count, last_at)
             return "it failed several times, and rests"
         try:
             async with asyncio.timeout(2 * SEND_MAX_S):
                 why = await self._send(target, alert)
         except TimeoutError:
             why = "TimeoutError"
+        # Others to the same target may have ended meanwhile.
+        count, _ = self._failures.pop(name, (0, 0.0))
         if why is not None:
             if len(self._failures) >= RESTING_MAX:
                 del self._failures[next(iter(self._failures))]
