@@ -52,7 +52,7 @@ LOGIN_BYTES_MAX = 4_096
 AT_ONCE_MAX = 2
 """Sign-ins of one control: their passwords take a core and 19 MiB each."""
 WAITING_MAX = 400
-"""Sign-ins that wait for others or run: some seconds' worth."""
+"""Sign-ins that wait for others: some seconds' worth."""
 WAITING_OF_PLACE_MAX = 50
 """Those of them that come from one address."""
 Done = TypeVar("Done")
