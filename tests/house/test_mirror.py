@@ -71,6 +71,8 @@ ELSEWHERE: dict[str, str] = {
     "control/api/limits.py": "field_failures/test_limits.py",
     "control/api/money.py": "control/billing/test_wallets.py",
     "control/api/organization.py": "control/api/test_isolation.py",
+    "control/api/model_names.py": "security/test_turns.py",
+    "control/api/request_checks.py": "security/test_control_bodies.py",
     "control/api/code_samples.py": "house/test_examples.py",
     "control/api/wrong_tokens.py": "security/test_turns.py",
     "control/api/sessions.py": "control/identity/test_users.py",

@@ -272,6 +272,11 @@ def _console(settings: Settings, app: FastAPI) -> Console:
     return Console(app, known, INTERNATIONAL, _fault)
 
 
+def _needs_token(path: str) -> bool:
+    """Whether a body is for the admin API, and not to sign in; the console's pages see to theirs."""
+    return path.startswith("/api/") and not path.startswith(SESSIONS_PATH)
+
+
 class _HeadCheck:
     """Who may send a body to control: gateways whose head is signed, who signs in, and who shows
     a token. Only the first is proven by the head alone; see `HttpServer.at_head`."""
@@ -286,7 +291,7 @@ class _HeadCheck:
             if path.startswith("/internal/"):
                 self._check_signature(request, path)
                 return True
-            if path != SESSIONS_PATH and b"authorization" not in request.headers:
+            if _needs_token(path) and b"authorization" not in request.headers:
                 raise ApiError("missing_api_key", "Send a token as `Authorization: Bearer`.")
         except ApiError as error:
             exchange.reply(error.status, _JSON_LINE, error.body())

@@ -12,14 +12,14 @@ from anyio import from_thread
 from fastapi import Depends, Header, Query, Request, Response
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 from sqlalchemy import Connection, Engine
 from starlette.concurrency import run_in_threadpool
 
 from tokenschain.control import idempotency, revisions
-from tokenschain.control.api import former_names
 from tokenschain.control.api.code_samples import parts_of, sample_of
 from tokenschain.control.api.repetition import Repetition, Replay
+from tokenschain.control.api.request_checks import count_parts, refuse_unknown
 from tokenschain.control.api.wrong_tokens import WrongTokens
 from tokenschain.control.audit import admin_log
 from tokenschain.control.audit.admin_log import Author
@@ -27,18 +27,12 @@ from tokenschain.control.billing.ledger import Ledger
 from tokenschain.control.billing.limits import LeaseManager
 from tokenschain.control.cache.semantic_client import SemanticProcesses
 from tokenschain.control.configuration.changes import Configurator
-from tokenschain.control.identity import api_keys, shares, tokens, users
+from tokenschain.control.identity import api_keys, tokens, users
 from tokenschain.control.identity.ownership import Extent, StepUp
 from tokenschain.control.identity.users import Actor
 from tokenschain.control.publisher import Publisher
 from tokenschain.core.errors import ApiError
-from tokenschain.core.formats.json_bounds import (
-    ADMIN_BOUNDS,
-    JsonBounds,
-    TooManyParts,
-    check_parts,
-)
-from tokenschain.core.routing.near_names import near_names
+from tokenschain.core.formats.json_bounds import ADMIN_BOUNDS, JsonBounds
 from tokenschain.core.tenancy import ACTIONS, PLATFORM, Resource, RoleBinding, may
 from tokenschain.core.upstream_report import UpstreamTester
 from tokenschain.infra.config import Settings
@@ -610,12 +604,12 @@ class AdminRoute(APIRoute):
 
         async def in_transaction(request: Request) -> Response:
             if self.refuses_unknown_queries:
-                _refuse_unknown(request, self.queries)
+                refuse_unknown(request, self.queries)
             wrong_tokens: WrongTokens = request.app.state.wrong_tokens
             wrong_tokens.check(request)
             request.state.db = request.state.claimed = request.state.asked = None
             request.state.body = await request.body()
-            _count_parts(request.state.body, self.bounds)
+            count_parts(request.state.body, self.bounds)
             try:
                 response = await handle(request)
             except Replay as replay:
@@ -633,28 +627,6 @@ class AdminRoute(APIRoute):
             return response
 
         return in_transaction
-
-
-def _count_parts(body: bytes, bounds: JsonBounds) -> None:
-    try:
-        check_parts(body, bounds)
-    except TooManyParts as error:
-        raise ApiError("invalid_json", f"The body has {error}.") from None
-
-
-def _refuse_unknown(request: Request, known: frozenset[str]) -> None:
-    for name in request.query_params:
-        if name not in known:
-            new = former_names.FIELDS.get(name)
-            near = near_names(name, known)
-            hint = f" Did you mean `{near[0]}`?" if near else ""
-            raise ApiError(
-                "invalid_value",
-                former_names.said_of(name, new)
-                if new in known
-                else f"There is no query parameter `{name[:60]}` here.{hint}",
-                param=name[:60],
-            )
 
 
 def permission_of(route: APIRoute) -> Permission | None:
@@ -700,15 +672,5 @@ Label = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[\w.@-]+$")
 """A name in the organization."""
 MaybeLabel = Annotated[str, Field(max_length=64, pattern=r"^[\w.@-]*$")]
 NameQuery = Annotated[str | None, Query(max_length=64, pattern=r"^[\w.@*-]+$")]
-ModelName = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f]+$")]
-
-
-def _few_characters(names: list[str]) -> list[str]:
-    if sum(map(len, names)) > shares.NAMES_CHARACTERS_MAX:
-        raise ValueError(f"the names have more than {shares.NAMES_CHARACTERS_MAX} characters")
-    return names
-
-
-ModelNames = Annotated[list[ModelName], Field(max_length=1_000), AfterValidator(_few_characters)]
 IntMoment = Annotated[int | None, Query(ge=0, le=2**53)]
 """Unix time."""

@@ -15,7 +15,6 @@ from tokenschain.control.api.context import (
     IfMatch,
     Label,
     ListAnswer,
-    ModelNames,
     NameQuery,
     Paged,
     Permission,
@@ -25,6 +24,7 @@ from tokenschain.control.api.context import (
     listed,
     tag,
 )
+from tokenschain.control.api.model_names import ModelNames
 from tokenschain.control.billing.rollups import DAY_S
 from tokenschain.control.identity import api_keys, organization, ownership
 from tokenschain.control.identity.ownership import Extent

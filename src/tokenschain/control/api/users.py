@@ -21,7 +21,6 @@ from tokenschain.control.api.context import (
     Label,
     ListAnswer,
     MaybeLabel,
-    ModelNames,
     NameQuery,
     Paged,
     Permission,
@@ -31,6 +30,7 @@ from tokenschain.control.api.context import (
     listed,
     tag,
 )
+from tokenschain.control.api.model_names import ModelNames
 from tokenschain.control.api.sessions import (
     Code,
     Email,

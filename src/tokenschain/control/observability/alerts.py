@@ -281,7 +281,8 @@ class Sender:
 
     async def _try(self, target: Any, alert: Any) -> str | None:
         """Why it did not arrive; a target that failed several times is let rest."""
-        name = target["id"]
+        # People are told one by one: who cannot be reached is no reason to tell no other.
+        name = target["id"] if target["kind"] != PERSON else f"{PERSON} {alert['id']}"
         count, last_at = self._failures.get(name, (0, 0.0))
         if count >= RESTS_AFTER and time.monotonic() - last_at < REST_S:
             return "it failed several times, and rests"
@@ -353,7 +354,8 @@ class Sender:
         try:
             if target["kind"] == PERSON:
                 if self._mail.host is not None:
-                    await asyncio.to_thread(self._send_mail, detail["email"], zh, en)
+                    async with self._mails:
+                        await asyncio.to_thread(self._send_mail, detail["email"], zh, en)
                 return None
             place = place_of(target["tenant"], target["id"])
             sealed = msgspec.json.decode(self._sealer.unseal(place, target["sealed"]))

@@ -1,0 +1,42 @@
+"""Checks of a request to the admin API, made before its body is read."""
+
+from __future__ import annotations
+
+from fastapi import Request
+
+from tokenschain.control.api import former_names
+from tokenschain.core.errors import ApiError
+from tokenschain.core.formats.json_bounds import JsonBounds, TooManyParts, check_parts
+from tokenschain.core.routing.near_names import near_names
+
+
+def count_parts(body: bytes, bounds: JsonBounds) -> None:
+    """Count what a body is made of, before anything is made of it.
+
+    Raises:
+        ApiError: `invalid_json`.
+    """
+    try:
+        check_parts(body, bounds)
+    except TooManyParts as error:
+        raise ApiError("invalid_json", f"The body has {error}.") from None
+
+
+def refuse_unknown(request: Request, known: frozenset[str]) -> None:
+    """Refuse query parameters that a route does not know.
+
+    Raises:
+        ApiError: `invalid_value`.
+    """
+    for name in request.query_params:
+        if name not in known:
+            new = former_names.FIELDS.get(name)
+            near = near_names(name, known)
+            hint = f" Did you mean `{near[0]}`?" if near else ""
+            raise ApiError(
+                "invalid_value",
+                former_names.said_of(name, new)
+                if new in known
+                else f"There is no query parameter `{name[:60]}` here.{hint}",
+                param=name[:60],
+            )
