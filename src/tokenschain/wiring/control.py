@@ -273,7 +273,7 @@ def _console(settings: Settings, app: FastAPI) -> Console:
 
 
 def _needs_token(path: str) -> bool:
-    """Whether a body is for the admin API, and not to sign in; the console's pages see to theirs."""
+    """Whether a body is for the admin API, and not to sign in; the console looks at its own."""
     return path.startswith("/api/") and not path.startswith(SESSIONS_PATH)
 
 
