@@ -150,7 +150,6 @@ ELSEWHERE: dict[str, str] = {
     "gateway/api/models.py": "field_failures/test_k6_clients.py",
     "gateway/api/openapi.py": "field_failures/test_k6_clients.py",
     "gateway/api/paths.py": "field_failures/test_k6_clients.py",
-    "gateway/api/response_writer.py": "flows/test_calls.py",
     "gateway/cache/lookup.py": "flows/test_caching.py",
     "gateway/cache/replay.py": "flows/test_caching.py",
     "gateway/cache/semantic_client.py": "flows/test_meaning.py",
