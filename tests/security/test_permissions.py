@@ -255,9 +255,12 @@ BODIES: dict[str, Callable[[], dict[str, Any] | None]] = {
     **{f"PATCH /{kind}/{{resource_name}}": lambda spec=spec: {"spec": spec}
        for kind, spec in SPECS.items()},
 }  # fmt: skip
-REFUSED_LATER = {"POST /cache/pairs": 409, "POST /users/{user_id}/totp/reset": 400}
-"""What is permitted and cannot be done here: no questions are compared by meaning, and the asker
-shows no password."""
+REFUSED_LATER = {
+    "POST /cache/pairs": 409, "POST /users/{user_id}/totp/reset": 400,
+    "POST /alert-targets/{target_id}/test": 429,
+}  # fmt: skip
+"""What is permitted and cannot be done here: no questions are compared by meaning, the asker
+shows no password, and a target is tested once a minute."""
 QUERIES = {
     "GET /usage": "?tenant=acme&project=p1",
     "GET /calls": "?tenant=acme&project=p1",
