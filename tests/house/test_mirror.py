@@ -210,6 +210,7 @@ ELSEWHERE: dict[str, str] = {
     "providers/alibaba.py": "vendors/test_matrix.py",
     "providers/anthropic.py": "vendors/test_matrix.py",
     "providers/error_mapping.py": "vendors/test_matrix.py",
+    "providers/openai_compat/reply_budget.py": "security/test_reply_budget.py",
     "providers/openai_compat/embeddings.py": "field_failures/test_k5_variants.py",
     "providers/openai_compat/failures.py": "vendors/test_matrix.py, flows/test_calls.py",
     "providers/openai_compat/fan_out.py": "vendors/test_matrix.py, flows/test_calls.py",

@@ -136,6 +136,20 @@ class Hit:
         return self._name
 
 
+class HeldBytes(Protocol):
+    """Bytes that are kept for a call, of a budget."""
+
+    def grow(self, amount: int) -> None:
+        """Count more.
+
+        Raises:
+            ApiError: `overloaded`: there is no room; nothing was counted.
+        """
+
+    def release(self) -> None:
+        """Give all back."""
+
+
 class InFlight(Protocol):
     """A call that identical ones may wait for (single flight), and whose answer may be kept."""
 
@@ -262,6 +276,8 @@ class Call(msgspec.Struct, eq=False):
     caller has had a part of it."""
     record: CallRecord | None = None
     """By metering, when the call is settled."""
+    held: HeldBytes | None = None
+    """By the upstreams: what is kept of their answers; whoever made the call releases it."""
     error: ApiError | None = None
     """What the caller is told instead of an answer; see `fail`."""
 

@@ -47,7 +47,7 @@ class SchemaChecker:
     def __init__(self) -> None:
         self._off_loop = WorkThread("JSON schemas", CHECKS_WAITING_MAX, CHECKS_OF_KEY_MAX)
 
-    async def check_schema(self, schema: bytes, param: str, caller: KeyGrant | None) -> None:
+    async def check_schema(self, schema: bytes, param: str, caller: KeyGrant | None = None) -> None:
         """See `check_schema`.
 
         Raises:
@@ -56,7 +56,7 @@ class SchemaChecker:
         await self._off_loop(functools.partial(check_schema, schema, param), caller)
 
     async def checked(
-        self, body: bytes, schema: bytes, upstream: str, caller: KeyGrant | None
+        self, body: bytes, schema: bytes, upstream: str, caller: KeyGrant | None = None
     ) -> bytes:
         """See `checked`.
 

@@ -151,18 +151,29 @@ class Reply:
             return chunks[0]
         return b""
 
-    async def read(self, bytes_max: int) -> bytes:
+    async def read(self, bytes_max: int, hold: Callable[[int], None] | None = None) -> bytes:
         """The whole body.
+
+        Args:
+            hold: counts the bytes that have come, as they come, where all are not here at once.
 
         Raises:
             BadReply: longer than `bytes_max`.
             ClientError: as it broke off.
+            Exception: as raised by `hold`.
         """
-        size = sum(map(len, self._chunks))
+        size, counted = sum(map(len, self._chunks)), 0
         while not self._done:
             if size > bytes_max:
                 self.abort()
                 raise BadReply(f"the reply is longer than {bytes_max} bytes")
+            if hold is not None and size > counted:
+                try:
+                    hold(size - counted)
+                except BaseException:
+                    self.abort()
+                    raise
+                counted = size
             self._waiter = asyncio.get_running_loop().create_future()
             seen = len(self._chunks)
             try:

@@ -49,6 +49,11 @@ class SseReader:
         self.comments = 0
 
     @property
+    def bytes_held(self) -> int:
+        """Of an event that is not complete."""
+        return len(self._partial) + self._size
+
+    @property
     def between_events(self) -> bool:
         """Whether all input so far has been given out as events."""
         return not self._partial and not self._data and not self._event and not self._first

@@ -71,6 +71,7 @@ from tokenschain.infra.telemetry import GatewayMetrics, Gauges, resident_bytes
 from tokenschain.providers.credential_pool import KeyState
 from tokenschain.providers.images import ImageFetcher
 from tokenschain.providers.openai_compat import HttpUpstreams
+from tokenschain.providers.openai_compat.reply_budget import ReplyBudget
 from tokenschain.providers.vendor_table import VENDORS, vendor_of
 from tokenschain.wire.client import ClientError, HttpClient
 from tokenschain.wire.request_head import ascii_host, can_be_value
@@ -188,10 +189,9 @@ class GatewayWorker:
     def _build_dispatch(self) -> None:
         """What chooses an upstream and asks it."""
         settings = self._settings
-        networks = [ip_network(network) for network in settings.egress.image_networks]
-        self._image_client = HttpClient(
-            tls=upstream_tls(settings.egress.ca_file), resolver=PublicResolver(networks)
-        )
+        resolver = PublicResolver(list(map(ip_network, settings.egress.image_networks)))
+        tls = upstream_tls(settings.egress.ca_file)
+        self._image_client = HttpClient(tls=tls, resolver=resolver)
         self._outside = outside_client(settings.egress.ca_file, settings.egress.proxy)
         self._stored_credentials = credentials.sealer_of(self._suite, self._secrets)
         self._vault = secrets.Vault(settings.vault_path, settings.master_key_path, self._suite)
@@ -203,6 +203,7 @@ class GatewayWorker:
             ImageFetcher(self._image_client, settings.egress.image_bytes_total_max, self._off_loop),
             self._off_loop,
             self._outside,
+            ReplyBudget(settings.egress.reply_bytes_total_max),
         )
         self._credentials_of = self._upstreams.credentials
         self._router = Router(
@@ -311,8 +312,8 @@ class GatewayWorker:
 
     def _may_compare(self) -> Callable[..., bool] | None:
         """Whether residency lets a call's texts go to the models elsewhere that compare them."""
-        helping = (self._settings.cache.judge, self._settings.cache.embedder)
-        zones = frozenset(one.zone for one in helping if one is not None)
+        cache = self._settings.cache
+        zones = frozenset(one.zone for one in (cache.judge, cache.embedder) if one is not None)
         return partial(self._router.may_go_to, zones) if zones else None
 
     def _build_api(self) -> None:

@@ -260,6 +260,8 @@ class Gateway:
             self._blame_ourselves(call, error)
         finally:
             self._calls.discard(writer)
+            if call.held is not None:
+                call.held.release()
             writer.release()
 
     def _blame_ourselves(self, call: Call, error: Exception) -> None:

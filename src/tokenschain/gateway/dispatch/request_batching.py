@@ -154,6 +154,9 @@ class Batching:
             self._note(first, joint.attempts, first)
             await self._one_by_one(members)
             return
+        finally:
+            if joint.held is not None:
+                joint.held.release()
         for member, (mine, usage) in zip(members, parts, strict=True):
             self._note(member, joint.attempts, first)
             member.call.attempts[-1].usage = usage

@@ -228,6 +228,15 @@ class EgressSettings(msgspec.Struct, frozen=True, kw_only=True):
             "each worker; more is refused with 429.",
         ),
     ] = 134_217_728
+    reply_bytes_total_max: Annotated[
+        int,
+        Meta(
+            ge=67_108_864,
+            description="Most bytes of upstreams' answers that are held for running calls at one "
+            "time, for each worker: bodies that are read whole, events that are not complete. One "
+            "tenant may hold half. More is refused with 429.",
+        ),
+    ] = 536_870_912
 
 
 class ControlSettings(msgspec.Struct, frozen=True, kw_only=True):

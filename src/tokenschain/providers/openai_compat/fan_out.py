@@ -20,6 +20,7 @@ from tokenschain.providers.openai_compat.replies import (
     read_whole,
     takes_long,
 )
+from tokenschain.providers.openai_compat.reply_budget import ReplyBudget
 from tokenschain.providers.openai_compat.streams import StreamAnswer
 from tokenschain.providers.vendor_profile import Vendor
 from tokenschain.wire import client as http
@@ -35,6 +36,7 @@ async def side_by_side(
     count: int,
     ask_one: Callable[[int], Awaitable[http.Reply]],
     off_loop: OffLoop,
+    replies: ReplyBudget,
 ) -> Answer:
     """One answer of that many choices.
 
@@ -48,12 +50,14 @@ async def side_by_side(
 
     async def stream(number: int) -> Answer:
         reply = await ask_one(number)
-        side = StreamAnswer(reply, call, mine[number], vendor, outlets[number], choices=1)
+        side = StreamAnswer(
+            reply, call, mine[number], vendor, outlets[number], choices=1, replies=replies
+        )
         return await side.first_token(off_loop)
 
     async def whole(number: int) -> bytes:
         reply = await ask_one(number)
-        body = await reply.read(REPLY_BYTES_MAX)
+        body = await reply.read(REPLY_BYTES_MAX, partial(replies.hold, call))
         reading = partial(read_whole, body, reply, call, mine[number], vendor)
         return await off_loop(reading, call.caller) if takes_long(body) else reading()
 

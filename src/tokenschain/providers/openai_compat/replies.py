@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from tokenschain.core.call import Attempt, Call, WholeAnswer
 from tokenschain.core.errors import ApiError
@@ -31,6 +32,7 @@ from tokenschain.providers.openai_compat.body_decoding import (
     decoded,
 )
 from tokenschain.providers.openai_compat.failures import refused
+from tokenschain.providers.openai_compat.reply_budget import ReplyBudget
 from tokenschain.providers.vendor_profile import ChunkDecoder, Vendor
 from tokenschain.wire import client as http
 from tokenschain.wire import sse
@@ -62,14 +64,19 @@ def read_whole(
 
 
 async def read_native(
-    reply: http.Reply, call: Call, attempt: Attempt, vendor: Vendor, off_loop: OffLoop
+    reply: http.Reply,
+    call: Call,
+    attempt: Attempt,
+    vendor: Vendor,
+    off_loop: OffLoop,
+    replies: ReplyBudget,
 ) -> WholeAnswer:
     """A whole reply of the caller's own protocol: as it came, if nothing in it is odd.
 
     Raises:
         ApiError: it is an error, or no answer.
     """
-    sent = await reply.read(REPLY_BYTES_MAX)
+    sent = await reply.read(REPLY_BYTES_MAX, partial(replies.hold, call))
 
     def read() -> WholeAnswer:
         attempt.first_token_at = attempt.ended_at = time.monotonic()

@@ -13,6 +13,7 @@ from tokenschain.core.formats import stream_aggregation
 from tokenschain.core.formats.json_bounds import LONG_BYTES
 from tokenschain.core.formats.openai_chat import ParsedRequest
 from tokenschain.core.ports import OffLoop, delivered
+from tokenschain.providers.openai_compat.reply_budget import ReplyBudget
 from tokenschain.providers.openai_compat.streams import StreamAnswer
 from tokenschain.providers.vendor_profile import Vendor
 from tokenschain.wire import client as http
@@ -27,15 +28,22 @@ def as_stream(
 
 
 async def gather(
-    reply: http.Reply, call: Call, attempt: Attempt, vendor: Vendor, off_loop: OffLoop
+    reply: http.Reply,
+    call: Call,
+    attempt: Attempt,
+    vendor: Vendor,
+    off_loop: OffLoop,
+    replies: ReplyBudget,
 ) -> bytes:
     """Read a stream to its end.
 
     Raises:
         ApiError: it failed; the caller has nothing of it yet, so another upstream may be asked.
     """
-    basket = _Basket(call)
-    answer = await StreamAnswer(reply, call, attempt, vendor, basket).first_token(off_loop)
+    basket = _Basket(call, replies)
+    answer = await StreamAnswer(reply, call, attempt, vendor, basket, replies=replies).first_token(
+        off_loop
+    )
     try:
         await delivered(answer, call)
     finally:
@@ -51,10 +59,11 @@ async def gather(
 class _Basket:
     """Takes the place of the way back."""
 
-    __slots__ = ("_call", "_fields", "chunks", "on_pause", "on_resume")
+    __slots__ = ("_call", "_fields", "_replies", "chunks", "on_pause", "on_resume")
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call, replies: ReplyBudget) -> None:
         self._call = call
+        self._replies = replies
         self._fields = call.parsed.fields
         self.chunks: list[bytes] = []
         self.on_pause: Callable[[], None] | None = None
@@ -76,6 +85,7 @@ class _Basket:
         raise AssertionError("only whole events come here")
 
     def event(self, data: bytes) -> None:
+        self._replies.hold(self._call, len(data))
         self.chunks.append(data)
 
     def native(self, data: bytes, chunks: list[bytes]) -> None:

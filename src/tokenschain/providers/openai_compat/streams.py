@@ -39,6 +39,7 @@ from tokenschain.providers.openai_compat.replies import (
     takes_long,
     understood,
 )
+from tokenschain.providers.openai_compat.reply_budget import UNBOUNDED, ReplyBudget
 from tokenschain.providers.vendor_profile import NativeRelay, Vendor
 from tokenschain.wire import client as http
 from tokenschain.wire import sse
@@ -46,6 +47,8 @@ from tokenschain.wire import sse
 _FRAMING_BYTES = len(b"data: \n\n")
 _DONE = b"[DONE]"
 _CUT_OFF = "the answer ended within a tool call or its reasoning"
+KEPT_UNCOUNTED_BYTES = 65_536
+"""Of what is kept: small events cut in two are not worth counting."""
 _MAGIC_BYTES = 2
 _EVENT_SMALL_BYTES = 16_384
 """A shorter one is read whatever it is made of."""
@@ -63,41 +66,12 @@ class StreamAnswer:
     """
 
     __slots__ = (
-        "_after",
-        "_attempt",
-        "_before",
-        "_before_tail",
-        "_begun",
-        "_body",
-        "_bytes",
-        "_call",
-        "_choices",
-        "_content",
-        "_decoder",
-        "_encoding_open",
-        "_ended",
-        "_first",
-        "_frame_overhead",
-        "_frames",
-        "_held",
-        "_last",
-        "_mark",
-        "_normalizer",
-        "_passing",
-        "_quick",
-        "_raw",
-        "_reader",
-        "_relay",
-        "_reply",
-        "_said",
-        "_said_bytes",
-        "_splice",
-        "_start",
-        "_tail",
-        "_turns",
-        "_vendor",
-        "_writer",
-    )
+        "_after", "_attempt", "_before", "_before_tail", "_begun", "_body", "_bytes", "_call",
+        "_choices", "_content", "_decoder", "_encoding_open", "_ended", "_first",
+        "_frame_overhead", "_frames", "_held", "_kept", "_last", "_mark", "_normalizer",
+        "_passing", "_quick", "_raw", "_reader", "_relay", "_replies", "_reply", "_said",
+        "_said_bytes", "_splice", "_start", "_tail", "_turns", "_vendor", "_writer",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -110,6 +84,7 @@ class StreamAnswer:
         *,
         relays: bool = False,
         choices: int | None = None,
+        replies: ReplyBudget = UNBOUNDED,
     ) -> None:
         """
         Args:
@@ -117,8 +92,12 @@ class StreamAnswer:
             splice: joins it to what another upstream has said.
             choices: how many it holds, if not all that the caller asked for.
             relays: pass the upstream's own events on: the caller speaks its protocol.
+            replies: bounds what is kept until it is complete.
         """
         self._reply = reply
+        self._replies = replies
+        self._kept = 0
+        """Bytes counted of what is kept."""
         self._call = call
         self._choices = choices
         self._attempt = attempt
@@ -126,18 +105,7 @@ class StreamAnswer:
         self._vendor = vendor
         self._decoder = chunk_decoder_of(vendor, call, attempt)
         self._normalizer = normalizer_of(call, attempt, vendor)
-        self._raw = (
-            self._decoder is None
-            and self._writer.takes_raw
-            and splice is None
-            and not vendor.needs_normalization
-            and vendor.normalization is Normalization.CANONICAL
-            and not call.freeform
-            and not call.older_functions
-            and not call.called_by_schema
-            and not (call.parsed.api is Api.COMPLETIONS and "logprobs" in call.parsed.fields)
-            and not call.tool_names
-        )
+        self._raw = splice is None and self._passes_as_it_comes()
         protocol = vendor.protocol
         self._relay = protocol.relay() if relays and protocol and protocol.relay else None
         self._mark = b'"text"' if call.parsed.api is Api.COMPLETIONS else b'"delta"'
@@ -168,6 +136,21 @@ class StreamAnswer:
         loop = asyncio.get_running_loop()
         self._first: asyncio.Future[None] = loop.create_future()
         self._ended: asyncio.Future[None] = loop.create_future()
+
+    def _passes_as_it_comes(self) -> bool:
+        """Whether nothing is written anew for this caller: pieces may pass on unread."""
+        call, vendor = self._call, self._vendor
+        return (
+            self._decoder is None
+            and self._writer.takes_raw
+            and not vendor.needs_normalization
+            and vendor.normalization is Normalization.CANONICAL
+            and not call.freeform
+            and not call.older_functions
+            and not call.called_by_schema
+            and not (call.parsed.api is Api.COMPLETIONS and "logprobs" in call.parsed.fields)
+            and not call.tool_names
+        )
 
     async def first_token(self, off_loop: OffLoop = on_loop) -> Answer:
         """Wait for the first token, or for an end without one.
@@ -412,6 +395,8 @@ class StreamAnswer:
             self._bytes += len(data)
             if self._bytes > sse.EVENT_BYTES_MAX:
                 self._fail("upstream_invalid_reply", "its reply is too long")
+            else:
+                self._count_kept(self._bytes)
             return
         if self._content is Content.PAGE:
             self._fail("upstream_invalid_reply", "it sent a page")
@@ -431,6 +416,19 @@ class StreamAnswer:
             and self._reader.between_events
             and not self._ended.done()
         )
+        if not self._quick:
+            self._count_kept(self._reader.bytes_held)
+
+    def _count_kept(self, size: int) -> None:
+        """Count what is kept, once that is worth it; an event's room is its stream's from then."""
+        more = size - self._kept
+        if more > KEPT_UNCOUNTED_BYTES:
+            try:
+                self._replies.hold(self._call, more)
+            except ApiError as error:
+                self._fail_with(error)
+            else:
+                self._kept = size
 
     def _complete(self) -> None:
         """The body has ended well: so has the answer, if it said so."""

@@ -36,6 +36,7 @@ from tokenschain.providers.openai_compat.replies import (
     takes_long,
     understood,
 )
+from tokenschain.providers.openai_compat.reply_budget import UNBOUNDED, ReplyBudget
 from tokenschain.providers.openai_compat.request_bridge import (
     bridged_request,
     policy_of,
@@ -91,6 +92,7 @@ class HttpUpstreams:
         images: ImageFetcher,
         off_loop: OffLoop = on_loop,
         outside: http.HttpClient | None = None,
+        replies: ReplyBudget = UNBOUNDED,
     ) -> None:
         """
         Args:
@@ -99,8 +101,10 @@ class HttpUpstreams:
             report: told of a key's new state: upstream, number of the key, state, for how long.
             off_loop: where long requests are written and long replies are read.
             outside: for upstreams of tenants, see `infra.egress.outside_client`.
+            replies: bounds what is held of answers.
         """
         self._client = client
+        self._replies = replies
         self._outside = outside or client
         self._secret_of = secret_of
         self._vendor_of = vendor_of
@@ -333,17 +337,22 @@ class HttpUpstreams:
                 raise await refusal_of(reply, upstream.id, vendor)
             if parsed.stream:
                 stream = StreamAnswer(
-                    reply, call, attempt, vendor, splice=said and Splice(said), relays=relays
-                )
+                    reply, call, attempt, vendor, splice=said and Splice(said), relays=relays,
+                    replies=self._replies,
+                )  # fmt: skip
                 return await stream.first_token(self._off_loop)
             if relays:
-                return await read_native(reply, call, attempt, vendor, self._off_loop)
+                return await read_native(
+                    reply, call, attempt, vendor, self._off_loop, self._replies
+                )
             if gathers:
-                body = await gather(reply, call, attempt, vendor, self._off_loop)
+                body = await gather(reply, call, attempt, vendor, self._off_loop, self._replies)
             else:
                 body, now = reply.whole(REPLY_BYTES_MAX), attempt.first_byte_at
                 if not body:
-                    body = await reply.read(REPLY_BYTES_MAX)
+                    body = await reply.read(
+                        REPLY_BYTES_MAX, functools.partial(self._replies.hold, call)
+                    )
                     now = time.monotonic()
                 if takes_long(body):
                     reading = functools.partial(read_whole, body, reply, call, attempt, vendor)
@@ -492,7 +501,9 @@ class HttpUpstreams:
 
         try:
             count = len(prompts) or call.parsed.choices
-            return await side_by_side(call, attempt, target.vendor, count, ask_one, self._off_loop)
+            return await side_by_side(
+                call, attempt, target.vendor, count, ask_one, self._off_loop, self._replies
+            )
         except BaseException as error:
             note_failure(attempt, call.parsed, candidate.upstream.id, error)
             raise
