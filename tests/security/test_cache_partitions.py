@@ -16,7 +16,7 @@ from tests.upstreams import UpstreamSimulator
 from tokenschain.core import tags
 from tokenschain.core.tenancy import KeyGrant
 from tokenschain.gateway.cache.lookup import ANSWER_HEADERS
-from tokenschain.providers.openai_compat.upstreams import POLICY_HEADER
+from tokenschain.providers.openai_compat.request_bridge import POLICY_HEADER
 
 PLACE = {"tenant": "acme", "project": "p1", "environment": "prod"}
 NO_USER: list[dict[str, Any]] = [{}, {"user": None}, {"user": ""}, {"safety_identifier": None}]
