@@ -107,6 +107,8 @@ def errors() -> str:
     return (
         "# Errors\n\nEvery error has OpenAI's shape: "
         '`{"error": {"message", "type", "param", "code"}}`. `param` names the field to blame. '
+        "Where a change of the configuration has several mistakes, `problems` lists each with its "
+        "`kind`, `tenant`, `name`, `field` and `message`. "
         "After the first token of a stream the status is gone: the error comes as an event of "
         "type `error`, and the stream ends without `[DONE]`.\n\n"
         "`another upstream` says whether the platform tries the next one before it gives up; "
