@@ -51,6 +51,8 @@ class Platform:
             shutil.copyfile(source, models / source.name)
         if (CACHE / "browser").is_dir():
             shutil.copytree(CACHE / "browser", folder / "browser", dirs_exist_ok=True)
+            for file in (folder / "browser").iterdir():
+                file.chmod(0o600)
         self.output = ""
 
     def start(self) -> float:

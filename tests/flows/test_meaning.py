@@ -309,7 +309,9 @@ def test_another_embedder_serves_as_well_and_without_it_there_are_misses(
             assert (reply.status_code, reply.headers["x-tc-cache"]) == (200, "miss:unavailable")
         assert "HTTP 503" in stack.read_log()
     # Where what was learned cannot be kept, that is said, and all else goes on.
-    (stack.folder / "data" / "semantic").write_text("in the way")
+    learned = stack.folder / "data" / "semantic" / "learned"
+    learned.unlink(missing_ok=True)
+    learned.mkdir(parents=True)
     stack.stop("semantic")
     assert stack.processes["semantic"].returncode == 0
     assert "learned_not_saved" in stack.read_log()

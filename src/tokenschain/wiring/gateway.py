@@ -189,9 +189,9 @@ class GatewayWorker:
     def _build_dispatch(self) -> None:
         """What chooses an upstream and asks it."""
         settings = self._settings
-        resolver = PublicResolver(list(map(ip_network, settings.egress.image_networks)))
-        tls = upstream_tls(settings.egress.ca_file)
-        self._image_client = HttpClient(tls=tls, resolver=resolver)
+        networks, tls = settings.egress.image_networks, upstream_tls(settings.egress.ca_file)
+        allowed = [ip_network(network) for network in networks]
+        self._image_client = HttpClient(tls=tls, resolver=PublicResolver(allowed))
         self._outside = outside_client(settings.egress.ca_file, settings.egress.proxy)
         self._stored_credentials = credentials.sealer_of(self._suite, self._secrets)
         self._vault = secrets.Vault(settings.vault_path, settings.master_key_path, self._suite)
