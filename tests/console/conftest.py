@@ -33,5 +33,12 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
             for tenant in ("alpha", "beta") for n in range(1, 4)
         ]  # fmt: skip
         made.app.state.context.ledger.ingest([call_record.encode(call) for call in calls])
+        for tenant in ("alpha", "beta"):
+            limit = {"measure": "requests", "amount": 600, "match": {"tenant": tenant}}
+            made.operator("PUT", f"/limits/{tenant}-rate", limit | {"kind": "rate"})
+            limit |= {"measure": "spend", "amount": 8 * 10**12, "per": ["project"]}
+            made.operator("PUT", f"/limits/{tenant}-budget", limit | {"kind": "budget"})
+            paid = {"amount": "100", "reference": f"{tenant} bank 1"}
+            made.operator("POST", f"/wallets/{tenant}/deposits", paid)
         settings = ConsoleSettings(None, False, "http://127.0.0.1:8000/v1", folder / "browser")
         yield House(made, Console(made.app, settings, INTERNATIONAL, unseen), folder / "browser")

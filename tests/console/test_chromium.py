@@ -27,6 +27,10 @@ AXE = ROOT / "tests" / "clients" / "node_modules" / "axe-core" / "axe.min.js"
 CHROMIUM = "/usr/bin/chromium"
 PASSWORD = "correct horse battery"
 ACTION_MAX_MS = 30_000
+PATHS = (
+    "", "/calls", "/calls?call=alpha-1", "/keys", "/keys/new", "/models", "/start",
+    "/usage", "/wallet", "/limits", "/limits/edit?kind=budget",
+)  # fmt: skip
 
 pytestmark = pytest.mark.skipif(
     not Path(CHROMIUM).exists() or not AXE.exists(), reason="`make test` installs them"
@@ -140,7 +144,7 @@ def test_no_page_breaks_the_policy_or_keeps_anyone_out(
 ) -> None:
     token = visitor.house.platform.person("alpha", "owner").token
     tab, wrong = visitor.tab(token, language, theme)
-    for path in ("", "/calls", "/calls?call=alpha-1", "/keys", "/keys/new", "/models", "/start"):
+    for path in PATHS:
         tab.goto(f"{visitor.base}/console{path}", wait_until="networkidle")
         assert _serious(tab) == [], path
     assert wrong == []
@@ -148,7 +152,7 @@ def test_no_page_breaks_the_policy_or_keeps_anyone_out(
 
 def test_pages_fit_a_phone(visitor: Visitor) -> None:
     tab, wrong = visitor.tab(visitor.house.platform.person("alpha", "owner").token, width=390)
-    for path in ("", "/calls", "/calls?call=alpha-1", "/keys", "/keys/new", "/models", "/start"):
+    for path in PATHS:
         tab.goto(f"{visitor.base}/console{path}")
         assert tab.evaluate("document.documentElement.scrollWidth") <= 390, path
     tab.goto(f"{visitor.base}/console/keys")

@@ -16,7 +16,8 @@ _FAMILY = re.compile(r"""["']([a-z0-9_.]+\.)["'] ?~|f["']([a-z0-9_.]+\.)\{""")
 
 
 def _sources() -> list[Path]:
-    python = [path for path in (SOURCE / "console").rglob("*.py") if path.name != "strings.py"]
+    console = (SOURCE / "console").rglob("*.py")
+    python = [path for path in console if not path.name.startswith("strings")]
     return [*TEMPLATES.glob("*.html"), *python]
 
 

@@ -126,6 +126,8 @@ class AdminApi:
         if body is not None:
             data = msgspec.json.encode(body)
             lines |= {"content-type": "application/json", "content-length": str(len(data))}
+        # What no header can hold cannot be right either: whoever reads it refuses it.
+        headers_out = [(k.encode(), v.encode("latin-1", "replace")) for k, v in lines.items()]
         scope: Message = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -136,7 +138,7 @@ class AdminApi:
             "raw_path": (PREFIX + path).encode("ascii"),
             "query_string": urlencode(given).encode(),
             "root_path": "",
-            "headers": [(name.encode(), value.encode("latin-1")) for name, value in lines.items()],
+            "headers": headers_out,
             "client": (self._address, 0),
             "server": None,
             "state": {},

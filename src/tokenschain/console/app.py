@@ -11,7 +11,18 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from tokenschain.console import calls, keys, models, overview, scope, start, static_files
+from tokenschain.console import (
+    calls,
+    keys,
+    limits,
+    models,
+    overview,
+    scope,
+    start,
+    static_files,
+    usage,
+    wallet,
+)
 from tokenschain.console.admin_api import AdminApi, ApiRefusal, AsgiApp, Message
 from tokenschain.console.navigation import PAGE_ICONS
 from tokenschain.console.rendering import TEMPLATES, Renderer
@@ -61,6 +72,9 @@ PAGES: Mapping[tuple[str, str], Handler] = {
     ("POST", f"{PREFIX}/keys/new"): keys.create,
     ("GET", f"{PREFIX}/keys/revoke"): keys.confirm,
     ("POST", f"{PREFIX}/keys/revoke"): keys.revoke,
+    **usage.PAGES,
+    **wallet.PAGES,
+    **limits.PAGES,
 }
 
 

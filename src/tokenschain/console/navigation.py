@@ -25,6 +25,14 @@ NAVIGATION: tuple[tuple[str, tuple[NavigationEntry, ...]], ...] = (
         ),
     ),
     ("scale", (NavigationEntry("calls", "/console/calls", "usage:read", "scroll-text"),)),
+    (
+        "billing",
+        (
+            NavigationEntry("usage", "/console/usage", "usage:read", "chart-column"),
+            NavigationEntry("wallet", "/console/wallet", "billing:read", "wallet"),
+        ),
+    ),
+    ("manage", (NavigationEntry("limits", "/console/limits", "limits:read", "gauge"),)),
 )
 
 PAGE_ICONS = frozenset(entry.icon for _, entries in NAVIGATION for entry in entries)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -12,6 +11,7 @@ from starlette.responses import Response
 
 from tokenschain.console.admin_api import Query
 from tokenschain.console.calls import CallList
+from tokenschain.console.costs import CostSeries, dearest, main_currency
 from tokenschain.console.rendering import Renderer
 from tokenschain.console.visit import Visit
 from tokenschain.core import presentation
@@ -19,7 +19,6 @@ from tokenschain.core import presentation
 RANGES = {"24h": 24, "7d": 7 * 24, "30d": 30 * 24}
 """By name, in hours."""
 LIVE_CALLS = 12
-MODELS_SHOWN = 6
 HOUR_S, DAY_S = 3_600, 86_400
 CACHE_RANGE_MAX_S = 7 * DAY_S
 
@@ -74,22 +73,12 @@ class Tile(NamedTuple):
     hint: str = ""
 
 
-class ModelCost(NamedTuple):
-    """What one model cost, by day or hour."""
-
-    model: str
-    """Empty: all others together."""
-    amounts: list[float]
-    """Of the currency unit."""
-    total_pico: int
-
-
 class OverviewFigures(NamedTuple):
     """What the overview shows of a range."""
 
     tiles: list[Tile]
     labels: list[str]
-    by_model: list[ModelCost]
+    by_model: list[CostSeries]
     currency: str
     by_day: bool
 
@@ -160,22 +149,20 @@ def _figures(visit: Visit, rows: list[HourRow], until_s: int, hours: int) -> Ove
     from_s = until_s - hours * HOUR_S
     now = [row for row in rows if row.at_s >= from_s]
     before = [row for row in rows if row.at_s < from_s]
-    currency = _main_currency(now or before)
+    currency = main_currency(now or before)
     by_day = hours > 48
     step_s = DAY_S if by_day else HOUR_S
     first = presentation.midnight(from_s) if by_day else from_s
     starts = list(range(first, until_s, step_s))
-    models = _by_model([row for row in now if row.charge_currency == currency], starts, step_s)
+    cells = (
+        (row.model, (row.at_s - first) // step_s, row.charge_pico)
+        for row in now
+        if row.charge_currency == currency
+    )
+    models = dearest(cells, len(starts), visit.text("overview.other"))
     labels = [_label(at, by_day=by_day) for at in starts]
     tiles = _tiles(visit, now, before, from_s, hours, currency)
     return OverviewFigures(tiles, labels, models, currency, by_day)
-
-
-def _main_currency(rows: list[HourRow]) -> str:
-    calls: dict[str, int] = defaultdict(int)
-    for row in rows:
-        calls[row.charge_currency] += row.calls
-    return max(calls, key=lambda name: (calls[name], name), default="") or "CNY"
 
 
 def _label(at_s: int, *, by_day: bool) -> str:
@@ -245,24 +232,3 @@ def _difference(now: float | None, before: float | None) -> tuple[str, str]:
         return "", "flat"
     tone = "flat" if now == before else "good" if now > before else "bad"
     return presentation.points(now - before), tone
-
-
-def _by_model(rows: list[HourRow], starts: list[int], step_s: int) -> list[ModelCost]:
-    """Cost by model and step, the dearest first; what is left over together."""
-    totals: dict[str, int] = defaultdict(int)
-    cells: dict[tuple[str, int], int] = defaultdict(int)
-    for row in rows:
-        at = (row.at_s - starts[0]) // step_s
-        totals[row.model] += row.charge_pico
-        cells[row.model, at] += row.charge_pico
-    ranked = sorted(totals, key=lambda name: (-totals[name], name))
-    shown, rest = ranked[:MODELS_SHOWN], ranked[MODELS_SHOWN:]
-    groups = [(name, [name]) for name in shown] + ([("", rest)] if rest else [])
-    return [
-        ModelCost(
-            name,
-            [sum(cells[one, at] for one in of) / 1e12 for at in range(len(starts))],
-            sum(totals[one] for one in of),
-        )
-        for name, of in groups
-    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tokenschain.console.strings_money import MONEY_STRINGS
 from tokenschain.core.presentation import Language
 
 STRINGS: dict[str, tuple[str, str]] = {
@@ -343,6 +344,7 @@ STRINGS: dict[str, tuple[str, str]] = {
     "call.tags": ("标签", "Tags"),
     "call.from_cache": ("缓存", "Cache"),
     "call.attempts": ("{n} 次尝试", "Attempts: {n}"),
+    **MONEY_STRINGS,
 }
 """A key is named by its page; both texts have the same placeholders."""
 

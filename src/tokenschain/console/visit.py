@@ -30,6 +30,10 @@ class SignedInReader(msgspec.Struct):
         """Whether an action is permitted anywhere."""
         return any(may((one,), action, _place(one)) for one in self.bindings)
 
+    def may_at(self, action: str, tenant: str = "", **where: str) -> bool:
+        """Whether an action is permitted there; without a tenant on the platform."""
+        return may(self.bindings, action, Resource(tenant or PLATFORM, **where))
+
     def only_project(self, tenant: str | None, action: str) -> str | None:
         """The project to show to one who may see no more of the tenant; None: all of it."""
         place = Resource(tenant or self.tenant)

@@ -42,6 +42,12 @@ class Shipping:
         self._forget(now_s)
         return max((last.lag_s for last in self._last.values()), default=0.0)
 
+    def complete_to_s(self, now_s: float) -> float:
+        """Until when all calls that ended have come, as far as gateways have said; Unix time."""
+        self._forget(now_s)
+        late = (one.at_s - one.lag_s for one in self._last.values() if one.backlog_bytes)
+        return min(late, default=now_s)
+
     def backlog_bytes(self, now_s: float) -> int:
         """Of all gateways."""
         self._forget(now_s)

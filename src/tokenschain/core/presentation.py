@@ -187,6 +187,11 @@ def midnight(at_s: float) -> int:
     return int(_moment(at_s).replace(hour=0, minute=0, second=0, microsecond=0).timestamp())
 
 
+def month_start(at_s: float) -> int:
+    """When the month began that a time is of."""
+    return int(_moment(midnight(at_s)).replace(day=1).timestamp())
+
+
 def _moment(at_s: float) -> datetime:
     return datetime.fromtimestamp(round(at_s * 1_000) / 1_000, UTC).astimezone(SHANGHAI)
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.records import record
-from tests.security.platform import Platform, platform
+from tests.security.platform import OPERATOR, Platform, platform
 from tests.stack import Stack
 from tokenschain.core import call_record
 from tokenschain.core.call_record import AttemptRecord
@@ -87,3 +87,71 @@ def test_a_call_is_found_by_its_request_id(house: Platform) -> None:
     assert house.operator("GET", "/calls/nowhere").status_code == 404
     stranger = house.person("beta", "owner")
     assert stranger("GET", "/calls/rescued").status_code == 404
+
+
+def test_days_begin_where_the_zone_says_and_sums_are_complete_to_what_has_come(
+    house: Platform,
+) -> None:
+    midnight_s = 1_790_000_000 // 86_400 * 86_400 - 8 * 3_600
+    calls = [
+        record(n, event_id=f"day-{n}", tenant="days", started_ms=midnight_s * 1_000 + offset_ms)
+        for n, offset_ms in ((1, -1), (2, 0), (3, 86_400_000 - 1), (4, 86_400_000))
+    ]
+    ledger = house.app.state.context.ledger
+    ledger.ingest([call_record.encode(call) for call in calls])
+    reach = f"tenant=days&from_s={midnight_s - 86_400}&until_s={midnight_s + 2 * 86_400}"
+    found = {}
+    for zone in ("UTC", "Asia/Shanghai"):
+        rows = house.operator("GET", f"/usage?group_by=day&zone={zone}&{reach}").json()["data"]
+        found[zone] = [(row["day"][8:], row["charge_pico"] // 10**12) for row in rows]
+    assert found["Asia/Shanghai"] == [("20", 1), ("21", 5), ("22", 4)]
+    assert found["UTC"] == [("20", 3), ("21", 7)]
+    assert house.operator("GET", f"/usage?zone=Mars&{reach}").status_code in (400, 422)
+    now_s = time.time()
+    assert house.operator("GET", "/usage").json()["complete_to_s"] >= int(now_s) - 1
+    ledger.shipping.note("late", 600.0, 1, now_s)
+    assert abs(house.operator("GET", "/usage").json()["complete_to_s"] - (now_s - 600)) < 2
+    ledger.shipping.note("late", 0.0, 0, now_s)
+
+
+def test_who_sees_no_costs_has_one_row_for_each_currency_of_charges(house: Platform) -> None:
+    calls = [
+        record(n, event_id=f"two-{n}", tenant="twice", currency=currency,
+               started_ms=int(time.time() * 1e3))
+        for n, currency in ((1, "CNY"), (2, "USD"))
+    ]  # fmt: skip
+    house.app.state.context.ledger.ingest([call_record.encode(call) for call in calls])
+    (row,) = house.person("twice", "viewer")("GET", "/usage?group_by=tenant").json()["data"]
+    assert (row["calls"], row["charge_pico"]) == (2, 3 * 10**12)
+    assert "currency" not in row and "cost_pico" not in row
+    assert len(house.operator("GET", "/usage?group_by=tenant&tenant=twice").json()["data"]) == 2
+
+
+def test_a_transaction_is_found_by_its_id(house: Platform) -> None:
+    house.operator("POST", "/keys", {"tenant": "payer", "project": "p", "name": "k"})
+    paid = house.operator("POST", "/wallets/payer/deposits", {"amount": "7", "reference": "b 1"})
+    lines = house.operator(
+        "GET", f"/ledger-entries?transaction_id={paid.json()['transaction_id']}"
+    ).json()["data"]
+    assert sorted(line["amount_pico"] for line in lines) == [-7 * 10**12, 7 * 10**12]
+    own = house.person("payer", "finance")
+    lines = own("GET", f"/ledger-entries?transaction_id={paid.json()['transaction_id']}").json()[
+        "data"
+    ]
+    assert [line["account"] for line in lines] == ["customer:payer"]
+    stranger = house.person("other", "finance")
+    found = stranger("GET", f"/ledger-entries?transaction_id={paid.json()['transaction_id']}")
+    assert found.json()["data"] == []
+
+
+def test_a_limit_is_made_only_where_there_is_none(house: Platform) -> None:
+    body = {"kind": "rate", "measure": "requests", "amount": 5}
+    fresh = {"authorization": f"Bearer {OPERATOR}", "if-none-match": "*"}
+
+    def make() -> int:
+        return house.client.put("/api/v1/limits/once", json=body, headers=fresh).status_code
+
+    assert make() == 200
+    assert house.operator("GET", "/limits/once").json()["set_by_platform"] is True
+    assert make() == 412
+    assert house.operator("PUT", "/limits/once", body | {"amount": 6}).status_code == 200

@@ -231,12 +231,12 @@ def reverse_transaction(asked: Writing, transaction_id: str, wanted: Reversal) -
 
 @router.get("/ledger-entries")
 def list_ledger_entries(
-    asked: Reading, page: Paged, tenant: NameQuery = None
+    asked: Reading, page: Paged, tenant: NameQuery = None, transaction_id: NameQuery = None
 ) -> ListAnswer[LedgerEntry]:
-    """List the double-entry ledger, the latest entry first."""
+    """List the double-entry ledger, the latest entry first; or the lines of one transaction."""
     whose = asked.tenant(tenant)
     asked.need(whose or PLATFORM)
-    found = ledger.entries_page(asked.db, page, whose)
+    found = ledger.entries_page(asked.db, page, whose, transaction_id)
     return listed(ListAnswer[LedgerEntry], found, found.rows)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from fastapi import APIRouter, Depends, Path, Response
+from fastapi import APIRouter, Depends, Header, Path, Response
 from pydantic import Field
 
 from tokenschain.control.api.context import (
@@ -63,6 +63,8 @@ class Match(RequestBody):
 
 
 _Per = Annotated[str, Field(max_length=70, pattern=rf"^({'|'.join(PER)}|tag:[\w.-]{{1,60}})$")]
+IfNoneMatch = Annotated[str, Header(alias="if-none-match", max_length=100)]
+"""`*`: only if there is no such limit yet."""
 LimitId = Annotated[str, Path(pattern=r"^([\w.@-]{1,64}/)?[a-z0-9][a-z0-9._-]{0,62}$")]
 """`TENANT/NAME`; the platform's own: `NAME`. A name alone is looked up among those in reach."""
 
@@ -140,6 +142,8 @@ class _Limit(AnswerBody):
     alerts: list[int]
     created_at_s: int
     version: int
+    set_by_platform: bool
+    """The platform alone changes it then."""
 
 
 class RateLimit(_Limit):
@@ -192,7 +196,12 @@ def _shown(limit: limits.Row) -> RateLimit | BudgetLimit:
 
 @router.put("/{limit_id:path}")
 def put_limit(
-    asked: Setting, response: Response, limit_id: LimitId, wanted: NewLimit, if_match: IfMatch = ""
+    asked: Setting,
+    response: Response,
+    limit_id: LimitId,
+    wanted: NewLimit,
+    if_match: IfMatch = "",
+    if_none_match: IfNoneMatch = "",
 ) -> Limit:
     """Set a rate or budget, anew or changed; in force within a second.
 
@@ -212,6 +221,8 @@ def put_limit(
     before = limits.find(asked.db, limit_id)
     if before is not None:
         _need_old(asked, before, "PUT /limits/{limit_id}")
+        if if_none_match.strip() == "*":
+            raise ApiError("precondition_failed", "There is a limit of this name already.")
         check_version(if_match, before["version"])
         if before["kind"] != wanted.kind:
             raise ApiError("conflict", "A limit does not change its kind.", param="kind")

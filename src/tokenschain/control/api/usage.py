@@ -31,6 +31,7 @@ from tokenschain.control.api.metrics import METRICS_TYPE, metrics_text
 from tokenschain.control.api.money import PriceList
 from tokenschain.control.audit import admin_log
 from tokenschain.control.billing import ledger
+from tokenschain.control.billing.limits import CHINA_S
 from tokenschain.control.billing.rollups import DAY_S
 from tokenschain.control.identity import ownership
 from tokenschain.control.identity.ownership import Extent
@@ -59,6 +60,8 @@ ReadingModels = Annotated[
 ReadingUpstreams = Annotated[RequestContext, Depends(Permission("models:read", Extent.PLATFORM))]
 
 
+ZONES_S = {"UTC": 0, "Asia/Shanghai": CHINA_S}
+"""How far their days begin before those of UTC."""
 CallResult = Literal["ok", "cached", "rescued", "failed", "limited", "blocked"]
 _ROWS_AT_ONCE = 1_000
 """Written of a long answer at a time."""
@@ -98,6 +101,14 @@ class UsageRow(AnswerBody):
     platform_completion_tokens: int | None = None
     platform_cost_pico: int | None = None
     """What upstreams are owed for those, beside `cost_pico`; both together are their bill."""
+
+
+class UsageAnswer(AnswerBody):
+    """Sums of calls, and until when they are complete."""
+
+    data: list[UsageRow]
+    complete_to_s: int
+    """Calls that ended later may still be on their way from gateways; Unix time."""
 
 
 class Attempt(AnswerBody):
@@ -256,7 +267,7 @@ class UpstreamState(AnswerBody):
 
 @router.get(
     "/usage",
-    response_model=Items[UsageRow],
+    response_model=UsageAnswer,
     response_model_exclude_unset=True,
     responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
     tags=["usage"],
@@ -272,9 +283,13 @@ def usage(
     project: NameQuery = None,
     key_id: NameQuery = None,
     model: Annotated[str | None, Query(max_length=256)] = None,
+    zone: Literal["UTC", "Asia/Shanghai"] = "UTC",
     form: Annotated[Literal["json", "csv"], Query(alias="format")] = "json",
 ) -> Response:
-    """Add up calls, tokens, charges and cost; amounts are 10^-12 of the currency unit, exact."""
+    """Add up calls, tokens, charges and cost; amounts are 10^-12 of the currency unit, exact.
+
+    Days are those of `zone`, hours are UTC.
+    """
     whose = asked.tenant(tenant)
     dimensions = [name.strip() for name in group_by.split(",") if name.strip()]
     for name in dimensions:
@@ -286,6 +301,7 @@ def usage(
     named = (("project", project), ("key_id", key_id), ("model", model))
     where = [(name, value) for name, value in named if value is not None]
     models = _only_own(asked, whose, project)
+    hidden = ownership.hidden_fields(asked, "GET /usage")
     now = int(time.time())
     try:
         rows = ledger.usage(
@@ -296,10 +312,11 @@ def usage(
             tenant=whose,
             where=where,
             models=models,
+            zone_s=ZONES_S[zone],
+            with_costs=not hidden,
         )
     except ValueError as error:
         raise ApiError("invalid_value", f"{error}.", param="group_by") from None
-    hidden = ownership.hidden_fields(asked, "GET /usage")
     if hidden:
         # What only the platform's own costs are in is no row of a customer's.
         rows = _without((r for r in rows if r["calls"] or r["charge_pico"]), hidden)
@@ -307,7 +324,8 @@ def usage(
         return _csv_answer(
             rows[at : at + _ROWS_AT_ONCE] for at in range(0, len(rows), _ROWS_AT_ONCE)
         )
-    return StreamingResponse(_json(rows), media_type="application/json")
+    complete_to_s = int(asked.context.ledger.shipping.complete_to_s(now))
+    return StreamingResponse(_json(rows, complete_to_s), media_type="application/json")
 
 
 def _only_own(
@@ -436,13 +454,13 @@ def export_calls(
     return StreamingResponse(parquet.encode(pages()), media_type="application/vnd.apache.parquet")
 
 
-def _json(rows: list[ledger.Row]) -> Iterator[bytes]:
-    """`Items[UsageRow]`, slice by slice: many rows at once would keep the event loop waiting."""
+def _json(rows: list[ledger.Row], complete_to_s: int) -> Iterator[bytes]:
+    """`UsageAnswer`, slice by slice: many rows at once would keep the event loop waiting."""
     yield b'{"data":['
     for start in range(0, len(rows), _ROWS_AT_ONCE):
         encoded = msgspec.json.encode(rows[start : start + _ROWS_AT_ONCE])
         yield (b"," if start else b"") + encoded[1:-1]
-    yield b"]}"
+    yield b'],"complete_to_s":%d}' % complete_to_s
 
 
 def _csv_answer(pages: Iterable[list[ledger.Row]]) -> Response:

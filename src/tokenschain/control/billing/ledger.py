@@ -439,6 +439,7 @@ DIMENSIONS = (
     "tenant", "account", "project", "environment", "key_id", "model", "upstream", "cloud", "tag",
     "day", "hour",
 )  # fmt: skip
+Where = Sequence[tuple[str, str]]
 _TAG_DIMENSIONS = {"tenant", "project", "key_id", "tag", "model", "day", "hour"}
 
 
@@ -449,25 +450,30 @@ def usage(
     from_s: int,
     until_s: int,
     tenant: str | None = None,
-    where: Sequence[tuple[str, str]] = (),
+    where: Where = (),
     models: Collection[str] | None = None,
+    zone_s: int = 0,
+    with_costs: bool = True,
     rows_max: int = 100_000,
 ) -> list[dict[str, Any]]:
-    """Sums over the rollups, added up by the database; currencies never mix.
+    """Sums over the rollups, added up by the database; currencies of charges never mix.
 
     Args:
-        group_by: some of `DIMENSIONS`; days and hours are UTC. With `tag`, a call counts once
-            for each of its tags.
+        group_by: some of `DIMENSIONS`; hours are UTC. With `tag`, a call counts once for each of
+            its tags.
         from_s: Unix time, inclusive; `until_s` exclusive.
         where: dimensions and the value each must have.
         models: only calls that asked for one of these; None: all.
+        zone_s: how far the days begin before those of UTC.
+        with_costs: keep currencies of costs apart, too; else costs mean nothing.
 
     Raises:
         ValueError: a dimension that tags are not counted by.
     """
-    table, sums, currencies = _source(group_by, from_s, until_s, where)
-    keys = (*group_by, *currencies)
-    columns = [_dimension(table, name) for name in keys]
+    by_hour = "hour" in group_by or bool(zone_s and "day" in group_by)
+    table, sums, currencies = _source(group_by, from_s, until_s, where, by_hour=by_hour)
+    keys = (*group_by, *(currencies if with_costs else currencies[-1:]))
+    columns = [_dimension(table, name, zone_s) for name in keys]
     query = (
         select(
             *(column.label(f"d{at}") for at, column in enumerate(columns)),
@@ -487,7 +493,7 @@ def usage(
 
 
 def _source(
-    group_by: Sequence[str], from_s: int, until_s: int, where: Sequence[tuple[str, str]]
+    group_by: Sequence[str], from_s: int, until_s: int, where: Where, *, by_hour: bool
 ) -> tuple[FromClause, Sequence[str], Sequence[str]]:
     """What is added up: the rows, their sums, and the currencies that keep them apart.
 
@@ -496,7 +502,6 @@ def _source(
     """
     asked = {*group_by, *(name for name, _ in where)}
     if "tag" not in asked:
-        by_hour = "hour" in group_by
         table = rollups.between(from_s, until_s, by_hour=by_hour)
         return table, rollups.SUMS, ("currency", "charge_currency")
     if not asked <= _TAG_DIMENSIONS:
@@ -519,9 +524,10 @@ def _usage_row(row: Sequence[Any], keys: Sequence[str], sums: Sequence[str]) -> 
     return found
 
 
-def _dimension(table: FromClause, name: str) -> ColumnElement[Any]:
+def _dimension(table: FromClause, name: str, zone_s: int) -> ColumnElement[Any]:
     if name == "day":
-        return table.c.at_s - table.c.at_s % DAY_S
+        local_s = table.c.at_s + zone_s
+        return local_s - local_s % DAY_S
     if name == "hour":
         return table.c.at_s
     return table.c[name]
@@ -539,7 +545,7 @@ def calls(
     tenant: str | None,
     from_ms: int,
     until_ms: int,
-    where: Sequence[tuple[str, str]] = (),
+    where: Where = (),
     models: Collection[str] | None = None,
     after: tuple[str | int, ...] | None = None,
     count: int,
@@ -615,7 +621,7 @@ def calls_page(
     tenant: str | None,
     from_ms: int,
     until_ms: int,
-    where: Sequence[tuple[str, str]] = (),
+    where: Where = (),
     models: Collection[str] | None = None,
 ) -> Rows:
     """One page of single calls, the latest first; see `calls`."""
@@ -654,10 +660,14 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
-def entries_page(connection: Connection, page: Page, tenant: str | None) -> Rows:
+def entries_page(
+    connection: Connection, page: Page, tenant: str | None, transaction_id: str | None = None
+) -> Rows:
     """One page of the double-entry ledger, the latest entry first."""
-    order = (entries.c.at_s, entries.c.id)
-    return paging.read_page(connection, select(entries), page, order, newest=True, tenant=tenant)
+    query, order = select(entries), (entries.c.at_s, entries.c.id)
+    if transaction_id is not None:
+        query = query.where(entries.c.transaction_id == transaction_id)
+    return paging.read_page(connection, query, page, order, newest=True, tenant=tenant)
 
 
 def tenants_of(connection: Connection, transaction_id: str) -> list[str]:

@@ -132,6 +132,7 @@ def shown(row: Row | RowMapping) -> Row:
         "alerts": msgspec.json.decode(row["alerts"]),
         "created_at_s": row["created_at_s"],
         "version": row["version"],
+        "set_by_platform": row["set_by_platform"],
         **msgspec.to_builtins(msgspec.structs.asdict(spec)),
         "match": msgspec.structs.asdict(spec.match),
     }
