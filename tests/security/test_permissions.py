@@ -223,6 +223,7 @@ BODIES: dict[str, Callable[[], dict[str, Any] | None]] = {
     "POST /keys": lambda: KEY,
     "PATCH /keys/{key_id}": lambda: {"name": "n"},
     "POST /keys/{key_id}/rotate": dict,
+    "POST /playground/keys": lambda: KEY,
     "PUT /limits/{limit_id}": lambda: RATE | {"match": {"tenant": "acme", "account": "north",
                                                         "project": "p1"}},
     "POST /rejected-records/{record_id}/retry": lambda: {"reduced": True},
@@ -381,7 +382,7 @@ def _about(house: House, operation: str, model: str) -> Call:
         path = operation.partition(" ")[2].replace("{limit_id}", _limit_of(house, model))
     elif "{event_id}" in operation:
         path = f"/calls/of-{model}"
-    if operation == "POST /keys":
+    if operation in ("POST /keys", "POST /playground/keys"):
         body = KEY | {"models": [model]}
     elif operation == "PUT /limits/{limit_id}":
         body = RATE | {"match": {"tenant": "acme", "project": "p1", "model": model}}

@@ -93,6 +93,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("keys show", "GET /keys/{key_id}"),
     Command("keys change", "PATCH /keys/{key_id}"),
     Command("keys revoke", "DELETE /keys/{key_id}", "id"),
+    Command("keys playground", "POST /playground/keys", shown_once="key"),
     Command("keys rotate", "POST /keys/{key_id}/rotate", shown_once="key"),
     Command("limits show", "GET /limits/{limit_id}"),
     Command("limits remove", "DELETE /limits/{limit_id}", "id"),

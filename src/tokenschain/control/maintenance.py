@@ -98,6 +98,7 @@ class Maintenance:
     def _sweep(self) -> None:
         with self._engine.begin() as connection:
             tokens.sweep(connection)
+            api_keys.sweep(connection, int(time.time()))
             login_throttle.sweep(connection, int(time.time()))
             store.sweep(connection, time.time())
         today = int(time.time() // DAY_S)

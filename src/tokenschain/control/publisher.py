@@ -140,7 +140,10 @@ class Publisher:
             self._keys[digest[0]][digest] = grant
             touched.add(digest[0])
         for number in touched:
-            self._shards[number] = self._keep(encode_shard(self._keys[number]))
+            shard, now_s = self._keys[number], time.time()
+            for digest in [one for one, grant in shard.items() if api_keys.is_over(grant, now_s)]:
+                del shard[digest]
+            self._shards[number] = self._keep(encode_shard(shard))
         routes = built.state.routes
         snapshot = Snapshot(
             "", routes.upstreams, routes.models, routes.routing, rates, budgets, sell, usd_cny,

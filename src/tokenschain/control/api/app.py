@@ -23,6 +23,7 @@ from tokenschain.control.api import (
     limits,
     metrics,
     organization,
+    playground,
     rejected_records,
     sessions,
     single_sign_on,
@@ -40,8 +41,8 @@ from tokenschain.infra.control_channel.signatures import Signatures
 REQUEST_MAX_S = 20.0
 """For a request to the admin API."""
 ADMIN_SUBJECTS = (
-    organization, keys, limits, usage, diagnostics, rejected_records, billing, alerts, cache,
-    configuration, upstream_tests, sessions, users, single_sign_on,
+    organization, keys, playground, limits, usage, diagnostics, rejected_records, billing, alerts,
+    cache, configuration, upstream_tests, sessions, users, single_sign_on,
 )  # fmt: skip
 
 

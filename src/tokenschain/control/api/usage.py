@@ -7,6 +7,7 @@ import csv
 import io
 import time
 from collections.abc import Collection, Iterable, Iterator
+from functools import partial
 from typing import Annotated, Literal
 
 import msgspec
@@ -36,6 +37,7 @@ from tokenschain.control.billing.rollups import DAY_S
 from tokenschain.control.identity import ownership
 from tokenschain.control.identity.ownership import Extent
 from tokenschain.core.errors import ApiError
+from tokenschain.core.pricing.catalog import Price, selling_price, to_yuan
 from tokenschain.core.spreadsheet import text_cell
 from tokenschain.core.tags import TAG_CHARACTERS_MAX
 from tokenschain.core.tenancy import PLATFORM
@@ -248,6 +250,9 @@ class Model(AnswerBody):
     kind: str
     owned_by: str
     created_s: int
+    prices: list[PriceList]
+    """What the asker's tenant is charged: its selling price, or the general one. Without either a
+    call is sold at what its upstream asks: the least and the most of that."""
     offers: list[ModelOffer] | None = None
 
 
@@ -521,8 +526,30 @@ def list_served_models(asked: ReadingModels) -> Items[Model]:
     reach = asked.models_anywhere(asked.tenant(None))
     served = asked.context.publisher.snapshot.models.values()
     models = msgspec.to_builtins([m for m in served if reach is None or m.name in reach])
+    charged = {m["name"]: _prices(asked, m["name"]) for m in models}
     models = _without(models, ownership.hidden_fields(asked, "GET /served-models"))
-    return Items[Model](data=[Model(**model) for model in models])
+    return Items[Model](data=[Model(**m, prices=charged[m["name"]]) for m in models])
+
+
+def _prices(asked: RequestContext, model: str) -> list[PriceList]:
+    """What a call of a model may be charged by; see `Model.prices`."""
+    snapshot = asked.context.publisher.snapshot
+    tenant = "" if asked.actor.tenant == PLATFORM else asked.actor.tenant
+    sold = selling_price(snapshot.sell, tenant, model, time.time())
+    if sold is None:
+        asked_for = [offer.price for offer in snapshot.models[model].offers if offer.price]
+        by_rows = {(one.currency, one.tiers): one for one in asked_for if one.tiers}
+        found = sorted(by_rows.values(), key=partial(_yuan, snapshot.usd_cny_micro))
+        found = found[:1] + found[1:][-1:]
+    else:
+        found = [sold]
+    return [PriceList(**msgspec.to_builtins(price)) for price in found]
+
+
+def _yuan(usd_cny_micro: int, price: Price) -> int:
+    """What a million tokens each way cost by a price's first row, in micro-yuan, to compare."""
+    row = price.tiers[0]
+    return to_yuan(row.input + row.output, price.currency, usd_cny_micro)
 
 
 class GatewayState(AnswerBody):

@@ -7,7 +7,17 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, bindparam, insert, or_, select, update
+from sqlalchemy import (
+    Connection,
+    RowMapping,
+    bindparam,
+    delete,
+    insert,
+    not_,
+    or_,
+    select,
+    update,
+)
 
 from tokenschain.control import revisions
 from tokenschain.control.identity import organization, shares
@@ -23,6 +33,16 @@ ADMIN_HASH = "admin_token_hash"
 OVERLAP_MAX_S = 30 * 86_400
 """The longest that a rotated key may go on being served beside its successor."""
 _LISTS = ("models", "apis", "networks", "tags")
+PLAYGROUND = "playkey"
+"""What ids of the playground's keys begin with."""
+PLAYGROUND_KEY_S = 900
+PLAYGROUND_KEYS_MAX = 5
+"""That one person has at a time; the oldest ends for another."""
+PLAYGROUND_APIS = ("chat/completions",)
+PLAYGROUND_TAG = "source=playground"
+_KEPT_S = 86_400
+"""Of an ended key of the playground; then it is no row any more."""
+_OF_PLAYGROUND = api_keys.c.id.startswith(f"{PLAYGROUND}_", autoescape=True)
 
 
 def create_key(
@@ -44,16 +64,20 @@ def create_key(
     routing_details: bool = False,
     created_by: str = "",
     rotated_from: str | None = None,
+    kind: str = "key",
 ) -> tuple[str, str]:
     """Make a key; returns its id and the key itself, which is shown this once.
 
     What it belongs to is made where it is missing.
+
+    Args:
+        kind: what its id begins with: `key` or `PLAYGROUND`.
     """
     in_force = api_keys.c.revoked_at_s.is_(None)
     shares.check(connection, shares.KEYS, tenant, in_force)
     account = organization.ensure(connection, tenant, project, environment)
     key = secrets.new_api_key()
-    key_id = secrets.new_id("key")
+    key_id = secrets.new_id(kind)
     connection.execute(
         insert(api_keys).values(
             id=key_id,
@@ -80,6 +104,64 @@ def create_key(
         )
     )
     return key_id, key
+
+
+def create_playground_key(
+    connection: Connection,
+    suite: Suite,
+    *,
+    tenant: str,
+    project: str,
+    environment: str,
+    models: list[str] | None,
+    created_by: str,
+) -> tuple[str, str, int]:
+    """Make a key for one who tries models; returns its id, the key, and when it ends (Unix time).
+
+    It ends by itself. Of those that the same person has already, only the latest go on.
+    """
+    now_s = int(time.time())
+    ends_s = now_s + PLAYGROUND_KEY_S
+    living = select(api_keys.c.id).where(
+        _OF_PLAYGROUND,
+        api_keys.c.tenant == tenant,
+        api_keys.c.created_by == created_by,
+        api_keys.c.expires_at_s > now_s,
+        api_keys.c.revoked_at_s.is_(None),
+    )
+    latest = living.order_by(api_keys.c.created_at_s.desc(), api_keys.c.id)
+    for old in connection.execute(latest.offset(PLAYGROUND_KEYS_MAX - 1)).scalars().all():
+        revoke_key(connection, old)
+    key_id, key = create_key(
+        connection,
+        suite,
+        name="playground",
+        tenant=tenant,
+        project=project,
+        environment=environment,
+        models=models,
+        apis=list(PLAYGROUND_APIS),
+        tags=[PLAYGROUND_TAG],
+        expires_at_s=ends_s,
+        created_by=created_by,
+        kind=PLAYGROUND,
+    )
+    return key_id, key, ends_s
+
+
+def sweep(connection: Connection, now_s: int) -> None:
+    """Forget keys of the playground a day after their end."""
+    over = api_keys.c.expires_at_s < now_s - _KEPT_S
+    connection.execute(delete(api_keys).where(_OF_PLAYGROUND, over))
+
+
+def is_over(grant: KeyGrant, now_s: float) -> bool:
+    """Whether a grant is a key of the playground that has ended, which gateways need not know."""
+    return (
+        grant.key_id.startswith(f"{PLAYGROUND}_")
+        and grant.expires_at_s is not None
+        and grant.expires_at_s < now_s
+    )
 
 
 def _list(values: list[str] | None) -> str | None:
@@ -116,8 +198,11 @@ def any_keys(connection: Connection) -> bool:
 
 
 def page(connection: Connection, page_: Page, tenant: str | None, project: str | None) -> Rows:
-    """One page of keys without their hashes, the newest first."""
-    query = select(api_keys)
+    """One page of keys without their hashes, the newest first; of the playground's, those that
+    have not ended."""
+    query = select(api_keys).where(
+        or_(not_(_OF_PLAYGROUND), api_keys.c.expires_at_s > int(time.time()))
+    )
     if project is not None:
         query = query.where(api_keys.c.project == project)
     order = (api_keys.c.created_at_s, api_keys.c.id)

@@ -255,6 +255,13 @@ class ControlSettings(msgspec.Struct, frozen=True, kw_only=True):
             "machine."
         ),
     ] = None
+    gateway_url: Annotated[
+        HttpUrl | None,
+        Meta(
+            description="Address where the console's playground and its readers' applications "
+            "reach the gateway, up to `/v1`; by default on this machine."
+        ),
+    ] = None
     trusted_proxies: Annotated[
         tuple[Network, ...],
         Meta(

@@ -1,0 +1,90 @@
+"""Admin API: keys that live some minutes, for the console's playground."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from fastapi import APIRouter, Depends
+from pydantic import Field
+
+from tokenschain.control.api.context import (
+    AdminRoute,
+    Example,
+    Label,
+    Permission,
+    RequestBody,
+    RequestContext,
+)
+from tokenschain.control.api.keys import IssuedKey
+from tokenschain.control.identity import api_keys, organization, ownership
+from tokenschain.control.identity.ownership import Extent
+from tokenschain.core.errors import ApiError
+from tokenschain.core.tenancy import CALL
+from tokenschain.infra.security import secrets
+
+router = APIRouter(prefix="/api/v1/playground", route_class=AdminRoute, tags=["keys"])
+Calling = Annotated[RequestContext, Depends(Permission(CALL, Extent.PART, by_model=True))]
+
+
+class NewPlaygroundKey(RequestBody):
+    """Whose calls the key's are."""
+
+    example: ClassVar[Example] = {"tenant": "default", "project": "search"}
+    tenant: Label = "default"
+    project: Label = "default"
+    environment: Label = "default"
+    models: Annotated[list[str] | None, Field(max_length=1_000)] = None
+    """Those that it may call; by default all that its maker may."""
+
+
+class PlaygroundKey(IssuedKey):
+    """A key that ends by itself."""
+
+    expires_at_s: int
+
+
+@router.post("/keys", status_code=201)
+def create_playground_key(asked: Calling, wanted: NewPlaygroundKey) -> PlaygroundKey:
+    """Create a key for trying models; it ends after 15 minutes, and does chat completions only.
+
+    Calls with it count as any of the project's. A person has five at a time: another one ends the
+    oldest.
+    """
+    project = organization.find(asked.db, "project", wanted.tenant, wanted.project)
+    where = {
+        "account": "" if project is None else project["account"],
+        "project": wanted.project,
+        "environment": wanted.environment,
+    }
+    models = wanted.models
+    if models is None:
+        own = asked.models_in(wanted.tenant, **where)
+        models = None if own is None else sorted(own)
+    asked.need_for(models, wanted.tenant, **where)
+    _check_place(asked, wanted, where)
+    key_id, key, ends_s = api_keys.create_playground_key(
+        asked.db,
+        asked.context.suite,
+        tenant=wanted.tenant,
+        project=wanted.project,
+        environment=wanted.environment,
+        models=models,
+        created_by=asked.actor.id,
+    )
+    asked.note(wanted.tenant, key_id, {"project": wanted.project, "expires_at_s": ends_s})
+    return PlaygroundKey(id=key_id, key=key, prefix=secrets.shown_part(key), expires_at_s=ends_s)
+
+
+def _check_place(asked: RequestContext, wanted: NewPlaygroundKey, where: dict[str, str]) -> None:
+    """Who may call makes no projects and environments on the way; who may issue keys does.
+
+    Raises:
+        ApiError: `permission_denied`.
+    """
+    if organization.is_there(asked.db, wanted.tenant, wanted.project, wanted.environment):
+        return
+    if not asked.may("keys:create", wanted.tenant, **where):
+        raise ApiError("permission_denied", "Name a project and an environment that are there.",
+                       param="project")  # fmt: skip
+    if not organization.find(asked.db, "tenant", wanted.tenant, wanted.tenant):
+        ownership.check_fields(asked, "POST /keys", ownership.NEW_TENANT)
