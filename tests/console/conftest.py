@@ -8,13 +8,35 @@ from pathlib import Path
 
 import pytest
 
-from tests.console.visitors import House, unseen
+from tests.console.visitors import House, ScriptedGateway, unseen
 from tests.records import record
 from tests.security.platform import platform
 from tokenschain.console.app import Console, ConsoleSettings
+from tokenschain.console.rendering import CloudProvider
 from tokenschain.core import call_record
 from tokenschain.core.call_record import AttemptRecord
+from tokenschain.core.pricing.catalog import DatedPrice, Price, PriceTier
+from tokenschain.core.snapshot import ModelRoute, Offer, Snapshot
 from tokenschain.infra.security.suite import INTERNATIONAL
+
+
+def _price(millionths: int, version: str) -> Price:
+    return Price("CNY", (PriceTier(millionths, 3 * millionths),), version)
+
+
+MODELS = {
+    "sold": ModelRoute("sold", "chat", (Offer("one", "m", _price(1_000_000, "list")),), "maker"),
+    "at-cost": ModelRoute(
+        "at-cost",
+        "chat",
+        tuple(Offer(f"up{n}", "m", _price(n * 1_000_000, f"of {n}")) for n in (3, 1, 2)),
+    ),
+    "unpriced": ModelRoute("unpriced", "embedding", (Offer("one", "e"),)),
+}
+SOLD = {
+    "sold": (DatedPrice(0, _price(5_000_000, "general")),),
+    "alpha/sold": (DatedPrice(0, _price(4_250_000, "alpha's")),),
+}
 
 
 @pytest.fixture(scope="session")
@@ -40,5 +62,11 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
             made.operator("PUT", f"/limits/{tenant}-budget", limit | {"kind": "budget"})
             paid = {"amount": "100", "reference": f"{tenant} bank 1"}
             made.operator("POST", f"/wallets/{tenant}/deposits", paid)
-        settings = ConsoleSettings(None, False, "http://127.0.0.1:8000/v1", folder / "browser")
-        yield House(made, Console(made.app, settings, INTERNATIONAL, unseen), folder / "browser")
+        made.app.state.context.publisher.snapshot = Snapshot("", {}, MODELS, sell=SOLD)
+        clouds = (CloudProvider("deepseek", "DeepSeek", True),)
+        settings = ConsoleSettings(
+            None, False, "http://127.0.0.1:8000/v1", folder / "browser", clouds
+        )
+        gateway = ScriptedGateway()
+        console = Console(made.app, settings, INTERNATIONAL, unseen, gateway)
+        yield House(made, console, folder / "browser", gateway)

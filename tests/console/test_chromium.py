@@ -14,10 +14,11 @@ from playwright.sync_api import Page as Tab
 from playwright.sync_api import sync_playwright
 
 from tests.console.test_static_files import CACHE
-from tests.console.visitors import House, unseen
+from tests.console.visitors import House, refused, streamed, unseen
 from tests.house.tree import ROOT
 from tests.ports import free_port
 from tokenschain.console.app import Console, ConsoleSettings
+from tokenschain.console.rendering import CloudProvider
 from tokenschain.core.errors import ApiError, wire_refusal
 from tokenschain.infra.asgi import AsgiHandler
 from tokenschain.infra.security.suite import INTERNATIONAL
@@ -72,8 +73,9 @@ class Visitor:
 def visitor(house: House) -> Iterator[Visitor]:
     port, loop, up = free_port(), asyncio.new_event_loop(), threading.Event()
     base = f"http://127.0.0.1:{port}"
-    settings = ConsoleSettings(None, False, "http://127.0.0.1:8000/v1", CACHE)
-    console = Console(house.platform.app, settings, INTERNATIONAL, unseen)
+    clouds = (CloudProvider("deepseek", "DeepSeek", True),)
+    settings = ConsoleSettings(None, False, "http://127.0.0.1:8000/v1", CACHE, clouds)
+    console = Console(house.platform.app, settings, INTERNATIONAL, unseen, house.gateway)
 
     def failed() -> tuple[int, bytes, bytes]:
         error = ApiError("internal_error", "failed")
@@ -184,3 +186,59 @@ def test_filters_change_the_table_and_the_address(visitor: Visitor) -> None:
     tab.get_by_text("No call matches").wait_for()
     assert "result=blocked" in tab.url
     assert wrong == []
+
+
+MARKED = (
+    "# Routes\n\nTwo **steps**, see [the guide](https://docs.example/a) and "
+    "[this](javascript:alert(1)):\n\n1. first\n   - inner `code`\n2. second\n\n"
+    "| a | b |\n|---|---|\n| 1 | <img src=x onerror=alert(1)> |\n\n"
+    "![picture](https://tracker.example/p.png)\n\n```py\nprint('<b>')\n```\n"
+    "<script>alert(1)</script> " + "`" * 400 + "*" * 400
+)
+
+
+def test_models_answer_side_by_side_and_what_they_write_is_text(visitor: Visitor) -> None:
+    gateway = visitor.house.gateway
+    tab, wrong = visitor.tab(visitor.house.platform.person("alpha", "owner").token)
+    tab.goto(f"{visitor.base}/console/playground?model=sold&project=p1")
+    tab.get_by_text("Compare side by side").click()
+    tab.get_by_label("Model 2").select_option("at-cost")
+    gateway.says = [streamed(*(MARKED[at : at + 7] for at in range(0, len(MARKED), 7)))
+                    for _ in range(2)]  # fmt: skip
+    tab.get_by_label("Ask; Enter").fill("How?")
+    tab.keyboard.press("Enter")
+    tab.locator(".answers .meta a").nth(1).wait_for()
+    bodies = tab.locator(".answers .body")
+    assert bodies.count() == 2
+    for tag in ("img", "script"):
+        assert bodies.locator(tag).count() == 0
+    first = bodies.first
+    assert first.locator("ol > li").count() == 2 and first.locator("li ul code").count() == 1
+    assert first.locator("td").count() == 2 and "<img src=x" in first.inner_text()
+    links = first.locator("a").evaluate_all("all => all.map(one => one.getAttribute('href'))")
+    assert links == ["https://docs.example/a", "https://tracker.example/p.png"]
+    assert "[this](javascript:alert(1))" in first.inner_text()
+    tab.locator(".answers .meta", has_text="¥").nth(1).wait_for()
+    assert tab.locator(".answers .meta a").first.get_attribute("href") == (
+        "/console/calls?project=p1&call=alpha-1"
+    )
+    (key, body, cache), other = gateway.asked[-2:]
+    assert key == other[0] and key.startswith("tc-") and cache
+    assert b'"stream":true' in body and b'"temperature":0.7' in body
+    assert _serious(tab) == []
+    assert wrong == []
+
+
+def test_the_gateways_own_refusal_is_shown_and_asked_again(visitor: Visitor) -> None:
+    gateway = visitor.house.gateway
+    tab, wrong = visitor.tab(visitor.house.platform.person("alpha", "owner").token)
+    tab.goto(f"{visitor.base}/console/playground?project=p1")
+    gateway.says = [refused(429, "rate_limit_exceeded", "<b>Too many.</b>"), streamed("Now.")]
+    tab.get_by_role("button", name="Explain a semantic cache").click()
+    alert = tab.get_by_role("alert")
+    alert.wait_for()
+    assert "rate_limit_exceeded" in alert.inner_text() and "<b>Too many.</b>" in alert.inner_text()
+    alert.get_by_role("button", name="Try again").click()
+    tab.get_by_text("Now.", exact=True).wait_for()
+    assert tab.get_by_role("alert").count() == 0
+    assert [one for one in wrong if "429" not in one] == []

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
+from collections.abc import AsyncIterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from starlette.testclient import TestClient
 from tests.records import record
 from tests.security.platform import Platform
 from tokenschain.console.app import Console
+from tokenschain.console.gateway import GatewayAnswer, GatewayUnreachable
 from tokenschain.core import call_record
 
 BASE = "http://127.0.0.1:8001"
@@ -41,15 +44,63 @@ class Browser:
         )
         return found
 
+    def send(self, path: str, body: bytes, **headers: str) -> httpx.Response:
+        """A request of a page's script."""
+        json_ = OWN | {"content-type": "application/json"}
+        found: httpx.Response = self._client.post(
+            path, content=body, headers=json_ | _lines(headers)
+        )
+        return found
+
     def cookie(self, name: str) -> str | None:
         found: str | None = self._client.cookies.get(name)
         return found
 
 
+class ScriptedGateway:
+    """In place of a gateway: says what a test has written for it."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, bytes, bool]] = []
+        """Key, body, and whether the cache may answer."""
+        self.says: list[GatewayAnswer | GatewayUnreachable] = []
+        """One for each request; after the last, an empty answer."""
+
+    async def ask(self, key: str, body: bytes, *, cache: bool) -> GatewayAnswer:
+        self.asked.append((key, body, cache))
+        said = self.says.pop(0) if self.says else streamed("")
+        if isinstance(said, GatewayUnreachable):
+            raise said
+        return said
+
+
+def streamed(*words: str, call: str = "alpha-1") -> GatewayAnswer:
+    """A streamed answer of these pieces."""
+    usage = {"prompt_tokens": 7, "completion_tokens": len(words)}
+    events: list[object] = [{"choices": [{"delta": {"content": word}}]} for word in words]
+    lines = [json.dumps(one) for one in [*events, {"choices": [], "usage": usage}]] + ["[DONE]"]
+    headers = {"content-type": "text/event-stream", "x-request-id": call, "x-tc-upstream": "two"}
+    return GatewayAnswer(200, headers, _each([f"data: {line}\n\n".encode() for line in lines]))
+
+
+def refused(status: int, code: str, message: str) -> GatewayAnswer:
+    """A refusal of the gateway's own."""
+    body = json.dumps({"error": {"message": message, "code": code}}).encode()
+    return GatewayAnswer(status, {"content-type": "application/json"}, _each([body]))
+
+
+async def _each(pieces: list[bytes]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
+
+
 class House:
     """The console, and people of chosen roles before it."""
 
-    def __init__(self, platform: Platform, console: Console, folder: Path) -> None:
+    def __init__(
+        self, platform: Platform, console: Console, folder: Path, gateway: ScriptedGateway
+    ) -> None:
+        self.gateway = gateway
         self.platform = platform
         self.console = console
         self.folder = folder

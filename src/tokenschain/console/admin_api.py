@@ -94,13 +94,18 @@ class AdminApi:
         kind: type[Kind],
         body: object = None,
         headers: Mapping[str, str] | None = None,
+        query: Query | None = None,
     ) -> Kind:
         """Change something.
 
         Raises:
             ApiRefusal: see there.
         """
-        return _read(await self.ask(method, path, None, body, headers), kind)
+        return _read(await self.ask(method, path, query, body, headers), kind)
+
+    def with_wait(self, wait_max_s: float) -> AdminApi:
+        """The same, for what takes longer."""
+        return AdminApi(self._app, self._report, self._address, self._token, wait_max_s=wait_max_s)
 
     async def ask(
         self,

@@ -13,10 +13,12 @@ from starlette.responses import RedirectResponse, Response
 
 from tokenschain.console import (
     calls,
+    connect,
     keys,
     limits,
     models,
     overview,
+    playground,
     scope,
     start,
     static_files,
@@ -24,8 +26,9 @@ from tokenschain.console import (
     wallet,
 )
 from tokenschain.console.admin_api import AdminApi, ApiRefusal, AsgiApp, Message
+from tokenschain.console.gateway import Gateway
 from tokenschain.console.navigation import PAGE_ICONS
-from tokenschain.console.rendering import TEMPLATES, Renderer
+from tokenschain.console.rendering import TEMPLATES, CloudProvider, Renderer
 from tokenschain.console.session_cookie import COMPANY_COOKIE, Site, own_path
 from tokenschain.console.static_files import StaticFiles
 from tokenschain.console.strings import translate
@@ -63,6 +66,11 @@ Handler = Callable[[Visit, Renderer], Awaitable[Response]]
 PAGES: Mapping[tuple[str, str], Handler] = {
     ("GET", PREFIX): overview.show,
     ("GET", f"{PREFIX}/start"): start.show,
+    ("GET", f"{PREFIX}/start/cloud"): connect.ask,
+    ("POST", f"{PREFIX}/start/cloud"): connect.connect,
+    ("GET", f"{PREFIX}/playground"): playground.show,
+    ("GET", f"{PREFIX}/playground/call"): playground.facts,
+    ("POST", f"{PREFIX}/playground/keys"): playground.create_key,
     ("GET", f"{PREFIX}/scope"): scope.show,
     ("GET", f"{PREFIX}/live"): overview.live_calls,
     ("GET", f"{PREFIX}/calls"): calls.show,
@@ -92,6 +100,8 @@ class ConsoleSettings(NamedTuple):
     """Where callers reach the gateway, for samples to copy."""
     browser_files: Path
     """The folder of third-party files; see `browser_files`."""
+    providers: tuple[CloudProvider, ...] = ()
+    """Clouds that can be connected by name."""
 
 
 class Console:
@@ -107,19 +117,22 @@ class Console:
         settings: ConsoleSettings,
         suite: Suite,
         report: Callable[[str, BaseException], None],
+        gateway: Gateway | None = None,
     ) -> None:
         """
         Args:
             app: with the admin API.
             report: told of a fault of the API: `(path, why)`.
+            gateway: that the playground asks; None where there is none to ask.
         """
+        self._gateway = gateway
         self._app = app
         self._report = report
         self._site = Site(settings.public_url)
         self._single_sign_on = settings.single_sign_on
         icons = static_files.icons_in(TEMPLATES) | PAGE_ICONS
         self._static = StaticFiles(settings.browser_files, icons, suite)
-        self._renderer = Renderer(self._static, settings.gateway_url)
+        self._renderer = Renderer(self._static, settings.gateway_url, settings.providers)
 
     def address_of(self, name: str) -> str:
         """Where a static file is."""
@@ -161,6 +174,8 @@ class Console:
         if method == "POST":
             if not self._site.sent_by_own_page(request.headers):
                 return self._plain(request, "foreign", 403)
+            if path == playground.ANSWERS_PATH:
+                return await self._ask_gateway(request)
             found = await _form_of(request)
             if found is None:
                 return self._plain(request, "form", 413)
@@ -197,6 +212,12 @@ class Console:
         except ApiRefusal as refusal:
             return self._html(request, visit, "failed.html", refusal.status, refusal=refusal)
         return _packed(request, response)
+
+    async def _ask_gateway(self, request: Request) -> Response:
+        try:
+            return await playground.answer(request, self._visit(request, {}), self._gateway)
+        except SignedOut:
+            return playground.signed_out()
 
     def _visit(self, request: Request, form: Mapping[str, str]) -> Visit:
         fragment = ""

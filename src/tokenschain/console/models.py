@@ -12,18 +12,18 @@ KINDS = ("chat", "embedding")
 OFFERS_SHOWN = 6
 
 
-class OfferTier(msgspec.Struct):
+class ModelTier(msgspec.Struct):
     """Micro-units per 1,000,000 tokens; see the API's `PriceRow`."""
 
     input: int
     output: int
 
 
-class OfferPrice(msgspec.Struct):
-    """What one upstream asks for a model."""
+class ModelPrice(msgspec.Struct):
+    """What a model costs; the first row holds for short calls."""
 
     currency: str
-    tiers: list[OfferTier]
+    tiers: list[ModelTier]
 
 
 class OfferCard(msgspec.Struct):
@@ -31,7 +31,7 @@ class OfferCard(msgspec.Struct):
 
     upstream: str
     model: str
-    price: OfferPrice | None = None
+    price: ModelPrice | None = None
     output_tokens_max: int | None = None
     context_window: int | None = None
     abilities: list[str] | None = None
@@ -43,6 +43,8 @@ class ModelCard(msgspec.Struct):
     name: str
     kind: str
     owned_by: str
+    prices: list[ModelPrice]
+    """What a call is charged by: one price, or the least and the most."""
     offers: list[OfferCard] | None = None
 
     @property

@@ -20,6 +20,9 @@ NAVIGATION: tuple[tuple[str, tuple[NavigationEntry, ...]], ...] = (
         "build",
         (
             NavigationEntry("overview", "/console", "usage:read", "layout-dashboard"),
+            NavigationEntry(
+                "playground", "/console/playground", "models:call", "message-square-code"
+            ),
             NavigationEntry("models", "/console/models", "models:read", "boxes"),
             NavigationEntry("keys", "/console/keys", "keys:read", "key-round"),
         ),

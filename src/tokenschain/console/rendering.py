@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -16,13 +18,25 @@ from tokenschain.core.presentation import Language
 TEMPLATES = Path(__file__).parent / "templates"
 
 
+class CloudProvider(NamedTuple):
+    """A vendor of the catalog, as a form offers it."""
+
+    id: str
+    name: str
+    has_address: bool
+    """Whether the catalog knows where it is."""
+
+
 class Renderer:
     """Fills in templates; everything that goes in is text, and stays it."""
 
-    def __init__(self, static: StaticFiles, gateway_url: str) -> None:
+    def __init__(
+        self, static: StaticFiles, gateway_url: str, providers: Sequence[CloudProvider] = ()
+    ) -> None:
         """
         Args:
             gateway_url: where callers reach the gateway, for samples to copy.
+            providers: clouds that can be connected by name.
         """
         self._environment = Environment(
             loader=FileSystemLoader(TEMPLATES),
@@ -37,6 +51,7 @@ class Renderer:
             static=static.address,
             has_file=static.__contains__,
             gateway_url=gateway_url,
+            providers=providers,
         )
 
     def page(self, template: str, visit: Visit, **values: object) -> str:

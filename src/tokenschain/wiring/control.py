@@ -17,6 +17,8 @@ from sqlalchemy import Engine
 
 from tokenschain.console import browser_files
 from tokenschain.console.app import Console, ConsoleSettings
+from tokenschain.console.gateway import HttpGateway
+from tokenschain.console.rendering import CloudProvider
 from tokenschain.control import resealing
 from tokenschain.control.api.app import create_app
 from tokenschain.control.api.context import ApiContext
@@ -263,13 +265,20 @@ def _server(settings: Settings, app: FastAPI) -> HttpServer:
 
 
 def _console(settings: Settings, app: FastAPI) -> Console:
+    gateway_url = settings.control.gateway_url or settings.gateway_base_url
     known = ConsoleSettings(
         settings.control.public_url,
         bool(settings.oidc.issuer),
-        settings.gateway_base_url,
+        gateway_url,
         browser_files.folder_in(settings.data_dir),
+        tuple(
+            CloudProvider(one.id, one.name, one.base_url is not None)
+            for one in catalog_file.load().providers
+            if one.chat_models_of is None
+        ),
     )
-    return Console(app, known, INTERNATIONAL, _fault)
+    gateway = HttpGateway(HttpClient(tls=upstream_tls(settings.egress.ca_file)), gateway_url)
+    return Console(app, known, INTERNATIONAL, _fault, gateway)
 
 
 def _needs_token(path: str) -> bool:

@@ -1,0 +1,173 @@
+"""Connect a cloud: its key is stored sealed, tried there, and serves where it works."""
+
+from __future__ import annotations
+
+import msgspec
+from starlette.responses import Response
+
+from tokenschain.console.admin_api import ApiRefusal, Query, segment
+from tokenschain.console.rendering import Renderer
+from tokenschain.console.visit import Visit
+from tokenschain.core.tenancy import PLATFORM, Resource, may
+
+TEST_WAIT_S = 20.0
+"""The API's own limit of a test is shorter."""
+CUSTOM = "custom"
+FIELDS = ("provider", "name", "base_url", "models")
+NAMES_TRIED = 9
+MODELS_NAMED = 12
+WRITE = "configuration:write"
+
+
+class TestStep(msgspec.Struct):
+    """One step of a test; see `POST /upstreams/{name}/test`."""
+
+    __test__ = False  # its name is no test's
+
+    step: str
+    outcome: str
+    message: str
+    remedy: str
+    took_ms: int | None
+
+
+class UpstreamTest(msgspec.Struct):
+    """What a test found."""
+
+    ok: bool
+    steps: list[TestStep]
+
+
+class GainedNames(msgspec.Struct):
+    """Names that gateways serve from now on."""
+
+    gained: list[str]
+
+
+class ChangeEffects(msgspec.Struct):
+    """What a change does."""
+
+    models: GainedNames
+
+
+class AppliedChange(msgspec.Struct):
+    """A change that was made; see the API's `Applied`."""
+
+    effects: ChangeEffects
+    warnings: list[str]
+
+
+async def ask(visit: Visit, renderer: Renderer) -> Response:
+    """The form."""
+    _check(visit)
+    given = dict.fromkeys(FIELDS, "") | {"provider": visit.query.get("provider", "")}
+    return _page(visit, renderer, given)
+
+
+async def connect(visit: Visit, renderer: Renderer) -> Response:
+    """Store the key, try it, and add the upstream where nothing failed; otherwise all is as it
+    was."""
+    _check(visit)
+    given = {name: visit.form.get(name, "").strip() for name in FIELDS}
+    query = _owner(visit)
+    stored, tested = "", None
+    try:
+        name = await _free(visit, "/upstreams", given["name"] or given["provider"], query)
+        if given["name"] not in ("", name):
+            raise ApiRefusal(409, "conflict", f"There is an upstream `{given['name']}` already.")
+        kept = await _free(visit, "/credentials", name, query)
+        secret = {"spec": {"value": visit.form.get("key", "").strip()}}
+        await visit.api.send("PUT", _at("/credentials", kept), msgspec.Raw, secret, query=query)
+        stored = kept
+        body = {"spec": _spec(given, kept)}
+        patient = visit.api.with_wait(TEST_WAIT_S)
+        path = _at("/upstreams", name)
+        tested = await patient.send("POST", f"{path}/test", UpstreamTest, body, query=query)
+        if not tested.ok:
+            await _forget(visit, stored, query)
+            return _page(visit, renderer, given, tested=tested)
+        done = await visit.api.send("PUT", path, AppliedChange, body, query=query)
+    except ApiRefusal as refusal:
+        if stored:
+            await _forget(visit, stored, query)
+        return _page(visit, renderer, given, tested=tested, refusal=refusal)
+    served = [one.rpartition("/")[2] for one in done.effects.models.gained]
+    text = renderer.page(
+        "connected.html", visit, name=name, tested=tested, warnings=done.warnings,
+        served=served[:MODELS_NAMED], more=max(0, len(served) - MODELS_NAMED),
+    )  # fmt: skip
+    return Response(text, media_type="text/html")
+
+
+def may_connect(visit: Visit) -> bool:
+    """Whether who reads may add upstreams where the page is about."""
+    return may(visit.reader.bindings, WRITE, Resource(_owner(visit).get("tenant") or PLATFORM))
+
+
+def _check(visit: Visit) -> None:
+    """Insist on the permission before a key is typed.
+
+    Raises:
+        ApiRefusal: 403.
+    """
+    if not may_connect(visit):
+        raise ApiRefusal(403, "permission_denied", f"You may not do this here: `{WRITE}`.")
+
+
+def _owner(visit: Visit) -> dict[str, str]:
+    """Whose upstream it is: the platform's, or a tenant's own."""
+    tenant = visit.tenant or ("" if visit.on_platform else visit.reader.tenant)
+    return {"tenant": tenant} if tenant else {}
+
+
+def _spec(given: dict[str, str], credential: str) -> dict[str, object]:
+    found: dict[str, object] = {
+        "provider": given["provider"] or CUSTOM,
+        "credential": f"stored:{credential}",
+    }
+    if given["base_url"]:
+        found["base_url"] = given["base_url"]
+    if given["models"]:
+        found["models"] = given["models"].replace(",", " ").split()
+    return found
+
+
+async def _free(visit: Visit, kind: str, wanted: str, query: Query) -> str:
+    """A name that nothing of a kind has: nothing that is there is written over.
+
+    Raises:
+        ApiRefusal: all that were tried are taken.
+    """
+    for number in range(1, NAMES_TRIED + 1):
+        name = wanted if number == 1 else f"{wanted}-{number}"
+        try:
+            await visit.api.get(_at(kind, name), msgspec.Raw, query)
+        except ApiRefusal as refusal:
+            if refusal.status == 404:
+                return name
+            raise
+    raise ApiRefusal(409, "conflict", f"`{wanted}` is taken.", "name")
+
+
+async def _forget(visit: Visit, credential: str, query: Query) -> None:
+    """Take a key away that did not work; what cannot be is left, sealed and unused."""
+    await visit.api.ask("DELETE", _at("/credentials", credential), query)
+
+
+def _at(kind: str, name: str) -> str:
+    return f"{kind}/{segment(name)}"
+
+
+def _page(
+    visit: Visit,
+    renderer: Renderer,
+    given: dict[str, str],
+    *,
+    tested: UpstreamTest | None = None,
+    refusal: ApiRefusal | None = None,
+) -> Response:
+    status = refusal.status if refusal else 422 if tested else 200
+    text = renderer.page(
+        "connect.html", visit, given=given, tested=tested, refusal=refusal, custom=CUSTOM
+    )
+    return Response(text, status, media_type="text/html")
