@@ -139,7 +139,7 @@ def test_what_a_call_cost_is_shown_to_whose_it_is(house: House) -> None:
 def test_a_tenant_sees_what_it_is_charged_and_not_by_whom(house: House) -> None:
     text = Page(house.browser("alpha", "developer").get("/console/models").text).words
     assert "¥4.25 + ¥12.75" in text, "its own price"
-    assert "¥1 + ¥3 – ¥3 + ¥9" in text and "up1" not in text and "¥2 +" not in text
+    assert "¥1–¥3 + ¥3–¥9" in text and "up1" not in text and "¥2 +" not in text
     assert "No price is known" in text
     assert "¥5 + ¥15" in Page(house.browser("beta", "developer").get("/console/models").text).words
     assert "up1" in house.browser("*", "owner").get("/console/models").text

@@ -213,7 +213,7 @@ function ask(text) {
 
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 function sample() {
-  document.querySelector("#temperature").textContent = fields.temperature.value;
+  document.querySelector("#temperature-shown").textContent = fields.temperature.value;
   const model = lanes()[0] ?? "MODEL", asked = payload(model, [{ role: "user", content: fields.ask.value.trim() || said.hello }]);
   const base = said.gateway, kind = fields.language.value, off = fields.cache.checked ? "" : "no-store";
   const json = (value) => JSON.stringify(value);
