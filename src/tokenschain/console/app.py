@@ -26,7 +26,7 @@ from tokenschain.console import (
     wallet,
 )
 from tokenschain.console.admin_api import AdminApi, ApiRefusal, AsgiApp, Message
-from tokenschain.console.gateway import Gateway
+from tokenschain.console.gateway import ChatGateway
 from tokenschain.console.navigation import PAGE_ICONS
 from tokenschain.console.rendering import TEMPLATES, CloudProvider, Renderer
 from tokenschain.console.session_cookie import COMPANY_COOKIE, Site, own_path
@@ -117,7 +117,7 @@ class Console:
         settings: ConsoleSettings,
         suite: Suite,
         report: Callable[[str, BaseException], None],
-        gateway: Gateway | None = None,
+        gateway: ChatGateway | None = None,
     ) -> None:
         """
         Args:

@@ -19,10 +19,8 @@ MODELS_NAMED = 12
 WRITE = "configuration:write"
 
 
-class TestStep(msgspec.Struct):
+class ConnectionStep(msgspec.Struct):
     """One step of a test; see `POST /upstreams/{name}/test`."""
-
-    __test__ = False  # its name is no test's
 
     step: str
     outcome: str
@@ -31,11 +29,11 @@ class TestStep(msgspec.Struct):
     took_ms: int | None
 
 
-class UpstreamTest(msgspec.Struct):
+class ConnectionTest(msgspec.Struct):
     """What a test found."""
 
     ok: bool
-    steps: list[TestStep]
+    steps: list[ConnectionStep]
 
 
 class GainedNames(msgspec.Struct):
@@ -82,7 +80,7 @@ async def connect(visit: Visit, renderer: Renderer) -> Response:
         body = {"spec": _spec(given, kept)}
         patient = visit.api.with_wait(TEST_WAIT_S)
         path = _at("/upstreams", name)
-        tested = await patient.send("POST", f"{path}/test", UpstreamTest, body, query=query)
+        tested = await patient.send("POST", f"{path}/test", ConnectionTest, body, query=query)
         if not tested.ok:
             await _forget(visit, stored, query)
             return _page(visit, renderer, given, tested=tested)
@@ -163,7 +161,7 @@ def _page(
     renderer: Renderer,
     given: dict[str, str],
     *,
-    tested: UpstreamTest | None = None,
+    tested: ConnectionTest | None = None,
     refusal: ApiRefusal | None = None,
 ) -> Response:
     status = refusal.status if refusal else 422 if tested else 200

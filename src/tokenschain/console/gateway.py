@@ -30,7 +30,7 @@ class GatewayUnreachable(Exception):
     """It cannot be asked; the message says why."""
 
 
-class Gateway(Protocol):
+class ChatGateway(Protocol):
     """Where chat completions are asked for."""
 
     async def ask(self, key: str, body: bytes, *, cache: bool) -> GatewayAnswer:
@@ -46,7 +46,7 @@ class Gateway(Protocol):
 
 
 class HttpGateway:
-    """A gateway over HTTP; see `Gateway`."""
+    """A gateway over HTTP; see `ChatGateway`."""
 
     def __init__(self, client: HttpClient, url: str) -> None:
         """
@@ -57,7 +57,7 @@ class HttpGateway:
         self._url = url
 
     async def ask(self, key: str, body: bytes, *, cache: bool) -> GatewayAnswer:
-        """See `Gateway.ask`."""
+        """See `ChatGateway.ask`."""
         try:
             origin = Origin.of(self._url)
             lines = {

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from tokenschain.console.admin_api import ApiRefusal, segment
 from tokenschain.console.calls import CallSummary
-from tokenschain.console.gateway import Gateway, GatewayUnreachable
+from tokenschain.console.gateway import ChatGateway, GatewayUnreachable
 from tokenschain.console.models import ModelList
 from tokenschain.console.rendering import Renderer
 from tokenschain.console.visit import Visit
@@ -24,7 +24,7 @@ KEY_CHARACTERS_MAX = 200
 ANSWERS_PATH = "/console/playground/answers"
 
 
-class PlaygroundKey(msgspec.Struct):
+class PageKey(msgspec.Struct):
     """See `POST /playground/keys`."""
 
     key: str
@@ -55,7 +55,7 @@ async def create_key(visit: Visit, _: Renderer) -> Response:
     """A key for the page's script: it lives some minutes, and is kept nowhere."""
     place = {name: visit.form.get(name, "") for name in ("tenant", "project")}
     try:
-        made = await visit.api.send("POST", "/playground/keys", PlaygroundKey, place)
+        made = await visit.api.send("POST", "/playground/keys", PageKey, place)
     except ApiRefusal as refusal:
         return _refused(refusal)
     # The browser's clock may be wrong: it is told how long, not until when.
@@ -86,7 +86,7 @@ async def facts(visit: Visit, _: Renderer) -> Response:
     return JSONResponse(shown)
 
 
-async def answer(request: Request, visit: Visit, gateway: Gateway | None) -> Response:
+async def answer(request: Request, visit: Visit, gateway: ChatGateway | None) -> Response:
     """Pass one request on to the gateway, and its answer back as it comes: what the page shows is
     the gateway's own."""
     await visit.know_reader()
