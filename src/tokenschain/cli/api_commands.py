@@ -87,6 +87,7 @@ FIELDS: dict[str, str] = {
     "tags": "Tags of every call with the key, as team=search; several.",
     "tenant": "Tenant.",
     "title": "Title.",
+    "transaction_id": "Only of this transaction.",
     "until_s": "Until when, likewise.",
     "upstream": "Upstream that was tried.",
     "usd_cny": "Yuan for a dollar.",
