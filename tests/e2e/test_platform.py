@@ -141,7 +141,7 @@ def answers(client: openai.OpenAI, refusal: type[openai.APIStatusError]) -> bool
 def test_the_printed_lines_work_as_they_are(platform: Platform) -> None:
     curl = next(line for line in platform.output.splitlines() if line.startswith("curl"))
     answer = subprocess.run(
-        ["bash", "-c", curl + " -s"], capture_output=True, text=True, timeout=60
+        ["bash", "-c", curl + " -s"], capture_output=True, text=True, timeout=240
     )
     assert json.loads(answer.stdout)["choices"][0]["message"]["content"]
     start = platform.output.index("from openai import")

@@ -506,6 +506,7 @@ class Intruder:
             ("PATCH", f"/organization/units/{pick(ids['unit'])}", change),
             ("PATCH", f"/organization/units/{pick(ids['tenant'])}", change),
             ("POST", "/keys", keyed | {"models": models}),
+            ("POST", "/playground/keys", keyed),
             ("PATCH", f"/keys/{pick(ids['key'])}", pick([{"models": models}, {"name": "z"}])),
             ("POST", f"/keys/{pick(ids['key'])}/rotate", {}),
             ("DELETE", f"/keys/{pick(ids['key'])}", None),

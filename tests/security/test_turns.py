@@ -214,8 +214,8 @@ def test_usage_of_many_rows_is_written_in_slices(
     with platform(tmp_path) as over:
         found = over.operator("GET", "/usage").json()["data"]
     assert found == [row] * 2_500
-    pieces = list(usage._json([row] * 2_500))
+    pieces = list(usage._json([row] * 2_500, 7))
     assert max(map(len, pieces)) < len(b"".join(pieces)) / 2
-    assert [msgspec.json.decode(b"".join(usage._json(rows))) for rows in ([], [row])] == [
-        {"data": []}, {"data": [row]}
+    assert [msgspec.json.decode(b"".join(usage._json(rows, 7))) for rows in ([], [row])] == [
+        {"data": [], "complete_to_s": 7}, {"data": [row], "complete_to_s": 7}
     ]  # fmt: skip
