@@ -124,11 +124,13 @@ def test_each_answer_carries_the_policy_and_none_is_kept(house: House) -> None:
 
 def test_static_files_are_kept_for_ever_under_an_address_with_a_hash(house: House) -> None:
     page = Page(house.stranger().get("/console/sign-in").text)
-    (sheet,) = [str(one["href"]) for one in page.all("link") if one.get("rel") == "stylesheet"]
-    reply = house.stranger().get(sheet)
-    assert reply.status_code == 200 and "immutable" in reply.headers["cache-control"]
-    other = sheet.replace(sheet.split("/")[3], "0" * 12)
-    assert house.stranger().get(other).status_code == 404
+    sheets = [str(one["href"]) for one in page.all("link") if one.get("rel") == "stylesheet"]
+    assert [sheet.rpartition("/")[2] for sheet in sheets] == ["console.css", "dark.css"]
+    for sheet in sheets:
+        reply = house.stranger().get(sheet)
+        assert reply.status_code == 200 and "immutable" in reply.headers["cache-control"]
+        other = sheet.replace(sheet.split("/")[3], "0" * 12)
+        assert house.stranger().get(other).status_code == 404
     for wrong in ("/console/static/x/../../../etc/passwd", "/console/static/", "/console/static/x"):
         assert house.stranger().get(wrong).status_code == 404
 

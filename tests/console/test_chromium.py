@@ -152,6 +152,22 @@ def test_no_page_breaks_the_policy_or_keeps_anyone_out(
     assert wrong == []
 
 
+@pytest.mark.parametrize("system", ["light", "dark"])
+def test_a_theme_is_as_chosen_or_as_the_system_says(visitor: Visitor, system: Any) -> None:
+    grounds = {"light": "rgb(246, 247, 250)", "dark": "rgb(11, 15, 24)"}
+    for theme in ("auto", "light", "dark"):
+        tab, wrong = visitor.tab(theme=theme)
+        tab.emulate_media(color_scheme=system)
+        tab.goto(f"{visitor.base}/console/sign-in")
+        shown = tab.evaluate(
+            "[document.body, document.documentElement].map(one => getComputedStyle(one))"
+            ".map((style, n) => n ? style.colorScheme : style.backgroundColor)"
+        )
+        expected = system if theme == "auto" else theme
+        assert shown == [grounds[expected], expected], theme
+        assert wrong == []
+
+
 def test_pages_fit_a_phone(visitor: Visitor) -> None:
     tab, wrong = visitor.tab(visitor.house.platform.person("alpha", "owner").token, width=390)
     for path in PATHS:

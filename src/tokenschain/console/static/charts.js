@@ -1,6 +1,6 @@
 /* Charts: options come from data in the page and the tokens of the style sheet. */
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-const holders = [...document.querySelectorAll("[data-chart]")].filter((one) => one.dataset.library);
+const frames = document.querySelectorAll("[data-chart]");
 
 function tip(rows, head) {
   const box = document.createElement("div"), title = document.createElement("b");
@@ -42,15 +42,15 @@ const kinds = {
   },
 };
 
-if (holders.length) {
-  const echarts = await import(holders[0].dataset.library);
-  for (const holder of holders) {
-    const kind = holder.dataset.chart;
+if (frames.length) {
+  const echarts = await import(frames[0].dataset.module);
+  for (const frame of frames) {
+    const kind = frame.dataset.chart;
     const data = JSON.parse(document.querySelector(`[data-for="${kind}"]`).textContent);
-    const chart = echarts.init(holder, null, { renderer: "canvas" });
+    const chart = echarts.init(frame, null, { renderer: "canvas" });
     const draw = () => chart.setOption(kinds[kind](data), true);
     draw();
-    new ResizeObserver(() => chart.resize()).observe(holder);
+    new ResizeObserver(() => chart.resize()).observe(frame);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
   }
 }
