@@ -6,6 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
+from tokenschain.core.pricing.catalog import PICO_PER_UNIT
+
 SERIES_SHOWN = 6
 
 
@@ -43,7 +45,7 @@ def dearest(
     ranked = sorted(totals, key=lambda name: (-totals[name], name))
 
     def together(name: str, of: Sequence[str], *, is_other: bool) -> CostSeries:
-        course = [sum(amounts[one][step] for one in of) / 1e12 for step in range(steps)]
+        course = [sum(amounts[one][step] for one in of) / PICO_PER_UNIT for step in range(steps)]
         return CostSeries(name, course, sum(totals[one] for one in of), is_other)
 
     found = [together(name, [name], is_other=False) for name in ranked[:shown_max]]

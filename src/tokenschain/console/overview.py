@@ -15,6 +15,7 @@ from tokenschain.console.costs import CostSeries, dearest, main_currency
 from tokenschain.console.rendering import Renderer
 from tokenschain.console.visit import Visit
 from tokenschain.core import presentation
+from tokenschain.core.pricing.catalog import PICO_PER_UNIT
 
 RANGES = {"24h": 24, "7d": 7 * 24, "30d": 30 * 24}
 """By name, in hours."""
@@ -217,7 +218,7 @@ def _courses(hours: list[list[int]]) -> list[list[float]]:
     ]
     return [
         [float(calls) for calls, _, _ in steps],
-        [cost / 1e12 for _, cost, _ in steps],
+        [cost / PICO_PER_UNIT for _, cost, _ in steps],
         [1 - failed / calls if calls else 1.0 for calls, _, failed in steps],
         [float(failed) for _, _, failed in steps],
     ]

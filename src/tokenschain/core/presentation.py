@@ -11,14 +11,15 @@ from datetime import UTC, datetime, timedelta, timezone
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Literal
 
+from tokenschain.core.pricing.catalog import PICO_PER_UNIT
+
 Language = Literal["zh", "en"]
 LANGUAGES: tuple[Language, ...] = ("zh", "en")
 SHANGHAI = timezone(timedelta(hours=8), "Asia/Shanghai")
 """The zone of days, months, quotas and invoices; China has no daylight saving time."""
+PICO_DIGITS, MICRO_DIGITS = 12, 6
 UNKNOWN = "—"
 """In place of what is not known; never blank, never zero."""
-_PICO = 10**12
-_MICRO = 10**6
 _SIGNS = {"CNY": "¥", "USD": "$"}
 _WAN, _YI = 10**4, 10**8
 
@@ -39,21 +40,16 @@ def money(
 
 
 def _unsigned(pico: int, currency: str, language: Language, short: bool) -> str:
-    mark = _SIGNS.get(currency, f"{currency} ")
+    mark = currency_sign(currency)
     if pico == 0:
         return f"{mark}0"
-    amount = Decimal(pico) / _PICO
+    amount = Decimal(pico) / PICO_PER_UNIT
     if short and amount >= _WAN:
         return mark + _large(amount, language)
-    for least, digits in ((Decimal(1), 2), (Decimal("0.01"), 4), (Decimal(0), 6)):
-        shown = _rounded(amount, digits)
-        if shown >= least and (shown or amount >= least):
-            break
-    if not shown:
-        return f"<{mark}0.000001"
-    # What is rounded up to the next step is written as that step.
-    digits = 2 if shown >= 1 else 4 if shown >= Decimal("0.01") else 6
-    return f"{mark}{_rounded(amount, digits):,}"
+    # What the digits of one step round up to the next step is written as that step.
+    digits = 2 if _rounded(amount, 4) >= 1 else 4 if _rounded(amount, 6) >= Decimal("0.01") else 6
+    shown = _rounded(amount, digits)
+    return f"{mark}{shown:,}" if shown else f"<{mark}0.000001"
 
 
 def _large(amount: Decimal, language: Language) -> str:
@@ -68,10 +64,8 @@ def exact_money(pico: int | None, currency: str = "CNY") -> str:
     """An amount to its last digit, as on hover and in exports."""
     if pico is None:
         return UNKNOWN
-    whole, part = divmod(abs(pico), _PICO)
-    digits = f"{part:012d}".rstrip("0")
-    text = f"{whole:,}.{digits}" if digits else f"{whole:,}"
-    return f"{'−' if pico < 0 else ''}{_SIGNS.get(currency, currency + ' ')}{text}"
+    sign = "−" if pico < 0 else ""
+    return sign + currency_sign(currency) + exact_decimal(abs(pico), PICO_DIGITS)
 
 
 def price(micro: int | None, currency: str = "CNY") -> str:
@@ -82,9 +76,23 @@ def price(micro: int | None, currency: str = "CNY") -> str:
     """
     if micro is None:
         return UNKNOWN
-    whole, part = divmod(micro, _MICRO)
-    digits = f"{part:06d}".rstrip("0")
-    return f"{_SIGNS.get(currency, currency + ' ')}{whole:,}" + (f".{digits}" if digits else "")
+    return currency_sign(currency) + exact_decimal(micro, MICRO_DIGITS)
+
+
+def currency_sign(currency: str) -> str:
+    """What stands before an amount: a sign, or the currency's code and a space."""
+    return _SIGNS.get(currency, f"{currency} ")
+
+
+def exact_decimal(number: int, digits: int, separator: Literal[",", ""] = ",") -> str:
+    """So many times 10^-`digits`, not below zero, without trailing zeros.
+
+    Args:
+        separator: of thousands.
+    """
+    whole, part = divmod(number, 10**digits)
+    behind = f"{part:0{digits}d}".rstrip("0")
+    return f"{whole:{separator}}.{behind}" if behind else f"{whole:{separator}}"
 
 
 def count(number: int | None, language: Language = "zh") -> str:
