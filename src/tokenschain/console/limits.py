@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import msgspec
 from starlette.responses import RedirectResponse, Response
@@ -12,20 +12,22 @@ from starlette.responses import RedirectResponse, Response
 from tokenschain.console.admin_api import ApiRefusal, segment
 from tokenschain.console.rendering import Renderer
 from tokenschain.console.visit import Visit
-from tokenschain.core.limits import PER
+from tokenschain.core.limits import PER, SLOTS, Measure, OnUnavailable, Selector
+from tokenschain.core.presentation import PICO_DIGITS, exact_decimal
+from tokenschain.core.pricing.catalog import PICO_PER_UNIT
 
 PATH = "/console/limits"
 EDIT = f"{PATH}/edit"
 LISTED_MAX = 200
 WRITE = "limits:write"
 KINDS = ("rate", "budget")
-MEASURES = {
-    "rate": ("requests", "tokens", "spend", "concurrent"),
-    "budget": ("requests", "tokens", "spend"),
+MEASURES: dict[str, tuple[str, ...]] = {
+    "rate": get_args(Measure),
+    "budget": tuple(one for one in get_args(Measure) if one != "concurrent"),
 }
-WINDOWS = ("1", "60", "3600")
+WINDOWS = tuple(map(str, SLOTS))
 PERIODS = ("day", "month", "total")
-UNAVAILABLE = ("allow", "deny")
+UNAVAILABLE: tuple[str, ...] = get_args(OnUnavailable)
 CHOICES = {
     "measure": MEASURES["rate"],
     "window": WINDOWS,
@@ -45,23 +47,10 @@ FIELDS = {
     ),
 }  # fmt: skip
 """Of the form, by kind; what stays as it is made, tenant and name, comes beside them."""
-PICO = 10**12
 COUNTS_SHOWN = 3
 _AMOUNT = re.compile(r"\d{1,16}(?:\.\d{1,12})?", re.ASCII)
 _WHOLE = re.compile(r"\d{1,19}", re.ASCII)
 _SECONDS = re.compile(r"\d{1,4}(?:\.\d{1,6})?", re.ASCII)
-
-
-class LimitMatch(msgspec.Struct):
-    """Which calls are meant; an empty field is any."""
-
-    tenant: str
-    account: str
-    project: str
-    environment: str
-    key_id: str
-    model: str
-    tag: str
 
 
 class BudgetCount(msgspec.Struct):
@@ -80,7 +69,7 @@ class Limit(msgspec.Struct, kw_only=True):
     tenant: str
     measure: str
     amount: int
-    match: LimitMatch
+    match: Selector
     per: list[str]
     on_unavailable: str
     alerts: list[int]
@@ -286,10 +275,10 @@ def _version(visit: Visit) -> int | None:
 
 def _given_of(limit: Limit) -> dict[str, str]:
     """A limit as its form holds it."""
-    amount = _yuan(limit.amount) if limit.measure == "spend" else str(limit.amount)
+    digits = PICO_DIGITS if limit.measure == "spend" else 0
     found = {
         "kind": limit.kind, "tenant": limit.tenant, "name": limit.name, "measure": limit.measure,
-        "amount": amount, "on_unavailable": limit.on_unavailable,
+        "amount": exact_decimal(limit.amount, digits, ""), "on_unavailable": limit.on_unavailable,
         **{name: getattr(limit.match, name) for name in MATCH},
         **{f"per_{name}": "on" if name in limit.per else "" for name in PER},
         "per_tag": next((one[4:] for one in limit.per if one.startswith("tag:")), ""),
@@ -301,12 +290,6 @@ def _given_of(limit: Limit) -> dict[str, str]:
         alerts = " ".join(map(str, limit.alerts))
         own = {"period": limit.period, "hard": "on" if limit.hard else "", "alerts": alerts}
     return found | own
-
-
-def _yuan(pico: int) -> str:
-    whole, part = divmod(pico, PICO)
-    digits = f"{part:012d}".rstrip("0")
-    return f"{whole}.{digits}" if digits else str(whole)
 
 
 def _body(given: Mapping[str, str]) -> dict[str, object]:
@@ -343,7 +326,7 @@ def _amount(given: Mapping[str, str]) -> int:
     text = given["amount"].replace(",", "")
     if given["measure"] == "spend" and _AMOUNT.fullmatch(text):
         whole, _, digits = text.partition(".")
-        return int(whole) * PICO + int(digits.ljust(12, "0") or "0")
+        return int(whole) * PICO_PER_UNIT + int(digits.ljust(PICO_DIGITS, "0"))
     if given["measure"] == "spend" or not _WHOLE.fullmatch(text):
         raise _no_number("amount", text)
     return int(text)
