@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import parse_qsl, quote
 
 import msgspec
@@ -31,8 +31,7 @@ from tokenschain.console.navigation import PAGE_ICONS
 from tokenschain.console.rendering import TEMPLATES, CloudProvider, Renderer
 from tokenschain.console.session_cookie import COMPANY_COOKIE, Site, own_path
 from tokenschain.console.static_files import StaticFiles
-from tokenschain.console.strings import translate
-from tokenschain.console.visit import THEMES, SignedOut, Visit, preferences_of
+from tokenschain.console.visit import THEMES, Preferences, SignedOut, Visit, preferences_of
 from tokenschain.core.presentation import LANGUAGES
 from tokenschain.infra.security import secrets
 from tokenschain.infra.security.suite import Suite
@@ -205,12 +204,13 @@ class Console:
         try:
             await visit.know_reader()
             if handler is None:
-                return self._html(request, visit, "not_found.html", 404)
-            response = await handler(visit, self._renderer)
+                response = self._renderer.page("not_found.html", visit, 404)
+            else:
+                response = await handler(visit, self._renderer)
         except SignedOut:
             return self._to_sign_in(request)
         except ApiRefusal as refusal:
-            return self._html(request, visit, "failed.html", refusal.status, refusal=refusal)
+            response = self._renderer.page("failed.html", visit, refusal.status, refusal=refusal)
         return _packed(request, response)
 
     async def _ask_gateway(self, request: Request) -> Response:
@@ -233,12 +233,6 @@ class Console:
             form=form,
         )
 
-    def _html(
-        self, request: Request, visit: Visit, template: str, status: int, **values: Any
-    ) -> Response:
-        text = self._renderer.page(template, visit, **values)
-        return _packed(request, Response(text, status, media_type="text/html"))
-
     def _to_sign_in(self, request: Request) -> Response:
         """Of a fragment the whole page goes there; it knows its own address."""
         if request.headers.get("hx-request"):
@@ -257,17 +251,15 @@ class Console:
     def _sign_in_page(
         self, request: Request, back: str, refusal: ApiRefusal | None = None, email: str = ""
     ) -> Response:
-        language, theme = self._preferences(request)
         known = {"invalid_login", "account_locked", "overloaded", "timeout", "company_failed"}
         key = None
         if refusal is not None:
             key = f"sign_in.{refusal.code}" if refusal.code in known else "sign_in.invalid_login"
-        text = self._renderer.alone(
-            "sign_in.html", language, theme, t=_translator(language), back=back, wrong=key,
-            email=email, single_sign_on=self._single_sign_on,
+        response = self._renderer.alone(
+            "sign_in.html", self._preferences(request), refusal.status if refusal else 200,
+            back=back, wrong=key, email=email, single_sign_on=self._single_sign_on,
         )  # fmt: skip
-        status = 200 if refusal is None else refusal.status
-        return _packed(request, Response(text, status, media_type="text/html"))
+        return _packed(request, response)
 
     async def _sign_in(self, request: Request, form: Mapping[str, str]) -> Response:
         """Sign in with a password. What can be no address or code is not told apart from what is
@@ -349,7 +341,7 @@ class Console:
     def _token(self, request: Request) -> str:
         return request.cookies.get(self._site.cookie, "")
 
-    def _preferences(self, request: Request) -> Any:
+    def _preferences(self, request: Request) -> Preferences:
         return preferences_of(request.cookies, request.headers.get("accept-language", ""))
 
     def _api(self, request: Request, token: str, wait_max_s: float) -> AdminApi:
@@ -370,18 +362,7 @@ class Console:
         return Response(body, headers=headers, media_type=found.media_type)
 
     def _plain(self, request: Request, what: str, status: int) -> Response:
-        language, theme = self._preferences(request)
-        text = self._renderer.alone(
-            "refused.html", language, theme, t=_translator(language), what=what
-        )
-        return Response(text, status, media_type="text/html")
-
-
-def _translator(language: Any) -> Callable[..., str]:
-    def text(key: str, **values: object) -> str:
-        return translate(key, language, **values)
-
-    return text
+        return self._renderer.alone("refused.html", self._preferences(request), status, what=what)
 
 
 def _back_of(form: Mapping[str, str]) -> str:

@@ -130,10 +130,8 @@ async def show(visit: Visit, renderer: Renderer) -> Response:
     """
     opened = visit.query.get("call", "").strip()
     if visit.fragment == "drawer-body" and opened:
-        text = renderer.page("_call.html", visit, part=await _read(visit, opened))
-        return Response(text, media_type="text/html")
-    chosen = visit.query.get("range", DEFAULT_RANGE)
-    chosen = chosen if chosen in RANGES else DEFAULT_RANGE
+        return renderer.page("_call.html", visit, part=await _read(visit, opened))
+    chosen = visit.choice("range", tuple(RANGES), DEFAULT_RANGE)
     given = {name: visit.query.get(name, "") for name in FILTERS}
     now_s = int(time.time())
     query = {
@@ -147,17 +145,11 @@ async def show(visit: Visit, renderer: Renderer) -> Response:
     }
     parts = await visit.parts(calls=visit.api.get("/calls", CallList, query))
     calls = parts["calls"]
-    values = {
-        "calls": calls, "given": given, "chosen": chosen, "ranges": tuple(RANGES),
-        "results": RESULTS, "bins": _bins(calls), "filtered": any(given.values()),
-    }  # fmt: skip
-    if visit.fragment:
-        response = Response(renderer.page("_calls.html", visit, **values), media_type="text/html")
-        response.headers["hx-push-url"] = visit.here()
-        return response
-    part = await _read(visit, opened) if opened else None
-    text = renderer.page("calls.html", visit, part=part, **values)
-    return Response(text, media_type="text/html")
+    return renderer.page_or_part(
+        "calls.html", "_calls.html", visit, calls=calls, given=given, chosen=chosen,
+        ranges=tuple(RANGES), results=RESULTS, bins=_bins(calls), filtered=any(given.values()),
+        part=await _read(visit, opened) if opened and not visit.fragment else None,
+    )  # fmt: skip
 
 
 async def _read(visit: Visit, event_id: str) -> PagePart:

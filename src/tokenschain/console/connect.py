@@ -7,8 +7,7 @@ from starlette.responses import Response
 
 from tokenschain.console.admin_api import ApiRefusal, Query, segment
 from tokenschain.console.rendering import Renderer
-from tokenschain.console.visit import Visit
-from tokenschain.core.tenancy import PLATFORM, Resource, may
+from tokenschain.console.visit import Visit, forbidden
 
 TEST_WAIT_S = 20.0
 """The API's own limit of a test is shorter."""
@@ -67,7 +66,7 @@ async def connect(visit: Visit, renderer: Renderer) -> Response:
     was."""
     _check(visit)
     given = {name: visit.form.get(name, "").strip() for name in FIELDS}
-    query = _owner(visit)
+    query = {"tenant": visit.shown_tenant}  # whose upstream it is; None: the platform's
     stored, tested = "", None
     try:
         name = await _free(visit, "/upstreams", given["name"] or given["provider"], query)
@@ -90,16 +89,15 @@ async def connect(visit: Visit, renderer: Renderer) -> Response:
             await _forget(visit, stored, query)
         return _page(visit, renderer, given, tested=tested, refusal=refusal)
     served = [one.rpartition("/")[2] for one in done.effects.models.gained]
-    text = renderer.page(
+    return renderer.page(
         "connected.html", visit, name=name, tested=tested, warnings=done.warnings,
         served=served[:MODELS_NAMED], more=max(0, len(served) - MODELS_NAMED),
     )  # fmt: skip
-    return Response(text, media_type="text/html")
 
 
 def may_connect(visit: Visit) -> bool:
     """Whether who reads may add upstreams where the page is about."""
-    return may(visit.reader.bindings, WRITE, Resource(_owner(visit).get("tenant") or PLATFORM))
+    return visit.reader.may_at(WRITE, visit.shown_tenant or "")
 
 
 def _check(visit: Visit) -> None:
@@ -109,13 +107,7 @@ def _check(visit: Visit) -> None:
         ApiRefusal: 403.
     """
     if not may_connect(visit):
-        raise ApiRefusal(403, "permission_denied", f"You may not do this here: `{WRITE}`.")
-
-
-def _owner(visit: Visit) -> dict[str, str]:
-    """Whose upstream it is: the platform's, or a tenant's own."""
-    tenant = visit.tenant or ("" if visit.on_platform else visit.reader.tenant)
-    return {"tenant": tenant} if tenant else {}
+        raise forbidden(WRITE)
 
 
 def _spec(given: dict[str, str], credential: str) -> dict[str, object]:
@@ -165,7 +157,6 @@ def _page(
     refusal: ApiRefusal | None = None,
 ) -> Response:
     status = refusal.status if refusal else 422 if tested else 200
-    text = renderer.page(
-        "connect.html", visit, given=given, tested=tested, refusal=refusal, custom=CUSTOM
+    return renderer.page(
+        "connect.html", visit, status, given=given, tested=tested, refusal=refusal, custom=CUSTOM
     )
-    return Response(text, status, media_type="text/html")

@@ -67,14 +67,14 @@ async def show(visit: Visit, renderer: Renderer) -> Response:
         "project": visit.query.get("project"),
     }
     parts = await visit.parts(keys=visit.api.get("/keys", ApiKeyList, query))
-    return _html(renderer.page("keys.html", visit, keys=parts["keys"]))
+    return renderer.page("keys.html", visit, keys=parts["keys"])
 
 
 async def ask(visit: Visit, renderer: Renderer) -> Response:
     """The form for a new key."""
     given = {
         "name": "",
-        "tenant": visit.tenant or ("default" if visit.on_platform else visit.reader.tenant),
+        "tenant": visit.shown_tenant or "default",
         "project": visit.project("keys:create") or "default",
         "environment": "default",
     }
@@ -93,26 +93,21 @@ async def create(visit: Visit, renderer: Renderer) -> Response:
     try:
         if given["expires"]:
             body["expires_at_s"] = _end_of_day(given["expires"])
-        headers = {"idempotency-key": visit.form.get("once", "")[:64]}
-        made = await visit.api.send("POST", "/keys", CreatedKey, body, headers)
+        made = await visit.api.send("POST", "/keys", CreatedKey, body, visit.once)
     except ApiRefusal as refusal:
         return _form(visit, renderer, given, refusal)
     sample_model = body.get("models")
-    text = renderer.page(
+    return renderer.page(
         "key_created.html", visit, made=made, given=given,
         model=sample_model[0] if isinstance(sample_model, list) and sample_model else "MODEL",
     )  # fmt: skip
-    return _html(text)
 
 
 def _form(
     visit: Visit, renderer: Renderer, given: dict[str, str], refusal: ApiRefusal | None
 ) -> Response:
     full = {name: given.get(name, "") for name in FIELDS}
-    text = renderer.page(
-        "key_new.html", visit, given=full, refusal=refusal, once=secrets.new_id("once")
-    )
-    return _html(text, 200 if refusal is None else refusal.status)
+    return renderer.form("key_new.html", visit, refusal, given=full, once=secrets.new_id("once"))
 
 
 def _end_of_day(day: str) -> int:
@@ -131,27 +126,18 @@ def _end_of_day(day: str) -> int:
 async def confirm(visit: Visit, renderer: Renderer) -> Response:
     """What revoking a key does, with its name to type."""
     key = await visit.api.get(f"/keys/{segment(visit.query.get('key', ''))}", ApiKey)
-    return _html(renderer.page("key_revoke.html", visit, key=key, wrong="", refusal=None))
+    return renderer.form("key_revoke.html", visit, key=key)
 
 
 async def revoke(visit: Visit, renderer: Renderer) -> Response:
     """Revoke a key whose name was typed, unless it was changed since the page was read."""
     path = f"/keys/{segment(visit.form.get('key', ''))}"
     key = await visit.api.get(path, ApiKey)
-    wrong, refusal = "", None
     if visit.form.get("typed", "") != key.name:
-        wrong = "keys.not_the_name"
-    else:
-        try:
-            revision = f'"{visit.form.get("revision", "")[:20]}"'
-            await visit.api.send("DELETE", path, msgspec.Raw, headers={"if-match": revision})
-        except ApiRefusal as error:
-            refusal = error
-        else:
-            return RedirectResponse(visit.link(PATH), 303)
-    text = renderer.page("key_revoke.html", visit, key=key, wrong=wrong, refusal=refusal)
-    return _html(text, 400 if refusal is None else refusal.status)
-
-
-def _html(text: str, status: int = 200) -> Response:
-    return Response(text, status, media_type="text/html")
+        return renderer.form("key_revoke.html", visit, wrong="keys.not_the_name", key=key)
+    revision = f'"{visit.form.get("revision", "")[:20]}"'
+    try:
+        await visit.api.send("DELETE", path, msgspec.Raw, headers={"if-match": revision})
+    except ApiRefusal as refusal:
+        return renderer.form("key_revoke.html", visit, refusal, key=key)
+    return RedirectResponse(visit.link(PATH), 303)

@@ -11,7 +11,7 @@ from starlette.responses import RedirectResponse, Response
 
 from tokenschain.console.admin_api import ApiRefusal, segment
 from tokenschain.console.rendering import Renderer
-from tokenschain.console.visit import Visit
+from tokenschain.console.visit import Visit, forbidden
 from tokenschain.core.limits import PER, SLOTS, Measure, OnUnavailable, Selector
 from tokenschain.core.presentation import PICO_DIGITS, exact_decimal
 from tokenschain.core.pricing.catalog import PICO_PER_UNIT
@@ -128,12 +128,9 @@ async def show(visit: Visit, renderer: Renderer) -> Response:
         "limit": LISTED_MAX, "cursor": visit.query.get("cursor"), "tenant": visit.tenant
     }  # fmt: skip
     parts = await visit.parts(limits=visit.api.get("/limits", LimitList, query))
-    template = "_limits.html" if visit.fragment else "limits.html"
-    text = renderer.page(template, visit, limits=parts["limits"], kinds=KINDS)
-    response = Response(text, media_type="text/html")
-    if visit.fragment:
-        response.headers["hx-push-url"] = visit.here()
-    return response
+    return renderer.page_or_part(
+        "limits.html", "_limits.html", visit, limits=parts["limits"], kinds=KINDS
+    )
 
 
 # --- making and changing -----------------------------------------------------------------------
@@ -145,14 +142,13 @@ async def ask(visit: Visit, renderer: Renderer) -> Response:
     if limit_id:
         limit = await _read(visit, limit_id)
         if not limit.may_change(visit):
-            raise ApiRefusal(403, "permission_denied", WRITE)
+            raise forbidden(WRITE)
         return _form(visit, renderer, _given_of(limit), limit.version)
     if not visit.reader.may(WRITE):
-        raise ApiRefusal(403, "permission_denied", WRITE)
+        raise forbidden(WRITE)
     kind = visit.choice("kind", KINDS)
-    tenant = visit.tenant or ("" if visit.on_platform else visit.reader.tenant)
     given = dict.fromkeys(FIELDS[kind], "") | {
-        "kind": kind, "tenant": tenant, "name": "", "measure": "requests",
+        "kind": kind, "tenant": visit.shown_tenant or "", "name": "", "measure": "requests",
         "project": visit.project(WRITE) or "", "on_unavailable": "allow",
     }  # fmt: skip
     if kind == "rate":
@@ -193,12 +189,11 @@ def _form(
         version = now.version  # who sends it again has seen both
     elif refusal is not None and refusal.status == 412:
         version = None
-    text = renderer.page(
-        "limit_edit.html", visit, given=given, version=version, is_new=is_new, refusal=refusal,
+    return renderer.form(
+        "limit_edit.html", visit, refusal, given=given, version=version, is_new=is_new,
         now=now, differences=_differences(given, now), matched=MATCH, per=PER,
         choices=CHOICES | {"measure": MEASURES[given["kind"]]},
     )  # fmt: skip
-    return Response(text, 200 if refusal is None else refusal.status, media_type="text/html")
 
 
 # --- taking away -------------------------------------------------------------------------------
@@ -208,7 +203,7 @@ async def confirm(visit: Visit, renderer: Renderer) -> Response:
     """What taking a limit away does, with its name to type."""
     limit = await _read(visit, visit.query.get("limit", ""))
     if not limit.may_change(visit):
-        raise ApiRefusal(403, "permission_denied", WRITE)
+        raise forbidden(WRITE)
     return _removal_form(visit, renderer, limit, _given_of(limit))
 
 
@@ -237,12 +232,10 @@ def _removal_form(
     wrong: str = "",
 ) -> Response:
     is_stale = refusal is not None and refusal.status == 412
-    text = renderer.page(
-        "limit_remove.html", visit, limit=limit, now=_given_of(limit), refusal=refusal,
-        wrong=wrong, choices=CHOICES, differences=_differences(given, limit if is_stale else None),
+    return renderer.form(
+        "limit_remove.html", visit, refusal, wrong, limit=limit, now=_given_of(limit),
+        choices=CHOICES, differences=_differences(given, limit if is_stale else None),
     )  # fmt: skip
-    status = 400 if wrong else 200 if refusal is None else refusal.status
-    return Response(text, status, media_type="text/html")
 
 
 # --- between the form and the API ----------------------------------------------------------------

@@ -80,10 +80,7 @@ async def show(visit: Visit, renderer: Renderer) -> Response:
             ),
             key=lambda one: one.name,
         )  # fmt: skip
-    values = {"models": models, "found": found, "given": given, "kinds": KINDS}
-    template = "_models.html" if visit.fragment else "models.html"
-    text = renderer.page(template, visit, offers_shown=OFFERS_SHOWN, **values)
-    response = Response(text, media_type="text/html")
-    if visit.fragment:
-        response.headers["hx-push-url"] = visit.here()
-    return response
+    return renderer.page_or_part(
+        "models.html", "_models.html", visit, models=models, found=found, given=given, kinds=KINDS,
+        offers_shown=OFFERS_SHOWN,
+    )  # fmt: skip

@@ -107,18 +107,16 @@ async def show(visit: Visit, renderer: Renderer) -> Response:
         figures = _figures(visit, usage.data.data, until_s, hours)
         if parts["cache"].data is not None and parts["cache"].data.data:
             figures.tiles[-1] = _cache_tile(visit, parts["cache"].data.data, figures.currency)
-    text = renderer.page(
+    return renderer.page(
         "overview.html", visit, usage=usage, calls=parts["calls"], figures=figures, chosen=name,
         ranges=tuple(RANGES),
     )  # fmt: skip
-    return Response(text, media_type="text/html")
 
 
 async def live_calls(visit: Visit, renderer: Renderer) -> Response:
     """The latest calls, as the overview asks for them every two seconds."""
     parts = await visit.parts(calls=_latest(visit))
-    text = renderer.page("_live.html", visit, calls=parts["calls"])
-    return Response(text, media_type="text/html")
+    return renderer.page("_live.html", visit, calls=parts["calls"])
 
 
 async def _latest(visit: Visit) -> CallList:

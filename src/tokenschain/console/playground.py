@@ -13,7 +13,7 @@ from tokenschain.console.calls import CallSummary
 from tokenschain.console.gateway import ChatGateway, GatewayUnreachable
 from tokenschain.console.models import ModelList
 from tokenschain.console.rendering import Renderer
-from tokenschain.console.visit import Visit
+from tokenschain.console.visit import Visit, forbidden
 from tokenschain.core import presentation
 
 LANES = 3
@@ -34,20 +34,19 @@ class PageKey(msgspec.Struct):
 async def show(visit: Visit, renderer: Renderer) -> Response:
     """The page; what is asked on it goes by its script."""
     if not visit.reader.may("models:call"):
-        raise ApiRefusal(403, "permission_denied", "You may not do this here: `models:call`.")
+        raise forbidden("models:call")
     parts = await visit.parts(models=visit.api.get("/served-models", ModelList))
     found = parts["models"].data
     names = sorted(one.name for one in (found.data if found else ()) if one.kind == "chat")
-    text = renderer.page(
+    return renderer.page(
         "playground.html", visit, names=names, asked=visit.query.get("model", ""),
         lanes=range(2, LANES + 1), suggestions=range(1, SUGGESTIONS + 1), place=_place(visit),
     )  # fmt: skip
-    return Response(text, media_type="text/html")
 
 
 def _place(visit: Visit) -> dict[str, str]:
     """Whose calls they are."""
-    tenant = visit.tenant or ("default" if visit.on_platform else visit.reader.tenant)
+    tenant = visit.shown_tenant or "default"
     return {"tenant": tenant, "project": visit.project("models:call") or "default"}
 
 

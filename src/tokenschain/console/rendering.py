@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.responses import Response
 
+from tokenschain.console.admin_api import ApiRefusal
+from tokenschain.console.browser_files import ECHARTS, HTMX
 from tokenschain.console.navigation import NAVIGATION
-from tokenschain.console.static_files import StaticFiles
-from tokenschain.console.visit import Visit
+from tokenschain.console.static_files import SPRITE, StaticFiles
+from tokenschain.console.strings import translate
+from tokenschain.console.visit import Preferences, Visit
 from tokenschain.core import presentation
-from tokenschain.core.presentation import Language
 
 TEMPLATES = Path(__file__).parent / "templates"
+THIRD_PARTY = {"htmx": HTMX, "echarts": ECHARTS, "icons": SPRITE}
+"""Files that may not be here: what templates call their addresses, which are empty then."""
 
 
 class CloudProvider(NamedTuple):
@@ -49,14 +55,19 @@ class Renderer:
         self._environment.globals.update(
             fmt=presentation,
             static=static.address,
-            has_file=static.__contains__,
             gateway_url=gateway_url,
             providers=providers,
+            **{
+                name: static.address(file) if file in static else ""
+                for name, file in THIRD_PARTY.items()
+            },
         )
 
-    def page(self, template: str, visit: Visit, **values: object) -> str:
-        """A whole page, or the fragment of one that was asked for."""
-        return self._environment.get_template(template).render(
+    def page(self, template: str, visit: Visit, status: int = 200, **values: object) -> Response:
+        """A whole page, or a fragment of one."""
+        return self._html(
+            template,
+            status,
             visit=visit,
             t=visit.text,
             lang=visit.language,
@@ -66,9 +77,42 @@ class Renderer:
             **values,
         )
 
-    def alone(self, template: str, language: Language, theme: str, **values: object) -> str:
+    def page_or_part(self, page: str, part: str, visit: Visit, /, **values: object) -> Response:
+        """A whole page; or where a fragment was asked for, the part of it that changes, and the
+        address for the browser to show."""
+        if not visit.fragment:
+            return self.page(page, visit, 200, **values)
+        response = self.page(part, visit, 200, **values)
+        response.headers["hx-push-url"] = visit.here()
+        return response
+
+    def form(
+        self,
+        template: str,
+        visit: Visit,
+        refusal: ApiRefusal | None = None,
+        wrong: str = "",
+        **values: object,
+    ) -> Response:
+        """A form, to be filled in or after what it was sent with did not do.
+
+        Args:
+            wrong: key of the text that says what was typed wrongly, before the API was asked.
+        """
+        status = refusal.status if refusal is not None else 400 if wrong else 200
+        return self.page(template, visit, status, refusal=refusal, wrong=wrong, **values)
+
+    def alone(
+        self, template: str, preferences: Preferences, status: int = 200, **values: object
+    ) -> Response:
         """A page without the shell, for who is not signed in."""
-        return self._environment.get_template(template).render(lang=language, theme=theme, **values)
+        language, theme = preferences
+        text = partial(translate, language=language)
+        return self._html(template, status, t=text, lang=language, theme=theme, **values)
+
+    def _html(self, template: str, status: int, **values: object) -> Response:
+        text = self._environment.get_template(template).render(**values)
+        return Response(text, status, media_type="text/html")
 
 
 def _visible(visit: Visit) -> list[tuple[str, list[tuple[str, str, str, bool]]]]:

@@ -34,7 +34,7 @@ class OrganizationUnits(msgspec.Struct):
 async def show(visit: Visit, renderer: Renderer) -> Response:
     """Tenants, for the platform's people, and the projects of the one that is shown."""
     back = own_path(visit.query.get("back", ""))
-    tenant = visit.tenant or (None if visit.on_platform else visit.reader.tenant)
+    tenant = visit.shown_tenant
 
     def units(kind: str, of: str | None) -> Awaitable[object]:
         query: Query = {"kind": kind, "limit": LISTED_MAX, "tenant": of}
@@ -44,8 +44,7 @@ async def show(visit: Visit, renderer: Renderer) -> Response:
     if tenant:
         reads["projects"] = units("project", tenant)
     parts = await visit.parts(**reads)
-    text = renderer.page(
+    return renderer.page(
         "scope.html", visit, back=back.partition("?")[0], shown=tenant,
         tenants=parts.get("tenants"), projects=parts.get("projects"),
     )  # fmt: skip
-    return Response(text, media_type="text/html")

@@ -44,7 +44,7 @@ async def show(visit: Visit, renderer: Renderer) -> Response:
     keys, calls, models = (parts[name].data for name in ("keys", "calls", "models"))
     clouds = parts["clouds"].data if connects else None
     names = [one.name for one in (models.data if models else ()) if one.kind == "chat"]
-    text = renderer.page(
+    return renderer.page(
         "start.html",
         visit,
         has_key=bool(keys) and any(one.state(now_s) == "active" for one in keys.data),
@@ -53,4 +53,3 @@ async def show(visit: Visit, renderer: Renderer) -> Response:
         has_call=bool(calls and calls.data),
         names=names[:MODELS_NAMED],
     )
-    return Response(text, media_type="text/html")

@@ -16,7 +16,6 @@ SPRITE = "icons.svg"
 _TYPES = {"js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
 _VERSION_CHARACTERS = 12
 _ICON = re.compile(r"""icon\('([a-z0-9-]+)'""")
-_OTHER_ICONS = frozenset({"circle-check", "info"})
 
 
 class StaticFile(NamedTuple):
@@ -78,7 +77,5 @@ def pack(body: bytes, level: int = 5) -> bytes:
 
 def icons_in(templates: Path) -> frozenset[str]:
     """Names of the icons that templates draw."""
-    found = set(_OTHER_ICONS)
-    for path in templates.glob("*.html"):
-        found |= set(_ICON.findall(path.read_text("utf-8")))
-    return frozenset(found)
+    texts = (path.read_text("utf-8") for path in templates.glob("*.html"))
+    return frozenset(name for text in texts for name in _ICON.findall(text))

@@ -147,15 +147,10 @@ async def show(visit: Visit, renderer: Renderer) -> Response:
     chart = None
     if days.refusal is None:
         chart = _chart(visit, groups[group], days.data.data, names, span)
-    values = {
-        "table": table, "refusal": refusal, "chart": chart, "days": days, "chosen": chosen,
-        "ranges": RANGES, "group": group, "groups": tuple(groups), "span": span,
-    }  # fmt: skip
-    template = "_usage.html" if visit.fragment else "usage.html"
-    response = Response(renderer.page(template, visit, **values), media_type="text/html")
-    if visit.fragment:
-        response.headers["hx-push-url"] = visit.here()
-    return response
+    return renderer.page_or_part(
+        "usage.html", "_usage.html", visit, table=table, refusal=refusal, chart=chart, days=days,
+        chosen=chosen, ranges=RANGES, group=group, groups=tuple(groups), span=span,
+    )  # fmt: skip
 
 
 async def export(visit: Visit, _renderer: Renderer) -> Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
@@ -49,6 +49,11 @@ class SignedInReader(msgspec.Struct):
 
 def _place(binding: RoleBinding) -> Resource:
     return Resource(binding.tenant, binding.account, binding.project, binding.environment)
+
+
+def forbidden(action: str) -> ApiRefusal:
+    """What the API would say to one who lacks a permission, before anything is typed."""
+    return ApiRefusal(403, "permission_denied", f"You may not do this here: `{action}`.")
 
 
 class SignedOut(Exception):
@@ -115,15 +120,25 @@ class Visit:
         """A text of the catalogue, in the reader's language."""
         return translate(key, self.language, **values)
 
-    def choice(self, name: str, known: tuple[str, ...]) -> str:
-        """A parameter of the address that is one of several; the first by default."""
+    def choice(self, name: str, known: Sequence[str], default: str = "") -> str:
+        """A parameter of the address that is one of several; by default the first."""
         asked = self.query.get(name, "")
-        return asked if asked in known else known[0]
+        return asked if asked in known else default or known[0]
 
     @property
     def tenant(self) -> str | None:
         """Whose rows are shown; None: the reader's own, or on the platform all."""
         return self.query.get("tenant") or None
+
+    @property
+    def shown_tenant(self) -> str | None:
+        """Whose rows are shown, the reader's own among them; None: on the platform, all."""
+        return self.tenant or (None if self.on_platform else self.reader.tenant)
+
+    @property
+    def once(self) -> dict[str, str]:
+        """The header by which a form that is sent again changes nothing more."""
+        return {"idempotency-key": self.form.get("once", "")[:64]}
 
     @property
     def on_platform(self) -> bool:

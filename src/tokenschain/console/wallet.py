@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 import msgspec
 from starlette.responses import RedirectResponse, Response
 
 from tokenschain.console.admin_api import ApiRefusal, Query, segment
 from tokenschain.console.limits import LISTED_MAX, Limit, LimitList
 from tokenschain.console.rendering import Renderer
-from tokenschain.console.visit import PagePart, Visit
+from tokenschain.console.visit import PagePart, Visit, forbidden
 from tokenschain.infra.security import secrets
 
 PATH = "/console/wallet"
@@ -60,32 +62,23 @@ class BookedLines(msgspec.Struct):
 
 async def show(visit: Visit, renderer: Renderer) -> Response:
     """A tenant's wallet; for the platform without a tenant the ledger of all."""
-    tenant = visit.tenant or ("" if visit.on_platform else visit.reader.tenant)
+    tenant = visit.shown_tenant
     query: Query = {
         "limit": ENTRIES_SHOWN, "cursor": visit.query.get("cursor"), "tenant": tenant
     }  # fmt: skip
-    reads = {"entries": visit.api.get("/ledger-entries", BookedLines, query)}
-    parts: dict[str, PagePart] = {}
-    if visit.fragment:
-        parts = await visit.parts(**reads)
-        text = renderer.page("_entries.html", visit, reversible=REVERSIBLE, **parts)
-        response = Response(text, media_type="text/html")
-        response.headers["hx-push-url"] = visit.here()
-        return response
-    if tenant:
+    reads: dict[str, Awaitable[object]] = {
+        "entries": visit.api.get("/ledger-entries", BookedLines, query)
+    }
+    if tenant and not visit.fragment:
         wanted: Query = {"tenant": tenant, "limit": LISTED_MAX}
-        parts = await visit.parts(
-            **reads,
-            wallet=visit.api.get(f"/wallets/{segment(tenant)}", WalletState),
-            limits=visit.api.get("/limits", LimitList, wanted),
-        )
-    else:
-        parts = await visit.parts(**reads)
-    text = renderer.page(
-        "wallet.html", visit, shown=tenant, entries=parts["entries"], wallet=parts.get("wallet"),
-        limits=parts.get("limits"), budgets=_budgets(parts.get("limits")), reversible=REVERSIBLE,
+        reads["wallet"] = visit.api.get(f"/wallets/{segment(tenant)}", WalletState)
+        reads["limits"] = visit.api.get("/limits", LimitList, wanted)
+    parts = await visit.parts(**reads)
+    return renderer.page_or_part(
+        "wallet.html", "_entries.html", visit, shown=tenant, entries=parts["entries"],
+        wallet=parts.get("wallet"), limits=parts.get("limits"),
+        budgets=_budgets(parts.get("limits")), reversible=REVERSIBLE,
     )  # fmt: skip
-    return Response(text, media_type="text/html")
 
 
 def _budgets(part: PagePart | None) -> list[Limit]:
@@ -111,7 +104,7 @@ async def deposit(visit: Visit, renderer: Renderer) -> Response:
     path = f"/wallets/{segment(given['tenant'])}/deposits"
     body = {name: given[name] for name in ("amount", "currency", "reference")}
     try:
-        await visit.api.send("POST", path, msgspec.Raw, body, _once(visit))
+        await visit.api.send("POST", path, msgspec.Raw, body, visit.once)
     except ApiRefusal as refusal:
         return _deposit_form(visit, renderer, given, refusal)
     return RedirectResponse(visit.link(PATH, tenant=given["tenant"], project=""), 303)
@@ -120,11 +113,10 @@ async def deposit(visit: Visit, renderer: Renderer) -> Response:
 def _deposit_form(
     visit: Visit, renderer: Renderer, given: dict[str, str], refusal: ApiRefusal | None
 ) -> Response:
-    text = renderer.page(
-        "deposit.html", visit, given=given, refusal=refusal, currencies=CURRENCIES,
+    return renderer.form(
+        "deposit.html", visit, refusal, given=given, currencies=CURRENCIES,
         once=secrets.new_id("once"),
     )  # fmt: skip
-    return Response(text, 200 if refusal is None else refusal.status, media_type="text/html")
 
 
 # --- reversals -------------------------------------------------------------------------------
@@ -144,7 +136,7 @@ async def reverse(visit: Visit, renderer: Renderer) -> Response:
         return await _reversal_form(visit, renderer, transaction, reason, wrong="wallet.not_its_id")
     path = f"/ledger-entries/{segment(transaction)}/reverse"
     try:
-        await visit.api.send("POST", path, msgspec.Raw, {"reason": reason}, _once(visit))
+        await visit.api.send("POST", path, msgspec.Raw, {"reason": reason}, visit.once)
     except ApiRefusal as refusal:
         return await _reversal_form(visit, renderer, transaction, reason, refusal)
     return RedirectResponse(visit.link(PATH), 303)
@@ -164,17 +156,10 @@ async def _reversal_form(
         lines = (await visit.api.get("/ledger-entries", BookedLines, query)).data
     if not lines:
         raise refusal or ApiRefusal(404, "not_found", visit.text("wallet.no_transaction"))
-    text = renderer.page(
-        "reversal.html", visit, transaction=transaction, lines=lines, reason=reason,
-        refusal=refusal, wrong=wrong, once=secrets.new_id("once"),
-        typed=transaction[-TYPED_CHARACTERS:],
+    return renderer.form(
+        "reversal.html", visit, refusal, wrong, transaction=transaction, lines=lines,
+        reason=reason, once=secrets.new_id("once"), typed=transaction[-TYPED_CHARACTERS:],
     )  # fmt: skip
-    status = 400 if wrong else 200 if refusal is None else refusal.status
-    return Response(text, status, media_type="text/html")
-
-
-def _once(visit: Visit) -> dict[str, str]:
-    return {"idempotency-key": visit.form.get("once", "")[:64]}
 
 
 def _need_write(visit: Visit) -> None:
@@ -184,7 +169,7 @@ def _need_write(visit: Visit) -> None:
         ApiRefusal: it is not one who may.
     """
     if not visit.reader.may_at(WRITE):
-        raise ApiRefusal(403, "permission_denied", WRITE)
+        raise forbidden(WRITE)
 
 
 PAGES = {
