@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import NamedTuple
 
 import msgspec
@@ -37,7 +37,7 @@ class HourRow(msgspec.Struct):
     @property
     def at_s(self) -> int:
         """When the hour begins; Unix time."""
-        return int(datetime.strptime(self.hour, "%Y-%m-%dT%H:00Z").replace(tzinfo=UTC).timestamp())
+        return int(datetime.fromisoformat(self.hour).timestamp())
 
 
 class HourRows(msgspec.Struct):

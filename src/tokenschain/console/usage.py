@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from typing import NamedTuple
 
 import msgspec
 from starlette.responses import Response
 
-from tokenschain.console.admin_api import ApiRefusal, Query, refusal_of
+from tokenschain.console.admin_api import Query, refusal_of
 from tokenschain.console.costs import CostSeries, dearest, main_currency
 from tokenschain.console.rendering import Renderer
-from tokenschain.console.visit import Visit
+from tokenschain.console.visit import PagePart, Visit
 from tokenschain.core import presentation
 
 PATH = "/console/usage"
@@ -132,21 +132,24 @@ async def show(visit: Visit, renderer: Renderer) -> Response:
     group = visit.choice("by", tuple(groups))
     now_s = time.time()
     span = span_of(chosen, now_s)
-    by_day = "day" if group == "day" else f"{groups[group]},day"
-    names = await _key_names(visit) if group == "key" else {}
-    parts = await visit.parts(
-        lines=_read(visit, span, groups[group]),
-        totals=_read(visit, span, "tenant"),
-        days=_read(visit, span, by_day),
-    )
-    lines, totals, days = (parts[name] for name in ("lines", "totals", "days"))
+    column = groups[group]
+    by_day = "day" if group == "day" else f"{column},day"
+    # Of days, or of tenants, two of the three are the same.
+    reads: dict[str, Awaitable[object]] = {
+        by: _read(visit, span, by) for by in dict.fromkeys((column, "tenant", by_day))
+    }
+    if group == "key" and visit.reader.may("keys:read"):
+        reads["names"] = _read_keys(visit)
+    parts = await visit.parts(**reads)
+    lines, totals, days = (parts[by] for by in (column, "tenant", by_day))
+    names = _key_names(parts.get("names"))
     refusal = lines.refusal or totals.refusal
     table = None
     if refusal is None:
-        table = _table(visit, groups[group], lines.data, totals.data, names, span, now_s)
+        table = _table(column, lines.data, totals.data, names, span, now_s)
     chart = None
     if days.refusal is None:
-        chart = _chart(visit, groups[group], days.data.data, names, span)
+        chart = _chart(visit, column, days.data.data, names, span)
     return renderer.page_or_part(
         "usage.html", "_usage.html", visit, table=table, refusal=refusal, chart=chart, days=days,
         chosen=chosen, ranges=RANGES, group=group, groups=tuple(groups), span=span,
@@ -186,17 +189,16 @@ async def _read(visit: Visit, span: Span, by: str) -> ChargedRows:
     return await visit.api.get("/usage", ChargedRows, _query(visit, span, by))
 
 
-async def _key_names(visit: Visit) -> dict[str, str]:
-    """Names of keys by id, where they may be seen; two of one name are told apart."""
-    if not visit.reader.may("keys:read"):
-        return {}
+async def _read_keys(visit: Visit) -> KeyNames:
     query: Query = {
         "limit": KEYS_NAMED_MAX, "tenant": visit.tenant, "project": visit.project("keys:read")
     }  # fmt: skip
-    try:
-        keys = (await visit.api.get("/keys", KeyNames, query)).data
-    except ApiRefusal:
-        return {}
+    return await visit.api.get("/keys", KeyNames, query)
+
+
+def _key_names(part: PagePart | None) -> dict[str, str]:
+    """Names of keys by id, where they were read; two of one name are told apart."""
+    keys = [] if part is None or part.data is None else part.data.data
     taken = [key.name for key in keys]
     return {
         key.id: key.name if taken.count(key.name) == 1 else f"{key.name} · {key.id[-4:]}"
@@ -228,7 +230,6 @@ def _added(one: UsageLine, other: UsageLine) -> UsageLine:
 
 
 def _table(
-    visit: Visit,
     by: str,
     usage: ChargedRows,
     whole: ChargedRows,
