@@ -167,16 +167,9 @@ class RevokedKey(AnswerBody):
 @router.post("", status_code=201)
 def create_key(asked: Creating, wanted: NewKey) -> IssuedKey:
     """Create an API key; `key` is in this answer and never again."""
-    project = organization.find(asked.db, "project", wanted.tenant, wanted.project)
-    where = {
-        "account": "" if project is None else project["account"],
-        "project": wanted.project,
-        "environment": wanted.environment,
-    }
+    where = place_of(asked, wanted.tenant, wanted.project, wanted.environment)
     asked.need_for(wanted.models, wanted.tenant, **where)
-    _check_place(asked, wanted, where)
-    if not organization.find(asked.db, "tenant", wanted.tenant, wanted.tenant):
-        ownership.check_fields(asked, "POST /keys", ownership.NEW_TENANT)
+    check_place(asked, wanted.tenant, where)
     _check_class(asked, wanted.data_class)
     _check_fields(asked, "POST /keys", wanted)
     fields = wanted.model_dump(exclude={"disconnect"})
@@ -205,18 +198,27 @@ def list_keys(
     return listed(ListAnswer[Key], found, found.rows)
 
 
-def _check_place(asked: RequestContext, wanted: NewKey, where: dict[str, str]) -> None:
-    """A role for certain models makes no projects and environments on the way.
+def place_of(asked: RequestContext, tenant: str, project: str, environment: str) -> dict[str, str]:
+    """Where in a tenant a new key will be."""
+    found = organization.find(asked.db, "project", tenant, project)
+    account = "" if found is None else found["account"]
+    return {"account": account, "project": project, "environment": environment}
+
+
+def check_place(asked: RequestContext, tenant: str, where: dict[str, str]) -> None:
+    """What is missing there is made on the way by who may create keys for all models, and a tenant
+    by the platform alone.
 
     Raises:
         ApiError: `permission_denied`.
     """
-    if asked.may("keys:create", wanted.tenant, **where):
+    if organization.is_there(asked.db, tenant, where["project"], where["environment"]):
         return
-    names = (wanted.tenant, wanted.project, wanted.environment)
-    if not organization.is_there(asked.db, *names):
-        raise ApiError("permission_denied", "Your role is for certain models only: name a project "
-                       "and an environment that are there.", param="project")  # fmt: skip
+    if not asked.may("keys:create", tenant, **where):
+        raise ApiError("permission_denied", "Name a project and an environment that are there.",
+                       param="project")  # fmt: skip
+    if not organization.find(asked.db, "tenant", tenant, tenant):
+        ownership.check_fields(asked, "POST /keys", ownership.NEW_TENANT)
 
 
 def _check_class(asked: RequestContext, data_class: str) -> None:

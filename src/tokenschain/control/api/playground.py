@@ -15,10 +15,9 @@ from tokenschain.control.api.context import (
     RequestBody,
     RequestContext,
 )
-from tokenschain.control.api.keys import IssuedKey
-from tokenschain.control.identity import api_keys, organization, ownership
+from tokenschain.control.api.keys import IssuedKey, check_place, place_of
+from tokenschain.control.identity import api_keys
 from tokenschain.control.identity.ownership import Extent
-from tokenschain.core.errors import ApiError
 from tokenschain.core.tenancy import CALL
 from tokenschain.infra.security import secrets
 
@@ -50,18 +49,13 @@ def create_playground_key(asked: Calling, wanted: NewPlaygroundKey) -> Playgroun
     Calls with it count as any of the project's. A person has five at a time: another one ends the
     oldest.
     """
-    project = organization.find(asked.db, "project", wanted.tenant, wanted.project)
-    where = {
-        "account": "" if project is None else project["account"],
-        "project": wanted.project,
-        "environment": wanted.environment,
-    }
+    where = place_of(asked, wanted.tenant, wanted.project, wanted.environment)
     models = wanted.models
     if models is None:
         own = asked.models_in(wanted.tenant, **where)
         models = None if own is None else sorted(own)
     asked.need_for(models, wanted.tenant, **where)
-    _check_place(asked, wanted, where)
+    check_place(asked, wanted.tenant, where)
     key_id, key, ends_s = api_keys.create_playground_key(
         asked.db,
         asked.context.suite,
@@ -73,18 +67,3 @@ def create_playground_key(asked: Calling, wanted: NewPlaygroundKey) -> Playgroun
     )
     asked.note(wanted.tenant, key_id, {"project": wanted.project, "expires_at_s": ends_s})
     return PlaygroundKey(id=key_id, key=key, prefix=secrets.shown_part(key), expires_at_s=ends_s)
-
-
-def _check_place(asked: RequestContext, wanted: NewPlaygroundKey, where: dict[str, str]) -> None:
-    """Who may call makes no projects and environments on the way; who may issue keys does.
-
-    Raises:
-        ApiError: `permission_denied`.
-    """
-    if organization.is_there(asked.db, wanted.tenant, wanted.project, wanted.environment):
-        return
-    if not asked.may("keys:create", wanted.tenant, **where):
-        raise ApiError("permission_denied", "Name a project and an environment that are there.",
-                       param="project")  # fmt: skip
-    if not organization.find(asked.db, "tenant", wanted.tenant, wanted.tenant):
-        ownership.check_fields(asked, "POST /keys", ownership.NEW_TENANT)
