@@ -13,9 +13,10 @@ import pytest
 from sqlalchemy import Connection, insert
 
 from tests.security.platform import Platform, platform
-from tokenschain.control.api import sessions, wrong_tokens
+from tokenschain.control.api import sessions, usage, wrong_tokens
 from tokenschain.control.api.sessions import SignIns
 from tokenschain.control.identity import oidc, shares
+from tokenschain.control.identity.roles import bind
 from tokenschain.control.observability import alert_targets, alerts
 from tokenschain.core.errors import ApiError
 from tokenschain.core.keyed_rates import KeyedRates
@@ -173,6 +174,7 @@ def test_names_of_a_key_and_of_a_role_are_bounded(tmp_path: Path) -> None:
         for models in (long, many, ["x" * 200] * 50):
             for path, body in (
                 ("/keys", {"models": models}),
+                ("/playground/keys", {"models": models}),
                 (f"/users/{person.id}/bindings", {"role": "developer", "tenant": "default",
                                                   "models": models}),
             ):  # fmt: skip
@@ -182,6 +184,13 @@ def test_names_of_a_key_and_of_a_role_are_bounded(tmp_path: Path) -> None:
         network = ["1.2.3.4/32" + " " * 100]
         assert over.operator("POST", "/keys", {"networks": network}).status_code == 400
         assert over.operator("POST", "/keys", {"models": many[:400]}).status_code == 201
+        # Nor does one get more by naming none: then it is what all the own roles are for.
+        few = over.person("default", "developer", models=many[:400])
+        assert few("POST", "/playground/keys", {}).status_code == 201
+        with over.engine.begin() as db:
+            bind(db, few.id, "developer", tenant="default", models=many[400:])
+        assert few("POST", "/playground/keys", {}).status_code == 400
+        assert few("POST", "/playground/keys", {"models": many[400:401]}).status_code == 201
 
 
 def test_an_address_in_another_tenant_keeps_nobody_out_of_single_sign_on(tmp_path: Path) -> None:
@@ -208,8 +217,6 @@ def test_usage_of_many_rows_is_written_in_slices(
 ) -> None:
     row = {"tenant": "a", "charge_currency": "CNY", "calls": 1, "prompt_tokens": 2,
            "completion_tokens": 3, "charge_pico": 4}  # fmt: skip
-    from tokenschain.control.api import usage
-
     monkeypatch.setattr(usage.ledger, "usage", lambda *_, **__: [row] * 2_500)
     with platform(tmp_path) as over:
         found = over.operator("GET", "/usage").json()["data"]

@@ -13,7 +13,7 @@ ModelName = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00
 
 
 def _few_characters(names: list[str]) -> list[str]:
-    if sum(map(len, names)) > shares.NAMES_CHARACTERS_MAX:
+    if not shares.are_few(names):
         raise ValueError(f"the names have more than {shares.NAMES_CHARACTERS_MAX} characters")
     return names
 

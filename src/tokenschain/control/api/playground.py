@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, ClassVar
 
 from fastapi import APIRouter, Depends
-from pydantic import Field
 
 from tokenschain.control.api.context import (
     AdminRoute,
@@ -16,8 +15,10 @@ from tokenschain.control.api.context import (
     RequestContext,
 )
 from tokenschain.control.api.keys import IssuedKey, check_place, place_of
-from tokenschain.control.identity import api_keys
+from tokenschain.control.api.model_names import ModelNames
+from tokenschain.control.identity import api_keys, shares
 from tokenschain.control.identity.ownership import Extent
+from tokenschain.core.errors import ApiError
 from tokenschain.core.tenancy import CALL
 from tokenschain.infra.security import secrets
 
@@ -32,7 +33,7 @@ class NewPlaygroundKey(RequestBody):
     tenant: Label = "default"
     project: Label = "default"
     environment: Label = "default"
-    models: Annotated[list[str] | None, Field(max_length=1_000)] = None
+    models: ModelNames | None = None
     """Those that it may call; by default all that its maker may."""
 
 
@@ -54,6 +55,9 @@ def create_playground_key(asked: Calling, wanted: NewPlaygroundKey) -> Playgroun
     if models is None:
         own = asked.models_in(wanted.tenant, **where)
         models = None if own is None else sorted(own)
+        if not shares.are_few(models or ()):
+            raise ApiError("invalid_value", "Your roles are for more models than a key may name: "
+                           "name some.", param="models")  # fmt: skip
     asked.need_for(models, wanted.tenant, **where)
     check_place(asked, wanted.tenant, where)
     key_id, key, ends_s = api_keys.create_playground_key(

@@ -5,6 +5,7 @@ All of it is in control's database, and most of it in every gateway's memory.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Table, func, select
@@ -39,6 +40,11 @@ ALERT_TARGETS = Share(alert_targets, 20, "targets of alerts")
 BINDINGS_PER_USER_MAX = 200
 NAMES_CHARACTERS_MAX = 8_192
 """Of the models that a key or a role's binding names, all together."""
+
+
+def are_few(names: Iterable[str]) -> bool:
+    """Whether so many models may be named at one key or binding."""
+    return sum(map(len, names)) <= NAMES_CHARACTERS_MAX
 
 
 def check(connection: Connection, share: Share, tenant: str, *where: ColumnElement[bool]) -> None:
