@@ -461,6 +461,17 @@ def test_a_programs_token_does_not_change_what_its_user_enters_with(house: Platf
     assert user("POST", "/me/password", change).status_code == 403
 
 
+def test_the_token_that_lets_in_is_the_one_that_signs_out_and_shows_proof(house: Platform) -> None:
+    """However it is written: whoever signs out is out."""
+    person = house.person("acme", "owner", password=PASSWORD, stepped_up=False)
+    spaced = {"authorization": f"Bearer  {person.token}"}
+    proof = {"password": PASSWORD}
+    assert house.client.post("/api/v1/me/step-up", json=proof, headers=spaced).is_success
+    assert person("POST", f"/users/{person.id}/tokens", {}).status_code == 201
+    assert house.client.delete("/api/v1/sessions", headers=spaced).is_success
+    assert person("GET", "/me").status_code == 401
+
+
 def test_a_session_alone_does_not_change_its_users_password(house: Platform) -> None:
     owner = house.person("acme", "owner", password=PASSWORD)
     assert owner("PATCH", f"/users/{owner.id}", {"password": WRONG}).status_code == 403

@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar, NamedTuple, TypeVar
 from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Depends, Request
+from fastapi.security.utils import get_authorization_scheme_param
 from pydantic import Field
 from sqlalchemy import Connection
 
@@ -347,10 +348,14 @@ def _note_failure(
 @router.delete("/sessions")
 def log_out(asked: SignedIn, request: Request) -> Ended:
     """Sign out."""
-    token = request.headers.get("authorization", "").partition(" ")[2]
-    tokens.end(asked.db, asked.context.suite, token)
+    tokens.end(asked.db, asked.context.suite, _token_of(request))
     asked.note("", asked.actor.id, action="logout")
     return Ended()
+
+
+def _token_of(request: Request) -> str:
+    """The token that the caller is known by, as FastAPI reads it."""
+    return get_authorization_scheme_param(request.headers.get("authorization"))[1]
 
 
 @router.get("/me")
@@ -407,8 +412,7 @@ def step_up(asked: Proving, request: Request, wanted: Proof) -> SteppedUp:
     minutes, in this session."""
     row = sign_in_again(asked, wanted.password, SecondFactor(wanted.code, wanted.recovery_code))
     _insist_unchanged(asked, row)
-    token = request.headers.get("authorization", "").partition(" ")[2]
-    tokens.note_step_up(asked.db, asked.context.suite, token)
+    tokens.note_step_up(asked.db, asked.context.suite, _token_of(request))
     asked.note(row["tenant"], row["id"], action="step-up")
     return SteppedUp(expires_at_s=int(time.time()) + tokens.STEP_UP_S)
 
