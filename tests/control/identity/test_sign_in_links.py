@@ -76,6 +76,9 @@ def test_who_came_in_by_a_link_has_shown_no_credential(house: Platform) -> None:
     reset = operator("POST", f"/users/{other.id}/totp/reset", {})
     assert reset.status_code in (400, 403, 404), reset.text
     assert operator("POST", "/users/operator/tokens", {"name": "x"}).status_code in (403, 404)
+    owner = {"role": "owner", "tenant": "alpha"}
+    bound = operator("POST", f"/users/{other.id}/bindings", owner)
+    assert (bound.status_code, bound.json()["error"]["code"]) == (403, "step_up_required")
 
 
 def test_another_admin_token_ends_those_sessions(house: Platform) -> None:
