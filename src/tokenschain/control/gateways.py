@@ -64,6 +64,9 @@ def running(connection: Connection) -> Counter[str]:
 def lacking(connection: Connection, variables: Iterable[str]) -> dict[str, list[str]]:
     """Of these environment variables, those that are not set at gateways that run now, with their
     names. A gateway gets those that are named as it starts."""
+    wanted = sorted(set(variables))
+    if not wanted:
+        return {}
     now_s = time.time()
     told = [one.status for one in _reports(connection) if now_s - one.seen_s < REPORTED_MAX_S]
     found = {
@@ -72,7 +75,7 @@ def lacking(connection: Connection, variables: Iterable[str]) -> dict[str, list[
             for status in told
             if status.set_variables is not None and name not in status.set_variables
         ]
-        for name in sorted(set(variables))
+        for name in wanted
     }
     return {name: at for name, at in found.items() if at}
 

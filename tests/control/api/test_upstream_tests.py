@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from tests.control.configuration.conftest import upstream
 from tests.security.platform import Platform, platform
@@ -177,3 +177,33 @@ def test_a_variable_that_gateways_have_not_got_is_told(
     assert tested()["outcome"] == "ok"
     tester.step = StepResult("credential", "failed", "not to be had here")
     assert tested()["outcome"] == "skipped", "gateways make the calls, not control"
+
+
+def test_what_gateways_reported_is_read_once_for_a_whole_change(
+    made: Platform, tester: RecordingTester
+) -> None:
+    status = GatewayStatus("gw-1", 0, 1, "0.1.0", 0.0, 5, 0.2, 0, 1, 0.0, set_variables=())
+    gateways.note(made.engine, status)
+    read: list[str] = []
+    listener = lambda *given: read.append(given[2])  # noqa: E731 - it is taken off again
+    event.listen(made.engine, "before_cursor_execute", listener)
+
+    def applied(credential: str) -> tuple[int, int]:
+        """How often reports were read, and how many warnings there are."""
+        documents = [
+            {"kind": "upstream", "name": f"many-{n}",
+             "spec": upstream("gamma", credential=credential.format(n))}
+            for n in range(4)
+        ]  # fmt: skip
+        body = {"documents": documents, "dry_run": True}
+        read.clear()
+        reply = made.operator("POST", "/configuration/apply", body)
+        assert reply.status_code == 200, reply.text
+        reports = [one for one in read if "FROM meta" in one and "LIKE" in one]
+        return len(reports), len(reply.json()["warnings"])
+
+    try:
+        assert applied("env:VENDOR_KEY_{}") == (1, 4)
+        assert applied("file:/run/secrets/{}") == (0, 0)
+    finally:
+        event.remove(made.engine, "before_cursor_execute", listener)

@@ -3,7 +3,8 @@
 (No postponed annotations here: FastAPI reads them.)
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any, Literal
 
 import msgspec
@@ -19,6 +20,7 @@ from tokenschain.control.configuration.store import StoredResource
 from tokenschain.core.tenancy import PLATFORM
 from tokenschain.core.upstream_report import MEND_VARIABLE
 from tokenschain.infra import hardening
+from tokenschain.infra.config.validation import Values
 
 READ = "configuration:read"
 _FIELDS_SHOWN_MAX = 200
@@ -193,17 +195,25 @@ def applied(asked: RequestContext, outcome: Outcome, *, dry_run: bool) -> dict[s
 
 def _unset_variables(asked: RequestContext, changed: Iterable[ResourceChange]) -> Iterator[str]:
     """Credentials in the environment that gateways have not got: to them, there is no key."""
-    for one in changed:
-        if one.kind is Kind.UPSTREAM and one.after is not None:
-            named = hardening.variables_in(one.after.get("credential", ()))
-            named -= hardening.variables_in((one.before or {}).get("credential", ()))
-            for name, at in gateways.lacking(asked.db, named).items():
-                # Names of gateways are the platform's business.
-                named_there = (
-                    at[:_GATEWAYS_SHOWN_MAX] if asked.may(READ, PLATFORM) else ["gateways"]
-                )
-                where = ", ".join(named_there)
-                yield f"{one.key}: `env:{name}` is not set at {where}: {MEND_VARIABLE}"
+    named = {
+        one.key: _variables(one.after) - _variables(one.before)
+        for one in changed
+        if one.kind is Kind.UPSTREAM
+    }
+    lacking = gateways.lacking(asked.db, chain.from_iterable(named.values()))
+    for key, names in named.items():
+        for name in sorted(names & lacking.keys()):
+            where = gateways_named(asked, lacking[name])
+            yield f"{key}: `env:{name}` is not set at {where}: {MEND_VARIABLE}"
+
+
+def _variables(values: Values | None) -> set[str]:
+    return hardening.variables_in((values or {}).get("credential", ()))
+
+
+def gateways_named(asked: RequestContext, names: Sequence[str]) -> str:
+    """Gateways by name to whom reads the platform's configuration; they are its business."""
+    return ", ".join(names[:_GATEWAYS_SHOWN_MAX]) if asked.may(READ, PLATFORM) else "gateways"
 
 
 def summary(found: ConfigRevision, hidden: frozenset[str]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from tokenschain.control.api.configuration import (
     missing,
     refusal,
 )
-from tokenschain.control.api.configuration_answers import READ
+from tokenschain.control.api.configuration_answers import READ, gateways_named
 from tokenschain.control.api.context import (
     AdminRoute,
     AnswerBody,
@@ -120,14 +120,16 @@ def test_upstream(
             raise ApiError("invalid_value", f"The {key} has no address.", param="spec")
         stored = _secrets(asked, db, state, found.upstream)
         named = hardening.variables_in(found.upstream.credentials)
-        lacking = gateways.lacking(db, named)
+        lacking = {
+            name: gateways_named(asked, at) for name, at in gateways.lacking(db, named).items()
+        }
         heard = bool(gateways.seen(db))
     if wanted.model and found.trial is None:
         why = f"The {key} does not serve `{wanted.model}`."
         raise ApiError("invalid_value", why, param="model")
     report = asked.wait_for(tester.test, found.upstream, found.trial, stored)
     if named and heard:
-        report = _at_gateways(report, named, lacking, names=asked.may(READ, PLATFORM))
+        report = _at_gateways(report, named, lacking)
     failed = [one.step for one in report.steps if one.outcome == "failed"]
     asked.note(tenant, str(key), {"test": failed or "ok"})
     return UpstreamTest(
@@ -138,25 +140,17 @@ def test_upstream(
 
 
 def _at_gateways(
-    report: UpstreamReport,
-    named: Collection[str],
-    lacking: Mapping[str, Sequence[str]],
-    *,
-    names: bool,
+    report: UpstreamReport, named: Collection[str], lacking: Mapping[str, str]
 ) -> UpstreamReport:
     """A report with what gateways have of the variables that are named: they make the calls.
 
     Args:
-        names: whether gateways are named.
+        lacking: variables that are not set, and at which gateways.
     """
     credential = next((one for one in report.steps if one.step == "credential"), None)
     others = [one for one in report.steps if one is not credential]
     if lacking:
-        where = [
-            f"`env:{name}` at {', '.join(at) if names else 'gateways'}"
-            for name, at in lacking.items()
-        ]
-        said = f"not set: {'; '.join(where)}"
+        said = f"not set: {'; '.join(f'`env:{name}` at {at}' for name, at in lacking.items())}"
         credential = StepResult("credential", "failed", said, MEND_VARIABLE)
     elif credential is not None and credential.outcome == "failed":
         variables = ", ".join(f"`env:{name}`" for name in sorted(named))
