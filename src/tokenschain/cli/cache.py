@@ -26,6 +26,7 @@ from tokenschain.core.cache.semantic_protocol import (
     PAIR_BYTES_MAX,
     PAIRS_MAX,
     QUESTION_CHARACTERS_MAX,
+    pair_bytes,
 )
 from tokenschain.infra import config
 
@@ -176,7 +177,7 @@ def _pieces(rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     some: list[dict[str, Any]] = []
     size = 0
     for row in rows:
-        more = len(f"{row['a']}{row['b']}".encode("utf-8", "replace"))
+        more = pair_bytes(row["a"], row["b"])
         if some and (len(some) >= PAIRS_MAX or size + more > PAIR_BYTES_MAX):
             yield some
             some, size = [], 0

@@ -23,6 +23,7 @@ from tokenschain.control.api.context import (
     RequestBody,
     RequestContext,
 )
+from tokenschain.control.api.model_names import ModelName
 from tokenschain.control.cache import rules_and_stats
 from tokenschain.control.cache.semantic_client import SemanticProcesses
 from tokenschain.control.identity import organization
@@ -32,6 +33,7 @@ from tokenschain.core.cache.semantic_protocol import (
     PAIRS_MAX,
     QUESTION_CHARACTERS_MAX,
     LabelledPair,
+    pair_bytes,
 )
 from tokenschain.core.errors import ApiError
 from tokenschain.core.snapshot import ModelDirectory
@@ -124,12 +126,12 @@ class PairsToLearn(RequestBody):
     }
     tenant: Label
     project: Label
-    model: Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f]+$")]
+    model: ModelName
     pairs: Annotated[list[Pair], Field(min_length=1, max_length=PAIRS_MAX)]
 
     @model_validator(mode="after")
     def _few_bytes(self) -> "PairsToLearn":
-        size = sum(len(f"{pair.a}{pair.b}".encode("utf-8", "replace")) for pair in self.pairs)
+        size = sum(pair_bytes(pair.a, pair.b) for pair in self.pairs)
         if size > PAIR_BYTES_MAX:
             raise ValueError(
                 f"the questions of `pairs` take {size:,} bytes of at most {PAIR_BYTES_MAX:,}: "

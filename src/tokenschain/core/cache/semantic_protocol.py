@@ -87,6 +87,11 @@ QUESTION_CHARACTERS_MAX = 2_000
 """Of a pair."""
 
 
+def pair_bytes(question: str, other: str) -> int:
+    """What a pair is counted as, of `PAIR_BYTES_MAX`."""
+    return len(f"{question}{other}".encode("utf-8", "replace"))
+
+
 class LabelledPair(msgspec.Struct, array_like=True):
     """Two questions of which somebody knows whether one answer is right for both."""
 
