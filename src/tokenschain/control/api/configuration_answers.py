@@ -17,6 +17,7 @@ from tokenschain.control.configuration.changes import Outcome
 from tokenschain.control.configuration.history import ConfigRevision, Effect, ResourceChange
 from tokenschain.control.configuration.resources import Kind, Origin
 from tokenschain.control.configuration.store import StoredResource
+from tokenschain.control.identity import ownership
 from tokenschain.core.tenancy import PLATFORM
 from tokenschain.core.upstream_report import MEND_VARIABLE
 from tokenschain.infra import hardening
@@ -217,18 +218,14 @@ def gateways_named(asked: RequestContext, names: Sequence[str]) -> str:
 
 
 def summary(found: ConfigRevision, hidden: frozenset[str]) -> dict[str, Any]:
-    return {
+    whole = {
         "revision": found.revision, "at_ms": found.at_ms, "actor": found.actor,
         "origin": found.origin, "tenant": found.tenant, "reason": found.reason,
         "resources": [str(one.key) for one in found.changes[:20]],
         "changed": len(found.changes), "rolled_back_of": found.rolled_back_of,
-        "refusals": [_refusal(one, hidden) for one in found.refusals],
+        "refusals": msgspec.to_builtins(found.refusals),
     }  # fmt: skip
-
-
-def _refusal(found: history.Refusal, hidden: frozenset[str]) -> GatewayRefusal:
-    said = msgspec.structs.asdict(found)
-    return GatewayRefusal(**{k: v for k, v in said.items() if f"refusals.{k}" not in hidden})
+    return ownership.without([whole], hidden)[0]
 
 
 def detail(found: ConfigRevision, hidden: frozenset[str]) -> RevisionDetail:

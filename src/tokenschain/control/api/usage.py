@@ -6,7 +6,7 @@
 import csv
 import io
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Annotated, Literal
 
@@ -324,7 +324,7 @@ def usage(
         raise ApiError("invalid_value", f"{error}.", param="group_by") from None
     if hidden:
         # What only the platform's own costs are in is no row of a customer's.
-        rows = _without((r for r in rows if r["calls"] or r["charge_pico"]), hidden)
+        rows = ownership.without((r for r in rows if r["calls"] or r["charge_pico"]), hidden)
     if form == "csv":
         return _csv_answer(
             rows[at : at + _ROWS_AT_ONCE] for at in range(0, len(rows), _ROWS_AT_ONCE)
@@ -349,17 +349,6 @@ def _only_own(
     if models:
         return models
     raise ApiError("permission_denied", "Name a project of yours: `project=...`.", param="project")
-
-
-def _without(rows: Iterable[ledger.Row], hidden: Collection[str]) -> list[ledger.Row]:
-    """Rows without those fields; `list.field` is one of the rows of a list in them."""
-    shown = [{k: v for k, v in row.items() if k not in hidden} for row in rows]
-    inner = [name.partition(".") for name in hidden if "." in name]
-    for row in shown:
-        for inside in {inside for inside, _, _ in inner}:
-            names = {name for where, _, name in inner if where == inside}
-            row[inside] = _without(row[inside], names)
-    return shown
 
 
 @router.get(
@@ -409,7 +398,7 @@ def list_calls(
         where=where,
         models=models,
     )
-    rows = _without(found.rows, ownership.hidden_fields(asked, "GET /calls"))
+    rows = ownership.without(found.rows, ownership.hidden_fields(asked, "GET /calls"))
     return listed(ListAnswer[CallRow], found, rows)
 
 
@@ -444,7 +433,7 @@ def export_calls(
         for rows in ledger.each_call(
             engine, tenant=whose, from_ms=from_s * 1_000, until_ms=until_s * 1_000
         ):
-            shown = _without(rows, hidden)
+            shown = ownership.without(rows, hidden)
             for row in shown:
                 for name in ("attempts", "route"):
                     if name in row:
@@ -502,7 +491,7 @@ def read_call(asked: ReadingCall, event_id: str) -> CallRow:
     ):
         raise ApiError("not_found", "There is no such call.", param="event_id")
     hidden = ownership.hidden_fields(asked, "GET /calls/{event_id}")
-    return CallRow(**_without([row], hidden)[0])
+    return CallRow(**ownership.without([row], hidden)[0])
 
 
 @router.get("/metering", tags=["usage"])
@@ -527,7 +516,7 @@ def list_served_models(asked: ReadingModels) -> Items[Model]:
     served = asked.context.publisher.snapshot.models.values()
     models = msgspec.to_builtins([m for m in served if reach is None or m.name in reach])
     charged = {m["name"]: _prices(asked, m["name"]) for m in models}
-    models = _without(models, ownership.hidden_fields(asked, "GET /served-models"))
+    models = ownership.without(models, ownership.hidden_fields(asked, "GET /served-models"))
     return Items[Model](data=[Model(**m, prices=charged[m["name"]]) for m in models])
 
 

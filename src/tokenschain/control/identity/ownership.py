@@ -7,9 +7,9 @@ and tests/security/test_permissions.py walks it with roles of every kind.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from enum import StrEnum
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from sqlalchemy import Connection, select, update
 
@@ -167,6 +167,17 @@ def hidden_fields(asked: Asker, route: str) -> frozenset[str]:
         for right in FIELD_RIGHTS
         if (right.route, right.side) == (route, "answer") and not asked.may(right.action, PLATFORM)
     )
+
+
+def without(rows: Iterable[Mapping[str, Any]], hidden: Collection[str]) -> list[dict[str, Any]]:
+    """Rows without hidden fields; `list.field` is one of the rows of a list in them."""
+    shown = [{k: v for k, v in row.items() if k not in hidden} for row in rows]
+    inner = [name.partition(".") for name in hidden if "." in name]
+    for row in shown:
+        for inside in {inside for inside, _, _ in inner}:
+            names = {name for where, _, name in inner if where == inside}
+            row[inside] = without(row[inside], names)
+    return shown
 
 
 def is_set_by_platform(connection: Connection, limit_id: str) -> bool:
