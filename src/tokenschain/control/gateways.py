@@ -12,13 +12,11 @@ from sqlalchemy import Connection, Engine, delete, select
 from tokenschain.control import revisions
 from tokenschain.control.configuration import history
 from tokenschain.control.observability import alerts
-from tokenschain.core.gateway_status import GatewayStatus
+from tokenschain.core.gateway_status import REPORTED_MAX_S, GatewayStatus
 from tokenschain.infra.database.tables import meta
 
 FORGOTTEN_S = 600.0
 """A gateway that says nothing for so long is gone: each process has a name of its own."""
-REPORTED_MAX_S = 60.0
-"""Gateways tell of themselves every few seconds; one that does not has ended."""
 _PREFIX = "gw/"
 _encode = msgspec.json.Encoder().encode
 

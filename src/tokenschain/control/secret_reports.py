@@ -27,7 +27,7 @@ REPORT_S = 2.0
 REPEAT_S = 10.0
 SILENT_S = 30.0
 """Who was not heard for so long is gone, or learns of the secret when it is back."""
-REPORTED_MAX_S = 60.0
+WAIT_MAX_S = 60.0
 """How long a rotation waits for reports."""
 _LOOK_S = 0.25
 _PREFIX = "ctl/"
@@ -100,7 +100,7 @@ def until_reported(
     wanted: str,
     *,
     in_force: bool,
-    wait_max_s: float = REPORTED_MAX_S,
+    wait_max_s: float = WAIT_MAX_S,
 ) -> None:
     """Wait until every gateway and control that is heard has the new secret.
 

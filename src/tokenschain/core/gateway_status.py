@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+REPORTED_MAX_S = 60.0
+"""Gateways tell of themselves every few seconds; one that has not for so long has ended."""
 MISSING = "missing"
 """The state of a key whose reference leads to nothing."""
 

@@ -15,6 +15,7 @@ from tokenschain.cli.doctor.findings import Findings
 from tokenschain.cli.doctor.machine_checks import STATUS_FRESH_S, ThisMachine, check_skew
 from tokenschain.core.gateway_status import (
     MISSING,
+    REPORTED_MAX_S,
     GatewayStatus,
     RefusedKey,
     RefusedRevision,
@@ -27,8 +28,6 @@ from tokenschain.infra.gateway_status_files import read_statuses
 
 HEARD_MAX_S = 60.0
 """Control answers a gateway's poll every 20 s."""
-REPORTED_MAX_S = 60.0
-"""Gateways tell control of themselves every few seconds."""
 JOURNAL_LAG_WARN_S = 30.0
 JOURNAL_SHARE_WARN, JOURNAL_SHARE_FAIL = 0.5, 0.9
 FAILURES_WARN, FAILURE_SHARE_WARN = 3, 0.2
