@@ -119,10 +119,10 @@ def reseal_machine(settings: Settings) -> int:
         SecretFileRefused: something opens with no key of the file, which still holds the old one.
     """
     count = secrets.Vault(settings.vault_path, settings.master_key_path, INTERNATIONAL).reseal()
-    if settings.database.url is None and not (settings.data_dir / "tokenschain.db").exists():
-        return count
     engine = db.connect(settings.database_url)
     try:
+        if not db.is_made(engine):
+            return count
         sealer = secrets.master_sealer(SecretFile(settings.master_key_path), INTERNATIONAL)
         found = reseal(engine, sealer)
     finally:

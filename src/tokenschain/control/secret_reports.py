@@ -142,10 +142,10 @@ def _reports(settings: Settings) -> Iterator[tuple[str, float, dict[str, tuple[s
     """Who said what, and when: workers of this machine in files, all others in the database."""
     for status in read_statuses(settings.data_dir):
         yield f"gateway {status.name}", status.at_s, status.secrets
-    if settings.database.url is None and not (settings.data_dir / "tokenschain.db").exists():
-        return
     engine = db.connect(settings.database_url)
     try:
+        if not db.is_made(engine):
+            return
         with db.reading(engine) as connection:
             for one in gateways.seen(connection):
                 yield f"gateway {one.status.name}", one.seen_s, one.status.secrets

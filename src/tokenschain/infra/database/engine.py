@@ -195,10 +195,8 @@ def probe(url: str) -> DatabaseProbe | None:
         DatabaseUnreachable: it cannot be used, and why.
     """
     engine = connect(url, 2)
-    if engine.dialect.name == "sqlite":
-        file = engine.url.database
-        if not file or not os.path.exists(file):
-            return None
+    if not is_made(engine):
+        return None
     try:
         wait_for(engine, 0.0, lambda *_, **__: None)
         with reading(engine) as connection:
@@ -208,6 +206,12 @@ def probe(url: str) -> DatabaseProbe | None:
         raise DatabaseUnreachable(f"the database at {engine.url.database}: {why}") from None
     finally:
         engine.dispose()
+
+
+def is_made(engine: Engine) -> bool:
+    """Whether there is a database; a file of SQLite may still be to be made."""
+    file = engine.url.database
+    return engine.dialect.name != "sqlite" or bool(file and os.path.exists(file))
 
 
 def unix_time(connection: Connection) -> float | None:
