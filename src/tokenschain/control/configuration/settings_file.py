@@ -42,8 +42,7 @@ def problems(
     """
     specs = configuration.specs_of(settings)
     kept = {key: one.spec for key, one in (found or {}).items()}
-    made = {key: spec for key, spec in kept.items()
-            if found is not None and found[key].managed_by is Origin.API}  # fmt: skip
+    made = {key: one.spec for key, one in (found or {}).items() if one.managed_by is Origin.API}
     wrong = [
         one for key, spec in specs.items() for one in kinds.read(key, kinds.canonical(spec))[1]
     ]
