@@ -342,11 +342,11 @@ def _only_own(
     Raises:
         ApiError: `permission_denied` when it would have to be several projects.
     """
-    for where in ({}, {} if project is None else {"project": project}):
-        models = asked.models_in(tenant or PLATFORM, **where)
-        if models is None:
-            return None
-    if models:
+    whose = tenant or PLATFORM
+    models = asked.models_in(whose)
+    if models is not None and project is not None:
+        models = asked.models_in(whose, project=project)
+    if models is None or models:
         return models
     raise ApiError("permission_denied", "Name a project of yours: `project=...`.", param="project")
 
