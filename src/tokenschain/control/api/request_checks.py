@@ -1,4 +1,4 @@
-"""Checks of a request to the admin API, made before its body is read."""
+"""Checks of a request to the admin API, made before its body is decoded."""
 
 from __future__ import annotations
 
