@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import msgspec
 from starlette.responses import Response
@@ -11,16 +11,14 @@ from starlette.responses import Response
 from tokenschain.console.admin_api import ApiRefusal, segment
 from tokenschain.console.rendering import Renderer
 from tokenschain.console.visit import PagePart, Visit
+from tokenschain.core.call_record import CallResult, result_of
 
 RANGES = {"1h": 3_600, "24h": 86_400, "7d": 7 * 86_400, "30d": 30 * 86_400}
 """By name, in seconds."""
 DEFAULT_RANGE = "24h"
 SHOWN_MAX = 50
 BINS = 48
-RESULTS = ("ok", "cached", "rescued", "failed", "limited", "blocked")
 FILTERS = ("result", "model", "upstream", "key_id", "tag")
-FAILED_BY_LIMIT = frozenset({"rate_limit_exceeded", "insufficient_quota", "overloaded"})
-BLOCKED = frozenset({"content_filter"})
 
 
 class CallAttempt(msgspec.Struct):
@@ -61,17 +59,9 @@ class CallSummary(msgspec.Struct):
         return self.started_ms / 1_000
 
     @property
-    def result(self) -> str:
-        """What became of it, in the console's six words; see `out.` in the catalogue."""
-        if self.outcome in FAILED_BY_LIMIT or self.status == 429:
-            return "limited"
-        if self.outcome in BLOCKED:
-            return "blocked"
-        if self.outcome != "ok":
-            return "failed"
-        if self.cache not in ("bypass", "miss", ""):
-            return "cached"
-        return "rescued" if len(self.attempts) > 1 else "ok"
+    def result(self) -> CallResult:
+        """What became of it; see `outcome.` in the catalogue."""
+        return result_of(self.status, self.outcome, self.cache, len(self.attempts))
 
 
 class CallCandidate(msgspec.Struct):
@@ -147,7 +137,8 @@ async def show(visit: Visit, renderer: Renderer) -> Response:
     calls = parts["calls"]
     return renderer.page_or_part(
         "calls.html", "_calls.html", visit, calls=calls, given=given, chosen=chosen,
-        ranges=tuple(RANGES), results=RESULTS, bins=_bins(calls), filtered=any(given.values()),
+        ranges=tuple(RANGES), results=get_args(CallResult), bins=_bins(calls),
+        filtered=any(given.values()),
         part=await _read(visit, opened) if opened and not visit.fragment else None,
     )  # fmt: skip
 

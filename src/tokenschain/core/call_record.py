@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 from operator import attrgetter
-from typing import TypeVar, get_type_hints
+from typing import Literal, TypeVar, get_type_hints
 
 import msgspec
 
@@ -26,6 +26,34 @@ class HitKind(StrEnum):
     """An identical request was being answered: single flight."""
     SEMANTIC = "hit-semantic"
     """A question that means the same was answered before."""
+
+
+CallResult = Literal["ok", "cached", "rescued", "failed", "limited", "blocked"]
+"""What became of a call, in one word; see `result_of`."""
+LIMITED = frozenset({
+    "rate_limit_exceeded", "budget_exceeded", "insufficient_balance", "overloaded",
+})  # fmt: skip
+"""Outcomes of calls for which a rate, budget, wallet or the upstreams' own limits left no room."""
+BLOCKED = frozenset({"content_filter"})
+_HITS = frozenset(HitKind)
+
+
+def result_of(status: int, outcome: str, cache: str, attempts: int) -> CallResult:
+    """What became of a call by its record; `control.billing.ledger` asks the same of its rows.
+
+    Args:
+        cache: see `CallRecord.cache`.
+        attempts: how many there were.
+    """
+    if status == 429 or outcome in LIMITED:
+        return "limited"
+    if outcome in BLOCKED:
+        return "blocked"
+    if outcome != "ok":
+        return "failed"
+    if cache in _HITS:
+        return "cached"
+    return "rescued" if attempts > 1 else "ok"
 
 
 LEARNING = "learning"

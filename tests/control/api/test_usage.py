@@ -7,7 +7,7 @@ import io
 import json
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 import pyarrow.parquet as pq
 import pytest
@@ -16,7 +16,7 @@ from tests.records import record
 from tests.security.platform import OPERATOR, Platform, platform
 from tests.stack import Stack
 from tokenschain.core import call_record
-from tokenschain.core.call_record import AttemptRecord
+from tokenschain.core.call_record import AttemptRecord, CallRecord, CallResult, HitKind
 
 SIM = {"max_tokens": 3, "x_sim": {"tokens": 3, "pause_s": 0}}
 
@@ -79,6 +79,45 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 def test_calls_are_found_by_upstream_and_tag(house: Platform, query: str, wanted: set[str]) -> None:
     found = house.operator("GET", f"/calls?{query}").json()["data"]
     assert {call["event_id"] for call in found} == wanted
+
+
+RESULTS: dict[CallResult, tuple[tuple[int, str, str, int], ...]] = {
+    "ok": ((200, "ok", "miss", 1), (200, "ok", "bypass", 0)),
+    "cached": tuple((200, "ok", kind, n) for kind in HitKind for n in (0, 2)),
+    "rescued": ((200, "ok", "miss", 2), (200, "ok", "bypass", 3)),
+    "failed": ((502, "upstream_failed", "miss", 2), (400, "invalid_value", "bypass", 0)),
+    "limited": (
+        (429, "rate_limit_exceeded", "bypass", 0), (429, "overloaded", "miss", 0),
+        (402, "budget_exceeded", "bypass", 0), (402, "insufficient_balance", "bypass", 0),
+        (429, "upstream_rate_limited", "miss", 2),
+    ),
+    "blocked": ((400, "content_filter", "bypass", 0), (200, "content_filter", "miss", 1)),
+}  # fmt: skip
+"""Status, outcome, what the cache did, and the number of attempts of calls of each result."""
+
+
+def test_each_call_is_found_by_what_became_of_it(house: Platform) -> None:
+    calls: list[CallRecord] = []
+    wanted: dict[str, str] = {}
+    for result, rows in RESULTS.items():
+        for status, outcome, cache, attempts in rows:
+            assert call_record.result_of(status, outcome, cache, attempts) == result
+            name = f"result-{len(calls)}"
+            wanted[name] = result
+            calls.append(
+                record(
+                    len(calls), event_id=name, tenant="results", status=status, outcome=outcome,
+                    cache=cache, started_ms=int(time.time() * 1e3),
+                    attempts=[AttemptRecord(f"u{n}", 1.0) for n in range(attempts)],
+                )
+            )  # fmt: skip
+    house.app.state.context.ledger.ingest([call_record.encode(call) for call in calls])
+    found = {
+        row["event_id"]: result
+        for result in get_args(CallResult)
+        for row in house.operator("GET", f"/calls?tenant=results&result={result}").json()["data"]
+    }
+    assert found == wanted
 
 
 def test_a_call_is_found_by_its_request_id(house: Platform) -> None:

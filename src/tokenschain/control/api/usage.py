@@ -36,6 +36,7 @@ from tokenschain.control.billing.limits import CHINA_S
 from tokenschain.control.billing.rollups import DAY_S
 from tokenschain.control.identity import ownership
 from tokenschain.control.identity.ownership import Extent
+from tokenschain.core.call_record import CallResult
 from tokenschain.core.errors import ApiError
 from tokenschain.core.pricing.catalog import Price, selling_price, to_yuan
 from tokenschain.core.spreadsheet import text_cell
@@ -64,7 +65,6 @@ ReadingUpstreams = Annotated[RequestContext, Depends(Permission("models:read", E
 
 ZONES_S = {"UTC": 0, "Asia/Shanghai": CHINA_S}
 """How far their days begin before those of UTC."""
-CallResult = Literal["ok", "cached", "rescued", "failed", "limited", "blocked"]
 _ROWS_AT_ONCE = 1_000
 """Written of a long answer at a time."""
 

@@ -585,10 +585,10 @@ def _has(name: str, value: str) -> ColumnElement[bool]:
 
 
 def _results() -> dict[str, ColumnElement[bool]]:
-    """What became of a call, each in one of six words."""
+    """`call_record.result_of` of a row, as a condition for each result."""
     row = ledger.c
-    limited = or_(row.status == 429, row.outcome.in_(("rate_limit_exceeded", "overloaded")))
-    blocked = and_(row.outcome == "content_filter", not_(limited))
+    limited = or_(row.status == 429, row.outcome.in_(call_record.LIMITED))
+    blocked = and_(row.outcome.in_(call_record.BLOCKED), not_(limited))
     fine = and_(row.outcome == "ok", not_(limited))
     cached = row.cache.in_([kind.value for kind in HitKind])
     # No text within the JSON has this: its quotes would be escaped.
