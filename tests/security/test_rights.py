@@ -17,6 +17,7 @@ from tests.records import record
 from tests.security.platform import Caller, Platform, platform
 from tokenschain.core import call_record
 from tokenschain.core.tenancy import ACTIONS
+from tokenschain.infra.database import paging
 
 RATE = {"kind": "rate", "measure": "requests", "amount": 5}
 SEEDS = range(4)
@@ -272,6 +273,22 @@ def test_pages_of_a_list_tell_nothing_of_what_is_not_shown(
     assert pages <= len(seen) + 1
     everything = owner("GET", f"{path}?limit=200").json()["data"]
     assert len(everything) > len(seen) or path == "/alerts"
+
+
+def test_a_list_goes_on_behind_many_rows_that_are_not_shown(
+    two_projects: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = two_projects.person("acme", "owner", project="p1")
+    whole = few("GET", "/keys?limit=200").json()["data"]
+    monkeypatch.setattr(paging, "ROUNDS_MAX", 1)
+    seen: list[Any] = []
+    pages: list[int] = []
+    cursor = ""
+    while cursor is not None:
+        page = few("GET", f"/keys?limit=1&cursor={cursor}").json()
+        pages.append(len(page["data"]))
+        seen, cursor = seen + page["data"], page["next_cursor"]
+    assert seen == whole and len(whole) > 1 and 0 in pages[:-1]
 
 
 # --- roles for certain models -----------------------------------------------------------------

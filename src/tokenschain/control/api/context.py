@@ -134,9 +134,10 @@ def listed(kind: type[Body_], found: Rows, shown: Sequence[Mapping[str, object]]
         kind: of `ListAnswer`.
         shown: all of the page's rows as the caller sees them; or none, where the list is of
             nothing that it may see. Where some are seen and some are not, see
-            `paging.seen_page`.
+            `paging.seen_page`, whose pages go on though one is empty.
     """
-    cursor = found.next_cursor if shown else None  # it would tell of what is not shown
+    hides = found.rows and not shown  # then a cursor would tell of what is not shown
+    cursor = None if hides else found.next_cursor
     return kind.model_validate({"data": list(shown), "next_cursor": cursor})
 
 
