@@ -442,16 +442,17 @@ def check_own_upstreams(asked: RequestContext, db: Connection, wanted: Iterable[
         if isinstance(values, dict):
             fields = checks.platform_fields(old, values)
             ownership.check_fields(asked, _SETTING, ownership.OWN, fields)
-        found = checks.platform_set(old)
-        if found:
-            moved = checks.address_fields(old, values) if isinstance(values, dict) else []
-            why = f"The platform set {' and '.join(found)} of the {key}: only the platform " + (
-                f"changes its {' and '.join(moved)}." if moved else "takes it away."
-            )
-            if moved:
-                ownership.check_fields(asked, _SETTING, ownership.PINNED, moved, why)
-            elif values is None:
-                ownership.check_fields(asked, _REMOVING, ownership.PINNED, why=why)
+        pinned = checks.platform_set(old)
+        if not pinned:
+            continue
+        said = f"The platform set {' and '.join(pinned)} of the {key}: only the platform"
+        if values is None:
+            why = f"{said} takes it away."
+            ownership.check_fields(asked, _REMOVING, ownership.PINNED, why=why)
+        elif isinstance(values, dict):
+            moved = checks.address_fields(old, values)
+            why = f"{said} changes its {' and '.join(moved)}."
+            ownership.check_fields(asked, _SETTING, ownership.PINNED, moved, why)
 
 
 # --- all at once -------------------------------------------------------------------------
