@@ -250,7 +250,7 @@ class Sender:
     ) -> None:
         """
         Args:
-            key: unseals targets' addresses.
+            sealer: unseals targets' addresses.
             client: reaches public addresses only.
             report: told of what could not be sent in the end.
         """
