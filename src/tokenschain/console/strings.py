@@ -383,7 +383,7 @@ STRINGS: dict[str, tuple[str, str]] = {
     "outcome.cached": ("缓存命中", "Cached"),
     "outcome.rescued": ("切换后成功", "Rescued"),
     "outcome.failed": ("失败", "Failed"),
-    "outcome.limited": ("限流", "Limited"),
+    "outcome.limited": ("受限", "Limited"),
     "outcome.blocked": ("拦截", "Blocked"),
     "column.key": ("密钥", "Key"),
     "calls.title": ("调用日志", "Calls"),
