@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 import subprocess
@@ -41,6 +42,7 @@ from tokenschain.infra.control_channel.signatures import (
     BadSignature,
     Nonces,
     Signatures,
+    Signed,
 )
 from tokenschain.infra.security.suite import INTERNATIONAL
 
@@ -141,6 +143,10 @@ def _secret_of(stack: Stack) -> str:
 def _signatures(secret: str = SECRET, at: Any = time.time) -> Signatures:
     secrets = (secret,)
     return Signatures(INTERNATIONAL, lambda: secrets, at)
+
+
+def _checked(signatures: Signatures, method: str, path: str, body: bytes, header: str) -> Signed:
+    return asyncio.run(signatures.check(method, path, body, header))
 
 
 def _lease(wire: Wire, signatures: Signatures, sequence: int, holder: str) -> httpx.Response:
@@ -247,22 +253,22 @@ def test_a_request_is_believed_once_within_the_window_by_its_own_secret() -> Non
     now = [1_000.0]
     ours, theirs = _signatures(at=lambda: now[0]), _signatures(at=lambda: now[0])
     header = ours.sign("POST", "/x", b"body").header
-    theirs.check("POST", "/x", b"body", header)
+    _checked(theirs, "POST", "/x", b"body", header)
     for method, path, body in [
         ("GET", "/x", b"body"),
         ("POST", "/y", b"body"),
         ("POST", "/x", b""),
     ]:
         with pytest.raises(BadSignature, match="wrong"):
-            theirs.check(method, path, body, header)
+            _checked(theirs, method, path, body, header)
     for at in (1_000.0, 1_029.0, 1_031.0, 1_100.0, 969.0):
         now[0] = at
         with pytest.raises(
             BadSignature, match="before" if abs(at - 1_000) <= WINDOW_S else "clocks"
         ):
-            theirs.check("POST", "/x", b"body", header)
+            _checked(theirs, "POST", "/x", b"body", header)
     with pytest.raises(BadSignature):
-        theirs.check("POST", "/x", b"body", header.replace(" ", "\n", 1))
+        _checked(theirs, "POST", "/x", b"body", header.replace(" ", "\n", 1))
 
 
 def test_nonces_are_bounded_and_forgotten_with_their_window() -> None:
@@ -375,12 +381,12 @@ def test_a_secret_that_was_replaced_is_believed_while_it_stands_in_the_file() ->
 
     former, both, alone = of("o" * 32), of("n" * 32, "o" * 32), of("n" * 32)
     signed = former.sign("POST", "/internal", b"batch")
-    asked = both.check("POST", "/internal", b"batch", signed.header)
+    asked = _checked(both, "POST", "/internal", b"batch", signed.header)
     assert both.former_at_s == 1e9, "who rotates sees that it is still used"
     assert signed.answered(200, b"taken", asked.answer(200, b"taken"))
     assert both.is_of_disk(b"kept", former.of_disk(b"kept"))
     with pytest.raises(BadSignature):
-        alone.check(
-            "POST", "/internal", b"batch", former.sign("POST", "/internal", b"batch").header
+        _checked(
+            alone, "POST", "/internal", b"batch", former.sign("POST", "/internal", b"batch").header
         )
     assert not alone.is_of_disk(b"kept", former.of_disk(b"kept"))

@@ -139,17 +139,17 @@ class SemanticService:
         try:
             self._signatures.check_head(request.method, path, _signature_of(request))
         except BadSignature as error:
-            _refuse(exchange, _not_believed(error))
+            _refuse(exchange, error)
             return False
         return True
 
     async def _check(self, exchange: Exchange, path: str) -> None:
         request = exchange.request
-        check = self._signatures.check_beside
+        check = self._signatures.check
         try:
             signed = await check(request.method, path, request.body, _signature_of(request))
         except BadSignature as error:
-            _refuse(exchange, _not_believed(error))
+            _refuse(exchange, error)
             return
         if path in self._ways:
             await self._answer(exchange, path, signed)
@@ -300,10 +300,6 @@ class SemanticService:
 
 def _signature_of(request: Request) -> str:
     return request.headers.get(SIGNATURE_HEADER.encode(), b"").decode("latin-1")
-
-
-def _not_believed(error: BadSignature) -> ApiError:
-    return ApiError("invalid_api_key", f"The request is not believed: {error}.")
 
 
 def _refuse(exchange: Exchange, error: ApiError) -> None:

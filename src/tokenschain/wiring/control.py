@@ -48,7 +48,7 @@ from tokenschain.infra.control_channel.protocol import (
     RESPONSES_PATH,
     SIGNATURE_HEADER,
 )
-from tokenschain.infra.control_channel.signatures import BadSignature, Signatures
+from tokenschain.infra.control_channel.signatures import Signatures
 from tokenschain.infra.database import engine as db
 from tokenschain.infra.egress import PublicResolver, outside_client, upstream_tls
 from tokenschain.infra.security import secret_files, secrets
@@ -58,7 +58,7 @@ from tokenschain.providers.images import ImageFetcher
 from tokenschain.providers.upstream_tester import HttpUpstreamTester
 from tokenschain.providers.vendor_table import vendor_of
 from tokenschain.wire.client import HttpClient
-from tokenschain.wire.exchange import Exchange, Request
+from tokenschain.wire.exchange import Exchange
 from tokenschain.wire.server import HttpServer, Limits
 from tokenschain.wiring.machine import want_semantic
 
@@ -298,24 +298,16 @@ class _HeadCheck:
         path = request.path.decode("latin-1")
         try:
             if path.startswith("/internal/"):
-                self._check_signature(request, path)
+                query = request.query.decode("latin-1")
+                header = request.headers.get(SIGNATURE_HEADER.encode(), b"").decode("latin-1")
+                asked = f"{path}?{query}" if query else path
+                self._signatures.check_head(request.method, asked, header)
                 return True
             if _needs_token(path) and b"authorization" not in request.headers:
                 raise ApiError("missing_api_key", "Send a token as `Authorization: Bearer`.")
         except ApiError as error:
             exchange.reply(error.status, _JSON_LINE, error.body())
         return False
-
-    def _check_signature(self, request: Request, path: str) -> None:
-        query = request.query.decode("latin-1")
-        header = request.headers.get(SIGNATURE_HEADER.encode(), b"").decode("latin-1")
-        try:
-            self._signatures.check_head(
-                request.method, f"{path}?{query}" if query else path, header
-            )
-        except BadSignature as error:
-            message = f"The request is not believed: {error}."
-            raise ApiError("invalid_api_key", message) from None
 
 
 def _failed() -> tuple[int, bytes, bytes]:

@@ -34,7 +34,7 @@ from tokenschain.infra.control_channel.protocol import (
     LeaseBatch,
 )
 from tokenschain.infra.control_channel.response_store import RESPONSE_BYTES_MAX
-from tokenschain.infra.control_channel.signatures import BadSignature, Signatures
+from tokenschain.infra.control_channel.signatures import Signatures
 from tokenschain.infra.database.engine import reading
 from tokenschain.infra.journal import BadFrame, read_frames
 
@@ -78,11 +78,7 @@ class _SignedRoute(APIRoute):
             path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
             header = request.headers.get(SIGNATURE_HEADER, "")
             signatures = _context_of(request).signatures
-            try:
-                asked = await signatures.check_beside(request.method, path, body, header)
-            except BadSignature as error:
-                message = f"The request is not believed: {error}."
-                raise ApiError("invalid_api_key", message) from None
+            asked = await signatures.check(request.method, path, body, header)
             request.state.body = body
             try:
                 response = await handle(request)

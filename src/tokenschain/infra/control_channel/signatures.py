@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from tokenschain.core.errors import ApiError
 from tokenschain.infra.security.secrets import same
 from tokenschain.infra.security.suite import Signer, Suite
 
@@ -30,8 +31,11 @@ _HEADER = re.compile(
 _DISK = b"kept on disk\n"
 
 
-class BadSignature(Exception):
+class BadSignature(ApiError):
     """A request is not to be believed; the text says why, and nothing to strangers."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__("invalid_api_key", f"The request is not believed: {why}.")
 
 
 class Signed(NamedTuple):
@@ -111,18 +115,12 @@ class Signatures:
         if self._nonces.is_known(head.nonce, head.at_ms / 1e3):
             raise BadSignature("it came before")
 
-    def check(self, method: str, path: str, body: bytes, header: str) -> Signed:
-        """The request, once it is proven.
+    async def check(self, method: str, path: str, body: bytes, header: str) -> Signed:
+        """The request, once it is proven; a large body does not keep the event loop waiting.
 
         Raises:
             BadSignature: it is not signed with a secret of ours, too old, or came before.
         """
-        head, signer = self._read(method, path, header)
-        digest = self._suite.hex_digest(body) if len(body) == head.length else ""
-        return self._believe(head, signer, digest, header)
-
-    async def check_beside(self, method: str, path: str, body: bytes, header: str) -> Signed:
-        """The same, where a large body must not keep the event loop waiting."""
         head, signer = self._read(method, path, header)
         if len(body) != head.length:
             digest = ""
