@@ -24,7 +24,8 @@ from typing import Any
 import openai
 from rich.console import Console
 from rich.progress import track
-from tests.stack import PRICES, Stack, free_port, wait_for
+from tests.ports import free_port
+from tests.stack import PRICES, Stack, wait_for
 
 MODEL = "smollm2-135m-instruct"
 CACHE = Path(os.environ.get("TEST_MODEL_CACHE", Path.home() / ".cache" / "tokenschain"))

@@ -20,7 +20,8 @@ from pathlib import Path
 
 import httpx
 from rich.console import Console
-from tests.stack import PRICES, Stack, free_port, wait_for
+from tests.ports import free_port
+from tests.stack import PRICES, Stack, wait_for
 
 from tokenschain.core.errors import wire_refusal
 from tokenschain.engine import embedder

@@ -39,7 +39,7 @@ def main() -> None:
     asked = parser.parse_args()
     os.sched_setaffinity(0, {LOAD_CORE})
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(1, 1.0, Path(folder))
+        bench = Bench(1, 1.0, calls_only=True, folder=Path(folder))
         try:
             found = measure(bench, asked.rounds, asked.per_second)
         finally:

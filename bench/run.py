@@ -70,7 +70,7 @@ class Target(NamedTuple):
     where: Callable[[str], tuple[str, str]]
     pid: int | None
     headers: Callable[[str], str] = lambda _: ""
-    settle: Callable[[], None] = lambda: None
+    settle: Callable[[], object] = lambda: None
     """Waits until work left over from the last phase is done."""
     calls_per_s: float = 20_000.0
     """About what it can do, so that slow targets get fewer calls."""
@@ -574,8 +574,8 @@ def main() -> None:
             for each in tree(process.pid):
                 os.kill(each, signal.SIGKILL)
         bench.mock.kill()
-        for each in stacks:
-            each.close()
+        for stack in stacks:
+            stack.close()
         shutil.rmtree(folder, ignore_errors=True)
     asked = "quick: one round, a tenth of the load" if options.quick else f"medians of {rounds}"
     report.write(bench.samples, bench.single, asked)

@@ -15,6 +15,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -71,8 +72,8 @@ def main() -> None:
                 f"{quantile(close, 0.5):.1f} | {quantile(close, 0.99):.1f} |",
                 flush=True,
             )
-    alone = [_ms(lambda text=text: models.fast([text])) for text in near]
-    both = [_ms(lambda text=text: models.fine([text])) for text in near]
+    alone = [_ms(partial(models.fast, [text])) for text in near]
+    both = [_ms(partial(models.fine, [text])) for text in near]
     print(f"\nembedders alone: {statistics.median(alone):.1f} and {statistics.median(both):.1f} ms")
 
 
@@ -92,7 +93,7 @@ def fill(store: VectorStore, size: int, base: list[str], fast: Vectors, fine: Ve
 
 def times(matcher: Matcher, texts: list[str]) -> list[float]:
     """Milliseconds of each, sorted."""
-    return sorted(_ms(lambda text=text: matcher.find(b"s", "g", text)) for text in texts)
+    return sorted(_ms(partial(matcher.find, b"s", "g", text)) for text in texts)
 
 
 def _ms(run: Callable[[], object]) -> float:

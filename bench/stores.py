@@ -33,7 +33,7 @@ from tokenschain.control.billing import limits
 from tokenschain.control.billing.ledger import Ledger
 from tokenschain.core import call_record
 from tokenschain.core.call_record import AttemptRecord, CallRecord
-from tokenschain.core.limits import Budget
+from tokenschain.core.limits import Budget, Measure
 from tokenschain.infra.control_channel.protocol import BATCH_RECORDS_MAX
 from tokenschain.infra.database import engine as db
 
@@ -112,7 +112,7 @@ def add_budgets(engine: Engine) -> None:
     eaches = ((), ("tenant",), ("project",), ("key_id",), ("model",))
     with engine.begin() as connection:
         for number in range(10):
-            measure = "spend" if number % 2 else "tokens"
+            measure: Measure = "spend" if number % 2 else "tokens"
             budget = Budget(f"bench{number}", measure, 10**17, per=eaches[number % 5])
             limits.put(connection, budget, "")
 

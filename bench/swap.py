@@ -39,7 +39,7 @@ def large(version: str) -> bytes:
         for n in range(UPSTREAMS)
     }
     models = {f"model-{n}": ModelRoute(f"model-{n}", "chat", _offers(n)) for n in range(MODELS)}
-    virtual = {
+    virtual: dict[str, tuple[VirtualModelEntry, ...]] = {
         f"virtual-{n}": (
             VirtualModelEntry(f"model-{n % MODELS}", when=When(language="zh")),
             VirtualModelEntry(f"model-{(n + 1) % MODELS}"),
