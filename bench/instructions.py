@@ -50,6 +50,7 @@ from tokenschain.core.snapshot import (
 from tokenschain.core.snapshot.cache_rules import CacheRules
 from tokenschain.core.tenancy import KeyGrant
 from tokenschain.gateway.quota.leases import Draw
+from tokenschain.infra import process_tuning
 from tokenschain.infra.config.groups import CacheSettings, Settings
 from tokenschain.wire import server
 from tokenschain.wiring.gateway import GatewayWorker
@@ -367,9 +368,7 @@ def _count(names: Sequence[str]) -> None:
     """In the process under callgrind: run each case in a fork of it."""
     library = ctypes.CDLL(str(LIBRARY))
     one, many = _shards(1), None
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
+    process_tuning.tune_collector()
     for name in names:
         case = CASES[name]
         if case.crowd and many is None:

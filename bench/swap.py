@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import statistics
 import time
 
@@ -27,6 +26,7 @@ from tokenschain.core.snapshot import (
     encoding,
 )
 from tokenschain.core.snapshot.virtual_models import VirtualModelEntry, When
+from tokenschain.infra import process_tuning
 from tokenschain.infra.control_channel.client import decode_beside_calls, items_of, let_go
 
 UPSTREAMS, MODELS, OFFERS, VIRTUAL = 300, 240, 50, 10_000
@@ -93,9 +93,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--rounds", type=int, default=11)
     rounds = arguments.parse_args().rounds
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 20)  # as a gateway's; see `wiring.gateway`
+    process_tuning.tune_collector()
     served = Served()
     payloads = [large(str(n)) for n in range(2)]
     asyncio.run(pause_of(served, payloads[0]))

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ctypes
-import gc
 import os
 import random
 import signal
-import socket
 import ssl
-import sys
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import uvloop
 
@@ -46,7 +40,7 @@ from tokenschain.gateway.metering import JournalMetering
 from tokenschain.gateway.pipeline import Steps
 from tokenschain.gateway.quota.leases import BUDGETS_DRAW_MAX_S, RATES_DRAW_MAX_S, Draw, Leases
 from tokenschain.gateway.quota.reservation import LimitQuota
-from tokenschain.infra import descriptors, hardening, log
+from tokenschain.infra import descriptors, hardening, log, process_tuning
 from tokenschain.infra.access_log import AccessLog
 from tokenschain.infra.background import kept_up
 from tokenschain.infra.config import ENV_PREFIX, ServerSettings, Settings
@@ -60,11 +54,13 @@ from tokenschain.infra.gateway_status_files import keep_status, status_path
 from tokenschain.infra.heartbeat import beat, heartbeat_path
 from tokenschain.infra.journal import Journal, JournalFull, JournalLimits
 from tokenschain.infra.off_loop import WorkThread
+from tokenschain.infra.private_hosts import PrivateHosts
 from tokenschain.infra.redis.cache import RedisCacheStore
 from tokenschain.infra.redis.connection import REDIS_FAILURES
 from tokenschain.infra.redis.pubsub import RedisPubSub
 from tokenschain.infra.redis.rate_limits import RedisRateLimits
-from tokenschain.infra.security import credentials, rotation, secrets
+from tokenschain.infra.security import rotation, secrets
+from tokenschain.infra.security.credentials import UpstreamCredentials
 from tokenschain.infra.security.secret_files import SecretFile, check_access, read_or_make
 from tokenschain.infra.security.suite import INTERNATIONAL, Sealer
 from tokenschain.infra.telemetry import GatewayMetrics, Gauges, resident_bytes
@@ -74,17 +70,8 @@ from tokenschain.providers.openai_compat import HttpUpstreams
 from tokenschain.providers.openai_compat.reply_budget import ReplyBudget
 from tokenschain.providers.vendor_table import VENDORS, vendor_of
 from tokenschain.wire.client import ClientError, HttpClient
-from tokenschain.wire.request_head import ascii_host, can_be_value
 from tokenschain.wire.server import HttpServer, Limits
 
-_GC_THRESHOLDS = (20_000, 20, 20)
-"""A call allocates some hundred objects, nearly all freed by count; the default of
-700 would look for cycles several times a call's worth of work."""
-_SWITCH_INTERVAL_S = 0.0005
-"""How long the loop waits for the interpreter while long bodies are read in their thread; the
-default of 5 ms would be had at every turn."""
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
-_LARGE_BLOCK_BYTES = 262_144
 _LEAVE_METRICS_S = 1.0
 _REFRESH_KEYS_S = 2.0
 _LOOK_FOR_KEYS_S = 0.25
@@ -100,16 +87,7 @@ def run(settings: Settings, worker: int) -> None:
     """Serve until SIGTERM or SIGINT; then drain, ship the journal and return."""
     log.configure(settings.log_format, settings.node_name)
     descriptors.raise_limit()
-    # glibc raises these two by itself as large blocks are freed, and then keeps what
-    # ten-megabyte bodies leave behind.
-    libc = ctypes.CDLL(None)
-    libc.mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES)
-    libc.mallopt(_M_TRIM_THRESHOLD, 4 * _LARGE_BLOCK_BYTES)
-    # What is loaded by now stays for good; looking through it again is waste.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*_GC_THRESHOLDS)
-    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    process_tuning.tune()
     uvloop.run(_serve(settings, worker))
 
 
@@ -123,8 +101,9 @@ class GatewayWorker:
     def __init__(self, settings: Settings, worker: int) -> None:
         self._settings = settings
         self._worker = worker
+        self._served = Served()
         self._credentials_of: Callable[[], frozenset[str]] = frozenset
-        self._redactor = Redactor(self._credentials, self._hosts)
+        self._redactor = Redactor(self._credentials, PrivateHosts(settings, self._served).names)
         log.configure(settings.log_format, settings.node_name, self._redactor.secret_free)
         self._log = log.get(process=f"gateway-{worker}")
         self._report = log.EventLog(self._log)
@@ -134,9 +113,6 @@ class GatewayWorker:
         self._suite = INTERNATIONAL
         self._secrets = SecretFile(settings.internal_secret_path, self._report)
         self._signatures = Signatures(self._suite, self._secrets, time.time)
-        self._served = Served()
-        self._hosts_of: tuple[str, frozenset[str]] = ("", frozenset())
-        self._unusable: dict[str, str] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._off_loop = WorkThread("long bodies")
         self._build_channel(settings.data_dir / "gateway", str(worker))
@@ -193,11 +169,13 @@ class GatewayWorker:
         allowed = [ip_network(network) for network in networks]
         self._image_client = HttpClient(tls=tls, resolver=PublicResolver(allowed))
         self._outside = outside_client(settings.egress.ca_file, settings.egress.proxy)
-        self._stored_credentials = credentials.sealer_of(self._suite, self._secrets)
         self._vault = secrets.Vault(settings.vault_path, settings.master_key_path, self._suite)
+        secret_of = UpstreamCredentials(
+            self._suite, self._secrets, self._vault, self._served, self._report
+        ).find
         self._upstreams = HttpUpstreams(
             self._client,
-            self._secret_of,
+            secret_of,
             vendor_of,
             self._key_changed,
             ImageFetcher(self._image_client, settings.egress.image_bytes_total_max, self._off_loop),
@@ -298,6 +276,10 @@ class GatewayWorker:
         self._semantic = SemanticClient(
             asks.ask, _CONTROL_AWAY, time.monotonic, self._report, settings.cache.find_wait_max_s
         )
+        # Residency says whether a call's texts may go to the models elsewhere that compare them.
+        models = (settings.cache.judge, settings.cache.embedder)
+        zones = frozenset(one.zone for one in models if one is not None)
+        may_compare = partial(self._router.may_go_to, zones) if zones else None
         self._cache = ResponseCache(
             self._served,
             partial(self._suite.keyed_digest, self._suite.derive(self._secrets()[0], b"cache")),
@@ -307,14 +289,8 @@ class GatewayWorker:
             REDIS_FAILURES,
             self._semantic,
             self._off_loop,
-            self._may_compare(),
+            may_compare,
         )
-
-    def _may_compare(self) -> Callable[..., bool] | None:
-        """Whether residency lets a call's texts go to the models elsewhere that compare them."""
-        cache = self._settings.cache
-        zones = frozenset(one.zone for one in (cache.judge, cache.embedder) if one is not None)
-        return partial(self._router.may_go_to, zones) if zones else None
 
     def _build_api(self) -> None:
         """The pipeline's steps, the API over them, and its server."""
@@ -583,25 +559,6 @@ class GatewayWorker:
     def _draws(self, stream: str) -> Draw:
         return LeaseStream(self._channel, self._name, stream).draw
 
-    def _secret_of(self, reference: str) -> str | None:
-        """A credential; why there is none is said when that changes."""
-        try:
-            if reference.startswith(credentials.STORED):
-                published = self._served.get().credentials
-                found = credentials.opened(reference, self._stored_credentials, published)
-            else:
-                found = secrets.resolve(reference, self._vault)
-            if not can_be_value(found):
-                why = f"{reference} holds a line feed, or else what no header can carry"
-                raise secrets.SecretMissing(why)
-        except secrets.SecretMissing as error:
-            if self._unusable.get(reference) != str(error):
-                self._unusable[reference] = str(error)
-                self._report("credential_unusable", str(error))
-            return None
-        self._unusable.pop(reference, None)
-        return found
-
     def _key_changed(
         self, upstream: str, number: int, state: KeyState, for_s: float, why: str
     ) -> None:
@@ -618,35 +575,11 @@ class GatewayWorker:
         """What no text may hold, for callers or in the log."""
         return self._credentials_of()
 
-    def _hosts(self) -> frozenset[str]:
-        """Machines that callers are not told of, by their names."""
-        if self._hosts_of[0] != self._served.version:
-            self._hosts_of = self._served.version, _hosts_of(self._settings, self._served)
-        return self._hosts_of[1]
-
     def _response_not_kept(self, name: str) -> None:
         self._report("response_not_kept", id=name)
 
     def _fault(self, call_id: str, fault: BaseException) -> None:
         self._log.error("fault", call=call_id, exc_info=fault)
-
-
-def _hosts_of(settings: Settings, served: Served) -> frozenset[str]:
-    """The names of machines in the settings and of upstreams."""
-    urls = [
-        settings.control_base_url, settings.semantic_base_url, settings.redis.url,
-        settings.egress.proxy, f"//{socket.gethostname()}",
-    ]  # fmt: skip
-    if served.version:
-        for upstream in served.get().upstreams.values():
-            urls += [upstream.base_url, upstream.token_url]
-    found: set[str] = set()
-    for url in filter(None, urls):
-        with contextlib.suppress(ValueError):  # of a tenant's, that nothing is found at
-            host = urlsplit(url).hostname or ""
-            found.add(host)
-            found.add(ascii_host(host))
-    return frozenset(found - {""})
 
 
 def _limits(server: ServerSettings) -> Limits:
