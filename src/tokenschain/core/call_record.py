@@ -57,9 +57,9 @@ def result_of(status: int, outcome: str, cache: str, attempts: int) -> CallResul
 
 
 LEARNING = "learning"
-UNAVAILABLE = "unavailable"
-"""Questions were to be compared by meaning, and the process that does so does not answer."""
 """Why a question missed that was looked up by meaning: too few pairs were compared so far."""
+UNAVAILABLE = "unavailable"
+"""The same, where the process that compares questions did not answer."""
 
 
 class Overhead(StrEnum):

@@ -46,7 +46,7 @@ class RefusedRevision(msgspec.Struct, frozen=True):
     version: str
     why: str
     applied: tuple[str, ...] = ()
-    """The parts of it that are in force all the same: `keys`, `limits`."""
+    """The parts of it that are in force all the same: `keys`, `limits`, `residency`."""
 
 
 class RefusedKey(msgspec.Struct, frozen=True):
