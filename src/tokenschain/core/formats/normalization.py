@@ -30,7 +30,6 @@ from tokenschain.core.formats.think_tags import TagSplitter
 from tokenschain.core.formats.tool_calls import ToolCalls, text_of
 
 _encode = msgspec.json.Encoder().encode
-_decode_reply = msgspec.json.Decoder(WireReply).decode
 _FINISH = {
     "sensitive": "content_filter",
     "safety": "content_filter",
@@ -122,7 +121,7 @@ def plain(data: bytes, *, chooses: bool = True, texts: bool = False) -> WireRepl
         texts: whether those are texts, not messages.
     """
     try:
-        found = _decode_reply(data)
+        found = openai_chat.read_reply(data)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     if not found.choices:

@@ -562,16 +562,8 @@ def _output_bytes(choice: _Choice) -> int:
     return size
 
 
-_decode_reply = msgspec.json.Decoder(WireReply).decode
-
-
-def read_reply(data: bytes) -> WireReply:
-    """Understand a reply or a chunk.
-
-    Raises:
-        ValueError: not JSON, or not of OpenAI's shape.
-    """
-    return _decode_reply(data)
+read_reply = msgspec.json.Decoder(WireReply).decode
+"""A reply or a chunk; a ValueError where it is not JSON, or not of OpenAI's shape."""
 
 
 def usage_of(wire: WireUsage | None) -> Usage | None:
