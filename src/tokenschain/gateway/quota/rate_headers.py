@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import TypeVar
 
 from tokenschain.core.limits import ONE, TOKENS, Pool, Window
 
+_Counter = TypeVar("_Counter", Window, Pool)
 KINDS = {ONE: "requests", TOKENS: "tokens"}
 """The measures that callers are told of, by the names that OpenAI's SDKs look for."""
 
@@ -15,10 +17,11 @@ KINDS = {ONE: "requests", TOKENS: "tokens"}
 class RateLines:
     """The lines of one rate, around what is left of it."""
 
-    __slots__ = ("_name", "after", "before", "counter", "until")
+    __slots__ = ("_name", "after", "before", "counter", "kind", "until")
 
     def __init__(self, kind: int, amount: int, counter: Window | Pool) -> None:
         name = f"x-ratelimit-{{}}-{KINDS[kind]}: "
+        self.kind = kind
         self.counter = counter
         self.before = f"{name.format('limit')}{amount}\r\n{name.format('remaining')}"
         self._name = f"\r\n{name.format('reset')}"
@@ -45,27 +48,11 @@ class RateHeaders:
 
     __slots__ = ("_kinds",)
 
-    def __init__(self, rates: Sequence[tuple[int, RateLines]]) -> None:
-        """
-        Args:
-            rates: each with what it measures.
-        """
-        kinds = [
-            (
-                tuple(
-                    (lines, lines.counter)
-                    for measured, lines in rates
-                    if measured == kind and isinstance(lines.counter, Window)
-                ),
-                tuple(
-                    (lines, lines.counter)
-                    for measured, lines in rates
-                    if measured == kind and isinstance(lines.counter, Pool)
-                ),
-            )
-            for kind in KINDS
-        ]
-        self._kinds = tuple(kind for kind in kinds if kind[0] or kind[1])
+    def __init__(self, rates: Sequence[RateLines]) -> None:
+        kinds = [[rate for rate in rates if rate.kind == kind] for kind in KINDS]
+        self._kinds = tuple(
+            (_counted_by(Window, kind), _counted_by(Pool, kind)) for kind in kinds if kind
+        )
 
     def lines(self, now: float) -> bytes:
         """As they stand in an answer."""
@@ -86,6 +73,12 @@ class RateHeaders:
                 said.renew(now)
             text += f"{said.before}{least if least > 0 else 0}{said.after}"
         return text.encode("ascii")
+
+
+def _counted_by(
+    counter: type[_Counter], rates: Sequence[RateLines]
+) -> tuple[tuple[RateLines, _Counter], ...]:
+    return tuple((rate, rate.counter) for rate in rates if isinstance(rate.counter, counter))
 
 
 def _duration(seconds: float) -> str:

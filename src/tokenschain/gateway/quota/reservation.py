@@ -137,9 +137,7 @@ class _Meters:
         self.pools = tuple(
             (meter, meter.counter) for meter in meters if isinstance(meter.counter, Pool)
         )
-        self.headers = RateHeaders(
-            [(meter.kind, meter.lines) for meter in meters if meter.lines is not None]
-        )
+        self.headers = RateHeaders([meter.lines for meter in meters if meter.lines is not None])
         """What callers are told."""
 
 
