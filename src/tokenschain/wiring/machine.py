@@ -243,10 +243,11 @@ def children(settings: Settings, *, everything: bool) -> list[Child]:
         )
         found.insert(0, Child("control", ["control"], probe, workers, reloads=True))
         probe = partial(answers, f"{settings.semantic_base_url}/health")
-        wanted = partial(_is_there, settings.semantic_wanted_path)
         if settings.cache.compares_meanings:
             want_semantic(settings.semantic_wanted_path, wanted=True)
-        found.append(Child("semantic", ["semantic"], probe, wanted=wanted))
+        found.append(
+            Child("semantic", ["semantic"], probe, wanted=settings.semantic_wanted_path.exists)
+        )
         if settings.runs_engine:
             address = f"http://{settings.engine.host}:{settings.engine.port}"
             probe = partial(answers, f"{address}/health")
@@ -269,10 +270,6 @@ def want_semantic(path: Path, *, wanted: bool) -> None:
         path.touch(mode=0o600)
     else:
         path.unlink(missing_ok=True)
-
-
-def _is_there(path: Path) -> bool:
-    return path.exists()
 
 
 def _named_references(settings: Settings) -> list[str]:
