@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import signal
@@ -136,11 +137,7 @@ class Supervisor:
             self._report(
                 "child_ended", name=child.name, status=status, restart_in_s=round(backoff_s, 1)
             )
-            try:
-                async with asyncio.timeout(backoff_s):
-                    await self._stopping.wait()
-            except TimeoutError:
-                pass
+            await self._wait(backoff_s)
             backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
 
     async def _is_wanted(self, child: Child) -> bool:
@@ -148,12 +145,14 @@ class Supervisor:
         while not self._stopping.is_set():
             if child.wanted is None or child.wanted():
                 return True
-            try:
-                async with asyncio.timeout(WANTED_LOOK_S):
-                    await self._stopping.wait()
-            except TimeoutError:
-                pass
+            await self._wait(WANTED_LOOK_S)
         return False
+
+    async def _wait(self, wait_s: float) -> None:
+        """Wait for so long, or until everything ends."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await self._stopping.wait()
 
     async def _watch(self, child: Child, process: asyncio.subprocess.Process) -> tuple[int, bool]:
         """Wait for the end of a child, of its health, of its use, or of everything.
@@ -193,10 +192,13 @@ class Supervisor:
 
     async def _unwanted(self, child: Child) -> None:
         """Returns when nobody has wanted the child for long."""
+        if child.wanted is None:
+            await asyncio.Event().wait()
+            return
         since: float | None = None
         while since is None or time.monotonic() - since < UNWANTED_S:
             await asyncio.sleep(WANTED_LOOK_S)
-            if child.wanted is None or child.wanted():
+            if child.wanted():
                 since = None
             elif since is None:
                 since = time.monotonic()
