@@ -26,7 +26,9 @@ def test_bodies_are_decoded_in_pieces_of_any_size(encoded: bytes, step: int) -> 
     assert b"".join(map(decoder.feed, pieces)) == TEXT
 
 
-@pytest.mark.parametrize("member", [gzip.compress(b""), gzip.compress(b"") + b"\0" * 40])
+@pytest.mark.parametrize(
+    "member", [gzip.compress(b""), gzip.compress(b"") + b"\0" * 40], ids=["empty", "padded"]
+)
 def test_empty_members_end_it_soon_however_many_there_are(member: bytes) -> None:
     """Each used to cost a copy of all that followed: hours for 64 MB."""
 
