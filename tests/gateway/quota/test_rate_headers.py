@@ -14,7 +14,7 @@ def told(headers: RateHeaders, now: float) -> dict[str, str]:
 
 
 def of(*rates: tuple[int, Window | Pool]) -> RateHeaders:
-    return RateHeaders([(kind, RateLines(kind, c.amount, c)) for kind, c in rates])
+    return RateHeaders([RateLines(kind, c.amount, c) for kind, c in rates])
 
 
 def test_the_rate_with_the_least_left_speaks_for_its_kind() -> None:
