@@ -30,7 +30,8 @@ PASSWORD = "correct horse battery"
 ACTION_MAX_MS = 30_000
 PATHS = (
     "", "/calls", "/calls?call=alpha-1", "/keys", "/keys/new", "/models", "/start",
-    "/start/cloud", "/playground", "/usage", "/wallet", "/limits", "/limits/edit?kind=budget",
+    "/start/cloud", "/playground", "/routing", "/routing/models/edit", "/cache", "/alerts",
+    "/usage", "/wallet", "/limits", "/limits/edit?kind=budget",
 )  # fmt: skip
 
 pytestmark = pytest.mark.skipif(

@@ -30,3 +30,19 @@ def test_what_is_not_the_upstreams_doing_tells_nothing() -> None:
     assert health() == health("lost_race", "caller_gone", "open", "translation_failed") == ""
     assert health("upstream_failed", "upstream_failed") == ""
     assert health(*["upstream_failed"] * 5, age_s=RECENT_S + 1) == ""
+
+
+def test_waits_for_the_first_byte_are_told_from_enough_answers() -> None:
+    made = UpstreamHealth()
+    for n in range(1, 121):
+        record = CallRecord("e", int((NOW_S - 1) * 1e3), "chat/completions")
+        record.attempts = [
+            AttemptRecord("u", 10.0, 10.0 + n, outcome="ok"),
+            AttemptRecord("bad", 0.0, 5.0, outcome="upstream_failed"),
+            *([AttemptRecord("few", 0.0, 7.0, outcome="ok")] if n < 3 else ()),
+        ]
+        made.note([record])
+    assert made.first_byte_waits("u", NOW_S) == (70.0, 115.0), "of the last 100: 21 to 120 ms"
+    assert made.first_byte_waits("few", NOW_S) == (7.0, None)
+    assert made.first_byte_waits("bad", NOW_S) == (None, None)
+    assert made.first_byte_waits("u", NOW_S + RECENT_S) == (None, None)

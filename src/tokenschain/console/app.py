@@ -12,6 +12,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from tokenschain.console import (
+    alerts,
+    cache,
     calls,
     connect,
     keys,
@@ -19,16 +21,20 @@ from tokenschain.console import (
     models,
     overview,
     playground,
+    revisions,
+    routing,
     scope,
     start,
     static_files,
+    upstreams,
     usage,
+    virtual_models,
     wallet,
 )
 from tokenschain.console.admin_api import AdminApi, ApiRefusal, AsgiApp, Message
 from tokenschain.console.gateway import ChatGateway
 from tokenschain.console.navigation import PAGE_ICONS
-from tokenschain.console.rendering import TEMPLATES, CloudProvider, Renderer
+from tokenschain.console.rendering import TEMPLATES, CloudProvider, Pages, Renderer
 from tokenschain.console.session_cookie import COMPANY_COOKIE, Site, own_path
 from tokenschain.console.static_files import StaticFiles
 from tokenschain.console.visit import THEMES, Preferences, SignedOut, Visit, preferences_of
@@ -53,7 +59,8 @@ HEADERS = {
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
 }
 FORM_BYTES_MAX = 65_536
-FORM_FIELDS_MAX = 200
+FORM_FIELDS_MAX = 1_200
+"""A virtual model has up to 100 rules with eleven fields each."""
 READ_MAX_S = 3.0
 """For each part of a page."""
 SIGN_IN_MAX_S = 20.0
@@ -61,8 +68,7 @@ SIGN_IN_MAX_S = 20.0
 PACKED_BYTES_MIN = 1_024
 KEPT = "public, max-age=31536000, immutable"
 
-Handler = Callable[[Visit, Renderer], Awaitable[Response]]
-PAGES: Mapping[tuple[str, str], Handler] = {
+PAGES: Pages = {
     ("GET", PREFIX): overview.show,
     ("GET", f"{PREFIX}/start"): start.show,
     ("GET", f"{PREFIX}/start/cloud"): connect.ask,
@@ -82,6 +88,12 @@ PAGES: Mapping[tuple[str, str], Handler] = {
     **usage.PAGES,
     **wallet.PAGES,
     **limits.PAGES,
+    **routing.PAGES,
+    **upstreams.PAGES,
+    **virtual_models.PAGES,
+    **revisions.PAGES,
+    **cache.PAGES,
+    **alerts.PAGES,
 }
 
 

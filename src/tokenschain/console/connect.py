@@ -6,6 +6,7 @@ import msgspec
 from starlette.responses import Response
 
 from tokenschain.console.admin_api import ApiRefusal, Query, segment
+from tokenschain.console.configuration import AppliedChange
 from tokenschain.console.rendering import Renderer
 from tokenschain.console.visit import Visit, forbidden
 
@@ -33,25 +34,6 @@ class ConnectionTest(msgspec.Struct):
 
     ok: bool
     steps: list[ConnectionStep]
-
-
-class GainedNames(msgspec.Struct):
-    """Names that gateways serve from now on."""
-
-    gained: list[str]
-
-
-class ChangeEffects(msgspec.Struct):
-    """What a change does."""
-
-    models: GainedNames
-
-
-class AppliedChange(msgspec.Struct):
-    """A change that was made; see the API's `Applied`."""
-
-    effects: ChangeEffects
-    warnings: list[str]
 
 
 async def ask(visit: Visit, renderer: Renderer) -> Response:

@@ -27,7 +27,15 @@ NAVIGATION: tuple[tuple[str, tuple[NavigationEntry, ...]], ...] = (
             NavigationEntry("keys", "/console/keys", "keys:read", "key-round"),
         ),
     ),
-    ("scale", (NavigationEntry("calls", "/console/calls", "usage:read", "scroll-text"),)),
+    (
+        "scale",
+        (
+            NavigationEntry("calls", "/console/calls", "usage:read", "scroll-text"),
+            NavigationEntry("routing", "/console/routing", "configuration:read", "waypoints"),
+            NavigationEntry("cache", "/console/cache", "cache:read", "database-zap"),
+            NavigationEntry("alerts", "/console/alerts", "alerts:read", "bell"),
+        ),
+    ),
     (
         "billing",
         (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -113,6 +113,11 @@ class Renderer:
     def _html(self, template: str, status: int, **values: object) -> Response:
         text = self._environment.get_template(template).render(**values)
         return Response(text, status, media_type="text/html")
+
+
+Handler = Callable[[Visit, Renderer], Awaitable[Response]]
+Pages = Mapping[tuple[str, str], Handler]
+"""By method and path."""
 
 
 def _visible(visit: Visit) -> list[tuple[str, list[tuple[str, str, str, bool]]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tokenschain.console.strings_money import MONEY_STRINGS
+from tokenschain.console.strings_routing import ROUTING_STRINGS
 from tokenschain.core.presentation import Language
 
 STRINGS: dict[str, tuple[str, str]] = {
@@ -452,6 +453,7 @@ STRINGS: dict[str, tuple[str, str]] = {
     "call.from_cache": ("缓存", "Cache"),
     "call.attempts": ("{n} 次尝试", "Attempts: {n}"),
     **MONEY_STRINGS,
+    **ROUTING_STRINGS,
 }
 """A key is named by its page; both texts have the same placeholders."""
 

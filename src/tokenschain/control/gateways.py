@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import msgspec
 from sqlalchemy import Connection, Engine, delete, select
@@ -12,12 +12,20 @@ from sqlalchemy import Connection, Engine, delete, select
 from tokenschain.control import revisions
 from tokenschain.control.configuration import history
 from tokenschain.control.observability import alerts
-from tokenschain.core.gateway_status import REPORTED_MAX_S, GatewayStatus
+from tokenschain.core.gateway_status import (
+    REPORTED_MAX_S,
+    GatewayStatus,
+    KeyStatus,
+    UpstreamStatus,
+)
 from tokenschain.infra.database.tables import meta
 
 FORGOTTEN_S = 600.0
 """A gateway that says nothing for so long is gone: each process has a name of its own."""
 _PREFIX = "gw/"
+_BREAKERS = ("closed", "slow start", "trial", "resting", "open")
+_KEYS = ("ready", "cooling", "exhausted", "denied", "missing", "dead")
+"""States from the best to the worst; see `core.gateway_status`."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -51,12 +59,42 @@ def seen(connection: Connection) -> list[Seen]:
     return [one for one in _reports(connection) if now_s - one.seen_s < FORGOTTEN_S]
 
 
-def running(connection: Connection) -> Counter[str]:
-    """Calls that run at each upstream, by its id, at all gateways together."""
-    found: Counter[str] = Counter()
+class UpstreamAtGateways(NamedTuple):
+    """An upstream as all gateways see it: each thing as at the gateway where it is worst."""
+
+    running: int = 0
+    """Calls that run there now."""
+    breaker: str = ""
+    """Empty where no call came to it yet."""
+    why: str = ""
+    """Code of the last failure."""
+    keys: tuple[KeyStatus, ...] = ()
+
+
+def upstreams(connection: Connection) -> dict[str, UpstreamAtGateways]:
+    """Each upstream that calls came to, by its id."""
+    told: dict[str, list[UpstreamStatus]] = {}
     for one in seen(connection):
-        found.update({upstream.id: upstream.running for upstream in one.status.upstreams})
-    return found
+        for upstream in one.status.upstreams:
+            told.setdefault(upstream.id, []).append(upstream)
+    return {upstream: _together(statuses) for upstream, statuses in told.items()}
+
+
+def _together(statuses: list[UpstreamStatus]) -> UpstreamAtGateways:
+    worst = max(statuses, key=lambda one: (_badness(_BREAKERS, one.breaker), bool(one.why)))
+    keys: dict[int, KeyStatus] = {}
+    for key in (key for one in statuses for key in one.keys):
+        known = keys.get(key.number)
+        if known is None or _badness(_KEYS, key.state) > _badness(_KEYS, known.state):
+            keys[key.number] = key
+    running = sum(one.running for one in statuses)
+    return UpstreamAtGateways(
+        running, worst.breaker, worst.why, tuple(keys[number] for number in sorted(keys))
+    )
+
+
+def _badness(states: tuple[str, ...], state: str) -> int:
+    return states.index(state) if state in states else len(states)
 
 
 def lacking(connection: Connection, variables: Iterable[str]) -> dict[str, list[str]]:

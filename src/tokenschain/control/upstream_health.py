@@ -18,6 +18,10 @@ UPSTREAMS_MAX = 4_096
 RECENT_S = 900.0
 FAILURES_MIN = 3
 """As many as open a gateway's circuit breaker."""
+WAITS_KEPT_MAX = 100
+"""Waits for the first byte kept of each upstream."""
+WAITS_MIN = 20
+"""From so many on, the slowest twentieth is more than one call."""
 
 
 class _Outcome(NamedTuple):
@@ -38,11 +42,20 @@ class RecentOutcomes(NamedTuple):
     """Code of the last failure."""
 
 
+class FirstByteWaits(NamedTuple):
+    """How long answers of one upstream began to arrive after they were asked for, within
+    `RECENT_S`; null where too few tell."""
+
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+
+
 class UpstreamHealth:
     """The last outcomes of each upstream's attempts."""
 
     def __init__(self) -> None:
         self._outcomes: dict[str, deque[_Outcome]] = {}
+        self._waits: dict[str, deque[tuple[float, float]]] = {}
 
     def note(self, records: Iterable[CallRecord]) -> None:
         """Remember how attempts ended; those that tell nothing of the upstream are left out."""
@@ -61,6 +74,11 @@ class UpstreamHealth:
                         continue
                     known = self._outcomes[attempt.upstream] = deque(maxlen=KEPT_MAX)
                 known.append(_Outcome(record.started_ms / 1e3, error))
+                if not error and attempt.first_byte_ms is not None:
+                    waits = self._waits.setdefault(attempt.upstream, deque(maxlen=WAITS_KEPT_MAX))
+                    waits.append(
+                        (record.started_ms / 1e3, attempt.first_byte_ms - attempt.started_ms)
+                    )
 
     def of(self, upstream: str, now_s: float) -> str:
         """`up`, `down: why`, or nothing where no recent calls tell."""
@@ -88,6 +106,15 @@ class UpstreamHealth:
             failures[-1].at_s if failures else None,
             failures[-1].error if failures else "",
         )
+
+    def first_byte_waits(self, upstream: str, now_s: float) -> FirstByteWaits:
+        """Percentiles of the last waits at an upstream (nearest rank)."""
+        known = tuple(self._waits.get(upstream, ()))
+        waits = sorted(wait_ms for at_s, wait_ms in known if now_s - at_s < RECENT_S)
+        if not waits:
+            return FirstByteWaits()
+        p95 = waits[-(-len(waits) * 95 // 100) - 1] if len(waits) >= WAITS_MIN else None
+        return FirstByteWaits(waits[(len(waits) - 1) // 2], p95)
 
     def _recent(self, upstream: str, now_s: float) -> list[_Outcome]:
         known = self._outcomes.get(upstream, ())

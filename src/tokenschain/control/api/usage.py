@@ -39,6 +39,7 @@ from tokenschain.control.identity.ownership import Extent
 from tokenschain.core.call_record import CallResult
 from tokenschain.core.errors import ApiError
 from tokenschain.core.pricing.catalog import Price, selling_price, to_yuan
+from tokenschain.core.snapshot import Upstream
 from tokenschain.core.spreadsheet import text_cell
 from tokenschain.core.tags import TAG_CHARACTERS_MAX
 from tokenschain.core.tenancy import PLATFORM
@@ -256,17 +257,42 @@ class Model(AnswerBody):
     offers: list[ModelOffer] | None = None
 
 
+class UpstreamKeyState(AnswerBody):
+    """One key of an upstream, as at the gateway where it fares worst."""
+
+    number: int
+    """From 1, in the order of the upstream's `credential`."""
+    state: str
+    """`ready`, `cooling`, `exhausted`, `denied`, `dead` or `missing`."""
+    retry_after_s: float
+    """Seconds until it is tried again."""
+
+
 class UpstreamState(AnswerBody):
-    """An upstream with its health as last probed."""
+    """An upstream with its health as last probed, and as gateways and recent calls found it."""
 
     id: str
     provider: str
     base_url: str
+    zone: str
     health: str
     drain: bool
     """Whether it gets no new calls."""
     running: int
     """Calls that run there now, at all gateways as they said it last."""
+    breaker: str
+    """`closed`, `slow start`, `trial`, `resting` or `open`, at the gateway where it fares worst;
+    empty where no call came to it yet."""
+    keys: list[UpstreamKeyState]
+    succeeded: int
+    """Of the last attempts, at most 20."""
+    failed: int
+    last_error: str
+    """Code of the last failure among them."""
+    first_byte_p50_ms: float | None
+    """Wait for the first byte of an answer, of the last 100 within 15 minutes."""
+    first_byte_p95_ms: float | None
+    """Null below 20 answers."""
     metrics: dict[str, float]
 
 
@@ -587,22 +613,43 @@ def list_gateways(asked: ReadingUpstreams) -> Items[GatewayState]:
 @router.get("/upstream-health", tags=["models"])
 def list_upstream_health(asked: ReadingUpstreams) -> Items[UpstreamState]:
     """List upstreams with their health: own engines as last probed, others as calls found them."""
-    publisher = asked.context.publisher
-    called, now_s = asked.context.ledger.upstream_health, time.time()
-    running = gateways.running(asked.db)
+    at_gateways, now_s = gateways.upstreams(asked.db), time.time()
     return Items[UpstreamState](
         data=[
-            UpstreamState(
-                id=upstream.id,
-                provider=upstream.provider,
-                base_url=upstream.base_url,
-                health=publisher.health.get(upstream.id)
-                or called.of(upstream.id, now_s)
-                or "not probed",
-                drain=upstream.drain,
-                running=running[upstream.id],
-                metrics=publisher.engine_metrics.get(upstream.id, {}),
-            )
-            for upstream in publisher.snapshot.upstreams.values()
+            _upstream_state(asked, upstream, at_gateways.get(upstream.id), now_s)
+            for upstream in asked.context.publisher.snapshot.upstreams.values()
         ]
+    )
+
+
+def _upstream_state(
+    asked: RequestContext,
+    upstream: Upstream,
+    seen: gateways.UpstreamAtGateways | None,
+    now_s: float,
+) -> UpstreamState:
+    publisher, called = asked.context.publisher, asked.context.ledger.upstream_health
+    seen = seen or gateways.UpstreamAtGateways()
+    recent = called.recent(upstream.id, now_s)
+    waits = called.first_byte_waits(upstream.id, now_s)
+    health = publisher.health.get(upstream.id) or called.of(upstream.id, now_s)
+    return UpstreamState(
+        id=upstream.id,
+        provider=upstream.provider,
+        base_url=upstream.base_url,
+        zone=upstream.zone or "unknown",
+        health=health or "not probed",
+        drain=upstream.drain,
+        running=seen.running,
+        breaker=seen.breaker,
+        keys=[
+            UpstreamKeyState(number=key.number, state=key.state, retry_after_s=key.rests_s)
+            for key in seen.keys
+        ],
+        succeeded=recent.succeeded,
+        failed=recent.failed,
+        last_error=recent.last_error or seen.why,
+        first_byte_p50_ms=waits.p50_ms,
+        first_byte_p95_ms=waits.p95_ms,
+        metrics=publisher.engine_metrics.get(upstream.id, {}),
     )
