@@ -2,13 +2,16 @@
 
     python -m bench.run [--rounds N] [--peers] [--calls-only] [--quick]
 
-The gateway has core 0 to itself; the mock upstream, the load generator and control share
-core 1, where control has to yield to the other two. CPU is the gateway process's own (user
-and system), so everything it does is in it: the wire, key check, metering, the journal and
-its shipping. Each round measures every target
-one after the other and the table shows medians, so that a noisy minute hits all of them; a peer
-that is not being measured is stopped (SIGSTOP). nginx, which only passes calls on, is always among
-the targets: CPU as a multiple of nginx's in the same round is the figure to compare machines by.
+Whatever is measured has core 0 to itself, before all else that would run there; the mock
+upstream, the load generator and control share core 1, where control has to yield to the other
+two. CPU is the gateway process's own (user and system), so everything it does is in it: the wire,
+key check, metering, the journal and its shipping. nginx, which only passes calls on, is always
+among the targets: CPU as a multiple of nginx's in the same round is the figure to compare machines
+by. What is compared so is called in short turns, one target after the other and again, so that a
+noisy second hits all of them; two cores may well be one core's two threads, and then whatever runs
+on the other slows down the one that is measured. All else is measured one target after the other
+in each round. The table shows medians of the rounds; a peer whose turn it is not is stopped
+(SIGSTOP).
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,6 +51,8 @@ CONNECTIONS = 32
 STREAMS = 200
 LEDGER_WAIT_MAX_S = 300.0
 PACE_MS, DELAY_MS = 20, 60
+TURNS = 6
+"""Of each target in a round, for what is compared with nginx by CPU per call."""
 BURST_STREAMS = 16
 PEER_START_MAX_S = 180.0
 WARM_UPS_MAX, WARM_SHARE = 20, 0.97
@@ -76,6 +81,11 @@ class Target(NamedTuple):
     """About what it can do, so that slow targets get fewer calls."""
     pauses: bool = False
     """Stopped while others are measured."""
+
+    @property
+    def speed(self) -> float:
+        """Calls a second by which it is given work."""
+        return min(self.calls_per_s, 20_000.0)
 
     def pause(self, stop: bool) -> None:
         """Stop its processes, or let them go on."""
@@ -110,10 +120,12 @@ def rss_mb(pid: int) -> float:
 
 
 def pin(pid: int, core: int) -> None:
-    """Keep a process tree and its threads on one core."""
+    """Keep a process tree and its threads on one core, where they go before all others."""
     for each in tree(pid):
         for task in Path(f"/proc/{each}/task").iterdir():
             os.sched_setaffinity(int(task.name), {core})
+            if FIRST:
+                os.sched_setscheduler(int(task.name), os.SCHED_RR, os.sched_param(1))
 
 
 class Bench:
@@ -154,6 +166,14 @@ class Bench:
             path.write_text(json.dumps(ask, separators=(",", ":")))
         return path
 
+    def chat(self, model: str) -> Path:
+        """The body of 1 KB, for another model."""
+        path = self.folder / f"{model}.json"
+        if not path.exists():
+            ask = json.loads(self.body("m", 1_024, False).read_text())
+            path.write_text(json.dumps({**ask, "model": model}, separators=(",", ":")))
+        return path
+
     def load(
         self,
         target: Target,
@@ -189,15 +209,37 @@ class Bench:
             self.answered[target.name] += found["done"]
         return found
 
+    def compare(self, targets: dict[Target, Sequence[str]]) -> None:
+        """CPU per call of all targets, in turns.
+
+        Args:
+            targets: the models that each is asked for beside `m`.
+        """
+        sums: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0])
+        for _ in range(TURNS):
+            for target, models in targets.items():
+                target.pause(False)
+                calls = max(200, int(target.speed * 3 * self.scale)) // TURNS
+                for model in ("1k", *models):
+                    asked = None if model == "1k" else (target.where("")[0], self.chat(model))
+                    found = self.load(target, "", 1_024, "closed", CONNECTIONS, calls, asked=asked)
+                    done = found["done"]
+                    for at, more in enumerate(
+                        (done, found["seconds"], found["cpu_us_call"] * done)
+                    ):
+                        sums[target.name, model][at] += more
+                target.settle()  # what is left to ship must not fall upon the next one's turn
+                target.pause(True)
+        for (name, model), (done, seconds, cpu_us) in sums.items():
+            self.samples[name][f"cpu_us_{model}"].append(cpu_us / done)
+            if model == "1k":
+                self.samples[name]["calls_per_s"].append(done / seconds)
+
     def measure(self, target: Target) -> None:
-        """All figures of one target, once."""
+        """All other figures of one target, once."""
         samples = self.samples[target.name]
-        speed = min(target.calls_per_s, 20_000)
-        calls = max(200, int(speed * 3 * self.scale))
-        small = self.load(target, "", 1_024, "closed", CONNECTIONS, calls)
-        samples["calls_per_s"].append(small["calls_per_s"])
-        samples["cpu_us_1k"].append(small["cpu_us_call"])
-        large = self.load(target, "", 32_768, "closed", CONNECTIONS, max(200, calls // 3))
+        calls = max(200, int(target.speed * self.scale))
+        large = self.load(target, "", 32_768, "closed", CONNECTIONS, calls)
         samples["cpu_us_32k"].append(large["cpu_us_call"])
         burst = self.load(target, "", 1_024, "stream", BURST_STREAMS, max(1, int(3 * self.scale)))
         samples["cpu_us_event_burst"].append(burst["cpu_us_event"])
@@ -387,13 +429,10 @@ def measure_swaps(bench: Bench, target: Target, stack: Stack) -> None:
 
 
 def measure_models(bench: Bench, target: Target, *models: str) -> None:
-    """CPU of calls to models with several upstreams, rules or a cached answer."""
-    chat = json.loads(bench.body("m", 1_024, False).read_text())
+    """CPU of calls to models with rules or a cached answer."""
     for model in models:
-        body = bench.folder / f"{model}.json"
-        body.write_text(json.dumps({**chat, "model": model}, separators=(",", ":")))
         calls = int(20_000 * bench.scale)
-        asked = ("/v1/chat/completions", body)
+        asked = ("/v1/chat/completions", bench.chat(model))
         found = bench.load(target, "", 0, "closed", CONNECTIONS, calls, asked=asked)
         bench.samples[target.name][f"cpu_us_{model}"].append(found["cpu_us_call"])
 
@@ -550,14 +589,17 @@ def main() -> None:
             process, target = start_peer(bench, peer)
             processes.append(process)
             targets.append(target)
+        several = {ours: ("three", "many"), limited: ("three", "many")}
+        for target in several:
+            warm_up(bench, target)
         with Progress() as progress:
-            work = progress.add_task("measuring", total=rounds * len(targets) + 2)
+            work = progress.add_task("measuring", total=rounds * (len(targets) + 1) + 2)
             for _ in range(rounds):
+                bench.compare({target: several.get(target, ()) for target in targets})
+                progress.advance(work)
                 for target in targets:
                     target.pause(False)
                     bench.measure(target)
-                    if target in (ours, limited):
-                        measure_models(bench, target, "three", "many")
                     target.pause(True)
                     progress.advance(work)
                 measure_translations(bench, ours)
