@@ -236,6 +236,63 @@ def test_broken_and_oversized_replies(answer: bytes, error: type[Exception]) -> 
     against(script, body)
 
 
+CHUNKED = b"HTTP/1.1 200 OK\r\nx-a: 1\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n"
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [b"0\r\n" + b"".join(b"t%d: v\r\n" % n for n in range(300_000)),
+     b"0\r\nx: " + b"a" * 3_000_000, b"2;" + b"a" * 3_000_000],
+    ids=["trailers", "a trailer", "a chunk's extension"],
+)  # fmt: skip
+def test_what_is_behind_a_body_has_a_bound(behind: bytes) -> None:
+    async def script(reader, writer) -> None:
+        await request_of(reader)
+        writer.write(CHUNKED + behind)
+        await writer.drain()
+        await reader.read()
+
+    async def body(origin: Origin) -> None:
+        client = HttpClient()
+        with pytest.raises(BadReply, match="too large"):
+            await (await client.open(origin, GET, Waits())).read(50)
+        client.close()
+
+    against(script, body)
+
+
+def test_trailers_are_no_part_of_the_head() -> None:
+    async def script(reader, writer) -> None:
+        for _ in range(2):
+            await request_of(reader)
+            writer.write(CHUNKED + b"0\r\nx-a: 2\r\nx-b: 3\r\n\r\n")
+
+    async def body(origin: Origin) -> None:
+        client = HttpClient()
+        for _ in range(2):
+            reply = await client.open(origin, GET, Waits())
+            assert await reply.read(50) == b"ok"
+            assert reply.headers == {b"x-a": b"1", b"transfer-encoding": b"chunked"}
+        client.close()
+
+    against(script, body)
+
+
+def test_a_long_answer_in_small_pieces_is_no_large_head() -> None:
+    async def script(reader, writer) -> None:
+        await request_of(reader)
+        writer.write(CHUNKED + b"1\r\na\r\n" * 60_000 + b"0\r\n\r\n")
+        await writer.drain()
+
+    async def body(origin: Origin) -> None:
+        client = HttpClient()
+        reply = await client.open(origin, GET, Waits())
+        assert len(await reply.read(100_000)) == 60_002
+        client.close()
+
+    against(script, body)
+
+
 def test_a_reply_may_end_with_the_connection_and_follow_an_interim_one() -> None:
     async def script(reader, writer) -> None:
         await request_of(reader)

@@ -30,7 +30,8 @@ from tokenschain.wire.resolver import Resolver
 SWEEP_S = 0.1
 IDLE_KEEP_S = 30.0
 """An idle connection is closed after this long; most servers keep theirs longer."""
-_HEAD_BYTES_MAX = 65_536
+_BODILESS_BYTES_MAX = 65_536
+"""Read one after the other without any of a body: a head, or what is behind the last chunk."""
 _PIECE_BYTES = 65_536
 """Taken in at a time; the rest of a longer read waits for the loop's next turn, so that others
 are served in between."""
@@ -246,9 +247,9 @@ class _Connection(asyncio.Protocol):
     """One connection to an origin; carries one exchange at a time."""
 
     __slots__ = (
+        "_bodiless_bytes",
         "_client",
         "_fields",
-        "_head_bytes",
         "_keep",
         "_parser",
         "_paused",
@@ -276,7 +277,7 @@ class _Connection(asyncio.Protocol):
         3,000 instructions."""
         self._reply: Reply | None = None
         self._fields: dict[bytes, bytes] = {}
-        self._head_bytes = 0
+        self._bodiless_bytes = 0
         self._keep = False
         self._paused = False
         self._progress_seen = -1
@@ -303,7 +304,7 @@ class _Connection(asyncio.Protocol):
         now = time.monotonic()
         self._waits = waits
         self._fields = {}
-        self._head_bytes = 0
+        self._bodiless_bytes = 0
         self.untouched = True
         self.started = now
         self.deadline = now + waits.first_byte_max_s
@@ -326,6 +327,7 @@ class _Connection(asyncio.Protocol):
             self.abort()
             return
         self.untouched = False
+        self._bodiless_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserCallbackError as error:
@@ -342,10 +344,9 @@ class _Connection(asyncio.Protocol):
             else:
                 self.abort()
             return
-        if self._reply is not None and self._reply.status == 0:
-            self._head_bytes += len(data)
-            if self._head_bytes > _HEAD_BYTES_MAX:
-                self._fail(BadReply("the reply's head is too large"))
+        if self._bodiless_bytes > _BODILESS_BYTES_MAX and self._reply is not None:
+            what = "trailers are" if self._reply.status else "head is"
+            self._fail(BadReply(f"the reply's {what} too large"))
 
     def _take_rest(self) -> None:
         """Take in the next piece of a long read; one to a turn of the loop."""
@@ -366,7 +367,8 @@ class _Connection(asyncio.Protocol):
             raise BadReply("bytes behind the answer")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._fields[name.lower()] = value
+        if self._reply is not None and self._reply.status == 0:  # not in a trailer
+            self._fields[name.lower()] = value
 
     def on_headers_complete(self) -> None:
         parser = self._parser
@@ -382,6 +384,7 @@ class _Connection(asyncio.Protocol):
         self._progress_seen = -1
 
     def on_body(self, data: bytes) -> None:
+        self._bodiless_bytes = 0
         if self.head is not None:
             self._announce()
         reply = self._reply
