@@ -21,6 +21,7 @@ from tokenschain.core.pricing.catalog import (
     cost_of,
 )
 from tokenschain.core.snapshot import Candidate, ModelRoute, Offer, Plan, Served, Snapshot, Upstream
+from tokenschain.gateway.quota import reservation
 from tokenschain.gateway.quota.reservation import OUTPUT_FIRST, LimitQuota
 from tokenschain.providers.vendor_table import VENDORS
 
@@ -163,3 +164,26 @@ def test_a_cap_that_an_upstream_has_no_place_for_reserves_the_models_own(
     prompt = call.parsed.prompt_tokens_estimate
     assert made._amounts(call, GRANT, plan)[1] == prompt + expected
     assert made._amounts(call, GRANT, Plan(route, (capped,)))[1] == prompt + 50
+
+
+def test_what_one_tenants_answers_teach_is_not_used_for_another() -> None:
+    """An own upstream can be named like the platform's, and say that its answers are endless."""
+    made, plan = quota(THINKS, cap=None)
+    raw = json.dumps({"model": "m", "messages": HI}).encode()
+    call = call_of(raw)
+    call.parsed = parse(Api.CHAT, raw)
+    before = made._amounts(call, GRANT, plan)
+    for _ in range(400):
+        made.learn(("other", "m"), 10**9)
+    assert made._amounts(call, GRANT, plan) == before
+    for _ in range(400):
+        made.learn((GRANT.tenant, "m"), 2)
+    assert made._amounts(call, GRANT, plan)[1] < before[1]
+
+
+def test_models_whose_answers_are_known_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reservation, "OUTPUTS_MAX", 10)
+    made, _ = quota(THINKS)
+    for number in range(1_000):
+        made.learn((f"tenant-{number}", "m"), 10)
+    assert len(made._outputs) == 10

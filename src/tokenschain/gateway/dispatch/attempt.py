@@ -210,7 +210,8 @@ class UpstreamAttempt:
         else:
             tokens, router = usage.completion_tokens, self._context.router
             self._end(tokens, now)
-            if attempt.outcome == "ok":
+            # What a tenant's own upstream says of its answers is no word on the platform's.
+            if attempt.outcome == "ok" and not self.candidate.upstream.tenant:
                 router.learned(self.plan.route, tokens)
             router.service.charge(self.caller.tenant, usage.prompt_tokens, tokens, 1.0)
 

@@ -70,6 +70,8 @@ OUTPUT_FIRST = 1_024.0
 OUTPUT_QUANTILE = 0.95
 OUTPUT_STEP = 0.02
 """How fast the 95th percentile of answers' lengths is learned: a share of itself an answer."""
+OUTPUTS_MAX = 20_000
+"""Tenants' models whose answers' lengths are known; the oldest is forgotten."""
 OUTPUT_UP, OUTPUT_DOWN = (1 + OUTPUT_STEP * up for up in (OUTPUT_QUANTILE, OUTPUT_QUANTILE - 1))
 _KINDS = {"requests": ONE, "tokens": TOKENS, "spend": SPEND, "concurrent": AT_ONCE}
 
@@ -161,7 +163,7 @@ class _Reservation(msgspec.Struct, gc=False):
             used = (amounts[ONE], record.prompt_tokens + record.completion_tokens, spend, 0)
             taken.settle(amounts, used, quota.clock())
         if record.completion_tokens and record.outcome == "ok":
-            quota.learn(record.model_asked, record.completion_tokens)
+            quota.learn((record.tenant, record.model_asked), record.completion_tokens)
 
     def headers(self) -> bytes:
         """See `core.call.Reservation.headers`."""
@@ -215,7 +217,7 @@ class LimitQuota:
         self._held: dict[tuple[str, str], _Meters] = {}
         self._waiting = 0
         """Calls that wait in any line."""
-        self._outputs: dict[str, float] = {}
+        self._outputs: dict[tuple[str, str], float] = {}
         self._plan_amounts: dict[int, PlanAmounts] = {}
         self._selling_prices: dict[int, tuple[Price, PlanPrices]] = {}
 
@@ -431,12 +433,12 @@ class LimitQuota:
         if plan.route.kind == "chat":
             output = parsed.output_tokens_max or 0
             if not output:
-                output = self._usual_output(plan.route.name)
+                output = self._usual_output(caller, plan.route.name)
                 if known.output_max is not None:
                     output = min(output, known.output_max)
             else:
                 for own in known.uncapped:
-                    output = max(output, own or self._usual_output(plan.route.name))
+                    output = max(output, own or self._usual_output(caller, plan.route.name))
             output *= requests
         prices = known.prices
         if snapshot.sell and known.on_platform:
@@ -446,9 +448,9 @@ class LimitQuota:
         spend = max(spend, known.fee_pico)
         return requests, prompt + output, spend, requests
 
-    def _usual_output(self, model: str) -> int:
-        """Tokens that nearly all answers stay below."""
-        return int(self._outputs.get(model, OUTPUT_FIRST))
+    def _usual_output(self, caller: KeyGrant, model: str) -> int:
+        """Tokens that nearly all of a tenant's answers stay below."""
+        return int(self._outputs.get((caller.tenant, model), OUTPUT_FIRST))
 
     def _amounts_of(self, plan: Plan) -> PlanAmounts:
         found = PlanAmounts(plan, self._uncapped, self._picture_tokens)
@@ -478,11 +480,20 @@ class LimitQuota:
         assert self._snapshot is not None
         return to_yuan(pico, currency, self._snapshot.usd_cny_micro)
 
-    def learn(self, model: str, tokens: int) -> None:
-        """The 95th percentile of answers' lengths, by small steps up or down."""
-        before = self._outputs.get(model, OUTPUT_FIRST)
+    def learn(self, of: tuple[str, str], tokens: int) -> None:
+        """The 95th percentile of answers' lengths, by small steps up or down.
+
+        Args:
+            of: tenant and model; what one tenant's upstreams answer, or say that they did, is no
+                word on what another one's calls may need.
+        """
+        before = self._outputs.get(of, 0.0)
+        if not before:
+            before = OUTPUT_FIRST
+            if len(self._outputs) >= OUTPUTS_MAX:
+                self._outputs.pop(next(iter(self._outputs)))
         after = before * (OUTPUT_UP if tokens > before else OUTPUT_DOWN)
-        self._outputs[model] = after if after > 1.0 else 1.0
+        self._outputs[of] = after if after > 1.0 else 1.0
 
     # --- what limits there are ------------------------------------------------------------
 
