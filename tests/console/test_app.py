@@ -79,7 +79,7 @@ def test_forms_of_other_sites_are_refused(house: House, path: str, headers: dict
 
 
 def test_a_name_that_was_resolved_to_this_machine_by_others_is_not_served(house: House) -> None:
-    for host in ("evil.example", "10.0.0.5:8001", "127.0.0.1.evil.example", ""):
+    for host in ("evil.example", "10.0.0.5:8001", "127.0.0.1.evil.example", "", "[", "a]b"):
         assert house.browser("alpha", "developer").get("/console", host=host).status_code == 421
     for host in ("localhost:8001", "[::1]:8001", "127.0.0.1:9"):
         assert house.browser("alpha", "developer").get("/console", host=host).status_code == 200
@@ -102,7 +102,7 @@ def test_behind_https_the_cookie_is_of_this_host_alone(house: House) -> None:
 @pytest.mark.parametrize(
     "wanted",
     ["https://evil.example/console", "//evil.example/console", "/\\evil.example", "/api/v1/me",
-     "/console/../api", "/consolex", "/console\r\nset-cookie: a=b", "/console/sign-out"],
+     "/console/../api", "/consolex", "//[", "//a]b/console", "/console\r\nset-cookie: a=b", "/console/sign-out"],
 )  # fmt: skip
 def test_the_way_back_stays_in_the_console(house: House, wanted: str) -> None:
     person = house.platform.person("alpha", "viewer", password=PASSWORD)

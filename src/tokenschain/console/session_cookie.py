@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 SESSION_S = 12 * 3_600
 COMPANY_COOKIE, COMPANY_S = "tc_console", 600
@@ -38,7 +38,7 @@ class Site(NamedTuple):
         """
         if is_loopback(host):
             return True
-        return self.secure and host.lower() == urlsplit(self.public_url or "").netloc.lower()
+        return self.secure and host.lower() == _parts(self.public_url or "").netloc.lower()
 
     def sent_by_own_page(self, headers: Mapping[str, str]) -> bool:
         """Whether a form was sent by a page of the console; see
@@ -46,10 +46,10 @@ class Site(NamedTuple):
         said = headers.get("sec-fetch-site")
         if said is not None:
             return said == "same-origin"
-        origin = urlsplit(headers.get("origin", "")).netloc.lower()
+        origin = _parts(headers.get("origin", "")).netloc.lower()
         own = {headers.get("host", "").lower()}
         if self.secure:
-            own.add(urlsplit(self.public_url or "").netloc.lower())
+            own.add(_parts(self.public_url or "").netloc.lower())
         return bool(origin) and origin in own
 
     def set_session(self, token: str) -> str:
@@ -77,7 +77,7 @@ class Site(NamedTuple):
 
 def is_loopback(host: str) -> bool:
     """Whether a `Host` is this machine's own name or address."""
-    name = (urlsplit(f"//{host}").hostname or "") if host else ""
+    name = (_parts(f"//{host}").hostname or "") if host else ""
     if name == "localhost" or name.endswith(".localhost"):
         return True
     try:
@@ -88,7 +88,7 @@ def is_loopback(host: str) -> bool:
 
 def own_path(path: str) -> str:
     """Where to go on after signing in: a page of the console, whatever was asked for."""
-    parts = urlsplit(path)
+    parts = _parts(path)
     fine = (
         not parts.scheme
         and not parts.netloc
@@ -97,3 +97,15 @@ def own_path(path: str) -> str:
         and not parts.path.startswith(("/console/static", "/console/sign", "/console/enter"))
     )
     return path if fine else "/console"
+
+
+_NOWHERE = urlsplit("//nowhere.invalid")
+"""Names ending so are never anybody's (RFC 6761)."""
+
+
+def _parts(url: str) -> SplitResult:
+    """Of an address that anybody may have sent; of none that is one, those of nowhere."""
+    try:
+        return urlsplit(url)
+    except ValueError:  # an open bracket
+        return _NOWHERE
