@@ -179,13 +179,15 @@ class Leases:
         try:
             async with asyncio.timeout(self._draw_max_s):
                 leases = await self._draw(requests)
-        except self._failures as error:
+        except Exception as error:
             # Whether the owner took it back is not known; used here it is at most counted twice
             # until the lease ends, given up it would be lost to all for as long.
             for count, request in zip(batch, requests, strict=True):
                 if request.want < 0:
                     count.pool.left -= request.want
             self._backoff.failed(str(error) or type(error).__name__)
+            if not isinstance(error, self._failures):
+                raise  # a fault of ours: logged, but the owner is as good as away
             return
         self._backoff.answered()
         now = self._clock()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tokenschain.infra.redis.connection import KEY_PREFIX, connect
+from tokenschain.infra.redis.connection import KEY_PREFIX, WrongAnswer, connect, understood
 from tokenschain.infra.security.suite import Place, Sealable, Sealer, Unsealable
 
 
@@ -15,12 +15,18 @@ class RedisCacheStore:
         self._sealer = sealer
 
     async def get(self, key: bytes) -> bytes | None:
-        """What was put there."""
+        """What was put there.
+
+        Raises:
+            RedisError, OSError: Redis is away, or answers wrongly.
+        """
         name = f"{KEY_PREFIX}answer:{key.hex()}"
-        sealed = await self._redis.get(name)
+        with understood():
+            sealed = await self._redis.get(name)
         if sealed is None:
             return None
-        assert isinstance(sealed, bytes), "answers are not decoded"
+        if not isinstance(sealed, bytes):
+            raise WrongAnswer("Redis answers what was not asked (no bytes)")
         try:
             return self._sealer.unseal(_place(name), sealed)
         except Unsealable:
@@ -29,7 +35,9 @@ class RedisCacheStore:
     async def put(self, key: bytes, value: bytes, ttl_s: float) -> None:
         """Keep it for so long."""
         name = f"{KEY_PREFIX}answer:{key.hex()}"
-        await self._redis.set(name, self._sealer.seal(_place(name), value), px=int(ttl_s * 1e3))
+        sealed = self._sealer.seal(_place(name), value)
+        with understood():
+            await self._redis.set(name, sealed, px=int(ttl_s * 1e3))
 
     async def close(self) -> None:
         """Close the connections."""

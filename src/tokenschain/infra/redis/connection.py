@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -25,6 +28,29 @@ def connect(url: str) -> Redis:
     )
 
 
+class WrongAnswer(RedisError):
+    """Redis, or what stands in its place, said what is no answer to what it was asked."""
+
+
+@contextmanager
+def understood() -> Iterator[None]:
+    """Who says what cannot be read is as good as away.
+
+    The client raises whatever its parser stumbles over: a ValueError for a length that is no
+    number, a TypeError for a nil where there must be a list.
+
+    Raises:
+        RedisError, OSError: Redis is away, or answers wrongly.
+    """
+    try:
+        yield
+    except REDIS_FAILURES:
+        raise
+    except Exception as error:
+        why = f"Redis answers what was not asked ({type(error).__name__})"
+        raise WrongAnswer(why) from error
+
+
 async def server_time(url: str) -> float:
     """The Unix time by Redis' own clock.
 
@@ -33,7 +59,8 @@ async def server_time(url: str) -> float:
     """
     client = connect(url)
     try:
-        seconds, micros = await client.time()
-        return float(seconds) + micros / 1e6
+        with understood():
+            seconds, micros = await client.time()
+            return float(seconds) + micros / 1e6
     finally:
         await client.aclose()

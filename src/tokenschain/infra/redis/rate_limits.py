@@ -19,7 +19,7 @@ from tokenschain.core.limits import (
     Rate,
 )
 from tokenschain.core.snapshot import Served
-from tokenschain.infra.redis.connection import KEY_PREFIX, connect
+from tokenschain.infra.redis.connection import KEY_PREFIX, WrongAnswer, connect, understood
 
 _SCRIPT = """
 local clock = redis.call('TIME')
@@ -117,7 +117,7 @@ class RedisRateLimits:
         """One exchange.
 
         Raises:
-            RedisError, OSError: Redis is away.
+            RedisError, OSError: Redis is away, or answers wrongly.
         """
         rates = {rate.id: rate for rate in self._served.get().rates}
         keys = [f"{KEY_PREFIX}gateways"]
@@ -131,27 +131,37 @@ class RedisRateLimits:
             keys.append(f"{KEY_PREFIX}rate:{rate.id}:{_shape(rate)}:{request.subject}")
             slot_ms, slots = _slots(rate)
             arguments += [rate.amount, slot_ms, slots, request.want, request.need, request.held]
-        answer = await self._run(keys, arguments)
-        self.gateways = int(answer[0])
         leases = [Lease(0, 0)] * len(requests)
-        for at, number in enumerate(asked):
-            granted, left, reset_ms = answer[1 + 3 * at : 4 + 3 * at]
-            leases[number] = Lease(int(granted), int(left), int(reset_ms) / 1e3)
+        with understood():
+            answer = await self._run(keys, arguments)
+            gateways, *rest = answer
+            for number, found in zip(asked, zip(*[iter(rest)] * 3, strict=True), strict=True):
+                leases[number] = _lease(requests[number], *found)
+        self.gateways = max(1, gateways)
         return leases
 
     async def _run(self, keys: list[str], arguments: list[str | int]) -> list[int]:
-        if not self._sha:
-            self._sha = str(await self._redis.script_load(_SCRIPT))
-        try:
-            found = await self._redis.evalsha(self._sha, len(keys), *keys, *arguments)
-        except NoScriptError:  # Redis was started anew
-            self._sha = ""
-            return await self._run(keys, arguments)
-        return list(found)
+        if self._sha:
+            try:
+                return list(await self._redis.evalsha(self._sha, len(keys), *keys, *arguments))
+            except NoScriptError:  # Redis was started anew
+                pass
+        self._sha = str(await self._redis.script_load(_SCRIPT))
+        return list(await self._redis.evalsha(self._sha, len(keys), *keys, *arguments))
 
     async def close(self) -> None:
         """Close the connections."""
         await self._redis.aclose()
+
+
+def _lease(request: LeaseRequest, granted: int, left: int, reset_ms: int) -> Lease:
+    """
+    Raises:
+        WrongAnswer: it is none that the script gives.
+    """
+    if not (min(0, request.want) <= granted <= max(0, request.want) and left >= 0 <= reset_ms):
+        raise WrongAnswer(f"Redis grants {granted} of {request.want}, and leaves {left}")
+    return Lease(granted, left, reset_ms / 1e3)
 
 
 def _slots(rate: Rate) -> tuple[int, int]:
