@@ -70,6 +70,44 @@ def test_one_key_takes_its_own_places_only() -> None:
     run(of)
 
 
+def test_where_all_places_are_taken_the_tenant_with_most_makes_room() -> None:
+    async def of() -> None:
+        gate = Gate(waiting_max=8, waiting_of_key_max=2)
+        many = [gate.ask(f"a/{key}", f"a/{key}") for key in (1, 2, 3, 4) for _ in range(2)]
+        await asyncio.sleep(0)
+        others = [gate.ask(key) for key in ("b/1", "c/1", "b/2")]
+        await asyncio.sleep(0)
+        one_more = gate.ask("a/5")
+        leaving = many[-1]
+        leaving.cancel()
+        await asyncio.wait([one_more, leaving])
+        assert isinstance(one_more.exception(), ApiError), "it has most already"
+        await gate.open(*others)
+        found = await asyncio.gather(*many, return_exceptions=True)
+        refused = [one.code for one in found if isinstance(one, ApiError)]
+        assert refused == ["overloaded"] * 3
+        assert leaving.cancelled() and len(gate.done) == 3 + 4
+
+    run(of)
+
+
+def test_shares_of_a_full_queue_are_equal_whoever_comes_first() -> None:
+    async def of() -> None:
+        gate = Gate(waiting_max=12, waiting_of_key_max=3)
+        asked = {
+            tenant: [gate.ask(f"{tenant}/{key}") for key in range(6) for _ in range(3)]
+            for tenant in "abc"
+        }
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        gate._open.set()
+        for tasks in asked.values():
+            found = await asyncio.gather(*tasks, return_exceptions=True)
+            assert sum(one is None for one in found) == 4
+
+    run(of)
+
+
 def test_who_leaves_gives_up_a_place_and_what_has_begun_is_waited_for() -> None:
     async def of() -> None:
         gate = Gate(waiting_of_key_max=1)

@@ -42,6 +42,15 @@ class _Turns:
         tenant, key_id = turn
         return len(self._tenants.get(tenant, {}).get(key_id, ()))
 
+    def making_room_for(self, tenant: str) -> _Job | None:
+        """The newest job of the busiest key of the tenant with most; None where another one of
+        this tenant's would make it the one with most."""
+        waiting = {name: sum(map(len, keys.values())) for name, keys in self._tenants.items()}
+        most = max(waiting, key=waiting.__getitem__)
+        if waiting[most] <= waiting.get(tenant, 0) + 1:
+            return None
+        return max(self._tenants[most].values(), key=len)[-1]
+
     def add(self, job: _Job) -> None:
         tenant, key_id = job.turn
         self._tenants.setdefault(tenant, {}).setdefault(key_id, deque()).append(job)
@@ -77,7 +86,8 @@ class WorkThread:
 
     One thread: the work holds the interpreter most of its time, so more would gain nothing. What
     it may hold it for at once is bounded by `core.formats.json_bounds`, and whoever waits, waits
-    for one piece of each other tenant at most.
+    for one piece of each other tenant at most. Where all places are taken, the tenant with most of
+    them makes room: each has its equal share, however many keys another asks with.
     """
 
     def __init__(
@@ -100,9 +110,10 @@ class WorkThread:
     async def __call__(self, work: Callable[[], _T], caller: KeyGrant | None = None) -> _T:
         """See `core.ports.OffLoop.__call__`."""
         turn = ("", "") if caller is None else (caller.tenant, caller.key_id)
-        of_key = self._turns.of_key(turn)
-        if self._turns.waiting >= self._waiting_max or of_key >= self._waiting_of_key_max:
-            raise ApiError("overloaded", f"Too many {self._name} are waiting to be read.")
+        if self._turns.of_key(turn) >= self._waiting_of_key_max:
+            raise self._overloaded()
+        if self._turns.waiting >= self._waiting_max:
+            self._make_room_for(turn[0])
         job = _Job(work, turn)
         self._turns.add(job)
         if not self._busy:
@@ -113,10 +124,21 @@ class WorkThread:
             if job.begun:
                 # It may note things on its call: nobody settles that while it does.
                 await asyncio.wait([job.done])
-            else:
+            elif not job.done.done():
                 self._turns.remove(job)
             raise
         return result
+
+    def _make_room_for(self, tenant: str) -> None:
+        displaced = self._turns.making_room_for(tenant)
+        if displaced is None:
+            raise self._overloaded()
+        self._turns.remove(displaced)
+        displaced.done.set_exception(self._overloaded())
+        displaced.done.exception()  # seen, also where the caller leaves at this moment
+
+    def _overloaded(self) -> ApiError:
+        return ApiError("overloaded", f"Too many {self._name} are waiting to be read.")
 
     def _begin_next(self) -> None:
         job = self._turns.next()

@@ -29,6 +29,7 @@ from tokenschain.core.snapshot import (
 )
 from tokenschain.core.tenancy import KeyGrant
 from tokenschain.gateway.dispatch.request_batching import LANES, Batching
+from tokenschain.providers.openai_compat.reply_budget import ReplyBudget
 
 PLAN = Plan(ModelRoute("e", "embedding", ()), ())
 CANDIDATE = Candidate(Upstream("u", "sim", "http://x/v1"), Offer("u", "e"))
@@ -173,6 +174,103 @@ def test_a_failed_batch_fails_each_of_its_calls_with_its_attempts() -> None:
     _, answers, calls = run(["a", "b", "down", "xxxx"])
     assert {a.code for a in answers[2:]} == {"upstream_failed"}
     assert all(c.attempts[-1].outcome == "upstream_failed" for c in calls[2:])
+
+
+class Leaving:
+    """Calls of which some leave when a request with one of their texts is under way; each is over
+    as at a gateway: charged for what its attempts have, and what is held for it given back."""
+
+    def __init__(self, texts: list[str], leave: set[str], alone: bool = False) -> None:
+        """
+        Args:
+            alone: whether they leave when they are asked for by themselves.
+        """
+        self.embedder = Holding()
+        self.charged: dict[str, int] = {}
+        self.found: dict[str, Any] = {}
+        asyncio.run(self._run(texts, leave, alone))
+
+    async def _run(self, texts: list[str], leave: set[str], alone: bool) -> None:
+        house = Batching(self.embedder, asyncio.get_running_loop().time)  # type: ignore[arg-type]
+        tasks = {text: asyncio.create_task(self._serve(house, text)) for text in texts}
+        while not any(  # noqa: ASYNC110 - no event tells of it
+            leave & set(asked) and alone in (False, len(asked) == 1)
+            for asked in self.embedder.asked
+        ):
+            await asyncio.sleep(0.001)
+        for text in leave:
+            tasks[text].cancel()
+        found = await asyncio.gather(*tasks.values(), return_exceptions=True)
+        self.found = dict(zip(tasks, found, strict=True))
+        await asyncio.gather(*house._tasks)
+
+    async def _serve(self, house: Batching, text: str) -> Any:
+        call = call_of(text)
+        try:
+            return await embed(house, call)
+        finally:
+            used = [one.usage.prompt_tokens for one in call.attempts if one.usage is not None]
+            self.charged[text] = sum(used)
+            if call.held is not None:
+                call.held.release()
+
+
+class Holding(Embedder):
+    """Holds a part of what there is for upstreams' answers, for each call that it answers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.budget = ReplyBudget(1_000_000)
+        self.counted = 0
+
+    async def open(self, call: Call, caller: object, plan: Plan) -> Any:
+        answer = await super().open(call, caller, plan)
+        self.budget.hold(call, 1_000)
+        self.counted += call.attempts[-1].usage.prompt_tokens  # type: ignore[union-attr]
+        return answer
+
+
+def test_who_leaves_a_batch_under_way_owes_its_share() -> None:
+    gone = {"three", "five5"}
+    calls = Leaving(["a", "b", "three", "five5", "stays"], gone)
+    left = {text for text, of in calls.found.items() if isinstance(of, asyncio.CancelledError)}
+    assert left == gone
+    assert calls.found["stays"]["data"][0]["embedding"] == [5.0]
+    assert all(calls.charged.values())
+    assert sum(calls.charged.values()) == calls.embedder.counted
+    assert calls.embedder.budget.held == 0
+
+
+def test_nobody_is_asked_one_by_one_for_who_has_left() -> None:
+    calls = Leaving(["a", "b", "left", "bad", "fine"], {"left"})
+    assert isinstance(calls.found["left"], asyncio.CancelledError)
+    assert calls.found["fine"]["data"][0]["embedding"] == [4.0]
+    assert ["left"] not in calls.embedder.asked
+    assert calls.charged["left"] == 0
+    assert calls.embedder.budget.held == 0
+
+
+def test_who_leaves_while_it_is_asked_by_itself_owes_that() -> None:
+    calls = Leaving(["a", "b", "left", "bad", "fine"], {"left"}, alone=True)
+    assert calls.charged["left"] == 4
+    assert sum(calls.charged.values()) == calls.embedder.counted
+    assert calls.embedder.budget.held == 0
+
+
+def test_who_leaves_before_its_batch_begins_owes_nothing() -> None:
+    async def run() -> None:
+        house = Batching(embedder, asyncio.get_running_loop().time)  # type: ignore[arg-type]
+        first = [asyncio.create_task(embed(house, call_of(f"{n}"))) for n in range(LANES)]
+        left = asyncio.create_task(embed(house, call_of("left")))
+        await asyncio.sleep(0.001)
+        left.cancel()
+        await asyncio.wait([left])
+        assert not any(task.done() for task in first), "nobody waits for a batch it is not in"
+        await asyncio.gather(*first)
+
+    embedder = Embedder()
+    asyncio.run(run())
+    assert not any("left" in asked for asked in embedder.asked)
 
 
 @pytest.mark.parametrize(

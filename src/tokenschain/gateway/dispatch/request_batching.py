@@ -34,6 +34,9 @@ class _Member(NamedTuple):
     plan: Plan
     part: BatchPart
     answer: asyncio.Future[bytes]
+    """Cancelled when its caller leaves."""
+    over: asyncio.Event
+    """Set when nothing more comes of its batch for it."""
 
 
 class _Lane:
@@ -83,13 +86,19 @@ class Batching:
                 return await self._opening.open(call, caller, plan)
             finally:
                 self._back(lane, self._clock() - began, len(part.texts))
-        member = _Member(call, caller, plan, part, asyncio.get_running_loop().create_future())
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        member = _Member(call, caller, plan, part, answer, asyncio.Event())
         lane.waiting.append(member)
         try:
-            return WholeAnswer(await member.answer)
-        finally:
+            return WholeAnswer(await answer)
+        except asyncio.CancelledError:
             if member in lane.waiting:
                 lane.waiting.remove(member)
+            else:
+                # Its share of the batch is known only then: who leaves owes it all the same, and
+                # what is held for the call is given back after.
+                await member.over.wait()
+            raise
 
     def _back(self, lane: _Lane, took_s: float, texts: int) -> None:
         """A batch is over: the next one goes."""
@@ -126,6 +135,8 @@ class Batching:
             for member in members:
                 _fail(member, fault)
         finally:
+            for member in members:
+                member.over.set()
             self._back(lane, self._clock() - began, len(places))
 
     async def _ask(self, members: list[_Member], texts: list[str], wanted: list[list[int]]) -> None:
@@ -166,6 +177,8 @@ class Batching:
 
     async def _one_by_one(self, members: list[_Member]) -> None:
         for member in members:
+            if member.answer.cancelled():
+                continue
             try:
                 answer = await self._opening.open(member.call, member.caller, member.plan)
                 body = await delivered(answer, member.call)
