@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import threading
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +23,7 @@ from tokenschain import cli
 from tokenschain.cli import api_commands, command_table, operations
 from tokenschain.cli.command_table import BY_HAND, COMMANDS, WITHOUT
 from tokenschain.cli.operations import Field, Operation
+from tokenschain.infra.config import ADMIN_TOKEN_VARIABLE
 
 
 def commands(group: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -163,6 +166,37 @@ def test_a_tenant_its_projects_and_keys(run: Shell) -> None:
     assert row["state"] == "revoked"
     assert run("tenants", "change", tenant["id"], "--closed").code == 0
     assert "state" not in run("tenants", "show", tenant["id"]).err
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_at_a_terminal_what_has_to_be_shown_again_is_asked_for(
+    run: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    password = "a long password 1"
+    run("tenants", "create", "desk")
+    run("users", "create", "an@desk.example", "--tenant", "desk", "--role", "owner",
+        given=f"{password}\n")  # fmt: skip
+    token = run("me", "sign-in", "an@desk.example", given=f"{password}\n").out.strip()
+    monkeypatch.setenv(ADMIN_TOKEN_VARIABLE, token)
+    new = ("users", "create", "bo@desk.example", "--tenant", "desk", "--service")
+    refused = run(*new)
+    assert refused.code == 1 and "step-up" in refused.err
+    asked: list[str] = []
+
+    def answer(text: str, **_: object) -> str:
+        asked.append(text)
+        return password if text == "password" else ""
+
+    monkeypatch.setattr(typer, "prompt", answer)
+    monkeypatch.setattr("tests.cli.shell.io", SimpleNamespace(StringIO=_Terminal))
+    assert run(*new).out.startswith("svc_")
+    assert len(asked) == 2
+    assert run("users", "create", "cy@desk.example", "--tenant", "desk", "--service").code == 0
+    assert len(asked) == 2, "it was shown a moment ago"
 
 
 def test_people_roles_and_tokens(run: Shell) -> None:

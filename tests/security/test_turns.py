@@ -10,12 +10,13 @@ from typing import Any
 
 import msgspec
 import pytest
+from fastapi import Request
 from sqlalchemy import Connection, insert
 
 from tests.security.platform import Platform, platform
 from tokenschain.control.api import sessions, usage, wrong_tokens
 from tokenschain.control.api.sessions import SignIns
-from tokenschain.control.identity import oidc, shares
+from tokenschain.control.identity import oidc, shares, tokens
 from tokenschain.control.identity.roles import bind
 from tokenschain.control.observability import alert_targets, alerts
 from tokenschain.core.errors import ApiError
@@ -70,11 +71,68 @@ def test_wrong_tokens_of_an_address_have_a_rate_and_right_ones_none(tmp_path: Pa
         wrong = over.with_token("tcs-wrong", "nobody")
         assert wrong_tokens.PER_MINUTE_MAX <= 1_000
         over.app.state.wrong_tokens._rates = KeyedRates(FEW)
-        tries = [wrong("GET", "/me").status_code for _ in range(3 * FEW)]
+        tries = [wrong("GET", "/me").status_code for _ in range(FEW + 3)]
         assert set(tries) == {401, 429} and tries.index(429) >= FEW - 1
         limited = wrong("GET", "/me")
         assert limited.json()["error"]["code"] == "rate_limit_exceeded"
         assert over.operator("GET", "/me").status_code == 200, "who was right before is asked for"
+
+
+def test_new_sessions_are_let_in_at_an_address_of_which_another_sends_wrong_tokens(
+    tmp_path: Path,
+) -> None:
+    with platform(tmp_path) as over:
+        older = over.person("default", "viewer")
+        counts = over.app.state.wrong_tokens
+        counts._rates = KeyedRates(FEW)
+        wrong = over.with_token("tcs-wrong", "nobody")
+        while wrong("GET", "/me").status_code != 429:
+            pass
+        # None of them was shown here before: they are as if another control had let them in.
+        newer = [over.person("default", "viewer") for _ in range(3)]
+        program = over.person("default", "viewer", token_kind="api")
+        assert [one("GET", "/me").status_code for one in (*newer, program, older)] == [200] * 5
+        assert wrong("GET", "/me").status_code == 429
+        assert over.client.delete(
+            "/api/v1/sessions", headers={"authorization": f"bearer {older.token}"}
+        ).status_code == 200  # fmt: skip
+        assert older("GET", "/me").status_code in (401, 429)
+
+
+def test_a_flood_of_wrong_tokens_costs_one_look_for_all_who_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+    issued_since = tokens.issued_since
+
+    def counted(*given: Any) -> list[tuple[str, int]]:
+        looks.append(given[-1])
+        return issued_since(*given)
+
+    monkeypatch.setattr(tokens, "issued_since", counted)
+    with platform(tmp_path) as over:
+        person = over.person("default", "viewer")
+        counts = over.app.state.wrong_tokens
+        counts._rates = KeyedRates(FEW)
+
+        async def ask(token: str) -> str:
+            head = (b"authorization", f"Bearer {token}".encode())
+            request = Request({"type": "http", "client": ("1.2.3.4", 1), "headers": [head]})
+            try:
+                await counts.check(request)
+            except ApiError as refused:
+                return refused.code
+            counts.note(request, right=False)
+            return "asked for"
+
+        async def flood() -> None:
+            assert [await ask(f"tcs-{n}") for n in range(FEW)] == ["asked for"] * FEW
+            begun = [ask(f"tcs-wrong-{n}") for n in range(300)]
+            found = await asyncio.gather(*begun, ask(person.token))
+            assert set(found[:-1]) == {"rate_limit_exceeded"} and found[-1] == "asked for"
+
+        asyncio.run(flood())
+        assert looks == [wrong_tokens.RIGHT_MAX]
 
 
 def _alert(db: Connection, name: str, tenant: str, at_s: int) -> None:

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 import msgspec
+import typer
 
 from tokenschain.cli.language import told
+from tokenschain.cli.output import secret_input
 from tokenschain.core.errors import ErrorProblem
 from tokenschain.core.routing.near_names import near_names
 from tokenschain.infra import config
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     import httpx
 
 _TIMEOUT_S = 10.0
+_STEP_UP = "step_up_required"
 _PAGE = 200
 """Rows asked for at once: the most that control gives."""
 
@@ -40,6 +43,10 @@ class AdminError(Exception):
 
 class Unreachable(AdminError):
     """Control does not answer."""
+
+
+class StepUpRequired(AdminError):
+    """Whoever has the session is to show password and second factor again first."""
 
 
 class AdminRequest(NamedTuple):
@@ -70,7 +77,22 @@ def call(
 
 
 def send(settings: Settings, request: AdminRequest, timeout_s: float = _TIMEOUT_S) -> Any:
-    """The same, for a request as a whole."""
+    """The same, for a request as a whole; at a terminal, asks for what has to be shown again."""
+    try:
+        return _sent(settings, request, timeout_s)
+    except StepUpRequired:
+        if not sys.stdin.isatty():
+            raise
+    proof = {
+        "password": secret_input("password"),
+        "code": typer.prompt(told("code of the second factor, if there is one"), default="",
+                             show_default=False) or None,
+    }  # fmt: skip
+    _sent(settings, AdminRequest("POST", "/api/v1/me/step-up", proof), timeout_s)
+    return _sent(settings, request, timeout_s)
+
+
+def _sent(settings: Settings, request: AdminRequest, timeout_s: float) -> Any:
     with _answering(settings, request, timeout_s) as reply:
         return msgspec.json.decode(reply.read())
 
@@ -167,7 +189,8 @@ def _answering(
             ) as reply:  # fmt: skip
                 if reply.is_error:
                     reply.read()
-                    raise AdminError(http.message_of(reply), http.problems_of(reply))
+                    kind = StepUpRequired if http.code_of(reply) == _STEP_UP else AdminError
+                    raise kind(http.message_of(reply), http.problems_of(reply))
                 yield reply
         except httpx.HTTPError as error:
             raise Unreachable(

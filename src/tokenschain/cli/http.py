@@ -16,6 +16,7 @@ _OWN_ANSWER_MAX_S = 3.0
 
 class _Detail(msgspec.Struct, frozen=True):
     message: str = ""
+    code: str | None = None
     problems: tuple[ErrorProblem, ...] = ()
 
 
@@ -67,6 +68,14 @@ def problems_of(reply: httpx.Response) -> tuple[ErrorProblem, ...]:
         return msgspec.json.decode(reply.content, type=_Error).error.problems
     except msgspec.DecodeError:
         return ()
+
+
+def code_of(reply: httpx.Response) -> str | None:
+    """The code of `core.errors` that an answer has."""
+    try:
+        return msgspec.json.decode(reply.content, type=_Error).error.code
+    except msgspec.DecodeError:
+        return None
 
 
 def message_of(reply: httpx.Response) -> str:

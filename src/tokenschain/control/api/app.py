@@ -86,7 +86,7 @@ def create_app(
     )  # fmt: skip
     app.state.oidc = oidc
     app.state.sign_ins = sessions.SignIns()
-    app.state.wrong_tokens = WrongTokens(context.suite)
+    app.state.wrong_tokens = WrongTokens(context.suite, context.engine)
     app.add_middleware(_Bounded)
     errors.add_handlers(app)
     for subject in ADMIN_SUBJECTS:

@@ -607,7 +607,7 @@ class AdminRoute(APIRoute):
             if self.refuses_unknown_queries:
                 refuse_unknown(request, self.queries)
             wrong_tokens: WrongTokens = request.app.state.wrong_tokens
-            wrong_tokens.check(request)
+            await wrong_tokens.check(request)
             request.state.db = request.state.claimed = request.state.asked = None
             request.state.body = await request.body()
             count_parts(request.state.body, self.bounds)

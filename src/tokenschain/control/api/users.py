@@ -61,9 +61,12 @@ Listing = Annotated[RequestContext, Depends(Permission("users:read", Extent.ROWS
 Reading = Annotated[RequestContext, Depends(Permission("users:read", Extent.TENANT))]
 _OWN_TOKENS = Permission("users:read", Extent.TENANT, or_own=True)
 ReadingTokens = Annotated[RequestContext, Depends(_OWN_TOKENS)]
-Creating = Annotated[RequestContext, Depends(Permission("users:write", Extent.TENANT))]
-Defining = Annotated[
-    RequestContext, Depends(Permission("users:write", Extent.TENANT, step_up=StepUp.POWER))
+Creating = Annotated[
+    RequestContext, Depends(Permission("users:write", Extent.TENANT, step_up=StepUp.ALWAYS))
+]
+Granting = Annotated[
+    RequestContext,
+    Depends(Permission("users:write", Extent.TENANT, "users:read", step_up=StepUp.ALWAYS)),
 ]
 Changing = Annotated[
     RequestContext,
@@ -249,6 +252,7 @@ class Token(AnswerBody):
 def create_user(asked: Creating, wanted: NewUser) -> User:
     """Make a user or a service account; roles are given with bindings."""
     asked.need(wanted.tenant)
+    asked.need_step_up()  # whoever is made outlasts the session
     fields = wanted.model_dump(exclude={"password"})
     if wanted.password is not None:
         fields["password_hash"] = users_module.hash_password(wanted.password)
@@ -303,8 +307,8 @@ def change_user(
         stored = users_module.hash_password(wanted.password)
     row = _user(asked, user_id)
     _may_give_all_of(asked, user_id)
-    enters = wanted.password is not None or wanted.email is not None
-    if enters or (wanted.disabled is not None and _has_power(asked, user_id)):
+    enters = wanted.password is not None or wanted.email is not None or wanted.disabled is False
+    if enters or (wanted.disabled is True and _has_power(asked, user_id)):
         asked.need_step_up()
     check_version(if_match, row["version"])
     if wanted.name is not None:
@@ -445,7 +449,7 @@ def _keep_an_owner(asked: RequestContext, tenant: str, **but: str) -> None:
 
 
 @router.post("/users/{user_id}/bindings", status_code=201)
-def create_binding(asked: Changing, user_id: str, wanted: NewBinding) -> CreatedBinding:
+def create_binding(asked: Granting, user_id: str, wanted: NewBinding) -> CreatedBinding:
     """Give a user a role over a part of the organization."""
     row = _user(asked, user_id)
     if row["tenant"] not in (PLATFORM, wanted.tenant):
@@ -458,8 +462,7 @@ def create_binding(asked: Changing, user_id: str, wanted: NewBinding) -> Created
                environment=wanted.environment)  # fmt: skip
     permissions = roles.role_of(asked.db, wanted.tenant, wanted.role)
     _may_give(asked, permissions, where, wanted.models)
-    if is_power_over_accounts(permissions):
-        asked.need_step_up()
+    asked.need_step_up()
     fields = wanted.model_dump()
     binding_id = roles.bind(asked.db, user_id, fields.pop("role"), **fields)
     asked.note(wanted.tenant, binding_id, wanted.model_dump() | {"user": user_id})
@@ -488,7 +491,7 @@ def delete_binding(asked: Changing, binding_id: str) -> Deleted:
 
 
 @router.put("/roles/{tenant}/{name}")
-def put_role(asked: Defining, tenant: str, name: str, wanted: NewRole) -> Role:
+def put_role(asked: Creating, tenant: str, name: str, wanted: NewRole) -> Role:
     """Define a role of a tenant, anew or changed: by one who has what it permits and permitted."""
     asked.need(tenant)
     if not name or len(name) > 64 or not name.replace("-", "").isalnum() or not name.isascii():
@@ -501,8 +504,7 @@ def put_role(asked: Defining, tenant: str, name: str, wanted: NewRole) -> Role:
         raise ApiError("conflict", f"`{name}` is a role of the platform.", param="name")
     roles.put_role(asked.db, tenant, name, wanted.permissions)
     _may_give(asked, frozenset(wanted.permissions), Resource(tenant))
-    if is_power_over_accounts(frozenset(wanted.permissions) | (before or frozenset())):
-        asked.need_step_up()
+    asked.need_step_up()
     asked.note(tenant, f"role {name}", wanted.model_dump())
     return Role(tenant=tenant, name=name, permissions=sorted(wanted.permissions))
 

@@ -33,7 +33,9 @@ class StepUp(StrEnum):
 
     REQUEST = "in the request itself"
     ALWAYS = "within the last minutes"
-    POWER = "within the last minutes, for a password, an address, or power over accounts"
+    POWER = (
+        "within the last minutes, for a password, an address, letting in, or power over accounts"
+    )
 
 
 class FieldRight(NamedTuple):

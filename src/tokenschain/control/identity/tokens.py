@@ -86,6 +86,18 @@ def of_user(connection: Connection, user_id: str) -> list[Row]:
     return [{**row, "permissions": json.loads(row["permissions"])} for row in rows]
 
 
+def issued_since(connection: Connection, since_s: int, most: int) -> list[tuple[str, int]]:
+    """Hashes of the latest tokens that are valid, the oldest of them first, and when each was
+    issued (Unix time)."""
+    query = (
+        select(tokens.c.token_hash, tokens.c.created_at_s)
+        .where(tokens.c.created_at_s >= since_s, tokens.c.expires_at_s > int(time.time()))
+        .order_by(tokens.c.created_at_s.desc())
+        .limit(most)
+    )
+    return [(row.token_hash, row.created_at_s) for row in connection.execute(query)][::-1]
+
+
 def is_session_of(connection: Connection, suite: Suite, user_id: str, token: str) -> bool:
     """Whether it is the token of a user's session that has not ended."""
     query = select(tokens.c.id).where(
