@@ -32,6 +32,8 @@ PATHS = (
     "", "/calls", "/calls?call=alpha-1", "/keys", "/keys/new", "/models", "/start",
     "/start/cloud", "/playground", "/routing", "/routing/models/edit", "/cache", "/alerts",
     "/usage", "/wallet", "/limits", "/limits/edit?kind=budget",
+    "/me", "/tokens/new", "/people", "/people/new", "/people/roles", "/people/roles/edit",
+    "/people/person?person=ME",
 )  # fmt: skip
 
 pytestmark = pytest.mark.skipif(
@@ -145,10 +147,11 @@ def test_signing_in_and_out(visitor: Visitor) -> None:
 def test_no_page_breaks_the_policy_or_keeps_anyone_out(
     visitor: Visitor, language: str, theme: str
 ) -> None:
-    token = visitor.house.platform.person("alpha", "owner").token
-    tab, wrong = visitor.tab(token, language, theme)
+    person = visitor.house.platform.person("alpha", "owner")
+    tab, wrong = visitor.tab(person.token, language, theme)
     for path in PATHS:
-        tab.goto(f"{visitor.base}/console{path}", wait_until="networkidle")
+        address = f"{visitor.base}/console{path}".replace("ME", person.id)
+        tab.goto(address, wait_until="networkidle")
         assert _serious(tab) == [], path
     assert wrong == []
 
@@ -170,9 +173,10 @@ def test_a_theme_is_as_chosen_or_as_the_system_says(visitor: Visitor, system: An
 
 
 def test_pages_fit_a_phone(visitor: Visitor) -> None:
-    tab, wrong = visitor.tab(visitor.house.platform.person("alpha", "owner").token, width=390)
+    person = visitor.house.platform.person("alpha", "owner")
+    tab, wrong = visitor.tab(person.token, width=390)
     for path in PATHS:
-        tab.goto(f"{visitor.base}/console{path}")
+        tab.goto(f"{visitor.base}/console{path}".replace("ME", person.id))
         assert tab.evaluate("document.documentElement.scrollWidth") <= 390, path
     tab.goto(f"{visitor.base}/console/keys")
     tab.get_by_role("button", name="Menu").click()

@@ -36,6 +36,18 @@ class ApiRefusal(Exception):
         self.param = param
 
 
+class StepUpNeeded(Exception):
+    """The API wants password and second factor shown again first (step-up).
+
+    Attributes:
+        wrong: why what was shown did not do; None where nothing was.
+    """
+
+    def __init__(self, wrong: ApiRefusal | None = None) -> None:
+        super().__init__("step-up")
+        self.wrong = wrong
+
+
 class _Detail(msgspec.Struct):
     message: str = ""
     code: str | None = None
@@ -100,6 +112,7 @@ class AdminApi:
 
         Raises:
             ApiRefusal: see there.
+            StepUpNeeded: see there.
         """
         return _read(await self.ask(method, path, query, body, headers), kind)
 
@@ -192,7 +205,10 @@ def _read(answer: ApiAnswer, kind: type[Kind]) -> Kind:
     if answer.status < 400:
         # Of a path that something was missing from; there is nothing to follow.
         raise ApiRefusal(404, "not_found", "There is nothing at this address.")
-    raise refusal_of(answer)
+    refusal = refusal_of(answer)
+    if refusal.code == "step_up_required":
+        raise StepUpNeeded
+    raise refusal
 
 
 def refusal_of(answer: ApiAnswer) -> ApiRefusal:

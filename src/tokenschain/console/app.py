@@ -18,23 +18,28 @@ from tokenschain.console import (
     connect,
     keys,
     limits,
+    me,
     models,
     overview,
+    people,
     playground,
     revisions,
+    roles,
     routing,
     scope,
     start,
     static_files,
+    step_up,
+    tokens,
     upstreams,
     usage,
     virtual_models,
     wallet,
 )
-from tokenschain.console.admin_api import AdminApi, ApiRefusal, AsgiApp, Message
+from tokenschain.console.admin_api import AdminApi, ApiRefusal, AsgiApp, Message, StepUpNeeded
 from tokenschain.console.gateway import ChatGateway
 from tokenschain.console.navigation import PAGE_ICONS
-from tokenschain.console.rendering import TEMPLATES, CloudProvider, Pages, Renderer
+from tokenschain.console.rendering import TEMPLATES, CloudProvider, Handler, Pages, Renderer
 from tokenschain.console.session_cookie import COMPANY_COOKIE, Site, own_path
 from tokenschain.console.static_files import StaticFiles
 from tokenschain.console.visit import THEMES, Preferences, SignedOut, Visit, preferences_of
@@ -94,6 +99,10 @@ PAGES: Pages = {
     **revisions.PAGES,
     **cache.PAGES,
     **alerts.PAGES,
+    **me.PAGES,
+    **tokens.PAGES,
+    **people.PAGES,
+    **roles.PAGES,
 }
 
 
@@ -218,12 +227,19 @@ class Console:
             if handler is None:
                 response = self._renderer.page("not_found.html", visit, 404)
             else:
-                response = await handler(visit, self._renderer)
+                response = await self._handle(handler, visit)
         except SignedOut:
             return self._to_sign_in(request)
         except ApiRefusal as refusal:
             response = self._renderer.page("failed.html", visit, refusal.status, refusal=refusal)
         return _packed(request, response)
+
+    async def _handle(self, handler: Handler, visit: Visit) -> Response:
+        try:
+            await step_up.prove(visit)
+            return await handler(visit, self._renderer)
+        except StepUpNeeded as needed:
+            return step_up.ask(visit, self._renderer, needed)
 
     async def _ask_gateway(self, request: Request) -> Response:
         try:
@@ -269,18 +285,18 @@ class Console:
             key = f"sign_in.{refusal.code}" if refusal.code in known else "sign_in.invalid_login"
         response = self._renderer.alone(
             "sign_in.html", self._preferences(request), refusal.status if refusal else 200,
-            back=back, wrong=key, email=email, single_sign_on=self._single_sign_on,
+            back=back, wrong=key, email=email,
+            changed=not key and request.query_params.get("changed") == "password",
+            single_sign_on=self._single_sign_on,
         )  # fmt: skip
         return _packed(request, response)
 
     async def _sign_in(self, request: Request, form: Mapping[str, str]) -> Response:
         """Sign in with a password. What can be no address or code is not told apart from what is
         wrong: the API says the same of both."""
-        back, code = own_path(form.get("next", "")), form.get("code", "").replace(" ", "")
+        back = own_path(form.get("next", ""))
         wanted = {"email": form.get("email", ""), "password": form.get("password", "")}
-        if code:
-            is_code = code.isdecimal() and len(code) == 6
-            wanted["code" if is_code else "recovery_code"] = code
+        wanted |= step_up.second_factor(form.get("code", ""))
         try:
             session = await self._api(request, "", SIGN_IN_MAX_S).send(
                 "POST", "/sessions", _Session, wanted

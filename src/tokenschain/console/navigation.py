@@ -43,7 +43,13 @@ NAVIGATION: tuple[tuple[str, tuple[NavigationEntry, ...]], ...] = (
             NavigationEntry("wallet", "/console/wallet", "billing:read", "wallet"),
         ),
     ),
-    ("manage", (NavigationEntry("limits", "/console/limits", "limits:read", "gauge"),)),
+    (
+        "manage",
+        (
+            NavigationEntry("limits", "/console/limits", "limits:read", "gauge"),
+            NavigationEntry("people", "/console/people", "users:read", "users"),
+        ),
+    ),
 )
 
 PAGE_ICONS = frozenset(entry.icon for _, entries in NAVIGATION for entry in entries)

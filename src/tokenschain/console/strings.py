@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tokenschain.console.strings_access import ACCESS_STRINGS
 from tokenschain.console.strings_money import MONEY_STRINGS
 from tokenschain.console.strings_routing import ROUTING_STRINGS
 from tokenschain.core.presentation import Language
@@ -454,6 +455,7 @@ STRINGS: dict[str, tuple[str, str]] = {
     "call.attempts": ("{n} 次尝试", "Attempts: {n}"),
     **MONEY_STRINGS,
     **ROUTING_STRINGS,
+    **ACCESS_STRINGS,
 }
 """A key is named by its page; both texts have the same placeholders."""
 

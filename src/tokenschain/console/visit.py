@@ -19,12 +19,26 @@ CARRIED = ("tenant", "project", "range")
 """Parameters that links from page to page keep."""
 
 
+class ReaderAccount(msgspec.Struct):
+    """The account of who is signed in."""
+
+    name: str
+    email: str
+    has_password: bool
+    has_totp: bool
+    has_oidc: bool
+
+
 class SignedInReader(msgspec.Struct):
     """Who is signed in; see `GET /me`."""
 
     id: str
     tenant: str
     bindings: list[RoleBinding]
+    account: ReaderAccount | None = None
+    """None for who came by a sign-in link."""
+    token_id: str = ""
+    """Of the sign-in itself."""
 
     def may(self, action: str) -> bool:
         """Whether an action is permitted anywhere."""

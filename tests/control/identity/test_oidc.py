@@ -110,6 +110,7 @@ def test_who_signs_in_there_has_the_roles_of_its_groups_here(house: Stack, provi
     assert made.status_code == 201
     again = come_back(house, provider, "ann").json()["token"]
     seen = web.get(f"{base}/me", headers={"authorization": f"Bearer {again}"}).json()
+    assert seen.pop("token_id") != me.pop("token_id"), "another sign-in"
     assert seen == me, "the same person, and no role twice"
 
 

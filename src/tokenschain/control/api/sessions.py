@@ -144,12 +144,29 @@ class Reach(AnswerBody):
     """Null: all. Else it reaches what is about these alone."""
 
 
+class OwnAccount(AnswerBody):
+    """The account of who asks."""
+
+    name: str
+    email: str
+    kind: str
+    """`user`, or `service`: a program's."""
+    has_password: bool
+    has_totp: bool
+    has_oidc: bool
+    """Known by the provider's name for the person, and without a password here."""
+
+
 class Me(AnswerBody):
     """Who asks."""
 
     id: str
     tenant: str
     bindings: list[Reach]
+    account: OwnAccount | None
+    """Null for the admin token and sign-in links, which are nobody's."""
+    token_id: str
+    """Of the session or program's token that asks; empty without an account."""
 
 
 class Changed(AnswerBody):
@@ -375,7 +392,16 @@ def me(asked: SignedIn) -> Me:
             )
             for binding in asked.actor.bindings
         ],
+        account=_shown_account(users_module.get(asked.db, asked.actor.id)),
+        token_id=asked.actor.token_id,
     )
+
+
+def _shown_account(row: users_module.Row | None) -> OwnAccount | None:
+    if row is None:
+        return None
+    shown = users_module.shown(row)
+    return OwnAccount(**{name: shown[name] for name in OwnAccount.model_fields})
 
 
 def own_account(db: Connection, asked: RequestContext) -> users_module.Row:

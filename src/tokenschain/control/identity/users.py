@@ -40,6 +40,8 @@ class Actor(NamedTuple):
     `POST /me/step-up`, or to the provider of single sign-on; Unix time."""
     from_provider: bool = False
     """Whether single sign-on lets the person in."""
+    token_id: str = ""
+    """Of the session or program's token; empty for the admin token and sign-in links."""
 
 
 PLATFORM_OWNER = Actor(
@@ -214,6 +216,7 @@ def actor_of(connection: Connection, suite: Suite, token: str) -> Actor | None:
             users.c.id,
             users.c.tenant,
             users.c.oidc_subject,
+            tokens_table.c.id.label("token_id"),
             tokens_table.c.kind,
             tokens_table.c.permissions,
             tokens_table.c.created_at_s,
@@ -238,6 +241,7 @@ def actor_of(connection: Connection, suite: Suite, token: str) -> Actor | None:
         in_session=row.kind == "session",
         proved_at_s=row.created_at_s if from_provider else row.stepped_up_at_s,
         from_provider=from_provider,
+        token_id=row.token_id,
     )
 
 
