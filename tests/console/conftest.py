@@ -12,6 +12,7 @@ from tests.console.visitors import House, ScriptedGateway, unseen
 from tests.records import record
 from tests.security.platform import platform
 from tokenschain.console.app import Console, ConsoleSettings
+from tokenschain.console.playground import Playground
 from tokenschain.console.rendering import CloudProvider
 from tokenschain.core import call_record
 from tokenschain.core.call_record import AttemptRecord
@@ -68,5 +69,6 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
             None, False, "http://127.0.0.1:8000/v1", folder / "browser", clouds
         )
         gateway = ScriptedGateway()
-        console = Console(made.app, settings, INTERNATIONAL, unseen, gateway)
+        playground = Playground(gateway, made.app.state.context.sealer)
+        console = Console(made.app, settings, INTERNATIONAL, unseen, playground)
         yield House(made, console, folder / "browser", gateway)

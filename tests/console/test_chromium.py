@@ -18,6 +18,7 @@ from tests.console.visitors import House, refused, streamed, unseen
 from tests.house.tree import ROOT
 from tests.ports import free_port
 from tokenschain.console.app import Console, ConsoleSettings
+from tokenschain.console.playground import Playground
 from tokenschain.console.rendering import CloudProvider
 from tokenschain.core.errors import ApiError, wire_refusal
 from tokenschain.infra.asgi import AsgiHandler
@@ -78,7 +79,8 @@ def visitor(house: House) -> Iterator[Visitor]:
     base = f"http://127.0.0.1:{port}"
     clouds = (CloudProvider("deepseek", "DeepSeek", True),)
     settings = ConsoleSettings(None, False, "http://127.0.0.1:8000/v1", CACHE, clouds)
-    console = Console(house.platform.app, settings, INTERNATIONAL, unseen, house.gateway)
+    playground = Playground(house.gateway, house.platform.app.state.context.sealer)
+    console = Console(house.platform.app, settings, INTERNATIONAL, unseen, playground)
 
     def failed() -> tuple[int, bytes, bytes]:
         error = ApiError("internal_error", "failed")

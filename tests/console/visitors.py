@@ -63,11 +63,13 @@ class ScriptedGateway:
     def __init__(self) -> None:
         self.asked: list[tuple[str, bytes, bool]] = []
         """Key, body, and whether the cache may answer."""
+        self.addresses: list[str] = []
         self.says: list[GatewayAnswer | GatewayUnreachable] = []
         """One for each request; after the last, an empty answer."""
 
-    async def ask(self, key: str, body: bytes, *, cache: bool) -> GatewayAnswer:
+    async def ask(self, key: str, body: bytes, address: str, *, cache: bool) -> GatewayAnswer:
         self.asked.append((key, body, cache))
+        self.addresses.append(address)
         said = self.says.pop(0) if self.says else streamed("")
         if isinstance(said, GatewayUnreachable):
             raise said

@@ -37,8 +37,8 @@ from tokenschain.console import (
     wallet,
 )
 from tokenschain.console.admin_api import AdminApi, ApiRefusal, AsgiApp, Message, StepUpNeeded
-from tokenschain.console.gateway import ChatGateway
 from tokenschain.console.navigation import PAGE_ICONS
+from tokenschain.console.playground import Playground
 from tokenschain.console.rendering import TEMPLATES, CloudProvider, Handler, Pages, Renderer
 from tokenschain.console.session_cookie import COMPANY_COOKIE, Site, own_path
 from tokenschain.console.static_files import StaticFiles
@@ -80,7 +80,6 @@ PAGES: Pages = {
     ("POST", f"{PREFIX}/start/cloud"): connect.connect,
     ("GET", f"{PREFIX}/playground"): playground.show,
     ("GET", f"{PREFIX}/playground/call"): playground.facts,
-    ("POST", f"{PREFIX}/playground/keys"): playground.create_key,
     ("GET", f"{PREFIX}/scope"): scope.show,
     ("GET", f"{PREFIX}/live"): overview.live_calls,
     ("GET", f"{PREFIX}/calls"): calls.show,
@@ -137,15 +136,18 @@ class Console:
         settings: ConsoleSettings,
         suite: Suite,
         report: Callable[[str, BaseException], None],
-        gateway: ChatGateway | None = None,
+        playground: Playground | None = None,
     ) -> None:
         """
         Args:
             app: with the admin API.
             report: told of a fault of the API: `(path, why)`.
-            gateway: that the playground asks; None where there is none to ask.
+            playground: None where there is no gateway to ask.
         """
-        self._gateway = gateway
+        self._playground = playground
+        self._pages = dict(PAGES)
+        if playground is not None:
+            self._pages["POST", f"{PREFIX}/playground/keys"] = playground.create_key
         self._app = app
         self._report = report
         self._site = Site(settings.public_url)
@@ -194,8 +196,8 @@ class Console:
         if method == "POST":
             if not self._site.sent_by_own_page(request.headers):
                 return self._plain(request, "foreign", 403)
-            if path == playground.ANSWERS_PATH:
-                return await self._ask_gateway(request)
+            if path == playground.ANSWERS_PATH and self._playground is not None:
+                return await self._ask_gateway(request, self._playground)
             found = await _form_of(request)
             if found is None:
                 return self._plain(request, "form", 413)
@@ -220,7 +222,7 @@ class Console:
     async def _page(self, request: Request, form: Mapping[str, str]) -> Response:
         path = request.url.path
         method = "GET" if request.method == "HEAD" else request.method
-        handler = PAGES.get((method, path.rstrip("/") or path))
+        handler = self._pages.get((method, path.rstrip("/") or path))
         visit = self._visit(request, form)
         try:
             await visit.know_reader()
@@ -241,9 +243,9 @@ class Console:
         except StepUpNeeded as needed:
             return step_up.ask(visit, self._renderer, needed)
 
-    async def _ask_gateway(self, request: Request) -> Response:
+    async def _ask_gateway(self, request: Request, asked: Playground) -> Response:
         try:
-            return await playground.answer(request, self._visit(request, {}), self._gateway)
+            return await asked.answer(request, self._visit(request, {}))
         except SignedOut:
             return playground.signed_out()
 

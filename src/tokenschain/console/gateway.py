@@ -33,11 +33,12 @@ class GatewayUnreachable(Exception):
 class ChatGateway(Protocol):
     """Where chat completions are asked for."""
 
-    async def ask(self, key: str, body: bytes, *, cache: bool) -> GatewayAnswer:
+    async def ask(self, key: str, body: bytes, address: str, *, cache: bool) -> GatewayAnswer:
         """Ask for a chat completion.
 
         Args:
             key: an API key.
+            address: of who asks; a gateway that trusts control as a proxy takes it for the call's.
             cache: whether the answer may come from the cache, and go there.
 
         Raises:
@@ -56,7 +57,7 @@ class HttpGateway:
         self._client = client
         self._url = url
 
-    async def ask(self, key: str, body: bytes, *, cache: bool) -> GatewayAnswer:
+    async def ask(self, key: str, body: bytes, address: str, *, cache: bool) -> GatewayAnswer:
         """See `ChatGateway.ask`."""
         try:
             origin = Origin.of(self._url)
@@ -66,6 +67,7 @@ class HttpGateway:
                 "authorization": f"Bearer {key}",
                 "content-type": "application/json",
                 "content-length": str(len(body)),
+                **({"x-forwarded-for": address} if address else {}),
                 **({} if cache else {"x-tc-cache": NO_CACHE}),
             }
             target = f"{urlsplit(self._url).path.rstrip('/')}/chat/completions"

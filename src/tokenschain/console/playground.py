@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 
 import msgspec
 from starlette.requests import Request
@@ -15,12 +16,15 @@ from tokenschain.console.models import ModelList
 from tokenschain.console.rendering import Renderer
 from tokenschain.console.visit import Visit, forbidden
 from tokenschain.core import presentation
+from tokenschain.core.tenancy import CALL
+from tokenschain.infra.security.suite import Place, Sealable, Sealer
 
 LANES = 3
 """Models side by side at most."""
 SUGGESTIONS = 3
 KEY_HEADER, CACHE_HEADER = "x-playground-key", "x-playground-cache"
-KEY_CHARACTERS_MAX = 200
+KEY_CHARACTERS_MAX = 1_000
+"""Of a sealed one."""
 ANSWERS_PATH = "/console/playground/answers"
 
 
@@ -31,10 +35,18 @@ class PageKey(msgspec.Struct):
     expires_at_s: int
 
 
+class _SealedKey(msgspec.Struct):
+    """What the page keeps, and cannot read."""
+
+    key: str
+    tenant: str
+    project: str
+
+
 async def show(visit: Visit, renderer: Renderer) -> Response:
     """The page; what is asked on it goes by its script."""
-    if not visit.reader.may("models:call"):
-        raise forbidden("models:call")
+    if not visit.reader.may(CALL):
+        raise forbidden(CALL)
     parts = await visit.parts(models=visit.api.get("/served-models", ModelList))
     found = parts["models"].data
     names = sorted(one.name for one in (found.data if found else ()) if one.kind == "chat")
@@ -47,18 +59,7 @@ async def show(visit: Visit, renderer: Renderer) -> Response:
 def _place(visit: Visit) -> dict[str, str]:
     """Whose calls they are."""
     tenant = visit.shown_tenant or "default"
-    return {"tenant": tenant, "project": visit.project("models:call") or "default"}
-
-
-async def create_key(visit: Visit, _: Renderer) -> Response:
-    """A key for the page's script: it lives some minutes, and is kept nowhere."""
-    place = {name: visit.form.get(name, "") for name in ("tenant", "project")}
-    try:
-        made = await visit.api.send("POST", "/playground/keys", PageKey, place)
-    except ApiRefusal as refusal:
-        return _refused(refusal)
-    # The browser's clock may be wrong: it is told how long, not until when.
-    return JSONResponse({"key": made.key, "lasts_s": made.expires_at_s - time.time()})
+    return {"tenant": tenant, "project": visit.project(CALL) or "default"}
 
 
 async def facts(visit: Visit, _: Renderer) -> Response:
@@ -85,21 +86,67 @@ async def facts(visit: Visit, _: Renderer) -> Response:
     return JSONResponse(shown)
 
 
-async def answer(request: Request, visit: Visit, gateway: ChatGateway | None) -> Response:
-    """Pass one request on to the gateway, and its answer back as it comes: what the page shows is
-    the gateway's own."""
-    await visit.know_reader()
-    key = request.headers.get(KEY_HEADER, "")
-    if gateway is None or not key or len(key) > KEY_CHARACTERS_MAX:
-        return _refused(ApiRefusal(400, "missing_api_key", "No key came with the request."))
-    body = await request.body()
-    cache = request.headers.get(CACHE_HEADER) != "off"
-    try:
-        found = await gateway.ask(key, body, cache=cache)
-    except GatewayUnreachable as why:
-        said = f"The gateway does not answer: {why}."
-        return _refused(ApiRefusal(502, "gateway_unreachable", said))
-    return StreamingResponse(found.pieces, found.status, found.headers)
+class Playground:
+    """Makes keys, and asks the gateway with these alone: a key from elsewhere would be used from
+    control's address instead of its holder's.
+
+    Nothing is kept here. The page holds its key sealed for who made it, so any replica opens it,
+    and no script in the page can use it anywhere else.
+    """
+
+    def __init__(self, gateway: ChatGateway, sealer: Sealer) -> None:
+        """
+        Args:
+            sealer: the same in all replicas of control.
+        """
+        self._gateway = gateway
+        self._sealer = sealer
+
+    async def create_key(self, visit: Visit, _: Renderer) -> Response:
+        """A key for the page's script: it lives some minutes."""
+        place = {name: visit.form.get(name, "") for name in ("tenant", "project")}
+        try:
+            made = await visit.api.send("POST", "/playground/keys", PageKey, place)
+        except ApiRefusal as refusal:
+            return _refused(refusal)
+        kept = msgspec.json.encode(_SealedKey(made.key, **place))
+        sealed = urlsafe_b64encode(self._sealer.seal(_whose(visit), kept)).decode()
+        # The browser's clock may be wrong: it is told how long, not until when.
+        return JSONResponse({"key": sealed, "lasts_s": made.expires_at_s - time.time()})
+
+    async def answer(self, request: Request, visit: Visit) -> Response:
+        """Pass one request on to the gateway, and its answer back as it comes: what the page shows
+        is the gateway's own."""
+        await visit.know_reader()
+        key = self._opened(visit, request.headers.get(KEY_HEADER, ""))
+        if key is None:
+            why = "The key is none that you made here, or of an earlier time; another is made."
+            return _refused(ApiRefusal(401, "playground_key_expired", why))
+        if not visit.reader.may_in(CALL, key.tenant, key.project):
+            return _refused(forbidden(CALL))
+        body = await request.body()
+        address = request.client.host if request.client is not None else ""
+        cache = request.headers.get(CACHE_HEADER) != "off"
+        try:
+            found = await self._gateway.ask(key.key, body, address, cache=cache)
+        except GatewayUnreachable as why_not:
+            said = f"The gateway does not answer: {why_not}."
+            return _refused(ApiRefusal(502, "gateway_unreachable", said))
+        return StreamingResponse(found.pieces, found.status, found.headers)
+
+    def _opened(self, visit: Visit, sealed: str) -> _SealedKey | None:
+        """The key that the reader's page holds; None where it holds something else."""
+        if len(sealed) > KEY_CHARACTERS_MAX:
+            return None
+        try:
+            kept = self._sealer.unseal(_whose(visit), urlsafe_b64decode(sealed))
+        except ValueError:  # no base64, or not sealed here for this reader
+            return None
+        return msgspec.json.decode(kept, type=_SealedKey)
+
+
+def _whose(visit: Visit) -> Place:
+    return Place(Sealable.PLAYGROUND_KEY, visit.reader.tenant, visit.reader.id)
 
 
 def signed_out() -> Response:

@@ -48,6 +48,14 @@ class SignedInReader(msgspec.Struct):
         """Whether an action is permitted there; without a tenant on the platform."""
         return may(self.bindings, action, Resource(tenant or PLATFORM, **where))
 
+    def may_in(self, action: str, tenant: str, project: str) -> bool:
+        """Whether an action is permitted on anything of a project, or on all of it."""
+        return any(
+            may((one,), action, _place(one))
+            for one in self.bindings
+            if one.tenant in (PLATFORM, tenant) and one.project in ("", project)
+        )
+
     def only_project(self, tenant: str | None, action: str) -> str | None:
         """The project to show to one who may see no more of the tenant; None: all of it."""
         place = Resource(tenant or self.tenant)

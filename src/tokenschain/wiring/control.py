@@ -18,6 +18,7 @@ from sqlalchemy import Engine
 from tokenschain.console import browser_files
 from tokenschain.console.app import Console, ConsoleSettings
 from tokenschain.console.gateway import HttpGateway
+from tokenschain.console.playground import Playground
 from tokenschain.console.rendering import CloudProvider
 from tokenschain.control import resealing
 from tokenschain.control.api.app import create_app
@@ -278,7 +279,8 @@ def _console(settings: Settings, app: FastAPI) -> Console:
         ),
     )
     gateway = HttpGateway(HttpClient(tls=upstream_tls(settings.egress.ca_file)), gateway_url)
-    return Console(app, known, INTERNATIONAL, _fault, gateway)
+    playground = Playground(gateway, app.state.context.sealer)
+    return Console(app, known, INTERNATIONAL, _fault, playground)
 
 
 def _needs_token(path: str) -> bool:

@@ -249,6 +249,19 @@ def _key(asked: RequestContext, key_id: str) -> Key:
     return found
 
 
+def _lasting_key(asked: RequestContext, key_id: str) -> Key:
+    """A key that may be changed.
+
+    Raises:
+        ApiError: `conflict` of a key of the playground.
+    """
+    found = _key(asked, key_id)
+    if not api_keys.is_lasting(key_id):
+        raise ApiError("conflict", "A key of the playground ends by itself; it can only be "
+                       "revoked.", param="key_id")  # fmt: skip
+    return found
+
+
 def _is_seen(asked: RequestContext, key: Key) -> bool:
     return asked.may_for("keys:read", key.models, key.tenant, **_place(key))
 
@@ -270,7 +283,7 @@ def change_key(
     asked: Changing, response: Response, key_id: str, wanted: KeyChange, if_match: IfMatch = ""
 ) -> Key:
     """Change what a key may do; gateways follow within a second."""
-    key = _key(asked, key_id)
+    key = _lasting_key(asked, key_id)
     check_version(if_match, key.revision)
     values = wanted.model_dump(exclude_unset=True)
     if "models" in values:
@@ -288,7 +301,7 @@ def change_key(
 @router.post("/{key_id}/rotate", status_code=201)
 def rotate_key(asked: Changing, key_id: str, wanted: Rotation) -> RotatedKey:
     """Make a successor of a key; the old key is served beside it for `overlap_s`."""
-    old = _key(asked, key_id)
+    old = _lasting_key(asked, key_id)
     new_id, key = api_keys.rotate_key(
         asked.db, asked.context.suite, key_id, wanted.overlap_s, asked.actor.id
     )

@@ -155,10 +155,16 @@ def sweep(connection: Connection, now_s: int) -> None:
     connection.execute(delete(api_keys).where(_OF_PLAYGROUND, over))
 
 
+def is_lasting(key_id: str) -> bool:
+    """Whether a key may be changed and rotated: the playground's are only made and ended, so that
+    one stays what it was made for."""
+    return not key_id.startswith(f"{PLAYGROUND}_")
+
+
 def is_over(grant: KeyGrant, now_s: float) -> bool:
     """Whether a grant is a key of the playground that has ended, which gateways need not know."""
     return (
-        grant.key_id.startswith(f"{PLAYGROUND}_")
+        not is_lasting(grant.key_id)
         and grant.expires_at_s is not None
         and grant.expires_at_s < now_s
     )

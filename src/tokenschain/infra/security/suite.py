@@ -95,6 +95,7 @@ class Sealable(StrEnum):
     SIGN_IN = "sign_in"
     CACHED_ANSWER = "cached_answer"
     CACHED_QUESTION = "cached_question"
+    PLAYGROUND_KEY = "playground_key"
 
 
 class Place(NamedTuple):
