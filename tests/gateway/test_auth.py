@@ -25,12 +25,12 @@ def auth(grant: KeyGrant) -> KeyAuth:
 
 def test_the_caller_its_tags_and_the_snapshot_are_noted_and_the_request_stays_as_it_came() -> None:
     call: Call = call_of(BODY)
-    call.request.headers[b"x-tc-tags"] = b"subject=math"
+    call.request.headers[b"x-tc-tags"] = b"subject=math, team=b, more"
     grant = auth(msgspec.structs.replace(GRANT, tags=("team=a", "subject=none"))).authenticate(call)
     assert call.caller is grant and grant.key_id == "key_1"
-    assert call.tags.values == {"team": "a", "subject": "math"}
+    assert call.tags.values == {"team": "a", "subject": "none", "more": "more"}
     assert call.snapshot_version == "7"
-    assert call.request.headers == {b"x-tc-tags": b"subject=math"}
+    assert call.request.headers == {b"x-tc-tags": b"subject=math, team=b, more"}
 
 
 def test_a_call_without_tags_has_none_made_for_it() -> None:

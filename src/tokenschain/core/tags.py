@@ -44,7 +44,8 @@ def tags_of(header: bytes, of_key: Iterable[str] = ()) -> Tags:
 
     Args:
         header: `x-tc-tags`, as `a=1, b=2`.
-        of_key: the tags of its API key; the header's win where both have a name.
+        of_key: the tags of its API key. They win where both have a name: limits, budgets and
+            bills by tag hold for a key whatever its holder sends.
     """
     values = parse(header.decode("utf-8", "replace"), of_key)
     tags = Tags(values)
@@ -53,15 +54,26 @@ def tags_of(header: bytes, of_key: Iterable[str] = ()) -> Tags:
     return tags
 
 
-def parse(line: str, first: Iterable[str] = ()) -> dict[str, str]:
-    """The names and values in a line of tags; what is too long or too much is left out."""
-    found: dict[str, str] = {}
-    for part in (*first, *line.split(",")):
+def parse(line: str, fixed: Iterable[str] = ()) -> dict[str, str]:
+    """The names and values in a line of tags; what is too long or too much is left out.
+
+    Args:
+        fixed: tags that come first and stay, whatever the line says.
+    """
+    found = _add({}, fixed)
+    return _add(found, line.split(","), frozenset(found))
+
+
+def _add(
+    found: dict[str, str], parts: Iterable[str], taken: frozenset[str] = frozenset()
+) -> dict[str, str]:
+    for part in parts:
         name, _, value = part.strip().partition("=")
         name = name.strip()
         value = value.strip() or name
         # What is kept of it is `name=value`, also where it is its own value.
         fits = len(name) + 1 + len(value) <= TAG_CHARACTERS_MAX and part.isprintable()
-        if name and fits and (len(found) < TAGS_MAX or name in found):
+        known = name in found
+        if name and fits and name not in taken and (known or len(found) < TAGS_MAX):
             found[name] = value
     return found
