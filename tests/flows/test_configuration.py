@@ -71,3 +71,22 @@ def test_a_stored_key_serves_calls_is_rotated_under_them_and_shown_nowhere(
         if file.is_file():
             text = file.read_bytes()
             assert FIRST.encode() not in text and SECOND.encode() not in text, file
+
+
+def test_an_upstream_that_is_the_gateway_itself_ends_a_call_after_three_rounds(
+    stack: Stack,
+) -> None:
+    changed(stack, "PUT", "credentials/round", {"value": stack.key})
+    changed(stack, "PUT", "upstreams/round", {
+        "base_url": f"{stack.url}/v1", "zone": "own", "models": ["round-chat"],
+        "prices": {"round-chat": {"input": 1, "output": 2}}, "credential": "stored:round",
+    })  # fmt: skip
+    try:
+        stack.until_served()
+        before = stack.counted()
+        reply = stack.chat(model="round-chat")
+        assert (reply.status_code, reply.json()["error"]["code"]) == (508, "loop_detected")
+        until(lambda: stack.counted() == before + 4)
+    finally:
+        changed(stack, "DELETE", "upstreams/round")
+        changed(stack, "DELETE", "credentials/round")

@@ -106,6 +106,14 @@ _ROWS = (
         Fault.CALLER,
         "The prompt is longer than the model's context.",
     ),
+    (
+        "loop_detected",
+        508,
+        _BAD,
+        False,
+        Fault.CALLER,
+        "The call came through too many gateways: an upstream of one leads back to it.",
+    ),
     ("invalid_request", 400, _BAD, False, Fault.CALLER, "The upstream refused the request itself."),
     (
         "content_filter",

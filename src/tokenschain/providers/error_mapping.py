@@ -179,6 +179,7 @@ GENERAL_RULES: tuple[Rule, ...] = (
     Rule("upstream_timeout", status=504),
     Rule("invalid_request", status=400),
     Rule("invalid_request", status=413),
+    Rule("loop_detected", status=508),
     Rule("invalid_request", status=422),
     Rule("content_filter", status=451),
     Rule("upstream_rate_limited", status=429),

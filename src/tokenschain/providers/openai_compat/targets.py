@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
+from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.openai_chat import Api
 from tokenschain.core.snapshot import Upstream
 from tokenschain.providers.access_tokens import TokenKeeper
@@ -29,6 +32,8 @@ class Target(msgspec.Struct, frozen=True):
     sign: Signer | None
     tokens: TokenKeeper | None
     media_urls: MediaUrls
+    may_lead_back: bool
+    """Whether nobody knows where it leads: perhaps to this gateway."""
 
 
 def target_of(
@@ -78,6 +83,7 @@ def target_of(
         SIGNERS.get(upstream.auth) or (protocol.sign if protocol is not None else None),
         tokens,
         _media_urls(upstream, vendor),
+        bool(upstream.tenant) or upstream.provider == "custom",
     )
 
 
@@ -113,6 +119,32 @@ def head_of(target: Target, key: UpstreamKey) -> bytes:
         whole = (*target.lines[:2], *line, *target.lines[2:])
         head = key.heads[target.path] = encode_lines(whole)
     return head
+
+
+LOOP_HEADER = b"cdn-loop"
+_LOOP_MARK = b"tokenschain"
+LOOP_PASSES_MAX = 3
+"""Gateways that a call passes one after the other, as one of a company's before one of a region's.
+Each marks what it sends on in `CDN-Loop` (RFC 8586), so that an upstream which is the gateway
+itself ends there, and not when its connections do."""
+
+
+def loop_line(headers: Mapping[bytes, bytes]) -> bytes:
+    """The header line that marks a call as sent on by a gateway.
+
+    Args:
+        headers: of the call as it came.
+
+    Raises:
+        ApiError: it passed too many.
+    """
+    before = headers.get(LOOP_HEADER, b"")
+    if before.count(_LOOP_MARK) >= LOOP_PASSES_MAX:
+        raise ApiError(
+            "loop_detected", f"The call came through {LOOP_PASSES_MAX} gateways in a row already."
+        )
+    passed = b"%b, %b" % (before, _LOOP_MARK) if before else _LOOP_MARK
+    return b"%b: %b\r\n" % (LOOP_HEADER, passed)
 
 
 _AUTH_LINES = {KeyScheme.BEARER: "authorization: Bearer ", KeyScheme.X_API_KEY: "x-api-key: "}

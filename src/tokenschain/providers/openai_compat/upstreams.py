@@ -49,6 +49,7 @@ from tokenschain.providers.openai_compat.targets import (
     Target,
     head_of,
     lines_of,
+    loop_line,
     probe_of,
     target_of,
 )  # fmt: skip
@@ -403,16 +404,16 @@ class HttpUpstreams:
     ) -> Coroutine[None, None, http.Reply]:
         protocol, chats = target.vendor.protocol, parsed.api is _CHAT
         offer = candidate.offer
-        lines = b""
+        lines = loop_line(call.request.headers) if target.may_lead_back else b""
         if relays:
             body = _encode(fields)
             beta = call.request.headers.get(b"anthropic-beta")
-            lines = b"anthropic-beta: %b\r\n" % beta if beta is not None else b""
+            lines += b"anthropic-beta: %b\r\n" % beta if beta is not None else b""
         elif protocol is not None and chats:
             asked = canonical.read(fields)
             body = protocol.request(asked, offer.model, offer.output_tokens_max)
             if parsed.stream:
-                lines = lines_of(protocol.stream_headers)
+                lines += lines_of(protocol.stream_headers)
         elif target.vendor.texts_rerank and parsed.api is Api.RERANK:
             body = rerank.texts_request(fields)
         else:
