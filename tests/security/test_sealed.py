@@ -167,7 +167,7 @@ def test_a_second_factor_moved_to_another_user_lets_nobody_in(tmp_path: Path) ->
                     connection, tenant=tenant, email=f"x@{tenant}.example", name="X", kind="user")
                 for tenant in ("acme", "mallory")
             )  # fmt: skip
-            users.set_totp(connection, sealer, one, "JBSWY3DPEHPK3PXP")
+            users.set_totp(connection, sealer, one, "JBSWY3DPEHPK3PXP", 0)
             connection.execute(
                 text("update users set totp_sealed = (select totp_sealed from users where id = :a)"
                      " where id = :b"),

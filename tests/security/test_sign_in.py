@@ -346,14 +346,14 @@ def test_an_account_with_the_same_address_elsewhere_helps_nobody_to_guess(house:
     for _ in range(3):
         guesses += [sign_in(house, email, WRONG, tenant="acme").status_code for _ in range(2)]
         guesses += [sign_in(house, email, WRONG).status_code for _ in range(2)]
-        as_mallory(code_of(own))
+        as_mallory(code_of(own, 1))
     assert guesses.count(401) == 2 * login_throttle.FREE_TRIES and guesses[-1] == 429
     with house.engine.begin() as connection:
         connection.execute(text("delete from login_failures where address <> ''"))
     for _ in range(login_throttle.FREE_TRIES - 1):
         as_mallory("000000")
     assert as_mallory("000000") == 401
-    right = sign_in(house, email, PASSWORD, tenant="acme", code=code_of(secret))
+    right = sign_in(house, email, PASSWORD, tenant="acme", code=code_of(secret, 1))
     assert right.status_code == 201, "wrong codes of another account do not shut out this one"
 
 
@@ -414,10 +414,10 @@ def test_a_second_factor_is_put_in_force_with_the_password_and_replaced_with_a_c
     assert status == 200
     assert confirm(user, password=PASSWORD, old_code=passwords.totp_code(secret, 1))[0] == 401
     assert confirm(user, old_code=code_of(secret))[0] == 400, "the code alone"
-    status, other = confirm(user, password=PASSWORD, old_code=code_of(secret))
+    status, other = confirm(user, password=PASSWORD, old_code=code_of(secret, 1))
     assert status == 200
     assert confirm(user, password=PASSWORD, old_code=code_of(secret))[0] == 401, "of the one before"
-    assert sign_in(house, email_of(house, user.id), PASSWORD, code=code_of(other)).is_success
+    assert sign_in(house, email_of(house, user.id), PASSWORD, code=code_of(other, 1)).is_success
 
 
 def test_the_password_alone_replaces_no_second_factor(house: Platform) -> None:
@@ -449,7 +449,7 @@ def test_codes_are_guessed_at_slowly_from_however_many_addresses(house: Platform
     with house.engine.begin() as connection:
         for _ in range(login_throttle.FREE_TRIES):
             assert login_throttle.may_try_code(connection, user.id, int(time.time()))
-    late = sign_in(house, email, PASSWORD, code=code_of(secret))
+    late = sign_in(house, email, PASSWORD, code=code_of(secret, 1))
     assert late.status_code == 401, "the same answer: it does not tell that the password was right"
 
 

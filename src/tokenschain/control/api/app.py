@@ -36,6 +36,7 @@ from tokenschain.control.api.internal import InternalContext
 from tokenschain.control.api.wrong_tokens import WrongTokens
 from tokenschain.control.identity.oidc import Oidc
 from tokenschain.control.response_archive import ResponseArchive
+from tokenschain.core.keyed_rates import KeyedRates
 from tokenschain.infra.control_channel.signatures import Signatures
 
 REQUEST_MAX_S = 20.0
@@ -85,6 +86,7 @@ def create_app(
         signatures,
     )  # fmt: skip
     app.state.oidc = oidc
+    app.state.single_sign_on_rates = KeyedRates(single_sign_on.PER_MINUTE_MAX)
     app.state.sign_ins = sessions.SignIns()
     app.state.wrong_tokens = WrongTokens(context.suite, context.engine)
     app.add_middleware(_Bounded)

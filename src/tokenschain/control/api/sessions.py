@@ -473,7 +473,8 @@ def confirm_totp(asked: Proving, wanted: TotpConfirmation) -> ConfirmedTotp:
     once where the second factor is lost.
     """
     row = _own_account_in_session(asked)
-    if passwords.totp_step(wanted.secret, wanted.code, time.time()) is None:
+    step = passwords.totp_step(wanted.secret, wanted.code, time.time())
+    if step is None:
         raise users_module.wrong()
     shown = SecondFactor(wanted.old_code, wanted.recovery_code)
     if row["totp_sealed"] is not None and not any(shown):
@@ -484,7 +485,7 @@ def confirm_totp(asked: Proving, wanted: TotpConfirmation) -> ConfirmedTotp:
         )
     row = sign_in_again(asked, wanted.password, shown)
     _insist_unchanged(asked, row)
-    users_module.set_totp(asked.db, asked.context.sealer, row["id"], wanted.secret)
+    users_module.set_totp(asked.db, asked.context.sealer, row["id"], wanted.secret, step)
     codes = recovery_codes.issue(asked.db, asked.context.suite, row["id"])
     asked.note(row["tenant"], row["id"], action="totp")
     return ConfirmedTotp(recovery_codes=codes)

@@ -14,10 +14,26 @@ from tokenschain.control.api.context import AdminRoute, address_of, context_of
 from tokenschain.control.api.sessions import Session
 from tokenschain.control.audit import admin_log
 from tokenschain.control.audit.admin_log import Author
-from tokenschain.control.identity import oidc, tokens
+from tokenschain.control.identity import login_throttle, oidc, tokens
 from tokenschain.core.errors import ApiError
+from tokenschain.core.keyed_rates import KeyedRates
 
 OIDC_COOKIE = "tc_oidc"
+PER_MINUTE_MAX = 240
+"""Steps of one address, two for each who signs in: those of an office come from one."""
+
+
+def _check_rate(request: Request) -> None:
+    """Anybody may ask here, and the provider is asked for each.
+
+    Raises:
+        ApiError: `rate_limit_exceeded`.
+    """
+    rates: KeyedRates = request.app.state.single_sign_on_rates
+    wait_s = rates.wait_s(login_throttle.place_of(address_of(request)), time.monotonic())
+    if wait_s:
+        raise ApiError("rate_limit_exceeded", "Too many sign in from your address; wait.",
+                       retry_after_s=wait_s)  # fmt: skip
 
 
 class _SingleSignOnRoute(AdminRoute):
@@ -37,6 +53,7 @@ router = APIRouter(prefix="/api/v1/oidc", route_class=_SingleSignOnRoute, tags=[
 )
 async def start_oidc(request: Request) -> Response:
     """Go to the OpenID provider, to sign in there."""
+    _check_rate(request)
     context = context_of(request)
     client: oidc.Oidc = request.app.state.oidc
     url, kept = await client.begin()
@@ -56,6 +73,7 @@ async def finish_oidc(
     kept: Annotated[str, Cookie(alias=OIDC_COOKIE, max_length=4_000)] = "",
 ) -> Response:
     """Come back from the OpenID provider, signed in with the roles of one's groups there."""
+    _check_rate(request)
     context = context_of(request)
     client: oidc.Oidc = request.app.state.oidc
     person = await client.finish(state, code, kept)

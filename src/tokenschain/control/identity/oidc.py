@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import re
 import secrets as random_secrets
@@ -29,6 +30,8 @@ from tokenschain.wire.client import ClientError, HttpClient, Waits
 
 SIGN_IN_MAX_S = 600
 DISCOVERY_S = 3_600
+DISCOVERY_FAILED_S = 5
+"""How long a provider that could not be found is not looked for again."""
 CLOCKS_APART_MAX_S = 60
 SUBJECT_CHARACTERS_MAX = 255
 """OIDC Core, 2: `sub` must not exceed 255 characters."""
@@ -87,7 +90,9 @@ class Oidc:
         self._settings = settings
         self._client = client
         self._sealer = sealer
+        self._discovering = asyncio.Lock()
         self._found: tuple[float, Any, KeySet] | None = None
+        self._failed: tuple[float, ApiError] | None = None
 
     async def begin(self) -> tuple[str, str]:
         """Where to send the browser, and the cookie it brings back.
@@ -165,23 +170,38 @@ class Oidc:
         issuer = self._settings.issuer
         if issuer is None:
             raise ApiError("not_found", "No OpenID provider is set.")
-        now = time.monotonic()
-        if self._found is None or now - self._found[0] > DISCOVERY_S:
-            url = f"{issuer.rstrip('/')}/.well-known/openid-configuration"
-            discovered = await self._ask("GET", url, {}, b"")
-            if discovered.get("issuer") != issuer:
-                raise ApiError("upstream_invalid_reply", "The provider has another name.")
-            self._check_addresses(discovered)
-            jwks = await self._ask("GET", discovered["jwks_uri"], {}, b"")
-            self._found = now, discovered, KeySet.import_key_set(jwks)
-        return self._found[1], self._found[2]
+        # One looks for all who come meanwhile: strangers decide how many those are.
+        async with self._discovering:
+            now = time.monotonic()
+            if self._found is None or now - self._found[0] > DISCOVERY_S:
+                if self._failed is not None and now - self._failed[0] < DISCOVERY_FAILED_S:
+                    raise ApiError(self._failed[1].code, self._failed[1].message)
+                try:
+                    self._found = now, *await self._look_for(issuer)
+                except ApiError as error:
+                    self._failed = time.monotonic(), error
+                    raise
+            return self._found[1], self._found[2]
+
+    async def _look_for(self, issuer: str) -> tuple[Any, KeySet]:
+        url = f"{issuer.rstrip('/')}/.well-known/openid-configuration"
+        discovered = await self._ask("GET", url, {}, b"")
+        if discovered.get("issuer") != issuer:
+            raise ApiError("upstream_invalid_reply", "The provider has another name.")
+        self._check_addresses(discovered)
+        jwks = await self._ask("GET", discovered["jwks_uri"], {}, b"")
+        try:
+            return discovered, KeySet.import_key_set(jwks)
+        except (JoseError, ValueError, LookupError, TypeError) as error:
+            raise ApiError("upstream_invalid_reply", "The provider's keys are none.") from error
 
     def _check_addresses(self, discovered: Any) -> None:
         """What a provider names is asked, and browsers are sent there: by HTTPS, unless the
         operator's own address of it has none."""
         schemes = ("https",) if str(self._settings.issuer).startswith("https:") else _SCHEMES
         for name in ("authorization_endpoint", "token_endpoint", "jwks_uri"):
-            if urlsplit(str(discovered.get(name, ""))).scheme not in schemes:
+            address = discovered.get(name)
+            if not isinstance(address, str) or _scheme_of(address) not in schemes:
                 raise ApiError("upstream_invalid_reply", f"The provider's `{name}` is no address.")
 
     async def _ask(self, method: str, url: str, headers: dict[str, str], body: bytes) -> Any:
@@ -196,6 +216,13 @@ class Oidc:
         if reply.status != 200 or not isinstance(found, dict):
             raise users_module.wrong()
         return found
+
+
+def _scheme_of(address: str) -> str:
+    try:
+        return urlsplit(address).scheme
+    except ValueError:
+        return ""
 
 
 def person_of(claims: Mapping[str, Any], agreed: OidcClient) -> Person:

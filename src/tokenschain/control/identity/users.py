@@ -278,8 +278,12 @@ def wrong() -> ApiError:
     return ApiError("invalid_login", _WRONG)
 
 
-def set_totp(connection: Connection, sealer: Sealer, user_id: str, secret: str) -> None:
-    """Put a second factor in force."""
+def set_totp(connection: Connection, sealer: Sealer, user_id: str, secret: str, step: int) -> None:
+    """Put a second factor in force.
+
+    Args:
+        step: of the code that confirmed it, which counts once, too.
+    """
     tenant = connection.execute(select(users.c.tenant).where(users.c.id == user_id)).scalar_one()
     place = Place(Sealable.SECOND_FACTOR, tenant, user_id)
     connection.execute(
@@ -287,7 +291,7 @@ def set_totp(connection: Connection, sealer: Sealer, user_id: str, secret: str) 
         .where(users.c.id == user_id)
         .values(
             totp_sealed=sealer.seal(place, secret.encode()),
-            totp_last=None,
+            totp_last=step,
             totp_since_s=int(time.time()),
         )
     )
