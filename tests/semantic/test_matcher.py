@@ -158,7 +158,9 @@ def test_answers_are_compared_by_their_numbers_and_their_words() -> None:
 
 
 def test_what_is_gone_from_memory_is_not_found() -> None:
-    small = Matcher(Letters(), Verifier.shipped(), random.Random(1).random, LocalVectorStore(2_000))
+    small = Matcher(
+        Letters(), Verifier.shipped(), random.Random(1).random, LocalVectorStore(60_000)
+    )
     for number in range(20):
         learn(small, f"question number {'x' * number}", "a" * 300)
     assert len(small._store) < 6  # type: ignore[arg-type]
@@ -200,6 +202,11 @@ def test_an_index_finds_what_brute_force_finds(
     assert len(set(best) & set(found)) >= (5 if graph_from > 300 else 4)
     assert found[0] == best[0]
     index.remove(b"never there")
+    for key in list(kept)[len(kept) // 10 :]:  # most leave: what is left is found as before
+        index.remove(key)
+        del kept[key]
+    best = sorted(kept, key=lambda key: -float(kept[key] @ query))[:5]
+    assert [index.at(place)[0] for place, _ in index.nearest(query, 5)] == best
 
 
 def unit(seed: int, size: int) -> Vectors:

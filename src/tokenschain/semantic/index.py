@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
@@ -22,13 +22,18 @@ from tokenschain.infra.redis.vector_index import RedisVectorIndex
 from tokenschain.semantic.embedders import FAST_DIMENSIONS, FINE_DIMENSIONS, Vectors
 
 QUESTIONS_MAX = 200_000
-"""Of one namespace; others leave for new ones."""
+"""Of one namespace; the first of them leaves for a new one."""
 GRAPH_FROM = 1_000
 """Questions of one namespace from which a graph (HNSW) is searched instead of all of them."""
-NAMESPACES_MAX = 10_000
+TENANT_SHARE = 0.5
+"""Of the memory for answers and their questions."""
+QUESTION_OVERHEAD_BYTES = 2_000
+"""Of one question beside its vectors and its text, in a namespace of its own."""
 RETRY_AFTER_S = 1.0
 """After an error of the shared store: until it is asked again."""
 _GROWTH = 1.5
+_SPARSE = 4
+"""So many times the place that questions need is given back."""
 
 
 class CachedQuestion(NamedTuple):
@@ -68,12 +73,24 @@ class VectorStore(Protocol):
 
 
 class LocalVectorStore:
-    """In this process; see `VectorStore`."""
+    """In this process; see `VectorStore`.
+
+    A question counts with its answer, and leaves with it: a tenant has its share of the memory for
+    both, however many namespaces it asks in.
+    """
 
     def __init__(self, bytes_max: int, fine_dimensions: int = FINE_DIMENSIONS) -> None:
-        self._store = CacheStore(bytes_max, 0.5)
+        """
+        Args:
+            bytes_max: of answers, questions and vectors.
+        """
+        self._store = CacheStore(bytes_max, TENANT_SHARE, self._left)
         self._fine_dimensions = fine_dimensions
-        self._indexes: OrderedDict[bytes, Index] = OrderedDict()
+        vectors = FAST_DIMENSIONS * 4 + fine_dimensions * 2
+        self._question_bytes = QUESTION_OVERHEAD_BYTES + int(vectors * _GROWTH)
+        self._indexes: dict[bytes, Index] = {}
+        self._namespaces: dict[bytes, bytes] = {}
+        """By key."""
 
     def __len__(self) -> int:
         return len(self._store)
@@ -83,7 +100,6 @@ class LocalVectorStore:
         index = self._indexes.get(namespace)
         if index is None:
             return []
-        self._indexes.move_to_end(namespace)
         found = []
         for place, cosine in index.nearest(fast, count):
             key, question = index.at(place)
@@ -92,10 +108,7 @@ class LocalVectorStore:
 
     def entry(self, namespace: bytes, key: bytes, now_s: float) -> CacheEntry | None:
         """See `VectorStore.entry`."""
-        entry = self._store.get(key, now_s)
-        if entry is None:
-            self.drop(namespace, key)  # it was evicted
-        return entry
+        return self._store.get(key, now_s)
 
     def put(
         self,
@@ -107,23 +120,30 @@ class LocalVectorStore:
         entry: CacheEntry,
     ) -> None:
         """See `VectorStore.put`."""
-        if not self._store.put(key, entry):
+        if not self._store.put(key, entry, self._question_bytes + sys.getsizeof(question)):
             return
+        full = self._indexes.get(namespace)
+        if full is not None and len(full) >= QUESTIONS_MAX:
+            self._store.drop(full.at(0)[0])
         index = self._indexes.get(namespace)
         if index is None:
             index = self._indexes[namespace] = Index(self._fine_dimensions)
-            while len(self._indexes) > NAMESPACES_MAX:
-                self._indexes.popitem(last=False)
         index.add(key, question, fast, fine)
+        self._namespaces[key] = namespace
 
     def drop(self, namespace: bytes, key: bytes) -> None:
         """See `VectorStore.drop`."""
         self._store.drop(key)
-        index = self._indexes.get(namespace)
-        if index is not None:
-            index.remove(key)
-            if not len(index):
-                del self._indexes[namespace]
+
+    def _left(self, key: bytes) -> None:
+        """An answer is no longer held: nor is its question."""
+        namespace = self._namespaces.pop(key, None)
+        if namespace is None:
+            return
+        index = self._indexes[namespace]
+        index.remove(key)
+        if not len(index):
+            del self._indexes[namespace]
 
     def questions(self, namespace: bytes) -> list[tuple[bytes, str]]:
         """See `VectorStore.questions`."""
@@ -257,8 +277,8 @@ class Index:
 
     def __init__(self, fine_dimensions: int = FINE_DIMENSIONS) -> None:
         self._fine_dimensions = fine_dimensions
-        self._fast: Vectors | None = np.zeros((16, FAST_DIMENSIONS), dtype=np.float32)
-        self._fine: npt.NDArray[np.float16] = np.zeros((16, fine_dimensions), dtype=np.float16)
+        self._fast: Vectors | None = np.zeros((1, FAST_DIMENSIONS), dtype=np.float32)
+        self._fine: npt.NDArray[np.float16] = np.zeros((1, fine_dimensions), dtype=np.float16)
         self._graph: Any = None
         self._keys: list[bytes] = []
         self._questions: list[str] = []
@@ -273,14 +293,9 @@ class Index:
     def add(self, key: bytes, question: str, fast: Vectors, fine: Vectors) -> None:
         """Add a question, or replace its vectors."""
         self.remove(key)
-        if len(self._keys) >= QUESTIONS_MAX:
-            self.remove(self._keys[0])
         place = len(self._keys)
         if place >= len(self._fine):
-            size = int(place * _GROWTH) + 1
-            self._fine.resize((size, self._fine_dimensions), refcheck=False)
-            if self._fast is not None:
-                self._fast.resize((size, FAST_DIMENSIONS), refcheck=False)
+            self._resize(int(place * _GROWTH) + 1)
         number = self._count = self._count + 1
         self._keys.append(key)
         self._questions.append(question)
@@ -314,6 +329,8 @@ class Index:
         self._keys.pop()
         self._questions.pop()
         self._numbers.pop()
+        if last * _SPARSE < len(self._fine):
+            self._give_back()
 
     def nearest(self, fast: Vectors, count: int) -> list[tuple[int, float]]:
         """Places and cosines of those nearest by the fast embedder."""
@@ -342,6 +359,11 @@ class Index:
         """Keys and questions."""
         return list(zip(self._keys, self._questions, strict=True))
 
+    def _resize(self, rows: int) -> None:
+        self._fine.resize((rows, self._fine_dimensions), refcheck=False)
+        if self._fast is not None:
+            self._fast.resize((rows, FAST_DIMENSIONS), refcheck=False)
+
     def _build_graph(self) -> None:
         """Move the vectors into a graph, which holds them from here on."""
         from usearch.index import Index as Graph  # noqa: PLC0415 - few namespaces grow so large
@@ -351,3 +373,17 @@ class Index:
         size = len(self._keys)
         self._graph.add(np.array(self._numbers), self._fast[:size], threads=1)
         self._fast = None
+
+    def _give_back(self) -> None:
+        """Most questions have left: so does the memory that they took. A graph, which keeps the
+        places of those that left, is made anew."""
+        size = len(self._keys)
+        self._resize(size + 1)
+        if self._graph is None:
+            return
+        graph, self._graph = self._graph, None
+        self._fast = np.zeros((size + 1, FAST_DIMENSIONS), dtype=np.float32)
+        for place, number in enumerate(self._numbers):
+            self._fast[place] = graph.get(number)
+        if size >= GRAPH_FROM:
+            self._build_graph()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -27,6 +26,7 @@ from tokenschain.semantic.error_bound import (
     ServingDecision,
 )
 from tokenschain.semantic.index import CachedQuestion, VectorStore
+from tokenschain.semantic.tenant_rows import TenantRows
 from tokenschain.semantic.verifier import Verifier
 
 FAST_COUNT, FINE_COUNT = 20, 5
@@ -128,37 +128,38 @@ class Matcher:
         self._compare = compare or self._same_answer
         self._unix_time = unix_time
         self._store = store
-        self._error_bounds: OrderedDict[str, ErrorBound] = OrderedDict()
-        self._pending: OrderedDict[tuple[bytes, str], _Pending] = OrderedDict()
-        self._served: OrderedDict[tuple[bytes, bytes], Features] = OrderedDict()
-        self._equivalent: OrderedDict[bytes, bytes] = OrderedDict()
+        self._error_bounds: TenantRows[str, ErrorBound] = TenantRows(GROUPS_MAX)
+        self._pending: TenantRows[tuple[bytes, str], _Pending] = TenantRows(PENDING_MAX)
+        self._served: TenantRows[tuple[bytes, bytes], Features] = TenantRows(PENDING_MAX)
+        self._equivalent: TenantRows[bytes, bytes] = TenantRows(EQUIVALENCES_MAX)
         """By key: the class of answers known to be the same. It counts as evidence."""
-        self._alike: OrderedDict[bytes, bytes] = OrderedDict()
+        self._alike: TenantRows[bytes, bytes] = TenantRows(EQUIVALENCES_MAX)
         """By key: a question that most likely asks the same. For query clusters only."""
-        self._groups: OrderedDict[bytes, str] = OrderedDict()
+        self._groups: TenantRows[bytes, str] = TenantRows(NAMESPACES_MAX)
 
     def find(self, namespace: bytes, group: str, question: str) -> MatchResult:
         """The cached answer for a question, if it may be served."""
+        tenant, asked = tenant_of(group), (namespace, question)
         fast = self._models.fast([question])[0]
         near = self._store.near(namespace, fast, FAST_COUNT)
         if not near or near[0].fast_cosine < FAST_MIN:
-            self._await_answer(namespace, question, _Pending(fast, None, b"", _NO_FEATURES, 1.0))
+            self._pending.keep(tenant, asked, _Pending(fast, None, b"", _NO_FEATURES, 1.0))
             return MatchResult(ServingDecision.MISS)
         fine = self._models.fine([question])[0]
         cosines = self._models.to_scale(np.array([one.fine for one in near]) @ fine)
         best = self._best(namespace, question, near, cosines)
         if best is None:
-            self._await_answer(namespace, question, _Pending(fast, fine, b"", _NO_FEATURES, 1.0))
+            self._pending.keep(tenant, asked, _Pending(fast, fine, b"", _NO_FEATURES, 1.0))
             return MatchResult(ServingDecision.MISS)
         probability, key, entry = best
-        features = self._features(near, cosines, key, probability)
+        features = self._features(tenant, near, cosines, key, probability)
         error_bound = self.error_bound_of(group)
         confidence = error_bound.hit_confidence(features)
         decision, weight = error_bound.decide(confidence)
         if decision is ServingDecision.SERVE:
-            self._note_served(namespace, key, features)
+            self._served.keep(tenant, (namespace, key), features)
             return MatchResult(decision, confidence, key, entry)
-        self._await_answer(namespace, question, _Pending(fast, fine, key, features, weight))
+        self._pending.keep(tenant, asked, _Pending(fast, fine, key, features, weight))
         # A shadow sample is no doubt: a judge that served it would take the sample away.
         doubtful = decision is ServingDecision.MISS and confidence >= DOUBT_MIN
         return MatchResult(decision, confidence, doubt=Doubt(key, entry) if doubtful else None)
@@ -185,24 +186,30 @@ class Matcher:
     def approve(self, namespace: bytes, group: str, question: str, doubt: Doubt) -> bool:
         """A judge called a cached answer right. Whether it is served: a sample of them is still
         answered upstream, so that the judge's errors count against the bound."""
-        pending = self._pending.get((namespace, question))
+        tenant, asked = tenant_of(group), (namespace, question)
+        pending = self._pending.get(tenant, asked)
         if pending is None:
             return False
         decision, weight = self.error_bound_of(group).decide_approved()
         if decision is not ServingDecision.SERVE:
-            self._pending[namespace, question] = pending._replace(weight=weight)
+            self._pending.keep(tenant, asked, pending._replace(weight=weight))
             return False
-        del self._pending[namespace, question]
-        self._note_served(namespace, doubt.key, pending.features)
+        self._pending.take(tenant, asked)
+        self._served.keep(tenant, (namespace, doubt.key), pending.features)
         return True
 
     def _features(
-        self, near: list[CachedQuestion], cosines: Vectors, key: bytes, probability: float
+        self,
+        tenant: str,
+        near: list[CachedQuestion],
+        cosines: Vectors,
+        key: bytes,
+        probability: float,
     ) -> Features:
         """The evidence for one of the neighbours."""
         place = next(at for at, one in enumerate(near) if one.key == key)
-        mine = self._class_of(key)
-        own = [at for at, one in enumerate(near) if self._class_of(one.key) == mine]
+        mine = self._class_of(tenant, key)
+        own = [at for at, one in enumerate(near) if self._class_of(tenant, one.key) == mine]
         others = [float(cosines[at]) for at in range(len(near)) if at not in own]
         p = min(max(probability, 1e-3), 1 - 1e-3)
         return Features(
@@ -213,9 +220,9 @@ class Matcher:
             (len(own) - 1) / FAST_COUNT,
         )
 
-    def _class_of(self, key: bytes) -> bytes:
+    def _class_of(self, tenant: str, key: bytes) -> bytes:
         """The equivalence class of an answer, named by one of its keys."""
-        return self._equivalent.get(key, key)
+        return self._equivalent.get(tenant, key) or key
 
     def learn(
         self,
@@ -231,7 +238,8 @@ class Matcher:
         Returns:
             Whether the cached answer would have been right; None where there was none.
         """
-        pending = self._pending.pop((namespace, question), None)
+        tenant = tenant_of(group)
+        pending = self._pending.take(tenant, (namespace, question))
         fast = pending.fast if pending is not None else self._models.fast([question])[0]
         fine = pending.fine if pending is not None else None
         if fine is None:
@@ -247,9 +255,9 @@ class Matcher:
                 if right is not None:
                     self.judged(unclear, right=right)
                 elif self.error_bound_of(group).hit_confidence(pending.features) >= ALIKE_MIN:
-                    _join(self._alike, key, pending.key)
+                    _join(self._alike, tenant, key, pending.key)
         self._store.put(namespace, key, question, fast, fine, entry)
-        _keep_latest(self._groups, namespace, group, NAMESPACES_MAX)
+        self._groups.keep(tenant, namespace, group)
         return found
 
     def judged(self, unclear: Unclear, *, right: bool) -> None:
@@ -259,7 +267,7 @@ class Matcher:
             pending.features, right, pending.weight, unclear.false_hit_rate_max
         )
         if right:
-            _join(self._equivalent, unclear.key, pending.key)
+            _join(self._equivalent, tenant_of(unclear.group), unclear.key, pending.key)
 
     def teach(self, group: str, pair: LabelledPair, false_hit_rate_max: float) -> bool:
         """Learn from two questions as if the first were cached and the second asked.
@@ -280,25 +288,23 @@ class Matcher:
         if not probability >= NEAR_MIN:
             return False
         near = [CachedQuestion(b"", pair.question, fast_cosine, fine[0])]
-        features = self._features(near, cosines, b"", probability)
+        features = self._features(tenant_of(group), near, cosines, b"", probability)
         self.error_bound_of(group).learn(features, pair.same, 1.0, false_hit_rate_max)
         return True
 
     def drop(self, group: str, namespace: bytes, key: bytes, false_hit_rate_max: float) -> None:
         """An answer was flushed. If it was served lately it counts as a false hit: who flushes a
         single answer calls it wrong."""
-        features = self._served.pop((namespace, key), None)
+        features = self._served.take(tenant_of(group), (namespace, key))
         if features is not None:
             self.error_bound_of(group).learn(features, False, 1.0, false_hit_rate_max)
         self._store.drop(namespace, key)
 
     def error_bound_of(self, group: str) -> ErrorBound:
         """The error bound of one group."""
-        found = self._error_bounds.get(group)
-        if found is None:
-            found = self._error_bounds[group] = ErrorBound(self._random)
-            while len(self._error_bounds) > GROUPS_MAX:
-                self._error_bounds.popitem(last=False)
+        tenant = tenant_of(group)
+        found = self._error_bounds.get(tenant, group) or ErrorBound(self._random)
+        self._error_bounds.keep(tenant, group, found)
         return found
 
     def reports(self) -> list[Report]:
@@ -322,11 +328,10 @@ class Matcher:
         """
         members: dict[bytes, list[tuple[bytes, str]]] = {}
         namespaces: dict[bytes, bytes] = {}
-        for namespace, group in self._groups.items():
-            if not group.startswith(f"{tenant}/"):
-                continue
+        groups = self._groups.of(tenant)
+        for namespace in groups:
             for key, question in self._store.questions(namespace):
-                name = self._class_of(self._alike.get(key, key))
+                name = self._class_of(tenant, self._alike.get(tenant, key) or key)
                 members.setdefault(name, []).append((key, question))
                 namespaces[name] = namespace
         ranks = {key: rank for rank, key in enumerate(keys)}
@@ -343,7 +348,7 @@ class Matcher:
             answer = next((answer_in(entry) for entry in answers if entry is not None), "")
             found.append(
                 Cluster(
-                    self._groups[namespace],
+                    groups[namespace],
                     [key for key, _ in rows],
                     [question[:SHOWN_CHARS_MAX] for _, question in rows[:VARIANTS_MAX]],
                     answer[:SHOWN_CHARS_MAX],
@@ -362,13 +367,8 @@ class Matcher:
             msgspec.DecodeError: this is none.
         """
         for name, learned in _decode_bounds(state).items():
-            self._error_bounds[name] = ErrorBound.restored(learned, self._random)
-
-    def _note_served(self, namespace: bytes, key: bytes, features: Features) -> None:
-        _keep_latest(self._served, (namespace, key), features, PENDING_MAX)
-
-    def _await_answer(self, namespace: bytes, question: str, pending: _Pending) -> None:
-        _keep_latest(self._pending, (namespace, question), pending, PENDING_MAX)
+            bound = ErrorBound.restored(learned, self._random)
+            self._error_bounds.keep(tenant_of(name), name, bound)
 
     def _same_answer(self, asked: str, cached: str, question: str, fresh: str) -> bool | None:
         """Whether two answers say the same, by their numbers and their embeddings."""
@@ -389,15 +389,14 @@ _encode_bounds = msgspec.msgpack.Encoder().encode
 _decode_bounds = msgspec.msgpack.Decoder(dict[str, ErrorBoundState]).decode
 
 
-def _keep_latest(rows: OrderedDict[Any, Any], key: Any, value: Any, count_max: int) -> None:
-    rows[key] = value
-    while len(rows) > count_max:
-        rows.popitem(last=False)
-
-
-def _join(classes: OrderedDict[bytes, bytes], key: bytes, other: bytes) -> None:
+def _join(classes: TenantRows[bytes, bytes], tenant: str, key: bytes, other: bytes) -> None:
     """Put a key into the class of another; classes have no levels, so a lookup is one step."""
-    _keep_latest(classes, key, classes.get(other, other), EQUIVALENCES_MAX)
+    classes.keep(tenant, key, classes.get(tenant, other) or other)
+
+
+def tenant_of(group: str) -> str:
+    """Whose group it is; see `core.cache.semantic_protocol.Find.group`."""
+    return group.partition("/")[0]
 
 
 def answer_in(entry: CacheEntry) -> str:

@@ -6,7 +6,9 @@ caller's `x-tc-cache` and by the answer itself; each refusal has a reason.
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
+from collections.abc import Callable
 
 import msgspec
 
@@ -52,9 +54,19 @@ class CacheStore:
     one that has much gives way.
     """
 
-    def __init__(self, bytes_max: int, tenant_share: float) -> None:
+    def __init__(
+        self,
+        bytes_max: int,
+        tenant_share: float,
+        left: Callable[[bytes], None] | None = None,
+    ) -> None:
+        """
+        Args:
+            left: told the key of each answer that is no longer held, for whatever reason.
+        """
         self._bytes_max = bytes_max
         self._tenant_max = int(bytes_max * tenant_share)
+        self._left = left
         self._homes: dict[bytes, _TenantQueue] = {}
         self._queues: OrderedDict[str, _TenantQueue] = OrderedDict()
         self.bytes_held = 0
@@ -73,10 +85,14 @@ class CacheStore:
             return None
         return entry
 
-    def put(self, key: bytes, entry: CacheEntry) -> bool:
-        """Keep an answer; false when it alone is more than a tenant's share."""
+    def put(self, key: bytes, entry: CacheEntry, beside_bytes: int = 0) -> bool:
+        """Keep an answer; false when it alone is more than a tenant's share.
+
+        Args:
+            beside_bytes: that are held elsewhere for as long as the answer is.
+        """
         self.drop(key)
-        size = len(entry.body) + ENTRY_OVERHEAD_BYTES
+        size = _bytes_of(entry) + beside_bytes
         if size > self._tenant_max:
             return False
         queue = self._queues.get(entry.tenant)
@@ -100,6 +116,8 @@ class CacheStore:
             self.bytes_held -= size
             if not queue.bytes_held:
                 del self._queues[tenant]
+            if self._left is not None:
+                self._left(key)
 
     def _evict(self, queue: _TenantQueue) -> None:
         self.drop(queue.victim())
@@ -112,6 +130,11 @@ class CacheStore:
             self._queues.move_to_end(name)
             some.append(name)
         return max((self._queues[name] for name in some), key=lambda queue: queue.bytes_held)
+
+
+def _bytes_of(entry: CacheEntry) -> int:
+    texts = sys.getsizeof(entry.question) + sum(map(sys.getsizeof, entry.tags))
+    return len(entry.body) + texts + ENTRY_OVERHEAD_BYTES
 
 
 class _TenantQueue:

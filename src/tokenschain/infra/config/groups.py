@@ -472,7 +472,11 @@ class SemanticSettings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = ()
     memory_bytes_max: Annotated[
-        int, Meta(ge=1_048_576, description="Memory for the answers it holds, in bytes.")
+        int,
+        Meta(
+            ge=1_048_576,
+            description="Memory for the answers it holds, and their questions, in bytes.",
+        ),
     ] = 268_435_456
 
 
