@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 MODEL_CACHE := $(HOME)/.cache/tokenschain
 .DEFAULT_GOAL := help
-.PHONY: help run cluster test proofs check check-speed bench bench-stores bench-peers chaos docs matrix fuzz clean
+.PHONY: help run cluster test proofs check check-speed bench bench-compiled bench-stores bench-peers chaos docs matrix fuzz clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -100,6 +100,16 @@ bench/build/portkey/package-lock.json: bench/portkey.json
 	@command -v npm >/dev/null || { apt-get update -q && apt-get install -y -q nodejs npm; }
 	@mkdir -p bench/build/portkey && cp bench/portkey.json bench/build/portkey/package.json
 	npm install --silent --prefix bench/build/portkey
+
+bench/build/cython/bin/cython:
+	@command -v gcc >/dev/null || { apt-get update -q && apt-get install -y -q gcc libc6-dev; }
+	$(PYTHON) -m venv bench/build/cython
+	bench/build/cython/bin/pip install -q --disable-pip-version-check cython==3.3.1
+
+bench-compiled: $(VENV)/dev bench/build/callgrind.so bench/build/cython/bin/cython  ## Test and count the hot path with three modules compiled by Cython
+	$(BIN)/python -m bench.compiled
+	PYTHONPATH=bench/build/compiled $(BIN)/python -m pytest tests/core tests/gateway/quota tests/gateway/dispatch
+	PYTHONPATH=bench/build/compiled $(BIN)/python -m bench.instructions
 
 bench-stores: $(VENV)/dev  ## Measure the ledger on PostgreSQL and SQLite, with 5,000,000 calls
 	$(BIN)/python -m bench.stores

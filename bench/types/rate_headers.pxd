@@ -1,0 +1,19 @@
+# C types of tokenschain.gateway.quota.rate_headers.
+cimport cython
+from tokenschain.core.limits cimport Pool, Window
+
+
+cdef class RateLines:
+    cdef public str before, after, _name
+    cdef public object counter, kind
+    cdef public double until
+
+
+cdef class RateHeaders:
+    cdef tuple _kinds
+
+    @cython.locals(
+        said=RateLines, lines=RateLines, window=Window, pool=Pool,
+        least=cython.longlong, left=cython.longlong, stale=bint, text=str,
+    )
+    cpdef bytes lines(self, double now)
