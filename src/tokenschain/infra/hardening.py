@@ -92,13 +92,18 @@ def variables_in(references: Iterable[str | None]) -> set[str]:
     return {ref.removeprefix("env:") for ref in references if ref and ref.startswith("env:")}
 
 
+def is_passed_to_all(name: str) -> bool:
+    """Whether every process is handed on a variable, as programs and libraries are told by it."""
+    return name in _PASSED or name.startswith(_PASSED_GROUPS)
+
+
 def secret_variables(environment: Mapping[str, str], settings_prefix: str) -> tuple[str, ...]:
     """Variables that are set and were handed on for a secret in them: neither settings, nor what
     every process gets."""
     return tuple(
         name
         for name, value in sorted(environment.items())
-        if value and name not in _PASSED and not name.startswith((*_PASSED_GROUPS, settings_prefix))
+        if value and not is_passed_to_all(name) and not name.startswith(settings_prefix)
     )[:_VARIABLES_MAX]
 
 
@@ -121,7 +126,6 @@ def lean_environment(
         name: value
         for name, value in environment.items()
         if name in named
-        or name in _PASSED
-        or name.startswith(_PASSED_GROUPS)
+        or is_passed_to_all(name)
         or (name.startswith(settings_prefix) and not name.startswith(withheld))
     }

@@ -43,16 +43,25 @@ from tokenschain.control.api.context import (
     is_version,
     tag,
 )
-from tokenschain.control.configuration import bounds, changes, checks, history, kinds, store
+from tokenschain.control.configuration import (
+    bounds,
+    changes,
+    checks,
+    history,
+    kinds,
+    secret_references,
+    store,
+)
 from tokenschain.control.configuration.changes import Change, ConfigurationRefused, Outcome
 from tokenschain.control.configuration.history import ConfigRevision
-from tokenschain.control.configuration.resources import Kind, Origin, ResourceKey
+from tokenschain.control.configuration.resources import Kind, Origin, Problem, ResourceKey
 from tokenschain.control.configuration.store import StoredResource
 from tokenschain.control.identity import ownership
 from tokenschain.control.identity.ownership import Extent
 from tokenschain.core.errors import ApiError, ErrorProblem
 from tokenschain.core.formats.json_bounds import DOCUMENTS_BOUNDS, JsonBounds
 from tokenschain.core.tenancy import PLATFORM
+from tokenschain.infra.config.validation import Values
 from tokenschain.infra.database.paging import Page
 
 router = APIRouter(prefix="/api/v1", route_class=AdminRoute, tags=["configuration"])
@@ -410,7 +419,7 @@ def _made(
     asked: RequestContext, wanted: Sequence[Change], reason: str, *, dry_run: bool
 ) -> Outcome:
     configurator = asked.context.configurator
-    check_own_upstreams(asked, _locked(asked), wanted)
+    check_upstreams(asked, _locked(asked), wanted)
     try:
         return configurator.change(asked.db, asked.author, wanted, reason=reason, dry_run=dry_run)
     except ConfigurationRefused as error:
@@ -427,32 +436,63 @@ def refusal(error: ConfigurationRefused) -> ApiError:
     return ApiError(code, str(error), param=error.problems[0].field or None, problems=problems)
 
 
-def check_own_upstreams(asked: RequestContext, db: Connection, wanted: Iterable[Change]) -> None:
+def check_upstreams(asked: RequestContext, db: Connection, wanted: Iterable[Change]) -> None:
     """What the platform alone says of a tenant's own upstream: where data goes, what a call costs,
-    and keys of the gateway's machine. Where it has said so, the upstream stays where it is.
+    and keys of the gateway's machine. Where it has said so, the upstream stays where it is. And no
+    upstream is given another key of the machine than the settings allow.
 
     Raises:
-        ApiError: `permission_denied`.
+        ApiError: `permission_denied`, or `invalid_value` for a key.
     """
-    own = [one for one in wanted if one.key.kind is Kind.UPSTREAM and one.key.tenant]
-    before = asked.context.configurator.read(db) if own else {}
-    for key, values in own:
+    upstreams = [one for one in wanted if one.key.kind is Kind.UPSTREAM]
+    before = asked.context.configurator.read(db) if upstreams else {}
+    for key, values in upstreams:
         known = before.get(key)
         old = {} if known is None else known.values
+        if key.tenant:
+            _check_own_upstream(asked, key, old, values)
         if isinstance(values, dict):
-            fields = checks.platform_fields(old, values)
-            ownership.check_fields(asked, _SETTING, ownership.OWN, fields)
-        pinned = checks.platform_set(old)
-        if not pinned:
-            continue
-        said = f"The platform set {' and '.join(pinned)} of the {key}: only the platform"
-        if values is None:
-            why = f"{said} takes it away."
-            ownership.check_fields(asked, _REMOVING, ownership.PINNED, why=why)
-        elif isinstance(values, dict):
-            moved = checks.address_fields(old, values)
-            why = f"{said} changes its {' and '.join(moved)}."
-            ownership.check_fields(asked, _SETTING, ownership.PINNED, moved, why)
+            _check_references(asked, key, _references(values) - _references(old))
+
+
+def _check_own_upstream(
+    asked: RequestContext, key: ResourceKey, old: Values, values: object
+) -> None:
+    if isinstance(values, dict):
+        fields = checks.platform_fields(old, values)
+        ownership.check_fields(asked, _SETTING, ownership.OWN, fields)
+    pinned = checks.platform_set(old)
+    if not pinned:
+        return
+    said = f"The platform set {' and '.join(pinned)} of the {key}: only the platform"
+    if values is None:
+        why = f"{said} takes it away."
+        ownership.check_fields(asked, _REMOVING, ownership.PINNED, why=why)
+    elif isinstance(values, dict):
+        moved = checks.address_fields(old, values)
+        why = f"{said} changes its {' and '.join(moved)}."
+        ownership.check_fields(asked, _SETTING, ownership.PINNED, moved, why)
+
+
+def _check_references(asked: RequestContext, key: ResourceKey, named: Iterable[str]) -> None:
+    problems = [
+        Problem(*key, "credential", f"credential: `{reference}` may not be named here: {why}")
+        for reference in sorted(named)
+        if (why := secret_references.refusal_of(reference, asked.context.settings)) is not None
+    ]
+    if problems:
+        raise refusal(ConfigurationRefused(problems))
+
+
+def _references(values: Mapping[str, object]) -> set[str]:
+    """The keys that an upstream names, but for stored ones: those are of this API. What is no
+    reference may be a key itself, and is refused without being repeated."""
+    given = values.get("credential") or ()
+    named = given if isinstance(given, list | tuple) else (given,)
+    return {one for one in named if isinstance(one, str) and one.startswith(_OF_THE_MACHINE)}
+
+
+_OF_THE_MACHINE = ("env:", "file:", "sealed:")
 
 
 # --- all at once -------------------------------------------------------------------------
@@ -543,7 +583,7 @@ def roll_back_revision(asked: RollingBack, revision: int, wanted: Rollback) -> A
         asked.need(owner or PLATFORM)
     configurator = asked.context.configurator
     back = [Change(one.key, one.before) for one in found.changes]
-    check_own_upstreams(asked, _locked(asked), back)
+    check_upstreams(asked, _locked(asked), back)
     try:
         outcome = configurator.roll_back(
             asked.db, asked.author, found, reason=wanted.reason, dry_run=wanted.dry_run

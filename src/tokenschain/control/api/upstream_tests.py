@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from tokenschain.control import gateways
 from tokenschain.control.api.configuration import (
     WRITE,
-    check_own_upstreams,
+    check_upstreams,
     missing,
     refusal,
 )
@@ -175,7 +175,7 @@ def _state(
     if spec is None:
         return configurator.state_of(resources)
     change = Change(key, spec)
-    check_own_upstreams(asked, db, [change])
+    check_upstreams(asked, db, [change])
     try:
         outcome = configurator.change(db, asked.author, [change], dry_run=True)
     except ConfigurationRefused as error:

@@ -364,6 +364,13 @@ class SecretsSettings(msgspec.Struct, frozen=True, kw_only=True):
         Path | None,
         Meta(description="File with the token for `/metrics`; by default made in `data_dir`."),
     ] = None
+    references: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="What an upstream made by the API may name as its key; `*` stands for any "
+            "part of a name. The platform's own secrets never."
+        ),
+    ] = ("env:*", "sealed:*", "file:/run/secrets/*", "file:/etc/tokenschain/credentials/*")
 
 
 class JournalSettings(msgspec.Struct, frozen=True, kw_only=True):
