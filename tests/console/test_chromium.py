@@ -34,7 +34,7 @@ PATHS = (
     "/start/cloud", "/playground", "/routing", "/routing/models/edit", "/cache", "/alerts",
     "/usage", "/wallet", "/limits", "/limits/edit?kind=budget",
     "/me", "/tokens/new", "/people", "/people/new", "/people/roles", "/people/roles/edit",
-    "/people/person?person=ME",
+    "/people/person?person=ME", "/organization", "/organization/new", "/audit",
 )  # fmt: skip
 
 pytestmark = pytest.mark.skipif(

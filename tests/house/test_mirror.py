@@ -29,6 +29,7 @@ ELSEWHERE: dict[str, str] = {
     "console/overview.py": "console/test_pages.py",
     "console/rendering.py": "console/test_pages.py",
     "console/revisions.py": "console/test_routing.py",
+    "console/audit.py": "console/test_organization.py",
     "console/scope.py": "console/test_pages.py",
     "console/session_cookie.py": "console/test_app.py",
     "console/roles.py": "console/test_people.py",

@@ -13,6 +13,7 @@ from starlette.responses import RedirectResponse, Response
 
 from tokenschain.console import (
     alerts,
+    audit,
     cache,
     calls,
     connect,
@@ -20,6 +21,7 @@ from tokenschain.console import (
     limits,
     me,
     models,
+    organization,
     overview,
     people,
     playground,
@@ -102,6 +104,8 @@ PAGES: Pages = {
     **tokens.PAGES,
     **people.PAGES,
     **roles.PAGES,
+    **organization.PAGES,
+    **audit.PAGES,
 }
 
 

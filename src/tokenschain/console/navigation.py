@@ -48,6 +48,8 @@ NAVIGATION: tuple[tuple[str, tuple[NavigationEntry, ...]], ...] = (
         (
             NavigationEntry("limits", "/console/limits", "limits:read", "gauge"),
             NavigationEntry("people", "/console/people", "users:read", "users"),
+            NavigationEntry("organization", "/console/organization", "org:read", "network"),
+            NavigationEntry("audit", "/console/audit", "audit:read", "file-clock"),
         ),
     ),
 )

@@ -528,10 +528,22 @@ def metering(asked: ReadingMetering) -> Metering:
 
 @router.get("/audit", tags=["audit"])
 def list_audit(
-    asked: ReadingAudit, page: Paged, tenant: NameQuery = None
+    asked: ReadingAudit,
+    page: Paged,
+    tenant: NameQuery = None,
+    actor: NameQuery = None,
+    action: Annotated[str | None, Query(max_length=64)] = None,
+    target: Annotated[str | None, Query(max_length=300)] = None,
+    from_s: IntMoment = None,
+    until_s: IntMoment = None,
 ) -> ListAnswer[AuditEvent]:
-    """List who changed what, the latest first."""
-    found = admin_log.page(asked.db, page, asked.tenant(tenant))
+    """List who changed what, the latest first.
+
+    Of one `actor`, by one `action` as `keys:create` or `login`, to one `target`, or of a time.
+    """
+    named = {"actor": actor, "action": action, "target": target}
+    where = {name: value for name, value in named.items() if value is not None}
+    found = admin_log.page(asked.db, page, asked.tenant(tenant), where, from_s, until_s)
     return listed(ListAnswer[AuditEvent], found, asked.visible(found.rows))
 
 

@@ -56,10 +56,27 @@ def note(
     )
 
 
-def page(connection: Connection, page_: Page, tenant: str | None) -> Rows:
-    """One page of changes, the latest first."""
+def page(
+    connection: Connection,
+    page_: Page,
+    tenant: str | None,
+    where: Mapping[str, str],
+    from_s: int | None = None,
+    until_s: int | None = None,
+) -> Rows:
+    """One page of changes, the latest first.
+
+    Args:
+        where: values that columns must have, as `actor`.
+        from_s: of that Unix time and later.
+        until_s: before that Unix time.
+    """
     order = (audit_events.c.at_ms, audit_events.c.id)
-    query = select(audit_events)
+    query = select(audit_events).where(*(audit_events.c[n] == v for n, v in where.items()))
+    if from_s is not None:
+        query = query.where(audit_events.c.at_ms >= from_s * 1_000)
+    if until_s is not None:
+        query = query.where(audit_events.c.at_ms < until_s * 1_000)
     found = paging.read_page(connection, query, page_, order, newest=True, tenant=tenant)
     return found._replace(
         rows=[row | {"detail": msgspec.json.decode(row["detail"])} for row in found.rows]
