@@ -174,6 +174,19 @@ def test_a_theme_is_as_chosen_or_as_the_system_says(visitor: Visitor, system: An
         assert wrong == []
 
 
+@pytest.mark.parametrize(("language", "width"), [("zh", 390), ("en", 1_280)])
+def test_pages_of_the_platform_fit_and_keep_nobody_out(
+    visitor: Visitor, language: str, width: int
+) -> None:
+    token = visitor.house.platform.person("*", "owner").token
+    tab, wrong = visitor.tab(token, language, width=width)
+    for path in ("/tenants", "/system", "/night"):
+        tab.goto(f"{visitor.base}/console{path}", wait_until="networkidle")
+        assert _serious(tab) == [], path
+        assert tab.evaluate("document.documentElement.scrollWidth") <= width, path
+    assert wrong == []
+
+
 def test_pages_fit_a_phone(visitor: Visitor) -> None:
     person = visitor.house.platform.person("alpha", "owner")
     tab, wrong = visitor.tab(person.token, width=390)

@@ -114,7 +114,7 @@ async def _page(visit: Visit, renderer: Renderer, refusal: ApiRefusal | None) ->
         template, visit, refusal, alerts=parts["alerts"], targets=parts.get("targets"),
         groups=[("open", [one for one in rows if one.is_open(now_s)]),
                 ("past", [one for one in rows if not one.is_open(now_s)])],
-        said={one.id: _said(visit, one) for one in rows}, watched=WATCHED,
+        said={one.id: sentence(visit, one) for one in rows}, watched=WATCHED,
         tested=bool(visit.query.get("tested")),
     )  # fmt: skip
 
@@ -124,7 +124,7 @@ async def _targets(visit: Visit) -> AlertTargets:
     return await visit.api.get("/alert-targets", AlertTargets, query)
 
 
-def _said(visit: Visit, alert: AlertRow) -> str:
+def sentence(visit: Visit, alert: AlertRow) -> str:
     """An alert in one sentence of the reader's language."""
     key = f"alerts.said.{alert.kind}"
     if key not in STRINGS:

@@ -32,6 +32,7 @@ from tokenschain.console import (
     start,
     static_files,
     step_up,
+    system,
     tokens,
     upstreams,
     usage,
@@ -106,6 +107,7 @@ PAGES: Pages = {
     **roles.PAGES,
     **organization.PAGES,
     **audit.PAGES,
+    **system.PAGES,
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from datetime import datetime
 
 import msgspec
@@ -62,7 +62,7 @@ async def show(visit: Visit, renderer: Renderer) -> Response:
     """The lines that match, the latest first."""
     given = {name: visit.query.get(name, "").strip() for name in FILTERS}
     query = _query(visit, given) | {"limit": SHOWN_MAX, "cursor": visit.query.get("cursor")}
-    reads = {"lines": visit.api.get("/audit", AuditLines, query)}
+    reads: dict[str, Awaitable[object]] = {"lines": visit.api.get("/audit", AuditLines, query)}
     if visit.reader.may("users:read"):
         who: Query = {"limit": NAMED_MAX, "tenant": visit.tenant}
         reads["people"] = visit.api.get("/users", People, who)

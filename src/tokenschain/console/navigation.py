@@ -13,6 +13,8 @@ class NavigationEntry(NamedTuple):
     path: str
     permission: str
     icon: str
+    of_platform: bool = False
+    """Whether the permission has to be on the platform."""
 
 
 NAVIGATION: tuple[tuple[str, tuple[NavigationEntry, ...]], ...] = (
@@ -50,6 +52,14 @@ NAVIGATION: tuple[tuple[str, tuple[NavigationEntry, ...]], ...] = (
             NavigationEntry("people", "/console/people", "users:read", "users"),
             NavigationEntry("organization", "/console/organization", "org:read", "network"),
             NavigationEntry("audit", "/console/audit", "audit:read", "file-clock"),
+        ),
+    ),
+    (
+        "platform",
+        (
+            NavigationEntry("tenants", "/console/tenants", "org:read", "landmark", True),
+            NavigationEntry("system", "/console/system", "models:read", "server", True),
+            NavigationEntry("night", "/console/night", "models:read", "moon", True),
         ),
     ),
 )

@@ -7,12 +7,12 @@ from datetime import datetime
 from typing import NamedTuple
 
 import msgspec
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from tokenschain.console.admin_api import Query
 from tokenschain.console.calls import CallList
 from tokenschain.console.costs import CostSeries, dearest, main_currency
-from tokenschain.console.rendering import Renderer
+from tokenschain.console.rendering import Renderer, first_page
 from tokenschain.console.visit import Visit
 from tokenschain.core import presentation
 from tokenschain.core.pricing.catalog import PICO_PER_UNIT
@@ -85,7 +85,11 @@ class OverviewFigures(NamedTuple):
 
 
 async def show(visit: Visit, renderer: Renderer) -> Response:
-    """The overview."""
+    """The overview; who may not read it is led to the first page that they may."""
+    if not visit.reader.may("usage:read"):
+        home = first_page(visit)
+        if home is not None:
+            return RedirectResponse(home, 303)
     name = visit.choice("range", tuple(RANGES))
     hours, now_s = RANGES[name], int(time.time())
     until_s = (now_s // HOUR_S + 1) * HOUR_S

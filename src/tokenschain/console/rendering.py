@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from tokenschain.console.admin_api import ApiRefusal
 from tokenschain.console.browser_files import ECHARTS, HTMX
-from tokenschain.console.navigation import NAVIGATION
+from tokenschain.console.navigation import NAVIGATION, NavigationEntry
 from tokenschain.console.static_files import SPRITE, StaticFiles
 from tokenschain.console.strings import translate
 from tokenschain.console.visit import Preferences, Visit
@@ -128,11 +128,24 @@ def _visible(visit: Visit) -> list[tuple[str, list[tuple[str, str, str, bool]]]]
         own = [
             (one.key, visit.link(one.path), one.icon, _is_at(one.path, visit.path))
             for one in entries
-            if visit.reader.may(one.permission)
+            if _may_open(visit, one)
         ]
         if own:
             shown.append((group, own))
     return shown
+
+
+def first_page(visit: Visit) -> str | None:
+    """Where the first page of the navigation is that the reader may open."""
+    for _, entries in _visible(visit):
+        return entries[0][1]
+    return None
+
+
+def _may_open(visit: Visit, entry: NavigationEntry) -> bool:
+    if entry.of_platform:
+        return visit.reader.may_at(entry.permission)
+    return visit.reader.may(entry.permission)
 
 
 def _is_at(entry: str, path: str) -> bool:

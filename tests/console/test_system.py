@@ -1,0 +1,131 @@
+"""Pages of the platform's people: what is wrong, since when and what to do; tenants; at night."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.console.visitors import House, Page
+from tokenschain.console.platform_state import Diagnosis, concerns
+from tokenschain.console.strings import STRINGS
+
+NOW_S = 1_764_000_000.0
+HOSTILE = "<img src=x onerror=alert(1)>"
+WELL: dict[str, Any] = {
+    "version": "1", "unix_time_s": NOW_S, "revision": 5, "published_revision": 5,
+    "database": {"kind": "sqlite", "migration": "0042", "migration_latest": "0042"},
+    "upstreams": [], "records": {"received": 9, "entered": 9, "rejected": 0}, "semantic": {},
+    "gateways": [],
+}  # fmt: skip
+
+
+def _gateway(**fields: Any) -> dict[str, Any]:
+    return {
+        "name": "gw-0-aa", "worker": 0, "version": "1", "received_s": NOW_S - 1, "revision": 5,
+        "snapshot_age_s": 1.0, "journal_backlog_bytes": 0, "journal_bytes_max": 100,
+        "journal_lag_s": 0.0, "lost": {}, "rejected_revision": None, "rejected_reason": "",
+        "refused_keys": [], **fields,
+    }  # fmt: skip
+
+
+def _upstream(**fields: Any) -> dict[str, Any]:
+    return {
+        "id": "cloud", "provider": "openai", "zone": "cn", "probe": "", "health": "up",
+        "succeeded": 20, "failed": 0, "last_success_s": NOW_S - 90, "last_error": "",
+        "unset_variables": {}, **fields,
+    }  # fmt: skip
+
+
+def _keys(**fields: Any) -> list[str]:
+    given = WELL | {"gateways": [_gateway()], "upstreams": [_upstream()]} | fields
+    return [one.key for one in concerns(msgspec.convert(given, Diagnosis))]
+
+
+CASES = {
+    "migration": {"database": WELL["database"] | {"migration": "0041"}},
+    "unpublished": {"revision": 7},
+    "rejected": {"records": WELL["records"] | {"rejected": 2}},
+    "semantic": {"semantic": {"127.0.0.1:9": False}},
+    "no_gateway": {"gateways": []},
+    "silent": {"gateways": [_gateway(received_s=NOW_S - 90)]},
+    "refused_revision": {"gateways": [_gateway(rejected_revision=6, rejected_reason="{x}")]},
+    "version": {"gateways": [_gateway(version="0")]},
+    "unheard": {"gateways": [_gateway(snapshot_age_s=90.0)]},
+    "journal": {"gateways": [_gateway(journal_backlog_bytes=60)]},
+    "lost": {"gateways": [_gateway(lost={"redis": "refused"})]},
+    "refused_key": {"gateways": [_gateway(refused_keys=[{"id": "k", "tenant": "", "refused": 3}])]},
+    "down": {"upstreams": [_upstream(health="down: 503")]},
+    "failing": {"upstreams": [_upstream(succeeded=15, failed=5)]},
+    "variable": {"upstreams": [_upstream(unset_variables={"KEY": ["gw-0"]})]},
+}
+
+
+def test_nothing_is_said_of_what_is_well() -> None:
+    assert _keys() == []
+    left = _gateway(received_s=NOW_S - 300), _gateway(name="gw-0-bb")
+    assert _keys(gateways=list(left)) == [], "a process that another one took over from"
+
+
+@pytest.mark.parametrize("key", CASES)
+def test_each_trouble_is_found_with_words_for_it_and_for_what_to_do(key: str) -> None:
+    given = WELL | {"gateways": [_gateway()], "upstreams": [_upstream()]} | CASES[key]
+    (found,) = concerns(msgspec.convert(given, Diagnosis))
+    assert found.key == key
+    for text in STRINGS[f"concern.{key}"]:
+        assert "{" not in text.format(**found.values).replace("{x}", "")
+    assert f"concern.do.{key}" in STRINGS
+
+
+def test_every_trouble_that_has_words_is_tried_here() -> None:
+    said = {key.removeprefix("concern.") for key in STRINGS if key.startswith("concern.")}
+    assert {key for key in said if not key.startswith("do.")} == CASES.keys()
+
+
+def test_the_worst_is_first() -> None:
+    assert _keys(records=WELL["records"] | {"rejected": 2}, gateways=[]) == ["no_gateway", "rejected"]  # fmt: skip
+
+
+def test_the_platforms_people_see_its_state_and_nobody_else(house: House) -> None:
+    operator = house.browser("*", "owner")
+    for path in ("/console/system", "/console/night"):
+        text = operator.get(path).text
+        assert "No gateway reports" in text and "Start one" in text
+        part = operator.get(path, hx_request="true", hx_target="div#night").text
+        assert "<html" not in part and "No gateway reports" in part
+    night = operator.get("/console/night").text
+    assert 'data-theme="dark"' in night and not Page(night).all("nav")
+    owner = house.browser("alpha", "owner")
+    for path in ("/console/system", "/console/night", "/console/tenants"):
+        assert owner.get(path).status_code == 403
+    assert not {"/console/system", "/console/night"} & Page(owner.get("/console").text).links()
+    assert "/console/system" in Page(operator.get("/console").text).links()
+
+
+def test_models_that_fail_come_first_at_night_and_names_stay_text(house: House) -> None:
+    house.enter(tenant="alpha", model_asked=HOSTILE, outcome="upstream_error", status=502)
+    text = house.browser("*", "owner").get("/console/night").text
+    assert "<img" not in text and "1 of 1 failed" in text
+    assert text.index("&lt;img src=x") < text.index("alpha-model")
+
+
+def test_tenants_are_listed_with_calls_spend_and_alerts(house: House) -> None:
+    house.enter(tenant="delta", model_asked="delta-model", started_ms=int(time.time() * 1e3))
+    made = house.platform.operator(
+        "POST", "/organization/units", {"kind": "tenant", "tenant": "delta", "name": "delta"}
+    )
+    assert made.status_code == 201
+    text = house.browser("*", "owner").get("/console/tenants").text
+    row = text.split('href="/console?tenant=delta"')[1].split("</tr>")[0]
+    assert 'num">1</td>' in row and "Open" in row
+
+
+def test_who_may_not_read_usage_is_led_to_a_page_that_may_be_read(house: House) -> None:
+    boss = house.platform.person("alpha", "owner")
+    done = boss("PUT", "/roles/alpha/reviewer", {"permissions": ["audit:read"]})
+    assert done.status_code == 200, done.text
+    reader = house.browser("alpha", "reviewer")
+    sent = reader.get("/console")
+    assert (sent.status_code, sent.headers["location"]) == (303, "/console/audit")
