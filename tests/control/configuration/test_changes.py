@@ -42,7 +42,7 @@ def test_a_change_is_one_revision_with_its_diff_effects_and_audit_note(platform:
     done = platform.put(UPSTREAM, "one", upstream("alpha"), reason="first")
     with platform.engine.begin() as connection:
         found = history.find(connection, done.revision)
-        notes = admin_log.page(connection, paging.page_of(10, ""), None).rows
+        notes = admin_log.page(connection, paging.page_of(10, ""), None, {}).rows
     assert found is not None
     assert (found.actor, found.reason, found.origin) == ("alice", "first", Origin.API)
     (change,) = found.changes
