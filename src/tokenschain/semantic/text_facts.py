@@ -13,15 +13,21 @@ from tokenschain.semantic.lexicon import Lexicon
 
 _DIGITS_ZH = {c: n for n, c in enumerate("零一二三四五六七八九")} | {"两": 2, "〇": 0, "俩": 2}
 _SCALES_ZH = {"十": 10, "百": 100, "千": 1_000, "万": 10_000, "亿": 100_000_000}
-_LONG_ZH = re.compile(r"[零〇一二三四五六七八九十百千万亿两]{2,}")
+NUMERAL_MAX = 30
+"""Signs of a Chinese numeral; more of them are a code, as more digits than a number holds are."""
+_LONG_ZH = re.compile(r"[零〇一二三四五六七八九十百千万亿两]{2,30}")
+_LETTER_BY_LETTER = re.compile(r"\d{16,}|[零〇一二三四五六七八九十百千万亿两俩]{31,}")
+"""Compared sign by sign: as numbers, two of them would be the same."""
 _NO_NUMBER_ZH = re.compile(
     r"一下|一些|一般|一样|一直|一起|唯一|万一|统一|一定|一旦|一切|一共|万能|十分|千万(?=别|不)|"
     r"一个(?!月|小时)|一点|一边|一次性|哪一|第一时间|百度|百姓|三方|四处|五险一金|三险"
 )
 _DATE = re.compile(r"(\d{4})[-/.年](\d{1,2})(?:[-/.月](\d{1,2}))?|(\d{1,2})月(\d{1,2})[日号]?")
-_CODE = re.compile(r"(?<![a-z0-9])(?=[a-z]*\d)(?=\d*[a-z])[a-z0-9]+(?:[-_.][a-z0-9]+)*(?![a-z0-9])")
+_CODE = re.compile(
+    r"(?<![a-z0-9])(?=[a-z]*[0-9])(?=[0-9]*[a-z])[a-z0-9]+(?:[-_.][a-z0-9]+)*(?![a-z0-9])"
+)
 _WORD = re.compile(r"[a-z]+(?:[-'’][a-z]+)*|\d+(?:\.\d+)?|[\u4e00-\u9fff]")
-_CAPITALS = re.compile(r"(?<![.!?]\s)(?<!^)\b[A-Z][A-Za-z]*[A-Za-z0-9]*\b|\b[A-Z]{2,}\b")
+_CAPITALS = re.compile(r"(?<![.!?]\s)(?<!^)\b[A-Z][A-Za-z0-9]*\b|\b[A-Z]{2,}\b")
 _HAN = re.compile(r"[\u4e00-\u9fff]")
 _FROM_TO = (
     re.compile(r"\bfrom (?:an? |the |my )?([\w-]+(?: [\w-]+)?) (?:in)?to "
@@ -77,7 +83,7 @@ class FactReader:
             rf"(?:({units})(?![a-z])|(?:st|nd|rd|th)\b)?",
         )
         self._number_zh = re.compile(
-            r"(半|[零〇一二三四五六七八九十百千万亿两俩]+(?:点[零一二三四五六七八九]+)?)"
+            rf"(半|[零〇一二三四五六七八九十百千万亿两俩]{{1,30}}(?:点[零一二三四五六七八九]{{1,30}})?)"
             rf"({units})(半)?"
         )
         self._measure = re.compile(rf"\d+(?:{units}|st|nd|rd|th|k|w|g|p)")
@@ -106,7 +112,8 @@ class FactReader:
         words = tuple(_WORD.findall(text))
         han = len(_HAN.findall(text))
         bare = self._bare(text)
-        codes = (code for code in _CODE.findall(text) if not self._measure.fullmatch(code))
+        codes = {code for code in _CODE.findall(text) if not self._measure.fullmatch(code)}
+        codes.update(_LETTER_BY_LETTER.findall(text))
         return TextFacts(
             text,
             bare,
@@ -171,7 +178,7 @@ class FactReader:
         """Numbers and of what, in one unit where several say the same."""
         units = self._unit_of
         found: set[tuple[float, str]] = set()
-        bare = _NO_NUMBER_ZH.sub("＿", text)
+        bare = _NO_NUMBER_ZH.sub("＿", _LETTER_BY_LETTER.sub("＿", text))
         for match in self._number.finditer(bare):
             before = bare[match.start(2) - 1 : match.start(2)]
             if before.isascii() and before.isalpha():
@@ -189,7 +196,7 @@ class FactReader:
         left = self._number_zh.sub("", bare)
         for match in _LONG_ZH.finditer(left):
             found.add((_chinese(match.group()), ""))
-        for word in re.findall(r"[a-z]+", bare):
+        for word in set(re.findall(r"[a-z]+", bare)):
             if word in self._number_words:
                 number, with_unit = self._number_words[word]
                 after = with_unit.search(bare)
@@ -222,7 +229,7 @@ def _chinese(text: str) -> float:
     if not any(c in _SCALES_ZH for c in whole):
         value = float("".join(str(_DIGITS_ZH[c]) for c in whole) or 0)
     else:
-        total, section, digit = 0, 0, 0
+        total, section, digit = 0.0, 0.0, 0
         for c in whole:
             if c in _DIGITS_ZH:
                 digit = _DIGITS_ZH[c]
@@ -234,7 +241,7 @@ def _chinese(text: str) -> float:
             else:
                 section += (digit or 1) * scale
                 digit = 0
-        value = float(total + section + digit)
+        value = total + section + digit
     if part:
         value += float("0." + "".join(str(_DIGITS_ZH[c]) for c in part))
     return value
@@ -296,7 +303,7 @@ _ASKS = tuple(
         ("how", r"\bhow\b|怎么|怎样|如何|咋"),
         ("what", r"\bwhat\b|什么|啥"),
         ("whether", r"^(?:is|are|can|could|do|does|did|will|would|should|may|has|have)\b|"
-                    r"能不能|可以.*吗|能.*吗|是否|会.*吗|吗[？?]?$|可不可以"),
+                    r"能不能|可以.{0,100}吗|能.{0,100}吗|是否|会.{0,100}吗|吗[？?]?$|可不可以"),
     )
 )  # fmt: skip
 
