@@ -110,6 +110,17 @@ class WorkThread:
     async def __call__(self, work: Callable[[], _T], caller: KeyGrant | None = None) -> _T:
         """See `core.ports.OffLoop.__call__`."""
         turn = ("", "") if caller is None else (caller.tenant, caller.key_id)
+        return await self.in_turn(work, turn)
+
+    async def in_turn(self, work: Callable[[], _T], turn: tuple[str, str]) -> _T:
+        """The same for whatever has no key.
+
+        Args:
+            turn: whose work it is, and which of theirs: each waits in a line of its own.
+
+        Raises:
+            ApiError: `overloaded`.
+        """
         if self._turns.of_key(turn) >= self._waiting_of_key_max:
             raise self._overloaded()
         if self._turns.waiting >= self._waiting_max:

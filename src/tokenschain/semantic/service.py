@@ -12,7 +12,6 @@ import functools
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import msgspec
@@ -38,9 +37,10 @@ from tokenschain.core.cache.store import decode_entry, encode_entry
 from tokenschain.core.errors import ApiError
 from tokenschain.infra.control_channel.protocol import SIGNATURE_HEADER
 from tokenschain.infra.control_channel.signatures import BadSignature, Signatures, Signed
+from tokenschain.infra.off_loop import WorkThread
 from tokenschain.infra.security.secrets import same
 from tokenschain.semantic.error_bound import LABELS_MIN
-from tokenschain.semantic.matcher import Matcher, MatchResult, Unclear, answer_in
+from tokenschain.semantic.matcher import Matcher, MatchResult, Unclear, answer_in, tenant_of
 from tokenschain.semantic.remote import Judge
 from tokenschain.wire.exchange import Exchange, Request
 
@@ -106,7 +106,7 @@ class SemanticService:
         self._judge = judge
         self._decides = judge_decides
         # One thread: the models are not to be used from two, and one core is enough.
-        self._thread = ThreadPoolExecutor(max_workers=1)
+        self._thread = WorkThread("questions")
         self._finding = self._judging = 0
         self._waiting_feedback: deque[asyncio.Future[None]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -130,7 +130,9 @@ class SemanticService:
             else:
                 _refuse(exchange, ApiError("invalid_api_key", "Metrics need their token."))
             return
-        self._start(self._check(exchange, path))
+        checking = self._start(self._check(exchange, path))
+        if path == FIND_PATH:
+            exchange.watcher = _Waiting(checking)
 
     def at_head(self, exchange: Exchange) -> bool:
         """Refuse who has not signed before the body is read; see `HttpServer.at_head`."""
@@ -156,10 +158,11 @@ class SemanticService:
         else:
             _refuse(exchange, ApiError("not_found", "There is no such path."))
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _answer(self, exchange: Exchange, path: str, signed: Signed) -> None:
         if path != FIND_PATH:
@@ -168,6 +171,8 @@ class SemanticService:
             body = await self._ways[path](exchange.request.body)
         except msgspec.DecodeError as error:
             _refuse(exchange, ApiError("invalid_value", f"The body is not read: {error}."))
+        except ApiError as error:
+            _refuse(exchange, error)
         except Exception as error:  # noqa: BLE001 - the gateway counts a miss, nothing worse
             self._report(path, repr(error))
             _refuse(exchange, ApiError("internal_error", "The comparison failed."))
@@ -194,16 +199,24 @@ class SemanticService:
                 if self._finding:
                     break
 
-    async def in_thread(self, work: Callable[..., _Result], *given: Any, **more: Any) -> _Result:
-        """Run something that uses the models, or what was learned, in the one thread."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, functools.partial(work, *given, **more))
+    async def in_thread(self, work: Callable[..., _Result], *given: Any, group: str = "",
+                        **more: Any) -> _Result:  # fmt: skip
+        """Run something that uses the models, or what was learned, in the one thread.
+
+        Args:
+            group: for whom; tenants take turns, and so do the kinds of work of one.
+
+        Raises:
+            ApiError: `overloaded`: too much of the tenant's waits already.
+        """
+        turn = (tenant_of(group), getattr(work, "__name__", ""))
+        return await self._thread.in_turn(functools.partial(work, *given, **more), turn)
 
     async def _find(self, body: bytes) -> bytes:
         asked = _find(body)
         self._finding += 1
         try:
-            found, learning = await self.in_thread(self._look, asked)
+            found, learning = await self.in_thread(self._look, asked, group=asked.group)
         finally:
             self._found()
         doubt, judge = found.doubt, self._judge
@@ -211,7 +224,12 @@ class SemanticService:
             cached = doubt.entry
             fits = await judge.fits(cached.question, answer_in(cached), asked.question)
             if fits and await self.in_thread(
-                self._matcher.approve, asked.namespace, asked.group, asked.question, doubt
+                self._matcher.approve,
+                asked.namespace,
+                asked.group,
+                asked.question,
+                doubt,
+                group=asked.group,
             ):
                 found = found._replace(key=doubt.key, entry=cached)
         entry = b"" if found.entry is None else encode_entry(found.entry)
@@ -229,7 +247,7 @@ class SemanticService:
         said = _learn(body)
         found = await self.in_thread(
             self._matcher.learn, said.namespace, said.group, said.key, said.question,
-            decode_entry(said.entry), said.false_hit_rate_max,
+            decode_entry(said.entry), said.false_hit_rate_max, group=said.group,
         )  # fmt: skip
         if not isinstance(found, Unclear):
             return _encode(found)
@@ -243,28 +261,36 @@ class SemanticService:
         try:
             right = await judge.same(unclear.question, unclear.cached, unclear.fresh)
             if right is not None:
-                await self.in_thread(self._matcher.judged, unclear, right=right)
+                await self.in_thread(
+                    self._matcher.judged, unclear, group=unclear.group, right=right
+                )
         finally:
             self._judging -= 1
 
     async def _drop(self, body: bytes) -> bytes:
         said = _drop(body)
         await self.in_thread(
-            self._matcher.drop, said.group, said.namespace, said.key, said.false_hit_rate_max
+            self._matcher.drop,
+            said.group,
+            said.namespace,
+            said.key,
+            said.false_hit_rate_max,
+            group=said.group,
         )
         return _encode(None)
 
     async def _teach(self, body: bytes) -> bytes:
         """Pair by pair: look-ups go between."""
         asked = _pairs(body)
-        bound = await self.in_thread(self._matcher.error_bound_of, asked.group)
+        group = asked.group
+        bound = await self.in_thread(self._matcher.error_bound_of, group, group=group)
         learned = 0
         for pair in asked.pairs:
             learned += await self.in_thread(
-                self._matcher.teach, asked.group, pair, asked.false_hit_rate_max
+                self._matcher.teach, group, pair, asked.false_hit_rate_max, group=group
             )
             await self._turn()
-        await self.in_thread(bound.refit)
+        await self.in_thread(bound.refit, group=group)
         unlike = len(asked.pairs) - learned
         return _encode(PairsTaught(learned, unlike, bound.pairs, LABELS_MIN, bound.threshold))
 
@@ -274,7 +300,13 @@ class SemanticService:
     async def _groups(self, body: bytes) -> bytes:
         asked = _clusters(body)
         return _encode(
-            await self.in_thread(self._matcher.clusters, asked.tenant, asked.keys, asked.count_max)
+            await self.in_thread(
+                self._matcher.clusters,
+                asked.tenant,
+                asked.keys,
+                asked.count_max,
+                group=asked.tenant,
+            )
         )
 
     def metrics(self) -> bytes:
@@ -296,6 +328,22 @@ class SemanticService:
             for (name, meaning), count in zip(JUDGE_METRICS.items(), counts, strict=True):
                 lines += [f"# HELP {name} {meaning}", f"# TYPE {name} counter", f"{name} {count}"]
         return "\n".join((*lines, "")).encode()
+
+
+class _Waiting:
+    """Ends a look-up whose caller has stopped waiting; see `wire.exchange.Watcher`."""
+
+    def __init__(self, look_up: asyncio.Task[None]) -> None:
+        self._look_up = look_up
+
+    def caller_left(self, reason: str) -> None:
+        self._look_up.cancel(reason)
+
+    def pause(self) -> None:
+        pass
+
+    def resume(self) -> None:
+        pass
 
 
 def _signature_of(request: Request) -> str:

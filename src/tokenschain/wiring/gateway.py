@@ -274,8 +274,9 @@ class GatewayWorker:
             self._cache_store = RedisCacheStore(settings.redis.url, sealer)
         asks = SignedClient(settings.semantic_base_url, self._signatures, self._client)
         self._semantic = SemanticClient(
-            asks.ask, _CONTROL_AWAY, time.monotonic, self._report, settings.cache.find_wait_max_s
-        )
+            asks.ask, _CONTROL_AWAY, time.monotonic, self._report,
+            settings.cache.find_wait_max_s, (Refused,),
+        )  # fmt: skip
         # Residency says whether a call's texts may go to the models elsewhere that compare them.
         models = (settings.cache.judge, settings.cache.embedder)
         zones = frozenset(one.zone for one in models if one is not None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -28,7 +28,8 @@ from tokenschain.gateway.cache.lookup import UNANSWERED, Found
 
 LEARN_MAX_S = 10.0
 BACKOFF_S = 2.0
-"""Pause after it failed or was too slow: a call waits for it once, not every call."""
+"""Pause after it failed or was too slow: a call waits for it once, not every call. While it
+answers others, the pause is of the tenant alone whose look-up failed."""
 LEARN_QUEUE_MAX = 1_000
 GROUPS_MAX = 10_000
 _encode = msgspec.msgpack.Encoder().encode
@@ -45,12 +46,14 @@ class SemanticClient:
         clock: Callable[[], float],
         report: Reporter,
         find_wait_max_s: float,
+        refusals: tuple[type[Exception], ...] = (),
     ) -> None:
         """
         Args:
             send: sends a signed request and gives the answer's body.
             store_errors: what that raises.
             find_wait_max_s: how long a call waits to hear of a question that means the same.
+            refusals: of `store_errors` those that say no more than that it refused one request.
             report: told `semantic_lost`, with why, and `semantic_back`.
         """
         self._send = send
@@ -59,12 +62,18 @@ class SemanticClient:
             msgspec.DecodeError,
             *store_errors,
         )
+        self._refusals: tuple[type[Exception], ...] = (TimeoutError, *refusals)
         self._find_wait_max_s = find_wait_max_s
+        self._clock = clock
+        self._answered_s: float | None = None
+        """When a look-up was answered last."""
+        self._resting: OrderedDict[str, float] = OrderedDict()
+        """By tenant: until when it is not asked for it."""
         self._backoff = Backoff(clock, BACKOFF_S, name="semantic", report=report)
         self._exact: Counter[str] = Counter()
         self._learning: OrderedDict[str, bool] = OrderedDict()
         """By group, as the last look-up said."""
-        self._feedback: asyncio.Queue[Learn | Drop] = asyncio.Queue(LEARN_QUEUE_MAX)
+        self._feedback = _Feedback(LEARN_QUEUE_MAX)
 
     @property
     def lost(self) -> str | None:
@@ -77,14 +86,15 @@ class SemanticClient:
 
     async def find(self, call: Call, identity: Identity) -> Found:
         """See `gateway.cache.lookup.SemanticLookup.find`."""
-        if self._backoff.wait_s:
-            return UNANSWERED
         group = _group(call)
+        tenant = _tenant_of(group)
+        if self._backoff.wait_s or self._resting.get(tenant, 0.0) > self._clock():
+            return UNANSWERED
         asked = Find(identity.namespace, group, identity.question, self._exact.pop(group, 0))
         try:
             async with asyncio.timeout(self._find_wait_max_s):
                 found = _finding(await self._send(FIND_PATH, _encode(asked)))
-            self._backoff.answered()
+            self._answered()
             self._learning[group] = found.learning
             if len(self._learning) > GROUPS_MAX:
                 self._learning.popitem(last=False)
@@ -93,8 +103,24 @@ class SemanticClient:
             hit = Hit(HitKind.SEMANTIC, decode_entry(found.entry), found.key)
             return Found(hit, found.hit_confidence)
         except self._store_errors as error:
-            self._backoff.failed(str(error) or type(error).__name__)
+            self._failed(tenant, error)
             return UNANSWERED
+
+    def _answered(self) -> None:
+        self._answered_s = self._clock()
+        self._backoff.answered()
+
+    def _failed(self, tenant: str, error: Exception) -> None:
+        """One tenant's questions may take long, or make it fail: while others are answered, the
+        process is there for them."""
+        now, last = self._clock(), self._answered_s
+        if isinstance(error, self._refusals) and last is not None and now - last < BACKOFF_S:
+            self._resting[tenant] = now + BACKOFF_S
+            self._resting.move_to_end(tenant)
+            if len(self._resting) > GROUPS_MAX:
+                self._resting.popitem(last=False)
+        else:
+            self._backoff.failed(str(error) or type(error).__name__)
 
     def is_learning(self, call: Call) -> bool | None:
         """See `gateway.cache.lookup.SemanticLookup.is_learning`."""
@@ -102,23 +128,21 @@ class SemanticClient:
 
     def learn(self, call: Call, identity: Identity, rules: CacheRules, entry: CacheEntry) -> None:
         """See `gateway.cache.lookup.SemanticLookup.learn`."""
-        self._publish(
+        self._feedback.put(
             Learn(identity.namespace, _group(call), identity.key, identity.question,
                   encode_entry(entry), _false_hit_rate_max(call, rules))
         )  # fmt: skip
 
     def drop(self, call: Call, identity: Identity, rules: CacheRules, key: bytes) -> None:
         """See `gateway.cache.lookup.SemanticLookup.drop`."""
-        self._publish(Drop(identity.namespace, _group(call), key, _false_hit_rate_max(call, rules)))
-
-    def _publish(self, feedback: Learn | Drop) -> None:
-        if not self._feedback.full():
-            self._feedback.put_nowait(feedback)
+        self._feedback.put(
+            Drop(identity.namespace, _group(call), key, _false_hit_rate_max(call, rules))
+        )
 
     async def run(self) -> None:
         """Send feedback as it comes; returns only by cancellation."""
         while True:
-            feedback = await self._feedback.get()
+            feedback = await self._feedback.next()
             if self._backoff.wait_s:
                 await asyncio.sleep(self._backoff.wait_s)
             try:
@@ -127,7 +151,46 @@ class SemanticClient:
                     await self._send(path, _encode(feedback))
                 self._backoff.answered()
             except self._store_errors as error:
-                self._backoff.failed(str(error) or type(error).__name__)
+                self._failed(_tenant_of(feedback.group), error)
+
+
+class _Feedback:
+    """What waits to be said, so much in all: tenants take turns, and where all is full, the one
+    with most loses its oldest."""
+
+    def __init__(self, held_max: int) -> None:
+        self._held_max = held_max
+        self._held = 0
+        self._waiting: OrderedDict[str, deque[Learn | Drop]] = OrderedDict()
+        self._some = asyncio.Event()
+
+    def put(self, feedback: Learn | Drop) -> None:
+        if self._held >= self._held_max:
+            self._take(max(self._waiting, key=lambda name: len(self._waiting[name])))
+        self._waiting.setdefault(_tenant_of(feedback.group), deque()).append(feedback)
+        self._held += 1
+        self._some.set()
+
+    async def next(self) -> Learn | Drop:
+        """The oldest of the tenant whose turn it is; waits for one."""
+        while not self._held:
+            self._some.clear()
+            await self._some.wait()
+        tenant = next(iter(self._waiting))
+        self._waiting.move_to_end(tenant)
+        return self._take(tenant)
+
+    def _take(self, tenant: str) -> Learn | Drop:
+        waiting = self._waiting[tenant]
+        taken = waiting.popleft()
+        self._held -= 1
+        if not waiting:
+            del self._waiting[tenant]
+        return taken
+
+
+def _tenant_of(group: str) -> str:
+    return group.partition("/")[0]
 
 
 def _group(call: Call) -> str:
