@@ -69,7 +69,7 @@ def test_power_over_accounts_is_given_once_it_was_shown_who_gives_it(house: Hous
     secret = "a secret of this boss"
     person = house.platform.person("alpha", "owner", stepped_up=False, password=secret)
     boss = house.as_person(person.token)
-    user_id = _make(boss, "chief@alpha.example")
+    user_id = _make(house.browser("alpha", "owner"), "chief@alpha.example")
     form = {"person": user_id, "tenant": "alpha", "role": "admin"}
     asked = boss.post("/console/people/give", form)
     assert asked.status_code == 403 and "Show again that it is you" in asked.text

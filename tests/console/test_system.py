@@ -112,13 +112,13 @@ def test_models_that_fail_come_first_at_night_and_names_stay_text(house: House) 
 
 
 def test_tenants_are_listed_with_calls_spend_and_alerts(house: House) -> None:
-    house.enter(tenant="delta", model_asked="delta-model", started_ms=int(time.time() * 1e3))
+    house.enter(tenant="epsilon", model_asked="epsilon-model", started_ms=int(time.time() * 1e3))
     made = house.platform.operator(
-        "POST", "/organization/units", {"kind": "tenant", "tenant": "delta", "name": "delta"}
+        "POST", "/organization/units", {"kind": "tenant", "tenant": "epsilon", "name": "epsilon"}
     )
     assert made.status_code == 201
     text = house.browser("*", "owner").get("/console/tenants").text
-    row = text.split('href="/console?tenant=delta"')[1].split("</tr>")[0]
+    row = text.split('href="/console?tenant=epsilon"')[1].split("</tr>")[0]
     assert 'num">1</td>' in row and "Open" in row
 
 
