@@ -117,8 +117,8 @@ bench-stores: $(VENV)/dev  ## Measure the ledger on PostgreSQL and SQLite, with 
 chaos: $(VENV)/dev  ## Ten minutes of load on a cluster while parts are killed and stores hang
 	$(BIN)/python -m bench.chaos
 
-bench-peers: $(VENV)/dev bench/build/mock bench/build/load /usr/sbin/nginx bench/build/gateway bench/build/litellm/bin/litellm bench/build/portkey/package-lock.json  ## The same with gateways in Go, Rust, Python and TypeScript
-	$(BIN)/python -m bench.run --peers
+bench-peers: $(VENV)/dev bench/build/mock bench/build/load /usr/sbin/nginx bench/build/gateway bench/build/litellm/bin/litellm bench/build/portkey/package-lock.json  ## The same with gateways in Go, Rust, Python and TypeScript; writes docs/benchmarks/relay.md
+	$(BIN)/python -m bench.run --peers --publish
 
 docs: $(VENV)/dev  ## Write docs/reference from the code
 	$(BIN)/python -m docs.generate

@@ -16,6 +16,8 @@ from rich.table import Table
 from bench.peers import NGINX
 
 HERE = Path(__file__).parent
+PAGE = HERE.parent / "docs" / "benchmarks" / "relay.md"
+BEGIN, END = "<!-- written by bench.run --publish -->", "<!-- up to here -->"
 Samples = Mapping[str, Mapping[str, list[float]]]
 """Target -> measure -> one figure a round."""
 Single = Mapping[str, Mapping[str, float]]
@@ -85,8 +87,8 @@ def summarise(samples_by_target: Samples, single: Single) -> dict[str, dict[str,
     return results
 
 
-def show(results: dict[str, dict[str, float]], title: str) -> None:
-    """The table, for people and as Markdown."""
+def show(results: dict[str, dict[str, float]], title: str) -> str:
+    """Print the table, for people and as Markdown, which it gives."""
     names = list(results)
     table = Table("", "unit", *names, title=title)
     lines = [f"| | unit | {' | '.join(names)} |", "|---|---|" + "---:|" * len(names)]
@@ -101,20 +103,33 @@ def show(results: dict[str, dict[str, float]], title: str) -> None:
     console = Console(width=160)
     console.print(table)
     console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+    return "\n".join(lines)
 
 
-def write(samples: Samples, single: Single, asked: str) -> None:
+def publish(table: str, title: str) -> None:
+    """Put a table into the page of the documentation, in the place of the one before."""
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    day = time.strftime("%Y-%m-%d")
+    PAGE.write_text(f"{before}{BEGIN}\n{day}, {title}:\n\n{table}\n{END}{after}", encoding="utf-8")
+
+
+def write(samples: Samples, single: Single, asked: str, publishes: bool = False) -> None:
     """Print the table, and put it with all samples into a file.
 
     Args:
         asked: what was run, for the title.
+        publishes: also into the documentation.
     """
     results = summarise(samples, single)
     cpu = next(
         (line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
          if line.startswith("model name")), platform.machine(),
     )  # fmt: skip
-    show(results, f"{cpu}, Python {platform.python_version()}, {asked}")
+    title = f"{cpu}, Python {platform.python_version()}, {asked}"
+    table = show(results, title)
+    if publishes:
+        publish(table, title)
     (HERE / "results").mkdir(exist_ok=True)
     out = HERE / "results" / f"{time.strftime('%Y%m%dT%H%M%S')}.json"
     found = {"cpu": cpu, "python": sys.version, "run": asked}

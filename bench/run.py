@@ -1,6 +1,6 @@
 """Measures the relay on one pinned core, side by side with going direct and with peers.
 
-    python -m bench.run [--rounds N] [--peers] [--calls-only] [--quick]
+    python -m bench.run [--rounds N] [--peers] [--calls-only] [--quick] [--publish]
 
 Whatever is measured has core 0 to itself, before all else that would run there; the mock
 upstream, the load generator and control share core 1, where control has to yield to the other
@@ -565,6 +565,7 @@ def main() -> None:
     parser.add_argument("--peers", action="store_true", help="add gateways in Go, Rust and others")
     parser.add_argument("--calls-only", action="store_true", help="CPU only: no latency, no memory")
     parser.add_argument("--quick", action="store_true", help="a tenth of the load, one round")
+    parser.add_argument("--publish", action="store_true", help="put the table into relay.md")
     options = parser.parse_args()
     if (os.cpu_count() or 1) < 2:
         raise SystemExit("this needs two cores: one for the gateway, one for the load")
@@ -620,7 +621,7 @@ def main() -> None:
             stack.close()
         shutil.rmtree(folder, ignore_errors=True)
     asked = "quick: one round, a tenth of the load" if options.quick else f"medians of {rounds}"
-    report.write(bench.samples, bench.single, asked)
+    report.write(bench.samples, bench.single, asked, options.publish)
 
 
 if __name__ == "__main__":
