@@ -48,6 +48,28 @@ def test_alerts_are_told_in_the_readers_language(house: House) -> None:
     assert "secret-of-alpha" in fragment.text and "<html" not in fragment.text
 
 
+def test_an_alert_is_acknowledged_by_one_and_stays_theirs(house: House) -> None:
+    report = [Report("alpha/p1/unattended", 0.01, 0.031, 0.02, 0.05, 400, 9_000, None, [])]
+    alerts.look_at_cache(house.platform.engine, report, time.time())
+    ((alert,),) = house.platform.rows("SELECT id FROM alerts WHERE detail LIKE '%unattended%'")
+    form = {"alert": alert}
+    for tenant, role, status in (("alpha", "auditor", 403), ("beta", "owner", 404)):
+        refused = house.browser(tenant, role).post("/console/alerts/acknowledge", form)
+        assert refused.status_code == status, tenant
+    by = f"SELECT acknowledged_by FROM alerts WHERE id = '{alert}'"
+    assert house.platform.rows(by) == [(None,)]
+    assert f'value="{alert}"' not in house.browser("alpha", "auditor").get("/console/alerts").text
+    first = house.platform.person("alpha", "finance")
+    browser = house.as_person(first.token)
+    assert f'value="{alert}"' in browser.get("/console/alerts").text
+    assert browser.post("/console/alerts/acknowledge", form).status_code == 303
+    again = house.browser("alpha", "owner").post("/console/alerts/acknowledge", form)
+    assert again.status_code == 303 and house.platform.rows(by) == [(first.id,)]
+    assert first.id in browser.get("/console/alerts").text
+    noted = f"SELECT count(*) FROM audit_events WHERE target = '{alert}'"
+    assert house.platform.rows(noted) == [(1,)]
+
+
 def test_a_target_is_added_tested_and_taken_away_by_name(house: House) -> None:
     browser = house.browser("alpha", "finance")
     form = {"of": "alpha", "kind": "webhook", "name": HOSTILE, "secret": "s3cret-of-hook",

@@ -18,6 +18,8 @@ PLAIN = frozenset(
         "abilities",
         "above",
         "access",
+        "acknowledge",
+        "acknowledged",
         "action",
         "actor",
         "add",

@@ -29,6 +29,7 @@ from tokenschain.core.call_record import AttemptRecord, HitKind
 from tokenschain.core.gateway_status import RefusedRevision
 from tokenschain.core.snapshot import ModelRoute, Offer
 from tokenschain.core.tenancy import ACTIONS, PLATFORM, Resource, RoleBinding, may
+from tokenschain.infra.database.tables import alerts
 from tokenschain.infra.database.tables import roles as roles_table
 
 RANDOM_ROLES = 3
@@ -166,6 +167,15 @@ def _deposit(house: House) -> str:
     return str(house.made("/wallets/acme/deposits", body)["transaction_id"])
 
 
+def _alert(house: House) -> str:
+    """An alert of acme's that nobody has acknowledged."""
+    name = f"alr-{next(_numbers)}"
+    with house.platform.engine.begin() as connection:
+        row = {"id": name, "tenant": "acme", "at_s": 1, "kind": "test", "detail": "{}"}
+        connection.execute(insert(alerts).values(**row, next_try_s=1, sent_at_s=1))
+    return name
+
+
 def _role(house: House) -> str:
     name = f"made-{next(_numbers)}"
     house.made(f"/roles/acme/{name}", {"permissions": ["users:write"]}, "PUT")
@@ -208,6 +218,7 @@ OBJECTS: dict[str, Callable[[House], str]] = {
     "transaction_id": _deposit,
     "event_id": lambda _: "seen",
     "target_id": lambda house: str(house.made("/alert-targets", TARGET)["id"]),
+    "alert_id": _alert,
     "tenant": lambda _: "acme",
     "name": _role,
     "day": lambda _: "2026-11-25",
@@ -245,6 +256,7 @@ BODIES: dict[str, Callable[[], dict[str, Any] | None]] = {
     "POST /users/{user_id}/totp/reset": dict,
     "POST /users/{user_id}/bindings": lambda: {"role": "writing", "tenant": "acme"},
     "POST /alert-targets/{target_id}/test": lambda: None,
+    "POST /alerts/{alert_id}/acknowledge": lambda: None,
     "PUT /roles/{tenant}/{name}": lambda: {"permissions": ["users:write"]},
     "POST /users/{user_id}/tokens": dict,
     "POST /configuration/apply": lambda: {"documents": [

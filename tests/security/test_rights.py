@@ -440,6 +440,7 @@ class Intruder:
             "token": [row[0] for row in house.rows("select id from tokens")],
             "limit": [row[0] for row in house.rows("select id from limits")] + ["new-1", "new-2"],
             "target": [row[0] for row in house.rows("select id from alert_targets")],
+            "alert": [row[0] for row in house.rows("select id from alerts")],
             "transaction": [
                 row[0] for row in house.rows("select distinct transaction_id from ledger_entries")
             ],
@@ -557,6 +558,7 @@ class Intruder:
             ("POST", "/cache/feedback", {"request_id": pick(["req_beta", "none"]), "right": False}),
             ("DELETE", f"/alert-targets/{pick(ids['target'])}", None),
             ("POST", f"/alert-targets/{pick(ids['target'])}/test", None),
+            ("POST", f"/alerts/{pick(ids['alert'])}/acknowledge", None),
             ("POST", f"/ledger-entries/{pick(ids['transaction'])}/reverse", {"reason": "mine"}),
             ("POST", "/rerate", {"tenant": pick(["acme", "beta"]), "model": "m", "from_s": 0,
                                  "until_s": 2**31, "reason": "mine"}),

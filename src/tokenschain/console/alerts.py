@@ -40,6 +40,8 @@ class AlertRow(msgspec.Struct):
     tries: int
     sent_at_s: int | None
     targets_left: str | None
+    acknowledged_at_s: int | None = None
+    acknowledged_by: str | None = None
 
     @property
     def missed(self) -> list[str]:
@@ -203,6 +205,16 @@ async def test(visit: Visit, renderer: Renderer) -> Response:
     return RedirectResponse(visit.link(PATH, tested="1"), 303)
 
 
+async def acknowledge(visit: Visit, renderer: Renderer) -> Response:
+    """Say that the reader looks after an alert."""
+    alert = segment(visit.form.get("alert", ""))
+    try:
+        await visit.api.send("POST", f"/alerts/{alert}/acknowledge", msgspec.Raw)
+    except ApiRefusal as refusal:
+        return await _page(visit, renderer, refusal)
+    return RedirectResponse(visit.link(PATH), 303)
+
+
 async def confirm(visit: Visit, renderer: Renderer) -> Response:
     """What taking a target away does, with its name to type."""
     return await _confirmation(visit, renderer, visit.query.get("target", ""), "", None)
@@ -243,6 +255,7 @@ async def _target(visit: Visit, target_id: str) -> AlertTarget:
 
 PAGES: Pages = {
     ("GET", PATH): show,
+    ("POST", f"{PATH}/acknowledge"): acknowledge,
     ("GET", f"{PATH}/target/new"): ask,
     ("POST", f"{PATH}/target/new"): add,
     ("POST", f"{PATH}/target/test"): test,

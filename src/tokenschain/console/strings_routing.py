@@ -375,6 +375,9 @@ ROUTING_STRINGS: dict[str, tuple[str, str]] = {
     "alerts.what": ("内容", "What"),
     "alerts.tenant": ("租户", "Tenant"),
     "alerts.told": ("通知", "Sent"),
+    "alerts.acknowledged": ("跟进", "Looked after by"),
+    "alerts.acknowledge": ("跟进", "Acknowledge"),
+    "alerts.refused": ("没有完成", "It was not done"),
     "alerts.sending": ("发送中，已试 {n} 次", "Being sent, tries: {n}"),
     "alerts.missed": ("{n} 个目标未送达", "Not reached: {n}"),
     "alerts.sent": ("已发送", "Sent"),
@@ -455,7 +458,6 @@ ROUTING_STRINGS: dict[str, tuple[str, str]] = {
         "Addresses must be public; the setting alerts.networks allows networks of your own.",
     ),
     "targets.not_added": ("没有添加", "It was not added"),
-    "targets.not_tested": ("没有发送测试消息", "No test message was sent"),
     "targets.remove": ("移除通知目标", "Remove a target"),
     "targets.remove.what": (
         "这 1 个目标不再收到告警；正在发送的也不再发往它。",

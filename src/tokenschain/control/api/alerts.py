@@ -77,6 +77,9 @@ class Alert(AnswerBody):
     sent_at_s: int | None
     targets_left: str | None
     """JSON array of the targets it has still to reach; null: all."""
+    acknowledged_at_s: int | None
+    acknowledged_by: str | None
+    """Who looks after it; null: nobody said so."""
 
 
 @router.post("/alert-targets", status_code=201)
@@ -134,3 +137,15 @@ def list_alerts(asked: Reading, page: Paged, tenant: NameQuery = None) -> ListAn
     whose = asked.tenant(tenant)
     found = alerts.page(asked.db, page, whose)
     return listed(ListAnswer[Alert], found, asked.visible(found.rows))
+
+
+@router.post("/alerts/{alert_id}/acknowledge")
+def acknowledge_alert(asked: Changing, alert_id: str) -> Alert:
+    """Say that you look after an alert; where somebody did before, it stays theirs."""
+    found = alerts.find(asked.db, alert_id)
+    if found is None or not asked.may("alerts:read", found["tenant"] or PLATFORM):
+        raise ApiError("not_found", "There is no such alert.", param="alert_id")
+    asked.need(found["tenant"] or PLATFORM)
+    if alerts.acknowledge(asked.db, alert_id, asked.actor.id, int(time.time())):
+        asked.note(found["tenant"], alert_id, {"acknowledged": found["kind"]})
+    return Alert.model_validate(alerts.find(asked.db, alert_id))

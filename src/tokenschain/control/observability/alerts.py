@@ -220,18 +220,37 @@ def say_test(connection: Connection, tenant: str, target_id: str, now_s: int) ->
         "id": secrets.new_id("alr"), "tenant": tenant, "at_s": now_s, "kind": "test", "tries": 0,
         "detail": msgspec.json.encode(detail).decode(), "next_try_s": now_s, "sent_at_s": None,
         "targets_left": msgspec.json.encode([target_id]).decode(),
+        "acknowledged_at_s": None, "acknowledged_by": None,
     }  # fmt: skip
     connection.execute(insert(alerts).values(row))
     return row | {"detail": detail}
+
+
+def find(connection: Connection, alert_id: str) -> dict[str, Any] | None:
+    """One alert."""
+    row = connection.execute(select(alerts).where(alerts.c.id == alert_id)).mappings().first()
+    return None if row is None else _shown(row)
+
+
+def acknowledge(connection: Connection, alert_id: str, by: str, now_s: int) -> bool:
+    """Note that somebody looks after an alert; whether nobody did before."""
+    done = connection.execute(
+        update(alerts)
+        .where(alerts.c.id == alert_id, alerts.c.acknowledged_at_s.is_(None))
+        .values(acknowledged_at_s=now_s, acknowledged_by=by)
+    )
+    return done.rowcount == 1
 
 
 def page(connection: Connection, page_: Page, tenant: str | None) -> Rows:
     """One page of alerts, the latest first."""
     order = (alerts.c.at_s, alerts.c.id)
     found = paging.read_page(connection, select(alerts), page_, order, newest=True, tenant=tenant)
-    return found._replace(
-        rows=[row | {"detail": msgspec.json.decode(row["detail"])} for row in found.rows]
-    )
+    return found._replace(rows=[_shown(row) for row in found.rows])
+
+
+def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {**row, "detail": msgspec.json.decode(row["detail"])}
 
 
 # --- sent ----------------------------------------------------------------------------------

@@ -534,6 +534,8 @@ alerts = Table(
     Column("next_try_s", BigInteger, nullable=False),
     Column("sent_at_s", BigInteger),
     Column("targets_left", Text),  # JSON array of those it has still to reach; null: all
+    Column("acknowledged_at_s", BigInteger),
+    Column("acknowledged_by", String(64)),
     Index("alerts_by_tenant", "tenant", "at_s"),
     Index("alerts_unsent", "sent_at_s", "next_try_s"),
 )
