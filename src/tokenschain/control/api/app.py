@@ -18,6 +18,7 @@ from tokenschain.control.api import (
     diagnostics,
     errors,
     health,
+    insight,
     internal,
     keys,
     limits,
@@ -42,8 +43,8 @@ from tokenschain.infra.control_channel.signatures import Signatures
 REQUEST_MAX_S = 20.0
 """For a request to the admin API."""
 ADMIN_SUBJECTS = (
-    organization, keys, playground, limits, usage, diagnostics, rejected_records, billing, alerts,
-    cache, configuration, upstream_tests, sessions, users, single_sign_on,
+    organization, keys, playground, limits, usage, insight, diagnostics, rejected_records, billing,
+    alerts, cache, configuration, upstream_tests, sessions, users, single_sign_on,
 )  # fmt: skip
 
 

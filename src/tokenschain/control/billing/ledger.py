@@ -25,6 +25,7 @@ from sqlalchemy import (
 
 from tokenschain.control.billing import limits, rejected_records, rollups
 from tokenschain.control.billing.rollups import DAY_S
+from tokenschain.control.model_latency import ModelLatency
 from tokenschain.control.shipping import Shipping
 from tokenschain.control.upstream_health import UpstreamHealth
 from tokenschain.core import call_record
@@ -64,6 +65,7 @@ class Ledger:
         self.entered = 0
         self._uses: dict[str, int] = {}
         self.upstream_health = UpstreamHealth()
+        self.model_latency = ModelLatency()
         self.shipping = Shipping()
 
     def follow(self, snapshot: Snapshot) -> None:
@@ -128,6 +130,7 @@ class Ledger:
 
     def _note(self, fresh: list[CallRecord]) -> None:
         self.upstream_health.note(fresh)
+        self.model_latency.note(fresh)
         uses = self._uses
         for record in fresh:
             at_s = record.started_ms // 1_000

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import msgspec
-from sqlalchemy import Connection, Engine, func, insert, or_, select, update
+from sqlalchemy import Connection, Engine, RowMapping, func, insert, or_, select, update
 
 from tokenschain.control.billing import limits, rejected_records
 from tokenschain.control.billing.rollups import DAY_S
@@ -249,7 +249,7 @@ def page(connection: Connection, page_: Page, tenant: str | None) -> Rows:
     return found._replace(rows=[_shown(row) for row in found.rows])
 
 
-def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
+def _shown(row: RowMapping | dict[str, Any]) -> dict[str, Any]:
     return {**row, "detail": msgspec.json.decode(row["detail"])}
 
 
