@@ -5,11 +5,13 @@ from __future__ import annotations
 import msgspec
 from starlette.responses import Response
 
+from tokenschain.console.admin_api import ApiRefusal
 from tokenschain.console.rendering import Renderer
 from tokenschain.console.visit import Visit
 
 KINDS = ("chat", "embedding")
 OFFERS_SHOWN = 6
+STEP_S = 1_800
 
 
 class ModelTier(msgspec.Struct):
@@ -64,11 +66,51 @@ class ModelList(msgspec.Struct):
     data: list[ModelCard]
 
 
+class MeasuredFigures(msgspec.Struct, kw_only=True):
+    """How a model answered; see `GET /insight/latency`."""
+
+    answered: int
+    failed: int
+    first_token_p50_ms: float | None
+    first_token_p95_ms: float | None
+    first_token_p99_ms: float | None
+    total_p50_ms: float | None
+    total_p95_ms: float | None
+
+    @property
+    def uptime(self) -> float | None:
+        """Share of calls that did not fail."""
+        calls = self.answered + self.failed
+        return self.answered / calls if calls else None
+
+
+class MeasuredStep(MeasuredFigures, kw_only=True):
+    """Those of one step of time."""
+
+    at_s: int
+
+
+class MeasuredModel(MeasuredFigures, kw_only=True):
+    """Those of one model over a range, and by time."""
+
+    model: str
+    steps: list[MeasuredStep]
+
+
+class MeasuredModels(msgspec.Struct):
+    """By model."""
+
+    data: list[MeasuredModel]
+    since_s: int
+
+
 async def show(visit: Visit, renderer: Renderer) -> Response:
     """The models whose name has what is looked for."""
     given = {name: visit.query.get(name, "") for name in ("find", "kind")}
-    parts = await visit.parts(models=visit.api.get("/served-models", ModelList))
-    models = parts["models"]
+    parts = await visit.parts(
+        models=visit.api.get("/served-models", ModelList), measured=_measured(visit)
+    )
+    models, measured = parts["models"], parts["measured"].data
     found = []
     if models.data is not None:
         wanted = given["find"].lower()
@@ -83,4 +125,26 @@ async def show(visit: Visit, renderer: Renderer) -> Response:
     return renderer.page_or_part(
         "models.html", "_models.html", visit, models=models, found=found, given=given, kinds=KINDS,
         offers_shown=OFFERS_SHOWN,
+        measured={one.model: one for one in measured.data} if measured else {},
+    )  # fmt: skip
+
+
+async def _measured(visit: Visit, model: str = "") -> MeasuredModels:
+    query = {"tenant": visit.tenant, "model": model or None, "step_s": STEP_S}
+    return await visit.api.get("/insight/latency", MeasuredModels, query)
+
+
+async def read(visit: Visit, renderer: Renderer) -> Response:
+    """One model: what it costs, who serves it, and how it answered over the last day."""
+    name = visit.query.get("name", "")
+    served = await visit.api.get("/served-models", ModelList)
+    found = next((one for one in served.data if one.name == name), None)
+    if found is None:
+        raise ApiRefusal(404, "not_found", "There is no such model.", "name")
+    parts = await visit.parts(measured=_measured(visit, name))
+    measured = parts["measured"].data
+    return renderer.page(
+        "model.html", visit, one=found, part=parts["measured"], kinds=KINDS,
+        figures=measured.data[0] if measured and measured.data else None,
+        since_s=measured.since_s if measured else 0,
     )  # fmt: skip

@@ -79,7 +79,7 @@ class Alert(AnswerBody):
     """JSON array of the targets it has still to reach; null: all."""
     acknowledged_at_s: int | None
     acknowledged_by: str | None
-    """Who looks after it; null: nobody said so."""
+    """Who looks after it; null: it is not acknowledged."""
 
 
 @router.post("/alert-targets", status_code=201)
@@ -141,7 +141,7 @@ def list_alerts(asked: Reading, page: Paged, tenant: NameQuery = None) -> ListAn
 
 @router.post("/alerts/{alert_id}/acknowledge")
 def acknowledge_alert(asked: Changing, alert_id: str) -> Alert:
-    """Say that you look after an alert; where somebody did before, it stays theirs."""
+    """Say that you look after an alert; the first who says so stays."""
     found = alerts.find(asked.db, alert_id)
     if found is None or not asked.may("alerts:read", found["tenant"] or PLATFORM):
         raise ApiError("not_found", "There is no such alert.", param="alert_id")

@@ -26,6 +26,7 @@ from tokenschain.control.api import (
     organization,
     playground,
     rejected_records,
+    search,
     sessions,
     single_sign_on,
     upstream_tests,
@@ -44,7 +45,7 @@ REQUEST_MAX_S = 20.0
 """For a request to the admin API."""
 ADMIN_SUBJECTS = (
     organization, keys, playground, limits, usage, insight, diagnostics, rejected_records, billing,
-    alerts, cache, configuration, upstream_tests, sessions, users, single_sign_on,
+    alerts, cache, configuration, upstream_tests, sessions, users, search, single_sign_on,
 )  # fmt: skip
 
 

@@ -145,12 +145,12 @@ def list_units(
     found = seen_page(
         lambda part: organization.page(asked.db, part, whose, kind),
         page,
-        lambda unit: bool(asked.visible([_place(unit)])),
+        lambda unit: bool(asked.visible([place_of(unit)])),
     )
     return listed(ListAnswer[Unit], found, found.rows)
 
 
-def _place(unit: organization.Row) -> organization.Row:
+def place_of(unit: organization.Row) -> organization.Row:
     """A unit as a place that bindings may reach."""
     found = {**unit, "environment": ""}
     if unit["kind"] != "tenant":
@@ -160,9 +160,9 @@ def _place(unit: organization.Row) -> organization.Row:
 
 def _unit(asked: RequestContext, unit_id: str) -> organization.Row:
     unit = organization.get(asked.db, unit_id)
-    if unit is None or not asked.visible([_place(unit)], "org:read"):
+    if unit is None or not asked.visible([place_of(unit)], "org:read"):
         raise ApiError("not_found", "There is no such organization unit.", param="unit_id")
-    place = _place(unit)
+    place = place_of(unit)
     asked.need(place["tenant"], account=place["account"], project=place["project"],
                environment=place["environment"])  # fmt: skip
     return unit
