@@ -209,6 +209,7 @@ def _admin(document: Mapping[str, Any], admin: Mapping[Operation, dict[str, Any]
         "* Lists come in pages: `limit` (1 to 200) and `cursor`; the answer's `next_cursor` is "
         "null on the last page.\n"
         "* `If-Match` with the `ETag` that was read: 412 when it was changed since then.\n"
+        "* `If-None-Match` with the `ETag` of a list: 304, without a body, while it is as it was.\n"
         "* A POST with an `Idempotency-Key` is done once; repeated within a day, it gives the same "
         "answer.\n"
         "* Times are Unix time, `_s` in seconds and `_ms` in milliseconds; amounts `_pico` are "

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 import pytest
 
 from tests.console.visitors import Browser, House, Page, inline_code
@@ -72,8 +73,28 @@ def test_an_upstream_is_shown_as_its_worst_gateway_sees_it(house: House, cloud: 
     assert "112 ms" in row and "123 ms" in row and "4 / 20" in row
     fragment = browser.get("/console/routing", hx_request="true", hx_target="div#upstreams").text
     assert cloud in fragment and "<html" not in fragment
-    detail = Page(browser.get(f"/console/routing/upstream?name={cloud}").text).words
+    path = f"/console/routing/upstream?name={cloud}"
+    state = browser.get(path, hx_request="true", hx_target="div#state").text
+    assert "Refused" in state and "<html" not in state and "It drains" not in state
+    detail = Page(browser.get(path).text).words
     assert "Refused" in detail and "4.00 s" in detail
+
+
+def test_what_still_runs_at_a_drained_upstream_is_told(house: House, cloud: str) -> None:
+    publisher = house.platform.app.state.context.publisher
+    before = publisher.snapshot
+    upstream = msgspec.structs.replace(before.upstreams[cloud], drain=True)
+    publisher.snapshot = Snapshot("", {cloud: upstream}, {})
+    _put(house, f"/upstreams/{cloud}", SPEC | {"drain": True})
+    publisher.snapshot = Snapshot("", {cloud: upstream}, {})
+    try:
+        words = Page(
+            house.browser("*", "owner").get(f"/console/routing/upstream?name={cloud}").text
+        ).words
+        assert "calls that still run: 3" in words
+    finally:
+        _put(house, f"/upstreams/{cloud}", SPEC)
+        publisher.snapshot = before
 
 
 def test_the_state_of_upstreams_is_the_platforms_own(house: House, cloud: str) -> None:

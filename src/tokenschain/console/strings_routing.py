@@ -74,6 +74,14 @@ ROUTING_STRINGS: dict[str, tuple[str, str]] = {
     "upstream.p50": ("首字节 p50", "First byte p50"),
     "upstream.p95": ("首字节 p95", "First byte p95"),
     "upstream.errors": ("错误", "Errors"),
+    "upstream.draining": (
+        "排空中：进行中的调用还有 {n} 个",
+        "It drains: calls that still run: {n}",
+    ),
+    "upstream.drained.empty": (
+        "已排空：没有进行中的调用，可以移除。",
+        "It is drained: no call runs there, so it can be removed.",
+    ),
     "upstream.drained": ("排空中", "drained"),
     "upstream.state": ("状态", "State"),
     "upstream.no_state": (

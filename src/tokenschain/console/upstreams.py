@@ -55,8 +55,9 @@ async def _page(
     resource = await visit.api.get(named.path("upstreams"), ListedResource, named.query)
     states = await visit.parts(all=states_of(visit)) if visit.on_platform else {}
     known = states["all"].data.data if states and states["all"].data else []
+    template = "_upstream_state.html" if visit.fragment == "state" else "upstream.html"
     return renderer.form(
-        "upstream.html", visit, refusal, row=row_of(resource, known), resource=resource,
+        template, visit, refusal, row=row_of(resource, known), resource=resource,
         tested=tested,
         settings=msgspec.json.format(msgspec.json.encode(resource.spec), indent=2).decode(),
     )  # fmt: skip

@@ -32,3 +32,20 @@ def test_lists_come_in_pages_that_lose_and_double_nothing(house: Stack) -> None:
     for wrong in ("x", "eyJ4IjoxfQ==", "WzEsMiwzXQ=="):
         reply = boss("GET", f"/keys?cursor={wrong}")
         assert (reply.status_code, reply.json()["error"]["param"]) == (400, "cursor")
+
+
+def test_a_list_that_is_as_it_was_is_not_sent_again(house: Stack) -> None:
+    boss = As(house, house.admin_token)
+    boss("POST", "/keys", json={"tenant": "alpha", "project": "polled", "name": "first"})
+    path = "/keys?project=polled"
+    first = boss("GET", path)
+    known = {"if-none-match": f'"other", {first.headers["etag"]}'}
+    again = boss("GET", path, headers=known)
+    assert (again.status_code, again.content) == (304, b"")
+    assert again.headers["etag"] == first.headers["etag"]
+    boss("POST", "/keys", json={"tenant": "alpha", "project": "polled", "name": "second"})
+    changed = boss("GET", path, headers=known)
+    assert changed.status_code == 200 and len(changed.json()["data"]) == 2
+    assert changed.headers["etag"] != first.headers["etag"]
+    stranger = As(house, "wrong")("GET", path, headers=known)
+    assert stranger.status_code == 401 and "etag" not in stranger.headers

@@ -597,6 +597,12 @@ class AdminRoute(APIRoute):
         self.queries = frozenset(
             field.alias for part in parts_of(self.dependant) for field in part.query_params
         )
+        answers = self.response_model
+        self.is_list = (
+            "GET" in (self.methods or ())
+            and isinstance(answers, type)
+            and issubclass(answers, ListAnswer | Items)
+        )
         self.bounds = next((body.bounds for body in _bodies_of(self)), ADMIN_BOUNDS)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -625,9 +631,22 @@ class AdminRoute(APIRoute):
                 await run_in_threadpool(_end, request, response)
                 if request.state.asked is not None:
                     wrong_tokens.note(request, right=True)
-            return response
+            return _unless_known(request, response) if self.is_list else response
 
         return in_transaction
+
+
+def _unless_known(request: Request, response: Response) -> Response:
+    """A list with its ETag; 304 where the asker names that: it is as it was."""
+    asked: RequestContext | None = request.state.asked
+    if asked is None or response.status_code != 200:
+        return response
+    found = f'W/"{asked.context.suite.hex_digest(bytes(response.body))[:32]}"'
+    known = {one.strip() for one in request.headers.get("if-none-match", "").split(",")}
+    if found in known:
+        return Response(status_code=304, headers={"etag": found})
+    response.headers["etag"] = found
+    return response
 
 
 def permission_of(route: APIRoute) -> Permission | None:
