@@ -52,6 +52,8 @@ class Renderer:
             lstrip_blocks=True,
             auto_reload=False,
         )
+        # Values are read by people, too: as they were put down, and in their own letters.
+        self._environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False}
         self._environment.globals.update(
             fmt=presentation,
             static=static.address,

@@ -63,20 +63,26 @@ class ModelLatency:
     def __init__(self) -> None:
         self._minutes: dict[int, dict[tuple[str, str], MinuteFigures]] = {}
         self._kept = 0
+        self._oldest = 0
+        """Minutes before were given up."""
         self._lock = threading.Lock()
         self.since_s = time.time()
         """Calls before are not in it; Unix time."""
 
-    def note(self, records: Iterable[CallRecord]) -> None:
+    def note(self, records: Iterable[CallRecord], now_s: float) -> None:
         """Count calls that a model answered, or that failed; neither what callers did wrong nor
-        what the cache answered."""
+        what the cache answered, nor what is not of the last day by this clock."""
+        latest = int(now_s) // MINUTE_S + 1
+        oldest = latest - KEPT_S // MINUTE_S
         with self._lock:
+            self._forget(oldest)
             for record in records:
                 result = result_of(record.status, record.outcome, record.cache, 1)
                 failed = result == "failed" and (record.status >= 500 or record.status == 200)
-                if not failed and result not in ANSWERED:
+                minute = record.started_ms // (1_000 * MINUTE_S)
+                if not (failed or result in ANSWERED) or not oldest <= minute <= latest:
                     continue
-                found = self._of(record)
+                found = self._of(minute, record)
                 if failed:
                     found.failed += 1
                     continue
@@ -85,12 +91,8 @@ class ModelLatency:
                 if record.first_token_ms is not None:
                     found.first_token[bisect_left(BOUNDS_MS, record.first_token_ms)] += 1
 
-    def _of(self, record: CallRecord) -> MinuteFigures:
-        minute = record.started_ms // (1_000 * MINUTE_S)
-        models = self._minutes.get(minute)
-        if models is None:
-            models = self._minutes[minute] = {}
-            self._forget(max(self._minutes) - KEPT_S // MINUTE_S)
+    def _of(self, minute: int, record: CallRecord) -> MinuteFigures:
+        models = self._minutes.setdefault(minute, {})
         key = record.tenant, record.model_asked
         found = models.get(key)
         if found is None:
@@ -102,6 +104,9 @@ class ModelLatency:
 
     def _forget(self, until: int) -> None:
         """Give up the minutes before one."""
+        if until <= self._oldest:
+            return
+        self._oldest = until
         for minute in [one for one in self._minutes if one < until]:
             self._kept -= len(self._minutes.pop(minute))
 

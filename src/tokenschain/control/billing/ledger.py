@@ -130,7 +130,7 @@ class Ledger:
 
     def _note(self, fresh: list[CallRecord]) -> None:
         self.upstream_health.note(fresh)
-        self.model_latency.note(fresh)
+        self.model_latency.note(fresh, time.time())
         uses = self._uses
         for record in fresh:
             at_s = record.started_ms // 1_000
