@@ -12,7 +12,7 @@ HOSTILE = "<img/src=x/onerror=alert(1)>findme"
 
 def _found(house: House, tenant: str, role: str, text: str) -> set[tuple[str, str]]:
     person = house.platform.person(tenant, role)
-    reply = person("GET", f"/search?text={text}")
+    reply = person("GET", f"/me/search?text={text}")
     assert reply.status_code == 200, reply.text
     return {(one["kind"], one["name"]) for one in reply.json()["data"]}
 

@@ -86,6 +86,7 @@ ELSEWHERE: dict[str, str] = {
     "control/api/repetition.py": "control/test_idempotency.py, security/test_control_locks.py",
     "control/api/insight.py": "control/test_model_latency.py, console/test_search.py",
     "control/api/search.py": "console/test_search.py",
+    "control/search.py": "console/test_search.py",
     "control/api/playground.py": "console/test_playground.py, security/test_permissions.py",
     "control/api/limits.py": "field_failures/test_limits.py",
     "control/api/money.py": "control/billing/test_wallets.py",

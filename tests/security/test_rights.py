@@ -64,7 +64,9 @@ def found(house: Platform) -> None:
         assert boss("PUT", f"/limits/{tenant}-platform", limit).status_code == 200
         boss("POST", f"/wallets/{tenant}/deposits", {"amount": "1", "reference": f"of {tenant}"})
         target = {"tenant": tenant, "kind": "email", "name": "n", "address": "a@b.example"}
-        assert boss("POST", "/alert-targets", target).status_code == 201
+        made = boss("POST", "/alert-targets", target)
+        assert made.status_code == 201
+        assert boss("POST", f"/alert-targets/{made.json()['id']}/test").status_code == 201
         fields: dict[str, Any] = {"tenant": tenant, "project": "p1", "cache_key": "ab" * 16}
         now_ms = int(time.time() * 1e3)
         good = record(1, event_id=f"req_{tenant}", started_ms=now_ms, **fields)
@@ -380,6 +382,7 @@ OWNED = (
     "select * from rejected_records",
     "select * from usage_hourly where tenant='beta'",
     "select * from alert_targets where tenant in ('', 'beta')",
+    "select * from alerts where tenant in ('', 'beta')",
     "select * from cache_flushes where selector not like 'acme%'",
     "select * from resources where tenant in ('', 'beta')",
     "select * from credential_values where id not like 'acme/%'",
@@ -394,6 +397,7 @@ OF_NO_MODEL = (
     "select * from bindings",
     "select * from roles",
     "select * from alert_targets",
+    "select id, acknowledged_by from alerts",
     "select * from cache_flushes",
     "select * from resources",
     "select * from config_revisions",

@@ -116,7 +116,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("fx set", "PUT /fx-rates/{day}", "day", "usd_cny"),
     Command("audit list", "GET /audit", "at_ms actor tenant action target detail address id",
             watched=True),
-    Command("me search", "GET /search", "kind name tenant project id", "text"),
+    Command("me search", "GET /me/search", "kind name tenant project id", "text"),
     Command("model served", "GET /served-models", "name kind owned_by offers"),
     Command("model latency", "GET /insight/latency",
             "model answered failed first_token_p50_ms first_token_p95_ms total_p50_ms total_p95_ms",

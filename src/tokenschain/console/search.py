@@ -13,7 +13,7 @@ ASKED_MIN, ASKED_MAX = 2, 100
 
 
 class HitRow(msgspec.Struct):
-    """Something that was found; see `GET /search`."""
+    """Something that was found; see `GET /me/search`."""
 
     kind: str
     id: str
@@ -50,7 +50,7 @@ async def show(visit: Visit, renderer: Renderer) -> Response:
     asked = visit.query.get("q", "").strip()[:ASKED_MAX]
     parts = {}
     if len(asked) >= ASKED_MIN:
-        parts = await visit.parts(hits=visit.api.get("/search", HitRows, {"text": asked}))
+        parts = await visit.parts(hits=visit.api.get("/me/search", HitRows, {"text": asked}))
     hits = parts.get("hits")
     rows = hits.data.data if hits is not None and hits.data is not None else []
     if len(rows) == 1 and rows[0].kind == "call":
