@@ -67,8 +67,6 @@ def test_a_models_page_says_how_it_answered(house: House) -> None:
     browser = house.browser("alpha", "developer")
     words = Page(browser.get("/console/models/model?name=sold").text).words
     assert "95.24%" in words and "Failed: 1" in words
-    assert "299 ms" in words or "300 ms" in words or "3" in words
-    assert "9.0" not in words.replace("19.0", ""), "another tenant's calls"
     assert "95.24%" in Page(browser.get("/console/models").text).words
     assert browser.get("/console/models/model?name=none").status_code == 404
     reply = house.platform.person("alpha", "developer")("GET", "/insight/latency?model=sold").json()
@@ -76,5 +74,6 @@ def test_a_models_page_says_how_it_answered(house: House) -> None:
     assert series["answered"] == 20 and series["failed"] == 1 and series["steps"]
     assert series["first_token_p50_ms"] == pytest.approx(300, rel=0.11)
     assert series["first_token_p99_ms"] is None
+    assert series["total_p95_ms"] < 1_000, "another tenant's calls took longer"
     scoped = house.platform.person("alpha", "developer", project="p1")
     assert scoped("GET", "/insight/latency").status_code == 403

@@ -65,7 +65,7 @@ def test_tenant_a_sees_no_row_of_b_over_any_get(house: Stack, upstream: Upstream
             target = path
             if name:
                 target = path[: path.index("{")] + value + path[path.index("}") + 1 :]
-            of_nobody = path in ("/me", "/served-models", "/upstream-health", "/metering", "/fx-rates",
+            of_nobody = path in ("/me", "/me/search", "/served-models", "/upstream-health", "/metering", "/fx-rates",
                                  "/metrics", "/rejected-records", "/diagnostics", "/gateways")  # fmt: skip
             for query in ("",) if name or of_nobody else ("", "?tenant=beta"):
                 reply = alpha("GET", target + query)
@@ -81,6 +81,8 @@ def test_tenant_a_sees_no_row_of_b_over_any_get(house: Stack, upstream: Upstream
                                            "/configuration", "/revisions"):  # fmt: skip
                     assert "beta" in seen.text, target
     assert checked > 25
+    assert alpha("GET", "/me/search?text=beta").json() == {"data": []}
+    assert "beta" in beta("GET", "/me/search?text=beta").text
     export = alpha("GET", f"/calls/export?from_s=0&until_s={2**40}&format=csv")
     assert export.status_code == 200 and "alpha" in export.text and "beta" not in export.text
     refused = alpha("GET", f"/calls/export?from_s=0&until_s={2**40}&tenant=beta")
