@@ -82,6 +82,7 @@ class Limit(msgspec.Struct, kw_only=True):
     hard: bool = True
     wallet: bool = False
     used: list[BudgetCount] = []
+    counts: int = 0
 
     @property
     def name(self) -> str:

@@ -124,6 +124,23 @@ def by_tags(limit: Rate | Budget) -> bool:
     return bool(limit.match.tag) or any(name.startswith("tag:") for name in limit.per)
 
 
+OTHER = "\x1eother"
+"""Stands for values of tags beyond a bound: callers make those up. No tag can spell it."""
+
+
+def other_of(limit: Rate | Budget, subject: str) -> str:
+    """The count of values of tags that have none of their own; the rest of the subject stays."""
+    if not limit.per:
+        return subject
+    parts = zip(limit.per, subject.split("\x1f"), strict=False)
+    return "\x1f".join(OTHER if name.startswith("tag:") else part for name, part in parts)
+
+
+def shown_subject(subject: str) -> list[str]:
+    """The values of a subject, as people see them."""
+    return subject.replace(OTHER, "other").split("\x1f") if subject else []
+
+
 class Window:
     """A sliding window, counted exactly: the whole truth where one process owns the rate."""
 

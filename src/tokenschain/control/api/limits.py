@@ -175,6 +175,9 @@ class BudgetLimit(_Limit):
     hard: bool
     wallet: bool
     used: Annotated[list[BudgetUse], Field(default_factory=list)]
+    """The fullest 100 of its counts in this period, the fullest first."""
+    counts: int = 0
+    """How many counts it has in this period."""
 
 
 Limit = Annotated[RateLimit | BudgetLimit, Field(discriminator="kind")]

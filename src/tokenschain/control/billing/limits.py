@@ -10,7 +10,18 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Engine, RowMapping, delete, func, insert, or_, select, update
+from sqlalchemy import (
+    Connection,
+    Engine,
+    RowMapping,
+    case,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from tokenschain.control import revisions
 from tokenschain.control.billing import rollups
@@ -18,6 +29,7 @@ from tokenschain.control.billing.rollups import DAY_S, HOUR_S, Place
 from tokenschain.core.errors import ApiError
 from tokenschain.core.limits import (
     HOLDER_TTL_S,
+    OTHER,
     Budget,
     Facts,
     Lease,
@@ -26,6 +38,8 @@ from tokenschain.core.limits import (
     SharedRates,
     by_tags,
     grant_of,
+    other_of,
+    shown_subject,
     subject_of,
 )
 from tokenschain.core.pricing.catalog import to_yuan
@@ -42,6 +56,14 @@ _KINDS: dict[str, type[Rate] | type[Budget]] = {"rate": Rate, "budget": Budget}
 WALLET = "wallet"
 """The name of each prepaid tenant's wallet among its limits."""
 SUBJECT_CHARACTERS_MAX = 300
+SUBJECTS_MAX = 20_000
+"""Counts of one budget and period by values of tags, which callers make up; in each tenant, project
+or whatever else it is counted per. Those beyond are one count."""
+USED_MAX = 100
+"""Counts of one budget that are listed."""
+COUNTS_KEPT_S = 7 * DAY_S
+"""After their period: records may come late."""
+_NAMES_AT_ONCE = 500
 STREAMS_MAX = 10_000
 """Gateway processes whose last request is remembered in memory; those not heard for longest are
 forgotten first, and their requests are too old by then (`signatures.WINDOW_S`)."""
@@ -139,17 +161,51 @@ def shown(row: Row | RowMapping) -> Row:
 
 
 def add_used(connection: Connection, shown_: Sequence[Row]) -> None:
-    """Add `used` to budgets: what is spent of each count in its period, and what is promised."""
-    budgets = [budget_of(row) for row in shown_ if row["kind"] == "budget"]
-    spent = spent_of(connection, budgets, time.time())
+    """Add `used` to budgets: what is spent of the fullest counts in its period, and what is
+    promised; and `counts`, how many there are."""
+    by_period: dict[str, dict[str, Row]] = defaultdict(dict)
     for row in shown_:
         if row["kind"] == "budget":
-            row["used"] = [
-                {"subject": subject.split("\x1f") if subject else [], "spent": used,
-                 "promised": promised}
-                for (name, subject), (used, promised) in sorted(spent.items())
-                if name == row["id"]
-            ]  # fmt: skip
+            row["used"], row["counts"] = [], 0
+            by_period[row["period"]][row["id"]] = row
+    for period, rows in by_period.items():
+        for one in _fullest(connection, period_of(period, time.time())[0], list(rows)):
+            row = rows[one.budget_id]
+            row["counts"] = one.counts
+            row["used"].append(
+                {"subject": shown_subject(one.subject), "spent": int(one.spent),
+                 "promised": int(one.promised)}
+            )  # fmt: skip
+
+
+def _fullest(connection: Connection, begins: int, names: list[str]) -> Sequence[Any]:
+    """The fullest counts of budgets in the period that began then, with how many each has."""
+    table = budget_counts.c
+    mine = (table.period_s == begins, table.budget_id.in_(names))
+    heard = connection.execute(select(func.max(table.seen_at_s)).where(*mine)).scalar() or 0.0
+    held = table.granted - table.spent
+    alive = (table.seen_at_s >= heard - HOLDER_TTL_S) & (held > 0)
+    spent, promised = func.sum(table.spent), func.sum(case((alive, held), else_=0))
+    ranked = (
+        select(
+            table.budget_id,
+            table.subject,
+            spent.label("spent"),
+            promised.label("promised"),
+            func.count().over(partition_by=table.budget_id).label("counts"),
+            func.row_number()
+            .over(
+                partition_by=table.budget_id,
+                order_by=((spent + promised).desc(), table.subject),
+            )
+            .label("place"),
+        )
+        .where(*mine)
+        .group_by(table.budget_id, table.subject)
+        .subquery()
+    )
+    found = select(ranked).where(ranked.c.place <= USED_MAX)
+    return connection.execute(found.order_by(ranked.c.budget_id, ranked.c.place)).all()
 
 
 def budget_of(shown_: Row) -> Budget:
@@ -206,7 +262,7 @@ def spend(connection: Connection, uses: Iterable[Use], *, wallets: bool = True) 
     budgets = [budget for budget in all_limits(connection)[1] if wallets or not budget.wallet]
     if not budgets:
         return
-    sums: dict[tuple[str, str, int, str], int] = defaultdict(int)
+    sums: dict[tuple[str, int], dict[tuple[str, str], int]] = defaultdict(lambda: defaultdict(int))
     begins: dict[tuple[str, int], int] = {}
     for use in uses:
         day = (use.started_ms // 1_000 + CHINA_S) // DAY_S
@@ -217,13 +273,59 @@ def spend(connection: Connection, uses: Iterable[Use], *, wallets: bool = True) 
                 if begun is None:
                     begun = period_of(budget.period, use.started_ms / 1e3)[0]
                     begins[budget.period, day] = begun
-                key = (budget.id, subject[:SUBJECT_CHARACTERS_MAX], begun, use.holder)
+                amounts, key = sums[budget.id, begun], (subject, use.holder)
                 measure = budget.measure
                 if measure == "requests":
-                    sums[key] += use.requests
+                    amounts[key] += use.requests
                 else:
-                    sums[key] += use.tokens if measure == "tokens" else use.spend_pico
-    _add_spent(connection, [(*key, sums[key]) for key in sorted(sums)])
+                    amounts[key] += use.tokens if measure == "tokens" else use.spend_pico
+    of = {budget.id: budget for budget in budgets}
+    added: dict[tuple[str, str, int, str], int] = defaultdict(int)
+    for (name, begun), amounts in sums.items():
+        used = {key: amount for key, amount in amounts.items() if amount}
+        kept = kept_under(connection, of[name], begun, {subject for subject, _ in used})
+        for (subject, holder), amount in used.items():
+            added[name, kept[subject], begun, holder] += amount
+    _add_spent(connection, [(*key, added[key]) for key in sorted(added)])
+
+
+def kept_under(
+    connection: Connection, budget: Budget, begun: int, subjects: Iterable[str]
+) -> dict[str, str]:
+    """The count of each subject: its own, or beyond `SUBJECTS_MAX` the one of all others.
+
+    What has a count keeps it, so that a lease, what is spent of it and a later correction meet.
+    """
+    kept = {subject: subject[:SUBJECT_CHARACTERS_MAX] for subject in subjects}
+    if not any(name.startswith("tag:") for name in budget.per):
+        return kept
+    table = budget_counts.c
+    mine = (table.budget_id == budget.id, table.period_s == begun)
+    known: set[str] = set()
+    asked = sorted(set(kept.values()))
+    for at in range(0, len(asked), _NAMES_AT_ONCE):
+        some = table.subject.in_(asked[at : at + _NAMES_AT_ONCE])
+        known.update(connection.execute(select(table.subject).where(*mine, some)).scalars())
+    room: dict[str, int] = {}
+    for subject in sorted(kept):
+        own, other = kept[subject], other_of(budget, subject)
+        if own in known:
+            continue
+        if other not in room:
+            place = "%".join(map(_escaped, other.split(OTHER)))
+            like = table.subject.like(place, escape="/")
+            count = select(func.count(table.subject.distinct())).where(*mine, like)
+            room[other] = SUBJECTS_MAX - connection.execute(count).scalar_one()
+        if room[other] > 0:
+            room[other] -= 1
+            known.add(own)
+        else:
+            kept[subject] = other[:SUBJECT_CHARACTERS_MAX]
+    return kept
+
+
+def _escaped(text: str) -> str:
+    return text.replace("/", "//").replace("%", "/%").replace("_", "/_")
 
 
 def _add_spent(connection: Connection, amounts: Sequence[tuple[str, str, int, str, int]]) -> None:
@@ -336,7 +438,7 @@ class LeaseManager:
                     rate = rates_by_id[request.limit]
                     leases[number] = self._rates.draw(rate, request, holder, now)
             elif request.limit in budgets_by_id:
-                of_budgets.append((request.limit, request.subject[:SUBJECT_CHARACTERS_MAX], number))
+                of_budgets.append((request.limit, request.subject, number))
             else:
                 leases[number] = Lease(0, 0)
         if of_budgets:
@@ -372,6 +474,7 @@ class LeaseManager:
         # The budget's own row is what several controls queue at.
         connection.execute(select(limits.c.id).where(limits.c.id == budget.id).with_for_update())
         begins, ends = period_of(budget.period, now)
+        subject = kept_under(connection, budget, begins, (subject,))[subject]
         table = budget_counts.c
         mine = (
             table.budget_id == budget.id,
@@ -411,8 +514,10 @@ class LeaseManager:
         return Lease(granted, max(0, left - granted), reset_s, float(ends))
 
     def sweep(self) -> int:
-        """Fold the counts of gateways that are long gone into one row a budget."""
+        """Fold the counts of gateways that are long gone into one row a budget, and forget those
+        of periods that are long over."""
         with self._engine.begin() as connection:
+            _forget_past(connection, time.time() - COUNTS_KEPT_S)
             before_s = time.time() - HOUR_S
             connection.execute(delete(lease_streams).where(lease_streams.c.seen_at_s < before_s))
             return _fold_dead(connection, before_s)
@@ -443,6 +548,19 @@ def _count(connection: Connection, stream: str, sequence: int, now: float) -> No
 
 def _replayed() -> ApiError:
     return ApiError("conflict", "This request for leases came before, or a later one did.")
+
+
+def _forget_past(connection: Connection, over_s: float) -> None:
+    """Delete the counts of periods that were over by then."""
+    table = budget_counts.c
+    by_period: dict[str, list[str]] = defaultdict(list)
+    for budget in all_limits(connection)[1]:
+        by_period[budget.period].append(budget.id)
+    for period, names in by_period.items():
+        over = table.period_s < period_of(period, over_s)[0]
+        for at in range(0, len(names), _NAMES_AT_ONCE):
+            some = table.budget_id.in_(names[at : at + _NAMES_AT_ONCE])
+            connection.execute(delete(budget_counts).where(some, over))
 
 
 def _fold_dead(connection: Connection, before_s: float) -> int:

@@ -7,17 +7,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, and_, case, func, select
+from sqlalchemy import ColumnElement, Connection, and_, case, func, select
 
 from tokenschain.control import revisions
 from tokenschain.core.cache.semantic_protocol import Cluster
+from tokenschain.core.cache.store import TTL_JITTER
 from tokenschain.core.call_record import HitKind
-from tokenschain.core.snapshot.cache_rules import CacheRules, flush_name
+from tokenschain.core.snapshot.cache_rules import TTL_MAX_S, CacheRules, flush_name
 from tokenschain.infra.database.engine import upsert
 from tokenschain.infra.database.tables import cache_flushes, ledger
 
-FLUSHES_KEPT_S = 90 * 86_400
-"""Longer than any answer is kept."""
+FLUSHES_KEPT_S = int(TTL_MAX_S * (1 + TTL_JITTER))
+"""As long as any answer is kept: what was stored before is gone by itself."""
+FLUSHES_MAX = 500
+"""Of one tenant, or of the platform, with a time of their own: each gateway knows them all."""
 MOST_GIVEN_MAX = 500
 
 
@@ -45,6 +48,9 @@ def rules(connection: Connection, given: CacheRules) -> CacheRules:
 def flush(connection: Connection, tenant: str, part: str = "", value: str = "") -> float:
     """Drop what was stored until now; gateways do so within a second.
 
+    Beyond `FLUSHES_MAX` of a tenant, the oldest become one of all that it had stored by then: more
+    is dropped than was asked for, never less.
+
     Args:
         tenant: empty for all.
         part: `project`, `model`, `tag` or `entry`; empty for everything of the tenant.
@@ -53,17 +59,41 @@ def flush(connection: Connection, tenant: str, part: str = "", value: str = "") 
         Until when; Unix time.
     """
     now_ms = time.time_ns() // 1_000_000
-    statement = upsert(connection.engine, cache_flushes).values(
-        selector=flush_name(tenant, part, value), at_ms=now_ms
-    )
-    connection.execute(
-        statement.on_conflict_do_update(index_elements=["selector"], set_={"at_ms": now_ms})
-    )
-    connection.execute(
-        cache_flushes.delete().where(cache_flushes.c.at_ms < now_ms - FLUSHES_KEPT_S * 1_000)
-    )
+    kept = cache_flushes.c
+    _note(connection, flush_name(tenant, part, value), now_ms)
+    connection.execute(cache_flushes.delete().where(kept.at_ms < now_ms - FLUSHES_KEPT_S * 1_000))
+    own = _parts_of(tenant)
+    if part:
+        merged_ms = connection.execute(
+            select(kept.at_ms).where(own).order_by(kept.at_ms.desc()).offset(FLUSHES_MAX).limit(1)
+        ).scalar()
+        if merged_ms is not None:
+            connection.execute(cache_flushes.delete().where(own, kept.at_ms <= merged_ms))
+            _note(connection, flush_name(tenant), merged_ms)
+    else:
+        narrower = own if tenant else kept.selector != flush_name(tenant)
+        connection.execute(cache_flushes.delete().where(narrower, kept.at_ms <= now_ms))
     revisions.bump(connection)
     return now_ms / 1e3
+
+
+def _note(connection: Connection, selector: str, at_ms: int) -> None:
+    """Note a flush; an earlier one of the same is part of it."""
+    statement = upsert(connection.engine, cache_flushes).values(selector=selector, at_ms=at_ms)
+    before = cache_flushes.c.at_ms
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["selector"],
+            set_={"at_ms": case((before > at_ms, before), else_=at_ms)},
+        )
+    )
+
+
+def _parts_of(tenant: str) -> ColumnElement[bool]:
+    """Flushes of parts of what a tenant stored; without one, those that the platform made."""
+    selector, begin = cache_flushes.c.selector, f"{tenant}/"
+    # Not LIKE, to which two tenants may be one: letters are the same there, large or small.
+    return and_(func.substr(selector, 1, len(begin)) == begin, selector != flush_name(tenant))
 
 
 def hits_of(
@@ -86,8 +116,8 @@ def hits_of(
 
 
 def call_of(connection: Connection, event_id: str) -> Any:
-    """Whose a call was and what the cache did for it; None when there is none of the last
-    quarter."""
+    """Whose a call was and what the cache did for it; None when there is none since the oldest
+    answer that may still be given."""
     seen = ledger.c
     since_ms = int((time.time() - FLUSHES_KEPT_S) * 1_000)
     return connection.execute(

@@ -18,7 +18,7 @@ from tokenschain.control.billing.rollups import DAY_S
 from tokenschain.control.observability.alert_targets import place_of
 from tokenschain.core.cache.semantic_protocol import Report
 from tokenschain.core.errors import ApiError
-from tokenschain.core.limits import Budget
+from tokenschain.core.limits import Budget, shown_subject
 from tokenschain.core.log_events import Reporter
 from tokenschain.core.pricing.catalog import format_pico
 from tokenschain.core.tenancy import PLATFORM
@@ -97,7 +97,7 @@ def _findings(
     begins, ends = limits.period_of(budget.period, now_s)
     detail = {
         "budget": budget.id,
-        "subject": subject.split("\x1f") if subject else [],
+        "subject": shown_subject(subject),
         "period": budget.period,
         "period_s": begins,
         "measure": budget.measure,

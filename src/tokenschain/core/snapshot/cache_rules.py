@@ -13,6 +13,10 @@ FALSE_HIT_RATE_MAX = 0.01
 """Share of wrong answers among those given from the cache, where nothing else was agreed."""
 
 
+TTL_MAX_S = 2_592_000
+"""The longest that an answer may be kept."""
+
+
 Mode = Literal["off", "exact", "semantic"]
 
 
@@ -44,7 +48,7 @@ class CacheRules(msgspec.Struct, frozen=True):
         float,
         Meta(
             gt=0,
-            le=2_592_000,
+            le=TTL_MAX_S,
             description="Seconds that an answer stays in the cache, plus or minus a tenth. "
             "Questions about the present (today, latest, weather, prices) get 300 s at most.",
         ),

@@ -33,6 +33,8 @@ from tokenschain.core.limits import (
     Rate,
     Window,
     by_tags,
+    other_of,
+    shown_subject,
     subject_of,
 )
 from tokenschain.core.log_events import Reporter, silent
@@ -52,8 +54,6 @@ METERS_MAX = 200_000
 """Counts of values that callers choose by their tags, in all."""
 VALUES_MAX = 20_000
 """Of one limit and key; a key that sends more has one count for all of the others."""
-OTHER = "\x1eother"
-"""The subject of that count, which no tag can spell."""
 LOOKED_AT = 4
 """Counts looked at whenever a new one is made."""
 PLANS_MAX = 10_000
@@ -402,7 +402,7 @@ class LimitQuota:
         elif meter.kind != AT_ONCE:
             window_s, per = limit.window_s, _PERIODS[limit.window_s]
         meter.quiet_until = now + window_s
-        subject = meter.subject.replace("\x1f", " ").replace(OTHER, "other")[:SUBJECT_SHOWN_MAX]
+        subject = " ".join(shown_subject(meter.subject))[:SUBJECT_SHOWN_MAX]
         self._report(
             "limit_reached", limit=limit.id, subject=subject, measure=limit.measure,
             amount=limit.amount, per=per,
@@ -573,7 +573,7 @@ class LimitQuota:
             self._turn_hand()
             place = (limit.id, key_id)
             if self._values.get(place, 0) >= VALUES_MAX or len(self._by_tags) >= METERS_MAX:
-                return self._meter(limit, OTHER)
+                return self._meter(limit, other_of(limit, subject))
             self._values[place] = self._values.get(place, 0) + 1
             self._by_tags[key] = place
         return self._meter(limit, subject)
