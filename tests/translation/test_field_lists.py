@@ -22,6 +22,7 @@ from tests.translation.field_values import MARK, MARK_BASE64, Example, fields_of
 from tests.translation.lab import Lab, Result
 from tests.vendors.strict.rules import Broken
 from tests.vendors.strict.table import VENDORS
+from tokenschain.core.formats.dialect import STEERING
 
 # One of each kind, where all would be too many.
 PROTOCOLS = (
@@ -327,7 +328,8 @@ def decision(case: Case, lab: Lab, api: str, protocol: str) -> str:
     if case.path[0] in OURS[api] or ".".join(case.path[-2:]) in OURS[api]:
         return "ours"
     said = [e for n in ("adapted", "dropped", "emulated") for e in got.says(f"x-tc-{n}")]
-    if any(_names(entry, case) for entry in said) and not relays:
+    steers = case.path[0].partition(".")[0] in STEERING
+    if any(_names(entry, case) for entry in said) and (steers or not relays):
         return "said"
     sent = json.dumps(got.sent, ensure_ascii=False)
     if MARK in json.dumps(case.body) or MARK_BASE64 in json.dumps(case.body):

@@ -100,6 +100,12 @@ class Vendor(msgspec.Struct, frozen=True):
     picture_tokens: int = PICTURE_TOKENS_MAX
     """The most prompt tokens of one picture, as it documents."""
 
+    def passing(self, names: tuple[str, ...]) -> Vendor:
+        """The same, but that these parameters are passed on, which steer."""
+        if not names:
+            return self
+        return msgspec.structs.replace(self, dialect=self.dialect.passing(names))
+
     @property
     def caps_output(self) -> bool:
         """Whether it keeps to the caller's output limit."""

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from tokenschain.core.formats.continuation import Prefill
-from tokenschain.core.formats.dialect import Bounds, Dialect, History, ModelRule
+from tokenschain.core.formats.dialect import STEERING, Bounds, Dialect, History, ModelRule
 from tokenschain.core.formats.message_rules import (
     KnownFields,
     MessageRules,
@@ -154,7 +154,7 @@ _ARK = Dialect(
     thinking=ThinkingStyle.TYPE,
     efforts={"low": "low", "medium": "medium", "high": "high"},
     renames=_TO_MAX_TOKENS,
-    refused=(_OPENAI_ONLY - {"service_tier"}) | {"seed"},
+    refused=_OPENAI_ONLY | {"seed"},
     stops_max=4,
     tool_choice_required=None,
     choices_max=1,
@@ -243,6 +243,7 @@ _ANTHROPIC = Dialect(
     ),
     bounds={"temperature": Bounds(0, 1), "top_p": Bounds(0, 1)},
     values={"service_tier": {"auto": "auto", "default": "standard_only"}},
+    steering=STEERING - {"service_tier"},  # neither value costs more
     blank_stops=False,
     dropped_when_thinking=frozenset({"temperature", "top_p", "top_k"}),
     json_schema=False,
@@ -447,7 +448,7 @@ VENDORS: dict[str, Vendor] = {
         Dialect(
             thinking=ThinkingStyle.EFFORT,
             efforts={"none": "none", "low": "low", "medium": "medium", "high": "high"},
-            refused=(_OPENAI_ONLY - {"service_tier"}) | _LOG,
+            refused=_OPENAI_ONLY | _LOG,
             choices_max=1,
             stops_max=4,
             messages=_seeing(),

@@ -8,9 +8,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import msgspec
 
@@ -21,6 +21,16 @@ WATCHED_OF_TRANSLATED = THINKING_KEYS | {
     "tools", "tool_choice", "parallel_tool_calls", "functions", "function_call", "stop",
 }  # fmt: skip
 """Fields of a request of another API than OpenAI's chat that are looked at for any vendor."""
+
+
+SteeringParameter = Literal[
+    "models", "fallbacks", "model_list", "provider", "providerOptions", "preset", "plugins",
+    "route", "transforms", "service_tier", "speed", "inference_geo",
+]  # fmt: skip
+"""Parameters by which a vendor, or another gateway, serves a call by another model, at another
+provider or place, or at another price, than the one that the caller's key, the rules of residency
+and the prices are for."""
+STEERING: frozenset[str] = frozenset(get_args(SteeringParameter))
 
 
 class History(StrEnum):
@@ -74,7 +84,9 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     history: History = History.KEEP
     renames: Mapping[str, str] = {}
     refused: frozenset[str] = frozenset()
-    """Parameters the vendor does not offer."""
+    """Parameters the vendor does not offer; with those of `steering`."""
+    steering: frozenset[str] = STEERING
+    """Parameters that it may know and that are not passed on."""
     known: frozenset[str] | None = None
     """All parameters it offers, where every other one is refused or has no place."""
     by_model: tuple[ModelRule, ...] = ()
@@ -119,6 +131,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """The same with the rules of one model; made when it is first asked for."""
 
     def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "refused", self.refused | self.steering)
         watched = {
             *self.refused,
             *self.renames,
@@ -154,6 +167,13 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
             ]
             found = self.watched_by_model[model] = self.watched.union(*more)
         return found
+
+    def passing(self, names: Iterable[str]) -> Dialect:
+        """The same, but that it passes these on, which steer."""
+        passed = self.steering.intersection(names)
+        return msgspec.structs.replace(
+            self, steering=self.steering - passed, refused=self.refused - passed
+        )
 
     def rules_of(self, model: str) -> list[ModelRule]:
         """What this one model refuses."""

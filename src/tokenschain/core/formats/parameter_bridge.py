@@ -17,7 +17,7 @@ from msgspec import Raw
 
 from tokenschain.core.formats import forced_calls, message_bridge, tool_bridge
 from tokenschain.core.formats.bridged_request import Bridged, Origin
-from tokenschain.core.formats.dialect import WATCHED_OF_TRANSLATED, Dialect, History
+from tokenschain.core.formats.dialect import STEERING, WATCHED_OF_TRANSLATED, Dialect, History
 from tokenschain.core.formats.thinking import (
     BUDGET_DEFAULT,
     EFFORT_BUDGETS,
@@ -30,6 +30,8 @@ from tokenschain.core.formats.thinking import (
 )
 from tokenschain.core.formats.translation_changes import (
     ESSENTIAL,
+    NOT_OFFERED,
+    NOT_PASSED_ON,
     Changes,
     Policy,
     listed,
@@ -616,7 +618,7 @@ class _Bridge:
         if known is not None:
             names |= self.fields.keys() - known
         for name in sorted(names):
-            self._leave_out(name, "it does not offer it")
+            self._leave_out(name, NOT_OFFERED if name not in STEERING else NOT_PASSED_ON)
 
     # --- reasoning in the history -------------------------------------------------------
 

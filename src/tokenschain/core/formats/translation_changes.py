@@ -39,6 +39,10 @@ ESSENTIAL = frozenset(
 """Parameters without which an answer has another form, or answers another question."""
 
 
+NOT_OFFERED = "it does not offer it"
+NOT_PASSED_ON = "what may choose another model, provider or price is not passed on there"
+
+
 class Loss(NamedTuple):
     """A part of a caller's request that the canonical form does not hold."""
 

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from tokenschain.core.errors import ApiError
+from tokenschain.core.formats.dialect import SteeringParameter
 from tokenschain.core.limits import Budget, Rate
 from tokenschain.core.pricing.catalog import DatedPrice, Price, PriceTier, price_at
 from tokenschain.core.snapshot.cache_rules import CacheRules
@@ -166,6 +167,14 @@ class Upstream(msgspec.Struct, frozen=True, gc=False):
             "`custom` providers."
         ),
     ] = ""
+    passed_parameters: Annotated[
+        tuple[SteeringParameter, ...],
+        Meta(
+            description="Parameters of callers that are passed on though they may choose another "
+            "model, provider or price there: `models` or `provider` of OpenRouter, `service_tier`. "
+            "Left out by default, as the upstream did not offer them."
+        ),
+    ] = ()
     probe_path: Annotated[
         str,
         Meta(

@@ -13,6 +13,8 @@ from tokenschain.core.formats.bridged_request import Bridged, Origin
 from tokenschain.core.formats.continuation import PartialOutput
 from tokenschain.core.formats.openai_chat import Api, ParsedRequest
 from tokenschain.core.formats.translation_changes import (
+    NOT_OFFERED,
+    NOT_PASSED_ON,
     OPENAI_NAMES,
     Changes,
     Loss,
@@ -67,6 +69,8 @@ def bridged_request(
 
 _NOT_ASKED = (b"null", b"false", b'""', b"1")
 """Values of `echo`, `suffix` and `best_of` that ask for nothing."""
+_USUAL = (b'"auto"', b'"default"', b"[]", b"{}")
+"""And of parameters that steer."""
 
 
 def _bridge_other(
@@ -80,13 +84,16 @@ def _bridge_other(
         changes.limit(
             "max_tokens", output_tokens_max, f"its model gives {output_tokens_max} at most"
         )
+    for name in sorted(fields.keys() & vendor.dialect.steering):
+        if bytes(fields.pop(name)) not in (*_NOT_ASKED, *_USUAL):
+            changes.drop(name, NOT_PASSED_ON)
     if parsed.api is Api.COMPLETIONS:
         for name in sorted(fields.keys() & vendor.dialect.completions_refused):
             if bytes(fields.pop(name)) not in _NOT_ASKED:
-                changes.drop(name, "it does not offer it", essential=True)
+                changes.drop(name, NOT_OFFERED, essential=True)
     if parsed.api is Api.RERANK and vendor.texts_rerank:
         for name in sorted(fields.keys() - rerank.TEXTS_FIELDS):
-            changes.drop(name, "it does not offer it")
+            changes.drop(name, NOT_OFFERED)
     return Bridged(fields, listed(changes.dropped), adapted=listed(changes.adapted))
 
 

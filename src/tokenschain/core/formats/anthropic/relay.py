@@ -18,7 +18,7 @@ from tokenschain.core.formats.dialect import Dialect
 from tokenschain.core.formats.message_bridge import ToolIdMap
 from tokenschain.core.formats.openai_chat import NativeRequest
 from tokenschain.core.formats.thinking import BUDGET_DEFAULT, fitted
-from tokenschain.core.formats.translation_changes import Changes, Policy, listed
+from tokenschain.core.formats.translation_changes import NOT_PASSED_ON, Changes, Policy, listed
 
 _decode = msgspec.json.decode
 _encode = msgspec.json.encode
@@ -151,7 +151,10 @@ class _Relay:
         return True
 
     def leave_out(self) -> None:
-        """Sampling parameters that this one model refuses."""
+        """What steers, and sampling parameters that this one model refuses."""
+        for name in sorted(self.dialect.steering & self.fields.keys()):
+            if bytes(self.fields.pop(name)) not in _NOTHING:
+                self.changes.drop(name, NOT_PASSED_ON)
         for rule in self.dialect.rules_of(self.model):
             given = [name for name in rule.exclusive if name in self.fields]
             for name in sorted((rule.refused & self.fields.keys()) | set(given[1:])):
