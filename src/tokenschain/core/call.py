@@ -156,6 +156,13 @@ class InFlight(Protocol):
     def recorder(self, writer: ResponseWriter) -> ResponseWriter:
         """A writer that also passes the answer on to the calls that wait."""
 
+    def goes_on(self, cancel: Callable[[], None]) -> bool:
+        """The caller left. Whether the answer is made to its end, since others wait for it.
+
+        Args:
+            cancel: called when none of them does any more.
+        """
+
     def settle(self, call: Call, last: bytes) -> None:
         """Keep what the call was answered, if it may be; on every way out, after its record.
 
@@ -309,6 +316,15 @@ class Call(msgspec.Struct, eq=False):
             return last if last.outcome in ("ok", *_LEFT) else None
         had_a_part = self.partial and error.kind.fault is not Fault.PLATFORM
         return last if had_a_part else None
+
+    @property
+    def has_whole_answer(self) -> bool:
+        """Whether the answer is all there; its caller may have left before its end."""
+        if self.error is not None and self.error.code not in _LEFT:
+            return False
+        if not self.attempts or self.partial:
+            return False
+        return self.error is None or self.attempts[-1].outcome == "ok"
 
     def together_with(self, parsed: ParsedRequest) -> Call:
         """A call of the same caller that asks for several at once; see `gateway.dispatch`."""

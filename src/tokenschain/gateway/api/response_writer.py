@@ -219,9 +219,11 @@ class CallResponseWriter:
             "caller_stalled": "The caller stopped reading.",
         }
         call.error = ApiError(reason, messages[reason])
-        caller = call.caller
-        if caller is not None and caller.disconnect is Disconnect.DRAIN:
-            # The upstream goes on to its end, so that what it bills is known.
+        caller, in_flight = call.caller, call.cache.in_flight
+        if (caller is not None and caller.disconnect is Disconnect.DRAIN) or (
+            in_flight is not None and in_flight.goes_on(self._cancel)
+        ):
+            # The upstream goes on to its end, so that what it bills is known, or others have it.
             if self.on_resume is not None:
                 self.on_resume()
             return

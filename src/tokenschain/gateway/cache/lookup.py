@@ -35,7 +35,13 @@ from tokenschain.core.snapshot import Plan, Served
 from tokenschain.core.snapshot.cache_rules import CacheRules, flush_name
 from tokenschain.core.tenancy import KeyGrant
 from tokenschain.gateway.cache.replay import CachedAnswer
-from tokenschain.gateway.cache.single_flight import Flight, FollowedAnswer, RecordingWriter
+from tokenschain.gateway.cache.single_flight import (
+    Behind,
+    Flight,
+    FollowedAnswer,
+    RecordingWriter,
+    nothing,
+)
 
 SHARED_WAIT_MAX_S = 0.03
 """A shared store on the same network answers in 1 ms; a miss costs the caller no more than this."""
@@ -135,6 +141,7 @@ class ResponseCache:
         self._size = (0, 0.0)
         self._store = CacheStore(*self._size)
         self._flights: dict[tuple[object, ...], Flight] = {}
+        self._behind = Behind()
         self._writes: dict[str, tuple[int, int]] = {}
         self._stores: deque[tuple[bytes, CacheEntry]] = deque(maxlen=STORES_MAX)
         self._stored = asyncio.Event()
@@ -397,8 +404,14 @@ class ResponseCache:
         name = (key, parsed.stream, parsed.wants_usage, call.writer.takes_raw)
         flight = self._flights.get(name)
         if flight is not None and not flight.too_long:
-            flight.followers += 1
-            if not await flight.begins():
+            flight.join()
+            follows = False
+            try:
+                follows = await flight.begins()
+            finally:
+                if not follows:
+                    flight.leave()
+            if not follows:
                 return None  # it failed before it said anything: each for itself
             result = call.cache
             result.hit = Hit(HitKind.INFLIGHT, flight.entry, key)
@@ -406,16 +419,21 @@ class ResponseCache:
             return FollowedAnswer(flight, result)
         # From here to the pipeline's `recorder` nothing is awaited: who comes next finds the
         # flight, and everything the leader is sent is recorded.
-        flight = self._flights[name] = Flight(name, self._rules.entry_bytes_max)
+        flight = self._flights[name] = Flight(name, self._rules.entry_bytes_max, self._behind)
         call.cache.in_flight = _Leader(self, flight, lookup, parsed.stream)
         return None
 
-    def land(self, call: Call, flight: Flight, lookup: CacheLookup, last: bytes) -> None:
-        """A leader is over: its followers get the answer, the cache keeps it if it may."""
+    def close(self, flight: Flight) -> None:
+        """Nobody may join a flight any more."""
         if self._flights.get(flight.name) is flight:
             del self._flights[flight.name]
+
+    def land(self, call: Call, flight: Flight, lookup: CacheLookup, last: bytes) -> None:
+        """A leader is over: its followers get the answer, the cache keeps it if it may; also where
+        the leader has left, and the upstream went on to the end for them."""
+        self.close(flight)
         entry = None
-        if call.error is None and not call.partial and call.attempts:
+        if call.has_whole_answer:
             entry = self._entry(call, lookup, flight.whole(call) if call.parsed.stream else last)
         flight.end(entry)
 
@@ -563,6 +581,15 @@ class _Leader:
     def recorder(self, writer: ResponseWriter) -> ResponseWriter:
         """See `core.call.InFlight.recorder`; a whole answer needs none."""
         return RecordingWriter(writer, self._flight) if self._streams else writer
+
+    def goes_on(self, cancel: Callable[[], None]) -> bool:
+        """See `core.call.InFlight.goes_on`."""
+        flight = self._flight
+        if not flight.followers:
+            self._cache.close(flight)
+            return False
+        flight.on_followed, flight.on_alone = nothing, cancel
+        return True
 
     def settle(self, call: Call, last: bytes) -> None:
         """See `core.call.InFlight.settle`."""
