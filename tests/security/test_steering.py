@@ -13,9 +13,9 @@ from msgspec import Raw
 from tests.stack import PRICES, Stack
 from tests.upstreams import UpstreamSimulator
 from tokenschain.core.errors import ApiError
-from tokenschain.core.formats.dialect import STEERING
 from tokenschain.core.formats.parameter_bridge import bridge
 from tokenschain.core.formats.translation_changes import Policy
+from tokenschain.core.steering import STEERING
 from tokenschain.providers.vendor_table import VENDORS, vendor_of
 
 VALUES: dict[str, Any] = {
@@ -40,7 +40,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, upstream: UpstreamSimulator)
          "zone": "own", "models": [name], "prices": {name: PRICES}}
         for name in (*PROVIDERS, "allowed-openrouter")
     ]  # fmt: skip
-    entries[-1]["passed_parameters"] = ["provider", "service_tier"]
+    entries[-1]["allowed_parameters"] = ["provider", "service_tier"]
     made = Stack(tmp_path_factory.mktemp("steering"), "http://unused", upstreams=entries).start()
     yield made
     made.close()

@@ -22,7 +22,7 @@ from tests.translation.field_values import MARK, MARK_BASE64, Example, fields_of
 from tests.translation.lab import Lab, Result
 from tests.vendors.strict.rules import Broken
 from tests.vendors.strict.table import VENDORS
-from tokenschain.core.formats.dialect import STEERING
+from tokenschain.core.steering import STEERING
 
 # One of each kind, where all would be too many.
 PROTOCOLS = (

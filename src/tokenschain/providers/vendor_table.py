@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from tokenschain.core.formats.continuation import Prefill
-from tokenschain.core.formats.dialect import STEERING, Bounds, Dialect, History, ModelRule
+from tokenschain.core.formats.dialect import Bounds, Dialect, History, ModelRule
 from tokenschain.core.formats.message_rules import (
     KnownFields,
     MessageRules,
@@ -21,6 +21,7 @@ from tokenschain.core.formats.message_rules import (
 from tokenschain.core.formats.normalization import Normalization
 from tokenschain.core.formats.openai_chat import Api
 from tokenschain.core.formats.thinking import ThinkingStyle
+from tokenschain.core.steering import STEERING
 from tokenschain.providers import alibaba, anthropic, tencent
 from tokenschain.providers.vendor_profile import PLAIN, KeyScheme, Vendor
 

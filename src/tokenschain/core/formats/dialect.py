@@ -10,27 +10,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import msgspec
 
 from tokenschain.core.formats.message_rules import MessageRules
 from tokenschain.core.formats.thinking import THINKING_KEYS, ThinkingStyle
+from tokenschain.core.steering import STEERING
 
 WATCHED_OF_TRANSLATED = THINKING_KEYS | {
     "tools", "tool_choice", "parallel_tool_calls", "functions", "function_call", "stop",
 }  # fmt: skip
 """Fields of a request of another API than OpenAI's chat that are looked at for any vendor."""
-
-
-SteeringParameter = Literal[
-    "models", "fallbacks", "model_list", "provider", "providerOptions", "preset", "plugins",
-    "route", "transforms", "service_tier", "speed", "inference_geo",
-]  # fmt: skip
-"""Parameters by which a vendor, or another gateway, serves a call by another model, at another
-provider or place, or at another price, than the one that the caller's key, the rules of residency
-and the prices are for."""
-STEERING: frozenset[str] = frozenset(get_args(SteeringParameter))
 
 
 class History(StrEnum):

@@ -17,7 +17,7 @@ from msgspec import Raw
 
 from tokenschain.core.formats import forced_calls, message_bridge, tool_bridge
 from tokenschain.core.formats.bridged_request import Bridged, Origin
-from tokenschain.core.formats.dialect import STEERING, WATCHED_OF_TRANSLATED, Dialect, History
+from tokenschain.core.formats.dialect import WATCHED_OF_TRANSLATED, Dialect, History
 from tokenschain.core.formats.thinking import (
     BUDGET_DEFAULT,
     EFFORT_BUDGETS,
@@ -36,6 +36,7 @@ from tokenschain.core.formats.translation_changes import (
     Policy,
     listed,
 )
+from tokenschain.core.steering import STEERING
 
 _decode = msgspec.json.decode
 _encode = msgspec.json.encode

@@ -9,12 +9,12 @@ import msgspec
 from msgspec import Meta
 
 from tokenschain.core.errors import ApiError
-from tokenschain.core.formats.dialect import SteeringParameter
 from tokenschain.core.limits import Budget, Rate
 from tokenschain.core.pricing.catalog import DatedPrice, Price, PriceTier, price_at
 from tokenschain.core.snapshot.cache_rules import CacheRules
 from tokenschain.core.snapshot.routing_policy import Policy, RuleScope
 from tokenschain.core.snapshot.virtual_models import VirtualModelEntry
+from tokenschain.core.steering import SteeringParameter
 from tokenschain.core.tenancy import KeyGrant
 
 Zone = Literal["abroad", "cn", "mlps3", "gov", "own"]
@@ -167,7 +167,7 @@ class Upstream(msgspec.Struct, frozen=True, gc=False):
             "`custom` providers."
         ),
     ] = ""
-    passed_parameters: Annotated[
+    allowed_parameters: Annotated[
         tuple[SteeringParameter, ...],
         Meta(
             description="Parameters of callers that are passed on though they may choose another "

@@ -512,7 +512,7 @@ class HttpUpstreams:
     def _target(self, upstream: Upstream, api: Api, resumes: bool) -> Target:
         target = self._targets.get((upstream.id, api, resumes))
         if target is None or target.upstream is not upstream:
-            vendor = self._vendor_of(upstream.provider).passing(upstream.passed_parameters)
+            vendor = self._vendor_of(upstream.provider).passing(upstream.allowed_parameters)
             elsewhere, ring = vendor.prefill_path if resumes else None, self._ring(upstream)
             try:
                 target = target_of(upstream, vendor, api, elsewhere, ring, self._keeper(upstream))
