@@ -19,15 +19,18 @@ import pytest
 
 from tests import web
 from tests.ports import free_port
+from tests.security.platform import Platform, platform
 from tests.small_server import serving
 from tests.stack import Stack
 from tests.upstreams import UpstreamSimulator
 from tests.waiting import until
+from tokenschain.control import request_nonces
 from tokenschain.core.limits import Lease, LeaseRequest
 from tokenschain.core.snapshot import Snapshot, encode_shard
 from tokenschain.core.snapshot.manifest import SNAPSHOT_FORMAT, Manifest
 from tokenschain.infra.control_channel.kept_snapshot import KeptSnapshot
 from tokenschain.infra.control_channel.protocol import (
+    GATEWAYS_PATH,
     JOURNAL_PATH,
     LEASES_PATH,
     PARTS_PATH,
@@ -183,6 +186,45 @@ def test_recorded_requests_are_worthless_and_draw_nothing(tapped: tuple[Stack, W
     assert _lease(wire, signatures, 8, "other").status_code == 200
     assert _granted(stack) > before
     assert stack.chat().status_code == 200, "the gateway itself goes on"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def controls(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[list[Platform]]:
+    """Two controls on one database; the second may as well be the first after a restart."""
+    database = None
+    if request.param == "postgresql":
+        database = str(request.getfixturevalue("postgres").database())
+    with platform(tmp_path, database=database) as one, platform(tmp_path, database=database) as two:
+        for made in (one, two):
+            internal = made.app.state.internal
+            made.app.state.internal = internal._replace(signatures=_signatures())
+        yield [one, two]
+
+
+def test_what_one_control_believed_is_believed_by_no_other(controls: list[Platform]) -> None:
+    """A recorded report, or a stored response that was deleted meanwhile, would come back."""
+    requests = (
+        ("POST", GATEWAYS_PATH, b"status"),
+        ("POST", RESPONSES_PATH, b"frames"),
+        ("POST", JOURNAL_PATH, b"frames"),
+        ("POST", LEASES_PATH, b"lease"),
+        ("DELETE", f"{RESPONSES_PATH}/resp_1?tenant=a", b""),
+    )
+    for method, path, body in requests:
+        headers = {SIGNATURE_HEADER: _signatures().sign(method, path, body).header}
+        answers = [
+            made.client.request(method, path, content=body, headers=headers) for made in controls
+        ]
+        assert answers[0].status_code != 401, (path, answers[0].text)
+        assert answers[1].status_code == 401 and "came before" in answers[1].text, path
+    one, two = controls
+    for seconds, left in ((request_nonces.KEPT_S - 60, len(requests)), (61, 0)):
+        with one.engine.begin() as connection:
+            aged = f"update request_nonces set at_s = at_s - {int(seconds)}"
+            connection.exec_driver_sql(aged)
+            request_nonces.sweep(connection)
+        assert two.rows("select count(*) from request_nonces") == [(left,)]
+    assert request_nonces.KEPT_S > 2 * WINDOW_S
 
 
 def test_no_internal_route_answers_unsigned_or_leaves_its_answer_unsigned(

@@ -9,6 +9,7 @@ from collections.abc import Awaitable
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from tokenschain.control import request_nonces
 from tokenschain.control.billing import limits
 from tokenschain.control.billing.ledger import Ledger
 from tokenschain.control.billing.rollups import DAY_S
@@ -98,6 +99,7 @@ class Maintenance:
     def _sweep(self) -> None:
         with self._engine.begin() as connection:
             tokens.sweep(connection)
+            request_nonces.sweep(connection)
             api_keys.sweep(connection, int(time.time()))
             login_throttle.sweep(connection, int(time.time()))
             store.sweep(connection, time.time())

@@ -13,7 +13,7 @@ from fastapi.routing import APIRoute
 from sqlalchemy import Engine
 from starlette.concurrency import run_in_threadpool
 
-from tokenschain.control import gateways
+from tokenschain.control import gateways, request_nonces
 from tokenschain.control.api import errors
 from tokenschain.control.billing.ledger import Ledger
 from tokenschain.control.billing.limits import LeaseManager
@@ -34,7 +34,7 @@ from tokenschain.infra.control_channel.protocol import (
     LeaseBatch,
 )
 from tokenschain.infra.control_channel.response_store import RESPONSE_BYTES_MAX
-from tokenschain.infra.control_channel.signatures import Signatures
+from tokenschain.infra.control_channel.signatures import BadSignature, Signatures
 from tokenschain.infra.database.engine import reading
 from tokenschain.infra.journal import BadFrame, read_frames
 
@@ -66,7 +66,12 @@ Context = Annotated[InternalContext, Depends(_context_of)]
 
 class _SignedRoute(APIRoute):
     """Every route of the channel: its requests are proven, and its answers are signed for the one
-    request they are given to."""
+    request they are given to.
+
+    One that changes something is believed once by all controls on one database, and by this one
+    after a restart. One that only reads is remembered in memory: it is answered while the database
+    is away, and tells what the channel told anyway.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -81,6 +86,8 @@ class _SignedRoute(APIRoute):
             asked = await signatures.check(request.method, path, body, header)
             request.state.body = body
             try:
+                if request.method != "GET":
+                    await run_in_threadpool(_insist_new, request, asked.nonce)
                 response = await handle(request)
             except ApiError as error:
                 response = errors.answer(error)
@@ -89,6 +96,11 @@ class _SignedRoute(APIRoute):
             return response
 
         return signed
+
+
+def _insist_new(request: Request, nonce: str) -> None:
+    if not request_nonces.is_new(_context_of(request).engine, nonce):
+        raise BadSignature("it came before")
 
 
 async def _bounded_body(request: Request, bytes_max: int) -> bytes:

@@ -374,6 +374,15 @@ recovery_codes = Table(
 )
 """Codes that let in without the second factor; one that was used is gone."""
 
+request_nonces = Table(
+    "request_nonces",
+    metadata,
+    Column("nonce", String(16), primary_key=True),
+    Column("at_s", BigInteger, nullable=False),  # when it came
+    Index("request_nonces_by_time", "at_s"),
+)
+"""Signed requests that were believed, by whichever control: each is once."""
+
 login_failures = Table(
     "login_failures",
     metadata,
