@@ -11,8 +11,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.security.platform import Platform, platform
+from tokenschain.control.api import context
 from tokenschain.control.api.errors import _SHOWN_MAX
-from tokenschain.core.formats.json_bounds import DOCUMENTS_BOUNDS
+from tokenschain.core.formats.json_bounds import DOCUMENTS_BOUNDS, LONG_BYTES
 
 NAMES = ["".join(letters) for letters in itertools.product(string.ascii_letters, repeat=3)]
 FIELDS = json.dumps(dict.fromkeys(NAMES[:130_000], 0), separators=(",", ":")).encode()
@@ -46,12 +47,45 @@ def test_no_operation_decodes_a_body_of_too_many_parts(over: Platform) -> None:
     for method, path in operations:
         for body, headers in itertools.product(many, (HEADERS, HEADERS | _sign_in(over))):
             refused = over.client.request(method, path, content=body, headers=headers)
-            if body is FIELDS and path.endswith("/configuration/apply"):
+            if headers is HEADERS and len(body) > LONG_BYTES:
+                assert refused.status_code == 401, "of a stranger it is not even read"
+            elif body is FIELDS and path.endswith("/configuration/apply"):
                 # Documents may have as many names, and nowhere as many fields in one object.
                 assert refused.status_code in (400, 401) and len(refused.text) < 1_000
             else:
                 assert refused.status_code == 400, (method, path, refused.text)
                 assert "The body has more than" in refused.text, (method, path)
+
+
+def test_a_long_body_is_read_of_who_may_alone(
+    over: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    monkeypatch.setattr(context, "count_parts", lambda body, _: read.append(len(body)))
+    long = b'{"x":"%b"}' % (b"x" * LONG_BYTES)
+    document = over.client.get("/openapi.json", headers=_sign_in(over)).json()["paths"]
+    owner = over.person("default", "owner")
+    platforms = 0
+    read.clear()
+    for method, path in _operations(over):
+        if path.startswith("/api/v1/sessions"):
+            continue
+        wrong = HEADERS | {"authorization": "Bearer tcs-wrong"}
+        for headers in (HEADERS, wrong, HEADERS | {"authorization": "Basic x"}):
+            refused = over.client.request(method, path, content=long, headers=headers)
+            assert refused.status_code == 401, (method, path, refused.text)
+    for path, methods in document.items():
+        for method, said in methods.items():
+            if "requestBody" in said and said.get("x-permission-extent") == "platform":
+                platforms += 1
+                for content in (long, iter([long])):
+                    own = HEADERS | {"authorization": f"Bearer {owner.token}"}
+                    refused = over.client.request(method, path, content=content, headers=own)
+                    assert refused.status_code == 403, (method, path, refused.text)
+    assert platforms >= 3 and not [size for size in read if size]
+    may = HEADERS | {"authorization": f"Bearer {owner.token}"}
+    assert over.client.post("/api/v1/keys", content=long, headers=may).status_code == 400
+    assert read[-1] == len(long)
 
 
 def test_a_refusal_takes_no_longer_than_to_read_the_body(over: Platform) -> None:

@@ -19,7 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from tokenschain.control import idempotency, revisions
 from tokenschain.control.api.code_samples import parts_of, sample_of
 from tokenschain.control.api.repetition import Repetition, Replay
-from tokenschain.control.api.request_checks import count_parts, refuse_unknown
+from tokenschain.control.api.request_checks import count_parts, has_long_body, refuse_unknown
 from tokenschain.control.api.wrong_tokens import WrongTokens
 from tokenschain.control.audit import admin_log
 from tokenschain.control.audit.admin_log import Author
@@ -477,6 +477,22 @@ class Permission:
         self.or_own = or_own
         self.step_up = step_up
 
+    def check_head(self, request: Request) -> None:
+        """Refuse a long body before it is read: of who is not known, or may not do it whatever it
+        says.
+
+        Raises:
+            ApiError: 401, or `permission_denied` where the route alone decides.
+        """
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        context = context_of(request)
+        with reading(context.engine) as db:
+            actor = identify(db, context, token if scheme.lower() == "bearer" else None)
+        if self.action is None or self.extent is not Extent.PLATFORM:
+            return
+        if not may(actor.bindings, self.action, Resource(PLATFORM)):
+            raise _denied(self.action)
+
     def __call__(
         self,
         request: Request,
@@ -608,6 +624,7 @@ class AdminRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """See `fastapi.routing.APIRoute`."""
         handle = super().get_route_handler()
+        needed = permission_of(self)
 
         async def in_transaction(request: Request) -> Response:
             if self.refuses_unknown_queries:
@@ -615,9 +632,11 @@ class AdminRoute(APIRoute):
             wrong_tokens: WrongTokens = request.app.state.wrong_tokens
             await wrong_tokens.check(request)
             request.state.db = request.state.claimed = request.state.asked = None
-            request.state.body = await request.body()
-            count_parts(request.state.body, self.bounds)
             try:
+                if needed is not None and has_long_body(request):
+                    await run_in_threadpool(needed.check_head, request)
+                request.state.body = await request.body()
+                count_parts(request.state.body, self.bounds)
                 response = await handle(request)
             except Replay as replay:
                 response = replay.response

@@ -6,8 +6,21 @@ from fastapi import Request
 
 from tokenschain.control.api import former_names
 from tokenschain.core.errors import ApiError
-from tokenschain.core.formats.json_bounds import JsonBounds, TooManyParts, check_parts
+from tokenschain.core.formats.json_bounds import (
+    LONG_BYTES,
+    JsonBounds,
+    TooManyParts,
+    check_parts,
+)
 from tokenschain.core.routing.near_names import near_names
+
+
+def has_long_body(request: Request) -> bool:
+    """Whether a request's body is long by its head; one in chunks may be."""
+    length = request.headers.get("content-length")
+    if length is None:
+        return "transfer-encoding" in request.headers
+    return not length.isdecimal() or int(length) > LONG_BYTES
 
 
 def count_parts(body: bytes, bounds: JsonBounds) -> None:
