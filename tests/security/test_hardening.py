@@ -173,6 +173,17 @@ def test_no_process_leaves_a_core_or_lets_a_debugger_in(
         stack.close()
 
 
+def test_a_hardened_process_is_not_dumpable_whoever_runs_it() -> None:
+    """Root's files in /proc belong to root either way: asked of the kernel itself."""
+    script = (
+        "import ctypes; from tokenschain.infra import hardening; dumpable = lambda: "
+        "ctypes.CDLL(None).prctl(3, 0, 0, 0, 0)\n"  # PR_GET_DUMPABLE
+        "before = dumpable(); hardening.harden(); print(before, dumpable())"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.split() == ["1", "0"], done.stderr
+
+
 def test_a_folder_that_is_not_the_platforms_is_not_closed_but_refused(tmp_path: Path) -> None:
     said: list[Any] = []
     folder = tmp_path / "shared"
