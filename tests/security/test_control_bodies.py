@@ -47,7 +47,8 @@ def test_no_operation_decodes_a_body_of_too_many_parts(over: Platform) -> None:
     for method, path in operations:
         for body, headers in itertools.product(many, (HEADERS, HEADERS | _sign_in(over))):
             refused = over.client.request(method, path, content=body, headers=headers)
-            if headers is HEADERS and len(body) > LONG_BYTES:
+            is_open = path.startswith("/api/v1/sessions")
+            if headers is HEADERS and len(body) > LONG_BYTES and not is_open:
                 assert refused.status_code == 401, "of a stranger it is not even read"
             elif body is FIELDS and path.endswith("/configuration/apply"):
                 # Documents may have as many names, and nowhere as many fields in one object.

@@ -21,8 +21,9 @@ def is_new(engine: Engine, nonce: str) -> bool:
             upsert(engine, request_nonces)
             .values(nonce=nonce, at_s=int(time.time()))
             .on_conflict_do_nothing(index_elements=["nonce"])
-        ).rowcount
-    return bool(noted)
+            .returning(request_nonces.c.nonce)
+        ).first()
+    return noted is not None
 
 
 def sweep(connection: Connection) -> None:
