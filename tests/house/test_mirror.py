@@ -14,6 +14,7 @@ DECLARATIONS = "declarations only"
 ELSEWHERE: dict[str, str] = {
     "control/configuration/secret_references.py": "security/test_secret_references.py",
     "core/formats/bridged_request.py": DECLARATIONS,
+    "core/steering.py": "security/test_steering.py",
     "providers/openai_compat/request_bridge.py": "translation/, core/formats/test_translations.py",
     "control/api/metrics.py": "security/test_open_endpoints.py, security/test_bad_records.py",
     "control/observability/metrics.py": "security/test_open_endpoints.py",
