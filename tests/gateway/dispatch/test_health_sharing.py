@@ -199,3 +199,10 @@ def test_a_gateway_without_calls_knows_what_another_found_out(
     finally:
         good.close()
         bad.close()
+
+
+def test_news_that_is_none_changes_nothing() -> None:
+    health = Health()
+    for kind in ("odd", "", "opened"):
+        health.heard(kind, 100.0, 1.0)
+    assert not health.is_open and health.cooldown_until == Health().cooldown_until

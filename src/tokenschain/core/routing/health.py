@@ -217,13 +217,13 @@ class Health:
             self._open(now, random)
 
     def heard(self, kind: str, for_s: float, now: float) -> None:
-        """Take another process's word for it: `open`, `closed`, or `rests`."""
+        """Take another process's word for it: `open`, `closed`, or `rests`; no other."""
         if kind == "rests":
             self.cooldown_until = max(self.cooldown_until, now + min(for_s, COOLING_MAX_S))
         elif kind == "closed":
             if self.is_open:
                 self._close(now)
-        elif not self._trial:
+        elif kind == "open" and not self._trial:
             if not self.is_open:
                 self._opened(now)
             self.reopens_at = now + min(for_s, OPEN_MAX_S * (1 + OPEN_JITTER))

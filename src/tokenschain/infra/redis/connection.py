@@ -5,27 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError
 
 REDIS_FAILURES: tuple[type[Exception], ...] = (RedisError, OSError)
 CONNECT_MAX_S = 0.3
 ANSWER_MAX_S = 0.4
 CONNECTIONS_MAX = 4
+CONNECTION_WAIT_MAX_S = 0.3
+"""For one of them, where all are in use: being busy is not being away."""
 # The braces are a hash tag: in a cluster, all keys are in one slot, as one script needs them.
 KEY_PREFIX = "{tokenschain}:"
 
 
 def connect(url: str) -> Redis:
     """A client that fails fast: a call never waits long for Redis."""
-    return Redis.from_url(
+    pool = BlockingConnectionPool.from_url(
         url,
         socket_connect_timeout=CONNECT_MAX_S,
         socket_timeout=ANSWER_MAX_S,
         max_connections=CONNECTIONS_MAX,
+        timeout=CONNECTION_WAIT_MAX_S,
         retry_on_timeout=False,
         protocol=2,
     )
+    return Redis.from_pool(pool)
 
 
 class WrongAnswer(RedisError):

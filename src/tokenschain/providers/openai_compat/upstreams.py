@@ -66,6 +66,7 @@ PROBE_WAITS = http.Waits(connect_max_s=1.0, first_byte_max_s=2.0, total_max_s=3.
 PROBE_BYTES_MAX = 65_536
 # Looked up once: a member of an enumeration costs more than the comparison with it.
 _CHAT, _COMPLETIONS, _EMBEDDINGS = Api.CHAT, Api.COMPLETIONS, Api.EMBEDDINGS
+_KEY_STATES = frozenset(KeyState)
 _decode_list = msgspec.json.Decoder(list[Raw]).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -197,7 +198,10 @@ class HttpUpstreams:
         return found
 
     def heard(self, upstream: str, number: int, state: str, for_s: float) -> None:
-        """Another gateway's key at an upstream has changed its state: so has ours."""
+        """Another gateway's key at an upstream has changed its state: so has ours. A state that is
+        none is of a newer gateway, or of nobody."""
+        if state not in _KEY_STATES:
+            return
         for known, ring in self._rings.items():
             if known.id == upstream:
                 ring.heard(number, KeyState(state), for_s)
