@@ -84,6 +84,7 @@ ELSEWHERE: dict[str, str] = {
     "control/api/health.py": "e2e/test_durability.py",
     "control/api/internal.py": "e2e/test_durability.py",
     "control/api/keys.py": "control/identity/test_api_keys.py",
+    "control/api/bodies.py": "control/api/test_context.py, security/test_control_bodies.py",
     "control/api/repetition.py": "control/test_idempotency.py, security/test_control_locks.py",
     "control/api/insight.py": "control/test_model_latency.py, console/test_search.py",
     "control/api/search.py": "console/test_search.py",

@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute
 
 from tests.security.platform import Platform, platform
 from tokenschain.control.api import app as app_module
-from tokenschain.control.api.context import RequestBody
+from tokenschain.control.api.bodies import RequestBody
 from tokenschain.control.configuration import kinds
 from tokenschain.control.configuration.resources import Kind, ResourceKey
 from tokenschain.infra.config import declared, validation

@@ -8,19 +8,21 @@ from typing import Annotated, ClassVar, Literal
 from fastapi import APIRouter, Depends
 from pydantic import Field, JsonValue
 
-from tokenschain.control.api.context import (
-    AdminRoute,
+from tokenschain.control.api.bodies import (
     AnswerBody,
     Deleted,
     Example,
     ListAnswer,
+    RequestBody,
+    listed,
+)
+from tokenschain.control.api.context import (
+    AdminRoute,
     MaybeLabel,
     NameQuery,
     Paged,
     Permission,
-    RequestBody,
     RequestContext,
-    listed,
 )
 from tokenschain.control.identity.ownership import Extent
 from tokenschain.control.observability import alert_targets, alerts

@@ -10,18 +10,14 @@ import msgspec
 from fastapi import APIRouter, Depends
 from pydantic import Field, StringConstraints
 
+from tokenschain.control.api.bodies import AnswerBody, Example, ListAnswer, RequestBody, listed
 from tokenschain.control.api.context import (
     AdminRoute,
-    AnswerBody,
-    Example,
-    ListAnswer,
     MaybeLabel,
     NameQuery,
     Paged,
     Permission,
-    RequestBody,
     RequestContext,
-    listed,
 )
 from tokenschain.control.api.money import Currency, Money, Paid, PriceList
 from tokenschain.control.billing import ledger, pricing, rerating, wallets

@@ -10,17 +10,14 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from fastapi import APIRouter, Depends, Query
 from pydantic import Field, model_validator
 
+from tokenschain.control.api.bodies import AnswerBody, Example, Items, RequestBody
 from tokenschain.control.api.context import (
     AdminRoute,
-    AnswerBody,
-    Example,
     IntMoment,
-    Items,
     Label,
     MaybeLabel,
     NameQuery,
     Permission,
-    RequestBody,
     RequestContext,
 )
 from tokenschain.control.api.model_names import ModelName

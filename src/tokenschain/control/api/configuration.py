@@ -19,6 +19,7 @@ from pydantic import (
 from sqlalchemy import Connection
 
 from tokenschain.control.api import configuration_answers as answers
+from tokenschain.control.api.bodies import Example, Items, ListAnswer, RequestBody
 from tokenschain.control.api.configuration_answers import (
     READ,
     Applied,
@@ -30,15 +31,11 @@ from tokenschain.control.api.configuration_answers import (
 )
 from tokenschain.control.api.context import (
     AdminRoute,
-    Example,
     IfMatch,
-    Items,
-    ListAnswer,
     MaybeLabel,
     NameQuery,
     Paged,
     Permission,
-    RequestBody,
     RequestContext,
     is_version,
     tag,

@@ -11,7 +11,8 @@ import msgspec
 from pydantic import JsonValue
 
 from tokenschain.control import gateways
-from tokenschain.control.api.context import AnswerBody, RequestContext
+from tokenschain.control.api.bodies import AnswerBody
+from tokenschain.control.api.context import RequestContext
 from tokenschain.control.configuration import history
 from tokenschain.control.configuration.changes import Outcome
 from tokenschain.control.configuration.history import ConfigRevision, Effect, ResourceChange

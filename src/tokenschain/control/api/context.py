@@ -6,17 +6,18 @@
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from typing import Annotated, Any, ClassVar, Generic, NamedTuple, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar, get_args
 
 from anyio import from_thread
 from fastapi import Depends, Header, Query, Request, Response
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import Field
 from sqlalchemy import Connection, Engine
 from starlette.concurrency import run_in_threadpool
 
 from tokenschain.control import idempotency, revisions
+from tokenschain.control.api.bodies import Items, ListAnswer, RequestBody
 from tokenschain.control.api.code_samples import parts_of, sample_of
 from tokenschain.control.api.repetition import Repetition, Replay
 from tokenschain.control.api.request_checks import count_parts, has_long_body, refuse_unknown
@@ -32,13 +33,13 @@ from tokenschain.control.identity.ownership import Extent, StepUp
 from tokenschain.control.identity.users import Actor
 from tokenschain.control.publisher import Publisher
 from tokenschain.core.errors import ApiError
-from tokenschain.core.formats.json_bounds import ADMIN_BOUNDS, JsonBounds
+from tokenschain.core.formats.json_bounds import ADMIN_BOUNDS
 from tokenschain.core.tenancy import ACTIONS, PLATFORM, Resource, RoleBinding, may
 from tokenschain.core.upstream_report import UpstreamTester
 from tokenschain.infra.config import Settings
 from tokenschain.infra.database import paging
 from tokenschain.infra.database.engine import reading
-from tokenschain.infra.database.paging import Page, Rows
+from tokenschain.infra.database.paging import Page
 from tokenschain.infra.security import secrets
 from tokenschain.infra.security.suite import Sealer, Suite
 
@@ -65,80 +66,7 @@ class ApiContext(NamedTuple):
     """None where no upstream is to be reached from here."""
 
 
-# --- bodies and answers ------------------------------------------------------------------
-
-Example = Mapping[str, JsonValue]
-"""A body that makes sense, for the OpenAPI document."""
-
-
-def _add_example(schema: dict[str, Any], model: type["RequestBody"]) -> None:
-    schema["examples"] = [dict(model.example)]
-
-
-_UNKNOWN_MAX = 20
-"""Fields besides those there are, of which each is said; of more, that there are too many."""
-
-
-class RequestBody(BaseModel):
-    """A request's body; what it does not know it refuses."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra=_add_example)
-    example: ClassVar[Example] = {}
-    bounds: ClassVar[JsonBounds] = ADMIN_BOUNDS
-    """What it may be made of, counted before it is decoded."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_many(cls, given: object) -> object:
-        if isinstance(given, dict) and len(given) > len(cls.model_fields) + _UNKNOWN_MAX:
-            raise ValueError(f"{len(given)} fields, and there are {len(cls.model_fields)}")
-        return given
-
-
-class AnswerBody(BaseModel):
-    """An answer's body: exactly the fields that are described."""
-
-    model_config = ConfigDict(extra="forbid", from_attributes=True)
-
-
-Item = TypeVar("Item")
-Body_ = TypeVar("Body_", bound=BaseModel)
 Found = TypeVar("Found")
-
-
-class ListAnswer(AnswerBody, Generic[Item]):
-    """One page of a list."""
-
-    data: list[Item]
-    next_cursor: str | None
-    """Where the next page begins; null on the last."""
-
-
-class Items(AnswerBody, Generic[Item]):
-    """A list that comes whole."""
-
-    data: list[Item]
-
-
-class Deleted(AnswerBody):
-    """What was taken away."""
-
-    id: str
-    deleted: bool = True
-
-
-def listed(kind: type[Body_], found: Rows, shown: Sequence[Mapping[str, object]]) -> Body_:
-    """A page of a list.
-
-    Args:
-        kind: of `ListAnswer`.
-        shown: all of the page's rows as the caller sees them; or none, where the list is of
-            nothing that it may see. Where some are seen and some are not, see
-            `paging.seen_page`, whose pages go on though one is empty.
-    """
-    hides = found.rows and not shown  # then a cursor would tell of what is not shown
-    cursor = None if hides else found.next_cursor
-    return kind.model_validate({"data": list(shown), "next_cursor": cursor})
 
 
 # --- who asks, and whether they may -------------------------------------------------------

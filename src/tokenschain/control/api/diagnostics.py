@@ -11,12 +11,8 @@ from fastapi import APIRouter, Depends
 
 from tokenschain import __version__
 from tokenschain.control import gateways, revisions
-from tokenschain.control.api.context import (
-    AdminRoute,
-    AnswerBody,
-    Permission,
-    RequestContext,
-)
+from tokenschain.control.api.bodies import AnswerBody
+from tokenschain.control.api.context import AdminRoute, Permission, RequestContext
 from tokenschain.control.billing import ledger
 from tokenschain.control.identity.ownership import Extent
 from tokenschain.control.upstream_health import RECENT_S

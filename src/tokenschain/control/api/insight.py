@@ -8,13 +8,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
 
-from tokenschain.control.api.context import (
-    AdminRoute,
-    AnswerBody,
-    NameQuery,
-    Permission,
-    RequestContext,
-)
+from tokenschain.control.api.bodies import AnswerBody
+from tokenschain.control.api.context import AdminRoute, NameQuery, Permission, RequestContext
 from tokenschain.control.identity.ownership import Extent
 from tokenschain.control.model_latency import KEPT_S, MINUTE_S, MinuteFigures, percentiles
 from tokenschain.core.call_record import MODEL_CHARACTERS_MAX

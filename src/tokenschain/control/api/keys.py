@@ -8,20 +8,16 @@ from typing import Annotated, ClassVar, Literal
 from fastapi import APIRouter, Depends, Response
 from pydantic import AfterValidator, Field
 
+from tokenschain.control.api.bodies import AnswerBody, Example, ListAnswer, RequestBody, listed
 from tokenschain.control.api.context import (
     AdminRoute,
-    AnswerBody,
-    Example,
     IfMatch,
     Label,
-    ListAnswer,
     NameQuery,
     Paged,
     Permission,
-    RequestBody,
     RequestContext,
     check_version,
-    listed,
     tag,
 )
 from tokenschain.control.api.model_names import ModelNames

@@ -7,21 +7,23 @@ from typing import Annotated, ClassVar, Literal
 from fastapi import APIRouter, Depends, Header, Path, Response
 from pydantic import Field
 
-from tokenschain.control.api.context import (
-    AdminRoute,
+from tokenschain.control.api.bodies import (
     AnswerBody,
     Deleted,
     Example,
-    IfMatch,
     ListAnswer,
+    RequestBody,
+    listed,
+)
+from tokenschain.control.api.context import (
+    AdminRoute,
+    IfMatch,
     MaybeLabel,
     NameQuery,
     Paged,
     Permission,
-    RequestBody,
     RequestContext,
     check_version,
-    listed,
     tag,
 )
 from tokenschain.control.billing import limits

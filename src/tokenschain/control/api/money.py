@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
 
-from tokenschain.control.api.context import AnswerBody
+from tokenschain.control.api.bodies import AnswerBody
 
 Money = Annotated[Decimal, Field(ge=0, le=10**6, max_digits=18, decimal_places=6)]
 """In units of the currency."""

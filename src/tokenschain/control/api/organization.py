@@ -9,21 +9,17 @@ from typing import Annotated, ClassVar, Literal
 from fastapi import APIRouter, Depends, Response
 from pydantic import Field
 
+from tokenschain.control.api.bodies import AnswerBody, Example, ListAnswer, RequestBody, listed
 from tokenschain.control.api.context import (
     AdminRoute,
-    AnswerBody,
-    Example,
     IfMatch,
     Label,
-    ListAnswer,
     MaybeLabel,
     NameQuery,
     Paged,
     Permission,
-    RequestBody,
     RequestContext,
     check_version,
-    listed,
     tag,
 )
 from tokenschain.control.api.money import Money

@@ -6,14 +6,8 @@ from typing import Annotated, ClassVar
 
 from fastapi import APIRouter, Depends
 
-from tokenschain.control.api.context import (
-    AdminRoute,
-    Example,
-    Label,
-    Permission,
-    RequestBody,
-    RequestContext,
-)
+from tokenschain.control.api.bodies import Example, RequestBody
+from tokenschain.control.api.context import AdminRoute, Label, Permission, RequestContext
 from tokenschain.control.api.keys import IssuedKey, check_place, place_of
 from tokenschain.control.api.model_names import ModelNames
 from tokenschain.control.identity import api_keys, shares

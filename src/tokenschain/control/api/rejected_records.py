@@ -7,18 +7,15 @@ from typing import Annotated, Any, ClassVar
 from fastapi import APIRouter, Depends
 from pydantic import JsonValue
 
-from tokenschain.control.api.context import (
-    AdminRoute,
+from tokenschain.control.api.bodies import (
     AnswerBody,
     Deleted,
     Example,
     ListAnswer,
-    Paged,
-    Permission,
     RequestBody,
-    RequestContext,
     listed,
 )
+from tokenschain.control.api.context import AdminRoute, Paged, Permission, RequestContext
 from tokenschain.control.billing import rejected_records
 from tokenschain.control.billing.rejected_records import Rejected
 from tokenschain.control.identity.ownership import Extent

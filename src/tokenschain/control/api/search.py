@@ -8,13 +8,8 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query
 
 from tokenschain.control import search as rows
-from tokenschain.control.api.context import (
-    AdminRoute,
-    AnswerBody,
-    Items,
-    RequestContext,
-    SignedIn,
-)
+from tokenschain.control.api.bodies import AnswerBody, Items
+from tokenschain.control.api.context import AdminRoute, RequestContext, SignedIn
 from tokenschain.control.api.organization import place_of
 from tokenschain.control.billing import ledger
 from tokenschain.control.configuration.resources import Kind

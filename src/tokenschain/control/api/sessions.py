@@ -16,13 +16,11 @@ from fastapi.security.utils import get_authorization_scheme_param
 from pydantic import Field
 from sqlalchemy import Connection
 
+from tokenschain.control.api.bodies import AnswerBody, Example, RequestBody
 from tokenschain.control.api.context import (
     AdminRoute,
-    AnswerBody,
     ApiContext,
-    Example,
     Permission,
-    RequestBody,
     RequestContext,
     SignedIn,
     address_of,

@@ -11,6 +11,7 @@ from pydantic import Field, JsonValue
 from sqlalchemy import Connection
 
 from tokenschain.control import gateways
+from tokenschain.control.api.bodies import AnswerBody, Example, RequestBody
 from tokenschain.control.api.configuration import (
     WRITE,
     check_upstreams,
@@ -18,14 +19,7 @@ from tokenschain.control.api.configuration import (
     refusal,
 )
 from tokenschain.control.api.configuration_answers import READ, gateways_named
-from tokenschain.control.api.context import (
-    AdminRoute,
-    AnswerBody,
-    Example,
-    Permission,
-    RequestBody,
-    RequestContext,
-)
+from tokenschain.control.api.context import AdminRoute, Permission, RequestContext
 from tokenschain.control.configuration import discovery, store
 from tokenschain.control.configuration.changes import Change, ConfigurationRefused, State
 from tokenschain.control.configuration.checks import STORED

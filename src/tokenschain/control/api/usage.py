@@ -16,17 +16,14 @@ from fastapi.responses import PlainTextResponse, StreamingResponse
 from pydantic import JsonValue
 
 from tokenschain.control import gateways
+from tokenschain.control.api.bodies import AnswerBody, Items, ListAnswer, listed
 from tokenschain.control.api.context import (
     AdminRoute,
-    AnswerBody,
     IntMoment,
-    Items,
-    ListAnswer,
     NameQuery,
     Paged,
     Permission,
     RequestContext,
-    listed,
 )
 from tokenschain.control.api.metrics import METRICS_TYPE, metrics_text
 from tokenschain.control.api.money import PriceList

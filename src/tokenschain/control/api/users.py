@@ -11,23 +11,25 @@ from fastapi import APIRouter, Depends, Response
 from pydantic import Field
 from sqlalchemy import Connection
 
-from tokenschain.control.api.context import (
-    AdminRoute,
+from tokenschain.control.api.bodies import (
     AnswerBody,
     Deleted,
     Example,
-    IfMatch,
     Items,
-    Label,
     ListAnswer,
+    RequestBody,
+    listed,
+)
+from tokenschain.control.api.context import (
+    AdminRoute,
+    IfMatch,
+    Label,
     MaybeLabel,
     NameQuery,
     Paged,
     Permission,
-    RequestBody,
     RequestContext,
     check_version,
-    listed,
     tag,
 )
 from tokenschain.control.api.model_names import ModelNames
