@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+from sqlalchemy import Engine
+
 from tests.control.people import As
 from tests.stack import Stack
+from tokenschain.control import idempotency
+
+
+def test_a_key_is_claimed_once_on_each_database(engine: Engine) -> None:
+    with engine.begin() as connection:
+        assert idempotency.claim(connection, "key", "request")
+        assert not idempotency.claim(connection, "key", "request")
+    with engine.begin() as connection:
+        assert not idempotency.claim(connection, "key", "request")
+        assert idempotency.claim(connection, "another", "request")
 
 
 def test_a_post_with_an_idempotency_key_is_done_once(house: Stack) -> None:

@@ -40,8 +40,9 @@ def claim(connection: Connection, key_hash: str, request_hash: str) -> bool:
             key_hash=key_hash, request_hash=request_hash, status=0, sealed=b"", created_at_s=now
         )
         .on_conflict_do_nothing(index_elements=["key_hash"])
-    ).rowcount
-    return bool(claimed)
+        .returning(idempotency.c.key_hash)  # a row count is not told for an insert by each driver
+    ).first()
+    return claimed is not None
 
 
 def find(
