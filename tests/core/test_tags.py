@@ -15,10 +15,10 @@ from tokenschain.core.tags import (
 )
 
 
-def test_the_header_wins_over_the_tags_of_the_key() -> None:
-    tags = tags_of(b"subject=math, vip ,user=ann, ,=x", ("subject=none", "team=a"))
-    assert tags.values == {"subject": "math", "team": "a", "vip": "vip", "user": "ann"}
-    assert tags.words == ("subject=math", "team=a", "vip", "user=ann")
+def test_the_tags_of_the_key_stay_and_the_header_adds_others() -> None:
+    tags = tags_of(b"subject=math, vip ,user=ann, ,=x, user=bob", ("subject=none", "team=a"))
+    assert tags.values == {"subject": "none", "team": "a", "vip": "vip", "user": "bob"}
+    assert tags.words == ("subject=none", "team=a", "vip", "user=bob")
 
 
 def test_rules_name_tags_with_or_without_a_value() -> None:
