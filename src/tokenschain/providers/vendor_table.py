@@ -214,6 +214,8 @@ _OPENAI = Dialect(
         ModelRule(r"^(o\d|gpt-[5-9])", renames={"max_tokens": "max_completion_tokens"}),
         ModelRule(r"^(chatgpt|gpt-[34])", refused=frozenset({"reasoning_effort", "verbosity"})),
     ),
+    values={"service_tier": {"auto": "auto", "default": "default", "flex": "flex"}},
+    steering=STEERING - {"service_tier"},  # none of these costs more
     stops_max=4,
     messages=_OPENAI_MESSAGES,
     translated_messages=msgspec.structs.replace(

@@ -160,10 +160,15 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
         return found
 
     def passing(self, names: Iterable[str]) -> Dialect:
-        """The same, but that it passes these on, which steer."""
-        passed = self.steering.intersection(names)
+        """The same, but that it passes these on, which steer, whatever their values."""
+        passed = STEERING.intersection(names)
+        own = {name: words for name, words in self.values.items() if _translates(words)}
+        kept = {name: words for name, words in self.values.items() if name not in passed}
         return msgspec.structs.replace(
-            self, steering=self.steering - passed, refused=self.refused - passed
+            self,
+            steering=self.steering - passed,
+            refused=self.refused - passed,
+            values=kept | own,
         )
 
     def rules_of(self, model: str) -> list[ModelRule]:
@@ -190,3 +195,8 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
                     found = msgspec.structs.replace(found, parts=parts)
             self.messages_by_model[model, translated] = found
         return found
+
+
+def _translates(words: Mapping[str, str]) -> bool:
+    """Whether values have other words at a vendor, and are not only some of all there are."""
+    return any(word != said for word, said in words.items())

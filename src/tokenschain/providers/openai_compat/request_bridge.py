@@ -22,6 +22,7 @@ from tokenschain.core.formats.translation_changes import (
     listed,
 )
 from tokenschain.core.snapshot import Candidate
+from tokenschain.core.steering import STEERING
 from tokenschain.providers import rerank
 from tokenschain.providers.vendor_profile import Vendor
 
@@ -84,7 +85,9 @@ def _bridge_other(
         changes.limit(
             "max_tokens", output_tokens_max, f"its model gives {output_tokens_max} at most"
         )
-    for name in sorted(fields.keys() & vendor.dialect.steering):
+    dialect = vendor.dialect
+    some = STEERING.intersection(dialect.values)  # of which chat takes some values
+    for name in sorted(fields.keys() & (dialect.steering | some)):
         if bytes(fields.pop(name)) not in (*_NOT_ASKED, *_USUAL):
             changes.drop(name, NOT_PASSED_ON)
     if parsed.api is Api.COMPLETIONS:
