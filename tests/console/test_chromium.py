@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,30 +9,27 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import Page as Tab
-from playwright.sync_api import sync_playwright
 
+from tests.console.served import CHROMIUM, chromium, served
 from tests.console.test_static_files import CACHE
 from tests.console.visitors import House, refused, streamed, unseen
 from tests.house.tree import ROOT
-from tests.ports import free_port
 from tokenschain.console.app import Console, ConsoleSettings
 from tokenschain.console.playground import Playground
 from tokenschain.console.rendering import CloudProvider
-from tokenschain.core.errors import ApiError, wire_refusal
-from tokenschain.infra.asgi import AsgiHandler
 from tokenschain.infra.security.suite import INTERNATIONAL
-from tokenschain.wire.server import HttpServer, Limits
 
 AXE = ROOT / "tests" / "clients" / "node_modules" / "axe-core" / "axe.min.js"
-CHROMIUM = "/usr/bin/chromium"
 PASSWORD = "correct horse battery"
 ACTION_MAX_MS = 30_000
 PATHS = (
-    "", "/calls", "/calls?call=alpha-1", "/keys", "/keys/new", "/models", "/start",
+    "", "/calls", "/calls?call=alpha-1", "/keys", "/keys/new", "/models", "/models/model?name=sold",
+    "/search?q=alpha", "/start",
     "/start/cloud", "/playground", "/routing", "/routing/models/edit", "/cache", "/alerts",
     "/usage", "/wallet", "/limits", "/limits/edit?kind=budget",
     "/me", "/tokens/new", "/people", "/people/new", "/people/roles", "/people/roles/edit",
-    "/people/person?person=ME", "/organization", "/organization/new", "/audit",
+    "/people/person?person=ME", "/organization", "/organization/new",
+    "/organization/new?kind=environment", "/audit",
 )  # fmt: skip
 
 pytestmark = pytest.mark.skipif(
@@ -75,44 +70,13 @@ class Visitor:
 
 @pytest.fixture(scope="module")
 def visitor(house: House) -> Iterator[Visitor]:
-    port, loop, up = free_port(), asyncio.new_event_loop(), threading.Event()
-    base = f"http://127.0.0.1:{port}"
     clouds = (CloudProvider("deepseek", "DeepSeek", True),)
     settings = ConsoleSettings(None, False, "http://127.0.0.1:8000/v1", CACHE, clouds)
     playground = Playground(house.gateway, house.platform.app.state.context.sealer)
     console = Console(house.platform.app, settings, INTERNATIONAL, unseen, playground)
 
-    def failed() -> tuple[int, bytes, bytes]:
-        error = ApiError("internal_error", "failed")
-        return error.status, b"", error.body()
-
-    async def serve() -> None:
-        server = HttpServer(AsgiHandler(console, failed, unseen), wire_refusal, Limits(), [])
-        await server.listen("127.0.0.1", port)
-        up.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            await server.drain(1.0)
-
-    def run() -> None:
-        task = loop.create_task(serve())
-        stopping.append(lambda: loop.call_soon_threadsafe(task.cancel))
-        with pytest.raises(asyncio.CancelledError):
-            loop.run_until_complete(task)
-
-    stopping: list[Any] = []
-    thread = threading.Thread(target=run)
-    thread.start()
-    assert up.wait(30)
-    with sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield Visitor(chromium, base, house)
-        chromium.close()
-    stopping[0]()
-    thread.join(30)
-    loop.close()
+    with served(console) as base, chromium() as browser:
+        yield Visitor(browser, base, house)
 
 
 def _serious(tab: Tab) -> list[str]:
@@ -180,7 +144,7 @@ def test_pages_of_the_platform_fit_and_keep_nobody_out(
 ) -> None:
     token = visitor.house.platform.person("*", "owner").token
     tab, wrong = visitor.tab(token, language, width=width)
-    for path in ("/tenants", "/system", "/night"):
+    for path in ("/tenants", "/system", "/night", "/organization/new?tenant=alpha"):
         tab.goto(f"{visitor.base}/console{path}", wait_until="networkidle")
         assert _serious(tab) == [], path
         assert tab.evaluate("document.documentElement.scrollWidth") <= width, path

@@ -70,13 +70,13 @@ MONEY_STRINGS: dict[str, tuple[str, str]] = {
     "wallet.balance": ("余额", "Balance"),
     "wallet.owes": ("欠费", "owed"),
     "wallet.credit": ("信用额度", "Credit line"),
-    "wallet.mode": ("付费方式", "Paid"),
-    "wallet.prepaid": ("预付费", "In advance"),
+    "wallet.mode": ("付费方式", "Payment"),
+    "wallet.prepaid": ("预付费", "Prepaid"),
     "wallet.prepaid.what": (
         "余额与信用额度用完后，调用被拒绝",
         "Calls end when balance and credit are used up",
     ),
-    "wallet.postpaid": ("后付费", "Afterwards"),
+    "wallet.postpaid": ("后付费", "Postpaid"),
     "wallet.postpaid.what": ("调用不因余额而停止", "Calls do not depend on the balance"),
     "wallet.budgets": ("金额预算", "Budgets of money"),
     "wallet.budgets.sub": (

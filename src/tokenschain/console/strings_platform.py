@@ -11,7 +11,7 @@ PLATFORM_STRINGS: dict[str, tuple[str, str]] = {
     "system.title": ("系统", "System"),
     "system.sub": ("网关、控制面与账本的状态", "State of gateways, control and the ledger"),
     "system.well": ("一切正常", "All is well"),
-    "system.bad": ("{n} 个问题正在影响调用", "Problems that calls suffer from: {n}"),
+    "system.bad": ("{n} 个问题正在影响调用", "Problems that affect calls: {n}"),
     "system.look": ("{n} 处需要留意", "Things to look at: {n}"),
     "system.since": ("自 {time}", "since {time}"),
     "system.unread": ("状态未知", "The state is not known"),
