@@ -84,6 +84,15 @@ def test_every_trouble_that_has_words_is_tried_here() -> None:
     assert {key for key in said if not key.startswith("do.")} == CASES.keys()
 
 
+def test_why_an_upstream_is_down_is_said_once() -> None:
+    given = WELL | {"gateways": [_gateway()]}
+    for told in ({"health": "down: refused"}, {"probe": "down: refused"}):
+        (found,) = concerns(msgspec.convert(given | {"upstreams": [_upstream(**told)]}, Diagnosis))
+        assert (
+            STRINGS["concern.down"][1].format(**found.values) == "Upstream cloud is down: refused"
+        )
+
+
 def test_the_worst_is_first() -> None:
     assert _keys(records=WELL["records"] | {"rejected": 2}, gateways=[]) == ["no_gateway", "rejected"]  # fmt: skip
 

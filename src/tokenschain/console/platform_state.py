@@ -182,7 +182,9 @@ def _of_upstreams(seen: Diagnosis) -> Iterator[Concern]:
         name: dict[str, object] = {"name": one.id}
         tried = one.succeeded + one.failed
         if one.is_down:
-            why = one.last_error or one.health or one.probe
+            by_calls = one.health.startswith("down")
+            told_down = one.health if by_calls else one.probe
+            why = (by_calls and one.last_error) or told_down.removeprefix("down: ")
             yield Concern("down", name | {"why": why}, True, one.last_success_s, UPSTREAM_DOWN)
         elif one.failed >= FAILURES_WARN and one.failed >= FAILURE_SHARE_WARN * tried:
             told = name | {"failed": one.failed, "tried": tried, "why": one.last_error or "—"}
