@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 MODEL_CACHE := $(HOME)/.cache/tokenschain
 .DEFAULT_GOAL := help
-.PHONY: help run cluster test proofs check check-speed bench bench-compiled bench-stores bench-peers chaos docs matrix fuzz clean
+.PHONY: help run cluster test proofs check check-speed pictures bench bench-compiled bench-stores bench-peers chaos docs matrix fuzz clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -119,6 +119,12 @@ chaos: $(VENV)/dev  ## Ten minutes of load on a cluster while parts are killed a
 
 bench-peers: $(VENV)/dev bench/build/mock bench/build/load /usr/sbin/nginx bench/build/gateway bench/build/litellm/bin/litellm bench/build/portkey/package-lock.json  ## The same with gateways in Go, Rust, Python and TypeScript; writes docs/benchmarks/relay.md
 	$(BIN)/python -m bench.run --peers --publish
+
+pictures: $(VENV)/dev $(MODEL_CACHE)/browser/lucide.db  ## Take pictures of the console for docs/images/console
+	@command -v chromium >/dev/null || { apt-get update -q && apt-get install -y -q --no-install-recommends chromium; }
+	@ls /usr/share/fonts/opentype/inter/Inter-Regular.otf /usr/share/fonts/truetype/wqy/wqy-zenhei.ttc >/dev/null 2>&1 || \
+		{ apt-get update -q && apt-get install -y -q --no-install-recommends fonts-inter fonts-wqy-zenhei; }
+	TEST_MODEL_CACHE=$(MODEL_CACHE) $(BIN)/python -m tests.console.pictures
 
 docs: $(VENV)/dev  ## Write docs/reference from the code
 	$(BIN)/python -m docs.generate
