@@ -309,6 +309,32 @@ def test_who_is_refused_at_the_head_has_no_byte_of_its_body_kept() -> None:
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("first", [b"", b"GET /a HTTP/1.1\r\nhost: x\r\n\r\n"])
+def test_empty_lines_in_place_of_a_request_are_refused(first: bytes) -> None:
+    async def run() -> None:
+        server = HttpServer(Small(), refusal)
+        port = await server.listen("127.0.0.1", 0)
+        for piece in (b"\r\n" * 100, b"\r\n"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(first)
+            if first:
+                await reader.readuntil(b"\r\n\r\n")
+            for _ in range(100):
+                writer.write(piece)
+                await asyncio.sleep(0)
+            async with asyncio.timeout(20):
+                assert b" 400 " in await reader.read()  # and the connection is closed
+            writer.close()
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"\r\n\r\nGET /a HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        async with asyncio.timeout(20):
+            assert b" 200 " in await reader.read(), "one or two are ignored"
+        writer.close()
+        await server.drain(0)
+
+    asyncio.run(run())
+
+
 def test_a_body_cut_into_single_bytes_is_refused_before_it_costs() -> None:
     body = ChunkedBody(33_554_432)
     with pytest.raises(ChunkError, match="too many chunks"):

@@ -47,6 +47,8 @@ _WINDOW_BYTES = 4_096
 # What a connection holds below this is not counted against the budget of bytes.
 _UNCOUNTED_BYTES = 16_384
 _SWEPT_AT_ONCE = 512
+EMPTY_BYTES_MAX = 16
+"""Of empty lines before a request; they are ignored (RFC 9112, 2.2), and not for ever."""
 # After so many heads in a row that were unlike the one before them, none is remembered.
 _UNLIKE_MAX = 8
 
@@ -91,6 +93,7 @@ class _Connection(asyncio.Protocol):
         "_buffer",
         "_chunks",
         "_deadline",
+        "_empty_bytes",
         "_held",
         "_holder",
         "_keep_alive",
@@ -124,6 +127,7 @@ class _Connection(asyncio.Protocol):
         self._keep_alive = True
         self._known: KnownHead | None = None
         self._unlike = 0
+        self._empty_bytes = 0
         self._lingering = False
         self._next_comes = False
         self._proven = True
@@ -231,13 +235,15 @@ class _Connection(asyncio.Protocol):
             end, length = found
             body_bytes = int(length)
             if body_bytes <= limits.body_bytes_max and end <= limits.head_bytes_max:
-                self._unlike = 0
+                self._unlike = self._empty_bytes = 0
                 self._begin_request(known.framing, known.fields_with(length), body_bytes, data, end)
                 return
         request_line = b""
         try:
             if data.startswith((b"\r\n", b"\n")):
-                data = without_empty_lines(data)
+                rest = without_empty_lines(data)
+                self._skip(len(data) - len(rest))
+                data = rest
                 if not data:
                     return
             end = end_of_head(data)
@@ -255,6 +261,7 @@ class _Connection(asyncio.Protocol):
             return
         self._known = KnownHead.of(head, fields, framing) if self._unlike < _UNLIKE_MAX else None
         self._unlike += 1
+        self._empty_bytes = 0
         self._begin_request(framing, fields, framing.body_bytes, data, end)
 
     def _await_head(self, data: bytes) -> None:
@@ -421,8 +428,13 @@ class _Connection(asyncio.Protocol):
     def _take_next(self) -> None:
         """Take one message from the buffer; what follows it stays there and is not copied."""
         buffer = self._buffer
-        while buffer.startswith(b"\r\n"):
-            del buffer[:2]
+        try:
+            while buffer.startswith(b"\r\n"):
+                self._skip(2)
+                del buffer[:2]
+        except RequestRefused as refused:
+            self._refuse(refused)
+            return
         end = end_of_head(buffer)
         if end < 0:
             end = len(buffer)
@@ -431,6 +443,17 @@ class _Connection(asyncio.Protocol):
             self._read_on()
         if end:
             self._take_head(self._cut(end))
+
+    def _skip(self, empty_bytes: int) -> None:
+        """Count empty lines before a request: a client or two sends one behind a body, and nobody
+        sends many.
+
+        Raises:
+            RequestRefused: there are too many.
+        """
+        self._empty_bytes += empty_bytes
+        if self._empty_bytes > EMPTY_BYTES_MAX:
+            raise RequestRefused(400, "malformed_http", "Empty lines come in place of a request.")
 
     def _read_on(self) -> None:
         if self._reading_paused:
