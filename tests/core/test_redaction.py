@@ -45,6 +45,13 @@ def test_credentials_and_addresses_are_found_in_every_form() -> None:
         assert ADDRESS in found and address not in found, found
 
 
+def test_credentials_are_found_behind_colours() -> None:
+    redactor = Redactor()
+    for prefix in ("tc-", "tca-", "tcl-", "sk-"):
+        key = f"{prefix}a1B2c3D4e5F6g7H8i9J0"
+        assert key not in redactor.secret_free(f"API key \x1b[1m{key}\x1b[0m, \x1b[m{key}")
+
+
 def test_ordinary_words_stay() -> None:
     redactor = Redactor(lambda: frozenset({KEY}), lambda: frozenset({"sim"}))
     for text in (

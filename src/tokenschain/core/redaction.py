@@ -23,7 +23,8 @@ _WHOLE_CHARACTERS_MIN = 6
 _FORMS = re.compile(
     r"(?i:\b(?:bearer|basic|authorization:|x-api-key:|api-key:)\s+)(?=\S{8})(?!\[credential\])"
     r"[^\s\"',;)}\]]+"
-    r"|(?<![\w-])(?:sk|tc[a-z]?|pk|ak|rk|gsk|xai|hf|ghp|nvapi)[-_][A-Za-z0-9_-]{16,}"
+    # Also behind the end of a colour's sequence, as in what a terminal was shown.
+    r"|(?:(?<![\w-])|(?<=[0-9\[]m))(?:sk|tc[a-z]?|pk|ak|rk|gsk|xai|hf|ghp|nvapi)[-_][A-Za-z0-9_-]{16,}"
     r"|\b(?:AKIA|ASIA|LTAI|AKID|AKLT|AIza)[A-Za-z0-9_-]{12,}"
     r"|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_.-]{8,}"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*"
