@@ -142,17 +142,43 @@ def _identity() -> Identity:
 def test_only_the_tenant_rests_whose_look_ups_fail(fault: Exception) -> None:
     process = Process()
     process.fails["evil"] = fault
-    for _ in range(5):
+    for _ in range(30):
         assert process.answers("good")
         assert not process.answers("evil")
         process.now_s += 1.0
-    assert process.asked.count("evil") == 3, "it rests between"
+    assert process.asked.count("evil") == 4, "it rests between, longer each time"
     process.fails["good"] = fault
-    process.now_s += semantic_client.BACKOFF_S
+    process.now_s += semantic_client.THERE_S
     assert not process.answers("good") and process.client.lost
     before = len(process.asked)
     assert not process.answers("another"), "nobody was answered lately: all rest"
     assert len(process.asked) == before
+
+
+def test_who_waits_behind_another_ones_questions_is_asked_for_again() -> None:
+    """Where both fail, one rests longer than the other, which is answered meanwhile."""
+    process = Process()
+    assert process.answers("good") and process.answers("third")
+    process.fails |= {"evil": TimeoutError(), "good": TimeoutError()}
+    assert not process.answers("evil") and not process.answers("good")
+    assert process.answers("third") and not process.client.lost
+    process.now_s += semantic_client.BACKOFF_S
+    assert not process.answers("evil")
+    del process.fails["good"]
+    assert process.answers("good"), "the other one's pause is not its own"
+    process.now_s += semantic_client.BACKOFF_S
+    assert not process.answers("evil") and process.asked.count("evil") == 2
+
+
+def test_all_rest_where_several_fail_one_after_the_other() -> None:
+    process = Process()
+    assert process.answers("good")
+    names = [f"tenant-{n}" for n in range(semantic_client.FAILING_MAX)]
+    process.fails |= dict.fromkeys(names, TimeoutError())
+    for name in names:
+        assert not process.client.lost
+        assert not process.answers(name)
+    assert process.client.lost and not process.answers("good")
 
 
 def test_all_rest_while_it_cannot_be_reached() -> None:

@@ -30,6 +30,12 @@ LEARN_MAX_S = 10.0
 BACKOFF_S = 2.0
 """Pause after it failed or was too slow: a call waits for it once, not every call. While it
 answers others, the pause is of the tenant alone whose look-up failed."""
+REST_MAX_S = 30.0
+"""The longest pause of one tenant's look-ups."""
+THERE_S = 10.0
+"""A process that answered so lately is there, and busy."""
+FAILING_MAX = 3
+"""Tenants that fail one after the other, without an answer between: it is not one of them."""
 LEARN_QUEUE_MAX = 1_000
 GROUPS_MAX = 10_000
 _encode = msgspec.msgpack.Encoder().encode
@@ -67,8 +73,10 @@ class SemanticClient:
         self._clock = clock
         self._answered_s: float | None = None
         """When a look-up was answered last."""
-        self._resting: OrderedDict[str, float] = OrderedDict()
-        """By tenant: until when it is not asked for it."""
+        self._resting: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        """By tenant: until when it is not asked for it, and after how long a pause."""
+        self._failing: set[str] = set()
+        """Tenants whose look-ups failed since the last answer."""
         self._backoff = Backoff(clock, BACKOFF_S, name="semantic", report=report)
         self._exact: Counter[str] = Counter()
         self._learning: OrderedDict[str, bool] = OrderedDict()
@@ -88,13 +96,13 @@ class SemanticClient:
         """See `gateway.cache.lookup.SemanticLookup.find`."""
         group = _group(call)
         tenant = _tenant_of(group)
-        if self._backoff.wait_s or self._resting.get(tenant, 0.0) > self._clock():
+        if self._backoff.wait_s or self._rests(tenant):
             return UNANSWERED
         asked = Find(identity.namespace, group, identity.question, self._exact.pop(group, 0))
         try:
             async with asyncio.timeout(self._find_wait_max_s):
                 found = _finding(await self._send(FIND_PATH, _encode(asked)))
-            self._answered()
+            self._answered(tenant)
             self._learning[group] = found.learning
             if len(self._learning) > GROUPS_MAX:
                 self._learning.popitem(last=False)
@@ -106,21 +114,32 @@ class SemanticClient:
             self._failed(tenant, error)
             return UNANSWERED
 
-    def _answered(self) -> None:
+    def _rests(self, tenant: str) -> bool:
+        found = self._resting.get(tenant)
+        return found is not None and found[0] > self._clock()
+
+    def _answered(self, tenant: str) -> None:
         self._answered_s = self._clock()
+        self._resting.pop(tenant, None)
+        self._failing.clear()
         self._backoff.answered()
 
     def _failed(self, tenant: str, error: Exception) -> None:
-        """One tenant's questions may take long, or make it fail: while others are answered, the
-        process is there for them."""
+        """One tenant's questions may take long, or make it fail, and others' wait behind them: who
+        goes on failing rests longer each time, so that the others are answered meanwhile. All rest
+        where it cannot be reached, has not answered anybody lately, or fails several."""
         now, last = self._clock(), self._answered_s
-        if isinstance(error, self._refusals) and last is not None and now - last < BACKOFF_S:
-            self._resting[tenant] = now + BACKOFF_S
+        if isinstance(error, self._refusals):
+            self._failing.add(tenant)
+            pause_s = min(2 * self._resting.get(tenant, (0.0, BACKOFF_S / 2))[1], REST_MAX_S)
+            self._resting[tenant] = now + pause_s, pause_s
             self._resting.move_to_end(tenant)
             if len(self._resting) > GROUPS_MAX:
                 self._resting.popitem(last=False)
-        else:
-            self._backoff.failed(str(error) or type(error).__name__)
+            lately = last is not None and now - last < THERE_S
+            if lately and len(self._failing) < FAILING_MAX:
+                return
+        self._backoff.failed(str(error) or type(error).__name__)
 
     def is_learning(self, call: Call) -> bool | None:
         """See `gateway.cache.lookup.SemanticLookup.is_learning`."""
