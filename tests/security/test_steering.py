@@ -23,7 +23,11 @@ VALUES: dict[str, Any] = {
     "provider": {"order": ["dear"]}, "providerOptions": {"gateway": {"models": ["dear"]}},
     "preset": "dear", "plugins": [{"id": "web"}], "route": "fallback",
     "transforms": ["middle-out"], "service_tier": "priority", "speed": "fast",
-    "inference_geo": "us",
+    "inference_geo": "us", "api_base": "http://10.0.0.1", "base_url": "http://10.0.0.1",
+    "api_key": "another", "api_version": "1", "custom_llm_provider": "dear",
+    "user_config": {"model_list": []}, "specific_deployment": True, "deployment_id": "dear",
+    "num_retries": 9, "extra_body": {"model": "dear"}, "extra_headers": {"a": "b"},
+    "mock_response": "nothing",
 }  # fmt: skip
 PROVIDERS = ("openrouter", "openai", "custom")
 CHAT = {"messages": [{"role": "user", "content": "hi"}]}
