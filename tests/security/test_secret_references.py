@@ -88,3 +88,36 @@ def test_secrets_of_other_parts_and_what_is_not_named_are_none(reference: str) -
     )
     assert refusal_of(reference, narrow) is not None
     assert refusal_of("env:A_API_KEY", narrow) is None
+
+
+def test_a_file_is_the_same_however_it_is_written(tmp_path: Path) -> None:
+    given = Settings()
+    smtp = msgspec.structs.replace(given.smtp, password=f"file:{tmp_path}/smtp")
+    secrets = msgspec.structs.replace(given.secrets, references=("file:*",))
+    other = msgspec.structs.replace(given, smtp=smtp, secrets=secrets)
+    (tmp_path / "link").symlink_to(tmp_path / "smtp")
+    for written in (
+        f"{tmp_path}//smtp",
+        f"{tmp_path}/./smtp",
+        f"{tmp_path}/smtp/",
+        f"{tmp_path}/link",
+    ):
+        assert refusal_of(f"file:{written}", other) == "another part of the platform uses it"
+
+
+def test_what_stood_there_before_goes_nowhere_else(house: Platform) -> None:
+    """As of before the settings were narrowed, or of an older version."""
+    settings = settings_of(house)
+    assert house.operator("PUT", "/upstreams/old", {"spec": spec("env:OLD_KEY")}).status_code == 200
+    narrow = msgspec.structs.replace(settings.secrets, references=())
+    context = house.app.state.context
+    house.app.state.context = context._replace(
+        settings=msgspec.structs.replace(settings, secrets=narrow)
+    )
+    try:
+        stays = house.operator("PATCH", "/upstreams/old", {"spec": {"zone": "cn"}})
+        assert stays.status_code == 200, stays.text
+        moved = {"spec": {"base_url": "http://other.example/v1"}}
+        assert house.operator("PATCH", "/upstreams/old", moved).status_code == 400
+    finally:
+        house.app.state.context = context

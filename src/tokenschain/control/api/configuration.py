@@ -449,7 +449,11 @@ def check_upstreams(asked: RequestContext, db: Connection, wanted: Iterable[Chan
         if key.tenant:
             _check_own_upstream(asked, key, old, values)
         if isinstance(values, dict):
-            _check_references(asked, key, _references(values) - _references(old))
+            # What was named before may stay, but goes nowhere else.
+            stays = not checks.address_fields(old, values)
+            _check_references(
+                asked, key, _references(values) - (_references(old) if stays else set())
+            )
 
 
 def _check_own_upstream(

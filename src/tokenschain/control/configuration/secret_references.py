@@ -29,7 +29,7 @@ def refusal_of(reference: str, settings: Settings) -> str | None:
         why = "it is the platform's own" if own else None
     else:
         why = None
-    if why is None and reference in _of_other_parts(settings):
+    if why is None and _place(reference) in set(map(_place, _of_other_parts(settings))):
         why = "another part of the platform uses it"
     if why is None and not any(fnmatchcase(reference, one) for one in settings.secrets.references):
         why = "the setting `secrets.references` does not name it"
@@ -57,10 +57,16 @@ def _own_files(settings: Settings) -> Iterator[Path]:
     yield settings.vault_path
 
 
-def _of_other_parts(settings: Settings) -> frozenset[str | None]:
+def _of_other_parts(settings: Settings) -> Iterator[str]:
     models = (settings.cache.judge, settings.cache.embedder)
     keys = (one.credential for one in models if one is not None)
-    return frozenset((settings.smtp.password, settings.oidc.client_secret, *keys))
+    yield from filter(None, (settings.smtp.password, settings.oidc.client_secret, *keys))
+
+
+def _place(reference: str) -> str:
+    """A reference, or the file that one leads to, however it is written."""
+    kind, _, name = reference.partition(":")
+    return f"file:{_real(Path(name))}" if kind == "file" else reference
 
 
 def _real(path: Path) -> Path:
