@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import time
+from typing import Any
 
 import pytest
 
 from tests.console.visitors import House, Page
-from tokenschain.console.usage import GROUPS, RANGES, span_of
+from tokenschain.console import usage
+from tokenschain.console.usage import GROUPS, RANGES, ChargedRow, span_of
 from tokenschain.core import presentation
 
 CHARGES = (1, 123_456_789_012_345, 10**12 + 7)
@@ -108,3 +110,16 @@ def test_several_currencies_are_never_added_up(house: House) -> None:
     text = house.browser("delta", "finance").get("/console/usage").text
     foot = text[text.index("<tfoot>") :]
     assert "¥2<" in foot and "$1<" in foot and "¥3" not in text
+
+
+def test_calls_that_cost_nothing_are_summed_with_the_others() -> None:
+    def row(currency: str, **fields: Any) -> ChargedRow:
+        return ChargedRow(currency, 2, 3, 4, 0, **fields)
+
+    paid = ChargedRow("CNY", 5, 6, 7, 8, model="a")
+    found = usage._with_currency([paid, row("", model="a"), row("", model="b"), row("USD")])
+    assert [(one.charge_currency, one.model, one.calls) for one in found] == [
+        ("CNY", "a", 7), ("USD", "", 2), ("CNY", "b", 2),
+    ]  # fmt: skip
+    assert (found[0].charge_pico, found[0].prompt_tokens) == (8, 9)
+    assert [one.charge_currency for one in usage._with_currency([row("")])] == ["CNY"]

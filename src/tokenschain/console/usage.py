@@ -186,7 +186,34 @@ def _query(visit: Visit, span: Span, by: str) -> dict[str, str | int | None]:
 
 
 async def _read(visit: Visit, span: Span, by: str) -> ChargedRows:
-    return await visit.api.get("/usage", ChargedRows, _query(visit, span, by))
+    found = await visit.api.get("/usage", ChargedRows, _query(visit, span, by))
+    return ChargedRows(_with_currency(found.data), found.complete_to_s)
+
+
+def _with_currency(rows: list[ChargedRow]) -> list[ChargedRow]:
+    """Calls that cost nothing, as those that were refused, have no currency of their own: they are
+    summed up with the others of their kind, in the currency of most."""
+    main = main_currency(row for row in rows if row.charge_currency)
+    found = {_kind_of(row): row for row in rows if row.charge_currency == main}
+    kept = [row for row in rows if row.charge_currency]
+    for row in rows:
+        if row.charge_currency:
+            continue
+        row.charge_currency = main
+        same = found.get(_kind_of(row))
+        if same is None:
+            kept.append(row)
+        else:
+            same.calls += row.calls
+            same.prompt_tokens += row.prompt_tokens
+            same.completion_tokens += row.completion_tokens
+            same.charge_pico += row.charge_pico
+            same.unpriced_calls += row.unpriced_calls
+    return kept
+
+
+def _kind_of(row: ChargedRow) -> tuple[str, ...]:
+    return row.tenant, row.project, row.key_id, row.model, row.cloud, row.tag, row.day
 
 
 async def _read_keys(visit: Visit) -> KeyNames:
