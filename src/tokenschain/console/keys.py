@@ -8,6 +8,7 @@ import msgspec
 from starlette.responses import RedirectResponse, Response
 
 from tokenschain.console.admin_api import ApiRefusal, segment
+from tokenschain.console.models import ModelList
 from tokenschain.console.rendering import Renderer
 from tokenschain.console.visit import Visit
 from tokenschain.core.presentation import SHANGHAI
@@ -96,11 +97,18 @@ async def create(visit: Visit, renderer: Renderer) -> Response:
         made = await visit.api.send("POST", "/keys", CreatedKey, body, visit.once)
     except ApiRefusal as refusal:
         return _form(visit, renderer, given, refusal)
-    sample_model = body.get("models")
-    return renderer.page(
-        "key_created.html", visit, made=made, given=given,
-        model=sample_model[0] if isinstance(sample_model, list) and sample_model else "MODEL",
-    )  # fmt: skip
+    named = body.get("models")
+    model = str(named[0]) if isinstance(named, list) and named else await _any_model(visit)
+    return renderer.page("key_created.html", visit, made=made, given=given, model=model)
+
+
+async def _any_model(visit: Visit) -> str:
+    """A model for the code to try the key with, so that it runs as it stands."""
+    try:
+        served = await visit.api.get("/served-models", ModelList)
+    except ApiRefusal:
+        return "MODEL"
+    return next((one.name for one in served.data if one.kind == "chat"), "MODEL")
 
 
 def _form(
