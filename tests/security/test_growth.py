@@ -18,10 +18,11 @@ from tests.upstreams import UpstreamSimulator
 from tests.waiting import until
 from tokenschain.control.billing import limits
 from tokenschain.control.billing.ledger import Ledger
-from tokenschain.control.billing.rollups import OTHER_TAG, UNKNOWN_MODEL
+from tokenschain.control.billing.rollups import OTHER_TAG
 from tokenschain.control.cache import rules_and_stats
 from tokenschain.control.response_archive import ResponseArchive
 from tokenschain.core import call_record
+from tokenschain.core.call_record import UNKNOWN_MODEL
 from tokenschain.core.formats.stored_responses import Stored
 from tokenschain.core.limits import Budget, LeaseRequest
 from tokenschain.core.snapshot.cache_rules import TTL_MAX_S, CacheRules

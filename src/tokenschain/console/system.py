@@ -17,6 +17,7 @@ from tokenschain.console.platform_state import RUNBOOK, Concern, Diagnosis, conc
 from tokenschain.console.rendering import Pages, Renderer
 from tokenschain.console.visit import PagePart, Visit, forbidden
 from tokenschain.core import presentation
+from tokenschain.core.call_record import UNKNOWN_MODEL
 
 SYSTEM, TENANTS, NIGHT = "/console/system", "/console/tenants", "/console/night"
 READ = "models:read"
@@ -130,6 +131,8 @@ def _models(part: PagePart | None) -> list[ModelHealth]:
     """The models whose calls failed most, then the busiest."""
     sums: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     for row in [] if part is None or part.data is None else part.data.data:
+        if row.model in ("", UNKNOWN_MODEL):
+            continue  # callers' mistakes: no model was asked
         sums[row.model][0] += row.calls
         sums[row.model][1] += row.failed_calls
     found = [ModelHealth(model, calls, failed) for model, (calls, failed) in sums.items()]

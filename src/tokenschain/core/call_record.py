@@ -56,6 +56,9 @@ def result_of(status: int, outcome: str, cache: str, attempts: int) -> CallResul
     return "rescued" if attempts > 1 else "ok"
 
 
+UNKNOWN_MODEL = "(unknown)"
+"""Stands for every model that was refused since there is none of its name: callers make those up,
+and each would have rows of its own."""
 LEARNING = "learning"
 """Why a question missed that was looked up by meaning: too few pairs were compared so far."""
 UNAVAILABLE = "unavailable"

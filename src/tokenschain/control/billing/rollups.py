@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from sqlalchemy import Connection, Subquery, or_, select, union_all
 
+from tokenschain.core.call_record import UNKNOWN_MODEL
 from tokenschain.core.tags import parse as parse_tags
 from tokenschain.infra.config.groups import TAGS_PER_KEY_DAY_MAX
 from tokenschain.infra.database import engine as db
@@ -38,9 +39,6 @@ _MORE = ("account", "cloud")
 TAG_KEY = ("tenant", "project", "key_id", "tag", "model", "charge_currency")
 TAG_SUMS = ("calls", "prompt_tokens", "completion_tokens", "charge_pico")
 _OF_TAGS = tuple(map(SUMS.index, TAG_SUMS))
-UNKNOWN_MODEL = "(unknown)"
-"""Stands for every model that was refused since there is none of its name: callers make those up,
-and each would have rows of its own."""
 OTHER_TAG = "other"
 """Stands for the tags of a key and day beyond their bound; no tag is without `=`."""
 _REMEMBERED_TAGS_MAX = 200_000
