@@ -123,6 +123,7 @@ def head_of(target: Target, key: UpstreamKey) -> bytes:
 
 LOOP_HEADER = b"cdn-loop"
 _LOOP_MARK = b"tokenschain"
+_LOOP_LINE = b"cdn-loop: tokenschain\r\n"
 LOOP_PASSES_MAX = 3
 """Gateways that a call passes one after the other, as one of a company's before one of a region's.
 Each marks what it sends on in `CDN-Loop` (RFC 8586), so that an upstream which is the gateway
@@ -138,13 +139,14 @@ def loop_line(headers: Mapping[bytes, bytes]) -> bytes:
     Raises:
         ApiError: it passed too many.
     """
-    before = headers.get(LOOP_HEADER, b"")
+    before = headers.get(LOOP_HEADER)
+    if before is None:
+        return _LOOP_LINE
     if before.count(_LOOP_MARK) >= LOOP_PASSES_MAX:
         raise ApiError(
             "loop_detected", f"The call came through {LOOP_PASSES_MAX} gateways in a row already."
         )
-    passed = b"%b, %b" % (before, _LOOP_MARK) if before else _LOOP_MARK
-    return b"%b: %b\r\n" % (LOOP_HEADER, passed)
+    return b"%b: %b, %b\r\n" % (LOOP_HEADER, before, _LOOP_MARK)
 
 
 _AUTH_LINES = {KeyScheme.BEARER: "authorization: Bearer ", KeyScheme.X_API_KEY: "x-api-key: "}
