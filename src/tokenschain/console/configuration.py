@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from tokenschain.console.admin_api import Query, segment
+from tokenschain.console.admin_api import ApiRefusal, Query, segment
 from tokenschain.console.visit import Visit
 
 NO_RESOURCE = "There is no such resource."
@@ -119,6 +119,27 @@ def named_in(visit: Visit) -> ResourceNamed:
     """What the address, or the form, names."""
     given = visit.form if visit.form else visit.query
     return ResourceNamed(given.get("name", "").strip(), given.get("of", "").strip())
+
+
+_KINDS = {"upstreams": "an upstream", "virtual-models": "a virtual model"}
+
+
+async def need_new(visit: Visit, named: ResourceNamed, kind: str) -> None:
+    """Insist that no resource of a kind has the name: setting one would change that one.
+
+    Raises:
+        ApiRefusal: one has it, or none may be looked for.
+    """
+    if not named.name:
+        raise ApiRefusal(400, "invalid_value", "A name is missing.", "name")
+    try:
+        await visit.api.get(named.path(kind), ListedResource, named.query)
+    except ApiRefusal as refusal:
+        if refusal.status != 404:
+            raise
+    else:
+        message = f"There is {_KINDS[kind]} `{named.name}` already: choose another name."
+        raise ApiRefusal(409, "conflict", message, "name")
 
 
 def owner_of_new(visit: Visit) -> str:

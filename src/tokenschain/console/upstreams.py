@@ -12,6 +12,7 @@ from tokenschain.console.configuration import (
     ResourceNamed,
     if_match,
     named_in,
+    need_new,
     owner_of_new,
 )
 from tokenschain.console.connect import TEST_WAIT_S, ConnectionTest
@@ -113,7 +114,7 @@ async def add(visit: Visit, renderer: Renderer) -> Response:
     given["stored_revision"] = visit.form.get("stored_revision", "")[:20]
     named, tested = named_in(visit), None
     try:
-        await _need_new(visit, named)
+        await need_new(visit, named, "upstreams")
         key = visit.form.get("key", "").strip()
         if key:
             await _store(visit, named, key, given)
@@ -126,24 +127,6 @@ async def add(visit: Visit, renderer: Renderer) -> Response:
     except ApiRefusal as refusal:
         return _form(visit, renderer, given, tested=tested, refusal=refusal)
     return RedirectResponse(visit.link(f"{PATH}/upstream", name=named.name, of=named.owner), 303)
-
-
-async def _need_new(visit: Visit, named: ResourceNamed) -> None:
-    """Insist that no upstream has the name: setting one would change that one.
-
-    Raises:
-        ApiRefusal: one has it, or none may be looked for.
-    """
-    if not named.name:
-        raise ApiRefusal(400, "invalid_value", "A name is missing.", "name")
-    try:
-        await visit.api.get(named.path("upstreams"), ListedResource, named.query)
-    except ApiRefusal as refusal:
-        if refusal.status != 404:
-            raise
-    else:
-        message = f"There is an upstream `{named.name}` already: choose another name."
-        raise ApiRefusal(409, "conflict", message, "name")
 
 
 async def _store(visit: Visit, named: ResourceNamed, key: str, given: dict[str, str]) -> None:

@@ -16,6 +16,7 @@ from tokenschain.console.configuration import (
     ResourceNamed,
     if_match,
     named_in,
+    need_new,
     owner_of_new,
 )
 from tokenschain.console.models import ModelList
@@ -100,7 +101,7 @@ async def change(visit: Visit, renderer: Renderer) -> Response:
     query = named.query if is_seen else {**named.query, "dry_run": "true"}
     try:
         if not revision:
-            await _need_new(visit, named)
+            await need_new(visit, named, "virtual-models")
         done = await visit.api.send("PUT", path, AppliedChange, body, headers, query=query)
     except ApiRefusal as refusal:
         now = await _as_it_is(visit, named) if refusal.status == 412 else None
@@ -115,24 +116,6 @@ async def change(visit: Visit, renderer: Renderer) -> Response:
     return await _form(
         visit, renderer, named, rules, revision=revision, would=done, previewed=shown
     )
-
-
-async def _need_new(visit: Visit, named: ResourceNamed) -> None:
-    """Insist that no virtual model has the name.
-
-    Raises:
-        ApiRefusal: one has it.
-    """
-    if not named.name:
-        raise ApiRefusal(400, "invalid_value", "A name is missing.", "name")
-    try:
-        await visit.api.get(named.path("virtual-models"), ListedResource, named.query)
-    except ApiRefusal as refusal:
-        if refusal.status != 404:
-            raise
-    else:
-        message = f"There is a virtual model `{named.name}` already: choose another name."
-        raise ApiRefusal(409, "conflict", message, "name")
 
 
 async def _as_it_is(visit: Visit, named: ResourceNamed) -> ListedResource | None:
