@@ -7,13 +7,16 @@ from typing import NamedTuple
 
 import msgspec
 
-HEARD_MAX_S = 60.0
-"""Gateways report every few seconds, and control answers their polls every 20 s."""
-LAG_WARN_S = 30.0
-JOURNAL_WARN, JOURNAL_BAD = 0.5, 0.9
-"""Shares of what a journal may hold."""
-FAILURES_WARN, FAILURE_SHARE_WARN = 3, 0.2
-"""Of an upstream's last attempts."""
+from tokenschain.core.gateway_status import (
+    FAILURE_SHARE_WARN,
+    FAILURES_WARN,
+    HEARD_MAX_S,
+    JOURNAL_LAG_WARN_S,
+    JOURNAL_SHARE_FAIL,
+    JOURNAL_SHARE_WARN,
+    REPORTED_MAX_S,
+)
+
 RUNBOOK = "docs/operations/incidents.md"
 UPSTREAM_DOWN, KEY_REFUSED = "an-upstream-is-down", "a-key-is-refused"
 CONTROL_DOWN, DATABASE_DOWN, REDIS_DOWN = "control-is-down", "the-database-is-down", "redis-is-down"
@@ -152,7 +155,7 @@ def _of_gateways(seen: Diagnosis) -> Iterator[Concern]:
     for one in seen.latest_gateways:
         name: dict[str, object] = {"name": one.place}
         silent_s = seen.unix_time_s - one.received_s
-        if silent_s > HEARD_MAX_S:
+        if silent_s > REPORTED_MAX_S:
             yield Concern("silent", name, True, one.received_s)
             continue
         if one.rejected_revision is not None:
@@ -163,9 +166,9 @@ def _of_gateways(seen: Diagnosis) -> Iterator[Concern]:
         if one.snapshot_age_s > HEARD_MAX_S:
             since_s = one.received_s - one.snapshot_age_s
             yield Concern("unheard", name, False, since_s, CONTROL_DOWN)
-        if one.journal_share >= JOURNAL_WARN or one.journal_lag_s > LAG_WARN_S:
+        if one.journal_share >= JOURNAL_SHARE_WARN or one.journal_lag_s > JOURNAL_LAG_WARN_S:
             since_s = one.received_s - one.journal_lag_s
-            is_bad = one.journal_share >= JOURNAL_BAD
+            is_bad = one.journal_share >= JOURNAL_SHARE_FAIL
             yield Concern("journal", name | {"share": f"{one.journal_share:.0%}"}, is_bad, since_s,
                           DATABASE_DOWN)  # fmt: skip
         for what, why in one.lost.items():

@@ -6,6 +6,13 @@ import msgspec
 
 REPORTED_MAX_S = 60.0
 """Gateways tell of themselves every few seconds; one that has not for so long has ended."""
+HEARD_MAX_S = 60.0
+"""Control answers a gateway's poll every 20 s; one that heard nothing for so long is cut off."""
+JOURNAL_LAG_WARN_S = 30.0
+JOURNAL_SHARE_WARN, JOURNAL_SHARE_FAIL = 0.5, 0.9
+"""Of what a journal may hold."""
+FAILURES_WARN, FAILURE_SHARE_WARN = 3, 0.2
+"""Of an upstream's last attempts."""
 MISSING = "missing"
 """The state of a key whose reference leads to nothing."""
 

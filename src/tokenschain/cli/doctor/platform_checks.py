@@ -14,6 +14,12 @@ from tokenschain.cli import admin_client, ports
 from tokenschain.cli.doctor.findings import Findings
 from tokenschain.cli.doctor.machine_checks import STATUS_FRESH_S, ThisMachine, check_skew
 from tokenschain.core.gateway_status import (
+    FAILURE_SHARE_WARN,
+    FAILURES_WARN,
+    HEARD_MAX_S,
+    JOURNAL_LAG_WARN_S,
+    JOURNAL_SHARE_FAIL,
+    JOURNAL_SHARE_WARN,
     MISSING,
     REPORTED_MAX_S,
     GatewayStatus,
@@ -26,12 +32,6 @@ from tokenschain.infra import config
 from tokenschain.infra.config import Settings
 from tokenschain.infra.gateway_status_files import read_statuses
 
-HEARD_MAX_S = 60.0
-"""Control answers a gateway's poll every 20 s."""
-JOURNAL_LAG_WARN_S = 30.0
-JOURNAL_SHARE_WARN, JOURNAL_SHARE_FAIL = 0.5, 0.9
-FAILURES_WARN, FAILURE_SHARE_WARN = 3, 0.2
-"""Of an upstream's last attempts."""
 BEHIND_LOOKS, BEHIND_WAIT_S = 4, 1.0
 """A gateway follows within a second, and says so once a second."""
 _AT_WORK = ("closed", "slow start")
