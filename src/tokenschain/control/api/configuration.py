@@ -488,9 +488,7 @@ def _check_references(asked: RequestContext, key: ResourceKey, named: Iterable[s
 def _references(values: Mapping[str, object]) -> set[str]:
     """The keys that an upstream names, but for stored ones: those are of this API. What is no
     reference may be a key itself, and is refused without being repeated."""
-    given = values.get("credential") or ()
-    named = given if isinstance(given, list | tuple) else (given,)
-    return {one for one in named if isinstance(one, str) and one.startswith(_OF_THE_MACHINE)}
+    return {one for one in checks.references_in(values) if one.startswith(_OF_THE_MACHINE)}
 
 
 _OF_THE_MACHINE = ("env:", "file:", "sealed:")

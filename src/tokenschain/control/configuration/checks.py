@@ -221,10 +221,14 @@ def address_fields(before: Values, after: Mapping[str, object]) -> list[str]:
     ]
 
 
-def _all_stored(values: Mapping[str, object]) -> bool:
+def references_in(values: Mapping[str, object]) -> set[str]:
+    """What an upstream's values name as its keys, as they were given: one, or several."""
     given = values.get("credential") or ()
-    references = given if isinstance(given, list | tuple) else (given,)
-    return all(str(one).startswith(STORED) for one in references)
+    return set(map(str, given if isinstance(given, list | tuple) else (given,)))
+
+
+def _all_stored(values: Mapping[str, object]) -> bool:
+    return all(one.startswith(STORED) for one in references_in(values))
 
 
 def _is_public(url: str) -> bool:
