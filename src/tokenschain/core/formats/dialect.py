@@ -162,13 +162,16 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     def passing(self, names: Iterable[str]) -> Dialect:
         """The same, but that it passes these on, which steer, whatever their values."""
         passed = STEERING.intersection(names)
-        own = {name: words for name, words in self.values.items() if _translates(words)}
-        kept = {name: words for name, words in self.values.items() if name not in passed}
+        kept = {
+            name: words
+            for name, words in self.values.items()
+            if name not in passed or _translates(words)
+        }
         return msgspec.structs.replace(
             self,
             steering=self.steering - passed,
             refused=self.refused - passed,
-            values=kept | own,
+            values=kept,
         )
 
     def rules_of(self, model: str) -> list[ModelRule]:
