@@ -118,7 +118,7 @@ chaos: $(VENV)/dev  ## Ten minutes of load on a cluster while parts are killed a
 	$(BIN)/python -m bench.chaos
 
 bench-peers: $(VENV)/dev bench/build/mock bench/build/load /usr/sbin/nginx bench/build/gateway bench/build/litellm/bin/litellm bench/build/portkey/package-lock.json  ## The same with gateways in Go, Rust, Python and TypeScript; writes docs/benchmarks/relay.md
-	$(BIN)/python -m bench.run --peers --publish
+	$(BIN)/python -m bench.run --peers --rounds 5 --load 0.2 --publish
 
 pictures: $(VENV)/dev $(MODEL_CACHE)/browser/lucide.db  ## Take pictures of the console for docs/images/console
 	@command -v chromium >/dev/null || { apt-get update -q && apt-get install -y -q --no-install-recommends chromium; }
