@@ -6,7 +6,8 @@ import re
 import time
 from html import unescape
 
-from tests.console.visitors import Browser, House, Page
+from tests.console.visitors import Browser, House, Page, inline_code
+from tokenschain.infra import qr
 from tokenschain.infra.security import passwords
 
 PASSWORD = "correct horse battery"
@@ -78,11 +79,14 @@ def test_a_second_factor_is_set_up_with_codes_shown_once(house: House) -> None:
     secret, uri = _hidden(offer.text, "secret"), _hidden(offer.text, "uri")
     assert unescape(uri).startswith("otpauth://totp/TokensChain") and secret in uri
     assert secret[:4] + " " + secret[4:8] in offer.text
+    picture = qr.draw(unescape(uri))
+    assert picture is not None and f'd="{picture.path}"' in offer.text, "for a camera"
+    assert not inline_code(offer.text)
     form = {"secret": secret, "uri": uri, "code": "000000", "password": PASSWORD}
     refused = browser.post("/console/me/second-factor/confirm", form)
     assert refused.status_code >= 400 and _hidden(refused.text, "secret") == secret
     evil = browser.post("/console/me/second-factor/confirm", form | {"uri": "javascript:alert(1)"})
-    assert "javascript:" not in evil.text
+    assert "javascript:" not in evil.text and 'class="qr"' not in evil.text
     form["code"] = passwords.totp_code(secret, int(time.time()) // 30)
     done = browser.post("/console/me/second-factor/confirm", form)
     assert done.status_code == 200 and "Recovery codes" in done.text

@@ -10,6 +10,7 @@ from tokenschain.console.rendering import Pages, Renderer
 from tokenschain.console.step_up import PROOF_MAX_S, second_factor
 from tokenschain.console.tokens import tokens_of
 from tokenschain.console.visit import THEMES, Visit
+from tokenschain.infra import qr
 
 PATH = "/console/me"
 PASSWORD = f"{PATH}/password"
@@ -101,7 +102,7 @@ def _offer_form(
     spelled = " ".join(made.secret[at : at + GROUP_CHARACTERS] for at in steps)
     return renderer.form(
         "second_factor.html", visit, refusal, made=made, uri=uri, spelled=spelled,
-        account=visit.reader.account,
+        account=visit.reader.account, picture=qr.draw(uri),
     )  # fmt: skip
 
 

@@ -70,6 +70,11 @@ ACCESS_STRINGS: dict[str, tuple[str, str]] = {
         "Add the secret to an authenticator app, then type the code that it shows",
     ),
     "me.factor.secret": ("密钥（手动输入）", "Secret, to type in"),
+    "me.factor.picture": ("含此密钥的二维码", "QR code with the secret"),
+    "me.factor.scan": (
+        "用验证器应用扫描二维码；不便扫描时，手动输入下面的密钥。",
+        "Scan the picture with an authenticator app, or type the secret below.",
+    ),
     "me.factor.copy": ("复制", "Copy"),
     "me.factor.open": ("在本机的验证器中打开", "Open in this device's authenticator"),
     "me.factor.code": ("验证器显示的验证码", "Code that the app shows"),
