@@ -123,6 +123,7 @@ ELSEWHERE: dict[str, str] = {
     "core/cache/response.py": "flows/test_caching.py, field_failures/test_cache.py",
     "core/cache/semantic_protocol.py": "flows/test_meaning.py, semantic/test_matcher.py",
     "core/cache/store.py": "flows/test_caching.py, field_failures/test_cache.py",
+    "core/moderation/verdict.py": DECLARATIONS,
     "core/call.py": "gateway/test_pipeline.py",
     "core/errors.py": "house/test_docs.py, field_failures/test_formats.py",
     "core/formats/anthropic/event_relay.py": "core/formats/test_translations.py, vendors/test_matrix.py",

@@ -9,13 +9,14 @@ coroutine costs a call some 1,500 instructions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Protocol, TypeVar
 
 from tokenschain.core.call import Call
 from tokenschain.core.call_record import CallRecord
 from tokenschain.core.formats.continuation import PartialOutput
 from tokenschain.core.formats.openai_chat import ParsedRequest
+from tokenschain.core.moderation.verdict import Direction, EngineContext, EngineVerdict
 from tokenschain.core.snapshot import Candidate, Plan
 from tokenschain.core.tenancy import KeyGrant
 
@@ -113,6 +114,34 @@ class Moderation(Protocol):
 
         Raises:
             ApiError: 400 `content_filter`.
+        """
+
+
+class ModerationEngine(Protocol):
+    """An engine that screens content elsewhere, as a cloud's content moderation does."""
+
+    @property
+    def name(self) -> str:
+        """As in policies, records and metrics."""
+
+    @property
+    def takes_images(self) -> bool: ...
+
+    async def screen(
+        self,
+        texts: Sequence[str],
+        direction: Direction,
+        context: EngineContext,
+        images: Sequence[str] = (),
+    ) -> EngineVerdict:
+        """What is in the texts, all of them within `context.deadline_s`.
+
+        Args:
+            images: web addresses or data URLs, only where `takes_images`; findings in them count
+                on from the texts.
+
+        Raises:
+            EngineFailed: there is no verdict; never anything else, but cancellation.
         """
 
 

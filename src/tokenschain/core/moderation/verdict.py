@@ -1,0 +1,111 @@
+"""Verdicts of moderation: what an engine found, and what the policy makes of it."""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum
+
+import msgspec
+
+
+class Level(IntEnum):
+    """How grave a finding is."""
+
+    NONE = 0
+    LOW = 1
+    """Worth a look, not worth a refusal."""
+    MEDIUM = 2
+    HIGH = 3
+    """Certain and prohibited."""
+
+
+class Action(IntEnum):
+    """What becomes of what was found, the strictest last."""
+
+    PASS = 0
+    REVIEW = 1
+    """It passes, and somebody is to look at it."""
+    MASK = 2
+    """Its characters become `*`."""
+    REPLACE = 3
+    """A text of the policy stands instead of it."""
+    BLOCK = 4
+    """The call is refused, or its answer ends."""
+
+
+class Direction(StrEnum):
+    """Whose words are screened."""
+
+    INPUT = "input"
+    """The caller's."""
+    OUTPUT = "output"
+    """The model's."""
+
+
+class RiskFinding(msgspec.Struct, frozen=True):
+    """One thing found in one text."""
+
+    category: str
+    """Of `core.moderation.risks`."""
+    level: Level
+    score: float = 1.0
+    """How sure the engine is, 0 to 1; 1 for what a rule found."""
+    text: int = 0
+    """Which of the texts it is in, counted from 0."""
+    span: tuple[int, int] | None = None
+    """From and to in that text, in characters; None where the engine does not say where."""
+    label: str = ""
+    """The engine's own word for it, or the rule's name; never a caller's text."""
+
+
+class EngineVerdict(msgspec.Struct, frozen=True):
+    """What one engine found in what it was given."""
+
+    engine: str
+    findings: tuple[RiskFinding, ...] = ()
+    request_id: str = ""
+    """The engine's own, for questions to its vendor."""
+    cost_pico: int = 0
+    """What the vendor charges for it, in pico-yuan."""
+
+    @property
+    def level(self) -> Level:
+        """Of the gravest finding."""
+        return max((finding.level for finding in self.findings), default=Level.NONE)
+
+
+class EngineContext(msgspec.Struct, frozen=True):
+    """What an engine may be told beside the words; ids only, nothing that names a person."""
+
+    call_id: str
+    tenant: str
+    session: str = ""
+    """The same for all texts of one stream, so that an engine may see them together."""
+    user: str = ""
+    """The end user's id as its caller gave it, hashed."""
+    deadline_s: float = 0.3
+    """The longest that the verdict may take, in seconds."""
+
+
+class EngineFailure(StrEnum):
+    """Why there is no verdict."""
+
+    TIMEOUT = "timeout"
+    UNREACHABLE = "unreachable"
+    THROTTLED = "throttled"
+    """Too many requests, or its quota is used up."""
+    REFUSED = "refused"
+    """It does not take our credentials, or our request."""
+    GARBAGE = "garbage"
+    """What came back is no answer of this engine."""
+
+
+class EngineFailed(Exception):
+    """An engine gave no verdict; what becomes of the call is the policy's to say."""
+
+    def __init__(self, engine: str, failure: EngineFailure, detail: str = "") -> None:
+        """
+        Args:
+            detail: the vendor's error code; no text of callers, no credential.
+        """
+        super().__init__(f"{engine}: {failure.value} {detail}".rstrip())
+        self.engine, self.failure, self.detail = engine, failure, detail
