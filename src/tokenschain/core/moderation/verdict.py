@@ -66,6 +66,8 @@ class EngineVerdict(msgspec.Struct, frozen=True):
     """The engine's own, for questions to its vendor."""
     cost_pico: int = 0
     """What the vendor charges for it, in pico-yuan."""
+    disputed: tuple[str, ...] = ()
+    """Categories on which the engines of a review disagree: for a person to decide."""
 
     @property
     def level(self) -> Level:
@@ -84,6 +86,8 @@ class EngineContext(msgspec.Struct, frozen=True):
     """The end user's id as its caller gave it, hashed."""
     deadline_s: float = 0.3
     """The longest that the verdict may take, in seconds."""
+    policy_version: str = ""
+    """Of the policy in force: a verdict is kept for calls under the same."""
 
 
 class EngineFailure(StrEnum):
@@ -102,10 +106,15 @@ class EngineFailure(StrEnum):
 class EngineFailed(Exception):
     """An engine gave no verdict; what becomes of the call is the policy's to say."""
 
-    def __init__(self, engine: str, failure: EngineFailure, detail: str = "") -> None:
+    def __init__(
+        self, engine: str, failure: EngineFailure, detail: str = "", *, closed: bool = False
+    ) -> None:
         """
         Args:
             detail: the vendor's error code; no text of callers, no credential.
+            closed: whether the call may not go on without a verdict, whatever the policy says of
+                engines that fail: the engine itself is to fail closed.
         """
         super().__init__(f"{engine}: {failure.value} {detail}".rstrip())
         self.engine, self.failure, self.detail = engine, failure, detail
+        self.closed = closed
