@@ -49,7 +49,7 @@ def cloud(house: House) -> Iterator[str]:
     publisher.snapshot = before
 
 
-def _fields(text: str) -> dict[str, str]:
+def form_fields(text: str) -> dict[str, str]:
     """What a form would send as it stands."""
     page = Page(text)
     boxes = [one for one in page.all("input") if one.get("name")]
@@ -60,7 +60,7 @@ def _fields(text: str) -> dict[str, str]:
     }
 
 
-def _put(house: House, path: str, spec: Any, **query: str) -> None:
+def put(house: House, path: str, spec: Any, **query: str) -> None:
     reply = house.platform.operator("PUT", path, {"spec": spec}, params=query)
     assert reply.status_code == 200, reply.text
 
@@ -85,7 +85,7 @@ def test_what_still_runs_at_a_drained_upstream_is_told(house: House, cloud: str)
     before = publisher.snapshot
     upstream = msgspec.structs.replace(before.upstreams[cloud], drain=True)
     publisher.snapshot = Snapshot("", {cloud: upstream}, {})
-    _put(house, f"/upstreams/{cloud}", SPEC | {"drain": True})
+    put(house, f"/upstreams/{cloud}", SPEC | {"drain": True})
     publisher.snapshot = Snapshot("", {cloud: upstream}, {})
     try:
         words = Page(
@@ -93,12 +93,12 @@ def test_what_still_runs_at_a_drained_upstream_is_told(house: House, cloud: str)
         ).words
         assert "calls that still run: 3" in words
     finally:
-        _put(house, f"/upstreams/{cloud}", SPEC)
+        put(house, f"/upstreams/{cloud}", SPEC)
         publisher.snapshot = before
 
 
 def test_the_state_of_upstreams_is_the_platforms_own(house: House, cloud: str) -> None:
-    _put(house, "/upstreams/own-a", SPEC, tenant="alpha")
+    put(house, "/upstreams/own-a", SPEC, tenant="alpha")
     browser = house.browser("alpha", "owner")
     text = browser.get("/console/routing").text
     assert "own-a" in text and cloud not in text
@@ -123,7 +123,7 @@ def test_an_upstream_is_tested_before_it_is_added(
     reply = browser.post("/console/routing/new", form)
     assert reply.status_code == 400 and "open it" in reply.text and "sk-fresh-1" not in reply.text
     assert house.platform.operator("GET", "/upstreams/newcomer").status_code == 404
-    again = _fields(reply.text)
+    again = form_fields(reply.text)
     assert again["credential"] == "stored:newcomer" and again["stored_revision"]
     # A wrong key is replaced; the upstream is there once nothing fails.
     outcome[0] = "ok"
@@ -134,7 +134,7 @@ def test_an_upstream_is_tested_before_it_is_added(
     # Neither an upstream nor a key of that name is written over.
     for name in ("newcomer", "newcomer-two"):
         if name == "newcomer-two":
-            _put(house, f"/credentials/{name}", {"value": "sk-other"})
+            put(house, f"/credentials/{name}", {"value": "sk-other"})
         taken = browser.post("/console/routing/new", form | {"name": name})
         assert taken.status_code == 409 and "already" in taken.text
     shown = browser.post("/console/routing/upstream/test", {"name": "newcomer", "model": ""},
@@ -143,10 +143,10 @@ def test_an_upstream_is_tested_before_it_is_added(
 
 
 def test_an_upstream_is_drained_and_taken_away_by_name_and_comes_back(house: House) -> None:
-    _put(house, "/upstreams/leaving", SPEC)
+    put(house, "/upstreams/leaving", SPEC)
     browser = house.browser("*", "owner")
     page = browser.get("/console/routing/upstream?name=leaving").text
-    revision = _fields(page)["revision"]
+    revision = form_fields(page)["revision"]
     form = {"name": "leaving", "of": "", "revision": revision}
     assert browser.post("/console/routing/upstream/drain", form).status_code == 303
     spec = house.platform.operator("GET", "/upstreams/leaving").json()["spec"]
@@ -154,7 +154,7 @@ def test_an_upstream_is_drained_and_taken_away_by_name_and_comes_back(house: Hou
     stale = browser.post("/console/routing/upstream/drain", form | {"undo": "1"})
     assert stale.status_code == 412 and "changed since" in stale.text
     page = browser.get("/console/routing/remove?kind=upstreams&name=leaving").text
-    form = _fields(page) | {"typed": "Leaving"}
+    form = form_fields(page) | {"typed": "Leaving"}
     assert browser.post("/console/routing/remove", form).status_code == 400
     done = browser.post("/console/routing/remove", form | {"typed": "leaving"})
     assert done.status_code == 303 and "/console/routing/revision?" in done.headers["location"]
@@ -162,11 +162,11 @@ def test_an_upstream_is_drained_and_taken_away_by_name_and_comes_back(house: Hou
     # Undo: what it would do first, and then that.
     page = browser.get(html.unescape(done.headers["location"])).text
     assert "Removed" in page
-    back = _fields(page)
+    back = form_fields(page)
     seen = browser.post("/console/routing/revision", back | {"step": "preview"})
     assert seen.status_code == 200 and "Rolling back would" in seen.text
     assert house.platform.operator("GET", "/upstreams/leaving").status_code == 404
-    undone = browser.post("/console/routing/revision", _fields(seen.text) | {"step": "apply"})
+    undone = browser.post("/console/routing/revision", form_fields(seen.text) | {"step": "apply"})
     assert undone.status_code == 303
     assert house.platform.operator("GET", "/upstreams/leaving").status_code == 200
     refused = browser.post("/console/routing/revision", back | {"step": "preview"})
@@ -174,7 +174,7 @@ def test_an_upstream_is_drained_and_taken_away_by_name_and_comes_back(house: Hou
 
 
 def test_what_the_settings_file_keeps_up_is_not_changed_here(house: House) -> None:
-    _put(house, "/upstreams/of-file", SPEC)
+    put(house, "/upstreams/of-file", SPEC)
     with house.platform.engine.begin() as connection:
         connection.exec_driver_sql(
             "UPDATE resources SET managed_by = 'file' WHERE name = 'of-file'"
@@ -185,7 +185,7 @@ def test_what_the_settings_file_keeps_up_is_not_changed_here(house: House) -> No
 
 def test_rules_are_previewed_and_the_same_ones_applied(house: House, cloud: str) -> None:
     browser = house.browser("*", "owner")
-    form = _fields(browser.get("/console/routing/models/edit").text)
+    form = form_fields(browser.get("/console/routing/models/edit").text)
     form |= {"name": "writer", "model-1": "m-2", "order-1": "2", "model-2": "m-1", "order-2": "1",
              "language-2": "zh", "tools-2": "on", "tags-2": "a=b c", "from-2": "10"}  # fmt: skip
     wrong = browser.post("/console/routing/models/edit", form | {"weight-1": "lots"})
@@ -193,7 +193,7 @@ def test_rules_are_previewed_and_the_same_ones_applied(house: House, cloud: str)
     hasty = browser.post("/console/routing/models/edit", form | {"step": "apply"})
     assert hasty.status_code == 200, "it is seen first"
     assert house.platform.operator("GET", "/virtual-models/writer").status_code == 404
-    seen = _fields(hasty.text) | {"language-1": "zh", "step": "apply"}
+    seen = form_fields(hasty.text) | {"language-1": "zh", "step": "apply"}
     other = browser.post("/console/routing/models/edit", seen | {"model-2": ""})
     assert other.status_code == 200, "other rules than those that were seen"
     done = browser.post("/console/routing/models/edit", seen)
@@ -203,8 +203,8 @@ def test_rules_are_previewed_and_the_same_ones_applied(house: House, cloud: str)
     assert entries == [{"model": "m-1", "when": when}, {"model": "m-2"}]
     assert "writer" in browser.get("/console/routing/models").text
     # Changed meanwhile: both are shown, nothing is lost.
-    form = _fields(browser.get("/console/routing/models/edit?name=writer").text)
-    _put(house, "/virtual-models/writer", {"entries": [{"model": "m-2", "weight": 7}]})
+    form = form_fields(browser.get("/console/routing/models/edit?name=writer").text)
+    put(house, "/virtual-models/writer", {"entries": [{"model": "m-2", "weight": 7}]})
     stale = browser.post("/console/routing/models/edit", form | {"step": "preview"})
     assert stale.status_code == 412 and "weight" in stale.text and 'value="m-1"' in stale.text
     taken = browser.post("/console/routing/models/edit", form | {"revision": ""})
@@ -213,7 +213,7 @@ def test_rules_are_previewed_and_the_same_ones_applied(house: House, cloud: str)
 
 @pytest.mark.parametrize("role", ["auditor", "developer", "viewer", "finance"])
 def test_who_may_only_look_changes_nothing(house: House, role: str) -> None:
-    _put(house, "/upstreams/own-b", SPEC, tenant="alpha")
+    put(house, "/upstreams/own-b", SPEC, tenant="alpha")
     browser = house.browser("alpha", role)
     text = browser.get("/console/routing").text
     assert "/console/routing/new" not in text
@@ -228,9 +228,9 @@ def test_who_may_only_look_changes_nothing(house: House, role: str) -> None:
 
 
 def test_nothing_of_another_tenant_is_shown_or_changed(house: House) -> None:
-    _put(house, "/upstreams/secret-cloud", SPEC, tenant="beta")
+    put(house, "/upstreams/secret-cloud", SPEC, tenant="beta")
     model = {"entries": [{"model": "m-1"}]}
-    _put(house, "/virtual-models/secret-model", model, tenant="beta")
+    put(house, "/virtual-models/secret-model", model, tenant="beta")
     revision = house.platform.operator("GET", "/revisions?limit=1").json()["data"][0]["revision"]
     browser = house.browser("alpha", "owner")
     for path in (

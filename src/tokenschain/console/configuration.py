@@ -121,7 +121,9 @@ def named_in(visit: Visit) -> ResourceNamed:
     return ResourceNamed(given.get("name", "").strip(), given.get("of", "").strip())
 
 
-_KINDS = {"upstreams": "an upstream", "virtual-models": "a virtual model"}
+_KINDS = {
+    "upstreams": "an upstream", "virtual-models": "a virtual model", "credentials": "a key"
+}  # fmt: skip
 
 
 async def need_new(visit: Visit, named: ResourceNamed, kind: str) -> None:

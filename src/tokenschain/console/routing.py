@@ -118,10 +118,14 @@ def row_of(resource: ListedResource, states: Sequence[UpstreamStanding]) -> Upst
     return UpstreamRow(found, resource, _spec(resource), state)
 
 
-def _spec(resource: ListedResource) -> UpstreamFields:
+def credentials_of(resource: ListedResource) -> list[str]:
+    """Where an upstream's keys are; never the keys."""
     given = resource.spec.get("credential", [])
-    spec = resource.spec | {"credential": [given] if isinstance(given, str) else given}
-    return msgspec.convert(spec, UpstreamFields)
+    return msgspec.convert([given] if isinstance(given, str) else given, list[str])
+
+
+def _spec(resource: ListedResource) -> UpstreamFields:
+    return msgspec.convert(resource.spec | {"credential": credentials_of(resource)}, UpstreamFields)
 
 
 def _rows(stored: PagePart, states: PagePart | None, *, built_in: bool) -> list[UpstreamRow]:

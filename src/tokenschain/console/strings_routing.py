@@ -115,6 +115,39 @@ ROUTING_STRINGS: dict[str, tuple[str, str]] = {
     "upstream.base_url": ("地址（留空按目录）", "Address (empty: the catalog's)"),
     "upstream.models": ("模型（留空为目录全部）", "Models (empty: all of the catalog)"),
     "upstream.owner": ("所属租户（留空为平台）", "Tenant (empty: the platform's)"),
+    "upstream.edit": ("更改", "Change"),
+    "upstream.edit.sub": (
+        "顺位、区域、并发与密钥；先预览，再应用，1 秒内在所有网关生效",
+        "Place, zone, concurrency and keys: previewed, then applied, in force within a second",
+    ),
+    "upstream.preference": (
+        "顺位（小者优先，默认 100）",
+        "Place among equals, the lower first (100)",
+    ),
+    "upstream.concurrency_max": (
+        "每个网关进程的最大并发（默认 1000）",
+        "Most calls at once, for each gateway worker (1,000)",
+    ),
+    "upstream.references": (
+        "密钥的引用（env:NAME、stored:NAME，以空格分隔）",
+        "References to its keys (env:NAME, stored:NAME; separated by spaces)",
+    ),
+    "upstream.key_add": ("添加密钥", "Add a key"),
+    "upstream.key_add.what": (
+        "密钥加密保存，与现有的一起轮流使用。",
+        "It is stored sealed, and used in turn with those that it has.",
+    ),
+    "upstream.key_name": ("名称", "Name"),
+    "upstream.weights": ("权重", "Weights"),
+    "upstream.weights.what": (
+        "指定此上游的虚拟模型规则；相邻规则按权重分配调用。",
+        "Rules of virtual models that name this upstream; neighbouring ones share calls by weight.",
+    ),
+    "upstream.weights.none": (
+        "没有虚拟模型规则指定此上游，由路由策略选择。",
+        "No rule of a virtual model names it: the routing policy chooses.",
+    ),
+    "upstream.weight.none": ("无（按顺序）", "none: in order"),
     "health.up": ("正常", "Up"),
     "health.down": ("不可用", "Down"),
     "health.unknown": ("未知", "Not known"),

@@ -68,11 +68,12 @@ async def show(visit: Visit, renderer: Renderer) -> Response:
     query = {"limit": LISTED_MAX, "cursor": visit.query.get("cursor"), "tenant": visit.tenant}
     parts = await visit.parts(found=visit.api.get("/virtual-models", ListedResources, query))
     found = parts["found"]
-    rules = [_rules_of(one) for one in found.data.data] if found.data else []
+    rules = [rules_of(one) for one in found.data.data] if found.data else []
     return renderer.page("virtual_models.html", visit, found=found, rules=rules)
 
 
-def _rules_of(resource: ListedResource) -> list[RoutingRule]:
+def rules_of(resource: ListedResource) -> list[RoutingRule]:
+    """The rules of a virtual model, in their order."""
     return msgspec.convert(resource.spec, VirtualModelRules).entries
 
 
@@ -83,7 +84,7 @@ async def ask(visit: Visit, renderer: Renderer) -> Response:
         named.owner = owner_of_new(visit)
         return await _form(visit, renderer, named, [], revision="")
     found = await visit.api.get(named.path("virtual-models"), ListedResource, named.query)
-    rules = [_typed(number, one) for number, one in enumerate(_rules_of(found), 1)]
+    rules = [_typed(number, one) for number, one in enumerate(rules_of(found), 1)]
     revision = str(found.revision)
     return await _form(visit, renderer, named, rules, revision=revision, of_file=found.of_file)
 
