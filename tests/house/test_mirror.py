@@ -225,6 +225,7 @@ ELSEWHERE: dict[str, str] = {
     "infra/migrations/versions/0017_step_up.py": "infra/test_migrations.py",
     "infra/migrations/versions/0018_acknowledged_alerts.py": "infra/test_migrations.py",
     "infra/migrations/versions/0019_request_nonces.py": "infra/test_migrations.py",
+    "infra/migrations/versions/0020_alert_silences.py": "infra/test_migrations.py",
     "infra/parquet.py": "control/api/test_usage.py",
     "infra/redis/cache.py": "field_failures/test_limits.py, field_failures/test_cache_modes.py",
     "infra/redis/connection.py": "field_failures/test_limits.py, field_failures/test_cache_modes.py",

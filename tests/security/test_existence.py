@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any, get_args
 
@@ -37,6 +38,7 @@ def theirs(house: Platform) -> dict[str, str]:
     assert boss("PUT", "/roles/beta/beta-role", {"permissions": ["org:read"]}).status_code == 200
     call = record(1, event_id="beta-call", tenant="beta", project="p1")
     house.app.state.context.ledger.ingest([call_record.encode(call)])
+    silence = {"tenant": "beta", "expires_at_s": int(time.time()) + 3_600, "reason": "load test"}
     deposit = boss("POST", "/wallets/beta/deposits", {"amount": "5", "reference": "bank"})
     return {
         "unit_id": house.unit("tenant", "beta", "beta"),
@@ -47,6 +49,7 @@ def theirs(house: Platform) -> dict[str, str]:
         "binding_id": str(house.rows("select id from bindings where tenant = 'beta'")[0][0]),
         "token_id": owner("GET", f"/users/{owner.id}/tokens").json()["data"][0]["id"],
         "target_id": boss("POST", "/alert-targets", target).json()["id"],
+        "silence_id": boss("POST", "/alert-silences", silence).json()["id"],
         "transaction_id": deposit.json()["transaction_id"],
         "name": "beta-role",
         "event_id": "beta-call",

@@ -176,6 +176,10 @@ def _alert(house: House) -> str:
     return name
 
 
+def _silence() -> dict[str, Any]:
+    return {"tenant": "acme", "expires_at_s": int(time.time()) + 3_600, "reason": "load test"}
+
+
 def _role(house: House) -> str:
     name = f"made-{next(_numbers)}"
     house.made(f"/roles/acme/{name}", {"permissions": ["users:write"]}, "PUT")
@@ -219,6 +223,7 @@ OBJECTS: dict[str, Callable[[House], str]] = {
     "event_id": lambda _: "seen",
     "target_id": lambda house: str(house.made("/alert-targets", TARGET)["id"]),
     "alert_id": _alert,
+    "silence_id": lambda house: str(house.made("/alert-silences", _silence())["id"]),
     "tenant": lambda _: "acme",
     "name": _role,
     "day": lambda _: "2026-11-25",
@@ -257,6 +262,8 @@ BODIES: dict[str, Callable[[], dict[str, Any] | None]] = {
     "POST /users/{user_id}/bindings": lambda: {"role": "writing", "tenant": "acme"},
     "POST /alert-targets/{target_id}/test": lambda: None,
     "POST /alerts/{alert_id}/acknowledge": lambda: None,
+    "POST /alert-silences": _silence,
+    "POST /alert-silences/{silence_id}/end": lambda: None,
     "PUT /roles/{tenant}/{name}": lambda: {"permissions": ["users:write"]},
     "POST /users/{user_id}/tokens": dict,
     "POST /configuration/apply": lambda: {"documents": [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 from starlette.responses import RedirectResponse, Response
 
-from tokenschain.console.admin_api import ApiRefusal
+from tokenschain.console.admin_api import ApiRefusal, Query
 from tokenschain.console.configuration import (
     AppliedChange,
     ListedResource,
@@ -133,7 +133,7 @@ async def _form(
     Args:
         found: as it is now; its revision is the one to change.
     """
-    query = {"limit": VIRTUAL_MODELS_MAX, "tenant": named.owner}
+    query: Query = {"limit": VIRTUAL_MODELS_MAX, "tenant": named.owner}
     parts = await visit.parts(virtual=visit.api.get("/virtual-models", ListedResources, query))
     was_changed = refusal is not None and refusal.status == 412
     return renderer.form(

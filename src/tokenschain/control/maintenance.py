@@ -16,7 +16,7 @@ from tokenschain.control.billing.rollups import DAY_S
 from tokenschain.control.cache.semantic_client import SemanticProcesses
 from tokenschain.control.configuration import store
 from tokenschain.control.identity import api_keys, login_throttle, tokens
-from tokenschain.control.observability import alerts
+from tokenschain.control.observability import alert_silences, alerts
 from tokenschain.control.response_archive import ResponseArchive
 from tokenschain.core.log_events import Reporter, report_failure
 from tokenschain.infra.database.engine import drop_days, ensure_days, first_line
@@ -102,6 +102,7 @@ class Maintenance:
             request_nonces.sweep(connection)
             api_keys.sweep(connection, int(time.time()))
             login_throttle.sweep(connection, int(time.time()))
+            alert_silences.sweep(connection, time.time())
             store.sweep(connection, time.time())
         today = int(time.time() // DAY_S)
         # Partitions are made ahead, so that midnight is a day as any other.

@@ -190,7 +190,7 @@ ACTIONS: dict[str, str] = {
     "records:read": "See call records that the ledger could not take (on the platform).",
     "records:write": "Enter them again, or discard them (on the platform).",
     "alerts:read": "See alert targets and what was sent.",
-    "alerts:write": "Set alert targets.",
+    "alerts:write": "Set alert targets, acknowledge and silence alerts.",
     "cache:read": "See what the cache did and saved.",
     "cache:write": "Drop answers from the cache.",
     "cache:inspect": "Read questions that callers asked often, and the answers they got.",

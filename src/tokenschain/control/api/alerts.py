@@ -25,7 +25,8 @@ from tokenschain.control.api.context import (
     RequestContext,
 )
 from tokenschain.control.identity.ownership import Extent
-from tokenschain.control.observability import alert_targets, alerts
+from tokenschain.control.observability import alert_silences, alert_targets, alerts
+from tokenschain.control.observability.alert_silences import SilencedKind
 from tokenschain.core.errors import ApiError
 from tokenschain.core.tenancy import PLATFORM
 
@@ -82,6 +83,43 @@ class Alert(AnswerBody):
     acknowledged_at_s: int | None
     acknowledged_by: str | None
     """Who looks after it; null: it is not acknowledged."""
+    silenced_by: str | None
+    """The silence for which it was sent to nobody; null: none."""
+
+
+class NewSilence(RequestBody):
+    """Which alerts are not sent for a while; what is left out matches all."""
+
+    example: ClassVar[Example] = {
+        "kind": "budget_forecast", "tenant": "acme", "expires_at_s": 2_000_000_000,
+        "reason": "load test",
+    }  # fmt: skip
+    tenant: MaybeLabel = ""
+    """Whose alerts; empty: the platform's and those of all tenants."""
+    kind: SilencedKind | Literal[""] = ""
+    upstream: Annotated[str, Field(max_length=64, pattern=r"^([\w.@-]+/)?[\w.@-]*$")] = ""
+    """Only what is about this upstream."""
+    from_s: Annotated[int, Field(ge=0, le=2**53)] | None = None
+    """Unix time; now by default."""
+    expires_at_s: Annotated[int, Field(ge=0, le=2**53)]
+    """Unix time; within 30 days."""
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+
+
+class Silence(AnswerBody):
+    """Which alerts are not sent for a while; afterwards it is over by itself."""
+
+    id: str
+    tenant: str
+    kind: str
+    upstream: str
+    from_s: int
+    expires_at_s: int
+    reason: str
+    created_by: str
+    created_at_s: int
+    ended_by: str | None
+    """Who ended it early."""
 
 
 @router.post("/alert-targets", status_code=201)
@@ -151,3 +189,38 @@ def acknowledge_alert(asked: Changing, alert_id: str) -> Alert:
     if alerts.acknowledge(asked.db, alert_id, asked.actor.id, int(time.time())):
         asked.note(found["tenant"], alert_id, {"acknowledged": found["kind"]})
     return Alert.model_validate(alerts.find(asked.db, alert_id))
+
+
+@router.post("/alert-silences", status_code=201)
+def create_silence(asked: Adding, wanted: NewSilence) -> Silence:
+    """Silence alerts for a while, at most 30 days: they are listed, and sent to nobody.
+
+    An alert that was silenced is not sent later either. What protects accounts
+    (`second_factor_reset`) and test messages are always sent.
+    """
+    asked.need(wanted.tenant or PLATFORM)
+    made = alert_silences.add(
+        asked.db, **wanted.model_dump(), by=asked.actor.id, now_s=int(time.time())
+    )
+    asked.note(wanted.tenant, made["id"], wanted.model_dump(exclude={"tenant"}))
+    return Silence.model_validate(made)
+
+
+@router.get("/alert-silences")
+def list_silences(asked: Reading, page: Paged, tenant: NameQuery = None) -> ListAnswer[Silence]:
+    """List silences, those of now and those that ended within 90 days; the last to end first."""
+    whose = asked.tenant(tenant)
+    found = alert_silences.page(asked.db, page, whose)
+    return listed(ListAnswer[Silence], found, asked.visible(found.rows))
+
+
+@router.post("/alert-silences/{silence_id}/end")
+def end_silence(asked: Changing, silence_id: str) -> Silence:
+    """End a silence now."""
+    found = alert_silences.find(asked.db, silence_id)
+    if found is None or not asked.may("alerts:read", found["tenant"] or PLATFORM):
+        raise ApiError("not_found", "There is no such silence.", param="silence_id")
+    asked.need(found["tenant"] or PLATFORM)
+    if alert_silences.end(asked.db, silence_id, asked.actor.id, int(time.time())):
+        asked.note(found["tenant"], silence_id, {"ended": True})
+    return Silence.model_validate(alert_silences.find(asked.db, silence_id))

@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Table, func, select
 from tokenschain.core.errors import ApiError
 from tokenschain.core.tenancy import PLATFORM
 from tokenschain.infra.database.tables import (
+    alert_silences,
     alert_targets,
     api_keys,
     bindings,
@@ -37,6 +38,7 @@ ROLES = Share(roles, 200, "roles of its own")
 UNITS = Share(organization_units, 20_000, "accounts, projects and environments")
 LIMITS = Share(limits, 2_000, "limits")
 ALERT_TARGETS = Share(alert_targets, 20, "targets of alerts")
+ALERT_SILENCES = Share(alert_silences, 100, "silences of alerts that have not ended")
 BINDINGS_PER_USER_MAX = 200
 NAMES_CHARACTERS_MAX = 8_192
 """Of the models that a key or a role's binding names, all together."""

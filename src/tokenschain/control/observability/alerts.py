@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine, RowMapping, func, insert, or_, select
 
 from tokenschain.control.billing import limits, rejected_records
 from tokenschain.control.billing.rollups import DAY_S
+from tokenschain.control.observability import alert_silences
 from tokenschain.control.observability.alert_targets import place_of
 from tokenschain.core.cache.semantic_protocol import Report
 from tokenschain.core.errors import ApiError
@@ -220,7 +221,7 @@ def say_test(connection: Connection, tenant: str, target_id: str, now_s: int) ->
         "id": secrets.new_id("alr"), "tenant": tenant, "at_s": now_s, "kind": "test", "tries": 0,
         "detail": msgspec.json.encode(detail).decode(), "next_try_s": now_s, "sent_at_s": None,
         "targets_left": msgspec.json.encode([target_id]).decode(),
-        "acknowledged_at_s": None, "acknowledged_by": None,
+        "acknowledged_at_s": None, "acknowledged_by": None, "silenced_by": None,
     }  # fmt: skip
     connection.execute(insert(alerts).values(row))
     return row | {"detail": detail}
@@ -284,7 +285,7 @@ class Sender:
 
     async def send_due(self, now_s: float) -> int:
         """Try what is due, of all tenants in turn and side by side; returns how many alerts have
-        now reached everyone."""
+        now reached everyone. What is silenced is sent to nobody, then or later."""
         due = await asyncio.to_thread(self._due, int(now_s))
         return sum(await asyncio.gather(*(self._tell(*one, now_s) for one in due)))
 
@@ -323,14 +324,28 @@ class Sender:
             turn = func.row_number().over(
                 partition_by=alerts.c.tenant, order_by=(alerts.c.next_try_s, alerts.c.id)
             )
-            rows = connection.execute(
-                select(alerts)
-                .where(alerts.c.sent_at_s.is_(None), alerts.c.next_try_s <= now_s)
-                .order_by(turn, alerts.c.next_try_s)
-                .limit(BATCH_MAX)
-            ).mappings()
+            rows = (
+                connection.execute(
+                    select(alerts)
+                    .where(alerts.c.sent_at_s.is_(None), alerts.c.next_try_s <= now_s)
+                    .order_by(turn, alerts.c.next_try_s)
+                    .limit(BATCH_MAX)
+                )
+                .mappings()
+                .all()
+            )
+            silences = alert_silences.in_force(connection, {row["tenant"] for row in rows}, now_s)
             found = []
             for row in rows:
+                detail = msgspec.json.decode(row["detail"])
+                silence = alert_silences.silence_of(silences, row["tenant"], row["kind"], detail)
+                if silence is not None:
+                    connection.execute(
+                        update(alerts)
+                        .where(alerts.c.id == row["id"])
+                        .values(sent_at_s=now_s, targets_left="[]", silenced_by=silence)
+                    )
+                    continue
                 targets = connection.execute(
                     select(alert_targets).where(
                         or_(alert_targets.c.tenant == row["tenant"], alert_targets.c.tenant == "")

@@ -545,8 +545,25 @@ alerts = Table(
     Column("targets_left", Text),  # JSON array of those it has still to reach; null: all
     Column("acknowledged_at_s", BigInteger),
     Column("acknowledged_by", String(64)),
+    Column("silenced_by", String(64)),  # the silence that kept it from being sent
     Index("alerts_by_tenant", "tenant", "at_s"),
     Index("alerts_unsent", "sent_at_s", "next_try_s"),
+)
+
+alert_silences = Table(
+    "alert_silences",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("tenant", String(64), nullable=False),  # empty: all
+    Column("kind", String(32), nullable=False),  # empty: all that may be silenced
+    Column("upstream", String(64), nullable=False),  # empty: about anything
+    Column("from_s", BigInteger, nullable=False),
+    Column("expires_at_s", BigInteger, nullable=False),
+    Column("reason", String(500), nullable=False),
+    Column("created_by", String(64), nullable=False),
+    Column("created_at_s", BigInteger, nullable=False),
+    Column("ended_by", String(64)),  # who ended it early
+    Index("alert_silences_by_end", "expires_at_s", "tenant"),
 )
 
 resources = Table(
