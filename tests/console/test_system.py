@@ -8,9 +8,14 @@ from typing import Any
 import msgspec
 import pytest
 
+from tests.console.test_routing import SPEC
 from tests.console.visitors import House, Page
+from tokenschain import __version__
 from tokenschain.console.platform_state import Diagnosis, concerns
 from tokenschain.console.strings import STRINGS
+from tokenschain.control import gateways
+from tokenschain.core.gateway_status import GatewayStatus
+from tokenschain.core.snapshot import Snapshot, Upstream
 
 NOW_S = 1_764_000_000.0
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -138,3 +143,51 @@ def test_who_may_not_read_usage_is_led_to_a_page_that_may_be_read(house: House) 
     reader = house.browser("alpha", "reviewer")
     sent = reader.get("/console")
     assert (sent.status_code, sent.headers["location"]) == (303, "/console/audit")
+
+
+def test_the_night_view_has_waits_queues_and_the_latest_changes_to_roll_back(house: House) -> None:
+    now_ms = int(time.time() * 1e3)
+    for n in range(200):
+        house.enter(tenant="alpha", model_asked="night-model", model_served="night-model",
+                    started_ms=now_ms - n, first_token_ms=400.0 + n)  # fmt: skip
+    status = GatewayStatus("night-gw-0-aa", 0, 1, __version__, 0.0, 5, 0.2, 0, 1, 0.0, waiting=7)
+    gateways.note(house.platform.engine, status)
+    made = house.platform.operator("PUT", "/upstreams/at-night", {"spec": SPEC, "reason": HOSTILE})
+    number = made.json()["revision"]
+    operator = house.browser("*", "owner")
+    text = operator.get("/console/night").text
+    row = text.partition(">night-model<")[2].partition("</li>")[0]
+    assert "p99 5" in row or "p99 6" in row, row
+    assert "for an upstream: 7" in text
+    assert "<img" not in text and "at-night" in text
+    # Each is rolled back with a look at what that would do first.
+    shown = text.partition(f'id="r-{number}"')[2].partition("</li>")[0]
+    form = {str(one["name"]): str(one["value"]) for one in Page(shown).all("input")}
+    seen = operator.post("/console/routing/revision", form | {"step": "preview"})
+    assert seen.status_code == 200 and "Rolling back would" in seen.text
+    assert house.platform.operator("GET", "/upstreams/at-night").status_code == 200
+    reader = house.browser("*", "viewer").get("/console/night").text
+    assert 'value="preview"' not in reader
+
+
+def test_trouble_with_a_silenced_upstream_is_told_aside(house: House) -> None:
+    publisher = house.platform.app.state.context.publisher
+    before = publisher.snapshot, publisher.health
+    publisher.snapshot = Snapshot(
+        "", {"muted": Upstream("muted", base_url="https://m.example")}, {}
+    )
+    publisher.health = {"muted": "down: refused"}
+    operator = house.browser("*", "owner")
+    try:
+        assert "silence/new?upstream=muted" in operator.get("/console/night").text
+        assert "affect calls" in operator.get("/console/night").text
+        silence = {"upstream": "muted", "expires_at_s": int(time.time()) + 60, "reason": "moving"}
+        made = house.platform.operator("POST", "/alert-silences", silence).json()
+        for path in ("/console/night", "/console/system"):
+            text = operator.get(path).text
+            assert "Silenced until" in text and "Upstream muted is down" in text
+            assert "silence/new?upstream=muted" not in text
+        house.platform.operator("POST", f"/alert-silences/{made['id']}/end")
+        assert "Silenced until" not in operator.get("/console/night").text
+    finally:
+        publisher.snapshot, publisher.health = before

@@ -67,6 +67,8 @@ def found(house: Platform) -> None:
         made = boss("POST", "/alert-targets", target)
         assert made.status_code == 201
         assert boss("POST", f"/alert-targets/{made.json()['id']}/test").status_code == 201
+        silence = {"tenant": tenant, "expires_at_s": int(time.time()) + 3_600, "reason": "test"}
+        assert boss("POST", "/alert-silences", silence).status_code == 201
         fields: dict[str, Any] = {"tenant": tenant, "project": "p1", "cache_key": "ab" * 16}
         now_ms = int(time.time() * 1e3)
         good = record(1, event_id=f"req_{tenant}", started_ms=now_ms, **fields)
@@ -383,6 +385,7 @@ OWNED = (
     "select * from usage_hourly where tenant='beta'",
     "select * from alert_targets where tenant in ('', 'beta')",
     "select * from alerts where tenant in ('', 'beta')",
+    "select * from alert_silences where tenant in ('', 'beta')",
     "select * from cache_flushes where selector not like 'acme%'",
     "select * from resources where tenant in ('', 'beta')",
     "select * from credential_values where id not like 'acme/%'",
@@ -397,6 +400,7 @@ OF_NO_MODEL = (
     "select * from bindings",
     "select * from roles",
     "select * from alert_targets",
+    "select * from alert_silences",
     "select id, acknowledged_by from alerts",
     "select * from cache_flushes",
     "select * from resources",
@@ -445,6 +449,7 @@ class Intruder:
             "limit": [row[0] for row in house.rows("select id from limits")] + ["new-1", "new-2"],
             "target": [row[0] for row in house.rows("select id from alert_targets")],
             "alert": [row[0] for row in house.rows("select id from alerts")],
+            "silence": [row[0] for row in house.rows("select id from alert_silences")],
             "transaction": [
                 row[0] for row in house.rows("select distinct transaction_id from ledger_entries")
             ],
@@ -563,6 +568,9 @@ class Intruder:
             ("DELETE", f"/alert-targets/{pick(ids['target'])}", None),
             ("POST", f"/alert-targets/{pick(ids['target'])}/test", None),
             ("POST", f"/alerts/{pick(ids['alert'])}/acknowledge", None),
+            ("POST", "/alert-silences", {"tenant": pick(["", "acme", "beta"]), "reason": "mine",
+                                         "expires_at_s": int(time.time()) + 3_600}),
+            ("POST", f"/alert-silences/{pick(ids['silence'])}/end", None),
             ("POST", f"/ledger-entries/{pick(ids['transaction'])}/reverse", {"reason": "mine"}),
             ("POST", "/rerate", {"tenant": pick(["acme", "beta"]), "model": "m", "from_s": 0,
                                  "until_s": 2**31, "reason": "mine"}),

@@ -10,6 +10,7 @@ from starlette.responses import RedirectResponse, Response
 
 from tokenschain.console.admin_api import ApiRefusal, segment
 from tokenschain.console.rendering import Pages, Renderer
+from tokenschain.console.silences import silences
 from tokenschain.console.strings import STRINGS
 from tokenschain.console.visit import Visit
 from tokenschain.core import presentation
@@ -42,6 +43,7 @@ class AlertRow(msgspec.Struct):
     targets_left: str | None
     acknowledged_at_s: int | None = None
     acknowledged_by: str | None = None
+    silenced_by: str | None = None
 
     @property
     def missed(self) -> list[str]:
@@ -108,12 +110,13 @@ async def _page(visit: Visit, renderer: Renderer, refusal: ApiRefusal | None) ->
     if visit.fragment == "alerts":
         parts = await visit.parts(alerts=alerts)
     else:
-        parts = await visit.parts(alerts=alerts, targets=_targets(visit))
+        parts = await visit.parts(alerts=alerts, targets=_targets(visit), silences=silences(visit))
     found, now_s = parts["alerts"].data, time.time()
     rows = found.data if found else []
     template = "_alerts.html" if visit.fragment == "alerts" else "alerts.html"
     return renderer.form(
         template, visit, refusal, alerts=parts["alerts"], targets=parts.get("targets"),
+        silences=parts.get("silences"),
         groups=[("open", [one for one in rows if one.is_open(now_s)]),
                 ("past", [one for one in rows if not one.is_open(now_s)])],
         said={one.id: sentence(visit, one) for one in rows}, watched=WATCHED,

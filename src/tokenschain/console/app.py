@@ -24,12 +24,14 @@ from tokenschain.console import (
     organization,
     overview,
     people,
+    platform_settings,
     playground,
     revisions,
     roles,
     routing,
     scope,
     search,
+    silences,
     start,
     static_files,
     step_up,
@@ -106,6 +108,7 @@ PAGES: Pages = {
     **revisions.PAGES,
     **cache.PAGES,
     **alerts.PAGES,
+    **silences.PAGES,
     **me.PAGES,
     **tokens.PAGES,
     **people.PAGES,
@@ -113,6 +116,7 @@ PAGES: Pages = {
     **organization.PAGES,
     **audit.PAGES,
     **system.PAGES,
+    **platform_settings.PAGES,
 }
 
 

@@ -75,6 +75,7 @@ class DiagnosedGateway(msgspec.Struct):
     rejected_revision: int | None
     rejected_reason: str
     refused_keys: list[DiagnosedKey]
+    waiting: int = 0
 
     @property
     def place(self) -> str:
@@ -126,6 +127,8 @@ class Concern(NamedTuple):
     since_s: float | None = None
     runbook: str = ""
     """A section of the page of incidents."""
+    upstream: str = ""
+    """Which it is about."""
 
 
 def concerns(seen: Diagnosis) -> list[Concern]:
@@ -188,10 +191,11 @@ def _of_upstreams(seen: Diagnosis) -> Iterator[Concern]:
             by_calls = one.health.startswith("down")
             told_down = one.health if by_calls else one.probe
             why = (by_calls and one.last_error) or told_down.removeprefix("down: ")
-            yield Concern("down", name | {"why": why}, True, one.last_success_s, UPSTREAM_DOWN)
+            yield Concern("down", name | {"why": why}, True, one.last_success_s, UPSTREAM_DOWN,
+                          one.id)  # fmt: skip
         elif one.failed >= FAILURES_WARN and one.failed >= FAILURE_SHARE_WARN * tried:
             told = name | {"failed": one.failed, "tried": tried, "why": one.last_error or "—"}
-            yield Concern("failing", told, False, runbook=UPSTREAM_DOWN)
+            yield Concern("failing", told, False, runbook=UPSTREAM_DOWN, upstream=one.id)
         for variable, places in one.unset_variables.items():
             told = name | {"variable": variable, "places": ", ".join(places)}
-            yield Concern("variable", told, False)
+            yield Concern("variable", told, False, upstream=one.id)

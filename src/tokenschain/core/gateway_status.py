@@ -88,6 +88,8 @@ class GatewayStatus(msgspec.Struct, frozen=True):
     journal_bytes_max: int
     journal_lag_s: float
     """Since control had everything."""
+    waiting: int = 0
+    """Calls that wait for an upstream with room."""
     upstreams: tuple[UpstreamStatus, ...] = ()
     lost: dict[str, str] = {}
     """What does not answer, and why: `control`, `budgets`, `rates`, `redis`, `semantic`."""

@@ -516,6 +516,7 @@ class GatewayWorker:
             journal_backlog_bytes=self._journal.backlog_bytes,
             journal_bytes_max=self._journal.limits.total_bytes_max,
             journal_lag_s=round(now - uplink.shipped_at, 3),
+            waiting=self._dispatch.wait_queue.waiting,
             upstreams=upstream_statuses(
                 self._router, self._dispatch.health, self._upstreams.key_states(), now
             ),

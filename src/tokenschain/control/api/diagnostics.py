@@ -11,16 +11,20 @@ from fastapi import APIRouter, Depends
 
 from tokenschain import __version__
 from tokenschain.control import gateways, revisions
-from tokenschain.control.api.bodies import AnswerBody
+from tokenschain.control.api.bodies import AnswerBody, Items
 from tokenschain.control.api.context import AdminRoute, Permission, RequestContext
 from tokenschain.control.billing import ledger
 from tokenschain.control.identity.ownership import Extent
 from tokenschain.control.upstream_health import RECENT_S
 from tokenschain.infra import hardening
+from tokenschain.infra.config.shown import shown_settings
 from tokenschain.infra.database import engine as database
 
 router = APIRouter(prefix="/api/v1", route_class=AdminRoute, tags=["diagnostics"])
 Reading = Annotated[RequestContext, Depends(Permission("models:read", Extent.PLATFORM))]
+ReadingSettings = Annotated[
+    RequestContext, Depends(Permission("configuration:read", Extent.PLATFORM))
+]
 
 
 class DatabaseDiagnosis(AnswerBody):
@@ -88,6 +92,8 @@ class GatewayDiagnosis(AnswerBody):
     journal_backlog_bytes: int
     journal_bytes_max: int
     journal_lag_s: float
+    waiting: int
+    """Calls that wait for an upstream with room."""
     lost: dict[str, str]
     """What it cannot reach, and why."""
     rejected_revision: int | None
@@ -128,6 +134,26 @@ class Diagnostics(AnswerBody):
     """Whether each process that compares questions answers, by its address."""
 
 
+class SettingInForce(AnswerBody):
+    """A setting of control's process, with what is secret in it masked."""
+
+    name: str
+    value: str
+    origin: str
+    """`environment`, the settings file, or `default`."""
+    is_default: bool
+
+
+@router.get("/settings")
+def list_settings(asked: ReadingSettings) -> Items[SettingInForce]:
+    """List the settings that control runs with, never secrets, and where each is from.
+
+    Processes on other machines have settings of their own.
+    """
+    shown = shown_settings(asked.context.settings)
+    return Items[SettingInForce](data=[SettingInForce(**one._asdict()) for one in shown])
+
+
 @router.get("/diagnostics")
 def read_diagnostics(asked: Reading) -> Diagnostics:
     """Read how the platform is: database, upstreams as calls found them, records, processes."""
@@ -165,7 +191,7 @@ def _gateway(seen: gateways.Seen) -> GatewayDiagnosis:
         received_s=seen.seen_s, revision=status.revision, snapshot_age_s=status.snapshot_age_s,
         journal_backlog_bytes=status.journal_backlog_bytes,
         journal_bytes_max=status.journal_bytes_max, journal_lag_s=status.journal_lag_s,
-        lost=status.lost,
+        waiting=status.waiting, lost=status.lost,
         rejected_revision=None if rejected is None else rejected.revision,
         rejected_reason="" if rejected is None else rejected.why,
         applied_parts=[] if rejected is None else list(rejected.applied),

@@ -104,7 +104,7 @@ def in_force(
         table.expires_at_s > now_s, table.from_s <= now_s,
         or_(table.tenant == "", table.tenant.in_(tenants)),
     )  # fmt: skip
-    return list(connection.execute(wanted.order_by(table.id)).mappings())
+    return [dict(row) for row in connection.execute(wanted.order_by(table.id)).mappings()]
 
 
 def silence_of(
