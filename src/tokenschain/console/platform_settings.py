@@ -26,7 +26,11 @@ class SettingShown(msgspec.Struct):
     name: str
     value: str
     origin: str
-    is_default: bool
+
+    @property
+    def is_default(self) -> bool:
+        """Whether nothing sets it."""
+        return self.origin == "default"
 
 
 class SettingsShown(msgspec.Struct):

@@ -84,7 +84,7 @@ class Alert(AnswerBody):
     acknowledged_by: str | None
     """Who looks after it; null: it is not acknowledged."""
     silenced_by: str | None
-    """The silence for which it was sent to nobody; null: none."""
+    """The silence for which it was not sent; null: none."""
 
 
 class NewSilence(RequestBody):
@@ -193,7 +193,7 @@ def acknowledge_alert(asked: Changing, alert_id: str) -> Alert:
 
 @router.post("/alert-silences", status_code=201)
 def create_silence(asked: Adding, wanted: NewSilence) -> Silence:
-    """Silence alerts for a while, at most 30 days: they are listed, and sent to nobody.
+    """Silence alerts for a while, at most 30 days: they are listed, and not sent.
 
     An alert that was silenced is not sent later either. What protects accounts
     (`second_factor_reset`) and test messages are always sent.

@@ -141,7 +141,6 @@ class SettingInForce(AnswerBody):
     value: str
     origin: str
     """`environment`, the settings file, or `default`."""
-    is_default: bool
 
 
 @router.get("/settings")
@@ -151,7 +150,9 @@ def list_settings(asked: ReadingSettings) -> Items[SettingInForce]:
     Processes on other machines have settings of their own.
     """
     shown = shown_settings(asked.context.settings)
-    return Items[SettingInForce](data=[SettingInForce(**one._asdict()) for one in shown])
+    return Items[SettingInForce](
+        data=[SettingInForce(name=one.name, value=one.value, origin=one.origin) for one in shown]
+    )
 
 
 @router.get("/diagnostics")
