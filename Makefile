@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 MODEL_CACHE := $(HOME)/.cache/tokenschain
 .DEFAULT_GOAL := help
-.PHONY: help run cluster test proofs check check-speed pictures bench bench-compiled bench-stores bench-peers chaos docs matrix fuzz clean
+.PHONY: help run cluster test proofs check check-speed check-verifier pictures bench bench-compiled bench-stores bench-peers chaos docs matrix fuzz clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -72,6 +72,10 @@ bench/build/callgrind.so: bench/callgrind.c
 
 check-speed: $(VENV)/dev bench/build/callgrind.so  ## Count a call's instructions; more than the budget fails
 	@$(BIN)/python -m bench.instructions
+
+DATA ?= data/semcache
+check-verifier: $(VENV)/dev  ## Rank question pairs in DATA=FOLDER; worse than plain cosine fails
+	OMP_NUM_THREADS=1 $(BIN)/python -m bench.verifier --check --data $(DATA) --keep-embeddings $(MODEL_CACHE)/embeddings
 
 bench/build/%: bench/%.c
 	@command -v gcc >/dev/null || { apt-get update -q && apt-get install -y -q gcc libc6-dev; }

@@ -483,7 +483,8 @@ def _streams(
 ) -> None:
     banking, clinc = data / "banking77.jsonl", data / "clinc150.jsonl"
     kinds: dict[str, Any] = {
-        "FAQ, synthetic": lambda seed, **more: ev.faq_stream(seed, calls, **more)
+        "FAQ, synthetic": lambda seed, **more: ev.faq_stream(seed, calls, **more),
+        "FAQ, Chinese": lambda seed, **more: ev.chinese_faq_stream(seed, calls, **more),
     }
     if banking.exists() and clinc.exists():
         kinds["Banking77"] = lambda seed, **more: ev.intent_stream(
@@ -493,7 +494,8 @@ def _streams(
         lines,
         f"streams of {calls:,} calls, bound {ev.FALSE_HIT_RATE_MAX:.0%} wrong of what is served",
     )
-    heads = ["stream", "seed", "exact hits", "hits", "wrong of served", "95 % interval", "checked"]
+    heads = ["stream", "seed", "exact hits", "hits", "of an oracle's gain", "wrong of served",
+             "95 % interval", "undecided", "checked"]  # fmt: skip
     rows = []
     for name, make in kinds.items():
         variants: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
@@ -520,9 +522,10 @@ def _streams(
                 low, high = ran.interval
                 wrong.append(ran.false_hit_rate)
                 rows.append([title, str(seed), f"{ran.exact / ran.calls:.1%}", f"{ran.hits:.1%}",
-                             f"{ran.false_hit_rate:.2%}", f"{low:.2%} to {high:.2%}",
+                             f"{ran.gained:.0%}", f"{ran.false_hit_rate:.2%}",
+                             f"{low:.2%} to {high:.2%}", str(ran.undecided),
                              f"{ran.checked / ran.calls:.1%}"])  # fmt: skip
-            rows.append([f"{title}: mean", "", "", "", f"{fmean(wrong):.2%}", "", ""])
+            rows.append([f"{title}: mean", "", "", "", "", f"{fmean(wrong):.2%}", "", "", ""])
     _show(lines, heads, rows)
 
 

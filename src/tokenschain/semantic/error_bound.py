@@ -69,7 +69,7 @@ class Features(NamedTuple):
 
 _PRIOR = np.array([0.0, 1.0, 0.0, 0.0, 0.0, 0.0])
 """Intercept and coefficients before anything is learned: the verifier's odds as they are."""
-_CENTRE = np.array([0.0, 0.93, 0.75, 0.02, 0.2])
+_CENTRE = np.array([0.0, 0.93, 0.65, 0.02, 0.2])
 _SCALE = np.array([1.0, 0.03, 0.12, 0.02, 0.2])
 """About the mean and spread of the features among neighbours: `RIDGE` then weighs on all alike."""
 

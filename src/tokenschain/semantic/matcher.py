@@ -30,7 +30,7 @@ from tokenschain.semantic.tenant_rows import TenantRows
 from tokenschain.semantic.verifier import Verifier
 
 FAST_COUNT, FINE_COUNT = 20, 5
-FAST_MIN = 0.35
+FAST_MIN = 0.2
 """Cosine below which no two questions ask the same; the better embedder is not run."""
 NEAR_MIN = 0.02
 """Verifier's probability from which a cached answer is worth comparing with the upstream's."""

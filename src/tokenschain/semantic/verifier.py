@@ -1,6 +1,9 @@
-"""Verifier: the probability that two questions ask the same, by a small neural network.
+"""Verifier: the probability that two questions ask the same, from cosines and differences.
 
-Weights are trained by `python -m bench.verifier` and shipped in `data/verifier.json`.
+Log-odds that add up: a weight for each piece of evidence, with the sign that it must have. A higher
+cosine never lowers the probability and a difference never raises it, so the verifier moves the
+order that the cosine gives only where evidence says so. Weights are trained by
+`python -m bench.verifier` and shipped in `data/verifier.json`.
 """
 
 from __future__ import annotations
@@ -13,10 +16,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenschain.semantic.guards import FEATURES, Guards, vetoes
+from tokenschain.semantic.guards import Guards, vetoes
 from tokenschain.semantic.text_facts import TextFacts
 
 Matrix = npt.NDArray[np.float64]
+EVIDENCE = {
+    "e5": 1, "use": 1, "gist": 1, "numbers_both": 1,
+    # Of two pairs with the same cosine, the one with more letters in common is likelier a question
+    # with one word changed, and the other a paraphrase.
+    "letters": -1, "words": -1,
+    "negation": -1, "opposite": -1, "names": -1, "capitals": -1, "roles": -1, "aspects": -1,
+    "asks": -1, "mine": -1, "codes": -1, "language": -1, "added": -1, "times": -1,
+}  # fmt: skip
+"""What is weighed, by its name in `Guards.compare`, and whether it speaks for or against; `e5` and
+`use` are the cosines of the better and of the fast embedder."""
 
 
 class Verifier:
@@ -25,20 +38,20 @@ class Verifier:
     def __init__(self, weights: dict[str, Any], guards: Guards) -> None:
         """
         Args:
-            weights: `features`, `mean`, `scale`, `hidden`, `hidden_bias`, `out`, `out_bias`.
+            weights: `evidence`, a weight for each name; `intercept`.
 
         Raises:
-            ValueError: they are for other evidence.
+            ValueError: they are for other evidence, or one has the wrong sign.
         """
-        if tuple(weights["features"]) != FEATURES:
-            raise ValueError("the verifier's weights are for other features: train it again")
+        given = weights["evidence"]
+        if given.keys() != EVIDENCE.keys():
+            raise ValueError("the verifier's weights are for other evidence: train it again")
+        wrong = [name for name, sign in EVIDENCE.items() if given[name] * sign < 0]
+        if wrong:
+            raise ValueError(f"weights with the wrong sign: {', '.join(wrong)}")
         self._guards = guards
-        self._mean = np.array(weights["mean"])
-        self._scale = np.array(weights["scale"])
-        self._hidden = np.array(weights["hidden"])
-        self._hidden_bias = np.array(weights["hidden_bias"])
-        self._out = np.array(weights["out"])
-        self._out_bias = float(weights["out_bias"])
+        self._weights = np.array([float(given[name]) for name in EVIDENCE])
+        self._intercept = float(weights["intercept"])
 
     @staticmethod
     def shipped() -> Verifier:
@@ -58,9 +71,7 @@ class Verifier:
 
     def probability(self, evidence: Matrix) -> Matrix:
         """Shape (pairs,), from evidence of shape (pairs, features)."""
-        x = (evidence - self._mean) / self._scale
-        hidden = np.tanh(x @ self._hidden + self._hidden_bias)
-        return np.asarray(1.0 / (1.0 + np.exp(-(hidden @ self._out + self._out_bias))))
+        return np.asarray(1.0 / (1.0 + np.exp(-(evidence @ self._weights + self._intercept))))
 
     def weigh(
         self, a: TextFacts, b: TextFacts, fine: float, fast: float
@@ -81,8 +92,8 @@ class Verifier:
 def evidence_of(
     guards: Guards, a: TextFacts, b: TextFacts, fine: float, fast: float
 ) -> tuple[list[float], tuple[str, ...]]:
-    """The evidence in the order of `FEATURES`, and the vetoes."""
+    """The evidence in the order of `EVIDENCE`, and the vetoes."""
     found = guards.compare(a, b)
     why = vetoes(a, b, found)
     found["e5"], found["use"] = fine, fast
-    return [found[name] for name in FEATURES], why
+    return [found[name] for name in EVIDENCE], why
