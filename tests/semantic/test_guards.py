@@ -37,8 +37,8 @@ def why(a: str, b: str) -> tuple[str, ...]:
         ("Can I cancel?", "Can't I cancel?", "negation"),
         ("Price of the Team plan?", "Price of the Solo plan?", "capitals"),
         ("Is A better than B for cats?", "Is B better than A for cats?", "comparison"),
-        ("How do I change my delivery slot?", "How do I change my billing slot?", "swapped"),
-        ("iPhone15多少钱", "iPhone16多少钱", "codes"),
+        ("How do I change my delivery slot?", "How do I change my billing slot?", "scopes"),
+        ("iPhone15多少钱", "iPhone16多少钱", "numbers"),
         ("How do I reset it?", "怎么重置", "language"),
     ],
 )

@@ -1,24 +1,39 @@
 """Guards: differences between two questions that rule a semantic cache hit out.
 
-They are about numbers, money, dates, codes, names, negation, opposites, direction, aspect, role and
-language, see `text_facts`. Some settle it (`vetoes`), the rest are evidence for `verifier`.
+They are about numbers, money, dates, codes, names, negation, opposites, scope, aspect, roles,
+things of one kind, direction and language, see `text_facts`. Some settle it (`vetoes`): what is
+said on both sides and differs, or what one side adds to words that are the same otherwise. The
+rest is evidence for `verifier`.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
+from collections import Counter
+from typing import NamedTuple
 
 from tokenschain.semantic.lexicon import Lexicon
+from tokenschain.semantic.quantities import Quantity, alike, dates_alike
 from tokenschain.semantic.text_facts import FactReader, TextFacts, stem
 
-ALIKE_MIN = 0.6
-"""Letters in common from which a single negation or opposite is the difference itself."""
-SAME_FORM_MIN = 0.7
-"""Two sentences of the same form, one with another word in it, are two questions; where the
-form differs, other words may say the same."""
-_MORE_THAN = re.compile(r"\b(?:better|worse|more|less|rather|[a-z]{2,}er)\b.*\bthan\b|比")
+COMPARED_CHARS = 400
+"""Of longer texts the beginning is compared letter by letter, so that the time has a limit."""
+COMPARED_WORDS = 200
+PARTED_MAX = 16
+"""Letters of a code that is looked for in another text whatever parts it there."""
+_MORE_THAN = re.compile(
+    r"\b(?:better|worse|more|less|rather|[a-z]{2,}er)\b.*\bthan\b|比(?![较例赛如])"
+)
 _TOWARDS = re.compile(r"[到去至飞转兑往换寄]|翻译|\bto\b|\binto\b")
+_ASKING = frozenset(
+    ("怎么", "什么", "哪里", "哪个", "是否", "可以", "多久", "什么时候", "为什么", "想要", "好吗")
+)
+"""Words that ask: another one of them alone is no other thing."""
+_SYMMETRIC = frozenset(
+    ("绑定", "连接", "区别", "结婚", "比较", "link", "connect", "differ", "marry", "merge")
+)
+_JOINED = frozenset(("和", "与", "跟", "或", "或者", "还是", "and", "or"))
 FEATURES = (
     "e5", "use", "letters", "words", "content", "order", "extra_a", "extra_b", "replaced",
     "length", "numbers", "units", "dates", "codes", "names", "capitals", "negation", "opposite",
@@ -31,9 +46,12 @@ class Guards:
     """Reads and compares questions by the lists of a lexicon."""
 
     def __init__(self, lexicon: Lexicon) -> None:
-        self.facts_of = FactReader(lexicon).facts_of
-        self._opposites = [tuple(sorted(pair)) for pair in lexicon.opposites]
+        self._reader = FactReader(lexicon)
+        self.facts_of = self._reader.facts_of
         self._prefixes_en = lexicon.prefixes_en
+        self._prefix_pairs = [(pair[0], pair[1]) for pair in lexicon.prefix_pairs]
+        self._endings = lexicon.substance_endings
+        self._heads = frozenset(stem(word) for word in lexicon.heads)
 
     @staticmethod
     def shipped() -> Guards:
@@ -42,12 +60,14 @@ class Guards:
 
     def compare(self, a: TextFacts, b: TextFacts) -> dict[str, float]:
         """The differences of two texts; all between 0 and 1, the more the more different, but for
-        `letters`, `words`, `content` and `order`, which count what is common."""
-        letters = difflib.SequenceMatcher(None, a.text, b.text, autojunk=False).ratio()
-        matcher = difflib.SequenceMatcher(None, a.words, b.words, autojunk=False)
+        `letters`, `words`, `content`, `order`, `gist` and `rest`, which count what is common."""
+        letters = difflib.SequenceMatcher(
+            None, a.text[:COMPARED_CHARS], b.text[:COMPARED_CHARS], autojunk=False
+        ).ratio()
+        words_a, words_b = a.words[:COMPARED_WORDS], b.words[:COMPARED_WORDS]
+        matcher = difflib.SequenceMatcher(None, words_a, words_b, autojunk=False)
         one, two = set(a.words), set(b.words)
         union = one | two
-        jaccard = len(one & two) / len(union) if union else 1.0
         only_a, only_b = a.content - b.content, b.content - a.content
         shared = len(a.content & b.content)
         replaced = sum(
@@ -56,26 +76,24 @@ class Guards:
             if kind == "replace"
         )
         size = max(1, min(len(a.words), len(b.words)))
-        gist, swapped, added = _gists(a.gist, b.gist)
-        numbers_a = {value for value, _ in a.numbers}
-        numbers_b = {value for value, _ in b.numbers}
+        numbers = _unlike_quantities(a.numbers, b.numbers)
+        values = {value for value, _ in a.numbers}
         return {
             "letters": letters,
-            "words": jaccard,
+            "words": len(one & two) / len(union) if union else 1.0,
             "content": shared / max(1, shared + len(only_a) + len(only_b)),
             "order": matcher.ratio(),
             "extra_a": len(only_a) / max(1, len(a.content)),
             "extra_b": len(only_b) / max(1, len(b.content)),
             "replaced": replaced / size,
             "length": abs(len(a.text) - len(b.text)) / max(1, len(a.text), len(b.text)),
-            "numbers": float(numbers_a != numbers_b),
+            "numbers": float(numbers.differ),
             "units": float(_units_differ(a.numbers, b.numbers)),
-            "dates": float(a.dates != b.dates),
+            "dates": float(_unlike_dates(a.dates, b.dates).differ),
             "codes": float(a.codes != b.codes),
             "names": float(a.names != b.names),
             "capitals": _unlike(a.capitals, b.capitals),
             "negation": float(a.negations % 2 != b.negations % 2),
-            "opposite": float(self._opposite(a, b)),
             "times": float(a.times != b.times),
             "aspects": _unlike(a.aspects, b.aspects),
             "roles": _unlike(a.roles, b.roles),
@@ -87,80 +105,300 @@ class Guards:
             "same_bag": float(sorted(a.words) == sorted(b.words) and a.words != b.words),
             "short": 1.0 / size,
             "chinese": max(a.chinese, b.chinese),
-            "numbers_both": float(bool(numbers_a) and numbers_a == numbers_b),
+            "numbers_both": float(bool(values) and not numbers.differ),
             "names_both": float(bool(a.names) and a.names == b.names),
-            "gist": gist,
-            "swapped": swapped,
-            "added": added,
+            **self._by_meaning(a, b),
         }
 
-    def _opposite(self, a: TextFacts, b: TextFacts) -> bool:
-        """One has a word where the other has its opposite."""
-        if a.text == b.text:
+    def _by_meaning(self, a: TextFacts, b: TextFacts) -> dict[str, float]:
+        """What differs word by word, once words that say the same are one."""
+        left_a, left_b, slips = self._left(a, b)
+        contrast, one_sided, named = self._classes(a, b, slips)
+        rest_a = [word for word in left_a if word not in named and word not in _ASKING]
+        rest_b = [word for word in left_b if word not in named and word not in _ASKING]
+        size = max(1, len(a.gist), len(b.gist))
+        common = len(a.gist) - len(left_a)
+        found = {
+            "gist": common / size,
+            "swapped": float(bool(left_a and left_b)),
+            "added": abs(len(left_a) - len(left_b)) / size,
+            "rest": common / max(1, common + max(len(rest_a), len(rest_b))),
+            "same_frame": float(not rest_a and not rest_b),
+            "opposite": float("opposites" in contrast or self._turned_prefix(a, b)),
+            "denied": float(_denied_here_only(a, b) or _denied_here_only(b, a)),
+            "reversed": float(_reversed(a, b)),
+            "substance": float(self._other_substance(a, b, rest_a, rest_b)),
+            "narrowed": float(self._other_head(a, b, left_a, left_b)),
+            "numbers_contrast": float(_unlike_quantities(a.numbers, b.numbers).contrast),
+            "dates_contrast": float(_unlike_dates(a.dates, b.dates).contrast),
+            "swap_words": float(bool(rest_a) and bool(rest_b)),
+        }
+        for section in ("scopes", "aspects", "roles", "kinds", "names", "times", "moments"):
+            found[f"other_{section}"] = float(section in contrast)
+        for section in ("scopes", "roles", "names", "times", "kinds"):
+            found[f"only_{section}"] = float(section in one_sided)
+        return found
+
+    def _left(self, a: TextFacts, b: TextFacts) -> tuple[list[str], list[str], set[str]]:
+        """The words of each gist that the other has not, and those that are the same but for a
+        slip of the keyboard."""
+        slips: set[str] = set()
+        common = Counter(a.gist) & Counter(b.gist)
+        left_a, left_b = _without(a.gist, common), _without(b.gist, common)
+        for word in left_a[:COMPARED_WORDS]:
+            if not word.isascii():
+                continue
+            for other in left_b[:COMPARED_WORDS]:
+                if self._slip(_spelled(word, a), _spelled(other, b)):
+                    left_a.remove(word)
+                    left_b.remove(other)
+                    slips |= {word, other}
+                    break
+        return left_a, left_b, slips
+
+    def _slip(self, word: str, other: str) -> bool:
+        """Whether one is the other, misspelt."""
+        if min(len(word), len(other)) < 4 or not other.isascii() or word[0] != other[0]:
             return False
-        for one, other in self._opposites:
-            a1, a2 = _has(a, one), _has(a, other)
-            b1, b2 = _has(b, one), _has(b, other)
-            if (a1 and not a2 and b2 and not b1) or (a2 and not a1 and b1 and not b2):
-                return True
-        only_a, only_b = set(a.words) - set(b.words), set(b.words) - set(a.words)
-        for mine, theirs in ((only_a, only_b), (only_b, only_a)):
-            for word in mine:
-                if len(word) > 3 and any(prefix + word in theirs for prefix in self._prefixes_en):
-                    return True
-        return False
+        if abs(len(word) - len(other)) > 2 or (
+            self._reader.knows(stem(word)) and self._reader.knows(stem(other))
+        ):
+            return False
+        if self._substances(word, other) or self._paired_prefix(word, other):
+            return False
+        return _edits(word, other) <= (1 if min(len(word), len(other)) < 7 else 2)
+
+    def _substances(self, word: str, other: str) -> bool:
+        """Ethanol and methanol, nitrate and nitrite: named alike, and two things."""
+        if min(len(word), len(other)) < 5 or sorted(word) == sorted(other):
+            return False
+        mine = [ending for ending in self._endings if word.endswith(ending)]
+        theirs = [ending for ending in self._endings if other.endswith(ending)]
+        if not mine or not theirs:
+            return False
+        ending, its = max(mine, key=len), max(theirs, key=len)
+        if ending == its:
+            return len(word) - len(ending) >= 1 and word[:3] != other[:3]
+        return word.removesuffix(ending) == other.removesuffix(its)
+
+    def _paired_prefix(self, word: str, other: str) -> bool:
+        return any(
+            (word.startswith(one) and other == two + word[len(one) :])
+            or (word.startswith(two) and other == one + word[len(two) :])
+            for one, two in self._prefix_pairs
+            if len(word) > len(one) + 3
+        )
+
+    def _other_substance(
+        self, a: TextFacts, b: TextFacts, rest_a: list[str], rest_b: list[str]
+    ) -> bool:
+        if not len(rest_a) == len(rest_b) == 1:
+            return False
+        word, other = _spelled(rest_a[0], a), _spelled(rest_b[0], b)
+        return self._substances(word, other) or self._paired_prefix(word, other)
+
+    def _other_head(self, a: TextFacts, b: TextFacts, left_a: list[str], left_b: list[str]) -> bool:
+        """A gift, and a gift card: one word more, and another thing."""
+        if sorted(map(len, (left_a, left_b))) != [0, 1]:
+            return False
+        more, word = (a, left_a[0]) if left_a else (b, left_b[0])
+        if word not in self._heads:
+            return False
+        at = more.gist.index(word)
+        if at == 0:
+            return False
+        before = more.gist[at - 1]
+        joined = f"{before}{word}" if not word.isascii() else f"{before}"
+        return (
+            joined in more.text
+            if not word.isascii()
+            else bool(
+                re.search(rf"\b{re.escape(before)}[a-z]{{0,4}}[ -]{re.escape(word)}", more.text)
+            )
+        )
+
+    def _classes(
+        self, a: TextFacts, b: TextFacts, slips: set[str]
+    ) -> tuple[set[str], set[str], set[str]]:
+        """Sections in which both name something that the other does not, those in which one
+        does, and the words that did."""
+        by_class_a, by_class_b = _by_class(a), _by_class(b)
+        same = slips | (set(a.gist) & set(b.gist))
+        contrast: set[str] = set()
+        one_sided: set[str] = set()
+        named: set[str] = set()
+        for place in by_class_a.keys() | by_class_b.keys():
+            mine, theirs = by_class_a.get(place, {}), by_class_b.get(place, {})
+            only_a = {n for n in mine.keys() - theirs.keys() if mine[n] not in same}
+            only_b = {n for n in theirs.keys() - mine.keys() if theirs[n] not in same}
+            section = self._reader.section_of[place]
+            if only_a and only_b:
+                if section == "opposites" and (len(mine) > 1 or len(theirs) > 1):
+                    continue
+                contrast.add(section)
+            elif only_a or only_b:
+                one_sided.add(section)
+            else:
+                continue
+            if (only_a and only_b) or section in ("scopes", "roles", "times", "names"):
+                named |= {mine[n] for n in only_a} | {theirs[n] for n in only_b}
+        return contrast, one_sided, named
+
+    def _turned_prefix(self, a: TextFacts, b: TextFacts) -> bool:
+        """Suitable and unsuitable."""
+        only_a, only_b = set(a.gist) - set(b.gist), set(b.gist) - set(a.gist)
+        return any(
+            prefix + word in theirs
+            for mine, theirs in ((only_a, only_b), (only_b, only_a))
+            for word in mine
+            if len(word) > 3 and word.isascii()
+            for prefix in self._prefixes_en
+        )
 
 
 def vetoes(a: TextFacts, b: TextFacts, found: dict[str, float]) -> tuple[str, ...]:
     """What settles that two texts do not ask the same, whatever else speaks for it."""
     why = []
-    for name in ("numbers", "units", "dates", "direction", "comparison"):
+    same_frame = bool(found["same_frame"])
+    alike_words = max(found["letters"], found["gist"])
+    for name in ("units", "direction", "comparison", "reversed", "narrowed", "substance"):
         if found[name]:
             why.append(name)
-    if a.codes and b.codes and a.codes != b.codes:
+    for name in ("numbers", "dates"):
+        if found[f"{name}_contrast"] or (found[name] and same_frame):
+            why.append(name)
+    if _other_codes(a, b):
         why.append("codes")
     if found["language"] > 0.5:
         why.append("language")
-    if a.names != b.names and (a.names or b.names):
+    if found["other_names"] or (found["only_names"] and same_frame):
         why.append("names")
     if _other_names(a, b):
         why.append("capitals")
-    if found["order"] >= SAME_FORM_MIN and found["swapped"]:
-        why.append("swapped")
-    if a.times != b.times and ((a.times and b.times) or found["letters"] > ALIKE_MIN):
+    if found["other_times"] or found["other_moments"] or (found["only_times"] and same_frame):
         why.append("times")
-    if found["opposite"] and (found["letters"] > 0.3 or found["gist"] > 0.15):
+    for name in ("scopes", "roles"):
+        if (found[f"other_{name}"] and found["rest"] >= 0.5) or (
+            found[f"only_{name}"] and same_frame
+        ):
+            why.append(name)
+    if found["other_kinds"] and found["rest"] >= 0.5:
+        why.append("kinds")
+    if found["other_aspects"] and found["rest"] >= 0.5:
+        why.append("aspects")
+    if found["opposite"] and not found["negation"] and alike_words > 0.3:
         why.append("opposite")
-    if found["letters"] > 0.4 or found["gist"] > 0.4:
-        if found["negation"]:
-            why.append("negation")
-        if a.roles and b.roles and a.roles != b.roles:
-            why.append("roles")
+    if found["negation"] and not found["opposite"] and found["denied"] and found["rest"] >= 0.5:
+        why.append("negation")
     return tuple(why)
 
 
-def _gists(a: tuple[str, ...], b: tuple[str, ...]) -> tuple[float, float, float]:
-    """What share of what is asked is common, whether something in it stands for something else,
-    and what share only one has."""
-    left_a, left_b = list(a), list(b)
-    for word in a:
-        if word in left_b:
-            left_b.remove(word)
-            left_a.remove(word)
-    # A slip of the keyboard is no other word.
-    for word in list(left_a):
-        for other in left_b:
-            if (
-                min(len(word), len(other)) > 3
-                and word.isascii()
-                and (difflib.SequenceMatcher(None, word, other).ratio() > 0.8)
-            ):
-                left_a.remove(word)
-                left_b.remove(other)
-                break
-    size = max(1, len(a), len(b))
-    common = (len(a) - len(left_a)) / size
-    return common, float(bool(left_a and left_b)), abs(len(left_a) - len(left_b)) / size
+class _Difference(NamedTuple):
+    differ: bool
+    contrast: bool
+    """Both say one that the other does not say."""
+
+
+def _unlike_quantities(a: frozenset[Quantity], b: frozenset[Quantity]) -> _Difference:
+    """One as an article (一个, one) differs from other numbers, but not from none."""
+    left_a = [one for one in a if not any(alike(one, other) for other in b)]
+    left_b = [one for one in b if not any(alike(one, other) for other in a)]
+    differ = any(value != 1.0 for value, _ in (*left_a, *left_b)) or bool(left_a and left_b)
+    contrast = any(
+        not u or not v or u == v or {u, v} == {"clock", "clock12"} or x == y
+        for x, u in left_a
+        for y, v in left_b
+    )
+    return _Difference(differ, contrast)
+
+
+def _unlike_dates(a: frozenset[str], b: frozenset[str]) -> _Difference:
+    left_a = [one for one in a if not any(dates_alike(one, other) for other in b)]
+    left_b = [one for one in b if not any(dates_alike(one, other) for other in a)]
+    return _Difference(bool(left_a or left_b), bool(left_a and left_b))
+
+
+def _without(words: tuple[str, ...], common: Counter[str]) -> list[str]:
+    left, taken = [], Counter(common)
+    for word in words:
+        if taken[word] > 0:
+            taken[word] -= 1
+        else:
+            left.append(word)
+    return left
+
+
+def _by_class(facts: TextFacts) -> dict[int, dict[int, str]]:
+    found: dict[int, dict[int, str]] = {}
+    for place, member, word in facts.members:
+        found.setdefault(place, {})[member] = word
+    return found
+
+
+def _denied_here_only(a: TextFacts, b: TextFacts) -> bool:
+    """A word is denied in one and said without that in the other."""
+    said = set(b.gist) - b.denied
+    return any(word in said for word in a.denied - b.denied)
+
+
+def _reversed(a: TextFacts, b: TextFacts) -> bool:
+    """Two change places around a verb: who lends to whom. Words that move as adverbials do, or
+    in front as the topic, change no roles."""
+    if a.spoken == b.spoken or sorted(a.spoken) != sorted(b.spoken) or len(a.spoken) > 40:
+        return False
+    if ("被" in a.spoken) != ("被" in b.spoken):
+        return False
+    things = {word for _, _, word in a.members} | {"i", "you", "he"} | a.capitals
+    order_a = [(word, at) for at, word in enumerate(a.spoken) if word in things]
+    place_b = {word: at for at, word in enumerate(b.spoken)}
+    for number, (x, at_x) in enumerate(order_a):
+        for y, at_y in order_a[number + 1 :]:
+            if x == y or place_b[x] < place_b[y] or a.spoken.count(x) > 1:
+                continue
+            between_a = set(a.spoken[at_x + 1 : at_y])
+            between_b = set(b.spoken[place_b[y] + 1 : place_b[x]])
+            verbs = {word for word in between_a & between_b if a.spoken.count(word) == 1}
+            if verbs - things - _JOINED - _SYMMETRIC - _ASKING and not between_a & _JOINED:
+                return True
+    return False
+
+
+def _edits(word: str, other: str) -> int:
+    """Letters changed, left out, added, or changed with their neighbour."""
+    before: list[int] = []
+    row = list(range(len(other) + 1))
+    for i, x in enumerate(word):
+        last, before, row = before, row, [i + 1]
+        for j, y in enumerate(other):
+            least = min(before[j] + (x != y), before[j + 1] + 1, row[j] + 1)
+            if i and j and x == other[j - 1] and word[i - 1] == y:
+                least = min(least, last[j - 1] + 1)
+            row.append(least)
+    return row[-1]
+
+
+def _other_codes(a: TextFacts, b: TextFacts) -> bool:
+    """Both name a code or a model number that the other does not, however it is parted."""
+    if a.codes == b.codes:
+        return False
+    one, other = (re.sub(r"[\s._-]", "", facts.text) for facts in (a, b))
+    only_a = {code for code in a.codes - b.codes if not _parted_otherwise(code, other)}
+    only_b = {code for code in b.codes - a.codes if not _parted_otherwise(code, one)}
+    bare_a = {number for number in a.numbers - b.numbers if not number[1]}
+    bare_b = {number for number in b.numbers - a.numbers if not number[1]}
+    return bool((only_a and (only_b or bare_b)) or (only_b and bare_a))
+
+
+def _parted_otherwise(code: str, text: str) -> bool:
+    bare = re.sub(r"[._-]", "", code)
+    return not bare.isdigit() and len(bare) <= PARTED_MAX and bare in text
+
+
+def _spelled(word: str, facts: TextFacts) -> str:
+    """A word of a gist as it stands in the text, where it is English."""
+    if not word.isascii():
+        return word
+    return next((said for said in facts.words if stem(said) == word), word)
 
 
 def _other_names(a: TextFacts, b: TextFacts) -> bool:
@@ -172,12 +410,12 @@ def _other_names(a: TextFacts, b: TextFacts) -> bool:
     return bool(only_a and only_b)
 
 
-def _units_differ(a: frozenset[tuple[float, str]], b: frozenset[tuple[float, str]]) -> bool:
+def _units_differ(a: frozenset[Quantity], b: frozenset[Quantity]) -> bool:
     """The same number of other things: 3 days and 3 weeks."""
     for value, unit in a:
         theirs = {u for v, u in b if v == value}
         if unit and theirs and unit not in theirs and "" not in theirs:
-            return True
+            return not any(alike((value, unit), other) for other in b)
     return False
 
 
@@ -187,22 +425,14 @@ def _unlike(a: frozenset[object] | frozenset[str] | frozenset[int],
     return len(a ^ b) / both if both else 0.0
 
 
-def _has(facts: TextFacts, word: str) -> bool:
-    if not word.isascii():
-        return word in facts.bare
-    return f" {word} " in f" {facts.text.strip('?.!, ')} " if " " in word or "-" in word else (
-        word in facts.words
-    )  # fmt: skip
-
-
 def _turned(a: TextFacts, b: TextFacts) -> bool:
     """From here to there, and from there to here."""
     for one, other in a.routes:
         for back, forth in b.routes:
             if _about(one, forth) and _about(other, back) and not _about(one, back):
                 return True
-    places_a = [name for name in sorted(a.names, key=a.text.find) if name in a.text]
-    places_b = [name for name in sorted(b.names, key=b.text.find) if name in b.text]
+    places_a = [word for word in a.spoken if word in a.names]
+    places_b = [word for word in b.spoken if word in b.names]
     return (
         len(places_a) == 2
         and places_a == places_b[::-1]

@@ -7,34 +7,49 @@ from importlib import resources
 import msgspec
 
 Groups = tuple[tuple[str, ...], ...]
+Classes = tuple[Groups, ...]
+"""Of each class the members that exclude each other, and of each the words that say the same."""
 
 
 class Lexicon(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The lists by what they are for; see the comments in the file."""
 
-    opposites: Groups
-    aspects: Groups
-    roles: Groups
-    times: Groups
-    synonyms: Groups
-    """Of each group, the first word stands for all."""
-    negations_en: frozenset[str]
-    negations_zh: tuple[str, ...]
-    no_negation_zh: tuple[str, ...]
-    stop_en: frozenset[str]
-    names_zh: tuple[str, ...]
-    places_en: frozenset[str]
-    fillers_zh: tuple[str, ...]
+    opposites: tuple[str, ...]
     prefixes_en: tuple[str, ...]
-    aliases: dict[str, str]
-    numbers_en: dict[str, float]
+    prefix_pairs: Groups
+    scopes: tuple[str, ...]
+    aspects: tuple[str, ...]
+    roles: tuple[str, ...]
+    kinds: tuple[str, ...]
+    names: tuple[str, ...]
+    times: tuple[str, ...]
+    moments: tuple[str, ...]
+    negations_en: frozenset[str]
+    negations_zh: frozenset[str]
+    neutral_zh: frozenset[str]
+    stop_en: frozenset[str]
+    fillers_zh: frozenset[str]
+    heads: frozenset[str]
+    substance_endings: tuple[str, ...]
+    traditional: str
+    simplified: str
     units: dict[str, tuple[str, ...]]
     """By unit: the words that name it."""
     same_units: dict[str, tuple[float, str]]
     """By unit: how many of which other unit it is."""
+    synonyms: Groups
+    """Of each group, the first word stands for all."""
 
     @staticmethod
     def shipped() -> Lexicon:
         """The lists that come with the platform; reads the file, so once a process."""
         path = resources.files("tokenschain") / "data" / "lexicon.yaml"
         return msgspec.yaml.decode(path.read_text(encoding="utf-8"), type=Lexicon)
+
+
+def classes(lines: tuple[str, ...]) -> Classes:
+    """Classes from the lines of the file: members parted by `|`, their words by commas."""
+    return tuple(
+        tuple(tuple(word.strip() for word in member.split(",")) for member in line.split("|"))
+        for line in lines
+    )
