@@ -22,7 +22,7 @@ from tests.records import record
 from tests.security.platform import Caller, Platform, platform
 from tokenschain.control.api.context import Permission
 from tokenschain.control.configuration import history
-from tokenschain.control.identity import ownership
+from tokenschain.control.identity import invitations, ownership
 from tokenschain.control.identity.ownership import Extent, FieldRight
 from tokenschain.core import call_record
 from tokenschain.core.call_record import AttemptRecord, HitKind
@@ -31,6 +31,7 @@ from tokenschain.core.snapshot import ModelRoute, Offer
 from tokenschain.core.tenancy import ACTIONS, PLATFORM, Resource, RoleBinding, may
 from tokenschain.infra.database.tables import alerts
 from tokenschain.infra.database.tables import roles as roles_table
+from tokenschain.infra.security.suite import INTERNATIONAL
 
 RANDOM_ROLES = 3
 """Of each operation, beside those that are made from what it needs."""
@@ -141,6 +142,15 @@ def _user(house: House) -> str:
     number = next(_numbers)
     body = {"tenant": "acme", "name": "S", "kind": "service", "email": f"s{number}@acme.example"}
     return str(house.made("/users", body)["id"])
+
+
+def _invited(house: House) -> str:
+    """A user who can be invited again, and has an open invitation."""
+    body = {"tenant": "acme", "name": "I", "email": f"i{next(_numbers)}@acme.example"}
+    user = str(house.made("/users", body)["id"])
+    with house.platform.engine.begin() as connection:
+        invitations.make(connection, INTERNATIONAL, user)
+    return user
 
 
 def _binding(house: House) -> str:
@@ -260,6 +270,9 @@ BODIES: dict[str, Callable[[], dict[str, Any] | None]] = {
     "PATCH /users/{user_id}": lambda: {"name": "N"},
     "POST /users/{user_id}/totp/reset": dict,
     "POST /users/{user_id}/bindings": lambda: {"role": "writing", "tenant": "acme"},
+    "POST /invitations": lambda: {"tenant": "acme", "name": "N", "role": "writing",
+                                  "email": f"n{next(_numbers)}@acme.example"},
+    "POST /invitations/{user_id}/resend": lambda: None,
     "POST /alert-targets/{target_id}/test": lambda: None,
     "POST /alerts/{alert_id}/acknowledge": lambda: None,
     "POST /alert-silences": _silence,
@@ -299,6 +312,8 @@ class Call(NamedTuple):
 def call_of(house: House, operation: str) -> Call:
     """A request about project p1 of `acme`, or about the whole tenant."""
     method, _, path = operation.partition(" ")
+    if path.startswith("/invitations/{user_id}"):
+        path = path.replace("{user_id}", _invited(house))
     for name, make in OBJECTS.items():
         if f"{{{name}}}" in path:
             path = path.replace(f"{{{name}}}", make(house))
@@ -490,7 +505,8 @@ def test_the_table_has_a_row_for_each_operation_and_fields_of_routes_that_are_th
     assert {right.action for right in ownership.FIELD_RIGHTS} <= set(ACTIONS)
     unknown = [name for name, needed in OPERATIONS.items() if needed is None]
     assert unknown == [
-        "POST /sessions", "POST /sessions/link", "GET /oidc/start", "GET /oidc/callback",
+        "POST /sessions", "POST /sessions/link", "POST /invitations/look",
+        "POST /invitations/accept", "GET /oidc/start", "GET /oidc/callback",
     ]  # fmt: skip
 
 

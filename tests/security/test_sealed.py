@@ -56,6 +56,7 @@ def fill(engine: Any, seal: Any) -> dict[tuple[str, str], bytes]:
                 ("users", Place(Sealable.SECOND_FACTOR, "acme", user)),
                 ("idempotency", Place(Sealable.IDEMPOTENT_ANSWER, "", "k" * 64)),
                 ("credential_values", Place(Sealable.STORED_CREDENTIAL, "", "acme/k/0123456789ab")),
+                ("mails", Place(Sealable.MAIL, "", "mal_1")),
             ]
         ):
             content = f"content {number}".encode()
@@ -72,6 +73,8 @@ def fill(engine: Any, seal: Any) -> dict[tuple[str, str], bytes]:
                 " created_at_s) values (:name, 'r', 200, :sealed, 1)",
                 "credential_values": "insert into credential_values (id, sealed)"
                 " values (:name, :sealed)",
+                "mails": "insert into mails (id, sealed, tries, next_try_s, expires_at_s)"
+                " values (:name, :sealed, 0, 1, 9999999999)",
             }[table]
             used = {k: v for k, v in values.items() if f":{k}" in statement}
             connection.execute(text(statement), used)

@@ -177,6 +177,7 @@ def test_a_chore_of_control_that_fails_stops_no_other(monkeypatch: pytest.Monkey
             "lease_manager": SimpleNamespace(sweep=partial(fails, "leases")),
             "ledger": SimpleNamespace(take_uses=partial(fails, "uses")),
             "sender": SimpleNamespace(send_due=partial(chore, "sender")),
+            "outbox": SimpleNamespace(send_due=partial(chore, "outbox")),
             "semantic": SimpleNamespace(reports=partial(chore, "reports")),
         }
         parts = cast(dict[str, Any], named)
@@ -186,7 +187,7 @@ def test_a_chore_of_control_that_fails_stops_no_other(monkeypatch: pytest.Monkey
         async with asyncio.timeout(20):
             await reported.wait()
         task.cancel()
-        assert {"archive", "leases", "uses", "sender", "reports"} <= set(done)
+        assert {"archive", "leases", "uses", "sender", "outbox", "reports"} <= set(done)
 
     uvloop.run(run())
     assert set(said) == {"background_failed"}

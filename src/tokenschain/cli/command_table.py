@@ -200,6 +200,8 @@ BY_HAND: dict[str, str] = {
 WITHOUT: dict[str, str] = {
     "GET /oidc/start": "a browser goes there to sign in",
     "POST /sessions/link": "a browser comes in by the link",
+    "POST /invitations/look": "a browser comes in by the link",
+    "POST /invitations/accept": "a browser comes in by the link",
     "GET /oidc/callback": "the identity provider sends the browser back there",
 }
 """Operations that no command is for, with the reason."""

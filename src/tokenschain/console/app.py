@@ -17,6 +17,7 @@ from tokenschain.console import (
     cache,
     calls,
     connect,
+    invitations,
     keys,
     limits,
     me,
@@ -46,7 +47,14 @@ from tokenschain.console import (
 from tokenschain.console.admin_api import AdminApi, ApiRefusal, AsgiApp, Message, StepUpNeeded
 from tokenschain.console.navigation import PAGE_ICONS
 from tokenschain.console.playground import Playground
-from tokenschain.console.rendering import TEMPLATES, CloudProvider, Handler, Pages, Renderer
+from tokenschain.console.rendering import (
+    TEMPLATES,
+    CloudProvider,
+    Handler,
+    OpenPages,
+    Pages,
+    Renderer,
+)
 from tokenschain.console.session_cookie import COMPANY_COOKIE, Site, own_path
 from tokenschain.console.static_files import StaticFiles
 from tokenschain.console.visit import THEMES, Preferences, SignedOut, Visit, preferences_of
@@ -70,6 +78,7 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
 }
+SIGN_IN = f"{PREFIX}/sign-in"
 FORM_BYTES_MAX = 65_536
 FORM_FIELDS_MAX = 1_200
 """A virtual model has up to 100 rules with eleven fields each."""
@@ -112,12 +121,16 @@ PAGES: Pages = {
     **me.PAGES,
     **tokens.PAGES,
     **people.PAGES,
+    **invitations.PAGES,
     **roles.PAGES,
     **organization.PAGES,
     **audit.PAGES,
     **system.PAGES,
     **platform_settings.PAGES,
 }
+
+OPEN_PAGES: OpenPages = {**invitations.OPEN_PAGES}
+"""For who is not signed in."""
 
 
 class _Session(msgspec.Struct):
@@ -230,6 +243,12 @@ class Console:
                 return await self._sign_out(request)
             case "/preferences", "POST":
                 return self._prefer(form)
+        opened = OPEN_PAGES.get(("GET" if method == "HEAD" else method, path))
+        if opened is not None:
+            answer = await opened(self._visit(request, form, signed_in=False), self._renderer)
+            if answer.token:
+                answer.response.headers.append("set-cookie", self._site.set_session(answer.token))
+            return _packed(request, answer.response)
         return await self._page(request, form)
 
     # --- pages ---------------------------------------------------------------------------------
@@ -264,7 +283,7 @@ class Console:
         except SignedOut:
             return playground.signed_out()
 
-    def _visit(self, request: Request, form: Mapping[str, str]) -> Visit:
+    def _visit(self, request: Request, form: Mapping[str, str], *, signed_in: bool = True) -> Visit:
         fragment = ""
         if request.headers.get("hx-request"):
             fragment = request.headers.get("hx-target", "").rpartition("#")[2] or "fragment"
@@ -272,7 +291,7 @@ class Console:
             request.url.path.rstrip("/") or PREFIX,
             dict(request.query_params),
             self._preferences(request),
-            self._api(request, self._token(request), READ_MAX_S),
+            self._api(request, self._token(request) if signed_in else "", READ_MAX_S),
             secrets.new_id("con"),
             fragment=fragment,
             form=form,
@@ -302,6 +321,7 @@ class Console:
             key = f"sign_in.{refusal.code}" if refusal.code in known else "sign_in.invalid_login"
         response = self._renderer.alone(
             "sign_in.html", self._preferences(request), refusal.status if refusal else 200,
+            here=SIGN_IN,
             back=back, wrong=key, email=email,
             changed=not key and request.query_params.get("changed") == "password",
             single_sign_on=self._single_sign_on,
@@ -413,7 +433,7 @@ class Console:
 def _back_of(form: Mapping[str, str]) -> str:
     """The page to go back to, the sign-in among them."""
     back = form.get("back", "")
-    return back if back == f"{PREFIX}/sign-in" else own_path(back)
+    return back if back == SIGN_IN else own_path(back)
 
 
 async def _form_of(request: Request) -> dict[str, str] | None:

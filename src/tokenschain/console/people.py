@@ -42,6 +42,12 @@ class PersonSummary(msgspec.Struct):
     disabled_by_platform: bool
     created_at_s: int
     version: int
+    invited_until_s: int | None = None
+
+    @property
+    def can_be_invited(self) -> bool:
+        """Whether it is a person without a way to sign in."""
+        return (self.kind, self.entry) == ("user", "none") and self.disabled_at_s is None
 
     @property
     def entry(self) -> str:
@@ -135,12 +141,13 @@ def _new_form(
 
 async def detail(visit: Visit, renderer: Renderer) -> Response:
     """Somebody: the account, roles, what may be done and why, sign-ins and tokens."""
-    return await _person_page(visit, renderer, visit.query.get("person", ""))
+    return await person_page(visit, renderer, visit.query.get("person", ""))
 
 
-async def _person_page(
+async def person_page(
     visit: Visit, renderer: Renderer, user_id: str, refusal: ApiRefusal | None = None
 ) -> Response:
+    """The page of somebody, also after what was asked for there was refused."""
     person = await visit.api.get(f"/users/{segment(user_id)}", PersonDetail)
     parts = await visit.parts(
         tokens=tokens_of(visit, user_id), roles=read_roles(visit, person.tenant)
@@ -190,7 +197,7 @@ async def change(visit: Visit, renderer: Renderer) -> Response:
         api = visit.api.with_wait(PROOF_MAX_S)
         person = await api.send("PATCH", path, PersonSummary, changes.get(what, {}), headers)
     except ApiRefusal as refusal:
-        return await _person_page(visit, renderer, user_id, refusal)
+        return await person_page(visit, renderer, user_id, refusal)
     if password:
         return renderer.page("person_password.html", visit, person=person, password=password)
     return _to_person(visit, user_id)
@@ -209,7 +216,7 @@ async def give(visit: Visit, renderer: Renderer) -> Response:
         path = f"/users/{segment(user_id)}/bindings"
         await visit.api.send("POST", path, msgspec.Raw, body)
     except ApiRefusal as refusal:
-        return await _person_page(visit, renderer, user_id, refusal)
+        return await person_page(visit, renderer, user_id, refusal)
     return _to_person(visit, user_id)
 
 
@@ -220,7 +227,7 @@ async def take(visit: Visit, renderer: Renderer) -> Response:
         path = f"/bindings/{segment(visit.form.get('binding', ''))}"
         await visit.api.send("DELETE", path, msgspec.Raw)
     except ApiRefusal as refusal:
-        return await _person_page(visit, renderer, user_id, refusal)
+        return await person_page(visit, renderer, user_id, refusal)
     return _to_person(visit, user_id)
 
 

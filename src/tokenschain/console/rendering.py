@@ -122,6 +122,17 @@ Pages = Mapping[tuple[str, str], Handler]
 """By method and path."""
 
 
+class OpenAnswer(NamedTuple):
+    """A page for who is not signed in, and the token of a session that began with it."""
+
+    response: Response
+    token: str = ""
+
+
+OpenPages = Mapping[tuple[str, str], Callable[[Visit, Renderer], Awaitable[OpenAnswer]]]
+"""Pages for who is not signed in, by method and path."""
+
+
 def _visible(visit: Visit) -> list[tuple[str, list[tuple[str, str, str, bool]]]]:
     """The navigation that the reader may use: by group, each with key, address, icon and whether
     it is the page that is shown."""

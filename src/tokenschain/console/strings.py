@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tokenschain.console.strings_access import ACCESS_STRINGS
+from tokenschain.console.strings_entry import ENTRY_STRINGS
 from tokenschain.console.strings_money import MONEY_STRINGS
 from tokenschain.console.strings_platform import PLATFORM_STRINGS
 from tokenschain.console.strings_routing import ROUTING_STRINGS
@@ -490,6 +491,7 @@ STRINGS: dict[str, tuple[str, str]] = {
     **MONEY_STRINGS,
     **ROUTING_STRINGS,
     **ACCESS_STRINGS,
+    **ENTRY_STRINGS,
     **PLATFORM_STRINGS,
 }
 """A key is named by its page; both texts have the same placeholders."""

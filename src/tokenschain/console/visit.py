@@ -124,6 +124,11 @@ class Visit:
         self.form = form or {}
         self.reader = SignedInReader("", "", [])
 
+    @property
+    def preferences(self) -> Preferences:
+        """What the browser was told to show."""
+        return Preferences(self.language, self.theme)
+
     async def know_reader(self) -> None:
         """Find out who reads.
 

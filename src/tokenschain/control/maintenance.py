@@ -16,6 +16,7 @@ from tokenschain.control.billing.rollups import DAY_S
 from tokenschain.control.cache.semantic_client import SemanticProcesses
 from tokenschain.control.configuration import store
 from tokenschain.control.identity import api_keys, login_throttle, tokens
+from tokenschain.control.mails import Outbox
 from tokenschain.control.observability import alert_silences, alerts
 from tokenschain.control.response_archive import ResponseArchive
 from tokenschain.core.log_events import Reporter, report_failure
@@ -37,6 +38,7 @@ class Maintenance:
         lease_manager: limits.LeaseManager,
         archive: ResponseArchive,
         sender: alerts.Sender,
+        outbox: Outbox,
         ledger_days: int,
         report: Reporter,
         semantic: SemanticProcesses,
@@ -47,6 +49,7 @@ class Maintenance:
         self._lease_manager = lease_manager
         self._archive = archive
         self._sender = sender
+        self._outbox = outbox
         self._ledger_days = ledger_days
         self._report = report
 
@@ -54,6 +57,7 @@ class Maintenance:
         """Until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._send_alerts())
+            group.create_task(self._send_mails())
             group.create_task(self._do_chores())
 
     async def _send_alerts(self) -> None:
@@ -61,6 +65,11 @@ class Maintenance:
         while True:
             await asyncio.sleep(alerts.LOOK_S)
             await self._do(self._sender.send_due(time.time()))
+
+    async def _send_mails(self) -> None:
+        while True:
+            await asyncio.sleep(alerts.LOOK_S)
+            await self._do(self._outbox.send_due(time.time()))
 
     async def _do_chores(self) -> None:
         swept_at = 0.0

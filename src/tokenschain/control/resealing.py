@@ -15,6 +15,7 @@ from tokenschain.infra.database.tables import (
     alert_targets,
     credential_values,
     idempotency,
+    mails,
     stored_responses,
     users,
 )
@@ -56,6 +57,7 @@ SEALED = (
         credential_values, credential_values.c.sealed, credential_values.c.id, None,
         Sealable.STORED_CREDENTIAL,
     ),
+    SealedColumn(mails, mails.c.sealed, mails.c.id, None, Sealable.MAIL),
 )  # fmt: skip
 """Every sealed column there is; a test compares it with the tables."""
 

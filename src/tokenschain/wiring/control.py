@@ -21,6 +21,7 @@ from tokenschain.console.gateway import HttpGateway
 from tokenschain.console.playground import Playground
 from tokenschain.console.rendering import CloudProvider
 from tokenschain.control import resealing
+from tokenschain.control.api import open_doors
 from tokenschain.control.api.app import create_app
 from tokenschain.control.api.context import ApiContext
 from tokenschain.control.api.internal import BODY_BYTES_MAX, RESPONSES_BATCH_BYTES_MAX
@@ -31,9 +32,10 @@ from tokenschain.control.cache.semantic_client import SemanticProcesses
 from tokenschain.control.configuration.changes import Configurator
 from tokenschain.control.configuration.settings_file import SettingsFile
 from tokenschain.control.identity.oidc import Oidc, OidcClient
+from tokenschain.control.mails import Mail, Outbox
 from tokenschain.control.maintenance import Maintenance
 from tokenschain.control.observability import alerts
-from tokenschain.control.observability.alerts import Mail, Sender
+from tokenschain.control.observability.alerts import Sender
 from tokenschain.control.publisher import Publisher
 from tokenschain.control.response_archive import ResponseArchive
 from tokenschain.control.secret_reports import SecretReports
@@ -117,12 +119,14 @@ def _build(settings: Settings, engine: Engine) -> tuple[FastAPI, _Running]:
     )
     signatures = Signatures(suite, internal, time.time)
     semantic = SemanticProcesses(settings.semantic_base_urls, signatures, HttpClient())
+    mail = _mail(settings, vault)
     maintenance = Maintenance(
         engine,
         ledger,
         lease_manager,
         archive,
-        _alert_sender(settings, engine, sealer, vault, report),
+        _alert_sender(settings, engine, sealer, mail, report),
+        Outbox(engine, sealer, mail, report),
         settings.database.ledger_days,
         report,
         semantic,
@@ -178,11 +182,9 @@ def _settings_file(
     )
 
 
-def _alert_sender(
-    settings: Settings, engine: Engine, sealer: Sealer, vault: secrets.Vault, report: Reporter
-) -> Sender:
+def _mail(settings: Settings, vault: secrets.Vault) -> Mail:
     smtp = settings.smtp
-    mail = Mail(
+    return Mail(
         smtp.host,
         smtp.port,
         smtp.user,
@@ -190,6 +192,11 @@ def _alert_sender(
         smtp.sender,
         smtp.tls,
     )
+
+
+def _alert_sender(
+    settings: Settings, engine: Engine, sealer: Sealer, mail: Mail, report: Reporter
+) -> Sender:
     allowed = [ip_network(network) for network in settings.alerts.networks]
     return Sender(engine, sealer, HttpClient(resolver=PublicResolver(allowed)), mail, report)
 
@@ -254,7 +261,7 @@ def _server(settings: Settings, app: FastAPI) -> HttpServer:
     bytes_max = {
         JOURNAL_PATH.encode(): BODY_BYTES_MAX,
         RESPONSES_PATH.encode(): RESPONSES_BATCH_BYTES_MAX,
-        SESSIONS_PATH.encode(): LOGIN_BYTES_MAX,
+        **{path.encode(): LOGIN_BYTES_MAX for path in (SESSIONS_PATH, *open_doors.PATHS)},
     }
     proxies = [ip_network(network) for network in settings.control.trusted_proxies]
     server = HttpServer(
@@ -284,8 +291,11 @@ def _console(settings: Settings, app: FastAPI) -> Console:
 
 
 def _needs_token(path: str) -> bool:
-    """Whether a body is for the admin API, and not to sign in; the console looks at its own."""
-    return path.startswith("/api/") and not path.startswith(SESSIONS_PATH)
+    """Whether a body is for the admin API, and not of somebody who comes in; the console looks at
+    its own."""
+    return path.startswith("/api/") and not (
+        path.startswith(SESSIONS_PATH) or path in open_doors.PATHS
+    )
 
 
 class _HeadCheck:

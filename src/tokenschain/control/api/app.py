@@ -20,9 +20,11 @@ from tokenschain.control.api import (
     health,
     insight,
     internal,
+    invitations,
     keys,
     limits,
     metrics,
+    open_doors,
     organization,
     playground,
     rejected_records,
@@ -45,7 +47,8 @@ REQUEST_MAX_S = 20.0
 """For a request to the admin API."""
 ADMIN_SUBJECTS = (
     organization, keys, playground, limits, usage, insight, diagnostics, rejected_records, billing,
-    alerts, cache, configuration, upstream_tests, sessions, users, search, single_sign_on,
+    alerts, cache, configuration, upstream_tests, sessions, users, invitations, search,
+    single_sign_on,
 )  # fmt: skip
 
 
@@ -89,6 +92,7 @@ def create_app(
     )  # fmt: skip
     app.state.oidc = oidc
     app.state.single_sign_on_rates = KeyedRates(single_sign_on.PER_MINUTE_MAX)
+    app.state.open_rates = open_doors.new_rates()
     app.state.sign_ins = sessions.SignIns()
     app.state.wrong_tokens = WrongTokens(context.suite, context.engine)
     app.add_middleware(_Bounded)

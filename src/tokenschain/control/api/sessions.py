@@ -44,6 +44,14 @@ router = APIRouter(prefix="/api/v1", route_class=AdminRoute, tags=["sessions"])
 Email = Annotated[
     str, Field(max_length=users_module.EMAIL_CHARACTERS_MAX, pattern=r"^[^@\s\x00]+@[^@\s\x00]+$")
 ]
+MailAddress = Annotated[
+    str,
+    Field(
+        max_length=users_module.EMAIL_CHARACTERS_MAX,
+        pattern=r"^[A-Za-z0-9.!#$%&'*+/=?^_{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$",
+    ),
+]
+"""One that mail is sent to: written one way only, and never several addresses."""
 Password = Annotated[str, Field(min_length=1, max_length=users_module.PASSWORD_CHARACTERS_MAX)]
 SESSIONS_PATH = "/api/v1/sessions"
 LOGIN_BYTES_MAX = 4_096

@@ -180,6 +180,8 @@ class User(AnswerBody):
     disabled_by_platform: bool
     """Only the platform lets it in again."""
     created_at_s: int
+    invited_until_s: int | None
+    """When the link ends that was sent for choosing a password; null without one."""
     version: int
 
 
@@ -264,12 +266,17 @@ def create_user(asked: Creating, wanted: NewUser) -> User:
 
 
 def _seen(asked: RequestContext, user_id: str) -> User:
-    row = users_module.get(asked.db, user_id)
+    row = users_module.read(asked.db, user_id)
     assert row is not None
-    return User(**users_module.shown(row))
+    return User(**row)
 
 
-def _user(asked: RequestContext, user_id: str, db: Connection | None = None) -> users_module.Row:
+def user_of(asked: RequestContext, user_id: str, db: Connection | None = None) -> users_module.Row:
+    """A user that the actor may see and, as the route declares, do something about.
+
+    Raises:
+        ApiError: `not_found` or `permission_denied`.
+    """
     row = users_module.get(db or asked.db, user_id)
     if row is None or not asked.may("users:read", row["tenant"]):
         raise ApiError("not_found", "There is no such user.", param="user_id")
@@ -288,10 +295,12 @@ def list_users(asked: Listing, page: Paged, tenant: NameQuery = None) -> ListAns
 @router.get("/users/{user_id}")
 def read_user(asked: Reading, response: Response, user_id: str) -> UserWithBindings:
     """Read one user, with its bindings."""
-    row = _user(asked, user_id)
+    user_of(asked, user_id)
+    row = users_module.read(asked.db, user_id)
+    assert row is not None
     tag(response, row["version"])
     held = [Binding(**binding) for binding in roles.bindings_shown(asked.db, user_id)]
-    return UserWithBindings(**users_module.shown(row), bindings=held)
+    return UserWithBindings(**row, bindings=held)
 
 
 @router.patch("/users/{user_id}")
@@ -305,12 +314,12 @@ def change_user(
             raise ApiError("permission_denied", "Your own password: POST /me/password.",
                            param="password")  # fmt: skip
         with reading(asked.context.engine) as db:
-            _user(asked, user_id, db)  # nobody else makes us hash, which takes long
+            user_of(asked, user_id, db)  # nobody else makes us hash, which takes long
         stored = users_module.hash_password(wanted.password)
-    row = _user(asked, user_id)
-    _may_give_all_of(asked, user_id)
+    row = user_of(asked, user_id)
+    may_give_all_of(asked, user_id)
     enters = wanted.password is not None or wanted.email is not None or wanted.disabled is False
-    if enters or (wanted.disabled is True and _has_power(asked, user_id)):
+    if enters or (wanted.disabled is True and has_power(asked, user_id)):
         asked.need_step_up()
     check_version(if_match, row["version"])
     if wanted.name is not None:
@@ -343,7 +352,7 @@ def reset_totp(asked: Resetting, user_id: str, wanted: TotpReset) -> User:
     factor for a day. The user, the tenant's and the platform's alert targets are told.
     """
     with reading(asked.context.engine) as db:
-        _user(asked, user_id, db)
+        user_of(asked, user_id, db)
     if user_id == asked.actor.id:
         raise ApiError("permission_denied", "Your own: use a recovery code, or ask another owner.",
                        param="user_id")  # fmt: skip
@@ -351,9 +360,9 @@ def reset_totp(asked: Resetting, user_id: str, wanted: TotpReset) -> User:
         asked.need_step_up()  # the admin token has shown it
     else:
         sign_in_again(asked, wanted.password, SecondFactor(wanted.code, wanted.recovery_code))
-    row = _user(asked, user_id)
+    row = user_of(asked, user_id)
     _insist_long_trusted(asked, row["tenant"])
-    _may_give_all_of(asked, user_id)
+    may_give_all_of(asked, user_id)
     if row["totp_sealed"] is None:
         raise ApiError("conflict", "This user has no second factor.", param="user_id")
     users_module.remove_totp(asked.db, user_id)
@@ -420,13 +429,13 @@ def _may_give_binding(asked: RequestContext, binding: RoleBinding) -> None:
     _may_give(asked, binding.permissions, where, binding.models)
 
 
-def _may_give_all_of(asked: RequestContext, user_id: str) -> None:
+def may_give_all_of(asked: RequestContext, user_id: str) -> None:
     """Who changes a user could act as it, so must have what the user has."""
     for binding in roles.bindings_of(asked.db, user_id):
         _may_give_binding(asked, binding)
 
 
-def _has_power(asked: RequestContext, user_id: str) -> bool:
+def has_power(asked: RequestContext, user_id: str) -> bool:
     """Whether a user has power over accounts, of whatever tenant."""
     held = roles.bindings_of(asked.db, user_id)
     return any(is_power_over_accounts(binding.permissions) for binding in held)
@@ -453,9 +462,18 @@ def _keep_an_owner(asked: RequestContext, tenant: str, **but: str) -> None:
 @router.post("/users/{user_id}/bindings", status_code=201)
 def create_binding(asked: Granting, user_id: str, wanted: NewBinding) -> CreatedBinding:
     """Give a user a role over a part of the organization."""
-    row = _user(asked, user_id)
+    row = user_of(asked, user_id)
     if row["tenant"] not in (PLATFORM, wanted.tenant):
         raise ApiError("invalid_value", "The user is of another tenant.", param="tenant")
+    return give_role(asked, user_id, wanted)
+
+
+def give_role(asked: RequestContext, user_id: str, wanted: NewBinding) -> CreatedBinding:
+    """Bind a user by one who may, and has all that the role permits.
+
+    Raises:
+        ApiError: see `_may_give`, `RequestContext.need` and `roles.bind`.
+    """
     if wanted.tenant == PLATFORM and (wanted.account or wanted.project or wanted.environment):
         raise ApiError("invalid_value", "The platform has no such parts: name their tenant.",
                        param="tenant")  # fmt: skip
@@ -552,10 +570,10 @@ def create_token(asked: IssuingTokens, user_id: str, wanted: NewToken) -> Issued
     if asked.is_self(user_id):
         row = own_account(asked.db, asked)
     else:
-        row = _user(asked, user_id)
+        row = user_of(asked, user_id)
         if row["kind"] != "service":
             raise ApiError("permission_denied", "People make their own tokens.")
-        _may_give_all_of(asked, user_id)
+        may_give_all_of(asked, user_id)
     asked.need_step_up()
     token_id, token = tokens.issue(
         asked.db,
@@ -582,7 +600,7 @@ def list_tokens(asked: ReadingTokens, user_id: str) -> Items[Token]:
     Users need no permission for their own.
     """
     if not asked.is_self(user_id):
-        _user(asked, user_id)
+        user_of(asked, user_id)
     rows = tokens.of_user(asked.db, user_id)
     return Items[Token](data=[Token(**row) for row in rows])
 
@@ -599,8 +617,8 @@ def delete_token(asked: EndingTokens, token_id: str) -> Deleted:
         if row is None or not asked.may("users:read", row["tenant"]):
             raise ApiError("not_found", "There is no such token.", param="token_id")
         asked.need(row["tenant"])
-        _may_give_all_of(asked, row["id"])
-        if _has_power(asked, row["id"]):
+        may_give_all_of(asked, row["id"])
+        if has_power(asked, row["id"]):
             asked.need_step_up()
     tokens.end_by_id(asked.db, token_id)
     asked.note(asked.actor.tenant, token_id, {"deleted": True})

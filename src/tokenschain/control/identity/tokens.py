@@ -20,8 +20,10 @@ STEP_UP_S = 300
 API_TOKEN_MAX_S = 366 * 86_400
 EVERYTHING = ("*",)
 """That the user may; what a session may do."""
-SESSION_PREFIX, TOKEN_PREFIX, LINK_PREFIX = "tcs-", "tct-", "tcl-"
-_PREFIXES = {"session": SESSION_PREFIX, "api": TOKEN_PREFIX, "link": LINK_PREFIX}
+SESSION_PREFIX, TOKEN_PREFIX, LINK_PREFIX, INVITE_PREFIX = "tcs-", "tct-", "tcl-", "tci-"
+_PREFIXES = {
+    "session": SESSION_PREFIX, "api": TOKEN_PREFIX, "link": LINK_PREFIX, "invite": INVITE_PREFIX
+}  # fmt: skip
 TOKENS_MAX = 100
 """Of one user, sessions included, when a program's token is issued."""
 _SHOWN_MAX = 200

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, insert, or_, select, update
 
-from tokenschain.control.identity import recovery_codes, roles, shares, tokens
+from tokenschain.control.identity import invitations, recovery_codes, roles, shares, tokens
 from tokenschain.core.errors import ApiError
 from tokenschain.core.tenancy import PLATFORM, ROLES, RoleBinding
 from tokenschain.infra.database import paging
@@ -126,7 +127,20 @@ def page(connection: Connection, page_: Page, tenant: str | None) -> Rows:
     """One page of users and service accounts, by id, as people see them."""
     order = (users.c.id,)
     found = paging.read_page(connection, select(users), page_, order, tenant=tenant)
-    return found._replace(rows=list(map(shown, found.rows)))
+    return found._replace(rows=_with_invitations(connection, map(shown, found.rows)))
+
+
+def read(connection: Connection, user_id: str) -> Row | None:
+    """A user as people see it, or None."""
+    row = get(connection, user_id)
+    return None if row is None else _with_invitations(connection, [shown(row)])[0]
+
+
+def _with_invitations(connection: Connection, rows: Iterable[Row]) -> list[Row]:
+    """Each with the time until which it is invited; None where it is not."""
+    found = list(rows)
+    until_s = invitations.open_until(connection, [row["id"] for row in found])
+    return [row | {"invited_until_s": until_s.get(row["id"])} for row in found]
 
 
 def shown(row: Row) -> Row:
@@ -226,6 +240,7 @@ def actor_of(connection: Connection, suite: Suite, token: str) -> Actor | None:
         .where(
             tokens_table.c.token_hash == suite.hex_digest(token.encode()),
             tokens_table.c.expires_at_s > int(time.time()),
+            tokens_table.c.kind.in_(("session", "api")),
             users.c.disabled_at_s.is_(None),
         )
     ).first()

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
-from collections.abc import Callable, Mapping, Sequence
-from email.message import EmailMessage
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
@@ -15,6 +14,7 @@ from sqlalchemy import Connection, Engine, RowMapping, func, insert, or_, select
 
 from tokenschain.control.billing import limits, rejected_records
 from tokenschain.control.billing.rollups import DAY_S
+from tokenschain.control.mails import Mail
 from tokenschain.control.observability import alert_silences
 from tokenschain.control.observability.alert_targets import place_of
 from tokenschain.core.cache.semantic_protocol import Report
@@ -28,7 +28,7 @@ from tokenschain.infra.database.engine import upsert
 from tokenschain.infra.database.paging import Page, Rows
 from tokenschain.infra.database.tables import alert_targets, alerts
 from tokenschain.infra.database.tables import limits as limits_table
-from tokenschain.infra.egress import MailServer, exchange, send_mail
+from tokenschain.infra.egress import exchange
 from tokenschain.infra.security import prescribed, secrets
 from tokenschain.infra.security.suite import Sealer
 from tokenschain.wire.client import HttpClient, Waits
@@ -56,17 +56,6 @@ _WAITS = Waits(
     connect_max_s=3.0, pool_max_s=3.0, first_byte_max_s=SEND_MAX_S, idle_max_s=3.0,
     total_max_s=SEND_MAX_S,
 )  # fmt: skip
-
-
-class Mail(NamedTuple):
-    """How e-mail leaves."""
-
-    host: str | None
-    port: int
-    user: str | None
-    password: Callable[[], str | None]
-    sender: str
-    tls: bool
 
 
 # --- found ---------------------------------------------------------------------------------
@@ -415,18 +404,7 @@ class Sender:
         return _complaint(target["kind"], reply.status, answer)
 
     def _send_mail(self, address: str, zh: str, en: str) -> None:
-        mail = self._mail
-        if mail.host is None:
-            raise ValueError("no mail server is set")
-        message = EmailMessage()
-        message["From"], message["To"] = mail.sender, address
-        message["Subject"] = f"TokensChain: {en.partition('.')[0]}"
-        message.set_content(f"{zh}\n\n{en}\n")
-        send_mail(
-            MailServer(mail.host, mail.port, mail.user, mail.password(), tls=mail.tls),
-            message,
-            SEND_MAX_S,
-        )
+        self._mail.send(address, f"TokensChain: {en.partition('.')[0]}", f"{zh}\n\n{en}\n")
 
 
 def webhook_signature(secret: str, at_s: int, body: bytes) -> str:

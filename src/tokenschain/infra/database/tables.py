@@ -426,7 +426,7 @@ tokens = Table(
     Column("id", String(40), primary_key=True),
     Column("token_hash", String(64), nullable=False, unique=True),
     Column("user_id", String(40), nullable=False),
-    Column("kind", String(8), nullable=False),  # session, api, link
+    Column("kind", String(8), nullable=False),  # session, api, link, invite
     Column("name", String(100), nullable=False),
     Column("created_at_s", BigInteger, nullable=False),
     Column("expires_at_s", BigInteger, nullable=False),
@@ -517,6 +517,18 @@ idempotency = Table(
     Column("created_at_s", BigInteger, nullable=False),
     Index("idempotency_by_time", "created_at_s"),
 )
+
+mails = Table(
+    "mails",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("sealed", LargeBinary, nullable=False),  # address, subject and text
+    Column("tries", Integer, nullable=False),
+    Column("next_try_s", BigInteger, nullable=False),
+    Column("expires_at_s", BigInteger, nullable=False),
+    Index("mails_due", "next_try_s", "id"),
+)
+"""Messages to people that the mail server has not taken yet; see `control.mails`."""
 
 alert_targets = Table(
     "alert_targets",

@@ -96,6 +96,7 @@ class Sealable(StrEnum):
     CACHED_ANSWER = "cached_answer"
     CACHED_QUESTION = "cached_question"
     PLAYGROUND_KEY = "playground_key"
+    MAIL = "mail"
 
 
 class Place(NamedTuple):

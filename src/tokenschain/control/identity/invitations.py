@@ -1,0 +1,118 @@
+"""Invitations: one-time links by which users without a password choose one and sign in."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from typing import Any
+
+from sqlalchemy import Connection, delete, func, select
+
+from tokenschain.control.identity import tokens
+from tokenschain.core.errors import ApiError
+from tokenschain.infra.database.tables import audit_events, users
+from tokenschain.infra.database.tables import tokens as tokens_table
+from tokenschain.infra.security.suite import Suite
+
+KIND = "invite"
+LASTS_S = 7 * 86_400
+PER_DAY_MAX = 100
+"""Of a tenant: nobody sends the world letters through an account of its own."""
+AGAIN_AFTER_S = 60
+"""To the same person."""
+ACTION = "invitation"
+"""In the audit trail, which invitations are counted by."""
+
+Row = dict[str, Any]
+
+
+def make(connection: Connection, suite: Suite, user_id: str) -> str:
+    """The code of a user's new invitation; one made before is worth nothing.
+
+    Raises:
+        ApiError: `conflict` where the user has, or may have, another way in.
+    """
+    row = connection.execute(select(users).where(users.c.id == user_id)).one()
+    if not _may_be_invited(row._mapping):
+        raise ApiError("conflict", "Only who has no way to sign in yet can be invited.",
+                       param="user_id")  # fmt: skip
+    withdraw(connection, user_id)
+    _, code = tokens.issue(connection, suite, user_id, KIND, KIND, LASTS_S, ())
+    return code
+
+
+def _may_be_invited(row: Any) -> bool:
+    return row["kind"] == "user" and all(
+        row[name] is None for name in ("password_hash", "oidc_subject", "disabled_at_s")
+    )
+
+
+def find(connection: Connection, suite: Suite, code: str) -> Row | None:
+    """The user that an open invitation is for; None where there is none."""
+    row = connection.execute(
+        select(users, tokens_table.c.expires_at_s)
+        .join(tokens_table, tokens_table.c.user_id == users.c.id)
+        .where(
+            tokens_table.c.token_hash == suite.hex_digest(code.encode()),
+            tokens_table.c.kind == KIND,
+            tokens_table.c.expires_at_s > int(time.time()),
+        )
+    ).first()
+    if row is None or not _may_be_invited(row._mapping):
+        return None
+    return dict(row._mapping)
+
+
+def use(connection: Connection, suite: Suite, code: str) -> Row | None:
+    """The user that an invitation was for, which is used up; None where there was none.
+
+    Of two at once one gets in: the row is taken away by whoever finds it there.
+    """
+    row = find(connection, suite, code)
+    if row is None or not withdraw(connection, row["id"]):
+        return None
+    return row
+
+
+def withdraw(connection: Connection, user_id: str) -> bool:
+    """Whether a user had an invitation, which is worth nothing now."""
+    ended = connection.execute(
+        delete(tokens_table).where(tokens_table.c.user_id == user_id, tokens_table.c.kind == KIND)
+    ).rowcount
+    return bool(ended)
+
+
+def open_until(connection: Connection, user_ids: Collection[str]) -> dict[str, int]:
+    """Until when invitations of users are open (Unix time); of those that have one."""
+    rows = connection.execute(
+        select(tokens_table.c.user_id, func.max(tokens_table.c.expires_at_s))
+        .where(
+            tokens_table.c.user_id.in_(user_ids),
+            tokens_table.c.kind == KIND,
+            tokens_table.c.expires_at_s > int(time.time()),
+        )
+        .group_by(tokens_table.c.user_id)
+    )
+    return {user_id: int(until_s) for user_id, until_s in rows}
+
+
+def check_rate(connection: Connection, tenant: str, user_id: str, now_s: float) -> None:
+    """Insist that a tenant may invite once more, and this person again.
+
+    Raises:
+        ApiError: `rate_limit_exceeded`.
+    """
+    made = select(func.count()).where(
+        audit_events.c.tenant == tenant, audit_events.c.action == ACTION
+    )
+    since = audit_events.c.at_ms
+    if connection.execute(
+        made.where(since > (now_s - 86_400) * 1_000)
+    ).scalar_one() >= PER_DAY_MAX:  # fmt: skip
+        raise ApiError("rate_limit_exceeded", f"{PER_DAY_MAX} invitations a day are sent.",
+                       retry_after_s=3_600.0)  # fmt: skip
+    if connection.execute(
+        made.where(since > (now_s - AGAIN_AFTER_S) * 1_000, audit_events.c.target == user_id)
+    ).scalar_one():
+        raise ApiError("rate_limit_exceeded", "An invitation was just sent; wait a minute.",
+                       retry_after_s=float(AGAIN_AFTER_S))  # fmt: skip
