@@ -15,31 +15,24 @@ from typing import NamedTuple
 
 from tokenschain.semantic.lexicon import Lexicon
 from tokenschain.semantic.quantities import Quantity, alike, dates_alike
-from tokenschain.semantic.text_facts import FactReader, TextFacts, stem
+from tokenschain.semantic.text_facts import ASKING_ZH, FactReader, TextFacts, stem
 
 COMPARED_CHARS = 400
 """Of longer texts the beginning is compared letter by letter, so that the time has a limit."""
 COMPARED_WORDS = 200
+WORD_MAX = 32
+"""Letters of a word that may be misspelt."""
 PARTED_MAX = 16
 """Letters of a code that is looked for in another text whatever parts it there."""
 _MORE_THAN = re.compile(
     r"\b(?:better|worse|more|less|rather|[a-z]{2,}er)\b.*\bthan\b|比(?![较例赛如])"
 )
 _TOWARDS = re.compile(r"[到去至飞转兑往换寄]|翻译|\bto\b|\binto\b")
-_ASKING = frozenset(
-    ("怎么", "什么", "哪里", "哪个", "是否", "可以", "多久", "什么时候", "为什么", "想要", "好吗")
-)
-"""Words that ask: another one of them alone is no other thing."""
 _SYMMETRIC = frozenset(
     ("绑定", "连接", "区别", "结婚", "比较", "link", "connect", "differ", "marry", "merge")
 )
+_WEAK_ENDINGS = frozenset(("ate", "ite", "ide", "ase", "ose", "one", "done"))
 _JOINED = frozenset(("和", "与", "跟", "或", "或者", "还是", "and", "or"))
-FEATURES = (
-    "e5", "use", "letters", "words", "content", "order", "extra_a", "extra_b", "replaced",
-    "length", "numbers", "units", "dates", "codes", "names", "capitals", "negation", "opposite",
-    "times", "aspects", "roles", "direction", "asks", "language", "mine", "comparison", "same_bag",
-    "short", "chinese", "numbers_both", "names_both", "gist", "swapped", "added",
-)  # fmt: skip
 
 
 class Guards:
@@ -114,15 +107,16 @@ class Guards:
         """What differs word by word, once words that say the same are one."""
         left_a, left_b, slips = self._left(a, b)
         contrast, one_sided, named = self._classes(a, b, slips)
-        rest_a = [word for word in left_a if word not in named and word not in _ASKING]
-        rest_b = [word for word in left_b if word not in named and word not in _ASKING]
+        rest_a = [word for word in left_a if word not in named and word not in ASKING_ZH]
+        rest_b = [word for word in left_b if word not in named and word not in ASKING_ZH]
         size = max(1, len(a.gist), len(b.gist))
         common = len(a.gist) - len(left_a)
+        unnamed = common + max(len(rest_a), len(rest_b))
         found = {
             "gist": common / size,
             "swapped": float(bool(left_a and left_b)),
             "added": abs(len(left_a) - len(left_b)) / size,
-            "rest": common / max(1, common + max(len(rest_a), len(rest_b))),
+            "rest": common / max(1, unnamed) if unnamed else 1.0,
             "same_frame": float(not rest_a and not rest_b),
             "opposite": float("opposites" in contrast or self._turned_prefix(a, b)),
             "denied": float(_denied_here_only(a, b) or _denied_here_only(b, a)),
@@ -160,6 +154,8 @@ class Guards:
         """Whether one is the other, misspelt."""
         if min(len(word), len(other)) < 4 or not other.isascii() or word[0] != other[0]:
             return False
+        if max(len(word), len(other)) > WORD_MAX:
+            return False
         if abs(len(word) - len(other)) > 2 or (
             self._reader.knows(stem(word)) and self._reader.knows(stem(other))
         ):
@@ -177,9 +173,11 @@ class Guards:
         if not mine or not theirs:
             return False
         ending, its = max(mine, key=len), max(theirs, key=len)
-        if ending == its:
-            return len(word) - len(ending) >= 1 and word[:3] != other[:3]
-        return word.removesuffix(ending) == other.removesuffix(its)
+        if word.removesuffix(ending) == other.removesuffix(its):
+            return ending != its
+        # Ordinary words end so, too.
+        weak = {ending, its} & _WEAK_ENDINGS
+        return not weak and word[:3] != other[:3] and (ending == its or len(word) > 8 < len(other))
 
     def _paired_prefix(self, word: str, other: str) -> bool:
         return any(
@@ -199,23 +197,20 @@ class Guards:
 
     def _other_head(self, a: TextFacts, b: TextFacts, left_a: list[str], left_b: list[str]) -> bool:
         """A gift, and a gift card: one word more, and another thing."""
-        if sorted(map(len, (left_a, left_b))) != [0, 1]:
+        if left_a and left_b:
+            short, long = sorted(("".join(left_a), "".join(left_b)), key=len)
+            if not long.isascii():
+                return long.startswith(short) and long[len(short) :] in self._heads
+            return long.partition("-")[0] == short and long.rpartition("-")[2] in self._heads
+        if len(left_a) + len(left_b) != 1:
             return False
         more, word = (a, left_a[0]) if left_a else (b, left_b[0])
-        if word not in self._heads:
-            return False
         at = more.gist.index(word)
-        if at == 0:
+        if word not in self._heads or at == 0:
             return False
-        before = more.gist[at - 1]
-        joined = f"{before}{word}" if not word.isascii() else f"{before}"
-        return (
-            joined in more.text
-            if not word.isascii()
-            else bool(
-                re.search(rf"\b{re.escape(before)}[a-z]{{0,4}}[ -]{re.escape(word)}", more.text)
-            )
-        )
+        before = re.escape(more.gist[at - 1])
+        near = rf"\b{before}[a-z]{{0,4}}[ -]{re.escape(word)}"
+        return not word.isascii() or bool(re.search(near, more.text))
 
     def _classes(
         self, a: TextFacts, b: TextFacts, slips: set[str]
@@ -229,8 +224,11 @@ class Guards:
         named: set[str] = set()
         for place in by_class_a.keys() | by_class_b.keys():
             mine, theirs = by_class_a.get(place, {}), by_class_b.get(place, {})
-            only_a = {n for n in mine.keys() - theirs.keys() if mine[n] not in same}
-            only_b = {n for n in theirs.keys() - mine.keys() if theirs[n] not in same}
+            # A word may name two members (宝宝: a child, a baby); one in common is enough.
+            shared = mine.keys() & theirs.keys()
+            known = same | {mine[n] for n in shared} | {theirs[n] for n in shared}
+            only_a = {n for n in mine.keys() - shared if mine[n] not in known}
+            only_b = {n for n in theirs.keys() - shared if theirs[n] not in known}
             section = self._reader.section_of[place]
             if only_a and only_b:
                 if section == "opposites" and (len(mine) > 1 or len(theirs) > 1):
@@ -240,13 +238,13 @@ class Guards:
                 one_sided.add(section)
             else:
                 continue
-            if (only_a and only_b) or section in ("scopes", "roles", "times", "names"):
+            if (only_a and only_b) or section in ("scopes", "roles", "times", "names", "moments"):
                 named |= {mine[n] for n in only_a} | {theirs[n] for n in only_b}
         return contrast, one_sided, named
 
     def _turned_prefix(self, a: TextFacts, b: TextFacts) -> bool:
         """Suitable and unsuitable."""
-        only_a, only_b = set(a.gist) - set(b.gist), set(b.gist) - set(a.gist)
+        only_a, only_b = a.content - b.content, b.content - a.content
         return any(
             prefix + word in theirs
             for mine, theirs in ((only_a, only_b), (only_b, only_a))
@@ -271,11 +269,12 @@ def vetoes(a: TextFacts, b: TextFacts, found: dict[str, float]) -> tuple[str, ..
         why.append("codes")
     if found["language"] > 0.5:
         why.append("language")
-    if found["other_names"] or (found["only_names"] and same_frame):
+    if found["other_names"]:
         why.append("names")
     if _other_names(a, b):
         why.append("capitals")
-    if found["other_times"] or found["other_moments"] or (found["only_times"] and same_frame):
+    other_times = found["other_times"] or found["other_moments"]
+    if other_times or (found["only_times"] and same_frame):
         why.append("times")
     for name in ("scopes", "roles"):
         if (found[f"other_{name}"] and found["rest"] >= 0.5) or (
@@ -288,7 +287,10 @@ def vetoes(a: TextFacts, b: TextFacts, found: dict[str, float]) -> tuple[str, ..
         why.append("aspects")
     if found["opposite"] and not found["negation"] and alike_words > 0.3:
         why.append("opposite")
-    if found["negation"] and not found["opposite"] and found["denied"] and found["rest"] >= 0.5:
+    # Why something does not happen, and how it can be done, are often one question.
+    same_kind = "why" not in (a.asks, b.asks) or a.asks == b.asks or alike_words > 0.8
+    denied = found["denied"] and found["rest"] >= 0.6 and same_kind
+    if found["negation"] and not found["opposite"] and denied:
         why.append("negation")
     return tuple(why)
 
@@ -358,7 +360,7 @@ def _reversed(a: TextFacts, b: TextFacts) -> bool:
             between_a = set(a.spoken[at_x + 1 : at_y])
             between_b = set(b.spoken[place_b[y] + 1 : place_b[x]])
             verbs = {word for word in between_a & between_b if a.spoken.count(word) == 1}
-            if verbs - things - _JOINED - _SYMMETRIC - _ASKING and not between_a & _JOINED:
+            if verbs - things - _JOINED - _SYMMETRIC - ASKING_ZH and not between_a & _JOINED:
                 return True
     return False
 

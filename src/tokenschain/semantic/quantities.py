@@ -123,6 +123,8 @@ _MODEL = re.compile(r"(?<![a-z0-9.])([a-z]{2,})[-_]?(\d{1,4})(?!\d|[a-z]+\d)")
 _MODEL_SUFFIX = re.compile(
     r"(?<![a-z0-9.])(\d{1,4})[ -]?(pro max|pro|max|plus|mini|ultra|lite|air|se|ti)\b(?!\s?\d)"
 )
+_LISTED = re.compile(r"^\W?\d{1,2}\s?[:、.)](?=\s?[^\d\s])")
+"""The number of a question in a list."""
 _CODE = re.compile(
     r"(?<![a-z0-9])(?=[a-z]*[0-9])(?=[0-9]*[a-z])[a-z0-9]+(?:[-_.][a-z0-9]+)*(?![a-z0-9])"
 )
@@ -225,6 +227,7 @@ class QuantityReader:
         """Read a text whose numerals are digits."""
         codes = set(_LETTER_BY_LETTER.findall(text))
         bare = _LETTER_BY_LETTER.sub("＿", text)
+        bare = _LISTED.sub("", bare)
         numbers: set[Quantity] = set()
         dates: set[str] = set()
         codes.update(_DOTTED.findall(bare))

@@ -35,8 +35,26 @@ _PARTS = re.compile(
 )
 _SOLD_WHERE = re.compile(r"(?<=[有里哪儿没方])卖(?!家)")
 _AMERICA = re.compile(r"\bU\.?S\.?A?\b")
+_DENIED = {"不能": "可以", "不可以": "可以", "不能够": "可以", "不允许": "可以", "不让": "可以"}
 _STOPPED = frozenset(("stop", "stopped", "stopping", "avoid", "avoiding", "quit"))
 _COMPLEMENTS = frozenset("了到开上过出来起去动掉成完住见着通进下得全够")
+ASKING_ZH = frozenset(
+    (
+        "怎么",
+        "什么",
+        "哪里",
+        "哪个",
+        "是否",
+        "可以",
+        "多久",
+        "什么时候",
+        "为什么",
+        "想要",
+        "好吗",
+        "方法",
+    )
+)
+"""Words of a gist that ask: another one of them alone is no other thing."""
 _BREAKS = frozenset(",.;!?:，。；！？：、\n")
 _FROM_TO = (
     re.compile(r"\bfrom (?:an? |the |my )?([\w-]+(?: [\w-]+)?) (?:in)?to "
@@ -53,7 +71,7 @@ _PERSONS = {
     "他": "he", "她": "he", "他们": "he", "她们": "he", "他的": "he",
 }  # fmt: skip
 _LINKS = frozenset(("和", "与", "跟", "或", "或者", "还是", "and", "or", "被", "by"))
-_SUFFIXES = ("ing", "ies", "ied", "ed", "es", "s", "ly", "er")
+_SUFFIXES = ("ing", "ied", "ed", "ly", "er")
 _VOWEL = re.compile(r"[aeiouy]")
 
 
@@ -127,6 +145,10 @@ class FactReader:
                         members.setdefault(word, []).append((len(self.section_of), number))
                         canon.setdefault(word, canon.get(member[0], member[0]))
                 self.section_of.append(section)
+        # What says the same is of the same classes, and what is denied as well.
+        for word, first in {**canon, **_DENIED}.items():
+            if word not in members and first in members:
+                members[word] = members[first]
         self._zh: dict[str, Meaning] = {}
         self._en: dict[tuple[str, ...], Meaning] = {}
         self._lengths: dict[str, tuple[int, ...]] = {}
@@ -315,14 +337,17 @@ def _denied(tokens: list[_Token]) -> tuple[frozenset[str], int]:
                 left = 0
                 continue
             left = DENIED_WORDS
-            if word in ("不能", "不可以", "不会", "不让", "不要", "不用"):
-                denied.add({"不能": "可以", "不可以": "可以"}.get(word, word[1:]))
+            if word in _DENIED or word in ("不会", "不要", "不用", "不需要", "不支持"):
+                denied.add(_DENIED.get(word, word[1:]))
             continue
         if word in _STOPPED and place + 1 < len(tokens) and tokens[place + 1].word.endswith("ing"):
             count, left = count + 1, 1
             continue
         canon = meaning.canon if meaning is not None else stem(word) if word.isascii() else word
         before = canon if not (meaning is not None and meaning.filler) else before
+        if canon in ASKING_ZH:
+            left = left if left == DENIED_WORDS else 0
+            continue
         if left and not (meaning is not None and meaning.filler):
             denied.add(canon)
             left -= 1
@@ -370,19 +395,20 @@ def stem(word: str) -> str:
     """An English word without its commonest endings; rough, but the same for both texts."""
     if not word.isascii() or len(word) < 4:
         return word
+    if word.endswith("ies") and len(word) > 4:
+        word = word[:-3] + "y"
+    elif word.endswith("s") and not word.endswith(("ss", "us", "is")):
+        word = word[:-2] if word.endswith(("xes", "ches", "shes", "sses")) else word[:-1]
     for suffix in _SUFFIXES:
-        if not word.endswith(suffix) or word.endswith(("ss", "us", "is")):
-            continue
         rest = word[: -len(suffix)]
-        if suffix in ("ies", "ied") and len(rest) >= 2:
+        if not word.endswith(suffix) or len(rest) < (4 if suffix == "er" else 3):
+            continue
+        if not _VOWEL.search(rest):
+            continue
+        if suffix == "ied":
             return rest + "y"
-        if suffix == "er" and len(rest) < 4:
-            continue
-        if suffix == "s" and len(rest) < 3:
-            continue
-        if len(rest) >= 3 and _VOWEL.search(rest):
-            if suffix in ("ing", "ed", "er") and rest[-1] == rest[-2] and rest[-1] not in "sz":
-                rest = rest[:-1]
-            word = rest
-            break
+        if suffix != "ly" and rest[-1] == rest[-2] and rest[-1] not in "sz":
+            rest = rest[:-1]
+        word = rest
+        break
     return word[:-1] if word.endswith("e") and len(word) > 3 else word
