@@ -125,6 +125,7 @@ class Guards:
             "narrowed": float(self._other_head(a, b, left_a, left_b)),
             "numbers_contrast": float(_unlike_quantities(a.numbers, b.numbers).contrast),
             "dates_contrast": float(_unlike_dates(a.dates, b.dates).contrast),
+            "other_capitals": float(_other_names(a, b, slips)),
             "swap_words": float(bool(rest_a) and bool(rest_b)),
         }
         for section in ("scopes", "aspects", "roles", "kinds", "names", "times", "moments"):
@@ -271,7 +272,7 @@ def vetoes(a: TextFacts, b: TextFacts, found: dict[str, float]) -> tuple[str, ..
         why.append("language")
     if found["other_names"]:
         why.append("names")
-    if _other_names(a, b):
+    if found["other_capitals"]:
         why.append("capitals")
     other_times = found["other_times"] or found["other_moments"]
     if other_times or (found["only_times"] and same_frame):
@@ -403,12 +404,13 @@ def _spelled(word: str, facts: TextFacts) -> str:
     return next((said for said in facts.words if stem(said) == word), word)
 
 
-def _other_names(a: TextFacts, b: TextFacts) -> bool:
+def _other_names(a: TextFacts, b: TextFacts, slips: set[str]) -> bool:
     """Both name something, and one names what the other does not speak of at all."""
     if not a.capitals or not b.capitals or a.capitals == b.capitals:
         return False
-    only_a = {n for n in a.capitals if n not in b.text and stem(n) not in b.gist}
-    only_b = {n for n in b.capitals if n not in a.text and stem(n) not in a.gist}
+    known_a, known_b = slips.union(a.gist), slips.union(b.gist)
+    only_a = {n for n in a.capitals if n not in b.text and stem(n) not in known_b}
+    only_b = {n for n in b.capitals if n not in a.text and stem(n) not in known_a}
     return bool(only_a and only_b)
 
 
