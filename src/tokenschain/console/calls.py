@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
+from collections.abc import Awaitable
 from typing import NamedTuple, get_args
 
 import msgspec
 from starlette.responses import Response
 
-from tokenschain.console.admin_api import ApiRefusal, segment
+from tokenschain.console.admin_api import ApiRefusal, Query, segment
+from tokenschain.console.keys import ApiKeyList
 from tokenschain.console.rendering import Renderer
 from tokenschain.console.visit import PagePart, Visit
 from tokenschain.core.call_record import CallResult, result_of
@@ -16,9 +19,14 @@ from tokenschain.core.call_record import CallResult, result_of
 RANGES = {"1h": 3_600, "24h": 86_400, "7d": 7 * 86_400, "30d": 30 * 86_400}
 """By name, in seconds."""
 DEFAULT_RANGE = "24h"
+HOUR_S = 3_600
 SHOWN_MAX = 50
 BINS = 48
 FILTERS = ("result", "model", "upstream", "key_id", "tag")
+PICKED = FILTERS[1:]
+"""Filters that are chosen from what the range's calls have."""
+CHOICES_MAX = 200
+"""Of more, those with the most calls."""
 
 
 class CallAttempt(msgspec.Struct):
@@ -106,6 +114,29 @@ class TimeBin(NamedTuple):
     bad: int
 
 
+class PickedSum(msgspec.Struct):
+    """Calls of one model, upstream, key or tag; see `GET /usage`."""
+
+    calls: int
+    model: str = ""
+    upstream: str = ""
+    key_id: str = ""
+    tag: str = ""
+
+
+class PickedSums(msgspec.Struct):
+    """Those of a range."""
+
+    data: list[PickedSum]
+
+
+class FilterChoice(NamedTuple):
+    """A value that a filter may have."""
+
+    value: str
+    label: str
+
+
 class CallList(msgspec.Struct):
     """A page of calls."""
 
@@ -133,14 +164,57 @@ async def show(visit: Visit, renderer: Renderer) -> Response:
         "tenant": visit.tenant,
         "project": visit.project("usage:read"),
     }
-    parts = await visit.parts(calls=visit.api.get("/calls", CallList, query))
+    reads: dict[str, Awaitable[object]] = {"calls": visit.api.get("/calls", CallList, query)}
+    if not visit.fragment:
+        reads |= _choice_reads(visit, now_s - RANGES[chosen], now_s)
+    parts = await visit.parts(**reads)
     calls = parts["calls"]
     return renderer.page_or_part(
         "calls.html", "_calls.html", visit, calls=calls, given=given, chosen=chosen,
         ranges=tuple(RANGES), results=get_args(CallResult), bins=_bins(calls),
         filtered=any(given.values()),
+        choices={} if visit.fragment else {
+            name: _choices(parts[name], name, given[name], parts.get("keys")) for name in PICKED
+        },
         part=await _read(visit, opened) if opened and not visit.fragment else None,
     )  # fmt: skip
+
+
+def _choice_reads(visit: Visit, from_s: int, until_s: int) -> dict[str, Awaitable[object]]:
+    """What calls of the range have, by filter, and the names of keys where they may be seen."""
+    span: Query = {
+        "from_s": from_s - from_s % HOUR_S,
+        "until_s": until_s + HOUR_S,
+        "tenant": visit.tenant,
+        "project": visit.project("usage:read"),
+    }
+    reads: dict[str, Awaitable[object]] = {
+        name: visit.api.get("/usage", PickedSums, {**span, "group_by": name}) for name in PICKED
+    }
+    if visit.reader.may("keys:read"):
+        listed: Query = {"tenant": visit.tenant, "limit": CHOICES_MAX}
+        reads["keys"] = visit.api.get("/keys", ApiKeyList, listed)
+    return reads
+
+
+def _choices(
+    part: PagePart, name: str, given: str, keys: PagePart | None
+) -> list[FilterChoice] | None:
+    """What may be chosen, the most called first, with what is chosen; None where it is not
+    known: then it is typed."""
+    if part.data is None:
+        return None
+    sums: Counter[str] = Counter()
+    for row in part.data.data:
+        sums[getattr(row, name)] += row.calls
+    del sums[""]
+    values = [value for value, _ in sums.most_common(CHOICES_MAX)]
+    if given and given not in values:
+        values.append(given)
+    names = {}
+    if name == "key_id" and keys is not None and keys.data is not None:
+        names = {one.id: f"{one.name or one.prefix} …{one.id[-8:]}" for one in keys.data.data}
+    return [FilterChoice(value, names.get(value, value)) for value in values]
 
 
 async def _read(visit: Visit, event_id: str) -> PagePart:

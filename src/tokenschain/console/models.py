@@ -102,6 +102,8 @@ class MeasuredModels(msgspec.Struct):
 
     data: list[MeasuredModel]
     since_s: int
+    steps: list[MeasuredStep] = []
+    """Of all together."""
 
 
 async def show(visit: Visit, renderer: Renderer) -> Response:

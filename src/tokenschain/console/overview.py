@@ -12,6 +12,7 @@ from starlette.responses import RedirectResponse, Response
 from tokenschain.console.admin_api import Query
 from tokenschain.console.calls import CallList
 from tokenschain.console.costs import CostSeries, dearest, main_currency
+from tokenschain.console.models import MeasuredModels
 from tokenschain.console.rendering import Renderer, first_page
 from tokenschain.console.visit import Visit
 from tokenschain.core import presentation
@@ -22,6 +23,8 @@ RANGES = {"24h": 24, "7d": 7 * 24, "30d": 30 * 24}
 LIVE_CALLS = 12
 HOUR_S, DAY_S = 3_600, 86_400
 CACHE_RANGE_MAX_S = 7 * DAY_S
+LATENCY_RANGE_S, LATENCY_STEP_S = DAY_S, 1_800
+"""As far back as figures of each minute are kept."""
 
 
 class HourRow(msgspec.Struct):
@@ -74,6 +77,20 @@ class Tile(NamedTuple):
     hint: str = ""
 
 
+class LatencyCourse(NamedTuple):
+    """The first token over the last day; a gap is None."""
+
+    labels: list[str]
+    p50_ms: list[float | None]
+    p95_ms: list[float | None]
+    calls: list[int]
+
+    @property
+    def lines(self) -> list[tuple[str, list[float | None]]]:
+        """By name."""
+        return [("p50", self.p50_ms), ("p95", self.p95_ms)]
+
+
 class OverviewFigures(NamedTuple):
     """What the overview shows of a range."""
 
@@ -104,6 +121,7 @@ async def show(visit: Visit, renderer: Renderer) -> Response:
         usage=visit.api.get("/usage", HourRows, query),
         calls=_latest(visit),
         cache=_cache(visit, until_s - hours * HOUR_S, until_s),
+        latency=_latency(visit),
     )
     usage = parts["usage"]
     figures = None
@@ -113,8 +131,33 @@ async def show(visit: Visit, renderer: Renderer) -> Response:
             figures.tiles[-1] = _cache_tile(visit, parts["cache"].data.data, figures.currency)
     return renderer.page(
         "overview.html", visit, usage=usage, calls=parts["calls"], figures=figures, chosen=name,
-        ranges=tuple(RANGES),
+        ranges=tuple(RANGES), latency=parts["latency"],
+        course=_course(parts["latency"].data, now_s),
     )  # fmt: skip
+
+
+async def _latency(visit: Visit) -> MeasuredModels | None:
+    """How fast models answered; of single projects it is not kept."""
+    if visit.project("usage:read"):
+        return None
+    query: Query = {"tenant": visit.tenant, "step_s": LATENCY_STEP_S}
+    return await visit.api.get("/insight/latency", MeasuredModels, query)
+
+
+def _course(found: MeasuredModels | None, now_s: int) -> LatencyCourse | None:
+    """Every step of the last day; None where no call was measured."""
+    if found is None or not found.steps:
+        return None
+    last_s = now_s - now_s % LATENCY_STEP_S
+    times = range(last_s - LATENCY_RANGE_S + LATENCY_STEP_S, last_s + 1, LATENCY_STEP_S)
+    steps = {one.at_s: one for one in found.steps}
+    there = [steps.get(at) for at in times]
+    return LatencyCourse(
+        [_label(at, by_day=False) for at in times],
+        [None if one is None else one.first_token_p50_ms for one in there],
+        [None if one is None else one.first_token_p95_ms for one in there],
+        [0 if one is None else one.answered for one in there],
+    )
 
 
 async def live_calls(visit: Visit, renderer: Renderer) -> Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
@@ -54,6 +54,8 @@ class LatencyAnswer(AnswerBody):
 
     data: list[LatencySeries]
     """By model, the most called first."""
+    steps: list[LatencyStep]
+    """Of all these models together: those with calls, the oldest first."""
     since_s: int
     """Calls before this are not in it; Unix time."""
 
@@ -66,7 +68,7 @@ def read_latency(
     range_s: Annotated[int, Query(ge=MINUTE_S, le=KEPT_S)] = KEPT_S,
     step_s: Annotated[int, Query(ge=MINUTE_S, le=3_600)] = 900,
 ) -> LatencyAnswer:
-    """Read how fast models answered and how many calls failed; by time for one model."""
+    """Read how fast models answered and how many calls failed, by time for one or all together."""
     whose = asked.tenant(tenant)
     asked.need(whose or PLATFORM)
     measured, now_s = asked.context.ledger.model_latency, time.time()
@@ -75,16 +77,22 @@ def read_latency(
     series = [
         LatencySeries(
             model=name,
-            steps=[] if model is None else [
-                LatencyStep(at_s=at_s, **_figures(steps[at_s])) for at_s in sorted(steps)
-            ],
+            steps=[] if model is None else _by_time(steps),
             **_figures(_sum(steps.values())),
         )
         for name, steps in found.items()
     ]  # fmt: skip
     series.sort(key=lambda one: (-one.answered - one.failed, one.model))
     since_s = max(measured.since_s, now_s - range_s)
-    return LatencyAnswer(data=series, since_s=int(since_s))
+    together: dict[int, MinuteFigures] = {}
+    for steps in found.values():
+        for at_s, figures in steps.items():
+            together.setdefault(at_s, MinuteFigures()).add(figures)
+    return LatencyAnswer(data=series, steps=_by_time(together), since_s=int(since_s))
+
+
+def _by_time(steps: Mapping[int, MinuteFigures]) -> list[LatencyStep]:
+    return [LatencyStep(at_s=at_s, **_figures(steps[at_s])) for at_s in sorted(steps)]
 
 
 def _sum(figures: Iterable[MinuteFigures]) -> MinuteFigures:

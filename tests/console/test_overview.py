@@ -1,0 +1,46 @@
+"""Overview: the course of the first token over the last day."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from tests.console.visitors import House
+from tokenschain.console.models import MeasuredModels, MeasuredStep
+from tokenschain.console.overview import LATENCY_STEP_S, _course
+
+
+def test_the_course_has_every_step_of_the_day_and_gaps_where_nothing_was_called() -> None:
+    now_s = 1_790_000_123
+    step = MeasuredStep(answered=30, failed=0, first_token_p50_ms=100.0, first_token_p95_ms=None,
+                        first_token_p99_ms=None, total_p50_ms=1.0, total_p95_ms=1.0,
+                        at_s=now_s - now_s % LATENCY_STEP_S - LATENCY_STEP_S)  # fmt: skip
+    found = _course(MeasuredModels([], 0, [step]), now_s)
+    assert found is not None and len(found.labels) == 48
+    assert found.p50_ms[-2:] == [100.0, None] and found.p95_ms == [None] * 48
+    assert found.calls[-2:] == [30, 0] and set(found.p50_ms[:-2]) == {None}
+    assert _course(MeasuredModels([], 0), now_s) is None and _course(None, now_s) is None
+
+
+def test_the_first_token_of_all_models_is_drawn_and_can_be_read_as_a_table(house: House) -> None:
+    now_ms = int(time.time() * 1e3)
+    for n in range(20):
+        house.enter(tenant="zeta", model_asked=f"zeta-{n % 2}", started_ms=now_ms,
+                    first_token_ms=200.0 + n)  # fmt: skip
+    text = house.browser("zeta", "owner").get("/console").text
+    data = json.loads(text.partition('data-for="lines">')[2].partition("</script>")[0])
+    p50, p95 = (row["values"] for row in data["rows"])
+    assert [row["name"] for row in data["rows"]] == ["p50", "p95"]
+    (there,) = [n for n, value in enumerate(p50) if value is not None]
+    assert 180 < p50[there] < 240 and p95[there] >= p50[there]
+    assert "First token" in text and "zeta-0" not in data
+    asked = house.platform.person("zeta", "owner")("GET", "/insight/latency").json()
+    assert sum(step["answered"] for step in asked["steps"]) == 20
+    assert 'data-for="lines"' not in house.browser("eta", "owner").get("/console").text
+
+
+def test_who_sees_one_project_has_no_course(house: House) -> None:
+    browser = house.browser("alpha", "developer", project="p1")
+    reply = browser.get("/console")
+    assert reply.status_code == 200 and 'data-for="lines"' not in reply.text
+    assert "could not be read" not in reply.text and "no permission" not in reply.text.lower()
