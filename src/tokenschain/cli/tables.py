@@ -257,9 +257,20 @@ def _words(value: object, name: str) -> str:
         return f"{value:.1f}" if name.endswith("_ms") else f"{value:.4g}"
     if isinstance(value, list) and not any(isinstance(one, (dict, list)) for one in value):
         return ", ".join(map(str, value))
-    if isinstance(value, (dict, list)):
-        return msgspec.json.encode(value).decode()
+    if isinstance(value, dict):
+        told_of = {
+            key: one for key, one in value.items() if one is not None and one not in ("", [], {})
+        }
+        return ", ".join(f"{key}: {_inner(one)}" for key, one in told_of.items())
+    if isinstance(value, list):
+        return "; ".join(_words(one, name) for one in value)
     return str(value)
+
+
+def _inner(value: object) -> str:
+    """A value within another: in brackets, where it has parts itself."""
+    words = _words(value, "")
+    return f"({words})" if isinstance(value, (dict, list)) and value else words
 
 
 def state_of(row: Row, now_s: float) -> str:

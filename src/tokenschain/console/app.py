@@ -99,6 +99,7 @@ PAGES: Pages = {
     ("GET", f"{PREFIX}/scope"): scope.show,
     ("GET", f"{PREFIX}/search"): search.show,
     ("GET", f"{PREFIX}/live"): overview.live_calls,
+    ("GET", f"{PREFIX}/first-token"): overview.first_token,
     ("GET", f"{PREFIX}/calls"): calls.show,
     ("GET", f"{PREFIX}/models"): models.show,
     ("GET", f"{PREFIX}/models/model"): models.read,

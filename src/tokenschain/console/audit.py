@@ -118,7 +118,7 @@ async def export(visit: Visit, _renderer: Renderer) -> Response:
         page = await visit.api.get("/audit", AuditLines, query)
         for one in page.data:
             cells = (
-                presentation.stamp(one.at_ms / 1_000), one.actor, one.tenant, one.action,
+                presentation.zoned_stamp(one.at_ms), one.actor, one.tenant, one.action,
                 one.target, one.address, msgspec.json.encode(one.detail).decode(), one.id,
             )  # fmt: skip
             writer.writerow([text_cell(cell) for cell in cells])

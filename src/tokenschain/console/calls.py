@@ -147,7 +147,8 @@ class CallList(msgspec.Struct):
 async def show(visit: Visit, renderer: Renderer) -> Response:
     """The calls of a range, and one of them in the drawer where the address names it.
 
-    A fragment is asked for by the filters (the results) or by a row (the drawer).
+    A fragment is asked for by the filters (the results), by a row (the drawer), or by the page
+    itself (what filters may be chosen from).
     """
     opened = visit.query.get("call", "").strip()
     if visit.fragment == "drawer-body" and opened:
@@ -164,18 +165,18 @@ async def show(visit: Visit, renderer: Renderer) -> Response:
         "tenant": visit.tenant,
         "project": visit.project("usage:read"),
     }
-    reads: dict[str, Awaitable[object]] = {"calls": visit.api.get("/calls", CallList, query)}
-    if not visit.fragment:
-        reads |= _choice_reads(visit, now_s - RANGES[chosen], now_s)
-    parts = await visit.parts(**reads)
+    if visit.fragment == "pickers":
+        found = await visit.parts(**_choice_reads(visit, now_s - RANGES[chosen], now_s))
+        choices = {
+            name: _choices(found[name], name, given[name], found.get("keys")) for name in PICKED
+        }
+        return renderer.page("_pickers.html", visit, given=given, choices=choices)
+    parts = await visit.parts(calls=visit.api.get("/calls", CallList, query))
     calls = parts["calls"]
     return renderer.page_or_part(
         "calls.html", "_calls.html", visit, calls=calls, given=given, chosen=chosen,
         ranges=tuple(RANGES), results=get_args(CallResult), bins=_bins(calls),
-        filtered=any(given.values()),
-        choices={} if visit.fragment else {
-            name: _choices(parts[name], name, given[name], parts.get("keys")) for name in PICKED
-        },
+        filtered=any(given.values()), choices=dict.fromkeys(PICKED),
         part=await _read(visit, opened) if opened and not visit.fragment else None,
     )  # fmt: skip
 

@@ -121,7 +121,6 @@ async def show(visit: Visit, renderer: Renderer) -> Response:
         usage=visit.api.get("/usage", HourRows, query),
         calls=_latest(visit),
         cache=_cache(visit, until_s - hours * HOUR_S, until_s),
-        latency=_latency(visit),
     )
     usage = parts["usage"]
     figures = None
@@ -131,22 +130,26 @@ async def show(visit: Visit, renderer: Renderer) -> Response:
             figures.tiles[-1] = _cache_tile(visit, parts["cache"].data.data, figures.currency)
     return renderer.page(
         "overview.html", visit, usage=usage, calls=parts["calls"], figures=figures, chosen=name,
-        ranges=tuple(RANGES), latency=parts["latency"],
-        course=_course(parts["latency"].data, now_s),
+        ranges=tuple(RANGES),
+        has_course=not visit.project("usage:read"),
     )  # fmt: skip
 
 
-async def _latency(visit: Visit) -> MeasuredModels | None:
-    """How fast models answered; of single projects it is not kept."""
-    if visit.project("usage:read"):
-        return None
+async def first_token(visit: Visit, renderer: Renderer) -> Response:
+    """The first token over the last day, which the overview asks for when it is there; of single
+    projects it is not kept."""
     query: Query = {"tenant": visit.tenant, "step_s": LATENCY_STEP_S}
-    return await visit.api.get("/insight/latency", MeasuredModels, query)
+    parts = await visit.parts(latency=visit.api.get("/insight/latency", MeasuredModels, query))
+    found = parts["latency"].data
+    return renderer.page(
+        "_first_token.html", visit, 200, **parts,
+        course=None if found is None else _course(found, int(time.time())),
+    )  # fmt: skip
 
 
-def _course(found: MeasuredModels | None, now_s: int) -> LatencyCourse | None:
+def _course(found: MeasuredModels, now_s: int) -> LatencyCourse | None:
     """Every step of the last day; None where no call was measured."""
-    if found is None or not found.steps:
+    if not found.steps:
         return None
     last_s = now_s - now_s % LATENCY_STEP_S
     times = range(last_s - LATENCY_RANGE_S + LATENCY_STEP_S, last_s + 1, LATENCY_STEP_S)

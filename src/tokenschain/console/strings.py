@@ -137,7 +137,7 @@ STRINGS: dict[str, tuple[str, str]] = {
         "Give a cloud's API key: it is tried there and then, and serves when it works.",
     ),
     "start.cloud.done": ("已接入上游", "There is an upstream already"),
-    "start.key": ("创建密钥", "Make a key"),
+    "start.key": ("创建密钥", "Create a key"),
     "start.key.what": (
         "应用凭密钥调用；密钥只显示一次，并附可复制的代码。",
         "Applications call with a key; it is shown once, with code to copy.",
@@ -284,16 +284,16 @@ STRINGS: dict[str, tuple[str, str]] = {
     "overview.first": ("还没有调用", "There are no calls yet"),
     "overview.first.next": (
         "创建一把密钥，复制示例代码；第一次调用会出现在这里。",
-        "Make a key and copy the sample code; the first call appears here.",
+        "Create a key and copy the sample code; the first call appears here.",
     ),
-    "overview.make_key": ("创建密钥", "Make a key"),
+    "overview.make_key": ("创建密钥", "Create a key"),
     # --- keys ---
     "keys.title": ("API 密钥", "API keys"),
     "keys.sub": (
         "应用用密钥调用模型；密钥只在创建时显示一次",
         "Applications call models with a key; it is shown once, when it is made",
     ),
-    "keys.create": ("创建密钥", "Make a key"),
+    "keys.create": ("创建密钥", "Create a key"),
     "keys.name": ("名称", "Name"),
     "keys.prefix": ("密钥", "Key"),
     "keys.place": ("项目 / 环境", "Project / environment"),
@@ -315,7 +315,7 @@ STRINGS: dict[str, tuple[str, str]] = {
     "keys.none": ("还没有密钥", "There are no keys yet"),
     "keys.none.next": (
         "创建第一把密钥，即可用 OpenAI SDK 调用。",
-        "Make the first; the OpenAI SDK can call with it.",
+        "Create the first; the OpenAI SDK can call with it.",
     ),
     "keys.tenant": ("租户", "Tenant"),
     "keys.project": ("项目", "Project"),

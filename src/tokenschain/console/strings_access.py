@@ -330,7 +330,7 @@ ACCESS_STRINGS: dict[str, tuple[str, str]] = {
     "action.org_read": ("查看租户、账号、项目与环境", "See the organisation"),
     "action.org_write": ("创建、更改与关闭它们", "Change the organisation"),
     "action.keys_read": ("列出 API 密钥（不含密钥本身）", "List API keys"),
-    "action.keys_create": ("创建与轮换 API 密钥", "Make and rotate API keys"),
+    "action.keys_create": ("创建与轮换 API 密钥", "Create and rotate API keys"),
     "action.keys_revoke": ("撤销 API 密钥", "Revoke API keys"),
     "action.limits_read": ("查看速率与预算", "See rates and budgets"),
     "action.limits_write": ("设置速率与预算", "Set rates and budgets"),

@@ -84,6 +84,7 @@ MONEY_STRINGS: dict[str, tuple[str, str]] = {
         "Used is what the ledger says; promised was given to gateways and is not used yet",
     ),
     "wallet.no_budgets": ("没有金额预算", "There is no budget of money"),
+    "wallet.calls_from": ("{n} 次调用，自 {id} 起", "{n} calls from {id}"),
     "wallet.entries": ("账目", "Entries"),
     "wallet.entries.sub": ("复式记账，最新的在前", "Double entry, the latest first"),
     "wallet.no_entries": ("还没有账目", "There are no entries yet"),

@@ -184,7 +184,7 @@ PLATFORM_STRINGS: dict[str, tuple[str, str]] = {
     "tenants.title": ("租户", "Tenants"),
     "tenants.sub": ("本月的调用、费用与告警", "Calls, spend and alerts of this month"),
     "tenants.none": ("还没有租户", "There are no tenants yet"),
-    "tenants.none.next": ("在「组织」页新建。", "Make one on the page of the organisation."),
+    "tenants.none.next": ("在「组织」页新建。", "Create one on the page of the organisation."),
     "tenants.calls": ("本月调用", "Calls this month"),
     "tenants.failed": ("失败", "Failed"),
     "tenants.spent": ("本月费用", "Spend this month"),

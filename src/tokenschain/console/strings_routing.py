@@ -220,7 +220,7 @@ ROUTING_STRINGS: dict[str, tuple[str, str]] = {
         "一个名称，按规则解析为模型；更改前可预览",
         "A name that rules resolve to models; each change is previewed first",
     ),
-    "virtual.create": ("新建虚拟模型", "Make a virtual model"),
+    "virtual.create": ("新建虚拟模型", "Create a virtual model"),
     "virtual.none": ("还没有虚拟模型", "There are no virtual models yet"),
     "virtual.none.next": (
         "为应用起一个固定的名称，由规则决定用哪个模型。",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable
 
 import msgspec
@@ -21,6 +22,7 @@ REVERSIBLE = frozenset({"deposit", "adjustment"})
 """Kinds of transactions that the page offers to reverse."""
 WRITE = "billing:write"
 CURRENCIES = ("CNY", "USD")
+_CALLS = re.compile(r"(\d+) calls from (\S+)")
 DEPOSIT_FIELDS = ("tenant", "amount", "currency", "reference")
 TYPED_CHARACTERS = 6
 
@@ -46,6 +48,12 @@ class BookedLine(msgspec.Struct):
     currency: str
     amount_pico: int
     reference: str
+
+    @property
+    def calls(self) -> tuple[str, str] | None:
+        """Of an entry for usage: of how many calls, and the id of the first."""
+        found = _CALLS.fullmatch(self.reference) if self.kind == "usage" else None
+        return None if found is None else (found[1], found[2])
 
 
 class BookedLines(msgspec.Struct):

@@ -88,8 +88,6 @@ class GatewayStatus(msgspec.Struct, frozen=True):
     journal_bytes_max: int
     journal_lag_s: float
     """Since control had everything."""
-    waiting: int = 0
-    """Calls that wait for an upstream with room."""
     upstreams: tuple[UpstreamStatus, ...] = ()
     lost: dict[str, str] = {}
     """What does not answer, and why: `control`, `budgets`, `rates`, `redis`, `semantic`."""
@@ -104,3 +102,5 @@ class GatewayStatus(msgspec.Struct, frozen=True):
     secrets: dict[str, tuple[str, ...]] = {}
     """Fingerprints of what it accepts of `infra.security.rotation.RotatedSecret`, the one in force
     first; what it has not needed yet is left out."""
+    waiting: int = 0
+    """Calls that wait for an upstream with room."""

@@ -185,6 +185,11 @@ def stamp(at_s: float) -> str:
     return f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1_000:03d} +08:00"
 
 
+def zoned_stamp(at_ms: int) -> str:
+    """A time with its zone, as RFC 3339: `2026-11-27T02:50:49.172+08:00`."""
+    return _moment(at_ms / 1_000).isoformat(timespec="milliseconds")
+
+
 def date(at_s: float) -> str:
     """A day."""
     return f"{_moment(at_s):%Y-%m-%d}"

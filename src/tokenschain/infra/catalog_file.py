@@ -183,17 +183,21 @@ def _tier_text(tier: PriceTier, currency: str) -> str:
         "cache write 1 h": tier.cache_write_1h,
         "output": tier.output,
     }
-    conditions = {
+    limits = {
         "input tokens up to": tier.input_tokens_max,
         "output tokens up to": tier.output_tokens_max,
-        "thinking": tier.thinking,
-        "off-peak": tier.off_peak,
-        "batch": tier.batch,
+    }
+    switches = {
+        ("with thinking", "without thinking"): tier.thinking,
+        ("off-peak hours", "peak hours"): tier.off_peak,
+        ("batch", "not batch"): tier.batch,
     }
     text = ", ".join(
         f"{name} {micro / MICRO_PER_UNIT:g}" for name, micro in amounts.items() if micro is not None
     )
-    holds = ", ".join(f"{name} {value}" for name, value in conditions.items() if value is not None)
+    conditions = [f"{name} {value}" for name, value in limits.items() if value is not None]
+    conditions += [words[not is_so] for words, is_so in switches.items() if is_so is not None]
+    holds = ", ".join(conditions)
     return f"{text} {currency} per 1M{f' ({holds})' if holds else ''}"
 
 

@@ -150,7 +150,13 @@ class HttpUpstreamTester:
         if models is None:
             why = f"it has no list of models to compare with (HTTP {reply.status})"
             return answers, StepResult("models", "skipped", why), None
-        return answers, StepResult("models", "ok", f"it lists {len(models)} models"), models
+        return (
+            answers,
+            StepResult(
+                "models", "ok", f"it lists {len(models)} model{'' if len(models) == 1 else 's'}"
+            ),
+            models,
+        )
 
 
 def _parts(secret: str) -> tuple[str, ...]:

@@ -1,6 +1,5 @@
 /* Charts: options come from data in the page and the tokens of the style sheet. */
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-const frames = document.querySelectorAll("[data-chart]");
 
 function tip(rows, head) {
   const box = document.createElement("div"), title = document.createElement("b");
@@ -59,15 +58,21 @@ const kinds = {
   },
 };
 
-if (frames.length) {
-  const echarts = await import(frames[0].dataset.module);
-  for (const frame of frames) {
-    const kind = frame.dataset.chart;
-    const data = JSON.parse(document.querySelector(`[data-for="${kind}"]`).textContent);
-    const chart = echarts.init(frame, null, { renderer: "canvas" });
-    const draw = () => chart.setOption(kinds[kind](data), true);
-    draw();
-    new ResizeObserver(() => chart.resize()).observe(frame);
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+async function draw(frame) {
+  const echarts = await import(frame.dataset.module), kind = frame.dataset.chart;
+  const data = JSON.parse(document.querySelector(`[data-for="${kind}"]`).textContent);
+  const chart = echarts.init(frame, null, { renderer: "canvas" });
+  const show = () => chart.setOption(kinds[kind](data), true);
+  show();
+  new ResizeObserver(() => chart.resize()).observe(frame);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", show);
+}
+
+const drawn = new WeakSet();
+function drawAll() {
+  for (const frame of document.querySelectorAll("[data-chart]")) {
+    if (!drawn.has(frame)) { drawn.add(frame); draw(frame); }
   }
 }
+drawAll();
+document.addEventListener("htmx:after:swap", drawAll);

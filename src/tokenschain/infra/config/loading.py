@@ -128,7 +128,8 @@ def _misspelt(path: Path, text: str, error: yaml.MarkedYAMLError) -> str:
     if "\t" in line[: len(line) - len(line.lstrip())]:
         return f"{path} line {number + 1}: a tab; indent with spaces"
     why = ", ".join(part for part in (error.context, error.problem) if part)
-    return f"{path} line {number + 1}: {why}"
+    column = mark.column + 1 if mark is not None else 1
+    return f"{path} line {number + 1}, column {column}: {why}"
 
 
 def _environment() -> Iterator[tuple[str, object]]:
