@@ -37,6 +37,9 @@ def test_the_admin_api_needs_its_token_and_speaks_the_apis_errors(stack: Stack) 
     assert stack.admin("GET", "/api/v1/usage?group_by=nope").json()["error"]["param"] == "group_by"
     assert stack.admin("DELETE", "/api/v1/keys/key_nope").status_code == 404
     assert "TokensChain" in web.get(base).text
+    refused = stack.admin("DELETE", "/api/v1/alerts")
+    assert (refused.status_code, refused.headers["allow"]) == (405, "GET")
+    assert refused.json()["error"]["code"] == "method_not_allowed"
 
 
 def test_a_body_that_is_cut_off_is_no_fault_of_controls(stack: Stack) -> None:

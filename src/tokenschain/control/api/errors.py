@@ -80,7 +80,10 @@ def add_handlers(app: FastAPI) -> None:
 
     def handle(kind: type[Exception], translate: Callable[[Request, Any], ApiError]) -> None:
         async def handler(request: Request, error: Exception) -> Response:
-            return answer(translate(request, error))
+            response = answer(translate(request, error))
+            if isinstance(error, HTTPException) and error.headers:
+                response.headers.update(error.headers)  # `allow` of a 405
+            return response
 
         app.add_exception_handler(kind, handler)
 
