@@ -33,7 +33,6 @@ from tokenschain.core.routing.selection import (
     Endpoint,
     Need,
     decide,
-    scores,
 )
 from tokenschain.core.snapshot import Candidate, Offer, Upstream
 from tokenschain.core.snapshot.routing_policy import POLICIES
@@ -518,14 +517,19 @@ def test_an_unknown_price_is_the_last_choice() -> None:
     assert choose([unknown, endpoint("dear", 10**9)], "cost-first") == "dear"
 
 
-@given(st.lists(st.tuples(st.integers(1, 999), st.floats(0.01, 9)), min_size=2, max_size=8))
-def test_a_score_does_not_change_when_others_come_or_go(given_: list[tuple[int, float]]) -> None:
+_PRICE_AND_TIME = st.tuples(st.integers(100, 999), st.floats(0.01, 1.0))
+
+
+@given(st.lists(_PRICE_AND_TIME, min_size=2, max_size=7, unique=True))
+def test_the_choice_does_not_change_when_another_comes_or_goes(
+    given_: list[tuple[int, float]],
+) -> None:
+    cheapest = endpoint("cheapest", 99, 1.05)
     endpoints = [endpoint(str(n), price, base) for n, (price, base) in enumerate(given_)]
-    policy = POLICIES["balanced"]
-    rows = decide(endpoints, NEED, policy, 0.0, lambda: 0.5).rows
-    fewer = decide(endpoints[:-1], NEED, policy, 0.0, lambda: 0.5).rows
-    before = scores(rows, policy, NEED, 1e5, 0)
-    assert scores(fewer, policy, NEED, 1e5, 0) == before[: len(fewer)]
+    best = choose([cheapest, *endpoints], "balanced")
+    for gone in [e for e in endpoints if e.name != best]:
+        left = [e for e in endpoints if e is not gone]
+        assert choose([cheapest, *left], "balanced") == best
 
 
 def test_exploration_is_rare_and_says_how_likely_it_was() -> None:

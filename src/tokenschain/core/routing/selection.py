@@ -39,7 +39,8 @@ ROOM_SHARE = 0.8
 """An upstream with less of its limit in use has room."""
 ROOM_AT_LEAST = ROOM_SHARE * SHARE_MIN
 """So much it may always have in use."""
-SCORE_LATENCY_MAX, SCORE_COST_MAX = 3.0, 10.0
+SCORE_LATENCY_MAX, SCORE_COST_MAX = 3.0, 11.0
+"""Times the SLO, and times the cheapest, beyond which it makes no difference."""
 RATES_FRESH_S = 60.0
 TOKENS_TIMED_MIN = 8
 """Shorter answers say little about the time between tokens."""
@@ -48,8 +49,11 @@ SLO_S_PER_PROMPT_TOKEN = 1e-4
 (Splitwise: 0.055 ms a token)."""
 _UNKNOWN_COST = 1e30
 _Rates = tuple[float, float, float, float]
-"""Pico-yuan for a fresh, a cached and an output token, and when that was worked out."""
-_BY_LATENCY, _BY_COST = Objective.LATENCY, Objective.COST
+"""Pico-yuan for a fresh, a cached and an output token, and until when that holds, in Unix time."""
+_NO_RATES: _Rates = (0.0, 0.0, 0.0, -math.inf)
+# Looked up once: calls compare with them, and work this out, for each candidate.
+_BY_LATENCY, _BY_SCORE = Objective.LATENCY, Objective.SCORE
+_exp = math.exp
 
 
 class Need(msgspec.Struct, frozen=True, gc=False):
@@ -102,13 +106,13 @@ class Endpoint:
         self._per_token_s = self._idle_per_token_s = PER_TOKEN_PRIOR_S
         self._measured = False
         self._peaks: list[tuple[float, float]] = [(0.0, 0.0)] * (len(BUCKETS) + 1)
-        self._rates: list[_Rates | None] = [None] * len(self._peaks)
+        self._rates = [_NO_RATES] * len(self._peaks)
 
     def renew(self, candidate: Candidate, usd_cny: float) -> None:
         """Another snapshot: what is configured may be other, what was measured stays."""
         if candidate is not self.candidate:
             self.candidate, self.usd_cny = candidate, usd_cny
-            self._rates = [None] * len(self._peaks)
+            self._rates = [_NO_RATES] * len(self._peaks)
 
     @property
     def zone(self) -> int:
@@ -125,11 +129,11 @@ class Endpoint:
             cached_tokens: of the prompt, that it is likely to have worked off before.
         """
         known = {self: cached_tokens} if cached_tokens else NO_AFFINITY
-        return weigh((self,), need, need.slo_s, now, known)[0][1]
+        return weigh((self,), need, need.slo_s, now, known)[0][0][1]
 
     def cost(self, need: Need) -> float:
         """Expected cost in pico-yuan; very high where the price is not known."""
-        return weigh((self,), need, need.slo_s, need.now_s)[0][2]
+        return weigh((self,), need, need.slo_s, need.now_s)[0][0][2]
 
     def alone_s(self, need: Need, cached_tokens: int = 0) -> float:
         """Expected time to the first token if nothing else were sent there."""
@@ -141,9 +145,9 @@ class Endpoint:
         return peak * math.exp((at - now) / PEAK_DECAY_S) if peak else self._base_s
 
     def _rates_for(self, need: Need) -> _Rates:
-        price = self.candidate.offer.price
+        price, until_s = self.candidate.offer.price, need.now_s + RATES_FRESH_S
         if price is None:
-            return (_UNKNOWN_COST, _UNKNOWN_COST, _UNKNOWN_COST, need.now_s)
+            return (_UNKNOWN_COST, _UNKNOWN_COST, _UNKNOWN_COST, until_s)
         tokens, out = max(1, need.prompt_tokens), max(1, need.output_tokens)
         occasion = Occasion(False, need.now_s)
         rate = 1.0 if price.currency == "CNY" else self.usd_cny
@@ -151,8 +155,7 @@ class Endpoint:
         output_only = whole - cost_of(Usage(tokens, 0), price, occasion)
         cached = cost_of(Usage(tokens, out, tokens), price, occasion) - output_only
         given = (whole - output_only, cached, output_only)
-        return (given[0] * rate / tokens, given[1] * rate / tokens, given[2] * rate / out,
-                need.now_s)  # fmt: skip
+        return given[0] * rate / tokens, given[1] * rate / tokens, given[2] * rate / out, until_s
 
     @property
     def backlog_s(self) -> float:
@@ -279,40 +282,56 @@ def decide(
         last: of the endpoints, the one that was chosen the last time.
     """
     filtered: list[tuple[str, str]] = []
-    some = endpoints
+    some, slo_s = endpoints, policy.slo_share * need.slo_s
     if len(endpoints) > MANY:
         some = _drawn(endpoints, random(), last)
         if affinity:
             some += [e for e in affinity if e in endpoints and e not in some]
-    weighed = weigh(some, need, policy.slo_share * need.slo_s, now, affinity, filtered)
+    weighed, cheapest, all_in_time = weigh(some, need, slo_s, now, affinity, filtered)
     if not weighed:
         if some is not endpoints:
             filtered.clear()
-            weighed = weigh(endpoints, need, policy.slo_share * need.slo_s, now, affinity, filtered)
-        weighed = weighed or _least_sick(endpoints, need, policy, now, affinity)
+            weighed, cheapest, all_in_time = weigh(endpoints, need, slo_s, now, affinity, filtered)
         if not weighed:
-            return Decision(None, "no room", 1.0, (), filtered)
+            some = _least_sick(endpoints, now)
+            if not some:
+                return Decision(None, "no room", 1.0, (), filtered)
+            weighed, cheapest, all_in_time = weigh(some, need, slo_s, now, affinity)
     if policy.by_zone:
-        trusted = max(endpoint.zone for endpoint, *_ in weighed)
-        filtered += [(e.name, "less trusted zone") for e, *_ in weighed if e.zone < trusted]
-        weighed = [row for row in weighed if row[0].zone == trusted]
-    best, reason, propensity, obvious = weighed[0], "only one", 1.0, False
-    if len(weighed) > 1:
-        in_time = weighed
-        for row in weighed:
-            if not row[4]:
-                in_time = [row for row in weighed if row[4]]
-                break
-        if not in_time:
-            best = min(weighed, key=lambda row: row[1] * (1 + row[3]))
-            reason = "none meets the SLO"
-        elif explore and len(in_time) > 1 and random() < explore:
-            best = in_time[int(random() * len(in_time))]
-            reason, propensity = "explored", explore / len(in_time)
+        weighed = _most_trusted(weighed, filtered)
+        cheapest, all_in_time = 0.0, False
+    if len(weighed) == 1:
+        best = weighed[0]
+        return Decision(best[0], "only one", 1.0, weighed, filtered, best[5])
+    in_time = weighed if all_in_time else [row for row in weighed if row[4]]
+    reason, propensity, obvious = policy.objective, 1.0, False
+    if not in_time:
+        best, reason = min(weighed, key=_expected_wait), "none meets the SLO"
+    elif explore and len(in_time) > 1 and random() < explore:
+        best = in_time[int(random() * len(in_time))]
+        reason, propensity = "explored", explore / len(in_time)
+    else:
+        obvious = not filtered and (all_in_time or len(in_time) == len(weighed))
+        if reason is _BY_SCORE:
+            if not all_in_time:
+                cheapest = min(row[2] for row in in_time)
+            best = _best_by_score(in_time, policy, need, cheapest, now)
+        elif reason is _BY_LATENCY:
+            best = min(in_time, key=lambda row: (_expected_wait(row), row[2]))
         else:
-            best, reason = _best(in_time, policy, now, need), policy.objective
-            obvious = in_time is weighed and not filtered
+            best = min(in_time, key=lambda row: (row[2] * (1 + row[3]), row[1]))
     return Decision(best[0], reason, propensity, weighed, filtered, best[5], (), obvious)
+
+
+def _expected_wait(row: Weighed) -> float:
+    return row[1] * (1 + row[3])
+
+
+def _most_trusted(weighed: list[Weighed], filtered: list[tuple[str, str]]) -> list[Weighed]:
+    """Those in the zone that is trusted most; the others are noted as filtered."""
+    trusted = max(endpoint.zone for endpoint, *_ in weighed)
+    filtered += [(e.name, "less trusted zone") for e, *_ in weighed if e.zone < trusted]
+    return [row for row in weighed if row[0].zone == trusted]
 
 
 def _drawn(endpoints: Sequence[Endpoint], random: float, last: Endpoint | None) -> list[Endpoint]:
@@ -336,14 +355,11 @@ def _drawn(endpoints: Sequence[Endpoint], random: float, last: Endpoint | None) 
     return [last, one, other]
 
 
-def _least_sick(
-    endpoints: Sequence[Endpoint], need: Need, policy: Policy, now: float, affinity: Affinity
-) -> list[Weighed]:
+def _least_sick(endpoints: Sequence[Endpoint], now: float) -> Sequence[Endpoint]:
     """Where all are ejected: better a doubtful one than none (Envoy's panic mode)."""
     if not endpoints or any(endpoint.health.allows(now) for endpoint in endpoints):
-        return []
-    least = min(endpoints, key=lambda endpoint: endpoint.health.ready_in_s(now))
-    return weigh((least,), need, policy.slo_share * need.slo_s, now, affinity)
+        return ()
+    return (min(endpoints, key=lambda endpoint: endpoint.health.ready_in_s(now)),)
 
 
 def weigh(
@@ -353,8 +369,9 @@ def weigh(
     now: float,
     affinity: Affinity = NO_AFFINITY,
     filtered: list[tuple[str, str]] | None = None,
-) -> list[Weighed]:
-    """What is expected of upstreams, were the call to go there.
+) -> tuple[list[Weighed], float, bool]:
+    """What is expected of upstreams, were the call to go there; with what the cheapest of them
+    costs, and whether all are in time.
 
     Each call does this for each of its candidates: one flat loop takes half of what a method of
     each would.
@@ -369,78 +386,72 @@ def weigh(
     backlog_max_s = math.inf
     if len(endpoints) > 1:
         backlog_max_s = BACKLOG_SLO_MAX * need.slo_s * load_max * load_max * load_max
-    weighed = []
+    weighed: list[Weighed] = []
+    cheapest, all_in_time = math.inf, True
     for endpoint in endpoints:
-        health, limit = endpoint.health, endpoint.concurrency_limit.calls
-        per_token_s, ahead = endpoint._per_token_s, endpoint.prefill_tokens
-        # Shares of the limit, as comparing a count with a float takes five times as long.
-        load = endpoint.inflight / limit
+        # A share of the limit, as comparing a count with a float takes five times as long.
+        load = (endpoint.inflight + endpoint.reserved) / endpoint.concurrency_limit.calls
+        per_token_s = endpoint._per_token_s
+        first_s = per_token_s * endpoint.prefill_tokens  # until those that wait there are begun
         if filtered is not None:
+            health = endpoint.health
             if (health.is_open or now < health.cooldown_until) and not health.allows(now):
                 filtered.append((endpoint.name, health.state(now)))
                 continue
-            if per_token_s * ahead > backlog_max_s:
+            if first_s > backlog_max_s:
                 filtered.append((endpoint.name, "behind"))
                 continue
-            reserved = endpoint.reserved
-            if (load + reserved / limit if reserved else load) >= load_max:
+            if load >= load_max:
                 filtered.append((endpoint.name, "full"))
                 continue
         if affinity:
             cached = min(affinity.get(endpoint, 0), tokens)
-            fresh = tokens - cached
-        first_s = endpoint._base_s + per_token_s * (ahead + fresh)
+            fresh = float(tokens - cached)
+        first_s += endpoint._base_s + per_token_s * fresh
         peak_s, peak_at = endpoint._peaks[bucket]
         if peak_s > first_s:
-            first_s = max(first_s, peak_s * math.exp((peak_at - now) / PEAK_DECAY_S))
-        rates = endpoint._rates[bucket]
-        if rates is None or at_s - rates[3] > RATES_FRESH_S:
+            peak_s *= _exp((peak_at - now) / PEAK_DECAY_S)
+            if peak_s > first_s:
+                first_s = peak_s
+        fresh_rate, cached_rate, output_rate, until_s = endpoint._rates[bucket]
+        if at_s > until_s:
             rates = endpoint._rates[bucket] = endpoint._rates_for(need)
-        cost = fresh * rates[0] + output_tokens * rates[2]
+            fresh_rate, cached_rate, output_rate, until_s = rates
+        cost = fresh * fresh_rate + output_tokens * output_rate
         if cached:
-            cost += cached * rates[1]
-        in_time = first_s <= slo_s
-        if in_time and load >= ROOM_AT_LEAST:
-            in_time = load < ROOM_SHARE * health.share(now)
+            cost += cached * cached_rate
+        if cost < cheapest:
+            cheapest = cost
+        in_time = True
+        if first_s > slo_s or (
+            load >= ROOM_AT_LEAST and load >= ROOM_SHARE * endpoint.health.share(now)
+        ):
+            in_time = all_in_time = False
         weighed.append((endpoint, first_s, cost, load, in_time, cached))
-    return weighed
+    return weighed, cheapest, all_in_time
 
 
-def _best(rows: list[Weighed], policy: Policy, now: float, need: Need) -> Weighed:
-    if len(rows) == 1:
-        return rows[0]
-    objective = policy.objective
-    if objective is _BY_LATENCY:
-        return min(rows, key=lambda row: (row[1] * (1 + row[3]), row[2]))
-    if objective is _BY_COST:
-        return min(rows, key=lambda row: (row[2] * (1 + row[3]), row[1]))
-    cheapest = rows[0][2]
-    for row in rows:
-        cost = row[2]
-        cheapest = cost if cost < cheapest else cheapest
-    found = scores(rows, policy, need, cheapest if cheapest > 1.0 else 1.0, now)
-    return rows[found.index(min(found))]
-
-
-def scores(
-    rows: Sequence[Weighed], policy: Policy, need: Need, reference_pico: float, now: float
-) -> list[float]:
-    """Weigh candidates; lower is better. Each part is absolute, so that a candidate that
-    comes or goes does not change the others: time as a share of the SLO, cost over the
-    cheapest, the square of the load, and the odds of failure."""
+def _best_by_score(
+    rows: Sequence[Weighed], policy: Policy, need: Need, cheapest_pico: float, now: float
+) -> Weighed:
+    """The one with the lowest score. Each part of it is absolute, so that a candidate that comes
+    or goes does not change the others: time as a share of the SLO, cost over the cheapest, the
+    square of the load, and the odds of failure."""
     # No call of `min` in it: each takes as many instructions as thirty steps of this loop.
-    latency, price, by_load = policy.latency / need.slo_s, policy.price, policy.load
-    late_max, per_pico = SCORE_LATENCY_MAX * need.slo_s, 1.0 / reference_pico
-    found = []
-    for endpoint, late, cost, load, _, _ in rows:
-        dear = cost * per_pico - 1.0
+    reference_pico = cheapest_pico if cheapest_pico > 1.0 else 1.0
+    latency, price, by_load = policy.latency / need.slo_s, policy.price / reference_pico, policy.load
+    late_max, dear_max = SCORE_LATENCY_MAX * need.slo_s, SCORE_COST_MAX * reference_pico
+    best, least = rows[0], math.inf
+    for row in rows:
+        endpoint, late, cost, load, _, _ = row
         score = (
             latency * (late if late < late_max else late_max)
-            + price * (dear if dear < SCORE_COST_MAX else SCORE_COST_MAX)
+            + price * (cost if cost < dear_max else dear_max)
             + by_load * load * load
         )
         health = endpoint.health
         if health.missed >= MISSED_MIN:
             score -= policy.availability * math.log(health.success_share(now))
-        found.append(score)
-    return found
+        if score < least:
+            best, least = row, score
+    return best
