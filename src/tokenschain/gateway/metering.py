@@ -343,7 +343,6 @@ def _is_of_note(call: Call, decision: Decision) -> bool:
         or request.id[-1] == TABLE_ON_RECORD
         or call.error is not None
         or len(call.attempts) > 1
-        or bool(decision.left_out)
         or b"x-tc-route" in request.headers
     )
 

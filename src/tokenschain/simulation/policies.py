@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Any
 
 from tokenschain.core.call import Call
@@ -31,7 +31,7 @@ class Baseline(Router):
         self.rng = given[3]
 
     def place(
-        self, call: Call, caller: KeyGrant, plan: Plan, need: Need, tried: set[Endpoint]
+        self, call: Call, caller: KeyGrant, plan: Plan, need: Need, tried: Set[Endpoint]
     ) -> Decision:
         now = self._clock()
         endpoints = [e for e in self.endpoints(plan) if e not in tried]

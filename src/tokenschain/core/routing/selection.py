@@ -304,7 +304,8 @@ def decide(
         best = weighed[0]
         return Decision(best[0], "only one", 1.0, weighed, filtered, best[5])
     in_time = weighed if all_in_time else [row for row in weighed if row[4]]
-    reason, propensity, obvious = policy.objective, 1.0, False
+    objective, propensity, obvious = policy.objective, 1.0, False
+    reason: str = objective
     if not in_time:
         best, reason = min(weighed, key=_expected_wait), "none meets the SLO"
     elif explore and len(in_time) > 1 and random() < explore:
@@ -312,11 +313,11 @@ def decide(
         reason, propensity = "explored", explore / len(in_time)
     else:
         obvious = not filtered and (all_in_time or len(in_time) == len(weighed))
-        if reason is _BY_SCORE:
+        if objective is _BY_SCORE:
             if not all_in_time:
                 cheapest = min(row[2] for row in in_time)
             best = _best_by_score(in_time, policy, need, cheapest, now)
-        elif reason is _BY_LATENCY:
+        elif objective is _BY_LATENCY:
             best = min(in_time, key=lambda row: (_expected_wait(row), row[2]))
         else:
             best = min(in_time, key=lambda row: (row[2] * (1 + row[3]), row[1]))
@@ -411,8 +412,7 @@ def weigh(
         peak_s, peak_at = endpoint._peaks[bucket]
         if peak_s > first_s:
             peak_s *= _exp((peak_at - now) / PEAK_DECAY_S)
-            if peak_s > first_s:
-                first_s = peak_s
+            first_s = peak_s if peak_s > first_s else first_s
         fresh_rate, cached_rate, output_rate, until_s = endpoint._rates[bucket]
         if at_s > until_s:
             rates = endpoint._rates[bucket] = endpoint._rates_for(need)
@@ -420,8 +420,7 @@ def weigh(
         cost = fresh * fresh_rate + output_tokens * output_rate
         if cached:
             cost += cached * cached_rate
-        if cost < cheapest:
-            cheapest = cost
+        cheapest = cost if cost < cheapest else cheapest
         in_time = True
         if first_s > slo_s or (
             load >= ROOM_AT_LEAST and load >= ROOM_SHARE * endpoint.health.share(now)
@@ -439,7 +438,11 @@ def _best_by_score(
     square of the load, and the odds of failure."""
     # No call of `min` in it: each takes as many instructions as thirty steps of this loop.
     reference_pico = cheapest_pico if cheapest_pico > 1.0 else 1.0
-    latency, price, by_load = policy.latency / need.slo_s, policy.price / reference_pico, policy.load
+    latency, price, by_load = (
+        policy.latency / need.slo_s,
+        policy.price / reference_pico,
+        policy.load,
+    )
     late_max, dear_max = SCORE_LATENCY_MAX * need.slo_s, SCORE_COST_MAX * reference_pico
     best, least = rows[0], math.inf
     for row in rows:

@@ -29,6 +29,10 @@ class AttemptContext(msgspec.Struct, frozen=True):
     """Monotonic seconds, as the router's."""
 
 
+OnFailure = Callable[["UpstreamAttempt", ApiError], Coroutine[None, None, "UpstreamAttempt"]]
+"""What is done instead of raising the error of an attempt."""
+
+
 class UpstreamAttempt:
     """One call at one upstream, counted there until it is over."""
 
@@ -80,11 +84,14 @@ class UpstreamAttempt:
         self.seen.add(endpoint)
         return other
 
-    async def open(self, said: PartialOutput | None = None) -> UpstreamAttempt:
-        """Send the call and wait until the upstream begins to answer; gives itself.
+    async def open(
+        self, said: PartialOutput | None = None, on_failure: OnFailure | None = None
+    ) -> UpstreamAttempt:
+        """Send the call and wait until the upstream begins to answer; gives itself, or what
+        `on_failure` gives instead.
 
         Raises:
-            ApiError: the upstream failed; its health knows.
+            ApiError: the upstream failed, and there is no `on_failure`; its health knows.
         """
         context, endpoint = self._context, self.endpoint
         self._began = context.clock()
@@ -96,7 +103,9 @@ class UpstreamAttempt:
         except ApiError as error:
             self._end(0, context.clock())
             context.health.failed(endpoint, error, self.call.request.id)
-            raise
+            if on_failure is None:
+                raise
+            return await on_failure(self, error)
         except BaseException:
             # Cancelled: the caller left, or another upstream was faster. That says nothing of
             # this one; if it was the trial of an open breaker, another call may make it.

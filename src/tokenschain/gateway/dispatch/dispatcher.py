@@ -35,6 +35,7 @@ RACE_ABOVE_S = 2.0
 RACE_SHARE, RACES_SAVED_MAX = 0.02, 10.0
 """Races and hedges are at most this share of calls: each asks twice."""
 CONTINUATIONS_MAX = 2
+NONE_TRIED: frozenset[Endpoint] = frozenset()
 _PRIORITIES = {
     b"system": Priority.SYSTEM,
     b"interactive": Priority.INTERACTIVE,
@@ -75,55 +76,86 @@ class Dispatch:
     def open(self, call: Call, caller: KeyGrant, plan: Plan) -> Coroutine[None, None, Answer]:
         """See `core.ports.Opening.open`."""
         # No coroutine of its own: what is awaited passes through each that is on the way.
-        priority = _priority_of(call, caller)
-        lone = self._router.lone(call, plan, priority)
+        priority, router = _priority_of(call, caller), self._router
+        lone = router.lone(call, plan, priority)
         if lone is not None and b"x-tc-route" not in call.request.headers:
             return UpstreamAttempt(self._context, call, caller, plan, lone[1], lone[0]).open()
-        return self._open_best(call, caller, plan, priority)
-
-    async def _open_best(
-        self, call: Call, caller: KeyGrant, plan: Plan, priority: Priority
-    ) -> Answer:
-        """Ask the best upstream, and others when it fails."""
-        now = self._clock()
-        need = self._router.need(call, plan, priority)
+        need = router.need(call, plan, priority)
         budget = self._budgets.get(plan.route.name)
         if budget is None:
             budget = self._budgets[plan.route.name] = RetryBudget()
-        budget.call(now)
+        budget.call(self._clock())
         if self._races < RACES_SAVED_MAX:
             self._races += RACE_SHARE
-        tried: set[Endpoint] = set()
-        failure: ApiError | None = None
+        decision = router.place(call, caller, plan, need, NONE_TRIED)
+        endpoint = decision.endpoint
+        if endpoint is None or call.parsed.stream or endpoint.candidate.upstream.stream_whole:
+            return self._open_best(call, caller, plan, need, decision, set())
+        call.decision = decision
+        attempt = UpstreamAttempt(
+            self._context, call, caller, plan, need, endpoint, decision.cached_tokens
+        )
+        return attempt.open(None, self._open_next)
+
+    async def _open_next(self, first: UpstreamAttempt, failure: ApiError) -> UpstreamAttempt:
+        """Ask others, as the first one that was asked for a whole answer failed."""
+        budget = self._budgets[first.plan.route.name]
+        if not _others_may_be_asked(failure) or not budget.take():
+            raise failure
+        call, caller, plan, need, tried = (
+            first.call, first.caller, first.plan, first.need, first.seen,
+        )  # fmt: skip
+        decision = self._router.place(call, caller, plan, need, tried)
+        answer = await self._open_best(call, caller, plan, need, decision, tried, failure)
+        assert isinstance(answer, UpstreamAttempt), "it is no stream"
+        return answer
+
+    async def _open_best(
+        self,
+        call: Call,
+        caller: KeyGrant,
+        plan: Plan,
+        need: Need,
+        decision: Decision,
+        tried: set[Endpoint],
+        failure: ApiError | None = None,
+    ) -> Answer:
+        """Ask the best upstream, and others when it fails.
+
+        Args:
+            failure: of the one that was tried before.
+        """
+        budget = self._budgets[plan.route.name]
         if call.parsed.stream:
             call.resumable = self._resumable(plan)
-        for number in range(ATTEMPTS_MAX):
-            if number and not budget.take():
-                break
-            decision = self._router.place(call, caller, plan, need, tried)
+        asked = len(tried)
+        while True:
             if decision.endpoint is None:
                 if decision.reason == ALL_TRIED:
                     break
                 decision = await self.wait_queue.wait(
-                    call, caller, plan, need, tried, priority, failure
+                    call, caller, plan, need, tried, _priority_of(call, caller), failure
                 )
             endpoint = decision.endpoint
-            assert endpoint is not None
+            assert endpoint is not None, "who waits is given a place"
             if call.decision is None:
                 call.decision = decision
+            tried.add(endpoint)
+            attempt = UpstreamAttempt(
+                self._context, call, caller, plan, need, endpoint, decision.cached_tokens
+            )
             try:
-                tried.add(endpoint)
-                attempt = UpstreamAttempt(
-                    self._context, call, caller, plan, need, endpoint, decision.cached_tokens
-                )
                 winner = await self._try(attempt, tried, budget)
+            except ApiError as error:
+                failure = error
+            else:
                 if len(call.attempts) > 1:
                     winner.make_last()
                 return ContinuedAnswer(self, winner) if call.resumable else winner
-            except ApiError as error:
-                failure = error
-                if not error.kind.retry and error.code != "no_upstream":
-                    break
+            asked += 1
+            if asked == ATTEMPTS_MAX or not _others_may_be_asked(failure) or not budget.take():
+                break
+            decision = self._router.place(call, caller, plan, need, tried)
         assert failure is not None, "something was tried"
         raise failure
 
@@ -303,6 +335,10 @@ def _tier_of(broken: UpstreamAttempt) -> Plan:
             same = len(mine) == len(tier.candidates)
             return Plan(tier.route, tier.candidates if same else tuple(mine))
     return Plan(broken.plan.route, ())
+
+
+def _others_may_be_asked(failure: ApiError) -> bool:
+    return failure.kind.retry or failure.code == "no_upstream"
 
 
 class ContinuedAnswer:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 
 import msgspec
 from msgspec import Raw
@@ -24,6 +25,7 @@ from tokenschain.core.routing.health import REGION_S, REGION_SHARE, Health
 from tokenschain.core.routing.near_names import near_names
 from tokenschain.core.routing.regions import round_trip_s
 from tokenschain.core.routing.selection import (
+    BUCKETS,
     MANY,
     NO_AFFINITY,
     SLO_S_PER_PROMPT_TOKEN,
@@ -31,7 +33,6 @@ from tokenschain.core.routing.selection import (
     Decision,
     Endpoint,
     Need,
-    bucket_of,
     decide,
 )
 from tokenschain.core.snapshot import (
@@ -62,6 +63,7 @@ PREFIXES_MAX = 50_000
 PREFIX_HOLDERS_MAX = 4
 """Upstreams remembered for each, the latest."""
 _BYTES_PER_TOKEN = 4
+_PREFIX_TOKENS_MIN = PREFIX_BYTES[0] / _BYTES_PER_TOKEN
 _OUTPUT_FIRST = 256.0
 _NO_RULES = Routing()
 
@@ -117,6 +119,8 @@ class Router:
         self._latest = _NONE_KNOWN
         """Of those, the one looked up last: a call asks more than once."""
         self._policies: dict[tuple[str, str, str], Policy] = {}
+        self._everyones_policy: Policy | None = None
+        """Where no tenant, project or model has one of its own."""
         self._zones: dict[tuple[str, str, str, str, str], frozenset[str] | None] = {}
         self._outputs: dict[str, float] = {}
         self._near: dict[tuple[str, str], tuple[str, ...]] = {}
@@ -235,15 +239,14 @@ class Router:
         expected = self._outputs.get(plan.route.name, _OUTPUT_FIRST)
         if most is not None and most < expected:
             expected = most
-        long_enough = tokens * _BYTES_PER_TOKEN >= PREFIX_BYTES[0]
         return Need(
             tokens,
             int(expected) * parsed.choices,
             self._rules.first_token_slo_s + SLO_S_PER_PROMPT_TOKEN * tokens,
-            self._hashes(call) if long_enough else (),
+            () if tokens < _PREFIX_TOKENS_MIN else self._hashes(call),
             self._unix_time(),
             RULES[priority].load_max,
-            bucket_of(tokens),
+            bisect_left(BUCKETS, tokens),
         )
 
     def lone(self, call: Call, plan: Plan, priority: Priority) -> tuple[Endpoint, Need] | None:
@@ -265,14 +268,14 @@ class Router:
         return endpoint, Need(call.parsed.prompt_tokens_estimate, 0, self._rules.first_token_slo_s)
 
     def place(
-        self, call: Call, caller: KeyGrant, plan: Plan, need: Need, tried: set[Endpoint]
+        self, call: Call, caller: KeyGrant, plan: Plan, need: Need, tried: Set[Endpoint]
     ) -> Decision:
         """Choose an upstream that was not tried; no endpoint when there is no room in any.
 
         Raises:
             ApiError: `no_upstream`, when the data may go to none of them, or none takes calls.
         """
-        policy = self._policy(caller, call.parsed.model)
+        policy = self._everyones_policy or self._policy(caller, call.parsed.model)
         decision = None
         left_out: list[tuple[str, str]] = []
         for tier in (plan, *plan.others) if plan.others else (plan,):
@@ -305,7 +308,7 @@ class Router:
             if many:
                 known.last = decision.endpoint
             if left_out:
-                decision.left_out = tuple(left_out)
+                decision.left_out, decision.obvious = tuple(left_out), False
             if decision.endpoint is not None:
                 return decision
         if decision is None and not tried:
@@ -403,6 +406,8 @@ class Router:
         self._lists.clear()
         self._latest = _NONE_KNOWN
         self._policies.clear()
+        rules = self._rules
+        self._everyones_policy = None if rules.policy_overrides else _policy_of(rules, rules.policy)
         self._zones.clear()
         self._near.clear()
         self.note_keys()
@@ -501,8 +506,7 @@ class Router:
         if policy is None:
             if len(self._policies) > 10_000:
                 self._policies.clear()
-            name = self.policy_name(caller, model)
-            policy = self._rules.custom_policies.get(name) or POLICIES[name]
+            policy = _policy_of(self._rules, self.policy_name(caller, model))
             self._policies[key] = policy
         return policy
 
@@ -579,6 +583,10 @@ class Router:
             for endpoint in self._prefixes.get(prefix, ()):
                 found[endpoint] = PREFIX_BYTES[at] // _BYTES_PER_TOKEN
         return found
+
+
+def _policy_of(rules: Routing, name: str) -> Policy:
+    return rules.custom_policies.get(name) or POLICIES[name]
 
 
 def check_policies(rules: Routing) -> None:
