@@ -13,17 +13,18 @@ cdef class AtOnce:
 
 
 cdef class Pool:
-    cdef public long long amount, supply, taken, settled, known_left, low, _since
+    cdef public long long amount, ceiling, taken, settled, known_left, _low, _since
     cdef public double reset_at_s
 
 
 cdef class Counters:
     cdef tuple _windows, _settled, _pools, _at_once, _all
+    cdef double _due
     cdef public bint runs_low
 
     @cython.locals(
         window=Window, pool=Pool, count=AtOnce, kind=Py_ssize_t,
-        used=cython.longlong, taken=cython.longlong, left=cython.longlong,
+        used=cython.longlong, taken=cython.longlong,
     )
     cpdef bint take(self, tuple amounts, double now) except -1
 
@@ -31,4 +32,4 @@ cdef class Counters:
         window=Window, pool=Pool, count=AtOnce, kind=Py_ssize_t, after=cython.longlong,
         changes=tuple,
     )
-    cpdef settle(self, tuple taken, tuple used, double now)
+    cpdef settle(self, tuple taken, object tokens, object spend, double now)

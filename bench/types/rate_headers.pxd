@@ -13,7 +13,7 @@ cdef class RateHeaders:
     cdef tuple _kinds
 
     @cython.locals(
-        said=RateLines, lines=RateLines, window=Window, pool=Pool,
-        least=cython.longlong, left=cython.longlong, stale=bint, text=str,
+        said=RateLines, lines=RateLines, window=Window, other=Window,
+        least=cython.longlong, left=cython.longlong, text=str,
     )
     cpdef bytes lines(self, double now)

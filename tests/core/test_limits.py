@@ -147,7 +147,7 @@ def test_counts_in_flat_loops_are_those_of_each_count_by_itself(
         for window, kind in zip(slow, (ONE, TOKENS, SPEND), strict=True):
             assert window.take(amounts[kind] if fits else 10**9, now) is fits
         for taken, used in open_calls[:ends]:
-            counters.settle(taken, used, now)
+            counters.settle(taken, used[TOKENS], used[SPEND], now)
             for counter, kind in (*single, *zip(slow, (ONE, TOKENS, SPEND), strict=True)):
                 counter.settle(taken[kind], used[kind], now)
         del open_calls[:ends]

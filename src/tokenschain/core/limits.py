@@ -8,6 +8,7 @@ not wait while a lease lasts. A budget is always leased, from the ledger's owner
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
@@ -277,23 +278,17 @@ class Pool:
     """
 
     __slots__ = (
-        "_since",
-        "amount",
-        "known_left",
-        "low",
-        "reset_at_s",
-        "settled",
-        "supply",
-        "taken",
-    )
+        "_low", "_since", "amount", "ceiling", "known_left", "reset_at_s", "settled", "taken",
+    )  # fmt: skip
 
     def __init__(self, amount: int) -> None:
         self.amount = amount
         """Of the whole limit; what a lease's size is measured by."""
         # Three sums that only grow, as a rule, of which the rest is told: a call writes one of
         # them as it is taken and two as it is settled.
-        self.supply = 0
-        """Ever leased or given back by calls that ended."""
+        self.ceiling = 0
+        """Ever leased or given back by calls that ended, less what is too little to be left:
+        beyond it another lease is due, or there is none left."""
         self.taken = 0
         """Ever, by calls."""
         self.settled = 0
@@ -304,17 +299,26 @@ class Pool:
         """What the owner of the count had left when it last answered."""
         self.reset_at_s = 0.0
         """When the owner has more, on this process's clock."""
-        self.low = 0
+        self._low = 0
+
+    @property
+    def low(self) -> int:
         """With no more than this left, another lease is due; not below 0."""
+        return self._low
+
+    @low.setter
+    def low(self, low: int) -> None:
+        self.ceiling += self._low - low
+        self._low = low
 
     @property
     def left(self) -> int:
         """Of the lease; below 0 where more was used than it covers."""
-        return self.supply - self.taken
+        return self.ceiling + self._low - self.taken
 
     @left.setter
     def left(self, left: int) -> None:
-        self.supply = self.taken + left
+        self.ceiling = self.taken + left - self._low
 
     @property
     def in_use(self) -> int:
@@ -343,7 +347,7 @@ class Pool:
 
     def settle(self, taken: int, used: int, now: float) -> None:
         """What was taken turned out to be this much."""
-        self.supply += taken - used
+        self.ceiling += taken - used
         self.settled += taken
 
     def request(self, need: int) -> int:
@@ -361,7 +365,7 @@ class Pool:
 
     def granted(self, amount: int, left: int) -> None:
         """A lease came."""
-        self.supply += amount
+        self.ceiling += amount
         self.known_left = left
         self._since = self.taken
 
@@ -384,7 +388,7 @@ class Counters:
     """The counts that one call falls under, sorted by kind: each call takes and settles them all,
     in flat loops instead of a method call for each."""
 
-    __slots__ = ("_all", "_at_once", "_pools", "_settled", "_windows", "runs_low")
+    __slots__ = ("_all", "_at_once", "_due", "_pools", "_settled", "_windows", "runs_low")
 
     def __init__(self, counters: Sequence[tuple[Counter, int]]) -> None:
         """
@@ -396,24 +400,25 @@ class Counters:
         """A call stays one call; what else it uses is known when it is over."""
         self._pools = tuple((c, kind) for c, kind in counters if isinstance(c, Pool))
         self._at_once = tuple((c, kind) for c, kind in counters if isinstance(c, AtOnce))
+        self._due = 0.0 if self._windows else math.inf
+        """When the first of the windows has to advance."""
         self.runs_low = False
         """Set where another lease of a pool is due."""
         self._all: tuple[tuple[Counter, int], ...] = (*self._windows, *self._pools, *self._at_once)
 
     def take(self, amounts: Amounts, now: float) -> bool:
         """Use what a call may need at the most of each count, if there is room in all."""
+        if now >= self._due:
+            self._advance(now)
         for window, kind in self._windows:
-            if now >= window.slot_ends:
-                window.advance(now)
             used = window.used + amounts[kind]
             if used > window.amount:
                 return self._undo(window, amounts, now)
             window.used = used
         for pool, kind in self._pools:
             taken = pool.taken + amounts[kind]
-            left = pool.supply - taken
-            if left <= pool.low:
-                if left < 0:
+            if taken >= pool.ceiling:
+                if taken > pool.ceiling + pool.low:
                     return self._undo(pool, amounts, now)
                 self.runs_low = True
             pool.taken = taken
@@ -423,6 +428,13 @@ class Counters:
                 return self._undo(count, amounts, now)
             count.used = used
         return True
+
+    def _advance(self, now: float) -> None:
+        for window, _ in self._windows:
+            if now >= window.slot_ends:
+                window.advance(now)
+        # Another call's counts may advance one of them before: it is looked at in vain then.
+        self._due = min(window.slot_ends for window, _ in self._windows)
 
     def _undo(self, failed: Counter, amounts: Amounts, now: float) -> bool:
         """Give back what was taken before a count had no room."""
@@ -435,22 +447,20 @@ class Counters:
                 counter.settle(amounts[kind], 0, now)
         return False
 
-    def settle(self, taken: Amounts, used: Amounts, now: float) -> None:
-        """What was taken turned out to be this much."""
+    def settle(self, taken: Amounts, tokens: int, spend: int, now: float) -> None:
+        """What was taken turned out to be so many tokens and pico-yuan, as it is over."""
         # By kind, as amounts are.
-        changes = (
-            used[0] - taken[0], used[1] - taken[1], used[2] - taken[2], used[3] - taken[3],
-        )  # fmt: skip
+        changes = (0, tokens - taken[TOKENS], spend - taken[SPEND], -taken[AT_ONCE])
+        if now >= self._due:
+            self._advance(now)
         for window, kind in self._settled:
-            if now >= window.slot_ends:
-                window.advance(now)
             after = window.used + changes[kind]
             if after < window.before:
-                window.settle(taken[kind], used[kind], now)
+                window.settle(-changes[kind], 0, now)
             else:
                 window.used = after
         for pool, kind in self._pools:
-            pool.supply -= changes[kind]
+            pool.ceiling -= changes[kind]
             pool.settled += taken[kind]
         for count, kind in self._at_once:
             count.used -= taken[kind]

@@ -32,6 +32,8 @@ def test_prepared_prices_give_the_dearest_of_all(
     ]
     made = PlanPrices(prices)
     assert made.most(prompt, output, 7_000_000, writes_cache=writes) == max(costs, default=0)
+    if made.flat is not None:
+        assert prompt * made.flat[0] + output * made.flat[1] == max(costs) or writes
     assert made.writes_matter or made.most(prompt, output, 7_000_000, writes_cache=True) == max(
         costs, default=0
     )

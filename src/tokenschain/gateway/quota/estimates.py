@@ -20,7 +20,7 @@ class PlanAmounts:
     """What estimates need of a plan's offers; worked out once for each snapshot."""
 
     __slots__ = (
-        "candidates", "fee_pico", "on_platform", "output_max", "picture_tokens", "prices",
+        "candidates", "fee_pico", "flat", "on_platform", "output_max", "picture_tokens", "prices",
         "uncapped",
     )  # fmt: skip
 
@@ -53,13 +53,17 @@ class PlanAmounts:
             default=PICTURE_TOKENS_MAX,
         )
         found = {offer.price.version: offer.price for offer in offers if offer.price is not None}
-        self.prices = PlanPrices(tuple(found.values()))
+        self.prices = prices = PlanPrices(tuple(found.values()))
+        usual = plan.route.kind == "chat" and not self.uncapped and not self.fee_pico
+        self.flat = prices.flat if usual and not prices.writes_matter else None
+        """What a prompt's and an answer's token cost at the most, where a call of texts with one
+        answer, whose length its caller limits, costs no more whatever else it has."""
 
 
 class PlanPrices:
     """What a call may be charged by: whichever of all candidates answers."""
 
-    __slots__ = ("_other", "_yuan", "writes_matter")
+    __slots__ = ("_other", "_yuan", "flat", "writes_matter")
 
     def __init__(self, prices: Sequence[Price]) -> None:
         rates: set[DearestRates] = set()
@@ -77,6 +81,11 @@ class PlanPrices:
         self.writes_matter = bool(self._other) or any(
             rate.cache_writing_prompt > rate.prompt for rate in rates
         )
+        self.flat: tuple[int, int] | None = None
+        """What a prompt's and an answer's token cost at the most, where one price is the dearest
+        for calls of any length, in yuan."""
+        if len(self._yuan) == 1 and not self._other:
+            self.flat = self._yuan[0].prompt, self._yuan[0].output
 
     def most(self, prompt: int, output: int, usd_cny_micro: int, *, writes_cache: bool) -> int:
         """The most that so many tokens may cost, in pico-yuan."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from operator import itemgetter
 from typing import TypeVar
 
 from tokenschain.core.limits import ONE, TOKENS, Pool, Window
@@ -58,21 +59,30 @@ class RateHeaders:
         """As they stand in an answer."""
         text = ""
         for windows, pools in self._kinds:
-            said, least, stale = None, 0, True
-            for lines, window in windows:
-                left = window.amount - window.used
-                if said is None or left < least:
-                    said, least = lines, left
-                    stale = now >= lines.until or window.used == window.before
-            for lines, pool in pools:
-                left = pool.unused()
-                if said is None or left < least:
-                    said, least, stale = lines, left, True
-            assert said is not None, "a kind has a rate"
-            if stale:
-                said.renew(now)
+            if pools:
+                said, least = _tightest(windows, pools, now)
+            else:
+                said, window = windows[0]
+                least = window.amount - window.used
+                for lines, other in windows:
+                    left = other.amount - other.used
+                    if left < least:
+                        said, window, least = lines, other, left
+                if now >= said.until or window.used == window.before:
+                    said.renew(now)
             text += f"{said.before}{least if least > 0 else 0}{said.after}"
         return text.encode("ascii")
+
+
+def _tightest(
+    windows: Sequence[tuple[RateLines, Window]], pools: Sequence[tuple[RateLines, Pool]], now: float
+) -> tuple[RateLines, int]:
+    """The lines of the rate that has the least left, where some are leased, and how much it is."""
+    counted = [(window.amount - window.used, lines) for lines, window in windows]
+    leased = [(pool.unused(), lines) for lines, pool in pools]
+    least, said = min((*counted, *leased), key=itemgetter(0))
+    said.renew(now)
+    return said, least
 
 
 def _counted_by(

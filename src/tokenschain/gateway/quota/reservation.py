@@ -160,8 +160,8 @@ class _Reservation(msgspec.Struct, gc=False):
             spend, amounts = record.charge_pico or 0, self.amounts
             if spend and record.charge_currency != "CNY":
                 spend = quota.in_yuan(spend, record.charge_currency)
-            used = (amounts[ONE], record.prompt_tokens + record.completion_tokens, spend, 0)
-            taken.settle(amounts, used, quota.clock())
+            tokens = record.prompt_tokens + record.completion_tokens
+            taken.settle(amounts, tokens, spend, quota.clock())
         if record.completion_tokens and record.outcome == "ok":
             quota.learn((record.tenant, record.model_asked), record.completion_tokens)
 
@@ -422,16 +422,20 @@ class LimitQuota:
         known = self._plan_amounts.get(id(plan.candidates))
         if known is None or known.candidates is not plan.candidates or plan.others:
             known = self._amounts_of(plan)
-        requests = parsed.requests
+        requests, output, flat = parsed.requests, parsed.output_tokens_max, known.flat
+        if flat is not None and requests == 1 and output and parsed.all_text and not snapshot.sell:
+            prompt = parsed.prompt_tokens_estimate
+            return 1, prompt + output, prompt * flat[0] + output * flat[1], 1
         # Where an upstream gives one choice at a time, each is asked for with the whole prompt.
         prompt = parsed.prompt_tokens_estimate
         if parsed.pictures:
             # The estimate counts them for what they come to on average.
             prompt += parsed.pictures * max(0, known.picture_tokens - PICTURE_TOKENS)
         prompt *= parsed.choices
-        output = 0
-        if plan.route.kind == "chat":
-            output = parsed.output_tokens_max or 0
+        output = output or 0
+        if plan.route.kind != "chat":
+            output = 0
+        else:
             if not output:
                 output = self._usual_output(caller, plan.route.name)
                 if known.output_max is not None:
