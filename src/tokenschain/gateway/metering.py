@@ -7,7 +7,7 @@ the metrics and not in the journal, so a flood of guesses cannot fill a disk.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from tokenschain.core import call_record
@@ -213,12 +213,13 @@ def record_of(call: Call, now: float, name: str = "") -> CallRecord:
     """
     request, parsed, attempts, error = call.request, call.parsed, call.attempts, call.error
     caller, began = call.caller or _NOBODY, request.received_at
-    answered = call.answered_by
-    offer, usage, tries = _NO_OFFER, _NO_USAGE, []
+    answered, offer, usage = None, _NO_OFFER, _NO_USAGE
+    tries: list[AttemptRecord] = []
     finish_reason, first_token_ms, thinking = "", None, False
     cost_pico: int | None = 0
     if attempts:
         last = attempts[-1]
+        answered = last if error is None else call.answered_by
         offer = last.candidate.offer
         finish_reason = last.finish_reason
         if finish_reason not in _USUAL_ENDS:
@@ -229,10 +230,9 @@ def record_of(call: Call, now: float, name: str = "") -> CallRecord:
             usage = answered.delivered or answered.usage or _NO_USAGE
             thinking = last.thinking or usage.reasoning_tokens > 0
             cost_pico = _owed(answered, request.started_ms)
-        if len(attempts) == 1:
-            tries = [_attempt_record(last, answered, cost_pico, request)]
-        else:
-            tries = [_attempt_record(a, answered, cost_pico, request) for a in attempts]
+        tries = [_attempt_record(last, answered, cost_pico, request)]
+        if len(attempts) > 1:
+            tries = _attempt_records(attempts, answered, cost_pico, request)
     trace_id = _trace_id(request) if b"traceparent" in request.headers else request.id
     status, outcome, fault, code = 200, "ok", "", ""
     if error is not None:
@@ -246,18 +246,22 @@ def record_of(call: Call, now: float, name: str = "") -> CallRecord:
         len(decision.weighed) > 1 or decision.filtered or decision.left_out
     ):
         reason, propensity = decision.reason, decision.propensity
-        route = _table(decision) if _is_of_note(call, decision) else []
+        if not decision.obvious or _is_of_note(call):
+            route = _table(decision)
     price = offer.price
     version, currency = ("", "") if price is None else (price.version, price.currency)
     # By position: a third of the instructions of setting so many fields one by one, and a tenth
-    # of what their names would take.
-    record = CallRecord(
+    # of what their names would take. In two tuples, since more than thirty arguments at once, or
+    # items of a tuple, pass through a list that grows.
+    begins = (
         request.id, request.started_ms, request.api_format.name,
         caller.tenant, caller.project, caller.environment, caller.key_id,
         call_record.fitting(parsed.model, MODEL_CHARACTERS_MAX), offer.model, offer.upstream,
         tries, status, outcome, fault, code, parsed.stream,
         usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens, usage.reasoning_tokens,
         usage.source, version, currency, cost_pico, call.cache.outcome, "not_scanned",
+    )  # fmt: skip
+    ends = (
         first_token_ms, (now - began) * 1e3, request.bytes_in, call.writer.bytes_out,
         finish_reason, trace_id, "" if call.tags is NO_TAGS else call.tags.line,
         call.snapshot_version, usage.cache_write_tokens, usage.cache_write_1h_tokens,
@@ -265,12 +269,13 @@ def record_of(call: Call, now: float, name: str = "") -> CallRecord:
         thinking, route, reason, propensity, caller.account, name,
         cost_pico, currency, "" if answered is None else version,
     )  # fmt: skip
+    record = CallRecord(*(begins + ends))
     if call.cache is not NOT_CACHED:
         _note_cache(record, call)
     if attempts:
         if parsed.requests != 1:
             record.requests = parsed.requests
-        if answered is not attempts[-1] or len(attempts) > 1:
+        if answered is not last or len(attempts) > 1:
             _give_reasons(record, answered)
     return record
 
@@ -335,12 +340,12 @@ def _cost(usage: Usage, price: Price, thinking: bool, started_ms: int) -> int:
     return cost_of(usage, price, Occasion(thinking, started_ms / 1e3))
 
 
-def _is_of_note(call: Call, decision: Decision) -> bool:
-    """Whether the candidates stand on record: where somebody may ask why, and of a sample."""
+def _is_of_note(call: Call) -> bool:
+    """Whether the candidates stand on record though the choice was obvious: where somebody may ask
+    why, and of a sample."""
     request = call.request
     return (
-        not decision.obvious
-        or request.id[-1] == TABLE_ON_RECORD
+        request.id[-1] == TABLE_ON_RECORD
         or call.error is not None
         or len(call.attempts) > 1
         or b"x-tc-route" in request.headers
@@ -368,25 +373,38 @@ def _attempt_record(
     """
     began, first, ended = request.received_at, attempt.first_byte_at, attempt.ended_at
     offer, usage = attempt.candidate.offer, attempt.usage
-    mine, price = attempt is answered, offer.price
-    counts = usage or _NO_USAGE
+    price, version, currency = offer.price, "", ""
+    if usage is None:
+        usage, cost_pico = _NO_USAGE, 0
+    else:
+        if price is not None:
+            version, currency = price.version, price.currency
+        if attempt is not answered:
+            cost_pico = _owed(attempt, request.started_ms)
     made = AttemptRecord(
         offer.upstream,
         (attempt.started_at - began) * 1e3,
         None if first is None else (first - began) * 1e3,
         None if ended is None else (ended - began) * 1e3,
         attempt.outcome,
-        counts.prompt_tokens, counts.completion_tokens,
+        usage.prompt_tokens, usage.completion_tokens,
         offer.model,
-        counts.cached_tokens, counts.reasoning_tokens,
-        counts.source,
-        "" if price is None or usage is None else price.version,
-        "" if price is None or usage is None else price.currency,
-        0 if usage is None else cost_pico if mine else _owed(attempt, request.started_ms),
+        usage.cached_tokens, usage.reasoning_tokens,
+        usage.source,
+        version, currency, cost_pico,
     )  # fmt: skip
-    if not mine and counts.prompt_tokens + counts.completion_tokens:
+    if attempt is not answered and usage.prompt_tokens + usage.completion_tokens:
         made.overhead = Overhead.FAILOVER
     return made
+
+
+def _attempt_records(
+    attempts: Sequence[Attempt],
+    answered: Attempt | None,
+    cost_pico: int | None,
+    request: CallRequest,
+) -> list[AttemptRecord]:
+    return [_attempt_record(attempt, answered, cost_pico, request) for attempt in attempts]
 
 
 def _give_reasons(record: CallRecord, answered: Attempt | None) -> None:
