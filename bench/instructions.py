@@ -401,8 +401,8 @@ def _counted(names: Sequence[str], folder: Path) -> dict[str, Path]:
         sys.executable, "-m", "bench.instructions", "--inside", ",".join(names),
     ]  # fmt: skip
     done = subprocess.run(
-        command, env=os.environ | {"PYTHONHASHSEED": "0"}, capture_output=True, text=True,
-        check=False,
+        command, env=os.environ | {"PYTHONHASHSEED": "0", "LD_PRELOAD": str(LIBRARY)},
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:
         raise SystemExit(done.stdout + done.stderr)
