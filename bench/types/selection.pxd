@@ -4,7 +4,7 @@ cimport cython
 
 cdef class Endpoint:
     cdef public object candidate, concurrency_limit, health, name
-    cdef public list _peaks, _rates
+    cdef public list _sizes
     cdef public bint _measured
     cdef public double _base_s, _idle_per_token_s, _per_token_s, prefill_tokens, token_s, usd_cny
     cdef public long long inflight, reserved
@@ -21,20 +21,21 @@ cdef class Endpoint:
 
 
 @cython.locals(
-    endpoint=Endpoint, tokens=cython.longlong, cached=cython.longlong, reserved=cython.longlong,
-    bucket=Py_ssize_t, rates=tuple, weighed=list, in_time=bint, output_tokens=double, at_s=double,
-    load_max=double, fresh=double, backlog_max_s=double, limit=double, per_token_s=double,
-    ahead=double, load=double, first_s=double, peak_s=double, peak_at=double, cost=double,
+    endpoint=Endpoint, tokens=cython.longlong, cached=cython.longlong, bucket=Py_ssize_t,
+    weighed=list, in_time=bint, all_in_time=bint, output_tokens=double, at_s=double,
+    load_max=double, fresh=double, backlog_max_s=double, per_token_s=double, load=double,
+    first_s=double, peak_s=double, peak_at=double, fresh_rate=double, cached_rate=double,
+    output_rate=double, until_s=double, cost=double, cheapest=double,
 )
-cpdef list weigh(
+cpdef tuple weigh(
     object endpoints, object need, double slo_s, double now, object affinity=*, object filtered=*
 )
 
 
 @cython.locals(
-    latency=double, price=double, by_load=double, late_max=double, per_pico=double, late=double,
-    cost=double, load=double, dear=double, score=double, found=list,
+    latency=double, price=double, by_load=double, reference_pico=double, dear_max=double,
+    late=double, cost=double, load=double, score=double, least=double,
 )
-cpdef list scores(
-    object rows, object policy, object need, double reference_pico, double now
+cdef tuple _best_by_score(
+    object rows, object policy, object need, double cheapest_pico, double now
 )

@@ -39,8 +39,8 @@ ROOM_SHARE = 0.8
 """An upstream with less of its limit in use has room."""
 ROOM_AT_LEAST = ROOM_SHARE * SHARE_MIN
 """So much it may always have in use."""
-SCORE_LATENCY_MAX, SCORE_COST_MAX = 3.0, 11.0
-"""Times the SLO, and times the cheapest, beyond which it makes no difference."""
+SCORE_COST_MAX = 11.0
+"""So many times the cheapest are as dear as more."""
 RATES_FRESH_S = 60.0
 TOKENS_TIMED_MIN = 8
 """Shorter answers say little about the time between tokens."""
@@ -48,9 +48,10 @@ SLO_S_PER_PROMPT_TOKEN = 1e-4
 """What is promised for a short prompt grows with its length: twice the prefill time of an H100
 (Splitwise: 0.055 ms a token)."""
 _UNKNOWN_COST = 1e30
-_Rates = tuple[float, float, float, float]
-"""Pico-yuan for a fresh, a cached and an output token, and until when that holds, in Unix time."""
-_NO_RATES: _Rates = (0.0, 0.0, 0.0, -math.inf)
+_OfSize = tuple[float, float, float, float, float, float]
+"""What is known of prompts of one size: the peak of the time to the first token, when it was seen,
+pico-yuan for a fresh, a cached and an output token, and until when those hold, in Unix time."""
+_UNSEEN: _OfSize = (0.0, 0.0, 0.0, 0.0, 0.0, -math.inf)
 # Looked up once: calls compare with them, and work this out, for each candidate.
 _BY_LATENCY, _BY_SCORE = Objective.LATENCY, Objective.SCORE
 _exp = math.exp
@@ -76,8 +77,8 @@ class Endpoint:
     """One offer at one upstream, with what this process knows of it."""
 
     __slots__ = (
-        "_base_s", "_idle_per_token_s", "_measured", "_peaks", "_per_token_s", "_rates",
-        "candidate", "concurrency_limit", "health", "inflight", "name", "prefill_tokens",
+        "_base_s", "_idle_per_token_s", "_measured", "_per_token_s", "_sizes", "candidate",
+        "concurrency_limit", "health", "inflight", "name", "prefill_tokens",
         "reserved", "token_s", "usd_cny",
     )  # fmt: skip
 
@@ -105,14 +106,13 @@ class Endpoint:
         self._base_s = base_s
         self._per_token_s = self._idle_per_token_s = PER_TOKEN_PRIOR_S
         self._measured = False
-        self._peaks: list[tuple[float, float]] = [(0.0, 0.0)] * (len(BUCKETS) + 1)
-        self._rates = [_NO_RATES] * len(self._peaks)
+        self._sizes = [_UNSEEN] * (len(BUCKETS) + 1)
 
     def renew(self, candidate: Candidate, usd_cny: float) -> None:
         """Another snapshot: what is configured may be other, what was measured stays."""
         if candidate is not self.candidate:
             self.candidate, self.usd_cny = candidate, usd_cny
-            self._rates = [_NO_RATES] * len(self._peaks)
+            self._sizes = [(*known[:2], *_UNSEEN[2:]) for known in self._sizes]
 
     @property
     def zone(self) -> int:
@@ -141,13 +141,19 @@ class Endpoint:
 
     def peak_s(self, need: Need, now: float) -> float:
         """Peak-EWMA of the time to the first token, for prompts of this size."""
-        peak, at = self._peaks[need.bucket]
+        peak, at = self._sizes[need.bucket][:2]
         return peak * math.exp((at - now) / PEAK_DECAY_S) if peak else self._base_s
 
-    def _rates_for(self, need: Need) -> _Rates:
+    def _priced_anew(self, need: Need) -> _OfSize:
+        """What is known of prompts of the call's size, with the prices of its hour."""
+        peak, at = self._sizes[need.bucket][:2]
+        made = self._sizes[need.bucket] = (peak, at, *self._rates_for(need))
+        return made
+
+    def _rates_for(self, need: Need) -> tuple[float, float, float, float]:
         price, until_s = self.candidate.offer.price, need.now_s + RATES_FRESH_S
         if price is None:
-            return (_UNKNOWN_COST, _UNKNOWN_COST, _UNKNOWN_COST, until_s)
+            return _UNKNOWN_COST, _UNKNOWN_COST, _UNKNOWN_COST, until_s
         tokens, out = max(1, need.prompt_tokens), max(1, need.output_tokens)
         occasion = Occasion(False, need.now_s)
         rate = 1.0 if price.currency == "CNY" else self.usd_cny
@@ -186,12 +192,10 @@ class Endpoint:
             gain = 0.1 if per_token < self._idle_per_token_s else IDLE_GAIN
             self._idle_per_token_s += gain * (per_token - self._idle_per_token_s)
         at = bucket_of(prompt_tokens)
-        peak, since = self._peaks[at]
-        if took_s >= peak:
-            self._peaks[at] = (took_s, now)
-        else:
-            kept = math.exp((since - now) / PEAK_DECAY_S)
-            self._peaks[at] = (took_s + (peak - took_s) * kept, now)
+        peak, since = self._sizes[at][:2]
+        if took_s < peak:
+            took_s += (peak - took_s) * math.exp((since - now) / PEAK_DECAY_S)
+        self._sizes[at] = (took_s, now, *self._sizes[at][2:])
 
     def silent(self, prompt_tokens: int) -> None:
         """It ended before its first token."""
@@ -381,8 +385,10 @@ def weigh(
         slo_s: until when the first token must come.
         filtered: takes those that cannot take the call now, each with why; None: all are weighed.
     """
-    tokens, output_tokens, at_s = need.prompt_tokens, float(need.output_tokens), need.now_s
-    load_max, bucket, cached, fresh = need.load_max, need.bucket, 0, float(tokens)
+    tokens, fresh, output_tokens = (
+        need.prompt_tokens, float(need.prompt_tokens), float(need.output_tokens),
+    )  # fmt: skip
+    at_s, load_max, bucket, cached = need.now_s, need.load_max, need.bucket, 0
     # Behind with prompts means nothing where there is no other to take them.
     backlog_max_s = math.inf
     if len(endpoints) > 1:
@@ -402,30 +408,29 @@ def weigh(
             if first_s > backlog_max_s:
                 filtered.append((endpoint.name, "behind"))
                 continue
-            if load >= load_max:
+        in_time = True
+        if load >= ROOM_AT_LEAST:
+            # No class of calls may fill less than that, so that this is seldom asked.
+            if filtered is not None and load >= load_max:
                 filtered.append((endpoint.name, "full"))
                 continue
+            if load >= ROOM_SHARE * endpoint.health.share(now):
+                in_time = all_in_time = False
+        peak_s, peak_at, fresh_rate, cached_rate, output_rate, until_s = endpoint._sizes[bucket]
+        if at_s > until_s:
+            _, _, fresh_rate, cached_rate, output_rate, _ = endpoint._priced_anew(need)
+        first_s += endpoint._base_s + per_token_s * fresh
+        cost = fresh * fresh_rate + output_tokens * output_rate
         if affinity:
             cached = min(affinity.get(endpoint, 0), tokens)
-            fresh = float(tokens - cached)
-        first_s += endpoint._base_s + per_token_s * fresh
-        peak_s, peak_at = endpoint._peaks[bucket]
+            first_s -= per_token_s * cached
+            cost -= cached * (fresh_rate - cached_rate)
         if peak_s > first_s:
             peak_s *= _exp((peak_at - now) / PEAK_DECAY_S)
             first_s = peak_s if peak_s > first_s else first_s
-        fresh_rate, cached_rate, output_rate, until_s = endpoint._rates[bucket]
-        if at_s > until_s:
-            rates = endpoint._rates[bucket] = endpoint._rates_for(need)
-            fresh_rate, cached_rate, output_rate, until_s = rates
-        cost = fresh * fresh_rate + output_tokens * output_rate
-        if cached:
-            cost += cached * cached_rate
-        cheapest = cost if cost < cheapest else cheapest
-        in_time = True
-        if first_s > slo_s or (
-            load >= ROOM_AT_LEAST and load >= ROOM_SHARE * endpoint.health.share(now)
-        ):
+        if first_s > slo_s:
             in_time = all_in_time = False
+        cheapest = cost if cost < cheapest else cheapest
         weighed.append((endpoint, first_s, cost, load, in_time, cached))
     return weighed, cheapest, all_in_time
 
@@ -433,24 +438,18 @@ def weigh(
 def _best_by_score(
     rows: Sequence[Weighed], policy: Policy, need: Need, cheapest_pico: float, now: float
 ) -> Weighed:
-    """The one with the lowest score. Each part of it is absolute, so that a candidate that comes
-    or goes does not change the others: time as a share of the SLO, cost over the cheapest, the
-    square of the load, and the odds of failure."""
+    """The one with the lowest score, of those in time. Each part of it is absolute, so that a
+    candidate that comes or goes does not change the others: time as a share of the SLO, cost over
+    the cheapest, the square of the load, and the odds of failure."""
     # No call of `min` in it: each takes as many instructions as thirty steps of this loop.
     reference_pico = cheapest_pico if cheapest_pico > 1.0 else 1.0
-    latency, price, by_load = (
-        policy.latency / need.slo_s,
-        policy.price / reference_pico,
-        policy.load,
-    )
-    late_max, dear_max = SCORE_LATENCY_MAX * need.slo_s, SCORE_COST_MAX * reference_pico
+    latency, price = policy.latency / need.slo_s, policy.price / reference_pico
+    by_load, dear_max = policy.load, SCORE_COST_MAX * reference_pico
     best, least = rows[0], math.inf
     for row in rows:
         endpoint, late, cost, load, _, _ = row
         score = (
-            latency * (late if late < late_max else late_max)
-            + price * (cost if cost < dear_max else dear_max)
-            + by_load * load * load
+            latency * late + price * (cost if cost < dear_max else dear_max) + by_load * load * load
         )
         health = endpoint.health
         if health.missed >= MISSED_MIN:

@@ -51,20 +51,19 @@ class RateHeaders:
 
     def __init__(self, rates: Sequence[RateLines]) -> None:
         kinds = [[rate for rate in rates if rate.kind == kind] for kind in KINDS]
-        self._kinds = tuple(
-            (_counted_by(Window, kind), _counted_by(Pool, kind)) for kind in kinds if kind
-        )
+        told = [(_counted_by(Window, kind), _counted_by(Pool, kind)) for kind in kinds if kind]
+        self._kinds = tuple((windows[:1], windows[1:], pools) for windows, pools in told)
 
     def lines(self, now: float) -> bytes:
         """As they stand in an answer."""
         text = ""
-        for windows, pools in self._kinds:
+        for first, others, pools in self._kinds:
             if pools:
-                said, least = _tightest(windows, pools, now)
+                said, least = _tightest((*first, *others), pools, now)
             else:
-                said, window = windows[0]
+                said, window = first[0]
                 least = window.amount - window.used
-                for lines, other in windows:
+                for lines, other in others:
                     left = other.amount - other.used
                     if left < least:
                         said, window, least = lines, other, left
