@@ -273,7 +273,7 @@ def record_of(call: Call, now: float, name: str = "") -> CallRecord:
     if call.cache is not NOT_CACHED:
         _note_cache(record, call)
     if attempts:
-        if parsed.requests != 1:
+        if parsed.choices != 1 or parsed.prompts != 1:
             record.requests = parsed.requests
         if answered is not last or len(attempts) > 1:
             _give_reasons(record, answered)

@@ -201,6 +201,17 @@ class Endpoint:
         """It ended before its first token."""
         self.prefill_tokens -= prompt_tokens
 
+    def answered(self, prompt_tokens: int, tokens: int, took_s: float) -> None:
+        """A whole answer came: it is not known when it began.
+
+        Args:
+            took_s: since it was sent.
+        """
+        self.prefill_tokens -= prompt_tokens
+        self.inflight = left = self.inflight - 1
+        if tokens:
+            self.concurrency_limit.answered(prompt_tokens, tokens, took_s, left + 1)
+
     def ended(self, prompt_tokens: int, tokens: int, spoke_s: float, took_s: float) -> None:
         """A call is over.
 

@@ -10,6 +10,7 @@ from tokenschain.core.call import Attempt, Call
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.continuation import PartialOutput
 from tokenschain.core.ports import Answer, Upstreams, delivered
+from tokenschain.core.pricing.catalog import Usage
 from tokenschain.core.routing.selection import Endpoint, Need
 from tokenschain.core.snapshot import Plan
 from tokenschain.core.tenancy import KeyGrant
@@ -113,31 +114,38 @@ class UpstreamAttempt:
             endpoint.health.withdrawn()
             raise
         now = context.clock()
-        streams = self.call.parsed.stream
-        if streams:
+        context.health.succeeded(endpoint, now)
+        if self.need.prefixes:
+            context.router.opened(endpoint, self.need)
+        if self.call.parsed.stream:
             self._spoke_at = now
             endpoint.spoke(self._fresh, self._ahead, now - self._began, now)
             # Its backlog of prompts is shorter now: a call that waits for that may go.
             context.wait_queue.free_at(endpoint)
         else:
-            self._note_whole(now)
-        context.health.succeeded(endpoint, now)
-        if self.need.prefixes:
-            context.router.opened(endpoint, self.need)
-        if not streams:
-            self._settle(now)
+            self._settle_whole(now)
         return self
 
-    def _note_whole(self, now: float) -> None:
-        """A whole answer came; when it began is known only if it was a stream on the way."""
-        endpoint, first = self.endpoint, None
-        if self.candidate.upstream.stream_whole and (attempt := self.attempt) is not None:
-            first = attempt.first_token_at
-        if first is not None:
-            took_s = max(0.0, first - self._began)
-            endpoint.spoke(self._fresh, self._ahead, took_s, now)
-        else:
-            endpoint.silent(self._fresh)
+    def _settle_whole(self, now: float) -> None:
+        """A whole answer came, and is over with that; when it began is known only if it was a
+        stream on the way."""
+        endpoint, attempt = self.endpoint, self.attempt
+        if attempt is None or self.candidate.upstream.stream_whole:
+            first = None if attempt is None else attempt.first_token_at
+            if first is not None:
+                endpoint.spoke(self._fresh, self._ahead, max(0.0, first - self._began), now)
+            else:
+                endpoint.silent(self._fresh)
+            self._settle(now)
+            return
+        self._over = True
+        usage = attempt.usage
+        endpoint.answered(
+            self._fresh, 0 if usage is None else usage.completion_tokens, now - self._began
+        )
+        self._context.wait_queue.free_at(endpoint)
+        if usage is not None:
+            self._learn(attempt, usage)
 
     def deliver(self, call: Call) -> bytes | Coroutine[None, None, bytes]:
         """See `core.ports.Answer.deliver`."""
@@ -199,7 +207,7 @@ class UpstreamAttempt:
         attempts = self.call.attempts
         if attempts and attempts[-1].candidate is self.candidate:
             return attempts[-1]
-        for attempt in reversed(self.call.attempts):
+        for attempt in reversed(attempts):
             if attempt.candidate is self.candidate:
                 return attempt
         return None
@@ -210,19 +218,20 @@ class UpstreamAttempt:
             return
         if now is None:
             now = self._context.clock()
-        attempts = self.call.attempts
-        last = attempts[-1] if attempts else None
-        attempt = last if last is not None and last.candidate is self.candidate else self.attempt
+        attempt = self.attempt
         usage = attempt.usage if attempt is not None else None
         if attempt is None or usage is None:
             self._end(0, now)
         else:
-            tokens, router = usage.completion_tokens, self._context.router
-            self._end(tokens, now)
-            # What a tenant's own upstream says of its answers is no word on the platform's.
-            if attempt.outcome == "ok" and not self.candidate.upstream.tenant:
-                router.learned(self.plan.route, tokens)
-            router.service.charge(self.caller.tenant, usage.prompt_tokens, tokens, 1.0)
+            self._end(usage.completion_tokens, now)
+            self._learn(attempt, usage)
+
+    def _learn(self, attempt: Attempt, usage: Usage) -> None:
+        tokens, router = usage.completion_tokens, self._context.router
+        # What a tenant's own upstream says of its answers is no word on the platform's.
+        if attempt.outcome == "ok" and not self.candidate.upstream.tenant:
+            router.learned(self.plan.route, tokens)
+        router.service.charge(self.caller.tenant, usage.prompt_tokens, tokens, 1.0)
 
     def _end(self, tokens: int, now: float) -> None:
         if self._over:

@@ -77,7 +77,7 @@ class Dispatch:
         """See `core.ports.Opening.open`."""
         # No coroutine of its own: what is awaited passes through each that is on the way.
         priority, router = _priority_of(call, caller), self._router
-        lone = router.lone(call, plan, priority)
+        lone = router.lone(call, plan, priority) if len(plan.candidates) == 1 else None
         if lone is not None and b"x-tc-route" not in call.request.headers:
             return UpstreamAttempt(self._context, call, caller, plan, lone[1], lone[0]).open()
         need = router.need(call, plan, priority)

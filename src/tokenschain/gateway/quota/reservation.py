@@ -422,12 +422,12 @@ class LimitQuota:
         known = self._plan_amounts.get(id(plan.candidates))
         if known is None or known.candidates is not plan.candidates or plan.others:
             known = self._amounts_of(plan)
-        requests, output, flat = parsed.requests, parsed.output_tokens_max, known.flat
-        if flat is not None and requests == 1 and output and parsed.all_text and not snapshot.sell:
-            prompt = parsed.prompt_tokens_estimate
+        prompt, output, flat = parsed.prompt_tokens_estimate, parsed.output_tokens_max, known.flat
+        # A call of texts has one prompt.
+        if flat and output and parsed.choices == 1 and parsed.all_text and not snapshot.sell:
             return 1, prompt + output, prompt * flat[0] + output * flat[1], 1
+        requests = parsed.requests
         # Where an upstream gives one choice at a time, each is asked for with the whole prompt.
-        prompt = parsed.prompt_tokens_estimate
         if parsed.pictures:
             # The estimate counts them for what they come to on average.
             prompt += parsed.pictures * max(0, known.picture_tokens - PICTURE_TOKENS)
