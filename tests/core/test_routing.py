@@ -22,6 +22,7 @@ from tokenschain.core.routing.admission import (
     Waiting,
 )
 from tokenschain.core.routing.health import (
+    RETRIES_LEFT_MAX,
     AttemptOutcome,
     Health,
     RetryBudget,
@@ -134,11 +135,12 @@ def test_every_error_has_an_outcome() -> None:
 
 def test_retries_are_a_fifth_of_calls_and_three_a_second() -> None:
     budget = RetryBudget()
-    made = sum(budget.take() for _ in range(1_000))
-    assert made == 30
-    for number in range(100):
-        budget.call(number / 1_000)
-    assert sum(budget.take() for _ in range(1_000)) in (20, 21)
+    assert sum(budget.take(0.0) for _ in range(1_000)) == 30
+    budget.calls += 100
+    assert sum(budget.take(0.0) for _ in range(1_000)) == 20
+    assert sum(budget.take(2.0) for _ in range(1_000)) == 6
+    budget.calls += 1_000_000
+    assert sum(budget.take(2.0) for _ in range(1_000)) == RETRIES_LEFT_MAX, "not for ever"
 
 
 def test_a_region_that_goes_at_once_is_left_alone_as_a_whole() -> None:

@@ -473,7 +473,7 @@ class GatewayWorker:
         queue = self._dispatch.wait_queue
         states = self._upstreams.key_states()
         keys = {name: [str(key.state) for key in found] for name, found in states.items()}
-        known = self._served.get().upstreams if self._served.version else {}
+        known, now = self._served.get().upstreams if self._served.version else {}, time.monotonic()
         plain = {
             "connections": len(self._server.connections),
             "running_calls": self._gateway.running,
@@ -481,15 +481,15 @@ class GatewayWorker:
             "cached_bytes": self._cache.bytes_held,
             "journal_unshipped_bytes": self._journal.backlog_bytes,
             "snapshot_revision": self._uplink.revision,
-            "snapshot_age_seconds": time.monotonic() - self._uplink.heard_at,
+            "snapshot_age_seconds": now - self._uplink.heard_at,
             "resident_bytes": resident_bytes(),
             "access_log_dropped": 0 if self._access_log is None else self._access_log.dropped,
         }
         return {
             **{name: {"": value} for name, value in plain.items()},
             "waiting_calls": {p.name.lower(): queue.waiting_of(p) for p in Priority},
-            "retry_budget": {m: b.left for m, b in self._dispatch.retry_budgets.items()},
-            **upstream_gauges(known, self._router, keys, time.monotonic()),
+            "retry_budget": {m: b.left(now) for m, b in self._dispatch.retry_budgets.items()},
+            **upstream_gauges(known, self._router, keys, now),
         }
 
     def _is_model(self, name: str) -> bool:

@@ -289,26 +289,25 @@ class Health:
 class RetryBudget:
     """Retries as a share of calls, so that failures do not feed on themselves."""
 
-    __slots__ = ("_at", "_left")
+    __slots__ = ("_at", "_left", "calls")
 
     def __init__(self) -> None:
+        self.calls = 0
+        """That came in since it was last asked what is left: counted by who has the calls, as
+        each of them would else be a call of a method."""
         self._left = RETRIES_PER_S * RETRY_BUDGET_S
         self._at = 0.0
 
-    def call(self, now: float) -> None:
-        """A call came in."""
-        left = self._left + RETRY_SHARE + RETRIES_PER_S * (now - self._at)
-        self._left = left if left < RETRIES_LEFT_MAX else RETRIES_LEFT_MAX
-        self._at = now
-
-    @property
-    def left(self) -> float:
+    def left(self, now: float) -> float:
         """Retries that may be made at once."""
+        left = self._left + RETRY_SHARE * self.calls + RETRIES_PER_S * (now - self._at)
+        self._left = min(left, RETRIES_LEFT_MAX)
+        self.calls, self._at = 0, now
         return self._left
 
-    def take(self) -> bool:
+    def take(self, now: float) -> bool:
         """Whether a retry may be made."""
-        if self._left < 1:
+        if self.left(now) < 1:
             return False
         self._left -= 1
         return True

@@ -359,13 +359,14 @@ def _drawn(endpoints: Sequence[Endpoint], random: float, last: Endpoint | None) 
         last: is one of them.
     """
     count = len(endpoints)
-    place = random * count
-    at = int(place)
     if last is None:
+        place = random * count
+        at = int(place)
         step = 1 + int((place - at) * ((count - 1) // (DRAWN_AT_FIRST - 1)))
         return [endpoints[(at + number * step) % count] for number in range(DRAWN_AT_FIRST)]
-    one = endpoints[at]
-    other = endpoints[(at + 1 + int((place - at) * (count - 1))) % count]
+    # One number for both: which is the one, and how far behind it the other.
+    at, behind = divmod(int(random * count * (count - 1)), count - 1)
+    one, other = endpoints[at], endpoints[at - 1 - behind]
     if one is last or other is last:
         return [one, other]
     return [last, one, other]

@@ -84,7 +84,7 @@ class Dispatch:
         budget = self._budgets.get(plan.route.name)
         if budget is None:
             budget = self._budgets[plan.route.name] = RetryBudget()
-        budget.call(self._clock())
+        budget.calls += 1
         if self._races < RACES_SAVED_MAX:
             self._races += RACE_SHARE
         decision = router.place(call, caller, plan, need, NONE_TRIED)
@@ -100,7 +100,7 @@ class Dispatch:
     async def _open_next(self, first: UpstreamAttempt, failure: ApiError) -> UpstreamAttempt:
         """Ask others, as the first one that was asked for a whole answer failed."""
         budget = self._budgets[first.plan.route.name]
-        if not _others_may_be_asked(failure) or not budget.take():
+        if not _others_may_be_asked(failure) or not budget.take(self._clock()):
             raise failure
         call, caller, plan, need, tried = (
             first.call, first.caller, first.plan, first.need, first.seen,
@@ -153,7 +153,9 @@ class Dispatch:
                     winner.make_last()
                 return ContinuedAnswer(self, winner) if call.resumable else winner
             asked += 1
-            if asked == ATTEMPTS_MAX or not _others_may_be_asked(failure) or not budget.take():
+            if asked == ATTEMPTS_MAX or not _others_may_be_asked(failure):
+                break
+            if not budget.take(self._clock()):
                 break
             decision = self._router.place(call, caller, plan, need, tried)
         assert failure is not None, "something was tried"
@@ -249,7 +251,7 @@ class Dispatch:
         self, first: UpstreamAttempt, tried: set[Endpoint], budget: RetryBudget
     ) -> UpstreamAttempt | None:
         """Another upstream to ask beside the first, if one may be asked."""
-        if len(tried) >= ATTEMPTS_MAX or not budget.take():
+        if len(tried) >= ATTEMPTS_MAX or not budget.take(self._clock()):
             return None
         decision = self._router.place(first.call, first.caller, first.plan, first.need, tried)
         if decision.endpoint is None:
