@@ -60,7 +60,7 @@ BUDGET = HERE / "instructions.json"
 LIBRARY = HERE / "build" / "callgrind.so"
 TOLERANCE = 0.03
 CALLS, WARM_UP, CONNECTIONS = 200, 96, 8
-WARM_UP_EACH = 4
+WARM_UP_EACH = 8
 """Calls of the warm-up for each candidate: what is made at first use is no call's cost."""
 KEYS = 100_000
 KEY = b"sk-tc-bench"

@@ -246,7 +246,14 @@ def record_of(call: Call, now: float, name: str = "") -> CallRecord:
         len(decision.weighed) > 1 or decision.filtered or decision.left_out
     ):
         reason, propensity = decision.reason, decision.propensity
-        if not decision.obvious or _is_of_note(call):
+        # Where somebody may ask why, and of a sample.
+        if (
+            not decision.obvious
+            or error is not None
+            or len(attempts) > 1
+            or request.id[-1] == TABLE_ON_RECORD
+            or b"x-tc-route" in request.headers
+        ):
             route = _table(decision)
     price = offer.price
     version, currency = ("", "") if price is None else (price.version, price.currency)
@@ -338,18 +345,6 @@ def _cost(usage: Usage, price: Price, thinking: bool, started_ms: int) -> int:
     if len(price.tiers) == 1:
         return tier_cost(usage, price.tiers[0])
     return cost_of(usage, price, Occasion(thinking, started_ms / 1e3))
-
-
-def _is_of_note(call: Call) -> bool:
-    """Whether the candidates stand on record though the choice was obvious: where somebody may ask
-    why, and of a sample."""
-    request = call.request
-    return (
-        request.id[-1] == TABLE_ON_RECORD
-        or call.error is not None
-        or len(call.attempts) > 1
-        or b"x-tc-route" in request.headers
-    )
 
 
 def _table(decision: Decision) -> list[RouteRecord]:

@@ -114,7 +114,10 @@ class UpstreamAttempt:
             endpoint.health.withdrawn()
             raise
         now = context.clock()
-        context.health.succeeded(endpoint, now)
+        if endpoint.health.is_open:
+            context.health.succeeded(endpoint, now)
+        else:
+            endpoint.health.succeeded(now)
         if self.need.prefixes:
             context.router.opened(endpoint, self.need)
         if self.call.parsed.stream:

@@ -86,11 +86,10 @@ class HealthEvents:
                 )  # fmt: skip
 
     def succeeded(self, endpoint: Endpoint, now: float) -> None:
-        """An upstream began to answer."""
+        """An upstream began to answer whose breaker was open."""
         health = endpoint.health
-        was_open = health.is_open
         health.succeeded(now)
-        if was_open and not health.is_open:
+        if not health.is_open:
             open_s = round(now - health.open_since, 1)
             self._report("breaker_closed", upstream=endpoint.name, open_s=open_s)
             self.publish(endpoint.name, "closed", 0.0)
