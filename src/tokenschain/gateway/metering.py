@@ -93,7 +93,7 @@ class JournalMetering:
                 if attempts and call.caller is not None:
                     last = attempts[-1]
                     if (
-                        self._served.get().sell
+                        self._served.sells
                         or last.delivered is not None
                         or last.candidate.upstream.tenant
                     ):
@@ -149,7 +149,7 @@ class JournalMetering:
             record.charge_version = OWN_UPSTREAM_PRICE.version
             return
         price = None
-        if self._served.get().sell:
+        if self._served.sells:
             directory = self._served.directory(record.tenant)
             price = directory.selling_price(record.model_asked, offer, record.started_ms / 1e3)
         if price is None:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import msgspec
 
 from tokenschain.core.pricing.catalog import Occasion, Usage, cost_of
-from tokenschain.core.routing.admission import ConcurrencyLimit
+from tokenschain.core.routing.admission import USED_UP, ConcurrencyLimit
 from tokenschain.core.routing.health import MISSED_MIN, SHARE_MIN, Health
 from tokenschain.core.snapshot import ZONES, Candidate
 from tokenschain.core.snapshot.routing_policy import Objective, Policy
@@ -208,9 +208,10 @@ class Endpoint:
             took_s: since it was sent.
         """
         self.prefill_tokens -= prompt_tokens
-        self.inflight = left = self.inflight - 1
-        if tokens:
-            self.concurrency_limit.answered(prompt_tokens, tokens, took_s, left + 1)
+        inside, limit = self.inflight, self.concurrency_limit
+        self.inflight = inside - 1
+        if tokens and inside >= USED_UP * limit.calls:  # below that it learns nothing
+            limit.answered(prompt_tokens, tokens, took_s, inside)
 
     def ended(self, prompt_tokens: int, tokens: int, spoke_s: float, took_s: float) -> None:
         """A call is over.

@@ -598,7 +598,8 @@ class Served:
     """The configuration in force: the one cell the data plane reads and its feed replaces."""
 
     __slots__ = (
-        "_directories", "_grants", "_shards", "_shared", "_snapshot", "generation", "version",
+        "_directories", "_grants", "_shards", "_shared", "_snapshot", "generation", "sells",
+        "version",
     )  # fmt: skip
 
     def __init__(self, snapshot: Snapshot | None = None) -> None:
@@ -609,6 +610,8 @@ class Served:
         self._grants: dict[bytes, KeyGrant] = {}
         self.generation = 0
         """Counts every change."""
+        self.sells = False
+        """Whether there are selling prices."""
         self.version = ""
         """Of the configuration as a whole; empty before the first."""
         if snapshot is not None:
@@ -660,6 +663,7 @@ class Served:
         self._shared = ModelDirectory(snapshot)
         self._directories = {name: ModelDirectory(snapshot, name) for name in snapshot.tenants}
         self._snapshot = snapshot
+        self.sells = bool(snapshot.sell)
         self.generation += 1
 
     def get(self) -> Snapshot:
