@@ -45,6 +45,8 @@ _USUAL_ENDS = frozenset({"stop", "length", "tool_calls", ""})
 _NO_USAGE = Usage()
 _NO_OFFER = Offer("", "")
 _NOBODY = KeyGrant("", "", "", "")
+_NO_CHOICE: tuple[list[RouteRecord], str, float] = ([], "", 1.0)
+"""What is on record where there was one candidate only; the list stays empty."""
 
 
 class Book(Protocol):
@@ -196,10 +198,7 @@ def begun(call: Call, name: str) -> CallRecord:
         record.status = 200
         record.outcome = "ok"
     else:
-        record.status = 200 if call.partial else error.status
-        record.outcome = "partial" if call.partial else error.code
-        record.fault = error.kind.fault
-        record.error = error.code
+        record.status, record.outcome, record.fault, record.error = _failure(call, error)
     return record
 
 
@@ -234,32 +233,13 @@ def record_of(call: Call, now: float, name: str = "") -> CallRecord:
         if len(attempts) > 1:
             tries = _attempt_records(attempts, answered, cost_pico, request)
     trace_id = _trace_id(request) if b"traceparent" in request.headers else request.id
-    status, outcome, fault, code = 200, "ok", "", ""
-    if error is not None:
-        status = 200 if call.partial else error.status
-        outcome = "partial" if call.partial else error.code
-        fault, code = error.kind.fault, error.code
+    status, outcome, fault, code = (200, "ok", "", "") if error is None else _failure(call, error)
     decision = call.decision
-    route: list[RouteRecord] = []
-    reason, propensity = "", 1.0
-    if decision is not None and (
-        len(decision.weighed) > 1 or decision.filtered or decision.left_out
-    ):
-        reason, propensity = decision.reason, decision.propensity
-        # Where somebody may ask why, and of a sample.
-        if (
-            not decision.obvious
-            or error is not None
-            or len(attempts) > 1
-            or request.id[-1] == TABLE_ON_RECORD
-            or b"x-tc-route" in request.headers
-        ):
-            route = _table(decision)
+    route, reason, propensity = _NO_CHOICE if decision is None else _explained(call, decision)
     price = offer.price
     version, currency = ("", "") if price is None else (price.version, price.currency)
-    # By position: a third of the instructions of setting so many fields one by one, and a tenth
-    # of what their names would take. In two tuples, since more than thirty arguments at once, or
-    # items of a tuple, pass through a list that grows.
+    # By position: a third of the instructions of setting so many fields one by one. In two
+    # tuples, as more than thirty arguments, or items of a tuple, pass through a list that grows.
     begins = (
         request.id, request.started_ms, request.api_format.name,
         caller.tenant, caller.project, caller.environment, caller.key_id,
@@ -317,6 +297,13 @@ def hit_record_of(
     )  # fmt: skip
 
 
+def _failure(call: Call, error: ApiError) -> tuple[int, str, str, str]:
+    """Status, outcome, fault and code of a call that did not go well."""
+    if call.partial:
+        return 200, "partial", error.kind.fault, error.code
+    return error.status, error.code, error.kind.fault, error.code
+
+
 def _note_cache(record: CallRecord, call: Call) -> None:
     cache = call.cache
     if cache.reason:
@@ -345,6 +332,22 @@ def _cost(usage: Usage, price: Price, thinking: bool, started_ms: int) -> int:
     if len(price.tiers) == 1:
         return tier_cost(usage, price.tiers[0])
     return cost_of(usage, price, Occasion(thinking, started_ms / 1e3))
+
+
+def _explained(call: Call, decision: Decision) -> tuple[list[RouteRecord], str, float]:
+    """The candidates that were compared, why the one was chosen, and how likely that was."""
+    if len(decision.weighed) < 2 and not decision.filtered and not decision.left_out:
+        return _NO_CHOICE
+    request = call.request
+    # Where somebody may ask why, and of a sample.
+    of_note = (
+        not decision.obvious
+        or request.id[-1] == TABLE_ON_RECORD
+        or call.error is not None
+        or len(call.attempts) > 1
+        or b"x-tc-route" in request.headers
+    )
+    return _table(decision) if of_note else [], decision.reason, decision.propensity
 
 
 def _table(decision: Decision) -> list[RouteRecord]:
