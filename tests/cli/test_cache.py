@@ -61,3 +61,31 @@ def test_pairs_of_long_questions_are_sent_in_smaller_pieces() -> None:
     assert [len(some) for some in cache._pieces([GOOD, *[long] * 9, longest, longest])] == [
         4, 4, 2, 1, 1,
     ]  # fmt: skip
+
+
+def test_an_faq_becomes_pairs_and_its_bad_lines_are_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path, bad = tmp_path / "faq.jsonl", tmp_path / "bad.jsonl"
+    entries = [["怎么退货", "如何申请退货", "退货流程"], ["怎么换货"], ["How do I pay by card?"]]
+    path.write_text("\n".join(json.dumps({"questions": ways, "answer": "x"}) for ways in entries))
+    bad.write_text('{"questions": []}\n{"questions": ["a", 1]}\n{"questions": "a"}\n')
+    sent: list[Any] = []
+
+    def answer(method: str, path: str, body: Any) -> Any:
+        sent.extend(body["pairs"])
+        return {"learned": 1, "unlike": 0, "pairs": 9, "pairs_needed": 150, "threshold": None,
+                "processes": 1}  # fmt: skip
+
+    monkeypatch.setattr(cache, "call", answer)
+    with shell(monkeypatch, capsys) as run:
+        assert run("cache", "learn", "--faq", str(path), "--model", "m").code == 0
+        done = run("cache", "learn", "--faq", str(bad), "--model", "m")
+        both = run("cache", "learn", "--faq", str(path), "--pairs", str(path), "--model", "m")
+    same = {frozenset((p["a"], p["b"])) for p in sent if p["y"]}
+    other = {frozenset((p["a"], p["b"])) for p in sent if not p["y"]}
+    assert frozenset(("怎么退货", "如何申请退货")) in same and not same & other
+    assert any("怎么换货" in pair for pair in same), "an entry with one way is said otherwise"
+    assert any("怎么换货" in pair and pair & set(entries[0]) for pair in other)
+    assert done.code == 1 and done.err.count(str(bad)) == 3
+    assert both.code == 1 and "either --pairs or --faq" in both.err

@@ -257,6 +257,7 @@ ELSEWHERE: dict[str, str] = {
     "providers/vendor_profile.py": "vendors/test_matrix.py",
     "providers/vendor_table.py": "vendors/test_matrix.py",
     "semantic/embedders.py": "semantic/test_matcher.py",
+    "semantic/faq_seed.py": "cli/test_cache.py",
     "semantic/index.py": "semantic/test_matcher.py",
     "semantic/lexicon.py": "semantic/test_guards.py",
     "semantic/service.py": "flows/test_meaning.py",

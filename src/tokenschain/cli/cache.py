@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
@@ -129,20 +129,30 @@ def _progress(found: dict[str, Any]) -> str:
 
 @cache.command("learn")
 def learn(
-    pairs: Annotated[
-        Path,
-        typer.Option(help='Lines of JSON, as {"a": ..., "b": ..., "y": 0 or 1}.', exists=True),
-    ],
     model: Annotated[str, typer.Option(help="Model.")],
+    pairs: Annotated[
+        Path | None,
+        typer.Option(help='Lines of JSON, as {"a": ..., "b": ..., "y": 0 or 1}.', exists=True),
+    ] = None,
+    faq: Annotated[
+        Path | None,
+        typer.Option(
+            help='An FAQ, as lines of JSON: {"questions": [...]}, the ways to ask each.',
+            exists=True,
+        ),
+    ] = None,
     tenant: Annotated[str, typer.Option(help="Tenant.")] = "default",
     project: Annotated[str, typer.Option(help="Project.")] = "default",
 ) -> None:
-    """Teach the semantic cache from pairs of questions, so that it serves from the start.
+    """Teach the semantic cache from pairs of questions or an FAQ, so that it serves from the start.
 
-    `y` is 1 where one answer is right for both questions, and 0 where it is not. A file with a line
-    that is no pair is refused as a whole.
+    `y` is 1 where one answer is right for both questions, and 0 where it is not. Of an FAQ, the
+    ways to ask one thing are right for each other, and its most alike entries are not. A file with
+    a bad line is refused as a whole.
     """
-    rows = _pairs_in(pairs)
+    if (pairs is None) == (faq is None):
+        raise AdminError(told("name either --pairs or --faq"))
+    rows = _pairs_of_faq(faq) if faq is not None else _pairs_in(pairs)  # type: ignore[arg-type]
     learned = unlike = 0
     found: dict[str, Any] = {}
     with Progress(console=errors, transient=True) as progress:
@@ -187,36 +197,68 @@ def _pieces(rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
 
 
 def _pairs_in(path: Path) -> list[dict[str, Any]]:
-    """The pairs of a file; one with bad lines is refused, and they are named."""
+    """The pairs of a file."""
+    rows = _rows_in(path, _fault_of, told("more than {most:,} pairs", most=_PAIRS_OF_FILE_MAX))
+    if not rows:
+        raise AdminError(told("there are no pairs in {file}", file=path))
+    return [{"a": row["a"], "b": row["b"], "y": row["y"]} for row in rows]
+
+
+def _pairs_of_faq(path: Path) -> list[dict[str, Any]]:
+    """Pairs made of the entries of an FAQ."""
+    from tokenschain.semantic import faq_seed  # noqa: PLC0415 - gateways do without
+
+    rows = _rows_in(path, _fault_of_entry, told("more than {most:,} entries",
+                                                most=faq_seed.ENTRIES_MAX),
+                    faq_seed.ENTRIES_MAX)  # fmt: skip
+    if len(rows) < _ENTRIES_MIN:
+        raise AdminError(told("an FAQ of at least {least} entries is needed: {file}",
+                              least=_ENTRIES_MIN, file=path))  # fmt: skip
+    made = faq_seed.pairs_of([row["questions"] for row in rows])
+    return [{"a": a, "b": b, "y": int(same)} for a, b, same in made]
+
+
+_ENTRIES_MIN = 2
+
+
+def _rows_in(
+    path: Path, fault_of: Callable[[Any], str], too_many: str, most: int = _PAIRS_OF_FILE_MAX
+) -> list[dict[str, Any]]:
+    """The objects of a file of JSON lines; one with bad lines is refused, and they are named."""
     rows: list[dict[str, Any]] = []
     bad: list[str] = []
     with path.open(encoding="utf-8", errors="replace") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue
-            why = (
-                ""
-                if len(rows) < _PAIRS_OF_FILE_MAX
-                else told("more than {most:,} pairs", most=_PAIRS_OF_FILE_MAX)
-            )
             try:
                 row = json.loads(line)
             except ValueError:
                 row = None
-            why = why or _fault_of(row)
+            why = too_many if len(rows) >= most else fault_of(row)
             if why:
                 bad.append(f"{path}:{number}: {why}")
             elif not bad:
-                rows.append({"a": row["a"], "b": row["b"], "y": row["y"]})
+                rows.append(row)
             if len(bad) > _BAD_LINES_SHOWN:
                 break
     for said in bad[:_BAD_LINES_SHOWN]:
         errors.print(said, highlight=False, markup=False, soft_wrap=True)
     if bad:
         raise AdminError(told("nothing was learned: correct these lines first"))
-    if not rows:
-        raise AdminError(told("there are no pairs in {file}", file=path))
     return rows
+
+
+def _fault_of_entry(row: Any) -> str:
+    """Why a line is no entry of an FAQ."""
+    ways = row.get("questions") if isinstance(row, dict) else None
+    if not isinstance(ways, list) or not ways:
+        return told('no JSON object, as {"questions": ["...", "..."]}')
+    for text in ways:
+        if not isinstance(text, str) or not 0 < len(text.strip()) <= QUESTION_CHARACTERS_MAX:
+            return told("`{name}` is no text of 1 to {most:,} characters",
+                        name="questions", most=QUESTION_CHARACTERS_MAX)  # fmt: skip
+    return ""
 
 
 def _fault_of(row: Any) -> str:
