@@ -55,11 +55,10 @@ MEASURED = ("lcqmc_dev", "bq_dev")
 OWN = ("faq", "web", "synthetic", "rules")
 NATURAL = ("lcqmc_dev", "bq_dev", "banking77", "clinc150", "bitext", "faq", "web")
 TRAPS = ("guardpairs", "fow_pairs")
-TRAP_SOURCES = (*TRAPS, "pawsx_zh", "rules")
-TRAP_WEIGHT = 0.3
-"""Of a source of traps beside others: in them every second pair is a trap, in calls few are."""
-RIDGE, RIDGE_COSINES = 0.03, 2e-4
-"""The cosines are the anchor: other evidence has to be strong to move what they say."""
+STRICT = ("lcqmc_dev",)
+RIDGE = {"e5": 2e-4, "use": 0.02}
+RIDGE_OTHERS = 0.03
+"""The better cosine is the anchor: other evidence has to be strong to move what it says."""
 NEWTON_STEPS = 40
 WORSE_BY_MAX = 0.002
 """Area under the curve that is within the noise."""
@@ -240,17 +239,14 @@ def train(found: list[Source]) -> dict[str, Any]:
     x = np.concatenate([one.evidence[one.kept] for one in found])
     y = np.concatenate([one.pairs.same[one.kept] for one in found])
     place = np.concatenate([np.full(int(one.kept.sum()), at) for at, one in enumerate(found)])
-    share = [TRAP_WEIGHT if one.pairs.name in TRAP_SOURCES else 1.0 for one in found]
     weight = np.concatenate(
-        [np.full(int(one.kept.sum()), share[at] / one.kept.sum() / len(found))
-         for at, one in enumerate(found)]
-    )  # fmt: skip
+        [np.full(int(one.kept.sum()), 1 / one.kept.sum() / len(found)) for one in found]
+    )
     mean = np.average(x, axis=0, weights=weight)
     scale = np.sqrt(np.average((x - mean) ** 2, axis=0, weights=weight)) + 1e-2
     z = np.hstack([(x - mean) / scale, np.eye(len(found))[place]])
     sign = np.array([*EVIDENCE.values(), *([0] * len(found))])
-    ridge = np.array([RIDGE_COSINES if name in ("e5", "use") else RIDGE for name in EVIDENCE]
-                     + [1e-5] * len(found))  # fmt: skip
+    ridge = np.array([*(RIDGE.get(name, RIDGE_OTHERS) for name in EVIDENCE), *[1e-5] * len(found)])
     w = np.zeros(z.shape[1])
     for _ in range(NEWTON_STEPS):
         p = 1 / (1 + np.exp(-z @ w))
@@ -287,15 +283,18 @@ def leave_one_out(found: dict[str, Source]) -> dict[str, Matrix]:
 
 
 def show(found: dict[str, Source], said: dict[str, Matrix]) -> None:
-    """A table: the areas under the curve, and what the guards rule out."""
-    print("| source | pairs | cosine | and vetoes | ours, without it | ruled out: same | other |")
-    print("|---|---|---|---|---|---|---|")
+    """A table: areas under the curve of all pairs and of those that the guards let pass, and what
+    these rule out."""
+    print("| source | pairs | cosine | and vetoes | ours | let pass: cosine | ours | "
+          "ruled out: same | other |")  # fmt: skip
+    print("|---|---|---|---|---|---|---|---|---|")
     for name, one in found.items():
-        same = one.pairs.same
+        same, kept, ours = one.pairs.same, one.kept, said[name]
         ranking = rank(one.pairs, one.scores)
-        out = [float((~one.kept)[same == y].mean()) for y in (1, 0)]
+        out = [float((~kept)[same == y].mean()) for y in (1, 0)]
         print(f"| {name} | {len(same):,} | {ranking.cosine:.3f} | {ranking.cosine_vetoed:.3f} | "
-              f"{auc(said[name], same):.3f} | {out[0]:.1%} | {out[1]:.1%} |")  # fmt: skip
+              f"{auc(ours, same):.3f} | {auc(one.scores.cosine[kept], same[kept]):.3f} | "
+              f"{auc(ours[kept], same[kept]):.3f} | {out[0]:.1%} | {out[1]:.1%} |")  # fmt: skip
 
 
 def show_streams(
@@ -321,14 +320,28 @@ def show_streams(
 
 
 def check(found: dict[str, Source], said: dict[str, Matrix], verifier: Verifier) -> list[str]:
-    """What is worse than it must be; the measured sets are weighed by the shipped verifier."""
+    """What is worse than it must be; the measured sets are weighed by the shipped verifier.
+
+    Natural sets are judged by what the guards let pass: their labels call pairs the same whose
+    amounts, dates or names differ, which a cache must keep apart. Where labels are strict, the
+    whole set is judged as well.
+    """
     faults = []
     for name, one in found.items():
-        ranking = rank(one.pairs, one.scores)
-        ours = ranking.ours if name in MEASURED else auc(said[name], one.pairs.same)
-        least = ranking.cosine_vetoed if name in TRAPS else ranking.cosine
-        if name in (*NATURAL, *TRAPS) and ours < least - WORSE_BY_MAX:
-            faults.append(f"check-verifier: {name}: {ours:.3f}, a cosine has {least:.3f}")
+        same, cosine, kept = one.pairs.same, one.scores.cosine, one.kept
+        ours = one.scores.ours if name in MEASURED else said[name]
+        rivals = []
+        if name in NATURAL:
+            rivals.append(("a cosine, of what guards let pass", kept, cosine))
+        if name in STRICT:
+            rivals.append(("a cosine", np.full(len(kept), True), cosine))
+        if name in TRAPS:
+            vetoed = np.where(kept, cosine, -1.0)
+            rivals.append(("a cosine and vetoes", np.full(len(kept), True), vetoed))
+        for rival, among, value in rivals:
+            mine, least = auc(ours[among], same[among]), auc(value[among], same[among])
+            if mine < least - WORSE_BY_MAX:
+                faults.append(f"check-verifier: {name}: {mine:.3f}, {rival} has {least:.3f}")
     natural = [one for name, one in found.items() if name in NATURAL]
     return faults + monotone(natural, verifier)
 

@@ -21,12 +21,12 @@ from tokenschain.semantic.text_facts import TextFacts
 
 Matrix = npt.NDArray[np.float64]
 EVIDENCE = {
-    "e5": 1, "use": 1, "gist": 1, "numbers_both": 1,
-    # Of two pairs with the same cosine, the one with more letters in common is likelier a question
+    "e5": 1, "use": 1,
+    # Of two pairs with the same cosine, the one with more words in common is likelier a question
     # with one word changed, and the other a paraphrase.
-    "letters": -1, "words": -1,
-    "negation": -1, "opposite": -1, "names": -1, "capitals": -1, "roles": -1, "aspects": -1,
-    "asks": -1, "mine": -1, "codes": -1, "language": -1, "added": -1, "times": -1,
+    "words": -1,
+    "negation": -1, "denied": -1, "opposite": -1, "roles": -1, "times": -1,
+    "only_names": -1, "only_kinds": -1, "only_scopes": -1,
 }  # fmt: skip
 """What is weighed, by its name in `Guards.compare`, and whether it speaks for or against; `e5` and
 `use` are the cosines of the better and of the fast embedder."""
