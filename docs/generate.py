@@ -27,6 +27,10 @@ from tokenschain.infra.config import (
     declared,
     variable_of,
 )
+from tokenschain.infra.config.moderation import (
+    ModerationEngineSettings,
+    ModerationReviewSettings,
+)
 from tokenschain.infra.control_telemetry import CONTROL_COUNTERS, CONTROL_GAUGES
 from tokenschain.infra.telemetry import COUNTERS, GAUGES, HISTOGRAMS, Described
 from tokenschain.providers.error_mapping import GENERAL_RULES, VENDOR_RULES
@@ -76,6 +80,8 @@ SETTINGS_GROUPS: dict[str, type] = {
     "What `cache` holds": CacheSettings,
     "What `cache.judge` holds": JudgeSettings,
     "What `cache.embedder` holds": EmbedderSettings,
+    "One entry of `moderation.engines`": ModerationEngineSettings,
+    "One entry of `moderation.reviews`": ModerationReviewSettings,
 }
 
 

@@ -187,6 +187,7 @@ ELSEWHERE: dict[str, str] = {
     "infra/config/declared.py": "infra/test_settings.py",
     "infra/config/groups.py": "infra/test_settings.py",
     "infra/config/loading.py": "infra/test_settings.py",
+    "infra/config/moderation.py": "providers/moderation/test_engine_table.py",
     "infra/config/renamed.py": "infra/test_settings.py",
     "infra/config/server.py": "infra/test_settings.py",
     "infra/config/sign_in.py": "infra/test_settings.py",

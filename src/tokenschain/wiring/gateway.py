@@ -66,6 +66,9 @@ from tokenschain.infra.security.suite import INTERNATIONAL, Sealer
 from tokenschain.infra.telemetry import GatewayMetrics, Gauges, resident_bytes
 from tokenschain.providers.credential_pool import KeyState
 from tokenschain.providers.images import ImageFetcher
+from tokenschain.providers.moderation.cloud_engine import EngineClock
+from tokenschain.providers.moderation.engine_table import ModerationEngines
+from tokenschain.providers.moderation.verdict_cache import VerdictCache
 from tokenschain.providers.openai_compat import HttpUpstreams
 from tokenschain.providers.openai_compat.reply_budget import ReplyBudget
 from tokenschain.providers.vendor_table import VENDORS, vendor_of
@@ -103,6 +106,7 @@ class GatewayWorker:
         self._worker = worker
         self._served = Served()
         self._credentials_of: Callable[[], frozenset[str]] = frozenset
+        self._engine_secrets_of: Callable[[], frozenset[str]] = frozenset
         self._redactor = Redactor(self._credentials, PrivateHosts(settings, self._served).names)
         log.configure(settings.log_format, settings.node_name, self._redactor.secret_free)
         self._log = log.get(process=f"gateway-{worker}")
@@ -120,6 +124,7 @@ class GatewayWorker:
         self._build_shared_health()
         self._build_quota()
         self._build_cache()
+        self._build_moderation_engines()
         self._build_api()
 
     # --- build ---------------------------------------------------------------------------
@@ -170,12 +175,12 @@ class GatewayWorker:
         self._image_client = HttpClient(tls=tls, resolver=PublicResolver(allowed))
         self._outside = outside_client(settings.egress.ca_file, settings.egress.proxy)
         self._vault = secrets.Vault(settings.vault_path, settings.master_key_path, self._suite)
-        secret_of = UpstreamCredentials(
+        self._secret_of = UpstreamCredentials(
             self._suite, self._secrets, self._vault, self._served, self._report
         ).find
         self._upstreams = HttpUpstreams(
             self._client,
-            secret_of,
+            self._secret_of,
             vendor_of,
             self._key_changed,
             ImageFetcher(self._image_client, settings.egress.image_bytes_total_max, self._off_loop),
@@ -292,6 +297,18 @@ class GatewayWorker:
             self._off_loop,
             may_compare,
         )
+
+    def _build_moderation_engines(self) -> None:
+        """The clouds' moderation, as the settings name it."""
+        self._moderation_engines = ModerationEngines(
+            self._settings.moderation,
+            self._client,
+            self._secret_of,
+            VerdictCache(self._suite.digest, str.casefold),
+            EngineClock(time.monotonic, time.time, random.random, lambda: os.urandom(16).hex()),
+            self._report,
+        )
+        self._engine_secrets_of = self._moderation_engines.secrets
 
     def _build_api(self) -> None:
         """The pipeline's steps, the API over them, and its server."""
@@ -463,6 +480,7 @@ class GatewayWorker:
             if self._served.version != version or now - read_at >= _REFRESH_KEYS_S:
                 version, read_at = self._served.version, now
                 await self._upstreams.refresh_keys()
+                self._moderation_engines.refresh()
                 self._router.note_keys()
                 self._dispatch.forget_gone()
                 if self._router.upstreams:
@@ -575,7 +593,7 @@ class GatewayWorker:
 
     def _credentials(self) -> frozenset[str]:
         """What no text may hold, for callers or in the log."""
-        return self._credentials_of()
+        return self._credentials_of() | self._engine_secrets_of()
 
     def _response_not_kept(self, name: str) -> None:
         self._report("response_not_kept", id=name)

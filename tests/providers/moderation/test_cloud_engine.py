@@ -229,7 +229,8 @@ def test_our_request_to_tencent_is_the_sdks(clouds: ModerationClouds) -> None:
     profile = ClientProfile(httpProfile=HttpProfile(protocol="http", endpoint=endpoint))
     keys = Credential(ACCESS, SECRET)
 
-    assert screened("tencent", clouds, f"你好{GRAVE}", session="s-9").level is Level.HIGH
+    answer = screened("tencent", clouds, f"你好{GRAVE}", direction=Direction.OUTPUT, session="s-9")
+    assert answer.level is Level.HIGH
     path, headers, body = _last(clouds, "tencent")
     request = models.TextModerationRequest()
     request.from_json_string(body.decode())

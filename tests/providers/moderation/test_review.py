@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+import msgspec
 import pytest
 
 from tests.providers.moderation.engines import LONG_S, PRICE_PICO, Scripted, context, engine
@@ -113,6 +114,25 @@ def test_an_engine_that_fails_is_replaced_at_once() -> None:
         EngineEventKind.FAILED, "a", EngineFailure.THROTTLED, "code",
     )  # fmt: skip
     assert (event.call_id, event.tenant) == ("call-1", "bank")
+
+
+def test_a_policy_decides_where_an_engine_does_not() -> None:
+    for closed in (True, False):
+        asked = msgspec.structs.replace(context(), fails_closed=closed)
+        events: list[EngineEvent] = []
+        engines = [Scripted("a", Level.LOW), Scripted("b", fails=EngineFailure.THROTTLED)]
+        review = ReviewedByEngines(
+            [Reviewer(one) for one in engines],
+            ArbitrationRule.STRICTER, events.append, time.monotonic, dual=True,
+        )  # fmt: skip
+        screening = review.screen(("x",), Direction.INPUT, asked)
+        if closed:
+            with pytest.raises(EngineFailed) as caught:
+                asyncio.run(screening)
+            assert caught.value.closed
+        else:
+            assert asyncio.run(screening).engine == "a"
+            assert events[-1].kind is EngineEventKind.SINGLE
 
 
 @pytest.mark.parametrize("policy", OnFailure)

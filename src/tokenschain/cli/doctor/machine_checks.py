@@ -186,6 +186,8 @@ def _other_references(settings: Settings) -> Iterator[tuple[str, str]]:
         "cache.embedder.credential": embedder.credential if embedder is not None else None,
     }
     yield from ((name, reference) for name, reference in named.items() if reference is not None)
+    for name, engine in settings.moderation.engines.items():
+        yield f"moderation.engines.{name}.credential", engine.credential
 
 
 def _why_missing(reference: str, vault: secrets.Vault) -> str:

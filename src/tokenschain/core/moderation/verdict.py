@@ -88,6 +88,8 @@ class EngineContext(msgspec.Struct, frozen=True):
     """The longest that the verdict may take, in seconds."""
     policy_version: str = ""
     """Of the policy in force: a verdict is kept for calls under the same."""
+    fails_closed: bool = True
+    """What the policy says of engines without a verdict, where they do not say it themselves."""
 
 
 class EngineFailure(StrEnum):

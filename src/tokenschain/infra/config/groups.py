@@ -16,6 +16,7 @@ from msgspec import Meta, field
 
 from tokenschain.core.snapshot import ZONES, Routing, Upstream, Zone
 from tokenschain.core.snapshot.cache_rules import CacheRules
+from tokenschain.infra.config.moderation import ModerationSettings
 from tokenschain.infra.config.server import ServerSettings
 from tokenschain.infra.config.sign_in import OidcSettings
 from tokenschain.infra.config.value_types import (
@@ -519,6 +520,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cache: Annotated[
         CacheSettings, Meta(description="Which responses are cached and served again; see below.")
     ] = CacheSettings()
+    moderation: ModerationSettings = ModerationSettings()
     unpriced_models: Annotated[
         Literal["refuse", "serve"],
         Meta(

@@ -94,7 +94,7 @@ class AlibabaGreen:
         """See `ModerationVendor`."""
         context = asking.context
         parameters = {"content": piece, "dataId": context.call_id}
-        if context.session:
+        if context.session and asking.direction is Direction.OUTPUT:
             # Green puts the pieces of one session together and looks at the whole, too.
             parameters["sessionId"] = context.session
         if context.user:

@@ -192,7 +192,8 @@ class CloudEngine:
         questions: list[_Question] = []
         for piece in pieces_of(texts, vendor.limit(direction)):
             key = None
-            if not context.session:  # there, a verdict is of what came before, too
+            # Of a stream, a verdict is of what came before, too.
+            if not context.session or direction is Direction.INPUT:
                 digest = self._cache.digest_of(piece.words)
                 key = VerdictKey(
                     self._name, direction, context.tenant, context.policy_version, digest

@@ -37,7 +37,8 @@ class Reviewer(NamedTuple):
     """One engine of a review."""
 
     engine: ModerationEngine
-    on_failure: OnFailure = OnFailure.BLOCK
+    on_failure: OnFailure | None = None
+    """As the call's policy says, where None."""
 
 
 class ReviewedByEngines:
@@ -201,7 +202,7 @@ class _Review:
         """
         wanted, rule = self._terms.wanted, self._terms.rule
         missing = len(self._verdicts) < wanted
-        closed = [error for one, error in self._failures if one.on_failure is OnFailure.BLOCK]
+        closed = [error for one, error in self._failures if self._must_have(one)]
         if not self._verdicts or (missing and closed):
             first = closed[0] if closed else self._failures[0][1]
             self._note(
@@ -218,6 +219,11 @@ class _Review:
             await self._collect(wanted + 1, self._deadline)
             decision = arbitrate(self._in_order(), rule)
         return decision
+
+    def _must_have(self, reviewer: Reviewer) -> bool:
+        if reviewer.on_failure is None:
+            return self._asking.context.fails_closed
+        return reviewer.on_failure is OnFailure.BLOCK
 
     def _in_order(self) -> list[EngineVerdict]:
         """By name, so that it does not matter who was first."""

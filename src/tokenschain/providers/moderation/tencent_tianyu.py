@@ -84,7 +84,7 @@ class TencentTianyu:
         fields = _common(asking, self._strategy)
         fields["Content"] = base64.b64encode(piece.encode()).decode()
         fields["Type"] = "TEXT"
-        if asking.context.session:
+        if asking.context.session and asking.direction is Direction.OUTPUT:
             fields["SessionId"] = asking.context.session
 
         def read(status: int, body: bytes) -> PieceVerdict:
