@@ -228,6 +228,8 @@ ELSEWHERE: dict[str, str] = {
     "infra/migrations/versions/0019_request_nonces.py": "infra/test_migrations.py",
     "infra/migrations/versions/0020_alert_silences.py": "infra/test_migrations.py",
     "infra/migrations/versions/0021_mails.py": "infra/test_migrations.py",
+    "infra/migrations/versions/0022_sign_ups.py": "infra/test_migrations.py",
+    "control/billing/grants.py": "control/identity/test_sign_ups.py",
     "infra/parquet.py": "control/api/test_usage.py",
     "infra/redis/cache.py": "field_failures/test_limits.py, field_failures/test_cache_modes.py",
     "infra/redis/connection.py": "field_failures/test_limits.py, field_failures/test_cache_modes.py",

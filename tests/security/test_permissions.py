@@ -506,7 +506,8 @@ def test_the_table_has_a_row_for_each_operation_and_fields_of_routes_that_are_th
     unknown = [name for name, needed in OPERATIONS.items() if needed is None]
     assert unknown == [
         "POST /sessions", "POST /sessions/link", "POST /invitations/look",
-        "POST /invitations/accept", "GET /oidc/start", "GET /oidc/callback",
+        "POST /invitations/accept", "POST /sign-ups", "POST /sign-ups/look",
+        "POST /sign-ups/confirm", "GET /oidc/start", "GET /oidc/callback",
     ]  # fmt: skip
 
 

@@ -202,6 +202,9 @@ WITHOUT: dict[str, str] = {
     "POST /sessions/link": "a browser comes in by the link",
     "POST /invitations/look": "a browser comes in by the link",
     "POST /invitations/accept": "a browser comes in by the link",
+    "POST /sign-ups": "a stranger signs up in a browser",
+    "POST /sign-ups/look": "a browser comes in by the link",
+    "POST /sign-ups/confirm": "a browser comes in by the link",
     "GET /oidc/callback": "the identity provider sends the browser back there",
 }
 """Operations that no command is for, with the reason."""

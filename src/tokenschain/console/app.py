@@ -32,6 +32,7 @@ from tokenschain.console import (
     routing,
     scope,
     search,
+    sign_up,
     silences,
     start,
     static_files,
@@ -54,6 +55,7 @@ from tokenschain.console.rendering import (
     OpenPages,
     Pages,
     Renderer,
+    SignUpOffer,
 )
 from tokenschain.console.session_cookie import COMPANY_COOKIE, Site, own_path
 from tokenschain.console.static_files import StaticFiles
@@ -130,7 +132,7 @@ PAGES: Pages = {
     **platform_settings.PAGES,
 }
 
-OPEN_PAGES: OpenPages = {**invitations.OPEN_PAGES}
+OPEN_PAGES: OpenPages = {**invitations.OPEN_PAGES, **sign_up.OPEN_PAGES}
 """For who is not signed in."""
 
 
@@ -150,6 +152,8 @@ class ConsoleSettings(NamedTuple):
     """The folder of third-party files; see `browser_files`."""
     providers: tuple[CloudProvider, ...] = ()
     """Clouds that can be connected by name."""
+    sign_up: SignUpOffer | None = None
+    """None where nobody signs up."""
 
 
 class Console:
@@ -183,7 +187,9 @@ class Console:
         self._single_sign_on = settings.single_sign_on
         icons = static_files.icons_in(TEMPLATES) | PAGE_ICONS
         self._static = StaticFiles(settings.browser_files, icons, suite)
-        self._renderer = Renderer(self._static, settings.gateway_url, settings.providers)
+        self._renderer = Renderer(
+            self._static, settings.gateway_url, settings.providers, settings.sign_up
+        )
 
     def address_of(self, name: str) -> str:
         """Where a static file is."""
@@ -434,7 +440,7 @@ class Console:
 def _back_of(form: Mapping[str, str]) -> str:
     """The page to go back to, the sign-in among them."""
     back = form.get("back", "")
-    return back if back == SIGN_IN else own_path(back)
+    return back if back in (SIGN_IN, sign_up.PATH) else own_path(back)
 
 
 async def _form_of(request: Request) -> dict[str, str] | None:

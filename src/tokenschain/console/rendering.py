@@ -33,17 +33,32 @@ class CloudProvider(NamedTuple):
     """Whether the catalog knows where it is."""
 
 
+class SignUpOffer(NamedTuple):
+    """What the sign-up page says, where anyone may sign up."""
+
+    terms_url: str
+    """Empty: there are no terms to accept."""
+    credit_pico: int
+    credit_days: int
+
+
 class Renderer:
     """Fills in templates; everything that goes in is text, and stays it."""
 
     def __init__(
-        self, static: StaticFiles, gateway_url: str, providers: Sequence[CloudProvider] = ()
+        self,
+        static: StaticFiles,
+        gateway_url: str,
+        providers: Sequence[CloudProvider] = (),
+        sign_up: SignUpOffer | None = None,
     ) -> None:
         """
         Args:
             gateway_url: where callers reach the gateway, for samples to copy.
             providers: clouds that can be connected by name.
+            sign_up: None where nobody signs up.
         """
+        self.sign_up = sign_up
         self._environment = Environment(
             loader=FileSystemLoader(TEMPLATES),
             autoescape=True,
@@ -59,6 +74,7 @@ class Renderer:
             static=static.address,
             gateway_url=gateway_url,
             providers=providers,
+            sign_up=sign_up,
             **{
                 name: static.address(file) if file in static else ""
                 for name, file in THIRD_PARTY.items()

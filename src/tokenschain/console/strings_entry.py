@@ -59,4 +59,70 @@ ENTRY_STRINGS: dict[str, tuple[str, str]] = {
         "another.",
     ),
     "token.kind.invite": ("邀请链接", "Invitation"),
+    "entry.account_locked": (
+        "失败次数过多，请稍后再试。",
+        "There were too many failures; try again later.",
+    ),
+    # --- signing up ---
+    "sign_up.title": ("注册账号", "Create an account"),
+    "sign_up.email": ("工作邮箱", "Work email"),
+    "sign_up.organization": ("组织名称", "Organisation"),
+    "sign_up.terms": ("已阅读并接受", "I have read and accept the"),
+    "sign_up.terms_link": ("《服务条款》", "terms of service"),
+    "sign_up.submit": ("注册", "Sign up"),
+    "sign_up.have_one": ("已有账号，去登录", "Sign in instead"),
+    "sign_up.credit": (
+        "赠送 {amount} 体验额度，{n} 天内有效",
+        "{amount} of free credit, to be used within {n} days",
+    ),
+    "sign_up.not_done": (
+        "没有完成；检查各项后再试。",
+        "It was not done; check what was typed, and try again.",
+    ),
+    "sign_up.wrong.email": (
+        "不能使用这个邮箱：地址有误，或其域名不被接受。",
+        "This address is not taken: it is none, or its domain is refused.",
+    ),
+    "sign_up.wrong.password": (
+        "密码应为 12 到 200 个字符。",
+        "A password has 12 to 200 characters.",
+    ),
+    "sign_up.wrong.organization": (
+        "组织名称应为 1 到 100 个字符。",
+        "The name of an organisation has 1 to 100 characters.",
+    ),
+    "sign_up.wrong.accepted_terms": (
+        "接受服务条款后才能注册。",
+        "The terms of service are to be accepted first.",
+    ),
+    "sign_up.sent": ("查收邮件", "Look into the mailbox"),
+    "sign_up.sent.what": (
+        "邮件正在发送；打开其中的链接完成注册，24 小时内有效。没有收到时，检查垃圾邮件。",
+        "A mail is on its way; its link completes the sign-up, within 24 hours. Where none "
+        "arrives, look among the spam.",
+    ),
+    "sign_up.confirm": ("完成注册", "Complete the sign-up"),
+    "sign_up.confirm.what": (
+        "输入注册时设置的密码，确认是本人操作",
+        "Type the password that was chosen, to show that it was you",
+    ),
+    "sign_up.confirm.submit": ("确认并登录", "Confirm and sign in"),
+    "sign_up.wrong_password": (
+        "密码不对，没有创建任何内容。",
+        "The password is wrong; nothing was made.",
+    ),
+    "sign_up.over": (
+        "确认链接已用过或已过期；请重新注册，或直接登录。",
+        "The confirmation was used already, or is over; sign up again, or sign in.",
+    ),
+    "sign_up.closed": (
+        "此平台不开放注册，请联系管理员获取邀请。",
+        "Nobody signs up here; ask an administrator for an invitation.",
+    ),
+    "sign_up.done": ("注册完成", "The account is ready"),
+    "sign_up.key_once": (
+        "这是第一个 API 密钥，只显示这一次。",
+        "This is the first API key, shown this once.",
+    ),
+    "sign_up.go_on": ("开始第一次调用", "Make the first call"),
 }

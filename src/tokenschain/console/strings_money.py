@@ -97,6 +97,13 @@ MONEY_STRINGS: dict[str, tuple[str, str]] = {
     "wallet.kind.deposit": ("充值", "Deposit"),
     "wallet.kind.adjustment": ("调整", "Adjustment"),
     "wallet.kind.reversal": ("冲正", "Reversal"),
+    "wallet.kind.grant": ("赠送", "Free credit"),
+    "wallet.kind.grant_expiry": ("赠送到期", "Free credit ended"),
+    "wallet.free": ("赠送余额", "Free credit left"),
+    "wallet.free.of": (
+        "共 {amount}，{day} 到期；先于充值使用",
+        "of {amount}, until {day}; used before what was paid",
+    ),
     "wallet.account": ("科目", "Account"),
     "wallet.amount": ("金额", "Amount"),
     "wallet.currency": ("币种", "Currency"),

@@ -27,6 +27,14 @@ DEPOSIT_FIELDS = ("tenant", "amount", "currency", "reference")
 TYPED_CHARACTERS = 6
 
 
+class FreeCreditLeft(msgspec.Struct):
+    """Free credit that has not ended."""
+
+    amount_pico: int
+    left_pico: int
+    expires_at_s: int
+
+
 class WalletState(msgspec.Struct):
     """What a tenant has left; see `GET /wallets/{tenant}`."""
 
@@ -34,6 +42,7 @@ class WalletState(msgspec.Struct):
     prepaid: bool
     credit_pico: int
     balances_pico: dict[str, int]
+    grants: list[FreeCreditLeft] = []
 
 
 class BookedLine(msgspec.Struct):

@@ -10,12 +10,12 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from tokenschain.control import request_nonces
-from tokenschain.control.billing import limits
+from tokenschain.control.billing import grants, limits
 from tokenschain.control.billing.ledger import Ledger
 from tokenschain.control.billing.rollups import DAY_S
 from tokenschain.control.cache.semantic_client import SemanticProcesses
 from tokenschain.control.configuration import store
-from tokenschain.control.identity import api_keys, login_throttle, tokens
+from tokenschain.control.identity import api_keys, login_throttle, sign_ups, tokens
 from tokenschain.control.mails import Outbox
 from tokenschain.control.observability import alert_silences, alerts
 from tokenschain.control.response_archive import ResponseArchive
@@ -111,6 +111,8 @@ class Maintenance:
             request_nonces.sweep(connection)
             api_keys.sweep(connection, int(time.time()))
             login_throttle.sweep(connection, int(time.time()))
+            sign_ups.sweep(connection, int(time.time()))
+            grants.end_due(connection, time.time(), self._ledger.usd_cny_micro)
             alert_silences.sweep(connection, time.time())
             store.sweep(connection, time.time())
         today = int(time.time() // DAY_S)

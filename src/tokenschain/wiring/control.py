@@ -19,7 +19,7 @@ from tokenschain.console import browser_files
 from tokenschain.console.app import Console, ConsoleSettings
 from tokenschain.console.gateway import HttpGateway
 from tokenschain.console.playground import Playground
-from tokenschain.console.rendering import CloudProvider
+from tokenschain.console.rendering import CloudProvider, SignUpOffer
 from tokenschain.control import resealing
 from tokenschain.control.api import open_doors
 from tokenschain.control.api.app import create_app
@@ -41,6 +41,7 @@ from tokenschain.control.response_archive import ResponseArchive
 from tokenschain.control.secret_reports import SecretReports
 from tokenschain.core.errors import ApiError, wire_refusal
 from tokenschain.core.log_events import Reporter
+from tokenschain.core.pricing.catalog import PICO_PER_UNIT
 from tokenschain.core.snapshot import Snapshot
 from tokenschain.infra import catalog_file, config, descriptors, log
 from tokenschain.infra.asgi import AsgiHandler
@@ -284,10 +285,19 @@ def _console(settings: Settings, app: FastAPI) -> Console:
             for one in catalog_file.load().providers
             if one.chat_models_of is None
         ),
+        _sign_up_offer(settings),
     )
     gateway = HttpGateway(HttpClient(tls=upstream_tls(settings.egress.ca_file)), gateway_url)
     playground = Playground(gateway, app.state.context.sealer)
     return Console(app, known, INTERNATIONAL, _fault, playground)
+
+
+def _sign_up_offer(settings: Settings) -> SignUpOffer | None:
+    found = settings.sign_up
+    if not settings.takes_sign_ups:
+        return None
+    credit_pico = int(found.credit * PICO_PER_UNIT)
+    return SignUpOffer(found.terms_url or "", credit_pico, found.credit_days)
 
 
 def _needs_token(path: str) -> bool:

@@ -30,6 +30,7 @@ from tokenschain.control.api import (
     rejected_records,
     search,
     sessions,
+    sign_ups,
     single_sign_on,
     upstream_tests,
     usage,
@@ -48,7 +49,7 @@ REQUEST_MAX_S = 20.0
 ADMIN_SUBJECTS = (
     organization, keys, playground, limits, usage, insight, diagnostics, rejected_records, billing,
     alerts, cache, configuration, upstream_tests, sessions, users, invitations, search,
-    single_sign_on,
+    sign_ups, single_sign_on,
 )  # fmt: skip
 
 

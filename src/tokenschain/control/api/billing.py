@@ -20,7 +20,7 @@ from tokenschain.control.api.context import (
     RequestContext,
 )
 from tokenschain.control.api.money import Currency, Money, Paid, PriceList
-from tokenschain.control.billing import ledger, pricing, rerating, wallets
+from tokenschain.control.billing import grants, ledger, pricing, rerating, wallets
 from tokenschain.control.identity import organization
 from tokenschain.control.identity.ownership import Extent
 from tokenschain.core.errors import ApiError
@@ -102,6 +102,15 @@ class Rerate(RequestBody):
     reason: Annotated[str, Field(min_length=1, max_length=120)]
 
 
+class FreeCredit(AnswerBody):
+    """Free credit of a tenant, in pico-yuan."""
+
+    amount_pico: int
+    left_pico: int
+    """Not used yet; it ends then."""
+    expires_at_s: int
+
+
 class Wallet(AnswerBody):
     """What a tenant has left by currency, and what its wallet allows; in 10^-12 of the unit."""
 
@@ -111,6 +120,8 @@ class Wallet(AnswerBody):
     balances_pico: dict[str, int]
     credited_pico_cny: int
     """Paid and credited in all, in pico-yuan; what was used is not in it."""
+    grants: list[FreeCredit]
+    """That have not ended."""
 
 
 class Deposited(AnswerBody):
@@ -188,6 +199,7 @@ def read_wallet(asked: Reading, tenant: str) -> Wallet:
         credit_pico=unit["credit_pico"],
         balances_pico=ledger.balances_of(asked.db, tenant),
         credited_pico_cny=ledger.credited(asked.db, tenant, rate),
+        grants=[FreeCredit(**one._asdict()) for one in grants.of_tenant(asked.db, tenant, rate)],
     )
 
 

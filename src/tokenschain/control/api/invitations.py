@@ -141,7 +141,7 @@ def _send(asked: RequestContext, user_id: str) -> Invitation:
     assert row is not None
     invitations.check_rate(asked.db, row["tenant"], user_id, time.time())
     code = invitations.make(asked.db, context.suite, user_id)
-    link = f"{_base_url(context)}{PATH}?code={code}"
+    link = f"{context.settings.console_base_url}{PATH}?code={code}"
     mailed = context.settings.smtp.host is not None
     if mailed:
         by = users_module.get(asked.db, asked.actor.id)
@@ -155,11 +155,6 @@ def _send(asked: RequestContext, user_id: str) -> Invitation:
         mailed=mailed,
         link=None if mailed else link,
     )
-
-
-def _base_url(context: ApiContext) -> str:
-    settings = context.settings
-    return settings.control.public_url or settings.control_base_url
 
 
 def _letter(row: users_module.Row, by: str, link: str) -> Letter:

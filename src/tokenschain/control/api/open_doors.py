@@ -11,7 +11,10 @@ from tokenschain.control.identity import login_throttle
 from tokenschain.core.errors import ApiError
 from tokenschain.core.keyed_rates import KeyedRates
 
-PATHS = ("/api/v1/invitations/look", "/api/v1/invitations/accept")
+PATHS = (
+    "/api/v1/invitations/look", "/api/v1/invitations/accept", "/api/v1/sign-ups",
+    "/api/v1/sign-ups/look", "/api/v1/sign-ups/confirm",
+)  # fmt: skip
 """Besides those of signing in."""
 PER_MINUTE_MAX = 60
 """Of one network: those of an office come from one."""

@@ -388,7 +388,7 @@ def deposit(
     ).scalars()
     before = list(known)
     for transaction_id in before:
-        if not _is_reversed(connection, transaction_id):
+        if not is_reversed(connection, transaction_id):
             raise AlreadyEntered(transaction_id)
     name = prescribed.fingerprint(f"{tenant}\0{reference}\0{len(before)}".encode())
     lines = [(account, tenant, currency, amount_pico), (CASH, "", currency, -amount_pico)]
@@ -400,13 +400,14 @@ def reverse(connection: Connection, transaction_id: str, reference: str) -> str 
     rows = connection.execute(
         select(entries).where(entries.c.transaction_id == transaction_id)
     ).all()
-    if not rows or rows[0].kind == "reversal" or _is_reversed(connection, transaction_id):
+    if not rows or rows[0].kind == "reversal" or is_reversed(connection, transaction_id):
         return None
     lines = [(row.account, row.tenant, row.currency, -row.amount_pico) for row in rows]
     return post(connection, "reversal", lines, f"{transaction_id} {reference}"[:200])
 
 
-def _is_reversed(connection: Connection, transaction_id: str) -> bool:
+def is_reversed(connection: Connection, transaction_id: str) -> bool:
+    """Whether another transaction undoes it."""
     found = connection.execute(
         select(entries.c.id).where(
             entries.c.kind == "reversal",

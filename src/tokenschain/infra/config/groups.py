@@ -18,7 +18,7 @@ from tokenschain.core.snapshot import ZONES, Routing, Upstream, Zone
 from tokenschain.core.snapshot.cache_rules import CacheRules
 from tokenschain.infra.config.moderation import ModerationSettings
 from tokenschain.infra.config.server import ServerSettings
-from tokenschain.infra.config.sign_in import OidcSettings
+from tokenschain.infra.config.sign_in import OidcSettings, SignUpSettings
 from tokenschain.infra.config.value_types import (
     HOLDS_PASSWORD,
     HttpUrl,
@@ -509,6 +509,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     alerts: AlertsSettings = AlertsSettings()
     smtp: SmtpSettings = SmtpSettings()
     oidc: OidcSettings = OidcSettings()
+    sign_up: SignUpSettings = SignUpSettings()
     engine: EngineSettings = EngineSettings()
     semantic: SemanticSettings = SemanticSettings()
     upstreams: Annotated[
@@ -548,6 +549,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """Where gateways reach control."""
         control = self.control
         return control.url or f"http://{reachable(control.host)}:{control.port}"
+
+    @property
+    def console_base_url(self) -> str:
+        """Where browsers reach the console, for links in mails."""
+        return self.control.public_url or self.control_base_url
+
+    @property
+    def takes_sign_ups(self) -> bool:
+        """Whether anyone may sign up: it is switched on, and addresses can be confirmed."""
+        return self.sign_up.enabled and self.smtp.host is not None
 
     @property
     def gateway_base_url(self) -> str:

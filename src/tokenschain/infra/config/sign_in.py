@@ -1,14 +1,15 @@
-"""Settings of single sign-on with an OpenID Connect provider."""
+"""Settings of how people come in: single sign-on by OpenID Connect, and signing up."""
 
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
-from tokenschain.infra.config.value_types import Network, Reference
+from tokenschain.infra.config.value_types import HttpUrl, Network, Reference
 
 
 class OidcSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,3 +52,59 @@ class OidcSettings(msgspec.Struct, frozen=True, kw_only=True):
         for given in self.roles.values():
             if not re.fullmatch(r"[A-Za-z0-9-]+@(\*|[\w.@-]+)", given):
                 raise ValueError(f"`roles`: {given[:60]!r} is not of the form `role@tenant`")
+
+
+CREDIT_MAX = 1_000_000
+"""Yuan of free credit: beyond what anyone gives to strangers."""
+
+
+class SignUpSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Signing up by anyone (SaaS mode)."""
+
+    enabled: Annotated[
+        bool,
+        Meta(
+            description="Whether anyone may make an account and a tenant of their own; needs "
+            "`smtp.host`, since addresses are confirmed by mail."
+        ),
+    ] = False
+    terms_url: Annotated[
+        HttpUrl | None,
+        Meta(
+            description="Address of the terms of service, of this version: who signs up accepts "
+            "them, and the audit log keeps which."
+        ),
+    ] = None
+    credit: Annotated[
+        Decimal, Meta(description="Free credit of a new tenant, in yuan; 0 for none.")
+    ] = Decimal(0)
+    credit_days: Annotated[
+        int, Meta(ge=1, le=3_660, description="Days after which what is left of it ends.")
+    ] = 30
+    requests_per_minute: Annotated[
+        int, Meta(ge=1, description="Requests a minute of a new tenant, by a limit of its own.")
+    ] = 60
+    tokens_per_minute: Annotated[
+        int, Meta(ge=1, description="Tokens a minute of a new tenant, by a limit of its own.")
+    ] = 100_000
+    per_day_max: Annotated[
+        int, Meta(ge=1, description="Most sign-ups a day in all, confirmed or not.")
+    ] = 200
+    per_network_per_day_max: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="Most sign-ups a day from one network: an IPv4 address, or a /64 of IPv6.",
+        ),
+    ] = 5
+    domains_refused: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Domains of addresses that are not taken, with all below them, as those of "
+            "disposable mail."
+        ),
+    ] = ()
+
+    def __post_init__(self) -> None:
+        if not self.credit.is_finite() or not 0 <= self.credit <= CREDIT_MAX:
+            raise ValueError(f"`credit` must be 0 to {CREDIT_MAX}")

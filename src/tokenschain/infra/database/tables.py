@@ -478,7 +478,7 @@ ledger_entries = Table(
     Column("id", String(44), primary_key=True),
     Column("transaction_id", String(40), nullable=False),
     Column("at_s", BigInteger, nullable=False),
-    Column("kind", String(16), nullable=False),  # usage, deposit, adjustment, reversal
+    Column("kind", String(16), nullable=False),  # see control.billing
     Column("account", String(160), nullable=False),
     Column("tenant", String(64), nullable=False),
     Column("currency", String(3), nullable=False),
@@ -529,6 +529,35 @@ mails = Table(
     Index("mails_due", "next_try_s", "id"),
 )
 """Messages to people that the mail server has not taken yet; see `control.mails`."""
+
+sign_ups = Table(
+    "sign_ups",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("email", String(200), nullable=False),
+    Column("network", String(64), nullable=False),
+    Column("organization", String(200), nullable=False),
+    Column("password_hash", String(200), nullable=False),
+    Column("code_hash", String(64), unique=True),  # null: used, or of a known address
+    Column("terms_url", String(500), nullable=False),  # that were accepted; empty: there are none
+    Column("created_at_s", BigInteger, nullable=False),
+    Index("sign_ups_by_time", "created_at_s"),
+    Index("sign_ups_by_email", "email"),
+)
+"""Who wants an account, for a day; see `control.identity.sign_ups`."""
+
+grants = Table(
+    "grants",
+    metadata,
+    Column("transaction_id", String(40), primary_key=True),
+    Column("tenant", String(64), nullable=False),
+    Column("amount_pico", Pico, nullable=False),  # pico-yuan
+    Column("expires_at_s", BigInteger, nullable=False),
+    Column("ended_at_s", BigInteger),
+    Index("grants_by_tenant", "tenant"),
+    Index("grants_by_end", "ended_at_s", "expires_at_s"),
+)
+"""Free credit, and when it ends; its entries are in the ledger."""
 
 alert_targets = Table(
     "alert_targets",
