@@ -218,6 +218,7 @@ SPECS: dict[str, dict[str, Any]] = {
     "virtual-models": {"entries": [{"model": "m"}]},
     "routing": {"policy": "cost-first"},
     "cache-rules": {"mode": "exact"},
+    "moderation-policies": {"state": "shadow"},
 }
 KEY = {"tenant": "acme", "project": "p1"}
 TARGET = {"tenant": "acme", "kind": "email", "name": "n", "address": "a@b.example"}

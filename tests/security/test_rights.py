@@ -493,6 +493,7 @@ class Intruder:
             "virtual-models": {"entries": [{"model": "m"}]},
             "routing": {"policy": "cost-first"},
             "cache-rules": {"mode": "exact"},
+            "moderation-policies": {"state": "shadow"},
         }  # fmt: skip
         whose = pick(["acme", "acme", "beta", ""])
         for path, spec in specs.items():

@@ -56,6 +56,7 @@ KEYED: dict[str, Row] = {
     "GET /v1/responses/{id}": Row(None, **NOT_MINE),
     "GET /v1/responses/{id}/input_items": Row(None, **NOT_MINE),
     "POST /v1/responses/{id}/cancel": Row(None, own=(400, 404), others=(404,), bound=(404,)),
+    "POST /v1/moderations": Row({"input": "1"}),
     "GET /v1/models": Row(),
     "GET /v1/models/{id}": Row(None, bound=(404,)),
     "POST /api/v1/routes/explain": Row(CHAT, bound=(403, 404)),

@@ -64,7 +64,8 @@ def _units(kind: str, title: str) -> tuple[Command, ...]:
 RESOURCE = "name tenant managed_by revision changed_at_ms spec"
 _RESOURCES = {"upstreams": "upstreams", "credentials": "upstream-credentials", "models": "models",
               "virtual-models": "virtual-models", "routing": "routing",
-              "cache-rules": "cache-rules"}  # fmt: skip
+              "cache-rules": "cache-rules",
+              "moderation-policies": "moderation-policies"}  # fmt: skip
 """Kinds of resources of the configuration by path, and their groups of commands."""
 
 

@@ -148,6 +148,7 @@ class Publisher:
         snapshot = Snapshot(
             "", routes.upstreams, routes.models, routes.routing, rates, budgets, sell, usd_cny,
             cache, routes.aliases, routes.tenants, built.credentials,
+            tenant_rules.moderation(given),
         )  # fmt: skip
         body = encoding.encode(snapshot)
         version = self._suite.hex_digest(

@@ -5,7 +5,7 @@ Every field of `Call` is written by one step, which its docstring names; all oth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Protocol
 
 import msgspec
@@ -150,6 +150,30 @@ class HeldBytes(Protocol):
         """Give all back."""
 
 
+class Deliverable(Protocol):
+    """See `core.ports.Answer`."""
+
+    def deliver(self, call: Call) -> bytes | Coroutine[None, None, bytes]: ...
+
+
+class Screening(Protocol):
+    """What moderation does for a call that a policy is for."""
+
+    @property
+    def may_cache(self) -> bool:
+        """Whether the cache may be asked, and keep the answer."""
+
+    @property
+    def screens_output(self) -> bool:
+        """Whether the answer is looked at: then nothing of it passes unread."""
+
+    def around(self, call: Call, writer: ResponseWriter) -> ResponseWriter:
+        """A writer that screens what it passes on."""
+
+    def deliver(self, call: Call, answer: Deliverable) -> Coroutine[None, None, bytes]:
+        """Deliver an answer, screened; see `core.ports.Answer.deliver`."""
+
+
 class InFlight(Protocol):
     """A call that identical ones may wait for (single flight), and whose answer may be kept."""
 
@@ -252,6 +276,11 @@ class Call(msgspec.Struct, eq=False):
     off the loop."""
     reservation: Reservation | None = None
     """By the quota, before anything is taken: a refusal shows its limits, too."""
+    screening: Screening | None = None
+    """By moderation, like the next two; None where no policy is for the call."""
+    moderation: str = "not_scanned"
+    """See `CallRecord.moderation`."""
+    moderation_detail: str = ""
     cache: CacheResult = NOT_CACHED
     """By the cache."""
     decision: Decision | None = None

@@ -153,6 +153,8 @@ class CallRecord(msgspec.Struct, array_like=True, gc=False):
     cache: str = "bypass"
     """`bypass`, `miss` or a `HitKind`."""
     moderation: str = "not_scanned"
+    """`not_scanned`, `passed`, `review`, `masked`, `replaced` or `blocked`; after `shadow:` what a
+    policy would have done that only watches."""
     first_token_ms: float | None = None
     total_ms: float = 0.0
     bytes_in: int = 0
@@ -193,6 +195,8 @@ class CallRecord(msgspec.Struct, array_like=True, gc=False):
     """Age of the cached response that was given."""
     requests: int = 1
     """As how many requests it counts: its choices times its prompts."""
+    moderation_detail: str = ""
+    """What moderation found: categories, levels and rules, never a caller's words."""
 
 
 # --- bounds ----------------------------------------------------------------------------------
@@ -240,6 +244,7 @@ CHARACTERS_MAX: Mapping[str, int] = {
     "charge_version": 300,
     "cache_reason": 64,
     "cache_key": 32,
+    "moderation_detail": 200,
 }
 """How long the texts of a record may be: the columns of the ledger are made from it, and both ends
 of the journal keep to it."""

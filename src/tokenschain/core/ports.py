@@ -16,7 +16,12 @@ from tokenschain.core.call import Call
 from tokenschain.core.call_record import CallRecord
 from tokenschain.core.formats.continuation import PartialOutput
 from tokenschain.core.formats.openai_chat import ParsedRequest
-from tokenschain.core.moderation.verdict import Direction, EngineContext, EngineVerdict
+from tokenschain.core.moderation.verdict import (
+    Direction,
+    EngineContext,
+    EngineVerdict,
+    RiskFinding,
+)
 from tokenschain.core.snapshot import Candidate, Plan
 from tokenschain.core.tenancy import KeyGrant
 
@@ -113,8 +118,11 @@ class Moderation(Protocol):
         """Refuse what may not be asked; None where nothing is screened.
 
         Raises:
-            ApiError: 400 `content_filter`.
+            ApiError: 400 `content_filter`, 503 `moderation_unavailable`.
         """
+
+    async def classify(self, caller: KeyGrant, texts: Sequence[str]) -> list[list[RiskFinding]]:
+        """What is in each of some texts, whatever a policy makes of it."""
 
 
 class ModerationEngine(Protocol):
@@ -240,6 +248,9 @@ class NoQuota:
 
 class NoModeration:
     """Nothing is screened."""
+
+    async def classify(self, caller: KeyGrant, texts: Sequence[str]) -> list[list[RiskFinding]]:
+        return [[] for _ in texts]
 
     def screen_input(self, call: Call, caller: KeyGrant, plan: Plan) -> None:
         return None

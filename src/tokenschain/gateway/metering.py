@@ -110,6 +110,8 @@ class JournalMetering:
             call.blame_ourselves()
             self._keep(call, begun(call, self._name))
             raise
+        if call.screening is not None:
+            record.moderation_detail = call.moderation_detail
         return self._keep(call, record)
 
     def _keep(self, call: Call, record: CallRecord) -> CallRecord:
@@ -246,7 +248,7 @@ def record_of(call: Call, now: float, name: str = "") -> CallRecord:
         call_record.fitting(parsed.model, MODEL_CHARACTERS_MAX), offer.model, offer.upstream,
         tries, status, outcome, fault, code, parsed.stream,
         usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens, usage.reasoning_tokens,
-        usage.source, version, currency, cost_pico, call.cache.outcome, "not_scanned",
+        usage.source, version, currency, cost_pico, call.cache.outcome, call.moderation,
     )  # fmt: skip
     ends = (
         first_token_ms, (now - began) * 1e3, request.bytes_in, call.writer.bytes_out,
@@ -286,7 +288,7 @@ def hit_record_of(
         caller.tenant, caller.project, caller.environment, caller.key_id,
         call_record.fitting(parsed.model, MODEL_CHARACTERS_MAX), entry.model_served, "",
         [], 200, "ok", "", "", parsed.stream, 0, 0, 0, 0,
-        "cache", "", entry.currency, 0, cache.outcome, "not_scanned",
+        "cache", "", entry.currency, 0, cache.outcome, call.moderation,
         None, (now - request.received_at) * 1e3, request.bytes_in, call.writer.bytes_out,
         "", trace_id, "" if call.tags is NO_TAGS else call.tags.line,
         call.snapshot_version, 0, 0, 0, 0, 0,

@@ -2,8 +2,8 @@
 
     admit -> authenticate -> load conversation state -> parse -> plan -> reserve quota
         -> screen input -> look up cache -> open an upstream (the next one on failure)
-        -> deliver -> complete in the caller's form -> record -> settle the reservation -> cache
-        -> send the final chunk
+        -> deliver, screen output -> complete in the caller's form -> record
+        -> settle the reservation -> cache -> send the final chunk
 
 Each step is one verb of one port and knows none of the others; what it makes of the call stands
 in a slot of `core.call.Call` that only it writes. This file does no I/O of its own, so a test can
@@ -80,13 +80,17 @@ async def serve(call: Call, steps: Steps) -> None:
             await reserving
         if (screening := steps.moderation.screen_input(call, caller, plan)) is not None:
             await screening
-        looking_up = steps.cache.look_up(call, caller, plan)
-        answer = None if looking_up is None else await looking_up
+        moderated, answer = call.screening, None
+        if moderated is None or moderated.may_cache:
+            looking_up = steps.cache.look_up(call, caller, plan)
+            answer = None if looking_up is None else await looking_up
+        if call.cache.in_flight is not None:
+            call.output = call.cache.in_flight.recorder(call.writer)
+        if moderated is not None:
+            call.output = moderated.around(call, call.output)
         if answer is None:
-            if call.cache.in_flight is not None:
-                call.output = call.cache.in_flight.recorder(call.writer)
             answer = await steps.opening.open(call, caller, plan)
-        delivering = answer.deliver(call)
+        delivering = answer.deliver(call) if moderated is None else moderated.deliver(call, answer)
         last = delivering if isinstance(delivering, bytes) else await delivering
         if len(last) > LONG_BYTES or call.writer.ends_long:
             final = await steps.off_loop(partial(call.writer.complete, call, last), caller)

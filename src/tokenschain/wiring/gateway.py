@@ -19,7 +19,7 @@ from tokenschain import __version__
 from tokenschain.core.call_record import CallRecord
 from tokenschain.core.errors import ApiError
 from tokenschain.core.gateway_status import GatewayStatus
-from tokenschain.core.ports import NoModeration
+from tokenschain.core.moderation.library import RuleLibrary
 from tokenschain.core.redaction import Redactor
 from tokenschain.core.routing.admission import Priority
 from tokenschain.core.routing.health import Health
@@ -37,6 +37,7 @@ from tokenschain.gateway.dispatch.request_batching import Batching
 from tokenschain.gateway.dispatch.router import Router, check_policies
 from tokenschain.gateway.dispatch.upstream_status import upstream_statuses, variables_of
 from tokenschain.gateway.metering import JournalMetering
+from tokenschain.gateway.moderation.step import ModerationStep
 from tokenschain.gateway.pipeline import Steps
 from tokenschain.gateway.quota.leases import BUDGETS_DRAW_MAX_S, RATES_DRAW_MAX_S, Draw, Leases
 from tokenschain.gateway.quota.reservation import LimitQuota
@@ -53,6 +54,7 @@ from tokenschain.infra.egress import PublicResolver, outside_client, upstream_tl
 from tokenschain.infra.gateway_status_files import keep_status, status_path
 from tokenschain.infra.heartbeat import beat, heartbeat_path
 from tokenschain.infra.journal import Journal, JournalFull, JournalLimits
+from tokenschain.infra.moderation_packs import PackFolder, character_tables, today
 from tokenschain.infra.off_loop import WorkThread
 from tokenschain.infra.private_hosts import PrivateHosts
 from tokenschain.infra.redis.cache import RedisCacheStore
@@ -125,6 +127,7 @@ class GatewayWorker:
         self._build_quota()
         self._build_cache()
         self._build_moderation_engines()
+        self._build_moderation()
         self._build_api()
 
     # --- build ---------------------------------------------------------------------------
@@ -310,6 +313,23 @@ class GatewayWorker:
         )
         self._engine_secrets_of = self._moderation_engines.secrets
 
+    def _build_moderation(self) -> None:
+        """Moderation: policies of the snapshot, packs of a folder."""
+        settings = self._settings
+        library = RuleLibrary(character_tables, today)
+        self._packs = PackFolder(
+            settings.moderation_packs_path, settings.moderation.pack_keys, library, self._report
+        )
+        self._packs.load()
+        key = self._suite.derive(self._secrets()[0], b"moderation")
+        self._moderation = ModerationStep(
+            self._served,
+            library,
+            partial(self._suite.keyed_digest, key),
+            self._moderation_engines,
+            self._off_loop,
+        )
+
     def _build_api(self) -> None:
         """The pipeline's steps, the API over them, and its server."""
         server = self._settings.server
@@ -329,7 +349,7 @@ class GatewayWorker:
             conversation=self._memory,
             routing=self._router,
             quota=self._quota,
-            moderation=NoModeration(),
+            moderation=self._moderation,
             cache=self._cache,
             opening=Batching(self._dispatch, time.monotonic),
             off_loop=self._off_loop,
@@ -400,6 +420,7 @@ class GatewayWorker:
         yield partial(keep_status, status_path(self._settings.data_dir, self._worker), self.status)
         yield self._budgets.run
         yield self._probes.run
+        yield self._packs.watch
         yield self._semantic.run
         if self._access_log is not None:
             yield self._access_log.run

@@ -107,6 +107,13 @@ _SPECS: dict[Kind, st.SearchStrategy[dict[str, Any]]] = {
         "own_upstreams": st.dictionaries(_often(*TENANTS), _often("first", "only", "also")),
     }),
     Kind.CACHE_RULES: _some({"mode": _mode, "mode_overrides": st.dictionaries(_scope, _mode)}),
+    Kind.MODERATION_POLICY: _some({
+        "scope": _often("*", "tenant/acme", "project/web", seldom=("model/m", "", None)),
+        "state": _often("shadow", "active", seldom=("on",)),
+        "personal_data": _often({"mobile": "mask"}, {}, seldom=({"shoe": "mask"}, {"name": "x"})),
+        "actions": _often({"high": "block"}, seldom=({"high": "explode"}, 5)),
+        "words": _often([{"text": "a", "risk": "A.1.h"}], [], seldom=([{"text": ""}], [1])),
+    }),
 }  # fmt: skip
 _OWN_SPECS = _SPECS | {
     Kind.ROUTING: _some({
@@ -122,6 +129,7 @@ _NAMES: dict[Kind, st.SearchStrategy[str]] = {
     Kind.VIRTUAL_MODEL: _often("v", "faq", "m"),
     Kind.ROUTING: _often("default", seldom=("other",)),
     Kind.CACHE_RULES: _often("default"),
+    Kind.MODERATION_POLICY: _often("strict", "all", seldom=("Not One",)),
 }
 
 

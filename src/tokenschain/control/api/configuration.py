@@ -72,6 +72,7 @@ PATHS: dict[Kind, str] = {
     Kind.VIRTUAL_MODEL: "virtual-models",
     Kind.ROUTING: "routing",
     Kind.CACHE_RULES: "cache-rules",
+    Kind.MODERATION_POLICY: "moderation-policies",
 }
 _WORDS: dict[Kind, tuple[str, str]] = {
     Kind.UPSTREAM: ("an upstream", "upstreams"),
@@ -80,6 +81,7 @@ _WORDS: dict[Kind, tuple[str, str]] = {
     Kind.VIRTUAL_MODEL: ("a virtual model", "virtual models"),
     Kind.ROUTING: ("routing rules", "routing rules"),
     Kind.CACHE_RULES: ("cache rules", "cache rules"),
+    Kind.MODERATION_POLICY: ("a moderation policy", "moderation policies"),
 }
 Tenant = Annotated[str, Query(max_length=64, pattern=r"^[\w.@-]*$")]
 """Whose resource it is; empty for the platform's."""
@@ -137,6 +139,12 @@ class CacheRulesBody(NewSpec):
     example: ClassVar[Example] = {"spec": {"mode": "exact"}}
 
 
+class ModerationPolicyBody(NewSpec):
+    """What a moderation policy is to be."""
+
+    example: ClassVar[Example] = {"spec": {"state": "shadow", "personal_data": {"mobile": "mask"}}}
+
+
 _BODIES: dict[Kind, type[NewSpec]] = {
     Kind.UPSTREAM: UpstreamBody,
     Kind.CREDENTIAL: CredentialBody,
@@ -144,6 +152,7 @@ _BODIES: dict[Kind, type[NewSpec]] = {
     Kind.VIRTUAL_MODEL: VirtualModelBody,
     Kind.ROUTING: RoutingBody,
     Kind.CACHE_RULES: CacheRulesBody,
+    Kind.MODERATION_POLICY: ModerationPolicyBody,
 }
 
 

@@ -204,6 +204,8 @@ class CallRow(AnswerBody):
     cache_age_s: float
     requests: int = 1
     """As how many requests it counts in limits: its choices times its prompts."""
+    moderation_detail: str = ""
+    """Categories, levels and rules of what moderation found; never a caller's words."""
 
 
 class Metering(AnswerBody):

@@ -420,7 +420,7 @@ def _published(state: State) -> Snapshot:
     routes, cache = state.routes, tenant_rules.cache(state.given)
     return Snapshot(
         "", routes.upstreams, routes.models, routes.routing, cache=cache, aliases=routes.aliases,
-        tenants=routes.tenants,
+        tenants=routes.tenants, moderation=tenant_rules.moderation(state.given),
     )  # fmt: skip
 
 

@@ -12,9 +12,11 @@ from tokenschain.control.configuration.kinds import (
     CacheRulesSpec,
     CredentialSpec,
     ModelSpec,
+    ModerationPolicySpec,
     RoutingSpec,
     Spec,
     TenantCacheRulesSpec,
+    TenantModerationPolicySpec,
     TenantRoutingSpec,
     UpstreamSpec,
     VirtualModelSpec,
@@ -39,6 +41,7 @@ class Configuration(msgspec.Struct, frozen=True):
     tenant_routing: Mapping[str, TenantRoutingSpec] = {}
     cache: CacheRulesSpec = CacheRulesSpec()
     tenant_cache: Mapping[str, TenantCacheRulesSpec] = {}
+    moderation: Mapping[Owned, ModerationPolicySpec | TenantModerationPolicySpec] = {}
 
     @property
     def virtual_names(self) -> frozenset[str]:
@@ -68,6 +71,7 @@ def of_specs(specs: Mapping[ResourceKey, Spec]) -> Configuration:
     routing, cache = RoutingSpec(), CacheRulesSpec()
     tenant_routing: dict[str, TenantRoutingSpec] = {}
     tenant_cache: dict[str, TenantCacheRulesSpec] = {}
+    moderation: dict[Owned, ModerationPolicySpec | TenantModerationPolicySpec] = {}
     for key in sorted(specs):
         spec, whose = specs[key], Owned(key.tenant, key.name)
         match spec:
@@ -87,11 +91,14 @@ def of_specs(specs: Mapping[ResourceKey, Spec]) -> Configuration:
                 cache = spec
             case TenantCacheRulesSpec():
                 tenant_cache[key.tenant] = spec
+            case ModerationPolicySpec() | TenantModerationPolicySpec():
+                moderation[whose] = spec
     # Names follow their order within a tenant; the platform's upstreams come first.
     upstreams.sort(key=lambda one: (one[0].tenant, one[1].preference))
     return Configuration(
-        dict(upstreams), credentials, models, virtual, routing, tenant_routing, cache, tenant_cache
-    )
+        dict(upstreams), credentials, models, virtual, routing, tenant_routing, cache,
+        tenant_cache, moderation,
+    )  # fmt: skip
 
 
 def specs_of(settings: Settings) -> dict[ResourceKey, Spec]:

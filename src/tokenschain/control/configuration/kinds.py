@@ -15,6 +15,7 @@ from msgspec import Meta, field
 from tokenschain.control.configuration.resources import PROBLEMS_MAX, Kind, Problem, ResourceKey
 from tokenschain.core.snapshot import OwnUpstreams, Routing, UpstreamLimits, Zone
 from tokenschain.core.snapshot.cache_rules import CacheRules, Mode
+from tokenschain.core.snapshot.moderation_policy import ModerationPolicy
 from tokenschain.core.snapshot.virtual_models import TOKENS_MAX, VirtualModelEntry
 from tokenschain.infra.config import PriceSettings, UpstreamSettings, declared, validation
 from tokenschain.infra.config.validation import Values, Wrong, WrongBy
@@ -175,9 +176,22 @@ class TenantCacheRulesSpec(msgspec.Struct, frozen=True, kw_only=True):
     ] = field(default_factory=dict)
 
 
+class ModerationPolicySpec(ModerationPolicy, frozen=True, kw_only=True):
+    """What is screened in requests and answers, and what becomes of what is found."""
+
+
+class TenantModerationPolicySpec(ModerationPolicy, frozen=True, kw_only=True):
+    """The same for a tenant's own calls, beside what the platform says: the strictest holds."""
+
+    scope: Annotated[
+        Annotated[str, Meta(pattern=r"^(\*|project/[^/]+)\Z", max_length=75)],
+        Meta(description="Which of the tenant's calls: `*` or `project/NAME`."),
+    ] = "*"
+
+
 Spec = (
     UpstreamSpec | CredentialSpec | ModelSpec | VirtualModelSpec | RoutingSpec | TenantRoutingSpec
-    | CacheRulesSpec | TenantCacheRulesSpec
+    | CacheRulesSpec | TenantCacheRulesSpec | ModerationPolicySpec | TenantModerationPolicySpec
 )  # fmt: skip
 
 _OF_PLATFORM: dict[Kind, type[Spec]] = {
@@ -187,6 +201,7 @@ _OF_PLATFORM: dict[Kind, type[Spec]] = {
     Kind.VIRTUAL_MODEL: VirtualModelSpec,
     Kind.ROUTING: RoutingSpec,
     Kind.CACHE_RULES: CacheRulesSpec,
+    Kind.MODERATION_POLICY: ModerationPolicySpec,
 }
 _OF_TENANT: dict[Kind, type[Spec]] = {
     Kind.UPSTREAM: UpstreamSpec,
@@ -194,6 +209,7 @@ _OF_TENANT: dict[Kind, type[Spec]] = {
     Kind.VIRTUAL_MODEL: VirtualModelSpec,
     Kind.ROUTING: TenantRoutingSpec,
     Kind.CACHE_RULES: TenantCacheRulesSpec,
+    Kind.MODERATION_POLICY: TenantModerationPolicySpec,
 }
 _OLD_NAMES_IN = {
     Kind.UPSTREAM: "upstreams.", Kind.ROUTING: "routing.", Kind.CACHE_RULES: "cache.",
@@ -210,6 +226,7 @@ _NAMES: dict[Kind, tuple[re.Pattern[str], str]] = {
     Kind.CREDENTIAL: (_LABEL, "at most 63 letters, digits, `.`, `_` or `-`"),
     Kind.MODEL: (_MODEL, "at most 200 characters without spaces, `?`, `#` and `%`"),
     Kind.VIRTUAL_MODEL: (_MODEL, "at most 200 characters without spaces, `?`, `#` and `%`"),
+    Kind.MODERATION_POLICY: (_LOWER, "at most 63 lower case letters, digits, `.`, `_` or `-`"),
 }
 
 

@@ -24,6 +24,7 @@ class Kind(StrEnum):
     VIRTUAL_MODEL = "virtual-model"
     ROUTING = "routing"
     CACHE_RULES = "cache-rules"
+    MODERATION_POLICY = "moderation-policy"
 
 
 class Origin(StrEnum):

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from tokenschain.control.configuration.configuration import Configuration
-from tokenschain.core.snapshot import OwnUpstreams, Zone
+from tokenschain.core.snapshot import OwnUpstreams, Zone, own_id
 from tokenschain.core.snapshot.cache_rules import CacheRules
+from tokenschain.core.snapshot.moderation_policy import ModerationPolicy
 from tokenschain.core.snapshot.routing_policy import POLICIES
 
 T = TypeVar("T")
@@ -61,6 +62,17 @@ def cache(given: Configuration) -> CacheRules:
         _add(modes, tenant, own)
         _add(rates, tenant, spec.false_hit_rate_max)
     return CacheRules(**rules | {"mode_overrides": modes, "false_hit_rate_max": rates})
+
+
+def moderation(given: Configuration) -> dict[str, ModerationPolicy]:
+    """Moderation policies by name, each with whose calls it is for."""
+    found = {}
+    for (tenant, name), spec in sorted(given.moderation.items()):
+        fields = {field: getattr(spec, field) for field in ModerationPolicy.__struct_fields__}
+        if tenant:
+            fields["scope"] = _scope(tenant, spec.scope)
+        found[own_id(tenant, name)] = ModerationPolicy(**fields)
+    return found
 
 
 def _add(found: dict[str, T], tenant: str, own: Mapping[str, T]) -> None:

@@ -1,4 +1,4 @@
-"""Restrictions: limits and data residency of a snapshot, in force where the rest is of no use.
+"""Restrictions: limits, residency and moderation of a snapshot, in force where the rest is not.
 
 A gateway that cannot use what control published keeps what it had; but what was lowered or
 forbidden meanwhile holds there, too.
@@ -13,6 +13,7 @@ import msgspec
 
 from tokenschain.core.limits import Budget, Rate
 from tokenschain.core.snapshot import ResidencyScope, Snapshot, Zone
+from tokenschain.core.snapshot.moderation_policy import ModerationPolicy
 
 
 class _Residency(msgspec.Struct, frozen=True):
@@ -27,6 +28,7 @@ class Restrictions(msgspec.Struct, frozen=True):
     rates: tuple[Rate, ...] = ()
     budgets: tuple[Budget, ...] = ()
     routing: _Residency = _Residency()
+    moderation: dict[str, ModerationPolicy] = {}
 
 
 _decode = msgspec.msgpack.Decoder(Restrictions).decode
@@ -35,7 +37,8 @@ _decode_blocks = msgspec.msgpack.Decoder(list[memoryview]).decode
 
 def of_snapshot(snapshot: Snapshot) -> Restrictions:
     """Those of a snapshot."""
-    return Restrictions(snapshot.rates, snapshot.budgets, _Residency(snapshot.routing.residency))
+    residency = _Residency(snapshot.routing.residency)
+    return Restrictions(snapshot.rates, snapshot.budgets, residency, snapshot.moderation)
 
 
 def of_payload(payload: bytes) -> Restrictions:
@@ -73,6 +76,7 @@ def restricted(snapshot: Snapshot, later: Restrictions, version: str) -> Snapsho
         rates=later.rates,
         budgets=later.budgets,
         routing=msgspec.structs.replace(snapshot.routing, residency=residency),
+        moderation=later.moderation,
     )
 
 

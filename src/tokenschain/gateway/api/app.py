@@ -23,7 +23,7 @@ from tokenschain.core.keyed_rates import NOT_FOUND_PER_MINUTE, KeyedRates
 from tokenschain.core.ports import ReadyAnswer
 from tokenschain.core.snapshot import Served
 from tokenschain.core.tenancy import KeyGrant, may_use
-from tokenschain.gateway.api import models, openapi, paths, routes
+from tokenschain.gateway.api import models, moderations, openapi, paths, routes
 from tokenschain.gateway.api.cors import Cors
 from tokenschain.gateway.api.response_writer import (
     JSON_LINE,
@@ -412,6 +412,8 @@ class Gateway:
                 self._explain(exchange)
             case "count_tokens":
                 self._count_tokens(exchange)
+            case "moderations":
+                self._moderations(exchange)
             case unknown:
                 raise AssertionError(f"no handler {unknown}")
 
@@ -549,6 +551,26 @@ class Gateway:
                 return
             count = {"input_tokens": parsed.prompt_tokens_estimate}
             exchange.reply(200, JSON_LINE + self._headers(exchange), msgspec.json.encode(count))
+
+        self._read(answer())
+
+    def _moderations(self, exchange: Exchange) -> None:
+        """What the local rules find in texts; no model is called, nothing is billed."""
+        grant = self._reader(exchange)
+        body = exchange.request.body
+        exchange.request.body = b""
+        headers = self._headers(exchange)
+        name = self._next_id()
+
+        async def answer() -> None:
+            try:
+                texts = await self._steps.off_loop(partial(moderations.texts_of, body), grant)
+                found = await self._steps.moderation.classify(grant, texts)
+            except ApiError as error:
+                self._refuse(exchange, error)
+                return
+            reply = moderations.answer(name, found)
+            exchange.reply(200, JSON_LINE + headers, msgspec.json.encode(reply))
 
         self._read(answer())
 

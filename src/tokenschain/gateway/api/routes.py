@@ -64,6 +64,11 @@ ROUTES: tuple[Route, ...] = (
         "Always refused: responses do not run in the background.",
     ),
     Route(
+        "/v1/moderations", ("POST",), "moderations",
+        "What the local moderation rules find in a text or several, in OpenAI's form with the "
+        "platform's categories. No model is called and nothing is billed.",
+    ),
+    Route(
         "/v1/models", ("GET",), "models",
         "The models that the key may use; in Anthropic's shape, by pages, when `anthropic-version` "
         "is sent.",

@@ -591,6 +591,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.secrets.internal_secret_file or self.data_dir / "secrets" / "internal"
 
     @property
+    def moderation_packs_path(self) -> Path:
+        """Where keyword packs are."""
+        return self.moderation.packs_dir or self.data_dir / "moderation" / "packs"
+
+    @property
     def semantic_state_path(self) -> Path:
         """What the process that compares questions has learned; figures, no text."""
         return self.data_dir / "semantic" / "learned"

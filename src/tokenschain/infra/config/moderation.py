@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
@@ -132,8 +133,26 @@ class ModerationReviewSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModerationSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Cloud engines of moderation. Policies say which of them screen what."""
+    """Keyword packs and cloud engines of moderation. Policies are resources, see
+    `moderation-policies`: they say which of them screen what."""
 
+    packs_dir: Annotated[
+        Path | None,
+        Meta(
+            description="Folder of signed keyword packs, the same on each machine with a gateway; "
+            "a change is in force within seconds. `moderation/packs` in the data folder by "
+            "default."
+        ),
+    ] = None
+    pack_keys: Annotated[
+        tuple[Annotated[str, Meta(pattern=r"^[A-Za-z0-9+/]{43}=\Z")], ...],
+        Meta(
+            max_length=20,
+            description="Ed25519 public keys of those who may sign packs, in base64 as "
+            "`tokenschain moderation new-key` prints them. Without one, only the seed pack is "
+            "used.",
+        ),
+    ] = ()
     engines: Annotated[
         dict[str, ModerationEngineSettings],
         Meta(description="Cloud moderation engines by name; see below."),

@@ -1,0 +1,105 @@
+"""Moderation commands: what the local rules find in a text, and signed keyword packs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tokenschain.cli import tables
+from tokenschain.cli.language import told
+from tokenschain.cli.output import console
+from tokenschain.cli.tables import Format, Output
+from tokenschain.core.log_events import silent
+from tokenschain.core.moderation import personal_data
+from tokenschain.core.moderation.library import RuleLibrary
+from tokenschain.core.moderation.packs import BadPack, coverage_gaps, read_pack
+from tokenschain.core.moderation.risks import BY_ID, PERSONAL
+from tokenschain.core.moderation.verdict import Direction
+from tokenschain.infra.config import load
+from tokenschain.infra.moderation_packs import (
+    PackFolder,
+    character_tables,
+    signature_path,
+    today,
+)
+from tokenschain.infra.security import pack_signatures
+
+moderation = typer.Typer(
+    no_args_is_help=True, help="Moderation on this machine: test a text, sign keyword packs."
+)
+_PackFile = Annotated[Path, typer.Argument(help="File of the pack.", exists=True)]
+
+
+@moderation.command("test")
+def moderation_test(
+    text: Annotated[str, typer.Argument(help="The text.")],
+    output_format: Output = Format.TABLE,
+) -> None:
+    """Show what the local rules and installed packs find in a text; nothing is sent anywhere."""
+    settings = load()
+    library = RuleLibrary(character_tables, today)
+    folder, keys = settings.moderation_packs_path, settings.moderation.pack_keys
+    PackFolder(folder, keys, library, silent).load()
+    rules = library.rules(("*",))
+    rows: list[dict[str, Any]] = [
+        {"stage": "normalized", "category": "", "level": "", "rule": "",
+         "text": rules.normalizer.normal(text)},
+    ]  # fmt: skip
+    for one in rules.screen(text, Direction.INPUT):
+        place = text[slice(*one.span)] if one.span is not None else ""
+        rows.append({
+            "stage": "rules", "category": one.category, "level": one.level.name.lower(),
+            "rule": one.label, "text": place,
+        })  # fmt: skip
+    for data in personal_data.find(text):
+        value = personal_data.masked(text[data.start : data.end], data.kind)
+        rows.append({
+            "stage": "personal data", "category": PERSONAL, "level": "", "rule": data.kind.value,
+            "text": value,
+        })  # fmt: skip
+    tables.show(rows, ("stage", "category", "level", "rule", "text"), output_format)
+
+
+@moderation.command("coverage")
+def moderation_coverage(pack: _PackFile, output_format: Output = Format.TABLE) -> None:
+    """Say what a pack lacks of what the standard asks: words in all, and for each risk."""
+    gaps = coverage_gaps([_read(pack)], today())
+    rows = [
+        {"risk": name, "category": BY_ID[name].category if name in BY_ID else "", "missing": count}
+        for name, count in gaps.items()
+    ]
+    tables.show(rows, ("risk", "category", "missing"), output_format)
+
+
+@moderation.command("new-key")
+def moderation_new_key(
+    file: Annotated[Path, typer.Argument(help="Where the private key is to be kept.")],
+) -> None:
+    """Make a key to sign packs with; prints the public one for `moderation.pack_keys`."""
+    private, public = pack_signatures.new_key()
+    with file.open("xb") as made:
+        file.chmod(0o600)
+        made.write(private)
+    console.print(public, highlight=False, markup=False)
+
+
+@moderation.command("sign")
+def moderation_sign(
+    pack: _PackFile,
+    key: Annotated[Path, typer.Option(help="File of the private key.", exists=True)],
+) -> None:
+    """Check a pack and write its signature beside it."""
+    _read(pack)
+    signature = signature_path(pack)
+    signature.write_bytes(pack_signatures.sign(pack.read_bytes(), key.read_bytes()))
+    said = told("signed: {file}", file=signature.name)
+    console.print(said, highlight=False, markup=False)
+
+
+def _read(pack: Path) -> Any:
+    try:
+        return read_pack(pack.read_bytes())
+    except BadPack as error:
+        raise typer.BadParameter(str(error)) from None

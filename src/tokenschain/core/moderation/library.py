@@ -1,0 +1,72 @@
+"""Rule library: installed keyword packs, compiled once for each choice of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from tokenschain.core.moderation.normalization import Normalizer
+from tokenschain.core.moderation.packs import Keywords, Pack, PackWord
+from tokenschain.core.moderation.rules import Rules
+
+POLICY_PACK = "policy"
+"""What words of a policy itself stand on record as."""
+COMPILED_MAX = 64
+_NEVER = "9999-12-31"
+
+
+class CharacterTables(NamedTuple):
+    """What normalization knows of Chinese characters, by code point."""
+
+    simplified: Mapping[int, str]
+    syllables: Mapping[int, str]
+
+
+class RuleLibrary:
+    """The packs in force; replaced as a whole, so that no call sees a part of a change."""
+
+    def __init__(self, tables: Callable[[], CharacterTables], today: Callable[[], str]) -> None:
+        """
+        Args:
+            tables: called once, when rules are asked for first; may take 0.3 s.
+            today: as `2027-06-30`: words expire by it.
+        """
+        self._tables, self._today = tables, today
+        self._loaded: tuple[Normalizer, Mapping[int, str]] | None = None
+        self._packs: Mapping[str, Pack] = {}
+        self._compiled: dict[tuple[object, ...], Rules] = {}
+        self.generation = 0
+        """Counts every change of the packs."""
+
+    @property
+    def packs(self) -> Mapping[str, Pack]:
+        return self._packs
+
+    def install(self, packs: Mapping[str, Pack]) -> None:
+        """Serve by these packs from now on."""
+        self._packs, self._compiled = dict(packs), {}
+        self.generation += 1
+
+    def rules(self, names: tuple[str, ...], words: tuple[PackWord, ...] = ()) -> Rules:
+        """Rules of some packs, and of words beside them. Some 20 ms for 10,000 words, once.
+
+        Args:
+            names: `*` for all packs; a name that is not installed stands for none.
+        """
+        today, packs, compiled = self._today(), self._packs, self._compiled
+        key = (names, words, today)
+        found = compiled.get(key)
+        if found is None:
+            chosen = [pack for name, pack in packs.items() if "*" in names or name in names]
+            if words:
+                chosen.append(Pack(POLICY_PACK, "1", "policy", "publisher", _NEVER, words))
+            if self._loaded is None:
+                tables = self._tables()
+                self._loaded = Normalizer(tables.simplified), tables.syllables
+            normalizer, syllables = self._loaded
+            keywords = Keywords(chosen, normalizer, syllables, today)
+            found = Rules(normalizer, keywords, syllables)
+            if len(compiled) >= COMPILED_MAX:
+                compiled.clear()
+            compiled[key] = found
+        return found

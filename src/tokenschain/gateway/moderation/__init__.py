@@ -1,0 +1,1 @@
+"""Moderation step of the gateway: requests before they leave, answers as they come."""

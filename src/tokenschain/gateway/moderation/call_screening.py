@@ -1,0 +1,380 @@
+"""Screening of one call: its request, its answer as it comes, and what goes on record."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from tokenschain.core.call import Call, Deliverable, ResponseWriter
+from tokenschain.core.errors import ApiError
+from tokenschain.core.formats import openai_chat
+from tokenschain.core.formats.json_bounds import LONG_BYTES
+from tokenschain.core.formats.openai_chat import Api
+from tokenschain.core.formats.screened_texts import (
+    AnswerPart,
+    PieceKind,
+    RequestTexts,
+    blocked_reply,
+    json_rewritten,
+    rewritten,
+    texts_of,
+)
+from tokenschain.core.formats.token_estimate import text_tokens
+from tokenschain.core.moderation.personal_data import Replacements
+from tokenschain.core.moderation.stream import OutputRules, screen_whole
+from tokenschain.core.moderation.verdict import (
+    Action,
+    Direction,
+    EngineContext,
+    EngineFailed,
+    RiskFinding,
+)
+from tokenschain.core.ports import ModerationEngine, OffLoop
+from tokenschain.core.pricing.catalog import Usage
+from tokenschain.core.tenancy import KeyGrant
+from tokenschain.gateway.moderation.policy_set import PolicySet
+from tokenschain.gateway.moderation.screening_writer import ScreeningWriter
+
+WITHOUT_TEXT = frozenset((Api.EMBEDDINGS, Api.RERANK))
+"""APIs whose answers are numbers, or the caller's own documents, which were screened as input."""
+DETAIL_CHARACTERS_MAX = 200
+_OUTCOMES = {
+    Action.PASS: "passed", Action.REVIEW: "review", Action.MASK: "masked",
+    Action.REPLACE: "replaced", Action.BLOCK: "blocked",
+}  # fmt: skip
+SHADOW = "shadow:"
+
+
+class CallScreening:
+    """What moderation does for one call; see `core.call.Screening`."""
+
+    __slots__ = (
+        "_actions", "_caller", "_counts", "_engines", "_live", "_off_loop", "_replacements",
+        "_shadow", "_shadow_action", "may_cache", "screens_output", "writer",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        live: PolicySet | None,
+        shadow: PolicySet | None,
+        caller: KeyGrant,
+        digest: Callable[[bytes], bytes],
+        engines: Mapping[str, ModerationEngine],
+        off_loop: OffLoop,
+    ) -> None:
+        """
+        Args:
+            live: the policies in force.
+            shadow: those that only watch.
+        """
+        self._live, self._shadow, self._caller = live, shadow, caller
+        self._engines, self._off_loop = engines, off_loop
+        whose = f"{caller.tenant}\0{caller.project}\0".encode()
+        self._replacements = Replacements(lambda value: digest(whose + value.encode()))
+        self._actions: list[Action] = [Action.PASS]
+        self._shadow_action = Action.PASS
+        self._counts: Counter[str] = Counter()
+        self.may_cache = True
+        self.screens_output = False
+        self.writer: ScreeningWriter | None = None
+
+    # --- the request -------------------------------------------------------------------------
+
+    async def screen_input(self, call: Call) -> None:
+        """Refuse what may not be asked; rewrite what may not be said.
+
+        Raises:
+            ApiError: `content_filter`, or `moderation_unavailable`.
+        """
+        parsed = call.parsed
+        native = parsed.native
+        fields = parsed.fields if native is None else {**parsed.fields, **native.fields}
+        size = sum(memoryview(raw).nbytes for raw in fields.values())
+
+        def look() -> tuple[RequestTexts, bool]:
+            texts = texts_of(fields)
+            return texts, self._look(texts)
+
+        texts, edits = await self._off_loop(look, self._caller) if size > LONG_BYTES else look()
+        live = self._live
+        if live is not None and live.screens(Direction.INPUT):
+            if texts.media and live.refuses_media:
+                self._note(Action.BLOCK, "media")
+            if self._actions[-1] is not Action.BLOCK:
+                images = [one.url for one in texts.media if one.is_picture]
+                await self._ask(call, texts.texts, images, Direction.INPUT)
+            if Action.BLOCK in self._actions:
+                self.note(call)
+                raise ApiError("content_filter", live.message)
+            if edits:
+                self._rewrite(call)
+        self.screens_output = parsed.api not in WITHOUT_TEXT and (
+            self._answers_matter
+            or (self._shadow is not None and self._shadow.screens(Direction.OUTPUT))
+        )
+        self.note(call)
+
+    def _look(self, texts: RequestTexts) -> bool:
+        """Screen the request's texts; whether any of them is to be rewritten."""
+        edits = False
+        for policies in (self._live, self._shadow):
+            if policies is None or not policies.screens(Direction.INPUT):
+                continue
+            judge = policies.judge(Direction.INPUT)
+            cuts = policies.cuts(Direction.INPUT, self._replacements)
+            for text in texts.texts:
+                found = policies.rules.screen(text, Direction.INPUT)
+                found += [one for one, _ in cuts(text)] if cuts is not None else ()
+                for one in found:
+                    action = judge(one)
+                    self._judged(one, action, shadow=policies is self._shadow)
+                    edits |= policies is self._live and Action.MASK <= action < Action.BLOCK
+        return edits
+
+    def _rewrite(self, call: Call) -> None:
+        """Write the request anew; the one that other calls share stays as it is."""
+        live = self._live
+        assert live is not None, "somebody wants it rewritten"
+        rules = self._output_rules(live, Direction.INPUT)
+
+        def edit(text: str) -> str:
+            return screen_whole(text, rules)[0]
+
+        parsed, native = call.parsed, call.parsed.native
+        if native is not None:
+            native = msgspec.structs.replace(native, fields=rewritten(native.fields, edit))
+        fields = rewritten(parsed.fields, edit)
+        call.parsed = msgspec.structs.replace(parsed, fields=fields, native=native)
+        # What is written back into an answer is for this caller: a question that means the same
+        # must not find it.
+        self.may_cache = not self._replacements.restores
+
+    def _output_rules(self, policies: PolicySet, direction: Direction) -> OutputRules:
+        replacements = self._replacements
+        restores = direction is Direction.OUTPUT and replacements.restores
+        return OutputRules(
+            policies.rules,
+            policies.judge(direction),
+            held=policies.held,
+            cuts=policies.cuts(direction, replacements),
+            replacements=replacements if restores else None,
+            replacement=policies.replacement,
+        )
+
+    # --- the answer --------------------------------------------------------------------------
+
+    def around(self, call: Call, writer: ResponseWriter) -> ResponseWriter:
+        """A writer that screens what it passes on; the same where nothing is screened."""
+        if not self.screens_output or not call.parsed.stream:
+            return writer
+        live = shadow = None
+        if self._live is not None and self._answers_matter:
+            live = self._output_rules(self._live, Direction.OUTPUT)
+        if self._shadow is not None and self._shadow.screens(Direction.OUTPUT):
+            shadow = self._output_rules(self._shadow, Direction.OUTPUT)
+        gathers = _wants_json(call)
+        self.writer = ScreeningWriter(writer, live, shadow, gathers=gathers)
+        return self.writer
+
+    @property
+    def _answers_matter(self) -> bool:
+        """Whether anything in an answer may be found or put back."""
+        live = self._live
+        return live is not None and (live.screens(Direction.OUTPUT) or self._replacements.restores)
+
+    async def deliver(self, call: Call, answer: Deliverable) -> bytes:
+        """Deliver an answer, screened; see `core.ports.Answer.deliver`."""
+        if not self.screens_output:
+            return await _delivered(call, answer)
+        if self.writer is not None:
+            return await self._deliver_stream(call, answer, self.writer)
+        last = await _delivered(call, answer)
+        long = len(last) > LONG_BYTES
+        screened = await self._off_loop(lambda: self._whole(last), self._caller) if long else (
+            self._whole(last)
+        )  # fmt: skip
+        body, blocked, texts = screened
+        if not blocked:
+            blocked = not await self._ask(call, texts, [], Direction.OUTPUT)
+        if blocked:
+            body = blocked_reply(body, _empty_choices(body))
+            usage = self._close_blocked(call, 0)
+            if usage is not None:
+                body = openai_chat.with_usage(body, usage)
+        if body is not last:
+            call.native_answer, call.relays = b"", False
+        self.note(call)
+        return body
+
+    async def _deliver_stream(
+        self, call: Call, answer: Deliverable, writer: ScreeningWriter
+    ) -> bytes:
+        delivering = asyncio.create_task(_delivered(call, answer))
+        try:
+            first: tuple[asyncio.Future[Any], ...] = (delivering, writer.over)
+            await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+            if not writer.over.done():
+                engines = self._live is not None and self._live.engines(Direction.OUTPUT)
+                if engines and delivering.exception() is None:
+                    texts = writer.texts()
+                    if not await self._ask(call, texts, [], Direction.OUTPUT):
+                        writer.block()
+                writer.end()
+        finally:
+            if not delivering.done():
+                delivering.cancel()
+                await asyncio.wait({delivering})
+            for one, action in writer.judged():
+                self._judged(one, action, shadow=False)
+            for one, action in writer.judged_in_shadow():
+                self._judged(one, action, shadow=True)
+            self.note(call)
+        if writer.over.done():
+            call.partial = False
+            self._note(Action.BLOCK, "")
+            self.note(call)
+            writer.close_blocked(self._close_blocked(call, writer.released_bytes), call)
+            return b""
+        return delivering.result()
+
+    def _close_blocked(self, call: Call, released_bytes: int) -> Usage | None:
+        """Put on record that an answer was blocked; the usage that its caller has had."""
+        if not call.attempts:
+            return None
+        attempt = call.attempts[-1]
+        attempt.outcome, attempt.finish_reason = "ok", "content_filter"
+        usage = attempt.usage
+        prompt = usage.prompt_tokens if usage is not None else call.parsed.prompt_tokens_estimate
+        had = text_tokens(released_bytes) if released_bytes else 0
+        cached = usage.cached_tokens if usage is not None else 0
+        attempt.delivered = Usage(prompt, had, cached, 0, "estimated")
+        return attempt.delivered
+
+    def _whole(self, reply: bytes) -> tuple[bytes, bool, list[str]]:
+        """A whole reply as it may leave, whether it is blocked, and its texts."""
+        part = AnswerPart(reply)
+        live = self._live
+        texts = [piece.text for piece in part.pieces]
+        changed = blocked = False
+        if self._shadow is not None and self._shadow.screens(Direction.OUTPUT):
+            rules = self._output_rules(self._shadow, Direction.OUTPUT)
+            for piece in part.pieces:
+                for one in screen_whole(piece.text, rules)[1]:
+                    self._judged(one, rules.judge(one), shadow=True)
+        if live is None or not self._answers_matter:
+            return reply, False, texts
+        rules = self._output_rules(live, Direction.OUTPUT)
+        for piece in part.pieces:
+            text, found, why = screen_json_or_text(
+                piece.text, rules, as_json=piece.kind is PieceKind.GATHERED
+            )
+            for one in found:
+                self._judged(one, rules.judge(one), shadow=False)
+            blocked |= why is not None
+            if text != piece.text:
+                piece.put(text)
+                changed = True
+        return part.written() if changed and not blocked else reply, blocked, texts
+
+    # --- engines -----------------------------------------------------------------------------
+
+    async def _ask(
+        self, call: Call, texts: list[str], images: list[str], direction: Direction
+    ) -> bool:
+        """Ask the engines of the policies in force; false where one of them blocks.
+
+        Raises:
+            ApiError: `moderation_unavailable`: one that must have its say has none.
+        """
+        live = self._live
+        if live is None or not (names := live.engines(direction)):
+            return True
+        context = EngineContext(call.request.id, self._caller.tenant, session=call.request.id)
+        judge = live.judge(direction)
+        for name in names:
+            engine = self._engines.get(name)
+            try:
+                if engine is None:
+                    raise ApiError("moderation_unavailable", _no_verdict(name))
+                shown = images if engine.takes_images else []
+                verdict = await engine.screen(texts, direction, context, shown)
+            except (EngineFailed, ApiError) as error:
+                self._counts[f"{name}:failed"] += 1
+                if live.fails_closed or getattr(error, "closed", False):
+                    self.note(call)
+                    raise ApiError("moderation_unavailable", _no_verdict(name)) from error
+                continue
+            for one in verdict.findings:
+                self._judged(one, judge(one), shadow=False)
+                if judge(one) is Action.BLOCK:
+                    return False
+        return True
+
+    # --- the record --------------------------------------------------------------------------
+
+    def _judged(self, one: RiskFinding, action: Action, *, shadow: bool) -> None:
+        name = f"{one.category}:{one.level.name.lower()}:{one.label}"
+        if shadow:
+            self._shadow_action = max(self._shadow_action, action)
+            self._counts[SHADOW + name] += 1
+        else:
+            self._note(action, name)
+
+    def _note(self, action: Action, name: str) -> None:
+        self._actions.append(action)
+        if name:
+            self._counts[name] += 1
+
+    def note(self, call: Call) -> None:
+        """Put the verdict on the call: outcome and what was found, never a caller's words."""
+        action = max(self._actions)
+        if action is Action.PASS and self._shadow_action is not Action.PASS:
+            call.moderation = SHADOW + _OUTCOMES[self._shadow_action]
+        else:
+            call.moderation = _OUTCOMES[action]
+        parts = [name if count == 1 else f"{name}*{count}" for name, count in self._counts.items()]
+        call.moderation_detail = ";".join(parts)[:DETAIL_CHARACTERS_MAX]
+
+
+async def _delivered(call: Call, answer: Deliverable) -> bytes:
+    last = answer.deliver(call)
+    return last if isinstance(last, bytes) else await last
+
+
+def screen_json_or_text(
+    text: str, rules: OutputRules, *, as_json: bool
+) -> tuple[str, list[RiskFinding], RiskFinding | None]:
+    """A text as it may leave; within JSON, each of its strings by itself."""
+    found: list[RiskFinding] = []
+    blocked: list[RiskFinding] = []
+
+    def edit(one: str) -> str:
+        made, there, why = screen_whole(one, rules)
+        found.extend(there)
+        if why is not None:
+            blocked.append(why)
+        return made
+
+    made = json_rewritten(text, edit) if as_json or text[:1] in ("{", "[") else None
+    if made is None:
+        made = edit(text)
+    return made, found, blocked[0] if blocked else None
+
+
+def _wants_json(call: Call) -> bool:
+    """Whether the answer's text is to be JSON."""
+    wanted = call.parsed.fields.get("response_format")
+    return wanted is not None and b'"json' in bytes(wanted)
+
+
+def _empty_choices(reply: bytes) -> dict[int, str]:
+    choices = msgspec.json.decode(reply).get("choices") or ()
+    return {choice.get("index", at): "" for at, choice in enumerate(choices)}
+
+
+def _no_verdict(name: str) -> str:
+    return f"The moderation engine `{name}` gave no verdict; the call was not served."

@@ -1,0 +1,135 @@
+"""Moderation step: finds a call's policies, screens its request, prepares for its answer.
+
+A call that no policy is for costs one look at the snapshot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
+
+from tokenschain.core.call import Call
+from tokenschain.core.moderation import personal_data
+from tokenschain.core.moderation.library import RuleLibrary
+from tokenschain.core.moderation.personal_data import DataAction
+from tokenschain.core.moderation.verdict import Direction, RiskFinding
+from tokenschain.core.ports import ModerationEngine, OffLoop, on_loop
+from tokenschain.core.snapshot import Plan, Served, Snapshot
+from tokenschain.core.snapshot.moderation_policy import in_force, policies_for
+from tokenschain.core.tenancy import KeyGrant
+from tokenschain.gateway.moderation.call_screening import CallScreening
+from tokenschain.gateway.moderation.policy_set import NamedPolicy, PolicySet, data_finding
+
+REMEMBERED_MAX = 10_000
+"""Projects whose policies are remembered, and sets of policies."""
+_Set = tuple[tuple[str, ...], tuple[str, ...]]
+"""Names of policies in force, and of those that watch."""
+
+
+class ModerationStep:
+    """See `core.ports.Moderation`."""
+
+    def __init__(
+        self,
+        served: Served,
+        library: RuleLibrary,
+        digest: Callable[[bytes], bytes],
+        engines: Mapping[str, ModerationEngine],
+        off_loop: OffLoop = on_loop,
+    ) -> None:
+        """
+        Args:
+            digest: keyed: what stands for personal data is made by it.
+            engines: by the names that policies give them.
+        """
+        self._served, self._library, self._digest = served, library, digest
+        self._engines, self._off_loop = engines, off_loop
+        self._snapshot: Snapshot | None = None
+        self._generation = -1
+        self._of_projects: dict[tuple[str, str], list[NamedPolicy]] = {}
+        self._sets: dict[_Set, tuple[PolicySet | None, PolicySet | None]] = {}
+
+    def screen_input(
+        self, call: Call, caller: KeyGrant, plan: Plan
+    ) -> Coroutine[None, None, None] | None:
+        """See `core.ports.Moderation.screen_input`."""
+        policies = self._served.get().moderation
+        if not policies or not self.policies_of(caller):
+            return None
+        return self._screen(call, caller)
+
+    async def classify(self, caller: KeyGrant, texts: Sequence[str]) -> list[list[RiskFinding]]:
+        """See `core.ports.Moderation.classify`: by the packs of the caller's policies, or all."""
+        policies = self.policies_of(caller)
+
+        def look() -> list[list[RiskFinding]]:
+            one = self._set_of(policies)
+            rules = self._library.rules(("*",)) if one is None else one.rules
+            return [
+                [
+                    *rules.screen(text, Direction.INPUT),
+                    *(data_finding(data, DataAction.ALLOW) for data in personal_data.find(text)),
+                ]
+                for text in texts
+            ]
+
+        return await self._off_loop(look, caller)
+
+    def policies_of(self, caller: KeyGrant) -> list[NamedPolicy]:
+        """The policies of a caller's project, in force or watching."""
+        snapshot = self._served.get()
+        if snapshot is not self._snapshot or self._library.generation != self._generation:
+            self._snapshot, self._generation = snapshot, self._library.generation
+            self._of_projects, self._sets = {}, {}
+        key = (caller.tenant, caller.project)
+        found = self._of_projects.get(key)
+        if found is None:
+            if len(self._of_projects) >= REMEMBERED_MAX:
+                self._of_projects = {}
+            found = [NamedPolicy(*one) for one in policies_for(snapshot.moderation, *key)]
+            self._of_projects[key] = found
+        return found
+
+    async def screening_of(self, caller: KeyGrant) -> CallScreening | None:
+        """What a caller's request and its answer are screened by; None where no policy is for
+        it."""
+        policies = self.policies_of(caller)
+        if not policies:
+            return None
+        position = self._position(caller)
+        live = [one for one in policies if in_force(one.policy, position)]
+        shadow = [one for one in policies if not in_force(one.policy, position)]
+        key: _Set = (tuple(one.name for one in live), tuple(one.name for one in shadow))
+        sets = self._sets
+        found = sets.get(key)
+        if found is None:
+            # To compile the words of large packs takes long.
+            compiling = partial(self._compiled, live, shadow)
+            found = await self._off_loop(compiling, caller)
+            if len(sets) >= REMEMBERED_MAX:
+                sets.clear()
+            sets[key] = found
+        return CallScreening(*found, caller, self._digest, self._engines, self._off_loop)
+
+    async def _screen(self, call: Call, caller: KeyGrant) -> None:
+        screening = await self.screening_of(caller)
+        if screening is not None:
+            call.screening = screening
+            await screening.screen_input(call)
+
+    def _compiled(
+        self, live: list[NamedPolicy], shadow: list[NamedPolicy]
+    ) -> tuple[PolicySet | None, PolicySet | None]:
+        return self._set_of(live), self._set_of(shadow)
+
+    def _set_of(self, policies: list[NamedPolicy]) -> PolicySet | None:
+        if not policies:
+            return None
+        names = sorted({name for one in policies for name in one.policy.packs})
+        words = tuple(word for one in policies for word in one.policy.words)
+        return PolicySet(policies, self._library.rules(tuple(names), words))
+
+    def _position(self, caller: KeyGrant) -> float:
+        """Where a key stands among all, from 0 to 1: the same each time."""
+        digest = self._digest(b"share\0" + caller.key_id.encode())
+        return int.from_bytes(digest[:6], "big") / 2**48

@@ -1,0 +1,127 @@
+"""Screening of streams: no character of a blocked word leaves, and harmless streams are whole."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+
+from tests.moderation_rules import rules_of, word
+from tokenschain.core.moderation.personal_data import DataAction, DataKind, Replacements
+from tokenschain.core.moderation.stream import OutputRules, TextScreener, edited, screen_whole
+from tokenschain.core.moderation.verdict import Action, Level, RiskFinding
+
+BLOCKED = ("违规测试词甲", "禁句", "乙丙丁戊己庚辛壬癸子")
+PREFIXES = ("违规测试", "禁", "乙丙丁戊己庚辛壬")
+RULES = rules_of(*(word(one, match=2) for one in BLOCKED))
+STREAMS = 50_000 if os.environ.get("PROOFS") == "full" else 400
+_FILLING = "这里是一些平常的话，没有什么特别。Words too, and 12 numbers;\n"
+_BETWEEN = ("", "", " ", "*", "\u200b", "\ufe0f", "，", "\n", "🙂", "\u0301", "\U000e0041")
+_TRADITIONAL = str.maketrans("违规测试词", "違規測試詞")
+
+
+def judge(one: RiskFinding) -> Action:
+    return Action.BLOCK if one.level is Level.HIGH else Action.PASS
+
+
+def sent(rules: OutputRules, pieces: list[str]) -> tuple[str, TextScreener]:
+    """What has left of a stream, piece by piece, as the caller would have it."""
+    screener, whole, left = TextScreener(rules), "", 0
+    for piece in pieces:
+        whole += piece
+        screener.feed(piece)
+        if screener.blocked is not None:
+            return edited(whole[:left], screener.edits), screener
+        left = screener.cleared
+    screener.end()
+    if screener.blocked is None:
+        left = screener.cleared
+    return edited(whole[:left], screener.edits), screener
+
+
+def pieces_of(text: str, pick: random.Random) -> list[str]:
+    most = pick.choice((1, 2, 4, 40))
+    found = []
+    while text:
+        size = pick.randint(1, most)
+        found.append(text[:size])
+        text = text[size:]
+    return found
+
+
+def filling(pick: random.Random) -> str:
+    size = pick.randint(0, 60)
+    return "".join(pick.choice(_FILLING) for _ in range(size))
+
+
+def test_no_character_of_a_blocked_word_leaves_and_none_is_missed() -> None:
+    pick = random.Random(20)
+    rules = OutputRules(RULES, judge)
+    for _ in range(STREAMS):
+        chosen = pick.choice(BLOCKED)
+        written = "".join(one + pick.choice(_BETWEEN) for one in chosen[:-1]) + chosen[-1]
+        if pick.random() < 0.3:
+            written = written.translate(_TRADITIONAL)
+        before = filling(pick)
+        pieces = pieces_of(before + written + filling(pick), pick)
+        left, screener = sent(rules, pieces)
+        assert screener.blocked is not None, written
+        assert before.startswith(left), (before, left)
+
+
+def test_harmless_streams_are_whole_even_where_a_word_begins() -> None:
+    pick = random.Random(21)
+    rules = OutputRules(RULES, judge)
+    for _ in range(STREAMS // 4):
+        text = "".join(pick.choice(PREFIXES) + pick.choice(_FILLING) for _ in range(20))
+        left, screener = sent(rules, pieces_of(text, pick))
+        assert left == text and screener.blocked is None and not screener.findings
+
+
+def test_little_is_held_back() -> None:
+    screener = TextScreener(OutputRules(RULES, judge))
+    for _ in range(200):
+        screener.feed("平常的话")
+    assert 800 - screener.cleared <= max(map(len, BLOCKED)) + 4
+
+
+def test_a_word_waits_for_what_decides_whether_it_counts() -> None:
+    rules = OutputRules(rules_of(word("洗钱通道", unless=("洗钱通道的危害",))), judge)
+    for size in (1, 2, 3, 9):
+        for text, is_blocked in (("谈谈洗钱通道的危害有哪些", False), ("出租洗钱通道的人", True)):
+            pieces = [text[at : at + size] for at in range(0, len(text), size)]
+            left, screener = sent(rules, pieces)
+            assert (screener.blocked is not None) is is_blocked
+            assert left == text or is_blocked
+
+
+def test_what_is_masked_or_replaced_is_so_at_every_chunking() -> None:
+    def masks(one: RiskFinding) -> Action:
+        return Action.MASK
+
+    text = f"前文{BLOCKED[0]}中{BLOCKED[1]}后文结束"
+    for size in range(1, 12):
+        pieces = [text[at : at + size] for at in range(0, len(text), size)]
+        assert sent(OutputRules(RULES, masks), pieces)[0] == "前文******中**后文结束"
+    assert screen_whole(text, OutputRules(RULES, masks))[0] == "前文******中**后文结束"
+
+
+def test_tokens_are_turned_back_at_every_chunking() -> None:
+    pick = random.Random(22)
+    made = Replacements(lambda value: hashlib.sha256(value.encode()).digest())
+    numbers = [f"138{number:08}" for number in range(5)]
+    tokens = [made.written(one, DataKind.MOBILE, DataAction.REVERSIBLE) for one in numbers]
+    rules = OutputRules(RULES, judge, replacements=made)
+    for _ in range(20_000 if STREAMS > 400 else 300):
+        meant, written = "", ""
+        for _ in range(4):
+            at, between = pick.randrange(5), filling(pick) + pick.choice(("", "[", "⟦", "【注】"))
+            meant, written = meant + between + numbers[at], written + between + tokens[at]
+        left, _ = sent(rules, pieces_of(written, pick))
+        assert left == meant
+
+
+def test_what_is_encoded_is_found_in_a_whole_text() -> None:
+    rules = OutputRules(RULES, judge)
+    encoded = "".join(f"\\u{ord(one):04x}" for one in BLOCKED[0])
+    assert screen_whole(encoded, rules)[2] is not None
