@@ -26,7 +26,7 @@ def test_the_first_token_of_all_models_is_drawn_and_can_be_read_as_a_table(house
     now_ms = int(time.time() * 1e3)
     for n in range(20):
         house.enter(tenant="zeta", model_asked=f"zeta-{n % 2}", started_ms=now_ms,
-                    first_token_ms=200.0 + n)  # fmt: skip
+                    first_token_ms=200.0 + n, cost_pico=0, charge_pico=0)  # fmt: skip
     text = house.browser("zeta", "owner").get("/console/first-token").text
     data = json.loads(text.partition('data-for="lines">')[2].partition("</script>")[0])
     p50, p95 = (row["values"] for row in data["rows"])

@@ -151,7 +151,7 @@ def test_the_night_view_has_waits_queues_and_the_latest_changes_to_roll_back(hou
     now_ms = int(time.time() * 1e3)
     for n in range(200):
         house.enter(tenant="alpha", model_asked="night-model", model_served="night-model",
-                    started_ms=now_ms - n, first_token_ms=400.0 + n)  # fmt: skip
+                    started_ms=now_ms - n, first_token_ms=400.0 + n, cost_pico=0, charge_pico=0)  # fmt: skip
     status = GatewayStatus("night-gw-0-aa", 0, 1, __version__, 0.0, 5, 0.2, 0, 1, 0.0, waiting=7)
     gateways.note(house.platform.engine, status)
     made = house.platform.operator("PUT", "/upstreams/at-night", {"spec": SPEC, "reason": HOSTILE})
