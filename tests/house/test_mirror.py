@@ -152,7 +152,6 @@ ELSEWHERE: dict[str, str] = {
     "core/formats/lenient_json.py": "field_failures/test_k2_tolerance.py",
     "core/formats/message_bridge.py": "field_failures/test_k1_messages.py, translation/test_conversations.py",
     "core/formats/message_rules.py": "field_failures/test_k1_messages.py, translation/test_conversations.py",
-    "core/formats/normalization.py": "core/formats/test_translations.py, vendors/test_matrix.py",
     "core/formats/openai_responses.py": "core/formats/test_translations.py, vendors/test_matrix.py",
     "core/formats/parameter_bridge.py": "field_failures/test_k1_messages.py, translation/test_conversations.py",
     "core/formats/request_checks.py": "field_failures/test_k6_clients.py",
