@@ -6,14 +6,20 @@ import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
+from email import message_from_bytes
 from typing import Any
 
 import httpx
 import msgspec
 import pytest
+from aiosmtpd.controller import Controller
 
+from tests import web
+from tests.control.observability.test_alerts import Mailbox
+from tests.ports import free_port
 from tests.records import record
 from tests.security.platform import Platform, platform
+from tests.waiting import until
 from tokenschain.control.billing import grants
 from tokenschain.control.identity import sign_ups
 from tokenschain.control.mails import Letter
@@ -231,3 +237,31 @@ def test_free_credit_is_spent_first_and_what_is_left_ends_once(house: Platform) 
     kinds = {kind for (kind,) in house.rows(
         f"select kind from ledger_entries where tenant = '{tenant}'")}  # fmt: skip
     assert kinds == {"grant", "grant_expiry", "usage", "deposit"}
+
+
+def test_over_real_sockets_the_mail_leads_to_an_account(own_stack: Any) -> None:
+    mailbox = Mailbox()
+    controller = Controller(mailbox, hostname="127.0.0.1", port=free_port())
+    controller.start()
+    try:
+        stack = own_stack(
+            smtp={"host": "127.0.0.1", "port": controller.port, "tls": False},
+            sign_up={"enabled": True, "credit": 5},
+        ).start()
+        base = f"http://127.0.0.1:{stack.control_port}"
+        body = {"email": "ann@startup.example", "password": PASSWORD, "organization": "Startup"}
+        asked = web.post(f"{base}/api/v1/sign-ups", json=body, timeout=10)
+        assert asked.status_code == 202, asked.text
+        long = web.post(f"{base}/api/v1/sign-ups", content=b"x" * 5_000, timeout=10)
+        assert long.status_code == 413, "strangers send little"
+        until(lambda: mailbox.letters, 60)
+        text = message_from_bytes(mailbox.letters[0].content).get_payload(decode=True).decode()
+        code = text.partition("?code=")[2].split()[0]
+        page = web.get(f"{base}/console/confirm?code={code}", timeout=10)
+        assert page.status_code == 200 and "ann@startup.example" in page.text
+        body = {"code": code, "password": PASSWORD}
+        done = web.post(f"{base}/api/v1/sign-ups/confirm", json=body, timeout=10)
+        assert done.status_code == 201, done.text
+        stack.until_known(done.json()["key"])
+    finally:
+        controller.stop()
