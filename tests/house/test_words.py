@@ -154,6 +154,7 @@ PLAIN = frozenset(
         "export",
         "f",
         "failed",
+        "faq",
         "failure",
         "fault",
         "feedback",

@@ -293,7 +293,10 @@ class CallScreening:
         live = self._live
         if live is None or not (names := live.engines(direction)):
             return True
-        context = EngineContext(call.request.id, self._caller.tenant, session=call.request.id)
+        context = EngineContext(
+            call.request.id, self._caller.tenant, session=call.request.id,
+            policy_version=call.snapshot_version, fails_closed=live.fails_closed,
+        )  # fmt: skip
         judge = live.judge(direction)
         for name in names:
             engine = self._engines.get(name)
@@ -308,6 +311,8 @@ class CallScreening:
                     self.note(call)
                     raise ApiError("moderation_unavailable", _no_verdict(name)) from error
                 continue
+            for category in verdict.disputed:
+                self._note(Action.REVIEW, f"{category}:disputed:{verdict.engine}")
             for one in verdict.findings:
                 self._judged(one, judge(one), shadow=False)
                 if judge(one) is Action.BLOCK:
