@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from enum import StrEnum
 from typing import NamedTuple
 
+from ahocorasick_rs import AhoCorasick
+
 TEXT_CHARACTERS_MAX = 2_000_000
 """Longer texts are looked through in parts of as much."""
 CONTEXT_CHARACTERS = 24
@@ -75,7 +77,8 @@ _FOLD_NUMERALS = {ord(numeral): digit for numeral, digit in _NUMERALS.items()}
 _GAP = r"[ \t\u00a0\u2009\u200b-\u200d\u2060\ufeff\-\u2010-\u2015_·.,、]{1,2}"
 _RUN = re.compile(rf"\d(?:(?:{_GAP})?\d){{9,40}}(?:(?:{_GAP})?[Xx])?(?![A-Za-z])")
 _GAPS = re.compile(_GAP)
-_DIGITS_11 = re.compile(r"\d{11}")
+_DIGITS_7 = re.compile(r"\d{7}")
+"""Every number that is not spread has as many digits on end."""
 _ID = re.compile(r"(?<![0-9A-Za-z])[1-9]\d{16}[\dXx](?![0-9A-Za-z])")
 _MOBILE = re.compile(r"(?<![\dA-Za-z])(?<!\d\.)(?:\+?86[- ]?)?1[3-9]\d{9}(?![\dA-Za-z])")
 _CARD = re.compile(r"(?<![\dA-Za-z])(?<!\d\.)[3-6]\d{13,18}(?![\dA-Za-z])")
@@ -303,6 +306,20 @@ _PASSWORD = re.compile(
     re.I,
 )
 _ADDRESS_HINT = re.compile("[号弄栋幢组]")
+_CODE_LONG = re.compile(r"[0-9A-Z]{18}")
+_HINT_WORDS: dict[re.Pattern[str], str] = {
+    _NAME: "姓名 联系人 患者 病人 收件人 收货人 持卡人 户名 法定代表人 经办人 监护人 投保人 "
+    "被保险人 受益人 申请人 我叫 名叫 叫做",
+    _TITLED: "先生 女士 小姐 同志 医生 大夫 律师 经理 主任 教授 老师",
+    _MEDICAL: "病历 住院 门诊 病案 就诊 诊疗卡 医保 社保卡 检验单 检查 影像 mrn",
+    _PASSPORT: "护照 通行证 回乡证 台胞证 passport",
+    _PASSWORD: "password passwd pwd secret api key api_key api-key apikey access key access_key "
+    "access-key accesskey token 密码 口令 密钥",
+}
+"""Words, one of which is in whatever a pattern finds, in lower case."""
+_HINT_LIST = [(word, pattern) for pattern, words in _HINT_WORDS.items() for word in words.split()]
+_HINT_OF = [pattern for _, pattern in _HINT_LIST]
+_HINTS = AhoCorasick([word for word, _ in _HINT_LIST])
 _ASCII_LONG = re.compile(r"[!-~]{20}")
 
 
@@ -320,21 +337,25 @@ def _formed(text: str) -> Iterator[PersonalData]:
     if "@" in text or "at]" in text or "at)" in text:
         for match in _EMAIL.finditer(text):
             yield PersonalData(*match.span(), DataKind.EMAIL)
+    hints = {
+        _HINT_OF[number]
+        for number, _, _ in _HINTS.find_matches_as_indexes(text.lower(), overlapping=True)
+    }
     if not text.isascii():
         for match in _PLATE.finditer(text):
             yield PersonalData(*match.span(), DataKind.PLATE)
         for pattern in (_NAME, _TITLED):
-            for match in pattern.finditer(text):
+            for match in pattern.finditer(text) if pattern in hints else ():
                 if match["value"][:2] not in _NOT_NAMES:
                     yield PersonalData(*match.span("value"), DataKind.NAME)
         if _ADDRESS_HINT.search(text) is not None:
             yield from _addresses(text)
-    for match in _MEDICAL.finditer(text):
+    for match in _MEDICAL.finditer(text) if _MEDICAL in hints else ():
         yield PersonalData(*match.span("value"), DataKind.MEDICAL_RECORD)
-    for match in _PASSPORT.finditer(text):
+    for match in _PASSPORT.finditer(text) if _PASSPORT in hints else ():
         if _PASSPORT_WORDS.search(_before(text, match.start())):
             yield PersonalData(*match.span(), DataKind.PASSPORT)
-    for match in _CODE.finditer(text):
+    for match in _CODE.finditer(text) if _CODE_LONG.search(text) is not None else ():
         if is_organization_code(match.group()):
             yield PersonalData(*match.span(), DataKind.ORGANIZATION_CODE)
     if _ASCII_LONG.search(text) is not None:
@@ -342,7 +363,7 @@ def _formed(text: str) -> Iterator[PersonalData]:
             yield PersonalData(*match.span(), DataKind.SECRET)
         for match in _PEM.finditer(text):
             yield PersonalData(*match.span(), DataKind.SECRET)
-    for match in _PASSWORD.finditer(text):
+    for match in _PASSWORD.finditer(text) if _PASSWORD in hints else ():
         if _varied(match["value"]):
             yield PersonalData(*match.span("value"), DataKind.SECRET)
 
@@ -361,9 +382,9 @@ def find(text: str) -> list[PersonalData]:
     folded = text.translate(_FOLD)
     found = list(_formed(folded))
     digits = folded.translate(_FOLD_NUMERALS)
-    if len(digits) >= 10:
+    if _DIGITS_7.search(folded) is not None:
         found += _numbers(folded)
-        found += _spread(digits)
+    found += _spread(digits)
     return _apart(found)
 
 

@@ -63,8 +63,9 @@ class TextScreener:
     """One text of an answer: what came, what may leave, and what was found."""
 
     __slots__ = (
-        "_base", "_norm_base", "_norm_end", "_pending", "_pieces", "_raw_end", "_rules", "_seen",
-        "_tail", "_whole", "_window", "blocked", "cleared", "edits", "findings",
+        "_norm_base", "_norm_end", "_pending", "_pieces", "_raw_end", "_rules", "_safe_end",
+        "_seen", "_tail", "_waiting", "_whole", "_window", "blocked", "cleared", "edits",
+        "findings",
     )  # fmt: skip
 
     def __init__(self, rules: OutputRules, *, whole: bool = False) -> None:
@@ -77,8 +78,11 @@ class TextScreener:
         self._whole = whole or rules.held == "full"
         self._pieces: deque[tuple[int, int, str]] = deque()
         """What is kept of the text: where each piece begins, as written and normalized."""
+        self._waiting: deque[tuple[int, int]] = deque()
+        """Of pieces that may not leave yet: where each ends, normalized and as written."""
+        self._safe_end = 0
         self._window = ""
-        """The same, normalized; it begins at `_norm_base`."""
+        """What is kept, normalized; it begins at `_norm_base`."""
         self._norm_base = self._norm_end = self._raw_end = 0
         self._pending: list[tuple[int, int, Entry]] = []
         self._tail = ""
@@ -97,6 +101,7 @@ class TextScreener:
         self._pieces.append((self._raw_end, self._norm_end, text))
         self._raw_end += len(text)
         self._norm_end += len(normal)
+        self._waiting.append((self._norm_end, self._raw_end))
         keywords = rules.rules.keywords
         window = self._window = self._window + normal
         if normal:
@@ -206,12 +211,10 @@ class TextScreener:
         if self._pending:
             safe = min(safe, *[start for start, _, _ in self._pending])
         keep = max(0, safe - CONTEXT_CHARACTERS - self._rules.rules.keywords.held_back)
-        cleared, pieces = self.cleared, self._pieces
-        for at, (raw, _, text) in enumerate(pieces):
-            following = pieces[at + 1][1] if at + 1 < len(pieces) else self._norm_end
-            if following > safe:
-                break
-            cleared = max(cleared, raw + len(text))
+        cleared, pieces, waiting = self.cleared, self._pieces, self._waiting
+        while waiting and waiting[0][0] <= safe:
+            self._safe_end = waiting.popleft()[1]
+        cleared = max(cleared, self._safe_end)
         while len(pieces) > 1 and pieces[1][1] <= keep:
             pieces.popleft()
         first = pieces[0][1]
