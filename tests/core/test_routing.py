@@ -31,6 +31,7 @@ from tokenschain.core.routing.health import (
 from tokenschain.core.routing.regions import round_trip_s
 from tokenschain.core.routing.selection import (
     MANY,
+    NO_DEADLINE,
     Endpoint,
     Need,
     decide,
@@ -289,7 +290,7 @@ def test_who_would_wait_too_long_is_refused_at_once() -> None:
     queue: AdmissionQueue[str] = AdmissionQueue(Service())
     taken = []
     for second in range(60):  # two a second come, one a second gets a place
-        taken += [queue.add(wait(Priority.INTERACTIVE, "a", second, 1_000)) for _ in range(2)]
+        taken += [queue.add(wait(Priority.INTERACTIVE, "a", second, second + 2)) for _ in range(2)]
         head = queue.head(second)
         assert head is not None
         queue.take(head, second)
@@ -582,3 +583,95 @@ def test_the_last_one_is_left_as_soon_as_another_is_better() -> None:
         last.begin(10)
         chosen.append(last.name)
     assert len(set(chosen)) > 50 and max(map(chosen.count, set(chosen))) <= 8
+
+
+# --- admission by the first token expected ------------------------------------------------
+
+
+def test_promised_places_bring_their_prompts() -> None:
+    busy, idle = endpoint("busy", base_s=0.01), endpoint("idle", base_s=0.01)
+    for _ in range(4):
+        busy.promise(8_000)
+    assert busy.reserved == 4 and busy.prefill_tokens == 32_000
+    decision = decide([busy, idle], NEED, POLICIES["balanced"], 0.0, lambda: 0.5)
+    assert decision.endpoint is idle and ("busy", "behind") in decision.filtered
+    busy.withdraw(8_000)
+    assert busy.begin(8_000) == 8_000, "those promised later come after it"
+
+
+def test_a_call_that_has_waited_goes_only_where_it_is_in_time() -> None:
+    one, two = endpoint("one", base_s=0.01), endpoint("two", base_s=0.01)
+    for each in (one, two):
+        each.begin(3_000)
+    fresh = decide([one, two], NEED, POLICIES["balanced"], 0.0, lambda: 0.5)
+    assert fresh.endpoint is not None
+    waited_s = NEED.slo_s - 0.1
+    late = decide([one, two], NEED, POLICIES["balanced"], 0.0, lambda: 0.5, waited_s=waited_s)
+    assert late.endpoint is None and {why for _, why in late.filtered} == {"late"}
+    kept = decide([one, two], NEED, POLICIES["balanced"], 0.0, lambda: 0.5, waited_s=NO_DEADLINE)
+    assert kept.endpoint is not None, "better late than never"
+
+
+def test_a_prompt_that_is_late_everywhere_is_not_kept_waiting() -> None:
+    long = structs.replace(NEED, prompt_tokens=100_000, slo_s=2.0)
+    decision = decide(
+        [endpoint("one"), endpoint("two")], long, POLICIES["balanced"], 0.0, lambda: 0.5
+    )
+    assert decision.endpoint is not None
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 40_000), st.floats(0.01, 1.0)), min_size=2, max_size=8),
+    st.integers(1, 40_000),
+    st.floats(0, 4),
+)
+def test_nobody_is_sent_where_the_prompts_before_it_make_it_late(
+    given_: list[tuple[int, float]], tokens: int, waited_s: float
+) -> None:
+    endpoints = [endpoint(str(n), base_s=base) for n, (_, base) in enumerate(given_)]
+    for each, (ahead, _) in zip(endpoints, given_, strict=True):
+        if ahead:
+            each.begin(ahead)
+    need = structs.replace(NEED, prompt_tokens=tokens, slo_s=2.0 + 1e-4 * tokens)
+    chosen = decide(
+        endpoints, need, POLICIES["balanced"], 0.0, lambda: 0.5, waited_s=waited_s
+    ).endpoint
+    hopeless = all(each.alone_s(need) > need.slo_s for each in endpoints)
+    if chosen is not None and chosen.prefill_tokens and not hopeless:
+        expected_s = chosen.alone_s(need) + chosen.backlog_s
+        assert waited_s + expected_s <= need.slo_s + 1e-9
+
+
+def test_what_a_prompt_takes_is_learned_whoever_is_ahead_and_long_or_short() -> None:
+    rng = random.Random(3)
+    learned = endpoint("learned", base_s=0.02)
+    now = 0.0
+    for _ in range(300):
+        now += 1.0
+        sizes = [rng.choice((50, 900, 4_000, 20_000)) for _ in range(rng.randrange(1, 5))]
+        aheads = [learned.begin(size) for size in sizes]
+        for size, ahead in zip(sizes, aheads, strict=True):
+            learned.spoke(size, ahead, 0.05 + 6e-5 * ahead, now)
+            learned.ended(size, 0, 0.0, 1.0)
+    need = structs.replace(NEED, prompt_tokens=30_000)
+    assert learned.first_token_s(need, now + 60) == pytest.approx(0.05 + 1.8, rel=0.35)
+    learned.begin(40_000)
+    assert learned.first_token_s(need, now + 60) == pytest.approx(0.05 + 4.2, rel=0.35)
+
+
+def test_others_may_go_before_a_call_that_finds_no_room() -> None:
+    queue: AdmissionQueue[str] = AdmissionQueue(Service())
+    first, second = wait(Priority.INTERACTIVE, deadline=1), wait(Priority.INTERACTIVE, deadline=2)
+    assert queue.add(first) and queue.add(second)
+    assert queue.head(0.0) is first
+    assert queue.head(0.0, [first]) is second
+    assert queue.head(0.0, [first, second]) is None
+
+
+def test_a_queue_that_ran_empty_says_nothing_of_the_next_burst() -> None:
+    queue: AdmissionQueue[str] = AdmissionQueue(Service())
+    for second in range(20):
+        one = wait(Priority.INTERACTIVE, "a", second, second + 2)
+        assert queue.add(one)
+        queue.take(one, second)
+    assert all(queue.add(wait(Priority.INTERACTIVE, "a", 30, 32)) for _ in range(50))

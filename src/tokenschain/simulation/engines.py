@@ -103,6 +103,10 @@ class Engine:
         self._iteration = 0
         self._count = 0
         self._busy = False
+        self._step_ends_at = 0.0
+        self._prefilled: list[_Job] = []
+        self.coming: dict[object, tuple[int, int]] = {}
+        """Fresh prompt tokens and output tokens of calls that are on the way here."""
         self._prefixes: OrderedDict[int, None] = OrderedDict()
         self._minute: deque[float] = deque()
         self.served = 0
@@ -136,17 +140,44 @@ class Engine:
 
     def cached(self, blocks: tuple[int, ...], block_tokens: int, prompt: int) -> int:
         """Tokens of the prompt that are in its prefix cache; the rest is from now on."""
-        hit = 0
-        for block in blocks:
-            if block not in self._prefixes:
-                break
-            hit += 1
+        hit = self.known(blocks, block_tokens, prompt)
         for block in blocks:
             self._prefixes[block] = None
             self._prefixes.move_to_end(block)
         while len(self._prefixes) > PREFIX_BLOCKS_MAX:
             self._prefixes.popitem(last=False)
-        return min(hit * block_tokens, max(0, prompt - 1))
+        return hit
+
+    def known(self, blocks: tuple[int, ...], block_tokens: int, prompt: int) -> int:
+        """Tokens of the prompt that are in its prefix cache now."""
+        hits = 0
+        for block in blocks:
+            if block not in self._prefixes:
+                break
+            hits += 1
+        return min(hits * block_tokens, max(0, prompt - 1))
+
+    def first_token_s(self, prompt: int, output: int, now: float) -> float:
+        """How long a call's first token would take from here: what only the engine itself can
+        know, since it sees the calls of all gateways."""
+        curve = self.machine.curve
+        took_ms = 1e3 * max(0.0, self._step_ends_at - now) if self._busy else 0.0
+        iteration = self._iteration + self._busy
+        ends = [end for end, _, _ in self._running]
+        ends += [iteration + max(1, job.output - 1) for job in self._prefilled]
+        heapq.heapify(ends)
+        ahead = [(job.prompt, job.output) for job in self._waiting]
+        for fresh, answer in (*ahead, *self.coming.values(), (prompt, output)):
+            while ends and (ends[0] <= iteration or len(ends) >= curve.calls_max):
+                end = heapq.heappop(ends)
+                took_ms += max(0, end - iteration) * curve.step(len(ends) + 1)
+                iteration = max(iteration, end)
+            took_ms += curve.prefill_ms + curve.prefill_ms_per_token * fresh
+            took_ms += curve.step(len(ends)) if ends else 0.0
+            iteration += 1
+            heapq.heappush(ends, iteration + max(1, answer - 1))
+        slow = 10 if self.fault(now) == "slow" else 1
+        return slow * took_ms / 1e3 + self.machine.round_trip_s
 
     def submit(self, prompt: int, output: int) -> _Job:
         """Queue a call in the engine; its futures tell of the first and the last token."""
@@ -185,10 +216,12 @@ class Engine:
             took_ms *= 10
         self.busy_s += took_ms / 1e3
         self.tokens += batch
+        self._step_ends_at, self._prefilled = now + took_ms / 1e3, prefilled
         loop.call_later(took_ms / 1e3, self._stepped, prefilled)
 
     def _stepped(self, prefilled: list[_Job]) -> None:
         self._iteration += 1
+        self._prefilled = []
         while self._running and self._running[0][0] <= self._iteration:
             _, _, job = heapq.heappop(self._running)
             self.served += 1

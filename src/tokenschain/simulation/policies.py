@@ -8,6 +8,7 @@ from collections.abc import Callable, Set
 from typing import Any
 
 from tokenschain.core.call import Call
+from tokenschain.core.errors import ApiError
 from tokenschain.core.routing.selection import Decision, Endpoint, Need
 from tokenschain.core.snapshot import Plan
 from tokenschain.core.tenancy import KeyGrant
@@ -16,6 +17,7 @@ from tokenschain.gateway.dispatch.router import ALL_TRIED, Router
 NO_LIMIT = 1_000_000_000
 RIF_QUANTILE = 0.8
 """Prequal's hot-cold threshold (NSDI 2024: 0.6 to 0.9)."""
+ALL_SEEING = "all-seeing"
 _Pick = Callable[["Baseline", list[Endpoint], Need, float], Endpoint]
 
 
@@ -31,7 +33,13 @@ class Baseline(Router):
         self.rng = given[3]
 
     def place(
-        self, call: Call, caller: KeyGrant, plan: Plan, need: Need, tried: Set[Endpoint]
+        self,
+        call: Call,
+        caller: KeyGrant,
+        plan: Plan,
+        need: Need,
+        tried: Set[Endpoint],
+        waited_s: float = 0.0,
     ) -> Decision:
         now = self._clock()
         endpoints = [e for e in self.endpoints(plan) if e not in tried]
@@ -50,6 +58,34 @@ class Baseline(Router):
         """Mean of the last first-token times, seconds; 0 when there are none."""
         seen = list(self.samples.get(endpoint, ()))[-last:]
         return sum(seen) / len(seen) if seen else 0.0
+
+
+class AllSeeing(Baseline):
+    """A greedy router that sees what is in the engines: the first token that comes soonest, and
+    429 where that is too late. No gateway can know as much; the distance is the cost of that."""
+
+    def __init__(self, expected_s: Callable[[Call, Endpoint], float], *given: Any) -> None:
+        super().__init__(_round_robin, *given)
+        self._expected_s = expected_s
+
+    def place(
+        self,
+        call: Call,
+        caller: KeyGrant,
+        plan: Plan,
+        need: Need,
+        tried: Set[Endpoint],
+        waited_s: float = 0.0,
+    ) -> Decision:
+        now = self._clock()
+        left = [e for e in self.endpoints(plan) if e not in tried]
+        up = [e for e in left if e.health.allows(now)] or left
+        if not up:
+            return Decision(None, ALL_TRIED, 1.0, (), ())
+        first_s, _, best = min((self._expected_s(call, e), n, e) for n, e in enumerate(up))
+        if first_s > need.slo_s and not tried:
+            raise ApiError("overloaded", "No engine would speak in time.")
+        return Decision(best, ALL_SEEING, 1.0, (), ())
 
 
 def _round_robin(self: Baseline, up: list[Endpoint], need: Need, now: float) -> Endpoint:

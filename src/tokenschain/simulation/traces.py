@@ -179,6 +179,37 @@ def flash_sale(
     return [arrival._replace(at_s=moved(arrival.at_s)) for arrival in trace]
 
 
+def gamma_gaps(trace: list[Arrival], cv: float, seed: int) -> list[Arrival]:
+    """The same calls at the same mean rate, the time between two of them drawn from a gamma
+    distribution: bursts above a coefficient of variation of 1 (Poisson), even below."""
+    rng = random.Random(seed)  # noqa: S311  # nosec B311  # to be repeated
+    mean_s = trace[-1].at_s / max(1, len(trace) - 1)
+    now, found = 0.0, []
+    for arrival in trace:
+        found.append(arrival._replace(at_s=now))
+        now += rng.gammavariate(1 / cv**2, mean_s * cv**2)
+    return at_rate(found, len(trace) / max(trace[-1].at_s, 1e-9))
+
+
+def on_off(
+    trace: list[Arrival], seed: int, on_share: float = 0.25, on_s: float = 8.0
+) -> list[Arrival]:
+    """The same calls at the same mean rate, all of them within times of a mean length `on_s` that
+    are a share of the whole; Poisson within them, nothing between."""
+    rng = random.Random(seed)  # noqa: S311  # nosec B311  # to be repeated
+    rate = (len(trace) - 1) / max(trace[-1].at_s, 1e-9) / on_share
+    now, left_s, found = 0.0, rng.expovariate(1 / on_s), []
+    for arrival in trace:
+        found.append(arrival._replace(at_s=now))
+        gap_s = rng.expovariate(rate)
+        while gap_s > left_s:
+            gap_s -= left_s
+            now += left_s + rng.expovariate(on_share / (on_s * (1 - on_share)))
+            left_s = rng.expovariate(1 / on_s)
+        now, left_s = now + gap_s, left_s - gap_s
+    return at_rate(found, len(trace) / max(trace[-1].at_s, 1e-9))
+
+
 def with_bulk(trace: Iterable[Arrival], bulk: list[Arrival]) -> list[Arrival]:
     """Two traces on top of each other, the second as bulk of another tenant."""
     marked = [a._replace(priority="bulk", tenant="b") for a in bulk]

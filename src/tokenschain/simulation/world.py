@@ -24,6 +24,8 @@ from tokenschain.core.pricing.catalog import (
     PriceTier,
     Usage,
 )
+from tokenschain.core.routing.selection import Endpoint
+from tokenschain.core.routing.shared_load import Row, SharedLoad
 from tokenschain.core.snapshot import (
     Candidate,
     ModelRoute,
@@ -35,6 +37,7 @@ from tokenschain.core.snapshot import (
 )
 from tokenschain.core.tenancy import KeyGrant
 from tokenschain.gateway.dispatch.dispatcher import Dispatch
+from tokenschain.gateway.dispatch.health_sharing import TELL_S
 from tokenschain.gateway.dispatch.router import Router
 from tokenschain.gateway.pipeline import Steps, serve
 from tokenschain.simulation.clock import VirtualLoop, run
@@ -47,7 +50,7 @@ from tokenschain.simulation.engines import (
     Outage,
     calls_per_s,
 )
-from tokenschain.simulation.policies import BASELINES, Baseline
+from tokenschain.simulation.policies import ALL_SEEING, BASELINES, AllSeeing, Baseline
 from tokenschain.simulation.traces import Arrival
 
 MODEL = "model"
@@ -64,6 +67,8 @@ CLOUDS = (
 SLO_S = 2.0
 _BYTES_PER_TOKEN = 4
 _REFUSED_S = 0.002
+NEWS_S = 0.002
+"""From one gateway to another, by way of Redis."""
 
 
 class SimulatedCall(NamedTuple):
@@ -89,6 +94,8 @@ class Setup(NamedTuple):
     faults: Sequence[Outage] = ()
     replicas: int = REPLICAS
     slo_s: float = SLO_S
+    shares_load: bool = True
+    """Whether gateways tell each other their load, as they do where there is a Redis."""
 
 
 def capacity(machines: Sequence[Machine], trace: Sequence[Arrival]) -> float:
@@ -140,9 +147,11 @@ class _World:
         for fault in setup.faults:
             self.engines[fault.machine].faults.append(fault)
         self.seen: list[SimulatedCall] = []
+        self._loads: list[SharedLoad] = []
         self._gateways = [self._gateway() for _ in range(setup.replicas)]
 
     async def run(self) -> list[SimulatedCall]:
+        telling = asyncio.ensure_future(self._tell_loads()) if self._setup.shares_load else None
         async with asyncio.TaskGroup() as tasks:
             for number, arrival in enumerate(self._setup.trace):
                 wait_s = arrival.at_s - self._loop.now
@@ -150,13 +159,32 @@ class _World:
                     await asyncio.sleep(wait_s)
                 steps = self._gateways[number % len(self._gateways)]
                 tasks.create_task(self._call(number, arrival, steps))
+        if telling is not None:
+            telling.cancel()
         return self.seen
+
+    async def _tell_loads(self) -> None:
+        """As `gateway.dispatch.health_sharing` does, by way of Redis."""
+        while len(self._loads) > 1:
+            for number, load in enumerate(self._loads):
+                rows = load.changes(self._loop.now)
+                if rows:
+                    self._loop.call_later(NEWS_S, self._hear_load, number, rows)
+            await asyncio.sleep(TELL_S)
+
+    def _hear_load(self, teller: int, rows: list[Row]) -> None:
+        for number, load in enumerate(self._loads):
+            if number != teller:
+                load.heard(str(teller), rows, self._loop.now)
 
     def _gateway(self) -> Steps:
         setup = self._setup
         given = (Served(self._snapshot()), self._clock, self._clock, self._random.random)
         pick = BASELINES.get(setup.policy)
         router = Router(*given) if pick is None else Baseline(pick, *given)
+        if setup.policy == ALL_SEEING:
+            router = AllSeeing(self._first_token_s, *given)
+        self._loads.append(SharedLoad(lambda: router.endpoints_by_key))
         upstreams = _Upstreams(self)
         dispatch = Dispatch(router, upstreams, self._clock, self._random.random, silent)
         upstreams.baseline = router if isinstance(router, Baseline) else None
@@ -165,6 +193,16 @@ class _World:
 
     def _clock(self) -> float:
         return self._loop.now
+
+    def _first_token_s(self, call: Call, endpoint: Endpoint) -> float:
+        """What is in an engine, for who may see it."""
+        writer = call.writer
+        assert isinstance(writer, _Writer)
+        arrival, engine = writer.arrival, self.engines[endpoint.name]
+        cached = engine.known(arrival.blocks, arrival.block_tokens, arrival.prompt_tokens)
+        return engine.first_token_s(
+            arrival.prompt_tokens - cached, arrival.output_tokens, self._loop.now
+        )
 
     def _snapshot(self) -> Snapshot:
         upstreams, offers = {}, []
@@ -183,7 +221,8 @@ class _World:
                 int(fresh * machine.cached_share),
             )
             offers.append(Offer(machine.name, MODEL, Price("CNY", (tier,), "simulated")))
-        policy = "balanced" if self._setup.policy in BASELINES else self._setup.policy
+        of_ours = self._setup.policy not in (*BASELINES, ALL_SEEING)
+        policy = self._setup.policy if of_ours else "balanced"
         rules = Routing(policy=policy, first_token_slo_s=self._setup.slo_s, region="cn-shanghai")
         models = {MODEL: ModelRoute(MODEL, "chat", tuple(offers))}
         return Snapshot("1", upstreams, models, rules)
@@ -302,9 +341,14 @@ class _Upstreams:
         attempt = Attempt(candidate, loop.time())
         call.attempts.append(attempt)
         done = said.tokens if said is not None else 0
+        prompt = arrival.prompt_tokens + done
+        fresh = prompt - engine.known(arrival.blocks, arrival.block_tokens, prompt)
+        engine.coming[attempt] = fresh, arrival.output_tokens - done
         try:
-            await self._arrive(engine, candidate)
-            prompt = arrival.prompt_tokens + done
+            try:
+                await self._arrive(engine, candidate)
+            finally:
+                del engine.coming[attempt]
             cached = engine.cached(arrival.blocks, arrival.block_tokens, prompt)
             job = engine.submit(prompt - cached, arrival.output_tokens - done)
             try:

@@ -23,6 +23,7 @@ from tokenschain.core.moderation.library import RuleLibrary
 from tokenschain.core.redaction import Redactor
 from tokenschain.core.routing.admission import Priority
 from tokenschain.core.routing.health import Health
+from tokenschain.core.routing.shared_load import SharedLoad
 from tokenschain.core.snapshot import Served, Snapshot, Upstream
 from tokenschain.gateway.api.app import ApiSettings, Gateway
 from tokenschain.gateway.auth import KeyAuth
@@ -230,6 +231,7 @@ class GatewayWorker:
                 self._report,
                 self._name,
                 self._upstreams.heard,
+                SharedLoad(lambda: self._router.endpoints_by_key),
             )
             self._dispatch.health.publish = self._shared.publish
 

@@ -8,7 +8,7 @@ a clock; times are seconds on any one clock.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from enum import IntEnum
 from typing import Generic, TypeVar
 
@@ -66,7 +66,7 @@ class ClassRule(msgspec.Struct, frozen=True):
 
 RULES = {
     Priority.SYSTEM: ClassRule(1.0, 5.0, 5.0),
-    Priority.INTERACTIVE: ClassRule(1.0, 2.0, 5.0),
+    Priority.INTERACTIVE: ClassRule(1.0, 4.0, 5.0),
     Priority.DEFAULT: ClassRule(0.95, 5.0, 30.0),
     Priority.BULK: ClassRule(0.4, 300.0, 120.0),
 }
@@ -233,7 +233,9 @@ class AdmissionQueue(Generic[T]):
     def add(self, waiting: Waiting[T]) -> bool:
         """Queue a call; False when it would wait too long or the queue is full."""
         rule = RULES[waiting.priority]
-        allowed = min(rule.wait_max_s, waiting.deadline - waiting.since)
+        allowed = waiting.deadline - waiting.since
+        if waiting.priority is not Priority.INTERACTIVE:
+            allowed = min(rule.wait_max_s, allowed)
         if self._count >= QUEUE_CALLS_MAX or self.wait_s(waiting.priority) > allowed:
             return False
         tenants = self._waiting[waiting.priority]
@@ -253,13 +255,20 @@ class AdmissionQueue(Generic[T]):
         if waiting in line:
             line.remove(waiting)
             self._forget(waiting.priority, waiting.tenant)
+            if not self._count:
+                self._drained_at = 0.0
 
-    def head(self, now: float) -> Waiting[T] | None:
-        """Who goes next, without taking it."""
+    def head(self, now: float, passed: Collection[Waiting[T]] = ()) -> Waiting[T] | None:
+        """Who goes next, without taking it.
+
+        Args:
+            passed: those for whom there is no room where they could be in time; others may go
+                before them.
+        """
         starved: Waiting[T] | None = None
         first: Waiting[T] | None = None
         for priority in Priority:
-            best = self._head_of(priority, now)
+            best = self._head_of(priority, now, passed)
             if best is None:
                 continue
             first = first or best
@@ -271,13 +280,14 @@ class AdmissionQueue(Generic[T]):
 
     def take(self, waiting: Waiting[T], now: float) -> None:
         """The head gets its place."""
+        drained_at = self._drained_at
         self.remove(waiting)
         self._grouped = self._grouped + 1 if waiting.prefix == self._prefix else 0
         self._prefix = waiting.prefix
-        if self._drained_at:
-            gap = min(now - self._drained_at, 1.0)
+        if drained_at:
+            gap = min(now - drained_at, 1.0)
             self._drain_s += 0.1 * (gap - self._drain_s)
-        self._drained_at = now
+        self._drained_at = now if self._count else 0.0
 
     def shed(self, now: float) -> Waiting[T] | None:
         """Load shedding, so that the others meet their deadlines: CoDel (RFC 8289), applied to
@@ -295,21 +305,27 @@ class AdmissionQueue(Generic[T]):
         self._next_drop = now + CODEL_INTERVAL_S / math.sqrt(self._dropping)
         for priority in reversed(Priority):
             lines = self._waiting[priority]
-            if lines and priority is not Priority.BULK:
+            if lines and priority is Priority.DEFAULT:
                 victim = max((line[-1] for line in lines.values()), key=lambda w: w.since)
                 self.remove(victim)
                 return victim
         return None
 
-    def _head_of(self, priority: Priority, now: float) -> Waiting[T] | None:
-        heads = (line[0] for line in self._waiting[priority].values())
+    def _head_of(
+        self, priority: Priority, now: float, passed: Collection[Waiting[T]]
+    ) -> Waiting[T] | None:
         served = self._service.of
+        lines = self._waiting[priority].values()
+        heads: Iterable[Waiting[T]] = (line[0] for line in lines)
+        if passed:
+            left = (next((w for w in line if w not in passed), None) for line in lines)
+            heads = [one for one in left if one is not None]
         first = min(
             heads, key=lambda w: (served(w.tenant) // FAIRNESS_TOKENS, w.deadline), default=None
         )
         if first is None or priority < Priority.DEFAULT:
             return first
-        return self._alike(first, now) or first
+        return first if passed else self._alike(first, now) or first
 
     def _alike(self, first: Waiting[T], now: float) -> Waiting[T] | None:
         """Who begins as the last one did, of the tenant whose turn it is and soon in turn."""

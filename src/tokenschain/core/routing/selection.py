@@ -27,7 +27,19 @@ PEAK_DECAY_S = 10.0
 PER_TOKEN_PRIOR_S = 1e-4
 """Prefill of a prompt token before anything was measured: between an H100 and an A100 under a
 70B model (Splitwise). Without it the first burst would all go to the cheapest."""
-IDLE_GAIN = 0.005
+LEARNED, LEARNED_TOKENS_2 = 0.1, 1e6
+"""Of an error, a sample mends this share of the time a prompt token takes; much less where it is
+of far fewer than 1,000 tokens (the square), whose fixed costs would be taken for theirs."""
+BASE_FALL, BASE_RISE = 0.2, 1.005
+"""The base falls by this share of what a sample was faster, and else creeps up, so that it can be
+learned anew."""
+UNSEEN_GAIN, UNSEEN_DECAY_S, UNSEEN_MIN_S = 0.3, 2.0, 0.01
+"""What the calls known do not explain is averaged over few samples and forgotten in seconds."""
+OWN_SHARE = 0.5
+"""A prompt that takes this share of the time left makes itself late; a shorter one only what is
+before it does: where nothing is, it is no use to keep it waiting."""
+NO_DEADLINE = -math.inf
+"""Of a call that waits: better late than never."""
 MANY = 8
 """Of more candidates, few are looked at: the one that was best the last time and two others
 (power of d choices with a memory: Mitzenmacher, Prabhakar and Shah, 2002)."""
@@ -77,9 +89,9 @@ class Endpoint:
     """One offer at one upstream, with what this process knows of it."""
 
     __slots__ = (
-        "_base_s", "_idle_per_token_s", "_measured", "_per_token_s", "_sizes", "candidate",
-        "concurrency_limit", "health", "inflight", "name", "prefill_tokens",
-        "reserved", "token_s", "usd_cny",
+        "_base_s", "_idle_per_token_s", "_measured", "_per_token_s", "_sizes", "_unseen",
+        "candidate", "concurrency_limit", "elsewhere_tokens", "health", "inflight", "name",
+        "others", "prefill_tokens", "promised_tokens", "reserved", "token_s", "usd_cny",
     )  # fmt: skip
 
     def __init__(
@@ -99,12 +111,19 @@ class Endpoint:
         self.inflight = 0
         self.reserved = 0
         """Places promised to calls that are about to go."""
-        self.prefill_tokens = 0.0
-        """Prompt tokens sent that no first token has come for yet."""
+        self.others = 0
+        """Gateways that tell what they have sent there."""
+        self.elsewhere_tokens = 0
+        """Of those, what other gateways sent; see `core.routing.shared_load`."""
+        self.prefill_tokens = self.promised_tokens = 0.0
+        """Prompt tokens sent, promised a place or sent by other gateways, that no first token has
+        come for yet."""
         self.token_s = 0.0
         """Time between two tokens, recent average; 0 when not known."""
         self._base_s = base_s
         self._per_token_s = self._idle_per_token_s = PER_TOKEN_PRIOR_S
+        self._unseen = (0.0, 0.0)
+        """Seconds that first tokens came later than the calls known explain, and when that was."""
         self._measured = False
         self._sizes = [_UNSEEN] * (len(BUCKETS) + 1)
 
@@ -170,27 +189,59 @@ class Endpoint:
 
     # --- what is learned ----------------------------------------------------------
 
+    def send_elsewhere(self, prompt_tokens: int) -> None:
+        """So many prompt tokens other gateways have sent there."""
+        self.prefill_tokens += prompt_tokens - self.elsewhere_tokens
+        self.elsewhere_tokens = prompt_tokens
+
+    def promise(self, prompt_tokens: int) -> None:
+        """A call gets a place that is about to go there: others see it as if it had."""
+        self.reserved += 1
+        self.promised_tokens += prompt_tokens
+        self.prefill_tokens += prompt_tokens
+
+    def withdraw(self, prompt_tokens: int) -> None:
+        """The promised place is taken now, or not needed."""
+        self.reserved -= 1
+        self.promised_tokens -= prompt_tokens
+        self.prefill_tokens -= prompt_tokens
+
     def begin(self, prompt_tokens: int) -> float:
         """A call goes there; gives the prompt tokens ahead of its first token."""
         self.inflight += 1
         self.prefill_tokens += prompt_tokens
+        ahead = self.prefill_tokens - self.promised_tokens
+        if self.others:
+            # Until they tell, they are taken to do the same: calls are spread evenly over gateways.
+            self.prefill_tokens += self.others * prompt_tokens
+            self.elsewhere_tokens += self.others * prompt_tokens
         if self.health.is_open:
             self.health.begin()  # the trial
-        return self.prefill_tokens
+        return ahead
 
     def spoke(self, prompt_tokens: int, ahead: float, took_s: float, now: float) -> None:
         """The first token came."""
         self.prefill_tokens -= prompt_tokens
-        base = self._base_s
-        # The base is the fastest seen, and creeps up so that it can be learned anew.
-        self._base_s = min(took_s, base * 1.005) if self._measured else took_s
-        self._measured = True
-        per_token = max(0.0, took_s - self._base_s) / max(1, ahead)
-        self._per_token_s += 0.1 * (per_token - self._per_token_s)
-        if ahead >= BUCKETS[0]:
-            # Falls as fast as the mean does, rises far slower: what the good moments show.
-            gain = 0.1 if per_token < self._idle_per_token_s else IDLE_GAIN
-            self._idle_per_token_s += gain * (per_token - self._idle_per_token_s)
+        own, before = prompt_tokens, ahead - prompt_tokens
+        idle_s, base = self._idle_per_token_s * own, self._base_s
+        late_s = took_s - base - idle_s
+        # Normalised least mean squares: of its own tokens where it was alone, else of the others'.
+        if before > 0:
+            late_s -= self._per_token_s * before
+            mended = LEARNED * before * late_s / (before * before + LEARNED_TOKENS_2)
+            self._per_token_s = max(0.0, self._per_token_s + mended)
+        else:
+            mended = LEARNED * own * late_s / (own * own + LEARNED_TOKENS_2)
+            self._idle_per_token_s = max(0.0, self._idle_per_token_s + mended)
+        if not self._measured:
+            self._measured, self._base_s, late_s = True, max(base, base + late_s), 0.0
+        elif late_s < 0.0:
+            self._base_s = max(0.0, base + BASE_FALL * late_s)
+        else:
+            self._base_s = base * BASE_RISE
+        unseen, since = self._unseen
+        unseen *= math.exp((since - now) / UNSEEN_DECAY_S)
+        self._unseen = max(0.0, unseen + UNSEEN_GAIN * (late_s - unseen)), now
         at = bucket_of(prompt_tokens)
         peak, since = self._sizes[at][:2]
         if took_s < peak:
@@ -226,6 +277,11 @@ class Endpoint:
         if spoke_s > 0 and tokens >= TOKENS_TIMED_MIN:
             each = spoke_s / (tokens - 1)
             self.token_s += (each - self.token_s) * (0.1 if self.token_s else 1.0)
+
+
+def fresh_tokens(need: Need, decision: Decision) -> int:
+    """Prompt tokens that the chosen upstream is expected to work off for a call."""
+    return max(0, need.prompt_tokens - decision.cached_tokens)
 
 
 def bucket_of(prompt_tokens: int) -> int:
@@ -288,6 +344,7 @@ def decide(
     affinity: Affinity = NO_AFFINITY,
     explore: float = 0.0,
     last: Endpoint | None = None,
+    waited_s: float = 0.0,
 ) -> Decision:
     """Choose where a call goes.
 
@@ -296,6 +353,7 @@ def decide(
         affinity: makes those cheaper and faster that have the beginning in their cache.
         explore: share of calls that go to any upstream in time, so that estimates stay fresh.
         last: of the endpoints, the one that was chosen the last time.
+        waited_s: as for `weigh`.
     """
     filtered: list[tuple[str, str]] = []
     some, slo_s = endpoints, policy.slo_share * need.slo_s
@@ -303,16 +361,13 @@ def decide(
         some = _drawn(endpoints, random(), last)
         if affinity:
             some += [e for e in affinity if e in endpoints and e not in some]
-    weighed, cheapest, all_in_time = weigh(some, need, slo_s, now, affinity, filtered)
+    weighed, cheapest, all_in_time = weigh(some, need, slo_s, now, affinity, filtered, waited_s)
     if not weighed:
-        if some is not endpoints:
-            filtered.clear()
-            weighed, cheapest, all_in_time = weigh(endpoints, need, slo_s, now, affinity, filtered)
+        weighed, cheapest, all_in_time = _weigh_all(
+            some, endpoints, need, slo_s, now, affinity, filtered, waited_s
+        )
         if not weighed:
-            some = _least_sick(endpoints, now)
-            if not some:
-                return Decision(None, "no room", 1.0, (), filtered)
-            weighed, cheapest, all_in_time = weigh(some, need, slo_s, now, affinity)
+            return Decision(None, "no room", 1.0, (), filtered)
     if policy.by_zone:
         weighed = _most_trusted(weighed, filtered)
         cheapest, all_in_time = 0.0, False
@@ -338,6 +393,30 @@ def decide(
         else:
             best = min(in_time, key=lambda row: (row[2] * (1 + row[3]), row[1]))
     return Decision(best[0], reason, propensity, weighed, filtered, best[5], (), obvious)
+
+
+def _weigh_all(
+    some: Sequence[Endpoint],
+    endpoints: Sequence[Endpoint],
+    need: Need,
+    slo_s: float,
+    now: float,
+    affinity: Affinity,
+    filtered: list[tuple[str, str]],
+    waited_s: float,
+) -> tuple[list[Weighed], float, bool]:
+    """Look further, where none of those looked at takes the call."""
+    found: tuple[list[Weighed], float, bool] = ([], 0.0, False)
+    if some is not endpoints:
+        filtered.clear()
+        found = weigh(endpoints, need, slo_s, now, affinity, filtered, waited_s)
+    if not found[0] and need.load_max >= 1 and all(e.alone_s(need) > need.slo_s for e in endpoints):
+        # It would be late wherever it goes, were it alone there: no use to keep it waiting.
+        filtered.clear()
+        found = weigh(endpoints, need, slo_s, now, affinity, filtered, NO_DEADLINE)
+    if not found[0] and (least := _least_sick(endpoints, now)):
+        found = weigh(least, need, slo_s, now, affinity)
+    return found
 
 
 def _expected_wait(row: Weighed) -> float:
@@ -387,38 +466,35 @@ def weigh(
     now: float,
     affinity: Affinity = NO_AFFINITY,
     filtered: list[tuple[str, str]] | None = None,
+    waited_s: float = 0.0,
 ) -> tuple[list[Weighed], float, bool]:
     """What is expected of upstreams, were the call to go there; with what the cheapest of them
-    costs, and whether all are in time.
-
-    Each call does this for each of its candidates: one flat loop takes half of what a method of
-    each would.
+    costs, and whether all are in time. One flat loop takes half of what a method of each would.
 
     Args:
         slo_s: until when the first token must come.
         filtered: takes those that cannot take the call now, each with why; None: all are weighed.
+        waited_s: what of the promised time is over; `NO_DEADLINE`: better late than refused.
     """
-    tokens, fresh, output_tokens = (
-        need.prompt_tokens, float(need.prompt_tokens), float(need.output_tokens),
-    )  # fmt: skip
+    tokens, fresh = need.prompt_tokens, float(need.prompt_tokens)
+    output_tokens = float(need.output_tokens)
     at_s, load_max, bucket, cached = need.now_s, need.load_max, need.bucket, 0
+    left_s = need.slo_s - waited_s if load_max >= 1 else math.inf
     # Behind with prompts means nothing where there is no other to take them.
-    backlog_max_s = math.inf
-    if len(endpoints) > 1:
-        backlog_max_s = BACKLOG_SLO_MAX * need.slo_s * load_max * load_max * load_max
+    alone = len(endpoints) == 1
+    backlog_max_s = math.inf if alone else BACKLOG_SLO_MAX * need.slo_s * load_max**3
     weighed: list[Weighed] = []
     cheapest, all_in_time = math.inf, True
     for endpoint in endpoints:
         # A share of the limit, as comparing a count with a float takes five times as long.
         load = (endpoint.inflight + endpoint.reserved) / endpoint.concurrency_limit.calls
-        per_token_s = endpoint._per_token_s
-        first_s = per_token_s * endpoint.prefill_tokens  # until those that wait there are begun
+        ahead_s = endpoint._per_token_s * endpoint.prefill_tokens
         if filtered is not None:
             health = endpoint.health
             if (health.is_open or now < health.cooldown_until) and not health.allows(now):
                 filtered.append((endpoint.name, health.state(now)))
                 continue
-            if first_s > backlog_max_s:
+            if ahead_s > backlog_max_s:
                 filtered.append((endpoint.name, "behind"))
                 continue
         in_time = True
@@ -432,12 +508,18 @@ def weigh(
         peak_s, peak_at, fresh_rate, cached_rate, output_rate, until_s = endpoint._sizes[bucket]
         if at_s > until_s:
             _, _, fresh_rate, cached_rate, output_rate, _ = endpoint._priced_anew(need)
-        first_s += endpoint._base_s + per_token_s * fresh
         cost = fresh * fresh_rate + output_tokens * output_rate
         if affinity:
             cached = min(affinity.get(endpoint, 0), tokens)
-            first_s -= per_token_s * cached
             cost -= cached * (fresh_rate - cached_rate)
+        own_s = endpoint._idle_per_token_s * (tokens - cached)
+        first_s = endpoint._base_s + ahead_s + own_s
+        if first_s > left_s and (ahead_s or own_s > OWN_SHARE * left_s) and filtered is not None:
+            filtered.append((endpoint.name, "late"))
+            continue
+        unseen_s, unseen_at = endpoint._unseen
+        if unseen_s > UNSEEN_MIN_S:
+            first_s += unseen_s * _exp((unseen_at - now) / UNSEEN_DECAY_S)
         if peak_s > first_s:
             peak_s *= _exp((peak_at - now) / PEAK_DECAY_S)
             first_s = peak_s if peak_s > first_s else first_s

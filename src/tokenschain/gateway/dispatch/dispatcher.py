@@ -16,7 +16,7 @@ from tokenschain.core.log_events import Reporter
 from tokenschain.core.ports import Answer, Upstreams, delivered
 from tokenschain.core.routing.admission import Priority
 from tokenschain.core.routing.health import RetryBudget
-from tokenschain.core.routing.selection import Decision, Endpoint, Need
+from tokenschain.core.routing.selection import NO_DEADLINE, Decision, Endpoint, Need
 from tokenschain.core.snapshot import Plan
 from tokenschain.core.tenancy import KeyGrant
 from tokenschain.gateway.dispatch.attempt import AttemptContext, UpstreamAttempt
@@ -105,7 +105,7 @@ class Dispatch:
         call, caller, plan, need, tried = (
             first.call, first.caller, first.plan, first.need, first.seen,
         )  # fmt: skip
-        decision = self._router.place(call, caller, plan, need, tried)
+        decision = self._router.place(call, caller, plan, need, tried, NO_DEADLINE)
         answer = await self._open_best(call, caller, plan, need, decision, tried, failure)
         assert isinstance(answer, UpstreamAttempt), "it is no stream"
         return answer
@@ -157,7 +157,7 @@ class Dispatch:
                 break
             if not budget.take(self._clock()):
                 break
-            decision = self._router.place(call, caller, plan, need, tried)
+            decision = self._router.place(call, caller, plan, need, tried, NO_DEADLINE)
         assert failure is not None, "something was tried"
         raise failure
 
@@ -253,7 +253,9 @@ class Dispatch:
         """Another upstream to ask beside the first, if one may be asked."""
         if len(tried) >= ATTEMPTS_MAX or not budget.take(self._clock()):
             return None
-        decision = self._router.place(first.call, first.caller, first.plan, first.need, tried)
+        decision = self._router.place(
+            first.call, first.caller, first.plan, first.need, tried, NO_DEADLINE
+        )
         if decision.endpoint is None:
             return None
         tried.add(decision.endpoint)
@@ -287,7 +289,9 @@ class Dispatch:
         tried = broken.seen
         same_model = _tier_of(broken)
         while True:
-            decision = self._router.place(call, broken.caller, same_model, broken.need, tried)
+            decision = self._router.place(
+                call, broken.caller, same_model, broken.need, tried, NO_DEADLINE
+            )
             if decision.endpoint is None:
                 broken.make_last()
                 if decision.reason == ALL_TRIED:

@@ -1,4 +1,4 @@
-"""Shares circuit-breaker state between gateways (Redis pub/sub), and who makes the next trial.
+"""Shares circuit-breaker state and load between gateways (Redis pub/sub), and who tries next.
 
 Decisions stay each gateway's own and never wait for this. What is told arrives within
 milliseconds or not at all; without the others a gateway finds out by itself.
@@ -15,7 +15,10 @@ import msgspec
 from tokenschain.core.backoff import Backoff
 from tokenschain.core.log_events import Reporter
 from tokenschain.core.routing.health import Health
+from tokenschain.core.routing.shared_load import Row, SharedLoad
 
+TELL_S = 0.05
+"""How often the others are told of load, where it has changed: a burst of prompts takes longer."""
 LOOK_S = 0.1
 """How often open breakers are looked at for a trial that is due."""
 TRIAL_S = 5.0
@@ -36,6 +39,16 @@ class News(msgspec.Struct, frozen=True, array_like=True):
     for_s: float = 0.0
     key: int = 0
     """The number of one of the upstream's keys; 0 when the whole upstream is meant."""
+
+
+class LoadNews(msgspec.Struct, frozen=True, array_like=True):
+    """Prompt tokens of one gateway's calls, where they have changed: `core.routing.shared_load`.
+
+    A list where other news has an upstream's name: neither can be taken for the other.
+    """
+
+    holder: str
+    rows: list[Row]
 
 
 class HealthChannel(Protocol):
@@ -66,6 +79,7 @@ class SharedHealth:
         report: Reporter,
         holder: str,
         key_heard: Callable[[str, int, str, float], None],
+        load: SharedLoad | None = None,
     ) -> None:
         """
         Args:
@@ -74,6 +88,7 @@ class SharedHealth:
             report: told when another's word opened or closed a breaker or gave it a rest, and
                 when the way to the others is lost or back.
             key_heard: told what another says of a key: upstream, number, state, for how long.
+            load: what this gateway and the others have sent; None: not shared.
         """
         self._channel = channel
         self._failures = failures
@@ -82,6 +97,7 @@ class SharedHealth:
         self._report = report
         self._holder = holder
         self._key_heard = key_heard
+        self._load = load
         self._queue: asyncio.Queue[News] = asyncio.Queue(NEWS_MAX)
         self._claims: dict[str, float] = {}
         self._backoff = Backoff(clock, RETRY_S, name="redis", report=report)
@@ -100,6 +116,7 @@ class SharedHealth:
                     group.create_task(self._publish())
                     group.create_task(self._listen())
                     group.create_task(self._claim_trials())
+                    group.create_task(self._tell_load())
             except* self._failures as errors:
                 self._alone()
                 why = str(errors.exceptions[0]) or type(errors.exceptions[0]).__name__
@@ -108,6 +125,8 @@ class SharedHealth:
     def _alone(self) -> None:
         """The others cannot be asked: each gateway makes its own trials."""
         self._claims.clear()
+        if self._load is not None:
+            self._load.alone()
         for health in self._healths().values():
             health.shares_trials, health.may_try = False, True
         while not self._queue.empty():
@@ -127,6 +146,8 @@ class SharedHealth:
         async for message in self._channel.listen():
             self._backoff.answered()
             if not message:
+                continue
+            if self._heard_load(message):
                 continue
             try:
                 news = msgspec.msgpack.decode(message, type=News)
@@ -149,6 +170,23 @@ class SharedHealth:
                     f"breaker_{news.kind}_elsewhere",
                     upstream=news.upstream, by=news.holder, retry_in_s=round(news.for_s, 1),
                 )  # fmt: skip
+
+    def _heard_load(self, message: bytes) -> bool:
+        """Whether another, or this gateway itself, told its load; it is counted."""
+        try:
+            told = msgspec.msgpack.decode(message, type=LoadNews)
+        except msgspec.DecodeError:
+            return False
+        if self._load is not None and told.holder != self._holder:
+            self._load.heard(told.holder, told.rows, self._clock())
+        return True
+
+    async def _tell_load(self) -> None:
+        while self._load is not None:
+            rows = self._load.changes(self._clock())
+            if rows:
+                await self._channel.publish(msgspec.msgpack.encode(LoadNews(self._holder, rows)))
+            await asyncio.sleep(TELL_S)
 
     async def _claim_trials(self) -> None:
         while True:

@@ -49,7 +49,9 @@ from tokenschain.core.snapshot.routing_policy import POLICIES, Policy, narrowest
 from tokenschain.core.tenancy import KeyGrant, may_use
 
 _KINDS = {Api.EMBEDDINGS: "embedding", Api.RERANK: "rerank"}
-PREFIX_BYTES = (2_048, 8_192, 32_768)
+PREFIX_BYTES = tuple(
+    1_024 * kib for kib in (2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+)
 """Beginnings of a prompt that are remembered; vendors cache from about 1,000 tokens on."""
 NEAR_NAMES_MAX = 1_000
 """Unknown model names whose nearest known ones are remembered."""
@@ -268,7 +270,13 @@ class Router:
         return endpoint, Need(call.parsed.prompt_tokens_estimate, 0, self._rules.first_token_slo_s)
 
     def place(
-        self, call: Call, caller: KeyGrant, plan: Plan, need: Need, tried: Set[Endpoint]
+        self,
+        call: Call,
+        caller: KeyGrant,
+        plan: Plan,
+        need: Need,
+        tried: Set[Endpoint],
+        waited_s: float = 0.0,
     ) -> Decision:
         """Choose an upstream that was not tried; no endpoint when there is no room in any.
 
@@ -304,6 +312,7 @@ class Router:
                 self._affinity(need) if need.prefixes else NO_AFFINITY,
                 self._rules.explore,
                 known.last if many else None,
+                waited_s,
             )
             if many:
                 known.last = decision.endpoint
@@ -314,7 +323,7 @@ class Router:
         if decision is None and not tried:
             renewed = self.current(call, caller, plan)
             if renewed is not plan:
-                return self.place(call, caller, renewed, need, tried)
+                return self.place(call, caller, renewed, need, tried, waited_s)
             raise _nowhere(left_out)
         return decision or Decision(None, ALL_TRIED, 1.0, (), ())
 
@@ -461,6 +470,11 @@ class Router:
         return list(self._served.get().upstreams.values()) if self._version else []
 
     @property
+    def endpoints_by_key(self) -> Mapping[tuple[str, str], Endpoint]:
+        """All that were ever weighed, by the upstream's id and the model's."""
+        return self._endpoints
+
+    @property
     def known(self) -> list[Endpoint]:
         """All that were ever weighed."""
         return list(self._endpoints.values())
@@ -572,10 +586,16 @@ class Router:
         raw = call.parsed.fields.get("messages")
         if raw is None:
             return ()
-        text = bytes(memoryview(raw)[: PREFIX_BYTES[-1]])
         # Of one tenant: the time must not tell one tenant what another asked.
-        whose = (call.caller.tenant if call.caller is not None else "", call.parsed.model)
-        return tuple(hash((whose, text[:n])) for n in PREFIX_BYTES if len(text) >= n)
+        one = hash((call.caller.tenant if call.caller is not None else "", call.parsed.model))
+        text, start, found = memoryview(raw), 0, []
+        for end in PREFIX_BYTES:
+            if len(text) < end:
+                break
+            one = hash((one, bytes(text[start:end])))
+            found.append(one)
+            start = end
+        return tuple(found)
 
     def _affinity(self, need: Need) -> Affinity:
         found: dict[Endpoint, int] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -15,13 +16,16 @@ from tokenschain.core.routing.admission import (
     Priority,
     Waiting,
 )
-from tokenschain.core.routing.selection import Decision, Endpoint, Need
+from tokenschain.core.routing.selection import Decision, Endpoint, Need, fresh_tokens
 from tokenschain.core.snapshot import Plan
 from tokenschain.core.tenancy import KeyGrant
 from tokenschain.gateway.dispatch.router import ALL_TRIED, Router
 
 WAIT_SLO_SHARE = 0.5
 """Share of the promised time that a call may spend in the queue, where it has one to keep."""
+PASSED_MAX = 4
+"""Interactive calls that others may go before because there is no room where they could be in
+time; a place that suits none of them is not kept idle."""
 DEADLINE_MAX_S = 300.0
 
 
@@ -34,6 +38,8 @@ class QueuedCall(NamedTuple):
     need: Need
     tried: set[Endpoint]
     woken: asyncio.Future[Decision]
+    promised_at: float
+    """Since when the promised time runs; infinite where being late is better than being refused."""
 
 
 class WaitQueue:
@@ -82,17 +88,26 @@ class WaitQueue:
         """
         now = self._clock()
         plan = self._router.current(call, caller, plan)
-        wait_max_s = min(RULES[priority].wait_max_s, _deadline_s(call))
+        wait_max_s, promised_at = min(RULES[priority].wait_max_s, _deadline_s(call)), math.inf
+        turn_s = wait_max_s
         if priority is Priority.INTERACTIVE:
-            wait_max_s = min(wait_max_s, WAIT_SLO_SHARE * need.slo_s)
+            alone_s = min((e.alone_s(need) for e in self._router.endpoints(plan)), default=0.0)
+            if failure is None and alone_s < need.slo_s:
+                turn_s = min(_deadline_s(call), need.slo_s)
+                wait_max_s = min(_deadline_s(call), need.slo_s - alone_s)
+                promised_at = now
+            else:
+                # Late wherever it goes, or failed before: it goes soon or not at all.
+                turn_s = min(wait_max_s, WAIT_SLO_SHARE * need.slo_s)
+                wait_max_s = wait_max_s if failure is not None else turn_s
         name = plan.route.name
         queue = self._queues.get(name)
         if queue is None:
             queue = self._queues[name] = AdmissionQueue(self._router.service)
         woken: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
-        queued = QueuedCall(call, caller, plan, need, tried, woken)
+        queued = QueuedCall(call, caller, plan, need, tried, woken, promised_at)
         prefix = need.prefixes[0] if need.prefixes else 0
-        waiting = Waiting(queued, priority, caller.tenant, now, now + wait_max_s, prefix)
+        waiting = Waiting(queued, priority, caller.tenant, now, now + turn_s, prefix)
         if not queue.add(waiting):
             wait_s = queue.wait_s(priority)
             self._report(
@@ -113,21 +128,21 @@ class WaitQueue:
         except asyncio.CancelledError:
             # The caller left after a place was promised: the next in order gets it.
             if woken.done() and not woken.cancelled():
-                self._give_back(woken, others=True)
+                self._give_back(woken, need, others=True)
             raise
         finally:
             queue.remove(waiting)
             self.observe(priority.name.lower(), self._clock() - now)
-        self._give_back(woken, others=False)
+        self._give_back(woken, need, others=False)
         return woken.result()
 
-    def _give_back(self, woken: asyncio.Future[Decision], *, others: bool) -> None:
+    def _give_back(self, woken: asyncio.Future[Decision], need: Need, *, others: bool) -> None:
         """The promised place is taken, or left to others."""
         if woken.exception() is not None:
             return
         endpoint = woken.result().endpoint
         assert endpoint is not None, "who is woken has a place"
-        endpoint.reserved -= 1
+        endpoint.withdraw(fresh_tokens(need, woken.result()))
         if others:
             self.free_at(endpoint)
 
@@ -164,11 +179,17 @@ class WaitQueue:
     def _wake(self, name: str, now: float) -> None:
         """Place those whose turn it is, as far as there is room."""
         queue = self._queues[name]
-        while (head := queue.head(now)) is not None:
+        passed: list[Waiting[QueuedCall]] = []
+        while (head := queue.head(now, passed)) is not None:
             queued = head.item
             try:
                 decision = self._router.place(
-                    queued.call, queued.caller, queued.plan, queued.need, queued.tried
+                    queued.call,
+                    queued.caller,
+                    queued.plan,
+                    queued.need,
+                    queued.tried,
+                    now - queued.promised_at,
                 )
             except ApiError as error:
                 # Nobody takes it any more; that is not for the call to hear that made room.
@@ -178,15 +199,18 @@ class WaitQueue:
                 gone = "Those that are left of the model's upstreams take no calls any more."
                 _refuse(queue, head, ApiError("no_upstream", gone, param="model"))
                 continue
+            if decision.endpoint is None and any(why != "late" for _, why in decision.filtered):
+                if head.priority is not Priority.INTERACTIVE or len(passed) >= PASSED_MAX:
+                    break
+                passed.append(head)
+                continue
             if decision.endpoint is None:
-                break
-            if _too_late(head, decision, now):
                 _refuse(queue, head, _overloaded(queue.wait_s(head.priority)))
                 continue
             queue.take(head, now)
             if not queued.woken.done():
                 # The place is taken now, not when the call's task runs: others look before.
-                decision.endpoint.reserved += 1
+                decision.endpoint.promise(fresh_tokens(queued.need, decision))
                 queued.woken.set_result(decision)
         victim = queue.shed(now)
         if victim is not None and not victim.item.woken.done():
@@ -197,22 +221,6 @@ def _refuse(queue: AdmissionQueue[QueuedCall], head: Waiting[QueuedCall], error:
     queue.remove(head)
     if not head.item.woken.done():
         head.item.woken.set_exception(error)
-
-
-def _too_late(head: Waiting[QueuedCall], decision: Decision, now: float) -> bool:
-    """Whether an interactive call has waited so long that it misses its SLO and would make the
-    next one miss it, too (early rejection, Mooncake, arXiv 2407.00079).
-
-    Where even an idle upstream would not meet the SLO, waiting is not what makes it late.
-    """
-    if head.priority is not Priority.INTERACTIVE:
-        return False
-    endpoint, need = decision.endpoint, head.item.need
-    assert endpoint is not None
-    cached = decision.cached_tokens
-    if endpoint.alone_s(need, cached) > need.slo_s:
-        return False
-    return now - head.since + endpoint.first_token_s(need, now, cached) > need.slo_s
 
 
 def _overloaded(wait_s: float) -> ApiError:
