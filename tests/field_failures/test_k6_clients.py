@@ -138,7 +138,7 @@ def test_head_and_the_first_page_are_answered(lab: Lab, path: str, method: str) 
 @pytest.mark.parametrize(
     "path",
     ["assistants", "threads", "threads/t/runs", "realtime/sessions", "videos", "containers",
-     "audio/speech", "images/generations", "moderations", "files", "batches", "messages/batches",
+     "audio/speech", "images/generations", "files", "batches", "messages/batches",
      "conversations", "chat/completions/id/messages", "vector_stores", "complete"],
 )  # fmt: skip
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])

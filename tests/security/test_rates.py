@@ -17,6 +17,7 @@ ASKS = {
     "input_tokens": ("POST", "/v1/responses/input_tokens"),
     "explain": ("POST", "/api/v1/routes/explain"),
     "models": ("GET", "/v1/models"),
+    "moderations": ("POST", "/v1/moderations"),
     "stored_response": ("GET", "/v1/responses/resp_1"),
 }
 UNCOUNTED = {"call", "livez", "readyz", "home", "openapi", "metrics"}

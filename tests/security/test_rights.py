@@ -545,6 +545,12 @@ class Intruder:
             ("POST", "/users", {"tenant": pick(["acme", "beta", "*"]), "name": "N",
                                 "kind": pick(["user", "service"]),
                                 "email": f"n{number}@x.example"}),
+            ("POST", "/invitations",
+             {k: v for k, v in place.items() if k != "model"}
+             | {"tenant": pick(["acme", "beta", "*"]), "role": role, "models": models,
+                "name": "N", "email": f"i{number}@x.example"}),
+            ("POST", f"/invitations/{pick(ids['user'])}/resend", None),
+            ("DELETE", f"/invitations/{pick(ids['user'])}", None),
             ("PATCH", f"/users/{pick(ids['user'])}", {"disabled": pick([True, False])}),
             ("PATCH", f"/users/{pick(ids['user'])}", {"name": "renamed"}),
             ("POST", f"/users/{pick(ids['user'])}/totp/reset", {}),

@@ -26,7 +26,7 @@ class _Part(msgspec.Struct):
 
 
 FIELDS: dict[str, Any] = {
-    "input": str | list[str] | list[_Part],
+    "input": str | list[str | _Part],
     "model": str | None,
 }
 REQUIRED = ("input",)
