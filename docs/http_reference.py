@@ -55,6 +55,7 @@ _CHAT = {"model": "qwen3-max", "messages": [{"role": "user", "content": "你好"
 GATEWAY_EXAMPLES: dict[str, object] = {
     "/v1/chat/completions": _CHAT,
     "/v1/completions": {"model": "qwen3-max", "prompt": "1 2 3"},
+    "/v1/moderations": {"input": ["今天天气很好"]},
     "/v1/embeddings": {"model": "multilingual-e5-small", "input": ["今天天气很好"]},
     "/v1/rerank": {"model": "bge-reranker", "query": "天气", "documents": ["晴", "账单"]},
     "/v1/messages": {**_CHAT, "max_tokens": 64},

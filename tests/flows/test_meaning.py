@@ -209,16 +209,20 @@ class JudgeHandler(JsonHandler):
     """A judge that goes by what it is told to say, and keeps what it was asked."""
 
     verdict = "yes"
+    about = ""
+    """It says no of questions that are not about this."""
     asked: list[dict[str, Any]] = []  # noqa: RUF012
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         assert self.headers["authorization"] == "Bearer judge-key"
         assert self.headers["x-tc-cache"] == "no-store" and body["temperature"] == 0
-        type(self).asked.append(json.loads(body["messages"][1]["content"]))
+        asked = json.loads(body["messages"][1]["content"])
+        type(self).asked.append(asked)
+        verdict = self.verdict if self.about in asked.get("earlier_question", self.about) else "no"
         if self.verdict == "silence":
             time.sleep(SILENT_S)  # the judge that does not answer
-        self._send(200, {"choices": [{"message": {"role": "assistant", "content": self.verdict}}]})
+        self._send(200, {"choices": [{"message": {"role": "assistant", "content": verdict}}]})
 
 
 def test_a_judge_may_decide_and_is_never_taken_for_having_said_yes(
@@ -255,12 +259,13 @@ def test_a_judge_may_decide_and_is_never_taken_for_having_said_yes(
             began = time.monotonic()
             assert outcome(way.format(lamp), verdict).startswith("miss"), verdict
             assert time.monotonic() - began < SILENT_S, "a judge that is silent is not waited for"
-        # What the guards rule out is not put to it: it says yes to everything here.
+        # What the guards rule out is not put to it: it says yes to all of the red lamp here.
         before = len(JudgeHandler.asked)
+        monkeypatch.setattr(JudgeHandler, "about", " red ")
         for trap in ("How do I not return the red lamp?", "How do I return the 2 red lamps?"):
             assert outcome(trap, "yes").startswith("miss")
-        assert not any("not" in one["new_question"].split() or "2" in one["new_question"]
-                       for one in JudgeHandler.asked[before:] if "new_question" in one)  # fmt: skip
+        assert not any(" red " in one.get("earlier_question", "")
+                       for one in JudgeHandler.asked[before:])  # fmt: skip
     metrics = web.get(
         f"http://127.0.0.1:{stack.settings.semantic.port}/metrics", headers=stack.metrics_headers
     ).text

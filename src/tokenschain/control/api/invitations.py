@@ -59,8 +59,8 @@ class NewInvitation(RequestBody):
     """Whom to invite, and the role that they will have."""
 
     example: ClassVar[Example] = {
-        "email": "ann@example.com",
-        "name": "Ann",
+        "email": "li@example.com",
+        "name": "Li",
         "tenant": "default",
         "role": "developer",
     }
