@@ -106,3 +106,29 @@ def test_what_was_typed_stays_when_it_is_refused_and_who_invites_shows_it_is_the
 def test_no_form_of_another_site_accepts(house: House) -> None:
     reply = house.stranger().post("/console/invitation", {"code": "x"}, sec_fetch_site="cross-site")
     assert reply.status_code == 403
+
+
+@pytest.mark.parametrize("language", ["zh", "en"])
+def test_an_invitation_whose_mail_was_not_taken_is_shown_and_sent_again(
+    house: House, language: str
+) -> None:
+    boss = house.browser("alpha", "owner", language=language)
+    email = f"lost-{language}@alpha.example"
+    _invite(boss, email)
+    (user_id,) = house.platform.rows(f"select id from users where email = '{email}'")[0]
+    with house.platform.engine.begin() as connection:
+        connection.exec_driver_sql(
+            "insert into mails (id, sealed, tries, next_try_s, expires_at_s, user_id)"
+            f" values ('mal_{language}', x'00', 8, 9999999999, 9999999999, '{user_id}')"
+        )
+        connection.exec_driver_sql("update audit_events set at_ms = at_ms - 61000")
+    told = {"zh": "邮件未送出", "en": "Mail not sent"}[language]
+    person = f"/console/people/person?person={user_id}"
+    assert told in boss.get(person).text
+    listed = boss.get("/console/people").text
+    assert told in listed and f"{INVITE}/resend" in listed
+    if language == "en":
+        viewer = house.browser("alpha", "auditor")
+        assert f"{INVITE}/resend" not in viewer.get("/console/people").text
+    assert boss.post(f"{INVITE}/resend", {"person": str(user_id)}).status_code == 200
+    assert told not in boss.get(person).text

@@ -35,9 +35,15 @@ class Post:
         self.outbox = Outbox(engine, sealer, mail, lambda event, why="", **_: self.said.append(
             f"{event} {why}"))  # fmt: skip
 
-    def put(self, letter: Letter = LETTER, lasts_s: int = HOUR_S) -> None:
+    def put(
+        self, letter: Letter = LETTER, lasts_s: int = HOUR_S, user_id: str | None = None
+    ) -> None:
         with self.engine.begin() as connection:
-            mails.put(connection, self.sealer, letter, lasts_s)
+            mails.put(connection, self.sealer, letter, lasts_s, user_id)
+
+    def states(self) -> dict[str, mails.State]:
+        with self.engine.begin() as connection:
+            return mails.states(connection, ("usr_a", "usr_b"))
 
     def send(self, after_s: float = 0.0) -> int:
         return asyncio.run(self.outbox.send_due(time.time() + after_s))
@@ -83,6 +89,30 @@ def test_what_is_not_taken_is_tried_again_and_given_up_with_a_word(post: Post) -
         assert post.send(HOUR_S * (n + 1)) == 0
     assert post.waiting() == 0 and post.said == ["mail_not_sent SMTPException"]
     assert LETTER.address not in str(post.said)
+
+
+def test_what_becomes_of_an_invitation_is_known_until_it_was_taken_or_is_over(
+    post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mails, "WAITING_MAX", 2)
+    post.put(lasts_s=100 * HOUR_S, user_id="usr_a")
+    assert post.states() == {"usr_a": "waiting"}
+    post.refusals = [MailRefused("no such box")] * mails.TRIES_MAX
+    for n in range(mails.TRIES_MAX):
+        assert post.send(HOUR_S * (n + 1)) == 0
+        assert post.states() == {"usr_a": "retrying" if n < mails.TRIES_MAX - 1 else "failed"}
+    assert post.said == ["mail_not_sent SMTPException"]
+    post.put(user_id="usr_b")
+    post.put()
+    assert post.send() == 2, "what was given up takes nobody's place"
+    assert post.states() == {"usr_a": "failed"} and post.send(99 * HOUR_S) == 0
+    assert post.said == ["mail_not_sent SMTPException"], "it is told once, and not tried again"
+    post.send(101 * HOUR_S)
+    assert post.states() == {}
+    post.put(user_id="usr_b")
+    with post.engine.begin() as connection:
+        mails.forget(connection, "usr_b")
+    assert post.send() == 0
 
 
 def test_a_message_of_no_use_any_more_is_not_sent(post: Post) -> None:

@@ -320,7 +320,12 @@ class Console:
     # --- signing in ----------------------------------------------------------------------------
 
     def _sign_in_page(
-        self, request: Request, back: str, refusal: ApiRefusal | None = None, email: str = ""
+        self,
+        request: Request,
+        back: str,
+        refusal: ApiRefusal | None = None,
+        email: str = "",
+        tenant: str = "",
     ) -> Response:
         known = {"invalid_login", "account_locked", "overloaded", "timeout", "company_failed"}
         key = None
@@ -329,7 +334,7 @@ class Console:
         response = self._renderer.alone(
             "sign_in.html", self._preferences(request), refusal.status if refusal else 200,
             here=SIGN_IN,
-            back=back, wrong=key, email=email,
+            back=back, wrong=key, email=email, tenant=tenant,
             changed=not key and request.query_params.get("changed") == "password",
             single_sign_on=self._single_sign_on,
         )  # fmt: skip
@@ -341,12 +346,15 @@ class Console:
         back = own_path(form.get("next", ""))
         wanted = {"email": form.get("email", ""), "password": form.get("password", "")}
         wanted |= step_up.second_factor(form.get("code", ""))
+        tenant = form.get("tenant", "").strip()
+        if tenant:
+            wanted["tenant"] = tenant
         try:
             session = await self._api(request, "", SIGN_IN_MAX_S).send(
                 "POST", "/sessions", _Session, wanted
             )
         except ApiRefusal as refusal:
-            return self._sign_in_page(request, back, refusal, wanted["email"])
+            return self._sign_in_page(request, back, refusal, wanted["email"], tenant)
         return self._entered(session.token, back)
 
     async def _enter(self, request: Request) -> Response:

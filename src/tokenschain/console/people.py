@@ -43,6 +43,10 @@ class PersonSummary(msgspec.Struct):
     created_at_s: int
     version: int
     invited_until_s: int | None = None
+    invitation_mail: str | None = None
+    """`waiting`, `retrying` or `failed`: what became of the mail with the link; see
+    `people.mail.` in the catalogue."""
+    email_confirmed_at_s: int | None = None
 
     @property
     def can_be_invited(self) -> bool:

@@ -84,6 +84,8 @@ STRINGS: dict[str, tuple[str, str]] = {
         "动态验证码或恢复码（已开启时填写）",
         "One-time or recovery code, if switched on",
     ),
+    "sign_in.several": ("账号在多个租户", "Accounts in several tenants"),
+    "sign_in.tenant": ("租户", "Tenant"),
     "sign_in.submit": ("登录", "Sign in"),
     "sign_in.company": ("使用企业账号登录", "Sign in with your company"),
     "sign_in.invalid_login": (

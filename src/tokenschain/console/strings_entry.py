@@ -16,6 +16,23 @@ ENTRY_STRINGS: dict[str, tuple[str, str]] = {
     "people.invite.another": ("再邀请一人", "Invite another"),
     "people.not_invited": ("没有发出邀请", "Nobody was invited"),
     "people.invited": ("已邀请", "Invited"),
+    "people.mail": ("邀请邮件", "Invitation mail"),
+    "people.mail.waiting": ("等待邮件服务器接收", "Waits for the mail server"),
+    "people.mail.retrying": (
+        "邮件服务器尚未接收，系统会再次尝试",
+        "The mail server has not taken it yet; it is tried again",
+    ),
+    "people.mail.failed": (
+        "多次尝试后邮件服务器仍未接收。检查地址或邮件设置，然后重新邀请。",
+        "The mail server did not take it after several tries. Check the address or the mail "
+        "settings, then invite again.",
+    ),
+    "people.mail.failed.short": ("邮件未送出", "Mail not sent"),
+    "people.confirmed": ("邮箱确认", "Address confirmed"),
+    "people.confirmed.not": (
+        "未确认：登录时须填写租户，若该邮箱另有已确认的账号",
+        "Not confirmed: names the tenant at sign-in where the address has a confirmed account too",
+    ),
     "people.invited.mailed": (
         "邮件正在发送，内含一次性链接；发送失败时会自动重试。",
         "A mail with a one-time link is on its way; where it does not arrive at once, it is tried "

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from email.message import EmailMessage
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 from sqlalchemy import Connection, Engine, delete, func, insert, select, update
@@ -26,6 +26,10 @@ CLAIM_S = int(AT_ONCE_MAX * SEND_MAX_S)
 """How long whoever else looks leaves alone what somebody tries to send."""
 WAITING_MAX = 10_000
 """Messages in the outbox: a mail server that is gone must not fill the database."""
+
+
+State = Literal["waiting", "retrying", "failed"]
+"""Of a message that the mail server has not taken: not tried, tried in vain, given up."""
 
 
 class Mail(NamedTuple):
@@ -63,22 +67,49 @@ class Letter(msgspec.Struct, frozen=True):
     text: str
 
 
-def put(connection: Connection, sealer: Sealer, letter: Letter, lasts_s: int) -> None:
+def put(
+    connection: Connection, sealer: Sealer, letter: Letter, lasts_s: int, user_id: str | None = None
+) -> None:
     """Have a message sent once this transaction is committed; it may hold a one-time link.
 
     Args:
         lasts_s: after which sending it is of no use any more.
+        user_id: whom it invites; what becomes of it is kept, see `states`.
     """
-    count = connection.execute(select(func.count()).select_from(mails)).scalar_one()
-    if count >= WAITING_MAX:
+    waiting = select(func.count()).select_from(mails).where(mails.c.tries < TRIES_MAX)
+    if connection.execute(waiting).scalar_one() >= WAITING_MAX:
         return
     mail_id, now_s = secrets.new_id("mal"), int(time.time())
     sealed = sealer.seal(_place(mail_id), msgspec.json.encode(letter))
     connection.execute(
         insert(mails).values(
-            id=mail_id, sealed=sealed, tries=0, next_try_s=now_s, expires_at_s=now_s + lasts_s
+            id=mail_id,
+            sealed=sealed,
+            tries=0,
+            next_try_s=now_s,
+            expires_at_s=now_s + lasts_s,
+            user_id=user_id,
         )
     )
+
+
+def states(connection: Connection, user_ids: Collection[str]) -> dict[str, State]:
+    """How far the mails are that invite users; of those whose mail was not taken yet."""
+    rows = connection.execute(
+        select(mails.c.user_id, mails.c.tries).where(mails.c.user_id.in_(user_ids))
+    )
+    return {user_id: _state(tries) for user_id, tries in rows}
+
+
+def _state(tries: int) -> State:
+    if tries >= TRIES_MAX:
+        return "failed"
+    return "retrying" if tries else "waiting"
+
+
+def forget(connection: Connection, user_id: str) -> None:
+    """Do not send what invites a user: it is withdrawn, used, or there is a newer one."""
+    connection.execute(delete(mails).where(mails.c.user_id == user_id))
 
 
 def _place(mail_id: str) -> Place:
@@ -138,14 +169,16 @@ class Outbox:
     def _settle(self, row: Any, why: str | None, now_s: int) -> None:
         tries = row.tries + 1
         with self._engine.begin() as connection:
-            if why is None or tries >= TRIES_MAX:
+            if why is None or (tries >= TRIES_MAX and row.user_id is None):
                 connection.execute(delete(mails).where(mails.c.id == row.id))
             else:
-                wait_s = RETRY_FIRST_S * 2 ** (tries - 1)
+                next_try_s = now_s + RETRY_FIRST_S * 2 ** (tries - 1)
+                if tries >= TRIES_MAX:
+                    next_try_s = row.expires_at_s
                 connection.execute(
                     update(mails)
                     .where(mails.c.id == row.id)
-                    .values(tries=tries, next_try_s=now_s + wait_s)
+                    .values(tries=tries, next_try_s=next_try_s)
                 )
         if why is not None and tries >= TRIES_MAX:
             self._report("mail_not_sent", why)

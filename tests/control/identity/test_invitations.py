@@ -92,7 +92,9 @@ def test_who_is_invited_chooses_a_password_and_has_the_role(house: Platform) -> 
     assert house.client.post("/api/v1/sessions", json=login).status_code == 201
     for again in (_accept(house, code), _look(house, code)):
         assert (again.status_code, again.json()["error"]["code"]) == (401, "invalid_login")
-    assert boss("GET", f"/users/{user_id}").json()["invited_until_s"] is None
+    listed = boss("GET", f"/users/{user_id}").json()
+    assert listed["invited_until_s"] is None
+    assert listed["email_confirmed_at_s"] is None, "who handed the link over may have used it"
     trail = boss("GET", f"/audit?target={user_id}").json()["data"]
     assert {"invitation", "login"} <= {line["action"] for line in trail}
     assert code not in str(trail)

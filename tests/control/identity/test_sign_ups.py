@@ -166,6 +166,75 @@ def test_known_and_unknown_addresses_get_the_same_answer(house: Platform) -> Non
     assert "?code=" not in told.text and "/console/sign-in" in told.text
 
 
+def _login(house: Platform, email: str, password: str, **fields: str) -> httpx.Response:
+    body = {"email": email, "password": password, **fields}
+    found: httpx.Response = house.client.post("/api/v1/sessions", json=body)
+    return found
+
+
+def test_who_makes_a_user_with_a_strangers_address_neither_keeps_it_out_nor_has_it(
+    house: Platform,
+) -> None:
+    """By any way that needs no look into the stranger's mailbox: before they are here, and after."""
+    evil = house.with_token(_signed_up(house)["token"], "")
+    tenant = evil("GET", "/me").json()["tenant"]
+    (mine,) = evil("GET", "/users").json()["data"]
+    assert mine["email_confirmed_at_s"] is not None
+    with house.engine.begin() as connection:
+        connection.exec_driver_sql("update tokens set stepped_up_at_s = created_at_s")
+    planted = "a password of somebody else"
+    for n, made in enumerate(
+        ({}, {"password": planted}, {"invite": True}, {"invite": True, "password": planted})
+    ):
+        email = _email()
+        if "invite" in made:
+            wanted = {"tenant": tenant, "email": email, "name": "V", "role": "viewer"}
+            user_id = evil("POST", "/invitations", wanted).json()["user_id"]
+            if n == 3:
+                new = {"password": planted}
+                assert evil("PATCH", f"/users/{user_id}", new).status_code == 200
+        else:
+            user = {"tenant": tenant, "email": email, "name": "V", **made}
+            user_id = evil("POST", "/users", user).json()["id"]
+        assert evil("GET", f"/users/{user_id}").json()["email_confirmed_at_s"] is None
+        assert _ask(house, email).status_code == 202
+        own = _confirm(house, code_of(letters(house)[-1]))
+        assert own.status_code == 201, (made, own.text)
+        assert _login(house, email, PASSWORD).status_code == 201, made
+        assert _login(house, email, planted).status_code == 401, made
+        there = _login(house, email, planted, tenant=tenant).status_code
+        assert there == (201 if "password" in made else 401)
+    late = {"tenant": tenant, "email": email.upper(), "name": "V", "password": planted}
+    assert evil("POST", "/users", late).status_code == 409, "once in a tenant"
+
+
+def test_an_address_is_confirmed_by_the_link_of_a_mail_and_no_more_once_others_set_the_password(
+    house: Platform,
+) -> None:
+    boss = house.person("*", "owner")
+    email = _email()
+    wanted = {"tenant": "*", "email": email, "name": "Ann", "role": "viewer"}
+    made = boss("POST", "/invitations", wanted).json()
+    path = f"/users/{made['user_id']}"
+    seen = boss("GET", path).json()
+    assert made["mailed"] and seen["invitation_mail"] == "waiting"
+    assert seen["email_confirmed_at_s"] is None
+    body = {"code": code_of(letters(house)[-1]), "name": "Ann", "password": PASSWORD}
+    accepted = house.client.post("/api/v1/invitations/accept", json=body)
+    assert accepted.status_code == 201, accepted.text
+    seen = boss("GET", path).json()
+    assert seen["invitation_mail"] is None and seen["email_confirmed_at_s"] is not None
+    own = house.with_token(accepted.json()["token"], made["user_id"])
+    new = {"old": PASSWORD, "new": "a better horse battery"}
+    assert own("POST", "/me/password", new).status_code == 200
+    assert boss("GET", path).json()["email_confirmed_at_s"] is not None
+    changed = boss("PATCH", path, {"password": "a password of somebody else"})
+    assert changed.json()["email_confirmed_at_s"] is None
+    with signing_up(house):
+        assert _ask(house, email).status_code == 202
+    assert "?code=" not in letters(house)[-1].text, "an address of the platform is settled"
+
+
 @pytest.mark.parametrize(
     ("fields", "param"),
     [

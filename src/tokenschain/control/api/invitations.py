@@ -140,13 +140,13 @@ def _send(asked: RequestContext, user_id: str) -> Invitation:
     context, row = asked.context, users_module.get(asked.db, user_id)
     assert row is not None
     invitations.check_rate(asked.db, row["tenant"], user_id, time.time())
-    code = invitations.make(asked.db, context.suite, user_id)
-    link = f"{context.settings.console_base_url}{PATH}?code={code}"
     mailed = context.settings.smtp.host is not None
+    code = invitations.make(asked.db, context.suite, user_id, mailed=mailed)
+    link = f"{context.settings.console_base_url}{PATH}?code={code}"
     if mailed:
         by = users_module.get(asked.db, asked.actor.id)
         letter = _letter(row, "" if by is None else by["email"], link)
-        mails.put(asked.db, context.sealer, letter, invitations.LASTS_S)
+        mails.put(asked.db, context.sealer, letter, invitations.LASTS_S, user_id)
     asked.note(row["tenant"], user_id, {"email": row["email"]}, action=invitations.ACTION)
     return Invitation(
         user_id=user_id,
@@ -237,7 +237,9 @@ def _accept(context: ApiContext, wanted: Acceptance, address: str) -> str:
         row = invitations.use(db, context.suite, wanted.code)
         if row is None:
             raise _over()
-        users_module.set_password(db, row["id"], stored)
+        users_module.set_password(db, row["id"], stored, by_holder=True)
+        if row["mailed"]:
+            users_module.confirm_email(db, row["id"])
         users_module.rename(db, row["id"], wanted.name)
         _, token = tokens.issue(
             db, context.suite, row["id"], "session", "invitation", tokens.SESSION_S

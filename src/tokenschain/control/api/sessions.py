@@ -78,7 +78,8 @@ class Login(RequestBody):
     recovery_code: RecoveryCode | None = None
     """One of those that the second factor came with; each counts once."""
     tenant: Annotated[str | None, Field(max_length=64)] = None
-    """Of whom to sign in, when several tenants have a user with the address."""
+    """Of whom to sign in, when several tenants have a user with the address. Without it the
+    platform's is meant, or else the first whose address was confirmed, or else the first."""
 
 
 class LinkCode(RequestBody):
@@ -455,7 +456,7 @@ def change_own_password(asked: Proving, wanted: OwnPassword) -> Changed:
     row = sign_in_again(asked, wanted.old, SecondFactor(wanted.code, wanted.recovery_code))
     stored = users_module.hash_password(wanted.new)
     _insist_unchanged(asked, row)
-    users_module.set_password(asked.db, row["id"], stored)
+    users_module.set_password(asked.db, row["id"], stored, by_holder=True)
     asked.note(row["tenant"], row["id"], action="password")
     return Changed()
 

@@ -238,6 +238,7 @@ def _make(
         db, tenant=tenant, email=row["email"], name=row["email"].partition("@")[0][:100],
         password_hash=row["password_hash"],
     )  # fmt: skip
+    users_module.confirm_email(db, user_id)
     roles.bind(db, user_id, "owner", tenant=tenant)
     key_id, key = api_keys.create_key(
         db, context.suite, name="first", tenant=tenant, project=PROJECT, environment=ENVIRONMENT,

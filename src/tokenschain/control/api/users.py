@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, Response
 from pydantic import Field
 from sqlalchemy import Connection
 
+from tokenschain.control import mails
 from tokenschain.control.api.bodies import (
     AnswerBody,
     Deleted,
@@ -182,6 +183,13 @@ class User(AnswerBody):
     created_at_s: int
     invited_until_s: int | None
     """When the link ends that was sent for choosing a password; null without one."""
+    invitation_mail: mails.State | None
+    """The mail with that link waits for the mail server, is tried again, or was given up after
+    some tries; null where it was taken, or where there is none."""
+    email_confirmed_at_s: int | None
+    """When whoever reads the address chose how to come in: by a link that was sent there, or at
+    the provider of single sign-on. Null: nobody did, or somebody else gave the account a password
+    or address since."""
     version: int
 
 
@@ -328,7 +336,7 @@ def change_user(
     if wanted.email is not None:
         users_module.set_email(asked.db, user_id, wanted.email)
     if stored is not None:
-        users_module.set_password(asked.db, user_id, stored)
+        users_module.set_password(asked.db, user_id, stored, by_holder=False)
     if wanted.disabled is not None and row["disabled_by_platform"]:
         ownership.check_fields(asked, "PATCH /users/{user_id}", ownership.DISABLED, ["disabled"])
     if wanted.disabled is True:

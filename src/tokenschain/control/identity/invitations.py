@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, select
 
+from tokenschain.control import mails
 from tokenschain.control.identity import tokens
 from tokenschain.core.errors import ApiError
 from tokenschain.infra.database.tables import audit_events, users
@@ -15,6 +16,8 @@ from tokenschain.infra.database.tables import tokens as tokens_table
 from tokenschain.infra.security.suite import Suite
 
 KIND = "invite"
+MAILED, HANDED_OVER = "mailed", "handed over"
+"""How a link reaches whom it is for: the name of its token."""
 LASTS_S = 7 * 86_400
 PER_DAY_MAX = 100
 """Of a tenant: nobody sends the world letters through an account of its own."""
@@ -26,8 +29,11 @@ ACTION = "invitation"
 Row = dict[str, Any]
 
 
-def make(connection: Connection, suite: Suite, user_id: str) -> str:
+def make(connection: Connection, suite: Suite, user_id: str, *, mailed: bool) -> str:
     """The code of a user's new invitation; one made before is worth nothing.
+
+    Args:
+        mailed: whether the link goes to the address alone, so that who uses it reads that.
 
     Raises:
         ApiError: `conflict` where the user has, or may have, another way in.
@@ -37,7 +43,8 @@ def make(connection: Connection, suite: Suite, user_id: str) -> str:
         raise ApiError("conflict", "Only who has no way to sign in yet can be invited.",
                        param="user_id")  # fmt: skip
     withdraw(connection, user_id)
-    _, code = tokens.issue(connection, suite, user_id, KIND, KIND, LASTS_S, ())
+    way = MAILED if mailed else HANDED_OVER
+    _, code = tokens.issue(connection, suite, user_id, KIND, way, LASTS_S, ())
     return code
 
 
@@ -48,9 +55,14 @@ def _may_be_invited(row: Any) -> bool:
 
 
 def find(connection: Connection, suite: Suite, code: str) -> Row | None:
-    """The user that an open invitation is for; None where there is none."""
+    """The user that an open invitation is for, with its `expires_at_s` and whether it was
+    `mailed`; None where there is none."""
     row = connection.execute(
-        select(users, tokens_table.c.expires_at_s)
+        select(
+            users,
+            tokens_table.c.expires_at_s,
+            (tokens_table.c.name == MAILED).label("mailed"),
+        )
         .join(tokens_table, tokens_table.c.user_id == users.c.id)
         .where(
             tokens_table.c.token_hash == suite.hex_digest(code.encode()),
@@ -75,7 +87,8 @@ def use(connection: Connection, suite: Suite, code: str) -> Row | None:
 
 
 def withdraw(connection: Connection, user_id: str) -> bool:
-    """Whether a user had an invitation, which is worth nothing now."""
+    """Whether a user had an invitation, which is worth nothing now; nor is its mail sent."""
+    mails.forget(connection, user_id)
     ended = connection.execute(
         delete(tokens_table).where(tokens_table.c.user_id == user_id, tokens_table.c.kind == KIND)
     ).rowcount

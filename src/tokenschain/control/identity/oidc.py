@@ -332,6 +332,8 @@ def _first_time(connection: Connection, person: Person, tenant: str) -> str:
         .where(users.c.id == user_id)
         .values(oidc_issuer=person.issuer, oidc_subject=person.subject)
     )
+    if person.email_verified:
+        users_module.confirm_email(connection, user_id)
     roles_module.unbind_source(connection, user_id, SOURCE)
     return user_id
 

@@ -101,7 +101,7 @@ FIELD_RIGHTS = (
     ),
     FieldRight(_UPSTREAM.replace("PUT", "DELETE"), "request", PINNED, "*", "configuration:write"),
     FieldRight(_USER, "request", DISABLED, "disabled", "users:write"),
-    # An older account goes first where an address signs in, so it gets nobody else's.
+    # An older account goes first where an address signs in, unless one of them is confirmed.
     FieldRight(_USER, "request", "", "email", "users:write"),
     *(
         FieldRight(route, "answer", "", field, "billing:read")

@@ -9,9 +9,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 
+from tokenschain.control.identity import users
 from tokenschain.core.errors import ApiError
 from tokenschain.infra.config.sign_in import SignUpSettings
-from tokenschain.infra.database.tables import sign_ups, users
+from tokenschain.infra.database.tables import sign_ups
 from tokenschain.infra.security import secrets
 from tokenschain.infra.security.suite import Suite
 
@@ -59,12 +60,6 @@ def check_domain(email: str, refused: Collection[str]) -> None:
         raise ApiError("invalid_value", "Addresses of this domain are not taken.", param="email")
 
 
-def is_known(connection: Connection, email: str) -> bool:
-    """Whether an address has an account, of whatever tenant."""
-    query = select(users.c.id).where(users.c.email == email, users.c.kind == "user")
-    return connection.execute(query.limit(1)).first() is not None
-
-
 def begin(
     connection: Connection,
     suite: Suite,
@@ -76,8 +71,8 @@ def begin(
     terms_url: str,
 ) -> str | None:
     """Note who wants an account; returns the code of the link, None for an address that has one
-    already, which is noted all the same."""
-    known = is_known(connection, email)
+    already (`users.is_taken`), which is noted all the same."""
+    known = users.is_taken(connection, email)
     code = secrets.new_token(CODE_PREFIX)
     connection.execute(
         insert(sign_ups).values(
@@ -116,7 +111,7 @@ def take(connection: Connection, row: Row) -> bool:
         .values(code_hash=None)
         .returning(sign_ups.c.id)
     ).scalars()
-    return row["id"] in set(taken) and not is_known(connection, row["email"])
+    return row["id"] in set(taken) and not users.is_taken(connection, row["email"])
 
 
 def tenant_name(organization: str) -> str:

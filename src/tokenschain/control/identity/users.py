@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, insert, or_, select, update
 
+from tokenschain.control import mails
 from tokenschain.control.identity import invitations, recovery_codes, roles, shares, tokens
 from tokenschain.core.errors import ApiError
 from tokenschain.core.tenancy import PLATFORM, ROLES, RoleBinding
@@ -137,10 +138,15 @@ def read(connection: Connection, user_id: str) -> Row | None:
 
 
 def _with_invitations(connection: Connection, rows: Iterable[Row]) -> list[Row]:
-    """Each with the time until which it is invited; None where it is not."""
+    """Each with the time until which it is invited, None where it is not, and with how far the
+    invitation's mail is."""
     found = list(rows)
-    until_s = invitations.open_until(connection, [row["id"] for row in found])
-    return [row | {"invited_until_s": until_s.get(row["id"])} for row in found]
+    ids = [row["id"] for row in found]
+    until_s, waiting = invitations.open_until(connection, ids), mails.states(connection, ids)
+    return [
+        row | {"invited_until_s": until_s.get(row["id"]), "invitation_mail": waiting.get(row["id"])}
+        for row in found
+    ]
 
 
 def shown(row: Row) -> Row:
@@ -154,20 +160,25 @@ def shown(row: Row) -> Row:
     return found
 
 
-def set_password(connection: Connection, user_id: str, password_hash: str) -> None:
+def set_password(
+    connection: Connection, user_id: str, password_hash: str, *, by_holder: bool
+) -> None:
     """Change a password; every session ends.
 
     Args:
         password_hash: see `hash_password`.
+        by_holder: whether who comes in by it chose it; else the account is no longer known to be
+            of whoever reads its address.
 
     Raises:
         ApiError: `conflict` for whom single sign-on lets in: the provider answers for the
             account, so there is no other way into it.
     """
+    values: Row = {"password_hash": password_hash}
+    if not by_holder:
+        values["email_confirmed_at_s"] = None
     changed = connection.execute(
-        update(users)
-        .where(users.c.id == user_id, users.c.oidc_subject.is_(None))
-        .values(password_hash=password_hash)
+        update(users).where(users.c.id == user_id, users.c.oidc_subject.is_(None)).values(**values)
     ).rowcount
     if not changed:
         raise ApiError("conflict", "This user signs in by single sign-on.", param="password")
@@ -175,7 +186,7 @@ def set_password(connection: Connection, user_id: str, password_hash: str) -> No
 
 
 def set_email(connection: Connection, user_id: str, email: str) -> None:
-    """Give a user another address.
+    """Give a user another address, which nobody has confirmed.
 
     Raises:
         ApiError: `conflict` when the tenant has another user with it.
@@ -185,7 +196,17 @@ def set_email(connection: Connection, user_id: str, email: str) -> None:
     email = email.lower()
     _refuse_taken(connection, row["tenant"], email, but=user_id)
     connection.execute(
-        update(users).where(users.c.id == user_id).values(email=email, version=users.c.version + 1)
+        update(users)
+        .where(users.c.id == user_id)
+        .values(email=email, email_confirmed_at_s=None, version=users.c.version + 1)
+    )
+
+
+def confirm_email(connection: Connection, user_id: str) -> None:
+    """Note that whoever reads the address chose how to come in: by a link that was sent there, or
+    at a provider that vouches for it."""
+    connection.execute(
+        update(users).where(users.c.id == user_id).values(email_confirmed_at_s=int(time.time()))
     )
 
 
@@ -265,17 +286,35 @@ def actor_of(connection: Connection, suite: Suite, token: str) -> Actor | None:
 _WRONG = "The address, the password or the code is wrong."
 
 
+def is_taken(connection: Connection, email: str) -> bool:
+    """Whether an address has an account that signs in by it alone: one of the platform, or one
+    whose address was confirmed. What else tenants make with it stands in nobody's way."""
+    query = select(users.c.id).where(
+        users.c.email == email.lower(),
+        users.c.kind == "user",
+        users.c.disabled_at_s.is_(None),
+        or_(users.c.tenant == PLATFORM, users.c.email_confirmed_at_s.is_not(None)),
+    )
+    return connection.execute(query.limit(1)).first() is not None
+
+
 def find_for_login(connection: Connection, email: str, tenant: str | None = None) -> Row | None:
     """The user whose address it is; None when there is none.
 
     Args:
-        tenant: None: the platform's user or else the first one, so that what somebody else's
-            tenant does does not change whom an address signs in.
+        tenant: None: the account that `is_taken` is about, or else the first one, so that what
+            somebody else's tenant does does not change whom an address signs in.
     """
     query = select(users).where(users.c.email == email.lower(), users.c.kind == "user")
     if tenant is not None:
         query = query.where(users.c.tenant == tenant)
-    order = (users.c.tenant != PLATFORM, users.c.created_at_s, users.c.id)
+    order = (
+        users.c.disabled_at_s.is_not(None),
+        users.c.tenant != PLATFORM,
+        users.c.email_confirmed_at_s.is_(None),
+        users.c.created_at_s,
+        users.c.id,
+    )
     row = connection.execute(query.order_by(*order).limit(1)).mappings().first()
     return None if row is None else dict(row)
 

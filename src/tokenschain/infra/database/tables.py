@@ -361,6 +361,7 @@ users = Table(
     Column("disabled_by_platform", Boolean, nullable=False, server_default=false()),
     Column("oidc_issuer", String(300)),  # of whom single sign-on lets in, with its subject
     Column("oidc_subject", String(255)),
+    Column("email_confirmed_at_s", BigInteger),  # null: nobody showed that the address is theirs
     Index("users_by_tenant", "tenant"),
     Index("users_by_email", "email", "tenant", unique=True),
     Index("users_by_subject", "oidc_subject", "oidc_issuer", unique=True),
@@ -527,7 +528,9 @@ mails = Table(
     Column("tries", Integer, nullable=False),
     Column("next_try_s", BigInteger, nullable=False),
     Column("expires_at_s", BigInteger, nullable=False),
+    Column("user_id", String(40)),  # whom it invites; such a one stays when it was given up
     Index("mails_due", "next_try_s", "id"),
+    Index("mails_by_user", "user_id"),
 )
 """Messages to people that the mail server has not taken yet; see `control.mails`."""
 
