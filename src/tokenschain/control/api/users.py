@@ -188,8 +188,8 @@ class User(AnswerBody):
     some tries; null where it was taken, or where there is none."""
     email_confirmed_at_s: int | None
     """When whoever reads the address chose how to come in: by a link that was sent there, or at
-    the provider of single sign-on. Null: nobody did, or somebody else gave the account a password
-    or address since."""
+    the provider of single sign-on. Null: not yet, or not since an administrator gave the account
+    another password or address."""
     version: int
 
 
