@@ -35,6 +35,9 @@ def why(a: str, b: str) -> tuple[str, ...]:
         ("How do I lock my card?", "How do I unlock my card?", "opposite"),
         ("孕妇能吃吗", "孕妇不能吃吗", "negation"),
         ("Can I cancel?", "Can't I cancel?", "negation"),
+        ("怎么让别人能看到相册", "怎么让别人不能看到相册", "negation"),
+        ("How can guests post here?", "How do I set it so guests can't post here?", "negation"),
+        ("主卡怎么注销", "副卡怎么注销", "scopes"),
         ("Price of the Team plan?", "Price of the Solo plan?", "capitals"),
         ("Is A better than B for cats?", "Is B better than A for cats?", "comparison"),
         ("How do I change my delivery slot?", "How do I change my billing slot?", "scopes"),
@@ -61,6 +64,12 @@ def test_traps_are_told_apart(a: str, b: str, reason: str) -> None:
         ("Where is my nearest store", "Hi, where is my nearest shop?"),
         ("Can I pay fifty pounds?", "Can I pay £50?"),
         ("What is the price?", "How much does it cost?"),
+        ("今年重阳节哪天", "重阳节是什么时候"),
+        ("补卡要带什么", "电话卡丢了去哪补"),
+        ("房子不租了押金多久退", "押金退还时间"),
+        ("This exchange rate on my purchase is wrong", "My purchase used the wrong exchange rate"),
+        ("Please help me with my card. It won't activate.", "Help me activate my card."),
+        ("门禁卡打不开门怎么办", "怎么用门禁卡打开门"),
     ],
 )
 def test_what_is_said_otherwise_is_not_ruled_out(a: str, b: str) -> None:

@@ -28,6 +28,15 @@ _MORE_THAN = re.compile(
     r"\b(?:better|worse|more|less|rather|[a-z]{2,}er)\b.*\bthan\b|比(?![较例赛如])"
 )
 _TOWARDS = re.compile(r"[到去至飞转兑往换寄]|翻译|\bto\b|\binto\b")
+_FAILS = re.compile(
+    r"\b(?:can't|cannot|can not|won't|unable to|doesn't|does not|didn't|fails? to)\b"
+    r"|不了|不能|无法|不上|不开|没法|没办法"
+)
+_HELP = re.compile(
+    r"\b(?:how|help|want|need|like to|show me|assist[a-z]*)\b|怎么|如何|怎样|咋|想|帮"
+)
+_HOW = re.compile(r"\bhow\b|怎么|如何|怎样|咋")
+_WHAT_NOW = re.compile(r"怎么办|咋办|怎么回事|咋回事|怎么处理|如何处理|如何解决|怎么解决")
 _SYMMETRIC = frozenset(
     ("绑定", "连接", "区别", "结婚", "比较", "link", "connect", "differ", "marry", "merge")
 )
@@ -290,10 +299,19 @@ def vetoes(a: TextFacts, b: TextFacts, found: dict[str, float]) -> tuple[str, ..
         why.append("opposite")
     # Why something does not happen, and how it can be done, are often one question.
     same_kind = "why" not in (a.asks, b.asks) or a.asks == b.asks or alike_words > 0.8
+    same_kind = same_kind and not (_is_trouble(a, b) or _is_trouble(b, a))
     denied = found["denied"] and found["rest"] >= 0.6 and same_kind
     if found["negation"] and not found["opposite"] and denied:
         why.append("negation")
     return tuple(why)
+
+
+def _is_trouble(a: TextFacts, b: TextFacts) -> bool:
+    """One says that something fails, and the other asks for help with it: it does not activate,
+    and how to activate it."""
+    if not _FAILS.search(a.text) or _FAILS.search(b.text) or not _HELP.search(b.text):
+        return False
+    return not _HOW.search(_WHAT_NOW.sub("", a.text))
 
 
 class _Difference(NamedTuple):

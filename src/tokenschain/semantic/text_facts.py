@@ -35,6 +35,7 @@ _PARTS = re.compile(
 )
 _SOLD_WHERE = re.compile(r"(?<=[有里哪儿没方])卖(?!家)")
 _AMERICA = re.compile(r"\bU\.?S\.?A?\b")
+_SHORT = {"can't": "can", "won't": "will", "shan't": "shall"}
 _DENIED = {"不能": "可以", "不可以": "可以", "不能够": "可以", "不允许": "可以", "不让": "可以"}
 _STOPPED = frozenset(("stop", "stopped", "stopping", "avoid", "avoiding", "quit"))
 _COMPLEMENTS = frozenset("了到开上过出来起去动掉成完住见着通进下得全够")
@@ -316,7 +317,7 @@ class FactReader:
 def _parted(word: str) -> tuple[str, ...]:
     """don't is do not; the child's is of the child."""
     if word.endswith("n't"):
-        return (word[:-3] if word != "can't" else "can", "not")
+        return _SHORT.get(word, word[:-3]), "not"
     return (word.partition("'")[0],)
 
 
