@@ -24,7 +24,8 @@ def simulate(
         list[str] | None, typer.Option(help="A policy or baseline; several times. Default: all.")
     ] = None,
     trace: Annotated[
-        Path | None, typer.Option(help="Arrivals: Azure's .csv, Mooncake's or Bailian's .jsonl.")
+        Path | None,
+        typer.Option(help="Arrivals: a journal, Azure's .csv, Mooncake's or Bailian's .jsonl."),
     ] = None,
     ledger: Annotated[bool, typer.Option(help="Arrivals from this platform's own ledger.")] = False,
     load: Annotated[

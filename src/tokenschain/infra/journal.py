@@ -27,7 +27,8 @@ from tokenschain.infra import folder_lock
 
 _FRAME = struct.Struct("<II")
 FRAME_OVERHEAD = _FRAME.size
-_SUFFIX = ".segment"
+SUFFIX = ".segment"
+"""Of the file of a segment."""
 
 
 class JournalLimits(NamedTuple):
@@ -72,7 +73,7 @@ class Journal:
         self._lock = folder_lock.hold(folder)
         # Segments a former owner left are shipped first, from their start: control
         # knows by event id what it has already.
-        self._old = sorted(int(f.stem) for f in folder.glob(f"*{_SUFFIX}"))
+        self._old = sorted(int(f.stem) for f in folder.glob(f"*{SUFFIX}"))
         self._next = (self._old[-1] if self._old else 0) + 1
         self._map: mmap.mmap | None = None
         self._number = 0
@@ -175,7 +176,7 @@ class Journal:
             os.close(fd)
 
     def _path(self, number: int) -> Path:
-        return self._folder / f"{number:012d}{_SUFFIX}"
+        return self._folder / f"{number:012d}{SUFFIX}"
 
     # --- shipping ----------------------------------------------------------------
 
@@ -245,6 +246,17 @@ def _batch(
         at = end
         records += 1
     return (bytes(data[start:at]), records) if records else None
+
+
+def read_segment(path: Path) -> Iterator[bytes]:
+    """The payloads of a segment file, which another process may be writing to.
+
+    Raises:
+        BadFrame: a checksum is wrong.
+    """
+    data = path.read_bytes()
+    found = _batch(data, 0, len(data), len(data))
+    return read_frames(found[0]) if found is not None else iter(())
 
 
 class BadFrame(ValueError):

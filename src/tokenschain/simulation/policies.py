@@ -42,13 +42,18 @@ class Baseline(Router):
         waited_s: float = 0.0,
     ) -> Decision:
         now = self._clock()
-        endpoints = [e for e in self.endpoints(plan) if e not in tried]
-        for endpoint in endpoints:
-            endpoint.concurrency_limit.calls = NO_LIMIT
-        up = [e for e in endpoints if e.health.allows(now)] or endpoints
+        left = [e for e in self.endpoints(plan) if e not in tried]
+        up = [e for e in left if e.health.allows(now)] or left
         if not up:
             return Decision(None, ALL_TRIED, 1.0, (), ())
-        return Decision(self._pick(self, up, need, now), "baseline", 1.0, (), ())
+        return Decision(self._choose(call, up, need, now, tried), "baseline", 1.0, (), ())
+
+    def _choose(
+        self, call: Call, up: list[Endpoint], need: Need, now: float, tried: Set[Endpoint]
+    ) -> Endpoint:
+        for endpoint in up:
+            endpoint.concurrency_limit.calls = NO_LIMIT
+        return self._pick(self, up, need, now)
 
     def observe(self, endpoint: Endpoint, took_s: float) -> None:
         """Note a first-token time as the caller saw it."""
@@ -68,24 +73,13 @@ class AllSeeing(Baseline):
         super().__init__(_round_robin, *given)
         self._expected_s = expected_s
 
-    def place(
-        self,
-        call: Call,
-        caller: KeyGrant,
-        plan: Plan,
-        need: Need,
-        tried: Set[Endpoint],
-        waited_s: float = 0.0,
-    ) -> Decision:
-        now = self._clock()
-        left = [e for e in self.endpoints(plan) if e not in tried]
-        up = [e for e in left if e.health.allows(now)] or left
-        if not up:
-            return Decision(None, ALL_TRIED, 1.0, (), ())
+    def _choose(
+        self, call: Call, up: list[Endpoint], need: Need, now: float, tried: Set[Endpoint]
+    ) -> Endpoint:
         first_s, _, best = min((self._expected_s(call, e), n, e) for n, e in enumerate(up))
         if first_s > need.slo_s and not tried:
             raise ApiError("overloaded", "No engine would speak in time.")
-        return Decision(best, ALL_SEEING, 1.0, (), ())
+        return best
 
 
 def _round_robin(self: Baseline, up: list[Endpoint], need: Need, now: float) -> Endpoint:

@@ -8,11 +8,11 @@ from typing import NamedTuple
 from tokenschain.core.snapshot.routing_policy import POLICIES
 from tokenschain.simulation import traces
 from tokenschain.simulation.engines import Outage
-from tokenschain.simulation.policies import BASELINES
+from tokenschain.simulation.policies import ALL_SEEING, BASELINES
 from tokenschain.simulation.traces import Arrival
 from tokenschain.simulation.world import CLOUDS, Setup, capacity
 
-ALL_POLICIES = (*POLICIES, *BASELINES)
+ALL_POLICIES = (*POLICIES, *BASELINES, ALL_SEEING)
 
 
 class Scenario(NamedTuple):
@@ -21,14 +21,19 @@ class Scenario(NamedTuple):
     meaning: str
     load: float
     """Share of all machines' capacity, unless another is asked for."""
-    shape: Callable[[list[Arrival], float], list[Arrival]] = lambda trace, rate: trace
+    shape: Callable[[list[Arrival], float, int], list[Arrival]] = lambda trace, rate, seed: trace
+    """Of the trace at its rate, calls a second, with the seed of what is drawn."""
     faults: Callable[[float], tuple[Outage, ...]] = lambda span_s: ()
 
 
-def _bulk(trace: list[Arrival], rate: float) -> list[Arrival]:
+def _bulk(trace: list[Arrival], rate: float, _: int) -> list[Arrival]:
     half = trace[: len(trace) // 2]
     rest = [a._replace(at_s=a.at_s - trace[len(half)].at_s) for a in trace[len(half) :]]
     return traces.with_bulk(traces.at_rate(half, rate / 2), traces.at_rate(rest, rate))
+
+
+def _gamma(cv: float) -> Callable[[list[Arrival], float, int], list[Arrival]]:
+    return lambda trace, rate, seed: traces.gamma_gaps(trace, cv, seed)
 
 
 def _fault(kind: str) -> Callable[[float], tuple[Outage, ...]]:
@@ -37,8 +42,14 @@ def _fault(kind: str) -> Callable[[float], tuple[Outage, ...]]:
 
 SCENARIOS: dict[str, Scenario] = {
     "steady": Scenario("the trace as it is, at a share of capacity", 0.7),
+    "gamma-3": Scenario("bursts: times between calls vary by 3 times their mean", 1.0, _gamma(3)),
+    "gamma-8": Scenario("the same, by 8 times", 1.0, _gamma(8)),
+    "on-off": Scenario(
+        "all calls within a quarter of the time, 8 s on end in the mean", 1.0,
+        lambda trace, rate, seed: traces.on_off(trace, seed),
+    ),
     "flash-sale": Scenario(
-        "a fifth of the calls come ten times as fast", 0.35, lambda t, _: traces.flash_sale(t)
+        "a fifth of the calls come ten times as fast", 0.35, lambda t, *_: traces.flash_sale(t)
     ),
     "bulk": Scenario("interactive calls at half of the load, bulk at all of it", 0.7, _bulk),
     "down": Scenario("the largest cloud refuses connections", 0.5, faults=_fault("down")),
@@ -76,7 +87,7 @@ def setups(
     for seed in range(1, seeds + 1):
         part = traces.window(trace, calls, seed)
         rate = share * capacity(CLOUDS, part)
-        shaped = scenario.shape(traces.at_rate(part, rate), rate)
+        shaped = scenario.shape(traces.at_rate(part, rate), rate, seed)
         faults = scenario.faults(shaped[-1].at_s)
         for policy in policies:
             made[policy].append(Setup(shaped, policy, seed, faults=faults, replicas=replicas))

@@ -1,8 +1,8 @@
-"""Traces of calls: published ones, the platform's own ledger, or synthetic.
+"""Traces of calls: published ones, the platform's own journal or ledger, or synthetic.
 
 Formats: Azure's LLM inference trace (CSV: TIMESTAMP, ContextTokens, GeneratedTokens; Splitwise,
 ISCA 2024), Mooncake's and Alibaba Bailian's (JSON lines: timestamp, input_length, output_length,
-hash_ids of 512- or 16-token blocks; FAST 2025), and records of a gateway's journal.
+hash_ids of 512- or 16-token blocks; FAST 2025), and segments of a gateway's journal.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from typing import NamedTuple
 import msgspec
 from sqlalchemy import select
 
+from tokenschain.core.call_record import CallRecord
+from tokenschain.infra import journal
 from tokenschain.infra.config import Settings
 from tokenschain.infra.database import engine as db
 from tokenschain.infra.database.tables import ledger
@@ -46,16 +48,27 @@ class _Line(msgspec.Struct):
 
 
 def load(path: Path) -> list[Arrival]:
-    """Read a trace by its form.
+    """Read a trace by its form; a folder is a journal's, with all segments below it.
 
     Raises:
-        ValueError: the file is of no known form.
+        OSError: it cannot be read.
+        ValueError: it is of no known form, damaged, or holds no calls.
     """
-    if path.suffix == ".csv":
-        return _azure(path)
-    if path.suffix == ".jsonl":
-        return _blocks(path)
-    raise ValueError(f"{path}: a trace is a .csv (Azure) or a .jsonl (Mooncake, Bailian)")
+    read = _journal if path.is_dir() else _READERS.get(path.suffix)
+    if read is None:
+        raise ValueError(
+            f"{path}: a trace is a .csv (Azure), a .jsonl (Mooncake, Bailian), or a .segment of a "
+            "journal or a folder of such"
+        )
+    try:
+        found = read(path)
+    except KeyError as error:
+        raise ValueError(f"{path}: there is no column {error}") from None
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: {error}") from None
+    if not found:
+        raise ValueError(f"{path}: there are no calls in it")
+    return found
 
 
 def _azure(path: Path) -> list[Arrival]:
@@ -93,6 +106,26 @@ def _blocks(path: Path) -> list[Arrival]:
         )
         for line in lines
     ]
+
+
+def _journal(path: Path) -> list[Arrival]:
+    files = sorted(path.rglob(f"*{journal.SUFFIX}")) if path.is_dir() else [path]
+    decoder = msgspec.msgpack.Decoder(CallRecord)
+    records = (decoder.decode(payload) for file in files for payload in journal.read_segment(file))
+    # Calls that reached no upstream have no tokens to tell.
+    called = sorted((r for r in records if r.prompt_tokens), key=lambda record: record.started_ms)
+    return [
+        Arrival(
+            (record.started_ms - called[0].started_ms) / 1e3,
+            min(record.prompt_tokens, PROMPT_TOKENS_MAX),
+            max(1, record.completion_tokens),
+            tenant=record.tenant,
+        )
+        for record in called
+    ]
+
+
+_READERS = {".csv": _azure, ".jsonl": _blocks, journal.SUFFIX: _journal}
 
 
 def from_ledger(settings: Settings, calls: int) -> list[Arrival]:
