@@ -19,6 +19,7 @@ from tokenschain.core.moderation.packs import Pack, PackWord
 from tokenschain.core.moderation.rules import Rules
 from tokenschain.core.moderation.stream import OutputRules, TextScreener
 from tokenschain.core.moderation.verdict import Action, Direction
+from tokenschain.infra.moderation_classifier import load_classifier
 from tokenschain.infra.moderation_packs import character_tables
 
 WORDS = 10_000
@@ -53,7 +54,7 @@ def _rules(pick: random.Random) -> Rules:
                  "A.1.h", match=2)
         for _ in range(WORDS)
     )  # fmt: skip
-    library = RuleLibrary(character_tables, lambda: "2026-11-27")
+    library = RuleLibrary(character_tables, lambda: "2026-11-27", load_classifier)
     library.install({"bench": Pack("bench", "1", "a", "b", "2099-01-01", words)})
     return library.rules(("*",))
 

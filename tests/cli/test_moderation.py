@@ -27,6 +27,8 @@ def test_a_text_is_tested_and_a_pack_signed(
     found = {(row["stage"], row["rule"], row["text"]) for row in rows}
     assert ("rules", "seed#13", "违 规测试词甲") in found
     assert ("personal data", "mobile", "138****8000") in found
+    (opinion,) = [row for row in rows if row["stage"] == "classifier"]
+    assert opinion["level"] == "none" and 0 < float(opinion["rule"]) < 0.5
     key, pack = tmp_path / "key", tmp_path / "made.json"
     public = run("new-key", str(key)).strip()
     assert key.stat().st_mode & 0o077 == 0

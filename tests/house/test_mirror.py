@@ -124,6 +124,7 @@ ELSEWHERE: dict[str, str] = {
     "core/cache/semantic_protocol.py": "flows/test_meaning.py, semantic/test_matcher.py",
     "core/cache/store.py": "flows/test_caching.py, field_failures/test_cache.py",
     "core/moderation/verdict.py": DECLARATIONS,
+    "infra/moderation_classifier.py": "core/moderation/test_classifier.py",
     "core/moderation/library.py": "infra/test_moderation_packs.py",
     "infra/chinese_characters.py": "core/moderation/test_normalization.py",
     "gateway/moderation/call_screening.py": "flows/test_moderation.py",

@@ -9,6 +9,7 @@ from typing import Any
 from tests.moderation_rules import TABLES, TODAY
 from tokenschain.core.moderation.library import RuleLibrary
 from tokenschain.core.moderation.verdict import Direction
+from tokenschain.infra.moderation_classifier import load_classifier
 from tokenschain.infra.moderation_packs import PackFolder, seed_pack, signature_path
 from tokenschain.infra.security import pack_signatures
 
@@ -35,7 +36,7 @@ def write(folder: Path, name: str, text: str, *, signed: bool = True) -> None:
 
 
 def test_packs_are_taken_up_changed_and_refused(tmp_path: Path) -> None:
-    noted, library = Noted(), RuleLibrary(lambda: TABLES, lambda: TODAY)
+    noted, library = Noted(), RuleLibrary(lambda: TABLES, lambda: TODAY, load_classifier)
     folder = PackFolder(tmp_path, [PUBLIC], library, noted)
 
     def finds(text: str) -> bool:
@@ -57,7 +58,7 @@ def test_packs_are_taken_up_changed_and_refused(tmp_path: Path) -> None:
 
 
 def test_rules_are_compiled_once_for_each_choice_of_packs() -> None:
-    library = RuleLibrary(lambda: TABLES, lambda: TODAY)
+    library = RuleLibrary(lambda: TABLES, lambda: TODAY, load_classifier)
     seed = seed_pack()
     library.install({seed.name: seed})
     assert library.rules(("*",)) is library.rules(("*",))

@@ -16,8 +16,9 @@ from tokenschain.core.moderation import personal_data
 from tokenschain.core.moderation.library import RuleLibrary
 from tokenschain.core.moderation.packs import BadPack, coverage_gaps, read_pack
 from tokenschain.core.moderation.risks import BY_ID, PERSONAL
-from tokenschain.core.moderation.verdict import Direction
+from tokenschain.core.moderation.verdict import ClassifierThresholds, Direction
 from tokenschain.infra.config import load
+from tokenschain.infra.moderation_classifier import load_classifier
 from tokenschain.infra.moderation_packs import (
     PackFolder,
     character_tables,
@@ -39,7 +40,7 @@ def moderation_test(
 ) -> None:
     """Show what the local rules and installed packs find in a text; nothing is sent anywhere."""
     settings = load()
-    library = RuleLibrary(character_tables, today)
+    library = RuleLibrary(character_tables, today, load_classifier)
     folder, keys = settings.moderation_packs_path, settings.moderation.pack_keys
     PackFolder(folder, keys, library, silent).load()
     rules = library.rules(("*",))
@@ -53,6 +54,11 @@ def moderation_test(
             "stage": "rules", "category": one.category, "level": one.level.name.lower(),
             "rule": one.label, "text": place,
         })  # fmt: skip
+    probability = library.classifier().probability(text)
+    rows.append({
+        "stage": "classifier", "category": "", "rule": f"{probability:.3f}", "text": "",
+        "level": ClassifierThresholds().level(probability).name.lower(),
+    })  # fmt: skip
     for data in personal_data.find(text):
         value = personal_data.masked(text[data.start : data.end], data.kind)
         rows.append({

@@ -55,6 +55,7 @@ from tokenschain.infra.egress import PublicResolver, outside_client, upstream_tl
 from tokenschain.infra.gateway_status_files import keep_status, status_path
 from tokenschain.infra.heartbeat import beat, heartbeat_path
 from tokenschain.infra.journal import Journal, JournalFull, JournalLimits
+from tokenschain.infra.moderation_classifier import load_classifier
 from tokenschain.infra.moderation_packs import PackFolder, character_tables, today
 from tokenschain.infra.off_loop import WorkThread
 from tokenschain.infra.private_hosts import PrivateHosts
@@ -318,7 +319,7 @@ class GatewayWorker:
     def _build_moderation(self) -> None:
         """Moderation: policies of the snapshot, packs of a folder."""
         settings = self._settings
-        library = RuleLibrary(character_tables, today)
+        library = RuleLibrary(character_tables, today, load_classifier)
         self._packs = PackFolder(
             settings.moderation_packs_path, settings.moderation.pack_keys, library, self._report
         )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tokenschain.core.moderation.normalization import Normalizer
 from tokenschain.core.moderation.packs import Keywords, Pack, PackWord
 from tokenschain.core.moderation.rules import Rules
+
+if TYPE_CHECKING:
+    from tokenschain.core.moderation.classifier import TextClassifier
 
 POLICY_PACK = "policy"
 """What words of a policy itself stand on record as."""
@@ -25,14 +28,21 @@ class CharacterTables(NamedTuple):
 class RuleLibrary:
     """The packs in force; replaced as a whole, so that no call sees a part of a change."""
 
-    def __init__(self, tables: Callable[[], CharacterTables], today: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        tables: Callable[[], CharacterTables],
+        today: Callable[[], str],
+        classifier: Callable[[Normalizer], TextClassifier],
+    ) -> None:
         """
         Args:
             tables: called once, when rules are asked for first; may take 0.3 s.
             today: as `2027-06-30`: words expire by it.
+            classifier: called once, when a policy asks for it; may take 0.3 s.
         """
-        self._tables, self._today = tables, today
+        self._tables, self._today, self._load_classifier = tables, today, classifier
         self._loaded: tuple[Normalizer, Mapping[int, str]] | None = None
+        self._classifier: TextClassifier | None = None
         self._packs: Mapping[str, Pack] = {}
         self._compiled: dict[tuple[object, ...], Rules] = {}
         self.generation = 0
@@ -60,13 +70,22 @@ class RuleLibrary:
             chosen = [pack for name, pack in packs.items() if "*" in names or name in names]
             if words:
                 chosen.append(Pack(POLICY_PACK, "1", "policy", "publisher", _NEVER, words))
-            if self._loaded is None:
-                tables = self._tables()
-                self._loaded = Normalizer(tables.simplified), tables.syllables
-            normalizer, syllables = self._loaded
+            normalizer, syllables = self._characters()
             keywords = Keywords(chosen, normalizer, syllables, today)
             found = Rules(normalizer, keywords, syllables)
             if len(compiled) >= COMPILED_MAX:
                 compiled.clear()
             compiled[key] = found
         return found
+
+    def classifier(self) -> TextClassifier:
+        """The local classifier, whatever the packs are."""
+        if self._classifier is None:
+            self._classifier = self._load_classifier(self._characters()[0])
+        return self._classifier
+
+    def _characters(self) -> tuple[Normalizer, Mapping[int, str]]:
+        if self._loaded is None:
+            tables = self._tables()
+            self._loaded = Normalizer(tables.simplified), tables.syllables
+        return self._loaded

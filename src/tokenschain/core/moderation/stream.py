@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Literal
 
+from msgspec.structs import replace
+
 from tokenschain.core.moderation import personal_data
 from tokenschain.core.moderation.packs import CONTEXT_CHARACTERS, Entry, counts_here
 from tokenschain.core.moderation.personal_data import Replacements
@@ -22,6 +24,8 @@ SENTENCE_CHARACTERS_MAX = 240
 """A sentence without an end is looked at in parts of as much."""
 OVERLAP_CHARACTERS = 60
 """Of those parts: the longest personal data but addresses, as it may be written."""
+CLASSIFIED_BEFORE_CHARACTERS = 60
+"""As much of what came before is seen by the classifier with each sentence."""
 _ONLY_WHOLE = (f"{DECODED}:", "pinyin:")
 """Labels of what is found only in a text that is all there."""
 _SENTENCE_END = re.compile(r"[。！？；!?;]+[”’」』）)\"']*|\n+|\.(?=\s)")
@@ -36,7 +40,7 @@ class OutputRules:
     """What an answer is screened for."""
 
     __slots__ = (
-        "cuts", "held", "judge", "replacement", "replacements", "rules", "sentences",
+        "classify", "cuts", "held", "judge", "replacement", "replacements", "rules", "sentences",
     )  # fmt: skip
 
     def __init__(
@@ -46,26 +50,28 @@ class OutputRules:
         *,
         held: Literal["holdback", "sentence", "full"] = "holdback",
         cuts: Callable[[str], list[tuple[RiskFinding, str]]] | None = None,
+        classify: Callable[[str], list[RiskFinding]] | None = None,
         replacements: Replacements | None = None,
         replacement: str = "***",
     ) -> None:
         """
         Args:
             cuts: the personal data in a text, and what stands instead of it.
+            classify: what the local classifier says of a text, with the place of each finding.
             replacements: tokens of the request that are turned back.
         """
-        self.rules, self.judge, self.held = rules, judge, held
+        self.rules, self.judge, self.held, self.classify = rules, judge, held, classify
         self.cuts, self.replacements, self.replacement = cuts, replacements, replacement
-        self.sentences = held == "sentence" or cuts is not None
+        self.sentences = held == "sentence" or cuts is not None or classify is not None
 
 
 class TextScreener:
     """One text of an answer: what came, what may leave, and what was found."""
 
     __slots__ = (
-        "_norm_base", "_norm_end", "_pending", "_pieces", "_raw_end", "_rules", "_safe_end",
-        "_seen", "_tail", "_waiting", "_whole", "_window", "blocked", "cleared", "edits",
-        "findings",
+        "_before", "_norm_base", "_norm_end", "_pending", "_pieces", "_raw_end", "_rules",
+        "_safe_end", "_seen", "_tail", "_waiting", "_whole", "_window", "blocked", "cleared",
+        "edits", "findings",
     )  # fmt: skip
 
     def __init__(self, rules: OutputRules, *, whole: bool = False) -> None:
@@ -88,6 +94,7 @@ class TextScreener:
         self._tail = ""
         """What was not looked through for personal data; it begins at `_seen`."""
         self._seen = 0
+        self._before = ""
         self.cleared = 0
         """So many characters may leave, with the edits among them made."""
         self.edits: list[Edit] = []
@@ -184,6 +191,15 @@ class TextScreener:
                     self.blocked = self.blocked or one
                 elif instead:
                     self.edits.append((*moved, instead))
+        if rules.classify is not None:
+            # By itself and with what came before: neither may hide what is in the other.
+            for before in dict.fromkeys(("", self._before)):
+                for one in rules.classify(before + text):
+                    assert one.span is not None, "the classifier says where"
+                    start, end = (self._seen - len(before) + at for at in one.span)
+                    if end > self._seen:
+                        self._found(replace(one, span=(max(self._seen, start), end)))
+            self._before = (self._before + text)[-CLASSIFIED_BEFORE_CHARACTERS:]
         if rules.replacements is not None:
             for start, end, value in rules.replacements.edits(text):
                 self.edits.append((self._seen + start, self._seen + end, value))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 
 class Level(IntEnum):
@@ -55,6 +57,27 @@ class RiskFinding(msgspec.Struct, frozen=True):
     """From and to in that text, in characters; None where the engine does not say where."""
     label: str = ""
     """The engine's own word for it, or the rule's name; never a caller's text."""
+
+
+CLASSIFIER = "classifier"
+"""What findings of the local classifier are labelled; their score is its probability."""
+_Probability = Annotated[float, Meta(gt=0, le=1)]
+
+
+class ClassifierThresholds(msgspec.Struct, frozen=True):
+    """From which probability on the local classifier's opinion is a finding, by level."""
+
+    medium: _Probability = 0.5
+    high: _Probability = 0.9
+
+    def __post_init__(self) -> None:
+        if self.medium > self.high:
+            raise ValueError("`medium` may not be above `high`")
+
+    def level(self, probability: float) -> Level:
+        if probability >= self.high:
+            return Level.HIGH
+        return Level.MEDIUM if probability >= self.medium else Level.NONE
 
 
 class EngineVerdict(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from tokenschain.core.moderation.packs import PackWord
 from tokenschain.core.moderation.personal_data import DataAction, DataKind
-from tokenschain.core.moderation.verdict import Action, Direction, Level
+from tokenschain.core.moderation.verdict import Action, ClassifierThresholds, Direction, Level
 
 PolicyScope = Annotated[
     str, Meta(pattern=r"^(\*|project/[^/]+|tenant/[^/]+(/project/[^/]+)?)\Z", max_length=150)
@@ -94,6 +94,13 @@ class ModerationPolicy(msgspec.Struct, frozen=True):
         tuple[str, ...],
         Meta(max_length=50, description="Names of keyword packs; `*` for all that are installed."),
     ] = ("*",)
+    classifier: Annotated[
+        ClassifierThresholds | None,
+        Meta(
+            description="From which probability on (`medium`, `high`) the local classifier's "
+            "opinion that a text is offensive is a finding of that level; unset: it is not asked."
+        ),
+    ] = None
     stream: Annotated[
         Literal["holdback", "sentence", "full"],
         Meta(

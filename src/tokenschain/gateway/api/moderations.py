@@ -13,7 +13,7 @@ from tokenschain.core.formats.json_body import read_body, value_of
 from tokenschain.core.formats.openai_chat import INPUTS_MAX
 from tokenschain.core.formats.request_checks import missing
 from tokenschain.core.moderation.risks import RISKS
-from tokenschain.core.moderation.verdict import Level, RiskFinding
+from tokenschain.core.moderation.verdict import CLASSIFIER, Level, RiskFinding
 
 MODEL = "local-rules"
 _SCORES = {Level.NONE: 0.0, Level.LOW: 0.4, Level.MEDIUM: 0.7, Level.HIGH: 1.0}
@@ -74,7 +74,8 @@ def answer(name: str, results: Sequence[Sequence[RiskFinding]]) -> dict[str, Any
 def _result(findings: Sequence[RiskFinding]) -> dict[str, Any]:
     scores = dict.fromkeys((risk.category for risk in RISKS), 0.0)
     for one in findings:
-        scores[one.category] = max(scores[one.category], _SCORES[one.level] * one.score)
+        score = one.score if one.label == CLASSIFIER else _SCORES[one.level] * one.score
+        scores[one.category] = max(scores[one.category], score)
     return {
         "flagged": any(one.level >= Level.MEDIUM for one in findings),
         "categories": {category: score > 0 for category, score in scores.items()},

@@ -126,9 +126,11 @@ class CallScreening:
                 continue
             judge = policies.judge(Direction.INPUT)
             cuts = policies.cuts(Direction.INPUT, self._replacements)
+            classify = policies.classify(Direction.INPUT)
             for text in texts.texts:
                 found = policies.rules.screen(text, Direction.INPUT)
                 found += [one for one, _ in cuts(text)] if cuts is not None else ()
+                found += classify(text) if classify is not None else ()
                 for one in found:
                     action = judge(one)
                     self._judged(one, action, shadow=policies is self._shadow)
@@ -161,6 +163,7 @@ class CallScreening:
             policies.judge(direction),
             held=policies.held,
             cuts=policies.cuts(direction, replacements),
+            classify=policies.classify(direction),
             replacements=replacements if restores else None,
             replacement=policies.replacement,
         )

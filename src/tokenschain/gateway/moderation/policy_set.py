@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from tokenschain.core.moderation import personal_data
 from tokenschain.core.moderation.personal_data import DataAction, DataKind, Replacements
 from tokenschain.core.moderation.risks import PERSONAL, SECRET
 from tokenschain.core.moderation.rules import Rules
 from tokenschain.core.moderation.stream import Judge
-from tokenschain.core.moderation.verdict import Action, Direction, Level, RiskFinding
+from tokenschain.core.moderation.verdict import (
+    Action,
+    ClassifierThresholds,
+    Direction,
+    Level,
+    RiskFinding,
+)
 from tokenschain.core.snapshot.moderation_policy import ModerationPolicy, strictest
+
+if TYPE_CHECKING:
+    from tokenschain.core.moderation.classifier import TextClassifier
 
 _STRICTER = tuple(DataAction(name) for name in (
     "allow", "reversible", "token", "hash", "mask", "block",
@@ -27,7 +36,16 @@ class NamedPolicy(NamedTuple):
 class PolicySet:
     """Some policies with the rules that their words make up."""
 
-    def __init__(self, policies: Sequence[NamedPolicy], rules: Rules) -> None:
+    def __init__(
+        self,
+        policies: Sequence[NamedPolicy],
+        rules: Rules,
+        classifier: Callable[[], TextClassifier],
+    ) -> None:
+        """
+        Args:
+            classifier: called once, and only where a policy wants it.
+        """
         self.rules = rules
         self.names = [name for name, _ in policies]
         self._policies = [policy for _, policy in policies]
@@ -35,6 +53,8 @@ class PolicySet:
             direction: [policy for policy in self._policies if policy.screens(direction)]
             for direction in Direction
         }
+        wanted = any(policy.classifier is not None for policy in self._policies)
+        self._classifier = classifier() if wanted else None
         self.data = {
             Direction.INPUT: self._data(
                 [p.personal_data for p in self._screening[Direction.INPUT]]
@@ -92,6 +112,17 @@ class PolicySet:
             return found
 
         return of
+
+    def classify(self, direction: Direction) -> Callable[[str], list[RiskFinding]] | None:
+        """What the local classifier says of a text; None where no policy asks for it."""
+        given = [p.classifier for p in self._screening[direction] if p.classifier is not None]
+        classifier = self._classifier
+        if not given or classifier is None:
+            return None
+        lowest = ClassifierThresholds(
+            min(one.medium for one in given), min(one.high for one in given)
+        )
+        return lambda text: classifier.find(text, lowest)
 
     @property
     def held(self) -> Literal["holdback", "sentence", "full"]:

@@ -12,7 +12,7 @@ from tokenschain.core.call import Call
 from tokenschain.core.moderation import personal_data
 from tokenschain.core.moderation.library import RuleLibrary
 from tokenschain.core.moderation.personal_data import DataAction
-from tokenschain.core.moderation.verdict import Direction, RiskFinding
+from tokenschain.core.moderation.verdict import ClassifierThresholds, Direction, RiskFinding
 from tokenschain.core.ports import ModerationEngine, OffLoop, on_loop
 from tokenschain.core.snapshot import Plan, Served, Snapshot
 from tokenschain.core.snapshot.moderation_policy import in_force, policies_for
@@ -65,9 +65,11 @@ class ModerationStep:
         def look() -> list[list[RiskFinding]]:
             one = self._set_of(policies)
             rules = self._library.rules(("*",)) if one is None else one.rules
+            classifier = self._library.classifier()
             return [
                 [
                     *rules.screen(text, Direction.INPUT),
+                    *classifier.find(text, ClassifierThresholds()),
                     *(data_finding(data, DataAction.ALLOW) for data in personal_data.find(text)),
                 ]
                 for text in texts
@@ -127,7 +129,8 @@ class ModerationStep:
             return None
         names = sorted({name for one in policies for name in one.policy.packs})
         words = tuple(word for one in policies for word in one.policy.words)
-        return PolicySet(policies, self._library.rules(tuple(names), words))
+        rules = self._library.rules(tuple(names), words)
+        return PolicySet(policies, rules, self._library.classifier)
 
     def _position(self, caller: KeyGrant) -> float:
         """Where a key stands among all, from 0 to 1: the same each time."""
