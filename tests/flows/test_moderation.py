@@ -39,7 +39,11 @@ def screened(stack: Stack, upstream: UpstreamSimulator) -> Iterator[Stack]:
         },
         "personal_data_in_answers": {"email": "mask"},
         "words": [{"text": "敏感词组", "risk": "A.2.i", "level": 3}],
-        "category_actions": {"discrimination/*": {"high": "mask"}},
+        "category_actions": {
+            "discrimination/other": {"high": "mask"},
+            "discrimination/region": {"high": "block"},
+        },
+        "classifier": {"medium": 0.5, "high": 0.9},
     }
     reply = stack.admin("PUT", "/api/v1/moderation-policies/all", json={"spec": spec})
     assert reply.status_code == 200, reply.text
@@ -193,14 +197,30 @@ def test_responses_callers_are_told_in_their_own_form(screened: Stack) -> None:
     assert last.response.incomplete_details.reason == "content_filter"
 
 
+OFFENSIVE = "河南人都是骗子，没一个好东西"
+
+
+def test_what_the_classifier_finds_is_blocked_in_requests_and_answers(screened: Stack) -> None:
+    reply = ask(screened, f"接着写：{OFFENSIVE}")
+    assert reply.status_code == 400 and reply.json()["error"]["code"] == "content_filter"
+    detail = screened.row_of(reply)["moderation_detail"]
+    assert detail == "discrimination/region:high:classifier"
+    whole = ask(screened, "讲讲河南", [PLAIN, OFFENSIVE])
+    assert whole.json()["choices"][0]["finish_reason"] == "content_filter"
+    streamed = ask(screened, "讲讲河南", [PLAIN, "完。", *OFFENSIVE, "。", "下文"], stream=True)
+    assert text_of(streamed) == f"{PLAIN}完。" and reason_of(streamed) == "content_filter"
+    assert ask(screened, "讲讲河南", ["河南有许多古迹。"]).status_code == 200
+
+
 def test_openais_moderation_api_answers_with_our_categories(screened: Stack) -> None:
     reply = web.post(
         f"{screened.url}/v1/moderations",
-        json={"input": ["你好", BLOCKED, "打 13800138000"]},
+        json={"input": ["你好", BLOCKED, "打 13800138000", OFFENSIVE]},
         headers=screened.headers,
     )
     assert reply.status_code == 200, reply.text
-    first, second, third = reply.json()["results"]
+    first, second, third, fourth = reply.json()["results"]
+    assert 0.9 < fourth["category_scores"]["discrimination/region"] < 1 and fourth["flagged"]
     assert not first["flagged"] and second["flagged"]
     assert second["categories"]["values/other"] and second["category_scores"]["values/other"] == 1
     assert third["categories"]["rights/personal_information"]
