@@ -124,3 +124,34 @@ def test_a_token_is_issued_once_the_password_was_shown_again(house: House) -> No
 def test_who_came_by_a_link_is_told_what_to_do(house: House) -> None:
     browser = house.as_person("tco-of-the-operator")
     assert "of an owner" in browser.get("/console/me").text
+
+
+def test_who_lacks_a_demanded_second_factor_is_led_to_it_before_anything_else(house: House) -> None:
+    boss = house.browser("beta", "owner")
+    edit = f"/console/organization/edit?unit={house.platform.unit('tenant', 'beta', 'beta')}"
+    page = Page(boss.get(edit).text)
+    form = {str(one["name"]): str(one.get("value", "")) for one in page.all("input")
+            if one.get("name") in ("unit", "version")}  # fmt: skip
+    person = house.platform.person("beta", "developer", password=PASSWORD)
+    mine = house.as_person(person.token)
+    assert mine.get("/console/me/second-factor").headers["location"] == "/console/me"
+    demand = boss.post(edit, form | {"what": "factor", "required": "yes"})
+    assert demand.status_code == 303, demand.text
+    try:
+        for path in ("/console", "/console/keys", "/console/me", "/console/nothing"):
+            led = mine.get(path)
+            assert (led.status_code, led.headers["location"]) == (303, "/console/me/second-factor")
+        part = mine.get("/console/live", hx_request="true", hx_target="live")
+        assert part.headers["hx-redirect"] == "/console/me/second-factor"
+        for language in ("zh", "en"):
+            text = house.as_person(person.token, language).get("/console/me/second-factor").text
+            assert len(Page(text).all("h1")) == 1 and not inline_code(text)
+        offer = mine.post("/console/me/second-factor", {})
+        secret = _hidden(offer.text, "secret")
+        code = passwords.totp_code(secret, int(time.time()) // 30)
+        sent = {"secret": secret, "uri": "", "code": code, "password": PASSWORD}
+        assert mine.post("/console/me/second-factor/confirm", sent).status_code == 200
+        assert mine.get("/console/keys").status_code == 200
+    finally:
+        with house.platform.engine.begin() as connection:
+            connection.exec_driver_sql("update organization_units set second_factor_required = 0")

@@ -239,6 +239,7 @@ ELSEWHERE: dict[str, str] = {
     "control/billing/grants.py": "control/identity/test_sign_ups.py",
     "infra/migrations/versions/0023_moderation_detail.py": "infra/test_migrations.py",
     "infra/migrations/versions/0024_confirmed_addresses.py": "infra/test_migrations.py",
+    "infra/migrations/versions/0027_demanded_factors.py": "infra/test_migrations.py",
     "infra/parquet.py": "control/api/test_usage.py",
     "infra/redis/cache.py": "field_failures/test_limits.py, field_failures/test_cache_modes.py",
     "infra/redis/connection.py": "field_failures/test_limits.py, field_failures/test_cache_modes.py",

@@ -267,7 +267,9 @@ class Console:
         visit = self._visit(request, form)
         try:
             await visit.know_reader()
-            if handler is None:
+            if visit.reader.must_set_up_factor and not path.startswith(me.SECOND_FACTOR):
+                response = _elsewhere(request, me.SECOND_FACTOR)
+            elif handler is None:
                 response = self._renderer.page("not_found.html", visit, 404)
             else:
                 response = await self._handle(handler, visit)
@@ -309,9 +311,7 @@ class Console:
         if request.headers.get("hx-request"):
             back = request.headers.get("hx-current-url", "")
             back = own_path(back[back.find(PREFIX) :] if PREFIX in back else "")
-            response = Response(status_code=200)
-            response.headers["hx-redirect"] = f"{PREFIX}/sign-in?next={quote(back, safe='')}"
-            return response
+            return _elsewhere(request, f"{PREFIX}/sign-in?next={quote(back, safe='')}")
         asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         back = own_path(asked) if request.method == "GET" else PREFIX
         end = "" if back == PREFIX else f"?next={quote(back, safe='')}"
@@ -443,6 +443,15 @@ class Console:
 
     def _plain(self, request: Request, what: str, status: int) -> Response:
         return self._renderer.alone("refused.html", self._preferences(request), status, what=what)
+
+
+def _elsewhere(request: Request, address: str) -> Response:
+    """Lead the whole page there, also where a fragment was asked for."""
+    if not request.headers.get("hx-request"):
+        return RedirectResponse(address, 303)
+    response = Response(status_code=200)
+    response.headers["hx-redirect"] = address
+    return response
 
 
 def _back_of(form: Mapping[str, str]) -> str:

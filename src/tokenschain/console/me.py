@@ -67,6 +67,13 @@ async def _page(
 # --- second factor -----------------------------------------------------------------------------
 
 
+async def lead(visit: Visit, renderer: Renderer) -> Response:
+    """What a second factor is for, before anything else where it is demanded."""
+    if not visit.reader.must_set_up_factor:
+        return RedirectResponse(PATH, 303)
+    return renderer.page("factor_demanded.html", visit)
+
+
 async def offer(visit: Visit, renderer: Renderer) -> Response:
     """A secret for an authenticator app; nothing is changed until a code of it was typed."""
     made = await visit.api.send("POST", "/me/totp", FactorOffer)
@@ -109,6 +116,7 @@ def _offer_form(
 PAGES: Pages = {
     ("GET", PATH): show,
     ("POST", PASSWORD): change_password,
+    ("GET", SECOND_FACTOR): lead,
     ("POST", SECOND_FACTOR): offer,
     ("POST", f"{SECOND_FACTOR}/confirm"): confirm,
 }

@@ -39,6 +39,7 @@ class TreeUnit(msgspec.Struct):
     closed_by_platform: bool
     prepaid: bool
     credit_pico: int
+    second_factor_required: bool
     created_at_s: int
     version: int
 
@@ -196,6 +197,8 @@ async def change(visit: Visit, renderer: Renderer) -> Response:
         body["closed"] = True
     elif what == "open":
         body["closed"] = False
+    elif what == "factor":
+        body["second_factor_required"] = visit.form.get("required") == "yes"
     else:
         body["title"] = visit.form.get("title", "").strip()
         if unit.kind == "project" and "account" in visit.form:

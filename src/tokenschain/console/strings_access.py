@@ -62,6 +62,12 @@ ACCESS_STRINGS: dict[str, tuple[str, str]] = {
         "Signing in then also takes 6 digits of an authenticator app: a leaked password alone "
         "lets nobody in.",
     ),
+    "me.factor.demanded": ("先设置第二因子", "Set up a second factor first"),
+    "me.factor.demanded.sub": (
+        "租户或平台要求密码登录使用第二因子，设置后即可继续。",
+        "The tenant or the platform demands one of who signs in with a password. Everything else "
+        "follows once it is set up.",
+    ),
     "me.factor.set": ("开启", "Set up"),
     "me.factor.replace": ("更换", "Replace"),
     "me.factor.title": ("设置第二因子", "Set up the second factor"),
@@ -269,6 +275,18 @@ ACCESS_STRINGS: dict[str, tuple[str, str]] = {
         "移动后，此后的调用计入新子账号的预算。",
         "Once moved, calls count in the other account's budgets.",
     ),
+    "organization.factor": ("要求第二因子", "Demand a second factor"),
+    "organization.factor.what": (
+        "开启后，用密码登录而未设置第二因子的成员须先设置，才能使用其他功能。企业账号登录不受影响。",
+        "Who signs in with a password and has no second factor then sets one up before anything "
+        "else. Single sign-on is not affected.",
+    ),
+    "organization.factor.on": (
+        "已要求：用密码登录的成员须有第二因子。",
+        "It is demanded: who signs in with a password needs a second factor.",
+    ),
+    "organization.factor.demand": ("要求", "Demand it"),
+    "organization.factor.free": ("不再要求", "No longer demand it"),
     "organization.credit": ("信用额度（元）", "Credit line, in yuan"),
     "organization.prepaid": ("预付", "Prepaid"),
     "organization.prepaid.what": (

@@ -39,6 +39,8 @@ class SignedInReader(msgspec.Struct):
     """None for who came by a sign-in link."""
     token_id: str = ""
     """Of the sign-in itself."""
+    must_set_up_factor: bool = False
+    """Whether a second factor comes before anything else."""
 
     def may(self, action: str) -> bool:
         """Whether an action is permitted anywhere."""

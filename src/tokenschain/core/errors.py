@@ -175,6 +175,14 @@ _ROWS = (
         Fault.CALLER,
         "The signed-in user has to show password and second factor again first.",
     ),
+    (
+        "second_factor_required",
+        403,
+        "permission_error",
+        False,
+        Fault.CALLER,
+        "The tenant or the platform demands a second factor, and the user has none yet.",
+    ),
     ("invalid_login", 401, _LOGIN, False, Fault.CALLER, "The sign-in is wrong."),
     (
         "account_locked",

@@ -384,6 +384,7 @@ class Permission:
         by_model: bool = False,
         or_own: bool = False,
         step_up: StepUp | None = None,
+        before_factor: bool = False,
     ) -> None:
         """
         Args:
@@ -395,6 +396,8 @@ class Permission:
                 route asks with the model, and shows no others. Else such a role does nothing here.
             or_own: nothing is needed for the actor's own account.
             step_up: when the actor has to show again all that signing in takes; the route asks.
+            before_factor: whether it is for those, too, who have yet to set up the second factor
+                that is demanded of them.
         """
         assert action is None or (action in ACTIONS and extent is not None), action
         assert not found_with or found_with in ACTIONS, found_with
@@ -404,6 +407,7 @@ class Permission:
         self.by_model = by_model
         self.or_own = or_own
         self.step_up = step_up
+        self.before_factor = before_factor
 
     def check_head(self, request: Request) -> None:
         """Refuse a long body before it is read: of who is not known, or may not do it whatever it
@@ -461,14 +465,27 @@ class Permission:
             known.actor, author, context, self.action, (lambda: known) if reads else begin,
             replay, reads=reads, by_model=self.by_model,
         )  # fmt: skip
+        if not self.before_factor and must_set_up_factor(context, known.actor):
+            raise ApiError(
+                "second_factor_required",
+                "Set up a second factor first: POST /me/totp, then POST /me/totp/confirm.",
+            )
         asked.proved = self.step_up in (None, StepUp.POWER)
         if self.extent is Extent.PLATFORM:
             asked.need(PLATFORM)
         return asked
 
 
+def must_set_up_factor(context: ApiContext, actor: Actor) -> bool:
+    """Whether somebody signed in with a password alone where that is not enough."""
+    demanded = actor.factor_demanded or context.settings.control.second_factor_required
+    return actor.lacks_factor and demanded
+
+
 SignedIn = Annotated[RequestContext, Depends(Permission(None))]
 """Anyone who is known."""
+Entering = Annotated[RequestContext, Depends(Permission(None, before_factor=True))]
+"""Those among them, too, who have yet to set up a second factor."""
 
 
 # --- paging ------------------------------------------------------------------------------

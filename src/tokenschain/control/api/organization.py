@@ -25,7 +25,7 @@ from tokenschain.control.api.context import (
 from tokenschain.control.api.money import Money
 from tokenschain.control.billing import wallets
 from tokenschain.control.identity import organization, ownership
-from tokenschain.control.identity.ownership import Extent
+from tokenschain.control.identity.ownership import Extent, StepUp
 from tokenschain.core.errors import ApiError
 from tokenschain.core.pricing.catalog import PICO_PER_UNIT
 from tokenschain.core.tenancy import PLATFORM
@@ -35,7 +35,10 @@ router = APIRouter(prefix="/api/v1/organization", route_class=AdminRoute, tags=[
 Listing = Annotated[RequestContext, Depends(Permission("org:read", Extent.ROWS))]
 Reading = Annotated[RequestContext, Depends(Permission("org:read", Extent.PART))]
 Creating = Annotated[RequestContext, Depends(Permission("org:write", Extent.PART))]
-Changing = Annotated[RequestContext, Depends(Permission("org:write", Extent.PART, "org:read"))]
+Changing = Annotated[
+    RequestContext,
+    Depends(Permission("org:write", Extent.PART, "org:read", step_up=StepUp.POWER)),
+]
 _CHANGE = "PATCH /organization/units/{unit_id}"
 Kind = Literal["tenant", "account", "project", "environment"]
 
@@ -68,6 +71,9 @@ class UnitChange(RequestBody):
     prepaid: bool | None = None
     credit: Money | None = None
     account: MaybeLabel | None = None
+    second_factor_required: bool | None = None
+    """Of a tenant: whether its people need a second factor when they sign in with a password. Who
+    has none sets it up before anything else. `control.second_factor_required` stays in force."""
 
 
 class Unit(AnswerBody):
@@ -85,6 +91,8 @@ class Unit(AnswerBody):
     """Only the platform opens it again."""
     prepaid: bool
     credit_pico: int
+    second_factor_required: bool
+    """Of a tenant: demanded of its people."""
     created_at_s: int
     version: int
 
@@ -176,7 +184,8 @@ def read_unit(asked: Reading, response: Response, unit_id: str) -> Unit:
 def change_unit(
     asked: Changing, response: Response, unit_id: str, wanted: UnitChange, if_match: IfMatch = ""
 ) -> Unit:
-    """Rename, close or open a unit; a tenant's credit line; a project's account.
+    """Rename, close or open a unit; a tenant's credit line and demand of a second factor; a
+    project's account.
 
     A tenant's wallet and credit line need `billing:write` on the platform; closing or opening a
     tenant, and opening what the platform closed, need `org:write` there. A project moves by
@@ -214,6 +223,13 @@ def _values(asked: RequestContext, unit: organization.Row, wanted: UnitChange) -
             values["prepaid"] = wanted.prepaid
         if wanted.credit is not None:
             values["credit_pico"] = int(wanted.credit * PICO_PER_UNIT)
+    if wanted.second_factor_required is not None:
+        if unit["kind"] != "tenant":
+            raise ApiError("invalid_value", "It is a tenant that demands it of its people.",
+                           param="second_factor_required")  # fmt: skip
+        if not wanted.second_factor_required:
+            asked.need_step_up()
+        values["second_factor_required"] = wanted.second_factor_required
     if wanted.account is not None:
         if unit["kind"] != "project":
             raise ApiError("invalid_value", "Only projects move.", param="account")

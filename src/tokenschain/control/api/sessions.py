@@ -20,11 +20,12 @@ from tokenschain.control.api.bodies import AnswerBody, Example, RequestBody
 from tokenschain.control.api.context import (
     AdminRoute,
     ApiContext,
+    Entering,
     Permission,
     RequestContext,
-    SignedIn,
     address_of,
     context_of,
+    must_set_up_factor,
 )
 from tokenschain.control.audit import admin_log
 from tokenschain.control.audit.admin_log import Author
@@ -63,7 +64,9 @@ WAITING_MAX = 400
 WAITING_OF_PLACE_MAX = 50
 """Those of them that come from one address."""
 Done = TypeVar("Done")
-Proving = Annotated[RequestContext, Depends(Permission(None, step_up=StepUp.REQUEST))]
+Proving = Annotated[
+    RequestContext, Depends(Permission(None, step_up=StepUp.REQUEST, before_factor=True))
+]
 Code = Annotated[str, Field(pattern=r"^[0-9]{6}$")]
 RecoveryCode = Annotated[str, Field(pattern=recovery_codes.PATTERN)]
 
@@ -174,6 +177,8 @@ class Me(AnswerBody):
     """Null for the admin token and sign-in links, which are nobody's."""
     token_id: str
     """Of the session or program's token that asks; empty without an account."""
+    must_set_up_factor: bool
+    """Whether a second factor is demanded and not set up yet: nothing else is done before."""
 
 
 class Changed(AnswerBody):
@@ -370,7 +375,7 @@ def _note_failure(
 
 
 @router.delete("/sessions")
-def log_out(asked: SignedIn, request: Request) -> Ended:
+def log_out(asked: Entering, request: Request) -> Ended:
     """Sign out."""
     tokens.end(asked.db, asked.context.suite, _token_of(request))
     asked.note("", asked.actor.id, action="logout")
@@ -383,7 +388,7 @@ def _token_of(request: Request) -> str:
 
 
 @router.get("/me")
-def me(asked: SignedIn) -> Me:
+def me(asked: Entering) -> Me:
     """Read who I am, and what I may do where."""
     return Me(
         id=asked.actor.id,
@@ -401,6 +406,7 @@ def me(asked: SignedIn) -> Me:
         ],
         account=_shown_account(users_module.get(asked.db, asked.actor.id)),
         token_id=asked.actor.token_id,
+        must_set_up_factor=must_set_up_factor(asked.context, asked.actor),
     )
 
 
@@ -462,7 +468,7 @@ def change_own_password(asked: Proving, wanted: OwnPassword) -> Changed:
 
 
 @router.post("/me/totp", status_code=201)
-def offer_totp(asked: SignedIn) -> TotpOffer:
+def offer_totp(asked: Entering) -> TotpOffer:
     """Get a secret for an authenticator app; in force once `/me/totp/confirm` had a code of it."""
     row = _own_account_in_session(asked)
     secret = passwords.new_totp_secret()

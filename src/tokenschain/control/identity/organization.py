@@ -96,6 +96,7 @@ def create(
         "closed_by_platform": False,
         "prepaid": prepaid,
         "credit_pico": credit_pico,
+        "second_factor_required": False,
         "created_at_s": int(time.time()),
         "version": 1,
     }
@@ -147,8 +148,8 @@ def change(connection: Connection, unit: Row, values: Row) -> Row:
     """Change a unit; keys below it follow.
 
     Args:
-        values: of `title`, `closed_at_s`, `closed_by_platform`, `prepaid`, `credit_pico`, and a
-            project's `account`.
+        values: of `title`, `closed_at_s`, `closed_by_platform`, `prepaid`, `credit_pico`,
+            `second_factor_required`, and a project's `account`.
     """
     connection.execute(
         update(units).where(units.c.id == unit["id"]).values(**values, version=units.c.version + 1)

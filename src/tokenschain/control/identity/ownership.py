@@ -34,7 +34,8 @@ class StepUp(StrEnum):
     REQUEST = "in the request itself"
     ALWAYS = "within the last minutes"
     POWER = (
-        "within the last minutes, for a password, an address, letting in, or power over accounts"
+        "within the last minutes, for a password, an address, letting in, power over accounts, or "
+        "no longer demanding a second factor"
     )
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, insert, or_, select, update
+from sqlalchemy import Connection, and_, insert, or_, select, update
 
 from tokenschain.control import mails
 from tokenschain.control.identity import invitations, recovery_codes, roles, shares, tokens
@@ -16,6 +16,7 @@ from tokenschain.core.errors import ApiError
 from tokenschain.core.tenancy import PLATFORM, ROLES, RoleBinding
 from tokenschain.infra.database import paging
 from tokenschain.infra.database.paging import Page, Rows
+from tokenschain.infra.database.tables import organization_units as units
 from tokenschain.infra.database.tables import tokens as tokens_table
 from tokenschain.infra.database.tables import users
 from tokenschain.infra.security import passwords, secrets
@@ -44,6 +45,10 @@ class Actor(NamedTuple):
     """Whether single sign-on lets the person in."""
     token_id: str = ""
     """Of the session or program's token; empty for the admin token and sign-in links."""
+    lacks_factor: bool = False
+    """Somebody who signed in with a password alone."""
+    factor_demanded: bool = False
+    """Whether the own tenant demands a second factor."""
 
 
 PLATFORM_OWNER = Actor(
@@ -251,6 +256,8 @@ def actor_of(connection: Connection, suite: Suite, token: str) -> Actor | None:
             users.c.id,
             users.c.tenant,
             users.c.oidc_subject,
+            users.c.totp_sealed.is_(None).label("lacks_totp"),
+            units.c.second_factor_required,
             tokens_table.c.id.label("token_id"),
             tokens_table.c.kind,
             tokens_table.c.permissions,
@@ -258,6 +265,10 @@ def actor_of(connection: Connection, suite: Suite, token: str) -> Actor | None:
             tokens_table.c.stepped_up_at_s,
         )
         .join(tokens_table, tokens_table.c.user_id == users.c.id)
+        .outerjoin(
+            units,
+            and_(units.c.tenant == users.c.tenant, units.c.kind == "tenant", units.c.project == ""),
+        )
         .where(
             tokens_table.c.token_hash == suite.hex_digest(token.encode()),
             tokens_table.c.expires_at_s > int(time.time()),
@@ -278,6 +289,8 @@ def actor_of(connection: Connection, suite: Suite, token: str) -> Actor | None:
         proved_at_s=row.created_at_s if from_provider else row.stepped_up_at_s,
         from_provider=from_provider,
         token_id=row.token_id,
+        lacks_factor=row.kind == "session" and row.lacks_totp and not from_provider,
+        factor_demanded=bool(row.second_factor_required),
     )
 
 

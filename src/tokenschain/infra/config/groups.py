@@ -270,6 +270,13 @@ class ControlSettings(msgspec.Struct, frozen=True, kw_only=True):
             "the audit log, and the delay after wrong sign-ins."
         ),
     ] = ()
+    second_factor_required: Annotated[
+        bool,
+        Meta(
+            description="Whether all who sign in with a password need a second factor, "
+            "whatever their tenant demands; who has none sets it up before anything else."
+        ),
+    ] = False
     body_bytes_max: Annotated[
         int,
         Meta(

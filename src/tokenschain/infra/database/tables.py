@@ -303,6 +303,7 @@ organization_units = Table(
     Column("created_at_s", BigInteger, nullable=False),
     Column("version", Integer, nullable=False, server_default=text("1")),
     Column("closed_by_platform", Boolean, nullable=False, server_default=false()),
+    Column("second_factor_required", Boolean, nullable=False, server_default=false()),
     UniqueConstraint("tenant", "kind", "project", "name"),
 )
 """The organisation: a project's name is unique in its tenant, an environment's in its project."""
