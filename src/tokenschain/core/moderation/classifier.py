@@ -56,7 +56,6 @@ class TextClassifier:
 
     def __init__(self, normalizer: Normalizer, weights: ClassifierWeights) -> None:
         self._normalizer, self._weights = normalizer, weights
-        self._table = weights.table.astype(np.float32) * np.float32(weights.scale)
 
     def probability(self, text: str) -> float:
         """Of the most offensive part of a text, 0 to 1."""
@@ -87,27 +86,23 @@ class TextClassifier:
         if not size:
             return 0.0, 0, 0
         sums = self._running(normal)
-        best, at = -math.inf, 0
-        for start in range(0, max(1, size - STRIDE_CHARACTERS), STRIDE_CHARACTERS):
-            end = min(size, start + WINDOW_CHARACTERS)
-            # One more on either side: the marks of the text's beginning and end.
-            first, last = start + (start > 0), end + 1 + (end == size)
-            total = float(sums[last] - sums[first])
-            score = total / math.sqrt(GRAM_CHARACTERS_MAX * (last - first))
-            if score > best:
-                best, at = score, start
-        score = best + self._weights.bias
-        return 1 / (1 + math.exp(-max(-30.0, min(30.0, score)))), at, min(
-            size, at + WINDOW_CHARACTERS
-        )  # fmt: skip
+        starts = np.arange(0, max(1, size - STRIDE_CHARACTERS), STRIDE_CHARACTERS)
+        ends = np.minimum(size, starts + WINDOW_CHARACTERS)
+        # One more on either side: the marks of the text's beginning and end.
+        first, last = starts + (starts > 0), ends + 1 + (ends == size)
+        scores = (sums[last] - sums[first]) / np.sqrt(GRAM_CHARACTERS_MAX * (last - first))
+        worst = int(scores.argmax())
+        score = float(scores[worst]) * self._weights.scale + self._weights.bias
+        score = max(-30.0, min(30.0, score))
+        return 1 / (1 + math.exp(-score)), int(starts[worst]), int(ends[worst])
 
-    def _running(self, normal: str) -> npt.NDArray[np.float64]:
-        """Sums of the weights of all n-grams that end before each character."""
+    def _running(self, normal: str) -> npt.NDArray[np.int64]:
+        """Sums of the weights of all n-grams that end before each character, in steps."""
         grams = n_grams(normal)
-        each = np.zeros(len(grams[0]), np.float32)
+        each = np.zeros(len(grams[0]), np.int64)
         for size, buckets in enumerate(grams):
-            each[size:] += self._table[buckets >> np.uint32(32 - TABLE_BITS)]
-        sums = np.zeros(len(each) + 1)
+            each[size:] += self._weights.table[buckets >> np.uint32(32 - TABLE_BITS)]
+        sums = np.zeros(len(each) + 1, np.int64)
         np.cumsum(each, out=sums[1:])
         return sums
 

@@ -75,10 +75,14 @@ _CIRCLED = {0x2460 + at: str(at + 1) for at in range(9)} | {0x24EA: "0"}
 _FOLD = _WIDE | _CIRCLED
 _FOLD_NUMERALS = {ord(numeral): digit for numeral, digit in _NUMERALS.items()}
 _GAP = r"[ \t\u00a0\u2009\u200b-\u200d\u2060\ufeff\-\u2010-\u2015_·.,、]{1,2}"
-_RUN = re.compile(rf"\d(?:(?:{_GAP})?\d){{9,40}}(?:(?:{_GAP})?[Xx])?(?![A-Za-z])")
+_ALPHANUMERIC = re.compile(r"[0-9A-Za-z]")
+_DIGIT = rf"[\d{''.join(_NUMERALS)}]"
+_RUN = re.compile(rf"{_DIGIT}(?:(?:{_GAP})?{_DIGIT}){{9,40}}(?:(?:{_GAP})?[Xx])?(?![A-Za-z])")
 _GAPS = re.compile(_GAP)
-_DIGITS_7 = re.compile(r"\d{7}")
+_DIGITS_7 = re.compile(r"\d{7,}")
 """Every number that is not spread has as many digits on end."""
+_BEFORE_MOBILE, _BEFORE_LANDLINE, _EXTENSION = 4, 8, 13
+"""So many characters may stand before those digits (`+86-`, `(0755) `), and after."""
 _ID = re.compile(r"(?<![0-9A-Za-z])[1-9]\d{16}[\dXx](?![0-9A-Za-z])")
 _MOBILE = re.compile(r"(?<![\dA-Za-z])(?<!\d\.)(?:\+?86[- ]?)?1[3-9]\d{9}(?![\dA-Za-z])")
 _CARD = re.compile(r"(?<![\dA-Za-z])(?<!\d\.)[3-6]\d{13,18}(?![\dA-Za-z])")
@@ -147,18 +151,19 @@ def is_card_number(number: str) -> bool:
 
 
 def _numbers(text: str) -> Iterator[PersonalData]:
-    for match in _ID.finditer(text):
-        if is_resident_id(match.group()):
+    for digits in _DIGITS_7.finditer(text):
+        start, end = digits.span()
+        if (match := _ID.match(text, start)) and is_resident_id(match.group()):
             yield PersonalData(*match.span(), DataKind.RESIDENT_ID)
-    for match in _CARD.finditer(text):
-        if _is_card(match.group(), text, match.start()):
+        if (match := _CARD.match(text, start)) and _is_card(match.group(), text, start):
             yield PersonalData(*match.span(), DataKind.BANK_CARD)
-    for match in _MOBILE.finditer(text):
-        yield PersonalData(*match.span(), DataKind.MOBILE)
-    for match in _LANDLINE.finditer(text):
-        yield PersonalData(*match.span(), DataKind.LANDLINE)
-    for match in _LANDLINE_PLAIN.finditer(text):
-        if _LANDLINE_WORDS.search(_before(text, match.start())):
+        if match := _MOBILE.search(text, max(0, start - _BEFORE_MOBILE), end + 1):
+            yield PersonalData(*match.span(), DataKind.MOBILE)
+        if match := _LANDLINE.search(text, max(0, start - _BEFORE_LANDLINE), end + _EXTENSION):
+            yield PersonalData(*match.span(), DataKind.LANDLINE)
+        if (match := _LANDLINE_PLAIN.match(text, start)) and _LANDLINE_WORDS.search(
+            _before(text, start)
+        ):
             yield PersonalData(*match.span(), DataKind.LANDLINE)
 
 
@@ -173,8 +178,10 @@ def _is_card(number: str, text: str, at: int) -> bool:
 def _spread(text: str) -> Iterator[PersonalData]:
     """Numbers with spaces or signs between their digits, or in Chinese numerals."""
     for match in _RUN.finditer(text):
-        groups = _groups(match.group(), match.start())
-        if len(groups) == 1 and text[slice(*match.span())].isalnum():
+        groups = _groups(match.group().translate(_FOLD_NUMERALS), match.start())
+        if len(groups) == 1:
+            if match.start() and _ALPHANUMERIC.match(text[match.start() - 1]):
+                continue  # a digest or the like
             found = _of_digits(groups[0][2], [groups[0][2]], text, match.start())
             if found is not None:
                 yield PersonalData(match.start(), match.end(), found)
@@ -280,12 +287,16 @@ _TITLED = re.compile(
 _NOT_NAMES = frozenset(
     ("高级", "金牌", "方便", "常规", "安全", "任何", "王牌", "黄金", "马上", "白衣")
 )
+_NEVER_IN_NAMES = frozenset("的是了在和与个们这那")
 _HAN = r"[\u4e00-\u9fff]"
+_STREET_NUMBER = (
+    r"(?:[路街巷弄村道里苑]|胡同|小区|花园)(?:[东西南北中]段)?"
+    r"\s?[0-9一二三四五六七八九十百]{1,6}\s?(?:号院|号楼|[号弄栋幢组])"
+)
 _ADDRESS = re.compile(
     rf"(?:{_HAN}{{2,8}}?(?:省|自治区|特别行政区))?(?:{_HAN}{{2,8}}?(?:市|自治州|地区|盟))?"
     rf"(?:{_HAN}{{1,8}}?(?:区|县|旗|市))?(?:{_HAN}{{1,8}}?(?:街道|镇|乡))?"
-    rf"{_HAN}{{1,10}}?(?:路|街|大道|巷|弄|胡同|村|道|里|小区|花园|苑|新村)(?:[东西南北中]段)?"
-    r"\s?[0-9一二三四五六七八九十百]{1,6}\s?(?:号院|号楼|号|弄|栋|幢|组)"
+    rf"{_HAN}{{1,10}}?{_STREET_NUMBER}"
     r"(?:\s?[0-9A-Za-z一二三四五六七八九十甲乙丙丁]{1,5}\s?(?:号楼|号|栋|幢|座|单元|层|楼|室|户)){0,4}(?:\s?\d{3,4}(?!\d))?"
 )
 _LEADS = re.compile(
@@ -305,7 +316,10 @@ _PASSWORD = re.compile(
     r"[\"']?\s{0,2}(?:是|为|[:=])\s{0,2}[\"']?(?P<value>[!-&(-~]{8,100})",
     re.I,
 )
-_ADDRESS_HINT = re.compile("[号弄栋幢组]")
+_ADDRESS_MIDDLE = re.compile(_STREET_NUMBER)
+"""What every address has in it; `_ADDRESS` itself tries a dozen lengths at each character."""
+_BEFORE_STREET_CHARACTERS = 60
+"""The most that stands before it: province, city, district, town and the street's name."""
 _CODE_LONG = re.compile(r"[0-9A-Z]{18}")
 _HINT_WORDS: dict[re.Pattern[str], str] = {
     _NAME: "姓名 联系人 患者 病人 收件人 收货人 持卡人 户名 法定代表人 经办人 监护人 投保人 "
@@ -346,10 +360,10 @@ def _formed(text: str) -> Iterator[PersonalData]:
             yield PersonalData(*match.span(), DataKind.PLATE)
         for pattern in (_NAME, _TITLED):
             for match in pattern.finditer(text) if pattern in hints else ():
-                if match["value"][:2] not in _NOT_NAMES:
+                value = match["value"]
+                if value[:2] not in _NOT_NAMES and not _NEVER_IN_NAMES & set(value):
                     yield PersonalData(*match.span("value"), DataKind.NAME)
-        if _ADDRESS_HINT.search(text) is not None:
-            yield from _addresses(text)
+        yield from _addresses(text)
     for match in _MEDICAL.finditer(text) if _MEDICAL in hints else ():
         yield PersonalData(*match.span("value"), DataKind.MEDICAL_RECORD)
     for match in _PASSPORT.finditer(text) if _PASSPORT in hints else ():
@@ -369,8 +383,13 @@ def _formed(text: str) -> Iterator[PersonalData]:
 
 
 def _addresses(text: str) -> Iterator[PersonalData]:
-    for match in _ADDRESS.finditer(text):
-        start = match.start()
+    end = 0
+    for middle in _ADDRESS_MIDDLE.finditer(text):
+        at = max(end, middle.start() - _BEFORE_STREET_CHARACTERS)
+        match = _ADDRESS.search(text, at) if middle.end() > end else None
+        if match is None:
+            continue
+        start, end = match.span()
         lead = _LEADS.match(match.group())
         if lead is not None and lead.end() < len(match.group()) - 4:
             start += lead.end()
@@ -381,10 +400,8 @@ def find(text: str) -> list[PersonalData]:
     """The personal data in a text, in its order; none of it overlaps."""
     folded = text.translate(_FOLD)
     found = list(_formed(folded))
-    digits = folded.translate(_FOLD_NUMERALS)
-    if _DIGITS_7.search(folded) is not None:
-        found += _numbers(folded)
-    found += _spread(digits)
+    found += _numbers(folded)
+    found += _spread(folded)
     return _apart(found)
 
 
