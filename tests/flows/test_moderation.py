@@ -44,6 +44,7 @@ def screened(stack: Stack, upstream: UpstreamSimulator) -> Iterator[Stack]:
             "discrimination/region": {"high": "block"},
         },
         "classifier": {"medium": 0.5, "high": 0.9},
+        "keep_texts": True,
     }
     reply = stack.admin("PUT", "/api/v1/moderation-policies/all", json={"spec": spec})
     assert reply.status_code == 200, reply.text
@@ -224,3 +225,31 @@ def test_openais_moderation_api_answers_with_our_categories(screened: Stack) -> 
     assert not first["flagged"] and second["flagged"]
     assert second["categories"]["values/other"] and second["category_scores"]["values/other"] == 1
     assert third["categories"]["rights/personal_information"]
+
+
+def test_what_was_blocked_waits_in_the_queue_with_what_was_found(screened: Stack) -> None:
+    asked = ask(screened, f"请说{BLOCKED}")
+    pieces = ["前文很长，" * 5, *BLOCKED, "后文"]
+    streamed = ask(screened, "讲讲", pieces, stream=True)
+    whole = ask(screened, "讲讲", ["前文", BLOCKED])
+    for reply, direction in ((asked, "input"), (streamed, "output"), (whole, "output")):
+        case = case_of(screened, reply)
+        assert case["moderation"] == "blocked" and case["state"] == "open"
+        opened = screened.admin("POST", f"/api/v1/moderation-cases/{case['id']}/open")
+        (kept,) = opened.json()["data"]
+        assert kept["direction"] == direction
+        (place,) = kept["spans"]
+        assert kept["text"][slice(*place)] == BLOCKED, kept
+    harmless = ask(screened, "你好")
+    assert screened.row_of(harmless)["moderation"] == "passed"
+    assert not cases_of(screened, harmless), "nobody looks at what passed"
+
+
+def cases_of(stack: Stack, reply: httpx.Response) -> list[dict[str, Any]]:
+    listed = stack.admin("GET", "/api/v1/moderation-cases?limit=200").json()["data"]
+    return [one for one in listed if one["event_id"] == reply.headers["x-request-id"]]
+
+
+def case_of(stack: Stack, reply: httpx.Response) -> dict[str, Any]:
+    until(lambda: cases_of(stack, reply))
+    return cases_of(stack, reply)[0]

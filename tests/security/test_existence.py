@@ -9,6 +9,7 @@ from typing import Any, get_args
 import pytest
 from fastapi.routing import APIRoute
 
+from tests import moderation_cases
 from tests.records import record
 from tests.security.platform import Platform, platform
 from tokenschain.control.api import app as app_module
@@ -50,6 +51,7 @@ def theirs(house: Platform) -> dict[str, str]:
         "token_id": owner("GET", f"/users/{owner.id}/tokens").json()["data"][0]["id"],
         "target_id": boss("POST", "/alert-targets", target).json()["id"],
         "silence_id": boss("POST", "/alert-silences", silence).json()["id"],
+        "case_id": moderation_cases.enter(house, "beta"),
         "transaction_id": deposit.json()["transaction_id"],
         "name": "beta-role",
         "event_id": "beta-call",

@@ -18,6 +18,7 @@ import pytest
 from docs import permissions_reference
 from sqlalchemy import insert, update
 
+from tests import moderation_cases
 from tests.records import record
 from tests.security.platform import Caller, Platform, platform
 from tokenschain.control.api.context import Permission
@@ -235,6 +236,7 @@ OBJECTS: dict[str, Callable[[House], str]] = {
     "target_id": lambda house: str(house.made("/alert-targets", TARGET)["id"]),
     "alert_id": _alert,
     "silence_id": lambda house: str(house.made("/alert-silences", _silence())["id"]),
+    "case_id": lambda house: moderation_cases.enter(house.platform, "acme"),
     "tenant": lambda _: "acme",
     "name": _role,
     "day": lambda _: "2026-11-25",
@@ -278,6 +280,12 @@ BODIES: dict[str, Callable[[], dict[str, Any] | None]] = {
     "POST /alerts/{alert_id}/acknowledge": lambda: None,
     "POST /alert-silences": _silence,
     "POST /alert-silences/{silence_id}/end": lambda: None,
+    "POST /moderation-cases/decide": lambda: {"case_ids": ["case_1"], "decision": "uphold",
+                                              "reason": "test"},
+    "POST /moderation-cases/{case_id}/open": lambda: None,
+    "POST /moderation-cases/{case_id}/claim": lambda: None,
+    "POST /moderation-cases/{case_id}/return": lambda: None,
+    "POST /moderation-cases/{case_id}/decide": lambda: {"decision": "uphold", "reason": "test"},
     "PUT /roles/{tenant}/{name}": lambda: {"permissions": ["users:write"]},
     "POST /users/{user_id}/tokens": dict,
     "POST /configuration/apply": lambda: {"documents": [

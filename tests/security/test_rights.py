@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from docs import permissions_reference
 
+from tests import moderation_cases
 from tests.records import record
 from tests.security.platform import Caller, Platform, platform
 from tokenschain.core import call_record
@@ -20,6 +21,7 @@ from tokenschain.core.tenancy import ACTIONS
 from tokenschain.infra.database import paging
 
 RATE = {"kind": "rate", "measure": "requests", "amount": 5}
+DECIDED = {"decision": "uphold", "reason": "mine"}
 SEEDS = range(4)
 KINDS = 3
 """Of roles that are walked with: over a tenant, over a project, for certain models."""
@@ -67,6 +69,7 @@ def found(house: Platform) -> None:
         made = boss("POST", "/alert-targets", target)
         assert made.status_code == 201
         assert boss("POST", f"/alert-targets/{made.json()['id']}/test").status_code == 201
+        moderation_cases.enter(house, tenant)
         silence = {"tenant": tenant, "expires_at_s": int(time.time()) + 3_600, "reason": "test"}
         assert boss("POST", "/alert-silences", silence).status_code == 201
         fields: dict[str, Any] = {"tenant": tenant, "project": "p1", "cache_key": "ab" * 16}
@@ -386,6 +389,7 @@ OWNED = (
     "select * from alert_targets where tenant in ('', 'beta')",
     "select * from alerts where tenant in ('', 'beta')",
     "select * from alert_silences where tenant in ('', 'beta')",
+    "select * from moderation_cases where tenant in ('', 'beta')",
     "select * from cache_flushes where selector not like 'acme%'",
     "select * from resources where tenant in ('', 'beta')",
     "select * from credential_values where id not like 'acme/%'",
@@ -401,6 +405,7 @@ OF_NO_MODEL = (
     "select * from roles",
     "select * from alert_targets",
     "select * from alert_silences",
+    "select * from moderation_cases",
     "select id, acknowledged_by from alerts",
     "select * from cache_flushes",
     "select * from resources",
@@ -450,6 +455,7 @@ class Intruder:
             "target": [row[0] for row in house.rows("select id from alert_targets")],
             "alert": [row[0] for row in house.rows("select id from alerts")],
             "silence": [row[0] for row in house.rows("select id from alert_silences")],
+            "case": [row[0] for row in house.rows("select id from moderation_cases")],
             "transaction": [
                 row[0] for row in house.rows("select distinct transaction_id from ledger_entries")
             ],
@@ -578,6 +584,10 @@ class Intruder:
             ("POST", "/alert-silences", {"tenant": pick(["", "acme", "beta"]), "reason": "mine",
                                          "expires_at_s": int(time.time()) + 3_600}),
             ("POST", f"/alert-silences/{pick(ids['silence'])}/end", None),
+            ("POST", f"/moderation-cases/{pick(ids['case'])}/{pick(['open', 'claim', 'return'])}",
+             None),
+            ("POST", f"/moderation-cases/{pick(ids['case'])}/decide", DECIDED),
+            ("POST", "/moderation-cases/decide", DECIDED | {"case_ids": [pick(ids["case"])]}),
             ("POST", f"/ledger-entries/{pick(ids['transaction'])}/reverse", {"reason": "mine"}),
             ("POST", "/rerate", {"tenant": pick(["acme", "beta"]), "model": "m", "from_s": 0,
                                  "until_s": 2**31, "reason": "mine"}),

@@ -16,6 +16,7 @@ from tokenschain.infra.database.tables import (
     credential_values,
     idempotency,
     mails,
+    moderation_cases,
     stored_responses,
     users,
 )
@@ -58,6 +59,14 @@ SEALED = (
         Sealable.STORED_CREDENTIAL,
     ),
     SealedColumn(mails, mails.c.sealed, mails.c.id, None, Sealable.MAIL),
+    SealedColumn(
+        moderation_cases, moderation_cases.c.sealed, moderation_cases.c.id,
+        moderation_cases.c.tenant, Sealable.MODERATION_CASE,
+    ),
+    SealedColumn(
+        moderation_cases, moderation_cases.c.appeal, moderation_cases.c.id,
+        moderation_cases.c.tenant, Sealable.MODERATION_APPEAL,
+    ),
 )  # fmt: skip
 """Every sealed column there is; a test compares it with the tables."""
 

@@ -17,6 +17,7 @@ from tokenschain.core.formats.bridged_request import NO_NAMES
 from tokenschain.core.formats.continuation import PartialOutput
 from tokenschain.core.formats.formats import ApiFormat
 from tokenschain.core.formats.openai_chat import ParsedRequest
+from tokenschain.core.moderation.case_record import CaseRecord
 from tokenschain.core.pricing.catalog import Usage
 from tokenschain.core.routing.selection import Decision
 from tokenschain.core.snapshot import Candidate
@@ -172,6 +173,9 @@ class Screening(Protocol):
 
     def deliver(self, call: Call, answer: Deliverable) -> Coroutine[None, None, bytes]:
         """Deliver an answer, screened; see `core.ports.Answer.deliver`."""
+
+    def case(self, call: Call) -> CaseRecord | None:
+        """What people are to see of the call; None where they are to see nothing."""
 
 
 class InFlight(Protocol):

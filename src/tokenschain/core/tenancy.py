@@ -194,6 +194,9 @@ ACTIONS: dict[str, str] = {
     "cache:read": "See what the cache did and saved.",
     "cache:write": "Drop answers from the cache.",
     "cache:inspect": "Read questions that callers asked often, and the answers they got.",
+    "moderation:read": "See the review queue of moderation; never the texts.",
+    "moderation:review": "Open the texts of cases, claim and decide them.",
+    "moderation:write": "Decide what was escalated.",
     "audit:read": "Read what was changed by whom.",
     "configuration:read": "See upstreams, virtual models, routing and cache rules, and their "
     "revisions.",
@@ -207,7 +210,7 @@ ROLES: dict[str, frozenset[str]] = {
     "owner": frozenset({"*"}),
     "admin": frozenset(
         {"org:*", "keys:*", "limits:*", "usage:*", "billing:read", "users:*", "alerts:*",
-         "models:*", "cache:*", "records:*", "configuration:*"}
+         "models:*", "cache:*", "records:*", "configuration:*", "moderation:*"}
     ),
     "developer": frozenset(
         {"org:read", "keys:read", "keys:create", "keys:revoke", "limits:read", "usage:read",
@@ -217,6 +220,7 @@ ROLES: dict[str, frozenset[str]] = {
         {"org:read", "limits:read", "limits:write", "usage:*", "billing:*", "alerts:*"}
     ),
     "auditor": frozenset({"*:read"}),
+    "reviewer": frozenset({"moderation:read", "moderation:review", "alerts:read"}),
     "viewer": frozenset({"org:read", "keys:read", "limits:read", "usage:read", "models:read"}),
 }  # fmt: skip
 """The roles that are always there; tenants may define others."""

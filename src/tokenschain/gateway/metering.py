@@ -10,9 +10,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from msgspec import structs
+
 from tokenschain.core import call_record
 from tokenschain.core.cache.store import CacheEntry
-from tokenschain.core.call import NOT_CACHED, Attempt, Call, CallRequest
+from tokenschain.core.call import NOT_CACHED, Attempt, Call, CallRequest, Screening
 from tokenschain.core.call_record import (
     AMOUNT_MAX,
     MODEL_CHARACTERS_MAX,
@@ -23,6 +25,7 @@ from tokenschain.core.call_record import (
     RouteRecord,
 )
 from tokenschain.core.errors import ApiError, Fault
+from tokenschain.core.moderation import case_record
 from tokenschain.core.pricing.catalog import (
     PICO_PER_MICRO,
     Occasion,
@@ -112,6 +115,7 @@ class JournalMetering:
             raise
         if call.screening is not None:
             record.moderation_detail = call.moderation_detail
+            self._keep_case(call, call.screening)
         return self._keep(call, record)
 
     def _keep(self, call: Call, record: CallRecord) -> CallRecord:
@@ -125,6 +129,19 @@ class JournalMetering:
         call.record = record
         self._observe(record)
         return record
+
+    def _keep_case(self, call: Call, screening: Screening) -> None:
+        """Append what people are to see of the call. Whoever has no room for it has none for the
+        record that follows."""
+        case = screening.case(call)
+        if case is None:
+            return
+        try:
+            self._journal.append(case_record.encode(case))
+        except ValueError:  # too long with its texts
+            self._journal.append(case_record.encode(structs.replace(case, sealed=b"")))
+        except self._full as error:
+            call.error = ApiError("journal_full", f"The call was not recorded: {error}.")
 
     def _append(self, record: CallRecord) -> CallRecord:
         """Returns what was written."""

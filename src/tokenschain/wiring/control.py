@@ -34,6 +34,7 @@ from tokenschain.control.configuration.settings_file import SettingsFile
 from tokenschain.control.identity.oidc import Oidc, OidcClient
 from tokenschain.control.mails import Mail, Outbox
 from tokenschain.control.maintenance import Maintenance
+from tokenschain.control.moderation.review_queue import CaseBook
 from tokenschain.control.observability import alerts
 from tokenschain.control.observability.alerts import Sender
 from tokenschain.control.publisher import Publisher
@@ -55,7 +56,7 @@ from tokenschain.infra.control_channel.protocol import (
 from tokenschain.infra.control_channel.signatures import Signatures
 from tokenschain.infra.database import engine as db
 from tokenschain.infra.egress import PublicResolver, outside_client, upstream_tls
-from tokenschain.infra.security import secret_files, secrets
+from tokenschain.infra.security import case_texts, secret_files, secrets
 from tokenschain.infra.security.secret_files import SecretFile
 from tokenschain.infra.security.suite import INTERNATIONAL, Sealer, Suite
 from tokenschain.providers.images import ImageFetcher
@@ -105,9 +106,11 @@ def _build(settings: Settings, engine: Engine) -> tuple[FastAPI, _Running]:
     settings_file = _settings_file(engine, configurator, suite, report)
     settings_file.apply(settings)
     publisher = Publisher(engine, settings, configurator, suite, internal, report)
-    ledger = Ledger(engine, settings.database.tags_per_key_day_max)
-    ledger.follow(publisher.snapshot)
-    publisher.changed.append(ledger.follow)
+    cases = CaseBook(engine, case_texts.sealer_of(suite, internal), sealer)
+    ledger = Ledger(engine, settings.database.tags_per_key_day_max, cases.enter)
+    for one in (ledger, cases):
+        one.follow(publisher.snapshot)
+        publisher.changed.append(one.follow)
     publisher.changed.append(partial(_want_semantic, settings.semantic_wanted_path, report))
     _want_semantic(settings.semantic_wanted_path, report, publisher.snapshot)
     lease_manager = LeaseManager(engine)

@@ -38,6 +38,7 @@ from tokenschain.gateway.dispatch.request_batching import Batching
 from tokenschain.gateway.dispatch.router import Router, check_policies
 from tokenschain.gateway.dispatch.upstream_status import upstream_statuses, variables_of
 from tokenschain.gateway.metering import JournalMetering
+from tokenschain.gateway.moderation.call_screening import Seal
 from tokenschain.gateway.moderation.step import ModerationStep
 from tokenschain.gateway.pipeline import Steps
 from tokenschain.gateway.quota.leases import BUDGETS_DRAW_MAX_S, RATES_DRAW_MAX_S, Draw, Leases
@@ -63,7 +64,7 @@ from tokenschain.infra.redis.cache import RedisCacheStore
 from tokenschain.infra.redis.connection import REDIS_FAILURES
 from tokenschain.infra.redis.pubsub import RedisPubSub
 from tokenschain.infra.redis.rate_limits import RedisRateLimits
-from tokenschain.infra.security import rotation, secrets
+from tokenschain.infra.security import case_texts, rotation, secrets
 from tokenschain.infra.security.credentials import UpstreamCredentials
 from tokenschain.infra.security.secret_files import SecretFile, check_access, read_or_make
 from tokenschain.infra.security.suite import INTERNATIONAL, Sealer
@@ -330,8 +331,18 @@ class GatewayWorker:
             library,
             partial(self._suite.keyed_digest, key),
             self._moderation_engines,
+            self._case_seal(),
             self._off_loop,
         )
+
+    def _case_seal(self) -> Seal:
+        """What reviewers are shown of calls is sealed before it stands on a disk."""
+        sealer = case_texts.sealer_of(self._suite, self._secrets)
+
+        def seal(tenant: str, call: str, texts: bytes) -> bytes:
+            return sealer.seal(case_texts.place_of(tenant, call), texts)
+
+        return seal
 
     def _build_api(self) -> None:
         """The pipeline's steps, the API over them, and its server."""

@@ -24,6 +24,7 @@ from tokenschain.control.api import (
     keys,
     limits,
     metrics,
+    moderation_cases,
     open_doors,
     organization,
     playground,
@@ -49,7 +50,7 @@ REQUEST_MAX_S = 20.0
 ADMIN_SUBJECTS = (
     organization, keys, playground, limits, usage, insight, diagnostics, rejected_records, billing,
     alerts, cache, configuration, upstream_tests, sessions, users, invitations, search,
-    sign_ups, single_sign_on,
+    sign_ups, single_sign_on, moderation_cases,
 )  # fmt: skip
 
 

@@ -126,6 +126,19 @@ class ModerationPolicy(msgspec.Struct, frozen=True):
             "rules decide. By default blocked, but `local` for an `internal` audience."
         ),
     ] = ""
+    keep_texts: Annotated[
+        bool,
+        Meta(
+            description="Whether what was found is kept for the review queue, sealed, with the "
+            "text around it; else reviewers see categories and rules only."
+        ),
+    ] = False
+    second_review: Annotated[
+        bool, Meta(description="Whether a decision needs a second person who decides the same.")
+    ] = False
+    review_hours: Annotated[
+        int, Meta(ge=1, le=720, description="Within how many hours a case is to be decided.")
+    ] = 24
     replacement: Annotated[
         str, Meta(max_length=100, description="What stands instead of what is replaced.")
     ] = "***"

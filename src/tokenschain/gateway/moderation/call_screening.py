@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from tokenschain.core.call import Call, Deliverable, ResponseWriter
+from tokenschain.core.call_record import MODEL_CHARACTERS_MAX, fitting
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats import openai_chat
 from tokenschain.core.formats.json_bounds import LONG_BYTES
@@ -24,13 +25,16 @@ from tokenschain.core.formats.screened_texts import (
     texts_of,
 )
 from tokenschain.core.formats.token_estimate import text_tokens
+from tokenschain.core.moderation import case_record
+from tokenschain.core.moderation.case_record import CaseRecord, KeptText, kept_text
 from tokenschain.core.moderation.personal_data import Replacements
-from tokenschain.core.moderation.stream import OutputRules, screen_whole
+from tokenschain.core.moderation.stream import Judge, OutputRules, screen_whole
 from tokenschain.core.moderation.verdict import (
     Action,
     Direction,
     EngineContext,
     EngineFailed,
+    EngineVerdict,
     RiskFinding,
 )
 from tokenschain.core.ports import ModerationEngine, OffLoop
@@ -47,14 +51,18 @@ _OUTCOMES = {
     Action.REPLACE: "replaced", Action.BLOCK: "blocked",
 }  # fmt: skip
 SHADOW = "shadow:"
+Seal = Callable[[str, str, bytes], bytes]
+"""Seals what is kept of a tenant's call: (tenant, call, texts) -> sealed."""
+_FOR_REVIEW = frozenset((Action.REVIEW, Action.BLOCK))
 
 
 class CallScreening:
     """What moderation does for one call; see `core.call.Screening`."""
 
     __slots__ = (
-        "_actions", "_caller", "_counts", "_engines", "_live", "_off_loop", "_replacements",
-        "_shadow", "_shadow_action", "may_cache", "screens_output", "writer",
+        "_actions", "_caller", "_counts", "_engines", "_kept", "_live", "_off_loop",
+        "_replacements", "_seal", "_shadow", "_shadow_action", "may_cache", "screens_output",
+        "writer",
     )  # fmt: skip
 
     def __init__(
@@ -65,6 +73,7 @@ class CallScreening:
         digest: Callable[[bytes], bytes],
         engines: Mapping[str, ModerationEngine],
         off_loop: OffLoop,
+        seal: Seal,
     ) -> None:
         """
         Args:
@@ -72,7 +81,10 @@ class CallScreening:
             shadow: those that only watch.
         """
         self._live, self._shadow, self._caller = live, shadow, caller
-        self._engines, self._off_loop = engines, off_loop
+        self._engines, self._off_loop, self._seal = engines, off_loop, seal
+        self._kept: list[KeptText] | None = None
+        if live is not None and live.keeps_texts:
+            self._kept = []
         whose = f"{caller.tenant}\0{caller.project}\0".encode()
         self._replacements = Replacements(lambda value: digest(whose + value.encode()))
         self._actions: list[Action] = [Action.PASS]
@@ -135,6 +147,8 @@ class CallScreening:
                     action = judge(one)
                     self._judged(one, action, shadow=policies is self._shadow)
                     edits |= policies is self._live and Action.MASK <= action < Action.BLOCK
+                if found and policies is self._live:
+                    self._keep(Direction.INPUT, text, found, judge)
         return edits
 
     def _rewrite(self, call: Call) -> None:
@@ -180,7 +194,8 @@ class CallScreening:
         if self._shadow is not None and self._shadow.screens(Direction.OUTPUT):
             shadow = self._output_rules(self._shadow, Direction.OUTPUT)
         gathers = _wants_json(call)
-        self.writer = ScreeningWriter(writer, live, shadow, gathers=gathers)
+        keeps = self._kept is not None
+        self.writer = ScreeningWriter(writer, live, shadow, gathers=gathers, keeps=keeps)
         return self.writer
 
     @property
@@ -233,6 +248,8 @@ class CallScreening:
                 await asyncio.wait({delivering})
             for one, action in writer.judged():
                 self._judged(one, action, shadow=False)
+            for text, found, judge in writer.found_in():
+                self._keep(Direction.OUTPUT, text, found, judge)
             for one, action in writer.judged_in_shadow():
                 self._judged(one, action, shadow=True)
             self.note(call)
@@ -277,6 +294,8 @@ class CallScreening:
             )
             for one in found:
                 self._judged(one, rules.judge(one), shadow=False)
+            if found:
+                self._keep(Direction.OUTPUT, piece.text, found, rules.judge)
             blocked |= why is not None
             if text != piece.text:
                 piece.put(text)
@@ -316,6 +335,7 @@ class CallScreening:
                 continue
             for category in verdict.disputed:
                 self._note(Action.REVIEW, f"{category}:disputed:{verdict.engine}")
+            self._keep_of_engine(direction, texts, verdict, judge)
             for one in verdict.findings:
                 self._judged(one, judge(one), shadow=False)
                 if judge(one) is Action.BLOCK:
@@ -336,6 +356,44 @@ class CallScreening:
         self._actions.append(action)
         if name:
             self._counts[name] += 1
+
+    def _keep(
+        self, direction: Direction, text: str, found: Sequence[RiskFinding], judge: Judge
+    ) -> None:
+        """Keep a text for reviewers, where something in it is theirs to look at."""
+        if self._kept is None or len(self._kept) >= case_record.TEXTS_MAX:
+            return
+        ours = [one for one in found if judge(one) in _FOR_REVIEW]
+        if ours:
+            spans = [one.span for one in ours if one.span is not None]
+            self._kept.append(kept_text(direction.value, text, spans))
+
+    def _keep_of_engine(
+        self, direction: Direction, texts: list[str], verdict: EngineVerdict, judge: Judge
+    ) -> None:
+        found: dict[int, list[RiskFinding]] = {}
+        for one in verdict.findings:
+            found.setdefault(one.text, []).append(one)
+        for at, those in found.items():
+            if at < len(texts):
+                self._keep(direction, texts[at], those, judge)
+        if verdict.disputed and not found and self._kept is not None:
+            self._kept += [kept_text(direction.value, text, ()) for text in texts[-2:]]
+
+    def case(self, call: Call) -> CaseRecord | None:
+        """What people are to see of the call; None where they are to see nothing."""
+        review = not _FOR_REVIEW.isdisjoint(self._actions)
+        if not review:
+            return None
+        caller, request = self._caller, call.request
+        sealed = b""
+        if self._kept:
+            sealed = self._seal(caller.tenant, request.id, case_record.encode_texts(self._kept))
+        return CaseRecord(
+            request.id, request.started_ms, caller.tenant, caller.project, caller.key_id,
+            request.api_format.name, fitting(call.parsed.model, MODEL_CHARACTERS_MAX),
+            call.moderation, call.moderation_detail, review, "", sealed,
+        )  # fmt: skip
 
     def note(self, call: Call) -> None:
         """Put the verdict on the call: outcome and what was found, never a caller's words."""

@@ -144,6 +144,11 @@ class PolicySet:
         return any(policy.engines and policy.fails_closed for policy in self._policies)
 
     @property
+    def keeps_texts(self) -> bool:
+        """Whether reviewers are to see what was found."""
+        return any(policy.keep_texts for policy in self._policies)
+
+    @property
     def message(self) -> str:
         return self._policies[-1].message if self._policies else ""
 

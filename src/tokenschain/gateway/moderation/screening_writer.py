@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
+import msgspec
+
 from tokenschain.core.call import Call, ResponseWriter
 from tokenschain.core.formats.openai_chat import wire_usage
 from tokenschain.core.formats.screened_texts import (
@@ -18,6 +20,7 @@ from tokenschain.core.formats.screened_texts import (
     last_chunks,
 )
 from tokenschain.core.moderation.stream import (
+    Judge,
     OutputRules,
     TextScreener,
     edited,
@@ -29,6 +32,8 @@ from tokenschain.wire import sse
 
 HELD_CHARACTERS_MAX = 1_000_000
 """Of an answer that waits here: a longer one is blocked, as nothing can be said of it."""
+KEPT_CHARACTERS_MAX = 100_000
+"""Of a text that flows, for reviewers: what is found behind them is kept without its text."""
 TEXTS_MAX = 4_096
 """Texts of one answer: choices, calls, and what else is apart in it."""
 _DONE = b"[DONE]"
@@ -112,7 +117,8 @@ class ScreeningWriter:
     """See `core.call.ResponseWriter`; passes on what may leave."""
 
     __slots__ = (
-        "_ended", "_flowing", "_gathers", "_held_characters", "_inner", "_last", "_lengths",
+        "_ended", "_flowing", "_gathers", "_held_characters", "_inner", "_keeps", "_last",
+        "_lengths",
         "_live", "_log", "_open", "_queue", "_reader", "_shadow", "_shadow_texts", "_texts",
         "_waits", "over", "released_bytes",
     )  # fmt: skip
@@ -124,15 +130,18 @@ class ScreeningWriter:
         shadow: OutputRules | None,
         *,
         gathers: bool,
+        keeps: bool = False,
     ) -> None:
         """
         Args:
             live: what is held back by; None: nothing is, and `shadow` only watches.
             gathers: whether the answer's text is JSON, and leaves as a whole.
+            keeps: whether reviewers may be shown the texts.
         """
         self._inner, self._live, self._shadow, self._gathers = inner, live, shadow, gathers
         self._waits = live is not None and live.held == "full"
         """Whether nothing leaves before the end."""
+        self._keeps = keeps and live is not None
         self._queue: deque[_Held] = deque()
         self._held_characters = 0
         self._texts: dict[TextId, _Text] = {}
@@ -253,7 +262,7 @@ class ScreeningWriter:
             if watching is None:
                 watching = self._shadow_texts[of] = TextScreener(self._shadow)
             watching.feed(piece.text)
-        if self._waits:
+        if self._waits or (self._keeps and self._lengths[of] <= KEPT_CHARACTERS_MAX):
             self._log.setdefault(of, []).append(piece.text)
 
     def texts(self) -> list[str]:
@@ -347,6 +356,19 @@ class ScreeningWriter:
         judge = self._live.judge
         return [(one, judge(one)) for text in self._texts.values() for one in text.findings]
 
+    def found_in(self) -> list[tuple[str, list[RiskFinding], Judge]]:
+        """The texts that something was found in, for reviewers."""
+        if not self._keeps or self._live is None:
+            return []
+        judge = self._live.judge
+        return [
+            # Within JSON, a place is one in a string of it.
+            ("".join(self._log[of]), [_without_place(one) for one in text.findings]
+             if isinstance(text, _Gathered) else text.findings, judge)
+            for of, text in self._texts.items()
+            if text.findings and of in self._log
+        ]  # fmt: skip
+
     def judged_in_shadow(self) -> list[tuple[RiskFinding, Action]]:
         """What shadow policies would have found."""
         if self._shadow is None:
@@ -356,6 +378,10 @@ class ScreeningWriter:
             text.end()
             found += [(one, self._shadow.judge(one)) for one in text.findings]
         return found
+
+
+def _without_place(one: RiskFinding) -> RiskFinding:
+    return msgspec.structs.replace(one, span=None)
 
 
 class _Unscreened:

@@ -17,7 +17,7 @@ from tokenschain.core.ports import ModerationEngine, OffLoop, on_loop
 from tokenschain.core.snapshot import Plan, Served, Snapshot
 from tokenschain.core.snapshot.moderation_policy import in_force, policies_for
 from tokenschain.core.tenancy import KeyGrant
-from tokenschain.gateway.moderation.call_screening import CallScreening
+from tokenschain.gateway.moderation.call_screening import CallScreening, Seal
 from tokenschain.gateway.moderation.policy_set import NamedPolicy, PolicySet, data_finding
 
 REMEMBERED_MAX = 10_000
@@ -35,15 +35,17 @@ class ModerationStep:
         library: RuleLibrary,
         digest: Callable[[bytes], bytes],
         engines: Mapping[str, ModerationEngine],
+        seal: Seal,
         off_loop: OffLoop = on_loop,
     ) -> None:
         """
         Args:
             digest: keyed: what stands for personal data is made by it.
             engines: by the names that policies give them.
+            seal: what reviewers are shown of calls.
         """
         self._served, self._library, self._digest = served, library, digest
-        self._engines, self._off_loop = engines, off_loop
+        self._engines, self._seal, self._off_loop = engines, seal, off_loop
         self._snapshot: Snapshot | None = None
         self._generation = -1
         self._of_projects: dict[tuple[str, str], list[NamedPolicy]] = {}
@@ -111,7 +113,9 @@ class ModerationStep:
             if len(sets) >= REMEMBERED_MAX:
                 sets.clear()
             sets[key] = found
-        return CallScreening(*found, caller, self._digest, self._engines, self._off_loop)
+        return CallScreening(
+            *found, caller, self._digest, self._engines, self._off_loop, self._seal
+        )
 
     async def _screen(self, call: Call, caller: KeyGrant) -> None:
         screening = await self.screening_of(caller)

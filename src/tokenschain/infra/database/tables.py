@@ -596,6 +596,42 @@ alerts = Table(
     Index("alerts_unsent", "sent_at_s", "next_try_s"),
 )
 
+moderation_cases = Table(
+    "moderation_cases",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("event_id", String(CHARACTERS_MAX["event_id"]), nullable=False),
+    Column("tenant", String(64), nullable=False),
+    Column("project", String(64), nullable=False),
+    Column("key_id", String(40), nullable=False),
+    Column("api", String(32), nullable=False),
+    Column("model", String(MODEL_CHARACTERS_MAX), nullable=False),
+    Column("started_ms", BigInteger, nullable=False),
+    Column("moderation", String(16), nullable=False),
+    Column("detail", String(CHARACTERS_MAX["moderation_detail"]), nullable=False),
+    Column("category", String(64), nullable=False),  # of the first finding
+    Column("end_user", String(64), nullable=False),  # keyed hash
+    Column("created_at_s", BigInteger, nullable=False),
+    Column("due_at_s", BigInteger, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("second_review", Boolean, nullable=False),
+    Column("claimed_by", String(64)),
+    Column("claimed_until_s", BigInteger),
+    Column("first_decision", String(16)),
+    Column("first_reason", String(500)),
+    Column("first_by", String(64)),
+    Column("decision", String(16)),
+    Column("reason", String(500)),
+    Column("decided_by", String(64)),
+    Column("decided_at_s", BigInteger),
+    Column("appealed_at_s", BigInteger),
+    Column("appeal", LargeBinary),  # what the caller says, sealed
+    Column("sealed", LargeBinary, nullable=False),  # texts; empty: none were kept
+    UniqueConstraint("event_id"),
+    Index("moderation_cases_by_due", "state", "due_at_s", "id"),
+    Index("moderation_cases_by_tenant", "tenant", "state", "due_at_s", "id"),
+)
+
 alert_silences = Table(
     "alert_silences",
     metadata,

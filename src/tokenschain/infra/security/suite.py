@@ -97,6 +97,9 @@ class Sealable(StrEnum):
     CACHED_QUESTION = "cached_question"
     PLAYGROUND_KEY = "playground_key"
     MAIL = "mail"
+    MODERATION_TEXTS = "moderation_texts"
+    MODERATION_CASE = "moderation_case"
+    MODERATION_APPEAL = "moderation_appeal"
 
 
 class Place(NamedTuple):

@@ -1,0 +1,1 @@
+"""Moderation's people: the review queue and what follows from its decisions."""

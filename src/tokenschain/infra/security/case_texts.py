@@ -1,0 +1,24 @@
+"""Texts of moderation cases on their way from gateway to control: sealed with the secret that both
+share, so that no disk holds them open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from tokenschain.infra.security.suite import Place, Sealable, Sealer, Suite
+
+_PURPOSE = b"moderation cases"
+
+
+def sealer_of(suite: Suite, internal: Callable[[], Sequence[str]]) -> Sealer:
+    """Seals in gateways, and opens in control.
+
+    Args:
+        internal: the secrets that control and gateways share, the one in force first.
+    """
+    return Sealer(suite, internal, lambda secret: suite.derive(secret, _PURPOSE))
+
+
+def place_of(tenant: str, call: str) -> Place:
+    """Where the texts of a call are sealed for."""
+    return Place(Sealable.MODERATION_TEXTS, tenant, call)

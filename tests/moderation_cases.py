@@ -1,0 +1,43 @@
+"""Cases of the review queue for tests, entered as gateways ship them."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from tests.security.platform import Platform
+from tokenschain.control.moderation.review_queue import CaseBook
+from tokenschain.core.moderation import case_record
+from tokenschain.core.moderation.case_record import CaseRecord, KeptText
+from tokenschain.core.snapshot import Snapshot
+from tokenschain.core.snapshot.moderation_policy import ModerationPolicy
+from tokenschain.infra.security import case_texts
+
+_numbers = itertools.count()
+
+
+def enter(
+    house: Platform,
+    tenant: str,
+    texts: Sequence[KeptText] = (),
+    policy: ModerationPolicy | None = None,
+    **more: Any,
+) -> str:
+    """A call that is for review; returns the case's id."""
+    sealer = house.app.state.context.sealer
+    book = CaseBook(house.engine, sealer, sealer)
+    if policy is not None:
+        book.follow(Snapshot("", {}, {}, moderation={"p": policy}))
+    call = more.pop("event_id", f"req_case_{next(_numbers)}")
+    place = case_texts.place_of(tenant, call)
+    sealed = sealer.seal(place, case_record.encode_texts(texts)) if texts else b""
+    fields: dict[str, Any] = {
+        "started_ms": int(time.time() * 1e3), "project": "p1", "key_id": "key_1",
+        "api": "chat/completions", "model": "m", "moderation": "blocked",
+        "detail": "values/other:high:seed:1", "review": True, "sealed": sealed,
+    }  # fmt: skip
+    made = CaseRecord(event_id=call, tenant=tenant, **fields | more)
+    assert book.enter([case_record.encode(made)]) == []
+    return str(house.rows(f"select id from moderation_cases where event_id = '{call}'")[0][0])
