@@ -91,7 +91,7 @@ def control_app() -> FastAPI:
     """Control's app, without the parts that it works with."""
     nothing: Any = None
     context = ApiContext(*[nothing] * len(ApiContext._fields))
-    return create_app(context, nothing, [], "", nothing)
+    return create_app(context, nothing, nothing, [], "", nothing)
 
 
 def gateway_operations() -> list[Operation]:

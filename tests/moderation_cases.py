@@ -27,9 +27,11 @@ def enter(
 ) -> str:
     """A call that is for review; returns the case's id."""
     sealer = house.app.state.context.sealer
-    book = CaseBook(house.engine, sealer, sealer)
+    book: CaseBook = house.app.state.internal.cases
     if policy is not None:
         book.follow(Snapshot("", {}, {}, moderation={"p": policy}))
+    else:
+        book.follow(Snapshot("", {}, {}))
     call = more.pop("event_id", f"req_case_{next(_numbers)}")
     place = case_texts.place_of(tenant, call)
     sealed = sealer.seal(place, case_record.encode_texts(texts)) if texts else b""

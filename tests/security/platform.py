@@ -20,6 +20,7 @@ from tokenschain.control.billing.ledger import Ledger
 from tokenschain.control.billing.limits import LeaseManager
 from tokenschain.control.configuration.changes import Configurator
 from tokenschain.control.identity import organization, roles, tokens, users
+from tokenschain.control.moderation.review_queue import CaseBook
 from tokenschain.core.log_events import silent
 from tokenschain.core.snapshot import Snapshot, Upstream
 from tokenschain.core.upstream_report import StepResult, Trial, UpstreamReport
@@ -152,7 +153,7 @@ def platform(folder: Path, oidc: Any = None, database: str | None = None) -> Ite
         upstream_tester=NothingTested(),
     )
     nothing: Any = None
-    app = create_app(context, nothing, [], nothing, oidc)
+    app = create_app(context, nothing, CaseBook(engine, sealer, sealer), [], nothing, oidc)
     with TestClient(app, raise_server_exceptions=False) as client:
         yield Platform(engine, app, client)
     engine.dispose()

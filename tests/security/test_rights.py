@@ -587,7 +587,8 @@ class Intruder:
             ("POST", f"/moderation-cases/{pick(ids['case'])}/{pick(['open', 'claim', 'return'])}",
              None),
             ("POST", f"/moderation-cases/{pick(ids['case'])}/decide", DECIDED),
-            ("POST", "/moderation-cases/decide", DECIDED | {"case_ids": [pick(ids["case"])]}),
+            ("POST", "/moderation-cases/decide", DECIDED | {
+                "tenant": pick(["acme", "beta"]), "case_ids": [pick(ids["case"])]}),
             ("POST", f"/ledger-entries/{pick(ids['transaction'])}/reverse", {"reason": "mine"}),
             ("POST", "/rerate", {"tenant": pick(["acme", "beta"]), "model": "m", "from_s": 0,
                                  "until_s": 2**31, "reason": "mine"}),

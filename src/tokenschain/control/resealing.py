@@ -64,7 +64,7 @@ SEALED = (
         moderation_cases.c.tenant, Sealable.MODERATION_CASE,
     ),
     SealedColumn(
-        moderation_cases, moderation_cases.c.appeal, moderation_cases.c.id,
+        moderation_cases, moderation_cases.c.appeal_sealed, moderation_cases.c.id,
         moderation_cases.c.tenant, Sealable.MODERATION_APPEAL,
     ),
 )  # fmt: skip

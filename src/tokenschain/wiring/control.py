@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
@@ -106,13 +106,10 @@ def _build(settings: Settings, engine: Engine) -> tuple[FastAPI, _Running]:
     settings_file = _settings_file(engine, configurator, suite, report)
     settings_file.apply(settings)
     publisher = Publisher(engine, settings, configurator, suite, internal, report)
+    ledger = Ledger(engine, settings.database.tags_per_key_day_max)
     cases = CaseBook(engine, case_texts.sealer_of(suite, internal), sealer)
-    ledger = Ledger(engine, settings.database.tags_per_key_day_max, cases.enter)
-    for one in (ledger, cases):
-        one.follow(publisher.snapshot)
-        publisher.changed.append(one.follow)
-    publisher.changed.append(partial(_want_semantic, settings.semantic_wanted_path, report))
-    _want_semantic(settings.semantic_wanted_path, report, publisher.snapshot)
+    _follow(publisher, ledger.follow, cases.follow)
+    _follow(publisher, partial(_want_semantic, settings.semantic_wanted_path, report))
     lease_manager = LeaseManager(engine)
     vault = secrets.Vault(settings.vault_path, settings.master_key_path, suite)
     archive = ResponseArchive(
@@ -153,6 +150,7 @@ def _build(settings: Settings, engine: Engine) -> tuple[FastAPI, _Running]:
     return create_app(
         context,
         archive,
+        cases,
         [
             partial(kept_up, job.run, report)
             for job in (
@@ -165,6 +163,13 @@ def _build(settings: Settings, engine: Engine) -> tuple[FastAPI, _Running]:
         signatures,
         _single_sign_on(settings, sealer, vault),
     ), _Running(publisher, settings_file)
+
+
+def _follow(publisher: Publisher, *followers: Callable[[Snapshot], None]) -> None:
+    """Tell of the snapshot that there is, and of each new one."""
+    for follow in followers:
+        follow(publisher.snapshot)
+        publisher.changed.append(follow)
 
 
 def _want_semantic(path: Path, report: Reporter, snapshot: Snapshot) -> None:

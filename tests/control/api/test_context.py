@@ -37,7 +37,7 @@ def app() -> FastAPI:
     """The application, to read its description; nothing behind it."""
     nothing = cast(Any, None)
     context = ApiContext(*[nothing] * len(ApiContext._fields))
-    return app_module.create_app(context, nothing, [], "", nothing)
+    return app_module.create_app(context, nothing, nothing, [], "", nothing)
 
 
 def operations(app: FastAPI) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -53,6 +53,7 @@ def test_tenant_a_sees_no_row_of_b_over_any_get(house: Stack, upstream: Upstream
         "event_id": [c["event_id"] for c in beta("GET", "/calls").json()["data"]],
         "revision": [str(r["revision"]) for r in beta("GET", "/revisions").json()["data"]],
         "resource_name": ["faq"],
+        "case_id": ["case_0"],
     }
     assert all(theirs.values())
     checked = 0

@@ -11,9 +11,8 @@ from sqlalchemy import text
 from tests import moderation_cases
 from tests.records import record
 from tests.security.platform import Caller, Platform, platform
-from tokenschain.control.billing.ledger import Ledger
+from tokenschain.control.api.internal import enter_batch
 from tokenschain.control.moderation import review_queue
-from tokenschain.control.moderation.review_queue import CaseBook
 from tokenschain.core import call_record
 from tokenschain.core.moderation import case_record
 from tokenschain.core.moderation.case_record import CaseRecord, KeptText
@@ -78,7 +77,7 @@ def test_another_tenant_sees_opens_and_decides_nothing(house: Platform) -> None:
     for verb in ("open", "claim", "return"):
         assert stranger("POST", f"/moderation-cases/{case}/{verb}").status_code == 404
     assert _decide(stranger, case)[0] == 404
-    many = {"case_ids": [case], "decision": "release", "reason": "mine"}
+    many = {"tenant": "beta", "case_ids": [case], "decision": "release", "reason": "mine"}
     (made,) = stranger("POST", "/moderation-cases/decide", many).json()["data"]
     assert made == {"id": case, "state": None, "error": "There is no such case."}
     assert house.operator("GET", f"/moderation-cases/{case}").json()["state"] == "open"
@@ -124,7 +123,8 @@ def test_several_are_decided_at_once_and_each_says_why_not(
 ) -> None:
     free, taken = (moderation_cases.enter(house, "alpha") for _ in range(2))
     second("POST", f"/moderation-cases/{taken}/claim")
-    body = {"case_ids": [free, taken, "case_none"], "decision": "uphold", "reason": "spam"}
+    body = {"tenant": "alpha", "case_ids": [free, taken, "case_none"], "decision": "uphold",
+            "reason": "spam"}  # fmt: skip
     reply = reviewer("POST", "/moderation-cases/decide", body)
     made = {one["id"]: (one["state"], one["error"]) for one in reply.json()["data"]}
     assert made[free] == ("decided", "")
@@ -152,14 +152,11 @@ def test_what_is_due_comes_first_and_late_cases_are_marked(house: Platform) -> N
 def test_a_case_comes_once_however_often_it_is_shipped_and_bad_ones_stop_no_call(
     house: Platform,
 ) -> None:
-    sealer = house.app.state.context.sealer
-    book = CaseBook(house.engine, sealer, sealer)
-    ledger = Ledger(house.engine, enter_cases=book.enter)
     case = CaseRecord("req_once", 1, "alpha", "p", "k", "chat/completions", "m", "review",
                       "values/other:low:x", review=True, sealed=b"sealed by a lost key")  # fmt: skip
     calls = [call_record.encode(record(900 + at)) for at in range(3)]
     shipped = [case_record.encode(case), calls[0], b"\x9c\xa4case", *calls[1:]]
-    assert [ledger.ingest(shipped) for _ in range(2)] == [3, 0]
+    assert [enter_batch(house.app.state.internal, shipped) for _ in range(2)] == [3, 0]
     rows = house.rows("select sealed from moderation_cases where event_id = 'req_once'")
     assert rows == [(b"",)], "what no key opens is left out; the case is there"
     refused = house.operator("GET", "/rejected-records").json()["data"]

@@ -41,6 +41,7 @@ from tokenschain.control.api.context import ApiContext
 from tokenschain.control.api.internal import InternalContext
 from tokenschain.control.api.wrong_tokens import WrongTokens
 from tokenschain.control.identity.oidc import Oidc
+from tokenschain.control.moderation.review_queue import CaseBook
 from tokenschain.control.response_archive import ResponseArchive
 from tokenschain.core.keyed_rates import KeyedRates
 from tokenschain.infra.control_channel.signatures import Signatures
@@ -57,6 +58,7 @@ ADMIN_SUBJECTS = (
 def create_app(
     context: ApiContext,
     archive: ResponseArchive,
+    cases: CaseBook,
     jobs: Sequence[Callable[[], Awaitable[None]]],
     signatures: Signatures,
     oidc: Oidc,
@@ -90,7 +92,7 @@ def create_app(
     app.state.context = context
     app.state.internal = InternalContext(
         context.engine, context.publisher, context.ledger, context.lease_manager, archive,
-        signatures,
+        cases, signatures,
     )  # fmt: skip
     app.state.oidc = oidc
     app.state.single_sign_on_rates = KeyedRates(single_sign_on.PER_MINUTE_MAX)

@@ -15,12 +15,15 @@ from starlette.concurrency import run_in_threadpool
 
 from tokenschain.control import gateways, request_nonces
 from tokenschain.control.api import errors
+from tokenschain.control.billing import rejected_records
 from tokenschain.control.billing.ledger import Ledger
 from tokenschain.control.billing.limits import LeaseManager
+from tokenschain.control.moderation.review_queue import CaseBook
 from tokenschain.control.publisher import Publisher
 from tokenschain.control.response_archive import ResponseArchive
 from tokenschain.core.errors import ApiError
 from tokenschain.core.gateway_status import GatewayStatus
+from tokenschain.core.moderation import case_record
 from tokenschain.infra.control_channel.protocol import (
     BATCH_BYTES_MAX,
     GATEWAYS_PATH,
@@ -52,6 +55,7 @@ class InternalContext(NamedTuple):
     ledger: Ledger
     lease_manager: LeaseManager
     archive: ResponseArchive
+    cases: CaseBook
     signatures: Signatures
     """Of requests and answers (HMAC)."""
 
@@ -147,13 +151,25 @@ async def parts(context: Context, names: str) -> Response:
 async def journal(
     context: Context, frames: SignedBody, backlog_bytes: Annotated[int, Query(ge=0)] = 0
 ) -> dict[str, int]:
-    """Enter a batch of call records; each counts once."""
+    """Enter a batch of call records, and of cases for review; each counts once."""
     try:
         payloads = list(read_frames(frames))
     except BadFrame as error:
         raise _damaged(error) from None
-    new = await asyncio.to_thread(context.ledger.ingest, payloads, backlog_bytes)
+    new = await asyncio.to_thread(enter_batch, context, payloads, backlog_bytes)
     return {"received": len(payloads), "new": new}
+
+
+def enter_batch(context: InternalContext, payloads: list[bytes], backlog_bytes: int = 0) -> int:
+    """Enter call records into the ledger, and cases into the review queue; returns how many calls
+    were new."""
+    cases = [payload for payload in payloads if case_record.is_case(payload)]
+    if cases:
+        refused = context.cases.enter(cases)
+        if refused:
+            rejected_records.keep(context.engine, refused)
+        payloads = [payload for payload in payloads if not case_record.is_case(payload)]
+    return context.ledger.ingest(payloads, backlog_bytes)
 
 
 @router.post(LEASES_PATH)

@@ -18,6 +18,7 @@ from tokenschain.control.api.bodies import (
 )
 from tokenschain.control.api.context import (
     AdminRoute,
+    Label,
     NameQuery,
     Paged,
     Permission,
@@ -31,6 +32,7 @@ from tokenschain.core.tenancy import PLATFORM
 
 router = APIRouter(prefix="/api/v1", route_class=AdminRoute, tags=["moderation"])
 Reading = Annotated[RequestContext, Depends(Permission("moderation:read", Extent.ROWS))]
+Seeing = Annotated[RequestContext, Depends(Permission("moderation:read", Extent.TENANT))]
 Reviewing = Annotated[
     RequestContext, Depends(Permission("moderation:review", Extent.TENANT, "moderation:read"))
 ]
@@ -94,7 +96,7 @@ class CaseDecision(RequestBody):
 
     example: ClassVar[Example] = {"decision": "release", "reason": "quoted from a statute"}
     decision: Decision
-    """`uphold`: moderation was right; `release`: it was not; `escalate`: somebody with
+    """`uphold`: moderation was right; `release`: it was not; `escalate`: a person with
     `moderation:write` is to decide."""
     reason: Reason
 
@@ -103,8 +105,9 @@ class CaseDecisions(CaseDecision):
     """The same decision on several cases."""
 
     example: ClassVar[Example] = {
-        "case_ids": ["case_1", "case_2"], "decision": "uphold", "reason": "spam",
+        "tenant": "acme", "case_ids": ["case_1", "case_2"], "decision": "uphold", "reason": "spam",
     }  # fmt: skip
+    tenant: Label
     case_ids: Annotated[list[Annotated[str, Field(max_length=64)]],
                         Field(min_length=1, max_length=BULK_MAX)]  # fmt: skip
 
@@ -147,15 +150,15 @@ def list_cases(
 
 
 @router.get("/moderation-cases/counts")
-def count_cases(asked: Reading, tenant: NameQuery = None) -> QueueCounts:
+def count_cases(asked: Seeing, tenant: NameQuery = None) -> QueueCounts:
     """Count the cases that wait, by state, and those that are overdue."""
-    whose = asked.tenant(tenant)
+    whose = tenant if tenant is not None or asked.actor.tenant == PLATFORM else asked.actor.tenant
     asked.need(whose or PLATFORM)
     return QueueCounts.model_validate(review_queue.counts(asked.db, whose, int(time.time())))
 
 
 @router.get("/moderation-cases/{case_id}")
-def read_case(asked: Reading, case_id: str) -> ModerationCase:
+def read_case(asked: Seeing, case_id: str) -> ModerationCase:
     """Show a case, without its texts."""
     found = review_queue.find(asked.db, case_id, int(time.time()))
     if found is None or not asked.permitted(found["tenant"]):
@@ -166,11 +169,12 @@ def read_case(asked: Reading, case_id: str) -> ModerationCase:
 @router.post("/moderation-cases/decide")
 def decide_cases(asked: Reviewing, wanted: CaseDecisions) -> Items[DecidedCase]:
     """Decide several cases in the same way; each is decided by itself or says why not."""
-    asked.tenant(None if asked.actor.tenant == PLATFORM else asked.actor.tenant)
+    asked.need(wanted.tenant)
+    asked.need_also("moderation:read", wanted.tenant)
     made = []
     for case_id in dict.fromkeys(wanted.case_ids):
         try:
-            state, why = _decide(asked, case_id, wanted), ""
+            state, why = _decide(asked, case_id, wanted, wanted.tenant), ""
         except ApiError as error:
             state, why = None, error.message
         made.append(DecidedCase(id=case_id, state=state, error=why))
@@ -190,7 +194,7 @@ def open_case(asked: Reviewing, case_id: str) -> Items[CaseText]:
 
 @router.post("/moderation-cases/{case_id}/claim")
 def claim_case(asked: Reviewing, case_id: str) -> ModerationCase:
-    """Take a case for 15 minutes: nobody else decides it meanwhile."""
+    """Take a case for 15 minutes: no other person decides it meanwhile."""
     tenant = _case(asked, case_id)["tenant"]
     review_queue.claim(asked.db, case_id, asked.actor.id, int(time.time()))
     asked.note(tenant, case_id, {"claimed": True})
@@ -213,8 +217,10 @@ def decide_case(asked: Reviewing, case_id: str, wanted: CaseDecision) -> Moderat
     return _now(asked, case_id)
 
 
-def _decide(asked: RequestContext, case_id: str, wanted: CaseDecision) -> CaseState:
-    case = _case(asked, case_id)
+def _decide(
+    asked: RequestContext, case_id: str, wanted: CaseDecision, of: str | None = None
+) -> CaseState:
+    case = _case(asked, case_id, of)
     tenant = case["tenant"]
     state = review_queue.decide(
         asked.db, case, wanted.decision, wanted.reason, asked.actor.id, int(time.time()),
@@ -225,14 +231,19 @@ def _decide(asked: RequestContext, case_id: str, wanted: CaseDecision) -> CaseSt
     return state
 
 
-def _case(asked: RequestContext, case_id: str) -> dict[str, Any]:
+def _case(asked: RequestContext, case_id: str, of: str | None = None) -> dict[str, Any]:
     """A case that is to be acted on.
+
+    Args:
+        of: the tenant that it has to be of.
 
     Raises:
         ApiError: `not_found` or `permission_denied`.
     """
     found = review_queue.find(asked.db, case_id, int(time.time()))
     if found is None or not asked.may("moderation:read", found["tenant"]):
+        raise _no_case()
+    if of is not None and found["tenant"] != of:
         raise _no_case()
     asked.need(found["tenant"])
     return found

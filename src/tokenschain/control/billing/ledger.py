@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -30,7 +30,6 @@ from tokenschain.control.shipping import Shipping
 from tokenschain.control.upstream_health import UpstreamHealth
 from tokenschain.core import call_record
 from tokenschain.core.call_record import AttemptRecord, CallRecord, HitKind
-from tokenschain.core.moderation import case_record
 from tokenschain.core.pricing.catalog import to_yuan
 from tokenschain.core.snapshot import Snapshot
 from tokenschain.infra.config.groups import TAGS_PER_KEY_DAY_MAX
@@ -47,25 +46,15 @@ from tokenschain.infra.database.tables import ledger_entries as entries
 from tokenschain.infra.security import prescribed, secrets
 
 
-def _rejecting(payloads: Sequence[bytes]) -> list[tuple[bytes, str]]:
-    return [(payload, "there is no review queue") for payload in payloads]
-
-
 class Ledger:
     """Enters records; each event id counts once, however often it arrives."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        tags_per_key_day_max: int = TAGS_PER_KEY_DAY_MAX,
-        enter_cases: Callable[[Sequence[bytes]], list[tuple[bytes, str]]] = _rejecting,
-    ) -> None:
+    def __init__(self, engine: Engine, tags_per_key_day_max: int = TAGS_PER_KEY_DAY_MAX) -> None:
         """
         Args:
             tags_per_key_day_max: the sums of more are kept under one name.
-            enter_cases: takes the case records of a batch; returns those it refuses, and why.
         """
-        self._engine, self._enter_cases = engine, enter_cases
+        self._engine = engine
         self.tag_names = rollups.TagNames(tags_per_key_day_max)
         self._models: frozenset[str] | None = None
         self._days: set[int] = set()
@@ -102,12 +91,7 @@ class Ledger:
         """
         records: dict[str, tuple[CallRecord, bytes]] = {}
         rejected: list[tuple[bytes, str]] = []
-        cases = [payload for payload in payloads if case_record.is_case(payload)]
-        if cases:
-            rejected += self._enter_cases(cases)
         for payload in payloads:
-            if cases and case_record.is_case(payload):
-                continue
             try:
                 record = call_record.decode(payload)
             except msgspec.DecodeError as error:

@@ -131,7 +131,7 @@ def place_of(tenant: str, case_id: str) -> Place:
 
 # --- the queue -------------------------------------------------------------------------------
 
-_SHOWN = [column for column in cases.c if column.name not in ("sealed", "appeal")]
+_SHOWN = [column for column in cases.c if column.name not in ("sealed", "appeal_sealed")]
 
 
 def page(

@@ -625,7 +625,7 @@ moderation_cases = Table(
     Column("decided_by", String(64)),
     Column("decided_at_s", BigInteger),
     Column("appealed_at_s", BigInteger),
-    Column("appeal", LargeBinary),  # what the caller says, sealed
+    Column("appeal_sealed", LargeBinary),  # what the caller says, sealed
     Column("sealed", LargeBinary, nullable=False),  # texts; empty: none were kept
     UniqueConstraint("event_id"),
     Index("moderation_cases_by_due", "state", "due_at_s", "id"),

@@ -38,7 +38,7 @@ def upgrade() -> None:
         sa.Column("decided_by", sa.String(length=64), nullable=True),
         sa.Column("decided_at_s", sa.BigInteger(), nullable=True),
         sa.Column("appealed_at_s", sa.BigInteger(), nullable=True),
-        sa.Column("appeal", sa.LargeBinary(), nullable=True),
+        sa.Column("appeal_sealed", sa.LargeBinary(), nullable=True),
         sa.Column("sealed", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("event_id"),
