@@ -97,6 +97,19 @@ def taught() -> Matcher:
     return made
 
 
+def test_what_guards_rule_out_is_no_candidate_however_probable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = taught()
+    near = "my aaa parcel where is it now"
+    assert made.find(b"s", "g", near).hit_confidence > 0.5
+    monkeypatch.setattr(Verifier, "weigh", lambda *_: (0.99, ("numbers",)))
+    found = made.find(b"s", "g", near)
+    assert (found.decision, found.hit_confidence, found.doubt) == (ServingDecision.MISS, 0.0, None)
+    assert learn(made, near, "at a") is None
+    assert not made.teach("g", LabelledPair(near, "where is my aaa parcel", True), 0.01)
+
+
 def test_it_serves_once_it_knows_enough_and_drops_what_was_wrong() -> None:
     made = taught()
     assert made.error_bound_of("g").threshold is not None

@@ -80,6 +80,33 @@ def test_weights_of_the_wrong_sign_or_for_other_evidence_are_refused() -> None:
         Verifier({"evidence": evidence | {"more": 1.0}, "intercept": 0.0}, guards)
 
 
+@pytest.mark.parametrize(
+    ("a", "b", "like"),
+    [
+        ("I expect a refund of $160", "please give me back the 350 dollars", "please refund me"),
+        ("退保流程是什么样的", "想退保的话在哪里办", "想退保的话怎么办"),
+    ],
+)
+def test_what_is_ruled_out_and_worded_otherwise_ranks_below_its_like(
+    a: str, b: str, like: str
+) -> None:
+    verifier = Verifier.shipped()
+    one, other, third = map(verifier.facts_of, (a, b, like))
+    confidence, why = verifier.weigh(one, other, 0.93, 0.8)
+    assert why
+    assert verifier.weigh(one, third, 0.93, 0.8)[0] > confidence > 0.0
+    # A stranger is further away.
+    assert confidence > verifier.weigh(one, verifier.facts_of("今晚吃什么"), 0.8, 0.2)[0]
+
+
+def test_what_differs_in_nothing_else_is_settled() -> None:
+    verifier = Verifier.shipped()
+    for a, b in (("refund $1499", "refund $1490"), ("怎么开通自动续费", "怎么关闭自动续费"),
+                 ("从北京到上海的高铁", "从上海到北京的高铁")):  # fmt: skip
+        confidence, why = verifier.weigh(verifier.facts_of(a), verifier.facts_of(b), 0.999, 0.999)
+        assert confidence == 0.0 and why
+
+
 @pytest.mark.parametrize("cosines", [(float("nan"), 0.9), (0.9, float("inf"))])
 def test_what_is_no_cosine_rules_a_hit_out(cosines: tuple[float, float]) -> None:
     verifier = Verifier.shipped()

@@ -23,7 +23,7 @@ from tokenschain.semantic.embedders import Vectors
 from tokenschain.semantic.error_bound import ServingDecision, wilson
 from tokenschain.semantic.index import LocalVectorStore
 from tokenschain.semantic.matcher import Matcher, Models, answer_in
-from tokenschain.semantic.verifier import Matrix, Verifier
+from tokenschain.semantic.verifier import EVIDENCE, VETOED, Matrix, Verifier
 
 FALSE_HIT_RATES = (0.005, 0.01, 0.02)
 GPTCACHE_COSINE, REDISVL_COSINE, PORTKEY_COSINE = 0.60, 0.80, 0.95
@@ -117,8 +117,14 @@ class Scores(NamedTuple):
 
     cosine: Matrix
     unguarded: Matrix
+    """Ours as if the guards ruled nothing out."""
     ours: Matrix
+    """The verifier's probability; 0 where guards rule it out, which is never served."""
+    ranked: Matrix
+    """The same, but for what guards rule out and differs in more than that: see `Verifier`."""
     vetoed: list[tuple[str, ...]]
+    settled: Matrix
+    """1 where guards rule it out and nothing else differs."""
     evidence: Matrix
     """As the verifier weighs it."""
 
@@ -128,16 +134,19 @@ def score(found: PairSet, models: Models, verifier: Verifier) -> Scores:
     ones, others = [a for a, _ in found.pairs], [b for _, b in found.pairs]
     fine = (models.fine(ones) * models.fine(others)).sum(axis=1)
     fast = (models.fast(ones) * models.fast(others)).sum(axis=1)
-    rows, vetoed = [], []
-    for at, (a, b) in enumerate(found.pairs):
-        facts = verifier.facts_of(a), verifier.facts_of(b)
-        row, why = verifier.evidence(*facts, float(fine[at]), float(fast[at]))
-        rows.append(row)
-        vetoed.append(why)
-    evidence = np.array(rows)
-    unguarded = verifier.probability(evidence)
-    ours = np.where([bool(why) for why in vetoed], 0.0, unguarded)
-    return Scores(fine.astype(float), unguarded, ours, vetoed, evidence)
+    compared = [
+        verifier.compare(
+            verifier.facts_of(a), verifier.facts_of(b), float(fine[at]), float(fast[at])
+        )
+        for at, (a, b) in enumerate(found.pairs)
+    ]
+    evidence = np.array([one.evidence for one in compared])
+    settled = np.array([float(one.settled) for one in compared])
+    ranked = np.where(settled, 0.0, verifier.probability(evidence))
+    ours = np.where([bool(one.vetoes) for one in compared], 0.0, ranked)
+    unguarded = verifier.probability(np.where([name in VETOED for name in EVIDENCE], 0.0, evidence))
+    vetoed = [one.vetoes for one in compared]
+    return Scores(fine.astype(float), unguarded, ours, ranked, vetoed, settled, evidence)
 
 
 class MethodResult(NamedTuple):
@@ -228,6 +237,7 @@ class Ranking(NamedTuple):
     cosine_vetoed: float
     """The cosine, with what the guards rule out ranked last."""
     ours: float
+    """As the verifier ranks, see `Scores.ranked`."""
 
 
 def rank(found: PairSet, scores: Scores) -> Ranking:
@@ -236,7 +246,7 @@ def rank(found: PairSet, scores: Scores) -> Ranking:
     return Ranking(
         auc(scores.cosine, found.same),
         auc(np.where(ruled_out, -1.0, scores.cosine), found.same),
-        auc(scores.ours, found.same),
+        auc(scores.ranked, found.same),
     )
 
 

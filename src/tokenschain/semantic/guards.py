@@ -24,6 +24,10 @@ WORD_MAX = 32
 """Letters of a word that may be misspelt."""
 PARTED_MAX = 16
 """Letters of a code that is looked for in another text whatever parts it there."""
+ALIKE_LETTERS = 0.7
+"""Share of letters in common from which two texts have the same words but for one or two."""
+REORDERED = frozenset(("direction", "comparison", "reversed", "language"))
+"""Vetoes of the same words in another order, or in another language."""
 _MORE_THAN = re.compile(
     r"\b(?:better|worse|more|less|rather|[a-z]{2,}er)\b.*\bthan\b|比(?![较例赛如])"
 )
@@ -312,6 +316,13 @@ def _is_trouble(a: TextFacts, b: TextFacts) -> bool:
     if not _FAILS.search(a.text) or _FAILS.search(b.text) or not _HELP.search(b.text):
         return False
     return not _HOW.search(_WHAT_NOW.sub("", a.text))
+
+
+def settled(why: tuple[str, ...], found: dict[str, float]) -> bool:
+    """Whether two texts differ in nothing but what rules them out, or in the order of things: then
+    they are as far apart as two that have nothing in common. Of others, which differ in their words
+    as well, people may say that they ask the same, and another amount is another case of it."""
+    return bool(why) and (found["letters"] >= ALIKE_LETTERS or not REORDERED.isdisjoint(why))
 
 
 class _Difference(NamedTuple):

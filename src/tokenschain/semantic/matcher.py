@@ -173,10 +173,10 @@ class Matcher:
         facts = self._verifier.facts_of(question)
         for rank in np.argsort(-cosines)[:FINE_COUNT]:
             one = near[int(rank)]
-            probability, _ = self._verifier.weigh(
+            probability, vetoes = self._verifier.weigh(
                 self._verifier.facts_of(one.question), facts, float(cosines[rank]), one.fast_cosine
             )
-            if probability <= (best[0] if best is not None else 0.0):
+            if vetoes or probability <= (best[0] if best is not None else 0.0):
                 continue
             entry = self._store.entry(namespace, one.key, self._unix_time())
             if entry is not None:
@@ -281,11 +281,11 @@ class Matcher:
             return False
         fine = self._models.fine([pair.question, pair.other])
         cosines = self._models.to_scale(fine[:1] @ fine[1])
-        probability, _ = self._verifier.weigh(
+        probability, vetoes = self._verifier.weigh(
             self._verifier.facts_of(pair.question), self._verifier.facts_of(pair.other),
             float(cosines[0]), fast_cosine,
         )  # fmt: skip
-        if not probability >= NEAR_MIN:
+        if vetoes or not probability >= NEAR_MIN:
             return False
         near = [CachedQuestion(b"", pair.question, fast_cosine, fine[0])]
         features = self._features(tenant_of(group), near, cosines, b"", probability)
