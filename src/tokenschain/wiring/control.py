@@ -26,6 +26,7 @@ from tokenschain.control.api.app import create_app
 from tokenschain.control.api.context import ApiContext
 from tokenschain.control.api.internal import BODY_BYTES_MAX, RESPONSES_BATCH_BYTES_MAX
 from tokenschain.control.api.sessions import LOGIN_BYTES_MAX, SESSIONS_PATH
+from tokenschain.control.audit.log import SealingJob, SegmentSealer
 from tokenschain.control.billing.ledger import Ledger
 from tokenschain.control.billing.limits import LeaseManager
 from tokenschain.control.cache.semantic_client import SemanticProcesses
@@ -57,6 +58,7 @@ from tokenschain.infra.control_channel.signatures import Signatures
 from tokenschain.infra.database import engine as db
 from tokenschain.infra.egress import PublicResolver, outside_client, upstream_tls
 from tokenschain.infra.security import case_texts, secret_files, secrets
+from tokenschain.infra.security.note_keys import NoteSecret
 from tokenschain.infra.security.secret_files import SecretFile
 from tokenschain.infra.security.suite import INTERNATIONAL, Sealer, Suite
 from tokenschain.providers.images import ImageFetcher
@@ -106,7 +108,7 @@ def _build(settings: Settings, engine: Engine) -> tuple[FastAPI, _Running]:
     settings_file = _settings_file(engine, configurator, suite, report)
     settings_file.apply(settings)
     publisher = Publisher(engine, settings, configurator, suite, internal, report)
-    ledger = Ledger(engine, settings.database.tags_per_key_day_max)
+    ledger = Ledger(engine, settings.database.tags_per_key_day_max, audited=settings.audit.sealing)
     cases = CaseBook(engine, case_texts.sealer_of(suite, internal), sealer)
     _follow(publisher, ledger.follow, cases.follow)
     _follow(publisher, partial(_want_semantic, settings.semantic_wanted_path, report))
@@ -158,6 +160,7 @@ def _build(settings: Settings, engine: Engine) -> tuple[FastAPI, _Running]:
                 maintenance,
                 settings_file,
                 SecretReports(engine, settings.node_name, internal, master, report),
+                _sealing(settings, engine, suite, report),
             )
         ],
         signatures,
@@ -170,6 +173,19 @@ def _follow(publisher: Publisher, *followers: Callable[[Snapshot], None]) -> Non
     for follow in followers:
         follow(publisher.snapshot)
         publisher.changed.append(follow)
+
+
+def _sealing(settings: Settings, engine: Engine, suite: Suite, report: Reporter) -> SealingJob:
+    """The job that seals the audit log; where that is off, it says so hour by hour."""
+
+    def sealer() -> SegmentSealer | None:
+        if not settings.audit.sealing:
+            report("audit_sealing_off")
+            return None
+        secret = secret_files.read_or_make(settings.audit_key_path)[0]
+        return SegmentSealer(engine, suite, NoteSecret(suite, secret), settings.audit.interval_s)
+
+    return SealingJob(sealer, settings.audit.interval_s, report)
 
 
 def _want_semantic(path: Path, report: Reporter, snapshot: Snapshot) -> None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import msgspec
 from sqlalchemy import Connection, insert, select
 
+from tokenschain.control.audit import pending
 from tokenschain.infra.database import paging
 from tokenschain.infra.database.paging import Page, Rows
 from tokenschain.infra.database.tables import audit_events
@@ -42,18 +43,18 @@ def note(
         action: of `core.tenancy.ACTIONS`, or what people do about themselves, as `login`.
         detail: what it is now; never a secret.
     """
-    connection.execute(
-        insert(audit_events).values(
-            id=secrets.new_id("evt"),
-            at_ms=time.time_ns() // 1_000_000,
-            actor=author.id,
-            tenant=tenant,
-            action=action,
-            target=target[:_TARGET_CHARACTERS_MAX],
-            detail=msgspec.json.encode(detail or {}).decode(),
-            address=author.address[:ADDRESS_CHARACTERS_MAX],
-        )
-    )
+    row = {
+        "id": secrets.new_id("evt"),
+        "at_ms": time.time_ns() // 1_000_000,
+        "actor": author.id,
+        "tenant": tenant,
+        "action": action,
+        "target": target[:_TARGET_CHARACTERS_MAX],
+        "detail": msgspec.json.encode(detail or {}).decode(),
+        "address": author.address[:ADDRESS_CHARACTERS_MAX],
+    }
+    connection.execute(insert(audit_events).values(**row))
+    pending.add_event(connection, row)
 
 
 def page(

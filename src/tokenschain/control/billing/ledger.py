@@ -13,23 +13,20 @@ from sqlalchemy import (
     Connection,
     Engine,
     FromClause,
-    and_,
     func,
     insert,
-    literal,
-    not_,
-    or_,
     select,
     tuple_,
 )
 
-from tokenschain.control.billing import limits, rejected_records, rollups
+from tokenschain.control.audit import pending
+from tokenschain.control.billing import call_filters, limits, rejected_records, rollups
 from tokenschain.control.billing.rollups import DAY_S
 from tokenschain.control.model_latency import ModelLatency
 from tokenschain.control.shipping import Shipping
 from tokenschain.control.upstream_health import UpstreamHealth
 from tokenschain.core import call_record
-from tokenschain.core.call_record import AttemptRecord, CallRecord, HitKind
+from tokenschain.core.call_record import AttemptRecord, CallRecord
 from tokenschain.core.pricing.catalog import to_yuan
 from tokenschain.core.snapshot import Snapshot
 from tokenschain.infra.config.groups import TAGS_PER_KEY_DAY_MAX
@@ -49,12 +46,21 @@ from tokenschain.infra.security import prescribed, secrets
 class Ledger:
     """Enters records; each event id counts once, however often it arrives."""
 
-    def __init__(self, engine: Engine, tags_per_key_day_max: int = TAGS_PER_KEY_DAY_MAX) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        tags_per_key_day_max: int = TAGS_PER_KEY_DAY_MAX,
+        *,
+        audited: bool = True,
+    ) -> None:
         """
         Args:
             tags_per_key_day_max: the sums of more are kept under one name.
+            audited: whether calls go into the sealed audit log, too.
         """
         self._engine = engine
+        self._audited = audited
+        self._zones: dict[str, str] = {}
         self.tag_names = rollups.TagNames(tags_per_key_day_max)
         self._models: frozenset[str] | None = None
         self._days: set[int] = set()
@@ -71,6 +77,7 @@ class Ledger:
     def follow(self, snapshot: Snapshot) -> None:
         """Take up a new configuration."""
         self.clouds = {u.id: u.provider for u in snapshot.upstreams.values()}
+        self._zones = {u.id: u.zone for u in snapshot.upstreams.values()}
         self.usd_cny_micro = snapshot.usd_cny_micro
         self._models = frozenset((*snapshot.models, *snapshot.aliases))
 
@@ -165,6 +172,8 @@ class Ledger:
         by_id = {record.event_id: record for record in records}
         new = db.insert_new(connection, ledger, _COLUMNS, [_row(r) for r in records])
         fresh = [by_id[name] for name in sorted(new)]
+        if self._audited:
+            pending.add_calls(connection, fresh, self._zones)
         _keep_platform_costs(connection, fresh)
         self._roll_up(connection, fresh)
         _book(connection, fresh)
@@ -566,50 +575,13 @@ def calls(
     if tenant is not None:
         query = query.where(ledger.c.tenant == tenant)
     for name, value in where:
-        query = query.where(_has(name, value))
+        query = query.where(call_filters.condition(name, value))
     if models is not None:
         query = query.where(ledger.c.model_asked.in_(models))
     if after is not None:
         query = query.where(tuple_(ledger.c.started_ms, ledger.c.event_id) < after)
     query = query.order_by(ledger.c.started_ms.desc(), ledger.c.event_id.desc()).limit(count)
     return [_shown(dict(row)) for row in connection.execute(query).mappings()]
-
-
-def _has(name: str, value: str) -> ColumnElement[bool]:
-    if name == "tag":
-        return _contains(literal(",") + ledger.c.tags + literal(","), f",{value},")
-    if name == "tried":
-        upstream = msgspec.json.encode(value).decode()
-        return or_(
-            ledger.c.upstream == value, _contains(ledger.c.attempts, f'"upstream":{upstream}')
-        )
-    if name == "result":
-        return _results()[value]
-    return ledger.c[name] == value
-
-
-def _results() -> dict[str, ColumnElement[bool]]:
-    """`call_record.result_of` of a row, as a condition for each result."""
-    row = ledger.c
-    limited = or_(row.status == 429, row.outcome.in_(call_record.LIMITED))
-    blocked = and_(row.outcome.in_(call_record.BLOCKED), not_(limited))
-    fine = and_(row.outcome == "ok", not_(limited))
-    cached = row.cache.in_([kind.value for kind in HitKind])
-    # No text within the JSON has this: its quotes would be escaped.
-    several = _contains(row.attempts, '},{"upstream":')
-    return {
-        "ok": and_(fine, not_(cached), not_(several)),
-        "cached": and_(fine, cached),
-        "rescued": and_(fine, not_(cached), several),
-        "failed": and_(row.outcome != "ok", not_(limited), not_(blocked)),
-        "limited": limited,
-        "blocked": blocked,
-    }
-
-
-def _contains(text: ColumnElement[str], part: str) -> ColumnElement[bool]:
-    """Whether a text has a part, letter by letter: LIKE takes `A` for `a` on SQLite."""
-    return func.replace(text, part, "") != text
 
 
 def call(connection: Connection, event_id: str) -> Row | None:

@@ -16,6 +16,7 @@ from msgspec import Meta, field
 
 from tokenschain.core.snapshot import ZONES, Routing, Upstream, Zone
 from tokenschain.core.snapshot.cache_rules import CacheRules
+from tokenschain.infra.config.audit import AuditSettings
 from tokenschain.infra.config.moderation import ModerationSettings
 from tokenschain.infra.config.server import ServerSettings
 from tokenschain.infra.config.sign_in import OidcSettings, SignUpSettings
@@ -513,6 +514,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     redis: RedisSettings = RedisSettings()
     secrets: SecretsSettings = SecretsSettings()
     journal: JournalSettings = JournalSettings()
+    audit: AuditSettings = AuditSettings()
     alerts: AlertsSettings = AlertsSettings()
     smtp: SmtpSettings = SmtpSettings()
     oidc: OidcSettings = OidcSettings()
@@ -626,6 +628,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def master_key_path(self) -> Path:
         """What seals the secrets in the vault."""
         return self.secrets.master_key_file or self.data_dir / "secrets" / "master"
+
+    @property
+    def audit_key_path(self) -> Path:
+        """What signs the audit log's checkpoints."""
+        return self.audit.key_file or self.data_dir / "secrets" / "audit"
 
     @property
     def vault_path(self) -> Path:

@@ -15,7 +15,6 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     Numeric,
     PrimaryKeyConstraint,
     String,
@@ -34,8 +33,9 @@ from tokenschain.core.call_record import (
     MODEL_CHARACTERS_MAX,
 )
 from tokenschain.core.tags import TAG_CHARACTERS_MAX
+from tokenschain.infra.database import audit_tables
 
-metadata = MetaData()
+metadata = audit_tables.metadata
 
 
 def _text(

@@ -1,0 +1,400 @@
+"""Sealed audit log: what waits becomes a segment, its header a leaf of the tree, the tree's root a
+signed checkpoint."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import zlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+from sqlalchemy import Connection, Engine, delete, func, insert, select
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+from tokenschain.core.audit import checkpoint, merkle, segment
+from tokenschain.core.audit.checkpoint import Checkpoint
+from tokenschain.core.audit.merkle import Subtrees
+from tokenschain.core.audit.segment import Header, Position
+from tokenschain.core.log_events import Reporter
+from tokenschain.infra.database import engine as db
+from tokenschain.infra.database.audit_tables import (
+    audit_checkpoints,
+    audit_nodes,
+    audit_pending,
+    audit_segments,
+)
+from tokenschain.infra.security import secret_files, secrets
+from tokenschain.infra.security.note_keys import NoteSecret
+from tokenschain.infra.security.suite import Suite
+
+HOUR_MS = 3_600_000
+COMPRESSION = 1
+_ROWS_MAX = 5_000
+"""That one segment is made of: as many events as fill it."""
+_NODES_KEPT_MAX = 4_096
+_NOTHING_S = 3_600.0
+_to_header = msgspec.json.Decoder(Header).decode
+_NO_ORIGIN = Position("", 0, 0, 0, segment.FIRST_PREVIOUS)
+
+
+class NotSealed(Exception):
+    """The next segment cannot be made now; the text says why. What waits goes on waiting."""
+
+
+class Sealed(NamedTuple):
+    """A segment as it was written."""
+
+    header: Header
+    is_full: bool
+    """Whether more may wait than went into it."""
+
+
+class SegmentSealer:
+    """Makes the segments of a log.
+
+    Several controls may run one each: a number is given once, so that the second of two that make
+    the same segment writes nothing.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        suite: Suite,
+        secret: NoteSecret,
+        interval_s: float,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._engine = engine
+        self._suite = suite
+        self._secret = secret
+        self._interval_ms = int(interval_s * 1e3)
+        self._clock = clock
+        self._nodes: dict[tuple[int, int], bytes] = {}
+
+    def seal(self) -> Sealed | None:
+        """Seal what waits; None where another control has done so a moment ago.
+
+        Raises:
+            NotSealed: the clock ran back, or the log was sealed with another key or suite.
+        """
+        now_ms = int(self._clock() * 1e3)
+        with db.reading(self._engine) as connection:
+            at = self._next_position(connection, now_ms)
+            waiting = _waiting(connection)
+            if now_ms < at.from_ms:
+                raise NotSealed(
+                    f"the clock is {(at.from_ms - now_ms) / 1e3:.1f} s behind the last segment"
+                )
+            full = len(waiting.lines) >= segment.RECORDS_PER_SEGMENT
+            if now_ms - at.from_ms < self._interval_ms // 2 and at.number and not full:
+                return None
+        signer = self._secret.signer(at.log)
+        header = segment.sealed_header(
+            self._suite.digest, at, waiting.lines, now_ms, waiting.gateways, self._suite.name,
+            signer.key_id.hex(),
+        )  # fmt: skip
+        data = segment.encode(header)
+        compressed = zlib.compress(b"\n".join(waiting.lines), COMPRESSION)
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(
+                    insert(audit_segments).values(
+                        number=header.number,
+                        header=data,
+                        records=compressed if waiting.lines else None,
+                        calls_from_ms=waiting.calls_from_ms,
+                        calls_until_ms=waiting.calls_until_ms,
+                    )
+                )
+                root = self._grow(connection, header.number, data)
+                note = checkpoint.signed(Checkpoint(at.log, header.number + 1, root), signer)
+                _keep_checkpoint(connection, header, note)
+                _forget(connection, waiting.ids)
+        except IntegrityError:
+            return None
+        return Sealed(header, full)
+
+    def _next_position(self, connection: Connection, now_ms: int) -> Position:
+        found = _header_bytes(connection, None)
+        if found is None:
+            name = "tokenschain.audit/" + secrets.new_id("log")
+            return _NO_ORIGIN._replace(log=name, from_ms=now_ms)
+        header = _to_header(found)
+        key_id = self._secret.signer(header.log).key_id.hex()
+        if (header.suite, header.key_id) != (self._suite.name, key_id):
+            raise NotSealed(
+                f"the log was sealed with the key {header.key_id} of the suite {header.suite}; "
+                f"here is {key_id} of {self._suite.name}: give this control the same key file"
+            )
+        return segment.next_position(self._suite.digest, header, found)
+
+    def _grow(self, connection: Connection, number: int, header: bytes) -> bytes:
+        """Enter a header as a leaf; returns the new root."""
+        digest, nodes = self._suite.digest, self._nodes
+        if len(nodes) > _NODES_KEPT_MAX:
+            nodes.clear()
+        read = subtrees(connection, digest)
+        added: dict[tuple[int, int], bytes] = {}
+
+        def known(level: int, position: int) -> bytes:
+            place = level, position
+            found = added.get(place) or nodes.get(place)
+            if found is None:
+                found = nodes[place] = read(level, position)
+            return found
+
+        leaf = merkle.leaf_digest(digest, header)
+        completed = merkle.completed_by(digest, number, leaf, known)
+        added |= {(level, position): found for level, position, found in completed}
+        rows = [
+            {"level": level, "position": position, "digest": found}
+            for level, position, found in completed
+            if level
+        ]
+        if rows:
+            connection.execute(insert(audit_nodes), rows)
+        return merkle.root(digest, number + 1, known)
+
+
+# --- what waits ------------------------------------------------------------------------------
+
+
+class _Waiting(NamedTuple):
+    ids: list[str]
+    lines: list[bytes]
+    gateways: Counter[str]
+    calls_from_ms: int | None
+    calls_until_ms: int | None
+
+
+def _waiting(connection: Connection) -> _Waiting:
+    """The records of the next segment, in the order in which they came."""
+    c = audit_pending.c
+    order = c.at_ms, c.id
+    ids: list[str] = []
+    count = 0
+    for row in connection.execute(select(c.id, c.records_count).order_by(*order).limit(_ROWS_MAX)):
+        if ids and count + row.records_count > segment.RECORDS_MAX:
+            break
+        ids.append(row.id)
+        count += row.records_count
+        if count >= segment.RECORDS_PER_SEGMENT:
+            break
+    lines: list[bytes] = []
+    gateways: Counter[str] = Counter()
+    spans = []
+    if ids:
+        query = select(audit_pending).where(c.id.in_(ids)).order_by(*order)
+        for row in connection.execute(query):
+            lines += row.records.split(b"\n")
+            gateways.update(msgspec.json.decode(row.gateways, type=dict[str, int]))
+            if row.calls_from_ms is not None:
+                spans += [row.calls_from_ms, row.calls_until_ms]
+    first, last = (min(spans), max(spans)) if spans else (None, None)
+    return _Waiting(ids, lines, gateways, first, last)
+
+
+def _forget(connection: Connection, ids: Sequence[str]) -> None:
+    if ids:
+        gone = connection.execute(delete(audit_pending).where(audit_pending.c.id.in_(ids)))
+        if gone.rowcount != len(ids):
+            raise NotSealed("what waited is no longer there")
+
+
+def _keep_checkpoint(connection: Connection, header: Header, note: str) -> None:
+    if header.from_ms // HOUR_MS == header.until_ms // HOUR_MS:
+        connection.execute(
+            delete(audit_checkpoints).where(audit_checkpoints.c.size == header.number)
+        )
+    connection.execute(insert(audit_checkpoints).values(size=header.number + 1, note=note))
+
+
+# --- reading ---------------------------------------------------------------------------------
+
+
+def subtrees(connection: Connection, digest: merkle.Digest) -> Subtrees:
+    """The log's tree as its rows have it."""
+
+    def read(level: int, position: int) -> bytes:
+        if level == 0:
+            header = _header_bytes(connection, position)
+            if header is None:
+                raise LookupError(f"segment {position} is missing")
+            return merkle.leaf_digest(digest, header)
+        c = audit_nodes.c
+        query = select(c.digest).where(c.level == level, c.position == position)
+        found = connection.execute(query).scalar()
+        if found is None:
+            raise LookupError(f"node {level}/{position} is missing")
+        return bytes(found)
+
+    return read
+
+
+def _header_bytes(connection: Connection, number: int | None) -> bytes | None:
+    """The header of a segment; None for number: of the last one."""
+    c = audit_segments.c
+    query = select(c.header)
+    if number is None:
+        query = query.order_by(c.number.desc()).limit(1)
+    else:
+        query = query.where(c.number == number)
+    found = connection.execute(query).scalar()
+    return None if found is None else bytes(found)
+
+
+class Segment(NamedTuple):
+    """A sealed segment."""
+
+    number: int
+    header: bytes
+    records: bytes | None
+    """Compressed lines; None: there are none."""
+
+    def lines(self) -> list[bytes]:
+        """Its records."""
+        return zlib.decompress(self.records).split(b"\n") if self.records is not None else []
+
+
+def latest_checkpoint(connection: Connection) -> str | None:
+    """The signed note of the whole log; None while nothing is sealed."""
+    c = audit_checkpoints.c
+    found = connection.execute(select(c.note).order_by(c.size.desc()).limit(1)).scalar()
+    return None if found is None else str(found)
+
+
+def checkpoint_of(note: str) -> Checkpoint:
+    """What a stored note says; whether it is signed is for verifiers."""
+    return checkpoint.opened(note, [])
+
+
+def read_segments(connection: Connection, first: int, until: int) -> list[Segment]:
+    """Segments `first` to `until` - 1."""
+    c = audit_segments.c
+    query = select(c.number, c.header, c.records).where(c.number >= first, c.number < until)
+    return [_segment(row) for row in connection.execute(query.order_by(c.number))]
+
+
+def _segment(row: Any) -> Segment:
+    records = None if row.records is None else bytes(row.records)
+    return Segment(row.number, bytes(row.header), records)
+
+
+def first_ending_after(connection: Connection, size: int, at_ms: int) -> int:
+    """The first segment that ends after a moment, by bisection: their times only rise."""
+    first, last = 0, size
+    while first < last:
+        middle = (first + last) // 2
+        header = _header_bytes(connection, middle)
+        if header is not None and _to_header(header).until_ms <= at_ms:
+            first = middle + 1
+        else:
+            last = middle
+    return first
+
+
+class FoundCall(NamedTuple):
+    """A call in the log, with what proves that it is there."""
+
+    note: str
+    segment: Segment
+    position: int
+    """Among the segment's records."""
+    record: bytes
+    record_proof: list[bytes]
+    header_proof: list[bytes]
+
+
+def find_call(
+    connection: Connection, digest: merkle.Digest, event_id: str, started_ms: int
+) -> FoundCall | None:
+    """Look a call up and prove it; None where it is not sealed.
+
+    Args:
+        started_ms: when it began; segments whose calls began then are looked through.
+    """
+    note = latest_checkpoint(connection)
+    if note is None:
+        return None
+    size = checkpoint_of(note).size
+    c = audit_segments.c
+    query = (
+        select(c.number, c.header, c.records)
+        .where(c.calls_from_ms <= started_ms, c.calls_until_ms >= started_ms, c.number < size)
+        .order_by(c.number)
+    )
+    mark = b'"id":%s,' % msgspec.json.encode(event_id)
+    for row in connection.execute(query):
+        one = _segment(row)
+        lines = one.lines()
+        for index, line in enumerate(lines):
+            if mark in line and msgspec.json.decode(line).get("id") == event_id:
+                tree = segment.record_subtrees(digest, lines)
+                proof = merkle.inclusion_proof(digest, index, len(lines), tree)
+                log = subtrees(connection, digest)
+                above = merkle.inclusion_proof(digest, one.number, size, log)
+                return FoundCall(note, one, index, line, proof, above)
+    return None
+
+
+def waiting_count(connection: Connection) -> int:
+    """How many records are in no segment yet."""
+    return int(
+        connection.execute(
+            select(func.coalesce(func.sum(audit_pending.c.records_count), 0))
+        ).scalar_one()
+    )
+
+
+# --- the job ---------------------------------------------------------------------------------
+
+
+class SealingJob:
+    """Seals the log, second by second; says once when that stops, and when it goes on."""
+
+    def __init__(
+        self, make: Callable[[], SegmentSealer | None], interval_s: float, report: Reporter
+    ) -> None:
+        """
+        Args:
+            make: a key file that cannot be read keeps no control from starting: it is tried again.
+                None: nothing is to be sealed.
+        """
+        self._make = make
+        self._sealer: SegmentSealer | None = None
+        self._interval_s = interval_s
+        self._report = report
+        self._stopped = ""
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            sealing = await asyncio.to_thread(self.seal_waiting)
+            await asyncio.sleep(self._interval_s if sealing else _NOTHING_S)
+
+    def seal_waiting(self) -> bool:
+        """Seal all that waits; false where nothing is to be sealed."""
+        try:
+            if self._sealer is None:
+                self._sealer = self._make()
+                if self._sealer is None:
+                    return False
+            while (sealed := self._sealer.seal()) is not None and sealed.is_full:
+                pass
+        except (NotSealed, LookupError, OSError, ValueError, SQLAlchemyError) as error:
+            self._say(db.first_line(error) if isinstance(error, SQLAlchemyError) else str(error))
+        except secret_files.SecretFileRefused as error:
+            self._say(str(error))
+        else:
+            if self._stopped:
+                self._stopped = ""
+                self._report("audit_sealing_resumed")
+        return True
+
+    def _say(self, why: str) -> None:
+        if not self._stopped:
+            self._report("audit_sealing_stopped", why)
+        self._stopped = why

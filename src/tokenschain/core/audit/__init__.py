@@ -1,0 +1,1 @@
+"""Audit log format: canonical records, Merkle trees, segments and signed checkpoints."""

@@ -1,0 +1,113 @@
+"""Checkpoint: size and root of a log in a signed note (C2SP `tlog-checkpoint`, `signed-note`)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+BYTES_MAX = 16_384
+SIGNATURES_MAX = 16
+SIZE_MAX = 2**63 - 1
+_DASH = "\N{EM DASH} "
+_KEY_ID_BYTES = 4
+
+
+class BadCheckpoint(ValueError):
+    """A text that is no checkpoint, or not signed as asked; the text says why."""
+
+
+class Checkpoint(NamedTuple):
+    """What a log says of itself at one moment."""
+
+    origin: str
+    """Name of the log."""
+    size: int
+    """How many leaves, which are segments, it has."""
+    root: bytes
+
+
+class NoteKey(NamedTuple):
+    """A key that notes are signed with: how a line of a signature names it, and what it checks."""
+
+    name: str
+    key_id: bytes
+    """Four bytes; of the name and the public key."""
+    verify: Callable[[bytes, bytes], bool]
+    """(message, signature)."""
+
+
+class NoteSigner(NamedTuple):
+    """What signs notes."""
+
+    name: str
+    key_id: bytes
+    sign: Callable[[bytes], bytes]
+
+
+def body_of(checkpoint: Checkpoint) -> str:
+    """The text that is signed."""
+    root = base64.b64encode(checkpoint.root).decode()
+    return f"{checkpoint.origin}\n{checkpoint.size}\n{root}\n"
+
+
+def signed(checkpoint: Checkpoint, signer: NoteSigner) -> str:
+    """A checkpoint as a signed note."""
+    body = body_of(checkpoint)
+    signature = base64.b64encode(signer.key_id + signer.sign(body.encode())).decode()
+    return f"{body}\n{_DASH}{signer.name} {signature}\n"
+
+
+def opened(note: str, keys: Sequence[NoteKey]) -> Checkpoint:
+    """The checkpoint of a note that each of these keys has signed; other lines are passed over.
+
+    Raises:
+        BadCheckpoint: it is none, or one of the signatures is missing or wrong.
+    """
+    if len(note) > BYTES_MAX:
+        raise BadCheckpoint(f"more than {BYTES_MAX} characters")
+    body, gap, lines = note.rpartition("\n\n")
+    if not gap or not lines.endswith("\n"):
+        raise BadCheckpoint("no signed note")
+    body += "\n"
+    signatures = [_signature(line) for line in lines[:-1].split("\n")[: SIGNATURES_MAX + 1]]
+    if len(signatures) > SIGNATURES_MAX:
+        raise BadCheckpoint(f"more than {SIGNATURES_MAX} signatures")
+    for key in keys:
+        found = [s for name, key_id, s in signatures if (name, key_id) == (key.name, key.key_id)]
+        if not found:
+            raise BadCheckpoint(f"not signed by {key.name}+{key.key_id.hex()}")
+        if not all(key.verify(body.encode(), one) for one in found):
+            raise BadCheckpoint(f"the signature of {key.name}+{key.key_id.hex()} is wrong")
+    return _parsed(body)
+
+
+def _signature(line: str) -> tuple[str, bytes, bytes]:
+    name, _, encoded = line.removeprefix(_DASH).partition(" ")
+    data = _decoded(encoded)
+    if not line.startswith(_DASH) or not name or len(data) <= _KEY_ID_BYTES:
+        raise BadCheckpoint("a line that is no signature")
+    return name, data[:_KEY_ID_BYTES], data[_KEY_ID_BYTES:]
+
+
+def _parsed(body: str) -> Checkpoint:
+    lines = body.split("\n")
+    if len(lines) < 4 or not lines[0] or not all(lines[:-1]):
+        raise BadCheckpoint("fewer than three lines, or an empty one")
+    origin, size, encoded_root = lines[:3]
+    if not (size.isascii() and size.isdigit()) or len(size) > 19 or str(int(size)) != size:
+        raise BadCheckpoint("a size that is no number")
+    if int(size) > SIZE_MAX:
+        raise BadCheckpoint("a size beyond 63 bits")
+    return Checkpoint(origin, int(size), _decoded(encoded_root))
+
+
+def _decoded(encoded: str) -> bytes:
+    try:
+        data = base64.b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError):
+        raise BadCheckpoint("what is no base64") from None
+    if base64.b64encode(data).decode() != encoded:  # one text for each value
+        raise BadCheckpoint("base64 that is not the only one")
+    return data

@@ -1,0 +1,36 @@
+"""Settings of the sealed audit log."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+
+class AuditSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The sealed audit log: see the guide to it."""
+
+    sealing: Annotated[
+        bool,
+        Meta(
+            description="Whether calls and changes are sealed into the audit log. Where it is off, "
+            "changes wait until it is on again, and calls are left out; the log says so."
+        ),
+    ] = True
+    interval_s: Annotated[
+        float,
+        Meta(
+            ge=0.1,
+            le=60,
+            description="Seconds from one segment to the next, also where nothing happened.",
+        ),
+    ] = 1.0
+    key_file: Annotated[
+        Path | None,
+        Meta(
+            description="File with the secret that the signing key is made of; by default made in "
+            "`data_dir`. All controls need the same one."
+        ),
+    ] = None

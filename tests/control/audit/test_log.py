@@ -1,0 +1,258 @@
+"""The sealed audit log, on both databases: what happened is in it once, in order, and proved."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from sqlalchemy import Engine, event, func, select
+
+from tests.records import record
+from tokenschain.control.audit import admin_log, log, pending
+from tokenschain.control.audit.log import NotSealed, Sealed, SealingJob, SegmentSealer
+from tokenschain.control.billing.ledger import Ledger
+from tokenschain.core import call_record
+from tokenschain.core.audit import canonical_json, checkpoint, merkle, segment
+from tokenschain.core.audit.checkpoint import NoteSigner
+from tokenschain.core.audit.records import AuditedCall
+from tokenschain.infra.database.audit_tables import (
+    audit_checkpoints,
+    audit_nodes,
+    audit_pending,
+    audit_segments,
+)
+from tokenschain.infra.security.note_keys import NoteSecret, note_key
+from tokenschain.infra.security.suite import INTERNATIONAL
+
+SECRET = NoteSecret(INTERNATIONAL, "x" * 43)
+digest = INTERNATIONAL.digest
+
+
+class Clock:
+    now_s = 1_790_000_000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def sealer_of(engine: Engine, clock: Clock, secret: NoteSecret = SECRET) -> SegmentSealer:
+    return SegmentSealer(engine, INTERNATIONAL, secret, 1.0, clock)
+
+
+def enter(engine: Engine, *numbers: int, **fields: object) -> None:
+    records = [call_record.encode(record(n, gateway="gw-1", **fields)) for n in numbers]
+    Ledger(engine).ingest(records)
+
+
+def do(engine: Engine, action: str) -> None:
+    with engine.begin() as connection:
+        admin_log.note(connection, admin_log.Author("ann", "::1"), action, "t1", "key_1", {"a": 1})
+
+
+def sealed(sealer: SegmentSealer, clock: Clock) -> Sealed:
+    clock.now_s += 1
+    found = sealer.seal()
+    assert found is not None
+    return found
+
+
+def contents(engine: Engine) -> list[dict[str, Any]]:
+    """All records, each checked to be canonical."""
+    with engine.connect() as connection:
+        segments = log.read_segments(connection, 0, 10_000)
+    return [canonical_json.decode(line) for one in segments for line in one.lines()]
+
+
+def check(engine: Engine) -> int:
+    """Everything follows from everything else; gives the size."""
+    with engine.connect() as connection:
+        note = log.latest_checkpoint(connection)
+        assert note is not None
+        stated = log.checkpoint_of(note)
+        key = note_key(SECRET.public_key(stated.origin))
+        assert checkpoint.opened(note, [key]) == stated
+        before, leaves = None, []
+        for one in log.read_segments(connection, 0, 10_000):
+            header = segment.decode(one.header)
+            assert segment.problem_after(digest, before, header) == ""
+            assert segment.records_root(digest, one.lines()).hex() == header.root
+            assert len(one.lines()) == header.count
+            before = header, one.header
+            leaves.append(merkle.leaf_digest(digest, one.header))
+        assert stated.size == len(leaves)
+        read = log.subtrees(connection, digest)
+        assert merkle.root(digest, stated.size, read) == stated.root
+        memory = merkle.subtrees_of(digest, leaves)
+        assert merkle.root(digest, stated.size, memory) == stated.root
+    return stated.size
+
+
+def test_calls_and_changes_are_sealed_once_and_in_order(engine: Engine, clock: Clock) -> None:
+    sealer = sealer_of(engine, clock)
+    enter(engine, 1, 2, 3)
+    enter(engine, 2, 3, 4)
+    do(engine, "keys:create")
+    assert sealed(sealer, clock).header.count == 5
+    assert sealed(sealer, clock).header.count == 0
+    enter(engine, 5)
+    found = sealed(sealer, clock).header
+    assert (found.number, found.first_sequence, found.gateways) == (2, 5, {"gw-1": 1})
+    for _ in range(20):
+        sealed(sealer_of(engine, clock), clock)
+    assert check(engine) == 23
+    names = [r["id"] if r["kind"] == "call" else r["action"] for r in contents(engine)]
+    calls = [f"req_{n:08x}" for n in range(1, 5)]
+    assert names == [*calls, "keys:create", "req_00000005"]
+    with engine.connect() as connection:
+        assert log.waiting_count(connection) == 0
+        assert connection.scalar(select(func.count()).select_from(audit_checkpoints)) == 1
+        assert connection.scalar(select(func.count()).select_from(audit_nodes)) < 23
+
+
+def test_a_call_keeps_who_asked_what_and_what_it_cost() -> None:
+    names = list(AuditedCall.__struct_fields__)
+    assert names == sorted(names)
+    content = {"prompt", "messages", "content", "error", "tags"}
+    assert not content & set(names)
+
+
+def test_text_of_a_call_is_in_one_form(engine: Engine, clock: Clock) -> None:
+    enter(engine, 1, model_asked="cafe\u0301 \u6a21\u578b", outcome="a\nb")
+    sealed(sealer_of(engine, clock), clock)
+    assert contents(engine)[0]["model_asked"] == "caf\u00e9 \u6a21\u578b"
+    check(engine)
+
+
+def test_a_clock_that_ran_back_seals_nothing_until_it_is_there_again(
+    engine: Engine, clock: Clock
+) -> None:
+    sealer, said = sealer_of(engine, clock), list[str]()
+    sealed(sealer, clock)
+    job = SealingJob(lambda: sealer, 1.0, lambda event, *_, **__: said.append(event))
+    clock.now_s -= 30
+    enter(engine, 1)
+    with pytest.raises(NotSealed, match=r"30\.0 s behind"):
+        sealer.seal()
+    job.seal_waiting()
+    job.seal_waiting()
+    clock.now_s += 31
+    job.seal_waiting()
+    job.seal_waiting()
+    assert said == ["audit_sealing_stopped", "audit_sealing_resumed"]
+    assert [r["id"] for r in contents(engine)] == ["req_00000001"]
+    check(engine)
+
+
+def test_another_key_does_not_go_on_with_a_log(engine: Engine, clock: Clock) -> None:
+    sealed(sealer_of(engine, clock), clock)
+    other = sealer_of(engine, clock, NoteSecret(INTERNATIONAL, "y" * 43))
+    clock.now_s += 1
+    with pytest.raises(NotSealed, match="same key file"):
+        other.seal()
+
+
+class Overtaken(NoteSecret):
+    """Signs when another sealer has just made the same segment."""
+
+    def __init__(self, other: SegmentSealer) -> None:
+        super().__init__(INTERNATIONAL, "x" * 43)
+        self.other = other
+        self.asked = 0
+        self.made: Sealed | None = None
+
+    def signer(self, name: str) -> NoteSigner:
+        self.asked += 1
+        if self.asked == 2:  # what waits has been read, and nothing is written yet
+            self.made = self.other.seal()
+        return super().signer(name)
+
+
+def test_of_two_that_seal_at_once_one_does(engine: Engine, clock: Clock) -> None:
+    first = sealer_of(engine, clock)
+    sealed(first, clock)
+    assert sealer_of(engine, clock).seal() is None, "it was sealed a moment ago"
+    clock.now_s += 1
+    enter(engine, 1, 2)
+    secret = Overtaken(first)
+    assert sealer_of(engine, clock, secret).seal() is None
+    assert secret.made is not None and secret.made.header.count == 2
+    assert check(engine) == 2 and len(contents(engine)) == 2
+
+
+@pytest.mark.parametrize(
+    "table", ["audit_segments", "audit_nodes", "audit_checkpoints", "audit_pending"]
+)
+def test_a_sealer_that_dies_at_any_step_leaves_nothing_half(
+    engine: Engine, clock: Clock, table: str
+) -> None:
+    sealer = sealer_of(engine, clock)
+    sealed(sealer, clock)  # so that the next one completes a node
+    enter(engine, 1, 2)
+
+    class Died(Exception):
+        pass
+
+    def die(_c: object, _cur: object, statement: str, *_: object) -> None:
+        if statement.startswith((f"INSERT INTO {table}", f"DELETE FROM {table}")):
+            raise Died
+
+    event.listen(engine, "after_cursor_execute", die)
+    clock.now_s += 1
+    with pytest.raises(Died):
+        sealer.seal()
+    event.remove(engine, "after_cursor_execute", die)
+    assert check(engine) == 1 and not contents(engine)
+    sealed(sealer_of(engine, clock), clock)
+    assert check(engine) == 2 and len(contents(engine)) == 2
+
+
+def test_many_that_wait_become_several_segments(engine: Engine, clock: Clock) -> None:
+    with engine.begin() as connection:
+        for at in range(0, 6_000, 2_000):
+            pending.add_calls(connection, [record(n) for n in range(at, at + 2_000)], {})
+    first = sealed(sealer_of(engine, clock), clock)
+    assert first.is_full and first.header.count == 6_000
+    enter(engine, *range(10))
+    job = SealingJob(lambda: sealer_of(engine, clock), 1.0, lambda *_, **__: None)
+    clock.now_s += 1
+    job.seal_waiting()
+    with engine.connect() as connection:
+        assert [segment.decode(one.header).count for one in log.read_segments(connection, 0, 9)] == [
+            6_000, 10,
+        ]  # fmt: skip
+        assert connection.scalar(select(func.count()).select_from(audit_pending)) == 0
+        found = log.find_call(connection, digest, "req_00000fff", 1_790_000_000_000 + 4095 * 60_000)
+        assert found is not None and found.position == 4_095
+        assert msgspec.json.decode(found.record)["id"] == "req_00000fff"
+        header = segment.decode(found.segment.header)
+        leaf = merkle.leaf_digest(digest, found.record)
+        assert merkle.includes(
+            digest,
+            found.position,
+            header.count,
+            leaf,
+            found.record_proof,
+            bytes.fromhex(header.root),
+        )
+        stated = log.checkpoint_of(found.note)
+        leaf = merkle.leaf_digest(digest, found.segment.header)
+        assert merkle.includes(digest, 0, stated.size, leaf, found.header_proof, stated.root)
+        assert log.find_call(connection, digest, "req_missing", 1_790_000_000_000) is None
+
+
+def test_the_first_segment_after_a_moment_is_found(engine: Engine, clock: Clock) -> None:
+    sealer = sealer_of(engine, clock)
+    for _ in range(9):
+        sealed(sealer, clock)
+    with engine.connect() as connection:
+        start_ms = 1_790_000_001_000
+        assert log.first_ending_after(connection, 9, 0) == 0
+        assert log.first_ending_after(connection, 9, start_ms + 3_500) == 4
+        assert log.first_ending_after(connection, 9, start_ms + 60_000) == 9
+        assert connection.scalar(select(func.count()).select_from(audit_segments)) == 9
