@@ -307,11 +307,12 @@ class GatewayWorker:
 
     def _build_moderation_engines(self) -> None:
         """The clouds' moderation, as the settings name it."""
+        self._rule_library = RuleLibrary(character_tables, today, load_classifier)
         self._moderation_engines = ModerationEngines(
             self._settings.moderation,
             self._client,
             self._secret_of,
-            VerdictCache(self._suite.digest, str.casefold),
+            VerdictCache(self._suite.digest, self._rule_library.normal),
             EngineClock(time.monotonic, time.time, random.random, lambda: os.urandom(16).hex()),
             self._report,
         )
@@ -320,7 +321,7 @@ class GatewayWorker:
     def _build_moderation(self) -> None:
         """Moderation: policies of the snapshot, packs of a folder."""
         settings = self._settings
-        library = RuleLibrary(character_tables, today, load_classifier)
+        library, engines = self._rule_library, self._moderation_engines
         self._packs = PackFolder(
             settings.moderation_packs_path, settings.moderation.pack_keys, library, self._report
         )
@@ -330,9 +331,10 @@ class GatewayWorker:
             self._served,
             library,
             partial(self._suite.keyed_digest, key),
-            self._moderation_engines,
+            engines,
             self._case_seal(),
             self._off_loop,
+            lambda name, *of: self._router.may_go_to(engines.zones(name), *of),
         )
 
     def _case_seal(self) -> Seal:

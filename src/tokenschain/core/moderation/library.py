@@ -78,6 +78,10 @@ class RuleLibrary:
             compiled[key] = found
         return found
 
+    def normal(self, text: str) -> str:
+        """A text as keywords are matched with it."""
+        return self._characters()[0].normal(text)
+
     def classifier(self) -> TextClassifier:
         """The local classifier, whatever the packs are."""
         if self._classifier is None:

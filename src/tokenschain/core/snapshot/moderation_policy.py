@@ -111,8 +111,8 @@ class ModerationPolicy(msgspec.Struct, frozen=True):
     media: Annotated[
         Literal["pass", "block"],
         Meta(
-            description="What becomes of pictures, sound and files in requests that nothing "
-            "screens; texts in files are screened."
+            description="What becomes of pictures, sound and files in requests that nothing has "
+            "screened; pictures that an engine has screened pass, texts in files are screened."
         ),
     ] = "pass"
     engines: Annotated[
@@ -139,6 +139,9 @@ class ModerationPolicy(msgspec.Struct, frozen=True):
     review_hours: Annotated[
         int, Meta(ge=1, le=720, description="Within how many hours a case is to be decided.")
     ] = 24
+    engine_wait_max_s: Annotated[
+        float, Meta(ge=0.05, le=10, description="The longest that a verdict may take, in seconds.")
+    ] = 0.3
     replacement: Annotated[
         str, Meta(max_length=100, description="What stands instead of what is replaced.")
     ] = "***"

@@ -60,9 +60,9 @@ class CallScreening:
     """What moderation does for one call; see `core.call.Screening`."""
 
     __slots__ = (
-        "_actions", "_caller", "_counts", "_engines", "_kept", "_live", "_off_loop",
-        "_replacements", "_seal", "_shadow", "_shadow_action", "may_cache", "screens_output",
-        "writer",
+        "_actions", "_caller", "_counts", "_engines", "_kept", "_live", "_may_ask", "_off_loop",
+        "_pictures_screened", "_replacements", "_seal", "_shadow", "_shadow_action", "may_cache",
+        "screens_output", "writer",
     )  # fmt: skip
 
     def __init__(
@@ -90,18 +90,24 @@ class CallScreening:
         self._actions: list[Action] = [Action.PASS]
         self._shadow_action = Action.PASS
         self._counts: Counter[str] = Counter()
+        self._may_ask: Callable[[str], bool] = lambda name: True
+        self._pictures_screened = False
         self.may_cache = True
         self.screens_output = False
         self.writer: ScreeningWriter | None = None
 
     # --- the request -------------------------------------------------------------------------
 
-    async def screen_input(self, call: Call) -> None:
+    async def screen_input(self, call: Call, may_ask: Callable[[str], bool]) -> None:
         """Refuse what may not be asked; rewrite what may not be said.
+
+        Args:
+            may_ask: whether residency lets the call's texts go to an engine, by its name.
 
         Raises:
             ApiError: `content_filter`, or `moderation_unavailable`.
         """
+        self._may_ask = may_ask
         parsed = call.parsed
         native = parsed.native
         fields = parsed.fields if native is None else {**parsed.fields, **native.fields}
@@ -114,11 +120,13 @@ class CallScreening:
         texts, edits = await self._off_loop(look, self._caller) if size > LONG_BYTES else look()
         live = self._live
         if live is not None and live.screens(Direction.INPUT):
-            if texts.media and live.refuses_media:
+            images = [one.url for one in texts.media if one.is_picture]
+            if live.refuses_media and len(images) < len(texts.media):
                 self._note(Action.BLOCK, "media")
-            if self._actions[-1] is not Action.BLOCK:
-                images = [one.url for one in texts.media if one.is_picture]
+            if Action.BLOCK not in self._actions:
                 await self._ask(call, texts.texts, images, Direction.INPUT)
+            if live.refuses_media and images and not self._pictures_screened:
+                self._note(Action.BLOCK, "media")
             if Action.BLOCK in self._actions:
                 self.note(call)
                 raise ApiError("content_filter", live.message)
@@ -317,13 +325,14 @@ class CallScreening:
             return True
         context = EngineContext(
             call.request.id, self._caller.tenant, session=call.request.id,
-            policy_version=call.snapshot_version, fails_closed=live.fails_closed,
+            deadline_s=live.engine_wait_max_s, policy_version=call.snapshot_version,
+            fails_closed=live.fails_closed,
         )  # fmt: skip
         judge = live.judge(direction)
         for name in names:
             engine = self._engines.get(name)
             try:
-                if engine is None:
+                if engine is None or not self._may_ask(name):
                     raise ApiError("moderation_unavailable", _no_verdict(name))
                 shown = images if engine.takes_images else []
                 verdict = await engine.screen(texts, direction, context, shown)
@@ -333,6 +342,7 @@ class CallScreening:
                     self.note(call)
                     raise ApiError("moderation_unavailable", _no_verdict(name)) from error
                 continue
+            self._pictures_screened |= engine.takes_images
             for category in verdict.disputed:
                 self._note(Action.REVIEW, f"{category}:disputed:{verdict.engine}")
             self._keep_of_engine(direction, texts, verdict, judge)

@@ -149,6 +149,12 @@ class PolicySet:
         return any(policy.keep_texts for policy in self._policies)
 
     @property
+    def engine_wait_max_s(self) -> float:
+        """The longest that a verdict may take: no policy's is cut short by another's."""
+        waits = [policy.engine_wait_max_s for policy in self._policies if policy.engines]
+        return max(waits, default=0.0)
+
+    @property
     def message(self) -> str:
         return self._policies[-1].message if self._policies else ""
 

@@ -334,6 +334,10 @@ class ScreeningWriter:
 
     def block(self) -> None:
         """Nothing more leaves."""
+        for held in self._queue:
+            # The caller has not heard of these ends.
+            self._ended.difference_update(held.part.ends)
+            self._open.update(dict.fromkeys(held.part.ends))
         self._queue.clear()
         if not self.over.done():
             self.over.set_result(None)

@@ -22,6 +22,7 @@ from tokenschain.gateway.moderation.policy_set import NamedPolicy, PolicySet, da
 
 REMEMBERED_MAX = 10_000
 """Projects whose policies are remembered, and sets of policies."""
+MayAsk = Callable[[str, Call, KeyGrant, Plan], bool]
 _Set = tuple[tuple[str, ...], tuple[str, ...]]
 """Names of policies in force, and of those that watch."""
 
@@ -37,15 +38,18 @@ class ModerationStep:
         engines: Mapping[str, ModerationEngine],
         seal: Seal,
         off_loop: OffLoop = on_loop,
+        may_ask: MayAsk = lambda *_: True,
     ) -> None:
         """
         Args:
+            may_ask: whether residency lets the texts of a call go to an engine.
             digest: keyed: what stands for personal data is made by it.
             engines: by the names that policies give them.
             seal: what reviewers are shown of calls.
         """
         self._served, self._library, self._digest = served, library, digest
         self._engines, self._seal, self._off_loop = engines, seal, off_loop
+        self._may_ask = may_ask
         self._snapshot: Snapshot | None = None
         self._generation = -1
         self._of_projects: dict[tuple[str, str], list[NamedPolicy]] = {}
@@ -58,7 +62,7 @@ class ModerationStep:
         policies = self._served.get().moderation
         if not policies or not self.policies_of(caller):
             return None
-        return self._screen(call, caller)
+        return self._screen(call, caller, plan)
 
     async def classify(self, caller: KeyGrant, texts: Sequence[str]) -> list[list[RiskFinding]]:
         """See `core.ports.Moderation.classify`: by the packs of the caller's policies, or all."""
@@ -117,11 +121,12 @@ class ModerationStep:
             *found, caller, self._digest, self._engines, self._off_loop, self._seal
         )
 
-    async def _screen(self, call: Call, caller: KeyGrant) -> None:
+    async def _screen(self, call: Call, caller: KeyGrant, plan: Plan) -> None:
         screening = await self.screening_of(caller)
         if screening is not None:
             call.screening = screening
-            await screening.screen_input(call)
+            may_ask = self._may_ask
+            await screening.screen_input(call, lambda name: may_ask(name, call, caller, plan))
 
     def _compiled(
         self, live: list[NamedPolicy], shadow: list[NamedPolicy]

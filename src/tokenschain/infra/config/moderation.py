@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from tokenschain.core.snapshot import Zone
 from tokenschain.infra.config.value_types import HttpUrl, Reference
 
 ModerationVendorName = Literal[
@@ -37,6 +38,13 @@ class ModerationEngineSettings(msgspec.Struct, frozen=True, kw_only=True):
             pattern=_PLACE,
             description="Region of the service; the vendor's first one in mainland China by "
             "default. Baidu has none.",
+        ),
+    ] = ""
+    zone: Annotated[
+        Literal[Zone, ""],
+        Meta(
+            description="The data zone that it is in; where unset, it is not asked about calls "
+            "under a residency rule."
         ),
     ] = ""
     project: Annotated[

@@ -75,7 +75,9 @@ class ModerationEngines(Mapping[str, ModerationEngine]):
             )
             for name in settings.engines
         }
+        self._zones = {name: frozenset((one.zone,)) for name, one in settings.engines.items()}
         for name, review in settings.reviews.items():
+            self._zones[name] = frozenset(settings.engines[one].zone for one in review.engines)
             self._reviewed[name] = ReviewedByEngines(
                 [self._reviewer(engine, settings) for engine in review.engines],
                 ArbitrationRule(review.arbitration),
@@ -92,6 +94,10 @@ class ModerationEngines(Mapping[str, ModerationEngine]):
 
     def __len__(self) -> int:
         return len(self._reviewed)
+
+    def zones(self, name: str) -> frozenset[str]:
+        """Where the texts go that an engine or a review is given; `` for a zone not known."""
+        return self._zones.get(name, frozenset())
 
     def refresh(self) -> None:
         """Read the credentials again. Off the hot path."""

@@ -1,0 +1,199 @@
+"""Cloud moderation engines within whole calls: slow, down, at odds, out of zone; and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import httpx
+import pytest
+
+from tests import web
+from tests.flows.test_moderation import reason_of, text_of
+from tests.stack import Stack
+from tests.upstreams import UpstreamSimulator
+from tests.vendors.moderation_clouds import (
+    CREDENTIAL,
+    GRAVE,
+    SECRET,
+    ModerationClouds,
+    moderation_clouds,
+)
+from tests.waiting import until
+
+PATIENT_S = 10.0
+"""A wait that the slowest machine keeps."""
+PICTURE = "data:image/png;base64,"
+
+
+class Screened(NamedTuple):
+    stack: Stack
+    clouds: ModerationClouds
+    upstream: UpstreamSimulator
+    set_policy: Callable[..., None]
+
+    def ask(
+        self, content: Any, headers: dict[str, str] | None = None, **more: Any
+    ) -> httpx.Response:
+        body = {"model": "sim-chat", "messages": [{"role": "user", "content": content}]} | more
+        url = f"{self.stack.url}/v1/chat/completions"
+        return web.post(url, json=body, headers=headers or self.stack.headers, timeout=60)
+
+    def detail_of(self, reply: httpx.Response) -> str:
+        return str(self.stack.row_of(reply)["moderation_detail"])
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Screened]:
+    """A platform whose upstream and first engine are its own, and whose second engine is abroad."""
+    folder = tmp_path_factory.mktemp("engines")
+    keys = folder / "keys"
+    keys.write_text(CREDENTIAL)
+    keys.chmod(0o600)
+    upstream = UpstreamSimulator()
+    upstream.says = lambda request, sim: says  # type: ignore[method-assign]
+    says = ["好", "的"]
+    with moderation_clouds() as clouds:
+        cloud = {"credential": f"file:{keys}", "base_url": clouds.url}
+        tianyu = {"vendor": "tencent-tianyu", "image_base_url": clouds.url, "zone": "abroad"}
+        moderation = {
+            "engines": {
+                "green": {**cloud, "vendor": "alibaba-green", "zone": "own"},
+                "tianyu": {**cloud, **tianyu},
+            },
+            "reviews": {
+                "fast": {"engines": ["green", "tianyu"]},
+                "dual": {"engines": ["green", "tianyu"], "verdicts": 2},
+            },
+        }
+        stack = Stack(
+            folder / "stack",
+            upstream.base_url,
+            limits={"zone": "own"},
+            moderation=moderation,
+            routing={"residency": {"class/personal": ["own"]}},
+        ).start()
+        count = 0
+
+        def set_policy(*engines: str, **more: Any) -> None:
+            nonlocal count
+            count += 1
+            sign = f"记号词组{'甲乙丙丁戊己庚辛壬癸'[count % 10]}{'子丑寅卯'[count // 10]}"
+            more = {"engine_wait_max_s": PATIENT_S} | more
+            spec = {"state": "active", "engines": engines, "words": [_word(sign)], **more}
+            path = "/api/v1/moderation-policies/all"
+            reply = stack.admin("PUT", path, json={"spec": spec})
+            assert reply.status_code == 200, reply.text
+            url = f"{stack.url}/v1/moderations"
+
+            def in_force() -> bool:
+                asked = web.post(url, json={"input": sign}, headers=stack.headers)
+                return bool(asked.json()["results"][0]["flagged"])
+
+            until(in_force)
+            clouds.heal()
+            upstream.requests.clear()
+
+        yield Screened(stack, clouds, upstream, set_policy)
+        assert SECRET not in stack.read_log() and GRAVE not in stack.read_log()
+        stack.close()
+    upstream.close()
+
+
+def _word(text: str) -> dict[str, Any]:
+    return {"text": text, "risk": "A.1.h", "level": 3}
+
+
+def test_what_an_engine_blocks_goes_nowhere_and_is_asked_of_it_once(platform: Screened) -> None:
+    platform.set_policy("green")
+    for written in (f"请讲{GRAVE}", f"请 讲 {GRAVE}！"):
+        reply = platform.ask(written)
+        assert reply.status_code == 400 and reply.json()["error"]["code"] == "content_filter"
+    assert len(platform.clouds.alibaba.requests) == 1 and not platform.upstream.requests
+    assert platform.stack.row_of(reply)["moderation"] == "blocked"
+    assert platform.ask("你好").status_code == 200
+
+
+def test_a_slow_engine_is_hedged_by_the_next(platform: Screened) -> None:
+    platform.set_policy("fast", engine_wait_max_s=4)
+    platform.clouds.alibaba.fault = "slow"
+    assert platform.ask(f"再讲{GRAVE}").status_code == 400
+    assert platform.clouds.tencent.requests
+    platform.clouds.alibaba.awake.set()
+
+
+@pytest.mark.parametrize("audience", ["public", "internal"])
+def test_engines_that_are_down_mean_what_the_policy_says(platform: Screened, audience: str) -> None:
+    platform.set_policy("dual", audience=audience)
+    platform.clouds.alibaba.fault = platform.clouds.tencent.fault = "down"
+    reply = platform.ask(f"{audience} 讲讲天气")
+    if audience == "internal":
+        assert reply.status_code == 200
+    else:
+        assert reply.status_code == 503 and not platform.upstream.requests
+        assert reply.json()["error"]["code"] == "moderation_unavailable"
+    assert "dual:failed" in platform.detail_of(reply)
+    assert "moderation_no_verdict" in platform.stack.read_log()
+
+
+def test_the_stricter_of_two_engines_counts_and_their_dispute_is_on_record(
+    platform: Screened,
+) -> None:
+    until(lambda: _has_healed(platform))
+    platform.set_policy("dual")
+    platform.clouds.alibaba.fault, platform.clouds.tencent.fault = "blind", "zealous"
+    reply = platform.ask("讲讲古诗")
+    assert reply.status_code == 400
+    assert ":disputed:" in platform.detail_of(reply)
+    assert "moderation_disputed" in platform.stack.read_log()
+
+
+def _has_healed(platform: Screened) -> bool:
+    """Whether the breakers of engines that were down have closed again."""
+    platform.set_policy("dual")
+    return platform.ask("讲讲天气").status_code == 200
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_no_character_of_an_answer_leaves_that_an_engine_blocks(
+    platform: Screened, stream: bool
+) -> None:
+    platform.set_policy("green", stream="full", directions=["output"])
+    platform.clouds.alibaba.fault = "zealous"
+    reply = platform.ask(f"讲讲历史 {stream}", stream=stream)
+    assert reply.status_code == 200
+    if stream:
+        assert text_of(reply) == "" and reason_of(reply) == "content_filter"
+    else:
+        choice = reply.json()["choices"][0]
+        assert (choice["message"]["content"], choice["finish_reason"]) == ("", "content_filter")
+    assert len(platform.upstream.requests) == 1
+
+
+def test_pictures_are_blocked_where_no_engine_has_screened_them(platform: Screened) -> None:
+    def shown(data: str) -> int:
+        picture = {"type": "image_url", "image_url": {"url": PICTURE + data}}
+        return platform.ask([{"type": "text", "text": "这是什么"}, picture]).status_code
+
+    platform.set_policy(media="block")
+    assert shown("Z29vZA==") == 400
+    platform.set_policy("tianyu", media="block")
+    assert shown("Z29vZA==") != 400 and shown("YmFk") == 400
+    platform.set_policy("tianyu", media="block", audience="internal")
+    platform.clouds.tencent.fault = "down"
+    assert shown("b3RoZXI=") == 400
+    sound = {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}
+    assert platform.ask([sound]).status_code == 400
+
+
+def test_an_engine_outside_the_zones_of_a_call_is_not_asked(platform: Screened) -> None:
+    key = platform.stack.new_key(data_class="personal")
+    platform.stack.until_known(key)
+    headers = {"authorization": f"Bearer {key}"}
+    platform.set_policy("tianyu")
+    assert platform.ask("讲讲地理", headers=headers).status_code == 503
+    assert not platform.clouds.tencent.requests and not platform.upstream.requests
+    assert platform.ask("讲讲地理").status_code == 200 and platform.clouds.tencent.requests
+    platform.set_policy("green")
+    assert platform.ask("讲讲地理", headers=headers).status_code == 200
+    assert platform.clouds.alibaba.requests
