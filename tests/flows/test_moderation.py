@@ -161,8 +161,11 @@ def test_what_is_masked_in_an_answer_keeps_its_length(screened: Stack) -> None:
 PLAIN = "正常的文字，" * 6
 
 
-def test_anthropic_callers_are_told_in_their_own_form(screened: Stack) -> None:
+def test_anthropic_callers_are_told_in_their_own_form(
+    screened: Stack, request: pytest.FixtureRequest
+) -> None:
     client = Anthropic(base_url=screened.url, api_key=screened.key, max_retries=0)
+    request.addfinalizer(client.close)
 
     def create(content: str, says: list[str], **more: Any) -> Any:
         answered(says)
@@ -181,8 +184,11 @@ def test_anthropic_callers_are_told_in_their_own_form(screened: Stack) -> None:
     assert ending.delta.stop_reason == "refusal" and events[-1].type == "message_stop"
 
 
-def test_responses_callers_are_told_in_their_own_form(screened: Stack) -> None:
+def test_responses_callers_are_told_in_their_own_form(
+    screened: Stack, request: pytest.FixtureRequest
+) -> None:
     client = OpenAI(base_url=f"{screened.url}/v1", api_key=screened.key, max_retries=0)
+    request.addfinalizer(client.close)
 
     def create(says: list[str], **more: Any) -> Any:
         answered(says)
