@@ -16,7 +16,7 @@ from tests.console.visitors import House, refused, streamed, unseen
 from tests.house.tree import ROOT
 from tokenschain.console.app import Console, ConsoleSettings
 from tokenschain.console.playground import Playground
-from tokenschain.console.rendering import CloudProvider
+from tokenschain.console.rendering import CloudProvider, SignUpOffer
 from tokenschain.infra.security.suite import INTERNATIONAL
 
 AXE = ROOT / "tests" / "clients" / "node_modules" / "axe-core" / "axe.min.js"
@@ -29,7 +29,8 @@ PATHS = (
     "/usage", "/wallet", "/limits", "/limits/edit?kind=budget",
     "/me", "/tokens/new", "/people", "/people/new", "/people/roles", "/people/roles/edit",
     "/people/person?person=ME", "/organization", "/organization/new",
-    "/organization/new?kind=environment", "/audit",
+    "/organization/new?kind=environment", "/audit", "/cache/warm", "/cache/flush",
+    "/people/invite", "/alerts/silence/new",
 )  # fmt: skip
 
 pytestmark = pytest.mark.skipif(
@@ -71,7 +72,10 @@ class Visitor:
 @pytest.fixture(scope="module")
 def visitor(house: House) -> Iterator[Visitor]:
     clouds = (CloudProvider("deepseek", "DeepSeek", True),)
-    settings = ConsoleSettings(None, False, "http://127.0.0.1:8000/v1", CACHE, clouds)
+    settings = ConsoleSettings(
+        None, False, "http://127.0.0.1:8000/v1", CACHE, clouds,
+        SignUpOffer("https://ai.example/terms", 5 * 10**12, 30),
+    )  # fmt: skip
     playground = Playground(house.gateway, house.platform.app.state.context.sealer)
     console = Console(house.platform.app, settings, INTERNATIONAL, unseen, playground)
 
@@ -122,6 +126,31 @@ def test_no_page_breaks_the_policy_or_keeps_anyone_out(
     assert wrong == []
 
 
+@pytest.mark.parametrize(("language", "width"), [("zh", 390), ("en", 1_280)])
+def test_whoever_comes_in_does_so_by_keyboard_and_nothing_keeps_anyone_out(
+    visitor: Visitor, language: str, width: int
+) -> None:
+    boss = visitor.house.platform.person("alpha", "owner")
+    wanted = {"tenant": "alpha", "email": f"in-{width}@alpha.example", "name": "N",
+              "role": "developer"}  # fmt: skip
+    link = boss("POST", "/invitations", wanted).json()["link"]
+    tab, wrong = visitor.tab(language=language, width=width)
+    tab.goto(f"{visitor.base}/console/sign-up", wait_until="networkidle")
+    assert _serious(tab) == []
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    tab.goto(f"{visitor.base}/console/invitation?code={link.partition('code=')[2]}")
+    assert _serious(tab) == []
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    tab.locator("input[name=name]").focus()
+    for text in ("Li", PASSWORD, PASSWORD):
+        tab.keyboard.press("Control+A")
+        tab.keyboard.type(text)
+        tab.keyboard.press("Tab")
+    tab.keyboard.press("Enter")
+    tab.wait_for_url(f"{visitor.base}/console")
+    assert wrong == []
+
+
 @pytest.mark.parametrize("system", ["light", "dark"])
 def test_a_theme_is_as_chosen_or_as_the_system_says(visitor: Visitor, system: Any) -> None:
     grounds = {"light": "rgb(246, 247, 250)", "dark": "rgb(11, 15, 24)"}
@@ -144,7 +173,13 @@ def test_pages_of_the_platform_fit_and_keep_nobody_out(
 ) -> None:
     token = visitor.house.platform.person("*", "owner").token
     tab, wrong = visitor.tab(token, language, width=width)
-    for path in ("/tenants", "/system", "/night", "/organization/new?tenant=alpha"):
+    for path in (
+        "/tenants",
+        "/system",
+        "/night",
+        "/organization/new?tenant=alpha",
+        "/system/settings",
+    ):
         tab.goto(f"{visitor.base}/console{path}", wait_until="networkidle")
         assert _serious(tab) == [], path
         assert tab.evaluate("document.documentElement.scrollWidth") <= width, path
@@ -228,6 +263,31 @@ def test_models_answer_side_by_side_and_what_they_write_is_text(visitor: Visitor
     assert b'"stream":true' in body and b'"temperature":0.7' in body
     assert _serious(tab) == []
     assert wrong == []
+
+
+def test_questions_are_sent_one_by_one_and_stop_when_told_or_when_they_fail(
+    visitor: Visitor,
+) -> None:
+    gateway = visitor.house.gateway
+    tab, wrong = visitor.tab(visitor.house.platform.person("alpha", "owner").token)
+    tab.goto(f"{visitor.base}/console/cache/warm?project=p1")
+    tab.get_by_label("Read a file").set_input_files(
+        {"name": "faq.txt", "mimeType": "text/plain", "buffer": "退货？\nb\nc\nd\ne".encode()}
+    )
+    tab.get_by_role("button", name="Estimate").click()
+    before = len(gateway.asked)
+    gateway.says = [streamed("x"), *(refused(500, "internal_error", "no") for _ in range(3))]
+    tab.get_by_role("button", name="Send them").click()
+    tab.get_by_role("button", name="Go on").wait_for()
+    assert len(gateway.asked) - before == 4, "three that fail one after the other are enough"
+    assert "退货？" in gateway.asked[before][1].decode() and all(gateway.bulk[before:])
+    assert "4 / 5" in tab.locator("#told").inner_text()
+    assert _serious(tab) == []
+    tab.get_by_role("button", name="Go on").click()
+    tab.get_by_role("button", name="Done").wait_for()
+    assert len(gateway.asked) - before == 5
+    assert "5 / 5 · Answered 2 · Were there 0 · Failed 3" in tab.locator("#told").inner_text()
+    assert [one for one in wrong if "500" not in one] == []
 
 
 def test_the_gateways_own_refusal_is_shown_and_asked_again(visitor: Visitor) -> None:

@@ -64,12 +64,16 @@ class ScriptedGateway:
         self.asked: list[tuple[str, bytes, bool]] = []
         """Key, body, and whether the cache may answer."""
         self.addresses: list[str] = []
+        self.bulk: list[bool] = []
         self.says: list[GatewayAnswer | GatewayUnreachable] = []
         """One for each request; after the last, an empty answer."""
 
-    async def ask(self, key: str, body: bytes, address: str, *, cache: bool) -> GatewayAnswer:
+    async def ask(
+        self, key: str, body: bytes, address: str, *, cache: bool, bulk: bool = False
+    ) -> GatewayAnswer:
         self.asked.append((key, body, cache))
         self.addresses.append(address)
+        self.bulk.append(bulk)
         said = self.says.pop(0) if self.says else streamed("")
         if isinstance(said, GatewayUnreachable):
             raise said

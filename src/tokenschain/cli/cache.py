@@ -22,6 +22,7 @@ from tokenschain.cli.admin_client import AdminError, check_tenant
 from tokenschain.cli.language import told
 from tokenschain.cli.output import console, errors, table
 from tokenschain.cli.tables import Format, Output
+from tokenschain.core.cache import warming
 from tokenschain.core.cache.semantic_protocol import (
     PAIR_BYTES_MAX,
     PAIRS_MAX,
@@ -361,7 +362,9 @@ def flush(
 def warm(
     file: Annotated[
         Path,
-        typer.Argument(help="Lines of questions, or of JSON chat requests.", exists=True),
+        typer.Argument(
+            help="Lines of questions, of JSON chat requests, or of an FAQ's entries.", exists=True
+        ),
     ],
     model: Annotated[str, typer.Option(help="For lines that name none.")],
     key: Annotated[str, typer.Option(envvar="TC_API_KEY", help="Whose cache is warmed.")],
@@ -408,14 +411,10 @@ _WARMED = {"miss": "answered and kept, if they may be", "hit-exact": "were there
 
 
 def _request(line: str, model: str, system: str) -> dict[str, Any]:
-    if line.startswith("{"):
-        try:
-            given: dict[str, Any] = json.loads(line)
-        except ValueError:
-            raise typer.BadParameter(f"not JSON: {line[:80]}") from None
-        return {"model": model} | given
-    messages = [{"role": "system", "content": system}] if system else []
-    return {"model": model, "messages": [*messages, {"role": "user", "content": line}]}
+    try:
+        return warming.request_of(line, model, system)
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}: {line[:80]}") from None
 
 
 @cache.command("evaluate")

@@ -33,13 +33,16 @@ class GatewayUnreachable(Exception):
 class ChatGateway(Protocol):
     """Where chat completions are asked for."""
 
-    async def ask(self, key: str, body: bytes, address: str, *, cache: bool) -> GatewayAnswer:
+    async def ask(
+        self, key: str, body: bytes, address: str, *, cache: bool, bulk: bool = False
+    ) -> GatewayAnswer:
         """Ask for a chat completion.
 
         Args:
             key: an API key.
             address: of who asks; a gateway that trusts control as a proxy takes it for the call's.
             cache: whether the answer may come from the cache, and go there.
+            bulk: whether nobody waits for it: others go first.
 
         Raises:
             GatewayUnreachable: see there.
@@ -57,7 +60,9 @@ class HttpGateway:
         self._client = client
         self._url = url
 
-    async def ask(self, key: str, body: bytes, address: str, *, cache: bool) -> GatewayAnswer:
+    async def ask(
+        self, key: str, body: bytes, address: str, *, cache: bool, bulk: bool = False
+    ) -> GatewayAnswer:
         """See `ChatGateway.ask`."""
         try:
             origin = Origin.of(self._url)
@@ -69,6 +74,7 @@ class HttpGateway:
                 "content-length": str(len(body)),
                 **({"x-forwarded-for": address} if address else {}),
                 **({} if cache else {"x-tc-cache": NO_CACHE}),
+                **({"x-tc-priority": "bulk"} if bulk else {}),
             }
             target = f"{urlsplit(self._url).path.rstrip('/')}/chat/completions"
             head = encode_lines(

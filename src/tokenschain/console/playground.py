@@ -23,6 +23,8 @@ LANES = 3
 """Models side by side at most."""
 SUGGESTIONS = 3
 KEY_HEADER, CACHE_HEADER = "x-playground-key", "x-playground-cache"
+BULK_HEADER = "x-playground-bulk"
+"""`on`: nobody waits for the answer; others go first."""
 KEY_CHARACTERS_MAX = 1_000
 """Of a sealed one."""
 ANSWERS_PATH = "/console/playground/answers"
@@ -52,11 +54,11 @@ async def show(visit: Visit, renderer: Renderer) -> Response:
     names = sorted(one.name for one in (found.data if found else ()) if one.kind == "chat")
     return renderer.page(
         "playground.html", visit, names=names, asked=visit.query.get("model", ""),
-        lanes=range(2, LANES + 1), suggestions=range(1, SUGGESTIONS + 1), place=_place(visit),
+        lanes=range(2, LANES + 1), suggestions=range(1, SUGGESTIONS + 1), place=place_of(visit),
     )  # fmt: skip
 
 
-def _place(visit: Visit) -> dict[str, str]:
+def place_of(visit: Visit) -> dict[str, str]:
     """Whose calls they are."""
     tenant = visit.shown_tenant or "default"
     return {"tenant": tenant, "project": visit.project(CALL) or "default"}
@@ -105,8 +107,9 @@ class Playground:
     async def create_key(self, visit: Visit, _: Renderer) -> Response:
         """A key for the page's script: it lives some minutes."""
         place = {name: visit.form.get(name, "") for name in ("tenant", "project")}
+        purpose = {name: visit.form[name] for name in ("purpose",) if name in visit.form}
         try:
-            made = await visit.api.send("POST", "/playground/keys", PageKey, place)
+            made = await visit.api.send("POST", "/playground/keys", PageKey, place | purpose)
         except ApiRefusal as refusal:
             return _refused(refusal)
         kept = msgspec.json.encode(_SealedKey(made.key, **place))
@@ -128,7 +131,10 @@ class Playground:
         address = request.client.host if request.client is not None else ""
         cache = request.headers.get(CACHE_HEADER) != "off"
         try:
-            found = await self._gateway.ask(key.key, body, address, cache=cache)
+            found = await self._gateway.ask(
+                key.key, body, address, cache=cache,
+                bulk=request.headers.get(BULK_HEADER) == "on",
+            )  # fmt: skip
         except GatewayUnreachable as why_not:
             said = f"The gateway does not answer: {why_not}."
             return _refused(ApiRefusal(502, "gateway_unreachable", said))

@@ -375,6 +375,51 @@ ROUTING_STRINGS: dict[str, tuple[str, str]] = {
     ),
     "cache.asked": ("问过 {n} 次，命中 {hits} 次", "asked {n} times, {hits} hits"),
     "cache.wordings": ("{n} 种说法", "Wordings: {n}"),
+    "warm.title": ("预热缓存", "Warm the cache"),
+    "warm.sub": (
+        "先把问题问一遍，之后相同的提问由缓存回答；先估算费用，再逐条发送，可随时停止",
+        "Asks questions beforehand, so that the cache answers them later: first an estimate, then "
+        "one after the other, to be stopped at any time",
+    ),
+    "warm.system": ("系统提示词", "System prompt"),
+    "warm.system.what": (
+        "须与应用使用的完全相同，否则缓存不会命中。",
+        "The very one that applications send, or the cache finds nothing.",
+    ),
+    "warm.questions": ("问题", "Questions"),
+    "warm.questions.what": (
+        "每行一个问题，最多 {n} 行；也可以是 JSON 请求，或常见问答的条目。",
+        "One a line, at most {n}; or requests as JSON, or entries of an FAQ.",
+    ),
+    "warm.frequent": ("填入近 7 天的常见问题", "Fill in the frequent questions of 7 days"),
+    "warm.file": ("从文件读入（.txt、.jsonl）", "Read a file (.txt, .jsonl)"),
+    "warm.answer_tokens": ("每个回答约多少 token", "Tokens of an answer, about"),
+    "warm.preview": ("估算费用", "Estimate"),
+    "warm.estimate": ("估算", "Estimate"),
+    "warm.estimate.what": (
+        "假设缓存中没有这些回答；已有的不再付费。调用记在该项目名下，受其限额约束，"
+        "密钥 15 分钟后失效，创建会写入审计日志。",
+        "As if the cache had none of the answers; those that are there cost nothing. The calls "
+        "are the project's and within its limits; their key ends after 15 minutes and is in the "
+        "audit log.",
+    ),
+    "warm.for": ("租户 / 项目", "Tenant / project"),
+    "warm.no_price": ("价格未知", "No price is known"),
+    "warm.progress": ("进度", "Progress"),
+    "warm.send": ("开始发送", "Send them"),
+    "warm.waiting": ("等待", "Waits"),
+    "warm.kept": ("已回答", "Answered"),
+    "warm.there": ("已在缓存", "Were there"),
+    "warm.failed": ("失败", "Failed"),
+    "warm.stop": ("停止", "Stop"),
+    "warm.on": ("继续", "Go on"),
+    "warm.done": ("完成", "Done"),
+    "warm.none": ("没有问题", "There are no questions"),
+    "warm.too_many": ("最多 {n} 行", "At most {n} lines"),
+    "warm.bad_line": (
+        "第 {n} 行既不是问题，也不是 JSON 请求或常见问答条目",
+        "Line {n} is no question, no request as JSON and no entry of an FAQ",
+    ),
     "cache.flush": ("清空缓存", "Flush"),
     "cache.flush.sub": (
         "先预览代价；清空后 1 秒内不再返回这些回答，无法恢复",

@@ -1,16 +1,12 @@
 /* The playground: asks models through the gateway and shows what comes, as it comes. */
 import { write } from "./markdown.js";
+import { Refusal, asker, pause } from "./playground_key.js";
 
 const play = document.querySelector("#play"), fields = play.elements, said = play.dataset;
 const log = document.querySelector("#log"), empty = document.querySelector("#log-empty"), send = document.querySelector("#send");
-const SHOW_MS = 80, KEY_LEAST_MS = 30_000, KEY_WAIT_MS = 300, KEY_TRIES = 20, FACTS_MS = [400, 800, 1_500, 2_500, 5_000];
-const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+const SHOW_MS = 80, FACTS_MS = [400, 800, 1_500, 2_500, 5_000];
 const histories = new Map();
-let key = null, running = null;
-
-class Refusal extends Error {
-  constructor(code, message) { super(message); this.code = code; }
-}
+let running = null;
 
 function make(tag, className, ...children) {
   const made = document.createElement(tag);
@@ -32,41 +28,11 @@ function payload(model, messages) {
   return asked;
 }
 
-async function refused(response) {
-  const found = await response.json().catch(() => null), error = found?.error ?? {};
-  if (error.code === "signed_out" || response.redirected) location.reload();
-  return new Refusal(error.code ?? String(response.status), error.message ?? response.statusText);
-}
-
-// A key is made when it is needed, kept by this page alone, and ends by itself.
-async function currentKey() {
-  if (!key || key.ends < performance.now() + KEY_LEAST_MS) {
-    const body = new URLSearchParams({ tenant: said.tenant, project: said.project });
-    const response = await fetch("/console/playground/keys", { method: "POST", body });
-    if (!response.ok || response.redirected) throw await refused(response);
-    const { key: text, lasts_s: lasts } = await response.json();
-    key = { text, ends: performance.now() + lasts * 1_000 };
-  }
-  return key;
-}
-let waiting = null;
-const oneKey = () => (waiting ??= currentKey().finally(() => { waiting = null; }));
-
-async function request(asked, signal) {
-  for (let tries = 1; ; tries++) {
-    const made = await oneKey();
-    const headers = { "content-type": "application/json", "x-playground-key": made.text, "x-playground-cache": fields.cache.checked ? "on" : "off" };
-    const body = JSON.stringify({ ...asked, stream: true, stream_options: { include_usage: true } });
-    const response = await fetch("/console/playground/answers", { method: "POST", headers, body, signal });
-    if (response.ok) return response;
-    const error = await refused(response);
-    // Gateways hear of a new key within a second; one that has ended is made anew.
-    if (response.status !== 401 || tries >= KEY_TRIES) throw error;
-    if (/expired|revoked/.test(error.code)) key = null;
-    await pause(KEY_WAIT_MS);
-    if (signal.aborted) throw new DOMException("", "AbortError");
-  }
-}
+const askGateway = asker({ tenant: said.tenant, project: said.project });
+const request = (asked, signal) => askGateway(
+  JSON.stringify({ ...asked, stream: true, stream_options: { include_usage: true } }),
+  { "x-playground-cache": fields.cache.checked ? "on" : "off" }, signal,
+);
 
 async function* events(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from fastapi import APIRouter, Depends
 
@@ -29,6 +29,8 @@ class NewPlaygroundKey(RequestBody):
     environment: Label = "default"
     models: ModelNames | None = None
     """Those that it may call; by default all that its maker may."""
+    purpose: Literal["playground", "cache-warming"] = "playground"
+    """What it is made for, as the audit log has it."""
 
 
 class PlaygroundKey(IssuedKey):
@@ -63,5 +65,6 @@ def create_playground_key(asked: Calling, wanted: NewPlaygroundKey) -> Playgroun
         models=models,
         created_by=asked.actor.id,
     )
-    asked.note(wanted.tenant, key_id, {"project": wanted.project, "expires_at_s": ends_s})
+    detail = {"project": wanted.project, "expires_at_s": ends_s, "purpose": wanted.purpose}
+    asked.note(wanted.tenant, key_id, detail)
     return PlaygroundKey(id=key_id, key=key, prefix=secrets.shown_part(key), expires_at_s=ends_s)
