@@ -227,6 +227,7 @@ ACCESS_STRINGS: dict[str, tuple[str, str]] = {
     "role.developer": ("开发者", "Developer"),
     "role.finance": ("财务", "Finance"),
     "role.auditor": ("审计员", "Auditor"),
+    "role.reviewer": ("审核员", "Reviewer"),
     "role.viewer": ("观察者", "Viewer"),
     "roles.title": ("角色", "Roles"),
     "roles.sub": (
@@ -369,6 +370,9 @@ ACCESS_STRINGS: dict[str, tuple[str, str]] = {
     "action.audit_read": ("阅读审计日志", "Read the audit log"),
     "action.configuration_read": ("查看上游、路由与版本", "See upstreams, routing, revisions"),
     "action.configuration_write": ("更改与回滚配置", "Change configuration, roll back"),
+    "action.moderation_read": ("查看审核队列（不含原文）", "See the review queue, never the texts"),
+    "action.moderation_review": ("查看原文并审核", "Open the texts of cases and decide them"),
+    "action.moderation_write": ("裁定升级的案例", "Decide what was escalated"),
     "action.models_read": ("查看模型与上游", "See models and upstreams"),
     "action.models_call": ("调用模型", "Call models"),
 }
