@@ -21,7 +21,7 @@ from tokenschain.infra import config
 from tokenschain.infra.database import engine as db
 from tokenschain.wiring import machine
 
-START_MAX_S = 30.0
+START_MAX_S = 90.0
 PRICES = {"currency": "CNY", "input": "1", "output": "2", "cached_input": "0.1"}
 
 

@@ -75,6 +75,7 @@ def test_a_message_arrives_once_as_it_was_written(post: Post) -> None:
     (message,) = post.taken
     assert (message["To"], message["Subject"]) == (LETTER.address, LETTER.subject)
     assert message.get_content() == LETTER.text and post.waiting() == 0
+    assert message["Message-ID"].startswith("<") and message["Date"]
 
 
 def test_what_is_not_taken_is_tried_again_and_given_up_with_a_word(post: Post) -> None:

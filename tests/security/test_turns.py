@@ -180,7 +180,9 @@ class _Sender(alerts.Sender):
         self.hang = asyncio.Event()
 
 
-def test_tests_and_targets_of_a_tenant_are_few(tmp_path: Path) -> None:
+def test_tests_and_targets_of_a_tenant_are_few(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with platform(tmp_path) as over:
         over.operator("POST", "/organization/units", {"kind": "tenant", "tenant": "a", "name": "a"})
         owner = over.person("a", "owner")
@@ -192,6 +194,11 @@ def test_tests_and_targets_of_a_tenant_are_few(tmp_path: Path) -> None:
         assert said == [201, 429], "a target is tested once a minute"
         tests = [owner("POST", f"/alert-targets/{one}/test").status_code for one in ids[1:]]
         assert tests.count(201) == alerts.TESTS_PER_MINUTE_MAX - 1, "and new targets change nothing"
+        over.rows("update alerts set at_s = at_s - 3600 where kind = 'test' returning id")
+        alerts_a_day = alerts.TESTS_PER_DAY_MAX
+        monkeypatch.setattr(alerts, "TESTS_PER_DAY_MAX", tests.count(201) + 1)
+        late = owner("POST", f"/alert-targets/{ids[1]}/test")
+        assert late.status_code == 429 and alerts_a_day <= 50, "nor does patience"
 
 
 @pytest.mark.parametrize("share", ["KEYS", "USERS", "ROLES", "UNITS", "LIMITS"])

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Collection
 from email.message import EmailMessage
+from email.utils import formatdate, make_msgid, parseaddr
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -54,6 +55,9 @@ class Mail(NamedTuple):
             raise ValueError("no mail server is set")
         message = EmailMessage()
         message["From"], message["To"], message["Subject"] = self.sender, address, subject
+        message["Date"] = formatdate()
+        domain = parseaddr(self.sender)[1].rpartition("@")[2]
+        message["Message-ID"] = make_msgid(domain=domain or "localhost")
         message.set_content(text)
         server = MailServer(self.host, self.port, self.user, self.password(), tls=self.tls)
         send_mail(server, message, SEND_MAX_S)

@@ -57,3 +57,19 @@ def test_a_body_that_is_cut_off_is_no_fault_of_controls(stack: Stack) -> None:
     with (stack.folder / "log").open("rb") as log:
         log.seek(seen)
         assert b"Traceback" not in log.read()
+
+
+def test_a_name_is_a_line_that_can_be_seen_and_typed_again(stack: Stack) -> None:
+    unit = {"kind": "tenant", "tenant": "named", "name": "named"}
+    target = {"tenant": "default", "kind": "email", "address": "a@b.example"}
+    user = {"tenant": "*", "email": "n@b.example"}
+    tries: list[tuple[str, dict[str, str], str]] = [
+        (path, body, name)
+        for name in ("line\nbreak", "a\x00b", "a\x7f", "\u2028", "\r", "  ", "\ufeff")
+        for path, body in (("keys", {}), ("alert-targets", target), ("users", user))
+    ]
+    for path, body, name in tries:
+        said = stack.admin("POST", f"/api/v1/{path}", json=body | {"name": name})
+        assert (said.status_code, said.json()["error"]["param"]) == (400, "name"), (path, name)
+    said = stack.admin("POST", "/api/v1/organization/units", json=unit | {"title": "a\nb"})
+    assert (said.status_code, said.json()["error"]["param"]) == (400, "title")

@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import text
 
 from tests.security.platform import Caller, Platform, platform
+from tokenschain.control.api import invitations as invitations_api
 from tokenschain.control.identity import invitations
 from tokenschain.infra.config.groups import SmtpSettings
 
@@ -171,6 +172,30 @@ def test_a_tenant_sends_so_many_a_day(house: Platform, monkeypatch: pytest.Monke
     assert boss("POST", "/invitations", _body(tenant="gamma")).status_code == 429
     _age(house, first["user_id"], 86_400)
     _invite(boss, tenant="gamma")
+
+
+def test_a_mailbox_gets_so_many_a_day_from_all_tenants(
+    house: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(invitations, "PER_MAILBOX_PER_DAY_MAX", 2)
+    bosses = {tenant: house.person(tenant, "owner") for tenant in ("acme", "beta")}
+    first = _invite(bosses["acme"], email="victim@post.example")
+    _invite(bosses["beta"], tenant="beta", email="victim+b@post.example")
+    more = _body(tenant="beta", email="victim+c@post.example")
+    refused = bosses["beta"]("POST", "/invitations", more)
+    assert refused.json()["error"]["code"] == "rate_limit_exceeded"
+    _invite(bosses["beta"], tenant="beta", email="victim2@post.example")
+    _age(house, first["user_id"], 86_400)
+    _invite(bosses["beta"], tenant="beta", email="victim+c@post.example")
+
+
+@pytest.mark.parametrize(
+    ("by", "named"),
+    [("ann.li+x@acme.example", True), ("www.evil.example/you-won?id=7#go@evil.example", False)],
+)
+def test_a_letter_names_no_inviter_that_reads_like_a_link(by: str, named: bool) -> None:
+    row = {"email": "b@post.example", "tenant": "acme"}
+    assert (by in invitations_api._letter(row, by, "https://ai.example/x").text) is named
 
 
 def test_with_a_mail_server_the_link_goes_to_the_address_alone(house: Platform) -> None:

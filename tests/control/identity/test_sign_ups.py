@@ -95,8 +95,8 @@ def _confirm(house: Platform, code: str, password: str = PASSWORD) -> httpx.Resp
     return found
 
 
-def _signed_up(house: Platform, **fields: Any) -> dict[str, Any]:
-    assert _ask(house, _email(), **fields).status_code == 202
+def _signed_up(house: Platform, email: str = "", **fields: Any) -> dict[str, Any]:
+    assert _ask(house, email or _email(), **fields).status_code == 202
     done = _confirm(house, code_of(letters(house)[-1]))
     assert done.status_code == 201, done.text
     found: dict[str, Any] = done.json()
@@ -233,6 +233,23 @@ def test_an_address_is_confirmed_by_the_link_of_a_mail_and_no_more_once_others_s
     with signing_up(house):
         assert _ask(house, email).status_code == 202
     assert "?code=" not in letters(house)[-1].text, "an address of the platform is settled"
+
+
+def test_free_credit_is_given_once_to_a_mailbox_whatever_becomes_of_the_account(
+    house: Platform,
+) -> None:
+    email = _email()
+    first = _signed_up(house, email)
+    assert first["credit_pico"] == 5 * YUAN
+    house.rows(f"update users set disabled_at_s = 1 where email = '{email}' returning id")
+    again = _signed_up(house, email)
+    other = _signed_up(house, email.replace("@", "+2@").upper())
+    assert again["tenant"] != first["tenant"] and (again["credit_pico"], other["credit_pico"]) == (
+        0, 0,
+    )  # fmt: skip
+    boss = house.with_token(again["token"], "")
+    assert boss("GET", f"/wallets/{again['tenant']}").json()["grants"] == []
+    assert _signed_up(house, _email())["credit_pico"] == 5 * YUAN
 
 
 @pytest.mark.parametrize(

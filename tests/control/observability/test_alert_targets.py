@@ -16,5 +16,14 @@ def test_an_address_within_the_house_is_no_target() -> None:
             alert_targets.check_address("webhook", address, ())
     alert_targets.check_address("webhook", "https://example.com/hook?x=1", ())
     alert_targets.check_address("webhook", "http://10.1.2.3/", ("10.0.0.0/8",))
-    with pytest.raises(ApiError):
-        alert_targets.check_address("email", "not an address", ())
+    alert_targets.check_address("email", "on-call@ops.example", ())
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["not an address", "a,b@x.example", '"x"<v@x.example>', "(c)v@x.example", "a:v@x.example;",
+     "v@[127.0.0.1]", "-v@x.example", "v@x.example\n", "v" * 200 + "@x.example"],
+)  # fmt: skip
+def test_mail_goes_to_one_address_written_one_way(address: str) -> None:
+    with pytest.raises(ApiError, match="e-mail"):
+        alert_targets.check_address("email", address, ())

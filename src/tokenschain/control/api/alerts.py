@@ -17,6 +17,7 @@ from tokenschain.control.api.bodies import (
     listed,
 )
 from tokenschain.control.api.context import (
+    VISIBLE_LINE,
     AdminRoute,
     MaybeLabel,
     NameQuery,
@@ -47,7 +48,7 @@ class NewTarget(RequestBody):
     }  # fmt: skip
     tenant: MaybeLabel = ""
     kind: TargetKind
-    name: Annotated[str, Field(min_length=1, max_length=100)]
+    name: Annotated[str, Field(min_length=1, max_length=100, pattern=VISIBLE_LINE)]
     address: Annotated[str, Field(min_length=3, max_length=1_000, pattern=r"^[\x21-\x7e]+$")]
     secret: Annotated[str, Field(max_length=200)] = ""
 
@@ -103,7 +104,7 @@ class NewSilence(RequestBody):
     """Unix time; now by default."""
     expires_at_s: Annotated[int, Field(ge=0, le=2**53)]
     """Unix time; within 30 days."""
-    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    reason: Annotated[str, Field(min_length=1, max_length=500, pattern=VISIBLE_LINE)]
 
 
 class Silence(AnswerBody):

@@ -655,6 +655,11 @@ def _end(request: Request, response: Response | None) -> None:
 Label = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[\w.@-]+$")]
 """A name in the organization."""
 MaybeLabel = Annotated[str, Field(max_length=64, pattern=r"^[\w.@-]*$")]
+_CONTROL = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
+ONE_LINE = rf"^[^{_CONTROL}]*$"
+"""Of a text that people read and type again: what a browser's field cannot hold is not in it."""
+VISIBLE_LINE = rf"^[^{_CONTROL}]*[^\s{_CONTROL}\u200b-\u200f\u2060\ufeff][^{_CONTROL}]*$"
+"""The same, and there is something to be seen."""
 NameQuery = Annotated[str | None, Query(max_length=64, pattern=r"^[\w.@*-]+$")]
 IntMoment = Annotated[int | None, Query(ge=0, le=2**53)]
 """Unix time."""

@@ -3,6 +3,7 @@
 (No postponed annotations here: FastAPI reads them.)
 """
 
+import re
 import time
 from functools import partial
 from typing import Annotated, ClassVar
@@ -53,6 +54,7 @@ Withdrawing = Annotated[
 Code = Annotated[str, Field(min_length=20, max_length=100)]
 PATH = "/console/invitation"
 """The page that a link leads to."""
+_PLAIN_ADDRESS = re.compile(r"[A-Za-z0-9_+-]+(\.[A-Za-z0-9_+-]+){0,2}@[A-Za-z0-9.-]+")
 
 
 class NewInvitation(RequestBody):
@@ -139,7 +141,7 @@ def resend(asked: Granting, user_id: str) -> Invitation:
 def _send(asked: RequestContext, user_id: str) -> Invitation:
     context, row = asked.context, users_module.get(asked.db, user_id)
     assert row is not None
-    invitations.check_rate(asked.db, row["tenant"], user_id, time.time())
+    invitations.check_rate(asked.db, row, time.time())
     mailed = context.settings.smtp.host is not None
     code = invitations.make(asked.db, context.suite, user_id, mailed=mailed)
     link = f"{context.settings.console_base_url}{PATH}?code={code}"
@@ -158,11 +160,13 @@ def _send(asked: RequestContext, user_id: str) -> Invitation:
 
 
 def _letter(row: users_module.Row, by: str, link: str) -> Letter:
-    """No words in it are free: nobody writes strangers a letter of ours."""
+    """No words in it are free: nobody writes strangers a letter of ours, an address neither that
+    reads like a link."""
     days = invitations.LASTS_S // 86_400
     tenant = "" if row["tenant"] == "*" else row["tenant"]
     zh_tenant, en_tenant = (f"（租户 {tenant}）", f" (tenant {tenant})") if tenant else ("", "")
-    zh_by, en_by = (by or "管理员"), (by or "An administrator")
+    named = by if _PLAIN_ADDRESS.fullmatch(by) else ""
+    zh_by, en_by = (named or "管理员"), (named or "An administrator")
     text = (
         f"{zh_by} 邀请 {row['email']} 使用 TokensChain{zh_tenant}。\n"
         f"打开链接并设置密码，链接 {days} 天内有效，只能使用一次。"

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field
 
 from tokenschain.control.api.bodies import AnswerBody, Example, ListAnswer, RequestBody, listed
 from tokenschain.control.api.context import (
+    VISIBLE_LINE,
     AdminRoute,
     IfMatch,
     Label,
@@ -85,7 +86,7 @@ class NewKey(KeyRights):
         "apis": ["chat/completions", "embeddings"],
         "tags": ["team=search"],
     }
-    name: Annotated[str, Field(min_length=1, max_length=100)] = "key"
+    name: Annotated[str, Field(min_length=1, max_length=100, pattern=VISIBLE_LINE)] = "key"
     tenant: Label = "default"
     project: Label = "default"
     environment: Label = "default"
@@ -95,7 +96,7 @@ class KeyChange(RequestBody):
     """What may change of a key; what is left out stays."""
 
     example: ClassVar[Example] = {"name": "search, nightly", "priority": "bulk"}
-    name: Annotated[str | None, Field(min_length=1, max_length=100)] = None
+    name: Annotated[str | None, Field(min_length=1, max_length=100, pattern=VISIBLE_LINE)] = None
     models: Models = None
     apis: Apis = None
     networks: Networks = None

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from tokenschain.control.api.bodies import AnswerBody, Example, ListAnswer, RequestBody, listed
 from tokenschain.control.api.context import (
+    ONE_LINE,
     AdminRoute,
     IfMatch,
     Label,
@@ -57,7 +58,7 @@ class NewUnit(RequestBody):
     name: Label
     account: MaybeLabel = ""
     project: MaybeLabel = ""
-    title: Annotated[str, Field(max_length=200)] = ""
+    title: Annotated[str, Field(max_length=200, pattern=ONE_LINE)] = ""
     prepaid: bool = False
     credit: Money = Decimal(0)
 
@@ -66,7 +67,7 @@ class UnitChange(RequestBody):
     """What may change of one; what is left out stays."""
 
     example: ClassVar[Example] = {"title": "Search and recommendations", "closed": False}
-    title: Annotated[str | None, Field(max_length=200)] = None
+    title: Annotated[str | None, Field(max_length=200, pattern=ONE_LINE)] = None
     closed: bool | None = None
     prepaid: bool | None = None
     credit: Money | None = None

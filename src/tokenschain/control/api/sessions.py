@@ -47,12 +47,8 @@ Email = Annotated[
 ]
 MailAddress = Annotated[
     str,
-    Field(
-        max_length=users_module.EMAIL_CHARACTERS_MAX,
-        pattern=r"^[A-Za-z0-9.!#$%&'*+/=?^_{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$",
-    ),
+    Field(max_length=users_module.EMAIL_CHARACTERS_MAX, pattern=users_module.MAIL_ADDRESS_PATTERN),
 ]
-"""One that mail is sent to: written one way only, and never several addresses."""
 Password = Annotated[str, Field(min_length=1, max_length=users_module.PASSWORD_CHARACTERS_MAX)]
 SESSIONS_PATH = "/api/v1/sessions"
 LOGIN_BYTES_MAX = 4_096

@@ -231,6 +231,8 @@ def _make(
     settings = context.settings.sign_up
     tenant = sign_ups.tenant_name(row["organization"])
     credit_pico = int(settings.credit * PICO_PER_UNIT)
+    if credit_pico and not sign_ups.has_credit_due(db, context.suite, row["email"], now_s):
+        credit_pico = 0
     unit = organization.create(
         db, kind="tenant", tenant=tenant, name=tenant, title=row["organization"], prepaid=True
     )
@@ -255,7 +257,11 @@ def _make(
         grants.give(db, tenant, credit_pico, now_s + settings.credit_days * 86_400)
     wallets.renew(db, tenant, context.ledger.usd_cny_micro)
     _, token = tokens.issue(db, context.suite, user_id, "session", "sign-up", tokens.SESSION_S)
-    detail = {"email": row["email"], "terms": row["terms_url"], "credit": str(settings.credit)}
+    detail = {
+        "email": row["email"],
+        "terms": row["terms_url"],
+        "credit": str(settings.credit if credit_pico else 0),
+    }
     by = Author(user_id, address)
     admin_log.note(db, by, "sign-up", tenant, unit["id"], detail)
     admin_log.note(db, by, "keys:create", tenant, key_id, {"name": "first"})

@@ -22,6 +22,7 @@ from tokenschain.control.api.bodies import (
     listed,
 )
 from tokenschain.control.api.context import (
+    VISIBLE_LINE,
     AdminRoute,
     IfMatch,
     Label,
@@ -90,7 +91,7 @@ RESET_AFTER_S = 86_400
 whoever got hold of somebody's account makes others by it, and they are seen meanwhile."""
 TenantOrPlatform = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^(\*|[\w.@-]+)$")]
 Permissions = Annotated[list[Annotated[str, Field(max_length=60)]], Field(max_length=100)]
-Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00]+$")]
+Name = Annotated[str, Field(min_length=1, max_length=100, pattern=VISIBLE_LINE)]
 
 
 class NewUser(RequestBody):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import ColumnElement, Connection, Select, delete, func, or_, select
 
 from tokenschain.control import mails
 from tokenschain.control.identity import tokens
@@ -21,6 +21,8 @@ MAILED, HANDED_OVER = "mailed", "handed over"
 LASTS_S = 7 * 86_400
 PER_DAY_MAX = 100
 """Of a tenant: nobody sends the world letters through an account of its own."""
+PER_MAILBOX_PER_DAY_MAX = 5
+"""Of all tenants together; what stands behind a `+` is the same mailbox."""
 AGAIN_AFTER_S = 60
 """To the same person."""
 ACTION = "invitation"
@@ -109,23 +111,39 @@ def open_until(connection: Connection, user_ids: Collection[str]) -> dict[str, i
     return {user_id: int(until_s) for user_id, until_s in rows}
 
 
-def check_rate(connection: Connection, tenant: str, user_id: str, now_s: float) -> None:
-    """Insist that a tenant may invite once more, and this person again.
+def check_rate(connection: Connection, row: Mapping[str, Any], now_s: float) -> None:
+    """Insist that a user's tenant may invite once more, and this person again.
+
+    Args:
+        row: of the user.
 
     Raises:
         ApiError: `rate_limit_exceeded`.
     """
-    made = select(func.count()).where(
-        audit_events.c.tenant == tenant, audit_events.c.action == ACTION
-    )
-    since = audit_events.c.at_ms
-    if connection.execute(
-        made.where(since > (now_s - 86_400) * 1_000)
-    ).scalar_one() >= PER_DAY_MAX:  # fmt: skip
+    made = select(func.count()).where(audit_events.c.action == ACTION)
+    since, target = audit_events.c.at_ms, audit_events.c.target
+    today = made.where(since > (now_s - 86_400) * 1_000)
+
+    def has_had(query: Select[tuple[int]], most: int) -> bool:
+        return connection.execute(query).scalar_one() >= most
+
+    if has_had(today.where(audit_events.c.tenant == row["tenant"]), PER_DAY_MAX):
         raise ApiError("rate_limit_exceeded", f"{PER_DAY_MAX} invitations a day are sent.",
                        retry_after_s=3_600.0)  # fmt: skip
-    if connection.execute(
-        made.where(since > (now_s - AGAIN_AFTER_S) * 1_000, audit_events.c.target == user_id)
-    ).scalar_one():
+    if has_had(made.where(since > (now_s - AGAIN_AFTER_S) * 1_000, target == row["id"]), 1):
         raise ApiError("rate_limit_exceeded", "An invitation was just sent; wait a minute.",
                        retry_after_s=float(AGAIN_AFTER_S))  # fmt: skip
+    same = select(users.c.id).where(_same_mailbox(row["email"]))
+    if has_had(today.where(target.in_(same)), PER_MAILBOX_PER_DAY_MAX):
+        raise ApiError("rate_limit_exceeded", "This mailbox had enough invitations today; "
+                       "try again tomorrow.", retry_after_s=3_600.0)  # fmt: skip
+
+
+def _same_mailbox(email: str) -> ColumnElement[bool]:
+    local, _, domain = email.rpartition("@")
+    base = local.partition("+")[0]
+    return or_(
+        users.c.email == f"{base}@{domain}",
+        users.c.email.startswith(f"{base}+", autoescape=True)
+        & users.c.email.endswith(f"@{domain}", autoescape=True),
+    )

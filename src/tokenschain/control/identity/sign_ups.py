@@ -12,7 +12,8 @@ from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, 
 from tokenschain.control.identity import users
 from tokenschain.core.errors import ApiError
 from tokenschain.infra.config.sign_in import SignUpSettings
-from tokenschain.infra.database.tables import sign_ups
+from tokenschain.infra.database.engine import upsert
+from tokenschain.infra.database.tables import credited_mailboxes, sign_ups
 from tokenschain.infra.security import secrets
 from tokenschain.infra.security.suite import Suite
 
@@ -112,6 +113,20 @@ def take(connection: Connection, row: Row) -> bool:
         .returning(sign_ups.c.id)
     ).scalars()
     return row["id"] in set(taken) and not users.is_taken(connection, row["email"])
+
+
+def has_credit_due(connection: Connection, suite: Suite, email: str, now_s: int) -> bool:
+    """Whether free credit is due to an address: once for a mailbox, whatever becomes of the
+    account. What stands behind a `+` is the same mailbox."""
+    local, _, domain = email.lower().rpartition("@")
+    mailbox = f"{local.partition('+')[0]}@{domain}"
+    noted = connection.execute(
+        upsert(connection.engine, credited_mailboxes)
+        .values(mailbox_hash=suite.hex_digest(mailbox.encode()), at_s=now_s)
+        .on_conflict_do_nothing(index_elements=["mailbox_hash"])
+        .returning(credited_mailboxes.c.at_s)
+    )
+    return bool(noted.all())
 
 
 def tenant_name(organization: str) -> str:

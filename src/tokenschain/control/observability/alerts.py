@@ -48,6 +48,8 @@ RESTING_MAX = 10_000
 TESTS_MINUTE_S = 60
 TESTS_PER_MINUTE_MAX = 5
 """Of a tenant; of one target, one."""
+TESTS_PER_DAY_MAX = 30
+"""Of a tenant: whom a target's mail goes to has not been asked."""
 PERSON = "person"
 """In place of a target: the address of whom an alert is about, where a mail server is set."""
 FORECAST_FROM = 0.1
@@ -206,6 +208,12 @@ def say_test(connection: Connection, tenant: str, target_id: str, now_s: int) ->
     if len(recent) >= TESTS_PER_MINUTE_MAX or msgspec.json.encode(detail).decode() in recent:
         raise ApiError("rate_limit_exceeded", "A target is tested once a minute, and a tenant's "
                        f"{TESTS_PER_MINUTE_MAX} times.", retry_after_s=TESTS_MINUTE_S)  # fmt: skip
+    today = select(func.count()).where(
+        alerts.c.tenant == tenant, alerts.c.kind == "test", alerts.c.at_s > now_s - 86_400
+    )
+    if connection.execute(today).scalar_one() >= TESTS_PER_DAY_MAX:
+        raise ApiError("rate_limit_exceeded", f"Targets are tested {TESTS_PER_DAY_MAX} times a "
+                       "day.", retry_after_s=3_600.0)  # fmt: skip
     row = {
         "id": secrets.new_id("alr"), "tenant": tenant, "at_s": now_s, "kind": "test", "tries": 0,
         "detail": msgspec.json.encode(detail).decode(), "next_try_s": now_s, "sent_at_s": None,

@@ -551,6 +551,15 @@ sign_ups = Table(
 )
 """Who wants an account, for a day; see `control.identity.sign_ups`."""
 
+credited_mailboxes = Table(
+    "credited_mailboxes",
+    metadata,
+    Column("mailbox_hash", String(64), primary_key=True),
+    Column("at_s", BigInteger, nullable=False),
+)
+"""Who was given free credit: once, whatever becomes of the account; see
+`control.identity.sign_ups`."""
+
 grants = Table(
     "grants",
     metadata,
