@@ -8,6 +8,7 @@ import pytest
 
 from tests.console.visitors import Browser, House, Page, inline_code, unseen
 from tokenschain.console.app import Console, ConsoleSettings
+from tokenschain.console.session_cookie import own_path
 from tokenschain.control.identity import sign_in_links
 from tokenschain.infra.security.suite import INTERNATIONAL
 
@@ -33,10 +34,24 @@ def test_nobody_signed_in_is_sent_to_the_sign_in_and_back(house: House) -> None:
     assert "HttpOnly" in cookie and "SameSite=Lax" in cookie
     page = browser.get("/console?range=7d")
     assert page.status_code == 200 and "Overview" in page.text
+    former = str(browser.cookie("tc"))
+    assert browser.post("/console/sign-in", form).status_code == 303
+    over = Browser(house.console, former).get("/console?range=7d")
+    assert over.status_code == 303, "who signs in again leaves no session behind"
     token = browser.cookie("tc")
     assert browser.post("/console/sign-out", {}).headers["location"] == "/console/sign-in"
     again = Browser(house.console, str(token)).get("/console")
     assert again.status_code == 303, "the session is over, not only the cookie gone"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/console/../api/v1/me", "/console/..//evil.example", "/console/%2e%2e/api/v1/me",
+     "//evil.example/console", "https://evil.example/console", "/console/./x", "/consolex"],
+)  # fmt: skip
+def test_one_goes_on_to_a_page_of_the_console_alone(path: str) -> None:
+    assert own_path(path) == "/console"
+    assert own_path("/console/calls?model=a..b") == "/console/calls?model=a..b"
 
 
 def test_a_fragment_of_an_ended_session_sends_the_whole_page(house: House) -> None:

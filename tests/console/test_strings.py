@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.house.tree import SOURCE
 from tokenschain.console.rendering import TEMPLATES
-from tokenschain.console.strings import STRINGS
+from tokenschain.console.strings import STRINGS, translate
 
 HAN = re.compile(r"[\u4e00-\u9fff]")
 _LITERAL = re.compile(r"""["']([a-z0-9_]+(?:\.[a-z0-9_]+)+)["']""")
@@ -19,6 +19,13 @@ def _sources() -> list[Path]:
     console = (SOURCE / "console").rglob("*.py")
     python = [path for path in console if not path.name.startswith("strings")]
     return [*TEMPLATES.glob("*.html"), *python]
+
+
+def test_a_name_in_another_direction_turns_nothing_but_itself() -> None:
+    turned = "\u202eevil"
+    shown = translate("tile.cache.saved", "en", amount=turned)
+    assert f"\u2068{turned}\u2069" in shown
+    assert "\u2068" not in translate("tile.cache.saved", "zh", amount="¥12.5")
 
 
 def test_each_text_that_is_asked_for_is_there_and_each_that_is_there_is_asked_for() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import parse_qsl, quote
@@ -256,6 +257,7 @@ class Console:
         if opened is not None:
             answer = await opened(self._visit(request, form, signed_in=False), self._renderer)
             if answer.token:
+                await self._end_session(request)
                 answer.response.headers.append("set-cookie", self._site.set_session(answer.token))
             return _packed(request, answer.response)
         return await self._page(request, form)
@@ -357,7 +359,7 @@ class Console:
             )
         except ApiRefusal as refusal:
             return self._sign_in_page(request, back, refusal, wanted["email"], tenant)
-        return self._entered(session.token, back)
+        return await self._begun(request, session.token, back)
 
     async def _enter(self, request: Request) -> Response:
         """Sign the operator in by a link of this machine."""
@@ -368,7 +370,7 @@ class Console:
             )
         except ApiRefusal:
             return self._plain(request, "link", 401)
-        return self._entered(session.token, f"{PREFIX}/start")
+        return await self._begun(request, session.token, f"{PREFIX}/start")
 
     async def _to_company(self, request: Request) -> Response:
         """Go to the identity provider. It sends the browser back to the API's own address, the
@@ -395,9 +397,20 @@ class Console:
             response = self._sign_in_page(request, PREFIX, refusal)
         else:
             session = msgspec.json.decode(answer.body, type=_Session)
-            response = self._entered(session.token, PREFIX)
+            response = await self._begun(request, session.token, PREFIX)
         response.headers.append("set-cookie", self._site.set_company(asked=False))
         return response
+
+    async def _begun(self, request: Request, token: str, back: str) -> Response:
+        """Go on in a new session; the one that this browser had ends."""
+        await self._end_session(request)
+        return self._entered(token, back)
+
+    async def _end_session(self, request: Request) -> None:
+        token = self._token(request)
+        if token:
+            with suppress(ApiRefusal):
+                await self._api(request, token, READ_MAX_S).ask("DELETE", "/sessions")
 
     def _entered(self, token: str, back: str) -> Response:
         response = RedirectResponse(back, 303)
@@ -406,9 +419,7 @@ class Console:
 
     async def _sign_out(self, request: Request) -> Response:
         """The session ends, whether or not the API can be asked to end it."""
-        token = self._token(request)
-        if token:
-            await self._api(request, token, READ_MAX_S).ask("DELETE", "/sessions")
+        await self._end_session(request)
         return self._entered("", f"{PREFIX}/sign-in")
 
     def _prefer(self, form: Mapping[str, str]) -> Response:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import NamedTuple
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 SESSION_S = 12 * 3_600
 COMPANY_COOKIE, COMPANY_S = "tc_console", 600
@@ -94,6 +94,7 @@ def own_path(path: str) -> str:
         and not parts.netloc
         and not any(ord(c) < 33 or c == "\\" for c in path)
         and (parts.path == "/console" or parts.path.startswith("/console/"))
+        and not {".", ".."} & set(unquote(parts.path).split("/"))
         and not parts.path.startswith(("/console/static", "/console/sign", "/console/enter"))
     )
     return path if fine else "/console"

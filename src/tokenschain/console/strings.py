@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from tokenschain.console.strings_access import ACCESS_STRINGS
 from tokenschain.console.strings_entry import ENTRY_STRINGS
 from tokenschain.console.strings_money import MONEY_STRINGS
@@ -516,4 +518,18 @@ def translate(key: str, language: Language, **values: object) -> str:
     """
     chinese, english = STRINGS[key]
     text = chinese if language == "zh" else english
-    return text.format(**values) if values else text
+    if not values:
+        return text
+    return text.format(**{name: _apart(value) for name, value in values.items()})
+
+
+_TURNING = re.compile("[\u0590-\u08ff\u200e\u200f\u202a-\u202e\u2066-\u2069\ufb1d-\ufefc]")
+"""Letters and signs that change in which direction what stands after them is read."""
+_APART, _REST = "\u2068", "\u2069"
+
+
+def _apart(value: object) -> object:
+    """Within a sentence, a text in another direction turns nothing but itself (UAX 9, isolates)."""
+    if isinstance(value, str) and _TURNING.search(value):
+        return f"{_APART}{value}{_REST}"
+    return value

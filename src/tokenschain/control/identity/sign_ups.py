@@ -20,7 +20,9 @@ from tokenschain.infra.security.suite import Suite
 LASTS_S = 86_400
 """Of a link. What was not confirmed is forgotten then."""
 PER_ADDRESS_MAX = 3
-"""Letters to one address a day, whoever asks for them."""
+"""Letters to one address a day, from one network."""
+PER_ADDRESS_FROM_ALL_MAX = 10
+"""The same from all: more, so that no stranger uses up what its holder needs."""
 CODE_PREFIX = "tcc-"
 _SLUG_CHARACTERS_MAX = 24
 
@@ -39,7 +41,8 @@ def check_rates(
     bounds: tuple[tuple[int, tuple[ColumnElement[bool], ...]], ...] = (
         (settings.per_day_max, ()),
         (settings.per_network_per_day_max, (sign_ups.c.network == network,)),
-        (PER_ADDRESS_MAX, (sign_ups.c.email == email,)),
+        (PER_ADDRESS_MAX, (sign_ups.c.email == email, sign_ups.c.network == network)),
+        (PER_ADDRESS_FROM_ALL_MAX, (sign_ups.c.email == email,)),
     )
     today = sign_ups.c.created_at_s > now_s - 86_400
     for most, where in bounds:
