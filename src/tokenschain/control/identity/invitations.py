@@ -124,7 +124,7 @@ def check_rate(connection: Connection, row: Mapping[str, Any], now_s: float) -> 
     since, target = audit_events.c.at_ms, audit_events.c.target
     today = made.where(since > (now_s - 86_400) * 1_000)
 
-    def has_had(query: Select[tuple[int]], most: int) -> bool:
+    def has_had(query: Select[int], most: int) -> bool:
         return connection.execute(query).scalar_one() >= most
 
     if has_had(today.where(audit_events.c.tenant == row["tenant"]), PER_DAY_MAX):
