@@ -240,6 +240,7 @@ ELSEWHERE: dict[str, str] = {
     "infra/migrations/versions/0023_moderation_detail.py": "infra/test_migrations.py",
     "infra/migrations/versions/0024_confirmed_addresses.py": "infra/test_migrations.py",
     "infra/migrations/versions/0027_demanded_factors.py": "infra/test_migrations.py",
+    "infra/migrations/versions/0029_credited_mailboxes.py": "infra/test_migrations.py",
     "infra/migrations/versions/0025_moderation_cases.py": "infra/test_migrations.py",
     "infra/security/case_texts.py": "flows/test_moderation.py",
     "control/api/moderation_cases.py": "control/moderation/test_review_queue.py",

@@ -15,10 +15,18 @@ import pytest
 from tests.records import record
 from tests.security.platform import OPERATOR, Platform, platform
 from tests.stack import Stack
+from tokenschain.control.api import usage
 from tokenschain.core import call_record
 from tokenschain.core.call_record import AttemptRecord, CallRecord, CallResult, HitKind
+from tokenschain.infra import catalog_file
 
 SIM = {"max_tokens": 3, "x_sim": {"tokens": 3, "pause_s": 0}}
+
+
+def test_every_price_of_the_catalogue_can_be_shown() -> None:
+    prices = [info.price for info in catalog_file.load().models if info.price is not None]
+    shown = [usage._shown(price).schedule for price in prices]
+    assert sum(one is not None for one in shown) >= 1, "some with peak hours"
 
 
 def test_what_is_exported_is_the_ledger(own_stack: Any) -> None:

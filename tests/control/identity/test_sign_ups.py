@@ -235,6 +235,15 @@ def test_an_address_is_confirmed_by_the_link_of_a_mail_and_no_more_once_others_s
     assert "?code=" not in letters(house)[-1].text, "an address of the platform is settled"
 
 
+def test_whom_the_platform_shut_out_stays_out(house: Platform) -> None:
+    email = _email()
+    _signed_up(house, email)
+    (row,) = house.rows(f"select id from users where email = '{email}'")
+    assert house.operator("PATCH", f"/users/{row[0]}", {"disabled": True}).status_code == 200
+    assert _ask(house, email).status_code == 202
+    assert "?code=" not in letters(house)[-1].text
+
+
 def test_free_credit_is_given_once_to_a_mailbox_whatever_becomes_of_the_account(
     house: Platform,
 ) -> None:

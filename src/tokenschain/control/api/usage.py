@@ -569,7 +569,12 @@ def _prices(asked: RequestContext, model: str) -> list[PriceList]:
         found = found[:1] + found[1:][-1:]
     else:
         found = [sold]
-    return [PriceList(**msgspec.to_builtins(price)) for price in found]
+    return [_shown(price) for price in found]
+
+
+def _shown(price: Price) -> PriceList:
+    """A price as JSON has it: its schedule has lists, where a price has tuples."""
+    return PriceList(**msgspec.json.decode(msgspec.json.encode(price)))
 
 
 def _yuan(usd_cny_micro: int, price: Price) -> int:

@@ -303,12 +303,16 @@ _WRONG = "The address, the password or the code is wrong."
 
 def is_taken(connection: Connection, email: str) -> bool:
     """Whether an address has an account that signs in by it alone: one of the platform, or one
-    whose address was confirmed. What else tenants make with it stands in nobody's way."""
+    whose address was confirmed; or one that the platform shut out. What else tenants make with it
+    stands in nobody's way."""
     query = select(users.c.id).where(
         users.c.email == email.lower(),
         users.c.kind == "user",
-        users.c.disabled_at_s.is_(None),
-        or_(users.c.tenant == PLATFORM, users.c.email_confirmed_at_s.is_not(None)),
+        or_(
+            users.c.disabled_by_platform,
+            users.c.disabled_at_s.is_(None)
+            & or_(users.c.tenant == PLATFORM, users.c.email_confirmed_at_s.is_not(None)),
+        ),
     )
     return connection.execute(query.limit(1)).first() is not None
 
