@@ -158,6 +158,16 @@ def test_what_is_masked_in_an_answer_keeps_its_length(screened: Stack) -> None:
     assert text_of(reply) == "前面****后面，写信到 a******@qq.com 即可。"
 
 
+def test_a_json_answer_is_looked_at_whole_and_stays_json(screened: Stack) -> None:
+    wants = {"response_format": {"type": "json_object"}, "stream": True}
+    said = json.dumps({"写信": "到 abc.def@qq.com 即可。"})
+    reply = ask(screened, "用 JSON 回答", list(said), **wants)
+    assert json.loads(text_of(reply)) == {"写信": "到 a******@qq.com 即可。"}
+    assert reason_of(reply) == "stop"
+    cut = ask(screened, "用 JSON 回答", list(json.dumps({"写": BLOCKED})), **wants)
+    assert text_of(cut) == "" and reason_of(cut) == "content_filter"
+
+
 PLAIN = "正常的文字，" * 6
 
 

@@ -197,3 +197,21 @@ def test_an_engine_outside_the_zones_of_a_call_is_not_asked(platform: Screened) 
     platform.set_policy("green")
     assert platform.ask("讲讲地理", headers=headers).status_code == 200
     assert platform.clouds.alibaba.requests
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "said"),
+    [
+        ({"state": "shadow"}, 200, "shadow:blocked"),
+        ({"state": "share", "share": 0}, 200, "shadow:blocked"),
+        ({"state": "share", "share": 1}, 400, "blocked"),
+    ],
+)
+def test_policies_that_watch_only_say_what_they_would_have_done(
+    platform: Screened, state: dict[str, Any], status: int, said: str
+) -> None:
+    platform.set_policy("green", **state)
+    reply = platform.ask("违规测试词甲和别的")
+    assert reply.status_code == status
+    assert platform.stack.row_of(reply)["moderation"] == said
+    assert not platform.clouds.alibaba.requests, "what only watches is not sent to a cloud"
