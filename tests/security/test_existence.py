@@ -40,6 +40,7 @@ def theirs(house: Platform) -> dict[str, str]:
     call = record(1, event_id="beta-call", tenant="beta", project="p1")
     house.app.state.context.ledger.ingest([call_record.encode(call)])
     silence = {"tenant": "beta", "expires_at_s": int(time.time()) + 3_600, "reason": "load test"}
+    freeze = {"tenant": "beta", "model": "m", "reason": "incident"}
     deposit = boss("POST", "/wallets/beta/deposits", {"amount": "5", "reference": "bank"})
     return {
         "unit_id": house.unit("tenant", "beta", "beta"),
@@ -51,6 +52,7 @@ def theirs(house: Platform) -> dict[str, str]:
         "token_id": owner("GET", f"/users/{owner.id}/tokens").json()["data"][0]["id"],
         "target_id": boss("POST", "/alert-targets", target).json()["id"],
         "silence_id": boss("POST", "/alert-silences", silence).json()["id"],
+        "freeze_id": boss("POST", "/moderation-freezes", freeze).json()["id"],
         "case_id": moderation_cases.enter(house, "beta"),
         "transaction_id": deposit.json()["transaction_id"],
         "name": "beta-role",

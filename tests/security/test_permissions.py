@@ -191,6 +191,10 @@ def _silence() -> dict[str, Any]:
     return {"tenant": "acme", "expires_at_s": int(time.time()) + 3_600, "reason": "load test"}
 
 
+def _freeze() -> dict[str, Any]:
+    return {"tenant": "acme", "model": f"m{next(_numbers)}", "reason": "incident"}
+
+
 def _role(house: House) -> str:
     name = f"made-{next(_numbers)}"
     house.made(f"/roles/acme/{name}", {"permissions": ["users:write"]}, "PUT")
@@ -236,6 +240,7 @@ OBJECTS: dict[str, Callable[[House], str]] = {
     "target_id": lambda house: str(house.made("/alert-targets", TARGET)["id"]),
     "alert_id": _alert,
     "silence_id": lambda house: str(house.made("/alert-silences", _silence())["id"]),
+    "freeze_id": lambda house: str(house.made("/moderation-freezes", _freeze())["id"]),
     "case_id": lambda house: moderation_cases.enter(house.platform, "acme"),
     "tenant": lambda _: "acme",
     "name": _role,
@@ -280,6 +285,8 @@ BODIES: dict[str, Callable[[], dict[str, Any] | None]] = {
     "POST /alerts/{alert_id}/acknowledge": lambda: None,
     "POST /alert-silences": _silence,
     "POST /alert-silences/{silence_id}/end": lambda: None,
+    "POST /moderation-freezes": _freeze,
+    "POST /moderation-freezes/{freeze_id}/lift": lambda: None,
     "POST /moderation-cases/decide": lambda: {"tenant": "acme", "case_ids": ["case_1"],
                                               "decision": "uphold", "reason": "test"},
     "POST /moderation-cases/{case_id}/open": lambda: None,

@@ -70,6 +70,8 @@ def found(house: Platform) -> None:
         assert made.status_code == 201
         assert boss("POST", f"/alert-targets/{made.json()['id']}/test").status_code == 201
         moderation_cases.enter(house, tenant)
+        freeze = {"tenant": tenant, "model": "frozen", "reason": "incident"}
+        assert boss("POST", "/moderation-freezes", freeze).status_code == 201
         silence = {"tenant": tenant, "expires_at_s": int(time.time()) + 3_600, "reason": "test"}
         assert boss("POST", "/alert-silences", silence).status_code == 201
         fields: dict[str, Any] = {"tenant": tenant, "project": "p1", "cache_key": "ab" * 16}
@@ -390,6 +392,7 @@ OWNED = (
     "select * from alerts where tenant in ('', 'beta')",
     "select * from alert_silences where tenant in ('', 'beta')",
     "select * from moderation_cases where tenant in ('', 'beta')",
+    "select * from moderation_freezes where tenant in ('', 'beta')",
     "select * from cache_flushes where selector not like 'acme%'",
     "select * from resources where tenant in ('', 'beta')",
     "select * from credential_values where id not like 'acme/%'",
@@ -406,6 +409,7 @@ OF_NO_MODEL = (
     "select * from alert_targets",
     "select * from alert_silences",
     "select * from moderation_cases",
+    "select * from moderation_freezes",
     "select id, acknowledged_by from alerts",
     "select * from cache_flushes",
     "select * from resources",
@@ -455,6 +459,7 @@ class Intruder:
             "target": [row[0] for row in house.rows("select id from alert_targets")],
             "alert": [row[0] for row in house.rows("select id from alerts")],
             "silence": [row[0] for row in house.rows("select id from alert_silences")],
+            "freeze": [row[0] for row in house.rows("select id from moderation_freezes")],
             "case": [row[0] for row in house.rows("select id from moderation_cases")],
             "transaction": [
                 row[0] for row in house.rows("select distinct transaction_id from ledger_entries")
@@ -587,6 +592,9 @@ class Intruder:
             ("POST", f"/moderation-cases/{pick(ids['case'])}/{pick(['open', 'claim', 'return'])}",
              None),
             ("POST", f"/moderation-cases/{pick(ids['case'])}/decide", DECIDED),
+            ("POST", "/moderation-freezes", {"tenant": pick(["", "acme", "beta"]),
+                                             "model": "small", "reason": "mine"}),
+            ("POST", f"/moderation-freezes/{pick(ids['freeze'])}/lift", None),
             ("POST", "/moderation-cases/decide", DECIDED | {
                 "tenant": pick(["acme", "beta"]), "case_ids": [pick(ids["case"])]}),
             ("POST", f"/ledger-entries/{pick(ids['transaction'])}/reverse", {"reason": "mine"}),

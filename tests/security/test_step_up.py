@@ -71,6 +71,15 @@ def _token(house: Platform) -> str:
     return str(house.operator("GET", f"/users/{user}/tokens").json()["data"][0]["id"])
 
 
+def _freeze() -> dict[str, str]:
+    return {"tenant": "acme", "model": f"m{next(_numbers)}", "reason": "incident"}
+
+
+def _lift(house: Platform) -> str:
+    made = house.operator("POST", "/moderation-freezes", _freeze()).json()["id"]
+    return f"/moderation-freezes/{made}/lift"
+
+
 def _role(house: Platform) -> str:
     path = f"/roles/acme/mine-{next(_numbers)}"
     body = {"permissions": ["users:*", "keys:read"]}
@@ -154,6 +163,8 @@ ACTS: dict[str, tuple[Callable[[Platform, Caller], Act], ...]] = {
         lambda house, _: Act("DELETE", f"/invitations/{_invited(house, 'admin')}"),
     ),
     "DELETE /tokens/{token_id}": (lambda house, _: Act("DELETE", f"/tokens/{_token(house)}"),),
+    "POST /moderation-freezes": (lambda house, _: Act("POST", "/moderation-freezes", _freeze()),),
+    "POST /moderation-freezes/{freeze_id}/lift": (lambda house, _: Act("POST", _lift(house)),),
     "PATCH /organization/units/{unit_id}": (
         lambda house, _: Act(
             "PATCH", f"/organization/units/{house.unit('tenant', 'acme', 'acme')}",

@@ -196,7 +196,7 @@ ACTIONS: dict[str, str] = {
     "cache:inspect": "Read questions that callers asked often, and the answers they got.",
     "moderation:read": "See the review queue of moderation; never the texts.",
     "moderation:review": "Open the texts of cases, claim and decide them.",
-    "moderation:write": "Decide what was escalated.",
+    "moderation:write": "Decide what was escalated, freeze models and tenants.",
     "audit:read": "Read what was changed by whom.",
     "configuration:read": "See upstreams, virtual models, routing and cache rules, and their "
     "revisions.",

@@ -25,6 +25,7 @@ from tokenschain.control.api import (
     limits,
     metrics,
     moderation_cases,
+    moderation_freezes,
     open_doors,
     organization,
     playground,
@@ -52,6 +53,7 @@ ADMIN_SUBJECTS = (
     organization, keys, playground, limits, usage, insight, diagnostics, rejected_records, billing,
     alerts, cache, configuration, upstream_tests, sessions, users, invitations, search,
     sign_ups, single_sign_on, moderation_cases,
+    moderation_freezes,
 )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from tokenschain.core.errors import ApiError
 from tokenschain.core.limits import Budget, Rate
 from tokenschain.core.pricing.catalog import DatedPrice, Price, PriceTier, price_at
 from tokenschain.core.snapshot.cache_rules import CacheRules
+from tokenschain.core.snapshot.freeze import Freeze
 from tokenschain.core.snapshot.moderation_policy import ModerationPolicy
 from tokenschain.core.snapshot.routing_policy import Policy, RuleScope
 from tokenschain.core.snapshot.virtual_models import VirtualModelEntry
@@ -376,6 +377,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     """Secrets that upstreams name as `stored:TENANT/NAME`, by that, sealed for gateways."""
     moderation: dict[str, ModerationPolicy] = {}
     """By name; a tenant's own as `TENANT/NAME`."""
+    freezes: tuple[Freeze, ...] = ()
 
 
 SHARDS = 256

@@ -13,6 +13,7 @@ import msgspec
 
 from tokenschain.core.limits import Budget, Rate
 from tokenschain.core.snapshot import ResidencyScope, Snapshot, Zone
+from tokenschain.core.snapshot.freeze import Freeze
 from tokenschain.core.snapshot.moderation_policy import ModerationPolicy
 
 
@@ -29,6 +30,7 @@ class Restrictions(msgspec.Struct, frozen=True):
     budgets: tuple[Budget, ...] = ()
     routing: _Residency = _Residency()
     moderation: dict[str, ModerationPolicy] = {}
+    freezes: tuple[Freeze, ...] = ()
 
 
 _decode = msgspec.msgpack.Decoder(Restrictions).decode
@@ -38,7 +40,9 @@ _decode_blocks = msgspec.msgpack.Decoder(list[memoryview]).decode
 def of_snapshot(snapshot: Snapshot) -> Restrictions:
     """Those of a snapshot."""
     residency = _Residency(snapshot.routing.residency)
-    return Restrictions(snapshot.rates, snapshot.budgets, residency, snapshot.moderation)
+    return Restrictions(
+        snapshot.rates, snapshot.budgets, residency, snapshot.moderation, snapshot.freezes
+    )
 
 
 def of_payload(payload: bytes) -> Restrictions:
@@ -77,6 +81,7 @@ def restricted(snapshot: Snapshot, later: Restrictions, version: str) -> Snapsho
         budgets=later.budgets,
         routing=msgspec.structs.replace(snapshot.routing, residency=residency),
         moderation=later.moderation,
+        freezes=later.freezes,
     )
 
 

@@ -9,12 +9,14 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 
 from tokenschain.core.call import Call
+from tokenschain.core.errors import ApiError
 from tokenschain.core.moderation import personal_data
 from tokenschain.core.moderation.library import RuleLibrary
 from tokenschain.core.moderation.personal_data import DataAction
 from tokenschain.core.moderation.verdict import ClassifierThresholds, Direction, RiskFinding
 from tokenschain.core.ports import ModerationEngine, OffLoop, on_loop
 from tokenschain.core.snapshot import Plan, Served, Snapshot
+from tokenschain.core.snapshot.freeze import holds
 from tokenschain.core.snapshot.moderation_policy import in_force, policies_for
 from tokenschain.core.tenancy import KeyGrant
 from tokenschain.gateway.moderation.call_screening import CallScreening, Seal
@@ -59,8 +61,10 @@ class ModerationStep:
         self, call: Call, caller: KeyGrant, plan: Plan
     ) -> Coroutine[None, None, None] | None:
         """See `core.ports.Moderation.screen_input`."""
-        policies = self._served.get().moderation
-        if not policies or not self.policies_of(caller):
+        snapshot = self._served.get()
+        if snapshot.freezes:
+            _check_frozen(snapshot, call, caller, plan)
+        if not snapshot.moderation or not self.policies_of(caller):
             return None
         return self._screen(call, caller, plan)
 
@@ -145,3 +149,15 @@ class ModerationStep:
         """Where a key stands among all, from 0 to 1: the same each time."""
         digest = self._digest(b"share\0" + caller.key_id.encode())
         return int.from_bytes(digest[:6], "big") / 2**48
+
+
+def _check_frozen(snapshot: Snapshot, call: Call, caller: KeyGrant, plan: Plan) -> None:
+    """Refuse what is frozen, also as one of several that could serve the call.
+
+    Raises:
+        ApiError: `frozen`.
+    """
+    models = (call.parsed.model, plan.route.name, *(other.route.name for other in plan.others))
+    if holds(snapshot.freezes, caller.tenant, models):
+        why = "Calls like this one are not served for now, because of an incident."
+        raise ApiError("frozen", why, param="model")

@@ -641,6 +641,19 @@ moderation_cases = Table(
     Index("moderation_cases_by_tenant", "tenant", "state", "due_at_s", "id"),
 )
 
+moderation_freezes = Table(
+    "moderation_freezes",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("tenant", String(64), nullable=False),  # empty: all
+    Column("model", String(MODEL_CHARACTERS_MAX), nullable=False),  # empty: all
+    Column("reason", String(500), nullable=False),
+    Column("created_by", String(64), nullable=False),
+    Column("created_at_s", BigInteger, nullable=False),
+    Column("lifted_by", String(64)),
+    Column("lifted_at_s", BigInteger),  # null: in force
+)
+
 alert_silences = Table(
     "alert_silences",
     metadata,
