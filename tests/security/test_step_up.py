@@ -197,7 +197,9 @@ def test_every_change_of_accounts_says_what_is_shown_again() -> None:
         name for name in OPERATIONS
         if not name.startswith("GET") and name.partition(" ")[2].startswith(parts)
     }  # fmt: skip
-    assert changes == {*ACTS, *IN_REQUEST, *WITHOUT} - {"PATCH /organization/units/{unit_id}"}
+    of_no_account = {name for name in ACTS if "/moderation-freezes" in name}
+    of_no_account.add("PATCH /organization/units/{unit_id}")
+    assert changes == {*ACTS, *IN_REQUEST, *WITHOUT} - of_no_account
 
 
 EVERYTHING = (
