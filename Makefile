@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 MODEL_CACHE := $(HOME)/.cache/tokenschain
 .DEFAULT_GOAL := help
-.PHONY: help run cluster test proofs check check-speed check-verifier pictures bench bench-compiled bench-stores bench-peers chaos docs matrix fuzz clean
+.PHONY: help run cluster test proofs check check-speed check-verifier pictures bench bench-compiled bench-stores bench-console bench-peers chaos docs matrix fuzz clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -117,6 +117,9 @@ bench-compiled: $(VENV)/dev bench/build/callgrind.so bench/build/cython/bin/cyth
 
 bench-stores: $(VENV)/dev  ## Measure the ledger on PostgreSQL and SQLite, with 5,000,000 calls
 	$(BIN)/python -m bench.stores
+
+bench-console: $(VENV)/dev  ## Measure the ledger's ingest beside 50 open pages of the console
+	$(BIN)/python -m bench.console
 
 chaos: $(VENV)/dev  ## Ten minutes of load on a cluster while parts are killed and stores hang
 	$(BIN)/python -m bench.chaos
