@@ -246,7 +246,7 @@ OBJECTS: dict[str, Callable[[House], str]] = {
     "record_id": _rejected,
     "transaction_id": _deposit,
     "event_id": lambda _: "seen",
-    "target_id": lambda house: _alert_target(house),
+    "target_id": _alert_target,
     "alert_id": _alert,
     "silence_id": lambda house: str(house.made("/alert-silences", _silence())["id"]),
     "freeze_id": lambda house: str(house.made("/moderation-freezes", _freeze())["id"]),
