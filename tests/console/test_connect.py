@@ -57,11 +57,14 @@ def test_a_cloud_whose_key_works_serves(house: House) -> None:
 @pytest.mark.usefixtures("no_key_works")
 def test_where_a_test_fails_nothing_is_left_and_it_says_what_to_do(house: House) -> None:
     before = _there(house, "upstreams"), _there(house, "credentials")
+    revisions = house.platform.operator("GET", "/revisions").json()["data"]
     failed = house.browser("*", "owner").post(PATH, FORM | {"name": "fresh", "models": "a, b"})
     assert failed.status_code == 422 and 'role="alert"' in failed.text
     assert "&lt;b&gt;401&lt;/b&gt;" in failed.text and "store another" in failed.text
     assert SECRET not in failed.text and 'value="a, b"' in failed.text
     assert (_there(house, "upstreams"), _there(house, "credentials")) == before
+    # No revision has the key, which a rollback would bring back.
+    assert house.platform.operator("GET", "/revisions").json()["data"] == revisions
 
 
 @pytest.mark.parametrize(
@@ -71,10 +74,12 @@ def test_where_a_test_fails_nothing_is_left_and_it_says_what_to_do(house: House)
 )  # fmt: skip
 def test_what_is_wrong_is_said_and_no_key_is_kept(house: House, wrong: dict[str, str]) -> None:
     before = _there(house, "credentials")
+    revisions = house.platform.operator("GET", "/revisions").json()["data"]
     reply = house.browser("*", "owner").post(PATH, FORM | {"name": "other"} | wrong)
     assert 400 <= reply.status_code < 500 and 'role="alert"' in reply.text, reply.text
     assert SECRET not in reply.text
     assert _there(house, "credentials") == before
+    assert house.platform.operator("GET", "/revisions").json()["data"] == revisions
 
 
 def test_a_tenant_connects_its_own_and_who_may_not_is_offered_nothing(house: House) -> None:

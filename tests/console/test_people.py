@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
-from tests.console.visitors import Browser, House, Page
-from tokenschain.control.identity import users
+from tests.console.visitors import Browser, House, Page, unseen
+from tests.security.platform import platform
+from tokenschain.console.app import Console, ConsoleSettings
+from tokenschain.control.identity import sign_in_links, users
+from tokenschain.infra.security.suite import INTERNATIONAL
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 
@@ -42,6 +46,30 @@ def test_somebody_new_signs_in_with_a_password_that_was_shown_once(house: House)
     again = boss.post("/console/people/new", form)
     assert again.status_code == 409 and "It was not made" in again.text
     assert 'value="new@alpha.example"' in again.text
+
+
+def test_who_came_by_the_link_makes_the_first_account_and_it_is_the_owner(
+    tmp_path: Path,
+) -> None:
+    settings = ConsoleSettings(None, False, "http://127.0.0.1:8000/v1", tmp_path)
+    with platform(tmp_path) as fresh:
+        with fresh.engine.begin() as db:
+            code = sign_in_links.make(db, INTERNATIONAL)
+        browser = Browser(Console(fresh.app, settings, INTERNATIONAL, unseen))
+        assert browser.get(f"/console/enter?code={code}").status_code == 303
+        assert "/console/people/new" in browser.get("/console/me").text
+        assert "gets the role of the owner" in browser.get("/console/people/new").text
+        form = {"name": "Li", "email": "li@example.com", "kind": "user", "entry": "password"}
+        made = browser.post("/console/people/new", form)
+        found = re.search(r'id="new-password">([^<]+)<', made.text)
+        assert found is not None, made.text
+        assert "gets the role of the owner" not in browser.get("/console/people/new").text
+        other = browser.post("/console/people/new", form | {"email": "other@example.com"})
+        assert other.status_code == 403 and "sign in with an account of your own" in other.text
+        entry = {"email": "li@example.com", "password": found.group(1)}
+        owner = Browser(Console(fresh.app, settings, INTERNATIONAL, unseen))
+        assert owner.post("/console/sign-in", entry).status_code == 303
+        assert owner.get("/console/people/new").status_code == 200
 
 
 def test_a_role_is_given_and_taken_and_the_page_says_what_may_be_done_and_why(house: House) -> None:

@@ -1,4 +1,4 @@
-"""Connect a cloud: its key is stored sealed, tried there, and serves where it works."""
+"""Connect a cloud: its key is tried there, and is stored sealed and serves where it works."""
 
 from __future__ import annotations
 
@@ -44,31 +44,33 @@ async def ask(visit: Visit, renderer: Renderer) -> Response:
 
 
 async def connect(visit: Visit, renderer: Renderer) -> Response:
-    """Store the key, try it, and add the upstream where nothing failed; otherwise all is as it
-    was."""
+    """Try the key, and store it with its upstream where nothing failed; otherwise nothing is."""
     _check(visit)
     given = {name: visit.form.get(name, "").strip() for name in FIELDS}
-    query = {"tenant": visit.shown_tenant}  # whose upstream it is; None: the platform's
-    stored, tested = "", None
+    tenant = visit.shown_tenant or ""  # whose upstream it is; empty: the platform's
+    query = {"tenant": visit.shown_tenant}
+    secret, tested = visit.form.get("key", "").strip(), None
     try:
         name = await _free(visit, "/upstreams", given["name"] or given["provider"], query)
         if given["name"] not in ("", name):
             raise ApiRefusal(409, "conflict", f"There is an upstream `{given['name']}` already.")
+        if not secret:
+            raise ApiRefusal(400, "invalid_value", "There is no key.", "key")
         kept = await _free(visit, "/credentials", name, query)
-        secret = {"spec": {"value": visit.form.get("key", "").strip()}}
-        await visit.api.send("PUT", _at("/credentials", kept), msgspec.Raw, secret, query=query)
-        stored = kept
-        body = {"spec": _spec(given, kept)}
+        spec = _spec(given, kept)
+        body = {"spec": spec, "key": secret}
         patient = visit.api.with_wait(TEST_WAIT_S)
-        path = _at("/upstreams", name)
-        tested = await patient.send("POST", f"{path}/test", ConnectionTest, body, query=query)
+        path = f"{_at('/upstreams', name)}/test"
+        tested = await patient.send("POST", path, ConnectionTest, body, query=query)
         if not tested.ok:
-            await _forget(visit, stored, query)
             return _page(visit, renderer, given, tested=tested)
-        done = await visit.api.send("PUT", path, AppliedChange, body, query=query)
+        documents = [
+            {"kind": "credential", "tenant": tenant, "name": kept, "spec": {"value": secret}},
+            {"kind": "upstream", "tenant": tenant, "name": name, "spec": spec},
+        ]
+        wanted = {"documents": documents}
+        done = await visit.api.send("POST", "/configuration/apply", AppliedChange, wanted)
     except ApiRefusal as refusal:
-        if stored:
-            await _forget(visit, stored, query)
         return _page(visit, renderer, given, tested=tested, refusal=refusal)
     served = [one.rpartition("/")[2] for one in done.effects.models.gained]
     return renderer.page(
@@ -119,11 +121,6 @@ async def _free(visit: Visit, kind: str, wanted: str, query: Query) -> str:
                 return name
             raise
     raise ApiRefusal(409, "conflict", f"`{wanted}` is taken.", "name")
-
-
-async def _forget(visit: Visit, credential: str, query: Query) -> None:
-    """Take a key away that did not work; what cannot be is left, sealed and unused."""
-    await visit.api.ask("DELETE", _at("/credentials", credential), query)
 
 
 def _at(kind: str, name: str) -> str:

@@ -14,7 +14,7 @@ from tokenschain.console.roles import RoleList, RolePermissions, read_roles
 from tokenschain.console.step_up import PROOF_MAX_S, second_factor
 from tokenschain.console.tokens import tokens_of
 from tokenschain.console.visit import Visit, forbidden
-from tokenschain.core.tenancy import ACTIONS, ROLES, Resource, RoleBinding, may
+from tokenschain.core.tenancy import ACTIONS, PLATFORM, ROLES, Resource, RoleBinding, may
 from tokenschain.infra.security import secrets
 
 PATH = "/console/people"
@@ -121,12 +121,15 @@ async def create(visit: Visit, renderer: Renderer) -> Response:
     is_person = given["kind"] != "service"
     password = secrets.new_token("") if is_person and given["entry"] == "password" else None
     body = {name: given[name] for name in ("name", "email", "kind")}
-    body["tenant"] = given["tenant"] or "*"
+    body["tenant"] = given["tenant"] or PLATFORM
     if password:
         body["password"] = password
     try:
         api = visit.api.with_wait(PROOF_MAX_S)
         made = await api.send("POST", "/users", PersonSummary, body)
+        if is_person and body["tenant"] == PLATFORM and visit.reader.makes_first_account:
+            owner = {"role": "owner", "tenant": PLATFORM}
+            await visit.api.send("POST", f"/users/{segment(made.id)}/bindings", msgspec.Raw, owner)
     except ApiRefusal as refusal:
         return _new_form(visit, renderer, given, refusal)
     return renderer.page("person_password.html", visit, person=made, password=password)

@@ -19,6 +19,11 @@ ACCESS_STRINGS: dict[str, tuple[str, str]] = {
         "This session came by a sign-in link and has no password to show: sign in with an account "
         "of your own.",
     ),
+    "step_up.first": (
+        "当前通过登录链接进入，没有密码可验证：请先在“成员”页为自己建一个平台账号，再用它登录后操作。",
+        "This session came by a sign-in link and has no password to show: first make an account of "
+        "the platform for yourself at Members, and sign in with it.",
+    ),
     "step_up.go": ("确认并继续", "Confirm and go on"),
     # --- me ---
     "me.title": ("我的账号", "My account"),
@@ -30,9 +35,14 @@ ACCESS_STRINGS: dict[str, tuple[str, str]] = {
     "me.platform": ("平台", "The platform"),
     "me.id": ("账号 ID", "Account ID"),
     "me.no_account.next": (
-        "通过本机的一次性链接登录。建议为自己建一个账号，并绑定所有者角色。",
-        "Signed in by a one-time link of the platform's machine. Make an account of your own, "
-        "with the role of an owner.",
+        "通过本机的一次性链接登录。平台已有账号：添加成员、分配角色请用所有者的账号登录。",
+        "Signed in by a one-time link of the platform's machine. The platform has accounts: sign "
+        "in with an owner's to add people and give roles.",
+    ),
+    "me.no_account.first": (
+        "通过本机的一次性链接登录。平台还没有账号：请为自己建一个，它会得到所有者角色。",
+        "Signed in by a one-time link of the platform's machine. The platform has no account yet: "
+        "make one for yourself, which gets the role of the owner.",
     ),
     "me.by": ("登录方式", "Signs in by"),
     "me.by.password": ("密码", "password"),
@@ -145,6 +155,11 @@ ACCESS_STRINGS: dict[str, tuple[str, str]] = {
     "people.title": ("人员与角色", "People and roles"),
     "people.sub": ("谁可以登录，能做什么", "Who signs in, and what they may do"),
     "people.add": ("添加人员", "Add somebody"),
+    "people.first_account": (
+        "平台的第一个账号：会得到所有者角色。之后请用它登录，再添加其他人员。",
+        "The platform's first account: it gets the role of the owner. Sign in with it then to add "
+        "others.",
+    ),
     "people.add.sub": (
         "创建后授予角色；没有角色的账号什么也做不了",
         "Roles are given next; without one an account may do nothing",

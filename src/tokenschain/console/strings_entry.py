@@ -5,6 +5,11 @@ from __future__ import annotations
 ENTRY_STRINGS: dict[str, tuple[str, str]] = {
     # --- inviting ---
     "people.invite": ("邀请人员", "Invite a person"),
+    "people.first_account.invite": (
+        "平台还没有账号：请先邀请平台的所有者（租户留空，角色为所有者）；其他人由所有者登录后邀请。",
+        "The platform has no account yet: invite its owner first (no tenant, the role of the "
+        "owner), who invites others once signed in.",
+    ),
     "people.invite.sub": (
         "对方通过一次性链接自行设置密码，登录后即拥有所选角色",
         "They choose a password by a one-time link, and have the role from then on",

@@ -39,6 +39,8 @@ class SignedInReader(msgspec.Struct):
     """None for who came by a sign-in link."""
     token_id: str = ""
     """Of the sign-in itself."""
+    makes_first_account: bool = False
+    """Whether it came by a sign-in link, and nobody has an account of the platform yet."""
     must_set_up_factor: bool = False
     """Whether a second factor comes before anything else."""
 

@@ -100,6 +100,26 @@ def test_what_is_not_stored_is_tested_as_it_would_be_and_stays_so(
     assert len(tester.asked) == 1
 
 
+def test_a_key_is_tried_without_being_stored(made: Platform, tester: RecordingTester) -> None:
+    revisions = made.operator("GET", "/revisions").json()["data"]
+    spec = upstream("delta", base_url="https://else.example/v1")
+    body = {"spec": spec | {"credential": "stored:new"}, "key": "sk-tried"}
+    reply = made.operator("POST", "/upstreams/four/test", body)
+    assert reply.status_code == 200 and "sk-tried" not in reply.text, reply.text
+    assert tester.asked[-1][2] == {"stored:/new": "sk-tried"}
+    assert made.operator("GET", "/credentials/new").status_code == 404
+    assert made.operator("GET", "/revisions").json()["data"] == revisions
+    for wrong in (
+        {"key": "sk-tried", "spec": spec},
+        body | {"spec": spec | {"credential": "env:KEY"}},
+        body | {"key": "sk-tried twice"},
+        body | {"key": "sk-tried" * 600},
+    ):
+        reply = made.operator("POST", "/upstreams/four/test", wrong)
+        assert reply.status_code == 400 and "sk-tried" not in reply.text, reply.text
+    assert len(tester.asked) == 1
+
+
 def test_its_own_list_is_compared_with_what_is_configured(
     made: Platform, tester: RecordingTester
 ) -> None:

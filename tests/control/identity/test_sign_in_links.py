@@ -81,6 +81,38 @@ def test_who_came_in_by_a_link_has_shown_no_credential(house: Platform) -> None:
     assert (bound.status_code, bound.json()["error"]["code"]) == (403, "step_up_required")
 
 
+def test_while_the_platform_has_nobody_a_link_makes_its_owner_and_nothing_else(
+    house: Platform,
+) -> None:
+    reply = house.client.post("/api/v1/sessions/link", json={"code": _link(house)})
+    operator = house.with_token(reply.json()["token"], "operator")
+    assert operator("GET", "/me").json()["makes_first_account"]
+    first = {"email": "first@example.com", "name": "First", "tenant": "*"}
+    made = operator("POST", "/users", first | {"password": "a-long-first-password"})
+    assert made.status_code == 201, made.text
+    path = f"/users/{made.json()['id']}/bindings"
+    program = {"email": "program@example.com", "name": "P", "tenant": "*", "kind": "service"}
+    viewer = {"role": "viewer", "tenant": "*"}
+    for refused in (
+        operator("POST", "/users", program),
+        operator("POST", "/users", first | {"email": "a@alpha.example", "tenant": "alpha"}),
+        operator("POST", path, viewer),
+        house.person("*", "owner", stepped_up=False)("POST", path, viewer | {"role": "owner"}),
+    ):
+        assert refused.json()["error"]["code"] == "step_up_required", refused.text
+    # Others may be invited until one of them can sign in.
+    asked = {"email": "invited@example.com", "name": "I", "tenant": "*", "role": "owner"}
+    assert operator("POST", "/invitations", asked).status_code == 201
+    assert operator("POST", path, viewer | {"role": "owner"}).status_code == 201
+    assert not operator("GET", "/me").json()["makes_first_account"]
+    for late in (
+        operator("POST", "/users", first | {"email": "second@example.com"}),
+        operator("POST", "/invitations", asked | {"email": "late@example.com"}),
+        operator("POST", path, viewer | {"role": "owner"}),
+    ):
+        assert late.json()["error"]["code"] == "step_up_required", late.text
+
+
 def test_another_admin_token_ends_those_sessions(house: Platform) -> None:
     reply = house.client.post("/api/v1/sessions/link", json={"code": _link(house)})
     operator = house.with_token(reply.json()["token"], "operator")

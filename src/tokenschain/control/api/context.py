@@ -28,9 +28,9 @@ from tokenschain.control.billing.ledger import Ledger
 from tokenschain.control.billing.limits import LeaseManager
 from tokenschain.control.cache.semantic_client import SemanticProcesses
 from tokenschain.control.configuration.changes import Configurator
-from tokenschain.control.identity import api_keys, tokens, users
+from tokenschain.control.identity import api_keys, roles, tokens, users
 from tokenschain.control.identity.ownership import Extent, StepUp
-from tokenschain.control.identity.users import Actor
+from tokenschain.control.identity.users import OPERATOR, Actor
 from tokenschain.control.publisher import Publisher
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.json_bounds import ADMIN_BOUNDS
@@ -245,13 +245,20 @@ class RequestContext:
             place = place._replace(model=binding.models[0])
         return may((binding,), self._declared, place)
 
-    def need_step_up(self) -> None:
+    def need_step_up(self, *, for_first: bool = False) -> None:
         """Insist that the actor has shown all that signing in takes within the last minutes.
+
+        Args:
+            for_first: it is about a person who will have the platform: while there is none, whoever
+                came by a sign-in link has nothing to show, and is let through.
 
         Raises:
             ApiError: `step_up_required`; `permission_denied` for a program's token.
         """
         actor = self.actor
+        if for_first and self.makes_first_account():
+            self.proved = True
+            return
         if not actor.in_session:
             raise ApiError("permission_denied", "A program's token does not do: sign in.")
         if actor.proved_at_s is None or actor.proved_at_s < time.time() - tokens.STEP_UP_S:
@@ -260,6 +267,15 @@ class RequestContext:
                 "step_up_required", f"Show again that it is you who has this session: {how}."
             )
         self.proved = True
+
+    def makes_first_account(self) -> bool:
+        """Whether the actor came by a sign-in link, and nobody has an account of the platform."""
+        if self.actor.id != OPERATOR.id:
+            return False
+        if self._db is not None:
+            return not roles.has_person(self._db)
+        with reading(self.context.engine) as db:
+            return not roles.has_person(db)
 
     def is_self(self, user_id: str) -> bool:
         """Whether it is about the actor's own account, which needs no permission: but for a

@@ -34,6 +34,7 @@ from tokenschain.control.api.users import (
     TenantOrPlatform,
     give_role,
     has_power,
+    is_platforms_person,
     may_give_all_of,
     user_of,
 )
@@ -132,9 +133,9 @@ def invite(asked: Creating, wanted: NewInvitation) -> Invitation:
 @router.post("/{user_id}/resend", status_code=201)
 def resend(asked: Granting, user_id: str) -> Invitation:
     """Invite a user who has no password yet, again or after all; an earlier link ends."""
-    user_of(asked, user_id)
+    row = user_of(asked, user_id)
     may_give_all_of(asked, user_id)
-    asked.need_step_up()
+    asked.need_step_up(for_first=is_platforms_person(row))
     return _send(asked, user_id)
 
 

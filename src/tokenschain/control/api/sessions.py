@@ -173,6 +173,9 @@ class Me(AnswerBody):
     """Null for the admin token and sign-in links, which are nobody's."""
     token_id: str
     """Of the session or program's token that asks; empty without an account."""
+    makes_first_account: bool
+    """Whether the asker came by a sign-in link and nobody of the platform can sign in with a role
+    yet: a person of the platform and the role of its owner then need no step-up."""
     must_set_up_factor: bool
     """Whether a second factor is demanded and not set up yet: nothing else is done before."""
 
@@ -402,6 +405,7 @@ def me(asked: Entering) -> Me:
         ],
         account=_shown_account(users_module.get(asked.db, asked.actor.id)),
         token_id=asked.actor.token_id,
+        makes_first_account=asked.makes_first_account(),
         must_set_up_factor=must_set_up_factor(asked.context, asked.actor),
     )
 

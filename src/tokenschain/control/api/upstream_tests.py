@@ -44,6 +44,9 @@ class TestBody(RequestBody):
     example: ClassVar[Example] = {"model": "qwen3-max"}
     spec: dict[str, JsonValue] | None = None
     """Of an upstream that is not stored yet; the stored one's by default."""
+    key: Annotated[str, Field(max_length=4096)] = ""
+    """The secret of the `stored:NAME` that the spec names as `credential`: it is tried, and kept
+    nowhere."""
     model: Annotated[str, Field(max_length=200)] = ""
     """Which of its models is called, by the name that callers use; by default the first one."""
 
@@ -108,11 +111,14 @@ def test_upstream(
         raise ApiError("not_found", "This control tests no upstreams.")
     asked.need(tenant or PLATFORM)
     with reading(asked.context.engine) as db:
-        state = _state(asked, db, key, wanted.spec)
+        state = _state(asked, db, key, wanted)
         found = discovery.subject(state, key, wanted.model)
         if found is None:
             raise ApiError("invalid_value", f"The {key} has no address.", param="spec")
-        stored = _secrets(asked, db, state, found.upstream)
+        if wanted.key:
+            stored = dict.fromkeys(found.upstream.credentials, wanted.key)
+        else:
+            stored = _secrets(asked, db, state, found.upstream)
         named = hardening.variables_in(found.upstream.credentials)
         lacking = {
             name: gateways_named(asked, at) for name, at in gateways.lacking(db, named).items()
@@ -154,27 +160,40 @@ def _at_gateways(
     return report._replace(steps=(*first, *others))
 
 
-def _state(
-    asked: RequestContext, db: Connection, key: ResourceKey, spec: dict[str, JsonValue] | None
-) -> State:
+def _state(asked: RequestContext, db: Connection, key: ResourceKey, wanted: TestBody) -> State:
     """The configuration, with what is to be tested in it.
 
     Raises:
         ApiError: there is no such upstream, or the spec is wrong.
     """
-    configurator = asked.context.configurator
+    configurator, spec = asked.context.configurator, wanted.spec
     resources = configurator.read(db)
     if not asked.may(READ, key.tenant or PLATFORM) or (spec is None and key not in resources):
         raise missing(key)
-    if spec is None:
+    if spec is None and not wanted.key:
         return configurator.state_of(resources)
-    change = Change(key, spec)
-    check_upstreams(asked, db, [change])
+    changes = [Change(key, spec)]
+    check_upstreams(asked, db, changes)
+    if wanted.key:
+        changes.append(Change(_credential_of(key, spec), {"value": wanted.key}))
     try:
-        outcome = configurator.change(db, asked.author, [change], dry_run=True)
+        outcome = configurator.change(db, asked.author, changes, dry_run=True)
     except ConfigurationRefused as error:
         raise refusal(error) from None
     return configurator.state_of(outcome.resources)
+
+
+def _credential_of(key: ResourceKey, spec: dict[str, JsonValue] | None) -> ResourceKey:
+    """The credential whose secret is given with the test.
+
+    Raises:
+        ApiError: the spec names none that is stored.
+    """
+    named = "" if spec is None else str(spec.get("credential", ""))
+    if not named.startswith(STORED):
+        why = "Name it in the spec: `credential: stored:NAME`, the only one."
+        raise ApiError("invalid_value", why, param="key")
+    return ResourceKey(Kind.CREDENTIAL, key.tenant, named.removeprefix(STORED))
 
 
 def _secrets(

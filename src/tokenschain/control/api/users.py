@@ -265,7 +265,8 @@ class Token(AnswerBody):
 def create_user(asked: Creating, wanted: NewUser) -> User:
     """Make a user or a service account; roles are given with bindings."""
     asked.need(wanted.tenant)
-    asked.need_step_up()  # whoever is made outlasts the session
+    # Whoever is made outlasts the session.
+    asked.need_step_up(for_first=(wanted.tenant, wanted.kind) == (PLATFORM, "user"))
     fields = wanted.model_dump(exclude={"password"})
     if wanted.password is not None:
         fields["password_hash"] = users_module.hash_password(wanted.password)
@@ -444,6 +445,11 @@ def may_give_all_of(asked: RequestContext, user_id: str) -> None:
         _may_give_binding(asked, binding)
 
 
+def is_platforms_person(row: users_module.Row) -> bool:
+    """Whether a user is a person of the platform."""
+    return (row["tenant"], row["kind"]) == (PLATFORM, "user")
+
+
 def has_power(asked: RequestContext, user_id: str) -> bool:
     """Whether a user has power over accounts, of whatever tenant."""
     held = roles.bindings_of(asked.db, user_id)
@@ -491,7 +497,9 @@ def give_role(asked: RequestContext, user_id: str, wanted: NewBinding) -> Create
                environment=wanted.environment)  # fmt: skip
     permissions = roles.role_of(asked.db, wanted.tenant, wanted.role)
     _may_give(asked, permissions, where, wanted.models)
-    asked.need_step_up()
+    row = users_module.get(asked.db, user_id)
+    owns = (wanted.tenant, wanted.role, wanted.models) == (PLATFORM, "owner", None)
+    asked.need_step_up(for_first=owns and row is not None and is_platforms_person(row))
     fields = wanted.model_dump()
     binding_id = roles.bind(asked.db, user_id, fields.pop("role"), **fields)
     asked.note(wanted.tenant, binding_id, wanted.model_dump() | {"user": user_id})

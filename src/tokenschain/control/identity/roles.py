@@ -240,6 +240,21 @@ def has_owner(
     return any(row.id != but_binding and row.user_id != but_user for row in owners)
 
 
+def has_person(connection: Connection) -> bool:
+    """Whether a person of the platform can sign in and has a role."""
+    found = (
+        select(bindings.c.id)
+        .join(users, users.c.id == bindings.c.user_id)
+        .where(
+            users.c.tenant == PLATFORM,
+            users.c.kind == "user",
+            users.c.disabled_at_s.is_(None),
+            or_(users.c.password_hash.is_not(None), users.c.oidc_subject.is_not(None)),
+        )
+    )
+    return connection.execute(found.limit(1)).first() is not None
+
+
 class HeldBinding(NamedTuple):
     """A binding and who has it."""
 
