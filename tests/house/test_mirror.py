@@ -250,6 +250,7 @@ ELSEWHERE: dict[str, str] = {
     "infra/migrations/versions/0028_audit_log.py": "infra/test_migrations.py",
     "infra/database/audit_tables.py": DECLARATIONS,
     "infra/config/audit.py": DECLARATIONS,
+    "control/audit/bundle.py": "cli/test_audit_verify.py",
     "control/audit/pending.py": "control/audit/test_log.py",
     "control/billing/call_filters.py": "control/api/test_usage.py",
     "infra/parquet.py": "control/api/test_usage.py",

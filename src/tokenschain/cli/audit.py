@@ -1,0 +1,106 @@
+"""Audit commands: export what is sealed, verify a bundle offline, show the public key."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tokenschain.cli import admin_client, audit_verify
+from tokenschain.cli.language import told
+from tokenschain.cli.output import console
+from tokenschain.infra import config
+
+audit = typer.Typer(no_args_is_help=True, help="Who changed what; the sealed log of all calls.")
+
+
+@audit.command("verify")
+def audit_verify_bundle(
+    bundle: Annotated[Path, typer.Argument(help="Tar file, as `audit export` writes it.")],
+    key: Annotated[
+        str | None, typer.Option(help="The log's public key, as `audit key` printed it once.")
+    ] = None,
+    former_checkpoint: Annotated[
+        Path | None, typer.Option(help="File with a checkpoint that was kept elsewhere.")
+    ] = None,
+) -> None:
+    """Verify a bundle, offline: the report is JSON, and names the segment that is wrong.
+
+    Ends with 1 where something is not proved, and with 2 where the file is no bundle.
+    """
+    former = None if former_checkpoint is None else former_checkpoint.read_text("utf-8")
+    report = audit_verify.report_of(str(bundle), key, former)
+    console.print_json(json.dumps(report))
+    if code := audit_verify.ending_of(report):
+        raise typer.Exit(code)
+
+
+@audit.command("export")
+def audit_export(
+    file: Annotated[Path, typer.Argument(help="Tar file to write; it must not exist.")],
+    from_s: Annotated[int, typer.Option(help="Unix time from which on.")] = 0,
+    until_s: Annotated[
+        int | None, typer.Option(help="Unix time until which; now if unset.")
+    ] = None,
+) -> None:
+    """Write what was sealed in a time into a bundle, from the database, without a control.
+
+    Needs the data folder and the database of control.
+    """
+    from tokenschain.control.audit import bundle  # noqa: PLC0415 - gateways do without
+
+    until_ms = int((time.time() if until_s is None else until_s) * 1e3)
+    with _opened() as (engine, secret, suite), file.open("xb") as out:
+        try:
+            found = bundle.write(engine, suite, secret, out, from_s * 1_000, until_ms)
+        except bundle.NothingSealed as error:
+            file.unlink()
+            raise admin_client.AdminError(str(error)) from None
+    said = told("segments {first} to {last} of {size}", first=str(found.first),
+                last=str(found.until - 1), size=str(found.size))  # fmt: skip
+    console.print(said, highlight=False, markup=False)
+
+
+@audit.command("key")
+def audit_key() -> None:
+    """Print the log's public key and its latest checkpoint: keep both elsewhere.
+
+    Who has them finds out when the log is cut off or rewritten; see `audit verify`.
+    """
+    from tokenschain.control.audit import log  # noqa: PLC0415
+    from tokenschain.infra.database.engine import reading  # noqa: PLC0415
+
+    with _opened() as (engine, secret, _), reading(engine) as connection:
+        note = log.latest_checkpoint(connection)
+    if note is None:
+        raise admin_client.AdminError(told("nothing is sealed yet"))
+    console.print(secret.public_key(log.checkpoint_of(note).origin), soft_wrap=True, markup=False)
+    console.print(f"\n{note}", end="", soft_wrap=True, highlight=False, markup=False)
+
+
+@contextmanager
+def _opened() -> Iterator[tuple[Any, Any, Any]]:
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
+
+    from tokenschain.infra.database import engine as db  # noqa: PLC0415
+    from tokenschain.infra.security import secret_files  # noqa: PLC0415
+    from tokenschain.infra.security.note_keys import NoteSecret  # noqa: PLC0415
+    from tokenschain.infra.security.suite import INTERNATIONAL  # noqa: PLC0415
+
+    settings = config.load()
+    try:
+        secret = secret_files.read(settings.audit_key_path)[0]
+    except (FileNotFoundError, secret_files.SecretFileRefused) as error:
+        raise admin_client.AdminError(str(error)) from None
+    engine = db.connect(settings.database_url)
+    try:
+        yield engine, NoteSecret(INTERNATIONAL, secret), INTERNATIONAL
+    except SQLAlchemyError as error:
+        raise admin_client.AdminError(db.first_line(error)) from None
+    finally:
+        engine.dispose()

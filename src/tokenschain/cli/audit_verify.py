@@ -1,0 +1,534 @@
+"""Offline verifier of audit bundles: `python audit_verify.py BUNDLE.tar [--key KEY]`.
+
+Needs this file and Python 3.11 alone: no network, no database, no package. It prints a report as
+JSON and ends with 0 where all is proved, 1 where something is not, 2 where it cannot be read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import binascii
+import hashlib
+import json
+import re
+import sys
+import tarfile
+import unicodedata
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+SUITE = "international"
+HEADER_BYTES_MAX = 65_536
+FILE_BYTES_MAX = 268_435_456
+RECORDS_MAX = 65_536
+RECORD_BYTES_MAX = 65_536
+PROOF_MAX = 63
+PROBLEMS_MAX = 100
+_INTEGER_MAX = 2**63 - 1
+_HEADER_FIELDS = {
+    "v": int, "log": str, "number": int, "first_sequence": int, "count": int, "from_ms": int,
+    "until_ms": int, "gateways": dict, "root": str, "previous": str, "suite": str, "key_id": str,
+}  # fmt: skip
+
+
+class Wrong(Exception):
+    """What is not proved, and why; `segment` where it is one segment's."""
+
+    def __init__(self, why: str, segment: int | None = None) -> None:
+        super().__init__(why)
+        self.segment = segment
+
+
+# --- Ed25519 (RFC 8032, 5.1), verification alone ---------------------------------------------
+
+_P = 2**255 - 19
+_L = 2**252 + 27742317777372353535851937790883648493
+_D = -121665 * pow(121666, _P - 2, _P) % _P
+_ROOT_OF_MINUS_1 = pow(2, (_P - 1) // 4, _P)
+_Point = tuple[int, int, int, int]
+
+
+def _recover_x(y: int, sign: int) -> int:
+    if y >= _P:
+        raise Wrong("a point of the signature is none")
+    square = (y * y - 1) * pow(_D * y * y + 1, _P - 2, _P) % _P
+    x = pow(square, (_P + 3) // 8, _P)
+    if (x * x - square) % _P:
+        x = x * _ROOT_OF_MINUS_1 % _P
+    if (x * x - square) % _P or (x == 0 and sign):
+        raise Wrong("a point of the signature is none")
+    return _P - x if x & 1 != sign else x
+
+
+def _point(data: bytes) -> _Point:
+    number = int.from_bytes(data, "little")
+    y = number & (1 << 255) - 1
+    x = _recover_x(y, number >> 255)
+    return x, y, 1, x * y % _P
+
+
+def _sum(p: _Point, q: _Point) -> _Point:
+    a, b = (p[1] - p[0]) * (q[1] - q[0]) % _P, (p[1] + p[0]) * (q[1] + q[0]) % _P
+    c, d = 2 * p[3] * q[3] * _D % _P, 2 * p[2] * q[2] % _P
+    e, f, g, h = b - a, d - c, d + c, b + a
+    return e * f % _P, g * h % _P, f * g % _P, e * h % _P
+
+
+def _times(count: int, point: _Point) -> _Point:
+    found: _Point = (0, 1, 1, 0)
+    while count:
+        if count & 1:
+            found = _sum(found, point)
+        point, count = _sum(point, point), count >> 1
+    return found
+
+
+_BASE_Y = 4 * pow(5, _P - 2, _P) % _P
+_BASE_X = _recover_x(_BASE_Y, 0)
+_BASE: _Point = (_BASE_X, _BASE_Y, 1, _BASE_X * _BASE_Y % _P)
+
+
+def is_signed(public: bytes, message: bytes, signature: bytes) -> bool:
+    """Whether an Ed25519 signature is right."""
+    if len(public) != 32 or len(signature) != 64:
+        return False
+    scalar = int.from_bytes(signature[32:], "little")
+    if scalar >= _L:
+        return False
+    try:
+        key, commitment = _point(public), _point(signature[:32])
+    except Wrong:
+        return False
+    data = hashlib.sha512(signature[:32] + public + message).digest()
+    challenge = int.from_bytes(data, "little") % _L
+    left, right = _times(scalar, _BASE), _sum(commitment, _times(challenge, key))
+    return not (
+        (left[0] * right[2] - right[0] * left[2]) % _P
+        or (left[1] * right[2] - right[1] * left[2]) % _P
+    )
+
+
+# --- trees (RFC 9162, 2.1) -------------------------------------------------------------------
+
+
+def _leaf(data: bytes) -> bytes:
+    return hashlib.sha256(b"\x00" + data).digest()
+
+
+def _node(left: bytes, right: bytes) -> bytes:
+    return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+class Tree:
+    """A tree that grows leaf by leaf; it holds its complete subtrees alone."""
+
+    def __init__(self) -> None:
+        self._peaks: list[tuple[int, bytes]] = []
+        self.size = 0
+
+    def add(self, leaf: bytes) -> None:
+        """Add the digest of a leaf."""
+        level = 0
+        while self._peaks and self._peaks[-1][0] == level:
+            leaf = _node(self._peaks.pop()[1], leaf)
+            level += 1
+        self._peaks.append((level, leaf))
+        self.size += 1
+
+    def root(self) -> bytes:
+        """The root over all leaves so far."""
+        if not self._peaks:
+            return hashlib.sha256(b"").digest()
+        found = self._peaks[-1][1]
+        for _, peak in reversed(self._peaks[:-1]):
+            found = _node(peak, found)
+        return found
+
+
+def _root_from(index: int, size: int, leaf: bytes, proof: list[bytes]) -> bytes | None:
+    """The root that a proof of inclusion leads to; None where it is none for this size."""
+    at, last = index, size - 1
+    for one in proof:
+        if last == 0:
+            return None
+        if at & 1 or at == last:
+            leaf = _node(one, leaf)
+            while not at & 1 and at:
+                at, last = at >> 1, last >> 1
+        else:
+            leaf = _node(leaf, one)
+        at, last = at >> 1, last >> 1
+    return leaf if last == 0 else None
+
+
+# --- canonical JSON --------------------------------------------------------------------------
+
+
+def _no_float(text: str) -> Any:
+    raise Wrong(f"the number {text[:30]}, which is no integer")
+
+
+def _integer(text: str) -> int:
+    if len(text) > 20 or abs(int(text)) > _INTEGER_MAX:
+        raise Wrong("an integer beyond 64 bits")
+    return int(text)
+
+
+def read_canonical(data: bytes) -> dict[str, Any]:
+    """An object, where the bytes are the only ones that mean it."""
+    try:
+        text = data.decode()
+        value = json.loads(
+            text, parse_float=_no_float, parse_constant=_no_float, parse_int=_integer
+        )
+    except (ValueError, RecursionError):
+        raise Wrong("what is no JSON") from None
+    again = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    if not isinstance(value, dict) or again != text:
+        raise Wrong("JSON that is not canonical")
+    if not unicodedata.is_normalized("NFC", text):
+        raise Wrong("text that is not in NFC")
+    return value
+
+
+# --- the bundle ------------------------------------------------------------------------------
+
+
+class Verifier:
+    """Reads a bundle once, from its beginning to its end."""
+
+    def __init__(self, key: str | None = None, former: str | None = None) -> None:
+        """
+        Args:
+            key: the log's public key, known from elsewhere; else that of the bundle is taken.
+            former: a checkpoint of the log that was kept before.
+        """
+        self._key = key
+        self._former = former
+        self.problems: list[dict[str, Any]] = []
+        self.records = 0
+        self.segments = 0
+        self.pauses: list[dict[str, int]] = []
+        self._tree = Tree()
+        self._expected: dict[int, dict[str, Any]] = {}
+        self._before: tuple[dict[str, Any], bytes] | None = None
+        self._former_root: bytes | None = None
+        self._former_stated: tuple[str, int, bytes] | None = None
+
+    def verify(self, path: str) -> dict[str, Any]:
+        """The report of a bundle.
+
+        Raises:
+            OSError, tarfile.TarError, Wrong: it cannot be read as one.
+        """
+        with tarfile.open(path, mode="r|") as tar:
+            files = self._files(tar)
+            about = self._about(next(files))
+            key_text = _next(files, "key").decode().strip()
+            note = _next(files, "checkpoint").decode()
+            proof_text = _next(files, "proof").decode()
+            key = self._key or key_text
+            stated = self._signed_by(note, key)
+            self._check_former(key)
+            for name, data in files:
+                kind, _, number = name.partition("/")
+                if kind == "headers":
+                    self._end_of_part()
+                    self._read_headers(about, data)
+                elif kind == "records" and number.isdigit():
+                    self._read_records(int(number), data)
+                else:
+                    self._wrong(Wrong(f"a file {name[:60]!r} that belongs to no bundle"))
+            self._end_of_part()
+        self._check_end(about, stated, proof_text)
+        self.problems.sort(key=lambda one: (one["segment"] is None, one["segment"] or 0))
+        return {
+            "verified": not self.problems,
+            "log": about["log"],
+            "first": about["first"],
+            "until": about["until"],
+            "size": about["size"],
+            "segments": self.segments,
+            "records": self.records,
+            "pauses": self.pauses,
+            "key": key,
+            "key_from": "argument" if self._key else "bundle",
+            "problems": self.problems,
+        }
+
+    def _wrong(self, error: Wrong) -> None:
+        if len(self.problems) < PROBLEMS_MAX:
+            self.problems.append({"segment": error.segment, "why": str(error)})
+
+    def _files(self, tar: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
+        for one in tar:
+            file = tar.extractfile(one) if one.isreg() else None
+            if file is None or one.size > FILE_BYTES_MAX:
+                raise Wrong(f"{one.name[:60]!r} is no file, or too large")
+            yield one.name, file.read()
+
+    def _about(self, file: tuple[str, bytes]) -> dict[str, Any]:
+        name, data = file
+        try:
+            about = json.loads(data)
+            numbers = [about[key] for key in ("first", "until", "size")]
+        except (ValueError, KeyError, TypeError):
+            raise Wrong("no bundle of an audit log") from None
+        if name != "bundle.json" or about.get("v") != 1 or not isinstance(about.get("log"), str):
+            raise Wrong("no bundle of version 1")
+        if not all(isinstance(n, int) for n in numbers):
+            raise Wrong("no bundle of an audit log")
+        if not 0 <= numbers[0] < numbers[1] <= numbers[2] <= _INTEGER_MAX:
+            raise Wrong("a bundle of no segments")
+        return dict(about)
+
+    def _signed_by(self, note: str, key: str) -> tuple[str, int, bytes] | None:
+        try:
+            return signed_checkpoint(note, key)
+        except Wrong as error:
+            self._wrong(error)
+            return None
+
+    def _check_former(self, key: str) -> None:
+        if self._former is not None:
+            self._former_stated = self._signed_by(self._former, key)
+
+    def _read_headers(self, about: dict[str, Any], data: bytes) -> None:
+        for line in data.split(b"\n")[:-1]:
+            number = about["first"] + self.segments
+            try:
+                header = self._header(line, number)
+                if self.segments == 0:
+                    self._check_first(header, about)
+                else:
+                    self._check_next(header, number)
+            except Wrong as error:
+                error.segment = number
+                self._wrong(error)
+                header = None
+            self.segments += 1
+            self._tree.add(_leaf(line))
+            former = self._former_stated
+            if former and about["first"] == 0 and self._tree.size == former[1]:
+                self._former_root = self._tree.root()
+            self._before = (header, line) if header else None
+            if header and header["count"]:
+                self._expected[number] = header
+            elif header and header["root"] != Tree().root().hex():
+                self._wrong(Wrong("a root over no records that is another", number))
+
+    def _header(self, line: bytes, number: int) -> dict[str, Any]:
+        if len(line) > HEADER_BYTES_MAX:
+            raise Wrong("a header that is too long")
+        header = read_canonical(line)
+        kinds = {name: type(value) for name, value in header.items()}
+        if kinds != _HEADER_FIELDS or header["v"] != 1:
+            raise Wrong("no header of version 1")
+        if header["suite"] != SUITE:
+            raise Wrong(f"another suite than {SUITE}")
+        if not 0 <= header["count"] <= RECORDS_MAX:
+            raise Wrong("more records than a segment may have")
+        if header["number"] != number:
+            raise Wrong(f"number {header['number']} stands in the place of {number}")
+        if header["until_ms"] < header["from_ms"]:
+            raise Wrong("it ends before it begins: the clock ran back")
+        if header["until_ms"] - header["from_ms"] > 60_000 and len(self.pauses) < PROBLEMS_MAX:
+            self.pauses.append(
+                {
+                    "segment": number,
+                    "from_ms": header["from_ms"],
+                    "until_ms": header["until_ms"],
+                }
+            )
+        return header
+
+    def _check_first(self, header: dict[str, Any], about: dict[str, Any]) -> None:
+        if header["log"] != about["log"]:
+            raise Wrong("a segment of another log")
+        if about["first"] == 0 and (header["previous"] or header["first_sequence"]):
+            raise Wrong("the first segment of a log has something before it")
+
+    def _check_next(self, header: dict[str, Any], number: int) -> None:
+        if self._before is None:
+            return  # the one before was wrong, and has been named
+        before, line = self._before
+        if header["log"] != before["log"]:
+            raise Wrong("a segment of another log")
+        if header["previous"] != _leaf(line).hex():
+            raise Wrong(f"it does not follow segment {number - 1} as that stands here")
+        if header["first_sequence"] != before["first_sequence"] + before["count"]:
+            raise Wrong("its records do not go on where those before it ended")
+        if header["from_ms"] != before["until_ms"]:
+            raise Wrong("it does not begin when the one before it ended")
+
+    def _read_records(self, number: int, data: bytes) -> None:
+        header = self._expected.pop(number, None)
+        if header is None:
+            self._wrong(Wrong("records that no header tells of, or that stand twice", number))
+            return
+        try:
+            count = self._count_records(header, data)
+        except Wrong as error:
+            error.segment = number
+            self._wrong(error)
+        else:
+            self.records += count
+
+    def _count_records(self, header: dict[str, Any], data: bytes) -> int:
+        inflate = zlib.decompressobj()
+        try:
+            lines = inflate.decompress(data, FILE_BYTES_MAX).split(b"\n")
+        except zlib.error:
+            raise Wrong("records that cannot be decompressed") from None
+        if not inflate.eof or inflate.unused_data:
+            raise Wrong("records that are too long, or go on after their end")
+        if len(lines) != header["count"]:
+            raise Wrong(f"{len(lines)} records, and the header says {header['count']}")
+        tree, gateways = Tree(), dict.fromkeys(header["gateways"], 0)
+        for position, line in enumerate(lines):
+            if len(line) > RECORD_BYTES_MAX:
+                raise Wrong(f"record {position} is too long")
+            try:
+                record = read_canonical(line)
+            except Wrong as error:
+                raise Wrong(f"record {position} is {error}") from None
+            if record.get("kind") == "call":
+                name = record.get("gateway", "")
+                gateways[name if name in gateways else ""] = (
+                    gateways.get(name if name in gateways else "", 0) + 1
+                )
+            tree.add(_leaf(line))
+        if tree.root().hex() != header["root"]:
+            raise Wrong("records that are not those that were sealed")
+        if gateways != header["gateways"]:
+            raise Wrong("other numbers of calls of the gateways than the header says")
+        return len(lines)
+
+    def _end_of_part(self) -> None:
+        for number in sorted(self._expected):
+            self._wrong(Wrong("its records are missing", number))
+        self._expected.clear()
+
+    def _check_end(
+        self, about: dict[str, Any], stated: tuple[str, int, bytes] | None, proof_text: str
+    ) -> None:
+        last = about["until"] - 1
+        if self.segments != about["until"] - about["first"]:
+            missing = about["first"] + self.segments
+            self._wrong(Wrong("it is missing, or more stand here than the bundle says", missing))
+            return
+        if stated is None:
+            return
+        origin, size, root = stated
+        if origin != about["log"] or size != about["size"]:
+            self._wrong(Wrong("the checkpoint is of another log, or of another size"))
+        elif self._before is not None:
+            self._check_proof(last, size, root, proof_text)
+        if about["first"] == 0 and about["until"] == size and self._tree.root() != root:
+            self._wrong(Wrong("the root of all segments is not that of the checkpoint", last))
+        self._check_beginning(about)
+
+    def _check_proof(self, last: int, size: int, root: bytes, proof_text: str) -> None:
+        lines = proof_text.split()
+        if len(lines) > PROOF_MAX or any(not re.fullmatch("[0-9a-f]{64}", one) for one in lines):
+            self._wrong(Wrong("no proof of inclusion", last))
+            return
+        assert self._before is not None
+        proof = [bytes.fromhex(one) for one in lines]
+        if _root_from(last, size, _leaf(self._before[1]), proof) != root:
+            self._wrong(Wrong("it is not in the tree of the checkpoint", last))
+
+    def _check_beginning(self, about: dict[str, Any]) -> None:
+        """Whether the log still begins as a checkpoint that was kept says."""
+        former = self._former_stated
+        if former is None:
+            return
+        origin, size, root = former
+        if origin != about["log"]:
+            self._wrong(Wrong("the checkpoint that was kept is of another log"))
+        elif size > about["size"]:
+            self._wrong(Wrong("the log was longer when the checkpoint was kept", about["size"]))
+        elif about["first"] or size > about["until"]:
+            self._wrong(Wrong("to compare with the checkpoint, export from the beginning"))
+        elif size and self._former_root != root:
+            self._wrong(Wrong("it was rewritten after the checkpoint was kept", size - 1))
+
+
+def _next(files: Iterator[tuple[str, bytes]], name: str) -> bytes:
+    found, data = next(files, ("", b""))
+    if found != name or len(data) > HEADER_BYTES_MAX:
+        raise Wrong(f"the bundle has no {name}")
+    return data
+
+
+def signed_checkpoint(note: str, key: str) -> tuple[str, int, bytes]:
+    """Origin, size and root of a note that a key has signed."""
+    name, _, rest = key.partition("+")
+    key_id, _, encoded = rest.partition("+")
+    raw = _base64(encoded)
+    expected = hashlib.sha256(name.encode() + b"\n" + raw).hexdigest()[:8]
+    if len(raw) != 33 or raw[0] != 1 or key_id != expected:
+        raise Wrong("the key is none of the form NAME+KEY_ID+KEY")
+    body, gap, lines = note.rpartition("\n\n")
+    body += "\n"
+    if not gap or not lines.endswith("\n"):
+        raise Wrong("the checkpoint is no signed note")
+    signatures = []
+    for line in lines.split("\n")[:16]:
+        words = line.split(" ")
+        if len(words) == 3 and words[0] == "\u2014" and words[1] == name:
+            data = _base64(words[2])
+            if data[:4].hex() == key_id:
+                signatures.append(data[4:])
+    if not signatures:
+        raise Wrong("the checkpoint is not signed with this key")
+    if not all(is_signed(raw[1:], body.encode(), one) for one in signatures):
+        raise Wrong("the signature of the checkpoint is wrong")
+    parts = body.split("\n")
+    if len(parts) < 4 or not re.fullmatch("0|[1-9][0-9]{0,18}", parts[1]):
+        raise Wrong("the checkpoint has no size")
+    return parts[0], int(parts[1]), _base64(parts[2])
+
+
+def _base64(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise Wrong("what is no base64") from None
+
+
+def report_of(path: str, key: str | None = None, former: str | None = None) -> dict[str, Any]:
+    """The report of a bundle; also of a file that is none."""
+    try:
+        return Verifier(key, former).verify(path)
+    except (OSError, tarfile.TarError, Wrong, UnicodeDecodeError, StopIteration, EOFError) as error:
+        said = str(error) or type(error).__name__
+        return {"verified": False, "unreadable": said, "problems": [{"segment": None, "why": said}]}
+
+
+def ending_of(report: dict[str, Any]) -> int:
+    """The exit code of a report."""
+    return 2 if "unreadable" in report else int(not report["verified"])
+
+
+def main() -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(description="Verify a bundle of an audit log, offline.")
+    parser.add_argument("bundle", help="the tar file")
+    parser.add_argument("--key", help="the log's public key, NAME+KEY_ID+KEY, from elsewhere")
+    parser.add_argument("--former-checkpoint", help="file with a checkpoint that you kept")
+    given = parser.parse_args()
+    former = None
+    if given.former_checkpoint:
+        with open(given.former_checkpoint, encoding="utf-8") as file:
+            former = file.read()
+    report = report_of(given.bundle, given.key, former)
+    json.dump(report, sys.stdout, indent=1)
+    print()
+    return ending_of(report)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,363 @@
+"""The offline verifier: each attack on a log is caught, and the segment named."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import subprocess
+import sys
+import tarfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sqlalchemy import Engine, delete, insert, select
+
+from tests.records import record
+from tokenschain.cli import audit_verify
+from tokenschain.control.audit import bundle, log, pending
+from tokenschain.control.audit.log import SegmentSealer
+from tokenschain.core.audit import merkle, segment
+from tokenschain.infra.database import engine as db
+from tokenschain.infra.database.audit_tables import (
+    audit_checkpoints,
+    audit_nodes,
+    audit_segments,
+)
+from tokenschain.infra.security.note_keys import NoteSecret
+from tokenschain.infra.security.suite import INTERNATIONAL
+
+SECRET = NoteSecret(INTERNATIONAL, "x" * 43)
+SEGMENTS = 12
+Files = dict[str, bytes]
+digest = INTERNATIONAL.digest
+
+
+def sealed_log(folder: Path, segments: int = SEGMENTS) -> Engine:
+    """A log of segments with three calls each, but for every fourth, which is empty."""
+    engine = db.connect(f"sqlite:///{folder / 'x.db'}")
+    db.migrate(engine)
+    now = [1_790_000_000.0]
+    sealer = SegmentSealer(engine, INTERNATIONAL, SECRET, 1.0, lambda: now[0])
+    for number in range(segments):
+        now[0] += 1
+        if number % 4 != 3:
+            calls = [record(3 * number + n, gateway=f"gw-{n % 2}") for n in range(3)]
+            with engine.begin() as connection:
+                pending.add_calls(connection, calls, {"up": "cn"})
+        assert sealer.seal() is not None
+    return engine
+
+
+def exported(engine: Engine, from_ms: int = 0, until_ms: int = 2**42) -> Files:
+    out = io.BytesIO()
+    bundle.write(engine, INTERNATIONAL, SECRET, out, from_ms, until_ms)
+    out.seek(0)
+    with tarfile.open(fileobj=out) as tar:
+        return {one.name: tar.extractfile(one).read() for one in tar}  # type: ignore[union-attr]
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    made = sealed_log(tmp_path_factory.mktemp("log"))
+    yield made
+    made.dispose()
+
+
+@pytest.fixture(scope="module")
+def whole(engine: Engine) -> Files:
+    return exported(engine)
+
+
+def packed(path: Path, files: Files) -> str:
+    with tarfile.open(path, "w") as tar:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return str(path)
+
+
+@pytest.fixture
+def verify(tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    def run(files: Files, **given: str | None) -> dict[str, Any]:
+        return audit_verify.report_of(packed(tmp_path / "b.tar", files), **given)
+
+    return run
+
+
+def named(report: dict[str, Any]) -> set[int | None]:
+    """The segments that are wrong; at least one problem is there."""
+    assert not report["verified"] and report["problems"]
+    return {one["segment"] for one in report["problems"]}
+
+
+def headers(files: Files) -> list[bytes]:
+    return files["headers/0"].split(b"\n")[:-1]
+
+
+def with_header(files: Files, number: int, **fields: object) -> Files:
+    lines = headers(files)
+    header = msgspec.structs.replace(segment.decode(lines[number]), **fields)
+    lines[number] = segment.encode(header)
+    return files | {"headers/0": b"".join(line + b"\n" for line in lines)}
+
+
+def with_records(files: Files, number: int, lines: list[bytes]) -> Files:
+    return files | {f"records/{number}": zlib.compress(b"\n".join(lines))}
+
+
+def lines_of(files: Files, number: int) -> list[bytes]:
+    return zlib.decompress(files[f"records/{number}"]).split(b"\n")
+
+
+def test_a_log_that_nobody_touched_is_verified(
+    whole: Files, engine: Engine, verify: Callable[..., dict[str, Any]]
+) -> None:
+    report = verify(whole)
+    assert report["verified"] and report["records"] == 27 and report["segments"] == SEGMENTS
+    assert verify(whole, key=report["key"])["key_from"] == "argument"
+    part = exported(engine, 1_790_000_005_500, 1_790_000_007_500)
+    report = verify(part)
+    assert report["verified"] and (report["first"], report["until"]) == (5, 8)
+    assert verify(whole, former=whole["checkpoint"].decode())["verified"]
+
+
+def test_it_is_one_file_that_needs_nothing_but_python(whole: Files, tmp_path: Path) -> None:
+    path = packed(tmp_path / "b.tar", whole)
+    command = [sys.executable, "-I", "-S", audit_verify.__file__, path]
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert done.returncode == 0 and json.loads(done.stdout)["verified"], done.stderr
+    Path(path).write_bytes(b"no tar")
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 2
+
+
+def test_any_byte_of_any_record_that_changes_is_found(
+    whole: Files, verify: Callable[..., dict[str, Any]]
+) -> None:
+    chance = random.Random(3)
+    for _ in range(60):
+        number = chance.choice([n for n in range(SEGMENTS) if n % 4 != 3])
+        data = bytearray(b"\n".join(lines_of(whole, number)))
+        data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+        changed = whole | {f"records/{number}": zlib.compress(bytes(data))}
+        assert named(verify(changed)) == {number}
+
+
+@pytest.mark.parametrize("attack", ["delete", "insert", "reorder", "duplicate"])
+def test_records_that_are_not_those_that_were_sealed(
+    whole: Files, verify: Callable[..., dict[str, Any]], attack: str
+) -> None:
+    one = lines_of(whole, 4)
+    made = {
+        "delete": one[:-1],
+        "insert": [*one, lines_of(whole, 5)[0]],
+        "reorder": [one[1], one[0], one[2]],
+        "duplicate": [one[0], one[0], one[2]],
+    }[attack]
+    assert named(verify(with_records(whole, 4, made))) == {4}
+
+
+def test_a_segment_that_is_gone_or_whose_records_are(
+    whole: Files, verify: Callable[..., dict[str, Any]]
+) -> None:
+    without = {name: data for name, data in whole.items() if name != "records/6"}
+    assert named(verify(without)) == {6}
+    lines = headers(whole)
+    cut = b"".join(line + b"\n" for n, line in enumerate(lines) if n != 6)
+    assert 6 in named(verify(whole | {"headers/0": cut}))
+
+
+def resealed(files: Files, number: int, until: int = SEGMENTS) -> Files:
+    """All that can be made again without the key: one record gone, every later digest right."""
+    before = None
+    lines, made = headers(files), dict(files)
+    for at, line in enumerate(lines):
+        header = segment.decode(line)
+        if at == number:
+            kept = lines_of(files, at)[1:]
+            made = with_records(made, at, kept)
+            gateways = {"gw-0": 1, "gw-1": 1}
+            header = msgspec.structs.replace(
+                header, count=2, root=segment.records_root(digest, kept).hex(), gateways=gateways
+            )
+        if at > number and before is not None:
+            following = segment.next_position(digest, *before)
+            header = msgspec.structs.replace(header, **following._asdict())
+        lines[at] = segment.encode(header)
+        before = header, lines[at]
+    made["headers/0"] = b"".join(line + b"\n" for line in lines[:until])
+    leaves = [merkle.leaf_digest(digest, line) for line in lines]
+    tree = merkle.subtrees_of(digest, leaves)
+    proof = merkle.inclusion_proof(digest, until - 1, SEGMENTS, tree)
+    made["proof"] = "".join(f"{one.hex()}\n" for one in proof).encode()
+    return made
+
+
+def test_what_is_made_again_without_the_key_has_no_signature(
+    whole: Files, verify: Callable[..., dict[str, Any]]
+) -> None:
+    assert named(verify(resealed(whole, 4))) == {SEGMENTS - 1}
+
+
+def cut_off(engine: Engine, size: int, note: str) -> None:
+    """What an administrator of the database does: the last segments go, an old checkpoint comes."""
+    with engine.begin() as connection:
+        connection.execute(delete(audit_segments).where(audit_segments.c.number >= size))
+        connection.execute(delete(audit_checkpoints))
+        connection.execute(insert(audit_checkpoints).values(size=size, note=note))
+        for level, position in connection.execute(
+            select(audit_nodes.c.level, audit_nodes.c.position)
+        ).all():
+            if (position + 1) << level > size:
+                connection.execute(
+                    delete(audit_nodes).where(
+                        audit_nodes.c.level == level, audit_nodes.c.position == position
+                    )
+                )
+
+
+def test_a_checkpoint_that_was_kept_shows_what_a_key_cannot_hide(
+    tmp_path: Path, verify: Callable[..., dict[str, Any]]
+) -> None:
+    now = [1_790_001_000.0]
+    engine = sealed_log(tmp_path, 9)
+    sealer = SegmentSealer(engine, INTERNATIONAL, SECRET, 1.0, lambda: now[0])
+    early = exported(engine)["checkpoint"].decode()
+    for _ in range(3):
+        now[0] += 1
+        assert sealer.seal() is not None
+    kept = exported(engine)["checkpoint"].decode()
+    cut_off(engine, 9, early)
+    cut = exported(engine)
+    assert verify(cut)["verified"], "by itself, a log that was cut off is whole"
+    assert named(verify(cut, former=kept)) == {9}
+    # Who has the key writes the log on, otherwise than it was.
+    again = SegmentSealer(engine, INTERNATIONAL, SECRET, 1.0, lambda: now[0])
+    for _ in range(5):
+        now[0] += 1
+        assert again.seal() is not None
+    rewritten = exported(engine)
+    engine.dispose()
+    assert verify(rewritten)["verified"] and verify(rewritten, former=early)["verified"]
+    assert named(verify(rewritten, former=kept)) == {11}
+    part = rewritten | {
+        "bundle.json": rewritten["bundle.json"].replace(b'"first": 0', b'"first": 1')
+    }
+    assert named(verify(part, former=kept))
+
+
+def test_a_clock_that_ran_back_or_a_gap_is_named(
+    whole: Files, verify: Callable[..., dict[str, Any]]
+) -> None:
+    assert 5 in named(verify(with_header(whole, 5, until_ms=1)))
+    assert 5 in named(verify(with_header(whole, 5, from_ms=1_790_000_000_001)))
+    assert 5 in named(verify(with_header(whole, 5, first_sequence=0)))
+
+
+def test_a_segment_or_checkpoint_of_another_log_is_refused(
+    whole: Files, tmp_path: Path, verify: Callable[..., dict[str, Any]]
+) -> None:
+    other = sealed_log(tmp_path)
+    files = exported(other)
+    other.dispose()
+    assert named(verify(whole | {"checkpoint": files["checkpoint"]}))
+    assert named(verify(whole, key=files["key"].decode().strip())), "a key is of one log's name"
+    lines = headers(whole)
+    lines[7] = headers(files)[7]
+    mixed = b"".join(line + b"\n" for line in lines)
+    assert 7 in named(verify(whole | {"headers/0": mixed}))
+
+
+def test_a_node_is_no_record(whole: Files, verify: Callable[..., dict[str, Any]]) -> None:
+    leaves = [merkle.leaf_digest(digest, line) for line in lines_of(whole, 4)]
+    node = leaves[0] + leaves[1]
+    assert named(verify(with_records(whole, 4, [node, lines_of(whole, 4)[2]]))) == {4}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        (b'"status":200', b'"status":200.0'),
+        (b'"status":200', b'"status": 200'),
+        (b'"outcome":"ok"', b'"outcome":"\\u006fk"'),
+        (b'"outcome":"ok"', b'"outcome":"ok","outcome":"ok"'),
+        (b'"outcome":"ok"', b'"outcome":"e\xcc\x81"'),
+        (b'"status":200', b'"status":99999999999999999999'),
+    ],
+    ids=["float", "space", "escape", "twice", "NFD", "large"],
+)
+def test_what_could_be_read_in_two_ways_is_refused(
+    whole: Files, verify: Callable[..., dict[str, Any]], change: tuple[bytes, bytes]
+) -> None:
+    lines = [lines_of(whole, 4)[0].replace(*change), *lines_of(whole, 4)[1:]]
+    changed = with_records(whole, 4, lines)
+    root = segment.records_root(digest, lines).hex()  # as if it had been sealed so
+    report = verify(with_header(changed, 4, root=root))
+    assert any("canonical" in p["why"] or "record 0" in p["why"] for p in report["problems"])
+    assert 4 in named(report)
+
+
+def test_another_suite_is_refused_before_anything_is_believed(
+    whole: Files, verify: Callable[..., dict[str, Any]]
+) -> None:
+    assert 4 in named(verify(with_header(whole, 4, suite="gm")))
+
+
+def test_what_would_cost_too_much_is_refused(
+    whole: Files, verify: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bomb = zlib.compress(b"x" * 1_000_000)
+    monkeypatch.setattr(audit_verify, "FILE_BYTES_MAX", 100_000)
+    assert named(verify(whole | {"records/4": bomb})) == {4}
+    long = ("00" * 32 + "\n") * 64
+    assert named(verify(whole | {"proof": long.encode()})) == {SEGMENTS - 1}
+    assert named(verify(with_header(whole, 4, count=65_536))) >= {4}
+
+
+def test_no_file_makes_it_fail_otherwise_than_by_saying_so(whole: Files, tmp_path: Path) -> None:
+    data = Path(packed(tmp_path / "right.tar", whole)).read_bytes()
+    chance = random.Random(5)
+    for _ in range(60):
+        changed = bytearray(data)
+        for _ in range(chance.randrange(1, 5)):
+            changed[chance.randrange(len(data))] = chance.randrange(256)
+        cut = bytes(changed[: chance.choice([len(data), chance.randrange(len(data))])])
+        path = tmp_path / "wrong.tar"
+        path.write_bytes(cut)
+        assert audit_verify.ending_of(audit_verify.report_of(str(path))) in (0, 1, 2)
+
+
+def test_signatures_are_checked_as_another_implementation_does() -> None:
+    chance = random.Random(1)
+    for _ in range(10):
+        private = Ed25519PrivateKey.from_private_bytes(chance.randbytes(32))
+        public, message = private.public_key().public_bytes_raw(), chance.randbytes(50)
+        signature = private.sign(message)
+        assert audit_verify.is_signed(public, message, signature)
+        wrong = bytearray(signature)
+        wrong[chance.randrange(64)] ^= 1
+        assert not audit_verify.is_signed(public, message, bytes(wrong))
+        assert not audit_verify.is_signed(public, message + b"x", signature)
+    # RFC 8032, 7.1, test 2.
+    public = bytes.fromhex("3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c")
+    signature = bytes.fromhex(
+        "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da"
+        "085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00"
+    )
+    assert audit_verify.is_signed(public, b"\x72", signature)
+
+
+def test_a_call_is_proved_as_the_verifier_counts(engine: Engine) -> None:
+    with db.reading(engine) as connection:
+        found = log.find_call(connection, digest, "req_0000000d", 1_790_000_000_000 + 13 * 60_000)
+    assert found is not None and found.segment.number == 4
+    tree = audit_verify.Tree()
+    for line in found.segment.lines():
+        tree.add(merkle.leaf_digest(digest, line))
+    assert tree.root().hex() == segment.decode(found.segment.header).root
