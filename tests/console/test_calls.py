@@ -36,6 +36,14 @@ def test_filters_offer_what_the_calls_of_the_range_have(house: House) -> None:
     assert '<option value="gone-cloud" selected>' in chosen, "what the address says stays chosen"
 
 
+def test_a_long_name_of_a_model_is_cut_in_tables(house: House) -> None:
+    long = "W" * 256
+    house.enter(tenant="alpha", project="p1", model_asked=long)
+    browser = house.browser("alpha", "owner")
+    for path in ("/console/calls", "/console/live"):
+        assert f'class="plain clip block" title="{long}"' in browser.get(path).text, path
+
+
 def test_without_the_names_of_keys_their_ids_are_offered(house: House) -> None:
     key = house.key_of("alpha")
     house.enter(tenant="alpha", project="p1", key_id=key)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.console.visitors import House
 from tokenschain.core.snapshot import Upstream
-from tokenschain.core.upstream_report import StepResult, Trial, UpstreamReport
+from tokenschain.core.upstream_report import MENDS, StepResult, Trial, UpstreamReport
 
 SECRET = "sk-never-shown-again"
 FORM = {"provider": "deepseek", "key": SECRET}
@@ -22,7 +22,13 @@ class Refusing:
         self, upstream: Upstream, trial: Trial | None, stored: Mapping[str, str]
     ) -> UpstreamReport:
         assert list(stored.values()) == [SECRET]
-        wrong = StepResult("call", "failed", "<b>401</b> from the vendor", "store another", 12)
+        wrong = StepResult(
+            "call",
+            "failed",
+            "<b>401</b> from the vendor",
+            MENDS["upstream_rejected_credentials"],
+            12,
+        )
         return UpstreamReport((StepResult("connection", "ok", "reached", "", 3), wrong))
 
 
@@ -60,7 +66,8 @@ def test_where_a_test_fails_nothing_is_left_and_it_says_what_to_do(house: House)
     revisions = house.platform.operator("GET", "/revisions").json()["data"]
     failed = house.browser("*", "owner").post(PATH, FORM | {"name": "fresh", "models": "a, b"})
     assert failed.status_code == 422 and 'role="alert"' in failed.text
-    assert "&lt;b&gt;401&lt;/b&gt;" in failed.text and "store another" in failed.text
+    assert "&lt;b&gt;401&lt;/b&gt;" in failed.text and "type a key that is valid" in failed.text
+    assert "upstream-credentials set" not in failed.text
     assert SECRET not in failed.text and 'value="a, b"' in failed.text
     assert (_there(house, "upstreams"), _there(house, "credentials")) == before
     # No revision has the key, which a rollback would bring back.

@@ -25,6 +25,7 @@ def test_a_new_key_is_shown_once_and_calls_of_the_form_again_make_no_second(hous
     assert reply.status_code == 200 and reply.headers["cache-control"] == "no-store"
     assert "content-encoding" not in reply.headers
     (key,) = set(re.findall(r"tc-[\w-]{20,}", reply.text))
+    assert 'model="a"' in reply.text and 'data-copy-of="#try-key"' in reply.text
     again = browser.post("/console/keys/new", form)
     assert key in again.text, "the same answer"
     listed = browser.get("/console/keys").text

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import re
+from typing import Any
 
 import pytest
 
 from tests.console.visitors import House, Page, inline_code
+from tokenschain.console.admin_api import AdminApi, ApiRefusal
 from tokenschain.console.app import PAGES
 from tokenschain.console.navigation import NAVIGATION
 from tokenschain.console.rendering import TEMPLATES
@@ -108,6 +110,26 @@ def test_a_part_that_fails_leaves_the_others(house: House, monkeypatch: pytest.M
     reply = browser.get("/console")
     assert reply.status_code == 200
     assert "This part could not be read" in reply.text and "Cost by model" in reply.text
+
+
+@pytest.mark.parametrize(
+    "path", ["/console/playground", "/console/start", "/console/routing/models/edit"]
+)
+def test_where_models_cannot_be_read_a_page_says_so(
+    house: House, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    browser, broken = house.browser("*", "owner"), "This part could not be read"
+    assert broken not in browser.get(path).text
+    read = AdminApi.get
+
+    async def fails(self: AdminApi, asked: str, *given: Any) -> Any:
+        if asked == "/served-models":
+            raise ApiRefusal(500, "internal_error", "broken")
+        return await read(self, asked, *given)
+
+    monkeypatch.setattr(AdminApi, "get", fails)
+    found = browser.get(path)
+    assert found.status_code == 200 and broken in found.text and "internal_error" in found.text
 
 
 def test_pages_are_small(house: House) -> None:

@@ -36,6 +36,10 @@ def test_money_has_two_four_or_six_digits(pico: int | None, text: str) -> None:
     assert shown.money(pico) == text
 
 
+def test_what_was_never_charged_costs_zero_of_the_yuan() -> None:
+    assert shown.money(0, "") == shown.exact_money(0, "") == shown.money(0, "CNY") == "¥0"
+
+
 @pytest.mark.parametrize(
     ("pico", "zh", "en"),
     [

@@ -256,6 +256,7 @@ PLAIN = frozenset(
         "low",
         "mail",
         "mailed",
+        "makes",
         "malformed",
         "managed",
         "master",

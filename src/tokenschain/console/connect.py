@@ -9,11 +9,17 @@ from tokenschain.console.admin_api import ApiRefusal, Query, segment
 from tokenschain.console.configuration import AppliedChange
 from tokenschain.console.rendering import Renderer
 from tokenschain.console.visit import Visit, forbidden
+from tokenschain.core.upstream_report import MEND_MODELS, MENDS
 
 TEST_WAIT_S = 20.0
 """The API's own limit of a test is shorter."""
 CUSTOM = "custom"
 FIELDS = ("provider", "name", "base_url", "models")
+MENDED = {
+    MENDS["upstream_rejected_credentials"]: "connect.mend.key",
+    MEND_MODELS: "connect.mend.models",
+}
+"""What to do about it here, in place of a command of the machine."""
 NAMES_TRIED = 9
 MODELS_NAMED = 12
 WRITE = "configuration:write"
@@ -62,6 +68,9 @@ async def connect(visit: Visit, renderer: Renderer) -> Response:
         patient = visit.api.with_wait(TEST_WAIT_S)
         path = f"{_at('/upstreams', name)}/test"
         tested = await patient.send("POST", path, ConnectionTest, body, query=query)
+        for step in tested.steps:
+            if step.remedy in MENDED:
+                step.remedy = visit.text(MENDED[step.remedy])
         if not tested.ok:
             return _page(visit, renderer, given, tested=tested)
         documents = [

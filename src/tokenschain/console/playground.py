@@ -53,7 +53,8 @@ async def show(visit: Visit, renderer: Renderer) -> Response:
     found = parts["models"].data
     names = sorted(one.name for one in (found.data if found else ()) if one.kind == "chat")
     return renderer.page(
-        "playground.html", visit, names=names, asked=visit.query.get("model", ""),
+        "playground.html", visit, names=names, unread=parts["models"].refusal,
+        asked=visit.query.get("model", ""),
         lanes=range(2, LANES + 1), suggestions=range(1, SUGGESTIONS + 1), place=place_of(visit),
     )  # fmt: skip
 

@@ -52,4 +52,5 @@ async def show(visit: Visit, renderer: Renderer) -> Response:
         has_cloud=bool(clouds and clouds.data),
         has_call=bool(calls and calls.data),
         names=names[:MODELS_NAMED],
+        unread=parts["models"].refusal,
     )

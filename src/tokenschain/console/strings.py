@@ -177,6 +177,22 @@ STRINGS: dict[str, tuple[str, str]] = {
         "地址（留空用目录中的，含版本，如 https://host/v1）",
         "Address (empty: the catalog's; with the version, as https://host/v1)",
     ),
+    "connect.mend.key": (
+        "在“该云的 API 密钥”中填写在该云有效的密钥；部分厂商各地域的密钥不同",
+        "type a key that is valid there in `API key of that cloud`; some vendors have keys for "
+        "each region",
+    ),
+    "connect.mend.models": (
+        "在“模型”中填写目录有价格的模型，或留空；其他模型先由平台管理员设置价格",
+        "in `Models` name some that the catalog has a price for, or none; others need `prices`, "
+        "which the platform's administrator sets",
+    ),
+    "connect.models.unpriced": (
+        "目录中没有价格的模型不能在此接入：由平台管理员在上游的 `prices` 中定价"
+        "（设置文件，或 tokenschain apply）。",
+        "A model without a price in the catalog is not connected here: the platform's "
+        "administrator sets it in `prices` of the upstream (settings file, or tokenschain apply).",
+    ),
     "connect.models": (
         "模型（留空为目录中的全部，以空格分隔）",
         "Models (empty: all of the catalog; separated by spaces)",

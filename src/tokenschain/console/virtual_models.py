@@ -214,7 +214,7 @@ async def _form(
         "virtual_model.html", visit, refusal,
         named=named, rules=shown, revision=revision, of_file=of_file, would=would,
         previewed=previewed, reason=_reason(visit), needs=NEEDS,
-        languages=LANGUAGES_ASKED,
+        languages=LANGUAGES_ASKED, unread=models.refusal,
         names=[one.name for one in models.data.data][:200] if models.data else [],
         now="" if now is None
         else msgspec.json.format(msgspec.json.encode(now.spec), indent=2).decode(),

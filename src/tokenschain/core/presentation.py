@@ -20,7 +20,8 @@ SHANGHAI = timezone(timedelta(hours=8), "Asia/Shanghai")
 PICO_DIGITS, MICRO_DIGITS = 12, 6
 UNKNOWN = "—"
 """In place of what is not known; never blank, never zero."""
-_SIGNS = {"CNY": "¥", "USD": "$"}
+_SIGNS = {"CNY": "¥", "USD": "$", "": "¥"}
+"""What was never charged has no currency: its zero is shown as ¥0."""
 _WAN, _YI = 10**4, 10**8
 
 
