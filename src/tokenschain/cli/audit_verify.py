@@ -33,7 +33,7 @@ _HEADER_FIELDS = {
 }  # fmt: skip
 
 
-class Flaw(Exception):
+class NotProved(Exception):
     """What is not proved, and why; `segment` where it is one segment's."""
 
     def __init__(self, why: str, segment: int | None = None) -> None:
@@ -52,13 +52,13 @@ _Point = tuple[int, int, int, int]
 
 def _recover_x(y: int, sign: int) -> int:
     if y >= _P:
-        raise Flaw("a point of the signature is none")
+        raise NotProved("a point of the signature is none")
     square = (y * y - 1) * pow(_D * y * y + 1, _P - 2, _P) % _P
     x = pow(square, (_P + 3) // 8, _P)
     if (x * x - square) % _P:
         x = x * _ROOT_OF_MINUS_1 % _P
     if (x * x - square) % _P or (x == 0 and sign):
-        raise Flaw("a point of the signature is none")
+        raise NotProved("a point of the signature is none")
     return _P - x if x & 1 != sign else x
 
 
@@ -99,7 +99,7 @@ def is_signed(public: bytes, message: bytes, signature: bytes) -> bool:
         return False
     try:
         key, commitment = _point(public), _point(signature[:32])
-    except Flaw:
+    except NotProved:
         return False
     data = hashlib.sha512(signature[:32] + public + message).digest()
     challenge = int.from_bytes(data, "little") % _L
@@ -167,12 +167,12 @@ def _root_from(index: int, size: int, leaf: bytes, proof: list[bytes]) -> bytes 
 
 
 def _no_float(text: str) -> Any:
-    raise Flaw(f"the number {text[:30]}, which is no integer")
+    raise NotProved(f"the number {text[:30]}, which is no integer")
 
 
 def _integer(text: str) -> int:
     if len(text) > 20 or abs(int(text)) > _INTEGER_MAX:
-        raise Flaw("an integer beyond 64 bits")
+        raise NotProved("an integer beyond 64 bits")
     return int(text)
 
 
@@ -184,12 +184,12 @@ def read_canonical(data: bytes) -> dict[str, Any]:
             text, parse_float=_no_float, parse_constant=_no_float, parse_int=_integer
         )
     except (ValueError, RecursionError):
-        raise Flaw("what is no JSON") from None
+        raise NotProved("what is no JSON") from None
     again = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     if not isinstance(value, dict) or again != text:
-        raise Flaw("JSON that is not canonical")
+        raise NotProved("JSON that is not canonical")
     if not unicodedata.is_normalized("NFC", text):
-        raise Flaw("text that is not in NFC")
+        raise NotProved("text that is not in NFC")
     return value
 
 
@@ -221,7 +221,7 @@ class BundleVerifier:
         """The report of a bundle.
 
         Raises:
-            OSError, tarfile.TarError, Flaw: it cannot be read as one.
+            OSError, tarfile.TarError, NotProved: it cannot be read as one.
         """
         with tarfile.open(path, mode="r|") as tar:
             files = self._files(tar)
@@ -240,7 +240,7 @@ class BundleVerifier:
                 elif kind == "records" and number.isdigit():
                     self._read_records(int(number), data)
                 else:
-                    self._wrong(Flaw(f"a file {name[:60]!r} that belongs to no bundle"))
+                    self._wrong(NotProved(f"a file {name[:60]!r} that belongs to no bundle"))
             self._end_of_part()
         self._check_end(about, stated, proof_text)
         self.problems.sort(key=lambda one: (one["segment"] is None, one["segment"] or 0))
@@ -258,7 +258,7 @@ class BundleVerifier:
             "problems": self.problems,
         }
 
-    def _wrong(self, error: Flaw) -> None:
+    def _wrong(self, error: NotProved) -> None:
         if len(self.problems) < PROBLEMS_MAX:
             self.problems.append({"segment": error.segment, "why": str(error)})
 
@@ -266,7 +266,7 @@ class BundleVerifier:
         for one in tar:
             file = tar.extractfile(one) if one.isreg() else None
             if file is None or one.size > FILE_BYTES_MAX:
-                raise Flaw(f"{one.name[:60]!r} is no file, or too large")
+                raise NotProved(f"{one.name[:60]!r} is no file, or too large")
             yield one.name, file.read()
 
     def _about(self, file: tuple[str, bytes]) -> dict[str, Any]:
@@ -275,19 +275,19 @@ class BundleVerifier:
             about = json.loads(data)
             numbers = [about[key] for key in ("first", "until", "size")]
         except (ValueError, KeyError, TypeError):
-            raise Flaw("no bundle of an audit log") from None
+            raise NotProved("no bundle of an audit log") from None
         if name != "bundle.json" or about.get("v") != 1 or not isinstance(about.get("log"), str):
-            raise Flaw("no bundle of version 1")
+            raise NotProved("no bundle of version 1")
         if not all(isinstance(n, int) for n in numbers):
-            raise Flaw("no bundle of an audit log")
+            raise NotProved("no bundle of an audit log")
         if not 0 <= numbers[0] < numbers[1] <= numbers[2] <= _INTEGER_MAX:
-            raise Flaw("a bundle of no segments")
+            raise NotProved("a bundle of no segments")
         return dict(about)
 
     def _signed_by(self, note: str, key: str) -> tuple[str, int, bytes] | None:
         try:
             return signed_checkpoint(note, key)
-        except Flaw as error:
+        except NotProved as error:
             self._wrong(error)
             return None
 
@@ -304,7 +304,7 @@ class BundleVerifier:
                     self._check_first(header, about)
                 else:
                     self._check_next(header, number)
-            except Flaw as error:
+            except NotProved as error:
                 error.segment = number
                 self._wrong(error)
                 header = None
@@ -317,23 +317,23 @@ class BundleVerifier:
             if header and header["count"]:
                 self._expected[number] = header
             elif header and header["root"] != Tree().root().hex():
-                self._wrong(Flaw("a root over no records that is another", number))
+                self._wrong(NotProved("a root over no records that is another", number))
 
     def _header(self, line: bytes, number: int) -> dict[str, Any]:
         if len(line) > HEADER_BYTES_MAX:
-            raise Flaw("a header that is too long")
+            raise NotProved("a header that is too long")
         header = read_canonical(line)
         kinds = {name: type(value) for name, value in header.items()}
         if kinds != _HEADER_FIELDS or header["v"] != 1:
-            raise Flaw("no header of version 1")
+            raise NotProved("no header of version 1")
         if header["suite"] != SUITE:
-            raise Flaw(f"another suite than {SUITE}")
+            raise NotProved(f"another suite than {SUITE}")
         if not 0 <= header["count"] <= RECORDS_MAX:
-            raise Flaw("more records than a segment may have")
+            raise NotProved("more records than a segment may have")
         if header["number"] != number:
-            raise Flaw(f"number {header['number']} stands in the place of {number}")
+            raise NotProved(f"number {header['number']} stands in the place of {number}")
         if header["until_ms"] < header["from_ms"]:
-            raise Flaw("it ends before it begins: the clock ran back")
+            raise NotProved("it ends before it begins: the clock ran back")
         if header["until_ms"] - header["from_ms"] > 60_000 and len(self.pauses) < PROBLEMS_MAX:
             self.pauses.append(
                 {
@@ -346,31 +346,31 @@ class BundleVerifier:
 
     def _check_first(self, header: dict[str, Any], about: dict[str, Any]) -> None:
         if header["log"] != about["log"]:
-            raise Flaw("a segment of another log")
+            raise NotProved("a segment of another log")
         if about["first"] == 0 and (header["previous"] or header["first_sequence"]):
-            raise Flaw("the first segment of a log has something before it")
+            raise NotProved("the first segment of a log has something before it")
 
     def _check_next(self, header: dict[str, Any], number: int) -> None:
         if self._before is None:
             return  # the one before was wrong, and has been named
         before, line = self._before
         if header["log"] != before["log"]:
-            raise Flaw("a segment of another log")
+            raise NotProved("a segment of another log")
         if header["previous"] != _leaf(line).hex():
-            raise Flaw(f"it does not follow segment {number - 1} as that stands here")
+            raise NotProved(f"it does not follow segment {number - 1} as that stands here")
         if header["first_sequence"] != before["first_sequence"] + before["count"]:
-            raise Flaw("its records do not go on where those before it ended")
+            raise NotProved("its records do not go on where those before it ended")
         if header["from_ms"] != before["until_ms"]:
-            raise Flaw("it does not begin when the one before it ended")
+            raise NotProved("it does not begin when the one before it ended")
 
     def _read_records(self, number: int, data: bytes) -> None:
         header = self._expected.pop(number, None)
         if header is None:
-            self._wrong(Flaw("records that no header tells of, or that stand twice", number))
+            self._wrong(NotProved("records that no header tells of, or that stand twice", number))
             return
         try:
             count = self._count_records(header, data)
-        except Flaw as error:
+        except NotProved as error:
             error.segment = number
             self._wrong(error)
         else:
@@ -381,19 +381,19 @@ class BundleVerifier:
         try:
             lines = inflate.decompress(data, FILE_BYTES_MAX).split(b"\n")
         except zlib.error:
-            raise Flaw("records that cannot be decompressed") from None
+            raise NotProved("records that cannot be decompressed") from None
         if not inflate.eof or inflate.unused_data:
-            raise Flaw("records that are too long, or go on after their end")
+            raise NotProved("records that are too long, or go on after their end")
         if len(lines) != header["count"]:
-            raise Flaw(f"{len(lines)} records, and the header says {header['count']}")
+            raise NotProved(f"{len(lines)} records, and the header says {header['count']}")
         tree, gateways = Tree(), dict.fromkeys(header["gateways"], 0)
         for position, line in enumerate(lines):
             if len(line) > RECORD_BYTES_MAX:
-                raise Flaw(f"record {position} is too long")
+                raise NotProved(f"record {position} is too long")
             try:
                 record = read_canonical(line)
-            except Flaw as error:
-                raise Flaw(f"record {position} is {error}") from None
+            except NotProved as error:
+                raise NotProved(f"record {position} is {error}") from None
             if record.get("kind") == "call":
                 name = record.get("gateway", "")
                 gateways[name if name in gateways else ""] = (
@@ -401,14 +401,14 @@ class BundleVerifier:
                 )
             tree.add(_leaf(line))
         if tree.root().hex() != header["root"]:
-            raise Flaw("records that are not those that were sealed")
+            raise NotProved("records that are not those that were sealed")
         if gateways != header["gateways"]:
-            raise Flaw("other numbers of calls of the gateways than the header says")
+            raise NotProved("other numbers of calls of the gateways than the header says")
         return len(lines)
 
     def _end_of_part(self) -> None:
         for number in sorted(self._expected):
-            self._wrong(Flaw("its records are missing", number))
+            self._wrong(NotProved("its records are missing", number))
         self._expected.clear()
 
     def _check_end(
@@ -417,28 +417,30 @@ class BundleVerifier:
         last = about["until"] - 1
         if self.segments != about["until"] - about["first"]:
             missing = about["first"] + self.segments
-            self._wrong(Flaw("it is missing, or more stand here than the bundle says", missing))
+            self._wrong(
+                NotProved("it is missing, or more stand here than the bundle says", missing)
+            )
             return
         if stated is None:
             return
         origin, size, root = stated
         if origin != about["log"] or size != about["size"]:
-            self._wrong(Flaw("the checkpoint is of another log, or of another size"))
+            self._wrong(NotProved("the checkpoint is of another log, or of another size"))
         elif self._before is not None:
             self._check_proof(last, size, root, proof_text)
         if about["first"] == 0 and about["until"] == size and self._tree.root() != root:
-            self._wrong(Flaw("the root of all segments is not that of the checkpoint", last))
+            self._wrong(NotProved("the root of all segments is not that of the checkpoint", last))
         self._check_beginning(about)
 
     def _check_proof(self, last: int, size: int, root: bytes, proof_text: str) -> None:
         lines = proof_text.split()
         if len(lines) > PROOF_MAX or any(not re.fullmatch("[0-9a-f]{64}", one) for one in lines):
-            self._wrong(Flaw("no proof of inclusion", last))
+            self._wrong(NotProved("no proof of inclusion", last))
             return
         assert self._before is not None
         proof = [bytes.fromhex(one) for one in lines]
         if _root_from(last, size, _leaf(self._before[1]), proof) != root:
-            self._wrong(Flaw("it is not in the tree of the checkpoint", last))
+            self._wrong(NotProved("it is not in the tree of the checkpoint", last))
 
     def _check_beginning(self, about: dict[str, Any]) -> None:
         """Whether the log still begins as a checkpoint that was kept says."""
@@ -447,19 +449,19 @@ class BundleVerifier:
             return
         origin, size, root = former
         if origin != about["log"]:
-            self._wrong(Flaw("the checkpoint that was kept is of another log"))
+            self._wrong(NotProved("the checkpoint that was kept is of another log"))
         elif size > about["size"]:
-            self._wrong(Flaw("the log was longer when the checkpoint was kept", about["size"]))
+            self._wrong(NotProved("the log was longer when the checkpoint was kept", about["size"]))
         elif about["first"] or size > about["until"]:
-            self._wrong(Flaw("to compare with the checkpoint, export from the beginning"))
+            self._wrong(NotProved("to compare with the checkpoint, export from the beginning"))
         elif size and self._former_root != root:
-            self._wrong(Flaw("it was rewritten after the checkpoint was kept", size - 1))
+            self._wrong(NotProved("it was rewritten after the checkpoint was kept", size - 1))
 
 
 def _next(files: Iterator[tuple[str, bytes]], name: str) -> bytes:
     found, data = next(files, ("", b""))
     if found != name or len(data) > HEADER_BYTES_MAX:
-        raise Flaw(f"the bundle has no {name}")
+        raise NotProved(f"the bundle has no {name}")
     return data
 
 
@@ -470,11 +472,11 @@ def signed_checkpoint(note: str, key: str) -> tuple[str, int, bytes]:
     raw = _base64(encoded)
     expected = hashlib.sha256(name.encode() + b"\n" + raw).hexdigest()[:8]
     if len(raw) != 33 or raw[0] != 1 or key_id != expected:
-        raise Flaw("the key is none of the form NAME+KEY_ID+KEY")
+        raise NotProved("the key is none of the form NAME+KEY_ID+KEY")
     body, gap, lines = note.rpartition("\n\n")
     body += "\n"
     if not gap or not lines.endswith("\n"):
-        raise Flaw("the checkpoint is no signed note")
+        raise NotProved("the checkpoint is no signed note")
     signatures = []
     for line in lines.split("\n")[:16]:
         words = line.split(" ")
@@ -483,12 +485,12 @@ def signed_checkpoint(note: str, key: str) -> tuple[str, int, bytes]:
             if data[:4].hex() == key_id:
                 signatures.append(data[4:])
     if not signatures:
-        raise Flaw("the checkpoint is not signed with this key")
+        raise NotProved("the checkpoint is not signed with this key")
     if not all(is_signed(raw[1:], body.encode(), one) for one in signatures):
-        raise Flaw("the signature of the checkpoint is wrong")
+        raise NotProved("the signature of the checkpoint is wrong")
     parts = body.split("\n")
     if len(parts) < 4 or not re.fullmatch("0|[1-9][0-9]{0,18}", parts[1]):
-        raise Flaw("the checkpoint has no size")
+        raise NotProved("the checkpoint has no size")
     return parts[0], int(parts[1]), _base64(parts[2])
 
 
@@ -496,14 +498,21 @@ def _base64(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise Flaw("what is no base64") from None
+        raise NotProved("what is no base64") from None
 
 
 def report_of(path: str, key: str | None = None, former: str | None = None) -> dict[str, Any]:
     """The report of a bundle; also of a file that is none."""
     try:
         return BundleVerifier(key, former).verify(path)
-    except (OSError, tarfile.TarError, Flaw, UnicodeDecodeError, StopIteration, EOFError) as error:
+    except (
+        OSError,
+        tarfile.TarError,
+        NotProved,
+        UnicodeDecodeError,
+        StopIteration,
+        EOFError,
+    ) as error:
         said = str(error) or type(error).__name__
         return {"verified": False, "unreadable": said, "problems": [{"segment": None, "why": said}]}
 
