@@ -77,6 +77,8 @@ FIELDS: dict[str, str] = {
     "password": "Password.",
     "permissions": "What may be done, as keys:read, usage:* or *; several.",
     "prepaid": "Calls end when the wallet is empty.",
+    "purpose": "What the key is for: chat, or to warm the cache.",
+    "second_factor_required": "Whether its people must have a second factor.",
     "priority": "Order in which calls get a free slot.",
     "project": "Project.",
     "range_s": "How far back, as 1h; up to 24h.",
