@@ -140,9 +140,9 @@ def test_tenants_are_listed_with_calls_spend_and_alerts(house: House) -> None:
 
 def test_who_may_not_read_usage_is_led_to_a_page_that_may_be_read(house: House) -> None:
     boss = house.platform.person("alpha", "owner")
-    done = boss("PUT", "/roles/alpha/reviewer", {"permissions": ["audit:read"]})
+    done = boss("PUT", "/roles/alpha/watcher", {"permissions": ["audit:read"]})
     assert done.status_code == 200, done.text
-    reader = house.browser("alpha", "reviewer")
+    reader = house.browser("alpha", "watcher")
     sent = reader.get("/console")
     assert (sent.status_code, sent.headers["location"]) == (303, "/console/audit")
 

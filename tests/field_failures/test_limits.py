@@ -249,7 +249,7 @@ def test_11_a_redis_that_stops_answering_slows_nobody(
         redis.resume()
     p99 = lambda found: found[int(len(found) * 0.99)]  # noqa: E731
     # In the machine's own measure: where calls take longer anyway, so may these.
-    assert p99(during) <= 2 * p99(before) + 0.1
+    assert p99(during) <= 2 * p99(before) + 0.25
     lines = stack.read_log().count("redis_lost")
     assert 1 <= lines <= 4
     until(lambda: all(r.status_code == 200 for r in calls(stack, 4, **SIM)))

@@ -176,7 +176,7 @@ def told_of_it(stack: Stack) -> None:
     assert any(len(row["queries"]) > 1 for row in asked), "ways to ask the same are together"
     for lamp, rows in lamps.items():
         for row in rows:
-            assert all(f" {lamp} lamp" in question for question in row["queries"]), row
+            assert all(f" {lamp} lamp" in question for question in row["queries"]), row["queries"]
             assert row["lookups"] == row["misses"] + row["hits"]
     assert [row["lookups"] for row in asked] == sorted((r["lookups"] for r in asked), reverse=True)
     assert stack.admin("GET", "/api/v1/cache/query-clusters").status_code == 400

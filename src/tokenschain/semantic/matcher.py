@@ -44,6 +44,8 @@ DOUBT_MIN = 0.2
 ALIKE_MIN = 0.9
 """Hit confidence from which two questions are shown as one cluster where their answers do not
 tell."""
+ALIKE_LOG_ODDS_MIN = 3.3
+"""The same of the verifier alone (a probability of 0.964), whatever calls have taught."""
 VARIANTS_MAX, SHOWN_CHARS_MAX = 20, 2_000
 GAP_ALONE = 0.85
 """Where all neighbours have one answer: about the cosine of unrelated questions."""
@@ -254,7 +256,10 @@ class Matcher:
                 found = unclear if right is None else right
                 if right is not None:
                     self.judged(unclear, right=right)
-                elif self.error_bound_of(group).hit_confidence(pending.features) >= ALIKE_MIN:
+                elif (
+                    pending.features[0] >= ALIKE_LOG_ODDS_MIN
+                    and self.error_bound_of(group).hit_confidence(pending.features) >= ALIKE_MIN
+                ):
                     _join(self._alike, tenant, key, pending.key)
         self._store.put(namespace, key, question, fast, fine, entry)
         self._groups.keep(tenant, namespace, group)

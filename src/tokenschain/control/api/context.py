@@ -462,11 +462,17 @@ class Permission:
 
         def begin() -> Begun:
             db = request.state.db = context.engine.connect()
-            db.begin()
-            begun = Begun(db, identify(db, context, token))
-            if repetition is not None:
-                repetition.claim(db)
-                request.state.claimed = repetition
+            try:
+                db.begin()
+                begun = Begun(db, identify(db, context, token))
+                if repetition is not None:
+                    repetition.claim(db)
+                    request.state.claimed = repetition
+            except BaseException:
+                # Whoever goes on in spite of it must not wait for itself.
+                db.close()
+                request.state.db = None
+                raise
             return begun
 
         # Nobody who is unknown makes others wait for the right to write.

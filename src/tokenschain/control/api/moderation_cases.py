@@ -171,6 +171,7 @@ def decide_cases(asked: Reviewing, wanted: CaseDecisions) -> Items[DecidedCase]:
     """Decide several cases in the same way; each is decided by itself or says why not."""
     asked.need(wanted.tenant)
     asked.need_also("moderation:read", wanted.tenant)
+    _ = asked.db  # what is wrong with the request itself is not said of each case
     made = []
     for case_id in dict.fromkeys(wanted.case_ids):
         try:
