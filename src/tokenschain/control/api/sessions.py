@@ -37,6 +37,7 @@ from tokenschain.control.identity import (
 )
 from tokenschain.control.identity import users as users_module
 from tokenschain.control.identity.ownership import StepUp
+from tokenschain.core import mail_address
 from tokenschain.core.errors import ApiError
 from tokenschain.infra.database.engine import reading
 from tokenschain.infra.security import passwords
@@ -47,7 +48,7 @@ Email = Annotated[
 ]
 MailAddress = Annotated[
     str,
-    Field(max_length=users_module.EMAIL_CHARACTERS_MAX, pattern=users_module.MAIL_ADDRESS_PATTERN),
+    Field(max_length=users_module.EMAIL_CHARACTERS_MAX, pattern=mail_address.PATTERN),
 ]
 Password = Annotated[str, Field(min_length=1, max_length=users_module.PASSWORD_CHARACTERS_MAX)]
 SESSIONS_PATH = "/api/v1/sessions"

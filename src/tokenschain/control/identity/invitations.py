@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Select, delete, func, or_, sel
 
 from tokenschain.control import mails
 from tokenschain.control.identity import tokens
+from tokenschain.core import mail_address
 from tokenschain.core.errors import ApiError
 from tokenschain.infra.database.tables import audit_events, users
 from tokenschain.infra.database.tables import tokens as tokens_table
@@ -140,10 +141,9 @@ def check_rate(connection: Connection, row: Mapping[str, Any], now_s: float) -> 
 
 
 def _same_mailbox(email: str) -> ColumnElement[bool]:
-    local, _, domain = email.rpartition("@")
-    base = local.partition("+")[0]
+    name, domain = mail_address.mailbox_of(email)
     return or_(
-        users.c.email == f"{base}@{domain}",
-        users.c.email.startswith(f"{base}+", autoescape=True)
+        users.c.email == f"{name}@{domain}",
+        users.c.email.startswith(f"{name}+", autoescape=True)
         & users.c.email.endswith(f"@{domain}", autoescape=True),
     )

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 
 from tokenschain.control.identity import users
+from tokenschain.core import mail_address
 from tokenschain.core.errors import ApiError
 from tokenschain.infra.config.sign_in import SignUpSettings
 from tokenschain.infra.database.engine import upsert
@@ -121,8 +122,7 @@ def take(connection: Connection, row: Row) -> bool:
 def has_credit_due(connection: Connection, suite: Suite, email: str, now_s: int) -> bool:
     """Whether free credit is due to an address: once for a mailbox, whatever becomes of the
     account. What stands behind a `+` is the same mailbox."""
-    local, _, domain = email.lower().rpartition("@")
-    mailbox = f"{local.partition('+')[0]}@{domain}"
+    mailbox = str(mail_address.mailbox_of(email))
     noted = connection.execute(
         upsert(connection.engine, credited_mailboxes)
         .values(mailbox_hash=suite.hex_digest(mailbox.encode()), at_s=now_s)

@@ -25,8 +25,6 @@ from tokenschain.infra.security.suite import Place, Sealable, Sealer, Suite, Uns
 PASSWORD_CHARACTERS_MIN = 12
 PASSWORD_CHARACTERS_MAX = 200
 EMAIL_CHARACTERS_MAX = 200
-MAIL_ADDRESS_PATTERN = r"^[A-Za-z0-9.!#$%&'*+/=?^_{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$"
-"""Of an address that mail is sent to: written one way only, and never several addresses."""
 
 Row = dict[str, Any]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Sequence
 from ipaddress import ip_address, ip_network
@@ -12,7 +11,8 @@ import msgspec
 from sqlalchemy import Connection, insert, select
 
 from tokenschain.control.identity import shares
-from tokenschain.control.identity.users import EMAIL_CHARACTERS_MAX, MAIL_ADDRESS_PATTERN
+from tokenschain.control.identity.users import EMAIL_CHARACTERS_MAX
+from tokenschain.core import mail_address
 from tokenschain.core.errors import ApiError
 from tokenschain.infra.database import paging
 from tokenschain.infra.database.paging import Page, Rows
@@ -30,8 +30,7 @@ def check_address(kind: str, address: str, allowed: Sequence[str]) -> None:
         ApiError: `invalid_value`.
     """
     if kind == "email":
-        fits = len(address) <= EMAIL_CHARACTERS_MAX and not address.startswith("-")
-        if not fits or re.match(MAIL_ADDRESS_PATTERN, address) is None or address[-1] == "\n":
+        if len(address) > EMAIL_CHARACTERS_MAX or not mail_address.is_one(address):
             raise ApiError("invalid_value", "This is no e-mail address.", param="address")
         return
     try:
