@@ -49,13 +49,19 @@ class WarmingEstimate(NamedTuple):
 async def ask(visit: Visit, renderer: Renderer) -> Response:
     """The form for questions; those that were frequent are read in only when asked for, since that
     is written down."""
-    if not (visit.reader.may(WRITE) and visit.reader.may(CALL)):
-        raise forbidden(WRITE if visit.reader.may(CALL) else CALL)
+    _insist(visit)
     given = dict.fromkeys(FIELDS, "") | {"answer_tokens": str(ANSWER_TOKENS)}
     given["model"] = visit.query.get("model", "")
     if visit.query.get("frequent") and visit.reader.may(INSPECT):
         given["questions"] = await _frequent(visit)
     return await _form(visit, renderer, given)
+
+
+def _insist(visit: Visit) -> None:
+    """Turn away who may not call models, or not write to the cache."""
+    for action in (CALL, WRITE):
+        if not visit.reader.may(action):
+            raise forbidden(action)
 
 
 async def _frequent(visit: Visit) -> str:
@@ -69,8 +75,7 @@ async def _frequent(visit: Visit) -> str:
 
 async def estimate(visit: Visit, renderer: Renderer) -> Response:
     """Say what the questions would cost; the page then offers to send them."""
-    if not (visit.reader.may(WRITE) and visit.reader.may(CALL)):
-        raise forbidden(WRITE if visit.reader.may(CALL) else CALL)
+    _insist(visit)
     given = {name: visit.form.get(name, "").strip() for name in FIELDS}
     lines = [line.strip() for line in given["questions"].splitlines() if line.strip()]
     if not lines:
