@@ -18,6 +18,9 @@ from tests.upstreams import UpstreamSimulator
 from tests.waiting import until
 from tokenschain.core.formats.formats import API_FORMATS
 
+TRIES = 3
+"""Other programs of the machine slow calls, too: the best of so many is judged."""
+
 SIM = {"max_tokens": 3, "x_sim": {"tokens": 3, "pause_s": 0}}
 CHAT = {"model": "sim-chat", "messages": [{"role": "user", "content": "hi"}]}
 
@@ -238,20 +241,30 @@ def test_11_a_redis_that_stops_answering_slows_nobody(
             found.append(time.monotonic() - began)
         return sorted(found)
 
-    before = times(3)
-    redis.pause()
-    try:
-        during = times(6)
-        wrong = calls(stack, 20, model="other-chat", **SIM)
-        assert {reply.status_code for reply in wrong} <= {200, 503}
-        assert wrong[-1].json().get("error", {}).get("code") == "quota_unknown"
-    finally:
-        redis.resume()
     p99 = lambda found: found[int(len(found) * 0.99)]  # noqa: E731
-    # In the machine's own measure: where calls take longer anyway, so may these.
-    assert p99(during) <= 2 * p99(before) + 0.25
-    lines = stack.read_log().count("redis_lost")
-    assert 1 <= lines <= 4
+
+    def slows() -> bool:
+        """Whether it does; in the machine's own measure: where calls take longer anyway, so may
+        these."""
+        before = times(3)
+        redis.pause()
+        try:
+            during = times(6)
+            wrong = calls(stack, 20, model="other-chat", **SIM)
+            assert {reply.status_code for reply in wrong} <= {200, 503}
+            assert wrong[-1].json().get("error", {}).get("code") == "quota_unknown"
+        finally:
+            redis.resume()
+        return p99(during) > 2 * p99(before) + 0.1
+
+    for left in reversed(range(TRIES)):
+        seen = len(stack.read_log())
+        slow = slows()
+        assert 1 <= stack.read_log()[seen:].count("redis_lost") <= 4
+        until(lambda seen=seen: "redis_back" in stack.read_log()[seen:])  # type: ignore[misc]
+        if not slow:
+            break
+        assert left, "the best of the tries is slow, too"
     until(lambda: all(r.status_code == 200 for r in calls(stack, 4, **SIM)))
     until(lambda: "redis_back" in stack.read_log())
 
