@@ -38,7 +38,7 @@ def enter(
     fields: dict[str, Any] = {
         "started_ms": int(time.time() * 1e3), "project": "p1", "key_id": "key_1",
         "api": "chat/completions", "model": "m", "moderation": "blocked",
-        "detail": "values/other:high:seed:1", "review": True, "sealed": sealed,
+        "detail": "values/other:high:seed:1", "sealed": sealed,
     }  # fmt: skip
     made = CaseRecord(event_id=call, tenant=tenant, **fields | more)
     assert book.enter([case_record.encode(made)]) == []

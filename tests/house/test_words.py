@@ -39,7 +39,6 @@ PLAIN = frozenset(
         "answered",
         "answers",
         "anthropic",
-        "appealed",
         "applied",
         "apply",
         "array",

@@ -32,7 +32,6 @@ FIELDS: dict[str, str] = {
     "alerts": "Percent of a budget to alert at; several.",
     "amount": "As `1000.00`.",
     "apis": "Allow only these APIs, as chat/completions; several.",
-    "appealed": "Only those that their callers appealed against.",
     "body": "More of the request's body, as JSON or YAML; @FILE from a file.",
     "cached_input": "Price of cached input tokens, per 1,000,000.",
     "case_ids": "Ids of cases; several.",

@@ -63,10 +63,6 @@ SEALED = (
         moderation_cases, moderation_cases.c.sealed, moderation_cases.c.id,
         moderation_cases.c.tenant, Sealable.MODERATION_CASE,
     ),
-    SealedColumn(
-        moderation_cases, moderation_cases.c.appeal_sealed, moderation_cases.c.id,
-        moderation_cases.c.tenant, Sealable.MODERATION_APPEAL,
-    ),
 )  # fmt: skip
 """Every sealed column there is; a test compares it with the tables."""
 

@@ -153,7 +153,7 @@ def test_a_case_comes_once_however_often_it_is_shipped_and_bad_ones_stop_no_call
     house: Platform,
 ) -> None:
     case = CaseRecord("req_once", 1, "alpha", "p", "k", "chat/completions", "m", "review",
-                      "values/other:low:x", review=True, sealed=b"sealed by a lost key")  # fmt: skip
+                      "values/other:low:x", sealed=b"sealed by a lost key")  # fmt: skip
     calls = [call_record.encode(record(900 + at)) for at in range(3)]
     shipped = [case_record.encode(case), calls[0], b"\x9c\xa4case", *calls[1:]]
     assert [enter_batch(house.app.state.internal, shipped) for _ in range(2)] == [3, 0]

@@ -7,7 +7,7 @@ from tokenschain.core import call_record
 from tokenschain.core.moderation import case_record
 from tokenschain.core.moderation.case_record import CaseRecord, kept_text
 
-CASE = CaseRecord("req_1", 1, "t", "p", "k", "messages", "m", "blocked", "a/b:high:x", review=True)
+CASE = CaseRecord("req_1", 1, "t", "p", "k", "messages", "m", "blocked", "a/b:high:x")
 
 
 def test_a_case_is_told_from_a_call() -> None:

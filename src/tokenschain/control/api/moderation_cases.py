@@ -57,8 +57,6 @@ class ModerationCase(AnswerBody):
     """Categories, levels and rules."""
     category: str
     """Of the first finding."""
-    end_user: str
-    """Keyed hash of the end user's id, where the policy counts end users."""
     created_at_s: int
     due_at_s: int
     overdue: bool
@@ -74,7 +72,6 @@ class ModerationCase(AnswerBody):
     reason: str | None
     decided_by: str | None
     decided_at_s: int | None
-    appealed_at_s: int | None
     has_texts: bool
     """Whether the policy had what was found kept."""
 
@@ -139,12 +136,11 @@ def list_cases(
     state: CaseState | None = None,
     category: Annotated[str, Query(max_length=64, pattern=r"^([a-z]+/([a-z_]+|\*))?$")] = "",
     overdue: bool = False,
-    appealed: bool = False,
     mine: bool = False,
 ) -> ListAnswer[ModerationCase]:
     """List cases of the review queue, what is due first first; never their texts."""
     whose = asked.tenant(tenant)
-    wanted = CaseFilter(state, category, overdue, appealed, asked.actor.id if mine else "")
+    wanted = CaseFilter(state, category, overdue, asked.actor.id if mine else "")
     found = review_queue.page(asked.db, page, whose, wanted, int(time.time()))
     return listed(ListAnswer[ModerationCase], found, asked.visible(found.rows))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -40,7 +40,6 @@ class CaseFilter(NamedTuple):
     state: CaseState | None = None
     category: str = ""
     overdue: bool = False
-    appealed: bool = False
     claimed_by: str = ""
 
 
@@ -55,8 +54,6 @@ class CaseBook:
         """
         self._engine, self._shared, self._sealer = engine, shared, sealer
         self._policies: Mapping[str, ModerationPolicy] = {}
-        self.entered: list[Callable[[Connection, Sequence[CaseRecord]], None]] = []
-        """Told of cases that are new, in the same transaction."""
 
     def follow(self, snapshot: Snapshot) -> None:
         """Take up a new configuration."""
@@ -88,16 +85,12 @@ class CaseBook:
 
     def _enter_all(self, connection: Connection, records: Sequence[CaseRecord]) -> None:
         rows = {one.event_id: self._row(one) for one in records}
-        made = connection.execute(
-            database.upsert(self._engine, cases)
-            .on_conflict_do_nothing(index_elements=["event_id"])
-            .returning(cases.c.event_id),
+        connection.execute(
+            database.upsert(self._engine, cases).on_conflict_do_nothing(
+                index_elements=["event_id"]
+            ),
             [rows[name] for name in sorted(rows)],
         )
-        new = set(made.scalars())
-        fresh = [one for one in records if one.event_id in new]
-        for tell in self.entered:
-            tell(connection, fresh)
 
     def _row(self, one: CaseRecord) -> dict[str, Any]:
         policies = [p for _, p in policies_for(self._policies, one.tenant, one.project)]
@@ -107,9 +100,8 @@ class CaseBook:
             "id": name, "event_id": one.event_id, "tenant": one.tenant, "project": one.project,
             "key_id": one.key_id, "api": one.api, "model": one.model,
             "started_ms": one.started_ms, "moderation": one.moderation, "detail": one.detail,
-            "category": one.detail.partition(":")[0][:64], "end_user": one.end_user,
+            "category": one.detail.partition(":")[0][:64], "state": "open",
             "created_at_s": now_s, "due_at_s": now_s + hours * HOUR_S,
-            "state": "open" if one.review else "decided",
             "second_review": any(policy.second_review for policy in policies),
             "sealed": self._resealed(one, name),
         }  # fmt: skip
@@ -131,7 +123,7 @@ def place_of(tenant: str, case_id: str) -> Place:
 
 # --- the queue -------------------------------------------------------------------------------
 
-_SHOWN = [column for column in cases.c if column.name not in ("sealed", "appeal_sealed")]
+_SHOWN = [column for column in cases.c if column.name != "sealed"]
 
 
 def page(
@@ -158,8 +150,6 @@ def _conditions(wanted: CaseFilter, now_s: int) -> list[ColumnElement[bool]]:
         )
     if wanted.overdue:
         found += [table.state != "decided", table.due_at_s < now_s]
-    if wanted.appealed:
-        found.append(table.appealed_at_s.is_not(None))
     if wanted.claimed_by:
         found += [table.claimed_by == wanted.claimed_by, table.claimed_until_s > now_s]
     return found

@@ -1,7 +1,7 @@
 """Case record: what the journal keeps of a call that people are to look at, beside its call record.
 
-Only calls that a policy marked for review or blocked have one, and those of end users whom a policy
-counts; it goes the way of call records, into the review queue instead of the ledger.
+Only calls that a policy marked for review or blocked have one; it goes the way of call records,
+into the review queue instead of the ledger.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ TEXT_BYTES_MAX = 3_000
 TEXTS_BYTES_MAX = 9_000
 """Of all of them: sealed, they fit into one record of the journal."""
 SPANS_MAX = 20
-END_USER_CHARACTERS = 32
 
 
 class KeptText(msgspec.Struct, array_like=True, frozen=True):
@@ -45,10 +44,6 @@ class CaseRecord(msgspec.Struct, array_like=True, tag="case", frozen=True):
     """See `CallRecord.moderation`."""
     detail: str
     """See `CallRecord.moderation_detail`."""
-    review: bool
-    """Whether people are to look at it; else it only counts for its end user."""
-    end_user: str = ""
-    """Keyed hash of the id that the caller gave; empty where none is counted."""
     sealed: bytes = b""
     """`KeptText`s, sealed for its call; empty where the policies keep none."""
 

@@ -392,8 +392,7 @@ class CallScreening:
 
     def case(self, call: Call) -> CaseRecord | None:
         """What people are to see of the call; None where they are to see nothing."""
-        review = not _FOR_REVIEW.isdisjoint(self._actions)
-        if not review:
+        if _FOR_REVIEW.isdisjoint(self._actions):
             return None
         caller, request = self._caller, call.request
         sealed = b""
@@ -402,7 +401,7 @@ class CallScreening:
         return CaseRecord(
             request.id, request.started_ms, caller.tenant, caller.project, caller.key_id,
             request.api_format.name, fitting(call.parsed.model, MODEL_CHARACTERS_MAX),
-            call.moderation, call.moderation_detail, review, "", sealed,
+            call.moderation, call.moderation_detail, sealed,
         )  # fmt: skip
 
     def note(self, call: Call) -> None:

@@ -614,15 +614,13 @@ moderation_cases = Table(
     Column("moderation", String(16), nullable=False),
     Column("detail", String(CHARACTERS_MAX["moderation_detail"]), nullable=False),
     Column("category", String(64), nullable=False),  # of the first finding
-    Column("end_user", String(64), nullable=False),  # keyed hash
     Column("state", String(16), nullable=False),
     Column("second_review", Boolean, nullable=False),
     *(Column(n, BigInteger, nullable=False) for n in ("started_ms", "created_at_s", "due_at_s")),
-    *(Column(n, BigInteger) for n in ("claimed_until_s", "decided_at_s", "appealed_at_s")),
+    *(Column(n, BigInteger) for n in ("claimed_until_s", "decided_at_s")),
     *(Column(n, String(64)) for n in ("claimed_by", "first_by", "decided_by")),
     *(Column(n, String(16)) for n in ("first_decision", "decision")),
     *(Column(n, String(500)) for n in ("first_reason", "reason")),
-    Column("appeal_sealed", LargeBinary),  # what the caller says, sealed
     Column("sealed", LargeBinary, nullable=False),  # texts; empty: none were kept
     UniqueConstraint("event_id"),
     Index("moderation_cases_by_due", "state", "due_at_s", "id"),

@@ -99,7 +99,6 @@ class Sealable(StrEnum):
     MAIL = "mail"
     MODERATION_TEXTS = "moderation_texts"
     MODERATION_CASE = "moderation_case"
-    MODERATION_APPEAL = "moderation_appeal"
 
 
 class Place(NamedTuple):
