@@ -40,8 +40,9 @@ SOLD = {
 }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """One for each file, so that no file sees what another left, in whatever order they run."""
     folder: Path = tmp_path_factory.mktemp("console")
     with platform(folder) as made:
         now_ms = int(time.time() * 1e3) - 60_000

@@ -67,15 +67,13 @@ def test_a_silenced_alert_is_listed_as_such_and_not_counted_at_night(
     row = {"id": f"held-{language}", "tenant": "alpha", "at_s": int(time.time()), "detail": "{}",
            "kind": "records_rejected", "next_try_s": 1, "sent_at_s": 1, "targets_left": "[]",
            "silenced_by": "sil_1"}  # fmt: skip
-    said = {"zh": "未能入账", "en": "could not be entered"}[language]
-    before = house.browser("*", "owner", language).get("/console/night").text.count(said)
     with house.platform.engine.begin() as connection:
         connection.execute(alerts.insert().values(**row))
     text = house.browser("alpha", "owner", language).get("/console/alerts").text
     shown = text.partition(f'id="held-{language}"')[2].partition("</tr>")[0]
     assert {"zh": "已静默", "en": "Silenced"}[language] in shown
     night = house.browser("*", "owner", language).get("/console/night").text
-    assert night.count(said) == before
+    assert {"zh": "未能入账", "en": "could not be entered"}[language] not in night
 
 
 def test_a_silence_of_an_upstream_is_the_platforms_of_every_kind() -> None:
