@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 MODEL_CACHE := $(HOME)/.cache/tokenschain
 .DEFAULT_GOAL := help
-.PHONY: help run cluster test proofs check check-speed check-verifier pictures bench bench-compiled bench-stores bench-console bench-peers chaos docs matrix fuzz clean
+.PHONY: help run cluster test proofs check check-speed check-verifier pictures bench bench-compiled bench-stores bench-console bench-sale bench-peers chaos docs matrix fuzz clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -120,6 +120,9 @@ bench-stores: $(VENV)/dev  ## Measure the ledger on PostgreSQL and SQLite, with 
 
 bench-console: $(VENV)/dev  ## Measure the ledger's ingest beside 50 open pages of the console
 	$(BIN)/python -m bench.console
+
+bench-sale: $(VENV)/dev  ## Simulate the day of a sale with ten times the calls: what it costs
+	$(BIN)/python -m bench.flash_sale
 
 chaos: $(VENV)/dev  ## Ten minutes of load on a cluster while parts are killed and stores hang
 	$(BIN)/python -m bench.chaos

@@ -113,6 +113,11 @@ class Engine:
         self.busy_s = 0.0
         self.tokens = 0
 
+    @property
+    def calls(self) -> int:
+        """In its batch and in front of it."""
+        return len(self._running) + len(self._prefilled) + len(self._waiting)
+
     def fault(self, now: float) -> str:
         """What is wrong now; empty when nothing is."""
         for fault in self.faults:

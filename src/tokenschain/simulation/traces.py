@@ -8,9 +8,13 @@ hash_ids of 512- or 16-token blocks; FAST 2025), and segments of a gateway's jou
 from __future__ import annotations
 
 import csv
+import math
 import random
+from bisect import bisect
 from collections.abc import Iterable
 from datetime import datetime
+from functools import cache
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,6 +42,10 @@ class Arrival(NamedTuple):
     block_tokens: int = 512
     priority: str = "interactive"
     tenant: str = "a"
+    question: int = 0
+    """What is asked, where others ask it, too; 0: something of its own."""
+    wording: int = 0
+    """In which words."""
 
 
 class _Line(msgspec.Struct):
@@ -210,6 +218,75 @@ def flash_sale(
         return at - (end - start) + squeezed
 
     return [arrival._replace(at_s=moved(arrival.at_s)) for arrival in trace]
+
+
+SALE_FACTOR = 10.0
+SALE_BEGINS, SALE_FULL, SALE_ENDS = 1.0, 1.2, 3.2
+"""Of a day of `sale_day`, in shares of the time before it: traffic begins to grow, is ten times as
+high, and is as before again."""
+_USUAL, _SALE = range(1, 2_001), range(2_001, 2_301)
+_WORDINGS = 8
+
+
+def sale_day(
+    trace: list[Arrival], seed: int, usual_share: float = 0.4, sale_share: float = 0.8
+) -> list[Arrival]:
+    """The trace's calls as on the day of a sale: a quiet time at the trace's mean rate, a steep
+    climb to ten times as many calls, a plateau twice as long as the quiet time, and quiet again.
+
+    In quiet times `usual_share` of the calls ask what others ask, too, in the sale `sale_share`:
+    few questions, about delivery, coupons and returns, by Zipf's law, each in several wordings.
+    Both shares are assumptions; there is no public trace of such a day.
+    """
+    rng = random.Random(seed)  # noqa: S311  # nosec B311  # to be repeated
+    climb = (SALE_FULL - SALE_BEGINS) * (1 + SALE_FACTOR) / 2
+    plateau = (SALE_ENDS - SALE_FULL) * SALE_FACTOR
+    parts = 2 + climb + plateau
+    quiet_s = trace[-1].at_s / parts
+
+    def moved(share: float) -> float:
+        """When as many calls have come, in shares of the quiet time."""
+        come = share * parts
+        if come < 1:
+            return come
+        if come < 1 + climb:
+            slope = (SALE_FACTOR - 1) / (SALE_FULL - SALE_BEGINS)
+            return SALE_BEGINS + (math.sqrt(1 + 2 * slope * (come - 1)) - 1) / slope
+        if come < 1 + climb + plateau:
+            return SALE_FULL + (come - 1 - climb) / SALE_FACTOR
+        return SALE_ENDS + come - 1 - climb - plateau
+
+    found = []
+    for arrival in trace:
+        at = moved(arrival.at_s / trace[-1].at_s)
+        in_sale = SALE_BEGINS <= at < SALE_ENDS
+        asked = arrival._replace(at_s=at * quiet_s)
+        if rng.random() < (sale_share if in_sale else usual_share):
+            asked = _asking(asked, rng, _SALE if in_sale else _USUAL)
+        found.append(asked)
+    return found
+
+
+def usual_questions(calls: int, seed: int) -> list[Arrival]:
+    """What was asked before a `sale_day`, as far as others ask it, too."""
+    rng = random.Random(-seed)  # noqa: S311  # nosec B311  # to be repeated
+    return [_asking(Arrival(0.0, 1, 1), rng, _USUAL) for _ in range(calls)]
+
+
+def _asking(arrival: Arrival, rng: random.Random, questions: range) -> Arrival:
+    question = questions[_drawn(rng, len(questions))]
+    return arrival._replace(question=question, wording=1 + _drawn(rng, _WORDINGS))
+
+
+def _drawn(rng: random.Random, count: int) -> int:
+    """By Zipf's law."""
+    weights = _zipf(count)
+    return bisect(weights, rng.random() * weights[-1])
+
+
+@cache
+def _zipf(count: int) -> list[float]:
+    return list(accumulate(1 / rank for rank in range(1, count + 1)))
 
 
 def gamma_gaps(trace: list[Arrival], cv: float, seed: int) -> list[Arrival]:

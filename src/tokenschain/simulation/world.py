@@ -40,6 +40,7 @@ from tokenschain.gateway.dispatch.dispatcher import Dispatch
 from tokenschain.gateway.dispatch.health_sharing import TELL_S
 from tokenschain.gateway.dispatch.router import Router
 from tokenschain.gateway.pipeline import Steps, serve
+from tokenschain.simulation.answer_cache import SimulatedAnswers, SimulatedCache
 from tokenschain.simulation.clock import VirtualLoop, run
 from tokenschain.simulation.engines import (
     A100,
@@ -50,6 +51,7 @@ from tokenschain.simulation.engines import (
     Outage,
     calls_per_s,
 )
+from tokenschain.simulation.fleet import Fleet, Scaler
 from tokenschain.simulation.policies import ALL_SEEING, BASELINES, AllSeeing, Baseline
 from tokenschain.simulation.traces import Arrival
 
@@ -80,6 +82,7 @@ class SimulatedCall(NamedTuple):
     outcome: str
     """`ok`, `partial` or an error's code."""
     cost_yuan: float
+    """Of tokens; own engines are paid by the hour."""
     upstream: str
     attempts: int
 
@@ -96,6 +99,12 @@ class Setup(NamedTuple):
     slo_s: float = SLO_S
     shares_load: bool = True
     """Whether gateways tell each other their load, as they do where there is a Redis."""
+    recall: float | None = None
+    """Of the response cache, for other wordings of a question; None: no cache."""
+    asked_before: Sequence[Arrival] = ()
+    """What the cache knows from the beginning."""
+    fleet: Fleet | None = None
+    """Own engines beside the machines."""
 
 
 def capacity(machines: Sequence[Machine], trace: Sequence[Arrival]) -> float:
@@ -129,15 +138,29 @@ def simulate(setup: Setup, each: Callable[[int], None] = lambda _: None) -> list
     Args:
         each: told how many calls are over, for a progress bar.
     """
+    return simulate_world(setup, each).seen
+
+
+def simulate_world(setup: Setup, each: Callable[[int], None] = lambda _: None) -> World:
+    """Run one setup and give all that became of it."""
     loop = VirtualLoop()
     asyncio.set_event_loop(loop)
     try:
-        return run(_World(setup, loop, each).run(), loop)
+        world = World(setup, loop, each)
+        run(world.run(), loop)
+        return world
     finally:
         asyncio.set_event_loop(None)
 
 
-class _World:
+class World:
+    """Replicas of the gateway, and what they call.
+
+    Attributes:
+        seen: the calls that are over.
+        scaler: of the own engines, if there are any.
+    """
+
     def __init__(self, setup: Setup, loop: VirtualLoop, each: Callable[[int], None]) -> None:
         self._setup = setup
         self._loop = loop
@@ -148,10 +171,26 @@ class _World:
             self.engines[fault.machine].faults.append(fault)
         self.seen: list[SimulatedCall] = []
         self._loads: list[SharedLoad] = []
+        self._served: list[Served] = []
+        self._revision = 0
+        self.answers = None if setup.recall is None else SimulatedAnswers(setup.recall, setup.seed)
+        if self.answers is not None:
+            for arrival in setup.asked_before:
+                self.answers.add(arrival)
+        self._machines = list(setup.machines)
+        self.scaler: Scaler | None = None
+        if setup.fleet is not None:
+            own = [setup.fleet.machine(number) for number in range(setup.fleet.nodes_max)]
+            self.engines |= {machine.name: Engine(machine) for machine in own}
+            self.scaler = Scaler(setup.fleet, [self.engines[m.name] for m in own], self._configure)
+            self._machines += own[: setup.fleet.nodes]
         self._gateways = [self._gateway() for _ in range(setup.replicas)]
 
-    async def run(self) -> list[SimulatedCall]:
-        telling = asyncio.ensure_future(self._tell_loads()) if self._setup.shares_load else None
+    async def run(self) -> None:
+        """Let all calls of the trace come, and end."""
+        beside = [asyncio.ensure_future(self._tell_loads())] if self._setup.shares_load else []
+        if self.scaler is not None:
+            beside.append(asyncio.ensure_future(self.scaler.run()))
         async with asyncio.TaskGroup() as tasks:
             for number, arrival in enumerate(self._setup.trace):
                 wait_s = arrival.at_s - self._loop.now
@@ -159,9 +198,16 @@ class _World:
                     await asyncio.sleep(wait_s)
                 steps = self._gateways[number % len(self._gateways)]
                 tasks.create_task(self._call(number, arrival, steps))
-        if telling is not None:
-            telling.cancel()
-        return self.seen
+        for task in beside:
+            task.cancel()
+
+    def _configure(self, nodes: int) -> None:
+        """The fleet has so many nodes: a new revision of the configuration for all gateways."""
+        fleet = self._setup.fleet
+        assert fleet is not None
+        self._machines = [*self._setup.machines, *(fleet.machine(n) for n in range(nodes))]
+        for served in self._served:
+            served.replace(self._snapshot())
 
     async def _tell_loads(self) -> None:
         """As `gateway.dispatch.health_sharing` does, by way of Redis."""
@@ -179,7 +225,8 @@ class _World:
 
     def _gateway(self) -> Steps:
         setup = self._setup
-        given = (Served(self._snapshot()), self._clock, self._clock, self._random.random)
+        self._served.append(Served(self._snapshot()))
+        given = (self._served[-1], self._clock, self._clock, self._random.random)
         pick = BASELINES.get(setup.policy)
         router = Router(*given) if pick is None else Baseline(pick, *given)
         if setup.policy == ALL_SEEING:
@@ -189,7 +236,8 @@ class _World:
         dispatch = Dispatch(router, upstreams, self._clock, self._random.random, silent)
         upstreams.baseline = router if isinstance(router, Baseline) else None
         null = _Null()
-        return Steps(null, null, null, router, NoQuota(), NoModeration(), NoCache(), dispatch)
+        cache = NoCache() if self.answers is None else SimulatedCache(self.answers)
+        return Steps(null, null, null, router, NoQuota(), NoModeration(), cache, dispatch)
 
     def _clock(self) -> float:
         return self._loop.now
@@ -206,7 +254,7 @@ class _World:
 
     def _snapshot(self) -> Snapshot:
         upstreams, offers = {}, []
-        for machine in self._setup.machines:
+        for machine in self._machines:
             upstreams[machine.name] = Upstream(
                 machine.name,
                 "simulated",
@@ -225,7 +273,8 @@ class _World:
         policy = self._setup.policy if of_ours else "balanced"
         rules = Routing(policy=policy, first_token_slo_s=self._setup.slo_s, region="cn-shanghai")
         models = {MODEL: ModelRoute(MODEL, "chat", tuple(offers))}
-        return Snapshot("1", upstreams, models, rules)
+        self._revision += 1
+        return Snapshot(str(self._revision), upstreams, models, rules)
 
     async def _call(self, number: int, arrival: Arrival, steps: Steps) -> None:
         writer = _Writer(self._loop)
@@ -241,6 +290,10 @@ class _World:
         error = call.error
         outcome = "ok" if error is None else "partial" if call.partial else error.code
         first = None if writer.began_at is None else writer.began_at - began
+        if self.answers is not None and call.attempts and outcome == "ok":
+            self.answers.add(arrival)
+        if self.answers is not None and writer.leads:
+            self.answers.close(arrival)
         cost = sum(_cost(self.engines[a.candidate.upstream.id].machine, a) for a in call.attempts)
         served = call.attempts[-1].candidate.upstream.id if call.attempts else ""
         self.seen.append(
@@ -297,6 +350,7 @@ class _Writer:
         self.bytes_out = 0
         self.takes_raw = True
         self.ends_long = False
+        self.leads = False
 
     def begin_stream(self, call: Call) -> None:
         if self.began_at is None:
@@ -323,7 +377,7 @@ class _Writer:
 class _Upstreams:
     """The port to the clouds, modeled."""
 
-    def __init__(self, world: _World) -> None:
+    def __init__(self, world: World) -> None:
         self._world = world
         self.baseline: Baseline | None = None
 
@@ -361,6 +415,8 @@ class _Upstreams:
             attempt.outcome = error.code
             raise
         attempt.first_token_at = loop.time()
+        if self._world.answers is not None:
+            self._world.answers.begin(arrival)
         if self.baseline is not None:
             endpoint = self.baseline.endpoint_of(candidate)
             self.baseline.observe(endpoint, attempt.first_token_at - attempt.started_at)
