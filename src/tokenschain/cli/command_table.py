@@ -159,6 +159,8 @@ COMMANDS: tuple[Command, ...] = (
     Command("moderation freeze", "POST /moderation-freezes", "id"),
     Command("moderation freezes", "GET /moderation-freezes",
             "created_at_s tenant model reason created_by lifted_at_s id"),
+    Command("moderation statistics", "GET /moderation/statistics",
+            "day tenant action category engine language model calls findings upheld released"),
     Command("moderation lift", "POST /moderation-freezes/{freeze_id}/lift", "id lifted_at_s"),
     Command("cache feedback", "POST /cache/feedback", arguments="request_id"),
     Command("me show", "GET /me"),

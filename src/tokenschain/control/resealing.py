@@ -11,12 +11,12 @@ from tokenschain.control import revisions
 from tokenschain.core.log_events import Reporter
 from tokenschain.infra.config import Settings
 from tokenschain.infra.database import engine as db
+from tokenschain.infra.database.moderation_tables import moderation_cases
 from tokenschain.infra.database.tables import (
     alert_targets,
     credential_values,
     idempotency,
     mails,
-    moderation_cases,
     stored_responses,
     users,
 )

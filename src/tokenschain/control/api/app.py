@@ -26,6 +26,7 @@ from tokenschain.control.api import (
     metrics,
     moderation_cases,
     moderation_freezes,
+    moderation_statistics,
     open_doors,
     organization,
     playground,
@@ -53,7 +54,7 @@ ADMIN_SUBJECTS = (
     organization, keys, playground, limits, usage, insight, diagnostics, rejected_records, billing,
     alerts, cache, configuration, upstream_tests, sessions, users, invitations, search,
     sign_ups, single_sign_on, moderation_cases,
-    moderation_freezes,
+    moderation_freezes, moderation_statistics,
 )  # fmt: skip
 
 

@@ -74,6 +74,12 @@ class ModerationCase(AnswerBody):
     decided_at_s: int | None
     has_texts: bool
     """Whether the policy had what was found kept."""
+    language: str
+    """Of the kept texts: `zh`, `en` or `other`, by their script; empty: not known."""
+    appeal_of: str
+    """The call that its caller appeals about, whose verdict is what is judged; empty: no appeal."""
+    reply: str
+    """What who appealed is told beside the decision."""
 
 
 class CaseText(AnswerBody):

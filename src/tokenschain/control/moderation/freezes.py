@@ -11,8 +11,8 @@ from tokenschain.control import revisions
 from tokenschain.core.errors import ApiError
 from tokenschain.core.snapshot.freeze import Freeze
 from tokenschain.infra.database import paging
+from tokenschain.infra.database.moderation_tables import moderation_freezes as freezes
 from tokenschain.infra.database.paging import Page, Rows
-from tokenschain.infra.database.tables import moderation_freezes as freezes
 from tokenschain.infra.security import secrets
 
 IN_FORCE_MAX = 500

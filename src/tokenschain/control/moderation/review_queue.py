@@ -12,12 +12,13 @@ from sqlalchemy import ColumnElement, Connection, Engine, delete, func, or_, sel
 from tokenschain.core.errors import ApiError
 from tokenschain.core.moderation import case_record
 from tokenschain.core.moderation.case_record import CaseRecord, KeptText
+from tokenschain.core.moderation.language import Language, language_of
 from tokenschain.core.snapshot import Snapshot
 from tokenschain.core.snapshot.moderation_policy import ModerationPolicy, policies_for
 from tokenschain.infra.database import engine as database
 from tokenschain.infra.database import paging
+from tokenschain.infra.database.moderation_tables import moderation_cases as cases
 from tokenschain.infra.database.paging import Page, Rows
-from tokenschain.infra.database.tables import moderation_cases as cases
 from tokenschain.infra.security import case_texts, secrets
 from tokenschain.infra.security.suite import Place, Sealable, Sealer, Unsealable
 
@@ -96,6 +97,7 @@ class CaseBook:
         policies = [p for _, p in policies_for(self._policies, one.tenant, one.project)]
         hours = min((policy.review_hours for policy in policies), default=24)
         now_s, name = int(time.time()), secrets.new_id("case")
+        sealed, language = self._resealed(one, name)
         return {
             "id": name, "event_id": one.event_id, "tenant": one.tenant, "project": one.project,
             "key_id": one.key_id, "api": one.api, "model": one.model,
@@ -103,17 +105,22 @@ class CaseBook:
             "category": one.detail.partition(":")[0][:64], "state": "open",
             "created_at_s": now_s, "due_at_s": now_s + hours * HOUR_S,
             "second_review": any(policy.second_review for policy in policies),
-            "sealed": self._resealed(one, name),
+            "sealed": sealed, "language": language or "",
         }  # fmt: skip
 
-    def _resealed(self, one: CaseRecord, name: str) -> bytes:
+    def _resealed(self, one: CaseRecord, name: str) -> tuple[bytes, Language | None]:
+        """A case's texts sealed for the database, and their language."""
         if not one.sealed:
-            return b""
+            return b"", None
         try:
             texts = self._shared.unseal(case_texts.place_of(one.tenant, one.event_id), one.sealed)
         except Unsealable:  # with a secret that is no longer shared: the case is there without them
-            return b""
-        return self._sealer.seal(place_of(one.tenant, name), texts)
+            return b"", None
+        try:
+            said = "\n".join(kept.text for kept in case_record.decode_texts(texts))
+        except msgspec.DecodeError:  # of a gateway whose format is newer
+            said = ""
+        return self._sealer.seal(place_of(one.tenant, name), texts), language_of(said)
 
 
 def place_of(tenant: str, case_id: str) -> Place:

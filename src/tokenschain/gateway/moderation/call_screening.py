@@ -27,6 +27,7 @@ from tokenschain.core.formats.screened_texts import (
 from tokenschain.core.formats.token_estimate import text_tokens
 from tokenschain.core.moderation import case_record
 from tokenschain.core.moderation.case_record import CaseRecord, KeptText, kept_text
+from tokenschain.core.moderation.detail import ENGINE_MARK, SHADOW
 from tokenschain.core.moderation.personal_data import Replacements
 from tokenschain.core.moderation.stream import Judge, OutputRules, screen_whole
 from tokenschain.core.moderation.verdict import (
@@ -50,7 +51,6 @@ _OUTCOMES = {
     Action.PASS: "passed", Action.REVIEW: "review", Action.MASK: "masked",
     Action.REPLACE: "replaced", Action.BLOCK: "blocked",
 }  # fmt: skip
-SHADOW = "shadow:"
 Seal = Callable[[str, str, bytes], bytes]
 """Seals what is kept of a tenant's call: (tenant, call, texts) -> sealed."""
 _FOR_REVIEW = frozenset((Action.REVIEW, Action.BLOCK))
@@ -347,15 +347,17 @@ class CallScreening:
                 self._note(Action.REVIEW, f"{category}:disputed:{verdict.engine}")
             self._keep_of_engine(direction, texts, verdict, judge)
             for one in verdict.findings:
-                self._judged(one, judge(one), shadow=False)
+                self._judged(one, judge(one), shadow=False, engine=verdict.engine)
                 if judge(one) is Action.BLOCK:
                     return False
         return True
 
     # --- the record --------------------------------------------------------------------------
 
-    def _judged(self, one: RiskFinding, action: Action, *, shadow: bool) -> None:
+    def _judged(self, one: RiskFinding, action: Action, *, shadow: bool, engine: str = "") -> None:
         name = f"{one.category}:{one.level.name.lower()}:{one.label}"
+        if engine:
+            name += ENGINE_MARK + engine
         if shadow:
             self._shadow_action = max(self._shadow_action, action)
             self._counts[SHADOW + name] += 1

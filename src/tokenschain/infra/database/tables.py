@@ -33,9 +33,10 @@ from tokenschain.core.call_record import (
     MODEL_CHARACTERS_MAX,
 )
 from tokenschain.core.tags import TAG_CHARACTERS_MAX
-from tokenschain.infra.database import audit_tables
+from tokenschain.infra.database import moderation_tables
 
-metadata = audit_tables.metadata
+metadata = moderation_tables.metadata
+"""Of those tables, too, and of the audit log's."""
 
 
 def _text(
@@ -603,41 +604,6 @@ alerts = Table(
     Column("silenced_by", String(64)),  # the silence that kept it from being sent
     Index("alerts_by_tenant", "tenant", "at_s"),
     Index("alerts_unsent", "sent_at_s", "next_try_s"),
-)
-
-moderation_cases = Table(
-    "moderation_cases",
-    metadata,
-    Column("id", String(64), primary_key=True),
-    *map(_text, ("event_id", "tenant", "project", "key_id", "api")),
-    Column("model", String(MODEL_CHARACTERS_MAX), nullable=False),
-    Column("moderation", String(16), nullable=False),
-    Column("detail", String(CHARACTERS_MAX["moderation_detail"]), nullable=False),
-    Column("category", String(64), nullable=False),  # of the first finding
-    Column("state", String(16), nullable=False),
-    Column("second_review", Boolean, nullable=False),
-    *(Column(n, BigInteger, nullable=False) for n in ("started_ms", "created_at_s", "due_at_s")),
-    *(Column(n, BigInteger) for n in ("claimed_until_s", "decided_at_s")),
-    *(Column(n, String(64)) for n in ("claimed_by", "first_by", "decided_by")),
-    *(Column(n, String(16)) for n in ("first_decision", "decision")),
-    *(Column(n, String(500)) for n in ("first_reason", "reason")),
-    Column("sealed", LargeBinary, nullable=False),  # texts; empty: none were kept
-    UniqueConstraint("event_id"),
-    Index("moderation_cases_by_due", "state", "due_at_s", "id"),
-    Index("moderation_cases_by_tenant", "tenant", "state", "due_at_s", "id"),
-)
-
-moderation_freezes = Table(
-    "moderation_freezes",
-    metadata,
-    Column("id", String(64), primary_key=True),
-    Column("tenant", String(64), nullable=False),  # empty: all
-    Column("model", String(MODEL_CHARACTERS_MAX), nullable=False),  # empty: all
-    Column("reason", String(500), nullable=False),
-    Column("created_by", String(64), nullable=False),
-    Column("created_at_s", BigInteger, nullable=False),
-    Column("lifted_by", String(64)),
-    Column("lifted_at_s", BigInteger),  # null: in force
 )
 
 alert_silences = Table(
