@@ -55,7 +55,7 @@ cluster: $(VENV)/dev $(MODEL_CACHE)/models/smollm2-135m-instruct.gguf  ## Start 
 	@TEST_MODEL_CACHE=$(MODEL_CACHE) exec $(BIN)/python -m tests.cluster
 
 proofs: $(VENV)/dev  ## Try 10,000 conversations, 100,000 records, 50,000 calls of intruders and more
-	PROOFS=full $(BIN)/python -m pytest tests/translation tests/security tests/control/configuration tests/core/moderation --timeout 1800
+	PROOFS=full $(BIN)/python -m pytest tests/translation tests/security tests/control/configuration tests/core/moderation tests/flows/test_moderation_doors.py --timeout 1800
 
 check: $(VENV)/dev  ## Lint, types, layers, unsafe calls
 	$(BIN)/ruff check .

@@ -57,8 +57,11 @@ class UpstreamSimulator:
         self._listener.close()
 
     @staticmethod
-    def says(request: dict[str, Any], sim: dict[str, Any]) -> list[str]:
-        """The answer, in the pieces it is streamed in; a test may put another in its place."""
+    def says(request: dict[str, Any], sim: dict[str, Any]) -> list[Any]:
+        """The answer, in the pieces it is streamed in; a test may put another in its place.
+
+        A piece is a text, or a delta of another kind; None: the connection breaks off there.
+        """
         return [f"word{i} " for i in range(sim.get("tokens", 4))]
 
     def reset(self) -> None:
@@ -186,7 +189,7 @@ class UpstreamSimulator:
         connection: socket.socket,
         request: dict[str, Any],
         sim: dict[str, Any],
-        pieces: list[str],
+        pieces: list[Any],
     ) -> bool:
         ends = sim.get("ends", "\n")
         self._send(
@@ -218,13 +221,13 @@ class UpstreamSimulator:
             event({"error": {"message": "secret inside", "code": "overloaded"}})
             return True
         for index, piece in enumerate(pieces):
-            if sim.get("cut_after") == index + 1:
+            if piece is None or sim.get("cut_after") == index + 1:
                 return False
             more = {}
             if usage_mode == "cumulative":
                 more["usage"] = self._usage({}, request, index + 1)
             self._count(sim, 1)
-            event(chunk({"content": piece}, None, **more))
+            event(chunk(piece if isinstance(piece, dict) else {"content": piece}, None, **more))
             if index == 0:
                 self._silence(connection, sim)
             time.sleep(sim.get("pause_s", 0))

@@ -49,6 +49,12 @@ def pieces_of(text: str, pick: random.Random) -> list[str]:
     return found
 
 
+def evaded(word: str, pick: random.Random) -> str:
+    """A word as somebody writes it who does not want it found."""
+    written = "".join(one + pick.choice(_BETWEEN) for one in word[:-1]) + word[-1]
+    return written.translate(_TRADITIONAL) if pick.random() < 0.3 else written
+
+
 def filling(pick: random.Random) -> str:
     size = pick.randint(0, 60)
     return "".join(pick.choice(_FILLING) for _ in range(size))
@@ -59,9 +65,7 @@ def test_no_character_of_a_blocked_word_leaves_and_none_is_missed() -> None:
     rules = OutputRules(RULES, judge)
     for _ in range(STREAMS):
         chosen = pick.choice(BLOCKED)
-        written = "".join(one + pick.choice(_BETWEEN) for one in chosen[:-1]) + chosen[-1]
-        if pick.random() < 0.3:
-            written = written.translate(_TRADITIONAL)
+        written = evaded(chosen, pick)
         before = filling(pick)
         pieces = pieces_of(before + written + filling(pick), pick)
         left, screener = sent(rules, pieces)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -43,14 +44,18 @@ PARTS: Mapping[str, PartDecision] = {
             "mcp_tool_use", "mcp_tool_result", "code_execution_tool_result", "compaction",
             "message", "reasoning", "function", "custom", "function_call", "function_call_output",
             "custom_tool_call", "custom_tool_call_output", "additional_tools", "namespace",
-            "mid_conv_system", "program_output", "web_fetch_tool_result",
+            "mid_conv_system", "program_output", "web_fetch_tool_result", "reference",
+            "local_shell_call", "local_shell_call_output", "shell_call", "shell_call_output",
+            "apply_patch_call", "apply_patch_call_output", "exec_output", "shell_output",
+            "computer_call_output", "mcp_approval_response",
         ),
         PartDecision.SCREENED,
     ),
     **dict.fromkeys(
         (
             "image", "image_url", "input_image", "audio", "audio_url", "input_audio", "video",
-            "video_url", "input_video", "file", "input_file", "document", "container_upload",
+            "video_url", "input_video", "file", "input_file", "document", "document_url",
+            "file_url", "container_upload",
         ),
         PartDecision.MEDIA,
     ),
@@ -78,8 +83,14 @@ _OPAQUE_KEYS = frozenset(
 )  # fmt: skip
 """Within messages: words of the protocol, ids, and what is sealed."""
 _MEDIA_KEYS = frozenset(
-    ("url", "data", "file_data", "file_url", "image_url", "audio_url", "video_url")
-)
+    (
+        "url", "data", "file_data", "file_url", "image_url", "audio_url", "video_url",
+        "document_url", "image", "audio", "video",
+    )
+)  # fmt: skip
+"""Where strings are addresses or data."""
+_ELSEWHERE = "file_id"
+"""Media that only their vendor has."""
 _FREE = frozenset(
     ("arguments", "input", "parameters", "input_schema", "schema", "content", "output")
 )
@@ -91,6 +102,12 @@ _TEXT_TYPES = (
     "application/csv",
     "application/yaml",
 )
+_PROBE_CHARACTERS = 4_096
+"""Of base64: whether it is a text shows in its beginning. A multiple of four."""
+_URL_SAFE = str.maketrans("-_", "+/", " \t\r\n")
+_TOKENS = frozenset(("prompt", "input"))
+TOKENS = "tokens"
+"""A text as numbers, which only its model can read: it counts as what is no text."""
 _JSON_KEYS = frozenset(("arguments",))
 _JOINED = "text"
 """Pieces under this key, one after the other, are one text to a model."""
@@ -100,7 +117,7 @@ class MediaPart(NamedTuple):
     """What a request holds that is no text."""
 
     url: str
-    """A web address or a data URL."""
+    """A web address or a data URL; `file_id:NAME` or `TOKENS`, which no engine can look at."""
     is_picture: bool
 
 
@@ -183,6 +200,9 @@ def _walk(
         return
     if isinstance(value, str):
         yield from _of_string(holder, at, key, value, free, media)
+    elif isinstance(value, int):
+        if key in _TOKENS and not free and (not media or media[-1].url != TOKENS):
+            media.append(MediaPart(TOKENS, False))
     elif isinstance(value, list):
         for number in range(len(value)):
             yield from _walk(value, number, key, free, media, depth + 1)
@@ -207,6 +227,9 @@ def _of_string(
 ) -> Iterator[_Leaf]:
     if not value:
         return
+    if not free and key in _MEDIA_KEYS:
+        yield from _of_media(holder, at, key, value, "", "", media)
+        return
     if key in _JSON_KEYS and value[:1] in "{[":
         try:
             inner = [_decode(value)]
@@ -230,34 +253,91 @@ def _of_source(value: dict[str, Any], key: str, media: list[MediaPart]) -> Itera
         if of_type == "text" and name == "data":
             yield _Leaf(name, data, _putter(value, name))
             continue
-        text = _text_in(data, str(kind) if of_type == "base64" else "")
-        if text is not None:
-            head = data.partition(",")[0] + "," if data.startswith("data:") else ""
-            yield _Leaf("file", text, _file_putter(value, name, head))
-        else:
-            if kind and not data.startswith(("data:", "http")):
-                data = f"data:{kind};base64,{data}"
-            picture = "image" in key or "image" in of_type or data.startswith("data:image/")
-            media.append(MediaPart(data, picture or str(kind).startswith("image/")))
-            if data.startswith(("http:", "https:")):
-                yield _Leaf("address", data, _putter(value, name))
+        what = f"{key} {of_type} {name}"
+        yield from _of_media(value, name, what, data, str(kind), of_type, media)
+    if isinstance(value.get(_ELSEWHERE), str):
+        media.append(MediaPart(f"{_ELSEWHERE}:{value[_ELSEWHERE]}", False))
 
 
-def _text_in(data: str, media_type: str) -> str | None:
-    """The text of a data URL, or of base64 data of a type of text; None where it is none."""
-    if data.startswith("data:"):
+def _of_media(
+    holder: Any, at: Any, what: str, data: str, kind: str, of_type: str, media: list[MediaPart]
+) -> Iterator[_Leaf]:
+    """An address, or data: as a text where it is one, else as media.
+
+    Args:
+        what: the words around it, which say whether it is a picture.
+        kind: its media type, where one stands beside it.
+    """
+    if data.startswith(("http:", "https:")):
+        media.append(MediaPart(data, _is_picture(what, data, kind)))
+        yield _Leaf("address", data, _putter(holder, at))
+        return
+    found = _text_in(data, kind if of_type == "base64" else "")
+    if found is not None:
+        head = data.partition(",")[0] + "," if data.startswith("data:") and "," in data else ""
+        yield _Leaf("file", found.text, _file_putter(holder, at, head))
+        if found.declared:
+            return
+    if kind and not data.startswith("data:"):
+        data = f"data:{kind};base64,{data}"
+    media.append(MediaPart(data, _is_picture(what, data, kind)))
+
+
+def _is_picture(what: str, data: str, kind: str) -> bool:
+    return "image" in what or data.startswith("data:image/") or kind.startswith("image/")
+
+
+class _FileText(NamedTuple):
+    text: str
+    declared: bool
+    """Whether it is said to be a text; else it is one all the same, and may be more than that."""
+
+
+def _text_in(data: str, media_type: str) -> _FileText | None:
+    """The text of a data URL, or of base64 data; None where it is none."""
+    body = data
+    if data.startswith("data:") and "," in data:
         head, _, body = data.partition(",")
         media_type = head[len("data:") :]
         if not media_type.endswith(";base64"):
-            return body if media_type.startswith(_TEXT_TYPES) or not media_type else None
-    else:
-        body = data
-    if not media_type.startswith(_TEXT_TYPES):
+            return _FileText(body, not media_type or media_type.startswith(_TEXT_TYPES))
+    declared = media_type.startswith(_TEXT_TYPES)
+    begin = body[:_PROBE_CHARACTERS].translate(_URL_SAFE)
+    is_cut = len(body) > _PROBE_CHARACTERS
+    probe = _decoded(begin[: len(begin) // 4 * 4] if is_cut else begin)
+    if probe is None:
+        # What is no base64 is read as it stands: some clients write a text where data belongs.
+        return _FileText(body, declared)
+    if not declared and not _reads_as_text(probe, cut=is_cut):
         return None
+    whole = _decoded(body.translate(_URL_SAFE))
+    if whole is None:
+        return None
+    for encoding in _ENCODINGS if declared else _ENCODINGS[:1]:
+        try:
+            return _FileText(whole.decode(encoding), declared)
+        except UnicodeDecodeError:
+            continue
+    return _FileText(whole.decode("utf-8", "replace"), declared) if declared else None
+
+
+_ENCODINGS = ("utf-8", "gb18030", "utf-16")
+
+
+def _decoded(body: str) -> bytes | None:
+    body = body.rstrip("=")
     try:
-        return base64.b64decode(body).decode()
+        return base64.b64decode(body + "=" * (-len(body) % 4), validate=True)
     except (binascii.Error, ValueError):
         return None
+
+
+def _reads_as_text(data: bytes, *, cut: bool) -> bool:
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(data, final=not cut)
+    except UnicodeDecodeError:
+        return False
+    return not any(one < " " and one not in "\t\n\r\f" for one in text)
 
 
 def _putter(holder: Any, at: Any) -> Callable[[str], None]:
@@ -284,7 +364,7 @@ def _json_putter(leaf: _Leaf, holder: Any, at: Any, inner: list[Any]) -> Callabl
 
 def _file_putter(holder: Any, at: Any, head: str) -> Callable[[str], None]:
     def put(text: str) -> None:
-        encoded = not head or head.endswith(";base64,")
+        encoded = head.endswith(";base64,") if head else _decoded(holder[at]) is not None
         holder[at] = head + (base64.b64encode(text.encode()).decode() if encoded else text)
 
     return put

@@ -287,6 +287,8 @@ class ScreeningWriter:
             for mark in held.marks:
                 screened = mark.screened
                 hit = screened.blocked
+                if hit is not None and isinstance(screened, _Gathered):
+                    return True  # a part of it would be of no use, and its places are no text's
                 if hit is not None and hit.span is not None:
                     if hit.span[0] >= mark.end:
                         continue  # nothing more follows that it could be the beginning of
