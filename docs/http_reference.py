@@ -56,6 +56,10 @@ GATEWAY_EXAMPLES: dict[str, object] = {
     "/v1/chat/completions": _CHAT,
     "/v1/completions": {"model": "qwen3-max", "prompt": "1 2 3"},
     "/v1/moderations": {"input": ["今天天气很好"]},
+    "/v1/moderations/appeals": {
+        "call_id": "req_0123456789abcdef00000001",
+        "reason": "这是引用的法律条文",
+    },
     "/v1/embeddings": {"model": "multilingual-e5-small", "input": ["今天天气很好"]},
     "/v1/rerank": {"model": "bge-reranker", "query": "天气", "documents": ["晴", "账单"]},
     "/v1/messages": {**_CHAT, "max_tokens": 64},

@@ -261,6 +261,69 @@ def test_what_was_blocked_waits_in_the_queue_with_what_was_found(screened: Stack
     assert not cases_of(screened, harmless), "nobody looks at what passed"
 
 
+def appeal(stack: Stack, call_id: str, reason: Any, key: str = "") -> httpx.Response:
+    headers = {"authorization": f"Bearer {key}"} if key else stack.headers
+    return web.post(
+        f"{stack.url}/v1/moderations/appeals", json={"call_id": call_id, "reason": reason},
+        headers=headers,
+    )  # fmt: skip
+
+
+def appeal_of(stack: Stack, name: str, key: str = "") -> httpx.Response:
+    headers = {"authorization": f"Bearer {key}"} if key else stack.headers
+    return web.get(f"{stack.url}/v1/moderations/appeals/{name}", headers=headers)
+
+
+def test_a_caller_appeals_and_reads_what_people_decided(screened: Stack) -> None:
+    blocked = ask(screened, f"请说{BLOCKED}")
+    call = blocked.headers["x-request-id"]
+    taken = appeal(screened, call, "这是引用 <script>")
+    assert taken.status_code == 202, taken.text
+    name = taken.json()["id"]
+    until(lambda: appeal_of(screened, name).status_code == 200)
+    waiting = appeal_of(screened, name).json()
+    assert (waiting["status"], waiting["call_id"], waiting["decision"]) == ("open", call, None)
+    assert appeal(screened, call, "again").json()["id"] == name, "there is one for each call"
+    listed = screened.admin("GET", "/api/v1/moderation-cases?appeals=true").json()["data"]
+    (case,) = [one for one in listed if one["appeal_of"] == call]
+    assert (case["moderation"], case["model"]) == ("blocked", "sim-chat")
+    opened = screened.admin("POST", f"/api/v1/moderation-cases/{case['id']}/open").json()["data"]
+    assert [(one["direction"], one["text"]) for one in opened] == [("appeal", "这是引用 <script>")]
+    stranger = screened.new_key(project="appeals-other")
+    assert appeal_of(screened, name, stranger).status_code == 404
+    decided = {"decision": "release", "reason": "quoted", "reply": "您说得对"}
+    path = f"/api/v1/moderation-cases/{case['id']}/decide"
+    assert screened.admin("POST", path, json=decided).status_code == 200
+    known = appeal_of(screened, name).json()
+    assert (known["status"], known["decision"], known["reply"]) == (
+        "decided", "released", "您说得对",
+    )  # fmt: skip
+    assert "quoted" not in json.dumps(known), "the reason is for the platform's people"
+
+
+def test_nobody_appeals_for_another_or_about_what_passed(screened: Stack) -> None:
+    blocked = ask(screened, f"请说{BLOCKED}").headers["x-request-id"]
+    passed = ask(screened, "你好").headers["x-request-id"]
+    others = screened.new_key(tenant="appeals-other"), screened.new_key(project="appeals-other")
+    names = [appeal(screened, blocked, "mine", key).json()["id"] for key in others]
+    names += [
+        appeal(screened, passed, "so").json()["id"],
+        appeal(screened, "req_1", "so").json()["id"],
+    ]
+    mine = appeal(screened, blocked, "really mine").json()["id"]
+    until(lambda: appeal_of(screened, mine).status_code == 200)
+    for name, key in zip(names, (*others, "", ""), strict=True):
+        assert appeal_of(screened, name, key).status_code == 404
+    listed = screened.admin("GET", "/api/v1/moderation-cases?appeals=true&limit=200").json()["data"]
+    assert [one["project"] for one in listed if one["appeal_of"] == blocked] == ["default"]
+    for call, reason, code in (
+        ("../etc", "x", "invalid_value"), (blocked, "x" * 10_001, "string_above_max_length"),
+        (blocked, " ", "invalid_value"), (blocked, 7, "invalid_type"),
+    ):  # fmt: skip
+        refused = appeal(screened, call, reason)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (400, code)
+
+
 def cases_of(stack: Stack, reply: httpx.Response) -> list[dict[str, Any]]:
     listed = stack.admin("GET", "/api/v1/moderation-cases?limit=200").json()["data"]
     return [one for one in listed if one["event_id"] == reply.headers["x-request-id"]]

@@ -17,6 +17,7 @@ ASKS = {
     "input_tokens": ("POST", "/v1/responses/input_tokens"),
     "explain": ("POST", "/api/v1/routes/explain"),
     "models": ("GET", "/v1/models"),
+    "appeals": ("GET", "/v1/moderations/appeals/appeal_1"),
     "moderations": ("POST", "/v1/moderations"),
     "stored_response": ("GET", "/v1/responses/resp_1"),
 }

@@ -57,6 +57,10 @@ KEYED: dict[str, Row] = {
     "GET /v1/responses/{id}/input_items": Row(None, **NOT_MINE),
     "POST /v1/responses/{id}/cancel": Row(None, own=(400, 404), others=(404,), bound=(404,)),
     "POST /v1/moderations": Row({"input": "1"}),
+    "POST /v1/moderations/appeals": Row(
+        {"call_id": "req_1", "reason": "1"}, own=(202,), others=(202,), bound=(202,)
+    ),
+    "GET /v1/moderations/appeals/{id}": Row(None, own=(404,), **NOT_MINE),
     "GET /v1/models": Row(),
     "GET /v1/models/{id}": Row(None, bound=(404,)),
     "POST /api/v1/routes/explain": Row(CHAT, bound=(403, 404)),

@@ -32,6 +32,7 @@ from tokenschain.core.snapshot import (
 )
 from tokenschain.core.tenancy import KeyGrant
 from tokenschain.gateway.api.app import ApiSettings, Gateway
+from tokenschain.gateway.api.appeals import Appeals
 from tokenschain.gateway.auth import KeyAuth
 from tokenschain.gateway.conversation_state import StoredConversationState
 from tokenschain.gateway.dispatch.dispatcher import Dispatch
@@ -94,6 +95,10 @@ class _Store:
             raise ApiError("not_found", "There is no such response.")
 
         return missing
+
+
+async def _no_appeal(*_: str) -> bytes | None:
+    return None
 
 
 class _Caller:
@@ -232,6 +237,7 @@ class Lab:
         self.gateway = Gateway(
             steps, auth, self.served, lambda: b"", "", lambda _, fault: self.faults.append(fault),
             ApiSettings(), memory, lambda text: text,
+            Appeals(lambda _: None, OSError, lambda *_: b"", _no_appeal),
         )  # fmt: skip
 
     def answer(self, name: str, headers: Mapping[str, str], body: bytes) -> Answer:

@@ -26,6 +26,7 @@ from tokenschain.core.routing.health import Health
 from tokenschain.core.routing.shared_load import SharedLoad
 from tokenschain.core.snapshot import Served, Snapshot, Upstream
 from tokenschain.gateway.api.app import ApiSettings, Gateway
+from tokenschain.gateway.api.appeals import Appeals
 from tokenschain.gateway.auth import KeyAuth
 from tokenschain.gateway.cache.lookup import ResponseCache
 from tokenschain.gateway.cache.semantic_client import SemanticClient
@@ -38,7 +39,6 @@ from tokenschain.gateway.dispatch.request_batching import Batching
 from tokenschain.gateway.dispatch.router import Router, check_policies
 from tokenschain.gateway.dispatch.upstream_status import upstream_statuses, variables_of
 from tokenschain.gateway.metering import JournalMetering
-from tokenschain.gateway.moderation.call_screening import Seal
 from tokenschain.gateway.moderation.step import ModerationStep
 from tokenschain.gateway.pipeline import Steps
 from tokenschain.gateway.quota.leases import BUDGETS_DRAW_MAX_S, RATES_DRAW_MAX_S, Draw, Leases
@@ -47,6 +47,7 @@ from tokenschain.infra import descriptors, hardening, log, process_tuning
 from tokenschain.infra.access_log import AccessLog
 from tokenschain.infra.background import kept_up
 from tokenschain.infra.config import ENV_PREFIX, ServerSettings, Settings
+from tokenschain.infra.control_channel import appeals
 from tokenschain.infra.control_channel.client import Channel, LeaseStream, Uplink
 from tokenschain.infra.control_channel.kept_snapshot import KeptSnapshot
 from tokenschain.infra.control_channel.response_store import ResponseStore
@@ -321,6 +322,7 @@ class GatewayWorker:
     def _build_moderation(self) -> None:
         """Moderation: policies of the snapshot, packs of a folder."""
         settings = self._settings
+        self._seal = case_texts.seal_of(self._suite, self._secrets)
         library, engines = self._rule_library, self._moderation_engines
         self._packs = PackFolder(
             settings.moderation_packs_path, settings.moderation.pack_keys, library, self._report
@@ -332,19 +334,10 @@ class GatewayWorker:
             library,
             partial(self._suite.keyed_digest, key),
             engines,
-            self._case_seal(),
+            self._seal,
             self._off_loop,
             lambda name, *of: self._router.may_go_to(engines.zones(name), *of),
         )
-
-    def _case_seal(self) -> Seal:
-        """What reviewers are shown of calls is sealed before it stands on a disk."""
-        sealer = case_texts.sealer_of(self._suite, self._secrets)
-
-        def seal(tenant: str, call: str, texts: bytes) -> bytes:
-            return sealer.seal(case_texts.place_of(tenant, call), texts)
-
-        return seal
 
     def _build_api(self) -> None:
         """The pipeline's steps, the API over them, and its server."""
@@ -386,6 +379,12 @@ class GatewayWorker:
             ),
             self._memory,
             self._redactor.text,
+            Appeals(
+                self._journal.append,
+                JournalFull,
+                self._seal,
+                partial(appeals.find, self._channel),
+            ),
         )
         self._gateway.journal_ok = self._has_room
         self._gateway.refused = self._refused

@@ -18,6 +18,7 @@ from tokenschain.control.api import errors
 from tokenschain.control.billing import rejected_records
 from tokenschain.control.billing.ledger import Ledger
 from tokenschain.control.billing.limits import LeaseManager
+from tokenschain.control.moderation import appeals
 from tokenschain.control.moderation.review_queue import CaseBook
 from tokenschain.control.publisher import Publisher
 from tokenschain.control.response_archive import ResponseArchive
@@ -25,6 +26,7 @@ from tokenschain.core.errors import ApiError
 from tokenschain.core.gateway_status import GatewayStatus
 from tokenschain.core.moderation import case_record
 from tokenschain.infra.control_channel.protocol import (
+    APPEALS_PATH,
     BATCH_BYTES_MAX,
     GATEWAYS_PATH,
     JOURNAL_PATH,
@@ -163,13 +165,14 @@ async def journal(
 def enter_batch(context: InternalContext, payloads: list[bytes], backlog_bytes: int = 0) -> int:
     """Enter call records into the ledger, and cases into the review queue; returns how many calls
     were new."""
-    cases = [payload for payload in payloads if case_record.is_case(payload)]
-    if cases:
-        refused = context.cases.enter(cases)
+    calls = [payload for payload in payloads if not case_record.is_case(payload)]
+    new = context.ledger.ingest(calls, backlog_bytes)
+    if len(calls) < len(payloads):
+        # After the calls: an appeal may have come with the call that it is about.
+        refused = context.cases.enter(list(filter(case_record.is_case, payloads)))
         if refused:
             rejected_records.keep(context.engine, refused)
-        payloads = [payload for payload in payloads if not case_record.is_case(payload)]
-    return context.ledger.ingest(payloads, backlog_bytes)
+    return new
 
 
 @router.post(LEASES_PATH)
@@ -231,6 +234,20 @@ async def delete_response(context: Context, response_id: str, tenant: str) -> di
     if not await run_in_threadpool(forget):
         raise ApiError("not_found", "There is no such response.")
     return {"deleted": True}
+
+
+@router.get(APPEALS_PATH + "/{appeal_id}")
+async def find_appeal(context: Context, appeal_id: str, tenant: str, project: str) -> Response:
+    """An appeal of a project, as its caller may see it."""
+
+    def find() -> appeals.Appeal | None:
+        with reading(context.engine) as db:
+            return appeals.find(db, tenant, project, appeal_id)
+
+    found = await run_in_threadpool(find)
+    if found is None:
+        raise ApiError("not_found", "There is no such appeal.")
+    return Response(msgspec.json.encode(found), media_type="application/json")
 
 
 def _damaged(error: Exception) -> ApiError:

@@ -102,6 +102,9 @@ class CaseDecision(RequestBody):
     """`uphold`: moderation was right; `release`: it was not; `escalate`: a person with
     `moderation:write` is to decide."""
     reason: Reason
+    """For the platform's own people."""
+    reply: Annotated[str, Field(max_length=1_000)] = ""
+    """Of an appeal: what its caller is told beside the decision."""
 
 
 class CaseDecisions(CaseDecision):
@@ -143,10 +146,11 @@ def list_cases(
     category: Annotated[str, Query(max_length=64, pattern=r"^([a-z]+/([a-z_]+|\*))?$")] = "",
     overdue: bool = False,
     mine: bool = False,
+    appeals: bool | None = None,
 ) -> ListAnswer[ModerationCase]:
     """List cases of the review queue, what is due first first; never their texts."""
     whose = asked.tenant(tenant)
-    wanted = CaseFilter(state, category, overdue, asked.actor.id if mine else "")
+    wanted = CaseFilter(state, category, overdue, asked.actor.id if mine else "", appeals)
     found = review_queue.page(asked.db, page, whose, wanted, int(time.time()))
     return listed(ListAnswer[ModerationCase], found, asked.visible(found.rows))
 
@@ -227,7 +231,7 @@ def _decide(
     tenant = case["tenant"]
     state = review_queue.decide(
         asked.db, case, wanted.decision, wanted.reason, asked.actor.id, int(time.time()),
-        senior=asked.may("moderation:write", tenant),
+        senior=asked.may("moderation:write", tenant), reply=wanted.reply,
     )  # fmt: skip
     detail = {"decision": wanted.decision, "reason": wanted.reason, "state": state}
     asked.note(tenant, case_id, detail)

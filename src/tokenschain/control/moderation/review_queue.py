@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Engine, delete, func, or_, select, update
 
+from tokenschain.control.moderation import appeals
 from tokenschain.core.errors import ApiError
 from tokenschain.core.moderation import case_record
 from tokenschain.core.moderation.case_record import CaseRecord, KeptText
@@ -42,6 +43,8 @@ class CaseFilter(NamedTuple):
     category: str = ""
     overdue: bool = False
     claimed_by: str = ""
+    appeals: bool | None = None
+    """Only appeals, or only others."""
 
 
 class CaseBook:
@@ -85,7 +88,17 @@ class CaseBook:
         return []
 
     def _enter_all(self, connection: Connection, records: Sequence[CaseRecord]) -> None:
-        rows = {one.event_id: self._row(one) for one in records}
+        rows = {}
+        for one in records:
+            about = one
+            if one.appeal_of:
+                found = appeals.about(connection, one)
+                if found is None:
+                    continue  # of another's call, or of one that moderation did nothing to
+                about = found
+            rows[one.event_id] = self._row(about)
+        if not rows:
+            return
         connection.execute(
             database.upsert(self._engine, cases).on_conflict_do_nothing(
                 index_elements=["event_id"]
@@ -105,7 +118,7 @@ class CaseBook:
             "category": one.detail.partition(":")[0][:64], "state": "open",
             "created_at_s": now_s, "due_at_s": now_s + hours * HOUR_S,
             "second_review": any(policy.second_review for policy in policies),
-            "sealed": sealed, "language": language or "",
+            "sealed": sealed, "language": language or "", "appeal_of": one.appeal_of,
         }  # fmt: skip
 
     def _resealed(self, one: CaseRecord, name: str) -> tuple[bytes, Language | None]:
@@ -157,6 +170,8 @@ def _conditions(wanted: CaseFilter, now_s: int) -> list[ColumnElement[bool]]:
         )
     if wanted.overdue:
         found += [table.state != "decided", table.due_at_s < now_s]
+    if wanted.appeals is not None:
+        found.append(table.appeal_of != "" if wanted.appeals else table.appeal_of == "")
     if wanted.claimed_by:
         found += [table.claimed_by == wanted.claimed_by, table.claimed_until_s > now_s]
     return found
@@ -226,16 +241,21 @@ def decide(
     now_s: int,
     *,
     senior: bool,
+    reply: str = "",
 ) -> CaseState:
     """Decide a case, or pass it on; returns what it is then.
 
     Args:
         case: as `find` gives it.
+        reply: what who appealed is told; the last one that is given counts.
         senior: whether they may decide what was escalated.
 
     Raises:
         ApiError: `conflict`: it is decided, somebody else's, or not theirs to decide.
     """
+    if reply and not case["appeal_of"]:
+        why = "Nobody is told of the decision of a case that is no appeal."
+        raise ApiError("invalid_value", why, param="reply")
     state = _next(case, decision, by, senior=senior)
     values: dict[str, Any] = {"state": state, "claimed_by": None, "claimed_until_s": None}
     if state == "decided":
@@ -244,6 +264,8 @@ def decide(
         values |= {"first_decision": decision, "first_reason": reason, "first_by": by}
     else:
         values |= {"decision": decision, "reason": reason, "decided_by": by}
+    if reply:
+        values["reply"] = reply
     table = cases.c
     done = connection.execute(
         update(cases)

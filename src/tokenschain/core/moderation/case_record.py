@@ -16,13 +16,18 @@ TEXT_BYTES_MAX = 3_000
 TEXTS_BYTES_MAX = 9_000
 """Of all of them: sealed, they fit into one record of the journal."""
 SPANS_MAX = 20
+APPEAL_CHARACTERS_MAX = 10_000
+APPEAL_BYTES_MAX = 12_000
+"""In UTF-8, which some 4,000 Chinese characters have: sealed, it fits into one record, too."""
+APPEAL = "appeal"
+"""The direction of what a caller says against a verdict."""
 
 
 class KeptText(msgspec.Struct, array_like=True, frozen=True):
     """A text, or the part of it that something was found in."""
 
     direction: str
-    """`input` or `output`."""
+    """`input`, `output` or `appeal`."""
     text: str
     spans: tuple[tuple[int, int], ...] = ()
     """From and to of what was found, in characters."""
@@ -46,6 +51,9 @@ class CaseRecord(msgspec.Struct, array_like=True, tag="case", frozen=True):
     """See `CallRecord.moderation_detail`."""
     sealed: bytes = b""
     """`KeptText`s, sealed for its call; empty where the policies keep none."""
+    appeal_of: str = ""
+    """The call whose verdict its caller appeals against; the appeal has an id of its own as
+    `event_id`, and what is known of the call is the ledger's to say."""
 
 
 encode = msgspec.msgpack.Encoder().encode
@@ -59,6 +67,16 @@ def is_case(payload: bytes | memoryview) -> bool:
     """Whether a record of the journal is one of these, and no call record."""
     head = bytes(payload[: 4 + len(_HEAD)])
     return head[1 : 1 + len(_HEAD)] == _HEAD
+
+
+def appeal_id_of(call_id: str) -> str:
+    """The id of the one appeal that there may be about a call."""
+    return f"appeal_{call_id}"
+
+
+def encode_appeal(reason: str) -> bytes:
+    """A reason as it is sealed."""
+    return _encode_texts([KeptText(APPEAL, reason)])
 
 
 def encode_texts(texts: Sequence[KeptText]) -> bytes:

@@ -24,6 +24,8 @@ from tokenschain.core.ports import ReadyAnswer
 from tokenschain.core.snapshot import Served
 from tokenschain.core.tenancy import KeyGrant, may_use
 from tokenschain.gateway.api import models, moderations, openapi, paths, routes
+from tokenschain.gateway.api.appeals import PER_MINUTE as APPEALS_PER_MINUTE
+from tokenschain.gateway.api.appeals import Appeals
 from tokenschain.gateway.api.cors import Cors
 from tokenschain.gateway.api.response_writer import (
     JSON_LINE,
@@ -102,6 +104,7 @@ class Gateway:
         settings: ApiSettings,
         conversations: StoredConversationState,
         redact: Callable[[str], str],
+        appeals: Appeals,
     ) -> None:
         """
         Args:
@@ -110,6 +113,8 @@ class Gateway:
         """
         self._conversations = conversations
         self._keep = conversations.keep
+        self._appeals = appeals
+        self._appeal_rates = KeyedRates(APPEALS_PER_MINUTE)
         self._redact = redact
         self._reads: set[asyncio.Task[None]] = set()
         self._read_rates = KeyedRates(settings.reads_per_minute_max)
@@ -414,6 +419,8 @@ class Gateway:
                 self._count_tokens(exchange)
             case "moderations":
                 self._moderations(exchange)
+            case "appeals":
+                self._appeal(exchange, rest)
             case unknown:
                 raise AssertionError(f"no handler {unknown}")
 
@@ -571,6 +578,31 @@ class Gateway:
                 return
             reply = moderations.answer(name, found)
             exchange.reply(200, JSON_LINE + headers, msgspec.json.encode(reply))
+
+        self._read(answer())
+
+    def _appeal(self, exchange: Exchange, name: bytes) -> None:
+        """Take an appeal, or read one back, which asks control."""
+        grant = self._reader(exchange)
+        request, headers = exchange.request, self._headers(exchange)
+        if request.method == "POST":
+            wait_s = self._appeal_rates.wait_s(grant.key_id, time.monotonic())
+            if wait_s:
+                raise ApiError(
+                    "rate_limit_exceeded",
+                    f"A key may appeal {APPEALS_PER_MINUTE} times per minute.",
+                    retry_after_s=wait_s,
+                )
+            taken = self._appeals.submit(grant, request.body, time.time_ns() // 1_000_000)
+            exchange.reply(202, JSON_LINE + headers, taken)
+            return
+        asked = name.decode("latin-1")
+
+        async def answer() -> None:
+            try:
+                exchange.reply(200, JSON_LINE + headers, await self._appeals.read(grant, asked))
+            except ApiError as error:
+                self._refuse(exchange, error)
 
         self._read(answer())
 

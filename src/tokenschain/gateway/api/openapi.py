@@ -12,7 +12,7 @@ from tokenschain import __version__
 from tokenschain.core.errors import ERRORS
 from tokenschain.core.formats import openai_chat, responses_reader
 from tokenschain.core.formats.anthropic import request_reader
-from tokenschain.gateway.api import moderations
+from tokenschain.gateway.api import appeals, moderations
 from tokenschain.gateway.api.routes import ROUTES, Route
 
 Schema = dict[str, Any]
@@ -66,6 +66,7 @@ def _bodies() -> dict[str, _Fields]:
         "/v1/responses/input_tokens": responses,
         "/v1/responses/compact": responses,
         "/v1/moderations": _Fields(moderations.FIELDS, moderations.REQUIRED),
+        "/v1/moderations/appeals": _Fields(appeals.FIELDS, appeals.REQUIRED),
         "/api/v1/routes/explain": made["/v1/chat/completions"],
     }
 

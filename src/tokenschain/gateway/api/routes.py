@@ -69,6 +69,15 @@ ROUTES: tuple[Route, ...] = (
         "platform's categories. No model is called and nothing is billed.",
     ),
     Route(
+        "/v1/moderations/appeals", ("POST",), "appeals",
+        "An appeal against what moderation did to a call of the key's project: `call_id`, the "
+        "`x-request-id` of its answer, and `reason`. People decide it; one for each call.",
+    ),
+    Route(
+        "/v1/moderations/appeals/{id}", ("GET",), "appeals",
+        "An appeal of the key's project: whether it is decided, how, and what is replied.",
+    ),
+    Route(
         "/v1/models", ("GET",), "models",
         "The models that the key may use; in Anthropic's shape, by pages, when `anthropic-version` "
         "is sent.",

@@ -14,6 +14,7 @@ PARTS_PATH = "/internal/v1/parts"
 LEASES_PATH = "/internal/v1/leases"
 JOURNAL_PATH = "/internal/v1/journal"
 RESPONSES_PATH = "/internal/v1/responses"
+APPEALS_PATH = "/internal/v1/appeals"
 GATEWAYS_PATH = "/internal/v1/gateways"
 SIGNATURE_HEADER = "x-tc-signature"
 BATCH_BYTES_MAX = 1_048_576
