@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, NamedTuple
 
 import httpx
@@ -168,6 +170,61 @@ def test_no_character_of_an_answer_leaves_that_an_engine_blocks(
         choice = reply.json()["choices"][0]
         assert (choice["message"]["content"], choice["finish_reason"]) == ("", "content_filter")
     assert len(platform.upstream.requests) == 1
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("grave", [True, False])
+def test_an_upstream_is_asked_beside_an_engine_and_held_until_its_verdict(
+    platform: Screened, stream: bool, grave: bool
+) -> None:
+    platform.set_policy("green", input="beside", directions=["input"])
+    platform.clouds.alibaba.fault = "slow"
+    content = f"同时讲 {stream} {GRAVE if grave else ''}"
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(platform.ask, content, stream=stream)
+        until(lambda: platform.upstream.requests and platform.clouds.alibaba.requests)
+        assert not wait([asking], timeout=0.3).done, "held until the verdict"
+        platform.clouds.alibaba.awake.set()
+        reply = asking.result()
+    row = platform.stack.row_of(reply)
+    (attempt,) = json.loads(row["attempts"])
+    if grave:
+        assert reply.status_code == 400 and reply.json()["error"]["code"] == "content_filter"
+        assert (row["charge_pico"], row["outcome"]) == (0, "content_filter")
+        assert (attempt["outcome"], attempt["overhead"]) == ("content_filter", "failed_call")
+        assert attempt["prompt_tokens"] > 0, "the upstream has read it, and is owed for that"
+    else:
+        assert reply.status_code == 200 and attempt["outcome"] == "ok" and row["charge_pico"] > 0
+        said = text_of(reply) if stream else reply.json()["choices"][0]["message"]["content"]
+        assert said == "好的"
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_an_upstream_that_was_asked_beside_an_engine_is_told_to_stop(
+    platform: Screened, stream: bool
+) -> None:
+    platform.set_policy("green", input="beside")
+    platform.clouds.alibaba.fault = "slow"
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(
+            platform.ask, f"停下 {stream} {GRAVE}", stream=stream, x_sim={"hang": True}
+        )
+        until(lambda: platform.upstream.requests and platform.clouds.alibaba.requests)
+        platform.clouds.alibaba.awake.set()
+        reply = asking.result()
+    assert reply.status_code == 400
+    (attempt,) = json.loads(platform.stack.row_of(reply)["attempts"])
+    assert (attempt["outcome"], attempt["overhead"]) == ("content_filter", "failed_call")
+
+
+def test_no_answer_leaves_without_the_verdict_that_it_waits_for(platform: Screened) -> None:
+    until(lambda: _has_healed(platform))
+    platform.set_policy("green", input="beside")
+    platform.clouds.alibaba.fault = "down"
+    reply = platform.ask("没有结论")
+    assert reply.status_code == 503 and reply.json()["error"]["code"] == "moderation_unavailable"
+    assert platform.stack.row_of(reply)["charge_pico"] == 0
+    until(lambda: _has_healed(platform))
 
 
 def test_pictures_are_blocked_where_no_engine_has_screened_them(platform: Screened) -> None:

@@ -6,7 +6,7 @@ Every field of `Call` is written by one step, which its docstring names; all oth
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -156,6 +156,11 @@ class Deliverable(Protocol):
 
     def deliver(self, call: Call) -> bytes | Coroutine[None, None, bytes]: ...
 
+    def abort(self) -> None: ...
+
+
+Opened = TypeVar("Opened", bound=Deliverable)
+
 
 class Screening(Protocol):
     """What moderation does for a call that a policy is for."""
@@ -171,8 +176,20 @@ class Screening(Protocol):
     def around(self, call: Call, writer: ResponseWriter) -> ResponseWriter:
         """A writer that screens what it passes on."""
 
+    def beside(
+        self, call: Call, opening: Coroutine[None, None, Opened]
+    ) -> Coroutine[None, None, Opened]:
+        """Open an upstream, unless the request is blocked meanwhile.
+
+        Raises:
+            ApiError: `content_filter`, or `moderation_unavailable`.
+        """
+
     def deliver(self, call: Call, answer: Deliverable) -> Coroutine[None, None, bytes]:
         """Deliver an answer, screened; see `core.ports.Answer.deliver`."""
+
+    def end(self) -> None:
+        """The call is over: nothing is waited for any more."""
 
     def case(self, call: Call) -> CaseRecord | None:
         """What people are to see of the call; None where they are to see nothing."""

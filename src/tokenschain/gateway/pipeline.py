@@ -1,7 +1,8 @@
 """The pipeline: the life of a call, from the API to the journal.
 
     admit -> authenticate -> load conversation state -> parse -> plan -> reserve quota
-        -> screen input -> look up cache -> open an upstream (the next one on failure)
+        -> screen input -> look up cache -> open an upstream (the next one on failure), while
+           engines look at the input where the policy lets them
         -> deliver, screen output -> complete in the caller's form -> record
         -> settle the reservation -> cache -> send the final chunk
 
@@ -89,7 +90,8 @@ async def serve(call: Call, steps: Steps) -> None:
         if moderated is not None:
             call.output = moderated.around(call, call.output)
         if answer is None:
-            answer = await steps.opening.open(call, caller, plan)
+            opening = steps.opening.open(call, caller, plan)
+            answer = await (opening if moderated is None else moderated.beside(call, opening))
         delivering = answer.deliver(call) if moderated is None else moderated.deliver(call, answer)
         last = delivering if isinstance(delivering, bytes) else await delivering
         if len(last) > LONG_BYTES or call.writer.ends_long:
@@ -176,6 +178,8 @@ def _settle(call: Call, metering: Metering, last: bytes) -> None:
         record = metering.settle(call)
     finally:
         try:
+            if call.screening is not None:
+                call.screening.end()
             if call.reservation is not None:
                 call.reservation.settle(record or call.record or _nothing_used(call))
         finally:

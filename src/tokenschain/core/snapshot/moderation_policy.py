@@ -119,6 +119,14 @@ class ModerationPolicy(msgspec.Struct, frozen=True):
         tuple[str, ...],
         Meta(max_length=3, description="Engines that screen beside the local rules, in order."),
     ] = ()
+    input: Annotated[
+        Literal["before", "beside"],
+        Meta(
+            description="When engines screen a request: `before` an upstream is asked, or `beside` "
+            "it: the request is sent, and the answer held until the verdict is there. Local rules "
+            "come first in any case; where policies differ, `before` holds."
+        ),
+    ] = "before"
     engine_failure: Annotated[
         Literal["", "block", "local"],
         Meta(

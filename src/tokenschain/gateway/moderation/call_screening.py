@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from tokenschain.core.call import Call, Deliverable, ResponseWriter
+from tokenschain.core.call import Call, Deliverable, Opened, ResponseWriter
 from tokenschain.core.call_record import MODEL_CHARACTERS_MAX, fitting
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats import openai_chat
@@ -53,6 +53,9 @@ _OUTCOMES = {
 }  # fmt: skip
 Seal = Callable[[str, str, bytes], bytes]
 """Seals what is kept of a tenant's call: (tenant, call, texts) -> sealed."""
+_GONE = "caller_gone"
+_UNANSWERED = frozenset(("open", _GONE))
+_ANSWERED = frozenset(("ok", "lost_race"))
 _FOR_REVIEW = frozenset((Action.REVIEW, Action.BLOCK))
 
 
@@ -61,8 +64,8 @@ class CallScreening:
 
     __slots__ = (
         "_actions", "_caller", "_counts", "_engines", "_kept", "_live", "_may_ask", "_off_loop",
-        "_pictures_screened", "_replacements", "_seal", "_shadow", "_shadow_action", "may_cache",
-        "screens_output", "writer",
+        "_pictures_screened", "_replacements", "_seal", "_shadow", "_shadow_action", "_verdict",
+        "may_cache", "screens_output", "writer",
     )  # fmt: skip
 
     def __init__(
@@ -92,6 +95,8 @@ class CallScreening:
         self._counts: Counter[str] = Counter()
         self._may_ask: Callable[[str], bool] = lambda name: True
         self._pictures_screened = False
+        self._verdict: asyncio.Task[bool] | None = None
+        """Of engines that look at the request while an upstream is opened."""
         self.may_cache = True
         self.screens_output = False
         self.writer: ScreeningWriter | None = None
@@ -124,7 +129,12 @@ class CallScreening:
             if live.refuses_media and len(images) < len(texts.media):
                 self._note(Action.BLOCK, "media")
             if Action.BLOCK not in self._actions:
-                await self._ask(call, texts.texts, images, Direction.INPUT)
+                asking = self._ask(call, texts.texts, images, Direction.INPUT)
+                if live.asks_beside and not (live.refuses_media and images):
+                    self._verdict = asyncio.create_task(asking)
+                    self._verdict.add_done_callback(_heard)
+                else:
+                    await asking
             if live.refuses_media and images and not self._pictures_screened:
                 self._note(Action.BLOCK, "media")
             if Action.BLOCK in self._actions:
@@ -190,6 +200,42 @@ class CallScreening:
             replacement=policies.replacement,
         )
 
+    async def beside(self, call: Call, opening: Coroutine[None, None, Opened]) -> Opened:
+        """See `core.call.Screening.beside`."""
+        if self._verdict is None:
+            return await opening
+        opened = asyncio.create_task(opening)
+        try:
+            await asyncio.wait((opened, self._verdict), return_when=asyncio.FIRST_COMPLETED)
+            if not opened.done():
+                await self._allowed(call)
+            return await opened
+        except ApiError:
+            await _withdrawn(opened)
+            _note_withdrawn(call, "content_filter")
+            raise
+        finally:
+            await _withdrawn(opened)
+
+    async def _allowed(self, call: Call) -> None:
+        """Wait for the verdict on the request.
+
+        Raises:
+            ApiError: it may not be answered.
+        """
+        if self._verdict is None:
+            return
+        allowed = await self._verdict
+        self.note(call)
+        if not allowed:
+            assert self._live is not None, "its engines were asked"
+            raise ApiError("content_filter", self._live.message)
+
+    def end(self) -> None:
+        """See `core.call.Screening.end`."""
+        if self._verdict is not None:
+            self._verdict.cancel()
+
     # --- the answer --------------------------------------------------------------------------
 
     def around(self, call: Call, writer: ResponseWriter) -> ResponseWriter:
@@ -214,6 +260,12 @@ class CallScreening:
 
     async def deliver(self, call: Call, answer: Deliverable) -> bytes:
         """Deliver an answer, screened; see `core.ports.Answer.deliver`."""
+        try:
+            await self._allowed(call)
+        except BaseException as error:
+            answer.abort()
+            _note_withdrawn(call, "content_filter" if isinstance(error, ApiError) else _GONE)
+            raise
         if not self.screens_output:
             return await _delivered(call, answer)
         if self.writer is not None:
@@ -415,6 +467,32 @@ class CallScreening:
             call.moderation = _OUTCOMES[action]
         parts = [name if count == 1 else f"{name}*{count}" for name, count in self._counts.items()]
         call.moderation_detail = ";".join(parts)[:DETAIL_CHARACTERS_MAX]
+
+
+def _heard(verdict: asyncio.Task[bool]) -> None:
+    """A verdict that nobody waits for any more is none that failed unseen."""
+    if not verdict.cancelled():
+        verdict.exception()
+
+
+async def _withdrawn(opened: asyncio.Task[Opened]) -> None:
+    """An upstream that is being opened is told to stop; nothing happens where it was."""
+    if not opened.done():
+        opened.cancel()
+        await asyncio.wait({opened})
+    elif not opened.cancelled():
+        opened.exception()
+
+
+def _note_withdrawn(call: Call, outcome: str) -> None:
+    """Put on record that upstreams were asked in vain, and what they may be owed."""
+    for attempt in call.attempts:
+        if attempt.outcome in _UNANSWERED or (
+            attempt is call.attempts[-1] and attempt.outcome in _ANSWERED
+        ):
+            attempt.outcome = outcome
+            if attempt.usage is None:
+                attempt.usage = Usage(call.parsed.prompt_tokens_estimate, source="estimated")
 
 
 async def _delivered(call: Call, answer: Deliverable) -> bytes:

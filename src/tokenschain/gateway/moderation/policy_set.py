@@ -140,6 +140,12 @@ class PolicySet:
         return list(dict.fromkeys(name for policy in policies for name in policy.engines))
 
     @property
+    def asks_beside(self) -> bool:
+        """Whether a request may be sent while engines look at it."""
+        policies = [one for one in self._screening[Direction.INPUT] if one.engines]
+        return bool(policies) and all(one.input == "beside" for one in policies)
+
+    @property
     def fails_closed(self) -> bool:
         return any(policy.engines and policy.fails_closed for policy in self._policies)
 
