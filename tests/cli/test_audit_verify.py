@@ -20,9 +20,9 @@ from sqlalchemy import Engine, delete, insert, select
 
 from tests.records import record
 from tokenschain.cli import audit_verify
-from tokenschain.control.audit import bundle, log, pending
+from tokenschain.control.audit import bundle, log, pending, search
 from tokenschain.control.audit.log import SegmentSealer
-from tokenschain.core.audit import merkle, segment
+from tokenschain.core.audit import merkle, records, segment
 from tokenschain.infra.database import engine as db
 from tokenschain.infra.database.audit_tables import (
     audit_checkpoints,
@@ -43,7 +43,7 @@ def sealed_log(folder: Path, segments: int = SEGMENTS) -> Engine:
     engine = db.connect(f"sqlite:///{folder / 'x.db'}")
     db.migrate(engine)
     now = [1_790_000_000.0]
-    sealer = SegmentSealer(engine, INTERNATIONAL, SECRET, 1.0, lambda: now[0])
+    sealer = SegmentSealer(engine, INTERNATIONAL, SECRET, 1.0, lambda: now[0], idle_s=0.5)
     for number in range(segments):
         now[0] += 1
         if number % 4 != 3:
@@ -110,6 +110,10 @@ def with_header(files: Files, number: int, **fields: object) -> Files:
 
 def with_records(files: Files, number: int, lines: list[bytes]) -> Files:
     return files | {f"records/{number}": zlib.compress(b"\n".join(lines))}
+
+
+def root_of(lines: list[bytes]) -> str:
+    return segment.records_root(digest, [records.split(line)[0] for line in lines]).hex()
 
 
 def lines_of(files: Files, number: int) -> list[bytes]:
@@ -182,10 +186,8 @@ def resealed(files: Files, number: int, until: int = SEGMENTS) -> Files:
         if at == number:
             kept = lines_of(files, at)[1:]
             made = with_records(made, at, kept)
-            gateways = {"gw-0": 1, "gw-1": 1}
-            header = msgspec.structs.replace(
-                header, count=2, root=segment.records_root(digest, kept).hex(), gateways=gateways
-            )
+            gateways = {segment.gateway_label(digest, f"gw-{n}"): 1 for n in range(2)}
+            header = msgspec.structs.replace(header, count=2, root=root_of(kept), gateways=gateways)
         if at > number and before is not None:
             following = segment.next_position(digest, *before)
             header = msgspec.structs.replace(header, **following._asdict())
@@ -227,7 +229,7 @@ def test_a_checkpoint_that_was_kept_shows_what_a_key_cannot_hide(
 ) -> None:
     now = [1_790_001_000.0]
     engine = sealed_log(tmp_path, 9)
-    sealer = SegmentSealer(engine, INTERNATIONAL, SECRET, 1.0, lambda: now[0])
+    sealer = SegmentSealer(engine, INTERNATIONAL, SECRET, 1.0, lambda: now[0], idle_s=0.5)
     early = exported(engine)["checkpoint"].decode()
     for _ in range(3):
         now[0] += 1
@@ -238,7 +240,7 @@ def test_a_checkpoint_that_was_kept_shows_what_a_key_cannot_hide(
     assert verify(cut)["verified"], "by itself, a log that was cut off is whole"
     assert named(verify(cut, former=kept)) == {9}
     # Who has the key writes the log on, otherwise than it was.
-    again = SegmentSealer(engine, INTERNATIONAL, SECRET, 1.0, lambda: now[0])
+    again = SegmentSealer(engine, INTERNATIONAL, SECRET, 1.0, lambda: now[0], idle_s=0.5)
     for _ in range(5):
         now[0] += 1
         assert again.seal() is not None
@@ -275,7 +277,7 @@ def test_a_segment_or_checkpoint_of_another_log_is_refused(
 
 
 def test_a_node_is_no_record(whole: Files, verify: Callable[..., dict[str, Any]]) -> None:
-    leaves = [merkle.leaf_digest(digest, line) for line in lines_of(whole, 4)]
+    leaves = [merkle.leaf_digest(digest, records.split(line)[0]) for line in lines_of(whole, 4)]
     node = leaves[0] + leaves[1]
     assert named(verify(with_records(whole, 4, [node, lines_of(whole, 4)[2]]))) == {4}
 
@@ -297,7 +299,7 @@ def test_what_could_be_read_in_two_ways_is_refused(
 ) -> None:
     lines = [lines_of(whole, 4)[0].replace(*change), *lines_of(whole, 4)[1:]]
     changed = with_records(whole, 4, lines)
-    root = segment.records_root(digest, lines).hex()  # as if it had been sealed so
+    root = root_of(lines)  # as if it had been sealed so
     report = verify(with_header(changed, 4, root=root))
     assert any("canonical" in p["why"] or "record 0" in p["why"] for p in report["problems"])
     assert 4 in named(report)
@@ -353,11 +355,74 @@ def test_signatures_are_checked_as_another_implementation_does() -> None:
     assert audit_verify.is_signed(public, b"\x72", signature)
 
 
-def test_a_call_is_proved_as_the_verifier_counts(engine: Engine) -> None:
+# --- proofs ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def proof(engine: Engine) -> dict[str, Any]:
     with db.reading(engine) as connection:
-        found = log.find_call(connection, digest, "req_0000000d", 1_790_000_000_000 + 13 * 60_000)
-    assert found is not None and found.segment.number == 4
-    tree = audit_verify.Tree()
-    for line in found.segment.lines():
-        tree.add(merkle.leaf_digest(digest, line))
-    assert tree.root().hex() == segment.decode(found.segment.header).root
+        entry = next(
+            search.FoundRecord(one, at, line)
+            for one in log.read_segments(connection, 4, 5)
+            for at, line in enumerate(one.lines())
+            if b"req_0000000d" in line
+        )
+        found = search.prove(connection, digest, entry)
+    origin = log.checkpoint_of(found.checkpoint).origin
+    return {
+        "v": 1,
+        "log": origin,
+        "key": SECRET.public_key(origin),
+        "checkpoint": found.checkpoint,
+        "header": found.header.decode(),
+        "header_proof": [one.hex() for one in found.header_proof],
+        "position": found.position,
+        "record": found.record.decode(),
+        "record_proof": [one.hex() for one in found.record_proof],
+        "platform": entry.part(),
+    }
+
+
+def test_a_proof_of_one_call_is_checked_with_and_without_the_platforms_part(
+    proof: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "proof.json"
+    for shown in (proof, {k: v for k, v in proof.items() if k != "platform"}):
+        path.write_text(json.dumps(shown), "utf-8")
+        report = audit_verify.report_of(str(path), proof["key"])
+        assert report["verified"] and report["key_from"] == "argument"
+        assert (report["segment"], report["sequence"]) == (4, 10)
+        assert report["record"]["id"] == "req_0000000d"
+    other = NoteSecret(INTERNATIONAL, "y" * 43).public_key(proof["log"])
+    assert audit_verify.ending_of(audit_verify.report_of(str(path), other)) == 1
+    text = json.dumps(proof)
+    others = [f"req_{n:08x}" for n in range(36) if n != 13]
+    assert not any(one in text for one in others), "of other records it has digests alone"
+
+
+def test_whatever_changes_in_a_proof_is_found(proof: dict[str, Any]) -> None:
+    chance = random.Random(8)
+    for name, value in proof.items():
+        for _ in range(6):
+            changed: Any = value
+            if isinstance(value, int):
+                changed = value + chance.choice([-1, 1, 2])
+            elif isinstance(value, list):
+                changed = chance.choice([value[:-1], [*value, "00" * 32], [value[0]] * len(value)])
+            else:
+                at = chance.randrange(len(value))
+                letter = "A" if value[at] != "A" else "B"
+                changed = value[:at] + letter + value[at + 1 :]
+            data = json.dumps(proof | {name: changed}).encode()
+            try:
+                report = audit_verify.verify_proof(data, proof["key"])
+            except audit_verify.NotProved:
+                continue
+            assert not report["verified"] or name == "key", (name, changed)
+    for wrong in (b"{", b"{}", b'{"v":1}', json.dumps(proof | {"record": "\ud800"}).encode()):
+        path_report = None
+        try:
+            path_report = audit_verify.verify_proof(wrong)
+        except audit_verify.NotProved:
+            continue
+        assert not path_report["verified"]

@@ -22,6 +22,7 @@ from tests import moderation_cases
 from tests.records import record
 from tests.security.platform import Caller, Platform, platform
 from tokenschain.control.api.context import Permission
+from tokenschain.control.audit.log import SegmentSealer
 from tokenschain.control.configuration import history
 from tokenschain.control.identity import invitations, ownership
 from tokenschain.control.identity.ownership import Extent, FieldRight
@@ -32,6 +33,8 @@ from tokenschain.core.snapshot import ModelRoute, Offer
 from tokenschain.core.tenancy import ACTIONS, PLATFORM, Resource, RoleBinding, may
 from tokenschain.infra.database.tables import alerts
 from tokenschain.infra.database.tables import roles as roles_table
+from tokenschain.infra.security import secret_files
+from tokenschain.infra.security.note_keys import NoteSecret
 from tokenschain.infra.security.suite import INTERNATIONAL
 
 RANDOM_ROLES = 3
@@ -40,7 +43,10 @@ OPERATIONS = {o.name: o.needed for o in permissions_reference.operations()}
 WALKED = [name for name, needed in OPERATIONS.items() if needed and needed.action]
 BY_PROJECT = ("GET /usage", "GET /calls")
 """Lists of sums and calls that are asked of one project by who is bound to it."""
-OF_NO_TENANT = ("GET /fx-rates", "GET /served-models")
+OF_NO_TENANT = (
+    "GET /fx-rates", "GET /served-models", "GET /audit-log/checkpoint",
+    "GET /audit-log/consistency",
+)  # fmt: skip
 """Lists that are the same for every tenant."""
 _numbers = itertools.count()
 
@@ -90,6 +96,8 @@ class House:
             self.ingest(f"of-{model}", model_asked=model)
             price = {"model": model, "input": "1", "output": "1", "from_s": 1}
             self.made("/prices", price)
+        secret = secret_files.read_or_make(made.app.state.context.settings.audit_key_path)[0]
+        SegmentSealer(made.engine, INTERNATIONAL, NoteSecret(INTERNATIONAL, secret), 1.0).seal()
 
     def ingest(self, name: str, **fields: object) -> None:
         place = {"tenant": "acme", "account": "north", "project": "p1"}
@@ -441,7 +449,7 @@ def _about(house: House, operation: str, model: str) -> Call:
         path = operation.partition(" ")[2].replace("{key_id}", key)
     elif "{limit_id}" in operation:
         path = operation.partition(" ")[2].replace("{limit_id}", _limit_of(house, model))
-    elif "{event_id}" in operation:
+    elif "/calls/{event_id}" in operation:
         path = f"/calls/of-{model}"
     if operation in ("POST /keys", "POST /playground/keys"):
         body = KEY | {"models": [model]}
@@ -642,6 +650,8 @@ def test_a_field_of_the_platform_is_shown_with_its_permission_only(
             "GET /calls/export": "?tenant=acme&from_s=0&until_s=1000000000000",
             "GET /served-models": "",
             "GET /calls/{event_id}": "",
+            "GET /audit-log/entries": "?tenant=acme&kind=call",
+            "GET /audit-log/proofs/{event_id}": "",
             "GET /revisions": "?tenant=acme",
             "GET /revisions/{revision}": "",
         }[right.route]

@@ -21,7 +21,9 @@ audit = typer.Typer(no_args_is_help=True, help="Who changed what; the sealed log
 
 @audit.command("verify")
 def audit_verify_bundle(
-    bundle: Annotated[Path, typer.Argument(help="Tar file, as `audit export` writes it.")],
+    bundle: Annotated[
+        Path, typer.Argument(help="What `audit export` or `audit prove -o json` wrote.")
+    ],
     key: Annotated[
         str | None, typer.Option(help="The log's public key, as `audit key` printed it once.")
     ] = None,
@@ -29,9 +31,9 @@ def audit_verify_bundle(
         Path | None, typer.Option(help="File with a checkpoint that was kept elsewhere.")
     ] = None,
 ) -> None:
-    """Verify a bundle, offline: the report is JSON, and names the segment that is wrong.
+    """Verify a bundle or a proof, offline: the report is JSON, and names the segment that is wrong.
 
-    Ends with 1 where something is not proved, and with 2 where the file is no bundle.
+    Ends with 1 where something is not proved, and with 2 where the file is neither.
     """
     former = None if former_checkpoint is None else former_checkpoint.read_text("utf-8")
     report = audit_verify.report_of(str(bundle), key, former)

@@ -1,4 +1,4 @@
-"""Offline verifier of audit bundles: `python audit_verify.py BUNDLE.tar [--key KEY]`.
+"""Offline verifier of audit bundles and proofs: `python audit_verify.py FILE [--key KEY]`.
 
 Needs this file and Python 3.11 alone: no network, no database, no package. It prints a report as
 JSON and ends with 0 where all is proved, 1 where something is not, 2 where it cannot be read.
@@ -22,9 +22,12 @@ from typing import Any
 SUITE = "international"
 HEADER_BYTES_MAX = 65_536
 FILE_BYTES_MAX = 268_435_456
+PROOF_BYTES_MAX = 1_048_576
 RECORDS_MAX = 65_536
 RECORD_BYTES_MAX = 65_536
 PROOF_MAX = 63
+PAUSE_MS = 90_000
+"""A log seals each minute, also where nothing happened."""
 PROBLEMS_MAX = 100
 _INTEGER_MAX = 2**63 - 1
 _HEADER_FIELDS = {
@@ -193,6 +196,42 @@ def read_canonical(data: bytes) -> dict[str, Any]:
     return value
 
 
+# --- headers and records ---------------------------------------------------------------------
+
+
+def read_header(line: bytes) -> dict[str, Any]:
+    """The header of a segment."""
+    if len(line) > HEADER_BYTES_MAX:
+        raise NotProved("a header that is too long")
+    header = read_canonical(line)
+    kinds = {name: type(value) for name, value in header.items()}
+    if kinds != _HEADER_FIELDS or header["v"] != 1:
+        raise NotProved("no header of version 1")
+    if header["suite"] != SUITE:
+        raise NotProved(f"another suite than {SUITE}")
+    if not 0 <= header["count"] <= RECORDS_MAX:
+        raise NotProved("more records than a segment may have")
+    return header
+
+
+def read_record(record: bytes, part: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A record and the platform's part of it, which the record has the digest of; empty where
+    neither has one."""
+    if max(len(record), len(part)) > RECORD_BYTES_MAX:
+        raise NotProved("too long")
+    found = read_canonical(record)
+    if not part:
+        return found, {}
+    if found.get("platform") != hashlib.sha256(b"\x02" + part).hexdigest():
+        raise NotProved("one with another platform's part than was sealed")
+    return found, read_canonical(part)
+
+
+def gateway_label(name: str) -> str:
+    """What stands for a gateway in headers."""
+    return hashlib.sha256(name.encode()).hexdigest()[:16]
+
+
 # --- the bundle ------------------------------------------------------------------------------
 
 
@@ -320,21 +359,12 @@ class BundleVerifier:
                 self._wrong(NotProved("a root over no records that is another", number))
 
     def _header(self, line: bytes, number: int) -> dict[str, Any]:
-        if len(line) > HEADER_BYTES_MAX:
-            raise NotProved("a header that is too long")
-        header = read_canonical(line)
-        kinds = {name: type(value) for name, value in header.items()}
-        if kinds != _HEADER_FIELDS or header["v"] != 1:
-            raise NotProved("no header of version 1")
-        if header["suite"] != SUITE:
-            raise NotProved(f"another suite than {SUITE}")
-        if not 0 <= header["count"] <= RECORDS_MAX:
-            raise NotProved("more records than a segment may have")
+        header = read_header(line)
         if header["number"] != number:
             raise NotProved(f"number {header['number']} stands in the place of {number}")
         if header["until_ms"] < header["from_ms"]:
             raise NotProved("it ends before it begins: the clock ran back")
-        if header["until_ms"] - header["from_ms"] > 60_000 and len(self.pauses) < PROBLEMS_MAX:
+        if header["until_ms"] - header["from_ms"] > PAUSE_MS and len(self.pauses) < PROBLEMS_MAX:
             self.pauses.append(
                 {
                     "segment": number,
@@ -388,18 +418,18 @@ class BundleVerifier:
             raise NotProved(f"{len(lines)} records, and the header says {header['count']}")
         tree, gateways = Tree(), dict.fromkeys(header["gateways"], 0)
         for position, line in enumerate(lines):
-            if len(line) > RECORD_BYTES_MAX:
-                raise NotProved(f"record {position} is too long")
+            leaf, tab, part = line.partition(b"\t")
             try:
-                record = read_canonical(line)
+                record, platform = read_record(leaf, part)
+                if ("platform" in record) != bool(tab):
+                    raise NotProved("one without the platform's part")
             except NotProved as error:
                 raise NotProved(f"record {position} is {error}") from None
             if record.get("kind") == "call":
-                name = record.get("gateway", "")
-                gateways[name if name in gateways else ""] = (
-                    gateways.get(name if name in gateways else "", 0) + 1
-                )
-            tree.add(_leaf(line))
+                name = gateway_label(platform.get("gateway", record.get("gateway", "")))
+                name = name if name in gateways else ""
+                gateways[name] = gateways.get(name, 0) + 1
+            tree.add(_leaf(leaf))
         if tree.root().hex() != header["root"]:
             raise NotProved("records that are not those that were sealed")
         if gateways != header["gateways"]:
@@ -433,12 +463,13 @@ class BundleVerifier:
         self._check_beginning(about)
 
     def _check_proof(self, last: int, size: int, root: bytes, proof_text: str) -> None:
-        lines = proof_text.split()
-        if len(lines) > PROOF_MAX or any(not re.fullmatch("[0-9a-f]{64}", one) for one in lines):
-            self._wrong(NotProved("no proof of inclusion", last))
-            return
         assert self._before is not None
-        proof = [bytes.fromhex(one) for one in lines]
+        try:
+            proof = _digests(proof_text.split())
+        except NotProved as error:
+            error.segment = last
+            self._wrong(error)
+            return
         if _root_from(last, size, _leaf(self._before[1]), proof) != root:
             self._wrong(NotProved("it is not in the tree of the checkpoint", last))
 
@@ -501,9 +532,88 @@ def _base64(text: str) -> bytes:
         raise NotProved("what is no base64") from None
 
 
-def report_of(path: str, key: str | None = None, former: str | None = None) -> dict[str, Any]:
-    """The report of a bundle; also of a file that is none."""
+# --- a proof ---------------------------------------------------------------------------------
+
+_PROOF_FIELDS = {
+    "v": int, "log": str, "key": str, "checkpoint": str, "header": str, "header_proof": list,
+    "position": int, "record": str, "record_proof": list,
+}  # fmt: skip
+
+
+def verify_proof(data: bytes, key: str | None = None) -> dict[str, Any]:
+    """The report of a proof, which is of one record."""
     try:
+        proof = json.loads(data)
+        kinds = {name: type(proof[name]) for name in _PROOF_FIELDS}
+        platform = proof.get("platform") or ""
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise NotProved("no proof of a record") from None
+    if kinds != _PROOF_FIELDS or proof["v"] != 1 or not isinstance(platform, str):
+        raise NotProved("no proof of version 1")
+    report = {"log": proof["log"], "key": key or proof["key"],
+              "key_from": "argument" if key else "proof"}  # fmt: skip
+    try:
+        report |= _proved(proof, platform, report["key"])
+    except NotProved as error:
+        problem = {"segment": error.segment, "why": str(error)}
+        return report | {"verified": False, "problems": [problem]}
+    return report | {"verified": True, "problems": []}
+
+
+def _proved(proof: dict[str, Any], platform: str, key: str) -> dict[str, Any]:
+    origin, size, root = signed_checkpoint(proof["checkpoint"], key)
+    line = _utf8(proof["header"])
+    header = read_header(line)
+    number = header["number"]
+    if not origin == header["log"] == proof["log"]:
+        raise NotProved("the checkpoint is of another log", number)
+    if not 0 <= number < size:
+        raise NotProved("the checkpoint is older than the segment", number)
+    if _root_from(number, size, _leaf(line), _digests(proof["header_proof"])) != root:
+        raise NotProved("the segment is not in the tree of the checkpoint", number)
+    if not 0 <= proof["position"] < header["count"]:
+        raise NotProved("the segment has no such record", number)
+    data = _utf8(proof["record"])
+    try:
+        record, _ = read_record(data, _utf8(platform))
+    except NotProved as error:
+        raise NotProved(f"the record is {error}", number) from None
+    above = _root_from(
+        proof["position"], header["count"], _leaf(data), _digests(proof["record_proof"])
+    )
+    if above is None or above.hex() != header["root"]:
+        raise NotProved("the record is not in the segment", number)
+    return {
+        "segment": number,
+        "sequence": header["first_sequence"] + proof["position"],
+        "sealed_from_ms": header["from_ms"],
+        "sealed_until_ms": header["until_ms"],
+        "size": size,
+        "record": record,
+    }
+
+
+def _utf8(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise NotProved("text that is no Unicode") from None
+
+
+def _digests(lines: list[Any]) -> list[bytes]:
+    if len(lines) > PROOF_MAX or not all(
+        isinstance(one, str) and re.fullmatch("[0-9a-f]{64}", one) for one in lines
+    ):
+        raise NotProved("no proof of inclusion")
+    return [bytes.fromhex(one) for one in lines]
+
+
+def report_of(path: str, key: str | None = None, former: str | None = None) -> dict[str, Any]:
+    """The report of a bundle, or of a proof; also of a file that is neither."""
+    try:
+        with open(path, "rb") as file:
+            if file.read(1) == b"{":
+                return verify_proof(b"{" + file.read(PROOF_BYTES_MAX), key)
         return BundleVerifier(key, former).verify(path)
     except (
         OSError,
@@ -525,7 +635,7 @@ def ending_of(report: dict[str, Any]) -> int:
 def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(description="Verify a bundle of an audit log, offline.")
-    parser.add_argument("bundle", help="the tar file")
+    parser.add_argument("bundle", help="the tar file, or a proof")
     parser.add_argument("--key", help="the log's public key, NAME+KEY_ID+KEY, from elsewhere")
     parser.add_argument("--former-checkpoint", help="file with a checkpoint that you kept")
     given = parser.parse_args()

@@ -362,6 +362,8 @@ _ATTEMPT = _Bounds(AttemptRecord, ATTEMPT_CHARACTERS_MAX)
 encode = msgspec.msgpack.Encoder().encode
 """A record as bytes for the journal."""
 _decode = msgspec.msgpack.Decoder(CallRecord).decode
+decode_list = msgspec.msgpack.Decoder(list[CallRecord]).decode
+"""Several records, which `encode` took as a list."""
 _FORMER_HITS = {"exact": HitKind.EXACT, "shared": HitKind.INFLIGHT, "semantic": HitKind.SEMANTIC}
 """As gateways of 0.1 wrote them: their journals may be shipped after an upgrade of control."""
 

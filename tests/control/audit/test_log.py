@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 import pytest
-from sqlalchemy import Engine, event, func, select
+from sqlalchemy import Engine, event, func, insert, select
 
 from tests.records import record
 from tokenschain.control.audit import admin_log, log, pending
 from tokenschain.control.audit.log import NotSealed, Sealed, SealingJob, SegmentSealer
 from tokenschain.control.billing.ledger import Ledger
 from tokenschain.core import call_record
-from tokenschain.core.audit import canonical_json, checkpoint, merkle, segment
+from tokenschain.core.audit import canonical_json, checkpoint, merkle, records, segment
 from tokenschain.core.audit.checkpoint import NoteSigner
 from tokenschain.core.audit.records import AuditedCall
 from tokenschain.infra.database.audit_tables import (
@@ -42,12 +41,13 @@ def clock() -> Clock:
 
 
 def sealer_of(engine: Engine, clock: Clock, secret: NoteSecret = SECRET) -> SegmentSealer:
-    return SegmentSealer(engine, INTERNATIONAL, secret, 1.0, clock)
+    return SegmentSealer(engine, INTERNATIONAL, secret, 1.0, clock, idle_s=0.5)
 
 
 def enter(engine: Engine, *numbers: int, **fields: object) -> None:
-    records = [call_record.encode(record(n, gateway="gw-1", **fields)) for n in numbers]
-    Ledger(engine).ingest(records)
+    Ledger(engine).ingest(
+        [call_record.encode(record(n, gateway="gw-1", **fields)) for n in numbers]
+    )
 
 
 def do(engine: Engine, action: str) -> None:
@@ -66,7 +66,8 @@ def contents(engine: Engine) -> list[dict[str, Any]]:
     """All records, each checked to be canonical."""
     with engine.connect() as connection:
         segments = log.read_segments(connection, 0, 10_000)
-    return [canonical_json.decode(line) for one in segments for line in one.lines()]
+    lines = [line for one in segments for line in one.lines()]
+    return [canonical_json.decode(records.split(line)[0]) for line in lines]
 
 
 def check(engine: Engine) -> int:
@@ -81,7 +82,8 @@ def check(engine: Engine) -> int:
         for one in log.read_segments(connection, 0, 10_000):
             header = segment.decode(one.header)
             assert segment.problem_after(digest, before, header) == ""
-            assert segment.records_root(digest, one.lines()).hex() == header.root
+            sealed_lines = [records.split(line)[0] for line in one.lines()]
+            assert segment.records_root(digest, sealed_lines).hex() == header.root
             assert len(one.lines()) == header.count
             before = header, one.header
             leaves.append(merkle.leaf_digest(digest, one.header))
@@ -102,7 +104,11 @@ def test_calls_and_changes_are_sealed_once_and_in_order(engine: Engine, clock: C
     assert sealed(sealer, clock).header.count == 0
     enter(engine, 5)
     found = sealed(sealer, clock).header
-    assert (found.number, found.first_sequence, found.gateways) == (2, 5, {"gw-1": 1})
+    assert (found.number, found.first_sequence, found.gateways) == (
+        2,
+        5,
+        {segment.gateway_label(digest, "gw-1"): 1},
+    )
     for _ in range(20):
         sealed(sealer_of(engine, clock), clock)
     assert check(engine) == 23
@@ -188,7 +194,7 @@ def test_of_two_that_seal_at_once_one_does(engine: Engine, clock: Clock) -> None
 @pytest.mark.parametrize(
     "table", ["audit_segments", "audit_nodes", "audit_checkpoints", "audit_pending"]
 )
-def test_a_sealer_that_dies_at_any_step_leaves_nothing_half(
+def test_a_sealer_that_dies_at_any_step_sealed_linesnothing_half(
     engine: Engine, clock: Clock, table: str
 ) -> None:
     sealer = sealer_of(engine, clock)
@@ -227,23 +233,33 @@ def test_many_that_wait_become_several_segments(engine: Engine, clock: Clock) ->
             6_000, 10,
         ]  # fmt: skip
         assert connection.scalar(select(func.count()).select_from(audit_pending)) == 0
-        found = log.find_call(connection, digest, "req_00000fff", 1_790_000_000_000 + 4095 * 60_000)
-        assert found is not None and found.position == 4_095
-        assert msgspec.json.decode(found.record)["id"] == "req_00000fff"
-        header = segment.decode(found.segment.header)
-        leaf = merkle.leaf_digest(digest, found.record)
-        assert merkle.includes(
-            digest,
-            found.position,
-            header.count,
-            leaf,
-            found.record_proof,
-            bytes.fromhex(header.root),
+
+
+def test_a_log_in_which_nothing_happens_is_sealed_each_minute(engine: Engine, clock: Clock) -> None:
+    sealer = SegmentSealer(engine, INTERNATIONAL, SECRET, 1.0, clock)
+    sealed(sealer, clock)
+    made = 0
+    for _ in range(125):
+        clock.now_s += 1
+        made += sealer.seal() is not None
+    assert made == 2
+    enter(engine, 1)
+    found = sealed(sealer, clock).header
+    assert found.count == 1 and found.until_ms - found.from_ms == 6_000
+    assert check(engine) == 4
+
+
+def test_records_that_waited_as_lines_are_sealed_too(engine: Engine, clock: Clock) -> None:
+    """As version 0.2 left them."""
+    line = canonical_json.encode({"id": "req_old", "kind": "call", "tenant": "t1"})
+    with engine.begin() as connection:
+        connection.execute(
+            insert(audit_pending).values(
+                at_ms=1, id="aud_1", records_count=1, records=line, gateways='{"gw-1":1}'
+            )
         )
-        stated = log.checkpoint_of(found.note)
-        leaf = merkle.leaf_digest(digest, found.segment.header)
-        assert merkle.includes(digest, 0, stated.size, leaf, found.header_proof, stated.root)
-        assert log.find_call(connection, digest, "req_missing", 1_790_000_000_000) is None
+    assert sealed(sealer_of(engine, clock), clock).header.count == 1
+    assert [r["id"] for r in contents(engine)] == ["req_old"]
 
 
 def test_the_first_segment_after_a_moment_is_found(engine: Engine, clock: Clock) -> None:

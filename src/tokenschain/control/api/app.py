@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tokenschain import __version__
 from tokenschain.control.api import (
     alerts,
+    audit_log,
     billing,
     cache,
     configuration,
@@ -54,7 +55,7 @@ ADMIN_SUBJECTS = (
     organization, keys, playground, limits, usage, insight, diagnostics, rejected_records, billing,
     alerts, cache, configuration, upstream_tests, sessions, users, invitations, search,
     sign_ups, single_sign_on, moderation_cases,
-    moderation_freezes, moderation_statistics,
+    moderation_freezes, moderation_statistics, audit_log,
 )  # fmt: skip
 
 

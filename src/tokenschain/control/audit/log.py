@@ -11,12 +11,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Engine, delete, func, insert, select
+from sqlalchemy import Connection, Engine, Select, delete, func, insert, select
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from tokenschain.core.audit import checkpoint, merkle, segment
+from tokenschain.control.audit import pending
+from tokenschain.core.audit import checkpoint, merkle, records, segment
 from tokenschain.core.audit.checkpoint import Checkpoint
-from tokenschain.core.audit.merkle import Subtrees
+from tokenschain.core.audit.merkle import Digest, Subtrees
 from tokenschain.core.audit.segment import Header, Position
 from tokenschain.core.log_events import Reporter
 from tokenschain.infra.database import engine as db
@@ -31,6 +32,7 @@ from tokenschain.infra.security.note_keys import NoteSecret
 from tokenschain.infra.security.suite import Suite
 
 HOUR_MS = 3_600_000
+IDLE_S = 60.0
 COMPRESSION = 1
 _ROWS_MAX = 5_000
 """That one segment is made of: as many events as fill it."""
@@ -66,16 +68,23 @@ class SegmentSealer:
         secret: NoteSecret,
         interval_s: float,
         clock: Callable[[], float] = time.time,
+        idle_s: float = IDLE_S,
     ) -> None:
+        """
+        Args:
+            idle_s: after so long a segment without records is sealed: a log that stands still can
+                be told from one that was cut off.
+        """
         self._engine = engine
         self._suite = suite
         self._secret = secret
         self._interval_ms = int(interval_s * 1e3)
+        self._idle_ms = int(idle_s * 1e3)
         self._clock = clock
         self._nodes: dict[tuple[int, int], bytes] = {}
 
     def seal(self) -> Sealed | None:
-        """Seal what waits; None where another control has done so a moment ago.
+        """Seal what waits; None where nothing does, or another control has done so a moment ago.
 
         Raises:
             NotSealed: the clock ran back, or the log was sealed with another key or suite.
@@ -83,18 +92,19 @@ class SegmentSealer:
         now_ms = int(self._clock() * 1e3)
         with db.reading(self._engine) as connection:
             at = self._next_position(connection, now_ms)
-            waiting = _waiting(connection)
+            waiting = _waiting(connection, self._suite.digest)
             if now_ms < at.from_ms:
                 raise NotSealed(
                     f"the clock is {(at.from_ms - now_ms) / 1e3:.1f} s behind the last segment"
                 )
             full = len(waiting.lines) >= segment.RECORDS_PER_SEGMENT
-            if now_ms - at.from_ms < self._interval_ms // 2 and at.number and not full:
+            due_ms = self._interval_ms // 2 if waiting.lines else self._idle_ms
+            if now_ms - at.from_ms < due_ms and at.number and not full:
                 return None
         signer = self._secret.signer(at.log)
         header = segment.sealed_header(
-            self._suite.digest, at, waiting.lines, now_ms, waiting.gateways, self._suite.name,
-            signer.key_id.hex(),
+            self._suite.digest, at, [records.split(line)[0] for line in waiting.lines], now_ms,
+            waiting.gateways, self._suite.name, signer.key_id.hex(),
         )  # fmt: skip
         data = segment.encode(header)
         compressed = zlib.compress(b"\n".join(waiting.lines), COMPRESSION)
@@ -170,7 +180,7 @@ class _Waiting(NamedTuple):
     calls_until_ms: int | None
 
 
-def _waiting(connection: Connection) -> _Waiting:
+def _waiting(connection: Connection, digest: Digest) -> _Waiting:
     """The records of the next segment, in the order in which they came."""
     c = audit_pending.c
     order = c.at_ms, c.id
@@ -185,14 +195,16 @@ def _waiting(connection: Connection) -> _Waiting:
             break
     lines: list[bytes] = []
     gateways: Counter[str] = Counter()
-    spans = []
+    spans: list[int] = []
     if ids:
         query = select(audit_pending).where(c.id.in_(ids)).order_by(*order)
         for row in connection.execute(query):
-            lines += row.records.split(b"\n")
-            gateways.update(msgspec.json.decode(row.gateways, type=dict[str, int]))
-            if row.calls_from_ms is not None:
-                spans += [row.calls_from_ms, row.calls_until_ms]
+            found = pending.read(row, digest)
+            lines += found.lines
+            for name, calls in found.gateways.items():
+                gateways[segment.gateway_label(digest, name)] += calls
+            if found.calls_from_ms is not None and found.calls_until_ms is not None:
+                spans += [found.calls_from_ms, found.calls_until_ms]
     first, last = (min(spans), max(spans)) if spans else (None, None)
     return _Waiting(ids, lines, gateways, first, last)
 
@@ -255,7 +267,7 @@ class Segment(NamedTuple):
     """Compressed lines; None: there are none."""
 
     def lines(self) -> list[bytes]:
-        """Its records."""
+        """Its records, each with the platform's part; see `core.audit.records`."""
         return zlib.decompress(self.records).split(b"\n") if self.records is not None else []
 
 
@@ -264,6 +276,12 @@ def latest_checkpoint(connection: Connection) -> str | None:
     c = audit_checkpoints.c
     found = connection.execute(select(c.note).order_by(c.size.desc()).limit(1)).scalar()
     return None if found is None else str(found)
+
+
+def size_of(connection: Connection) -> int:
+    """How many segments the latest checkpoint covers."""
+    note = latest_checkpoint(connection)
+    return 0 if note is None else checkpoint_of(note).size
 
 
 def checkpoint_of(note: str) -> Checkpoint:
@@ -275,12 +293,15 @@ def read_segments(connection: Connection, first: int, until: int) -> list[Segmen
     """Segments `first` to `until` - 1."""
     c = audit_segments.c
     query = select(c.number, c.header, c.records).where(c.number >= first, c.number < until)
-    return [_segment(row) for row in connection.execute(query.order_by(c.number))]
+    return segments(connection, query.order_by(c.number))
 
 
-def _segment(row: Any) -> Segment:
-    records = None if row.records is None else bytes(row.records)
-    return Segment(row.number, bytes(row.header), records)
+def segments(connection: Connection, query: Select[Any]) -> list[Segment]:
+    """Those of a query for number, header and records."""
+    return [
+        Segment(row.number, bytes(row.header), None if row.records is None else bytes(row.records))
+        for row in connection.execute(query)
+    ]
 
 
 def first_ending_after(connection: Connection, size: int, at_ms: int) -> int:
@@ -294,50 +315,6 @@ def first_ending_after(connection: Connection, size: int, at_ms: int) -> int:
         else:
             last = middle
     return first
-
-
-class FoundCall(NamedTuple):
-    """A call in the log, with what proves that it is there."""
-
-    note: str
-    segment: Segment
-    position: int
-    """Among the segment's records."""
-    record: bytes
-    record_proof: list[bytes]
-    header_proof: list[bytes]
-
-
-def find_call(
-    connection: Connection, digest: merkle.Digest, event_id: str, started_ms: int
-) -> FoundCall | None:
-    """Look a call up and prove it; None where it is not sealed.
-
-    Args:
-        started_ms: when it began; segments whose calls began then are looked through.
-    """
-    note = latest_checkpoint(connection)
-    if note is None:
-        return None
-    size = checkpoint_of(note).size
-    c = audit_segments.c
-    query = (
-        select(c.number, c.header, c.records)
-        .where(c.calls_from_ms <= started_ms, c.calls_until_ms >= started_ms, c.number < size)
-        .order_by(c.number)
-    )
-    mark = b'"id":%s,' % msgspec.json.encode(event_id)
-    for row in connection.execute(query):
-        one = _segment(row)
-        lines = one.lines()
-        for index, line in enumerate(lines):
-            if mark in line and msgspec.json.decode(line).get("id") == event_id:
-                tree = segment.record_subtrees(digest, lines)
-                proof = merkle.inclusion_proof(digest, index, len(lines), tree)
-                log = subtrees(connection, digest)
-                above = merkle.inclusion_proof(digest, one.number, size, log)
-                return FoundCall(note, one, index, line, proof, above)
-    return None
 
 
 def waiting_count(connection: Connection) -> int:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import Connection, insert
 
+from tokenschain.core import call_record
 from tokenschain.core.audit import records
+from tokenschain.core.audit.merkle import Digest
 from tokenschain.core.call_record import CallRecord
 from tokenschain.infra.database.audit_tables import audit_pending
 from tokenschain.infra.security import secrets
@@ -26,32 +29,71 @@ def add_calls(
     """
     if not calls:
         return
-    lines = [records.of_call(one, zones.get(one.upstream, "")) for one in calls]
+    # Their lines are made when they are sealed: here the ledger waits for it.
+    served = {one.upstream for one in calls}
     began = [one.started_ms for one in calls]
-    gateways = Counter(one.gateway for one in calls)
-    _add(connection, lines, gateways, min(began), max(began))
+    _add(
+        connection,
+        len(calls),
+        call_record.encode(calls),
+        {name: zone for name, zone in zones.items() if name in served},
+        Counter(one.gateway for one in calls),
+        (min(began), max(began)),
+    )
 
 
 def add_event(connection: Connection, row: Mapping[str, Any]) -> None:
     """A row of `audit_events`."""
-    _add(connection, [records.of_event(row)], {}, None, None)
+    _add(connection, 1, records.of_event(row), None, {}, (None, None))
+
+
+class WaitingRecords(NamedTuple):
+    """A row of what waits."""
+
+    lines: list[bytes]
+    gateways: dict[str, int]
+    calls_from_ms: int | None
+    calls_until_ms: int | None
+
+
+def read(row: Any, digest: Digest) -> WaitingRecords:
+    """A row, its records as lines of a segment."""
+    gateways = msgspec.json.decode(row.gateways, type=dict[str, int])
+    return WaitingRecords(_lines(row, digest), gateways, row.calls_from_ms, row.calls_until_ms)
+
+
+def _lines(row: Any, digest: Digest) -> list[bytes]:
+    data = bytes(row.records)
+    if row.zones is None:
+        return data.split(b"\n")
+    zones = msgspec.json.decode(row.zones, type=dict[str, str])
+    calls = call_record.decode_list(data)
+    salts = os.urandom(records.SALT_BYTES * len(calls))
+    return [
+        records.of_call(
+            digest, one, zones.get(one.upstream, ""), salts[at : at + records.SALT_BYTES]
+        )
+        for one, at in zip(calls, range(0, len(salts), records.SALT_BYTES), strict=True)
+    ]
 
 
 def _add(
     connection: Connection,
-    lines: Sequence[bytes],
+    count: int,
+    data: bytes,
+    zones: Mapping[str, str] | None,
     gateways: Mapping[str, int],
-    calls_from_ms: int | None,
-    calls_until_ms: int | None,
+    span: tuple[int | None, int | None],
 ) -> None:
     connection.execute(
         insert(audit_pending).values(
             at_ms=time.time_ns() // 1_000_000,
             id=secrets.new_id("aud"),
-            records_count=len(lines),
-            records=b"\n".join(lines),
+            records_count=count,
+            records=data,
+            zones=None if zones is None else msgspec.json.encode(zones).decode(),
             gateways=msgspec.json.encode(gateways).decode(),
-            calls_from_ms=calls_from_ms,
-            calls_until_ms=calls_until_ms,
+            calls_from_ms=span[0],
+            calls_until_ms=span[1],
         )
     )

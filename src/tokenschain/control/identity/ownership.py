@@ -72,6 +72,8 @@ _HIDDEN = {
     "GET /calls": _CALL_COSTS,
     "GET /calls/{event_id}": _CALL_COSTS,
     "GET /calls/export": (*_COSTS, "price_version", "route", *_ATTEMPT_COSTS),
+    "GET /audit-log/entries": ("platform",),
+    "GET /audit-log/proofs/{event_id}": ("platform",),
 }  # fmt: skip
 _UNIT, _LIMIT = "/organization/units/{unit_id}", "/limits/{limit_id}"
 _UPSTREAM = "PUT /upstreams/{resource_name}"

@@ -1,4 +1,8 @@
-"""Records of the audit log: a call and an event as canonical JSON; never content."""
+"""Records of the audit log: a call and an event as canonical JSON; never content.
+
+A line of a segment is a record and, for a call, behind a tab what is the platform's alone: the
+record has its salted digest, so that a tenant checks its record without seeing that.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +12,20 @@ from typing import Any
 import msgspec
 
 from tokenschain.core.audit import canonical_json
+from tokenschain.core.audit.merkle import Digest
 from tokenschain.core.call_record import CallRecord
 
 CALL, EVENT = "call", "event"
+SALT_BYTES = 16
+_TAB, _PART = b"\t", b"\x02"
+"""JSON has no tab as it is. What the digest of a part is over begins otherwise than any leaf."""
 
 
 class AuditedCall(msgspec.Struct, gc=False):
     """What the log keeps of a call. Fields stand in the order of their names, as canonical JSON
     has them."""
 
+    account: str
     api: str
     at_ms: int
     """When it began; Unix time."""
@@ -25,10 +34,7 @@ class AuditedCall(msgspec.Struct, gc=False):
     charge_pico: int | None
     charge_version: str
     completion_tokens: int
-    cost_pico: int | None
-    currency: str
     environment: str
-    gateway: str
     id: str
     key_id: str
     kind: str
@@ -37,7 +43,8 @@ class AuditedCall(msgspec.Struct, gc=False):
     moderation: str
     moderation_detail: str
     outcome: str
-    price_version: str
+    platform: str
+    """Digest of the `PlatformPart`, in hex."""
     project: str
     prompt_tokens: int
     revision: str
@@ -50,13 +57,30 @@ class AuditedCall(msgspec.Struct, gc=False):
     """Of the upstream; empty where it is not known."""
 
 
+class PlatformPart(msgspec.Struct, gc=False):
+    """What no tenant is shown of a call; see `control.identity.ownership`."""
+
+    cost_pico: int | None
+    currency: str
+    gateway: str
+    price_version: str
+    salt: str
+    """Random: without it the digest could be found by trying."""
+
+
 _encode = msgspec.json.Encoder().encode
 
 
-def of_call(record: CallRecord, zone: str) -> bytes:
-    """A call as a record of the log."""
-    data = _encode(
+def of_call(digest: Digest, record: CallRecord, zone: str, salt: bytes) -> bytes:
+    """A call as a line of the log."""
+    part = _canonical(
+        PlatformPart(
+            record.cost_pico, record.currency, record.gateway, record.price_version, salt.hex()
+        )
+    )
+    data = _canonical(
         AuditedCall(
+            record.account,
             record.api,
             record.started_ms,
             record.cache,
@@ -64,10 +88,7 @@ def of_call(record: CallRecord, zone: str) -> bytes:
             record.charge_pico,
             record.charge_version,
             record.completion_tokens,
-            record.cost_pico,
-            record.currency,
             record.environment,
-            record.gateway,
             record.event_id,
             record.key_id,
             CALL,
@@ -76,7 +97,7 @@ def of_call(record: CallRecord, zone: str) -> bytes:
             record.moderation,
             record.moderation_detail,
             record.outcome,
-            record.price_version,
+            part_digest(digest, part).hex(),
             record.project,
             record.prompt_tokens,
             record.snapshot_version,
@@ -87,8 +108,24 @@ def of_call(record: CallRecord, zone: str) -> bytes:
             zone,
         )
     )
+    return data + _TAB + part
+
+
+def _canonical(fields: msgspec.Struct) -> bytes:
+    data = _encode(fields)
     # ASCII is in NFC; of the rest hardly anything is not, but all of it is looked at.
     return data if data.isascii() else canonical_json.encode(msgspec.json.decode(data))
+
+
+def part_digest(digest: Digest, part: bytes) -> bytes:
+    """What a record says of its platform's part."""
+    return digest(_PART + part)
+
+
+def split(line: bytes) -> tuple[bytes, bytes]:
+    """The record of a line, which is the leaf, and the platform's part; empty where it has none."""
+    record, _, part = line.partition(_TAB)
+    return record, part
 
 
 def of_event(row: Mapping[str, Any]) -> bytes:

@@ -38,7 +38,7 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     until_ms: int
     """When it was sealed; never before `from_ms`."""
     gateways: dict[str, int]
-    """How many records of calls came from each gateway process."""
+    """How many records of calls came from each gateway process; see `gateway_label`."""
     root: str
     """Of the tree over the records, in hex."""
     previous: str
@@ -121,6 +121,11 @@ def decode(data: bytes) -> Header:
     if not 0 <= header.count <= RECORDS_MAX:
         raise NotCanonical(f"{header.count} records in a segment")
     return header
+
+
+def gateway_label(digest: Digest, name: str) -> str:
+    """What stands for a gateway in headers, which are shown to tenants."""
+    return digest(name.encode()).hex()[:16]
 
 
 def records_root(digest: Digest, records: Sequence[bytes]) -> bytes:

@@ -24,7 +24,7 @@ class AuditSettings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             ge=0.1,
             le=60,
-            description="Seconds from one segment to the next, also where nothing happened.",
+            description="Seconds from one segment to the next; where nothing happens, a minute.",
         ),
     ] = 1.0
     key_file: Annotated[

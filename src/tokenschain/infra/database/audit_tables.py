@@ -25,8 +25,9 @@ audit_pending = Table(
     Column("at_ms", BigInteger, nullable=False),
     Column("id", String(40), nullable=False),
     Column("records_count", Integer, nullable=False),
-    Column("records", LargeBinary, nullable=False),  # canonical JSON, one a line
+    Column("records", LargeBinary, nullable=False),  # see `zones`
     Column("gateways", Text, nullable=False),  # JSON: how many are calls of each
+    Column("zones", Text),  # JSON, by upstream, of call records in MessagePack; null: of lines
     Column("calls_from_ms", BigInteger),  # null: there are no calls
     Column("calls_until_ms", BigInteger),
     PrimaryKeyConstraint("at_ms", "id"),

@@ -119,7 +119,7 @@ def seen_page(
             if is_seen(row):
                 rows.append(row)
                 if len(rows) == page.limit:
-                    return Rows(rows, _cursor([row[name] for name in found.order]))
+                    return Rows(rows, cursor_of([row[name] for name in found.order]))
         if found.next_cursor is None or rounds == ROUNDS_MAX:
             return Rows(rows, found.next_cursor)
         found, rounds = read(page_of(PAGE_MAX, found.next_cursor)), rounds + 1
@@ -131,8 +131,9 @@ def cursor_after(
     """Where the page after these rows begins; None when they are fewer than were asked for."""
     if len(rows) < page.limit:
         return None
-    return _cursor([rows[-1][column.name] for column in order])
+    return cursor_of([rows[-1][column.name] for column in order])
 
 
-def _cursor(last: list[str | int]) -> str:
+def cursor_of(last: list[str | int]) -> str:
+    """The cursor of the page after these values, which are what a list is ordered by."""
     return base64.urlsafe_b64encode(json.dumps(last).encode()).decode()

@@ -1,0 +1,221 @@
+"""Admin API: the sealed audit log, its checkpoint, and proofs.
+
+(No postponed annotations here: FastAPI reads them.)
+"""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import JsonValue
+
+from tokenschain.control.api.bodies import AnswerBody, ListAnswer
+from tokenschain.control.api.context import (
+    AdminRoute,
+    IntMoment,
+    NameQuery,
+    Paged,
+    Permission,
+    RequestContext,
+)
+from tokenschain.control.audit import log, search
+from tokenschain.control.identity import ownership
+from tokenschain.control.identity.ownership import Extent
+from tokenschain.core.audit import merkle
+from tokenschain.core.errors import ApiError
+from tokenschain.core.tenancy import PLATFORM
+from tokenschain.infra.database.paging import Rows
+from tokenschain.infra.security import secret_files
+from tokenschain.infra.security.note_keys import NoteSecret
+
+router = APIRouter(prefix="/api/v1/audit-log", route_class=AdminRoute, tags=["audit"])
+ReadingLog = Annotated[RequestContext, Depends(Permission("audit:read", Extent.ROWS))]
+ReadingRecord = Annotated[RequestContext, Depends(Permission("audit:read", Extent.PART))]
+_ENTRIES, _PROOF = "GET /audit-log/entries", "GET /audit-log/proofs/{event_id}"
+
+
+class SealedEntry(AnswerBody):
+    """A record of the sealed log, and where it stands there."""
+
+    sequence: int
+    """Number in the whole log."""
+    segment: int
+    position: int
+    """In the segment."""
+    sealed_at_ms: int
+    id: str
+    kind: Literal["call", "event"]
+    tenant: str
+    record: dict[str, JsonValue]
+    """As it was sealed."""
+    platform: dict[str, JsonValue] | None = None
+    """What only the platform sees of a call; the record has its digest."""
+
+
+class ProofAnswer(AnswerBody):
+    """What shows that a record is in the log; `tokenschain audit verify` checks it as a file."""
+
+    v: int = 1
+    log: str
+    key: str
+    """The log's public key: compare it with one that you have from elsewhere."""
+    checkpoint: str
+    """Signed note over the tree of all segments' headers."""
+    header: str
+    """Of the segment; a leaf of that tree."""
+    header_proof: list[str]
+    position: int
+    """Of the record in the segment."""
+    record: str
+    """Byte for byte, a leaf of the segment's tree."""
+    record_proof: list[str]
+    platform: str | None = None
+    """What only the platform sees, byte for byte."""
+
+
+class CheckpointAnswer(AnswerBody):
+    """The latest checkpoint: keep it, and the log cannot be rewritten unseen."""
+
+    log: str
+    size: int
+    """Segments."""
+    checkpoint: str
+    key: str
+
+
+class ConsistencyAnswer(AnswerBody):
+    """What shows that the log of `new_size` segments begins with that of `old_size` (RFC 9162)."""
+
+    old_size: int
+    new_size: int
+    old_root: str
+    new_root: str
+    proof: list[str]
+
+
+@router.get("/entries", response_model_exclude_unset=True)
+def list_sealed_entries(
+    asked: ReadingLog,
+    page: Paged,
+    tenant: NameQuery = None,
+    kind: Literal["call", "event"] | None = None,
+    event_id: Annotated[str | None, Query(max_length=64)] = None,
+    from_s: IntMoment = None,
+    until_s: IntMoment = None,
+) -> ListAnswer[SealedEntry]:
+    """List records of the sealed log, in the order in which they were sealed.
+
+    Of a `kind`, of the call or event of an id, or sealed within a time. A page may hold fewer
+    than asked for, or none, and go on.
+    """
+    whose = asked.tenant(tenant)
+    if event_id is not None:
+        found = Rows(_rows(asked, event_id, whose, kind), None)
+    else:
+        until_ms = None if until_s is None else until_s * 1_000
+        found = search.page(
+            asked.db, page, whose, kind, (from_s or 0) * 1_000, until_ms,
+            lambda row: bool(asked.visible([row])),
+        )  # fmt: skip
+    seen = ownership.without(asked.visible(found.rows), ownership.hidden_fields(asked, _ENTRIES))
+    shown = [SealedEntry(**{k: v for k, v in row.items() if k not in _PLACE}) for row in seen]
+    return ListAnswer[SealedEntry](data=shown, next_cursor=found.next_cursor)
+
+
+_PLACE = ("account", "project", "environment")
+"""In the record, if it has them."""
+
+
+def _rows(
+    asked: RequestContext, event_id: str, tenant: str | None, kind: str | None
+) -> list[dict[str, JsonValue]]:
+    entry = search.find(asked.db, event_id)
+    row = None if entry is None else entry.row()
+    if row is None or tenant not in (None, row["tenant"]) or kind not in (None, row["kind"]):
+        return []
+    return [row]
+
+
+@router.get("/proofs/{event_id}", response_model_exclude_unset=True)
+def prove_entry(asked: ReadingRecord, event_id: str) -> ProofAnswer:
+    """Prove that a call or event is in the log, below its latest checkpoint.
+
+    The proof holds the record and digests: nothing of other records.
+    """
+    entry = search.find(asked.db, event_id)
+    row = {} if entry is None else entry.row()
+    if entry is None or not asked.permitted(
+        row["tenant"] or PLATFORM, **{name: row[name] for name in _PLACE}
+    ):
+        raise ApiError("not_found", "The log has no such record.", param="event_id")
+    found = search.prove(asked.db, asked.context.suite.digest, entry)
+    origin = log.checkpoint_of(found.checkpoint).origin
+    answer = {
+        "v": 1,
+        "log": origin,
+        "key": _public_key(asked, origin),
+        "checkpoint": found.checkpoint,
+        "header": found.header.decode(),
+        "header_proof": [one.hex() for one in found.header_proof],
+        "position": found.position,
+        "record": found.record.decode(),
+        "record_proof": [one.hex() for one in found.record_proof],
+        "platform": entry.part(),
+    }
+    (shown,) = ownership.without([answer], ownership.hidden_fields(asked, _PROOF))
+    return ProofAnswer(**shown)
+
+
+@router.get("/checkpoint")
+def read_checkpoint(asked: ReadingLog) -> CheckpointAnswer:
+    """Read the latest checkpoint and the key that it is signed with."""
+    note = _latest(asked)
+    stated = log.checkpoint_of(note)
+    return CheckpointAnswer(
+        log=stated.origin,
+        size=stated.size,
+        checkpoint=note,
+        key=_public_key(asked, stated.origin),
+    )
+
+
+@router.get("/consistency")
+def prove_consistency(
+    asked: ReadingLog,
+    old_size: Annotated[int, Query(ge=0, le=2**62)] = 0,
+    new_size: Annotated[int | None, Query(ge=0, le=2**62)] = None,
+) -> ConsistencyAnswer:
+    """Prove that the log of `new_size` segments, by default of all, begins with `old_size`."""
+    size = log.checkpoint_of(_latest(asked)).size
+    new = size if new_size is None else new_size
+    if not old_size <= new <= size:
+        raise ApiError(
+            "invalid_value",
+            f"`old_size` is at most `new_size`, and that at most {size}.",
+            param="old_size",
+        )
+    digest = asked.context.suite.digest
+    read = log.subtrees(asked.db, digest)
+    return ConsistencyAnswer(
+        old_size=old_size,
+        new_size=new,
+        old_root=merkle.root(digest, old_size, read).hex(),
+        new_root=merkle.root(digest, new, read).hex(),
+        proof=[one.hex() for one in merkle.consistency_proof(digest, old_size, new, read)],
+    )
+
+
+def _latest(asked: RequestContext) -> str:
+    asked.tenant(None)
+    note = log.latest_checkpoint(asked.db)
+    if note is None:
+        raise ApiError("not_found", "Nothing is sealed yet.")
+    return note
+
+
+def _public_key(asked: RequestContext, origin: str) -> str:
+    path = asked.context.settings.audit_key_path
+    try:
+        secret = secret_files.read(path)[0]
+    except (FileNotFoundError, secret_files.SecretFileRefused):
+        raise ApiError("not_found", "This control has no key of the log.") from None
+    return NoteSecret(asked.context.suite, secret).public_key(origin)

@@ -1,0 +1,155 @@
+"""The sealed audit log by the admin API: found, proved, and to each tenant its own alone."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.records import record
+from tests.security.platform import Caller, Platform, platform
+from tokenschain.cli import audit_verify
+from tokenschain.control.audit import search
+from tokenschain.control.audit.log import SegmentSealer
+from tokenschain.core import call_record
+from tokenschain.core.audit import merkle
+from tokenschain.infra.security import secret_files
+from tokenschain.infra.security.note_keys import NoteSecret
+from tokenschain.infra.security.suite import INTERNATIONAL
+
+CALLS = 12
+HIDDEN = ("gw-secret", "cost_pico", "price_version", '"currency"')
+digest = INTERNATIONAL.digest
+
+
+class Sealed:
+    """A platform with a log."""
+
+    def __init__(self, house: Platform) -> None:
+        self.house = house
+        self.clock_s = time.time()
+        context = house.app.state.context
+        secret = secret_files.read_or_make(context.settings.audit_key_path)[0]
+        self.sealer = SegmentSealer(
+            house.engine, INTERNATIONAL, NoteSecret(INTERNATIONAL, secret), 1.0,
+            lambda: self.clock_s, idle_s=0.5,
+        )  # fmt: skip
+        for number in range(CALLS):
+            tenant = "alpha" if number % 3 else "beta"
+            call = record(
+                number, event_id=f"req_{tenant}_{number}", tenant=tenant, project=f"p{number % 2}",
+                gateway="gw-secret", started_ms=int(self.clock_s * 1e3) - 5_000,
+            )  # fmt: skip
+            context.ledger.ingest([call_record.encode(call)])
+            if number % 4 == 3:
+                self.seal()
+
+    def seal(self) -> None:
+        self.clock_s += 1
+        assert self.sealer.seal() is not None
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sealed]:
+    with platform(tmp_path_factory.mktemp("log")) as house:
+        for tenant in ("alpha", "beta"):
+            unit = {"kind": "tenant", "tenant": tenant, "name": tenant}
+            assert house.operator("POST", "/organization/units", unit).status_code == 201
+        yield Sealed(house)
+
+
+def entries(who: Caller, query: str = "") -> list[dict[str, Any]]:
+    """All that somebody is shown, page by page."""
+    found, cursor = list[dict[str, Any]](), ""
+    while True:
+        reply = who("GET", f"/audit-log/entries?limit=3&cursor={cursor}{query}")
+        assert reply.status_code == 200, reply.text
+        found += reply.json()["data"]
+        cursor = reply.json()["next_cursor"]
+        if cursor is None:
+            return found
+
+
+def test_all_that_was_sealed_is_found_once_and_in_order(made: Sealed) -> None:
+    boss = made.house.operator
+    found = entries(boss)
+    assert [one["sequence"] for one in found] == list(range(len(found)))
+    calls = [one for one in found if one["kind"] == "call"]
+    assert len(calls) == CALLS and calls[0]["platform"]["gateway"] == "gw-secret"
+    assert entries(boss, "&kind=call") == calls
+    assert entries(boss, "&tenant=beta&kind=call") == [c for c in calls if c["tenant"] == "beta"]
+    (one,) = entries(boss, "&event_id=req_alpha_7")
+    assert one == next(c for c in calls if c["id"] == "req_alpha_7")
+    (event,) = entries(boss, "&tenant=alpha&kind=event")
+    assert event["record"]["action"] == "org:write"
+    assert entries(boss, f"&event_id={event['id']}") == [event]
+    late = entries(boss, f"&from_s={int(made.clock_s) - 1}")
+    assert late and late == found[-len(late) :] and len(late) < len(found)
+    early = entries(boss, f"&until_s={int(made.clock_s) - 1}")
+    assert early + late == found
+    assert entries(boss, "&event_id=req_none") == []
+
+
+def test_a_page_that_looked_at_enough_ends_and_goes_on(
+    made: Sealed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = entries(made.house.operator, "&tenant=beta")
+    monkeypatch.setattr(search, "RECORDS_READ_MAX", 1)
+    assert entries(made.house.operator, "&tenant=beta") == whole
+    wrong = made.house.operator("GET", "/audit-log/entries?cursor=WyJhIl0=")
+    assert wrong.status_code == 400
+
+
+def test_a_tenant_finds_its_own_records_without_what_is_the_platforms(made: Sealed) -> None:
+    auditor = made.house.person("alpha", "auditor")
+    found = entries(auditor)
+    assert {one["tenant"] for one in found} == {"alpha"} and len(found) > CALLS // 2
+    text = json.dumps(found)
+    assert not any(one in text for one in HIDDEN) and "req_beta" not in text
+    assert auditor("GET", "/audit-log/entries?tenant=beta").status_code == 403
+    assert entries(auditor, "&event_id=req_beta_3") == []
+    of_project = made.house.person("alpha", "auditor", project="p1")
+    assert {one["record"]["project"] for one in entries(of_project)} == {"p1"}
+    assert made.house.person("alpha", "developer")("GET", "/audit-log/entries").status_code == 403
+
+
+def test_a_proof_is_verified_offline_and_tells_nothing_of_others(
+    made: Sealed, tmp_path: Path
+) -> None:
+    auditor = made.house.person("alpha", "auditor")
+    key = auditor("GET", "/audit-log/checkpoint").json()["key"]
+    reply = auditor("GET", "/audit-log/proofs/req_alpha_7")
+    assert reply.status_code == 200
+    assert not any(one in reply.text for one in (*HIDDEN, "req_beta", "req_alpha_5"))
+    path = tmp_path / "proof.json"
+    path.write_text(reply.text, "utf-8")
+    report = audit_verify.report_of(str(path), key)
+    assert report["verified"] and report["record"]["id"] == "req_alpha_7"
+    path.write_text(reply.text.replace('\\"status\\":200', '\\"status\\":500'), "utf-8")
+    assert not audit_verify.report_of(str(path), key)["verified"]
+    whole = made.house.operator("GET", "/audit-log/proofs/req_alpha_7")
+    assert "gw-secret" in whole.text
+    path.write_text(whole.text, "utf-8")
+    assert audit_verify.report_of(str(path), key)["verified"]
+    for name in ("req_beta_3", "req_none"):
+        assert auditor("GET", f"/audit-log/proofs/{name}").status_code == 404
+    other = made.house.person("alpha", "auditor", project="p0")
+    assert other("GET", "/audit-log/proofs/req_alpha_7").status_code == 404
+    assert other("GET", "/audit-log/proofs/req_alpha_8").status_code == 200
+
+
+def test_checkpoints_that_were_kept_are_shown_to_be_a_beginning(made: Sealed) -> None:
+    boss = made.house.operator
+    size = boss("GET", "/audit-log/checkpoint").json()["size"]
+    for old in range(size + 1):
+        found = boss("GET", f"/audit-log/consistency?old_size={old}").json()
+        assert found["new_size"] == size
+        proof = [bytes.fromhex(one) for one in found["proof"]]
+        roots = bytes.fromhex(found["old_root"]), bytes.fromhex(found["new_root"])
+        assert merkle.is_consistent(digest, old, size, *roots, proof)
+    for wrong in (f"old_size={size + 1}", f"new_size={size + 1}", "old_size=2&new_size=1"):
+        assert boss("GET", f"/audit-log/consistency?{wrong}").status_code == 400
