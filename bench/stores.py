@@ -51,13 +51,13 @@ PLANS = {
 }
 
 
-def synthetic_payloads(count: int, seed: int, day: int) -> list[bytes]:
-    """Journal payloads of one day, in the order of time.
+def synthetic_payloads(count: int, seed: int, day: int, span_ms: int = db.DAY_MS) -> list[bytes]:
+    """Journal payloads of one day, or of so much of it as the span says, in the order of time.
 
     Some keys call much more than others; a key uses two models, a model has two clouds.
     """
     chance = random.Random(seed)
-    moments = sorted(chance.randrange(db.DAY_MS) for _ in range(count))
+    moments = sorted(chance.randrange(span_ms) for _ in range(count))
     payloads = []
     for number, moment in enumerate(moments):
         key = int(KEYS * chance.random() ** 2)

@@ -215,6 +215,22 @@ def test_a_call_is_opened_and_shut_by_keyboard_and_focus_comes_back(visitor: Vis
     assert wrong == []
 
 
+def test_a_page_asks_again_gets_nothing_where_nothing_changed_and_shows_what_is_new(
+    visitor: Visitor,
+) -> None:
+    tab, wrong = visitor.tab(visitor.house.platform.person("alpha", "viewer").token)
+    live = "**/console/live"
+    with tab.expect_response(live) as first:
+        tab.goto(f"{visitor.base}/console")
+    assert first.value.status == 200 and int(first.value.headers["x-tc-poll-after-ms"]) >= 2_000
+    with tab.expect_response(live) as again:
+        pass
+    assert again.value.status == 304
+    call = visitor.house.enter(tenant="alpha", project="p1", model_asked="brand-new")
+    tab.locator(f"#live tr#{call}").wait_for()
+    assert not wrong
+
+
 def test_filters_change_the_table_and_the_address(visitor: Visitor) -> None:
     tab, wrong = visitor.tab(visitor.house.platform.person("alpha", "developer").token)
     tab.goto(f"{visitor.base}/console/calls")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import parse_qsl, quote
@@ -50,6 +51,7 @@ from tokenschain.console import (
 from tokenschain.console.admin_api import AdminApi, ApiRefusal, AsgiApp, Message, StepUpNeeded
 from tokenschain.console.navigation import PAGE_ICONS
 from tokenschain.console.playground import Playground
+from tokenschain.console.polling import POLL_HEADER, POLLED, SharedParts
 from tokenschain.console.rendering import (
     TEMPLATES,
     CloudProvider,
@@ -190,6 +192,7 @@ class Console:
         self._single_sign_on = settings.single_sign_on
         icons = static_files.icons_in(TEMPLATES) | PAGE_ICONS
         self._static = StaticFiles(settings.browser_files, icons, suite)
+        self._shared = SharedParts(suite)
         self._renderer = Renderer(
             self._static, settings.gateway_url, settings.providers, settings.sign_up
         )
@@ -260,6 +263,9 @@ class Console:
                 await self._end_session(request)
                 answer.response.headers.append("set-cookie", self._site.set_session(answer.token))
             return _packed(request, answer.response)
+        if POLL_HEADER in request.headers and method == "GET":
+            with self._shared.pace.measured():
+                return await self._page(request, form)
         return await self._page(request, form)
 
     # --- pages ---------------------------------------------------------------------------------
@@ -275,6 +281,13 @@ class Console:
                 response = _elsewhere(request, me.SECOND_FACTOR)
             elif handler is None:
                 response = self._renderer.page("not_found.html", visit, 404)
+            elif visit.is_poll:
+                return await self._shared.answer(
+                    visit,
+                    request.headers.get("if-none-match", ""),
+                    partial(self._handle, handler, visit),
+                    packed="gzip" in request.headers.get("accept-encoding", ""),
+                )
             else:
                 response = await self._handle(handler, visit)
         except SignedOut:
@@ -300,14 +313,16 @@ class Console:
         fragment = ""
         if request.headers.get("hx-request"):
             fragment = request.headers.get("hx-target", "").rpartition("#")[2] or "fragment"
+        path = request.url.path.rstrip("/") or PREFIX
         return Visit(
-            request.url.path.rstrip("/") or PREFIX,
+            path,
             dict(request.query_params),
             self._preferences(request),
             self._api(request, self._token(request) if signed_in else "", READ_MAX_S),
             secrets.new_id("con"),
             fragment=fragment,
             form=form,
+            is_poll=bool(fragment) and POLL_HEADER in request.headers and path in POLLED,
         )
 
     def _to_sign_in(self, request: Request) -> Response:

@@ -20,7 +20,7 @@ from tokenschain.core.spreadsheet import text_cell
 from tokenschain.core.tenancy import ACTIONS
 
 PATH = "/console/audit"
-SHOWN_MAX = 100
+SHOWN_MAX = 50
 EXPORT_LINES_MAX = 10_000
 EXPORT_PAGE = 200
 NAMED_MAX = 200

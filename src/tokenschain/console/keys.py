@@ -15,7 +15,7 @@ from tokenschain.core.presentation import SHANGHAI
 from tokenschain.infra.security import secrets
 
 PATH = "/console/keys"
-LISTED_MAX = 100
+LISTED_MAX = 75
 FIELDS = ("name", "tenant", "project", "environment", "models", "networks", "expires")
 
 

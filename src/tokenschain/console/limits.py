@@ -18,7 +18,7 @@ from tokenschain.core.pricing.catalog import PICO_PER_UNIT
 
 PATH = "/console/limits"
 EDIT = f"{PATH}/edit"
-LISTED_MAX = 200
+LISTED_MAX = 75
 WRITE = "limits:write"
 KINDS = ("rate", "budget")
 MEASURES: dict[str, tuple[str, ...]] = {

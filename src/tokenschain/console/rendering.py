@@ -14,6 +14,7 @@ from starlette.responses import Response
 from tokenschain.console.admin_api import ApiRefusal
 from tokenschain.console.browser_files import ECHARTS, HTMX
 from tokenschain.console.navigation import NAVIGATION, NavigationEntry
+from tokenschain.console.polling import POLLED
 from tokenschain.console.static_files import SPRITE, StaticFiles
 from tokenschain.console.strings import translate
 from tokenschain.console.visit import Preferences, Visit
@@ -75,6 +76,7 @@ class Renderer:
             gateway_url=gateway_url,
             providers=providers,
             sign_up=sign_up,
+            polled=POLLED,
             **{
                 name: static.address(file) if file in static else ""
                 for name, file in THIRD_PARTY.items()

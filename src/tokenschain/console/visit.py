@@ -113,11 +113,13 @@ class Visit:
         *,
         fragment: str = "",
         form: Mapping[str, str] | None = None,
+        is_poll: bool = False,
     ) -> None:
         """
         Args:
             fragment: the id of the element that the answer is for; empty: a whole page.
             form: of a POST.
+            is_poll: whether an open page asks again for what it shows.
         """
         self.path = path
         self.query = query
@@ -126,6 +128,7 @@ class Visit:
         self.request_id = request_id
         self.fragment = fragment
         self.form = form or {}
+        self.is_poll = is_poll
         self.reader = SignedInReader("", "", [])
 
     @property

@@ -9,7 +9,7 @@ import msgspec
 from starlette.responses import RedirectResponse, Response
 
 from tokenschain.console.admin_api import ApiRefusal, Query, segment
-from tokenschain.console.limits import LISTED_MAX, Limit, LimitList
+from tokenschain.console.limits import Limit, LimitList
 from tokenschain.console.rendering import Renderer
 from tokenschain.console.visit import PagePart, Visit, forbidden
 from tokenschain.infra.security import secrets
@@ -17,6 +17,8 @@ from tokenschain.infra.security import secrets
 PATH = "/console/wallet"
 ENTRIES_SHOWN = 50
 LINES_MAX = 200
+LIMITS_READ_MAX = 200
+"""Among them a tenant's budgets."""
 """Of a transaction, on its own page."""
 REVERSIBLE = frozenset({"deposit", "adjustment"})
 """Kinds of transactions that the page offers to reverse."""
@@ -87,7 +89,7 @@ async def show(visit: Visit, renderer: Renderer) -> Response:
         "entries": visit.api.get("/ledger-entries", BookedLines, query)
     }
     if tenant and not visit.fragment:
-        wanted: Query = {"tenant": tenant, "limit": LISTED_MAX}
+        wanted: Query = {"tenant": tenant, "limit": LIMITS_READ_MAX}
         reads["wallet"] = visit.api.get(f"/wallets/{segment(tenant)}", WalletState)
         reads["limits"] = visit.api.get("/limits", LimitList, wanted)
     parts = await visit.parts(**reads)

@@ -36,11 +36,36 @@
     $("[data-menu]").setAttribute("aria-expanded", "false");
   }
 
-  // Polling rests while nobody looks: the tab is hidden, the reader paused, or a drawer is open.
-  document.addEventListener("htmx:before:request", (event) => {
-    if (!event.target.closest?.("[data-live]")) return;
-    const paused = $("[data-pause]")?.getAttribute("aria-pressed") === "true";
-    if (paused || document.hidden || $("#drawer")?.open) event.preventDefault();
+  // Parts that show what is now ask again, as often as the server says with each answer; not while
+  // nobody looks: the tab is hidden, the reader paused, or a drawer is open.
+  const next = new WeakMap(), etags = new WeakMap();
+  const resting = () =>
+    document.hidden || $("[data-pause]")?.getAttribute("aria-pressed") === "true" || $("#drawer")?.open;
+  setInterval(() => {
+    if (resting()) return;
+    for (const part of document.querySelectorAll("[data-live]")) {
+      const now = Date.now(), pause = part.dataset.live * 1000;
+      if (!next.has(part)) next.set(part, now + pause);
+      if (now < next.get(part)) continue;
+      next.set(part, now + Math.max(30000, pause)); // where no answer comes
+      part.dispatchEvent(new Event("poll"));
+    }
+  }, 250);
+  document.addEventListener("htmx:config:request", ({ target, detail }) => {
+    if (!target.matches?.("[data-live]")) return;
+    const { headers } = detail.ctx.request;
+    headers["x-tc-poll"] = "1";
+    if (etags.has(target)) headers["if-none-match"] = etags.get(target);
+  });
+  document.addEventListener("htmx:after:request", ({ target, detail }) => {
+    if (!target.matches?.("[data-live]")) return;
+    const { status, headers } = detail.ctx.response;
+    const pause = headers.get("x-tc-poll-after-ms") || target.dataset.live * 1000;
+    next.set(target, Date.now() + Number(pause));
+    if (status === 200) etags.set(target, headers.get("etag") || "");
+  });
+  document.addEventListener("htmx:error", ({ target }) => {
+    if (target.matches?.("[data-live]")) next.set(target, Date.now() + target.dataset.live * 1000);
   });
   document.addEventListener("keydown", (event) => {
     if (event.key === "/" && !event.target.closest("input, textarea, select")) {

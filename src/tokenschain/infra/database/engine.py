@@ -6,6 +6,7 @@ import os
 import re
 import time
 from collections.abc import Iterable, Sequence
+from functools import cache
 from importlib import resources
 from typing import Any, NamedTuple
 
@@ -172,12 +173,19 @@ class SchemaVersion(NamedTuple):
 
 def schema_version(connection: Connection) -> SchemaVersion:
     """The migration of a database beside this program's."""
+    have = MigrationContext.configure(connection).get_current_revision()
+    return SchemaVersion(have, _latest_migration())
+
+
+@cache
+def _latest_migration() -> str:
+    """The program's last one, which does not change while it runs."""
     config = Config()
     folder = resources.files("tokenschain.infra").joinpath("migrations")
     config.set_main_option("script_location", str(folder))
     latest = ScriptDirectory.from_config(config).get_current_head()
     assert latest is not None, "the program has migrations"
-    return SchemaVersion(MigrationContext.configure(connection).get_current_revision(), latest)
+    return latest
 
 
 class DatabaseProbe(NamedTuple):
