@@ -258,6 +258,7 @@ ELSEWHERE: dict[str, str] = {
     "infra/config/audit.py": DECLARATIONS,
     "control/audit/bundle.py": "cli/test_audit_verify.py",
     "infra/migrations/versions/0031_audit_calls_waiting.py": "infra/test_migrations.py",
+    "control/audit/reconciliation.py": "control/api/test_audit_log.py",
     "control/audit/search.py": "control/api/test_audit_log.py, cli/test_audit_verify.py",
     "control/audit/pending.py": "control/audit/test_log.py",
     "control/billing/call_filters.py": "control/api/test_usage.py",

@@ -121,6 +121,7 @@ COMMANDS: tuple[Command, ...] = (
             "sequence sealed_at_ms kind tenant id segment position"),
     Command("audit prove", "GET /audit-log/proofs/{event_id}"),
     Command("audit checkpoint", "GET /audit-log/checkpoint"),
+    Command("audit reconcile", "GET /audit-log/reconciliation/{day}"),
     Command("audit consistency", "GET /audit-log/consistency"),
     Command("me search", "GET /me/search", "kind name tenant project id", "text"),
     Command("model served", "GET /served-models", "name kind owned_by offers"),

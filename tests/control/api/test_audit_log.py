@@ -29,7 +29,11 @@ digest = INTERNATIONAL.digest
 class Sealed:
     """A platform with a log."""
 
-    def __init__(self, house: Platform) -> None:
+    def __init__(self, house: Platform, first_ms: int = 0) -> None:
+        """
+        Args:
+            first_ms: how long before its calls the log began.
+        """
         self.house = house
         self.clock_s = time.time()
         context = house.app.state.context
@@ -38,11 +42,15 @@ class Sealed:
             house.engine, INTERNATIONAL, NoteSecret(INTERNATIONAL, secret), 1.0,
             lambda: self.clock_s, idle_s=0.5,
         )  # fmt: skip
+        if first_ms:
+            self.clock_s -= first_ms / 1e3
+            self.seal()
+            self.clock_s = time.time()
         for number in range(CALLS):
             tenant = "alpha" if number % 3 else "beta"
             call = record(
                 number, event_id=f"req_{tenant}_{number}", tenant=tenant, project=f"p{number % 2}",
-                gateway="gw-secret", started_ms=int(self.clock_s * 1e3) - 5_000,
+                gateway="gw-secret", started_ms=int(self.clock_s * 1e3) - 3_000,
             )  # fmt: skip
             context.ledger.ingest([call_record.encode(call)])
             if number % 4 == 3:
@@ -153,3 +161,50 @@ def test_checkpoints_that_were_kept_are_shown_to_be_a_beginning(made: Sealed) ->
         assert merkle.is_consistent(digest, old, size, *roots, proof)
     for wrong in (f"old_size={size + 1}", f"new_size={size + 1}", "old_size=2&new_size=1"):
         assert boss("GET", f"/audit-log/consistency?{wrong}").status_code == 400
+
+
+# --- against the ledger ----------------------------------------------------------------------
+
+
+def reconciled(made: Sealed) -> dict[str, Any]:
+    day = time.strftime("%Y-%m-%d", time.gmtime(time.time() + 8 * 3_600))
+    reply = made.house.operator("GET", f"/audit-log/reconciliation/{day}")
+    assert reply.status_code == 200, reply.text
+    return dict(reply.json())
+
+
+def test_what_is_removed_added_or_changed_on_either_side_is_named(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    with platform(tmp_path_factory.mktemp("ledger")) as house:
+        made = Sealed(house, first_ms=5_000)
+        found = reconciled(made)
+        assert found["agrees"] and found["differences"] == []
+        assert found["log"] == found["ledger"] and found["ledger"]["calls"] == CALLS
+        late = record(50, event_id="req_late", started_ms=int(time.time() * 1e3))
+        house.app.state.context.ledger.ingest([call_record.encode(late)])
+        assert reconciled(made)["agrees"] and reconciled(made)["waiting"] == 1
+        with house.engine.begin() as connection:
+            run = connection.exec_driver_sql
+            run("delete from ledger where event_id = 'req_alpha_1'")
+            run("update ledger set completion_tokens = 1 where event_id = 'req_alpha_2'")
+            run("update ledger set charge_pico = 1, charge_version = 'v2'"
+                " where event_id = 'req_alpha_4'")  # fmt: skip
+            run("update ledger set cost_pico = 1 where event_id = 'req_alpha_5'")
+            run("delete from audit_pending where calls_from_ms is not null")
+        found = reconciled(made)
+        assert not found["agrees"]
+        named = {one["event_id"]: (one["kind"], one["fields"]) for one in found["differences"]}
+        assert named == {
+            "req_alpha_1": ("not_in_ledger", []),
+            "req_alpha_2": ("changed", ["completion_tokens"]),
+            "req_alpha_4": ("rerated", ["charge_pico", "charge_version"]),
+            "req_alpha_5": ("changed", ["cost_pico"]),
+            "req_late": ("not_in_log", []),
+        }
+        segments = {one["event_id"]: one["segment"] for one in found["differences"]}
+        assert segments["req_alpha_5"] == 2 and segments["req_late"] is None
+        owner = house.person("alpha", "auditor")
+        assert owner("GET", "/audit-log/reconciliation/2026-11-25").status_code == 403
+        wrong = house.operator("GET", "/audit-log/reconciliation/yesterday")
+        assert wrong.status_code == 400

@@ -3,6 +3,8 @@
 (No postponed annotations here: FastAPI reads them.)
 """
 
+import calendar
+import time
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query
@@ -17,7 +19,9 @@ from tokenschain.control.api.context import (
     Permission,
     RequestContext,
 )
-from tokenschain.control.audit import log, search
+from tokenschain.control.audit import log, reconciliation, search
+from tokenschain.control.billing.limits import CHINA_S
+from tokenschain.control.billing.rollups import DAY_S
 from tokenschain.control.identity import ownership
 from tokenschain.control.identity.ownership import Extent
 from tokenschain.core.audit import merkle
@@ -29,6 +33,7 @@ from tokenschain.infra.security.note_keys import NoteSecret
 
 router = APIRouter(prefix="/api/v1/audit-log", route_class=AdminRoute, tags=["audit"])
 ReadingLog = Annotated[RequestContext, Depends(Permission("audit:read", Extent.ROWS))]
+Reconciling = Annotated[RequestContext, Depends(Permission("audit:read", Extent.PLATFORM))]
 ReadingRecord = Annotated[RequestContext, Depends(Permission("audit:read", Extent.PART))]
 _ENTRIES, _PROOF = "GET /audit-log/entries", "GET /audit-log/proofs/{event_id}"
 
@@ -90,6 +95,43 @@ class ConsistencyAnswer(AnswerBody):
     old_root: str
     new_root: str
     proof: list[str]
+
+
+class ReconciledSide(AnswerBody):
+    """Calls of a day, and their sums: tokens, and amounts of 10^-12 of the currency units."""
+
+    calls: int
+    sums: dict[str, int]
+
+
+class ReconciledCall(AnswerBody):
+    """A call of which log and ledger do not say the same."""
+
+    kind: reconciliation.Kind
+    event_id: str
+    segment: int | None
+    """Of the log."""
+    fields: list[str]
+    """That differ."""
+
+
+class ReconciliationAnswer(AnswerBody):
+    """The sealed log against the ledger."""
+
+    agrees: bool
+    """Whether nothing was added, removed or changed on either side; new prices may have been
+    applied."""
+    from_ms: int
+    """Calls that began from then on; where the log begins later, from there."""
+    until_ms: int
+    log: ReconciledSide
+    ledger: ReconciledSide
+    waiting: int
+    """Calls of the ledger that are not sealed yet."""
+    counts: dict[str, int]
+    """By kind of difference."""
+    differences: list[ReconciledCall]
+    """The first 200."""
 
 
 @router.get("/entries", response_model_exclude_unset=True)
@@ -201,6 +243,30 @@ def prove_consistency(
         old_root=merkle.root(digest, old_size, read).hex(),
         new_root=merkle.root(digest, new, read).hex(),
         proof=[one.hex() for one in merkle.consistency_proof(digest, old_size, new, read)],
+    )
+
+
+@router.get("/reconciliation/{day}")
+def reconcile(asked: Reconciling, day: str) -> ReconciliationAnswer:
+    """Compare the calls of a day in China in the sealed log with those in the ledger.
+
+    Each call that is in one alone, or says something else there, is named.
+    """
+    try:
+        from_s = calendar.timegm(time.strptime(day, "%Y-%m-%d")) - CHINA_S
+    except ValueError:
+        raise ApiError("invalid_value", "A day is as 2026-11-25.", param="day") from None
+    digest = asked.context.suite.digest
+    found = reconciliation.compare(asked.db, digest, from_s * 1_000, (from_s + DAY_S) * 1_000)
+    return ReconciliationAnswer(
+        agrees=found.agrees(),
+        from_ms=found.from_ms,
+        until_ms=found.until_ms,
+        log=ReconciledSide(**found.log._asdict()),
+        ledger=ReconciledSide(**found.ledger._asdict()),
+        waiting=found.waiting,
+        counts={str(kind): count for kind, count in found.counts.items()},
+        differences=[ReconciledCall(**one._asdict()) for one in found.differences],
     )
 
 
