@@ -32,7 +32,7 @@ _to_object = msgspec.json.Decoder(dict[str, Any]).decode
 Kind = Literal["not_in_log", "not_in_ledger", "changed", "rerated"]
 
 
-class Difference(NamedTuple):
+class CallDifference(NamedTuple):
     """A call of which log and ledger do not say the same."""
 
     kind: Kind
@@ -45,7 +45,7 @@ class Difference(NamedTuple):
     """That differ."""
 
 
-class Side(NamedTuple):
+class LogSide(NamedTuple):
     """Counts and sums of one side."""
 
     calls: int
@@ -58,12 +58,12 @@ class Reconciliation(NamedTuple):
     from_ms: int
     """Calls that began from then on: never before the log did."""
     until_ms: int
-    log: Side
-    ledger: Side
+    log: LogSide
+    ledger: LogSide
     waiting: int
     """Calls of the ledger that wait to be sealed."""
     counts: dict[Kind, int]
-    differences: list[Difference]
+    differences: list[CallDifference]
 
     def agrees(self) -> bool:
         """Whether nothing was added, removed or changed on either side."""
@@ -81,8 +81,8 @@ def compare(connection: Connection, digest: Digest, from_ms: int, until_ms: int)
     began_ms = segment.decode(first[0].header).from_ms if first else until_ms
     from_ms = min(max(from_ms, began_ms), until_ms)
     counts: dict[Kind, int] = {"not_in_log": 0, "not_in_ledger": 0, "changed": 0, "rerated": 0}
-    found: list[Difference] = []
-    sides = Side(0, dict.fromkeys(_SUMS, 0)), Side(0, dict.fromkeys(_SUMS, 0))
+    found: list[CallDifference] = []
+    sides = LogSide(0, dict.fromkeys(_SUMS, 0)), LogSide(0, dict.fromkeys(_SUMS, 0))
     waiting = 0
     for at_ms in range(from_ms, until_ms, _WINDOW_MS):
         end_ms = min(at_ms + _WINDOW_MS, until_ms)
@@ -101,12 +101,12 @@ def compare(connection: Connection, digest: Digest, from_ms: int, until_ms: int)
     return Reconciliation(from_ms, until_ms, *sides, waiting, counts, found)
 
 
-def _added(side: Side, calls: Mapping[str, Mapping[str, Any]]) -> Side:
+def _added(side: LogSide, calls: Mapping[str, Mapping[str, Any]]) -> LogSide:
     sums = {
         name: total + sum(one[name] or 0 for one in calls.values())
         for name, total in side.sums.items()
     }
-    return Side(side.calls + len(calls), sums)
+    return LogSide(side.calls + len(calls), sums)
 
 
 def _differences(
@@ -114,21 +114,21 @@ def _differences(
     sealed: Mapping[str, _Sealed],
     unsealed: set[str],
     late: set[str],
-) -> Iterator[Difference]:
+) -> Iterator[CallDifference]:
     for name in sorted(rows.keys() | sealed.keys()):
         row, one = rows.get(name), sealed.get(name)
         if one is None:
             if name not in unsealed:
-                yield Difference("not_in_log", name, None, [])
+                yield CallDifference("not_in_log", name, None, [])
         elif row is None:
             if name not in late:
-                yield Difference("not_in_ledger", name, one.segment, [])
+                yield CallDifference("not_in_ledger", name, one.segment, [])
         else:
             wrong = [field for field in _COLUMNS if row[field] != one.fields[field]]
             if wrong:
                 rerated = "charge_version" in wrong and set(wrong) <= {*_CHARGED, "charge_version"}
                 kind: Kind = "rerated" if rerated else "changed"
-                yield Difference(kind, name, one.segment, wrong)
+                yield CallDifference(kind, name, one.segment, wrong)
 
 
 def _rows(connection: Connection, from_ms: int, until_ms: int) -> dict[str, Mapping[str, Any]]:
