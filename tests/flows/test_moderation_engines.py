@@ -25,6 +25,8 @@ from tests.waiting import until
 
 PATIENT_S = 10.0
 """A wait that the slowest machine keeps."""
+PRICES_PICO = {"moderation/green": 750_000_000, "moderation/tianyu": 2_000_000_000}
+"""Of one request: 7.5 and 20 yuan for 10,000."""
 PICTURE = "data:image/png;base64,"
 
 
@@ -57,10 +59,15 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Screened]:
     says = ["好", "的"]
     with moderation_clouds() as clouds:
         cloud = {"credential": f"file:{keys}", "base_url": clouds.url}
-        tianyu = {"vendor": "tencent-tianyu", "image_base_url": clouds.url, "zone": "abroad"}
+        tianyu = {
+            "vendor": "tencent-tianyu",
+            "image_base_url": clouds.url,
+            "zone": "abroad",
+            "price_cny": 20,
+        }
         moderation = {
             "engines": {
-                "green": {**cloud, "vendor": "alibaba-green", "zone": "own"},
+                "green": {**cloud, "vendor": "alibaba-green", "zone": "own", "price_cny": 7.5},
                 "tianyu": {**cloud, **tianyu},
             },
             "reviews": {
@@ -170,6 +177,43 @@ def test_no_character_of_an_answer_leaves_that_an_engine_blocks(
         choice = reply.json()["choices"][0]
         assert (choice["message"]["content"], choice["finish_reason"]) == ("", "content_filter")
     assert len(platform.upstream.requests) == 1
+
+
+def test_what_engines_are_owed_is_in_the_ledger_to_the_last_request(platform: Screened) -> None:
+    until(lambda: _has_healed(platform))
+    platform.set_policy("dual")
+    stack, clouds = platform.stack, platform.clouds
+    replies = [platform.ask(f"要付钱 {number} {word}") for number, word in enumerate(("好", GRAVE))]
+    assert [one.status_code for one in replies] == [200, 400]
+    calls = ", ".join(f"'{stack.row_of(one)['event_id']}'" for one in replies)
+    lines = stack.rows(
+        f"select upstream, kind, currency, cost_pico from platform_costs where event_id in ({calls})"
+    )
+    asked = {
+        "moderation/green": clouds.alibaba.requests,
+        "moderation/tianyu": clouds.tencent.requests,
+    }
+    for engine, price in PRICES_PICO.items():
+        mine = [one for one in lines if one["upstream"] == engine]
+        assert {(one["kind"], one["currency"]) for one in mine} == {("moderation", "CNY")}
+        assert sum(one["cost_pico"] for one in mine) == price * len(asked[engine]) > 0
+
+    def sums(query: str) -> dict[str, int]:
+        return {one["name"]: int(one["total"]) for one in stack.rows(query)}
+
+    borne = sums("select upstream as name, sum(cost_pico) as total from platform_costs "
+                 "where kind = 'moderation' group by upstream")  # fmt: skip
+    assert borne == sums(
+        "select upstream as name, sum(platform_cost_pico) as total from usage_hourly "
+        "where upstream like 'moderation/%' group by upstream"
+    )
+    assert {f"upstream:{name}": total for name, total in borne.items()} == sums(
+        "select account as name, sum(amount_pico) as total from ledger_entries "
+        "where account like 'upstream:moderation/%' group by account"
+    )
+    assert not sums(
+        "select event_id as name, attempts as total from ledger where attempts like '%moderation/%'"
+    )
 
 
 @pytest.mark.parametrize("stream", [True, False])

@@ -18,6 +18,7 @@ from tokenschain.core.formats.continuation import PartialOutput
 from tokenschain.core.formats.formats import ApiFormat
 from tokenschain.core.formats.openai_chat import ParsedRequest
 from tokenschain.core.moderation.case_record import CaseRecord
+from tokenschain.core.moderation.verdict import EngineCost
 from tokenschain.core.pricing.catalog import Usage
 from tokenschain.core.routing.selection import Decision
 from tokenschain.core.snapshot import Candidate
@@ -172,6 +173,10 @@ class Screening(Protocol):
     @property
     def screens_output(self) -> bool:
         """Whether the answer is looked at: then nothing of it passes unread."""
+
+    @property
+    def engine_costs(self) -> list[EngineCost]:
+        """What moderation engines are owed for the call."""
 
     def around(self, call: Call, writer: ResponseWriter) -> ResponseWriter:
         """A writer that screens what it passes on."""

@@ -13,6 +13,7 @@ from typing import Literal, TypeVar, get_type_hints
 
 import msgspec
 
+from tokenschain.core.moderation.verdict import EngineCost
 from tokenschain.core.tags import TAGS_BYTES_MAX
 
 
@@ -74,6 +75,8 @@ class Overhead(StrEnum):
     """Another upstream was faster."""
     TRANSLATION = "translation_failure"
     """The answer could not be written in the caller's form, or another fault of the platform."""
+    MODERATION = "moderation"
+    """An engine screened the call: no attempt, and no answer of an upstream."""
     FAILED = "failed_call"
     """The caller had an error, for want of an answer that could be given."""
 
@@ -101,6 +104,10 @@ class AttemptRecord(msgspec.Struct, array_like=True, gc=False):
     """What the upstream is owed for this attempt; None when its price is unknown."""
     overhead: str = ""
     """An `Overhead`, where the platform bears the cost; empty where it is the call's own."""
+
+
+ENGINE_COSTS_MAX = 32
+"""Engines in one record."""
 
 
 class RouteRecord(msgspec.Struct, array_like=True, gc=False):
@@ -197,6 +204,8 @@ class CallRecord(msgspec.Struct, array_like=True, gc=False):
     """As how many requests it counts: its choices times its prompts."""
     moderation_detail: str = ""
     """What moderation found: categories, levels and rules, never a caller's words."""
+    engine_costs: list[EngineCost] = []
+    """Of moderation engines, each once: costs of the platform, beside `cost_pico`."""
 
 
 # --- bounds ----------------------------------------------------------------------------------
@@ -270,7 +279,19 @@ def problem_of(record: CallRecord) -> str:
     problem = _RECORD.problem_in(record)
     for attempt in record.attempts:
         problem = problem or _ATTEMPT.problem_in(attempt)
+    for one in record.engine_costs:
+        problem = problem or _problem_in_cost(one)
+    if len(record.engine_costs) > ENGINE_COSTS_MAX:
+        problem = problem or f"engine_costs has more than {ENGINE_COSTS_MAX} entries"
     return problem
+
+
+def _problem_in_cost(one: EngineCost) -> str:
+    if not 0 <= one.requests <= COUNT_MAX or not 0 <= one.cost_pico <= AMOUNT_MAX:
+        return "a number of engine_costs is out of bounds"
+    if len(one.upstream) > CHARACTERS_MAX["upstream"] or "\0" in one.engine:
+        return "a name of engine_costs is too long or has a NUL in it"
+    return ""
 
 
 class _Bounds:
@@ -343,6 +364,8 @@ def reduced(record: CallRecord) -> CallRecord:
     kept = _RECORD.within(record)
     kept.usage_source = "estimated"
     kept.route = []
+    kept.engine_costs = [one for one in record.engine_costs if not _problem_in_cost(one)]
+    del kept.engine_costs[ENGINE_COSTS_MAX:]
     attempts = [_ATTEMPT.within(attempt) for attempt in record.attempts]
     # What the platform bears for an attempt stands nowhere else.
     kept.attempts = sorted(attempts, key=lambda attempt: not attempt.overhead)

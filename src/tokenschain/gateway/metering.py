@@ -115,6 +115,7 @@ class JournalMetering:
             raise
         if call.screening is not None:
             record.moderation_detail = call.moderation_detail
+            record.engine_costs = call.screening.engine_costs
             self._keep_case(call, call.screening)
         return self._keep(call, record)
 

@@ -14,6 +14,7 @@ from tests.vendors.moderation_clouds import CREDENTIAL, PROJECT
 from tokenschain.core.moderation.verdict import (
     Direction,
     EngineContext,
+    EngineCost,
     EngineFailed,
     EngineFailure,
     EngineVerdict,
@@ -114,4 +115,6 @@ class Scripted:
         if self._fails is not None:
             raise EngineFailed(self.name, self._fails, "code")
         found = (RiskFinding(self._category, self._level),) if self._level else ()
-        return EngineVerdict(self.name, found, f"id-{self.name}", PRICE_PICO)
+        return EngineVerdict(
+            self.name, found, f"id-{self.name}", (EngineCost(self.name, 1, PRICE_PICO),)
+        )

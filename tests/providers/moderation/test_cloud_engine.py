@@ -26,6 +26,7 @@ from tests.vendors.moderation_clouds import (
 from tokenschain.core.moderation.risks import CATEGORIES
 from tokenschain.core.moderation.verdict import (
     Direction,
+    EngineCost,
     EngineFailed,
     EngineFailure,
     EngineVerdict,
@@ -116,7 +117,7 @@ def test_each_vendor_says_what_it_finds_in_our_words(name: str, clouds: Moderati
     assert grave.span == (3, 3 + len(GRAVE)) and text[slice(*grave.span)] == GRAVE
     assert 0.85 < grave.score <= 1 and grave.label and GRAVE not in grave.label
     assert found.engine == name and found.request_id
-    assert found.cost_pico == 3 * PRICE_PICO
+    assert found.costs == (EngineCost(found.engine, 3, 3 * PRICE_PICO),)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -390,12 +391,12 @@ def test_our_own_quota_is_kept(clouds: ModerationClouds) -> None:
 
 def test_the_same_text_is_asked_about_once(clouds: ModerationClouds) -> None:
     async def ask(one: CloudEngine) -> list[int]:
-        costs = []
+        costs: list[tuple[EngineCost, ...]] = []
         for texts in (("问题", GRAVE), ("问题", GRAVE, "再问"), (GRAVE,)):
-            costs.append((await one.screen(texts, Direction.INPUT, context())).cost_pico)
+            costs.append((await one.screen(texts, Direction.INPUT, context())).costs)
         other = context(tenant="clinic")
-        costs.append((await one.screen((GRAVE,), Direction.INPUT, other)).cost_pico)
-        return costs
+        costs.append((await one.screen((GRAVE,), Direction.INPUT, other)).costs)
+        return [sum(each.cost_pico for each in of_call) for of_call in costs]
 
     costs = with_engine("alibaba", clouds, ask)
     assert costs == [2 * PRICE_PICO, PRICE_PICO, 0, PRICE_PICO]

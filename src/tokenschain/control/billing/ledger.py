@@ -26,7 +26,12 @@ from tokenschain.control.model_latency import ModelLatency
 from tokenschain.control.shipping import Shipping
 from tokenschain.control.upstream_health import UpstreamHealth
 from tokenschain.core import call_record
-from tokenschain.core.call_record import AttemptRecord, CallRecord
+from tokenschain.core.call_record import (
+    AttemptRecord,
+    CallRecord,
+    Overhead,
+)
+from tokenschain.core.moderation.verdict import ENGINE_CURRENCY, EngineCost
 from tokenschain.core.pricing.catalog import to_yuan
 from tokenschain.core.snapshot import Snapshot
 from tokenschain.infra.config.groups import TAGS_PER_KEY_DAY_MAX
@@ -223,7 +228,9 @@ class Ledger:
 
 # --- rows -----------------------------------------------------------------------------------
 
-_COLUMNS = CallRecord.__struct_fields__
+_ENGINE_COSTS = CallRecord.__struct_fields__.index("engine_costs")
+_COLUMNS = CallRecord.__struct_fields__[:_ENGINE_COSTS]
+"""All but the last: rows of `platform_costs` are made of it."""
 _as_tuple = msgspec.structs.astuple
 _ATTEMPTS, _ROUTE = _COLUMNS.index("attempts"), _COLUMNS.index("route")
 _json = msgspec.json.Encoder().encode
@@ -231,19 +238,30 @@ _json = msgspec.json.Encoder().encode
 
 def _row(record: CallRecord) -> list[Any]:
     """A record's values, its lists as JSON objects."""
-    row = list(_as_tuple(record))
+    row = list(_as_tuple(record)[:_ENGINE_COSTS])
     row[_ATTEMPTS] = _objects(record.attempts)
     row[_ROUTE] = _objects(record.route) if record.route else "[]"
     return row
 
 
 def platform_costs_of(record: CallRecord) -> list[AttemptRecord]:
-    """The attempts of a call whose cost the platform bears; see `core.call_record.Overhead`."""
-    return [attempt for attempt in record.attempts if attempt.overhead]
+    """What the platform bears of a call, see `core.call_record.Overhead`: attempts, and what
+    moderation engines are owed as if each were one."""
+    return [
+        *(attempt for attempt in record.attempts if attempt.overhead),
+        *map(_attempt_of, record.engine_costs),
+    ]
+
+
+def _attempt_of(cost: EngineCost) -> AttemptRecord:
+    return AttemptRecord(
+        cost.upstream, 0.0, outcome="ok", currency=ENGINE_CURRENCY, cost_pico=cost.cost_pico,
+        overhead=Overhead.MODERATION,
+    )  # fmt: skip
 
 
 def _keep_platform_costs(connection: Connection, records: list[CallRecord]) -> None:
-    """A row for each attempt that no caller pays for; once, as the calls are new."""
+    """A row for each attempt and engine that no caller pays for; once, as the calls are new."""
     rows = [
         {
             "event_id": record.event_id,
@@ -256,7 +274,7 @@ def _keep_platform_costs(connection: Connection, records: list[CallRecord]) -> N
         | {name: getattr(attempt, name) for name in _OF_ATTEMPT}
         | {name: getattr(record, name) for name in _OF_CALL}
         for record in records
-        for number, attempt in enumerate(record.attempts)
+        for number, attempt in enumerate((*record.attempts, *map(_attempt_of, record.engine_costs)))
         if attempt.overhead
     ]
     if rows:

@@ -80,6 +80,26 @@ class ClassifierThresholds(msgspec.Struct, frozen=True):
         return Level.MEDIUM if probability >= self.medium else Level.NONE
 
 
+class EngineCost(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    """What one moderation engine is owed for a call."""
+
+    engine: str
+    requests: int
+    """It answered."""
+    cost_pico: int
+    """In `ENGINE_CURRENCY`."""
+
+    @property
+    def upstream(self) -> str:
+        """Whom it is owed to, by the name that ledger and sums have."""
+        return f"{ENGINE_PREFIX}{self.engine}"
+
+
+ENGINE_CURRENCY = "CNY"
+ENGINE_PREFIX = "moderation/"
+"""Of engines, beside upstreams: no upstream's name has a slash."""
+
+
 class EngineVerdict(msgspec.Struct, frozen=True):
     """What one engine found in what it was given."""
 
@@ -87,8 +107,8 @@ class EngineVerdict(msgspec.Struct, frozen=True):
     findings: tuple[RiskFinding, ...] = ()
     request_id: str = ""
     """The engine's own, for questions to its vendor."""
-    cost_pico: int = 0
-    """What the vendor charges for it, in pico-yuan."""
+    costs: tuple[EngineCost, ...] = ()
+    """What vendors charge for it, in pico-yuan."""
     disputed: tuple[str, ...] = ()
     """Categories on which the engines of a review disagree: for a person to decide."""
 
@@ -132,14 +152,21 @@ class EngineFailed(Exception):
     """An engine gave no verdict; what becomes of the call is the policy's to say."""
 
     def __init__(
-        self, engine: str, failure: EngineFailure, detail: str = "", *, closed: bool = False
+        self,
+        engine: str,
+        failure: EngineFailure,
+        detail: str = "",
+        *,
+        closed: bool = False,
+        costs: tuple[EngineCost, ...] = (),
     ) -> None:
         """
         Args:
             detail: the vendor's error code; no text of callers, no credential.
             closed: whether the call may not go on without a verdict, whatever the policy says of
                 engines that fail: the engine itself is to fail closed.
+            costs: of what was answered all the same.
         """
         super().__init__(f"{engine}: {failure.value} {detail}".rstrip())
         self.engine, self.failure, self.detail = engine, failure, detail
-        self.closed = closed
+        self.closed, self.costs = closed, costs

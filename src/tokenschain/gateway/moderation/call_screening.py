@@ -34,6 +34,7 @@ from tokenschain.core.moderation.verdict import (
     Action,
     Direction,
     EngineContext,
+    EngineCost,
     EngineFailed,
     EngineVerdict,
     RiskFinding,
@@ -63,9 +64,9 @@ class CallScreening:
     """What moderation does for one call; see `core.call.Screening`."""
 
     __slots__ = (
-        "_actions", "_caller", "_counts", "_engines", "_kept", "_live", "_may_ask", "_off_loop",
-        "_pictures_screened", "_replacements", "_seal", "_shadow", "_shadow_action", "_verdict",
-        "may_cache", "screens_output", "writer",
+        "_actions", "_caller", "_costs", "_counts", "_engines", "_kept", "_live", "_may_ask",
+        "_off_loop", "_pictures_screened", "_replacements", "_seal", "_shadow", "_shadow_action",
+        "_verdict", "may_cache", "screens_output", "writer",
     )  # fmt: skip
 
     def __init__(
@@ -92,6 +93,7 @@ class CallScreening:
         self._replacements = Replacements(lambda value: digest(whose + value.encode()))
         self._actions: list[Action] = [Action.PASS]
         self._shadow_action = Action.PASS
+        self._costs: dict[str, EngineCost] = {}
         self._counts: Counter[str] = Counter()
         self._may_ask: Callable[[str], bool] = lambda name: True
         self._pictures_screened = False
@@ -389,11 +391,14 @@ class CallScreening:
                 shown = images if engine.takes_images else []
                 verdict = await engine.screen(texts, direction, context, shown)
             except (EngineFailed, ApiError) as error:
+                if isinstance(error, EngineFailed):
+                    self._owe(error.costs)
                 self._counts[f"{name}:failed"] += 1
                 if live.fails_closed or getattr(error, "closed", False):
                     self.note(call)
                     raise ApiError("moderation_unavailable", _no_verdict(name)) from error
                 continue
+            self._owe(verdict.costs)
             self._pictures_screened |= engine.takes_images
             for category in verdict.disputed:
                 self._note(Action.REVIEW, f"{category}:disputed:{verdict.engine}")
@@ -403,6 +408,18 @@ class CallScreening:
                 if judge(one) is Action.BLOCK:
                     return False
         return True
+
+    def _owe(self, costs: Sequence[EngineCost]) -> None:
+        for one in costs:
+            known = self._costs.get(one.engine, EngineCost(one.engine, 0, 0))
+            self._costs[one.engine] = EngineCost(
+                one.engine, known.requests + one.requests, known.cost_pico + one.cost_pico
+            )
+
+    @property
+    def engine_costs(self) -> list[EngineCost]:
+        """See `core.call.Screening.engine_costs`."""
+        return list(self._costs.values())
 
     # --- the record --------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from tokenschain.core.errors import ApiError
 from tokenschain.core.moderation.verdict import (
     Direction,
     EngineContext,
+    EngineCost,
     EngineFailed,
     EngineFailure,
     EngineVerdict,
@@ -142,7 +143,8 @@ class CloudEngine:
         try:
             return await self._screen(texts, direction, context, images)
         except Unanswered as error:
-            raise EngineFailed(self._name, error.failure, error.detail) from error
+            costs = self._costs(error.answered)
+            raise EngineFailed(self._name, error.failure, error.detail, costs=costs) from error
 
     async def _screen(
         self,
@@ -172,8 +174,13 @@ class CloudEngine:
             self._name,
             tuple(findings),
             ",".join(list(filter(None, ids))[:_REQUEST_IDS_MAX]),
-            len(open_ones) * self._price_pico,
+            self._costs(len(open_ones)),
         )
+
+    def _costs(self, requests: int) -> tuple[EngineCost, ...]:
+        """What the vendor charges for requests that it answered."""
+        cost_pico = requests * self._price_pico
+        return (EngineCost(self._name, requests, cost_pico),) if cost_pico else ()
 
     def _questions(
         self,
@@ -227,12 +234,12 @@ class CloudEngine:
         keys = self._admit(len(questions))
         self.health.begin()
         clock = self._clock
+        tasks: list[asyncio.Task[PieceVerdict]] = []
         try:
             async with asyncio.timeout(context.deadline_s), asyncio.TaskGroup() as group:
-                tasks = [
-                    group.create_task(self._exchange(question, direction, context, keys))
-                    for question in questions
-                ]
+                for question in questions:
+                    exchange = self._exchange(question, direction, context, keys)
+                    tasks.append(group.create_task(exchange))
         except TimeoutError:
             failure = Unanswered(EngineFailure.TIMEOUT, f"{context.deadline_s:g} s")
         except ExceptionGroup as group_of:
@@ -247,6 +254,7 @@ class CloudEngine:
         else:
             self.health.succeeded(clock.monotonic())
             return [task.result() for task in tasks]
+        failure.answered = sum(map(_is_answered, tasks))
         self.health.failed(failure.outcome, clock.monotonic(), None, clock.random())
         raise failure
 
@@ -295,6 +303,10 @@ class CloudEngine:
         except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
             failure = EngineFailure.UNREACHABLE if status >= 500 else EngineFailure.GARBAGE
             raise Unanswered(failure, f"HTTP {status}") from error
+
+
+def _is_answered(task: asyncio.Task[PieceVerdict]) -> bool:
+    return task.done() and not task.cancelled() and task.exception() is None
 
 
 def _bytes_of(request: VendorRequest) -> bytes:

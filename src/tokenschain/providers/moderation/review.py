@@ -23,6 +23,7 @@ from tokenschain.core.moderation.engine_events import EngineEvent, EngineEventKi
 from tokenschain.core.moderation.verdict import (
     Direction,
     EngineContext,
+    EngineCost,
     EngineFailed,
     EngineFailure,
     EngineVerdict,
@@ -211,7 +212,9 @@ class _Review:
                 failure=first.failure,
                 detail="closed" if closed else "",
             )
-            raise EngineFailed(first.engine, first.failure, first.detail, closed=bool(closed))
+            raise EngineFailed(
+                first.engine, first.failure, first.detail, closed=bool(closed), costs=self._costs()
+            )
         if missing:
             self._note(EngineEventKind.SINGLE, self._verdicts[0].engine)
         decision = arbitrate(self._in_order(), rule)
@@ -243,9 +246,14 @@ class _Review:
             "+".join(verdict.engine for verdict in verdicts),
             decision.findings,
             ",".join(verdict.request_id for verdict in verdicts if verdict.request_id),
-            sum(verdict.cost_pico for verdict in verdicts),
+            self._costs(),
             tuple(dict.fromkeys(dispute.category for dispute in decision.disputes)),
         )
+
+    def _costs(self) -> tuple[EngineCost, ...]:
+        """Of all that answered, whether their verdict counts or not."""
+        had = [one for verdict in self._in_order() for one in verdict.costs]
+        return (*had, *(one for _, error in self._failures for one in error.costs))
 
     def _note(
         self,

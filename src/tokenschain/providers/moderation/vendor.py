@@ -99,6 +99,8 @@ class Unanswered(Exception):
         super().__init__(self.detail)
         self.failure = failure
         self.outcome = outcome or _OUTCOMES[failure]
+        self.answered = 0
+        """Requests that were answered beside the one that failed."""
 
 
 _OUTCOMES = {
