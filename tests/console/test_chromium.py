@@ -30,7 +30,8 @@ PATHS = (
     "/me", "/tokens/new", "/people", "/people/new", "/people/roles", "/people/roles/edit",
     "/people/person?person=ME", "/organization", "/organization/new",
     "/organization/new?kind=environment", "/audit", "/cache/warm", "/cache/flush",
-    "/people/invite", "/alerts/silence/new",
+    "/people/invite", "/alerts/silence/new", "/moderation", "/moderation/queue",
+    "/moderation/freezes", "/moderation/freezes/new",
 )  # fmt: skip
 
 pytestmark = pytest.mark.skipif(

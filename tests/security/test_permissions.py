@@ -46,6 +46,7 @@ BY_PROJECT = ("GET /usage", "GET /calls")
 OF_NO_TENANT = (
     "GET /fx-rates", "GET /served-models", "GET /audit-log/checkpoint",
     "GET /audit-log/consistency",
+    "GET /moderation/packs", "POST /moderation/test",
 )  # fmt: skip
 """Lists that are the same for every tenant."""
 _numbers = itertools.count()
@@ -302,6 +303,7 @@ BODIES: dict[str, Callable[[], dict[str, Any] | None]] = {
     "POST /alerts/{alert_id}/acknowledge": lambda: None,
     "POST /alert-silences": _silence,
     "POST /alert-silences/{silence_id}/end": lambda: None,
+    "POST /moderation/test": lambda: {"text": "a word"},
     "POST /moderation-freezes": _freeze,
     "POST /moderation-freezes/{freeze_id}/lift": lambda: None,
     "POST /moderation-cases/decide": lambda: {"tenant": "acme", "case_ids": ["case_1"],

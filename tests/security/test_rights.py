@@ -592,6 +592,7 @@ class Intruder:
             ("POST", f"/moderation-cases/{pick(ids['case'])}/{pick(['open', 'claim', 'return'])}",
              None),
             ("POST", f"/moderation-cases/{pick(ids['case'])}/decide", DECIDED),
+            ("POST", "/moderation/test", {"text": "a word"}),
             ("POST", "/moderation-freezes", {"tenant": pick(["", "acme", "beta"]),
                                              "model": "small", "reason": "mine"}),
             ("POST", f"/moderation-freezes/{pick(ids['freeze'])}/lift", None),

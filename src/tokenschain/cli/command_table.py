@@ -168,6 +168,8 @@ COMMANDS: tuple[Command, ...] = (
     Command("moderation statistics", "GET /moderation/statistics",
             "day tenant action category engine language model calls findings upheld released"),
     Command("moderation lift", "POST /moderation-freezes/{freeze_id}/lift", "id lifted_at_s"),
+    Command("moderation packs", "GET /moderation/packs", "name version words expires reviewer"),
+    Command("moderation try", "POST /moderation/test", "stage category level rule text", "text"),
     Command("cache feedback", "POST /cache/feedback", arguments="request_id"),
     Command("me show", "GET /me"),
     Command("me sign-in", "POST /sessions", arguments="email", shown_once="token", asks="password",

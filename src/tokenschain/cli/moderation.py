@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
 from tokenschain.cli import tables
@@ -12,11 +13,10 @@ from tokenschain.cli.language import told
 from tokenschain.cli.output import console
 from tokenschain.cli.tables import Format, Output
 from tokenschain.core.log_events import silent
-from tokenschain.core.moderation import personal_data
+from tokenschain.core.moderation.explanation import explain
 from tokenschain.core.moderation.library import RuleLibrary
 from tokenschain.core.moderation.packs import BadPack, coverage_gaps, read_pack
-from tokenschain.core.moderation.risks import BY_ID, PERSONAL
-from tokenschain.core.moderation.verdict import ClassifierThresholds, Direction
+from tokenschain.core.moderation.risks import BY_ID
 from tokenschain.infra.config import load
 from tokenschain.infra.moderation_classifier import load_classifier
 from tokenschain.infra.moderation_packs import (
@@ -43,28 +43,7 @@ def moderation_test(
     library = RuleLibrary(character_tables, today, load_classifier)
     folder, keys = settings.moderation_packs_path, settings.moderation.pack_keys
     PackFolder(folder, keys, library, silent).load()
-    rules = library.rules(("*",))
-    rows: list[dict[str, Any]] = [
-        {"stage": "normalized", "category": "", "level": "", "rule": "",
-         "text": rules.normalizer.normal(text)},
-    ]  # fmt: skip
-    for one in rules.screen(text, Direction.INPUT):
-        place = text[slice(*one.span)] if one.span is not None else ""
-        rows.append({
-            "stage": "rules", "category": one.category, "level": one.level.name.lower(),
-            "rule": one.label, "text": place,
-        })  # fmt: skip
-    probability = library.classifier().probability(text)
-    rows.append({
-        "stage": "classifier", "category": "", "rule": f"{probability:.3f}", "text": "",
-        "level": ClassifierThresholds().level(probability).name.lower(),
-    })  # fmt: skip
-    for data in personal_data.find(text):
-        value = personal_data.masked(text[data.start : data.end], data.kind)
-        rows.append({
-            "stage": "personal data", "category": PERSONAL, "level": "", "rule": data.kind.value,
-            "text": value,
-        })  # fmt: skip
+    rows: list[dict[str, Any]] = [msgspec.structs.asdict(one) for one in explain(library, text)]
     tables.show(rows, ("stage", "category", "level", "rule", "text"), output_format)
 
 

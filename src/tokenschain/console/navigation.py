@@ -39,6 +39,13 @@ NAVIGATION: tuple[tuple[str, tuple[NavigationEntry, ...]], ...] = (
         ),
     ),
     (
+        "trust",
+        (
+            NavigationEntry("moderation", "/console/moderation", "moderation:read", "shield-check"),
+            NavigationEntry("audit", "/console/audit", "audit:read", "file-clock"),
+        ),
+    ),
+    (
         "billing",
         (
             NavigationEntry("usage", "/console/usage", "usage:read", "chart-column"),
@@ -51,7 +58,6 @@ NAVIGATION: tuple[tuple[str, tuple[NavigationEntry, ...]], ...] = (
             NavigationEntry("limits", "/console/limits", "limits:read", "gauge"),
             NavigationEntry("people", "/console/people", "users:read", "users"),
             NavigationEntry("organization", "/console/organization", "org:read", "network"),
-            NavigationEntry("audit", "/console/audit", "audit:read", "file-clock"),
         ),
     ),
     (

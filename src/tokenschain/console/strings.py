@@ -6,6 +6,7 @@ import re
 
 from tokenschain.console.strings_access import ACCESS_STRINGS
 from tokenschain.console.strings_entry import ENTRY_STRINGS
+from tokenschain.console.strings_moderation import MODERATION_STRINGS
 from tokenschain.console.strings_money import MONEY_STRINGS
 from tokenschain.console.strings_platform import PLATFORM_STRINGS
 from tokenschain.console.strings_routing import ROUTING_STRINGS
@@ -517,6 +518,7 @@ STRINGS: dict[str, tuple[str, str]] = {
     "call.tags": ("标签", "Tags"),
     "call.from_cache": ("缓存", "Cache"),
     "call.attempts": ("{n} 次尝试", "Attempts: {n}"),
+    **MODERATION_STRINGS,
     **MONEY_STRINGS,
     **ROUTING_STRINGS,
     **ACCESS_STRINGS,

@@ -27,6 +27,7 @@ from tokenschain.control.api import (
     metrics,
     moderation_cases,
     moderation_freezes,
+    moderation_rules,
     moderation_statistics,
     open_doors,
     organization,
@@ -44,6 +45,7 @@ from tokenschain.control.api.context import ApiContext
 from tokenschain.control.api.internal import InternalContext
 from tokenschain.control.api.wrong_tokens import WrongTokens
 from tokenschain.control.identity.oidc import Oidc
+from tokenschain.control.moderation.local_rules import LocalRules
 from tokenschain.control.moderation.review_queue import CaseBook
 from tokenschain.control.response_archive import ResponseArchive
 from tokenschain.core.keyed_rates import KeyedRates
@@ -55,7 +57,7 @@ ADMIN_SUBJECTS = (
     organization, keys, playground, limits, usage, insight, diagnostics, rejected_records, billing,
     alerts, cache, configuration, upstream_tests, sessions, users, invitations, search,
     sign_ups, single_sign_on, moderation_cases,
-    moderation_freezes, moderation_statistics, audit_log,
+    moderation_freezes, moderation_statistics, audit_log, moderation_rules,
 )  # fmt: skip
 
 
@@ -100,6 +102,7 @@ def create_app(
     )  # fmt: skip
     app.state.oidc = oidc
     app.state.single_sign_on_rates = KeyedRates(single_sign_on.PER_MINUTE_MAX)
+    app.state.local_rules = LocalRules()
     app.state.open_rates = open_doors.new_rates()
     app.state.sign_ins = sessions.SignIns()
     app.state.wrong_tokens = WrongTokens(context.suite, context.engine)
