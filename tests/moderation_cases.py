@@ -12,7 +12,7 @@ from tokenschain.control.moderation.review_queue import CaseBook
 from tokenschain.core.moderation import case_record
 from tokenschain.core.moderation.case_record import CaseRecord, KeptText
 from tokenschain.core.snapshot import Snapshot
-from tokenschain.core.snapshot.moderation_policy import ModerationPolicy
+from tokenschain.core.snapshot.moderation_policy import ModerationPolicy, OffenderLimits
 from tokenschain.infra.security import case_texts
 
 _numbers = itertools.count()
@@ -43,3 +43,21 @@ def enter(
     made = CaseRecord(event_id=call, tenant=tenant, **fields | more)
     assert book.enter([case_record.encode(made)]) == []
     return str(house.rows(f"select id from moderation_cases where event_id = '{call}'")[0][0])
+
+
+def suspend(house: Platform, tenant: str) -> str:
+    """An end user with three blocked calls in a row; returns the suspension's id."""
+    policy, user = ModerationPolicy(offenders=OffenderLimits()), f"{next(_numbers):032x}"
+    for _ in range(3):
+        enter(house, tenant, policy=policy, end_user=user)
+    query = f"select id from end_user_suspensions where end_user = '{user}'"
+    return str(house.rows(query)[0][0])
+
+
+def count_only(house: Platform, tenant: str, call: str, end_user: str, started_ms: int) -> None:
+    """A call that nobody looks at, of an end user that is counted."""
+    made = CaseRecord(
+        call, started_ms, tenant, "p1", "key_1", "chat/completions", "m", "passed", "",
+        end_user=end_user, queued=False,
+    )  # fmt: skip
+    assert house.app.state.internal.cases.enter([case_record.encode(made)]) == []

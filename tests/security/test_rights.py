@@ -70,6 +70,7 @@ def found(house: Platform) -> None:
         assert made.status_code == 201
         assert boss("POST", f"/alert-targets/{made.json()['id']}/test").status_code == 201
         moderation_cases.enter(house, tenant)
+        moderation_cases.suspend(house, tenant)
         freeze = {"tenant": tenant, "model": "frozen", "reason": "incident"}
         assert boss("POST", "/moderation-freezes", freeze).status_code == 201
         silence = {"tenant": tenant, "expires_at_s": int(time.time()) + 3_600, "reason": "test"}
@@ -393,6 +394,7 @@ OWNED = (
     "select * from alert_silences where tenant in ('', 'beta')",
     "select * from moderation_cases where tenant in ('', 'beta')",
     "select * from moderation_freezes where tenant in ('', 'beta')",
+    "select * from end_user_suspensions where tenant = 'beta'",
     "select * from cache_flushes where selector not like 'acme%'",
     "select * from resources where tenant in ('', 'beta')",
     "select * from credential_values where id not like 'acme/%'",
@@ -410,6 +412,7 @@ OF_NO_MODEL = (
     "select * from alert_silences",
     "select * from moderation_cases",
     "select * from moderation_freezes",
+    "select * from end_user_suspensions",
     "select id, acknowledged_by from alerts",
     "select * from cache_flushes",
     "select * from resources",
@@ -460,6 +463,7 @@ class Intruder:
             "alert": [row[0] for row in house.rows("select id from alerts")],
             "silence": [row[0] for row in house.rows("select id from alert_silences")],
             "freeze": [row[0] for row in house.rows("select id from moderation_freezes")],
+            "suspension": [row[0] for row in house.rows("select id from end_user_suspensions")],
             "case": [row[0] for row in house.rows("select id from moderation_cases")],
             "transaction": [
                 row[0] for row in house.rows("select distinct transaction_id from ledger_entries")
@@ -596,6 +600,8 @@ class Intruder:
             ("POST", "/moderation-freezes", {"tenant": pick(["", "acme", "beta"]),
                                              "model": "small", "reason": "mine"}),
             ("POST", f"/moderation-freezes/{pick(ids['freeze'])}/lift", None),
+            ("POST", f"/moderation-suspensions/{pick(ids['suspension'])}/release",
+             {"reason": "mine"}),
             ("POST", "/moderation-cases/decide", DECIDED | {
                 "tenant": pick(["acme", "beta"]), "case_ids": [pick(ids["case"])]}),
             ("POST", f"/ledger-entries/{pick(ids['transaction'])}/reverse", {"reason": "mine"}),

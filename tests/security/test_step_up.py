@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 from sqlalchemy import text
 
+from tests import moderation_cases
 from tests.security.platform import Caller, Platform, platform
 from tests.security.test_permissions import OPERATIONS
 from tests.security.test_sign_in import code_of, email_of, long_trusted, sign_in, with_totp
@@ -165,6 +166,12 @@ ACTS: dict[str, tuple[Callable[[Platform, Caller], Act], ...]] = {
     "DELETE /tokens/{token_id}": (lambda house, _: Act("DELETE", f"/tokens/{_token(house)}"),),
     "POST /moderation-freezes": (lambda house, _: Act("POST", "/moderation-freezes", _freeze()),),
     "POST /moderation-freezes/{freeze_id}/lift": (lambda house, _: Act("POST", _lift(house)),),
+    "POST /moderation-suspensions/{suspension_id}/release": (
+        lambda house, _: Act(
+            "POST", f"/moderation-suspensions/{moderation_cases.suspend(house, 'acme')}/release",
+            {"reason": "test"},
+        ),
+    ),
     "PATCH /organization/units/{unit_id}": (
         lambda house, _: Act(
             "PATCH", f"/organization/units/{house.unit('tenant', 'acme', 'acme')}",
@@ -197,7 +204,7 @@ def test_every_change_of_accounts_says_what_is_shown_again() -> None:
         name for name in OPERATIONS
         if not name.startswith("GET") and name.partition(" ")[2].startswith(parts)
     }  # fmt: skip
-    of_no_account = {name for name in ACTS if "/moderation-freezes" in name}
+    of_no_account = {name for name in ACTS if "/moderation-" in name}
     of_no_account.add("PATCH /organization/units/{unit_id}")
     assert changes == {*ACTS, *IN_REQUEST, *WITHOUT} - of_no_account
 

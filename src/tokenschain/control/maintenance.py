@@ -17,7 +17,7 @@ from tokenschain.control.cache.semantic_client import SemanticProcesses
 from tokenschain.control.configuration import store
 from tokenschain.control.identity import api_keys, login_throttle, sign_ups, tokens
 from tokenschain.control.mails import Outbox
-from tokenschain.control.moderation import review_queue
+from tokenschain.control.moderation import offenders, review_queue
 from tokenschain.control.observability import alert_silences, alerts
 from tokenschain.control.response_archive import ResponseArchive
 from tokenschain.core.log_events import Reporter, report_failure
@@ -116,6 +116,7 @@ class Maintenance:
             grants.end_due(connection, time.time(), self._ledger.usd_cny_micro)
             alert_silences.sweep(connection, time.time())
             review_queue.sweep(connection, time.time())
+            offenders.sweep(connection, time.time())
             store.sweep(connection, time.time())
         today = int(time.time() // DAY_S)
         # Partitions are made ahead, so that midnight is a day as any other.

@@ -20,7 +20,7 @@ from tokenschain.control.cache import rules_and_stats
 from tokenschain.control.configuration import history, model_routes, tenant_rules
 from tokenschain.control.configuration.changes import Configurator, State
 from tokenschain.control.identity import api_keys
-from tokenschain.control.moderation import freezes
+from tokenschain.control.moderation import freezes, offenders
 from tokenschain.core.backoff import Backoff
 from tokenschain.core.log_events import Reporter
 from tokenschain.core.snapshot import (
@@ -136,6 +136,7 @@ class Publisher:
             sell = pricing.selling_prices(connection)
             cache = rules_and_stats.rules(connection, tenant_rules.cache(given))
             frozen = freezes.in_force(connection)
+            suspended = offenders.in_force(connection, time.time())
             usd_cny = pricing.usd_cny_micro(connection, day, given.routing.usd_cny)
         touched = set()
         for digest, grant in changed:
@@ -150,7 +151,7 @@ class Publisher:
         snapshot = Snapshot(
             "", routes.upstreams, routes.models, routes.routing, rates, budgets, sell, usd_cny,
             cache, routes.aliases, routes.tenants, built.credentials,
-            tenant_rules.moderation(given), frozen,
+            tenant_rules.moderation(given), frozen, suspended,
         )  # fmt: skip
         body = encoding.encode(snapshot)
         version = self._suite.hex_digest(

@@ -118,7 +118,8 @@ class Moderation(Protocol):
         """Refuse what may not be asked; None where nothing is screened.
 
         Raises:
-            ApiError: 400 `content_filter`, 403 `frozen`, 503 `moderation_unavailable`.
+            ApiError: 400 `content_filter`, 403 `frozen` or `end_user_suspended`, 503
+                `moderation_unavailable`.
         """
 
     async def classify(self, caller: KeyGrant, texts: Sequence[str]) -> list[list[RiskFinding]]:

@@ -29,6 +29,7 @@ from tokenschain.control.api import (
     moderation_freezes,
     moderation_rules,
     moderation_statistics,
+    moderation_suspensions,
     open_doors,
     organization,
     playground,
@@ -57,7 +58,8 @@ ADMIN_SUBJECTS = (
     organization, keys, playground, limits, usage, insight, diagnostics, rejected_records, billing,
     alerts, cache, configuration, upstream_tests, sessions, users, invitations, search,
     sign_ups, single_sign_on, moderation_cases,
-    moderation_freezes, moderation_statistics, audit_log, moderation_rules,
+    moderation_freezes, moderation_statistics, moderation_suspensions,
+    audit_log, moderation_rules,
 )  # fmt: skip
 
 

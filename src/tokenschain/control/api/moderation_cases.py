@@ -25,7 +25,7 @@ from tokenschain.control.api.context import (
     RequestContext,
 )
 from tokenschain.control.identity.ownership import Extent
-from tokenschain.control.moderation import review_queue
+from tokenschain.control.moderation import offenders, review_queue
 from tokenschain.control.moderation.review_queue import BULK_MAX, CaseFilter, CaseState, Decision
 from tokenschain.core.errors import ApiError
 from tokenschain.core.tenancy import PLATFORM
@@ -75,7 +75,8 @@ class ModerationCase(AnswerBody):
     has_texts: bool
     """Whether the policy had what was found kept."""
     language: str
-    """Of the kept texts: `zh`, `en` or `other`, by their script; empty: not known."""
+    """Of the kept texts, by their script: `zh`, `en`, `ja`, `ko`, `ru` or `ar`; empty: not
+    known."""
     appeal_of: str
     """The call that its caller appeals about, whose verdict is what is judged; empty: no appeal."""
     reply: str
@@ -233,7 +234,16 @@ def _decide(
         asked.db, case, wanted.decision, wanted.reason, asked.actor.id, int(time.time()),
         senior=asked.may("moderation:write", tenant), reply=wanted.reply,
     )  # fmt: skip
-    detail = {"decision": wanted.decision, "reason": wanted.reason, "state": state}
+    detail: dict[str, object] = {
+        "decision": wanted.decision, "reason": wanted.reason, "state": state,
+    }  # fmt: skip
+    if state == "decided" and wanted.decision == "release":
+        call = case["appeal_of"] or case["event_id"]
+        freed = offenders.forgive(
+            asked.db, tenant, call, asked.actor.id, wanted.reason, int(time.time())
+        )
+        if freed:
+            detail["released_end_user"] = freed
     asked.note(tenant, case_id, detail)
     return state
 

@@ -39,7 +39,8 @@ class ModerationSums(AnswerBody):
     """`words`, `classifier`, `attack_rules`, `personal_data`, `media`, or a cloud engine's name;
     empty: nothing was found."""
     language: str | None = None
-    """`zh`, `en`, `other`; `unknown` where the policy has no texts kept for review."""
+    """`zh`, `en`, `ja`, `ko`, `ru` or `ar`; `unknown` where the policy has no texts
+    kept for review."""
     model: str | None = None
     """As callers named it."""
     calls: int

@@ -9,13 +9,17 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Engine, delete, func, or_, select, update
 
-from tokenschain.control.moderation import appeals
+from tokenschain.control.moderation import appeals, offenders
 from tokenschain.core.errors import ApiError
 from tokenschain.core.moderation import case_record
 from tokenschain.core.moderation.case_record import CaseRecord, KeptText
-from tokenschain.core.moderation.language import Language, language_of
+from tokenschain.core.routing.language import language_of
 from tokenschain.core.snapshot import Snapshot
-from tokenschain.core.snapshot.moderation_policy import ModerationPolicy, policies_for
+from tokenschain.core.snapshot.moderation_policy import (
+    ModerationPolicy,
+    OffenderLimits,
+    policies_for,
+)
 from tokenschain.infra.database import engine as database
 from tokenschain.infra.database import paging
 from tokenschain.infra.database.moderation_tables import moderation_cases as cases
@@ -88,8 +92,11 @@ class CaseBook:
         return []
 
     def _enter_all(self, connection: Connection, records: Sequence[CaseRecord]) -> None:
+        offenders.count(connection, self._engine, records, self._offenders_of, time.time())
         rows = {}
         for one in records:
+            if not one.queued:
+                continue
             about = one
             if one.appeal_of:
                 found = appeals.about(connection, one)
@@ -106,6 +113,11 @@ class CaseBook:
             [rows[name] for name in sorted(rows)],
         )
 
+    def _offenders_of(self, one: CaseRecord) -> list[OffenderLimits]:
+        """What the policies of a call make of blocked calls of its end user."""
+        found = policies_for(self._policies, one.tenant, one.project)
+        return [policy.offenders for _, policy in found if policy.offenders is not None]
+
     def _row(self, one: CaseRecord) -> dict[str, Any]:
         policies = [p for _, p in policies_for(self._policies, one.tenant, one.project)]
         hours = min((policy.review_hours for policy in policies), default=24)
@@ -118,17 +130,17 @@ class CaseBook:
             "category": one.detail.partition(":")[0][:64], "state": "open",
             "created_at_s": now_s, "due_at_s": now_s + hours * HOUR_S,
             "second_review": any(policy.second_review for policy in policies),
-            "sealed": sealed, "language": language or "", "appeal_of": one.appeal_of,
+            "sealed": sealed, "language": language, "appeal_of": one.appeal_of,
         }  # fmt: skip
 
-    def _resealed(self, one: CaseRecord, name: str) -> tuple[bytes, Language | None]:
+    def _resealed(self, one: CaseRecord, name: str) -> tuple[bytes, str]:
         """A case's texts sealed for the database, and their language."""
         if not one.sealed:
-            return b"", None
+            return b"", ""
         try:
             texts = self._shared.unseal(case_texts.place_of(one.tenant, one.event_id), one.sealed)
         except Unsealable:  # with a secret that is no longer shared: the case is there without them
-            return b"", None
+            return b"", ""
         try:
             said = "\n".join(kept.text for kept in case_record.decode_texts(texts))
         except msgspec.DecodeError:  # of a gateway whose format is newer

@@ -54,6 +54,10 @@ class CaseRecord(msgspec.Struct, array_like=True, tag="case", frozen=True):
     appeal_of: str = ""
     """The call whose verdict its caller appeals against; the appeal has an id of its own as
     `event_id`, and what is known of the call is the ledger's to say."""
+    end_user: str = ""
+    """The end user, as a keyed hash; empty where no policy counts blocked calls by it."""
+    queued: bool = True
+    """Whether people are to look at it; else it is only counted for its end user."""
 
 
 encode = msgspec.msgpack.Encoder().encode

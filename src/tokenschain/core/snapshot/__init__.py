@@ -378,6 +378,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     moderation: dict[str, ModerationPolicy] = {}
     """By name; a tenant's own as `TENANT/NAME`."""
     freezes: tuple[Freeze, ...] = ()
+    suspended: dict[str, dict[str, int]] = {}
+    """By tenant: end users, as keyed hashes, that are not served, and until when; Unix time."""
 
 
 SHARDS = 256

@@ -38,6 +38,14 @@ class LevelActions(msgspec.Struct, frozen=True):
         return Action[(self.medium if level is Level.MEDIUM else self.low).upper()]
 
 
+class OffenderLimits(msgspec.Struct, frozen=True):
+    """From how many blocked calls on an end user is suspended, and for how long."""
+
+    in_a_row: Annotated[int, Meta(ge=1, le=100)] = 3
+    a_day: Annotated[int, Meta(ge=1, le=1_000)] = 5
+    suspend_hours: Annotated[int, Meta(ge=1, le=720)] = 24
+
+
 class ModerationPolicy(msgspec.Struct, frozen=True):
     """What is screened for a part of the organization; where several hold, the strictest does."""
 
@@ -147,6 +155,13 @@ class ModerationPolicy(msgspec.Struct, frozen=True):
     review_hours: Annotated[
         int, Meta(ge=1, le=720, description="Within how many hours a case is to be decided.")
     ] = 24
+    offenders: Annotated[
+        OffenderLimits | None,
+        Meta(
+            description="After how many blocked calls, `in_a_row` or `a_day`, an end user (`user` "
+            "or `safety_identifier` of the call) is suspended for `suspend_hours`; unset: never."
+        ),
+    ] = None
     engine_wait_max_s: Annotated[
         float, Meta(ge=0.05, le=10, description="The longest that a verdict may take, in seconds.")
     ] = 0.3

@@ -31,6 +31,7 @@ class Restrictions(msgspec.Struct, frozen=True):
     routing: _Residency = _Residency()
     moderation: dict[str, ModerationPolicy] = {}
     freezes: tuple[Freeze, ...] = ()
+    suspended: dict[str, dict[str, int]] = {}
 
 
 _decode = msgspec.msgpack.Decoder(Restrictions).decode
@@ -41,7 +42,12 @@ def of_snapshot(snapshot: Snapshot) -> Restrictions:
     """Those of a snapshot."""
     residency = _Residency(snapshot.routing.residency)
     return Restrictions(
-        snapshot.rates, snapshot.budgets, residency, snapshot.moderation, snapshot.freezes
+        snapshot.rates,
+        snapshot.budgets,
+        residency,
+        snapshot.moderation,
+        snapshot.freezes,
+        snapshot.suspended,
     )
 
 
@@ -82,6 +88,7 @@ def restricted(snapshot: Snapshot, later: Restrictions, version: str) -> Snapsho
         routing=msgspec.structs.replace(snapshot.routing, residency=residency),
         moderation=later.moderation,
         freezes=later.freezes,
+        suspended=later.suspended,
     )
 
 

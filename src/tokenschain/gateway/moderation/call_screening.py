@@ -66,7 +66,7 @@ class CallScreening:
     __slots__ = (
         "_actions", "_caller", "_costs", "_counts", "_engines", "_kept", "_live", "_may_ask",
         "_off_loop", "_pictures_screened", "_replacements", "_seal", "_shadow", "_shadow_action",
-        "_verdict", "may_cache", "screens_output", "writer",
+        "_verdict", "end_user", "may_cache", "screens_output", "writer",
     )  # fmt: skip
 
     def __init__(
@@ -101,9 +101,16 @@ class CallScreening:
         """Of engines that look at the request while an upstream is opened."""
         self.may_cache = True
         self.screens_output = False
+        self.end_user = ""
+        """As a keyed hash, where blocked calls are counted by it."""
         self.writer: ScreeningWriter | None = None
 
     # --- the request -------------------------------------------------------------------------
+
+    @property
+    def counts_end_users(self) -> bool:
+        """Whether a policy in force counts blocked calls by end user."""
+        return self._live is not None and self._live.counts_end_users
 
     async def screen_input(self, call: Call, may_ask: Callable[[str], bool]) -> None:
         """Refuse what may not be asked; rewrite what may not be said.
@@ -463,16 +470,17 @@ class CallScreening:
 
     def case(self, call: Call) -> CaseRecord | None:
         """What people are to see of the call; None where they are to see nothing."""
-        if _FOR_REVIEW.isdisjoint(self._actions):
+        queued = not _FOR_REVIEW.isdisjoint(self._actions)
+        if not queued and not self.end_user:
             return None
         caller, request = self._caller, call.request
         sealed = b""
-        if self._kept:
+        if self._kept and queued:
             sealed = self._seal(caller.tenant, request.id, case_record.encode_texts(self._kept))
         return CaseRecord(
             request.id, request.started_ms, caller.tenant, caller.project, caller.key_id,
             request.api_format.name, fitting(call.parsed.model, MODEL_CHARACTERS_MAX),
-            call.moderation, call.moderation_detail, sealed,
+            call.moderation, call.moderation_detail, sealed, end_user=self.end_user, queued=queued,
         )  # fmt: skip
 
     def note(self, call: Call) -> None:

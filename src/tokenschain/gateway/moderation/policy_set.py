@@ -161,6 +161,11 @@ class PolicySet:
         return max(waits, default=0.0)
 
     @property
+    def counts_end_users(self) -> bool:
+        """Whether blocked calls are counted by end user."""
+        return any(policy.offenders is not None for policy in self._policies)
+
+    @property
     def message(self) -> str:
         return self._policies[-1].message if self._policies else ""
 

@@ -5,11 +5,13 @@ A call that no policy is for costs one look at the snapshot.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 
 from tokenschain.core.call import Call
 from tokenschain.core.errors import ApiError
+from tokenschain.core.formats.end_user import end_user_of
 from tokenschain.core.moderation import personal_data
 from tokenschain.core.moderation.library import RuleLibrary
 from tokenschain.core.moderation.personal_data import DataAction
@@ -128,9 +130,33 @@ class ModerationStep:
     async def _screen(self, call: Call, caller: KeyGrant, plan: Plan) -> None:
         screening = await self.screening_of(caller)
         if screening is not None:
+            if screening.counts_end_users:
+                screening.end_user = self._end_user_of(call, caller)
             call.screening = screening
             may_ask = self._may_ask
             await screening.screen_input(call, lambda name: may_ask(name, call, caller, plan))
+
+    def _end_user_of(self, call: Call, caller: KeyGrant) -> str:
+        """The end user that the caller names, as a keyed hash; empty where it names none.
+
+        Raises:
+            ApiError: `end_user_suspended`.
+        """
+        named = end_user_of(call.parsed.fields)
+        if not named:
+            return ""
+        found = self._digest(f"end user\0{caller.tenant}\0{named}".encode())[:16].hex()
+        until_s = self._served.get().suspended.get(caller.tenant, {}).get(found, 0)
+        if until_s * 1_000 > call.request.started_ms:
+            until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(until_s))
+            raise ApiError(
+                "end_user_suspended",
+                f"This end user is suspended until {until} after several blocked calls. To appeal, "
+                "send the request id of one of those calls, or of this one, to POST "
+                "/v1/moderations/appeals.",
+                param="user",
+            )
+        return found
 
     def _compiled(
         self, live: list[NamedPolicy], shadow: list[NamedPolicy]
