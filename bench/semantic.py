@@ -114,7 +114,7 @@ def _resident_mb() -> float:
 def _in_redis(url: str) -> VectorStore:
     store = RedisVectorIndex(
         url,
-        Sealer(INTERNATIONAL, lambda: ("k",), lambda secret: b"k" * 32),
+        Sealer(INTERNATIONAL, lambda: ("k",), lambda *_: b"k" * 32),
         "bench",
         FAST_DIMENSIONS,
     )

@@ -263,6 +263,7 @@ ELSEWHERE: dict[str, str] = {
     "infra/migrations/versions/0027_audit_log.py": "infra/test_migrations.py",
     "infra/database/audit_tables.py": DECLARATIONS,
     "infra/config/audit.py": DECLARATIONS,
+    "infra/config/crypto.py": DECLARATIONS,
     "control/audit/bundle.py": "cli/test_audit_verify.py",
     "infra/migrations/versions/0031_audit_calls_waiting.py": "infra/test_migrations.py",
     "control/audit/reconciliation.py": "control/api/test_audit_log.py",

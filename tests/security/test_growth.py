@@ -99,7 +99,7 @@ def test_tags_of_a_key_and_day_are_bounded_and_their_sums_exact(engine: Engine) 
 
 def test_a_tenant_stores_so_much_and_the_others_go_on(engine: Engine) -> None:
     archive = ResponseArchive(
-        engine, Sealer(INTERNATIONAL, lambda: ("k",), lambda _: b"k" * 32), 3_600, 10_000
+        engine, Sealer(INTERNATIONAL, lambda: ("k",), lambda *_: b"k" * 32), 3_600, 10_000
     )
 
     def keep(number: int, tenant: str) -> list[str]:

@@ -23,7 +23,7 @@ OLD, NEW = "old" * 12, "new" * 12
 
 
 def sealer_of(*secrets: str) -> Sealer:
-    return Sealer(INTERNATIONAL, lambda: secrets, lambda one: INTERNATIONAL.digest(one.encode()))
+    return Sealer(INTERNATIONAL, lambda: secrets, lambda _, one: INTERNATIONAL.digest(one.encode()))
 
 
 def former(secret: str, name: str, content: bytes) -> bytes:

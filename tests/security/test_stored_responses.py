@@ -166,7 +166,7 @@ def _id_in(reply: httpx.Response, *, stream: bool) -> str:
 
 
 def test_what_an_earlier_version_kept_belongs_where_the_ledger_says(engine: Any) -> None:
-    sealer = Sealer(INTERNATIONAL, lambda: ("k",), lambda secret: b"k" * 32)
+    sealer = Sealer(INTERNATIONAL, lambda: ("k",), lambda *_: b"k" * 32)
     archive = ResponseArchive(engine, sealer, 3_600)
     old = {"tenant": "t", "created_s": time.time(), "input_items": b"[]", "response": b"{}"}
     names = ("resp_req_1", "resp_req_2")

@@ -61,7 +61,7 @@ class Letters:
 
 def sealer_of(secret: str) -> Sealer:
     secrets = (secret,)
-    return Sealer(INTERNATIONAL, lambda: secrets, lambda one: one.encode() * 32)
+    return Sealer(INTERNATIONAL, lambda: secrets, lambda _, one: one.encode() * 32)
 
 
 def entry(answer: str, question: str = "", expires_s: float = 1e12) -> CacheEntry:

@@ -17,7 +17,7 @@ from tokenschain.cli.tables import Format, Output
 from tokenschain.infra import config
 from tokenschain.infra.security import rotation, secrets
 from tokenschain.infra.security.rotation import RotatedSecret, Stage
-from tokenschain.infra.security.suite import INTERNATIONAL
+from tokenschain.infra.security.suite import suite_named
 
 vault = typer.Typer(
     no_args_is_help=True, help="Secrets on this machine: set, list, delete, rotate."
@@ -101,7 +101,8 @@ def _until_reported(
 
 def _vault() -> secrets.Vault:
     settings = config.load()
-    return secrets.Vault(settings.vault_path, settings.master_key_path, INTERNATIONAL)
+    suite = suite_named(settings.crypto.suite)
+    return secrets.Vault(settings.vault_path, settings.master_key_path, suite)
 
 
 class Credential(StrEnum):

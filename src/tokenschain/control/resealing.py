@@ -22,7 +22,7 @@ from tokenschain.infra.database.tables import (
 )
 from tokenschain.infra.security import secrets
 from tokenschain.infra.security.secret_files import SecretFile, SecretFileRefused
-from tokenschain.infra.security.suite import INTERNATIONAL, Place, Sealable, Sealer, Unsealable
+from tokenschain.infra.security.suite import Place, Sealable, Sealer, Unsealable, suite_named
 
 BATCH_ROWS = 100
 _FORMAT = "sealed_format"
@@ -125,12 +125,13 @@ def reseal_machine(settings: Settings) -> int:
     Raises:
         SecretFileRefused: something opens with no key of the file, which still holds the old one.
     """
-    count = secrets.Vault(settings.vault_path, settings.master_key_path, INTERNATIONAL).reseal()
+    suite = suite_named(settings.crypto.suite)
+    count = secrets.Vault(settings.vault_path, settings.master_key_path, suite).reseal()
     engine = db.connect(settings.database_url)
     try:
         if not db.is_made(engine):
             return count
-        sealer = secrets.master_sealer(SecretFile(settings.master_key_path), INTERNATIONAL)
+        sealer = secrets.master_sealer(SecretFile(settings.master_key_path), suite)
         found = reseal(engine, sealer)
     finally:
         engine.dispose()

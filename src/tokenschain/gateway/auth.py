@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 
 from tokenschain.core import tags
@@ -41,14 +41,16 @@ class KeyAuth:
         now_s: Callable[[], float],
         wrong_keys_per_minute: int = WRONG_KEYS_PER_MINUTE,
         report: Reporter = silent,
+        other_digests: Sequence[Callable[[bytes], bytes]] = (),
     ) -> None:
         """
         Args:
-            digest: what control stored of each key.
+            digest: what control stores of each key.
             now_s: the clock, Unix seconds.
             wrong_keys_per_minute: of one address; whoever has a key is served from there still.
             report: told `invalid_keys` of an address with more, and `key_refused` of a key that
                 may no longer be used; of each once a minute.
+            other_digests: what it may have stored of a key by another suite.
         """
         self._wrong_keys = KeyedRates(wrong_keys_per_minute)
         self._reports = KeyedRates(1)
@@ -56,7 +58,7 @@ class KeyAuth:
         self._refused: OrderedDict[str, RefusedKey] = OrderedDict()
         """By key, the latest last."""
         self._served = served
-        self._digest = digest
+        self._digest, self._other_digests = digest, other_digests
         self._now_s = now_s
 
     def key_digest_of(self, headers: dict[bytes, bytes]) -> bytes:
@@ -67,8 +69,12 @@ class KeyAuth:
     def digest_of(self, found: tuple[bytes, ...]) -> bytes:
         """That of one of several keys, or nothing."""
         digests = [self._digest(key) for key in found if key]
-        if len(digests) > 1:
-            for digest in digests:
+        for digest in digests:
+            if self._served.grant(digest) is not None:
+                return digest
+        for other in self._other_digests:
+            for key in filter(None, found):
+                digest = other(key)
                 if self._served.grant(digest) is not None:
                     return digest
         return digests[0] if digests else b""

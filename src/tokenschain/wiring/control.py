@@ -60,7 +60,7 @@ from tokenschain.infra.egress import PublicResolver, outside_client, upstream_tl
 from tokenschain.infra.security import case_texts, secret_files, secrets
 from tokenschain.infra.security.note_keys import NoteSecret
 from tokenschain.infra.security.secret_files import SecretFile
-from tokenschain.infra.security.suite import INTERNATIONAL, Sealer, Suite
+from tokenschain.infra.security.suite import INTERNATIONAL, Sealer, Suite, suite_named
 from tokenschain.providers.images import ImageFetcher
 from tokenschain.providers.upstream_tester import HttpUpstreamTester
 from tokenschain.providers.vendor_table import vendor_of
@@ -98,7 +98,7 @@ class _Running(NamedTuple):
 
 def _build(settings: Settings, engine: Engine) -> tuple[FastAPI, _Running]:
     """Control's parts over the database."""
-    suite = INTERNATIONAL
+    suite = suite_named(settings.crypto.suite)
     report = log.EventLog(log.get(process="control"))
     master = SecretFile(settings.master_key_path, report)
     sealer = secrets.master_sealer(master, suite)
@@ -160,7 +160,7 @@ def _build(settings: Settings, engine: Engine) -> tuple[FastAPI, _Running]:
                 maintenance,
                 settings_file,
                 SecretReports(engine, settings.node_name, internal, master, report),
-                _sealing(settings, engine, suite, report),
+                _sealing(settings, engine, report),
             )
         ],
         signatures,
@@ -175,7 +175,7 @@ def _follow(publisher: Publisher, *followers: Callable[[Snapshot], None]) -> Non
         publisher.changed.append(follow)
 
 
-def _sealing(settings: Settings, engine: Engine, suite: Suite, report: Reporter) -> SealingJob:
+def _sealing(settings: Settings, engine: Engine, report: Reporter) -> SealingJob:
     """The job that seals the audit log; where that is off, it says so hour by hour."""
 
     def sealer() -> SegmentSealer | None:
@@ -183,7 +183,9 @@ def _sealing(settings: Settings, engine: Engine, suite: Suite, report: Reporter)
             report("audit_sealing_off")
             return None
         secret = secret_files.read_or_make(settings.audit_key_path)[0]
-        return SegmentSealer(engine, suite, NoteSecret(suite, secret), settings.audit.interval_s)
+        # A log is one tree: its hash is SHA-256 (RFC 6962), whatever the suite.
+        signs = NoteSecret(INTERNATIONAL, secret)
+        return SegmentSealer(engine, INTERNATIONAL, signs, settings.audit.interval_s)
 
     return SealingJob(sealer, settings.audit.interval_s, report)
 
@@ -313,7 +315,7 @@ def _console(settings: Settings, app: FastAPI) -> Console:
     )
     gateway = HttpGateway(HttpClient(tls=upstream_tls(settings.egress.ca_file)), gateway_url)
     playground = Playground(gateway, app.state.context.sealer)
-    return Console(app, known, INTERNATIONAL, _fault, playground)
+    return Console(app, known, app.state.context.suite, _fault, playground)
 
 
 def _sign_up_offer(settings: Settings) -> SignUpOffer | None:

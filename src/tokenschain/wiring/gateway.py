@@ -68,7 +68,7 @@ from tokenschain.infra.redis.rate_limits import RedisRateLimits
 from tokenschain.infra.security import case_texts, rotation, secrets
 from tokenschain.infra.security.credentials import UpstreamCredentials
 from tokenschain.infra.security.secret_files import SecretFile, check_access, read_or_make
-from tokenschain.infra.security.suite import INTERNATIONAL, Sealer
+from tokenschain.infra.security.suite import Sealer, suite_named
 from tokenschain.infra.telemetry import GatewayMetrics, Gauges, resident_bytes
 from tokenschain.providers.credential_pool import KeyState
 from tokenschain.providers.images import ImageFetcher
@@ -120,7 +120,7 @@ class GatewayWorker:
         # Another name each time: what an earlier process held is not this one's.
         unique = os.urandom(4).hex()
         self._name = f"{settings.node_name}-{worker}-{unique}"
-        self._suite = INTERNATIONAL
+        self._suite = suite_named(settings.crypto.suite)
         self._secrets = SecretFile(settings.internal_secret_path, self._report)
         self._signatures = Signatures(self._suite, self._secrets, time.time)
         self._tasks: list[asyncio.Task[None]] = []
@@ -282,8 +282,9 @@ class GatewayWorker:
         settings = self._settings
         self._cache_store: RedisCacheStore | None = None
         if settings.redis.url:
-            derive = self._suite.derive
-            sealer = Sealer(self._suite, self._secrets, lambda secret: derive(secret, b"shelf"))
+            sealer = Sealer(
+                self._suite, self._secrets, lambda suite, secret: suite.derive(secret, b"shelf")
+            )
             self._cache_store = RedisCacheStore(settings.redis.url, sealer)
         asks = SignedClient(settings.semantic_base_url, self._signatures, self._client)
         self._semantic = SemanticClient(
@@ -348,6 +349,7 @@ class GatewayWorker:
             time.time,
             server.invalid_keys_per_minute_max,
             self._report,
+            [suite.digest for suite in self._suite.others()],
         )
         recorded = self._recorded if self._access_log is None else self._recorded_and_logged
         steps = Steps(

@@ -35,7 +35,7 @@ from tokenschain.infra.database import engine as db
 from tokenschain.infra.gateway_status_files import read_statuses
 from tokenschain.infra.heartbeat import HeartbeatProbe, heartbeat_path
 from tokenschain.infra.model_store import make_private
-from tokenschain.infra.security.suite import INTERNATIONAL
+from tokenschain.infra.security.suite import suite_named
 from tokenschain.infra.supervisor import Child
 
 _PROBE_MAX_S = 5.0
@@ -119,20 +119,21 @@ def prepare(settings: Settings) -> FirstRun:
         db.wait_for(engine, settings.database.start_wait_s, log.report(process="up"))
         db.migrate(engine)
         with engine.begin() as connection:
-            token = api_keys.make_admin_token(connection, INTERNATIONAL)
+            suite = suite_named(settings.crypto.suite)
+            token = api_keys.make_admin_token(connection, suite)
             key = None
             if token is not None and not api_keys.any_keys(connection):
-                _, key = _first_key(connection)
+                _, key = _first_key(settings, connection)
             _keep_first(settings, FirstRun(token, key))
     finally:
         engine.dispose()
     return FirstRun(token, key)
 
 
-def _first_key(connection: Connection) -> tuple[str, str]:
+def _first_key(settings: Settings, connection: Connection) -> tuple[str, str]:
     return api_keys.create_key(
         connection,
-        INTERNATIONAL,
+        suite_named(settings.crypto.suite),
         name="first key",
         tenant="default",
         project="default",
@@ -171,7 +172,7 @@ def renew_admin_token(settings: Settings) -> str:
         DatabaseUnreachable: the database cannot be used.
     """
     with _database(settings) as engine, engine.begin() as connection:
-        token = api_keys.renew_admin_token(connection, INTERNATIONAL)
+        token = api_keys.renew_admin_token(connection, suite_named(settings.crypto.suite))
         sign_in_links.end_sessions(connection)
         admin_log.note(connection, OPERATOR, "users:write", "", "admin-token", {"renewed": True})
     return token
@@ -184,7 +185,7 @@ def sign_in_link(settings: Settings) -> str:
         DatabaseUnreachable: the database cannot be used.
     """
     with _database(settings) as engine, engine.begin() as connection:
-        code = sign_in_links.make(connection, INTERNATIONAL)
+        code = sign_in_links.make(connection, suite_named(settings.crypto.suite))
         detail = {"lasts_s": sign_in_links.LINK_S}
         admin_log.note(connection, OPERATOR, "users:write", "", "sign-in-link", detail)
     base = settings.control.public_url or settings.control_base_url
@@ -198,7 +199,7 @@ def another_key(settings: Settings) -> str:
         DatabaseUnreachable: the database cannot be used.
     """
     with _database(settings) as engine, engine.begin() as connection:
-        key_id, key = _first_key(connection)
+        key_id, key = _first_key(settings, connection)
         admin_log.note(connection, OPERATOR, "keys:create", "default", key_id)
     return key
 

@@ -24,7 +24,7 @@ from tokenschain.infra.redis.connection import REDIS_FAILURES
 from tokenschain.infra.redis.vector_index import RedisVectorIndex
 from tokenschain.infra.security import secrets
 from tokenschain.infra.security.secret_files import SecretFile, read_or_make
-from tokenschain.infra.security.suite import INTERNATIONAL, Sealer
+from tokenschain.infra.security.suite import Sealer, suite_named
 from tokenschain.semantic import learned_state
 from tokenschain.semantic.embedders import FAST, FAST_DIMENSIONS, FINE, Embedders
 from tokenschain.semantic.index import (
@@ -56,7 +56,7 @@ async def _semantic(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    suite = INTERNATIONAL
+    suite = suite_named(settings.crypto.suite)
     report = log.EventLog(logger)
     shared_secrets = SecretFile(settings.internal_secret_path, report)
     vault = secrets.Vault(settings.vault_path, settings.master_key_path, suite)
@@ -74,7 +74,7 @@ async def _semantic(settings: Settings) -> None:
     if settings.redis.url:
         shared = RedisVectorIndex(
             settings.redis.url,
-            Sealer(suite, shared_secrets, lambda secret: suite.derive(secret, b"meaning")),
+            Sealer(suite, shared_secrets, lambda suite, secret: suite.derive(secret, b"meaning")),
             f"{FAST}+{name}", FAST_DIMENSIONS,
         )  # fmt: skip
         store = LayeredVectorStore(

@@ -66,6 +66,6 @@ def platform(tmp_path: Path) -> Iterator[Platform]:
 def configurator(folder: Path, *, runs_engine: bool = False) -> Configurator:
     """Of a platform, usually without an engine of its own."""
     settings = Settings(data_dir=folder, engine=Settings().engine.__class__(enabled=runs_engine))
-    sealer = Sealer(INTERNATIONAL, lambda: ("m" * 43,), lambda one: INTERNATIONAL.digest(
+    sealer = Sealer(INTERNATIONAL, lambda: ("m" * 43,), lambda _, one: INTERNATIONAL.digest(
         one.encode()))  # fmt: skip
     return Configurator(settings, catalog_file.load(), sealer, INTERNATIONAL, silent)

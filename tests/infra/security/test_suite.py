@@ -1,21 +1,26 @@
-"""The international suite gives the bytes that earlier versions stored, and refuses the rest."""
+"""Both suites: the bytes that earlier versions stored, and what either reads and refuses."""
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 
 import pytest
 
 from tokenschain.infra.security.suite import (
+    GM,
     INTERNATIONAL,
     KEY_BYTES,
     KEYED_DIGEST_BYTES,
+    SUITES,
     Place,
     Sealable,
     Sealer,
     Signer,
     Suite,
     Unsealable,
+    digest_of_stored,
+    suite_named,
+    suite_of_stored,
 )
 
 KEY = b"k" * KEY_BYTES
@@ -28,7 +33,7 @@ PLACE = Place(Sealable.CREDENTIAL, "", "cloud")
 
 def sealer_of(*keys: bytes, suite: Suite = INTERNATIONAL) -> Sealer:
     names = tuple(map(str, range(len(keys))))
-    return Sealer(suite, lambda: names, lambda name: keys[int(name)])
+    return Sealer(suite, lambda: names, lambda _, name: keys[int(name)])
 
 
 def test_what_was_sealed_before_is_opened_only_to_be_sealed_anew():
@@ -103,7 +108,43 @@ def test_a_signature_is_right_for_its_message_and_secret_only():
     assert not signer.signed(b"body", "") and not signer.signed(b"body", "é")
 
 
-def test_another_suite_cannot_read_what_this_one_sealed():
-    other = dataclasses.replace(INTERNATIONAL, name="other", sealed_version=b"\x07")
+def test_what_one_suite_sealed_the_other_opens():
+    for one, other in ((INTERNATIONAL, GM), (GM, INTERNATIONAL)):
+        for seal in (sealer_of(KEY, suite=one).seal, sealer_of(KEY, suite=one).seal_alike):
+            sealed = seal(PLACE, b"hello")
+            assert sealed[:1] == one.sealed_version
+            assert sealer_of(KEY, suite=other).unseal(PLACE, sealed) == b"hello"
+            relabelled = other.sealed_version + sealed[1:]
+            for suite in SUITES:
+                with pytest.raises(Unsealable):
+                    sealer_of(KEY, suite=suite).unseal(PLACE, relabelled)
     with pytest.raises(Unsealable, match="another suite"):
-        sealer_of(KEY, suite=other).unseal(PLACE, sealer_of(KEY).seal(PLACE, b"hello"))
+        sealer_of(KEY).unseal(PLACE, b"\x07" + sealed[1:])
+    assert sealer_of(KEY, suite=GM).unseal_former(PLACE, SEALED) == b"hello"
+
+
+def test_stored_digests_say_whose_they_are():
+    for suite in SUITES:
+        stored = suite.stored_digest(b"tc-abc")
+        assert len(stored) <= 64 and suite_of_stored(stored) is suite
+        assert digest_of_stored(stored) == suite.digest(b"tc-abc")
+        assert suite.stored_digests(b"tc-abc")[0] == stored
+    assert set(GM.stored_digests(b"x")) == set(INTERNATIONAL.stored_digests(b"x"))
+    assert INTERNATIONAL.stored_digest(b"tc-abc") == INTERNATIONAL.hex_digest(b"tc-abc")
+    assert GM.is_digest(b"x", INTERNATIONAL.hex_digest(b"x")) and GM.is_digest(
+        b"x", GM.hex_digest(b"x")
+    )
+    assert not GM.is_digest(b"y", INTERNATIONAL.hex_digest(b"x"))
+    for wrong in ("", "sm3:", "sm3:x", "07"):
+        with contextlib.suppress(ValueError):
+            assert len(digest_of_stored(wrong)) < 32
+
+
+def test_the_settings_name_a_suite():
+    assert [suite_named(one) for one in ("international", "gm", "dual")] == [INTERNATIONAL, GM, GM]
+
+
+def test_keys_of_different_purposes_and_suites_differ():
+    found = {suite.derive("secret", purpose) for suite in SUITES for purpose in (b"a", b"b")}
+    found |= {suite.digest(b"secret") for suite in SUITES}
+    assert len(found) == 6 and {len(one) for one in found} == {KEY_BYTES}

@@ -20,7 +20,7 @@ from tokenschain.core.redaction import Redactor
 from tokenschain.infra.config import ADMIN_TOKEN_VARIABLE, ENV_PREFIX, Settings
 from tokenschain.infra.gateway_status_files import read_statuses
 from tokenschain.infra.security import secrets
-from tokenschain.infra.security.suite import INTERNATIONAL
+from tokenschain.infra.security.suite import suite_named
 
 LOG_LINES_MAX = 5_000
 _SECRET_BYTES_MAX = 65_536
@@ -82,7 +82,8 @@ def _candidates(settings: Settings) -> Iterator[str]:
         settings.metrics_token_path,
     ):  # fmt: skip
         yield from _TOKEN.findall(_text_of(path))
-    vault = secrets.Vault(settings.vault_path, settings.master_key_path, INTERNATIONAL)
+    suite = suite_named(settings.crypto.suite)
+    vault = secrets.Vault(settings.vault_path, settings.master_key_path, suite)
     references = {f"sealed:{name}" for name in vault.names()}
     for value in _strings(settings):
         if value.startswith(("env:", "file:", "sealed:")):

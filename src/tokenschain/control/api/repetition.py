@@ -8,7 +8,8 @@ from fastapi import Request, Response
 from sqlalchemy import Connection
 
 from tokenschain.control import idempotency
-from tokenschain.infra.security.suite import Sealer, Suite
+from tokenschain.infra.security.prescribed import fingerprint
+from tokenschain.infra.security.suite import Sealer
 
 
 class Replay(Exception):
@@ -29,7 +30,7 @@ class Repetition(NamedTuple):
     sealer: Sealer
 
     @classmethod
-    def of(cls, request: Request, suite: Suite, sealer: Sealer, whose: str) -> Repetition:
+    def of(cls, request: Request, sealer: Sealer, whose: str) -> Repetition:
         """A request whose body was read.
 
         Args:
@@ -37,7 +38,8 @@ class Repetition(NamedTuple):
         """
         url = request.url
         what = f"{url.path}?{url.query}\n".encode() + request.state.body
-        return cls(suite.hex_digest(whose.encode()), suite.hex_digest(what), sealer)
+        # The same whatever the suite: a request that comes again after a change was done before.
+        return cls(fingerprint(whose.encode()), fingerprint(what), sealer)
 
     def claim(self, db: Connection) -> None:
         """Note that the request is being done.

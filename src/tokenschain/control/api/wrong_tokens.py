@@ -51,12 +51,12 @@ class WrongTokens:
         token = _token_of(request)
         if not token or not self._rates.is_full(place, time.monotonic()):
             return
-        digest = self._suite.hex_digest(token.encode())
-        if digest not in self._right:
+        digests = self._suite.stored_digests(token.encode())
+        if self._right.keys().isdisjoint(digests):
             if self._look is None:
                 self._look = asyncio.ensure_future(self._look_soon())
             await asyncio.shield(self._look)
-        if digest not in self._right:
+        if self._right.keys().isdisjoint(digests):
             raise ApiError("rate_limit_exceeded", "Your address sent too many wrong tokens; wait.",
                            retry_after_s=60.0 / PER_MINUTE_MAX)  # fmt: skip
 
@@ -76,12 +76,13 @@ class WrongTokens:
         token = _token_of(request)
         if not token:
             return
-        digest = self._suite.hex_digest(token.encode())
+        digests = self._suite.stored_digests(token.encode())
         if not right:
-            self._right.pop(digest, None)
+            for digest in digests:
+                self._right.pop(digest, None)
             self._rates.wait_s(_place_of(request), time.monotonic())
             return
-        self._remember(digest)
+        self._remember(digests[0])
 
     def _remember(self, digest: str) -> None:
         self._right.pop(digest, None)

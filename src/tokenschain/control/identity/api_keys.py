@@ -27,7 +27,7 @@ from tokenschain.infra.database import paging
 from tokenschain.infra.database.paging import Page, Rows
 from tokenschain.infra.database.tables import api_keys
 from tokenschain.infra.security import secrets
-from tokenschain.infra.security.suite import Suite
+from tokenschain.infra.security.suite import Suite, digest_of_stored
 
 ADMIN_HASH = "admin_token_hash"
 OVERLAP_MAX_S = 30 * 86_400
@@ -81,7 +81,7 @@ def create_key(
     connection.execute(
         insert(api_keys).values(
             id=key_id,
-            key_hash=suite.hex_digest(key.encode()),
+            key_hash=suite.stored_digest(key.encode()),
             prefix=secrets.shown_part(key),
             name=name,
             tenant=tenant,
@@ -299,7 +299,7 @@ def grants(connection: Connection, since: int = -1) -> Iterable[tuple[bytes, Key
     if since >= 0:
         query = query.where(api_keys.c.revision > since)
     for row in connection.execution_options(yield_per=2_000).execute(query):
-        yield bytes.fromhex(row.key_hash), _grant(row, shut)
+        yield digest_of_stored(row.key_hash), _grant(row, shut)
 
 
 def _grant(row: Any, shut: dict[tuple[str, str, str], str]) -> KeyGrant:
@@ -346,5 +346,5 @@ def make_admin_token(connection: Connection, suite: Suite) -> str | None:
 def renew_admin_token(connection: Connection, suite: Suite) -> str:
     """Another admin token in place of the one there is, which is worth nothing any more."""
     token = secrets.new_token("tca-")
-    revisions.put_meta(connection, ADMIN_HASH, suite.hex_digest(token.encode()))
+    revisions.put_meta(connection, ADMIN_HASH, suite.stored_digest(token.encode()))
     return token

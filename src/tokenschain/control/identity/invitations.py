@@ -68,7 +68,7 @@ def find(connection: Connection, suite: Suite, code: str) -> Row | None:
         )
         .join(tokens_table, tokens_table.c.user_id == users.c.id)
         .where(
-            tokens_table.c.token_hash == suite.hex_digest(code.encode()),
+            tokens_table.c.token_hash.in_(suite.stored_digests(code.encode())),
             tokens_table.c.kind == KIND,
             tokens_table.c.expires_at_s > int(time.time()),
         )

@@ -86,7 +86,7 @@ def begin(
             network=network,
             organization=organization,
             password_hash=password_hash,
-            code_hash=None if known else suite.hex_digest(code.encode()),
+            code_hash=None if known else suite.stored_digest(code.encode()),
             terms_url=terms_url,
             created_at_s=int(time.time()),
         )
@@ -98,7 +98,7 @@ def find(connection: Connection, suite: Suite, code: str) -> Row | None:
     """The sign-up that waits for a link; None where there is none."""
     row = connection.execute(
         select(sign_ups).where(
-            sign_ups.c.code_hash == suite.hex_digest(code.encode()),
+            sign_ups.c.code_hash.in_(suite.stored_digests(code.encode())),
             sign_ups.c.created_at_s > int(time.time()) - LASTS_S,
         )
     ).first()
@@ -122,10 +122,16 @@ def take(connection: Connection, row: Row) -> bool:
 def has_credit_due(connection: Connection, suite: Suite, email: str, now_s: int) -> bool:
     """Whether free credit is due to an address: once for a mailbox, whatever becomes of the
     account. What stands behind a `+` is the same mailbox."""
-    mailbox = str(mail_address.mailbox_of(email))
+    mailbox = str(mail_address.mailbox_of(email)).encode()
+    digest, *others = suite.stored_digests(mailbox)
+    by_another_suite = select(credited_mailboxes.c.at_s).where(
+        credited_mailboxes.c.mailbox_hash.in_(others)
+    )
+    if connection.execute(by_another_suite).first() is not None:
+        return False
     noted = connection.execute(
         upsert(connection.engine, credited_mailboxes)
-        .values(mailbox_hash=suite.hex_digest(mailbox.encode()), at_s=now_s)
+        .values(mailbox_hash=digest, at_s=now_s)
         .on_conflict_do_nothing(index_elements=["mailbox_hash"])
         .returning(credited_mailboxes.c.at_s)
     )

@@ -60,7 +60,7 @@ def issue(
     connection.execute(
         insert(tokens).values(
             id=token_id,
-            token_hash=suite.hex_digest(token.encode()),
+            token_hash=suite.stored_digest(token.encode()),
             user_id=user_id,
             kind=kind,
             name=name,
@@ -103,7 +103,7 @@ def issued_since(connection: Connection, since_s: int, most: int) -> list[tuple[
 def is_session_of(connection: Connection, suite: Suite, user_id: str, token: str) -> bool:
     """Whether it is the token of a user's session that has not ended."""
     query = select(tokens.c.id).where(
-        tokens.c.token_hash == suite.hex_digest(token.encode()),
+        tokens.c.token_hash.in_(suite.stored_digests(token.encode())),
         tokens.c.user_id == user_id,
         tokens.c.kind == "session",
         tokens.c.expires_at_s > int(time.time()),
@@ -119,7 +119,7 @@ def owner_of(connection: Connection, token_id: str) -> str | None:
 def end(connection: Connection, suite: Suite, token: str) -> None:
     """The token is worth nothing any more."""
     connection.execute(
-        delete(tokens).where(tokens.c.token_hash == suite.hex_digest(token.encode()))
+        delete(tokens).where(tokens.c.token_hash.in_(suite.stored_digests(token.encode())))
     )
 
 
@@ -142,7 +142,7 @@ def note_step_up(connection: Connection, suite: Suite, token: str) -> None:
     """Whoever holds the session has shown all that signing in takes."""
     connection.execute(
         update(tokens)
-        .where(tokens.c.token_hash == suite.hex_digest(token.encode()))
+        .where(tokens.c.token_hash.in_(suite.stored_digests(token.encode())))
         .values(stepped_up_at_s=int(time.time()))
     )
 

@@ -270,7 +270,7 @@ def actor_of(connection: Connection, suite: Suite, token: str) -> Actor | None:
             and_(units.c.tenant == users.c.tenant, units.c.kind == "tenant", units.c.project == ""),
         )
         .where(
-            tokens_table.c.token_hash == suite.hex_digest(token.encode()),
+            tokens_table.c.token_hash.in_(suite.stored_digests(token.encode())),
             tokens_table.c.expires_at_s > int(time.time()),
             tokens_table.c.kind.in_(("session", "api")),
             users.c.disabled_at_s.is_(None),

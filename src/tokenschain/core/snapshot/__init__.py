@@ -626,7 +626,7 @@ class Served:
             self.version = snapshot.version
 
     def grant(self, digest: bytes) -> KeyGrant | None:
-        """What the key with this SHA-256 may do; None when there is none."""
+        """What the key with this digest may do; None when there is none."""
         grant = self._grants.get(digest)
         if grant is None:
             raw = self._shards[digest[0]].get(digest)

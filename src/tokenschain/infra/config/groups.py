@@ -17,6 +17,7 @@ from msgspec import Meta, field
 from tokenschain.core.snapshot import ZONES, Routing, Upstream, Zone
 from tokenschain.core.snapshot.cache_rules import CacheRules
 from tokenschain.infra.config.audit import AuditSettings
+from tokenschain.infra.config.crypto import CryptoSettings
 from tokenschain.infra.config.moderation import ModerationSettings
 from tokenschain.infra.config.server import ServerSettings
 from tokenschain.infra.config.sign_in import OidcSettings, SignUpSettings
@@ -513,6 +514,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database: DatabaseSettings = DatabaseSettings()
     redis: RedisSettings = RedisSettings()
     secrets: SecretsSettings = SecretsSettings()
+    crypto: CryptoSettings = CryptoSettings()
     journal: JournalSettings = JournalSettings()
     audit: AuditSettings = AuditSettings()
     alerts: AlertsSettings = AlertsSettings()

@@ -427,7 +427,7 @@ class Uplink:
         for name in names:
             # The manifest is signed and names its parts by their hashes; hashing megabytes takes
             # milliseconds, in which callers go on.
-            if await asyncio.to_thread(self._suite.hex_digest, found.get(name, b"")) != name:
+            if not await asyncio.to_thread(self._suite.is_digest, found.get(name, b""), name):
                 raise Refused("a part of the snapshot is missing or is not what was asked for")
         return found
 

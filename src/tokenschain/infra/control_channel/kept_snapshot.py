@@ -77,7 +77,7 @@ class KeptSnapshot:
                 parts[name] = (self._folder / name).read_bytes()
             except FileNotFoundError:
                 parts[name] = b""
-            if self._suite.hex_digest(parts[name]) != name:
+            if not self._suite.is_digest(parts[name], name):
                 raise _Ignored("is not whole")
         self._manifest = body
         return manifest, parts

@@ -91,6 +91,8 @@ class Signatures:
         self._unix_time = unix_time
         self._seen: Sequence[str] = ()
         self._ring: tuple[Signer, ...] = ()
+        self._present: tuple[Signer, ...] = ()
+        """Those of the secret in force."""
         self._nonces = Nonces(NONCES_MAX)
         self.former_at_s: float | None = None
         """Unix time of the last request by a secret that is not in force any more."""
@@ -125,9 +127,9 @@ class Signatures:
         if len(body) != head.length:
             digest = ""
         elif len(body) < LARGE_BYTES:
-            digest = self._suite.hex_digest(body)
+            digest = signer.digest(body)
         else:
-            digest = await asyncio.to_thread(self._suite.hex_digest, body)
+            digest = await asyncio.to_thread(signer.digest, body)
         return self._believe(head, signer, digest, header)
 
     def _read(self, method: str, path: str, header: str) -> tuple[_Head, Signer]:
@@ -154,7 +156,7 @@ class Signatures:
         now = self._unix_time()
         if not self._nonces.is_new(head.nonce, head.at_ms / 1e3, now):
             raise BadSignature("it came before")
-        if signer is not self._signers()[0]:
+        if signer not in self._present:
             self.former_at_s = now
         return Signed(head.nonce, signer, header)
 
@@ -169,7 +171,10 @@ class Signatures:
     def _signers(self) -> tuple[Signer, ...]:
         secrets = self._secrets()
         if secrets is not self._seen:
-            self._ring = tuple(Signer(self._suite, secret) for secret in secrets)
+            # Whoever else writes with another suite is believed, and answered by it.
+            suites = tuple(self._suite.readers())
+            self._ring = tuple(Signer(suite, secret) for secret in secrets for suite in suites)
+            self._present = self._ring[: len(suites)]
             self._seen = secrets
         return self._ring
 

@@ -16,7 +16,7 @@ def sealer_of(suite: Suite, internal: Callable[[], Sequence[str]]) -> Sealer:
     Args:
         internal: the secrets that control and gateways share, the one in force first.
     """
-    return Sealer(suite, internal, lambda secret: suite.derive(secret, _PURPOSE))
+    return Sealer(suite, internal, lambda suite, secret: suite.derive(secret, _PURPOSE))
 
 
 def seal_of(

@@ -24,7 +24,7 @@ class SecretMissing(Exception):
 def master_sealer(file: SecretFile, suite: Suite) -> Sealer:
     """Seals with the key that a master key file stands for; opens by each that is in it."""
     # The file holds 256 random bits as text; the digest only makes them 32 bytes.
-    return Sealer(suite, file, lambda secret: suite.digest(secret.encode()))
+    return Sealer(suite, file, lambda suite, secret: suite.digest(secret.encode()))
 
 
 class Vault:

@@ -1,12 +1,15 @@
 """Cryptographic suite: hash, HMAC, key derivation and sealing (authenticated encryption).
 
-One process works with one `Suite`, which its wiring hands to whatever hashes, signs or seals;
-nothing else names an algorithm. Algorithms that a protocol prescribes, whatever the suite, are
-in `infra.security.prescribed`; vendors' request signatures are in `providers.signing`.
+One process writes with one `Suite`, which its wiring hands to whatever hashes, signs or seals;
+nothing else names an algorithm. What any suite wrote is read by every one: sealed texts and stored
+digests say which it was, signatures are tried by each. Algorithms that a protocol prescribes,
+whatever the suite, are in `infra.security.prescribed`; vendors' request signatures are in
+`providers.signing`.
 """
 
 from __future__ import annotations
 
+import base64
 import hmac
 import os
 from collections.abc import Callable, Sequence
@@ -17,6 +20,8 @@ from typing import NamedTuple, Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from tokenschain.infra.security import gm
 
 KEY_BYTES = 32
 KEYED_DIGEST_BYTES = 16
@@ -58,10 +63,35 @@ class Suite:
     derive: Callable[[str, bytes], bytes]
     """(secret, purpose) -> a key, the same in all processes that share the secret."""
     aead: Callable[[bytes], Aead]
+    mark: str = ""
+    """Before stored digests; empty of those that were always stored in hex."""
+
+    def others(self) -> list[Suite]:
+        """The suites that this one reads besides."""
+        return [suite for suite in SUITES if suite is not self]
+
+    def readers(self) -> list[Suite]:
+        """This suite, then the others: in the order in which a reader tries them."""
+        return [self, *self.others()]
 
     def hex_digest(self, data: bytes) -> str:
-        """The digest as text; of keys and tokens, this is what is stored."""
+        """The digest as text, to compare and to name things for a while."""
         return self.digest(data).hex()
+
+    def is_digest(self, data: bytes, text: str) -> bool:
+        """Whether a text is what some suite gives as `hex_digest`."""
+        return any(suite.hex_digest(data) == text for suite in self.readers())
+
+    def stored_digest(self, data: bytes) -> str:
+        """The digest as it is stored of keys and tokens: it says whose suite it is."""
+        digest = self.digest(data)
+        if not self.mark:
+            return digest.hex()
+        return self.mark + base64.urlsafe_b64encode(digest).decode().rstrip("=")
+
+    def stored_digests(self, data: bytes) -> list[str]:
+        """All that may be stored of a key or token, that of this suite first."""
+        return [suite.stored_digest(data) for suite in self.readers()]
 
 
 class Signer:
@@ -72,6 +102,11 @@ class Signer:
     def __init__(self, suite: Suite, secret: str) -> None:
         self._suite = suite
         self._key = secret.encode()
+
+    @property
+    def digest(self) -> Callable[[bytes], str]:
+        """Of what is signed by its digest only: the suite's, in hex."""
+        return self._suite.hex_digest
 
     def sign(self, message: bytes) -> str:
         """The message authentication code in hex."""
@@ -127,24 +162,25 @@ class _Key(NamedTuple):
 class Sealer:
     """Seals at rest: by the first of its keys, and opens by each of them."""
 
-    __slots__ = ("_key_of", "_ring", "_secrets", "_seen", "_suite")
+    __slots__ = ("_key_of", "_rings", "_secrets", "_seen", "_suite")
 
     def __init__(
         self,
         suite: Suite,
         secrets: Callable[[], Sequence[str]],
-        key_of: Callable[[str], bytes],
+        key_of: Callable[[Suite, str], bytes],
     ) -> None:
         """
         Args:
+            suite: seals; what another one sealed is opened as well.
             secrets: what the keys are made of, the one in force first.
-            key_of: makes a key of `KEY_BYTES` of a secret.
+            key_of: makes a key of `KEY_BYTES` of a secret, for a suite.
         """
         self._suite = suite
         self._secrets = secrets
         self._key_of = key_of
         self._seen: Sequence[str] = ()
-        self._ring: tuple[_Key, ...] = ()
+        self._rings: dict[bytes, tuple[_Key, ...]] = {}
 
     def seal(self, place: Place, secret: bytes) -> bytes:
         """Version, nonce, then the encrypted secret; version and place are authenticated."""
@@ -157,13 +193,14 @@ class Sealer:
         what is given away is whether a secret has changed.
         """
         said = place.encoded() + secret
-        nonce = self._suite.mac(self._keys()[0].mac_key, said)[:_NONCE_BYTES]
+        key = self._keys(self._suite)[0]
+        nonce = self._suite.mac(key.mac_key, said)[:_NONCE_BYTES]
         return self._sealed(place, secret, nonce)
 
     def _sealed(self, place: Place, secret: bytes, nonce: bytes) -> bytes:
         version = self._suite.sealed_version
         data = version + place.encoded()
-        return version + nonce + self._keys()[0].aead.encrypt(nonce, secret, data)
+        return version + nonce + self._keys(self._suite)[0].aead.encrypt(nonce, secret, data)
 
     def unseal(self, place: Place, sealed: bytes) -> bytes:
         """The secret again.
@@ -171,10 +208,10 @@ class Sealer:
         Raises:
             Unsealable: it is not what was sealed for this place with one of the keys.
         """
-        version = self._suite.sealed_version
-        if not sealed.startswith(version):
-            raise Unsealable(f"the {place.kind} {place.name} was sealed by another suite")
-        return self._opened(place, sealed, version + place.encoded())
+        for suite in self._suite.readers():
+            if sealed.startswith(suite.sealed_version):
+                return self._opened(suite, place, sealed, suite.sealed_version + place.encoded())
+        raise Unsealable(f"the {place.kind} {place.name} was sealed by another suite")
 
     def unseal_former(self, place: Place, sealed: bytes) -> bytes:
         """What a version before this one sealed, with its name alone; only to seal it anew.
@@ -184,26 +221,28 @@ class Sealer:
         """
         if not sealed.startswith(_FORMER_VERSION):
             raise Unsealable(f"the {place.kind} {place.name} was not sealed by an earlier version")
-        return self._opened(place, sealed, place.name.encode())
+        return self._opened(INTERNATIONAL, place, sealed, place.name.encode())
 
-    def _opened(self, place: Place, sealed: bytes, data: bytes) -> bytes:
+    def _opened(self, suite: Suite, place: Place, sealed: bytes, data: bytes) -> bytes:
         at = len(_FORMER_VERSION) + _NONCE_BYTES
-        for key in self._keys():
+        for key in self._keys(suite):
             try:
                 return key.aead.decrypt(sealed[len(_FORMER_VERSION) : at], sealed[at:], data)
             except (InvalidTag, ValueError):
                 continue
         raise Unsealable(f"the {place.kind} {place.name} cannot be unsealed")
 
-    def _keys(self) -> tuple[_Key, ...]:
+    def _keys(self, suite: Suite) -> tuple[_Key, ...]:
         secrets = self._secrets()
         if secrets is not self._seen:
-            keys = map(self._key_of, secrets)
-            self._ring = tuple(
-                _Key(self._suite.aead(key), self._suite.mac(key, _NONCES)) for key in keys
-            )
+            self._rings = {}
             self._seen = secrets
-        return self._ring
+        ring = self._rings.get(suite.sealed_version)
+        if ring is None:
+            keys = [self._key_of(suite, secret) for secret in secrets]
+            ring = tuple(_Key(suite.aead(key), suite.mac(key, _NONCES)) for key in keys)
+            self._rings[suite.sealed_version] = ring
+        return ring
 
 
 def _sha256(data: bytes) -> bytes:
@@ -232,3 +271,50 @@ INTERNATIONAL = Suite(
     derive=_derive_blake2b,
     aead=AESGCM,
 )
+
+
+def _keyed_sm3(key: bytes, data: bytes) -> bytes:
+    return gm.hmac_sm3(key, data)[:KEYED_DIGEST_BYTES]
+
+
+def _derive_sm3(secret: str, purpose: bytes) -> bytes:
+    # No message that is signed with the same secret begins so.
+    return gm.hmac_sm3(secret.encode(), b"key for " + purpose)
+
+
+# SM3 (GB/T 32905), HMAC-SM3 (GB/T 15852.2), SM4-GCM (GB/T 32907, RFC 8998).
+GM = Suite(
+    name="gm",
+    sealed_version=b"\x03",
+    digest=gm.sm3,
+    mac=gm.hmac_sm3,
+    keyed_digest=_keyed_sm3,
+    derive=_derive_sm3,
+    aead=gm.Sm4Gcm,
+    mark="sm3:",
+)
+
+SUITES = (INTERNATIONAL, GM)
+DUAL = "dual"
+"""Writes as `GM`; the audit log's checkpoints have the signatures of both."""
+
+
+def suite_named(name: str) -> Suite:
+    """The suite that a process writes with, by the setting `crypto.suite`."""
+    return GM if name in (GM.name, DUAL) else INTERNATIONAL
+
+
+def suite_of_stored(text: str) -> Suite:
+    """The suite of a stored digest."""
+    return next((suite for suite in SUITES if suite.mark and text.startswith(suite.mark)),
+                INTERNATIONAL)  # fmt: skip
+
+
+def digest_of_stored(text: str) -> bytes:
+    """The digest that is stored so.
+
+    Raises:
+        ValueError: it is none.
+    """
+    mark = suite_of_stored(text).mark
+    return base64.urlsafe_b64decode(text.removeprefix(mark) + "=") if mark else bytes.fromhex(text)
