@@ -166,6 +166,7 @@ ELSEWHERE: dict[str, str] = {
     "core/formats/translation_changes.py": "field_failures/test_k4_silent_loss.py, translation/test_field_lists.py",
     "core/ports.py": "gateway/test_pipeline.py",
     "core/pricing/calendar.py": "core/pricing/test_catalog.py",
+    "core/routing/abilities.py": "core/test_routing.py",
     "core/routing/admission.py": "core/test_routing.py",
     "core/routing/health.py": "core/test_routing.py",
     "core/routing/regions.py": "core/test_routing.py",

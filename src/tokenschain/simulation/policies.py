@@ -40,6 +40,7 @@ class Baseline(Router):
         need: Need,
         tried: Set[Endpoint],
         waited_s: float = 0.0,
+        starved: bool = False,
     ) -> Decision:
         now = self._clock()
         left = [e for e in self.endpoints(plan) if e not in tried]

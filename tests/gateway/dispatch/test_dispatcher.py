@@ -218,3 +218,73 @@ def test_a_new_snapshot_while_rivals_race_bills_the_one_who_won() -> None:
     assert answer == "a"
     assert call.attempts[-1].candidate.upstream.id == "a"
     assert [a.outcome for a in call.attempts] == ["lost_race", "ok"]
+
+
+class Timed(Clouds):
+    """Notes when each was asked."""
+
+    def __init__(self, loop: VirtualLoop, **waits: float) -> None:
+        super().__init__(**waits)
+        self.loop = loop
+        self.asked: list[tuple[str, float]] = []
+
+    async def open(self, call: Call, candidate: Candidate, said: Any = None) -> Any:
+        kind = call.request.headers[b"x-tc-priority"].decode()
+        self.asked.append((kind, round(self.loop.now, 1)))
+        return await super().open(call, candidate)
+
+
+def asked_when(speaks_s: float, *calls: tuple[float, str]) -> list[tuple[str, float]]:
+    """Of calls with a time and a priority: when one upstream that begins after 0.4 s was asked."""
+    loop = VirtualLoop()
+    asyncio.set_event_loop(loop)
+    clouds = Timed(loop, a=0.4)
+    served = FakeHouse(a=["x"]).served()
+    router = Router(served, lambda: loop.now, lambda: loop.now, random.Random(1).random)
+    dispatch = Dispatch(router, clouds, lambda: loop.now, lambda: 0.5, silent)  # type: ignore[arg-type]
+    (endpoint,) = router.endpoints(router.plan(_call("bulk"), GRANT))
+    endpoint.concurrency_limit.calls = 20.0
+
+    async def one(at_s: float, priority: str) -> None:
+        await asyncio.sleep(at_s)
+        call = _call(priority)
+        answer = await dispatch.open(call, GRANT, router.plan(call, GRANT))
+        await asyncio.sleep(speaks_s)
+        await delivered(answer, call)
+
+    async def all_of_them() -> None:
+        await asyncio.gather(*(one(*call) for call in calls))
+
+    try:
+        run(all_of_them(), loop)
+    finally:
+        asyncio.set_event_loop(None)
+    assert (endpoint.inflight, endpoint.bulk, endpoint.prefill_tokens) == (0, 0, 0)
+    return clouds.asked
+
+
+def _call(priority: str) -> Call:
+    call = call_of(BODY)
+    call.request.headers[b"x-tc-priority"] = priority.encode()
+    call.parsed = parse(Api.CHAT, BODY)
+    call.caller = GRANT
+    return call
+
+
+def test_bulk_takes_one_place_after_another_while_interactive_calls_come() -> None:
+    asked = asked_when(0.0, (0.0, "interactive"), *[(0.5, "bulk")] * 3)
+    assert [kind for kind, _ in asked] == ["interactive", "bulk", "bulk", "bulk"]
+    times = [at for _, at in asked[1:]]
+    assert times == [0.5, 0.9, 1.3], "a prompt of bulk waits for the one before it"
+
+
+def test_bulk_takes_a_tenth_of_the_places_while_interactive_calls_come() -> None:
+    asked = asked_when(20.0, (0.0, "interactive"), *[(0.5, "bulk")] * 4)
+    assert [at for kind, at in asked if kind == "bulk"][:2] == [0.5, 0.9]
+    assert min(at for kind, at in asked if kind == "bulk" and at > 0.9) >= 5.0, "then it is quiet"
+
+
+def test_bulk_goes_at_once_when_it_is_quiet() -> None:
+    assert asked_when(1.0, *[(0.0, "bulk")] * 3) == [("bulk", 0.0)] * 3
+    asked = asked_when(1.0, (0.0, "interactive"), *[(6.0, "bulk")] * 3)
+    assert asked == [("interactive", 0.0), *[("bulk", 6.0)] * 3]

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import msgspec
 
 from tokenschain.core.pricing.catalog import Occasion, Usage, cost_of
-from tokenschain.core.routing.admission import USED_UP, ConcurrencyLimit
+from tokenschain.core.routing.admission import RULES, USED_UP, ConcurrencyLimit, Priority
 from tokenschain.core.routing.health import MISSED_MIN, SHARE_MIN, Health
 from tokenschain.core.snapshot import ZONES, Candidate
 from tokenschain.core.snapshot.routing_policy import Objective, Policy
@@ -47,6 +47,11 @@ DRAWN_AT_FIRST = 4
 BACKLOG_SLO_MAX = 0.25
 """An upstream of several with prompts for more than this share of the SLO before it is full:
 long prompts fill it long before their number does."""
+QUIET_S = 5.0
+"""Bulk gives way while an interactive call has come within this time."""
+BULK_SLOTS_SHARE = 0.1
+"""Of an upstream's places, what bulk takes then: each call in a batch makes its steps longer."""
+BULK_LOAD_MAX = RULES[Priority.BULK].load_max
 ROOM_SHARE = 0.8
 """An upstream with less of its limit in use has room."""
 ROOM_AT_LEAST = ROOM_SHARE * SHARE_MIN
@@ -89,7 +94,7 @@ class Endpoint:
     """One offer at one upstream, with what this process knows of it."""
 
     __slots__ = (
-        "_base_s", "_idle_per_token_s", "_measured", "_per_token_s", "_sizes", "_unseen",
+        "_base_s", "_idle_per_token_s", "_measured", "_per_token_s", "_sizes", "_unseen", "bulk",
         "candidate", "concurrency_limit", "elsewhere_tokens", "health", "inflight", "name",
         "others", "prefill_tokens", "promised_tokens", "reserved", "token_s", "usd_cny",
     )  # fmt: skip
@@ -109,6 +114,8 @@ class Endpoint:
         self.health = health or Health()
         self.usd_cny = usd_cny
         self.inflight = 0
+        self.bulk = 0
+        """Of them, those that are bulk."""
         self.reserved = 0
         """Places promised to calls that are about to go."""
         self.others = 0
@@ -393,6 +400,20 @@ def decide(
         else:
             best = min(in_time, key=lambda row: (row[2] * (1 + row[3]), row[1]))
     return Decision(best[0], reason, propensity, weighed, filtered, best[5], (), obvious)
+
+
+def no_room(endpoints: Sequence[Endpoint]) -> Decision:
+    """None of them takes the call now."""
+    return Decision(None, "no room", 1.0, (), [(e.name, "busy") for e in endpoints])
+
+
+def beside_interactive(endpoints: Sequence[Endpoint]) -> list[Endpoint]:
+    """Where a bulk call is in nobody's way: it has few places, and is next to no other prompt."""
+    return [
+        e
+        for e in endpoints
+        if e.bulk < max(1.0, BULK_SLOTS_SHARE * e.concurrency_limit.calls) and not e.prefill_tokens
+    ]
 
 
 def _weigh_all(

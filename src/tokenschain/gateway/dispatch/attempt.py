@@ -11,7 +11,7 @@ from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.continuation import PartialOutput
 from tokenschain.core.ports import Answer, Upstreams, delivered
 from tokenschain.core.pricing.catalog import Usage
-from tokenschain.core.routing.selection import Endpoint, Need
+from tokenschain.core.routing.selection import BULK_LOAD_MAX, Endpoint, Need
 from tokenschain.core.snapshot import Plan
 from tokenschain.core.tenancy import KeyGrant
 from tokenschain.gateway.dispatch.health_events import HealthEvents
@@ -97,6 +97,8 @@ class UpstreamAttempt:
         context, endpoint = self._context, self.endpoint
         self._began = context.clock()
         self._ahead = endpoint.begin(self._fresh)
+        if self.need.load_max <= BULK_LOAD_MAX:
+            endpoint.bulk += 1
         if endpoint.health.is_open:
             context.health.trial(endpoint, self.call.request.id)
         try:
@@ -242,6 +244,8 @@ class UpstreamAttempt:
         self._over = True
         endpoint = self.endpoint
         took_s = now - self._began
+        if self.need.load_max <= BULK_LOAD_MAX:
+            endpoint.bulk -= 1
         if self._spoke_at:
             endpoint.ended(self._fresh, tokens, now - self._spoke_at, took_s)
         else:

@@ -15,6 +15,7 @@ from tokenschain.core.formats.openai_chat import Api
 from tokenschain.core.formats.thinking import THINKING_KEYS
 from tokenschain.core.keyed_rates import NOT_FOUND_PER_MINUTE, KeyedRates
 from tokenschain.core.routing import virtual_models
+from tokenschain.core.routing.abilities import able, is_blind
 from tokenschain.core.routing.admission import (
     RULES,
     ConcurrencyLimit,
@@ -26,14 +27,18 @@ from tokenschain.core.routing.near_names import near_names
 from tokenschain.core.routing.regions import round_trip_s
 from tokenschain.core.routing.selection import (
     BUCKETS,
+    BULK_LOAD_MAX,
     MANY,
     NO_AFFINITY,
+    QUIET_S,
     SLO_S_PER_PROMPT_TOKEN,
     Affinity,
     Decision,
     Endpoint,
     Need,
+    beside_interactive,
     decide,
+    no_room,
 )
 from tokenschain.core.snapshot import (
     Alias,
@@ -81,6 +86,8 @@ class _Known(msgspec.Struct):
     """Whether the abilities of any are known."""
     blind: bool
     """Whether all are known not to take pictures."""
+    interactive_s: float = -QUIET_S
+    """Unix time of the last interactive call."""
     last: Endpoint | None = None
     """Of many, the one that was chosen the last time."""
 
@@ -264,8 +271,12 @@ class Router:
         if caller is not None and caller.data_class:
             return None
         load_max = RULES[priority].load_max
+        if load_max <= BULK_LOAD_MAX:
+            return None  # it may have to give way
         if endpoint.inflight + endpoint.reserved >= endpoint.concurrency_limit.calls * load_max:
             return None
+        if load_max >= 1:
+            known.interactive_s = self._unix_time()
         # Of no size class: nothing is weighed by it.
         return endpoint, Need(call.parsed.prompt_tokens_estimate, 0, self._rules.first_token_slo_s)
 
@@ -277,8 +288,12 @@ class Router:
         need: Need,
         tried: Set[Endpoint],
         waited_s: float = 0.0,
+        starved: bool = False,
     ) -> Decision:
         """Choose an upstream that was not tried; no endpoint when there is no room in any.
+
+        Args:
+            starved: bulk that gives way to no interactive call any more.
 
         Raises:
             ApiError: `no_upstream`, when the data may go to none of them, or none takes calls.
@@ -301,6 +316,11 @@ class Router:
                 left_out += out
             left = [e for e in endpoints if e not in tried] if tried else endpoints
             if not left:
+                continue
+            if need.load_max >= 1:
+                known.interactive_s = need.now_s
+            elif self._gives_way(need, known, starved) and not (left := beside_interactive(left)):
+                decision = no_room(endpoints)
                 continue
             many = len(left) > MANY and left is known.endpoints
             decision = decide(
@@ -326,6 +346,11 @@ class Router:
                 return self.place(call, caller, renewed, need, tried, waited_s)
             raise _nowhere(left_out)
         return decision or Decision(None, ALL_TRIED, 1.0, (), ())
+
+    def _gives_way(self, need: Need, known: _Known, starved: bool) -> bool:
+        """Whether a call is bulk while interactive calls come."""
+        lately = self._unix_time() < known.interactive_s + QUIET_S
+        return lately and need.load_max <= BULK_LOAD_MAX and not starved
 
     def current(self, call: Call, caller: KeyGrant, plan: Plan) -> Plan:
         """The plan, or another by the configuration in force, where none of its upstreams takes
@@ -456,7 +481,7 @@ class Router:
                 [self._endpoint(c, upstreams[c.upstream.id]) for c in taking],
                 min(windows, default=None),
                 unable,
-                all(map(_is_blind, taking)),
+                all(map(is_blind, taking)),
             )
             if len(self._lists) > 10_000:
                 self._lists.clear()
@@ -545,10 +570,10 @@ class Router:
             left_out += [(e.name, NO_KEY) for e in endpoints if e.name in self._keyless]
             endpoints = [e for e in endpoints if e.name not in self._keyless]
         if known.told_apart or (window is not None and window < need.prompt_tokens):
-            able = _able(endpoints, call, need)
-            if len(able) < len(endpoints):
-                left_out += [(e.name, "not able") for e in endpoints if e not in able]
-            endpoints = able
+            fit = able(endpoints, call, need)
+            if len(fit) < len(endpoints):
+                left_out += [(e.name, "not able") for e in endpoints if e not in fit]
+            endpoints = fit
         return endpoints, left_out
 
     def may_go_to(self, zones: frozenset[str], call: Call, caller: KeyGrant, plan: Plan) -> bool:
@@ -657,30 +682,3 @@ def _nowhere(left_out: list[tuple[str, str]]) -> ApiError:
     return ApiError(
         "no_upstream", "Where this call's data may go, no upstream serves the model.", param="model"
     )
-
-
-def _able(endpoints: list[Endpoint], call: Call, need: Need) -> list[Endpoint]:
-    """Those whose model can do what the call needs.
-
-    A picture goes to none that cannot look at it. All else that the catalog says a model cannot
-    do is a preference: where none can, all are left.
-    """
-    needs = virtual_models.needs_of(call.parsed)
-    if "vision" in needs:
-        endpoints = [e for e in endpoints if not _is_blind(e.candidate)]
-    able = []
-    for endpoint in endpoints:
-        offer = endpoint.candidate.offer
-        window = offer.context_window
-        if window is not None and window < need.prompt_tokens:
-            continue
-        if needs and offer.abilities is not None and not needs.issubset(offer.abilities):
-            continue
-        able.append(endpoint)
-    return able or endpoints
-
-
-def _is_blind(candidate: Candidate) -> bool:
-    """Whether it is known that the model takes no pictures."""
-    abilities = candidate.offer.abilities
-    return abilities is not None and "vision" not in abilities

@@ -26,6 +26,8 @@ WAIT_SLO_SHARE = 0.5
 PASSED_MAX = 4
 """Interactive calls that others may go before because there is no room where they could be in
 time; a place that suits none of them is not kept idle."""
+BULK_LOOKS_S = 0.25
+"""How often it is looked whether it is quiet enough for waiting bulk."""
 DEADLINE_MAX_S = 300.0
 
 
@@ -57,6 +59,8 @@ class WaitQueue:
         self._clock = clock
         self._queues: dict[str, AdmissionQueue[QueuedCall]] = {}
         self._queues_of: dict[Endpoint, set[str]] = {}
+        self._looking: set[str] = set()
+        """Models for whose bulk it is looked."""
 
     @property
     def waiting(self) -> int:
@@ -116,6 +120,8 @@ class WaitQueue:
             )  # fmt: skip
             raise failure or _overloaded(wait_s)
         self._watch(name, plan)
+        if priority is Priority.BULK:
+            self._look_later(name)
         try:
             async with asyncio.timeout(wait_max_s):
                 await woken
@@ -162,6 +168,18 @@ class WaitQueue:
             if not len(self._queues[name]):
                 names.discard(name)
 
+    def _look_later(self, name: str) -> None:
+        """Bulk goes when it gets quiet, which nothing tells: it is looked for."""
+        if name not in self._looking:
+            self._looking.add(name)
+            asyncio.get_running_loop().call_later(BULK_LOOKS_S, self._look, name)
+
+    def _look(self, name: str) -> None:
+        self._looking.discard(name)
+        self._wake(name, self._clock())
+        if self._queues[name].waiting(Priority.BULK):
+            self._look_later(name)
+
     def look_again(self) -> None:
         """Another configuration is in force: calls go to who takes them now, or nobody does."""
         now = self._clock()
@@ -190,6 +208,7 @@ class WaitQueue:
                     queued.need,
                     queued.tried,
                     now - queued.promised_at,
+                    now - head.since > RULES[head.priority].starved_s,
                 )
             except ApiError as error:
                 # Nobody takes it any more; that is not for the call to hear that made room.
