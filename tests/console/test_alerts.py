@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from tests.console.visitors import House, Page, inline_code
+from tests.console.visitors import Browser, House, Page, inline_code
+from tests.control.identity.test_sign_ups import code_of, letters
 from tokenschain.console.alerts import AlertRow
 from tokenschain.control.observability import alerts
 from tokenschain.core.cache.semantic_protocol import Report
@@ -95,6 +96,25 @@ def test_a_target_is_added_tested_and_taken_away_by_name(house: House) -> None:
     done = browser.post("/console/alerts/target/remove", gone | {"typed": HOSTILE})
     assert done.status_code == 303
     assert house.platform.rows("SELECT id FROM alert_targets WHERE tenant = 'alpha'") == []
+
+
+def test_a_mail_address_is_confirmed_by_a_button_behind_its_link(house: House) -> None:
+    browser = house.browser("alpha", "finance")
+    form = {"of": "alpha", "kind": "email", "name": "mail", "address": "m@a.example"}
+    assert browser.post("/console/alerts/target/new", form).status_code == 303
+    assert "Not confirmed" in browser.get("/console/alerts").text
+    link = f"/console/confirm-alerts?code={code_of(letters(house.platform)[-1])}"
+    reader = Browser(house.console)
+    for _ in range(2):
+        asked = reader.get(link)  # as what scans mails does
+        assert asked.status_code == 200 and not inline_code(asked.text)
+    assert "Not confirmed" in browser.get("/console/alerts").text
+    code = {"code": link.partition("=")[2]}
+    done = reader.post("/console/confirm-alerts", code)
+    assert done.status_code == 200 and "Confirmed" in done.text
+    assert "set-cookie" not in done.headers
+    assert reader.post("/console/confirm-alerts", code).status_code == 401
+    assert "Not confirmed" not in browser.get("/console/alerts").text
 
 
 @pytest.mark.parametrize(("tenant", "role"), [("alpha", "auditor"), ("beta", "owner")])

@@ -245,6 +245,7 @@ ELSEWHERE: dict[str, str] = {
     "infra/migrations/versions/0026_moderation_cases.py": "infra/test_migrations.py",
     "infra/migrations/versions/0029_moderation_freezes.py": "infra/test_migrations.py",
     "infra/migrations/versions/0030_moderation_people.py": "infra/test_migrations.py",
+    "infra/migrations/versions/0032_confirmed_alert_targets.py": "infra/test_migrations.py",
     "infra/database/moderation_tables.py": DECLARATIONS,
     "control/api/moderation_suspensions.py": "control/moderation/test_offenders.py",
     "core/formats/end_user.py": "control/moderation/test_offenders.py",

@@ -26,6 +26,7 @@ from tokenschain.core.snapshot import Snapshot, Upstream
 from tokenschain.core.upstream_report import StepResult, Trial, UpstreamReport
 from tokenschain.infra import catalog_file
 from tokenschain.infra.config import Settings
+from tokenschain.infra.config.groups import ControlSettings
 from tokenschain.infra.database import engine as db
 from tokenschain.infra.security import secrets
 from tokenschain.infra.security.secret_files import SecretFile
@@ -137,7 +138,8 @@ def platform(folder: Path, oidc: Any = None, database: str | None = None) -> Ite
     publisher: Any = SimpleNamespace(
         snapshot=snapshot, health={}, engine_metrics={}, revision=1, database_up=True
     )
-    settings = Settings(data_dir=folder)
+    often = ControlSettings(configuration_changes_per_minute_max=100_000)  # as tests change it
+    settings = Settings(data_dir=folder, control=often)
     sealer = secrets.master_sealer(SecretFile(folder / "master"), INTERNATIONAL)
     context = ApiContext(
         engine,

@@ -244,7 +244,7 @@ SPECS: dict[str, dict[str, Any]] = {
     "moderation-policies": {"state": "shadow"},
 }
 KEY = {"tenant": "acme", "project": "p1"}
-TARGET = {"tenant": "acme", "kind": "email", "name": "n", "address": "a@b.example"}
+TARGET = {"tenant": "acme", "kind": "webhook", "name": "n", "address": "https://b.example"}
 OBJECTS: dict[str, Callable[[House], str]] = {
     "unit_id": lambda house: house.platform.unit("project", "acme", "p1"),
     "key_id": lambda house: str(house.made("/keys", KEY)["id"]),
@@ -542,7 +542,7 @@ def test_the_table_has_a_row_for_each_operation_and_fields_of_routes_that_are_th
     assert {right.action for right in ownership.FIELD_RIGHTS} <= set(ACTIONS)
     unknown = [name for name, needed in OPERATIONS.items() if needed is None]
     assert unknown == [
-        "POST /sessions", "POST /sessions/link", "POST /invitations/look",
+        "POST /alert-targets/confirm", "POST /sessions", "POST /sessions/link", "POST /invitations/look",
         "POST /invitations/accept", "POST /sign-ups", "POST /sign-ups/look",
         "POST /sign-ups/confirm", "GET /oidc/start", "GET /oidc/callback",
     ]  # fmt: skip

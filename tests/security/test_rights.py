@@ -65,7 +65,7 @@ def found(house: Platform) -> None:
         limit = RATE | {"match": {"tenant": tenant}}
         assert boss("PUT", f"/limits/{tenant}-platform", limit).status_code == 200
         boss("POST", f"/wallets/{tenant}/deposits", {"amount": "1", "reference": f"of {tenant}"})
-        target = {"tenant": tenant, "kind": "email", "name": "n", "address": "a@b.example"}
+        target = {"tenant": tenant, "kind": "webhook", "name": "n", "address": "https://b.example"}
         made = boss("POST", "/alert-targets", target)
         assert made.status_code == 201
         assert boss("POST", f"/alert-targets/{made.json()['id']}/test").status_code == 201
@@ -588,6 +588,7 @@ class Intruder:
                                       "model": "m", "pairs": [{"a": "x", "b": "y", "y": 1}]}),
             ("POST", "/cache/feedback", {"request_id": pick(["req_beta", "none"]), "right": False}),
             ("DELETE", f"/alert-targets/{pick(ids['target'])}", None),
+            ("POST", "/alert-targets/confirm", {"code": f"tct-{number:030}"}),
             ("POST", f"/alert-targets/{pick(ids['target'])}/test", None),
             ("POST", f"/alerts/{pick(ids['alert'])}/acknowledge", None),
             ("POST", "/alert-silences", {"tenant": pick(["", "acme", "beta"]), "reason": "mine",

@@ -146,11 +146,11 @@ def _alert(db: Connection, name: str, tenant: str, at_s: int) -> None:
 def test_a_tenant_whose_targets_never_answer_keeps_no_other_tenants_alerts(tmp_path: Path) -> None:
     now_s = int(time.time())
     with platform(tmp_path) as over:
-        sealer = over.app.state.context.sealer
+        context = over.app.state.context
         with over.engine.begin() as db:
             for tenant in ("evil", "good"):
                 alert_targets.add(
-                    db, sealer, tenant=tenant, kind="webhook", name="x",
+                    db, context.sealer, context.suite, tenant=tenant, kind="webhook", name="x",
                     address=f"https://{tenant}.example", secret="",
                 )  # fmt: skip
             for number in range(4 * alerts.BATCH_MAX):
@@ -186,7 +186,7 @@ def test_tests_and_targets_of_a_tenant_are_few(
     with platform(tmp_path) as over:
         over.operator("POST", "/organization/units", {"kind": "tenant", "tenant": "a", "name": "a"})
         owner = over.person("a", "owner")
-        body = {"tenant": "a", "kind": "email", "name": "n", "address": "x@y.example"}
+        body = {"tenant": "a", "kind": "webhook", "name": "n", "address": "https://y.example"}
         made = [owner("POST", "/alert-targets", body) for _ in range(shares.ALERT_TARGETS.most + 1)]
         assert [one.status_code for one in made[-2:]] == [201, 409]
         ids = [one.json()["id"] for one in made[:-1]]

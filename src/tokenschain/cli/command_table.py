@@ -143,7 +143,8 @@ COMMANDS: tuple[Command, ...] = (
     Command("alerts list", "GET /alerts",
             "at_s kind tenant detail sent_at_s tries acknowledged_by id", watched=True),
     Command("alerts acknowledge", "POST /alerts/{alert_id}/acknowledge", "id"),
-    Command("alerts targets", "GET /alert-targets", "id kind name tenant created_at_s"),
+    Command("alerts targets", "GET /alert-targets",
+            "id kind name tenant confirmed_at_s created_at_s"),
     Command("alerts add", "POST /alert-targets", "id", "kind address", offers="secret"),
     Command("alerts silence", "POST /alert-silences", "id expires_at_s"),
     Command("alerts silences", "GET /alert-silences",
@@ -236,6 +237,7 @@ WITHOUT: dict[str, str] = {
     "POST /sign-ups": "a stranger signs up in a browser",
     "POST /sign-ups/look": "a browser comes in by the link",
     "POST /sign-ups/confirm": "a browser comes in by the link",
+    "POST /alert-targets/confirm": "a browser comes in by the link",
     "GET /oidc/callback": "the identity provider sends the browser back there",
 }
 """Operations that no command is for, with the reason."""

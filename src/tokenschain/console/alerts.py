@@ -9,7 +9,7 @@ import msgspec
 from starlette.responses import RedirectResponse, Response
 
 from tokenschain.console.admin_api import ApiRefusal, segment
-from tokenschain.console.rendering import Pages, Renderer
+from tokenschain.console.rendering import OpenAnswer, OpenPages, Pages, Renderer
 from tokenschain.console.silences import silences
 from tokenschain.console.strings import STRINGS
 from tokenschain.console.visit import Visit
@@ -18,6 +18,8 @@ from tokenschain.core.presentation import SHANGHAI
 from tokenschain.infra.security import secrets
 
 PATH = "/console/alerts"
+CONFIRM = "/console/confirm-alerts"
+CODE_CHARACTERS_MAX = 100
 LISTED_MAX = 50
 TARGETS_MAX = 200
 DAY_S = 86_400
@@ -90,6 +92,7 @@ class AlertTarget(msgspec.Struct):
     name: str
     tenant: str
     created_at_s: int
+    confirmed_at_s: int | None
 
 
 class AlertTargets(msgspec.Struct):
@@ -255,6 +258,36 @@ async def _target(visit: Visit, target_id: str) -> AlertTarget:
         raise ApiRefusal(404, "not_found", "There is no such target.", "target")
     return target
 
+
+# --- by who reads the mail ------------------------------------------------------------------
+
+
+async def enter(visit: Visit, renderer: Renderer) -> OpenAnswer:
+    """The form that confirms a mail address, by a link; looking at it uses nothing up."""
+    code = visit.query.get("code", "")[:CODE_CHARACTERS_MAX]
+    return OpenAnswer(renderer.alone(
+        "alert_target_confirm.html", visit.preferences, code=code, done=False,
+        here=f"{CONFIRM}?code={code}",
+    ))  # fmt: skip
+
+
+async def confirm_address(visit: Visit, renderer: Renderer) -> OpenAnswer:
+    """Confirm the address."""
+    code = visit.form.get("code", "")[:CODE_CHARACTERS_MAX]
+    try:
+        await visit.api.send("POST", "/alert-targets/confirm", msgspec.Raw, {"code": code})
+    except ApiRefusal as refusal:
+        busy = refusal.code in ("rate_limit_exceeded", "timeout")
+        what = f"entry.{refusal.code}" if busy else "targets.link_over"
+        return OpenAnswer(renderer.alone(
+            "entry_refused.html", visit.preferences, refusal.status, what=what, here=CONFIRM
+        ))  # fmt: skip
+    return OpenAnswer(renderer.alone(
+        "alert_target_confirm.html", visit.preferences, code="", done=True, here=CONFIRM
+    ))  # fmt: skip
+
+
+OPEN_PAGES: OpenPages = {("GET", CONFIRM): enter, ("POST", CONFIRM): confirm_address}
 
 PAGES: Pages = {
     ("GET", PATH): show,

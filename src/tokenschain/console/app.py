@@ -143,7 +143,9 @@ PAGES: Pages = {
     **platform_settings.PAGES,
 }
 
-OPEN_PAGES: OpenPages = {**invitations.OPEN_PAGES, **sign_up.OPEN_PAGES}
+OPEN_PAGES: OpenPages = {
+    **invitations.OPEN_PAGES, **sign_up.OPEN_PAGES, **alerts.OPEN_PAGES,
+}  # fmt: skip
 """For who is not signed in."""
 
 

@@ -578,6 +578,30 @@ ROUTING_STRINGS: dict[str, tuple[str, str]] = {
         "地址须为公网；内网地址由设置 alerts.networks 放行。",
         "Addresses must be public; the setting alerts.networks allows networks of your own.",
     ),
+    "targets.mail": (
+        "租户的邮箱先收到确认链接，确认后才会收到告警。",
+        "A tenant's mail address first gets a link, and alerts once it is confirmed.",
+    ),
+    "targets.waits": ("待确认", "Not confirmed"),
+    "targets.waits.why": (
+        "邮件中的链接确认前不发送任何告警；链接 7 天后失效，届时请移除并重新添加。",
+        "Nothing is sent before the link in the mail is used; it ends after 7 days: remove the "
+        "target then, and add it again.",
+    ),
+    "targets.confirm": ("确认告警邮箱", "Confirm where alerts go"),
+    "targets.confirm.what": (
+        "确认后，告警会发到收到该链接的邮箱。",
+        "Alerts will be sent to the mail address that got this link.",
+    ),
+    "targets.confirm.submit": ("确认接收告警", "Send me alerts"),
+    "targets.confirm.done": (
+        "已确认，告警会发到该邮箱。",
+        "Confirmed: alerts are sent to this address.",
+    ),
+    "targets.link_over": (
+        "链接已用过或已过期；请管理员重新添加该邮箱。",
+        "The link was used already, or is over; have the address added again.",
+    ),
     "targets.not_added": ("没有添加", "It was not added"),
     "targets.remove": ("移除通知目标", "Remove a target"),
     "targets.remove.what": (

@@ -28,7 +28,8 @@ from tokenschain.core.tenancy import ACTIONS
 from tokenschain.infra.database import tables
 
 WITHOUT_PERMISSION = re.compile(
-    r"/api/v1/((sessions|me|oidc)(/|$)|invitations/(look|accept)$|sign-ups(/look|/confirm)?$)"
+    r"/api/v1/((sessions|me|oidc)(/|$)|invitations/(look|accept)$|sign-ups(/look|/confirm)?$"
+    r"|alert-targets/confirm$)"
 )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import httpx
+import msgspec
 import pytest
 
 from tests.security.platform import Caller, Platform, platform
@@ -92,3 +94,40 @@ def test_what_is_beyond_the_bounds_may_shrink(
         owner("PATCH", "/upstreams/u1?tenant=grown", {"spec": {"drain": True}}).status_code == 200
     )
     assert owner("PUT", "/upstreams/u0?tenant=grown", {"spec": upstream("m")}).status_code == 409
+
+
+def test_a_tenant_changes_its_configuration_so_often_a_minute_and_operators_more(
+    house: Platform,
+) -> None:
+    before = house.app.state.context
+    control = msgspec.structs.replace(
+        before.settings.control,
+        configuration_changes_per_minute_max=3, operator_changes_per_minute_max=5,
+    )  # fmt: skip
+    settings = msgspec.structs.replace(before.settings, control=control)
+    owner, other = tenant_of(house, "busy"), tenant_of(house, "idle")
+    house.app.state.context = before._replace(settings=settings)
+    try:
+        path = "/upstreams/v?tenant=busy"
+
+        def change(caller: Caller, number: int, where: str = path) -> httpx.Response:
+            return caller("PUT", where, {"spec": upstream(f"m{number}")})
+
+        done = [change(owner, number).status_code for number in range(3)]
+        assert done == [200] * 3 and change(owner, 2).status_code == 200, "nothing changes"
+        refused = change(owner, 3)
+        assert refused.status_code == 429
+        assert 0 < int(refused.headers["retry-after"]) <= 60
+        assert refused.json()["error"]["code"] == "rate_limit_exceeded"
+        revision = house.rows("select max(revision) from config_revisions")[0][0]
+        back = owner("POST", f"/revisions/{revision}/rollback", {})
+        assert back.status_code == 429, "undoing is a change"
+        dry = owner("PUT", f"{path}&dry_run=true", {"spec": upstream("x")})
+        assert dry.status_code == 200, "looking is free"
+        assert change(other, 1, "/upstreams/v?tenant=idle").status_code == 200
+        assert [change(house.operator, n).status_code for n in (4, 5, 6)] == [200, 200, 429]
+        assert change(house.operator, 1, "/upstreams/all").status_code == 200
+        house.rows("update config_revisions set at_ms = at_ms - 60000 returning revision")
+        assert change(owner, 7).status_code == 200
+    finally:
+        house.app.state.context = before

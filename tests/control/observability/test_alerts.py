@@ -9,6 +9,8 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from email import message_from_bytes
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -16,6 +18,7 @@ import pytest
 from aiosmtpd.controller import Controller
 from sqlalchemy import Engine, select
 
+from tests import web
 from tests.ports import free_port
 from tests.small_server import JsonHandler, serving
 from tests.upstreams import UpstreamSimulator
@@ -106,6 +109,9 @@ def test_a_budget_half_used_is_said_once_to_everyone(
                 json={"kind": kind, "name": kind, "address": address, "secret": SECRET},
             )  # fmt: skip
             assert made.status_code == 201, made.text
+        asked = {"tenant": "default", "kind": "email", "name": "n", "address": "new@example.com"}
+        waiting = stack.admin("POST", "/api/v1/alert-targets", json=asked).json()
+        assert waiting["confirmed_at_s"] is None
         listed = stack.admin("GET", "/api/v1/alert-targets").text
         assert SECRET not in listed and "access_token" not in listed
         budget = {"kind": "budget", "measure": "requests", "amount": 10, "period": "total",
@@ -114,16 +120,31 @@ def test_a_budget_half_used_is_said_once_to_everyone(
         stack.until_served()
         for _ in range(6):
             assert stack.chat().status_code == 200
-        until(lambda: len(got) >= 4 and mailbox.letters, 60)
+        until(lambda: len(got) >= 4 and len(mailbox.letters) >= 2, 60)
         time.sleep(1.5 * alerts.LOOK_S)  # another look finds nothing new to say
+        to = sorted(one.rcpt_tos[0] for one in mailbox.letters)
+        assert to == ["new@example.com", "ops@example.com"], "who did not confirm gets no alert"
+        path = f"/api/v1/alert-targets/{waiting['id']}/test"
+        assert stack.admin("POST", path).status_code == 409
+        letter = next(one for one in mailbox.letters if one.rcpt_tos == ["new@example.com"])
+        text = message_from_bytes(letter.content).get_payload(decode=True).decode()
+        code = text.partition("?code=")[2].split()[0]
+        base = f"http://127.0.0.1:{stack.control_port}"
+        assert web.get(f"{base}/console/confirm-alerts?code={code}", timeout=10).status_code == 200
+        confirm = partial(web.post, f"{base}/api/v1/alert-targets/confirm", timeout=10)
+        statuses = [confirm(json={"code": code}).status_code for _ in range(2)]
+        assert statuses == [200, 401], "a link works once"
+        assert stack.admin("POST", path).status_code == 201
+        until(lambda: len(mailbox.letters) >= 3, 60)
     controller.stop()
     assert sorted(kind for kind, _, _ in got) == ["dingtalk", "feishu", "webhook", "wecom"]
     for kind, text, _ in got:
         assert "50 %" in text and ("预算" in text or kind == "webhook"), text
     event = next(body for kind, _, body in got if kind == "webhook")
     assert event["type"] == "budget_reached" and event["detail"]["percent"] == 50
-    assert len(mailbox.letters) == 1
-    seen = stack.admin("GET", "/api/v1/alerts").json()["data"]
+    assert mailbox.letters[2].rcpt_tos == ["new@example.com"]
+    data = stack.admin("GET", "/api/v1/alerts").json()["data"]
+    seen = [one for one in data if one["kind"] != "test"]
     assert len(seen) == 1 and seen[0]["sent_at_s"] and seen[0]["tries"] == 2
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 from pydantic import Field, JsonValue
 
+from tokenschain.control import mails
 from tokenschain.control.api.bodies import (
     AnswerBody,
     Deleted,
@@ -24,8 +25,14 @@ from tokenschain.control.api.context import (
     Paged,
     Permission,
     RequestContext,
+    address_of,
+    context_of,
 )
+from tokenschain.control.api.open_doors import check_rate
+from tokenschain.control.audit import admin_log
+from tokenschain.control.audit.admin_log import Author
 from tokenschain.control.identity.ownership import Extent
+from tokenschain.control.mails import Letter
 from tokenschain.control.observability import alert_silences, alert_targets, alerts
 from tokenschain.control.observability.alert_silences import SilencedKind
 from tokenschain.core.errors import ApiError
@@ -37,6 +44,9 @@ Adding = Annotated[RequestContext, Depends(Permission("alerts:write", Extent.TEN
 Changing = Annotated[
     RequestContext, Depends(Permission("alerts:write", Extent.TENANT, "alerts:read"))
 ]
+CONFIRM_PAGE = "/console/confirm-alerts"
+"""That the link in the mail leads to."""
+_Row = dict[str, Any]
 TargetKind = Literal["webhook", "email", "dingtalk", "feishu", "wecom"]
 
 
@@ -59,6 +69,23 @@ class AddedTarget(AnswerBody):
     id: str
     kind: TargetKind
     name: str
+    confirmed_at_s: int | None
+    """Unix time; null: the holder of the mail address has not opened the link in the mail yet,
+    and nothing is sent there. Only a tenant's mail addresses are to be confirmed."""
+
+
+class TargetCode(RequestBody):
+    """The code of a link that confirms a mail address."""
+
+    example: ClassVar[Example] = {"code": "tct-Zm9yIHRoaXMgb25lIHRpbWUgYW5kIG5ldmVyIGFnYWlu"}
+    code: Annotated[str, Field(min_length=20, max_length=100)]
+
+
+class ConfirmedTarget(AnswerBody):
+    """A target that gets alerts from now on."""
+
+    id: str
+    tenant: str
 
 
 class Target(AddedTarget):
@@ -125,12 +152,51 @@ class Silence(AnswerBody):
 
 @router.post("/alert-targets", status_code=201)
 def create_target(asked: Adding, wanted: NewTarget) -> AddedTarget:
-    """Add a target; its address and secret are sealed and not shown again."""
+    """Add a target; its address and secret are sealed and not shown again.
+
+    A tenant's mail address gets one letter with a link, and no alert before the link is used.
+    """
     asked.need(wanted.tenant or PLATFORM)
-    alert_targets.check_address(wanted.kind, wanted.address, asked.context.settings.alerts.networks)
-    target_id = alert_targets.add(asked.db, asked.context.sealer, **wanted.model_dump())
-    asked.note(wanted.tenant, target_id, {"kind": wanted.kind})
-    return AddedTarget(id=target_id, kind=wanted.kind, name=wanted.name)
+    context = asked.context
+    alert_targets.check_address(wanted.kind, wanted.address, context.settings.alerts.networks)
+    made = alert_targets.add(asked.db, context.sealer, context.suite, **wanted.model_dump())
+    asked.note(wanted.tenant, made.id, {"kind": wanted.kind})
+    if made.code is not None:
+        link = f"{context.settings.console_base_url}{CONFIRM_PAGE}?code={made.code}"
+        letter = _letter(wanted.address, wanted.tenant, link)
+        mails.put(asked.db, context.sealer, letter, alert_targets.LINK_LASTS_S)
+        asked.note(wanted.tenant, made.id, action=alert_targets.ACTION)
+    return AddedTarget(
+        id=made.id, kind=wanted.kind, name=wanted.name, confirmed_at_s=made.confirmed_at_s
+    )
+
+
+def _letter(address: str, tenant: str, link: str) -> Letter:
+    """No words in it are free: nobody writes strangers a letter of ours."""
+    days = alert_targets.LINK_LASTS_S // 86_400
+    text = (
+        f"租户 {tenant} 希望把 TokensChain 的告警发到 {address}。打开链接并确认后才会发送，"
+        f"链接 {days} 天内有效，只能使用一次。如不知情，忽略本邮件即可，不会再收到邮件。\n\n"
+        f"The tenant {tenant} wants TokensChain's alerts sent to {address}. None is sent before "
+        f"you open the link and confirm; it works once, within {days} days.\nIf you do not know "
+        f"why, ignore this message: there will be no other.\n\n{link}\n"
+    )
+    return Letter(address, "TokensChain: 确认告警邮箱 / confirm where alerts go", text)
+
+
+@router.post("/alert-targets/confirm")
+def confirm_target(request: Request, wanted: TargetCode) -> ConfirmedTarget:
+    """Confirm a mail address that alerts shall go to, by the code of the link in the mail."""
+    check_rate(request)
+    context = context_of(request)
+    with context.engine.begin() as db:
+        row = alert_targets.confirm(db, context.suite, wanted.code, int(time.time()))
+        if row is None:
+            raise ApiError("invalid_login", "The link was used already, or is over: have the "
+                           "address added again.")  # fmt: skip
+        by = Author(row.id, address_of(request))
+        admin_log.note(db, by, "alert-target confirmed", row.tenant, row.id)
+    return ConfirmedTarget(id=row.id, tenant=row.tenant)
 
 
 @router.get("/alert-targets")
@@ -143,30 +209,36 @@ def list_targets(asked: Reading, page: Paged, tenant: NameQuery = None) -> ListA
 
 @router.post("/alert-targets/{target_id}/test", status_code=201)
 def send_test(asked: Changing, target_id: str) -> Alert:
-    """Send a target a test message, within seconds; `GET /alerts` says whether it arrived."""
-    tenant = _tenant_of(asked, target_id)
+    """Send a target a test message, within seconds; `GET /alerts` says whether it arrived.
+
+    `conflict` for a mail address that was not confirmed.
+    """
+    target = _to_change(asked, alert_targets.find(asked.db, target_id), "target")
+    if target["confirmed_at_s"] is None:
+        raise ApiError("conflict", "Nothing is sent to this address before its holder confirms "
+                       "it by the link in the mail.", param="target_id")  # fmt: skip
+    tenant = target["tenant"]
     made = alerts.say_test(asked.db, tenant, target_id, int(time.time()))
     asked.note(tenant, target_id, {"test": made["id"]})
     return Alert.model_validate(made)
 
 
-def _tenant_of(asked: RequestContext, target_id: str) -> str:
-    """Whose a target is that is to be changed.
+def _to_change(asked: RequestContext, found: _Row | None, what: str) -> _Row:
+    """What was found, and is to be changed.
 
     Raises:
         ApiError: `not_found` or `permission_denied`.
     """
-    tenant = alert_targets.tenant_of(asked.db, target_id)
-    if tenant is None or not asked.may("alerts:read", tenant or PLATFORM):
-        raise ApiError("not_found", "There is no such target.", param="target_id")
-    asked.need(tenant or PLATFORM)
-    return tenant
+    if found is None or not asked.may("alerts:read", found["tenant"] or PLATFORM):
+        raise ApiError("not_found", f"There is no such {what}.", param=f"{what}_id")
+    asked.need(found["tenant"] or PLATFORM)
+    return found
 
 
 @router.delete("/alert-targets/{target_id}")
 def delete_target(asked: Changing, target_id: str) -> Deleted:
     """Take a target away."""
-    tenant = _tenant_of(asked, target_id)
+    tenant = _to_change(asked, alert_targets.find(asked.db, target_id), "target")["tenant"]
     alert_targets.remove(asked.db, target_id)
     asked.note(tenant, target_id, {"deleted": True})
     return Deleted(id=target_id)
@@ -183,10 +255,7 @@ def list_alerts(asked: Reading, page: Paged, tenant: NameQuery = None) -> ListAn
 @router.post("/alerts/{alert_id}/acknowledge")
 def acknowledge_alert(asked: Changing, alert_id: str) -> Alert:
     """Say that you look after an alert; the first who says so stays."""
-    found = alerts.find(asked.db, alert_id)
-    if found is None or not asked.may("alerts:read", found["tenant"] or PLATFORM):
-        raise ApiError("not_found", "There is no such alert.", param="alert_id")
-    asked.need(found["tenant"] or PLATFORM)
+    found = _to_change(asked, alerts.find(asked.db, alert_id), "alert")
     if alerts.acknowledge(asked.db, alert_id, asked.actor.id, int(time.time())):
         asked.note(found["tenant"], alert_id, {"acknowledged": found["kind"]})
     return Alert.model_validate(alerts.find(asked.db, alert_id))
@@ -218,10 +287,7 @@ def list_silences(asked: Reading, page: Paged, tenant: NameQuery = None) -> List
 @router.post("/alert-silences/{silence_id}/end")
 def end_silence(asked: Changing, silence_id: str) -> Silence:
     """End a silence now."""
-    found = alert_silences.find(asked.db, silence_id)
-    if found is None or not asked.may("alerts:read", found["tenant"] or PLATFORM):
-        raise ApiError("not_found", "There is no such silence.", param="silence_id")
-    asked.need(found["tenant"] or PLATFORM)
+    found = _to_change(asked, alert_silences.find(asked.db, silence_id), "silence")
     if alert_silences.end(asked.db, silence_id, asked.actor.id, int(time.time())):
         asked.note(found["tenant"], silence_id, {"ended": True})
     return Silence.model_validate(alert_silences.find(asked.db, silence_id))

@@ -427,9 +427,20 @@ def _made(
     configurator = asked.context.configurator
     check_upstreams(asked, _locked(asked), wanted)
     try:
-        return configurator.change(asked.db, asked.author, wanted, reason=reason, dry_run=dry_run)
+        return configurator.change(
+            asked.db, asked.author, wanted, reason=reason, dry_run=dry_run,
+            per_minute_max=_per_minute_max(asked),
+        )  # fmt: skip
     except ConfigurationRefused as error:
         raise refusal(error) from None
+
+
+def _per_minute_max(asked: RequestContext) -> int:
+    """Each change is built into every gateway's memory anew; operators apply whole fleets."""
+    control = asked.context.settings.control
+    if asked.actor.tenant == PLATFORM:
+        return control.operator_changes_per_minute_max
+    return control.configuration_changes_per_minute_max
 
 
 def refusal(error: ConfigurationRefused) -> ApiError:
@@ -594,8 +605,9 @@ def roll_back_revision(asked: RollingBack, revision: int, wanted: Rollback) -> A
     check_upstreams(asked, _locked(asked), back)
     try:
         outcome = configurator.roll_back(
-            asked.db, asked.author, found, reason=wanted.reason, dry_run=wanted.dry_run
-        )
+            asked.db, asked.author, found, reason=wanted.reason, dry_run=wanted.dry_run,
+            per_minute_max=_per_minute_max(asked),
+        )  # fmt: skip
     except ConfigurationRefused as error:
         raise refusal(error) from None
     return Applied(**answers.applied(asked, outcome, dry_run=wanted.dry_run))

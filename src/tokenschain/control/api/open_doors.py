@@ -13,7 +13,7 @@ from tokenschain.core.keyed_rates import KeyedRates
 
 PATHS = (
     "/api/v1/invitations/look", "/api/v1/invitations/accept", "/api/v1/sign-ups",
-    "/api/v1/sign-ups/look", "/api/v1/sign-ups/confirm",
+    "/api/v1/sign-ups/look", "/api/v1/sign-ups/confirm", "/api/v1/alert-targets/confirm",
 )  # fmt: skip
 """Besides those of signing in."""
 PER_MINUTE_MAX = 60

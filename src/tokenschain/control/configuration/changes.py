@@ -132,6 +132,7 @@ class Configurator:
         rolled_back_of: int | None = None,
         dry_run: bool = False,
         detail: Mapping[str, object] | None = None,
+        per_minute_max: int | None = None,
     ) -> Outcome:
         """Make changes, all or none, as one revision with its audit note.
 
@@ -139,8 +140,10 @@ class Configurator:
             origin: the file may take over what the API made, and not the other way round.
             dry_run: only say what would become of it.
             detail: more for the audit log.
+            per_minute_max: changes of a tenant's resources; None: no bound.
 
         Raises:
+            ApiError: `rate_limit_exceeded`, or `conflict` beyond a bound of the configuration.
             ConfigurationRefused: with every problem, also that the settings file manages one.
         """
         if not dry_run:
@@ -162,6 +165,8 @@ class Configurator:
             return Outcome(0, changed, effects, warnings, after.resources)
         number = revisions.bump(connection)
         found = history.written(number, author, origin, reason, changed, effects, rolled_back_of)
+        if per_minute_max is not None:
+            history.check_rate(connection, found.tenant, per_minute_max, found.at_ms)
         resources = self._write(connection, found, after, wanted)
         named = [str(one.key) for one in changed[:_AUDITED_MAX]]
         more = {"reason": reason} if reason else {}
@@ -177,6 +182,7 @@ class Configurator:
         *,
         reason: str = "",
         dry_run: bool = False,
+        per_minute_max: int | None = None,
     ) -> Outcome:
         """Undo what a revision did: a new revision that makes each of its resources what it was.
 
@@ -198,7 +204,7 @@ class Configurator:
         wanted = [Change(one.key, one.before) for one in revision.changes]
         return self.change(
             connection, author, wanted, reason=reason or f"roll back revision {revision.revision}",
-            rolled_back_of=revision.revision, dry_run=dry_run,
+            rolled_back_of=revision.revision, dry_run=dry_run, per_minute_max=per_minute_max,
         )  # fmt: skip
 
     def current(self, connection: Connection) -> State:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, func, insert, select, update
 from tokenschain.control.audit.admin_log import Author
 from tokenschain.control.configuration.model_routes import Routes
 from tokenschain.control.configuration.resources import Kind, Origin, ResourceKey
+from tokenschain.core.errors import ApiError
 from tokenschain.core.gateway_status import RefusedRevision
 from tokenschain.infra.config.validation import Values
 from tokenschain.infra.database import paging
@@ -156,6 +157,29 @@ def write(connection: Connection, found: ConfigRevision) -> None:
             rolled_back_of=found.rolled_back_of, refusals="[]",
         )
     )  # fmt: skip
+
+
+def check_rate(connection: Connection, tenant: str, most: int, now_ms: int) -> None:
+    """Insist that a tenant's configuration may change once more in this minute.
+
+    Args:
+        tenant: whose resources change; empty: the platform's, or several tenants'.
+        most: changes in a minute.
+
+    Raises:
+        ApiError: `rate_limit_exceeded`.
+    """
+    table = config_revisions.c
+    last = select(table.at_ms).where(table.tenant == tenant).order_by(table.revision.desc())
+    at_ms = connection.execute(last.offset(most - 1).limit(1)).scalar()
+    left_ms = 0 if at_ms is None else int(at_ms) + 60_000 - now_ms
+    if left_ms > 0:
+        raise ApiError(
+            "rate_limit_exceeded",
+            f"The configuration may be changed {most} times a minute; put several changes into "
+            "one with `POST /api/v1/configuration/apply`.",
+            retry_after_s=min(left_ms, 60_000) / 1_000,
+        )
 
 
 def latest(connection: Connection) -> int:

@@ -345,7 +345,8 @@ class Sender:
                     continue
                 targets = connection.execute(
                     select(alert_targets).where(
-                        or_(alert_targets.c.tenant == row["tenant"], alert_targets.c.tenant == "")
+                        or_(alert_targets.c.tenant == row["tenant"], alert_targets.c.tenant == ""),
+                        alert_targets.c.confirmed_at_s.is_not(None),
                     )
                 ).mappings()
                 left = (

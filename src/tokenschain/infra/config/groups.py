@@ -287,6 +287,22 @@ class ControlSettings(msgspec.Struct, frozen=True, kw_only=True):
             "limits of its own.",
         ),
     ] = 1_048_576
+    configuration_changes_per_minute_max: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="Most changes of a tenant's configuration in a minute by its own people; "
+            "each is sent to every gateway.",
+        ),
+    ] = 60
+    operator_changes_per_minute_max: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="The same by people of the platform, of one tenant's configuration or of "
+            "the platform's.",
+        ),
+    ] = 1_200
     connections_max: Annotated[
         int,
         Meta(

@@ -584,7 +584,10 @@ alert_targets = Table(
     Column("sealed", LargeBinary, nullable=False),  # address and secret
     Column("created_at_s", BigInteger, nullable=False),
     Column("version", Integer, nullable=False, server_default=text("1")),
+    Column("confirmed_at_s", BigInteger),  # null: nothing is sent to it yet
+    Column("code_hash", String(64)),  # of the link that confirms it
     Index("alert_targets_by_tenant", "tenant"),
+    Index("alert_targets_by_code", "code_hash"),
 )
 
 alerts = Table(
