@@ -104,6 +104,7 @@ class MeasuredModels(msgspec.Struct):
     since_s: int
     steps: list[MeasuredStep] = []
     """Of all together."""
+    first_token_slo_ms: float = 0.0
 
 
 async def show(visit: Visit, renderer: Renderer) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable
 from datetime import datetime
 from typing import NamedTuple
 
@@ -10,17 +11,21 @@ import msgspec
 from starlette.responses import RedirectResponse, Response
 
 from tokenschain.console.admin_api import Query
+from tokenschain.console.alerts import AlertList, sentence
 from tokenschain.console.calls import CallList
 from tokenschain.console.costs import CostSeries, dearest, main_currency
 from tokenschain.console.models import MeasuredModels
 from tokenschain.console.rendering import Renderer, first_page
-from tokenschain.console.visit import Visit
+from tokenschain.console.visit import PagePart, Visit
 from tokenschain.core import presentation
 from tokenschain.core.pricing.catalog import PICO_PER_UNIT
 
 RANGES = {"24h": 24, "7d": 7 * 24, "30d": 30 * 24}
 """By name, in hours."""
 LIVE_CALLS = 12
+ALERTS_READ = 20
+POINT_MIN = 5e-5
+"""A smaller difference of shares is shown as none."""
 HOUR_S, DAY_S = 3_600, 86_400
 CACHE_RANGE_MAX_S = 7 * DAY_S
 LATENCY_RANGE_S, LATENCY_STEP_S = DAY_S, 1_800
@@ -83,12 +88,14 @@ class LatencyCourse(NamedTuple):
     labels: list[str]
     p50_ms: list[float | None]
     p95_ms: list[float | None]
+    p99_ms: list[float | None]
     calls: list[int]
+    goal_ms: float
 
     @property
     def lines(self) -> list[tuple[str, list[float | None]]]:
         """By name."""
-        return [("p50", self.p50_ms), ("p95", self.p95_ms)]
+        return [("p50", self.p50_ms), ("p95", self.p95_ms), ("p99", self.p99_ms)]
 
 
 class OverviewFigures(NamedTuple):
@@ -117,22 +124,41 @@ async def show(visit: Visit, renderer: Renderer) -> Response:
         "tenant": visit.tenant,
         "project": visit.project("usage:read"),
     }
-    parts = await visit.parts(
-        usage=visit.api.get("/usage", HourRows, query),
-        calls=_latest(visit),
-        cache=_cache(visit, until_s - hours * HOUR_S, until_s),
-    )
+    reads: dict[str, Awaitable[object]] = {
+        "usage": visit.api.get("/usage", HourRows, query),
+        "calls": _latest(visit),
+        "cache": _cache(visit, until_s - hours * HOUR_S, until_s),
+        "cache_before": _cache(visit, until_s - 2 * hours * HOUR_S, until_s - hours * HOUR_S),
+    }
+    if visit.reader.may("alerts:read"):
+        read: Query = {"limit": ALERTS_READ, "tenant": visit.tenant}
+        reads["alerts"] = visit.api.get("/alerts", AlertList, read)
+    parts = await visit.parts(**reads)
     usage = parts["usage"]
     figures = None
     if usage.data is not None:
         figures = _figures(visit, usage.data.data, until_s, hours)
         if parts["cache"].data is not None and parts["cache"].data.data:
-            figures.tiles[-1] = _cache_tile(visit, parts["cache"].data.data, figures.currency)
+            before = parts["cache_before"].data
+            figures.tiles[-1] = _cache_tile(
+                visit, parts["cache"].data.data, before.data if before else [], figures.currency
+            )
     return renderer.page(
         "overview.html", visit, usage=usage, calls=parts["calls"], figures=figures, chosen=name,
         ranges=tuple(RANGES),
-        has_course=not visit.project("usage:read"),
+        has_course=not visit.project("usage:read"), alerts=_warnings(visit, parts.get("alerts")),
     )  # fmt: skip
+
+
+def _warnings(visit: Visit, part: PagePart | None) -> list[str]:
+    """What is open and nobody has looked after, the latest first."""
+    rows = [] if part is None or part.data is None else part.data.data
+    now_s = time.time()
+    return [
+        sentence(visit, one) for one in rows
+        if one.is_open(now_s) and one.kind != "test" and not one.silenced_by
+        and one.acknowledged_at_s is None
+    ]  # fmt: skip
 
 
 async def first_token(visit: Visit, renderer: Renderer) -> Response:
@@ -159,7 +185,9 @@ def _course(found: MeasuredModels, now_s: int) -> LatencyCourse | None:
         [_label(at, by_day=False) for at in times],
         [None if one is None else one.first_token_p50_ms for one in there],
         [None if one is None else one.first_token_p95_ms for one in there],
+        [None if one is None else one.first_token_p99_ms for one in there],
         [0 if one is None else one.answered for one in there],
+        found.first_token_slo_ms,
     )
 
 
@@ -183,14 +211,22 @@ async def _cache(visit: Visit, from_s: int, until_s: int) -> CacheRows:
     return await visit.api.get("/cache/stats", CacheRows, query)
 
 
-def _cache_tile(visit: Visit, rows: list[CacheRow], currency: str) -> Tile:
-    calls = sum(row.calls for row in rows)
-    hits = sum(row.calls for row in rows if row.cache.startswith("hit"))
+def _cache_tile(visit: Visit, rows: list[CacheRow], before: list[CacheRow], currency: str) -> Tile:
+    hits, calls = _hits(rows)
+    hits_before, calls_before = _hits(before)
     saved = sum(row.saved_pico for row in rows if row.currency == currency)
-    share = presentation.share(hits / calls) if calls else presentation.UNKNOWN
+    now = hits / calls if calls else None
+    change = _difference(now, hits_before / calls_before if calls_before else None)
     amount = presentation.money(saved, currency, visit.language, short=True)
     hint = visit.text("tile.cache.saved", amount=amount)
-    return Tile("cache", share, f"{hits:,} / {calls:,}", "", "flat", [], hint)
+    return Tile("cache", presentation.share(now), f"{hits:,} / {calls:,}", *change, [], hint)
+
+
+def _hits(rows: list[CacheRow]) -> tuple[int, int]:
+    """Of how many calls."""
+    return sum(row.calls for row in rows if row.cache.startswith("hit")), sum(
+        row.calls for row in rows
+    )
 
 
 def _figures(visit: Visit, rows: list[HourRow], until_s: int, hours: int) -> OverviewFigures:
@@ -250,8 +286,9 @@ def _tiles(
         Tile("cost", presentation.money(cost, currency, language, short=True),
              presentation.exact_money(cost, currency), _relative(cost, cost_before), "flat",
              courses[1]),
-        Tile("success", presentation.share(fine, 3), presentation.share(fine, 3),
-             *_difference(fine, fine_before), courses[2]),
+        Tile("availability", presentation.share(fine, 3), f"{calls - failed:,} / {calls:,}",
+             *_difference(fine, fine_before), courses[2],
+             visit.text("tile.availability.hint", n=presentation.count(failed, language))),
         Tile("failed", presentation.count(failed, language), f"{failed:,}", "", "flat",
              courses[3]),
     ]  # fmt: skip
@@ -279,5 +316,5 @@ def _relative(now: int, before: int) -> str:
 def _difference(now: float | None, before: float | None) -> tuple[str, str]:
     if now is None or before is None:
         return "", "flat"
-    tone = "flat" if now == before else "good" if now > before else "bad"
+    tone = "flat" if abs(now - before) < POINT_MIN else "good" if now > before else "bad"
     return presentation.points(now - before), tone

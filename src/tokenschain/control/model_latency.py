@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from tokenschain.core.call_record import CallRecord, result_of
+from tokenschain.core.call_record import CallRecord, is_outage, result_of
 
 MINUTE_S = 60
 KEPT_S = 86_400
@@ -78,7 +78,7 @@ class ModelLatency:
             self._forget(oldest)
             for record in records:
                 result = result_of(record.status, record.outcome, record.cache, 1)
-                failed = result == "failed" and (record.status >= 500 or record.status == 200)
+                failed = is_outage(record.status, record.outcome, record.fault)
                 minute = record.started_ms // (1_000 * MINUTE_S)
                 if not (failed or result in ANSWERED) or not oldest <= minute <= latest:
                     continue

@@ -57,6 +57,19 @@ def result_of(status: int, outcome: str, cache: str, attempts: int) -> CallResul
     return "rescued" if attempts > 1 else "ok"
 
 
+def is_outage(status: int, outcome: str, fault: str) -> bool:
+    """Whether a call failed because of the platform or an upstream: what availability counts.
+
+    What callers did wrong, what a limit left no room for and what moderation blocked is none.
+
+    Args:
+        fault: see `core.errors.Fault`; empty in old records, whose status tells.
+    """
+    if result_of(status, outcome, "", 1) != "failed":
+        return False
+    return fault != "caller" if fault else status >= 500 or status == 200
+
+
 UNKNOWN_MODEL = "(unknown)"
 """Stands for every model that was refused since there is none of its name: callers make those up,
 and each would have rows of its own."""

@@ -20,7 +20,7 @@ function tip(rows, head) {
   return box;
 }
 
-function over(labels, written, told, series) {
+function over(labels, written, told, series, least = 0) {
   const label = { color: css("--ink-3"), fontSize: 12, hideOverlap: true };
   return {
     animationDuration: matchMedia("(prefers-reduced-motion: reduce)").matches ? 0 : 250,
@@ -33,7 +33,7 @@ function over(labels, written, told, series) {
     grid: { left: 8, right: 8, top: 10, bottom: 44, containLabel: true },
     legend: { bottom: 0, left: 0, type: "scroll", icon: "roundRect", itemWidth: 10, itemHeight: 10, itemGap: 12, textStyle: { color: css("--ink-2"), fontSize: 12 } },
     xAxis: { type: "category", data: labels, axisLine: { lineStyle: { color: css("--line-2") } }, axisTick: { show: false }, axisLabel: label },
-    yAxis: { type: "value", min: 0, axisLabel: { ...label, formatter: written }, splitLine: { lineStyle: { color: css("--line") } } },
+    yAxis: { type: "value", min: 0, max: ({ max }) => (max < least ? least : null), axisLabel: { ...label, formatter: written }, splitLine: { lineStyle: { color: css("--line") } } },
     series,
   };
 }
@@ -48,12 +48,13 @@ const kinds = {
       rows.map(({ name, other, values }, i) => ({ name, type: "bar", stack: "all", barMaxWidth: 26, data: values, itemStyle: { color: css(`--c${other ? 7 : i + 1}`) }, emphasis: { focus: "series" } })),
     );
   },
-  lines({ labels, rows }) {
+  lines({ labels, rows, goal, told }) {
     const wait = (n) => (n == null ? "—" : n < 1000 ? `${Math.round(n)} ms` : `${(n / 1000).toPrecision(3)} s`);
     return over(
       labels, wait,
       (points) => points.map((p) => [p.color, p.seriesName, wait(p.value)]),
-      rows.map(({ name, values }) => ({ name, type: "line", symbolSize: 4, showSymbol: values.filter((n) => n != null).length < 6, connectNulls: false, data: values, lineStyle: { width: 1.8 }, color: css(`--${name}`) })),
+      rows.map(({ name, values }, i) => ({ name, type: "line", symbolSize: 4, showSymbol: values.filter((n) => n != null).length < 6, connectNulls: false, data: values, lineStyle: { width: 1.8 }, color: css(`--${name}`), markLine: i ? undefined : { silent: true, symbol: "none", data: [{ yAxis: goal }], lineStyle: { type: "dashed", color: css("--warn") }, label: { position: "insideEndTop", formatter: told, color: css("--warn"), fontSize: 12 } } })),
+      goal * 1.25,
     );
   },
 };

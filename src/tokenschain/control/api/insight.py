@@ -56,6 +56,8 @@ class LatencyAnswer(AnswerBody):
     """By model, the most called first."""
     steps: list[LatencyStep]
     """Of all these models together: those with calls, the oldest first."""
+    first_token_slo_ms: float
+    """As `routing.first_token_slo_s` promises it."""
     since_s: int
     """Calls before this are not in it; Unix time."""
 
@@ -88,7 +90,10 @@ def read_latency(
     for steps in found.values():
         for at_s, figures in steps.items():
             together.setdefault(at_s, MinuteFigures()).add(figures)
-    return LatencyAnswer(data=series, steps=_by_time(together), since_s=int(since_s))
+    goal_ms = asked.context.publisher.snapshot.routing.first_token_slo_s * 1_000
+    return LatencyAnswer(
+        data=series, steps=_by_time(together), first_token_slo_ms=goal_ms, since_s=int(since_s)
+    )
 
 
 def _by_time(steps: Mapping[int, MinuteFigures]) -> list[LatencyStep]:

@@ -87,6 +87,8 @@ class UsageRow(AnswerBody):
     charge_currency: str
     calls: int
     failed_calls: int | None = None
+    """That failed because of the platform or an upstream; neither what callers did wrong nor what
+    limits and moderation refused."""
     estimated_calls: int | None = None
     unpriced_calls: int | None = None
     prompt_tokens: int

@@ -26,11 +26,7 @@ from tokenschain.control.model_latency import ModelLatency
 from tokenschain.control.shipping import Shipping
 from tokenschain.control.upstream_health import UpstreamHealth
 from tokenschain.core import call_record
-from tokenschain.core.call_record import (
-    AttemptRecord,
-    CallRecord,
-    Overhead,
-)
+from tokenschain.core.call_record import AttemptRecord, CallRecord, Overhead, is_outage
 from tokenschain.core.moderation.verdict import ENGINE_CURRENCY, EngineCost
 from tokenschain.core.pricing.catalog import to_yuan
 from tokenschain.core.snapshot import Snapshot
@@ -203,7 +199,7 @@ class Ledger:
                 r,
                 r.charge_currency,
                 calls=1,
-                failed_calls=int(r.outcome != "ok"),
+                failed_calls=int(is_outage(r.status, r.outcome, r.fault)),
                 estimated_calls=int(r.usage_source == "estimated"),
                 unpriced_calls=int(r.charge_pico is None),
                 prompt_tokens=r.prompt_tokens,
