@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from tokenschain.core.call import Call
+from tokenschain.core.formats.openai_chat import ParsedRequest
 from tokenschain.core.routing import virtual_models
 from tokenschain.core.routing.selection import Endpoint, Need
 from tokenschain.core.snapshot import Candidate
 
 
-def able(endpoints: list[Endpoint], call: Call, need: Need) -> list[Endpoint]:
+def able(endpoints: list[Endpoint], parsed: ParsedRequest, need: Need) -> list[Endpoint]:
     """Those whose model can do what the call needs.
 
     A picture goes to none that cannot look at it. All else that the catalog says a model cannot
     do is a preference: where none can, all are left.
     """
-    needs = virtual_models.needs_of(call.parsed)
+    needs = virtual_models.needs_of(parsed)
     if "vision" in needs:
         endpoints = [e for e in endpoints if not is_blind(e.candidate)]
     found = []

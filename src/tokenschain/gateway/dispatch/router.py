@@ -570,7 +570,7 @@ class Router:
             left_out += [(e.name, NO_KEY) for e in endpoints if e.name in self._keyless]
             endpoints = [e for e in endpoints if e.name not in self._keyless]
         if known.told_apart or (window is not None and window < need.prompt_tokens):
-            fit = able(endpoints, call, need)
+            fit = able(endpoints, call.parsed, need)
             if len(fit) < len(endpoints):
                 left_out += [(e.name, "not able") for e in endpoints if e not in fit]
             endpoints = fit
