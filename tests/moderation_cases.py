@@ -61,3 +61,12 @@ def count_only(house: Platform, tenant: str, call: str, end_user: str, started_m
         end_user=end_user, queued=False,
     )  # fmt: skip
     assert house.app.state.internal.cases.enter([case_record.encode(made)]) == []
+
+
+def propose(house: Platform, tenant: str) -> str:
+    """A word that a reviewer proposes; returns the proposal's id."""
+    path, number = f"/moderation-cases/{enter(house, tenant)}/proposals", next(_numbers)
+    body = {"kind": "word", "word": f"word {number}"}
+    made = house.person(tenant, "reviewer")("POST", path, body)
+    assert made.status_code == 201, made.text
+    return str(made.json()["id"])

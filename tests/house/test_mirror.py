@@ -249,6 +249,8 @@ ELSEWHERE: dict[str, str] = {
     "infra/database/moderation_tables.py": DECLARATIONS,
     "control/api/moderation_suspensions.py": "control/moderation/test_offenders.py",
     "core/formats/end_user.py": "control/moderation/test_offenders.py",
+    "control/api/moderation_proposals.py": "control/moderation/test_proposals.py",
+    "core/moderation/drafts.py": "control/moderation/test_proposals.py",
     "control/moderation/appeals.py": "flows/test_moderation.py",
     "gateway/api/appeals.py": "flows/test_moderation.py",
     "infra/control_channel/appeals.py": "flows/test_moderation.py",

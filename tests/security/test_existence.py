@@ -53,6 +53,7 @@ def theirs(house: Platform) -> dict[str, str]:
         "target_id": boss("POST", "/alert-targets", target).json()["id"],
         "silence_id": boss("POST", "/alert-silences", silence).json()["id"],
         "freeze_id": boss("POST", "/moderation-freezes", freeze).json()["id"],
+        "proposal_id": moderation_cases.propose(house, "beta"),
         "suspension_id": moderation_cases.suspend(house, "beta"),
         "case_id": moderation_cases.enter(house, "beta"),
         "transaction_id": deposit.json()["transaction_id"],

@@ -71,6 +71,7 @@ def found(house: Platform) -> None:
         assert boss("POST", f"/alert-targets/{made.json()['id']}/test").status_code == 201
         moderation_cases.enter(house, tenant)
         moderation_cases.suspend(house, tenant)
+        moderation_cases.propose(house, tenant)
         freeze = {"tenant": tenant, "model": "frozen", "reason": "incident"}
         assert boss("POST", "/moderation-freezes", freeze).status_code == 201
         silence = {"tenant": tenant, "expires_at_s": int(time.time()) + 3_600, "reason": "test"}
@@ -395,6 +396,7 @@ OWNED = (
     "select * from moderation_cases where tenant in ('', 'beta')",
     "select * from moderation_freezes where tenant in ('', 'beta')",
     "select * from end_user_suspensions where tenant = 'beta'",
+    "select * from moderation_proposals where tenant = 'beta'",
     "select * from cache_flushes where selector not like 'acme%'",
     "select * from resources where tenant in ('', 'beta')",
     "select * from credential_values where id not like 'acme/%'",
@@ -413,6 +415,7 @@ OF_NO_MODEL = (
     "select * from moderation_cases",
     "select * from moderation_freezes",
     "select * from end_user_suspensions",
+    "select * from moderation_proposals",
     "select id, acknowledged_by from alerts",
     "select * from cache_flushes",
     "select * from resources",
@@ -463,6 +466,7 @@ class Intruder:
             "alert": [row[0] for row in house.rows("select id from alerts")],
             "silence": [row[0] for row in house.rows("select id from alert_silences")],
             "freeze": [row[0] for row in house.rows("select id from moderation_freezes")],
+            "proposal": [row[0] for row in house.rows("select id from moderation_proposals")],
             "suspension": [row[0] for row in house.rows("select id from end_user_suspensions")],
             "case": [row[0] for row in house.rows("select id from moderation_cases")],
             "transaction": [
@@ -601,6 +605,10 @@ class Intruder:
             ("POST", "/moderation-freezes", {"tenant": pick(["", "acme", "beta"]),
                                              "model": "small", "reason": "mine"}),
             ("POST", f"/moderation-freezes/{pick(ids['freeze'])}/lift", None),
+            ("POST", f"/moderation-cases/{pick(ids['case'])}/proposals",
+             {"kind": "word", "word": f"w{number}"}),
+            ("POST", f"/moderation-proposals/{pick(ids['proposal'])}/decide",
+             {"accept": pick([True, False]), "reason": "mine"}),
             ("POST", f"/moderation-suspensions/{pick(ids['suspension'])}/release",
              {"reason": "mine"}),
             ("POST", "/moderation-cases/decide", DECIDED | {

@@ -9,10 +9,13 @@ import msgspec
 import typer
 
 from tokenschain.cli import tables
+from tokenschain.cli.admin import rows_of
 from tokenschain.cli.language import told
 from tokenschain.cli.output import console
 from tokenschain.cli.tables import Format, Output
 from tokenschain.core.log_events import silent
+from tokenschain.core.moderation import drafts
+from tokenschain.core.moderation.drafts import AcceptedProposal
 from tokenschain.core.moderation.explanation import explain
 from tokenschain.core.moderation.library import RuleLibrary
 from tokenschain.core.moderation.packs import BadPack, coverage_gaps, read_pack
@@ -81,6 +84,32 @@ def moderation_sign(
     signature.write_bytes(pack_signatures.sign(pack.read_bytes(), key.read_bytes()))
     said = told("signed: {file}", file=signature.name)
     console.print(said, highlight=False, markup=False)
+
+
+@moderation.command("draft")
+def moderation_draft(
+    file: Annotated[Path, typer.Argument(help="Where the draft is written.")],
+    base: Annotated[Path, typer.Option(help="File of the pack that it begins with.", exists=True)],
+    version: Annotated[str, typer.Option(help="Version of the draft.")],
+    tenant: Annotated[str | None, typer.Option(help="Tenant whose proposals are taken.")] = None,
+) -> None:
+    """Write the words and hard negatives that were proposed and accepted into a draft of a pack;
+    `moderation sign` signs it."""
+    query = {"state": "accepted"} | ({} if tenant is None else {"tenant": tenant})
+    rows = rows_of("/moderation-proposals", query)
+    accepted = msgspec.convert(rows[::-1], list[AcceptedProposal])  # the oldest first
+    made = drafts.draft(msgspec.structs.replace(_read(base), version=version), accepted)
+    data = msgspec.json.format(msgspec.json.encode(made.pack), indent=1)
+    try:
+        read_pack(data)
+    except BadPack as error:
+        raise typer.BadParameter(str(error)) from None
+    file.write_bytes(data)
+    said = told("words: {count}", count=len(made.pack.words))
+    console.print(said, highlight=False, markup=False)
+    for phrase in made.left_out:
+        said = told("left out, since its word is not in the pack: {phrase}", phrase=phrase)
+        console.print(said, highlight=False, markup=False)
 
 
 def _read(pack: Path) -> Any:

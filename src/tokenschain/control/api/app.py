@@ -27,6 +27,7 @@ from tokenschain.control.api import (
     metrics,
     moderation_cases,
     moderation_freezes,
+    moderation_proposals,
     moderation_rules,
     moderation_statistics,
     moderation_suspensions,
@@ -59,7 +60,7 @@ ADMIN_SUBJECTS = (
     alerts, cache, configuration, upstream_tests, sessions, users, invitations, search,
     sign_ups, single_sign_on, moderation_cases,
     moderation_freezes, moderation_statistics, moderation_suspensions,
-    audit_log, moderation_rules,
+    moderation_proposals, audit_log, moderation_rules,
 )  # fmt: skip
 
 
