@@ -300,6 +300,31 @@ def test_an_engine_outside_the_zones_of_a_call_is_not_asked(platform: Screened) 
     assert platform.clouds.alibaba.requests
 
 
+def test_personal_data_ties_its_call_to_the_zones_of_its_class(platform: Screened) -> None:
+    stack, number = platform.stack, "我的电话是 13800138000"
+    classes = {"mobile": "personal", "resident_id": "unheard-of"}
+    platform.set_policy("tianyu", data_classes=classes)
+    assert platform.ask(number).status_code == 503 and not platform.clouds.tencent.requests
+    assert platform.ask("没有号码").status_code == 200 and platform.clouds.tencent.requests
+    platform.set_policy("green", data_classes=classes)
+    reply = platform.ask(number)
+    assert reply.status_code == 200 and platform.clouds.alibaba.requests
+    assert "data_class:personal" in platform.detail_of(reply)
+    # A class without zones may go nowhere, also beside another.
+    asked = len(platform.upstream.requests)
+    for content in ("身份证 11010519491231002X", f"{number} 身份证 11010519491231002X"):
+        assert platform.ask(content).status_code in (403, 503)
+    assert len(platform.upstream.requests) == asked
+    url = f"{stack.url}/v1/responses"
+    for content, is_stored in (("没有号码", True), (number, False)):
+        made = web.post(
+            url, json={"model": "sim-chat", "input": content}, headers=stack.headers
+        ).json()
+        assert made["store"] is is_stored
+        found = web.get(f"{url}/{made['id']}", headers=stack.headers)
+        assert found.status_code == (200 if is_stored else 404)
+
+
 @pytest.mark.parametrize(
     ("state", "status", "said"),
     [

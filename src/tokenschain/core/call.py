@@ -167,6 +167,10 @@ class Screening(Protocol):
     """What moderation does for a call that a policy is for."""
 
     @property
+    def caller(self) -> KeyGrant:
+        """Who calls, with the data classes of what was found in the request."""
+
+    @property
     def may_cache(self) -> bool:
         """Whether the cache may be asked, and keep the answer."""
 
@@ -292,7 +296,8 @@ class Call(msgspec.Struct, eq=False):
     parsed: ParsedRequest
     """By the pipeline, like `takes_long`: the checked body; `UNREAD` until then."""
     caller: KeyGrant | None = None
-    """By authentication, like the next two."""
+    """By authentication, like the next two; with the data classes that moderation found by the
+    pipeline."""
     tags: Tags = NO_TAGS
     snapshot_version: str = ""
     goes_on_from: tuple[str, ...] = ()

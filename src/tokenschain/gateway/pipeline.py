@@ -82,6 +82,8 @@ async def serve(call: Call, steps: Steps) -> None:
         if (screening := steps.moderation.screen_input(call, caller, plan)) is not None:
             await screening
         moderated, answer = call.screening, None
+        if moderated is not None:
+            caller = call.caller = moderated.caller
         if moderated is None or moderated.may_cache:
             looking_up = steps.cache.look_up(call, caller, plan)
             answer = None if looking_up is None else await looking_up

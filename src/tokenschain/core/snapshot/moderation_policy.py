@@ -94,6 +94,14 @@ class ModerationPolicy(msgspec.Struct, frozen=True):
         dict[DataKind, Literal["allow", "mask", "block"]],
         Meta(description="What becomes of personal data in answers, by kind."),
     ] = {}
+    data_classes: Annotated[
+        dict[DataKind, Annotated[str, Meta(pattern=r"^[\w-]{1,32}\Z")]],
+        Meta(
+            description="The data class of a request in which personal data of a kind is found: it "
+            "goes only where `routing.residency` lets `class/NAME` go, beside the class of its "
+            "key, and is neither cached nor stored."
+        ),
+    ] = {}
     words: Annotated[
         tuple[PackWord, ...],
         Meta(max_length=WORDS_MAX, description="Words beside those of packs; see below."),

@@ -51,7 +51,7 @@ from tokenschain.core.snapshot import (
     own_id,
 )
 from tokenschain.core.snapshot.routing_policy import POLICIES, Policy, narrowest, scopes
-from tokenschain.core.tenancy import KeyGrant, may_use
+from tokenschain.core.tenancy import CLASSES_APART, KeyGrant, may_use
 
 _KINDS = {Api.EMBEDDINGS: "embedding", Api.RERANK: "rerank"}
 PREFIX_BYTES = tuple(
@@ -601,7 +601,8 @@ class Router:
             rules = [frozenset(rows[name]) for name in names if name in rows]
             if caller.data_class:
                 # A class that is no longer known may go nowhere.
-                rules.append(frozenset(rows.get(f"class/{caller.data_class}", ())))
+                for name in caller.data_class.split(CLASSES_APART):
+                    rules.append(frozenset(rows.get(f"class/{name}", ())))
             self._zones[key] = frozenset.intersection(*rules) if rules else None
         return self._zones[key]
 

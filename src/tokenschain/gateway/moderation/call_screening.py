@@ -25,7 +25,7 @@ from tokenschain.core.formats.screened_texts import (
     texts_of,
 )
 from tokenschain.core.formats.token_estimate import text_tokens
-from tokenschain.core.moderation import case_record
+from tokenschain.core.moderation import case_record, personal_data
 from tokenschain.core.moderation.case_record import CaseRecord, KeptText, kept_text
 from tokenschain.core.moderation.detail import ENGINE_MARK, SHADOW
 from tokenschain.core.moderation.personal_data import Replacements
@@ -64,9 +64,9 @@ class CallScreening:
     """What moderation does for one call; see `core.call.Screening`."""
 
     __slots__ = (
-        "_actions", "_caller", "_costs", "_counts", "_engines", "_kept", "_live", "_may_ask",
+        "_actions", "_classes", "_costs", "_counts", "_engines", "_kept", "_live", "_may_ask",
         "_off_loop", "_pictures_screened", "_replacements", "_seal", "_shadow", "_shadow_action",
-        "_verdict", "end_user", "may_cache", "screens_output", "writer",
+        "_verdict", "caller", "end_user", "may_cache", "screens_output", "writer",
     )  # fmt: skip
 
     def __init__(
@@ -84,7 +84,7 @@ class CallScreening:
             live: the policies in force.
             shadow: those that only watch.
         """
-        self._live, self._shadow, self._caller = live, shadow, caller
+        self._live, self._shadow, self.caller = live, shadow, caller
         self._engines, self._off_loop, self._seal = engines, off_loop, seal
         self._kept: list[KeptText] | None = None
         if live is not None and live.keeps_texts:
@@ -95,8 +95,10 @@ class CallScreening:
         self._shadow_action = Action.PASS
         self._costs: dict[str, EngineCost] = {}
         self._counts: Counter[str] = Counter()
-        self._may_ask: Callable[[str], bool] = lambda name: True
+        self._may_ask: Callable[[str, KeyGrant], bool] = lambda name, caller: True
         self._pictures_screened = False
+        self._classes: frozenset[str] = frozenset()
+        """Data classes of what was found in the request."""
         self._verdict: asyncio.Task[bool] | None = None
         """Of engines that look at the request while an upstream is opened."""
         self.may_cache = True
@@ -112,11 +114,12 @@ class CallScreening:
         """Whether a policy in force counts blocked calls by end user."""
         return self._live is not None and self._live.counts_end_users
 
-    async def screen_input(self, call: Call, may_ask: Callable[[str], bool]) -> None:
+    async def screen_input(self, call: Call, may_ask: Callable[[str, KeyGrant], bool]) -> None:
         """Refuse what may not be asked; rewrite what may not be said.
 
         Args:
-            may_ask: whether residency lets the call's texts go to an engine, by its name.
+            may_ask: whether residency lets the texts of a call of this caller's go to an engine,
+                by its name.
 
         Raises:
             ApiError: `content_filter`, or `moderation_unavailable`.
@@ -131,9 +134,11 @@ class CallScreening:
             texts = texts_of(fields)
             return texts, self._look(texts)
 
-        texts, edits = await self._off_loop(look, self._caller) if size > LONG_BYTES else look()
+        texts, edits = await self._off_loop(look, self.caller) if size > LONG_BYTES else look()
         live = self._live
         if live is not None and live.screens(Direction.INPUT):
+            if self._classes:
+                self._classify(call)
             images = [one.url for one in texts.media if one.is_picture]
             if live.refuses_media and len(images) < len(texts.media):
                 self._note(Action.BLOCK, "media")
@@ -166,7 +171,10 @@ class CallScreening:
             judge = policies.judge(Direction.INPUT)
             cuts = policies.cuts(Direction.INPUT, self._replacements)
             classify = policies.classify(Direction.INPUT)
+            classes = policies.data_classes if policies is self._live else {}
             for text in texts.texts:
+                for data in personal_data.find(text) if classes else ():
+                    self._classes |= classes.get(data.kind, frozenset())
                 found = policies.rules.screen(text, Direction.INPUT)
                 found += [one for one, _ in cuts(text)] if cuts is not None else ()
                 found += classify(text) if classify is not None else ()
@@ -177,6 +185,17 @@ class CallScreening:
                 if found and policies is self._live:
                     self._keep(Direction.INPUT, text, found, judge)
         return edits
+
+    def _classify(self, call: Call) -> None:
+        """The call's data is of the classes that were found: it goes where they may all go, and
+        nothing of it is kept."""
+        self.caller = self.caller.of_classes(self._classes)
+        self.may_cache = False
+        for name in sorted(self._classes):
+            self._note(Action.PASS, f"data_class:{name}")
+        if call.parsed.kept_input:
+            call.parsed = msgspec.structs.replace(call.parsed, kept_input=b"")
+            call.dropped = (*call.dropped, "store")
 
     def _rewrite(self, call: Call) -> None:
         """Write the request anew; the one that other calls share stays as it is."""
@@ -194,7 +213,7 @@ class CallScreening:
         call.parsed = msgspec.structs.replace(parsed, fields=fields, native=native)
         # What is written back into an answer is for this caller: a question that means the same
         # must not find it.
-        self.may_cache = not self._replacements.restores
+        self.may_cache &= not self._replacements.restores
 
     def _output_rules(self, policies: PolicySet, direction: Direction) -> OutputRules:
         replacements = self._replacements
@@ -281,7 +300,7 @@ class CallScreening:
             return await self._deliver_stream(call, answer, self.writer)
         last = await _delivered(call, answer)
         long = len(last) > LONG_BYTES
-        screened = await self._off_loop(lambda: self._whole(last), self._caller) if long else (
+        screened = await self._off_loop(lambda: self._whole(last), self.caller) if long else (
             self._whole(last)
         )  # fmt: skip
         body, blocked, texts = screened
@@ -385,7 +404,7 @@ class CallScreening:
         if live is None or not (names := live.engines(direction)):
             return True
         context = EngineContext(
-            call.request.id, self._caller.tenant, session=call.request.id,
+            call.request.id, self.caller.tenant, session=call.request.id,
             deadline_s=live.engine_wait_max_s, policy_version=call.snapshot_version,
             fails_closed=live.fails_closed,
         )  # fmt: skip
@@ -393,7 +412,7 @@ class CallScreening:
         for name in names:
             engine = self._engines.get(name)
             try:
-                if engine is None or not self._may_ask(name):
+                if engine is None or not self._may_ask(name, self.caller):
                     raise ApiError("moderation_unavailable", _no_verdict(name))
                 shown = images if engine.takes_images else []
                 verdict = await engine.screen(texts, direction, context, shown)
@@ -473,7 +492,7 @@ class CallScreening:
         queued = not _FOR_REVIEW.isdisjoint(self._actions)
         if not queued and not self.end_user:
             return None
-        caller, request = self._caller, call.request
+        caller, request = self.caller, call.request
         sealed = b""
         if self._kept and queued:
             sealed = self._seal(caller.tenant, request.id, case_record.encode_texts(self._kept))

@@ -113,6 +113,15 @@ class PolicySet:
 
         return of
 
+    @property
+    def data_classes(self) -> dict[DataKind, frozenset[str]]:
+        """By kind of personal data in a request, the data classes that it makes."""
+        found: dict[DataKind, frozenset[str]] = {}
+        for policy in self._screening[Direction.INPUT]:
+            for kind, name in policy.data_classes.items():
+                found[kind] = found.get(kind, frozenset()) | {name}
+        return found
+
     def classify(self, direction: Direction) -> Callable[[str], list[RiskFinding]] | None:
         """What the local classifier says of a text; None where no policy asks for it."""
         given = [p.classifier for p in self._screening[direction] if p.classifier is not None]

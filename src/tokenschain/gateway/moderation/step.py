@@ -134,7 +134,9 @@ class ModerationStep:
                 screening.end_user = self._end_user_of(call, caller)
             call.screening = screening
             may_ask = self._may_ask
-            await screening.screen_input(call, lambda name: may_ask(name, call, caller, plan))
+            await screening.screen_input(
+                call, lambda name, caller: may_ask(name, call, caller, plan)
+            )
 
     def _end_user_of(self, call: Call, caller: KeyGrant) -> str:
         """The end user that the caller names, as a keyed hash; empty where it names none.
