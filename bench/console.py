@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from tests.console.served import served
@@ -81,33 +82,44 @@ def _measure(made: Platform, base: str, tokens: list[str], turns: int) -> None:
     pages.stdin.flush()
     pages.stdout.readline()  # all of them are open
     _turn(made, 1, today, SETTLE_S)
-    shares, memory = [], [resident_bytes() / 1e6]
+    shares, cores, memory = [], [], [resident_bytes() / 1e6]
     for number in range(turns):
         pages.send_signal(signal.SIGSTOP)
         alone = _turn(made, 2 * number + 2, today)
         before = resident_bytes() / 1e6
         pages.send_signal(signal.SIGCONT)
         beside = _turn(made, 2 * number + 3, today)
-        shares.append(beside / alone)
+        shares.append(beside.entered_per_s / alone.entered_per_s)
+        cores.append(beside.cores_of_others - alone.cores_of_others)
         memory.append(resident_bytes() / 1e6)
-        print(f"{alone:8,.0f}/s alone {beside:8,.0f}/s beside {PAGES} pages: {shares[-1]:.1%}; "
+        print(f"{alone.entered_per_s:8,.0f}/s alone {beside.entered_per_s:8,.0f}/s beside {PAGES} "
+              f"pages: {shares[-1]:.1%}; pages take {cores[-1]:.1%} of a core; "
               f"memory {before:.0f} then {memory[-1]:.0f} MB", flush=True)  # fmt: skip
     pages.terminate()
     said, _ = pages.communicate()
     print(said.strip())
-    print(f"median {statistics.median(shares):.1%} of ingest alone; memory {memory[0]:.0f} to "
+    print(f"median {statistics.median(shares):.1%} of ingest alone; "
+          f"pages take {statistics.median(cores):.1%} of a core; memory {memory[0]:.0f} to "
           f"{memory[-1]:.0f} MB")  # fmt: skip
 
 
-def _turn(made: Platform, seed: int, day: int, for_s: float = TURN_S) -> float:
-    """Events entered in a second of entering; making them up is not counted."""
+class _Turn(NamedTuple):
+    entered_per_s: float
+    """In a second of entering; making events up is not counted."""
+    cores_of_others: float
+    """What all other threads of control took: beside pages those that answer them."""
+
+
+def _turn(made: Platform, seed: int, day: int, for_s: float = TURN_S) -> _Turn:
     ledger, entered, spent_s = made.app.state.context.ledger, 0, 0.0
+    began_s, own_s, all_s = time.perf_counter(), time.thread_time(), time.process_time()
     while spent_s < for_s:
         payloads = synthetic_payloads(BATCH_RECORDS_MAX, seed << 20 | entered, day, SPAN_MS)
         began = time.perf_counter()
         entered += ledger.ingest(payloads)
         spent_s += time.perf_counter() - began
-    return entered / spent_s
+    others_s = (time.process_time() - all_s) - (time.thread_time() - own_s)
+    return _Turn(entered / spent_s, others_s / (time.perf_counter() - began_s))
 
 
 class _Page:

@@ -29,9 +29,10 @@ POLL_HEADER, AFTER_HEADER = "x-tc-poll", "x-tc-poll-after-ms"
 """Of a page that asks again, and when the answer wants it to do so next."""
 CORE_SHARE_MAX = 0.03
 """Of one core, for all polling of this process: the ledger's own work shares its interpreter."""
-WORKERS_SHARE = 2.0
+WORKERS_SHARE = 3.0
 """What a poll takes of all threads, for what it takes of the event loop's: the API reads in
-threads of its own, where nobody can tell its work from the ledger's."""
+threads of its own, where nobody can tell its work from the ledger's. Alone it is 2.1; beside a
+busy ledger, whose threads it waits for, more (`python -m bench.console`)."""
 WINDOW_S = 5.0
 SLOWDOWN_MAX = 15.0
 KEPT_MAX = 64
@@ -114,7 +115,7 @@ class SharedParts:
     """Parts that many open pages ask for: drawn once for all who may see the same.
 
     Who asks is known before, by the API and each time anew; a part is shared by those of one
-    tenant with the same rights, language and address, for half a pause.
+    tenant with the same rights, language and address, for one pause.
     """
 
     def __init__(self, suite: Suite, clock: Callable[[], float] = time.monotonic) -> None:
@@ -140,7 +141,7 @@ class SharedParts:
         shared = self._kept.get(key)
         if shared is None or (shared.expires_s <= now_s and shared.drawing.done()):
             drawing = asyncio.ensure_future(self._draw(draw))
-            shared = _SharedPart(drawing, now_s + pause_s / 2)
+            shared = _SharedPart(drawing, now_s + pause_s)
             self._keep(key, shared, now_s)
             part = await self._first(key, shared)
         else:  # what went wrong may be the other's own, as the end of a session is
