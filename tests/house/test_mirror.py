@@ -261,6 +261,8 @@ ELSEWHERE: dict[str, str] = {
     "console/freezes.py": "console/test_moderation.py",
     "console/review_queue.py": "console/test_moderation.py",
     "console/strings_moderation.py": "console/test_strings.py",
+    "core/labels/aigc.py": "core/labels/test_files.py",
+    "core/labels/pdf.py": "core/labels/test_files.py",
     "control/api/moderation_rules.py": "control/moderation/test_local_rules.py",
     "core/moderation/explanation.py": "control/moderation/test_local_rules.py",
     "control/api/moderation_cases.py": "control/moderation/test_review_queue.py",
