@@ -31,6 +31,7 @@ PREFIX = "违规测试，然后"
 SCREENED = "what is asked is screened, and the answer where it is a text"
 NOTHING_SENT = "no model is called"
 AS_ANSWERED = "the answer was screened when it was given"
+FOR_PEOPLE = "what a caller writes is for those who review calls"
 NO_TEXT = "no text of a caller is in it"
 DOORS = {
     "POST /v1/chat/completions": SCREENED,
@@ -44,6 +45,8 @@ DOORS = {
     "POST /v1/responses/input_tokens": NOTHING_SENT,
     "POST /v1/moderations": NOTHING_SENT,
     "POST /api/v1/routes/explain": NOTHING_SENT,
+    "POST /v1/moderations/appeals": FOR_PEOPLE,
+    "GET /v1/moderations/appeals/{id}": FOR_PEOPLE,
     "GET /v1/responses/{id}": AS_ANSWERED,
     "GET /v1/responses/{id}/input_items": AS_ANSWERED,
     "DELETE /v1/responses/{id}": NO_TEXT,
