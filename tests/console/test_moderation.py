@@ -124,6 +124,14 @@ def test_what_is_overdue_is_marked_and_counted(house: House) -> None:
     assert '<dt>Overdue</dt><dd class="num">1</dd>' in browser.get(HOME).text
 
 
+def test_what_each_engine_found_is_shown_to_its_tenant_alone(house: House) -> None:
+    house.enter(tenant="alpha", project="p1", moderation="blocked",
+                moderation_detail="values/other:high:x@cloud-one")  # fmt: skip
+    text = house.browser("alpha", "reviewer").get(HOME).text
+    assert "<code>cloud-one</code>" in text.partition('id="engines"')[2].partition("</section>")[0]
+    assert "cloud-one" not in house.browser("beta", "owner").get(HOME).text
+
+
 def test_a_model_is_frozen_and_served_again_by_who_shows_who_it_is(house: House) -> None:
     person = house.platform.person("alpha", "admin", stepped_up=False, password="correct horse")
     late, form = house.as_person(person.token), {"of": "alpha", "model": HOSTILE, "reason": "x"}

@@ -85,6 +85,27 @@ class StageRows(msgspec.Struct):
     data: list[StageRow]
 
 
+class EngineSums(msgspec.Struct):
+    """What one engine found in 30 days, and what people said of it."""
+
+    engine: str
+    calls: int
+    upheld: int
+    released: int
+
+    @property
+    def agreement(self) -> float | None:
+        """The share of what people decided in which they decided the same."""
+        decided = self.upheld + self.released
+        return self.upheld / decided if decided else None
+
+
+class EngineSumsList(msgspec.Struct):
+    """See `GET /moderation/statistics`."""
+
+    data: list[EngineSums]
+
+
 class ListedPolicy(NamedTuple):
     """A policy, and what it says with what it leaves to the defaults."""
 
@@ -128,6 +149,9 @@ async def _page(
     whose = {"tenant": visit.tenant}
     reads: dict[str, Awaitable[object]] = {
         "packs": visit.api.get("/moderation/packs", PackRows),
+        "engines": visit.api.get(
+            "/moderation/statistics", EngineSumsList, {**whose, "group_by": "engine"}
+        ),
         "counts": visit.api.get("/moderation-cases/counts", WaitingCases, whose),
     }
     if visit.reader.may("configuration:read"):
@@ -141,7 +165,8 @@ async def _page(
     ]
     return renderer.form(
         "moderation.html", visit, refusal, packs=parts["packs"], counts=parts["counts"],
-        policies=listed, rows=sorted(rows, key=_order), names=category_names(visit),
+        engines=parts["engines"], policies=listed, rows=sorted(rows, key=_order),
+        names=category_names(visit),
         risks=_risk_names(visit), text=text, stages=stages, characters_max=TEXT_CHARACTERS_MAX,
     )  # fmt: skip
 

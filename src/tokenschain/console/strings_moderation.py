@@ -53,6 +53,17 @@ MODERATION_STRINGS: dict[str, tuple[str, str]] = {
     "policies.stream.sentence": ("按句扣留", "by sentence"),
     "policies.stream.full": ("整段审查", "as a whole"),
     "policies.revision": ("版本", "Revision"),
+    "engines.title": ("引擎", "Engines"),
+    "engines.sub": (
+        "30 天内各引擎有发现的调用，以及人的裁定",
+        "Calls in which each engine found something in 30 days, and what people decided",
+    ),
+    "engines.none": ("30 天内没有发现。", "Nothing was found in 30 days."),
+    "engines.name": ("引擎", "Engine"),
+    "engines.calls": ("调用", "Calls"),
+    "engines.upheld": ("维持", "Upheld"),
+    "engines.released": ("放行", "Released"),
+    "engines.agreement": ("与人一致", "People agree"),
     "packs.title": ("词库", "Keyword packs"),
     "packs.sub": (
         "本机目录中经签名的词库；每台网关机器应有同样的词库",
