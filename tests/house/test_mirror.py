@@ -273,6 +273,8 @@ ELSEWHERE: dict[str, str] = {
     "control/audit/bundle.py": "cli/test_audit_verify.py",
     "infra/migrations/versions/0031_audit_calls_waiting.py": "infra/test_migrations.py",
     "control/audit/reconciliation.py": "control/api/test_audit_log.py",
+    "control/audit/cosigning.py": "control/audit/test_witness.py",
+    "wiring/witness.py": "cli/test_witness.py, control/audit/test_witness.py",
     "control/audit/search.py": "control/api/test_audit_log.py, cli/test_audit_verify.py",
     "control/audit/pending.py": "control/audit/test_log.py",
     "control/billing/call_filters.py": "control/api/test_usage.py",

@@ -26,6 +26,7 @@ from tokenschain.cli import (
     run,
     upstreams,
     vault,
+    witness,
 )
 from tokenschain.cli.chat import chat
 from tokenschain.cli.doctor.command import doctor
@@ -80,6 +81,7 @@ GROUPS: dict[str, typer.Typer] = {
     "prices": typer.Typer(help="Selling prices."),
     "fx": typer.Typer(help="The dollar's exchange rates."),
     "audit": audit.audit,
+    "witness": witness.witness,
     "alerts": admin.alerts,
     "records": admin.records,
     "metrics": typer.Typer(help="Control's metrics."),

@@ -30,13 +30,16 @@ def audit_verify_bundle(
     former_checkpoint: Annotated[
         Path | None, typer.Option(help="File with a checkpoint that was kept elsewhere.")
     ] = None,
+    witness: Annotated[
+        list[str] | None, typer.Option(help="Public key of a witness that must have cosigned.")
+    ] = None,
 ) -> None:
     """Verify a bundle or a proof, offline: the report is JSON, and names the segment that is wrong.
 
     Ends with 1 where something is not proved, and with 2 where the file is neither.
     """
     former = None if former_checkpoint is None else former_checkpoint.read_text("utf-8")
-    report = audit_verify.report_of(str(bundle), key, former)
+    report = audit_verify.report_of(str(bundle), key, former, witness or ())
     console.print_json(json.dumps(report))
     if code := audit_verify.ending_of(report):
         raise typer.Exit(code)

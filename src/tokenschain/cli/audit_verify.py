@@ -16,7 +16,7 @@ import sys
 import tarfile
 import unicodedata
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 SUITE = "international"
@@ -238,12 +238,17 @@ def gateway_label(name: str) -> str:
 class BundleVerifier:
     """Reads a bundle once, from its beginning to its end."""
 
-    def __init__(self, key: str | None = None, former: str | None = None) -> None:
+    def __init__(
+        self, key: str | None = None, former: str | None = None, witnesses: Sequence[str] = ()
+    ) -> None:
         """
         Args:
             key: the log's public key, known from elsewhere; else that of the bundle is taken.
             former: a checkpoint of the log that was kept before.
+            witnesses: public keys; each must have cosigned a checkpoint of the bundle.
         """
+        self._witnesses = witnesses
+        self.cosigned: list[dict[str, Any]] = []
         self._key = key
         self._former = former
         self.problems: list[dict[str, Any]] = []
@@ -253,8 +258,8 @@ class BundleVerifier:
         self._tree = Tree()
         self._expected: dict[int, dict[str, Any]] = {}
         self._before: tuple[dict[str, Any], bytes] | None = None
-        self._former_root: bytes | None = None
-        self._former_stated: tuple[str, int, bytes] | None = None
+        self._kept: list[tuple[str, int, bytes]] = []
+        self._kept_roots: dict[int, bytes] = {}
 
     def verify(self, path: str) -> dict[str, Any]:
         """The report of a bundle.
@@ -270,10 +275,13 @@ class BundleVerifier:
             proof_text = _next(files, "proof").decode()
             key = self._key or key_text
             stated = self._signed_by(note, key)
-            self._check_former(key)
+            if self._former is not None and (former := self._signed_by(self._former, key)):
+                self._kept.append(former)
             for name, data in files:
                 kind, _, number = name.partition("/")
-                if kind == "headers":
+                if name == "cosigned" and not self.segments:
+                    self._read_cosigned(data.decode(), key)
+                elif kind == "headers":
                     self._end_of_part()
                     self._read_headers(about, data)
                 elif kind == "records" and number.isdigit():
@@ -282,6 +290,9 @@ class BundleVerifier:
                     self._wrong(NotProved(f"a file {name[:60]!r} that belongs to no bundle"))
             self._end_of_part()
         self._check_end(about, stated, proof_text)
+        for one in self._witnesses:
+            if not any(cosigned["witness"] == one for cosigned in self.cosigned):
+                self._wrong(NotProved(f"nothing is cosigned by {one.partition('+')[0]}"))
         self.problems.sort(key=lambda one: (one["segment"] is None, one["segment"] or 0))
         return {
             "verified": not self.problems,
@@ -292,6 +303,7 @@ class BundleVerifier:
             "segments": self.segments,
             "records": self.records,
             "pauses": self.pauses,
+            "cosigned": self.cosigned,
             "key": key,
             "key_from": "argument" if self._key else "bundle",
             "problems": self.problems,
@@ -330,9 +342,14 @@ class BundleVerifier:
             self._wrong(error)
             return None
 
-    def _check_former(self, key: str) -> None:
-        if self._former is not None:
-            self._former_stated = self._signed_by(self._former, key)
+    def _read_cosigned(self, note: str, key: str) -> None:
+        if (stated := self._signed_by(note, key)) is None:
+            return
+        self._kept.append(stated)
+        for one in self._witnesses:
+            at_s = cosigned_at(note, one)
+            if at_s is not None:
+                self.cosigned.append({"witness": one, "size": stated[1], "at_s": at_s})
 
     def _read_headers(self, about: dict[str, Any], data: bytes) -> None:
         for line in data.split(b"\n")[:-1]:
@@ -349,9 +366,8 @@ class BundleVerifier:
                 header = None
             self.segments += 1
             self._tree.add(_leaf(line))
-            former = self._former_stated
-            if former and about["first"] == 0 and self._tree.size == former[1]:
-                self._former_root = self._tree.root()
+            if about["first"] == 0 and any(self._tree.size == one[1] for one in self._kept):
+                self._kept_roots[self._tree.size] = self._tree.root()
             self._before = (header, line) if header else None
             if header and header["count"]:
                 self._expected[number] = header
@@ -460,7 +476,8 @@ class BundleVerifier:
             self._check_proof(last, size, root, proof_text)
         if about["first"] == 0 and about["until"] == size and self._tree.root() != root:
             self._wrong(NotProved("the root of all segments is not that of the checkpoint", last))
-        self._check_beginning(about)
+        for kept in self._kept:
+            self._check_beginning(about, kept)
 
     def _check_proof(self, last: int, size: int, root: bytes, proof_text: str) -> None:
         assert self._before is not None
@@ -473,19 +490,16 @@ class BundleVerifier:
         if _root_from(last, size, _leaf(self._before[1]), proof) != root:
             self._wrong(NotProved("it is not in the tree of the checkpoint", last))
 
-    def _check_beginning(self, about: dict[str, Any]) -> None:
+    def _check_beginning(self, about: dict[str, Any], kept: tuple[str, int, bytes]) -> None:
         """Whether the log still begins as a checkpoint that was kept says."""
-        former = self._former_stated
-        if former is None:
-            return
-        origin, size, root = former
+        origin, size, root = kept
         if origin != about["log"]:
             self._wrong(NotProved("the checkpoint that was kept is of another log"))
         elif size > about["size"]:
             self._wrong(NotProved("the log was longer when the checkpoint was kept", about["size"]))
         elif about["first"] or size > about["until"]:
             self._wrong(NotProved("to compare with the checkpoint, export from the beginning"))
-        elif size and self._former_root != root:
+        elif size and self._kept_roots.get(size) != root:
             self._wrong(NotProved("it was rewritten after the checkpoint was kept", size - 1))
 
 
@@ -523,6 +537,24 @@ def signed_checkpoint(note: str, key: str) -> tuple[str, int, bytes]:
     if len(parts) < 4 or not re.fullmatch("0|[1-9][0-9]{0,18}", parts[1]):
         raise NotProved("the checkpoint has no size")
     return parts[0], int(parts[1]), _base64(parts[2])
+
+
+def cosigned_at(note: str, key: str) -> int | None:
+    """When a witness cosigned a note (C2SP `cosignature/v1`); None where it did not."""
+    name, _, rest = key.partition("+")
+    key_id, _, encoded = rest.partition("+")
+    raw = _base64(encoded)
+    expected = hashlib.sha256(name.encode() + b"\n" + raw).hexdigest()[:8]
+    if len(raw) != 33 or raw[0] != 4 or key_id != expected:
+        raise NotProved("the key of a witness is none of the form NAME+KEY_ID+KEY")
+    body, _, lines = note.rpartition("\n\n")
+    for words in (line.split(" ") for line in lines.split("\n")[:16]):
+        data = _base64(words[2]) if len(words) == 3 and words[1] == name else b""
+        at_s = int.from_bytes(data[4:12], "big")
+        message = f"cosignature/v1\ntime {at_s}\n{body}\n".encode()
+        if data[:4].hex() == key_id and is_signed(raw[1:], message, data[12:]):
+            return at_s
+    return None
 
 
 def _base64(text: str) -> bytes:
@@ -608,13 +640,15 @@ def _digests(lines: list[Any]) -> list[bytes]:
     return [bytes.fromhex(one) for one in lines]
 
 
-def report_of(path: str, key: str | None = None, former: str | None = None) -> dict[str, Any]:
+def report_of(
+    path: str, key: str | None = None, former: str | None = None, witnesses: Sequence[str] = ()
+) -> dict[str, Any]:
     """The report of a bundle, or of a proof; also of a file that is neither."""
     try:
         with open(path, "rb") as file:
             if file.read(1) == b"{":
                 return verify_proof(b"{" + file.read(PROOF_BYTES_MAX), key)
-        return BundleVerifier(key, former).verify(path)
+        return BundleVerifier(key, former, witnesses).verify(path)
     except (
         OSError,
         tarfile.TarError,
@@ -638,12 +672,13 @@ def main() -> int:
     parser.add_argument("bundle", help="the tar file, or a proof")
     parser.add_argument("--key", help="the log's public key, NAME+KEY_ID+KEY, from elsewhere")
     parser.add_argument("--former-checkpoint", help="file with a checkpoint that you kept")
+    parser.add_argument("--witness", action="append", default=[], help="a witness' public key")
     given = parser.parse_args()
     former = None
     if given.former_checkpoint:
         with open(given.former_checkpoint, encoding="utf-8") as file:
             former = file.read()
-    report = report_of(given.bundle, given.key, former)
+    report = report_of(given.bundle, given.key, former, given.witness)
     json.dump(report, sys.stdout, indent=1)
     print()
     return ending_of(report)

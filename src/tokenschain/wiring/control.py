@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
@@ -26,6 +26,7 @@ from tokenschain.control.api.app import create_app
 from tokenschain.control.api.context import ApiContext
 from tokenschain.control.api.internal import BODY_BYTES_MAX, RESPONSES_BATCH_BYTES_MAX
 from tokenschain.control.api.sessions import LOGIN_BYTES_MAX, SESSIONS_PATH
+from tokenschain.control.audit.cosigning import CosigningJob
 from tokenschain.control.audit.log import SealingJob, SegmentSealer
 from tokenschain.control.billing.ledger import Ledger
 from tokenschain.control.billing.limits import LeaseManager
@@ -154,13 +155,13 @@ def _build(settings: Settings, engine: Engine) -> tuple[FastAPI, _Running]:
         archive,
         cases,
         [
-            partial(kept_up, job.run, report)
-            for job in (
-                publisher,
-                maintenance,
-                settings_file,
-                SecretReports(engine, settings.node_name, internal, master, report),
-                _sealing(settings, engine, report),
+            partial(kept_up, run, report)
+            for run in (
+                publisher.run,
+                maintenance.run,
+                settings_file.run,
+                SecretReports(engine, settings.node_name, internal, master, report).run,
+                *_audit_jobs(settings, engine, report),
             )
         ],
         signatures,
@@ -188,6 +189,20 @@ def _sealing(settings: Settings, engine: Engine, report: Reporter) -> SealingJob
         return SegmentSealer(engine, INTERNATIONAL, signs, settings.audit.interval_s)
 
     return SealingJob(sealer, settings.audit.interval_s, report)
+
+
+def _audit_jobs(
+    settings: Settings, engine: Engine, report: Reporter
+) -> list[Callable[[], Coroutine[None, None, None]]]:
+    """What seals the audit log, and has its checkpoints cosigned where there are witnesses."""
+    sealing = _sealing(settings, engine, report).run
+    if not settings.audit.witnesses or not settings.audit.sealing:
+        return [sealing]
+    client = HttpClient(tls=upstream_tls(settings.egress.ca_file))
+    return [
+        sealing,
+        CosigningJob(engine, INTERNATIONAL, settings.audit.witnesses, client, report).run,
+    ]
 
 
 def _want_semantic(path: Path, report: Reporter, snapshot: Snapshot) -> None:

@@ -30,6 +30,7 @@ from tokenschain.core.tenancy import PLATFORM
 from tokenschain.infra.database.paging import Rows
 from tokenschain.infra.security import secret_files
 from tokenschain.infra.security.note_keys import NoteSecret
+from tokenschain.infra.security.suite import INTERNATIONAL
 
 router = APIRouter(prefix="/api/v1/audit-log", route_class=AdminRoute, tags=["audit"])
 ReadingLog = Annotated[RequestContext, Depends(Permission("audit:read", Extent.ROWS))]
@@ -189,7 +190,7 @@ def prove_entry(asked: ReadingRecord, event_id: str) -> ProofAnswer:
         row["tenant"] or PLATFORM, **{name: row[name] for name in _PLACE}
     ):
         raise ApiError("not_found", "The log has no such record.", param="event_id")
-    found = search.prove(asked.db, asked.context.suite.digest, entry)
+    found = search.prove(asked.db, INTERNATIONAL.digest, entry)
     origin = log.checkpoint_of(found.checkpoint).origin
     answer = {
         "v": 1,
@@ -235,7 +236,7 @@ def prove_consistency(
             f"`old_size` is at most `new_size`, and that at most {size}.",
             param="old_size",
         )
-    digest = asked.context.suite.digest
+    digest = INTERNATIONAL.digest
     read = log.subtrees(asked.db, digest)
     return ConsistencyAnswer(
         old_size=old_size,
@@ -256,7 +257,7 @@ def reconcile(asked: Reconciling, day: str) -> ReconciliationAnswer:
         from_s = calendar.timegm(time.strptime(day, "%Y-%m-%d")) - CHINA_S
     except ValueError:
         raise ApiError("invalid_value", "A day is as 2026-11-25.", param="day") from None
-    digest = asked.context.suite.digest
+    digest = INTERNATIONAL.digest
     found = reconciliation.compare(asked.db, digest, from_s * 1_000, (from_s + DAY_S) * 1_000)
     return ReconciliationAnswer(
         agrees=found.agrees(),
@@ -284,4 +285,4 @@ def _public_key(asked: RequestContext, origin: str) -> str:
         secret = secret_files.read(path)[0]
     except (FileNotFoundError, secret_files.SecretFileRefused):
         raise ApiError("not_found", "This control has no key of the log.") from None
-    return NoteSecret(asked.context.suite, secret).public_key(origin)
+    return NoteSecret(INTERNATIONAL, secret).public_key(origin)

@@ -10,7 +10,7 @@ from typing import BinaryIO, NamedTuple
 
 from sqlalchemy import Engine
 
-from tokenschain.control.audit import log
+from tokenschain.control.audit import cosigning, log
 from tokenschain.core.audit import merkle
 from tokenschain.infra.database.engine import reading
 from tokenschain.infra.security.note_keys import NoteSecret
@@ -59,12 +59,15 @@ def write(
             raise NothingSealed("no segment of that time is sealed")
         read = log.subtrees(connection, suite.digest)
         proof = merkle.inclusion_proof(suite.digest, until - 1, size, read)
+        cosigned = cosigning.latest_cosigned(connection)
     found = Exported(stated.origin, first, until, size)
     with tarfile.open(fileobj=file, mode="w|", format=tarfile.USTAR_FORMAT) as tar:
         _add(tar, "bundle.json", json.dumps({"v": VERSION, **found._asdict()}).encode())
         _add(tar, "key", secret.public_key(stated.origin).encode() + b"\n")
         _add(tar, "checkpoint", note.encode())
         _add(tar, "proof", "".join(f"{one.hex()}\n" for one in proof).encode())
+        if cosigned is not None and first == 0 and log.checkpoint_of(cosigned).size <= until:
+            _add(tar, "cosigned", cosigned.encode())
         for at in range(first, until, SEGMENTS_AT_ONCE):
             # Each part in a transaction of its own: what is sealed does not change.
             with reading(engine) as connection:

@@ -218,9 +218,10 @@ def _forget(connection: Connection, ids: Sequence[str]) -> None:
 
 def _keep_checkpoint(connection: Connection, header: Header, note: str) -> None:
     if header.from_ms // HOUR_MS == header.until_ms // HOUR_MS:
-        connection.execute(
-            delete(audit_checkpoints).where(audit_checkpoints.c.size == header.number)
-        )
+        # Those that witnesses cosigned go on their own terms; see `cosigning.keep`.
+        c, dash = audit_checkpoints.c, checkpoint.DASH
+        former = delete(audit_checkpoints).where(c.size == header.number)
+        connection.execute(former.where(c.note.not_like(f"%{dash}%{dash}%")))
     connection.execute(insert(audit_checkpoints).values(size=header.number + 1, note=note))
 
 

@@ -10,7 +10,8 @@ from typing import NamedTuple
 BYTES_MAX = 16_384
 SIGNATURES_MAX = 16
 SIZE_MAX = 2**63 - 1
-_DASH = "\N{EM DASH} "
+DASH = "\N{EM DASH} "
+"""Before each signature of a note."""
 _KEY_ID_BYTES = 4
 
 
@@ -56,7 +57,7 @@ def signed(checkpoint: Checkpoint, signer: NoteSigner) -> str:
     """A checkpoint as a signed note."""
     body = body_of(checkpoint)
     signature = base64.b64encode(signer.key_id + signer.sign(body.encode())).decode()
-    return f"{body}\n{_DASH}{signer.name} {signature}\n"
+    return f"{body}\n{DASH}{signer.name} {signature}\n"
 
 
 def opened(note: str, keys: Sequence[NoteKey]) -> Checkpoint:
@@ -83,10 +84,19 @@ def opened(note: str, keys: Sequence[NoteKey]) -> Checkpoint:
     return _parsed(body)
 
 
+def signed_by(note: str, key: NoteKey) -> str:
+    """A note with the signatures of this key alone, so that nothing else is carried on."""
+    body, _, lines = note.rpartition("\n\n")
+    own = [
+        line for line in lines[:-1].split("\n") if _signature(line)[:2] == (key.name, key.key_id)
+    ]
+    return f"{body}\n\n" + "".join(f"{line}\n" for line in own)
+
+
 def _signature(line: str) -> tuple[str, bytes, bytes]:
-    name, _, encoded = line.removeprefix(_DASH).partition(" ")
+    name, _, encoded = line.removeprefix(DASH).partition(" ")
     data = _decoded(encoded)
-    if not line.startswith(_DASH) or not name or len(data) <= _KEY_ID_BYTES:
+    if not line.startswith(DASH) or not name or len(data) <= _KEY_ID_BYTES:
         raise BadCheckpoint("a line that is no signature")
     return name, data[:_KEY_ID_BYTES], data[_KEY_ID_BYTES:]
 

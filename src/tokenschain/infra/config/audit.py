@@ -8,6 +8,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+_WITNESS = r"^https?://\S+ [^\s+]+\+[0-9a-f]{8}\+[A-Za-z0-9+/]{44}$"
+
 
 class AuditSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The sealed audit log: see the guide to it."""
@@ -34,3 +36,10 @@ class AuditSettings(msgspec.Struct, frozen=True, kw_only=True):
             "`data_dir`. All controls need the same one."
         ),
     ] = None
+    witnesses: Annotated[
+        tuple[Annotated[str, Meta(pattern=_WITNESS)], ...],
+        Meta(
+            description="Witnesses that cosign the log's checkpoints, each as `URL KEY`, with the "
+            "key that `tokenschain witness create` printed. One that does not answer stops nothing."
+        ),
+    ] = ()

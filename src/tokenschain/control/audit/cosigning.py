@@ -1,0 +1,230 @@
+"""Asks witnesses to cosign the sealed log's checkpoints; what they sign is kept with them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sqlalchemy import Connection, Engine, delete, insert, select
+
+from tokenschain.control.audit import log
+from tokenschain.core.audit import checkpoint, merkle, segment, witnessing
+from tokenschain.core.audit.checkpoint import NoteKey
+from tokenschain.core.audit.witnessing import CosigningRequest
+from tokenschain.core.log_events import Reporter
+from tokenschain.infra.database.audit_tables import audit_checkpoints
+from tokenschain.infra.database.engine import reading
+from tokenschain.infra.egress import exchange
+from tokenschain.infra.security.note_keys import witness_key
+from tokenschain.infra.security.suite import Suite
+from tokenschain.wire.client import HttpClient, Waits
+
+INTERVAL_S = 10.0
+_PATH = "/add-checkpoint"
+_ANSWER_BYTES_MAX = 4_096
+_WAITS = Waits(connect_max_s=3.0, first_byte_max_s=10.0, total_max_s=10.0)
+_COSIGNED = f"%{checkpoint.DASH}%{checkpoint.DASH}%"
+_REMEMBERED_MAX = 100
+
+
+class WitnessAddress(NamedTuple):
+    """A witness, and where it answers."""
+
+    url: str
+    key: NoteKey
+
+
+def address_of(text: str) -> WitnessAddress:
+    """A witness of the settings, `URL NAME+KEY_ID+KEY`.
+
+    Raises:
+        ValueError: it is none.
+    """
+    url, _, key = text.strip().partition(" ")
+    if not url.startswith(("http://", "https://")):
+        raise ValueError(f"a witness is `URL NAME+KEY_ID+KEY`: {text[:200]}")
+    return WitnessAddress(url.rstrip("/"), witness_key(key))
+
+
+class _Contradiction(Exception):
+    """A witness has seen a log that is not this one."""
+
+
+class _Failed(Exception):
+    """A witness did not cosign."""
+
+
+class CosigningJob:
+    """Has the latest checkpoint cosigned, again and again. A witness that is down keeps nothing
+    from being sealed."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        suite: Suite,
+        witnesses: Sequence[str],
+        client: HttpClient,
+        report: Reporter,
+        interval_s: float = INTERVAL_S,
+    ) -> None:
+        """
+        Raises:
+            ValueError: one of the witnesses is none.
+        """
+        self._engine = engine
+        self._suite = suite
+        self._witnesses = [address_of(one) for one in witnesses]
+        self._client = client
+        self._report = report
+        self._interval_s = interval_s
+        self._said: dict[str, str] = {}
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self.ask_all()
+            await asyncio.sleep(self._interval_s)
+
+    async def ask_all(self) -> None:
+        """Have the latest checkpoint cosigned by each witness."""
+        await asyncio.gather(*(self._ask(one) for one in self._witnesses))
+
+    async def _ask(self, witness: WitnessAddress) -> None:
+        name = witness.key.name
+        try:
+            await self._cosign(witness)
+        except _Contradiction as error:
+            self._say("audit_witness_contradicts", name, str(error))
+        except (_Failed, LookupError, OSError) as error:
+            self._say("audit_witness_failed", name, str(error) or type(error).__name__)
+        else:
+            if self._said.pop(name, ""):
+                self._report("audit_witness_resumed", witness=name)
+
+    def _say(self, event: str, name: str, why: str) -> None:
+        if self._said.get(name) != why:
+            self._said[name] = why
+            self._report(event, why, witness=name)
+
+    async def _cosign(self, witness: WitnessAddress) -> None:
+        found = await asyncio.to_thread(self._latest, witness.key)
+        if found is None:
+            return
+        old = found.known
+        for _ in range(2):
+            proof = await asyncio.to_thread(self._proof, old, found.size)
+            asked = CosigningRequest(old, proof, found.note)
+            status, said = await self._post(witness, witnessing.encode(asked))
+            if status == 200:
+                await asyncio.to_thread(self._keep, found, witness.key, said)
+                return
+            if status != 409:
+                break
+            if not said.strip().isdecimal():
+                raise _Failed("409 without a size")
+            old = self._go_on(found, old, int(said))
+        if status == 422:
+            raise _Contradiction("the log does not begin as the one that it cosigned")
+        raise _Failed(f"HTTP {status} {said.strip()[:200]}")
+
+    def _go_on(self, found: _Latest, old: int, size: int) -> int:
+        """From where a witness is, to go on from there."""
+        if size > found.size:
+            raise _Contradiction(
+                f"it cosigned {size} segments, and the log has {found.size}: it was cut off"
+            )
+        if size == old:
+            raise _Contradiction(f"it cosigned another log of {size} segments")
+        if size < found.known:
+            # It is cosigned on from there all the same: what it forgot, the log has not.
+            self._report(
+                "audit_witness_contradicts",
+                f"it cosigned {found.known} segments and says {size}: its state was put back",
+                witness=found.witness,
+            )
+        return size
+
+    async def _post(self, witness: WitnessAddress, body: bytes) -> tuple[int, str]:
+        headers = {"content-type": "text/plain; charset=utf-8"}
+        try:
+            reply, answer = await exchange(
+                self._client, "POST", witness.url + _PATH, headers, body, _WAITS,
+                _ANSWER_BYTES_MAX,
+            )  # fmt: skip
+        except Exception as error:
+            raise _Failed(f"{type(error).__name__} {error}".strip()) from error
+        return reply.status, answer.decode("utf-8", "replace")
+
+    def _latest(self, key: NoteKey) -> _Latest | None:
+        with reading(self._engine) as connection:
+            note = log.latest_checkpoint(connection)
+            if note is None:
+                return None
+            known = _known(connection, key)
+        return _Latest(note, log.checkpoint_of(note).size, known, key.name)
+
+    def _proof(self, old: int, new: int) -> list[bytes]:
+        with reading(self._engine) as connection:
+            read = log.subtrees(connection, self._suite.digest)
+            return merkle.consistency_proof(self._suite.digest, old, new, read)
+
+    def _keep(self, found: _Latest, key: NoteKey, said: str) -> None:
+        lines = [line for line in said.split("\n") if line]
+        right = [line for line in lines if witnessing.cosigned_at(found.note, [line], key)]
+        if not right:
+            raise _Failed("its cosignature is wrong")
+        with self._engine.begin() as connection:
+            keep(connection, found.note, found.size, right[0])
+
+
+class _Latest(NamedTuple):
+    note: str
+    size: int
+    known: int
+    """What the witness cosigned last, as the log has it."""
+    witness: str
+
+
+def keep(connection: Connection, note: str, size: int, line: str) -> None:
+    """Keep a cosigned checkpoint: the latest, and the last of each hour."""
+    c = audit_checkpoints.c
+    now = connection.execute(select(c.note).where(c.size == size)).scalar() or note
+    body, _, lines = now.rpartition("\n\n")
+    by = line.rpartition(" ")[0] + " "
+    kept = [one for one in lines.split("\n") if one and not one.startswith(by)]
+    text = "\n".join((f"{body}\n", *kept, line, ""))
+    connection.execute(delete(audit_checkpoints).where(c.size == size))
+    connection.execute(insert(audit_checkpoints).values(size=size, note=text))
+    before = connection.execute(
+        select(c.size).where(c.size < size, c.note.like(_COSIGNED)).order_by(c.size.desc()).limit(1)
+    ).scalar()
+    if before is not None and _hour_of(connection, before) == _hour_of(connection, size):
+        connection.execute(delete(audit_checkpoints).where(c.size == before))
+
+
+def latest_cosigned(connection: Connection) -> str | None:
+    """The latest checkpoint that a witness cosigned."""
+    c = audit_checkpoints.c
+    query = select(c.note).where(c.note.like(_COSIGNED)).order_by(c.size.desc()).limit(1)
+    return connection.execute(query).scalar()
+
+
+def _known(connection: Connection, key: NoteKey) -> int:
+    c = audit_checkpoints.c
+    query = (
+        select(c.size, c.note)
+        .where(c.note.like(_COSIGNED))
+        .order_by(c.size.desc())
+        .limit(_REMEMBERED_MAX)
+    )
+    for row in connection.execute(query):
+        lines = row.note.rpartition("\n\n")[2].split("\n")
+        if witnessing.cosigned_at(row.note, lines, key) is not None:
+            return int(row.size)
+    return 0
+
+
+def _hour_of(connection: Connection, size: int) -> int:
+    (found,) = log.read_segments(connection, size - 1, size)
+    return segment.decode(found.header).until_ms // log.HOUR_MS
