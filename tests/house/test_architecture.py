@@ -24,4 +24,4 @@ def test_the_architecture_page_names_each_kind_of_process() -> None:
     named = set(re.findall(r"^\| \w+ \| `tokenschain (\w+)` \|", page, re.MULTILINE))
     kinds = {path.stem for path in (SOURCE / "wiring").glob("*.py")} - {"__init__", "machine"}
     assert named == kinds
-    assert "Four kinds of process" in page and len(kinds) == 4
+    assert "Five kinds of process" in page and len(kinds) == 5
