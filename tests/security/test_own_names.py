@@ -320,6 +320,16 @@ def test_a_name_that_a_tenant_gave_sets_no_price() -> None:
     assert Served(made).directory("a").selling_price("chosen", offer, 1.0) == price(7)
 
 
+def test_a_price_for_a_tenant_holds_though_it_has_nothing_else_of_its_own() -> None:
+    sell = {name: (DatedPrice(0, price(at)),) for name, at in {"m": 5, "stranger/m": 3}.items()}
+    made = msgspec.structs.replace(two_tenants(), sell=sell)
+    served, offer = Served(made), made.models["m"].offers[0]
+    assert "stranger" not in made.tenants
+    assert served.directory("stranger").selling_price("m", offer, 1.0) == price(3)
+    assert served.directory("nobody").selling_price("m", offer, 1.0) == price(5)
+    assert served.directory("stranger").names() == served.directory("nobody").names()
+
+
 # --- residency -------------------------------------------------------------------------------
 
 

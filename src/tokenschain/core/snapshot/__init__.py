@@ -433,8 +433,8 @@ def encode_shard(grants: Mapping[bytes, KeyGrant]) -> bytes:
 class ModelDirectory:
     """The model names of one tenant, its own before the platform's, and what may serve each.
 
-    A tenant that has nothing of its own shares the platform's. Plans are made when they are asked
-    for first, so that a configuration with many names is in force at once.
+    Tenants that have nothing of their own, and no price, share the platform's. Plans are made when
+    they are asked for first, so that a configuration with many names is in force at once.
     """
 
     __slots__ = ("_mine", "_own", "_plans", "_snapshot", "_tenant")
@@ -668,7 +668,10 @@ class Served:
     def replace(self, snapshot: Snapshot) -> None:
         """Serve by this snapshot from now on."""
         self._shared = ModelDirectory(snapshot)
-        self._directories = {name: ModelDirectory(snapshot, name) for name in snapshot.tenants}
+        priced = {name.partition("/")[0] for name in snapshot.sell if "/" in name}
+        self._directories = {
+            name: ModelDirectory(snapshot, name) for name in priced | snapshot.tenants.keys()
+        }
         self._snapshot = snapshot
         self.sells = bool(snapshot.sell)
         self.generation += 1
