@@ -103,6 +103,7 @@ def test_an_operation_without_a_row_gets_a_command_by_convention() -> None:
 def test_times_are_a_while_ago_or_chinas_days() -> None:
     now = int(time.time())
     assert abs(api_commands._since("7d") - (now - 7 * 86_400)) < 60
+    assert abs(api_commands._since("7d ago") - (now - 7 * 86_400)) < 60
     assert abs(api_commands._until("12h") - (now + 12 * 3_600)) < 60
     assert api_commands._since("2026-11-25") == 1_795_536_000, "midnight in China"
     assert api_commands._since("2026-11-25T00:00Z") == 1_795_564_800

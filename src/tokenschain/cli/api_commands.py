@@ -252,8 +252,8 @@ def _duration(text: str) -> int:
 
 
 def _since(text: str) -> int:
-    """Unix time of so long ago, or of a day or time in China."""
-    return _moment(text, -1)
+    """Unix time of so long ago (`7d`, `7d ago`), or of a day or time in China."""
+    return _moment(text.strip().removesuffix(" ago"), -1)
 
 
 def _until(text: str) -> int:
