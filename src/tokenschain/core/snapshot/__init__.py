@@ -668,10 +668,8 @@ class Served:
     def replace(self, snapshot: Snapshot) -> None:
         """Serve by this snapshot from now on."""
         self._shared = ModelDirectory(snapshot)
-        priced = {name.partition("/")[0] for name in snapshot.sell if "/" in name}
-        self._directories = {
-            name: ModelDirectory(snapshot, name) for name in priced | snapshot.tenants.keys()
-        }
+        names = snapshot.tenants.keys() | {n.partition("/")[0] for n in snapshot.sell if "/" in n}
+        self._directories = {name: ModelDirectory(snapshot, name) for name in names}
         self._snapshot = snapshot
         self.sells = bool(snapshot.sell)
         self.generation += 1
