@@ -12,7 +12,7 @@ from tokenschain.core.snapshot import Served, Snapshot, encode_shard
 from tokenschain.core.tags import NO_TAGS
 from tokenschain.core.tenancy import KeyGrant
 from tokenschain.gateway.auth import REFUSED_TOLD_S, KeyAuth, credentials_of
-from tokenschain.infra.security.suite import INTERNATIONAL
+from tokenschain.infra.security.suite import GM, INTERNATIONAL
 
 DIGEST = INTERNATIONAL.digest(b"key")
 
@@ -121,3 +121,14 @@ def test_a_refused_key_is_said_once_a_minute_with_the_cause_and_counted() -> Non
     assert (seen.id, seen.why, seen.refused) == (GRANT.key_id, "api_key_revoked", 50)
     now[0] += REFUSED_TOLD_S
     assert keys.refused_keys == ()
+
+
+def test_a_key_whose_digest_another_suite_stored_is_known_as_well() -> None:
+    served = Served(Snapshot("7", {}, {}))
+    served.replace_shard(DIGEST[0], encode_shard({DIGEST: GRANT}))
+    others = [suite.digest for suite in GM.others()]
+    keys = KeyAuth(served, GM.digest, lambda: 100.0, other_digests=others)
+    for found in ((b"key",), (b"placeholder", b"key"), (b"key", b"placeholder")):
+        assert keys.digest_of(found) == DIGEST
+    assert keys.digest_of((b"other",)) == GM.digest(b"other")
+    assert keys.digest_of((b"",)) == keys.digest_of(()) == b""

@@ -18,6 +18,7 @@ from tokenschain.cli import (
     audit,
     cache,
     configuration,
+    crypto,
     database,
     label,
     language,
@@ -36,7 +37,7 @@ from tokenschain.cli.plots import PlotsMissing
 from tokenschain.cli.simulate import simulate
 from tokenschain.infra import catalog_file, config, hardening
 from tokenschain.infra.model_store import ModelStoreError
-from tokenschain.infra.security import secret_files, secrets
+from tokenschain.infra.security import secret_files, secrets, self_test
 
 
 class ExitCode(IntEnum):
@@ -99,6 +100,7 @@ GROUPS: dict[str, typer.Typer] = {
     "revisions": typer.Typer(help="Changes of the configuration: list, show, roll back."),
     "model": models.model,
     "secrets": vault.vault,
+    "crypto": crypto.crypto,
     "credentials": vault.credentials,
 }
 """Groups of commands by name; those of one operation of the admin API are added from the table."""
@@ -160,6 +162,7 @@ _MENDABLE = (
     secrets.SecretMissing,
     secret_files.SecretFileRefused,
     hardening.FolderRefused,
+    self_test.SelfTestFailed,
 )
 _INTERRUPTED = 130
 """As shells say it of Ctrl-C."""

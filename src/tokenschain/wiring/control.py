@@ -58,7 +58,7 @@ from tokenschain.infra.control_channel.protocol import (
 from tokenschain.infra.control_channel.signatures import Signatures
 from tokenschain.infra.database import engine as db
 from tokenschain.infra.egress import PublicResolver, outside_client, upstream_tls
-from tokenschain.infra.security import case_texts, secret_files, secrets
+from tokenschain.infra.security import case_texts, secret_files, secrets, self_test
 from tokenschain.infra.security.note_keys import NoteSecret
 from tokenschain.infra.security.secret_files import SecretFile
 from tokenschain.infra.security.suite import INTERNATIONAL, Sealer, Suite, suite_named
@@ -99,7 +99,7 @@ class _Running(NamedTuple):
 
 def _build(settings: Settings, engine: Engine) -> tuple[FastAPI, _Running]:
     """Control's parts over the database."""
-    suite = suite_named(settings.crypto.suite)
+    suite = self_test.checked(suite_named(settings.crypto.suite))
     report = log.EventLog(log.get(process="control"))
     master = SecretFile(settings.master_key_path, report)
     sealer = secrets.master_sealer(master, suite)
