@@ -469,6 +469,7 @@ PLAIN = frozenset(
         "spend",
         "spent",
         "stage",
+        "stale",
         "stall",
         "stalled",
         "start",

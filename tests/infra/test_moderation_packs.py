@@ -48,6 +48,10 @@ def test_packs_are_taken_up_changed_and_refused(tmp_path: Path) -> None:
     assert finds("词库里的词") and library.generation == 2
     folder.load()
     assert library.generation == 2, "nothing has changed"
+    (status,) = folder.statuses
+    assert (status.name, status.words, status.expired) == ("made", 1, 0)
+    assert status.renewed_s == (tmp_path / "made.json").stat().st_mtime
+    assert folder.words_missing > 9_000, "the standard asks for 10,000 in all"
     write(tmp_path, "other", "没有签名的词", signed=False)
     assert not finds("没有签名的词") and finds("词库里的词")
     assert noted.events[-2][0] == "moderation_pack_refused"

@@ -513,6 +513,13 @@ ROUTING_STRINGS: dict[str, tuple[str, str]] = {
     "alerts.name.records_rejected": ("调用记录未入账", "Records rejected"),
     "alerts.name.configuration_refused": ("配置被拒绝", "Configuration refused"),
     "alerts.name.second_factor_reset": ("双因素被重置", "Second factor reset"),
+    "alerts.name.moderation_packs_stale": ("词库过期未更新", "Keyword pack stale"),
+    "alerts.said.moderation_packs_stale": (
+        "词库 {subject} 已 {days} 天未更新，{expired} 个词已过期；"
+        "全部词库距标准要求还缺 {missing} 个词。",
+        "The keyword pack {subject} was renewed {days} days ago and {expired} of its words have "
+        "expired; all packs together lack {missing} words of what the standard asks.",
+    ),
     "alerts.said.test": (
         "测试消息：告警可以送达。",
         "A test message: alerts arrive.",

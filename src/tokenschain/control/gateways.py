@@ -48,6 +48,7 @@ def note(engine: Engine, status: GatewayStatus) -> None:
         refused = status.refused
         new = refused is not None and history.refuse(connection, refused, status.name)
         _forget(connection, now_s)
+    alerts.look_at_packs(engine, [status], now_s)
     if refused is not None and new:
         detail = {"subject": [status.name], "reason": refused.why}
         alerts.configuration_refused(engine, detail, now_s)

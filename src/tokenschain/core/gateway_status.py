@@ -69,6 +69,18 @@ class RefusedKey(msgspec.Struct, frozen=True):
     """When it was refused last; Unix time."""
 
 
+class PackStatus(msgspec.Struct, frozen=True):
+    """An installed keyword pack of moderation, but for the one that comes with the platform."""
+
+    name: str
+    version: str
+    renewed_s: float
+    """When its file was written; Unix time."""
+    words: int
+    expired: int
+    """Words among them that no longer count."""
+
+
 class GatewayStatus(msgspec.Struct, frozen=True):
     """What one worker says of itself."""
 
@@ -104,3 +116,6 @@ class GatewayStatus(msgspec.Struct, frozen=True):
     first; what it has not needed yet is left out."""
     waiting: int = 0
     """Calls that wait for an upstream with room."""
+    packs: tuple[PackStatus, ...] = ()
+    words_missing: int = 0
+    """Of what the standard asks, by all installed packs together."""

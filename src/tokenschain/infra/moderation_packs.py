@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
+from tokenschain.core.gateway_status import PackStatus
 from tokenschain.core.log_events import Reporter
 from tokenschain.core.moderation.library import CharacterTables, RuleLibrary
-from tokenschain.core.moderation.packs import BadPack, Pack, read_pack
+from tokenschain.core.moderation.packs import BadPack, Pack, coverage_gaps, read_pack
 from tokenschain.infra.chinese_characters import simplified_characters, syllables
 from tokenschain.infra.security.pack_signatures import is_signed
 
@@ -49,6 +50,9 @@ class PackFolder:
         self._folder, self._keys = folder, tuple(public_keys)
         self._library, self._report = library, report
         self._seen: object = None
+        self.statuses: tuple[PackStatus, ...] = ()
+        self.words_missing = 0
+        """Of what the standard asks; see `core.moderation.packs.coverage_gaps`."""
 
     def load(self) -> None:
         """Read what has changed. A pack that cannot be used is left out, and said."""
@@ -59,13 +63,20 @@ class PackFolder:
         packs = {}
         seed = seed_pack()
         packs[seed.name] = seed
+        day, statuses = today(), []
         for path in sorted(self._folder.glob("*.json"))[:PACKS_MAX]:
             try:
-                pack = load_pack(path, self._keys)
+                pack, renewed_s = load_pack(path, self._keys), path.stat().st_mtime
             except (OSError, BadPack) as error:
                 self._report("moderation_pack_refused", str(error), pack=path.name)
                 continue
             packs[pack.name] = pack
+            expired = sum((word.expires or pack.expires) <= day for word in pack.words)
+            statuses.append(
+                PackStatus(pack.name, pack.version, renewed_s, len(pack.words), expired)
+            )
+        self.statuses = tuple(statuses)
+        self.words_missing = coverage_gaps(packs.values(), day).get("total", 0)
         self._library.install(packs)
         self._report(
             "moderation_packs_in_force",

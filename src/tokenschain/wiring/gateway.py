@@ -573,6 +573,8 @@ class GatewayWorker:
             journal_bytes_max=self._journal.limits.total_bytes_max,
             journal_lag_s=round(now - uplink.shipped_at, 3),
             waiting=self._dispatch.wait_queue.waiting,
+            packs=self._packs.statuses,
+            words_missing=self._packs.words_missing,
             upstreams=upstream_statuses(
                 self._router, self._dispatch.health, self._upstreams.key_states(), now
             ),

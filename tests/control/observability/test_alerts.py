@@ -25,6 +25,7 @@ from tests.upstreams import UpstreamSimulator
 from tests.waiting import until
 from tokenschain.control.observability import alerts
 from tokenschain.core.cache.semantic_protocol import Report
+from tokenschain.core.gateway_status import GatewayStatus, PackStatus
 from tokenschain.infra.database.tables import alerts as alerts_table
 
 SECRET = "SEC-of-the-receiver"
@@ -223,6 +224,35 @@ def test_too_many_wrong_answers_from_the_cache_are_said_once_a_day(engine: Engin
     zh, en = alerts.words("cache_false_hits", "a", json.loads(rows[0].detail))
     assert "a/p/m" in zh and "3.00%" in zh and "1.00%" in zh
     assert "a/p/m" in en and "1.50% to 6.00%" in en and "400 checked" in en
+
+
+def test_a_pack_that_nobody_renews_is_said_once_a_week(engine: Engine) -> None:
+    monday = 3_000 * 7 * 86_400.0
+
+    def gateway(*packs: PackStatus) -> GatewayStatus:
+        return GatewayStatus(
+            "g", 0, 1, "0.1.0", 0.0, 5, 0.2, 0, 1, 0.0, packs=packs, words_missing=9_000
+        )
+
+    fresh = PackStatus("fresh", "1", monday - 6 * 86_400, 10, 0)
+    old = PackStatus("old", "1", monday - 8 * 86_400, 10, 0)
+    expired = PackStatus("expired", "2", monday, 10, 3)
+    seen = [gateway(fresh, old, expired), gateway(old)]
+    assert [alerts.look_at_packs(engine, seen, monday + s) for s in (0, 600, 7 * 86_400)] == [
+        2, 0, 3,
+    ]  # fmt: skip
+    with engine.connect() as connection:
+        rows = connection.execute(
+            select(alerts_table).where(
+                alerts_table.c.kind == "moderation_packs_stale", alerts_table.c.at_s == monday
+            )
+        ).all()
+    said = {json.loads(row.detail)["subject"][0]: json.loads(row.detail) for row in rows}
+    assert said.keys() == {"old", "expired"}
+    zh, en = alerts.words("moderation_packs_stale", "", said["old"])
+    assert "old 1" in zh and "8" in zh and "9000" in zh
+    assert "8 days ago" in en and "9000 words" in en
+    assert not alerts.look_at_packs(engine, [], monday), "no pack is installed: nothing is said"
 
 
 def test_what_would_not_last_is_foretold() -> None:

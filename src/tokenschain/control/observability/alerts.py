@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -19,6 +19,7 @@ from tokenschain.control.observability import alert_silences
 from tokenschain.control.observability.alert_targets import place_of
 from tokenschain.core.cache.semantic_protocol import Report
 from tokenschain.core.errors import ApiError
+from tokenschain.core.gateway_status import GatewayStatus, PackStatus
 from tokenschain.core.limits import Budget, shown_subject
 from tokenschain.core.log_events import Reporter
 from tokenschain.core.pricing.catalog import format_pico
@@ -34,6 +35,8 @@ from tokenschain.infra.security.suite import Sealer
 from tokenschain.wire.client import HttpClient, Waits
 
 LOOK_S = 2.0
+PACKS_FRESH_S = 7 * DAY_S
+"""Words are to be looked through each week."""
 SEND_MAX_S = 10.0
 TRIES_MAX = 8
 RETRY_FIRST_S = 5
@@ -142,6 +145,32 @@ def look_at_records(engine: Engine, now_s: float) -> int:
             return 0
         detail = {"subject": [], "period_s": day_s, "count": count, "reason": reason}
         return _say(engine, connection, "", "records_rejected", detail, now_s)
+
+
+def look_at_packs(engine: Engine, statuses: Iterable[GatewayStatus], now_s: float) -> int:
+    """Note keyword packs that were not renewed for `PACKS_FRESH_S`, or whose words have expired;
+    each is said once a week. Returns how many."""
+    packs: dict[tuple[str, str], tuple[PackStatus, int]] = {}
+    for status in statuses:
+        for pack in status.packs:
+            known = packs.get((pack.name, pack.version))
+            if known is None or pack.renewed_s < known[0].renewed_s:
+                # A copy of it that is newer elsewhere was only put there later.
+                packs[pack.name, pack.version] = pack, status.words_missing
+    if not packs:
+        return 0
+    found = 0
+    week_s = int(now_s // PACKS_FRESH_S) * PACKS_FRESH_S
+    with engine.begin() as connection:
+        for (name, version), (pack, missing) in sorted(packs.items()):
+            if now_s - pack.renewed_s < PACKS_FRESH_S and not pack.expired:
+                continue
+            detail = {
+                "subject": [name, version], "period_s": week_s, "expired": pack.expired,
+                "days": int((now_s - pack.renewed_s) // DAY_S), "missing": missing,
+            }  # fmt: skip
+            found += _say(engine, connection, "", "moderation_packs_stale", detail, now_s)
+    return found
 
 
 def configuration_refused(engine: Engine, detail: Mapping[str, Any], now_s: float) -> int:
@@ -483,6 +512,8 @@ def words(kind: str, tenant: str, detail: dict[str, Any]) -> tuple[str, str]:
             f"{count} call records of today could not be entered and are set aside, one because: "
             f"{reason}. See `tokenschain records rejected`.",
         )
+    if kind == "moderation_packs_stale":
+        return _pack_words(detail)
     if kind == "test":
         return (
             "这是一条测试消息：告警可以送达这里。",
@@ -524,4 +555,15 @@ def words(kind: str, tenant: str, detail: dict[str, Any]) -> tuple[str, str]:
     return (
         f"{whose} 的{periods[period]}预算 {name} 已用 {percent}%：{spent} / {amount}。",
         f"The {period} budget {name} of {whose} has reached {percent} %: {spent} of {amount}.",
+    )
+
+
+def _pack_words(detail: Mapping[str, Any]) -> tuple[str, str]:
+    pack, days = " ".join(detail["subject"]), detail["days"]
+    expired, missing = detail["expired"], detail["missing"]
+    return (
+        f"审核词库 {pack} 已 {days} 天未更新，{expired} 个词已过期；"
+        f"全部词库距标准要求还缺 {missing} 个词。",
+        f"The keyword pack {pack} was renewed {days} days ago and {expired} of its words have "
+        f"expired; all packs together lack {missing} words of what the standard asks.",
     )
