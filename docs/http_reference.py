@@ -35,7 +35,7 @@ ANSWER_HEADERS = {
     "request-id": "The same, for Anthropic's clients.",
     "x-tc-upstream": "The upstream that answered.",
     "x-tc-cache": "`hit-exact`, `hit-inflight` or `hit-semantic`: answered from the cache; `miss`, "
-    "`miss:learning`, `miss:unavailable` or `bypass:REASON`. See "
+    "`miss:learning`, `miss:unavailable`, `bypass:REASON`, or `bypass` where the cache is off. See "
     "[Response cache](../guides/response-cache.md).",
     "x-tc-cache-key": "Id of the cached answer.",
     "x-tc-cache-confidence": "Probability that the cached answer is right for this question, 0 to "

@@ -161,8 +161,8 @@ PLATFORM_STRINGS: dict[str, tuple[str, str]] = {
     ),
     "concern.down": ("上游 {name} 故障：{why}", "Upstream {name} is down: {why}"),
     "concern.do.down": (
-        "调用已切换到其他上游；在「路由与上游」页测试或下线",
-        "Calls go to other upstreams; test or drain it on the page of routing",
+        "调用会避开它，除非模型没有其他上游；在「路由与上游」页测试或下线",
+        "Calls avoid it where their model has another; test or drain it on the page of routing",
     ),
     "concern.failing": (
         "上游 {name} 最近 {tried} 次尝试失败 {failed} 次：{why}",

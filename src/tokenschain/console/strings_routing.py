@@ -30,8 +30,8 @@ ROUTING_STRINGS: dict[str, tuple[str, str]] = {
         "The state of upstreams could not be read; these are the settings.",
     ),
     "routing.troubled": (
-        "{n} 个上游不可用；调用已自动发往其他上游。",
-        "Upstreams that are down: {n}; calls go to others by themselves.",
+        "{n} 个上游不可用；模型有其他上游的，调用自动改走。",
+        "Upstreams that are down: {n}; calls go to others where their model has some.",
     ),
     "routing.built_in": ("内置", "built in"),
     "routing.platform": ("平台", "Platform"),

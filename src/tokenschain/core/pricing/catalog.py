@@ -350,12 +350,13 @@ def _with_rest(name: str, total: int, parts: dict[str, int]) -> dict[str, int]:
 
 
 def format_pico(cost_pico: int, currency: str) -> str:
-    """Pico-units as a plain decimal, `0.000123 CNY`; exact, no exponent."""
+    """Pico-units as a plain decimal, `0.000123 CNY`; exact, no exponent. Nothing has no currency
+    where none is known."""
     if 0 < cost_pico < PICO_PER_UNIT:
         # Nearly every call: the digits behind a one take a quarter of what `{:012d}` does.
         return f"0.{str(PICO_PER_UNIT + cost_pico)[1:].rstrip('0')} {currency}"
     if cost_pico == 0:
-        return f"0 {currency}"
+        return f"0 {currency}".rstrip()
     whole, part = divmod(abs(cost_pico), PICO_PER_UNIT)
     sign = "-" if cost_pico < 0 else ""
     digits = f"{part:012d}".rstrip("0")
