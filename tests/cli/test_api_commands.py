@@ -70,7 +70,7 @@ def test_each_option_and_argument_says_what_it_is(known: dict[str, Any]) -> None
         for parameter in command.params
         if not getattr(parameter, "hidden", False) and not getattr(parameter, "help", None)
     ]
-    assert not without
+    assert not without, " | ".join(without)
 
 
 def test_columns_and_fields_of_the_table_are_those_of_the_operation() -> None:

@@ -27,11 +27,13 @@ ROWS = 200
 """Of a list, unless more are asked for."""
 WATCH_S = 2.0
 FIELDS: dict[str, str] = {
+    "accept": "Accept the word; otherwise it is refused.",
     "account": "Account.",
     "address": "Where it is sent: a URL or an e-mail address.",
     "alerts": "Percent of a budget to alert at; several.",
     "amount": "As `1000.00`.",
     "apis": "Allow only these APIs, as chat/completions; several.",
+    "appeals": "Only appeals of callers.",
     "body": "More of the request's body, as JSON or YAML; @FILE from a file.",
     "cached_input": "Price of cached input tokens, per 1,000,000.",
     "case_ids": "Ids of cases; several.",
@@ -53,11 +55,14 @@ FIELDS: dict[str, str] = {
     "expires_at_s": "When it ends: 90d, or a day as 2026-12-31.",
     "format": "csv or parquet.",
     "from_s": "Since when: 7d ago, or a day or time in China as 2026-11-25T08:00.",
+    "group_by": "One or some of day, tenant, action, category, engine, language, model.",
     "if-match": "Only if it is still the version that was read (its ETag).",
+    "in_force": "Only those in force.",
     "input": "Price of input tokens, per 1,000,000.",
     "kind": "Kind.",
     "key_id": "Id of an API key.",
     "lasts_s": "How long it is valid, as 90d.",
+    "level": "Level of a word: 1 to 3.",
     "limit": "At most so many rows; 0: all.",
     "mine": "Only those that you have claimed.",
     "model": "Model.",
@@ -71,6 +76,8 @@ FIELDS: dict[str, str] = {
     "old_size": "Segments of the shorter log.",
     "out": "File to write; standard output by default.",
     "outcome": "ok, or an error code.",
+    "phrase": "Of a word that is harmless in it: the phrase.",
+    "reply": "What the caller who appealed is told.",
     "result": "What became of the call, in one word.",
     "output": "Price of output tokens, per 1,000,000.",
     "overdue": "Only those that are overdue.",
@@ -79,6 +86,7 @@ FIELDS: dict[str, str] = {
     "permissions": "What may be done, as keys:read, usage:* or *; several.",
     "prepaid": "Calls end when the wallet is empty.",
     "purpose": "What the key is for: chat, or to warm the cache.",
+    "risk": "Risk of a word, as A.1.h.",
     "second_factor_required": "Whether its people must have a second factor.",
     "priority": "Order in which calls get a free slot.",
     "project": "Project.",
@@ -108,6 +116,8 @@ FIELDS: dict[str, str] = {
     "upstream": "Upstream that was tried.",
     "usd_cny": "Yuan for a dollar.",
     "watch": "Show it again every so many seconds; 2 without a number.",
+    "word": "Keyword.",
+    "zone": "Zone of the day's borders, as Asia/Shanghai.",
 }
 """What a field means, by its name."""
 _OWN = {"body", "limit", "out", "output_format", "watch"}
