@@ -132,6 +132,7 @@ def key_file_open_to_others(at: Place) -> None:
 
 def mail_password_missing(at: Place) -> None:
     at.set("SMTP__PASSWORD", "sealed:mail")
+    at.set("CONTROL__PUBLIC_URL", "https://ai.example")
 
 
 def zone_unknown(at: Place) -> None:
@@ -217,6 +218,15 @@ def catalog_old(at: Place) -> None:
     at.patch.setattr(machine_checks, "ThisMachine", aged)
 
 
+def sign_up_without_mail(at: Place) -> None:
+    at.set("SIGN_UP__ENABLED", "true")
+    at.set("CONTROL__PUBLIC_URL", "https://ai.example")
+
+
+def links_lead_to_this_machine(at: Place) -> None:
+    at.set("SMTP__HOST", "mail.example")
+
+
 FAULTS: dict[Callable[[Place], None], tuple[str, Verdict, str]] = {
     unknown_provider: ("settings", Verdict.FAIL, "did you mean alibaba"),
     folder_open_to_others: ("data folder", Verdict.FAIL, "other users may look into"),
@@ -231,6 +241,8 @@ FAULTS: dict[Callable[[Place], None], tuple[str, Verdict, str]] = {
     key_file_open_to_others: ("credentials", Verdict.FAIL, "chmod 600"),
     mail_password_missing: ("credentials", Verdict.FAIL, "smtp.password: sealed:mail"),
     zone_unknown: ("zones", Verdict.WARN, "zone unknown: a"),
+    sign_up_without_mail: ("mail", Verdict.WARN, "nobody can sign up"),
+    links_lead_to_this_machine: ("mail", Verdict.WARN, "control.public_url is not set"),
     certificate_expired: ("certificates", Verdict.FAIL, "has expired on"),
     certificate_expires_soon: ("certificates", Verdict.WARN, "expires on"),
     key_of_another_certificate: ("certificates", Verdict.FAIL, "KEY_VALUES_MISMATCH"),
@@ -389,6 +401,16 @@ def test_upstreams_that_fail_are_found_with_breaker_and_cause(running: Stack) ->
     refused = found_in_time(running, "upstreams", "upstream refusing has no usable key")
     assert "key 1 dead" in refused.said
     assert not [one for one in look(running) if "upstream sim" in one.said]
+
+    def told() -> set[str]:
+        found = running.admin("GET", "/api/v1/alerts").json()["data"]
+        return {one["detail"]["upstream"] for one in found if one["kind"] == "upstream_down"}
+
+    until(lambda: "gone" in told())
+    assert "sim" not in told()
+    head = running.admin("HEAD", "/api/v1/alerts")
+    assert head.status_code == 200 and head.content == b"" and int(head.headers["content-length"])
+    assert running.admin("HEAD", "/api/v1/alert-silences/x/end").status_code == 405
 
 
 def test_a_record_that_could_not_be_entered_is_found(running: Stack) -> None:

@@ -49,6 +49,19 @@ def test_alerts_are_told_in_the_readers_language(house: House) -> None:
     assert "secret-of-alpha" in fragment.text and "<html" not in fragment.text
 
 
+def test_an_upstream_that_is_down_is_told_once_an_hour_to_whose_it_is(house: House) -> None:
+    down = {"cloud-x": "the last 3 calls failed (upstream_timeout)", "alpha/own-x": "refused"}
+    engine = house.platform.engine
+    assert alerts.look_at_upstreams(engine, down, 1.8e9) == 2
+    assert alerts.look_at_upstreams(engine, down, 1.8e9 + 60) == 0
+    assert alerts.look_at_upstreams(engine, down, 1.8e9 + 3_600) == 2
+    words = Page(house.browser("alpha", "owner").get("/console/alerts").text).words
+    assert "Upstream alpha/own-x is down: refused" in words and "cloud-x" not in words
+    assert "own-x" not in house.browser("beta", "owner").get("/console/alerts").text
+    platform = Page(house.as_person("tco-of-the-operator").get("/console/alerts").text).words
+    assert "Upstream cloud-x is down: the last 3 calls failed" in platform
+
+
 def test_an_alert_is_acknowledged_by_one_and_stays_theirs(house: House) -> None:
     report = [Report("alpha/p1/unattended", 0.01, 0.031, 0.02, 0.05, 400, 9_000, None, [])]
     alerts.look_at_cache(house.platform.engine, report, time.time())

@@ -176,6 +176,7 @@ def test_the_operators_link_leads_to_the_first_run_page_once(house: House) -> No
     entered = browser.get(f"/console/enter?code={code}")
     assert (entered.status_code, entered.headers["location"]) == (303, "/console/start")
     page = browser.get("/console/start")
+    assert 'data-copy-of="#start-code"' in page.text and 'id="start-code"' in page.text
     assert page.status_code == 200 and "The first call" in page.text
     again = house.stranger().get(f"/console/enter?code={code}")
     assert again.status_code == 401 and "set-cookie" not in again.headers

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from tests.console.visitors import Browser, House, Page, unseen
 from tests.security.platform import platform
 from tokenschain.console.app import Console, ConsoleSettings
@@ -46,6 +48,18 @@ def test_somebody_new_signs_in_with_a_password_that_was_shown_once(house: House)
     again = boss.post("/console/people/new", form)
     assert again.status_code == 409 and "It was not made" in again.text
     assert 'value="new@alpha.example"' in again.text
+
+
+@pytest.mark.parametrize("page", ["new", "invite"])
+def test_people_of_the_platform_pick_a_tenant_and_others_have_their_own(
+    house: House, page: str
+) -> None:
+    boss = house.as_person("tco-of-the-operator")
+    text = boss.get(f"/console/people/{page}").text
+    picked = text[text.index('<select name="tenant">') :].partition("</select>")[0]
+    assert 'value=""' in picked and 'value="alpha"' in picked and 'value="beta"' in picked
+    own = house.browser("alpha", "owner").get(f"/console/people/{page}").text
+    assert '<select name="tenant"' not in own and "beta" not in own
 
 
 def test_who_came_by_the_link_makes_the_first_account_and_it_is_the_owner(

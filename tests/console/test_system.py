@@ -23,6 +23,7 @@ WELL: dict[str, Any] = {
     "version": "1", "unix_time_s": NOW_S, "revision": 5, "published_revision": 5,
     "database": {"kind": "sqlite", "migration": "0042", "migration_latest": "0042"},
     "upstreams": [], "records": {"received": 9, "entered": 9, "rejected": 0}, "semantic": {},
+    "mail_warnings": [],
     "gateways": [],
 }  # fmt: skip
 
@@ -64,6 +65,8 @@ CASES = {
     "refused_key": {"gateways": [_gateway(refused_keys=[{"id": "k", "tenant": "", "refused": 3}])]},
     "down": {"upstreams": [_upstream(health="down: 503")]},
     "failing": {"upstreams": [_upstream(succeeded=15, failed=5)]},
+    "sign_up_without_mail": {"mail_warnings": ["sign_up_without_mail"]},
+    "links_without_public_url": {"mail_warnings": ["links_without_public_url"]},
     "variable": {"upstreams": [_upstream(unset_variables={"KEY": ["gw-0"]})]},
 }
 

@@ -47,6 +47,7 @@ def test_totals_and_what_is_exported_are_the_ledgers(house: House, total: int, g
     assert exported.headers["content-type"].startswith("text/csv")
     assert ".csv" in exported.headers["content-disposition"]
     rows = list(csv.DictReader(io.StringIO(exported.text)))
+    assert "day (Asia/Shanghai)" in rows[0] and "day" not in rows[0]
     assert {row["charge_currency"] for row in rows} == {"CNY"}
     if group != "tag":
         assert sum(int(row["charge_pico"]) for row in rows) == total

@@ -168,7 +168,7 @@ def test_a_chore_of_control_that_fails_stops_no_other(monkeypatch: pytest.Monkey
                 reported.set()
             raise KeyError(name)
 
-        def fails(name: str) -> None:
+        def fails(name: str, *_: object) -> Any:
             done.append(name)
             raise ValueError(name)
 
@@ -179,6 +179,7 @@ def test_a_chore_of_control_that_fails_stops_no_other(monkeypatch: pytest.Monkey
             "sender": SimpleNamespace(send_due=partial(chore, "sender")),
             "outbox": SimpleNamespace(send_due=partial(chore, "outbox")),
             "semantic": SimpleNamespace(reports=partial(chore, "reports")),
+            "upstreams_down": partial(fails, "upstreams"),
         }
         parts = cast(dict[str, Any], named)
         task = asyncio.create_task(

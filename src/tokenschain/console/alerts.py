@@ -27,7 +27,7 @@ TARGET_KINDS = ("webhook", "dingtalk", "feishu", "wecom", "email")
 FIELDS = ("of", "kind", "name", "address")
 WATCHED = (
     "budget_reached", "budget_forecast", "cache_false_hits", "records_rejected",
-    "configuration_refused", "second_factor_reset", "moderation_packs_stale",
+    "configuration_refused", "second_factor_reset", "moderation_packs_stale", "upstream_down",
 )  # fmt: skip
 _BUDGETS = ("budget_reached", "budget_forecast")
 
@@ -152,7 +152,7 @@ def sentence(visit: Visit, alert: AlertRow) -> str:
 _NAMES = (
     "budget", "percent", "spent", "amount", "forecast", "subject", "false_hit_rate", "low", "high",
     "checked", "false_hit_rate_max", "count", "reason", "email", "by", "days", "expired",
-    "missing",
+    "missing", "upstream",
 )  # fmt: skip
 """Every value that a sentence may have."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 from starlette.responses import RedirectResponse, Response
 
-from tokenschain.console import people
+from tokenschain.console import people, scope
 from tokenschain.console.admin_api import ApiRefusal, segment
 from tokenschain.console.rendering import OpenAnswer, OpenPages, Pages, Renderer
 from tokenschain.console.roles import read_roles
@@ -74,11 +74,13 @@ async def invite(visit: Visit, renderer: Renderer) -> Response:
 async def _form(
     visit: Visit, renderer: Renderer, given: dict[str, str], refusal: ApiRefusal | None
 ) -> Response:
-    parts = await visit.parts(roles=read_roles(visit, given["tenant"] or None))
+    picked = {"tenants": scope.tenants(visit)} if visit.on_platform else {}
+    parts = await visit.parts(roles=read_roles(visit, given["tenant"] or None), **picked)
     roles = parts["roles"].data
     return renderer.form(
         "person_invite.html", visit, refusal, given=given, place=people.PLACE,
         roles=[] if roles is None else roles.data, once=secrets.new_id("once"),
+        tenants=parts.get("tenants"),
     )  # fmt: skip
 
 

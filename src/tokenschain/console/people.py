@@ -8,6 +8,7 @@ from typing import NamedTuple
 import msgspec
 from starlette.responses import RedirectResponse, Response
 
+from tokenschain.console import scope
 from tokenschain.console.admin_api import ApiRefusal, segment
 from tokenschain.console.rendering import Pages, Renderer
 from tokenschain.console.roles import RoleList, RolePermissions, read_roles
@@ -111,7 +112,7 @@ async def ask(visit: Visit, renderer: Renderer) -> Response:
         raise forbidden(WRITE)
     given = {"name": "", "email": "", "kind": "user", "entry": "password",
              "tenant": visit.shown_tenant or ""}  # fmt: skip
-    return _new_form(visit, renderer, given, None)
+    return await _new_form(visit, renderer, given, None)
 
 
 async def create(visit: Visit, renderer: Renderer) -> Response:
@@ -131,16 +132,18 @@ async def create(visit: Visit, renderer: Renderer) -> Response:
             owner = {"role": "owner", "tenant": PLATFORM}
             await visit.api.send("POST", f"/users/{segment(made.id)}/bindings", msgspec.Raw, owner)
     except ApiRefusal as refusal:
-        return _new_form(visit, renderer, given, refusal)
+        return await _new_form(visit, renderer, given, refusal)
     return renderer.page("person_password.html", visit, person=made, password=password)
 
 
-def _new_form(
+async def _new_form(
     visit: Visit, renderer: Renderer, given: dict[str, str], refusal: ApiRefusal | None
 ) -> Response:
+    parts = await visit.parts(tenants=scope.tenants(visit)) if visit.on_platform else {}
     return renderer.form(
-        "person_new.html", visit, refusal, given=given, kinds=KINDS, entries=ENTRIES
-    )
+        "person_new.html", visit, refusal, given=given, kinds=KINDS, entries=ENTRIES,
+        tenants=parts.get("tenants"),
+    )  # fmt: skip
 
 
 # --- one of them ---------------------------------------------------------------------------------

@@ -108,6 +108,7 @@ class Diagnosis(msgspec.Struct):
     records: DiagnosedRecords
     gateways: list[DiagnosedGateway]
     semantic: dict[str, bool]
+    mail_warnings: list[str]
 
     @property
     def latest_gateways(self) -> list[DiagnosedGateway]:
@@ -150,6 +151,8 @@ def _of_control(seen: Diagnosis) -> Iterator[Concern]:
     for address, answers in seen.semantic.items():
         if not answers:
             yield Concern("semantic", {"address": address}, False)
+    for gap in seen.mail_warnings:
+        yield Concern(gap, {}, False)
 
 
 def _of_gateways(seen: Diagnosis) -> Iterator[Concern]:

@@ -31,18 +31,21 @@ class OrganizationUnits(msgspec.Struct):
     next_cursor: str | None = None
 
 
+async def tenants(visit: Visit) -> OrganizationUnits:
+    """Those that somebody of the platform picks from."""
+    query: Query = {"kind": "tenant", "limit": LISTED_MAX, "tenant": None}
+    return await visit.api.get("/organization/units", OrganizationUnits, query)
+
+
 async def show(visit: Visit, renderer: Renderer) -> Response:
     """Tenants, for the platform's people, and the projects of the one that is shown."""
     back = own_path(visit.query.get("back", ""))
     tenant = visit.shown_tenant
 
-    def units(kind: str, of: str | None) -> Awaitable[object]:
-        query: Query = {"kind": kind, "limit": LISTED_MAX, "tenant": of}
-        return visit.api.get("/organization/units", OrganizationUnits, query)
-
-    reads = {"tenants": units("tenant", None)} if visit.on_platform else {}
+    reads: dict[str, Awaitable[object]] = {"tenants": tenants(visit)} if visit.on_platform else {}
     if tenant:
-        reads["projects"] = units("project", tenant)
+        query: Query = {"kind": "project", "limit": LISTED_MAX, "tenant": tenant}
+        reads["projects"] = visit.api.get("/organization/units", OrganizationUnits, query)
     parts = await visit.parts(**reads)
     return renderer.page(
         "scope.html", visit, back=back.partition("?")[0], shown=tenant,

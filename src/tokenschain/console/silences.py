@@ -22,7 +22,7 @@ LASTS_S = 4 * 3_600
 """Suggested."""
 KINDS = (
     "budget_reached", "budget_forecast", "cache_false_hits", "records_rejected",
-    "configuration_refused", "moderation_packs_stale",
+    "configuration_refused", "moderation_packs_stale", "upstream_down",
 )  # fmt: skip
 """See `POST /alert-silences`."""
 FIELDS = ("of", "kind", "upstream", "from", "until", "reason")

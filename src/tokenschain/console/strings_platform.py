@@ -107,6 +107,22 @@ PLATFORM_STRINGS: dict[str, tuple[str, str]] = {
         "调用照常，由上游回答；查看该进程日志",
         "Calls go on, answered by upstreams; look at that process' log",
     ),
+    "concern.sign_up_without_mail": (
+        "已开启注册，但没有邮件服务器，无人能注册",
+        "Signing up is on, but no mail server is set: nobody can sign up",
+    ),
+    "concern.do.sign_up_without_mail": (
+        "设置 smtp.host，或关闭 sign_up.enabled",
+        "Set smtp.host, or switch sign_up.enabled off",
+    ),
+    "concern.links_without_public_url": (
+        "邮件中的链接只在控制面所在机器上能打开",
+        "Links in mails open on control's own machine alone",
+    ),
+    "concern.do.links_without_public_url": (
+        "把 control.public_url 设为浏览器访问控制台的地址",
+        "Set control.public_url to where browsers reach the console",
+    ),
     "concern.no_gateway": ("没有网关在报告", "No gateway reports"),
     "concern.do.no_gateway": (
         "启动网关；已在运行则检查它到控制面的网络",

@@ -520,6 +520,11 @@ ROUTING_STRINGS: dict[str, tuple[str, str]] = {
         "The keyword pack {subject} was renewed {days} days ago and {expired} of its words have "
         "expired; all packs together lack {missing} words of what the standard asks.",
     ),
+    "alerts.name.upstream_down": ("上游不可用", "Upstream down"),
+    "alerts.said.upstream_down": (
+        "上游 {upstream} 不可用：{reason}",
+        "Upstream {upstream} is down: {reason}",
+    ),
     "alerts.said.test": (
         "测试消息：告警可以送达。",
         "A test message: alerts arrive.",

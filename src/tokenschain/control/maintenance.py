@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Mapping
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -43,9 +43,15 @@ class Maintenance:
         ledger_days: int,
         report: Reporter,
         semantic: SemanticProcesses,
+        upstreams_down: Callable[[float], Mapping[str, str]],
     ) -> None:
+        """
+        Args:
+            upstreams_down: why upstreams are down now, by their ids.
+        """
         self._engine = engine
         self._semantic = semantic
+        self._upstreams_down = upstreams_down
         self._ledger = ledger
         self._lease_manager = lease_manager
         self._archive = archive
@@ -77,6 +83,7 @@ class Maintenance:
         while True:
             await asyncio.sleep(alerts.LOOK_S)
             await self._do(asyncio.to_thread(alerts.look, self._engine, time.time()))
+            await self._do(asyncio.to_thread(self._look_at_upstreams))
             await self._do(asyncio.to_thread(self._note_uses))
             if time.monotonic() - swept_at >= SWEEP_S:
                 swept_at = time.monotonic()
@@ -98,6 +105,10 @@ class Maintenance:
     async def _look_at_cache(self) -> None:
         reports = await self._semantic.reports()
         await asyncio.to_thread(alerts.look_at_cache, self._engine, reports, time.time())
+
+    def _look_at_upstreams(self) -> None:
+        now_s = time.time()
+        alerts.look_at_upstreams(self._engine, self._upstreams_down(now_s), now_s)
 
     def _note_uses(self) -> None:
         used = self._ledger.take_uses()

@@ -116,14 +116,12 @@ def _build(settings: Settings, engine: Engine) -> tuple[FastAPI, _Running]:
     lease_manager = LeaseManager(engine)
     vault = secrets.Vault(settings.vault_path, settings.master_key_path, suite)
     archive = ResponseArchive(
-        engine,
-        sealer,
-        settings.database.response_ttl_s,
+        engine, sealer, settings.database.response_ttl_s,
         settings.database.response_bytes_per_tenant_max,
-    )
+    )  # fmt: skip
     signatures = Signatures(suite, internal, time.time)
     semantic = SemanticProcesses(settings.semantic_base_urls, signatures, HttpClient())
-    mail = _mail(settings, vault)
+    mail = _mail(settings, vault, report)
     maintenance = Maintenance(
         engine,
         ledger,
@@ -134,6 +132,7 @@ def _build(settings: Settings, engine: Engine) -> tuple[FastAPI, _Running]:
         settings.database.ledger_days,
         report,
         semantic,
+        partial(_upstreams_down, publisher, ledger),
     )
     context = ApiContext(
         engine,
@@ -167,6 +166,16 @@ def _build(settings: Settings, engine: Engine) -> tuple[FastAPI, _Running]:
         signatures,
         _single_sign_on(settings, sealer, vault),
     ), _Running(publisher, settings_file)
+
+
+def _upstreams_down(publisher: Publisher, ledger: Ledger, now_s: float) -> dict[str, str]:
+    """Why upstreams are down, by a probe or by what calls met, without the word itself."""
+    found: dict[str, str] = {}
+    for name in publisher.snapshot.upstreams:
+        for told in (ledger.upstream_health.of(name, now_s), publisher.health.get(name, "")):
+            if told.startswith("down"):
+                found.setdefault(name, told.removeprefix("down: "))
+    return found
 
 
 def _follow(publisher: Publisher, *followers: Callable[[Snapshot], None]) -> None:
@@ -224,7 +233,9 @@ def _settings_file(
     )
 
 
-def _mail(settings: Settings, vault: secrets.Vault) -> Mail:
+def _mail(settings: Settings, vault: secrets.Vault, report: Reporter) -> Mail:
+    for missing in settings.mail_warnings:
+        report("mail_setting_missing", missing)
     smtp = settings.smtp
     return Mail(
         smtp.host,

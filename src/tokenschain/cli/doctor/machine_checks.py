@@ -215,6 +215,27 @@ def check_zones(machine: ThisMachine, found: Findings) -> None:
         found.ok(f"{zone}: {', '.join(names)}")
 
 
+_MAIL_WARNINGS: dict[str, tuple[str, str]] = {
+    "sign_up_without_mail": (
+        "sign_up.enabled is on and no mail server is set: nobody can sign up",
+        f"set {config.variable_of('smtp.host')}, or switch sign_up.enabled off",
+    ),
+    "links_without_public_url": (
+        "links in mails lead to control's own machine, since control.public_url is not set",
+        f"set {config.variable_of('control.public_url')} to where browsers reach the console",
+    ),
+}
+
+
+def check_mail(machine: ThisMachine, found: Findings) -> None:
+    """People who are invited or sign up can come in by the links in their mails."""
+    for gap in machine.settings.mail_warnings:
+        found.warn(*_MAIL_WARNINGS[gap])
+    if not found:
+        smtp = machine.settings.smtp.host
+        found.ok(f"through {smtp}" if smtp else "no mail server: links are handed over by hand")
+
+
 def check_certificates(machine: ThisMachine, found: Findings) -> None:
     """Certificate, key and authorities can be read, fit together and are not about to expire."""
     tls, authorities = machine.settings.tls, machine.settings.egress.ca_file
@@ -400,6 +421,7 @@ MACHINE_CHECKS: dict[str, Check] = {
     "secret files": check_secret_files,
     "credentials": check_credentials,
     "zones": check_zones,
+    "mail": check_mail,
     "certificates": check_certificates,
     "ports": check_ports,
     "database": check_database,

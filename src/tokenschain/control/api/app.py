@@ -110,6 +110,7 @@ def create_app(
     app.state.sign_ins = sessions.SignIns()
     app.state.wrong_tokens = WrongTokens(context.suite, context.engine)
     app.add_middleware(_Bounded)
+    app.add_middleware(_Heads)
     errors.add_handlers(app)
     for subject in ADMIN_SUBJECTS:
         app.include_router(subject.router)
@@ -122,6 +123,20 @@ def create_app(
 
 async def _coroutine(job: Callable[[], Awaitable[None]]) -> None:
     await job()
+
+
+class _Heads:
+    """Answers HEAD as GET, as monitors and load balancers ask (RFC 9110, 9.3.2); the wire leaves
+    the body out."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        if scope["type"] == "http" and scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET"}
+        await self._app(scope, receive, send)
 
 
 class _Bounded:

@@ -17,6 +17,7 @@ from tokenschain.control.billing import ledger
 from tokenschain.control.identity.ownership import Extent
 from tokenschain.control.upstream_health import RECENT_S
 from tokenschain.infra import hardening
+from tokenschain.infra.config.groups import MailWarning
 from tokenschain.infra.config.shown import shown_settings
 from tokenschain.infra.database import engine as database
 
@@ -132,6 +133,10 @@ class Diagnostics(AnswerBody):
     """Those of the last minutes, of all machines."""
     semantic: dict[str, bool]
     """Whether each process that compares questions answers, by its address."""
+    mail_warnings: list[MailWarning]
+    """What of the settings keeps people from coming in by links in mails:
+    `sign_up_without_mail`, `smtp.host` is not set; `links_without_public_url`,
+    `control.public_url` is not."""
 
 
 class SettingInForce(AnswerBody):
@@ -182,6 +187,7 @@ def read_diagnostics(asked: Reading) -> Diagnostics:
         ),
         gateways=[_gateway(one) for one in gateways.seen(asked.db)],
         semantic={} if semantic is None else asked.wait_for(semantic.answering),
+        mail_warnings=list(context.settings.mail_warnings),
     )
 
 

@@ -6,8 +6,9 @@
 import csv
 import io
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Annotated, Literal
 
 import msgspec
@@ -98,6 +99,8 @@ class UsageRow(AnswerBody):
     cost_pico: int | None = None
     """Of the answers that callers had."""
     charge_pico: int
+    """What the customer is charged, in 10^-12 of `charge_currency`: divided by
+    1,000,000,000,000 it is yuan (or dollars). Exact; it is rounded once, on the invoice."""
     platform_prompt_tokens: int | None = None
     """Of attempts that no caller pays for: failovers, lost races, answers that failed."""
     platform_completion_tokens: int | None = None
@@ -320,7 +323,9 @@ def usage(
 ) -> Response:
     """Add up calls, tokens, charges and cost; amounts are 10^-12 of the currency unit, exact.
 
-    Days are those of `zone`, hours are UTC.
+    Days are those of `zone`, hours are UTC; the header of a CSV says so, as in
+    `day (Asia/Shanghai)`. `charge_pico` divided by 1,000,000,000,000 is what is charged, in
+    `charge_currency`.
     """
     whose = asked.tenant(tenant)
     dimensions = [name.strip() for name in group_by.split(",") if name.strip()]
@@ -353,9 +358,8 @@ def usage(
         # What only the platform's own costs are in is no row of a customer's.
         rows = ownership.without((r for r in rows if r["calls"] or r["charge_pico"]), hidden)
     if form == "csv":
-        return _csv_answer(
-            rows[at : at + _ROWS_AT_ONCE] for at in range(0, len(rows), _ROWS_AT_ONCE)
-        )
+        slices = (rows[at : at + _ROWS_AT_ONCE] for at in range(0, len(rows), _ROWS_AT_ONCE))
+        return _csv_answer(slices, {"day": f"day ({zone})", "hour": "hour (UTC)"})
     complete_to_s = int(asked.context.ledger.shipping.complete_to_s(now))
     return StreamingResponse(_json(rows, complete_to_s), media_type="application/json")
 
@@ -484,17 +488,19 @@ def _json(rows: list[ledger.Row], complete_to_s: int) -> Iterator[bytes]:
     yield b'],"complete_to_s":%d}' % complete_to_s
 
 
-def _csv_answer(pages: Iterable[list[ledger.Row]]) -> Response:
-    return StreamingResponse(_csv(pages), media_type="text/csv; charset=utf-8")
+def _csv_answer(
+    pages: Iterable[list[ledger.Row]], headings: Mapping[str, str] = MappingProxyType({})
+) -> Response:
+    return StreamingResponse(_csv(pages, headings), media_type="text/csv; charset=utf-8")
 
 
-def _csv(pages: Iterable[list[ledger.Row]]) -> Iterator[str]:
+def _csv(pages: Iterable[list[ledger.Row]], headings: Mapping[str, str]) -> Iterator[str]:
     first = True
     for rows in pages:
         out = io.StringIO()
         writer = csv.writer(out)
         if rows and first:
-            writer.writerow(rows[0])
+            writer.writerow(headings.get(name, name) for name in rows[0])
             first = False
         for row in rows:
             writer.writerow([_cell(value) for value in row.values()])

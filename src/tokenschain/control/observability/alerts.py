@@ -173,6 +173,26 @@ def look_at_packs(engine: Engine, statuses: Iterable[GatewayStatus], now_s: floa
     return found
 
 
+def look_at_upstreams(engine: Engine, down: Mapping[str, str], now_s: float) -> int:
+    """Note which upstreams are down, a tenant's own to the tenant; said once an hour. Returns
+    how many alerts.
+
+    Args:
+        down: why, by the upstream's id; a tenant's own is `tenant/name`.
+    """
+    if not down:
+        return 0
+    hour_s = int(now_s // 3_600) * 3_600
+    with engine.begin() as connection:
+        return sum(
+            _say(
+                engine, connection, name.rpartition("/")[0], "upstream_down",
+                {"subject": [name], "upstream": name, "period_s": hour_s, "reason": why}, now_s,
+            )
+            for name, why in down.items()
+        )  # fmt: skip
+
+
 def configuration_refused(engine: Engine, detail: Mapping[str, Any], now_s: float) -> int:
     """Note that a configuration was refused; the same one is said once a day. Returns how many.
 
@@ -514,6 +534,8 @@ def words(kind: str, tenant: str, detail: dict[str, Any]) -> tuple[str, str]:
         )
     if kind == "moderation_packs_stale":
         return _pack_words(detail)
+    if kind == "upstream_down":
+        return _down_words(detail)
     if kind == "test":
         return (
             "这是一条测试消息：告警可以送达这里。",
@@ -555,6 +577,14 @@ def words(kind: str, tenant: str, detail: dict[str, Any]) -> tuple[str, str]:
     return (
         f"{whose} 的{periods[period]}预算 {name} 已用 {percent}%：{spent} / {amount}。",
         f"The {period} budget {name} of {whose} has reached {percent} %: {spent} of {amount}.",
+    )
+
+
+def _down_words(detail: dict[str, Any]) -> tuple[str, str]:
+    name, reason = detail["upstream"], detail["reason"]
+    return (
+        f"上游 {name} 不可用：{reason}。处理步骤见 docs/operations/incidents.md。",
+        f"Upstream {name} is down: {reason}. What to do: docs/operations/incidents.md.",
     )
 
 

@@ -517,6 +517,10 @@ def _data_folder() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME", "~/.local/share")).expanduser() / "tokenschain"
 
 
+MailWarning = Literal["sign_up_without_mail", "links_without_public_url"]
+"""Nobody can sign up, since no mail server is set; or links in mails lead to this machine alone."""
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything an operator can set."""
 
@@ -586,6 +590,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def takes_sign_ups(self) -> bool:
         """Whether anyone may sign up: it is switched on, and addresses can be confirmed."""
         return self.sign_up.enabled and self.smtp.host is not None
+
+    @property
+    def mail_warnings(self) -> tuple[MailWarning, ...]:
+        """What keeps people from coming in by links in mails."""
+        found: list[MailWarning] = []
+        if self.sign_up.enabled and self.smtp.host is None:
+            found.append("sign_up_without_mail")
+        if self.control.public_url is None and (self.sign_up.enabled or self.smtp.host):
+            found.append("links_without_public_url")
+        return tuple(found)
 
     @property
     def gateway_base_url(self) -> str:
