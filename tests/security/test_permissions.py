@@ -330,10 +330,10 @@ BODIES: dict[str, Callable[[], dict[str, Any] | None]] = {
 }  # fmt: skip
 REFUSED_LATER = {
     "POST /cache/pairs": 409, "POST /users/{user_id}/totp/reset": 400,
-    "POST /alert-targets/{target_id}/test": 429,
+    "POST /alert-targets/{target_id}/test": 429, "POST /moderation-cases/{case_id}/proposals": 409,
 }  # fmt: skip
 """What is permitted and cannot be done here: no questions are compared by meaning, the asker
-shows no password, and a target is tested once a minute."""
+shows no password, a target is tested once a minute, and a word is proposed once."""
 QUERIES = {
     "GET /usage": "?tenant=acme&project=p1",
     "GET /calls": "?tenant=acme&project=p1",
