@@ -141,7 +141,7 @@ def test_stored_digests_say_whose_they_are():
 
 
 def test_the_settings_name_a_suite():
-    assert [suite_named(one) for one in ("international", "gm", "dual")] == [INTERNATIONAL, GM, GM]
+    assert [suite_named(one) for one in ("international", "gm")] == [INTERNATIONAL, GM]
 
 
 def test_keys_of_different_purposes_and_suites_differ():

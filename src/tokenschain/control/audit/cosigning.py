@@ -95,17 +95,19 @@ class CosigningJob:
         try:
             await self._cosign(witness)
         except _Contradiction as error:
-            self._say("audit_witness_contradicts", name, str(error))
+            if self._is_news(name, why := str(error)):
+                self._report("audit_witness_contradicts", why, witness=name)
         except (_Failed, LookupError, OSError) as error:
-            self._say("audit_witness_failed", name, str(error) or type(error).__name__)
+            if self._is_news(name, why := str(error) or type(error).__name__):
+                self._report("audit_witness_failed", why, witness=name)
         else:
             if self._said.pop(name, ""):
                 self._report("audit_witness_resumed", witness=name)
 
-    def _say(self, event: str, name: str, why: str) -> None:
-        if self._said.get(name) != why:
-            self._said[name] = why
-            self._report(event, why, witness=name)
+    def _is_news(self, name: str, why: str) -> bool:
+        is_news = self._said.get(name) != why
+        self._said[name] = why
+        return is_news
 
     async def _cosign(self, witness: WitnessAddress) -> None:
         found = await asyncio.to_thread(self._latest, witness.key)

@@ -12,10 +12,9 @@ class CryptoSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Algorithms: see the guide to cryptography."""
 
     suite: Annotated[
-        Literal["international", "gm", "dual"],
+        Literal["international", "gm"],
         Meta(
             description="Algorithms that processes write with: SHA-256 and AES-256-GCM, or SM3 and "
-            "SM4-GCM (`gm`; `dual` for checkpoints of the audit log with both signatures). What "
-            "the other wrote is read by either."
+            "SM4-GCM (`gm`). What the other wrote is read by either."
         ),
     ] = "international"

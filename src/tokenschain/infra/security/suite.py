@@ -295,13 +295,11 @@ GM = Suite(
 )
 
 SUITES = (INTERNATIONAL, GM)
-DUAL = "dual"
-"""Writes as `GM`; the audit log's checkpoints have the signatures of both."""
 
 
 def suite_named(name: str) -> Suite:
     """The suite that a process writes with, by the setting `crypto.suite`."""
-    return GM if name in (GM.name, DUAL) else INTERNATIONAL
+    return GM if name == GM.name else INTERNATIONAL
 
 
 def suite_of_stored(text: str) -> Suite:
