@@ -96,7 +96,7 @@ def moderation_draft(
     """Write the words and hard negatives that were proposed and accepted into a draft of a pack;
     `moderation sign` signs it."""
     query = {"state": "accepted"} | ({} if tenant is None else {"tenant": tenant})
-    rows = rows_of("/moderation-proposals", query)
+    rows = rows_of("/api/v1/moderation-proposals", query)
     accepted = msgspec.convert(rows[::-1], list[AcceptedProposal])  # the oldest first
     made = drafts.draft(msgspec.structs.replace(_read(base), version=version), accepted)
     data = msgspec.json.format(msgspec.json.encode(made.pack), indent=1)
