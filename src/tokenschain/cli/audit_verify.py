@@ -510,14 +510,20 @@ def _next(files: Iterator[tuple[str, bytes]], name: str) -> bytes:
     return data
 
 
-def signed_checkpoint(note: str, key: str) -> tuple[str, int, bytes]:
-    """Origin, size and root of a note that a key has signed."""
+def _parts_of_key(key: str, kind: int, what: str) -> tuple[str, str, bytes]:
+    """Name, key id and public key of a verifier key (C2SP signed-note) of one kind."""
     name, _, rest = key.partition("+")
     key_id, _, encoded = rest.partition("+")
     raw = _base64(encoded)
     expected = hashlib.sha256(name.encode() + b"\n" + raw).hexdigest()[:8]
-    if len(raw) != 33 or raw[0] != 1 or key_id != expected:
-        raise NotProved("the key is none of the form NAME+KEY_ID+KEY")
+    if len(raw) != 33 or raw[0] != kind or key_id != expected:
+        raise NotProved(f"{what} is none of the form NAME+KEY_ID+KEY")
+    return name, key_id, raw[1:]
+
+
+def signed_checkpoint(note: str, key: str) -> tuple[str, int, bytes]:
+    """Origin, size and root of a note that a key has signed."""
+    name, key_id, public = _parts_of_key(key, 1, "the key")
     body, gap, lines = note.rpartition("\n\n")
     body += "\n"
     if not gap or not lines.endswith("\n"):
@@ -531,7 +537,7 @@ def signed_checkpoint(note: str, key: str) -> tuple[str, int, bytes]:
                 signatures.append(data[4:])
     if not signatures:
         raise NotProved("the checkpoint is not signed with this key")
-    if not all(is_signed(raw[1:], body.encode(), one) for one in signatures):
+    if not all(is_signed(public, body.encode(), one) for one in signatures):
         raise NotProved("the signature of the checkpoint is wrong")
     parts = body.split("\n")
     if len(parts) < 4 or not re.fullmatch("0|[1-9][0-9]{0,18}", parts[1]):
@@ -541,18 +547,13 @@ def signed_checkpoint(note: str, key: str) -> tuple[str, int, bytes]:
 
 def cosigned_at(note: str, key: str) -> int | None:
     """When a witness cosigned a note (C2SP `cosignature/v1`); None where it did not."""
-    name, _, rest = key.partition("+")
-    key_id, _, encoded = rest.partition("+")
-    raw = _base64(encoded)
-    expected = hashlib.sha256(name.encode() + b"\n" + raw).hexdigest()[:8]
-    if len(raw) != 33 or raw[0] != 4 or key_id != expected:
-        raise NotProved("the key of a witness is none of the form NAME+KEY_ID+KEY")
+    name, key_id, public = _parts_of_key(key, 4, "the key of a witness")
     body, _, lines = note.rpartition("\n\n")
     for words in (line.split(" ") for line in lines.split("\n")[:16]):
         data = _base64(words[2]) if len(words) == 3 and words[1] == name else b""
         at_s = int.from_bytes(data[4:12], "big")
         message = f"cosignature/v1\ntime {at_s}\n{body}\n".encode()
-        if data[:4].hex() == key_id and is_signed(raw[1:], message, data[12:]):
+        if data[:4].hex() == key_id and is_signed(public, message, data[12:]):
             return at_s
     return None
 
