@@ -104,7 +104,7 @@ def _one(job: tuple[list[Arrival], int, int, str, float]) -> tuple[Phase, Phase]
     if "own" in name:
         setup = setup._replace(fleet=_fleet(part, scales="scale" in name))
     world = simulate_world(setup)
-    quiet_s = next(a.at_s for a in reversed(setup.trace)) / (traces.SALE_ENDS + 1)
+    quiet_s = setup.trace[-1].at_s / (traces.SALE_ENDS + 1)
     return tuple(  # type: ignore[return-value]
         _phase(setup, world.seen, begins * quiet_s, ends * quiet_s,
                0.0 if world.scaler is None else world.scaler.yuan(begins * quiet_s, ends * quiet_s))
