@@ -234,7 +234,9 @@ class Timed(Clouds):
         return await super().open(call, candidate)
 
 
-def asked_when(speaks_s: float, *calls: tuple[float, str]) -> list[tuple[str, float]]:
+def asked_when(
+    speaks_s: float, *calls: tuple[float, str], body: bytes = BODY
+) -> list[tuple[str, float]]:
     """Of calls with a time and a priority: when one upstream that begins after 0.4 s was asked."""
     loop = VirtualLoop()
     asyncio.set_event_loop(loop)
@@ -247,7 +249,7 @@ def asked_when(speaks_s: float, *calls: tuple[float, str]) -> list[tuple[str, fl
 
     async def one(at_s: float, priority: str) -> None:
         await asyncio.sleep(at_s)
-        call = _call(priority)
+        call = _call(priority, body)
         answer = await dispatch.open(call, GRANT, router.plan(call, GRANT))
         await asyncio.sleep(speaks_s)
         await delivered(answer, call)
@@ -263,10 +265,10 @@ def asked_when(speaks_s: float, *calls: tuple[float, str]) -> list[tuple[str, fl
     return clouds.asked
 
 
-def _call(priority: str) -> Call:
-    call = call_of(BODY)
+def _call(priority: str, body: bytes = BODY) -> Call:
+    call = call_of(body)
     call.request.headers[b"x-tc-priority"] = priority.encode()
-    call.parsed = parse(Api.CHAT, BODY)
+    call.parsed = parse(Api.CHAT, body)
     call.caller = GRANT
     return call
 
@@ -282,6 +284,13 @@ def test_bulk_takes_a_tenth_of_the_places_while_interactive_calls_come() -> None
     asked = asked_when(20.0, (0.0, "interactive"), *[(0.5, "bulk")] * 4)
     assert [at for kind, at in asked if kind == "bulk"][:2] == [0.5, 0.9]
     assert min(at for kind, at in asked if kind == "bulk" and at > 0.9) >= 5.0, "then it is quiet"
+
+
+def test_whole_bulk_answers_give_their_places_back() -> None:
+    whole = BODY.replace(b"true", b"false")
+    calls = [(0.0, "interactive"), *[(0.5 + n, "bulk") for n in range(4)]]
+    asked = asked_when(0.0, *calls, body=whole)
+    assert asked[1:] == [("bulk", 0.5 + n) for n in range(4)], "one after another, none waits"
 
 
 def test_bulk_goes_at_once_when_it_is_quiet() -> None:

@@ -134,7 +134,10 @@ class UpstreamAttempt:
     def _settle_whole(self, now: float) -> None:
         """A whole answer came, and is over with that; when it began is known only if it was a
         stream on the way."""
-        endpoint, attempt = self.endpoint, self.attempt
+        endpoint, attempts = self.endpoint, self.call.attempts
+        attempt = attempts[-1] if attempts else None
+        if attempt is not None and attempt.candidate is not self.candidate:
+            attempt = self.attempt
         if attempt is None or self.candidate.upstream.stream_whole:
             first = None if attempt is None else attempt.first_token_at
             if first is not None:
@@ -145,6 +148,8 @@ class UpstreamAttempt:
             return
         self._over = True
         usage = attempt.usage
+        if self.need.load_max <= BULK_LOAD_MAX:
+            endpoint.bulk -= 1
         endpoint.answered(
             self._fresh, 0 if usage is None else usage.completion_tokens, now - self._began
         )
