@@ -319,7 +319,11 @@ class Router:
                 continue
             if need.load_max >= 1:
                 known.interactive_s = need.now_s
-            elif self._gives_way(need, known, starved) and not (left := beside_interactive(left)):
+            elif (
+                need.load_max <= BULK_LOAD_MAX
+                and self._gives_way(known, starved)
+                and not (left := beside_interactive(left))
+            ):
                 decision = no_room(endpoints)
                 continue
             many = len(left) > MANY and left is known.endpoints
@@ -347,10 +351,9 @@ class Router:
             raise _nowhere(left_out)
         return decision or Decision(None, ALL_TRIED, 1.0, (), ())
 
-    def _gives_way(self, need: Need, known: _Known, starved: bool) -> bool:
-        """Whether a call is bulk while interactive calls come."""
-        lately = self._unix_time() < known.interactive_s + QUIET_S
-        return lately and need.load_max <= BULK_LOAD_MAX and not starved
+    def _gives_way(self, known: _Known, starved: bool) -> bool:
+        """Whether bulk has to wait, as interactive calls came lately."""
+        return not starved and self._unix_time() < known.interactive_s + QUIET_S
 
     def current(self, call: Call, caller: KeyGrant, plan: Plan) -> Plan:
         """The plan, or another by the configuration in force, where none of its upstreams takes
