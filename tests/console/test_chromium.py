@@ -232,6 +232,21 @@ def test_a_page_asks_again_gets_nothing_where_nothing_changed_and_shows_what_is_
     assert not wrong
 
 
+def test_the_calls_page_shows_what_is_new_by_the_filters_chosen_last(visitor: Visitor) -> None:
+    tab, wrong = visitor.tab(visitor.house.platform.person("alpha", "viewer").token)
+    tab.goto(f"{visitor.base}/console/calls")
+    tab.locator("select[name=model]").select_option("alpha-model")
+    tab.wait_for_url(lambda address: "model=alpha-model" in address)
+    other = visitor.house.enter(tenant="alpha", project="p1", model_asked="another-model")
+    fresh = visitor.house.enter(tenant="alpha", project="p1", model_asked="alpha-model")
+    tab.locator(f"#latest tr#{fresh}").wait_for()
+    assert not tab.locator(f"#latest tr#{other}").count()
+    tab.get_by_role("button", name="Pause").click()
+    tab.goto(f"{visitor.base}/console/calls?cursor=none")
+    assert not tab.locator("[data-live], [data-pause]").count(), "older calls stay as they are"
+    assert not wrong
+
+
 def test_filters_change_the_table_and_the_address(visitor: Visitor) -> None:
     tab, wrong = visitor.tab(visitor.house.platform.person("alpha", "developer").token)
     tab.goto(f"{visitor.base}/console/calls")

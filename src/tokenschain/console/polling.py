@@ -18,6 +18,7 @@ from tokenschain.infra.security.suite import Suite
 
 POLLED = {
     "/console/live": 2.0,
+    "/console/calls": 2.0,
     "/console/routing": 2.0,
     "/console/routing/upstream": 2.0,
     "/console/night": 5.0,
