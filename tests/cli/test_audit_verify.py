@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import random
@@ -18,6 +19,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Engine, delete, insert, select
 
+from tests.infra.security import plain_sm2
 from tests.records import record
 from tokenschain.cli import audit_verify
 from tokenschain.control.audit import bundle, log, pending, search
@@ -30,7 +32,8 @@ from tokenschain.infra.database.audit_tables import (
     audit_segments,
 )
 from tokenschain.infra.security.note_keys import NoteSecret
-from tokenschain.infra.security.suite import INTERNATIONAL
+from tokenschain.infra.security.sm2 import SIGNER_ID
+from tokenschain.infra.security.suite import DUAL, GM, INTERNATIONAL
 
 SECRET = NoteSecret(INTERNATIONAL, "x" * 43)
 SEGMENTS = 12
@@ -38,12 +41,12 @@ Files = dict[str, bytes]
 digest = INTERNATIONAL.digest
 
 
-def sealed_log(folder: Path, segments: int = SEGMENTS) -> Engine:
+def sealed_log(folder: Path, segments: int = SEGMENTS, secret: NoteSecret = SECRET) -> Engine:
     """A log of segments with three calls each, but for every fourth, which is empty."""
     engine = db.connect(f"sqlite:///{folder / 'x.db'}")
     db.migrate(engine)
     now = [1_790_000_000.0]
-    sealer = SegmentSealer(engine, INTERNATIONAL, SECRET, 1.0, lambda: now[0], idle_s=0.5)
+    sealer = SegmentSealer(engine, INTERNATIONAL, secret, 1.0, lambda: now[0], idle_s=0.5)
     for number in range(segments):
         now[0] += 1
         if number % 4 != 3:
@@ -54,9 +57,11 @@ def sealed_log(folder: Path, segments: int = SEGMENTS) -> Engine:
     return engine
 
 
-def exported(engine: Engine, from_ms: int = 0, until_ms: int = 2**42) -> Files:
+def exported(
+    engine: Engine, from_ms: int = 0, until_ms: int = 2**42, secret: NoteSecret = SECRET
+) -> Files:
     out = io.BytesIO()
-    bundle.write(engine, INTERNATIONAL, SECRET, out, from_ms, until_ms)
+    bundle.write(engine, INTERNATIONAL, secret, out, from_ms, until_ms)
     out.seek(0)
     with tarfile.open(fileobj=out) as tar:
         return {one.name: tar.extractfile(one).read() for one in tar}  # type: ignore[union-attr]
@@ -130,6 +135,62 @@ def test_a_log_that_nobody_touched_is_verified(
     report = verify(part)
     assert report["verified"] and (report["first"], report["until"]) == (5, 8)
     assert verify(whole, former=whole["checkpoint"].decode())["verified"]
+
+
+@pytest.fixture(scope="module")
+def signed_by_both(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    secret = NoteSecret(INTERNATIONAL, "x" * 43, DUAL)
+    engine = sealed_log(tmp_path_factory.mktemp("dual"), 2, secret)
+    try:
+        return exported(engine, secret=secret)
+    finally:
+        engine.dispose()
+
+
+def test_checkpoints_of_sm2_and_of_both_are_verified(
+    signed_by_both: Files, verify: Callable[..., dict[str, Any]]
+) -> None:
+    report = verify(signed_by_both)
+    assert report["verified"] and report["key"].count(" ") == 1
+    ed25519, sm2 = report["key"].split()
+    for key in (ed25519, sm2, report["key"]):
+        assert verify(signed_by_both, key=key)["verified"]
+    note = signed_by_both["checkpoint"].decode()
+    body, _, lines = note.rpartition("\n\n")
+    first, second = lines.split("\n")[:2]
+    point = base64.b64decode(sm2.split("+", 2)[2])[-65:]
+    signature = base64.b64decode(second.rpartition(" ")[2])[4:]
+    assert plain_sm2.is_signed(point, f"{body}\n".encode(), signature, SIGNER_ID)
+    # One line is taken out: whoever knows both keys misses it.
+    for line, key, missing in ((first, ed25519, sm2), (second, sm2, ed25519)):
+        files = signed_by_both | {"checkpoint": f"{body}\n\n{line}\n".encode()}
+        assert verify(files, key=key)["verified"]
+        for wanted in (missing, report["key"], ""):
+            assert "not signed" in verify(files, key=wanted or None)["problems"][0]["why"]
+        # A checkpoint that was kept while one of them signed is enough.
+        kept = verify(signed_by_both, former=files["checkpoint"].decode())
+        assert kept["verified"], kept
+    stranger = NoteSecret(INTERNATIONAL, "y" * 43, GM.name).public_key(report["log"])
+    assert not verify(signed_by_both, key=stranger)["verified"]
+
+
+def test_an_sm2_signature_that_was_changed_is_wrong_and_without_openssl_nothing_is_proved(
+    signed_by_both: Files, verify: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note = signed_by_both["checkpoint"].decode()
+    sm2 = signed_by_both["key"].decode().split()[1]
+    head, _, encoded = note[:-1].rpartition(" ")
+    data = base64.b64decode(encoded)
+    changed = (data[:-1] + bytes([data[-1] ^ 1]), data[:8], data + b"\0")
+    for one in changed:
+        files = signed_by_both | {
+            "checkpoint": f"{head} {base64.b64encode(one).decode()}\n".encode()
+        }
+        assert "signature" in verify(files, key=sm2)["problems"][0]["why"]
+    grown = note.replace("\n2\n", "\n3\n")
+    assert not verify(signed_by_both | {"checkpoint": grown.encode()}, key=sm2)["verified"]
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert "openssl" in verify(signed_by_both, key=sm2)["problems"][0]["why"]
 
 
 def test_it_is_one_file_that_needs_nothing_but_python(whole: Files, tmp_path: Path) -> None:

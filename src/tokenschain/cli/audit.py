@@ -104,7 +104,7 @@ def _opened() -> Iterator[tuple[Any, Any, Any]]:
         raise admin_client.AdminError(str(error)) from None
     engine = db.connect(settings.database_url)
     try:
-        yield engine, NoteSecret(INTERNATIONAL, secret), INTERNATIONAL
+        yield engine, NoteSecret(INTERNATIONAL, secret, settings.crypto.suite), INTERNATIONAL
     except SQLAlchemyError as error:
         raise admin_client.AdminError(db.first_line(error)) from None
     finally:

@@ -12,11 +12,14 @@ import binascii
 import hashlib
 import json
 import re
+import subprocess
 import sys
 import tarfile
+import tempfile
 import unicodedata
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 SUITE = "international"
@@ -113,6 +116,28 @@ def is_signed(public: bytes, message: bytes, signature: bytes) -> bool:
     )
 
 
+_SM2_TYPE = b"\xfftokenschain/sm2-sm3\n"
+_SM2_COSIGNATURE = b"\xfftokenschain/sm2-sm3/cosignature\n"
+_SM2_KEY = bytes.fromhex("3059301306072a8648ce3d020106082a811ccf5501822d034200")
+
+
+def is_signed_sm2(point: bytes, message: bytes, signature: bytes) -> bool:
+    """Whether an SM2 signature with SM3 (GB/T 32918.2) is right, by the openssl command."""
+    key = base64.encodebytes(_SM2_KEY + point)
+    pem = b"-----BEGIN PUBLIC KEY-----\n" + key + b"-----END PUBLIC KEY-----\n"
+    command = ["openssl", "dgst", "-sm3", "-sigopt", "distid:1234567812345678"]
+    with tempfile.NamedTemporaryFile() as key_file, tempfile.NamedTemporaryFile() as signed:
+        for file, data in ((key_file, pem), (signed, signature)):
+            file.write(data)
+            file.flush()
+        command += ["-verify", key_file.name, "-signature", signed.name]
+        try:
+            done = subprocess.run(command, input=message, capture_output=True)  # noqa: S603, PLW1510  # nosec
+        except OSError:
+            raise NotProved("an SM2 signature, which needs the openssl command, 3.0+") from None
+    return done.returncode == 0
+
+
 # --- trees (RFC 9162, 2.1) -------------------------------------------------------------------
 
 
@@ -179,13 +204,14 @@ def _integer(text: str) -> int:
     return int(text)
 
 
+_JSON = json.JSONDecoder(parse_float=_no_float, parse_constant=_no_float, parse_int=_integer)
+
+
 def read_canonical(data: bytes) -> dict[str, Any]:
     """An object, where the bytes are the only ones that mean it."""
     try:
         text = data.decode()
-        value = json.loads(
-            text, parse_float=_no_float, parse_constant=_no_float, parse_int=_integer
-        )
+        value = _JSON.decode(text)
     except (ValueError, RecursionError):
         raise NotProved("what is no JSON") from None
     again = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
@@ -274,9 +300,9 @@ class BundleVerifier:
             note = _next(files, "checkpoint").decode()
             proof_text = _next(files, "proof").decode()
             key = self._key or key_text
-            stated = self._signed_by(note, key)
-            if self._former is not None and (former := self._signed_by(self._former, key)):
-                self._kept.append(former)
+            stated = self._signed_by(note, key, kept=False)
+            if self._former is not None:
+                self._signed_by(self._former, key, kept=True)
             for name, data in files:
                 kind, _, number = name.partition("/")
                 if name == "cosigned" and not self.segments:
@@ -296,22 +322,16 @@ class BundleVerifier:
         self.problems.sort(key=lambda one: (one["segment"] is None, one["segment"] or 0))
         return {
             "verified": not self.problems,
-            "log": about["log"],
-            "first": about["first"],
-            "until": about["until"],
-            "size": about["size"],
-            "segments": self.segments,
-            "records": self.records,
-            "pauses": self.pauses,
-            "cosigned": self.cosigned,
-            "key": key,
-            "key_from": "argument" if self._key else "bundle",
-            "problems": self.problems,
-        }
+            **{name: about[name] for name in ("log", "first", "until", "size")},
+            "segments": self.segments, "records": self.records, "pauses": self.pauses,
+            "cosigned": self.cosigned, "problems": self.problems,
+            "key": key, "key_from": "argument" if self._key else "bundle",
+        }  # fmt: skip
 
-    def _wrong(self, error: NotProved) -> None:
+    def _wrong(self, error: NotProved, segment: int | None = None) -> None:
         if len(self.problems) < PROBLEMS_MAX:
-            self.problems.append({"segment": error.segment, "why": str(error)})
+            at = error.segment if segment is None else segment
+            self.problems.append({"segment": at, "why": str(error)})
 
     def _files(self, tar: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
         for one in tar:
@@ -335,17 +355,18 @@ class BundleVerifier:
             raise NotProved("a bundle of no segments")
         return dict(about)
 
-    def _signed_by(self, note: str, key: str) -> tuple[str, int, bytes] | None:
+    def _signed_by(self, note: str, key: str, *, kept: bool) -> tuple[str, int, bytes] | None:
         try:
-            return signed_checkpoint(note, key)
+            stated = signed_checkpoint(note, key, every=not kept)
         except NotProved as error:
             self._wrong(error)
             return None
+        self._kept += [stated] if kept else []
+        return stated
 
     def _read_cosigned(self, note: str, key: str) -> None:
-        if (stated := self._signed_by(note, key)) is None:
+        if (stated := self._signed_by(note, key, kept=True)) is None:
             return
-        self._kept.append(stated)
         for one in self._witnesses:
             at_s = cosigned_at(note, one)
             if at_s is not None:
@@ -361,8 +382,7 @@ class BundleVerifier:
                 else:
                     self._check_next(header, number)
             except NotProved as error:
-                error.segment = number
-                self._wrong(error)
+                self._wrong(error, number)
                 header = None
             self.segments += 1
             self._tree.add(_leaf(line))
@@ -381,13 +401,8 @@ class BundleVerifier:
         if header["until_ms"] < header["from_ms"]:
             raise NotProved("it ends before it begins: the clock ran back")
         if header["until_ms"] - header["from_ms"] > PAUSE_MS and len(self.pauses) < PROBLEMS_MAX:
-            self.pauses.append(
-                {
-                    "segment": number,
-                    "from_ms": header["from_ms"],
-                    "until_ms": header["until_ms"],
-                }
-            )
+            span = {name: header[name] for name in ("from_ms", "until_ms")}
+            self.pauses.append({"segment": number} | span)
         return header
 
     def _check_first(self, header: dict[str, Any], about: dict[str, Any]) -> None:
@@ -415,12 +430,9 @@ class BundleVerifier:
             self._wrong(NotProved("records that no header tells of, or that stand twice", number))
             return
         try:
-            count = self._count_records(header, data)
+            self.records += self._count_records(header, data)
         except NotProved as error:
-            error.segment = number
-            self._wrong(error)
-        else:
-            self.records += count
+            self._wrong(error, number)
 
     def _count_records(self, header: dict[str, Any], data: bytes) -> int:
         inflate = zlib.decompressobj()
@@ -463,9 +475,8 @@ class BundleVerifier:
         last = about["until"] - 1
         if self.segments != about["until"] - about["first"]:
             missing = about["first"] + self.segments
-            self._wrong(
-                NotProved("it is missing, or more stand here than the bundle says", missing)
-            )
+            why = "it is missing, or more stand here than the bundle says"
+            self._wrong(NotProved(why, missing))
             return
         if stated is None:
             return
@@ -484,8 +495,7 @@ class BundleVerifier:
         try:
             proof = _digests(proof_text.split())
         except NotProved as error:
-            error.segment = last
-            self._wrong(error)
+            self._wrong(error, last)
             return
         if _root_from(last, size, _leaf(self._before[1]), proof) != root:
             self._wrong(NotProved("it is not in the tree of the checkpoint", last))
@@ -510,35 +520,49 @@ def _next(files: Iterator[tuple[str, bytes]], name: str) -> bytes:
     return data
 
 
-def _parts_of_key(key: str, kind: int, what: str) -> tuple[str, str, bytes]:
-    """Name, key id and public key of a verifier key (C2SP signed-note) of one kind."""
+_Check = Callable[[bytes, bytes, bytes], bool]
+
+
+def _parts_of_key(key: str, kinds: dict[bytes, _Check]) -> tuple[str, str, bytes, _Check]:
+    """Name, key id, public key of a verifier key (C2SP signed-note), and what checks by it."""
     name, _, rest = key.partition("+")
     key_id, _, encoded = rest.partition("+")
     raw = _base64(encoded)
     expected = hashlib.sha256(name.encode() + b"\n" + raw).hexdigest()[:8]
-    if len(raw) != 33 or raw[0] != kind or key_id != expected:
-        raise NotProved(f"{what} is none of the form NAME+KEY_ID+KEY")
-    return name, key_id, raw[1:]
+    for kind, check in kinds.items():
+        if raw.startswith(kind) and key_id == expected:
+            return name, key_id, raw.removeprefix(kind), check
+    raise NotProved("a key that is none of the form NAME+KEY_ID+KEY")
 
 
-def signed_checkpoint(note: str, key: str) -> tuple[str, int, bytes]:
-    """Origin, size and root of a note that a key has signed."""
-    name, key_id, public = _parts_of_key(key, 1, "the key")
+_OF_LOGS: dict[bytes, _Check] = {b"\x01": is_signed, _SM2_TYPE: is_signed_sm2}
+_OF_WITNESSES: dict[bytes, _Check] = {b"\x04": is_signed, _SM2_COSIGNATURE: is_signed_sm2}
+
+
+def signed_checkpoint(note: str, keys: str, *, every: bool = True) -> tuple[str, int, bytes]:
+    """Origin, size and root of a note that each of these keys, with spaces between, has signed.
+
+    `every` is false of one that was kept while other keys signed: one of them will do.
+    """
     body, gap, lines = note.rpartition("\n\n")
     body += "\n"
     if not gap or not lines.endswith("\n"):
         raise NotProved("the checkpoint is no signed note")
-    signatures = []
-    for line in lines.split("\n")[:16]:
-        words = line.split(" ")
-        if len(words) == 3 and words[0] == "\u2014" and words[1] == name:
-            data = _base64(words[2])
-            if data[:4].hex() == key_id:
-                signatures.append(data[4:])
-    if not signatures:
+    missing = 0
+    for key in keys.split() or [""]:
+        name, key_id, public, check = _parts_of_key(key, _OF_LOGS)
+        signatures = []
+        for line in lines.split("\n")[:16]:
+            words = line.split(" ")
+            if len(words) == 3 and words[0] == "\u2014" and words[1] == name:
+                data = _base64(words[2])
+                if data[:4].hex() == key_id:
+                    signatures.append(data[4:])
+        missing += not signatures
+        if not all(check(public, body.encode(), one) for one in signatures):
+            raise NotProved("the signature of the checkpoint is wrong")
+    if missing and (every or missing == len(keys.split())):
         raise NotProved("the checkpoint is not signed with this key")
-    if not all(is_signed(public, body.encode(), one) for one in signatures):
-        raise NotProved("the signature of the checkpoint is wrong")
     parts = body.split("\n")
     if len(parts) < 4 or not re.fullmatch("0|[1-9][0-9]{0,18}", parts[1]):
         raise NotProved("the checkpoint has no size")
@@ -547,13 +571,13 @@ def signed_checkpoint(note: str, key: str) -> tuple[str, int, bytes]:
 
 def cosigned_at(note: str, key: str) -> int | None:
     """When a witness cosigned a note (C2SP `cosignature/v1`); None where it did not."""
-    name, key_id, public = _parts_of_key(key, 4, "the key of a witness")
+    name, key_id, public, check = _parts_of_key(key, _OF_WITNESSES)
     body, _, lines = note.rpartition("\n\n")
     for words in (line.split(" ") for line in lines.split("\n")[:16]):
         data = _base64(words[2]) if len(words) == 3 and words[1] == name else b""
         at_s = int.from_bytes(data[4:12], "big")
         message = f"cosignature/v1\ntime {at_s}\n{body}\n".encode()
-        if data[:4].hex() == key_id and is_signed(public, message, data[12:]):
+        if data[:4].hex() == key_id and check(public, message, data[12:]):
             return at_s
     return None
 
@@ -611,19 +635,15 @@ def _proved(proof: dict[str, Any], platform: str, key: str) -> dict[str, Any]:
         record, _ = read_record(data, _utf8(platform))
     except NotProved as error:
         raise NotProved(f"the record is {error}", number) from None
-    above = _root_from(
-        proof["position"], header["count"], _leaf(data), _digests(proof["record_proof"])
-    )
+    path = _digests(proof["record_proof"])
+    above = _root_from(proof["position"], header["count"], _leaf(data), path)
     if above is None or above.hex() != header["root"]:
         raise NotProved("the record is not in the segment", number)
     return {
-        "segment": number,
-        "sequence": header["first_sequence"] + proof["position"],
-        "sealed_from_ms": header["from_ms"],
-        "sealed_until_ms": header["until_ms"],
-        "size": size,
-        "record": record,
-    }
+        "segment": number, "sequence": header["first_sequence"] + proof["position"],
+        "sealed_from_ms": header["from_ms"], "sealed_until_ms": header["until_ms"],
+        "size": size, "record": record,
+    }  # fmt: skip
 
 
 def _utf8(text: str) -> bytes:
@@ -650,14 +670,8 @@ def report_of(
             if file.read(1) == b"{":
                 return verify_proof(b"{" + file.read(PROOF_BYTES_MAX), key)
         return BundleVerifier(key, former, witnesses).verify(path)
-    except (
-        OSError,
-        tarfile.TarError,
-        NotProved,
-        UnicodeDecodeError,
-        StopIteration,
-        EOFError,
-    ) as error:
+    except (OSError, tarfile.TarError, NotProved, UnicodeDecodeError, StopIteration,
+            EOFError) as error:  # fmt: skip
         said = str(error) or type(error).__name__
         return {"verified": False, "unreadable": said, "problems": [{"segment": None, "why": said}]}
 
@@ -672,14 +686,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Verify a bundle of an audit log, offline.")
     parser.add_argument("bundle", help="the tar file, or a proof")
     parser.add_argument("--key", help="the log's public key, NAME+KEY_ID+KEY, from elsewhere")
-    parser.add_argument("--former-checkpoint", help="file with a checkpoint that you kept")
+    parser.add_argument("--former-checkpoint", type=lambda path: Path(path).read_text("utf-8"),
+                        help="file with a checkpoint that you kept")  # fmt: skip
     parser.add_argument("--witness", action="append", default=[], help="a witness' public key")
     given = parser.parse_args()
-    former = None
-    if given.former_checkpoint:
-        with open(given.former_checkpoint, encoding="utf-8") as file:
-            former = file.read()
-    report = report_of(given.bundle, given.key, former, given.witness)
+    report = report_of(given.bundle, given.key, given.former_checkpoint, given.witness)
     json.dump(report, sys.stdout, indent=1)
     print()
     return ending_of(report)

@@ -61,7 +61,7 @@ from tokenschain.infra.egress import PublicResolver, outside_client, upstream_tl
 from tokenschain.infra.security import case_texts, secret_files, secrets, self_test
 from tokenschain.infra.security.note_keys import NoteSecret
 from tokenschain.infra.security.secret_files import SecretFile
-from tokenschain.infra.security.suite import INTERNATIONAL, Sealer, Suite, suite_named
+from tokenschain.infra.security.suite import INTERNATIONAL, Sealer, Suite
 from tokenschain.providers.images import ImageFetcher
 from tokenschain.providers.upstream_tester import HttpUpstreamTester
 from tokenschain.providers.vendor_table import vendor_of
@@ -99,7 +99,7 @@ class _Running(NamedTuple):
 
 def _build(settings: Settings, engine: Engine) -> tuple[FastAPI, _Running]:
     """Control's parts over the database."""
-    suite = self_test.checked(suite_named(settings.crypto.suite))
+    suite = self_test.suite_in_force(settings.crypto.suite)
     report = log.EventLog(log.get(process="control"))
     master = SecretFile(settings.master_key_path, report)
     sealer = secrets.master_sealer(master, suite)
@@ -194,7 +194,7 @@ def _sealing(settings: Settings, engine: Engine, report: Reporter) -> SealingJob
             return None
         secret = secret_files.read_or_make(settings.audit_key_path)[0]
         # A log is one tree: its hash is SHA-256 (RFC 6962), whatever the suite.
-        signs = NoteSecret(INTERNATIONAL, secret)
+        signs = NoteSecret(INTERNATIONAL, secret, settings.crypto.suite)
         return SegmentSealer(engine, INTERNATIONAL, signs, settings.audit.interval_s)
 
     return SealingJob(sealer, settings.audit.interval_s, report)

@@ -68,7 +68,7 @@ from tokenschain.infra.redis.rate_limits import RedisRateLimits
 from tokenschain.infra.security import case_texts, rotation, secrets, self_test
 from tokenschain.infra.security.credentials import UpstreamCredentials
 from tokenschain.infra.security.secret_files import SecretFile, check_access, read_or_make
-from tokenschain.infra.security.suite import Sealer, suite_named
+from tokenschain.infra.security.suite import Sealer
 from tokenschain.infra.telemetry import GatewayMetrics, Gauges, resident_bytes
 from tokenschain.providers.credential_pool import KeyState
 from tokenschain.providers.images import ImageFetcher
@@ -120,7 +120,7 @@ class GatewayWorker:
         # Another name each time: what an earlier process held is not this one's.
         unique = os.urandom(4).hex()
         self._name = f"{settings.node_name}-{worker}-{unique}"
-        self._suite = self_test.checked(suite_named(settings.crypto.suite))
+        self._suite = self_test.suite_in_force(settings.crypto.suite)
         self._secrets = SecretFile(settings.internal_secret_path, self._report)
         self._signatures = Signatures(self._suite, self._secrets, time.time)
         self._tasks: list[asyncio.Task[None]] = []

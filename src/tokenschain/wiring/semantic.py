@@ -24,7 +24,7 @@ from tokenschain.infra.redis.connection import REDIS_FAILURES
 from tokenschain.infra.redis.vector_index import RedisVectorIndex
 from tokenschain.infra.security import secrets, self_test
 from tokenschain.infra.security.secret_files import SecretFile, read_or_make
-from tokenschain.infra.security.suite import Sealer, suite_named
+from tokenschain.infra.security.suite import Sealer
 from tokenschain.semantic import learned_state
 from tokenschain.semantic.embedders import FAST, FAST_DIMENSIONS, FINE, Embedders
 from tokenschain.semantic.index import (
@@ -56,7 +56,7 @@ async def _semantic(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    suite = self_test.checked(suite_named(settings.crypto.suite))
+    suite = self_test.suite_in_force(settings.crypto.suite)
     report = log.EventLog(logger)
     shared_secrets = SecretFile(settings.internal_secret_path, report)
     vault = secrets.Vault(settings.vault_path, settings.master_key_path, suite)

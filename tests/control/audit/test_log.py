@@ -163,20 +163,39 @@ def test_another_key_does_not_go_on_with_a_log(engine: Engine, clock: Clock) -> 
         other.seal()
 
 
+def test_a_log_goes_on_when_the_suite_is_another(engine: Engine, clock: Clock) -> None:
+    notes = []
+    for suite in ("international", "dual", "gm", "international"):
+        clock.now_s += 1
+        enter(engine, 1)
+        secret = NoteSecret(INTERNATIONAL, "x" * 43, suite)
+        assert sealer_of(engine, clock, secret).seal() is not None
+        with engine.connect() as connection:
+            note = log.latest_checkpoint(connection)
+        keys = [
+            note_key(line) for line in secret.public_key(log.checkpoint_of(note).origin).split()
+        ]
+        checkpoint.opened(note, keys)
+        notes.append((note, len(keys)))
+    assert [count for _, count in notes] == [1, 2, 1, 1]
+    assert check(engine) == 4
+    with engine.connect() as connection:
+        kept = connection.execute(select(audit_checkpoints.c.size)).scalars().all()
+    assert kept == [4], "those with two signatures of the log are none that a witness cosigned"
+
+
 class Overtaken(NoteSecret):
     """Signs when another sealer has just made the same segment."""
 
     def __init__(self, other: SegmentSealer) -> None:
         super().__init__(INTERNATIONAL, "x" * 43)
         self.other = other
-        self.asked = 0
         self.made: Sealed | None = None
 
-    def signer(self, name: str) -> NoteSigner:
-        self.asked += 1
-        if self.asked == 2:  # what waits has been read, and nothing is written yet
+    def signers(self, name: str) -> list[NoteSigner]:
+        if self.made is None:  # what waits has been read, and nothing is written yet
             self.made = self.other.seal()
-        return super().signer(name)
+        return super().signers(name)
 
 
 def test_of_two_that_seal_at_once_one_does(engine: Engine, clock: Clock) -> None:

@@ -7,7 +7,8 @@ from hashlib import sha256
 
 import pytest
 
-from tokenschain.infra.security.note_keys import NoteSecret, note_key
+from tests.infra.security import plain_sm2
+from tokenschain.infra.security.note_keys import NoteSecret, note_key, witness_key
 from tokenschain.infra.security.suite import INTERNATIONAL
 
 SECRET = NoteSecret(INTERNATIONAL, "s" * 43)
@@ -29,6 +30,41 @@ def test_the_id_of_a_key_is_of_its_name_its_kind_and_itself() -> None:
     assert raw[0] == 1 and len(raw) == 33
     assert sha256(name.encode() + b"\n" + raw).hexdigest()[:8] == key_id
     assert SECRET.signer("example.org/log").key_id.hex() != key_id
+
+
+def test_sm2_signs_under_a_type_of_its_own_and_dual_with_both() -> None:
+    gm, dual = (NoteSecret(INTERNATIONAL, "s" * 43, suite) for suite in ("gm", "dual"))
+    (signer,), line = gm.signers("example.com/log"), gm.public_key("example.com/log")
+    raw = base64.b64decode(line.split("+", 2)[2])
+    kind, point = raw[:-65], raw[-65:]
+    assert kind == b"\xfftokenschain/sm2-sm3\n" and point[0] == 4
+    assert sha256(b"example.com/log\n" + raw).digest()[:4] == signer.key_id
+    assert plain_sm2.is_signed(point, b"said", signer.sign(b"said"), b"1234567812345678")
+    key = note_key(line)
+    assert key.verify(b"said", signer.sign(b"said"))
+    assert not key.verify(b"sait", signer.sign(b"said"))
+    assert not key.verify(b"said", SECRET.signer("example.com/log").sign(b"said"))
+    assert dual.public_key("x") == f"{SECRET.public_key('x')} {gm.public_key('x')}"
+    assert [one.key_id for one in dual.signers("x")] == [
+        SECRET.signer("x").key_id, gm.signer("x").key_id,
+    ]  # fmt: skip
+
+
+def test_a_secret_knows_its_keys_of_each_suite() -> None:
+    for suite in ("international", "gm"):
+        key_id = NoteSecret(INTERNATIONAL, "s" * 43, suite).signer("x").key_id
+        assert SECRET.owns("x", key_id) and not SECRET.owns("y", key_id)
+        assert not NoteSecret(INTERNATIONAL, "t" * 43).owns("x", key_id)
+
+
+def test_a_witness_cosigns_with_sm2_under_another_type_than_logs() -> None:
+    gm = NoteSecret(INTERNATIONAL, "s" * 43, "gm")
+    line = gm.witness_key("w")
+    assert witness_key(line).verify(b"said", gm.cosigner("w").sign(b"said"))
+    with pytest.raises(ValueError, match="no public key"):
+        note_key(line)
+    with pytest.raises(ValueError, match="no public key"):
+        witness_key(gm.public_key("w"))
 
 
 @pytest.mark.parametrize("line", ["", "a", "a+b", "a+00000000+AAAA", "a+zz+" + "A" * 44])

@@ -41,9 +41,10 @@ def test_without_libcrypto_gm_is_refused_and_international_goes_on(
         raise sm2.Sm2Missing("none")
 
     monkeypatch.setattr(sm2, "_library", missing)
-    self_test.checked(SUITES[0])
-    with pytest.raises(SelfTestFailed, match="the self test of SM2 failed"):
-        self_test.checked(GM)
+    assert self_test.suite_in_force("international") is SUITES[0]
+    for name in ("gm", "dual"):
+        with pytest.raises(SelfTestFailed, match="the self test of SM2 failed"):
+            self_test.suite_in_force(name)
 
 
 def test_without_the_openssl_command_there_is_nothing_to_compare_with(

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
     encode_dss_signature,
 )
 
+from tests.infra.security import plain_sm2
 from tests.infra.security.openssl import openssl
 from tokenschain.infra.security import sm2
 from tokenschain.infra.security.sm2 import SIGNER_ID, BadSm2, Sm2PrivateKey, Sm2PublicKey
@@ -47,6 +48,14 @@ def test_the_vectors_of_the_standard(key: Sm2PrivateKey) -> None:
     assert public.is_signed(b"message digest", encode_dss_signature(R, S))
     assert not public.is_signed(b"message digest", encode_dss_signature(R, S + 1))
     assert key.unwrap(WRAPPED) == b"encryption standard"
+
+
+def test_plain_numbers_agree(key: Sm2PrivateKey) -> None:
+    point, signature = key.public_key().point(), key.sign(b"text")
+    assert plain_sm2.is_signed(POINT, b"message digest", encode_dss_signature(R, S), SIGNER_ID)
+    assert plain_sm2.is_signed(point, b"text", signature, SIGNER_ID)
+    assert not plain_sm2.is_signed(point, b"texT", signature, SIGNER_ID)
+    assert not plain_sm2.is_signed(point, b"text", signature, b"")
 
 
 def test_signatures_hold_for_message_id_and_key_only(key: Sm2PrivateKey) -> None:

@@ -63,7 +63,8 @@ class ProofAnswer(AnswerBody):
     v: int = 1
     log: str
     key: str
-    """The log's public key: compare it with one that you have from elsewhere."""
+    """The log's public key, and with a space between a second one of the suite `dual`: compare
+    it with what you have from elsewhere."""
     checkpoint: str
     """Signed note over the tree of all segments' headers."""
     header: str
@@ -280,9 +281,9 @@ def _latest(asked: RequestContext) -> str:
 
 
 def _public_key(asked: RequestContext, origin: str) -> str:
-    path = asked.context.settings.audit_key_path
+    settings = asked.context.settings
     try:
-        secret = secret_files.read(path)[0]
+        secret = secret_files.read(settings.audit_key_path)[0]
     except (FileNotFoundError, secret_files.SecretFileRefused):
         raise ApiError("not_found", "This control has no key of the log.") from None
-    return NoteSecret(INTERNATIONAL, secret).public_key(origin)
+    return NoteSecret(INTERNATIONAL, secret, settings.crypto.suite).public_key(origin)

@@ -59,7 +59,7 @@ def write(
             raise NothingSealed("no segment of that time is sealed")
         read = log.subtrees(connection, suite.digest)
         proof = merkle.inclusion_proof(suite.digest, until - 1, size, read)
-        cosigned = cosigning.latest_cosigned(connection)
+        cosigned = cosigning.latest_cosigned(connection, stated.origin)
     found = Exported(stated.origin, first, until, size)
     with tarfile.open(fileobj=file, mode="w|", format=tarfile.USTAR_FORMAT) as tar:
         _add(tar, "bundle.json", json.dumps({"v": VERSION, **found._asdict()}).encode())

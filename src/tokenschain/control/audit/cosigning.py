@@ -9,7 +9,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, Engine, delete, insert, select
 
 from tokenschain.control.audit import log
-from tokenschain.core.audit import checkpoint, merkle, segment, witnessing
+from tokenschain.core.audit import merkle, segment, witnessing
 from tokenschain.core.audit.checkpoint import NoteKey
 from tokenschain.core.audit.witnessing import CosigningRequest
 from tokenschain.core.log_events import Reporter
@@ -24,7 +24,6 @@ INTERVAL_S = 10.0
 _PATH = "/add-checkpoint"
 _ANSWER_BYTES_MAX = 4_096
 _WAITS = Waits(connect_max_s=3.0, first_byte_max_s=10.0, total_max_s=10.0)
-_COSIGNED = f"%{checkpoint.DASH}%{checkpoint.DASH}%"
 _REMEMBERED_MAX = 100
 
 
@@ -163,7 +162,7 @@ class CosigningJob:
             note = log.latest_checkpoint(connection)
             if note is None:
                 return None
-            known = _known(connection, key)
+            known = _known(connection, witnessing.origin_of(note), key)
         return _Latest(note, log.checkpoint_of(note).size, known, key.name)
 
     def _proof(self, old: int, new: int) -> list[bytes]:
@@ -199,24 +198,27 @@ def keep(connection: Connection, note: str, size: int, line: str) -> None:
     connection.execute(delete(audit_checkpoints).where(c.size == size))
     connection.execute(insert(audit_checkpoints).values(size=size, note=text))
     before = connection.execute(
-        select(c.size).where(c.size < size, c.note.like(_COSIGNED)).order_by(c.size.desc()).limit(1)
+        select(c.size)
+        .where(c.size < size, log.is_cosigned(witnessing.origin_of(note)))
+        .order_by(c.size.desc())
+        .limit(1)
     ).scalar()
     if before is not None and _hour_of(connection, before) == _hour_of(connection, size):
         connection.execute(delete(audit_checkpoints).where(c.size == before))
 
 
-def latest_cosigned(connection: Connection) -> str | None:
-    """The latest checkpoint that a witness cosigned."""
+def latest_cosigned(connection: Connection, origin: str) -> str | None:
+    """The latest checkpoint of a log that a witness cosigned."""
     c = audit_checkpoints.c
-    query = select(c.note).where(c.note.like(_COSIGNED)).order_by(c.size.desc()).limit(1)
+    query = select(c.note).where(log.is_cosigned(origin)).order_by(c.size.desc()).limit(1)
     return connection.execute(query).scalar()
 
 
-def _known(connection: Connection, key: NoteKey) -> int:
+def _known(connection: Connection, origin: str, key: NoteKey) -> int:
     c = audit_checkpoints.c
     query = (
         select(c.size, c.note)
-        .where(c.note.like(_COSIGNED))
+        .where(log.is_cosigned(origin))
         .order_by(c.size.desc())
         .limit(_REMEMBERED_MAX)
     )

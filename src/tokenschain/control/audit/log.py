@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Engine, Select, delete, func, insert, select
+from sqlalchemy import ColumnElement, Connection, Engine, Select, delete, func, insert, select
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from tokenschain.control.audit import pending
@@ -101,10 +101,10 @@ class SegmentSealer:
             due_ms = self._interval_ms // 2 if waiting.lines else self._idle_ms
             if now_ms - at.from_ms < due_ms and at.number and not full:
                 return None
-        signer = self._secret.signer(at.log)
+        signers = self._secret.signers(at.log)
         header = segment.sealed_header(
             self._suite.digest, at, [records.split(line)[0] for line in waiting.lines], now_ms,
-            waiting.gateways, self._suite.name, signer.key_id.hex(),
+            waiting.gateways, self._suite.name, signers[0].key_id.hex(),
         )  # fmt: skip
         data = segment.encode(header)
         compressed = zlib.compress(b"\n".join(waiting.lines), COMPRESSION)
@@ -120,7 +120,7 @@ class SegmentSealer:
                     )
                 )
                 root = self._grow(connection, header.number, data)
-                note = checkpoint.signed(Checkpoint(at.log, header.number + 1, root), signer)
+                note = checkpoint.signed(Checkpoint(at.log, header.number + 1, root), *signers)
                 _keep_checkpoint(connection, header, note)
                 _forget(connection, waiting.ids)
         except IntegrityError:
@@ -133,8 +133,10 @@ class SegmentSealer:
             name = "tokenschain.audit/" + secrets.new_id("log")
             return _NO_ORIGIN._replace(log=name, from_ms=now_ms)
         header = _to_header(found)
-        key_id = self._secret.signer(header.log).key_id.hex()
-        if (header.suite, header.key_id) != (self._suite.name, key_id):
+        # The same secret signs by each suite, so that a platform can be moved to another.
+        known = self._secret.owns(header.log, bytes.fromhex(header.key_id))
+        if header.suite != self._suite.name or not known:
+            key_id = self._secret.signer(header.log).key_id.hex()
             raise NotSealed(
                 f"the log was sealed with the key {header.key_id} of the suite {header.suite}; "
                 f"here is {key_id} of {self._suite.name}: give this control the same key file"
@@ -219,9 +221,8 @@ def _forget(connection: Connection, ids: Sequence[str]) -> None:
 def _keep_checkpoint(connection: Connection, header: Header, note: str) -> None:
     if header.from_ms // HOUR_MS == header.until_ms // HOUR_MS:
         # Those that witnesses cosigned go on their own terms; see `cosigning.keep`.
-        c, dash = audit_checkpoints.c, checkpoint.DASH
-        former = delete(audit_checkpoints).where(c.size == header.number)
-        connection.execute(former.where(c.note.not_like(f"%{dash}%{dash}%")))
+        former = delete(audit_checkpoints).where(audit_checkpoints.c.size == header.number)
+        connection.execute(former.where(~is_cosigned(header.log)))
     connection.execute(insert(audit_checkpoints).values(size=header.number + 1, note=note))
 
 
@@ -277,6 +278,12 @@ def latest_checkpoint(connection: Connection) -> str | None:
     c = audit_checkpoints.c
     found = connection.execute(select(c.note).order_by(c.size.desc()).limit(1)).scalar()
     return None if found is None else str(found)
+
+
+def is_cosigned(origin: str) -> ColumnElement[bool]:
+    """Whether a stored checkpoint has a line that the log itself did not sign."""
+    own = f"{checkpoint.DASH}{origin} "
+    return func.replace(audit_checkpoints.c.note, own, "").contains(checkpoint.DASH)
 
 
 def size_of(connection: Connection) -> int:

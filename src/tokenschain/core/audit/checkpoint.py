@@ -53,11 +53,15 @@ def body_of(checkpoint: Checkpoint) -> str:
     return f"{checkpoint.origin}\n{checkpoint.size}\n{root}\n"
 
 
-def signed(checkpoint: Checkpoint, signer: NoteSigner) -> str:
-    """A checkpoint as a signed note."""
+def signed(checkpoint: Checkpoint, *signers: NoteSigner) -> str:
+    """A checkpoint as a note that each of these has signed."""
     body = body_of(checkpoint)
-    signature = base64.b64encode(signer.key_id + signer.sign(body.encode())).decode()
-    return f"{body}\n{DASH}{signer.name} {signature}\n"
+    lines = [
+        f"{DASH}{signer.name} "
+        + base64.b64encode(signer.key_id + signer.sign(body.encode())).decode()
+        for signer in signers
+    ]
+    return "\n".join((body, *lines, ""))
 
 
 def opened(note: str, keys: Sequence[NoteKey]) -> Checkpoint:

@@ -44,9 +44,9 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     previous: str
     """Digest of the header before, as a leaf; in hex."""
     suite: str
-    """Whose digest and signature the segment has: a verifier takes no other."""
+    """Whose digest the segment has: a verifier takes no other."""
     key_id: str
-    """Of the key that signed the checkpoint, in hex."""
+    """Of the first key that signed the checkpoint, in hex."""
 
 
 VERSION = 1

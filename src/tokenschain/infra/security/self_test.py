@@ -17,7 +17,7 @@ from typing import NamedTuple
 from cryptography.exceptions import InvalidTag
 
 from tokenschain.infra.security.sm2 import SIGNER_ID, BadSm2, Sm2Missing, Sm2PrivateKey
-from tokenschain.infra.security.suite import GM, INTERNATIONAL, Suite
+from tokenschain.infra.security.suite import DUAL, GM, INTERNATIONAL, Suite, suite_named
 
 _ORACLE_WAITS_S = 20.0
 _ABC = b"abc"
@@ -60,6 +60,17 @@ def checked(suite: Suite) -> Suite:
             f"{suite.name}; see `tokenschain crypto selftest`"
         )
     return suite
+
+
+def suite_in_force(name: str) -> Suite:
+    """The suite of the setting `crypto.suite`, once all that it works with gave the right answers.
+
+    Raises:
+        SelfTestFailed: see `checked`.
+    """
+    if name == DUAL:
+        checked(GM)
+    return checked(suite_named(name))
 
 
 def known_answers(suite: Suite) -> list[TestedAlgorithm]:

@@ -295,6 +295,9 @@ GM = Suite(
 )
 
 SUITES = (INTERNATIONAL, GM)
+DUAL = "dual"
+"""The setting `crypto.suite` under which Ed25519 and SM2 both sign what outlives a suite, as
+checkpoints of the audit log; for all else it is `INTERNATIONAL`."""
 
 
 def suite_named(name: str) -> Suite:
